@@ -1,0 +1,168 @@
+"""The two decoders, libsndfile and FFmpeg, behind one shape: `info`, `blocks()`, `close()`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from dawnchorus.errors import AudioNotFound, AudioUnreadable
+from dawnchorus.types import AudioInfo
+
+FloatArray = npt.NDArray[np.float32]
+
+BLOCK_FRAMES = 1 << 16
+"""Frames read at a time; bounds memory whatever the header promises."""
+
+MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 500_000
+MAX_CHANNELS = 32
+
+
+class Backend(Protocol):
+    """An opened sound file."""
+
+    info: AudioInfo
+
+    def blocks(self) -> Iterator[FloatArray]:
+        """Float32 samples [frames, channels], full scale -1 to 1, in order."""
+        ...
+
+    def close(self) -> None:
+        """Close the file."""
+        ...
+
+
+def open_backend(path: Path) -> Backend:
+    """Open `path` with libsndfile, else with FFmpeg.
+
+    Raises:
+        AudioNotFound: no such file, a folder, a dangling link, or no permission to read it.
+        AudioUnreadable: neither decoder knows the file, or its rate or channel count is out of bounds.
+    """
+    _require_file(path)
+    backend: Backend
+    try:
+        backend = _SoundfileBackend(path)
+    except soundfile.LibsndfileError as first:
+        try:
+            backend = _AvBackend(path)
+        except AudioUnreadable as second:
+            raise AudioUnreadable(
+                f"{path}: not a sound file that we can decode (libsndfile: {_reason(first)}; "
+                f"FFmpeg: {second}). Check that the copy is complete."
+            ) from second
+    try:
+        _check_bounds(path, backend.info)
+    except AudioUnreadable:
+        backend.close()
+        raise
+    return backend
+
+
+def _reason(error: soundfile.LibsndfileError) -> str:
+    """libsndfile's own words, without the object address that soundfile puts before them."""
+    return str(error.error_string).strip().rstrip(".")
+
+
+def _require_file(path: Path) -> None:
+    if path.is_symlink() and not path.exists():
+        raise AudioNotFound(f"{path}: the link points to a file that is not there.")
+    if not path.exists():
+        raise AudioNotFound(f"{path}: no such file. Was it moved or is a drive missing?")
+    if not path.is_file():
+        raise AudioNotFound(f"{path}: expected a sound file, found a folder or a device.")
+    if path.stat().st_size == 0:
+        raise AudioUnreadable(f"{path}: the file is empty (0 bytes).")
+    if not os.access(path, os.R_OK):
+        raise AudioNotFound(f"{path}: no permission to read this file. Change its access rights.")
+
+
+def _check_bounds(path: Path, info: AudioInfo) -> None:
+    if not MIN_RATE_HZ <= info.rate_hz <= MAX_RATE_HZ:
+        raise AudioUnreadable(
+            f"{path}: the header says {info.rate_hz} Hz; expected {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz. "
+            f"The header is probably damaged."
+        )
+    if not 1 <= info.n_channels <= MAX_CHANNELS:
+        raise AudioUnreadable(
+            f"{path}: the header says {info.n_channels} channels; expected 1 to {MAX_CHANNELS}. "
+            f"Split the file by channel, or repair its header."
+        )
+
+
+class _SoundfileBackend:
+    def __init__(self, path: Path) -> None:
+        # Bytes reach libsndfile unchanged, also where the name is not UTF-8.
+        name = str(path) if sys.platform == "win32" else os.fsencode(path)
+        self._path = path
+        self._file = soundfile.SoundFile(name)
+        frames = int(self._file.frames)
+        self.info = AudioInfo(
+            container=self._file.format,
+            codec=self._file.subtype,
+            rate_hz=int(self._file.samplerate),
+            n_channels=int(self._file.channels),
+            n_frames=frames if 0 <= frames < 1 << 62 else None,
+        )
+
+    def blocks(self) -> Iterator[FloatArray]:
+        while True:
+            try:
+                block = self._file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
+            except soundfile.LibsndfileError as error:
+                raise AudioUnreadable(f"{self._path}: {_reason(error)}") from error
+            if not len(block):
+                return
+            yield block
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _AvBackend:
+    def __init__(self, path: Path) -> None:
+        import av  # 50 ms of import, needed for few formats
+
+        self._av = av
+        self._path = path
+        try:
+            self._stream_file = path.open("rb")
+            self._container = av.open(self._stream_file, mode="r")
+            streams = self._container.streams.audio
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise AudioUnreadable(str(error.strerror or error) if isinstance(error, OSError) else str(error)) from error
+        if not streams:
+            raise AudioUnreadable("there is no sound in the file")
+        self._stream = streams[0]
+        context = self._stream.codec_context
+        seconds = None
+        if self._stream.duration is not None and self._stream.time_base is not None:
+            seconds = float(self._stream.duration * self._stream.time_base)
+        elif self._container.duration is not None:
+            seconds = self._container.duration / av.time_base
+        self.info = AudioInfo(
+            container=self._container.format.name.upper(),
+            codec=context.name.upper(),
+            rate_hz=int(context.sample_rate or 0),
+            n_channels=int(context.channels or 0),
+            n_frames=None if seconds is None else round(seconds * (context.sample_rate or 0)),
+        )
+
+    def blocks(self) -> Iterator[FloatArray]:
+        to_float = self._av.AudioResampler(format="fltp")
+        try:
+            for frame in self._container.decode(self._stream):
+                for part in to_float.resample(frame):
+                    yield part.to_ndarray().T
+        except self._av.FFmpegError as error:
+            raise AudioUnreadable(f"{self._path}: {error.strerror or error}") from error
+
+    def close(self) -> None:
+        self._container.close()
+        self._stream_file.close()

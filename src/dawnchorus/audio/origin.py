@@ -1,0 +1,136 @@
+"""When and where a recording was made: from GUANO, AudioMoth comments and recorders' file names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+from dawnchorus.audio.riff import iter_chunks, read_chunk
+from dawnchorus.types import Origin
+
+_NAME_TIME = re.compile(r"(?:^|_)(\d{8})[_T](\d{6})(Z|[+-]\d{4})?(?:$|_)")
+"""Song Meter, AudioMoth and Frontier Labs names: `[PREFIX_]YYYYMMDD_HHMMSS[Z or offset]`."""
+
+_HEX_NAME = re.compile(r"[0-9A-F]{8}")
+"""Names of the oldest AudioMoth firmware: Unix time as eight hexadecimal digits."""
+
+_OLDEST_AUDIOMOTH = datetime(2017, 1, 1, tzinfo=UTC)
+
+
+def read_origin(path: Path) -> Origin:
+    """What the file's metadata, and then its name, say of time and place; fields that nothing states stay None.
+
+    A GUANO chunk is trusted before an AudioMoth comment, and both before the file's name.
+    """
+    found = Origin()
+    for read in _READERS:
+        found = _fill(found, read(path))
+    return found
+
+
+def _fill(known: Origin, other: Origin | None) -> Origin:
+    if other is None:
+        return known
+    missing = {name: value for name, value in asdict(other).items() if getattr(known, name) is None}
+    return replace(known, **missing)
+
+
+def _wav_chunks(path: Path) -> dict[bytes, bytes]:
+    with path.open("rb") as file:
+        chunks = [c for c in iter_chunks(file) if c.name in (b"guan", b"LIST")]
+        return {chunk.name: read_chunk(file, chunk) for chunk in chunks}
+
+
+def _from_guano(path: Path) -> Origin | None:
+    content = _wav_chunks(path).get(b"guan")
+    if content is None:
+        return None
+    from guano import GuanoFile
+
+    try:
+        fields = GuanoFile.from_string(content.decode("utf-8", "replace").rstrip("\0 "), strict=False)
+    except ValueError:
+        return None
+    place = fields.get("Loc Position")
+    if not isinstance(place, tuple):
+        place = None
+    made_by = [str(fields[key]) for key in ("Make", "Model", "Serial") if fields.get(key)]
+    time = fields.get("Timestamp")
+    return Origin(
+        start_time=time if isinstance(time, datetime) else None,
+        latitude=None if place is None else float(place[0]),
+        longitude=None if place is None else float(place[1]),
+        recorder=" ".join(made_by) or None,
+        source="guano",
+    )
+
+
+def _from_audiomoth_comment(path: Path) -> Origin | None:
+    content = _wav_chunks(path).get(b"LIST", b"")
+    position = content.find(b"ICMT")
+    if position < 0:
+        return None
+    comment = content[position + 8 :].split(b"\0")[0].decode("utf-8", "replace")
+    if "AudioMoth" not in comment:
+        return None
+    from metamoth.parsing import MessageFormatError, parse_comment
+
+    try:
+        fields = parse_comment(comment)
+    except (MessageFormatError, ValueError, KeyError):  # a firmware that the parser does not know
+        return None
+    return Origin(
+        start_time=fields["datetime"].replace(tzinfo=fields["timezone"]),
+        recorder=f"AudioMoth {fields['audiomoth_id']}",
+        source="AudioMoth comment",
+    )
+
+
+def _from_name(path: Path) -> Origin | None:
+    stem = path.stem
+    match = _NAME_TIME.search(stem)
+    if match:
+        day, time, offset = match.groups()
+        try:
+            moment = datetime.strptime(day + time, "%Y%m%d%H%M%S")
+        except ValueError:
+            return None
+        return Origin(start_time=moment.replace(tzinfo=_zone(offset)), source="file name")
+    if _HEX_NAME.fullmatch(stem):
+        moment = datetime.fromtimestamp(int(stem, 16), UTC)
+        if moment >= _OLDEST_AUDIOMOTH:
+            return Origin(start_time=moment, source="file name")
+    return None
+
+
+def _zone(offset: str | None) -> timezone | None:
+    if offset is None:
+        return None
+    if offset == "Z":
+        return UTC
+    minutes = int(offset[1:3]) * 60 + int(offset[3:5])
+    return timezone(timedelta(minutes=-minutes if offset[0] == "-" else minutes))
+
+
+_READERS: tuple[Callable[[Path], Origin | None], ...] = (
+    _from_guano,
+    _from_audiomoth_comment,
+    _from_name,
+)
+
+
+def origin_to_json(origin: Origin) -> dict[str, Any]:
+    """The fields as JSON values; the time as ISO 8601."""
+    fields = asdict(origin)
+    fields["start_time"] = origin.start_time and origin.start_time.isoformat()
+    return fields
+
+
+def origin_from_json(fields: dict[str, Any]) -> Origin:
+    """The reverse of `origin_to_json`."""
+    time = fields["start_time"]
+    return Origin(**{**fields, "start_time": time and datetime.fromisoformat(time)})

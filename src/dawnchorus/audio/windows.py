@@ -1,0 +1,119 @@
+"""Cutting a stream of samples into windows of a whole number of samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from dawnchorus.errors import InputError
+
+FloatArray = npt.NDArray[np.float32]
+
+MIN_TAIL_FRACTION = 0.25
+"""A rest at the end shorter than this part of a window is not scored (unless it is the whole recording)."""
+
+
+@dataclass(frozen=True)
+class WindowPlan:
+    """Windows of `n_window` samples that start every `n_hop` samples, at `rate_hz`.
+
+    Padding rule: the last window is filled up with zeros. It exists when the samples that no earlier window holds
+    are at least a quarter of a window, or when the recording is shorter than one window.
+    """
+
+    rate_hz: int
+    n_window: int
+    n_hop: int
+
+    @classmethod
+    def from_seconds(cls, *, rate_hz: int, window_s: float, overlap_s: float = 0.0) -> WindowPlan:
+        """A plan in whole samples.
+
+        Raises:
+            InputError: the overlap is negative, or not shorter than the window.
+        """
+        n_window = round(window_s * rate_hz)
+        n_hop = n_window - round(overlap_s * rate_hz)
+        if overlap_s < 0 or n_hop < 1:
+            raise InputError(
+                f"overlap: expected 0 or more and less than the model's window of {window_s:g} s, got {overlap_s:g} s."
+            )
+        return cls(rate_hz=rate_hz, n_window=n_window, n_hop=n_hop)
+
+    @property
+    def window_s(self) -> float:
+        """Length of a window in seconds."""
+        return self.n_window / self.rate_hz
+
+    def start_s(self, index: int) -> float:
+        """Where window `index` starts, in seconds from the start of the recording."""
+        return index * self.n_hop / self.rate_hz
+
+    def count(self, n_samples: int) -> int:
+        """How many windows a recording of `n_samples` samples has."""
+        if n_samples <= 0:
+            return 0
+        if n_samples < self.n_window:
+            return 1
+        full = (n_samples - self.n_window) // self.n_hop + 1
+        covered = (full - 1) * self.n_hop + self.n_window
+        return full + int(n_samples - covered >= self._min_tail)
+
+    @property
+    def _min_tail(self) -> float:
+        return max(self.n_window * MIN_TAIL_FRACTION, 1)
+
+
+class Windower:
+    """Turns blocks of samples into arrays of windows [n, n_window], keeping only what the next window needs."""
+
+    def __init__(self, plan: WindowPlan, *, batch: int) -> None:
+        self._plan = plan
+        self._batch = batch
+        self._blocks: list[FloatArray] = []
+        self._n_held = 0
+        self._n_total = 0
+        self._n_windows = 0
+
+    def push(self, block: FloatArray) -> list[FloatArray]:
+        """Take a block [samples]; give the batches of `batch` windows that are now complete."""
+        plan = self._plan
+        self._n_total += len(block)
+        self._blocks.append(block)
+        self._n_held += len(block)
+        needed = (self._batch - 1) * plan.n_hop + plan.n_window
+        if self._n_held < needed:
+            return []
+        samples = self._join()
+        batches = []
+        start = 0
+        while len(samples) - start >= needed:
+            batches.append(self._cut(samples[start:], self._batch))
+            start += self._batch * plan.n_hop
+        rest = samples[start:].copy()
+        self._blocks, self._n_held = [rest], len(rest)
+        return batches
+
+    def finish(self) -> FloatArray | None:
+        """The windows that remain when the recording ends, the last one filled up with zeros; None if none do."""
+        n_left = self._plan.count(self._n_total) - self._n_windows
+        if n_left <= 0:
+            return None
+        samples = self._join()
+        needed = (n_left - 1) * self._plan.n_hop + self._plan.n_window
+        padded = np.zeros(max(needed, len(samples)), np.float32)
+        padded[: len(samples)] = samples
+        return self._cut(padded, n_left)
+
+    def _join(self) -> FloatArray:
+        return self._blocks[0] if len(self._blocks) == 1 else np.concatenate(self._blocks)
+
+    def _cut(self, samples: FloatArray, n: int) -> FloatArray:
+        plan = self._plan
+        self._n_windows += n
+        if plan.n_hop == plan.n_window:
+            return samples[: n * plan.n_window].reshape(n, plan.n_window)
+        views = np.lib.stride_tricks.sliding_window_view(samples, plan.n_window)
+        return np.ascontiguousarray(views[: (n - 1) * plan.n_hop + 1 : plan.n_hop])

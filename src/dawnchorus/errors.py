@@ -1,0 +1,101 @@
+"""Every error that Dawn Chorus raises on purpose.
+
+DawnChorusError
+├── InputError            the user's request cannot be carried out as asked (also a ValueError)
+├── AudioError            a recording cannot be used
+│   ├── AudioNotFound         no such file, or it is not a regular file
+│   ├── AudioUnreadable       the bytes are not a sound file that we can decode
+│   └── AudioTooLarge         more samples than the caller allowed
+├── ModelError            a model or bundle cannot be used
+│   ├── ModelNotFound         unknown name, or the weights are not on this machine
+│   └── BundleInvalid         a bundle folder breaks the contract
+├── FormatError           a table is not in the format it should be in
+├── MissingExtra          an optional package is not installed
+├── OutputError           results cannot be written
+│   └── OutputExists          something is there already and may not be replaced
+└── Busy                  another process works on the same output
+
+Each message says what was expected, what came, which file, and what to do.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class DawnChorusError(Exception):
+    """Base of all errors raised on purpose; `exit_code` is what the command line ends with."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class InputError(DawnChorusError, ValueError):
+    """The request itself is wrong: an argument out of range, an unknown name, no recordings."""
+
+    exit_code = 2
+
+
+class AudioError(DawnChorusError):
+    """A recording cannot be used."""
+
+    exit_code = 3
+
+
+class AudioNotFound(AudioError):
+    """The file is not there, or is a folder, a device or a dangling link."""
+
+
+class AudioUnreadable(AudioError):
+    """No decoder can make sound of the file."""
+
+
+class AudioTooLarge(AudioError):
+    """The file decodes to more samples than the caller allowed."""
+
+
+class ModelError(DawnChorusError):
+    """A model or bundle cannot be used."""
+
+    exit_code = 5
+
+
+class ModelNotFound(ModelError):
+    """The model's name is unknown, or its weights are not on this machine."""
+
+
+class BundleInvalid(ModelError):
+    """A bundle folder breaks the contract of `dawnchorus.models.bundle`."""
+
+
+class FormatError(DawnChorusError):
+    """A table is not in the format it should be in."""
+
+    exit_code = 2
+
+
+class MissingExtra(DawnChorusError):
+    """An optional package is needed and not installed."""
+
+    exit_code = 5
+
+    def __init__(self, package: str, *, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package '{package}', which is not installed. "
+            f"Install it with: pip install 'dawnchorus[{extra}]'"
+        )
+
+
+class OutputError(DawnChorusError):
+    """Results cannot be written: no space, no permission, no such place."""
+
+    exit_code = 4
+
+
+class OutputExists(OutputError):
+    """The output is there already and the caller did not allow replacing it."""
+
+
+class Busy(DawnChorusError):
+    """Another process is writing the same output."""
+
+    exit_code = 6

@@ -1,0 +1,154 @@
+"""The journal of a run: what is done, skipped or failed, on disk before it is counted.
+
+One SQLite file. A recording's hits are committed in one transaction, so a run that is killed at any moment loses at
+most the recordings that were being scored, and the same command goes on from there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dawnchorus.audio.origin import origin_from_json, origin_to_json
+from dawnchorus.errors import OutputError
+from dawnchorus.identify.score import HIT, Failed, Scored
+from dawnchorus.types import AudioInfo
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS run (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS recordings (
+    path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, status TEXT NOT NULL, reason TEXT,
+    duration_s REAL, about TEXT, hits BLOB
+) STRICT;
+"""
+
+_FILE_MARK = (None, None)
+
+
+def file_mark(path: Path) -> tuple[int | None, int | None]:
+    """Size and modification time: what tells a changed recording from one that was scored before."""
+    try:
+        status = path.stat()
+    except OSError:
+        return _FILE_MARK
+    return status.st_size, status.st_mtime_ns
+
+
+def _key(path: Path) -> bytes:
+    return os.fsencode(os.path.abspath(path))
+
+
+class Journal:
+    """The journal at `path`, created when it is not there.
+
+    Raises:
+        OutputError: the file cannot be created or written, or is no journal. So do all methods.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with self._explain():
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.executescript(_SCHEMA)
+
+    @contextmanager
+    def _explain(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise OutputError(
+                f"{self.path}: cannot write the journal of this run ({error}). Check free space and access rights; "
+                f"the same command then goes on where it stopped."
+            ) from error
+
+    def parameters(self) -> dict[str, Any] | None:
+        """What the run was started with; None for a new journal."""
+        with self._explain():
+            row = self._db.execute("SELECT value FROM run WHERE key = 'parameters'").fetchone()
+        return None if row is None else json.loads(row[0])
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run's tables were written."""
+        with self._explain():
+            row = self._db.execute("SELECT value FROM run WHERE key = 'finished'").fetchone()
+        return row is not None
+
+    @finished.setter
+    def finished(self, value: bool) -> None:
+        with self._explain():
+            if value:
+                self._db.execute("INSERT OR REPLACE INTO run VALUES ('finished', 'true')")
+            else:
+                self._db.execute("DELETE FROM run WHERE key = 'finished'")
+
+    def start(self, parameters: dict[str, Any]) -> None:
+        """Forget everything and begin a run with `parameters`."""
+        with self._explain():
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute("DELETE FROM recordings")
+            self._db.execute("DELETE FROM run")
+            self._db.execute("INSERT INTO run VALUES ('parameters', ?)", [json.dumps(parameters)])
+            self._db.execute("COMMIT")
+
+    def is_done(self, path: Path) -> bool:
+        """Whether the recording was scored and has not changed since."""
+        with self._explain():
+            row = self._db.execute(
+                "SELECT size, mtime_ns FROM recordings WHERE path = ? AND status = 'done'",
+                [_key(path)],
+            ).fetchone()
+        return row is not None and row == file_mark(path)
+
+    def add(self, result: Scored | Failed, mark: tuple[int | None, int | None]) -> None:
+        """Write one result; it is safe on disk when this returns. `mark` is the file's from before it was read."""
+        if isinstance(result, Failed):
+            values: list[Any] = ["failed", result.reason, None, None, None]
+        else:
+            about = {
+                "info": asdict(result.info),
+                "origin": origin_to_json(result.origin),
+                "warnings": result.warnings,
+            }
+            values = ["done", None, result.duration_s, json.dumps(about), result.hits.tobytes()]
+        with self._explain():
+            self._db.execute(
+                "INSERT OR REPLACE INTO recordings VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [_key(result.path), *mark, *values],
+            )
+
+    def read(self, path: Path) -> Scored | Failed | None:
+        """What the run found for this recording; None if it has not come to it."""
+        with self._explain():
+            row = self._db.execute(
+                "SELECT status, reason, duration_s, about, hits FROM recordings WHERE path = ?",
+                [_key(path)],
+            ).fetchone()
+        if row is None:
+            return None
+        status, reason, duration_s, about, hits = row
+        if status == "failed":
+            return Failed(path, reason)
+        fields = json.loads(about)
+        return Scored(
+            path=path,
+            info=AudioInfo(**fields["info"]),
+            origin=origin_from_json(fields["origin"]),
+            duration_s=duration_s,
+            warnings=tuple(fields["warnings"]),
+            hits=np.frombuffer(hits, HIT),
+        )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()

@@ -1,0 +1,86 @@
+"""What a run is asked to do, checked at construction."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from dawnchorus.errors import InputError
+
+DEFAULT_MIN_SCORE = 0.25
+DEFAULT_RANGE_THRESHOLD = 0.03
+N_WEEKS = 48
+
+
+def _require(condition: bool, name: str, expected: str, value: object) -> None:
+    if not condition:
+        raise InputError(f"{name}: expected {expected}, got {value!r}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to score recordings and what to make of the scores.
+
+    The first group decides what is scored and kept in the journal; the second only how the kept scores are shown,
+    and may be changed when a finished run is written out again.
+    """
+
+    min_score: float = DEFAULT_MIN_SCORE
+    overlap_s: float = 0.0
+    top: int | None = None
+    """At most so many classes in one window."""
+    species: tuple[str, ...] | None = None
+    """Only these classes, by scientific name."""
+    thresholds: dict[str, float] = field(default_factory=dict)
+    """Smallest score by scientific name, where one differs from `min_score`."""
+
+    merge: bool = False
+    """Join windows of one species that touch or overlap into one event with the best score."""
+    latitude: float | None = None
+    longitude: float | None = None
+    week: int | None = None
+    """Week of the 48-week year, 1 to 48; None: from the recording's own date, else the whole year."""
+    range_threshold: float = DEFAULT_RANGE_THRESHOLD
+    drop_out_of_range: bool = False
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.min_score <= 1, "min_score", "a number from 0 to 1", self.min_score)
+        _require(self.overlap_s >= 0, "overlap", "0 or more seconds", self.overlap_s)
+        _require(self.top is None or self.top >= 1, "top", "1 or more", self.top)
+        _require(
+            all(0 <= value <= 1 for value in self.thresholds.values()),
+            "thresholds",
+            "numbers from 0 to 1",
+            self.thresholds,
+        )
+        _require(
+            (self.latitude is None) == (self.longitude is None),
+            "latitude and longitude",
+            "both or none",
+            (self.latitude, self.longitude),
+        )
+        _require(
+            self.latitude is None or -90 <= self.latitude <= 90,
+            "latitude",
+            "-90 to 90 degrees",
+            self.latitude,
+        )
+        _require(
+            self.longitude is None or -180 <= self.longitude <= 180,
+            "longitude",
+            "-180 to 180 degrees",
+            self.longitude,
+        )
+        _require(self.week is None or 1 <= self.week <= N_WEEKS, "week", f"1 to {N_WEEKS}", self.week)
+        _require(
+            0 <= self.range_threshold <= 1,
+            "range_threshold",
+            "a number from 0 to 1",
+            self.range_threshold,
+        )
+
+    def scoring(self) -> dict[str, Any]:
+        """The options that decide what a journal holds."""
+        fields = asdict(self)
+        names = ("min_score", "overlap_s", "top", "species", "thresholds")
+        return {name: fields[name] for name in names}

@@ -1,0 +1,108 @@
+"""From the hits of a recording to its table of detections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+from dawnchorus.audio.windows import WindowPlan
+from dawnchorus.identify.options import Options
+from dawnchorus.identify.place import RangeFilter
+from dawnchorus.identify.score import Scored
+from dawnchorus.identify.weeks import week_of
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.types import Detection, Origin, RecordingTable
+
+
+def printable(path: Path) -> str:
+    """The path as text that any file or terminal takes; bytes that are not UTF-8 are written `\\udcXX`."""
+    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+@dataclass(frozen=True)
+class TableBuilder:
+    """Makes the table of a scored recording."""
+
+    bundle: Bundle
+    plan: WindowPlan
+    options: Options
+    range_filter: RangeFilter | None
+    origins: dict[Path, Origin]
+    """What a `--recordings` table says, by absolute path; it wins over the file's own metadata."""
+
+    def build(self, scored: Scored) -> RecordingTable:
+        """The detections, with time and place, ordered by start, then by falling score."""
+        origin = self._origin(scored)
+        day = origin.start_time
+        week = self.options.week or (week_of(day) if day is not None else None)
+        expected = self._expected(origin, week)
+        labels = self.bundle.labels
+        rows = []
+        for window, index, score in scored.hits.tolist():
+            in_range = None if expected is None else expected[index]
+            if self.options.drop_out_of_range and in_range is False:
+                continue
+            label, start_s = labels[index], self.plan.start_s(window)
+            rows.append(
+                Detection(
+                    start_s=start_s,
+                    end_s=max(min(start_s + self.plan.window_s, scored.duration_s), start_s),
+                    scientific_name=label.scientific_name,
+                    common_name=label.common_name,
+                    kind=label.kind,
+                    score=score,
+                    in_range=in_range,
+                )
+            )
+        if self.options.merge:
+            rows = merge_events(rows)
+        return RecordingTable(
+            recording=printable(scored.path),
+            duration_s=scored.duration_s,
+            rate_hz=scored.info.rate_hz,
+            origin=origin,
+            week=week,
+            detections=tuple(rows),
+        )
+
+    def _origin(self, scored: Scored) -> Origin:
+        given = self.origins.get(Path(scored.path).absolute(), Origin())
+        own = scored.origin
+        origin = Origin(
+            start_time=given.start_time or own.start_time,
+            latitude=own.latitude if given.latitude is None else given.latitude,
+            longitude=own.longitude if given.longitude is None else given.longitude,
+            recorder=own.recorder,
+            source=given.source or own.source,
+        )
+        if self.options.latitude is not None:
+            origin = replace(origin, latitude=self.options.latitude, longitude=self.options.longitude)
+        return origin
+
+    def _expected(self, origin: Origin, week: int | None) -> list[bool | None] | None:
+        if self.range_filter is None or origin.latitude is None or origin.longitude is None:
+            return None
+        return self.range_filter.expected(latitude=origin.latitude, longitude=origin.longitude, week=week)
+
+
+_GAP_S = timedelta(milliseconds=1).total_seconds()
+"""Windows that lie this close together touch: their ends are sums of rounded seconds."""
+
+
+def merge_events(rows: list[Detection]) -> list[Detection]:
+    """Join detections of one class whose windows touch or overlap; an event has the best score of its windows."""
+    open_events: dict[str, Detection] = {}
+    events: list[Detection] = []
+    for row in sorted(rows, key=lambda r: r.start_s):
+        event = open_events.get(row.scientific_name)
+        if event is not None and row.start_s <= event.end_s + _GAP_S:
+            open_events[row.scientific_name] = replace(
+                event, end_s=max(event.end_s, row.end_s), score=max(event.score, row.score)
+            )
+            continue
+        if event is not None:
+            events.append(event)
+        open_events[row.scientific_name] = row
+    events.extend(open_events.values())
+    return sorted(events, key=lambda r: (r.start_s, -r.score, r.scientific_name))

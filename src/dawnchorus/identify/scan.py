@@ -1,0 +1,57 @@
+"""From paths, folders, globs and lists to the recordings of a run."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from dawnchorus.errors import InputError
+
+SUFFIXES = frozenset(
+    ".wav .wave .w64 .rf64 .flac .mp3 .ogg .oga .opus .m4a .aac .mp4 .aif .aiff .aifc .wma .caf .au .wv".split()
+)
+"""Names that a folder is searched for, in any case. A file that is named itself may end in anything."""
+
+
+def find_recordings(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """Every recording that `paths` name, once, in a stable order: files, folders (searched to any depth), globs.
+
+    A named file that is not there stays in the list, so that the run reports it.
+
+    Raises:
+        InputError: nothing was found.
+    """
+    given = [os.fspath(path) for path in paths]
+    found: dict[str, Path] = {}
+    for path in given:
+        for recording in _expand(path):
+            found.setdefault(os.path.abspath(recording), recording)
+    if not found:
+        raise InputError(
+            f"No recordings found in {', '.join(given) or 'an empty list'}: expected sound files, folders with "
+            f"sound files ({' '.join(sorted(SUFFIXES))}), or globs."
+        )
+    return list(found.values())
+
+
+def _expand(path: str) -> Iterator[Path]:
+    if os.path.isdir(path):
+        yield from _walk(path)
+    elif not os.path.lexists(path) and glob.has_magic(path):
+        for match in sorted(glob.glob(path, recursive=True)):
+            yield from _expand(match)
+    else:
+        yield Path(path)
+
+
+def _walk(folder: str) -> Iterator[Path]:
+    """Sound files below `folder`; hidden files and linked folders (which may form a loop) are left out."""
+    for parent, folders, files in os.walk(folder):
+        # A folder whose name ends like a sound file holds no sound of that name: report it as a failure.
+        odd = [name for name in folders if Path(name).suffix.lower() in SUFFIXES]
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files + odd):
+            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
+                yield Path(parent, name)

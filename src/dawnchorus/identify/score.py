@@ -1,0 +1,297 @@
+"""Recordings to scores with all cores: decoder processes work ahead of inference threads."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dawnchorus.audio.process import DecoderProcess, Ended, Opened
+from dawnchorus.audio.windows import Windower, WindowPlan
+from dawnchorus.errors import AudioError
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.models.runner import BATCH_WINDOWS, Engine, Session, open_session, scores_of
+from dawnchorus.types import AudioInfo, Origin
+
+FloatArray = npt.NDArray[np.float32]
+
+HIT = np.dtype([("window", "<i4"), ("class", "<i4"), ("score", "<f4")])
+"""One score at or above its threshold: the window's number, the class's output index, the score."""
+
+_BATCHES_PER_LANE = 2
+_DONE_AHEAD = 64
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which scores are kept: those of at least `thresholds` [classes]; of these the `top` best in each window."""
+
+    thresholds: FloatArray
+    top: int | None = None
+
+    def pick(self, scores: FloatArray, first_window: int) -> npt.NDArray[np.void]:
+        """The hits among `scores` [n, classes], of windows numbered from `first_window`, best first in a window."""
+        rows, classes = np.nonzero(scores >= self.thresholds)
+        found = np.empty(len(rows), HIT)
+        found["window"] = rows + first_window
+        found["class"] = classes
+        found["score"] = scores[rows, classes]
+        found = found[np.lexsort((found["class"], -found["score"], found["window"]))]
+        if self.top is None or not len(found):
+            return found
+        starts = np.searchsorted(found["window"], found["window"], side="left")
+        return found[np.arange(len(found)) - starts < self.top]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A recording that was scored to its end."""
+
+    path: Path
+    info: AudioInfo
+    origin: Origin
+    duration_s: float
+    warnings: tuple[str, ...]
+    hits: npt.NDArray[np.void]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A recording that could not be scored, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass
+class _Pending:
+    """A recording on its way: batches go out to the lanes and their hits come back in any order."""
+
+    path: Path
+    opened: Opened | None = None
+    ended: Ended | None = None
+    n_out: int = 0
+    hits: list[npt.NDArray[np.void]] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def take_back(self, hits: npt.NDArray[np.void] | None, ended: Ended | None) -> Scored | None:
+        """Note what came back; the finished recording once nothing is out any more."""
+        with self.lock:
+            if hits is not None:
+                self.hits.append(hits)
+                self.n_out -= 1
+            if ended is not None:
+                self.ended = ended
+            if self.n_out or self.ended is None or self.opened is None:
+                return None
+        found = np.concatenate(self.hits) if self.hits else np.empty(0, HIT)
+        return Scored(
+            path=self.path,
+            info=self.opened.info,
+            origin=self.opened.origin,
+            duration_s=self.ended.duration_s,
+            warnings=self.ended.warnings,
+            hits=found[np.argsort(found["window"], kind="stable")],
+        )
+
+
+@dataclass(frozen=True)
+class _Batch:
+    recording: _Pending
+    first_window: int
+    windows: FloatArray
+
+
+def score_recordings(
+    paths: Iterable[Path],
+    bundle: Bundle,
+    *,
+    plan: WindowPlan,
+    selection: Selection,
+    n_workers: int,
+    engine: Engine = "auto",
+) -> Iterator[Scored | Failed]:
+    """Score every recording, in the order in which they finish.
+
+    A recording that cannot be decoded gives a `Failed` and touches no other. Memory is bounded by the number of
+    workers, not by the length or number of recordings.
+
+    Raises:
+        ModelError: the bundle cannot be run.
+    """
+    sessions = [open_session(bundle, engine=engine) for _ in range(n_workers)]
+    pipeline = _Pipeline(paths, bundle, plan, selection, sessions)
+    with ExitStack() as stack:
+        stack.callback(pipeline.stop)
+        yield from pipeline.results()
+
+
+class _Stopped(Exception):
+    """The caller takes no more results."""
+
+
+class _Pipeline:
+    def __init__(
+        self,
+        paths: Iterable[Path],
+        bundle: Bundle,
+        plan: WindowPlan,
+        selection: Selection,
+        sessions: list[Session],
+    ) -> None:
+        self._paths = iter(paths)
+        self._paths_lock = threading.Lock()
+        self._activation = bundle.info.activation
+        self._plan = plan
+        self._selection = selection
+        self._stopping = threading.Event()
+        n = len(sessions)
+        self._batches: queue.Queue[_Batch | None] = queue.Queue(_BATCHES_PER_LANE * n)
+        self._done: queue.Queue[Scored | Failed | BaseException | None] = queue.Queue(_DONE_AHEAD)
+        self._decoders = [DecoderProcess() for _ in range(n)]
+        self._n_decoding = n
+        self._threads = [
+            threading.Thread(target=self._guard, args=(self._decode_all, decoder), daemon=True)
+            for decoder in self._decoders
+        ]
+        self._threads += [
+            threading.Thread(target=self._guard, args=(self._score_all, session), daemon=True) for session in sessions
+        ]
+        self._n_scoring = n
+
+    def results(self) -> Iterator[Scored | Failed]:
+        for thread in self._threads:
+            thread.start()
+        while True:
+            item = self._done.get()
+            if item is None:
+                return
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    def stop(self) -> None:
+        self._stopping.set()
+        for decoder in self._decoders:
+            decoder.close()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(timeout=10)
+
+    def _guard(self, work: Callable[[Any], None], argument: Any) -> None:
+        """Run a thread's work; what it does not handle goes to the caller."""
+        try:
+            work(argument)
+        except _Stopped:
+            return
+        except BaseException as error:
+            if not self._stopping.is_set():
+                self._put(self._done, error)
+
+    def _put(self, target: queue.Queue[Any], item: Any) -> None:
+        while not self._stopping.is_set():
+            try:
+                target.put(item, timeout=0.2)
+                return
+            except queue.Full:
+                continue
+        raise _Stopped
+
+    def _next_path(self) -> Path | None:
+        with self._paths_lock:
+            return next(self._paths, None)
+
+    # ------------------------------------------------------------------ decoding
+
+    def _decode_all(self, decoder: DecoderProcess) -> None:
+        while (path := self._next_path()) is not None:
+            try:
+                self._decode(decoder, path)
+            except AudioError as error:
+                self._put(self._done, Failed(path, str(error)))
+        with self._paths_lock:
+            self._n_decoding -= 1
+            last = self._n_decoding == 0
+        decoder.close()
+        if last:
+            for _ in range(self._n_scoring):
+                self._put(self._batches, None)
+
+    def _decode(self, decoder: DecoderProcess, path: Path) -> None:
+        recording = _Pending(path)
+        windower = Windower(self._plan, batch=BATCH_WINDOWS)
+        first = 0
+        for part in decoder.decode(path, rate_hz=self._plan.rate_hz):
+            if isinstance(part, Opened):
+                recording.opened = part
+            elif isinstance(part, Ended):
+                rest = windower.finish()
+                if rest is not None:
+                    self._send(recording, first, rest)
+                self._finish(recording.take_back(None, part))
+            else:
+                for windows in windower.push(part):
+                    self._send(recording, first, windows)
+                    first += len(windows)
+
+    def _send(self, recording: _Pending, first: int, windows: FloatArray) -> None:
+        for start in range(0, len(windows), BATCH_WINDOWS):
+            with recording.lock:
+                recording.n_out += 1
+            batch = _Batch(recording, first + start, windows[start : start + BATCH_WINDOWS])
+            self._put(self._batches, batch)
+
+    def _finish(self, scored: Scored | None) -> None:
+        if scored is not None:
+            self._put(self._done, scored)
+
+    # ------------------------------------------------------------------ scoring
+
+    def _score_all(self, session: Session) -> None:
+        carried: _Batch | None = None
+        while True:
+            batch = carried or self._batches.get()
+            if batch is None:
+                break
+            group, carried, last = self._gather(batch)
+            self._score(session, group)
+            if last:
+                break
+        with self._paths_lock:
+            self._n_scoring -= 1
+            last = self._n_scoring == 0
+        if last:
+            self._put(self._done, None)
+
+    def _gather(self, batch: _Batch) -> tuple[list[_Batch], _Batch | None, bool]:
+        """Add batches of other short recordings that wait already, up to one full batch."""
+        group, n = [batch], len(batch.windows)
+        while n < BATCH_WINDOWS:
+            try:
+                other = self._batches.get_nowait()
+            except queue.Empty:
+                break
+            if other is None:
+                return group, None, True
+            if n + len(other.windows) > BATCH_WINDOWS:
+                return group, other, False
+            group.append(other)
+            n += len(other.windows)
+        return group, None, False
+
+    def _score(self, session: Session, group: list[_Batch]) -> None:
+        windows = group[0].windows if len(group) == 1 else np.concatenate([b.windows for b in group])
+        scores = scores_of(session.run(windows).logits, self._activation)
+        start = 0
+        for batch in group:
+            part = scores[start : start + len(batch.windows)]
+            start += len(batch.windows)
+            hits = self._selection.pick(part, batch.first_window)
+            self._finish(batch.recording.take_back(hits, None))

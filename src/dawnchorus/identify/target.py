@@ -1,0 +1,166 @@
+"""Where a run's tables go: one file for all recordings, or a folder with one per recording."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from dawnchorus.errors import Busy, InputError, OutputExists
+from dawnchorus.formats.registry import FORMATS, TableFormat, table_format
+from dawnchorus.identify.atomic import atomic_file, cannot_write
+from dawnchorus.identify.journal import Journal
+
+if TYPE_CHECKING:
+    from dawnchorus.identify.run import Run
+
+PARAMETERS_SUFFIX = ".params.json"
+
+
+@dataclass(frozen=True)
+class Target:
+    """The place `path` and the formats that go there."""
+
+    path: Path
+    is_folder: bool
+    formats: tuple[TableFormat, ...]
+
+    @classmethod
+    def of(cls, path: Path, formats: Sequence[str] | None) -> Target:
+        """A file if `path` has a suffix and is no folder, else a folder.
+
+        Raises:
+            InputError: an unknown format, several formats for one file, or a suffix that no format has.
+        """
+        is_folder = path.is_dir() or not path.suffix
+        if formats is None:
+            formats = ["csv"] if is_folder else [_format_of_suffix(path)]
+        chosen = tuple(table_format(name) for name in formats)
+        if len(chosen) > 1 and not is_folder:
+            raise InputError(
+                f"{path}: one file holds one format, got {', '.join(f.name for f in chosen)}. Give a folder."
+            )
+        return cls(path, is_folder, chosen)
+
+    @property
+    def _state(self) -> Path:
+        """Journal and lock lie beside the file, or in the folder, under this name."""
+        return self.path / ".dawnchorus" if self.is_folder else self.path.with_name(f".{self.path.name}")
+
+    @property
+    def journal_path(self) -> Path:
+        """The run's journal."""
+        return self._state.with_name(self._state.name + ".journal")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes away.
+
+        Raises:
+            Busy: another process is writing here.
+            OutputError: the place cannot be written.
+        """
+        folder = self._state.parent
+        lock_path = self._state.with_name(self._state.name + ".lock")
+        lock = FileLock(lock_path, timeout=0)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout:
+            raise Busy(
+                f"{self.path}: another dawnchorus process is writing here. Wait for it, or choose another output."
+            ) from None
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+        try:
+            yield
+        finally:
+            lock_path.unlink(missing_ok=True)
+            lock.release()
+
+    def open_journal(self, key: dict[str, Any], *, resume: bool, overwrite: bool) -> Journal:
+        """The journal to write to: new, or that of the run to continue.
+
+        Raises:
+            OutputExists: a finished run or another file is there, and may not be touched.
+            InputError: the run to continue had another model or other options.
+        """
+        had_journal = self.journal_path.exists()
+        if not overwrite and not had_journal and not self.is_folder and self.path.exists():
+            raise OutputExists(
+                f"{self.path} is there already. Use --overwrite to replace it, or choose another output."
+            )
+        journal = Journal(self.journal_path)
+        known = journal.parameters()
+        if overwrite or known is None:
+            journal.start(key)
+            return journal
+        if known != _as_json(key):
+            changed = [name for name in key if known.get(name) != _as_json(key)[name]]
+            raise InputError(
+                f"{self.path} was begun with other settings ({', '.join(changed)} changed). Use the same ones to "
+                f"continue it, --overwrite to begin again, or choose another output."
+            )
+        if journal.finished and not resume:
+            raise OutputExists(
+                f"{self.path} holds a finished run. Use --resume to add new recordings to it, --overwrite to replace "
+                f"it, or choose another output."
+            )
+        journal.finished = False
+        return journal
+
+    def write(self, run: Run) -> None:
+        """Write the tables from the run's journal.
+
+        Raises:
+            OutputError: no space, or no permission.
+        """
+        if self.is_folder:
+            self._write_each(run)
+        else:
+            with atomic_file(self.path) as stream:
+                self.formats[0].write(stream, run.tables(), run.provenance)
+        parameters = self.path / "run" if self.is_folder else self.path
+        with atomic_file(parameters.with_name(parameters.name + PARAMETERS_SUFFIX)) as stream:
+            text = json.dumps(asdict(run.provenance), indent=2, ensure_ascii=False)
+            stream.write(text.encode() + b"\n")
+
+    def _write_each(self, run: Run) -> None:
+        root = _common_folder(run.paths)
+        for path in run.paths:
+            table = run.table(path)
+            if table is None:
+                continue
+            for chosen in self.formats:
+                place = self.path / os.path.relpath(os.path.abspath(path), root)
+                place = place.with_name(place.name + chosen.suffix)
+                try:
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                except OSError as error:
+                    raise cannot_write(place.parent, error) from error
+                with atomic_file(place) as stream:
+                    chosen.write(stream, [table], run.provenance)
+
+
+def _as_json(value: dict[str, Any]) -> Any:
+    return json.loads(json.dumps(value))
+
+
+def _format_of_suffix(path: Path) -> str:
+    for entry in FORMATS.values():
+        if path.suffix.lower() == Path(entry.combined).suffix:
+            return entry.name
+    suffixes = {Path(entry.combined).suffix for entry in FORMATS.values()}
+    raise InputError(
+        f"{path}: no format has the suffix {path.suffix!r}; expected {', '.join(sorted(suffixes))}, or --format."
+    )
+
+
+def _common_folder(paths: list[Path]) -> str:
+    return os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])

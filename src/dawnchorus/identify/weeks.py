@@ -1,0 +1,10 @@
+"""The 48-week year of BirdNET's range model: four weeks in every month."""
+
+from __future__ import annotations
+
+from datetime import date
+
+
+def week_of(day: date) -> int:
+    """Week 1 to 48; days after the 28th belong to the fourth week of their month."""
+    return (day.month - 1) * 4 + min((day.day - 1) // 7, 3) + 1

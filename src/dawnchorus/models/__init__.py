@@ -1,0 +1,1 @@
+"""Bundles (a model on disk), the built-in models, and running a bundle."""

@@ -1,0 +1,185 @@
+"""The bundle: one folder that holds a model and all that is needed to run it and to cite it.
+
+bundle.json     what the model is (`BundleInfo`)
+model.onnx      input `waveform` float32 [batch, samples]; outputs `logits` [batch, classes] and, where the model
+                has them, `embeddings` [batch, dim]. The front end is inside the graph. (Or `model.tflite`.)
+range.onnx      optional: input `place` float32 [batch, 3] = latitude, longitude, week 1 to 48; output
+                `probabilities` [batch, classes] that a species occurs there and then
+labels.csv      one row per class, in output order: scientific_name, common_name, kind
+MODEL_CARD.md   the same for a reader, with the licence
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from dawnchorus.errors import BundleInvalid
+from dawnchorus.taxonomy.labels import Label, read_labels, write_labels
+
+SCHEMA_VERSION = 1
+BUNDLE_ID_DIGITS = 12
+
+Activation = Literal["sigmoid", "softmax", "identity"]
+
+
+class BundleInfo(BaseModel):
+    """The content of `bundle.json`. Unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    name: str = Field(min_length=1)
+    version: str
+    family: str
+    graph: Literal["model.onnx", "model.tflite"] = "model.onnx"
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    sample_rate_hz: int = Field(ge=4_000, le=500_000)
+    window_s: float = Field(gt=0, le=120)
+    activation: Activation
+    """How logits become scores; "identity" says that the graph's output is a score already."""
+    embedding_dim: int | None = Field(default=None, ge=1)
+    license: str
+    """SPDX identifier of the weights' licence."""
+    attribution: str
+    source: str
+    """Where the weights came from."""
+    made_by: str
+    """The software that wrote the bundle, with its version."""
+    thresholds: dict[str, float] = Field(default_factory=dict)
+    """Smallest score by scientific name, where one differs from the run's."""
+    range_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened and validated bundle."""
+
+    folder: Path
+    info: BundleInfo
+    labels: tuple[Label, ...]
+
+    @property
+    def id(self) -> str:
+        """The first 12 hexadecimal digits of the graph's sha256: what every row carries."""
+        return self.info.sha256[:BUNDLE_ID_DIGITS]
+
+    @property
+    def graph_path(self) -> Path:
+        """The file that holds the graph."""
+        return self.folder / self.info.graph
+
+    @property
+    def range_path(self) -> Path:
+        """The file that holds the range model, where the bundle has one."""
+        return self.folder / "range.onnx"
+
+    @property
+    def n_window(self) -> int:
+        """Samples in a window."""
+        return round(self.info.window_s * self.info.sample_rate_hz)
+
+    @cached_property
+    def class_by_scientific_name(self) -> dict[str, int]:
+        """Output index by scientific name."""
+        return {label.scientific_name: k for k, label in enumerate(self.labels)}
+
+
+def file_sha256(path: Path) -> str:
+    """The file's sha256 as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Open a bundle.
+
+    The graph's bytes are not hashed here (`verify_bundle` does that).
+
+    Raises:
+        BundleInvalid: a file is missing, or its content breaks the contract.
+    """
+    path = folder / "bundle.json"
+    try:
+        info = BundleInfo.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise BundleInvalid(
+            f"{folder} is not a bundle: there is no bundle.json in it. Give the folder that "
+            f"`dawnchorus models path NAME` prints, or wrap a model with `dawnchorus models wrap`."
+        ) from None
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise BundleInvalid(f"{path} is not valid: {'; '.join(lines)}") from error
+    graph, labels_path = folder / info.graph, folder / "labels.csv"
+    for needed in (graph, labels_path):
+        if not needed.is_file():
+            raise BundleInvalid(f"{folder} is not complete: {needed.name} is missing. Make it again.")
+    labels = read_labels(labels_path)
+    return Bundle(folder=folder, info=info, labels=labels)
+
+
+def verify_bundle(bundle: Bundle) -> None:
+    """Check that the graph's bytes are those that bundle.json names.
+
+    Raises:
+        BundleInvalid: they are not.
+    """
+    expected = {bundle.graph_path: bundle.info.sha256}
+    if bundle.info.range_sha256 is not None:
+        expected[bundle.range_path] = bundle.info.range_sha256
+    for path, sha256 in expected.items():
+        found = file_sha256(path) if path.is_file() else "no file"
+        if found != sha256:
+            raise BundleInvalid(
+                f"{path} is damaged or was replaced: expected sha256 {sha256}, found {found}. "
+                f"Delete the folder and make it again."
+            )
+
+
+def write_bundle(
+    folder: Path,
+    *,
+    write_graphs: Callable[[Path], None],
+    describe: Callable[[Path], BundleInfo],
+    labels: Sequence[Label],
+    card: str,
+) -> Bundle:
+    """Write a bundle as a whole or not at all: it is made beside `folder` and then renamed to it.
+
+    `write_graphs` writes the graph files into the folder that it is given; `describe` then makes the `BundleInfo`
+    from that folder.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        write_graphs(building)
+        info = describe(building)
+        write_labels(building / "labels.csv", labels)
+        (building / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+        text = info.model_dump_json(indent=2, exclude_none=True)
+        (building / "bundle.json").write_text(text + "\n", encoding="utf-8")
+        building.chmod(0o755)
+        _replace_folder(building, folder)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return read_bundle(folder)
+
+
+def _replace_folder(new: Path, folder: Path) -> None:
+    try:
+        os.rename(new, folder)
+    except OSError:
+        # Something is there: another process made the same bundle first, or an older one is being replaced.
+        old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+        os.rename(folder, old / "bundle")
+        os.rename(new, folder)
+        shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,55 @@
+"""Writing an ONNX graph node by node."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+OPSET = 17
+
+
+class OnnxWriter:
+    """Collects nodes and constants; every method returns the name of the tensor it made."""
+
+    def __init__(self) -> None:
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: dict[str, onnx.TensorProto] = {}
+
+    def constant(self, values: npt.ArrayLike, *, dtype: npt.DTypeLike = np.float32) -> str:
+        """Store `values` in the file."""
+        name = f"constant_{len(self._constants)}"
+        array = np.ascontiguousarray(np.asarray(values, dtype=dtype))
+        self._constants[name] = numpy_helper.from_array(array, name)
+        return name
+
+    def node(self, kind: str, inputs: Sequence[str], *, output: str | None = None, **attributes: Any) -> str:
+        """Append an operator with one output."""
+        name = output or f"{kind.lower()}_{len(self._nodes)}"
+        self._nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
+        return name
+
+    def save(
+        self,
+        path: Path,
+        *,
+        inputs: dict[str, tuple[int | str, ...]],
+        outputs: dict[str, tuple[int | str, ...]],
+    ) -> None:
+        """Check the graph and write it to `path`; shapes are of float32 tensors."""
+        graph = helper.make_graph(
+            self._nodes,
+            "dawnchorus",
+            [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in inputs.items()],
+            [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in outputs.items()],
+            initializer=list(self._constants.values()),
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="dawnchorus")
+        model.ir_version = 8
+        onnx.checker.check_model(model, full_check=True)
+        onnx.save(model, path)

@@ -1,0 +1,153 @@
+"""Running a bundle: waveforms in, scores out, on one thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol, get_args
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from dawnchorus.errors import BundleInvalid, InputError, MissingExtra
+from dawnchorus.models.bundle import Activation, Bundle
+
+FloatArray = npt.NDArray[np.float32]
+
+BATCH_WINDOWS = 8
+"""Windows in one call of a session; more bring nothing on a CPU."""
+
+Engine = Literal["auto", "onnx", "litert"]
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a graph gives for n windows: logits [n, classes] and, where it has them, embeddings [n, dim]."""
+
+    logits: FloatArray
+    embeddings: FloatArray | None
+
+
+class Session(Protocol):
+    """A loaded graph; not to be used by two threads at once."""
+
+    def run(self, windows: FloatArray, *, embeddings: bool = False) -> Output:
+        """Float32 windows [n, samples] -> `Output`."""
+        ...
+
+
+def open_session(bundle: Bundle, *, engine: Engine = "auto") -> Session:
+    """Load the bundle's graph for use by one thread.
+
+    Raises:
+        BundleInvalid: the graph cannot be loaded, or does not fit bundle.json.
+        MissingExtra: the engine is LiteRT and its package is not installed.
+        InputError: the engine's name is unknown, or it cannot run this bundle's file.
+    """
+    if engine not in get_args(Engine):
+        raise InputError(f"engine: expected one of {get_args(Engine)}, got {engine!r}.")
+    is_tflite = bundle.info.graph == "model.tflite"
+    if is_tflite != (engine == "litert") and engine != "auto":
+        raise InputError(
+            f"engine: the bundle {bundle.info.name} holds {bundle.info.graph}, which the engine "
+            f"{engine!r} cannot run. Leave the engine out."
+        )
+    return _LiteRtSession(bundle) if is_tflite else _OnnxSession(bundle)
+
+
+def scores_of(logits: FloatArray, activation: Activation) -> FloatArray:
+    """Scores between 0 and 1 from logits [n, classes], by the bundle's activation."""
+    return _ACTIVATIONS[activation](logits)
+
+
+def _sigmoid(logits: FloatArray) -> FloatArray:
+    with np.errstate(over="ignore"):  # exp of a large number is inf, and 1 / inf is the right score
+        scores: FloatArray = 1 / (1 + np.exp(-logits))
+    return scores
+
+
+def _softmax(logits: FloatArray) -> FloatArray:
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    scores: FloatArray = powers / powers.sum(axis=1, keepdims=True)
+    return scores
+
+
+def _identity(logits: FloatArray) -> FloatArray:
+    return logits
+
+
+_ACTIVATIONS: dict[Activation, Callable[[FloatArray], FloatArray]] = {
+    "sigmoid": _sigmoid,
+    "softmax": _softmax,
+    "identity": _identity,
+}
+
+
+class _OnnxSession:
+    def __init__(self, bundle: Bundle) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(bundle.graph_path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime's errors have no common base below Exception
+            raise BundleInvalid(f"{bundle.graph_path} cannot be loaded: {error}") from error
+        inputs = {i.name: i.shape for i in self._session.get_inputs()}
+        outputs = {o.name: o.shape for o in self._session.get_outputs()}
+        if list(inputs) != ["waveform"] or "logits" not in outputs:
+            raise BundleInvalid(
+                f"{bundle.graph_path}: expected the input 'waveform' and the output 'logits', "
+                f"found {list(inputs)} and {list(outputs)}. Wrap outside models with `dawnchorus models wrap`."
+            )
+        if outputs["logits"][-1] != len(bundle.labels):
+            raise BundleInvalid(
+                f"{bundle.folder}: the graph has {outputs['logits'][-1]} classes, labels.csv has {len(bundle.labels)}."
+            )
+        if inputs["waveform"][-1] not in (bundle.n_window, None) and not isinstance(inputs["waveform"][-1], str):
+            raise BundleInvalid(
+                f"{bundle.folder}: the graph takes {inputs['waveform'][-1]} samples, bundle.json says "
+                f"{bundle.n_window}."
+            )
+        self._has_embeddings = "embeddings" in outputs
+
+    def run(self, windows: FloatArray, *, embeddings: bool = False) -> Output:
+        wanted = ["logits"] + (["embeddings"] if embeddings and self._has_embeddings else [])
+        found = self._session.run(wanted, {"waveform": windows})
+        return Output(found[0], found[1] if len(found) > 1 else None)
+
+
+class _LiteRtSession:
+    def __init__(self, bundle: Bundle) -> None:
+        try:
+            from ai_edge_litert.interpreter import Interpreter
+        except ImportError:
+            raise MissingExtra(
+                "ai-edge-litert", extra="litert", purpose=f"The TFLite model {bundle.info.name}"
+            ) from None
+        try:
+            self._interpreter = Interpreter(str(bundle.graph_path), num_threads=1)
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise BundleInvalid(f"{bundle.graph_path} cannot be loaded: {error}") from error
+        (self._input,) = (d["index"] for d in self._interpreter.get_input_details())
+        outputs = self._interpreter.get_output_details()
+        n_classes = len(bundle.labels)
+        matching = [d for d in outputs if d["shape"][-1] == n_classes]
+        if not matching:
+            raise BundleInvalid(
+                f"{bundle.folder}: no output of the graph has the {n_classes} classes of labels.csv; "
+                f"found {[d['shape'].tolist() for d in outputs]}."
+            )
+        self._logits = matching[0]["index"]
+
+    def run(self, windows: FloatArray, *, embeddings: bool = False) -> Output:
+        rows = []
+        for window in windows:
+            self._interpreter.set_tensor(self._input, window[np.newaxis])
+            self._interpreter.invoke()
+            rows.append(self._interpreter.get_tensor(self._logits)[0].copy())
+        return Output(np.stack(rows), None)

@@ -1,0 +1,122 @@
+"""The built-in models by name, and the folder on this machine that keeps their bundles."""
+
+from __future__ import annotations
+
+import difflib
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from dawnchorus.errors import ModelNotFound
+from dawnchorus.models import birdnet
+from dawnchorus.models.bundle import Bundle, read_bundle
+
+BUNDLE_FORMAT = 1
+"""Part of every cached folder's name; raised whenever a converter's result changes."""
+
+
+@dataclass(frozen=True)
+class BuiltinModel:
+    """A model that Dawn Chorus can make a bundle of by itself."""
+
+    name: str
+    summary: str
+    license: str
+    attribution: str
+    source_sha256: str
+    find: Callable[[], Path | None]
+    """The published files, if they are on this machine already."""
+    fetch: Callable[[Path], Path]
+    """Download the published files into a folder."""
+    make: Callable[[Path, Path], Bundle]
+    """Write the bundle from the published files to a folder."""
+
+
+BUILTIN_MODELS: dict[str, BuiltinModel] = {
+    model.name: model
+    for model in (
+        BuiltinModel(
+            name="birdnet",
+            summary="BirdNET V2.4: 6,522 species and sounds, 3-second windows, embeddings, range model",
+            license=birdnet.LICENSE,
+            attribution=birdnet.ATTRIBUTION,
+            source_sha256=birdnet.SHA256["BirdNET_GLOBAL_6K_V2.4_Model_FP32.tflite"],
+            find=birdnet.find_birdnet,
+            fetch=birdnet.fetch_birdnet,
+            make=birdnet.make_birdnet,
+        ),
+    )
+}
+
+DEFAULT_MODEL = "birdnet"
+
+
+def default_folder() -> Path:
+    """The user's cache folder for models."""
+    return platformdirs.user_cache_path("dawnchorus") / "models"
+
+
+@dataclass(frozen=True)
+class ModelStore:
+    """A folder that keeps the bundles of built-in models."""
+
+    folder: Path
+
+    def bundle_folder(self, name: str) -> Path:
+        """Where the built-in model's bundle is, or will be.
+
+        Raises:
+            ModelNotFound: there is no built-in model of this name.
+        """
+        model = builtin_model(name)
+        return self.folder / f"{name}-{model.source_sha256[:12]}-{BUNDLE_FORMAT}"
+
+    def installed(self, name: str) -> Bundle | None:
+        """The built-in model's bundle if it has been made."""
+        folder = self.bundle_folder(name)
+        return read_bundle(folder) if folder.is_dir() else None
+
+    def pull(self, name: str, *, source: Path | None = None) -> Bundle:
+        """Make the built-in model's bundle, from `source`, or from what is installed or can be downloaded.
+
+        Raises:
+            ModelNotFound: unknown name, or the weights are not to be had.
+            ModelError: the weights are not the published ones.
+        """
+        model = builtin_model(name)
+        folder = self.bundle_folder(name)
+        source = source or model.find()
+        if source is not None:
+            return model.make(source, folder)
+        with tempfile.TemporaryDirectory() as scratch:
+            return model.make(model.fetch(Path(scratch)), folder)
+
+    def open(self, name_or_folder: str | Path) -> Bundle:
+        """The bundle in a folder, or of a built-in model, which is made on first use.
+
+        Raises:
+            ModelNotFound: neither a folder nor a built-in model's name.
+            BundleInvalid: the folder is not a bundle.
+        """
+        if Path(name_or_folder).is_dir():
+            return read_bundle(Path(name_or_folder))
+        name = str(name_or_folder)
+        return self.installed(name) or self.pull(name)
+
+
+def builtin_model(name: str) -> BuiltinModel:
+    """The entry of the table.
+
+    Raises:
+        ModelNotFound: there is no built-in model of this name.
+    """
+    if name not in BUILTIN_MODELS:
+        near = difflib.get_close_matches(name, BUILTIN_MODELS, n=1)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        raise ModelNotFound(
+            f"'{name}' is neither a built-in model ({', '.join(BUILTIN_MODELS)}) nor a bundle's folder.{hint}"
+        )
+    return BUILTIN_MODELS[name]

@@ -1,0 +1,126 @@
+"""Reading a TFLite flatbuffer into plain Python: operators in order, constants as arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tflite
+
+from dawnchorus.errors import ModelError
+
+_OPERATOR_NAMES: dict[int, str] = {
+    code: name for name, code in vars(tflite.BuiltinOperator).items() if isinstance(code, int)
+}
+_DTYPES: dict[int, str] = {
+    tflite.TensorType.FLOAT32: "<f4",
+    tflite.TensorType.FLOAT16: "<f2",
+    tflite.TensorType.INT32: "<i4",
+    tflite.TensorType.INT64: "<i8",
+}
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator of the graph: its name, and the tensor indices that it reads and writes."""
+
+    name: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    table: Any
+
+    def options(self, kind: type[Any]) -> Any:
+        """The operator's options, read as `kind` (a class of the `tflite` package)."""
+        options = kind()
+        raw = self.table.BuiltinOptions()
+        options.Init(raw.Bytes, raw.Pos)
+        return options
+
+
+class TfliteFile:
+    """The first subgraph of a TFLite file.
+
+    Raises:
+        ModelError: the file is not a TFLite model.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        data = path.read_bytes()
+        if data[4:8] != b"TFL3":
+            raise ModelError(
+                f"{path} is not a TFLite model: expected the mark 'TFL3' at byte 4, "
+                f"found {data[4:8]!r}. Give the .tflite file itself."
+            )
+        self._model = tflite.Model.GetRootAs(data, 0)
+        self._graph = self._model.Subgraphs(0)
+
+    @cached_property
+    def inputs(self) -> tuple[int, ...]:
+        """Tensor indices of the graph's inputs."""
+        return tuple(int(i) for i in self._graph.InputsAsNumpy())
+
+    @cached_property
+    def outputs(self) -> tuple[int, ...]:
+        """Tensor indices of the graph's outputs."""
+        return tuple(int(i) for i in self._graph.OutputsAsNumpy())
+
+    @cached_property
+    def operators(self) -> tuple[Operator, ...]:
+        """All operators in the order in which they run."""
+        found = []
+        for position in range(self._graph.OperatorsLength()):
+            table = self._graph.Operators(position)
+            code = self._model.OperatorCodes(table.OpcodeIndex())
+            number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+            found.append(
+                Operator(
+                    name=_OPERATOR_NAMES.get(number, f"operator {number}"),
+                    inputs=tuple(int(i) for i in table.InputsAsNumpy()),
+                    outputs=tuple(int(i) for i in table.OutputsAsNumpy()),
+                    table=table,
+                )
+            )
+        return tuple(found)
+
+    @cached_property
+    def _producers(self) -> dict[int, int]:
+        return {tensor: position for position, operator in enumerate(self.operators) for tensor in operator.outputs}
+
+    def producer(self, tensor: int) -> Operator:
+        """The operator that writes `tensor`."""
+        return self.operators[self._producers[tensor]]
+
+    def position(self, operator: Operator) -> int:
+        """Where in the running order `operator` stands."""
+        return self._producers[operator.outputs[0]]
+
+    def is_integer(self, tensor: int) -> bool:
+        """Whether `tensor` holds whole numbers (shape arithmetic, in a float model)."""
+        kind = self._graph.Tensors(tensor).Type()
+        return kind in (tflite.TensorType.INT32, tflite.TensorType.INT64)
+
+    def shape(self, tensor: int) -> tuple[int, ...]:
+        """The shape of `tensor` as the file states it."""
+        shape = self._graph.Tensors(tensor).ShapeAsNumpy()
+        return () if isinstance(shape, int) else tuple(int(n) for n in shape)
+
+    def constant(self, tensor: int) -> npt.NDArray[Any] | None:
+        """The stored values of `tensor`, or None where it is computed."""
+        if tensor < 0:
+            return None
+        info = self._graph.Tensors(tensor)
+        buffer = self._model.Buffers(info.Buffer())
+        if not buffer.DataLength():
+            return None
+        if info.Type() not in _DTYPES:
+            raise ModelError(
+                f"{self.path}: the constant tensor {tensor} has the TFLite type {info.Type()}, "
+                f"which this reader does not know. Use the float model."
+            )
+        raw = np.frombuffer(buffer.DataAsNumpy().tobytes(), _DTYPES[info.Type()])
+        return raw.reshape(self.shape(tensor))

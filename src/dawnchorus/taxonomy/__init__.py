@@ -1,0 +1,1 @@
+"""Species names and label sets."""

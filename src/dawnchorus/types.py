@@ -1,0 +1,86 @@
+"""The few frozen types that cross folders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where and when a recording was made, as far as its file, its name or a table says.
+
+    `start_time` is the clock time of the first sample; without a time zone it is the recorder's local time.
+    `source` names what was read, for example "guano" or "file name".
+    """
+
+    start_time: datetime | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+    recorder: str | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What a sound file says of itself.
+
+    `n_frames` is the header's promise, counted per channel; None where the format makes none. It may be wrong: only
+    decoding tells.
+    """
+
+    container: str
+    codec: str
+    rate_hz: int
+    n_channels: int
+    n_frames: int | None
+
+    @property
+    def duration_s(self) -> float | None:
+        """Length in seconds, as the header promises."""
+        return None if self.n_frames is None else self.n_frames / self.rate_hz
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One species in one window, or in an event merged from several, at or above its threshold."""
+
+    start_s: float
+    end_s: float
+    scientific_name: str
+    common_name: str
+    kind: str
+    """"species" or "sound" (an engine, a human voice)."""
+    score: float
+    in_range: bool | None = None
+    """Whether the range model expects the species at this place and week; None where that is unknown."""
+
+
+@dataclass(frozen=True)
+class RecordingTable:
+    """All detections of one recording, ordered by start, then by falling score."""
+
+    recording: str
+    duration_s: float
+    rate_hz: int
+    origin: Origin
+    week: int | None
+    """Week of the 48-week year (four in a month)."""
+    detections: tuple[Detection, ...]
+
+    def clock_time(self, start_s: float) -> datetime | None:
+        """When `start_s` was, by the recorder's clock."""
+        begin = self.origin.start_time
+        return None if begin is None else begin + timedelta(seconds=start_s)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made the rows of a table."""
+
+    model: str
+    model_version: str
+    bundle_id: str
+    software: str
+    parameters: dict[str, Any]
