@@ -55,6 +55,9 @@ class Detection:
     score: float
     in_range: bool | None = None
     """Whether the range model expects the species at this place and week; None where that is unknown."""
+    low_hz: float | None = None
+    high_hz: float | None = None
+    """The frequencies of the sound, where someone marked them."""
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,7 @@ class _AvBackend:
         try:
             for frame in self._container.decode(self._stream):
                 for part in to_float.resample(frame):
-                    yield part.to_ndarray().T
+                    yield part.to_ndarray().T.astype(np.float32, copy=False)
         except self._av.FFmpegError as error:
             raise AudioUnreadable(f"{self._path}: {error.strerror or error}") from error
 

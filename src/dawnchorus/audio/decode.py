@@ -29,7 +29,8 @@ def mix_to_mono(samples: FloatArray) -> FloatArray:
     """The one mono rule: the mean of all channels. [frames, channels] -> [frames], float32."""
     if samples.shape[1] == 1:
         return np.ascontiguousarray(samples[:, 0])
-    return samples.mean(axis=1, dtype=np.float32)
+    mono: FloatArray = samples.mean(axis=1, dtype=np.float32)
+    return mono
 
 
 def resampler(rate_in_hz: int, rate_out_hz: int) -> soxr.ResampleStream:

@@ -96,7 +96,7 @@ def _from_name(path: Path) -> Origin | None:
     if match:
         day, time, offset = match.groups()
         try:
-            moment = datetime.strptime(day + time, "%Y%m%d%H%M%S")
+            moment = datetime.strptime(day + time, "%Y%m%d%H%M%S")  # noqa: DTZ007 - a recorder's local time
         except ValueError:
             return None
         return Origin(start_time=moment.replace(tzinfo=_zone(offset)), source="file name")

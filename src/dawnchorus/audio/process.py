@@ -230,7 +230,7 @@ def _answer(out: IO[bytes], request: dict[str, Any]) -> None:
         _write_json(out, _OPENED, opened)
         blocks = recording.blocks(rate_hz=request["rate_hz"], max_samples=request["max_samples"])
         for chunk in _in_chunks(blocks):
-            _write_frame(out, _SAMPLES, memoryview(chunk).cast("B"))
+            _write_frame(out, _SAMPLES, chunk.data.cast("B"))
         ended = {"duration_s": recording.duration_s, "warnings": recording.warnings}
         _write_json(out, _ENDED, ended)
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import click
 
+from dawnchorus.formats.registry import FORMATS, table_format
 from dawnchorus.identify import Options, Run, identify
 from dawnchorus.identify.options import DEFAULT_MIN_SCORE, DEFAULT_RANGE_THRESHOLD
 from dawnchorus.identify.weeks import week_of
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
-from dawnchorus.formats.registry import FORMATS, table_format
 
 SOME_FAILED = 3
 

@@ -3,30 +3,43 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO
 
 from dawnchorus.errors import InputError
-from dawnchorus.formats import birdnet_csv, json_lines
-from dawnchorus.types import Provenance, RecordingTable
+from dawnchorus.formats import audacity, birdnet_csv, json_lines, kaleidoscope, parquet, raven
+from dawnchorus.types import Detection, Provenance, RecordingTable
+
+Write = Callable[[BinaryIO, Iterable[RecordingTable], Provenance], None]
+Read = Callable[[Path], Iterator[tuple[str | None, Detection]]]
 
 
 @dataclass(frozen=True)
 class TableFormat:
-    """A way to write a table: `combined` is the file's name for a whole run, `suffix` follows a recording's stem."""
+    """A way to write a table, and to read it back where that makes sense.
+
+    `suffix` is the end of a file's name: of one for a whole run, and, behind a recording's name, of one for that
+    recording.
+    """
 
     name: str
-    combined: str
     suffix: str
-    write: Callable[[BinaryIO, Iterable[RecordingTable], Provenance], None]
+    summary: str
+    write: Write
+    read: Read | None = None
 
 
 FORMATS: dict[str, TableFormat] = {
     entry.name: entry
     for entry in (
-        TableFormat("csv", "detections.csv", ".csv", birdnet_csv.write),
-        TableFormat("jsonl", "detections.jsonl", ".jsonl", json_lines.write),
+        TableFormat("csv", ".csv", "BirdNET-Analyzer's columns", birdnet_csv.write, birdnet_csv.read),
+        TableFormat("raven", ".selections.txt", "Raven selection table", raven.write, raven.read),
+        TableFormat("audacity", ".labels.txt", "Audacity labels", audacity.write, audacity.read),
+        TableFormat("kaleidoscope", ".kaleidoscope.csv", "Kaleidoscope", kaleidoscope.write),
+        TableFormat("parquet", ".parquet", "everything, typed, small", parquet.write, parquet.read),
+        TableFormat("jsonl", ".jsonl", "everything, one JSON object per line", json_lines.write),
     )
 }
 
@@ -42,3 +55,21 @@ def table_format(name: str) -> TableFormat:
         hint = f" Did you mean '{near[0]}'?" if near else ""
         raise InputError(f"format: expected one of {', '.join(FORMATS)}, got {name!r}.{hint}")
     return FORMATS[name]
+
+
+def format_of_file(path: Path) -> TableFormat:
+    """The format whose suffix the file's name has, the longest that fits (`.txt` alone is Raven's).
+
+    Raises:
+        InputError: no format has this suffix.
+    """
+    name = path.name.lower()
+    fitting = [entry for entry in FORMATS.values() if name.endswith(entry.suffix)]
+    if fitting:
+        return max(fitting, key=lambda entry: len(entry.suffix))
+    if name.endswith(".txt"):
+        return FORMATS["raven"]
+    raise InputError(
+        f"{path}: no table format has this suffix; expected one of "
+        f"{', '.join(entry.suffix for entry in FORMATS.values())}, or name a format."
+    )

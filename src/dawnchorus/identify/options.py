@@ -12,7 +12,7 @@ DEFAULT_RANGE_THRESHOLD = 0.03
 N_WEEKS = 48
 
 
-def _require(condition: bool, name: str, expected: str, value: object) -> None:
+def _require(condition: bool, name: str, expected: str, value: object) -> None:  # noqa: FBT001 - like an assertion
     if not condition:
         raise InputError(f"{name}: expected {expected}, got {value!r}.")
 

@@ -33,7 +33,7 @@ class TableBuilder:
 
     def build(self, scored: Scored) -> RecordingTable:
         """The detections, with time and place, ordered by start, then by falling score."""
-        origin = self._origin(scored)
+        origin = self.origin(scored.path, scored.origin)
         day = origin.start_time
         week = self.options.week or (week_of(day) if day is not None else None)
         expected = self._expected(origin, week)
@@ -66,9 +66,9 @@ class TableBuilder:
             detections=tuple(rows),
         )
 
-    def _origin(self, scored: Scored) -> Origin:
-        given = self.origins.get(Path(scored.path).absolute(), Origin())
-        own = scored.origin
+    def origin(self, path: Path, own: Origin) -> Origin:
+        """Time and place of a recording, from the table, the file and the options together."""
+        given = self.origins.get(path.absolute(), Origin())
         origin = Origin(
             start_time=given.start_time or own.start_time,
             latitude=own.latitude if given.latitude is None else given.latitude,

@@ -4,89 +4,26 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dawnchorus import __version__
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.errors import InputError
 from dawnchorus.identify.journal import Journal, file_mark
 from dawnchorus.identify.options import Options
 from dawnchorus.identify.place import RangeFilter
-from dawnchorus.identify.rows import TableBuilder, printable
+from dawnchorus.identify.result import Progress, Run
+from dawnchorus.identify.rows import TableBuilder
 from dawnchorus.identify.scan import find_recordings
-from dawnchorus.identify.score import Failed, Scored, Selection, score_recordings
+from dawnchorus.identify.score import Failed, Selection, score_recordings
 from dawnchorus.identify.target import Target
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import Engine
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
-from dawnchorus.types import Origin, Provenance, RecordingTable
-
-SOFTWARE = f"dawnchorus {__version__}"
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A recording that could not be scored, and why."""
-
-    recording: str
-    reason: str
-
-
-@dataclass
-class Progress:
-    """How far a run is; the same object is passed to every call of the progress function."""
-
-    n_files: int
-    n_resumed: int = 0
-    """Recordings that an earlier, interrupted run had scored."""
-    n_done: int = 0
-    """Recordings scored now."""
-    n_failed: int = 0
-    n_detections: int = 0
-    scored_s: float = 0.0
-    """Seconds of sound scored now."""
-
-
-@dataclass
-class Run:
-    """A finished run: its tables, read from the journal one recording at a time, and what went wrong."""
-
-    bundle: Bundle
-    provenance: Provenance
-    paths: list[Path]
-    progress: Progress
-    failures: list[Failure] = field(default_factory=list)
-    warnings: list[Failure] = field(default_factory=list)
-    _journal: Journal | None = None
-    _builder: TableBuilder | None = None
-    _scratch: tempfile.TemporaryDirectory[str] | None = None
-
-    def tables(self) -> Iterator[RecordingTable]:
-        """The table of every scored recording, in the order of `paths`."""
-        for path in self.paths:
-            table = self.table(path)
-            if table is not None:
-                yield table
-
-    def table(self, path: Path) -> RecordingTable | None:
-        """The table of one recording; None if it failed."""
-        if self._journal is None or self._builder is None:
-            return None
-        found = self._journal.read(path)
-        return self._builder.build(found) if isinstance(found, Scored) else None
-
-    def species_counts(self) -> Counter[tuple[str, str, str]]:
-        """Number of detections by kind, scientific and common name."""
-        counts: Counter[tuple[str, str, str]] = Counter()
-        for table in self.tables():
-            counts.update((d.kind, d.scientific_name, d.common_name) for d in table.detections)
-        return counts
+from dawnchorus.types import Origin
 
 
 def identify(
@@ -115,8 +52,11 @@ def identify(
         formats: names of table formats; default: by the suffix of `out`, else csv.
         recordings: place and time by absolute path, stronger than the files' own metadata.
         workers: cores to use; default: all that this process may use.
+        engine: what runs the graph: "onnx", "litert" for TFLite files, or "auto".
         resume: add to a finished run: new and changed recordings, and those that failed.
         overwrite: replace a finished or interrupted run.
+        store: where the bundles of built-in models are; default: the user's cache folder.
+        on_progress: called after every recording.
 
     An interrupted run is continued by the same call; its result equals that of an undisturbed one.
 
@@ -128,31 +68,30 @@ def identify(
         Busy: another process is writing to `out`.
     """
     options = options or Options()
-    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    found = find_recordings(given)
+    found = find_recordings([paths] if isinstance(paths, str | os.PathLike) else paths)
     store = store or ModelStore(default_folder())
     bundle = store.open(model)
     plan = WindowPlan.from_seconds(
-        rate_hz=bundle.info.sample_rate_hz,
-        window_s=bundle.info.window_s,
-        overlap_s=options.overlap_s,
+        rate_hz=bundle.info.sample_rate_hz, window_s=bundle.info.window_s, overlap_s=options.overlap_s
     )
     range_filter = _range_filter(bundle, options, recordings, store)
     builder = TableBuilder(bundle, plan, options, range_filter, recordings or {})
-    provenance = _provenance(bundle, options, range_filter)
-    target = None if out is None else Target.of(Path(out), formats)
-    run = Run(bundle, provenance, found, Progress(len(found)), _builder=builder)
-    if target is None:
-        run._scratch = tempfile.TemporaryDirectory(prefix="dawnchorus-")
-        run._journal = Journal(Path(run._scratch.name) / "journal")
-        run._journal.start(_key(bundle, options))
-        _score(run, plan, _selection(bundle, options), workers, engine, on_progress)
+    selection = _selection(bundle, options)
+    key = {"bundle_id": bundle.id, "engine": engine, **options.scoring()}
+
+    def finished_run(journal: Journal, scratch: tempfile.TemporaryDirectory[str] | None = None) -> Run:
+        run = Run(bundle, found, Progress(len(found)), journal, builder, scratch=scratch)
+        _score_waiting(run, selection, workers or usable_cores(), engine, on_progress)
+        run.take_notes()
         return run
+
+    if out is None:
+        return _without_output(key, finished_run)
+    target = Target.of(Path(out), formats)
     with target.locked():
-        run._journal = target.open_journal(_key(bundle, options), resume=resume, overwrite=overwrite)
-        _score(run, plan, _selection(bundle, options), workers, engine, on_progress)
+        run = finished_run(target.open_journal(key, resume=resume, overwrite=overwrite))
         target.write(run)
-        run._journal.finished = True
+        run.journal.finished = True
     return run
 
 
@@ -163,25 +102,35 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _score(
+def _without_output(
+    key: dict[str, Any], finished_run: Callable[[Journal, tempfile.TemporaryDirectory[str]], Run]
+) -> Run:
+    scratch = tempfile.TemporaryDirectory(prefix="dawnchorus-", ignore_cleanup_errors=True)
+    journal = Journal(Path(scratch.name) / "journal")
+    journal.start(key)
+    return finished_run(journal, scratch)
+
+
+def _score_waiting(
     run: Run,
-    plan: WindowPlan,
     selection: Selection,
-    workers: int | None,
+    n_workers: int,
     engine: Engine,
     on_progress: Callable[[Progress], None] | None,
 ) -> None:
-    journal, progress = run._journal, run.progress
-    if journal is None:
-        return
-    marks = {path: file_mark(path) for path in run.paths}
+    """Score what the journal does not have yet, and write every result to it as it comes."""
+    journal, progress = run.journal, run.progress
     waiting = [path for path in run.paths if not journal.is_done(path)]
+    marks = {path: file_mark(path) for path in waiting}
     progress.n_resumed = len(run.paths) - len(waiting)
     if on_progress:
         on_progress(progress)
-    n_workers = workers or usable_cores()
-    results = score_recordings(waiting, run.bundle, plan=plan, selection=selection, n_workers=n_workers, engine=engine)
-    for result in results if waiting else ():
+    if not waiting:
+        return
+    plan = run.builder.plan
+    for result in score_recordings(
+        waiting, run.bundle, plan=plan, selection=selection, n_workers=n_workers, engine=engine
+    ):
         journal.add(result, marks[result.path])
         if isinstance(result, Failed):
             progress.n_failed += 1
@@ -191,16 +140,6 @@ def _score(
             progress.n_detections += len(result.hits)
         if on_progress:
             on_progress(progress)
-    for path in run.paths:
-        _note_problems(run, journal.read(path))
-
-
-def _note_problems(run: Run, result: Scored | Failed | None) -> None:
-    if isinstance(result, Failed):
-        run.failures.append(Failure(printable(result.path), result.reason))
-    elif result is not None:
-        name = printable(result.path)
-        run.warnings.extend(Failure(name, warning) for warning in result.warnings)
 
 
 def _selection(bundle: Bundle, options: Options) -> Selection:
@@ -232,27 +171,3 @@ def _range_filter(
     else:
         source = store.open(DEFAULT_MODEL)
     return RangeFilter(source, bundle=bundle, threshold=options.range_threshold)
-
-
-def _key(bundle: Bundle, options: Options) -> dict[str, Any]:
-    return {"bundle_id": bundle.id, **options.scoring()}
-
-
-def _provenance(bundle: Bundle, options: Options, range_filter: RangeFilter | None) -> Provenance:
-    parameters = {
-        **options.scoring(),
-        "merge": options.merge,
-        "latitude": options.latitude,
-        "longitude": options.longitude,
-        "week": options.week,
-        "range_filter": range_filter is not None and options.latitude is not None,
-        "range_threshold": options.range_threshold,
-        "drop_out_of_range": options.drop_out_of_range,
-    }
-    return Provenance(
-        model=bundle.info.name,
-        model_version=bundle.info.version,
-        bundle_id=bundle.id,
-        software=SOFTWARE,
-        parameters=parameters,
-    )

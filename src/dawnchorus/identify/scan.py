@@ -10,7 +10,10 @@ from pathlib import Path
 from dawnchorus.errors import InputError
 
 SUFFIXES = frozenset(
-    ".wav .wave .w64 .rf64 .flac .mp3 .ogg .oga .opus .m4a .aac .mp4 .aif .aiff .aifc .wma .caf .au .wv".split()
+    (
+        *(".wav", ".wave", ".w64", ".rf64", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".mp4"),
+        *(".aif", ".aiff", ".aifc", ".wma", ".caf", ".au", ".wv"),
+    )
 )
 """Names that a folder is searched for, in any case. A file that is named itself may end in anything."""
 

@@ -191,7 +191,7 @@ class _Pipeline:
             work(argument)
         except _Stopped:
             return
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - it is raised again, in the caller's thread
             if not self._stopping.is_set():
                 self._put(self._done, error)
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from dawnchorus.errors import Busy, InputError, OutputExists
-from dawnchorus.formats.registry import FORMATS, TableFormat, table_format
+from dawnchorus.formats.registry import TableFormat, format_of_file, table_format
 from dawnchorus.identify.atomic import atomic_file, cannot_write
 from dawnchorus.identify.journal import Journal
 
 if TYPE_CHECKING:
-    from dawnchorus.identify.run import Run
+    from dawnchorus.identify.result import Run
 
 PARAMETERS_SUFFIX = ".params.json"
 
@@ -40,7 +40,7 @@ class Target:
         """
         is_folder = path.is_dir() or not path.suffix
         if formats is None:
-            formats = ["csv"] if is_folder else [_format_of_suffix(path)]
+            formats = ["csv"] if is_folder else [format_of_file(path).name]
         chosen = tuple(table_format(name) for name in formats)
         if len(chosen) > 1 and not is_folder:
             raise InputError(
@@ -150,16 +150,6 @@ class Target:
 
 def _as_json(value: dict[str, Any]) -> Any:
     return json.loads(json.dumps(value))
-
-
-def _format_of_suffix(path: Path) -> str:
-    for entry in FORMATS.values():
-        if path.suffix.lower() == Path(entry.combined).suffix:
-            return entry.name
-    suffixes = {Path(entry.combined).suffix for entry in FORMATS.values()}
-    raise InputError(
-        f"{path}: no format has the suffix {path.suffix!r}; expected {', '.join(sorted(suffixes))}, or --format."
-    )
 
 
 def _common_folder(paths: list[Path]) -> str:

@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from dawnchorus.errors import BundleInvalid
 from dawnchorus.taxonomy.labels import Label, read_labels, write_labels
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 BUNDLE_ID_DIGITS = 12
 
 Activation = Literal["sigmoid", "softmax", "identity"]

@@ -45,10 +45,15 @@ def convert_range_model(source: Path, target: Path) -> None:
     )
 
 
-def _convert(model: TfliteFile, onnx: OnnxWriter, operator: Operator, name_of: Callable[[int], str]) -> str:
+def _convert(  # noqa: PLR0911 - one return per operator
+    model: TfliteFile, onnx: OnnxWriter, operator: Operator, name_of: Callable[[int], str]
+) -> str:
     kind, inputs = operator.name, operator.inputs
     if kind == "DEQUANTIZE":
-        return onnx.constant(model.constant(inputs[0]))
+        weights = model.constant(inputs[0])
+        if weights is None:
+            raise ModelError(f"{model.path}: DEQUANTIZE of something that is not constant.")
+        return onnx.constant(weights)
     if kind in _BINARY:
         return onnx.node(_BINARY[kind], [name_of(t) for t in inputs])
     if kind in _UNARY:

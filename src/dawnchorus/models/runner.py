@@ -63,7 +63,7 @@ def scores_of(logits: FloatArray, activation: Activation) -> FloatArray:
 
 def _sigmoid(logits: FloatArray) -> FloatArray:
     with np.errstate(over="ignore"):  # exp of a large number is inf, and 1 / inf is the right score
-        scores: FloatArray = 1 / (1 + np.exp(-logits))
+        scores: FloatArray = np.reciprocal(1 + np.exp(-logits), dtype=np.float32)
     return scores
 
 
@@ -145,6 +145,7 @@ class _LiteRtSession:
         self._logits = matching[0]["index"]
 
     def run(self, windows: FloatArray, *, embeddings: bool = False) -> Output:
+        del embeddings  # a wrapped TFLite file names none
         rows = []
         for window in windows:
             self._interpreter.set_tensor(self._input, window[np.newaxis])

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from dawnchorus.errors import FormatError
 
@@ -21,6 +21,8 @@ OTHER_SOUNDS = frozenset(
     )
 )
 """Class names that are no species: BirdNET's, and the background folders of training sets. In lower case."""
+
+_KINDS: dict[str, Kind] = {"species": "species", "sound": "sound"}
 
 _COLUMNS = ("scientific_name", "common_name", "kind")
 
@@ -71,10 +73,10 @@ def read_labels(path: Path) -> tuple[Label, ...]:
             raise FormatError(f"{path}: expected the columns {_COLUMNS}, found {rows.fieldnames}.")
         labels = []
         for number, row in enumerate(rows, start=2):
-            kind = row["kind"]
-            if kind not in get_args(Kind):
+            kind = _KINDS.get(row["kind"])
+            if kind is None:
                 raise FormatError(
-                    f"{path}, line {number}: expected kind to be one of {get_args(Kind)}, found {kind!r}."
+                    f"{path}, line {number}: expected kind to be one of {tuple(_KINDS)}, found {row['kind']!r}."
                 )
             labels.append(Label(row["scientific_name"], row["common_name"], kind))
     if not labels:

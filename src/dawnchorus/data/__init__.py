@@ -1,0 +1,1 @@
+"""Recordings to learn and test from."""

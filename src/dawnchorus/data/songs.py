@@ -1,0 +1,105 @@
+"""Bird songs by synthesis: notes with gliding pitch, overtones and soft edges, in phrases that repeat.
+
+The songs follow published descriptions of real ones (pitch, rhythm, number of notes), so that a recogniser trained on
+real birds can name them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Note:
+    """One note: `pitch_hz` are points of equal distance in time that the pitch glides through."""
+
+    start_s: float
+    duration_s: float
+    pitch_hz: tuple[float, ...]
+    level: float = 1.0
+    overtones: tuple[float, ...] = ()
+    """Levels of the second, third... harmonic, relative to the first."""
+    vibrato_hz: float = 0.0
+    vibrato_depth: float = 0.0
+    """Peak deviation as a part of the pitch."""
+    attack_s: float = 0.02
+    release_s: float = 0.04
+    pulse_hz: float = 0.0
+    """Rate at which the level is cut into pulses, as in a trill or churr; 0 for none."""
+
+
+@dataclass(frozen=True)
+class Song:
+    """A phrase of notes, sung `repeats` times every `period_s`, by one species."""
+
+    scientific_name: str
+    common_name: str
+    notes: tuple[Note, ...]
+    period_s: float
+    repeats: int = 1
+
+    @property
+    def duration_s(self) -> float:
+        """From the first note's start to the last one's end."""
+        phrase_s = max(note.start_s + note.duration_s for note in self.notes)
+        return (self.repeats - 1) * self.period_s + phrase_s
+
+    @property
+    def pitch_range_hz(self) -> tuple[float, float]:
+        """Lowest and highest pitch of the fundamental."""
+        pitches = [pitch for note in self.notes for pitch in note.pitch_hz]
+        return min(pitches), max(pitches)
+
+
+def series(count: int, every_s: float, duration_s: float, pitch_hz: Sequence[float], **more: float) -> tuple[Note, ...]:
+    """`count` equal notes, one `every_s` seconds."""
+    return tuple(
+        Note(k * every_s, duration_s, tuple(pitch_hz), **more)  # type: ignore[arg-type]
+        for k in range(count)
+    )
+
+
+def render_song(song: Song, *, rate_hz: int, rng: np.random.Generator) -> FloatArray:
+    """The song as float32 samples [n] with peak 1, every repeat a little different in pitch, time and level."""
+    n = int((song.duration_s + 0.3) * rate_hz)
+    sound = np.zeros(n)
+    for repeat in range(song.repeats):
+        pitch = 1 + 0.006 * rng.standard_normal()
+        level = 1 + 0.08 * rng.standard_normal()
+        shift_s = repeat * song.period_s + 0.01 * abs(rng.standard_normal())
+        for note in song.notes:
+            wave = level * note.level * _render_note(note, pitch, rate_hz)
+            start = int((shift_s + note.start_s) * rate_hz)
+            stop = min(start + len(wave), n)
+            sound[start:stop] += wave[: stop - start]
+    loudest: FloatArray = (sound / np.max(np.abs(sound))).astype(np.float32)
+    return loudest
+
+
+def _render_note(note: Note, pitch: float, rate_hz: int) -> npt.NDArray[np.float64]:
+    n = max(int(note.duration_s * rate_hz), 2)
+    time = np.arange(n) / rate_hz
+    points = np.linspace(0, note.duration_s, len(note.pitch_hz))
+    frequency = pitch * np.interp(time, points, note.pitch_hz)
+    if note.vibrato_hz:
+        frequency = frequency * (1 + note.vibrato_depth * np.sin(2 * np.pi * note.vibrato_hz * time))
+    phase = 2 * np.pi * np.cumsum(frequency) / rate_hz
+    wave = np.sin(phase)
+    for k, level in enumerate(note.overtones, start=2):
+        wave += level * np.sin(k * phase) * (k * frequency < rate_hz / 2)
+    if note.pulse_hz:
+        wave *= np.clip(np.sin(2 * np.pi * note.pulse_hz * time), 0, 1)
+    return wave * _edges(time, note)
+
+
+def _edges(time: npt.NDArray[np.float64], note: Note) -> npt.NDArray[np.float64]:
+    rise = np.clip(time / min(note.attack_s, note.duration_s / 2), 0, 1)
+    fall = np.clip((note.duration_s - time) / min(note.release_s, note.duration_s / 2), 0, 1)
+    smooth: npt.NDArray[np.float64] = np.sin(np.pi / 2 * rise) ** 2 * np.sin(np.pi / 2 * fall) ** 2
+    return smooth

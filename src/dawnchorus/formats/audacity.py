@@ -1,0 +1,78 @@
+"""Audacity label tracks: `start TAB end TAB name;score`, with no header and no file name: one file per recording."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+from dawnchorus.errors import FormatError
+from dawnchorus.formats.text import read_text, score, text_stream
+from dawnchorus.taxonomy.labels import parse_label
+from dawnchorus.types import Detection, Provenance, RecordingTable
+
+
+def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
+    """Write one line per detection; several recordings follow each other in time, as when joined in one track."""
+    del provenance  # labels have no place for it; it goes into the file beside the table
+    before_s = 0.0
+    with text_stream(stream) as text:
+        for table in tables:
+            for found in table.detections:
+                start_s, end_s = before_s + found.start_s, before_s + found.end_s
+                name = found.common_name.replace("\t", " ")
+                text.write(f"{start_s:.6f}\t{end_s:.6f}\t{name};{score(found.score)}\n")
+            before_s += table.duration_s
+
+
+def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
+    """The labels as detections; the recording is not named in such a file.
+
+    Scores behind `;` or in a fourth field are understood, and the frequency lines (`\\ low high`) that follow a label.
+
+    Raises:
+        FormatError: a line is neither a label nor frequencies.
+    """
+    pending: Detection | None = None
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        if not line.strip():
+            continue
+        fields = line.split("\t")
+        try:
+            if fields[0].strip() == "\\":
+                pending = _with_frequencies(pending, fields)
+                continue
+            following = _detection(fields)
+        except (ValueError, IndexError):
+            raise FormatError(f"{path}, line {number}: expected 'start TAB end TAB label', found {line!r}.") from None
+        if pending is not None:
+            yield None, pending
+        pending = following
+    if pending is not None:
+        yield None, pending
+
+
+def _detection(fields: list[str]) -> Detection:
+    name, _, behind = (fields[2] if len(fields) > 2 else "").strip().rpartition(";")
+    try:
+        value = float(fields[3]) if len(fields) > 3 else float(behind)
+        name = name or behind if len(fields) > 3 else name
+    except ValueError:
+        name, value = (fields[2].strip() if len(fields) > 2 else ""), 1.0
+    label = parse_label(name)
+    return Detection(
+        start_s=float(fields[0]),
+        end_s=float(fields[1]),
+        scientific_name=label.scientific_name,
+        common_name=label.common_name,
+        kind=label.kind,
+        score=value,
+    )
+
+
+def _with_frequencies(found: Detection | None, fields: list[str]) -> Detection:
+    if found is None:
+        raise ValueError("frequencies before any label")
+    low, high = float(fields[1]), float(fields[2])
+    return replace(found, low_hz=max(low, 0.0), high_hz=None if high < 0 else high)

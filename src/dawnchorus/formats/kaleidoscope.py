@@ -1,0 +1,35 @@
+"""Kaleidoscope's CSV (`TOP1DIST` is a distance: 0 for the best match, so 1 minus the score)."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from pathlib import PurePath
+from typing import BinaryIO
+
+from dawnchorus.formats.text import score, seconds, text_stream
+from dawnchorus.types import Provenance, RecordingTable
+
+COLUMNS = ("INDIR", "FOLDER", "IN FILE", "OFFSET", "DURATION", "TOP1MATCH", "TOP1DIST")
+
+
+def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
+    """Write the header and one row per detection."""
+    del provenance  # Kaleidoscope has no place for it; it goes into the file beside the table
+    with text_stream(stream) as text:
+        rows = csv.writer(text, lineterminator="\n")
+        rows.writerow(COLUMNS)
+        for table in tables:
+            path = PurePath(table.recording)
+            for found in table.detections:
+                rows.writerow(
+                    [
+                        str(path.parent.parent),
+                        path.parent.name,
+                        path.name,
+                        seconds(found.start_s),
+                        seconds(found.end_s - found.start_s),
+                        found.common_name,
+                        score(1 - found.score),
+                    ]
+                )

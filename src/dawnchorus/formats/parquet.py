@@ -1,0 +1,98 @@
+"""Parquet: every field of every detection, typed, with the run's parameters in the file's metadata."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dawnchorus.errors import FormatError
+from dawnchorus.types import Detection, Provenance, RecordingTable
+
+METADATA_KEY = b"dawnchorus"
+
+ROWS_AT_A_TIME = 100_000
+
+_WORDS = pa.dictionary(pa.int32(), pa.string())
+
+SCHEMA = pa.schema(
+    [
+        ("recording", _WORDS),
+        ("start_s", pa.float64()),
+        ("end_s", pa.float64()),
+        ("start_time", pa.string()),
+        ("scientific_name", _WORDS),
+        ("common_name", _WORDS),
+        ("kind", _WORDS),
+        ("score", pa.float32()),
+        ("in_range", pa.bool_()),
+        ("latitude", pa.float64()),
+        ("longitude", pa.float64()),
+        ("week", pa.int8()),
+        ("model", _WORDS),
+        ("model_version", _WORDS),
+        ("bundle_id", _WORDS),
+        ("software", _WORDS),
+    ]
+)
+
+
+def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
+    """Write one row per detection, some 100,000 rows in memory at a time."""
+    metadata = {METADATA_KEY: json.dumps(asdict(provenance), ensure_ascii=False).encode()}
+    schema = SCHEMA.with_metadata(metadata)
+    rows: list[dict[str, Any]] = []
+    with pq.ParquetWriter(stream, schema, compression="zstd") as writer:
+        for table in tables:
+            rows.extend(_rows(table, provenance))
+            if len(rows) >= ROWS_AT_A_TIME:
+                writer.write_table(pa.Table.from_pylist(rows, schema))
+                rows = []
+        writer.write_table(pa.Table.from_pylist(rows, schema))
+
+
+def _rows(table: RecordingTable, provenance: Provenance) -> Iterator[dict[str, Any]]:
+    for found in table.detections:
+        time = table.clock_time(found.start_s)
+        yield {
+            "recording": table.recording,
+            "start_s": found.start_s,
+            "end_s": found.end_s,
+            "start_time": time and time.isoformat(timespec="milliseconds"),
+            "scientific_name": found.scientific_name,
+            "common_name": found.common_name,
+            "kind": found.kind,
+            "score": found.score,
+            "in_range": found.in_range,
+            "latitude": table.origin.latitude,
+            "longitude": table.origin.longitude,
+            "week": table.week,
+            "model": provenance.model,
+            "model_version": provenance.model_version,
+            "bundle_id": provenance.bundle_id,
+            "software": provenance.software,
+        }
+
+
+def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
+    """Recording and detection of each row of a table of ours.
+
+    Raises:
+        FormatError: the file is no Parquet, or not of our columns.
+    """
+    try:
+        file = pq.ParquetFile(path)
+        missing = set(SCHEMA.names) - set(file.schema_arrow.names)
+    except pa.ArrowInvalid as error:
+        raise FormatError(f"{path}: expected a Parquet file ({error}).") from error
+    if missing:
+        raise FormatError(f"{path}: expected the columns of a Dawn Chorus table, without {sorted(missing)}.")
+    for batch in file.iter_batches():
+        for row in batch.to_pylist():
+            names = ("start_s", "end_s", "scientific_name", "common_name", "kind", "score", "in_range")
+            yield row["recording"], Detection(**{name: row[name] for name in names})

@@ -1,0 +1,122 @@
+"""Raven selection tables: tab-separated, one row per detection, for any number of recordings.
+
+With several recordings, `Begin Time (s)` counts on from file to file, as Raven does when it opens them one after the
+other; `File Offset (s)` is the time within the file.
+"""
+
+from __future__ import annotations
+
+import csv
+import ntpath
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from dawnchorus.formats.text import NamedColumns, score, seconds, text_stream
+from dawnchorus.taxonomy.labels import parse_label
+from dawnchorus.types import Detection, Provenance, RecordingTable
+
+COLUMNS = (
+    "Selection",
+    "View",
+    "Channel",
+    "Begin Time (s)",
+    "End Time (s)",
+    "Low Freq (Hz)",
+    "High Freq (Hz)",
+    "Common Name",
+    "Scientific Name",
+    "Confidence",
+    "Begin File",
+    "Begin Path",
+    "File Offset (s)",
+)
+
+BOX_TOP_HZ = 15_000
+"""Upper edge of a box whose frequencies nobody marked, where the recording goes as high."""
+
+LABEL_COLUMNS = ("Label", "Annotation", "Species", "Class", "Species Code", "eBird Code", "Tags", "Type")
+"""Columns that people keep names in, besides the scientific and common name."""
+
+
+def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
+    """Write the header and one row per detection."""
+    del provenance  # Raven has no place for it; it goes into the file beside the table
+    with text_stream(stream) as text:
+        rows = csv.writer(text, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE, escapechar="\\")
+        rows.writerow(COLUMNS)
+        number, before_s = 0, 0.0
+        for table in tables:
+            for found in table.detections:
+                number += 1
+                rows.writerow(_row(number, before_s, table, found))
+            before_s += table.duration_s
+
+
+def _row(number: int, before_s: float, table: RecordingTable, found: Detection) -> list[str]:
+    low = 0.0 if found.low_hz is None else found.low_hz
+    high = min(BOX_TOP_HZ, table.rate_hz / 2) if found.high_hz is None else found.high_hz
+    path = table.recording.replace("\t", " ").replace("\n", " ")
+    return [
+        str(number),
+        "Spectrogram 1",
+        "1",
+        seconds(before_s + found.start_s),
+        seconds(before_s + found.end_s),
+        f"{low:.0f}",
+        f"{high:.0f}",
+        found.common_name,
+        found.scientific_name,
+        score(found.score),
+        ntpath.basename(path),
+        path,
+        seconds(found.start_s),
+    ]
+
+
+def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
+    """Recording and detection of each selection.
+
+    Times are within the file where the table says so. A selection that has a waveform row and a spectrogram row is
+    given once. A table without names gives empty names; one without scores gives the score 1.
+
+    Raises:
+        FormatError: a needed column is missing, or a number is none.
+    """
+    rows = NamedColumns(path, delimiter="\t")
+    begin, end = rows.require(["Begin Time (s)"]), rows.require(["End Time (s)"])
+    offset = rows.place(["File Offset (s)"])
+    low, high = rows.place(["Low Freq (Hz)"]), rows.place(["High Freq (Hz)"])
+    scientific, common = rows.place(["Scientific Name"]), rows.place(["Common Name"])
+    label, selection = rows.place(LABEL_COLUMNS), rows.place(["Selection"])
+    confidence = rows.place(["Confidence", "Score"])
+    recording = rows.place(["Begin Path", "Begin File"])
+    seen: set[str] = set()
+    for line, fields in rows:
+        number = rows.text(fields, selection)
+        if number is not None and number in seen:
+            continue  # the same selection in another view
+        if number is not None:
+            seen.add(number)
+        start_s = rows.number(line, fields, begin)
+        length_s = rows.number(line, fields, end) - start_s
+        within = rows.number_or_none(line, fields, offset)
+        if within is not None:
+            start_s = within
+        value = rows.number_or_none(line, fields, confidence)
+        named = parse_label(
+            rows.text(fields, scientific) or rows.text(fields, label) or rows.text(fields, common) or ""
+        )
+        yield (
+            rows.text(fields, recording),
+            Detection(
+                start_s=start_s,
+                end_s=start_s + length_s,
+                scientific_name=named.scientific_name,
+                common_name=rows.text(fields, common) or named.common_name,
+                kind=named.kind,
+                score=1.0 if value is None else value,
+                low_hz=rows.number_or_none(line, fields, low),
+                high_hz=rows.number_or_none(line, fields, high),
+            ),
+        )

@@ -1,0 +1,112 @@
+"""What a run gives: tables read from its journal, counts, failures and warnings."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from dawnchorus import __version__
+from dawnchorus.identify.journal import Journal, Note
+from dawnchorus.identify.rows import TableBuilder, printable
+from dawnchorus.identify.score import Failed, Scored
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.types import Provenance, RecordingTable
+
+SOFTWARE = f"dawnchorus {__version__}"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A recording that could not be scored, or not to its end, and why."""
+
+    recording: str
+    reason: str
+
+
+@dataclass
+class Progress:
+    """How far a run is; the same object is passed to every call of the progress function."""
+
+    n_files: int
+    n_resumed: int = 0
+    """Recordings that an earlier, interrupted run had scored."""
+    n_done: int = 0
+    """Recordings scored now."""
+    n_failed: int = 0
+    n_detections: int = 0
+    scored_s: float = 0.0
+    """Seconds of sound scored now."""
+
+
+@dataclass
+class Run:
+    """A finished run: its tables, read from the journal one recording at a time, and what went wrong."""
+
+    bundle: Bundle
+    paths: list[Path]
+    progress: Progress
+    journal: Journal
+    builder: TableBuilder
+    failures: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+    has_place: bool = False
+    """Whether the range filter was asked about at least one recording."""
+    scratch: tempfile.TemporaryDirectory[str] | None = None
+    """Holds the journal of a run without output; it goes when the run is forgotten."""
+
+    def tables(self) -> Iterator[RecordingTable]:
+        """The table of every scored recording, in the order of `paths`."""
+        for path in self.paths:
+            table = self.table(path)
+            if table is not None:
+                yield table
+
+    def table(self, path: Path) -> RecordingTable | None:
+        """The table of one recording; None if it failed."""
+        found = self.journal.read(path)
+        return self.builder.build(found) if isinstance(found, Scored) else None
+
+    def species_counts(self) -> Counter[tuple[str, str, str]]:
+        """Number of detections by kind, scientific and common name."""
+        counts: Counter[tuple[str, str, str]] = Counter()
+        for table in self.tables():
+            counts.update((d.kind, d.scientific_name, d.common_name) for d in table.detections)
+        return counts
+
+    def take_notes(self) -> None:
+        """Gather failures, warnings and places from the journal, in the order of `paths`."""
+        for path in self.paths:
+            note = self.journal.read_note(path)
+            if isinstance(note, Failed):
+                self.failures.append(Problem(printable(path), note.reason))
+            elif isinstance(note, Note):
+                self.warnings.extend(Problem(printable(path), warning) for warning in note.warnings)
+                if self.builder.range_filter and self.builder.origin(path, note.origin).latitude is not None:
+                    self.has_place = True
+
+    @cached_property
+    def provenance(self) -> Provenance:
+        """What made the rows; asked for after the run has ended."""
+        options = self.builder.options
+        parameters: dict[str, Any] = {
+            **options.scoring(),
+            "merge": options.merge,
+            "latitude": options.latitude,
+            "longitude": options.longitude,
+            "week": options.week,
+            "range_filter": self.has_place,
+            "range_threshold": options.range_threshold,
+            "drop_out_of_range": options.drop_out_of_range,
+        }
+        return Provenance(
+            model=self.bundle.info.name,
+            model_version=self.bundle.info.version,
+            bundle_id=self.bundle.id,
+            software=SOFTWARE,
+            parameters=parameters,
+        )

@@ -1,0 +1,1 @@
+"""Spectrograms with detections, and the page that sums up a run."""

@@ -1,0 +1,199 @@
+"""The picture of a recording: its spectrogram in rows, with every detection boxed and named."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, MultipleLocator
+
+from dawnchorus.pictures.spectrogram import Spectrogram, recording_spectrogram
+from dawnchorus.pictures.style import DAWN, FAINT, GRID, INK, NIGHT, colours_by_name
+from dawnchorus.types import Detection, RecordingTable
+
+ROW_S = 30.0
+"""Seconds in a row, up to `MAX_ROWS` rows; longer recordings get longer rows."""
+
+MAX_ROWS = 8
+WIDTH_IN, ROW_IN, LANE_IN = 14.0, 2.1, 0.24
+DPI = 110
+
+_STEPS_S = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)
+_CHARACTER_IN = 0.075
+
+
+def draw_recording(path: Path, table: RecordingTable) -> bytes:
+    """A PNG of the recording with the detections of `table`.
+
+    Raises:
+        AudioError: the recording cannot be decoded.
+    """
+    spectrogram = recording_spectrogram(path, duration_s=table.duration_s)
+    return draw_table(spectrogram, table, title=path.name)
+
+
+def draw_table(spectrogram: Spectrogram, table: RecordingTable, *, title: str) -> bytes:
+    """A PNG of a spectrogram with the detections of `table`, a time axis in clock time where it is known."""
+    row_s = _row_length(spectrogram.end_s)
+    starts = [k * row_s for k in range(max(math.ceil(spectrogram.end_s / row_s - 1e-6), 1))]
+    rows = [[d for d in table.detections if d.start_s < s + row_s and d.end_s > s] for s in starts]
+    placed = [_lanes(row, start, row_s) for row, start in zip(rows, starts, strict=True)]
+    n_lanes = [max((lane for _, lane in row), default=-1) + 1 for row in placed]
+    heights = [ROW_IN + LANE_IN * n for n in n_lanes]
+    figure = Figure(figsize=(WIDTH_IN, sum(heights) + 0.5 * len(rows) + 0.75), dpi=DPI)
+    figure.set_facecolor(NIGHT)
+    FigureCanvasAgg(figure)
+    grid = figure.add_gridspec(len(rows), 1, height_ratios=heights, hspace=0.32 * len(rows) / sum(heights))
+    total_in = figure.get_figheight()
+    figure.subplots_adjust(left=0.052, right=0.982, top=1 - 0.55 / total_in, bottom=0.45 / total_in)
+    figure.text(0.052, 1 - 0.3 / total_in, _title(title, table), color=INK, fontsize=12, weight="bold")
+    colours = colours_by_name(d.common_name for d in table.detections)
+    limits = spectrogram.limits_db()
+    for k, start in enumerate(starts):
+        part = spectrogram.between(start, min(start + row_s, spectrogram.end_s))
+        axes = figure.add_subplot(grid[k])
+        _draw_sound(axes, part, limits)
+        _style(axes, part, table, row_s=row_s, first=start, height_in=heights[k])
+        _draw_detections(axes, placed[k], part, colours)
+    out = io.BytesIO()
+    figure.savefig(out, format="png", facecolor=NIGHT)
+    return out.getvalue()
+
+
+def _row_length(duration_s: float) -> float:
+    if duration_s <= ROW_S:
+        return max(duration_s, 1e-3)
+    if duration_s <= ROW_S * MAX_ROWS:
+        return ROW_S
+    return duration_s / MAX_ROWS
+
+
+def _title(title: str, table: RecordingTable) -> str:
+    """The file's name, and when and where it was recorded."""
+    name = title.encode("utf-8", "backslashreplace").decode()
+    parts = [name]
+    if table.origin.start_time is not None:
+        parts.append(f"{table.origin.start_time:%Y-%m-%d %H:%M}")
+    if table.origin.latitude is not None and table.origin.longitude is not None:
+        parts.append(f"{table.origin.latitude:.3f}, {table.origin.longitude:.3f}")
+    return "   ·   ".join(parts).replace("$", r"\$")
+
+
+def _lanes(row: Sequence[Detection], start: float, row_s: float) -> list[tuple[Detection, int]]:
+    """A lane for each name tag above the row, so that none covers another."""
+    per_s = WIDTH_IN * 0.936 / row_s
+    free_at: list[float] = []
+    placed = []
+    for found in sorted(row, key=lambda d: (d.start_s, -d.score)):
+        left = max(found.start_s, start) * per_s
+        width = max((found.end_s - found.start_s) * per_s, len(_tag(found)) * _CHARACTER_IN + 0.1)
+        lane = next((k for k, free in enumerate(free_at) if free <= left + 1e-6), len(free_at))
+        if lane == len(free_at):
+            free_at.append(0.0)
+        free_at[lane] = left + width
+        placed.append((found, lane))
+    return placed
+
+
+def _tag(found: Detection) -> str:
+    mark = " ?" if found.in_range is False else ""
+    return f"{found.common_name}{mark}  {found.score:.2f}"
+
+
+def _draw_sound(axes: Axes, part: Spectrogram, limits: tuple[float, float]) -> None:
+    axes.imshow(
+        part.levels_db,
+        origin="lower",
+        aspect="auto",
+        extent=(part.start_s, part.end_s, 0, part.top_hz / 1000),
+        cmap=DAWN,
+        vmin=limits[0],
+        vmax=limits[1],
+        interpolation="bilinear",
+    )
+
+
+def _style(
+    axes: Axes,
+    part: Spectrogram,
+    table: RecordingTable,
+    *,
+    row_s: float,
+    first: float,
+    height_in: float,
+) -> None:
+    top_khz = part.top_hz / 1000
+    axes.set_xlim(first, first + row_s)
+    axes.set_ylim(0, top_khz * height_in / ROW_IN)
+    axes.set_facecolor(NIGHT)
+    axes.set_yticks([k for k in (0, 2, 4, 6, 8, 10, 12) if k <= top_khz])
+    axes.set_ylabel("kHz", color=FAINT, fontsize=8, y=top_khz / 2 / axes.get_ylim()[1])
+    step = next((s for s in _STEPS_S if row_s / s <= 12), 7200)
+    axes.xaxis.set_major_locator(MultipleLocator(step))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _time_label(value, step, table)))
+    axes.tick_params(colors=FAINT, labelsize=8, length=3, color=GRID)
+    for side in axes.spines.values():
+        side.set_visible(False)
+
+
+def _time_label(start_s: float, step: float, table: RecordingTable) -> str:
+    moment = table.clock_time(start_s)
+    if moment is not None:
+        return f"{moment:%H:%M:%S}" if step < 60 else f"{moment:%H:%M}"
+    if step < 1:
+        return f"{start_s:.1f}"
+    whole = str(timedelta(seconds=round(start_s)))
+    return whole[2:] if whole.startswith("0:") else whole
+
+
+def _draw_detections(
+    axes: Axes,
+    placed: list[tuple[Detection, int]],
+    part: Spectrogram,
+    colours: dict[str, str],
+) -> None:
+    top_khz = part.top_hz / 1000
+    lane_khz = top_khz * LANE_IN / ROW_IN
+    left_edge, right_edge = axes.get_xlim()
+    for found, lane in placed:
+        colour = colours[found.common_name]
+        left, right = max(found.start_s, left_edge), min(found.end_s, right_edge)
+        dashed = (0, (3, 2)) if found.in_range is False else "solid"
+        axes.add_patch(
+            Rectangle(
+                (left, 0.02 * top_khz),
+                right - left,
+                0.96 * top_khz,
+                fill=False,
+                edgecolor=colour,
+                linewidth=1.2,
+                linestyle=dashed,
+            )
+        )
+        bottom = top_khz + lane * lane_khz
+        axes.add_patch(
+            Rectangle(
+                (left, bottom + 0.1 * lane_khz),
+                right - left,
+                0.8 * lane_khz,
+                facecolor=colour,
+                alpha=0.18 + 0.5 * found.score,
+                linewidth=0,
+            )
+        )
+        axes.text(
+            left + 0.004 * (right_edge - left_edge),
+            bottom + lane_khz / 2,
+            _tag(found).replace("$", r"\$"),
+            color=INK,
+            fontsize=8,
+            va="center",
+            clip_on=True,
+        )

@@ -1,0 +1,36 @@
+"""Colours and fonts that all pictures share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from matplotlib.colors import LinearSegmentedColormap
+
+NIGHT = "#0b1220"
+INK = "#e6edf7"
+FAINT = "#8ea0b8"
+GRID = "#243248"
+
+DAWN = LinearSegmentedColormap.from_list(
+    "dawn", ["#0b1220", "#16254a", "#413a7d", "#8a4a8f", "#d4607c", "#f6946a", "#fcd489", "#fffbe6"]
+)
+"""From night over dusk to sunrise: the colour map of spectrograms, even in lightness."""
+
+SPECIES_COLOURS = (
+    "#5cc8ff",
+    "#ffd166",
+    "#7ee0a3",
+    "#ff8fa3",
+    "#c7a6ff",
+    "#ffa94d",
+    "#63e6e2",
+    "#e0f17a",
+    "#f5a3e0",
+    "#a5c8ff",
+)
+
+
+def colours_by_name(names: Iterable[str]) -> dict[str, str]:
+    """One colour for each name, in the order of first appearance; they repeat after ten."""
+    distinct = dict.fromkeys(names)
+    return {name: SPECIES_COLOURS[k % len(SPECIES_COLOURS)] for k, name in enumerate(distinct)}
