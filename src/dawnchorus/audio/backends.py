@@ -29,8 +29,8 @@ class Backend(Protocol):
 
     info: AudioInfo
 
-    def blocks(self) -> Iterator[FloatArray]:
-        """Float32 samples [frames, channels], full scale -1 to 1, in order."""
+    def blocks(self, *, first_frame: int = 0) -> Iterator[FloatArray]:
+        """Float32 samples [frames, channels], full scale -1 to 1, in order, from `first_frame` on."""
         ...
 
     def close(self) -> None:
@@ -111,7 +111,12 @@ class _SoundfileBackend:
             n_frames=frames if 0 <= frames < 1 << 62 else None,
         )
 
-    def blocks(self) -> Iterator[FloatArray]:
+    def blocks(self, *, first_frame: int = 0) -> Iterator[FloatArray]:
+        if first_frame:
+            try:
+                self._file.seek(first_frame)
+            except soundfile.LibsndfileError as error:
+                raise AudioUnreadable(f"{self._path}: {_reason(error)}") from error
         while True:
             try:
                 block = self._file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
@@ -154,12 +159,16 @@ class _AvBackend:
             n_frames=None if seconds is None else round(seconds * (context.sample_rate or 0)),
         )
 
-    def blocks(self) -> Iterator[FloatArray]:
+    def blocks(self, *, first_frame: int = 0) -> Iterator[FloatArray]:
         to_float = self._av.AudioResampler(format="fltp")
         try:
             for frame in self._container.decode(self._stream):
                 for part in to_float.resample(frame):
-                    yield part.to_ndarray().T.astype(np.float32, copy=False)
+                    samples = part.to_ndarray().T.astype(np.float32, copy=False)
+                    skipped = min(first_frame, len(samples))
+                    first_frame -= skipped
+                    if skipped < len(samples):
+                        yield samples[skipped:]
         except self._av.FFmpegError as error:
             raise AudioUnreadable(f"{self._path}: {error.strerror or error}") from error
 

@@ -147,3 +147,28 @@ def read_mono(path: Path, *, rate_hz: int | None = None) -> tuple[FloatArray, in
     with open_recording(path) as recording:
         samples = np.concatenate(list(recording.blocks(rate_hz=rate_hz)))
         return samples, rate_hz or recording.info.rate_hz
+
+
+def read_clip(path: Path, *, start_s: float, end_s: float, rate_hz: int) -> FloatArray:
+    """The part of a recording between two times, as mono float32 [samples]; shorter where the recording ends.
+
+    Raises:
+        AudioError: the recording cannot be decoded there.
+    """
+    backend = open_backend(path)
+    try:
+        first = max(round(start_s * backend.info.rate_hz), 0)
+        wanted = max(round(end_s * backend.info.rate_hz) - first, 1)
+        parts: list[FloatArray] = []
+        n = 0
+        for block in backend.blocks(first_frame=first):
+            parts.append(mix_to_mono(np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0)))
+            n += len(block)
+            if n >= wanted:
+                break
+    finally:
+        backend.close()
+    if not parts:
+        raise AudioUnreadable(f"{path}: there is no sound at {start_s:.3f} s.")
+    samples: FloatArray = soxr.resample(np.concatenate(parts)[:wanted], backend.info.rate_hz, rate_hz, quality="HQ")
+    return samples

@@ -52,7 +52,7 @@ def draw_table(spectrogram: Spectrogram, table: RecordingTable, *, title: str) -
     FigureCanvasAgg(figure)
     grid = figure.add_gridspec(len(rows), 1, height_ratios=heights, hspace=0.32 * len(rows) / sum(heights))
     total_in = figure.get_figheight()
-    figure.subplots_adjust(left=0.052, right=0.982, top=1 - 0.55 / total_in, bottom=0.45 / total_in)
+    figure.subplots_adjust(left=0.052, right=0.97, top=1 - 0.55 / total_in, bottom=0.45 / total_in)
     figure.text(0.052, 1 - 0.3 / total_in, _title(title, table), color=INK, fontsize=12, weight="bold")
     colours = colours_by_name(d.common_name for d in table.detections)
     limits = spectrogram.limits_db()
@@ -88,7 +88,7 @@ def _title(title: str, table: RecordingTable) -> str:
 
 def _lanes(row: Sequence[Detection], start: float, row_s: float) -> list[tuple[Detection, int]]:
     """A lane for each name tag above the row, so that none covers another."""
-    per_s = WIDTH_IN * 0.936 / row_s
+    per_s = WIDTH_IN * 0.918 / row_s
     free_at: list[float] = []
     placed = []
     for found in sorted(row, key=lambda d: (d.start_s, -d.score)):
@@ -188,12 +188,16 @@ def _draw_detections(
                 linewidth=0,
             )
         )
+        margin = 0.004 * (right_edge - left_edge)
+        text_s = len(_tag(found)) * _CHARACTER_IN * (right_edge - left_edge) / WIDTH_IN
+        at_end = left + text_s > right_edge
         axes.text(
-            left + 0.004 * (right_edge - left_edge),
+            right - margin if at_end else left + margin,
             bottom + lane_khz / 2,
             _tag(found).replace("$", r"\$"),
             color=INK,
             fontsize=8,
+            ha="right" if at_end else "left",
             va="center",
             clip_on=True,
         )
