@@ -17,8 +17,11 @@ from dawnchorus import __version__
 from dawnchorus.errors import DawnChorusError
 
 VERBS = {
+    "demo": "Make a dawn chorus with known truth, identify it, and show both.",
     "identify": "Find the birds in recordings: a table of detections.",
+    "picture": "Draw a recording's spectrogram with its detections.",
     "models": "List, make, check and wrap models.",
+    "synth": "Make a labelled data set of synthetic birds.",
 }
 
 INTERRUPTED = 130

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from dawnchorus.data.songs import Song, render_song
+from dawnchorus.types import Detection, Origin, RecordingTable
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -46,6 +47,11 @@ class Scene:
     def duration_s(self) -> float:
         """Length in seconds."""
         return len(self.samples) / self.rate_hz
+
+    def truth(self, recording: str) -> RecordingTable:
+        """The true events as a table of the recording that the scene is written to."""
+        detections = tuple(Detection(kind="species", score=1.0, **asdict(event)) for event in self.events)
+        return RecordingTable(recording, self.duration_s, self.rate_hz, Origin(), None, detections)
 
 
 def compose_scene(

@@ -58,3 +58,13 @@ def _walk(folder: str) -> Iterator[Path]:
         for name in sorted(files + odd):
             if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
                 yield Path(parent, name)
+
+
+def relative_places(paths: Iterable[Path]) -> dict[Path, Path]:
+    """Where each recording's own output goes inside an output folder: its path below the folder that all share."""
+    absolute = {path: os.path.abspath(path) for path in paths}
+    try:
+        root = os.path.commonpath([os.path.dirname(full) for full in absolute.values()])
+    except ValueError:  # several drives
+        return {path: Path(full[0], *Path(full).parts[1:]) for path, full in absolute.items()}
+    return {path: Path(os.path.relpath(full, root)) for path, full in absolute.items()}

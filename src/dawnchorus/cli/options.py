@@ -1,0 +1,86 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dawnchorus.errors import InputError
+from dawnchorus.identify.options import DEFAULT_RANGE_THRESHOLD
+from dawnchorus.identify.weeks import week_of
+from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
+
+Function = Callable[..., Any]
+
+models_folder_option = click.option(
+    "--models-folder",
+    type=click.Path(path_type=Path),
+    envvar="DAWNCHORUS_MODELS",
+    help="Where built-in models are kept.  [default: the user's cache; $DAWNCHORUS_MODELS]",
+)
+
+
+def model_options(function: Function) -> Function:
+    """`--model`, and the store as the argument `store`."""
+
+    @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="A built-in model, or a bundle's folder.")
+    @models_folder_option
+    @wraps(function)
+    def with_store(*args: Any, models_folder: Path | None, **kwargs: Any) -> Any:
+        return function(*args, store=ModelStore(models_folder or default_folder()), **kwargs)
+
+    return with_store
+
+
+def _date(_context: click.Context, _option: click.Parameter, value: str | None) -> date | None:
+    if value is None:
+        return None
+    try:
+        return date.fromisoformat(value)
+    except ValueError:
+        raise click.BadParameter(f"expected a date like 2026-05-01, got {value!r}") from None
+
+
+def place_options(function: Function) -> Function:
+    """`--lat --lon --week|--date --range-threshold --drop-out-of-range`, as the argument `place`."""
+
+    @click.option("--lat", type=float, help="Latitude in degrees; with --lon, flags species out of range.")
+    @click.option("--lon", type=float, help="Longitude in degrees.")
+    @click.option("--week", type=int, help="Week of the 48-week year (four in a month), 1 to 48.")
+    @click.option("--date", "day", callback=_date, help="A date (YYYY-MM-DD) instead of --week.")
+    @click.option(
+        "--range-threshold",
+        type=float,
+        default=DEFAULT_RANGE_THRESHOLD,
+        show_default=True,
+        help="Smallest probability of occurrence to be in range.",
+    )
+    @click.option("--drop-out-of-range", is_flag=True, help="Leave out what is not in range, instead of flagging it.")
+    @wraps(function)
+    def with_place(
+        *args: Any,
+        lat: float | None,
+        lon: float | None,
+        week: int | None,
+        day: date | None,
+        range_threshold: float,
+        drop_out_of_range: bool,
+        **kwargs: Any,
+    ) -> Any:
+        if week is not None and day is not None:
+            raise InputError("--week and --date: expected one of them, got both.")
+        place = {
+            "latitude": lat,
+            "longitude": lon,
+            "week": week_of(day) if day else week,
+            "range_threshold": range_threshold,
+            "drop_out_of_range": drop_out_of_range,
+        }
+        return function(*args, place=place, **kwargs)
+
+    return with_place

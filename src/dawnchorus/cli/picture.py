@@ -1,0 +1,49 @@
+"""`dawnchorus picture`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from dawnchorus.cli.options import model_options, place_options
+from dawnchorus.cli.present import announce_model
+from dawnchorus.errors import AudioUnreadable
+from dawnchorus.identify import Options, identify
+from dawnchorus.identify.atomic import atomic_file
+from dawnchorus.identify.options import DEFAULT_MIN_SCORE
+from dawnchorus.models.store import ModelStore
+
+
+@click.command("picture")
+@click.argument("recording", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="The PNG.  [default: RECORDING.png, here]")
+@click.option("--min-score", type=float, default=DEFAULT_MIN_SCORE, show_default=True)
+@click.option("--overlap", type=float, default=0.0, show_default=True, help="Seconds shared by neighbouring windows.")
+@place_options
+@model_options
+def command(
+    *,
+    recording: Path,
+    out: Path | None,
+    min_score: float,
+    overlap: float,
+    place: dict[str, float | int | None],
+    model: str,
+    store: ModelStore,
+) -> None:
+    """Draw a recording's spectrogram with the detections boxed and named."""
+    from dawnchorus.pictures.recording import draw_recording
+
+    announce_model(store, model)
+    options = Options(min_score=min_score, overlap_s=overlap, merge=True, **place)  # type: ignore[arg-type]
+    run = identify(recording, options, model=model, store=store)
+    table = run.table(run.paths[0])
+    if table is None:
+        raise AudioUnreadable(run.failures[0].reason)
+    out = out or Path(recording.name + ".png")
+    with atomic_file(out) as stream:
+        stream.write(draw_recording(recording, table))
+    for problem in run.warnings:
+        click.echo(f"warning: {problem.recording}: {problem.reason}", err=True)
+    click.echo(out)

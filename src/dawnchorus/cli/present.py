@@ -1,0 +1,84 @@
+"""What several verbs say and write: models made on first use, pictures, summaries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from dawnchorus.errors import AudioError
+from dawnchorus.identify import Run
+from dawnchorus.identify.atomic import atomic_file, cannot_write
+from dawnchorus.identify.result import Problem
+from dawnchorus.identify.scan import relative_places
+from dawnchorus.models.store import BUILTIN_MODELS, ModelStore
+from dawnchorus.types import RecordingTable
+
+PAGE_NAME = "index.html"
+
+
+def console(*, no_color: bool = False) -> Console:
+    """Where progress, warnings and summaries go: standard error."""
+    return Console(stderr=True, highlight=False, no_color=no_color or None, soft_wrap=True)
+
+
+def announce_model(store: ModelStore, name: str | Path) -> None:
+    """Before a built-in model is made for the first time: say so, and under which licence its weights are."""
+    if Path(name).is_dir() or str(name) not in BUILTIN_MODELS or store.installed(str(name)) is not None:
+        return
+    model = BUILTIN_MODELS[str(name)]
+    click.echo(f"Preparing the model '{model.name}' on this machine, once ({model.fetch_note}).", err=True)
+    click.echo(f"Its weights: {model.license}. {model.attribution}", err=True)
+
+
+def license_note(run: Run) -> str:
+    """The licence and origin of the weights that made a run's rows."""
+    info = run.bundle.info
+    return f"The model's weights: {info.license}. {info.attribution}"
+
+
+def write_pictures(run: Run, folder: Path) -> tuple[Path, list[Problem]]:
+    """One PNG per recording and the page that sums up the run; the page's path, and what could not be drawn.
+
+    Raises:
+        OutputError: no space, or no permission.
+    """
+    from dawnchorus.pictures.page import render_page
+    from dawnchorus.pictures.recording import draw_recording
+    from dawnchorus.pictures.summary import summarise
+
+    problems: list[Problem] = []
+    for path, place in relative_places(run.paths).items():
+        table = run.table(path)
+        if table is None:
+            continue
+        try:
+            picture = draw_recording(path, table)
+        except AudioError as error:
+            problems.append(Problem(table.recording, f"no picture: {error}"))
+            continue
+        _write(folder / place.with_name(place.name + ".png"), picture)
+    page = render_page(
+        summarise(_path_and_table(run)),
+        run.provenance,
+        license_note=license_note(run),
+        failures=[(p.recording, p.reason) for p in run.failures],
+        warnings=[(p.recording, p.reason) for p in run.warnings],
+    )
+    _write(folder / PAGE_NAME, page.encode())
+    return folder / PAGE_NAME, problems
+
+
+def _path_and_table(run: Run) -> Iterator[tuple[Path, RecordingTable]]:
+    return ((path, table) for path in run.paths if (table := run.table(path)) is not None)
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(path.parent, error) from error
+    with atomic_file(path) as stream:
+        stream.write(content)

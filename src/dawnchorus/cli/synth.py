@@ -1,0 +1,68 @@
+"""`dawnchorus synth`: data sets of synthetic birds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from dawnchorus import __version__
+from dawnchorus.audio.write import write_recording
+from dawnchorus.data.synthetic import SOUNDSCAPES_FOLDER, SyntheticPlan, synthetic_recordings
+from dawnchorus.errors import OutputExists
+from dawnchorus.formats import raven
+from dawnchorus.identify.atomic import atomic_file, cannot_write
+from dawnchorus.types import Provenance
+
+
+@click.command("synth")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--species", type=int, default=SyntheticPlan.n_species, show_default=True)
+@click.option("--clips", type=int, default=SyntheticPlan.n_clips, show_default=True, help="Recordings of each species.")
+@click.option("--clip-seconds", type=float, default=SyntheticPlan.clip_s, show_default=True)
+@click.option("--soundscapes", type=int, default=SyntheticPlan.n_soundscapes, show_default=True)
+@click.option("--soundscape-seconds", type=float, default=SyntheticPlan.soundscape_s, show_default=True)
+@click.option("--rate", type=int, default=SyntheticPlan.rate_hz, show_default=True, help="Sample rate in Hz.")
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed makes the same data set.")
+@click.option("--overwrite", is_flag=True, help="Write into a folder that is not empty.")
+def command(
+    *,
+    folder: Path,
+    species: int,
+    clips: int,
+    clip_seconds: float,
+    soundscapes: int,
+    soundscape_seconds: float,
+    rate: int,
+    seed: int,
+    overwrite: bool,
+) -> None:
+    """Make a labelled data set of birds that do not exist, in FOLDER.
+
+    clips/ has one folder per species and one without birds; soundscapes/ has longer recordings, each with a Raven table
+    of what sings when.
+    """
+    plan = SyntheticPlan(
+        n_species=species,
+        n_clips=clips,
+        clip_s=clip_seconds,
+        n_soundscapes=soundscapes,
+        soundscape_s=soundscape_seconds,
+        rate_hz=rate,
+    )
+    if folder.exists() and not overwrite and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputExists(f"{folder} is not empty. Choose another folder, or use --overwrite.")
+    provenance = Provenance("synth", "1", "", f"dawnchorus {__version__}", {"seed": seed})
+    n = 0
+    for place, scene in synthetic_recordings(plan, seed=seed):
+        path = folder / place
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(path.parent, error) from error
+        write_recording(path, scene.samples, rate_hz=scene.rate_hz)
+        if place.parts[0] == SOUNDSCAPES_FOLDER:
+            with atomic_file(path.with_suffix(".selections.txt")) as stream:
+                raven.write(stream, [scene.truth(path.name)], provenance)
+        n += 1
+    click.echo(f"{n} recordings in {folder}")
