@@ -21,7 +21,7 @@ FloatArray = npt.NDArray[np.float32]
 MAX_DECODED_SAMPLES = 400 * 3600 * 48_000
 """Default bound on samples x channels: 400 hours of 48 kHz mono. It stops decompression bombs, not recorders."""
 
-END_TOLERANCE_S = 0.2
+END_TOLERANCE_S = 0.5
 """A lossy file may end this much earlier than its header says without being called truncated."""
 
 

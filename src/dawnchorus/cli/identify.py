@@ -2,93 +2,267 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
-from datetime import date
+import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
+from rich.console import Console
+from rich.table import Table
 
+from dawnchorus.audio.windows import WindowPlan
+from dawnchorus.cli.options import model_options, place_options
+from dawnchorus.cli.present import announce_model, console, files_from, write_pictures
+from dawnchorus.cli.progress import shown_progress
 from dawnchorus.formats.registry import FORMATS, table_format
-from dawnchorus.identify import Options, Run, identify
-from dawnchorus.identify.options import DEFAULT_MIN_SCORE, DEFAULT_RANGE_THRESHOLD
-from dawnchorus.identify.weeks import week_of
-from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
+from dawnchorus.identify import Options, Problem, Run, identify
+from dawnchorus.identify.estimate import Estimate, estimate_run
+from dawnchorus.identify.lists import read_recordings, read_species_list, read_thresholds
+from dawnchorus.identify.options import DEFAULT_MIN_SCORE
+from dawnchorus.identify.run import usable_cores
+from dawnchorus.identify.scan import find_recordings
+from dawnchorus.models.runner import Engine
+from dawnchorus.models.store import ModelStore
+from dawnchorus.taxonomy.labels import nearest_species
 
 SOME_FAILED = 3
+JSON_SCHEMA = 1
+MAX_LISTED = 20
+
+
+def _formats(_context: click.Context, _option: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    names = [name.strip() for text in value for name in text.split(",")]
+    return tuple(table_format(name).name for name in dict.fromkeys(names))
 
 
 @click.command("identify")
 @click.argument("paths", nargs=-1, required=True)
-@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="A built-in model, or a bundle's folder.")
-@click.option("--min-score", type=float, default=DEFAULT_MIN_SCORE, show_default=True)
+@model_options
+@click.option("--min-score", type=float, default=DEFAULT_MIN_SCORE, show_default=True, help="Smallest score to report.")
+@click.option("--thresholds", type=click.Path(path_type=Path), help="csv: scientific_name, min_score.")
 @click.option("--overlap", type=float, default=0.0, show_default=True, help="Seconds shared by neighbouring windows.")
-@click.option("--lat", type=float, help="Latitude in degrees; with --lon, flags species that are out of range.")
-@click.option("--lon", type=float, help="Longitude in degrees.")
-@click.option("--week", type=int, help="Week of the 48-week year, 1 to 48.")
-@click.option("--date", "day", type=date.fromisoformat, help="Date (YYYY-MM-DD) instead of --week.")
-@click.option("--range-threshold", type=float, default=DEFAULT_RANGE_THRESHOLD, show_default=True)
-@click.option("--drop-out-of-range", is_flag=True, help="Leave out what the range model does not expect.")
 @click.option("--top", type=int, help="At most so many species in one window.")
+@click.option("--species-list", type=click.Path(path_type=Path), help="Only these species: one name in a line.")
+@place_options
+@click.option("--recordings", type=click.Path(path_type=Path), help="csv: path, latitude, longitude, start_time.")
 @click.option("--merge", is_flag=True, help="Join neighbouring windows of a species into events.")
 @click.option("--out", type=click.Path(path_type=Path), help="A file for one table, or a folder for one per recording.")
-@click.option("--format", "formats", multiple=True, type=click.Choice(list(FORMATS)))
+@click.option("--format", "formats", multiple=True, callback=_formats, help=f"Any of {', '.join(FORMATS)}.")
+@click.option("--combined", is_flag=True, help="In an --out folder, one table of all recordings.")
+@click.option("--pictures", type=click.Path(path_type=Path), help="Folder for a picture of each and a summary page.")
 @click.option("--workers", type=click.IntRange(1), help="Cores to use.  [default: all]")
-@click.option("--resume", is_flag=True, help="Add new recordings to a finished run.")
+@click.option("--engine", type=click.Choice(["auto", "onnx", "litert"]), default="auto", show_default=True)
+@click.option("--resume", is_flag=True, help="Add new and changed recordings to a finished run.")
 @click.option("--overwrite", is_flag=True, help="Replace what is there.")
-@click.option("--models-folder", type=click.Path(path_type=Path), envvar="DAWNCHORUS_MODELS")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the run's summary as one JSON object.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress and no summary.")
+@click.option("--no-color", is_flag=True, help="No colours.  [also: $NO_COLOR]")
 def command(
     *,
     paths: tuple[str, ...],
     model: str,
+    store: ModelStore,
     min_score: float,
+    thresholds: Path | None,
     overlap: float,
-    lat: float | None,
-    lon: float | None,
-    week: int | None,
-    day: date | None,
-    range_threshold: float,
-    drop_out_of_range: bool,
     top: int | None,
+    species_list: Path | None,
+    place: dict[str, Any],
+    recordings: Path | None,
     merge: bool,
     out: Path | None,
     formats: tuple[str, ...],
+    combined: bool,
+    pictures: Path | None,
     workers: int | None,
+    engine: Engine,
     resume: bool,
     overwrite: bool,
-    models_folder: Path | None,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    no_color: bool,
 ) -> None:
-    """Find the birds in recordings: files, folders and globs."""
+    """Find the birds in recordings: files, folders, globs, or - for a list of files on standard input.
+
+    Without --out the table goes to standard output. A run that was interrupted is continued by the same command.
+
+    Exit codes: 0 all done, 2 wrong request, 3 some files failed, 4 cannot write, 5 missing model or package, 6 output
+    in use, 130 stopped.
+    """
+    screen = Console(quiet=True) if quiet else console(no_color=no_color)
     options = Options(
         min_score=min_score,
         overlap_s=overlap,
         top=top,
+        species=read_species_list(species_list) if species_list else None,
+        thresholds=read_thresholds(thresholds) if thresholds else {},
         merge=merge,
-        latitude=lat,
-        longitude=lon,
-        week=week_of(day) if day else week,
-        range_threshold=range_threshold,
-        drop_out_of_range=drop_out_of_range,
+        **place,
     )
-    run = identify(
-        paths,
-        options,
-        model=model,
-        out=out,
-        formats=formats or None,
-        workers=workers,
-        resume=resume,
-        overwrite=overwrite,
-        store=ModelStore(models_folder or default_folder()),
-    )
-    if out is None:
-        table_format(formats[0] if formats else "csv").write(sys.stdout.buffer, run.tables(), run.provenance)
-    _report(run)
+    origins = read_recordings(recordings) if recordings else None
+    found = find_recordings(files_from(paths))
+    announce_model(store, model)
+    bundle = store.open(model)
+    warn_unknown = [*(options.species or ()), *options.thresholds]
+    for line in nearest_species(warn_unknown, bundle.labels):
+        click.echo(f"warning: {line}", err=True)
+    plan = WindowPlan.from_seconds(rate_hz=bundle.info.sample_rate_hz, window_s=bundle.info.window_s, overlap_s=overlap)
+    n_workers = workers or usable_cores()
+    estimate = None
+    if dry_run or not quiet:
+        estimate = estimate_run(found, bundle, plan, n_workers=n_workers, clock=time.perf_counter, engine=engine)
+        _say_estimate(screen, estimate, n_workers, out)
+    if dry_run:
+        if as_json:
+            click.echo(json.dumps({"schema": JSON_SCHEMA, "dry_run": True, **vars(estimate)}))
+        return
+    duration_s = estimate.duration_s if estimate else 0.0
+    begin = time.monotonic()
+    with shown_progress(screen, duration_s=duration_s) as update:
+        run = identify(
+            found,
+            options,
+            model=model,
+            out=out,
+            formats=formats or None,
+            combined=combined,
+            recordings=origins,
+            workers=n_workers,
+            engine=engine,
+            resume=resume,
+            overwrite=overwrite,
+            store=store,
+            on_progress=update,
+        )
+    result = _Result(run, out, time.monotonic() - begin)
+    if pictures:
+        page, problems = write_pictures(run, pictures)
+        run.warnings.extend(problems)
+        screen.print(f"Pictures and summary page: {page}")
+    if as_json:
+        click.echo(json.dumps(result.as_json(), ensure_ascii=False))
+    elif out is None:
+        _print_table(run, formats)
+    _say_result(screen, result)
     if run.failures:
         sys.exit(SOME_FAILED)
 
 
-def _report(run: Run) -> None:
-    for problem in run.warnings:
-        click.echo(f"warning: {problem.recording}: {problem.reason}", err=True)
-    for problem in run.failures:
-        click.echo(f"failed: {problem.reason}", err=True)
+@dataclass(frozen=True)
+class _Result:
+    run: Run
+    out: Path | None
+    took_s: float
+
+    def as_json(self) -> dict[str, Any]:
+        """The run for machines; with its detections where they are written nowhere else."""
+        run, progress = self.run, self.run.progress
+        fields: dict[str, Any] = {
+            "schema": JSON_SCHEMA,
+            "out": str(self.out) if self.out else None,
+            "n_files": progress.n_files,
+            "n_done": progress.n_done,
+            "n_resumed": progress.n_resumed,
+            "n_failed": len(run.failures),
+            "scored_s": round(progress.scored_s, 3),
+            "took_s": round(self.took_s, 3),
+            "species": [
+                {"scientific_name": scientific, "common_name": common, "kind": kind, "n_detections": n}
+                for (kind, scientific, common), n in run.species_counts().most_common()
+            ],
+            "failures": [vars(problem) for problem in run.failures],
+            "warnings": [vars(problem) for problem in run.warnings],
+            "provenance": vars(run.provenance),
+        }
+        if self.out is None:
+            fields["detections"] = [
+                {
+                    "recording": table.recording,
+                    "start_s": found.start_s,
+                    "end_s": found.end_s,
+                    "scientific_name": found.scientific_name,
+                    "common_name": found.common_name,
+                    "kind": found.kind,
+                    "score": round(found.score, 4),
+                    "in_range": found.in_range,
+                }
+                for table in run.tables()
+                for found in table.detections
+            ]
+        return fields
+
+
+def _say_estimate(screen: Console, estimate: Estimate, n_workers: int, out: Path | None) -> None:
+    size_mb = estimate.output_bytes / 1e6
+    screen.print(
+        f"{estimate.n_files} recordings, {_length(estimate.duration_s)} of sound; about {_length(estimate.needed_s)} "
+        f"on {n_workers} cores; a csv table of at most about {size_mb:.1f} MB."
+    )
+    if out is None:
+        return
+    folder = next((p for p in (out, *out.absolute().parents) if p.exists()), None)
+    if folder is not None and shutil.disk_usage(folder).free < estimate.output_bytes:
+        screen.print(f"warning: {folder} may not have enough free space for the table.")
+
+
+def _length(seconds: float) -> str:
+    if seconds >= 5400:
+        return f"{seconds / 3600:.1f} hours"
+    return f"{seconds / 60:.1f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
+
+
+def _print_table(run: Run, formats: tuple[str, ...]) -> None:
+    if formats or not sys.stdout.isatty():
+        table_format(formats[0] if formats else "csv").write(sys.stdout.buffer, run.tables(), run.provenance)
+        return
+    shown = Table()
+    for name, side in (("recording", "left"), ("start s", "right"), ("end s", "right"), ("species", "left")):
+        shown.add_column(name, justify="right" if side == "right" else "left")
+    shown.add_column("score", justify="right")
+    for table in run.tables():
+        for found in table.detections:
+            mark = " (out of range)" if found.in_range is False else ""
+            name = Path(table.recording).name
+            times = (f"{found.start_s:.1f}", f"{found.end_s:.1f}")
+            shown.add_row(name, *times, f"{found.common_name}{mark}", f"{found.score:.2f}")
+    Console(highlight=False).print(shown)
+
+
+def _say_result(screen: Console, result: _Result) -> None:
+    run, progress = result.run, result.run.progress
+    counts = run.species_counts() if not screen.quiet else {}
+    species = [(common, n) for (kind, _, common), n in counts.items() if kind == "species"]
+    sounds = [(common, n) for (kind, _, common), n in counts.items() if kind == "sound"]
+    species.sort(key=lambda entry: (-entry[1], entry[0]))
+    for name, n in species[:MAX_LISTED]:
+        screen.print(f"{n:8d}  {name}", markup=False)
+    if len(species) > MAX_LISTED:
+        screen.print(f"          and {len(species) - MAX_LISTED} more species")
+    if sounds:
+        screen.print("Other sounds: " + ", ".join(f"{name} {n}" for name, n in sounds), markup=False)
+    _say_problems(screen, "warning", run.warnings)
+    _say_problems(screen, "failed", run.failures)
+    resumed = f" ({progress.n_resumed} of them before)" if progress.n_resumed else ""
+    n_done = progress.n_done + progress.n_resumed
+    screen.print(
+        f"{n_done} recordings done{resumed}, {len(run.failures)} failed; {_length(progress.scored_s)} of sound in "
+        f"{_length(result.took_s)}, {progress.scored_s / max(result.took_s, 1e-6):,.0f} x real time."
+    )
+    if result.out:
+        screen.print(f"Written: {result.out}", markup=False)
+
+
+def _say_problems(screen: Console, word: str, problems: list[Problem]) -> None:
+    for problem in problems[:MAX_LISTED]:
+        text = (
+            problem.reason if problem.reason.startswith(problem.recording) else f"{problem.recording}: {problem.reason}"
+        )
+        screen.print(f"{word}: {text}", markup=False)
+    if len(problems) > MAX_LISTED:
+        screen.print(f"{word}: and {len(problems) - MAX_LISTED} more")

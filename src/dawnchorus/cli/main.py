@@ -21,6 +21,7 @@ VERBS = {
     "identify": "Find the birds in recordings: a table of detections.",
     "picture": "Draw a recording's spectrogram with its detections.",
     "models": "List, make, check and wrap models.",
+    "completion": "Print a completion script for a shell.",
     "synth": "Make a labelled data set of synthetic birds.",
 }
 
@@ -66,7 +67,7 @@ def main() -> None:
     """Run the command line; errors that we raise on purpose end it with one line and their exit code."""
     debug = "--debug" in sys.argv
     try:
-        cli.main(standalone_mode=False)
+        cli.main(prog_name="dawnchorus", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

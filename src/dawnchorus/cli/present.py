@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -31,6 +33,19 @@ def announce_model(store: ModelStore, name: str | Path) -> None:
     model = BUILTIN_MODELS[str(name)]
     click.echo(f"Preparing the model '{model.name}' on this machine, once ({model.fetch_note}).", err=True)
     click.echo(f"Its weights: {model.license}. {model.attribution}", err=True)
+
+
+def files_from(paths: Sequence[str]) -> list[str]:
+    """The paths, with `-` replaced by the lines (or the NUL-separated names) of standard input."""
+    found: list[str] = []
+    for path in paths:
+        if path != "-":
+            found.append(path)
+            continue
+        data = sys.stdin.buffer.read()
+        lines = data.split(b"\0") if b"\0" in data else data.splitlines()
+        found.extend(os.fsdecode(line) for line in lines if line)
+    return found
 
 
 def license_note(run: Run) -> str:

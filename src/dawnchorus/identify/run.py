@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ def identify(
     model: str | Path = DEFAULT_MODEL,
     out: str | os.PathLike[str] | None = None,
     formats: Sequence[str] | None = None,
+    combined: bool = False,
     recordings: dict[Path, Origin] | None = None,
     workers: int | None = None,
     engine: Engine = "auto",
@@ -50,13 +52,14 @@ def identify(
         out: a file for one table of all recordings, or a folder for one table per recording; None keeps the
             detections in the returned `Run` only.
         formats: names of table formats; default: by the suffix of `out`, else csv.
+        combined: with a folder as `out`, one table of all recordings in each format, instead of one per recording.
         recordings: place and time by absolute path, stronger than the files' own metadata.
         workers: cores to use; default: all that this process may use.
         engine: what runs the graph: "onnx", "litert" for TFLite files, or "auto".
         resume: add to a finished run: new and changed recordings, and those that failed.
         overwrite: replace a finished or interrupted run.
         store: where the bundles of built-in models are; default: the user's cache folder.
-        on_progress: called after every recording.
+        on_progress: called after every batch of windows and every recording, from any thread.
 
     An interrupted run is continued by the same call; its result equals that of an undisturbed one.
 
@@ -87,7 +90,7 @@ def identify(
 
     if out is None:
         return _without_output(key, finished_run)
-    target = Target.of(Path(out), formats)
+    target = Target.of(Path(out), formats, combined=combined)
     with target.locked():
         run = finished_run(target.open_journal(key, resume=resume, overwrite=overwrite))
         target.write(run)
@@ -128,15 +131,28 @@ def _score_waiting(
     if not waiting:
         return
     plan = run.builder.plan
+    lock = threading.Lock()
+
+    def note_windows(n: int) -> None:
+        with lock:
+            progress.scored_s += n * plan.n_hop / plan.rate_hz
+        if on_progress:
+            on_progress(progress)
+
     for result in score_recordings(
-        waiting, run.bundle, plan=plan, selection=selection, n_workers=n_workers, engine=engine
+        waiting,
+        run.bundle,
+        plan=plan,
+        selection=selection,
+        n_workers=n_workers,
+        engine=engine,
+        on_windows=note_windows,
     ):
         journal.add(result, marks[result.path])
         if isinstance(result, Failed):
             progress.n_failed += 1
         else:
             progress.n_done += 1
-            progress.scored_s += result.duration_s
             progress.n_detections += len(result.hits)
         if on_progress:
             on_progress(progress)

@@ -117,17 +117,19 @@ def score_recordings(
     selection: Selection,
     n_workers: int,
     engine: Engine = "auto",
+    on_windows: Callable[[int], None] | None = None,
 ) -> Iterator[Scored | Failed]:
     """Score every recording, in the order in which they finish.
 
     A recording that cannot be decoded gives a `Failed` and touches no other. Memory is bounded by the number of
-    workers, not by the length or number of recordings.
+    workers, not by the length or number of recordings. `on_windows` is told how many windows were scored, from any
+    thread.
 
     Raises:
         ModelError: the bundle cannot be run.
     """
     sessions = [open_session(bundle, engine=engine) for _ in range(n_workers)]
-    pipeline = _Pipeline(paths, bundle, plan, selection, sessions)
+    pipeline = _Pipeline(paths, bundle, plan, selection, sessions, on_windows)
     with ExitStack() as stack:
         stack.callback(pipeline.stop)
         yield from pipeline.results()
@@ -145,12 +147,14 @@ class _Pipeline:
         plan: WindowPlan,
         selection: Selection,
         sessions: list[Session],
+        on_windows: Callable[[int], None] | None,
     ) -> None:
         self._paths = iter(paths)
         self._paths_lock = threading.Lock()
         self._activation = bundle.info.activation
         self._plan = plan
         self._selection = selection
+        self._on_windows = on_windows
         self._stopping = threading.Event()
         n = len(sessions)
         self._batches: queue.Queue[_Batch | None] = queue.Queue(_BATCHES_PER_LANE * n)
@@ -295,3 +299,5 @@ class _Pipeline:
             start += len(batch.windows)
             hits = self._selection.pick(part, batch.first_window)
             self._finish(batch.recording.take_back(hits, None))
+        if self._on_windows is not None:
+            self._on_windows(len(windows))

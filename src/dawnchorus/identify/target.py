@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from dawnchorus.errors import Busy, InputError, OutputExists
 from dawnchorus.formats.registry import TableFormat, format_of_file, table_format
+from dawnchorus.formats.text import text_stream
 from dawnchorus.identify.atomic import atomic_file, cannot_write
 from dawnchorus.identify.journal import Journal
 from dawnchorus.identify.scan import relative_places
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from dawnchorus.identify.result import Run
 
 PARAMETERS_SUFFIX = ".params.json"
+FAILURES_SUFFIX = ".failures.csv"
 
 
 @dataclass(frozen=True)
@@ -30,9 +33,11 @@ class Target:
     path: Path
     is_folder: bool
     formats: tuple[TableFormat, ...]
+    combined: bool = False
+    """Whether a folder gets one table of all recordings instead of one for each."""
 
     @classmethod
-    def of(cls, path: Path, formats: Sequence[str] | None) -> Target:
+    def of(cls, path: Path, formats: Sequence[str] | None, *, combined: bool = False) -> Target:
         """A file if `path` has a suffix and is no folder, else a folder.
 
         Raises:
@@ -46,7 +51,7 @@ class Target:
             raise InputError(
                 f"{path}: one file holds one format, got {', '.join(f.name for f in chosen)}. Give a folder."
             )
-        return cls(path, is_folder, chosen)
+        return cls(path, is_folder, chosen, combined)
 
     @property
     def _state(self) -> Path:
@@ -121,15 +126,31 @@ class Target:
         Raises:
             OutputError: no space, or no permission.
         """
-        if self.is_folder:
+        if self.is_folder and not self.combined:
             self._write_each(run)
         else:
-            with atomic_file(self.path) as stream:
-                self.formats[0].write(stream, run.tables(), run.provenance)
-        parameters = self.path / "run" if self.is_folder else self.path
-        with atomic_file(parameters.with_name(parameters.name + PARAMETERS_SUFFIX)) as stream:
+            for chosen in self.formats:
+                place = self.path / f"detections{chosen.suffix}" if self.is_folder else self.path
+                with atomic_file(place) as stream:
+                    chosen.write(stream, run.tables(), run.provenance)
+        with atomic_file(self._beside(PARAMETERS_SUFFIX)) as stream:
             text = json.dumps(asdict(run.provenance), indent=2, ensure_ascii=False)
             stream.write(text.encode() + b"\n")
+        self._write_failures(run)
+
+    def _beside(self, suffix: str) -> Path:
+        place = self.path / "run" if self.is_folder else self.path
+        return place.with_name(place.name + suffix)
+
+    def _write_failures(self, run: Run) -> None:
+        place = self._beside(FAILURES_SUFFIX)
+        if not run.failures:
+            place.unlink(missing_ok=True)
+            return
+        with atomic_file(place) as stream, text_stream(stream) as text:
+            rows = csv.writer(text, lineterminator="\n")
+            rows.writerow(["recording", "reason"])
+            rows.writerows([problem.recording, problem.reason] for problem in run.failures)
 
     def _write_each(self, run: Run) -> None:
         places = relative_places(run.paths)

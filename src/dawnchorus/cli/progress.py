@@ -1,0 +1,62 @@
+"""How far a run is: a bar in a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from dawnchorus.identify import Progress
+
+LINE_EVERY_S = 10.0
+
+
+@contextmanager
+def shown_progress(console: Console, *, duration_s: float) -> Iterator[Callable[[Progress], None]]:
+    """A function to call with the run's progress; `duration_s` is about how much sound there is."""
+    begin = time.monotonic()
+    if not console.is_terminal:
+        yield _plain_lines(console, duration_s, begin)
+        return
+    columns = (
+        TextColumn("{task.fields[files]}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %  {task.fields[speed]}"),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=max(duration_s, 1e-3), files="", speed="")
+
+        def update(progress: Progress) -> None:
+            speed = f"{_speed(progress, begin):,.0f} x real time"
+            bar.update(task, completed=progress.scored_s, files=files_text(progress), speed=speed)
+
+        yield update
+
+
+def _speed(progress: Progress, begin: float) -> float:
+    return progress.scored_s / max(time.monotonic() - begin, 1e-6)
+
+
+def files_text(progress: Progress) -> str:
+    """Files done and failed of all."""
+    text = f"{progress.n_resumed + progress.n_done} of {progress.n_files} files"
+    return f"{text}, {progress.n_failed} failed" if progress.n_failed else text
+
+
+def _plain_lines(console: Console, duration_s: float, begin: float) -> Callable[[Progress], None]:
+    last = begin
+
+    def update(progress: Progress) -> None:
+        nonlocal last
+        if time.monotonic() - last < LINE_EVERY_S:
+            return
+        last = time.monotonic()
+        part = 100 * min(progress.scored_s / max(duration_s, 1e-3), 1)
+        console.print(f"{files_text(progress)}, {part:.0f} %, {_speed(progress, begin):,.0f} x real time")
+
+    return update

@@ -1,0 +1,64 @@
+"""What a run will take, before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dawnchorus.audio.decode import open_recording
+from dawnchorus.audio.windows import WindowPlan
+from dawnchorus.errors import AudioError
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.models.runner import BATCH_WINDOWS, Engine, open_session
+
+MAX_PROBED = 400
+"""Of more files, so many are opened and the rest is extrapolated from them."""
+
+ROW_BYTES = 110
+"""A row of csv with a path of ordinary length."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Files, seconds of sound, and about how long and how large the result will be."""
+
+    n_files: int
+    duration_s: float
+    needed_s: float
+    """Time that the run will take, about."""
+    output_bytes: int
+    """Size of a csv with one detection in every window."""
+
+
+def estimate_run(
+    paths: Sequence[Path],
+    bundle: Bundle,
+    plan: WindowPlan,
+    *,
+    n_workers: int,
+    clock: Callable[[], float],
+    engine: Engine = "auto",
+) -> Estimate:
+    """Probe the files' headers and time one batch of the model with `clock`, which gives seconds."""
+    probed = paths[:: max(len(paths) // MAX_PROBED, 1)]
+    known = [duration for path in probed if (duration := _duration(path)) is not None]
+    duration_s = sum(known) * len(paths) / max(len(probed), 1)
+    n_windows = duration_s * plan.rate_hz / plan.n_hop
+    session = open_session(bundle, engine=engine)
+    windows = np.zeros((BATCH_WINDOWS, plan.n_window), np.float32)
+    session.run(windows)
+    begin = clock()
+    session.run(windows)
+    per_window_s = (clock() - begin) / BATCH_WINDOWS
+    return Estimate(len(paths), duration_s, n_windows * per_window_s / n_workers, round(n_windows * ROW_BYTES))
+
+
+def _duration(path: Path) -> float | None:
+    try:
+        with open_recording(path) as recording:
+            return recording.info.duration_s
+    except (AudioError, OSError):
+        return None
