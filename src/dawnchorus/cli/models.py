@@ -5,13 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from rich.console import Console
+from rich.table import Table
 
-from dawnchorus.models.bundle import verify_bundle
+from dawnchorus.cli.options import models_folder_option
+from dawnchorus.errors import OutputExists
+from dawnchorus.models.bundle import Activation, verify_bundle
 from dawnchorus.models.store import BUILTIN_MODELS, ModelStore, default_folder
+from dawnchorus.models.wrap import ModelDescription, read_classes, wrap_model
 
 
 @click.group("models")
-@click.option("--models-folder", type=click.Path(path_type=Path), envvar="DAWNCHORUS_MODELS")
+@models_folder_option
 @click.pass_context
 def command(ctx: click.Context, *, models_folder: Path | None) -> None:
     """List, make, check and wrap models."""
@@ -22,18 +27,37 @@ def command(ctx: click.Context, *, models_folder: Path | None) -> None:
 @click.pass_obj
 def list_models(store: ModelStore) -> None:
     """The built-in models, their licences, and whether they are on this machine."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("name", "bundle", "licence of the weights", "what it is"):
+        table.add_column(name, overflow="fold")
     for model in BUILTIN_MODELS.values():
         bundle = store.installed(model.name)
-        click.echo(f"{model.name}\t{bundle.id if bundle else 'not made yet'}\t{model.license}\t{model.summary}")
+        table.add_row(model.name, bundle.id if bundle else "not made yet", model.license, model.summary)
+    Console(highlight=False, soft_wrap=True).print(table)
+
+
+@command.command("show")
+@click.argument("name")
+@click.pass_obj
+def show(store: ModelStore, *, name: str) -> None:
+    """Print a bundle's description and its card."""
+    bundle = store.open(name)
+    click.echo(f"folder: {bundle.folder}\nbundle: {bundle.id}\nclasses: {len(bundle.labels)}")
+    for key, value in bundle.info.model_dump(exclude_none=True, exclude={"thresholds"}).items():
+        click.echo(f"{key}: {value}")
+    card = bundle.folder / "MODEL_CARD.md"
+    if card.is_file():
+        click.echo("\n" + card.read_text(encoding="utf-8"))
 
 
 @command.command("pull")
 @click.argument("name")
-@click.option("--from", "source", type=click.Path(path_type=Path, exists=True))
+@click.option("--from", "source", type=click.Path(path_type=Path), help="The published file, or a folder with it.")
 @click.pass_obj
 def pull(store: ModelStore, *, name: str, source: Path | None) -> None:
     """Make a built-in model's bundle on this machine."""
     bundle = store.pull(name, source=source)
+    click.echo(f"Its weights: {bundle.info.license}. {bundle.info.attribution}", err=True)
     click.echo(bundle.folder)
 
 
@@ -53,3 +77,58 @@ def verify(store: ModelStore, *, name: str) -> None:
     bundle = store.open(name)
     verify_bundle(bundle)
     click.echo(f"{bundle.folder}: intact (bundle {bundle.id})")
+
+
+@command.command("wrap")
+@click.argument("graph", type=click.Path(path_type=Path))
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--labels", "labels_path", type=click.Path(path_type=Path), required=True, help="One class in a line.")
+@click.option("--sample-rate", type=int, required=True, help="Hz that the model expects.")
+@click.option("--window", type=float, required=True, help="Seconds that the model scores at a time.")
+@click.option("--activation", type=click.Choice(["sigmoid", "softmax", "identity"]), required=True)
+@click.option("--name", help="[default: the folder's name]")
+@click.option("--version", default="1", show_default=True)
+@click.option("--license", "license_id", default="LicenseRef-unknown", show_default=True, help="SPDX identifier.")
+@click.option("--attribution", default="not stated", show_default=True)
+@click.option("--scores-output", help="The output with one number per class.  [default: the one that fits]")
+@click.option("--embeddings-output", help="The output with an embedding.  [default: one named so]")
+@click.option("--overwrite", is_flag=True)
+def wrap(
+    *,
+    graph: Path,
+    folder: Path,
+    labels_path: Path,
+    sample_rate: int,
+    window: float,
+    activation: Activation,
+    name: str | None,
+    version: str,
+    license_id: str,
+    attribution: str,
+    scores_output: str | None,
+    embeddings_output: str | None,
+    overwrite: bool,
+) -> None:
+    """Make a bundle in FOLDER from GRAPH, an ONNX or TFLite classifier of waveforms.
+
+    With activation "identity" the model's own output is the score.
+    """
+    if folder.exists() and not overwrite:
+        raise OutputExists(f"{folder} is there already. Choose another folder, or use --overwrite.")
+    bundle = wrap_model(
+        graph,
+        folder,
+        labels=read_classes(labels_path),
+        description=ModelDescription(
+            name=name or folder.name,
+            version=version,
+            sample_rate_hz=sample_rate,
+            window_s=window,
+            activation=activation,
+            license=license_id,
+            attribution=attribution,
+        ),
+        scores_output=scores_output,
+        embeddings_output=embeddings_output,
+    )
+    click.echo(f"{folder}: bundle {bundle.id}, {len(bundle.labels)} classes. Use it with --model {folder}")

@@ -113,10 +113,15 @@ class _OnnxSession:
                 f"{bundle.n_window}."
             )
         self._has_embeddings = "embeddings" in outputs
+        self._one_by_one = inputs["waveform"][0] == 1
 
     def run(self, windows: FloatArray, *, embeddings: bool = False) -> Output:
         wanted = ["logits"] + (["embeddings"] if embeddings and self._has_embeddings else [])
-        found = self._session.run(wanted, {"waveform": windows})
+        if self._one_by_one:
+            each = [self._session.run(wanted, {"waveform": window[np.newaxis]}) for window in windows]
+            found = [np.concatenate(parts) for parts in zip(*each, strict=True)]
+        else:
+            found = self._session.run(wanted, {"waveform": windows})
         return Output(found[0], found[1] if len(found) > 1 else None)
 
 
@@ -133,7 +138,13 @@ class _LiteRtSession:
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise BundleInvalid(f"{bundle.graph_path} cannot be loaded: {error}") from error
-        (self._input,) = (d["index"] for d in self._interpreter.get_input_details())
+        details = self._interpreter.get_input_details()
+        if len(details) != 1 or int(np.prod(details[0]["shape"])) != bundle.n_window:
+            raise BundleInvalid(
+                f"{bundle.folder}: expected one input of {bundle.n_window} samples, found "
+                f"{[d['shape'].tolist() for d in details]}. Give the model's own window and sample rate."
+            )
+        self._input, self._shape = details[0]["index"], details[0]["shape"]
         outputs = self._interpreter.get_output_details()
         n_classes = len(bundle.labels)
         matching = [d for d in outputs if d["shape"][-1] == n_classes]
@@ -148,7 +159,7 @@ class _LiteRtSession:
         del embeddings  # a wrapped TFLite file names none
         rows = []
         for window in windows:
-            self._interpreter.set_tensor(self._input, window[np.newaxis])
+            self._interpreter.set_tensor(self._input, window.reshape(self._shape))
             self._interpreter.invoke()
-            rows.append(self._interpreter.get_tensor(self._logits)[0].copy())
+            rows.append(self._interpreter.get_tensor(self._logits).reshape(-1).copy())
         return Output(np.stack(rows), None)

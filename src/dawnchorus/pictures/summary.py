@@ -55,9 +55,9 @@ class RunSummary:
     classes: dict[str, ClassSummary] = field(default_factory=dict)
 
     def of_kind(self, kind: str) -> list[ClassSummary]:
-        """The classes of a kind, the most frequent first."""
+        """The classes of a kind, the most frequent first; after them those that were never in range."""
         found = [c for c in self.classes.values() if c.kind == kind]
-        return sorted(found, key=lambda c: (-c.n_detections, c.common_name))
+        return sorted(found, key=lambda c: (c.n_out_of_range == c.n_detections, -c.n_detections, c.common_name))
 
 
 def summarise(tables: Iterable[tuple[Path, RecordingTable]]) -> RunSummary:

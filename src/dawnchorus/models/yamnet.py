@@ -1,0 +1,88 @@
+"""YAMNet as a bundle: 521 sound classes of AudioSet and embeddings, from Google's published weights."""
+
+from __future__ import annotations
+
+import shutil
+import urllib.error
+import urllib.request
+import zipfile
+from pathlib import Path
+
+from dawnchorus.errors import ModelError, ModelNotFound
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.models.wrap import ModelDescription, read_classes, wrap_model
+from dawnchorus.taxonomy.labels import Label
+
+LICENSE = "Apache-2.0"
+ATTRIBUTION = "YAMNet by Google (The TensorFlow Authors), trained on AudioSet"
+URL = "https://storage.googleapis.com/mediapipe-models/audio_classifier/yamnet/float32/1/yamnet.tflite"
+"""Google's TFLite file; it carries its labels as an attached zip entry."""
+
+CLASS_MAP = "yamnet_class_map.csv"
+N_CLASSES = 521
+SAMPLE_RATE_HZ, N_WINDOW = 16_000, 15_600
+TIMEOUT_S = 60
+
+_DESCRIPTION = ModelDescription(
+    name="yamnet",
+    version="1",
+    family="yamnet",
+    sample_rate_hz=SAMPLE_RATE_HZ,
+    window_s=N_WINDOW / SAMPLE_RATE_HZ,
+    activation="identity",
+    license=LICENSE,
+    attribution=ATTRIBUTION,
+)
+
+
+def make_yamnet(source: Path, folder: Path) -> Bundle:
+    """Write the bundle to `folder` from an ONNX or TFLite file of YAMNet.
+
+    The labels are those inside a TFLite file with metadata, or else `yamnet_class_map.csv` beside the file.
+
+    Raises:
+        ModelNotFound: there are no labels.
+        ModelError: the file is not YAMNet.
+    """
+    labels = _labels(source)
+    if len(labels) != N_CLASSES:
+        raise ModelError(f"{source}: expected {N_CLASSES} classes, found {len(labels)}.")
+    return wrap_model(source, folder, labels=labels, description=_DESCRIPTION)
+
+
+def _labels(source: Path) -> tuple[Label, ...]:
+    beside = source.with_name(CLASS_MAP)
+    if beside.is_file():
+        return read_classes(beside, kind="sound")
+    if source.is_file() and zipfile.is_zipfile(source):
+        with zipfile.ZipFile(source) as archive:
+            names = [name for name in archive.namelist() if name.endswith(".txt")]
+            lines = archive.read(names[0]).decode("utf-8").splitlines() if names else []
+        return tuple(Label(line.strip(), line.strip(), "sound") for line in lines if line.strip())
+    raise ModelNotFound(
+        f"{source}: expected the labels in {CLASS_MAP} beside it. The file is in tensorflow/models, "
+        f"research/audioset/yamnet."
+    )
+
+
+def find_yamnet() -> Path | None:
+    """No package carries YAMNet."""
+    return None
+
+
+def fetch_yamnet(folder: Path, *, url: str = URL) -> Path:
+    """Download Google's file (4 MB) into `folder`, and give its path.
+
+    Raises:
+        ModelNotFound: it could not be downloaded.
+    """
+    target = folder / "yamnet.tflite"
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as reply, target.open("wb") as out:  # noqa: S310 - https
+            shutil.copyfileobj(reply, out)
+    except (urllib.error.URLError, OSError) as error:
+        raise ModelNotFound(
+            f"YAMNet could not be downloaded from {url} ({error}). Bring a file of it (ONNX or TFLite, with "
+            f"{CLASS_MAP} beside it) and run `dawnchorus models pull yamnet --from FILE`."
+        ) from error
+    return target
