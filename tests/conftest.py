@@ -1,16 +1,26 @@
-"""What tests share: a place for the built-in model, and small sounds made on the spot."""
+"""What tests share: a place for the built-in model, a tiny model, and small sounds made on the spot."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
+from dawnchorus.audio.write import write_recording
+from dawnchorus.data.dawn import dawn_chorus
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore, default_folder
+from dawnchorus.models.wrap import ModelDescription, wrap_model
+from dawnchorus.taxonomy.labels import Label
 
-SHARED_AUDIO = Path(__file__).parents[2] / "shared" / "audio"
+SHARED = Path(__file__).parents[2] / "shared"
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +38,74 @@ def birdnet(store: ModelStore) -> Bundle:
 @pytest.fixture(scope="session")
 def shared_audio() -> Path:
     """Real recordings; they are not part of the project."""
-    if not SHARED_AUDIO.is_dir():
-        pytest.skip(f"no real recordings at {SHARED_AUDIO}")
-    return SHARED_AUDIO
+    if not (SHARED / "audio").is_dir():
+        pytest.skip(f"no real recordings at {SHARED / 'audio'}")
+    return SHARED / "audio"
+
+
+@pytest.fixture(scope="session")
+def shared_yamnet() -> Path:
+    """A YAMNet graph; it is not part of the project."""
+    path = SHARED / "models" / "yamnet" / "yamnet_waveform.onnx"
+    if not path.is_file():
+        pytest.skip(f"no model at {path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def dawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The synthetic dawn chorus of the demo, as a recording."""
+    scene = dawn_chorus(seed=1)
+    path = tmp_path_factory.mktemp("dawn") / "DAWN_20260501_034500.wav"
+    write_recording(path, scene.samples, rate_hz=scene.rate_hz)
+    return path
+
+
+def level_graph(path: Path, *, n_window: int, batch: str | int = "n") -> Path:
+    """An ONNX file whose classes are "loud" (score: mean level), "quiet" (one minus it) and "engine" (0)."""
+    weights = numpy_helper.from_array(np.array([[1, -1, 0]], np.float32), "w")
+    bias = numpy_helper.from_array(np.array([0, 1, 0], np.float32), "b")
+    axes = numpy_helper.from_array(np.array([1], np.int64), "axes")
+    nodes = [
+        helper.make_node("Abs", ["sound"], ["size"]),
+        helper.make_node("ReduceMean", ["size", "axes"], ["logits"], keepdims=1),
+        helper.make_node("Gemm", ["logits", "w", "b"], ["scores"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "level",
+        [helper.make_tensor_value_info("sound", TensorProto.FLOAT, [batch, n_window])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [batch, 3])],
+        [weights, bias, axes],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    return path
+
+
+LEVEL_LABELS = (Label("Avis magna", "Loud Bird"), Label("Avis parva", "Quiet Bird"), Label("Engine", "Engine", "sound"))
+LEVEL = ModelDescription(
+    name="level", version="1", sample_rate_hz=16_000, window_s=1.0, activation="identity", license="CC0-1.0"
+)
+
+
+@pytest.fixture(scope="session")
+def level_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A real bundle that runs in microseconds: see `level_graph`."""
+    folder = tmp_path_factory.mktemp("level")
+    graph = level_graph(folder / "level.onnx", n_window=16_000)
+    return wrap_model(graph, folder / "bundle", labels=LEVEL_LABELS, description=LEVEL)
+
+
+Command = Callable[..., subprocess.CompletedProcess[bytes]]
+
+
+@pytest.fixture(scope="session")
+def command(store: ModelStore) -> Command:
+    """Runs `dawnchorus` as users do, in a process of its own."""
+
+    def run(*arguments: str | Path | bytes, **more: object) -> subprocess.CompletedProcess[bytes]:
+        environment = {**os.environ, "DAWNCHORUS_MODELS": str(store.folder), "COLUMNS": "200"}
+        options: dict[str, object] = {"capture_output": True, "env": environment, "check": False, **more}
+        return subprocess.run([sys.executable, "-m", "dawnchorus", *arguments], **options)  # type: ignore[call-overload,no-any-return]
+
+    return run

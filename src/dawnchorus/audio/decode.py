@@ -12,6 +12,7 @@ import numpy.typing as npt
 import soxr
 
 from dawnchorus.audio.backends import Backend, open_backend
+from dawnchorus.audio.ogg import is_cut_off
 from dawnchorus.audio.riff import missing_data_bytes
 from dawnchorus.errors import AudioTooLarge, AudioUnreadable
 from dawnchorus.types import AudioInfo
@@ -125,6 +126,8 @@ class Recording:
                 f"truncated: the header promises {missing} bytes more than the file has; "
                 f"{self.duration_s:.3f} s could be decoded"
             )
+        elif is_cut_off(self.path):
+            self.warnings.append(f"truncated: the last Ogg page is missing; {self.duration_s:.3f} s could be decoded")
         elif promised_s is not None and self.duration_s < promised_s - END_TOLERANCE_S:
             self.warnings.append(
                 f"truncated: the header promises {promised_s:.3f} s, {self.duration_s:.3f} s could be decoded"
@@ -161,7 +164,8 @@ def read_clip(path: Path, *, start_s: float, end_s: float, rate_hz: int) -> Floa
         wanted = max(round(end_s * backend.info.rate_hz) - first, 1)
         parts: list[FloatArray] = []
         n = 0
-        for block in backend.blocks(first_frame=first):
+        ended = backend.info.n_frames is not None and first >= backend.info.n_frames
+        for block in () if ended else backend.blocks(first_frame=first):
             parts.append(mix_to_mono(np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0)))
             n += len(block)
             if n >= wanted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ def read_origin(path: Path) -> Origin:
 def _fill(known: Origin, other: Origin | None) -> Origin:
     if other is None:
         return known
-    missing = {name: value for name, value in asdict(other).items() if getattr(known, name) is None}
+    missing = {name: value for name, value in vars(other).items() if getattr(known, name) is None}
     return replace(known, **missing)
 
 
@@ -125,9 +125,7 @@ _READERS: tuple[Callable[[Path], Origin | None], ...] = (
 
 def origin_to_json(origin: Origin) -> dict[str, Any]:
     """The fields as JSON values; the time as ISO 8601."""
-    fields = asdict(origin)
-    fields["start_time"] = origin.start_time and origin.start_time.isoformat()
-    return fields
+    return {**vars(origin), "start_time": origin.start_time and origin.start_time.isoformat()}
 
 
 def origin_from_json(fields: dict[str, Any]) -> Origin:

@@ -150,7 +150,7 @@ class DecoderProcess:
         try:
             kind, length = _FRAME.unpack(_read_exactly(stdout, _FRAME.size))
             return kind, _read_exactly(stdout, length)
-        except EOFError as error:
+        except (EOFError, ValueError) as error:  # ValueError: closed by another thread
             if hung.is_set():
                 raise errors.AudioUnreadable(
                     f"{path}: the decoder gave nothing for {self._stall_s:g} s and was ended. "

@@ -14,7 +14,7 @@ from dawnchorus.errors import AudioError
 from dawnchorus.identify import Run
 from dawnchorus.identify.atomic import atomic_file, cannot_write
 from dawnchorus.identify.result import Problem
-from dawnchorus.identify.scan import relative_places
+from dawnchorus.identify.scan import named_after, relative_places
 from dawnchorus.models.store import BUILTIN_MODELS, ModelStore
 from dawnchorus.types import RecordingTable
 
@@ -74,7 +74,7 @@ def write_pictures(run: Run, folder: Path) -> tuple[Path, list[Problem]]:
         except AudioError as error:
             problems.append(Problem(table.recording, f"no picture: {error}"))
             continue
-        _write(folder / place.with_name(place.name + ".png"), picture)
+        _write(folder / named_after(place, ".png"), picture)
     page = render_page(
         summarise(_path_and_table(run)),
         run.provenance,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -56,8 +55,6 @@ class Run:
     warnings: list[Problem] = field(default_factory=list)
     has_place: bool = False
     """Whether the range filter was asked about at least one recording."""
-    scratch: tempfile.TemporaryDirectory[str] | None = None
-    """Holds the journal of a run without output; it goes when the run is forgotten."""
 
     def tables(self) -> Iterator[RecordingTable]:
         """The table of every scored recording, in the order of `paths`."""

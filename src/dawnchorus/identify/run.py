@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -82,8 +84,9 @@ def identify(
     selection = _selection(bundle, options)
     key = {"bundle_id": bundle.id, "engine": engine, **options.scoring()}
 
-    def finished_run(journal: Journal, scratch: tempfile.TemporaryDirectory[str] | None = None) -> Run:
-        run = Run(bundle, found, Progress(len(found)), journal, builder, scratch=scratch)
+    def finished_run(journal: Journal) -> Run:
+        run = Run(bundle, found, Progress(len(found)), journal, builder)
+        weakref.finalize(run, journal.close)
         _score_waiting(run, selection, workers or usable_cores(), engine, on_progress)
         run.take_notes()
         return run
@@ -105,13 +108,18 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _without_output(
-    key: dict[str, Any], finished_run: Callable[[Journal, tempfile.TemporaryDirectory[str]], Run]
-) -> Run:
-    scratch = tempfile.TemporaryDirectory(prefix="dawnchorus-", ignore_cleanup_errors=True)
-    journal = Journal(Path(scratch.name) / "journal")
-    journal.start(key)
-    return finished_run(journal, scratch)
+def _without_output(key: dict[str, Any], finished_run: Callable[[Journal], Run]) -> Run:
+    """A run whose journal is in a temporary folder, which goes when the run is forgotten."""
+    scratch = Path(tempfile.mkdtemp(prefix="dawnchorus-"))
+    try:
+        journal = Journal(scratch / "journal")
+        journal.start(key)
+        run = finished_run(journal)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    weakref.finalize(run, shutil.rmtree, scratch, ignore_errors=True)
+    return run
 
 
 def _score_waiting(

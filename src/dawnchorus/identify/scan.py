@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -58,6 +59,20 @@ def _walk(folder: str) -> Iterator[Path]:
         for name in sorted(files + odd):
             if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
                 yield Path(parent, name)
+
+
+MAX_NAME_BYTES = 240
+"""Most file systems take 255; our unfinished files have six more."""
+
+
+def named_after(place: Path, suffix: str) -> Path:
+    """Where an output called after a recording goes; a name too long for a disk is shortened, and stays unique."""
+    name = os.fsencode(place.name + suffix)
+    if len(name) <= MAX_NAME_BYTES:
+        return place.with_name(place.name + suffix)
+    digest = hashlib.sha256(os.fsencode(place.name)).hexdigest()[:12]
+    start = os.fsencode(place.name)[: MAX_NAME_BYTES - len(suffix) - len(digest) - 1].decode("utf-8", "ignore")
+    return place.with_name(f"{start}-{digest}{suffix}")
 
 
 def relative_places(paths: Iterable[Path]) -> dict[Path, Path]:

@@ -17,7 +17,7 @@ from dawnchorus.formats.registry import TableFormat, format_of_file, table_forma
 from dawnchorus.formats.text import text_stream
 from dawnchorus.identify.atomic import atomic_file, cannot_write
 from dawnchorus.identify.journal import Journal
-from dawnchorus.identify.scan import relative_places
+from dawnchorus.identify.scan import named_after, relative_places
 
 if TYPE_CHECKING:
     from dawnchorus.identify.result import Run
@@ -159,8 +159,7 @@ class Target:
             if table is None:
                 continue
             for chosen in self.formats:
-                place = self.path / places[path]
-                place = place.with_name(place.name + chosen.suffix)
+                place = self.path / named_after(places[path], chosen.suffix)
                 try:
                     place.parent.mkdir(parents=True, exist_ok=True)
                 except OSError as error:

@@ -1,0 +1,160 @@
+"""Every format, rate and channel count gives the same sound; damage is said, not hidden."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+from tests.sounds import tone
+
+from dawnchorus.audio.decode import mix_to_mono, open_recording, read_clip, read_mono
+from dawnchorus.errors import AudioTooLarge, AudioUnreadable
+
+LOSSLESS = [
+    ("x.wav", "WAV", "PCM_U8"),
+    ("x.wav", "WAV", "PCM_16"),
+    ("x.wav", "WAV", "PCM_24"),
+    ("x.wav", "WAV", "PCM_32"),
+    ("x.wav", "WAV", "FLOAT"),
+    ("x.wav", "WAV", "DOUBLE"),
+    ("x.wav", "WAVEX", "PCM_24"),
+    ("x.wav", "RF64", "PCM_16"),
+    ("x.w64", "W64", "PCM_16"),
+    ("x.flac", "FLAC", "PCM_24"),
+    ("x.aiff", "AIFF", "PCM_16"),
+]
+LOSSY = [("x.mp3", "MP3", "MPEG_LAYER_III"), ("x.ogg", "OGG", "VORBIS"), ("x.opus", "OGG", "OPUS")]
+
+
+def spectrum_peak_hz(samples: np.ndarray, rate_hz: int) -> float:
+    return float(np.argmax(np.abs(np.fft.rfft(samples))) * rate_hz / len(samples))
+
+
+@pytest.mark.parametrize(("name", "container", "codec"), LOSSLESS)
+def test_lossless_formats_give_their_samples(tmp_path: Path, name: str, container: str, codec: str) -> None:
+    sound = tone(rate_hz=48_000)
+    soundfile.write(tmp_path / name, sound, 48_000, format=container, subtype=codec)
+    samples, rate_hz = read_mono(tmp_path / name)
+    assert rate_hz == 48_000
+    np.testing.assert_allclose(samples, sound, atol=1e-2 if codec == "PCM_U8" else 1e-4)
+
+
+@pytest.mark.parametrize(("name", "container", "codec"), LOSSY)
+def test_lossy_formats_keep_pitch_length_and_level(tmp_path: Path, name: str, container: str, codec: str) -> None:
+    soundfile.write(tmp_path / name, tone(rate_hz=48_000), 48_000, format=container, subtype=codec)
+    samples, rate_hz = read_mono(tmp_path / name)
+    assert len(samples) / rate_hz == pytest.approx(2.0, abs=0.1)
+    assert spectrum_peak_hz(samples, rate_hz) == pytest.approx(1000, abs=2)
+    assert np.sqrt(np.mean(samples**2)) == pytest.approx(0.5 / np.sqrt(2), rel=0.1)
+
+
+@pytest.mark.parametrize(("name", "codec"), [("x.m4a", "aac"), ("x.wma", "wmav2"), ("x.wv", "wavpack")])
+def test_formats_of_ffmpeg(tmp_path: Path, name: str, codec: str) -> None:
+    sound = tone(rate_hz=44_100)
+    with av.open(str(tmp_path / name), "w") as container:
+        stream = container.add_stream(codec, rate=44_100, layout="mono")
+        stream.bit_rate = 96_000
+        frame = av.AudioFrame.from_ndarray(sound[np.newaxis], format="fltp", layout="mono")
+        frame.sample_rate = 44_100
+        fifo = av.AudioFifo()
+        fifo.write(frame)
+        size = stream.codec_context.frame_size or 1024
+        while (part := fifo.read(size, partial=True)) is not None:
+            container.mux(stream.encode(part))
+        container.mux(stream.encode(None))
+    samples, rate_hz = read_mono(tmp_path / name)
+    assert len(samples) / rate_hz == pytest.approx(2.0, abs=0.1)
+    assert spectrum_peak_hz(samples, rate_hz) == pytest.approx(1000, abs=2)
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 11_025, 22_050, 44_100, 96_000, 192_000, 256_000, 384_000])
+def test_every_rate_is_resampled_without_a_shift(tmp_path: Path, rate_hz: int) -> None:
+    soundfile.write(tmp_path / "x.wav", tone(rate_hz=rate_hz), rate_hz, subtype="FLOAT")
+    samples, _ = read_mono(tmp_path / "x.wav", rate_hz=48_000)
+    assert len(samples) == pytest.approx(96_000, abs=1)
+    np.testing.assert_allclose(samples[2000:-2000], tone(rate_hz=48_000)[2000 : len(samples) - 2000], atol=2e-3)
+
+
+def test_ultrasound_does_not_fold_into_the_bird_band(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "x.wav", tone(40_000, rate_hz=192_000), 192_000, subtype="FLOAT")
+    samples, _ = read_mono(tmp_path / "x.wav", rate_hz=48_000)
+    assert np.abs(samples[1000:-1000]).max() < 1e-4
+
+
+@pytest.mark.parametrize("n_channels", [1, 2, 4, 8])
+def test_mono_is_the_mean_of_all_channels(tmp_path: Path, n_channels: int) -> None:
+    channels = np.stack([tone(level=0.1 * (k + 1)) for k in range(n_channels)], axis=1)
+    soundfile.write(tmp_path / "x.wav", channels, 16_000, subtype="FLOAT")
+    samples, _ = read_mono(tmp_path / "x.wav")
+    np.testing.assert_allclose(samples, channels.mean(axis=1), atol=1e-6)
+    np.testing.assert_allclose(mix_to_mono(channels), samples, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["x.wav", "x.flac", "x.mp3", "x.ogg"])
+def test_a_file_cut_in_half_gives_its_first_half_and_a_warning(tmp_path: Path, name: str) -> None:
+    noise = np.random.default_rng(1).uniform(-0.5, 0.5, 160_000).astype(np.float32)
+    soundfile.write(tmp_path / name, noise, 16_000)
+    data = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(data[: len(data) // 2])
+    with open_recording(tmp_path / name) as recording:
+        n = sum(len(block) for block in recording.blocks())
+    assert 0.3 * 160_000 < n < 0.7 * 160_000
+    assert len(recording.warnings) == 1
+    assert recording.warnings[0].startswith(("truncated", "damaged"))
+
+
+def test_a_whole_file_has_no_warning(tmp_path: Path) -> None:
+    for name in ("x.wav", "x.flac", "x.mp3", "x.ogg"):
+        soundfile.write(tmp_path / name, tone(), 16_000)
+        with open_recording(tmp_path / name) as recording:
+            assert sum(len(block) for block in recording.blocks()) > 0
+        assert recording.warnings == []
+
+
+def test_nan_becomes_silence_with_a_warning(tmp_path: Path) -> None:
+    sound = tone()
+    sound[100:110] = np.nan
+    sound[200] = np.inf
+    soundfile.write(tmp_path / "x.wav", sound, 16_000, subtype="FLOAT")
+    with open_recording(tmp_path / "x.wav") as recording:
+        samples = np.concatenate(list(recording.blocks()))
+    assert np.isfinite(samples).all()
+    assert recording.warnings == ["11 samples are NaN or infinite; they were set to zero"]
+
+
+def test_a_decompression_bomb_is_stopped_early(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "x.flac", np.zeros((1_000_000, 8), np.float32), 96_000)
+    assert (tmp_path / "x.flac").stat().st_size < 200_000
+    with open_recording(tmp_path / "x.flac") as recording, pytest.raises(AudioTooLarge, match="Split it"):
+        for _ in recording.blocks(max_samples=1_000_000):
+            pass
+    assert recording.n_frames_decoded < 300_000
+
+
+@pytest.mark.parametrize("name", ["x.wav", "x.flac", "x.mp3", "x.m4a"])
+def test_a_clip_is_the_same_part_of_the_whole(tmp_path: Path, name: str) -> None:
+    rng = np.random.default_rng(2)
+    sound = np.cumsum(rng.normal(0, 0.01, 48_000 * 4)).astype(np.float32) % 0.5
+    if name == "x.m4a":
+        pytest.importorskip("av")
+        with av.open(str(tmp_path / name), "w") as container:
+            stream = container.add_stream("alac", rate=48_000, layout="mono")
+            frame = av.AudioFrame.from_ndarray(
+                (sound * 32767).astype(np.int16)[np.newaxis], format="s16p", layout="mono"
+            )
+            frame.sample_rate = 48_000
+            fifo = av.AudioFifo()
+            fifo.write(frame)
+            while (part := fifo.read(4096, partial=True)) is not None:
+                container.mux(stream.encode(part))
+            container.mux(stream.encode(None))
+    else:
+        soundfile.write(tmp_path / name, sound, 48_000)
+    whole, _ = read_mono(tmp_path / name)
+    clip = read_clip(tmp_path / name, start_s=1.0, end_s=2.5, rate_hz=48_000)
+    np.testing.assert_allclose(clip, whole[48_000:120_000], atol=2e-2 if name == "x.mp3" else 1e-4)
+    with pytest.raises(AudioUnreadable, match="no sound at"):
+        read_clip(tmp_path / name, start_s=100.0, end_s=101.0, rate_hz=48_000)

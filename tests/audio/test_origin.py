@@ -1,0 +1,75 @@
+"""Time and place from recorders' metadata and names."""
+
+from __future__ import annotations
+
+import struct
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+import soundfile
+from tests.sounds import tone
+
+from dawnchorus.audio.origin import origin_from_json, origin_to_json, read_origin
+
+
+@pytest.mark.parametrize(
+    ("name", "time"),
+    [
+        ("SMU04123_20260501_043000.wav", datetime(2026, 5, 1, 4, 30)),
+        ("20260501_043000.WAV", datetime(2026, 5, 1, 4, 30)),
+        ("20260501_043000Z.wav", datetime(2026, 5, 1, 4, 30, tzinfo=UTC)),
+        ("site7_20260501T043000+0200.flac", datetime(2026, 5, 1, 4, 30, tzinfo=timezone(timedelta(hours=2)))),
+        ("20260501_043000_part2.wav", datetime(2026, 5, 1, 4, 30)),
+        ("5EA8E3D0.WAV", datetime(2020, 4, 29, 2, 17, 52, tzinfo=UTC)),
+        ("20261399_993000.wav", None),
+        ("song.wav", None),
+        ("DEADBEE.wav", None),
+    ],
+)
+def test_file_names(tmp_path: Path, name: str, time: datetime | None) -> None:
+    soundfile.write(tmp_path / name, tone(seconds=0.1), 16_000)
+    origin = read_origin(tmp_path / name)
+    assert origin.start_time == time
+    assert origin.source == ("file name" if time else None)
+    assert origin_from_json(origin_to_json(origin)) == origin
+
+
+def add_chunk(path: Path, name: bytes, content: bytes) -> None:
+    content += b"\0" * (len(content) % 2)
+    data = path.read_bytes() + name + struct.pack("<I", len(content)) + content
+    path.write_bytes(data[:4] + struct.pack("<I", len(data) - 8) + data[8:])
+
+
+def test_guano_gives_time_and_place_and_wins_over_the_name(tmp_path: Path) -> None:
+    path = tmp_path / "X_20200101_000000.wav"
+    soundfile.write(path, tone(seconds=0.1), 16_000)
+    text = "GUANO|Version: 1.0\nMake: Wildlife Acoustics\nModel: SM4\nTimestamp: 2026-05-01T04:30:00+02:00\n"
+    add_chunk(path, b"guan", (text + "Loc Position: 47.5 8.25\n").encode())
+    origin = read_origin(path)
+    assert origin.start_time == datetime(2026, 5, 1, 4, 30, tzinfo=timezone(timedelta(hours=2)))
+    assert (origin.latitude, origin.longitude) == (47.5, 8.25)
+    assert origin.recorder == "Wildlife Acoustics SM4"
+
+
+def test_audiomoth_comment_gives_the_time_with_its_zone(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(seconds=0.1), 16_000)
+    comment = (
+        "Recorded at 04:30:00 01/05/2022 (UTC+2) by AudioMoth 24E144085F256BE5 at medium gain "
+        "while battery was 4.2V and temperature was 12.3C."
+    )
+    content = comment.encode() + b"\0"
+    add_chunk(path, b"LIST", b"INFOICMT" + struct.pack("<I", len(content)) + content)
+    origin = read_origin(path)
+    assert origin.start_time is not None
+    assert origin.start_time.astimezone(UTC) == datetime(2022, 5, 1, 2, 30, tzinfo=UTC)
+    assert origin.recorder == "AudioMoth 24E144085F256BE5"
+
+
+def test_broken_metadata_is_not_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(seconds=0.1), 16_000)
+    add_chunk(path, b"guan", b"\xff\xfe nonsense")
+    add_chunk(path, b"LIST", b"INFOICMT" + struct.pack("<I", 999_999) + b"Recorded by AudioMoth sometime")
+    assert read_origin(path).start_time is None

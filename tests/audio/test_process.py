@@ -1,0 +1,76 @@
+"""A decoder that crashes or hangs costs one file."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from tests.sounds import tone
+
+from dawnchorus.audio.process import DecoderProcess, Ended, Opened
+from dawnchorus.errors import AudioNotFound, AudioUnreadable
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    path = tmp_path / "x.wav"
+    soundfile.write(path, tone(rate_hz=48_000, seconds=60), 48_000, subtype="FLOAT")
+    return path
+
+
+def test_the_process_gives_what_the_file_holds(recording: Path) -> None:
+    decoder = DecoderProcess()
+    first, *blocks, last = decoder.decode(recording, rate_hz=48_000)
+    assert isinstance(first, Opened)
+    assert isinstance(last, Ended)
+    assert last == Ended(60.0, ())
+    np.testing.assert_array_equal(np.concatenate(blocks), tone(rate_hz=48_000, seconds=60))
+    decoder.close()
+
+
+def test_a_crash_costs_one_file_and_the_next_one_works(recording: Path) -> None:
+    decoder = DecoderProcess()
+    with pytest.raises(AudioUnreadable, match=r"x\.wav: the decoder crashed on this file"):
+        for _ in decoder.decode(recording, rate_hz=48_000):
+            assert decoder._process is not None
+            os.kill(decoder._process.pid, signal.SIGSEGV)
+    assert isinstance(list(decoder.decode(recording, rate_hz=48_000))[-1], Ended)
+    decoder.close()
+
+
+def test_a_hung_decoder_is_ended(recording: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "hung.wav"
+    soundfile.write(pipe, tone(seconds=0.1), 16_000)
+    decoder = DecoderProcess(stall_s=0.5)
+    list(decoder.decode(recording, rate_hz=48_000))
+    assert decoder._process is not None
+    os.kill(decoder._process.pid, signal.SIGSTOP)
+    begin = time.monotonic()
+    with pytest.raises(AudioUnreadable, match="gave nothing for 0.5 s and was ended"):
+        list(decoder.decode(pipe, rate_hz=48_000))
+    assert time.monotonic() - begin < 10
+    assert isinstance(list(decoder.decode(recording, rate_hz=48_000))[-1], Ended)
+    decoder.close()
+
+
+def test_errors_come_through_with_their_kind(tmp_path: Path) -> None:
+    decoder = DecoderProcess()
+    with pytest.raises(AudioNotFound, match="no such file"):
+        list(decoder.decode(tmp_path / "none.wav", rate_hz=48_000))
+    decoder.close()
+
+
+def test_closing_from_another_thread_ends_a_running_decode(recording: Path) -> None:
+    decoder = DecoderProcess()
+    blocks = decoder.decode(recording, rate_hz=384_000)
+    next(blocks)
+    threading.Timer(0.1, decoder.close).start()
+    with pytest.raises(AudioUnreadable):
+        for _ in blocks:
+            time.sleep(0.05)

@@ -1,0 +1,61 @@
+"""`kill -9` at any moment, run again: the table equals that of an undisturbed run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.conftest import Command
+
+from dawnchorus.audio.decode import read_mono
+from dawnchorus.audio.write import write_recording
+from dawnchorus.models.store import ModelStore
+
+N_FILES, N_KILLS = 200, 10
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, dawn: Path) -> Path:
+    """Six-second pieces of the dawn chorus, one of them broken."""
+    folder = tmp_path_factory.mktemp("many")
+    samples, rate_hz = read_mono(dawn)
+    rng = np.random.default_rng(5)
+    for k in range(N_FILES - 1):
+        start = int(rng.integers(0, len(samples) - 6 * rate_hz))
+        write_recording(folder / f"{k:03d}.wav", samples[start : start + 6 * rate_hz], rate_hz=rate_hz)
+    (folder / "broken.wav").write_text("no sound")
+    return folder
+
+
+def test_ten_kills_lose_nothing(folder: Path, tmp_path: Path, command: Command, store: ModelStore) -> None:
+    store.open("birdnet")
+    begin = time.monotonic()
+    undisturbed = command("identify", folder, "--out", tmp_path / "whole.csv", "-q")
+    took_s = time.monotonic() - begin
+    assert undisturbed.returncode == 3
+    rng = np.random.default_rng(7)
+    out = tmp_path / "killed.csv"
+    arguments = [sys.executable, "-m", "dawnchorus", "identify", str(folder), "--out", str(out), "-q"]
+    environment = {**os.environ, "DAWNCHORUS_MODELS": str(store.folder)}
+    n_killed = 0
+    for _ in range(N_KILLS):
+        process = subprocess.Popen(arguments, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
+        time.sleep(rng.uniform(0.2, 0.7) * took_s)
+        if process.poll() is None and not out.exists():
+            os.killpg(process.pid, signal.SIGKILL)
+            n_killed += 1
+        process.wait()
+        if out.exists():
+            out.unlink()  # a run that was quicker than its killer: begin again
+            (tmp_path / ".killed.csv.journal").unlink()
+    assert n_killed >= N_KILLS // 2
+    assert command(*arguments[3:]).returncode == 3
+    assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert b"broken.wav" in (tmp_path / "killed.csv.failures.csv").read_bytes()
+    assert not list(tmp_path.glob(".*.part"))

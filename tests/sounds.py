@@ -1,0 +1,16 @@
+"""Small sounds that tests make on the spot."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+
+
+def tone(
+    frequency_hz: float = 1000.0, *, seconds: float = 2.0, rate_hz: int = 16_000, level: float = 0.5
+) -> FloatArray:
+    """A sine [n]."""
+    time = np.arange(round(seconds * rate_hz)) / rate_hz
+    return (level * np.sin(2 * np.pi * frequency_hz * time)).astype(np.float32)
