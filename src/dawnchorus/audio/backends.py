@@ -142,7 +142,7 @@ class _AvBackend:
             streams = self._container.streams.audio
         except (av.FFmpegError, OSError, ValueError) as error:
             raise AudioUnreadable(str(error.strerror or error) if isinstance(error, OSError) else str(error)) from error
-        if not streams:
+        if not streams or not streams[0].codec_context.sample_rate:
             raise AudioUnreadable("there is no sound in the file")
         self._stream = streams[0]
         context = self._stream.codec_context
@@ -154,9 +154,9 @@ class _AvBackend:
         self.info = AudioInfo(
             container=self._container.format.name.upper(),
             codec=context.name.upper(),
-            rate_hz=int(context.sample_rate or 0),
+            rate_hz=int(context.sample_rate),
             n_channels=int(context.channels or 0),
-            n_frames=None if seconds is None else round(seconds * (context.sample_rate or 0)),
+            n_frames=None if seconds is None else round(seconds * context.sample_rate),
         )
 
     def blocks(self, *, first_frame: int = 0) -> Iterator[FloatArray]:

@@ -62,6 +62,14 @@ class DecoderProcess:
         self._stall_s = stall_s
         self._process: subprocess.Popen[bytes] | None = None
 
+    def probe(self, path: Path) -> Opened:
+        """What the file says of itself, without decoding it.
+
+        Raises:
+            AudioError: the file cannot be opened, or the decoder crashed or hung on it.
+        """
+        return cast(Opened, list(self._ask({"path": os.fsencode(path).hex()}, path))[0])
+
     def decode(
         self, path: Path, *, rate_hz: int, max_samples: int = MAX_DECODED_SAMPLES
     ) -> Iterator[Opened | FloatArray | Ended]:
@@ -70,13 +78,11 @@ class DecoderProcess:
         Raises:
             AudioError: the recording cannot be decoded, or the decoder crashed or hung on it.
         """
+        yield from self._ask({"path": os.fsencode(path).hex(), "rate_hz": rate_hz, "max_samples": max_samples}, path)
+
+    def _ask(self, request: dict[str, Any], path: Path) -> Iterator[Opened | FloatArray | Ended]:
         process = self._started()
         stdin, stdout = cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout)
-        request = {
-            "path": os.fsencode(path).hex(),
-            "rate_hz": rate_hz,
-            "max_samples": max_samples,
-        }
         finished = False
         try:
             self._send(path, stdin, request)
@@ -228,9 +234,10 @@ def _answer(out: IO[bytes], request: dict[str, Any]) -> None:
     with open_recording(path) as recording:
         opened = {"info": asdict(recording.info), "origin": origin_to_json(read_origin(path))}
         _write_json(out, _OPENED, opened)
-        blocks = recording.blocks(rate_hz=request["rate_hz"], max_samples=request["max_samples"])
-        for chunk in _in_chunks(blocks):
-            _write_frame(out, _SAMPLES, chunk.data.cast("B"))
+        if "rate_hz" in request:
+            blocks = recording.blocks(rate_hz=request["rate_hz"], max_samples=request["max_samples"])
+            for chunk in _in_chunks(blocks):
+                _write_frame(out, _SAMPLES, chunk.data.cast("B"))
         ended = {"duration_s": recording.duration_s, "warnings": recording.warnings}
         _write_json(out, _ENDED, ended)
 

@@ -25,7 +25,6 @@ from dawnchorus.identify.lists import read_recordings, read_species_list, read_t
 from dawnchorus.identify.options import DEFAULT_MIN_SCORE
 from dawnchorus.identify.run import usable_cores
 from dawnchorus.identify.scan import find_recordings
-from dawnchorus.models.runner import Engine
 from dawnchorus.models.store import ModelStore
 from dawnchorus.taxonomy.labels import nearest_species
 
@@ -55,7 +54,6 @@ def _formats(_context: click.Context, _option: click.Parameter, value: tuple[str
 @click.option("--combined", is_flag=True, help="In an --out folder, one table of all recordings.")
 @click.option("--pictures", type=click.Path(path_type=Path), help="Folder for a picture of each and a summary page.")
 @click.option("--workers", type=click.IntRange(1), help="Cores to use.  [default: all]")
-@click.option("--engine", type=click.Choice(["auto", "onnx", "litert"]), default="auto", show_default=True)
 @click.option("--resume", is_flag=True, help="Add new and changed recordings to a finished run.")
 @click.option("--overwrite", is_flag=True, help="Replace what is there.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
@@ -80,7 +78,6 @@ def command(
     combined: bool,
     pictures: Path | None,
     workers: int | None,
-    engine: Engine,
     resume: bool,
     overwrite: bool,
     dry_run: bool,
@@ -116,7 +113,7 @@ def command(
     n_workers = workers or usable_cores()
     estimate = None
     if dry_run or not quiet:
-        estimate = estimate_run(found, bundle, plan, n_workers=n_workers, clock=time.perf_counter, engine=engine)
+        estimate = estimate_run(found, bundle, plan, n_workers=n_workers, clock=time.perf_counter)
         _say_estimate(screen, estimate, n_workers, out)
     if dry_run:
         if as_json:
@@ -134,7 +131,6 @@ def command(
             combined=combined,
             recordings=origins,
             workers=n_workers,
-            engine=engine,
             resume=resume,
             overwrite=overwrite,
             store=store,

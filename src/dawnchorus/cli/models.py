@@ -33,7 +33,7 @@ def list_models(store: ModelStore) -> None:
     for model in BUILTIN_MODELS.values():
         bundle = store.installed(model.name)
         table.add_row(model.name, bundle.id if bundle else "not made yet", model.license, model.summary)
-    Console(highlight=False, soft_wrap=True).print(table)
+    Console(highlight=False, markup=False, soft_wrap=True).print(table)
 
 
 @command.command("show")

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from dawnchorus.audio.decode import open_recording
+from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.errors import AudioError
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.models.runner import BATCH_WINDOWS, Engine, open_session
+from dawnchorus.models.runner import BATCH_WINDOWS, open_session
 
 MAX_PROBED = 400
 """Of more files, so many are opened and the rest is extrapolated from them."""
@@ -40,14 +41,13 @@ def estimate_run(
     *,
     n_workers: int,
     clock: Callable[[], float],
-    engine: Engine = "auto",
 ) -> Estimate:
     """Probe the files' headers and time one batch of the model with `clock`, which gives seconds."""
     probed = paths[:: max(len(paths) // MAX_PROBED, 1)]
-    known = [duration for path in probed if (duration := _duration(path)) is not None]
+    known = _durations(probed)
     duration_s = sum(known) * len(paths) / max(len(probed), 1)
     n_windows = duration_s * plan.rate_hz / plan.n_hop
-    session = open_session(bundle, engine=engine)
+    session = open_session(bundle)
     windows = np.zeros((BATCH_WINDOWS, plan.n_window), np.float32)
     session.run(windows)
     begin = clock()
@@ -56,9 +56,13 @@ def estimate_run(
     return Estimate(len(paths), duration_s, n_windows * per_window_s / n_workers, round(n_windows * ROW_BYTES))
 
 
-def _duration(path: Path) -> float | None:
-    try:
-        with open_recording(path) as recording:
-            return recording.info.duration_s
-    except (AudioError, OSError):
-        return None
+def _durations(paths: Sequence[Path]) -> list[float]:
+    """What the headers say, in seconds; nothing for files that cannot be opened or do not say."""
+    decoder = DecoderProcess()
+    known = []
+    for path in paths:
+        with suppress(AudioError):
+            duration_s = decoder.probe(path).info.duration_s
+            known += [] if duration_s is None else [duration_s]
+    decoder.close()
+    return known

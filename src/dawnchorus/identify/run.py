@@ -24,7 +24,6 @@ from dawnchorus.identify.scan import find_recordings
 from dawnchorus.identify.score import Failed, Selection, score_recordings
 from dawnchorus.identify.target import Target
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.models.runner import Engine
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
 from dawnchorus.types import Origin
 
@@ -39,7 +38,6 @@ def identify(
     combined: bool = False,
     recordings: dict[Path, Origin] | None = None,
     workers: int | None = None,
-    engine: Engine = "auto",
     resume: bool = False,
     overwrite: bool = False,
     store: ModelStore | None = None,
@@ -57,7 +55,6 @@ def identify(
         combined: with a folder as `out`, one table of all recordings in each format, instead of one per recording.
         recordings: place and time by absolute path, stronger than the files' own metadata.
         workers: cores to use; default: all that this process may use.
-        engine: what runs the graph: "onnx", "litert" for TFLite files, or "auto".
         resume: add to a finished run: new and changed recordings, and those that failed.
         overwrite: replace a finished or interrupted run.
         store: where the bundles of built-in models are; default: the user's cache folder.
@@ -82,12 +79,12 @@ def identify(
     range_filter = _range_filter(bundle, options, recordings, store)
     builder = TableBuilder(bundle, plan, options, range_filter, recordings or {})
     selection = _selection(bundle, options)
-    key = {"bundle_id": bundle.id, "engine": engine, **options.scoring()}
+    key = {"bundle_id": bundle.id, **options.scoring()}
 
     def finished_run(journal: Journal) -> Run:
         run = Run(bundle, found, Progress(len(found)), journal, builder)
         weakref.finalize(run, journal.close)
-        _score_waiting(run, selection, workers or usable_cores(), engine, on_progress)
+        _score_waiting(run, selection, workers or usable_cores(), on_progress)
         run.take_notes()
         return run
 
@@ -126,7 +123,6 @@ def _score_waiting(
     run: Run,
     selection: Selection,
     n_workers: int,
-    engine: Engine,
     on_progress: Callable[[Progress], None] | None,
 ) -> None:
     """Score what the journal does not have yet, and write every result to it as it comes."""
@@ -153,7 +149,6 @@ def _score_waiting(
         plan=plan,
         selection=selection,
         n_workers=n_workers,
-        engine=engine,
         on_windows=note_windows,
     ):
         journal.add(result, marks[result.path])

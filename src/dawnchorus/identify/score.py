@@ -17,7 +17,7 @@ from dawnchorus.audio.process import DecoderProcess, Ended, Opened
 from dawnchorus.audio.windows import Windower, WindowPlan
 from dawnchorus.errors import AudioError
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.models.runner import BATCH_WINDOWS, Engine, Session, open_session, scores_of
+from dawnchorus.models.runner import BATCH_WINDOWS, Session, open_session, scores_of
 from dawnchorus.types import AudioInfo, Origin
 
 FloatArray = npt.NDArray[np.float32]
@@ -116,7 +116,6 @@ def score_recordings(
     plan: WindowPlan,
     selection: Selection,
     n_workers: int,
-    engine: Engine = "auto",
     on_windows: Callable[[int], None] | None = None,
 ) -> Iterator[Scored | Failed]:
     """Score every recording, in the order in which they finish.
@@ -128,7 +127,7 @@ def score_recordings(
     Raises:
         ModelError: the bundle cannot be run.
     """
-    sessions = [open_session(bundle, engine=engine) for _ in range(n_workers)]
+    sessions = [open_session(bundle) for _ in range(n_workers)]
     pipeline = _Pipeline(paths, bundle, plan, selection, sessions, on_windows)
     with ExitStack() as stack:
         stack.callback(pipeline.stop)

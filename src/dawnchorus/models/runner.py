@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from dawnchorus.errors import BundleInvalid, InputError, MissingExtra
+from dawnchorus.errors import BundleInvalid, MissingExtra
 from dawnchorus.models.bundle import Activation, Bundle
 
 FloatArray = npt.NDArray[np.float32]
 
 BATCH_WINDOWS = 8
 """Windows in one call of a session; more bring nothing on a CPU."""
-
-Engine = Literal["auto", "onnx", "litert"]
 
 
 @dataclass(frozen=True)
@@ -37,23 +35,14 @@ class Session(Protocol):
         ...
 
 
-def open_session(bundle: Bundle, *, engine: Engine = "auto") -> Session:
-    """Load the bundle's graph for use by one thread.
+def open_session(bundle: Bundle) -> Session:
+    """Load the bundle's graph for use by one thread: ONNX with onnxruntime, TFLite with LiteRT.
 
     Raises:
         BundleInvalid: the graph cannot be loaded, or does not fit bundle.json.
-        MissingExtra: the engine is LiteRT and its package is not installed.
-        InputError: the engine's name is unknown, or it cannot run this bundle's file.
+        MissingExtra: the graph is a TFLite file and LiteRT is not installed.
     """
-    if engine not in get_args(Engine):
-        raise InputError(f"engine: expected one of {get_args(Engine)}, got {engine!r}.")
-    is_tflite = bundle.info.graph == "model.tflite"
-    if is_tflite != (engine == "litert") and engine != "auto":
-        raise InputError(
-            f"engine: the bundle {bundle.info.name} holds {bundle.info.graph}, which the engine "
-            f"{engine!r} cannot run. Leave the engine out."
-        )
-    return _LiteRtSession(bundle) if is_tflite else _OnnxSession(bundle)
+    return _LiteRtSession(bundle) if bundle.info.graph == "model.tflite" else _OnnxSession(bundle)
 
 
 def scores_of(logits: FloatArray, activation: Activation) -> FloatArray:

