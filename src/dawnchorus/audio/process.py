@@ -68,7 +68,8 @@ class DecoderProcess:
         Raises:
             AudioError: the file cannot be opened, or the decoder crashed or hung on it.
         """
-        return cast(Opened, list(self._ask({"path": os.fsencode(path).hex()}, path))[0])
+        opened, _ended = self._ask({"path": os.fsencode(path).hex()}, path)
+        return cast(Opened, opened)
 
     def decode(
         self, path: Path, *, rate_hz: int, max_samples: int = MAX_DECODED_SAMPLES

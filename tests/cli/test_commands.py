@@ -1,0 +1,233 @@
+"""The command line: data on stdout, progress on stderr, exit codes, and what a newcomer types."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import soundfile
+from tests.conftest import Command
+from tests.sounds import tone
+
+from dawnchorus.cli.main import VERBS
+from dawnchorus.models.bundle import Bundle
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def sounds(tmp_path: Path) -> Path:
+    folder = tmp_path / "sounds"
+    folder.mkdir()
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(folder / name, tone(), 16_000)
+    return folder
+
+
+def test_help_names_every_verb_and_loads_nothing_heavy(command: Command) -> None:
+    done = command("--help")
+    assert done.returncode == 0
+    assert all(verb in done.stdout.decode() for verb in VERBS)
+    code = (
+        "import sys; from dawnchorus.cli.main import cli; cli(['--help'], standalone_mode=False);"
+        "print(sorted(sys.modules), file=sys.stderr)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr
+    for heavy in ("numpy", "onnxruntime", "matplotlib", "torch", "tensorflow", "pyarrow", "rich", "pydantic"):
+        assert f"'{heavy}'" not in loaded
+
+
+@pytest.mark.parametrize("verb", [v for v in VERBS if v != "completion"])
+def test_every_verb_has_help(command: Command, verb: str) -> None:
+    done = command(verb, "--help")
+    assert done.returncode == 0
+    assert done.stdout.decode().startswith(f"Usage: dawnchorus {verb}")
+
+
+def test_identify_loads_no_training_or_web_framework(sounds: Path, level_bundle: Bundle) -> None:
+    code = (
+        "import sys; from dawnchorus.identify import identify; identify(sys.argv[1], model=sys.argv[2]);"
+        "print(sorted({'torch', 'tensorflow', 'fastapi', 'matplotlib', 'librosa'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, sounds, level_bundle.folder], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_table_goes_to_stdout_and_progress_to_stderr(sounds: Path, level_bundle: Bundle, command: Command) -> None:
+    done = command("identify", sounds, "--model", level_bundle.folder)
+    assert done.returncode == 0
+    lines = done.stdout.decode().splitlines()
+    assert lines[0] == "Start (s),End (s),Scientific name,Common name,Confidence,File"
+    assert len(lines) == 9
+    assert "2 recordings" in done.stderr.decode()
+    assert command("identify", sounds, "--model", level_bundle.folder, "-q").stderr == b""
+
+
+def test_a_list_of_files_on_stdin(sounds: Path, level_bundle: Bundle, command: Command) -> None:
+    for listed in (b"sounds/b.wav\r\nsounds/a.wav\r\n", b"sounds/b.wav\0sounds/a.wav\0"):
+        done = command(
+            "identify", "-", "--model", level_bundle.folder, "--format", "jsonl", "-q", cwd=sounds.parent, input=listed
+        )
+        names = [json.loads(line)["recording"] for line in done.stdout.splitlines()]
+        assert names == ["sounds/b.wav"] * 4 + ["sounds/a.wav"] * 4
+
+
+def test_json_for_machines_has_failures_and_counts(sounds: Path, level_bundle: Bundle, command: Command) -> None:
+    (sounds / "bad.wav").write_text("no sound")
+    done = command("identify", sounds, "--model", level_bundle.folder, "--json", "--out", sounds.parent / "x.parquet")
+    assert done.returncode == 3
+    printed = json.loads(done.stdout)
+    assert (printed["schema"], printed["n_files"], printed["n_done"], printed["n_failed"]) == (1, 3, 2, 1)
+    assert printed["failures"][0]["recording"].endswith("bad.wav")
+    assert {s["common_name"]: s["n_detections"] for s in printed["species"]} == {"Loud Bird": 4, "Quiet Bird": 4}
+    assert "detections" not in printed
+    assert (sounds.parent / "x.parquet.failures.csv").read_text().startswith("recording,reason\n")
+
+
+def test_a_dry_run_writes_nothing(sounds: Path, level_bundle: Bundle, command: Command) -> None:
+    before = sorted(sounds.parent.rglob("*"))
+    done = command("identify", sounds, "--model", level_bundle.folder, "--out", sounds.parent / "x.csv", "--dry-run")
+    assert done.returncode == 0
+    assert b"2 recordings, 4 seconds of sound" in done.stderr
+    assert sorted(sounds.parent.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["identfy"], 2, "Did you mean 'identify'?"),
+        (["identify", "nowhere/*.wav"], 2, "No recordings found"),
+        (["identify", "sounds", "--model", "birdnte"], 5, "Did you mean 'birdnet'?"),
+        (["identify", "sounds", "--min-score", "3"], 2, "min_score: expected a number from 0 to 1"),
+        (["identify", "sounds", "--lat", "50"], 2, "latitude and longitude: expected both or none"),
+        (["identify", "sounds", "--date", "1.5.2026"], 2, "expected a date like 2026-05-01"),
+        (["identify", "sounds", "--week", "3", "--date", "2026-05-01"], 2, "expected one of them, got both"),
+        (["identify", "sounds", "--format", "parket"], 2, "Did you mean 'parquet'?"),
+        (["identify", "sounds", "--species-list", "none.txt"], 2, "none.txt: no such file"),
+        (["identify", "sounds", "--overlap", "3", "--model", "LEVEL"], 2, "less than the model's window of 1 s"),
+        (["identify", "sounds", "--out", "sounds/a.wav/x.csv", "--model", "LEVEL"], 4, "cannot be written"),
+        (["models", "path", "nothing"], 5, "neither a built-in model"),
+    ],
+)
+def test_wrong_requests_end_with_one_clear_line(
+    sounds: Path, level_bundle: Bundle, command: Command, arguments: list[str], code: int, message: str
+) -> None:
+    given = [str(level_bundle.folder) if a == "LEVEL" else a for a in arguments]
+    done = command(*given, cwd=sounds.parent)
+    assert done.returncode == code
+    assert message in done.stderr.decode()
+    assert "Traceback" not in done.stderr.decode()
+    assert done.stdout == b""
+
+
+def test_nearest_species_are_named(sounds: Path, level_bundle: Bundle, command: Command) -> None:
+    (sounds.parent / "list.txt").write_text("Avis magna\nAvis parvaa\n")
+    done = command("identify", sounds, "--model", level_bundle.folder, "--species-list", sounds.parent / "list.txt")
+    assert "'Avis parvaa' is not a class of the model. Did you mean 'Avis parva'?" in done.stderr.decode()
+
+
+def test_a_reader_that_goes_away_ends_the_run_quietly(sounds: Path, level_bundle: Bundle) -> None:
+    for k in range(200):
+        (sounds / f"c{k}.wav").symlink_to("a.wav")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dawnchorus", "identify", sounds, "--model", level_bundle.folder, "-q"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    errors = process.stderr.read()
+    process.stderr.close()
+    process.wait()
+    assert errors == b""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is another event there")
+def test_ctrl_c_keeps_what_was_scored(tmp_path: Path, level_bundle: Bundle, command: Command) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    soundfile.write(folder / "a.flac", tone(seconds=600), 16_000)
+    for k in range(60):
+        (folder / f"b{k:02d}.flac").symlink_to("a.flac")
+    arguments = ["identify", folder, "--model", level_bundle.folder, "--out", tmp_path / "x.csv"]
+    process = subprocess.Popen([sys.executable, "-m", "dawnchorus", *arguments], stderr=subprocess.PIPE)
+    journal = tmp_path / ".x.csv.journal"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and (not journal.exists() or journal.stat().st_size == 0):
+        time.sleep(0.05)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"the same command goes on from here" in errors
+    assert b"Traceback" not in errors
+    done = command(*arguments, "--json", "-q")
+    assert json.loads(done.stdout)["n_resumed"] > 0
+    assert len((tmp_path / "x.csv").read_bytes().splitlines()) == 1 + 61 * 1200
+
+
+def test_the_picture_command(dawn: Path, tmp_path: Path, command: Command) -> None:
+    done = command("picture", dawn, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    written = tmp_path / done.stdout.decode().strip()
+    assert written.read_bytes().startswith(b"\x89PNG")
+    broken = tmp_path / "broken.wav"
+    broken.write_text("no sound")
+    done = command("picture", broken, cwd=tmp_path)
+    assert (done.returncode, b"not a sound file" in done.stderr) == (3, True)
+
+
+def test_the_demo_finds_at_least_five_species_with_at_most_two_false(tmp_path: Path, command: Command) -> None:
+    done = command("demo", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = re.search(r"(\d+) of (\d+) species found in the right places, (\d+) false", done.stdout.decode())
+    assert said is not None
+    n_right, n_species, n_false = map(int, said.groups())
+    assert n_species >= 6
+    assert n_right >= 5
+    assert n_false <= 2
+    written = {path.name for path in (tmp_path / "dawnchorus-demo").iterdir()}
+    assert {"DAWN_20260501_034500.wav", "DAWN_20260501_034500.wav.png", "index.html", "detections.csv"} <= written
+    assert {"detections.selections.txt", "truth.selections.txt"} <= written
+    assert command("demo", cwd=tmp_path).returncode == 0, "a second time replaces the first"
+
+
+def test_models_are_listed_with_their_licences(command: Command) -> None:
+    done = command("models", "list")
+    assert "CC-BY-NC-SA-4.0" in done.stdout.decode()
+    assert "Apache-2.0" in done.stdout.decode()
+    shown = command("models", "show", "birdnet").stdout.decode()
+    assert "classes: 6522" in shown
+    assert "doi:10.1016/j.ecoinf.2021.101236" in shown
+    assert b"intact" in command("models", "verify", "birdnet").stdout
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts(command: Command, shell: str) -> None:
+    done = command("completion", shell)
+    assert b"_DAWNCHORUS_COMPLETE" in done.stdout
+
+
+def test_the_documents_name_only_commands_and_options_that_exist(command: Command) -> None:
+    helps = {verb: command(verb, "--help").stdout.decode() for verb in VERBS}
+    for document in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for line in re.findall(r"dawnchorus ((?:[a-z]+)(?: [^`\n#|]*)?)", document.read_text(encoding="utf-8")):
+            verb, *rest = line.split()
+            if verb not in VERBS:
+                continue
+            text = helps[verb]
+            if verb == "models" and rest and re.fullmatch("[a-z]+", rest[0]):
+                assert rest[0] in text, f"{document.name}: dawnchorus {line}"
+                text = command("models", rest[0], "--help").stdout.decode()
+            for option in re.findall(r"(?<!\S)--[a-z-]+", line):
+                assert option in text, f"{document.name}: dawnchorus {line}"

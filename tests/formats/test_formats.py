@@ -1,0 +1,216 @@
+"""Tables as the field's programs write and read them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from datetime import datetime
+from pathlib import Path
+
+import crowsetta
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from dawnchorus.errors import FormatError, InputError
+from dawnchorus.formats import audacity, birdnet_csv, kaleidoscope, raven
+from dawnchorus.formats.registry import FORMATS, format_of_file, table_format
+from dawnchorus.types import Detection, Origin, Provenance, RecordingTable
+
+PROVENANCE = Provenance("birdnet", "2.4", "0123456789ab", "dawnchorus 1", {"min_score": 0.25, "range_filter": True})
+
+
+def detection(start_s: float, name: str = "Parus major", common: str = "Great Tit", **more: object) -> Detection:
+    return Detection(start_s, start_s + 3, name, common, "species", 0.87654, **more)  # type: ignore[arg-type]
+
+
+TABLES = [
+    RecordingTable(
+        "/data/site 1/SITE_20260501_043000.wav",
+        60.0,
+        48_000,
+        Origin(datetime(2026, 5, 1, 4, 30), 52.5, 13.4),
+        17,
+        (detection(0.0, in_range=True), detection(1.5, "Cuculus canorus", "Cuckoo, Common", in_range=False)),
+    ),
+    RecordingTable("/data/empty.wav", 30.0, 16_000, Origin(), None, ()),
+    RecordingTable("/data/b.wav", 30.0, 16_000, Origin(), None, (detection(6.0, in_range=None),)),
+]
+
+
+def written(name: str, tables: list[RecordingTable] = TABLES, provenance: Provenance = PROVENANCE) -> bytes:
+    stream = io.BytesIO()
+    FORMATS[name].write(stream, iter(tables), provenance)
+    assert not stream.closed
+    return stream.getvalue()
+
+
+def test_the_csv_header_is_birdnet_analyzers() -> None:
+    """`Start (s),End (s),...` is written by BirdNET-Analyzer 2.4.0 itself; see bench/peers.py, which compares files."""
+    without_place = Provenance("birdnet", "2.4", "0123456789ab", "dawnchorus 1", {"range_filter": False})
+    header = written("csv", provenance=without_place).split(b"\n")[0]
+    assert header == b"Start (s),End (s),Scientific name,Common name,Confidence,File"
+    assert written("csv").split(b"\n")[0] == header + b",in_range"
+
+
+def test_the_csv_opens_in_pandas_with_its_types(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(written("csv"))
+    frame = pd.read_csv(tmp_path / "x.csv")
+    assert frame["Common name"].tolist() == ["Great Tit", "Cuckoo, Common", "Great Tit"]
+    assert frame["Confidence"].tolist() == [0.8765, 0.8765, 0.8765]
+    assert frame["in_range"].tolist()[:2] == [True, False]
+    assert pd.isna(frame["in_range"][2])
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in FORMATS.values() if entry.read and entry.name != "audacity"])
+def test_what_is_written_is_read_back(tmp_path: Path, name: str) -> None:
+    path = tmp_path / f"x{FORMATS[name].suffix}"
+    path.write_bytes(written(name))
+    read = FORMATS[name].read
+    assert read is not None
+    rows = list(read(path))
+    assert [recording for recording, _ in rows] == [TABLES[0].recording] * 2 + [TABLES[2].recording]
+    for (_, found), expected in zip(rows, [*TABLES[0].detections, *TABLES[2].detections], strict=True):
+        assert (found.start_s, found.end_s) == (expected.start_s, expected.end_s)
+        assert (found.scientific_name, found.common_name) == (expected.scientific_name, expected.common_name)
+        assert found.score == pytest.approx(expected.score, abs=1e-4)
+        if name != "raven":
+            assert found.in_range == expected.in_range
+
+
+def test_raven_counts_on_from_file_to_file_and_keeps_the_offset() -> None:
+    rows = list(csv.DictReader(io.StringIO(written("raven").decode()), delimiter="\t"))
+    assert [(r["Begin Time (s)"], r["File Offset (s)"], r["Begin File"]) for r in rows] == [
+        ("0.0", "0.0", "SITE_20260501_043000.wav"),
+        ("1.5", "1.5", "SITE_20260501_043000.wav"),
+        ("96.0", "6.0", "b.wav"),
+    ]
+    assert [r["High Freq (Hz)"] for r in rows] == ["15000", "15000", "8000"]
+    assert [r["Selection"] for r in rows] == ["1", "2", "3"]
+
+
+@pytest.mark.filterwarnings("ignore:The inplace keyword")  # crowsetta, with the newest pandas
+def test_crowsetta_reads_the_raven_table(tmp_path: Path) -> None:
+    path = tmp_path / "x.selections.txt"
+    path.write_bytes(written("raven", TABLES[:1]))
+    opened = crowsetta.formats.bbox.Raven.from_file(path, annot_col="Common Name")
+    boxes = opened.to_bbox()
+    assert [(b.onset, b.offset, b.low_freq, b.high_freq, b.label) for b in boxes] == [
+        (0.0, 3.0, 0.0, 15_000.0, "Great Tit"),
+        (1.5, 4.5, 0.0, 15_000.0, "Cuckoo, Common"),
+    ]
+
+
+def test_raven_tables_of_others(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    path.write_text(
+        "Selection\tView\tChannel\tBegin Time (S)\tEnd Time (s)\tLow Freq (Hz)\tHigh Freq (Hz)\tSpecies\r\n"
+        "1\tWaveform 1\t1\t0.5\t1.25\t\t\tParus major_Great Tit\r\n"
+        "1\tSpectrogram 1\t1\t0.5\t1.25\t2000\t6000.5\tParus major_Great Tit\r\n"
+        "2\tSpectrogram 1\t1\t2\t3\t100\t200\tnoise\r\n"
+    )
+    (_, tit), (_, noise) = raven.read(path)
+    assert (tit.start_s, tit.end_s, tit.scientific_name, tit.common_name) == (0.5, 1.25, "Parus major", "Great Tit")
+    assert noise.kind == "sound"
+    path.write_text("Selection\tStart\n1\t2\n")
+    with pytest.raises(
+        FormatError, match=r"x.txt: expected a column 'Begin Time \(s\)', found \['Selection', 'Start'\]"
+    ):
+        list(raven.read(path))
+    path.write_text("Begin Time (s)\tEnd Time (s)\n1\tsoon\n")
+    with pytest.raises(FormatError, match="x.txt, line 2: expected a number in 'End Time .s.', found 'soon'"):
+        list(raven.read(path))
+
+
+def test_audacity_labels_of_ours_and_of_others(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    path.write_bytes(written("audacity", TABLES[:1]))
+    assert path.read_text().splitlines()[0] == "0.000000\t3.000000\tGreat Tit;0.8765"
+    (_, first), (_, second) = audacity.read(path)
+    assert (first.common_name, first.score, second.start_s) == ("Great Tit", 0.8765, 1.5)
+    path.write_text("1.0\t2.5\tParus major_Great Tit\t0.9\n\\\t2000.0\t6000.0\n3\t4\t\n")
+    (_, first), (_, second) = audacity.read(path)
+    assert (first.scientific_name, first.score, first.low_hz, first.high_hz) == ("Parus major", 0.9, 2000, 6000)
+    assert second.common_name == ""
+    path.write_text("no labels here")
+    with pytest.raises(FormatError, match="line 1"):
+        list(audacity.read(path))
+
+
+def test_kaleidoscope_has_its_columns() -> None:
+    rows = list(csv.DictReader(io.StringIO(written("kaleidoscope").decode())))
+    assert tuple(rows[0]) == kaleidoscope.COLUMNS
+    assert (rows[0]["INDIR"], rows[0]["FOLDER"], rows[0]["IN FILE"]) == ("/data", "site 1", "SITE_20260501_043000.wav")
+    assert rows[0]["TOP1DIST"] == "0.1235"
+
+
+def test_every_row_says_where_it_came_from(tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in written("jsonl").decode().splitlines()]
+    assert [row["start_time"] for row in rows] == ["2026-05-01T04:30:00.000", "2026-05-01T04:30:01.500", None]
+    assert {(row["schema"], row["bundle_id"], row["software"]) for row in rows} == {(1, "0123456789ab", "dawnchorus 1")}
+    (tmp_path / "x.parquet").write_bytes(written("parquet"))
+    table = pq.read_table(tmp_path / "x.parquet")
+    assert json.loads(table.schema.metadata[b"dawnchorus"])["parameters"]["min_score"] == 0.25
+    assert set(table.column("bundle_id").to_pylist()) == {"0123456789ab"}
+
+
+def test_a_run_without_detections_is_a_table_without_rows(tmp_path: Path) -> None:
+    assert written("csv", []).count(b"\n") == 1
+    assert written("raven", TABLES[1:2]).count(b"\n") == 1
+    (tmp_path / "x.parquet").write_bytes(written("parquet", []))
+    assert pq.read_table(tmp_path / "x.parquet").num_rows == 0
+
+
+def test_names_with_tabs_and_line_ends_stay_in_their_row(tmp_path: Path) -> None:
+    odd = RecordingTable("/data/a\tb\nc.wav", 3.0, 48_000, Origin(), None, (detection(0.0),))
+    for name in ("csv", "raven"):
+        path = tmp_path / f"x{FORMATS[name].suffix}"
+        path.write_bytes(written(name, [odd, odd]))
+        read = FORMATS[name].read
+        assert read is not None
+        assert len(list(read(path))) == 2
+
+
+def test_birdnet_analyzer_tables_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.BirdNET.results.csv"
+    path.write_text(
+        "Start (s),End (s),Scientific name,Common name,Confidence,File,lat\n"
+        "0.0,3.0,Parus major,Great Tit,0.9,/a.wav,-1\n"
+    )
+    ((recording, found),) = birdnet_csv.read(path)
+    assert (recording, found.score, found.in_range) == ("/a.wav", 0.9, None)
+
+
+def test_formats_are_chosen_by_name_and_by_suffix() -> None:
+    assert format_of_file(Path("x.selections.txt")).name == "raven"
+    assert format_of_file(Path("x.TXT")).name == "raven"
+    assert format_of_file(Path("x.labels.txt")).name == "audacity"
+    assert format_of_file(Path("x.kaleidoscope.csv")).name == "kaleidoscope"
+    with pytest.raises(InputError, match="Did you mean 'parquet'"):
+        table_format("parket")
+    with pytest.raises(InputError, match="no table format has this suffix"):
+        format_of_file(Path("x.xlsx"))
+
+
+def test_ten_thousand_recordings_are_streamed() -> None:
+    """A table is asked for only when the one before it is written."""
+
+    class Stream(io.BytesIO):
+        n_written = 0
+
+        def write(self, data: bytes) -> int:  # type: ignore[override]
+            self.n_written += len(data)
+            return len(data)
+
+    for name in ("csv", "jsonl", "raven"):
+        stream = Stream()
+        seen: list[int] = []
+
+        def tables(stream: Stream = stream, seen: list[int] = seen) -> object:
+            for _ in range(10_000):
+                yield TABLES[0]
+                seen.append(stream.n_written)
+
+        FORMATS[name].write(stream, tables(), PROVENANCE)  # type: ignore[arg-type]
+        assert seen[5000] > 0.4 * stream.n_written

