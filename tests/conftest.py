@@ -26,7 +26,7 @@ SHARED = Path(__file__).parents[2] / "shared"
 @pytest.fixture(scope="session")
 def store() -> ModelStore:
     """The user's own store: BirdNET's bundle is made once per machine."""
-    return ModelStore(Path(os.environ.get("DAWNCHORUS_MODELS") or default_folder()))
+    return ModelStore(default_folder())
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,8 @@ VERBS = {
 
 INTERRUPTED = 130
 
+DEBUG = "--debug"
+
 
 class LazyGroup(click.Group):
     """A group whose commands are modules of `dawnchorus.cli`."""
@@ -56,16 +58,13 @@ class LazyGroup(click.Group):
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="dawnchorus")
-@click.option("--debug", is_flag=True, help="Show the whole trace of an error.")
-@click.pass_context
-def cli(ctx: click.Context, *, debug: bool) -> None:
+@click.option(DEBUG, is_flag=True, expose_value=False, help="Show the whole trace of an error.")
+def cli() -> None:
     """Dawn Chorus: from any recording to a table of birds."""
-    ctx.obj = debug
 
 
 def main() -> None:
     """Run the command line; errors that we raise on purpose end it with one line and their exit code."""
-    debug = "--debug" in sys.argv
     try:
         cli.main(prog_name="dawnchorus", standalone_mode=False)
     except click.ClickException as error:
@@ -75,7 +74,7 @@ def main() -> None:
         click.echo("Stopped. What was scored is kept: the same command goes on from here.", err=True)
         sys.exit(INTERRUPTED)
     except DawnChorusError as error:
-        if debug:
+        if DEBUG in sys.argv:
             raise
         click.echo(f"Error: {error}", err=True)
         sys.exit(error.exit_code)

@@ -20,8 +20,7 @@ Function = Callable[..., Any]
 models_folder_option = click.option(
     "--models-folder",
     type=click.Path(path_type=Path),
-    envvar="DAWNCHORUS_MODELS",
-    help="Where built-in models are kept.  [default: the user's cache; $DAWNCHORUS_MODELS]",
+    help="Where built-in models are kept.  [default: $DAWNCHORUS_MODELS, or the user's cache]",
 )
 
 

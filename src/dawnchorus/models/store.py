@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -84,8 +85,9 @@ DEFAULT_MODEL = "birdnet"
 
 
 def default_folder() -> Path:
-    """The user's cache folder for models."""
-    return platformdirs.user_cache_path("dawnchorus") / "models"
+    """Where built-in models are kept: `$DAWNCHORUS_MODELS`, or the user's cache."""
+    given = os.environ.get("DAWNCHORUS_MODELS")
+    return Path(given) if given else platformdirs.user_cache_path("dawnchorus") / "models"
 
 
 @dataclass(frozen=True)

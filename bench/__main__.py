@@ -1,0 +1,33 @@
+"""`python -m bench [NAME...]`: run the measurements of these names (default: all) and write the report again."""
+
+from __future__ import annotations
+
+import sys
+
+from bench import agreement, memory, overhead, peers, startup
+from bench.report import write_report
+from bench.results import save
+
+MEASUREMENTS = {
+    "startup": startup.measure,
+    "overhead": overhead.measure,
+    "peers": peers.measure,
+    "agreement": agreement.measure,
+    "memory": memory.measure,
+}
+
+
+def main() -> None:
+    """Run and report."""
+    names = sys.argv[1:] or list(MEASUREMENTS)
+    unknown = set(names) - set(MEASUREMENTS)
+    if unknown:
+        sys.exit(f"expected any of {', '.join(MEASUREMENTS)}, got {', '.join(sorted(unknown))}")
+    for name in names:
+        print(f"{name}...", flush=True)
+        save(name, MEASUREMENTS[name]())
+    print(f"Written: {write_report()}")
+
+
+if __name__ == "__main__":
+    main()

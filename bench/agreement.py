@@ -1,0 +1,64 @@
+"""Real recordings: our scores against LiteRT's, and how often the best species of a focal recording is its label."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections import defaultdict
+from typing import Any
+
+from bench.results import SHARED_AUDIO
+from dawnchorus.identify import Options, Run, identify
+
+MIN_SCORE = 0.25
+SLACK = 0.01
+"""LiteRT's rows are taken from a little below the threshold, so that one on its edge is not missing there."""
+
+Rows = dict[tuple[str, float, str], float]
+
+
+def _rows(run: Run) -> Rows:
+    return {(t.recording, d.start_s, d.scientific_name): d.score for t in run.tables() for d in t.detections}
+
+
+def measure() -> dict[str, Any] | None:
+    """The largest difference of a score, and the share of focal recordings named right; None without recordings."""
+    if not SHARED_AUDIO.is_dir():
+        print(f"  no recordings at {SHARED_AUDIO}: left out")
+        return None
+    begin = time.perf_counter()
+    ours = identify(SHARED_AUDIO, Options(min_score=MIN_SCORE))
+    took_s = time.perf_counter() - begin
+    reference = _rows(identify(SHARED_AUDIO, Options(min_score=MIN_SCORE - SLACK), model="birdnet-litert"))
+    rows = _rows(ours)
+    differences = [abs(score - reference.get(key, 0.0)) for key, score in rows.items()]
+    missing = [key for key, score in reference.items() if score >= MIN_SCORE + 1e-3 and key not in rows]
+    return {
+        "n_recordings": len(ours.paths),
+        "n_failed": len(ours.failures),
+        "hours": sum(table.duration_s for table in ours.tables()) / 3600,
+        "identify_x": sum(table.duration_s for table in ours.tables()) / took_s,
+        "n_rows": len(rows),
+        "largest_difference": max(differences),
+        "n_missing": len(missing),
+        "focal": _focal(),
+    }
+
+
+def _focal() -> dict[str, dict[str, int]]:
+    """By set: recordings whose best-scoring species is the labelled one, of those with any detection and of all."""
+    with (SHARED_AUDIO / "metadata.csv").open(encoding="utf-8", newline="") as file:
+        labelled = {row["path"]: row for row in csv.DictReader(file) if row["set"] in ("focal", "focal_longtail")}
+    run = identify([SHARED_AUDIO / path for path in labelled], Options(min_score=0.05))
+    known = run.bundle.class_by_scientific_name
+    counts: dict[str, dict[str, int]] = defaultdict(lambda: {"right": 0, "heard": 0, "all": 0})
+    for path, row in labelled.items():
+        if row["species_scientific"] not in known:
+            continue
+        table = run.table(SHARED_AUDIO / path)
+        birds = [d for d in table.detections if d.kind == "species"] if table else []
+        count = counts[row["set"]]
+        count["all"] += 1
+        count["heard"] += bool(birds)
+        count["right"] += bool(birds) and max(birds, key=lambda d: d.score).scientific_name == row["species_scientific"]
+    return dict(counts)

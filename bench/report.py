@@ -1,0 +1,98 @@
+"""docs/BENCHMARKS.md, from the measurements that were kept last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench.results import ROOT, load
+
+HEAD = """# Benchmarks
+
+Written by `make bench` (`python -m bench [NAME...]` for single measurements). Speed is always a ratio to something
+measured in the same minutes on the same machine; "x" is seconds of sound per second.
+"""
+
+
+def write_report() -> Path:
+    """Write the page and give its path."""
+    parts = [HEAD]
+    for name, section in _SECTIONS.items():
+        result = load(name)
+        if result is not None:
+            parts.append(section(result) + f"\nMeasured on {result['date']}: {result['machine']}.\n")
+    path = ROOT / "docs" / "BENCHMARKS.md"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("\n".join(parts), encoding="utf-8")
+    return path
+
+
+def _peers(result: dict[str, Any]) -> str:
+    lines = [
+        "## The same BirdNET, run by others\n",
+        f"Eight WAV files, {result['hours']:.1f} hours of synthetic dawn chorus, whole processes from start to table, "
+        f"all cores, min. score 0.25; in turn, medians of {result['n_rounds']} rounds after a warm-up. Agreement: rows "
+        f"(file, window, species) that both have, and the largest difference of a score among them.\n",
+        "| system | x real time | Dawn Chorus is faster by | its rows | common with ours | largest difference |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        f"| **dawnchorus** | **{result['x']:.0f}** | | {result['n_rows']} | | |",
+    ]
+    lines += [
+        f"| {peer['versions']} | {peer['x']:.0f} | **{peer['ratio']:.1f}x** | {peer['n_rows']} | {peer['n_common']} | "
+        f"{peer['largest_difference']:.4f} |"
+        for peer in result["peers"].values()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _overhead(result: dict[str, Any]) -> str:
+    each = ", ".join(f"{100 * value:.0f}" for value in result["overhead_each"])
+    return (
+        "## What the pipeline costs\n\n"
+        f"`identify` (decoding, windows, selection, journal) takes **{100 * result['overhead']:.0f} %** longer than "
+        f"the bare ONNX sessions on windows that lie ready in memory ({result['identify_x']:.0f}x against "
+        f"{result['bare_x']:.0f}x; {result['hours']:.1f} hours; rounds: {each} %).\n"
+    )
+
+
+def _agreement(result: dict[str, Any]) -> str:
+    lines = [
+        "## Real recordings\n",
+        f"{result['n_recordings']} recordings of many kinds, {result['hours']:.1f} hours, {result['n_failed']} failed, "
+        f"{result['identify_x']:.0f}x. Of {result['n_rows']} rows, every score is within "
+        f"**{result['largest_difference']:.1e}** of what LiteRT gives for the published file; rows that LiteRT has and "
+        f"we do not: {result['n_missing']}.\n",
+        "| set | best-scoring species is the labelled one | of those with any detection | of all |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for name, count in result["focal"].items():
+        right, heard, total = count["right"], count["heard"], count["all"]
+        lines.append(
+            f"| {name} | {right} | {100 * right / heard:.0f} % of {heard} | {100 * right / total:.0f} % of {total} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _memory(result: dict[str, Any]) -> str:
+    return (
+        "## One recording of 24 hours\n\n"
+        f"{result['hours']:.0f} hours in one FLAC file: peak memory **{result['peak_mb']:.0f} MB**, "
+        f"{result['identify_x']:.0f}x, {result['n_detections']} detections; torch or TensorFlow imported: "
+        f"{'yes' if result['torch_or_tensorflow'] else 'no'}.\n"
+    )
+
+
+def _startup(result: dict[str, Any]) -> str:
+    rows = [f"| `{name}` | {1000 * seconds:.0f} ms |" for name, seconds in result["median_s"].items()]
+    head = f"## Start\n\nMedians of {result['n_runs']} processes each, in turn.\n\n| | |\n| --- | ---: |\n"
+    return head + "\n".join(rows) + "\n"
+
+
+_SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "peers": _peers,
+    "overhead": _overhead,
+    "agreement": _agreement,
+    "memory": _memory,
+    "startup": _startup,
+}
