@@ -76,13 +76,19 @@ def _show(truth: RecordingTable, run: Run) -> None:
 
 
 def _say_next(folder: Path, recording: Path, page: Path) -> None:
+    written = {
+        page.name: "the summary page: open it in a browser",
+        f"{recording.name}.png": "the spectrogram with the detections",
+        "detections.csv": "the table, for R and pandas",
+        "detections.selections.txt": "the same for Raven",
+        recording.name: "the recording",
+        "truth.selections.txt": "what is in it, for Raven",
+    }
+    lines = "\n".join(f"  {name:<32}{what}" for name, what in written.items())
     click.echo(
         f"""
 Written to {folder}:
-  {recording.name}        the recording; truth.selections.txt says what is in it
-  detections.csv, detections.selections.txt        tables for R, pandas and Raven
-  {recording.name}.png        the spectrogram with the detections
-  {page.name}        the summary page: open it in a browser
+{lines}
 
 Next, with recordings of your own:
   dawnchorus identify FOLDER --out detections.csv --pictures pictures

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,11 +23,16 @@ ROW_S = 30.0
 """Seconds in a row, up to `MAX_ROWS` rows; longer recordings get longer rows."""
 
 MAX_ROWS = 8
+MAX_LANES = 12
+"""Lanes of name tags above a row; in a crowded row the lowest scores are boxed and not named."""
+
 WIDTH_IN, ROW_IN, LANE_IN = 14.0, 2.1, 0.24
 DPI = 110
 
 _STEPS_S = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)
 _CHARACTER_IN = 0.075
+_AXES_WIDTH = 0.918
+"""Part of the picture's width that the spectrogram takes."""
 
 
 def draw_recording(path: Path, table: RecordingTable) -> bytes:
@@ -44,15 +50,14 @@ def draw_table(spectrogram: Spectrogram, table: RecordingTable, *, title: str) -
     row_s = _row_length(spectrogram.end_s)
     starts = [k * row_s for k in range(max(math.ceil(spectrogram.end_s / row_s - 1e-6), 1))]
     rows = [[d for d in table.detections if d.start_s < s + row_s and d.end_s > s] for s in starts]
-    placed = [_lanes(row, start, row_s) for row, start in zip(rows, starts, strict=True)]
-    n_lanes = [max((lane for _, lane in row), default=-1) + 1 for row in placed]
-    heights = [ROW_IN + LANE_IN * n for n in n_lanes]
+    tags = [_tags(row, start, start + row_s) for row, start in zip(rows, starts, strict=True)]
+    heights = [ROW_IN + LANE_IN * max((tag.lane + 1 for tag in row), default=0) for row in tags]
     figure = Figure(figsize=(WIDTH_IN, sum(heights) + 0.5 * len(rows) + 0.75), dpi=DPI)
     figure.set_facecolor(NIGHT)
     FigureCanvasAgg(figure)
     grid = figure.add_gridspec(len(rows), 1, height_ratios=heights, hspace=0.32 * len(rows) / sum(heights))
     total_in = figure.get_figheight()
-    figure.subplots_adjust(left=0.052, right=0.97, top=1 - 0.55 / total_in, bottom=0.45 / total_in)
+    figure.subplots_adjust(left=0.052, right=0.052 + _AXES_WIDTH, top=1 - 0.55 / total_in, bottom=0.45 / total_in)
     figure.text(0.052, 1 - 0.3 / total_in, _title(title, table), color=INK, fontsize=12, weight="bold")
     colours = colours_by_name(d.common_name for d in table.detections)
     limits = spectrogram.limits_db()
@@ -61,7 +66,8 @@ def draw_table(spectrogram: Spectrogram, table: RecordingTable, *, title: str) -
         axes = figure.add_subplot(grid[k])
         _draw_sound(axes, part, limits)
         _style(axes, part, table, row_s=row_s, first=start, height_in=heights[k])
-        _draw_detections(axes, placed[k], part, colours)
+        _draw_boxes(axes, rows[k], part, colours)
+        _draw_tags(axes, tags[k], part, colours)
     out = io.BytesIO()
     figure.savefig(out, format="png", facecolor=NIGHT)
     return out.getvalue()
@@ -86,25 +92,38 @@ def _title(title: str, table: RecordingTable) -> str:
     return "   ·   ".join(parts).replace("$", r"\$")
 
 
-def _lanes(row: Sequence[Detection], start: float, row_s: float) -> list[tuple[Detection, int]]:
-    """A lane for each name tag above the row, so that none covers another."""
-    per_s = WIDTH_IN * 0.918 / row_s
-    free_at: list[float] = []
-    placed = []
-    for found in sorted(row, key=lambda d: (d.start_s, -d.score)):
-        left = max(found.start_s, start) * per_s
-        width = max((found.end_s - found.start_s) * per_s, len(_tag(found)) * _CHARACTER_IN + 0.1)
-        lane = next((k for k, free in enumerate(free_at) if free <= left + 1e-6), len(free_at))
-        if lane == len(free_at):
-            free_at.append(0.0)
-        free_at[lane] = left + width
-        placed.append((found, lane))
-    return placed
+@dataclass(frozen=True)
+class _Tag:
+    """The name tag of a detection: above the row, in a lane, from `left_s` to `right_s`."""
+
+    found: Detection
+    text: str
+    lane: int
+    left_s: float
+    right_s: float
 
 
-def _tag(found: Detection) -> str:
-    mark = " ?" if found.in_range is False else ""
-    return f"{found.common_name}{mark}  {found.score:.2f}"
+def _tags(row: Sequence[Detection], start_s: float, end_s: float) -> list[_Tag]:
+    """Tags that do not cover each other, the best scores in the lowest lanes; none where all lanes are full."""
+    per_character_s = _CHARACTER_IN * (end_s - start_s) / (WIDTH_IN * _AXES_WIDTH)
+    lanes: list[list[_Tag]] = []
+    for found in sorted(row, key=lambda d: (-round(d.score, 2), d.start_s)):
+        text = f"{found.common_name}{' ?' if found.in_range is False else ''}  {found.score:.2f}"
+        left_s = max(found.start_s, start_s)
+        width_s = max(min(found.end_s, end_s) - left_s, (len(text) + 1) * per_character_s)
+        left_s = max(min(left_s, end_s - width_s), start_s)
+        free = (k for k, lane in enumerate(lanes) if all(_apart(tag, left_s, left_s + width_s) for tag in lane))
+        lane = next(free, len(lanes))
+        if lane == MAX_LANES:
+            continue
+        if lane == len(lanes):
+            lanes.append([])
+        lanes[lane].append(_Tag(found, text, lane, left_s, left_s + width_s))
+    return [tag for lane in lanes for tag in lane]
+
+
+def _apart(tag: _Tag, left_s: float, right_s: float) -> bool:
+    return tag.right_s <= left_s + 1e-6 or right_s <= tag.left_s + 1e-6
 
 
 def _draw_sound(axes: Axes, part: Spectrogram, limits: tuple[float, float]) -> None:
@@ -153,51 +172,40 @@ def _time_label(start_s: float, step: float, table: RecordingTable) -> str:
     return whole[2:] if whole.startswith("0:") else whole
 
 
-def _draw_detections(
-    axes: Axes,
-    placed: list[tuple[Detection, int]],
-    part: Spectrogram,
-    colours: dict[str, str],
-) -> None:
+def _draw_boxes(axes: Axes, row: Sequence[Detection], part: Spectrogram, colours: dict[str, str]) -> None:
     top_khz = part.top_hz / 1000
-    lane_khz = top_khz * LANE_IN / ROW_IN
     left_edge, right_edge = axes.get_xlim()
-    for found, lane in placed:
-        colour = colours[found.common_name]
+    for found in row:
         left, right = max(found.start_s, left_edge), min(found.end_s, right_edge)
-        dashed = (0, (3, 2)) if found.in_range is False else "solid"
         axes.add_patch(
             Rectangle(
                 (left, 0.02 * top_khz),
                 right - left,
                 0.96 * top_khz,
                 fill=False,
-                edgecolor=colour,
+                edgecolor=colours[found.common_name],
                 linewidth=1.2,
-                linestyle=dashed,
+                linestyle=(0, (3, 2)) if found.in_range is False else "solid",
             )
         )
-        bottom = top_khz + lane * lane_khz
+
+
+def _draw_tags(axes: Axes, tags: Sequence[_Tag], part: Spectrogram, colours: dict[str, str]) -> None:
+    top_khz = part.top_hz / 1000
+    lane_khz = top_khz * LANE_IN / ROW_IN
+    left_edge, right_edge = axes.get_xlim()
+    margin = 0.004 * (right_edge - left_edge)
+    for tag in tags:
+        bottom = top_khz + tag.lane * lane_khz
         axes.add_patch(
             Rectangle(
-                (left, bottom + 0.1 * lane_khz),
-                right - left,
+                (tag.left_s, bottom + 0.1 * lane_khz),
+                tag.right_s - tag.left_s,
                 0.8 * lane_khz,
-                facecolor=colour,
-                alpha=0.18 + 0.5 * found.score,
+                facecolor=colours[tag.found.common_name],
+                alpha=0.18 + 0.5 * tag.found.score,
                 linewidth=0,
             )
         )
-        margin = 0.004 * (right_edge - left_edge)
-        text_s = len(_tag(found)) * _CHARACTER_IN * (right_edge - left_edge) / WIDTH_IN
-        at_end = left + text_s > right_edge
-        axes.text(
-            right - margin if at_end else left + margin,
-            bottom + lane_khz / 2,
-            _tag(found).replace("$", r"\$"),
-            color=INK,
-            fontsize=8,
-            ha="right" if at_end else "left",
-            va="center",
-            clip_on=True,
-        )
+        text = tag.text.replace("$", r"\$")
+        axes.text(tag.left_s + margin, bottom + lane_khz / 2, text, color=INK, fontsize=8, va="center", clip_on=True)
