@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench wheel clean
 
 demo: $(VENV)/installed
 	$(BIN)/dawnchorus demo
@@ -32,6 +32,14 @@ $(VENV)/installed: pyproject.toml constraints.txt
 $(VENV)/ready: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable '.[all]'
 	touch $@
+
+# Builds the wheel and tries it in a fresh environment, away from the sources.
+wheel: $(VENV)/installed
+	rm -rf dist .venv-wheel
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	$(PYTHON) -m venv .venv-wheel
+	.venv-wheel/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl
+	cd dist && ../.venv-wheel/bin/dawnchorus demo
 
 clean:
 	rm -rf $(VENV) .venv-* dist build
