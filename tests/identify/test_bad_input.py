@@ -146,6 +146,15 @@ def test_any_name_that_the_system_takes(tmp_path: Path, level_bundle: Bundle, co
     assert len(list((tmp_path / "pictures").glob("*.png"))) == 1
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_broken_file_with_any_name(tmp_path: Path, level_bundle: Bundle) -> None:
+    good(tmp_path / "ok.wav")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav")).write_text("no sound")
+    run = identify(tmp_path, model=level_bundle.folder, out=tmp_path / "all.csv")
+    assert [f.recording.rsplit("/", 1)[1] for f in run.failures] == ["caf\\udce9.wav"]
+    assert len((tmp_path / "all.csv").read_text().splitlines()) == 7
+
+
 def test_a_file_that_disappears(tmp_path: Path, level_bundle: Bundle) -> None:
     paths = [good(tmp_path / f"{k}.wav") for k in range(3)]
     missing = tmp_path / "gone.wav"

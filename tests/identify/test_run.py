@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -310,3 +311,103 @@ def test_a_recordings_table_gives_time_and_place(levels: Path, level_bundle: Bun
 def test_options_out_of_range_are_refused_at_once(options: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
         Options(**options)  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------------- what a second run must not lose
+
+
+def test_resuming_with_other_recordings_keeps_the_earlier_ones(tmp_path: Path, level_bundle: Bundle) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        soundfile.write(tmp_path / name / "x.wav", tone(), 16_000)
+    model, out = level_bundle.folder, tmp_path / "all.csv"
+    identify(tmp_path / "a", model=model, out=out)
+    identify(tmp_path / "b", model=model, out=out, resume=True)
+    resumed = out.read_bytes()
+    identify([tmp_path / "a", tmp_path / "b"], model=model, out=out, overwrite=True)
+    assert out.read_bytes() == resumed
+
+
+def test_a_drive_that_is_away_takes_nothing_with_it(tmp_path: Path, level_bundle: Bundle) -> None:
+    drive = tmp_path / "drive"
+    drive.mkdir()
+    paths = [drive / "a.wav", tmp_path / "b.wav"]
+    for path in paths:
+        soundfile.write(path, tone(), 16_000)
+    out = tmp_path / "all.csv"
+    identify(paths, model=level_bundle.folder, out=out)
+    before = out.read_bytes()
+    drive.rename(tmp_path / "unplugged")
+    run = identify(paths, model=level_bundle.folder, out=out, resume=True)
+    assert out.read_bytes() == before
+    assert [(w.recording, "what an earlier run found in it is kept" in w.reason) for w in run.warnings] == [
+        (str(paths[0]), True)
+    ]
+
+
+def test_tables_in_a_folder_are_left_alone_where_nothing_changed(tmp_path: Path, level_bundle: Bundle) -> None:
+    sounds, out, model = tmp_path / "sounds", tmp_path / "out", level_bundle.folder
+    sounds.mkdir()
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(sounds / name, tone(), 16_000)
+    out.mkdir()
+    (out / "a.wav.csv").write_text("mine")
+    with pytest.raises(OutputExists, match=r"a\.wav\.csv is there already"):
+        identify(sounds, model=model, out=out)
+    (out / "a.wav.csv").unlink()
+    identify(sounds, model=model, out=out)
+    (out / "a.wav.csv").write_text("reviewed by hand")
+    soundfile.write(sounds / "b.wav", tone(seconds=3), 16_000)
+    identify(sounds, model=model, out=out, resume=True)
+    assert (out / "a.wav.csv").read_text() == "reviewed by hand"
+    assert len((out / "b.wav.csv").read_text().splitlines()) == 7
+    identify(sounds, Options(merge=True), model=model, out=out, resume=True)
+    assert len((out / "a.wav.csv").read_text().splitlines()) == 3, "another presentation writes all of them again"
+    with pytest.raises(InputError, match="is elsewhere"):
+        soundfile.write(tmp_path / "c.wav", tone(), 16_000)
+        identify(tmp_path / "c.wav", Options(merge=True), model=model, out=out, resume=True)
+
+
+def test_a_table_that_was_deleted_is_written_again(tmp_path: Path, level_bundle: Bundle) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(), 16_000)
+    out = tmp_path / "all.csv"
+    identify(tmp_path / "a.wav", model=level_bundle.folder, out=out)
+    before = out.read_bytes()
+    out.unlink()
+    assert identify(tmp_path / "a.wav", model=level_bundle.folder, out=out).progress.n_done == 0
+    assert out.read_bytes() == before
+
+
+def test_a_run_that_is_given_up_ends_at_once(tmp_path: Path, level_bundle: Bundle) -> None:
+    for k in range(20):
+        soundfile.write(tmp_path / f"{k}.wav", tone(seconds=60), 16_000)
+
+    def stop(_progress: object) -> None:
+        if threading.current_thread() is threading.main_thread() and _progress.n_done:  # type: ignore[attr-defined]
+            raise KeyboardInterrupt
+
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        identify(tmp_path, model=level_bundle.folder, workers=4, on_progress=stop)
+    assert time.monotonic() - begin < 10
+
+
+def test_places_of_a_table_are_found_whatever_way_the_recording_is_named(
+    levels: Path, level_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = levels.with_name("recordings.csv")
+    table.write_text("file,lat,lon\nlevels.wav,62,15\n")
+    (levels.parent / "here").mkdir()
+    monkeypatch.chdir(levels.parent / "here")
+    (found,) = identify(
+        "../levels.wav", model=level_bundle.folder, recordings=read_recordings(Path("../recordings.csv"))
+    ).tables()
+    assert found.origin.latitude == 62
+
+
+def test_modules_in_the_current_folder_are_not_run(
+    levels: Path, level_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (levels.parent / "soundfile.py").write_text("raise SystemExit('this code came with the data')")
+    monkeypatch.chdir(levels.parent)
+    assert identify("levels.wav", model=level_bundle.folder).failures == []

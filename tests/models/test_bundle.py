@@ -193,6 +193,37 @@ def test_the_wrap_command(tmp_path: Path, command: Command) -> None:
     assert (again.returncode, b"is there already" in again.stderr) == (OutputExists.exit_code, True)
 
 
+def test_overwrite_replaces_bundles_and_nothing_else(tmp_path: Path) -> None:
+    graph = level_graph(tmp_path / "level.onnx", n_window=16_000)
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "thesis.txt").write_text("years of work")
+    with pytest.raises(OutputExists, match="is no bundle, so it is not replaced"):
+        wrap_model(graph, home, labels=LEVEL_LABELS, description=LEVEL)
+    assert (home / "thesis.txt").exists()
+    bundle = wrap_model(graph, tmp_path / "good", labels=LEVEL_LABELS, description=LEVEL)
+    with pytest.raises(ModelError):
+        wrap_model(graph, tmp_path / "good", labels=LEVEL_LABELS[:2], description=LEVEL)
+    verify_bundle(read_bundle(bundle.folder))
+
+
+def test_a_description_out_of_range_is_one_line(tmp_path: Path) -> None:
+    graph = level_graph(tmp_path / "level.onnx", n_window=16_000)
+    slow = ModelDescription(**{**vars(LEVEL), "sample_rate_hz": 1000, "window_s": 16.0})
+    with pytest.raises(InputError, match="level.onnx: sample_rate_hz: Input should be greater than or equal to 4000$"):
+        wrap_model(graph, tmp_path / "bundle", labels=LEVEL_LABELS, description=slow)
+
+
+def test_a_folder_called_like_a_built_in_model_is_not_in_its_way(
+    tmp_path: Path, store: ModelStore, birdnet: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "birdnet").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert store.open("birdnet") == birdnet
+    with pytest.raises(BundleInvalid, match="is not a bundle"):
+        store.open("./birdnet")
+
+
 def test_labels_of_csv_files(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("index,display_name\n0,Speech\n1,Bird\n")
     assert [label.scientific_name for label in read_classes(tmp_path / "x.csv", kind="sound")] == ["Speech", "Bird"]
@@ -226,6 +257,7 @@ def test_the_shared_yamnet_loads(tmp_path: Path, shared_yamnet: Path) -> None:
     assert output.embeddings.shape == (2, 1024)
     best = bundle.labels[int(output.logits[0].argmax())]
     assert (best.scientific_name, best.kind) == ("Silence", "sound")
+    assert ModelStore(tmp_path / "again").pull("yamnet", source=shared_yamnet.parent).id == bundle.id
 
 
 @pytest.fixture

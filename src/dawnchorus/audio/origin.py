@@ -24,11 +24,15 @@ _OLDEST_AUDIOMOTH = datetime(2017, 1, 1, tzinfo=UTC)
 def read_origin(path: Path) -> Origin:
     """What the file's metadata, and then its name, say of time and place; fields that nothing states stay None.
 
-    A GUANO chunk is trusted before an AudioMoth comment, and both before the file's name.
+    A GUANO chunk is trusted before an AudioMoth comment, and both before the file's name. What cannot be understood is
+    left out.
     """
     found = Origin()
     for read in _READERS:
-        found = _fill(found, read(path))
+        try:
+            found = _fill(found, read(path))
+        except Exception:  # noqa: BLE001, S112 - whatever a parser stumbles over in metadata, the sound is good
+            continue
     return found
 
 
@@ -51,22 +55,25 @@ def _from_guano(path: Path) -> Origin | None:
         return None
     from guano import GuanoFile
 
-    try:
-        fields = GuanoFile.from_string(content.decode("utf-8", "replace").rstrip("\0 "), strict=False)
-    except ValueError:
-        return None
-    place = fields.get("Loc Position")
-    if not isinstance(place, tuple):
-        place = None
+    fields = GuanoFile.from_string(content.decode("utf-8", "replace").rstrip("\0 "), strict=False)
+    place = _place(fields.get("Loc Position"))
     made_by = [str(fields[key]) for key in ("Make", "Model", "Serial") if fields.get(key)]
     time = fields.get("Timestamp")
     return Origin(
         start_time=time if isinstance(time, datetime) else None,
-        latitude=None if place is None else float(place[0]),
-        longitude=None if place is None else float(place[1]),
+        latitude=place and place[0],
+        longitude=place and place[1],
         recorder=" ".join(made_by) or None,
         source="guano",
     )
+
+
+def _place(position: object) -> tuple[float, float] | None:
+    """Latitude and longitude, where the position is one on Earth."""
+    if not isinstance(position, tuple) or len(position) != 2:
+        return None
+    latitude, longitude = map(float, position)
+    return (latitude, longitude) if abs(latitude) <= 90 and abs(longitude) <= 180 else None
 
 
 def _from_audiomoth_comment(path: Path) -> Origin | None:
@@ -77,12 +84,9 @@ def _from_audiomoth_comment(path: Path) -> Origin | None:
     comment = content[position + 8 :].split(b"\0")[0].decode("utf-8", "replace")
     if "AudioMoth" not in comment:
         return None
-    from metamoth.parsing import MessageFormatError, parse_comment
+    from metamoth.parsing import parse_comment
 
-    try:
-        fields = parse_comment(comment)
-    except (MessageFormatError, ValueError, KeyError):  # a firmware that the parser does not know
-        return None
+    fields = parse_comment(comment)
     return Origin(
         start_time=fields["datetime"].replace(tzinfo=fields["timezone"]),
         recorder=f"AudioMoth {fields['audiomoth_id']}",
@@ -95,10 +99,7 @@ def _from_name(path: Path) -> Origin | None:
     match = _NAME_TIME.search(stem)
     if match:
         day, time, offset = match.groups()
-        try:
-            moment = datetime.strptime(day + time, "%Y%m%d%H%M%S")  # noqa: DTZ007 - a recorder's local time
-        except ValueError:
-            return None
+        moment = datetime.strptime(day + time, "%Y%m%d%H%M%S")  # noqa: DTZ007 - a recorder's local time
         return Origin(start_time=moment.replace(tzinfo=_zone(offset)), source="file name")
     if _HEX_NAME.fullmatch(stem):
         moment = datetime.fromtimestamp(int(stem, 16), UTC)

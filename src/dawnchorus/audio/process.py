@@ -124,7 +124,8 @@ class DecoderProcess:
         if self._process is None or self._process.poll() is not None:
             self.close()
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "dawnchorus.audio.process"],
+                # -P: the current folder holds the user's data, not modules.
+                [sys.executable, "-P", "-m", "dawnchorus.audio.process"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

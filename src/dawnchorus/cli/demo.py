@@ -23,7 +23,7 @@ RECORDING_NAME = f"DAWN_{DAWN_START_TIME:%Y%m%d_%H%M%S}.wav"
 
 @click.command("demo")
 @click.option("--folder", type=click.Path(path_type=Path), default=Path("dawnchorus-demo"), show_default=True)
-@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
 @models_folder_option
 def command(*, folder: Path, seed: int, models_folder: Path | None) -> None:
     """Make a dawn chorus with known truth, identify it, and show both."""

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.cli.options import model_options, place_options
 from dawnchorus.cli.present import announce_model, console, files_from, write_pictures
 from dawnchorus.cli.progress import shown_progress
+from dawnchorus.errors import InputError
 from dawnchorus.formats.registry import FORMATS, table_format
 from dawnchorus.identify import Options, Problem, Run, identify
 from dawnchorus.identify.estimate import Estimate, estimate_run
@@ -49,7 +54,11 @@ def _formats(_context: click.Context, _option: click.Parameter, value: tuple[str
 @place_options
 @click.option("--recordings", type=click.Path(path_type=Path), help="csv: path, latitude, longitude, start_time.")
 @click.option("--merge", is_flag=True, help="Join neighbouring windows of a species into events.")
-@click.option("--out", type=click.Path(path_type=Path), help="A file for one table, or a folder for one per recording.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="A file for one table, or a folder for one per recording.  [default: -]",
+)
 @click.option("--format", "formats", multiple=True, callback=_formats, help=f"Any of {', '.join(FORMATS)}.")
 @click.option("--combined", is_flag=True, help="In an --out folder, one table of all recordings.")
 @click.option("--pictures", type=click.Path(path_type=Path), help="Folder for a picture of each and a summary page.")
@@ -92,6 +101,10 @@ def command(
     Exit codes: 0 all done, 2 wrong request, 3 some files failed, 4 cannot write, 5 missing model or package, 6 output
     in use, 130 stopped.
     """
+    if out is not None and str(out) == "-":
+        out = None
+    if out is None and len(formats) > 1:
+        raise InputError(f"Standard output takes one format, got {', '.join(formats)}. Give an --out folder.")
     screen = Console(quiet=True) if quiet else console(no_color=no_color)
     options = Options(
         min_score=min_score,
@@ -104,6 +117,9 @@ def command(
     )
     origins = read_recordings(recordings) if recordings else None
     found = find_recordings(files_from(paths))
+    unused = set(origins or ()).difference(Path(os.path.abspath(path)) for path in found)
+    if unused:
+        click.echo(f"warning: {recordings} has {len(unused)} rows of other recordings, as {min(unused)}", err=True)
     announce_model(store, model)
     bundle = store.open(model)
     warn_unknown = [*(options.species or ()), *options.thresholds]
@@ -121,7 +137,7 @@ def command(
         return
     duration_s = estimate.duration_s if estimate else 0.0
     begin = time.monotonic()
-    with shown_progress(screen, duration_s=duration_s) as update:
+    with _saying_what_is_kept(out), shown_progress(screen, duration_s=duration_s) as update:
         run = identify(
             found,
             options,
@@ -141,6 +157,8 @@ def command(
         page, problems = write_pictures(run, pictures)
         run.warnings.extend(problems)
         screen.print(f"Pictures and summary page: {page}")
+    if (place["drop_out_of_range"] or place["week"]) and not run.has_place:
+        click.echo("warning: no recording has a place, so none was checked for range; give --lat and --lon", err=True)
     if as_json:
         click.echo(json.dumps(result.as_json(), ensure_ascii=False))
     elif out is None:
@@ -148,6 +166,16 @@ def command(
     _say_result(screen, result)
     if run.failures:
         sys.exit(SOME_FAILED)
+
+
+@contextmanager
+def _saying_what_is_kept(out: Path | None) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        if out is not None:
+            click.echo("What was scored is kept: the same command goes on from here.", err=True)
+        raise
 
 
 @dataclass(frozen=True)
@@ -226,7 +254,7 @@ def _print_table(run: Run, formats: tuple[str, ...]) -> None:
             mark = " (out of range)" if found.in_range is False else ""
             name = Path(table.recording).name
             times = (f"{found.start_s:.1f}", f"{found.end_s:.1f}")
-            shown.add_row(name, *times, f"{found.common_name}{mark}", f"{found.score:.2f}")
+            shown.add_row(escape(name), *times, escape(f"{found.common_name}{mark}"), f"{found.score:.2f}")
     Console(highlight=False).print(shown)
 
 

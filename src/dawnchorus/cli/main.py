@@ -14,7 +14,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import click
 
 from dawnchorus import __version__
-from dawnchorus.errors import DawnChorusError
+from dawnchorus.errors import DawnChorusError, OutputError
 
 VERBS = {
     "demo": "Make a dawn chorus with known truth, identify it, and show both.",
@@ -64,17 +64,38 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line; errors that we raise on purpose end it with one line and their exit code."""
+    """Run the command line; an error ends it with one line and an exit code."""
+    arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]
     try:
-        cli.main(prog_name="dawnchorus", standalone_mode=False)
+        cli.main(arguments, prog_name="dawnchorus", standalone_mode=False)
+        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Stopped. What was scored is kept: the same command goes on from here.", err=True)
+        click.echo("Stopped.", err=True)
         sys.exit(INTERRUPTED)
-    except DawnChorusError as error:
+    except Exception as error:
         if DEBUG in sys.argv:
             raise
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(error.exit_code)
+        if isinstance(error, OSError):
+            # What is still in the buffer cannot be written either.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        click.echo(f"Error: {_explained(error)}", err=True)
+        sys.exit(_exit_code(error))
+
+
+def _explained(error: Exception) -> str:
+    if isinstance(error, DawnChorusError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error.filename or 'standard output'}: {error.strerror}. Check free space and access rights."
+    return (
+        f"{type(error).__name__}: {error}. This should not happen: run it again with {DEBUG}, and report what it says."
+    )
+
+
+def _exit_code(error: Exception) -> int:
+    if isinstance(error, DawnChorusError):
+        return error.exit_code
+    return OutputError.exit_code if isinstance(error, OSError) else 1

@@ -8,7 +8,7 @@ import click
 
 from dawnchorus.cli.options import model_options, place_options
 from dawnchorus.cli.present import announce_model
-from dawnchorus.errors import AudioUnreadable
+from dawnchorus.errors import AudioUnreadable, InputError
 from dawnchorus.identify import Options, identify
 from dawnchorus.identify.atomic import atomic_file
 from dawnchorus.identify.options import DEFAULT_MIN_SCORE
@@ -35,6 +35,10 @@ def command(
     """Draw a recording's spectrogram with the detections boxed and named."""
     from dawnchorus.pictures.recording import draw_recording
 
+    if recording.is_dir():
+        raise InputError(
+            f"{recording}: expected a recording, found a folder. For a folder: dawnchorus identify --pictures"
+        )
     announce_model(store, model)
     options = Options(min_score=min_score, overlap_s=overlap, merge=True, **place)  # type: ignore[arg-type]
     run = identify(recording, options, model=model, store=store)

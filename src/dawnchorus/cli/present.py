@@ -28,7 +28,7 @@ def console(*, no_color: bool = False) -> Console:
 
 def announce_model(store: ModelStore, name: str | Path) -> None:
     """Before a built-in model is made for the first time: say so, and under which licence its weights are."""
-    if Path(name).is_dir() or str(name) not in BUILTIN_MODELS or store.installed(str(name)) is not None:
+    if str(name) not in BUILTIN_MODELS or store.installed(str(name)) is not None:
         return
     model = BUILTIN_MODELS[str(name)]
     click.echo(f"Preparing the model '{model.name}' on this machine, once ({model.fetch_note}).", err=True)
@@ -44,8 +44,14 @@ def files_from(paths: Sequence[str]) -> list[str]:
             continue
         data = sys.stdin.buffer.read()
         lines = data.split(b"\0") if b"\0" in data else data.splitlines()
-        found.extend(os.fsdecode(line) for line in lines if line)
+        found.extend(_named(line) for line in lines if line.strip())
     return found
+
+
+def _named(line: bytes) -> str:
+    """The path in a line of a list; a byte order mark and spaces around it go, unless a file is called so."""
+    name = os.fsdecode(line)
+    return name if os.path.lexists(name) else name.removeprefix("\ufeff").strip()
 
 
 def license_note(run: Run) -> str:

@@ -23,7 +23,9 @@ from dawnchorus.types import Provenance
 @click.option("--soundscapes", type=int, default=SyntheticPlan.n_soundscapes, show_default=True)
 @click.option("--soundscape-seconds", type=float, default=SyntheticPlan.soundscape_s, show_default=True)
 @click.option("--rate", type=int, default=SyntheticPlan.rate_hz, show_default=True, help="Sample rate in Hz.")
-@click.option("--seed", type=int, default=1, show_default=True, help="The same seed makes the same data set.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=1, show_default=True, help="The same seed makes the same data set."
+)
 @click.option("--overwrite", is_flag=True, help="Write into a folder that is not empty.")
 def command(
     *,

@@ -6,7 +6,6 @@ other; `File Offset (s)` is the time within the file.
 
 from __future__ import annotations
 
-import csv
 import ntpath
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -35,41 +34,42 @@ COLUMNS = (
 BOX_TOP_HZ = 15_000
 """Upper edge of a box whose frequencies nobody marked, where the recording goes as high."""
 
-LABEL_COLUMNS = ("Label", "Annotation", "Species", "Class", "Species Code", "eBird Code", "Tags", "Type")
-"""Columns that people keep names in, besides the scientific and common name."""
+NAME_COLUMNS = ("Scientific Name", "Label", "Annotation", "Species", "Class")
+CODE_COLUMNS = ("Species Code", "eBird Code", "Tags", "Type")
+"""Where people keep names and codes; a common name is asked for between the two."""
 
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
     """Write the header and one row per detection."""
     del provenance  # Raven has no place for it; it goes into the file beside the table
     with text_stream(stream) as text:
-        rows = csv.writer(text, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE, escapechar="\\")
-        rows.writerow(COLUMNS)
+        text.write("\t".join(COLUMNS) + "\n")
         number, before_s = 0, 0.0
         for table in tables:
             for found in table.detections:
                 number += 1
-                rows.writerow(_row(number, before_s, table, found))
+                fields = _row(number, before_s, table, found)
+                # Raven knows no quotes: a field must not hold what separates fields and rows.
+                text.write("\t".join(" ".join(field.split("\t")) for field in fields).replace("\n", " ") + "\n")
             before_s += table.duration_s
 
 
 def _row(number: int, before_s: float, table: RecordingTable, found: Detection) -> list[str]:
     low = 0.0 if found.low_hz is None else found.low_hz
     high = min(BOX_TOP_HZ, table.rate_hz / 2) if found.high_hz is None else found.high_hz
-    path = table.recording.replace("\t", " ").replace("\n", " ")
     return [
         str(number),
         "Spectrogram 1",
         "1",
         seconds(before_s + found.start_s),
         seconds(before_s + found.end_s),
-        f"{low:.0f}",
-        f"{high:.0f}",
+        f"{low:.1f}",
+        f"{high:.1f}",
         found.common_name,
         found.scientific_name,
         score(found.score),
-        ntpath.basename(path),
-        path,
+        ntpath.basename(table.recording),
+        table.recording,
         seconds(found.start_s),
     ]
 
@@ -83,32 +83,30 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     Raises:
         FormatError: a needed column is missing, or a number is none.
     """
-    rows = NamedColumns(path, delimiter="\t")
+    rows = NamedColumns(path, delimiter="\t", quoted=None)
     begin, end = rows.require(["Begin Time (s)"]), rows.require(["End Time (s)"])
     offset = rows.place(["File Offset (s)"])
     low, high = rows.place(["Low Freq (Hz)"]), rows.place(["High Freq (Hz)"])
-    scientific, common = rows.place(["Scientific Name"]), rows.place(["Common Name"])
-    label, selection = rows.place(LABEL_COLUMNS), rows.place(["Selection"])
+    name, common, code = rows.place(NAME_COLUMNS), rows.place(["Common Name"]), rows.place(CODE_COLUMNS)
+    selection = rows.place(["Selection"])
     confidence = rows.place(["Confidence", "Score"])
     recording = rows.place(["Begin Path", "Begin File"])
-    seen: set[str] = set()
+    seen: set[tuple[str | None, str]] = set()
     for line, fields in rows:
-        number = rows.text(fields, selection)
-        if number is not None and number in seen:
+        file, number = rows.text(fields, recording), rows.text(fields, selection)
+        if number is not None and (file, number) in seen:
             continue  # the same selection in another view
         if number is not None:
-            seen.add(number)
+            seen.add((file, number))
         start_s = rows.number(line, fields, begin)
         length_s = rows.number(line, fields, end) - start_s
         within = rows.number_or_none(line, fields, offset)
         if within is not None:
             start_s = within
         value = rows.number_or_none(line, fields, confidence)
-        named = parse_label(
-            rows.text(fields, scientific) or rows.text(fields, label) or rows.text(fields, common) or ""
-        )
+        named = parse_label(rows.text(fields, name) or rows.text(fields, common) or rows.text(fields, code) or "")
         yield (
-            rows.text(fields, recording),
+            file,
             Detection(
                 start_s=start_s,
                 end_s=start_s + length_s,

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import BinaryIO, Literal, TextIO
 
 from dawnchorus.errors import FormatError
 
@@ -46,13 +46,18 @@ def read_text(path: Path) -> str:
 class NamedColumns:
     """Rows of a delimited text file, asked by any of a column's known names, in any case.
 
+    `quoted` says whether fields may stand in quotes; None: if the first one does.
+
     Raises:
         FormatError: the file is empty.
     """
 
-    def __init__(self, path: Path, *, delimiter: str) -> None:
+    def __init__(self, path: Path, *, delimiter: str, quoted: bool | None = True) -> None:
         self.path = path
-        lines = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=delimiter)
+        content = read_text(path)
+        quoted = content.startswith('"') if quoted is None else quoted
+        quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+        lines = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, quoting=quoting)
         header = next(lines, None)
         if not header:
             raise FormatError(f"{path}: expected a header line, found an empty file.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,18 +19,22 @@ import numpy as np
 
 from dawnchorus.audio.origin import origin_from_json, origin_to_json
 from dawnchorus.errors import OutputError
+from dawnchorus.identify.scan import printable, shared_folder
 from dawnchorus.identify.score import HIT, Failed, Scored
 from dawnchorus.types import AudioInfo, Origin
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS run (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS recordings (
-    path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, status TEXT NOT NULL, reason TEXT,
-    duration_s REAL, about TEXT, hits BLOB
+    path BLOB PRIMARY KEY, given BLOB NOT NULL, size INTEGER, mtime_ns INTEGER, status TEXT NOT NULL, reason TEXT,
+    duration_s REAL, about TEXT, hits BLOB, in_table INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 """
 
-_FILE_MARK = (None, None)
+FileMark = tuple[int | None, int | None]
+"""Size and modification time in nanoseconds."""
+
+NO_FILE: FileMark = (None, None)
 
 
 @dataclass(frozen=True)
@@ -42,12 +46,12 @@ class Note:
     warnings: tuple[str, ...]
 
 
-def file_mark(path: Path) -> tuple[int | None, int | None]:
-    """Size and modification time: what tells a changed recording from one that was scored before."""
+def file_mark(path: Path) -> FileMark:
+    """What tells a changed recording from one that was scored before."""
     try:
         status = path.stat()
     except OSError:
-        return _FILE_MARK
+        return NO_FILE
     return status.st_size, status.st_mtime_ns
 
 
@@ -87,19 +91,34 @@ class Journal:
         return None if row is None else json.loads(row[0])
 
     @property
-    def finished(self) -> bool:
-        """Whether the run's tables were written."""
+    def written(self) -> dict[str, Any] | None:
+        """How the run's tables were written last; None while they are not."""
         with self._explain():
-            row = self._db.execute("SELECT value FROM run WHERE key = 'finished'").fetchone()
-        return row is not None
+            row = self._db.execute("SELECT value FROM run WHERE key = 'written'").fetchone()
+        return None if row is None else json.loads(row[0])
 
-    @finished.setter
-    def finished(self, value: bool) -> None:
+    @written.setter
+    def written(self, how: dict[str, Any] | None) -> None:
         with self._explain():
-            if value:
-                self._db.execute("INSERT OR REPLACE INTO run VALUES ('finished', 'true')")
+            if how is not None:
+                self._db.execute("INSERT OR REPLACE INTO run VALUES ('written', ?)", [json.dumps(how)])
             else:
-                self._db.execute("DELETE FROM run WHERE key = 'finished'")
+                self._db.execute("DELETE FROM run WHERE key = 'written'")
+
+    def root(self, paths: Sequence[Path]) -> str | None:
+        """The folder that the run's recordings are below, as it was when this was asked first."""
+        with self._explain():
+            self._db.execute("INSERT OR IGNORE INTO run VALUES ('root', ?)", [json.dumps(shared_folder(paths))])
+            row = self._db.execute("SELECT value FROM run WHERE key = 'root'").fetchone()
+        root: str | None = json.loads(row[0])
+        return root
+
+    def paths(self) -> list[Path]:
+        """Every recording that the run has come to, as it was given, in the order in which they were done."""
+        with self._explain():
+            rows = self._db.execute("SELECT path, given FROM recordings ORDER BY rowid").fetchall()
+        # A relative path means the same file only while the current folder is the same.
+        return [Path(os.fsdecode(given if _key(Path(os.fsdecode(given))) == path else path)) for path, given in rows]
 
     def start(self, parameters: dict[str, Any]) -> None:
         """Forget everything and begin a run with `parameters`."""
@@ -110,31 +129,42 @@ class Journal:
             self._db.execute("INSERT INTO run VALUES ('parameters', ?)", [json.dumps(parameters)])
             self._db.execute("COMMIT")
 
-    def is_done(self, path: Path) -> bool:
-        """Whether the recording was scored and has not changed since."""
+    def is_done(self, path: Path, mark: FileMark) -> bool:
+        """Whether the recording was scored and has not changed since; one that is not there any more has not."""
         with self._explain():
             row = self._db.execute(
                 "SELECT size, mtime_ns FROM recordings WHERE path = ? AND status = 'done'",
                 [_key(path)],
             ).fetchone()
-        return row is not None and row == file_mark(path)
+        return row is not None and mark in (row, NO_FILE)
 
-    def add(self, result: Scored | Failed, mark: tuple[int | None, int | None]) -> None:
+    def add(self, result: Scored | Failed, mark: FileMark) -> None:
         """Write one result; it is safe on disk when this returns. `mark` is the file's from before it was read."""
         if isinstance(result, Failed):
-            values: list[Any] = ["failed", result.reason, None, None, None]
+            values: list[Any] = ["failed", printable(result.reason), None, None, None]
         else:
             about = {
                 "info": asdict(result.info),
                 "origin": origin_to_json(result.origin),
-                "warnings": result.warnings,
+                "warnings": [printable(warning) for warning in result.warnings],
             }
             values = ["done", None, result.duration_s, json.dumps(about), result.hits.tobytes()]
         with self._explain():
             self._db.execute(
-                "INSERT OR REPLACE INTO recordings VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                [_key(result.path), *mark, *values],
+                "INSERT OR REPLACE INTO recordings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
+                [_key(result.path), os.fsencode(result.path), *mark, *values],
             )
+
+    def is_in_table(self, path: Path) -> bool:
+        """Whether the table of this recording alone was written since it was scored."""
+        with self._explain():
+            row = self._db.execute("SELECT in_table FROM recordings WHERE path = ?", [_key(path)]).fetchone()
+        return row is not None and bool(row[0])
+
+    def note_in_table(self, path: Path) -> None:
+        """The table of this recording alone is written."""
+        with self._explain():
+            self._db.execute("UPDATE recordings SET in_table = 1 WHERE path = ?", [_key(path)])
 
     def read(self, path: Path) -> Scored | Failed | None:
         """What the run found for this recording; None if it has not come to it."""

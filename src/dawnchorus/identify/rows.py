@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -9,15 +10,11 @@ from pathlib import Path
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.identify.options import Options
 from dawnchorus.identify.place import RangeFilter
+from dawnchorus.identify.scan import printable
 from dawnchorus.identify.score import Scored
 from dawnchorus.identify.weeks import week_of
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.types import Detection, Origin, RecordingTable
-
-
-def printable(path: Path) -> str:
-    """The path as text that any file or terminal takes; bytes that are not UTF-8 are written `\\udcXX`."""
-    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ class TableBuilder:
 
     def origin(self, path: Path, own: Origin) -> Origin:
         """Time and place of a recording, from the table, the file and the options together."""
-        given = self.origins.get(path.absolute(), Origin())
+        given = self.origins.get(Path(os.path.abspath(path)), Origin())
         origin = Origin(
             start_time=given.start_time or own.start_time,
             latitude=own.latitude if given.latitude is None else given.latitude,

@@ -15,12 +15,12 @@ import numpy as np
 
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.errors import InputError
-from dawnchorus.identify.journal import Journal, file_mark
+from dawnchorus.identify.journal import NO_FILE, Journal, file_mark
 from dawnchorus.identify.options import Options
 from dawnchorus.identify.place import RangeFilter
-from dawnchorus.identify.result import Progress, Run
+from dawnchorus.identify.result import Problem, Progress, Run
 from dawnchorus.identify.rows import TableBuilder
-from dawnchorus.identify.scan import find_recordings
+from dawnchorus.identify.scan import find_recordings, printable
 from dawnchorus.identify.score import Failed, Selection, score_recordings
 from dawnchorus.identify.target import Target
 from dawnchorus.models.bundle import Bundle
@@ -55,7 +55,7 @@ def identify(
         combined: with a folder as `out`, one table of all recordings in each format, instead of one per recording.
         recordings: place and time by absolute path, stronger than the files' own metadata.
         workers: cores to use; default: all that this process may use.
-        resume: add to a finished run: new and changed recordings, and those that failed.
+        resume: add to a finished run: new and changed recordings, and those that failed. What it had stays.
         overwrite: replace a finished or interrupted run.
         store: where the bundles of built-in models are; default: the user's cache folder.
         on_progress: called after every batch of windows and every recording, from any thread.
@@ -82,7 +82,8 @@ def identify(
     key = {"bundle_id": bundle.id, **options.scoring()}
 
     def finished_run(journal: Journal) -> Run:
-        run = Run(bundle, found, Progress(len(found)), journal, builder)
+        paths = _with_earlier(found, journal) if resume else found
+        run = Run(bundle, paths, Progress(len(paths)), journal, builder)
         weakref.finalize(run, journal.close)
         _score_waiting(run, selection, workers or usable_cores(), on_progress)
         run.take_notes()
@@ -92,10 +93,15 @@ def identify(
         return _without_output(key, finished_run)
     target = Target.of(Path(out), formats, combined=combined)
     with target.locked():
-        run = finished_run(target.open_journal(key, resume=resume, overwrite=overwrite))
+        run = finished_run(target.open_journal(key, found, resume=resume, overwrite=overwrite))
         target.write(run)
-        run.journal.finished = True
     return run
+
+
+def _with_earlier(paths: list[Path], journal: Journal) -> list[Path]:
+    """What earlier runs scored and is not among `paths`, and then these."""
+    given = {os.path.abspath(path) for path in paths}
+    return [path for path in journal.paths() if os.path.abspath(path) not in given] + paths
 
 
 def usable_cores() -> int:
@@ -127,8 +133,12 @@ def _score_waiting(
 ) -> None:
     """Score what the journal does not have yet, and write every result to it as it comes."""
     journal, progress = run.journal, run.progress
-    waiting = [path for path in run.paths if not journal.is_done(path)]
-    marks = {path: file_mark(path) for path in waiting}
+    marks = {path: file_mark(path) for path in run.paths}
+    waiting = [path for path in run.paths if not journal.is_done(path, marks[path])]
+    for path in set(run.paths).difference(waiting):
+        if marks[path] == NO_FILE:
+            gone = "it is not there any more; what an earlier run found in it is kept"
+            run.warnings.append(Problem(printable(path), gone))
     progress.n_resumed = len(run.paths) - len(waiting)
     if on_progress:
         on_progress(progress)

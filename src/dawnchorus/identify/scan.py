@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from dawnchorus.errors import InputError
@@ -22,17 +22,17 @@ SUFFIXES = frozenset(
 def find_recordings(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """Every recording that `paths` name, once, in a stable order: files, folders (searched to any depth), globs.
 
-    A named file that is not there stays in the list, so that the run reports it.
+    A named file that is not there, and a glob that matches nothing, stays in the list, so that the run reports it.
 
     Raises:
-        InputError: nothing was found.
+        InputError: nothing of all that is there.
     """
     given = [os.fspath(path) for path in paths]
     found: dict[str, Path] = {}
     for path in given:
         for recording in _expand(path):
             found.setdefault(os.path.abspath(recording), recording)
-    if not found:
+    if not any(os.path.lexists(path) for path in found):
         raise InputError(
             f"No recordings found in {', '.join(given) or 'an empty list'}: expected sound files, folders with "
             f"sound files ({' '.join(sorted(SUFFIXES))}), or globs."
@@ -43,8 +43,8 @@ def find_recordings(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
 def _expand(path: str) -> Iterator[Path]:
     if os.path.isdir(path):
         yield from _walk(path)
-    elif not os.path.lexists(path) and glob.has_magic(path):
-        for match in sorted(glob.glob(path, recursive=True)):
+    elif not os.path.lexists(path) and (matches := sorted(glob.glob(path, recursive=True))):
+        for match in matches:
             yield from _expand(match)
     else:
         yield Path(path)
@@ -61,6 +61,11 @@ def _walk(folder: str) -> Iterator[Path]:
                 yield Path(parent, name)
 
 
+def printable(text: str | Path) -> str:
+    """A path, or a text with one, that any file or terminal takes: bytes that are not UTF-8 are written `\\udcXX`."""
+    return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 MAX_NAME_BYTES = 240
 """Most file systems take 255; our unfinished files have six more."""
 
@@ -75,11 +80,21 @@ def named_after(place: Path, suffix: str) -> Path:
     return place.with_name(f"{start}-{digest}{suffix}")
 
 
-def relative_places(paths: Iterable[Path]) -> dict[Path, Path]:
-    """Where each recording's own output goes inside an output folder: its path below the folder that all share."""
-    absolute = {path: os.path.abspath(path) for path in paths}
+def shared_folder(paths: Iterable[Path]) -> str | None:
+    """The deepest folder that all recordings are below; None where they are on several drives."""
     try:
-        root = os.path.commonpath([os.path.dirname(full) for full in absolute.values()])
-    except ValueError:  # several drives
+        return os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
+    except ValueError:
+        return None
+
+
+def relative_places(paths: Sequence[Path], root: str | None = None) -> dict[Path, Path]:
+    """Where each recording's own output goes inside an output folder: its path below `root`.
+
+    Without a root, that is the folder that all share.
+    """
+    root = root or shared_folder(paths)
+    absolute = {path: os.path.abspath(path) for path in paths}
+    if root is None:
         return {path: Path(full[0], *Path(full).parts[1:]) for path, full in absolute.items()}
     return {path: Path(os.path.relpath(full, root)) for path, full in absolute.items()}

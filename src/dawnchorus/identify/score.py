@@ -207,6 +207,14 @@ class _Pipeline:
                 continue
         raise _Stopped
 
+    def _take(self) -> _Batch | None:
+        while not self._stopping.is_set():
+            try:
+                return self._batches.get(timeout=0.2)
+            except queue.Empty:
+                continue
+        raise _Stopped
+
     def _next_path(self) -> Path | None:
         with self._paths_lock:
             return next(self._paths, None)
@@ -260,7 +268,7 @@ class _Pipeline:
     def _score_all(self, session: Session) -> None:
         carried: _Batch | None = None
         while True:
-            batch = carried or self._batches.get()
+            batch = carried or self._take()
             if batch is None:
                 break
             group, carried, last = self._gather(batch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -89,45 +90,76 @@ class Target:
             lock_path.unlink(missing_ok=True)
             lock.release()
 
-    def open_journal(self, key: dict[str, Any], *, resume: bool, overwrite: bool) -> Journal:
+    def open_journal(self, key: dict[str, Any], paths: Sequence[Path], *, resume: bool, overwrite: bool) -> Journal:
         """The journal to write to: new, or that of the run to continue.
 
         Raises:
             OutputExists: a finished run or another file is there, and may not be touched.
             InputError: the run to continue had another model or other options.
         """
-        had_journal = self.journal_path.exists()
-        if not overwrite and not had_journal and not self.is_folder and self.path.exists():
-            raise OutputExists(
-                f"{self.path} is there already. Use --overwrite to replace it, or choose another output."
-            )
+        if not overwrite and not self.journal_path.exists():
+            in_the_way = next((place for place in self._places(paths) if place.exists()), None)
+            if in_the_way is not None:
+                raise OutputExists(
+                    f"{in_the_way} is there already. Use --overwrite to replace it, or choose another output."
+                )
         journal = Journal(self.journal_path)
+        try:
+            self._continue(journal, key, resume=resume, overwrite=overwrite)
+            self._keep_layout(journal.root(paths), paths)
+        except BaseException:
+            journal.close()
+            raise
+        return journal
+
+    def _keep_layout(self, root: str | None, paths: Sequence[Path]) -> None:
+        """Recordings that were added later have their tables at places of the same kind."""
+        if root is None or not self.is_folder or self.combined:
+            return
+        outside = next((path for path in paths if not Path(os.path.abspath(path)).is_relative_to(root)), None)
+        if outside is not None:
+            raise InputError(
+                f"{self.path} was begun with recordings below {root}, and {outside} is elsewhere, so that their "
+                f"tables could be taken for each other's. Choose another output."
+            )
+
+    def _continue(self, journal: Journal, key: dict[str, Any], *, resume: bool, overwrite: bool) -> None:
         known = journal.parameters()
         if overwrite or known is None:
             journal.start(key)
-            return journal
+            return
         if known != _as_json(key):
             changed = [name for name in key if known.get(name) != _as_json(key)[name]]
             raise InputError(
                 f"{self.path} was begun with other settings ({', '.join(changed)} changed). Use the same ones to "
                 f"continue it, --overwrite to begin again, or choose another output."
             )
-        if journal.finished and not resume:
+        if journal.written is not None and not resume and self.path.exists():
             raise OutputExists(
                 f"{self.path} holds a finished run. Use --resume to add new recordings to it, --overwrite to replace "
                 f"it, or choose another output."
             )
-        journal.finished = False
-        return journal
+
+    def _places(self, paths: Sequence[Path]) -> Iterator[Path]:
+        """Every table of a run with these recordings."""
+        if not self.is_folder:
+            yield self.path
+        elif self.combined:
+            yield from (self.path / f"detections{chosen.suffix}" for chosen in self.formats)
+        else:
+            for place in relative_places(paths).values():
+                yield from (self.path / named_after(place, chosen.suffix) for chosen in self.formats)
 
     def write(self, run: Run) -> None:
-        """Write the tables from the run's journal.
+        """Write the tables from the run's journal, and note there how.
 
         Raises:
             OutputError: no space, or no permission.
         """
+        before, how = run.journal.written, _as_json(self._how(run))
+        run.journal.written = None
         if self.is_folder and not self.combined:
-            self._write_each(run)
+            self._write_each(run, all_of_them=before != how)
         else:
             for chosen in self.formats:
                 place = self.path / f"detections{chosen.suffix}" if self.is_folder else self.path
@@ -137,6 +169,10 @@ class Target:
             text = json.dumps(asdict(run.provenance), indent=2, ensure_ascii=False)
             stream.write(text.encode() + b"\n")
         self._write_failures(run)
+        run.journal.written = how
+
+    def _how(self, run: Run) -> dict[str, Any]:
+        return {"formats": [chosen.name for chosen in self.formats], "provenance": asdict(run.provenance)}
 
     def _beside(self, suffix: str) -> Path:
         place = self.path / "run" if self.is_folder else self.path
@@ -152,20 +188,25 @@ class Target:
             rows.writerow(["recording", "reason"])
             rows.writerows([problem.recording, problem.reason] for problem in run.failures)
 
-    def _write_each(self, run: Run) -> None:
-        places = relative_places(run.paths)
+    def _write_each(self, run: Run, *, all_of_them: bool) -> None:
+        """Write the table of each recording; unless all are asked for, only those that are not there or out of date."""
+        places = relative_places(run.paths, run.journal.root(run.paths))
         for path in run.paths:
+            waiting = [(chosen, self.path / named_after(places[path], chosen.suffix)) for chosen in self.formats]
+            up_to_date = run.journal.is_in_table(path) and all(place.exists() for _, place in waiting)
+            if up_to_date and not all_of_them:
+                continue
             table = run.table(path)
             if table is None:
                 continue
-            for chosen in self.formats:
-                place = self.path / named_after(places[path], chosen.suffix)
+            for chosen, place in waiting:
                 try:
                     place.parent.mkdir(parents=True, exist_ok=True)
                 except OSError as error:
                     raise cannot_write(place.parent, error) from error
                 with atomic_file(place) as stream:
                     chosen.write(stream, [table], run.provenance)
+            run.journal.note_in_table(path)
 
 
 def _as_json(value: dict[str, Any]) -> Any:

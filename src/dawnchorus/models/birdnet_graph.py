@@ -30,7 +30,7 @@ LOW_RANK_TOLERANCE = 1e-5
 class _Branch:
     """One spectrogram branch as a strided convolution: kernel [bands, taps], hop in samples."""
 
-    kernel: FloatArray
+    kernel: npt.NDArray[np.float64]
     hop: int
     exponent: float
     output: int
@@ -168,7 +168,7 @@ class _Converter:
         phase = np.outer(np.arange(bands.shape[1]), np.arange(n_fft)) % n_fft
         kernel = bands.astype(np.float64) @ np.cos(2 * np.pi * phase / n_fft) * window
         return _Branch(
-            kernel=kernel[::-1].astype(np.float32),
+            kernel=kernel[::-1],
             hop=hop,
             exponent=self._scalar(power.inputs[1]),
             output=self._follow(mirror.outputs[0], "CONCATENATION").outputs[0],
@@ -185,8 +185,15 @@ class _Converter:
                 f"({sorted(n_frames)} frames). This converter knows BirdNET V2.4 only."
             )
         (width,) = n_frames
+        # The scaled waveform lies around some constant. In single precision its traces in bands that hold nothing else
+        # would be far above the truth, so the convolutions see the waveform without it, and what it gives in each band
+        # is added again.
+        constant = onnx.node("ReduceMean", [waveform], axes=[2], keepdims=1)
+        varying = onnx.node("Sub", [waveform, constant])
         for branch in branches:
-            bands = self._low_rank_branch(waveform, branch, n_frames=width)
+            of_varying = self._low_rank_branch(varying, branch, n_frames=width)
+            response = onnx.constant(branch.kernel.sum(axis=1)[:, None])
+            bands = onnx.node("Add", [of_varying, onnx.node("Mul", [constant, response])])
             # (x^2)^p as exp(2 p log |x|): runtimes compute exp and log many values at a time.
             logs = onnx.node("Log", [onnx.node("Abs", [bands])])
             raised = onnx.node("Mul", [logs, onnx.constant(2 * branch.exponent)])

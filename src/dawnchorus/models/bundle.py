@@ -23,7 +23,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dawnchorus.errors import BundleInvalid
+from dawnchorus.errors import BundleInvalid, OutputError, OutputExists
 from dawnchorus.taxonomy.labels import Label, read_labels, write_labels
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -117,14 +117,18 @@ def read_bundle(folder: Path) -> Bundle:
             f"`dawnchorus models path NAME` prints, or wrap a model with `dawnchorus models wrap`."
         ) from None
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise BundleInvalid(f"{path} is not valid: {'; '.join(lines)}") from error
+        raise BundleInvalid(f"{path} is not valid: {validation_lines(error)}") from error
     graph, labels_path = folder / info.graph, folder / "labels.csv"
     for needed in (graph, labels_path):
         if not needed.is_file():
             raise BundleInvalid(f"{folder} is not complete: {needed.name} is missing. Make it again.")
     labels = read_labels(labels_path)
     return Bundle(folder=folder, info=info, labels=labels)
+
+
+def validation_lines(error: ValidationError) -> str:
+    """What is wrong with which field, in one line."""
+    return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
 
 
 def verify_bundle(bundle: Bundle) -> None:
@@ -152,14 +156,24 @@ def write_bundle(
     describe: Callable[[Path], BundleInfo],
     labels: Sequence[Label],
     card: str,
+    check: Callable[[Bundle], None] = verify_bundle,
 ) -> Bundle:
     """Write a bundle as a whole or not at all: it is made beside `folder` and then renamed to it.
 
     `write_graphs` writes the graph files into the folder that it is given; `describe` then makes the `BundleInfo`
-    from that folder.
+    from that folder; `check` may raise to stop it. A bundle that is at `folder` already is replaced.
+
+    Raises:
+        OutputExists: there is something else than a bundle at `folder`.
+        OutputError: no space, or no permission.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    if folder.exists() and not (folder / "bundle.json").is_file():
+        raise OutputExists(f"{folder} is there and is no bundle, so it is not replaced. Choose another folder.")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made ({error.strerror}). Choose another folder.") from error
     try:
         write_graphs(building)
         info = describe(building)
@@ -168,6 +182,7 @@ def write_bundle(
         text = info.model_dump_json(indent=2, exclude_none=True)
         (building / "bundle.json").write_text(text + "\n", encoding="utf-8")
         building.chmod(0o755)
+        check(read_bundle(building))
         _replace_folder(building, folder)
     finally:
         shutil.rmtree(building, ignore_errors=True)

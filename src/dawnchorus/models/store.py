@@ -16,7 +16,7 @@ from dawnchorus.errors import ModelNotFound
 from dawnchorus.models import birdnet, yamnet
 from dawnchorus.models.bundle import Bundle, read_bundle
 
-BUNDLE_FORMAT = 2
+BUNDLE_FORMAT = 3
 """Part of every cached folder's name; raised whenever a converter's result changes."""
 
 
@@ -126,15 +126,17 @@ class ModelStore:
             return model.make(model.fetch(Path(scratch)), folder)
 
     def open(self, name_or_folder: str | Path) -> Bundle:
-        """The bundle in a folder, or of a built-in model, which is made on first use.
+        """The bundle of a built-in model, which is made on first use, or else in a folder.
+
+        A folder called like a built-in model is given as `./NAME`.
 
         Raises:
             ModelNotFound: neither a folder nor a built-in model's name.
             BundleInvalid: the folder is not a bundle.
         """
-        if Path(name_or_folder).is_dir():
-            return read_bundle(Path(name_or_folder))
         name = str(name_or_folder)
+        if name not in BUILTIN_MODELS and Path(name_or_folder).is_dir():
+            return read_bundle(Path(name_or_folder))
         return self.installed(name) or self.pull(name)
 
 

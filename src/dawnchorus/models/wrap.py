@@ -12,10 +12,18 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
+from pydantic import ValidationError
 
 from dawnchorus import __version__
 from dawnchorus.errors import BundleInvalid, InputError, ModelError
-from dawnchorus.models.bundle import Activation, Bundle, BundleInfo, file_sha256, write_bundle
+from dawnchorus.models.bundle import (
+    Activation,
+    Bundle,
+    BundleInfo,
+    file_sha256,
+    validation_lines,
+    write_bundle,
+)
 from dawnchorus.models.runner import open_session
 from dawnchorus.taxonomy.labels import Kind, Label, parse_label, read_label_lines
 
@@ -83,11 +91,11 @@ def wrap_model(
     """Write the bundle to `folder` and try it on silence.
 
     `scores_output` names the graph's output with one number per class (default: the one with as many as there are
-    labels); `embeddings_output` the one with an embedding (default: one whose name begins so, if any). The bundle is
-    removed again if it does not run.
+    labels); `embeddings_output` the one with an embedding (default: one whose name begins so, if any). A bundle that
+    does not run is not written.
 
     Raises:
-        InputError: no such file, or it is neither ONNX nor TFLite.
+        InputError: no such file, or it is neither ONNX nor TFLite, or a number of the description is out of range.
         ModelError: the graph is not a classifier of waveforms that fits the description.
     """
     if not graph.is_file():
@@ -116,26 +124,27 @@ def wrap_model(
 
     def describe(target: Path) -> BundleInfo:
         name = "model.tflite" if is_tflite else "model.onnx"
-        return BundleInfo.model_validate(
-            {
-                **vars(description),
-                "graph": name,
-                "sha256": file_sha256(target / name),
-                "embedding_dim": embedding_dim,
-                "source": f"{graph.name} (sha256 {file_sha256(graph)})",
-                "made_by": f"dawnchorus {__version__}",
-            }
-        )
+        fields = {
+            **vars(description),
+            "graph": name,
+            "sha256": file_sha256(target / name),
+            "embedding_dim": embedding_dim,
+            "source": f"{graph.name} (sha256 {file_sha256(graph)})",
+            "made_by": f"dawnchorus {__version__}",
+        }
+        try:
+            return BundleInfo.model_validate(fields)
+        except ValidationError as error:
+            raise InputError(f"{graph}: {validation_lines(error)}") from error
 
-    bundle = write_bundle(
-        folder, write_graphs=write_graphs, describe=describe, labels=labels, card=_card(description, len(labels))
+    return write_bundle(
+        folder,
+        write_graphs=write_graphs,
+        describe=describe,
+        labels=labels,
+        card=_card(description, len(labels)),
+        check=_try,
     )
-    try:
-        _try(bundle)
-    except Exception:
-        shutil.rmtree(folder)
-        raise
-    return bundle
 
 
 def _load(path: Path) -> onnx.ModelProto:
@@ -233,7 +242,7 @@ def _try(bundle: Bundle) -> None:
     output = open_session(bundle).run(np.zeros((2, bundle.n_window), np.float32))
     if output.logits.shape != (2, len(bundle.labels)) or not np.isfinite(output.logits).all():
         raise BundleInvalid(
-            f"{bundle.folder}: on two windows of silence the model gave {output.logits.shape}; expected finite numbers "
+            f"On two windows of silence the model gave {output.logits.shape}; expected finite numbers "
             f"of shape (2, {len(bundle.labels)})."
         )
 

@@ -36,14 +36,21 @@ _DESCRIPTION = ModelDescription(
 
 
 def make_yamnet(source: Path, folder: Path) -> Bundle:
-    """Write the bundle to `folder` from an ONNX or TFLite file of YAMNet.
+    """Write the bundle to `folder` from an ONNX or TFLite file of YAMNet, or a folder with one.
 
     The labels are those inside a TFLite file with metadata, or else `yamnet_class_map.csv` beside the file.
 
     Raises:
-        ModelNotFound: there are no labels.
+        ModelNotFound: there is no such file, or there are no labels.
         ModelError: the file is not YAMNet.
     """
+    if source.is_dir():
+        files = sorted(path for path in source.iterdir() if path.suffix in (".onnx", ".tflite"))
+        if len(files) != 1:
+            raise ModelNotFound(
+                f"{source}: expected one .onnx or .tflite file in it, found {len(files)}. Name the file."
+            )
+        source = files[0]
     labels = _labels(source)
     if len(labels) != N_CLASSES:
         raise ModelError(f"{source}: expected {N_CLASSES} classes, found {len(labels)}.")
