@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
+import soxr
 
+from dawnchorus.models import birdnet_graph
 from dawnchorus.models.birdnet import fetch_birdnet, find_birdnet
 from dawnchorus.models.bundle import Bundle, verify_bundle
 from dawnchorus.models.runner import open_session, scores_of
+from dawnchorus.models.tflite_file import TfliteFile
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +59,34 @@ def test_logits_and_scores_equal_litert(birdnet: Bundle, published: Path) -> Non
     np.testing.assert_allclose(scores_of(output.logits, "sigmoid"), scores_of(np.stack(expected), "sigmoid"), atol=1e-3)
     assert output.embeddings is not None
     assert output.embeddings.shape == (8, 1024)
+
+
+def test_empty_bands_beside_a_constant_are_computed_exactly(birdnet: Bundle, published: Path) -> None:
+    """A faint tone below 4 kHz, resampled from 8 kHz, beside one loud click: most bands then hold only rounding."""
+    time = np.arange(24_000) / 8_000
+    tone = 0.02 * np.sin(2 * np.pi * 2_000 * time)
+    tone[12_000] = 1.0
+    window = soxr.resample(tone.astype(np.float32), 8_000, 48_000)[np.newaxis]
+    bands = _bands_as_onnx_gives_them(birdnet, window)
+    for found, branch in zip(bands, birdnet_branches(published), strict=True):
+        lifted = window[0] - window.min()
+        scaled = (lifted / (lifted.max() + np.float32(1e-6)) - np.float32(0.5)) * np.float32(2)
+        frames = np.lib.stride_tricks.sliding_window_view(scaled.astype(np.float64), branch.kernel.shape[1])
+        exact = (frames[:: branch.hop] @ branch.kernel.T).T
+        np.testing.assert_allclose(found[0], exact, atol=2e-6 * np.abs(exact).max())
+
+
+def birdnet_branches(published: Path) -> list[Any]:
+    converter = birdnet_graph._Converter(TfliteFile(next(published.glob("*FP32.tflite"))))
+    return [converter._read_branch(o) for o in converter._model.operators if o.name == "RFFT2D"]
+
+
+def _bands_as_onnx_gives_them(birdnet: Bundle, windows: np.ndarray) -> list[np.ndarray]:
+    model = onnx.load(birdnet.graph_path)
+    names = [node.input[0] for node in model.graph.node if node.op_type == "Abs"]
+    model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
+    found: list[np.ndarray] = onnxruntime.InferenceSession(model.SerializeToString()).run(names, {"waveform": windows})
+    return found
 
 
 def test_the_bundle_is_intact_and_names_its_licence(birdnet: Bundle) -> None:

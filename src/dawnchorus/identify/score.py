@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +128,7 @@ def score_recordings(
     Raises:
         ModelError: the bundle cannot be run.
     """
-    sessions = [open_session(bundle) for _ in range(n_workers)]
-    pipeline = _Pipeline(paths, bundle, plan, selection, sessions, on_windows)
+    pipeline = _Pipeline(paths, bundle, plan, selection, n_workers, on_windows)
     with ExitStack() as stack:
         stack.callback(pipeline.stop)
         yield from pipeline.results()
@@ -145,29 +145,23 @@ class _Pipeline:
         bundle: Bundle,
         plan: WindowPlan,
         selection: Selection,
-        sessions: list[Session],
+        n_workers: int,
         on_windows: Callable[[int], None] | None,
     ) -> None:
         self._paths = iter(paths)
         self._paths_lock = threading.Lock()
-        self._activation = bundle.info.activation
+        self._bundle = bundle
         self._plan = plan
         self._selection = selection
         self._on_windows = on_windows
         self._stopping = threading.Event()
-        n = len(sessions)
-        self._batches: queue.Queue[_Batch | None] = queue.Queue(_BATCHES_PER_LANE * n)
+        self._batches: queue.Queue[_Batch | None] = queue.Queue(_BATCHES_PER_LANE * n_workers)
         self._done: queue.Queue[Scored | Failed | BaseException | None] = queue.Queue(_DONE_AHEAD)
-        self._decoders = [DecoderProcess() for _ in range(n)]
-        self._n_decoding = n
-        self._threads = [
-            threading.Thread(target=self._guard, args=(self._decode_all, decoder), daemon=True)
-            for decoder in self._decoders
-        ]
-        self._threads += [
-            threading.Thread(target=self._guard, args=(self._score_all, session), daemon=True) for session in sessions
-        ]
-        self._n_scoring = n
+        self._decoders = [DecoderProcess() for _ in range(n_workers)]
+        self._n_decoding = self._n_scoring = n_workers
+        decoding = [partial(self._decode_all, decoder) for decoder in self._decoders]
+        work: list[Callable[[], None]] = [*decoding, *[self._score_all] * n_workers]
+        self._threads = [threading.Thread(target=self._guard, args=(part,), daemon=True) for part in work]
 
     def results(self) -> Iterator[Scored | Failed]:
         for thread in self._threads:
@@ -188,10 +182,10 @@ class _Pipeline:
             if thread.is_alive():
                 thread.join(timeout=10)
 
-    def _guard(self, work: Callable[[Any], None], argument: Any) -> None:
+    def _guard(self, work: Callable[[], None]) -> None:
         """Run a thread's work; what it does not handle goes to the caller."""
         try:
-            work(argument)
+            work()
         except _Stopped:
             return
         except BaseException as error:  # noqa: BLE001 - it is raised again, in the caller's thread
@@ -265,7 +259,8 @@ class _Pipeline:
 
     # ------------------------------------------------------------------ scoring
 
-    def _score_all(self, session: Session) -> None:
+    def _score_all(self) -> None:
+        session = open_session(self._bundle)  # loads while the decoders begin
         carried: _Batch | None = None
         while True:
             batch = carried or self._take()
@@ -299,7 +294,7 @@ class _Pipeline:
 
     def _score(self, session: Session, group: list[_Batch]) -> None:
         windows = group[0].windows if len(group) == 1 else np.concatenate([b.windows for b in group])
-        scores = scores_of(session.run(windows).logits, self._activation)
+        scores = scores_of(session.run(windows).logits, self._bundle.info.activation)
         start = 0
         for batch in group:
             part = scores[start : start + len(batch.windows)]

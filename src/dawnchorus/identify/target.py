@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -87,7 +88,8 @@ class Target:
         try:
             yield
         finally:
-            lock_path.unlink(missing_ok=True)
+            if sys.platform != "win32":  # there the open file cannot be removed, and release() does it
+                lock_path.unlink(missing_ok=True)
             lock.release()
 
     def open_journal(self, key: dict[str, Any], paths: Sequence[Path], *, resume: bool, overwrite: bool) -> Journal:

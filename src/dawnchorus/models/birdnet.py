@@ -14,9 +14,7 @@ from typing import Literal
 
 from dawnchorus import __version__
 from dawnchorus.errors import ModelError, ModelNotFound
-from dawnchorus.models.birdnet_graph import convert_birdnet
 from dawnchorus.models.bundle import Bundle, BundleInfo, file_sha256, write_bundle
-from dawnchorus.models.range_graph import convert_range_model
 from dawnchorus.taxonomy.labels import read_label_lines
 
 LICENSE = "CC-BY-NC-SA-4.0"
@@ -53,6 +51,10 @@ def make_birdnet(source: Path, folder: Path, *, as_published: bool = False) -> B
         ModelNotFound: a file is missing in `source`.
         ModelError: a file is not the published one.
     """
+    # The converters' libraries take 0.1 s to load and are needed once per machine.
+    from dawnchorus.models.birdnet_graph import convert_birdnet
+    from dawnchorus.models.range_graph import convert_range_model
+
     with tempfile.TemporaryDirectory() as scratch:
         files = _published_files(source, Path(scratch))
         labels = read_label_lines(files[_LABELS])

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from dawnchorus.errors import ModelError, ModelNotFound
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.models.wrap import ModelDescription, read_classes, wrap_model
 from dawnchorus.taxonomy.labels import Label
 
 LICENSE = "Apache-2.0"
@@ -22,17 +21,6 @@ CLASS_MAP = "yamnet_class_map.csv"
 N_CLASSES = 521
 SAMPLE_RATE_HZ, N_WINDOW = 16_000, 15_600
 TIMEOUT_S = 60
-
-_DESCRIPTION = ModelDescription(
-    name="yamnet",
-    version="1",
-    family="yamnet",
-    sample_rate_hz=SAMPLE_RATE_HZ,
-    window_s=N_WINDOW / SAMPLE_RATE_HZ,
-    activation="identity",
-    license=LICENSE,
-    attribution=ATTRIBUTION,
-)
 
 
 def make_yamnet(source: Path, folder: Path) -> Bundle:
@@ -51,13 +39,27 @@ def make_yamnet(source: Path, folder: Path) -> Bundle:
                 f"{source}: expected one .onnx or .tflite file in it, found {len(files)}. Name the file."
             )
         source = files[0]
+    from dawnchorus.models.wrap import ModelDescription, wrap_model  # loads onnx, which is needed once per machine
+
     labels = _labels(source)
     if len(labels) != N_CLASSES:
         raise ModelError(f"{source}: expected {N_CLASSES} classes, found {len(labels)}.")
-    return wrap_model(source, folder, labels=labels, description=_DESCRIPTION)
+    description = ModelDescription(
+        name="yamnet",
+        version="1",
+        family="yamnet",
+        sample_rate_hz=SAMPLE_RATE_HZ,
+        window_s=N_WINDOW / SAMPLE_RATE_HZ,
+        activation="identity",
+        license=LICENSE,
+        attribution=ATTRIBUTION,
+    )
+    return wrap_model(source, folder, labels=labels, description=description)
 
 
 def _labels(source: Path) -> tuple[Label, ...]:
+    from dawnchorus.models.wrap import read_classes
+
     beside = source.with_name(CLASS_MAP)
     if beside.is_file():
         return read_classes(beside, kind="sound")
