@@ -161,13 +161,16 @@ def measure() -> dict[str, Any]:
             table = scratch / f"{peer.name}.csv"
             script = [str(peer.python), str(SCRIPTS / peer.script)]
             commands[peer.name] = [*script, str(sounds), str(table), str(usable_cores())]
+        warm_up = scratch / "warm-up"
+        warm_up.mkdir()
+        shutil.copy(min(sounds.iterdir()), warm_up)
+        for command in commands.values():  # fills their caches
+            _timed([str(warm_up) if part == str(sounds) else part for part in command])
         took: dict[str, list[float]] = {name: [] for name in commands}
-        for number in range(N_ROUNDS + 1):
+        for number in range(N_ROUNDS):
             for name, command in commands.items():
-                took_s = _timed(command)
-                print(f"  round {number}: {name} {total_s / took_s:.0f} x real time", flush=True)
-                if number:  # the first round fills caches
-                    took[name].append(took_s)
+                took[name].append(_timed(command))
+                print(f"  round {number + 1}: {name} {total_s / took[name][-1]:.0f} x real time", flush=True)
         ours = _rows(ours_out)
         peers = {
             peer.name: {

@@ -9,11 +9,11 @@ import numpy as np
 from dawnchorus.audio.write import write_recording
 from dawnchorus.data.dawn import dawn_chorus
 
-N_FILES, CHORUSES_PER_FILE = 8, 4
+N_FILES, CHORUSES_PER_FILE = 24, 4
 
 
 def make_recordings(folder: Path) -> float:
-    """Write eight WAV files of six minutes (48 kHz, 16 bit, mono) to `folder`; their length in seconds together."""
+    """Write `N_FILES` WAV files of six minutes (48 kHz, 16 bit, mono) to `folder`; their length in seconds together."""
     folder.mkdir(parents=True, exist_ok=True)
     total_s = 0.0
     for k in range(N_FILES):

@@ -1,18 +1,17 @@
 """Decoding in a process of its own, so that a decoder's crash or hang costs one file and not the run.
 
-`DecoderProcess` is the caller's side; `python -m dawnchorus.audio.process` is the other. Requests go out as one JSON
-line each. Replies are frames: a kind (one byte), a length (eight bytes), and that many bytes of JSON or of float32
-samples.
+`DecoderProcess` is the caller's side; `python -m dawnchorus.audio.process RING` is the other. Requests, replies and the
+numbers of slots that are free again are lines of JSON; the samples are in a `Ring`.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import struct
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,19 +23,13 @@ import numpy.typing as npt
 from dawnchorus import errors
 from dawnchorus.audio.decode import MAX_DECODED_SAMPLES, open_recording
 from dawnchorus.audio.origin import origin_from_json, origin_to_json, read_origin
+from dawnchorus.audio.ring import N_SLOTS, SLOT_SAMPLES, Ring
 from dawnchorus.types import AudioInfo, Origin
 
 FloatArray = npt.NDArray[np.float32]
 
 STALL_S = 60.0
 """A decoder that gives nothing for this long is taken for hung and ended."""
-
-CHUNK_SAMPLES = 1 << 18
-"""Samples sent at a time: large enough that frames cost nothing, small enough to start early."""
-
-_FRAME = struct.Struct("<cQ")
-_OPENED, _SAMPLES, _ENDED, _FAILED = b"O", b"S", b"E", b"F"
-_PIPE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -61,6 +54,7 @@ class DecoderProcess:
     def __init__(self, *, stall_s: float = STALL_S) -> None:
         self._stall_s = stall_s
         self._process: subprocess.Popen[bytes] | None = None
+        self._ring: Ring | None = None
 
     def probe(self, path: Path) -> Opened:
         """What the file says of itself, without decoding it.
@@ -76,32 +70,33 @@ class DecoderProcess:
     ) -> Iterator[Opened | FloatArray | Ended]:
         """`Opened`, then mono float32 blocks [samples] at `rate_hz`, then `Ended`.
 
+        A block is valid until the next item is asked for: copy what is to stay.
+
         Raises:
             AudioError: the recording cannot be decoded, or the decoder crashed or hung on it.
         """
         yield from self._ask({"path": os.fsencode(path).hex(), "rate_hz": rate_hz, "max_samples": max_samples}, path)
 
     def _ask(self, request: dict[str, Any], path: Path) -> Iterator[Opened | FloatArray | Ended]:
-        process = self._started()
+        process, ring = self._started()
         stdin, stdout = cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout)
         finished = False
         try:
             self._send(path, stdin, request)
             while not finished:
-                kind, payload = self._receive(path, stdout)
-                if kind == _SAMPLES:
-                    yield np.frombuffer(payload, np.float32)
-                elif kind == _OPENED:
-                    reply = json.loads(payload)
+                reply = self._receive(path, stdout)
+                kind = reply["kind"]
+                if kind == "samples":
+                    yield ring.slot(reply["slot"])[: reply["n"]]
+                    self._send(path, stdin, reply["slot"])
+                elif kind == "opened":
                     yield Opened(AudioInfo(**reply["info"]), origin_from_json(reply["origin"]))
-                elif kind == _ENDED:
-                    reply = json.loads(payload)
+                elif kind == "ended":
                     finished = True
                     yield Ended(reply["duration_s"], tuple(reply["warnings"]))
                 else:
                     finished = True
-                    reply = json.loads(payload)
-                    raise getattr(errors, reply["kind"])(reply["message"])
+                    raise getattr(errors, kind)(reply["message"])
         finally:
             if not finished:
                 self.close()
@@ -109,6 +104,9 @@ class DecoderProcess:
     def close(self) -> None:
         """End the process. A later `decode` starts a new one."""
         process, self._process = self._process, None
+        ring, self._ring = self._ring, None
+        if ring is not None:
+            ring.unlink()
         if process is None:
             return
         process.kill()
@@ -120,12 +118,13 @@ class DecoderProcess:
                     continue
         process.wait()
 
-    def _started(self) -> subprocess.Popen[bytes]:
-        if self._process is None or self._process.poll() is not None:
+    def _started(self) -> tuple[subprocess.Popen[bytes], Ring]:
+        if self._process is None or self._ring is None or self._process.poll() is not None:
             self.close()
+            self._ring = Ring.create()
             self._process = subprocess.Popen(
                 # -P: the current folder holds the user's data, not modules.
-                [sys.executable, "-P", "-m", "dawnchorus.audio.process"],
+                [sys.executable, "-P", "-m", "dawnchorus.audio.process", str(self._ring.path)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -133,17 +132,16 @@ class DecoderProcess:
                 # Ctrl-C is for the run as a whole, which then ends its decoders.
                 start_new_session=sys.platform != "win32",
             )
-            _widen(self._process.stdout)
-        return self._process
+        return self._process, self._ring
 
-    def _send(self, path: Path, stdin: IO[bytes], request: dict[str, Any]) -> None:
+    def _send(self, path: Path, stdin: IO[bytes], message: dict[str, Any] | int) -> None:
         try:
-            stdin.write(json.dumps(request).encode() + b"\n")
+            stdin.write(json.dumps(message).encode() + b"\n")
             stdin.flush()
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: closed by another thread
             raise self._crashed(path) from error
 
-    def _receive(self, path: Path, stdout: IO[bytes]) -> tuple[bytes, bytearray]:
+    def _receive(self, path: Path, stdout: IO[bytes]) -> dict[str, Any]:
         process = self._process
         hung = threading.Event()
 
@@ -156,9 +154,9 @@ class DecoderProcess:
         timer.daemon = True
         timer.start()
         try:
-            kind, length = _FRAME.unpack(_read_exactly(stdout, _FRAME.size))
-            return kind, _read_exactly(stdout, length)
-        except (EOFError, ValueError) as error:  # ValueError: closed by another thread
+            reply: dict[str, Any] = json.loads(stdout.readline())
+            return reply
+        except ValueError as error:  # no line: it ended, or was closed by another thread
             if hung.is_set():
                 raise errors.AudioUnreadable(
                     f"{path}: the decoder gave nothing for {self._stall_s:g} s and was ended. "
@@ -181,82 +179,74 @@ def _child_environment() -> dict[str, str]:
     return {**os.environ, **single, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
 
 
-def _widen(pipe: IO[bytes] | None) -> None:
-    """Give the pipe a larger buffer where the system can: the decoder then works further ahead."""
-    if pipe is None or sys.platform != "linux":
-        return
-    import fcntl
-
-    try:
-        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-    except OSError:  # the user's limit on pipe memory is reached; the default size works too
-        return
-
-
-def _read_exactly(stream: IO[bytes], n_bytes: int) -> bytearray:
-    buffer = bytearray(n_bytes)
-    view = memoryview(buffer)
-    filled = 0
-    while filled < n_bytes:
-        count = stream.readinto(view[filled:])  # type: ignore[attr-defined]
-        if not count:
-            raise EOFError
-        filled += count
-    return buffer
-
-
 # ---------------------------------------------------------------------- the other side
 
 
-def _write_frame(out: IO[bytes], kind: bytes, payload: bytes | memoryview) -> None:
-    out.write(_FRAME.pack(kind, len(payload)))
-    out.write(payload)
+class _Answerer:
+    """Answers one request after another; `free` are the slots that the caller has read."""
 
+    def __init__(self, ring: Ring, requests: IO[bytes], replies: IO[bytes]) -> None:
+        self._ring = ring
+        self._requests = requests
+        self._replies = replies
+        self._free = deque(range(N_SLOTS))
 
-def _write_json(out: IO[bytes], kind: bytes, reply: dict[str, Any]) -> None:
-    _write_frame(out, kind, json.dumps(reply).encode())
-    out.flush()
+    def run(self) -> None:
+        for line in self._requests:
+            message = json.loads(line)
+            if isinstance(message, int):
+                self._free.append(message)
+                continue
+            try:
+                self._answer(message)
+            except errors.AudioError as error:
+                self._reply(type(error).__name__, message=str(error))
+            except BrokenPipeError:
+                return
+            except OSError as error:
+                self._reply("AudioUnreadable", message=f"{error.filename or 'reading'}: {error.strerror or error}")
 
+    def _reply(self, kind: str, **fields: Any) -> None:
+        self._replies.write(json.dumps({"kind": kind, **fields}).encode() + b"\n")
+        self._replies.flush()
 
-def _in_chunks(blocks: Iterator[FloatArray]) -> Iterator[FloatArray]:
-    waiting: list[FloatArray] = []
-    n_waiting = 0
-    for block in blocks:
-        waiting.append(block)
-        n_waiting += len(block)
-        if n_waiting >= CHUNK_SAMPLES:
-            yield np.concatenate(waiting)
-            waiting, n_waiting = [], 0
-    if waiting:
-        yield np.concatenate(waiting)
+    def _answer(self, request: dict[str, Any]) -> None:
+        path = Path(os.fsdecode(bytes.fromhex(request["path"])))
+        with open_recording(path) as recording:
+            self._reply("opened", info=asdict(recording.info), origin=origin_to_json(read_origin(path)))
+            if "rate_hz" in request:
+                self._send_samples(recording.blocks(rate_hz=request["rate_hz"], max_samples=request["max_samples"]))
+            self._reply("ended", duration_s=recording.duration_s, warnings=recording.warnings)
 
+    def _send_samples(self, blocks: Iterator[FloatArray]) -> None:
+        n = 0
+        for block in blocks:
+            rest = block
+            while len(rest):
+                part = rest[: SLOT_SAMPLES - n]
+                self._free_slot()[n : n + len(part)] = part
+                rest, n = rest[len(part) :], n + len(part)
+                if n == SLOT_SAMPLES:
+                    self._reply("samples", slot=self._free.popleft(), n=n)
+                    n = 0
+        if n:
+            self._reply("samples", slot=self._free.popleft(), n=n)
 
-def _answer(out: IO[bytes], request: dict[str, Any]) -> None:
-    path = Path(os.fsdecode(bytes.fromhex(request["path"])))
-    with open_recording(path) as recording:
-        opened = {"info": asdict(recording.info), "origin": origin_to_json(read_origin(path))}
-        _write_json(out, _OPENED, opened)
-        if "rate_hz" in request:
-            blocks = recording.blocks(rate_hz=request["rate_hz"], max_samples=request["max_samples"])
-            for chunk in _in_chunks(blocks):
-                _write_frame(out, _SAMPLES, chunk.data.cast("B"))
-        ended = {"duration_s": recording.duration_s, "warnings": recording.warnings}
-        _write_json(out, _ENDED, ended)
+    def _free_slot(self) -> FloatArray:
+        """The slot to write to: the first free one, which stays that until it is sent."""
+        while not self._free:
+            line = self._requests.readline()
+            if not line:  # the caller is gone
+                raise BrokenPipeError
+            self._free.append(json.loads(line))
+        return self._ring.slot(self._free[0])
 
 
 def main() -> None:
     """Answer requests until the caller closes the pipe."""
-    out = os.fdopen(os.dup(1), "wb", buffering=0)
-    for line in sys.stdin.buffer:
-        try:
-            _answer(out, json.loads(line))
-        except errors.AudioError as error:
-            _write_json(out, _FAILED, {"kind": type(error).__name__, "message": str(error)})
-        except OSError as error:
-            if isinstance(error, BrokenPipeError):
-                return
-            message = f"{error.filename or 'reading'}: {error.strerror or error}"
-            _write_json(out, _FAILED, {"kind": "AudioUnreadable", "message": message})
+    ring = Ring(Path(sys.argv[1]))
+    ring.unlink()
+    _Answerer(ring, sys.stdin.buffer, os.fdopen(os.dup(1), "wb")).run()
 
 
 if __name__ == "__main__":

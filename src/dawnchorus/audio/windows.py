@@ -67,33 +67,32 @@ class WindowPlan:
 
 
 class Windower:
-    """Turns blocks of samples into arrays of windows [n, n_window], keeping only what the next window needs."""
+    """Turns blocks of samples into arrays of windows [n, n_window], keeping only what the next windows need."""
 
     def __init__(self, plan: WindowPlan, *, batch: int) -> None:
         self._plan = plan
         self._batch = batch
-        self._blocks: list[FloatArray] = []
+        self._needed = (batch - 1) * plan.n_hop + plan.n_window
+        self._samples = np.empty(self._needed, np.float32)
         self._n_held = 0
         self._n_total = 0
         self._n_windows = 0
 
     def push(self, block: FloatArray) -> list[FloatArray]:
-        """Take a block [samples]; give the batches of `batch` windows that are now complete."""
-        plan = self._plan
+        """Copy a block [samples]; give the batches of `batch` windows that are now complete."""
         self._n_total += len(block)
-        self._blocks.append(block)
-        self._n_held += len(block)
-        needed = (self._batch - 1) * plan.n_hop + plan.n_window
-        if self._n_held < needed:
-            return []
-        samples = self._join()
         batches = []
-        start = 0
-        while len(samples) - start >= needed:
-            batches.append(self._cut(samples[start:], self._batch))
-            start += self._batch * plan.n_hop
-        rest = samples[start:].copy()
-        self._blocks, self._n_held = [rest], len(rest)
+        while len(block):
+            part = block[: self._needed - self._n_held]
+            self._samples[self._n_held : self._n_held + len(part)] = part
+            self._n_held += len(part)
+            block = block[len(part) :]
+            if self._n_held == self._needed:
+                batches.append(self._cut(self._samples, self._batch))
+                rest = self._samples[self._batch * self._plan.n_hop :]
+                self._samples = np.empty(self._needed, np.float32)
+                self._samples[: len(rest)] = rest
+                self._n_held = len(rest)
         return batches
 
     def finish(self) -> FloatArray | None:
@@ -101,14 +100,8 @@ class Windower:
         n_left = self._plan.count(self._n_total) - self._n_windows
         if n_left <= 0:
             return None
-        samples = self._join()
-        needed = (n_left - 1) * self._plan.n_hop + self._plan.n_window
-        padded = np.zeros(max(needed, len(samples)), np.float32)
-        padded[: len(samples)] = samples
-        return self._cut(padded, n_left)
-
-    def _join(self) -> FloatArray:
-        return self._blocks[0] if len(self._blocks) == 1 else np.concatenate(self._blocks)
+        self._samples[self._n_held :] = 0
+        return self._cut(self._samples, n_left)
 
     def _cut(self, samples: FloatArray, n: int) -> FloatArray:
         plan = self._plan
