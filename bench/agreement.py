@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import statistics
 import tempfile
 import time
 from collections import defaultdict
@@ -42,7 +43,7 @@ def measure() -> dict[str, Any] | None:
     rows = _rows(ours)
     differences = {key: abs(score - reference.get(key, 0.0)) for key, score in rows.items()}
     far = [key for key, difference in differences.items() if difference > TOLERANCE]
-    ours_off, litert_off = _distances_from_exact(ours, {key: (rows[key], reference.get(key, 0.0)) for key in far})
+    distances = _distances_from_exact(ours, {key: (rows[key], reference.get(key, 0.0)) for key in far})
     missing = [key for key, score in reference.items() if score >= MIN_SCORE + 1e-3 and key not in rows]
     return {
         "n_recordings": len(ours.paths),
@@ -53,16 +54,19 @@ def measure() -> dict[str, Any] | None:
         "largest_difference": max(differences.values()),
         "tolerance": TOLERANCE,
         "n_far": len(far),
-        "ours_off": ours_off,
-        "litert_off": litert_off,
+        "n_nearer": sum(ours_off < litert_off for ours_off, litert_off in distances),
+        "ours_off": statistics.median(ours_off for ours_off, _ in distances),
+        "litert_off": statistics.median(litert_off for _, litert_off in distances),
         "n_missing": len(missing),
         "focal": _focal(),
     }
 
 
-def _distances_from_exact(run: Run, pairs: dict[tuple[str, float, str], tuple[float, float]]) -> tuple[float, float]:
-    """The largest distance of our scores, and of LiteRT's, from the model without rounding errors, in these rows."""
-    bundle, ours_off, litert_off = run.bundle, 0.0, 0.0
+def _distances_from_exact(
+    run: Run, pairs: dict[tuple[str, float, str], tuple[float, float]]
+) -> list[tuple[float, float]]:
+    """The distance of our score, and of LiteRT's, from the model without rounding errors, in each of these rows."""
+    bundle, distances = run.bundle, []
     rate_hz = bundle.info.sample_rate_hz
     with tempfile.TemporaryDirectory() as scratch, published_weights() as weights:
         exact = ExactBirdnet(weights / f"{PREFIX}Model_FP32.tflite", Path(scratch))
@@ -73,8 +77,8 @@ def _distances_from_exact(run: Run, pairs: dict[tuple[str, float, str], tuple[fl
             part = samples[first : first + bundle.n_window]
             window[: len(part)] = part
             score = float(exact.scores(window)[bundle.class_by_scientific_name[name]])
-            ours_off, litert_off = max(ours_off, abs(ours - score)), max(litert_off, abs(litert - score))
-    return ours_off, litert_off
+            distances.append((abs(ours - score), abs(litert - score)))
+    return distances
 
 
 def _focal() -> dict[str, dict[str, int]]:

@@ -1,9 +1,9 @@
-"""BirdNET with its front ends in double precision: what both engines would give without rounding errors.
+"""BirdNET with its scaling and front ends in double precision: what both engines would give without rounding errors.
 
-LiteRT multiplies samples and window in single precision. In bands that hold nothing else (most of all above the cut-off
-of sound that was resampled or coded) the traces of that rounding are what remains, and the model's exponents (about
-0.2) raise them. So the engines differ most there, and only a third computation can tell which one is nearer to the
-model.
+LiteRT scales the samples and multiplies them by a window in single precision. In bands that hold nothing else (most of
+all above the cut-off of sound that was resampled or coded) the traces of that rounding are what remains, and the
+model's exponents (about 0.2) raise them. So the engines differ most there, and only a third computation can tell which
+one is nearer to the model.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dawnchorus.models.tflite_file import TfliteFile
 
 FloatArray = npt.NDArray[np.float32]
 
-EPSILON = np.float32(1e-6)
+EPSILON = 1e-6
 """Added to a window's range before it is divided by it, in the published graph."""
 
 
@@ -37,11 +37,11 @@ class ExactBirdnet:
 
     def scores(self, window: FloatArray) -> FloatArray:
         """A window [samples] to scores [classes]."""
-        lifted = window - window.min()
-        scaled = (lifted / (lifted.max() + EPSILON) - np.float32(0.5)) * np.float32(2)
+        lifted = window.astype(np.float64) - window.min()
+        scaled = (lifted / (lifted.max() + EPSILON) - 0.5) * 2
         bands = {}
         for name, branch in zip(self._inputs, self._branches, strict=True):
-            frames = np.lib.stride_tricks.sliding_window_view(scaled.astype(np.float64), branch.kernel.shape[1])
+            frames = np.lib.stride_tricks.sliding_window_view(scaled, branch.kernel.shape[1])
             bands[name] = (frames[:: branch.hop] @ branch.kernel.T).T[np.newaxis].astype(np.float32)
         scores: FloatArray = scores_of(self._session.run(["logits"], bands)[0], "sigmoid")[0]
         return scores
