@@ -16,7 +16,11 @@ import numpy as np
 import soundfile
 
 KEY = "s3cret-key-0123"
-SPECIES = (("Parus", "major", "Great Tit"), ("Cuculus", "canorus", "Common Cuckoo"), ("Sylvia", "borin", "Garden Warbler"))
+SPECIES = (
+    ("Parus", "major", "Great Tit"),
+    ("Cuculus", "canorus", "Common Cuckoo"),
+    ("Sylvia", "borin", "Garden Warbler"),
+)
 LICENSES = ("by-nc-sa/4.0", "by-nc-nd/4.0", "by-sa/4.0", "by/4.0")
 
 
@@ -51,12 +55,14 @@ class XenoCanto:
         scheme_less = self.address.removeprefix("http:")
         return {
             "id": str(number), "gen": genus, "sp": species, "ssp": "", "grp": "birds", "en": english,
-            "rec": f"Recordist {number % 5}", "cnt": "Spain", "loc": "Catalonia", "lat": "41.5" if number % 4 else None,
-            "lon": "2.1" if number % 4 else None, "alt": "", "type": "song", "sex": "", "stage": "", "method": "field recording",
+            "rec": f"Recordist {number % 5}", "cnt": "Spain", "loc": "Catalonia",
+            "lat": "41.5" if number % 4 else None,
+            "lon": "2.1" if number % 4 else None, "alt": "", "type": "song", "sex": "", "stage": "",
             "url": f"//xeno-canto.org/{number}", "file": f"{self.address}/{number}/download" if number % 7 else "",
             "file-name": f"XC{number}-song.mp3", "sono": {}, "osci": {},
             "lic": f"//creativecommons.org/licenses/{LICENSES[number % 4]}/", "q": "ABCDE "[number % 6].strip(),
-            "length": f"0:{number % 60:02d}", "time": "05:30" if number % 2 else "?", "date": f"2024-05-{number % 28:02d}",
+            "length": f"0:{number % 60:02d}", "time": "05:30" if number % 2 else "?",
+            "date": f"2024-05-{number % 28:02d}",
             "uploaded": "2024-06-01", "also": ["Turdus merula", ""] if number % 3 else [""], "rmk": "", "smp": "44100",
             "server": scheme_less,
         }  # fmt: skip

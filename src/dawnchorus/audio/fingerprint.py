@@ -1,12 +1,13 @@
 """Fingerprints of sound: pairs of spectral peaks, which survive another codec, level, rate and cut.
 
 The method is that of A. Wang, "An industrial-strength audio search algorithm", ISMIR 2003: the loudest points of a
-spectrogram are joined in pairs; a pair's two frequencies and the time between them are a hash. Two recordings of the same
-sound share many hashes with one constant difference of time; two recordings of the same species do not.
+spectrogram are joined in pairs; a pair's two frequencies and the time between them are a hash. Two recordings of the
+same sound share many hashes with one constant difference of time; two recordings of the same species do not.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 
 import numpy as np
@@ -18,17 +19,24 @@ IntArray = npt.NDArray[np.int64]
 RATE_HZ = 16_000
 """Sound is brought to this rate first."""
 
-N_FFT, N_HOP = 1024, 512
+N_FFT, N_HOP = 1024, 256
 MAX_S = 120.0
 """Only so much of the start is looked at."""
 
-_BOX_BINS, _BOX_FRAMES = 15, 9
+_BOX_BINS, _BOX_FRAMES = 15, 15
 """A peak is the largest value within so many bins and frames on each side."""
 
 _PEAKS_PER_S = 12
 _PAIRS_PER_PEAK = 4
 _MAX_STEP, _MAX_JUMP = 63, 127
 """A pair's peaks are at most so many frames and bins apart."""
+
+_MAX_SHARED = 200
+"""A hash that more recordings have tells nothing."""
+
+MIN_COMMON, MIN_PART = 5, 0.04
+"""At least so many hashes, and so much of the shorter recording's, must agree. A test holds that against copies of
+real recordings in other codecs, at other levels and cut, and against other recordings of their species."""
 
 HASH = np.dtype([("hash", "<u4"), ("frame", "<i4")])
 
@@ -89,7 +97,7 @@ def near_pairs(prints: Iterable[npt.NDArray[np.void]]) -> list[tuple[int, int, f
     owners, hashes = owners[order], hashes[order]
     starts = np.flatnonzero(np.r_[True, np.diff(hashes["hash"].astype(np.int64)) != 0, True])
     counts: dict[tuple[int, int, int], int] = {}
-    for begin, end in zip(starts[:-1], starts[1:], strict=True):
+    for begin, end in itertools.pairwise(starts.tolist()):
         if not 2 <= end - begin <= _MAX_SHARED:
             continue
         for i in range(begin, end):
@@ -110,9 +118,3 @@ def near_pairs(prints: Iterable[npt.NDArray[np.void]]) -> list[tuple[int, int, f
         for (a, b), count in sorted(best.items())
         if count >= MIN_COMMON and count >= MIN_PART * min(sizes[a], sizes[b])
     ]
-
-
-_MAX_SHARED = 200
-MIN_COMMON = 6
-MIN_PART = 0.15
-"""At least so many hashes, and so much of the shorter recording's, must agree: see bench/duplicates.py."""

@@ -77,7 +77,9 @@ def import_(
     (Raven or Audacity beside each), or a table of detections.
     """
     if table_path(data_set).exists() and not (add or overwrite):
-        raise OutputExists(f"{table_path(data_set)} is there already. Use --add or --overwrite, or name another folder.")
+        raise OutputExists(
+            f"{table_path(data_set)} is there already. Use --add or --overwrite, or name another folder."
+        )
     if layout == "detections":
         read = format_of_file(source).read
         if read is None:
@@ -219,7 +221,9 @@ def _parts(text: str) -> dict[str, float]:
 def _report_split(table: RecordingsTable, *, seed: int) -> None:
     rows = [row for row in table.rows if row.split]
     splits = Counter(row.split for row in rows)
-    species: dict[str | None, set[str | None]] = {name: {r.scientific_name for r in rows if r.split == name} for name in splits}
+    species: dict[str | None, set[str | None]] = {
+        name: {r.scientific_name for r in rows if r.split == name} for name in splits
+    }
     for name, n in splits.items():
         hours = sum(row.duration_s or 0 for row in rows if row.split == name) / 3600
         click.echo(f"{name}: {n} recordings, {hours:.2f} hours, {len(species[name] - {None})} species")

@@ -74,14 +74,12 @@ def xeno_canto(
     screen = console()
     web = Web(per_s=PER_S if server == SERVER else PER_S_OF_MIRROR, secret=key)
     found = search(web, query, key=key, server=server.rstrip("/"))
-    wanted = Wanted(
-        licenses=licenses or DEFAULT_ALLOWED, per_species=per_species, limit=limit, max_length_s=max_length
-    )
+    wanted = Wanted(licenses=licenses or DEFAULT_ALLOWED, per_species=per_species, limit=limit, max_length_s=max_length)
     chosen, left_out = wanted.choose(found)
     length_s = sum(item.row.duration_s or 0 for item in chosen)
     screen.print(
-        f"{len(found)} recordings found, {len(chosen)} wanted of {len({f.row.scientific_name for f in chosen})} species: "
-        f"{length_s / 3600:.1f} hours, about {length_s * BYTES_PER_S / 1e6:,.0f} MB"
+        f"{len(found)} recordings found, {len(chosen)} wanted of {len({f.row.scientific_name for f in chosen})} "
+        f"species: {length_s / 3600:.1f} hours, about {length_s * BYTES_PER_S / 1e6:,.0f} MB"
     )
     for reason, n in left_out.most_common():
         screen.print(f"{n:8d}  left out: {reason}", markup=False)

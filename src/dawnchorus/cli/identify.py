@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dawnchorus.audio.find import find_recordings
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.cli.options import model_options, place_options, workers_option
 from dawnchorus.cli.present import announce_model, console, files_from, write_pictures
@@ -28,7 +29,6 @@ from dawnchorus.identify import Options, Problem, Run, identify
 from dawnchorus.identify.estimate import Estimate, estimate_run
 from dawnchorus.identify.lists import read_recordings, read_species_list, read_thresholds
 from dawnchorus.identify.options import DEFAULT_MIN_SCORE
-from dawnchorus.audio.find import find_recordings
 from dawnchorus.models.store import ModelStore
 from dawnchorus.taxonomy.labels import nearest_species
 

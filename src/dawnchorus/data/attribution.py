@@ -29,8 +29,8 @@ def attribution_text(rows: Sequence[RecordingRow]) -> str:
     lines = [
         "# Attribution",
         "",
-        f"{len(rows)} recordings by {len(recordists)} recordists. Whoever passes on recordings, or clips of them, passes "
-        "on this file with them.",
+        f"{len(rows)} recordings by {len(recordists)} recordists. Whoever passes on recordings, or clips of them, "
+        "passes on this file with them.",
         "",
     ]
     for license_id in sorted(by_license, key=lambda name: (name == UNKNOWN, name)):

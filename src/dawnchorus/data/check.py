@@ -39,7 +39,7 @@ PROBLEMS: dict[str, str] = {
     "clipped": f"more than {CLIPPED_PART:.1%} of its samples are at full scale: prefer another recording",
     "short": f"it is shorter than {SHORT_S:g} s",
     "duplicate": "another row has the same sound: drop it; the split keeps both together",
-    "near_duplicate": "another row has nearly the same sound (another codec, level or cut): drop it, or keep both together",
+    "near_duplicate": "another row has nearly the same sound (another codec, level or cut): drop it",
     "unlabelled": "it has no species, and is not marked as background: name its species",
     "doubtful_label": "a model hears another species and not this one: listen to it",
     "no_license": "its licence is not known: ask its recordist before you publish anything made from it",

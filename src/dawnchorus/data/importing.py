@@ -100,7 +100,11 @@ def annotated_by(detections: Iterable[tuple[str | None, Detection]], source: str
         by_recording[recording].append(detection)
     return [
         RecordingRow(
-            recording_id=name, path=os.path.abspath(name), kind="soundscape", source=source, annotations=_as_tuple(found)
+            recording_id=name,
+            path=os.path.abspath(name),
+            kind="soundscape",
+            source=source,
+            annotations=_as_tuple(found),
         )
         for name, found in by_recording.items()
     ]
@@ -123,8 +127,7 @@ def _with_facts(decoder: DecoderProcess, row: RecordingRow) -> RecordingRow:
         n_bytes = path.stat().st_size
     except (AudioError, OSError):
         return replace(row, problems=(UNREADABLE if path.exists() else MISSING,))
-    origin, info = opened.origin, opened.info
-    moment = origin.start_time
+    origin, info, moment = opened.origin, opened.info, opened.origin.start_time
     return replace(
         row,
         duration_s=info.duration_s,
@@ -134,8 +137,8 @@ def _with_facts(decoder: DecoderProcess, row: RecordingRow) -> RecordingRow:
         n_bytes=n_bytes,
         latitude=origin.latitude if row.latitude is None else row.latitude,
         longitude=origin.longitude if row.longitude is None else row.longitude,
-        date=row.date or (moment and moment.date().isoformat()),
-        time=row.time or (moment and f"{moment:%H:%M}"),
+        date=row.date or (None if moment is None else moment.date().isoformat()),
+        time=row.time or (None if moment is None else f"{moment:%H:%M}"),
     )
 
 

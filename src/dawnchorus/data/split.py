@@ -78,8 +78,7 @@ def split_table(table: RecordingsTable, parts: Mapping[str, float], *, seed: int
         members[number].append(row)
     split_by_group = _place(members, shares, random.Random(seed))  # noqa: S311 - a split, not a secret
     placed = {
-        row.recording_id: (f"g{number}", split_by_group[number])
-        for row, number in zip(usable, numbers, strict=True)
+        row.recording_id: (f"g{number}", split_by_group[number]) for row, number in zip(usable, numbers, strict=True)
     }
     nowhere = (None, None)
     return table.with_rows(

@@ -42,7 +42,8 @@ class Web:
         Raises:
             FetchFailed: the server refused, or could not be reached after several tries.
         """
-        return self._retried(url, lambda: self._read(url))
+        content: bytes = self._retried(url, lambda: self._read(url))
+        return content
 
     def download(self, url: str, path: Path) -> None:
         """The content at `url` as a file, which has its name only when it is whole. What a broken try left is used.

@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 
+from dawnchorus.audio.find import find_recordings
 from dawnchorus.audio.many import usable_cores
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.errors import InputError
 from dawnchorus.identify.journal import NO_FILE, Journal, file_mark
 from dawnchorus.identify.options import Options
 from dawnchorus.identify.place import RangeFilter
+from dawnchorus.identify.places import printable
 from dawnchorus.identify.result import Problem, Progress, Run
 from dawnchorus.identify.rows import TableBuilder
-from dawnchorus.audio.find import find_recordings
-from dawnchorus.identify.places import printable
 from dawnchorus.identify.score import Failed, Selection, score_recordings
 from dawnchorus.identify.target import Target
 from dawnchorus.models.bundle import Bundle

@@ -1,8 +1,8 @@
 """A folder per species, by the rules of BirdNET-Analyzer's training data.
 
-The folder's name is the label: `Parus major_Great Tit`, `Parus_major`, or any one name. Only files directly in it count.
-`A_a,B_b` holds recordings of several species; `-A_a` recordings that are known to be without A; `noise`, `background`,
-`silence`, `other`, `nocall` (in any case) recordings without any species.
+The folder's name is the label: `Parus major_Great Tit`, `Parus_major`, or any one name. Only files directly in it
+count. `A_a,B_b` holds recordings of several species; `-A_a` recordings that are known to be without A; `noise`,
+`background`, `silence`, `other`, `nocall` (in any case) recordings without any species.
 """
 
 from __future__ import annotations

@@ -84,8 +84,8 @@ class TableLayout:
             )
         if not {"scientific_name", "common_name", "ebird_code"} & set(columns):
             raise FormatError(
-                f"{csv_path}: expected a column with species ({', '.join(COLUMNS['scientific_name'])}); it has {header}. "
-                f"Name it with --column scientific_name=NAME."
+                f"{csv_path}: expected a column with species ({', '.join(COLUMNS['scientific_name'])}); it has "
+                f"{header}. Name it with --column scientific_name=NAME."
             )
         return cls(csv_path, columns)
 
