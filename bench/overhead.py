@@ -13,8 +13,8 @@ import numpy as np
 
 from bench.recordings import make_recordings
 from dawnchorus.audio.decode import read_mono
+from dawnchorus.audio.many import usable_cores
 from dawnchorus.identify import identify
-from dawnchorus.identify.run import usable_cores
 from dawnchorus.models.runner import BATCH_WINDOWS, open_session
 from dawnchorus.models.store import ModelStore, default_folder
 

@@ -10,6 +10,7 @@ DawnChorusError
 │   ├── ModelNotFound         unknown name, or the weights are not on this machine
 │   └── BundleInvalid         a bundle folder breaks the contract
 ├── FormatError           a table is not in the format it should be in
+├── FetchFailed           a server refused, or cannot be reached
 ├── MissingExtra          an optional package is not installed
 ├── OutputError           results cannot be written
 │   └── OutputExists          something is there already and may not be replaced
@@ -71,6 +72,16 @@ class FormatError(DawnChorusError):
     """A table is not in the format it should be in."""
 
     exit_code = 2
+
+
+class FetchFailed(DawnChorusError):
+    """A server refused, or could not be reached; `status` is the HTTP status, if it gave one."""
+
+    exit_code = 3
+
+    def __init__(self, message: str, status: int | None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class MissingExtra(DawnChorusError):

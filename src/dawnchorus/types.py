@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 
@@ -87,3 +88,44 @@ class Provenance:
     bundle_id: str
     software: str
     parameters: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SpeciesShare:
+    """How much of a data set is of one species."""
+
+    scientific_name: str
+    common_name: str
+    n_recordings: int
+    duration_s: float
+
+
+@dataclass(frozen=True)
+class DataSetSummary:
+    """A data set in numbers; counts are pairs of value and number of recordings, the most frequent first."""
+
+    n_recordings: int
+    duration_s: float
+    species: tuple[SpeciesShare, ...]
+    counts: dict[str, tuple[tuple[str, int], ...]]
+    """By property: licence, quality, sample rate..."""
+    recordists: tuple[tuple[str, int], ...]
+    lengths_s: tuple[float, ...]
+    places: tuple[tuple[float, float], ...]
+    """Latitude and longitude."""
+    month_hour: tuple[tuple[int, ...], ...]
+    """Recordings in each hour of the day, for January to December."""
+    problems: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Example:
+    """A stretch of a recording that shows a species."""
+
+    path: Path
+    start_s: float
+    end_s: float
+    scientific_name: str
+    common_name: str
+    about: str
+    """Where it is from, under which licence."""

@@ -261,8 +261,8 @@ def test_the_documents_name_only_commands_and_options_that_exist(command: Comman
             if verb not in VERBS:
                 continue
             text = helps[verb]
-            if verb == "models" and rest and re.fullmatch("[a-z]+", rest[0]):
+            if verb in ("models", "data", "fetch") and rest and re.fullmatch("[a-z-]+", rest[0]):
                 assert rest[0] in text, f"{document.name}: dawnchorus {line}"
-                text = command("models", rest[0], "--help").stdout.decode()
+                text = command(verb, rest[0], "--help").stdout.decode()
             for option in re.findall(r"(?<!\S)--[a-z-]+", line):
                 assert option in text, f"{document.name}: dawnchorus {line}"

@@ -15,11 +15,12 @@ from tests.conftest import Command
 from tests.sounds import tone
 
 from dawnchorus.audio.decode import read_mono
+from dawnchorus.audio.find import find_recordings
 from dawnchorus.errors import Busy, FormatError, InputError, OutputExists
 from dawnchorus.identify import Options, identify
 from dawnchorus.identify.lists import read_recordings, read_species_list, read_thresholds
+from dawnchorus.identify.places import relative_places
 from dawnchorus.identify.rows import merge_events
-from dawnchorus.identify.scan import find_recordings, relative_places
 from dawnchorus.identify.weeks import week_of
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import open_session, scores_of

@@ -12,9 +12,9 @@ from dawnchorus.audio.write import write_recording
 from dawnchorus.cli.options import models_folder_option
 from dawnchorus.cli.present import announce_model, write_pictures
 from dawnchorus.data.dawn import DAWN_LATITUDE, DAWN_LONGITUDE, DAWN_START_TIME, dawn_chorus
+from dawnchorus.files import atomic_file, cannot_write
 from dawnchorus.formats import raven
 from dawnchorus.identify import Options, Run, identify
-from dawnchorus.identify.atomic import atomic_file, cannot_write
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
 from dawnchorus.types import Detection, RecordingTable
 

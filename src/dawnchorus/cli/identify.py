@@ -18,8 +18,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dawnchorus.audio.find import find_recordings
 from dawnchorus.audio.windows import WindowPlan
-from dawnchorus.cli.options import model_options, place_options
+from dawnchorus.cli.options import model_options, place_options, workers_option
 from dawnchorus.cli.present import announce_model, console, files_from, write_pictures
 from dawnchorus.cli.progress import shown_progress
 from dawnchorus.errors import InputError
@@ -28,8 +29,6 @@ from dawnchorus.identify import Options, Problem, Run, identify
 from dawnchorus.identify.estimate import Estimate, estimate_run
 from dawnchorus.identify.lists import read_recordings, read_species_list, read_thresholds
 from dawnchorus.identify.options import DEFAULT_MIN_SCORE
-from dawnchorus.identify.run import usable_cores
-from dawnchorus.identify.scan import find_recordings
 from dawnchorus.models.store import ModelStore
 from dawnchorus.taxonomy.labels import nearest_species
 
@@ -62,7 +61,7 @@ def _formats(_context: click.Context, _option: click.Parameter, value: tuple[str
 @click.option("--format", "formats", multiple=True, callback=_formats, help=f"Any of {', '.join(FORMATS)}.")
 @click.option("--combined", is_flag=True, help="In an --out folder, one table of all recordings.")
 @click.option("--pictures", type=click.Path(path_type=Path), help="Folder for a picture of each and a summary page.")
-@click.option("--workers", type=click.IntRange(1), help="Cores to use.  [default: all]")
+@workers_option
 @click.option("--resume", is_flag=True, help="Add new and changed recordings to a finished run.")
 @click.option("--overwrite", is_flag=True, help="Replace what is there.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
@@ -86,7 +85,7 @@ def command(
     formats: tuple[str, ...],
     combined: bool,
     pictures: Path | None,
-    workers: int | None,
+    workers: int,
     resume: bool,
     overwrite: bool,
     dry_run: bool,
@@ -126,11 +125,10 @@ def command(
     for line in nearest_species(warn_unknown, bundle.labels):
         click.echo(f"warning: {line}", err=True)
     plan = WindowPlan.from_seconds(rate_hz=bundle.info.sample_rate_hz, window_s=bundle.info.window_s, overlap_s=overlap)
-    n_workers = workers or usable_cores()
     estimate = None
     if dry_run or not quiet:
-        estimate = estimate_run(found, bundle, plan, n_workers=n_workers, clock=time.perf_counter)
-        _say_estimate(screen, estimate, n_workers, out)
+        estimate = estimate_run(found, bundle, plan, n_workers=workers, clock=time.perf_counter)
+        _say_estimate(screen, estimate, workers, out)
     if dry_run:
         if as_json:
             click.echo(json.dumps({"schema": JSON_SCHEMA, "dry_run": True, **vars(estimate)}))
@@ -146,7 +144,7 @@ def command(
             formats=formats or None,
             combined=combined,
             recordings=origins,
-            workers=n_workers,
+            workers=workers,
             resume=resume,
             overwrite=overwrite,
             store=store,

@@ -21,6 +21,10 @@ VERBS = {
     "identify": "Find the birds in recordings: a table of detections.",
     "picture": "Draw a recording's spectrogram with its detections.",
     "models": "List, make, check and wrap models.",
+    "fetch": "Fetch recordings from archives.",
+    "data": "Import, check, split and describe recordings for training.",
+    "explore": "Show a data set on one page.",
+    "prepare": "Make clips of one length for training.",
     "completion": "Print a completion script for a shell.",
     "synth": "Make a labelled data set of synthetic birds.",
 }

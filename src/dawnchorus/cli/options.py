@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from dawnchorus.audio.many import usable_cores
 from dawnchorus.errors import InputError
 from dawnchorus.identify.options import DEFAULT_RANGE_THRESHOLD
 from dawnchorus.identify.weeks import week_of
@@ -21,6 +22,11 @@ models_folder_option = click.option(
     "--models-folder",
     type=click.Path(path_type=Path),
     help="Where built-in models are kept.  [default: $DAWNCHORUS_MODELS, or the user's cache]",
+)
+
+
+workers_option = click.option(
+    "--workers", type=click.IntRange(1), default=usable_cores, show_default="all", help="Cores to use."
 )
 
 

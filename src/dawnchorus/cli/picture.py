@@ -9,8 +9,8 @@ import click
 from dawnchorus.cli.options import model_options, place_options
 from dawnchorus.cli.present import announce_model
 from dawnchorus.errors import AudioUnreadable, InputError
+from dawnchorus.files import atomic_file
 from dawnchorus.identify import Options, identify
-from dawnchorus.identify.atomic import atomic_file
 from dawnchorus.identify.options import DEFAULT_MIN_SCORE
 from dawnchorus.models.store import ModelStore
 

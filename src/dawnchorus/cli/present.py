@@ -11,10 +11,10 @@ import click
 from rich.console import Console
 
 from dawnchorus.errors import AudioError
+from dawnchorus.files import atomic_file, cannot_write
 from dawnchorus.identify import Run
-from dawnchorus.identify.atomic import atomic_file, cannot_write
+from dawnchorus.identify.places import named_after, relative_places
 from dawnchorus.identify.result import Problem
-from dawnchorus.identify.scan import named_after, relative_places
 from dawnchorus.models.store import BUILTIN_MODELS, ModelStore
 from dawnchorus.types import RecordingTable
 

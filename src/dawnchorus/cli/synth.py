@@ -10,8 +10,8 @@ from dawnchorus import __version__
 from dawnchorus.audio.write import write_recording
 from dawnchorus.data.synthetic import SOUNDSCAPES_FOLDER, SyntheticPlan, synthetic_recordings
 from dawnchorus.errors import OutputExists
+from dawnchorus.files import atomic_file, cannot_write
 from dawnchorus.formats import raven
-from dawnchorus.identify.atomic import atomic_file, cannot_write
 from dawnchorus.types import Provenance
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from dawnchorus.audio.origin import origin_from_json, origin_to_json
 from dawnchorus.errors import OutputError
-from dawnchorus.identify.scan import printable, shared_folder
+from dawnchorus.identify.places import printable, shared_folder
 from dawnchorus.identify.score import HIT, Failed, Scored
 from dawnchorus.types import AudioInfo, Origin
 

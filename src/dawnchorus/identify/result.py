@@ -11,8 +11,8 @@ from typing import Any
 
 from dawnchorus import __version__
 from dawnchorus.identify.journal import Journal, Note
+from dawnchorus.identify.places import printable
 from dawnchorus.identify.rows import TableBuilder
-from dawnchorus.identify.scan import printable
 from dawnchorus.identify.score import Failed, Scored
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.types import Provenance, RecordingTable

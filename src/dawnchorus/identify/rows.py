@@ -10,7 +10,7 @@ from pathlib import Path
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.identify.options import Options
 from dawnchorus.identify.place import RangeFilter
-from dawnchorus.identify.scan import printable
+from dawnchorus.identify.places import printable
 from dawnchorus.identify.score import Scored
 from dawnchorus.identify.weeks import week_of
 from dawnchorus.models.bundle import Bundle

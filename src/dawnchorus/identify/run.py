@@ -13,14 +13,16 @@ from typing import Any
 
 import numpy as np
 
+from dawnchorus.audio.find import find_recordings
+from dawnchorus.audio.many import usable_cores
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.errors import InputError
 from dawnchorus.identify.journal import NO_FILE, Journal, file_mark
 from dawnchorus.identify.options import Options
 from dawnchorus.identify.place import RangeFilter
+from dawnchorus.identify.places import printable
 from dawnchorus.identify.result import Problem, Progress, Run
 from dawnchorus.identify.rows import TableBuilder
-from dawnchorus.identify.scan import find_recordings, printable
 from dawnchorus.identify.score import Failed, Selection, score_recordings
 from dawnchorus.identify.target import Target
 from dawnchorus.models.bundle import Bundle
@@ -102,13 +104,6 @@ def _with_earlier(paths: list[Path], journal: Journal) -> list[Path]:
     """What earlier runs scored and is not among `paths`, and then these."""
     given = {os.path.abspath(path) for path in paths}
     return [path for path in journal.paths() if os.path.abspath(path) not in given] + paths
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _without_output(key: dict[str, Any], finished_run: Callable[[Journal], Run]) -> Run:

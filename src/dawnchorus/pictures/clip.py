@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from dawnchorus.audio.decode import read_clip
 from dawnchorus.audio.write import encode_mp3
-from dawnchorus.pictures.spectrogram import RATE_HZ, clip_spectrogram
+from dawnchorus.pictures.spectrogram import RATE_HZ, Spectrogram, clip_spectrogram
 from dawnchorus.pictures.style import DAWN, FAINT, GRID, INK, NIGHT
 from dawnchorus.pictures.summary import CLIP_MARGIN_S, Clip
 
@@ -28,6 +29,12 @@ def clip_png_and_mp3(clip: Clip) -> tuple[bytes, bytes]:
     end_s = min(found.end_s + CLIP_MARGIN_S, begin_s + MAX_CLIP_S, clip.recording_s)
     samples = read_clip(clip.path, start_s=begin_s, end_s=end_s, rate_hz=RATE_HZ)
     spectrogram = clip_spectrogram(samples, rate_hz=RATE_HZ, start_s=begin_s)
+    edges_s = [edge_s for edge_s in (found.start_s, found.end_s) if begin_s < edge_s < spectrogram.end_s]
+    return draw_clip(spectrogram, edges_s), encode_mp3(samples, rate_hz=RATE_HZ)
+
+
+def draw_clip(spectrogram: Spectrogram, edges_s: Sequence[float] = ()) -> bytes:
+    """A small PNG of a spectrogram, with dotted lines at some times."""
     figure = Figure(figsize=(4.4, 2.0), dpi=DPI)
     figure.set_facecolor(NIGHT)
     FigureCanvasAgg(figure)
@@ -37,16 +44,15 @@ def clip_png_and_mp3(clip: Clip) -> tuple[bytes, bytes]:
         spectrogram.levels_db,
         origin="lower",
         aspect="auto",
-        extent=(begin_s, spectrogram.end_s, 0, spectrogram.top_hz / 1000),
+        extent=(spectrogram.start_s, spectrogram.end_s, 0, spectrogram.top_hz / 1000),
         cmap=DAWN,
         vmin=low,
         vmax=high,
         interpolation="bilinear",
     )
-    for edge_s in (found.start_s, found.end_s):
-        if begin_s < edge_s < spectrogram.end_s:
-            axes.axvline(edge_s, color=INK, linewidth=0.8, linestyle=(0, (2, 3)))
-    axes.set_xlim(begin_s, spectrogram.end_s)
+    for edge_s in edges_s:
+        axes.axvline(edge_s, color=INK, linewidth=0.8, linestyle=(0, (2, 3)))
+    axes.set_xlim(spectrogram.start_s, spectrogram.end_s)
     axes.set_ylim(0, spectrogram.top_hz / 1000)
     axes.set_yticks([4, 8, 12])
     axes.set_yticklabels(["4", "8", "kHz"])
@@ -56,4 +62,4 @@ def clip_png_and_mp3(clip: Clip) -> tuple[bytes, bytes]:
         side.set_visible(False)
     out = io.BytesIO()
     figure.savefig(out, format="png", facecolor=NIGHT)
-    return out.getvalue(), encode_mp3(samples, rate_hz=RATE_HZ)
+    return out.getvalue()

@@ -6,10 +6,9 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from dawnchorus.errors import AudioError
 from dawnchorus.pictures.clip import clip_png_and_mp3
+from dawnchorus.pictures.environment import page_environment
 from dawnchorus.pictures.style import DAWN
 from dawnchorus.pictures.summary import N_HOURS, ClassSummary, RunSummary
 from dawnchorus.types import Provenance
@@ -39,28 +38,24 @@ def render_page(
     `failures` and `warnings` are pairs of recording and reason. A clip whose recording is gone is named as such.
     """
     species = summary.of_kind("species")
-    environment = Environment(
-        loader=PackageLoader("dawnchorus.pictures", "templates"), autoescape=True, undefined=StrictUndefined
+    return (
+        page_environment()
+        .get_template("page.html")
+        .render(
+            summary=summary,
+            species=species,
+            sounds=summary.of_kind("sound"),
+            cards=[_card(entry) for entry in species[:MAX_CLIPS]],
+            heat=_heat(species[:MAX_CLIPS]),
+            hours=range(N_HOURS),
+            max_count=max((entry.n_detections for entry in species), default=1),
+            max_clips=MAX_CLIPS,
+            provenance=provenance,
+            license_note=license_note,
+            failures=failures,
+            warnings=warnings,
+        )
     )
-    environment.filters["readable"] = _readable
-    return environment.get_template("page.html").render(
-        summary=summary,
-        species=species,
-        sounds=summary.of_kind("sound"),
-        cards=[_card(entry) for entry in species[:MAX_CLIPS]],
-        heat=_heat(species[:MAX_CLIPS]),
-        hours=range(N_HOURS),
-        max_count=max((entry.n_detections for entry in species), default=1),
-        max_clips=MAX_CLIPS,
-        provenance=provenance,
-        license_note=license_note,
-        failures=failures,
-        warnings=warnings,
-    )
-
-
-def _readable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _card(entry: ClassSummary) -> _Card:

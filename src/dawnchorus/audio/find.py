@@ -1,11 +1,10 @@
-"""From paths, folders, globs and lists to the recordings of a run."""
+"""From paths, folders, globs and lists to recordings."""
 
 from __future__ import annotations
 
 import glob
-import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from dawnchorus.errors import InputError
@@ -59,42 +58,3 @@ def _walk(folder: str) -> Iterator[Path]:
         for name in sorted(files + odd):
             if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
                 yield Path(parent, name)
-
-
-def printable(text: str | Path) -> str:
-    """A path, or a text with one, that any file or terminal takes: bytes that are not UTF-8 are written `\\udcXX`."""
-    return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-MAX_NAME_BYTES = 240
-"""Most file systems take 255; our unfinished files have six more."""
-
-
-def named_after(place: Path, suffix: str) -> Path:
-    """Where an output called after a recording goes; a name too long for a disk is shortened, and stays unique."""
-    name = os.fsencode(place.name + suffix)
-    if len(name) <= MAX_NAME_BYTES:
-        return place.with_name(place.name + suffix)
-    digest = hashlib.sha256(os.fsencode(place.name)).hexdigest()[:12]
-    start = os.fsencode(place.name)[: MAX_NAME_BYTES - len(suffix) - len(digest) - 1].decode("utf-8", "ignore")
-    return place.with_name(f"{start}-{digest}{suffix}")
-
-
-def shared_folder(paths: Iterable[Path]) -> str | None:
-    """The deepest folder that all recordings are below; None where they are on several drives."""
-    try:
-        return os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
-    except ValueError:
-        return None
-
-
-def relative_places(paths: Sequence[Path], root: str | None = None) -> dict[Path, Path]:
-    """Where each recording's own output goes inside an output folder: its path below `root`.
-
-    Without a root, that is the folder that all share.
-    """
-    root = root or shared_folder(paths)
-    absolute = {path: os.path.abspath(path) for path in paths}
-    if root is None:
-        return {path: Path(full[0], *Path(full).parts[1:]) for path, full in absolute.items()}
-    return {path: Path(os.path.relpath(full, root)) for path, full in absolute.items()}

@@ -1,0 +1,120 @@
+"""Fingerprints of sound: pairs of spectral peaks, which survive another codec, level, rate and cut.
+
+The method is that of A. Wang, "An industrial-strength audio search algorithm", ISMIR 2003: the loudest points of a
+spectrogram are joined in pairs; a pair's two frequencies and the time between them are a hash. Two recordings of the
+same sound share many hashes with one constant difference of time; two recordings of the same species do not.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+RATE_HZ = 16_000
+"""Sound is brought to this rate first."""
+
+N_FFT, N_HOP = 1024, 256
+MAX_S = 120.0
+"""Only so much of the start is looked at."""
+
+_BOX_BINS, _BOX_FRAMES = 15, 15
+"""A peak is the largest value within so many bins and frames on each side."""
+
+_PEAKS_PER_S = 12
+_PAIRS_PER_PEAK = 4
+_MAX_STEP, _MAX_JUMP = 63, 127
+"""A pair's peaks are at most so many frames and bins apart."""
+
+_MAX_SHARED = 200
+"""A hash that more recordings have tells nothing."""
+
+MIN_COMMON, MIN_PART = 5, 0.04
+"""At least so many hashes, and so much of the shorter recording's, must agree. A test holds that against copies of
+real recordings in other codecs, at other levels and cut, and against other recordings of their species."""
+
+HASH = np.dtype([("hash", "<u4"), ("frame", "<i4")])
+
+
+def fingerprint(samples: FloatArray) -> npt.NDArray[np.void]:
+    """The hashes (`HASH`) of mono samples [n] at `RATE_HZ`; none for silence."""
+    samples = samples[: int(MAX_S * RATE_HZ)]
+    if len(samples) < N_FFT:
+        return np.empty(0, HASH)
+    frames = np.lib.stride_tricks.sliding_window_view(samples, N_FFT)[::N_HOP]
+    window = np.hanning(N_FFT).astype(np.float32)
+    levels = np.abs(np.fft.rfft(frames * window, axis=1)).astype(np.float32)
+    return _pairs(_peaks(levels))
+
+
+def _largest_around(values: FloatArray, reach: int, axis: int) -> FloatArray:
+    """The largest value within `reach` steps along `axis`."""
+    widths = [(0, 0), (0, 0)]
+    widths[axis] = (reach, reach)
+    padded = np.pad(values, widths)
+    found: FloatArray = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1, axis=axis).max(axis=-1)
+    return found
+
+
+def _peaks(levels: FloatArray) -> IntArray:
+    """Frame and bin of the loudest local maxima [peaks, 2], in the order of time."""
+    around = _largest_around(_largest_around(levels, _BOX_BINS, 1), _BOX_FRAMES, 0)
+    frame, bin_ = np.nonzero((levels == around) & (levels > 0))
+    strength = levels[frame, bin_] / (1e-9 + np.median(levels, axis=0)[bin_])
+    n = int(_PEAKS_PER_S * len(levels) * N_HOP / RATE_HZ) + 1
+    best = np.sort(np.argsort(-strength, kind="stable")[:n])
+    return np.stack([frame[best], bin_[best]], axis=1)
+
+
+def _pairs(peaks: IntArray) -> npt.NDArray[np.void]:
+    found = []
+    for step in range(1, _PAIRS_PER_PEAK + 1):
+        first, second = peaks[:-step], peaks[step:]
+        apart, jump = second[:, 0] - first[:, 0], second[:, 1] - first[:, 1]
+        fits = (apart >= 1) & (apart <= _MAX_STEP) & (np.abs(jump) <= _MAX_JUMP)
+        hashes = np.empty(int(fits.sum()), HASH)
+        hashes["hash"] = (first[fits, 1] << 14) | ((jump[fits] + _MAX_JUMP) << 6) | apart[fits]
+        hashes["frame"] = first[fits, 0]
+        found.append(hashes)
+    return np.concatenate(found) if found else np.empty(0, HASH)
+
+
+def near_pairs(prints: Iterable[npt.NDArray[np.void]]) -> list[tuple[int, int, float]]:
+    """Pairs of recordings with the same sound: their numbers, and the part of the shorter one's hashes that agree.
+
+    Hashes that very many recordings have are left out: they tell nothing.
+    """
+    each = list(prints)
+    sizes = np.array([len(p) for p in each])
+    owners = np.repeat(np.arange(len(each)), sizes)
+    hashes = np.concatenate(each) if each else np.empty(0, HASH)
+    order = np.argsort(hashes["hash"], kind="stable")
+    owners, hashes = owners[order], hashes[order]
+    starts = np.flatnonzero(np.r_[True, np.diff(hashes["hash"].astype(np.int64)) != 0, True])
+    counts: dict[tuple[int, int, int], int] = {}
+    for begin, end in itertools.pairwise(starts.tolist()):
+        if not 2 <= end - begin <= _MAX_SHARED:
+            continue
+        for i in range(begin, end):
+            for j in range(i + 1, end):
+                if owners[i] == owners[j]:
+                    continue
+                a, b = (i, j) if owners[i] < owners[j] else (j, i)
+                shift = int(hashes["frame"][b]) - int(hashes["frame"][a])
+                # Framing differs by up to half a hop between copies: neighbouring shifts count together.
+                for near in (shift, shift + 1):
+                    key = (int(owners[a]), int(owners[b]), near)
+                    counts[key] = counts.get(key, 0) + 1
+    best: dict[tuple[int, int], int] = {}
+    for (a, b, _), count in counts.items():
+        best[a, b] = max(best.get((a, b), 0), count)
+    return [
+        (a, b, count / min(sizes[a], sizes[b]))
+        for (a, b), count in sorted(best.items())
+        if count >= MIN_COMMON and count >= MIN_PART * min(sizes[a], sizes[b])
+    ]

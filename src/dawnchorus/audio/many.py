@@ -1,0 +1,57 @@
+"""Work on many recordings at once, each in a decoder process, in order."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from dawnchorus.audio.process import DecoderProcess
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_AHEAD = 4
+"""Items begun for each worker before the oldest result is taken."""
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def map_recordings(
+    work: Callable[[DecoderProcess, Item], Result], items: Iterable[Item], *, n_workers: int
+) -> Iterator[Result]:
+    """`work(decoder, item)` for every item, `n_workers` at a time; results in the order of the items.
+
+    Each worker thread has a decoder process of its own. Items are taken as they are needed, so there may be any number.
+    """
+    own = threading.local()
+    decoders: list[DecoderProcess] = []
+
+    def run(item: Item) -> Result:
+        if not hasattr(own, "decoder"):
+            own.decoder = DecoderProcess()
+            decoders.append(own.decoder)
+        return work(own.decoder, item)
+
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(n_workers) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(run, item))
+                if len(waiting) >= _AHEAD * n_workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+            for decoder in decoders:
+                decoder.close()

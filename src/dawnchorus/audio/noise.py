@@ -1,0 +1,30 @@
+"""Noise reduction by spectral gating, with the library noisereduce."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from dawnchorus.errors import MissingExtra
+
+FloatArray = npt.NDArray[np.float32]
+
+NoiseKind = Literal["stationary", "nonstationary"]
+
+
+def reduce_noise(samples: FloatArray, *, rate_hz: int, kind: NoiseKind) -> FloatArray:
+    """Mono samples [n] with what is always there ("stationary"), or what changes slowly, made faint.
+
+    Raises:
+        MissingExtra: noisereduce is not installed.
+    """
+    try:
+        import noisereduce
+    except ImportError:
+        raise MissingExtra("noisereduce", extra="data", purpose="Noise reduction") from None
+    if not np.any(samples):
+        return samples  # there is nothing to gate, and the library would divide by it
+    reduced: FloatArray = noisereduce.reduce_noise(y=samples, sr=rate_hz, stationary=kind == "stationary")
+    return reduced.astype(np.float32, copy=False)

@@ -1,0 +1,256 @@
+"""`dawnchorus data`: recordings tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import Progress as Bar
+
+from dawnchorus.cli.options import model_options, workers_option
+from dawnchorus.cli.present import console
+from dawnchorus.data.attribution import FILE_NAME, attribution_text
+from dawnchorus.data.check import PROBLEMS, check_table, problem_counts
+from dawnchorus.data.importing import annotated_by, detect_layout, import_recordings, merge_tables
+from dawnchorus.data.recordings import SPLITS, RecordingsTable, read_table, species_of, table_path, write_table
+from dawnchorus.data.split import fold_parts, leak_report, split_table
+from dawnchorus.errors import InputError, OutputExists
+from dawnchorus.files import atomic_file
+from dawnchorus.formats.registry import FORMATS, format_of_file
+from dawnchorus.identify import Options, identify
+from dawnchorus.models.store import ModelStore
+from dawnchorus.types import Detection
+
+MAX_LISTED = 20
+
+
+@click.group("data")
+def command() -> None:
+    """Import, check, split and describe recordings for training."""
+
+
+def _columns(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    columns = {}
+    for text in values:
+        field, separator, column = text.partition("=")
+        if not separator:
+            raise click.BadParameter(f"expected FIELD=COLUMN, got {text!r}")
+        columns[field.strip()] = column.strip()
+    return columns
+
+
+def _read_annotations(path: Path) -> Iterable[Detection]:
+    """A Raven or Audacity table: Raven's has a header."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        is_raven = "begin time" in file.readline().lower()
+    read = FORMATS["raven" if is_raven else "audacity"].read
+    return [detection for _, detection in read(path)] if read else []
+
+
+@command.command("import")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("data_set", type=click.Path(path_type=Path))
+@click.option("--layout", type=click.Choice(["auto", "folders", "csv", "annotations", "detections"]), default="auto")
+@click.option("--column", "columns", multiple=True, callback=_columns, help="FIELD=COLUMN of a csv; may be repeated.")
+@click.option("--add", is_flag=True, help="Add to the table that is there.")
+@click.option("--overwrite", is_flag=True, help="Replace the table that is there.")
+@workers_option
+def import_(
+    *,
+    source: Path,
+    data_set: Path,
+    layout: str,
+    columns: dict[str, str],
+    add: bool,
+    overwrite: bool,
+    workers: int,
+) -> None:
+    """Make DATA_SET's recordings table from SOURCE; the recordings stay where they are.
+
+    SOURCE is a folder with a folder per species, a Kaggle or BirdCLEF folder, a csv, a folder of annotated soundscapes
+    (Raven or Audacity beside each), or a table of detections.
+    """
+    if table_path(data_set).exists() and not (add or overwrite):
+        raise OutputExists(
+            f"{table_path(data_set)} is there already. Use --add or --overwrite, or name another folder."
+        )
+    if layout == "detections":
+        read = format_of_file(source).read
+        if read is None:
+            raise InputError(f"{source}: tables of this format cannot be read.")
+        table = RecordingsTable(data_set, tuple(annotated_by(read(source), str(source))))
+    else:
+        table = import_recordings(
+            source,
+            data_set,
+            layout=detect_layout(source) if layout == "auto" else layout,  # type: ignore[arg-type]
+            columns=columns,
+            read_annotations=_read_annotations,
+            n_workers=workers,
+        )
+    if add and table_path(data_set).exists():
+        table = merge_tables(read_table(data_set), table)
+    data_set.mkdir(parents=True, exist_ok=True)
+    click.echo(write_table(table))
+    describe(table, console())
+
+
+def describe(table: RecordingsTable, screen: Console) -> None:
+    """What is in a data set, in some lines."""
+    rows = table.rows
+    hours = sum(row.duration_s or 0 for row in rows) / 3600
+    kinds = Counter(row.kind for row in rows)
+    n_annotations = sum(len(row.annotations) for row in rows)
+    screen.print(
+        f"{len(rows)} recordings ({', '.join(f'{n} {kind}' for kind, n in kinds.most_common())}), {hours:.1f} hours, "
+        f"{len(species_of(rows))} species, {n_annotations} annotations"
+    )
+    licenses = Counter(row.license or "unknown" for row in rows)
+    screen.print("licences: " + ", ".join(f"{name} {n}" for name, n in licenses.most_common(8)), markup=False)
+    splits = Counter(row.split for row in rows if row.split)
+    if splits:
+        screen.print("split: " + ", ".join(f"{name} {n}" for name, n in splits.items()))
+    for problem, n in problem_counts(rows).most_common():
+        screen.print(f"{n:8d}  {problem}: {PROBLEMS.get(problem, '')}", markup=False)
+
+
+@command.command("show")
+@click.argument("data_set", type=click.Path(path_type=Path))
+@click.option("--recording", help="Everything about one recording.")
+def show(*, data_set: Path, recording: str | None) -> None:
+    """What is in a data set."""
+    table = read_table(data_set)
+    if recording is None:
+        describe(table, Console(highlight=False, soft_wrap=True))
+        return
+    row = next((row for row in table.rows if row.recording_id == recording), None)
+    if row is None:
+        raise InputError(f"{table_path(data_set)}: there is no recording '{recording}'.")
+    for name, value in asdict(row).items():
+        if value not in (None, (), []):
+            click.echo(f"{name}: {value}")
+
+
+@contextmanager
+def _bar(n: int, what: str) -> Any:
+    with Bar(console=console(), transient=True) as bar:
+        task = bar.add_task(what, total=n)
+        yield lambda: bar.advance(task)
+
+
+@command.command("check")
+@click.argument("data_set", type=click.Path(path_type=Path))
+@click.option("--labels", is_flag=True, help="Also ask a model whether it hears the labelled species.")
+@model_options
+@workers_option
+def check(*, data_set: Path, labels: bool, model: str, store: ModelStore, workers: int) -> None:
+    """Find missing, broken, silent, clipped, duplicate and mislabelled recordings, and say what to do.
+
+    The findings, true durations and sound hashes are written into the table.
+    """
+    table = read_table(data_set)
+    best = _best_scores(table, model, store, workers) if labels else None
+    with _bar(len(table.rows), "listening") as advance:
+        checked = check_table(table, n_workers=workers, best_scores=best, on_recording=advance)
+    write_table(checked)
+    screen = Console(highlight=False, soft_wrap=True)
+    counts = problem_counts(checked.rows)
+    for problem, n in counts.most_common():
+        screen.print(f"{problem}: {n} ({PROBLEMS[problem]})", markup=False)
+        named = [row for row in checked.rows if problem in row.problems]
+        if problem == "no_license":
+            continue
+        for row in named[:MAX_LISTED]:
+            other = f" = {row.duplicate_of}" if "duplicate" in problem else ""
+            screen.print(f"    {row.recording_id}{other}", markup=False)
+        if len(named) > MAX_LISTED:
+            screen.print(f"    and {len(named) - MAX_LISTED} more")
+    if not counts:
+        screen.print("Nothing is wrong.")
+
+
+def _best_scores(table: RecordingsTable, model: str, store: ModelStore, workers: int) -> dict[str, dict[str, float]]:
+    by_path = {table.file(row): row.recording_id for row in table.rows if row.scientific_name}
+    run = identify(list(by_path), Options(min_score=0.05), model=model, store=store, workers=workers)
+    best: dict[str, dict[str, float]] = {}
+    for path in run.paths:
+        found = run.table(path)
+        scores = best.setdefault(by_path[path], {})
+        for detection in found.detections if found else ():
+            name = detection.scientific_name
+            scores[name] = max(scores.get(name, 0.0), detection.score)
+    known = run.bundle.class_by_scientific_name
+    names = {row.recording_id: row.scientific_name for row in table.rows}
+    return {recording: scores for recording, scores in best.items() if names[recording] in known}
+
+
+@command.command("split")
+@click.argument("data_set", type=click.Path(path_type=Path))
+@click.option("--parts", default="0.7,0.15,0.15", show_default=True, help="Train, validation, test.")
+@click.option("--folds", type=int, help="Equal folds instead.")
+@click.option("--keep", is_flag=True, help="Keep the split that is there, and only report.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
+def split(*, data_set: Path, parts: str, folds: int | None, keep: bool, seed: int) -> None:
+    """Split into parts, so that nothing that belongs together is on two sides, and report leaks."""
+    table = read_table(data_set)
+    if not keep:
+        if not any(row.sound_hash for row in table.rows):
+            click.echo("warning: not checked yet, so duplicates are not known; run `dawnchorus data check`", err=True)
+        table = split_table(table, fold_parts(folds) if folds else _parts(parts), seed=seed)
+        write_table(table)
+    _report_split(table, seed=seed)
+
+
+def _parts(text: str) -> dict[str, float]:
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if not 2 <= len(values) <= len(SPLITS):
+        raise InputError(f"--parts: expected two or three numbers such as 0.7,0.15,0.15, got {text!r}.")
+    names = SPLITS if len(values) == len(SPLITS) else ("train", "test")
+    return dict(zip(names, values, strict=True))
+
+
+def _report_split(table: RecordingsTable, *, seed: int) -> None:
+    rows = [row for row in table.rows if row.split]
+    splits = Counter(row.split for row in rows)
+    species: dict[str | None, set[str | None]] = {
+        name: {r.scientific_name for r in rows if r.split == name} for name in splits
+    }
+    for name, n in splits.items():
+        hours = sum(row.duration_s or 0 for row in rows if row.split == name) / 3600
+        click.echo(f"{name}: {n} recordings, {hours:.2f} hours, {len(species[name] - {None})} species")
+    report = leak_report(table.rows, seed=seed)
+    _say_leaks(report.leaks)
+    click.echo(
+        f"{report.n_leaking} of {report.n_tested} recordings outside the largest part have a relative in it; "
+        f"a split at random would have {report.n_leaking_at_random:.1f}."
+    )
+
+
+def _say_leaks(leaks: Sequence[Any]) -> None:
+    for leak in leaks[:MAX_LISTED]:
+        first, second = leak.first, leak.second
+        click.echo(
+            f"leak: {first.recording_id} ({first.split}) and {second.recording_id} ({second.split}): {leak.relation}"
+        )
+    if len(leaks) > MAX_LISTED:
+        click.echo(f"leak: and {len(leaks) - MAX_LISTED} more")
+
+
+@command.command("attribution")
+@click.argument("data_set", type=click.Path(path_type=Path))
+def attribution(*, data_set: Path) -> None:
+    """Write ATTRIBUTION.md: recordists and licences."""
+    table = read_table(data_set)
+    path = table.folder / FILE_NAME
+    with atomic_file(path) as stream:
+        stream.write(attribution_text(table.rows).encode())
+    click.echo(path)

@@ -1,0 +1,90 @@
+"""`dawnchorus explore`."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import Progress as Bar
+
+from dawnchorus.audio.decode import read_clip
+from dawnchorus.cli.data import describe
+from dawnchorus.cli.present import PAGE_NAME, console
+from dawnchorus.data.attribution import attribution_line
+from dawnchorus.data.check import PROBLEMS
+from dawnchorus.data.explore import summarise_data_set
+from dawnchorus.data.prepare import loudest_starts
+from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table
+from dawnchorus.errors import AudioError
+from dawnchorus.files import atomic_file, cannot_write
+from dawnchorus.types import Example
+
+EXAMPLE_S, SEARCHED_S, SEARCH_RATE_HZ = 5.0, 60.0, 16_000
+
+
+@click.command("explore")
+@click.argument("data_set", type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder for the page and plots.  [default: DATA_SET/explore]"
+)
+@click.option("--examples", type=click.IntRange(0), default=1, show_default=True, help="Sounds of each species.")
+@click.option("--max-species", type=click.IntRange(1), default=40, show_default=True, help="Species with sounds.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
+def command(*, data_set: Path, out: Path | None, examples: int, max_species: int, seed: int) -> None:
+    """Show a data set: counts, lengths, licences, places, times, spectra and sounds, on one page and as plots."""
+    from dawnchorus.pictures.data_set import draw_data_set, render_data_page, show_examples
+
+    table = read_table(data_set)
+    summary = summarise_data_set(table.rows)
+    describe(table, Console(highlight=False, soft_wrap=True))
+    out = out or table.folder / "explore"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(out, error) from error
+    shown_species = [share.scientific_name for share in summary.species[:max_species]]
+    with Bar(console=console(), transient=True) as bar:
+        task = bar.add_task("drawing", total=len(shown_species) * examples)
+        found = show_examples(
+            list(_examples(table, shown_species, examples, seed)), on_example=lambda: bar.advance(task)
+        )
+    plots = draw_data_set(summary)
+    for name, png in {**plots, **({"spectra": found.spectra} if found.spectra else {})}.items():
+        with atomic_file(out / f"{name}.png") as stream:
+            stream.write(png)
+    page = render_data_page(summary, plots, found, name=table.folder.resolve().name, advice=PROBLEMS)
+    with atomic_file(out / PAGE_NAME) as stream:
+        stream.write(page.encode())
+    click.echo(out / PAGE_NAME)
+
+
+def _examples(table: RecordingsTable, species: list[str], n: int, seed: int) -> Iterator[Example]:
+    """The loudest seconds of some recordings of each species, which recordings by `seed`."""
+    by_species: dict[str, list[RecordingRow]] = defaultdict(list)
+    for row in table.rows:
+        if row.scientific_name and not {"missing", "unreadable", "silent"}.intersection(row.problems):
+            by_species[row.scientific_name].append(row)
+    rng = random.Random(seed)  # noqa: S311 - a choice, not a secret
+    for name in species:
+        rows = by_species.get(name, [])
+        for row in rng.sample(rows, min(n, len(rows))):
+            start_s = _loudest_s(table.file(row))
+            if start_s is not None:
+                about = f"{attribution_line(row)} · {row.license or 'licence not known'} · {row.locality or ''}".rstrip(
+                    " ·"
+                )
+                yield Example(table.file(row), start_s, start_s + EXAMPLE_S, name, row.common_name or name, about)
+
+
+def _loudest_s(path: Path) -> float | None:
+    try:
+        samples = read_clip(path, start_s=0.0, end_s=SEARCHED_S, rate_hz=SEARCH_RATE_HZ)
+    except AudioError:
+        return None
+    n_window = round(EXAMPLE_S * SEARCH_RATE_HZ)
+    starts = loudest_starts(samples, n_window, 1) if len(samples) > n_window else [0]
+    return starts[0] / SEARCH_RATE_HZ

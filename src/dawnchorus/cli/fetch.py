@@ -1,0 +1,110 @@
+"""`dawnchorus fetch`: recordings from archives."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+from rich.progress import Progress as Bar
+
+from dawnchorus.cli.data import describe
+from dawnchorus.cli.present import console
+from dawnchorus.data.attribution import FILE_NAME, attribution_text
+from dawnchorus.data.fetching import fetch_recordings
+from dawnchorus.data.importing import merge_tables
+from dawnchorus.data.licenses import DEFAULT_ALLOWED
+from dawnchorus.data.recordings import RecordingsTable, read_table, table_path, write_table
+from dawnchorus.data.web import Web
+from dawnchorus.data.xeno_canto import (
+    BYTES_PER_S,
+    PER_S,
+    PER_S_OF_MIRROR,
+    SERVER,
+    Wanted,
+    check_query,
+    key_from_environment,
+    search,
+)
+from dawnchorus.errors import InputError
+from dawnchorus.files import atomic_file
+
+SOME_FAILED = 3
+MAX_LISTED = 20
+
+
+@click.group("fetch")
+def command() -> None:
+    """Fetch recordings from archives."""
+
+
+@command.command("xeno-canto")
+@click.argument("query")
+@click.argument("data_set", type=click.Path(path_type=Path))
+@click.option("--per-species", type=click.IntRange(1), help="At most so many of a species, the best quality first.")
+@click.option("--limit", type=click.IntRange(1), help="At most so many in all.")
+@click.option("--max-length", type=click.FloatRange(0), help="Leave out recordings longer than so many seconds.")
+@click.option(
+    "--license", "licenses", multiple=True, help=f"Allowed licences.  [default: {', '.join(DEFAULT_ALLOWED)}]"
+)
+@click.option("--workers", type=click.IntRange(1, 8), default=3, show_default=True, help="Downloads at a time.")
+@click.option("--dry-run", is_flag=True, help="Say what would be fetched, and fetch nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
+@click.option("--server", default=SERVER, show_default=True, help="For a mirror of one's own.")
+def xeno_canto(
+    *,
+    query: str,
+    data_set: Path,
+    per_species: int | None,
+    limit: int | None,
+    max_length: float | None,
+    licenses: tuple[str, ...],
+    workers: int,
+    dry_run: bool,
+    as_json: bool,
+    server: str,
+) -> None:
+    """Fetch what QUERY finds at xeno-canto.org into DATA_SET, with its recordings table and ATTRIBUTION.md.
+
+    QUERY has tags: 'gen:Sylvia cnt:Spain loc:Catalonia q:A'. The key is read from XENO_CANTO_API_KEY or XCKEY. What was
+    interrupted is continued by the same command.
+    """
+    query, key = check_query(query), key_from_environment()
+    screen = console()
+    web = Web(per_s=PER_S if server == SERVER else PER_S_OF_MIRROR, secret=key)
+    found = search(web, query, key=key, server=server.rstrip("/"))
+    wanted = Wanted(licenses=licenses or DEFAULT_ALLOWED, per_species=per_species, limit=limit, max_length_s=max_length)
+    chosen, left_out = wanted.choose(found)
+    length_s = sum(item.row.duration_s or 0 for item in chosen)
+    screen.print(
+        f"{len(found)} recordings found, {len(chosen)} wanted of {len({f.row.scientific_name for f in chosen})} "
+        f"species: {length_s / 3600:.1f} hours, about {length_s * BYTES_PER_S / 1e6:,.0f} MB"
+    )
+    for reason, n in left_out.most_common():
+        screen.print(f"{n:8d}  left out: {reason}", markup=False)
+    summary = {"schema": 1, "n_found": len(found), "n_wanted": len(chosen), "hours": round(length_s / 3600, 3)}
+    if dry_run:
+        if as_json:
+            click.echo(json.dumps(summary))
+        return
+    if not chosen:
+        raise InputError(f"query: nothing to fetch for {query!r}. Loosen the query or the limits.")
+    with Bar(console=screen, transient=True) as bar:
+        task = bar.add_task("fetching", total=len(chosen))
+        fetched = fetch_recordings(web, chosen, data_set, n_workers=workers, on_recording=lambda: bar.advance(task))
+    table = RecordingsTable(data_set, fetched.rows)
+    if table_path(data_set).exists():
+        table = merge_tables(read_table(data_set), table)
+    write_table(table)
+    with atomic_file(data_set / FILE_NAME) as stream:
+        stream.write(attribution_text(table.rows).encode())
+    describe(table, screen)
+    for recording, reason in list(fetched.failures.items())[:MAX_LISTED]:
+        screen.print(f"failed: {recording}: {reason}", markup=False)
+    if as_json:
+        click.echo(json.dumps({**summary, "n_before": fetched.n_before, "n_failed": len(fetched.failures)}))
+    else:
+        click.echo(table_path(data_set))
+    if fetched.failures:
+        sys.exit(SOME_FAILED)

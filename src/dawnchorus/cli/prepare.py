@@ -1,0 +1,123 @@
+"""`dawnchorus prepare`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import click
+from rich.progress import Progress as Bar
+
+from dawnchorus.audio.noise import NoiseKind
+from dawnchorus.cli.options import models_folder_option, workers_option
+from dawnchorus.cli.present import console
+from dawnchorus.data.attribution import FILE_NAME, attribution_text
+from dawnchorus.data.prepare import prepare
+from dawnchorus.data.recipes import RECIPES, Fill, Take
+from dawnchorus.data.recordings import read_table
+from dawnchorus.files import atomic_file, cannot_write
+from dawnchorus.models.silero import speech_graph
+from dawnchorus.models.store import default_folder
+
+SOME_FAILED = 3
+MAX_LISTED = 20
+
+
+def _list_recipes(context: click.Context, _option: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's shape
+    if value:
+        for name, (what, _) in RECIPES.items():
+            click.echo(f"{name:<14}{what}")
+        context.exit()
+
+
+@click.command("prepare")
+@click.argument("data_set", type=click.Path(path_type=Path))
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--recipe", "name", type=click.Choice(list(RECIPES)), default="birdclef-5s", show_default=True)
+@click.option("--list-recipes", is_flag=True, is_eager=True, expose_value=False, callback=_list_recipes)
+@click.option("--rate", "rate_hz", type=int, help="Hz, instead of the recipe's.")
+@click.option("--window", "window_s", type=float, help="Seconds of a clip, instead of the recipe's.")
+@click.option("--overlap", "overlap_s", type=float, help="Seconds shared by neighbouring clips.")
+@click.option("--take", type=click.Choice(["all", "first", "random", "loudest"]), help="Which windows.")
+@click.option("--clips", "n_clips", type=int, help="How many random or loudest ones of each recording.")
+@click.option("--fill", type=click.Choice(["zeros", "noise", "repeat"]), help="What short recordings end with.")
+@click.option("--denoise", type=click.Choice(["stationary", "nonstationary"]), help="Reduce noise (extra [data]).")
+@click.option("--cut-speech/--keep-speech", "cut_speech", default=None, help="Cut out human speech.")
+@click.option("--normalise/--keep-level", "normalise", default=None, help="Bring each clip to the same peak.")
+@click.option(
+    "--speech-audio", type=click.Path(path_type=Path), help="Folder for the speech that is cut, to listen to."
+)
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
+@models_folder_option
+@workers_option
+def command(
+    *,
+    data_set: Path,
+    folder: Path,
+    name: str,
+    rate_hz: int | None,
+    window_s: float | None,
+    overlap_s: float | None,
+    take: Take | None,
+    n_clips: int | None,
+    fill: Fill | None,
+    denoise: NoiseKind | None,
+    cut_speech: bool | None,
+    normalise: bool | None,
+    speech_audio: Path | None,
+    seed: int,
+    models_folder: Path | None,
+    workers: int,
+) -> None:
+    """Make clips of one length of DATA_SET's recordings in FOLDER, by a recipe, for training.
+
+    What is there already stays; an interrupted run is continued by the same command. ATTRIBUTION.md is written beside
+    the clips.
+    """
+    given = {
+        "rate_hz": rate_hz,
+        "window_s": window_s,
+        "overlap_s": overlap_s,
+        "take": take,
+        "n_clips": n_clips,
+        "fill": fill,
+        "denoise": denoise,
+        "cut_speech": cut_speech,
+        "normalise": normalise,
+    }
+    changes = {field: value for field, value in given.items() if value is not None}
+    recipe = replace(RECIPES[name][1], **changes)  # type: ignore[arg-type]
+    table = read_table(data_set)
+    graph = speech_graph(models_folder or default_folder()) if recipe.cut_speech else None
+    if speech_audio is not None:
+        try:
+            speech_audio.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(speech_audio, error) from error
+    screen = console()
+    with Bar(console=screen, transient=True) as bar:
+        task = bar.add_task("preparing", total=len(table.rows))
+        done = prepare(
+            table,
+            folder,
+            recipe,
+            seed=seed,
+            n_workers=workers,
+            speech_graph=graph,
+            speech_folder=speech_audio,
+            on_recording=lambda: bar.advance(task),
+        )
+    with atomic_file(folder / FILE_NAME) as stream:
+        stream.write(attribution_text([row for row in table.rows if row.recording_id not in done.failures]).encode())
+    screen.print(
+        f"{done.n_clips} clips of {done.n_recordings + done.n_before} recordings ({done.n_before} of them before); "
+        f"{done.n_left_out} left out, {len(done.failures)} failed"
+    )
+    for recording, seconds in sorted(done.cut_s.items(), key=lambda item: -item[1])[:MAX_LISTED]:
+        screen.print(f"{seconds:8.1f} s of speech cut from {recording}", markup=False)
+    for recording, reason in list(done.failures.items())[:MAX_LISTED]:
+        screen.print(f"failed: {recording}: {reason}", markup=False)
+    click.echo(folder)
+    if done.failures:
+        sys.exit(SOME_FAILED)

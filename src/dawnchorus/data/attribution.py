@@ -1,0 +1,46 @@
+"""ATTRIBUTION.md: who made the recordings of a data set, and under which licences."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from dawnchorus.data.licenses import address_of
+from dawnchorus.data.recordings import RecordingRow
+
+FILE_NAME = "ATTRIBUTION.md"
+UNKNOWN = "licence not known"
+
+
+def attribution_line(row: RecordingRow) -> str:
+    """The line that xeno-canto asks for, and its like for other sources: recordist, number, address."""
+    name = row.recordist or "recordist not known"
+    if row.recording_id.startswith("XC") and row.recording_id[2:].isdigit():
+        return f"{name}, {row.recording_id}. Accessible at www.xeno-canto.org/{row.recording_id[2:]}"
+    return f"{name}, {row.recording_id}" + (f". {row.url}" if row.url else "")
+
+
+def attribution_text(rows: Sequence[RecordingRow]) -> str:
+    """The whole file: licences with their counts, then every recording under its licence."""
+    by_license: dict[str, list[RecordingRow]] = defaultdict(list)
+    for row in rows:
+        by_license[row.license or UNKNOWN].append(row)
+    recordists = Counter(row.recordist or "not known" for row in rows)
+    lines = [
+        "# Attribution",
+        "",
+        f"{len(rows)} recordings by {len(recordists)} recordists. Whoever passes on recordings, or clips of them, "
+        "passes on this file with them.",
+        "",
+    ]
+    for license_id in sorted(by_license, key=lambda name: (name == UNKNOWN, name)):
+        address = address_of(license_id)
+        lines += [f"## {license_id}", "", *([address, ""] if address else [])]
+        lines += [f"- {_escaped(line)}" for line in sorted(map(attribution_line, by_license[license_id]))]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _escaped(line: str) -> str:
+    """Names are text, not markup."""
+    return "".join(f"\\{c}" if c in "\\`*_<>[]#" else c for c in line.replace("\n", " "))

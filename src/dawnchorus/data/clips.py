@@ -1,0 +1,220 @@
+"""Prepared clips on disk: 16-bit samples in large files that are read in place, and a table that says what each is.
+
+`clips-00000.i16`...: clips one after the other, little-endian, nothing else. `clips.parquet`: a row per clip with its
+file, its row there, and the recording, seconds, species, licence and recordist that it comes from. `prepare.sqlite`:
+what was prepared, so that a second run goes on where the first one stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dawnchorus.data.recordings import RecordingRow
+from dawnchorus.errors import FormatError, InputError, OutputError
+from dawnchorus.files import atomic_file
+
+INDEX_NAME, JOURNAL_NAME = "clips.parquet", "prepare.sqlite"
+MAX_SHARD_BYTES = 1 << 29
+SAMPLE = np.dtype("<i2")
+FULL_SCALE = 32_767
+
+INDEX = pa.schema(
+    [
+        ("recording_id", pa.string()),
+        ("start_s", pa.float64()),
+        ("end_s", pa.float64()),
+        ("shard", pa.int32()),
+        ("row", pa.int32()),
+        ("scientific_name", pa.string()),
+        ("secondary", pa.list_(pa.string())),
+        ("kind", pa.string()),
+        ("split", pa.string()),
+        ("license", pa.string()),
+        ("recordist", pa.string()),
+        ("url", pa.string()),
+    ]
+)
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS recordings (
+    recording_id TEXT PRIMARY KEY, key TEXT NOT NULL, shard INTEGER NOT NULL, first INTEGER NOT NULL,
+    times TEXT NOT NULL, cuts TEXT NOT NULL
+) STRICT;
+"""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Where the clips of a recording are, the seconds [start, end] of each, and what was cut out before."""
+
+    key: str
+    shard: int
+    first: int
+    times: list[tuple[float, float]]
+    cuts: list[tuple[float, float]]
+
+
+class ClipWriter:
+    """Adds the clips of one recording after another to a folder.
+
+    Raises:
+        InputError: the folder holds clips of another recipe.
+        OutputError: no space, or no permission. So do all methods.
+    """
+
+    def __init__(self, folder: Path, *, n_window: int, recipe: dict[str, Any]) -> None:
+        self.folder = folder
+        self._clip_bytes = n_window * SAMPLE.itemsize
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(folder / JOURNAL_NAME, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.executescript(_SCHEMA)
+        except (OSError, sqlite3.Error) as error:
+            raise OutputError(f"{folder}: cannot be written ({error}). Check free space and access rights.") from error
+        known = self._db.execute("SELECT value FROM about WHERE name = 'recipe'").fetchone()
+        if known is not None and json.loads(known[0]) != recipe:
+            raise InputError(f"{folder} holds clips of another recipe. Choose another folder, or delete it.")
+        self._db.execute("INSERT OR IGNORE INTO about VALUES ('recipe', ?)", [json.dumps(recipe)])
+        self._shard, self._n_rows = self._end()
+        self._file: BinaryIO = self._opened()
+
+    def placed(self, recording_id: str) -> Placed | None:
+        """Where the clips of this recording are, if it was prepared."""
+        row = self._db.execute(
+            "SELECT key, shard, first, times, cuts FROM recordings WHERE recording_id = ?", [recording_id]
+        ).fetchone()
+        return None if row is None else Placed(row[0], row[1], row[2], _pairs(row[3]), _pairs(row[4]))
+
+    def add(
+        self,
+        recording_id: str,
+        key: str,
+        clips: Path,
+        times: Sequence[tuple[float, float]],
+        cuts: Sequence[tuple[float, float]],
+    ) -> None:
+        """Append the clips in the file `clips`; they count when this returns."""
+        try:
+            if self._n_rows and (self._n_rows + len(times)) * self._clip_bytes > MAX_SHARD_BYTES:
+                self._file.close()
+                self._shard, self._n_rows = self._shard + 1, 0
+                self._file = self._opened()
+            with clips.open("rb") as source:
+                shutil.copyfileobj(source, self._file, 1 << 20)
+            self._file.flush()
+            self._db.execute(
+                "INSERT OR REPLACE INTO recordings VALUES (?, ?, ?, ?, ?, ?)",
+                [recording_id, key, self._shard, self._n_rows, json.dumps(times), json.dumps(cuts)],
+            )
+        except (OSError, sqlite3.Error) as error:
+            raise OutputError(
+                f"{self.folder}: cannot be written ({error}). Check free space; the same command then goes on."
+            ) from error
+        self._n_rows += len(times)
+
+    def write_index(self, rows: Sequence[RecordingRow]) -> int:
+        """Write the table of the clips of `rows`; their number."""
+        n = 0
+        with (
+            atomic_file(self.folder / INDEX_NAME) as stream,
+            pq.ParquetWriter(stream, INDEX, compression="zstd") as out,
+        ):
+            waiting: list[dict[str, Any]] = []
+            for row in rows:
+                waiting.extend(self._index_rows(row))
+                if len(waiting) >= 50_000:
+                    out.write_table(pa.Table.from_pylist(waiting, INDEX))
+                    n, waiting = n + len(waiting), []
+            out.write_table(pa.Table.from_pylist(waiting, INDEX))
+        return n + len(waiting)
+
+    def close(self) -> None:
+        """Close the files."""
+        self._file.close()
+        self._db.close()
+
+    def _index_rows(self, row: RecordingRow) -> Iterator[dict[str, Any]]:
+        placed = self.placed(row.recording_id)
+        if placed is None:
+            return
+        about = {name: getattr(row, name) for name in INDEX.names if hasattr(row, name)}
+        for k, (start_s, end_s) in enumerate(placed.times):
+            yield {**about, "start_s": start_s, "end_s": end_s, "shard": placed.shard, "row": placed.first + k}
+
+    def _end(self) -> tuple[int, int]:
+        """The shard that is being filled, and how many of its clips count."""
+        found = self._db.execute(
+            "SELECT shard, first, times FROM recordings ORDER BY shard DESC, first DESC"
+        ).fetchone()
+        return (0, 0) if found is None else (found[0], found[1] + len(json.loads(found[2])))
+
+    def _opened(self) -> BinaryIO:
+        """The shard, without what an interrupted run wrote after the last clip that counts."""
+        path = shard_path(self.folder, self._shard)
+        path.touch()
+        file = path.open("r+b")
+        file.truncate(self._n_rows * self._clip_bytes)
+        file.seek(0, 2)
+        return file
+
+
+def _pairs(text: str) -> list[tuple[float, float]]:
+    return [(a, b) for a, b in json.loads(text)]
+
+
+def shard_path(folder: Path, number: int) -> Path:
+    """The file with these clips."""
+    return folder / f"clips-{number:05d}.i16"
+
+
+class Clips:
+    """Prepared clips for reading; only what is asked for is read.
+
+    Raises:
+        InputError: there are none in the folder.
+        FormatError: a file is shorter than the table says.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / INDEX_NAME
+        if not path.is_file():
+            raise InputError(f"{path}: no such file. Make it with `dawnchorus prepare`.")
+        self.index: pa.Table = pq.read_table(path)
+        with sqlite3.connect(f"file:{folder / JOURNAL_NAME}?mode=ro", uri=True) as db:
+            recipe = json.loads(db.execute("SELECT value FROM about WHERE name = 'recipe'").fetchone()[0])
+        db.close()
+        self.rate_hz: int = recipe["rate_hz"]
+        self.n_window = round(recipe["window_s"] * self.rate_hz)
+        shards = np.asarray(self.index["shard"])
+        self._rows = np.asarray(self.index["row"])
+        self._shards = shards
+        self._samples: dict[int, npt.NDArray[np.int16]] = {}
+        for number in np.unique(shards).tolist():
+            file = shard_path(folder, number)
+            needed = int(self._rows[shards == number].max()) + 1
+            if file.stat().st_size < needed * self.n_window * SAMPLE.itemsize:
+                raise FormatError(f"{file}: expected {needed} clips, found fewer. Prepare into another folder.")
+            mapped = np.memmap(file, SAMPLE, mode="r")
+            self._samples[number] = mapped[: len(mapped) // self.n_window * self.n_window].reshape(-1, self.n_window)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def samples(self, number: int) -> npt.NDArray[np.float32]:
+        """Clip `number` of the table as float32 [n_window], full scale -1 to 1."""
+        clip = self._samples[int(self._shards[number])][self._rows[number]]
+        samples: npt.NDArray[np.float32] = clip.astype(np.float32) / np.float32(FULL_SCALE)
+        return samples

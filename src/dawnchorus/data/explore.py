@@ -1,0 +1,61 @@
+"""What is in a data set, counted for people to look at."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+
+from dawnchorus.data.recordings import RecordingRow
+from dawnchorus.types import DataSetSummary, SpeciesShare
+
+UNKNOWN = "not known"
+
+PROPERTIES: dict[str, Callable[[RecordingRow], str]] = {
+    "licence": lambda row: row.license or UNKNOWN,
+    "quality": lambda row: row.quality or UNKNOWN,
+    "sample rate": lambda row: f"{row.rate_hz / 1000:g} kHz" if row.rate_hz else UNKNOWN,
+    "format": lambda row: row.container or UNKNOWN,
+    "channels": lambda row: {1: "mono", 2: "stereo"}.get(row.n_channels or 0, str(row.n_channels or UNKNOWN)),
+    "source": lambda row: row.source or UNKNOWN,
+    "country": lambda row: row.country or UNKNOWN,
+    "kind": lambda row: row.kind,
+    "split": lambda row: row.split or "none",
+}
+
+
+def summarise_data_set(rows: Sequence[RecordingRow]) -> DataSetSummary:
+    """Count the recordings by everything that is known of them."""
+    n_by_species: Counter[str] = Counter()
+    seconds: dict[str, float] = defaultdict(float)
+    common: dict[str, str] = {}
+    month_hour = [[0] * 24 for _ in range(12)]
+    for row in rows:
+        names = {row.scientific_name} if row.scientific_name else {a.scientific_name for a in row.annotations}
+        for name in names:
+            n_by_species[name] += 1
+            seconds[name] += row.duration_s or 0.0
+            common.setdefault(name, (row.common_name if name == row.scientific_name else None) or name)
+        month, hour = _month(row.date), _hour(row.time)
+        if month is not None and hour is not None:
+            month_hour[month][hour] += 1
+    return DataSetSummary(
+        n_recordings=len(rows),
+        duration_s=sum(row.duration_s or 0.0 for row in rows),
+        species=tuple(SpeciesShare(name, common[name], n, seconds[name]) for name, n in n_by_species.most_common()),
+        counts={name: tuple(Counter(value(row) for row in rows).most_common()) for name, value in PROPERTIES.items()},
+        recordists=tuple(Counter(row.recordist or UNKNOWN for row in rows).most_common()),
+        lengths_s=tuple(row.duration_s for row in rows if row.duration_s),
+        places=tuple(
+            (row.latitude, row.longitude) for row in rows if row.latitude is not None and row.longitude is not None
+        ),
+        month_hour=tuple(tuple(hours) for hours in month_hour),
+        problems=tuple(Counter(problem for row in rows for problem in row.problems).most_common()),
+    )
+
+
+def _month(date: str | None) -> int | None:
+    return int(date[5:7]) - 1 if date is not None and len(date) >= len("2026-05") else None
+
+
+def _hour(time: str | None) -> int | None:
+    return None if time is None else int(time[:2])

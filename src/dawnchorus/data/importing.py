@@ -1,0 +1,178 @@
+"""From a folder or a table of somebody's recordings to a recordings table."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from dawnchorus.audio.find import find_recordings
+from dawnchorus.audio.many import map_recordings
+from dawnchorus.audio.process import DecoderProcess
+from dawnchorus.data.layouts.folders import rows_of_folders, xeno_canto_id
+from dawnchorus.data.layouts.tables import TableLayout
+from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable
+from dawnchorus.errors import AudioError, InputError
+from dawnchorus.types import Detection
+
+Layout = Literal["auto", "folders", "csv", "annotations"]
+
+KNOWN_TABLES = ("train_metadata.csv", "train.csv", "metadata.csv", "Birds Voice.csv")
+"""Tables that describe the recordings beside them: BirdCLEF's and the Cornell set's, and those of other Kaggle sets."""
+
+ANNOTATION_SUFFIXES = (".selections.txt", ".Table.1.selections.txt", ".selection.table.txt", ".labels.txt", ".txt")
+"""Ends of the names of annotations beside a recording, after its name with or without its own suffix."""
+
+ReadAnnotations = Callable[[Path], Iterable[Detection]]
+
+MISSING, UNREADABLE = "missing", "unreadable"
+
+
+def detect_layout(source: Path) -> Layout:
+    """What `source` looks like.
+
+    Raises:
+        InputError: there is no such file or folder.
+    """
+    if not source.exists():
+        raise InputError(f"{source}: no such file or folder.")
+    if source.is_file() or any((source / name).is_file() for name in KNOWN_TABLES):
+        return "csv"
+    recordings = find_recordings([source])
+    annotated = sum(_annotations_beside(path) is not None for path in recordings)
+    return "annotations" if annotated > len(recordings) / 2 else "folders"
+
+
+def import_recordings(
+    source: Path,
+    folder: Path,
+    *,
+    layout: Layout = "auto",
+    columns: Mapping[str, str] | None = None,
+    read_annotations: ReadAnnotations,
+    n_workers: int,
+) -> RecordingsTable:
+    """The recordings of `source` as a table of the data set `folder`; nothing is copied or written.
+
+    Recordings that are not there or cannot be opened stay in the table, with that as a problem. `read_annotations`
+    reads a Raven or Audacity table.
+
+    Raises:
+        InputError: no such source, or no recordings in it.
+        FormatError: a table is not as it should be.
+    """
+    layout = detect_layout(source) if layout == "auto" else layout
+    if layout == "csv":
+        table = source if source.is_file() else next(source / n for n in KNOWN_TABLES if (source / n).is_file())
+        rows: Iterable[RecordingRow] = TableLayout.of(table, columns or {}).rows()
+    else:
+        files = find_recordings([source])
+        rows = rows_of_folders(source, files) if layout == "folders" else _annotated(source, files, read_annotations)
+    facts = map_recordings(_with_facts, _unique(rows), n_workers=n_workers)
+    found = tuple(replace(row, path=_relative(Path(row.path), folder)) for row in facts)
+    if not found:
+        raise InputError(f"{source}: there are no recordings in it.")
+    return RecordingsTable(folder, found)
+
+
+def merge_tables(known: RecordingsTable, new: RecordingsTable) -> RecordingsTable:
+    """Both tables' recordings; of the same recording_id, the new row with the old one's split and group."""
+    by_id = {row.recording_id: row for row in known.rows}
+    for row in new.rows:
+        old = by_id.get(row.recording_id)
+        by_id[row.recording_id] = row if old is None else replace(row, split=old.split, group=old.group)
+    return new.with_rows(by_id.values())
+
+
+def annotated_by(detections: Iterable[tuple[str | None, Detection]], source: str) -> list[RecordingRow]:
+    """A row for each recording that a table of detections names, with the detections as annotations.
+
+    Raises:
+        InputError: a detection names no recording.
+    """
+    by_recording: dict[str, list[Detection]] = defaultdict(list)
+    for recording, detection in detections:
+        if recording is None:
+            raise InputError(f"{source}: line without a recording. Import such a table as a file beside its recording.")
+        by_recording[recording].append(detection)
+    return [
+        RecordingRow(
+            recording_id=name,
+            path=os.path.abspath(name),
+            kind="soundscape",
+            source=source,
+            annotations=_as_tuple(found),
+        )
+        for name, found in by_recording.items()
+    ]
+
+
+def _unique(rows: Iterable[RecordingRow]) -> Iterator[RecordingRow]:
+    """The rows, with a number behind identifiers that come again."""
+    seen: dict[str, int] = defaultdict(int)
+    for row in rows:
+        seen[row.recording_id] += 1
+        again = seen[row.recording_id]
+        yield row if again == 1 else replace(row, recording_id=f"{row.recording_id}#{again}")
+
+
+def _with_facts(decoder: DecoderProcess, row: RecordingRow) -> RecordingRow:
+    """The row with what the file says of itself; time and place of the recorder fill what nobody else gave."""
+    path = Path(row.path)
+    try:
+        opened = decoder.probe(path)
+        n_bytes = path.stat().st_size
+    except (AudioError, OSError):
+        return replace(row, problems=(UNREADABLE if path.exists() else MISSING,))
+    origin, info, moment = opened.origin, opened.info, opened.origin.start_time
+    return replace(
+        row,
+        duration_s=info.duration_s,
+        rate_hz=info.rate_hz,
+        n_channels=info.n_channels,
+        container=info.container,
+        n_bytes=n_bytes,
+        latitude=origin.latitude if row.latitude is None else row.latitude,
+        longitude=origin.longitude if row.longitude is None else row.longitude,
+        date=row.date or (None if moment is None else moment.date().isoformat()),
+        time=row.time or (None if moment is None else f"{moment:%H:%M}"),
+    )
+
+
+def _relative(path: Path, folder: Path) -> str:
+    """The path from the data set's folder where it is inside, so that the folder can be moved; else absolute."""
+    full = Path(os.path.abspath(path))
+    root = Path(os.path.abspath(folder))
+    return (full.relative_to(root) if full.is_relative_to(root) else full).as_posix()
+
+
+def _annotations_beside(path: Path) -> Path | None:
+    for name in (path.stem, path.name):
+        for suffix in ANNOTATION_SUFFIXES:
+            if path.with_name(name + suffix).is_file():
+                return path.with_name(name + suffix)
+    return None
+
+
+def _annotated(root: Path, files: Sequence[Path], read_annotations: ReadAnnotations) -> Iterator[RecordingRow]:
+    for path in files:
+        beside = _annotations_beside(path)
+        yield RecordingRow(
+            recording_id=xeno_canto_id(path.stem) or path.relative_to(root).as_posix(),
+            path=str(path),
+            kind="soundscape",
+            annotations=() if beside is None else _as_tuple(read_annotations(beside)),
+        )
+
+
+def _as_tuple(found: Iterable[Detection]) -> tuple[Annotation, ...]:
+    return tuple(
+        Annotation(
+            start_s=d.start_s, end_s=d.end_s, scientific_name=d.scientific_name, low_hz=d.low_hz, high_hz=d.high_hz
+        )
+        for d in found
+        if d.kind == "species"
+    )

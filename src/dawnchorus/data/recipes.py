@@ -1,0 +1,81 @@
+"""What is made of recordings before training, as named recipes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from dawnchorus.audio.noise import NoiseKind
+from dawnchorus.errors import InputError
+
+Take = Literal["all", "first", "random", "loudest"]
+Fill = Literal["zeros", "noise", "repeat"]
+
+MAX_CHOICE_S = 600.0
+"""Clips are chosen ("first", "random", "loudest") from so much of a recording's start."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How recordings become clips of one length.
+
+    Raises:
+        InputError: a value is out of range.
+    """
+
+    rate_hz: int = 32_000
+    window_s: float = 5.0
+    overlap_s: float = 0.0
+    take: Take = "all"
+    """Which windows: all of them, the first, some at random, or those with the most sound."""
+    n_clips: int = 1
+    """How many "random" or "loudest" ones of each recording."""
+    fill: Fill = "zeros"
+    """What a clip longer than its recording ends with."""
+    denoise: NoiseKind | None = None
+    cut_speech: bool = False
+    normalise: bool = False
+    """Whether each clip's largest sample becomes 0.9 of full scale."""
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("rate_hz", 4_000, 192_000), ("window_s", 0.1, 120), ("n_clips", 1, 10_000)):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise InputError(f"{name}: expected {low} to {high}, got {value}.")
+        if not 0 <= self.overlap_s < self.window_s:
+            raise InputError(f"overlap: expected 0 or more and less than {self.window_s:g} s, got {self.overlap_s:g}.")
+
+    @property
+    def n_window(self) -> int:
+        """Samples in a clip."""
+        return round(self.window_s * self.rate_hz)
+
+    @property
+    def n_hop(self) -> int:
+        """Samples from one window's start to the next one's."""
+        return self.n_window - round(self.overlap_s * self.rate_hz)
+
+    def as_json(self) -> dict[str, Any]:
+        """All fields."""
+        return asdict(self)
+
+
+RECIPES: dict[str, tuple[str, Recipe]] = {
+    "birdclef-5s": ("5 s windows at 32 kHz, as BirdCLEF, BirdSet and Perch", Recipe()),
+    "birdnet-3s": ("3 s windows at 48 kHz, as BirdNET", Recipe(rate_hz=48_000, window_s=3.0)),
+    "wav2vec2-5s": ("5 s windows at 16 kHz, for Wav2Vec2", Recipe(rate_hz=16_000)),
+    "clean-16k": (
+        "noise reduced, speech cut, 16 kHz, for YAMNet embeddings",
+        Recipe(rate_hz=16_000, denoise="nonstationary", cut_speech=True),
+    ),
+    "features-10s": (
+        "the first 10 s at 22.05 kHz, filled up with zeros, for acoustic features",
+        Recipe(rate_hz=22_050, window_s=10.0, take="first"),
+    ),
+    "snippets-1s": (
+        "8 random seconds at 22.05 kHz, filled up with white noise, for an on-device mel front end",
+        Recipe(rate_hz=22_050, window_s=1.0, take="random", n_clips=8, fill="noise"),
+    ),
+    "loudest-5s": ("the 5 s of each recording with the most sound, at 32 kHz", Recipe(take="loudest")),
+}
+"""By name: what it is, and the recipe."""

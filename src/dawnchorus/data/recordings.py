@@ -1,0 +1,188 @@
+"""The recordings table: one row per recording, in one Parquet file, `recordings.parquet` in a data set's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dawnchorus.errors import FormatError, InputError
+from dawnchorus.files import atomic_file
+
+TABLE_NAME = "recordings.parquet"
+SCHEMA_VERSION = 1
+_VERSION_KEY = b"dawnchorus_recordings"
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Annotation:
+    """One sound that somebody marked: seconds within the recording, and its frequencies where they are known."""
+
+    start_s: float
+    end_s: float
+    scientific_name: str
+    low_hz: float | None = None
+    high_hz: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecordingRow:
+    """What is known of a recording. None, or nothing in a tuple, means unknown."""
+
+    recording_id: str
+    """Unique in the table: the source's own identifier, as XC580880, or else the path."""
+    path: str
+    """Relative to the table's folder, with forward slashes; or absolute."""
+    scientific_name: str | None = None
+    """The species that the recording is of; None for background and for soundscapes."""
+    common_name: str | None = None
+    ebird_code: str | None = None
+    secondary: tuple[str, ...] = ()
+    """Other species in it, by scientific name."""
+    absent: tuple[str, ...] = ()
+    """Species that are known not to be in it: BirdNET-Analyzer's negative folders."""
+    annotations: tuple[Annotation, ...] = ()
+    kind: str = "focal"
+    """"focal" (of one species), "soundscape" (annotated, or of many) or "background" (no species in it)."""
+
+    source: str | None = None
+    url: str | None = None
+    recordist: str | None = None
+    license: str | None = None
+    """SPDX identifier."""
+    latitude: float | None = None
+    longitude: float | None = None
+    locality: str | None = None
+    country: str | None = None
+    date: str | None = None
+    """ISO 8601, as exactly as it is known: 2026-05-01, 2026-05, 2026."""
+    time: str | None = None
+    """Local time of day, HH:MM."""
+    quality: str | None = None
+    """The source's own grade: A to E at xeno-canto."""
+
+    duration_s: float | None = None
+    rate_hz: int | None = None
+    n_channels: int | None = None
+    container: str | None = None
+    n_bytes: int | None = None
+
+    sound_hash: str | None = None
+    """sha256 of the decoded samples (mono, 16 bit), so it outlives new tags and lossless recoding."""
+    problems: tuple[str, ...] = ()
+    """What a check found: see `dawnchorus.data.check`."""
+    duplicate_of: str | None = None
+    """The recording_id of an earlier row with the same sound, exactly or nearly."""
+    given_group: str | None = None
+    """A group that the source names: its recordings must not be separated."""
+    group: str | None = None
+    """Recordings that must stay together: see `dawnchorus.data.split`."""
+    split: str | None = None
+    """One of `SPLITS`, or "fold0"..."""
+
+
+_ANNOTATION = pa.struct(
+    [
+        ("start_s", pa.float64()),
+        ("end_s", pa.float64()),
+        ("scientific_name", pa.string()),
+        ("low_hz", pa.float64()),
+        ("high_hz", pa.float64()),
+    ]
+)
+_TYPES: dict[str, pa.DataType] = {
+    "secondary": pa.list_(pa.string()),
+    "absent": pa.list_(pa.string()),
+    "problems": pa.list_(pa.string()),
+    "annotations": pa.list_(_ANNOTATION),
+    **dict.fromkeys(("latitude", "longitude", "duration_s"), pa.float64()),
+    **dict.fromkeys(("rate_hz", "n_channels"), pa.int32()),
+    "n_bytes": pa.int64(),
+}
+SCHEMA = pa.schema([(field.name, _TYPES.get(field.name, pa.string())) for field in fields(RecordingRow)])
+
+
+@dataclass(frozen=True)
+class RecordingsTable:
+    """The rows of a data set, and the folder that their paths are relative to."""
+
+    folder: Path
+    rows: tuple[RecordingRow, ...]
+
+    def file(self, row: RecordingRow) -> Path:
+        """Where the recording is."""
+        return self.folder / row.path
+
+    def with_rows(self, rows: Iterable[RecordingRow]) -> RecordingsTable:
+        """The same data set with other rows."""
+        return RecordingsTable(self.folder, tuple(rows))
+
+
+def table_path(data_set: Path) -> Path:
+    """The table of a data set that is named by its folder or by the table itself."""
+    return data_set if data_set.suffix == ".parquet" else data_set / TABLE_NAME
+
+
+def write_table(table: RecordingsTable) -> Path:
+    """Write the table into its folder, whole or not at all, and give its path.
+
+    Raises:
+        InputError: two rows have the same recording_id.
+        OutputError: no space, or no permission.
+    """
+    seen: set[str] = set()
+    for row in table.rows:
+        if row.recording_id in seen:
+            raise InputError(f"{table.folder}: two recordings have the recording_id '{row.recording_id}'.")
+        seen.add(row.recording_id)
+    path = table.folder / TABLE_NAME
+    schema = SCHEMA.with_metadata({_VERSION_KEY: str(SCHEMA_VERSION).encode()})
+    with atomic_file(path) as stream, pq.ParquetWriter(stream, schema, compression="zstd") as writer:
+        for start in range(0, max(len(table.rows), 1), 50_000):
+            part = [asdict(row) for row in table.rows[start : start + 50_000]]
+            writer.write_table(pa.Table.from_pylist(part, schema))
+    return path
+
+
+def read_table(data_set: Path) -> RecordingsTable:
+    """Read the table of a data set.
+
+    Raises:
+        InputError: there is none.
+        FormatError: it is no table of ours, or of a newer version.
+    """
+    path = table_path(data_set)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file. Make it with `dawnchorus data import`.")
+    try:
+        table = pq.read_table(path)
+    except pa.ArrowInvalid as error:
+        raise FormatError(f"{path}: expected a Parquet file ({error}).") from error
+    version = (table.schema.metadata or {}).get(_VERSION_KEY)
+    if version != str(SCHEMA_VERSION).encode():
+        raise FormatError(
+            f"{path}: expected a recordings table of version {SCHEMA_VERSION}, found "
+            f"{'another kind of table' if version is None else f'version {version.decode()}'}."
+        )
+    return RecordingsTable(path.parent, tuple(_row(fields) for fields in table.to_pylist()))
+
+
+def _row(found: dict[str, Any]) -> RecordingRow:
+    known = {name: value for name, value in found.items() if name in SCHEMA.names}
+    for name in ("secondary", "absent", "problems"):
+        known[name] = tuple(known[name] or ())
+    known["annotations"] = tuple(Annotation(**a) for a in known["annotations"] or ())
+    return RecordingRow(**known)
+
+
+def species_of(rows: Sequence[RecordingRow]) -> list[str]:
+    """The scientific names that are the subject of a recording or of an annotation, in alphabetical order."""
+    names = {row.scientific_name for row in rows if row.scientific_name}
+    names |= {a.scientific_name for row in rows for a in row.annotations}
+    return sorted(names)

@@ -1,0 +1,199 @@
+"""Splitting a data set so that nothing that belongs together is on two sides, and showing what would leak otherwise."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from dawnchorus.data.recordings import SPLITS, RecordingRow, RecordingsTable
+from dawnchorus.errors import InputError
+
+DEFAULT_PARTS: dict[str, float] = dict(zip(SPLITS, (0.7, 0.15, 0.15), strict=True))
+
+_UNUSABLE = frozenset(("missing", "unreadable", "silent"))
+
+
+def same_recordist_and_day(row: RecordingRow) -> str | None:
+    """Recordist, place and day, which make recordings sound alike; None if the recordist or day is not known."""
+    if not row.recordist or not row.date or len(row.date) < len("2026-05-01"):
+        return None
+    place = "" if row.latitude is None or row.longitude is None else f"{row.latitude:.2f},{row.longitude:.2f}"
+    return f"{row.recordist.casefold()}|{row.date}|{place or row.locality or ''}"
+
+
+def same_group(row: RecordingRow) -> str | None:
+    """The group that the source names."""
+    return row.given_group
+
+
+RELATIONS: dict[str, Callable[[RecordingRow], str | None]] = {
+    "the same recordist, place and day": same_recordist_and_day,
+    "the same group": same_group,
+    "the same sound": lambda row: row.sound_hash,
+    "nearly the same sound": lambda row: row.duplicate_of or row.recording_id,
+}
+"""What keeps recordings together: those with the same value (other than None) of any of these."""
+
+
+def groups_of(rows: Sequence[RecordingRow]) -> list[int]:
+    """A number for each row; rows that any relation joins, directly or over others, have the same."""
+    parent = list(range(len(rows)))
+
+    def root(k: int) -> int:
+        while parent[k] != k:
+            parent[k] = parent[parent[k]]
+            k = parent[k]
+        return k
+
+    for relation in RELATIONS.values():
+        first: dict[str, int] = {}
+        for k, row in enumerate(rows):
+            value = relation(row)
+            if value is not None:
+                parent[root(k)] = root(first.setdefault(value, k))
+    return [root(k) for k in range(len(rows))]
+
+
+def split_table(table: RecordingsTable, parts: Mapping[str, float], *, seed: int) -> RecordingsTable:
+    """The table with `group` and `split` set: groups stay whole, and each species has its share of every part.
+
+    Rare species are placed first, each group where its species lack most. A species with fewer groups than parts is in
+    the first parts of `parts` only. What cannot be used (missing, unreadable, silent) gets no split.
+
+    Raises:
+        InputError: the parts are not positive, or there are no recordings.
+    """
+    if not parts or any(part <= 0 for part in parts.values()):
+        raise InputError(f"split: expected positive parts such as 0.7,0.15,0.15, got {dict(parts)}.")
+    usable = [row for row in table.rows if not _UNUSABLE.intersection(row.problems)]
+    if not usable:
+        raise InputError(f"{table.folder}: there are no usable recordings to split.")
+    total = sum(parts.values())
+    shares = {name: part / total for name, part in parts.items()}
+    numbers = groups_of(usable)
+    members: dict[int, list[RecordingRow]] = defaultdict(list)
+    for row, number in zip(usable, numbers, strict=True):
+        members[number].append(row)
+    split_by_group = _place(members, shares, random.Random(seed))  # noqa: S311 - a split, not a secret
+    placed = {
+        row.recording_id: (f"g{number}", split_by_group[number]) for row, number in zip(usable, numbers, strict=True)
+    }
+    nowhere = (None, None)
+    return table.with_rows(
+        replace(row, group=placed.get(row.recording_id, nowhere)[0], split=placed.get(row.recording_id, nowhere)[1])
+        for row in table.rows
+    )
+
+
+def fold_parts(n_folds: int) -> dict[str, float]:
+    """Equal parts fold0, fold1...
+
+    Raises:
+        InputError: fewer than two.
+    """
+    if n_folds < 2:
+        raise InputError(f"folds: expected 2 or more, got {n_folds}.")
+    return {f"fold{k}": 1.0 for k in range(n_folds)}
+
+
+def _labels(row: RecordingRow) -> set[str]:
+    return {row.scientific_name or row.kind} | {a.scientific_name for a in row.annotations}
+
+
+def _place(
+    members: Mapping[int, list[RecordingRow]], shares: Mapping[str, float], rng: random.Random
+) -> dict[int, str]:
+    """The part of each group."""
+    counts = {number: Counter(label for row in rows for label in _labels(row)) for number, rows in members.items()}
+    totals: Counter[str] = Counter()
+    for count in counts.values():
+        totals.update(count)
+    have: dict[str, Counter[str]] = {name: Counter() for name in shares}
+    order = list(members)
+    rng.shuffle(order)
+    # Groups of rare species first; of one species, the large ones first, for which it is harder to find a place.
+    order.sort(key=lambda number: (min(totals[label] for label in counts[number]), -sum(counts[number].values())))
+    placed: dict[int, str] = {}
+    for number in order:
+        rarest = min(counts[number], key=lambda label: (totals[label], label))
+
+        def lack(name: str, number: int = number, rarest: str = rarest) -> tuple[float, float]:
+            of_rarest = shares[name] * totals[rarest] - have[name][rarest]
+            of_all = sum(shares[name] * totals[label] - have[name][label] for label in counts[number])
+            return of_rarest, of_all
+
+        placed[number] = max(shares, key=lack)
+        have[placed[number]].update(counts[number])
+    return placed
+
+
+@dataclass(frozen=True)
+class Leak:
+    """Two recordings on two sides that should be on one, and why."""
+
+    relation: str
+    first: RecordingRow
+    second: RecordingRow
+
+
+def find_leaks(rows: Sequence[RecordingRow], split_of: Callable[[RecordingRow], str | None]) -> Iterator[Leak]:
+    """For every relation, each recording that another one on another side is related to, with that one."""
+    for name, relation in RELATIONS.items():
+        first: dict[str, RecordingRow] = {}
+        for row in rows:
+            value = relation(row)
+            if value is None or split_of(row) is None:
+                continue
+            other = first.setdefault(value, row)
+            if split_of(other) != split_of(row):
+                yield Leak(name, other, row)
+
+
+@dataclass(frozen=True)
+class LeakReport:
+    """What crosses the table's split, and what would cross a random one."""
+
+    leaks: tuple[Leak, ...]
+    n_tested: int
+    """Recordings outside the largest part."""
+    n_leaking: int
+    """Of these, those with a relative in the largest part."""
+    n_leaking_at_random: float
+    """The same for splits that ignore groups: mean of `N_RANDOM`."""
+
+
+N_RANDOM = 20
+
+
+def leak_report(rows: Sequence[RecordingRow], *, seed: int) -> LeakReport:
+    """Compare the rows' split with random ones of the same sizes.
+
+    Raises:
+        InputError: no row has a split.
+    """
+    split_rows = [row for row in rows if row.split is not None]
+    if not split_rows:
+        raise InputError("There is no split yet: make one with `dawnchorus data split`.")
+    splits = [row.split or "" for row in split_rows]
+    groups = groups_of(split_rows)
+    rng = random.Random(seed)  # noqa: S311 - a split, not a secret
+    at_random = []
+    for _ in range(N_RANDOM):
+        shuffled = splits.copy()
+        rng.shuffle(shuffled)
+        at_random.append(_n_leaking(groups, shuffled))
+    largest = Counter(splits).most_common(1)[0][0]
+    return LeakReport(
+        leaks=tuple(find_leaks(split_rows, lambda row: row.split)),
+        n_tested=sum(split != largest for split in splits),
+        n_leaking=_n_leaking(groups, splits),
+        n_leaking_at_random=sum(at_random) / N_RANDOM,
+    )
+
+
+def _n_leaking(groups: Sequence[int], splits: Sequence[str]) -> int:
+    largest = Counter(splits).most_common(1)[0][0]
+    in_largest = {group for group, split in zip(groups, splits, strict=True) if split == largest}
+    return sum(split != largest and group in in_largest for group, split in zip(groups, splits, strict=True))

@@ -1,0 +1,19 @@
+"""How pages are made from their templates."""
+
+from __future__ import annotations
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+
+def page_environment() -> Environment:
+    """Templates whose values are text, not markup, and all of which must be given."""
+    environment = Environment(
+        loader=PackageLoader("dawnchorus.pictures", "templates"), autoescape=True, undefined=StrictUndefined
+    )
+    environment.filters["readable"] = _readable
+    return environment
+
+
+def _readable(text: str) -> str:
+    """Text that can be encoded, whatever bytes a name came from."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,184 @@
+"""What is wrong is found, and what belongs together stays together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dawnchorus.audio.decode import read_mono
+from dawnchorus.audio.fingerprint import RATE_HZ, fingerprint, near_pairs
+from dawnchorus.data.check import check_table
+from dawnchorus.data.recordings import RecordingRow, RecordingsTable
+from dawnchorus.data.scenes import Singer, compose_scene
+from dawnchorus.data.split import find_leaks, groups_of, leak_report, split_table
+from dawnchorus.data.synthetic import invented_song
+from dawnchorus.errors import InputError
+
+FloatArray = np.ndarray
+
+
+def song(number: int, seed: int, seconds: float = 8.0, rate_hz: int = 32_000) -> FloatArray:
+    """Three phrases that nobody else sings, whatever the seed."""
+    rng = np.random.default_rng([number, seed])
+    singers = [Singer(invented_song(number, rng=rng), at_s, -12) for at_s in (0.3, 2.5, 5.0)]
+    return compose_scene(singers, duration_s=seconds, rate_hz=rate_hz, rng=rng).samples
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> RecordingsTable:
+    """Two songs of each of four species; a copy in another container, a faint shorter MP3, and things gone wrong."""
+    rows = []
+
+    def add(name: str, samples: FloatArray | None, rate_hz: int = 32_000, species: str | None = "A a") -> None:
+        if samples is not None:
+            soundfile.write(tmp_path / name, samples, rate_hz)
+        rows.append(RecordingRow(recording_id=name, path=name, scientific_name=species, license="CC0-1.0"))
+
+    for number in (3, 4, 5, 7):
+        for seed in (1, 2):
+            add(f"{number}-{seed}.wav", song(number, seed), species=f"A {number}")
+    soundfile.write(tmp_path / "copy.flac", *soundfile.read(tmp_path / "3-1.wav", dtype="int16"))
+    add("copy.flac", None)
+    add("near.mp3", 0.3 * song(4, 2)[24_000:])
+    add("silent.wav", np.zeros(32_000))
+    add("clipped.wav", np.clip(3 * song(3, 9) / np.abs(song(3, 9)).max(), -1, 1))
+    add("short.wav", song(3, 10)[:8000])
+    add("gone.wav", None)
+    (tmp_path / "broken.wav").write_text("no sound")
+    add("broken.wav", None)
+    add("nameless.wav", song(5, 11), species=None)
+    whole = (tmp_path / "7-1.wav").read_bytes()
+    (tmp_path / "cut.wav").write_bytes(whole[: len(whole) // 3])
+    add("cut.wav", None)
+    return RecordingsTable(tmp_path, tuple(rows))
+
+
+def test_every_problem_is_found_where_it_is(recordings: RecordingsTable) -> None:
+    checked = {row.recording_id: row for row in check_table(recordings, n_workers=2).rows}
+    found = {name: row.problems for name, row in checked.items() if row.problems}
+    assert found == {
+        "copy.flac": ("duplicate",),
+        "near.mp3": ("near_duplicate",),
+        "silent.wav": ("silent",),
+        "clipped.wav": ("clipped",),
+        "short.wav": ("short",),
+        "gone.wav": ("missing",),
+        "broken.wav": ("unreadable",),
+        "nameless.wav": ("unlabelled",),
+        "cut.wav": ("damaged", "near_duplicate"),
+    }
+    assert checked["copy.flac"].duplicate_of == "3-1.wav"
+    assert checked["near.mp3"].duplicate_of == "4-2.wav"
+    assert checked["cut.wav"].duplicate_of == "7-1.wav"
+    assert checked["copy.flac"].sound_hash == checked["3-1.wav"].sound_hash
+    assert checked["cut.wav"].duration_s == pytest.approx(8 / 3, abs=0.01)
+
+
+def test_checking_again_changes_nothing(recordings: RecordingsTable) -> None:
+    once = check_table(recordings, n_workers=2)
+    assert check_table(once, n_workers=1) == once
+
+
+def test_labels_that_a_model_does_not_hear_are_doubtful(recordings: RecordingsTable) -> None:
+    scores = {"3-1.wav": {"B b": 0.9}, "3-2.wav": {"A 3": 0.2, "B b": 0.9}, "4-1.wav": {"B b": 0.3}, "4-2.wav": {}}
+    checked = check_table(recordings, n_workers=2, best_scores=scores)
+    assert [row.recording_id for row in checked.rows if "doubtful_label" in row.problems] == ["3-1.wav"]
+
+
+def test_copies_of_real_recordings_are_told_from_other_recordings(shared_audio: Path, tmp_path: Path) -> None:
+    paths = sorted(p for p in (shared_audio / "focal" / "Vireo_griseus").iterdir() if p.suffix != ".txt")[::2]
+    paths += sorted((shared_audio / "focal_longtail").rglob("*.mp3"))[::6]
+    prints = [fingerprint(read_mono(path, rate_hz=RATE_HZ)[0]) for path in paths]
+    assert near_pairs(prints) == [], "recordings of one species are no copies"
+    for k, path in enumerate(paths):
+        samples, rate_hz = read_mono(path)
+        copy = tmp_path / f"{k}.{('ogg', 'mp3')[k % 2]}"
+        soundfile.write(copy, (0.3 + 0.1 * (k % 7)) * samples[rate_hz * (k % 5) // 4 :], rate_hz)
+        prints.append(fingerprint(read_mono(copy, rate_hz=RATE_HZ)[0]))
+    assert [(a, b) for a, b, _ in near_pairs(prints)] == [(k, len(paths) + k) for k in range(len(paths))]
+
+
+def row(name: str, **more: object) -> RecordingRow:
+    return RecordingRow(recording_id=name, path=name, **{"scientific_name": "A a", **more})  # type: ignore[arg-type]
+
+
+def test_related_recordings_are_one_group_also_over_others() -> None:
+    rows = [
+        row("a", recordist="X", date="2026-05-01", locality="wood"),
+        row("b", recordist="x", date="2026-05-01", locality="wood", sound_hash="1"),
+        row("c", sound_hash="1"),
+        row("d", duplicate_of="c"),
+        row("e", recordist="X", date="2026-05-02", locality="wood"),
+        row("f", recordist="X", date="2026"),
+        row("g", given_group="s"),
+        row("h", given_group="s"),
+    ]
+    groups = groups_of(rows)
+    assert len({*groups[:4]}) == 1
+    assert groups[6] == groups[7]
+    assert len(set(groups)) == 4
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 12)), min_size=1, max_size=60), st.integers(0, 3))
+@settings(max_examples=300, deadline=None)
+def test_no_group_is_ever_on_two_sides(made: list[tuple[int, int]], seed: int) -> None:
+    rows = tuple(row(str(k), scientific_name=f"A {s}", given_group=str(g)) for k, (s, g) in enumerate(made))
+    table = split_table(RecordingsTable(Path(), rows), {"train": 0.7, "validation": 0.15, "test": 0.15}, seed=seed)
+    assert list(find_leaks(table.rows, lambda r: r.split)) == []
+    assert all(r.split for r in table.rows)
+    assert leak_report(table.rows, seed=1).n_leaking == 0
+
+
+def test_each_species_has_its_share_of_every_part() -> None:
+    rows = [row(f"{s}-{k}", scientific_name=f"A {s}") for s, n in enumerate((100, 20, 10)) for k in range(n)]
+    table = split_table(RecordingsTable(Path(), tuple(rows)), {"train": 0.7, "validation": 0.1, "test": 0.2}, seed=1)
+    for s, n in enumerate((100, 20, 10)):
+        counts = [sum(r.split == part and r.scientific_name == f"A {s}" for r in table.rows)
+                  for part in ("train", "validation", "test")]  # fmt: skip
+        assert counts == [round(0.7 * n), round(0.1 * n), round(0.2 * n)]
+
+
+def test_the_same_seed_splits_the_same_way_and_another_one_does_not() -> None:
+    table = RecordingsTable(Path(), tuple(row(str(k)) for k in range(50)))
+    parts = {"train": 0.5, "test": 0.5}
+    assert split_table(table, parts, seed=1) == split_table(table, parts, seed=1)
+    assert split_table(table, parts, seed=1) != split_table(table, parts, seed=2)
+
+
+def test_planted_leaks_are_found(recordings: RecordingsTable) -> None:
+    table = check_table(recordings, n_workers=2)
+    usable = [r for r in table.rows if not {"missing", "unreadable", "silent"} & set(r.problems)]
+    sides = {"copy.flac": "test", "near.mp3": "test", "5-1.wav": "test"}
+    together = {"5-1.wav", "5-2.wav"}
+    planted = [
+        replace(
+            r,
+            split=sides.get(r.recording_id, "train"),
+            recordist="R" if r.recording_id in together else None,
+            date="2026-05-01" if r.recording_id in together else None,
+        )
+        for r in usable
+    ]
+    report = leak_report(planted, seed=1)
+    found = {(leak.relation, frozenset((leak.first.recording_id, leak.second.recording_id))) for leak in report.leaks}
+    assert ("the same sound", frozenset(("3-1.wav", "copy.flac"))) in found
+    assert ("nearly the same sound", frozenset(("4-2.wav", "near.mp3"))) in found
+    assert ("the same recordist, place and day", frozenset(together)) in found
+    assert (report.n_tested, report.n_leaking) == (3, 3)
+    assert report.n_leaking_at_random < 3
+    clean = split_table(table.with_rows(planted), {"train": 0.7, "test": 0.3}, seed=1)
+    assert leak_report(clean.rows, seed=1).n_leaking == 0
+
+
+def test_what_cannot_be_used_is_not_split(recordings: RecordingsTable) -> None:
+    table = split_table(check_table(recordings, n_workers=2), {"train": 0.7, "test": 0.3}, seed=1)
+    without = {r.recording_id for r in table.rows if r.split is None}
+    assert without == {"silent.wav", "gone.wav", "broken.wav"}
+    with pytest.raises(InputError, match="no usable recordings"):
+        split_table(table.with_rows([r for r in table.rows if r.split is None]), {"train": 1.0}, seed=1)

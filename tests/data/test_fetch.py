@@ -1,0 +1,195 @@
+"""Fetching from a local server that speaks the true API v3."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.data.xeno_canto_server import KEY, XenoCanto, running
+
+from dawnchorus.data.licenses import is_allowed, spdx_of
+from dawnchorus.data.recordings import read_table
+from dawnchorus.data.web import Web
+from dawnchorus.data.xeno_canto import PER_PAGE, Wanted, check_query, found_of, search
+from dawnchorus.errors import FetchFailed, InputError
+
+
+@pytest.fixture
+def archive() -> Iterator[XenoCanto]:
+    with running(XenoCanto()) as archive:
+        yield archive
+
+
+def web() -> Web:
+    return Web(per_s=1000, secret=KEY)
+
+
+def fetch(archive: XenoCanto, data_set: Path, *more: str, key: str | None = KEY) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name not in ("XENO_CANTO_API_KEY", "XCKEY")}
+    if key is not None:
+        environment["XENO_CANTO_API_KEY"] = key
+    command = [sys.executable, "-m", "dawnchorus", "fetch", "xeno-canto", "cnt:Spain", str(data_set)]
+    command += ["--server", archive.address, *more]
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
+def test_everything_is_read_whatever_the_quirks(archive: XenoCanto) -> None:
+    found = {item.row.recording_id: item for item in search(web(), "cnt:Spain", key=KEY, server=archive.address)}
+    assert len(found) == 25
+    one = found["XC5"].row
+    assert (one.scientific_name, one.common_name, one.license) == ("Sylvia borin", "Garden Warbler", "CC-BY-NC-ND-4.0")
+    assert (one.latitude, one.date, one.time, one.duration_s) == (41.5, "2024-05-05", "05:30", 5.0)
+    assert one.url == "https://xeno-canto.org/5"
+    assert one.secondary == ("Turdus merula",)
+    assert found["XC4"].row.latitude is None
+    assert found["XC4"].row.time is None
+    assert found["XC7"].file_url == ""
+
+
+def test_null_and_empty_and_missing_values_are_unknown() -> None:
+    row = found_of({"id": "1", "gen": "Parus", "sp": "", "lic": None, "length": "1:02:03", "date": "0000-00-00"}).row
+    assert (row.scientific_name, row.license, row.duration_s, row.date, row.secondary) == (
+        "Parus",
+        None,
+        3723,
+        None,
+        (),
+    )
+
+
+def test_pages_that_shift_while_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dawnchorus.data.xeno_canto.PER_PAGE", 10)
+    with running(XenoCanto(shift_after_page=1)) as archive:
+        found = search(web(), "cnt:Spain", key=KEY, server=archive.address)
+    assert [item.row.recording_id for item in found] == [f"XC{k}" for k in range(1, 27)]
+    assert PER_PAGE == 500
+
+
+def test_best_quality_first_and_licences_and_limits(archive: XenoCanto) -> None:
+    found = search(web(), "cnt:Spain", key=KEY, server=archive.address)
+    chosen, left_out = Wanted(licenses=("CC-BY", "CC-BY-SA", "CC-BY-NC-SA"), per_species=2).choose(found)
+    assert len(chosen) == 6
+    assert {item.row.license for item in chosen}.isdisjoint({"CC-BY-NC-ND-4.0"})
+    assert left_out["licence CC-BY-NC-ND-4.0"] == 6, "XC21 is without sound besides"
+    assert left_out["no sound (restricted species)"] == 3
+    great_tits = [item.row.quality for item in chosen if item.row.common_name == "Great Tit"]
+    assert great_tits == ["A", "A"], "XC6 and XC12, not XC3"
+
+
+def test_a_fetch_writes_sound_table_and_attribution(archive: XenoCanto, tmp_path: Path) -> None:
+    done = fetch(archive, tmp_path / "set")
+    assert done.returncode == 0, done.stderr
+    table = read_table(tmp_path / "set")
+    files = {path.name for path in (tmp_path / "set" / "audio").iterdir()}
+    assert files == {Path(row.path).name for row in table.rows}
+    assert len(files) == 25 - 7 - 3 + 1  # XC21 has no sound and no licence to derive
+    text = (tmp_path / "set" / "ATTRIBUTION.md").read_text()
+    assert "Recordist 3, XC3. Accessible at www.xeno-canto.org/3" in text
+    assert all(row.license and row.n_bytes for row in table.rows)
+    n_before = archive.n_downloads
+    assert fetch(archive, tmp_path / "set").returncode == 0
+    assert archive.n_downloads == n_before, "what is there is not fetched again"
+
+
+def test_a_dry_run_counts_and_fetches_nothing(archive: XenoCanto, tmp_path: Path) -> None:
+    done = fetch(archive, tmp_path / "set", "--dry-run")
+    assert "25 recordings found" in done.stderr
+    assert archive.n_downloads == 0
+    assert not (tmp_path / "set").exists()
+
+
+def test_a_busy_server_and_broken_connections_are_outlasted(tmp_path: Path) -> None:
+    with running(XenoCanto(busy_every=4, break_every=3)) as archive:
+        done = fetch(archive, tmp_path / "set", "--license", "CC-BY", "--license", "CC-BY-SA")
+        assert done.returncode == 0, done.stderr
+        assert archive.broken
+    rows = read_table(tmp_path / "set").rows
+    with running(XenoCanto()) as calm:
+        assert fetch(calm, tmp_path / "calm", "--license", "CC-BY", "--license", "CC-BY-SA").returncode == 0
+    for row in rows:
+        assert (tmp_path / "set" / row.path).read_bytes() == (tmp_path / "calm" / row.path).read_bytes()
+
+
+def test_five_hundred_recordings_and_five_kills(tmp_path: Path) -> None:
+    rng = random.Random(3)
+    data_set = tmp_path / "set"
+    environment = {**os.environ, "XENO_CANTO_API_KEY": KEY}
+    with running(XenoCanto(n_recordings=800, break_every=20)) as archive:
+        command = [sys.executable, "-m", "dawnchorus", "fetch", "xeno-canto", "cnt:Spain", str(data_set)]
+        command += ["--server", archive.address, "--limit", "500", "--license", "CC-BY", "--license", "CC-BY-SA"]
+        command += ["--license", "CC-BY-NC-SA", "--license", "CC-BY-NC-ND", "--workers", "8"]
+        for _ in range(5):
+            process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            time.sleep(rng.uniform(1.0, 2.0))
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    table = read_table(data_set)
+    assert len(table.rows) == 500
+    assert {path.name for path in (data_set / "audio").iterdir()} == {Path(row.path).name for row in table.rows}
+
+
+def test_without_a_good_key_the_way_to_one_is_told_and_the_key_is_never_shown(
+    archive: XenoCanto, tmp_path: Path
+) -> None:
+    none = fetch(archive, tmp_path / "set", key=None)
+    assert (none.returncode, "export XENO_CANTO_API_KEY=" in none.stderr) == (2, True)
+    wrong = fetch(archive, tmp_path / "set", key="wrong-key-9876")
+    assert wrong.returncode == 3
+    assert "copy the key from your account page" in wrong.stderr
+    good = fetch(archive, tmp_path / "set")
+    for text in (none.stderr, wrong.stdout, wrong.stderr, good.stdout, good.stderr):
+        assert "wrong-key-9876" not in text
+        assert KEY not in text
+    for path in (tmp_path / "set").rglob("*"):
+        assert not path.is_file() or KEY.encode() not in path.read_bytes()
+
+
+def test_a_server_that_is_not_there_is_said_without_the_key() -> None:
+    waits: list[float] = []
+    gone = Web(per_s=1000, secret=KEY, sleep=waits.append)
+    with pytest.raises(FetchFailed, match="tried 6 times") as caught:
+        gone.read(f"http://127.0.0.1:9/api/3/recordings?key={KEY}")
+    assert KEY not in str(caught.value)
+    assert [round(w) >= 0 for w in waits[:5]] == [True] * 5
+    assert sum(waits) > 10, "longer and longer waits"
+
+
+@pytest.mark.parametrize("query", ["Parus major", "", "gen:Parus major", '"great tit"'])
+def test_free_text_is_refused_with_a_hint(query: str) -> None:
+    with pytest.raises(InputError, match="expected tags"):
+        check_query(query)
+
+
+def test_queries_with_quotes_and_ranges_pass() -> None:
+    assert check_query('en:"=great tit" len:10-30 q:">C"') == 'en:"=great tit" len:10-30 q:">C"'
+
+
+@pytest.mark.parametrize(
+    ("text", "spdx"),
+    [
+        ("https://creativecommons.org/licenses/by-nc-sa/4.0/", "CC-BY-NC-SA-4.0"),
+        ("http://creativecommons.org/publicdomain/zero/1.0/", "CC0-1.0"),
+        ("CC BY-NC 3.0", "CC-BY-NC-3.0"),
+        ("CC-BY-SA-4.0", "CC-BY-SA-4.0"),
+        ("cc0", "CC0-1.0"),
+        ("", None),
+        ("all rights reserved", "all rights reserved"),
+    ],
+)
+def test_licences_have_spdx_names(text: str, spdx: str | None) -> None:
+    assert spdx_of(text) == spdx
+
+
+def test_no_licence_is_not_allowed() -> None:
+    assert not is_allowed(None, ("CC0", "CC-BY"))
+    assert is_allowed("CC-BY-3.0", ("CC-BY",))
+    assert not is_allowed("CC-BY-NC-3.0", ("CC-BY",))

@@ -1,0 +1,249 @@
+"""Clips by a recipe: right in length, place and content; resumed, and read in place."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from tests.conftest import Command
+from tests.sounds import tone
+
+from dawnchorus.audio.speech import SpeechFinder, spans_of
+from dawnchorus.data.clips import Clips
+from dawnchorus.data.prepare import Prepared, loudest_starts, prepare
+from dawnchorus.data.recipes import RECIPES, Recipe
+from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
+from dawnchorus.errors import InputError
+from dawnchorus.models.silero import speech_graph
+from dawnchorus.models.store import ModelStore
+
+RATE_HZ = 16_000
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> RecordingsTable:
+    """Ramps whose samples say where they are: 12 s, 2 s and a broken file."""
+    rows = []
+    for name, seconds in (("long", 12.0), ("short", 2.0)):
+        ramp = np.linspace(0, 0.9, round(seconds * RATE_HZ))
+        soundfile.write(tmp_path / f"{name}.wav", ramp, RATE_HZ, subtype="PCM_16")
+        rows.append(
+            RecordingRow(
+                recording_id=name,
+                path=f"{name}.wav",
+                scientific_name="Avis una",
+                license="CC-BY-4.0",
+                recordist="R. Ecord",
+                split="train",
+            )
+        )
+    (tmp_path / "broken.wav").write_text("no sound")
+    rows.append(RecordingRow(recording_id="broken", path="broken.wav", scientific_name="Avis una"))
+    return RecordingsTable(tmp_path, tuple(rows))
+
+
+def made(table: RecordingsTable, name: str, recipe: Recipe, **more: object) -> tuple[Prepared, Clips]:
+    folder = table.folder / name
+    done = prepare(table, folder, recipe, seed=1, n_workers=2, **more)  # type: ignore[arg-type]
+    return done, Clips(folder)
+
+
+def test_windows_are_the_parts_of_the_recording_that_they_say(table: RecordingsTable) -> None:
+    done, clips = made(table, "all", Recipe(rate_hz=RATE_HZ, window_s=5.0))
+    assert (done.n_clips, done.n_recordings, list(done.failures)) == (4, 2, ["broken"])
+    times = [(r["recording_id"], r["start_s"], r["end_s"]) for r in clips.index.to_pylist()]
+    assert times == [("long", 0.0, 5.0), ("long", 5.0, 10.0), ("long", 10.0, 12.0), ("short", 0.0, 2.0)]
+    for k, (name, start_s, end_s) in enumerate(times):
+        whole, _ = soundfile.read(table.folder / f"{name}.wav", dtype="float32")
+        part = whole[round(start_s * RATE_HZ) : round(end_s * RATE_HZ)]
+        samples = clips.samples(k)
+        assert len(samples) == 5 * RATE_HZ
+        np.testing.assert_allclose(samples[: len(part)], part, atol=1e-4)
+        assert not samples[len(part) :].any()
+
+
+def test_every_clip_leads_back_to_its_recording_licence_and_recordist(table: RecordingsTable) -> None:
+    _, clips = made(table, "all", Recipe(rate_hz=RATE_HZ))
+    row = clips.index.slice(1, 1).to_pylist()[0]
+    assert (row["recording_id"], row["license"], row["recordist"]) == ("long", "CC-BY-4.0", "R. Ecord")
+    assert (row["scientific_name"], row["split"]) == ("Avis una", "train")
+
+
+def test_running_it_twice_changes_nothing_and_a_changed_recording_is_made_again(table: RecordingsTable) -> None:
+    recipe = Recipe(rate_hz=RATE_HZ)
+    made(table, "all", recipe)
+    before = {path.name: path.read_bytes() for path in (table.folder / "all").glob("clips*")}
+    done, _ = made(table, "all", recipe)
+    assert (done.n_recordings, done.n_before) == (0, 2)
+    assert {path.name: path.read_bytes() for path in (table.folder / "all").glob("clips*")} == before
+    soundfile.write(table.folder / "short.wav", tone(seconds=7), RATE_HZ)
+    done, clips = made(table, "all", recipe)
+    assert (done.n_recordings, len(clips)) == (1, 5)
+    np.testing.assert_allclose(clips.samples(3), tone(seconds=5), atol=1e-3)
+    with pytest.raises(InputError, match="holds clips of another recipe"):
+        made(table, "all", replace(recipe, window_s=3.0))
+
+
+def test_first_random_and_loudest_windows(table: RecordingsTable) -> None:
+    _, clips = made(table, "first", Recipe(rate_hz=RATE_HZ, take="first"))
+    assert [(r["recording_id"], r["start_s"]) for r in clips.index.to_pylist()] == [("long", 0.0), ("short", 0.0)]
+    _, clips = made(table, "random", Recipe(rate_hz=RATE_HZ, take="random", window_s=1.0, n_clips=5))
+    starts = [r["start_s"] for r in clips.index.to_pylist() if r["recording_id"] == "long"]
+    assert len(set(starts)) == 5
+    _, again = made(table, "again", Recipe(rate_hz=RATE_HZ, take="random", window_s=1.0, n_clips=5))
+    assert again.index == clips.index, "the same seed takes the same windows"
+
+
+def test_the_loudest_windows_hold_the_calls_and_not_the_wind() -> None:
+    rng = np.random.default_rng(1)
+    wind = np.cumsum(rng.normal(0, 0.002, 20 * RATE_HZ))
+    sound = (wind - wind.mean()).astype(np.float32)
+    for at_s in (4, 13):
+        sound[at_s * RATE_HZ : (at_s + 1) * RATE_HZ] += tone(4000, seconds=1, level=0.2)
+    starts = np.array(sorted(loudest_starts(sound, 2 * RATE_HZ, 2))) / RATE_HZ
+    assert 3 <= starts[0] <= 4
+    assert 12 <= starts[1] <= 13
+
+
+@pytest.mark.parametrize("fill", ["noise", "repeat"])
+def test_short_recordings_are_filled_as_the_recipe_says(table: RecordingsTable, fill: str) -> None:
+    _, clips = made(table, fill, Recipe(rate_hz=RATE_HZ, fill=fill))  # type: ignore[arg-type]
+    samples = clips.samples(3)
+    beyond = samples[2 * RATE_HZ :]
+    if fill == "repeat":
+        np.testing.assert_array_equal(beyond[: 2 * RATE_HZ], samples[: 2 * RATE_HZ])
+    else:
+        assert 0.001 < np.abs(beyond).max() < 0.1
+
+
+def test_clips_can_be_brought_to_one_level(table: RecordingsTable) -> None:
+    _, clips = made(table, "level", Recipe(rate_hz=RATE_HZ, normalise=True))
+    assert all(np.abs(clips.samples(k)).max() == pytest.approx(0.9, abs=1e-3) for k in range(len(clips)))
+
+
+def test_kill_minus_nine_and_again_gives_the_same_clips(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    rows = []
+    for k in range(120):
+        soundfile.write(tmp_path / f"{k:03d}.flac", rng.normal(0, 0.1, 10 * 32_000), 32_000)
+        rows.append(RecordingRow(recording_id=f"{k:03d}", path=f"{k:03d}.flac", scientific_name="A a"))
+    write_table(RecordingsTable(tmp_path, tuple(rows)))
+    command = [sys.executable, "-m", "dawnchorus", "prepare", str(tmp_path)]
+    begin = time.monotonic()
+    subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True)
+    took_s = time.monotonic() - begin
+    for part in (0.4, 0.55, 0.7):
+        process = subprocess.Popen(
+            [*command, str(tmp_path / "killed")], stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        time.sleep(part * took_s)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    subprocess.run([*command, str(tmp_path / "killed")], check=True, capture_output=True)
+    whole, killed = Clips(tmp_path / "whole"), Clips(tmp_path / "killed")
+    assert whole.index.drop(["shard", "row"]) == killed.index.drop(["shard", "row"])
+    for k in range(0, len(whole), 7):
+        np.testing.assert_array_equal(whole.samples(k), killed.samples(k))
+
+
+def test_hysteresis_gaps_and_edges_of_speech() -> None:
+    probabilities = np.zeros(200, np.float32)
+    probabilities[50:80] = 0.9  # 1.6 to 2.56 s
+    probabilities[60] = 0.4  # not low enough to end it
+    probabilities[90:100] = 0.9  # 2.88 to 3.2 s: a short pause before
+    probabilities[150:153] = 0.9  # too short
+    (span,) = spans_of(probabilities, duration_s=6.4)
+    assert (span.start_s, span.end_s) == (pytest.approx(1.4), pytest.approx(3.4))
+
+
+@pytest.fixture(scope="session")
+def finder(store: ModelStore) -> SpeechFinder:
+    """Silero VAD, from the package index if it is not on this machine yet."""
+    return SpeechFinder(speech_graph(store.folder))
+
+
+def speech(shared_audio: Path) -> np.ndarray:
+    from dawnchorus.audio.decode import read_mono
+
+    paths = sorted((shared_audio / "general").rglob("*peech*/*")) or sorted((shared_audio / "general").rglob("*peech*"))
+    paths = [path for path in paths if path.is_file()]
+    if not paths:
+        pytest.skip("no speech in the shared recordings")
+    samples, _ = read_mono(paths[0], rate_hz=RATE_HZ)
+    return samples / np.abs(samples).max() * 0.5
+
+
+def test_speech_is_cut_and_its_place_remembered(
+    tmp_path: Path, shared_audio: Path, store: ModelStore, finder: SpeechFinder
+) -> None:
+    voice = speech(shared_audio)[: 4 * RATE_HZ]
+    bird = tone(4000, seconds=10, level=0.1)
+    sound = np.concatenate([bird, voice, bird])
+    soundfile.write(tmp_path / "x.wav", sound, RATE_HZ)
+    truth = finder.find(voice)
+    assert truth, "the finder hears the voice alone"
+    table = RecordingsTable(tmp_path, (RecordingRow(recording_id="x", path="x.wav", scientific_name="A a"),))
+    recipe = Recipe(rate_hz=RATE_HZ, window_s=1.0, cut_speech=True)
+    done, clips = made(table, "cut", recipe, speech_graph=speech_graph(store.folder), speech_folder=tmp_path)
+    assert done.cut_s["x"] == pytest.approx(sum(span.length_s for span in truth), abs=1.0)
+    starts = [r["start_s"] for r in clips.index.to_pylist()]
+    assert starts[:9] == [float(k) for k in range(9)]
+    assert starts[-1] > 20, "times are those of the recording, not of what is left of it"
+    heard, _ = soundfile.read(tmp_path / "x.speech.wav")
+    assert len(heard) / RATE_HZ == pytest.approx(done.cut_s["x"], abs=0.01)
+
+
+def test_birds_are_no_speech(finder: SpeechFinder, dawn: Path) -> None:
+    from dawnchorus.audio.decode import read_mono
+
+    samples, _ = read_mono(dawn, rate_hz=RATE_HZ)
+    assert sum(span.length_s for span in finder.find(samples)) < 0.05 * len(samples) / RATE_HZ
+    assert finder.find(np.zeros(RATE_HZ, np.float32)) == ()
+    assert finder.find(np.zeros(0, np.float32)) == ()
+
+
+@pytest.mark.parametrize("name", [name for name, (_, recipe) in RECIPES.items() if recipe.denoise is None])
+def test_every_recipe_makes_clips_of_its_length(table: RecordingsTable, name: str) -> None:
+    recipe = replace(RECIPES[name][1], cut_speech=False)
+    _, clips = made(table, name, recipe)
+    assert len(clips) >= 2
+    assert len(clips.samples(0)) == round(recipe.window_s * recipe.rate_hz)
+
+
+def test_noise_is_reduced(table: RecordingsTable) -> None:
+    pytest.importorskip("noisereduce")
+    rng = np.random.default_rng(1)
+    noisy = rng.normal(0, 0.05, 10 * RATE_HZ).astype(np.float32)
+    for k in range(4):
+        start = 5 * RATE_HZ + k * 4000
+        noisy[start : start + 1600] += tone(4000, seconds=0.1, level=0.4)
+    soundfile.write(table.folder / "long.wav", noisy, RATE_HZ)
+    before = noisy[5 * RATE_HZ : 6 * RATE_HZ].std() / noisy[2 * RATE_HZ : 3 * RATE_HZ].std()
+    for kind in ("stationary", "nonstationary"):
+        _, clips = made(table, kind, Recipe(rate_hz=RATE_HZ, window_s=1.0, denoise=kind))  # type: ignore[arg-type]
+        quiet, call = clips.samples(2), clips.samples(5)
+        assert call.std() / quiet.std() > 2 * before
+
+
+@pytest.mark.parametrize(("field", "value"), [("window_s", 0.0), ("rate_hz", 1), ("overlap_s", 5.0), ("n_clips", 0)])
+def test_recipes_out_of_range_are_refused(field: str, value: float) -> None:
+    with pytest.raises(InputError, match=field.split("_", maxsplit=1)[0]):
+        Recipe(**{field: value})  # type: ignore[arg-type]
+
+
+def test_the_prepare_command(table: RecordingsTable, command: Command) -> None:
+    write_table(table)
+    done = command("prepare", table.folder, table.folder / "out", "--recipe", "birdnet-3s", "--take", "loudest")
+    assert done.returncode == 3
+    assert b"2 clips of 2 recordings (0 of them before); 0 left out, 1 failed" in done.stderr
+    assert b"broken: " in done.stderr
+    assert (table.folder / "out" / "ATTRIBUTION.md").read_text().count("R. Ecord") == 2
+    assert b"wav2vec2-5s" in command("prepare", "--list-recipes").stdout
