@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from bench import agreement, memory, overhead, peers, startup
+from bench import agreement, memory, overhead, peers, preparing, speech, startup
 from bench.report import write_report
 from bench.results import save
 
@@ -14,6 +14,8 @@ MEASUREMENTS = {
     "peers": peers.measure,
     "agreement": agreement.measure,
     "memory": memory.measure,
+    "speech": speech.measure,
+    "preparing": preparing.measure,
 }
 
 

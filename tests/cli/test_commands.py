@@ -195,7 +195,12 @@ def test_ctrl_c_keeps_what_was_scored(tmp_path: Path, level_bundle: Bundle, comm
     for k in range(60):
         (folder / f"b{k:02d}.flac").symlink_to("a.flac")
     arguments = ["identify", folder, "--model", level_bundle.folder, "--out", tmp_path / "x.csv"]
-    process = subprocess.Popen([sys.executable, "-m", "dawnchorus", *arguments], stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dawnchorus", *arguments],
+        stderr=subprocess.PIPE,
+        # A shell starts what runs in the background with Ctrl-C ignored, and tests may run there.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+    )
     journal = tmp_path / ".x.csv.journal"
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and (not journal.exists() or journal.stat().st_size == 0):

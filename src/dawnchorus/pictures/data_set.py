@@ -63,7 +63,7 @@ def _bars(title: str, values: Sequence[tuple[str, float]], unit: str, *, colour:
     places = range(len(values))
     axes.barh(places, [value for _, value in values], color=colour, height=0.72)
     axes.set_yticks(places, [_text(name[:44]) for name, _ in values])
-    axes.invert_yaxis()
+    axes.set_ylim(len(values) - 0.4, -0.6)
     axes.xaxis.set_visible(False)
     axes.spines["bottom"].set_visible(False)
     largest = max((value for _, value in values), default=1) or 1
@@ -89,7 +89,7 @@ def draw_data_set(summary: DataSetSummary) -> dict[str, bytes]:
     if summary.lengths_s:
         plots["lengths"] = _lengths(summary)
     for name, counts in summary.counts.items():
-        if len(counts) > 1 or (counts and counts[0][0] not in ("not known", "none")):
+        if len(counts) > 1:
             plots[name.replace(" ", "-")] = _bars(f"Recordings by {name}", counts[:MAX_VALUES], "")
     if len(summary.recordists) > 1:
         title = f"Recordings by recordist ({len(summary.recordists)} in all)"
