@@ -17,7 +17,7 @@ from dawnchorus.cli.options import model_options, workers_option
 from dawnchorus.cli.present import console
 from dawnchorus.data.attribution import FILE_NAME, attribution_text
 from dawnchorus.data.check import PROBLEMS, check_table, problem_counts
-from dawnchorus.data.importing import annotated_by, detect_layout, import_recordings, merge_tables
+from dawnchorus.data.importing import annotated_by, detect_layout, import_recordings, merge_tables, table_of
 from dawnchorus.data.recordings import SPLITS, RecordingsTable, read_table, species_of, table_path, write_table
 from dawnchorus.data.split import fold_parts, leak_report, split_table
 from dawnchorus.errors import InputError, OutputExists
@@ -84,7 +84,7 @@ def import_(
         read = format_of_file(source).read
         if read is None:
             raise InputError(f"{source}: tables of this format cannot be read.")
-        table = RecordingsTable(data_set, tuple(annotated_by(read(source), str(source))))
+        table = table_of(annotated_by(read(source), str(source)), data_set, n_workers=workers)
     else:
         table = import_recordings(
             source,

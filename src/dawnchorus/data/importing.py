@@ -71,11 +71,16 @@ def import_recordings(
     else:
         files = find_recordings([source])
         rows = rows_of_folders(source, files) if layout == "folders" else _annotated(source, files, read_annotations)
-    facts = map_recordings(_with_facts, _unique(rows), n_workers=n_workers)
-    found = tuple(replace(row, path=_relative(Path(row.path), folder)) for row in facts)
-    if not found:
+    table = table_of(rows, folder, n_workers=n_workers)
+    if not table.rows:
         raise InputError(f"{source}: there are no recordings in it.")
-    return RecordingsTable(folder, found)
+    return table
+
+
+def table_of(rows: Iterable[RecordingRow], folder: Path, *, n_workers: int) -> RecordingsTable:
+    """The rows as a table of the data set `folder`, with what the recordings say of themselves."""
+    complete = map_recordings(_with_facts, _unique(rows), n_workers=n_workers)
+    return RecordingsTable(folder, tuple(replace(row, path=_relative(Path(row.path), folder)) for row in complete))
 
 
 def merge_tables(known: RecordingsTable, new: RecordingsTable) -> RecordingsTable:

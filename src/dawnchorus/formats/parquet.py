@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dawnchorus.errors import FormatError
+from dawnchorus.formats.fields import fields_of
 from dawnchorus.types import Detection, Provenance, RecordingTable
 
 METADATA_KEY = b"dawnchorus"
@@ -49,34 +50,11 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
     rows: list[dict[str, Any]] = []
     with pq.ParquetWriter(stream, schema, compression="zstd") as writer:
         for table in tables:
-            rows.extend(_rows(table, provenance))
+            rows.extend(fields_of(table, found, provenance) for found in table.detections)
             if len(rows) >= ROWS_AT_A_TIME:
                 writer.write_table(pa.Table.from_pylist(rows, schema))
                 rows = []
         writer.write_table(pa.Table.from_pylist(rows, schema))
-
-
-def _rows(table: RecordingTable, provenance: Provenance) -> Iterator[dict[str, Any]]:
-    for found in table.detections:
-        time = table.clock_time(found.start_s)
-        yield {
-            "recording": table.recording,
-            "start_s": found.start_s,
-            "end_s": found.end_s,
-            "start_time": time and time.isoformat(timespec="milliseconds"),
-            "scientific_name": found.scientific_name,
-            "common_name": found.common_name,
-            "kind": found.kind,
-            "score": found.score,
-            "in_range": found.in_range,
-            "latitude": table.origin.latitude,
-            "longitude": table.origin.longitude,
-            "week": table.week,
-            "model": provenance.model,
-            "model_version": provenance.model_version,
-            "bundle_id": provenance.bundle_id,
-            "software": provenance.software,
-        }
 
 
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:

@@ -1,0 +1,30 @@
+"""Everything that is known of a detection, under the names that our own formats share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dawnchorus.types import Detection, Provenance, RecordingTable
+
+
+def fields_of(table: RecordingTable, found: Detection, provenance: Provenance) -> dict[str, Any]:
+    """The row of `found` in the recording of `table`: what, where, when, and what made it."""
+    time = table.clock_time(found.start_s)
+    return {
+        "recording": table.recording,
+        "start_s": found.start_s,
+        "end_s": found.end_s,
+        "start_time": time and time.isoformat(timespec="milliseconds"),
+        "scientific_name": found.scientific_name,
+        "common_name": found.common_name,
+        "kind": found.kind,
+        "score": found.score,
+        "in_range": found.in_range,
+        "latitude": table.origin.latitude,
+        "longitude": table.origin.longitude,
+        "week": table.week,
+        "model": provenance.model,
+        "model_version": provenance.model_version,
+        "bundle_id": provenance.bundle_id,
+        "software": provenance.software,
+    }
