@@ -17,7 +17,7 @@ from dawnchorus.cli.options import model_options, workers_option
 from dawnchorus.cli.present import console
 from dawnchorus.data.attribution import FILE_NAME, attribution_text
 from dawnchorus.data.check import PROBLEMS, check_table, problem_counts
-from dawnchorus.data.importing import annotated_by, detect_layout, import_recordings, merge_tables, table_of
+from dawnchorus.data.importing import annotated_by, import_recordings, merge_tables, table_of
 from dawnchorus.data.recordings import SPLITS, RecordingsTable, read_table, species_of, table_path, write_table
 from dawnchorus.data.split import fold_parts, leak_report, split_table
 from dawnchorus.errors import InputError, OutputExists
@@ -89,7 +89,7 @@ def import_(
         table = import_recordings(
             source,
             data_set,
-            layout=detect_layout(source) if layout == "auto" else layout,  # type: ignore[arg-type]
+            layout=layout,  # type: ignore[arg-type]
             columns=columns,
             read_annotations=_read_annotations,
             n_workers=workers,

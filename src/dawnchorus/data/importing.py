@@ -66,8 +66,8 @@ def import_recordings(
     """
     layout = detect_layout(source) if layout == "auto" else layout
     if layout == "csv":
-        table = source if source.is_file() else next(source / n for n in KNOWN_TABLES if (source / n).is_file())
-        rows: Iterable[RecordingRow] = TableLayout.of(table, columns or {}).rows()
+        csv_path = source if source.is_file() else next(source / n for n in KNOWN_TABLES if (source / n).is_file())
+        rows: Iterable[RecordingRow] = TableLayout.of(csv_path, columns or {}).rows()
     else:
         files = find_recordings([source])
         rows = rows_of_folders(source, files) if layout == "folders" else _annotated(source, files, read_annotations)
