@@ -103,6 +103,26 @@ def test_cornell_2020_has_folders_by_code(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+def test_kaggles_114_species(tmp_path: Path) -> None:
+    sound(tmp_path / "Voice of Birds" / "Voice of Birds" / "Andean Guan_sound" / "Andean Guan2.wav")
+    sound(tmp_path / "Voice of Birds" / "Voice of Birds" / "Brushland Tinamou_sound" / "1.wav")
+    write_csv(
+        tmp_path / "Birds Voice.csv",
+        {"common_name": "Andean Guan", "scientific_name": "Penelope montagnii atrogularis", "recordist_name": "J. Doe",
+         "recording_length": "0:09", "Date": "2021-08-01", "xc_id": "667002", "Country": "Ecuador"},
+    )  # fmt: skip
+    assert detect_layout(tmp_path) == "voices"
+    rows = list(imported(tmp_path, tmp_path).values())
+    assert [(r.scientific_name, r.common_name) for r in rows] == [
+        ("Penelope montagnii", "Andean Guan"),
+        ("Brushland Tinamou", "Brushland Tinamou"),
+    ]
+    assert rows[0].path == "Voice of Birds/Voice of Birds/Andean Guan_sound/Andean Guan2.wav"
+    write_csv(tmp_path / "Birds Voice.csv", {"a": "b"})
+    with pytest.raises(FormatError, match="expected the columns common_name and scientific_name"):
+        imported(tmp_path, tmp_path)
+
+
 def test_a_csv_with_columns_of_any_name(tmp_path: Path) -> None:
     sound(tmp_path / "x.wav")
     table = write_csv(tmp_path / "mine.csv", {"Datei": "x.wav", "Art": "Parus major", "split": "VAL"})

@@ -56,7 +56,9 @@ def _read_annotations(path: Path) -> Iterable[Detection]:
 @command.command("import")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("data_set", type=click.Path(path_type=Path))
-@click.option("--layout", type=click.Choice(["auto", "folders", "csv", "annotations", "detections"]), default="auto")
+@click.option(
+    "--layout", type=click.Choice(["auto", "folders", "csv", "voices", "annotations", "detections"]), default="auto"
+)
 @click.option("--column", "columns", multiple=True, callback=_columns, help="FIELD=COLUMN of a csv; may be repeated.")
 @click.option("--add", is_flag=True, help="Add to the table that is there.")
 @click.option("--overwrite", is_flag=True, help="Replace the table that is there.")

@@ -12,16 +12,17 @@ from typing import Literal
 from dawnchorus.audio.find import find_recordings
 from dawnchorus.audio.many import map_recordings
 from dawnchorus.audio.process import DecoderProcess
+from dawnchorus.data.layouts import voices
 from dawnchorus.data.layouts.folders import rows_of_folders, xeno_canto_id
 from dawnchorus.data.layouts.tables import TableLayout
 from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable
 from dawnchorus.errors import AudioError, InputError
 from dawnchorus.types import Detection
 
-Layout = Literal["auto", "folders", "csv", "annotations"]
+Layout = Literal["auto", "folders", "csv", "annotations", "voices"]
 
-KNOWN_TABLES = ("train_metadata.csv", "train.csv", "metadata.csv", "Birds Voice.csv")
-"""Tables that describe the recordings beside them: BirdCLEF's and the Cornell set's, and those of other Kaggle sets."""
+KNOWN_TABLES = ("train_metadata.csv", "train.csv", "metadata.csv")
+"""Tables that describe the recordings beside them: BirdCLEF's, the Cornell set's, and the usual name."""
 
 ANNOTATION_SUFFIXES = (".selections.txt", ".Table.1.selections.txt", ".selection.table.txt", ".labels.txt", ".txt")
 """Ends of the names of annotations beside a recording, after its name with or without its own suffix."""
@@ -39,6 +40,8 @@ def detect_layout(source: Path) -> Layout:
     """
     if not source.exists():
         raise InputError(f"{source}: no such file or folder.")
+    if (source / voices.TABLE).is_file():
+        return "voices"
     if source.is_file() or any((source / name).is_file() for name in KNOWN_TABLES):
         return "csv"
     recordings = find_recordings([source])
@@ -70,7 +73,11 @@ def import_recordings(
         rows: Iterable[RecordingRow] = TableLayout.of(csv_path, columns or {}).rows()
     else:
         files = find_recordings([source])
-        rows = rows_of_folders(source, files) if layout == "folders" else _annotated(source, files, read_annotations)
+        rows = {
+            "folders": rows_of_folders(source, files),
+            "voices": voices.rows_of_voices(source, files),
+            "annotations": _annotated(source, files, read_annotations),
+        }[layout]
     table = table_of(rows, folder, n_workers=n_workers)
     if not table.rows:
         raise InputError(f"{source}: there are no recordings in it.")

@@ -23,7 +23,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "ebird_code": ("ebird_code", "primary_label", "ebird_code_multilabel"),
     "secondary": ("secondary_labels", "other_species", "background", "secondary"),
     "url": ("url", "source_url", "xc_url", "download_link"),
-    "recordist": ("recordist", "author", "rec", "recorded_by"),
+    "recordist": ("recordist", "recordist_name", "author", "rec", "recorded_by"),
     "license": ("license", "licence", "lic", "license_url"),
     "latitude": ("latitude", "lat"),
     "longitude": ("longitude", "lon", "lng"),
@@ -38,7 +38,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 }
 """The fields that a csv can give, and the columns that each is looked for in, in this order and in any case."""
 
-_FOLDERS = ("", "train_audio", "train_short_audio", "audio", "Voice of Birds", "Voice of Birds/Voice of Birds")
+_FOLDERS = ("", "train_audio", "train_short_audio", "audio")
 """Where a csv's paths may begin, below its own folder."""
 
 _UNKNOWN_CODES = frozenset(("", "nan", "none", "no score", "[]"))
