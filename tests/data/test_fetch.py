@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -161,6 +162,14 @@ def test_a_server_that_is_not_there_is_said_without_the_key() -> None:
     assert KEY not in str(caught.value)
     assert [round(w) >= 0 for w in waits[:5]] == [True] * 5
     assert sum(waits) > 10, "longer and longer waits"
+
+
+def test_a_key_with_odd_characters_is_hidden_in_an_address_too() -> None:
+    key = "a+b/c=d&e"
+    gone = Web(per_s=1000, secret=key, sleep=lambda _: None)
+    with pytest.raises(FetchFailed) as caught:
+        gone.read("http://127.0.0.1:9/?" + urllib.parse.urlencode({"key": key}))
+    assert "key=***" in str(caught.value)
 
 
 @pytest.mark.parametrize("query", ["Parus major", "", "gen:Parus major", '"great tit"'])

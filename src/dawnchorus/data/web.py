@@ -8,6 +8,7 @@ import random
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -113,7 +114,10 @@ class Web:
             raise ConnectionError(f"the connection ended after {got} of {expected} bytes")
 
     def _clean(self, text: str) -> str:
-        return text.replace(self._secret, "***") if self._secret else text
+        if self._secret:
+            for form in (self._secret, urllib.parse.quote_plus(self._secret), urllib.parse.quote(self._secret)):
+                text = text.replace(form, "***")
+        return text
 
 
 def _asked_wait_s(retry_after: str | None) -> float | None:
