@@ -105,7 +105,7 @@ def test_detections_of_a_run_become_annotations(tmp_path: Path, dawn: Path, comm
     assert command("identify", dawn, "--merge", "--out", tmp_path / "found.parquet", "-q").returncode == 0
     done = command("data", "import", tmp_path / "found.parquet", tmp_path / "set", "--layout", "detections")
     assert done.returncode == 0, done.stderr
-    assert b"1 recordings (1 soundscape)" in done.stderr
+    assert b"1 recording (1 soundscape)" in done.stderr
     shown = command("data", "show", tmp_path / "set", "--recording", str(dawn)).stdout.decode()
     assert "Cuculus canorus" in shown
     assert "duration_s: 90.0" in shown

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress as Bar
 
 from dawnchorus.cli.options import model_options, workers_option
-from dawnchorus.cli.present import console
+from dawnchorus.cli.present import console, counted
 from dawnchorus.data.attribution import FILE_NAME, attribution_text
 from dawnchorus.data.check import PROBLEMS, check_table, problem_counts
 from dawnchorus.data.importing import annotated_by, import_recordings, merge_tables, table_of
@@ -110,8 +110,8 @@ def describe(table: RecordingsTable, screen: Console) -> None:
     kinds = Counter(row.kind for row in rows)
     n_annotations = sum(len(row.annotations) for row in rows)
     screen.print(
-        f"{len(rows)} recordings ({', '.join(f'{n} {kind}' for kind, n in kinds.most_common())}), {hours:.1f} hours, "
-        f"{len(species_of(rows))} species, {n_annotations} annotations"
+        f"{counted(len(rows), 'recording')} ({', '.join(f'{n} {kind}' for kind, n in kinds.most_common())}), "
+        f"{hours:.1f} hours, {len(species_of(rows))} species, {counted(n_annotations, 'annotation')}"
     )
     licenses = Counter(row.license or "unknown" for row in rows)
     screen.print("licences: " + ", ".join(f"{name} {n}" for name, n in licenses.most_common(8)), markup=False)
@@ -228,7 +228,7 @@ def _report_split(table: RecordingsTable, *, seed: int) -> None:
     }
     for name, n in splits.items():
         hours = sum(row.duration_s or 0 for row in rows if row.split == name) / 3600
-        click.echo(f"{name}: {n} recordings, {hours:.2f} hours, {len(species[name] - {None})} species")
+        click.echo(f"{name}: {counted(n, 'recording')}, {hours:.2f} hours, {len(species[name] - {None})} species")
     report = leak_report(table.rows, seed=seed)
     _say_leaks(report.leaks)
     click.echo(

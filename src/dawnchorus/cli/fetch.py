@@ -10,7 +10,7 @@ import click
 from rich.progress import Progress as Bar
 
 from dawnchorus.cli.data import describe
-from dawnchorus.cli.present import console
+from dawnchorus.cli.present import console, counted
 from dawnchorus.data.attribution import FILE_NAME, attribution_text
 from dawnchorus.data.fetching import fetch_recordings
 from dawnchorus.data.importing import merge_tables
@@ -78,8 +78,9 @@ def xeno_canto(
     chosen, left_out = wanted.choose(found)
     length_s = sum(item.row.duration_s or 0 for item in chosen)
     screen.print(
-        f"{len(found)} recordings found, {len(chosen)} wanted of {len({f.row.scientific_name for f in chosen})} "
-        f"species: {length_s / 3600:.1f} hours, about {length_s * BYTES_PER_S / 1e6:,.0f} MB"
+        f"{counted(len(found), 'recording')} found, {len(chosen)} wanted of "
+        f"{len({f.row.scientific_name for f in chosen})} species: {length_s / 3600:.1f} hours, "
+        f"about {length_s * BYTES_PER_S / 1e6:,.0f} MB"
     )
     for reason, n in left_out.most_common():
         screen.print(f"{n:8d}  left out: {reason}", markup=False)

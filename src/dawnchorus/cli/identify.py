@@ -21,7 +21,7 @@ from rich.table import Table
 from dawnchorus.audio.find import find_recordings
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.cli.options import model_options, place_options, workers_option
-from dawnchorus.cli.present import announce_model, console, files_from, write_pictures
+from dawnchorus.cli.present import announce_model, console, counted, files_from, write_pictures
 from dawnchorus.cli.progress import shown_progress
 from dawnchorus.errors import InputError
 from dawnchorus.formats.registry import FORMATS, table_format
@@ -223,8 +223,8 @@ class _Result:
 def _say_estimate(screen: Console, estimate: Estimate, n_workers: int, out: Path | None) -> None:
     size_mb = estimate.output_bytes / 1e6
     screen.print(
-        f"{estimate.n_files} recordings, {_length(estimate.duration_s)} of sound; about {_length(estimate.needed_s)} "
-        f"on {n_workers} cores; a csv table of at most about {size_mb:.1f} MB."
+        f"{counted(estimate.n_files, 'recording')}, {_length(estimate.duration_s)} of sound; about "
+        f"{_length(estimate.needed_s)} on {n_workers} cores; a csv table of at most about {size_mb:.1f} MB."
     )
     if out is None:
         return
@@ -273,8 +273,8 @@ def _say_result(screen: Console, result: _Result) -> None:
     resumed = f" ({progress.n_resumed} of them before)" if progress.n_resumed else ""
     n_done = progress.n_done + progress.n_resumed
     screen.print(
-        f"{n_done} recordings done{resumed}, {len(run.failures)} failed; {_length(progress.scored_s)} of sound in "
-        f"{_length(result.took_s)}, {progress.scored_s / max(result.took_s, 1e-6):,.0f} x real time."
+        f"{counted(n_done, 'recording')} done{resumed}, {len(run.failures)} failed; {_length(progress.scored_s)} of "
+        f"sound in {_length(result.took_s)}, {progress.scored_s / max(result.took_s, 1e-6):,.0f} x real time."
     )
     if result.out:
         screen.print(f"Written: {result.out}", markup=False)

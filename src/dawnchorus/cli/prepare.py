@@ -11,7 +11,7 @@ from rich.progress import Progress as Bar
 
 from dawnchorus.audio.noise import NoiseKind
 from dawnchorus.cli.options import models_folder_option, workers_option
-from dawnchorus.cli.present import console
+from dawnchorus.cli.present import console, counted
 from dawnchorus.data.attribution import FILE_NAME, attribution_text
 from dawnchorus.data.prepare import prepare
 from dawnchorus.data.recipes import RECIPES, Fill, Take
@@ -111,7 +111,8 @@ def command(
     with atomic_file(folder / FILE_NAME) as stream:
         stream.write(attribution_text([row for row in table.rows if row.recording_id not in done.failures]).encode())
     screen.print(
-        f"{done.n_clips} clips of {done.n_recordings + done.n_before} recordings ({done.n_before} of them before); "
+        f"{counted(done.n_clips, 'clip')} of {counted(done.n_recordings + done.n_before, 'recording')} "
+        f"({done.n_before} of them before); "
         f"{done.n_left_out} left out, {len(done.failures)} failed"
     )
     for recording, seconds in sorted(done.cut_s.items(), key=lambda item: -item[1])[:MAX_LISTED]:

@@ -21,6 +21,11 @@ from dawnchorus.types import RecordingTable
 PAGE_NAME = "index.html"
 
 
+def counted(n: int, noun: str) -> str:
+    """`1 recording`, `1,200 recordings`."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
 def console(*, no_color: bool = False) -> Console:
     """Where progress, warnings and summaries go: standard error."""
     return Console(stderr=True, highlight=False, no_color=no_color or None, soft_wrap=True)

@@ -8,6 +8,7 @@ import click
 
 from dawnchorus import __version__
 from dawnchorus.audio.write import write_recording
+from dawnchorus.cli.present import counted
 from dawnchorus.data.synthetic import SOUNDSCAPES_FOLDER, SyntheticPlan, synthetic_recordings
 from dawnchorus.errors import OutputExists
 from dawnchorus.files import atomic_file, cannot_write
@@ -67,4 +68,4 @@ def command(
             with atomic_file(path.with_suffix(".selections.txt")) as stream:
                 raven.write(stream, [scene.truth(path.name)], provenance)
         n += 1
-    click.echo(f"{n} recordings in {folder}")
+    click.echo(f"{counted(n, 'recording')} in {folder}")
