@@ -48,7 +48,7 @@ class Span:
 
 
 class SpeechFinder:
-    """The loaded graph; for one thread."""
+    """The loaded graph; threads may share it, because it keeps nothing from call to call."""
 
     def __init__(self, graph: Path) -> None:
         options = onnxruntime.SessionOptions()

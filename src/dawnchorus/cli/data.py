@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress as Bar
 
 from dawnchorus.cli.options import model_options, workers_option
-from dawnchorus.cli.present import console, counted
+from dawnchorus.cli.present import MAX_LISTED, console, counted
 from dawnchorus.data.attribution import FILE_NAME, attribution_text
 from dawnchorus.data.check import PROBLEMS, check_table, problem_counts
 from dawnchorus.data.importing import annotated_by, import_recordings, merge_tables, table_of
@@ -26,8 +26,6 @@ from dawnchorus.formats.registry import FORMATS, format_of_file
 from dawnchorus.identify import Options, identify
 from dawnchorus.models.store import ModelStore
 from dawnchorus.types import Detection
-
-MAX_LISTED = 20
 
 
 @click.group("data")

@@ -10,7 +10,7 @@ import click
 from rich.progress import Progress as Bar
 
 from dawnchorus.cli.data import describe
-from dawnchorus.cli.present import console, counted
+from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, console, counted
 from dawnchorus.data.attribution import FILE_NAME, attribution_text
 from dawnchorus.data.fetching import fetch_recordings
 from dawnchorus.data.importing import merge_tables
@@ -29,9 +29,6 @@ from dawnchorus.data.xeno_canto import (
 )
 from dawnchorus.errors import InputError
 from dawnchorus.files import atomic_file
-
-SOME_FAILED = 3
-MAX_LISTED = 20
 
 
 @click.group("fetch")

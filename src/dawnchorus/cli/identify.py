@@ -21,7 +21,7 @@ from rich.table import Table
 from dawnchorus.audio.find import find_recordings
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.cli.options import model_options, place_options, workers_option
-from dawnchorus.cli.present import announce_model, console, counted, files_from, write_pictures
+from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, announce_model, console, counted, files_from, write_pictures
 from dawnchorus.cli.progress import shown_progress
 from dawnchorus.errors import InputError
 from dawnchorus.formats.registry import FORMATS, table_format
@@ -32,9 +32,7 @@ from dawnchorus.identify.options import DEFAULT_MIN_SCORE
 from dawnchorus.models.store import ModelStore
 from dawnchorus.taxonomy.labels import nearest_species
 
-SOME_FAILED = 3
 JSON_SCHEMA = 1
-MAX_LISTED = 20
 
 
 def _formats(_context: click.Context, _option: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:

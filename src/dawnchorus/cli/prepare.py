@@ -11,7 +11,7 @@ from rich.progress import Progress as Bar
 
 from dawnchorus.audio.noise import NoiseKind
 from dawnchorus.cli.options import models_folder_option, workers_option
-from dawnchorus.cli.present import console, counted
+from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, console, counted
 from dawnchorus.data.attribution import FILE_NAME, attribution_text
 from dawnchorus.data.prepare import prepare
 from dawnchorus.data.recipes import RECIPES, Fill, Take
@@ -19,9 +19,6 @@ from dawnchorus.data.recordings import read_table
 from dawnchorus.files import atomic_file, cannot_write
 from dawnchorus.models.silero import speech_graph
 from dawnchorus.models.store import default_folder
-
-SOME_FAILED = 3
-MAX_LISTED = 20
 
 
 def _list_recipes(context: click.Context, _option: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's shape

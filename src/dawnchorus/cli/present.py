@@ -20,6 +20,12 @@ from dawnchorus.types import RecordingTable
 
 PAGE_NAME = "index.html"
 
+SOME_FAILED = 3
+"""Exit code of a run that is done but for some files."""
+
+MAX_LISTED = 20
+"""Of a longer list, so many lines are shown."""
+
 
 def counted(n: int, noun: str) -> str:
     """`1 recording`, `1,200 recordings`."""

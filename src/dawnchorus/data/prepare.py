@@ -76,7 +76,7 @@ def prepare(
     usable = [row for row in table.rows if not _UNUSABLE.intersection(row.problems)]
     result.n_left_out = len(table.rows) - len(usable)
     writer = ClipWriter(folder, n_window=recipe.n_window, recipe={**recipe.as_json(), "seed": seed})
-    finders = _Finders(speech_graph if recipe.cut_speech else None)
+    finder = SpeechFinder(speech_graph) if recipe.cut_speech and speech_graph is not None else None
     try:
         with tempfile.TemporaryDirectory(prefix=".prepare-", dir=folder) as scratch:
             waiting = list(_waiting(table, usable, writer, recipe, seed))
@@ -84,7 +84,7 @@ def prepare(
 
             def work(decoder: DecoderProcess, item: tuple[RecordingRow, str]) -> _Made:
                 row, key = item
-                making = _Making(row, key, recipe, seed, Path(scratch), finders, speech_folder)
+                making = _Making(row, key, recipe, seed, Path(scratch), finder, speech_folder)
                 return making.run(decoder, table.file(row))
 
             for made in map_recordings(work, waiting, n_workers=n_workers):
@@ -128,16 +128,6 @@ def _key(table: RecordingsTable, row: RecordingRow, recipe: Recipe, seed: int) -
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
-@dataclass
-class _Finders:
-    """A speech finder for each thread that asks for one."""
-
-    graph: Path | None
-
-    def new(self) -> SpeechFinder | None:
-        return None if self.graph is None else SpeechFinder(self.graph)
-
-
 @dataclass(frozen=True)
 class _Made:
     """The clips of one recording in a file, or why there are none."""
@@ -160,12 +150,12 @@ class _Making:
         recipe: Recipe,
         seed: int,
         scratch: Path,
-        finders: _Finders,
+        finder: SpeechFinder | None,
         speech_folder: Path | None,
     ) -> None:
         self._row, self._key, self._recipe = row, key, recipe
         self._path = scratch / key
-        self._finder = finders.new()
+        self._finder = finder
         self._speech_folder = speech_folder
         self._rng = np.random.default_rng([seed, int(key[:12], 16)])
         self._cuts: list[Span] = []
