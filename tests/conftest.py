@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from dawnchorus.audio.decode import read_mono
 from dawnchorus.audio.write import write_recording
 from dawnchorus.data.dawn import dawn_chorus
 from dawnchorus.models.bundle import Bundle
@@ -94,6 +97,26 @@ def level_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("level")
     graph = level_graph(folder / "level.onnx", n_window=16_000)
     return wrap_model(graph, folder / "bundle", labels=LEVEL_LABELS, description=LEVEL)
+
+
+VOICE_RATE_HZ = 16_000
+
+
+@pytest.fixture(scope="session")
+def voice(tmp_path_factory: pytest.TempPathFactory) -> npt.NDArray[np.float32]:
+    """Four seconds of someone speaking, at 16 kHz: a real recording, or else espeak-ng's."""
+    real = sorted(path for path in (SHARED / "audio" / "general" / "speech").glob("*") if path.is_file())
+    if real:
+        path = real[0]
+    elif shutil.which("espeak-ng"):
+        path = tmp_path_factory.mktemp("voice") / "voice.wav"
+        words = "This recorder belongs to the bird survey. Please leave it where it is, and call us. Thank you."
+        subprocess.run(["espeak-ng", "-w", str(path), words], check=True)
+    else:
+        pytest.skip("no speech: neither real recordings nor espeak-ng are on this machine")
+    samples, _ = read_mono(path, rate_hz=VOICE_RATE_HZ)
+    samples = samples[: 4 * VOICE_RATE_HZ]
+    return samples / np.abs(samples).max() * np.float32(0.5)
 
 
 Command = Callable[..., subprocess.CompletedProcess[bytes]]

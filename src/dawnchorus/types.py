@@ -44,6 +44,19 @@ class AudioInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of a recording in seconds."""
+
+    start_s: float
+    end_s: float
+
+    @property
+    def length_s(self) -> float:
+        """Seconds."""
+        return self.end_s - self.start_s
+
+
+@dataclass(frozen=True, slots=True)
 class Detection:
     """One species in one window, or in an event merged from several, at or above its threshold."""
 
@@ -59,6 +72,8 @@ class Detection:
     low_hz: float | None = None
     high_hz: float | None = None
     """The frequencies of the sound, where someone marked them."""
+    human_voice: bool | None = None
+    """Whether someone speaks in it; None where nobody looked for voices."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +87,15 @@ class RecordingTable:
     week: int | None
     """Week of the 48-week year (four in a month)."""
     detections: tuple[Detection, ...]
+    speech: tuple[Span, ...] = ()
+    """Where someone speaks, if voices were looked for."""
+    is_silenced: bool = False
+    """Whether `speech` may be neither heard nor seen in anything made of the recording."""
+
+    @property
+    def silenced(self) -> tuple[Span, ...]:
+        """What must be silent in clips and pictures."""
+        return self.speech if self.is_silenced else ()
 
     def clock_time(self, start_s: float) -> datetime | None:
         """When `start_s` was, by the recorder's clock."""
@@ -129,3 +153,5 @@ class Example:
     common_name: str
     about: str
     """Where it is from, under which licence."""
+    silent: tuple[Span, ...] = ()
+    """What may not be heard of it, in the recording's seconds."""

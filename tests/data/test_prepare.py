@@ -13,11 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from PIL import Image
 from tests.conftest import Command
 from tests.sounds import tone
 
+from dawnchorus.audio.mel import MelImage, hz_of_mel, mel_filters, mel_of_hz
 from dawnchorus.audio.speech import SpeechFinder, spans_of
 from dawnchorus.data.clips import Clips
+from dawnchorus.data.images import write_images
 from dawnchorus.data.prepare import Prepared, loudest_starts, prepare
 from dawnchorus.data.recipes import RECIPES, Recipe
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
@@ -170,21 +173,9 @@ def finder(store: ModelStore) -> SpeechFinder:
     return SpeechFinder(speech_graph(store.folder))
 
 
-def speech(shared_audio: Path) -> np.ndarray:
-    from dawnchorus.audio.decode import read_mono
-
-    paths = sorted((shared_audio / "general").rglob("*peech*/*")) or sorted((shared_audio / "general").rglob("*peech*"))
-    paths = [path for path in paths if path.is_file()]
-    if not paths:
-        pytest.skip("no speech in the shared recordings")
-    samples, _ = read_mono(paths[0], rate_hz=RATE_HZ)
-    return samples / np.abs(samples).max() * 0.5
-
-
 def test_speech_is_cut_and_its_place_remembered(
-    tmp_path: Path, shared_audio: Path, store: ModelStore, finder: SpeechFinder
+    tmp_path: Path, voice: np.ndarray, store: ModelStore, finder: SpeechFinder
 ) -> None:
-    voice = speech(shared_audio)[: 4 * RATE_HZ]
     bird = tone(4000, seconds=10, level=0.1)
     sound = np.concatenate([bird, voice, bird])
     soundfile.write(tmp_path / "x.wav", sound, RATE_HZ)
@@ -247,3 +238,65 @@ def test_the_prepare_command(table: RecordingsTable, command: Command) -> None:
     assert b"broken: " in done.stderr
     assert (table.folder / "out" / "ATTRIBUTION.md").read_text().count("R. Ecord") == 2
     assert b"wav2vec2-5s" in command("prepare", "--list-recipes").stdout
+
+
+def test_clips_are_taken_where_the_species_calls(table: RecordingsTable) -> None:
+    recipe = Recipe(rate_hz=RATE_HZ, window_s=2.0, take="scored", n_clips=2)
+    _, clips = made(table, "scored", recipe, calls={"long": [7.5, 8.0, 0.2]})
+    starts = {r["recording_id"]: [] for r in clips.index.to_pylist()}
+    for row in clips.index.to_pylist():
+        starts[row["recording_id"]].append(row["start_s"])
+    assert starts["long"] == [0.0, 6.5], "8.0 s is in the clip around 7.5 s; 0.2 s is as near as the start allows"
+    assert starts["short"] == [0.0], "nothing is heard there: the loudest"
+
+
+def test_calls_are_found_in_what_is_left_after_cutting(tmp_path: Path, voice: np.ndarray, store: ModelStore) -> None:
+    call, quiet = tone(4000, seconds=2, level=0.3), np.zeros(6 * RATE_HZ, np.float32)
+    soundfile.write(tmp_path / "x.wav", np.concatenate([quiet, voice, quiet, call, quiet]), RATE_HZ)
+    table = RecordingsTable(tmp_path, (RecordingRow(recording_id="x", path="x.wav", scientific_name="A a"),))
+    recipe = Recipe(rate_hz=RATE_HZ, window_s=2.0, take="scored", cut_speech=True)
+    _, clips = made(table, "cut", recipe, speech_graph=speech_graph(store.folder), calls={"x": [17.0]})
+    (row,) = clips.index.to_pylist()
+    assert (row["start_s"], row["end_s"]) == (pytest.approx(16.0, abs=0.01), pytest.approx(18.0, abs=0.01))
+    assert np.abs(clips.samples(0)).min(initial=1.0, where=np.abs(clips.samples(0)) > 0.29) > 0.29
+    assert np.sqrt(np.mean(clips.samples(0) ** 2)) == pytest.approx(0.3 / np.sqrt(2), rel=0.02)
+
+
+def test_images_show_the_clips_and_say_where_they_are_from(table: RecordingsTable) -> None:
+    soundfile.write(table.folder / "long.wav", tone(3000, seconds=12), RATE_HZ)
+    _, clips = made(table, "all", Recipe(rate_hz=RATE_HZ))
+    folder, how = table.folder / "all" / "images", MelImage(n_bands=64, high_hz=20_000)
+    assert write_images(clips, folder, how, n_workers=2) == 4
+    assert write_images(clips, folder, how, n_workers=2) == 0, "they are there"
+    with Image.open(folder / "Avis una" / "long_5.00-10.00.png") as image:
+        assert (image.mode, image.size) == ("L", (501, 64))
+        assert (image.info["license"], image.info["recordist"]) == ("CC-BY-4.0", "R. Ecord")
+        assert (image.info["recording_id"], image.info["start_s"]) == ("long", "5.0")
+        levels = np.asarray(image)[::-1]
+    edges = hz_of_mel(np.linspace(mel_of_hz(50), mel_of_hz(8000), 66))
+    band = int(levels[:, 250].argmax())
+    assert edges[band] < 3000 < edges[band + 2]
+    assert levels[band, 250] == 255
+    assert write_images(clips, folder, MelImage(n_bands=32), n_workers=1) == 4, "drawn another way"
+    with pytest.raises(InputError, match="narrower than"):
+        write_images(clips, folder, MelImage(n_bands=500), n_workers=1)
+
+
+def test_mel_bands_are_librosas() -> None:
+    filters = mel_filters(rate_hz=22_050, n_fft=2048, n_bands=40, low_hz=0, high_hz=11_025)
+    librosa = pytest.importorskip("librosa")
+    np.testing.assert_allclose(filters, librosa.filters.mel(sr=22_050, n_fft=2048, n_mels=40), atol=1e-7)
+
+
+def test_prepare_with_scores_and_images_from_the_command_line(tmp_path: Path, dawn: Path, command: Command) -> None:
+    write_table(
+        RecordingsTable(tmp_path, (RecordingRow(recording_id="d", path=str(dawn), scientific_name="Cuculus canorus"),))
+    )
+    done = command("prepare", tmp_path, tmp_path / "clips", "--recipe", "scored-5s", "--images", "--bands", "64")
+    assert done.returncode == 0, done.stderr
+    (row,) = Clips(tmp_path / "clips").index.to_pylist()
+    heard = command("identify", dawn, "--min-score", "0.3", "--format", "csv").stdout.decode()
+    cuckoo = [line.split(",") for line in heard.splitlines() if "Cuculus" in line]
+    best = max(cuckoo, key=lambda fields: float(fields[4]))
+    assert row["start_s"] <= float(best[0]) < float(best[1]) <= row["end_s"]
+    assert len(list((tmp_path / "clips" / "images" / "Cuculus canorus").iterdir())) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from datetime import datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,11 +15,12 @@ import soundfile
 from matplotlib.image import imread
 from tests.sounds import tone
 
+from dawnchorus.pictures.clip import clip_png_and_mp3
 from dawnchorus.pictures.page import render_page
 from dawnchorus.pictures.recording import draw_recording
 from dawnchorus.pictures.spectrogram import clip_spectrogram, recording_spectrogram
 from dawnchorus.pictures.summary import summarise
-from dawnchorus.types import Detection, Origin, Provenance, RecordingTable
+from dawnchorus.types import Detection, Origin, Provenance, RecordingTable, Span
 
 PROVENANCE = Provenance("birdnet", "2.4", "0123456789ab", "dawnchorus 1", {"min_score": 0.25})
 
@@ -49,6 +51,29 @@ def test_a_tone_is_where_it_is_in_time_and_pitch(recording: Path) -> None:
     loud = np.flatnonzero(levels[row] > levels.max() - 10) / spectrogram.columns_per_s
     assert (loud[0], loud[-1]) == (pytest.approx(4, abs=0.05), pytest.approx(6, abs=0.05))
     assert column / spectrogram.columns_per_s == pytest.approx(5, abs=1.1)
+
+
+def test_what_is_silenced_is_neither_seen_nor_heard(recording: Path) -> None:
+    silent = (Span(3.5, 5.5),)
+    whole = recording_spectrogram(recording, duration_s=10, silent=silent)
+    assert whole.between(3.0, 5.4).levels_db.max() < whole.between(5.6, 5.9).levels_db.max() - 60
+    found = bird(3.0, human_voice=True)
+    spoken = replace(table(recording, found), speech=silent, is_silenced=True)
+    (entry,) = summarise([(recording, spoken)]).of_kind("species")
+    assert entry.best is not None
+    assert entry.best.silent == silent
+    _, mp3 = clip_png_and_mp3(entry.best)
+    (recording.parent / "clip.mp3").write_bytes(mp3)
+    heard, rate_hz = soundfile.read(recording.parent / "clip.mp3")  # from 2 to 7 s
+    assert np.abs(heard[: round(3.4 * rate_hz)]).max() < 0.01
+    assert np.abs(heard[round(3.7 * rate_hz) : round(3.9 * rate_hz)]).max() > 0.3
+
+
+def test_no_clip_is_made_where_a_voice_is_only_flagged(recording: Path) -> None:
+    spoken = replace(table(recording, bird(3.0), bird(7.0, score=0.5)), speech=(Span(3.5, 5.5),))
+    (entry,) = summarise([(recording, spoken)]).of_kind("species")
+    assert entry.best is not None
+    assert entry.best.detection.start_s == 7.0, "the better one, at 3 s, has a voice"
 
 
 def test_long_recordings_keep_the_loudest_of_what_shares_a_column(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ same sound share many hashes with one constant difference of time; two recording
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -90,31 +90,41 @@ def near_pairs(prints: Iterable[npt.NDArray[np.void]]) -> list[tuple[int, int, f
     Hashes that very many recordings have are left out: they tell nothing.
     """
     each = list(prints)
-    sizes = np.array([len(p) for p in each])
-    owners = np.repeat(np.arange(len(each)), sizes)
+    sizes = np.array([len(p) for p in each], np.int64)
     hashes = np.concatenate(each) if each else np.empty(0, HASH)
     order = np.argsort(hashes["hash"], kind="stable")
-    owners, hashes = owners[order], hashes[order]
-    starts = np.flatnonzero(np.r_[True, np.diff(hashes["hash"].astype(np.int64)) != 0, True])
-    counts: dict[tuple[int, int, int], int] = {}
-    for begin, end in itertools.pairwise(starts.tolist()):
-        if not 2 <= end - begin <= _MAX_SHARED:
-            continue
-        for i in range(begin, end):
-            for j in range(i + 1, end):
-                if owners[i] == owners[j]:
-                    continue
-                a, b = (i, j) if owners[i] < owners[j] else (j, i)
-                shift = int(hashes["frame"][b]) - int(hashes["frame"][a])
-                # Framing differs by up to half a hop between copies: neighbouring shifts count together.
-                for near in (shift, shift + 1):
-                    key = (int(owners[a]), int(owners[b]), near)
-                    counts[key] = counts.get(key, 0) + 1
-    best: dict[tuple[int, int], int] = {}
-    for (a, b, _), count in counts.items():
-        best[a, b] = max(best.get((a, b), 0), count)
-    return [
-        (a, b, count / min(sizes[a], sizes[b]))
-        for (a, b), count in sorted(best.items())
-        if count >= MIN_COMMON and count >= MIN_PART * min(sizes[a], sizes[b])
-    ]
+    index = _Index(hashes["hash"][order], np.repeat(np.arange(len(each)), sizes)[order], hashes["frame"][order])
+    found = []
+    for a, own in enumerate(each):
+        others, counts = index.common(a, own)
+        for b, count in zip(others.tolist(), counts.tolist(), strict=True):
+            shorter = min(sizes[a], sizes[b])
+            if count >= MIN_COMMON and count >= MIN_PART * shorter:
+                found.append((a, b, min(float(count / shorter), 1.0)))
+    return found
+
+
+@dataclass(frozen=True)
+class _Index:
+    """The hashes of all recordings in rising order, with whose they are and when."""
+
+    hashes: npt.NDArray[np.uint32]
+    owners: IntArray
+    frames: npt.NDArray[np.int32]
+
+    def common(self, a: int, own: npt.NDArray[np.void]) -> tuple[IntArray, IntArray]:
+        """Recordings after number `a`, and how many of its hashes they have at one constant difference of time."""
+        first = np.searchsorted(self.hashes, own["hash"], side="left")
+        n = np.searchsorted(self.hashes, own["hash"], side="right") - first
+        n[n > _MAX_SHARED] = 0
+        mine = np.repeat(np.arange(len(own)), n)
+        theirs = np.arange(len(mine)) + np.repeat(first - np.cumsum(n) + n, n)
+        later = self.owners[theirs] > a
+        mine, theirs = mine[later], theirs[later]
+        shift = self.frames[theirs].astype(np.int64) - own["frame"][mine]
+        keys, counts = np.unique((self.owners[theirs] << 32) + shift + (1 << 31), return_counts=True)
+        # Framing differs by up to half a hop between copies: neighbouring shifts count together.
+        together = counts.copy()
+        together[1:] += np.where(np.diff(keys) == 1, counts[:-1], 0)
+        others, begins = np.unique(keys >> 32, return_index=True)
+        return others, np.maximum.reduceat(together, begins) if len(begins) else together

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
+
+from dawnchorus.audio.decode import resampler
+from dawnchorus.types import Span
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -33,18 +35,8 @@ MAX_GAP_S = 1.0
 PAD_S = 0.3
 """What is cut before and behind."""
 
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A stretch of a recording in seconds."""
-
-    start_s: float
-    end_s: float
-
-    @property
-    def length_s(self) -> float:
-        """Seconds."""
-        return self.end_s - self.start_s
+RAMP_S = 0.01
+"""How fast silence begins and ends, so that it does not click."""
 
 
 class SpeechFinder:
@@ -55,26 +47,84 @@ class SpeechFinder:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
 
-    def probabilities(self, samples: FloatArray) -> FloatArray:
-        """The probability of speech in each frame of 32 ms of mono samples [n] at `RATE_HZ`."""
-        n_frames = -(-len(samples) // _FRAME)
-        padded = np.zeros(_CONTEXT + n_frames * _FRAME, np.float32)
-        padded[_CONTEXT : _CONTEXT + len(samples)] = samples
-        if not n_frames:
-            return np.empty(0, np.float32)
-        frames = np.lib.stride_tricks.sliding_window_view(padded, _CONTEXT + _FRAME)[::_FRAME]
-        state = cell = np.zeros((1, 1, 128), np.float32)
-        found = []
+    def probabilities(
+        self, frames: FloatArray, state: FloatArray, cell: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """The probability of speech in frames [n, 576] that follow each other, and the network's state after them."""
+        names = ["speech_probs", "hn", "cn"]
+        values, state, cell = self._session.run(names, {"input": frames, "h": state, "c": cell})
+        return values.reshape(-1), state, cell
+
+    def find(self, samples: FloatArray, *, rate_hz: int = RATE_HZ) -> tuple[Span, ...]:
+        """Where there is speech in mono samples [n]."""
+        listening = Listening(self, rate_hz=rate_hz)
+        listening.add(samples)
+        return listening.finish()
+
+
+class Listening:
+    """One recording on its way through a finder, block by block."""
+
+    def __init__(self, finder: SpeechFinder, *, rate_hz: int) -> None:
+        self._finder = finder
+        self._resampler = None if rate_hz == RATE_HZ else resampler(rate_hz, RATE_HZ)
+        self._waiting = [np.zeros(_CONTEXT, np.float32)]
+        self._n_waiting = self._n = 0
+        self._state = self._cell = np.zeros((1, 1, 128), np.float32)
+        self._found: list[FloatArray] = []
+
+    def add(self, block: FloatArray) -> None:
+        """Hear the next mono samples [n]."""
+        self._take(block.copy() if self._resampler is None else self._resampler.resample_chunk(block))
+
+    def finish(self) -> tuple[Span, ...]:
+        """Where there was speech, after the last block."""
+        if self._resampler is not None:
+            self._take(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+        self._listen(np.concatenate([*self._waiting, np.zeros(-self._n_waiting % _FRAME, np.float32)]))
+        probabilities = np.concatenate(self._found) if self._found else np.empty(0, np.float32)
+        return spans_of(probabilities, duration_s=self._n / RATE_HZ)
+
+    def _take(self, samples: FloatArray) -> None:
+        self._waiting.append(samples)
+        self._n_waiting += len(samples)
+        self._n += len(samples)
+        if self._n_waiting >= _FRAMES_AT_A_TIME * _FRAME:
+            self._listen(np.concatenate(self._waiting))
+
+    def _listen(self, samples: FloatArray) -> None:
+        """Go through all whole frames; each is seen with the end of the one before it."""
+        n_frames = (len(samples) - _CONTEXT) // _FRAME
+        frames = np.lib.stride_tricks.sliding_window_view(samples, _CONTEXT + _FRAME)[::_FRAME] if n_frames else ()
         for start in range(0, n_frames, _FRAMES_AT_A_TIME):
             part = np.ascontiguousarray(frames[start : start + _FRAMES_AT_A_TIME])
-            names = ["speech_probs", "hn", "cn"]
-            values, state, cell = self._session.run(names, {"input": part, "h": state, "c": cell})
-            found.append(values.reshape(-1))
-        return np.concatenate(found)
+            found, self._state, self._cell = self._finder.probabilities(part, self._state, self._cell)
+            self._found.append(found)
+        self._waiting = [samples[n_frames * _FRAME :]]
+        self._n_waiting -= n_frames * _FRAME
 
-    def find(self, samples: FloatArray) -> tuple[Span, ...]:
-        """Where there is speech in mono samples [n] at `RATE_HZ`."""
-        return spans_of(self.probabilities(samples), duration_s=len(samples) / RATE_HZ)
+
+def silence(samples: FloatArray, spans: Sequence[Span], *, rate_hz: int, start_s: float = 0.0) -> FloatArray:
+    """Mono samples [n], which begin at `start_s` of the recording, with nothing to hear in `spans`."""
+    quiet = samples
+    for span in spans:
+        first = max(round((span.start_s - RAMP_S - start_s) * rate_hz), 0)
+        last = min(round((span.end_s + RAMP_S - start_s) * rate_hz), len(samples))
+        if first >= last:
+            continue
+        quiet = samples.copy() if quiet is samples else quiet
+        times = start_s + np.arange(first, last) / rate_hz
+        corners = [span.start_s - RAMP_S, span.start_s, span.end_s, span.end_s + RAMP_S]
+        quiet[first:last] *= np.interp(times, corners, [1.0, 0.0, 0.0, 1.0]).astype(np.float32)
+    return quiet
+
+
+def silenced(blocks: Iterable[FloatArray], spans: Sequence[Span], *, rate_hz: int) -> Iterator[FloatArray]:
+    """The blocks of a whole recording with nothing to hear in `spans`."""
+    n = 0
+    for block in blocks:
+        yield silence(block, spans, rate_hz=rate_hz, start_s=n / rate_hz)
+        n += len(block)
 
 
 def spans_of(probabilities: FloatArray, *, duration_s: float) -> tuple[Span, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress as Bar
 
+from dawnchorus.cli.listening import best_scores
 from dawnchorus.cli.options import model_options, workers_option
 from dawnchorus.cli.present import MAX_LISTED, console, counted
 from dawnchorus.data.attribution import FILE_NAME, attribution_text
@@ -22,10 +23,8 @@ from dawnchorus.data.recordings import SPLITS, RecordingsTable, read_table, spec
 from dawnchorus.data.split import fold_parts, leak_report, split_table
 from dawnchorus.errors import InputError, OutputExists
 from dawnchorus.files import atomic_file
-from dawnchorus.formats.registry import FORMATS, format_of_file
-from dawnchorus.identify import Options, identify
+from dawnchorus.formats.registry import format_of_file, read_annotations
 from dawnchorus.models.store import ModelStore
-from dawnchorus.types import Detection
 
 
 @click.group("data")
@@ -41,14 +40,6 @@ def _columns(_context: click.Context, _option: click.Parameter, values: tuple[st
             raise click.BadParameter(f"expected FIELD=COLUMN, got {text!r}")
         columns[field.strip()] = column.strip()
     return columns
-
-
-def _read_annotations(path: Path) -> Iterable[Detection]:
-    """A Raven or Audacity table: Raven's has a header."""
-    with path.open(encoding="utf-8", errors="replace") as file:
-        is_raven = "begin time" in file.readline().lower()
-    read = FORMATS["raven" if is_raven else "audacity"].read
-    return [detection for _, detection in read(path)] if read else []
 
 
 @command.command("import")
@@ -91,7 +82,7 @@ def import_(
             data_set,
             layout=layout,  # type: ignore[arg-type]
             columns=columns,
-            read_annotations=_read_annotations,
+            read_annotations=read_annotations,
             n_workers=workers,
         )
     if add and table_path(data_set).exists():
@@ -155,7 +146,7 @@ def check(*, data_set: Path, labels: bool, model: str, store: ModelStore, worker
     The findings, true durations and sound hashes are written into the table.
     """
     table = read_table(data_set)
-    best = _best_scores(table, model, store, workers) if labels else None
+    best = best_scores(table, model, store, workers) if labels else None
     with _bar(len(table.rows), "listening") as advance:
         checked = check_table(table, n_workers=workers, best_scores=best, on_recording=advance)
     write_table(checked)
@@ -173,21 +164,6 @@ def check(*, data_set: Path, labels: bool, model: str, store: ModelStore, worker
             screen.print(f"    and {len(named) - MAX_LISTED} more")
     if not counts:
         screen.print("Nothing is wrong.")
-
-
-def _best_scores(table: RecordingsTable, model: str, store: ModelStore, workers: int) -> dict[str, dict[str, float]]:
-    by_path = {table.file(row): row.recording_id for row in table.rows if row.scientific_name}
-    run = identify(list(by_path), Options(min_score=0.05), model=model, store=store, workers=workers)
-    best: dict[str, dict[str, float]] = {}
-    for path in run.paths:
-        found = run.table(path)
-        scores = best.setdefault(by_path[path], {})
-        for detection in found.detections if found else ():
-            name = detection.scientific_name
-            scores[name] = max(scores.get(name, 0.0), detection.score)
-    known = run.bundle.class_by_scientific_name
-    names = {row.recording_id: row.scientific_name for row in table.rows}
-    return {recording: scores for recording, scores in best.items() if names[recording] in known}
 
 
 @command.command("split")

@@ -12,7 +12,9 @@ from rich.console import Console
 from rich.progress import Progress as Bar
 
 from dawnchorus.audio.decode import read_clip
+from dawnchorus.audio.speech import SpeechFinder
 from dawnchorus.cli.data import describe
+from dawnchorus.cli.options import models_folder_option
 from dawnchorus.cli.present import PAGE_NAME, console
 from dawnchorus.data.attribution import attribution_line
 from dawnchorus.data.check import PROBLEMS
@@ -21,7 +23,9 @@ from dawnchorus.data.prepare import loudest_starts
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table
 from dawnchorus.errors import AudioError
 from dawnchorus.files import atomic_file, cannot_write
-from dawnchorus.types import Example
+from dawnchorus.models.silero import speech_graph
+from dawnchorus.models.store import default_folder
+from dawnchorus.types import Example, Span
 
 EXAMPLE_S, SEARCHED_S, SEARCH_RATE_HZ = 5.0, 60.0, 16_000
 
@@ -33,8 +37,19 @@ EXAMPLE_S, SEARCHED_S, SEARCH_RATE_HZ = 5.0, 60.0, 16_000
 )
 @click.option("--examples", type=click.IntRange(0), default=1, show_default=True, help="Sounds of each species.")
 @click.option("--max-species", type=click.IntRange(1), default=40, show_default=True, help="Species with sounds.")
+@click.option("--silence-speech", is_flag=True, help="Silence human voices in the example sounds.")
+@models_folder_option
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
-def command(*, data_set: Path, out: Path | None, examples: int, max_species: int, seed: int) -> None:
+def command(
+    *,
+    data_set: Path,
+    out: Path | None,
+    examples: int,
+    max_species: int,
+    silence_speech: bool,
+    models_folder: Path | None,
+    seed: int,
+) -> None:
     """Show a data set: counts, lengths, licences, places, times, spectra and sounds, on one page and as plots."""
     from dawnchorus.pictures.data_set import draw_data_set, render_data_page, show_examples
 
@@ -46,11 +61,12 @@ def command(*, data_set: Path, out: Path | None, examples: int, max_species: int
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(out, error) from error
+    finder = SpeechFinder(speech_graph(models_folder or default_folder())) if silence_speech else None
     shown_species = [share.scientific_name for share in summary.species[:max_species]]
     with Bar(console=console(), transient=True) as bar:
         task = bar.add_task("drawing", total=len(shown_species) * examples)
         found = show_examples(
-            list(_examples(table, shown_species, examples, seed)), on_example=lambda: bar.advance(task)
+            list(_examples(table, shown_species, examples, seed, finder)), on_example=lambda: bar.advance(task)
         )
     plots = draw_data_set(summary)
     for name, png in {**plots, **({"spectra": found.spectra} if found.spectra else {})}.items():
@@ -62,7 +78,9 @@ def command(*, data_set: Path, out: Path | None, examples: int, max_species: int
     click.echo(out / PAGE_NAME)
 
 
-def _examples(table: RecordingsTable, species: list[str], n: int, seed: int) -> Iterator[Example]:
+def _examples(
+    table: RecordingsTable, species: list[str], n: int, seed: int, finder: SpeechFinder | None
+) -> Iterator[Example]:
     """The loudest seconds of some recordings of each species, which recordings by `seed`."""
     by_species: dict[str, list[RecordingRow]] = defaultdict(list)
     for row in table.rows:
@@ -72,19 +90,24 @@ def _examples(table: RecordingsTable, species: list[str], n: int, seed: int) -> 
     for name in species:
         rows = by_species.get(name, [])
         for row in rng.sample(rows, min(n, len(rows))):
-            start_s = _loudest_s(table.file(row))
-            if start_s is not None:
+            loudest = _loudest(table.file(row), finder)
+            if loudest is not None:
+                start_s, silent = loudest
                 about = f"{attribution_line(row)} · {row.license or 'licence not known'} · {row.locality or ''}".rstrip(
                     " ·"
                 )
-                yield Example(table.file(row), start_s, start_s + EXAMPLE_S, name, row.common_name or name, about)
+                yield Example(
+                    table.file(row), start_s, start_s + EXAMPLE_S, name, row.common_name or name, about, silent
+                )
 
 
-def _loudest_s(path: Path) -> float | None:
+def _loudest(path: Path, finder: SpeechFinder | None) -> tuple[float, tuple[Span, ...]] | None:
+    """Where the loudest seconds begin, and where someone speaks."""
     try:
         samples = read_clip(path, start_s=0.0, end_s=SEARCHED_S, rate_hz=SEARCH_RATE_HZ)
     except AudioError:
         return None
     n_window = round(EXAMPLE_S * SEARCH_RATE_HZ)
     starts = loudest_starts(samples, n_window, 1) if len(samples) > n_window else [0]
-    return starts[0] / SEARCH_RATE_HZ
+    silent = () if finder is None else finder.find(samples, rate_hz=SEARCH_RATE_HZ)
+    return starts[0] / SEARCH_RATE_HZ, silent

@@ -10,10 +10,12 @@ import click
 from rich.progress import Progress as Bar
 
 from dawnchorus.cli.data import describe
+from dawnchorus.cli.options import workers_option
 from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, console, counted
 from dawnchorus.data.attribution import FILE_NAME, attribution_text
 from dawnchorus.data.fetching import fetch_recordings
-from dawnchorus.data.importing import merge_tables
+from dawnchorus.data.importing import import_recordings, merge_tables
+from dawnchorus.data.kaggle import download
 from dawnchorus.data.licenses import DEFAULT_ALLOWED
 from dawnchorus.data.recordings import RecordingsTable, read_table, table_path, write_table
 from dawnchorus.data.web import Web
@@ -27,8 +29,9 @@ from dawnchorus.data.xeno_canto import (
     key_from_environment,
     search,
 )
-from dawnchorus.errors import InputError
+from dawnchorus.errors import InputError, OutputExists
 from dawnchorus.files import atomic_file
+from dawnchorus.formats.registry import read_annotations
 
 
 @click.group("fetch")
@@ -106,3 +109,27 @@ def xeno_canto(
         click.echo(table_path(data_set))
     if fetched.failures:
         sys.exit(SOME_FAILED)
+
+
+@command.command("kaggle")
+@click.argument("handle")
+@click.argument("data_set", type=click.Path(path_type=Path))
+@click.option("--add", is_flag=True, help="Add to the table that is there.")
+@workers_option
+def kaggle(*, handle: str, data_set: Path, add: bool, workers: int) -> None:
+    """Fetch the Kaggle data set or competition HANDLE, and make DATA_SET's recordings table of it.
+
+    HANDLE is OWNER/NAME, a competition such as birdclef-2026, or the address of its page. Needs the extra [data], and
+    a Kaggle token for what is not public. The files stay in kagglehub's cache (~/.cache/kagglehub).
+    """
+    if table_path(data_set).exists() and not add:
+        raise OutputExists(f"{table_path(data_set)} is there already. Use --add, or name another folder.")
+    screen = console()
+    folder = download(handle)
+    screen.print(f"Fetched: {folder}", markup=False)
+    table = import_recordings(folder, data_set, read_annotations=read_annotations, n_workers=workers)
+    if table_path(data_set).exists():
+        table = merge_tables(read_table(data_set), table)
+    data_set.mkdir(parents=True, exist_ok=True)
+    click.echo(write_table(table))
+    describe(table, screen)

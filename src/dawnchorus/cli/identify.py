@@ -20,7 +20,7 @@ from rich.table import Table
 
 from dawnchorus.audio.find import find_recordings
 from dawnchorus.audio.windows import WindowPlan
-from dawnchorus.cli.options import model_options, place_options, workers_option
+from dawnchorus.cli.options import model_options, place_options, speech_option, workers_option
 from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, announce_model, console, counted, files_from, write_pictures
 from dawnchorus.cli.progress import shown_progress
 from dawnchorus.errors import InputError
@@ -28,7 +28,7 @@ from dawnchorus.formats.registry import FORMATS, table_format
 from dawnchorus.identify import Options, Problem, Run, identify
 from dawnchorus.identify.estimate import Estimate, estimate_run
 from dawnchorus.identify.lists import read_recordings, read_species_list, read_thresholds
-from dawnchorus.identify.options import DEFAULT_MIN_SCORE
+from dawnchorus.identify.options import DEFAULT_MIN_SCORE, SpeechUse
 from dawnchorus.models.store import ModelStore
 from dawnchorus.taxonomy.labels import nearest_species
 
@@ -49,6 +49,7 @@ def _formats(_context: click.Context, _option: click.Parameter, value: tuple[str
 @click.option("--top", type=int, help="At most so many species in one window.")
 @click.option("--species-list", type=click.Path(path_type=Path), help="Only these species: one name in a line.")
 @place_options
+@speech_option
 @click.option("--recordings", type=click.Path(path_type=Path), help="csv: path, latitude, longitude, start_time.")
 @click.option("--merge", is_flag=True, help="Join neighbouring windows of a species into events.")
 @click.option(
@@ -77,6 +78,7 @@ def command(
     top: int | None,
     species_list: Path | None,
     place: dict[str, Any],
+    speech: SpeechUse | None,
     recordings: Path | None,
     merge: bool,
     out: Path | None,
@@ -110,6 +112,7 @@ def command(
         species=read_species_list(species_list) if species_list else None,
         thresholds=read_thresholds(thresholds) if thresholds else {},
         merge=merge,
+        speech=speech,
         **place,
     )
     origins = read_recordings(recordings) if recordings else None
@@ -191,6 +194,7 @@ class _Result:
             "n_resumed": progress.n_resumed,
             "n_failed": len(run.failures),
             "scored_s": round(progress.scored_s, 3),
+            "speech_s": round(run.speech_s, 3) if run.builder.options.speech is not None else None,
             "took_s": round(self.took_s, 3),
             "species": [
                 {"scientific_name": scientific, "common_name": common, "kind": kind, "n_detections": n}
@@ -211,6 +215,7 @@ class _Result:
                     "kind": found.kind,
                     "score": round(found.score, 4),
                     "in_range": found.in_range,
+                    "human_voice": found.human_voice,
                 }
                 for table in run.tables()
                 for found in table.detections
@@ -266,6 +271,8 @@ def _say_result(screen: Console, result: _Result) -> None:
         screen.print(f"          and {len(species) - MAX_LISTED} more species")
     if sounds:
         screen.print("Other sounds: " + ", ".join(f"{name} {n}" for name, n in sounds), markup=False)
+    if run.builder.options.speech is not None:
+        screen.print(f"Human voices: {_length(run.speech_s)}.")
     _say_problems(screen, "warning", run.warnings)
     _say_problems(screen, "failed", run.failures)
     resumed = f" ({progress.n_resumed} of them before)" if progress.n_resumed else ""

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from datetime import date
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from dawnchorus.audio.many import usable_cores
 from dawnchorus.errors import InputError
-from dawnchorus.identify.options import DEFAULT_RANGE_THRESHOLD
+from dawnchorus.identify.options import DEFAULT_RANGE_THRESHOLD, SpeechUse
 from dawnchorus.identify.weeks import week_of
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
 
@@ -27,6 +27,13 @@ models_folder_option = click.option(
 
 workers_option = click.option(
     "--workers", type=click.IntRange(1), default=usable_cores, show_default="all", help="Cores to use."
+)
+
+speech_option = click.option(
+    "--speech",
+    type=click.Choice(get_args(SpeechUse)),
+    help="Find human voices and flag what they are in; or also silence them in clips and pictures (blank); or also "
+    "leave out what they are in (drop).",
 )
 
 

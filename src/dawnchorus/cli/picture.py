@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from dawnchorus.cli.options import model_options, place_options
+from dawnchorus.cli.options import model_options, place_options, speech_option
 from dawnchorus.cli.present import announce_model
 from dawnchorus.errors import AudioUnreadable, InputError
 from dawnchorus.files import atomic_file
 from dawnchorus.identify import Options, identify
-from dawnchorus.identify.options import DEFAULT_MIN_SCORE
+from dawnchorus.identify.options import DEFAULT_MIN_SCORE, SpeechUse
 from dawnchorus.models.store import ModelStore
 
 
@@ -21,6 +21,7 @@ from dawnchorus.models.store import ModelStore
 @click.option("--min-score", type=float, default=DEFAULT_MIN_SCORE, show_default=True)
 @click.option("--overlap", type=float, default=0.0, show_default=True, help="Seconds shared by neighbouring windows.")
 @place_options
+@speech_option
 @model_options
 def command(
     *,
@@ -29,6 +30,7 @@ def command(
     min_score: float,
     overlap: float,
     place: dict[str, float | int | None],
+    speech: SpeechUse | None,
     model: str,
     store: ModelStore,
 ) -> None:
@@ -40,7 +42,7 @@ def command(
             f"{recording}: expected a recording, found a folder. For a folder: dawnchorus identify --pictures"
         )
     announce_model(store, model)
-    options = Options(min_score=min_score, overlap_s=overlap, merge=True, **place)  # type: ignore[arg-type]
+    options = Options(min_score=min_score, overlap_s=overlap, merge=True, speech=speech, **place)  # type: ignore[arg-type]
     run = identify(recording, options, model=model, store=store)
     table = run.table(run.paths[0])
     if table is None:

@@ -5,20 +5,26 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import click
 from rich.progress import Progress as Bar
 
+from dawnchorus.audio.mel import MelImage
 from dawnchorus.audio.noise import NoiseKind
-from dawnchorus.cli.options import models_folder_option, workers_option
-from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, console, counted
+from dawnchorus.cli.listening import call_times
+from dawnchorus.cli.options import model_options, workers_option
+from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, announce_model, console, counted
 from dawnchorus.data.attribution import FILE_NAME, attribution_text
+from dawnchorus.data.clips import Clips
+from dawnchorus.data.images import FOLDER as IMAGES
+from dawnchorus.data.images import write_images
 from dawnchorus.data.prepare import prepare
 from dawnchorus.data.recipes import RECIPES, Fill, Take
 from dawnchorus.data.recordings import read_table
 from dawnchorus.files import atomic_file, cannot_write
 from dawnchorus.models.silero import speech_graph
-from dawnchorus.models.store import default_folder
+from dawnchorus.models.store import ModelStore
 
 
 def _list_recipes(context: click.Context, _option: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's shape
@@ -36,17 +42,19 @@ def _list_recipes(context: click.Context, _option: click.Parameter, value: bool)
 @click.option("--rate", "rate_hz", type=int, help="Hz, instead of the recipe's.")
 @click.option("--window", "window_s", type=float, help="Seconds of a clip, instead of the recipe's.")
 @click.option("--overlap", "overlap_s", type=float, help="Seconds shared by neighbouring clips.")
-@click.option("--take", type=click.Choice(["all", "first", "random", "loudest"]), help="Which windows.")
-@click.option("--clips", "n_clips", type=int, help="How many random or loudest ones of each recording.")
-@click.option("--fill", type=click.Choice(["zeros", "noise", "repeat"]), help="What short recordings end with.")
-@click.option("--denoise", type=click.Choice(["stationary", "nonstationary"]), help="Reduce noise (extra [data]).")
+@click.option("--take", type=click.Choice(get_args(Take)), help="Which windows.")
+@click.option("--clips", "n_clips", type=int, help="How many random, loudest or scored ones of each recording.")
+@click.option("--fill", type=click.Choice(get_args(Fill)), help="What short recordings end with.")
+@click.option("--denoise", type=click.Choice(get_args(NoiseKind)), help="Reduce noise (extra [data]).")
 @click.option("--cut-speech/--keep-speech", "cut_speech", default=None, help="Cut out human speech.")
 @click.option("--normalise/--keep-level", "normalise", default=None, help="Bring each clip to the same peak.")
 @click.option(
     "--speech-audio", type=click.Path(path_type=Path), help="Folder for the speech that is cut, to listen to."
 )
+@click.option("--images", is_flag=True, help="Also write each clip's log-mel spectrogram as a PNG.")
+@click.option("--bands", type=click.IntRange(8, 1024), default=128, show_default=True, help="Mel bands of an image.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
-@models_folder_option
+@model_options
 @workers_option
 def command(
     *,
@@ -63,8 +71,11 @@ def command(
     cut_speech: bool | None,
     normalise: bool | None,
     speech_audio: Path | None,
+    images: bool,
+    bands: int,
     seed: int,
-    models_folder: Path | None,
+    model: str,
+    store: ModelStore,
     workers: int,
 ) -> None:
     """Make clips of one length of DATA_SET's recordings in FOLDER, by a recipe, for training.
@@ -86,13 +97,17 @@ def command(
     changes = {field: value for field, value in given.items() if value is not None}
     recipe = replace(RECIPES[name][1], **changes)  # type: ignore[arg-type]
     table = read_table(data_set)
-    graph = speech_graph(models_folder or default_folder()) if recipe.cut_speech else None
+    graph = speech_graph(store.folder) if recipe.cut_speech else None
     if speech_audio is not None:
         try:
             speech_audio.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise cannot_write(speech_audio, error) from error
     screen = console()
+    calls = {}
+    if recipe.take == "scored":
+        announce_model(store, model)
+        calls = call_times(table, model, store, workers)
     with Bar(console=screen, transient=True) as bar:
         task = bar.add_task("preparing", total=len(table.rows))
         done = prepare(
@@ -103,6 +118,7 @@ def command(
             n_workers=workers,
             speech_graph=graph,
             speech_folder=speech_audio,
+            calls=calls,
             on_recording=lambda: bar.advance(task),
         )
     with atomic_file(folder / FILE_NAME) as stream:
@@ -112,6 +128,13 @@ def command(
         f"({done.n_before} of them before); "
         f"{done.n_left_out} left out, {len(done.failures)} failed"
     )
+    if images:
+        clips = Clips(folder)
+        with Bar(console=screen, transient=True) as bar:
+            task = bar.add_task("drawing", total=len(clips))
+            how, out = MelImage(n_bands=bands), folder / IMAGES
+            n = write_images(clips, out, how, n_workers=workers, on_image=lambda: bar.advance(task))
+        screen.print(f"{counted(n, 'image')} drawn, {len(clips) - n} were there", markup=False)
     for recording, seconds in sorted(done.cut_s.items(), key=lambda item: -item[1])[:MAX_LISTED]:
         screen.print(f"{seconds:8.1f} s of speech cut from {recording}", markup=False)
     for recording, reason in list(done.failures.items())[:MAX_LISTED]:

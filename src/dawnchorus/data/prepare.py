@@ -6,25 +6,25 @@ import bisect
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 
-from dawnchorus.audio.decode import resampler
 from dawnchorus.audio.many import map_recordings
 from dawnchorus.audio.noise import reduce_noise
 from dawnchorus.audio.process import DecoderProcess, Ended, Opened
-from dawnchorus.audio.speech import RATE_HZ as SPEECH_RATE_HZ
-from dawnchorus.audio.speech import Span, SpeechFinder
+from dawnchorus.audio.speech import SpeechFinder
 from dawnchorus.audio.windows import Windower, WindowPlan
 from dawnchorus.audio.write import write_recording
 from dawnchorus.data.clips import FULL_SCALE, SAMPLE, ClipWriter
 from dawnchorus.data.recipes import MAX_CHOICE_S, Recipe
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable
 from dawnchorus.errors import AudioError
+from dawnchorus.types import Span
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -62,11 +62,13 @@ def prepare(
     n_workers: int,
     speech_graph: Path | None = None,
     speech_folder: Path | None = None,
+    calls: Mapping[str, Sequence[float]] = MappingProxyType({}),
     on_recording: Callable[[], None] = lambda: None,
 ) -> Prepared:
     """Write the clips of every usable recording of `table` to `folder`; what is there already stays as it is.
 
     `speech_graph` is needed where the recipe cuts speech; what is cut is written to `speech_folder`, if there is one.
+    `calls`, by recording_id, are seconds at which the species calls, the surest first, for clips taken by score.
 
     Raises:
         InputError: the folder holds clips of another recipe.
@@ -79,12 +81,13 @@ def prepare(
     finder = SpeechFinder(speech_graph) if recipe.cut_speech and speech_graph is not None else None
     try:
         with tempfile.TemporaryDirectory(prefix=".prepare-", dir=folder) as scratch:
-            waiting = list(_waiting(table, usable, writer, recipe, seed))
+            waiting = list(_waiting(table, usable, writer, recipe, seed, calls))
             result.n_before = len(usable) - len(waiting)
 
             def work(decoder: DecoderProcess, item: tuple[RecordingRow, str]) -> _Made:
                 row, key = item
-                making = _Making(row, key, recipe, seed, Path(scratch), finder, speech_folder)
+                own_calls = calls.get(row.recording_id, ())
+                making = _Making(row, key, recipe, seed, Path(scratch), finder, speech_folder, own_calls)
                 return making.run(decoder, table.file(row))
 
             for made in map_recordings(work, waiting, n_workers=n_workers):
@@ -106,17 +109,22 @@ def prepare(
 
 
 def _waiting(
-    table: RecordingsTable, rows: Sequence[RecordingRow], writer: ClipWriter, recipe: Recipe, seed: int
+    table: RecordingsTable,
+    rows: Sequence[RecordingRow],
+    writer: ClipWriter,
+    recipe: Recipe,
+    seed: int,
+    calls: Mapping[str, Sequence[float]],
 ) -> Iterator[tuple[RecordingRow, str]]:
     """What was not prepared from the same sound yet, with its key."""
     for row in rows:
-        key = _key(table, row, recipe, seed)
+        key = _key(table, row, recipe, seed, calls.get(row.recording_id, ()))
         placed = writer.placed(row.recording_id)
         if placed is None or placed.key != key:
             yield row, key
 
 
-def _key(table: RecordingsTable, row: RecordingRow, recipe: Recipe, seed: int) -> str:
+def _key(table: RecordingsTable, row: RecordingRow, recipe: Recipe, seed: int, calls: Sequence[float]) -> str:
     sound: object = row.sound_hash
     if sound is None:
         try:
@@ -124,7 +132,7 @@ def _key(table: RecordingsTable, row: RecordingRow, recipe: Recipe, seed: int) -
             sound = [status.st_size, status.st_mtime_ns]
         except OSError:
             sound = None
-    about = [PREPARE_VERSION, row.recording_id, sound, recipe.as_json(), seed]
+    about = [PREPARE_VERSION, row.recording_id, sound, recipe.as_json(), seed, list(calls)]
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
@@ -152,11 +160,13 @@ class _Making:
         scratch: Path,
         finder: SpeechFinder | None,
         speech_folder: Path | None,
+        calls: Sequence[float],
     ) -> None:
         self._row, self._key, self._recipe = row, key, recipe
         self._path = scratch / key
         self._finder = finder
         self._speech_folder = speech_folder
+        self._calls = calls
         self._rng = np.random.default_rng([seed, int(key[:12], 16)])
         self._cuts: list[Span] = []
         self._kept_from: list[tuple[int, int]] = []
@@ -242,7 +252,29 @@ class _Making:
             return [0]
         if recipe.take == "random":
             return sorted(self._rng.integers(0, last + 1, recipe.n_clips).tolist())
+        if recipe.take == "scored" and self._calls:
+            return sorted(self._called_starts(last))
         return sorted(loudest_starts(sound, recipe.n_window, recipe.n_clips))
+
+    def _called_starts(self, last: int) -> list[int]:
+        """Where windows with a call in their middle begin, none over another."""
+        recipe = self._recipe
+        chosen: list[int] = []
+        for call_s in self._calls:
+            middle = self._kept_at(round(call_s * recipe.rate_hz))
+            start = min(max(middle - recipe.n_window // 2, 0), last)
+            if all(abs(start - other) >= recipe.n_window for other in chosen):
+                chosen.append(start)
+            if len(chosen) == recipe.n_clips:
+                break
+        return chosen
+
+    def _kept_at(self, recorded: int) -> int:
+        """Where in the kept sound a sample of the recording is; of one that is cut, the place of the cut."""
+        k = max(bisect.bisect_right(self._kept_from, recorded, key=lambda pair: pair[1]) - 1, 0)
+        kept, begin = self._kept_from[k]
+        end = self._kept_from[k + 1][0] if k + 1 < len(self._kept_from) else self._n_kept
+        return min(max(kept + recorded - begin, 0), end)
 
     def _kept(self, decoder: DecoderProcess, path: Path) -> Iterator[FloatArray]:
         """The recording without what is cut, chunk by chunk."""
@@ -276,10 +308,7 @@ class _Making:
         if self._finder is None:
             return []
         rate_hz = self._recipe.rate_hz
-        sound = chunk
-        if rate_hz != SPEECH_RATE_HZ:
-            sound = resampler(rate_hz, SPEECH_RATE_HZ).resample_chunk(chunk, last=True)
-        spans = self._finder.find(sound)
+        spans = self._finder.find(chunk, rate_hz=rate_hz)
         return [(round(s.start_s * rate_hz), min(round(s.end_s * rate_hz), len(chunk))) for s in spans]
 
     def _chunks(self, decoder: DecoderProcess, path: Path) -> Iterator[FloatArray]:

@@ -8,11 +8,11 @@ from typing import Any, Literal
 from dawnchorus.audio.noise import NoiseKind
 from dawnchorus.errors import InputError
 
-Take = Literal["all", "first", "random", "loudest"]
+Take = Literal["all", "first", "random", "loudest", "scored"]
 Fill = Literal["zeros", "noise", "repeat"]
 
 MAX_CHOICE_S = 600.0
-"""Clips are chosen ("first", "random", "loudest") from so much of a recording's start."""
+"""Clips are chosen (by anything but "all") from so much of a recording's start."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +27,10 @@ class Recipe:
     window_s: float = 5.0
     overlap_s: float = 0.0
     take: Take = "all"
-    """Which windows: all of them, the first, some at random, or those with the most sound."""
+    """Which windows: all of them, the first, some at random, those with the most sound, or those in which a model
+    hears the recording's species best (and with the most sound, where it does not hear it)."""
     n_clips: int = 1
-    """How many "random" or "loudest" ones of each recording."""
+    """How many "random", "loudest" or "scored" ones of each recording."""
     fill: Fill = "zeros"
     """What a clip longer than its recording ends with."""
     denoise: NoiseKind | None = None
@@ -76,6 +77,7 @@ RECIPES: dict[str, tuple[str, Recipe]] = {
         "8 random seconds at 22.05 kHz, filled up with white noise, for an on-device mel front end",
         Recipe(rate_hz=22_050, window_s=1.0, take="random", n_clips=8, fill="noise"),
     ),
+    "scored-5s": ("the 5 s of each recording in which BirdNET hears its species best", Recipe(take="scored")),
     "loudest-5s": ("the 5 s of each recording with the most sound, at 32 kHz", Recipe(take="loudest")),
 }
 """By name: what it is, and the recipe."""

@@ -1,4 +1,4 @@
-"""CSV with BirdNET-Analyzer's columns; `in_range` follows them where a range filter was asked for."""
+"""CSV with BirdNET-Analyzer's columns; `in_range` and `human_voice` follow them where they were asked for."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from dawnchorus.types import Detection, Provenance, RecordingTable
 
 COLUMNS = ("Start (s)", "End (s)", "Scientific name", "Common name", "Confidence", "File")
 
+_WORDS = {None: "", True: "true", False: "false"}
+_TRUTHS = {word: truth for truth, word in _WORDS.items()}
+
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
     """Write the header and one row per detection."""
-    with_range = bool(provenance.parameters.get("range_filter"))
+    asked_for = {"in_range": "range_filter", "human_voice": "speech"}
+    more = [name for name, parameter in asked_for.items() if provenance.parameters.get(parameter)]
     with text_stream(stream) as text:
         rows = csv.writer(text, lineterminator="\n")
-        rows.writerow(COLUMNS + (("in_range",) if with_range else ()))
+        rows.writerow([*COLUMNS, *more])
         for table in tables:
             for found in table.detections:
                 row = [
@@ -29,9 +33,7 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
                     score(found.score),
                     table.recording,
                 ]
-                if with_range:
-                    row.append("" if found.in_range is None else str(found.in_range).lower())
-                rows.writerow(row)
+                rows.writerow(row + [_WORDS[getattr(found, name)] for name in more])
 
 
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
@@ -45,7 +47,7 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     scientific = rows.require(["Scientific name"])
     common = rows.require(["Common name"])
     confidence = rows.require(["Confidence"])
-    file, in_range = rows.place(["File"]), rows.place(["in_range"])
+    file, in_range, voice = rows.place(["File"]), rows.place(["in_range"]), rows.place(["human_voice"])
     for line, fields in rows:
         yield (
             rows.text(fields, file),
@@ -56,6 +58,7 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
                 common_name=rows.text(fields, common) or "",
                 kind="species",
                 score=rows.number(line, fields, confidence),
-                in_range={"true": True, "false": False}.get(rows.text(fields, in_range) or ""),
+                in_range=_TRUTHS.get(rows.text(fields, in_range) or ""),
+                human_voice=_TRUTHS.get(rows.text(fields, voice) or ""),
             ),
         )

@@ -20,6 +20,7 @@ def fields_of(table: RecordingTable, found: Detection, provenance: Provenance) -
         "kind": found.kind,
         "score": found.score,
         "in_range": found.in_range,
+        "human_voice": found.human_voice,
         "latitude": table.origin.latitude,
         "longitude": table.origin.longitude,
         "week": table.week,

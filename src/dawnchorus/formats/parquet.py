@@ -32,6 +32,7 @@ SCHEMA = pa.schema(
         ("kind", _WORDS),
         ("score", pa.float32()),
         ("in_range", pa.bool_()),
+        ("human_voice", pa.bool_()),
         ("latitude", pa.float64()),
         ("longitude", pa.float64()),
         ("week", pa.int8()),
@@ -72,5 +73,5 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
         raise FormatError(f"{path}: expected the columns of a Dawn Chorus table, without {sorted(missing)}.")
     for batch in file.iter_batches():
         for row in batch.to_pylist():
-            names = ("start_s", "end_s", "scientific_name", "common_name", "kind", "score", "in_range")
+            names = ("start_s", "end_s", "scientific_name", "common_name", "kind", "score", "in_range", "human_voice")
             yield row["recording"], Detection(**{name: row[name] for name in names})

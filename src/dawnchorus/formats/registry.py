@@ -73,3 +73,14 @@ def format_of_file(path: Path) -> TableFormat:
         f"{path}: no table format has this suffix; expected one of "
         f"{', '.join(entry.suffix for entry in FORMATS.values())}, or name a format."
     )
+
+
+def read_annotations(path: Path) -> list[Detection]:
+    """The annotations of one recording, in Raven's table or Audacity's: Raven's has a header.
+
+    Raises:
+        FormatError: it is neither.
+    """
+    with path.open(encoding="utf-8", errors="replace") as file:
+        is_raven = "begin time" in file.readline().lower()
+    return [detection for _, detection in (raven if is_raven else audacity).read(path)]

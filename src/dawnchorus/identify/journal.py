@@ -21,7 +21,7 @@ from dawnchorus.audio.origin import origin_from_json, origin_to_json
 from dawnchorus.errors import OutputError
 from dawnchorus.identify.places import printable, shared_folder
 from dawnchorus.identify.score import HIT, Failed, Scored
-from dawnchorus.types import AudioInfo, Origin
+from dawnchorus.types import AudioInfo, Origin, Span
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS run (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -44,6 +44,8 @@ class Note:
     path: Path
     origin: Origin
     warnings: tuple[str, ...]
+    speech_s: float
+    """Seconds of human voices, if they were looked for."""
 
 
 def file_mark(path: Path) -> FileMark:
@@ -147,6 +149,7 @@ class Journal:
                 "info": asdict(result.info),
                 "origin": origin_to_json(result.origin),
                 "warnings": [printable(warning) for warning in result.warnings],
+                "speech": [(span.start_s, span.end_s) for span in result.speech],
             }
             values = ["done", None, result.duration_s, json.dumps(about), result.hits.tobytes()]
         with self._explain():
@@ -186,6 +189,7 @@ class Journal:
             duration_s=duration_s,
             warnings=tuple(fields["warnings"]),
             hits=np.frombuffer(hits, HIT),
+            speech=tuple(Span(*times) for times in fields.get("speech", ())),
         )
 
     def read_note(self, path: Path) -> Failed | Note | None:
@@ -200,7 +204,8 @@ class Journal:
         if status == "failed":
             return Failed(path, reason)
         fields = json.loads(about)
-        return Note(path, origin_from_json(fields["origin"]), tuple(fields["warnings"]))
+        speech_s = sum(end - start for start, end in fields.get("speech", ()))
+        return Note(path, origin_from_json(fields["origin"]), tuple(fields["warnings"]), speech_s)
 
     def close(self) -> None:
         """Close the file."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 from dawnchorus.errors import InputError
 
 DEFAULT_MIN_SCORE = 0.25
 DEFAULT_RANGE_THRESHOLD = 0.03
 N_WEEKS = 48
+
+SpeechUse = Literal["flag", "blank", "drop"]
+"""Mark what has a human voice; also silence the voice in clips, pictures and pages; also drop what it is in."""
 
 
 def _require(condition: bool, name: str, expected: str, value: object) -> None:  # noqa: FBT001 - like an assertion
@@ -42,6 +45,8 @@ class Options:
     """Week of the 48-week year, 1 to 48; None: from the recording's own date, else the whole year."""
     range_threshold: float = DEFAULT_RANGE_THRESHOLD
     drop_out_of_range: bool = False
+    speech: SpeechUse | None = None
+    """What is done about human voices; anything but None looks for them."""
 
     def __post_init__(self) -> None:
         _require(0 <= self.min_score <= 1, "min_score", "a number from 0 to 1", self.min_score)
@@ -73,6 +78,12 @@ class Options:
         )
         _require(self.week is None or 1 <= self.week <= N_WEEKS, "week", f"1 to {N_WEEKS}", self.week)
         _require(
+            self.speech is None or self.speech in get_args(SpeechUse),
+            "speech",
+            f"one of {', '.join(get_args(SpeechUse))}",
+            self.speech,
+        )
+        _require(
             0 <= self.range_threshold <= 1,
             "range_threshold",
             "a number from 0 to 1",
@@ -83,4 +94,5 @@ class Options:
         """The options that decide what a journal holds."""
         fields = asdict(self)
         names = ("min_score", "overlap_s", "top", "species", "thresholds")
-        return {name: fields[name] for name in names}
+        looked_for = {"find_speech": True} if self.speech is not None else {}
+        return {name: fields[name] for name in names} | looked_for

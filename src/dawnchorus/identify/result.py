@@ -54,6 +54,8 @@ class Run:
     builder: TableBuilder
     failures: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
+    speech_s: float = 0.0
+    """Seconds of human voices, if they were looked for."""
     has_place: bool = False
     """Whether the range filter was asked about at least one recording."""
 
@@ -84,6 +86,7 @@ class Run:
                 self.failures.append(Problem(printable(path), note.reason))
             elif isinstance(note, Note):
                 self.warnings.extend(Problem(printable(path), warning) for warning in note.warnings)
+                self.speech_s += note.speech_s
                 if self.builder.range_filter and self.builder.origin(path, note.origin).latitude is not None:
                     self.has_place = True
 
@@ -100,6 +103,7 @@ class Run:
             "range_filter": self.has_place,
             "range_threshold": options.range_threshold,
             "drop_out_of_range": options.drop_out_of_range,
+            "speech": options.speech,
         }
         return Provenance(
             model=self.bundle.info.name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -14,7 +15,7 @@ from dawnchorus.identify.places import printable
 from dawnchorus.identify.score import Scored
 from dawnchorus.identify.weeks import week_of
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.types import Detection, Origin, RecordingTable
+from dawnchorus.types import Detection, Origin, RecordingTable, Span
 
 
 @dataclass(frozen=True)
@@ -35,24 +36,28 @@ class TableBuilder:
         week = self.options.week or (week_of(day) if day is not None else None)
         expected = self._expected(origin, week)
         labels = self.bundle.labels
+        options = self.options
         rows = []
         for window, index, score in scored.hits.tolist():
             in_range = None if expected is None else expected[index]
-            if self.options.drop_out_of_range and in_range is False:
-                continue
             label, start_s = labels[index], self.plan.start_s(window)
+            end_s = max(min(start_s + self.plan.window_s, scored.duration_s), start_s)
+            human_voice = None if options.speech is None else _has_any(scored.speech, start_s, end_s)
+            if (options.drop_out_of_range and in_range is False) or (options.speech == "drop" and human_voice):
+                continue
             rows.append(
                 Detection(
                     start_s=start_s,
-                    end_s=max(min(start_s + self.plan.window_s, scored.duration_s), start_s),
+                    end_s=end_s,
                     scientific_name=label.scientific_name,
                     common_name=label.common_name,
                     kind=label.kind,
                     score=score,
                     in_range=in_range,
+                    human_voice=human_voice,
                 )
             )
-        if self.options.merge:
+        if options.merge:
             rows = merge_events(rows)
         return RecordingTable(
             recording=printable(scored.path),
@@ -61,6 +66,8 @@ class TableBuilder:
             origin=origin,
             week=week,
             detections=tuple(rows),
+            speech=scored.speech if options.speech is not None else (),
+            is_silenced=options.speech in ("blank", "drop"),
         )
 
     def origin(self, path: Path, own: Origin) -> Origin:
@@ -83,6 +90,10 @@ class TableBuilder:
         return self.range_filter.expected(latitude=origin.latitude, longitude=origin.longitude, week=week)
 
 
+def _has_any(spans: Sequence[Span], start_s: float, end_s: float) -> bool:
+    return any(span.start_s < end_s and span.end_s > start_s for span in spans)
+
+
 _GAP_S = timedelta(milliseconds=1).total_seconds()
 """Windows that lie this close together touch: their ends are sums of rounded seconds."""
 
@@ -95,7 +106,10 @@ def merge_events(rows: list[Detection]) -> list[Detection]:
         event = open_events.get(row.scientific_name)
         if event is not None and row.start_s <= event.end_s + _GAP_S:
             open_events[row.scientific_name] = replace(
-                event, end_s=max(event.end_s, row.end_s), score=max(event.score, row.score)
+                event,
+                end_s=max(event.end_s, row.end_s),
+                score=max(event.score, row.score),
+                human_voice=event.human_voice or row.human_voice,
             )
             continue
         if event is not None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from dawnchorus.audio.find import find_recordings
 from dawnchorus.audio.many import usable_cores
+from dawnchorus.audio.speech import SpeechFinder
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.errors import InputError
 from dawnchorus.identify.journal import NO_FILE, Journal, file_mark
@@ -26,6 +27,7 @@ from dawnchorus.identify.rows import TableBuilder
 from dawnchorus.identify.score import Failed, Selection, score_recordings
 from dawnchorus.identify.target import Target
 from dawnchorus.models.bundle import Bundle
+from dawnchorus.models.silero import speech_graph
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
 from dawnchorus.types import Origin
 
@@ -81,13 +83,14 @@ def identify(
     range_filter = _range_filter(bundle, options, recordings, store)
     builder = TableBuilder(bundle, plan, options, range_filter, recordings or {})
     selection = _selection(bundle, options)
+    finder = SpeechFinder(speech_graph(store.folder)) if options.speech is not None else None
     key = {"bundle_id": bundle.id, **options.scoring()}
 
     def finished_run(journal: Journal) -> Run:
         paths = _with_earlier(found, journal) if resume else found
         run = Run(bundle, paths, Progress(len(paths)), journal, builder)
         weakref.finalize(run, journal.close)
-        _score_waiting(run, selection, workers or usable_cores(), on_progress)
+        _score_waiting(run, selection, workers or usable_cores(), finder, on_progress)
         run.take_notes()
         return run
 
@@ -124,6 +127,7 @@ def _score_waiting(
     run: Run,
     selection: Selection,
     n_workers: int,
+    speech_finder: SpeechFinder | None,
     on_progress: Callable[[Progress], None] | None,
 ) -> None:
     """Score what the journal does not have yet, and write every result to it as it comes."""
@@ -154,6 +158,7 @@ def _score_waiting(
         plan=plan,
         selection=selection,
         n_workers=n_workers,
+        speech_finder=speech_finder,
         on_windows=note_windows,
     ):
         journal.add(result, marks[result.path])

@@ -15,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from dawnchorus.audio.process import DecoderProcess, Ended, Opened
+from dawnchorus.audio.speech import Listening, SpeechFinder
 from dawnchorus.audio.windows import Windower, WindowPlan
 from dawnchorus.errors import AudioError
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import BATCH_WINDOWS, Session, open_session, scores_of
-from dawnchorus.types import AudioInfo, Origin
+from dawnchorus.types import AudioInfo, Origin, Span
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -61,6 +62,8 @@ class Scored:
     duration_s: float
     warnings: tuple[str, ...]
     hits: npt.NDArray[np.void]
+    speech: tuple[Span, ...] = ()
+    """Where someone speaks, if voices were looked for."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ class _Pending:
     path: Path
     opened: Opened | None = None
     ended: Ended | None = None
+    speech: tuple[Span, ...] = ()
     n_out: int = 0
     hits: list[npt.NDArray[np.void]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -100,6 +104,7 @@ class _Pending:
             duration_s=self.ended.duration_s,
             warnings=self.ended.warnings,
             hits=found[np.argsort(found["window"], kind="stable")],
+            speech=self.speech,
         )
 
 
@@ -117,18 +122,19 @@ def score_recordings(
     plan: WindowPlan,
     selection: Selection,
     n_workers: int,
+    speech_finder: SpeechFinder | None = None,
     on_windows: Callable[[int], None] | None = None,
 ) -> Iterator[Scored | Failed]:
     """Score every recording, in the order in which they finish.
 
     A recording that cannot be decoded gives a `Failed` and touches no other. Memory is bounded by the number of
-    workers, not by the length or number of recordings. `on_windows` is told how many windows were scored, from any
-    thread.
+    workers, not by the length or number of recordings. With a `speech_finder`, voices are looked for as well.
+    `on_windows` is told how many windows were scored, from any thread.
 
     Raises:
         ModelError: the bundle cannot be run.
     """
-    pipeline = _Pipeline(paths, bundle, plan, selection, n_workers, on_windows)
+    pipeline = _Pipeline(paths, bundle, plan, selection, n_workers, speech_finder, on_windows)
     with ExitStack() as stack:
         stack.callback(pipeline.stop)
         yield from pipeline.results()
@@ -146,6 +152,7 @@ class _Pipeline:
         plan: WindowPlan,
         selection: Selection,
         n_workers: int,
+        speech_finder: SpeechFinder | None,
         on_windows: Callable[[int], None] | None,
     ) -> None:
         self._paths = iter(paths)
@@ -153,6 +160,7 @@ class _Pipeline:
         self._bundle = bundle
         self._plan = plan
         self._selection = selection
+        self._speech_finder = speech_finder
         self._on_windows = on_windows
         self._stopping = threading.Event()
         self._batches: queue.Queue[_Batch | None] = queue.Queue(_BATCHES_PER_LANE * n_workers)
@@ -232,6 +240,9 @@ class _Pipeline:
     def _decode(self, decoder: DecoderProcess, path: Path) -> None:
         recording = _Pending(path)
         windower = Windower(self._plan, batch=BATCH_WINDOWS)
+        listening = None
+        if self._speech_finder is not None:
+            listening = Listening(self._speech_finder, rate_hz=self._plan.rate_hz)
         first = 0
         for part in decoder.decode(path, rate_hz=self._plan.rate_hz):
             if isinstance(part, Opened):
@@ -240,8 +251,12 @@ class _Pipeline:
                 rest = windower.finish()
                 if rest is not None:
                     self._send(recording, first, rest)
+                if listening is not None:
+                    recording.speech = listening.finish()
                 self._finish(recording.take_back(None, part))
             else:
+                if listening is not None:
+                    listening.add(part)
                 for windows in windower.push(part):
                     self._send(recording, first, windows)
                     first += len(windows)

@@ -130,8 +130,9 @@ class Target:
         if overwrite or known is None:
             journal.start(key)
             return
-        if known != _as_json(key):
-            changed = [name for name in key if known.get(name) != _as_json(key)[name]]
+        wanted = _as_json(key)
+        if known != wanted:
+            changed = sorted(name for name in known.keys() | wanted if known.get(name) != wanted.get(name))
             raise InputError(
                 f"{self.path} was begun with other settings ({', '.join(changed)} changed). Use the same ones to "
                 f"continue it, --overwrite to begin again, or choose another output."

@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from dawnchorus.audio.decode import read_clip
+from dawnchorus.audio.speech import silence
 from dawnchorus.audio.write import encode_mp3
 from dawnchorus.pictures.spectrogram import RATE_HZ, Spectrogram, clip_spectrogram
 from dawnchorus.pictures.style import DAWN, FAINT, GRID, INK, NIGHT
@@ -28,6 +29,7 @@ def clip_png_and_mp3(clip: Clip) -> tuple[bytes, bytes]:
     begin_s = max(found.start_s - CLIP_MARGIN_S, 0.0)
     end_s = min(found.end_s + CLIP_MARGIN_S, begin_s + MAX_CLIP_S, clip.recording_s)
     samples = read_clip(clip.path, start_s=begin_s, end_s=end_s, rate_hz=RATE_HZ)
+    samples = silence(samples, clip.silent, rate_hz=RATE_HZ, start_s=begin_s)
     spectrogram = clip_spectrogram(samples, rate_hz=RATE_HZ, start_s=begin_s)
     edges_s = [edge_s for edge_s in (found.start_s, found.end_s) if begin_s < edge_s < spectrogram.end_s]
     return draw_clip(spectrogram, edges_s), encode_mp3(samples, rate_hz=RATE_HZ)

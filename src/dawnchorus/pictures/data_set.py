@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from dawnchorus.audio.decode import read_clip
+from dawnchorus.audio.speech import silence
 from dawnchorus.audio.write import encode_mp3
 from dawnchorus.errors import AudioError
 from dawnchorus.pictures.clip import draw_clip
@@ -177,6 +178,7 @@ def show_examples(examples: Sequence[Example], on_example: Callable[[], None] = 
             continue
         finally:
             on_example()
+        samples = silence(samples, example.silent, rate_hz=RATE_HZ, start_s=example.start_s)
         spectrogram = clip_spectrogram(samples, rate_hz=RATE_HZ, start_s=example.start_s)
         png, mp3 = draw_clip(spectrogram), encode_mp3(samples, rate_hz=RATE_HZ)
         shown.append(_Shown(example, base64.b64encode(png).decode(), base64.b64encode(mp3).decode()))

@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, MultipleLocator
 
 from dawnchorus.pictures.spectrogram import Spectrogram, recording_spectrogram
 from dawnchorus.pictures.style import DAWN, FAINT, GRID, INK, NIGHT, colours_by_name
-from dawnchorus.types import Detection, RecordingTable
+from dawnchorus.types import Detection, RecordingTable, Span
 
 ROW_S = 30.0
 """Seconds in a row, up to `MAX_ROWS` rows; longer recordings get longer rows."""
@@ -41,7 +41,7 @@ def draw_recording(path: Path, table: RecordingTable) -> bytes:
     Raises:
         AudioError: the recording cannot be decoded.
     """
-    spectrogram = recording_spectrogram(path, duration_s=table.duration_s)
+    spectrogram = recording_spectrogram(path, duration_s=table.duration_s, silent=table.silenced)
     return draw_table(spectrogram, table, title=path.name)
 
 
@@ -66,6 +66,7 @@ def draw_table(spectrogram: Spectrogram, table: RecordingTable, *, title: str) -
         axes = figure.add_subplot(grid[k])
         _draw_sound(axes, part, limits)
         _style(axes, part, table, row_s=row_s, first=start, height_in=heights[k])
+        _draw_voices(axes, table.speech)
         _draw_boxes(axes, rows[k], part, colours)
         _draw_tags(axes, tags[k], part, colours)
     out = io.BytesIO()
@@ -170,6 +171,16 @@ def _time_label(start_s: float, step: float, table: RecordingTable) -> str:
         return f"{start_s:.1f}"
     whole = str(timedelta(seconds=round(start_s)))
     return whole[2:] if whole.startswith("0:") else whole
+
+
+def _draw_voices(axes: Axes, speech: Sequence[Span]) -> None:
+    """A line under the sound wherever someone speaks."""
+    left_edge, right_edge = axes.get_xlim()
+    for span in speech:
+        left, right = max(span.start_s, left_edge), min(span.end_s, right_edge)
+        if left < right:
+            axes.plot([left, right], [0, 0], color=INK, linewidth=5, solid_capstyle="butt", clip_on=False)
+            axes.text(left, 0, "voice", color=NIGHT, fontsize=5, va="center", clip_on=True)
 
 
 def _draw_boxes(axes: Axes, row: Sequence[Detection], part: Spectrogram, colours: dict[str, str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dawnchorus.audio.decode import open_recording
+from dawnchorus.audio.speech import silenced
+from dawnchorus.types import Span
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -50,8 +52,10 @@ class Spectrogram:
         return float(floor), float(max(loudest, floor + 35))
 
 
-def recording_spectrogram(path: Path, *, duration_s: float) -> Spectrogram:
+def recording_spectrogram(path: Path, *, duration_s: float, silent: Sequence[Span] = ()) -> Spectrogram:
     """The spectrogram of a whole recording of about `duration_s` seconds; memory does not grow with its length.
+
+    Nothing of what is to be `silent` is seen.
 
     Raises:
         AudioError: the recording cannot be decoded.
@@ -59,7 +63,8 @@ def recording_spectrogram(path: Path, *, duration_s: float) -> Spectrogram:
     with open_recording(path) as recording:
         rate_hz = min(RATE_HZ, recording.info.rate_hz)
         pool = max(round(duration_s * rate_hz / N_HOP / MAX_COLUMNS), 1)
-        levels = list(_pooled(_columns(recording.blocks(rate_hz=rate_hz)), pool))
+        blocks = silenced(recording.blocks(rate_hz=rate_hz), silent, rate_hz=rate_hz)
+        levels = list(_pooled(_columns(blocks), pool))
         return Spectrogram(np.concatenate(levels, axis=1), rate_hz / 2, 0.0, max(recording.duration_s, 1e-3))
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from dawnchorus.types import Detection, RecordingTable
+from dawnchorus.types import Detection, RecordingTable, Span
 
 N_HOURS = 24
 
@@ -20,6 +20,8 @@ class Clip:
     detection: Detection
     time: datetime | None
     recording_s: float
+    silent: tuple[Span, ...] = ()
+    """What may not be heard of the recording."""
 
 
 @dataclass
@@ -67,7 +69,8 @@ def summarise(tables: Iterable[tuple[Path, RecordingTable]]) -> RunSummary:
         summary.n_recordings += 1
         summary.duration_s += table.duration_s
         _note_origin(summary, table)
-        voices = [d for d in table.detections if _is_voice(d)]
+        voices: list[Detection | Span] = [d for d in table.detections if _is_voice(d)]
+        voices += () if table.is_silenced else table.speech
         seen: set[str] = set()
         for found in table.detections:
             summary.n_detections += 1
@@ -78,7 +81,7 @@ def summarise(tables: Iterable[tuple[Path, RecordingTable]]) -> RunSummary:
             entry.n_recordings += found.scientific_name not in seen
             seen.add(found.scientific_name)
             if found.kind == "species" and found.score > entry.best_score and not _overlaps(found, voices):
-                entry.best = Clip(path, found, table.clock_time(found.start_s), table.duration_s)
+                entry.best = Clip(path, found, table.clock_time(found.start_s), table.duration_s, table.silenced)
     return summary
 
 
@@ -104,7 +107,7 @@ def _is_voice(found: Detection) -> bool:
     return found.kind == "sound" and found.scientific_name.lower().startswith(("human", "speech"))
 
 
-def _overlaps(found: Detection, others: list[Detection]) -> bool:
+def _overlaps(found: Detection, others: Sequence[Detection | Span]) -> bool:
     """Whether a clip around `found` would let people be heard."""
     return any(o.start_s < found.end_s + CLIP_MARGIN_S and o.end_s > found.start_s - CLIP_MARGIN_S for o in others)
 

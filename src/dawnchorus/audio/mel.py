@@ -1,0 +1,79 @@
+"""The mel scale, and levels of sound in its bands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from dawnchorus.errors import InputError
+
+FloatArray = npt.NDArray[np.float32]
+
+_LINEAR_HZ, _BREAK_HZ, _LOG_STEP = 200 / 3, 1000.0, np.log(6.4) / 27
+"""Slaney's scale (Auditory Toolbox, 1998): linear below 1 kHz, 27 steps to 6.4 kHz above; librosa's default."""
+
+
+def mel_of_hz(hz: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Slaney's mel of frequencies in Hz."""
+    hz = np.asarray(hz, np.float64)
+    above = _BREAK_HZ / _LINEAR_HZ + np.log(np.maximum(hz, 1e-9) / _BREAK_HZ) / _LOG_STEP
+    return np.where(hz < _BREAK_HZ, hz / _LINEAR_HZ, above)
+
+
+def hz_of_mel(mel: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Frequencies in Hz of Slaney's mels."""
+    mel = np.asarray(mel, np.float64)
+    break_mel = _BREAK_HZ / _LINEAR_HZ
+    above = _BREAK_HZ * np.exp(_LOG_STEP * (np.maximum(mel, break_mel) - break_mel))
+    return np.where(mel < break_mel, mel * _LINEAR_HZ, above)
+
+
+@lru_cache(maxsize=32)
+def mel_filters(*, rate_hz: int, n_fft: int, n_bands: int, low_hz: float, high_hz: float) -> FloatArray:
+    """Triangular filters [bands, n_fft / 2 + 1] of equal area on Slaney's scale, as librosa's `filters.mel`.
+
+    Raises:
+        InputError: the frequencies are out of order, or a band is narrower than the spectrum's resolution.
+    """
+    if not 0 <= low_hz < high_hz <= rate_hz / 2:
+        raise InputError(f"mel bands: expected 0 <= low < high <= {rate_hz / 2:g} Hz, got {low_hz:g} and {high_hz:g}.")
+    edges = hz_of_mel(np.linspace(mel_of_hz(low_hz), mel_of_hz(high_hz), n_bands + 2))
+    bins = np.linspace(0, rate_hz / 2, n_fft // 2 + 1)
+    rising = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
+    falling = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
+    filters = np.maximum(0, np.minimum(rising, falling)) * (2 / (edges[2:] - edges[:-2]))[:, None]
+    if not filters.any(axis=1).all():
+        raise InputError(
+            f"mel bands: {n_bands} bands from {low_hz:g} to {high_hz:g} Hz are narrower than {rate_hz / n_fft:.1f} Hz, "
+            f"the resolution of {n_fft} samples. Use fewer bands or more samples."
+        )
+    return filters.astype(np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MelImage:
+    """How a clip becomes an image: columns every `hop_s`, bands from the lowest to the highest frequency."""
+
+    n_bands: int = 128
+    hop_s: float = 0.01
+    low_hz: float = 50.0
+    high_hz: float = 15_000.0
+    """Or half the sample rate, if that is less."""
+    range_db: float = 80.0
+
+    def levels(self, samples: FloatArray, *, rate_hz: int) -> FloatArray:
+        """Levels [bands, columns] of mono samples [n], in dB below the loudest, at least -`range_db`."""
+        n_hop = max(round(self.hop_s * rate_hz), 1)
+        n_fft = 1 << int(np.ceil(np.log2(3 * n_hop)))
+        padded = np.pad(samples, n_fft // 2)
+        frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::n_hop]
+        power = np.abs(np.fft.rfft(frames * np.hanning(n_fft).astype(np.float32), axis=1)) ** 2
+        high_hz = min(self.high_hz, rate_hz / 2)
+        filters = mel_filters(rate_hz=rate_hz, n_fft=n_fft, n_bands=self.n_bands, low_hz=self.low_hz, high_hz=high_hz)
+        bands = filters @ power.T
+        levels = 10 * np.log10(np.maximum(bands, 1e-12) / max(float(bands.max()), 1e-12))
+        found: FloatArray = np.maximum(levels, -self.range_db).astype(np.float32)
+        return found

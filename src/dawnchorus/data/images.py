@@ -1,0 +1,95 @@
+"""Log-mel spectrograms of prepared clips as images, for those who train on pictures.
+
+One 8-bit PNG per clip in a folder per species: time to the right, low frequencies below, black `range_db` below the
+clip's loudest. Its text says which recording and seconds it shows, under which licence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from dawnchorus.audio.mel import MelImage
+from dawnchorus.data.clips import Clips
+from dawnchorus.files import atomic_file, cannot_write
+
+FOLDER = "images"
+KEY = "key"
+_ABOUT = ("recording_id", "start_s", "end_s", "scientific_name", "license", "recordist", "url")
+
+
+def write_images(
+    clips: Clips, folder: Path, how: MelImage, *, n_workers: int, on_image: Callable[[], None] = lambda: None
+) -> int:
+    """Write the image of every clip, where it is not there yet; how many were written.
+
+    Raises:
+        InputError: the bands do not fit the clips' sample rate.
+        OutputError: no space, or no permission.
+    """
+
+    def write(item: tuple[int, dict[str, Any]]) -> bool:
+        number, row = item
+        samples = clips.samples(number)
+        key = hashlib.sha256(json.dumps([asdict(how), row["recording_id"]]).encode() + samples.tobytes()).hexdigest()
+        path = folder / _plain(row["scientific_name"] or row["kind"]) / _name(row)
+        if _key_of(path) != key:
+            _write(path, _image(how.levels(samples, rate_hz=clips.rate_hz), how.range_db), {KEY: key, **_about(row)})
+            written = True
+        else:
+            written = False
+        on_image()
+        return written
+
+    with ThreadPoolExecutor(n_workers) as pool:
+        return sum(pool.map(write, enumerate(clips.index.to_pylist())))
+
+
+def _image(levels: Any, range_db: float) -> Image.Image:
+    """Low frequencies below."""
+    grey = np.rint((levels + range_db) / range_db * 255).astype(np.uint8)
+    return Image.fromarray(grey[::-1])
+
+
+def _about(row: dict[str, Any]) -> dict[str, str]:
+    return {name: str(row[name]) for name in _ABOUT if row[name] is not None}
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^\w. -]", "_", text)
+
+
+def _name(row: dict[str, Any]) -> str:
+    return f"{_plain(row['recording_id'])}_{row['start_s']:.2f}-{row['end_s']:.2f}.png"
+
+
+def _key_of(path: Path) -> str | None:
+    """What the image that is there was made from."""
+    try:
+        with Image.open(path) as image:
+            found = image.info.get(KEY)
+    except OSError:
+        return None
+    return found if isinstance(found, str) else None
+
+
+def _write(path: Path, image: Image.Image, about: dict[str, str]) -> None:
+    text = PngInfo()
+    for name, value in about.items():
+        text.add_itxt(name, value)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(path.parent, error) from error
+    with atomic_file(path) as stream:
+        image.save(stream, format="PNG", pnginfo=text)
