@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from bench import agreement, memory, overhead, peers, preparing, speech, startup
+from bench import agreement, memory, overhead, peers, preparing, reading, speech, startup
 from bench.report import write_report
 from bench.results import save
 
@@ -16,6 +16,7 @@ MEASUREMENTS = {
     "memory": memory.measure,
     "speech": speech.measure,
     "preparing": preparing.measure,
+    "reading": reading.measure,
 }
 
 

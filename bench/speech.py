@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,8 @@ import numpy.typing as npt
 from bench.results import SHARED_AUDIO
 from dawnchorus.audio.decode import read_mono
 from dawnchorus.audio.speech import RATE_HZ, SpeechFinder
+from dawnchorus.audio.write import write_recording
+from dawnchorus.data.dawn import dawn_chorus
 from dawnchorus.models.silero import speech_graph
 from dawnchorus.models.store import default_folder
 
@@ -19,6 +24,11 @@ FloatArray = npt.NDArray[np.float32]
 
 LEVELS_DB = (0.0, -6.0, -12.0)
 """Level of the speech, relative to the birds around it."""
+
+WORDS = (
+    "Good morning. We walked along the river at dawn and counted everything that sang. There were warblers in the "
+    "reeds, two cuckoos on the far bank, and a bittern somewhere behind the willows. Write that down, please."
+)
 
 N_BIRDS, BIRD_S, SPEECH_S = 60, 10.0, 5.0
 
@@ -37,15 +47,40 @@ def _pieces(paths: list[Path], length_s: float) -> list[FloatArray]:
     return [piece * (0.05 / _loudness(piece)) for piece in pieces]
 
 
+def _speech_pieces(scratch: Path) -> tuple[str, list[FloatArray]]:
+    """Real speech where there is some, else what espeak-ng says in several voices."""
+    real = SHARED_AUDIO / "general" / "speech"
+    if real.is_dir():
+        return "real speech", _pieces(sorted(real.iterdir()), SPEECH_S)
+    if not shutil.which("espeak-ng"):
+        return "", []
+    paths = []
+    for voice in ("en+m1", "en+f2", "en+m7", "en+f4", "de", "fr"):
+        paths.append(scratch / f"{voice}.wav")
+        subprocess.run(["espeak-ng", "-v", voice, "-w", str(paths[-1]), WORDS], check=True)
+    return "espeak-ng's speech", _pieces(paths, SPEECH_S)
+
+
+def _bird_pieces(scratch: Path) -> tuple[str, list[FloatArray]]:
+    """Real recordings where there are some, else synthetic dawn choruses."""
+    paths = sorted(path for path in (SHARED_AUDIO / "focal").rglob("*") if path.suffix in (".mp3", ".ogg", ".wav"))
+    if paths:
+        return "real bird recordings", _pieces(paths[:: max(len(paths) // (2 * N_BIRDS), 1)], BIRD_S)[:N_BIRDS]
+    for seed in range(10):
+        scene = dawn_chorus(seed=seed)
+        write_recording(scratch / f"dawn-{seed}.wav", scene.samples, rate_hz=scene.rate_hz)
+    return "synthetic dawn choruses", _pieces(sorted(scratch.glob("dawn-*.wav")), BIRD_S)[:N_BIRDS]
+
+
 def measure() -> dict[str, Any] | None:
-    """Shares of speech seconds cut and of bird seconds lost, by the level of the speech; None without recordings."""
-    if not SHARED_AUDIO.is_dir():
-        print(f"  no recordings at {SHARED_AUDIO}: left out")
+    """Shares of speech seconds cut and of bird seconds lost, by the level of the speech; None without any speech."""
+    with tempfile.TemporaryDirectory() as temporary:
+        what_speech, speech = _speech_pieces(Path(temporary))
+        what_birds, birds = _bird_pieces(Path(temporary))
+    if not speech:
+        print(f"  neither recordings at {SHARED_AUDIO} nor espeak-ng: left out")
         return None
     finder = SpeechFinder(speech_graph(default_folder()))
-    speech = _pieces(sorted((SHARED_AUDIO / "general" / "speech").iterdir()), SPEECH_S)
-    focal = sorted(path for path in (SHARED_AUDIO / "focal").rglob("*") if path.suffix in (".mp3", ".ogg", ".wav"))
-    birds = _pieces(focal[:: max(len(focal) // (2 * N_BIRDS), 1)], BIRD_S)[:N_BIRDS]
     begin = time.perf_counter()
     finder.find(np.concatenate(birds))
     speed = len(birds) * BIRD_S / (time.perf_counter() - begin)
@@ -68,4 +103,5 @@ def measure() -> dict[str, Any] | None:
             n_speech, n_cut = n_speech + is_speech.sum(), n_cut + (cut & is_speech).sum()
             n_bird, n_lost = n_bird + (~is_speech).sum(), n_lost + (cut & ~is_speech).sum()
         results.append({"level_db": level_db, "cut": float(n_cut / n_speech), "lost": float(n_lost / n_bird)})
-    return {"n_mixtures": len(birds), "n_voices": len(speech), "speed_x": speed, "levels": results}
+    about = {"speech": what_speech, "birds": what_birds}
+    return {**about, "n_mixtures": len(birds), "n_voices": len(speech), "speed_x": speed, "levels": results}

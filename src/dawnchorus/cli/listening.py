@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable
 from dawnchorus.identify import Options, identify
@@ -27,10 +28,15 @@ def best_scores(table: RecordingsTable, model: str, store: ModelStore, workers: 
     return best
 
 
-def call_times(table: RecordingsTable, model: str, store: ModelStore, workers: int) -> dict[str, list[float]]:
-    """By recording_id, the middles in seconds of the windows in which the labelled species is heard, best first."""
+def call_times(
+    table: RecordingsTable, model: str, store: ModelStore, workers: int, *, out: Path
+) -> dict[str, list[float]]:
+    """By recording_id, the middles in seconds of the windows in which the labelled species is heard, best first.
+
+    What is heard is kept in the table `out`, so that it is not listened to again.
+    """
     calls: dict[str, list[float]] = {}
-    for row, found in _heard(table, model, store, workers):
+    for row, found in _heard(table, model, store, workers, out=out):
         own = [d for d in found.detections if d.scientific_name == row.scientific_name and d.score >= CALL_SCORE]
         own.sort(key=lambda d: -d.score)
         calls[row.recording_id] = [round((d.start_s + d.end_s) / 2, 3) for d in own]
@@ -38,10 +44,12 @@ def call_times(table: RecordingsTable, model: str, store: ModelStore, workers: i
 
 
 def _heard(
-    table: RecordingsTable, model: str, store: ModelStore, workers: int
+    table: RecordingsTable, model: str, store: ModelStore, workers: int, *, out: Path | None = None
 ) -> Iterator[tuple[RecordingRow, RecordingTable]]:
     by_path = {table.file(row): row for row in table.rows if row.scientific_name}
-    run = identify(list(by_path), Options(min_score=HEARD_SCORE), model=model, store=store, workers=workers)
+    options = Options(min_score=HEARD_SCORE)
+    resume = out is not None
+    run = identify(list(by_path), options, model=model, out=out, resume=resume, store=store, workers=workers)
     known = run.bundle.class_by_scientific_name
     for path, row in by_path.items():
         found = run.table(path)

@@ -26,6 +26,9 @@ from dawnchorus.files import atomic_file, cannot_write
 from dawnchorus.models.silero import speech_graph
 from dawnchorus.models.store import ModelStore
 
+HEARD_NAME = "heard.parquet"
+"""What a model hears in the recordings, where clips are taken by its scores."""
+
 
 def _list_recipes(context: click.Context, _option: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's shape
     if value:
@@ -107,7 +110,7 @@ def command(
     calls = {}
     if recipe.take == "scored":
         announce_model(store, model)
-        calls = call_times(table, model, store, workers)
+        calls = call_times(table, model, store, workers, out=folder / HEARD_NAME)
     with Bar(console=screen, transient=True) as bar:
         task = bar.add_task("preparing", total=len(table.rows))
         done = prepare(

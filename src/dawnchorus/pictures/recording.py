@@ -179,8 +179,8 @@ def _draw_voices(axes: Axes, speech: Sequence[Span]) -> None:
     for span in speech:
         left, right = max(span.start_s, left_edge), min(span.end_s, right_edge)
         if left < right:
-            axes.plot([left, right], [0, 0], color=INK, linewidth=5, solid_capstyle="butt", clip_on=False)
-            axes.text(left, 0, "voice", color=NIGHT, fontsize=5, va="center", clip_on=True)
+            axes.plot([left, right], [0, 0], color=INK, linewidth=3, solid_capstyle="butt", clip_on=False)
+            axes.annotate("voice", (left, 0), (2, 3), textcoords="offset points", color=INK, fontsize=7)
 
 
 def _draw_boxes(axes: Axes, row: Sequence[Detection], part: Spectrogram, colours: dict[str, str]) -> None:
