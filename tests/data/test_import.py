@@ -11,12 +11,12 @@ import soundfile
 from tests.conftest import Command
 from tests.sounds import tone
 
-from dawnchorus.cli.data import _read_annotations
 from dawnchorus.data.attribution import attribution_text
 from dawnchorus.data.importing import detect_layout, import_recordings
 from dawnchorus.data.layouts.tables import clock, iso_date
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, species_of, write_table
 from dawnchorus.errors import FormatError, InputError
+from dawnchorus.formats.registry import read_annotations
 
 
 def sound(path: Path, seconds: float = 1.0) -> Path:
@@ -26,7 +26,7 @@ def sound(path: Path, seconds: float = 1.0) -> Path:
 
 
 def imported(source: Path, folder: Path, **more: object) -> dict[str, RecordingRow]:
-    table = import_recordings(source, folder, read_annotations=_read_annotations, n_workers=2, **more)  # type: ignore[arg-type]
+    table = import_recordings(source, folder, read_annotations=read_annotations, n_workers=2, **more)  # type: ignore[arg-type]
     return {row.recording_id: row for row in table.rows}
 
 
@@ -165,7 +165,7 @@ def test_missing_and_broken_recordings_stay_in_the_table(tmp_path: Path) -> None
 
 def test_the_table_keeps_everything(tmp_path: Path) -> None:
     sound(tmp_path / "Parus major" / "a.wav")
-    table = import_recordings(tmp_path, tmp_path, read_annotations=_read_annotations, n_workers=1)
+    table = import_recordings(tmp_path, tmp_path, read_annotations=read_annotations, n_workers=1)
     write_table(table)
     assert read_table(tmp_path) == table
     assert table.file(table.rows[0]).exists()
