@@ -10,6 +10,7 @@ DawnChorusError
 │   ├── ModelNotFound         unknown name, or the weights are not on this machine
 │   └── BundleInvalid         a bundle folder breaks the contract
 ├── FormatError           a table is not in the format it should be in
+├── TrainingFailed        learning came to nothing: the loss is no number any more
 ├── FetchFailed           a server refused, or cannot be reached
 ├── MissingExtra          an optional package is not installed
 ├── OutputError           results cannot be written
@@ -72,6 +73,10 @@ class FormatError(DawnChorusError):
     """A table is not in the format it should be in."""
 
     exit_code = 2
+
+
+class TrainingFailed(DawnChorusError):
+    """Learning came to nothing."""
 
 
 class FetchFailed(DawnChorusError):

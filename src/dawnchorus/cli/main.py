@@ -25,6 +25,9 @@ VERBS = {
     "data": "Import, check, split and describe recordings for training.",
     "explore": "Show a data set on one page.",
     "prepare": "Make clips of one length for training.",
+    "train": "Train a model on a data set, and write its bundle.",
+    "runs": "List, show, compare, plot and remove training runs.",
+    "evaluate": "Measure models on a data set, with intervals.",
     "completion": "Print a completion script for a shell.",
     "synth": "Make a labelled data set of synthetic birds.",
 }

@@ -32,6 +32,34 @@ BUNDLE_ID_DIGITS = 12
 Activation = Literal["sigmoid", "softmax", "identity"]
 
 
+class Calibration(BaseModel):
+    """How a class's logit becomes a probability: sigmoid(scale * logit + offset), fitted on validation data."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    scale: float
+    offset: float
+    n_recordings: int
+    """Recordings that it was fitted on."""
+
+
+class TrainingSummary(BaseModel):
+    """What a bundle of one's own was trained on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: str
+    """Fingerprint of the recordings, their labels and parts."""
+    n_recordings: int
+    n_clips: int
+    licenses: dict[str, int]
+    """Recordings by licence."""
+    backbone: str | None = None
+    """Name and id of the bundle that it is built on."""
+    metrics: dict[str, float] = Field(default_factory=dict)
+    """On validation data."""
+
+
 class BundleInfo(BaseModel):
     """The content of `bundle.json`. Unknown keys are refused."""
 
@@ -57,6 +85,8 @@ class BundleInfo(BaseModel):
     """The software that wrote the bundle, with its version."""
     thresholds: dict[str, float] = Field(default_factory=dict)
     """Smallest score by scientific name, where one differs from the run's."""
+    calibration: Calibration | None = None
+    training: TrainingSummary | None = None
     range_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
 
 

@@ -1,0 +1,166 @@
+"""`dawnchorus evaluate`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from dawnchorus.cli.options import models_folder_option, workers_option
+from dawnchorus.cli.present import announce_model, console
+from dawnchorus.cli.progress import shown_progress
+from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table
+from dawnchorus.errors import InputError
+from dawnchorus.files import atomic_file, cannot_write
+from dawnchorus.models.store import ModelStore, default_folder
+
+if TYPE_CHECKING:
+    from dawnchorus.evaluate.evaluation import Evaluation
+    from dawnchorus.evaluate.scoring import Pool, Scores
+
+JSON_NAME, PAGE_NAME = "evaluation.json", "evaluation.html"
+
+
+@click.command("evaluate")
+@click.argument("models", nargs=-1, required=True, metavar="BUNDLE...")
+@click.argument("data_set", type=click.Path(path_type=Path))
+@click.option("--part", default="test", show_default=True, help="The part of the split to use; all: every recording.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the page and the JSON.")
+@click.option("--pool", type=click.Choice(["mean", "max"]), default="mean", show_default=True, help="Of a recording.")
+@click.option("--overlap", type=float, default=0.0, show_default=True, help="Seconds shared by neighbouring windows.")
+@click.option("--submission", type=click.Path(path_type=Path), help="Write BirdCLEF's submission.csv.")
+@click.option("--sample", type=click.Path(path_type=Path), help="BirdCLEF's sample_submission.csv, to check against.")
+@click.option("--json", "as_json", is_flag=True, help="Print the evaluation as JSON.")
+@models_folder_option
+@workers_option
+def command(
+    *,
+    models: tuple[str, ...],
+    data_set: Path,
+    part: str,
+    out: Path | None,
+    pool: Pool,
+    overlap: float,
+    submission: Path | None,
+    sample: Path | None,
+    as_json: bool,
+    models_folder: Path | None,
+    workers: int,
+) -> None:
+    """Measure a BUNDLE on DATA_SET's test recordings, with intervals; several bundles are compared with the first.
+
+    DATA_SET comes last. A bundle is a folder, a built-in model's name, or a training run's folder.
+    """
+    from dawnchorus.evaluate.evaluation import compare, evaluate
+    from dawnchorus.evaluate.scoring import score_data_set
+
+    store = ModelStore(models_folder or default_folder())
+    table = read_table(data_set)
+    rows = _part(table, part)
+    screen = console()
+    if submission is not None:
+        _submit(models, table, rows, store, submission, sample, workers)
+        return
+    found: list[tuple[Evaluation, Scores]] = []
+    for name in models:
+        announce_model(store, name)
+        bundle = store.open(_bundle_of(name))
+        duration_s = sum(row.duration_s or 0 for row in rows)
+        with shown_progress(screen, duration_s=duration_s) as update:
+            scores = score_data_set(
+                bundle, table, rows, store=store, n_workers=workers, overlap_s=overlap, on_progress=update
+            )
+        found.append((evaluate(bundle, scores, pool=pool), scores))
+    differences = [compare(found[0][1], other, pool=pool) for _, other in found[1:]]
+    fields: dict[str, Any] = {
+        "data_set": str(data_set),
+        "part": part,
+        "evaluations": [evaluation.as_json() for evaluation, _ in found],
+        "first_minus_other": [{name: vars(value) for name, value in each.items()} for each in differences],
+    }
+    text = json.dumps(fields, indent=2, ensure_ascii=False)
+    if out is not None:
+        _write_report(out, text, table, found, differences)
+    if as_json:
+        click.echo(text)
+        return
+    _show(found, differences)
+    for evaluation, scores in found:
+        for recording, reason in scores.failures.items():
+            click.echo(f"failed: {evaluation.model}: {recording}: {reason}", err=True)
+
+
+def _part(table: RecordingsTable, part: str) -> list[RecordingRow]:
+    rows = [row for row in table.rows if part in ("all", row.split) and "missing" not in row.problems]
+    if not rows:
+        parts = sorted({str(row.split) for row in table.rows})
+        raise InputError(
+            f"--part: expected one of {', '.join(parts)} or all, got {part!r}, which has no recordings. Split with "
+            f"`dawnchorus data split`."
+        )
+    return rows
+
+
+def _bundle_of(name: str) -> str | Path:
+    """A run's folder stands for its bundle."""
+    inside = Path(name, "bundle")
+    return inside if (inside / "bundle.json").is_file() else name
+
+
+def _show(found: list[tuple[Evaluation, Scores]], differences: list[Any]) -> None:
+    screen = Console(highlight=False, soft_wrap=True)
+    table = Table(box=None)
+    table.add_column("recordings")
+    for evaluation, _ in found:
+        table.add_column(f"{evaluation.model} {evaluation.bundle_id}")
+    for name in found[0][0].by_recording:
+        table.add_row(name.replace("_", " "), *[str(evaluation.by_recording[name]) for evaluation, _ in found])
+    table.add_row("calibration error", *[f"{evaluation.calibration_error:.3f}" for evaluation, _ in found])
+    table.add_row("recordings", *[str(evaluation.n_recordings) for evaluation, _ in found])
+    screen.print(table)
+    for (evaluation, _), difference in zip(found[1:], differences, strict=True):
+        each = "; ".join(f"{name.replace('_', ' ')} {value}" for name, value in difference.items())
+        screen.print(f"{found[0][0].model} is better than {evaluation.model} by: {each}", markup=False)
+    for evaluation, _ in found:
+        for threshold, counts in evaluation.events.items():
+            screen.print(
+                f"events of {evaluation.model} from score {threshold}: precision {counts.precision:.3f} of "
+                f"{counts.n_found}, recall {counts.recall:.3f} of {counts.n_marked}"
+            )
+
+
+def _write_report(
+    out: Path, text: str, table: RecordingsTable, found: list[tuple[Evaluation, Scores]], differences: list[Any]
+) -> None:
+    from dawnchorus.evaluate.page import render_evaluation
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(out, error) from error
+    for name, content in ((JSON_NAME, text), (PAGE_NAME, render_evaluation(table, found, differences))):
+        with atomic_file(out / name) as stream:
+            stream.write(content.encode())
+    click.echo(out / PAGE_NAME)
+
+
+def _submit(
+    models: tuple[str, ...],
+    table: RecordingsTable,
+    rows: list[RecordingRow],
+    store: ModelStore,
+    path: Path,
+    sample: Path | None,
+    workers: int,
+) -> None:
+    from dawnchorus.evaluate.submission import write_submission
+
+    if len(models) != 1:
+        raise InputError("--submission: expected one bundle; make an ensemble of several first.")
+    bundle = store.open(_bundle_of(models[0]))
+    n = write_submission(path, bundle, table, rows, store=store, sample=sample, n_workers=workers)
+    click.echo(f"{path}: {n} rows", err=True)

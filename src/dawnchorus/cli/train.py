@@ -1,0 +1,98 @@
+"""`dawnchorus train`."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+
+from dawnchorus.cli.present import console
+from dawnchorus.errors import DawnChorusError, InputError, MissingExtra
+
+if TYPE_CHECKING:
+    from dawnchorus.train.runs import Run
+    from dawnchorus.train.trainer import EpochReport
+
+
+@click.command("train")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--resume", "resumed", type=click.Path(path_type=Path), help="Go on with an interrupted run's folder.")
+@click.option("--multirun", is_flag=True, help="Train every combination of values such as optimizer.lr=1e-3,1e-4.")
+@click.option("--options", "show_options", is_flag=True, help="Show the choices of every group, and the defaults.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress.")
+def command(
+    *, overrides: tuple[str, ...], resumed: Path | None, multirun: bool, show_options: bool, quiet: bool
+) -> None:
+    """Train a model on a split data set, and write its bundle: dawnchorus train model=efficientnet data=my-set
+
+    Each run has a folder in runs/: configuration, environment, curves, checkpoints, bundle. Show them with `dawnchorus
+    runs`. Groups: model, data, optimizer, scheduler, augment, loss, trainer, tracker, profiler, paths, experiment.
+    """
+    try:
+        from dawnchorus.train import compose, trainer
+    except ImportError as error:
+        raise MissingExtra(error.name or "torch", extra="train", purpose="Training") from error
+
+    if show_options:
+        _show_options(compose.GROUPS)
+        return
+    screen = Console(quiet=True) if quiet else console()
+    if resumed is not None:
+        if overrides:
+            raise InputError("--resume: the run goes on as it was begun; expected no other settings.")
+        _done(trainer.resume(resumed, on_epoch=_Shown(screen).show, on_note=screen.print), screen)
+        return
+    jobs = list(compose.sweep(overrides)) if multirun else [list(overrides)]
+    configs = [compose.compose_config(job) for job in jobs]
+    failed = 0
+    for job, config in zip(jobs, configs, strict=True):
+        if len(jobs) > 1:
+            screen.rule(" ".join(job))
+        try:
+            run = trainer.train(
+                config,
+                started=datetime.now(),  # noqa: DTZ005 - a folder's name, in the user's own time
+                overrides=job,
+                on_epoch=_Shown(screen).show,
+                on_note=lambda text: screen.print(text, markup=False),
+            )
+        except DawnChorusError as error:
+            if len(jobs) == 1:
+                raise
+            failed += 1
+            screen.print(f"failed: {' '.join(job)}: {error}", markup=False)
+        else:
+            _done(run, screen)
+    if failed:
+        sys.exit(1)
+
+
+class _Shown:
+    """One line for each epoch."""
+
+    def __init__(self, screen: Console) -> None:
+        self._screen = screen
+
+    def show(self, report: EpochReport) -> None:
+        values = "  ".join(f"{name} {value:.3f}" for name, value in sorted(report.metrics.items()))
+        left = f"{report.left_s / 60:.0f} min" if report.left_s >= 90 else f"{report.left_s:.0f} s"
+        self._screen.print(f"epoch {report.epoch:3d} of {report.n_epochs}  {values}  {left} left", markup=False)
+
+
+def _done(run: Run, screen: Console) -> None:
+    about = run.about
+    screen.print(
+        f"Trained in {about['fit_s']:.1f} s on {about['devices']} ({about['features_s']:.1f} s for features). "
+        f"Its folder: {run.folder}",
+        markup=False,
+    )
+    click.echo(run.bundle)
+
+
+def _show_options(groups: dict[str, tuple[str, ...]]) -> None:
+    for group, choices in groups.items():
+        click.echo(f"{group:<12}{', '.join(choices)}")

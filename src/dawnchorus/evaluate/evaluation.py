@@ -1,0 +1,166 @@
+"""An evaluation: every metric of a bundle on a data set, overall and by species."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dawnchorus.evaluate import metrics
+from dawnchorus.evaluate.bootstrap import Interval, interval, paired_interval
+from dawnchorus.evaluate.events import EventCounts, count_events
+from dawnchorus.evaluate.scoring import Pool, Scores
+from dawnchorus.models.bundle import Bundle
+
+SCHEMA = 1
+
+Metric = Callable[[npt.NDArray[np.bool_], npt.NDArray[np.float64]], float]
+
+
+def _decided(kind: int, average: str) -> Metric:
+    """Precision, recall or F1 (0, 1, 2) of deciding for the best species of each row."""
+
+    def metric(truth: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> float:
+        found = metrics.best_class(scores)
+        named = truth.any(1)
+        truth, found = truth[named], found[named]
+        if average == "micro":
+            return float(metrics.precision_recall_f1(truth.reshape(-1, 1), found.reshape(-1, 1))[kind, 0])
+        each = metrics.precision_recall_f1(truth, found)[kind]
+        counts = truth.sum(0)
+        is_there = counts > 0
+        each = np.nan_to_num(each[is_there])  # a species that is never named has precision 0
+        if not len(each):
+            return float("nan")
+        return float(np.average(each, weights=counts[is_there] if average == "weighted" else None))
+
+    return metric
+
+
+METRICS: dict[str, Metric] = {
+    "top_1": lambda truth, scores: metrics.top_k_accuracy(truth, scores, 1),
+    "top_5": lambda truth, scores: metrics.top_k_accuracy(truth, scores, 5),
+    "macro_roc_auc": metrics.macro_roc_auc,
+    "cmap": metrics.cmap,
+    "macro_precision": _decided(0, "macro"),
+    "macro_recall": _decided(1, "macro"),
+    "macro_f1": _decided(2, "macro"),
+    "micro_f1": _decided(2, "micro"),
+    "weighted_f1": _decided(2, "weighted"),
+    "log_loss": metrics.log_loss,
+}
+"""By name: what is computed of recordings with intervals, and of windows without."""
+
+PAIRED = ("top_1", "macro_roc_auc", "cmap", "macro_f1")
+
+
+@dataclass(frozen=True)
+class SpeciesResult:
+    """How well one species is told."""
+
+    scientific_name: str
+    n_recordings: int
+    roc_auc: float
+    average_precision: float
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All of it."""
+
+    model: str
+    bundle_id: str
+    n_recordings: int
+    n_windows: int
+    n_failed: int
+    pool: Pool
+    by_recording: dict[str, Interval]
+    by_window: dict[str, float]
+    species: tuple[SpeciesResult, ...]
+    confusion: npt.NDArray[np.int64]
+    """[species, species]: recordings of the one for which the other has the best score."""
+    calibration_error: float
+    reliability: tuple[tuple[float, float, int], ...]
+    """In each tenth of the score: mean score, share that is right, number of windows and species."""
+    events: dict[str, EventCounts]
+    """By threshold, where there are annotations."""
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines."""
+        fields = asdict(self)
+        fields["confusion"] = self.confusion.tolist()
+        fields["events"] = {name: counts.as_json() for name, counts in self.events.items()}
+        return {"schema": SCHEMA, **fields}
+
+
+def evaluate(bundle: Bundle, scores: Scores, *, pool: Pool = "mean") -> Evaluation:
+    """Every metric of scores that were made with the bundle."""
+    by_recording, truth = scores.by_recording(pool)
+    return Evaluation(
+        model=bundle.info.name,
+        bundle_id=bundle.id,
+        n_recordings=len(scores.rows),
+        n_windows=len(scores.scores),
+        n_failed=len(scores.failures),
+        pool=pool,
+        by_recording={name: interval(metric, truth, by_recording) for name, metric in METRICS.items()},
+        by_window={name: metric(scores.truth, scores.scores) for name, metric in METRICS.items()},
+        species=_species(scores, truth, by_recording),
+        confusion=_confusion(truth, by_recording),
+        calibration_error=metrics.expected_calibration_error(scores.truth, scores.scores),
+        reliability=_reliability(scores),
+        events=count_events(scores),
+    )
+
+
+def compare(first: Scores, second: Scores, *, pool: Pool = "mean") -> dict[str, Interval]:
+    """How much better the first is than the second, on the recordings and species that both have."""
+    classes = [name for name in first.classes if name in second.classes]
+    ids = [row.recording_id for row in first.rows]
+    other = {row.recording_id: k for k, row in enumerate(second.rows)}
+    shared = [k for k, name in enumerate(ids) if name in other]
+
+    def part(scores: Scores, rows: list[int]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        values, truth = scores.by_recording(pool)
+        columns = [scores.classes.index(name) for name in classes]
+        return values[rows][:, columns], truth[rows][:, columns]
+
+    own, truth = part(first, shared)
+    others, _ = part(second, [other[ids[k]] for k in shared])
+    return {name: paired_interval(METRICS[name], truth, own, others) for name in PAIRED}
+
+
+def _species(
+    scores: Scores, truth: npt.NDArray[np.bool_], by_recording: npt.NDArray[np.float64]
+) -> tuple[SpeciesResult, ...]:
+    auc, ap = metrics.roc_auc(truth, by_recording), metrics.average_precision(truth, by_recording)
+    precision, recall, f1 = metrics.precision_recall_f1(truth, metrics.best_class(by_recording))
+    return tuple(
+        SpeciesResult(name, int(truth[:, k].sum()), *(float(v[k]) for v in (auc, ap, precision, recall, f1)))
+        for k, name in enumerate(scores.classes)
+    )
+
+
+def _confusion(truth: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    table = np.zeros((truth.shape[1], truth.shape[1]), np.int64)
+    best = scores.argmax(1)
+    for k in np.flatnonzero(truth.any(1)).tolist():
+        table[truth[k], best[k]] += 1
+    return table
+
+
+def _reliability(scores: Scores) -> tuple[tuple[float, float, int], ...]:
+    said, right = scores.scores.ravel(), scores.truth.ravel()
+    bins = np.minimum((said * 10).astype(int), 9)
+    found = []
+    for k in range(10):
+        here = bins == k
+        if here.any():
+            found.append((float(said[here].mean()), float(right[here].mean()), int(here.sum())))
+    return tuple(found)

@@ -1,0 +1,64 @@
+"""Events in annotated soundscapes: which marked sounds are found, and which finds are marked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dawnchorus.evaluate.scoring import Scores
+
+THRESHOLDS = (0.1, 0.25, 0.5, 0.75, 0.9)
+
+
+@dataclass(frozen=True)
+class EventCounts:
+    """At one threshold: events found, those of them that touch a marked sound of their species, and the reverse."""
+
+    n_found: int
+    n_right: int
+    n_marked: int
+    n_marked_found: int
+
+    @property
+    def precision(self) -> float:
+        """The share of events found that are right."""
+        return self.n_right / self.n_found if self.n_found else float("nan")
+
+    @property
+    def recall(self) -> float:
+        """The share of marked sounds that are found."""
+        return self.n_marked_found / self.n_marked if self.n_marked else float("nan")
+
+    def as_json(self) -> dict[str, Any]:
+        """Counts and shares."""
+        return {**vars(self), "precision": self.precision, "recall": self.recall}
+
+
+def count_events(scores: Scores) -> dict[str, EventCounts]:
+    """By threshold; nothing where no recording has annotations."""
+    annotated = [k for k, row in enumerate(scores.rows) if row.annotations]
+    if not annotated:
+        return {}
+    return {f"{threshold:g}": _counted(scores, annotated, threshold) for threshold in THRESHOLDS}
+
+
+def _counted(scores: Scores, annotated: list[int], threshold: float) -> EventCounts:
+    """Neighbouring windows above the threshold are one event."""
+    counts = np.zeros(4, int)
+    for recording in annotated:
+        here = np.flatnonzero(scores.recording == recording)
+        for k, name in enumerate(scores.classes):
+            marked = [(a.start_s, a.end_s) for a in scores.rows[recording].annotations if a.scientific_name == name]
+            found: list[tuple[float, float]] = []
+            for window in here[scores.scores[here, k] >= threshold].tolist():
+                start_s = float(scores.start_s[window])
+                if found and start_s <= found[-1][1] + 1e-3:
+                    found[-1] = (found[-1][0], start_s + scores.window_s)
+                else:
+                    found.append((start_s, start_s + scores.window_s))
+            right = sum(any(a < end and b > start for a, b in marked) for start, end in found)
+            hit = sum(any(start < b and end > a for start, end in found) for a, b in marked)
+            counts += (len(found), right, len(marked), hit)
+    return EventCounts(*counts.tolist())

@@ -1,0 +1,129 @@
+"""What a bundle says of the recordings of a data set, beside what is known of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from dawnchorus.data.recordings import RecordingRow, RecordingsTable
+from dawnchorus.errors import InputError
+from dawnchorus.identify import Options, identify
+from dawnchorus.identify.places import printable
+from dawnchorus.identify.result import Progress
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.models.store import ModelStore
+
+FloatArray = npt.NDArray[np.float64]
+Pool = Literal["mean", "max"]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores and truth of every window, and of every recording."""
+
+    classes: tuple[str, ...]
+    rows: tuple[RecordingRow, ...]
+    """The recordings that were scored."""
+    recording: npt.NDArray[np.int64]
+    """[windows]: the number of the window's recording."""
+    start_s: FloatArray
+    window_s: float
+    scores: FloatArray
+    """[windows, classes]."""
+    truth: npt.NDArray[np.bool_]
+    """[windows, classes]: of annotated recordings what is marked there, of others the recording's species."""
+    failures: dict[str, str]
+    """Why other recordings could not be scored, by recording_id."""
+
+    def by_recording(self, pool: Pool) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+        """Scores and truth of each recording [recordings, classes], from those of its windows."""
+        n = len(self.rows)
+        scores = np.zeros((n, len(self.classes)))
+        truth = np.zeros(scores.shape, bool)
+        np.maximum.at(truth, self.recording, self.truth)
+        if pool == "max":
+            np.maximum.at(scores, self.recording, self.scores)
+        else:
+            np.add.at(scores, self.recording, self.scores)
+            scores /= np.bincount(self.recording, minlength=n).clip(min=1)[:, None]
+        return scores, truth
+
+
+def score_data_set(
+    bundle: Bundle,
+    table: RecordingsTable,
+    rows: Sequence[RecordingRow],
+    *,
+    store: ModelStore,
+    n_workers: int | None = None,
+    classes: Sequence[str] | None = None,
+    overlap_s: float = 0.0,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Scores:
+    """Score recordings by the one predict path.
+
+    `classes` are those to look at (default: the species of `rows` that the bundle knows).
+
+    Raises:
+        InputError: the bundle knows none of the species.
+    """
+    known = bundle.class_by_scientific_name
+    named = {row.scientific_name for row in rows if row.scientific_name}
+    named |= {a.scientific_name for row in rows for a in row.annotations}
+    wanted = tuple(name for name in (classes or sorted(named)) if name in known)
+    if not wanted:
+        raise InputError(
+            f"{table.folder}: the model {bundle.info.name} knows none of its {len(named)} species. Names are "
+            f"scientific; the model's are in {bundle.folder / 'labels.csv'}."
+        )
+    by_path = {table.file(row): row for row in rows}
+    options = Options(
+        min_score=0.0, species=wanted, thresholds=dict.fromkeys(bundle.info.thresholds, 0.0), overlap_s=overlap_s
+    )
+    run = identify(list(by_path), options, model=bundle.folder, store=store, workers=n_workers, on_progress=on_progress)
+    column = {known[name]: k for k, name in enumerate(wanted)}
+    failed: set[Path] = set()
+    found_rows: list[RecordingRow] = []
+    recording, starts, scores, truth = [], [], [], []
+    for path, row in by_path.items():
+        found = run.table(path)
+        if found is None:
+            failed.add(path)
+            continue
+        each: dict[float, FloatArray] = {}
+        for detection in found.detections:
+            values = each.setdefault(detection.start_s, np.zeros(len(wanted)))
+            values[column[known[detection.scientific_name]]] = detection.score
+        for start_s, values in sorted(each.items()):
+            recording.append(len(found_rows))
+            starts.append(start_s)
+            scores.append(values)
+            truth.append(_truth(row, start_s, start_s + bundle.info.window_s, wanted))
+        found_rows.append(row)
+    reasons = {problem.recording: problem.reason for problem in run.failures}
+    failures = {row.recording_id: reasons.get(printable(path), "") for path, row in by_path.items() if path in failed}
+    if not scores:
+        raise InputError(f"{table.folder}: none of its {len(rows)} recordings could be scored.")
+    return Scores(
+        classes=wanted,
+        rows=tuple(found_rows),
+        recording=np.array(recording),
+        start_s=np.array(starts),
+        window_s=bundle.info.window_s,
+        scores=np.stack(scores),
+        truth=np.stack(truth),
+        failures=failures,
+    )
+
+
+def _truth(row: RecordingRow, start_s: float, end_s: float, classes: Sequence[str]) -> npt.NDArray[np.bool_]:
+    if row.annotations:
+        here = {a.scientific_name for a in row.annotations if a.start_s < end_s and a.end_s > start_s}
+    else:
+        here = {row.scientific_name or ""}
+    return np.array([name in here for name in classes])

@@ -1,0 +1,92 @@
+"""BirdCLEF's submission.csv: a row per 5 seconds of each soundscape, a column of scores per class."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dawnchorus.data.recordings import RecordingRow, RecordingsTable
+from dawnchorus.errors import FormatError, InputError
+from dawnchorus.evaluate.scoring import Scores, score_data_set
+from dawnchorus.files import atomic_file
+from dawnchorus.formats.text import text_stream
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.models.store import ModelStore
+
+ROW_ID, STEP_S = "row_id", 5
+
+
+def write_submission(
+    path: Path,
+    bundle: Bundle,
+    table: RecordingsTable,
+    rows: Sequence[RecordingRow],
+    *,
+    store: ModelStore,
+    sample: Path | None,
+    n_workers: int | None = None,
+) -> int:
+    """Write the file, check it against the competition's sample where there is one, and give its number of rows.
+
+    Columns are eBird codes where the recordings table knows them, else scientific names; with a sample, its columns in
+    its order. A window's score counts for the 5 seconds that its middle is in.
+
+    Raises:
+        InputError: the model knows none of the sample's columns.
+        FormatError: the sample's rows are not those of these soundscapes.
+    """
+    classes = [label.scientific_name for label in bundle.labels if label.kind == "species"]
+    scores = score_data_set(bundle, table, rows, store=store, classes=classes, n_workers=n_workers)
+    codes = {row.scientific_name: row.ebird_code for row in table.rows if row.ebird_code}
+    names = [codes.get(name) or name for name in scores.classes]
+    ids, values = _by_step(scores)
+    columns, expected = (names, None) if sample is None else _read_sample(sample)
+    known = {name: k for k, name in enumerate(names)}
+    if not known.keys() & set(columns):
+        raise InputError(f"{sample}: the model {bundle.info.name} knows none of its {len(columns)} classes.")
+    if expected is not None and set(expected) != set(ids):
+        missing, more = sorted(set(expected) - set(ids)), sorted(set(ids) - set(expected))
+        raise FormatError(
+            f"{sample}: expected its {len(expected)} rows, found {len(missing)} missing (as {missing[:3]}) and "
+            f"{len(more)} more (as {more[:3]}). Give the recordings of the competition's test set."
+        )
+    order = expected or ids
+    place = {name: k for k, name in enumerate(ids)}
+    with atomic_file(path) as stream, text_stream(stream) as text:
+        out = csv.writer(text, lineterminator="\n")
+        out.writerow([ROW_ID, *columns])
+        for name in order:
+            found = values[place[name]]
+            out.writerow([name, *(f"{found[known[c]]:.6f}" if c in known else "0" for c in columns)])
+    return len(order)
+
+
+def _by_step(scores: Scores) -> tuple[list[str], np.ndarray]:
+    """Row ids, and the largest score of each class [rows, classes] in each 5 seconds."""
+    ids: list[str] = []
+    parts = []
+    for number, row in enumerate(scores.rows):
+        here = scores.recording == number
+        middle = scores.start_s[here] + scores.window_s / 2
+        n_steps = max(math.ceil(((row.duration_s or 0.0) or middle.max()) / STEP_S - 1e-6), 1)
+        step = np.minimum((middle / STEP_S).astype(int), n_steps - 1)
+        values = np.zeros((n_steps, len(scores.classes)))
+        np.maximum.at(values, step, scores.scores[here])
+        ids += [f"{Path(row.path).stem}_{STEP_S * (k + 1)}" for k in range(n_steps)]
+        parts.append(values)
+    return ids, np.concatenate(parts)
+
+
+def _read_sample(path: Path) -> tuple[list[str], list[str]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = list(csv.reader(file))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
+    if not lines or lines[0][:1] != [ROW_ID]:
+        raise FormatError(f"{path}: expected BirdCLEF's sample_submission.csv, whose first column is {ROW_ID}.")
+    return lines[0][1:], [line[0] for line in lines[1:] if line]

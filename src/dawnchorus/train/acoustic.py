@@ -1,0 +1,155 @@
+"""The 95 acoustic features of a clip, computed inside a network, with librosa's definitions.
+
+Frames of 2,048 samples, a new one every 512, centred, zeros (for zero crossings the edge's sample) around the ends;
+defaults of librosa 0.11 where nothing else is said. Chroma is taken at concert pitch (librosa's `tuning=0`), so that
+one clip's pitch does not move another feature's meaning.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dawnchorus.audio.mel import mel_filters
+from dawnchorus.train.spectrum import Frames, PowerSpectrum
+
+RATE_HZ, N_FFT, N_HOP = 22_050, 2048, 512
+N_MFCC, N_BANDS, N_CHROMA = 20, 128, 12
+ROLLOFF = 0.85
+TOP_DB = 80.0
+
+FEATURES: tuple[str, ...] = (
+    *(f"mfcc_{k + 1}_{stat}" for stat in ("mean", "std", "max", "min") for k in range(N_MFCC)),
+    *(f"spectral_centroid_{stat}" for stat in ("mean", "std", "max")),
+    *(f"spectral_rolloff_{stat}" for stat in ("mean", "std")),
+    *(f"zero_crossing_rate_{stat}" for stat in ("mean", "std")),
+    *(f"chroma_stft_{stat}" for stat in ("mean", "std")),
+    *(f"mel_spectrogram_{stat}" for stat in ("mean", "std", "max")),
+    *(f"spectral_bandwidth_{stat}" for stat in ("mean", "std")),
+    "rms_mean",
+)
+"""Names in the order of the output: they are part of the contract."""
+
+
+def chroma_filters(*, rate_hz: int, n_fft: int, n_chroma: int = N_CHROMA) -> np.ndarray:
+    """How much each bin [chroma, bins] counts for each pitch class, C first: bumps a semitone wide around the bin's
+    own pitch, fading away from octave 5 (librosa's `filters.chroma`; after D. Ellis, 2007)."""
+    frequencies = np.linspace(0, rate_hz, n_fft, endpoint=False)[1:]
+    pitch = n_chroma * np.log2(frequencies / (440.0 / 16))
+    pitch = np.concatenate([[pitch[0] - 1.5 * n_chroma], pitch])
+    width = np.concatenate([np.maximum(np.diff(pitch), 1.0), [1.0]])
+    apart = pitch - np.arange(n_chroma)[:, None]
+    half = round(n_chroma / 2)
+    apart = np.remainder(apart + half + 10 * n_chroma, n_chroma) - half
+    filters = np.exp(-0.5 * (2 * apart / width) ** 2)
+    filters /= np.sqrt((filters**2).sum(axis=0, keepdims=True))
+    filters *= np.exp(-0.5 * ((pitch / n_chroma - 5.0) / 2.0) ** 2)
+    filters = np.roll(filters, -3 * (n_chroma // 12), axis=0)  # from A to C
+    return np.array(filters[:, : n_fft // 2 + 1], np.float32)
+
+
+def cosine_transform(n_bands: int, n_out: int) -> np.ndarray:
+    """The orthonormal discrete cosine transform of type II [n_bands, n_out]."""
+    k, n = np.arange(n_out), np.arange(n_bands)[:, None]
+    matrix = np.sqrt(2 / n_bands) * np.cos(np.pi * (n + 0.5) * k / n_bands)
+    matrix[:, 0] /= np.sqrt(2)
+    return np.array(matrix, np.float32)
+
+
+def _stats(values: Tensor, *names: str) -> Tensor:
+    """Mean, deviation, largest and smallest over axis 1 of [batch, frames, ...], joined along the last."""
+    mean = values.mean(1)
+    found = {
+        "mean": lambda: mean,
+        "std": lambda: ((values - mean[:, None]) ** 2).mean(1).sqrt(),
+        "max": lambda: values.amax(1),
+        "min": lambda: values.amin(1),
+    }
+    return torch.cat([found[name]().reshape(values.shape[0], -1) for name in names], dim=1)
+
+
+class AcousticFeatures(nn.Module):
+    """The features [batch, 95] (`FEATURES`) of waveforms [batch, samples] at `RATE_HZ`."""
+
+    mel: Tensor
+    cosine: Tensor
+    chroma: Tensor
+    frequencies: Tensor
+
+    def __init__(self, *, n_window: int) -> None:
+        super().__init__()
+        self.spectrum = PowerSpectrum(n_window=n_window, n_fft=N_FFT, n_hop=N_HOP)
+        mel = mel_filters(rate_hz=RATE_HZ, n_fft=N_FFT, n_bands=N_BANDS, low_hz=0.0, high_hz=RATE_HZ / 2)
+        for name, values in (
+            ("mel", mel.T),
+            ("cosine", cosine_transform(N_BANDS, N_MFCC)),
+            ("chroma", chroma_filters(rate_hz=RATE_HZ, n_fft=N_FFT).T),
+            ("frequencies", np.linspace(0, RATE_HZ / 2, N_FFT // 2 + 1)),
+        ):
+            self.register_buffer(
+                name, torch.tensor(np.ascontiguousarray(values), dtype=torch.float32), persistent=False
+            )
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        power = self.spectrum(waveform)
+        magnitude = power.sqrt()
+        mel = power @ self.mel
+        centroid, bandwidth = self._centroid(magnitude)
+        return torch.cat(
+            [
+                _stats(self._mfcc(mel), "mean", "std", "max", "min"),
+                _stats(centroid, "mean", "std", "max"),
+                _stats(self._rolloff(magnitude), "mean", "std"),
+                _stats(self._zero_crossings(waveform), "mean", "std"),
+                _stats(self._chroma(power).flatten(1), "mean", "std"),
+                _stats(mel.flatten(1), "mean", "std", "max"),
+                _stats(bandwidth, "mean", "std"),
+                _stats(self._rms(waveform), "mean"),
+            ],
+            dim=1,
+        )
+
+    def _mfcc(self, mel: Tensor) -> Tensor:
+        levels = 10 * torch.log10(mel.clamp(min=1e-10))
+        floor = levels.amax((1, 2), keepdim=True) - TOP_DB
+        return torch.maximum(levels, floor) @ self.cosine
+
+    def _centroid(self, magnitude: Tensor) -> tuple[Tensor, Tensor]:
+        total = magnitude.sum(2)
+        # A frame of zeros stays one, as in librosa.
+        shares = magnitude / torch.where(total < 1e-30, torch.ones_like(total), total)[:, :, None]
+        centroid = (shares * self.frequencies).sum(2)
+        apart = (self.frequencies - centroid[:, :, None]) ** 2
+        return centroid, (shares * apart).sum(2).sqrt()
+
+    def _rolloff(self, magnitude: Tensor) -> Tensor:
+        so_far = magnitude.cumsum(2)
+        below = (so_far < ROLLOFF * so_far[:, :, -1:]).to(magnitude.dtype).sum(2)
+        return below * (RATE_HZ / N_FFT)
+
+    def _chroma(self, power: Tensor) -> Tensor:
+        raw = power @ self.chroma
+        largest = raw.amax(2, keepdim=True)
+        return raw / torch.where(largest < 1e-30, torch.ones_like(largest), largest)
+
+    def _chunk_sums(self, values: Tensor, n_frames: int) -> Tensor:
+        """Sums [batch, frames] over frames of N_FFT samples every N_HOP, from padded values [batch, samples]."""
+        chunks = values[:, : (n_frames + N_FFT // N_HOP - 1) * N_HOP].reshape(values.shape[0], -1, N_HOP).sum(2)
+        return sum(chunks[:, k : k + n_frames] for k in range(N_FFT // N_HOP))  # type: ignore[return-value]
+
+    def _rms(self, waveform: Tensor) -> Tensor:
+        frames = self.spectrum.frames
+        padded = nn.functional.pad(waveform * waveform, (N_FFT // 2, max(frames.n_end, N_HOP)))
+        return (self._chunk_sums(padded, frames.n_frames) / N_FFT).sqrt()
+
+    def _zero_crossings(self, waveform: Tensor) -> Tensor:
+        """The share of a frame's samples whose sign differs from that of the sample before, in the same frame."""
+        frames: Frames = self.spectrum.frames
+        is_negative = (waveform < -1e-10).to(waveform.dtype)
+        crosses = (is_negative[:, 1:] - is_negative[:, :-1]).abs()
+        # crosses[k] is between samples k and k + 1; the padding repeats the edge, which never crosses.
+        padded = nn.functional.pad(crosses, (N_FFT // 2 + 1, max(frames.n_end, N_HOP)))
+        sums = self._chunk_sums(padded, frames.n_frames)
+        firsts = padded[:, : frames.n_frames * N_HOP].reshape(padded.shape[0], -1, N_HOP)[:, :, 0]
+        return (sums - firsts) / N_FFT

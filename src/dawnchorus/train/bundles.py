@@ -1,0 +1,138 @@
+"""From a trained network to a bundle: export, parity with torch, calibration, card."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from dawnchorus import __version__
+from dawnchorus.errors import ModelError
+from dawnchorus.models.bundle import Bundle, BundleInfo, Calibration, TrainingSummary, file_sha256, write_bundle
+from dawnchorus.models.runner import open_session
+from dawnchorus.taxonomy.labels import Label
+from dawnchorus.train.cards import card_text
+from dawnchorus.train.config import TrainConfig
+from dawnchorus.train.examples import Examples
+from dawnchorus.train.families import FamilyConfig, Network
+
+PARITY = 1e-4
+"""The largest difference between torch's logits and the bundle's, relative to the largest logit if that is above 1."""
+
+N_PARITY = 8
+
+STRICTEST = ("CC-BY-NC-ND", "CC-BY-NC-SA", "CC-BY-NC", "CC-BY-SA", "CC-BY", "CC0")
+"""Families of licences, the strictest first."""
+
+
+def rolled_up(licenses: Sequence[str | None]) -> str:
+    """The licence that weights made from all of these must have at least.
+
+    What is not known, or not a Creative Commons licence, is named as such.
+    """
+    known = [name or "unknown" for name in licenses]
+    for family in STRICTEST:
+        found = sorted({name for name in known if name.upper().startswith(family)})
+        if found:
+            return found[-1]
+    others = sorted(set(known) - {"unknown"})
+    return others[0] if len(others) == 1 else "unknown"
+
+
+def write_trained_bundle(
+    folder: Path,
+    network: Network,
+    config: TrainConfig,
+    shape: FamilyConfig,
+    examples: Examples,
+    *,
+    backbone: Bundle | None,
+    metrics: dict[str, float],
+    calibration: Calibration | None,
+) -> Bundle:
+    """Write the bundle, and hold it to what torch says of real clips.
+
+    Raises:
+        ModelError: the exported graph does not give what the network gives.
+    """
+    network = network.eval().cpu()
+    labels = _labels(examples)
+    licenses = [row.license for row in examples.rows]
+    license_name = config.license or rolled_up([*licenses, *([backbone.info.license] if backbone else [])])
+    training = TrainingSummary(
+        data=examples.fingerprint,
+        n_recordings=sum(row.split == "train" for row in examples.rows),
+        n_clips=len(examples.train),
+        licenses=dict(Counter(name or "unknown" for name in licenses).most_common()),
+        backbone=f"{backbone.info.name} {backbone.id}" if backbone else None,
+        metrics={name: round(value, 6) for name, value in metrics.items()},
+    )
+
+    def describe(target: Path) -> BundleInfo:
+        return BundleInfo(
+            name=config.name or str(config.model["family"]),
+            version="1",
+            family=str(config.model["family"]),
+            sha256=file_sha256(target / "model.onnx"),
+            sample_rate_hz=shape.rate_hz,
+            window_s=shape.window_s,
+            activation="softmax" if config.loss.name == "cross_entropy" else "sigmoid",
+            embedding_dim=_embedding_dim(network, shape),
+            license=license_name,
+            attribution=_attribution(backbone),
+            source=f"trained with dawnchorus {__version__}",
+            made_by=f"dawnchorus {__version__}",
+            calibration=calibration,
+            training=training,
+        )
+
+    def check(bundle: Bundle) -> None:
+        difference = parity(network, bundle, sample_windows(examples))
+        if not difference <= PARITY:
+            raise ModelError(
+                f"{folder}: the exported graph's logits differ from torch's by {difference:.2g}, more than {PARITY:g}. "
+                f"Nothing was written; the checkpoint is kept."
+            )
+
+    return write_bundle(
+        folder,
+        write_graphs=lambda target: network.write_onnx(target / "model.onnx", n_window=shape.n_window),
+        describe=describe,
+        labels=labels,
+        card=card_text(config, shape, examples, license_name=license_name, training=training, backbone=backbone),
+        check=check,
+    )
+
+
+def sample_windows(examples: Examples) -> npt.NDArray[np.float32]:
+    """Some real clips [n, samples], and silence."""
+    chosen = examples.train[:: max(len(examples.train) // N_PARITY, 1)][:N_PARITY].tolist()
+    clips = [examples.clips.samples(k) for k in chosen]
+    return np.stack([*clips, np.zeros_like(clips[0])])
+
+
+def parity(network: Network, bundle: Bundle, windows: npt.NDArray[np.float32]) -> float:
+    """The largest difference between the network's logits and the bundle's, relative to the largest above 1."""
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(windows))[0].numpy()
+    found = open_session(bundle).run(windows).logits
+    return float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1.0))
+
+
+def _embedding_dim(network: Network, shape: FamilyConfig) -> int:
+    with torch.inference_mode():
+        return int(network(torch.zeros(1, shape.n_window))[1].shape[1])
+
+
+def _labels(examples: Examples) -> tuple[Label, ...]:
+    common = {row.scientific_name: row.common_name for row in examples.rows if row.common_name}
+    return tuple(Label(name, common.get(name) or name) for name in examples.classes)
+
+
+def _attribution(backbone: Bundle | None) -> str:
+    own = "Recordists are named in the model card"
+    return own if backbone is None else f"{own}; embeddings: {backbone.info.attribution}"

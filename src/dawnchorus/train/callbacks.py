@@ -1,0 +1,120 @@
+"""What listens to Lightning while it trains: checkpoints, early stopping, progress, logs, profilers."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, Logger
+
+from dawnchorus.errors import MissingExtra
+from dawnchorus.train.config import TrainConfig
+from dawnchorus.train.runs import Run
+from dawnchorus.train.trainer import BEST, LAST, EpochReport, OnEpoch
+
+
+class Progress(Callback):
+    """Tells how far it is, and remembers the best epoch's metrics."""
+
+    def __init__(self, config: TrainConfig, on_epoch: OnEpoch) -> None:
+        self._monitor, self._on_epoch = config.trainer.monitor, on_epoch
+        self._n_epochs = config.trainer.epochs
+        self._begin = time.monotonic()
+        self._first = 0
+        self.best: dict[str, float] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best = state_dict["best"]
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        del pl_module
+        self._begin, self._first = time.monotonic(), trainer.current_epoch
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        del pl_module
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        if is_better(metrics, self.best, self._monitor):
+            self.best = metrics
+        done = trainer.current_epoch + 1
+        left_s = (time.monotonic() - self._begin) / (done - self._first) * (self._n_epochs - done)
+        self._on_epoch(EpochReport(done, self._n_epochs, metrics, left_s))
+
+
+def is_better(new: dict[str, float], old: dict[str, float], monitor: str) -> bool:
+    """Whether the new epoch's metrics are the better ones."""
+    if monitor not in new or monitor not in old or math.isnan(old[monitor]):
+        return True
+    return new[monitor] < old[monitor] if _mode(monitor) == "min" else new[monitor] > old[monitor]
+
+
+def _mode(monitor: str) -> str:
+    return "min" if monitor.endswith("loss") else "max"
+
+
+def callbacks_of(run: Run, config: TrainConfig, *, has_validation: bool, on_epoch: OnEpoch) -> list[Callback]:
+    """Checkpoints of the last and the best epoch, early stopping where it is wanted, and progress."""
+    folder, monitor = str(run.folder / "checkpoints"), config.trainer.monitor
+    # The checkpoint comes last, so that it holds what the others know after the epoch.
+    found: list[Callback] = [Progress(config, on_epoch)]
+    if has_validation and config.trainer.patience is not None:
+        found.append(EarlyStopping(monitor, mode=_mode(monitor), patience=config.trainer.patience))
+    if has_validation:
+        found.append(
+            ModelCheckpoint(folder, filename=BEST, monitor=monitor, mode=_mode(monitor), enable_version_counter=False)
+        )
+    found.append(_last_checkpoint(folder))
+    return found
+
+
+def _last_checkpoint(folder: str) -> ModelCheckpoint:
+    return ModelCheckpoint(folder, filename=LAST, save_top_k=1, enable_version_counter=False, every_n_epochs=1)
+
+
+def loggers_of(run: Run, config: TrainConfig) -> list[Logger]:
+    """The run's own log, and the tracker that was asked for.
+
+    Raises:
+        MissingExtra: the tracker's package is not installed.
+    """
+    logs: list[Logger] = [CSVLogger(run.folder, name="", version="", flush_logs_every_n_steps=1)]
+    tracker = config.tracker
+    if tracker.name == "none":
+        return logs
+    try:
+        if tracker.name == "tensorboard":
+            from lightning.pytorch.loggers import TensorBoardLogger
+
+            logs.append(TensorBoardLogger(run.folder, name="", version="tensorboard"))
+        elif tracker.name == "wandb":
+            from lightning.pytorch.loggers import WandbLogger
+
+            logs.append(
+                WandbLogger(name=run.name, project=tracker.project, save_dir=run.folder, offline=tracker.offline)
+            )
+        else:
+            from lightning.pytorch.loggers import MLFlowLogger
+
+            address = tracker.address or (run.folder.parent / "mlruns").resolve().as_uri()
+            logs.append(MLFlowLogger(tracker.project, run_name=run.name, tracking_uri=address))
+    except ImportError as error:
+        raise MissingExtra(tracker.name, extra="track", purpose=f"The tracker {tracker.name}") from error
+    return logs
+
+
+def profiler_of(run: Run, config: TrainConfig) -> Any:
+    """The profiler that was asked for; it writes to the run's `reports/`."""
+    folder = run.folder / "reports"
+    if config.profiler.name == "simple":
+        from lightning.pytorch.profilers import SimpleProfiler
+
+        return SimpleProfiler(dirpath=folder, filename="profile")
+    if config.profiler.name == "torch":
+        from lightning.pytorch.profilers import PyTorchProfiler
+
+        return PyTorchProfiler(dirpath=folder, filename="profile", row_limit=40)
+    return None

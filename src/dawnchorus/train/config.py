@@ -1,0 +1,155 @@
+"""The frozen schema of a training run; Hydra composes it from `conf/`, and nothing behind it sees a raw dict."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Config(BaseModel):
+    """Refuses unknown keys, and does not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(Config):
+    """Which recordings, and which of their clips."""
+
+    path: str
+    """A data set's folder."""
+    classes: tuple[str, ...] | None = None
+    """Only these species, by scientific name; None: all that are the subject of a recording for training."""
+    take: Literal["all", "first", "random", "loudest", "scored"] = "all"
+    n_clips: int = Field(default=1, ge=1)
+    overlap_s: float = Field(default=0.0, ge=0)
+    fill: Literal["zeros", "noise", "repeat"] = "repeat"
+    denoise: Literal["stationary", "nonstationary"] | None = None
+    cut_speech: bool = False
+    secondary: float = Field(default=0.0, ge=0, le=1)
+    """The target of a secondary species."""
+    mask_secondary: bool = False
+    """Whether secondary species count neither for nor against."""
+    validation: float = Field(default=0.15, ge=0, lt=1)
+    """The share of the training recordings to validate on, where the table's split has no such part; 0: none."""
+    fold: int | None = None
+    """Of a table split into folds: this one is for validation, the others for training."""
+    seed: int = 1
+
+
+class OptimizerConfig(Config):
+    """How weights move."""
+
+    name: Literal["adamw", "adam", "sgd"] = "adamw"
+    lr: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+
+
+class SchedulerConfig(Config):
+    """How the learning rate moves."""
+
+    name: Literal["constant", "cosine", "one_cycle", "plateau"] = "cosine"
+    warmup: float = Field(default=0.05, ge=0, lt=1)
+    """The share of all steps in which the rate rises."""
+    patience: int = Field(default=5, ge=0)
+    factor: float = Field(default=0.5, gt=0, lt=1)
+
+
+class AugmentConfig(Config):
+    """What is done to clips in training; each with its probability (`_p`), and off where that is 0."""
+
+    gain_db: float = Field(default=0.0, ge=0)
+    """Louder or softer by at most so much."""
+    shift: float = Field(default=0.0, ge=0, le=1)
+    """Turned around in time by at most so large a share of the window."""
+    noise_p: float = Field(default=0.0, ge=0, le=1)
+    noise_snr_db: tuple[float, float] = (10.0, 40.0)
+    background_p: float = Field(default=0.0, ge=0, le=1)
+    """Recordings of the kind "background" laid under clips."""
+    background_snr_db: tuple[float, float] = (3.0, 20.0)
+    mixup_p: float = Field(default=0.0, ge=0, le=1)
+    mixup_alpha: float = Field(default=0.4, gt=0)
+    mixup_target: Literal["share", "both"] = "share"
+    """Targets in the shares of the sounds, or all of both."""
+    time_masks: int = Field(default=0, ge=0)
+    time_mask_share: float = Field(default=0.15, gt=0, lt=1)
+    band_masks: int = Field(default=0, ge=0)
+    band_mask_share: float = Field(default=0.15, gt=0, lt=1)
+    cutouts: int = Field(default=0, ge=0)
+    cutout_share: float = Field(default=0.25, gt=0, lt=1)
+
+
+class LossConfig(Config):
+    """What is minimised."""
+
+    name: Literal["cross_entropy", "bce", "focal"] = "cross_entropy"
+    class_weights: bool = False
+    """Rare classes count more: n / (classes * n of the class)."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    focal_gamma: float = Field(default=2.0, ge=0)
+
+
+class TrainerConfig(Config):
+    """How long and on what."""
+
+    epochs: int = Field(default=30, ge=1)
+    batch: int = Field(default=32, ge=1)
+    balanced: bool = False
+    """Clips drawn so that every class comes equally often."""
+    patience: int | None = Field(default=None, ge=1)
+    """Epochs without a better validation after which training ends."""
+    monitor: Literal["val_loss", "val_auc", "val_accuracy"] = "val_loss"
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: int = Field(default=1, ge=1)
+    precision: Literal["auto", "32", "16-mixed", "bf16-mixed"] = "auto"
+    """"auto" is mixed on a GPU, and 32 elsewhere."""
+    clip_gradient: float | None = Field(default=None, gt=0)
+    threads: int | None = Field(default=None, ge=1)
+
+
+class TrackerConfig(Config):
+    """Where curves go besides the run's own log."""
+
+    name: Literal["none", "tensorboard", "wandb", "mlflow"] = "none"
+    project: str = "dawnchorus"
+    address: str | None = None
+    """Of an MLflow server; None: files in the run's folder."""
+    offline: bool = True
+
+
+class ProfilerConfig(Config):
+    """Where the time goes, written to the run's `reports/`."""
+
+    name: Literal["none", "simple", "torch"] = "none"
+
+
+class PathsConfig(Config):
+    """Where things are written."""
+
+    runs: str = "runs"
+    clips: str | None = None
+    """Prepared clips; None: in the data set's folder."""
+    models: str | None = None
+    """Built-in models and pretrained weights; None: the user's cache."""
+
+
+class TrainConfig(Config):
+    """Everything that decides a run."""
+
+    model: dict[str, Any]
+    """The family's own configuration, validated by it; `family` names it."""
+    data: DataConfig
+    optimizer: OptimizerConfig = OptimizerConfig()
+    scheduler: SchedulerConfig = SchedulerConfig()
+    augment: AugmentConfig = AugmentConfig()
+    loss: LossConfig = LossConfig()
+    trainer: TrainerConfig = TrainerConfig()
+    tracker: TrackerConfig = TrackerConfig()
+    profiler: ProfilerConfig = ProfilerConfig()
+    paths: PathsConfig = PathsConfig()
+    name: str | None = None
+    """Of the model; None: the family's."""
+    license: str | None = None
+    """Of the new weights; None: the strictest that its data and backbone ask for."""
+    seed: int = Field(default=1, ge=0)

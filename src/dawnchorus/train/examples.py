@@ -1,0 +1,266 @@
+"""What a network learns from: clips of a data set with their targets, read in place."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from dawnchorus.audio.many import usable_cores
+from dawnchorus.data.clips import Clips
+from dawnchorus.data.prepare import prepare
+from dawnchorus.data.recipes import Recipe
+from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, species_of
+from dawnchorus.data.split import split_table
+from dawnchorus.errors import InputError
+from dawnchorus.models.silero import speech_graph
+from dawnchorus.models.store import ModelStore
+from dawnchorus.train.config import DataConfig
+from dawnchorus.train.losses import IGNORED
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+MIN_OVERLAP_S = 0.25
+"""A clip has an annotated sound if at least so much of it is inside."""
+
+SILENT = 1e-4
+"""A clip whose largest sample is smaller teaches nothing."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Clips with targets, and which of them are for what."""
+
+    clips: Clips
+    classes: tuple[str, ...]
+    targets: FloatArray
+    """[clips, classes] from 0 to 1, or `IGNORED`."""
+    recordings: IntArray
+    """[clips]: the number of the clip's recording."""
+    train: IntArray
+    validation: IntArray
+    backgrounds: IntArray
+    rows: tuple[RecordingRow, ...]
+    """The recordings for training."""
+    fingerprint: str
+    """Changes with the recordings, their labels and their parts."""
+    warnings: tuple[str, ...]
+
+    @property
+    def class_counts(self) -> Tensor:
+        """Clips of each class for training [classes]."""
+        return torch.from_numpy((self.targets[self.train] > 0.5).sum(0).astype(np.float32))
+
+
+def load_examples(
+    config: DataConfig, *, rate_hz: int, window_s: float, clips_folder: Path | None, store: ModelStore
+) -> Examples:
+    """Prepare the clips that are not there yet, and say what is in each.
+
+    Raises:
+        InputError: there is no split, or a class has no recording to learn from, or all clips are silent.
+    """
+    table = read_table(Path(config.path))
+    parts = _parts(table, config)
+    classes = _classes(parts["train"], config)
+    warnings = _warnings(parts["train"], classes)
+    used = table.with_rows([row for rows in parts.values() for row in rows])
+    recipe = Recipe(
+        rate_hz=rate_hz,
+        window_s=window_s,
+        overlap_s=config.overlap_s,
+        take=config.take,
+        n_clips=config.n_clips,
+        fill=config.fill,
+        denoise=config.denoise,
+        cut_speech=config.cut_speech,
+    )
+    folder = (clips_folder or table.folder / "clips") / _digest(recipe.as_json())
+    graph = speech_graph(store.folder) if recipe.cut_speech else None
+    prepare(used, folder, recipe, seed=config.seed, n_workers=usable_cores(), speech_graph=graph)
+    clips = Clips(folder)
+    return _examples(clips, used, parts, classes, config, warnings)
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _parts(table: RecordingsTable, config: DataConfig) -> dict[str, list[RecordingRow]]:
+    """Recordings to learn from, and to validate on."""
+    named = {row.split for row in table.rows if row.split}
+    if not named:
+        raise InputError(f"{table.folder}: the recordings are not split yet. Run `dawnchorus data split` first.")
+    if config.fold is not None:
+        fold = f"fold{config.fold}"
+        if fold not in named:
+            raise InputError(f"data.fold: expected one of {', '.join(sorted(named))}, got {config.fold}.")
+        others = [row for row in table.rows if row.split and row.split != fold]
+        return {"train": others, "validation": [row for row in table.rows if row.split == fold]}
+    train = [row for row in table.rows if row.split == "train"]
+    validation = [row for row in table.rows if row.split == "validation"]
+    if not train:
+        raise InputError(
+            f"{table.folder}: no recording is in the part 'train'; its parts are {', '.join(sorted(map(str, named)))}. "
+            f"Name a fold with data.fold=0, or split again with `dawnchorus data split`."
+        )
+    if not validation and config.validation:
+        shares = {"train": 1 - config.validation, "validation": config.validation}
+        split = split_table(table.with_rows(train), shares, seed=config.seed).rows
+        train = [row for row in split if row.split == "train"]
+        validation = [row for row in split if row.split == "validation"]
+    return {"train": train, "validation": validation}
+
+
+def _classes(rows: Sequence[RecordingRow], config: DataConfig) -> tuple[str, ...]:
+    found = species_of(rows)
+    missing = sorted(set(config.classes or ()) - set(found))
+    if missing:
+        raise InputError(
+            f"data.classes: no recording for training has {', '.join(missing)}. Add recordings, or leave it out."
+        )
+    classes = tuple(config.classes or found)
+    if len(classes) < 2:
+        raise InputError(f"{config.path}: expected at least two species to learn, found {len(classes)}.")
+    return classes
+
+
+def _warnings(rows: Sequence[RecordingRow], classes: Sequence[str]) -> tuple[str, ...]:
+    counts = Counter(row.scientific_name for row in rows)
+    alone = [name for name in classes if counts[name] == 1]
+    if not alone:
+        return ()
+    return (
+        f"{len(alone)} species have one recording to learn from ({', '.join(alone[:5])}...): what the model knows of "
+        f"them may be that recording's, and cannot be validated.",
+    )
+
+
+def _examples(
+    clips: Clips,
+    table: RecordingsTable,
+    parts: dict[str, list[RecordingRow]],
+    classes: tuple[str, ...],
+    config: DataConfig,
+    warnings: tuple[str, ...],
+) -> Examples:
+    rows = {row.recording_id: row for row in table.rows}
+    part_of = {row.recording_id: part for part, members in parts.items() for row in members}
+    number_of = {name: k for k, name in enumerate(rows)}
+    index = [clip for clip in enumerate(clips.index.to_pylist()) if clip[1]["recording_id"] in rows]
+    number = {name: k for k, name in enumerate(classes)}
+    targets = np.zeros((len(clips), len(classes)), np.float32)
+    recordings = np.full(len(clips), -1, np.int64)
+    chosen: dict[str, list[int]] = {"train": [], "validation": [], "background": []}
+    for k, clip in index:
+        row = rows[clip["recording_id"]]
+        recordings[k] = number_of[row.recording_id]
+        targets[k] = _target(row, clip["start_s"], clip["end_s"], number, config)
+        part = part_of[row.recording_id]
+        if row.kind == "background" and part == "train":
+            chosen["background"].append(k)
+        has_own = bool((targets[k] > 0).any())
+        if has_own or row.kind != "focal":
+            chosen[part].append(k)
+    loud = {part: [k for k in members if np.abs(clips.samples(k)).max() > SILENT] for part, members in chosen.items()}
+    n_silent = len(chosen["train"]) - len(loud["train"])
+    if not loud["train"]:
+        raise InputError(f"{table.folder}: all {n_silent} clips for training are silent. Run `dawnchorus data check`.")
+    if n_silent:
+        warnings = (*warnings, f"{n_silent} silent clips are left out.")
+    empty = [name for name, k in number.items() if not (targets[loud["train"], k] > 0.5).any()]
+    if empty:
+        raise InputError(
+            f"{table.folder}: no clip for training has {', '.join(empty)} (its recordings may be silent, broken or "
+            f"copies). Run `dawnchorus data check`, add recordings, or leave it out with data.classes."
+        )
+    about = [[row.recording_id, row.sound_hash, row.scientific_name, part_of[row.recording_id]] for row in table.rows]
+    return Examples(
+        clips=clips,
+        classes=classes,
+        targets=targets,
+        recordings=recordings,
+        train=np.array(loud["train"], np.int64),
+        validation=np.array(loud["validation"], np.int64),
+        backgrounds=np.array(loud["background"], np.int64),
+        rows=tuple(replace(row, split=part_of[row.recording_id]) for row in table.rows),
+        fingerprint=_digest(about),
+        warnings=warnings,
+    )
+
+
+def _target(row: RecordingRow, start_s: float, end_s: float, number: dict[str, int], config: DataConfig) -> FloatArray:
+    target = np.zeros(len(number), np.float32)
+    for name in row.secondary:
+        if name in number:
+            target[number[name]] = IGNORED if config.mask_secondary else config.secondary
+    if row.annotations:
+        for sound in row.annotations:
+            inside_s = min(end_s, sound.end_s) - max(start_s, sound.start_s)
+            if sound.scientific_name in number and inside_s >= min(MIN_OVERLAP_S, sound.end_s - sound.start_s):
+                target[number[sound.scientific_name]] = 1.0
+    elif row.scientific_name in number:
+        target[number[row.scientific_name]] = 1.0
+    return target
+
+
+class ClipData(Dataset[tuple[Tensor, Tensor, int]]):
+    """Input, target and number of each clip of a part; the input is its sound, or features that are fixed."""
+
+    def __init__(self, examples: Examples, members: IntArray, features: FloatArray | None) -> None:
+        self._examples, self._members, self._features = examples, members, features
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __getitem__(self, place: int) -> tuple[Tensor, Tensor, int]:
+        k = int(self._members[place])
+        own = self._examples.clips.samples(k) if self._features is None else self._features[k]
+        return torch.from_numpy(np.array(own)), torch.from_numpy(self._examples.targets[k]), k
+
+
+class Batches(Sampler[list[int]]):
+    """The batches of an epoch, the same on every device; each device takes its own share of every batch.
+
+    With `weights` [clips], clips are drawn with replacement in their proportion; otherwise each comes once.
+    """
+
+    def __init__(self, n: int, *, batch: int, seed: int, weights: Tensor | None, rank: int, n_ranks: int) -> None:
+        self._n, self._batch, self._seed, self._weights = n, batch, seed, weights
+        self._rank, self._n_ranks = rank, n_ranks
+        self._epoch = 0
+        self.sampler = self  # where Lightning looks for set_epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Which epoch's batches come next."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return max(self._n // self._batch, 1)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        rng = torch.Generator().manual_seed(self._seed * 100_003 + self._epoch)
+        if self._weights is None:
+            order = torch.randperm(self._n, generator=rng)
+        else:
+            order = torch.multinomial(self._weights, self._n, replacement=True, generator=rng)
+        for k in range(len(self)):
+            whole = order[k * self._batch : (k + 1) * self._batch].tolist()
+            yield whole[self._rank :: self._n_ranks]
+
+
+def balanced_weights(targets: FloatArray) -> Tensor:
+    """The weight of each clip [clips] with which every class comes equally often."""
+    counts = (targets > 0.5).sum(0).clip(min=1)
+    each = np.where(targets > 0.5, 1 / counts, 0).max(1)
+    return torch.from_numpy(np.maximum(each, each[each > 0].min() if (each > 0).any() else 1.0))

@@ -1,0 +1,33 @@
+"""The families by name."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from dawnchorus.errors import InputError
+from dawnchorus.train.families.acoustic_mlp import ACOUSTIC_MLP
+from dawnchorus.train.families.base import Context, Family, FamilyConfig, Network
+from dawnchorus.train.families.efficientnet import EFFICIENTNET
+from dawnchorus.train.families.embedding_head import EMBEDDING_HEAD
+from dawnchorus.train.families.mel_cnn import MEL_CNN
+from dawnchorus.train.families.wav2vec2 import WAV2VEC2
+
+__all__ = ["FAMILIES", "Context", "Family", "FamilyConfig", "Network", "family_of"]
+
+FAMILIES: dict[str, Family[Any]] = {
+    family.name: family for family in (ACOUSTIC_MLP, EMBEDDING_HEAD, WAV2VEC2, EFFICIENTNET, MEL_CNN)
+}
+
+
+def family_of(name: str) -> Family[Any]:
+    """The family of this name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in FAMILIES:
+        near = difflib.get_close_matches(name, FAMILIES, n=1)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        raise InputError(f"model: expected one of {', '.join(FAMILIES)}, got {name!r}.{hint}")
+    return FAMILIES[name]

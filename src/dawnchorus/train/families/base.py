@@ -1,0 +1,104 @@
+"""What every family is: a network whose front end is inside it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from dawnchorus.models.store import ModelStore
+from dawnchorus.train.config import Config
+
+
+class FamilyConfig(Config):
+    """What the families' configurations share."""
+
+    rate_hz: int = Field(ge=4_000, le=192_000)
+    window_s: float = Field(gt=0, le=60)
+
+    @property
+    def n_window(self) -> int:
+        """Samples in a window."""
+        return round(self.rate_hz * self.window_s)
+
+
+class Network(nn.Module):
+    """Waveforms [batch, samples] -> logits [batch, classes] and embeddings [batch, dim].
+
+    `features` is the front end, `classify` the rest; augmentation of spectrograms goes between the two.
+    """
+
+    has_fixed_features = False
+    """Whether training needs the front end's result only once per clip, because nothing in it is learned."""
+
+    def features(self, waveform: Tensor) -> Tensor:
+        """What the rest of the network sees of waveforms [batch, samples]."""
+        raise NotImplementedError
+
+    def classify(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [batch, classes] and embeddings [batch, dim]."""
+        raise NotImplementedError
+
+    def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and embeddings."""
+        return self.classify(self.features(waveform))
+
+    def prepare(self, features: Tensor) -> None:
+        """Look at the features [clips, ...] of all clips for training before it begins: means, scales."""
+
+    def write_onnx(self, path: Path, *, n_window: int) -> None:
+        """Write the whole network as a bundle's graph."""
+        export_onnx(self, path, torch.zeros(2, n_window), "waveform", ("logits", "embeddings"))
+
+
+def export_onnx(
+    network: nn.Module, path: Path, example: Tensor, name: str, outputs: tuple[str, ...], *, opset: int = 17
+) -> None:
+    """Write a network of one input as ONNX, for batches of any size."""
+    axes = {each: {0: "batch"} for each in (name, *outputs)}
+    with warnings.catch_warnings():
+        # It still is the exporter that keeps shapes free of guards; torch announces its successor on every call.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network.eval(),
+            (example.to(next(network.parameters()).device),),
+            str(path),
+            input_names=[name],
+            output_names=list(outputs),
+            dynamic_axes=axes,
+            opset_version=opset,
+            dynamo=False,
+        )
+
+
+@dataclass(frozen=True)
+class Context:
+    """What building a network may need besides its configuration."""
+
+    classes: tuple[str, ...]
+    """Scientific names, in the order of the outputs."""
+    store: ModelStore
+    """Where built-in models and pretrained weights are."""
+
+
+C = TypeVar("C", bound=FamilyConfig)
+
+
+@dataclass(frozen=True)
+class Family(Generic[C]):
+    """A kind of network by name, with its configuration and how it is built."""
+
+    name: str
+    summary: str
+    config: type[C]
+    build: Callable[[C, Context], Network]
+    completed: Callable[[dict[str, Any], ModelStore], dict[str, Any]] = lambda fields, _store: fields
+    """Fills in what another model decides (a backbone's sample rate)."""
+    base_bundle: Callable[[C], str | None] = lambda _config: None
+    """The bundle that the network is built on, whose licence the new one inherits."""

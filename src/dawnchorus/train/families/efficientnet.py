@@ -1,0 +1,111 @@
+"""Any backbone of timm, made for images, on mel spectrograms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from dawnchorus.errors import InputError, ModelNotFound
+from dawnchorus.train.families.base import Context, Family, FamilyConfig, Network
+from dawnchorus.train.front_ends import MelConfig, MelFrontEnd
+from dawnchorus.train.operators import declare_vision_operators
+from dawnchorus.train.pretrained import lite0_weights
+
+
+class EfficientNetConfig(FamilyConfig):
+    """A backbone and how its maps become one vector."""
+
+    rate_hz: int = 32_000
+    window_s: float = 5.0
+    mel: MelConfig = MelConfig()
+    backbone: str = "tf_efficientnet_lite0"
+    """Any name that timm knows."""
+    weights: str | None = "imagenet"
+    """"imagenet" (of EfficientNet-Lite0 from a package, of others from timm's hub), a file, or None: at random."""
+    pooling: Literal["average", "attention"] = "average"
+    """"attention" weighs each moment by class, as for sound event detection (Kong et al., 2020)."""
+    dropout: float = Field(default=0.3, ge=0, lt=1)
+    drop_path: float = Field(default=0.0, ge=0, lt=1)
+
+
+class EfficientNet(Network):
+    """The network."""
+
+    def __init__(self, config: EfficientNetConfig, backbone: nn.Module, *, n_classes: int) -> None:
+        super().__init__()
+        self.front_end = MelFrontEnd(config.mel, rate_hz=config.rate_hz, n_window=config.n_window)
+        self.backbone = backbone
+        n_maps: int = backbone.num_features  # type: ignore[assignment]
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(n_maps, n_classes)
+        self.attention = nn.Linear(n_maps, n_classes) if config.pooling == "attention" else None
+
+    def features(self, waveform: Tensor) -> Tensor:
+        levels: Tensor = self.front_end(waveform)
+        return levels
+
+    def classify(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        maps = self.backbone(features)  # [batch, maps, bands, columns]
+        moments = maps.mean(2).transpose(1, 2)  # [batch, columns, maps]
+        embeddings = moments.mean(1)
+        if self.attention is None:
+            return self.head(self.dropout(embeddings)), embeddings
+        moments = self.dropout(moments)
+        shares = torch.softmax(self.attention(moments).clamp(-10, 10), dim=1)
+        return (shares * self.head(moments)).sum(1), embeddings
+
+
+def _build(config: EfficientNetConfig, context: Context) -> Network:
+    declare_vision_operators()
+    import timm
+
+    if not timm.is_model(config.backbone):
+        near = timm.list_models(f"*{config.backbone.split('_')[-1]}*")[:5]
+        raise InputError(
+            f"model.backbone: timm knows no '{config.backbone}'. Near: {', '.join(near) or 'nothing'}; "
+            f"all are in timm.list_models()."
+        )
+    from_hub = config.weights == "imagenet" and config.backbone != "tf_efficientnet_lite0"
+    options: dict[str, Any] = {"in_chans": 1, "num_classes": 0, "global_pool": "", "drop_path_rate": config.drop_path}
+    try:
+        backbone = timm.create_model(config.backbone, pretrained=from_hub, **options)
+    except (OSError, RuntimeError) as error:
+        raise ModelNotFound(
+            f"The weights of {config.backbone} could not be had from timm's hub ({error}). Give a file of them with "
+            f"model.weights=FILE, or begin at random with model.weights=null."
+        ) from error
+    if config.weights is not None and not from_hub:
+        weights = (
+            lite0_weights(context.store.folder, backbone)
+            if config.weights == "imagenet"
+            else _from_file(Path(config.weights))
+        )
+        backbone.load_state_dict(_one_channel(weights), strict=False)
+    return EfficientNet(config, backbone, n_classes=len(context.classes))
+
+
+def _from_file(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise InputError(f"model.weights: {path}: no such file.")
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    return weights
+
+
+def _one_channel(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The first convolution for one channel instead of three colours, and no classifier."""
+    found = {}
+    for name, value in weights.items():
+        is_first = value.ndim == 4 and value.shape[1] == 3
+        found[name] = value.sum(1, keepdim=True) if is_first else value
+    return {name: value for name, value in found.items() if not name.startswith(("classifier.", "head.fc."))}
+
+
+EFFICIENTNET = Family("efficientnet", "a backbone of timm on mel spectrograms", EfficientNetConfig, _build)

@@ -1,0 +1,98 @@
+"""Wav2Vec2 of transformers on raw sound."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from dawnchorus.errors import InputError, ModelNotFound
+from dawnchorus.train.families.base import Context, Family, FamilyConfig, Network
+from dawnchorus.train.operators import declare_vision_operators
+
+
+class Wav2Vec2Config(FamilyConfig):
+    """Pretrained weights, or the sizes of a network that begins at random."""
+
+    rate_hz: Literal[16_000] = 16_000
+    window_s: float = 5.0
+    source: str | None = None
+    """A name at the hub (facebook/wav2vec2-base), or a folder with config.json and weights; None: at random."""
+    layers: int = Field(default=12, ge=1)
+    """This and the next three: of a network that begins at random."""
+    units: int = Field(default=768, ge=16)
+    heads: int = Field(default=12, ge=1)
+    channels: int = Field(default=512, ge=8)
+    freeze_feature_encoder: bool = True
+    freeze_transformer: bool = False
+    masked_share: float = Field(default=0.05, ge=0, lt=1)
+    """Moments hidden from the transformer in training."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+
+
+class Wav2Vec2(Network):
+    """The network; the sound is brought to mean 0 and deviation 1, as the published weights expect."""
+
+    def __init__(self, config: Wav2Vec2Config, body: nn.Module, *, n_classes: int) -> None:
+        super().__init__()
+        self.body = body
+        n_units: int = body.config.hidden_size  # type: ignore[assignment, union-attr]
+        self.projector = nn.Linear(n_units, 256)
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(256, n_classes)
+        frozen = [self.body.feature_extractor] if config.freeze_feature_encoder else []
+        frozen += [self.body.feature_projection, self.body.encoder] if config.freeze_transformer else []
+        for part in frozen:
+            for weights in part.parameters():  # type: ignore[union-attr]
+                weights.requires_grad = False
+
+    def features(self, waveform: Tensor) -> Tensor:
+        mean = waveform.mean(1, keepdim=True)
+        deviation = ((waveform - mean) ** 2).mean(1, keepdim=True).sqrt()
+        return (waveform - mean) / (deviation + 1e-5)
+
+    def classify(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        moments = self.body(features).last_hidden_state
+        embeddings = self.projector(moments).mean(1)
+        return self.head(self.dropout(embeddings)), embeddings
+
+
+def _build(config: Wav2Vec2Config, context: Context) -> Network:
+    declare_vision_operators()
+    from transformers import Wav2Vec2Config as Sizes
+    from transformers import Wav2Vec2Model
+
+    options: dict[str, Any] = {"attn_implementation": "eager"}
+    changes: dict[str, Any] = {
+        "mask_time_prob": config.masked_share,
+        "apply_spec_augment": config.masked_share > 0,
+        "layerdrop": 0.0,
+    }
+    if config.source is None:
+        sizes = Sizes(
+            num_hidden_layers=config.layers,
+            hidden_size=config.units,
+            intermediate_size=4 * config.units,
+            num_attention_heads=config.heads,
+            conv_dim=(config.channels,) * 7,
+            num_conv_pos_embedding_groups=16,
+            **changes,
+            **options,
+        )
+        body: nn.Module = Wav2Vec2Model(sizes)
+    else:
+        if config.source.startswith((".", "/")) and not Path(config.source).is_dir():
+            raise InputError(f"model.source: {config.source}: no such folder.")
+        try:
+            body = Wav2Vec2Model.from_pretrained(config.source, **changes, **options)
+        except (OSError, ValueError) as error:
+            raise ModelNotFound(
+                f"model.source: {config.source!r} is neither a folder with Wav2Vec2's config.json and weights nor to "
+                f"be had from the hub ({str(error).splitlines()[0]}). Bring the folder, or check the name and network."
+            ) from error
+    return Wav2Vec2(config, body, n_classes=len(context.classes))
+
+
+WAV2VEC2 = Family("wav2vec2", "Wav2Vec2 on raw sound", Wav2Vec2Config, _build)

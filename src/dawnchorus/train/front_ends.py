@@ -1,0 +1,103 @@
+"""Mel front ends that are part of a network: their parameters are configuration, and may be learned."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from dawnchorus.audio.mel import mel_filters
+from dawnchorus.train.config import Config
+from dawnchorus.train.spectrum import PowerSpectrum
+
+FLOOR = 0.1
+
+
+class MelConfig(Config):
+    """A mel spectrogram."""
+
+    n_fft: int = Field(default=1024, ge=64, le=16_384)
+    n_hop: int = Field(default=320, ge=16)
+    """Samples from column to column; it should share a large divisor with `n_fft`."""
+    n_bands: int = Field(default=128, ge=8, le=512)
+    low_hz: float = Field(default=50.0, ge=0)
+    high_hz: float = Field(default=14_000.0, gt=0)
+    """Or half the sample rate, if that is less."""
+    level: Literal["log", "pcen"] = "log"
+    """How energy becomes level: its logarithm, or per-channel energy normalisation, which follows slow changes of the
+    background and of distance (Wang et al., ICASSP 2017; for birds Lostanlen et al., IEEE SPL 2019)."""
+    normalise: Literal["clip", "band", "none"] = "clip"
+    """Mean 0 and deviation 1 over each clip, over each band of each clip, or as it is."""
+    learn: bool = False
+    """Whether filters and level are learned with the network."""
+
+
+class MelFrontEnd(nn.Module):
+    """Levels [batch, 1, bands, columns] of waveforms [batch, samples]."""
+
+    filters: Tensor
+
+    def __init__(self, config: MelConfig, *, rate_hz: int, n_window: int) -> None:
+        super().__init__()
+        self.spectrum = PowerSpectrum(n_window=n_window, n_fft=config.n_fft, n_hop=config.n_hop)
+        filters = mel_filters(
+            rate_hz=rate_hz,
+            n_fft=config.n_fft,
+            n_bands=config.n_bands,
+            low_hz=config.low_hz,
+            high_hz=min(config.high_hz, rate_hz / 2),
+        )
+        # Made comparable: every band's filter adds up to 1, whatever its width.
+        values = torch.tensor(filters / filters.sum(axis=1, keepdims=True)).T.contiguous()
+        self.filters = nn.Parameter(values, requires_grad=config.learn)
+        n_columns = self.spectrum.frames.n_frames
+        self.level: nn.Module = (
+            _Pcen(config.n_bands, n_columns, columns_per_s=rate_hz / config.n_hop, learn=config.learn)
+            if config.level == "pcen"
+            else _Log()
+        )
+        self.dims = {"clip": (1, 2), "band": (1,), "none": ()}[config.normalise]
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        bands = self.spectrum(waveform) @ self.filters.clamp(min=0)  # [batch, columns, bands]
+        levels = self.level(bands)
+        if self.dims:
+            mean = levels.mean(self.dims, keepdim=True)
+            deviation = ((levels - mean) ** 2).mean(self.dims, keepdim=True).sqrt()
+            # The floor keeps silence, where all levels are equal but for rounding, from becoming noise at full scale.
+            levels = (levels - mean) / (deviation + FLOOR)
+        picture: Tensor = levels.transpose(1, 2)[:, None]
+        return picture
+
+
+class _Log(nn.Module):
+    def forward(self, bands: Tensor) -> Tensor:
+        return torch.log(1 + 1e6 * bands)  # silence is exactly 0, in every runtime
+
+
+class _Pcen(nn.Module):
+    """(E / (floor + M)^gain + bias)^power - bias^power, where M follows E slowly, in each band."""
+
+    smoothing: Tensor
+
+    def __init__(self, n_bands: int, n_columns: int, *, columns_per_s: float, learn: bool) -> None:
+        super().__init__()
+        time_constant_s = 0.4
+        step = 1 / (1 + time_constant_s * columns_per_s)
+        # M[t] = (1 - step) M[t-1] + step E[t] and M[0] = E[0], for all t at once: a product with a fixed matrix.
+        apart = torch.arange(n_columns)[None, :] - torch.arange(n_columns)[:, None]
+        decay = torch.where(apart >= 0, step * (1 - step) ** apart.clamp(min=0), torch.zeros(()))
+        decay[0] = (1 - step) ** torch.arange(n_columns)
+        self.register_buffer("smoothing", decay.T.contiguous().float(), persistent=False)
+        for name, value in (("gain", 0.98), ("bias", 2.0), ("power", 0.5)):
+            start = torch.full((n_bands,), float(torch.tensor(value).log()))
+            self.register_parameter(f"log_{name}", nn.Parameter(start, requires_grad=learn))
+
+    def forward(self, bands: Tensor) -> Tensor:
+        gain, bias, power = (getattr(self, f"log_{name}").exp() for name in ("gain", "bias", "power"))
+        followed = self.smoothing @ bands
+        # Quotients of powers as exponentials of differences of logarithms: no overflow for loud or silent bands.
+        ratio = torch.exp(torch.log(bands + 1e-9) - gain * torch.log(followed + 1e-6))
+        return torch.exp(power * torch.log(ratio + bias)) - torch.exp(power * torch.log(bias))

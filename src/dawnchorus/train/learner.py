@@ -1,0 +1,100 @@
+"""One step of learning, and what is measured while it goes on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from torch import Tensor
+
+from dawnchorus.errors import TrainingFailed
+from dawnchorus.evaluate.metrics import macro_roc_auc
+from dawnchorus.train.augment import Augment
+from dawnchorus.train.config import TrainConfig
+from dawnchorus.train.examples import Examples
+from dawnchorus.train.families import Network
+from dawnchorus.train.losses import Loss
+from dawnchorus.train.schedules import build_optimizer, build_scheduler
+
+Batch = tuple[Tensor, Tensor, Tensor]
+
+
+class Learner(lightning.LightningModule):
+    """A network with its loss, augmentation and optimizer."""
+
+    def __init__(
+        self, network: Network, config: TrainConfig, *, loss: Loss, augment: Augment, examples: Examples, fixed: bool
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self._config, self._loss, self._augment, self._fixed = config, loss, augment, fixed
+        self._recordings = examples.recordings
+        self._targets = examples.targets
+        self._seen: list[tuple[Tensor, Tensor]] = []
+
+    def on_train_epoch_start(self) -> None:
+        # Dropout of an epoch does not depend on what was drawn before, so a continued run equals an undisturbed one.
+        torch.manual_seed(self._config.seed * 1009 + self.current_epoch)
+
+    def training_step(self, batch: Batch, _number: int) -> Tensor:
+        values, targets, _ = batch
+        rng = torch.Generator().manual_seed(self._config.seed * 7919 + self.global_step)
+        if self._fixed:
+            features, targets = self._augment.mixed(values, targets, rng)
+        else:
+            sound, targets = self._augment.sound(values, targets, rng)
+            features = self.network.features(sound)
+        if features.ndim == 4 and features.shape[1] == 1:
+            features = self._augment.picture(features, rng)
+        logits, _ = self.network.classify(features)
+        loss = self._loss(logits, targets)
+        if not torch.isfinite(loss):
+            raise TrainingFailed(
+                f"The loss became {loss.item()} in epoch {self.current_epoch + 1}. Lower optimizer.lr, set "
+                f"trainer.clip_gradient=1, or use trainer.precision=32; the best checkpoint so far is kept."
+            )
+        self.log("loss", loss, on_step=False, on_epoch=True, batch_size=len(values), sync_dist=True)
+        return loss
+
+    def validation_step(self, batch: Batch, _number: int) -> None:
+        values, targets, numbers = batch
+        logits, _ = self.network.classify(values) if self._fixed else self.network(values)
+        loss = self._loss(logits, targets)
+        self.log("val_loss", loss, batch_size=len(values), sync_dist=True)
+        self._seen.append((numbers.cpu(), logits.float().cpu()))
+
+    def on_validation_epoch_end(self) -> None:
+        numbers, logits = (torch.cat(part) for part in zip(*self._seen, strict=True))
+        self._seen.clear()
+        accuracy, auc = self._by_recording(numbers.numpy(), logits)
+        self.log("val_accuracy", accuracy, sync_dist=True)
+        self.log("val_auc", auc, sync_dist=True)
+
+    def _by_recording(self, numbers: np.ndarray, logits: Tensor) -> tuple[float, float]:
+        """The share of recordings whose best species is right, and the mean area under the species' ROC curves."""
+        is_softmax = self._config.loss.name == "cross_entropy"
+        scores = (torch.softmax(logits, 1) if is_softmax else torch.sigmoid(logits)).numpy()
+        recordings, place = np.unique(self._recordings[numbers], return_inverse=True)
+        mean = np.zeros((len(recordings), scores.shape[1]))
+        truth = np.zeros_like(mean)
+        np.add.at(mean, place, scores)
+        np.maximum.at(truth, place, self._targets[numbers] > 0.5)
+        mean /= np.bincount(place)[:, None]
+        named = truth.any(1)
+        right = truth[named, mean[named].argmax(1)] if named.any() else np.zeros(1)
+        auc = macro_roc_auc(truth, mean)
+        return float(right.mean()), 0.5 if np.isnan(auc) else auc
+
+    def configure_optimizers(self) -> Any:
+        optimizer = build_optimizer(self._config.optimizer, self.network)
+        n_steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = build_scheduler(self._config.scheduler, optimizer, n_steps=n_steps)
+        if scheduler is None:
+            return optimizer
+        interval = "epoch" if self._config.scheduler.name == "plateau" else "step"
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": interval, "monitor": self._config.trainer.monitor},
+        }

@@ -1,0 +1,45 @@
+"""What is minimised, for soft targets and targets that do not count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from dawnchorus.train.config import LossConfig
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+IGNORED = -1.0
+"""A target that counts neither for nor against."""
+
+
+def build_loss(config: LossConfig, class_counts: Tensor) -> Loss:
+    """The mean loss of logits [batch, classes] for targets [batch, classes] from 0 to 1, or `IGNORED`.
+
+    `class_counts` [classes] are the clips of each class, for `class_weights`.
+    """
+    counts = class_counts.clamp(min=1)
+    weights = counts.sum() / (len(counts) * counts) if config.class_weights else torch.ones_like(counts)
+    smooth = config.label_smoothing
+
+    def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+        counts_here = targets != IGNORED
+        wanted = targets.clamp(min=0)
+        wanted = wanted / wanted.sum(1, keepdim=True).clamp(min=1e-6)
+        wanted = (1 - smooth) * wanted + smooth / targets.shape[1]
+        logs = torch.log_softmax(logits.masked_fill(~counts_here, -1e4), dim=1)
+        return -(wanted * logs * counts_here * weights.to(logits.device)).sum(1).mean()
+
+    def binary(logits: Tensor, targets: Tensor) -> Tensor:
+        counts_here = targets != IGNORED
+        wanted = (1 - smooth) * targets.clamp(min=0) + smooth / 2
+        each = torch.nn.functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+        if config.name == "focal":  # Lin et al., 2017
+            p = torch.sigmoid(logits)
+            each = each * (wanted * (1 - p) + (1 - wanted) * p) ** config.focal_gamma
+        each = each * counts_here * (1 + wanted * (weights.to(logits.device) - 1))
+        return each.sum(1).mean()
+
+    return cross_entropy if config.name == "cross_entropy" else binary

@@ -1,0 +1,45 @@
+"""Optimizers and learning rates by name."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
+
+from dawnchorus.train.config import OptimizerConfig, SchedulerConfig
+
+
+def build_optimizer(config: OptimizerConfig, network: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer of everything that is learned; biases and scales do not decay."""
+    learned = [(name, weights) for name, weights in network.named_parameters() if weights.requires_grad]
+    groups = [
+        {"params": [w for _, w in learned if w.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [w for _, w in learned if w.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if config.name == "sgd":
+        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
+    kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
+    return kind(groups, lr=config.lr)
+
+
+def build_scheduler(config: SchedulerConfig, optimizer: torch.optim.Optimizer, *, n_steps: int) -> LRScheduler | None:
+    """The schedule over `n_steps`; None for a constant rate."""
+    n_warm = round(config.warmup * n_steps)
+    if config.name == "plateau":
+        return ReduceLROnPlateau(optimizer, mode="min", factor=config.factor, patience=config.patience)
+    if config.name == "one_cycle":
+        peaks = [group["lr"] for group in optimizer.param_groups]
+        return OneCycleLR(optimizer, peaks, total_steps=n_steps + 1, pct_start=max(config.warmup, 1 / (n_steps + 1)))
+    if config.name == "constant" and not n_warm:
+        return None
+
+    def share(step: int) -> float:
+        if step < n_warm:
+            return (step + 1) / (n_warm + 1)
+        if config.name == "constant":
+            return 1.0
+        return 0.5 * (1 + math.cos(math.pi * min((step - n_warm) / max(n_steps - n_warm, 1), 1)))
+
+    return LambdaLR(optimizer, share)

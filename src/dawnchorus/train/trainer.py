@@ -1,0 +1,295 @@
+"""A run from its configuration to its bundle."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from dawnchorus.audio.many import usable_cores
+from dawnchorus.errors import DawnChorusError, InputError, OutputError
+from dawnchorus.models.store import ModelStore, default_folder
+from dawnchorus.train.augment import Augment
+from dawnchorus.train.bundles import write_trained_bundle
+from dawnchorus.train.compose import family_config, validated
+from dawnchorus.train.config import TrainConfig
+from dawnchorus.train.examples import Batches, ClipData, Examples, balanced_weights, load_examples
+from dawnchorus.train.families import Context, Network
+from dawnchorus.train.losses import build_loss
+from dawnchorus.train.operators import declare_vision_operators
+from dawnchorus.train.runs import Run, new_run, read_config, read_run
+
+FloatArray = npt.NDArray[np.float32]
+
+FEATURE_BATCH = 16
+LAST, BEST = "last", "best"
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """How far a run is."""
+
+    epoch: int
+    n_epochs: int
+    metrics: dict[str, float]
+    left_s: float
+
+
+OnEpoch = Callable[[EpochReport], None]
+
+
+def store_of(config: TrainConfig) -> ModelStore:
+    """Where built-in models and pretrained weights are."""
+    return ModelStore(Path(config.paths.models) if config.paths.models else default_folder())
+
+
+def train(
+    config: TrainConfig,
+    *,
+    started: datetime,
+    overrides: list[str] | None = None,
+    on_epoch: OnEpoch = lambda _report: None,
+    on_note: Callable[[str], None] = lambda _text: None,
+) -> Run:
+    """Train a model, and write its run and bundle.
+
+    Raises:
+        InputError: a configuration or data set that cannot be learned from.
+        TrainingFailed: the loss is no number any more.
+        OutputError: no space, or no permission.
+    """
+    run = new_run(
+        Path(config.paths.runs),
+        label=config.name or str(config.model["family"]),
+        started=started,
+        config=config.model_dump(mode="json"),
+        overrides=overrides or [],
+    )
+    return _carried_out(run, config, on_epoch, on_note)
+
+
+def resume(folder: Path, *, on_epoch: OnEpoch = lambda _report: None, on_note: Callable[[str], None] = print) -> Run:
+    """Go on with an interrupted run from its last checkpoint.
+
+    Raises:
+        InputError: there is no such run, or it is done.
+    """
+    run = read_run(folder)
+    if run.about["status"] == "done":
+        raise InputError(f"{folder}: this run is done. Its bundle: {run.bundle}")
+    return _carried_out(run, validated(read_config(run)), on_epoch, on_note)
+
+
+def _carried_out(run: Run, config: TrainConfig, on_epoch: OnEpoch, on_note: Callable[[str], None]) -> Run:
+    try:
+        return _trained(run, config, on_epoch, on_note)
+    except OSError as error:
+        run = run.update(status="failed", reason=str(error))
+        raise OutputError(
+            f"{run.folder}: cannot be written ({error}). The last good checkpoint is kept: free some space and run "
+            f"`dawnchorus train --resume {run.folder}`."
+        ) from error
+    except DawnChorusError as error:
+        run.update(status="failed", reason=str(error))
+        raise
+    except KeyboardInterrupt:
+        run.update(status="interrupted")
+        raise
+
+
+def _trained(run: Run, config: TrainConfig, on_epoch: OnEpoch, on_note: Callable[[str], None]) -> Run:
+    declare_vision_operators()
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    store = store_of(config)
+    family, shape = family_config(config, store)
+    clips_folder = Path(config.paths.clips) if config.paths.clips else None
+    begin = time.monotonic()
+    examples = load_examples(
+        config.data, rate_hz=shape.rate_hz, window_s=shape.window_s, clips_folder=clips_folder, store=store
+    )
+    for line in examples.warnings:
+        on_note(f"warning: {line}")
+    torch.manual_seed(config.seed)
+    network = family.build(shape, Context(examples.classes, store))
+    name = family.base_bundle(shape)
+    backbone = store.open(name) if name else None
+    features, features_s = _features(network, config, examples)
+    prepared_s = time.monotonic() - begin
+    n_learned = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    run = run.update(
+        n_classes=len(examples.classes),
+        n_train=len(examples.train),
+        n_validation=len(examples.validation),
+        data=examples.fingerprint,
+        n_parameters=sum(p.numel() for p in network.parameters()),
+        n_learned=n_learned,
+    )
+    on_note(
+        f"{len(examples.classes)} species, {len(examples.train)} clips to learn from, {len(examples.validation)} to "
+        f"validate on; {n_learned:,} parameters are learned"
+    )
+    fitted = _fit(run, network, config, examples, features, on_epoch)
+    calibration = None
+    bundle = write_trained_bundle(
+        run.bundle, network, config, shape, examples, backbone=backbone, metrics=fitted.metrics,
+        calibration=calibration,
+    )  # fmt: skip
+    return run.update(
+        status="done",
+        metrics=fitted.metrics,
+        devices=fitted.devices,
+        epochs=fitted.n_epochs,
+        fit_s=round(fitted.took_s, 3),
+        features_s=round(features_s, 3),
+        prepared_s=round(prepared_s, 3),
+        bundle_id=bundle.id,
+        bundle_bytes=bundle.graph_path.stat().st_size,
+    )
+
+
+def _features(network: Network, config: TrainConfig, examples: Examples) -> tuple[FloatArray | None, float]:
+    """The front end's result for every clip, where nothing before it changes from epoch to epoch, and the seconds."""
+    changes_sound = any(
+        (config.augment.gain_db, config.augment.shift, config.augment.noise_p, config.augment.background_p)
+    )
+    begin = time.monotonic()
+    if network.has_fixed_features and not changes_sound:
+        features = features_of(network.eval(), examples, n_workers=usable_cores())
+        network.prepare(torch.from_numpy(features[examples.train]))
+        return features, time.monotonic() - begin
+    some = examples.train[:: max(len(examples.train) // 256, 1)]
+    with torch.inference_mode():
+        sound = torch.from_numpy(np.stack([examples.clips.samples(k) for k in some.tolist()]))
+        network.prepare(torch.cat([network.features(part) for part in sound.split(FEATURE_BATCH)]))
+    return None, time.monotonic() - begin
+
+
+def features_of(network: Network, examples: Examples, *, n_workers: int) -> FloatArray:
+    """The front end's result for every clip [clips, ...], on all cores."""
+
+    def batch(start: int) -> FloatArray:
+        sound = np.stack([examples.clips.samples(k) for k in range(start, min(start + FEATURE_BATCH, n))])
+        with torch.inference_mode():
+            return network.features(torch.from_numpy(sound)).numpy()
+
+    n = len(examples.clips)
+    with ThreadPoolExecutor(n_workers) as pool:
+        return np.concatenate(list(pool.map(batch, range(0, n, FEATURE_BATCH))))
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    metrics: dict[str, float]
+    devices: str
+    n_epochs: int
+    took_s: float
+
+
+def _fit(
+    run: Run, network: Network, config: TrainConfig, examples: Examples, features: FloatArray | None, on_epoch: OnEpoch
+) -> _Fitted:
+    """Train until the epochs are over or nothing gets better; the network then has its best weights."""
+    import lightning
+
+    from dawnchorus.train.callbacks import callbacks_of, loggers_of, profiler_of
+    from dawnchorus.train.learner import Learner
+
+    learner = Learner(
+        network,
+        config,
+        loss=build_loss(config.loss, examples.class_counts),
+        augment=Augment(config.augment, backgrounds=_backgrounds(examples)),
+        examples=examples,
+        fixed=features is not None,
+    )
+    options = config.trainer
+    has_validation = len(examples.validation) > 0
+    callbacks = callbacks_of(run, config, has_validation=has_validation, on_epoch=on_epoch)
+    # A small head is done before a second thread has woken up.
+    torch.set_num_threads(options.threads or (usable_cores() if features is None else 1))
+    with warnings.catch_warnings():
+        # Lightning's advice (workers, log intervals, tensor cores) is not for the user of this program.
+        warnings.simplefilter("ignore")
+        trainer = lightning.Trainer(
+            accelerator=options.accelerator,
+            devices=options.devices,
+            strategy="ddp" if options.devices > 1 else "auto",
+            precision=_precision(options.precision),  # type: ignore[arg-type]
+            max_epochs=options.epochs,
+            gradient_clip_val=options.clip_gradient,
+            logger=loggers_of(run, config),
+            callbacks=callbacks,
+            profiler=profiler_of(run, config),
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            log_every_n_steps=1_000_000,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            deterministic="warn",
+            default_root_dir=str(run.folder),
+        )
+        rank, n_ranks = trainer.global_rank, trainer.world_size
+        training = _loader(examples, examples.train, config, features, rank=rank, n_ranks=n_ranks, learn=True)
+        validating = (
+            _loader(examples, examples.validation, config, features, rank=0, n_ranks=1, learn=False)
+            if has_validation
+            else None
+        )
+        last = run.folder / "checkpoints" / f"{LAST}.ckpt"
+        begin = time.monotonic()
+        trainer.fit(learner, training, validating, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
+        took_s = time.monotonic() - begin
+    best = run.folder / "checkpoints" / f"{BEST}.ckpt"
+    if best.is_file():
+        learner.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
+    report = next(c for c in callbacks if hasattr(c, "best"))
+    return _Fitted(report.best, _devices(trainer), trainer.current_epoch, took_s)
+
+
+def _loader(
+    examples: Examples,
+    members: npt.NDArray[np.int64],
+    config: TrainConfig,
+    features: FloatArray | None,
+    *,
+    rank: int,
+    n_ranks: int,
+    learn: bool,
+) -> Any:
+    from torch.utils.data import DataLoader
+
+    data = ClipData(examples, members, features)
+    if not learn:
+        return DataLoader(data, batch_size=config.trainer.batch)
+    weights = balanced_weights(examples.targets[members]) if config.trainer.balanced else None
+    batch = min(config.trainer.batch, len(members))
+    batches = Batches(len(members), batch=batch, seed=config.seed, weights=weights, rank=rank, n_ranks=n_ranks)
+    return DataLoader(data, batch_sampler=batches)
+
+
+def _backgrounds(examples: Examples) -> torch.Tensor | None:
+    if not len(examples.backgrounds):
+        return None
+    return torch.from_numpy(np.stack([examples.clips.samples(k) for k in examples.backgrounds[:500].tolist()]))
+
+
+def _precision(wanted: str) -> str:
+    if wanted != "auto":
+        return wanted
+    return "16-mixed" if torch.cuda.is_available() else "32-true"
+
+
+def _devices(trainer: Any) -> str:
+    if torch.cuda.is_available() and trainer.accelerator.__class__.__name__ == "CUDAAccelerator":
+        return f"{trainer.num_devices} x {torch.cuda.get_device_name(0)}"
+    return f"{trainer.num_devices} x CPU ({torch.get_num_threads()} threads)"
