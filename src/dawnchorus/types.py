@@ -72,6 +72,8 @@ class Detection:
     low_hz: float | None = None
     high_hz: float | None = None
     """The frequencies of the sound, where someone marked them."""
+    probability: float | None = None
+    """That the species is there, where the model is calibrated; a score is none."""
     human_voice: bool | None = None
     """Whether someone speaks in it; None where nobody looked for voices."""
 

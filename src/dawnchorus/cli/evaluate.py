@@ -32,6 +32,8 @@ JSON_NAME, PAGE_NAME = "evaluation.json", "evaluation.html"
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the page and the JSON.")
 @click.option("--pool", type=click.Choice(["mean", "max"]), default="mean", show_default=True, help="Of a recording.")
 @click.option("--overlap", type=float, default=0.0, show_default=True, help="Seconds shared by neighbouring windows.")
+@click.option("--thresholds", type=click.Path(path_type=Path), help="Write the scores that keep --precision, as csv.")
+@click.option("--precision", type=click.FloatRange(0, 1), default=0.9, show_default=True, help="For --thresholds.")
 @click.option("--submission", type=click.Path(path_type=Path), help="Write BirdCLEF's submission.csv.")
 @click.option("--sample", type=click.Path(path_type=Path), help="BirdCLEF's sample_submission.csv, to check against.")
 @click.option("--json", "as_json", is_flag=True, help="Print the evaluation as JSON.")
@@ -45,6 +47,8 @@ def command(
     out: Path | None,
     pool: Pool,
     overlap: float,
+    thresholds: Path | None,
+    precision: float,
     submission: Path | None,
     sample: Path | None,
     as_json: bool,
@@ -85,6 +89,8 @@ def command(
     text = json.dumps(fields, indent=2, ensure_ascii=False)
     if out is not None:
         _write_report(out, text, table, found, differences)
+    if thresholds is not None:
+        _write_thresholds(thresholds, found[0][1], precision)
     if as_json:
         click.echo(text)
         return
@@ -146,6 +152,17 @@ def _write_report(
         with atomic_file(out / name) as stream:
             stream.write(content.encode())
     click.echo(out / PAGE_NAME)
+
+
+def _write_thresholds(path: Path, scores: Scores, precision: float) -> None:
+    """A table for `dawnchorus identify --thresholds`."""
+    from dawnchorus.evaluate.calibration import thresholds_for_precision
+
+    found = thresholds_for_precision(scores.classes, scores.scores, scores.truth, precision=precision)
+    with atomic_file(path) as stream:
+        lines = [f"{name},{value:.4f}\n" for name, value in found.items()]
+        stream.write("".join(["scientific_name,min_score\n", *lines]).encode())
+    click.echo(f"{path}: {len(found)} of {len(scores.classes)} species have a threshold", err=True)
 
 
 def _submit(

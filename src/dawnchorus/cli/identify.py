@@ -214,6 +214,7 @@ class _Result:
                     "common_name": found.common_name,
                     "kind": found.kind,
                     "score": round(found.score, 4),
+                    "probability": found.probability and round(found.probability, 4),
                     "in_range": found.in_range,
                     "human_voice": found.human_voice,
                 }

@@ -28,6 +28,7 @@ VERBS = {
     "train": "Train a model on a data set, and write its bundle.",
     "runs": "List, show, compare, plot and remove training runs.",
     "evaluate": "Measure models on a data set, with intervals.",
+    "leaderboard": "Train and measure all recipes on one split.",
     "completion": "Print a completion script for a shell.",
     "synth": "Make a labelled data set of synthetic birds.",
 }

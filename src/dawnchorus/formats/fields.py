@@ -19,6 +19,7 @@ def fields_of(table: RecordingTable, found: Detection, provenance: Provenance) -
         "common_name": found.common_name,
         "kind": found.kind,
         "score": found.score,
+        "probability": found.probability,
         "in_range": found.in_range,
         "human_voice": found.human_voice,
         "latitude": table.origin.latitude,

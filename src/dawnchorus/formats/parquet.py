@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,6 +31,7 @@ SCHEMA = pa.schema(
         ("common_name", _WORDS),
         ("kind", _WORDS),
         ("score", pa.float32()),
+        ("probability", pa.float32()),
         ("in_range", pa.bool_()),
         ("human_voice", pa.bool_()),
         ("latitude", pa.float64()),
@@ -42,6 +43,9 @@ SCHEMA = pa.schema(
         ("software", _WORDS),
     ]
 )
+
+
+_OF_DETECTION = tuple(field.name for field in fields(Detection) if field.name in SCHEMA.names)
 
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
@@ -73,5 +77,15 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
         raise FormatError(f"{path}: expected the columns of a Dawn Chorus table, without {sorted(missing)}.")
     for batch in file.iter_batches():
         for row in batch.to_pylist():
-            names = ("start_s", "end_s", "scientific_name", "common_name", "kind", "score", "in_range", "human_voice")
+            names = (
+                "start_s",
+                "end_s",
+                "scientific_name",
+                "common_name",
+                "kind",
+                "score",
+                "probability",
+                "in_range",
+                "human_voice",
+            )
             yield row["recording"], Detection(**{name: row[name] for name in names})

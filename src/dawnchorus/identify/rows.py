@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
+
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.identify.options import Options
 from dawnchorus.identify.place import RangeFilter
@@ -15,6 +17,7 @@ from dawnchorus.identify.places import printable
 from dawnchorus.identify.score import Scored
 from dawnchorus.identify.weeks import week_of
 from dawnchorus.models.bundle import Bundle
+from dawnchorus.models.runner import probabilities_of
 from dawnchorus.types import Detection, Origin, RecordingTable, Span
 
 
@@ -35,7 +38,7 @@ class TableBuilder:
         day = origin.start_time
         week = self.options.week or (week_of(day) if day is not None else None)
         expected = self._expected(origin, week)
-        labels = self.bundle.labels
+        labels, calibration = self.bundle.labels, self.bundle.info.calibration
         options = self.options
         rows = []
         for window, index, score in scored.hits.tolist():
@@ -54,6 +57,7 @@ class TableBuilder:
                     kind=label.kind,
                     score=score,
                     in_range=in_range,
+                    probability=None if calibration is None else float(probabilities_of(np.array(score), calibration)),
                     human_voice=human_voice,
                 )
             )
@@ -109,6 +113,7 @@ def merge_events(rows: list[Detection]) -> list[Detection]:
                 event,
                 end_s=max(event.end_s, row.end_s),
                 score=max(event.score, row.score),
+                probability=max((p for p in (event.probability, row.probability) if p is not None), default=None),
                 human_voice=event.human_voice or row.human_voice,
             )
             continue

@@ -33,7 +33,7 @@ Activation = Literal["sigmoid", "softmax", "identity"]
 
 
 class Calibration(BaseModel):
-    """How a class's logit becomes a probability: sigmoid(scale * logit + offset), fitted on validation data."""
+    """How a score becomes a probability: sigmoid(scale * log odds of the score + offset), fitted on validation data."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from dawnchorus.errors import BundleInvalid, MissingExtra
-from dawnchorus.models.bundle import Activation, Bundle
+from dawnchorus.models.bundle import Activation, Bundle, Calibration
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -48,6 +48,18 @@ def open_session(bundle: Bundle) -> Session:
 def scores_of(logits: FloatArray, activation: Activation) -> FloatArray:
     """Scores between 0 and 1 from logits [n, classes], by the bundle's activation."""
     return _ACTIVATIONS[activation](logits)
+
+
+def log_odds(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """The logarithm of score / (1 - score), finite for 0 and 1."""
+    inside = np.clip(np.asarray(scores, np.float64), 1e-9, 1 - 1e-9)
+    found: npt.NDArray[np.float64] = np.log(inside / (1 - inside))
+    return found
+
+
+def probabilities_of(scores: npt.NDArray[np.floating], calibration: Calibration) -> npt.NDArray[np.float64]:
+    """Probabilities from scores, by the bundle's calibration."""
+    return 1 / (1 + np.exp(-(calibration.scale * log_odds(scores) + calibration.offset)))
 
 
 def _sigmoid(logits: FloatArray) -> FloatArray:

@@ -12,7 +12,15 @@ import torch
 
 from dawnchorus import __version__
 from dawnchorus.errors import ModelError
-from dawnchorus.models.bundle import Bundle, BundleInfo, Calibration, TrainingSummary, file_sha256, write_bundle
+from dawnchorus.models.bundle import (
+    Activation,
+    Bundle,
+    BundleInfo,
+    Calibration,
+    TrainingSummary,
+    file_sha256,
+    write_bundle,
+)
 from dawnchorus.models.runner import open_session
 from dawnchorus.taxonomy.labels import Label
 from dawnchorus.train.cards import card_text
@@ -80,7 +88,7 @@ def write_trained_bundle(
             sha256=file_sha256(target / "model.onnx"),
             sample_rate_hz=shape.rate_hz,
             window_s=shape.window_s,
-            activation="softmax" if config.loss.name == "cross_entropy" else "sigmoid",
+            activation=activation_of(config),
             embedding_dim=_embedding_dim(network, shape),
             license=license_name,
             attribution=_attribution(backbone),
@@ -106,6 +114,11 @@ def write_trained_bundle(
         card=card_text(config, shape, examples, license_name=license_name, training=training, backbone=backbone),
         check=check,
     )
+
+
+def activation_of(config: TrainConfig) -> Activation:
+    """How the network's logits become scores: what its loss makes of them."""
+    return "softmax" if config.loss.name == "cross_entropy" else "sigmoid"
 
 
 def sample_windows(examples: Examples) -> npt.NDArray[np.float32]:

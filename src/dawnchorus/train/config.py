@@ -32,6 +32,8 @@ class DataConfig(Config):
     """Whether secondary species count neither for nor against."""
     validation: float = Field(default=0.15, ge=0, lt=1)
     """The share of the training recordings to validate on, where the table's split has no such part; 0: none."""
+    by_clip: bool = False
+    """Validate on clips drawn at random from all recordings for training, as many do: it leaks, and flatters."""
     fold: int | None = None
     """Of a table split into folds: this one is for validation, the others for training."""
     seed: int = 1

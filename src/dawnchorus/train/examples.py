@@ -184,6 +184,10 @@ def _examples(
             f"{table.folder}: no clip for training has {', '.join(empty)} (its recordings may be silent, broken or "
             f"copies). Run `dawnchorus data check`, add recordings, or leave it out with data.classes."
         )
+    if config.by_clip:
+        every = np.random.default_rng(config.seed).permutation(loud["train"] + loud["validation"])
+        n_validation = round(len(every) * (config.validation or 0.2))
+        loud = {**loud, "train": sorted(every[n_validation:].tolist()), "validation": every[:n_validation].tolist()}
     about = [[row.recording_id, row.sound_hash, row.scientific_name, part_of[row.recording_id]] for row in table.rows]
     return Examples(
         clips=clips,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dawnchorus.errors import TrainingFailed
-from dawnchorus.evaluate.metrics import macro_roc_auc
+from dawnchorus.evaluate.metrics import macro_roc_auc, top_k_accuracy
 from dawnchorus.train.augment import Augment
 from dawnchorus.train.config import TrainConfig
 from dawnchorus.train.examples import Examples
@@ -71,6 +71,7 @@ class Learner(lightning.LightningModule):
         accuracy, auc = self._by_recording(numbers.numpy(), logits)
         self.log("val_accuracy", accuracy, sync_dist=True)
         self.log("val_auc", auc, sync_dist=True)
+        self.log("val_clip_accuracy", top_k_accuracy(self._targets[numbers.numpy()] > 0.5, logits, 1), sync_dist=True)
 
     def _by_recording(self, numbers: np.ndarray, logits: Tensor) -> tuple[float, float]:
         """The share of recordings whose best species is right, and the mean area under the species' ROC curves."""

@@ -18,9 +18,12 @@ import torch
 
 from dawnchorus.audio.many import usable_cores
 from dawnchorus.errors import DawnChorusError, InputError, OutputError
+from dawnchorus.evaluate.calibration import fit_calibration
+from dawnchorus.models.bundle import Calibration
+from dawnchorus.models.runner import scores_of
 from dawnchorus.models.store import ModelStore, default_folder
 from dawnchorus.train.augment import Augment
-from dawnchorus.train.bundles import write_trained_bundle
+from dawnchorus.train.bundles import activation_of, write_trained_bundle
 from dawnchorus.train.compose import family_config, validated
 from dawnchorus.train.config import TrainConfig
 from dawnchorus.train.examples import Batches, ClipData, Examples, balanced_weights, load_examples
@@ -139,7 +142,7 @@ def _trained(run: Run, config: TrainConfig, on_epoch: OnEpoch, on_note: Callable
         f"validate on; {n_learned:,} parameters are learned"
     )
     fitted = _fit(run, network, config, examples, features, on_epoch)
-    calibration = None
+    calibration = _calibrated(network, config, examples, features)
     bundle = write_trained_bundle(
         run.bundle, network, config, shape, examples, backbone=backbone, metrics=fitted.metrics,
         calibration=calibration,
@@ -155,6 +158,22 @@ def _trained(run: Run, config: TrainConfig, on_epoch: OnEpoch, on_note: Callable
         bundle_id=bundle.id,
         bundle_bytes=bundle.graph_path.stat().st_size,
     )
+
+
+def _calibrated(
+    network: Network, config: TrainConfig, examples: Examples, features: FloatArray | None
+) -> Calibration | None:
+    """How the network's scores become probabilities, by the recordings kept for validation."""
+    members = examples.validation
+    if not len(members):
+        return None
+    loader = _loader(examples, members, config, features, rank=0, n_ranks=1, learn=False)
+    network.eval()
+    with torch.inference_mode():
+        found = [network(x)[0] if features is None else network.classify(x)[0] for x, _, _ in loader]
+    scores = scores_of(torch.cat(found).numpy(), activation_of(config))
+    n_recordings = len(np.unique(examples.recordings[members]))
+    return fit_calibration(scores, examples.targets[members] > 0.5, n_recordings=n_recordings)
 
 
 def _features(network: Network, config: TrainConfig, examples: Examples) -> tuple[FloatArray | None, float]:

@@ -1,0 +1,104 @@
+"""`dawnchorus leaderboard`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from dawnchorus.cli.present import console
+from dawnchorus.data.recordings import read_table
+from dawnchorus.errors import DawnChorusError, InputError, MissingExtra
+from dawnchorus.files import atomic_file
+
+if TYPE_CHECKING:
+    from dawnchorus.train.leaderboard import Entry
+
+
+@click.command("leaderboard")
+@click.argument("data_set", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--recipe", "recipes", multiple=True, help="Only this recipe; may be repeated.  [default: all]")
+@click.option("--part", default="test", show_default=True, help="The part of the split to measure on.")
+@click.option("--open-set", type=click.Path(path_type=Path), help="A data set of species that are not learned.")
+@click.option("--random-split", is_flag=True, help="Also show how much a split of clips at random flatters.")
+@click.option("--out", type=click.Path(path_type=Path), help="A JSON file for the table.")
+def command(
+    *,
+    data_set: Path,
+    overrides: tuple[str, ...],
+    recipes: tuple[str, ...],
+    part: str,
+    open_set: Path | None,
+    random_split: bool,
+    out: Path | None,
+) -> None:
+    """Train and measure all recipes on one split of DATA_SET, and compare them."""
+    try:
+        from dawnchorus.train.compose import GROUPS
+        from dawnchorus.train.leaderboard import measure_recipe
+    except ImportError as error:
+        raise MissingExtra(error.name or "torch", extra="train", purpose="Training") from error
+
+    table = read_table(data_set)
+    if not any(row.split == part for row in table.rows):
+        raise InputError(f"{data_set}: no recording is in the part {part!r}. Run `dawnchorus data split` first.")
+    unknown = read_table(open_set) if open_set is not None else None
+    screen = console()
+    entries: list[Entry] = []
+    failed = False
+    for recipe in recipes or GROUPS["experiment"]:
+        screen.rule(recipe)
+        try:
+            entry = measure_recipe(
+                recipe,
+                overrides,
+                table,
+                part=part,
+                clock=datetime.now,
+                unknown=unknown,
+                random_split=random_split,
+                on_note=lambda text: screen.print(text, markup=False),
+            )
+        except DawnChorusError as error:
+            screen.print(f"failed: {recipe}: {error}", markup=False)
+            failed = True
+            continue
+        entries.append(entry)
+        screen.print(f"top 1 {entry.evaluation.by_recording['top_1']}")
+        if out is not None:
+            with atomic_file(out) as stream:
+                stream.write(json.dumps([e.as_json() for e in entries], indent=2).encode())
+    entries.sort(key=lambda e: -e.evaluation.by_recording["top_1"].value)
+    Console(highlight=False, soft_wrap=True, width=220).print(_table(entries))
+    if failed:
+        sys.exit(1)
+
+
+def _table(entries: list[Entry]) -> Table:
+    table = Table(box=None)
+    for column in ("recipe", "top 1", "macro ROC AUC", "learned", "MB", "fit s", "ms per 5 s", "open set", "flattery"):
+        table.add_column(column)
+    for entry in entries:
+        about, metrics = entry.run.about, entry.evaluation.by_recording
+        flattery = ""
+        if entry.random_split_accuracy is not None and entry.honest_accuracy is not None:
+            flattery = f"{entry.random_split_accuracy:.2f} for {entry.honest_accuracy:.2f}"
+        table.add_row(
+            entry.recipe,
+            str(metrics["top_1"]),
+            str(metrics["macro_roc_auc"]),
+            f"{about['n_learned']:,}",
+            f"{about['bundle_bytes'] / 1e6:.1f}",
+            f"{about['fit_s']:.1f}",
+            f"{entry.ms_per_5_s:.1f}",
+            "" if entry.open_set_auroc is None else f"{entry.open_set_auroc:.3f}",
+            flattery,
+        )
+    return table

@@ -1,0 +1,126 @@
+"""Several recipes trained and measured on one split: what each gives, and what it costs."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from dawnchorus.data.recordings import RecordingsTable
+from dawnchorus.evaluate.evaluation import Evaluation, evaluate
+from dawnchorus.evaluate.metrics import roc_auc
+from dawnchorus.evaluate.scoring import Scores, score_data_set
+from dawnchorus.models.bundle import Bundle, read_bundle
+from dawnchorus.models.runner import open_session
+from dawnchorus.models.store import ModelStore
+from dawnchorus.train.compose import compose_config
+from dawnchorus.train.runs import Run
+from dawnchorus.train.trainer import store_of, train
+
+STANDARD_S = 5.0
+N_TIMED = 9
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the table."""
+
+    recipe: str
+    run: Run
+    evaluation: Evaluation
+    ms_per_5_s: float
+    """On one core, without decoding."""
+    open_set_auroc: float | None
+    """How well the best score tells known species from those that nobody trained on."""
+    random_split_accuracy: float | None
+    """The share of clips that are right where clips, not recordings, are drawn at random for validation; beside it
+    stands `honest_accuracy`, the same for clips of recordings that were kept back whole."""
+    honest_accuracy: float | None
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines."""
+        about = self.run.about
+        return {
+            "recipe": self.recipe,
+            "run": self.run.name,
+            "by_recording": {name: vars(value) for name, value in self.evaluation.by_recording.items()},
+            "n_parameters": about["n_parameters"],
+            "n_learned": about["n_learned"],
+            "bundle_mb": about["bundle_bytes"] / 1e6,
+            "fit_s": about["fit_s"],
+            "features_s": about["features_s"],
+            "devices": about["devices"],
+            "ms_per_5_s": self.ms_per_5_s,
+            "open_set_auroc": self.open_set_auroc,
+            "random_split_accuracy": self.random_split_accuracy,
+            "honest_accuracy": self.honest_accuracy,
+        }
+
+
+def measure_recipe(
+    recipe: str,
+    overrides: Sequence[str],
+    table: RecordingsTable,
+    *,
+    part: str,
+    clock: Callable[[], datetime],
+    unknown: RecordingsTable | None = None,
+    random_split: bool = False,
+    on_note: Callable[[str], None] = lambda _text: None,
+) -> Entry:
+    """Train a recipe of `conf/experiment` and measure its bundle on the recordings of `part`.
+
+    `unknown` are recordings of species that are not learned.
+
+    Raises:
+        InputError, ModelError, TrainingFailed: as training does.
+    """
+    settings = [f"experiment={recipe}", f"data={table.folder}", f"name={recipe}", *overrides]
+    config = compose_config(settings)
+    run = train(config, started=clock(), overrides=settings, on_note=on_note)
+    store, bundle = store_of(config), read_bundle(run.bundle)
+    rows = [row for row in table.rows if row.split == part]
+    scores = score_data_set(bundle, table, rows, store=store)
+    evaluation = evaluate(bundle, scores)
+    run = run.update(
+        metrics={**run.metrics, **{f"{part}_{name}": value.value for name, value in evaluation.by_recording.items()}}
+    )
+    random_accuracy = honest = None
+    if random_split:
+        flattered = train(compose_config([*settings, "data.by_clip=true"]), started=clock(), overrides=settings)
+        random_accuracy, honest = flattered.metrics.get("val_clip_accuracy"), evaluation.by_window["top_1"]
+    return Entry(
+        recipe=recipe,
+        run=run,
+        evaluation=evaluation,
+        ms_per_5_s=milliseconds(bundle),
+        open_set_auroc=None if unknown is None else open_set_auroc(bundle, scores, unknown, store),
+        random_split_accuracy=random_accuracy,
+        honest_accuracy=honest,
+    )
+
+
+def milliseconds(bundle: Bundle) -> float:
+    """What the graph takes for 5 s of sound on one core: the median of some runs."""
+    session = open_session(bundle)
+    window = np.random.default_rng(1).normal(0, 0.05, (1, bundle.n_window)).astype(np.float32)
+    session.run(window)
+    took = []
+    for _ in range(N_TIMED):
+        begin = time.perf_counter()
+        session.run(window)
+        took.append(time.perf_counter() - begin)
+    return 1000 * statistics.median(took) * STANDARD_S / bundle.info.window_s
+
+
+def open_set_auroc(bundle: Bundle, known: Scores, unknown: RecordingsTable, store: ModelStore) -> float:
+    """How often a recording of a known species has a higher best score than one of an unknown species."""
+    others = score_data_set(bundle, unknown, unknown.rows, store=store, classes=known.classes)
+    best = [scores.by_recording("mean")[0].max(1) for scores in (known, others)]
+    truth = np.r_[np.ones(len(best[0]), bool), np.zeros(len(best[1]), bool)]
+    return float(roc_auc(truth[:, None], np.concatenate(best)[:, None])[0])
