@@ -27,6 +27,8 @@ class Augment:
         if config.gain_db:
             gain_db = (2 * _uniform(len(waveform), rng, waveform) - 1) * config.gain_db
             waveform = waveform * 10 ** (gain_db / 20)[:, None]
+        if config.tilt_db:
+            waveform = _tilted(waveform, config.tilt_db, rng)
         if config.background_p and self._backgrounds is not None:
             chosen = torch.randint(len(self._backgrounds), (len(waveform),), generator=rng)
             under = _shifted(self._backgrounds[chosen].to(waveform.device), 1.0, rng)
@@ -57,6 +59,10 @@ class Augment:
         """Levels [batch, 1, bands, columns] with parts hidden behind their mean (Park et al., 2019; DeVries, 2017)."""
         config = self._config
         n_bands, n_columns = levels.shape[-2:]
+        if config.band_shift:
+            by = torch.randint(-config.band_shift, config.band_shift + 1, (len(levels), 1), generator=rng)
+            places = (torch.arange(n_bands) - by).clamp(0, n_bands - 1).to(levels.device)
+            levels = levels.gather(2, places[:, None, :, None].expand_as(levels))
         hidden = torch.zeros(len(levels), n_bands, n_columns, dtype=torch.bool)
         for _ in range(config.time_masks):
             hidden |= _stripe(len(levels), n_columns, config.time_mask_share, rng)[:, None, :]
@@ -87,6 +93,15 @@ def _shifted(waveform: Tensor, share: float, rng: torch.Generator) -> Tensor:
     n = waveform.shape[1]
     by = (torch.rand(len(waveform), generator=rng) * share * n).long().to(waveform.device)
     return waveform.gather(1, (torch.arange(n, device=waveform.device) + by[:, None]) % n)
+
+
+def _tilted(waveform: Tensor, tilt_db: float, rng: torch.Generator) -> Tensor:
+    """Each waveform with a gain that grows or falls with frequency, by at most `tilt_db` up to the highest."""
+    by_db = ((2 * torch.rand(len(waveform), generator=rng) - 1) * tilt_db).to(waveform.device)
+    spectrum = torch.fft.rfft(waveform)
+    frequency = torch.linspace(-0.5, 0.5, spectrum.shape[1], device=waveform.device)
+    tilted: Tensor = torch.fft.irfft(spectrum * 10 ** (by_db[:, None] * frequency / 20), n=waveform.shape[1])
+    return tilted
 
 
 def _laid_under(waveform: Tensor, under: Tensor, p: float, snr_db: Sequence[float], rng: torch.Generator) -> Tensor:

@@ -34,6 +34,11 @@ class DataConfig(Config):
     """The share of the training recordings to validate on, where the table's split has no such part; 0: none."""
     by_clip: bool = False
     """Validate on clips drawn at random from all recordings for training, as many do: it leaks, and flatters."""
+    auxiliary: str | None = None
+    """Another data set, whose other species are learned beside, so that the network hears more; they are no classes of
+    the bundle."""
+    auxiliary_share: float = Field(default=0.2, gt=0, lt=1)
+    """How much of what is drawn is of it."""
     fold: int | None = None
     """Of a table split into folds: this one is for validation, the others for training."""
     seed: int = 1
@@ -44,6 +49,8 @@ class OptimizerConfig(Config):
 
     name: Literal["adamw", "adam", "sgd"] = "adamw"
     lr: float = Field(default=1e-3, gt=0)
+    head_lr: float = Field(default=1.0, gt=0)
+    """The rate of what begins at random, as a multiple of `lr`, where the rest is pretrained."""
     weight_decay: float = Field(default=1e-2, ge=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
 
@@ -65,6 +72,8 @@ class AugmentConfig(Config):
     """Louder or softer by at most so much."""
     shift: float = Field(default=0.0, ge=0, le=1)
     """Turned around in time by at most so large a share of the window."""
+    tilt_db: float = Field(default=0.0, ge=0)
+    """High frequencies up or down, against low ones, by at most so much: other microphones, other distances."""
     noise_p: float = Field(default=0.0, ge=0, le=1)
     noise_snr_db: tuple[float, float] = (10.0, 40.0)
     background_p: float = Field(default=0.0, ge=0, le=1)
@@ -74,6 +83,8 @@ class AugmentConfig(Config):
     mixup_alpha: float = Field(default=0.4, gt=0)
     mixup_target: Literal["share", "both"] = "share"
     """Targets in the shares of the sounds, or all of both."""
+    band_shift: int = Field(default=0, ge=0)
+    """A spectrogram moved up or down by at most so many bands."""
     time_masks: int = Field(default=0, ge=0)
     time_mask_share: float = Field(default=0.15, gt=0, lt=1)
     band_masks: int = Field(default=0, ge=0)
@@ -97,8 +108,10 @@ class TrainerConfig(Config):
 
     epochs: int = Field(default=30, ge=1)
     batch: int = Field(default=32, ge=1)
-    balanced: bool = False
-    """Clips drawn so that every class comes equally often."""
+    draw: Literal["clips", "recordings"] = "clips"
+    """What comes once in an epoch: every clip, or a clip of every recording, where louder ones are drawn more often."""
+    balance: float = Field(default=0.0, ge=0, le=1)
+    """How much rare classes are drawn more often: 0 not at all, 1 so that all come equally often."""
     patience: int | None = Field(default=None, ge=1)
     """Epochs without a better validation after which training ends."""
     monitor: Literal["val_loss", "val_auc", "val_accuracy"] = "val_loss"

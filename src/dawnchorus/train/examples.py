@@ -33,6 +33,9 @@ IntArray = npt.NDArray[np.int64]
 MIN_OVERLAP_S = 0.25
 """A clip has an annotated sound if at least so much of it is inside."""
 
+LOUD_DB = 3.0
+"""A clip this much softer than another of its recording is drawn e times more seldom."""
+
 SILENT = 1e-4
 """A clip whose largest sample is smaller teaches nothing."""
 
@@ -50,6 +53,8 @@ class Examples:
     train: IntArray
     validation: IntArray
     backgrounds: IntArray
+    n_auxiliary: int
+    """The last so many of `targets`' columns are of species that are learned beside the classes."""
     rows: tuple[RecordingRow, ...]
     """The recordings for training."""
     fingerprint: str
@@ -58,7 +63,7 @@ class Examples:
 
     @property
     def class_counts(self) -> Tensor:
-        """Clips of each class for training [classes]."""
+        """Clips of each class for training [classes], those learned beside included."""
         return torch.from_numpy((self.targets[self.train] > 0.5).sum(0).astype(np.float32))
 
 
@@ -73,6 +78,8 @@ def load_examples(
     table = read_table(Path(config.path))
     parts = _parts(table, config)
     classes = _classes(parts["train"], config)
+    beside = _beside(table, config, classes)
+    parts["train"] += beside
     warnings = _warnings(parts["train"], classes)
     used = table.with_rows([row for rows in parts.values() for row in rows])
     recipe = Recipe(
@@ -89,7 +96,7 @@ def load_examples(
     graph = speech_graph(store.folder) if recipe.cut_speech else None
     prepare(used, folder, recipe, seed=config.seed, n_workers=usable_cores(), speech_graph=graph)
     clips = Clips(folder)
-    return _examples(clips, used, parts, classes, config, warnings)
+    return _examples(clips, used, parts, classes, species_of(beside), config, warnings)
 
 
 def _digest(value: object) -> str:
@@ -135,6 +142,24 @@ def _classes(rows: Sequence[RecordingRow], config: DataConfig) -> tuple[str, ...
     return classes
 
 
+def _beside(table: RecordingsTable, config: DataConfig, classes: Sequence[str]) -> list[RecordingRow]:
+    """Recordings of other species to learn beside; none that the data set itself has."""
+    if config.auxiliary is None:
+        return []
+    other = read_table(Path(config.auxiliary))
+    own = {row.recording_id for row in table.rows} | {row.sound_hash for row in table.rows if row.sound_hash}
+    found = [
+        replace(row, path=str(other.file(row).absolute()), split="train")
+        for row in other.rows
+        if row.scientific_name is not None
+        and row.scientific_name not in classes
+        and not own & {row.recording_id, row.sound_hash}
+    ]
+    if not found:
+        raise InputError(f"data.auxiliary: {config.auxiliary} has no recordings of other species.")
+    return found
+
+
 def _warnings(rows: Sequence[RecordingRow], classes: Sequence[str]) -> tuple[str, ...]:
     counts = Counter(row.scientific_name for row in rows)
     alone = [name for name in classes if counts[name] == 1]
@@ -151,6 +176,7 @@ def _examples(
     table: RecordingsTable,
     parts: dict[str, list[RecordingRow]],
     classes: tuple[str, ...],
+    beside: Sequence[str],
     config: DataConfig,
     warnings: tuple[str, ...],
 ) -> Examples:
@@ -158,8 +184,8 @@ def _examples(
     part_of = {row.recording_id: part for part, members in parts.items() for row in members}
     number_of = {name: k for k, name in enumerate(rows)}
     index = [clip for clip in enumerate(clips.index.to_pylist()) if clip[1]["recording_id"] in rows]
-    number = {name: k for k, name in enumerate(classes)}
-    targets = np.zeros((len(clips), len(classes)), np.float32)
+    number = {name: k for k, name in enumerate([*classes, *beside])}
+    targets = np.zeros((len(clips), len(number)), np.float32)
     recordings = np.full(len(clips), -1, np.int64)
     chosen: dict[str, list[int]] = {"train": [], "validation": [], "background": []}
     for k, clip in index:
@@ -178,7 +204,7 @@ def _examples(
         raise InputError(f"{table.folder}: all {n_silent} clips for training are silent. Run `dawnchorus data check`.")
     if n_silent:
         warnings = (*warnings, f"{n_silent} silent clips are left out.")
-    empty = [name for name, k in number.items() if not (targets[loud["train"], k] > 0.5).any()]
+    empty = [name for name in classes if not (targets[loud["train"], number[name]] > 0.5).any()]
     if empty:
         raise InputError(
             f"{table.folder}: no clip for training has {', '.join(empty)} (its recordings may be silent, broken or "
@@ -197,6 +223,7 @@ def _examples(
         train=np.array(loud["train"], np.int64),
         validation=np.array(loud["validation"], np.int64),
         backgrounds=np.array(loud["background"], np.int64),
+        n_auxiliary=len(beside),
         rows=tuple(replace(row, split=part_of[row.recording_id]) for row in table.rows),
         fingerprint=_digest(about),
         warnings=warnings,
@@ -236,7 +263,7 @@ class ClipData(Dataset[tuple[Tensor, Tensor, int]]):
 class Batches(Sampler[list[int]]):
     """The batches of an epoch, the same on every device; each device takes its own share of every batch.
 
-    With `weights` [clips], clips are drawn with replacement in their proportion; otherwise each comes once.
+    With `weights` [clips], `n` clips are drawn with replacement in their proportion; otherwise each of `n` comes once.
     """
 
     def __init__(self, n: int, *, batch: int, seed: int, weights: Tensor | None, rank: int, n_ranks: int) -> None:
@@ -263,8 +290,40 @@ class Batches(Sampler[list[int]]):
             yield whole[self._rank :: self._n_ranks]
 
 
-def balanced_weights(targets: FloatArray) -> Tensor:
-    """The weight of each clip [clips] with which every class comes equally often."""
-    counts = (targets > 0.5).sum(0).clip(min=1)
-    each = np.where(targets > 0.5, 1 / counts, 0).max(1)
-    return torch.from_numpy(np.maximum(each, each[each > 0].min() if (each > 0).any() else 1.0))
+def draw_weights(examples: Examples, *, draw: str, balance: float, auxiliary_share: float) -> tuple[int, Tensor | None]:
+    """How many clips an epoch has, and the weight of each clip for training [clips]; None where each comes once.
+
+    `balance` 1 gives every class the same weight, 0 every recording (or clip); in between, the class's number to the
+    power of -balance. Within a recording, three tenths of its weight go to all clips alike and the rest to loud ones.
+    """
+    members = examples.train
+    targets = examples.targets[members] > 0.5
+    recordings = examples.recordings[members]
+    if draw == "clips" and not balance and not examples.n_auxiliary:
+        return len(members), None
+    if draw == "recordings":
+        weights = _loud_shares(examples, members, recordings)
+        n = len(np.unique(recordings))
+    else:
+        weights, n = np.ones(len(members), np.float64), len(members)
+    counts = (targets * weights[:, None]).sum(0).clip(min=1e-9)
+    weights = weights * np.where(targets, counts**-balance, 0).max(1)
+    weights[~targets.any(1)] = weights[targets.any(1)].mean() if targets.any() else 1.0
+    if examples.n_auxiliary:
+        is_beside = targets[:, -examples.n_auxiliary :].any(1)
+        for part, share in ((is_beside, auxiliary_share), (~is_beside, 1 - auxiliary_share)):
+            weights[part] *= share / weights[part].sum()
+        n = round(n * (~is_beside).mean() / (1 - auxiliary_share)) if draw == "clips" else n
+    return max(n, 1), torch.from_numpy(weights)
+
+
+def _loud_shares(examples: Examples, members: IntArray, recordings: IntArray) -> npt.NDArray[np.float64]:
+    """The share of its recording's weight that each clip has; loudness is that of the first difference, in dB."""
+    levels = np.array([np.mean(np.diff(examples.clips.samples(k)) ** 2) for k in members.tolist()])
+    loud_db = 10 * np.log10(levels + 1e-12)
+    shares = np.zeros(len(members))
+    for recording in np.unique(recordings).tolist():
+        here = recordings == recording
+        powers = np.exp((loud_db[here] - loud_db[here].max()) / LOUD_DB)
+        shares[here] = 0.3 / here.sum() + 0.7 * powers / powers.sum()
+    return shares

@@ -28,6 +28,9 @@ class MelConfig(Config):
     level: Literal["log", "pcen"] = "log"
     """How energy becomes level: its logarithm, or per-channel energy normalisation, which follows slow changes of the
     background and of distance (Wang et al., ICASSP 2017; for birds Lostanlen et al., IEEE SPL 2019)."""
+    pcen_s: float = Field(default=0.3, gt=0)
+    """How slowly PCEN follows."""
+    pcen_gain: float = Field(default=0.9, gt=0, le=1)
     normalise: Literal["clip", "band", "none"] = "clip"
     """Mean 0 and deviation 1 over each clip, over each band of each clip, or as it is."""
     learn: bool = False
@@ -54,7 +57,7 @@ class MelFrontEnd(nn.Module):
         self.filters = nn.Parameter(values, requires_grad=config.learn)
         n_columns = self.spectrum.frames.n_frames
         self.level: nn.Module = (
-            _Pcen(config.n_bands, n_columns, columns_per_s=rate_hz / config.n_hop, learn=config.learn)
+            _Pcen(config.n_bands, n_columns, columns_per_s=rate_hz / config.n_hop, config=config)
             if config.level == "pcen"
             else _Log()
         )
@@ -64,12 +67,19 @@ class MelFrontEnd(nn.Module):
         bands = self.spectrum(waveform) @ self.filters.clamp(min=0)  # [batch, columns, bands]
         levels = self.level(bands)
         if self.dims:
-            mean = levels.mean(self.dims, keepdim=True)
-            deviation = ((levels - mean) ** 2).mean(self.dims, keepdim=True).sqrt()
+            mean = _mean(levels, self.dims)
+            deviation = _mean((levels - mean) ** 2, self.dims).sqrt()
             # The floor keeps silence, where all levels are equal but for rounding, from becoming noise at full scale.
             levels = (levels - mean) / (deviation + FLOOR)
         picture: Tensor = levels.transpose(1, 2)[:, None]
         return picture
+
+
+def _mean(values: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """The mean over several axes, one after the other: runtimes that add up naively stay exact enough."""
+    for dim in dims:
+        values = values.mean(dim, keepdim=True)
+    return values
 
 
 class _Log(nn.Module):
@@ -82,20 +92,22 @@ class _Pcen(nn.Module):
 
     smoothing: Tensor
 
-    def __init__(self, n_bands: int, n_columns: int, *, columns_per_s: float, learn: bool) -> None:
+    def __init__(self, n_bands: int, n_columns: int, *, columns_per_s: float, config: MelConfig) -> None:
         super().__init__()
-        time_constant_s = 0.4
-        step = 1 / (1 + time_constant_s * columns_per_s)
+        step = 1 / (1 + config.pcen_s * columns_per_s)
         # M[t] = (1 - step) M[t-1] + step E[t] and M[0] = E[0], for all t at once: a product with a fixed matrix.
         apart = torch.arange(n_columns)[None, :] - torch.arange(n_columns)[:, None]
         decay = torch.where(apart >= 0, step * (1 - step) ** apart.clamp(min=0), torch.zeros(()))
         decay[0] = (1 - step) ** torch.arange(n_columns)
         self.register_buffer("smoothing", decay.T.contiguous().float(), persistent=False)
-        for name, value in (("gain", 0.98), ("bias", 2.0), ("power", 0.5)):
+        for name, value in (("gain", config.pcen_gain), ("bias", 2.0), ("power", 0.5)):
             start = torch.full((n_bands,), float(torch.tensor(value).log()))
-            self.register_parameter(f"log_{name}", nn.Parameter(start, requires_grad=learn))
+            self.register_parameter(f"log_{name}", nn.Parameter(start, requires_grad=config.learn))
 
     def forward(self, bands: Tensor) -> Tensor:
+        # The clip's usual energy becomes 1, so that the bias means the same for soft and loud recordings.
+        logs = torch.log(bands + 1e-10)
+        bands = torch.exp(logs - _mean(logs, (1, 2)))
         gain, bias, power = (getattr(self, f"log_{name}").exp() for name in ("gain", "bias", "power"))
         followed = self.smoothing @ bands
         # Quotients of powers as exponentials of differences of logarithms: no overflow for loud or silent bands.

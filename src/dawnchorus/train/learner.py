@@ -76,12 +76,13 @@ class Learner(lightning.LightningModule):
     def _by_recording(self, numbers: np.ndarray, logits: Tensor) -> tuple[float, float]:
         """The share of recordings whose best species is right, and the mean area under the species' ROC curves."""
         is_softmax = self._config.loss.name == "cross_entropy"
+        logits = logits[:, : self.network.n_outputs]
         scores = (torch.softmax(logits, 1) if is_softmax else torch.sigmoid(logits)).numpy()
         recordings, place = np.unique(self._recordings[numbers], return_inverse=True)
         mean = np.zeros((len(recordings), scores.shape[1]))
         truth = np.zeros_like(mean)
         np.add.at(mean, place, scores)
-        np.maximum.at(truth, place, self._targets[numbers] > 0.5)
+        np.maximum.at(truth, place, self._targets[numbers, : scores.shape[1]] > 0.5)
         mean /= np.bincount(place)[:, None]
         named = truth.any(1)
         right = truth[named, mean[named].argmax(1)] if named.any() else np.zeros(1)

@@ -5,19 +5,24 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from dawnchorus.train.config import OptimizerConfig, SchedulerConfig
+from dawnchorus.train.families import Network
 
 
-def build_optimizer(config: OptimizerConfig, network: nn.Module) -> torch.optim.Optimizer:
+def build_optimizer(config: OptimizerConfig, network: Network) -> torch.optim.Optimizer:
     """The optimizer of everything that is learned; biases and scales do not decay."""
     learned = [(name, weights) for name, weights in network.named_parameters() if weights.requires_grad]
-    groups = [
-        {"params": [w for _, w in learned if w.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [w for _, w in learned if w.ndim <= 1], "weight_decay": 0.0},
-    ]
+    groups = []
+    for is_pretrained in (True, False):
+        rate = config.lr if is_pretrained else config.lr * config.head_lr
+        own = [w for name, w in learned if name.startswith(network.pretrained) == is_pretrained]
+        groups += [
+            {"params": [w for w in own if w.ndim > 1], "weight_decay": config.weight_decay, "lr": rate},
+            {"params": [w for w in own if w.ndim <= 1], "weight_decay": 0.0, "lr": rate},
+        ]
+    groups = [group for group in groups if group["params"]]
     if config.name == "sgd":
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
     kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam

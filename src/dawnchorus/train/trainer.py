@@ -26,7 +26,7 @@ from dawnchorus.train.augment import Augment
 from dawnchorus.train.bundles import activation_of, write_trained_bundle
 from dawnchorus.train.compose import family_config, validated
 from dawnchorus.train.config import TrainConfig
-from dawnchorus.train.examples import Batches, ClipData, Examples, balanced_weights, load_examples
+from dawnchorus.train.examples import Batches, ClipData, Examples, draw_weights, load_examples
 from dawnchorus.train.families import Context, Network
 from dawnchorus.train.losses import build_loss
 from dawnchorus.train.operators import declare_vision_operators
@@ -123,7 +123,11 @@ def _trained(run: Run, config: TrainConfig, on_epoch: OnEpoch, on_note: Callable
     for line in examples.warnings:
         on_note(f"warning: {line}")
     torch.manual_seed(config.seed)
-    network = family.build(shape, Context(examples.classes, store))
+    learned = (*examples.classes, *(f"auxiliary {k}" for k in range(examples.n_auxiliary)))
+    network = family.build(shape, Context(learned, store))
+    network.n_outputs = len(examples.classes) if examples.n_auxiliary else None
+    if examples.n_auxiliary and family.base_bundle(shape):
+        raise InputError("data.auxiliary: a head on frozen embeddings learns nothing from other species; leave it out.")
     name = family.base_bundle(shape)
     backbone = store.open(name) if name else None
     features, features_s = _features(network, config, examples)
@@ -171,9 +175,11 @@ def _calibrated(
     network.eval()
     with torch.inference_mode():
         found = [network(x)[0] if features is None else network.classify(x)[0] for x, _, _ in loader]
-    scores = scores_of(torch.cat(found).numpy(), activation_of(config))
+    logits = torch.cat(found)[:, : len(examples.classes)]
+    scores = scores_of(logits.numpy(), activation_of(config))
     n_recordings = len(np.unique(examples.recordings[members]))
-    return fit_calibration(scores, examples.targets[members] > 0.5, n_recordings=n_recordings)
+    truth = examples.targets[members][:, : len(examples.classes)] > 0.5
+    return fit_calibration(scores, truth, n_recordings=n_recordings)
 
 
 def _features(network: Network, config: TrainConfig, examples: Examples) -> tuple[FloatArray | None, float]:
@@ -290,9 +296,14 @@ def _loader(
     data = ClipData(examples, members, features)
     if not learn:
         return DataLoader(data, batch_size=config.trainer.batch)
-    weights = balanced_weights(examples.targets[members]) if config.trainer.balanced else None
-    batch = min(config.trainer.batch, len(members))
-    batches = Batches(len(members), batch=batch, seed=config.seed, weights=weights, rank=rank, n_ranks=n_ranks)
+    n, weights = draw_weights(
+        examples,
+        draw=config.trainer.draw,
+        balance=config.trainer.balance,
+        auxiliary_share=config.data.auxiliary_share,
+    )
+    batch = min(config.trainer.batch, n)
+    batches = Batches(n, batch=batch, seed=config.seed, weights=weights, rank=rank, n_ranks=n_ranks)
     return DataLoader(data, batch_sampler=batches)
 
 

@@ -37,6 +37,12 @@ class Network(nn.Module):
     has_fixed_features = False
     """Whether training needs the front end's result only once per clip, because nothing in it is learned."""
 
+    pretrained: tuple[str, ...] = ()
+    """How the names of the weights begin that do not begin at random."""
+
+    n_outputs: int | None = None
+    """Of the classes that are learned, so many are the bundle's; None: all."""
+
     def features(self, waveform: Tensor) -> Tensor:
         """What the rest of the network sees of waveforms [batch, samples]."""
         raise NotImplementedError
@@ -46,8 +52,9 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits and embeddings."""
-        return self.classify(self.features(waveform))
+        """Logits of the bundle's classes, and embeddings."""
+        logits, embeddings = self.classify(self.features(waveform))
+        return logits[:, : self.n_outputs], embeddings
 
     def prepare(self, features: Tensor) -> None:
         """Look at the features [clips, ...] of all clips for training before it begins: means, scales."""

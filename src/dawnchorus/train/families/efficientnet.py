@@ -26,8 +26,11 @@ class EfficientNetConfig(FamilyConfig):
     """Any name that timm knows."""
     weights: str | None = "imagenet"
     """"imagenet" (of EfficientNet-Lite0 from a package, of others from timm's hub), a file, or None: at random."""
-    pooling: Literal["average", "attention"] = "average"
-    """"attention" weighs each moment by class, as for sound event detection (Kong et al., 2020)."""
+    pooling: Literal["average", "attention", "bands"] = "average"
+    """"attention" weighs each moment by class, as for sound event detection (Kong et al., 2020); "bands" keeps low and
+    high frequencies apart and sees two depths of the backbone."""
+    freeze: int = Field(default=0, ge=0)
+    """So many of the backbone's first stages stay as they are."""
     dropout: float = Field(default=0.3, ge=0, lt=1)
     drop_path: float = Field(default=0.0, ge=0, lt=1)
 
@@ -39,10 +42,18 @@ class EfficientNet(Network):
         super().__init__()
         self.front_end = MelFrontEnd(config.mel, rate_hz=config.rate_hz, n_window=config.n_window)
         self.backbone = backbone
-        n_maps: int = backbone.num_features  # type: ignore[assignment]
+        self.pretrained = ("backbone.",) if config.weights is not None else ()
+        self.frozen = _first_stages(backbone, config.freeze)
+        n_maps = int(getattr(backbone, "num_features", 1))
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(n_maps, n_classes)
         self.attention = nn.Linear(n_maps, n_classes) if config.pooling == "attention" else None
+
+    def train(self, mode: bool = True) -> EfficientNet:  # noqa: FBT001, FBT002 - torch's own signature
+        super().train(mode)
+        for stage in self.frozen:
+            stage.eval()  # what its layers know of the mean and deviation of images stays, too
+        return self
 
     def features(self, waveform: Tensor) -> Tensor:
         levels: Tensor = self.front_end(waveform)
@@ -59,6 +70,42 @@ class EfficientNet(Network):
         return (shares * self.head(moments)).sum(1), embeddings
 
 
+class BandsEfficientNet(EfficientNet):
+    """With a head that knows at which frequencies things are."""
+
+    N_BANDS = (4, 2)
+
+    def __init__(self, config: EfficientNetConfig, backbone: nn.Module, *, n_classes: int) -> None:
+        super().__init__(config, backbone, n_classes=n_classes)
+        depths: list[int] = backbone.feature_info.channels()  # type: ignore[union-attr, operator]
+        n_embedding = sum(2 * n * bands for n, bands in zip(depths, self.N_BANDS, strict=True))
+        self.norm = nn.BatchNorm1d(n_embedding)
+        self.head = nn.Linear(n_embedding, n_classes)
+
+    def classify(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        parts = []
+        for maps, n_bands in zip(self.backbone(features), self.N_BANDS, strict=True):
+            height = maps.shape[2] // n_bands
+            for k in range(n_bands):
+                band = maps[:, :, k * height : (k + 1) * height if k + 1 < n_bands else maps.shape[2]].mean(2)
+                parts += [band.mean(2), band.amax(2)]
+        embeddings = torch.cat(parts, dim=1)
+        return self.head(self.dropout(self.norm(embeddings))), embeddings
+
+
+def _first_stages(backbone: nn.Module, n: int) -> list[nn.Module]:
+    """The stem and the first `n` stages, no longer learned."""
+    if not n:
+        return []
+    parts = dict(backbone.named_children())
+    found = [parts[name] for name in ("conv_stem", "bn1") if name in parts]
+    found += list(getattr(backbone, "blocks", ()))[:n]
+    for part in found:
+        for weights in part.parameters():
+            weights.requires_grad = False
+    return found
+
+
 def _build(config: EfficientNetConfig, context: Context) -> Network:
     declare_vision_operators()
     import timm
@@ -70,7 +117,11 @@ def _build(config: EfficientNetConfig, context: Context) -> Network:
             f"all are in timm.list_models()."
         )
     from_hub = config.weights == "imagenet" and config.backbone != "tf_efficientnet_lite0"
-    options: dict[str, Any] = {"in_chans": 1, "num_classes": 0, "global_pool": "", "drop_path_rate": config.drop_path}
+    options: dict[str, Any] = {"in_chans": 1, "drop_path_rate": config.drop_path}
+    if config.pooling == "bands":
+        options |= {"features_only": True, "out_indices": (3, 4)}
+    else:
+        options |= {"num_classes": 0, "global_pool": ""}
     try:
         backbone = timm.create_model(config.backbone, pretrained=from_hub, **options)
     except (OSError, RuntimeError) as error:
@@ -80,12 +131,15 @@ def _build(config: EfficientNetConfig, context: Context) -> Network:
         ) from error
     if config.weights is not None and not from_hub:
         weights = (
-            lite0_weights(context.store.folder, backbone)
+            lite0_weights(context.store.folder, timm.create_model(config.backbone))
             if config.weights == "imagenet"
             else _from_file(Path(config.weights))
         )
-        backbone.load_state_dict(_one_channel(weights), strict=False)
-    return EfficientNet(config, backbone, n_classes=len(context.classes))
+        own = backbone.state_dict()
+        known = {name: value for name, value in _one_channel(weights).items() if name in own}
+        backbone.load_state_dict(known, strict=False)
+    kind = BandsEfficientNet if config.pooling == "bands" else EfficientNet
+    return kind(config, backbone, n_classes=len(context.classes))
 
 
 def _from_file(path: Path) -> dict[str, Tensor]:
