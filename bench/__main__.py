@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from bench import agreement, memory, overhead, peers, preparing, reading, speech, startup
+from bench import acoustic, agreement, heads, leaderboard, memory, overhead, peers, preparing, reading, speech, startup
 from bench.report import write_report
 from bench.results import save
 
@@ -15,6 +15,9 @@ MEASUREMENTS = {
     "agreement": agreement.measure,
     "memory": memory.measure,
     "speech": speech.measure,
+    "acoustic": acoustic.measure,
+    "heads": heads.measure,
+    "leaderboard": leaderboard.measure,
     "preparing": preparing.measure,
     "reading": reading.measure,
 }

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import click
 from rich.console import Console
 from rich.table import Table
 
 from dawnchorus.cli.options import models_folder_option
-from dawnchorus.errors import OutputExists
+from dawnchorus.data.licenses import strictest
+from dawnchorus.errors import InputError, OutputExists
 from dawnchorus.models.bundle import Activation, verify_bundle
+from dawnchorus.models.ensemble import Average, make_ensemble
 from dawnchorus.models.store import BUILTIN_MODELS, ModelStore, default_folder
 from dawnchorus.models.wrap import ModelDescription, read_classes, wrap_model
 
@@ -132,3 +135,40 @@ def wrap(
         embeddings_output=embeddings_output,
     )
     click.echo(f"{folder}: bundle {bundle.id}, {len(bundle.labels)} classes. Use it with --model {folder}")
+
+
+@command.command("ensemble")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("members", nargs=-1, required=True, metavar="BUNDLE...")
+@click.option("--average", type=click.Choice(get_args(Average)), default="mean", show_default=True)
+@click.option("--weights", help="A number for each bundle: 2,1,1.  [default: all alike]")
+@click.option("--name", help="[default: the folder's name]")
+@click.option("--overwrite", is_flag=True)
+@click.pass_obj
+def ensemble(
+    store: ModelStore,
+    *,
+    folder: Path,
+    members: tuple[str, ...],
+    average: Average,
+    weights: str | None,
+    name: str | None,
+    overwrite: bool,
+) -> None:
+    """Make one bundle in FOLDER that averages the scores of several, of one data set, sample rate and window."""
+    if folder.exists() and not overwrite:
+        raise OutputExists(f"{folder} is there already. Choose another folder, or use --overwrite.")
+    bundles = [store.open(member) for member in members]
+    try:
+        shares = None if weights is None else [float(part) for part in weights.split(",")]
+    except ValueError:
+        raise InputError(f"--weights: expected numbers such as 2,1,1, got {weights!r}.") from None
+    bundle = make_ensemble(
+        bundles,
+        folder,
+        name=name or folder.name,
+        license_name=strictest(bundle.info.license for bundle in bundles),
+        weights=shares,
+        average=average,
+    )
+    click.echo(f"{folder}: bundle {bundle.id}, {len(bundles)} members. Use it with --model {folder}")

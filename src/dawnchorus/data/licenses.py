@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 _ADDRESS = re.compile(r"creativecommons\.org/(licenses|publicdomain)/([a-z-]+)/(\d\.\d)", re.IGNORECASE)
 _WORDS = re.compile(r"\bCC[ -](BY(?:-NC)?(?:-SA|-ND)?)(?:[ -](\d\.\d))?(?![\w-])", re.IGNORECASE)
@@ -47,3 +47,21 @@ def address_of(spdx: str) -> str | None:
     if match:
         return f"https://creativecommons.org/licenses/{match[1].lower()}/{match[2]}/"
     return "https://creativecommons.org/publicdomain/zero/1.0/" if spdx == "CC0-1.0" else None
+
+
+STRICTEST = ("CC-BY-NC-ND", "CC-BY-NC-SA", "CC-BY-NC", "CC-BY-SA", "CC-BY", "CC0")
+"""Families of licences, the strictest first."""
+
+
+def strictest(licenses: Iterable[str | None]) -> str:
+    """The licence that weights made from all of these must have at least.
+
+    What is not known, or not a Creative Commons licence, is named as such.
+    """
+    known = [name or "unknown" for name in licenses]
+    for family in STRICTEST:
+        found = sorted({name for name in known if name.upper().startswith(family)})
+        if found:
+            return found[-1]
+    others = sorted(set(known) - {"unknown"})
+    return others[0] if len(others) == 1 else "unknown"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from dawnchorus import __version__
+from dawnchorus.data.licenses import strictest
 from dawnchorus.errors import ModelError
 from dawnchorus.models.bundle import (
     Activation,
@@ -33,23 +33,6 @@ PARITY = 1e-4
 
 N_PARITY = 8
 
-STRICTEST = ("CC-BY-NC-ND", "CC-BY-NC-SA", "CC-BY-NC", "CC-BY-SA", "CC-BY", "CC0")
-"""Families of licences, the strictest first."""
-
-
-def rolled_up(licenses: Sequence[str | None]) -> str:
-    """The licence that weights made from all of these must have at least.
-
-    What is not known, or not a Creative Commons licence, is named as such.
-    """
-    known = [name or "unknown" for name in licenses]
-    for family in STRICTEST:
-        found = sorted({name for name in known if name.upper().startswith(family)})
-        if found:
-            return found[-1]
-    others = sorted(set(known) - {"unknown"})
-    return others[0] if len(others) == 1 else "unknown"
-
 
 def write_trained_bundle(
     folder: Path,
@@ -70,7 +53,7 @@ def write_trained_bundle(
     network = network.eval().cpu()
     labels = _labels(examples)
     licenses = [row.license for row in examples.rows]
-    license_name = config.license or rolled_up([*licenses, *([backbone.info.license] if backbone else [])])
+    license_name = config.license or strictest([*licenses, *([backbone.info.license] if backbone else [])])
     training = TrainingSummary(
         data=examples.fingerprint,
         n_recordings=sum(row.split == "train" for row in examples.rows),

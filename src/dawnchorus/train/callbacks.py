@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import time
+from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger
 
@@ -42,7 +44,15 @@ class Progress(Callback):
             self.best = metrics
         done = trainer.current_epoch + 1
         left_s = (time.monotonic() - self._begin) / (done - self._first) * (self._n_epochs - done)
-        self._on_epoch(EpochReport(done, self._n_epochs, metrics, left_s))
+        if trainer.is_global_zero:
+            self._on_epoch(EpochReport(done, self._n_epochs, metrics, left_s))
+
+
+def best_metrics(checkpoint: Path) -> dict[str, float]:
+    """What `Progress` knew when the checkpoint was written, in whichever process that was."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    found: dict[str, float] = state["callbacks"][Progress.__qualname__]["best"]
+    return found
 
 
 def is_better(new: dict[str, float], old: dict[str, float], monitor: str) -> bool:
@@ -65,14 +75,23 @@ def callbacks_of(run: Run, config: TrainConfig, *, has_validation: bool, on_epoc
         found.append(EarlyStopping(monitor, mode=_mode(monitor), patience=config.trainer.patience))
     if has_validation:
         found.append(
-            ModelCheckpoint(folder, filename=BEST, monitor=monitor, mode=_mode(monitor), enable_version_counter=False)
+            ModelCheckpoint(
+                folder,
+                filename=BEST,
+                monitor=monitor,
+                mode=_mode(monitor),
+                enable_version_counter=False,
+                save_on_train_epoch_end=True,
+            )
         )
     found.append(_last_checkpoint(folder))
     return found
 
 
 def _last_checkpoint(folder: str) -> ModelCheckpoint:
-    return ModelCheckpoint(folder, filename=LAST, save_top_k=1, enable_version_counter=False, every_n_epochs=1)
+    return ModelCheckpoint(
+        folder, filename=LAST, save_top_k=1, enable_version_counter=False, save_on_train_epoch_end=True
+    )
 
 
 def loggers_of(run: Run, config: TrainConfig) -> list[Logger]:

@@ -36,7 +36,7 @@ class DataConfig(Config):
     """Validate on clips drawn at random from all recordings for training, as many do: it leaks, and flatters."""
     auxiliary: str | None = None
     """Another data set, whose other species are learned beside, so that the network hears more; they are no classes of
-    the bundle."""
+    the bundle. Its recordings of the kind "background" are background here, too."""
     auxiliary_share: float = Field(default=0.2, gt=0, lt=1)
     """How much of what is drawn is of it."""
     fold: int | None = None

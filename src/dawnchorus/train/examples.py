@@ -143,7 +143,7 @@ def _classes(rows: Sequence[RecordingRow], config: DataConfig) -> tuple[str, ...
 
 
 def _beside(table: RecordingsTable, config: DataConfig, classes: Sequence[str]) -> list[RecordingRow]:
-    """Recordings of other species to learn beside; none that the data set itself has."""
+    """Recordings of other species to learn beside, and background; none that the data set itself has."""
     if config.auxiliary is None:
         return []
     other = read_table(Path(config.auxiliary))
@@ -151,11 +151,10 @@ def _beside(table: RecordingsTable, config: DataConfig, classes: Sequence[str]) 
     found = [
         replace(row, path=str(other.file(row).absolute()), split="train")
         for row in other.rows
-        if row.scientific_name is not None
-        and row.scientific_name not in classes
+        if (row.kind == "background" or (row.scientific_name is not None and row.scientific_name not in classes))
         and not own & {row.recording_id, row.sound_hash}
     ]
-    if not found:
+    if not any(row.scientific_name for row in found):
         raise InputError(f"data.auxiliary: {config.auxiliary} has no recordings of other species.")
     return found
 
@@ -261,14 +260,13 @@ class ClipData(Dataset[tuple[Tensor, Tensor, int]]):
 
 
 class Batches(Sampler[list[int]]):
-    """The batches of an epoch, the same on every device; each device takes its own share of every batch.
+    """The batches of an epoch, the same in every process; each process takes its own share of every batch.
 
     With `weights` [clips], `n` clips are drawn with replacement in their proportion; otherwise each of `n` comes once.
     """
 
-    def __init__(self, n: int, *, batch: int, seed: int, weights: Tensor | None, rank: int, n_ranks: int) -> None:
+    def __init__(self, n: int, *, batch: int, seed: int, weights: Tensor | None) -> None:
         self._n, self._batch, self._seed, self._weights = n, batch, seed, weights
-        self._rank, self._n_ranks = rank, n_ranks
         self._epoch = 0
         self.sampler = self  # where Lightning looks for set_epoch
 
@@ -280,6 +278,8 @@ class Batches(Sampler[list[int]]):
         return max(self._n // self._batch, 1)
 
     def __iter__(self) -> Iterator[list[int]]:
+        is_shared = torch.distributed.is_available() and torch.distributed.is_initialized()
+        rank, n_ranks = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if is_shared else (0, 1)
         rng = torch.Generator().manual_seed(self._seed * 100_003 + self._epoch)
         if self._weights is None:
             order = torch.randperm(self._n, generator=rng)
@@ -287,7 +287,7 @@ class Batches(Sampler[list[int]]):
             order = torch.multinomial(self._weights, self._n, replacement=True, generator=rng)
         for k in range(len(self)):
             whole = order[k * self._batch : (k + 1) * self._batch].tolist()
-            yield whole[self._rank :: self._n_ranks]
+            yield whole[rank::n_ranks]
 
 
 def draw_weights(examples: Examples, *, draw: str, balance: float, auxiliary_share: float) -> tuple[int, Tensor | None]:

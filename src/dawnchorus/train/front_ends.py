@@ -14,6 +14,9 @@ from dawnchorus.train.spectrum import PowerSpectrum
 
 FLOOR = 0.1
 
+PCEN_WHITE = 4.0
+"""PCEN's level of clear calls, which becomes the white of an image."""
+
 
 class MelConfig(Config):
     """A mel spectrogram."""
@@ -31,8 +34,9 @@ class MelConfig(Config):
     pcen_s: float = Field(default=0.3, gt=0)
     """How slowly PCEN follows."""
     pcen_gain: float = Field(default=0.9, gt=0, le=1)
-    normalise: Literal["clip", "band", "none"] = "clip"
-    """Mean 0 and deviation 1 over each clip, over each band of each clip, or as it is."""
+    normalise: Literal["clip", "band", "image", "none"] = "clip"
+    """Mean 0 and deviation 1 over each clip, or over each band of each clip; "image": PCEN's levels in the range that
+    weights of ImageNet expect; or as it is."""
     learn: bool = False
     """Whether filters and level are learned with the network."""
 
@@ -61,7 +65,8 @@ class MelFrontEnd(nn.Module):
             if config.level == "pcen"
             else _Log()
         )
-        self.dims = {"clip": (1, 2), "band": (1,), "none": ()}[config.normalise]
+        self.dims: tuple[int, ...] = {"clip": (1, 2), "band": (1,)}.get(config.normalise, ())
+        self.is_image = config.normalise == "image"
 
     def forward(self, waveform: Tensor) -> Tensor:
         bands = self.spectrum(waveform) @ self.filters.clamp(min=0)  # [batch, columns, bands]
@@ -71,6 +76,8 @@ class MelFrontEnd(nn.Module):
             deviation = _mean((levels - mean) ** 2, self.dims).sqrt()
             # The floor keeps silence, where all levels are equal but for rounding, from becoming noise at full scale.
             levels = (levels - mean) / (deviation + FLOOR)
+        if self.is_image:
+            levels = ((levels / PCEN_WHITE).clamp(0, 1.5) - 0.45) / 0.225
         picture: Tensor = levels.transpose(1, 2)[:, None]
         return picture
 

@@ -32,14 +32,13 @@ class Learner(lightning.LightningModule):
         self._config, self._loss, self._augment, self._fixed = config, loss, augment, fixed
         self._recordings = examples.recordings
         self._targets = examples.targets
+        self._validation = examples.validation
         self._seen: list[tuple[Tensor, Tensor]] = []
-
-    def on_train_epoch_start(self) -> None:
-        # Dropout of an epoch does not depend on what was drawn before, so a continued run equals an undisturbed one.
-        torch.manual_seed(self._config.seed * 1009 + self.current_epoch)
 
     def training_step(self, batch: Batch, _number: int) -> Tensor:
         values, targets, _ = batch
+        # What is random in a step depends on nothing before it, so a continued run equals an undisturbed one.
+        torch.manual_seed(self._config.seed * 1_000_003 + self.global_step)
         rng = torch.Generator().manual_seed(self._config.seed * 7919 + self.global_step)
         if self._fixed:
             features, targets = self._augment.mixed(values, targets, rng)
@@ -95,8 +94,10 @@ class Learner(lightning.LightningModule):
         scheduler = build_scheduler(self._config.scheduler, optimizer, n_steps=n_steps)
         if scheduler is None:
             return optimizer
+        # Without validation recordings, the training loss is all that can stop going down.
+        monitor = self._config.trainer.monitor if len(self._validation) else "loss"
         interval = "epoch" if self._config.scheduler.name == "plateau" else "step"
         return {
             "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": interval, "monitor": self._config.trainer.monitor},
+            "lr_scheduler": {"scheduler": scheduler, "interval": interval, "monitor": monitor},
         }

@@ -112,7 +112,6 @@ def _carried_out(run: Run, config: TrainConfig, on_epoch: OnEpoch, on_note: Call
 
 def _trained(run: Run, config: TrainConfig, on_epoch: OnEpoch, on_note: Callable[[str], None]) -> Run:
     declare_vision_operators()
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     store = store_of(config)
     family, shape = family_config(config, store)
     clips_folder = Path(config.paths.clips) if config.paths.clips else None
@@ -171,7 +170,7 @@ def _calibrated(
     members = examples.validation
     if not len(members):
         return None
-    loader = _loader(examples, members, config, features, rank=0, n_ranks=1, learn=False)
+    loader = _loader(examples, members, config, features, learn=False)
     network.eval()
     with torch.inference_mode():
         found = [network(x)[0] if features is None else network.classify(x)[0] for x, _, _ in loader]
@@ -226,9 +225,10 @@ def _fit(
     """Train until the epochs are over or nothing gets better; the network then has its best weights."""
     import lightning
 
-    from dawnchorus.train.callbacks import callbacks_of, loggers_of, profiler_of
+    from dawnchorus.train.callbacks import best_metrics, callbacks_of, loggers_of, profiler_of
     from dawnchorus.train.learner import Learner
 
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its import has set another level
     learner = Learner(
         network,
         config,
@@ -248,7 +248,8 @@ def _fit(
         trainer = lightning.Trainer(
             accelerator=options.accelerator,
             devices=options.devices,
-            strategy="ddp" if options.devices > 1 else "auto",
+            # Forked, not started anew: clips stay mapped once, and there is one run.
+            strategy="ddp_fork" if options.devices > 1 else "auto",
             precision=_precision(options.precision),  # type: ignore[arg-type]
             max_epochs=options.epochs,
             gradient_clip_val=options.clip_gradient,
@@ -263,13 +264,9 @@ def _fit(
             deterministic="warn",
             default_root_dir=str(run.folder),
         )
-        rank, n_ranks = trainer.global_rank, trainer.world_size
-        training = _loader(examples, examples.train, config, features, rank=rank, n_ranks=n_ranks, learn=True)
-        validating = (
-            _loader(examples, examples.validation, config, features, rank=0, n_ranks=1, learn=False)
-            if has_validation
-            else None
-        )
+        training = _loader(examples, examples.train, config, features, learn=True)
+        validating = _loader(examples, examples.validation, config, features, learn=False) if has_validation else None
+        network.train()  # Lightning leaves each part in the mode that it finds it in
         last = run.folder / "checkpoints" / f"{LAST}.ckpt"
         begin = time.monotonic()
         trainer.fit(learner, training, validating, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
@@ -277,8 +274,7 @@ def _fit(
     best = run.folder / "checkpoints" / f"{BEST}.ckpt"
     if best.is_file():
         learner.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
-    report = next(c for c in callbacks if hasattr(c, "best"))
-    return _Fitted(report.best, _devices(trainer), trainer.current_epoch, took_s)
+    return _Fitted(best_metrics(last), _devices(trainer), trainer.current_epoch, took_s)
 
 
 def _loader(
@@ -287,8 +283,6 @@ def _loader(
     config: TrainConfig,
     features: FloatArray | None,
     *,
-    rank: int,
-    n_ranks: int,
     learn: bool,
 ) -> Any:
     from torch.utils.data import DataLoader
@@ -303,7 +297,7 @@ def _loader(
         auxiliary_share=config.data.auxiliary_share,
     )
     batch = min(config.trainer.batch, n)
-    batches = Batches(n, batch=batch, seed=config.seed, weights=weights, rank=rank, n_ranks=n_ranks)
+    batches = Batches(n, batch=batch, seed=config.seed, weights=weights)
     return DataLoader(data, batch_sampler=batches)
 
 

@@ -1,0 +1,85 @@
+"""One suite for every family: it learns, its bundle says what torch says, and identify runs it like any other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.train.conftest import STARTED, TINY, Train, birds, run_training
+
+from dawnchorus.data.recordings import read_table
+from dawnchorus.identify import Options, identify
+from dawnchorus.models.bundle import read_bundle, verify_bundle
+from dawnchorus.models.runner import open_session, scores_of
+from dawnchorus.models.store import ModelStore
+from dawnchorus.train.bundles import PARITY, parity
+from dawnchorus.train.compose import compose_config, family_config
+from dawnchorus.train.families import FAMILIES, Context
+
+__all__ = ["birds", "run_training"]
+
+
+def test_every_family_is_tried_here() -> None:
+    assert set(TINY) == set(FAMILIES)
+
+
+@pytest.mark.parametrize("family", list(TINY))
+def test_a_family_from_recordings_to_detections(
+    family: str, run_training: Train, birds: Path, store: ModelStore
+) -> None:
+    run = run_training(*TINY[family], "trainer.epochs=2", "trainer.batch=8")
+    assert run.about["status"] == "done"
+    assert run.about["started"] == STARTED.isoformat(timespec="seconds")
+    assert {"val_loss", "val_auc", "val_accuracy"} <= set(run.metrics)
+    bundle = read_bundle(run.bundle)
+    verify_bundle(bundle)
+    assert bundle.info.family == family
+    assert bundle.info.embedding_dim
+    assert len(bundle.labels) == 3
+    card = (run.bundle / "MODEL_CARD.md").read_text()
+    assert all(label.scientific_name in card for label in bundle.labels)
+    # One predict path: the scores of `identify` are those of the graph on the same windows.
+    table = read_table(birds)
+    row = next(row for row in table.rows if row.split == "test" and row.scientific_name)
+    found = identify(table.file(row), Options(min_score=0.0), model=run.bundle, store=store)
+    detections = [d for t in found.tables() for d in t.detections]
+    assert len(detections) % 3 == 0
+    assert {d.scientific_name for d in detections} == {label.scientific_name for label in bundle.labels}
+    windows = {d.start_s for d in detections}
+    for start_s in windows:
+        assert sum(d.score for d in detections if d.start_s == start_s) == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("family", list(TINY))
+def test_the_graph_says_what_torch_says_for_any_number_of_windows(
+    family: str, birds: Path, tmp_path: Path, store: ModelStore
+) -> None:
+    config = compose_config([*TINY[family], f"data={birds}"])
+    kind, shape = family_config(config, store)
+    torch.manual_seed(5)
+    classes = tuple(f"Avis {k}" for k in "abcd")
+    network = kind.build(shape, Context(classes, store)).eval()
+    network.write_onnx(tmp_path / "model.onnx", n_window=shape.n_window)
+    (tmp_path / "labels.csv").write_text(
+        "scientific_name,common_name,kind\n" + "".join(f"{c},{c},species\n" for c in classes)
+    )
+    about = {
+        "name": "x", "version": "1", "family": family, "sha256": "0" * 64, "sample_rate_hz": shape.rate_hz,
+        "window_s": shape.window_s, "activation": "softmax", "license": "CC0-1.0", "attribution": "x", "source": "x",
+        "made_by": "x",
+    }  # fmt: skip
+    (tmp_path / "bundle.json").write_text(json.dumps(about))
+    bundle = read_bundle(tmp_path)
+    rng = np.random.default_rng(7)
+    for n in (1, 3):
+        windows = rng.normal(0, 0.1, (n, shape.n_window)).astype(np.float32)
+        windows[0, : shape.n_window // 2] = 0
+        assert parity(network, bundle, windows) < PARITY
+    assert parity(network, bundle, np.zeros((1, shape.n_window), np.float32)) < PARITY
+    output = open_session(bundle).run(windows, embeddings=True)
+    assert output.embeddings is not None
+    assert len(output.embeddings) == 3
+    assert scores_of(output.logits, "softmax").sum(1) == pytest.approx(np.ones(3), abs=1e-5)

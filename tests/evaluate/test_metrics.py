@@ -1,0 +1,138 @@
+"""Metrics against scikit-learn and against small cases that can be counted by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as sk
+
+from dawnchorus.data.recordings import Annotation, RecordingRow
+from dawnchorus.evaluate import metrics
+from dawnchorus.evaluate.bootstrap import interval, paired_interval
+from dawnchorus.evaluate.calibration import fit_calibration, thresholds_for_precision
+from dawnchorus.evaluate.evaluation import METRICS
+from dawnchorus.evaluate.events import count_events
+from dawnchorus.evaluate.scoring import Scores
+from dawnchorus.models.runner import probabilities_of
+
+
+@given(st.integers(0, 10_000), st.integers(2, 40), st.integers(2, 6))
+@settings(max_examples=40, deadline=None)
+def test_rank_metrics_are_scikit_learns_ties_included(seed: int, n: int, n_classes: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(0, 6, (n, n_classes)) / 5
+    truth = rng.random((n, n_classes)) < 0.4
+    auc, precision = metrics.roc_auc(truth, scores), metrics.average_precision(truth, scores)
+    for k in range(n_classes):
+        if truth[:, k].any() and not truth[:, k].all():
+            assert auc[k] == pytest.approx(sk.roc_auc_score(truth[:, k], scores[:, k]))
+        else:
+            assert np.isnan(auc[k]), "no positive or no negative: no value, and none in the mean"
+        if truth[:, k].any():
+            assert precision[k] == pytest.approx(sk.average_precision_score(truth[:, k], scores[:, k]))
+
+
+def test_macro_auc_leaves_out_empty_classes_as_birdclef_does() -> None:
+    truth = np.array([[1, 0, 0], [0, 0, 1], [1, 0, 0]], bool)
+    scores = np.array([[0.9, 0.9, 0.1], [0.2, 0.1, 0.8], [0.1, 0.5, 0.3]])
+    assert metrics.macro_roc_auc(truth, scores) == pytest.approx((0.5 + 1.0) / 2)
+    assert np.isnan(metrics.macro_roc_auc(np.zeros((2, 2)), np.zeros((2, 2))))
+
+
+def test_decisions_are_scikit_learns() -> None:
+    rng = np.random.default_rng(3)
+    truth = np.eye(5, dtype=bool)[rng.integers(0, 5, 80)]
+    scores = rng.random((80, 5)) + truth
+    named, found = truth.argmax(1), scores.argmax(1)
+    assert METRICS["top_1"](truth, scores) == pytest.approx(sk.accuracy_score(named, found))
+    for average in ("macro", "micro", "weighted"):
+        assert METRICS[f"{average}_f1"](truth, scores) == pytest.approx(sk.f1_score(named, found, average=average))
+    assert METRICS["macro_recall"](truth, scores) == pytest.approx(sk.recall_score(named, found, average="macro"))
+    shares = scores / scores.sum(1, keepdims=True)
+    assert METRICS["log_loss"](truth, scores) == pytest.approx(sk.log_loss(named, shares))
+    assert METRICS["top_5"](truth, scores) == 1.0
+
+
+def test_padded_cmap_weighs_rare_classes_less() -> None:
+    truth = np.array([[1, 0], [1, 1], [1, 0], [1, 0]], bool)
+    scores = np.array([[0.9, 0.8], [0.8, 0.1], [0.7, 0.2], [0.6, 0.3]])
+    assert metrics.cmap(truth, scores) == pytest.approx((1 + 0.25) / 2)
+    padded = (5 + 1 / 1 * 0 + 6 / 9) / 6  # the one positive row of the second class comes last of 9
+    assert metrics.cmap(truth, scores, n_padding=5) == pytest.approx((1 + padded) / 2)
+
+
+def test_intervals_hold_the_value_and_shrink_with_more_recordings() -> None:
+    rng = np.random.default_rng(1)
+
+    def data(n: int) -> tuple[np.ndarray, np.ndarray]:
+        truth = np.eye(3, dtype=bool)[rng.integers(0, 3, n)]
+        return truth, truth * 0.5 + rng.random((n, 3))
+
+    widths = []
+    for n in (40, 640):
+        truth, scores = data(n)
+        found = interval(METRICS["top_1"], truth, scores)
+        assert found.low <= found.value <= found.high
+        widths.append(found.high - found.low)
+    assert widths[0] == pytest.approx(4 * widths[1], rel=0.4)
+    same = paired_interval(METRICS["top_1"], truth, scores, scores)
+    assert (same.value, same.low, same.high) == (0, 0, 0)
+    better = paired_interval(METRICS["top_1"], truth, truth.astype(float), scores)
+    assert better.low > 0
+
+
+def test_calibration_recovers_the_curve_that_made_the_truth() -> None:
+    rng = np.random.default_rng(2)
+    scores = rng.random((20_000, 1))
+    odds = 0.6 * np.log(scores / (1 - scores)) - 1.0
+    truth = rng.random(scores.shape) < 1 / (1 + np.exp(-odds))
+    found = fit_calibration(scores, truth, n_recordings=100)
+    assert found is not None
+    assert (found.scale, found.offset) == (pytest.approx(0.6, abs=0.05), pytest.approx(-1.0, abs=0.07))
+    before = metrics.expected_calibration_error(truth, scores)
+    assert metrics.expected_calibration_error(truth, probabilities_of(scores, found)) < before / 5
+    assert fit_calibration(scores, np.zeros_like(truth), n_recordings=1) is None
+    perfect = fit_calibration(np.array([[0.99], [0.01]] * 20), np.array([[True], [False]] * 20), n_recordings=2)
+    assert perfect is not None
+    assert probabilities_of(np.array([0.99]), perfect)[0] < 0.999, "forty windows prove no certainty"
+
+
+def test_thresholds_keep_their_promise_or_are_not_given() -> None:
+    scores = np.linspace(1, 0, 20)[:, None] * np.ones((1, 3))
+    truth = np.zeros((20, 3), bool)
+    truth[:10, 0] = True  # right down to the tenth
+    truth[:2, 1] = True  # too few to say
+    found = thresholds_for_precision(("a", "b", "c"), scores, truth, precision=0.9)
+    assert set(found) == {"a"}
+    keeps = scores[:, 0] >= found["a"]
+    assert truth[keeps, 0].mean() >= 0.9
+    assert keeps.sum() == 11
+
+
+def test_events_join_windows_and_count_both_ways() -> None:
+    row = RecordingRow(
+        recording_id="r",
+        path="r.wav",
+        kind="soundscape",
+        annotations=(
+            Annotation(start_s=1, end_s=5, scientific_name="A a"),
+            Annotation(start_s=20, end_s=21, scientific_name="A a"),
+        ),
+    )
+    values = np.array([0.9, 0.8, 0.0, 0.7, 0.0, 0.0, 0.0, 0.0])[:, None]
+    scores = Scores(
+        classes=("A a",),
+        rows=(row,),
+        recording=np.zeros(8, int),
+        start_s=np.arange(8) * 3.0,
+        window_s=3.0,
+        scores=values,
+        truth=np.zeros((8, 1), bool),
+        failures={},
+    )
+    counts = count_events(scores)["0.5"]
+    assert (counts.n_found, counts.n_right, counts.n_marked, counts.n_marked_found) == (2, 1, 2, 1)
+    assert (counts.precision, counts.recall) == (0.5, 0.5)
+    assert np.isnan(count_events(scores)["0.9"].precision) or counts.n_found

@@ -1,0 +1,93 @@
+"""The 95 features are librosa's, and the spectra under them are exact."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from tests.sounds import tone
+
+from dawnchorus.audio.mel import mel_filters
+from dawnchorus.data.dawn import dawn_chorus
+from dawnchorus.train.acoustic import FEATURES, RATE_HZ, AcousticFeatures
+from dawnchorus.train.spectrum import Fourier, Frames, PowerSpectrum
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import librosa
+
+TOLERANCE = 1e-3
+"""Largest difference, relative to the feature's size (or to 1 where it is smaller)."""
+
+
+def librosas(y: np.ndarray) -> np.ndarray:
+    """The same features by librosa, one call after the other."""
+    f = librosa.feature
+    m = f.mfcc(y=y, sr=RATE_HZ, n_mfcc=20)
+    c, r = f.spectral_centroid(y=y, sr=RATE_HZ), f.spectral_rolloff(y=y, sr=RATE_HZ)
+    z, ch = f.zero_crossing_rate(y), f.chroma_stft(y=y, sr=RATE_HZ, tuning=0.0)
+    s, b, rms = f.melspectrogram(y=y, sr=RATE_HZ), f.spectral_bandwidth(y=y, sr=RATE_HZ), f.rms(y=y)
+    several = [c.mean(), c.std(), c.max(), r.mean(), r.std(), z.mean(), z.std(), ch.mean(), ch.std()]
+    several += [s.mean(), s.std(), s.max(), b.mean(), b.std(), rms.mean()]
+    return np.concatenate([m.mean(1), m.std(1), m.max(1), m.min(1), several])
+
+
+def test_there_are_95_names_and_they_are_these() -> None:
+    assert len(FEATURES) == len(set(FEATURES)) == 95
+    assert FEATURES[:2] == ("mfcc_1_mean", "mfcc_2_mean")
+    assert FEATURES[79:83] == (
+        "mfcc_20_min",
+        "spectral_centroid_mean",
+        "spectral_centroid_std",
+        "spectral_centroid_max",
+    )
+    assert FEATURES[-1] == "rms_mean"
+
+
+@pytest.mark.parametrize("kind", ["birds", "tone", "noise", "half silent", "silence"])
+def test_features_are_librosas(kind: str) -> None:
+    rng = np.random.default_rng(1)
+    birds = librosa.resample(dawn_chorus(seed=4).samples, orig_sr=48_000, target_sr=RATE_HZ)[: 3 * RATE_HZ]
+    y = {
+        "birds": birds,
+        "tone": tone(3000, seconds=3, rate_hz=RATE_HZ),
+        "noise": rng.normal(0, 0.1, 3 * RATE_HZ).astype(np.float32),
+        "half silent": np.where(np.arange(3 * RATE_HZ) < RATE_HZ, 0, birds).astype(np.float32),
+        "silence": np.zeros(3 * RATE_HZ, np.float32),
+    }[kind]
+    found = AcousticFeatures(n_window=len(y))(torch.from_numpy(y)[None])[0].numpy()
+    expected = librosas(y)
+    off = np.abs(found - expected) / np.maximum(np.abs(expected), 1)
+    worst = {FEATURES[k]: float(off[k]) for k in np.argsort(-off)[:3]}
+    # Of a pure tone, the far bins hold nothing but rounding, and bandwidth weighs them by their squared distance.
+    assert off.max() < (10 * TOLERANCE if kind == "tone" else TOLERANCE), worst
+
+
+def test_mel_filters_are_librosas() -> None:
+    for rate_hz, n_fft, n_bands, low, high in ((22_050, 2048, 128, 0, 11_025), (32_000, 1024, 64, 150, 15_000)):
+        own = mel_filters(rate_hz=rate_hz, n_fft=n_fft, n_bands=n_bands, low_hz=low, high_hz=high)
+        theirs = librosa.filters.mel(sr=rate_hz, n_fft=n_fft, n_mels=n_bands, fmin=low, fmax=high)
+        np.testing.assert_allclose(own, theirs, atol=1e-7)
+
+
+@pytest.mark.parametrize("n_fft", [64, 400, 1000, 1024, 2048])
+def test_the_transform_is_exact_for_any_even_size(n_fft: int) -> None:
+    x = torch.randn(3, 5, n_fft, generator=torch.Generator().manual_seed(1))
+    re, im = Fourier(n_fft)(x)
+    expected = torch.fft.rfft(x.double())
+    scale = expected.abs().max()
+    assert (torch.complex(re.double(), im.double()) - expected).abs().max() / scale < 1e-6
+
+
+@pytest.mark.parametrize(("n_window", "n_fft", "n_hop"), [(16_000, 1024, 320), (5_000, 512, 100), (999, 256, 256)])
+def test_frames_are_torchs(n_window: int, n_fft: int, n_hop: int) -> None:
+    x = torch.randn(2, n_window, generator=torch.Generator().manual_seed(2))
+    power = PowerSpectrum(n_window=n_window, n_fft=n_fft, n_hop=n_hop)(x)
+    window = torch.hann_window(n_fft)
+    stft = torch.stft(x, n_fft, n_hop, window=window, center=True, pad_mode="constant", return_complex=True)
+    expected = stft.abs().transpose(1, 2) ** 2
+    n = min(power.shape[1], expected.shape[1])
+    torch.testing.assert_close(power[:, :n], expected[:, :n], rtol=1e-3, atol=1e-4)
+    assert Frames(n_window=n_window, n_fft=n_fft, n_hop=n_hop)(x).shape == (2, 1 + n_window // n_hop, n_fft)
