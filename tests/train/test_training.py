@@ -16,12 +16,13 @@ from tests.conftest import Command
 from tests.train.conftest import Train
 
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table
-from dawnchorus.errors import InputError, ModelNotFound, TrainingFailed
+from dawnchorus.errors import InputError, ModelNotFound, OutputError, TrainingFailed
 from dawnchorus.models.bundle import read_bundle
 from dawnchorus.models.ensemble import make_ensemble
 from dawnchorus.models.runner import open_session, scores_of
 from dawnchorus.models.store import ModelStore
 from dawnchorus.train.augment import Augment
+from dawnchorus.train.callbacks import WholeCheckpoints
 from dawnchorus.train.compose import GROUPS, compose_config, sweep
 from dawnchorus.train.config import AugmentConfig, LossConfig
 from dawnchorus.train.examples import Batches, load_examples
@@ -347,3 +348,18 @@ def test_the_commands_from_training_to_a_report(birds: Path, tmp_path: Path, com
     assert entry["ms_per_5_s"] > 0
     assert command("runs", "rm", *names, "--runs", runs).returncode == 0
     assert not bundles[0].exists()
+
+
+def test_a_checkpoint_that_does_not_fit_leaves_the_last_good_one(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    path, writer = tmp_path / "last.ckpt", WholeCheckpoints()
+    writer.save_checkpoint({"state_dict": {"w": torch.zeros(10)}}, path)
+    before, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        with pytest.raises(OutputError, match="cannot be written"):
+            writer.save_checkpoint({"state_dict": {"w": torch.zeros(100_000)}}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (before, hard))
+    assert len(torch.load(path, weights_only=True)["state_dict"]["w"]) == 10
+    assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]

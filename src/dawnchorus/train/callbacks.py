@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from dawnchorus.errors import MissingExtra
+from dawnchorus.errors import MissingExtra, OutputError
+from dawnchorus.files import atomic_file
 from dawnchorus.train.config import TrainConfig
 from dawnchorus.train.runs import Run
 from dawnchorus.train.trainer import BEST, LAST, EpochReport, OnEpoch
@@ -64,6 +66,19 @@ def is_better(new: dict[str, float], old: dict[str, float], monitor: str) -> boo
 
 def _mode(monitor: str) -> str:
     return "min" if monitor.endswith("loss") else "max"
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are there as a whole or not at all, so that the last good one survives a full disk."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        del storage_options
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with atomic_file(Path(path)) as stream:
+                torch.save(checkpoint, stream)
+        except RuntimeError as error:  # torch's writer hides the file's own error
+            raise OutputError(f"{path}: cannot be written ({error}).") from error
 
 
 def callbacks_of(run: Run, config: TrainConfig, *, has_validation: bool, on_epoch: OnEpoch) -> list[Callback]:

@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -96,18 +97,24 @@ def resume(folder: Path, *, on_epoch: OnEpoch = lambda _report: None, on_note: C
 def _carried_out(run: Run, config: TrainConfig, on_epoch: OnEpoch, on_note: Callable[[str], None]) -> Run:
     try:
         return _trained(run, config, on_epoch, on_note)
-    except OSError as error:
-        run = run.update(status="failed", reason=str(error))
+    except (OSError, OutputError) as error:
+        _note_end(run, status="failed", reason=str(error))
         raise OutputError(
             f"{run.folder}: cannot be written ({error}). The last good checkpoint is kept: free some space and run "
             f"`dawnchorus train --resume {run.folder}`."
         ) from error
     except DawnChorusError as error:
-        run.update(status="failed", reason=str(error))
+        _note_end(run, status="failed", reason=str(error))
         raise
     except KeyboardInterrupt:
-        run.update(status="interrupted")
+        _note_end(run, status="interrupted")
         raise
+
+
+def _note_end(run: Run, **changes: str) -> None:
+    """Write how the run ended, if there is still space to."""
+    with suppress(OutputError):
+        run.update(**changes)
 
 
 def _trained(run: Run, config: TrainConfig, on_epoch: OnEpoch, on_note: Callable[[str], None]) -> Run:
@@ -225,7 +232,7 @@ def _fit(
     """Train until the epochs are over or nothing gets better; the network then has its best weights."""
     import lightning
 
-    from dawnchorus.train.callbacks import best_metrics, callbacks_of, loggers_of, profiler_of
+    from dawnchorus.train.callbacks import WholeCheckpoints, best_metrics, callbacks_of, loggers_of, profiler_of
     from dawnchorus.train.learner import Learner
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its import has set another level
@@ -256,6 +263,7 @@ def _fit(
             logger=loggers_of(run, config),
             callbacks=callbacks,
             profiler=profiler_of(run, config),
+            plugins=[WholeCheckpoints()],
             enable_progress_bar=False,
             enable_model_summary=False,
             log_every_n_steps=1_000_000,
