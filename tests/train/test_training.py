@@ -22,11 +22,11 @@ from dawnchorus.models.ensemble import make_ensemble
 from dawnchorus.models.runner import open_session, scores_of
 from dawnchorus.models.store import ModelStore
 from dawnchorus.train.augment import Augment
-from dawnchorus.train.callbacks import WholeCheckpoints
 from dawnchorus.train.compose import GROUPS, compose_config, sweep
 from dawnchorus.train.config import AugmentConfig, LossConfig
 from dawnchorus.train.examples import Batches, load_examples
 from dawnchorus.train.losses import IGNORED, build_loss
+from dawnchorus.train.operators import declare_vision_operators
 from dawnchorus.train.runs import read_run
 from dawnchorus.train.trainer import resume
 
@@ -351,6 +351,9 @@ def test_the_commands_from_training_to_a_report(birds: Path, tmp_path: Path, com
 
 
 def test_a_checkpoint_that_does_not_fit_leaves_the_last_good_one(tmp_path: Path) -> None:
+    declare_vision_operators()
+    from dawnchorus.train.callbacks import WholeCheckpoints
+
     resource = pytest.importorskip("resource")
     path, writer = tmp_path / "last.ckpt", WholeCheckpoints()
     writer.save_checkpoint({"state_dict": {"w": torch.zeros(10)}}, path)
