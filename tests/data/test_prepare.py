@@ -19,12 +19,12 @@ from tests.sounds import tone
 
 from dawnchorus.audio.mel import MelImage, hz_of_mel, mel_filters, mel_of_hz
 from dawnchorus.audio.speech import SpeechFinder, spans_of
-from dawnchorus.data.clips import Clips
+from dawnchorus.data.clips import Clips, ClipWriter
 from dawnchorus.data.images import write_images
 from dawnchorus.data.prepare import Prepared, loudest_starts, prepare
 from dawnchorus.data.recipes import RECIPES, Recipe
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
-from dawnchorus.errors import InputError
+from dawnchorus.errors import Busy, InputError
 from dawnchorus.models.silero import speech_graph
 from dawnchorus.models.store import ModelStore
 
@@ -300,3 +300,14 @@ def test_prepare_with_scores_and_images_from_the_command_line(tmp_path: Path, da
     best = max(cuckoo, key=lambda fields: float(fields[4]))
     assert row["start_s"] <= float(best[0]) < float(best[1]) <= row["end_s"]
     assert len(list((tmp_path / "clips" / "images" / "Cuculus canorus").iterdir())) == 1
+
+
+def test_two_at_once_do_not_write_into_each_other(tmp_path: Path) -> None:
+    first = ClipWriter(tmp_path, n_window=10, recipe={"a": 1})
+    with pytest.raises(Busy, match="another process is preparing clips here"):
+        ClipWriter(tmp_path, n_window=10, recipe={"a": 1})
+    first.close()
+    ClipWriter(tmp_path, n_window=10, recipe={"a": 1}).close()
+    with pytest.raises(InputError, match="clips of another recipe"):
+        ClipWriter(tmp_path, n_window=10, recipe={"a": 2})
+    ClipWriter(tmp_path, n_window=10, recipe={"a": 1}).close()

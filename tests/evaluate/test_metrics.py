@@ -15,6 +15,7 @@ from dawnchorus.evaluate.calibration import fit_calibration, thresholds_for_prec
 from dawnchorus.evaluate.evaluation import METRICS
 from dawnchorus.evaluate.events import count_events
 from dawnchorus.evaluate.scoring import Scores
+from dawnchorus.evaluate.submission import by_step
 from dawnchorus.models.runner import probabilities_of
 
 
@@ -136,3 +137,21 @@ def test_events_join_windows_and_count_both_ways() -> None:
     assert (counts.n_found, counts.n_right, counts.n_marked, counts.n_marked_found) == (2, 1, 2, 1)
     assert (counts.precision, counts.recall) == (0.5, 0.5)
     assert np.isnan(count_events(scores)["0.9"].precision) or counts.n_found
+
+
+@pytest.mark.parametrize("window_s", [3.0, 5.0, 10.0])
+def test_every_five_seconds_of_a_submission_have_the_score_of_what_is_there(window_s: float) -> None:
+    starts = np.arange(0, 20, window_s)
+    scores = Scores(
+        classes=("A a",),
+        rows=(RecordingRow(recording_id="r", path="x/soundscape_1.ogg", duration_s=20.0),),
+        recording=np.zeros(len(starts), int),
+        start_s=starts,
+        window_s=window_s,
+        scores=np.full((len(starts), 1), 0.8),
+        truth=np.zeros((len(starts), 1), bool),
+        failures={},
+    )
+    ids, values = by_step(scores)
+    assert ids == [f"soundscape_1_{end}" for end in (5, 10, 15, 20)]
+    assert values[:, 0].tolist() == [0.8] * 4

@@ -366,3 +366,19 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_last_good_one(tmp_path: Path)
         resource.setrlimit(resource.RLIMIT_FSIZE, (before, hard))
     assert len(torch.load(path, weights_only=True)["state_dict"]["w"]) == 10
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_the_log_of_a_continued_run_is_whole(tmp_path: Path) -> None:
+    declare_vision_operators()
+    from dawnchorus.train.callbacks import write_metrics
+
+    for epoch, loss in ((1, 0.9), (2, 0.8), (3, 0.7), (3, 0.71), (4, 0.6)):
+        write_metrics(tmp_path / "metrics.csv", epoch, {"loss": loss})
+    lines = (tmp_path / "metrics.csv").read_text().splitlines()
+    assert lines == ["epoch,loss", "1,0.9", "2,0.8", "3,0.71", "4,0.6"]
+
+
+def test_a_front_end_stays_in_single_precision(run_training: Train) -> None:
+    # Half precision would overflow in energies; bfloat16 is what a CPU can try.
+    run = run_training(*SMALL, "model.mel.learn=true", "trainer.epochs=1", "trainer.precision=bf16-mixed")
+    assert np.isfinite(run.metrics["val_loss"])

@@ -160,7 +160,7 @@ def _write_thresholds(path: Path, scores: Scores, precision: float) -> None:
 
     found = thresholds_for_precision(scores.classes, scores.scores, scores.truth, precision=precision)
     with atomic_file(path) as stream:
-        lines = [f"{name},{value:.4f}\n" for name, value in found.items()]
+        lines = [f"{name},{value!r}\n" for name, value in found.items()]
         stream.write("".join(["scientific_name,min_score\n", *lines]).encode())
     click.echo(f"{path}: {len(found)} of {len(scores.classes)} species have a threshold", err=True)
 

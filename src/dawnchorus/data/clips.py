@@ -19,12 +19,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
 
 from dawnchorus.data.recordings import RecordingRow
-from dawnchorus.errors import FormatError, InputError, OutputError
+from dawnchorus.errors import Busy, FormatError, InputError, OutputError
 from dawnchorus.files import atomic_file
 
-INDEX_NAME, JOURNAL_NAME = "clips.parquet", "prepare.sqlite"
+INDEX_NAME, JOURNAL_NAME, LOCK_NAME = "clips.parquet", "prepare.sqlite", ".prepare.lock"
 MAX_SHARD_BYTES = 1 << 29
 SAMPLE = np.dtype("<i2")
 FULL_SCALE = 32_767
@@ -71,21 +72,28 @@ class ClipWriter:
 
     Raises:
         InputError: the folder holds clips of another recipe.
+        Busy: another process adds to the folder, for longer than `wait_s`.
         OutputError: no space, or no permission. So do all methods.
     """
 
-    def __init__(self, folder: Path, *, n_window: int, recipe: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, *, n_window: int, recipe: dict[str, Any], wait_s: float = 0.0) -> None:
         self.folder = folder
+        self._lock = FileLock(folder / LOCK_NAME, timeout=wait_s)
         self._clip_bytes = n_window * SAMPLE.itemsize
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
             self._db = sqlite3.connect(folder / JOURNAL_NAME, isolation_level=None)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.executescript(_SCHEMA)
+        except Timeout:
+            raise Busy(f"{folder}: another process is preparing clips here. Wait for it, or choose another.") from None
         except (OSError, sqlite3.Error) as error:
             raise OutputError(f"{folder}: cannot be written ({error}). Check free space and access rights.") from error
         known = self._db.execute("SELECT value FROM about WHERE name = 'recipe'").fetchone()
         if known is not None and json.loads(known[0]) != recipe:
+            self._db.close()
+            self._lock.release()
             raise InputError(f"{folder} holds clips of another recipe. Choose another folder, or delete it.")
         self._db.execute("INSERT OR IGNORE INTO about VALUES ('recipe', ?)", [json.dumps(recipe)])
         self._shard, self._n_rows = self._end()
@@ -145,6 +153,7 @@ class ClipWriter:
         """Close the files."""
         self._file.close()
         self._db.close()
+        self._lock.release()
 
     def _index_rows(self, row: RecordingRow) -> Iterator[dict[str, Any]]:
         placed = self.placed(row.recording_id)

@@ -63,21 +63,24 @@ def prepare(
     speech_graph: Path | None = None,
     speech_folder: Path | None = None,
     calls: Mapping[str, Sequence[float]] = MappingProxyType({}),
+    wait_s: float = 0.0,
     on_recording: Callable[[], None] = lambda: None,
 ) -> Prepared:
     """Write the clips of every usable recording of `table` to `folder`; what is there already stays as it is.
 
     `speech_graph` is needed where the recipe cuts speech; what is cut is written to `speech_folder`, if there is one.
     `calls`, by recording_id, are seconds at which the species calls, the surest first, for clips taken by score.
+    Another process that prepares clips there is waited for, for `wait_s`.
 
     Raises:
         InputError: the folder holds clips of another recipe.
+        Busy: another process prepares clips there.
         OutputError: no space, or no permission.
     """
     result = Prepared()
     usable = [row for row in table.rows if not _UNUSABLE.intersection(row.problems)]
     result.n_left_out = len(table.rows) - len(usable)
-    writer = ClipWriter(folder, n_window=recipe.n_window, recipe={**recipe.as_json(), "seed": seed})
+    writer = ClipWriter(folder, n_window=recipe.n_window, recipe={**recipe.as_json(), "seed": seed}, wait_s=wait_s)
     finder = SpeechFinder(speech_graph) if recipe.cut_speech and speech_graph is not None else None
     try:
         with tempfile.TemporaryDirectory(prefix=".prepare-", dir=folder) as scratch:

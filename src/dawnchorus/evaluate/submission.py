@@ -33,7 +33,7 @@ def write_submission(
     """Write the file, check it against the competition's sample where there is one, and give its number of rows.
 
     Columns are eBird codes where the recordings table knows them, else scientific names; with a sample, its columns in
-    its order. A window's score counts for the 5 seconds that its middle is in.
+    its order. A window's score counts for the 5 seconds that its middle is in, and for those whose middle is in it.
 
     Raises:
         InputError: the model knows none of the sample's columns.
@@ -43,7 +43,7 @@ def write_submission(
     scores = score_data_set(bundle, table, rows, store=store, classes=classes, n_workers=n_workers)
     codes = {row.scientific_name: row.ebird_code for row in table.rows if row.ebird_code}
     names = [codes.get(name) or name for name in scores.classes]
-    ids, values = _by_step(scores)
+    ids, values = by_step(scores)
     columns, expected = (names, None) if sample is None else _read_sample(sample)
     known = {name: k for k, name in enumerate(names)}
     if not known.keys() & set(columns):
@@ -65,17 +65,20 @@ def write_submission(
     return len(order)
 
 
-def _by_step(scores: Scores) -> tuple[list[str], np.ndarray]:
+def by_step(scores: Scores) -> tuple[list[str], np.ndarray]:
     """Row ids, and the largest score of each class [rows, classes] in each 5 seconds."""
     ids: list[str] = []
     parts = []
     for number, row in enumerate(scores.rows):
         here = scores.recording == number
-        middle = scores.start_s[here] + scores.window_s / 2
+        starts, each = scores.start_s[here], scores.scores[here]
+        middle = starts + scores.window_s / 2
         n_steps = max(math.ceil(((row.duration_s or 0.0) or middle.max()) / STEP_S - 1e-6), 1)
-        step = np.minimum((middle / STEP_S).astype(int), n_steps - 1)
         values = np.zeros((n_steps, len(scores.classes)))
-        np.maximum.at(values, step, scores.scores[here])
+        np.maximum.at(values, np.minimum((middle / STEP_S).astype(int), n_steps - 1), each)
+        for k in range(n_steps):
+            is_within = (starts <= STEP_S * (k + 0.5)) & (STEP_S * (k + 0.5) < starts + scores.window_s)
+            values[k] = np.maximum(values[k], each[is_within].max(0, initial=0))
         ids += [f"{Path(row.path).stem}_{STEP_S * (k + 1)}" for k in range(n_steps)]
         parts.append(values)
     return ids, np.concatenate(parts)

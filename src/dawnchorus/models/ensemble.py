@@ -161,7 +161,14 @@ def _before(average: Average, k: int, n_classes: int, constants: list[onnx.Tenso
 
 
 def _alike(first: onnx.ModelProto, second: onnx.ModelProto) -> tuple[onnx.ModelProto, onnx.ModelProto]:
-    """Both with the same versions of ONNX, which merging asks for."""
+    """Both with the same version of ONNX's format, which merging asks for.
+
+    Raises:
+        InputError: their operators are of different versions.
+    """
+    opsets = [{entry.domain: entry.version for entry in model.opset_import} for model in (first, second)]
+    if opsets[0] != opsets[1]:
+        raise InputError(f"ensemble: its members' graphs have operators of different versions: {opsets}.")
     first.ir_version = second.ir_version = max(first.ir_version, second.ir_version)
     return first, second
 

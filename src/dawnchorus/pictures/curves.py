@@ -27,7 +27,7 @@ def draw_curves(curves: Mapping[str, Mapping[str, Points]], results: Mapping[str
         axes = figure.add_subplot(grid[k // 2, k % 2])
         for run, metrics in curves.items():
             points = metrics.get(name, ())
-            axes.plot([x + 1 for x, _ in points], [y for _, y in points], color=colours[run], label=run, linewidth=1.4)
+            axes.plot([x for x, _ in points], [y for _, y in points], color=colours[run], label=run, linewidth=1.4)
         _style(axes, name)
     axes = figure.add_subplot(grid[:, 2])
     names = list(results)

@@ -27,6 +27,7 @@ from dawnchorus.train.cards import card_text
 from dawnchorus.train.config import TrainConfig
 from dawnchorus.train.examples import Examples
 from dawnchorus.train.families import FamilyConfig, Network
+from dawnchorus.train.families.base import Pretrained
 
 PARITY = 1e-4
 """The largest difference between torch's logits and the bundle's, relative to the largest logit if that is above 1."""
@@ -42,6 +43,7 @@ def write_trained_bundle(
     examples: Examples,
     *,
     backbone: Bundle | None,
+    pretrained: Pretrained | None,
     metrics: dict[str, float],
     calibration: Calibration | None,
 ) -> Bundle:
@@ -53,7 +55,9 @@ def write_trained_bundle(
     network = network.eval().cpu()
     labels = _labels(examples)
     licenses = [row.license for row in examples.rows]
-    license_name = config.license or strictest([*licenses, *([backbone.info.license] if backbone else [])])
+    made_from = (backbone.info if backbone else None, pretrained)
+    sources = [source for source in made_from if source is not None]
+    license_name = config.license or strictest([*licenses, *(source.license for source in sources)])
     training = TrainingSummary(
         data=examples.fingerprint,
         n_recordings=sum(row.split == "train" for row in examples.rows),
@@ -74,7 +78,7 @@ def write_trained_bundle(
             activation=activation_of(config),
             embedding_dim=_embedding_dim(network, shape),
             license=license_name,
-            attribution=_attribution(backbone),
+            attribution="; ".join(["Recordists: see the model card", *(source.attribution for source in sources)]),
             source=f"trained with dawnchorus {__version__}",
             made_by=f"dawnchorus {__version__}",
             calibration=calibration,
@@ -127,8 +131,3 @@ def _embedding_dim(network: Network, shape: FamilyConfig) -> int:
 def _labels(examples: Examples) -> tuple[Label, ...]:
     common = {row.scientific_name: row.common_name for row in examples.rows if row.common_name}
     return tuple(Label(name, common.get(name) or name) for name in examples.classes)
-
-
-def _attribution(backbone: Bundle | None) -> str:
-    own = "Recordists are named in the model card"
-    return own if backbone is None else f"{own}; embeddings: {backbone.info.attribution}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import time
 from pathlib import Path
@@ -9,20 +10,22 @@ from typing import Any
 
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from dawnchorus.errors import MissingExtra, OutputError
 from dawnchorus.files import atomic_file
+from dawnchorus.formats.text import text_stream
 from dawnchorus.train.config import TrainConfig
-from dawnchorus.train.runs import Run
+from dawnchorus.train.runs import METRICS_NAME, Run
 from dawnchorus.train.trainer import BEST, LAST, EpochReport, OnEpoch
 
 
 class Progress(Callback):
-    """Tells how far it is, and remembers the best epoch's metrics."""
+    """Tells how far it is, writes `metrics.csv`, and remembers the best epoch's metrics."""
 
-    def __init__(self, config: TrainConfig, on_epoch: OnEpoch) -> None:
+    def __init__(self, run: Run, config: TrainConfig, on_epoch: OnEpoch) -> None:
+        self._log = run.folder / METRICS_NAME
         self._monitor, self._on_epoch = config.trainer.monitor, on_epoch
         self._n_epochs = config.trainer.epochs
         self._begin = time.monotonic()
@@ -47,7 +50,22 @@ class Progress(Callback):
         done = trainer.current_epoch + 1
         left_s = (time.monotonic() - self._begin) / (done - self._first) * (self._n_epochs - done)
         if trainer.is_global_zero:
+            write_metrics(self._log, done, metrics)
             self._on_epoch(EpochReport(done, self._n_epochs, metrics, left_s))
+
+
+def write_metrics(path: Path, epoch: int, metrics: dict[str, float]) -> None:
+    """Add an epoch to the table; epochs from this one on, which an interrupted run had written, are replaced."""
+    rows: list[dict[str, Any]] = []
+    if path.is_file():
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = [row for row in csv.DictReader(file) if int(row["epoch"]) < epoch]
+    rows.append({"epoch": epoch, **metrics})
+    columns = ["epoch", *sorted({name for row in rows for name in row} - {"epoch"})]
+    with atomic_file(path) as stream, text_stream(stream) as text:
+        out = csv.DictWriter(text, columns, lineterminator="\n")
+        out.writeheader()
+        out.writerows(rows)
 
 
 def best_metrics(checkpoint: Path) -> dict[str, float]:
@@ -85,7 +103,7 @@ def callbacks_of(run: Run, config: TrainConfig, *, has_validation: bool, on_epoc
     """Checkpoints of the last and the best epoch, early stopping where it is wanted, and progress."""
     folder, monitor = str(run.folder / "checkpoints"), config.trainer.monitor
     # The checkpoint comes last, so that it holds what the others know after the epoch.
-    found: list[Callback] = [Progress(config, on_epoch)]
+    found: list[Callback] = [Progress(run, config, on_epoch)]
     if has_validation and config.trainer.patience is not None:
         found.append(EarlyStopping(monitor, mode=_mode(monitor), patience=config.trainer.patience))
     if has_validation:
@@ -110,12 +128,12 @@ def _last_checkpoint(folder: str) -> ModelCheckpoint:
 
 
 def loggers_of(run: Run, config: TrainConfig) -> list[Logger]:
-    """The run's own log, and the tracker that was asked for.
+    """The tracker that was asked for; the run's own log is `Progress`'s.
 
     Raises:
         MissingExtra: the tracker's package is not installed.
     """
-    logs: list[Logger] = [CSVLogger(run.folder, name="", version="", flush_logs_every_n_steps=1)]
+    logs: list[Logger] = []
     tracker = config.tracker
     if tracker.name == "none":
         return logs

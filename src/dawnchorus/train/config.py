@@ -20,7 +20,7 @@ class DataConfig(Config):
     """A data set's folder."""
     classes: tuple[str, ...] | None = None
     """Only these species, by scientific name; None: all that are the subject of a recording for training."""
-    take: Literal["all", "first", "random", "loudest", "scored"] = "all"
+    take: Literal["all", "first", "random", "loudest"] = "all"
     n_clips: int = Field(default=1, ge=1)
     overlap_s: float = Field(default=0.0, ge=0)
     fill: Literal["zeros", "noise", "repeat"] = "repeat"

@@ -30,6 +30,9 @@ from dawnchorus.train.losses import IGNORED
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
+WAIT_S = 3600.0
+"""Another run may be preparing the same clips."""
+
 MIN_OVERLAP_S = 0.25
 """A clip has an annotated sound if at least so much of it is inside."""
 
@@ -92,9 +95,9 @@ def load_examples(
         denoise=config.denoise,
         cut_speech=config.cut_speech,
     )
-    folder = (clips_folder or table.folder / "clips") / _digest(recipe.as_json())
+    folder = (clips_folder or table.folder / "clips") / _digest([recipe.as_json(), config.seed])
     graph = speech_graph(store.folder) if recipe.cut_speech else None
-    prepare(used, folder, recipe, seed=config.seed, n_workers=usable_cores(), speech_graph=graph)
+    prepare(used, folder, recipe, seed=config.seed, n_workers=usable_cores(), speech_graph=graph, wait_s=WAIT_S)
     clips = Clips(folder)
     return _examples(clips, used, parts, classes, species_of(beside), config, warnings)
 

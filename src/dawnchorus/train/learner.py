@@ -44,7 +44,7 @@ class Learner(lightning.LightningModule):
             features, targets = self._augment.mixed(values, targets, rng)
         else:
             sound, targets = self._augment.sound(values, targets, rng)
-            features = self.network.features(sound)
+            features = self._features(sound)
         if features.ndim == 4 and features.shape[1] == 1:
             features = self._augment.picture(features, rng)
         logits, _ = self.network.classify(features)
@@ -57,9 +57,14 @@ class Learner(lightning.LightningModule):
         self.log("loss", loss, on_step=False, on_epoch=True, batch_size=len(values), sync_dist=True)
         return loss
 
+    def _features(self, sound: Tensor) -> Tensor:
+        """The front end's result; in single precision always, because energies leave the range of half precision."""
+        with torch.autocast(sound.device.type, enabled=False):
+            return self.network.features(sound.float())
+
     def validation_step(self, batch: Batch, _number: int) -> None:
         values, targets, numbers = batch
-        logits, _ = self.network.classify(values) if self._fixed else self.network(values)
+        logits, _ = self.network.classify(values if self._fixed else self._features(values))
         loss = self._loss(logits, targets)
         self.log("val_loss", loss, batch_size=len(values), sync_dist=True)
         self._seen.append((numbers.cpu(), logits.float().cpu()))
@@ -91,11 +96,12 @@ class Learner(lightning.LightningModule):
     def configure_optimizers(self) -> Any:
         optimizer = build_optimizer(self._config.optimizer, self.network)
         n_steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = build_scheduler(self._config.scheduler, optimizer, n_steps=n_steps)
-        if scheduler is None:
-            return optimizer
         # Without validation recordings, the training loss is all that can stop going down.
         monitor = self._config.trainer.monitor if len(self._validation) else "loss"
+        falls = monitor.endswith("loss")
+        scheduler = build_scheduler(self._config.scheduler, optimizer, n_steps=n_steps, falls=falls)
+        if scheduler is None:
+            return optimizer
         interval = "epoch" if self._config.scheduler.name == "plateau" else "step"
         return {
             "optimizer": optimizer,

@@ -29,14 +29,18 @@ def build_optimizer(config: OptimizerConfig, network: Network) -> torch.optim.Op
     return kind(groups, lr=config.lr)
 
 
-def build_scheduler(config: SchedulerConfig, optimizer: torch.optim.Optimizer, *, n_steps: int) -> LRScheduler | None:
-    """The schedule over `n_steps`; None for a constant rate."""
+def build_scheduler(
+    config: SchedulerConfig, optimizer: torch.optim.Optimizer, *, n_steps: int, falls: bool = True
+) -> LRScheduler | None:
+    """The schedule over `n_steps`; None for a constant rate. What is monitored gets better as it `falls`, or rises."""
     n_warm = round(config.warmup * n_steps)
     if config.name == "plateau":
-        return ReduceLROnPlateau(optimizer, mode="min", factor=config.factor, patience=config.patience)
+        return ReduceLROnPlateau(
+            optimizer, mode="min" if falls else "max", factor=config.factor, patience=config.patience
+        )
     if config.name == "one_cycle":
         peaks = [group["lr"] for group in optimizer.param_groups]
-        return OneCycleLR(optimizer, peaks, total_steps=n_steps + 1, pct_start=max(config.warmup, 1 / (n_steps + 1)))
+        return OneCycleLR(optimizer, peaks, total_steps=n_steps + 1, pct_start=max(config.warmup, 2 / (n_steps + 1)))
     if config.name == "constant" and not n_warm:
         return None
 

@@ -26,7 +26,7 @@ from dawnchorus.models.store import ModelStore, default_folder
 from dawnchorus.train.augment import Augment
 from dawnchorus.train.bundles import activation_of, write_trained_bundle
 from dawnchorus.train.compose import family_config, validated
-from dawnchorus.train.config import TrainConfig
+from dawnchorus.train.config import TrainConfig, TrainerConfig
 from dawnchorus.train.examples import Batches, ClipData, Examples, draw_weights, load_examples
 from dawnchorus.train.families import Context, Network
 from dawnchorus.train.losses import build_loss
@@ -109,6 +109,9 @@ def _carried_out(run: Run, config: TrainConfig, on_epoch: OnEpoch, on_note: Call
     except KeyboardInterrupt:
         _note_end(run, status="interrupted")
         raise
+    except Exception as error:
+        _note_end(run, status="failed", reason=f"{type(error).__name__}: {error}")
+        raise
 
 
 def _note_end(run: Run, **changes: str) -> None:
@@ -154,8 +157,8 @@ def _trained(run: Run, config: TrainConfig, on_epoch: OnEpoch, on_note: Callable
     fitted = _fit(run, network, config, examples, features, on_epoch)
     calibration = _calibrated(network, config, examples, features)
     bundle = write_trained_bundle(
-        run.bundle, network, config, shape, examples, backbone=backbone, metrics=fitted.metrics,
-        calibration=calibration,
+        run.bundle, network, config, shape, examples, backbone=backbone,
+        pretrained=family.pretrained(shape), metrics=fitted.metrics, calibration=calibration,
     )  # fmt: skip
     return run.update(
         status="done",
@@ -191,7 +194,13 @@ def _calibrated(
 def _features(network: Network, config: TrainConfig, examples: Examples) -> tuple[FloatArray | None, float]:
     """The front end's result for every clip, where nothing before it changes from epoch to epoch, and the seconds."""
     changes_sound = any(
-        (config.augment.gain_db, config.augment.shift, config.augment.noise_p, config.augment.background_p)
+        (
+            config.augment.gain_db,
+            config.augment.shift,
+            config.augment.tilt_db,
+            config.augment.noise_p,
+            config.augment.background_p,
+        )
     )
     begin = time.monotonic()
     if network.has_fixed_features and not changes_sound:
@@ -257,10 +266,10 @@ def _fit(
             devices=options.devices,
             # Forked, not started anew: clips stay mapped once, and there is one run.
             strategy="ddp_fork" if options.devices > 1 else "auto",
-            precision=_precision(options.precision),  # type: ignore[arg-type]
+            precision=_precision(options),  # type: ignore[arg-type]
             max_epochs=options.epochs,
             gradient_clip_val=options.clip_gradient,
-            logger=loggers_of(run, config),
+            logger=loggers_of(run, config) or False,
             callbacks=callbacks,
             profiler=profiler_of(run, config),
             plugins=[WholeCheckpoints()],
@@ -315,10 +324,10 @@ def _backgrounds(examples: Examples) -> torch.Tensor | None:
     return torch.from_numpy(np.stack([examples.clips.samples(k) for k in examples.backgrounds[:500].tolist()]))
 
 
-def _precision(wanted: str) -> str:
-    if wanted != "auto":
-        return wanted
-    return "16-mixed" if torch.cuda.is_available() else "32-true"
+def _precision(options: TrainerConfig) -> str:
+    if options.precision != "auto":
+        return options.precision
+    return "16-mixed" if options.accelerator != "cpu" and torch.cuda.is_available() else "32-true"
 
 
 def _devices(trainer: Any) -> str:

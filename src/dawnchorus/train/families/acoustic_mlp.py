@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from dawnchorus.train.acoustic import FEATURES, RATE_HZ, AcousticFeatures
@@ -19,6 +19,12 @@ class AcousticMlpConfig(FamilyConfig):
     window_s: float = 5.0
     hidden: tuple[int, ...] = (512, 256, 128)
     dropout: tuple[float, ...] = Field(default=(0.5, 0.4, 0.3))
+
+    @model_validator(mode="after")
+    def _as_many(self) -> AcousticMlpConfig:
+        if len(self.hidden) != len(self.dropout):
+            raise ValueError(f"expected one dropout for each of the {len(self.hidden)} hidden layers")
+        return self
 
 
 class AcousticMlp(Network):

@@ -94,6 +94,15 @@ class Context:
     """Where built-in models and pretrained weights are."""
 
 
+@dataclass(frozen=True)
+class Pretrained:
+    """Weights that a network begins with."""
+
+    license: str
+    """SPDX identifier, or "unknown"."""
+    attribution: str
+
+
 C = TypeVar("C", bound=FamilyConfig)
 
 
@@ -109,3 +118,5 @@ class Family(Generic[C]):
     """Fills in what another model decides (a backbone's sample rate)."""
     base_bundle: Callable[[C], str | None] = lambda _config: None
     """The bundle that the network is built on, whose licence the new one inherits."""
+    pretrained: Callable[[C], Pretrained | None] = lambda _config: None
+    """Weights of others that it begins with."""

@@ -10,10 +10,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from dawnchorus.errors import InputError, ModelNotFound
-from dawnchorus.train.families.base import Context, Family, FamilyConfig, Network
+from dawnchorus.train.families.base import Context, Family, FamilyConfig, Network, Pretrained
 from dawnchorus.train.front_ends import MelConfig, MelFrontEnd
 from dawnchorus.train.operators import declare_vision_operators
-from dawnchorus.train.pretrained import lite0_weights
+from dawnchorus.train.pretrained import LITE0_ATTRIBUTION, LITE0_LICENSE, lite0_weights
+
+MIN_KNOWN = 0.8
+"""A file with a smaller share of a backbone's weights is another one's."""
 
 
 class EfficientNetConfig(FamilyConfig):
@@ -135,8 +138,13 @@ def _build(config: EfficientNetConfig, context: Context) -> Network:
             if config.weights == "imagenet"
             else _from_file(Path(config.weights))
         )
-        own = backbone.state_dict()
+        own = {name for name in backbone.state_dict() if not name.endswith("num_batches_tracked")}
         known = {name: value for name, value in _one_channel(weights).items() if name in own}
+        if len(known) < MIN_KNOWN * len(own):
+            raise InputError(
+                f"model.weights: {config.weights} has {len(known)} of the {len(own)} weights of {config.backbone}. "
+                f"Give the file of that backbone's state dict."
+            )
         backbone.load_state_dict(known, strict=False)
     kind = BandsEfficientNet if config.pooling == "bands" else EfficientNet
     return kind(config, backbone, n_classes=len(context.classes))
@@ -149,8 +157,10 @@ def _from_file(path: Path) -> dict[str, Tensor]:
         from safetensors.torch import load_file
 
         return load_file(path)
-    weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    return weights
+    found = torch.load(path, map_location="cpu", weights_only=True)
+    for name in ("state_dict", "model"):
+        found = found.get(name, found)
+    return {name.removeprefix("module."): value for name, value in found.items() if isinstance(value, Tensor)}
 
 
 def _one_channel(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -162,4 +172,14 @@ def _one_channel(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value for name, value in found.items() if not name.startswith(("classifier.", "head.fc."))}
 
 
-EFFICIENTNET = Family("efficientnet", "a backbone of timm on mel spectrograms", EfficientNetConfig, _build)
+def _pretrained(config: EfficientNetConfig) -> Pretrained | None:
+    if config.weights is None:
+        return None
+    if config.weights == "imagenet" and config.backbone == "tf_efficientnet_lite0":
+        return Pretrained(LITE0_LICENSE, LITE0_ATTRIBUTION)
+    return Pretrained("unknown", f"{config.backbone} ({config.weights})")
+
+
+EFFICIENTNET = Family(
+    "efficientnet", "a backbone of timm on mel spectrograms", EfficientNetConfig, _build, pretrained=_pretrained
+)

@@ -114,10 +114,10 @@ class EmbeddingHead(Network):
         if not hasattr(self._sessions, "own"):
             self._sessions.own = open_session(self.bundle)
         session: Session = self._sessions.own
-        found = session.run(self.framing(waveform).numpy(), embeddings=True).embeddings
+        found = session.run(self.framing(waveform.cpu()).numpy(), embeddings=True).embeddings
         if found is None:
             raise ModelError(f"{self.bundle.folder}: the model gives no embeddings.")
-        return torch.from_numpy(found.reshape(len(waveform), -1, self.head.n_dim))
+        return torch.from_numpy(found.reshape(len(waveform), -1, self.head.n_dim)).to(waveform.device)
 
     def classify(self, features: Tensor) -> tuple[Tensor, Tensor]:
         logits, embeddings = self.head(features)

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from dawnchorus.errors import InputError, ModelNotFound
-from dawnchorus.train.families.base import Context, Family, FamilyConfig, Network
+from dawnchorus.train.families.base import Context, Family, FamilyConfig, Network, Pretrained
 from dawnchorus.train.operators import declare_vision_operators
 
 
@@ -95,4 +95,8 @@ def _build(config: Wav2Vec2Config, context: Context) -> Network:
     return Wav2Vec2(config, body, n_classes=len(context.classes))
 
 
-WAV2VEC2 = Family("wav2vec2", "Wav2Vec2 on raw sound", Wav2Vec2Config, _build)
+def _pretrained(config: Wav2Vec2Config) -> Pretrained | None:
+    return None if config.source is None else Pretrained("unknown", config.source)
+
+
+WAV2VEC2 = Family("wav2vec2", "Wav2Vec2 on raw sound", Wav2Vec2Config, _build, pretrained=_pretrained)
