@@ -311,3 +311,17 @@ def test_two_at_once_do_not_write_into_each_other(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="clips of another recipe"):
         ClipWriter(tmp_path, n_window=10, recipe={"a": 2})
     ClipWriter(tmp_path, n_window=10, recipe={"a": 1}).close()
+
+
+def test_speech_across_the_edge_of_a_chunk_is_cut_as_a_whole(
+    tmp_path: Path, voice: np.ndarray, store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dawnchorus.data.prepare.CHUNK_S", 6.0)
+    bird = tone(4000, seconds=4, level=0.1)
+    soundfile.write(tmp_path / "x.wav", np.concatenate([bird, voice, bird]), RATE_HZ)
+    table = RecordingsTable(tmp_path, (RecordingRow(recording_id="x", path="x.wav", scientific_name="A a"),))
+    graph = speech_graph(store.folder)
+    done, _ = made(table, "cut", Recipe(rate_hz=RATE_HZ, window_s=1.0, cut_speech=True), speech_graph=graph)
+    samples, _ = soundfile.read(tmp_path / "x.wav", dtype="float32")
+    whole = sum(span.length_s for span in SpeechFinder(graph).find(samples))
+    assert done.cut_s["x"] == pytest.approx(whole, abs=0.02)

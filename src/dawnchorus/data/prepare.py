@@ -17,7 +17,8 @@ import numpy.typing as npt
 from dawnchorus.audio.many import map_recordings
 from dawnchorus.audio.noise import reduce_noise
 from dawnchorus.audio.process import DecoderProcess, Ended, Opened
-from dawnchorus.audio.speech import SpeechFinder
+from dawnchorus.audio.speech import RATE_HZ as SPEECH_RATE_HZ
+from dawnchorus.audio.speech import Listening, SpeechFinder
 from dawnchorus.audio.windows import Windower, WindowPlan
 from dawnchorus.audio.write import write_recording
 from dawnchorus.data.clips import FULL_SCALE, SAMPLE, ClipWriter
@@ -29,9 +30,9 @@ from dawnchorus.types import Span
 FloatArray = npt.NDArray[np.float32]
 
 CHUNK_S = 120.0
-"""Noise is estimated, and speech found, in stretches of this length, so that memory does not know a recording's."""
+"""Noise is estimated in stretches of this length, so that memory does not know a recording's."""
 
-PREPARE_VERSION = 1
+PREPARE_VERSION = 2
 """Part of every key; raised when the same recipe gives other clips."""
 
 _UNUSABLE = frozenset(("missing", "unreadable", "silent", "duplicate", "near_duplicate"))
@@ -171,6 +172,7 @@ class _Making:
         self._speech_folder = speech_folder
         self._calls = calls
         self._rng = np.random.default_rng([seed, int(key[:12], 16)])
+        self._spans: tuple[Span, ...] = ()
         self._cuts: list[Span] = []
         self._kept_from: list[tuple[int, int]] = []
         """Sample in the kept sound, and sample in the recording, where a kept stretch begins."""
@@ -281,6 +283,7 @@ class _Making:
 
     def _kept(self, decoder: DecoderProcess, path: Path) -> Iterator[FloatArray]:
         """The recording without what is cut, chunk by chunk."""
+        self._listen(decoder, path)
         for chunk in self._chunks(decoder, path):
             if self._recipe.denoise is not None:
                 clean = reduce_noise(chunk, rate_hz=self._recipe.rate_hz, kind=self._recipe.denoise)
@@ -306,13 +309,25 @@ class _Making:
         if self._speech_folder is not None:
             self._speech.append(chunk[start:stop])
 
-    def _speech_in(self, chunk: FloatArray) -> list[tuple[int, int]]:
-        """First and last sample of every stretch of speech."""
+    def _listen(self, decoder: DecoderProcess, path: Path) -> None:
+        """Go through the whole recording once to find its speech: chunk by chunk, words at edges would be missed."""
         if self._finder is None:
-            return []
-        rate_hz = self._recipe.rate_hz
-        spans = self._finder.find(chunk, rate_hz=rate_hz)
-        return [(round(s.start_s * rate_hz), min(round(s.end_s * rate_hz), len(chunk))) for s in spans]
+            return
+        listening = Listening(self._finder, rate_hz=SPEECH_RATE_HZ)
+        for part in decoder.decode(path, rate_hz=SPEECH_RATE_HZ):
+            if not isinstance(part, Opened | Ended):
+                listening.add(part)
+        self._spans = listening.finish()
+
+    def _speech_in(self, chunk: FloatArray) -> list[tuple[int, int]]:
+        """First and last sample of every stretch of speech in the chunk that is being read."""
+        rate_hz, found = self._recipe.rate_hz, []
+        for span in self._spans:
+            start = max(round(span.start_s * rate_hz) - self._n_read, 0)
+            stop = min(round(span.end_s * rate_hz) - self._n_read, len(chunk))
+            if start < stop:
+                found.append((start, stop))
+        return found
 
     def _chunks(self, decoder: DecoderProcess, path: Path) -> Iterator[FloatArray]:
         rate_hz = self._recipe.rate_hz
