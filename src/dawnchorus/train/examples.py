@@ -84,6 +84,8 @@ def load_examples(
     beside = _beside(table, config, classes)
     parts["train"] += beside
     warnings = _warnings(parts["train"], classes)
+    if config.denoise is not None:
+        warnings += ("data.denoise: the bundle will hear recordings with their noise, and be worse at them for it.",)
     used = table.with_rows([row for rows in parts.values() for row in rows])
     recipe = Recipe(
         rate_hz=rate_hz,
