@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ class FamilyConfig(Config):
         return round(self.rate_hz * self.window_s)
 
 
-class Network(nn.Module):
+class Network(nn.Module, ABC):
     """Waveforms [batch, samples] -> logits [batch, classes] and embeddings [batch, dim].
 
     `features` is the front end, `classify` the rest; augmentation of spectrograms goes between the two.
@@ -43,13 +44,13 @@ class Network(nn.Module):
     n_outputs: int | None = None
     """Of the classes that are learned, so many are the bundle's; None: all."""
 
+    @abstractmethod
     def features(self, waveform: Tensor) -> Tensor:
         """What the rest of the network sees of waveforms [batch, samples]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def classify(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [batch, classes] and embeddings [batch, dim]."""
-        raise NotImplementedError
 
     def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of the bundle's classes, and embeddings."""
