@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -36,10 +36,15 @@ class Augment:
         if config.noise_p:
             white = torch.randn(waveform.shape, generator=rng).to(waveform.device)
             waveform = _laid_under(waveform, white, config.noise_p, config.noise_snr_db, rng)
-        return self.mixed(waveform, targets, rng)
+        return self._mixed(waveform, targets, rng, mix=_sounds_mixed)
 
     def mixed(self, values: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Mixup (Zhang et al., 2018) of waveforms or features [batch, ...] with others of the batch."""
+        """Mixup (Zhang et al., 2018) of features [batch, ...] with others of the batch."""
+        return self._mixed(values, targets, rng, mix=lambda one, other, share: share * one + (1 - share) * other)
+
+    def _mixed(
+        self, values: Tensor, targets: Tensor, rng: torch.Generator, *, mix: Callable[[Tensor, Tensor, Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor]:
         config = self._config
         if not config.mixup_p:
             return values, targets
@@ -48,7 +53,7 @@ class Augment:
         share = torch.where(_uniform(len(values), rng, values) < config.mixup_p, share, torch.ones_like(share))
         is_ignored = (targets == IGNORED) | ((targets[other] == IGNORED) & (share < 1)[:, None])
         wide = share.reshape(-1, *(1,) * (values.ndim - 1))
-        mixed = wide * values + (1 - wide) * values[other]
+        mixed = mix(values, values[other], wide)
         if config.mixup_target == "both":
             both = torch.where((share < 1)[:, None], torch.maximum(targets, targets[other]), targets)
             return mixed, both.masked_fill(is_ignored, IGNORED)
@@ -111,6 +116,12 @@ def _laid_under(waveform: Tensor, under: Tensor, p: float, snr_db: Sequence[floa
     gain = own / other.clamp(min=1e-9) * 10 ** (-wanted_db / 20)
     gain = torch.where(_uniform(len(waveform), rng, waveform) < p, gain, torch.zeros_like(gain))
     return waveform + gain[:, None] * under
+
+
+def _sounds_mixed(waveform: Tensor, other: Tensor, share: Tensor) -> Tensor:
+    """Both made equally loud first, so that energies are in these shares (after Tokozume et al., ICLR 2018)."""
+    own, others = ((x**2).mean(1, keepdim=True).sqrt() for x in (waveform, other))
+    return share.sqrt() * waveform + (1 - share).sqrt() * other * (own / others.clamp(min=1e-9))
 
 
 def _stripe(n: int, size: int, share: float, rng: torch.Generator) -> Tensor:

@@ -18,6 +18,10 @@ PCEN_WHITE = 4.0
 """PCEN's level of clear calls, which becomes the white of an image."""
 
 
+FIRST_S = 2.5
+"""PCEN takes what a clip is like at first from so much of it."""
+
+
 class MelConfig(Config):
     """A mel spectrogram."""
 
@@ -57,19 +61,19 @@ class MelFrontEnd(nn.Module):
             high_hz=min(config.high_hz, rate_hz / 2),
         )
         # Made comparable: every band's filter adds up to 1, whatever its width.
-        values = torch.tensor(filters / filters.sum(axis=1, keepdims=True)).T.contiguous()
+        values = torch.tensor(filters / filters.sum(axis=1, keepdims=True))
         self.filters = nn.Parameter(values, requires_grad=config.learn)
-        n_columns = self.spectrum.frames.n_frames
+        n_columns = self.spectrum.n_frames
         self.level: nn.Module = (
             _Pcen(config.n_bands, n_columns, columns_per_s=rate_hz / config.n_hop, config=config)
             if config.level == "pcen"
             else _Log()
         )
-        self.dims: tuple[int, ...] = {"clip": (1, 2), "band": (1,)}.get(config.normalise, ())
+        self.dims: tuple[int, ...] = {"clip": (1, 2), "band": (2,)}.get(config.normalise, ())
         self.is_image = config.normalise == "image"
 
     def forward(self, waveform: Tensor) -> Tensor:
-        bands = self.spectrum(waveform) @ self.filters.clamp(min=0)  # [batch, columns, bands]
+        bands = self.filters.clamp(min=0) @ self.spectrum(waveform)  # [batch, bands, columns]
         levels = self.level(bands)
         if self.dims:
             mean = _mean(levels, self.dims)
@@ -78,7 +82,7 @@ class MelFrontEnd(nn.Module):
             levels = (levels - mean) / (deviation + FLOOR)
         if self.is_image:
             levels = ((levels / PCEN_WHITE).clamp(0, 1.5) - 0.45) / 0.225
-        picture: Tensor = levels.transpose(1, 2)[:, None]
+        picture: Tensor = levels[:, None]
         return picture
 
 
@@ -102,13 +106,15 @@ class _Pcen(nn.Module):
     def __init__(self, n_bands: int, n_columns: int, *, columns_per_s: float, config: MelConfig) -> None:
         super().__init__()
         step = 1 / (1 + config.pcen_s * columns_per_s)
-        # M[t] = (1 - step) M[t-1] + step E[t] and M[0] = E[0], for all t at once: a product with a fixed matrix.
+        # M[t] = (1 - step) M[t-1] + step E[t] for all t at once: a product with a fixed matrix. Before the clip M is
+        # the mean of the clip's first moments, because a single column may be anything.
         apart = torch.arange(n_columns)[None, :] - torch.arange(n_columns)[:, None]
         decay = torch.where(apart >= 0, step * (1 - step) ** apart.clamp(min=0), torch.zeros(()))
-        decay[0] = (1 - step) ** torch.arange(n_columns)
-        self.register_buffer("smoothing", decay.T.contiguous().float(), persistent=False)
+        n_first = min(round(FIRST_S * columns_per_s), n_columns)
+        decay[:n_first] += (1 - step) ** (1 + torch.arange(n_columns)) / n_first
+        self.register_buffer("smoothing", decay.float(), persistent=False)
         for name, value in (("gain", config.pcen_gain), ("bias", 2.0), ("power", 0.5)):
-            start = torch.full((n_bands,), float(torch.tensor(value).log()))
+            start = torch.full((n_bands, 1), float(torch.tensor(value).log()))
             self.register_parameter(f"log_{name}", nn.Parameter(start, requires_grad=config.learn))
 
     def forward(self, bands: Tensor) -> Tensor:
@@ -116,7 +122,7 @@ class _Pcen(nn.Module):
         logs = torch.log(bands + 1e-10)
         bands = torch.exp(logs - _mean(logs, (1, 2)))
         gain, bias, power = (getattr(self, f"log_{name}").exp() for name in ("gain", "bias", "power"))
-        followed = self.smoothing @ bands
+        followed = bands @ self.smoothing
         # Quotients of powers as exponentials of differences of logarithms: no overflow for loud or silent bands.
         ratio = torch.exp(torch.log(bands + 1e-9) - gain * torch.log(followed + 1e-6))
         return torch.exp(power * torch.log(ratio + bias)) - torch.exp(power * torch.log(bias))
