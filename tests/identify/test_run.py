@@ -405,3 +405,23 @@ def test_modules_in_the_current_folder_are_not_run(
     (levels.parent / "soundfile.py").write_text("raise SystemExit('this code came with the data')")
     monkeypatch.chdir(levels.parent)
     assert identify("levels.wav", model=level_bundle.folder).failures == []
+
+
+def test_turns_average_the_logits_of_turned_windows(
+    dawn: Path, birdnet: Bundle, command: Command, tmp_path: Path
+) -> None:
+    samples, _ = read_mono(dawn)
+    windows = samples[: 4 * 144_000].reshape(-1, 144_000)
+    session = open_session(birdnet)
+    turned = [session.run(np.roll(windows, -k * 48_000, axis=1)).logits for k in range(3)]
+    expected = scores_of(np.mean(turned, axis=0), "sigmoid")
+    soundfile.write(tmp_path / "four.wav", windows.reshape(-1), 48_000, subtype="FLOAT")
+    done = command("identify", tmp_path / "four.wav", "--turns", "3", "--min-score", "0.1", "--json", "-q")
+    assert "turns" not in Options().scoring(), "journals of older versions are gone on with"
+    rows = json.loads(done.stdout)["detections"]
+    assert len(rows) == (expected >= 0.1).sum() > 0
+    for row in rows:
+        column = birdnet.class_by_scientific_name[row["scientific_name"]]
+        assert row["score"] == pytest.approx(expected[round(row["start_s"] / 3), column], abs=1e-4)
+    with pytest.raises(InputError, match="turns"):
+        Options(turns=0)

@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from dawnchorus.cli.options import models_folder_option, workers_option
+from dawnchorus.cli.options import models_folder_option, turns_option, workers_option
 from dawnchorus.cli.present import announce_model, console
 from dawnchorus.cli.progress import shown_progress
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table
@@ -32,6 +32,7 @@ JSON_NAME, PAGE_NAME = "evaluation.json", "evaluation.html"
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the page and the JSON.")
 @click.option("--pool", type=click.Choice(["mean", "max"]), default="mean", show_default=True, help="Of a recording.")
 @click.option("--overlap", type=float, default=0.0, show_default=True, help="Seconds shared by neighbouring windows.")
+@turns_option
 @click.option("--thresholds", type=click.Path(path_type=Path), help="Write the scores that keep --precision, as csv.")
 @click.option("--precision", type=click.FloatRange(0, 1), default=0.9, show_default=True, help="For --thresholds.")
 @click.option("--submission", type=click.Path(path_type=Path), help="Write BirdCLEF's submission.csv.")
@@ -47,6 +48,7 @@ def command(
     out: Path | None,
     pool: Pool,
     overlap: float,
+    turns: int,
     thresholds: Path | None,
     precision: float,
     submission: Path | None,
@@ -76,7 +78,14 @@ def command(
         duration_s = sum(row.duration_s or 0 for row in rows)
         with shown_progress(screen, duration_s=duration_s) as update:
             scores = score_data_set(
-                bundle, table, rows, store=store, n_workers=workers, overlap_s=overlap, on_progress=update
+                bundle,
+                table,
+                rows,
+                store=store,
+                n_workers=workers,
+                overlap_s=overlap,
+                turns=turns,
+                on_progress=update,
             )
         found.append((evaluate(bundle, scores, pool=pool), scores))
     differences = [compare(found[0][1], other, pool=pool) for _, other in found[1:]]
@@ -95,6 +104,11 @@ def command(
         click.echo(text)
         return
     _show(found, differences)
+    for doubt in found[0][0].doubtful:
+        click.echo(
+            f"label to doubt: {doubt.recording_id}: labelled {doubt.label}, heard {doubt.heard} ({doubt.score:.2f})",
+            err=True,
+        )
     for evaluation, scores in found:
         for recording, reason in scores.failures.items():
             click.echo(f"failed: {evaluation.model}: {recording}: {reason}", err=True)
@@ -125,13 +139,23 @@ def _show(found: list[tuple[Evaluation, Scores]], differences: list[Any]) -> Non
         table.add_column(f"{evaluation.model} {evaluation.bundle_id}")
     for name in found[0][0].by_recording:
         table.add_row(name.replace("_", " "), *[str(evaluation.by_recording[name]) for evaluation, _ in found])
-    table.add_row("calibration error", *[f"{evaluation.calibration_error:.3f}" for evaluation, _ in found])
+    errors = [f"{evaluation.calibration_error:.3f}" for evaluation, _ in found]
+    calibrated = [f"{e.calibrated_error:.3f}" if e.calibrated_error is not None else "" for e, _ in found]
+    table.add_row("calibration error", *errors)
+    if any(calibrated):
+        table.add_row("calibrated", *calibrated)
     table.add_row("recordings", *[str(evaluation.n_recordings) for evaluation, _ in found])
     screen.print(table)
     for (evaluation, _), difference in zip(found[1:], differences, strict=True):
         each = "; ".join(f"{name.replace('_', ' ')} {value}" for name, value in difference.items())
         screen.print(f"{found[0][0].model} is better than {evaluation.model} by: {each}", markup=False)
     for evaluation, _ in found:
+        if evaluation.leaks:
+            click.echo(
+                f"warning: {evaluation.model} has learned from {len(evaluation.leaks)} of these recordings, or from "
+                f"copies of them ({evaluation.leaks[0].recording_id}: {evaluation.leaks[0].why}...).",
+                err=True,
+            )
         for threshold, counts in evaluation.events.items():
             screen.print(
                 f"events of {evaluation.model} from score {threshold}: precision {counts.precision:.3f} of "

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from dawnchorus.audio.find import find_recordings
 from dawnchorus.audio.windows import WindowPlan
-from dawnchorus.cli.options import model_options, place_options, speech_option, workers_option
+from dawnchorus.cli.options import model_options, place_options, speech_option, turns_option, workers_option
 from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, announce_model, console, counted, files_from, write_pictures
 from dawnchorus.cli.progress import shown_progress
 from dawnchorus.errors import InputError
@@ -46,6 +46,7 @@ def _formats(_context: click.Context, _option: click.Parameter, value: tuple[str
 @click.option("--min-score", type=float, default=DEFAULT_MIN_SCORE, show_default=True, help="Smallest score to report.")
 @click.option("--thresholds", type=click.Path(path_type=Path), help="csv: scientific_name, min_score.")
 @click.option("--overlap", type=float, default=0.0, show_default=True, help="Seconds shared by neighbouring windows.")
+@turns_option
 @click.option("--top", type=int, help="At most so many species in one window.")
 @click.option("--species-list", type=click.Path(path_type=Path), help="Only these species: one name in a line.")
 @place_options
@@ -75,6 +76,7 @@ def command(
     min_score: float,
     thresholds: Path | None,
     overlap: float,
+    turns: int,
     top: int | None,
     species_list: Path | None,
     place: dict[str, Any],
@@ -108,6 +110,7 @@ def command(
     options = Options(
         min_score=min_score,
         overlap_s=overlap,
+        turns=turns,
         top=top,
         species=read_species_list(species_list) if species_list else None,
         thresholds=read_thresholds(thresholds) if thresholds else {},
@@ -128,7 +131,7 @@ def command(
     plan = WindowPlan.from_seconds(rate_hz=bundle.info.sample_rate_hz, window_s=bundle.info.window_s, overlap_s=overlap)
     estimate = None
     if dry_run or not quiet:
-        estimate = estimate_run(found, bundle, plan, n_workers=workers, clock=time.perf_counter)
+        estimate = estimate_run(found, bundle, plan, n_workers=workers, turns=turns, clock=time.perf_counter)
         _say_estimate(screen, estimate, workers, out)
     if dry_run:
         if as_json:

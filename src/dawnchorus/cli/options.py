@@ -12,7 +12,7 @@ import click
 
 from dawnchorus.audio.many import usable_cores
 from dawnchorus.errors import InputError
-from dawnchorus.identify.options import DEFAULT_RANGE_THRESHOLD, SpeechUse
+from dawnchorus.identify.options import DEFAULT_RANGE_THRESHOLD, MAX_TURNS, SpeechUse
 from dawnchorus.identify.weeks import week_of
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
 
@@ -27,6 +27,14 @@ models_folder_option = click.option(
 
 workers_option = click.option(
     "--workers", type=click.IntRange(1), default=usable_cores, show_default="all", help="Cores to use."
+)
+
+turns_option = click.option(
+    "--turns",
+    type=click.IntRange(1, MAX_TURNS),
+    default=1,
+    show_default=True,
+    help="Test-time augmentation: score each window so many times, turned around in time, and average.",
 )
 
 speech_option = click.option(

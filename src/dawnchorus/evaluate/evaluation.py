@@ -13,7 +13,9 @@ from dawnchorus.evaluate import metrics
 from dawnchorus.evaluate.bootstrap import Interval, interval, paired_interval
 from dawnchorus.evaluate.events import EventCounts, count_events
 from dawnchorus.evaluate.scoring import Pool, Scores
+from dawnchorus.evaluate.suspects import Doubt, Leak, doubtful_labels, learned_from
 from dawnchorus.models.bundle import Bundle
+from dawnchorus.models.runner import probabilities_of
 
 SCHEMA = 1
 
@@ -88,8 +90,13 @@ class Evaluation:
     calibration_error: float
     reliability: tuple[tuple[float, float, int], ...]
     """In each tenth of the score: mean score, share that is right, number of windows and species."""
+    calibrated_error: float | None
+    """The same of the probabilities that the bundle's calibration makes of the scores; None: it has none."""
+    calibrated_reliability: tuple[tuple[float, float, int], ...]
     events: dict[str, EventCounts]
     """By threshold, where there are annotations."""
+    leaks: tuple[Leak, ...]
+    doubtful: tuple[Doubt, ...]
 
     def as_json(self) -> dict[str, Any]:
         """For machines."""
@@ -102,6 +109,8 @@ class Evaluation:
 def evaluate(bundle: Bundle, scores: Scores, *, pool: Pool = "mean") -> Evaluation:
     """Every metric of scores that were made with the bundle."""
     by_recording, truth = scores.by_recording(pool)
+    calibration = bundle.info.calibration
+    probabilities = None if calibration is None else probabilities_of(scores.scores, calibration)
     return Evaluation(
         model=bundle.info.name,
         bundle_id=bundle.id,
@@ -114,8 +123,14 @@ def evaluate(bundle: Bundle, scores: Scores, *, pool: Pool = "mean") -> Evaluati
         species=_species(scores, truth, by_recording),
         confusion=_confusion(truth, by_recording),
         calibration_error=metrics.expected_calibration_error(scores.truth, scores.scores),
-        reliability=_reliability(scores),
+        reliability=_reliability(scores.scores, scores.truth),
+        calibrated_error=(
+            None if probabilities is None else metrics.expected_calibration_error(scores.truth, probabilities)
+        ),
+        calibrated_reliability=() if probabilities is None else _reliability(probabilities, scores.truth),
         events=count_events(scores),
+        leaks=learned_from(bundle, scores.rows),
+        doubtful=doubtful_labels(scores),
     )
 
 
@@ -155,8 +170,8 @@ def _confusion(truth: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) ->
     return table
 
 
-def _reliability(scores: Scores) -> tuple[tuple[float, float, int], ...]:
-    said, right = scores.scores.ravel(), scores.truth.ravel()
+def _reliability(scores: npt.NDArray[np.float64], truth: npt.NDArray[np.bool_]) -> tuple[tuple[float, float, int], ...]:
+    said, right = scores.ravel(), truth.ravel()
     bins = np.minimum((said * 10).astype(int), 9)
     found = []
     for k in range(10):

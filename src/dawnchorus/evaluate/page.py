@@ -41,7 +41,10 @@ def render_evaluation(
     """The page as HTML; the confusions and mistakes are those of the first bundle."""
     first, scores = found[0]
     mistakes = _mistakes(table, first, scores)
-    reliability = draw_reliability(first.reliability)
+    curves = {"scores": first.reliability}
+    if first.calibrated_reliability:
+        curves["probabilities"] = first.calibrated_reliability
+    reliability = draw_reliability(curves)
     return (
         page_environment()
         .get_template("evaluation.html")

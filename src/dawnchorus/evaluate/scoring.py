@@ -63,6 +63,7 @@ def score_data_set(
     n_workers: int | None = None,
     classes: Sequence[str] | None = None,
     overlap_s: float = 0.0,
+    turns: int = 1,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Scores:
     """Score recordings by the one predict path.
@@ -83,7 +84,11 @@ def score_data_set(
         )
     by_path = {table.file(row): row for row in rows}
     options = Options(
-        min_score=0.0, species=wanted, thresholds=dict.fromkeys(bundle.info.thresholds, 0.0), overlap_s=overlap_s
+        min_score=0.0,
+        species=wanted,
+        thresholds=dict.fromkeys(bundle.info.thresholds, 0.0),
+        overlap_s=overlap_s,
+        turns=turns,
     )
     run = identify(list(by_path), options, model=bundle.folder, store=store, workers=n_workers, on_progress=on_progress)
     column = {known[name]: k for k, name in enumerate(wanted)}

@@ -40,6 +40,7 @@ def estimate_run(
     plan: WindowPlan,
     *,
     n_workers: int,
+    turns: int = 1,
     clock: Callable[[], float],
 ) -> Estimate:
     """Probe the files' headers and time one batch of the model with `clock`, which gives seconds."""
@@ -47,7 +48,7 @@ def estimate_run(
     known = _durations(probed)
     duration_s = sum(known) * len(paths) / max(len(probed), 1)
     n_windows = duration_s * plan.rate_hz / plan.n_hop
-    session = open_session(bundle)
+    session = open_session(bundle, turns=turns)
     windows = np.zeros((BATCH_WINDOWS, plan.n_window), np.float32)
     session.run(windows)
     begin = clock()

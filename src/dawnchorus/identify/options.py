@@ -10,6 +10,7 @@ from dawnchorus.errors import InputError
 DEFAULT_MIN_SCORE = 0.25
 DEFAULT_RANGE_THRESHOLD = 0.03
 N_WEEKS = 48
+MAX_TURNS = 16
 
 SpeechUse = Literal["flag", "blank", "drop"]
 """Mark what has a human voice; also silence the voice in clips, pictures and pages; also drop what it is in."""
@@ -30,6 +31,8 @@ class Options:
 
     min_score: float = DEFAULT_MIN_SCORE
     overlap_s: float = 0.0
+    turns: int = 1
+    """Test-time augmentation: each window is scored so many times, turned around in time, and the logits averaged."""
     top: int | None = None
     """At most so many classes in one window."""
     species: tuple[str, ...] | None = None
@@ -51,6 +54,7 @@ class Options:
     def __post_init__(self) -> None:
         _require(0 <= self.min_score <= 1, "min_score", "a number from 0 to 1", self.min_score)
         _require(self.overlap_s >= 0, "overlap", "0 or more seconds", self.overlap_s)
+        _require(1 <= self.turns <= MAX_TURNS, "turns", f"1 to {MAX_TURNS}", self.turns)
         _require(self.top is None or self.top >= 1, "top", "1 or more", self.top)
         _require(
             all(0 <= value <= 1 for value in self.thresholds.values()),
@@ -94,5 +98,6 @@ class Options:
         """The options that decide what a journal holds."""
         fields = asdict(self)
         names = ("min_score", "overlap_s", "top", "species", "thresholds")
-        looked_for = {"find_speech": True} if self.speech is not None else {}
-        return {name: fields[name] for name in names} | looked_for
+        # What was added later is left out where it is off, so that journals of older versions are still gone on with.
+        later = {"find_speech": (True, self.speech is not None), "turns": (self.turns, self.turns > 1)}
+        return {name: fields[name] for name in names} | {name: value for name, (value, is_on) in later.items() if is_on}

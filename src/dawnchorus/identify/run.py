@@ -158,6 +158,7 @@ def _score_waiting(
         plan=plan,
         selection=selection,
         n_workers=n_workers,
+        turns=run.builder.options.turns,
         speech_finder=speech_finder,
         on_windows=note_windows,
     ):

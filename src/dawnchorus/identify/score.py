@@ -122,6 +122,7 @@ def score_recordings(
     plan: WindowPlan,
     selection: Selection,
     n_workers: int,
+    turns: int = 1,
     speech_finder: SpeechFinder | None = None,
     on_windows: Callable[[int], None] | None = None,
 ) -> Iterator[Scored | Failed]:
@@ -129,12 +130,12 @@ def score_recordings(
 
     A recording that cannot be decoded gives a `Failed` and touches no other. Memory is bounded by the number of
     workers, not by the length or number of recordings. With a `speech_finder`, voices are looked for as well.
-    `on_windows` is told how many windows were scored, from any thread.
+    `turns`: see `open_session`. `on_windows` is told how many windows were scored, from any thread.
 
     Raises:
         ModelError: the bundle cannot be run.
     """
-    pipeline = _Pipeline(paths, bundle, plan, selection, n_workers, speech_finder, on_windows)
+    pipeline = _Pipeline(paths, bundle, plan, selection, n_workers, turns, speech_finder, on_windows)
     with ExitStack() as stack:
         stack.callback(pipeline.stop)
         yield from pipeline.results()
@@ -152,6 +153,7 @@ class _Pipeline:
         plan: WindowPlan,
         selection: Selection,
         n_workers: int,
+        turns: int,
         speech_finder: SpeechFinder | None,
         on_windows: Callable[[int], None] | None,
     ) -> None:
@@ -160,6 +162,7 @@ class _Pipeline:
         self._bundle = bundle
         self._plan = plan
         self._selection = selection
+        self._turns = turns
         self._speech_finder = speech_finder
         self._on_windows = on_windows
         self._stopping = threading.Event()
@@ -275,7 +278,7 @@ class _Pipeline:
     # ------------------------------------------------------------------ scoring
 
     def _score_all(self) -> None:
-        session = open_session(self._bundle)  # loads while the decoders begin
+        session = open_session(self._bundle, turns=self._turns)  # loads while the decoders begin
         carried: _Batch | None = None
         while True:
             batch = carried or self._take()

@@ -35,14 +35,18 @@ class Session(Protocol):
         ...
 
 
-def open_session(bundle: Bundle) -> Session:
+def open_session(bundle: Bundle, *, turns: int = 1) -> Session:
     """Load the bundle's graph for use by one thread: ONNX with onnxruntime, TFLite with LiteRT.
+
+    With `turns` above 1 (test-time augmentation) every window is run so many times, turned around in time by equal
+    parts of its length, and logits and embeddings are the means.
 
     Raises:
         BundleInvalid: the graph cannot be loaded, or does not fit bundle.json.
         MissingExtra: the graph is a TFLite file and LiteRT is not installed.
     """
-    return _LiteRtSession(bundle) if bundle.info.graph == "model.tflite" else _OnnxSession(bundle)
+    session: Session = _LiteRtSession(bundle) if bundle.info.graph == "model.tflite" else _OnnxSession(bundle)
+    return session if turns == 1 else _TurningSession(session, turns)
 
 
 def scores_of(logits: FloatArray, activation: Activation) -> FloatArray:
@@ -124,6 +128,19 @@ class _OnnxSession:
         else:
             found = self._session.run(wanted, {"waveform": windows})
         return Output(found[0], found[1] if len(found) > 1 else None)
+
+
+class _TurningSession:
+    def __init__(self, session: Session, turns: int) -> None:
+        self._session, self._turns = session, turns
+
+    def run(self, windows: FloatArray, *, embeddings: bool = False) -> Output:
+        each = [
+            self._session.run(np.roll(windows, -k * windows.shape[1] // self._turns, axis=1), embeddings=embeddings)
+            for k in range(self._turns)
+        ]
+        found = [output.embeddings for output in each if output.embeddings is not None]
+        return Output(np.mean([output.logits for output in each], axis=0), np.mean(found, axis=0) if found else None)
 
 
 class _LiteRtSession:

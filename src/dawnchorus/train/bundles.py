@@ -11,6 +11,7 @@ import torch
 
 from dawnchorus import __version__
 from dawnchorus.data.licenses import strictest
+from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
 from dawnchorus.errors import ModelError
 from dawnchorus.models.bundle import (
     Activation,
@@ -85,6 +86,10 @@ def write_trained_bundle(
             training=training,
         )
 
+    def write_files(target: Path) -> None:
+        network.write_onnx(target / "model.onnx", n_window=shape.n_window)
+        write_table(RecordingsTable(target, tuple(map(_as_learned, examples.rows))))
+
     def check(bundle: Bundle) -> None:
         difference = parity(network, bundle, sample_windows(examples))
         if not difference <= PARITY:
@@ -95,7 +100,7 @@ def write_trained_bundle(
 
     return write_bundle(
         folder,
-        write_graphs=lambda target: network.write_onnx(target / "model.onnx", n_window=shape.n_window),
+        write_graphs=write_files,
         describe=describe,
         labels=labels,
         card=card_text(config, shape, examples, license_name=license_name, training=training, backbone=backbone),
@@ -126,6 +131,23 @@ def parity(network: Network, bundle: Bundle, windows: npt.NDArray[np.float32]) -
 def _embedding_dim(network: Network, shape: FamilyConfig) -> int:
     with torch.inference_mode():
         return int(network(torch.zeros(1, shape.n_window))[1].shape[1])
+
+
+def _as_learned(row: RecordingRow) -> RecordingRow:
+    """What a bundle tells of a recording: enough to name its author and to know it again, and not where it was made."""
+    return RecordingRow(
+        recording_id=row.recording_id,
+        path="",
+        scientific_name=row.scientific_name,
+        common_name=row.common_name,
+        kind=row.kind,
+        url=row.url,
+        recordist=row.recordist,
+        license=row.license,
+        sound_hash=row.sound_hash,
+        duplicate_of=row.duplicate_of,
+        split=row.split,
+    )
 
 
 def _labels(examples: Examples) -> tuple[Label, ...]:

@@ -1,0 +1,58 @@
+"""What makes an evaluation less than it seems is found: recordings that were learned from, and wrong labels."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import soundfile
+from tests.conftest import Command
+from tests.train.conftest import Train, birds, run_training
+
+from dawnchorus.data.recordings import read_table, write_table
+from dawnchorus.data.split import find_leaks
+
+__all__ = ["birds", "run_training"]
+
+
+def test_a_planted_copy_and_a_planted_wrong_label_are_found(
+    run_training: Train, birds: Path, tmp_path: Path, command: Command
+) -> None:
+    run = run_training("model=embedding_head", "model.hidden=null", "trainer.epochs=30")
+    planted = tmp_path / "planted"
+    shutil.copytree(birds, planted, ignore=shutil.ignore_patterns("clips"))
+    table = read_table(planted)
+    rows = [replace(row, path=str(table.file(row).resolve())) for row in read_table(birds).rows]
+    learned = next(row for row in rows if row.split == "train" and row.scientific_name)
+    sound, rate_hz = soundfile.read(learned.path)
+    soundfile.write(planted / "softer.flac", sound * 0.5, rate_hz)
+    copy = replace(learned, recording_id="softer", path="softer.flac", split="test", sound_hash=None)
+    species = sorted({row.scientific_name for row in rows if row.scientific_name})
+    wrong = next(row for row in rows if row.split == "test" and row.scientific_name == species[0])
+    rows = [replace(row, scientific_name=species[1]) if row is wrong else row for row in rows]
+    write_table(table.with_rows([*rows, copy]))
+
+    assert command("data", "check", planted).returncode == 0
+    report = command("evaluate", run.folder, planted, "--out", tmp_path / "report")
+    assert report.returncode == 0, report.stderr
+    assert b"has learned from 1 of these recordings" in report.stderr
+    assert b"label to doubt" in report.stderr
+    (found,) = json.loads((tmp_path / "report" / "evaluation.json").read_text())["evaluations"]
+    assert found["leaks"] == [
+        {"recording_id": "softer", "learned_as": learned.recording_id, "why": "nearly the same sound"}
+    ]
+    (doubt,) = found["doubtful"]
+    assert (doubt["recording_id"], doubt["label"], doubt["heard"]) == (wrong.recording_id, species[1], species[0])
+    page = (tmp_path / "report" / "evaluation.html").read_text()
+    assert "Labels to doubt" in page
+    assert "Learned from" in page
+    leak, *_ = find_leaks(read_table(planted).rows, lambda row: row.split)
+    assert "softer" in str(leak), "the split's own report names it as well"
+
+    honest = command("evaluate", run.folder, birds, "--json")
+    (clean,) = json.loads(honest.stdout)["evaluations"]
+    assert clean["leaks"] == clean["doubtful"] == []
+    assert clean["calibrated_error"] is not None
+    assert command("evaluate", run.folder, birds, "--part", "train").stderr.count(b"the same sound") == 1
