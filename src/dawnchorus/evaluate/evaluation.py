@@ -121,7 +121,7 @@ def evaluate(bundle: Bundle, scores: Scores, *, pool: Pool = "mean") -> Evaluati
         by_recording={name: interval(metric, truth, by_recording) for name, metric in METRICS.items()},
         by_window={name: metric(scores.truth, scores.scores) for name, metric in METRICS.items()},
         species=_species(scores, truth, by_recording),
-        confusion=_confusion(truth, by_recording),
+        confusion=confusion_of(truth, by_recording),
         calibration_error=metrics.expected_calibration_error(scores.truth, scores.scores),
         reliability=_reliability(scores.scores, scores.truth),
         calibrated_error=(
@@ -162,7 +162,8 @@ def _species(
     )
 
 
-def _confusion(truth: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+def confusion_of(truth: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """How often the best score of a row with one species is another's [species, species]."""
     table = np.zeros((truth.shape[1], truth.shape[1]), np.int64)
     best = scores.argmax(1)
     for k in np.flatnonzero(truth.any(1)).tolist():

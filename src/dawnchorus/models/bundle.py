@@ -186,13 +186,14 @@ def write_bundle(
     write_graphs: Callable[[Path], None],
     describe: Callable[[Path], BundleInfo],
     labels: Sequence[Label],
-    card: str,
+    card: str | Callable[[Bundle], str],
     check: Callable[[Bundle], None] = verify_bundle,
 ) -> Bundle:
     """Write a bundle as a whole or not at all: it is made beside `folder` and then renamed to it.
 
     `write_graphs` writes the graph files into the folder that it is given; `describe` then makes the `BundleInfo`
-    from that folder; `check` may raise to stop it. A bundle that is at `folder` already is replaced.
+    from that folder; `check` may raise to stop it; `card` is or makes the card.
+    A bundle that is at `folder` already is replaced.
 
     Raises:
         OutputExists: there is something else than a bundle at `folder`.
@@ -209,11 +210,13 @@ def write_bundle(
         write_graphs(building)
         info = describe(building)
         write_labels(building / "labels.csv", labels)
-        (building / "MODEL_CARD.md").write_text(card, encoding="utf-8")
         text = info.model_dump_json(indent=2, exclude_none=True)
         (building / "bundle.json").write_text(text + "\n", encoding="utf-8")
         building.chmod(0o755)
-        check(read_bundle(building))
+        made = read_bundle(building)
+        check(made)
+        text = card if isinstance(card, str) else card(made)
+        (building / "MODEL_CARD.md").write_text(text, encoding="utf-8")
         _replace_folder(building, folder)
     finally:
         shutil.rmtree(building, ignore_errors=True)

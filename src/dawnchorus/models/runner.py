@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,12 +21,28 @@ BATCH_WINDOWS = 8
 """Windows in one call of a session; more bring nothing on a CPU."""
 
 
+N_TIMED = 9
+
+
 @dataclass(frozen=True)
 class Output:
     """What a graph gives for n windows: logits [n, classes] and, where it has them, embeddings [n, dim]."""
 
     logits: FloatArray
     embeddings: FloatArray | None
+
+
+def milliseconds(bundle: Bundle, *, sound_s: float = 5.0) -> float:
+    """What the graph takes for so many seconds of sound on one core: the median of some runs of one window."""
+    session = open_session(bundle)
+    window = np.random.default_rng(1).normal(0, 0.05, (1, bundle.n_window)).astype(np.float32)
+    session.run(window)
+    took = []
+    for _ in range(N_TIMED):
+        begin = time.perf_counter()
+        session.run(window)
+        took.append(time.perf_counter() - begin)
+    return 1000 * statistics.median(took) * sound_s / bundle.info.window_s
 
 
 class Session(Protocol):

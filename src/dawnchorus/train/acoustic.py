@@ -19,6 +19,7 @@ N_MFCC, N_BANDS, N_CHROMA = 20, 128, 12
 ROLLOFF = 0.85
 TOP_DB = 80.0
 N_BLOCK = 32
+N_BINS = N_FFT // 2 + 1
 
 FEATURES: tuple[str, ...] = (
     *(f"mfcc_{k + 1}_{stat}" for stat in ("mean", "std", "max", "min") for k in range(N_MFCC)),
@@ -134,13 +135,15 @@ class AcousticFeatures(nn.Module):
     def _rolloff(self, magnitude: Tensor) -> Tensor:
         """The first frequency up to which a frame has 85 % of its magnitude. Sums are made in blocks of bins, which is
         faster than one after the other."""
-        n_bins = magnitude.shape[1]
-        blocks = nn.functional.pad(magnitude, (0, 0, 0, -n_bins % N_BLOCK)).unflatten(1, (-1, N_BLOCK))
-        within = self.below @ blocks
+        blocks = nn.functional.pad(magnitude, (0, 0, 0, -N_BINS % N_BLOCK))
+        within = self.below @ blocks.reshape(-1, -(-N_BINS // N_BLOCK), N_BLOCK, self.spectrum.n_frames)
         before = within[:, :, -1].cumsum(1)
         so_far = within[:, 1:] + before[:, :-1, None]
         threshold = ROLLOFF * before[:, -1:]
-        is_below = [within[:, 0] < threshold, (so_far < threshold[:, :, None]).flatten(1, 2)]
+        is_below = [
+            within[:, 0] < threshold,
+            (so_far < threshold[:, :, None]).reshape(magnitude.shape[0], -1, self.spectrum.n_frames),
+        ]
         n_below = sum(_sum_of_rows(part.to(magnitude.dtype)) for part in is_below)
         return n_below[:, 0] * (RATE_HZ / N_FFT)  # type: ignore[index]
 

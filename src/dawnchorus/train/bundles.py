@@ -13,11 +13,12 @@ from dawnchorus import __version__
 from dawnchorus.data.licenses import strictest
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
 from dawnchorus.errors import ModelError
+from dawnchorus.evaluate.calibration import fit_calibration
+from dawnchorus.evaluate.scoring import Scores
 from dawnchorus.models.bundle import (
     Activation,
     Bundle,
     BundleInfo,
-    Calibration,
     TrainingSummary,
     file_sha256,
     write_bundle,
@@ -46,9 +47,10 @@ def write_trained_bundle(
     backbone: Bundle | None,
     pretrained: Pretrained | None,
     metrics: dict[str, float],
-    calibration: Calibration | None,
+    kept_back: Scores | None,
+    effort: str,
 ) -> Bundle:
-    """Write the bundle, and hold it to what torch says of real clips.
+    """Write the bundle, calibrated by what was kept back, and hold it to what torch says of real clips.
 
     Raises:
         ModelError: the exported graph does not give what the network gives.
@@ -67,6 +69,10 @@ def write_trained_bundle(
         backbone=f"{backbone.info.name} {backbone.id}" if backbone else None,
         metrics={name: round(value, 6) for name, value in metrics.items()},
     )
+
+    calibration = None
+    if kept_back is not None:
+        calibration = fit_calibration(kept_back.scores, kept_back.truth, n_recordings=len(kept_back.rows))
 
     def describe(target: Path) -> BundleInfo:
         return BundleInfo(
@@ -103,7 +109,7 @@ def write_trained_bundle(
         write_graphs=write_files,
         describe=describe,
         labels=labels,
-        card=card_text(config, shape, examples, license_name=license_name, training=training, backbone=backbone),
+        card=lambda bundle: card_text(bundle, config, examples, kept_back=kept_back, backbone=backbone, effort=effort),
         check=check,
     )
 

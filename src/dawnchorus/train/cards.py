@@ -4,48 +4,55 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 
+import numpy as np
+
+from dawnchorus.evaluate.bootstrap import interval
+from dawnchorus.evaluate.evaluation import METRICS, confusion_of
+from dawnchorus.evaluate.metrics import expected_calibration_error
+from dawnchorus.evaluate.scoring import Scores
 from dawnchorus.models.bundle import Bundle, TrainingSummary
+from dawnchorus.models.runner import milliseconds, probabilities_of
 from dawnchorus.train.config import TrainConfig
 from dawnchorus.train.examples import Examples
-from dawnchorus.train.families import FamilyConfig
+
+MAX_CONFUSIONS = 12
 
 
 def card_text(
+    bundle: Bundle,
     config: TrainConfig,
-    shape: FamilyConfig,
     examples: Examples,
     *,
-    license_name: str,
-    training: TrainingSummary,
+    kept_back: Scores | None,
     backbone: Bundle | None,
+    effort: str,
 ) -> str:
-    """Markdown, with the front matter that model hubs read."""
-    name = config.name or str(config.model["family"])
+    """Markdown, with the front matter that model hubs read.
+
+    `kept_back` are the scores of recordings for validation; `effort` says what training took.
+    """
+    info = bundle.info
+    training = info.training or TrainingSummary(data="", n_recordings=0, n_clips=0, licenses={})
     base = f", on the frozen embeddings of {backbone.info.name} ({backbone.info.license})" if backbone else ""
     licenses = "\n".join(f"| {license_} | {n} |" for license_, n in training.licenses.items())
-    metrics = "\n".join(f"| {metric} | {value:.3f} |" for metric, value in training.metrics.items())
     return f"""---
-license: {"other" if license_name == "unknown" else license_name.lower()}
+license: {"other" if info.license == "unknown" else info.license.lower()}
 library_name: onnx
 pipeline_tag: audio-classification
 tags: [bioacoustics, birds, dawnchorus]
 ---
-# {name}
+# {info.name}
 
 A classifier of the family `{config.model["family"]}`{base}, trained with Dawn Chorus on {training.n_recordings}
 recordings ({training.n_clips} clips; data {training.data}).
 
-- **Licence of the weights: {license_name}**, the strictest of those that it is made from.
-- {len(examples.classes)} classes.
-- Input: {shape.window_s:g} s of mono sound at {shape.rate_hz} Hz.
-- A score is a probability only where `bundle.json` has a calibration.
+- **Licence of the weights: {info.license}**, the strictest of those that it is made from.
+- {len(bundle.labels)} classes.
+- Input: {info.window_s:g} s of mono sound at {info.sample_rate_hz} Hz.
+- Cost: {bundle.graph_path.stat().st_size / 1e6:.1f} MB; {milliseconds(bundle):.1f} ms for 5 s of sound on one core of
+  the machine that made it; trained for {effort}.
 
-## On validation recordings
-
-| metric | value |
-| --- | ---: |
-{metrics or "| none: nothing was kept for validation | |"}
-
+{_validation(bundle, kept_back)}
 ## Species
 
 | species | recordings | recordists | clips |
@@ -62,6 +69,53 @@ recordings ({training.n_clips} clips; data {training.data}).
 
 {_recordists(examples)}
 """
+
+
+def _validation(bundle: Bundle, kept_back: Scores | None) -> str:
+    heading = "## On recordings kept back for validation\n\n"
+    if kept_back is None:
+        return heading + "None were kept back: nothing here says how good it is, and its scores are no probabilities.\n"
+    scores, truth = kept_back.by_recording("mean")
+    rows = "\n".join(
+        f"| {name.replace('_', ' ')} | {interval(metric, truth, scores)} |" for name, metric in METRICS.items()
+    )
+    return f"""{heading}{len(scores)} recordings; in brackets 95 % intervals over recordings.
+The best epoch was chosen on them, so they flatter: measure with `dawnchorus evaluate` on recordings that had no
+part in it.
+
+| metric | value |
+| --- | ---: |
+{rows}
+
+{_calibration(bundle, kept_back)}
+
+### Known confusions
+
+{_confusions(kept_back.classes, confusion_of(truth, scores))}
+"""
+
+
+def _calibration(bundle: Bundle, kept_back: Scores) -> str:
+    before = expected_calibration_error(kept_back.truth, kept_back.scores)
+    calibration = bundle.info.calibration
+    if calibration is None:
+        return f"Expected calibration error of the scores: {before:.3f}. There is no calibration."
+    after = expected_calibration_error(kept_back.truth, probabilities_of(kept_back.scores, calibration))
+    return (
+        f"Expected calibration error: {before:.3f} of the scores, {after:.3f} of the probabilities that the\n"
+        f"calibration in `bundle.json` makes of them (scale {calibration.scale:.3g}, offset {calibration.offset:.3g})."
+    )
+
+
+def _confusions(classes: tuple[str, ...], confusion: np.ndarray) -> str:
+    off = confusion * ~np.eye(len(classes), dtype=bool)
+    worst = [divmod(k, len(classes)) for k in np.argsort(-off, axis=None, kind="stable")[:MAX_CONFUSIONS].tolist()]
+    lines = [
+        f"| {classes[a]} | {classes[b]} | {off[a, b]} of {confusion[a].sum()} |" for a, b in worst if off[a, b] > 0
+    ]
+    if not lines:
+        return "None in these recordings."
+    return "\n".join(["| species | taken for | recordings |", "| --- | --- | ---: |", *lines])
 
 
 def _species(examples: Examples) -> str:

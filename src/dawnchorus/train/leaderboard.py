@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,14 +14,11 @@ from dawnchorus.evaluate.evaluation import Evaluation, evaluate
 from dawnchorus.evaluate.metrics import roc_auc
 from dawnchorus.evaluate.scoring import Scores, score_data_set
 from dawnchorus.models.bundle import Bundle, read_bundle
-from dawnchorus.models.runner import open_session
+from dawnchorus.models.runner import milliseconds
 from dawnchorus.models.store import ModelStore
 from dawnchorus.train.compose import compose_config
 from dawnchorus.train.runs import Run
 from dawnchorus.train.trainer import store_of, train
-
-STANDARD_S = 5.0
-N_TIMED = 9
 
 
 @dataclass(frozen=True)
@@ -103,19 +98,6 @@ def measure_recipe(
         random_split_accuracy=random_accuracy,
         honest_accuracy=honest,
     )
-
-
-def milliseconds(bundle: Bundle) -> float:
-    """What the graph takes for 5 s of sound on one core: the median of some runs."""
-    session = open_session(bundle)
-    window = np.random.default_rng(1).normal(0, 0.05, (1, bundle.n_window)).astype(np.float32)
-    session.run(window)
-    took = []
-    for _ in range(N_TIMED):
-        begin = time.perf_counter()
-        session.run(window)
-        took.append(time.perf_counter() - begin)
-    return 1000 * statistics.median(took) * STANDARD_S / bundle.info.window_s
 
 
 def open_set_auroc(bundle: Bundle, known: Scores, unknown: RecordingsTable, store: ModelStore) -> float:

@@ -19,9 +19,6 @@ import torch
 
 from dawnchorus.audio.many import usable_cores
 from dawnchorus.errors import DawnChorusError, InputError, OutputError
-from dawnchorus.evaluate.calibration import fit_calibration
-from dawnchorus.models.bundle import Calibration
-from dawnchorus.models.runner import scores_of
 from dawnchorus.models.store import ModelStore, default_folder
 from dawnchorus.train.augment import Augment
 from dawnchorus.train.bundles import activation_of, write_trained_bundle
@@ -32,6 +29,7 @@ from dawnchorus.train.families import Context, Network
 from dawnchorus.train.losses import build_loss
 from dawnchorus.train.operators import declare_vision_operators
 from dawnchorus.train.runs import Run, new_run, read_config, read_run
+from dawnchorus.train.validation import validation_scores
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -155,11 +153,26 @@ def _trained(run: Run, config: TrainConfig, on_epoch: OnEpoch, on_note: Callable
         f"validate on; {n_learned:,} parameters are learned"
     )
     fitted = _fit(run, network, config, examples, features, on_epoch)
-    calibration = _calibrated(network, config, examples, features)
+    kept_back = validation_scores(
+        network,
+        examples,
+        features,
+        activation=activation_of(config),
+        window_s=shape.window_s,
+        batch=config.trainer.batch,
+    )
     bundle = write_trained_bundle(
-        run.bundle, network, config, shape, examples, backbone=backbone,
-        pretrained=family.pretrained(shape), metrics=fitted.metrics, calibration=calibration,
-    )  # fmt: skip
+        run.bundle,
+        network,
+        config,
+        shape,
+        examples,
+        backbone=backbone,
+        pretrained=family.pretrained(shape),
+        metrics=fitted.metrics,
+        kept_back=kept_back,
+        effort=f"{fitted.n_epochs} epochs in {fitted.took_s:.0f} s on {fitted.devices}",
+    )
     return run.update(
         status="done",
         metrics=fitted.metrics,
@@ -171,24 +184,6 @@ def _trained(run: Run, config: TrainConfig, on_epoch: OnEpoch, on_note: Callable
         bundle_id=bundle.id,
         bundle_bytes=bundle.graph_path.stat().st_size,
     )
-
-
-def _calibrated(
-    network: Network, config: TrainConfig, examples: Examples, features: FloatArray | None
-) -> Calibration | None:
-    """How the network's scores become probabilities, by the recordings kept for validation."""
-    members = examples.validation
-    if not len(members):
-        return None
-    loader = _loader(examples, members, config, features, learn=False)
-    network.eval()
-    with torch.inference_mode():
-        found = [network(x)[0] if features is None else network.classify(x)[0] for x, _, _ in loader]
-    logits = torch.cat(found)[:, : len(examples.classes)]
-    scores = scores_of(logits.numpy(), activation_of(config))
-    n_recordings = len(np.unique(examples.recordings[members]))
-    truth = examples.targets[members][:, : len(examples.classes)] > 0.5
-    return fit_calibration(scores, truth, n_recordings=n_recordings)
 
 
 def _features(network: Network, config: TrainConfig, examples: Examples) -> tuple[FloatArray | None, float]:
