@@ -26,6 +26,7 @@ VERBS = {
     "explore": "Show a data set on one page.",
     "prepare": "Make clips of one length for training.",
     "train": "Train a model on a data set, and write its bundle.",
+    "tune": "Find good values for the settings of a training run.",
     "runs": "List, show, compare, plot and remove training runs.",
     "evaluate": "Measure models on a data set, with intervals.",
     "leaderboard": "Train and measure all recipes on one split.",

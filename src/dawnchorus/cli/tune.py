@@ -1,0 +1,60 @@
+"""`dawnchorus tune`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from dawnchorus.cli.present import console
+from dawnchorus.errors import MissingExtra
+
+if TYPE_CHECKING:
+    from dawnchorus.train.tune import Metric, Tried
+
+
+@click.command("tune")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option(
+    "--trials", type=click.IntRange(1), default=20, show_default=True, help="How many, earlier ones included."
+)
+@click.option("--metric", type=click.Choice(["val_auc", "val_accuracy", "val_loss"]), default="val_auc")
+@click.option("--folds", is_flag=True, help="Train each trial on every fold of a data set that is split into folds.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress.")
+def command(*, overrides: tuple[str, ...], trials: int, metric: Metric, folds: bool, quiet: bool) -> None:
+    """Find good values for settings, by training with some: dawnchorus tune model=mel_cnn data=my-set
+    'optimizer.lr=tag(log,interval(1e-4,1e-2))' 'model.mel.n_bands=choice(32,64,128)'
+
+    What `train` would take for the best is printed in the end. A tuning that was stopped goes on by the same command.
+    """
+    try:
+        from dawnchorus.train.tune import tune
+    except ImportError as error:
+        raise MissingExtra(error.name or "torch", extra="train", purpose="Tuning") from error
+
+    screen = Console(quiet=True) if quiet else console()
+
+    def show(tried: Tried) -> None:
+        value = "" if tried.value is None else f"{tried.value:.4f}"
+        screen.print(f"trial {tried.number + 1:3d}  {tried.state}  {value}  {' '.join(tried.overrides)}", markup=False)
+
+    found = tune(
+        overrides,
+        n_trials=trials,
+        metric=metric,
+        by_fold=folds,
+        clock=datetime.now,
+        on_trial=show,
+    )
+    table = Table(box=None)
+    for column in ("trial", metric, "settings"):
+        table.add_column(column)
+    sign = 1 if metric == "val_loss" else -1
+    done = [tried for tried in found.tried if tried.state == "complete"]
+    for tried in sorted(done, key=lambda tried: sign * (tried.value or 0))[:10]:
+        table.add_row(str(tried.number + 1), f"{tried.value:.4f}", " ".join(tried.overrides))
+    screen.print(table)
+    click.echo(" ".join(found.best.overrides))

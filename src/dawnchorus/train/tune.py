@@ -1,0 +1,203 @@
+"""Good values for some settings, found by trying: Optuna proposes, training answers, on recordings kept back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from dawnchorus.data.recordings import read_table
+from dawnchorus.errors import InputError, OutputError, TrainingFailed
+from dawnchorus.train.compose import compose_config
+from dawnchorus.train.config import TrainConfig
+from dawnchorus.train.trainer import train
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial, Trial
+
+Metric = Literal["val_auc", "val_accuracy", "val_loss"]
+
+STUDIES_NAME = "studies.db"
+"""In the folder of runs: every trial of every study, so that a study that was stopped goes on."""
+
+N_STARTUP = 5
+"""So many trials are drawn at random before the others are compared with them."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A trial that ended."""
+
+    number: int
+    overrides: tuple[str, ...]
+    state: str
+    """"complete", "pruned" (given up after a fold, because others were better) or "fail"."""
+    value: float | None
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """All trials of a study, and what its best one was told."""
+
+    tried: tuple[Tried, ...]
+    best: Tried
+
+
+def tune(
+    overrides: Sequence[str],
+    *,
+    n_trials: int,
+    metric: Metric = "val_auc",
+    by_fold: bool = False,
+    clock: Callable[[], datetime],
+    on_trial: Callable[[Tried], None] = lambda _tried: None,
+) -> Tuned:
+    """Train up to `n_trials` times, with values for those overrides that name several, and give the best.
+
+    Overrides are `train`'s; those to be tuned have Hydra's sweep syntax: `optimizer.lr=tag(log,interval(1e-5,1e-2))`,
+    `model.mel.n_bands=choice(32,64,128)`, `trainer.epochs=range(10,50,10)`, `augment.mixup_p=interval(0,1)`. Values are
+    proposed by the tree-structured Parzen estimator (Bergstra et al., 2011). With `by_fold` each trial is trained on
+    every fold of a data set that is split into folds, its value is the mean, and it is given up when it is worse than
+    the median of others after as many folds. The same call goes on with its study, and counts what is there.
+
+    Raises:
+        InputError: nothing to tune, or settings that are wrong.
+        TrainingFailed: no trial came to an end.
+        OutputError: the study cannot be written.
+    """
+    import optuna
+    from optuna.distributions import CategoricalDistribution
+    from optuna.trial import TrialState
+    from sqlalchemy.exc import OperationalError
+
+    fixed, space = _space(overrides)
+    if not space:
+        raise InputError(
+            "tune: expected a setting with several values, such as optimizer.lr=tag(log,interval(1e-5,1e-2)) or "
+            "model.mel.n_bands=choice(32,64)."
+        )
+    config = compose_config(
+        [
+            *fixed,
+            *_chosen(
+                space,
+                {name: d.choices[0] if isinstance(d, CategoricalDistribution) else d.low for name, d in space.items()},
+            ),
+        ]
+    )
+    folds = _folds(config) if by_fold else [None]
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    root = Path(config.paths.runs)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        study = optuna.create_study(
+            storage=f"sqlite:///{root / STUDIES_NAME}",
+            study_name=_digest(fixed, space, metric, len(folds)),
+            direction="minimize" if metric == "val_loss" else "maximize",
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=N_STARTUP),
+            load_if_exists=True,
+        )
+    except (OSError, OperationalError) as error:
+        raise OutputError(f"{root / STUDIES_NAME}: cannot be written ({error}). Choose another paths.runs.") from error
+
+    n_done = sum(trial.state.is_finished() for trial in study.trials)
+    # A study that goes on draws other numbers than those that it has drawn already.
+    study.sampler = optuna.samplers.TPESampler(seed=config.seed + n_done, n_startup_trials=N_STARTUP)
+    for _ in range(n_done, n_trials):
+        trial = study.ask(fixed_distributions=space)
+        settings = [*fixed, *_chosen(space, trial.params)]
+        try:
+            value = _value(trial, settings, folds, metric, clock)
+        except TrainingFailed:
+            study.tell(trial, state=TrialState.FAIL)
+        except optuna.TrialPruned:
+            study.tell(trial, state=TrialState.PRUNED)
+        else:
+            study.tell(trial, value)
+        on_trial(_tried(space, study.trials[trial.number]))
+    tried = tuple(_tried(space, trial) for trial in study.trials if trial.state.is_finished())
+    if not any(each.state == "complete" for each in tried):
+        raise TrainingFailed(f"tune: none of {len(tried)} trials came to an end. Narrow the range of what is tuned.")
+    return Tuned(tried, _tried(space, study.best_trial))
+
+
+def _space(overrides: Sequence[str]) -> tuple[list[str], dict[str, BaseDistribution]]:
+    """The overrides that have one value, and what the others may be."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep
+    from hydra.errors import HydraException
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    fixed: list[str] = []
+    space: dict[str, BaseDistribution] = {}
+    for override in overrides:
+        try:
+            parsed = OverridesParser.create().parse_override(override)
+        except HydraException:
+            fixed.append(override)  # a path, say; what is wrong with it is said where it is composed
+            continue
+        value = parsed.value()
+        if not parsed.is_sweep_override():
+            fixed.append(override)
+        elif isinstance(value, IntervalSweep):
+            low, high, is_log = value.start, value.end, "log" in value.tags
+            if low is None or high is None or not (low < high and (low > 0 or not is_log)):
+                raise InputError(
+                    f"{override}: expected an interval from a smaller to a larger number, above 0 for log."
+                )
+            whole = isinstance(low, int) and isinstance(high, int)
+            kind = IntDistribution if whole else FloatDistribution
+            space[parsed.key_or_group] = kind(low, high, log=is_log)
+        elif isinstance(value, ChoiceSweep) or parsed.is_range_sweep():
+            space[parsed.key_or_group] = CategoricalDistribution(tuple(parsed.sweep_string_iterator()))
+        else:
+            raise InputError(f"{override}: expected choice(...), interval(...), range(...) or values between commas.")
+    return fixed, space
+
+
+def _value(
+    trial: Trial, settings: Sequence[str], folds: Sequence[int | None], metric: Metric, clock: Callable[[], datetime]
+) -> float:
+    """The metric's mean over the folds."""
+    import optuna
+
+    values: list[float] = []
+    for step, fold in enumerate(folds):
+        own = [*settings, *([] if fold is None else [f"data.fold={fold}"])]
+        run = train(compose_config(own), started=clock(), overrides=own)
+        if metric not in run.metrics:
+            raise InputError(f"tune: training gave no {metric}: keep recordings back with data.validation=0.15.")
+        values.append(run.metrics[metric])
+        trial.report(sum(values) / len(values), step)
+        if step + 1 < len(folds) and trial.should_prune():
+            raise optuna.TrialPruned
+    return sum(values) / len(values)
+
+
+def _chosen(space: dict[str, BaseDistribution], values: dict[str, Any]) -> list[str]:
+    return [f"{name}={values[name]}" for name in space]
+
+
+def _tried(space: dict[str, BaseDistribution], trial: FrozenTrial) -> Tried:
+    return Tried(trial.number, tuple(_chosen(space, trial.params)), trial.state.name.lower(), trial.value)
+
+
+def _folds(config: TrainConfig) -> list[int | None]:
+    names = {row.split for row in read_table(Path(config.data.path)).rows if row.split}
+    found = sorted(int(name[4:]) for name in names if name.startswith("fold") and name[4:].isdigit())
+    if len(found) < 2:
+        raise InputError(
+            f"{config.data.path}: expected recordings split into folds, found the parts {', '.join(sorted(names))}. "
+            f"Split them with `dawnchorus data split --folds 5`."
+        )
+    return list(found)
+
+
+def _digest(fixed: Sequence[str], space: dict[str, BaseDistribution], metric: str, n_folds: int) -> str:
+    about = [sorted(fixed), {name: repr(distribution) for name, distribution in space.items()}, metric, n_folds]
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
