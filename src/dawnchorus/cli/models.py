@@ -155,7 +155,7 @@ def ensemble(
     name: str | None,
     overwrite: bool,
 ) -> None:
-    """Make one bundle in FOLDER that averages the scores of several, of one data set, sample rate and window."""
+    """Make one bundle in FOLDER that averages the scores of several, which must have the same classes."""
     if folder.exists() and not overwrite:
         raise OutputExists(f"{folder} is there already. Choose another folder, or use --overwrite.")
     bundles = [store.open(member) for member in members]

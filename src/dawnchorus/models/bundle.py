@@ -29,6 +29,7 @@ from dawnchorus.taxonomy.labels import Label, read_labels, write_labels
 
 SCHEMA_VERSION: Literal[1] = 1
 BUNDLE_ID_DIGITS = 12
+RECORDINGS_NAME = "recordings.parquet"
 
 Activation = Literal["sigmoid", "softmax", "identity"]
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import onnx
+import onnxruntime
+import pyarrow as pa
+import pyarrow.parquet as pq
 from onnx import TensorProto, compose, helper, numpy_helper
 
 from dawnchorus import __version__
 from dawnchorus.errors import InputError, ModelError
-from dawnchorus.models.bundle import Bundle, BundleInfo, file_sha256, write_bundle
+from dawnchorus.models.bundle import RECORDINGS_NAME, Bundle, BundleInfo, file_sha256, write_bundle
+from dawnchorus.models.fitting import alike, fitted
 from dawnchorus.models.runner import open_session, scores_of
 
 Average = Literal["mean", "geometric", "rank"]
@@ -32,12 +37,17 @@ def make_ensemble(
     """Write a bundle whose scores are the members' averaged: "mean" of the scores, "geometric" mean, or "rank" (of the
     classes within a window, as shares of the number of classes).
 
+    It has the highest sample rate and the longest window of its members. The others hear the window resampled, and the
+    best of as many of their own windows as cover it.
+
     Raises:
-        InputError: fewer than two members, or they differ in sample rate, window or classes, or weights do not fit.
+        InputError: fewer than two members, or they differ in classes, or weights do not fit.
         ModelError: a member is no ONNX graph, or the new one does not give what its members give.
     """
     shares = _shares(bundles, weights)
     info = bundles[0].info
+    rate_hz = max(bundle.info.sample_rate_hz for bundle in bundles)
+    window_s = max(bundle.info.window_s for bundle in bundles)
 
     def describe(target: Path) -> BundleInfo:
         return BundleInfo(
@@ -45,8 +55,8 @@ def make_ensemble(
             version="1",
             family="ensemble",
             sha256=file_sha256(target / "model.onnx"),
-            sample_rate_hz=info.sample_rate_hz,
-            window_s=info.window_s,
+            sample_rate_hz=rate_hz,
+            window_s=window_s,
             activation="identity",
             license=license_name,
             attribution="; ".join(dict.fromkeys(bundle.info.attribution for bundle in bundles)),
@@ -55,20 +65,29 @@ def make_ensemble(
             training=info.training,
         )
 
+    models = alike([fitted(bundle, rate_hz=rate_hz, window_s=window_s) for bundle in bundles])
+
     def check(bundle: Bundle) -> None:
         windows = np.random.default_rng(1).normal(0, 0.05, (3, bundle.n_window)).astype(np.float32)
-        each = [scores_of(open_session(member).run(windows).logits, member.info.activation) for member in bundles]
+        each = []
+        for member, model in zip(bundles, models, strict=True):
+            session = onnxruntime.InferenceSession(model.SerializeToString())
+            each.append(scores_of(session.run(["logits"], {"waveform": windows})[0], member.info.activation))
         expected = _averaged(np.stack(each), shares, average)
         found = open_session(bundle).run(windows).logits
         if not np.abs(found - expected).max() <= PARITY:
             raise ModelError(f"{folder}: the ensemble's scores differ from its members' by more than {PARITY:g}.")
 
+    def write_files(target: Path) -> None:
+        onnx.save(_graph(bundles, models, shares, average), target / "model.onnx")
+        _write_recordings(target, bundles)
+
     return write_bundle(
         folder,
-        write_graphs=lambda target: onnx.save(_graph(bundles, shares, average), target / "model.onnx"),
+        write_graphs=write_files,
         describe=describe,
         labels=bundles[0].labels,
-        card=_card(name, license_name, bundles, shares, average),
+        card=lambda bundle: _card(bundle.info, bundles, shares, average),
         check=check,
     )
 
@@ -80,16 +99,11 @@ def _shares(bundles: Sequence[Bundle], weights: Sequence[float] | None) -> np.nd
     for bundle in bundles:
         if bundle.info.graph != "model.onnx":
             raise ModelError(f"{bundle.folder}: expected an ONNX graph, found {bundle.info.graph}.")
-        for what, own, expected in (
-            ("sample rate", bundle.info.sample_rate_hz, first.info.sample_rate_hz),
-            ("window", bundle.n_window, first.n_window),
-            ("classes", [x.scientific_name for x in bundle.labels], [x.scientific_name for x in first.labels]),
-        ):
-            if own != expected:
-                raise InputError(
-                    f"{bundle.folder}: its {what} is not that of {first.folder}, and an ensemble's members must share "
-                    f"it. Train them on the same data set with the same rate and window."
-                )
+        if [label.scientific_name for label in bundle.labels] != [label.scientific_name for label in first.labels]:
+            raise InputError(
+                f"{bundle.folder}: its classes are not those of {first.folder}, and an ensemble's members must share "
+                f"them. Train them on the same data set."
+            )
     values = np.ones(len(bundles)) if weights is None else np.asarray(weights, float)
     if len(values) != len(bundles) or (values < 0).any() or not values.sum():
         raise InputError(f"weights: expected {len(bundles)} numbers, none below 0, got {list(values)}.")
@@ -105,14 +119,13 @@ def _averaged(scores: np.ndarray, shares: np.ndarray, average: Average) -> np.nd
     return np.asarray(np.tensordot(shares, scores, 1))
 
 
-def _graph(bundles: Sequence[Bundle], shares: np.ndarray, average: Average) -> onnx.ModelProto:
+def _graph(
+    bundles: Sequence[Bundle], models: Sequence[onnx.ModelProto], shares: np.ndarray, average: Average
+) -> onnx.ModelProto:
     """The members side by side behind one input, and the average of their scores."""
-    whole: onnx.ModelProto | None = None
-    for k, bundle in enumerate(bundles):
-        model = compose.add_prefix(onnx.load(bundle.graph_path), f"m{k}.")
-        whole = model if whole is None else compose.merge_models(*_alike(whole, model), io_map=[])
-    if whole is None:
-        raise InputError("ensemble: expected at least two bundles, got none.")
+    inner = [compose.add_prefix(model, f"m{k}.") for k, model in enumerate(models)]
+    n_window = models[0].graph.input[0].type.tensor_type.shape.dim[-1].dim_value
+    whole = reduce(lambda first, second: compose.merge_models(first, second, io_map=[]), inner)
     graph = whole.graph
     n_classes = len(bundles[0].labels)
     nodes, constants = [], [numpy_helper.from_array(np.array(1e-9, np.float32), "tiny")]
@@ -127,7 +140,7 @@ def _graph(bundles: Sequence[Bundle], shares: np.ndarray, average: Average) -> o
     nodes.append(helper.make_node("Exp" if average == "geometric" else "Identity", ["total"], ["logits"]))
     inputs = [helper.make_node("Identity", ["waveform"], [f"m{k}.waveform"]) for k in range(len(bundles))]
     del graph.input[:], graph.output[:]
-    graph.input.append(helper.make_tensor_value_info("waveform", TensorProto.FLOAT, ["batch", bundles[0].n_window]))
+    graph.input.append(helper.make_tensor_value_info("waveform", TensorProto.FLOAT, ["batch", n_window]))
     graph.output.append(helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", n_classes]))
     graph.initializer.extend(constants)
     members = list(graph.node)
@@ -160,30 +173,28 @@ def _before(average: Average, k: int, n_classes: int, constants: list[onnx.Tenso
     ]
 
 
-def _alike(first: onnx.ModelProto, second: onnx.ModelProto) -> tuple[onnx.ModelProto, onnx.ModelProto]:
-    """Both with the same version of ONNX's format, which merging asks for.
+def _write_recordings(target: Path, bundles: Sequence[Bundle]) -> None:
+    """All that the members have learned from, where they say so."""
+    paths = [path for bundle in bundles if (path := bundle.folder / RECORDINGS_NAME).is_file()]
+    if not paths:
+        return
+    rows: dict[str, dict[str, Any]] = {}
+    tables = [pq.read_table(path) for path in paths]
+    for table in tables:
+        rows |= {row["recording_id"]: row for row in table.to_pylist() if row["recording_id"] not in rows}
+    pq.write_table(pa.Table.from_pylist(list(rows.values()), tables[0].schema), target / RECORDINGS_NAME)
 
-    Raises:
-        InputError: their operators are of different versions.
-    """
-    opsets = [{entry.domain: entry.version for entry in model.opset_import} for model in (first, second)]
-    if opsets[0] != opsets[1]:
-        raise InputError(f"ensemble: its members' graphs have operators of different versions: {opsets}.")
-    first.ir_version = second.ir_version = max(first.ir_version, second.ir_version)
-    return first, second
 
-
-def _card(name: str, license_name: str, bundles: Sequence[Bundle], shares: np.ndarray, average: Average) -> str:
+def _card(info: BundleInfo, bundles: Sequence[Bundle], shares: np.ndarray, average: Average) -> str:
     rows = "\n".join(
         f"| {bundle.info.name} {bundle.id} | {bundle.info.family} | {share:.3f} | {bundle.info.license} |"
         for bundle, share in zip(bundles, shares, strict=True)
     )
-    info = bundles[0].info
-    return f"""# {name}
+    return f"""# {info.name}
 
 The {average} average of {len(bundles)} models.
 
-- **Licence of the weights: {license_name}**
+- **Licence of the weights: {info.license}**
 - {len(bundles[0].labels)} classes.
 - Input: {info.window_s:g} s of mono sound at {info.sample_rate_hz} Hz.
 

@@ -42,6 +42,14 @@ class OnnxWriter:
         outputs: dict[str, tuple[int | str, ...]],
     ) -> None:
         """Check the graph and write it to `path`; shapes are of float32 tensors."""
+        model = self.model(inputs=inputs, outputs=outputs)
+        onnx.checker.check_model(model, full_check=True)
+        onnx.save(model, path)
+
+    def model(
+        self, *, inputs: dict[str, tuple[int | str, ...]], outputs: dict[str, tuple[int | str, ...]]
+    ) -> onnx.ModelProto:
+        """The graph; shapes are of float32 tensors."""
         graph = helper.make_graph(
             self._nodes,
             "dawnchorus",
@@ -51,5 +59,4 @@ class OnnxWriter:
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="dawnchorus")
         model.ir_version = 8
-        onnx.checker.check_model(model, full_check=True)
-        onnx.save(model, path)
+        return model
