@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 @click.option("--part", default="test", show_default=True, help="The part of the split to measure on.")
 @click.option("--open-set", type=click.Path(path_type=Path), help="A data set of species that are not learned.")
 @click.option("--random-split", is_flag=True, help="Also show how much a split of clips at random flatters.")
+@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Train so many, and average.")
+@click.option("--overlap", type=float, default=0.0, show_default=True, help="Seconds shared by neighbouring windows.")
 @click.option("--out", type=click.Path(path_type=Path), help="A JSON file for the table.")
 def command(
     *,
@@ -37,6 +39,8 @@ def command(
     part: str,
     open_set: Path | None,
     random_split: bool,
+    seeds: int,
+    overlap: float,
     out: Path | None,
 ) -> None:
     """Train and measure all recipes on one split of DATA_SET, and compare them."""
@@ -64,6 +68,8 @@ def command(
                 clock=datetime.now,
                 unknown=unknown,
                 random_split=random_split,
+                n_seeds=seeds,
+                overlap_s=overlap,
                 on_note=lambda text: screen.print(text, markup=False),
             )
         except DawnChorusError as error:
@@ -95,8 +101,8 @@ def _table(entries: list[Entry]) -> Table:
             str(metrics["top_1"]),
             str(metrics["macro_roc_auc"]),
             f"{about['n_learned']:,}",
-            f"{about['bundle_bytes'] / 1e6:.1f}",
-            f"{about['fit_s']:.1f}",
+            f"{entry.bundle_mb:.1f}",
+            f"{entry.fit_s:.1f}",
             f"{entry.ms_per_5_s:.1f}",
             "" if entry.open_set_auroc is None else f"{entry.open_set_auroc:.3f}",
             flattery,

@@ -14,11 +14,15 @@ from dawnchorus.evaluate.evaluation import Evaluation, evaluate
 from dawnchorus.evaluate.metrics import roc_auc
 from dawnchorus.evaluate.scoring import Scores, score_data_set
 from dawnchorus.models.bundle import Bundle, read_bundle
+from dawnchorus.models.ensemble import make_ensemble
 from dawnchorus.models.runner import milliseconds
 from dawnchorus.models.store import ModelStore
 from dawnchorus.train.compose import compose_config
 from dawnchorus.train.runs import Run
 from dawnchorus.train.trainer import store_of, train
+
+ENSEMBLE_NAME = "ensemble"
+"""In the folder of the first run of several seeds."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,10 @@ class Entry:
 
     recipe: str
     run: Run
+    """The first of its runs."""
+    bundle: Bundle
+    fit_s: float
+    """Of all seeds together."""
     evaluation: Evaluation
     ms_per_5_s: float
     """On one core, without decoding."""
@@ -37,6 +45,11 @@ class Entry:
     stands `honest_accuracy`, the same for clips of recordings that were kept back whole."""
     honest_accuracy: float | None
 
+    @property
+    def bundle_mb(self) -> float:
+        """Size of the graph."""
+        return self.bundle.graph_path.stat().st_size / 1e6
+
     def as_json(self) -> dict[str, Any]:
         """For machines."""
         about = self.run.about
@@ -46,8 +59,9 @@ class Entry:
             "by_recording": {name: vars(value) for name, value in self.evaluation.by_recording.items()},
             "n_parameters": about["n_parameters"],
             "n_learned": about["n_learned"],
-            "bundle_mb": about["bundle_bytes"] / 1e6,
-            "fit_s": about["fit_s"],
+            "bundle": str(self.bundle.folder),
+            "bundle_mb": self.bundle_mb,
+            "fit_s": self.fit_s,
             "features_s": about["features_s"],
             "devices": about["devices"],
             "ms_per_5_s": self.ms_per_5_s,
@@ -66,21 +80,28 @@ def measure_recipe(
     clock: Callable[[], datetime],
     unknown: RecordingsTable | None = None,
     random_split: bool = False,
+    n_seeds: int = 1,
+    overlap_s: float = 0.0,
     on_note: Callable[[str], None] = lambda _text: None,
 ) -> Entry:
     """Train a recipe of `conf/experiment` and measure its bundle on the recordings of `part`.
 
-    `unknown` are recordings of species that are not learned.
+    `unknown` are recordings of species that are not learned. With several seeds, their scores are averaged
+    (geometrically) in one bundle. `overlap_s` is that of neighbouring windows in measuring.
 
     Raises:
         InputError, ModelError, TrainingFailed: as training does.
     """
     settings = [f"experiment={recipe}", f"data={table.folder}", f"name={recipe}", *overrides]
     config = compose_config(settings)
-    run = train(config, started=clock(), overrides=settings, on_note=on_note)
-    store, bundle = store_of(config), read_bundle(run.bundle)
+    runs = []
+    for seed in range(config.seed, config.seed + n_seeds):
+        own = [*settings, f"seed={seed}"]
+        runs.append(train(compose_config(own), started=clock(), overrides=own, on_note=on_note))
+    run = runs[0]
+    store, bundle = store_of(config), _averaged([read_bundle(each.bundle) for each in runs], recipe)
     rows = [row for row in table.rows if row.split == part]
-    scores = score_data_set(bundle, table, rows, store=store)
+    scores = score_data_set(bundle, table, rows, store=store, overlap_s=overlap_s)
     evaluation = evaluate(bundle, scores)
     run = run.update(
         metrics={**run.metrics, **{f"{part}_{name}": value.value for name, value in evaluation.by_recording.items()}}
@@ -92,17 +113,28 @@ def measure_recipe(
     return Entry(
         recipe=recipe,
         run=run,
+        bundle=bundle,
+        fit_s=sum(each.about["fit_s"] for each in runs),
         evaluation=evaluation,
         ms_per_5_s=milliseconds(bundle),
-        open_set_auroc=None if unknown is None else open_set_auroc(bundle, scores, unknown, store),
+        open_set_auroc=None if unknown is None else open_set_auroc(bundle, scores, unknown, store, overlap_s),
         random_split_accuracy=random_accuracy,
         honest_accuracy=honest,
     )
 
 
-def open_set_auroc(bundle: Bundle, known: Scores, unknown: RecordingsTable, store: ModelStore) -> float:
+def _averaged(bundles: Sequence[Bundle], name: str) -> Bundle:
+    if len(bundles) == 1:
+        return bundles[0]
+    folder = bundles[0].folder.parent / ENSEMBLE_NAME
+    return make_ensemble(bundles, folder, name=name, license_name=bundles[0].info.license, average="geometric")
+
+
+def open_set_auroc(
+    bundle: Bundle, known: Scores, unknown: RecordingsTable, store: ModelStore, overlap_s: float
+) -> float:
     """How often a recording of a known species has a higher best score than one of an unknown species."""
-    others = score_data_set(bundle, unknown, unknown.rows, store=store, classes=known.classes)
+    others = score_data_set(bundle, unknown, unknown.rows, store=store, classes=known.classes, overlap_s=overlap_s)
     best = [scores.by_recording("mean")[0].max(1) for scores in (known, others)]
     truth = np.r_[np.ones(len(best[0]), bool), np.zeros(len(best[1]), bool)]
     return float(roc_auc(truth[:, None], np.concatenate(best)[:, None])[0])
