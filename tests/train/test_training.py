@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +29,7 @@ from dawnchorus.train.config import AugmentConfig, LossConfig
 from dawnchorus.train.examples import Batches, load_examples
 from dawnchorus.train.losses import IGNORED, build_loss
 from dawnchorus.train.operators import declare_vision_operators
-from dawnchorus.train.runs import read_run
+from dawnchorus.train.runs import read_config, read_run
 from dawnchorus.train.trainer import resume
 
 SMALL = ("model=mel_cnn", "model.window_s=2", "model.channels=[8]", "model.mel.n_bands=32", "trainer.batch=4")
@@ -248,6 +250,24 @@ def test_trackers_and_profilers_write_into_the_run(run_training: Train) -> None:
     assert list((run.folder / "tensorboard").glob("events*"))
     assert list((run.folder / "reports").glob("*profile*"))
     assert (run.folder / "metrics.csv").read_text().startswith("epoch")
+
+
+def test_wandb_writes_offline_into_the_run_and_mlflow_beside_it(run_training: Train, command: Command) -> None:
+    pytest.importorskip("wandb", reason="pip install 'dawnchorus[track]'")
+    pytest.importorskip("mlflow", reason="pip install 'dawnchorus[track]'")
+    settings = [*MLP, "trainer.epochs=1", "trainer.accelerator=cpu", "optimizer.lr=0.0123"]
+    first = run_training("seed=5", *settings)
+    settings += [f"data={read_config(first)['data']['path']}", f"paths.runs={first.folder.parent}"]
+    # Both leave threads and handlers behind, so each has a process of its own.
+    for tracker in ("wandb", "mlflow"):
+        done = command("train", *settings, f"tracker={tracker}", f"name={tracker}")
+        assert done.returncode == 0, done.stderr
+    (logged,) = first.folder.parent.glob("*-wandb/wandb/offline-run-*/*.wandb")
+    assert logged.stat().st_size > 1000
+    with closing(sqlite3.connect(first.folder.parent / "mlflow.db")) as tracked:
+        assert dict(tracked.execute("SELECT key, value FROM params"))["optimizer/lr"] == "0.0123"
+        metrics = dict(tracked.execute("SELECT key, value FROM metrics"))
+    assert {"loss", "val_auc"} <= set(metrics)
 
 
 def test_auxiliary_species_are_learned_and_not_told(run_training: Train, birds: Path, tmp_path: Path) -> None:

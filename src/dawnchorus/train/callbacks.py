@@ -20,6 +20,9 @@ from dawnchorus.train.config import TrainConfig
 from dawnchorus.train.runs import METRICS_NAME, Run
 from dawnchorus.train.trainer import BEST, LAST, EpochReport, OnEpoch
 
+MLFLOW_NAME = "mlflow.db"
+"""Beside the runs, where no server is named; show it with `mlflow ui --backend-store-uri sqlite:///runs/mlflow.db`."""
+
 
 class Progress(Callback):
     """Tells how far it is, writes `metrics.csv`, and remembers the best epoch's metrics."""
@@ -151,10 +154,12 @@ def loggers_of(run: Run, config: TrainConfig) -> list[Logger]:
         else:
             from lightning.pytorch.loggers import MLFlowLogger
 
-            address = tracker.address or (run.folder.parent / "mlruns").resolve().as_uri()
+            address = tracker.address or f"sqlite:///{(run.folder.parent / MLFLOW_NAME).resolve()}"
             logs.append(MLFlowLogger(tracker.project, run_name=run.name, tracking_uri=address))
     except ImportError as error:
         raise MissingExtra(tracker.name, extra="track", purpose=f"The tracker {tracker.name}") from error
+    for log in logs:
+        log.log_hyperparams(config.model_dump(mode="json"))
     return logs
 
 

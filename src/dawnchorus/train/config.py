@@ -129,7 +129,7 @@ class TrackerConfig(Config):
     name: Literal["none", "tensorboard", "wandb", "mlflow"] = "none"
     project: str = "dawnchorus"
     address: str | None = None
-    """Of an MLflow server; None: files in the run's folder."""
+    """Of an MLflow server, or of an Azure ML workspace (its MLflow tracking URI); None: `mlflow.db` beside the runs."""
     offline: bool = True
 
 
