@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from bench import acoustic, agreement, heads, leaderboard, memory, overhead, peers, preparing, reading, speech, startup
+from bench import acoustic, agreement, heads, leaderboard, memory, overhead, peers, preparing, reading, speech, startup, training
 from bench.report import write_report
 from bench.results import save
 
@@ -17,6 +17,7 @@ MEASUREMENTS = {
     "speech": speech.measure,
     "acoustic": acoustic.measure,
     "heads": heads.measure,
+    "training": training.measure,
     "leaderboard": leaderboard.measure,
     "preparing": preparing.measure,
     "reading": reading.measure,

@@ -7,6 +7,8 @@ import os
 import sys
 from importlib import import_module
 
+# Threads that wait sleep: beside other programs, those that spin cost more than what they do.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # One thread for each of our own workers; set before NumPy is imported. BLAS pools only get in their way.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")

@@ -198,6 +198,7 @@ class Clips:
     """
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         path = folder / INDEX_NAME
         if not path.is_file():
             raise InputError(f"{path}: no such file. Make it with `dawnchorus prepare`.")

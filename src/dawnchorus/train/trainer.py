@@ -6,8 +6,7 @@ import logging
 import time
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +25,7 @@ from dawnchorus.train.compose import family_config, validated
 from dawnchorus.train.config import TrainConfig, TrainerConfig
 from dawnchorus.train.examples import Batches, ClipData, Examples, draw_weights, load_examples
 from dawnchorus.train.families import Context, Network
+from dawnchorus.train.features import fixed_features
 from dawnchorus.train.losses import build_loss
 from dawnchorus.train.operators import declare_vision_operators
 from dawnchorus.train.runs import Run, new_run, read_config, read_run
@@ -34,6 +34,9 @@ from dawnchorus.train.validation import validation_scores
 FloatArray = npt.NDArray[np.float32]
 
 FEATURE_BATCH = 16
+N_SHOWN, SHOWN_BYTES = 256, 64_000_000
+"""A network looks at so many clips, or fixed features, before it learns: for means and deviations."""
+
 LAST, BEST = "last", "best"
 
 
@@ -137,10 +140,54 @@ def _trained(run: Run, config: TrainConfig, on_epoch: OnEpoch, on_note: Callable
         raise InputError("data.auxiliary: a head on frozen embeddings learns nothing from other species; leave it out.")
     name = family.base_bundle(shape)
     backbone = store.open(name) if name else None
-    features, features_s = _features(network, config, examples)
-    prepared_s = time.monotonic() - begin
+    is_fixed = _has_fixed_features(network, config)
+    before_features = time.monotonic()
+    with fixed_features(network, examples, scratch=run.folder) if is_fixed else nullcontext() as features:
+        _prepared(network, examples, features)
+        features_s, prepared_s = time.monotonic() - before_features, time.monotonic() - begin
+        run = _described(run, network, examples, on_note)
+        fitted = _fit(run, network, config, examples, features, on_epoch)
+        kept_back = validation_scores(
+            network,
+            examples,
+            features,
+            activation=activation_of(config),
+            window_s=shape.window_s,
+            batch=config.trainer.batch,
+        )
+        bundle = write_trained_bundle(
+            run.bundle,
+            network,
+            config,
+            shape,
+            examples,
+            backbone=backbone,
+            pretrained=family.pretrained(shape),
+            metrics=fitted.metrics,
+            kept_back=kept_back,
+            effort=f"{fitted.n_epochs} epochs in {fitted.took_s:.0f} s on {fitted.devices}",
+        )
+        return run.update(
+            status="done",
+            metrics=fitted.metrics,
+            devices=fitted.devices,
+            epochs=fitted.n_epochs,
+            fit_s=round(fitted.took_s, 3),
+            features_s=round(features_s, 3),
+            prepared_s=round(prepared_s, 3),
+            bundle_id=bundle.id,
+            bundle_bytes=bundle.graph_path.stat().st_size,
+        )
+
+
+def _described(run: Run, network: Network, examples: Examples, on_note: Callable[[str], None]) -> Run:
+    """The run with the sizes of what is learned, and from what."""
     n_learned = sum(p.numel() for p in network.parameters() if p.requires_grad)
-    run = run.update(
+    on_note(
+        f"{len(examples.classes)} species, {len(examples.train)} clips to learn from, {len(examples.validation)} to "
+        f"validate on; {n_learned:,} parameters are learned"
+    )
+    return run.update(
         n_classes=len(examples.classes),
         n_train=len(examples.train),
         n_validation=len(examples.validation),
@@ -148,78 +195,25 @@ def _trained(run: Run, config: TrainConfig, on_epoch: OnEpoch, on_note: Callable
         n_parameters=sum(p.numel() for p in network.parameters()),
         n_learned=n_learned,
     )
-    on_note(
-        f"{len(examples.classes)} species, {len(examples.train)} clips to learn from, {len(examples.validation)} to "
-        f"validate on; {n_learned:,} parameters are learned"
-    )
-    fitted = _fit(run, network, config, examples, features, on_epoch)
-    kept_back = validation_scores(
-        network,
-        examples,
-        features,
-        activation=activation_of(config),
-        window_s=shape.window_s,
-        batch=config.trainer.batch,
-    )
-    bundle = write_trained_bundle(
-        run.bundle,
-        network,
-        config,
-        shape,
-        examples,
-        backbone=backbone,
-        pretrained=family.pretrained(shape),
-        metrics=fitted.metrics,
-        kept_back=kept_back,
-        effort=f"{fitted.n_epochs} epochs in {fitted.took_s:.0f} s on {fitted.devices}",
-    )
-    return run.update(
-        status="done",
-        metrics=fitted.metrics,
-        devices=fitted.devices,
-        epochs=fitted.n_epochs,
-        fit_s=round(fitted.took_s, 3),
-        features_s=round(features_s, 3),
-        prepared_s=round(prepared_s, 3),
-        bundle_id=bundle.id,
-        bundle_bytes=bundle.graph_path.stat().st_size,
-    )
 
 
-def _features(network: Network, config: TrainConfig, examples: Examples) -> tuple[FloatArray | None, float]:
-    """The front end's result for every clip, where nothing before it changes from epoch to epoch, and the seconds."""
-    changes_sound = any(
-        (
-            config.augment.gain_db,
-            config.augment.shift,
-            config.augment.tilt_db,
-            config.augment.noise_p,
-            config.augment.background_p,
-        )
-    )
-    begin = time.monotonic()
-    if network.has_fixed_features and not changes_sound:
-        features = features_of(network.eval(), examples, n_workers=usable_cores())
-        network.prepare(torch.from_numpy(features[examples.train]))
-        return features, time.monotonic() - begin
-    some = examples.train[:: max(len(examples.train) // 256, 1)]
+def _has_fixed_features(network: Network, config: TrainConfig) -> bool:
+    """Whether the front end gives the same for a clip in every epoch."""
+    augment = config.augment
+    changes_sound = (augment.gain_db, augment.shift, augment.tilt_db, augment.noise_p, augment.background_p)
+    return network.has_fixed_features and not any(changes_sound)
+
+
+def _prepared(network: Network, examples: Examples, features: FloatArray | None) -> None:
+    """Let the network look at what it will learn from: at so many clips that it costs no memory to speak of."""
+    n_shown = N_SHOWN if features is None else max(SHOWN_BYTES // features[0].nbytes, N_SHOWN)
+    some = examples.train[:: -(-len(examples.train) // n_shown)]
+    if features is not None:
+        network.prepare(torch.from_numpy(features[some]))
+        return
     with torch.inference_mode():
         sound = torch.from_numpy(np.stack([examples.clips.samples(k) for k in some.tolist()]))
         network.prepare(torch.cat([network.features(part) for part in sound.split(FEATURE_BATCH)]))
-    return None, time.monotonic() - begin
-
-
-def features_of(network: Network, examples: Examples, *, n_workers: int) -> FloatArray:
-    """The front end's result for every clip [clips, ...], on all cores."""
-
-    def batch(start: int) -> FloatArray:
-        sound = np.stack([examples.clips.samples(k) for k in range(start, min(start + FEATURE_BATCH, n))])
-        with torch.inference_mode():
-            return network.features(torch.from_numpy(sound)).numpy()
-
-    n = len(examples.clips)
-    with ThreadPoolExecutor(n_workers) as pool:
-        return np.concatenate(list(pool.map(batch, range(0, n, FEATURE_BATCH))))
 
 
 @dataclass(frozen=True)

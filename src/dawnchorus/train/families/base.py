@@ -38,6 +38,9 @@ class Network(nn.Module, ABC):
     has_fixed_features = False
     """Whether training needs the front end's result only once per clip, because nothing in it is learned."""
 
+    features_key: str | None = None
+    """Of fixed features that are worth keeping for other runs: what they depend on besides the clips."""
+
     pretrained: tuple[str, ...] = ()
     """How the names of the weights begin that do not begin at random."""
 

@@ -104,6 +104,7 @@ class EmbeddingHead(Network):
         super().__init__()
         self.bundle = bundle
         n_dim = _embedding_dim(bundle)
+        self.features_key = f"{bundle.info.sha256} {config.n_frames} {config.n_window}"
         self.framing = _Framing(n_window=config.n_window, n_backbone=bundle.n_window, n_frames=config.n_frames)
         own = _own_classifier(bundle, classes, n_dim, wanted=config.own_classes)
         self.head = _Head(config, n_dim=n_dim, n_classes=len(classes), own=own)
