@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import sys
 
-from bench import acoustic, agreement, heads, leaderboard, memory, overhead, peers, preparing, reading, speech, startup, training
+from bench import (
+    acoustic,
+    agreement,
+    heads,
+    leaderboard,
+    memory,
+    overhead,
+    peers,
+    preparing,
+    reading,
+    speech,
+    startup,
+    training,
+)
 from bench.report import write_report
 from bench.results import save
 

@@ -11,9 +11,11 @@ from rich.table import Table
 
 from dawnchorus.cli.options import models_folder_option
 from dawnchorus.data.licenses import strictest
+from dawnchorus.data.recordings import read_table
 from dawnchorus.errors import InputError, OutputExists
 from dawnchorus.models.bundle import Activation, verify_bundle
 from dawnchorus.models.ensemble import Average, make_ensemble
+from dawnchorus.models.precision import Precision
 from dawnchorus.models.store import BUILTIN_MODELS, ModelStore, default_folder
 from dawnchorus.models.wrap import ModelDescription, read_classes, wrap_model
 
@@ -135,6 +137,30 @@ def wrap(
         embeddings_output=embeddings_output,
     )
     click.echo(f"{folder}: bundle {bundle.id}, {len(bundle.labels)} classes. Use it with --model {folder}")
+
+
+@command.command("shrink")
+@click.argument("model", metavar="BUNDLE")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--to", "precision", type=click.Choice(get_args(Precision)), required=True)
+@click.option("--data", "data_set", type=click.Path(path_type=Path), required=True, help="To measure the loss on.")
+@click.option("--part", default="test", show_default=True, help="The part of the split to measure on.")
+@click.option("--overwrite", is_flag=True)
+@click.pass_obj
+def shrink_model(
+    store: ModelStore, *, model: str, folder: Path, precision: Precision, data_set: Path, part: str, overwrite: bool
+) -> None:
+    """Make a smaller bundle in FOLDER, measure what it loses, and write that into its card.
+
+    half stores weights in half precision and computes as before; int8 computes in 8 bits.
+    """
+    from dawnchorus.evaluate.shrinking import shrink
+
+    if folder.exists() and not overwrite:
+        raise OutputExists(f"{folder} is there already. Choose another folder, or use --overwrite.")
+    bundle = shrink(store.open(model), folder, precision, read_table(data_set), part=part, store=store)
+    click.echo((folder / "MODEL_CARD.md").read_text(encoding="utf-8").rpartition("## What")[2], err=True)
+    click.echo(f"{folder}: bundle {bundle.id}. Use it with --model {folder}")
 
 
 @command.command("ensemble")
