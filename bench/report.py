@@ -187,7 +187,7 @@ def _leaderboard(result: dict[str, Any]) -> str:
         "../shared/audio, set focal: 184 recordings of 14 species to learn from, 51 to test on, split by recording. "
         "BirdNET has very likely heard these recordings in its own training, so `best` is a track of its own. Open "
         "set: how often a recording of a known species has a higher best score than one of a species that nobody "
-        "trained on. Each was trained and timed on one core. Flattery: the share of clips that are right when clips are "
+        "trained on. Each was trained and timed on one core. Flattery: the share of clips that are right when they are "
         "split at random, for the honest share.\n\n"
         "| recipe | top 1 | macro ROC AUC | learned | MB | fit s | ms per 5 s | open set | flattery |\n"
         "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | --- |\n"
