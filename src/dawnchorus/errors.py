@@ -2,6 +2,7 @@
 
 DawnChorusError
 ├── InputError            the user's request cannot be carried out as asked (also a ValueError)
+│   └── UploadTooLarge        a request brings more bytes than the server takes
 ├── AudioError            a recording cannot be used
 │   ├── AudioNotFound         no such file, or it is not a regular file
 │   ├── AudioUnreadable       the bytes are not a sound file that we can decode
@@ -11,6 +12,7 @@ DawnChorusError
 │   └── BundleInvalid         a bundle folder breaks the contract
 ├── FormatError           a table is not in the format it should be in
 ├── TrainingFailed        learning came to nothing: the loss is no number any more
+├── Overloaded            a server has too much to do; ask again later
 ├── FetchFailed           a server refused, or cannot be reached
 ├── MissingExtra          an optional package is not installed
 ├── OutputError           results cannot be written
@@ -77,6 +79,18 @@ class FormatError(DawnChorusError):
 
 class TrainingFailed(DawnChorusError):
     """Learning came to nothing."""
+
+
+class UploadTooLarge(InputError):
+    """A request brings more bytes than the server takes."""
+
+
+class Overloaded(DawnChorusError):
+    """A server has too much to do; it may be asked again after `retry_after_s`."""
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class FetchFailed(DawnChorusError):

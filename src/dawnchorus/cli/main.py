@@ -32,6 +32,7 @@ VERBS = {
     "runs": "List, show, compare, plot and remove training runs.",
     "evaluate": "Measure models on a data set, with intervals.",
     "leaderboard": "Train and measure all recipes on one split.",
+    "serve": "Identify birds over HTTP.",
     "completion": "Print a completion script for a shell.",
     "synth": "Make a labelled data set of synthetic birds.",
 }

@@ -11,6 +11,7 @@ from typing import Any
 
 from dawnchorus import __version__
 from dawnchorus.identify.journal import Journal, Note
+from dawnchorus.identify.options import Options
 from dawnchorus.identify.places import printable
 from dawnchorus.identify.rows import TableBuilder
 from dawnchorus.identify.score import Failed, Scored
@@ -93,22 +94,26 @@ class Run:
     @cached_property
     def provenance(self) -> Provenance:
         """What made the rows; asked for after the run has ended."""
-        options = self.builder.options
-        parameters: dict[str, Any] = {
-            **options.scoring(),
-            "merge": options.merge,
-            "latitude": options.latitude,
-            "longitude": options.longitude,
-            "week": options.week,
-            "range_filter": self.has_place,
-            "range_threshold": options.range_threshold,
-            "drop_out_of_range": options.drop_out_of_range,
-            "speech": options.speech,
-        }
-        return Provenance(
-            model=self.bundle.info.name,
-            model_version=self.bundle.info.version,
-            bundle_id=self.bundle.id,
-            software=SOFTWARE,
-            parameters=parameters,
-        )
+        return provenance_of(self.bundle, self.builder.options, range_filter=self.has_place)
+
+
+def provenance_of(bundle: Bundle, options: Options, *, range_filter: bool) -> Provenance:
+    """What made rows: the bundle, the software, and the options; `range_filter` says whether a place was known."""
+    parameters: dict[str, Any] = {
+        **options.scoring(),
+        "merge": options.merge,
+        "latitude": options.latitude,
+        "longitude": options.longitude,
+        "week": options.week,
+        "range_filter": range_filter,
+        "range_threshold": options.range_threshold,
+        "drop_out_of_range": options.drop_out_of_range,
+        "speech": options.speech,
+    }
+    return Provenance(
+        model=bundle.info.name,
+        model_version=bundle.info.version,
+        bundle_id=bundle.id,
+        software=SOFTWARE,
+        parameters=parameters,
+    )

@@ -80,9 +80,9 @@ def identify(
     plan = WindowPlan.from_seconds(
         rate_hz=bundle.info.sample_rate_hz, window_s=bundle.info.window_s, overlap_s=options.overlap_s
     )
-    range_filter = _range_filter(bundle, options, recordings, store)
+    range_filter = range_filter_of(bundle, options, recordings, store)
     builder = TableBuilder(bundle, plan, options, range_filter, recordings or {})
-    selection = _selection(bundle, options)
+    selection = selection_of(bundle, options)
     finder = SpeechFinder(speech_graph(store.folder)) if options.speech is not None else None
     key = {"bundle_id": bundle.id, **options.scoring()}
 
@@ -172,7 +172,12 @@ def _score_waiting(
             on_progress(progress)
 
 
-def _selection(bundle: Bundle, options: Options) -> Selection:
+def selection_of(bundle: Bundle, options: Options) -> Selection:
+    """Which scores of the bundle the options keep.
+
+    Raises:
+        InputError: none of the species asked for is a class.
+    """
     thresholds = np.full(len(bundle.labels), options.min_score, np.float32)
     known = bundle.class_by_scientific_name
     for name, value in {**bundle.info.thresholds, **options.thresholds}.items():
@@ -191,9 +196,10 @@ def _selection(bundle: Bundle, options: Options) -> Selection:
     return Selection(thresholds=thresholds, top=options.top)
 
 
-def _range_filter(
+def range_filter_of(
     bundle: Bundle, options: Options, recordings: dict[Path, Origin] | None, store: ModelStore
 ) -> RangeFilter | None:
+    """What tells expected species from others, where a place is known or the bundle can tell; else None."""
     if bundle.range_path.is_file():
         source = bundle
     elif options.latitude is None and not any(o.latitude is not None for o in (recordings or {}).values()):

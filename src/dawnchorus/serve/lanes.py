@@ -1,0 +1,304 @@
+"""Lanes: one thread for each core, each with a session of its own; uploads pass through them in fair slices.
+
+A recording is decoded by a process that may be killed, and scored in slices of some windows; after each slice it goes
+behind those that wait, so an hour of sound does not keep a clip of three seconds waiting. What runs keeps the bundle
+that it began with, whatever is activated meanwhile.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Generator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from dawnchorus.audio.many import usable_cores
+from dawnchorus.audio.process import DecoderProcess, Ended, Opened
+from dawnchorus.audio.windows import Windower, WindowPlan
+from dawnchorus.errors import AudioTooLarge, ModelError, Overloaded
+from dawnchorus.identify.options import Options
+from dawnchorus.identify.rows import TableBuilder
+from dawnchorus.identify.run import range_filter_of, selection_of
+from dawnchorus.identify.score import HIT, Scored
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.models.runner import BATCH_WINDOWS, Session, open_session, scores_of
+from dawnchorus.models.store import ModelStore
+from dawnchorus.types import RecordingTable
+
+QUEUE_S = 10.0
+"""Seconds of work for each lane that may wait; more is refused."""
+
+STARTED_PER_LANE = 4
+"""Recordings that may be under way at once, each with a decoder."""
+
+FIRST_COST_S = 2e-8
+"""Seconds of work for a byte, before any was measured."""
+
+LEARNING_RATE = 0.1
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one upload may ask for."""
+
+    max_bytes: int = 512 << 20
+    max_duration_s: float = 6 * 3600.0
+    max_channels: int = 8
+    min_rate_hz: int = 4_000
+    max_rate_hz: int = 500_000
+    wait_s: float = 30.0
+    """An answer that would come later is not worked out."""
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """What was heard in a recording, and by which bundle."""
+
+    table: RecordingTable
+    bundle: Bundle
+    warnings: tuple[str, ...]
+
+
+class _Active:
+    """A bundle with a warmed session for each lane."""
+
+    def __init__(self, bundle: Bundle, n_lanes: int) -> None:
+        self.bundle = bundle
+        self.sessions: list[Session] = [open_session(bundle) for _ in range(n_lanes)]
+        for session in self.sessions:
+            logits = session.run(np.zeros((1, bundle.n_window), np.float32)).logits
+            if not np.isfinite(logits).all():
+                raise ModelError(f"{bundle.folder}: on silence the model gives numbers that are not finite.")
+
+
+Steps = Generator[None, int, None]
+
+
+@dataclass(eq=False)
+class _Task:
+    future: Future[Recognition]
+    steps: Steps
+    work_s: float
+    """Estimated."""
+    deadline: float
+    is_started: bool = False
+
+
+class Lanes:
+    """Scores uploads on all cores; see the module."""
+
+    def __init__(
+        self, bundle: Bundle, *, store: ModelStore, n_lanes: int | None = None, limits: Limits | None = None
+    ) -> None:
+        """Load the bundle and start the lanes.
+
+        Raises:
+            ModelError: the bundle cannot be run.
+        """
+        self.limits = limits or Limits()
+        self.n_lanes = n_lanes or usable_cores()
+        self._store = store
+        self._active = _Active(bundle, self.n_lanes)
+        self._changed = threading.Condition()
+        self._tasks: deque[_Task] = deque()
+        self._n_started = 0
+        self._waiting_s = 0.0
+        self._cost_s = FIRST_COST_S
+        self._closing = False
+        self._idle_decoders: list[DecoderProcess] = []
+        self._threads = [threading.Thread(target=self._work, args=(k,), daemon=True) for k in range(self.n_lanes)]
+        for thread in self._threads:
+            thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def bundle(self) -> Bundle:
+        """What new uploads are scored with."""
+        return self._active.bundle
+
+    @property
+    def n_waiting(self) -> int:
+        """Recordings that wait or are between two slices."""
+        return len(self._tasks)
+
+    def activate(self, bundle: Bundle) -> None:
+        """Score new uploads with another bundle; those under way are finished with the one that they began with.
+
+        Raises:
+            ModelError: it cannot be run; nothing changes.
+        """
+        self._active = _Active(bundle, self.n_lanes)
+
+    def submit(self, path: Path, options: Options) -> Future[Recognition]:
+        """Score a recording; the file must stay until the future is done.
+
+        The future raises AudioError for sound that cannot be decoded or is too much, and Overloaded when its turn came
+        too late.
+
+        Raises:
+            Overloaded: too much is waiting already.
+            InputError: options that the bundle cannot fulfil.
+        """
+        future: Future[Recognition] = Future()
+        n_bytes = path.stat().st_size
+        now = time.monotonic()
+        with self._changed:
+            work_s = n_bytes * self._cost_s
+            if self._tasks and self._waiting_s + work_s > QUEUE_S * self.n_lanes:
+                raise Overloaded(
+                    f"{len(self._tasks)} recordings are waiting. Try again later.",
+                    retry_after_s=max(self._waiting_s / self.n_lanes, 1.0),
+                )
+            task = _Task(future, self._steps(path, options, future, n_bytes), work_s, now + self.limits.wait_s)
+            next(task.steps)
+            self._waiting_s += work_s
+            self._tasks.append(task)
+            self._changed.notify()
+        return future
+
+    def close(self, *, grace_s: float = 30.0) -> None:
+        """Finish what is under way or waits, for at most `grace_s`, and end."""
+        until = time.monotonic() + grace_s
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join(max(until - time.monotonic(), 0))
+        with self._changed:
+            for task in self._tasks:
+                task.future.cancel()
+            self._tasks.clear()
+            decoders, self._idle_decoders = self._idle_decoders, []
+        for decoder in decoders:
+            decoder.close()
+
+    # ------------------------------------------------------------------ lanes
+
+    def _work(self, lane: int) -> None:
+        while (task := self._next()) is not None:
+            try:
+                task.steps.send(lane)
+            except StopIteration:
+                self._end(task)
+            except BaseException as error:  # noqa: BLE001 - it is the caller's
+                self._end(task)
+                if not task.future.done():
+                    task.future.set_exception(error)
+            else:
+                with self._changed:
+                    self._tasks.append(task)
+                    self._changed.notify()
+
+    def _next(self) -> _Task | None:
+        """The next task whose turn it is; None when the lanes are to end."""
+        with self._changed:
+            while True:
+                for _ in range(len(self._tasks)):
+                    task = self._tasks.popleft()
+                    if task.is_started:
+                        return task
+                    if task.future.cancelled() or time.monotonic() > task.deadline:
+                        self._waiting_s -= task.work_s
+                        task.steps.close()
+                        if not task.future.cancelled():
+                            late = f"It has waited for {self.limits.wait_s:g} s. Try again later."
+                            task.future.set_exception(Overloaded(late, retry_after_s=self.limits.wait_s))
+                    elif self._n_started < STARTED_PER_LANE * self.n_lanes:
+                        task.is_started = True
+                        self._n_started += 1
+                        return task
+                    else:
+                        self._tasks.append(task)
+                if self._closing and not self._n_started:
+                    self._changed.notify_all()
+                    return None
+                self._changed.wait(timeout=1.0)
+
+    def _end(self, task: _Task) -> None:
+        with self._changed:
+            self._n_started -= 1
+            self._waiting_s -= task.work_s
+            self._changed.notify_all()
+
+    # ------------------------------------------------------------------ one recording
+
+    def _steps(self, path: Path, options: Options, future: Future[Recognition], n_bytes: int) -> Steps:
+        """Sent the number of a lane, score one slice on it; ends when the future is done."""
+        active = self._active
+        bundle = active.bundle
+        rate_hz = bundle.info.sample_rate_hz
+        plan = WindowPlan.from_seconds(rate_hz=rate_hz, window_s=bundle.info.window_s, overlap_s=options.overlap_s)
+        selection = selection_of(bundle, options)
+        builder = TableBuilder(bundle, plan, options, range_filter_of(bundle, options, None, self._store), {})
+        hits, n_windows, took_s = [], 0, 0.0
+        lane = yield
+        with self._decoder() as decoder:
+            opened, ended = None, None
+            windower = Windower(plan, batch=BATCH_WINDOWS)
+            begin = time.monotonic()
+            max_samples = round(self.limits.max_duration_s * rate_hz)
+            for part in decoder.decode(path, rate_hz=rate_hz, max_samples=max_samples):
+                if isinstance(part, Opened):
+                    opened = part
+                    self._check(part)
+                    continue
+                if isinstance(part, Ended):
+                    ended = part
+                    rest = windower.finish()
+                    batches = [] if rest is None else [rest]
+                else:
+                    batches = windower.push(part)
+                for windows in batches:
+                    if n_windows:
+                        took_s += time.monotonic() - begin
+                        lane = yield
+                        begin = time.monotonic()
+                        if future.cancelled():
+                            return
+                    scores = scores_of(active.sessions[lane].run(windows).logits, bundle.info.activation)
+                    hits.append(selection.pick(scores, n_windows))
+                    n_windows += len(windows)
+            took_s += time.monotonic() - begin
+        if opened is None or ended is None:
+            raise ModelError("The decoder said neither what the recording is nor that it ended.")
+        found = np.concatenate(hits) if hits else np.empty(0, HIT)
+        scored = Scored(path, opened.info, opened.origin, ended.duration_s, ended.warnings, found)
+        with self._changed:
+            self._cost_s += LEARNING_RATE * (took_s / max(n_bytes, 1) - self._cost_s)
+        if future.set_running_or_notify_cancel():
+            future.set_result(Recognition(builder.build(scored), bundle, ended.warnings))
+
+    def _check(self, opened: Opened) -> None:
+        info, limits = opened.info, self.limits
+        if info.n_channels > limits.max_channels or not limits.min_rate_hz <= info.rate_hz <= limits.max_rate_hz:
+            raise AudioTooLarge(
+                f"expected at most {limits.max_channels} channels at {limits.min_rate_hz} to {limits.max_rate_hz} Hz, "
+                f"got {info.n_channels} at {info.rate_hz} Hz."
+            )
+        if info.duration_s is not None and info.duration_s > limits.max_duration_s:
+            raise AudioTooLarge(
+                f"expected at most {limits.max_duration_s:g} s of sound, its header promises {info.duration_s:.0f} s."
+            )
+
+    @contextmanager
+    def _decoder(self) -> Generator[DecoderProcess, None, None]:
+        """A decoder that nobody else uses meanwhile."""
+        with self._changed:
+            decoder = self._idle_decoders.pop() if self._idle_decoders else DecoderProcess()
+        try:
+            yield decoder
+        finally:
+            with self._changed:
+                self._idle_decoders.append(decoder)

@@ -1,0 +1,78 @@
+"""Every error as one kind of JSON (RFC 9457): what, why, what to do, and a number to find it in the log by."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from dawnchorus.errors import (
+    AudioError,
+    AudioTooLarge,
+    DawnChorusError,
+    InputError,
+    OutputError,
+    Overloaded,
+    UploadTooLarge,
+)
+
+LOG = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+
+_STATUS: tuple[tuple[type[Exception], HTTPStatus], ...] = (
+    (Overloaded, HTTPStatus.SERVICE_UNAVAILABLE),
+    (UploadTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (AudioTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (AudioError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (InputError, HTTPStatus.BAD_REQUEST),
+    (OutputError, HTTPStatus.INSUFFICIENT_STORAGE),
+)
+"""The first that fits; anything else is ours."""
+
+
+def install(app: FastAPI) -> None:
+    """Answer errors so."""
+    app.add_exception_handler(DawnChorusError, _known)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(Exception, _unknown)
+
+
+def problem(status: int, detail: str, *, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The reply; its `id` is in the log as well."""
+    number = uuid.uuid4().hex[:12]
+    title = HTTPStatus(status).phrase
+    LOG.log(logging.ERROR if status >= 500 else logging.INFO, "%s %s: %s", number, title, detail)
+    fields = {"type": "about:blank", "title": title, "status": status, "detail": detail, "id": number}
+    return JSONResponse(fields, status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+async def _known(request: Request, error: Exception) -> JSONResponse:
+    status = next((status for kind, status in _STATUS if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
+    headers = {"Retry-After": f"{error.retry_after_s:.0f}"} if isinstance(error, Overloaded) else {}
+    if status is HTTPStatus.INTERNAL_SERVER_ERROR:
+        return await _unknown(request, error)
+    return problem(status, getattr(request.state, "shown", str)(str(error)), headers=headers)
+
+
+async def _http(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101 - it is installed for no other
+    return problem(error.status_code, str(error.detail), headers=error.headers)
+
+
+async def _invalid(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - it is installed for no other
+    lines = [f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors()]
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(lines))
+
+
+async def _unknown(_request: Request, error: Exception) -> JSONResponse:
+    LOG.error("unexpected", exc_info=error)
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "This should not happen. The log has more under this id.")

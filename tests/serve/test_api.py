@@ -1,0 +1,149 @@
+"""The server: the same numbers as the command line, limits that hold, errors that help and tell no secrets."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from tests.conftest import Command
+from tests.serve.conftest import Serve
+
+from dawnchorus.errors import InputError
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.models.store import ModelStore
+from dawnchorus.serve.lanes import Limits
+from dawnchorus.serve.settings import Settings
+
+
+def test_the_rows_are_those_of_the_command_line(
+    dawn: Path, birdnet: Bundle, store: ModelStore, serve: Serve, command: Command
+) -> None:
+    client = serve(models_folder=store.folder)
+    expected = json.loads(command("identify", dawn, "--json", "-q", "--min-score", "0.1").stdout)["detections"]
+    with dawn.open("rb") as file:
+        reply = client.post("/api/v1/identify?min_score=0.1", files={"audio": (dawn.name, file)})
+    assert reply.status_code == 200, reply.text
+    found = reply.json()
+    assert found["bundle_id"] == birdnet.id
+    assert found["recording"] == dawn.name
+    keys = ("start_s", "end_s", "scientific_name", "common_name")
+    assert [[row[k] for k in keys] for row in found["detections"]] == [[row[k] for k in keys] for row in expected]
+    assert [row["score"] for row in found["detections"]] == pytest.approx([r["score"] for r in expected], abs=1e-4)
+    raven = client.post("/api/v1/identify?format=raven&min_score=0.1", content=dawn.read_bytes())
+    assert raven.text.splitlines()[0].startswith("Selection\tView")
+    assert len(raven.text.splitlines()) == 1 + len(expected)
+    placed = client.post("/api/v1/identify?lat=52.5&lon=13.4&week=18", content=dawn.read_bytes()).json()
+    assert {row["in_range"] for row in placed["detections"]} == {True, False}
+    best = client.post("/api/predict", files={"audio": ("x.wav", dawn.read_bytes())}).json()
+    top = max(expected, key=lambda row: row["score"])
+    assert best["predicted_species"] == top["common_name"]
+    assert best["confidence"] == pytest.approx(top["score"], abs=1e-4)
+
+
+def test_the_dashboards_interface(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    for _ in range(3):
+        reply = client.post("/api/predict", files={"audio": (tone.name, tone.read_bytes())})
+        assert reply.status_code == 200, reply.text
+    found = reply.json()
+    assert found["predicted_species"] == "Quiet Bird"
+    assert found["confidence"] == pytest.approx(0.75, abs=1e-4)
+    assert found["confidence_percent"] == "75.00%"
+    assert [p["species"] for p in found["top_5_predictions"]] == ["Quiet Bird", "Loud Bird", "Engine"]
+    assert client.get("/api/health").json()["model_version"] == level_bundle.id
+    assert client.get("/api/classes").json() == {"classes": ["Loud Bird", "Quiet Bird", "Engine"], "num_classes": 3}
+    metrics = client.get("/api/metrics").json()
+    assert metrics["total_predictions"] == 3
+    assert metrics["average_confidence"] == pytest.approx(0.75, abs=1e-4)
+    assert metrics["species_distribution"] == {"Quiet Bird": 3}
+    counted = client.get("/metrics").text
+    assert 'dawnchorus_requests_total{method="POST",route="/api/predict",status="200"} 3.0' in counted
+    assert "dawnchorus_sound_seconds_total 9.0" in counted
+    assert client.get("/api/v1/health/ready").json() == {"status": "ready", "bundle_id": level_bundle.id}
+    assert client.get("/api/v1/models/active").json()["n_classes"] == 3
+    assert "/api/v1/identify" in client.get("/api/openapi.json").json()["paths"]
+
+
+def lying_flac(path: Path) -> Path:
+    """A FLAC whose header promises 2**36 - 1 samples."""
+    soundfile.write(path, np.zeros(48_000), 48_000)
+    data = bytearray(path.read_bytes())
+    (word,) = struct.unpack(">Q", data[18:26])
+    data[18:26] = struct.pack(">Q", word | (1 << 36) - 1)
+    path.write_bytes(data)
+    return path
+
+
+def test_bad_uploads_are_refused_by_name_and_leave_nothing(
+    level_bundle: Bundle, serve: Serve, tone: Path, tmp_path: Path
+) -> None:
+    client = serve(model=level_bundle.folder, limits=Limits(max_bytes=300_000, max_duration_s=600))
+    many = tmp_path / "many.wav"
+    soundfile.write(many, np.zeros((800, 16)), 16_000)
+    long = tmp_path / "long.flac"
+    soundfile.write(long, np.zeros(700 * 8_000), 8_000)
+    cases: list[tuple[int, str, bytes]] = [
+        (400, "got nothing", b""),
+        (422, "not a sound file", b"<html>no</html>"),
+        (422, "not a sound file", b"PK\x03\x04" + bytes(1000)),
+        (413, "header promises 700 s", long.read_bytes()),
+        (413, "header promises", lying_flac(tmp_path / "lying.flac").read_bytes()),
+        (413, "at most 8 channels", many.read_bytes()),
+        (413, "at most 300000 bytes", bytes(300_001)),
+    ]
+    for status, message, body in cases:
+        for reply in (
+            client.post("/api/v1/identify", content=body),
+            client.post("/api/predict", files={"audio": ("<b>the name.wav", body)}),
+        ):
+            assert reply.status_code == status, reply.text
+            assert reply.headers["content-type"] == "application/problem+json"
+            assert message in reply.json()["detail"]
+            assert str(tmp_path) not in reply.text
+            assert "upload-" not in reply.text
+    unannounced = client.post("/api/v1/identify", content=(bytes(100_000) for _ in range(5)))
+    assert unannounced.status_code == 413
+    for query, status in (("overlap=-1", 422), ("min_score=2", 422), ("format=nope", 400), ("overlap=2", 400)):
+        assert client.post(f"/api/v1/identify?{query}", content=tone.read_bytes()).status_code == status
+    assert client.post("/api/predict", files={"other": b"x"}).status_code == 400
+    assert client.post("/api/predict", files=[("audio", b"x"), ("audio", b"y")]).status_code == 400
+    assert client.get("/nowhere").json()["title"] == "Not Found"
+    (spool,) = (tmp_path / "server").iterdir()
+    assert not list(spool.iterdir()), "no upload stays"
+    assert client.post("/api/predict", files={"audio": tone.read_bytes()}).status_code == 200
+
+
+def test_a_client_that_goes_away_leaves_nothing(level_bundle: Bundle, serve: Serve, tone: Path, tmp_path: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    head = b"POST /api/v1/identify HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n"
+    for _ in range(20):
+        with socket.create_connection((client.base_url.host, client.base_url.port)) as connection:
+            connection.sendall(head + bytes(1000))
+    assert client.post("/api/predict", files={"audio": tone.read_bytes()}).status_code == 200
+    (spool,) = (tmp_path / "server").iterdir()
+    assert not list(spool.iterdir())
+
+
+def test_a_token_is_asked_for_everywhere_but_by_load_balancers(level_bundle: Bundle, serve: Serve) -> None:
+    client = serve(model=level_bundle.folder, token="secret")
+    assert client.get("/api/v1/health/live").status_code == 200
+    for path in ("/api/health", "/api/metrics", "/metrics", "/api/docs", "/api/openapi.json", "/nowhere"):
+        assert client.get(path).status_code == 401
+        assert client.get(path, headers={"Authorization": "Bearer wrong"}).status_code == 401
+        reply = client.get(path, headers={"Authorization": "Bearer secret"})
+        assert reply.status_code == (404 if path == "/nowhere" else 200)
+        assert reply.headers["x-content-type-options"] == "nosniff"
+    assert client.post("/api/predict", content=b"x").status_code == 401
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "birds.example.org", "::"])
+def test_an_address_that_others_reach_needs_a_token(host: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a token is needed"):
+        Settings(data=tmp_path, host=host)
+    assert Settings(data=tmp_path, host=host, token="t").host == host
+    assert "secret" not in repr(Settings(data=tmp_path, host=host, token="secret"))
