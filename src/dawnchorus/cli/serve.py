@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import signal
+import socket
 from pathlib import Path
 
 import click
 
 from dawnchorus.cli.options import models_folder_option, workers_option
 from dawnchorus.cli.present import announce_model
-from dawnchorus.errors import MissingExtra
+from dawnchorus.errors import Busy, MissingExtra
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
 
 DEFAULT_DATA = Path("dawnchorus-server")
+
+GRACE_S = 30
 
 
 @click.command("serve")
@@ -36,7 +40,22 @@ def command(
 
     folder = models_folder or default_folder()
     announce_model(ModelStore(folder), model)
+    ModelStore(folder).open(model)  # what is wrong with it is said before anybody is served
     settings = Settings(
         data=data, model=model, models_folder=folder, host=host, port=port, token=token, n_lanes=workers
     )
-    uvicorn.run(create_app(settings), host=host, port=port, log_level="info", timeout_graceful_shutdown=30)
+    config = uvicorn.Config(create_app(settings), log_level="info", timeout_graceful_shutdown=GRACE_S)
+    with _listening(host, port) as listener:
+        # uvicorn ends what is under way and then raises the signal again: being asked to end is no failure.
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise Busy(
+            f"{host} port {port}: cannot listen there ({error.strerror}). Choose another with --port."
+        ) from error

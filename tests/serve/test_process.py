@@ -1,0 +1,70 @@
+"""The server as a process: it says where it is, drains when it is asked to end, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import numpy as np
+import soundfile
+from tests.conftest import Command
+
+from dawnchorus.models.bundle import Bundle
+
+
+def test_what_is_under_way_is_answered_when_the_server_is_ended(level_bundle: Bundle, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    long = tmp_path / "long.wav"
+    soundfile.write(long, np.full(900 * 16_000, 0.5, np.float32), 16_000)
+    arguments = ["serve", "--model", level_bundle.folder, "--port", str(port), "--data", tmp_path / "server"]
+    process = subprocess.Popen([sys.executable, "-m", "dawnchorus", *arguments], stderr=subprocess.PIPE, text=True)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            assert process.poll() is None, process.communicate()[1]
+            try:
+                httpx.get(f"{address}/api/v1/health/ready").raise_for_status()
+                break
+            except httpx.TransportError:
+                time.sleep(0.05)
+        with ThreadPoolExecutor(8) as pool:
+            body = long.read_bytes()
+            replies = [pool.submit(httpx.post, f"{address}/api/predict", content=body, timeout=60) for _ in range(8)]
+            while (
+                f"dawnchorus_recordings_waiting {8 - (os.cpu_count() or 1)}" not in httpx.get(f"{address}/metrics").text
+            ):
+                if all(reply.done() for reply in replies):
+                    break
+                time.sleep(0.005)
+            process.send_signal(signal.SIGTERM)
+            found = [reply.result() for reply in replies]
+        assert [reply.status_code for reply in found] == [200] * 8
+        errors = process.communicate(timeout=30)[1]
+        assert process.returncode == 0, errors
+        assert "Traceback" not in errors
+        assert not list((tmp_path / "server").iterdir())
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_wrong_requests_to_serve_end_with_advice(tmp_path: Path, command: Command) -> None:
+    public = command("serve", "--host", "0.0.0.0", "--data", tmp_path)
+    assert public.returncode == 2
+    assert b"a token is needed" in public.stderr
+    unknown = command("serve", "--model", "nothing", "--data", tmp_path)
+    assert unknown.returncode == 5
+    assert b"nothing" in unknown.stderr
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = command("serve", "--port", str(port), "--data", tmp_path)
+    assert refused.returncode == 6
+    assert f"port {port}".encode() in refused.stderr
