@@ -72,3 +72,13 @@ def test_an_ensemble_of_unlike_members_hears_with_each(level_bundle: Bundle, tmp
     with pytest.raises(InputError, match="classes"):
         other = wrap_model(graph, tmp_path / "x", labels=LEVEL_LABELS[::-1], description=description)
         make_ensemble([low, other], tmp_path / "no", name="no", license_name="CC0-1.0")
+
+
+def test_members_that_take_one_window_at_a_time(tmp_path: Path) -> None:
+    graph = level_graph(tmp_path / "level.onnx", n_window=16_000, batch=1)
+    members = [
+        wrap_model(graph, tmp_path / name, labels=LEVEL_LABELS, description=replace(LEVEL, name=name)) for name in "ab"
+    ]
+    made = make_ensemble(members, tmp_path / "both", name="both", license_name="CC0-1.0")
+    windows = np.full((3, 16_000), 0.25, np.float32)
+    np.testing.assert_allclose(open_session(made).run(windows).logits, [[0.25, 0.75, 0]] * 3, atol=1e-5)

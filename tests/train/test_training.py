@@ -360,6 +360,9 @@ def test_the_commands_from_training_to_a_report(birds: Path, tmp_path: Path, com
         "acoustic-95",
         "trainer.epochs=1",
         f"paths.runs={runs}",
+        "--seeds",
+        "2",
+        "--random-split",
         "--out",
         tmp_path / "b.json",
     )
@@ -367,6 +370,12 @@ def test_the_commands_from_training_to_a_report(birds: Path, tmp_path: Path, com
     (entry,) = json.loads((tmp_path / "b.json").read_text())
     assert entry["recipe"] == "acoustic-95"
     assert entry["ms_per_5_s"] > 0
+    assert len(entry["runs"]) == 2
+    singles = [json.loads((runs / name / "run.json").read_text()) for name in entry["runs"]]
+    assert entry["n_learned"] == sum(single["n_learned"] for single in singles)
+    assert not any("test_top_1" in single["metrics"] for single in singles), "it is the ensemble's"
+    assert read_bundle(Path(entry["bundle"])).info.family == "ensemble"
+    assert 0 <= entry["honest_accuracy"] <= 1
     assert command("runs", "rm", *names, "--runs", runs).returncode == 0
     assert not bundles[0].exists()
 

@@ -70,6 +70,7 @@ def test_folds_are_averaged(birds: Path, tmp_path: Path, command: Command) -> No
         (["optimizer.lr=1e-3"], "several values"),
         (["optimizer.lr=interval(1,0)"], "from a smaller to a larger"),
         (["optimizer.lr=tag(log,interval(0,1))"], "above 0 for log"),
+        (["trainer.batch=interval(2,8)"], "trainer.batch: Input should be a valid integer"),
         (["optimiser.lr=choice(1,2)"], "there is no such key. Did you mean 'optimizer'"),
     ],
 )
@@ -77,6 +78,17 @@ def test_what_cannot_be_tuned_is_named(overrides: list[str], message: str, birds
     settings = [*MLP, f"data={birds}", f"paths.runs={tmp_path / 'runs'}", *overrides]
     with pytest.raises(InputError, match=message):
         tune(settings, n_trials=1, clock=datetime.now)
+
+
+def test_a_trial_that_cannot_be_trained_fails_and_the_next_one_follows(birds: Path, tmp_path: Path) -> None:
+    settings = [*MLP, f"data={birds}", f"paths.runs={tmp_path / 'runs'}", "model.window_s=choice(2,1000)", "seed=5"]
+    failures: list[str] = []
+    found = tune(settings, n_trials=6, clock=datetime.now, on_failure=lambda _, reason: failures.append(reason))
+    states = [tried.state for tried in found.tried]
+    assert set(states) == {"complete", "fail"}
+    assert states.count("fail") == len(failures)
+    assert all("window_s" in reason for reason in failures)
+    assert found.best.overrides == ("model.window_s=2",)
 
 
 def test_folds_need_folds(birds: Path, tmp_path: Path) -> None:

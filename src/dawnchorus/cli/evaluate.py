@@ -69,7 +69,7 @@ def command(
     rows = _part(table, part)
     screen = console()
     if submission is not None:
-        _submit(models, table, rows, store, submission, sample, workers)
+        _submit(models, table, rows, store, submission, sample, turns, workers)
         return
     found: list[tuple[Evaluation, Scores]] = []
     for name in models:
@@ -196,6 +196,7 @@ def _submit(
     store: ModelStore,
     path: Path,
     sample: Path | None,
+    turns: int,
     workers: int,
 ) -> None:
     from dawnchorus.evaluate.submission import write_submission
@@ -203,5 +204,5 @@ def _submit(
     if len(models) != 1:
         raise InputError("--submission: expected one bundle; make an ensemble of several first.")
     bundle = store.open(_bundle_of(models[0]))
-    n = write_submission(path, bundle, table, rows, store=store, sample=sample, n_workers=workers)
+    n = write_submission(path, bundle, table, rows, store=store, sample=sample, turns=turns, n_workers=workers)
     click.echo(f"{path}: {n} rows", err=True)

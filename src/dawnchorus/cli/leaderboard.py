@@ -92,7 +92,7 @@ def _table(entries: list[Entry]) -> Table:
     for column in ("recipe", "top 1", "macro ROC AUC", "learned", "MB", "fit s", "ms per 5 s", "open set", "flattery"):
         table.add_column(column)
     for entry in entries:
-        about, metrics = entry.run.about, entry.evaluation.by_recording
+        metrics = entry.evaluation.by_recording
         flattery = ""
         if entry.random_split_accuracy is not None and entry.honest_accuracy is not None:
             flattery = f"{entry.random_split_accuracy:.2f} for {entry.honest_accuracy:.2f}"
@@ -100,9 +100,9 @@ def _table(entries: list[Entry]) -> Table:
             entry.recipe,
             str(metrics["top_1"]),
             str(metrics["macro_roc_auc"]),
-            f"{about['n_learned']:,}",
+            f"{entry.total('n_learned'):,.0f}",
             f"{entry.bundle_mb:.1f}",
-            f"{entry.fit_s:.1f}",
+            f"{entry.total('fit_s'):.1f}",
             f"{entry.ms_per_5_s:.1f}",
             "" if entry.open_set_auroc is None else f"{entry.open_set_auroc:.3f}",
             flattery,

@@ -48,6 +48,7 @@ def command(*, overrides: tuple[str, ...], trials: int, metric: Metric, folds: b
         by_fold=folds,
         clock=datetime.now,
         on_trial=show,
+        on_failure=lambda settings, reason: screen.print(f"failed: {' '.join(settings)}: {reason}", markup=False),
     )
     table = Table(box=None)
     for column in ("trial", metric, "settings"):

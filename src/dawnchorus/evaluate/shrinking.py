@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,8 +43,8 @@ def shrink(
     others = [row for row in table.rows if row.split not in (part, None) and row.kind == "focal"]
     if not rows or (precision == "int8" and not others):
         raise InputError(
-            f"{table.folder}: expected recordings in the part {part!r} to measure on and, for int8, in another part to "
-            f"take ranges from. Split with `dawnchorus data split`."
+            f"{table.folder}: expected recordings in the part {part!r} to measure on and, for int8, focal ones in "
+            f"another part to take ranges from. Split with `dawnchorus data split`."
         )
 
     def write_files(target: Path) -> None:
@@ -76,18 +76,23 @@ def shrink(
 _WORDS: dict[Precision, str] = {"half": "half precision", "int8": "8 bits"}
 
 
-def _windows(bundle: Bundle, table: RecordingsTable, rows: Sequence[RecordingRow]) -> Iterator[npt.NDArray[np.float32]]:
+def _windows(bundle: Bundle, table: RecordingsTable, rows: Sequence[RecordingRow]) -> list[npt.NDArray[np.float32]]:
     """Windows of recordings spread over the data set."""
+    found, reason = [], ""
     for row in rows[:: -(-len(rows) // N_SHOWN)]:
         try:
             end_s = min(row.duration_s or LISTEN_S, LISTEN_S)
             samples = read_clip(table.file(row), start_s=0, end_s=end_s, rate_hz=bundle.info.sample_rate_hz)
-        except AudioError:
+        except AudioError as error:
+            reason = str(error)
             continue
         padded = np.pad(samples, (0, -len(samples) % bundle.n_window))
         windows = padded.reshape(-1, bundle.n_window)
         if len(windows):
-            yield windows[(windows**2).sum(1).argmax()]
+            found.append(windows[(windows**2).sum(1).argmax()])
+    if not found:
+        raise InputError(f"{table.folder}: none of {len(rows)} recordings to take ranges from can be read: {reason}")
+    return found
 
 
 def _card(

@@ -28,6 +28,7 @@ def write_submission(
     *,
     store: ModelStore,
     sample: Path | None,
+    turns: int = 1,
     n_workers: int | None = None,
 ) -> int:
     """Write the file, check it against the competition's sample where there is one, and give its number of rows.
@@ -40,7 +41,7 @@ def write_submission(
         FormatError: the sample's rows are not those of these soundscapes.
     """
     classes = [label.scientific_name for label in bundle.labels if label.kind == "species"]
-    scores = score_data_set(bundle, table, rows, store=store, classes=classes, n_workers=n_workers)
+    scores = score_data_set(bundle, table, rows, store=store, classes=classes, turns=turns, n_workers=n_workers)
     codes = {row.scientific_name: row.ebird_code for row in table.rows if row.ebird_code}
     names = [codes.get(name) or name for name in scores.classes]
     ids, values = by_step(scores)

@@ -16,7 +16,14 @@ from onnx import TensorProto, compose, helper, numpy_helper
 
 from dawnchorus import __version__
 from dawnchorus.errors import InputError, ModelError
-from dawnchorus.models.bundle import RECORDINGS_NAME, Bundle, BundleInfo, file_sha256, write_bundle
+from dawnchorus.models.bundle import (
+    RECORDINGS_NAME,
+    Bundle,
+    BundleInfo,
+    TrainingSummary,
+    file_sha256,
+    write_bundle,
+)
 from dawnchorus.models.fitting import alike, fitted
 from dawnchorus.models.runner import open_session, scores_of
 
@@ -45,7 +52,6 @@ def make_ensemble(
         ModelError: a member is no ONNX graph, or the new one does not give what its members give.
     """
     shares = _shares(bundles, weights)
-    info = bundles[0].info
     rate_hz = max(bundle.info.sample_rate_hz for bundle in bundles)
     window_s = max(bundle.info.window_s for bundle in bundles)
 
@@ -62,7 +68,7 @@ def make_ensemble(
             attribution="; ".join(dict.fromkeys(bundle.info.attribution for bundle in bundles)),
             source="bundles " + ", ".join(f"{bundle.info.name} {bundle.id}" for bundle in bundles),
             made_by=f"dawnchorus {__version__}",
-            training=info.training,
+            training=_training(bundles),
         )
 
     models = alike([fitted(bundle, rate_hz=rate_hz, window_s=window_s) for bundle in bundles])
@@ -72,7 +78,9 @@ def make_ensemble(
         each = []
         for member, model in zip(bundles, models, strict=True):
             session = onnxruntime.InferenceSession(model.SerializeToString())
-            each.append(scores_of(session.run(["logits"], {"waveform": windows})[0], member.info.activation))
+            # One by one, because some graphs take no more at once.
+            logits = [session.run(["logits"], {"waveform": window[np.newaxis]})[0] for window in windows]
+            each.append(scores_of(np.concatenate(logits), member.info.activation))
         expected = _averaged(np.stack(each), shares, average)
         found = open_session(bundle).run(windows).logits
         if not np.abs(found - expected).max() <= PARITY:
@@ -173,6 +181,14 @@ def _before(average: Average, k: int, n_classes: int, constants: list[onnx.Tenso
     ]
 
 
+def _training(bundles: Sequence[Bundle]) -> TrainingSummary | None:
+    """What the members were trained on, if that is the same for all; each has metrics of its own."""
+    first = bundles[0].info.training
+    if first is None or any(b.info.training is None or b.info.training.data != first.data for b in bundles):
+        return None
+    return first.model_copy(update={"metrics": {}})
+
+
 def _write_recordings(target: Path, bundles: Sequence[Bundle]) -> None:
     """All that the members have learned from, where they say so."""
     paths = [path for bundle in bundles if (path := bundle.folder / RECORDINGS_NAME).is_file()]
@@ -181,7 +197,10 @@ def _write_recordings(target: Path, bundles: Sequence[Bundle]) -> None:
     rows: dict[str, dict[str, Any]] = {}
     tables = [pq.read_table(path) for path in paths]
     for table in tables:
-        rows |= {row["recording_id"]: row for row in table.to_pylist() if row["recording_id"] not in rows}
+        for row in table.to_pylist():
+            # What one member has learned from, the ensemble has.
+            if row["recording_id"] not in rows or row["split"] == "train":
+                rows[row["recording_id"]] = row
     pq.write_table(pa.Table.from_pylist(list(rows.values()), tables[0].schema), target / RECORDINGS_NAME)
 
 

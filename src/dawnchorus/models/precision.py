@@ -90,8 +90,18 @@ def _named(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _front_end(model: onnx.ModelProto) -> list[str]:
-    """The names of the nodes before the first two-dimensional convolution, and of those that a front end is made of."""
+    """The names of the nodes that no two-dimensional convolution comes before; of a graph that has none, of those
+    that a front end of ours is made of."""
     images = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) == 4}
-    nodes = list(model.graph.node)
-    first = next((k for k, node in enumerate(nodes) if node.op_type == "Conv" and node.input[1] in images), 0)
-    return [node.name for k, node in enumerate(nodes) if k < first or any(part in node.name for part in _FRONT_ENDS)]
+    images |= {node.output[0] for node in model.graph.node if node.op_type == "Cast" and node.input[0] in images}
+    behind: set[str] = set()
+    before: list[str] = []
+    for node in model.graph.node:  # in the order in which they can be computed
+        is_first = node.op_type == "Conv" and node.input[1] in images
+        if is_first or behind.intersection(node.input):
+            behind.update(node.output)
+        else:
+            before.append(node.name)
+    if behind:
+        return before
+    return [node.name for node in model.graph.node if any(part in node.name for part in _FRONT_ENDS)]

@@ -71,7 +71,7 @@ def write_trained_bundle(
     )
 
     calibration = None
-    if kept_back is not None:
+    if kept_back is not None and not config.data.by_clip:
         calibration = fit_calibration(kept_back.scores, kept_back.truth, n_recordings=len(kept_back.rows))
 
     def describe(target: Path) -> BundleInfo:

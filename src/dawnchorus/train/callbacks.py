@@ -30,6 +30,7 @@ class Progress(Callback):
     def __init__(self, run: Run, config: TrainConfig, on_epoch: OnEpoch) -> None:
         self._log = run.folder / METRICS_NAME
         self._monitor, self._on_epoch = config.trainer.monitor, on_epoch
+        self._settings = config.model_dump(mode="json")
         self._n_epochs = config.trainer.epochs
         self._begin = time.monotonic()
         self._first = 0
@@ -43,6 +44,9 @@ class Progress(Callback):
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         del pl_module
+        # Only now: a tracker's threads would not live on in processes that are forked after it began.
+        for log in trainer.loggers if trainer.is_global_zero else ():
+            log.log_hyperparams(self._settings)
         self._begin, self._first = time.monotonic(), trainer.current_epoch
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
@@ -158,8 +162,6 @@ def loggers_of(run: Run, config: TrainConfig) -> list[Logger]:
             logs.append(MLFlowLogger(tracker.project, run_name=run.name, tracking_uri=address))
     except ImportError as error:
         raise MissingExtra(tracker.name, extra="track", purpose=f"The tracker {tracker.name}") from error
-    for log in logs:
-        log.log_hyperparams(config.model_dump(mode="json"))
     return logs
 
 

@@ -52,7 +52,7 @@ recordings ({training.n_clips} clips; data {training.data}).
 - Cost: {bundle.graph_path.stat().st_size / 1e6:.1f} MB; {milliseconds(bundle):.1f} ms for 5 s of sound on one core of
   the machine that made it; trained for {effort}.
 
-{_validation(bundle, kept_back)}
+{_validation(bundle, kept_back, by_clip=config.data.by_clip)}
 ## Species
 
 | species | recordings | recordists | clips |
@@ -71,10 +71,12 @@ recordings ({training.n_clips} clips; data {training.data}).
 """
 
 
-def _validation(bundle: Bundle, kept_back: Scores | None) -> str:
+def _validation(bundle: Bundle, kept_back: Scores | None, *, by_clip: bool) -> str:
     heading = "## On recordings kept back for validation\n\n"
     if kept_back is None:
         return heading + "None were kept back: nothing here says how good it is, and its scores are no probabilities.\n"
+    if by_clip:
+        heading = "## On clips kept back for validation\n\n**Of recordings that other clips were learned from.** "
     scores, truth = kept_back.by_recording("mean")
     rows = "\n".join(
         f"| {name.replace('_', ' ')} | {interval(metric, truth, scores)} |" for name, metric in METRICS.items()

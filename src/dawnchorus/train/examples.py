@@ -86,7 +86,9 @@ def load_examples(
     warnings = _warnings(parts["train"], classes)
     if config.denoise is not None:
         warnings += ("data.denoise: the bundle will hear recordings with their noise, and be worse at them for it.",)
-    used = table.with_rows([row for rows in parts.values() for row in rows])
+    # In the table's order, whatever part they are in: what is made of the clips then serves every fold.
+    chosen = {row.recording_id: row for rows in parts.values() for row in rows}
+    used = table.with_rows([*(chosen[row.recording_id] for row in table.rows if row.recording_id in chosen), *beside])
     recipe = Recipe(
         rate_hz=rate_hz,
         window_s=window_s,
@@ -187,12 +189,12 @@ def _examples(
     rows = {row.recording_id: row for row in table.rows}
     part_of = {row.recording_id: part for part, members in parts.items() for row in members}
     number_of = {name: k for k, name in enumerate(rows)}
-    index = [clip for clip in enumerate(clips.index.to_pylist()) if clip[1]["recording_id"] in rows]
+    index = {k: clip for k, clip in enumerate(clips.index.to_pylist()) if clip["recording_id"] in rows}
     number = {name: k for k, name in enumerate([*classes, *beside])}
     targets = np.zeros((len(clips), len(number)), np.float32)
     recordings = np.full(len(clips), -1, np.int64)
     chosen: dict[str, list[int]] = {"train": [], "validation": [], "background": []}
-    for k, clip in index:
+    for k, clip in index.items():
         row = rows[clip["recording_id"]]
         recordings[k] = number_of[row.recording_id]
         targets[k] = _target(row, clip["start_s"], clip["end_s"], number, config)
@@ -218,6 +220,8 @@ def _examples(
         every = np.random.default_rng(config.seed).permutation(loud["train"] + loud["validation"])
         n_validation = round(len(every) * (config.validation or 0.2))
         loud = {**loud, "train": sorted(every[n_validation:].tolist()), "validation": every[:n_validation].tolist()}
+        heard = {index[k]["recording_id"] for k in loud["train"]}
+        part_of |= dict.fromkeys(heard, "train")  # whole recordings are kept back no more
     about = [[row.recording_id, row.sound_hash, row.scientific_name, part_of[row.recording_id]] for row in table.rows]
     return Examples(
         clips=clips,

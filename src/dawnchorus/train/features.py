@@ -16,47 +16,67 @@ import torch
 
 from dawnchorus import __version__
 from dawnchorus.audio.many import usable_cores
+from dawnchorus.errors import OutputError
 from dawnchorus.files import cannot_write
 from dawnchorus.train.examples import Examples
 from dawnchorus.train.families import Network
 
 FloatArray = npt.NDArray[np.float32]
 
-BATCH = 16
+BATCH, N_AT_ONCE = 16, 64
+"""Clips in a batch, and batches that are worked on before they are written."""
 
 
 @contextmanager
 def fixed_features(network: Network, examples: Examples, *, scratch: Path) -> Iterator[FloatArray]:
     """The front end's result for every clip [clips, ...], mapped from a file.
 
-    Where the network's front end has a name (`features_key`) the file stays with the clips, for the next run;
-    elsewhere it is in `scratch`, and goes in the end.
+    Where the network's front end has a name (`features_key`) the file stays with the clips, for the next run, in the
+    place of an older one for fewer clips; elsewhere it is in `scratch`, and goes in the end.
 
     Raises:
-        OutputError: the file cannot be written.
+        OutputError: the file cannot be written, or not be read by this user.
     """
     network.eval()
-    if network.features_key is None:
+    key = network.features_key
+    if key is None:
         path = scratch / "features.npy"
+        path.unlink(missing_ok=True)  # of a run that was ended: what it is of is not known
     else:
-        path = examples.clips.folder / f"features-{_digest(network.features_key, examples)}.npy"
+        kind = hashlib.sha256(f"{__version__} {key}".encode()).hexdigest()[:8]
+        path = examples.clips.folder / f"features-{kind}-{_digest(examples)}.npy"
     if not path.is_file():
         try:
             _write(path, network, examples)
         except OSError as error:
             raise cannot_write(path, error) from error
+        if key is not None:
+            _drop_others(path, f"features-{kind}-*.npy")
     try:
-        yield np.load(path, mmap_mode="r")
+        features = np.load(path, mmap_mode="r")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be read ({error.strerror}). Remove it; it is made again.") from error
+    try:
+        yield features
     finally:
-        if network.features_key is None:
-            path.unlink(missing_ok=True)
+        if key is None:
+            del features
+            with suppress(OSError):  # where a file that is mapped cannot be removed, it goes with the run
+                path.unlink()
 
 
-def _digest(key: str, examples: Examples) -> str:
-    found = hashlib.sha256(f"{__version__} {key}".encode())
+def _digest(examples: Examples) -> str:
+    found = hashlib.sha256()
     for name in ("recording_id", "start_s", "shard", "row"):
         found.update(repr(examples.clips.index[name].to_pylist()).encode())
     return found.hexdigest()[:12]
+
+
+def _drop_others(path: Path, pattern: str) -> None:
+    for older in path.parent.glob(pattern):
+        if older != path:
+            with suppress(OSError):  # another run may have it open
+                older.unlink()
 
 
 def _write(path: Path, network: Network, examples: Examples) -> None:
@@ -69,23 +89,15 @@ def _write(path: Path, network: Network, examples: Examples) -> None:
             return network.features(torch.from_numpy(sound)).numpy()
 
     first = computed(0)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=".npy", dir=path.parent)
-    os.close(handle)
-    try:
-        out = np.lib.format.open_memmap(name, mode="w+", dtype=np.float32, shape=(n, *first.shape[1:]))
-        # Space that is not there is found here, and not by a signal when a page is written.
-        with open(name, "r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, os.path.getsize(name))
-
-        def keep(start: int) -> None:
-            out[start : start + BATCH] = computed(start)
-
-        out[: len(first)] = first
-        with ThreadPoolExecutor(usable_cores()) as pool:
-            for _ in pool.map(keep, range(BATCH, n, BATCH)):
-                pass
-        out.flush()
-        os.replace(name, path)
-    finally:
-        with suppress(FileNotFoundError):
-            os.unlink(name)
+    with tempfile.TemporaryDirectory(prefix=".features-", dir=path.parent) as folder:
+        unfinished = Path(folder, path.name)
+        header = {"descr": "<f4", "fortran_order": False, "shape": (n, *first.shape[1:])}
+        with unfinished.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            file.write(np.ascontiguousarray(first, "<f4").data)
+            with ThreadPoolExecutor(usable_cores()) as pool:
+                # In order, and so many at once that what waits to be written stays small.
+                for start in range(BATCH, n, BATCH * N_AT_ONCE):
+                    for part in pool.map(computed, range(start, min(start + BATCH * N_AT_ONCE, n), BATCH)):
+                        file.write(np.ascontiguousarray(part, "<f4").data)
+        os.replace(unfinished, path)

@@ -30,11 +30,9 @@ class Entry:
     """A line of the table."""
 
     recipe: str
-    run: Run
-    """The first of its runs."""
+    runs: tuple[Run, ...]
+    """One for each seed."""
     bundle: Bundle
-    fit_s: float
-    """Of all seeds together."""
     evaluation: Evaluation
     ms_per_5_s: float
     """On one core, without decoding."""
@@ -45,6 +43,10 @@ class Entry:
     stands `honest_accuracy`, the same for clips of recordings that were kept back whole."""
     honest_accuracy: float | None
 
+    def total(self, name: str) -> float:
+        """Of all seeds together: what they learned, or took."""
+        return sum(float(run.about[name]) for run in self.runs)
+
     @property
     def bundle_mb(self) -> float:
         """Size of the graph."""
@@ -52,18 +54,17 @@ class Entry:
 
     def as_json(self) -> dict[str, Any]:
         """For machines."""
-        about = self.run.about
         return {
             "recipe": self.recipe,
-            "run": self.run.name,
+            "runs": [run.name for run in self.runs],
             "by_recording": {name: vars(value) for name, value in self.evaluation.by_recording.items()},
-            "n_parameters": about["n_parameters"],
-            "n_learned": about["n_learned"],
+            "n_parameters": self.total("n_parameters"),
+            "n_learned": self.total("n_learned"),
             "bundle": str(self.bundle.folder),
             "bundle_mb": self.bundle_mb,
-            "fit_s": self.fit_s,
-            "features_s": about["features_s"],
-            "devices": about["devices"],
+            "fit_s": self.total("fit_s"),
+            "features_s": self.total("features_s"),
+            "devices": self.runs[0].about["devices"],
             "ms_per_5_s": self.ms_per_5_s,
             "open_set_auroc": self.open_set_auroc,
             "random_split_accuracy": self.random_split_accuracy,
@@ -98,23 +99,23 @@ def measure_recipe(
     for seed in range(config.seed, config.seed + n_seeds):
         own = [*settings, f"seed={seed}"]
         runs.append(train(compose_config(own), started=clock(), overrides=own, on_note=on_note))
-    run = runs[0]
     store, bundle = store_of(config), _averaged([read_bundle(each.bundle) for each in runs], recipe)
     rows = [row for row in table.rows if row.split == part]
     scores = score_data_set(bundle, table, rows, store=store, overlap_s=overlap_s)
     evaluation = evaluate(bundle, scores)
-    run = run.update(
-        metrics={**run.metrics, **{f"{part}_{name}": value.value for name, value in evaluation.by_recording.items()}}
-    )
+    if n_seeds == 1:
+        measured = {f"{part}_{name}": value.value for name, value in evaluation.by_recording.items()}
+        runs = [runs[0].update(metrics={**runs[0].metrics, **measured})]
     random_accuracy = honest = None
     if random_split:
         flattered = train(compose_config([*settings, "data.by_clip=true"]), started=clock(), overrides=settings)
-        random_accuracy, honest = flattered.metrics.get("val_clip_accuracy"), evaluation.by_window["top_1"]
+        random_accuracy = flattered.metrics.get("val_clip_accuracy")
+        single = read_bundle(runs[0].bundle)
+        honest = evaluate(single, score_data_set(single, table, rows, store=store)).by_window["top_1"]
     return Entry(
         recipe=recipe,
-        run=run,
+        runs=tuple(runs),
         bundle=bundle,
-        fit_s=sum(each.about["fit_s"] for each in runs),
         evaluation=evaluation,
         ms_per_5_s=milliseconds(bundle),
         open_set_auroc=None if unknown is None else open_set_auroc(bundle, scores, unknown, store, overlap_s),

@@ -130,6 +130,11 @@ def _trained(run: Run, config: TrainConfig, on_epoch: OnEpoch, on_note: Callable
     examples = load_examples(
         config.data, rate_hz=shape.rate_hz, window_s=shape.window_s, clips_folder=clips_folder, store=store
     )
+    if run.about.get("data", examples.fingerprint) != examples.fingerprint:
+        raise InputError(
+            f"{run.folder}: its data set has other recordings, labels or parts than when the run began. Put them back, "
+            f"or start a new run."
+        )
     for line in examples.warnings:
         on_note(f"warning: {line}")
     torch.manual_seed(config.seed)

@@ -10,8 +10,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from dawnchorus.data.recordings import read_table
-from dawnchorus.errors import InputError, OutputError, TrainingFailed
+from dawnchorus import __version__
+from dawnchorus.data.recordings import RecordingRow, read_table
+from dawnchorus.errors import InputError, ModelError, OutputError, TrainingFailed
 from dawnchorus.train.compose import compose_config
 from dawnchorus.train.config import TrainConfig
 from dawnchorus.train.trainer import train
@@ -56,6 +57,7 @@ def tune(
     by_fold: bool = False,
     clock: Callable[[], datetime],
     on_trial: Callable[[Tried], None] = lambda _tried: None,
+    on_failure: Callable[[Sequence[str], str], None] = lambda _settings, _reason: None,
 ) -> Tuned:
     """Train up to `n_trials` times, with values for those overrides that name several, and give the best.
 
@@ -65,13 +67,14 @@ def tune(
     every fold of a data set that is split into folds, its value is the mean, and it is given up when it is worse than
     the median of others after as many folds. The same call goes on with its study, and counts what is there.
 
+    A trial whose values do not go together fails, and the next one follows.
+
     Raises:
-        InputError: nothing to tune, or settings that are wrong.
+        InputError: nothing to tune, or settings that are wrong from the start.
         TrainingFailed: no trial came to an end.
         OutputError: the study cannot be written.
     """
     import optuna
-    from optuna.distributions import CategoricalDistribution
     from optuna.trial import TrialState
     from sqlalchemy.exc import OperationalError
 
@@ -86,7 +89,7 @@ def tune(
             *fixed,
             *_chosen(
                 space,
-                {name: d.choices[0] if isinstance(d, CategoricalDistribution) else d.low for name, d in space.items()},
+                {name: _probe(d) for name, d in space.items()},
             ),
         ]
     )
@@ -97,7 +100,7 @@ def tune(
         root.mkdir(parents=True, exist_ok=True)
         study = optuna.create_study(
             storage=f"sqlite:///{root / STUDIES_NAME}",
-            study_name=_digest(fixed, space, metric, len(folds)),
+            study_name=_digest(fixed, space, metric, len(folds), read_table(Path(config.data.path)).rows),
             direction="minimize" if metric == "val_loss" else "maximize",
             pruner=optuna.pruners.MedianPruner(n_startup_trials=N_STARTUP),
             load_if_exists=True,
@@ -107,16 +110,20 @@ def tune(
 
     n_done = sum(trial.state.is_finished() for trial in study.trials)
     # A study that goes on draws other numbers than those that it has drawn already.
-    study.sampler = optuna.samplers.TPESampler(seed=config.seed + n_done, n_startup_trials=N_STARTUP)
+    study.sampler = optuna.samplers.TPESampler(seed=config.seed + len(study.trials), n_startup_trials=N_STARTUP)
     for _ in range(n_done, n_trials):
         trial = study.ask(fixed_distributions=space)
         settings = [*fixed, *_chosen(space, trial.params)]
         try:
             value = _value(trial, settings, folds, metric, clock)
-        except TrainingFailed:
-            study.tell(trial, state=TrialState.FAIL)
         except optuna.TrialPruned:
             study.tell(trial, state=TrialState.PRUNED)
+        except BaseException as error:
+            study.tell(trial, state=TrialState.FAIL)
+            # Values that do not go together, or too much for the memory, are no reason to end; a full disk is.
+            if not isinstance(error, TrainingFailed | InputError | ModelError | MemoryError | RuntimeError):
+                raise
+            on_failure(settings, str(error).splitlines()[0])
         else:
             study.tell(trial, value)
         on_trial(_tried(space, study.trials[trial.number]))
@@ -179,6 +186,16 @@ def _value(
     return sum(values) / len(values)
 
 
+def _probe(distribution: BaseDistribution) -> Any:
+    """Some value, and no whole number if it may be one that is none."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[0]
+    share = 0.382 if isinstance(distribution, FloatDistribution) else 0
+    return distribution.low + share * (distribution.high - distribution.low)
+
+
 def _chosen(space: dict[str, BaseDistribution], values: dict[str, Any]) -> list[str]:
     return [f"{name}={values[name]}" for name in space]
 
@@ -198,6 +215,15 @@ def _folds(config: TrainConfig) -> list[int | None]:
     return list(found)
 
 
-def _digest(fixed: Sequence[str], space: dict[str, BaseDistribution], metric: str, n_folds: int) -> str:
-    about = [sorted(fixed), {name: repr(distribution) for name, distribution in space.items()}, metric, n_folds]
+def _digest(
+    fixed: Sequence[str],
+    space: dict[str, BaseDistribution],
+    metric: str,
+    n_folds: int,
+    rows: Sequence[RecordingRow],
+) -> str:
+    """Names a study: values of other recordings, parts or software are not compared."""
+    values = {name: repr(distribution) for name, distribution in space.items()}
+    data = [[row.recording_id, row.sound_hash, row.scientific_name, row.split] for row in rows]
+    about = [__version__, sorted(fixed), values, metric, n_folds, data]
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]

@@ -61,7 +61,7 @@ class Network(nn.Module, ABC):
         return logits[:, : self.n_outputs], embeddings
 
     def prepare(self, features: Tensor) -> None:
-        """Look at the features [clips, ...] of all clips for training before it begins: means, scales."""
+        """Look at features [clips, ...] before training begins, of all its clips or of many: means, scales."""
 
     def write_onnx(self, path: Path, *, n_window: int) -> None:
         """Write the whole network as a bundle's graph."""
