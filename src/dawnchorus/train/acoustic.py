@@ -61,14 +61,18 @@ def cosine_transform(n_bands: int, n_out: int) -> np.ndarray:
 
 def _stats(values: Tensor, *names: str) -> Tensor:
     """Mean, deviation, largest and smallest over the last axis of [batch, ..., frames], joined."""
-    mean = values.mean(-1)
+    mean = values.mean(-1, keepdim=True)
     found = {
         "mean": lambda: mean,
-        "std": lambda: ((values - mean[..., None]) ** 2).mean(-1).sqrt(),
-        "max": lambda: values.amax(-1),
-        "min": lambda: values.amin(-1),
+        "std": lambda: _square(values - mean).mean(-1, keepdim=True).sqrt(),
+        "max": lambda: values.amax(-1, keepdim=True),
+        "min": lambda: values.amin(-1, keepdim=True),
     }
-    return torch.cat([found[name]().reshape(values.shape[0], -1) for name in names], dim=1)
+    return torch.cat([found[name]().flatten(1) for name in names], dim=1)
+
+
+def _square(values: Tensor) -> Tensor:
+    return values * values
 
 
 def _sum_of_rows(values: Tensor) -> Tensor:
@@ -129,7 +133,7 @@ class AcousticFeatures(nn.Module):
         total = torch.where(total < 1e-30, torch.ones_like(total), total)  # a frame of zeros stays one, as in librosa
         centroid = self.frequencies.T @ magnitude / total
         apart = self.frequencies - centroid
-        bandwidth = (_sum_of_rows(magnitude * (apart * apart)) / total).sqrt()
+        bandwidth = (_sum_of_rows(magnitude * _square(apart)) / total).sqrt()
         return centroid[:, 0], bandwidth[:, 0]
 
     def _rolloff(self, magnitude: Tensor) -> Tensor:
@@ -154,11 +158,12 @@ class AcousticFeatures(nn.Module):
 
     def _chunk_sums(self, values: Tensor, n_frames: int) -> Tensor:
         """Sums [batch, frames] over frames of N_FFT samples every N_HOP, from padded values [batch, samples]."""
-        chunks = values[:, : (n_frames + N_FFT // N_HOP - 1) * N_HOP].reshape(values.shape[0], -1, N_HOP).sum(2)
+        n_chunks = n_frames + N_FFT // N_HOP - 1
+        chunks = values[:, : n_chunks * N_HOP].reshape(-1, n_chunks, N_HOP).sum(2)
         return sum(chunks[:, k : k + n_frames] for k in range(N_FFT // N_HOP))  # type: ignore[return-value]
 
     def _rms(self, waveform: Tensor) -> Tensor:
-        padded = nn.functional.pad(waveform * waveform, (N_FFT // 2, max(self.spectrum.n_end, N_HOP)))
+        padded = nn.functional.pad(_square(waveform), (N_FFT // 2, max(self.spectrum.n_end, N_HOP)))
         return (self._chunk_sums(padded, self.spectrum.n_frames) / N_FFT).sqrt()
 
     def _zero_crossings(self, waveform: Tensor) -> Tensor:
@@ -169,5 +174,5 @@ class AcousticFeatures(nn.Module):
         # crosses[k] is between samples k and k + 1; the padding repeats the edge, which never crosses.
         padded = nn.functional.pad(crosses, (N_FFT // 2 + 1, max(self.spectrum.n_end, N_HOP)))
         sums = self._chunk_sums(padded, n_frames)
-        firsts = padded[:, : n_frames * N_HOP].reshape(padded.shape[0], -1, N_HOP)[:, :, 0]
+        firsts = padded[:, : n_frames * N_HOP].reshape(-1, n_frames, N_HOP)[:, :, 0]
         return (sums - firsts) / N_FFT

@@ -49,12 +49,12 @@ class PowerSpectrum(nn.Module):
         self.register_buffer(name, torch.tensor(values, dtype=torch.float32), persistent=False)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        n = waveform.shape[0]
+        # Sizes are constants, so that the exported graph computes sound and not shapes.
         padded = nn.functional.pad(waveform, (self.n_pad, self.n_end))[:, : self.n_used]
-        phases = padded.reshape(n, -1, self.b).transpose(1, 2)
+        phases = padded.reshape(-1, self.n_used // self.b, self.b).transpose(1, 2)
         turned = nn.functional.conv1d(phases, self.first, stride=self.n_hop // self.b, groups=self.b)
-        parts = self.second @ turned.reshape(n, 2 * self.b, self.n_half * self.n_frames)
-        squares = (parts * parts).reshape(n, 2, self.b * self.n_half, self.n_frames)
+        parts = self.second @ turned.reshape(-1, 2 * self.b, self.n_half * self.n_frames)
+        squares = (parts * parts).reshape(-1, 2, self.b * self.n_half, self.n_frames)
         power = squares[:, 0] + squares[:, 1]
         return power[:, self.order]
 
