@@ -147,3 +147,66 @@ def test_an_address_that_others_reach_needs_a_token(host: str, tmp_path: Path) -
         Settings(data=tmp_path, host=host)
     assert Settings(data=tmp_path, host=host, token="t").host == host
     assert "secret" not in repr(Settings(data=tmp_path, host=host, token="secret"))
+
+
+def test_every_route_asks_for_a_token_unless_it_is_named_here(level_bundle: Bundle, serve: Serve) -> None:
+    client = serve(model=level_bundle.folder, token="secret")
+    paths = client.get("/api/openapi.json", headers={"Authorization": "Bearer secret"}).json()["paths"]
+    routes = {(method.upper(), path) for path, methods in paths.items() for method in methods}
+    assert len(routes) >= 7
+    answered = {(m, p) for m, p in routes if client.request(m, p).status_code != 401}
+    assert answered == {("GET", "/api/v1/health/live"), ("GET", "/api/v1/health/ready")}
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Sec-Fetch-Site": "none"}, 200),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Host": "evil.example.org"}, 421),
+        ({"Host": "evil.example.org", "Sec-Fetch-Site": "same-origin"}, 421),
+        ({"Host": "localhost:1234"}, 200),
+        ({"Host": "[::1]:80"}, 200),
+    ],
+)
+def test_pages_of_other_sites_are_refused(
+    headers: dict[str, str], status: int, level_bundle: Bundle, serve: Serve, tone: Path
+) -> None:
+    client = serve(model=level_bundle.folder)
+    assert client.post("/api/predict", content=tone.read_bytes(), headers=headers).status_code == status
+
+
+def test_multipart_bodies_that_mean_no_good(level_bundle: Bundle, serve: Serve, tmp_path: Path, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    kind = "multipart/form-data; boundary=b"
+    part = b'--b\r\nContent-Disposition: form-data; name="f%d"\r\n\r\nx\r\n'
+    bodies = [
+        (kind, b"".join(part % k for k in range(10_000)) + b"--b--\r\n"),
+        (kind, b"--b\r\n" + b"X-Long: " + b"a" * 1_000_000 + b"\r\n\r\n--b--"),
+        (kind, b"\r\n" * 100_000 + b"--b--"),
+        (kind, b"no boundary at all"),
+        ("multipart/form-data", b"--b--"),
+        (kind, b'--b\r\nContent-Disposition: form-data; name="audio"\r\n\r\n' + b"x" * 10_000 + b"\r\n--b--\r\n"),
+    ]
+    for content_type, body in bodies:
+        reply = client.post("/api/predict", content=body, headers={"Content-Type": content_type})
+        assert reply.status_code == 400, reply.text
+        assert reply.headers["content-type"] == "application/problem+json"
+    names = [
+        "../../etc/passwd",
+        "..\\..\\x",
+        "%2e%2e%2fx",
+        "a" * 1000,
+        "<script>alert(1)</script>.wav",
+        "x\n.wav",
+        "-rf",
+    ]
+    for name in names:
+        reply = client.post("/api/v1/identify", files={"audio": (name, tone.read_bytes())})
+        assert reply.status_code == 200
+        assert not {"/", "\\"} & set(reply.json()["recording"])
+        assert len(reply.json()["recording"]) <= 255
+    assert {path.name for path in tmp_path.iterdir()} == {"server", tone.name}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import shutil
 import tempfile
 import time
@@ -16,13 +15,11 @@ from fastapi import FastAPI, Request, Response
 from dawnchorus import __version__
 from dawnchorus.models.store import ModelStore, default_folder
 from dawnchorus.serve import problems, seed, v1
+from dawnchorus.serve.access import refusal
 from dawnchorus.serve.lanes import Lanes
 from dawnchorus.serve.meters import Meters
 from dawnchorus.serve.service import Service, ServiceOf
 from dawnchorus.serve.settings import Settings
-
-OPEN_ROUTES = ("/api/v1/health/live", "/api/v1/health/ready")
-"""Asked by load balancers, which have no token."""
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'",
@@ -71,11 +68,7 @@ def create_app(settings: Settings) -> FastAPI:
     @app.middleware("http")
     async def watched(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         begin = time.perf_counter()
-        if settings.token is None or request.url.path in OPEN_ROUTES or _has_token(request, settings.token):
-            reply = await call_next(request)
-        else:
-            detail = "expected the header 'Authorization: Bearer TOKEN' with the server's token."
-            reply = problems.problem(401, detail, headers={"WWW-Authenticate": "Bearer"})
+        reply = refusal(request, settings) or await call_next(request)
         for name, value in SECURITY_HEADERS.items():
             reply.headers.setdefault(name, value)
         route = getattr(request.scope.get("route"), "path", "none")
@@ -83,8 +76,3 @@ def create_app(settings: Settings) -> FastAPI:
         return reply
 
     return app
-
-
-def _has_token(request: Request, token: str) -> bool:
-    kind, _, given = request.headers.get("authorization", "").partition(" ")
-    return kind.lower() == "bearer" and hmac.compare_digest(given.encode(), token.encode())

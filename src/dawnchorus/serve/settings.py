@@ -33,14 +33,15 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
-        if self.token is None and not _is_loopback(self.host):
+        if self.token is None and not is_loopback(self.host):
             raise InputError(
                 f"--host {self.host}: others can reach this address, so a token is needed. Give one in "
                 f"$DAWNCHORUS_TOKEN, or serve on 127.0.0.1 only."
             )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether the name or address is this machine's own."""
     if host == "localhost":
         return True
     try:
