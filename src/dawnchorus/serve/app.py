@@ -14,7 +14,7 @@ from fastapi import FastAPI, Request, Response
 
 from dawnchorus import __version__
 from dawnchorus.models.store import ModelStore, default_folder
-from dawnchorus.serve import problems, seed, v1
+from dawnchorus.serve import pages, problems, seed, v1
 from dawnchorus.serve.access import refusal
 from dawnchorus.serve.lanes import Lanes
 from dawnchorus.serve.meters import Meters
@@ -56,6 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_url="/api/openapi.json",
     )
     problems.install(app)
+    app.include_router(pages.router)
     app.include_router(seed.router)
     app.include_router(v1.router)
 

@@ -244,7 +244,7 @@ class Lanes:
         builder = TableBuilder(bundle, plan, options, range_filter_of(bundle, options, None, self._store), {})
         hits, n_windows, took_s = [], 0, 0.0
         lane = yield
-        with self._decoder() as decoder:
+        with self.decoder() as decoder:
             opened, ended = None, None
             windower = Windower(plan, batch=BATCH_WINDOWS)
             begin = time.monotonic()
@@ -293,8 +293,8 @@ class Lanes:
             )
 
     @contextmanager
-    def _decoder(self) -> Generator[DecoderProcess, None, None]:
-        """A decoder that nobody else uses meanwhile."""
+    def decoder(self) -> Generator[DecoderProcess, None, None]:
+        """A decoder process that nobody else uses meanwhile."""
         with self._changed:
             decoder = self._idle_decoders.pop() if self._idle_decoders else DecoderProcess()
         try:

@@ -45,6 +45,11 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unknown)
 
 
+def status_of(error: Exception) -> HTTPStatus:
+    """The HTTP status of an error of ours."""
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
 def problem(status: int, detail: str, *, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The reply; its `id` is in the log as well."""
     number = uuid.uuid4().hex[:12]
@@ -55,7 +60,7 @@ def problem(status: int, detail: str, *, headers: Mapping[str, str] | None = Non
 
 
 async def _known(request: Request, error: Exception) -> JSONResponse:
-    status = next((status for kind, status in _STATUS if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
+    status = status_of(error)
     headers = {"Retry-After": f"{error.retry_after_s:.0f}"} if isinstance(error, Overloaded) else {}
     if status is HTTPStatus.INTERNAL_SERVER_ERROR:
         return await _unknown(request, error)

@@ -48,7 +48,8 @@ def classes(service: ServiceOf) -> dict[str, Any]:
 @router.post("/predict")
 async def predict(request: Request, service: ServiceOf) -> dict[str, Any]:
     """The best species of a clip (multipart field `audio`), and the five best, by their best window."""
-    found, _ = await service.recognised(request, Options(min_score=0.0, top=N_TOP))
+    async with service.uploaded(request) as (path, _):
+        found = await service.recognised(path, Options(min_score=0.0, top=N_TOP))
     best: dict[str, float] = defaultdict(float)
     for detection in found.table.detections:
         best[detection.common_name] = max(best[detection.common_name], detection.score)

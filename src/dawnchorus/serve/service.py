@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -26,22 +28,30 @@ class Service:
     spool: Path
     """Where uploads are while they are worked on."""
 
-    async def recognised(self, request: Request, options: Options) -> tuple[Recognition, str]:
-        """What is heard in the recording that the request brings, and the name that its sender gave it.
+    @asynccontextmanager
+    async def uploaded(self, request: Request) -> AsyncIterator[tuple[Path, str]]:
+        """The recording that the request brings, and the name that its sender gave it; errors name it so.
 
         Raises:
-            AudioError, InputError, Overloaded: see `uploaded` and `Lanes.submit`.
+            UploadTooLarge, InputError, OutputError: see `uploads.uploaded`.
         """
         async with uploaded(request, self.spool, max_bytes=self.settings.limits.max_bytes) as (path, name):
-            # Errors name the recording as its sender does.
             request.state.shown = lambda message: message.replace(str(path), name)
-            future = self.lanes.submit(path, options)
-            try:
-                found = await asyncio.wrap_future(future)
-            finally:
-                future.cancel()  # nobody waits for it any more
+            yield path, name
+
+    async def recognised(self, path: Path, options: Options) -> Recognition:
+        """What is heard in an uploaded recording.
+
+        Raises:
+            AudioError, InputError, Overloaded: see `Lanes.submit`.
+        """
+        future = self.lanes.submit(path, options)
+        try:
+            found = await asyncio.wrap_future(future)
+        finally:
+            future.cancel()  # nobody waits for it any more
         self.meters.sound(found.table.duration_s)
-        return found, name
+        return found
 
 
 def _service(request: Request) -> Service:

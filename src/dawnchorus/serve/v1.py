@@ -68,7 +68,8 @@ async def identify(
         week=week,
         range_threshold=range_threshold,
     )
-    found, name = await service.recognised(request, options)
+    async with service.uploaded(request) as (path, name):
+        found = await service.recognised(path, options)
     return await asyncio.to_thread(_reply, found, name, options, wanted)
 
 
