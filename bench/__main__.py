@@ -30,6 +30,7 @@ MEASUREMENTS = {
     "speech": speech.measure,
     "acoustic": acoustic.measure,
     "heads": heads.measure,
+    "serving": serving.measure,
     "training": training.measure,
     "leaderboard": leaderboard.measure,
     "preparing": preparing.measure,

@@ -211,6 +211,24 @@ def _scenes(found: dict[str, dict[str, dict[str, float]]]) -> str:
     )
 
 
+def _serving(result: dict[str, Any]) -> str:
+    rows = [
+        f"| {name} | {r['per_s']:.1f} | {r['p50_ms']:.0f} | {r['p99_ms']:.0f} | {r['n_failed']:.0f} |"
+        for name, r in (
+            ("`dawnchorus serve`, BirdNET", result["ours"]),
+            ("a handler with librosa's features in the event loop", result["seed"]),
+        )
+    ]
+    ours = result["ours"]["per_s"]
+    return (
+        "## Over HTTP\n\n"
+        f"{result['n_clients']} clients on the same cores send a clip of 5 s again and again; medians of rounds in turn. "
+        f"**{ours / result['seed']['per_s']:.1f}x** the handler, and {100 * ours / result['bare_per_s']:.0f} % of what "
+        f"bare sessions on windows that lie ready do in the same minute ({result['bare_per_s']:.0f} clips/s).\n\n"
+        "| | requests/s | p50 ms | p99 ms | failed |\n| --- | ---: | ---: | ---: | ---: |\n" + "\n".join(rows) + "\n"
+    )
+
+
 def _training(result: dict[str, Any]) -> str:
     small, large = result["small"], result["large"]
     return (
@@ -232,6 +250,7 @@ _SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "speech": _speech,
     "heads": _heads,
     "leaderboard": _leaderboard,
+    "serving": _serving,
     "training": _training,
     "acoustic": _acoustic,
     "startup": _startup,

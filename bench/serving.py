@@ -1,0 +1,165 @@
+"""Requests per second over HTTP, against what bare sessions do in the same minute and a handler of the usual kind."""
+
+from __future__ import annotations
+
+import http.client
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from dawnchorus.audio.many import usable_cores
+from dawnchorus.data.dawn import dawn_chorus
+from dawnchorus.models.runner import open_session
+from dawnchorus.models.store import ModelStore, default_folder
+
+N_CLIENTS, ROUND_S, N_ROUNDS = 8, 8.0, 3
+CLIP_S = 5
+BOUNDARY = "recording"
+
+SEED = """
+import sys, tempfile, warnings
+import numpy as np, uvicorn
+from fastapi import FastAPI, UploadFile
+warnings.simplefilter("ignore")
+import librosa
+from bench.acoustic import _librosas
+
+app, rng = FastAPI(), np.random.default_rng(1)
+layers = [rng.normal(0, 0.1, shape).astype(np.float32) for shape in ((95, 512), (512, 256), (256, 128), (128, 64))]
+
+@app.get("/api/health")
+def health():
+    return {}
+
+@app.post("/api/predict")
+async def predict(audio: UploadFile):
+    with tempfile.NamedTemporaryFile(suffix=".wav") as file:
+        file.write(await audio.read())
+        file.flush()
+        sound, _ = librosa.load(file.name, sr=22050, duration=5)
+    x = _librosas(librosa, sound)
+    for layer in layers:
+        x = np.maximum(x @ layer, 0)
+    return {"best": int(x.argmax())}
+
+uvicorn.run(app, port=int(sys.argv[1]), log_level="error")
+"""
+"""As the seed project's: a temporary file, librosa's features and the model in the event loop."""
+
+
+def _body() -> bytes:
+    scene = dawn_chorus(seed=1)
+    with tempfile.NamedTemporaryFile(suffix=".wav") as file:
+        soundfile.write(file.name, scene.samples[40 * scene.rate_hz :][: CLIP_S * scene.rate_hz], scene.rate_hz)
+        sound = Path(file.name).read_bytes()
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="audio"; filename="a.wav"\r\n\r\n'.encode()
+    return head + sound + f"\r\n--{BOUNDARY}--\r\n".encode()
+
+
+def _load(port: int, body: bytes) -> dict[str, float]:
+    """Requests per second of some clients that ask again as soon as they have an answer, and their waits in ms."""
+    until = time.perf_counter() + ROUND_S
+    waits: list[float] = []
+    failures: list[int] = []
+    headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+
+    def client() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        while time.perf_counter() < until:
+            begin = time.perf_counter()
+            connection.request("POST", "/api/predict", body, headers)
+            reply = connection.getresponse()
+            reply.read()
+            waits.append(1000 * (time.perf_counter() - begin))
+            if reply.status != 200:
+                failures.append(reply.status)
+
+    threads = [threading.Thread(target=client) for _ in range(N_CLIENTS)]
+    begin = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    took_s = time.perf_counter() - begin
+    p50, p99 = np.percentile(waits, [50, 99])
+    return {"per_s": len(waits) / took_s, "p50_ms": float(p50), "p99_ms": float(p99), "n_failed": len(failures)}
+
+
+def _bare(name: str | Path) -> float:
+    """Clips per second of one bare session for each core, on windows that lie ready."""
+    bundle = ModelStore(default_folder()).open(name)
+    sessions = [open_session(bundle) for _ in range(usable_cores())]
+    n = -(-CLIP_S // int(bundle.info.window_s))
+    windows = np.random.default_rng(1).normal(0, 0.05, (n, bundle.n_window)).astype(np.float32)
+    counts = [0] * len(sessions)
+    until = time.perf_counter() + ROUND_S / 2
+
+    def run(k: int) -> None:
+        while time.perf_counter() < until:
+            sessions[k].run(windows)
+            counts[k] += 1
+
+    threads = [threading.Thread(target=run, args=(k,)) for k in range(len(sessions))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(counts) / (ROUND_S / 2)
+
+
+def measure() -> dict[str, Any]:
+    """Rounds in turn; medians of them."""
+    body = _body()
+    rounds: dict[str, list[dict[str, float]]] = {"ours": [], "seed": []}
+    bare: list[float] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        ours = ["-m", "dawnchorus", "serve", "--data", scratch]
+        servers = {
+            "ours": (5871, [sys.executable, *ours, "--port", "5871"]),
+            "seed": (5872, [sys.executable, "-c", SEED, "5872"]),
+        }
+        processes = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _, command in servers.values()]
+        try:
+            for port, _ in servers.values():
+                _wait_for(port)
+                _load_once(port, body)
+            for _ in range(N_ROUNDS):
+                for name, (port, _) in servers.items():
+                    rounds[name].append(_load(port, body))
+                bare.append(_bare("birdnet"))
+        finally:
+            for process in processes:
+                process.terminate()
+                process.wait()
+    found: dict[str, Any] = {
+        name: {key: statistics.median(each[key] for each in values) for key in values[0]}
+        for name, values in rounds.items()
+    }
+    return {**found, "bare_per_s": statistics.median(bare), "n_clients": N_CLIENTS}
+
+
+def _wait_for(port: int) -> None:
+    for _ in range(600):
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            connection.request("GET", "/api/health")
+            connection.getresponse().read()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    raise RuntimeError(f"nothing answers on port {port}")
+
+
+def _load_once(port: int, body: bytes) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("POST", "/api/predict", body, {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"})
+    connection.getresponse().read()
