@@ -14,6 +14,7 @@ from bench import (
     peers,
     preparing,
     reading,
+    serving,
     speech,
     startup,
     training,

@@ -222,9 +222,9 @@ def _serving(result: dict[str, Any]) -> str:
     ours = result["ours"]["per_s"]
     return (
         "## Over HTTP\n\n"
-        f"{result['n_clients']} clients on the same cores send a clip of 5 s again and again; medians of rounds in turn. "
-        f"**{ours / result['seed']['per_s']:.1f}x** the handler, and {100 * ours / result['bare_per_s']:.0f} % of what "
-        f"bare sessions on windows that lie ready do in the same minute ({result['bare_per_s']:.0f} clips/s).\n\n"
+        f"{result['n_clients']} clients on the same cores send a clip of 5 s again and again; medians of rounds in "
+        f"turn. **{ours / result['seed']['per_s']:.1f}x** the handler, {100 * ours / result['bare_per_s']:.0f} % of "
+        f"what bare sessions on windows that lie ready do in the same minute ({result['bare_per_s']:.0f} clips/s).\n\n"
         "| | requests/s | p50 ms | p99 ms | failed |\n| --- | ---: | ---: | ---: | ---: |\n" + "\n".join(rows) + "\n"
     )
 
