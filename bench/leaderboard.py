@@ -23,7 +23,7 @@ RECIPES: dict[str, tuple[str, ...]] = {
         "trainer.epochs=3",
         "--random-split",
     ),
-    "kapre-study": ("--random-split",),
+    "kapre-study": ("trainer.epochs=10", "--random-split"),
     "yamnet-head": ("--random-split",),
     "acoustic-95": ("--random-split",),
     "best": ("--random-split",),
