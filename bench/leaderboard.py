@@ -23,9 +23,9 @@ RECIPES: dict[str, tuple[str, ...]] = {
         "trainer.epochs=3",
         "--random-split",
     ),
-    "kapre-study": ("trainer.epochs=10", "--random-split"),
-    "yamnet-head": ("--random-split",),
-    "acoustic-95": ("--random-split",),
+    "kapre-study": ("data.n_clips=2", "trainer.epochs=10", "--random-split"),
+    "yamnet-head": ("data.validation=0", "--random-split"),
+    "acoustic-95": ("data.validation=0", "--random-split"),
     "best": ("--random-split",),
 }
 """What is trained, the longest first, and how else than by default. Wav2Vec2 begins at random here, where no hub can be

@@ -126,7 +126,10 @@ def measure() -> dict[str, Any]:
             "ours": (5871, [sys.executable, *ours, "--port", "5871"]),
             "seed": (5872, [sys.executable, "-c", SEED, "5872"]),
         }
-        processes = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _, command in servers.values()]
+        processes = [
+            subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            for _, command in servers.values()
+        ]
         try:
             for port, _ in servers.values():
                 _wait_for(port)

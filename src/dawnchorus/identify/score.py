@@ -40,7 +40,12 @@ class Selection:
 
     def pick(self, scores: FloatArray, first_window: int) -> npt.NDArray[np.void]:
         """The hits among `scores` [n, classes], of windows numbered from `first_window`, best first in a window."""
-        rows, classes = np.nonzero(scores >= self.thresholds)
+        is_kept = scores >= self.thresholds
+        if self.top is not None and self.top < scores.shape[1]:
+            # What is below the last place is not worth sorting; equal scores at the last place are sorted out below.
+            last = np.partition(np.where(is_kept, scores, -np.inf), -self.top, axis=1)[:, -self.top]
+            is_kept &= scores >= last[:, np.newaxis]
+        rows, classes = np.nonzero(is_kept)
         found = np.empty(len(rows), HIT)
         found["window"] = rows + first_window
         found["class"] = classes

@@ -14,6 +14,7 @@ from collections.abc import Generator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
@@ -24,6 +25,7 @@ from dawnchorus.audio.process import DecoderProcess, Ended, Opened
 from dawnchorus.audio.windows import Windower, WindowPlan
 from dawnchorus.errors import AudioTooLarge, ModelError, Overloaded
 from dawnchorus.identify.options import Options
+from dawnchorus.identify.place import RangeFilter
 from dawnchorus.identify.rows import TableBuilder
 from dawnchorus.identify.run import range_filter_of, selection_of
 from dawnchorus.identify.score import HIT, Scored
@@ -69,13 +71,26 @@ class Recognition:
 class _Active:
     """A bundle with a warmed session for each lane."""
 
-    def __init__(self, bundle: Bundle, n_lanes: int) -> None:
+    def __init__(self, bundle: Bundle, n_lanes: int, store: ModelStore) -> None:
         self.bundle = bundle
+        self._store = store
+        self._range_filter = lru_cache(maxsize=8)(self._new_range_filter)
         self.sessions: list[Session] = [open_session(bundle) for _ in range(n_lanes)]
         for session in self.sessions:
             logits = session.run(np.zeros((1, bundle.n_window), np.float32)).logits
             if not np.isfinite(logits).all():
                 raise ModelError(f"{bundle.folder}: on silence the model gives numbers that are not finite.")
+        self.range_filter(Options())
+
+    def range_filter(self, options: Options) -> RangeFilter | None:
+        """What tells expected species from others; loading it takes longer than scoring a clip, so it is kept."""
+        return self._range_filter(options.range_threshold, options.latitude is not None)
+
+    def _new_range_filter(self, threshold: float, has_place: bool) -> RangeFilter | None:  # noqa: FBT001 - a cache's key
+        place = 0.0 if has_place else None
+        return range_filter_of(
+            self.bundle, Options(range_threshold=threshold, latitude=place, longitude=place), None, self._store
+        )
 
 
 Steps = Generator[None, int, None]
@@ -105,7 +120,7 @@ class Lanes:
         self.limits = limits or Limits()
         self.n_lanes = n_lanes or usable_cores()
         self._store = store
-        self._active = _Active(bundle, self.n_lanes)
+        self._active = _Active(bundle, self.n_lanes, store)
         self._changed = threading.Condition()
         self._tasks: deque[_Task] = deque()
         self._n_started = 0
@@ -139,7 +154,7 @@ class Lanes:
         Raises:
             ModelError: it cannot be run; nothing changes.
         """
-        self._active = _Active(bundle, self.n_lanes)
+        self._active = _Active(bundle, self.n_lanes, self._store)
 
     def submit(self, path: Path, options: Options) -> Future[Recognition]:
         """Score a recording; the file must stay until the future is done.
@@ -241,7 +256,7 @@ class Lanes:
         rate_hz = bundle.info.sample_rate_hz
         plan = WindowPlan.from_seconds(rate_hz=rate_hz, window_s=bundle.info.window_s, overlap_s=options.overlap_s)
         selection = selection_of(bundle, options)
-        builder = TableBuilder(bundle, plan, options, range_filter_of(bundle, options, None, self._store), {})
+        builder = TableBuilder(bundle, plan, options, active.range_filter(options), {})
         hits, n_windows, took_s = [], 0, 0.0
         lane = yield
         with self.decoder() as decoder:

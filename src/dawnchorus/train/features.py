@@ -23,7 +23,7 @@ from dawnchorus.train.families import Network
 
 FloatArray = npt.NDArray[np.float32]
 
-BATCH, N_AT_ONCE = 16, 64
+BATCH, N_AT_ONCE = 16, 8
 """Clips in a batch, and batches that are worked on before they are written."""
 
 

@@ -34,7 +34,7 @@ from dawnchorus.train.validation import validation_scores
 FloatArray = npt.NDArray[np.float32]
 
 FEATURE_BATCH = 16
-N_SHOWN, SHOWN_BYTES = 256, 64_000_000
+N_SHOWN, SHOWN_BYTES = 256, 32_000_000
 """A network looks at so many clips, or fixed features, before it learns: for means and deviations."""
 
 LAST, BEST = "last", "best"
