@@ -188,7 +188,10 @@ def _leaderboard(result: dict[str, Any]) -> str:
         "BirdNET has very likely heard these recordings in its own training, so `best` is a track of its own. Open "
         "set: how often a recording of a known species has a higher best score than one of a species that nobody "
         "trained on. Each was trained and timed on one core. Flattery: the share of clips that are right when they are "
-        "split at random, for the honest share.\n\n"
+        "split at random, for the honest share. With other settings than by "
+        "default (`bench/leaderboard.py`): `best-free` is three seeds averaged, without a part for validation, which "
+        "`acoustic-95` and `yamnet-head` do without as well; `birdclef-efficientnet` and `kapre-study` are shortened; "
+        "`wav2vec2-5s` begins at random and is small, because no weights can be had here.\n\n"
         "| recipe | top 1 | macro ROC AUC | learned | MB | fit s | ms per 5 s | open set | flattery |\n"
         "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | --- |\n"
         + "\n".join(line(entry) for entry in result["entries"])
