@@ -41,9 +41,7 @@ def command(
     folder = models_folder or default_folder()
     announce_model(ModelStore(folder), model)
     ModelStore(folder).open(model)  # what is wrong with it is said before anybody is served
-    settings = Settings(
-        data=data, model=model, models_folder=folder, host=host, port=port, token=token, n_lanes=workers
-    )
+    settings = Settings(data=data, model=model, models_folder=folder, host=host, token=token, n_lanes=workers)
     config = uvicorn.Config(create_app(settings), log_level="info", timeout_graceful_shutdown=GRACE_S)
     with _listening(host, port) as listener:
         # uvicorn ends what is under way and then raises the signal again: being asked to end is no failure.

@@ -10,8 +10,6 @@ from dawnchorus.errors import InputError
 from dawnchorus.models.store import DEFAULT_MODEL
 from dawnchorus.serve.lanes import Limits
 
-DEFAULT_PORT = 5000
-
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -26,7 +24,6 @@ class Settings:
     model: str | Path = DEFAULT_MODEL
     models_folder: Path | None = None
     host: str = "127.0.0.1"
-    port: int = DEFAULT_PORT
     token: str | None = field(default=None, repr=False)
     """What requests must carry as a bearer token; None: nothing, on this machine only."""
     n_lanes: int | None = None

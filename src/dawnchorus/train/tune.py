@@ -84,15 +84,8 @@ def tune(
             "tune: expected a setting with several values, such as optimizer.lr=tag(log,interval(1e-5,1e-2)) or "
             "model.mel.n_bands=choice(32,64)."
         )
-    config = compose_config(
-        [
-            *fixed,
-            *_chosen(
-                space,
-                {name: _probe(d) for name, d in space.items()},
-            ),
-        ]
-    )
+    probes = {name: _probe(distribution) for name, distribution in space.items()}
+    config = compose_config([*fixed, *_chosen(space, probes)])
     folds = _folds(config) if by_fold else [None]
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     root = Path(config.paths.runs)
@@ -119,11 +112,11 @@ def tune(
         except optuna.TrialPruned:
             study.tell(trial, state=TrialState.PRUNED)
         except BaseException as error:
-            study.tell(trial, state=TrialState.FAIL)
             # Values that do not go together, or too much for the memory, are no reason to end; a full disk is.
             if not isinstance(error, TrainingFailed | InputError | ModelError | MemoryError | RuntimeError):
                 raise
-            on_failure(settings, str(error).splitlines()[0])
+            study.tell(trial, state=TrialState.FAIL)
+            on_failure(settings, str(error).partition("\n")[0] or type(error).__name__)
         else:
             study.tell(trial, value)
         on_trial(_tried(space, study.trials[trial.number]))
