@@ -79,22 +79,35 @@ def test_a_long_recording_lets_short_ones_pass(
         assert long.result(timeout=60).table.duration_s == 1_800
 
 
-def test_what_is_too_much_is_refused_and_what_comes_too_late_is_not_worked_out(
-    level_bundle: Bundle, store: ModelStore, tone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    soundfile.write(tmp_path / "long.wav", np.full(600 * 16_000, 0.5, np.float32), 16_000)
+@pytest.fixture
+def long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Half an hour; while it is under way, nothing else is begun."""
+    soundfile.write(tmp_path / "long.wav", np.full(1_800 * 16_000, 0.5, np.float32), 16_000)
     monkeypatch.setattr(lanes_module, "STARTED_PER_LANE", 1)
+    return tmp_path / "long.wav"
+
+
+def test_what_comes_too_late_is_not_worked_out(
+    level_bundle: Bundle, store: ModelStore, tone: Path, long: Path
+) -> None:
     with Lanes(level_bundle, store=store, n_lanes=1, limits=Limits(wait_s=0.0)) as lanes:
-        first = lanes.submit(tmp_path / "long.wav", Options())
-        late = lanes.submit(tone, Options())
+        lanes.submit(long, Options())
         with pytest.raises(Overloaded, match="has waited"):
-            late.result(timeout=60)
+            lanes.submit(tone, Options()).result(timeout=60)
+
+
+def test_what_is_too_much_is_refused(
+    level_bundle: Bundle, store: ModelStore, tone: Path, long: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Lanes(level_bundle, store=store, n_lanes=1) as lanes:
+        first = lanes.submit(long, Options())
+        waiting = lanes.submit(tone, Options())
         monkeypatch.setattr(lanes_module, "QUEUE_S", 0.0)
-        lanes.submit(tone, Options())
         with pytest.raises(Overloaded) as refused:
             lanes.submit(tone, Options())
         assert refused.value.retry_after_s >= 1
-        assert isinstance(first.exception(timeout=60), Overloaded | None)
+        assert first.result(timeout=60).table.duration_s == 1_800
+        assert waiting.result(timeout=60).table.duration_s == 3
 
 
 def test_a_bad_recording_touches_no_other_and_lanes_end_when_all_is_done(
