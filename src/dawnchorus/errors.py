@@ -2,7 +2,8 @@
 
 DawnChorusError
 ├── InputError            the user's request cannot be carried out as asked (also a ValueError)
-│   └── UploadTooLarge        a request brings more bytes than the server takes
+│   ├── UploadTooLarge        a request brings more bytes than the server takes
+│   └── NotKnown              there is no recording, detection, model or job of this name
 ├── AudioError            a recording cannot be used
 │   ├── AudioNotFound         no such file, or it is not a regular file
 │   ├── AudioUnreadable       the bytes are not a sound file that we can decode
@@ -83,6 +84,10 @@ class TrainingFailed(DawnChorusError):
 
 class UploadTooLarge(InputError):
     """A request brings more bytes than the server takes."""
+
+
+class NotKnown(InputError):
+    """There is nothing of the name that was asked for."""
 
 
 class Overloaded(DawnChorusError):

@@ -15,6 +15,7 @@ import soundfile
 import uvicorn
 
 from dawnchorus.serve.app import create_app
+from dawnchorus.serve.service import open_service
 from dawnchorus.serve.settings import Settings
 
 Serve = Callable[..., httpx.Client]
@@ -22,27 +23,31 @@ Serve = Callable[..., httpx.Client]
 
 @contextmanager
 def running(settings: Settings) -> Iterator[httpx.Client]:
-    config = uvicorn.Config(create_app(settings), port=0, log_level="warning", ws="none", timeout_graceful_shutdown=10)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive(), "the server did not start"
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-            yield client
-    finally:
-        server.should_exit = True
-        thread.join()
+    with open_service(settings) as service:
+        config = uvicorn.Config(
+            create_app(service), port=0, log_level="warning", ws="none", timeout_graceful_shutdown=10
+        )
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        while not server.started:
+            assert thread.is_alive(), "the server did not start"
+            time.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+                yield client
+        finally:
+            service.ending.set()
+            server.should_exit = True
+            thread.join()
 
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
     """Start a server with some settings, and give a client of it."""
     with ExitStack() as stack:
-        yield lambda **options: stack.enter_context(running(Settings(data=tmp_path / "server", **options)))
+        yield lambda **options: stack.enter_context(running(Settings(**{"data": tmp_path / "server", **options})))
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from dawnchorus.errors import InputError
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
 from dawnchorus.serve.lanes import Limits
-from dawnchorus.serve.settings import Settings
+from dawnchorus.serve.settings import Role, Settings
 
 
 def test_the_rows_are_those_of_the_command_line(
@@ -113,7 +113,7 @@ def test_bad_uploads_are_refused_by_name_and_leave_nothing(
     assert client.post("/api/predict", files={"other": b"x"}).status_code == 400
     assert client.post("/api/predict", files=[("audio", b"x"), ("audio", b"y")]).status_code == 400
     assert client.get("/nowhere").json()["title"] == "Not Found"
-    (spool,) = (tmp_path / "server").iterdir()
+    (spool,) = (tmp_path / "server").glob("spool-*")
     assert not list(spool.iterdir()), "no upload stays"
     assert client.post("/api/predict", files={"audio": tone.read_bytes()}).status_code == 200
 
@@ -125,18 +125,18 @@ def test_a_client_that_goes_away_leaves_nothing(level_bundle: Bundle, serve: Ser
         with socket.create_connection((client.base_url.host, client.base_url.port)) as connection:
             connection.sendall(head + bytes(1000))
     assert client.post("/api/predict", files={"audio": tone.read_bytes()}).status_code == 200
-    (spool,) = (tmp_path / "server").iterdir()
+    (spool,) = (tmp_path / "server").glob("spool-*")
     assert not list(spool.iterdir())
 
 
 def test_a_token_is_asked_for_everywhere_but_by_load_balancers(level_bundle: Bundle, serve: Serve) -> None:
-    client = serve(model=level_bundle.folder, token="secret")
+    client = serve(model=level_bundle.folder, tokens={"operator-secret": Role.OPERATE})
     assert client.get("/api/v1/health/live").status_code == 200
-    for path in ("/api/health", "/api/metrics", "/metrics", "/api/docs", "/api/openapi.json", "/nowhere"):
+    for path in ("/api/health", "/api/metrics", "/metrics", "/docs", "/api/openapi.json", "/api/v1/recordings"):
         assert client.get(path).status_code == 401
         assert client.get(path, headers={"Authorization": "Bearer wrong"}).status_code == 401
-        reply = client.get(path, headers={"Authorization": "Bearer secret"})
-        assert reply.status_code == (404 if path == "/nowhere" else 200)
+        reply = client.get(path, headers={"Authorization": "Bearer operator-secret"})
+        assert reply.status_code == 200
         assert reply.headers["x-content-type-options"] == "nosniff"
     assert client.post("/api/predict", content=b"x").status_code == 401
 
@@ -145,13 +145,15 @@ def test_a_token_is_asked_for_everywhere_but_by_load_balancers(level_bundle: Bun
 def test_an_address_that_others_reach_needs_a_token(host: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a token is needed"):
         Settings(data=tmp_path, host=host)
-    assert Settings(data=tmp_path, host=host, token="t").host == host
-    assert "secret" not in repr(Settings(data=tmp_path, host=host, token="secret"))
+    settings = Settings(data=tmp_path, host=host, tokens={"operator-secret": Role.OPERATE})
+    assert "secret" not in repr(settings)
+    with pytest.raises(InputError, match="fewer than 12 characters"):
+        Settings(data=tmp_path, host=host, tokens={"short": Role.OPERATE})
 
 
 def test_every_route_asks_for_a_token_unless_it_is_named_here(level_bundle: Bundle, serve: Serve) -> None:
-    client = serve(model=level_bundle.folder, token="secret")
-    paths = client.get("/api/openapi.json", headers={"Authorization": "Bearer secret"}).json()["paths"]
+    client = serve(model=level_bundle.folder, tokens={"operator-secret": Role.OPERATE})
+    paths = client.get("/api/openapi.json", headers={"Authorization": "Bearer operator-secret"}).json()["paths"]
     routes = {(method.upper(), path) for path, methods in paths.items() for method in methods}
     assert len(routes) >= 7
     answered = {(m, p) for m, p in routes if client.request(m, p).status_code != 401}

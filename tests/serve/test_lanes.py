@@ -87,9 +87,7 @@ def long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "long.wav"
 
 
-def test_what_comes_too_late_is_not_worked_out(
-    level_bundle: Bundle, store: ModelStore, tone: Path, long: Path
-) -> None:
+def test_what_comes_too_late_is_not_worked_out(level_bundle: Bundle, store: ModelStore, tone: Path, long: Path) -> None:
     with Lanes(level_bundle, store=store, n_lanes=1, limits=Limits(wait_s=0.0)) as lanes:
         lanes.submit(long, Options())
         with pytest.raises(Overloaded, match="has waited"):

@@ -28,6 +28,7 @@ VERBS = {
     "explore": "Show a data set on one page.",
     "prepare": "Make clips of one length for training.",
     "train": "Train a model on a data set, and write its bundle.",
+    "retrain": "Teach a model from labelled recordings, and compare it with the one in use.",
     "tune": "Find good values for the settings of a training run.",
     "runs": "List, show, compare, plot and remove training runs.",
     "evaluate": "Measure models on a data set, with intervals.",

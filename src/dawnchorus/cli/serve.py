@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +13,9 @@ from dawnchorus.cli.options import models_folder_option, workers_option
 from dawnchorus.cli.present import announce_model
 from dawnchorus.errors import Busy, MissingExtra
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
+
+if TYPE_CHECKING:
+    from dawnchorus.serve.service import Service
 
 DEFAULT_DATA = Path("dawnchorus-server")
 
@@ -24,29 +28,81 @@ GRACE_S = 30
 @click.option("--host", default="127.0.0.1", show_default=True, help="Any other needs $DAWNCHORUS_TOKEN.")
 @click.option("--port", type=click.IntRange(0, 65_535), default=5000, show_default=True)
 @click.option("--data", type=click.Path(path_type=Path), default=DEFAULT_DATA, show_default=True, help="Its folder.")
-@click.option("--token", envvar="DAWNCHORUS_TOKEN", show_envvar=True, help="What requests must carry.", hidden=True)
+@click.option("--database", envvar="DAWNCHORUS_DATABASE", help="An address, for servers that share.  [default: SQLite]")
+@click.option("--files", envvar="DAWNCHORUS_FILES", help="A folder, or s3://... (fsspec).  [default: in --data]")
+@click.option("--proxy", help="The address of a proxy whose word of who asks is believed, such as 127.0.0.1.")
+@click.option("--set", "recipe", multiple=True, metavar="KEY=VALUE", help="For retraining: see `dawnchorus train`.")
+@click.option("--token", envvar="DAWNCHORUS_TOKEN", hidden=True)
+@click.option("--teach-token", envvar="DAWNCHORUS_TEACH_TOKEN", hidden=True)
+@click.option("--identify-token", envvar="DAWNCHORUS_IDENTIFY_TOKEN", hidden=True)
 @workers_option
 def command(
-    *, model: str, models_folder: Path | None, host: str, port: int, data: Path, token: str | None, workers: int
+    *,
+    model: str,
+    models_folder: Path | None,
+    host: str,
+    port: int,
+    data: Path,
+    database: str | None,
+    files: str | None,
+    proxy: str | None,
+    recipe: tuple[str, ...],
+    token: str | None,
+    teach_token: str | None,
+    identify_token: str | None,
+    workers: int,
 ) -> None:
-    """Identify birds over HTTP: POST a recording to /api/predict, or to /api/v1/identify. Its API is at /api/docs."""
+    """Identify birds over HTTP, on pages and for programs; learn from what people send, and from their corrections.
+
+    On this machine everybody may do everything. For others, tokens are needed: $DAWNCHORUS_TOKEN allows everything,
+    $DAWNCHORUS_TEACH_TOKEN to teach and to identify, $DAWNCHORUS_IDENTIFY_TOKEN to identify.
+    """
     try:
         import uvicorn
 
         from dawnchorus.serve.app import create_app
-        from dawnchorus.serve.settings import Settings
+        from dawnchorus.serve.service import open_service
+        from dawnchorus.serve.settings import Role, Settings
     except ImportError as error:
         raise MissingExtra(error.name or "fastapi", extra="serve", purpose="The server") from error
 
     folder = models_folder or default_folder()
     announce_model(ModelStore(folder), model)
-    ModelStore(folder).open(model)  # what is wrong with it is said before anybody is served
-    settings = Settings(data=data, model=model, models_folder=folder, host=host, token=token, n_lanes=workers)
-    config = uvicorn.Config(create_app(settings), log_level="info", timeout_graceful_shutdown=GRACE_S)
-    with _listening(host, port) as listener:
+    given = {token: Role.OPERATE, teach_token: Role.TEACH, identify_token: Role.IDENTIFY}
+    settings = Settings(
+        data=data,
+        database=database,
+        files=files,
+        model=model,
+        models_folder=folder,
+        recipe=recipe,
+        host=host,
+        tokens={text: role for text, role in given.items() if text},
+        n_lanes=workers,
+    )
+    with _listening(host, port) as listener, open_service(settings) as service:
+        config = uvicorn.Config(
+            create_app(service),
+            log_level="info",
+            timeout_graceful_shutdown=GRACE_S,
+            proxy_headers=proxy is not None,
+            forwarded_allow_ips=proxy,
+        )
         # uvicorn ends what is under way and then raises the signal again: being asked to end is no failure.
         signal.signal(signal.SIGTERM, lambda *_: None)
-        uvicorn.Server(config).run(sockets=[listener])
+        _server(config, service).run(sockets=[listener])
+
+
+def _server(config: Any, service: Service) -> Any:
+    """uvicorn's server, which tells load balancers at once that it is about to end."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: Any) -> None:
+            service.ending.set()
+            super().handle_exit(sig, frame)
+
+    return Server(config)
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -56,8 +56,12 @@ def groups_of(rows: Sequence[RecordingRow]) -> list[int]:
     return [root(k) for k in range(len(rows))]
 
 
-def split_table(table: RecordingsTable, parts: Mapping[str, float], *, seed: int) -> RecordingsTable:
+def split_table(
+    table: RecordingsTable, parts: Mapping[str, float], *, seed: int, keep: bool = False
+) -> RecordingsTable:
     """The table with `group` and `split` set: groups stay whole, and each species has its share of every part.
+
+    With `keep`, a group of which a recording has its part already comes to that part, and only others are placed.
 
     Rare species are placed first, each group where its species lack most. A species with fewer groups than parts is in
     the first parts of `parts` only. What cannot be used (missing, unreadable, silent) gets no split.
@@ -76,7 +80,8 @@ def split_table(table: RecordingsTable, parts: Mapping[str, float], *, seed: int
     members: dict[int, list[RecordingRow]] = defaultdict(list)
     for row, number in zip(usable, numbers, strict=True):
         members[number].append(row)
-    split_by_group = _place(members, shares, random.Random(seed))  # noqa: S311 - a split, not a secret
+    given = {n: row.split for n, rows in members.items() for row in rows if keep and row.split in shares and row.split}
+    split_by_group = _place(members, shares, random.Random(seed), given)  # noqa: S311 - a split, not a secret
     placed = {
         row.recording_id: (f"g{number}", split_by_group[number]) for row, number in zip(usable, numbers, strict=True)
     }
@@ -103,19 +108,24 @@ def _labels(row: RecordingRow) -> set[str]:
 
 
 def _place(
-    members: Mapping[int, list[RecordingRow]], shares: Mapping[str, float], rng: random.Random
+    members: Mapping[int, list[RecordingRow]],
+    shares: Mapping[str, float],
+    rng: random.Random,
+    given: Mapping[int, str],
 ) -> dict[int, str]:
-    """The part of each group."""
+    """The part of each group; that of some is `given`."""
     counts = {number: Counter(label for row in rows for label in _labels(row)) for number, rows in members.items()}
     totals: Counter[str] = Counter()
     for count in counts.values():
         totals.update(count)
     have: dict[str, Counter[str]] = {name: Counter() for name in shares}
-    order = list(members)
+    placed = dict(given)
+    for number, name in placed.items():
+        have[name].update(counts[number])
+    order = [number for number in members if number not in placed]
     rng.shuffle(order)
     # Groups of rare species first; of one species, the large ones first, for which it is harder to find a place.
     order.sort(key=lambda number: (min(totals[label] for label in counts[number]), -sum(counts[number].values())))
-    placed: dict[int, str] = {}
     for number in order:
         rarest = min(counts[number], key=lambda label: (totals[label], label))
 

@@ -1,41 +1,146 @@
-"""Who may ask: by default programs and people on this machine; elsewhere those who have the token."""
+"""Who may do what: on this machine everybody everything; elsewhere what their token allows."""
 
 from __future__ import annotations
 
 import hmac
+import threading
+import time
+from collections import defaultdict, deque
+from typing import Any
+from urllib.parse import urlsplit
 
-from fastapi import Request, Response
+from fastapi import Depends, Request, Response
+from starlette.exceptions import HTTPException
 
 from dawnchorus.serve.problems import problem
-from dawnchorus.serve.settings import Settings, is_loopback
-
-OPEN_ROUTES = ("/api/v1/health/live", "/api/v1/health/ready")
-"""Asked by load balancers, which have no token."""
+from dawnchorus.serve.settings import Role, Settings, is_loopback
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
+FORM_ROUTES = ("/", "/login", "/logout")
+"""Pages whose forms work without scripts."""
 
-def refusal(request: Request, settings: Settings) -> Response | None:
-    """The reply to a request that may not be carried out; None where it may.
+COOKIE, CSRF_HEADER, CSRF_FIELD = "dawnchorus_session", "x-csrf-token", "csrf"
 
-    Without a token, only this machine's own names are answered to: a page of somebody's that resolves its own name to
-    127.0.0.1 (DNS rebinding) is not on this machine. What another site's page sends is refused by the browser's word,
-    which a page cannot change; the word is never a permission.
-    """
-    if request.url.path in OPEN_ROUTES:
+LOG_IN = "expected the header 'Authorization: Bearer TOKEN' with one of the server's tokens, or a log in on its page."
+
+MAX_FAILURES, FAILURES_S = 20, 60.0
+"""So many wrong tokens in so many seconds, and an address is not listened to for a while."""
+
+
+def needs(role: Role) -> Any:
+    """A dependency of a route that asks for a role."""
+
+    def check(request: Request) -> None:
+        if request.state.role is Role.OPEN and role > Role.OPEN:
+            raise HTTPException(401, LOG_IN, {"WWW-Authenticate": "Bearer"})
+        if request.state.role < role:
+            raise HTTPException(403, f"expected a token that allows to {role.name.lower()}; this one does not.")
+
+    check.role = role  # type: ignore[attr-defined]
+    return Depends(check)
+
+
+def role_of_route(route: Any) -> Role | None:
+    """What a route asks for; None: it does not say."""
+    roles = [d.call.role for d in route.dependant.dependencies if hasattr(d.call, "role")]
+    return max(roles, default=None)
+
+
+class Access:
+    """Decides for each request, and remembers who has guessed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._tokens = settings.tokens
+        self._failures: defaultdict[str, deque[float]] = defaultdict(deque)
+        self._lock = threading.Lock()
+
+    @property
+    def is_open(self) -> bool:
+        """No token is needed; only this machine can ask."""
+        return not self._tokens
+
+    def refusal(self, request: Request) -> Response | None:
+        """The reply to a request that may not be carried out; None where it may, with `request.state.role` set.
+
+        Without a token, only this machine's own names are answered to: a page of somebody's that resolves its own name
+        to 127.0.0.1 (DNS rebinding) is not on this machine. What another site's page sends is refused by what the
+        browser says of it, which a page cannot change; its word is never a permission.
+        """
+        request.state.role, request.state.csrf = Role.OPEN, ""
+        if request.method not in SAFE_METHODS and _is_foreign(request):
+            return problem(403, "a page of another site sent this request.")
+        if self.is_open:
+            request.state.role = Role.OPERATE
+            if is_loopback(request.url.hostname or "") or request.url.path.startswith("/api/v1/health/"):
+                return None
+            return problem(421, "expected the host 127.0.0.1 or localhost; another name needs a server with a token.")
+        given = _bearer(request)
+        if given is not None:
+            return self._by_token(request, given)
+        if COOKIE in request.cookies:
+            return self._by_cookie(request)
         return None
-    if request.method not in SAFE_METHODS and request.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
-        return problem(403, "a page of another site sent this request.")
-    if settings.token is not None:
-        if _has_token(request, settings.token):
+
+    def log_in(self, request: Request, token: str) -> str | None:
+        """The cookie for a page's reader who knows a token; None for others."""
+        refused = self._by_token(request, token)
+        return None if refused else _signed(token, "session")
+
+    def _by_token(self, request: Request, given: str) -> Response | None:
+        host = request.client.host if request.client else ""
+        if self._has_guessed(host):
+            return problem(429, "too many wrong tokens. Wait a minute.", headers={"Retry-After": f"{FAILURES_S:.0f}"})
+        for token, role in self._tokens.items():
+            if hmac.compare_digest(given.encode(), token.encode()):
+                request.state.role = max(request.state.role, role)
+        if request.state.role > Role.OPEN:
             return None
-        detail = "expected the header 'Authorization: Bearer TOKEN' with the server's token."
-        return problem(401, detail, headers={"WWW-Authenticate": "Bearer"})
-    if not is_loopback(request.url.hostname or ""):
-        return problem(421, "expected the host 127.0.0.1 or localhost; another name needs a server with a token.")
-    return None
+        with self._lock:
+            self._failures[host].append(time.monotonic())
+        return problem(401, LOG_IN, headers={"WWW-Authenticate": "Bearer"})
+
+    def _has_guessed(self, host: str) -> bool:
+        with self._lock:
+            failures = self._failures[host]
+            while failures and failures[0] < time.monotonic() - FAILURES_S:
+                failures.popleft()
+            if not failures:
+                del self._failures[host]
+            return len(failures) >= MAX_FAILURES
+
+    def _by_cookie(self, request: Request) -> Response | None:
+        for token, role in self._tokens.items():
+            if hmac.compare_digest(request.cookies[COOKIE], _signed(token, "session")):
+                request.state.role, request.state.csrf = role, _signed(token, "csrf")
+        if request.state.role is Role.OPEN or request.method in SAFE_METHODS:
+            return None
+        # A form that is sent without scripts brings it as a field: see `check_form`.
+        is_right = hmac.compare_digest(request.headers.get(CSRF_HEADER, ""), request.state.csrf)
+        if is_right or request.url.path in FORM_ROUTES:
+            return None
+        return problem(403, f"expected the header '{CSRF_HEADER}' of the page.")
 
 
-def _has_token(request: Request, token: str) -> bool:
+def check_form(request: Request, given: str) -> None:
+    """Refuse a form that is not from a page of ours; only needed where a cookie, not a header, says who it is from."""
+    if request.state.csrf and not hmac.compare_digest(given, request.state.csrf):
+        is_right = hmac.compare_digest(request.headers.get(CSRF_HEADER, ""), request.state.csrf)
+        if not is_right:
+            raise HTTPException(403, "this form is out of date, or not ours. Load the page again.")
+
+
+def _is_foreign(request: Request) -> bool:
+    if request.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+        return True
+    origin = request.headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+
+
+def _bearer(request: Request) -> str | None:
     kind, _, given = request.headers.get("authorization", "").partition(" ")
-    return kind.lower() == "bearer" and hmac.compare_digest(given.encode(), token.encode())
+    return given if kind.lower() == "bearer" else None
+
+
+def _signed(token: str, purpose: str) -> str:
+    return hmac.new(token.encode(), f"dawnchorus {purpose}".encode(), "sha256").hexdigest()

@@ -7,10 +7,11 @@ that it began with, whatever is activated meanwhile.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from dawnchorus.identify.score import HIT, Scored
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import BATCH_WINDOWS, Session, open_session, scores_of
 from dawnchorus.models.store import ModelStore
-from dawnchorus.types import RecordingTable
+from dawnchorus.types import AudioInfo, RecordingTable
 
 QUEUE_S = 10.0
 """Seconds of work for each lane that may wait; more is refused."""
@@ -92,6 +93,8 @@ class _Active:
             self.bundle, Options(range_threshold=threshold, latitude=place, longitude=place), None, self._store
         )
 
+
+OnProgress = Callable[[float], None]
 
 Steps = Generator[None, int, None]
 
@@ -156,11 +159,14 @@ class Lanes:
         """
         self._active = _Active(bundle, self.n_lanes, self._store)
 
-    def submit(self, path: Path, options: Options) -> Future[Recognition]:
+    def submit(
+        self, path: Path, options: Options, *, patient: bool = False, on_progress: OnProgress = lambda _share: None
+    ) -> Future[Recognition]:
         """Score a recording; the file must stay until the future is done.
 
         The future raises AudioError for sound that cannot be decoded or is too much, and Overloaded when its turn came
-        too late.
+        too late. Who is `patient` is neither refused nor too late. `on_progress` is told the share that is done, where
+        the length is known.
 
         Raises:
             Overloaded: too much is waiting already.
@@ -171,14 +177,18 @@ class Lanes:
         now = time.monotonic()
         with self._changed:
             work_s = n_bytes * self._cost_s
-            if self._tasks and self._waiting_s + work_s > QUEUE_S * self.n_lanes:
+            if not patient and self._tasks and self._waiting_s + work_s > QUEUE_S * self.n_lanes:
                 raise Overloaded(
                     f"{len(self._tasks)} recordings are waiting. Try again later.",
                     retry_after_s=max(self._waiting_s / self.n_lanes, 1.0),
                 )
-            task = _Task(future, self._steps(path, options, future, n_bytes), work_s, now + self.limits.wait_s)
+            steps = self._steps(path, options, future, n_bytes, on_progress)
+            if patient:
+                task = _Task(future, steps, 0.0, math.inf)
+            else:
+                task = _Task(future, steps, work_s, now + self.limits.wait_s)
             next(task.steps)
-            self._waiting_s += work_s
+            self._waiting_s += task.work_s
             self._tasks.append(task)
             self._changed.notify()
         return future
@@ -249,7 +259,9 @@ class Lanes:
 
     # ------------------------------------------------------------------ one recording
 
-    def _steps(self, path: Path, options: Options, future: Future[Recognition], n_bytes: int) -> Steps:
+    def _steps(
+        self, path: Path, options: Options, future: Future[Recognition], n_bytes: int, on_progress: OnProgress
+    ) -> Steps:
         """Sent the number of a lane, score one slice on it; ends when the future is done."""
         active = self._active
         bundle = active.bundle
@@ -282,6 +294,8 @@ class Lanes:
                         begin = time.monotonic()
                         if future.cancelled():
                             return
+                        if opened is not None and opened.info.n_frames:
+                            on_progress(min(plan.start_s(n_windows) / (opened.info.duration_s or 1.0), 1.0))
                     scores = scores_of(active.sessions[lane].run(windows).logits, bundle.info.activation)
                     hits.append(selection.pick(scores, n_windows))
                     n_windows += len(windows)
@@ -294,6 +308,17 @@ class Lanes:
             self._cost_s += LEARNING_RATE * (took_s / max(n_bytes, 1) - self._cost_s)
         if future.set_running_or_notify_cancel():
             future.set_result(Recognition(builder.build(scored), bundle, ended.warnings))
+
+    def probe(self, path: Path) -> AudioInfo:
+        """What a recording says of itself.
+
+        Raises:
+            AudioError: it cannot be opened, or promises more than is taken.
+        """
+        with self.decoder() as decoder:
+            opened = decoder.probe(path)
+        self._check(opened)
+        return opened.info
 
     def _check(self, opened: Opened) -> None:
         info, limits = opened.info, self.limits

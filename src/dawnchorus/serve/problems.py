@@ -7,16 +7,19 @@ import uuid
 from collections.abc import Mapping
 from http import HTTPStatus
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 
 from dawnchorus.errors import (
     AudioError,
     AudioTooLarge,
+    Busy,
     DawnChorusError,
     InputError,
+    ModelError,
+    NotKnown,
     OutputError,
     Overloaded,
     UploadTooLarge,
@@ -29,6 +32,9 @@ MEDIA_TYPE = "application/problem+json"
 _STATUS: tuple[tuple[type[Exception], HTTPStatus], ...] = (
     (Overloaded, HTTPStatus.SERVICE_UNAVAILABLE),
     (UploadTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (NotKnown, HTTPStatus.NOT_FOUND),
+    (Busy, HTTPStatus.CONFLICT),
+    (ModelError, HTTPStatus.CONFLICT),
     (AudioTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (AudioError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (InputError, HTTPStatus.BAD_REQUEST),
@@ -67,8 +73,11 @@ async def _known(request: Request, error: Exception) -> JSONResponse:
     return problem(status, getattr(request.state, "shown", str)(str(error)), headers=headers)
 
 
-async def _http(_request: Request, error: Exception) -> JSONResponse:
+async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - it is installed for no other
+    is_page = "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/api")
+    if error.status_code == HTTPStatus.UNAUTHORIZED and is_page:
+        return RedirectResponse(request.scope.get("root_path", "").rstrip("/") + "/login", 303)
     return problem(error.status_code, str(error.detail), headers=error.headers)
 
 

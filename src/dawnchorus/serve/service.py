@@ -1,21 +1,42 @@
-"""What the routes share."""
+"""A server's parts, and what the routes share of them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+import shutil
+import socket
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, Request
+from filelock import FileLock, Timeout
 
+from dawnchorus.errors import Busy
+from dawnchorus.files import cannot_write
 from dawnchorus.identify.options import Options
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.models.store import ModelStore, default_folder
+from dawnchorus.serve.history import History
+from dawnchorus.serve.jobs import Jobs
 from dawnchorus.serve.lanes import Lanes, Recognition
+from dawnchorus.serve.learning import Learning
+from dawnchorus.serve.lessons import Lessons
 from dawnchorus.serve.meters import Meters
+from dawnchorus.serve.registry import Registry
 from dawnchorus.serve.settings import Settings
-from dawnchorus.serve.uploads import uploaded
+from dawnchorus.serve.state.database import FILE_NAME, Database
+from dawnchorus.serve.state.files import FileStore
+from dawnchorus.serve.uploads import uploaded, uploaded_batch
+from dawnchorus.serve.workers import Workers
+
+SPOOL = "spool-"
 
 
 @dataclass(frozen=True)
@@ -23,10 +44,22 @@ class Service:
     """A server that runs."""
 
     settings: Settings
+    given: Bundle
+    """What it was started with, and what retrained models are built on."""
+    database: Database
+    files: FileStore
     lanes: Lanes
     meters: Meters
+    history: History
+    jobs: Jobs
+    lessons: Lessons
+    learning: Learning
+    registry: Registry
     spool: Path
     """Where uploads are while they are worked on."""
+    ending: threading.Event = field(default_factory=threading.Event)
+    """Set as soon as the server is asked to end."""
+    begin: float = field(default_factory=time.monotonic)
 
     @asynccontextmanager
     async def uploaded(self, request: Request) -> AsyncIterator[tuple[Path, str]]:
@@ -38,6 +71,13 @@ class Service:
         async with uploaded(request, self.spool, max_bytes=self.settings.limits.max_bytes) as (path, name):
             request.state.shown = lambda message: message.replace(str(path), name)
             yield path, name
+
+    @asynccontextmanager
+    async def uploaded_batch(self, request: Request) -> AsyncIterator[tuple[Path, dict[str, str], dict[str, Path]]]:
+        """Several files: see `uploads.uploaded_batch`; errors name no place on this machine."""
+        async with uploaded_batch(request, self.spool, max_bytes=self.settings.limits.max_bytes) as batch:
+            request.state.shown = lambda message: message.replace(f"{batch[0]}/tree/", "").replace(str(batch[0]), "it")
+            yield batch
 
     async def recognised(self, path: Path, options: Options) -> Recognition:
         """What is heard in an uploaded recording.
@@ -52,6 +92,84 @@ class Service:
             future.cancel()  # nobody waits for it any more
         self.meters.sound(found.table.duration_s)
         return found
+
+    @property
+    def uptime_s(self) -> float:
+        """Since the start."""
+        return time.monotonic() - self.begin
+
+
+@contextmanager
+def open_service(settings: Settings) -> Iterator[Service]:
+    """Everything that a server needs, until the block ends; what is under way then is finished, or goes back to the
+    queue.
+
+    Raises:
+        Busy: another server uses the folder.
+        InputError, OutputError: the database cannot be used.
+        ModelError: the model cannot be run.
+    """
+    with ExitStack() as stack:
+        data = settings.data
+        _make_folder(data)
+        is_alone = settings.database is None
+        if is_alone:
+            stack.enter_context(_locked(data))
+            for left in data.glob(f"{SPOOL}*"):  # of a server that was killed
+                shutil.rmtree(left, ignore_errors=True)
+        database = Database(settings.database or f"sqlite:///{(data / FILE_NAME).absolute()}")
+        stack.callback(database.close)
+        files = FileStore(settings.files or (data / "files").absolute(), cache=data / "cache")
+        store = ModelStore(settings.models_folder or default_folder())
+        registry = Registry(database, files, store, data / "models")
+        bundle, given = registry.first(settings.model)
+        lanes = Lanes(bundle, store=store, n_lanes=settings.n_lanes, limits=settings.limits)
+        stack.callback(lanes.close)
+        registry.lanes = lanes
+        jobs = Jobs(database, owner=f"{socket.gethostname()[:20]}-{uuid.uuid4().hex[:12]}")
+        if is_alone:
+            jobs.adopt_all()
+        history = History(database, files)
+        stack.callback(history.close)
+        lessons = Lessons(database, files)
+        learning = Learning(
+            jobs,
+            lessons,
+            registry,
+            folder=(data / "retraining").absolute(),
+            backbone=str(settings.model),
+            models=store.folder,
+        )
+        workers = Workers(jobs, lanes, history, files, learning, registry)
+        stack.callback(workers.close)
+        spool = Path(tempfile.mkdtemp(prefix=SPOOL, dir=data))
+        stack.callback(shutil.rmtree, spool, ignore_errors=True)
+        yield Service(
+            settings, given, database, files, lanes, Meters(), history, jobs, lessons, learning, registry, spool
+        )
+
+
+def _make_folder(data: Path) -> None:
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(data, error) from error
+
+
+@contextmanager
+def _locked(data: Path) -> Iterator[None]:
+    lock = FileLock(data / "server.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise Busy(
+            f"{data}: another server uses this folder. End it, give another folder with --data, or let several share "
+            f"PostgreSQL with --database."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _service(request: Request) -> Service:

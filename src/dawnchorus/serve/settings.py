@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass, field
+from enum import IntEnum
 from pathlib import Path
 
 from dawnchorus.errors import InputError
 from dawnchorus.models.store import DEFAULT_MODEL
 from dawnchorus.serve.lanes import Limits
+
+
+class Role(IntEnum):
+    """What somebody may do; each may do what those before it may."""
+
+    OPEN = 0
+    """Ask whether the server lives, and log in."""
+    IDENTIFY = 1
+    """Send recordings, and see what was heard."""
+    TEACH = 2
+    """Send lessons, review, and retrain."""
+    OPERATE = 3
+    """Choose the model that serves, and remove things."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,21 +34,33 @@ class Settings:
     """
 
     data: Path
-    """Where uploads are while they are worked on."""
+    """What the server remembers is here: the database, sounds, models, and uploads while they are worked on."""
+    database: str | None = None
+    """An address of SQLAlchemy's; None: SQLite in `data`. Several servers may share PostgreSQL."""
+    files: str | None = None
+    """A folder or an address of fsspec's for sounds and models; None: in `data`."""
     model: str | Path = DEFAULT_MODEL
+    """What a first start serves, and what retrained models are built on."""
     models_folder: Path | None = None
+    recipe: tuple[str, ...] = ()
+    """Settings of `dawnchorus train` for retraining; none: a head on the embeddings of `model`."""
     host: str = "127.0.0.1"
-    token: str | None = field(default=None, repr=False)
-    """What requests must carry as a bearer token; None: nothing, on this machine only."""
+    tokens: dict[str, Role] = field(default_factory=dict, repr=False)
+    """What requests must carry as a bearer token, and what each allows; none: nothing, on this machine only."""
     n_lanes: int | None = None
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
-        if self.token is None and not is_loopback(self.host):
+        if not self.tokens and not is_loopback(self.host):
             raise InputError(
                 f"--host {self.host}: others can reach this address, so a token is needed. Give one in "
                 f"$DAWNCHORUS_TOKEN, or serve on 127.0.0.1 only."
             )
+        if any(len(token) < MIN_TOKEN for token in self.tokens):
+            raise InputError(f"a token has fewer than {MIN_TOKEN} characters. Take one of `openssl rand -hex 16`.")
+
+
+MIN_TOKEN = 12
 
 
 def is_loopback(host: str) -> bool:

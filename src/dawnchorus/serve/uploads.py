@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fastapi import Request, UploadFile
+from fastapi import Request
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
@@ -18,7 +19,10 @@ from dawnchorus.errors import InputError, UploadTooLarge
 from dawnchorus.files import cannot_write
 
 FIELD = "audio"
-MAX_FILES, MAX_FIELDS, MAX_FIELD_BYTES = 1, 16, 4096
+MAX_FIELDS, MAX_FIELD_BYTES = 16, 4096
+MAX_BATCH = 200
+"""Files in one request."""
+
 MAX_NAME = 255
 
 
@@ -33,6 +37,7 @@ async def uploaded(request: Request, spool: Path, *, max_bytes: int) -> AsyncIte
         InputError: there is none.
         OutputError: there is no space for it.
     """
+    request.state.texts = {}
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > max_bytes:
         raise UploadTooLarge(f"expected at most {max_bytes} bytes, got {announced}.")
@@ -44,19 +49,60 @@ async def uploaded(request: Request, spool: Path, *, max_bytes: int) -> AsyncIte
     try:
         with os.fdopen(handle, "wb") as file:
             if request.headers.get("content-type", "").startswith("multipart/form-data"):
-                upload = await _from_form(request, max_bytes)
-                await run_in_threadpool(shutil.copyfileobj, upload.file, file, 1 << 20)
-                given = upload.filename or ""
-                await upload.close()
+                async with _form(request, max_bytes, max_files=1) as form:
+                    request.state.texts = {k: v for k, v in form.items() if isinstance(v, str)}
+                    upload = form.get(FIELD)
+                    if not isinstance(upload, UploadFile):
+                        raise InputError(f"expected a file in the field '{FIELD}', got the fields {sorted(form)}.")
+                    await run_in_threadpool(shutil.copyfileobj, upload.file, file, 1 << 20)
+                    given = upload.filename or ""
             else:
                 given = ""
                 async for part in _counted(request, max_bytes):
                     file.write(part)
         if not path.stat().st_size:
             raise InputError(f"expected a recording in the field '{FIELD}' or as the body, got nothing.")
-        yield path, given.replace("\\", "/").rpartition("/")[2][:MAX_NAME] or "upload"
+        yield path, base_name(given)
     finally:
         path.unlink(missing_ok=True)
+
+
+@asynccontextmanager
+async def uploaded_batch(
+    request: Request, spool: Path, *, max_bytes: int
+) -> AsyncIterator[tuple[Path, dict[str, str], dict[str, Path]]]:
+    """A folder that goes afterwards, the form's texts, and its files by the name that their sender gave them.
+
+    Raises:
+        UploadTooLarge, InputError, OutputError: as of `uploaded`.
+    """
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="batch-", dir=spool))
+    except OSError as error:
+        raise cannot_write(spool, error) from error
+    try:
+        texts: dict[str, str] = {}
+        files: dict[str, Path] = {}
+        async with _form(request, max_bytes, max_files=MAX_BATCH) as form:
+            for name, value in form.multi_items():
+                if not isinstance(value, UploadFile):
+                    texts[name] = value
+                elif value.filename:
+                    path = folder / f"upload-{len(files)}"
+                    try:
+                        with path.open("wb") as file:
+                            await run_in_threadpool(shutil.copyfileobj, value.file, file, 1 << 20)
+                    except OSError as error:
+                        raise cannot_write(spool, error) from error
+                    files[value.filename[: 4 * MAX_NAME]] = path
+        yield folder, texts, files
+    finally:
+        await run_in_threadpool(shutil.rmtree, folder, True)  # noqa: FBT003 - ignore_errors
+
+
+def base_name(given: str) -> str:
+    """The last part of a name that a stranger gave, cut to what file systems take."""
+    return given.replace("\\", "/").rpartition("/")[2][:MAX_NAME] or "upload"
 
 
 async def _counted(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
@@ -84,11 +130,13 @@ async def _closing(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         raise _Ended(error) from error
 
 
-async def _from_form(request: Request, max_bytes: int) -> UploadFile:
+@asynccontextmanager
+async def _form(request: Request, max_bytes: int, *, max_files: int) -> AsyncIterator[FormData]:
+    """A multipart body, read while it comes; its files are closed afterwards."""
     parser = MultiPartParser(
         request.headers,
         _closing(_counted(request, max_bytes)),  # type: ignore[arg-type]
-        max_files=MAX_FILES,
+        max_files=max_files,
         max_fields=MAX_FIELDS,
         max_part_size=MAX_FIELD_BYTES,
     )
@@ -98,8 +146,7 @@ async def _from_form(request: Request, max_bytes: int) -> UploadFile:
         raise error.reason from error
     except MultiPartException as error:
         raise InputError(f"the multipart body cannot be read: {error.message}") from error
-    found = form.get(FIELD)
-    if found is None or isinstance(found, str):
+    try:
+        yield form
+    finally:
         await form.close()
-        raise InputError(f"expected a file in the field '{FIELD}', got the fields {sorted(form)}.")
-    return found  # type: ignore[return-value]

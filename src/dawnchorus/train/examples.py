@@ -239,7 +239,12 @@ def _examples(
 
 
 def _target(row: RecordingRow, start_s: float, end_s: float, number: dict[str, int], config: DataConfig) -> FloatArray:
-    target = np.zeros(len(number), np.float32)
+    # Of a sound that somebody only said what it is not of, nothing else is known.
+    is_known = row.scientific_name is not None or row.annotations or not row.absent
+    target = np.full(len(number), 0.0 if is_known else IGNORED, np.float32)
+    for name in row.absent:
+        if name in number:
+            target[number[name]] = 0.0
     for name in row.secondary:
         if name in number:
             target[number[name]] = IGNORED if config.mask_secondary else config.secondary

@@ -1,16 +1,241 @@
-"use strict";
-// Dropping a file, and saying that work goes on. Without this the form works as it is.
-for (const form of document.querySelectorAll("form.drop")) {
-  const input = form.querySelector("input[type=file]");
-  const button = form.querySelector("button");
-  const status = form.querySelector("[role=status]");
+// What the pages do beyond showing: each part looks for its own elements, and does nothing where there are none.
+import { viewers } from "./viewer.js";
+
+const root = document.documentElement.dataset;
+export const at = path => root.base + path;
+const all = (selector, inside = document) => [...inside.querySelectorAll(selector)];
+
+// ---------------------------------------------------------------- talking to the server
+
+const offline = document.getElementById("offline");
+
+export async function ask(method, path, body) {
+  const headers = { "X-CSRF-Token": root.csrf };
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  let reply;
+  try {
+    reply = await fetch(at(path), { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+  } catch {
+    offline.hidden = false;
+    throw new Error("The server does not answer. Try again when it does.");
+  }
+  offline.hidden = true;
+  if (reply.status === 204) return null;
+  const found = await reply.json().catch(() => ({}));
+  if (!reply.ok) throw new Error(found.detail || `The server answered ${reply.status}.`);
+  return found;
+}
+
+// Sends a form with a bar that shows how much has gone; gives the request when it has ended.
+function send(url, form, onProgress) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open("POST", url);
+    request.setRequestHeader("X-CSRF-Token", root.csrf);
+    request.upload.onprogress = event => event.lengthComputable && onProgress(event.loaded / event.total);
+    request.onload = () => resolve(request);
+    request.onerror = () => { offline.hidden = false; reject(new Error("The server does not answer, or ended the transfer.")); };
+    request.send(form);
+  });
+}
+
+window.addEventListener("offline", () => { offline.hidden = false; });
+window.addEventListener("online", () => { offline.hidden = true; });
+
+// ---------------------------------------------------------------- dropping files
+
+function droppable(form, take) {
   const over = on => event => { event.preventDefault(); form.classList.toggle("over", on); };
   form.addEventListener("dragover", over(true));
   form.addEventListener("dragleave", over(false));
-  form.addEventListener("drop", event => {
-    over(false)(event);
-    if (event.dataTransfer.files.length) { input.files = event.dataTransfer.files; form.requestSubmit(); }
-  });
-  form.addEventListener("submit", () => { button.disabled = true; status.textContent = "Listening…"; });
-  window.addEventListener("pageshow", () => { button.disabled = false; });
+  form.addEventListener("drop", event => { over(false)(event); if (event.dataTransfer.files.length) take(event.dataTransfer.files); });
 }
+
+for (const form of all("[data-upload]")) {
+  const input = form.querySelector("input[type=file]"), button = form.querySelector("[type=submit]");
+  const status = form.querySelector("[data-status]"), bar = form.querySelector("progress");
+  const upload = async () => {
+    button.disabled = true; bar.hidden = false; status.textContent = "Sending…";
+    try {
+      const reply = await send(form.action, new FormData(form), share => {
+        bar.value = share;
+        if (share === 1) { bar.removeAttribute("value"); status.textContent = "Listening…"; }
+      });
+      if (reply.status < 400) { location.href = reply.responseURL; return; }
+      document.open(); document.write(reply.responseText); document.close();
+    } catch (error) { status.textContent = error.message; }
+    button.disabled = false; bar.hidden = true;
+  };
+  droppable(form, files => { input.files = files; upload(); });
+  form.addEventListener("submit", event => { event.preventDefault(); upload(); });
+  microphone(form, input, status, upload);
+}
+
+function microphone(form, input, status, upload) {
+  const button = form.querySelector("[data-microphone]");
+  if (!navigator.mediaDevices || !window.MediaRecorder) return;
+  button.hidden = false;
+  let recorder = null;
+  button.addEventListener("click", async () => {
+    if (recorder) { recorder.stop(); return; }
+    try {
+      const sound = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+      const stream = await navigator.mediaDevices.getUserMedia({ audio: sound });
+      const parts = [];
+      recorder = new MediaRecorder(stream);
+      recorder.ondataavailable = event => parts.push(event.data);
+      recorder.onstop = () => {
+        stream.getTracks().forEach(track => track.stop());
+        const suffix = recorder.mimeType.includes("mp4") ? "m4a" : recorder.mimeType.includes("ogg") ? "ogg" : "webm";
+        const name = `microphone ${new Date().toISOString().slice(0, 19).replaceAll(":", "-")}.${suffix}`;
+        const files = new DataTransfer();
+        files.items.add(new File(parts, name, { type: recorder.mimeType }));
+        input.files = files.files;
+        recorder = null; button.textContent = "Record from the microphone";
+        upload();
+      };
+      recorder.start();
+      button.textContent = "Stop, and listen to it"; status.textContent = "Recording…";
+    } catch (error) { status.textContent = `The microphone cannot be used (${error.message}).`; }
+  });
+}
+
+// ---------------------------------------------------------------- buttons that ask the server for something
+
+for (const button of all("[data-post], [data-delete]")) {
+  button.addEventListener("click", async () => {
+    const { post, ask: question, then } = button.dataset;
+    if (question && !confirm(question)) return;
+    const status = button.closest("section, article, main").querySelector("[data-status]") || button.parentElement;
+    button.disabled = true;
+    try {
+      await (post ? ask("POST", post) : ask("DELETE", button.dataset.delete));
+      location.href = at(then);
+    } catch (error) { button.disabled = false; status.append(` ${error.message}`); }
+  });
+}
+
+// ---------------------------------------------------------------- reviewing
+
+async function say(form, verdict) {
+  const status = form.querySelector("[data-status]"), input = form.querySelector("input");
+  const pressed = form.querySelector(`[value=${verdict}]`);
+  if (verdict === "other" && !input.value.trim()) { input.focus(); return; }
+  try {
+    const path = `/api/v1/detections/${form.dataset.review}/review`;
+    const isUndone = verdict !== "other" && pressed.getAttribute("aria-pressed") === "true";
+    if (isUndone) await ask("DELETE", path);
+    else await ask("PUT", path, verdict === "other" ? { verdict, species: input.value.trim() } : { verdict });
+    for (const button of all("button", form)) button.setAttribute("aria-pressed", String(!isUndone && button === pressed));
+    status.textContent = isUndone ? "taken back" : "noted";
+  } catch (error) { status.textContent = error.message; }
+}
+
+for (const form of all("[data-review]")) {
+  form.addEventListener("submit", event => { event.preventDefault(); say(form, "other"); });
+  for (const button of all("button[type=button]", form)) button.addEventListener("click", () => say(form, button.value));
+}
+
+for (const queue of all("[data-queue]")) {
+  const cards = all(".card", queue);
+  let here = -1;
+  const go = step => {
+    here = Math.min(Math.max(here + step, 0), cards.length - 1);
+    cards.forEach((card, k) => card.classList.toggle("here", k === here));
+    cards[here].scrollIntoView({ block: "nearest" });
+  };
+  document.addEventListener("keydown", event => {
+    if (event.target.matches("input, select, audio, button, summary") || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "j") go(1);
+    else if (event.key === "k") go(-1);
+    else if (here >= 0 && event.key === " ") { event.preventDefault(); const a = cards[here].querySelector("audio"); if (a.paused) a.play(); else a.pause(); }
+    else if (here >= 0 && (event.key === "y" || event.key === "n")) say(cards[here].querySelector("form"), event.key === "y" ? "right" : "wrong").then(() => go(1));
+  });
+}
+
+// ---------------------------------------------------------------- teaching
+
+for (const form of all("[data-lessons]")) {
+  const list = form.querySelector("[data-files]"), status = form.querySelector("[data-status]");
+  const input = form.querySelector("[name=audio]"), folder = form.querySelector("[data-folder] input");
+  form.querySelector("[data-folder]").hidden = !("webkitdirectory" in folder);
+  const sendAll = async files => {
+    const tables = files.filter(file => /\.csv$/i.test(file.name));
+    // A table describes the files beside it, so they go together; others go one by one, each with its bar.
+    const batches = tables.length ? [files] : files.map(file => [file]);
+    let taken = 0, refused = 0;
+    for (const batch of batches) {
+      const line = document.createElement("li"), name = document.createElement("span"), bar = document.createElement("progress"), word = document.createElement("span");
+      name.textContent = batch.length > 1 ? `${batch.length} files` : batch[0].webkitRelativePath || batch[0].name;
+      bar.max = 1; bar.value = 0; bar.setAttribute("aria-label", `How much of ${name.textContent} is sent`);
+      line.append(bar, name, word); list.append(line);
+      const body = new FormData();
+      body.append("species", form.querySelector("[name=species]").value);
+      for (const file of batch) body.append("audio", file, file.webkitRelativePath || file.name);
+      try {
+        const reply = await send(at("/api/v1/lessons"), body, share => { bar.value = share; });
+        const found = JSON.parse(reply.responseText);
+        if (reply.status >= 400) throw new Error(found.detail);
+        taken += found.n_taken; refused += found.files.filter(each => each.status === "refused").length;
+        word.textContent = found.files.length > 3 ? `${found.n_taken} of ${found.files.length} taken` : found.files.map(each => [each.status, each.species, each.reason].filter(Boolean).join(", ")).join("; ");
+      } catch (error) { word.textContent = error.message; refused += 1; }
+      status.textContent = `${taken} taken, ${refused} refused`;
+    }
+    if (taken && !refused) location.reload();
+  };
+  droppable(form, files => sendAll([...files]));
+  form.addEventListener("submit", event => { event.preventDefault(); sendAll([...input.files]); });
+  folder.addEventListener("change", () => sendAll([...folder.files].filter(file => !file.name.startsWith("."))));
+}
+
+for (const form of all("[data-retrain]")) {
+  form.addEventListener("submit", async event => {
+    event.preventDefault();
+    const status = form.querySelector("[data-status]");
+    try {
+      const wish = { by_hand: form.elements.by_hand.checked, recipe: [`trainer.epochs=${form.elements.epochs.value}`] };
+      follow(document.querySelector("[data-job]"), (await ask("POST", "/api/v1/retrain", wish)).id);
+      form.querySelector("button").disabled = true;
+    } catch (error) { status.textContent = error.message; }
+  });
+}
+
+// ---------------------------------------------------------------- jobs, while they go on
+
+function follow(box, id) {
+  const part = name => box.querySelector(`[data-${name}]`);
+  const losses = [];
+  box.hidden = false; box.dataset.job = id; part("cancel").hidden = false; part("error").hidden = true;
+  const source = new EventSource(at(`/api/v1/jobs/${id}/events`));
+  const cancel = async () => { part("cancel").disabled = true; try { await ask("POST", `/api/v1/jobs/${id}/cancel`); } catch (error) { part("stage").textContent = error.message; } };
+  part("cancel").onclick = cancel;
+  source.onmessage = event => {
+    offline.hidden = true;
+    const told = JSON.parse(event.data);
+    box.querySelector("progress").value = told.progress;
+    part("stage").textContent = [told.stage, told.epoch && `round ${told.epoch} of ${told.n_epochs}`, told.message].filter(Boolean).join(", ");
+    part("left").textContent = told.left_s > 1 ? `${Math.ceil(told.left_s)} s left` : "";
+    if (told.metrics && told.metrics.loss !== undefined) { losses.push(told.metrics.loss); curve(part("curve"), losses); }
+    if (told.message && part("log")) part("log").textContent += `${told.message}\n`;
+    if (told.error) { part("error").textContent = told.error; part("error").hidden = false; }
+  };
+  source.onerror = () => { offline.hidden = false; };
+  source.addEventListener("end", async () => {
+    source.close(); part("cancel").hidden = true;
+    const job = await ask("GET", `/api/v1/jobs/${id}`);
+    if (job.status === "done") location.href = box.dataset.then ? at(job.kind === "identify" ? `/recordings/${job.result.recording}` : "/teach") : location.pathname;
+    else { const button = document.querySelector("[data-retrain] button"); if (button) button.disabled = false; }
+  });
+}
+
+function curve(svg, losses) {
+  const top = Math.max(...losses), x = k => 10 + 580 * k / Math.max(losses.length - 1, 1), y = v => 150 - 120 * v / top;
+  svg.hidden = false;
+  svg.querySelector("polyline").setAttribute("points", losses.map((v, k) => `${x(k)},${y(v)}`).join(" "));
+  const [first, last] = svg.querySelectorAll("text");
+  first.textContent = `loss ${losses.at(-1).toFixed(3)}`; last.textContent = `round ${losses.length}`;
+}
+
+for (const box of all("[data-job]")) if (box.dataset.live) follow(box, box.dataset.job);
+
+viewers(all("[data-viewer]"), at);

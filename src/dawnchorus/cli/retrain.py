@@ -1,0 +1,162 @@
+"""`dawnchorus retrain`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from dawnchorus.cli.options import models_folder_option, workers_option
+from dawnchorus.cli.present import announce_model, console
+from dawnchorus.data.importing import import_recordings
+from dawnchorus.data.recordings import RecordingsTable, read_table, table_path
+from dawnchorus.errors import DawnChorusError, MissingExtra
+from dawnchorus.files import atomic_file
+from dawnchorus.formats.registry import read_annotations
+from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
+
+if TYPE_CHECKING:
+    from dawnchorus.train.retraining import Outcome, Stage
+
+REPORT_NAME = "retraining.json"
+
+PARENT_GONE = 75
+
+
+@click.command("retrain")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="A data set, or a folder per species.")
+@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="The model in use, to compare with.")
+@click.option("--backbone", help="What the new model is built on.  [default: the model in use]")
+@click.option("--out", type=click.Path(path_type=Path), help="Its folder.  [default: retrained, beside the data]")
+@click.option("--json", "as_json", is_flag=True, help="Print every step, and the outcome, as a line of JSON.")
+@click.option("--supervised", is_flag=True, hidden=True, help="End when the standard input does.")
+@models_folder_option
+@workers_option
+def command(
+    *,
+    overrides: tuple[str, ...],
+    data: Path,
+    model: str,
+    backbone: str | None,
+    out: Path | None,
+    as_json: bool,
+    supervised: bool,
+    models_folder: Path | None,
+    workers: int,
+) -> None:
+    """Teach a model from labelled recordings, and say whether the new one should replace it.
+
+    A quarter of each species' recordings is kept back, and both models are compared on it. KEY=VALUE are settings of
+    `dawnchorus train`, such as model=efficientnet. What was interrupted goes on where it stopped.
+    """
+    if supervised:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        from dawnchorus.train.retraining import retrain
+    except ImportError as error:
+        raise MissingExtra(error.name or "torch", extra="train", purpose="Retraining") from error
+
+    store = ModelStore(models_folder or default_folder())
+    announce_model(store, model)
+    table = _table(data, workers)
+    folder = out or table.folder / "retrained"
+    shown = _told if as_json else _Shown(console()).show
+    try:
+        outcome = retrain(
+            table,
+            store.open(model),
+            folder,
+            backbone=backbone or model,
+            store=store,
+            started=datetime.now(),  # noqa: DTZ005 - a folder's name, in the user's own time
+            overrides=overrides,
+            n_workers=workers,
+            on_stage=shown,
+        )
+    except DawnChorusError as error:
+        if as_json:
+            _print({"stage": "failed", "error": str(error)})
+        raise
+    fields = {
+        "bundle": str(outcome.bundle.folder.absolute()),
+        "bundle_id": outcome.bundle.id,
+        "is_better": outcome.is_better,
+        "reasons": list(outcome.reasons),
+        "report": outcome.report,
+    }
+    with atomic_file(folder / REPORT_NAME) as stream:
+        stream.write(json.dumps(fields, indent=2, ensure_ascii=False).encode())
+    if as_json:
+        _print({"stage": "done", "outcome": fields})
+    else:
+        _present(outcome)
+
+
+def _table(data: Path, workers: int) -> RecordingsTable:
+    """The data set's table; of a folder without one, what is in it."""
+    if table_path(data).exists():
+        return read_table(data)
+    return import_recordings(
+        data, data, layout="auto", columns={}, read_annotations=read_annotations, n_workers=workers
+    )
+
+
+def _end_with_parent() -> None:
+    """A server that is killed leaves nobody behind."""
+    sys.stdin.buffer.read()
+    os._exit(PARENT_GONE)
+
+
+def _print(fields: dict[str, object]) -> None:
+    click.echo(json.dumps(fields, ensure_ascii=False))
+    sys.stdout.flush()
+
+
+def _told(stage: Stage) -> None:
+    fields = {name: value for name, value in asdict(stage).items() if value not in (None, "")}
+    _print({"stage": fields.pop("name"), **fields})
+
+
+class _Shown:
+    """A line for each stage and epoch."""
+
+    def __init__(self, screen: Console) -> None:
+        self._screen = screen
+        self._stage = ""
+
+    def show(self, stage: Stage) -> None:
+        if stage.epoch is not None:
+            values = "  ".join(f"{name} {value:.3f}" for name, value in (stage.metrics or {}).items())
+            self._screen.print(f"epoch {stage.epoch:3d} of {stage.n_epochs}  {values}", markup=False)
+        elif stage.message or stage.name != self._stage:
+            self._screen.print(f"{stage.name}: {stage.message}".rstrip(": "), markup=False)
+        self._stage = stage.name
+
+
+def _present(outcome: Outcome) -> None:
+    report = outcome.report
+    table = Table(box=None)
+    for column in ("species", "learned from", "kept back", "in use", "new"):
+        table.add_column(column, justify="left" if column == "species" else "right")
+    for row in report["species"]:
+        values = [row[f"{name}_average_precision"] for name in ("active", "new")]
+        shown = ["does not know it" if value is None else f"{value:.3f}" for value in values]
+        table.add_row(row["common_name"], str(row["n_learned"]), str(row["n_kept_back"]), *shown)
+    means = [report["average_precision"][name] for name in ("active", "new")]
+    table.add_row(
+        "average precision", str(report["n_learned"]), str(report["n_kept_back"]), *(f"{m:.3f}" for m in means)
+    )
+    Console(highlight=False, soft_wrap=True).print(table)
+    verdict = "use the new one" if outcome.is_better else f"keep the old one: {'; '.join(outcome.reasons)}"
+    click.echo(f"Advice: {verdict}")
+    click.echo(outcome.bundle.folder)

@@ -1,0 +1,22 @@
+"""A spectrogram as a bare picture, for pages that draw axes and detections over it."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from dawnchorus.pictures.spectrogram import Spectrogram
+from dawnchorus.pictures.style import DAWN
+
+
+def draw_strip(spectrogram: Spectrogram, *, width: int, height: int) -> bytes:
+    """A PNG of `width` x `height` pixels: time to the right, frequency upwards, nothing else."""
+    low, high = spectrogram.limits_db()
+    shown = (spectrogram.levels_db[::-1] - low) / (high - low)
+    colours = (DAWN(np.clip(shown, 0, 1))[..., :3] * 255).astype(np.uint8)
+    picture = Image.fromarray(colours).resize((width, height), Image.Resampling.BILINEAR)
+    out = io.BytesIO()
+    picture.save(out, format="png", compress_level=3)
+    return out.getvalue()

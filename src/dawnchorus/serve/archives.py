@@ -1,0 +1,71 @@
+"""Unpacking what a stranger packed."""
+
+from __future__ import annotations
+
+import stat
+import zipfile
+from pathlib import Path, PurePosixPath
+
+from dawnchorus.errors import InputError, UploadTooLarge
+
+MAX_MEMBERS = 10_000
+MAX_RATIO = 200
+"""Sound is not packed more tightly than this; a bomb is."""
+
+FREE_BYTES = 1 << 20
+"""Up to here, the ratio does not matter: headers and silence are short."""
+
+PART = 1 << 20
+
+
+def unpack(path: Path, folder: Path, *, max_bytes: int) -> None:
+    """Unpack a zip into a folder.
+
+    Raises:
+        InputError: it is no zip, or a member has a name that leads elsewhere, is a link, or comes twice.
+        UploadTooLarge: it has too many members, or unpacks to more than `max_bytes`.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [member for member in archive.infolist() if not member.is_dir()]
+            _check(members, path.stat().st_size, max_bytes)
+            left = max_bytes
+            for member in members:
+                target = folder / member.filename
+                target.parent.mkdir(parents=True, exist_ok=True)
+                left -= _copied(archive, member, target, left)
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
+        raise InputError(f"expected a zip of recordings; this one cannot be unpacked ({error}).") from error
+    except FileExistsError as error:
+        raise InputError("expected a zip in which every name is a file or a folder, and not both.") from error
+
+
+def _check(members: list[zipfile.ZipInfo], n_packed: int, max_bytes: int) -> None:
+    if len(members) > MAX_MEMBERS:
+        raise UploadTooLarge(f"expected at most {MAX_MEMBERS} files in a zip, got {len(members)}.")
+    total = sum(member.file_size for member in members)
+    if total > max_bytes or total > max(n_packed * MAX_RATIO, FREE_BYTES):
+        raise UploadTooLarge(f"expected a zip of at most {max_bytes} bytes, this one says that it has {total}.")
+    seen: set[str] = set()
+    for member in members:
+        name = member.filename
+        parts = PurePosixPath(name).parts
+        is_link = stat.S_ISLNK(member.external_attr >> 16)
+        is_inside = parts and ".." not in parts and not name.startswith("/") and not any(c in name for c in "\\:\0")
+        if is_link or not is_inside or any(len(part.encode()) > 255 for part in parts):
+            raise InputError(f"expected names of files inside the zip, got {name[:100]!r}.")
+        if name.casefold() in seen:
+            raise InputError(f"expected every file once, {name[:100]!r} is there twice.")
+        seen.add(name.casefold())
+
+
+def _copied(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, left: int) -> int:
+    """Unpack a member, whatever its header says of its size, up to `left` bytes."""
+    n = 0
+    with archive.open(member) as source, target.open("xb") as file:
+        while part := source.read(PART):
+            n += len(part)
+            if n > left:
+                raise UploadTooLarge("the zip unpacks to more than it says.")
+            file.write(part)
+    return n

@@ -1,0 +1,289 @@
+"""What was heard: written down for every recording, with its sound and detections where they are to be kept."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from dawnchorus.errors import NotKnown
+from dawnchorus.serve.clock import now
+from dawnchorus.serve.lanes import Recognition
+from dawnchorus.serve.problems import LOG
+from dawnchorus.serve.state.database import Database
+from dawnchorus.serve.state.files import FileStore
+from dawnchorus.serve.state.tables import DetectionRow, Identification, Recording, Review
+from dawnchorus.types import Detection
+
+MAX_PAGE = 200
+N_LATEST = 50
+N_TOP = 10
+
+
+@dataclass(frozen=True)
+class Heard:
+    """Which detections to list. None: all."""
+
+    species: str | None = None
+    """A part of the common or scientific name."""
+    min_score: float = 0.0
+    recording: str | None = None
+    reviewed: bool | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A detection with what was said of it, and the recording that it is in."""
+
+    detection: DetectionRow
+    recording: Recording
+    review: Review | None
+
+
+class History:
+    """Written by many threads at once, read by all servers of the database."""
+
+    def __init__(self, database: Database, files: FileStore) -> None:
+        self._database, self._files = database, files
+        self._counted: queue.SimpleQueue[Identification | threading.Event | None] = queue.SimpleQueue()
+        self._writer = threading.Thread(target=self._write_counted, daemon=True)
+        self._writer.start()
+
+    def close(self) -> None:
+        """Write what waits, and end."""
+        self._counted.put(None)
+        self._writer.join()
+
+    # ------------------------------------------------------------------ writing
+
+    def count(self, found: Recognition, best: Detection | None) -> None:
+        """Remember that something was heard, not the sound; written soon, many at once."""
+        self._counted.put(_identification(found, best, recording=None))
+
+    def keep(self, found: Recognition, path: Path, name: str) -> str:
+        """Keep the sound and its detections, and give the sound's sha256; all is written when this returns.
+
+        Raises:
+            OutputError: no space.
+        """
+        sha256 = self._files.put(path)
+        table, rows = found.table, found.table.detections
+        with self._database.write() as session:
+            if session.get(Recording, sha256) is None:
+                begin = table.origin.start_time
+                session.add(
+                    Recording(
+                        sha256=sha256,
+                        name=name,
+                        n_bytes=path.stat().st_size,
+                        duration_s=table.duration_s,
+                        rate_hz=table.rate_hz,
+                        recorded_at=None if begin is None else begin.isoformat(),
+                        latitude=table.origin.latitude,
+                        longitude=table.origin.longitude,
+                    )
+                )
+                session.flush()
+            identification = _identification(found, max(rows, key=lambda d: d.score, default=None), recording=sha256)
+            session.add(identification)
+            session.flush()
+            session.add_all(_detection(row, identification, found.bundle.id) for row in rows)
+        return sha256
+
+    def flush(self) -> None:
+        """Wait until all that was counted is written."""
+        done = threading.Event()
+        self._counted.put(done)
+        done.wait(timeout=30)
+
+    def _write_counted(self) -> None:
+        while (item := self._counted.get()) is not None:
+            batch = [item]
+            while not self._counted.empty():
+                batch.append(self._counted.get())  # type: ignore[arg-type]
+            rows = [entry for entry in batch if isinstance(entry, Identification)]
+            try:
+                with self._database.write() as session:
+                    session.add_all(rows)
+            except SQLAlchemyError:
+                LOG.exception("%d identifications could not be counted", len(rows))
+            for entry in batch:
+                if isinstance(entry, threading.Event):
+                    entry.set()
+            if None in batch:
+                return
+
+    def forget(self, sha256: str) -> None:
+        """Remove a recording, its detections and their reviews; what was learned from it stays a lesson.
+
+        Raises:
+            NotKnown: there is none.
+        """
+        with self._database.write() as session:
+            session.delete(_recording(session, sha256))
+        self._files.drop(sha256)
+
+    # ------------------------------------------------------------------ reading
+
+    def recordings(self, *, limit: int, offset: int) -> tuple[int, list[tuple[Recording, Identification]]]:
+        """How many there are, and some of them, the latest first, each with its latest identification."""
+        latest = select(func.max(Identification.id)).group_by(Identification.recording)
+        query = select(Recording, Identification).join(Identification, Identification.recording == Recording.sha256)
+        query = query.where(Identification.id.in_(latest)).order_by(Identification.id.desc())
+        with self._database.read() as session:
+            n = session.scalar(select(func.count()).select_from(Recording)) or 0
+            return n, [(r, i) for r, i in session.execute(query.limit(limit).offset(offset))]
+
+    def recording(self, sha256: str) -> Recording:
+        """A kept recording.
+
+        Raises:
+            NotKnown: there is none.
+        """
+        with self._database.read() as session:
+            return _recording(session, sha256)
+
+    def detection(self, number: int) -> DetectionRow:
+        """A detection.
+
+        Raises:
+            NotKnown: there is none.
+        """
+        with self._database.read() as session:
+            found = session.get(DetectionRow, number)
+        if found is None:
+            raise NotKnown(f"there is no detection {number}.")
+        return found
+
+    def detections(
+        self, wanted: Heard, *, limit: int, offset: int = 0, by_score: bool = False
+    ) -> tuple[int, list[Found]]:
+        """How many there are in the latest identification of each recording, and some: the latest, or surest, first."""
+        conditions = _conditions(wanted)
+        query = (
+            select(DetectionRow, Recording, Review)
+            .join(Recording, Recording.sha256 == DetectionRow.recording)
+            .outerjoin(Review, Review.detection == DetectionRow.id)
+            .where(*conditions)
+        )
+        ordered = (
+            query.order_by(DetectionRow.score.desc(), DetectionRow.id)
+            if by_score
+            else query.order_by(DetectionRow.identification.desc(), DetectionRow.start_s, DetectionRow.score.desc())
+        )
+        with self._database.read() as session:
+            n = session.scalar(select(func.count()).select_from(query.subquery())) or 0
+            rows = session.execute(ordered.limit(limit).offset(offset))
+            return n, [Found(*row) for row in rows]
+
+    def totals(self) -> dict[str, Any]:
+        """What was heard by all servers: how much, how surely, the most frequent species, the latest."""
+        self.flush()
+        named = Identification.species.is_not(None)
+        with self._database.read() as session:
+            n, mean, sound_s = session.execute(
+                select(func.count(), func.avg(Identification.score), func.sum(Identification.duration_s))
+            ).one()
+            top = session.execute(
+                select(Identification.species, func.count())
+                .where(named)
+                .group_by(Identification.species)
+                .order_by(func.count().desc(), Identification.species)
+                .limit(N_TOP)
+            )
+            latest = session.scalars(select(Identification).where(named).order_by(Identification.id.desc()).limit(50))
+            return {
+                "total_predictions": n,
+                "average_confidence": mean,
+                "sound_seconds": sound_s or 0.0,
+                "species_distribution": {row[0]: row[1] for row in top},
+                "latest": [
+                    {
+                        "species": row.species,
+                        "confidence": row.score,
+                        "timestamp": row.at.isoformat(timespec="milliseconds"),
+                        "bundle_id": row.bundle_id,
+                    }
+                    for row in latest
+                ],
+            }
+
+
+def as_detection(row: DetectionRow) -> Detection:
+    """The row as it was found."""
+    return Detection(
+        row.start_s,
+        row.end_s,
+        row.scientific_name,
+        row.common_name,
+        "species",
+        row.score,
+        in_range=row.in_range,
+        probability=row.probability,
+    )
+
+
+def _recording(session: Session, sha256: str) -> Recording:
+    found = session.get(Recording, sha256)
+    if found is None:
+        raise NotKnown(f"there is no recording {sha256[:64]}.")
+    return found
+
+
+def _identification(found: Recognition, best: Detection | None, *, recording: str | None) -> Identification:
+    return Identification(
+        recording=recording,
+        at=now(),
+        bundle_id=found.bundle.id,
+        duration_s=found.table.duration_s,
+        species=None if best is None else best.common_name,
+        score=None if best is None else best.score,
+    )
+
+
+def _detection(row: Detection, identification: Identification, bundle_id: str) -> DetectionRow:
+    return DetectionRow(
+        identification=identification.id,
+        recording=identification.recording,
+        start_s=row.start_s,
+        end_s=row.end_s,
+        scientific_name=row.scientific_name,
+        common_name=row.common_name,
+        score=row.score,
+        probability=row.probability,
+        in_range=row.in_range,
+        bundle_id=bundle_id,
+    )
+
+
+def _conditions(wanted: Heard) -> Sequence[ColumnElement[bool]]:
+    latest = (
+        select(func.max(Identification.id))
+        .where(Identification.recording.is_not(None))
+        .group_by(Identification.recording)
+    )
+    found = [DetectionRow.identification.in_(latest), DetectionRow.score >= wanted.min_score]
+    if wanted.species:
+        found.append(
+            DetectionRow.common_name.icontains(wanted.species, autoescape=True)
+            | DetectionRow.scientific_name.icontains(wanted.species, autoescape=True)
+        )
+    if wanted.recording is not None:
+        found.append(DetectionRow.recording == wanted.recording)
+    if wanted.reviewed is not None:
+        found.append(Review.detection.is_not(None) if wanted.reviewed else Review.detection.is_(None))
+    if wanted.since is not None:
+        found.append(Recording.added_at >= wanted.since)
+    if wanted.until is not None:
+        found.append(Recording.added_at < wanted.until)
+    return found

@@ -1,0 +1,198 @@
+"""Work that outlives its request and its server: a queue in the database, shared by all servers of it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Literal
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.exc import IntegrityError
+
+from dawnchorus.errors import Busy, NotKnown
+from dawnchorus.serve.clock import now
+from dawnchorus.serve.state.database import Database
+from dawnchorus.serve.state.tables import ACTIVE_STATUSES, Job, JobEvent
+
+Kind = Literal["identify", "retrain"]
+
+STALE_S = 15.0
+"""A server that was not heard of for so long is gone, and its jobs are taken over."""
+
+MAX_ATTEMPTS = 3
+"""A job whose server ended so often is not tried again: it may be the reason."""
+
+MAX_JOBS = 1000
+"""More may not wait."""
+
+
+class Jobs:
+    """The queue, as one server sees it."""
+
+    def __init__(self, database: Database, *, owner: str) -> None:
+        self._database = database
+        self.owner = owner
+
+    def add(self, kind: Kind, parameters: Mapping[str, Any]) -> Job:
+        """Have something done.
+
+        Raises:
+            Busy: a retraining is under way already, or too much waits.
+        """
+        job = Job(id=uuid.uuid4().hex, kind=kind, parameters=dict(parameters))
+        try:
+            with self._database.write() as session:
+                waiting = select(func.count()).select_from(Job).where(Job.status == "queued")
+                if (session.scalar(waiting) or 0) >= MAX_JOBS:
+                    raise Busy(f"{MAX_JOBS} jobs wait already. Try again when some are done.")
+                session.add(job)
+                session.flush()
+                session.add(JobEvent(job=job.id, data=_shown(job)))
+        except IntegrityError as error:
+            raise Busy("a retraining is under way already. Wait for its end, or cancel it.") from error
+        return job
+
+    def get(self, job_id: str) -> Job:
+        """A job.
+
+        Raises:
+            NotKnown: there is none.
+        """
+        with self._database.read() as session:
+            job = session.get(Job, job_id)
+        if job is None:
+            raise NotKnown(f"there is no job {job_id[:32]}.")
+        return job
+
+    def find(self, *, kind: Kind | None = None, limit: int = 50, offset: int = 0) -> tuple[int, list[Job]]:
+        """How many there are, and some, the latest first."""
+        query = select(Job) if kind is None else select(Job).where(Job.kind == kind)
+        with self._database.read() as session:
+            n = session.scalar(select(func.count()).select_from(query.subquery())) or 0
+            rows = session.scalars(query.order_by(Job.created_at.desc(), Job.id).limit(limit).offset(offset))
+            return n, list(rows)
+
+    def counts(self, statuses: tuple[str, ...]) -> dict[str, int]:
+        """How many jobs have each of the statuses."""
+        query = select(Job.status, func.count()).where(Job.status.in_(statuses)).group_by(Job.status)
+        with self._database.read() as session:
+            found = {row[0]: row[1] for row in session.execute(query)}
+        return {**dict.fromkeys(statuses, 0), **found}
+
+    def events(self, job_id: str, *, after: int = 0) -> list[JobEvent]:
+        """How it went on since the event `after`."""
+        query = select(JobEvent).where(JobEvent.job == job_id, JobEvent.id > after).order_by(JobEvent.id).limit(500)
+        with self._database.read() as session:
+            return list(session.scalars(query))
+
+    def cancel(self, job_id: str) -> Job:
+        """Ask for its end; one that only waits ends at once.
+
+        Raises:
+            NotKnown: there is none.
+        """
+        self.get(job_id)
+        with self._database.write() as session:
+            job = session.get_one(Job, job_id)
+            job.is_cancelled = True
+            if job.status == "queued":
+                job.status, job.stage, job.ended_at = "cancelled", "cancelled", now()
+                session.add(JobEvent(job=job.id, data=_shown(job)))
+            return job
+
+    # ------------------------------------------------------------------ for those who work
+
+    def claim(self, kind: Kind) -> Job | None:
+        """The oldest job that waits, now ours; None where none does."""
+        with self._database.read() as session:
+            waiting = select(Job.id).where(Job.kind == kind, Job.status == "queued").order_by(Job.created_at).limit(8)
+            ids = list(session.scalars(waiting))
+        for job_id in ids:
+            with self._database.write() as session:
+                mine = (
+                    update(Job)
+                    .where(Job.id == job_id, Job.status == "queued")
+                    .values(
+                        status="running",
+                        owner=self.owner,
+                        seen_at=now(),
+                        started_at=func.coalesce(Job.started_at, now()),
+                        attempts=Job.attempts + 1,
+                    )
+                )
+                if session.execute(mine).rowcount:  # type: ignore[attr-defined]
+                    job = session.get_one(Job, job_id)
+                    session.add(JobEvent(job=job_id, data=_shown(job)))
+                    return job
+        return None
+
+    def tell(self, job_id: str, stage: str, progress: float, details: Mapping[str, Any] | None = None) -> None:
+        """Say how far it is; progress never goes back."""
+        with self._database.write() as session:
+            job = session.get(Job, job_id)
+            if job is None or job.status != "running" or job.owner != self.owner:
+                return
+            job.stage, job.progress, job.seen_at = stage, max(job.progress, round(progress, 4)), now()
+            session.add(JobEvent(job=job_id, data={**_shown(job), **(details or {})}))
+
+    def is_wanted(self, job_id: str) -> bool:
+        """Whether it is still ours, and nobody asked for its end."""
+        with self._database.read() as session:
+            job = session.get(Job, job_id)
+            return job is not None and job.owner == self.owner and job.status == "running" and not job.is_cancelled
+
+    def end(
+        self, job_id: str, status: str, *, result: Mapping[str, Any] | None = None, error: str | None = None
+    ) -> None:
+        """Write down how it ended."""
+        with self._database.write() as session:
+            job = session.get(Job, job_id)
+            if job is None or job.status != "running" or job.owner != self.owner:
+                return
+            job.status, job.stage, job.ended_at = status, status, now()
+            job.result, job.error = None if result is None else dict(result), error
+            job.progress = 1.0 if status == "done" else job.progress
+            session.add(JobEvent(job=job_id, data=_shown(job)))
+
+    def give_back(self) -> None:
+        """Let others do, or this server after its next start, what it has not finished."""
+        self._requeue(Job.owner == self.owner)
+
+    def beat(self) -> None:
+        """Say that this server lives, and take over what servers have left that do not."""
+        with self._database.write() as session:
+            session.execute(update(Job).where(Job.owner == self.owner, Job.status == "running").values(seen_at=now()))
+        self._requeue(Job.seen_at < now() - timedelta(seconds=STALE_S))
+
+    def adopt_all(self) -> None:
+        """Take over what earlier servers have left; only where no other server can be running."""
+        self._requeue(Job.owner != self.owner)
+
+    def _requeue(self, which: Any) -> None:
+        with self._database.write() as session:
+            for job in session.scalars(select(Job).where(Job.status == "running", which)):
+                if job.is_cancelled:
+                    job.status, job.stage, job.ended_at = "cancelled", "cancelled", now()
+                elif job.attempts >= MAX_ATTEMPTS:
+                    job.status, job.stage, job.ended_at = "failed", "failed", now()
+                    job.error = f"its server ended {job.attempts} times while it worked on this; it is not tried again."
+                else:
+                    job.status, job.stage, job.owner = "queued", "interrupted, waiting", None
+                session.add(JobEvent(job=job.id, data=_shown(job)))
+
+    def remove(self, job_id: str) -> None:
+        """Forget a job that has ended.
+
+        Raises:
+            NotKnown: there is none.
+            Busy: it has not ended.
+        """
+        if self.get(job_id).status in ACTIVE_STATUSES:
+            raise Busy("the job has not ended. Cancel it first.")
+        with self._database.write() as session:
+            session.execute(delete(Job).where(Job.id == job_id))
+
+
+def _shown(job: Job) -> dict[str, Any]:
+    return {"status": job.status, "stage": job.stage, "progress": job.progress, "error": job.error}

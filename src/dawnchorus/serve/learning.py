@@ -1,0 +1,170 @@
+"""Retraining beside serving: in a process of its own, that may crash, be cancelled, or be gone with its server."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from dawnchorus.errors import InputError
+from dawnchorus.models.bundle import read_bundle
+from dawnchorus.serve.jobs import Jobs
+from dawnchorus.serve.lessons import Lessons
+from dawnchorus.serve.registry import Registry
+from dawnchorus.serve.state.tables import Job
+
+LOG_NAME = "log.txt"
+N_LOG_LINES = 50
+
+LOOK_S = 0.3
+"""How often is looked whether it is still wanted."""
+
+NICENESS = 10
+"""Serving comes first."""
+
+
+class Learning:
+    """Carries out the jobs of the kind "retrain"."""
+
+    def __init__(
+        self, jobs: Jobs, lessons: Lessons, registry: Registry, *, folder: Path, backbone: str, models: Path
+    ) -> None:
+        self._jobs, self._lessons, self._registry = jobs, lessons, registry
+        self._folder, self._backbone, self._models = folder, backbone, models
+
+    def start(self, overrides: list[str], *, by_hand: bool) -> Job:
+        """Queue a retraining.
+
+        Raises:
+            Busy: one is under way.
+            InputError: there is nothing to learn from.
+        """
+        if not self._lessons.count():
+            raise InputError("there is nothing to learn from yet: send labelled recordings, or review detections.")
+        return self._jobs.add("retrain", {"overrides": overrides, "by_hand": by_hand})
+
+    def log(self, job_id: str) -> list[str]:
+        """The last lines that the process wrote."""
+        path = self._folder / job_id / LOG_NAME
+        if not path.is_file():
+            return []
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()[-N_LOG_LINES:]
+
+    def work(self, job: Job, is_wanted: Callable[[], bool]) -> None:
+        """Carry it out, while `is_wanted`; what is interrupted goes on from its checkpoint when it is tried again."""
+        folder = self._folder / job.id
+        if not (folder / "recordings.parquet").is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lessons.snapshot(folder)
+        active = self._registry.open(self._registry.history()[0][0].bundle_id)
+        outcome: dict[str, Any] | None = None
+        error = None
+        with _process(self._command(folder, active.folder, job), folder) as process:
+            for fields in _lines(process, is_wanted):
+                stage = fields.pop("stage")
+                if stage == "done":
+                    outcome = fields["outcome"]
+                elif stage == "failed":
+                    error = fields["error"]
+                else:
+                    self._jobs.tell(job.id, stage, fields.pop("progress"), fields)
+        if not is_wanted():
+            return
+        if outcome is None:
+            self._jobs.end(job.id, "failed", error=error or self._crashed(job.id, process.returncode))
+        else:
+            self._take_over(job, outcome, folder)
+
+    def _command(self, folder: Path, active: Path, job: Job) -> list[str]:
+        options = {"--data": folder, "--model": active, "--backbone": self._backbone, "--out": folder}
+        given = [str(part) for option in options.items() for part in option]
+        more = ["--models-folder", str(self._models), "--workers", "1", "--json", "--supervised"]
+        return [sys.executable, "-P", "-m", "dawnchorus", "retrain", *given, *more, "--", *job.parameters["overrides"]]
+
+    def _take_over(self, job: Job, outcome: Mapping[str, Any], folder: Path) -> None:
+        """Keep the new bundle, and serve with it where the rule, or nobody else, has the word."""
+        self._jobs.tell(job.id, "promoting", 0.98)
+        bundle = read_bundle(Path(outcome["bundle"]))
+        self._lessons.adopt_parts(folder)
+        report = {name: outcome[name] for name in ("is_better", "reasons", "report")}
+        self._registry.add_retrained(bundle, job=job.id, report=report)
+        is_promoted = outcome["is_better"] and not job.parameters["by_hand"]
+        if is_promoted:
+            self._registry.activate(bundle.id, "promoted by the rule after retraining")
+        for part in ("runs", "bundle", "clips"):
+            shutil.rmtree(folder / part, ignore_errors=True)
+        self._jobs.end(job.id, "done", result={"bundle_id": bundle.id, "is_promoted": is_promoted, **report})
+
+    def _crashed(self, job_id: str, code: int | None) -> str:
+        last = "\n".join(self.log(job_id))
+        return f"training ended with status {code}. The model that serves is unchanged. Its last words:\n{last}"
+
+
+@contextmanager
+def _process(command: list[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The process, with nobody left of it afterwards; it ends by itself when this server does."""
+    with (folder / LOG_NAME).open("ab") as log:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=sys.platform != "win32",
+        )
+    if sys.platform != "win32":
+        os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
+    try:
+        yield process
+    finally:
+        if sys.platform != "win32":
+            with _gone_is_fine():
+                os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+        process.wait()
+
+
+@contextmanager
+def _gone_is_fine() -> Iterator[None]:
+    try:
+        yield
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def _lines(process: subprocess.Popen[bytes], is_wanted: Callable[[], bool]) -> Iterator[dict[str, Any]]:
+    """What the process tells, until it ends or is not wanted any more."""
+    told: SimpleQueue[bytes | None] = SimpleQueue()
+
+    def read() -> None:
+        assert process.stdout is not None  # noqa: S101 - it is a pipe
+        for line in process.stdout:
+            told.put(line)
+        told.put(None)
+
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        try:
+            line = told.get(timeout=LOOK_S)
+        except Empty:
+            if not is_wanted():
+                return
+            continue
+        if line is None:
+            process.wait()
+            return
+        if line.startswith(b"{"):
+            yield json.loads(line)
+        if not is_wanted():
+            return

@@ -1,0 +1,215 @@
+"""The models that a server knows: which one serves, which did before, and how they compare."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import uuid
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+
+from dawnchorus.errors import DawnChorusError, InputError, ModelError, NotKnown
+from dawnchorus.files import cannot_write
+from dawnchorus.models.bundle import Bundle, read_bundle, verify_bundle
+from dawnchorus.models.store import ModelStore
+from dawnchorus.serve.lanes import Lanes
+from dawnchorus.serve.problems import LOG
+from dawnchorus.serve.state.database import Database
+from dawnchorus.serve.state.files import FileStore
+from dawnchorus.serve.state.tables import Activation, Model
+
+GIVEN, RETRAINED = "given", "retrained"
+
+
+class Registry:
+    """Models in the database, their bundles in the file store; each server unpacks those that it serves."""
+
+    def __init__(self, database: Database, files: FileStore, store: ModelStore, folder: Path) -> None:
+        self._database, self._files, self._folder = database, files, folder
+        self.store = store
+        self._seen = 0
+        """The last activation that was carried out here."""
+        self._switching = threading.Lock()
+        self.lanes: Lanes | None = None
+
+    # ------------------------------------------------------------------ beginning
+
+    def first(self, given: str | Path) -> tuple[Bundle, Bundle]:
+        """The bundle to begin with, and the one that the server was given.
+
+        The one that served last, or else the given one. One that cannot be opened any more is passed over, for the one
+        before it.
+
+        Raises:
+            ModelError: the given one cannot be opened either.
+        """
+        own = self.store.open(given)
+        place = str(given) if not Path(given).is_dir() else str(Path(given).absolute())
+        self._add(own, place=place, origin=GIVEN, job=None, report=None)
+        for activation in self._activations():
+            try:
+                bundle = self.open(activation.bundle_id)
+            except DawnChorusError as error:
+                LOG.error("the model %s, which served last, is passed over: %s", activation.bundle_id, error)
+                continue
+            self._seen = self._activations()[0].id
+            return bundle, own
+        self._write_activation(own.id, "the server was started with it")
+        self._seen = self._activations()[0].id
+        return own, own
+
+    def _add(self, bundle: Bundle, *, place: str, origin: str, job: str | None, report: dict[str, Any] | None) -> None:
+        with self._database.write() as session:
+            known = session.get(Model, bundle.id)
+            if known is not None:
+                known.place = place
+                return
+            session.add(
+                Model(
+                    bundle_id=bundle.id,
+                    name=bundle.info.name,
+                    family=bundle.info.family,
+                    n_classes=len(bundle.labels),
+                    place=place,
+                    origin=origin,
+                    job=job,
+                    report=report,
+                )
+            )
+
+    def add_retrained(self, bundle: Bundle, *, job: str, report: dict[str, Any]) -> None:
+        """Keep a bundle that was made by a job, for all servers.
+
+        Raises:
+            OutputError: no space.
+        """
+        verify_bundle(bundle)
+        packed = self._folder / f".{bundle.id}-{uuid.uuid4().hex}.zip"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+                for path in sorted(bundle.folder.iterdir()):
+                    archive.write(path, path.name)
+            sha256 = self._files.put(packed)
+        except OSError as error:
+            raise cannot_write(self._folder, error) from error
+        finally:
+            packed.unlink(missing_ok=True)
+        self._add(bundle, place=sha256, origin=RETRAINED, job=job, report=report)
+
+    # ------------------------------------------------------------------ looking
+
+    def models(self) -> list[Model]:
+        """All models, the latest first."""
+        with self._database.read() as session:
+            return list(session.scalars(select(Model).order_by(Model.added_at.desc(), Model.bundle_id)))
+
+    def model(self, bundle_id: str) -> Model:
+        """One of them.
+
+        Raises:
+            NotKnown: there is none.
+        """
+        with self._database.read() as session:
+            found = session.get(Model, bundle_id)
+        if found is None:
+            known = ", ".join(model.bundle_id for model in self.models())
+            raise NotKnown(f"there is no model {bundle_id[:64]!r}; expected one of {known}.")
+        return found
+
+    def open(self, bundle_id: str) -> Bundle:
+        """Its bundle, checked against its hash; unpacked here, if it is not yet.
+
+        Raises:
+            NotKnown: there is no such model.
+            ModelError: it is damaged, or gone.
+        """
+        model = self.model(bundle_id)
+        bundle = self.store.open(model.place) if model.origin == GIVEN else self._unpacked(model)
+        verify_bundle(bundle)
+        if bundle.id != bundle_id:
+            raise ModelError(f"{bundle.folder}: expected the model {bundle_id}, found {bundle.id}. It was replaced.")
+        return bundle
+
+    def _unpacked(self, model: Model) -> Bundle:
+        folder = self._folder / model.bundle_id
+        if not (folder / "bundle.json").is_file():
+            building = folder.with_name(f".{model.bundle_id}-{uuid.uuid4().hex}")
+            with zipfile.ZipFile(self._files.local(model.place)) as archive:  # of our own making, see add_retrained
+                archive.extractall(building)
+            try:
+                building.rename(folder)
+            except OSError:  # another server of this folder was first
+                shutil.rmtree(building)
+        return read_bundle(folder)
+
+    def history(self) -> list[tuple[Activation, Model]]:
+        """Which model served from when on, the latest first."""
+        with self._database.read() as session:
+            query = select(Activation, Model).join(Model, Model.bundle_id == Activation.bundle_id)
+            return [(a, m) for a, m in session.execute(query.order_by(Activation.id.desc()).limit(100))]
+
+    def _activations(self) -> list[Activation]:
+        return [activation for activation, _ in self.history()]
+
+    # ------------------------------------------------------------------ switching
+
+    def activate(self, bundle_id: str, why: str) -> None:
+        """Serve with another model from now on: here at once, on other servers within a second.
+
+        Raises:
+            NotKnown: there is no such model.
+            ModelError: it cannot be run; nothing changes.
+        """
+        bundle = self.open(bundle_id)
+        with self._switching:
+            if self.lanes is not None:
+                self.lanes.activate(bundle)
+            self._seen = self._write_activation(bundle_id, why)
+
+    def previous(self) -> str:
+        """The model that served before the present one.
+
+        Raises:
+            InputError: there was none.
+        """
+        rows = self._activations()
+        for row in rows[1:]:
+            if row.bundle_id != rows[0].bundle_id:
+                return row.bundle_id
+        raise InputError("no other model has served before, so there is nothing to roll back to.")
+
+    def has_previous(self) -> bool:
+        """Whether there is something to roll back to."""
+        return len({row.bundle_id for row in self._activations()}) > 1
+
+    def roll_back(self) -> str:
+        """Serve again with the model that served before the present one, and give its id.
+
+        Raises:
+            InputError: there was none.
+            ModelError: it cannot be run any more; nothing changes.
+        """
+        bundle_id = self.previous()
+        self.activate(bundle_id, "rolled back")
+        return bundle_id
+
+    def follow(self) -> None:
+        """Serve with what another server has activated meanwhile."""
+        rows = self._activations()
+        if not rows or rows[0].id <= self._seen or self.lanes is None:
+            return
+        with self._switching:
+            self._seen = rows[0].id
+            if rows[0].bundle_id != self.lanes.bundle.id:
+                self.lanes.activate(self.open(rows[0].bundle_id))
+
+    def _write_activation(self, bundle_id: str, why: str) -> int:
+        with self._database.write() as session:
+            row = Activation(bundle_id=bundle_id, why=why)
+            session.add(row)
+            session.flush()
+            return row.id

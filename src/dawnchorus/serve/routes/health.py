@@ -1,0 +1,40 @@
+"""Whether the server lives, and can be asked: for load balancers, which have no token; and what it counts."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from dawnchorus.serve.access import needs
+from dawnchorus.serve.problems import problem
+from dawnchorus.serve.routes.replies import problems
+from dawnchorus.serve.service import ServiceOf
+from dawnchorus.serve.settings import Role
+from dawnchorus.serve.state.tables import ACTIVE_STATUSES
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/api/v1/health/live", dependencies=[needs(Role.OPEN)], responses=problems())
+def live() -> dict[str, str]:
+    """The process answers."""
+    return {"status": "live"}
+
+
+@router.get("/api/v1/health/ready", dependencies=[needs(Role.OPEN)], response_model=dict, responses=problems(503))
+def ready(service: ServiceOf) -> object:
+    """The model is loaded, and the server is not about to end."""
+    if service.ending.is_set():
+        return problem(503, "the server is ending.", headers={"Retry-After": "5"})
+    return {"status": "ready", "bundle_id": service.lanes.bundle.id}
+
+
+@router.get("/metrics", dependencies=[needs(Role.IDENTIFY)], include_in_schema=False)
+def prometheus(service: ServiceOf) -> Response:
+    """For Prometheus."""
+    meters = service.meters
+    meters.waiting.set(service.lanes.n_waiting)
+    for status, n in service.jobs.counts(ACTIVE_STATUSES).items():
+        meters.jobs.labels(status).set(n)
+    meters.model.clear()
+    meters.model.labels(service.lanes.bundle.id).set(1)
+    return Response(meters.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -1,0 +1,137 @@
+"""Identifying over HTTP: what the command line does, with the same rows."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from dawnchorus.formats.fields import fields_of
+from dawnchorus.formats.registry import TableFormat, table_format
+from dawnchorus.identify.options import DEFAULT_MIN_SCORE, DEFAULT_RANGE_THRESHOLD, Options
+from dawnchorus.identify.result import provenance_of
+from dawnchorus.serve.access import needs
+from dawnchorus.serve.lanes import Recognition
+from dawnchorus.serve.routes.replies import job_fields, problems
+from dawnchorus.serve.service import Service, ServiceOf
+from dawnchorus.serve.settings import Role
+from dawnchorus.serve.state.tables import Job
+
+SCHEMA = 1
+
+LONG_S = 600.0
+"""A longer recording becomes a job, where nobody says otherwise."""
+
+router = APIRouter(prefix="/api/v1", tags=["identify"])
+
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "audio/*": {"schema": {"type": "string", "format": "binary"}},
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["audio"],
+                    "properties": {"audio": {"type": "string", "format": "binary"}},
+                }
+            },
+        },
+    }
+}
+
+
+@router.post(
+    "/identify",
+    dependencies=[needs(Role.IDENTIFY)],
+    response_class=Response,
+    responses={
+        200: {"content": {"application/json": {}, "application/octet-stream": {}}},
+        202: {"description": "A job", "content": {"application/json": {}}},
+        **problems(400, 413, 503, 507),
+    },
+    openapi_extra=_BODY,
+)
+async def identify(
+    request: Request,
+    service: ServiceOf,
+    min_score: Annotated[float, Query(ge=0, le=1)] = DEFAULT_MIN_SCORE,
+    overlap: Annotated[float, Query(ge=0, le=120, description="Seconds shared by neighbouring windows.")] = 0.0,
+    top: Annotated[int | None, Query(ge=1, le=100_000)] = None,
+    merge: Annotated[bool, Query(description="Join neighbouring windows into events.")] = False,  # noqa: FBT002
+    lat: Annotated[float | None, Query(ge=-90, le=90)] = None,
+    lon: Annotated[float | None, Query(ge=-180, le=180)] = None,
+    week: Annotated[int | None, Query(ge=1, le=48)] = None,
+    range_threshold: Annotated[float, Query(ge=0, le=1)] = DEFAULT_RANGE_THRESHOLD,
+    output: Annotated[str, Query(alias="format", description="json, or the name of a table's format.")] = "json",
+    keep: Annotated[bool, Query(description="Keep the sound and what is heard for the history.")] = False,  # noqa: FBT002
+    background: Annotated[bool | None, Query(description="A job; else only if it is longer than ten minutes.")] = None,
+) -> Response:
+    """The detections of a recording (multipart field `audio`, or the body); of a long one, a job that finds them.
+
+    What a job finds is kept, and is at /api/v1/recordings/{sha256}/detections when it is done.
+    """
+    wanted = None if output == "json" else table_format(output)
+    options = Options(
+        min_score=min_score,
+        overlap_s=overlap,
+        top=top,
+        merge=merge,
+        latitude=lat,
+        longitude=lon,
+        week=week,
+        range_threshold=range_threshold,
+    )
+    async with service.uploaded(request) as (path, name):
+        if background or (background is None and await asyncio.to_thread(is_long, service, path)):
+            job = await asyncio.to_thread(queued, service, path, name, options)
+            return JSONResponse(job_fields(job), 202, {"Location": f"/api/v1/jobs/{job.id}"})
+        found = await service.recognised(path, options)
+        best = max(found.table.detections, key=lambda d: d.score, default=None)
+        if keep:
+            await asyncio.to_thread(service.history.keep, found, path, name)
+        else:
+            service.history.count(found, best)
+    return await asyncio.to_thread(_reply, found, name, options, wanted)
+
+
+def is_long(service: Service, path: Path) -> bool:
+    """Whether a recording takes longer than somebody waits.
+
+    Raises:
+        AudioError: it cannot be opened, or is too much.
+    """
+    return (service.lanes.probe(path).duration_s or 0.0) > LONG_S
+
+
+def queued(service: Service, path: Path, name: str, options: Options) -> Job:
+    """A job that identifies a recording, whose sound is kept."""
+    sha256 = service.files.put(path)
+    given = {name: value for name, value in asdict(options).items() if value != getattr(Options(), name)}
+    return service.jobs.add("identify", {"sha256": sha256, "name": name, "options": given})
+
+
+def _reply(found: Recognition, name: str, options: Options, wanted: TableFormat | None) -> Response:
+    table = replace(found.table, recording=name)
+    has_place = any(row.in_range is not None for row in table.detections)
+    provenance = provenance_of(found.bundle, options, range_filter=has_place)
+    if wanted is not None:
+        stream = io.BytesIO()
+        wanted.write(stream, [table], provenance)
+        return Response(stream.getvalue(), media_type="application/octet-stream")
+    rows = [
+        {
+            **fields_of(table, row, provenance),
+            "start_s": round(row.start_s, 3),
+            "end_s": round(row.end_s, 3),
+            "score": round(row.score, 4),
+        }
+        for row in table.detections
+    ]
+    about: dict[str, Any] = {"schema": SCHEMA, "recording": name, "duration_s": table.duration_s}
+    return JSONResponse({**about, "bundle_id": found.bundle.id, "warnings": list(found.warnings), "detections": rows})

@@ -1,0 +1,94 @@
+"""Jobs: how far they are, and their end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Request, Response
+from fastapi.responses import StreamingResponse
+
+from dawnchorus.serve.access import needs
+from dawnchorus.serve.jobs import Kind
+from dawnchorus.serve.routes.replies import Limit, Offset, job_fields, problems
+from dawnchorus.serve.service import Service, ServiceOf
+from dawnchorus.serve.settings import Role
+from dawnchorus.serve.state.tables import ACTIVE_STATUSES
+
+POLL_S = 0.3
+ALIVE_S = 10.0
+"""How often an idle stream says that it is still there, so that nobody in between closes it."""
+
+router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
+
+
+@router.get("", dependencies=[needs(Role.IDENTIFY)], responses=problems())
+def jobs(service: ServiceOf, kind: Kind | None = None, limit: Limit = 50, offset: Offset = 0) -> dict[str, Any]:
+    """All jobs, the latest first."""
+    n, rows = service.jobs.find(kind=kind, limit=limit, offset=offset)
+    return {"total": n, "jobs": [job_fields(job) for job in rows]}
+
+
+@router.get("/{job_id}", dependencies=[needs(Role.IDENTIFY)], responses=problems(404))
+def job(service: ServiceOf, job_id: str) -> dict[str, Any]:
+    """How far it is, and what came out."""
+    return job_fields(service.jobs.get(job_id))
+
+
+@router.get("/{job_id}/log", dependencies=[needs(Role.TEACH)], responses=problems(404))
+def log(service: ServiceOf, job_id: str) -> dict[str, Any]:
+    """The last lines that a retraining wrote, on the server that carried it out."""
+    return {"lines": service.learning.log(service.jobs.get(job_id).id)}
+
+
+@router.post("/{job_id}/cancel", dependencies=[needs(Role.TEACH)], responses=problems(404))
+def cancel(service: ServiceOf, job_id: str) -> dict[str, Any]:
+    """Ask for its end, which comes within seconds."""
+    return job_fields(service.jobs.cancel(job_id))
+
+
+@router.delete("/{job_id}", dependencies=[needs(Role.OPERATE)], status_code=204, responses=problems(404, 409))
+def remove(service: ServiceOf, job_id: str) -> Response:
+    """Forget a job that has ended."""
+    service.jobs.remove(job_id)
+    return Response(status_code=204)
+
+
+@router.get(
+    "/{job_id}/events",
+    dependencies=[needs(Role.IDENTIFY)],
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {}}}, **problems(404)},
+)
+async def events(
+    request: Request, service: ServiceOf, job_id: str, last_event_id: Annotated[str | None, Header()] = None
+) -> Response:
+    """Server-sent events, from the first, or from the one after Last-Event-ID; the stream ends with the job."""
+    await asyncio.to_thread(service.jobs.get, job_id)
+    after = int(last_event_id) if last_event_id and last_event_id.isascii() and last_event_id.isdigit() else 0
+    stream = _stream(request, service, job_id, min(after, 2**62))
+    return StreamingResponse(
+        stream, media_type="text/event-stream", headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    )
+
+
+async def _stream(request: Request, service: Service, job_id: str, after: int) -> AsyncIterator[str]:
+    yield "retry: 1000\n\n"
+    last = time.monotonic()
+    while not service.ending.is_set() and not await request.is_disconnected():
+        # The state before the events: what happens in between is told in the next round.
+        is_over = (await asyncio.to_thread(service.jobs.get, job_id)).status not in ACTIVE_STATUSES
+        for event in await asyncio.to_thread(service.jobs.events, job_id, after=after):
+            after, last = event.id, time.monotonic()
+            data = {"at": event.at.isoformat(timespec="milliseconds"), **event.data}
+            yield f"id: {event.id}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
+        if is_over:
+            yield "event: end\ndata: {}\n\n"
+            return
+        if time.monotonic() - last > ALIVE_S:
+            last = time.monotonic()
+            yield ": still there\n\n"
+        await asyncio.sleep(POLL_S)

@@ -1,0 +1,97 @@
+"""Teaching: labelled recordings, and retraining."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from dawnchorus.errors import InputError
+from dawnchorus.serve.access import needs
+from dawnchorus.serve.lessons import Taken, lesson_fields
+from dawnchorus.serve.routes.replies import job_fields, problems
+from dawnchorus.serve.service import Service, ServiceOf
+from dawnchorus.serve.settings import Role
+
+router = APIRouter(prefix="/api/v1", tags=["teaching"])
+
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "audio": {"type": "array", "items": {"type": "string", "format": "binary"}},
+                        "species": {"type": "string", "description": "Of all files; else the folder in their names."},
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+@router.post("/lessons", dependencies=[needs(Role.TEACH)], responses=problems(400, 409, 413, 507), openapi_extra=_BODY)
+async def teach(request: Request, service: ServiceOf) -> dict[str, Any]:
+    """Take labelled recordings, a zip with a folder per species, or recordings and a csv; says what became of each."""
+    taken = await take(request, service)
+    return {"n_taken": sum(each.status == "taken" for each in taken), "files": [vars(each) for each in taken]}
+
+
+async def take(request: Request, service: Service) -> list[Taken]:
+    """What became of the request's files."""
+    async with service.uploaded_batch(request) as (folder, texts, files):
+        labels, limit = service.lanes.bundle.labels, service.settings.limits.max_bytes
+        return await asyncio.to_thread(service.lessons.take, folder, texts, files, labels, max_bytes=4 * limit)
+
+
+@router.get("/lessons", dependencies=[needs(Role.IDENTIFY)], responses=problems())
+def balance(service: ServiceOf) -> dict[str, Any]:
+    """How much there is to learn from, by species."""
+    rows = service.lessons.balance()
+    return {"total": sum(row.n_recordings for row in rows), "species": [lesson_fields(row) for row in rows]}
+
+
+class Wish(BaseModel):
+    """How to retrain."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    by_hand: bool = False
+    """Whether a person, and not the rule, decides about the new model."""
+    recipe: tuple[str, ...] = Field(default=(), max_length=20)
+    """Epochs, and other numbers of `dawnchorus train`, such as trainer.epochs=60."""
+
+
+@router.post("/retrain", dependencies=[needs(Role.TEACH)], status_code=202, responses=problems(400, 409))
+def retrain(service: ServiceOf, wish: Wish | None = None) -> dict[str, Any]:
+    """Learn from all lessons; the new model is compared with the active one on recordings that neither learned from."""
+    wish = wish or Wish()
+    overrides = [*service.settings.recipe, *map(_number, wish.recipe)]
+    return job_fields(service.learning.start(overrides, by_hand=wish.by_hand))
+
+
+ALLOWED = (
+    "trainer.epochs",
+    "optimizer.lr",
+    "optimizer.weight_decay",
+    "trainer.balance",
+    "loss.label_smoothing",
+    "seed",
+)
+"""What may be set over HTTP; what names files or programs may not."""
+
+
+def _number(override: str) -> str:
+    key, _, value = override.partition("=")
+    try:
+        float(value)
+    except ValueError:
+        key = ""
+    if key not in ALLOWED:
+        raise InputError(f"recipe: expected numbers for {', '.join(ALLOWED)}, got {override[:80]!r}.")
+    return override

@@ -1,0 +1,127 @@
+"""Models: which one serves, which could, and how they compare."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from dawnchorus.identify.options import Options
+from dawnchorus.identify.run import identify
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.serve.access import needs
+from dawnchorus.serve.routes.replies import problems
+from dawnchorus.serve.service import Service, ServiceOf
+from dawnchorus.serve.settings import Role
+from dawnchorus.serve.state.database import as_fields
+from dawnchorus.serve.state.tables import Model
+
+MAX_COMPARED = 20
+
+BundleId = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
+
+router = APIRouter(prefix="/api/v1/models", tags=["models"])
+
+
+@router.get("", dependencies=[needs(Role.IDENTIFY)], responses=problems())
+def models(service: ServiceOf) -> dict[str, Any]:
+    """All that the server knows, and which served when."""
+    active = service.lanes.bundle.id
+    history = [
+        {"bundle_id": row.bundle_id, "at": row.at.isoformat(timespec="milliseconds"), "why": row.why}
+        for row, _ in service.registry.history()
+    ]
+    return {"active": active, "models": [_fields(row, active) for row in service.registry.models()], "history": history}
+
+
+def _fields(row: Model, active: str) -> dict[str, Any]:
+    fields = as_fields(row)
+    del fields["place"]
+    return {**fields, "is_active": row.bundle_id == active}
+
+
+@router.get("/active", dependencies=[needs(Role.IDENTIFY)], responses=problems())
+def active(service: ServiceOf) -> dict[str, Any]:
+    """What uploads are scored with."""
+    bundle = service.lanes.bundle
+    fields = bundle.info.model_dump(mode="json", exclude_none=True, exclude={"thresholds"})
+    return {**fields, "bundle_id": bundle.id, "n_classes": len(bundle.labels)}
+
+
+@router.get(
+    "/{bundle_id}/card",
+    dependencies=[needs(Role.IDENTIFY)],
+    response_class=Response,
+    responses={200: {"content": {"text/markdown": {}}}, **problems(404, 409)},
+)
+def card(service: ServiceOf, bundle_id: BundleId) -> Response:
+    """What it is, what it learned from, how good it is: Markdown."""
+    path = service.registry.open(bundle_id).folder / "MODEL_CARD.md"
+    return Response(path.read_bytes(), media_type="text/markdown; charset=utf-8")
+
+
+@router.post("/{bundle_id}/activate", dependencies=[needs(Role.OPERATE)], responses=problems(404, 409))
+def activate(service: ServiceOf, bundle_id: BundleId) -> dict[str, Any]:
+    """Serve with it from now on; what is under way ends with the model that it began with."""
+    service.registry.activate(bundle_id, "activated by hand")
+    return {"active": service.lanes.bundle.id}
+
+
+@router.post("/rollback", dependencies=[needs(Role.OPERATE)], responses=problems(400, 409))
+def roll_back(service: ServiceOf) -> dict[str, Any]:
+    """Serve again with the model that served before the present one."""
+    return {"active": service.registry.roll_back()}
+
+
+class Comparison(BaseModel):
+    """Which models to compare, on how many of the latest recordings."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    first: BundleId
+    second: BundleId
+    n_recordings: int = Field(default=10, ge=1, le=MAX_COMPARED)
+
+
+@router.post("/compare", dependencies=[needs(Role.TEACH)], responses=problems(400, 404, 409))
+def compare(
+    service: ServiceOf, wanted: Comparison, min_score: Annotated[float, Query(ge=0, le=1)] = 0.25
+) -> dict[str, Any]:
+    """What two models hear in the latest recordings: for each the species, and where the models differ."""
+    first, second = (service.registry.open(name) for name in (wanted.first, wanted.second))
+    _, rows = service.history.recordings(limit=wanted.n_recordings, offset=0)
+    paths = {service.files.local(recording.sha256): recording for recording, _ in rows}
+    each = [_heard(service, bundle, list(paths), min_score) for bundle in (first, second)]
+    found = []
+    for k, recording in enumerate(paths.values()):
+        one, other = each[0][k], each[1][k]
+        same = sorted(set(one) & set(other))
+        found.append(
+            {
+                "recording": recording.sha256,
+                "name": recording.name,
+                "first": one,
+                "second": other,
+                "only_first": sorted(set(one) - set(other)),
+                "only_second": sorted(set(other) - set(one)),
+                "both": same,
+            }
+        )
+    return {"first": first.id, "second": second.id, "recordings": found}
+
+
+def _heard(service: Service, bundle: Bundle, paths: list[Any], min_score: float) -> list[dict[str, float]]:
+    """The species of each recording, with their best scores."""
+    if not paths:
+        return []
+    store = service.registry.store
+    run = identify(paths, Options(min_score=min_score), model=bundle.folder, store=store, workers=1)
+    found = []
+    for path in paths:
+        table = run.table(path)
+        best: dict[str, float] = {}
+        for row in () if table is None else table.detections:
+            best[row.common_name] = max(best.get(row.common_name, 0.0), round(row.score, 4))
+        found.append(best)
+    return found

@@ -1,0 +1,300 @@
+"""The pages: identify, look back, review, teach, choose models, watch the server."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from datetime import UTC, datetime
+from importlib import resources
+from typing import Annotated, Any
+from urllib.parse import parse_qsl, urlencode
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from pydantic import Field
+
+from dawnchorus.errors import DawnChorusError, InputError
+from dawnchorus.identify.options import DEFAULT_MIN_SCORE, Options
+from dawnchorus.serve.access import COOKIE, CSRF_FIELD, check_form, needs
+from dawnchorus.serve.history import Found, Heard
+from dawnchorus.serve.problems import status_of
+from dawnchorus.serve.routes.identify import is_long, queued
+from dawnchorus.serve.service import ServiceOf
+from dawnchorus.serve.settings import Role
+
+N_TILES, N_QUEUE, N_ROWS = 8, 24, 50
+N_SHOWN = 500
+"""Detections of a recording that its page lists."""
+
+ENOUGH = 10
+"""Recordings of a species below which the page asks for more."""
+
+_STATIC = {
+    "style.css": "text/css; charset=utf-8",
+    "page.js": "text/javascript; charset=utf-8",
+    "viewer.js": "text/javascript; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+}
+
+_PAGES = Environment(loader=PackageLoader("dawnchorus.serve", "templates"), autoescape=True, undefined=StrictUndefined)
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+router = APIRouter(include_in_schema=False)
+
+
+def _page(template: str, request: Request, *, status: int = 200, **values: object) -> Response:
+    service = request.app.state.service
+    base = request.scope.get("root_path", "").rstrip("/")
+    known = {
+        "error": None,
+        "base": base,
+        "here": request.url.path.removeprefix(base) or "/",
+        "csrf": request.state.csrf,
+        "bundle": service.lanes.bundle,
+        "min_score": DEFAULT_MIN_SCORE,
+    }
+    content = _PAGES.get_template(template).render({**known, **values})
+    return HTMLResponse(content, status, headers={"Cache-Control": "no-store"})
+
+
+def _to(request: Request, path: str) -> Response:
+    return RedirectResponse(request.scope.get("root_path", "").rstrip("/") + path, 303)
+
+
+# ---------------------------------------------------------------------- identify
+
+
+@router.get("/", dependencies=[needs(Role.IDENTIFY)])
+def home(request: Request, service: ServiceOf) -> Response:
+    """Where a recording is given."""
+    return _home(request, service)
+
+
+def _home(request: Request, service: ServiceOf, **values: Any) -> Response:
+    _, rows = service.history.recordings(limit=N_TILES, offset=0)
+    return _page("home.html", request, recordings=rows, **values)
+
+
+@router.post("/", dependencies=[needs(Role.IDENTIFY)])
+async def found(request: Request, service: ServiceOf) -> Response:
+    """Listen to it, keep it, and show what was heard; of a long one, how far it is."""
+    options = Options(min_score=DEFAULT_MIN_SCORE, merge=True)
+    try:
+        async with service.uploaded(request) as (path, name):
+            check_form(request, request.state.texts.get(CSRF_FIELD, ""))
+            if await asyncio.to_thread(is_long, service, path):
+                job = await asyncio.to_thread(queued, service, path, name, options)
+                return _to(request, f"/jobs/{job.id}")
+            recognition = await service.recognised(path, options)
+            sha256 = await asyncio.to_thread(service.history.keep, recognition, path, name)
+    except DawnChorusError as error:
+        message = request.state.shown(str(error)) if hasattr(request.state, "shown") else str(error)
+        return await asyncio.to_thread(_home, request, service, error=message, status=status_of(error))
+    return _to(request, f"/recordings/{sha256}")
+
+
+@router.get("/recordings/{sha256}", dependencies=[needs(Role.IDENTIFY)])
+def recording(request: Request, service: ServiceOf, sha256: Sha256) -> Response:
+    """A recording, to see and to hear, with its birds."""
+    row = service.history.recording(sha256)
+    _, detections = service.history.detections(Heard(recording=sha256), limit=N_SHOWN)
+    return _page("recording.html", request, row=row, detections=detections, groups=_by_species(detections))
+
+
+def _by_species(detections: list[Found]) -> list[list[Found]]:
+    """The detections of each species, the surest first."""
+    groups: dict[str, list[Found]] = {}
+    for each in detections:
+        groups.setdefault(each.detection.scientific_name, []).append(each)
+    ordered = [sorted(group, key=lambda f: -f.detection.score) for group in groups.values()]
+    return sorted(ordered, key=lambda group: -group[0].detection.score)
+
+
+@router.get("/jobs/{job_id}", dependencies=[needs(Role.IDENTIFY)])
+def job(request: Request, service: ServiceOf, job_id: str) -> Response:
+    """How far a job is."""
+    found = service.jobs.get(job_id)
+    then = f"/recordings/{found.parameters['sha256']}" if found.kind == "identify" else "/teach"
+    return _page("job.html", request, job=found, then=then)
+
+
+# ---------------------------------------------------------------------- look back, review
+
+
+@router.get("/history", dependencies=[needs(Role.IDENTIFY)])
+def history(
+    request: Request,
+    service: ServiceOf,
+    species: Annotated[str, Query(max_length=200)] = "",
+    min_score: Annotated[float, Query(ge=0, le=1)] = 0.0,
+    since: str = "",
+    reviewed: str = "",
+    offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
+) -> Response:
+    """What was heard, the latest first."""
+    wanted = Heard(
+        species=species or None,
+        min_score=min_score,
+        reviewed={"true": True, "false": False}.get(reviewed),
+        since=_day(since),
+    )
+    total, rows = service.history.detections(wanted, limit=N_ROWS, offset=offset)
+    n_recordings, _ = service.history.recordings(limit=1, offset=0)
+    given = [(name, value) for name, value in parse_qsl(request.url.query) if name != "offset"]
+    return _page(
+        "history.html",
+        request,
+        wanted=wanted,
+        since=since,
+        found=rows,
+        total=total,
+        total_recordings=n_recordings,
+        offset=offset,
+        before=urlencode([*given, ("offset", max(offset - N_ROWS, 0))]) if offset else None,
+        after=urlencode([*given, ("offset", offset + N_ROWS)]) if offset + N_ROWS < total else None,
+    )
+
+
+def _day(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=UTC) if text else None
+    except ValueError:
+        raise InputError(f"since: expected a day such as 2026-05-01, got {text[:40]!r}.") from None
+
+
+@router.get("/review", dependencies=[needs(Role.IDENTIFY)])
+def review(request: Request, service: ServiceOf) -> Response:
+    """What nobody has judged yet, the surest first."""
+    total, rows = service.history.detections(Heard(reviewed=False), limit=N_QUEUE, by_score=True)
+    return _page("review.html", request, total=total, found=rows)
+
+
+# ---------------------------------------------------------------------- teach
+
+
+@router.get("/teach", dependencies=[needs(Role.IDENTIFY)])
+def teach(request: Request, service: ServiceOf) -> Response:
+    """What there is to learn from, and how retraining goes."""
+    balance = service.lessons.balance()
+    _, rows = service.jobs.find(kind="retrain", limit=1)
+    job = rows[0] if rows else None
+    result = job.result if job is not None else None
+    return _page(
+        "teach.html",
+        request,
+        balance=balance,
+        most=max((row.n_recordings for row in balance), default=1),
+        enough=ENOUGH,
+        thin=[row.common_name for row in balance if row.scientific_name and row.n_recordings < ENOUGH][:8],
+        job=job,
+        result=result,
+        report=result,
+        taken=[],
+        can_roll_back=service.registry.has_previous(),
+    )
+
+
+# ---------------------------------------------------------------------- models, system
+
+
+@router.get("/models", dependencies=[needs(Role.IDENTIFY)])
+def models(request: Request, service: ServiceOf) -> Response:
+    """Which models there are, and which serves."""
+    registry = service.registry
+    return _page(
+        "models.html",
+        request,
+        models=registry.models(),
+        history=registry.history(),
+        can_roll_back=registry.has_previous(),
+    )
+
+
+@router.get("/system", dependencies=[needs(Role.IDENTIFY)])
+def system(request: Request, service: ServiceOf) -> Response:
+    """What was heard in all, and how the server is."""
+    totals = service.history.totals()
+    _, jobs = service.jobs.find(limit=10)
+    return _page(
+        "system.html",
+        request,
+        totals=totals,
+        most=max(totals["species_distribution"].values(), default=1),
+        uptime=_length(service.uptime_s),
+        waiting=service.lanes.n_waiting,
+        lanes=service.lanes.n_lanes,
+        free_bytes=shutil.disk_usage(service.settings.data).free,
+        jobs=jobs,
+    )
+
+
+def _length(seconds: float) -> str:
+    days, rest = divmod(int(seconds), 86_400)
+    hours, rest = divmod(rest, 3600)
+    return (
+        f"{days} d {hours} h" if days else f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s"
+    )
+
+
+# ---------------------------------------------------------------------- log in, documentation, files
+
+
+@router.get("/login", dependencies=[needs(Role.OPEN)])
+def login(request: Request) -> Response:
+    """Where a token is given."""
+    return _page("login.html", request)
+
+
+@router.post("/login", dependencies=[needs(Role.OPEN)])
+async def log_in(request: Request) -> Response:
+    """Let somebody in who knows a token."""
+    if int(request.headers.get("content-length") or 1 << 20) > 4096:
+        raise InputError("expected a form with a token.")
+    fields = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
+    cookie = request.app.state.access.log_in(request, fields.get("token", ""))
+    if cookie is None:
+        return _page("login.html", request, error="This is none of the server's tokens.", status=401)
+    reply = _to(request, "/")
+    is_secure = request.url.scheme == "https"
+    reply.set_cookie(COOKIE, cookie, httponly=True, samesite="strict", secure=is_secure, max_age=30 * 86_400)
+    return reply
+
+
+@router.post("/logout", dependencies=[needs(Role.OPEN)])
+async def log_out(request: Request) -> Response:
+    """Forget who it is."""
+    fields = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
+    check_form(request, fields.get(CSRF_FIELD, ""))
+    reply = _to(request, "/login")
+    reply.delete_cookie(COOKIE)
+    return reply
+
+
+@router.get("/api/openapi.json", dependencies=[needs(Role.IDENTIFY)])
+def openapi(request: Request) -> Response:
+    """The interface for programs, described."""
+    return JSONResponse(request.app.openapi())
+
+
+@router.get("/docs", dependencies=[needs(Role.IDENTIFY)])
+def docs(request: Request) -> Response:
+    """The same to read."""
+    groups: dict[str, list[tuple[str, str, Any]]] = {}
+    for path, methods in request.app.openapi()["paths"].items():
+        for method, about in methods.items():
+            groups.setdefault(about["tags"][0], []).append((method.upper(), path, about))
+    origin = f"{request.url.scheme}://{request.url.netloc}"
+    return _page("docs.html", request, groups=list(groups.items()), origin=origin)
+
+
+@router.get("/static/{name}", dependencies=[needs(Role.OPEN)])
+def static(name: str) -> Response:
+    """Style, scripts, icon."""
+    if name not in _STATIC:
+        return Response(status_code=404)
+    content = resources.files("dawnchorus.serve").joinpath("static", name).read_bytes()
+    if name == "style.css":
+        content = resources.files("dawnchorus.pictures").joinpath("templates", name).read_bytes() + content
+    return Response(content, media_type=_STATIC[name], headers={"Cache-Control": "max-age=3600"})

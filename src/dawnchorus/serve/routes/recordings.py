@@ -1,0 +1,252 @@
+"""Recordings that are kept, what was heard in them, and what people say of it."""
+
+from __future__ import annotations
+
+import io
+import re
+from datetime import datetime
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Header, Query, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from dawnchorus.audio.decode import read_clip
+from dawnchorus.audio.write import encode_mp3
+from dawnchorus.errors import InputError
+from dawnchorus.formats.registry import table_format
+from dawnchorus.identify.options import Options
+from dawnchorus.identify.result import provenance_of
+from dawnchorus.pictures.clip import draw_clip
+from dawnchorus.pictures.spectrogram import RATE_HZ, clip_spectrogram, recording_spectrogram
+from dawnchorus.pictures.strip import draw_strip
+from dawnchorus.pictures.summary import CLIP_MARGIN_S
+from dawnchorus.serve.access import needs
+from dawnchorus.serve.history import Heard, as_detection
+from dawnchorus.serve.lessons import Verdict
+from dawnchorus.serve.routes.replies import (
+    Limit,
+    Offset,
+    detection_fields,
+    problems,
+    recording_fields,
+    review_fields,
+)
+from dawnchorus.serve.service import Service, ServiceOf
+from dawnchorus.serve.settings import Role
+from dawnchorus.serve.state.tables import DetectionRow
+from dawnchorus.types import Origin, RecordingTable
+
+MAX_DETAIL_S = 600.0
+"""Longer stretches are drawn from the whole recording's spectrogram, in fewer columns."""
+
+MEDIA_TYPES = {
+    b"RIFF": "audio/wav",
+    b"fLaC": "audio/flac",
+    b"OggS": "audio/ogg",
+    b"ID3": "audio/mpeg",
+    b"\xff\xfb": "audio/mpeg",
+    b"\xff\xf3": "audio/mpeg",
+}
+"""By how a file begins; of other files browsers are told nothing."""
+
+MAX_LISTED = 100_000
+"""Detections in one table."""
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Number = Annotated[int, Field(ge=1, le=2**31 - 1)]
+
+router = APIRouter(prefix="/api/v1", tags=["recordings"])
+
+
+@router.get("/recordings", dependencies=[needs(Role.IDENTIFY)], responses=problems())
+def recordings(service: ServiceOf, limit: Limit = 50, offset: Offset = 0) -> dict[str, Any]:
+    """All that are kept, the latest first."""
+    n, rows = service.history.recordings(limit=limit, offset=offset)
+    found = [
+        {**recording_fields(recording), "best_species": heard.species, "best_score": heard.score}
+        for recording, heard in rows
+    ]
+    return {"total": n, "recordings": found}
+
+
+@router.get("/recordings/{sha256}", dependencies=[needs(Role.IDENTIFY)], responses=problems(404))
+def recording(service: ServiceOf, sha256: Sha256) -> dict[str, Any]:
+    """One of them."""
+    return recording_fields(service.history.recording(sha256))
+
+
+@router.delete("/recordings/{sha256}", dependencies=[needs(Role.OPERATE)], status_code=204, responses=problems(404))
+def forget(service: ServiceOf, sha256: Sha256) -> Response:
+    """Remove its sound and what was heard in it."""
+    service.history.forget(sha256)
+    return Response(status_code=204)
+
+
+@router.get(
+    "/recordings/{sha256}/sound",
+    dependencies=[needs(Role.IDENTIFY)],
+    response_class=Response,
+    responses={200: {"content": {"audio/*": {}}}, 206: {"content": {"audio/*": {}}}, **problems(404, 416)},
+)
+def sound(service: ServiceOf, sha256: Sha256, range_: Annotated[str | None, Header(alias="range")] = None) -> Response:
+    """Its bytes as they were sent; parts of them by a Range header."""
+    service.history.recording(sha256)
+    path = service.files.local(sha256)
+    n = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(4)
+    kind = next((media for start, media in MEDIA_TYPES.items() if head.startswith(start)), "application/octet-stream")
+    headers = {"Accept-Ranges": "bytes", "Cache-Control": "private, max-age=31536000, immutable"}
+    part = _range(range_, n)
+    if part is None:
+        return StreamingResponse(
+            service.files.read(sha256, 0, n), media_type=kind, headers={**headers, "Content-Length": str(n)}
+        )
+    begin, end = part
+    if begin >= end:
+        return Response(status_code=416, headers={"Content-Range": f"bytes */{n}"})
+    more = {"Content-Range": f"bytes {begin}-{end - 1}/{n}", "Content-Length": str(end - begin)}
+    return StreamingResponse(service.files.read(sha256, begin, end), 206, {**headers, **more}, media_type=kind)
+
+
+def _range(header: str | None, n: int) -> tuple[int, int] | None:
+    """The bytes from and up to that a Range header asks for; None: all. Several ranges at once are not given."""
+    match = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", header or "", re.ASCII)
+    if match is None or not (match[1] or match[2]):
+        return None
+    if not match[1]:
+        return max(n - int(match[2]), 0), n
+    return int(match[1]), min(int(match[2]) + 1 if match[2] else n, n)
+
+
+@router.get(
+    "/recordings/{sha256}/picture",
+    dependencies=[needs(Role.IDENTIFY)],
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}}}, **problems(400, 404)},
+)
+def picture(
+    service: ServiceOf,
+    sha256: Sha256,
+    start_s: Annotated[float, Query(ge=0, le=1e6)] = 0.0,
+    end_s: Annotated[float | None, Query(gt=0, le=1e6)] = None,
+    width: Annotated[int, Query(ge=50, le=2400)] = 1200,
+    height: Annotated[int, Query(ge=50, le=600)] = 240,
+) -> Response:
+    """Its spectrogram from 0 to 12 kHz, or that of a stretch, without axes."""
+    row = service.history.recording(sha256)
+    duration_s = row.duration_s or 0.0
+    end_s = min(end_s or duration_s, duration_s)
+    if end_s - start_s < 0.01:
+        raise InputError(f"expected a stretch within 0 and {duration_s:.3f} s, got {start_s:g} to {end_s:g} s.")
+    path = service.files.local(sha256)
+    if end_s - start_s > MAX_DETAIL_S:
+        spectrogram = recording_spectrogram(path, duration_s=duration_s).between(start_s, end_s)
+    else:
+        samples = read_clip(path, start_s=start_s, end_s=end_s, rate_hz=RATE_HZ)
+        spectrogram = clip_spectrogram(samples, rate_hz=RATE_HZ, start_s=start_s)
+    content = draw_strip(spectrogram, width=width, height=height)
+    return Response(content, media_type="image/png", headers={"Cache-Control": "private, max-age=31536000, immutable"})
+
+
+@router.get("/recordings/{sha256}/detections", dependencies=[needs(Role.IDENTIFY)], responses=problems(400, 404))
+def detections_of(
+    service: ServiceOf,
+    sha256: Sha256,
+    output: Annotated[str, Query(alias="format", description="json, or the name of a table's format.")] = "json",
+) -> Response:
+    """What was heard in it, in any of the formats of the command line."""
+    row = service.history.recording(sha256)
+    _, found = service.history.detections(Heard(recording=sha256), limit=MAX_LISTED)
+    if output == "json":
+        return JSONResponse({"recording": row.name, "detections": [detection_fields(each) for each in found]})
+    begin = None if row.recorded_at is None else datetime.fromisoformat(row.recorded_at)
+    origin = Origin(start_time=begin, latitude=row.latitude, longitude=row.longitude)
+    rows = tuple(as_detection(each.detection) for each in found)
+    table = RecordingTable(row.name, row.duration_s or 0.0, row.rate_hz or 0, origin, None, rows)
+    bundle = service.registry.open(found[0].detection.bundle_id) if found else service.lanes.bundle
+    stream = io.BytesIO()
+    table_format(output).write(stream, [table], provenance_of(bundle, Options(), range_filter=False))
+    return Response(stream.getvalue(), media_type="application/octet-stream")
+
+
+@router.get("/detections", dependencies=[needs(Role.IDENTIFY)], responses=problems())
+def detections(
+    service: ServiceOf,
+    species: Annotated[str | None, Query(max_length=200, description="A part of either name.")] = None,
+    min_score: Annotated[float, Query(ge=0, le=1)] = 0.0,
+    reviewed: bool | None = None,  # noqa: FBT001 - a query's
+    recording: Sha256 | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    limit: Limit = 50,
+    offset: Offset = 0,
+) -> dict[str, Any]:
+    """What was heard in the recordings that are kept, the latest first."""
+    wanted = Heard(species, min_score, recording, reviewed, since, until)
+    n, found = service.history.detections(wanted, limit=limit, offset=offset)
+    return {"total": n, "detections": [detection_fields(each) for each in found]}
+
+
+@router.get(
+    "/detections/{number}/sound",
+    dependencies=[needs(Role.IDENTIFY)],
+    response_class=Response,
+    responses={200: {"content": {"audio/mpeg": {}}}, **problems(404)},
+)
+def detection_sound(service: ServiceOf, number: Number) -> Response:
+    """It, and a second around it, as MP3 at full level."""
+    samples, _ = _stretch(service, service.history.detection(number))
+    return Response(encode_mp3(samples, rate_hz=RATE_HZ), media_type="audio/mpeg", headers=_KEPT)
+
+
+@router.get(
+    "/detections/{number}/picture",
+    dependencies=[needs(Role.IDENTIFY)],
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}}}, **problems(404)},
+)
+def detection_picture(service: ServiceOf, number: Number) -> Response:
+    """Its spectrogram, and that of a second around it."""
+    row = service.history.detection(number)
+    samples, begin_s = _stretch(service, row)
+    content = draw_clip(clip_spectrogram(samples, rate_hz=RATE_HZ, start_s=begin_s), (row.start_s, row.end_s))
+    return Response(content, media_type="image/png", headers=_KEPT)
+
+
+_KEPT = {"Cache-Control": "private, max-age=86400"}
+
+
+def _stretch(service: Service, row: DetectionRow) -> tuple[np.ndarray, float]:
+    """The sound of a detection with its margins, and where it begins."""
+    begin_s = max(row.start_s - CLIP_MARGIN_S, 0.0)
+    path = service.files.local(row.recording)
+    return read_clip(path, start_s=begin_s, end_s=row.end_s + CLIP_MARGIN_S, rate_hz=RATE_HZ), begin_s
+
+
+class Said(BaseModel):
+    """What a person says of a detection."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"verdict": "other", "species": "Parus major_Great Tit"}]}
+    )
+
+    verdict: Verdict
+    species: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """What it is instead, where the verdict is "other"."""
+
+
+@router.put("/detections/{number}/review", dependencies=[needs(Role.TEACH)], responses=problems(400, 404))
+def review(service: ServiceOf, number: Number, said: Said) -> dict[str, Any]:
+    """Say whether it is right; models learn from it."""
+    row = service.lessons.review(number, said.verdict, said.species, service.lanes.bundle.labels)
+    return review_fields(row) or {}
+
+
+@router.delete("/detections/{number}/review", dependencies=[needs(Role.TEACH)], status_code=204, responses=problems())
+def take_back(service: ServiceOf, number: Number) -> Response:
+    """Take it back."""
+    service.lessons.take_back(number)
+    return Response(status_code=204)

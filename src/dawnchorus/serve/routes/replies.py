@@ -1,0 +1,78 @@
+"""Shapes that many routes answer in."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+from fastapi import Query
+from pydantic import BaseModel, ConfigDict
+
+from dawnchorus.serve.history import Found
+from dawnchorus.serve.problems import MEDIA_TYPE
+from dawnchorus.serve.state.database import as_fields
+from dawnchorus.serve.state.tables import Job, Recording, Review
+
+MAX_PAGE = 200
+
+Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="How many at most.")]
+Offset = Annotated[int, Query(ge=0, le=10_000_000, description="How many to pass over.")]
+
+
+class Problem(BaseModel):
+    """What went wrong (RFC 9457)."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    id: str
+    """Of the line in the server's log."""
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """For the documentation of a route: what it may answer instead."""
+    schema = {"$ref": "#/components/schemas/Problem"}
+    shown = {401: "no token", 403: "not allowed", 421: "another host", 422: "a value out of range", 429: "too often"}
+    every = {**dict.fromkeys(statuses, "see detail"), **shown}
+    return {s: {"description": text, "content": {MEDIA_TYPE: {"schema": schema}}} for s, text in sorted(every.items())}
+
+
+def recording_fields(row: Recording) -> dict[str, Any]:
+    """A recording, and where its sound and picture are."""
+    base = f"api/v1/recordings/{row.sha256}"
+    return {**as_fields(row), "sound": f"/{base}/sound", "picture": f"/{base}/picture"}
+
+
+def detection_fields(found: Found) -> dict[str, Any]:
+    """A detection with what was said of it."""
+    row = found.detection
+    return {
+        **as_fields(row),
+        "score": round(row.score, 4),
+        "recording_name": found.recording.name,
+        "clock_time": _clock(found.recording, row.start_s),
+        "review": review_fields(found.review),
+        "sound": f"/api/v1/detections/{row.id}/sound",
+        "picture": f"/api/v1/detections/{row.id}/picture",
+    }
+
+
+def review_fields(review: Review | None) -> dict[str, Any] | None:
+    """What was said."""
+    return None if review is None else as_fields(review)
+
+
+def job_fields(job: Job) -> dict[str, Any]:
+    """A job, and where to hear how it goes on."""
+    hidden = ("owner", "seen_at")
+    fields = {name: value for name, value in as_fields(job).items() if name not in hidden}
+    return {**fields, "events": f"/api/v1/jobs/{job.id}/events"}
+
+
+def _clock(recording: Recording, start_s: float) -> str | None:
+    if recording.recorded_at is None:
+        return None
+    return (datetime.fromisoformat(recording.recorded_at) + timedelta(seconds=start_s)).isoformat()

@@ -1,0 +1,1 @@
+"""What a server remembers: rows in a database, and files by their content."""

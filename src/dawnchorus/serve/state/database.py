@@ -1,0 +1,136 @@
+"""The database: SQLite in the server's folder, or PostgreSQL for several servers."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.orm import Session
+
+from dawnchorus.errors import InputError, OutputError
+
+FILE_NAME = "state.db"
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+LOCK = 0xDA3
+"""PostgreSQL's advisory lock that migrations hold."""
+
+
+class Database:
+    """Sessions to read in and to write in; a block that ends well is committed."""
+
+    def __init__(self, url: str) -> None:
+        """Connect, and bring the tables up to date; what SQLite's file was before is kept beside it.
+
+        Raises:
+            InputError: an address that is none, or tables of a newer version of this program.
+            OutputError: the database cannot be reached or written.
+        """
+        try:
+            self.engine = _engine(url)
+        except (ArgumentError, NoSuchModuleError) as error:
+            raise InputError(
+                f"--database: expected an address such as postgresql+psycopg://USER@HOST/NAME, got {_shown(url)!r}."
+            ) from error
+        self._writing = self.engine.execution_options(dawnchorus_write=True)
+        try:
+            _upgrade(self.engine)
+        except OperationalError as error:
+            raise OutputError(
+                f"{_shown(url)}: the database cannot be used ({str(error.orig).strip()}). Check that it runs, its "
+                f"rights, and free space."
+            ) from error
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session that changes nothing."""
+        with Session(self.engine) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A session whose changes are there as a whole or not at all."""
+        with Session(self._writing, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def close(self) -> None:
+        """Give back all connections."""
+        self.engine.dispose()
+
+
+def _engine(url: str) -> Engine:
+    address = make_url(url)
+    engine = create_engine(address, pool_pre_ping=address.get_backend_name() != "sqlite", pool_size=8, max_overflow=16)
+    if address.get_backend_name() == "sqlite":
+        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # transactions begin where we say so
+    for setting in ("journal_mode = WAL", "synchronous = FULL", "busy_timeout = 20000", "foreign_keys = ON"):
+        connection.execute(f"PRAGMA {setting}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A reader that turns writer would fail where another wrote meanwhile; a writer waits at the start instead.
+    is_writer = connection.get_execution_options().get("dawnchorus_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writer else "BEGIN")
+
+
+def alembic_config(connection: Connection | None = None) -> Config:
+    """For Alembic's commands."""
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    return config
+
+
+def _upgrade(engine: Engine) -> None:
+    with engine.execution_options(dawnchorus_write=True).begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
+        config = alembic_config(connection)
+        script = ScriptDirectory.from_config(config)
+        here = MigrationContext.configure(connection).get_current_revision()
+        known = {revision.revision for revision in script.walk_revisions()}
+        if here is not None and here not in known:
+            raise InputError(
+                f"{_shown(str(engine.url))}: its tables are of revision {here}, which this version of dawnchorus does "
+                f"not know. Update dawnchorus, or give another folder or database. Nothing was changed."
+            )
+        if here == script.get_current_head():
+            return
+        if here is not None and engine.url.database and engine.dialect.name == "sqlite":
+            _back_up(Path(engine.url.database), here)
+        command.upgrade(config, "head")
+
+
+def _back_up(path: Path, revision: str) -> None:
+    copy = path.with_name(f"{path.name}.{revision}.backup")
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy)) as target:
+        source.backup(target)
+
+
+def _shown(url: str) -> str:
+    """The address without its password."""
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except ArgumentError:
+        return url
+
+
+def as_fields(row: Any) -> dict[str, Any]:
+    """A row's columns by name, times as ISO 8601."""
+    values = {column.key: getattr(row, column.key) for column in row.__mapper__.column_attrs}
+    return {k: v.isoformat(timespec="milliseconds") if hasattr(v, "isoformat") else v for k, v in values.items()}

@@ -1,0 +1,98 @@
+"""Files kept by what is in them: the same sound is kept once, whoever sends it, on disk or in any store of fsspec's."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from dawnchorus.errors import InputError
+from dawnchorus.files import cannot_write
+
+PART = 1 << 20
+
+
+class FileStore:
+    """Files by their sha256, each there as a whole or not at all."""
+
+    def __init__(self, place: str | Path, *, cache: Path) -> None:
+        """`place` is a folder, or an address of fsspec's; of the latter, files in use are copied to `cache`.
+
+        Raises:
+            InputError: an address that fsspec does not know.
+        """
+        try:
+            self._system, self._root = fsspec.core.url_to_fs(str(place))
+        except (ValueError, ImportError) as error:
+            raise InputError(f"--files: {place}: {error}") from error
+        self._is_local = isinstance(self._system, LocalFileSystem)
+        self._cache = cache
+
+    def put(self, path: Path) -> str:
+        """Keep a copy of the file, and give its sha256.
+
+        Raises:
+            OutputError: no space, no permission.
+        """
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        target = self._path(sha256)
+        if self._system.exists(target):
+            return sha256
+        # Written under another name first: a store that is cut off in the middle leaves nothing that looks whole.
+        part = f"{target}.{uuid.uuid4().hex}.part"
+        try:
+            self._system.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+            self._system.put_file(str(path), part)
+            self._system.mv(part, target)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._system.rm_file(part)
+            raise cannot_write(Path(self._root), error) from error
+        return sha256
+
+    def size(self, sha256: str) -> int | None:
+        """Bytes of a file; None where it is not there."""
+        try:
+            return int(self._system.size(self._path(sha256)))
+        except FileNotFoundError:
+            return None
+
+    def local(self, sha256: str) -> Path:
+        """A file on this machine with the content; it may not be changed.
+
+        Raises:
+            InputError: it is not there.
+        """
+        if self.size(sha256) is None:
+            raise InputError(f"the sound {sha256[:12]} is not in the store any more.")
+        if self._is_local:
+            return Path(self._path(sha256))
+        copy = self._cache / sha256
+        if not copy.is_file():
+            self._cache.mkdir(parents=True, exist_ok=True)
+            part = copy.with_name(f"{sha256}.{uuid.uuid4().hex}.part")
+            self._system.get_file(self._path(sha256), str(part))
+            part.replace(copy)
+        return copy
+
+    def read(self, sha256: str, begin: int, end: int) -> Iterator[bytes]:
+        """The bytes from `begin` up to `end`, in parts."""
+        with self._system.open(self._path(sha256), "rb") as file:
+            file.seek(begin)
+            while begin < end and (part := file.read(min(PART, end - begin))):
+                begin += len(part)
+                yield part
+
+    def drop(self, sha256: str) -> None:
+        """Remove a file."""
+        with contextlib.suppress(FileNotFoundError):
+            self._system.rm_file(self._path(sha256))
+
+    def _path(self, sha256: str) -> str:
+        return f"{self._root}/{sha256[:2]}/{sha256}"

@@ -1,0 +1,119 @@
+"""The threads of a server that work on jobs, and keep up with other servers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import CancelledError
+from concurrent.futures import TimeoutError as NotYet
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from dawnchorus.errors import DawnChorusError
+from dawnchorus.identify.options import Options
+from dawnchorus.serve.history import History
+from dawnchorus.serve.jobs import Jobs, Kind
+from dawnchorus.serve.lanes import Lanes
+from dawnchorus.serve.learning import Learning
+from dawnchorus.serve.problems import LOG
+from dawnchorus.serve.registry import Registry
+from dawnchorus.serve.state.files import FileStore
+from dawnchorus.serve.state.tables import Job
+
+POLL_S = 0.25
+BEAT_S = 1.0
+TELL_S = 0.5
+LOOK_S = 0.2
+"""How often is looked whether a job is still wanted."""
+
+
+class Workers:
+    """One thread for each kind of job, and one for the others' news."""
+
+    def __init__(
+        self, jobs: Jobs, lanes: Lanes, history: History, files: FileStore, learning: Learning, registry: Registry
+    ) -> None:
+        self._jobs, self._lanes, self._history, self._files = jobs, lanes, history, files
+        self._learning, self._registry = learning, registry
+        self._ending = threading.Event()
+        kinds: tuple[Kind, ...] = ("identify", "identify", "retrain")
+        self._threads = [threading.Thread(target=self._work, args=(kind,), daemon=True) for kind in kinds]
+        self._threads.append(threading.Thread(target=self._keep_up, daemon=True))
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """Stop; what is not done goes back to the queue."""
+        self._ending.set()
+        for thread in self._threads:
+            thread.join(timeout=10)
+        self._jobs.give_back()
+
+    def _keep_up(self) -> None:
+        while not self._ending.wait(BEAT_S):
+            try:
+                self._jobs.beat()
+                self._registry.follow()
+            except (SQLAlchemyError, DawnChorusError):  # the database restarts, a bundle is not there yet: next time
+                LOG.exception("could not keep up with other servers")
+
+    def _work(self, kind: Kind) -> None:
+        while not self._ending.wait(POLL_S):
+            try:
+                while not self._ending.is_set() and (job := self._jobs.claim(kind)) is not None:
+                    self._carry_out(job)
+            except SQLAlchemyError:  # the database restarts; nothing is lost, jobs are claimed again
+                LOG.exception("could not ask for jobs")
+
+    def _carry_out(self, job: Job) -> None:
+        def is_wanted() -> bool:
+            return not self._ending.is_set() and self._jobs.is_wanted(job.id)
+
+        try:
+            if job.kind == "retrain":
+                self._learning.work(job, is_wanted)
+            else:
+                self._identify(job, is_wanted)
+        except DawnChorusError as error:
+            self._jobs.end(job.id, "failed", error=str(error))
+        except SQLAlchemyError:
+            raise
+        except Exception as error:  # noqa: BLE001 - of whatever kind, it is the job's
+            LOG.exception("job %s", job.id)
+            self._jobs.end(job.id, "failed", error=f"{type(error).__name__}. The log has more under {job.id}.")
+        if not self._ending.is_set() and self._jobs.get(job.id).is_cancelled:
+            self._jobs.end(job.id, "cancelled")
+
+    def _identify(self, job: Job, is_wanted: Any) -> None:
+        parameters = job.parameters
+        path = self._files.local(parameters["sha256"])
+        told = [0.0]
+
+        def progress(share: float) -> None:
+            told[0] = share
+
+        future = self._lanes.submit(path, Options(**parameters["options"]), patient=True, on_progress=progress)
+        last = time.monotonic()
+        while True:
+            try:
+                found = future.result(timeout=LOOK_S)
+                break
+            except NotYet:
+                if not is_wanted():
+                    future.cancel()
+                    return
+            except CancelledError:  # the lanes are closing
+                return
+            if time.monotonic() - last >= TELL_S:
+                last = time.monotonic()
+                self._jobs.tell(job.id, "listening", told[0])
+        self._history.keep(found, path, parameters["name"])
+        result = {
+            "recording": parameters["sha256"],
+            "n_detections": len(found.table.detections),
+            "duration_s": found.table.duration_s,
+            "bundle_id": found.bundle.id,
+            "warnings": list(found.warnings),
+        }
+        self._jobs.end(job.id, "done", result=result)

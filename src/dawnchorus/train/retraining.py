@@ -1,0 +1,277 @@
+"""From labelled recordings to a model that replaces the one in use, if it is as good on what neither learned from."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dawnchorus.data.check import check_table
+from dawnchorus.data.recordings import RecordingRow, RecordingsTable, species_of, write_table
+from dawnchorus.data.split import split_table
+from dawnchorus.errors import InputError
+from dawnchorus.evaluate import metrics
+from dawnchorus.evaluate.scoring import Scores, score_data_set
+from dawnchorus.identify.options import Options
+from dawnchorus.identify.run import identify
+from dawnchorus.models.bundle import Bundle, read_bundle
+from dawnchorus.models.growing import can_grow, grown_bundle
+from dawnchorus.models.store import ModelStore
+from dawnchorus.train import trainer
+from dawnchorus.train.compose import compose_config, family_config
+from dawnchorus.train.config import TrainConfig
+from dawnchorus.train.runs import Run, find_runs
+
+RECIPE = ("experiment=retrain",)
+PARTS = {"train": 0.75, "test": 0.25}
+"""What is kept back is never learned from, so that models are compared on it fairly, this one and all later ones."""
+
+MAX_LOSS = 0.01
+"""A new model whose macro average precision is lower by more than this is not promoted."""
+
+KNOWN = 0.5
+"""A species with at least this average precision is known; a model that tells it half as well has lost it."""
+
+UNUSABLE = ("missing", "unreadable", "silent", "duplicate")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How far a retraining is."""
+
+    name: str
+    progress: float
+    """From 0 to 1."""
+    message: str = ""
+    epoch: int | None = None
+    n_epochs: int | None = None
+    left_s: float | None = None
+    metrics: dict[str, float] | None = None
+
+
+OnStage = Callable[[Stage], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A new bundle, and whether it should replace the active one."""
+
+    bundle: Bundle
+    is_better: bool
+    """It is as good as the rule wants: see `judged`."""
+    reasons: tuple[str, ...]
+    report: dict[str, Any]
+
+
+def retrain(
+    table: RecordingsTable,
+    active: Bundle,
+    folder: Path,
+    *,
+    backbone: str | Path,
+    store: ModelStore,
+    started: datetime,
+    overrides: Sequence[str] = (),
+    n_workers: int,
+    on_stage: OnStage = lambda _stage: None,
+) -> Outcome:
+    """Learn from a table's recordings, and compare the new bundle with the active one on those kept back.
+
+    Recordings that have a part of the split keep it. The new bundle, below `folder`, knows all that its backbone knew,
+    where that can be (`models.growing`). A retraining that was interrupted in `folder` goes on from its checkpoint.
+    `overrides` are those of `dawnchorus train`; without any, a head is trained on the embeddings of `backbone`.
+
+    Raises:
+        InputError: too few recordings, or settings that cannot be.
+        TrainingFailed, OutputError: see `trainer.train`.
+    """
+    on_stage(Stage("checking", 0.0, f"{len(table.rows)} recordings"))
+    ready = checked(table, n_workers=n_workers, on_stage=on_stage)
+    write_table(ready)
+    given = [
+        *RECIPE,
+        f"model.backbone={backbone}",
+        *overrides,
+        f"data={ready.folder}",
+        f"paths.runs={folder / 'runs'}",
+        f"paths.models={store.folder}",
+    ]
+    config = compose_config(given)
+    run = _trained(config, given, started, on_stage)
+    bundle = _grown(run, config, folder / "bundle", store)
+    on_stage(Stage("comparing", 0.8, "with the active model, on recordings that were kept back"))
+    report = compared(active, bundle, ready, store=store, n_workers=n_workers)
+    reasons = judged(active, bundle, report)
+    return Outcome(bundle, not reasons, reasons, report)
+
+
+def checked(table: RecordingsTable, *, n_workers: int, on_stage: OnStage) -> RecordingsTable:
+    """The table without what cannot be learned from, split.
+
+    Raises:
+        InputError: nothing is left, or no species could be compared.
+    """
+    n_done = 0
+
+    def counted() -> None:
+        nonlocal n_done
+        n_done += 1
+        on_stage(Stage("checking", 0.1 * n_done / len(table.rows)))
+
+    heard = check_table(table, n_workers=n_workers, on_recording=counted)
+    usable = [row for row in heard.rows if not set(row.problems).intersection(UNUSABLE)]
+    for row in heard.rows:
+        for problem in set(row.problems).intersection(UNUSABLE):
+            on_stage(Stage("checking", 0.1, f"left out: {row.recording_id} is {problem}"))
+    if not usable:
+        raise InputError(f"{table.folder}: none of its {len(table.rows)} recordings can be learned from.")
+    split = split_table(table.with_rows(usable), PARTS, seed=1, keep=True)
+    counts = Counter((row.scientific_name, row.split) for row in split.rows)
+    species = species_of(split.rows)
+    alone = [name for name in species if not counts[name, "test"]]
+    if len(alone) == len(species):
+        raise InputError(
+            f"{table.folder}: expected at least two recordings, from different occasions, of some species, so that one "
+            f"can be kept back to compare models on. Add recordings."
+        )
+    for name in alone:
+        on_stage(
+            Stage("checking", 0.1, f"{name}: too few recordings to keep one back; how well it is told stays unknown")
+        )
+    return split
+
+
+def _trained(config: TrainConfig, overrides: list[str], started: datetime, on_stage: OnStage) -> Run:
+    def told(report: trainer.EpochReport) -> None:
+        progress = 0.3 + 0.45 * report.epoch / report.n_epochs
+        shown = {name: round(value, 5) for name, value in report.metrics.items() if math.isfinite(value)}
+        on_stage(Stage("training", progress, "", report.epoch, report.n_epochs, report.left_s, shown))
+
+    def noted(text: str) -> None:
+        on_stage(Stage("training", 0.3, text))
+
+    on_stage(Stage("training", 0.1, "listening to the clips"))
+    for run in find_runs(Path(config.paths.runs)):
+        if run.about["status"] == "done":
+            return run
+        if (run.folder / "checkpoints").is_dir():
+            noted("goes on from the last checkpoint")
+            return trainer.resume(run.folder, on_epoch=told, on_note=noted)
+    return trainer.train(config, started=started, overrides=overrides, on_epoch=told, on_note=noted)
+
+
+def _grown(run: Run, config: TrainConfig, folder: Path, store: ModelStore) -> Bundle:
+    """The run's bundle, together with all that its backbone knew, where that can be."""
+    learned = read_bundle(run.bundle)
+    family, shape = family_config(config, store)
+    backbone = family.base_bundle(shape)
+    if backbone is None or not can_grow(base := store.open(backbone), learned):
+        return learned
+    return grown_bundle(base, learned, folder, name=f"{base.info.name}, taught")
+
+
+def compared(
+    active: Bundle, new: Bundle, table: RecordingsTable, *, store: ModelStore, n_workers: int
+) -> dict[str, Any]:
+    """How both do on the recordings that were kept back: by species, and what each hears in every recording."""
+    rows = [row for row in table.rows if row.split == "test"]
+    each = {"active": active, "new": new}
+    found = {name: _measured(bundle, table, rows, store, n_workers) for name, bundle in each.items()}
+    species = species_of(rows)
+    return {
+        "n_learned": sum(row.split == "train" for row in table.rows),
+        "n_kept_back": len(rows),
+        "bundles": {name: bundle.id for name, bundle in each.items()},
+        "average_precision": {name: _mean(m.precision.get(s, 0.0) for s in species) for name, m in found.items()},
+        "top_1": {name: _mean(m.is_right.values()) for name, m in found.items()},
+        "species": [
+            {
+                "scientific_name": s,
+                "common_name": next((r.common_name for r in rows if r.scientific_name == s and r.common_name), s),
+                "n_learned": sum(r.scientific_name == s and r.split == "train" for r in table.rows),
+                "n_kept_back": sum(r.scientific_name == s for r in rows),
+                **{f"{name}_average_precision": m.precision.get(s) for name, m in found.items()},
+            }
+            for s in species
+        ],
+        "recordings": [
+            {
+                "recording_id": row.recording_id,
+                "scientific_name": row.scientific_name,
+                **{f"{name}_hears": m.best.get(row.recording_id) for name, m in found.items()},
+                **{f"{name}_is_right": m.is_right.get(row.recording_id) for name, m in found.items()},
+            }
+            for row in rows
+        ],
+    }
+
+
+def judged(active: Bundle, new: Bundle, report: dict[str, Any]) -> tuple[str, ...]:
+    """Why the new bundle should not replace the active one; nothing where it should."""
+    lost = [label.common_name for label in active.labels if label.scientific_name not in new.class_by_scientific_name]
+    reasons = []
+    if lost:
+        reasons.append(f"it does not know {len(lost)} classes that the active model knows ({', '.join(lost[:3])}...)")
+    before, after = (report["average_precision"][name] for name in ("active", "new"))
+    if after < before - MAX_LOSS:
+        reasons.append(
+            f"its macro average precision on the recordings kept back is {after:.3f}, the active model's {before:.3f}"
+        )
+    for row in report["species"]:
+        old, own = row["active_average_precision"], row["new_average_precision"] or 0.0
+        if old is not None and old >= KNOWN and own < old / 2:
+            reasons.append(f"it tells {row['common_name']} much worse ({own:.2f}, was {old:.2f})")
+    return tuple(reasons)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    precision: dict[str, float]
+    """Average precision over recordings, by species that the model knows."""
+    best: dict[str, dict[str, Any]]
+    """The best species of all that the model knows, by recording."""
+    is_right: dict[str, bool]
+
+
+def _measured(
+    bundle: Bundle, table: RecordingsTable, rows: Sequence[RecordingRow], store: ModelStore, n_workers: int
+) -> _Measured:
+    scores = _scores(bundle, table, rows, store, n_workers)
+    precision: dict[str, float] = {}
+    if scores is not None:
+        values, truth = scores.by_recording("max")
+        each = metrics.average_precision(truth, values)
+        precision = {name: float(v) for name, v in zip(scores.classes, each, strict=True) if np.isfinite(v)}
+    by_path = {table.file(row): row for row in rows}
+    run = identify(list(by_path), Options(min_score=0.0, top=1), model=bundle.folder, store=store, workers=n_workers)
+    best: dict[str, dict[str, Any]] = {}
+    is_right: dict[str, bool] = {}
+    for path, row in by_path.items():
+        heard = run.table(path)
+        first = None if heard is None else max(heard.detections, key=lambda d: d.score, default=None)
+        if first is not None:
+            best[row.recording_id] = {"species": first.common_name, "score": round(first.score, 4)}
+        if row.scientific_name is not None:
+            is_right[row.recording_id] = first is not None and first.scientific_name == row.scientific_name
+    return _Measured(precision, best, is_right)
+
+
+def _scores(
+    bundle: Bundle, table: RecordingsTable, rows: Sequence[RecordingRow], store: ModelStore, n_workers: int
+) -> Scores | None:
+    """None: the model knows none of the species."""
+    known = bundle.class_by_scientific_name
+    if not any(row.scientific_name in known for row in rows):
+        return None
+    return score_data_set(bundle, table, rows, store=store, n_workers=n_workers)
+
+
+def _mean(values: Any) -> float | None:
+    found = list(values)
+    return float(np.mean(found)) if found else None
