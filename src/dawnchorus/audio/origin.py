@@ -36,6 +36,14 @@ def read_origin(path: Path) -> Origin:
     return found
 
 
+def with_name(known: Origin, name: str) -> Origin:
+    """What is known of a recording, filled up with what the name says that it had elsewhere."""
+    try:
+        return _fill(known, _from_name(Path(name)))
+    except ValueError:  # digits that are no time
+        return known
+
+
 def _fill(known: Origin, other: Origin | None) -> Origin:
     if other is None:
         return known

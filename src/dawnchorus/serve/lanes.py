@@ -22,6 +22,7 @@ from typing import Self
 import numpy as np
 
 from dawnchorus.audio.many import usable_cores
+from dawnchorus.audio.origin import with_name
 from dawnchorus.audio.process import DecoderProcess, Ended, Opened
 from dawnchorus.audio.windows import Windower, WindowPlan
 from dawnchorus.errors import AudioTooLarge, ModelError, Overloaded
@@ -99,6 +100,15 @@ OnProgress = Callable[[float], None]
 Steps = Generator[None, int, None]
 
 
+@dataclass(frozen=True)
+class _About:
+    """What is known of a recording before it is opened."""
+
+    name: str
+    n_bytes: int
+    on_progress: OnProgress
+
+
 @dataclass(eq=False)
 class _Task:
     future: Future[Recognition]
@@ -160,13 +170,19 @@ class Lanes:
         self._active = _Active(bundle, self.n_lanes, self._store)
 
     def submit(
-        self, path: Path, options: Options, *, patient: bool = False, on_progress: OnProgress = lambda _share: None
+        self,
+        path: Path,
+        options: Options,
+        *,
+        name: str = "",
+        patient: bool = False,
+        on_progress: OnProgress = lambda _share: None,
     ) -> Future[Recognition]:
         """Score a recording; the file must stay until the future is done.
 
-        The future raises AudioError for sound that cannot be decoded or is too much, and Overloaded when its turn came
-        too late. Who is `patient` is neither refused nor too late. `on_progress` is told the share that is done, where
-        the length is known.
+        `name` is what its sender called it, which may say when it was made. Who is `patient` is neither refused nor too
+        late. `on_progress` is told the share that is done, where the length is known. The future raises AudioError for
+        sound that cannot be decoded or is too much, and Overloaded when its turn came too late.
 
         Raises:
             Overloaded: too much is waiting already.
@@ -182,7 +198,7 @@ class Lanes:
                     f"{len(self._tasks)} recordings are waiting. Try again later.",
                     retry_after_s=max(self._waiting_s / self.n_lanes, 1.0),
                 )
-            steps = self._steps(path, options, future, n_bytes, on_progress)
+            steps = self._steps(path, options, future, _About(name, n_bytes, on_progress))
             if patient:
                 task = _Task(future, steps, 0.0, math.inf)
             else:
@@ -259,9 +275,7 @@ class Lanes:
 
     # ------------------------------------------------------------------ one recording
 
-    def _steps(
-        self, path: Path, options: Options, future: Future[Recognition], n_bytes: int, on_progress: OnProgress
-    ) -> Steps:
+    def _steps(self, path: Path, options: Options, future: Future[Recognition], about: _About) -> Steps:
         """Sent the number of a lane, score one slice on it; ends when the future is done."""
         active = self._active
         bundle = active.bundle
@@ -295,7 +309,7 @@ class Lanes:
                         if future.cancelled():
                             return
                         if opened is not None and opened.info.n_frames:
-                            on_progress(min(plan.start_s(n_windows) / (opened.info.duration_s or 1.0), 1.0))
+                            about.on_progress(min(plan.start_s(n_windows) / (opened.info.duration_s or 1.0), 1.0))
                     scores = scores_of(active.sessions[lane].run(windows).logits, bundle.info.activation)
                     hits.append(selection.pick(scores, n_windows))
                     n_windows += len(windows)
@@ -303,9 +317,10 @@ class Lanes:
         if opened is None or ended is None:
             raise ModelError("The decoder said neither what the recording is nor that it ended.")
         found = np.concatenate(hits) if hits else np.empty(0, HIT)
-        scored = Scored(path, opened.info, opened.origin, ended.duration_s, ended.warnings, found)
+        origin = with_name(opened.origin, about.name)
+        scored = Scored(path, opened.info, origin, ended.duration_s, ended.warnings, found)
         with self._changed:
-            self._cost_s += LEARNING_RATE * (took_s / max(n_bytes, 1) - self._cost_s)
+            self._cost_s += LEARNING_RATE * (took_s / max(about.n_bytes, 1) - self._cost_s)
         if future.set_running_or_notify_cancel():
             future.set_result(Recognition(builder.build(scored), bundle, ended.warnings))
 

@@ -16,6 +16,7 @@ from dawnchorus.audio.decode import read_clip
 from dawnchorus.audio.write import write_recording
 from dawnchorus.data.importing import import_recordings
 from dawnchorus.data.layouts.folders import label_of_folder
+from dawnchorus.data.other_sounds import SOURCE as GENERATED
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table
 from dawnchorus.errors import InputError, NotKnown
 from dawnchorus.formats.registry import read_annotations
@@ -254,7 +255,8 @@ class Lessons:
 
     def adopt_parts(self, folder: Path) -> None:
         """Remember which lessons of the table in `folder` were kept back: no later model learns from them."""
-        parts = {int(row.recording_id): row.split for row in read_table(folder).rows if row.split}
+        rows = [row for row in read_table(folder).rows if row.split and row.source != GENERATED]
+        parts = {int(row.recording_id): row.split for row in rows}
         with self._database.write() as session:
             for lesson in session.scalars(select(Lesson).where(Lesson.id.in_(parts), Lesson.split.is_(None))):
                 lesson.split = parts[lesson.id]

@@ -79,13 +79,13 @@ class Service:
             request.state.shown = lambda message: message.replace(f"{batch[0]}/tree/", "").replace(str(batch[0]), "it")
             yield batch
 
-    async def recognised(self, path: Path, options: Options) -> Recognition:
+    async def recognised(self, path: Path, options: Options, name: str) -> Recognition:
         """What is heard in an uploaded recording.
 
         Raises:
             AudioError, InputError, Overloaded: see `Lanes.submit`.
         """
-        future = self.lanes.submit(path, options)
+        future = self.lanes.submit(path, options, name=name)
         try:
             found = await asyncio.wrap_future(future)
         finally:

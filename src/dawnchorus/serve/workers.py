@@ -93,7 +93,8 @@ class Workers:
         def progress(share: float) -> None:
             told[0] = share
 
-        future = self._lanes.submit(path, Options(**parameters["options"]), patient=True, on_progress=progress)
+        options = Options(**parameters["options"])
+        future = self._lanes.submit(path, options, name=parameters["name"], patient=True, on_progress=progress)
         last = time.monotonic()
         while True:
             try:

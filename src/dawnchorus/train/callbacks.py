@@ -31,7 +31,7 @@ class Progress(Callback):
         self._log = run.folder / METRICS_NAME
         self._monitor, self._on_epoch = config.trainer.monitor, on_epoch
         self._settings = config.model_dump(mode="json")
-        self._n_epochs = config.trainer.epochs
+        self._n_epochs = 0
         self._begin = time.monotonic()
         self._first = 0
         self.best: dict[str, float] = {}
@@ -47,6 +47,7 @@ class Progress(Callback):
         # Only now: a tracker's threads would not live on in processes that are forked after it began.
         for log in trainer.loggers if trainer.is_global_zero else ():
             log.log_hyperparams(self._settings)
+        self._n_epochs = trainer.max_epochs
         self._begin, self._first = time.monotonic(), trainer.current_epoch
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:

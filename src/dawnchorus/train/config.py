@@ -107,6 +107,8 @@ class TrainerConfig(Config):
     """How long and on what."""
 
     epochs: int = Field(default=30, ge=1)
+    steps: int = Field(default=1, ge=1)
+    """Where the epochs have fewer steps than this in all, there are more of them."""
     batch: int = Field(default=32, ge=1)
     draw: Literal["clips", "recordings"] = "clips"
     """What comes once in an epoch: every clip, or a clip of every recording, where louder ones are drawn more often."""

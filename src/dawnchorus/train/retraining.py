@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from dawnchorus.data.check import check_table
+from dawnchorus.data.other_sounds import SOURCE, other_sounds
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, species_of, write_table
 from dawnchorus.data.split import split_table
 from dawnchorus.errors import InputError
@@ -34,6 +35,9 @@ PARTS = {"train": 0.75, "test": 0.25}
 
 MAX_LOSS = 0.01
 """A new model whose macro average precision is lower by more than this is not promoted."""
+
+ALARM, MAX_MORE_ALARMS = 0.5, 0.1
+"""From this score on a species is said to be there; so many more recordings may have one that is not."""
 
 KNOWN = 0.5
 """A species with at least this average precision is known; a model that tells it half as well has lost it."""
@@ -91,8 +95,10 @@ def retrain(
         InputError: too few recordings, or settings that cannot be.
         TrainingFailed, OutputError: see `trainer.train`.
     """
+    table = table.with_rows(row for row in table.rows if row.source != SOURCE)  # of a retraining before
     on_stage(Stage("checking", 0.0, f"{len(table.rows)} recordings"))
-    ready = checked(table, n_workers=n_workers, on_stage=on_stage)
+    checked_table = checked(table, n_workers=n_workers, on_stage=on_stage)
+    ready = checked_table.with_rows([*checked_table.rows, *other_sounds(store.folder)])
     write_table(ready)
     given = [
         *RECIPE,
@@ -185,10 +191,11 @@ def compared(
     found = {name: _measured(bundle, table, rows, store, n_workers) for name, bundle in each.items()}
     species = species_of(rows)
     return {
-        "n_learned": sum(row.split == "train" for row in table.rows),
+        "n_learned": sum(row.split == "train" and row.source != SOURCE for row in table.rows),
         "n_kept_back": len(rows),
         "bundles": {name: bundle.id for name, bundle in each.items()},
         "average_precision": {name: _mean(m.precision.get(s, 0.0) for s in species) for name, m in found.items()},
+        "false_alarms": {name: m.false_alarms for name, m in found.items()},
         "top_1": {name: _mean(m.is_right.values()) for name, m in found.items()},
         "species": [
             {
@@ -203,6 +210,7 @@ def compared(
         "recordings": [
             {
                 "recording_id": row.recording_id,
+                "name": row.locality or row.recording_id,
                 "scientific_name": row.scientific_name,
                 **{f"{name}_hears": m.best.get(row.recording_id) for name, m in found.items()},
                 **{f"{name}_is_right": m.is_right.get(row.recording_id) for name, m in found.items()},
@@ -223,6 +231,9 @@ def judged(active: Bundle, new: Bundle, report: dict[str, Any]) -> tuple[str, ..
         reasons.append(
             f"its macro average precision on the recordings kept back is {after:.3f}, the active model's {before:.3f}"
         )
+    alarms = report["false_alarms"]
+    if alarms["new"] > alarms["active"] + MAX_MORE_ALARMS:
+        reasons.append(f"it hears these species where they are not, in {alarms['new']:.0%} of the recordings kept back")
     for row in report["species"]:
         old, own = row["active_average_precision"], row["new_average_precision"] or 0.0
         if old is not None and old >= KNOWN and own < old / 2:
@@ -234,6 +245,8 @@ def judged(active: Bundle, new: Bundle, report: dict[str, Any]) -> tuple[str, ..
 class _Measured:
     precision: dict[str, float]
     """Average precision over recordings, by species that the model knows."""
+    false_alarms: float
+    """The share of recordings in which it hears one of these species that is not there, from a score of `ALARM` on."""
     best: dict[str, dict[str, Any]]
     """The best species of all that the model knows, by recording."""
     is_right: dict[str, bool]
@@ -244,9 +257,11 @@ def _measured(
 ) -> _Measured:
     scores = _scores(bundle, table, rows, store, n_workers)
     precision: dict[str, float] = {}
+    false_alarms = 0.0
     if scores is not None:
         values, truth = scores.by_recording("max")
         each = metrics.average_precision(truth, values)
+        false_alarms = float(((values >= ALARM) & ~truth).any(1).mean())
         precision = {name: float(v) for name, v in zip(scores.classes, each, strict=True) if np.isfinite(v)}
     by_path = {table.file(row): row for row in rows}
     run = identify(list(by_path), Options(min_score=0.0, top=1), model=bundle.folder, store=store, workers=n_workers)
@@ -259,7 +274,7 @@ def _measured(
             best[row.recording_id] = {"species": first.common_name, "score": round(first.score, 4)}
         if row.scientific_name is not None:
             is_right[row.recording_id] = first is not None and first.scientific_name == row.scientific_name
-    return _Measured(precision, best, is_right)
+    return _Measured(precision, false_alarms, best, is_right)
 
 
 def _scores(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 import warnings
 from collections.abc import Callable
@@ -250,6 +251,7 @@ def _fit(
     options = config.trainer
     has_validation = len(examples.validation) > 0
     callbacks = callbacks_of(run, config, has_validation=has_validation, on_epoch=on_epoch)
+    training = _loader(examples, examples.train, config, features, learn=True)
     # A small head is done before a second thread has woken up.
     torch.set_num_threads(options.threads or (usable_cores() if features is None else 1))
     with warnings.catch_warnings():
@@ -261,7 +263,7 @@ def _fit(
             # Forked, not started anew: clips stay mapped once, and there is one run.
             strategy="ddp_fork" if options.devices > 1 else "auto",
             precision=_precision(options),  # type: ignore[arg-type]
-            max_epochs=options.epochs,
+            max_epochs=max(options.epochs, math.ceil(options.steps / len(training))),
             gradient_clip_val=options.clip_gradient,
             logger=loggers_of(run, config) or False,
             callbacks=callbacks,
@@ -275,7 +277,6 @@ def _fit(
             deterministic="warn",
             default_root_dir=str(run.folder),
         )
-        training = _loader(examples, examples.train, config, features, learn=True)
         validating = _loader(examples, examples.validation, config, features, learn=False) if has_validation else None
         network.train()  # Lightning leaves each part in the mode that it finds it in
         last = run.folder / "checkpoints" / f"{LAST}.ckpt"

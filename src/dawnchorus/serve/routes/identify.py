@@ -91,7 +91,7 @@ async def identify(
         if background or (background is None and await asyncio.to_thread(is_long, service, path)):
             job = await asyncio.to_thread(queued, service, path, name, options)
             return JSONResponse(job_fields(job), 202, {"Location": f"/api/v1/jobs/{job.id}"})
-        found = await service.recognised(path, options)
+        found = await service.recognised(path, options, name)
         best = max(found.table.detections, key=lambda d: d.score, default=None)
         if keep:
             await asyncio.to_thread(service.history.keep, found, path, name)

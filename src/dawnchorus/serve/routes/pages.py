@@ -87,7 +87,7 @@ async def found(request: Request, service: ServiceOf) -> Response:
             if await asyncio.to_thread(is_long, service, path):
                 job = await asyncio.to_thread(queued, service, path, name, options)
                 return _to(request, f"/jobs/{job.id}")
-            recognition = await service.recognised(path, options)
+            recognition = await service.recognised(path, options, name)
             sha256 = await asyncio.to_thread(service.history.keep, recognition, path, name)
     except DawnChorusError as error:
         message = request.state.shown(str(error)) if hasattr(request.state, "shown") else str(error)

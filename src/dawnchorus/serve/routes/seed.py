@@ -62,8 +62,8 @@ _BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"
 )
 async def predict(request: Request, service: ServiceOf) -> dict[str, Any]:
     """The best species of a clip (multipart field `audio`), and the five best, by their best window."""
-    async with service.uploaded(request) as (path, _):
-        found = await service.recognised(path, Options(min_score=0.0, top=N_TOP))
+    async with service.uploaded(request) as (path, name):
+        found = await service.recognised(path, Options(min_score=0.0, top=N_TOP), name)
     best: dict[str, Detection] = {}
     for detection in found.table.detections:
         known = best.get(detection.common_name)

@@ -62,7 +62,8 @@ for (const form of all("[data-upload]")) {
         if (share === 1) { bar.removeAttribute("value"); status.textContent = "Listening…"; }
       });
       if (reply.status < 400) { location.href = reply.responseURL; return; }
-      document.open(); document.write(reply.responseText); document.close();
+      const shown = new DOMParser().parseFromString(reply.responseText, "text/html").querySelector("main .problem");
+      status.textContent = shown ? shown.textContent : `The server answered ${reply.status}.`;
     } catch (error) { status.textContent = error.message; }
     button.disabled = false; bar.hidden = true;
   };
@@ -116,6 +117,14 @@ for (const button of all("[data-post], [data-delete]")) {
 }
 
 // ---------------------------------------------------------------- reviewing
+
+// The names that the model knows are thousands: they come when somebody begins to type one.
+document.addEventListener("focusin", async event => {
+  const list = event.target.matches("[list=species]") && document.getElementById("species");
+  if (!list || list.childElementCount) return;
+  const names = (await ask("GET", "/api/classes")).classes;
+  if (!list.childElementCount) list.append(...names.map(name => new Option(name)));
+});
 
 async function say(form, verdict) {
   const status = form.querySelector("[data-status]"), input = form.querySelector("input");
@@ -202,10 +211,11 @@ for (const form of all("[data-retrain]")) {
 
 // ---------------------------------------------------------------- jobs, while they go on
 
-function follow(box, id) {
+// A job that is over is told again, for its curve and its log.
+function follow(box, id, isOver = false) {
   const part = name => box.querySelector(`[data-${name}]`);
   const losses = [];
-  box.hidden = false; box.dataset.job = id; part("cancel").hidden = false; part("error").hidden = true;
+  box.hidden = false; box.dataset.job = id; part("cancel").hidden = isOver; part("error").hidden = true;
   const source = new EventSource(at(`/api/v1/jobs/${id}/events`));
   const cancel = async () => { part("cancel").disabled = true; try { await ask("POST", `/api/v1/jobs/${id}/cancel`); } catch (error) { part("stage").textContent = error.message; } };
   part("cancel").onclick = cancel;
@@ -222,6 +232,7 @@ function follow(box, id) {
   source.onerror = () => { offline.hidden = false; };
   source.addEventListener("end", async () => {
     source.close(); part("cancel").hidden = true;
+    if (isOver) return;
     const job = await ask("GET", `/api/v1/jobs/${id}`);
     if (job.status === "done") location.href = box.dataset.then ? at(job.kind === "identify" ? `/recordings/${job.result.recording}` : "/teach") : location.pathname;
     else { const button = document.querySelector("[data-retrain] button"); if (button) button.disabled = false; }
@@ -230,12 +241,12 @@ function follow(box, id) {
 
 function curve(svg, losses) {
   const top = Math.max(...losses), x = k => 10 + 580 * k / Math.max(losses.length - 1, 1), y = v => 150 - 120 * v / top;
-  svg.hidden = false;
+  svg.removeAttribute("hidden"); // an SVG has no property for it
   svg.querySelector("polyline").setAttribute("points", losses.map((v, k) => `${x(k)},${y(v)}`).join(" "));
   const [first, last] = svg.querySelectorAll("text");
   first.textContent = `loss ${losses.at(-1).toFixed(3)}`; last.textContent = `round ${losses.length}`;
 }
 
-for (const box of all("[data-job]")) if (box.dataset.live) follow(box, box.dataset.job);
+for (const box of all("[data-job]")) if (box.dataset.job) follow(box, box.dataset.job, !box.dataset.live);
 
 viewers(all("[data-viewer]"), at);

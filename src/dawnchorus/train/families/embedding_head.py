@@ -28,6 +28,13 @@ from dawnchorus.train.families.base import Context, Family, FamilyConfig, Networ
 FloatArray = npt.NDArray[np.float32]
 
 
+DEPARTURE = 0.1
+"""What a step of the optimizer is scaled by in a cautious head: the spread of the weights of BirdNET's last layer."""
+
+IMPROBABLE = -4.0
+"""The logit of a class of which nothing is known."""
+
+
 class EmbeddingHeadConfig(FamilyConfig):
     """The backbone, and the layers behind it."""
 
@@ -41,6 +48,10 @@ class EmbeddingHeadConfig(FamilyConfig):
     dropout: float = Field(default=0.3, ge=0, lt=1)
     own_classes: bool = True
     """Begin with the backbone's own classifier for the classes that it knows."""
+    cautious: bool = False
+    """Classes that the backbone does not know begin at the mean of those that it knows, each of which was learned
+    against all the others, so that a sound that nobody taught is none of them. What is learned is one layer of small
+    departures from there, of embeddings as they are."""
 
 
 class _Framing(nn.Module):
@@ -75,14 +86,17 @@ class _Head(nn.Module):
             self.register_buffer(name, values)
         self.own_weight = nn.Parameter(own[0], requires_grad=False)
         self.own_bias = nn.Parameter(own[1], requires_grad=False)
-        self.trust = nn.Parameter(torch.zeros(1))
-        if config.hidden is None:
+        self.trust = nn.Parameter(torch.zeros(1), requires_grad=not config.cautious)
+        if config.hidden is None or config.cautious:
             self.layers: nn.Module = nn.Dropout(config.dropout)
         else:
             first = nn.Linear(n_pooled, config.hidden)
             self.layers = nn.Sequential(nn.Dropout(config.dropout), first, nn.ReLU(), nn.Dropout(config.dropout))
-        self.last = nn.Linear(config.hidden or n_pooled, n_classes)
-        if bool(own[0].any()):
+        self.last = nn.Linear(n_pooled if config.cautious else config.hidden or n_pooled, n_classes)
+        if config.cautious:
+            self.scale.fill_(DEPARTURE)
+            self.last.bias.requires_grad = False
+        if config.cautious or bool(own[0].any()):
             # What it learns is added to what the backbone says, so it begins at nothing.
             nn.init.zeros_(self.last.weight)
             nn.init.zeros_(self.last.bias)
@@ -106,7 +120,8 @@ class EmbeddingHead(Network):
         n_dim = _embedding_dim(bundle)
         self.features_key = f"{bundle.info.sha256} {config.n_frames} {config.n_window}"
         self.framing = _Framing(n_window=config.n_window, n_backbone=bundle.n_window, n_frames=config.n_frames)
-        own = _own_classifier(bundle, classes, n_dim, wanted=config.own_classes)
+        own = _own_classifier(bundle, classes, n_dim, wanted=config.own_classes, cautious=config.cautious)
+        self.is_cautious = config.cautious
         self.head = _Head(config, n_dim=n_dim, n_classes=len(classes), own=own)
         self._sessions = threading.local()
 
@@ -125,6 +140,8 @@ class EmbeddingHead(Network):
         return logits, embeddings
 
     def prepare(self, features: Tensor) -> None:
+        if self.is_cautious:
+            return
         head = self.head
         own = (features @ head.own_weight + head.own_bias).mean((0, 1))
         is_known = head.own_weight.any(0)
@@ -170,11 +187,17 @@ def _backbone_graph(bundle: Bundle) -> onnx.ModelProto:
     return utils.Extractor(model).extract_model(["waveform"], ["embeddings"])
 
 
-def _own_classifier(bundle: Bundle, classes: tuple[str, ...], n_dim: int, *, wanted: bool) -> tuple[Tensor, Tensor]:
-    """Weights [dim, classes] and biases [classes] of the backbone's own last layer; zeros for what it does not know."""
+def _own_classifier(
+    bundle: Bundle, classes: tuple[str, ...], n_dim: int, *, wanted: bool, cautious: bool
+) -> tuple[Tensor, Tensor]:
+    """Weights [dim, classes] and biases [classes] of the backbone's own last layer; for what it does not know zeros,
+    or, `cautious`, what it says on the average, or that it is improbable."""
     weight, bias = torch.zeros(n_dim, len(classes)), torch.zeros(len(classes))
     own = last_layer(bundle) if wanted else None
     known = bundle.class_by_scientific_name
+    if cautious:
+        weight += 0 if own is None else torch.from_numpy(own[0].mean(1, keepdims=True))
+        bias += IMPROBABLE if own is None else float(own[1].mean())
     for k, name in enumerate(classes):
         if own is not None and name in known:
             weight[:, k] = torch.from_numpy(own[0][:, known[name]])

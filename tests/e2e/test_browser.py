@@ -1,0 +1,244 @@
+"""A person's way through the pages, in a real browser: identify, correct, teach, retrain, promote, roll back."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from tests.serve.conftest import running
+
+from dawnchorus.audio.write import write_recording
+from dawnchorus.data.synthetic import SyntheticPlan, synthetic_recordings
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.models.store import ModelStore
+from dawnchorus.serve.settings import Settings
+
+PAGES = ("/", "/history", "/review", "/teach", "/models", "/system", "/docs", "/login")
+
+SCREENSHOTS = os.environ.get("DAWNCHORUS_SCREENSHOTS")
+"""A folder: pictures of every page are put there, for the documentation."""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no chromium on this machine: apt install chromium")
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+        found = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def server(birdnet: Bundle, store: ModelStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    del birdnet  # it is made
+    with running(Settings(data=tmp_path_factory.mktemp("server"), models_folder=store.folder)) as client:
+        yield str(client.base_url).rstrip("/")
+
+
+@pytest.fixture
+def page(browser: Browser, server: str) -> Iterator[Page]:
+    """A page on which no script fails and nothing is blocked."""
+    context = browser.new_context(base_url=server, viewport={"width": 1280, "height": 900}, color_scheme="dark")
+    found = context.new_page()
+    found.set_default_timeout(60_000)
+    wrong: list[str] = []
+    found.on("pageerror", lambda error: wrong.append(str(error)))
+    found.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    yield found
+    context.close()
+    assert not wrong
+
+
+@pytest.fixture(scope="module")
+def lessons(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two birds that nobody knows, and the place without them."""
+    folder = tmp_path_factory.mktemp("lessons")
+    plan = SyntheticPlan(n_species=2, n_clips=8, n_soundscapes=0, clip_s=3)
+    paths = []
+    for place, scene in synthetic_recordings(plan, seed=5):
+        path = folder / place.parts[-2] / place.name
+        path.parent.mkdir(exist_ok=True)
+        write_recording(path, scene.samples, rate_hz=scene.rate_hz)
+        paths.append(path)
+    return paths
+
+
+def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way, step by step
+    page: Page, dawn: Path, lessons: list[Path], browser: Browser, server: str
+) -> None:
+    page.goto("/")
+    page.set_input_files("#audio", dawn)
+    page.get_by_role("button", name="Which birds?").click()
+    page.wait_for_url("**/recordings/*")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Common Cuckoo and")
+    for species in ("Great Tit", "Willow Tit", "Boreal Owl"):
+        expect(page.get_by_role("rowheader").filter(has_text=species).first).to_be_visible()
+
+    # the spectrogram: look closer, play what was heard in a loop
+    stage = page.get_by_role("group", name="Spectrogram")
+    page.get_by_role("button", name="Zoom in").click()
+    expect(page.get_by_text("22.5 to 67.5 s of 90.0 s")).to_be_visible()
+    stage.get_by_role("button", name="Common Cuckoo").first.click()
+    page.wait_for_function("!document.querySelector('.viewer audio').paused")
+    stage.focus()
+    page.keyboard.press("-")
+    expect(page.get_by_text("0.0 to 90.0 s of 90.0 s")).to_be_visible()
+
+    # correct one, take it back, say that another is right
+    card = page.locator(".card", has_text="Willow Tit").first
+    card.get_by_role("combobox").fill("Marsh Tit")
+    card.get_by_role("button", name="Save").click()
+    expect(card.get_by_text("noted")).to_be_visible()
+    cuckoo = page.locator(".card", has_text="Common Cuckoo").first
+    cuckoo.get_by_role("button", name="Right").click()
+    expect(cuckoo.get_by_role("button", name="Right")).to_have_attribute("aria-pressed", "true")
+    page.reload()
+    expect(page.get_by_role("row").filter(has_text="Willow Tit")).to_contain_text("other")
+
+    # the review queue, by keys
+    page.goto("/review")
+    expect(page.get_by_role("article").first).to_be_visible()
+    before = page.get_by_role("article").count()
+    page.keyboard.press("j")
+    page.keyboard.press("y")
+    expect(page.get_by_role("article").first.get_by_text("noted")).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("article")).to_have_count(before - 1)
+
+    # teach, species by species
+    page.goto("/teach")
+    for folder in sorted({path.parent for path in lessons}):
+        page.get_by_label("Species (empty").fill(folder.name)
+        page.set_input_files("#lessons", sorted(folder.iterdir()))
+        with page.expect_navigation():
+            page.get_by_role("button", name="Send").click()
+        expect(page.get_by_role("heading", name="What there is to learn from")).to_be_visible()
+    expect(page.get_by_role("row").filter(has_text="Synthetic Bird 001")).to_contain_text("8")
+
+    # retrain, and see it go on
+    page.get_by_label("Rounds").fill("40")
+    page.get_by_label("I decide about the new model").check()
+    page.get_by_role("button", name="Retrain").click()
+    expect(page.locator("[data-stage]")).to_contain_text(re.compile(r"round \d+ of \d+"), timeout=120_000)
+    expect(page.get_by_role("img", name="Loss by round")).to_be_visible()
+    expect(page.get_by_role("heading", name="The new model against the old")).to_be_visible(timeout=120_000)
+    expect(page.get_by_text("It is as good as the old one, or better.")).to_be_visible()
+    expect(page.get_by_role("row").filter(has_text="Synthetic Bird 001").nth(1)).to_contain_text("does not know it")
+    if SCREENSHOTS:
+        _take_pictures(browser, server, Path(SCREENSHOTS))
+
+    # promote it, and identify again
+    page.get_by_role("button", name="Promote it").click()
+    expect(page.get_by_role("button", name="Roll back")).to_be_visible()
+    page.goto("/")
+    page.set_input_files("#audio", next(path for path in lessons if "ficta001" in path.name))
+    page.get_by_role("button", name="Which birds?").click()
+    page.wait_for_url("**/recordings/*")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Synthetic Bird 001")
+
+    # and back
+    page.goto("/models")
+    page.get_by_role("button", name="Roll back").click()
+    expect(page.get_by_role("row").nth(1)).to_contain_text("rolled back")
+    expect(page.locator("footer")).to_contain_text("birdnet 2.4")
+    page.goto("/")
+    page.set_input_files("#audio", next(path for path in lessons if "ficta001" in path.name))
+    page.get_by_role("button", name="Which birds?").click()
+    page.wait_for_url("**/recordings/*")
+    expect(page.get_by_role("heading", level=1)).not_to_contain_text("Synthetic")
+
+    # remove it
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Remove").click()
+    page.wait_for_url("**/history")
+    expect(page.locator("main")).not_to_contain_text("Avis_ficta")
+
+
+def _take_pictures(browser: Browser, server: str, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for scheme in ("light", "dark"):
+        for name, width in (("desktop", 1280), ("phone", 390)):
+            context = browser.new_context(
+                base_url=server, viewport={"width": width, "height": 844}, color_scheme=scheme
+            )  # type: ignore[arg-type]
+            page = context.new_page()
+            for place in (*PAGES[:-2], "recording"):
+                page.goto("/" if place == "recording" else place)
+                if place == "recording":
+                    page.locator(".tiles a").last.click()
+                page.wait_for_load_state("networkidle")
+                stem = place.strip("/") or "identify"
+                page.screenshot(path=folder / f"{stem}-{name}-{scheme}.png", full_page=stem != "review")
+            context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_every_page_is_accessible_and_fits(browser: Browser, server: str, dawn: Path, scheme: str, width: int) -> None:
+    context = browser.new_context(base_url=server, viewport={"width": width, "height": 844}, color_scheme=scheme)  # type: ignore[arg-type]
+    page = context.new_page()
+    page.goto("/")
+    page.set_input_files("#audio", dawn)
+    page.get_by_role("button", name="Which birds?").click()
+    page.wait_for_url("**/recordings/*")
+    for place in ("", *PAGES):
+        if place:
+            page.goto(place)
+        found = Axe().run(page)
+        assert found.violations_count == 0, f"{place}: {found.generate_report()}"
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{place} is wider than the screen"
+    context.close()
+
+
+def test_the_microphone_is_heard(page: Page) -> None:
+    page.context.grant_permissions(["microphone"])
+    page.goto("/")
+    page.get_by_role("button", name="Record from the microphone").click()
+    expect(page.get_by_text("Recording…")).to_be_visible()
+    page.wait_for_timeout(2_500)
+    page.get_by_role("button", name="Stop").click()
+    page.wait_for_url("**/recordings/*")
+    expect(page.locator("main")).to_contain_text("microphone 20")
+
+
+def test_names_run_no_scripts(page: Page, dawn: Path) -> None:
+    page.goto("/")
+    name = '<img src=x onerror="document.title=1">.wav'
+    page.set_input_files("#audio", {"name": name, "mimeType": "audio/wav", "buffer": dawn.read_bytes() + b"1"})
+    page.get_by_role("button", name="Which birds?").click()
+    page.wait_for_url("**/recordings/*")
+    expect(page.locator("main")).to_contain_text("onerror")
+    page.locator(".card").first.get_by_role("combobox").fill("<script>document.title=1</script>")
+    page.locator(".card").first.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("noted")).to_be_visible()
+    for place in ("/", "/history", "/teach", "/review"):
+        page.goto(place)
+        assert "Dawn Chorus" in page.title()
+
+
+def test_what_fails_is_said_and_nothing_is_lost(browser: Browser, server: str) -> None:
+    page = browser.new_page(base_url=server)
+    page.goto("/")
+    page.set_input_files("#audio", {"name": "x.wav", "mimeType": "audio/wav", "buffer": b"no sound"})
+    page.get_by_role("button", name="Which birds?").click()
+    expect(page.get_by_role("status").filter(has_text="not a sound file")).to_be_visible()
+    page.goto("/teach")
+    page.get_by_label("Species (empty").fill("Parus major")
+    page.set_input_files("#lessons", {"name": "y.wav", "mimeType": "audio/wav", "buffer": b"no sound"})
+    page.get_by_role("button", name="Send").click()
+    expect(page.get_by_text("0 taken, 1 refused")).to_be_visible()
+    page.context.set_offline(True)
+    alert = page.get_by_role("alert").filter(has_text="does not answer")
+    expect(alert).to_be_visible()
+    page.context.set_offline(False)
+    expect(alert).to_be_hidden()
+    page.context.close()
