@@ -13,8 +13,6 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.serve.conftest import running
 
-from dawnchorus.audio.write import write_recording
-from dawnchorus.data.synthetic import SyntheticPlan, synthetic_recordings
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
 from dawnchorus.serve.settings import Settings
@@ -56,20 +54,6 @@ def page(browser: Browser, server: str) -> Iterator[Page]:
     yield found
     context.close()
     assert not wrong
-
-
-@pytest.fixture(scope="module")
-def lessons(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two birds that nobody knows, and the place without them."""
-    folder = tmp_path_factory.mktemp("lessons")
-    plan = SyntheticPlan(n_species=2, n_clips=8, n_soundscapes=0, clip_s=3)
-    paths = []
-    for place, scene in synthetic_recordings(plan, seed=5):
-        path = folder / place.parts[-2] / place.name
-        path.parent.mkdir(exist_ok=True)
-        write_recording(path, scene.samples, rate_hz=scene.rate_hz)
-        paths.append(path)
-    return paths
 
 
 def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way, step by step

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, make_transient
 
 from dawnchorus.errors import NotKnown
 from dawnchorus.serve.clock import now
@@ -26,6 +26,9 @@ from dawnchorus.types import Detection
 MAX_PAGE = 200
 N_LATEST = 50
 N_TOP = 10
+
+RETRY_S, MAX_TRIES = 0.5, 7200
+"""How long counts wait for a database that cannot be reached: an hour."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +59,15 @@ class History:
     def __init__(self, database: Database, files: FileStore) -> None:
         self._database, self._files = database, files
         self._counted: queue.SimpleQueue[Identification | threading.Event | None] = queue.SimpleQueue()
+        self._closing = threading.Event()
         self._writer = threading.Thread(target=self._write_counted, daemon=True)
         self._writer.start()
 
     def close(self) -> None:
         """Write what waits, and end."""
         self._counted.put(None)
+        self._writer.join(timeout=5)
+        self._closing.set()
         self._writer.join()
 
     # ------------------------------------------------------------------ writing
@@ -111,16 +117,26 @@ class History:
             batch = [item]
             while not self._counted.empty():
                 batch.append(self._counted.get())  # type: ignore[arg-type]
-            rows = [entry for entry in batch if isinstance(entry, Identification)]
-            try:
-                with self._database.write() as session:
-                    session.add_all(rows)
-            except SQLAlchemyError:
-                LOG.exception("%d identifications could not be counted", len(rows))
+            self._write([entry for entry in batch if isinstance(entry, Identification)])
             for entry in batch:
                 if isinstance(entry, threading.Event):
                     entry.set()
             if None in batch:
+                return
+
+    def _write(self, rows: list[Identification]) -> None:
+        """Write the rows, as soon as the database can be reached."""
+        for _ in range(MAX_TRIES):
+            try:
+                with self._database.write() as session:
+                    session.add_all(rows)
+            except SQLAlchemyError as error:
+                LOG.error("%d identifications wait for the database: %s", len(rows), type(error).__name__)
+                for row in rows:
+                    make_transient(row)
+                if self._closing.wait(RETRY_S):
+                    return
+            else:
                 return
 
     def forget(self, sha256: str) -> None:

@@ -10,6 +10,8 @@ from http import HTTPStatus
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from dawnchorus.errors import (
@@ -46,6 +48,7 @@ _STATUS: tuple[tuple[type[Exception], HTTPStatus], ...] = (
 def install(app: FastAPI) -> None:
     """Answer errors so."""
     app.add_exception_handler(DawnChorusError, _known)
+    app.add_exception_handler(SQLAlchemyError, _database)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(Exception, _unknown)
@@ -71,6 +74,14 @@ async def _known(request: Request, error: Exception) -> JSONResponse:
     if status is HTTPStatus.INTERNAL_SERVER_ERROR:
         return await _unknown(request, error)
     return problem(status, getattr(request.state, "shown", str)(str(error)), headers=headers)
+
+
+async def _database(request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, OperationalError | PoolTimeout):
+        return await _unknown(request, error)
+    LOG.error("database", exc_info=error)
+    detail = "the database does not answer, or is full. Nothing was changed; try again."
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": "2"})
 
 
 async def _http(request: Request, error: Exception) -> Response:

@@ -1,0 +1,24 @@
+"""Lessons that many tests teach."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dawnchorus.audio.write import write_recording
+from dawnchorus.data.synthetic import SyntheticPlan, synthetic_recordings
+
+
+@pytest.fixture(scope="session")
+def lessons(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two birds that nobody knows, and the place without them: a folder for each."""
+    folder = tmp_path_factory.mktemp("lessons")
+    plan = SyntheticPlan(n_species=2, n_clips=8, n_soundscapes=0, clip_s=3)
+    paths = []
+    for place, scene in synthetic_recordings(plan, seed=5):
+        path = folder / place.parts[-2] / place.name
+        path.parent.mkdir(exist_ok=True)
+        write_recording(path, scene.samples, rate_hz=scene.rate_hz)
+        paths.append(path)
+    return paths

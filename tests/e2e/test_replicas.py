@@ -1,0 +1,151 @@
+"""Two servers, one PostgreSQL, nginx in front: they share what they know, and one may die."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.e2e.machines import Postgres, Server, nginx, serving, wait_for
+
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.models.store import ModelStore
+
+
+def post_all(client: httpx.Client, lessons: list[Path]) -> None:
+    files = [("audio", (f"{path.parent.name}/{path.name}", path.read_bytes())) for path in lessons]
+    reply = client.post("/api/v1/lessons", files=files)
+    assert reply.status_code == 200, reply.text
+    assert reply.json()["n_taken"] == len(lessons), reply.text
+
+
+def test_two_servers_are_one(
+    birdnet: Bundle, store: ModelStore, lessons: list[Path], dawn: Path, tmp_path: Path
+) -> None:
+    shared = ["--models-folder", store.folder, "--files", tmp_path / "files", "--proxy", "127.0.0.1"]
+    with Postgres(tmp_path / "postgres") as database:
+        one, two = (
+            Server(tmp_path / name, *shared, "--database", database.url, "--workers", "1") for name in ("one", "two")
+        )
+        with (
+            serving(one, two),
+            nginx(tmp_path / "nginx", one, two) as address,
+            one.client() as first,
+            two.client() as second,
+            httpx.Client(base_url=address, timeout=120) as both,
+        ):
+            # what is sent to one is known to the other
+            kept = first.post("/api/v1/identify?keep=true", files={"audio": (dawn.name, dawn.read_bytes())})
+            assert kept.status_code == 200, kept.text
+            (recording,) = second.get("/api/v1/recordings").json()["recordings"]
+            assert second.get(recording["sound"]).content == dawn.read_bytes()
+            post_all(first, lessons)
+            assert second.get("/api/v1/lessons").json()["total"] == len(lessons)
+
+            # one retraining at a time, whoever is asked; whoever does it, both serve what comes of it
+            job = first.post("/api/v1/retrain").json()
+            assert second.post("/api/v1/retrain").status_code == 409
+            done = wait_for(lambda: _ended(second, job["id"]), within_s=180)
+            assert isinstance(done, dict)
+            assert done["status"] == "done", done
+            assert done["result"]["is_promoted"], done["result"]["reasons"]
+            new = done["result"]["bundle_id"]
+            for client in (first, second):
+                wait_for(lambda c=client: c.get("/api/v1/models/active").json()["bundle_id"] == new, within_s=20)
+            bird = next(path for path in lessons if "ficta001" in path.name).read_bytes()
+            scores = [c.post("/api/predict", files={"audio": bird}).json() for c in (first, second)]
+            assert [found["predicted_species"] for found in scores] == ["Synthetic Bird 001"] * 2
+            assert scores[0]["confidence"] == scores[1]["confidence"]
+
+            # one is killed under load: its own requests, at most, are lost
+            n_before = both.get("/api/metrics").json()["total_predictions"]
+            statuses, n_under_way = _load_and_kill(address, bird, two)
+            assert statuses[200] > 50
+            assert sum(statuses.values()) - statuses[200] <= n_under_way, statuses
+            metrics = wait_for(lambda: _metrics_of(both))
+            assert isinstance(metrics, dict)
+            assert metrics["total_predictions"] >= n_before + statuses[200] - n_under_way
+            two.start()
+            assert second.get("/api/v1/models/active").json()["bundle_id"] == new
+            totals = [c.get("/api/metrics").json()["total_predictions"] for c in (first, second)]
+            assert totals[0] == totals[1]
+
+            # back to where they were, both
+            assert second.post("/api/v1/models/rollback").json()["active"] == birdnet.id
+            wait_for(lambda: first.get("/api/v1/models/active").json()["bundle_id"] == birdnet.id, within_s=20)
+
+
+def _ended(client: httpx.Client, job_id: str) -> object:
+    job = client.get(f"/api/v1/jobs/{job_id}").json()
+    return job if job["status"] in ("done", "failed", "cancelled") else None
+
+
+def _metrics_of(client: httpx.Client) -> object:
+    reply = client.get("/api/metrics")
+    return reply.json() if reply.status_code == 200 else None
+
+
+N_CLIENTS = 6
+
+
+def _load_and_kill(address: str, body: bytes, victim: Server) -> tuple[Counter[int], int]:
+    """Statuses of requests sent to `address` while `victim` is killed; 0 for those that got no answer."""
+    statuses: Counter[int] = Counter()
+    lock = threading.Lock()
+    until = time.monotonic() + 6
+
+    def ask() -> None:
+        with httpx.Client(base_url=address, timeout=60) as client:
+            while time.monotonic() < until:
+                try:
+                    status = client.post("/api/predict", content=body).status_code
+                except httpx.TransportError:
+                    status = 0
+                with lock:
+                    statuses[status] += 1
+
+    threads = [threading.Thread(target=ask) for _ in range(N_CLIENTS)]
+    for thread in threads:
+        thread.start()
+    time.sleep(2)
+    assert victim.process is not None
+    victim.process.kill()
+    victim.process.wait()
+    for thread in threads:
+        thread.join()
+    return statuses, N_CLIENTS
+
+
+@pytest.mark.usefixtures("birdnet")
+def test_the_database_is_killed_and_nothing_is_lost(level_bundle: Bundle, tone: Path, tmp_path: Path) -> None:
+    with Postgres(tmp_path / "postgres") as database:
+        server = Server(tmp_path / "server", "--model", level_bundle.folder, "--database", database.url)
+        with serving(server), server.client() as client:
+            audio = {"audio": (tone.name, tone.read_bytes())}
+            for k in range(5):
+                body = tone.read_bytes() + bytes([k])
+                assert client.post("/api/v1/identify?keep=true", content=body).status_code == 200
+            database.kill()
+            assert client.get("/api/v1/health/live").status_code == 200
+            lost = client.post("/api/v1/identify?keep=true", files=audio)
+            assert lost.status_code == 503
+            assert lost.headers["retry-after"]
+            assert "database" in lost.json()["detail"]
+            assert client.post("/api/predict", files=audio).status_code == 200, "what needs no database goes on"
+            database.start()
+            wait_for(lambda: client.post("/api/v1/identify?keep=true", files=audio).status_code == 200)
+            assert client.get("/api/v1/recordings").json()["total"] == 6
+            wait_for(lambda: client.get("/api/metrics").json()["total_predictions"] == 7)
+
+
+@pytest.fixture
+def tone(tmp_path: Path) -> Path:
+    import numpy as np
+    import soundfile
+
+    path = tmp_path / "tone.wav"
+    soundfile.write(path, np.full(3 * 16_000, 0.25, np.float32), 16_000, subtype="FLOAT")
+    return path
