@@ -7,6 +7,7 @@ DawnChorusError
 ├── AudioError            a recording cannot be used
 │   ├── AudioNotFound         no such file, or it is not a regular file
 │   ├── AudioUnreadable       the bytes are not a sound file that we can decode
+│   │   └── DecoderCrashed        a decoder ended, or hung, on it
 │   └── AudioTooLarge         more samples than the caller allowed
 ├── ModelError            a model or bundle cannot be used
 │   ├── ModelNotFound         unknown name, or the weights are not on this machine
@@ -52,6 +53,10 @@ class AudioNotFound(AudioError):
 
 class AudioUnreadable(AudioError):
     """No decoder can make sound of the file."""
+
+
+class DecoderCrashed(AudioUnreadable):
+    """The decoder's process ended, or gave nothing for too long."""
 
 
 class AudioTooLarge(AudioError):

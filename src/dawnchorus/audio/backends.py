@@ -130,6 +130,14 @@ class _SoundfileBackend:
         self._file.close()
 
 
+NO_PLAYLISTS = {
+    "protocol_whitelist": "none",
+    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,asf,aac,mp3,ogg,flac,wav,w64,aiff,caf,au,wv,ape,amr,ac3,"
+    "avi,mpegts,tta,dsf,iff,voc,rm",
+}
+"""What FFmpeg may read: the file itself. A playlist would make it open other files, or ask other machines."""
+
+
 class _AvBackend:
     def __init__(self, path: Path) -> None:
         import av  # 50 ms of import, needed for few formats
@@ -138,7 +146,7 @@ class _AvBackend:
         self._path = path
         try:
             self._stream_file = path.open("rb")
-            self._container = av.open(self._stream_file, mode="r")
+            self._container = av.open(self._stream_file, mode="r", container_options=NO_PLAYLISTS)
             streams = self._container.streams.audio
         except (av.FFmpegError, OSError, ValueError) as error:
             raise AudioUnreadable(str(error.strerror or error) if isinstance(error, OSError) else str(error)) from error

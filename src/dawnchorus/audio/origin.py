@@ -108,6 +108,8 @@ def _from_name(path: Path) -> Origin | None:
     if match:
         day, time, offset = match.groups()
         moment = datetime.strptime(day + time, "%Y%m%d%H%M%S")  # noqa: DTZ007 - a recorder's local time
+        if not 1970 <= moment.year <= 2100:  # digits that mean something else
+            return None
         return Origin(start_time=moment.replace(tzinfo=_zone(offset)), source="file name")
     if _HEX_NAME.fullmatch(stem):
         moment = datetime.fromtimestamp(int(stem, 16), UTC)

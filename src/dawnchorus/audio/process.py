@@ -158,7 +158,7 @@ class DecoderProcess:
             return reply
         except ValueError as error:  # no line: it ended, or was closed by another thread
             if hung.is_set():
-                raise errors.AudioUnreadable(
+                raise errors.DecoderCrashed(
                     f"{path}: the decoder gave nothing for {self._stall_s:g} s and was ended. "
                     f"The file, or the drive that it is on, is probably damaged."
                 ) from error
@@ -166,9 +166,9 @@ class DecoderProcess:
         finally:
             timer.cancel()
 
-    def _crashed(self, path: Path) -> errors.AudioUnreadable:
+    def _crashed(self, path: Path) -> errors.DecoderCrashed:
         code = None if self._process is None else self._process.wait()
-        return errors.AudioUnreadable(
+        return errors.DecoderCrashed(
             f"{path}: the decoder crashed on this file (exit status {code}). The file is probably damaged."
         )
 

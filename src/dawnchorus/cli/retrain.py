@@ -40,6 +40,7 @@ PARENT_GONE = 75
 @click.option("--out", type=click.Path(path_type=Path), help="Its folder.  [default: retrained, beside the data]")
 @click.option("--json", "as_json", is_flag=True, help="Print every step, and the outcome, as a line of JSON.")
 @click.option("--supervised", is_flag=True, hidden=True, help="End when the standard input does.")
+@click.option("--sounds", type=click.Path(path_type=Path), hidden=True, help="Where other sounds are made.")
 @models_folder_option
 @workers_option
 def command(
@@ -51,6 +52,7 @@ def command(
     out: Path | None,
     as_json: bool,
     supervised: bool,
+    sounds: Path | None,
     models_folder: Path | None,
     workers: int,
 ) -> None:
@@ -78,6 +80,7 @@ def command(
             folder,
             backbone=backbone or model,
             store=store,
+            sounds=sounds or store.folder,
             started=datetime.now(),  # noqa: DTZ005 - a folder's name, in the user's own time
             overrides=overrides,
             n_workers=workers,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 from pathlib import Path
@@ -30,6 +31,7 @@ GRACE_S = 30
 @click.option("--data", type=click.Path(path_type=Path), default=DEFAULT_DATA, show_default=True, help="Its folder.")
 @click.option("--database", envvar="DAWNCHORUS_DATABASE", help="An address, for servers that share.  [default: SQLite]")
 @click.option("--files", envvar="DAWNCHORUS_FILES", help="A folder, or s3://... (fsspec).  [default: in --data]")
+@click.option("--base", default="", help="The path below which a proxy shows the server, such as /birds.")
 @click.option("--proxy", help="The address of a proxy whose word of who asks is believed, such as 127.0.0.1.")
 @click.option("--set", "recipe", multiple=True, metavar="KEY=VALUE", help="For retraining: see `dawnchorus train`.")
 @click.option("--token", envvar="DAWNCHORUS_TOKEN", hidden=True)
@@ -45,6 +47,7 @@ def command(
     data: Path,
     database: str | None,
     files: str | None,
+    base: str,
     proxy: str | None,
     recipe: tuple[str, ...],
     token: str | None,
@@ -68,7 +71,8 @@ def command(
 
     folder = models_folder or default_folder()
     announce_model(ModelStore(folder), model)
-    given = {token: Role.OPERATE, teach_token: Role.TEACH, identify_token: Role.IDENTIFY}
+    # Of equal ones, the last: the one that allows most.
+    given = {identify_token: Role.IDENTIFY, teach_token: Role.TEACH, token: Role.OPERATE}
     settings = Settings(
         data=data,
         database=database,
@@ -85,6 +89,7 @@ def command(
             create_app(service),
             log_level="info",
             timeout_graceful_shutdown=GRACE_S,
+            root_path=base.rstrip("/"),
             proxy_headers=proxy is not None,
             forwarded_allow_ips=proxy,
         )
@@ -99,6 +104,9 @@ def _server(config: Any, service: Service) -> Any:
 
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: Any) -> None:
+            if service.ending.is_set():
+                # Asked twice: at once. Decoders and training end with us, and jobs go on after the next start.
+                os._exit(128 + sig)
             service.ending.set()
             super().handle_exit(sig, frame)
 

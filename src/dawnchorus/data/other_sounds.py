@@ -6,8 +6,9 @@ show it what else there is, without a data set of other people's.
 
 from __future__ import annotations
 
-import json
+import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from dawnchorus.audio.write import write_recording
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.data.scenes import Singer, compose_scene
 from dawnchorus.data.synthetic import invented_song
-from dawnchorus.files import atomic_file
+from dawnchorus.files import cannot_write
 
 VERSION = 1
 """Part of the folder's name; raised whenever the sounds change."""
@@ -39,12 +40,12 @@ def other_sounds(folder: Path) -> tuple[RecordingRow, ...]:
         OutputError: no space, or no permission.
     """
     place = folder / f"other-sounds-{VERSION}"
-    place.mkdir(parents=True, exist_ok=True)
-    if not (place / "complete.json").is_file():
-        for k, sound in enumerate(_sounds()):
-            write_recording(place / f"{k:03d}.flac", sound, rate_hz=RATE_HZ)
-        with atomic_file(place / "complete.json") as stream:
-            stream.write(json.dumps({"n": N_SOUNDS}).encode())
+    try:
+        if not place.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+            _make(place)
+    except OSError as error:
+        raise cannot_write(place, error) from error
     return tuple(
         RecordingRow(
             recording_id=f"{SOURCE} {k:03d}",
@@ -57,6 +58,17 @@ def other_sounds(folder: Path) -> tuple[RecordingRow, ...]:
         )
         for k in range(N_SOUNDS)
     )
+
+
+def _make(place: Path) -> None:
+    """Make the folder, whole or not at all."""
+    with tempfile.TemporaryDirectory(dir=place.parent) as scratch:
+        building = Path(scratch, "sounds")
+        building.mkdir()
+        for k, sound in enumerate(_sounds()):
+            write_recording(building / f"{k:03d}.flac", sound, rate_hz=RATE_HZ)
+        with suppress(OSError):  # another process has made it meanwhile
+            building.rename(place)
 
 
 def _sounds() -> Iterator[FloatArray]:

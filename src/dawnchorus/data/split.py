@@ -61,7 +61,7 @@ def split_table(
 ) -> RecordingsTable:
     """The table with `group` and `split` set: groups stay whole, and each species has its share of every part.
 
-    With `keep`, a group of which a recording has its part already comes to that part, and only others are placed.
+    With `keep`, recordings that have a part already keep it, and those of the same group come to it.
 
     Rare species are placed first, each group where its species lack most. A species with fewer groups than parts is in
     the first parts of `parts` only. What cannot be used (missing, unreadable, silent) gets no split.
@@ -83,7 +83,8 @@ def split_table(
     given = {n: row.split for n, rows in members.items() for row in rows if keep and row.split in shares and row.split}
     split_by_group = _place(members, shares, random.Random(seed), given)  # noqa: S311 - a split, not a secret
     placed = {
-        row.recording_id: (f"g{number}", split_by_group[number]) for row, number in zip(usable, numbers, strict=True)
+        row.recording_id: (f"g{number}", row.split if keep and row.split in shares else split_by_group[number])
+        for row, number in zip(usable, numbers, strict=True)
     }
     nowhere = (None, None)
     return table.with_rows(

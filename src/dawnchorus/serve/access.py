@@ -7,7 +7,7 @@ import threading
 import time
 from collections import defaultdict, deque
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from fastapi import Depends, Request, Response
 from starlette.exceptions import HTTPException
@@ -21,6 +21,10 @@ FORM_ROUTES = ("/", "/login", "/logout")
 """Pages whose forms work without scripts."""
 
 COOKIE, CSRF_HEADER, CSRF_FIELD = "dawnchorus_session", "x-csrf-token", "csrf"
+
+UPLOAD_ROUTES = ("/", "/api/predict", "/api/upload_bulk", "/api/v1/identify", "/api/v1/lessons")
+MAX_BODY = 64 << 10
+"""Bytes of a body that is no recording."""
 
 LOG_IN = "expected the header 'Authorization: Bearer TOKEN' with one of the server's tokens, or a log in on its page."
 
@@ -68,18 +72,26 @@ class Access:
         browser says of it, which a page cannot change; its word is never a permission.
         """
         request.state.role, request.state.csrf = Role.OPEN, ""
+        if "\0" in unquote(request.scope["path"] + request.url.query):
+            return problem(400, "expected no NUL character in the address.")
         if request.method not in SAFE_METHODS and _is_foreign(request):
             return problem(403, "a page of another site sent this request.")
         if self.is_open:
             request.state.role = Role.OPERATE
-            if is_loopback(request.url.hostname or "") or request.url.path.startswith("/api/v1/health/"):
-                return None
+            if is_loopback(_host(request)) or own_path(request).startswith("/api/v1/health/"):
+                return _too_large(request)
             return problem(421, "expected the host 127.0.0.1 or localhost; another name needs a server with a token.")
+        return self._who(request) or _too_large(request)
+
+    def _who(self, request: Request) -> Response | None:
+        """Find out the role of the one who asks; who has none may only look for where to log in."""
         given = _bearer(request)
         if given is not None:
             return self._by_token(request, given)
         if COOKIE in request.cookies:
             return self._by_cookie(request)
+        if request.method not in SAFE_METHODS and own_path(request) != "/login":
+            return problem(401, LOG_IN, headers={"WWW-Authenticate": "Bearer"})
         return None
 
     def log_in(self, request: Request, token: str) -> str | None:
@@ -89,13 +101,13 @@ class Access:
 
     def _by_token(self, request: Request, given: str) -> Response | None:
         host = request.client.host if request.client else ""
-        if self._has_guessed(host):
-            return problem(429, "too many wrong tokens. Wait a minute.", headers={"Retry-After": f"{FAILURES_S:.0f}"})
         for token, role in self._tokens.items():
             if hmac.compare_digest(given.encode(), token.encode()):
                 request.state.role = max(request.state.role, role)
         if request.state.role > Role.OPEN:
             return None
+        if self._has_guessed(host):
+            return problem(429, "too many wrong tokens. Wait a minute.", headers={"Retry-After": f"{FAILURES_S:.0f}"})
         with self._lock:
             self._failures[host].append(time.monotonic())
         return problem(401, LOG_IN, headers={"WWW-Authenticate": "Bearer"})
@@ -111,30 +123,60 @@ class Access:
 
     def _by_cookie(self, request: Request) -> Response | None:
         for token, role in self._tokens.items():
-            if hmac.compare_digest(request.cookies[COOKIE], _signed(token, "session")):
+            if _is_same(request.cookies[COOKIE], _signed(token, "session")):
                 request.state.role, request.state.csrf = role, _signed(token, "csrf")
         if request.state.role is Role.OPEN or request.method in SAFE_METHODS:
             return None
         # A form that is sent without scripts brings it as a field: see `check_form`.
-        is_right = hmac.compare_digest(request.headers.get(CSRF_HEADER, ""), request.state.csrf)
-        if is_right or request.url.path in FORM_ROUTES:
+        is_right = _is_same(request.headers.get(CSRF_HEADER, ""), request.state.csrf)
+        if is_right or own_path(request) in FORM_ROUTES:
             return None
         return problem(403, f"expected the header '{CSRF_HEADER}' of the page.")
 
 
 def check_form(request: Request, given: str) -> None:
     """Refuse a form that is not from a page of ours; only needed where a cookie, not a header, says who it is from."""
-    if request.state.csrf and not hmac.compare_digest(given, request.state.csrf):
-        is_right = hmac.compare_digest(request.headers.get(CSRF_HEADER, ""), request.state.csrf)
-        if not is_right:
-            raise HTTPException(403, "this form is out of date, or not ours. Load the page again.")
+    csrf = request.state.csrf
+    if csrf and not _is_same(given, csrf) and not _is_same(request.headers.get(CSRF_HEADER, ""), csrf):
+        raise HTTPException(403, "this form is out of date, or not ours. Load the page again.")
+
+
+def own_path(request: Request) -> str:
+    """The path below the one at which a proxy shows the server."""
+    path: str = request.scope["path"]
+    base = request.scope.get("root_path", "")
+    return path.removeprefix(base) if base and path.startswith(f"{base}/") else path
+
+
+def _too_large(request: Request) -> Response | None:
+    """Only recordings are large, and those routes count what comes; other bodies are read as a whole."""
+    if request.method in SAFE_METHODS or own_path(request) in UPLOAD_ROUTES:
+        return None
+    announced = request.headers.get("content-length", "0" if "transfer-encoding" not in request.headers else "")
+    if announced.isascii() and announced.isdigit() and int(announced[:18]) <= MAX_BODY:
+        return None
+    return problem(413, f"expected a body of at most {MAX_BODY} bytes, and its length in advance.")
+
+
+def _is_same(given: str, expected: str) -> bool:
+    return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), expected.encode())
+
+
+def _host(request: Request) -> str:
+    try:
+        return request.url.hostname or ""
+    except ValueError:
+        return ""
 
 
 def _is_foreign(request: Request) -> bool:
     if request.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
         return True
     origin = request.headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    try:
+        return origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    except ValueError:
+        return True
 
 
 def _bearer(request: Request) -> str | None:

@@ -14,6 +14,8 @@ from dawnchorus.serve.routes import health, identify, jobs, lessons, models, pag
 from dawnchorus.serve.routes.replies import Problem
 from dawnchorus.serve.service import Service
 
+METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
+
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
@@ -37,6 +39,7 @@ def create_app(service: Service) -> FastAPI:
         openapi_url=None,
     )
     app.state.service, app.state.access = service, Access(service.settings)
+    app.state.error_page = pages.error_page
     problems.install(app)
     for noun in (pages, seed, health, identify, recordings, jobs, lessons, models):
         app.include_router(noun.router)
@@ -45,11 +48,15 @@ def create_app(service: Service) -> FastAPI:
     @app.middleware("http")
     async def watched(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         begin = time.perf_counter()
-        reply = app.state.access.refusal(request) or await call_next(request)
+        try:
+            reply = app.state.access.refusal(request) or await call_next(request)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is answered and counted as all others
+            reply = await problems.unknown(request, error)
         for name, value in SECURITY_HEADERS.items():
             reply.headers.setdefault(name, value)
         route = getattr(request.scope.get("route"), "path", "none")
-        service.meters.request(request.method, route, reply.status_code, time.perf_counter() - begin)
+        method = request.method if request.method in METHODS else "other"
+        service.meters.request(method, route, reply.status_code, time.perf_counter() - begin)
         return reply
 
     return app

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import lzma
 import stat
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 
 from dawnchorus.errors import InputError, UploadTooLarge
+from dawnchorus.files import cannot_write
 
 MAX_MEMBERS = 10_000
+MAX_PATH = 1000
 MAX_RATIO = 200
 """Sound is not packed more tightly than this; a bomb is."""
 
@@ -16,6 +20,8 @@ FREE_BYTES = 1 << 20
 """Up to here, the ratio does not matter: headers and silence are short."""
 
 PART = 1 << 20
+
+_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, NotImplementedError, EOFError, UnicodeError)
 
 
 def unpack(path: Path, folder: Path, *, max_bytes: int) -> None:
@@ -34,10 +40,12 @@ def unpack(path: Path, folder: Path, *, max_bytes: int) -> None:
                 target = folder / member.filename
                 target.parent.mkdir(parents=True, exist_ok=True)
                 left -= _copied(archive, member, target, left)
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
+    except _DAMAGED as error:
         raise InputError(f"expected a zip of recordings; this one cannot be unpacked ({error}).") from error
-    except FileExistsError as error:
+    except (FileExistsError, NotADirectoryError) as error:
         raise InputError("expected a zip in which every name is a file or a folder, and not both.") from error
+    except OSError as error:
+        raise cannot_write(folder, error) from error
 
 
 def _check(members: list[zipfile.ZipInfo], n_packed: int, max_bytes: int) -> None:
@@ -51,7 +59,13 @@ def _check(members: list[zipfile.ZipInfo], n_packed: int, max_bytes: int) -> Non
         name = member.filename
         parts = PurePosixPath(name).parts
         is_link = stat.S_ISLNK(member.external_attr >> 16)
-        is_inside = parts and ".." not in parts and not name.startswith("/") and not any(c in name for c in "\\:\0")
+        is_inside = (
+            0 < len(name.encode()) <= MAX_PATH
+            and parts
+            and ".." not in parts
+            and not name.startswith("/")
+            and not any(c in name for c in "\\:\0")
+        )
         if is_link or not is_inside or any(len(part.encode()) > 255 for part in parts):
             raise InputError(f"expected names of files inside the zip, got {name[:100]!r}.")
         if name.casefold() in seen:

@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import ColumnElement, func, insert, select, update
+from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session, make_transient
 
 from dawnchorus.errors import NotKnown
 from dawnchorus.serve.clock import now
 from dawnchorus.serve.lanes import Recognition
-from dawnchorus.serve.problems import LOG
 from dawnchorus.serve.state.database import Database
 from dawnchorus.serve.state.files import FileStore
-from dawnchorus.serve.state.tables import DetectionRow, Identification, Recording, Review
+from dawnchorus.serve.state.tables import (
+    ACTIVE_STATUSES,
+    DetectionRow,
+    Identification,
+    Job,
+    Lesson,
+    Model,
+    Recording,
+    Review,
+)
 from dawnchorus.types import Detection
 
-MAX_PAGE = 200
-N_LATEST = 50
+LOG = logging.getLogger(__name__)
+
+INSERT = 1000
+"""Rows in one statement."""
+
 N_TOP = 10
 
 RETRY_S, MAX_TRIES = 0.5, 7200
@@ -83,6 +96,14 @@ class History:
             OutputError: no space.
         """
         sha256 = self._files.put(path)
+        kept = partial(self._kept, found, sha256, path.stat().st_size, name)
+        try:
+            kept()
+        except IntegrityError:  # somebody else has sent the same sound at the same moment
+            kept()
+        return sha256
+
+    def _kept(self, found: Recognition, sha256: str, n_bytes: int, name: str) -> None:
         table, rows = found.table, found.table.detections
         with self._database.write() as session:
             if session.get(Recording, sha256) is None:
@@ -91,7 +112,7 @@ class History:
                     Recording(
                         sha256=sha256,
                         name=name,
-                        n_bytes=path.stat().st_size,
+                        n_bytes=n_bytes,
                         duration_s=table.duration_s,
                         rate_hz=table.rate_hz,
                         recorded_at=None if begin is None else begin.isoformat(),
@@ -103,8 +124,10 @@ class History:
             identification = _identification(found, max(rows, key=lambda d: d.score, default=None), recording=sha256)
             session.add(identification)
             session.flush()
-            session.add_all(_detection(row, identification, found.bundle.id) for row in rows)
-        return sha256
+            fields = [_detection(row, identification, found.bundle.id) for row in rows]
+            for k in range(0, len(fields), INSERT):
+                session.execute(insert(DetectionRow), fields[k : k + INSERT])
+            _carry_reviews(session, sha256, identification.id)
 
     def flush(self) -> None:
         """Wait until all that was counted is written."""
@@ -126,16 +149,19 @@ class History:
 
     def _write(self, rows: list[Identification]) -> None:
         """Write the rows, as soon as the database can be reached."""
-        for _ in range(MAX_TRIES):
+        for _ in range(MAX_TRIES if rows else 0):
             try:
                 with self._database.write() as session:
                     session.add_all(rows)
-            except SQLAlchemyError as error:
+            except OperationalError as error:
                 LOG.error("%d identifications wait for the database: %s", len(rows), type(error).__name__)
                 for row in rows:
                     make_transient(row)
                 if self._closing.wait(RETRY_S):
                     return
+            except SQLAlchemyError:
+                LOG.exception("%d identifications cannot be counted", len(rows))
+                return
             else:
                 return
 
@@ -146,8 +172,14 @@ class History:
             NotKnown: there is none.
         """
         with self._database.write() as session:
-            session.delete(_recording(session, sha256))
-        self._files.drop(sha256)
+            recording = _recording(session, sha256)
+            gone = select(DetectionRow.id).where(DetectionRow.recording == sha256)
+            session.execute(update(Lesson).where(Lesson.detection.in_(gone)).values(detection=None))
+            session.delete(recording)
+            session.flush()
+            is_needed = sha256 in needed_files(session)
+        if not is_needed:
+            self._files.drop(sha256)
 
     # ------------------------------------------------------------------ reading
 
@@ -235,6 +267,15 @@ class History:
             }
 
 
+def needed_files(session: Session) -> set[str]:
+    """What the file store must have: sounds that are kept, learned from or listened to later, and models."""
+    found: set[str] = set()
+    for column in (Recording.sha256, Lesson.sha256, Model.place):
+        found.update(session.scalars(select(column)))
+    jobs = session.scalars(select(Job.parameters).where(Job.status.in_(ACTIVE_STATUSES), Job.kind == "identify"))
+    return found | {str(parameters["sha256"]) for parameters in jobs}
+
+
 def as_detection(row: DetectionRow) -> Detection:
     """The row as it was found."""
     return Detection(
@@ -267,19 +308,41 @@ def _identification(found: Recognition, best: Detection | None, *, recording: st
     )
 
 
-def _detection(row: Detection, identification: Identification, bundle_id: str) -> DetectionRow:
-    return DetectionRow(
-        identification=identification.id,
-        recording=identification.recording,
-        start_s=row.start_s,
-        end_s=row.end_s,
-        scientific_name=row.scientific_name,
-        common_name=row.common_name,
-        score=row.score,
-        probability=row.probability,
-        in_range=row.in_range,
-        bundle_id=bundle_id,
-    )
+def _detection(row: Detection, identification: Identification, bundle_id: str) -> dict[str, Any]:
+    return {
+        "identification": identification.id,
+        "recording": identification.recording,
+        "start_s": row.start_s,
+        "end_s": row.end_s,
+        "scientific_name": row.scientific_name,
+        "common_name": row.common_name,
+        "score": row.score,
+        "probability": row.probability,
+        "in_range": row.in_range,
+        "bundle_id": bundle_id,
+    }
+
+
+def _carry_reviews(session: Session, sha256: str, identification: int) -> None:
+    """What was said of a recording's earlier detections holds for new ones of the same species at the same time."""
+    said = select(DetectionRow, Review).join(Review, Review.detection == DetectionRow.id)
+    said = said.where(DetectionRow.recording == sha256, DetectionRow.identification != identification)
+    old = list(session.execute(said))
+    if not old:
+        return
+    new = list(session.scalars(select(DetectionRow).where(DetectionRow.identification == identification)))
+    taken: set[int] = set()
+    for before, review in old:
+        shared = {
+            row: min(row.end_s, before.end_s) - max(row.start_s, before.start_s)
+            for row in new
+            if row.scientific_name == before.scientific_name and row.id not in taken
+        }
+        best = max(shared, key=lambda row: shared[row], default=None)
+        if best is not None and shared[best] > 0:
+            taken.add(best.id)
+            session.execute(update(Lesson).where(Lesson.detection == before.id).values(detection=best.id))
+            review.detection = best.id
 
 
 def _conditions(wanted: Heard) -> Sequence[ColumnElement[bool]]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Any, Literal
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from dawnchorus.errors import Busy, NotKnown
 from dawnchorus.serve.clock import now
@@ -94,8 +95,9 @@ class Jobs:
         """
         self.get(job_id)
         with self._database.write() as session:
-            job = session.get_one(Job, job_id)
-            job.is_cancelled = True
+            job = session.get_one(Job, job_id, with_for_update=True)
+            if job.status in ACTIVE_STATUSES:
+                job.is_cancelled = True
             if job.status == "queued":
                 job.status, job.stage, job.ended_at = "cancelled", "cancelled", now()
                 session.add(JobEvent(job=job.id, data=_shown(job)))
@@ -130,8 +132,8 @@ class Jobs:
     def tell(self, job_id: str, stage: str, progress: float, details: Mapping[str, Any] | None = None) -> None:
         """Say how far it is; progress never goes back."""
         with self._database.write() as session:
-            job = session.get(Job, job_id)
-            if job is None or job.status != "running" or job.owner != self.owner:
+            job = self._mine(session, job_id)
+            if job is None:
                 return
             job.stage, job.progress, job.seen_at = stage, max(job.progress, round(progress, 4)), now()
             session.add(JobEvent(job=job_id, data={**_shown(job), **(details or {})}))
@@ -147,22 +149,31 @@ class Jobs:
     ) -> None:
         """Write down how it ended."""
         with self._database.write() as session:
-            job = session.get(Job, job_id)
-            if job is None or job.status != "running" or job.owner != self.owner:
+            job = self._mine(session, job_id)
+            if job is None:
                 return
             job.status, job.stage, job.ended_at = status, status, now()
             job.result, job.error = None if result is None else dict(result), error
             job.progress = 1.0 if status == "done" else job.progress
             session.add(JobEvent(job=job_id, data=_shown(job)))
 
+    def _mine(self, session: Session, job_id: str) -> Job | None:
+        """The job, if it is still ours to work on."""
+        job = session.get(Job, job_id, with_for_update=True)
+        return job if job is not None and job.status == "running" and job.owner == self.owner else None
+
     def give_back(self) -> None:
-        """Let others do, or this server after its next start, what it has not finished."""
+        """Let others do, or this server after its next start, what it has not finished; that is no failed attempt."""
+        with self._database.write() as session:
+            mine = update(Job).where(Job.owner == self.owner, Job.status == "running")
+            session.execute(mine.values(attempts=Job.attempts - 1))
         self._requeue(Job.owner == self.owner)
 
-    def beat(self) -> None:
-        """Say that this server lives, and take over what servers have left that do not."""
+    def beat(self, in_hand: Collection[str]) -> None:
+        """Say that this server lives and works on the jobs `in_hand`; take over what nobody works on any more."""
         with self._database.write() as session:
-            session.execute(update(Job).where(Job.owner == self.owner, Job.status == "running").values(seen_at=now()))
+            mine = update(Job).where(Job.owner == self.owner, Job.status == "running", Job.id.in_(in_hand))
+            session.execute(mine.values(seen_at=now()))
         self._requeue(Job.seen_at < now() - timedelta(seconds=STALE_S))
 
     def adopt_all(self) -> None:
@@ -171,7 +182,8 @@ class Jobs:
 
     def _requeue(self, which: Any) -> None:
         with self._database.write() as session:
-            for job in session.scalars(select(Job).where(Job.status == "running", which)):
+            running = select(Job).where(Job.status == "running", which).with_for_update(skip_locked=True)
+            for job in session.scalars(running):
                 if job.is_cancelled:
                     job.status, job.stage, job.ended_at = "cancelled", "cancelled", now()
                 elif job.attempts >= MAX_ATTEMPTS:

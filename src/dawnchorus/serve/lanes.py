@@ -167,7 +167,24 @@ class Lanes:
         Raises:
             ModelError: it cannot be run; nothing changes.
         """
-        self._active = _Active(bundle, self.n_lanes, self._store)
+        self.prepared(bundle)()
+
+    def prepared(self, bundle: Bundle) -> Callable[[], None]:
+        """Load another bundle, and give what switches to it; see `activate`.
+
+        Raises:
+            ModelError: it cannot be run.
+        """
+        active = _Active(bundle, self.n_lanes, self._store)
+
+        def use() -> None:
+            self._active = active
+
+        return use
+
+    def warm(self, options: Options) -> None:
+        """Load what the options ask for besides the bundle: the range model."""
+        self._active.range_filter(options)
 
     def submit(
         self,

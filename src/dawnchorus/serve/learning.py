@@ -65,7 +65,7 @@ class Learning:
         if not (folder / "recordings.parquet").is_file():
             folder.mkdir(parents=True, exist_ok=True)
             self._lessons.snapshot(folder)
-        active = self._registry.open(self._registry.history()[0][0].bundle_id)
+        active = self._registry.serving()
         outcome: dict[str, Any] | None = None
         error = None
         with _process(self._command(folder, active.folder, job), folder) as process:
@@ -80,12 +80,20 @@ class Learning:
         if not is_wanted():
             return
         if outcome is None:
-            self._jobs.end(job.id, "failed", error=error or self._crashed(job.id, process.returncode))
+            message = error or self._crashed(job.id, process.returncode)
+            self._jobs.end(job.id, "failed", error=message.replace(f"{folder}: ", "").replace(str(folder), "it"))
+            self.clear(job.id)
         else:
             self._take_over(job, outcome, folder)
 
     def _command(self, folder: Path, active: Path, job: Job) -> list[str]:
-        options = {"--data": folder, "--model": active, "--backbone": self._backbone, "--out": folder}
+        options = {
+            "--data": folder,
+            "--model": active,
+            "--backbone": self._backbone,
+            "--out": folder,
+            "--sounds": self._folder,
+        }
         given = [str(part) for option in options.items() for part in option]
         more = ["--models-folder", str(self._models), "--workers", "1", "--json", "--supervised"]
         return [sys.executable, "-P", "-m", "dawnchorus", "retrain", *given, *more, "--", *job.parameters["overrides"]]
@@ -100,13 +108,21 @@ class Learning:
         is_promoted = outcome["is_better"] and not job.parameters["by_hand"]
         if is_promoted:
             self._registry.activate(bundle.id, "promoted by the rule after retraining")
-        for part in ("runs", "bundle", "clips"):
-            shutil.rmtree(folder / part, ignore_errors=True)
         self._jobs.end(job.id, "done", result={"bundle_id": bundle.id, "is_promoted": is_promoted, **report})
+        self.clear(job.id)
+
+    def clear(self, job_id: str) -> None:
+        """Remove what only a job that goes on needs; its log stays."""
+        for part in ("runs", "bundle", "clips", "recordings.parquet"):
+            path = self._folder / job_id / part
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
     def _crashed(self, job_id: str, code: int | None) -> str:
-        last = "\n".join(self.log(job_id))
-        return f"training ended with status {code}. The model that serves is unchanged. Its last words:\n{last}"
+        last = next((line for line in reversed(self.log(job_id)) if line.strip()), "none")
+        return f"training ended with status {code}. The model that serves is unchanged. Its last words: {last[:200]}"
 
 
 @contextmanager
@@ -120,9 +136,10 @@ def _process(command: list[str], folder: Path) -> Iterator[subprocess.Popen[byte
             stderr=log,
             start_new_session=sys.platform != "win32",
         )
-    if sys.platform != "win32":
-        os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
     try:
+        if sys.platform != "win32":
+            with _gone_is_fine():
+                os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
         yield process
     finally:
         if sys.platform != "win32":

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import logging
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,19 +16,22 @@ from sqlalchemy import case, delete, func, select
 from sqlalchemy.orm import Session
 
 from dawnchorus.audio.decode import read_clip
+from dawnchorus.audio.find import SUFFIXES, find_recordings
 from dawnchorus.audio.write import write_recording
-from dawnchorus.data.importing import import_recordings
-from dawnchorus.data.layouts.folders import label_of_folder
+from dawnchorus.data.importing import KNOWN_TABLES, table_of
+from dawnchorus.data.layouts.folders import label_of_folder, rows_of_folders
+from dawnchorus.data.layouts.tables import TableLayout
 from dawnchorus.data.other_sounds import SOURCE as GENERATED
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table
 from dawnchorus.errors import InputError, NotKnown
-from dawnchorus.formats.registry import read_annotations
 from dawnchorus.serve.archives import unpack
 from dawnchorus.serve.state.database import Database
 from dawnchorus.serve.state.files import FileStore
-from dawnchorus.serve.state.tables import DetectionRow, Lesson, Recording, Review
+from dawnchorus.serve.state.tables import DetectionRow, Lesson, Part, Recording, Review
 from dawnchorus.serve.uploads import base_name
 from dawnchorus.taxonomy.labels import Label
+
+LOG = logging.getLogger(__name__)
 
 LESSON_RATE_HZ = 48_000
 """Of stretches that are cut out of recordings; most models want no more."""
@@ -33,6 +39,13 @@ LESSON_RATE_HZ = 48_000
 Verdict = Literal["right", "wrong", "other"]
 
 MAX_LABEL = 200
+"""Bytes of a name."""
+
+MAX_STRETCH_S = 15.0
+"""Of a longer detection, its middle is learned from."""
+
+SEPARATOR = "~"
+"""Between a number of ours and the name that a sender gave."""
 
 
 @dataclass(frozen=True)
@@ -86,12 +99,12 @@ class Lessons:
         self,
         folder: Path,
         texts: Mapping[str, str],
-        files: Mapping[str, Path],
+        files: Sequence[tuple[str, Path]],
         labels: Sequence[Label],
         *,
         max_bytes: int,
     ) -> list[Taken]:
-        """Take labelled recordings, and say what became of each.
+        """Take labelled recordings, and say what became of each file.
 
         A file's species is the text `species`, or the folder in its name or in a zip, or what a csv says; `noise` has
         none. `folder` is for scratch.
@@ -99,28 +112,24 @@ class Lessons:
         Raises:
             InputError, UploadTooLarge: a zip or a table that cannot be used, or nothing to take.
         """
+        species = texts.get("species", "").strip()
+        if len(species.encode()) > MAX_LABEL:
+            raise InputError(f"species: expected at most {MAX_LABEL} bytes, got {species[:40]!r}...")
         tree = folder / "tree"
         tree.mkdir()
-        has_table = _laid_out(tree, texts.get("species", "").strip(), files, max_bytes)
-        table = import_recordings(
-            tree,
-            tree,
-            layout="csv" if has_table else "folders",
-            columns={},
-            read_annotations=read_annotations,
-            n_workers=1,
-        )
-        return [self._taken(table.file(row), row, labels) for row in table.rows]
+        others = _laid_out(tree, species, files, max_bytes)
+        table = next((tree / name for name in KNOWN_TABLES if (tree / name).is_file()), None)
+        rows, outside = _rows_of(tree, table)
+        found = table_of(rows, tree, n_workers=1).rows
+        refused = [Taken(name, "refused", None, reason) for name, reason in (*others, *outside)]
+        return [*(self._taken(tree / row.path, row, labels) for row in found), *refused]
 
     def _taken(self, path: Path, row: RecordingRow, labels: Sequence[Label]) -> Taken:
-        name = base_name(row.path)
-        if row.problems:
-            return Taken(name, "refused", None, f"it is {row.problems[0]}: it cannot be opened as sound")
-        if row.scientific_name is None and row.kind != "background":
-            return Taken(name, "refused", None, "nobody says which species it is of")
-        label = None
-        if row.scientific_name is not None:
-            label = label_named(f"{row.scientific_name}_{row.common_name or row.scientific_name}", labels)
+        name = base_name(row.path).partition(SEPARATOR)[2] or base_name(row.path)
+        try:
+            label = _label_of(row, labels)
+        except InputError as error:
+            return Taken(name, "refused", None, str(error))
         sha256 = self._files.put(path)
         lesson = Lesson(
             sha256=sha256,
@@ -130,19 +139,22 @@ class Lessons:
             rate_hz=row.rate_hz or 0,
             scientific_name=None if label is None else label.scientific_name,
             common_name=None if label is None else label.common_name,
+            absent=row.absent[0] if row.absent else None,
             group=sha256,
             source="upload",
         )
         shown = "no species" if label is None else label.common_name
         with self._database.write() as session:
-            known = session.scalar(select(Lesson).where(Lesson.sha256 == sha256, Lesson.detection.is_(None)))
+            sent = Lesson.source == "upload"
+            known = session.scalar(select(Lesson).where(Lesson.sha256 == sha256, sent).with_for_update())
             if known is None:
                 session.add(lesson)
                 return Taken(name, "taken", shown)
-            if known.scientific_name == lesson.scientific_name:
+            if (known.scientific_name, known.absent) == (lesson.scientific_name, lesson.absent):
                 return Taken(name, "known", shown, "the same sound was sent before")
             before = known.common_name or "no species"
             known.scientific_name, known.common_name = lesson.scientific_name, lesson.common_name
+            known.absent = lesson.absent
             return Taken(name, "taken", shown, f"it was labelled {before} before")
 
     # ------------------------------------------------------------------ reviews
@@ -171,7 +183,7 @@ class Lessons:
             sha256=sha256,
             name=f"{recording.name[:200]} {row.start_s:.1f} s",
             n_bytes=n_bytes,
-            duration_s=row.end_s - row.start_s,
+            duration_s=min(row.end_s - row.start_s, MAX_STRETCH_S),
             rate_hz=LESSON_RATE_HZ,
             scientific_name=None if verdict == "wrong" else heard.scientific_name,
             common_name=None if verdict == "wrong" else heard.common_name,
@@ -181,6 +193,7 @@ class Lessons:
             detection=row.id,
         )
         with self._database.write() as session:
+            session.get(DetectionRow, detection_id, with_for_update=True)  # one word at a time
             _forget(session, detection_id)
             session.add_all([review, lesson])
         return review
@@ -192,9 +205,9 @@ class Lessons:
 
     def _cut(self, row: DetectionRow) -> tuple[str, int]:
         """Keep the stretch of a detection as a sound of its own, and give its sha256 and bytes."""
-        samples = read_clip(
-            self._files.local(row.recording), start_s=row.start_s, end_s=row.end_s, rate_hz=LESSON_RATE_HZ
-        )
+        middle_s, half_s = (row.start_s + row.end_s) / 2, min(row.end_s - row.start_s, MAX_STRETCH_S) / 2
+        path = self._files.local(row.recording)
+        samples = read_clip(path, start_s=middle_s - half_s, end_s=middle_s + half_s, rate_hz=LESSON_RATE_HZ)
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch, "stretch.flac")
             write_recording(path, samples, rate_hz=LESSON_RATE_HZ)
@@ -204,7 +217,7 @@ class Lessons:
 
     def balance(self) -> list[SpeciesLessons]:
         """How much there is to learn from, by species, the most first."""
-        kept_back = func.sum(case((Lesson.split == "test", 1), else_=0))
+        kept_back = func.sum(case((Part.split == "test", 1), else_=0))
         query = (
             select(
                 Lesson.scientific_name,
@@ -213,6 +226,8 @@ class Lessons:
                 kept_back,
                 func.sum(Lesson.duration_s),
             )
+            .select_from(Lesson)
+            .outerjoin(Part, Part.group == Lesson.group)
             .group_by(Lesson.scientific_name)
             .order_by(func.count().desc(), Lesson.scientific_name)
         )
@@ -233,15 +248,21 @@ class Lessons:
         """A recordings table of all lessons as they are now, in `folder`; what comes later does not change it."""
         with self._database.read() as session:
             lessons = list(session.scalars(select(Lesson).order_by(Lesson.id)))
-        table = RecordingsTable(folder, tuple(self._rows(lessons)))
+            parts = {part.group: part.split for part in session.scalars(select(Part))}
+        table = RecordingsTable(folder, tuple(self._rows(lessons, parts)))
         write_table(table)
         return table
 
-    def _rows(self, lessons: Sequence[Lesson]) -> Iterator[RecordingRow]:
+    def _rows(self, lessons: Sequence[Lesson], parts: Mapping[str, str]) -> Iterator[RecordingRow]:
         for lesson in lessons:
+            try:
+                path = self._files.local(lesson.sha256).absolute()
+            except NotKnown as error:
+                LOG.error("the lesson %d is left out: %s", lesson.id, error)
+                continue
             yield RecordingRow(
                 recording_id=f"{lesson.id}",
-                path=str(self._files.local(lesson.sha256).absolute()),
+                path=str(path),
                 scientific_name=lesson.scientific_name,
                 common_name=lesson.common_name,
                 absent=(lesson.absent,) if lesson.absent and lesson.scientific_name is None else (),
@@ -249,41 +270,104 @@ class Lessons:
                 source=lesson.source,
                 locality=lesson.name,
                 given_group=lesson.group,
-                split=lesson.split,
+                split=parts.get(lesson.group or ""),
                 duration_s=lesson.duration_s,
             )
 
     def adopt_parts(self, folder: Path) -> None:
         """Remember which lessons of the table in `folder` were kept back: no later model learns from them."""
-        rows = [row for row in read_table(folder).rows if row.split and row.source != GENERATED]
-        parts = {int(row.recording_id): row.split for row in rows}
+        rows = [row for row in read_table(folder).rows if row.split and row.given_group and row.source != GENERATED]
         with self._database.write() as session:
-            for lesson in session.scalars(select(Lesson).where(Lesson.id.in_(parts), Lesson.split.is_(None))):
-                lesson.split = parts[lesson.id]
+            for group, split in {row.given_group: row.split for row in rows}.items():
+                if session.get(Part, group) is None:
+                    session.add(Part(group=group, split=split))
 
 
-def _laid_out(tree: Path, species: str, files: Mapping[str, Path], max_bytes: int) -> bool:
-    """Put files where an import finds them, and tell whether a table describes them."""
+def _laid_out(tree: Path, species: str, files: Sequence[tuple[str, Path]], max_bytes: int) -> list[tuple[str, str]]:
+    """Put files where an import finds them, and give those that cannot be used, with the reason."""
     if not files:
         raise InputError("expected recordings, a zip of folders named by species, or recordings and a csv; got none.")
-    has_table = False
-    for given, path in files.items():
-        suffix = PurePosixPath(given.lower()).suffix
+    has_table = any(_suffix(name) == ".csv" for name, _ in files)
+    refused, left = [], max_bytes
+    for k, (given, path) in enumerate(files):
+        suffix = _suffix(given)
         if suffix == ".zip":
-            unpack(path, tree, max_bytes=max_bytes)
+            target = tree if has_table else tree / f"zip {k}"
+            unpack(path, target, max_bytes=left)
+            left -= sum(found.stat().st_size for found in target.rglob("*") if found.is_file())
             path.unlink()
         elif suffix == ".csv":
-            shutil.move(path, tree / "metadata.csv")
-            has_table = True
+            shutil.move(path, tree / KNOWN_TABLES[-1])
+        elif suffix and suffix not in SUFFIXES:
+            refused.append((base_name(given), f"files that end in {suffix[:20]} are no recordings"))
         else:
-            parts = [part for part in given.replace("\\", "/").split("/") if part not in ("", ".", "..")]
-            label = species or (parts[-2] if len(parts) > 1 else "unlabelled")
-            target = tree / label.replace("/", " ").replace("\0", "")[:MAX_LABEL] / base_name(given)
-            if has_table or any(name.lower().endswith(".csv") for name in files):
-                target = tree.joinpath(*parts)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(path, target)
-    return has_table or any((tree / name).is_file() for name in ("metadata.csv", "train_metadata.csv"))
+            parts = _safe_parts(given)
+            label = _safe_parts(species)[-1] if species else "".join(parts[-2:-1])
+            if not (label or has_table):
+                refused.append((base_name(given), "nobody says which species it is of"))
+                continue
+            # Two files of one name are two recordings.
+            target = tree.joinpath(*parts) if has_table else tree / label / f"{k}{SEPARATOR}{parts[-1]}"
+            target = target if suffix else target.with_name(f"{target.name}.wav")
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.move(path, target)
+            except OSError as error:
+                refused.append((base_name(given), f"it cannot be stored under this name ({error.strerror})"))
+    return refused
+
+
+def _rows_of(tree: Path, table: Path | None) -> tuple[list[RecordingRow], list[tuple[str, str]]]:
+    """The recordings of a tree with their labels, and names of a csv that lead elsewhere."""
+    if table is None:
+        try:
+            return list(rows_of_folders(tree, find_recordings([tree]))), []
+        except InputError as error:
+            raise InputError(f"{tree}: there are no recordings in it.") from error
+    try:
+        rows = list(TableLayout.of(table, {}).rows())
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"the csv cannot be read ({error}). Save it as UTF-8, with commas.") from error
+    root = tree.resolve()
+    inside, outside = [], []
+    for row in rows:
+        path = Path(row.path)
+        try:
+            is_ours = path.resolve().is_relative_to(root) and path.suffix.lower() in SUFFIXES
+        except (OSError, ValueError):
+            is_ours = False
+        if is_ours:
+            inside.append(row)
+        else:
+            outside.append((base_name(row.path), "the csv names no recording that was sent with it"))
+    return inside, outside
+
+
+def _safe_parts(given: str) -> list[str]:
+    """The parts of a name that a stranger gave, each fit for every file system."""
+    parts = (re.sub(r'[<>:"|?*\x00-\x1f]', " ", part).strip(" .") for part in re.split(r"[/\\]", given))
+    return [part.encode()[:MAX_LABEL].decode("utf-8", "ignore") for part in parts if part] or ["unnamed"]
+
+
+def _suffix(given: str) -> str:
+    return PurePosixPath(given.lower()).suffix
+
+
+def _label_of(row: RecordingRow, labels: Sequence[Label]) -> Label | None:
+    """The species of a recording; None for one without any.
+
+    Raises:
+        InputError: it cannot be learned from.
+    """
+    if row.problems:
+        raise InputError(f"it is {row.problems[0]}: it cannot be opened as sound")
+    if row.secondary:
+        raise InputError("it is of several species: send a recording of one, or review what is heard in it")
+    if row.scientific_name is None and row.kind != "background":
+        raise InputError("nobody says which species it is of")
+    if row.scientific_name is None:
+        return None
+    return label_named(f"{row.scientific_name}_{row.common_name or row.scientific_name}", labels)
 
 
 def _detection(session: Session, detection_id: int) -> tuple[DetectionRow, Recording]:

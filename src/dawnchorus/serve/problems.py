@@ -51,7 +51,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(SQLAlchemyError, _database)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(Exception, _unknown)
+    app.add_exception_handler(Exception, unknown)
 
 
 def status_of(error: Exception) -> HTTPStatus:
@@ -68,17 +68,31 @@ def problem(status: int, detail: str, *, headers: Mapping[str, str] | None = Non
     return JSONResponse(fields, status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
 
 
-async def _known(request: Request, error: Exception) -> JSONResponse:
+def _is_page(request: Request) -> bool:
+    return (
+        request.method == "GET" and "text/html" in request.headers.get("accept", "") and "/api/" not in request.url.path
+    )
+
+
+async def _shown(request: Request, status: int, detail: str) -> Response:
+    reply: Response = await request.app.state.error_page(request, status, detail)
+    return reply
+
+
+async def _known(request: Request, error: Exception) -> Response:
     status = status_of(error)
     headers = {"Retry-After": f"{error.retry_after_s:.0f}"} if isinstance(error, Overloaded) else {}
     if status is HTTPStatus.INTERNAL_SERVER_ERROR:
-        return await _unknown(request, error)
-    return problem(status, getattr(request.state, "shown", str)(str(error)), headers=headers)
+        return await unknown(request, error)
+    detail = getattr(request.state, "shown", str)(str(error))
+    if _is_page(request):
+        return await _shown(request, status, detail)
+    return problem(status, detail, headers=headers)
 
 
 async def _database(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, OperationalError | PoolTimeout):
-        return await _unknown(request, error)
+        return await unknown(request, error)
     LOG.error("database", exc_info=error)
     detail = "the database does not answer, or is full. Nothing was changed; try again."
     return problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": "2"})
@@ -86,18 +100,23 @@ async def _database(request: Request, error: Exception) -> JSONResponse:
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - it is installed for no other
-    is_page = "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/api")
+    is_page = _is_page(request)
     if error.status_code == HTTPStatus.UNAUTHORIZED and is_page:
         return RedirectResponse(request.scope.get("root_path", "").rstrip("/") + "/login", 303)
+    if is_page:
+        return await _shown(request, error.status_code, str(error.detail))
     return problem(error.status_code, str(error.detail), headers=error.headers)
 
 
-async def _invalid(_request: Request, error: Exception) -> JSONResponse:
+async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - it is installed for no other
     lines = [f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors()]
+    if _is_page(request):
+        return await _shown(request, HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(lines))
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(lines))
 
 
-async def _unknown(_request: Request, error: Exception) -> JSONResponse:
+async def unknown(_request: Request, error: Exception) -> JSONResponse:
+    """The reply to an error that nobody thought of."""
     LOG.error("unexpected", exc_info=error)
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "This should not happen. The log has more under this id.")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import threading
 import uuid
 import zipfile
+import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +19,11 @@ from dawnchorus.files import cannot_write
 from dawnchorus.models.bundle import Bundle, read_bundle, verify_bundle
 from dawnchorus.models.store import ModelStore
 from dawnchorus.serve.lanes import Lanes
-from dawnchorus.serve.problems import LOG
 from dawnchorus.serve.state.database import Database
 from dawnchorus.serve.state.files import FileStore
 from dawnchorus.serve.state.tables import Activation, Model
+
+LOG = logging.getLogger(__name__)
 
 GIVEN, RETRAINED = "given", "retrained"
 
@@ -49,17 +53,20 @@ class Registry:
         own = self.store.open(given)
         place = str(given) if not Path(given).is_dir() else str(Path(given).absolute())
         self._add(own, place=place, origin=GIVEN, job=None, report=None)
-        for activation in self._activations():
+        bundle, why = own, "the server was started with it"
+        for k, activation in enumerate(self._activations()):
             try:
                 bundle = self.open(activation.bundle_id)
             except DawnChorusError as error:
                 LOG.error("the model %s, which served last, is passed over: %s", activation.bundle_id, error)
+                why = "the one after it cannot be opened any more"
                 continue
-            self._seen = self._activations()[0].id
-            return bundle, own
-        self._write_activation(own.id, "the server was started with it")
-        self._seen = self._activations()[0].id
-        return own, own
+            if not k:
+                self._seen = activation.id
+                return bundle, own
+            break
+        self._seen = self._write_activation(bundle.id, why)
+        return bundle, own
 
     def _add(self, bundle: Bundle, *, place: str, origin: str, job: str | None, report: dict[str, Any] | None) -> None:
         with self._database.write() as session:
@@ -136,15 +143,30 @@ class Registry:
 
     def _unpacked(self, model: Model) -> Bundle:
         folder = self._folder / model.bundle_id
-        if not (folder / "bundle.json").is_file():
-            building = folder.with_name(f".{model.bundle_id}-{uuid.uuid4().hex}")
+        if folder.is_dir():
+            try:
+                bundle = read_bundle(folder)
+                verify_bundle(bundle)
+            except ModelError as error:
+                LOG.warning("%s is unpacked again: %s", folder, error)
+                shutil.rmtree(folder)
+            else:
+                return bundle
+        building = folder.with_name(f".{model.bundle_id}-{uuid.uuid4().hex}")
+        try:
             with zipfile.ZipFile(self._files.local(model.place)) as archive:  # of our own making, see add_retrained
                 archive.extractall(building)
-            try:
+            with suppress(OSError):  # another server of this folder was first
                 building.rename(folder)
-            except OSError:  # another server of this folder was first
-                shutil.rmtree(building)
+        except (zipfile.BadZipFile, zlib.error, NotKnown, OSError) as error:
+            raise ModelError(f"the bundle {model.bundle_id} cannot be unpacked ({error}).") from error
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
         return read_bundle(folder)
+
+    def serving(self) -> Bundle:
+        """The bundle that serves here."""
+        return self._lanes().bundle
 
     def history(self) -> list[tuple[Activation, Model]]:
         """Which model served from when on, the latest first."""
@@ -166,9 +188,14 @@ class Registry:
         """
         bundle = self.open(bundle_id)
         with self._switching:
-            if self.lanes is not None:
-                self.lanes.activate(bundle)
+            use = self._lanes().prepared(bundle)
             self._seen = self._write_activation(bundle_id, why)
+            use()
+
+    def _lanes(self) -> Lanes:
+        if self.lanes is None:
+            raise ModelError("the server has not begun yet.")
+        return self.lanes
 
     def previous(self) -> str:
         """The model that served before the present one.
@@ -199,13 +226,13 @@ class Registry:
 
     def follow(self) -> None:
         """Serve with what another server has activated meanwhile."""
-        rows = self._activations()
-        if not rows or rows[0].id <= self._seen or self.lanes is None:
-            return
         with self._switching:
+            rows = self._activations()
+            if not rows or rows[0].id <= self._seen:
+                return
+            if rows[0].bundle_id != self._lanes().bundle.id:
+                self._lanes().activate(self.open(rows[0].bundle_id))
             self._seen = rows[0].id
-            if rows[0].bundle_id != self.lanes.bundle.id:
-                self.lanes.activate(self.open(rows[0].bundle_id))
 
     def _write_activation(self, bundle_id: str, why: str) -> int:
         with self._database.write() as session:

@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -17,13 +18,14 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 from filelock import FileLock, Timeout
+from sqlalchemy import URL
 
-from dawnchorus.errors import Busy
+from dawnchorus.errors import AudioUnreadable, Busy, DecoderCrashed
 from dawnchorus.files import cannot_write
 from dawnchorus.identify.options import Options
-from dawnchorus.models.bundle import Bundle
+from dawnchorus.models.bundle import Bundle, file_sha256
 from dawnchorus.models.store import ModelStore, default_folder
-from dawnchorus.serve.history import History
+from dawnchorus.serve.history import History, needed_files
 from dawnchorus.serve.jobs import Jobs
 from dawnchorus.serve.lanes import Lanes, Recognition
 from dawnchorus.serve.learning import Learning
@@ -33,10 +35,34 @@ from dawnchorus.serve.registry import Registry
 from dawnchorus.serve.settings import Settings
 from dawnchorus.serve.state.database import FILE_NAME, Database
 from dawnchorus.serve.state.files import FileStore
-from dawnchorus.serve.uploads import uploaded, uploaded_batch
+from dawnchorus.serve.uploads import Batch, uploaded, uploaded_batch
 from dawnchorus.serve.workers import Workers
 
 SPOOL = "spool-"
+
+MAX_CRASHES = 3
+
+
+class Poison:
+    """Files on which decoders have crashed again and again: they are not tried any more."""
+
+    def __init__(self) -> None:
+        self._crashes: Counter[str] = Counter()
+
+    def add(self, path: Path) -> None:
+        """A decoder has crashed on the file."""
+        self._crashes[file_sha256(path)] += 1
+
+    def check(self, path: Path) -> None:
+        """Let other files pass.
+
+        Raises:
+            AudioUnreadable: decoders have crashed on it too often.
+        """
+        if self._crashes and self._crashes[file_sha256(path)] >= MAX_CRASHES:
+            raise AudioUnreadable(
+                f"{path}: decoders have crashed on this file {MAX_CRASHES} times; it is not tried again."
+            )
 
 
 @dataclass(frozen=True)
@@ -57,6 +83,7 @@ class Service:
     registry: Registry
     spool: Path
     """Where uploads are while they are worked on."""
+    poison: Poison = field(default_factory=Poison)
     ending: threading.Event = field(default_factory=threading.Event)
     """Set as soon as the server is asked to end."""
     begin: float = field(default_factory=time.monotonic)
@@ -73,7 +100,7 @@ class Service:
             yield path, name
 
     @asynccontextmanager
-    async def uploaded_batch(self, request: Request) -> AsyncIterator[tuple[Path, dict[str, str], dict[str, Path]]]:
+    async def uploaded_batch(self, request: Request) -> AsyncIterator[Batch]:
         """Several files: see `uploads.uploaded_batch`; errors name no place on this machine."""
         async with uploaded_batch(request, self.spool, max_bytes=self.settings.limits.max_bytes) as batch:
             request.state.shown = lambda message: message.replace(f"{batch[0]}/tree/", "").replace(str(batch[0]), "it")
@@ -85,9 +112,15 @@ class Service:
         Raises:
             AudioError, InputError, Overloaded: see `Lanes.submit`.
         """
+        await asyncio.to_thread(self.poison.check, path)
+        if options.latitude is not None:
+            await asyncio.to_thread(self.lanes.warm, options)
         future = self.lanes.submit(path, options, name=name)
         try:
             found = await asyncio.wrap_future(future)
+        except DecoderCrashed:
+            await asyncio.to_thread(self.poison.add, path)
+            raise
         finally:
             future.cancel()  # nobody waits for it any more
         self.meters.sound(found.table.duration_s)
@@ -117,7 +150,8 @@ def open_service(settings: Settings) -> Iterator[Service]:
             stack.enter_context(_locked(data))
             for left in data.glob(f"{SPOOL}*"):  # of a server that was killed
                 shutil.rmtree(left, ignore_errors=True)
-        database = Database(settings.database or f"sqlite:///{(data / FILE_NAME).absolute()}")
+        own = URL.create("sqlite", database=str((data / FILE_NAME).absolute()))
+        database = Database(settings.database or own)
         stack.callback(database.close)
         files = FileStore(settings.files or (data / "files").absolute(), cache=data / "cache")
         store = ModelStore(settings.models_folder or default_folder())
@@ -129,6 +163,8 @@ def open_service(settings: Settings) -> Iterator[Service]:
         jobs = Jobs(database, owner=f"{socket.gethostname()[:20]}-{uuid.uuid4().hex[:12]}")
         if is_alone:
             jobs.adopt_all()
+            with database.read() as session:
+                files.sweep(needed_files(session))
         history = History(database, files)
         stack.callback(history.close)
         lessons = Lessons(database, files)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from fastapi import Request
@@ -24,6 +24,10 @@ MAX_BATCH = 200
 """Files in one request."""
 
 MAX_NAME = 255
+"""Bytes."""
+
+Batch = tuple[Path, dict[str, str], list[tuple[str, Path]]]
+"""A folder for scratch, a form's texts, and its files with the names that their sender gave them."""
 
 
 @asynccontextmanager
@@ -47,7 +51,7 @@ async def uploaded(request: Request, spool: Path, *, max_bytes: int) -> AsyncIte
         raise cannot_write(spool, error) from error
     path = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with _writing(spool), os.fdopen(handle, "wb") as file:
             if request.headers.get("content-type", "").startswith("multipart/form-data"):
                 async with _form(request, max_bytes, max_files=1) as form:
                     request.state.texts = {k: v for k, v in form.items() if isinstance(v, str)}
@@ -68,9 +72,7 @@ async def uploaded(request: Request, spool: Path, *, max_bytes: int) -> AsyncIte
 
 
 @asynccontextmanager
-async def uploaded_batch(
-    request: Request, spool: Path, *, max_bytes: int
-) -> AsyncIterator[tuple[Path, dict[str, str], dict[str, Path]]]:
+async def uploaded_batch(request: Request, spool: Path, *, max_bytes: int) -> AsyncIterator[Batch]:
     """A folder that goes afterwards, the form's texts, and its files by the name that their sender gave them.
 
     Raises:
@@ -82,19 +84,16 @@ async def uploaded_batch(
         raise cannot_write(spool, error) from error
     try:
         texts: dict[str, str] = {}
-        files: dict[str, Path] = {}
+        files: list[tuple[str, Path]] = []
         async with _form(request, max_bytes, max_files=MAX_BATCH) as form:
             for name, value in form.multi_items():
                 if not isinstance(value, UploadFile):
                     texts[name] = value
                 elif value.filename:
                     path = folder / f"upload-{len(files)}"
-                    try:
-                        with path.open("wb") as file:
-                            await run_in_threadpool(shutil.copyfileobj, value.file, file, 1 << 20)
-                    except OSError as error:
-                        raise cannot_write(spool, error) from error
-                    files[value.filename[: 4 * MAX_NAME]] = path
+                    with _writing(spool), path.open("wb") as file:
+                        await run_in_threadpool(shutil.copyfileobj, value.file, file, 1 << 20)
+                    files.append((value.filename[: 4 * MAX_NAME], path))
         yield folder, texts, files
     finally:
         await run_in_threadpool(shutil.rmtree, folder, True)  # noqa: FBT003 - ignore_errors
@@ -102,7 +101,16 @@ async def uploaded_batch(
 
 def base_name(given: str) -> str:
     """The last part of a name that a stranger gave, cut to what file systems take."""
-    return given.replace("\\", "/").rpartition("/")[2][:MAX_NAME] or "upload"
+    last = given.replace("\\", "/").rpartition("/")[2].replace("\0", "")
+    return last.encode("utf-8", "replace")[:MAX_NAME].decode("utf-8", "ignore") or "upload"
+
+
+@contextmanager
+def _writing(spool: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write(spool, error) from error
 
 
 async def _counted(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
@@ -133,6 +141,9 @@ async def _closing(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 @asynccontextmanager
 async def _form(request: Request, max_bytes: int, *, max_files: int) -> AsyncIterator[FormData]:
     """A multipart body, read while it comes; its files are closed afterwards."""
+    kind = request.headers.get("content-type", "")
+    if not kind.startswith("multipart/form-data"):
+        raise InputError(f"expected a body of the type multipart/form-data, got {kind[:80] or 'none'}.")
     parser = MultiPartParser(
         request.headers,
         _closing(_counted(request, max_bytes)),  # type: ignore[arg-type]
@@ -141,7 +152,8 @@ async def _form(request: Request, max_bytes: int, *, max_files: int) -> AsyncIte
         max_part_size=MAX_FIELD_BYTES,
     )
     try:
-        form = await parser.parse()
+        with _writing(Path(tempfile.gettempdir())):
+            form = await parser.parse()
     except _Ended as error:
         raise error.reason from error
     except MultiPartException as error:

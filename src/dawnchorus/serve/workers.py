@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from concurrent.futures import CancelledError
@@ -16,10 +17,11 @@ from dawnchorus.serve.history import History
 from dawnchorus.serve.jobs import Jobs, Kind
 from dawnchorus.serve.lanes import Lanes
 from dawnchorus.serve.learning import Learning
-from dawnchorus.serve.problems import LOG
 from dawnchorus.serve.registry import Registry
 from dawnchorus.serve.state.files import FileStore
 from dawnchorus.serve.state.tables import Job
+
+LOG = logging.getLogger(__name__)
 
 POLL_S = 0.25
 BEAT_S = 1.0
@@ -37,6 +39,7 @@ class Workers:
         self._jobs, self._lanes, self._history, self._files = jobs, lanes, history, files
         self._learning, self._registry = learning, registry
         self._ending = threading.Event()
+        self._in_hand: set[str] = set()
         kinds: tuple[Kind, ...] = ("identify", "identify", "retrain")
         self._threads = [threading.Thread(target=self._work, args=(kind,), daemon=True) for kind in kinds]
         self._threads.append(threading.Thread(target=self._keep_up, daemon=True))
@@ -53,18 +56,22 @@ class Workers:
     def _keep_up(self) -> None:
         while not self._ending.wait(BEAT_S):
             try:
-                self._jobs.beat()
+                self._jobs.beat(tuple(self._in_hand))
                 self._registry.follow()
-            except (SQLAlchemyError, DawnChorusError):  # the database restarts, a bundle is not there yet: next time
+            except Exception:  # the database restarts, a bundle is not there yet: next time
                 LOG.exception("could not keep up with other servers")
 
     def _work(self, kind: Kind) -> None:
         while not self._ending.wait(POLL_S):
             try:
                 while not self._ending.is_set() and (job := self._jobs.claim(kind)) is not None:
-                    self._carry_out(job)
-            except SQLAlchemyError:  # the database restarts; nothing is lost, jobs are claimed again
-                LOG.exception("could not ask for jobs")
+                    self._in_hand.add(job.id)
+                    try:
+                        self._carry_out(job)
+                    finally:
+                        self._in_hand.discard(job.id)
+            except Exception:  # the database restarts; nothing is lost, what nobody has in hand is claimed again
+                LOG.exception("a job of the kind %s", kind)
 
     def _carry_out(self, job: Job) -> None:
         def is_wanted() -> bool:
@@ -79,11 +86,12 @@ class Workers:
             self._jobs.end(job.id, "failed", error=str(error))
         except SQLAlchemyError:
             raise
-        except Exception as error:  # noqa: BLE001 - of whatever kind, it is the job's
+        except Exception as error:
             LOG.exception("job %s", job.id)
             self._jobs.end(job.id, "failed", error=f"{type(error).__name__}. The log has more under {job.id}.")
-        if not self._ending.is_set() and self._jobs.get(job.id).is_cancelled:
-            self._jobs.end(job.id, "cancelled")
+        if not self._ending.is_set() and not self._jobs.is_wanted(job.id):
+            self._jobs.end(job.id, "cancelled")  # if it has not ended otherwise
+            self._learning.clear(job.id)
 
     def _identify(self, job: Job, is_wanted: Any) -> None:
         parameters = job.parameters

@@ -80,6 +80,7 @@ def retrain(
     *,
     backbone: str | Path,
     store: ModelStore,
+    sounds: Path,
     started: datetime,
     overrides: Sequence[str] = (),
     n_workers: int,
@@ -89,6 +90,7 @@ def retrain(
 
     Recordings that have a part of the split keep it. The new bundle, below `folder`, knows all that its backbone knew,
     where that can be (`models.growing`). A retraining that was interrupted in `folder` goes on from its checkpoint.
+    In the folder `sounds` is what else there is to hear; it is made there if it is not (`data.other_sounds`).
     `overrides` are those of `dawnchorus train`; without any, a head is trained on the embeddings of `backbone`.
 
     Raises:
@@ -98,7 +100,7 @@ def retrain(
     table = table.with_rows(row for row in table.rows if row.source != SOURCE)  # of a retraining before
     on_stage(Stage("checking", 0.0, f"{len(table.rows)} recordings"))
     checked_table = checked(table, n_workers=n_workers, on_stage=on_stage)
-    ready = checked_table.with_rows([*checked_table.rows, *other_sounds(store.folder)])
+    ready = checked_table.with_rows([*checked_table.rows, *other_sounds(sounds)])
     write_table(ready)
     given = [
         *RECIPE,
@@ -186,7 +188,8 @@ def compared(
     active: Bundle, new: Bundle, table: RecordingsTable, *, store: ModelStore, n_workers: int
 ) -> dict[str, Any]:
     """How both do on the recordings that were kept back: by species, and what each hears in every recording."""
-    rows = [row for row in table.rows if row.split == "test"]
+    # Of a sound of which only is known what it is not, nobody can say whether something was heard wrongly.
+    rows = [row for row in table.rows if row.split == "test" and (row.scientific_name or not row.absent)]
     each = {"active": active, "new": new}
     found = {name: _measured(bundle, table, rows, store, n_workers) for name, bundle in each.items()}
     species = species_of(rows)

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
+from dawnchorus.errors import InputError
 from dawnchorus.formats.fields import fields_of
 from dawnchorus.formats.registry import TableFormat, table_format
 from dawnchorus.identify.options import DEFAULT_MIN_SCORE, DEFAULT_RANGE_THRESHOLD, Options
@@ -26,6 +27,9 @@ SCHEMA = 1
 
 LONG_S = 600.0
 """A longer recording becomes a job, where nobody says otherwise."""
+
+MIN_SCORE, MAX_TOP = 0.01, 100
+"""Below this score, nearly every class of a model is heard in every window: so many rows are asked for by `top`."""
 
 router = APIRouter(prefix="/api/v1", tags=["identify"])
 
@@ -77,6 +81,8 @@ async def identify(
     What a job finds is kept, and is at /api/v1/recordings/{sha256}/detections when it is done.
     """
     wanted = None if output == "json" else table_format(output)
+    if min_score < MIN_SCORE and (top is None or top > MAX_TOP):
+        raise InputError(f"expected a min_score of {MIN_SCORE:g} or more, or top={MAX_TOP} or less, got neither.")
     options = Options(
         min_score=min_score,
         overlap_s=overlap,

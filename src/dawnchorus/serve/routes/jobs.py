@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Header, Path, Request, Response
 from fastapi.responses import StreamingResponse
 
 from dawnchorus.serve.access import needs
@@ -22,6 +23,8 @@ POLL_S = 0.3
 ALIVE_S = 10.0
 """How often an idle stream says that it is still there, so that nobody in between closes it."""
 
+JobId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
+
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
 
 
@@ -33,25 +36,25 @@ def jobs(service: ServiceOf, kind: Kind | None = None, limit: Limit = 50, offset
 
 
 @router.get("/{job_id}", dependencies=[needs(Role.IDENTIFY)], responses=problems(404))
-def job(service: ServiceOf, job_id: str) -> dict[str, Any]:
+def job(service: ServiceOf, job_id: JobId) -> dict[str, Any]:
     """How far it is, and what came out."""
     return job_fields(service.jobs.get(job_id))
 
 
 @router.get("/{job_id}/log", dependencies=[needs(Role.TEACH)], responses=problems(404))
-def log(service: ServiceOf, job_id: str) -> dict[str, Any]:
+def log(service: ServiceOf, job_id: JobId) -> dict[str, Any]:
     """The last lines that a retraining wrote, on the server that carried it out."""
     return {"lines": service.learning.log(service.jobs.get(job_id).id)}
 
 
 @router.post("/{job_id}/cancel", dependencies=[needs(Role.TEACH)], responses=problems(404))
-def cancel(service: ServiceOf, job_id: str) -> dict[str, Any]:
+def cancel(service: ServiceOf, job_id: JobId) -> dict[str, Any]:
     """Ask for its end, which comes within seconds."""
     return job_fields(service.jobs.cancel(job_id))
 
 
 @router.delete("/{job_id}", dependencies=[needs(Role.OPERATE)], status_code=204, responses=problems(404, 409))
-def remove(service: ServiceOf, job_id: str) -> Response:
+def remove(service: ServiceOf, job_id: JobId) -> Response:
     """Forget a job that has ended."""
     service.jobs.remove(job_id)
     return Response(status_code=204)
@@ -64,12 +67,12 @@ def remove(service: ServiceOf, job_id: str) -> Response:
     responses={200: {"content": {"text/event-stream": {}}}, **problems(404)},
 )
 async def events(
-    request: Request, service: ServiceOf, job_id: str, last_event_id: Annotated[str | None, Header()] = None
+    request: Request, service: ServiceOf, job_id: JobId, last_event_id: Annotated[str | None, Header()] = None
 ) -> Response:
     """Server-sent events, from the first, or from the one after Last-Event-ID; the stream ends with the job."""
     await asyncio.to_thread(service.jobs.get, job_id)
-    after = int(last_event_id) if last_event_id and last_event_id.isascii() and last_event_id.isdigit() else 0
-    stream = _stream(request, service, job_id, min(after, 2**62))
+    after = int(last_event_id) if last_event_id and re.fullmatch(r"[0-9]{1,18}", last_event_id) else 0
+    stream = _stream(request, service, job_id, after)
     return StreamingResponse(
         stream, media_type="text/event-stream", headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     )

@@ -11,13 +11,13 @@ from dawnchorus.identify.options import Options
 from dawnchorus.identify.run import identify
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.serve.access import needs
-from dawnchorus.serve.routes.replies import problems
+from dawnchorus.serve.routes.replies import as_fields, problems
 from dawnchorus.serve.service import Service, ServiceOf
 from dawnchorus.serve.settings import Role
-from dawnchorus.serve.state.database import as_fields
 from dawnchorus.serve.state.tables import Model
 
-MAX_COMPARED = 20
+MAX_COMPARED, MAX_COMPARED_S = 20, 300.0
+"""Recordings, and the length of each: somebody waits for the answer."""
 
 BundleId = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
 
@@ -91,7 +91,8 @@ def compare(
     """What two models hear in the latest recordings: for each the species, and where the models differ."""
     first, second = (service.registry.open(name) for name in (wanted.first, wanted.second))
     _, rows = service.history.recordings(limit=wanted.n_recordings, offset=0)
-    paths = {service.files.local(recording.sha256): recording for recording, _ in rows}
+    short = [recording for recording, _ in rows if (recording.duration_s or 0) <= MAX_COMPARED_S]
+    paths = {service.files.local(recording.sha256): recording for recording in short}
     each = [_heard(service, bundle, list(paths), min_score) for bundle in (first, second)]
     found = []
     for k, recording in enumerate(paths.values()):

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from dawnchorus.errors import DawnChorusError, InputError
 from dawnchorus.identify.options import DEFAULT_MIN_SCORE, Options
-from dawnchorus.serve.access import COOKIE, CSRF_FIELD, check_form, needs
+from dawnchorus.serve.access import COOKIE, CSRF_FIELD, check_form, needs, own_path
 from dawnchorus.serve.history import Found, Heard
 from dawnchorus.serve.problems import status_of
 from dawnchorus.serve.routes.identify import is_long, queued
@@ -50,13 +50,18 @@ def _page(template: str, request: Request, *, status: int = 200, **values: objec
     known = {
         "error": None,
         "base": base,
-        "here": request.url.path.removeprefix(base) or "/",
+        "here": own_path(request),
         "csrf": request.state.csrf,
         "bundle": service.lanes.bundle,
         "min_score": DEFAULT_MIN_SCORE,
     }
     content = _PAGES.get_template(template).render({**known, **values})
     return HTMLResponse(content, status, headers={"Cache-Control": "no-store"})
+
+
+async def error_page(request: Request, status: int, detail: str) -> Response:
+    """An error, for a reader of pages."""
+    return await asyncio.to_thread(_page, "error.html", request, status=status, error=detail)
 
 
 def _to(request: Request, path: str) -> Response:
@@ -99,8 +104,12 @@ async def found(request: Request, service: ServiceOf) -> Response:
 def recording(request: Request, service: ServiceOf, sha256: Sha256) -> Response:
     """A recording, to see and to hear, with its birds."""
     row = service.history.recording(sha256)
-    _, detections = service.history.detections(Heard(recording=sha256), limit=N_SHOWN)
-    return _page("recording.html", request, row=row, detections=detections, groups=_by_species(detections))
+    total, detections = service.history.detections(Heard(recording=sha256), limit=N_SHOWN)
+    surest = detections
+    if total > N_SHOWN:
+        _, surest = service.history.detections(Heard(recording=sha256), limit=N_SHOWN, by_score=True)
+    groups = _by_species(surest)
+    return _page("recording.html", request, row=row, detections=detections, total=total, groups=groups)
 
 
 def _by_species(detections: list[Found]) -> list[list[Found]]:
@@ -128,15 +137,15 @@ def history(
     request: Request,
     service: ServiceOf,
     species: Annotated[str, Query(max_length=200)] = "",
-    min_score: Annotated[float, Query(ge=0, le=1)] = 0.0,
-    since: str = "",
-    reviewed: str = "",
+    min_score: Annotated[str, Query(max_length=20)] = "",
+    since: Annotated[str, Query(max_length=40)] = "",
+    reviewed: Annotated[str, Query(max_length=8)] = "",
     offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
 ) -> Response:
     """What was heard, the latest first."""
     wanted = Heard(
         species=species or None,
-        min_score=min_score,
+        min_score=_score(min_score),
         reviewed={"true": True, "false": False}.get(reviewed),
         since=_day(since),
     )
@@ -155,6 +164,16 @@ def history(
         before=urlencode([*given, ("offset", max(offset - N_ROWS, 0))]) if offset else None,
         after=urlencode([*given, ("offset", offset + N_ROWS)]) if offset + N_ROWS < total else None,
     )
+
+
+def _score(text: str) -> float:
+    try:
+        found = float(text or 0)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found <= 1:
+        raise InputError(f"score: expected a number from 0 to 1, got {text!r}.")
+    return found
 
 
 def _day(text: str) -> datetime | None:
@@ -180,7 +199,6 @@ def teach(request: Request, service: ServiceOf) -> Response:
     balance = service.lessons.balance()
     _, rows = service.jobs.find(kind="retrain", limit=1)
     job = rows[0] if rows else None
-    result = job.result if job is not None else None
     return _page(
         "teach.html",
         request,
@@ -189,9 +207,7 @@ def teach(request: Request, service: ServiceOf) -> Response:
         enough=ENOUGH,
         thin=[row.common_name for row in balance if row.scientific_name and row.n_recordings < ENOUGH][:8],
         job=job,
-        result=result,
-        report=result,
-        taken=[],
+        result=job.result if job is not None else None,
         can_roll_back=service.registry.has_previous(),
     )
 

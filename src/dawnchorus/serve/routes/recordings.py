@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -23,7 +24,7 @@ from dawnchorus.pictures.spectrogram import RATE_HZ, clip_spectrogram, recording
 from dawnchorus.pictures.strip import draw_strip
 from dawnchorus.pictures.summary import CLIP_MARGIN_S
 from dawnchorus.serve.access import needs
-from dawnchorus.serve.history import Heard, as_detection
+from dawnchorus.serve.history import Found, Heard, as_detection
 from dawnchorus.serve.lessons import Verdict
 from dawnchorus.serve.routes.replies import (
     Limit,
@@ -36,7 +37,7 @@ from dawnchorus.serve.routes.replies import (
 from dawnchorus.serve.service import Service, ServiceOf
 from dawnchorus.serve.settings import Role
 from dawnchorus.serve.state.tables import DetectionRow
-from dawnchorus.types import Origin, RecordingTable
+from dawnchorus.types import Origin, Provenance, RecordingTable
 
 MAX_DETAIL_S = 600.0
 """Longer stretches are drawn from the whole recording's spectrogram, in fewer columns."""
@@ -50,6 +51,9 @@ MEDIA_TYPES = {
     b"\xff\xf3": "audio/mpeg",
 }
 """By how a file begins; of other files browsers are told nothing."""
+
+MAX_CLIP_S = 30.0
+"""Of a longer detection, its beginning is heard and seen."""
 
 MAX_LISTED = 100_000
 """Detections in one table."""
@@ -166,10 +170,18 @@ def detections_of(
     origin = Origin(start_time=begin, latitude=row.latitude, longitude=row.longitude)
     rows = tuple(as_detection(each.detection) for each in found)
     table = RecordingTable(row.name, row.duration_s or 0.0, row.rate_hz or 0, origin, None, rows)
-    bundle = service.registry.open(found[0].detection.bundle_id) if found else service.lanes.bundle
     stream = io.BytesIO()
-    table_format(output).write(stream, [table], provenance_of(bundle, Options(), range_filter=False))
+    table_format(output).write(stream, [table], _provenance(service, found))
     return Response(stream.getvalue(), media_type="application/octet-stream")
+
+
+def _provenance(service: Service, found: list[Found]) -> Provenance:
+    """What made the rows, even if that model is not there any more."""
+    provenance = provenance_of(service.lanes.bundle, Options(), range_filter=False)
+    if not found or found[0].detection.bundle_id == provenance.bundle_id:
+        return provenance
+    model = service.registry.model(found[0].detection.bundle_id)
+    return replace(provenance, model=model.name, model_version="", bundle_id=model.bundle_id)
 
 
 @router.get("/detections", dependencies=[needs(Role.IDENTIFY)], responses=problems())
@@ -222,8 +234,8 @@ _KEPT = {"Cache-Control": "private, max-age=86400"}
 def _stretch(service: Service, row: DetectionRow) -> tuple[np.ndarray, float]:
     """The sound of a detection with its margins, and where it begins."""
     begin_s = max(row.start_s - CLIP_MARGIN_S, 0.0)
-    path = service.files.local(row.recording)
-    return read_clip(path, start_s=begin_s, end_s=row.end_s + CLIP_MARGIN_S, rate_hz=RATE_HZ), begin_s
+    end_s = min(row.end_s, row.start_s + MAX_CLIP_S) + CLIP_MARGIN_S
+    return read_clip(service.files.local(row.recording), start_s=begin_s, end_s=end_s, rate_hz=RATE_HZ), begin_s
 
 
 class Said(BaseModel):

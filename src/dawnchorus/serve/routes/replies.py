@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict
 
 from dawnchorus.serve.history import Found
 from dawnchorus.serve.problems import MEDIA_TYPE
-from dawnchorus.serve.state.database import as_fields
 from dawnchorus.serve.state.tables import Job, Recording, Review
 
 MAX_PAGE = 200
@@ -38,6 +37,12 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     shown = {401: "no token", 403: "not allowed", 421: "another host", 422: "a value out of range", 429: "too often"}
     every = {**dict.fromkeys(statuses, "see detail"), **shown}
     return {s: {"description": text, "content": {MEDIA_TYPE: {"schema": schema}}} for s, text in sorted(every.items())}
+
+
+def as_fields(row: Any) -> dict[str, Any]:
+    """A row's columns by name, times as ISO 8601."""
+    values = {column.key: getattr(row, column.key) for column in row.__mapper__.column_attrs}
+    return {k: v.isoformat(timespec="milliseconds") if hasattr(v, "isoformat") else v for k, v in values.items()}
 
 
 def recording_fields(row: Recording) -> dict[str, Any]:
@@ -75,4 +80,7 @@ def job_fields(job: Job) -> dict[str, Any]:
 def _clock(recording: Recording, start_s: float) -> str | None:
     if recording.recorded_at is None:
         return None
-    return (datetime.fromisoformat(recording.recorded_at) + timedelta(seconds=start_s)).isoformat()
+    try:
+        return (datetime.fromisoformat(recording.recorded_at) + timedelta(seconds=start_s)).isoformat()
+    except OverflowError:
+        return None

@@ -6,13 +6,12 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 from sqlalchemy.orm import Session
 
@@ -29,7 +28,7 @@ LOCK = 0xDA3
 class Database:
     """Sessions to read in and to write in; a block that ends well is committed."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str | URL) -> None:
         """Connect, and bring the tables up to date; what SQLite's file was before is kept beside it.
 
         Raises:
@@ -40,15 +39,15 @@ class Database:
             self.engine = _engine(url)
         except (ArgumentError, NoSuchModuleError) as error:
             raise InputError(
-                f"--database: expected an address such as postgresql+psycopg://USER@HOST/NAME, got {_shown(url)!r}."
+                "--database: expected an address such as postgresql+psycopg://USER@HOST/NAME; this one cannot be read."
             ) from error
         self._writing = self.engine.execution_options(dawnchorus_write=True)
         try:
             _upgrade(self.engine)
         except OperationalError as error:
             raise OutputError(
-                f"{_shown(url)}: the database cannot be used ({str(error.orig).strip()}). Check that it runs, its "
-                f"rights, and free space."
+                f"{self.engine.url!r}: the database cannot be used ({str(error.orig).strip()}). Check that it runs, "
+                f"its rights, and free space."
             ) from error
 
     @contextmanager
@@ -68,7 +67,7 @@ class Database:
         self.engine.dispose()
 
 
-def _engine(url: str) -> Engine:
+def _engine(url: str | URL) -> Engine:
     address = make_url(url)
     engine = create_engine(address, pool_pre_ping=address.get_backend_name() != "sqlite", pool_size=8, max_overflow=16)
     if address.get_backend_name() == "sqlite":
@@ -106,7 +105,7 @@ def _upgrade(engine: Engine) -> None:
         known = {revision.revision for revision in script.walk_revisions()}
         if here is not None and here not in known:
             raise InputError(
-                f"{_shown(str(engine.url))}: its tables are of revision {here}, which this version of dawnchorus does "
+                f"{engine.url!r}: its tables are of revision {here}, which this version of dawnchorus does "
                 f"not know. Update dawnchorus, or give another folder or database. Nothing was changed."
             )
         if here == script.get_current_head():
@@ -120,17 +119,3 @@ def _back_up(path: Path, revision: str) -> None:
     copy = path.with_name(f"{path.name}.{revision}.backup")
     with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy)) as target:
         source.backup(target)
-
-
-def _shown(url: str) -> str:
-    """The address without its password."""
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
-        return url
-
-
-def as_fields(row: Any) -> dict[str, Any]:
-    """A row's columns by name, times as ISO 8601."""
-    values = {column.key: getattr(row, column.key) for column in row.__mapper__.column_attrs}
-    return {k: v.isoformat(timespec="milliseconds") if hasattr(v, "isoformat") else v for k, v in values.items()}

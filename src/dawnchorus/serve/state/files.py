@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from dawnchorus.errors import InputError
+from dawnchorus.errors import InputError, NotKnown
 from dawnchorus.files import cannot_write
 
 PART = 1 << 20
@@ -67,10 +67,10 @@ class FileStore:
         """A file on this machine with the content; it may not be changed.
 
         Raises:
-            InputError: it is not there.
+            NotKnown: it is not there.
         """
         if self.size(sha256) is None:
-            raise InputError(f"the sound {sha256[:12]} is not in the store any more.")
+            raise NotKnown(f"the file {sha256[:12]} is not in the store any more.")
         if self._is_local:
             return Path(self._path(sha256))
         copy = self._cache / sha256
@@ -90,9 +90,18 @@ class FileStore:
                 yield part
 
     def drop(self, sha256: str) -> None:
-        """Remove a file."""
+        """Remove a file, and its copy here."""
+        (self._cache / sha256).unlink(missing_ok=True)
         with contextlib.suppress(FileNotFoundError):
             self._system.rm_file(self._path(sha256))
+
+    def sweep(self, wanted: Container[str]) -> None:
+        """Remove what is not `wanted`, and what was cut off; only while nobody else writes."""
+        for path in self._system.find(self._root):
+            name = path.rsplit("/", 1)[1]
+            if name not in wanted:
+                with contextlib.suppress(OSError):
+                    self._system.rm_file(path)
 
     def _path(self, sha256: str) -> str:
         return f"{self._root}/{sha256[:2]}/{sha256}"

@@ -34,7 +34,12 @@ class UtcTime(TypeDecorator[datetime]):
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """To the database."""
         del dialect
-        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+        if value is None:
+            return None
+        try:
+            return value.astimezone(UTC).replace(tzinfo=None)
+        except OverflowError:  # the first and the last day of all, in another zone
+            return value.replace(tzinfo=None)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """From the database."""
@@ -74,10 +79,15 @@ class Recording(Base):
     added_at: Mapped[datetime] = mapped_column(default=now, index=True)
 
 
+NEVER_AGAIN = {"sqlite_autoincrement": True}
+"""Numbers of rows that were removed are not given to others."""
+
+
 class Identification(Base):
     """A recording that was listened to; the sound itself is kept only where that was asked for."""
 
     __tablename__ = "identifications"
+    __table_args__ = NEVER_AGAIN
 
     id: Mapped[int] = mapped_column(primary_key=True)
     recording: Mapped[str | None] = mapped_column(ForeignKey("recordings.sha256", ondelete="CASCADE"), index=True)
@@ -93,6 +103,7 @@ class DetectionRow(Base):
     """A species in a stretch of a kept recording."""
 
     __tablename__ = "detections"
+    __table_args__ = NEVER_AGAIN
 
     id: Mapped[int] = mapped_column(primary_key=True)
     identification: Mapped[int] = mapped_column(ForeignKey("identifications.id", ondelete="CASCADE"), index=True)
@@ -125,6 +136,7 @@ class Lesson(Base):
     """A sound that a model is to learn from: a whole labelled recording, or a stretch that was reviewed."""
 
     __tablename__ = "lessons"
+    __table_args__ = NEVER_AGAIN
 
     id: Mapped[int] = mapped_column(primary_key=True)
     sha256: Mapped[str] = mapped_column(String(64), index=True)
@@ -138,13 +150,21 @@ class Lesson(Base):
     absent: Mapped[str | None] = mapped_column(String(255))
     group: Mapped[str | None] = mapped_column("group_name", String(255))
     """Lessons of one group stay in one part of the split."""
-    split: Mapped[str | None] = mapped_column(String(16))
-    """Once given, it stays: what a model was tested on, later ones do not learn from."""
     source: Mapped[str] = mapped_column(String(255))
     """Where it came from: the upload, or the review."""
     detection: Mapped[int | None] = mapped_column(unique=True)
     """Of the review; a later review of the same detection replaces it."""
     added_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Part(Base):
+    """To which part of the split a group of lessons came; it stays there, even if its lessons are taken back and come
+    again: what a model was tested on, later ones do not learn from."""
+
+    __tablename__ = "parts"
+
+    group: Mapped[str] = mapped_column("group_name", String(255), primary_key=True)
+    split: Mapped[str] = mapped_column(String(16))
 
 
 class Model(Base):
@@ -218,6 +238,7 @@ class JobEvent(Base):
     """How a job went on; the number is what a listener that comes back asks from."""
 
     __tablename__ = "job_events"
+    __table_args__ = NEVER_AGAIN
 
     id: Mapped[int] = mapped_column(primary_key=True)
     job: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)

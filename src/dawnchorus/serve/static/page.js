@@ -202,7 +202,8 @@ for (const form of all("[data-retrain]")) {
     event.preventDefault();
     const status = form.querySelector("[data-status]");
     try {
-      const wish = { by_hand: form.elements.by_hand.checked, recipe: [`trainer.epochs=${form.elements.epochs.value}`] };
+      const rounds = form.elements.epochs.value;
+      const wish = { by_hand: form.elements.by_hand.checked, recipe: rounds ? [`trainer.epochs=${rounds}`] : [] };
       follow(document.querySelector("[data-job]"), (await ask("POST", "/api/v1/retrain", wish)).id);
       form.querySelector("button").disabled = true;
     } catch (error) { status.textContent = error.message; }

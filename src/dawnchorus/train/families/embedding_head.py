@@ -28,11 +28,15 @@ from dawnchorus.train.families.base import Context, Family, FamilyConfig, Networ
 FloatArray = npt.NDArray[np.float32]
 
 
-DEPARTURE = 0.1
-"""What a step of the optimizer is scaled by in a cautious head: the spread of the weights of BirdNET's last layer."""
+LENGTH = 2.0
+"""Of embeddings in a cautious head, on the average, so that learning rate and penalty suit every backbone: those of
+BirdNET (mean length 20) times the spread of the weights of its last layer (0.1)."""
 
 IMPROBABLE = -4.0
 """The logit of a class of which nothing is known."""
+
+MANY = 50
+"""The mean of so many classes says what is common to all of them, and that is: no."""
 
 
 class EmbeddingHeadConfig(FamilyConfig):
@@ -94,7 +98,6 @@ class _Head(nn.Module):
             self.layers = nn.Sequential(nn.Dropout(config.dropout), first, nn.ReLU(), nn.Dropout(config.dropout))
         self.last = nn.Linear(n_pooled if config.cautious else config.hidden or n_pooled, n_classes)
         if config.cautious:
-            self.scale.fill_(DEPARTURE)
             self.last.bias.requires_grad = False
         if config.cautious or bool(own[0].any()):
             # What it learns is added to what the backbone says, so it begins at nothing.
@@ -140,9 +143,10 @@ class EmbeddingHead(Network):
         return logits, embeddings
 
     def prepare(self, features: Tensor) -> None:
-        if self.is_cautious:
-            return
         head = self.head
+        if self.is_cautious:
+            head.scale.fill_(LENGTH / float(head(features)[1].norm(dim=1).mean()))
+            return
         own = (features @ head.own_weight + head.own_bias).mean((0, 1))
         is_known = head.own_weight.any(0)
         if is_known.any():
@@ -195,9 +199,11 @@ def _own_classifier(
     weight, bias = torch.zeros(n_dim, len(classes)), torch.zeros(len(classes))
     own = last_layer(bundle) if wanted else None
     known = bundle.class_by_scientific_name
-    if cautious:
-        weight += 0 if own is None else torch.from_numpy(own[0].mean(1, keepdims=True))
-        bias += IMPROBABLE if own is None else float(own[1].mean())
+    if cautious and own is not None and own[0].shape[1] >= MANY:
+        weight += torch.from_numpy(own[0].mean(1, keepdims=True))
+        bias += float(own[1].mean())
+    elif cautious:
+        bias += IMPROBABLE
     for k, name in enumerate(classes):
         if own is not None and name in known:
             weight[:, k] = torch.from_numpy(own[0][:, known[name]])

@@ -54,12 +54,12 @@ def upgrade() -> None:
         sa.Column("common_name", sa.String(length=255), nullable=True),
         sa.Column("absent", sa.String(length=255), nullable=True),
         sa.Column("group_name", sa.String(length=255), nullable=True),
-        sa.Column("split", sa.String(length=16), nullable=True),
         sa.Column("source", sa.String(length=255), nullable=False),
         sa.Column("detection", sa.Integer(), nullable=True),
         sa.Column("added_at", sa.DateTime(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_lessons")),
         sa.UniqueConstraint("detection", name=op.f("uq_lessons_detection")),
+        sqlite_autoincrement=True,
     )
     with op.batch_alter_table("lessons", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_lessons_scientific_name"), ["scientific_name"], unique=False)
@@ -77,6 +77,12 @@ def upgrade() -> None:
         sa.Column("report", sa.JSON(), nullable=True),
         sa.Column("added_at", sa.DateTime(), nullable=False),
         sa.PrimaryKeyConstraint("bundle_id", name=op.f("pk_models")),
+    )
+    op.create_table(
+        "parts",
+        sa.Column("group_name", sa.String(length=255), nullable=False),
+        sa.Column("split", sa.String(length=16), nullable=False),
+        sa.PrimaryKeyConstraint("group_name", name=op.f("pk_parts")),
     )
     op.create_table(
         "recordings",
@@ -116,6 +122,7 @@ def upgrade() -> None:
             ["recording"], ["recordings.sha256"], name=op.f("fk_identifications_recording"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_identifications")),
+        sqlite_autoincrement=True,
     )
     with op.batch_alter_table("identifications", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_identifications_at"), ["at"], unique=False)
@@ -130,6 +137,7 @@ def upgrade() -> None:
         sa.Column("data", sa.JSON(), nullable=False),
         sa.ForeignKeyConstraint(["job"], ["jobs.id"], name=op.f("fk_job_events_job"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_job_events")),
+        sqlite_autoincrement=True,
     )
     with op.batch_alter_table("job_events", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_job_events_job"), ["job"], unique=False)
@@ -154,6 +162,7 @@ def upgrade() -> None:
             ["recording"], ["recordings.sha256"], name=op.f("fk_detections_recording"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_detections")),
+        sqlite_autoincrement=True,
     )
     with op.batch_alter_table("detections", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_detections_identification"), ["identification"], unique=False)
@@ -200,6 +209,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_recordings_added_at"))
 
     op.drop_table("recordings")
+    op.drop_table("parts")
     op.drop_table("models")
     with op.batch_alter_table("lessons", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_lessons_sha256"))

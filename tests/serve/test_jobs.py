@@ -1,0 +1,168 @@
+"""Jobs: each is done once, by one; none is lost with its server; how they went can be heard again."""
+
+from __future__ import annotations
+
+import json
+import threading
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import soundfile
+from sqlalchemy import update
+from tests.e2e.machines import wait_for
+from tests.serve.conftest import Serve
+
+from dawnchorus.errors import Busy, NotKnown
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.serve.clock import now
+from dawnchorus.serve.jobs import MAX_ATTEMPTS, STALE_S, Jobs
+from dawnchorus.serve.state.database import Database
+from dawnchorus.serve.state.tables import Job
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    return Database(f"sqlite:///{tmp_path / 'state.db'}")
+
+
+def test_each_job_is_done_by_one(database: Database) -> None:
+    servers = [Jobs(database, owner=f"server {k}") for k in range(4)]
+    for k in range(40):
+        servers[0].add("identify", {"k": k})
+    claimed: list[int] = []
+
+    def work(jobs: Jobs) -> None:
+        while (job := jobs.claim("identify")) is not None:
+            claimed.append(job.parameters["k"])
+            jobs.end(job.id, "done")
+
+    threads = [threading.Thread(target=work, args=(jobs,)) for jobs in servers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(claimed) == list(range(40))
+    assert servers[0].counts(("queued", "running", "done")) == {"queued": 0, "running": 0, "done": 40}
+
+
+def test_one_retraining_at_a_time(database: Database) -> None:
+    one, two = Jobs(database, owner="one"), Jobs(database, owner="two")
+    first = one.add("retrain", {})
+    with pytest.raises(Busy, match="under way"):
+        two.add("retrain", {})
+    assert two.claim("retrain")
+    with pytest.raises(Busy):
+        one.add("retrain", {})
+    two.end(first.id, "failed", error="x")
+    assert one.add("retrain", {}).status == "queued"
+
+
+def test_a_server_that_is_gone_loses_its_jobs_to_others_and_a_poisonous_one_is_given_up(database: Database) -> None:
+    gone, here = Jobs(database, owner="gone"), Jobs(database, owner="here")
+    job = gone.add("identify", {})
+    for attempt in range(MAX_ATTEMPTS):
+        assert (claimed := gone.claim("identify"))
+        assert claimed.attempts == attempt + 1
+        here.beat(())
+        assert here.get(job.id).status == "running", "it was heard of just now"
+        with database.write() as session:
+            session.execute(update(Job).values(seen_at=now() - timedelta(seconds=2 * STALE_S)))
+        here.beat(())
+        gone.tell(job.id, "too late", 0.5)
+        gone.end(job.id, "done")
+    found = here.get(job.id)
+    assert found.status == "failed"
+    assert "not tried again" in (found.error or "")
+    assert found.progress == 0
+
+
+def test_progress_never_goes_back_and_ends_whole(database: Database) -> None:
+    jobs = Jobs(database, owner="one")
+    job = jobs.add("identify", {})
+    jobs.claim("identify")
+    for share in (0.2, 0.5, 0.3, 0.9):
+        jobs.tell(job.id, "listening", share)
+    jobs.end(job.id, "done", result={"x": 1})
+    jobs.end(job.id, "failed", error="too late")
+    shown = [event.data["progress"] for event in jobs.events(job.id)]
+    assert shown == sorted(shown)
+    assert shown[-1] == 1
+    assert jobs.get(job.id).status == "done"
+    events = jobs.events(job.id)
+    assert [e.id for e in jobs.events(job.id, after=events[2].id)] == [e.id for e in events[3:]]
+
+
+def test_cancelling(database: Database) -> None:
+    jobs = Jobs(database, owner="one")
+    waiting = jobs.add("identify", {})
+    assert jobs.cancel(waiting.id).status == "cancelled"
+    assert jobs.claim("identify") is None
+    running = jobs.add("identify", {})
+    jobs.claim("identify")
+    assert jobs.cancel(running.id).status == "running"
+    assert not jobs.is_wanted(running.id)
+    with pytest.raises(Busy):
+        jobs.remove(running.id)
+    jobs.give_back()
+    assert jobs.get(running.id).status == "cancelled"
+    jobs.remove(running.id)
+    with pytest.raises(NotKnown):
+        jobs.get(running.id)
+
+
+def heard(client: httpx.Client, address: str, after: str | None = None) -> list[tuple[str, dict[str, object]]]:
+    """Number and data of the events of a job, to its end."""
+    found, number = [], ""
+    with client.stream("GET", address, headers={"Last-Event-ID": after} if after else {}) as reply:
+        assert reply.headers["content-type"].startswith("text/event-stream")
+        for line in reply.iter_lines():
+            if line.startswith("id: "):
+                number = line[4:]
+            elif line.startswith("event: end"):
+                return found
+            elif line.startswith("data: "):
+                found.append((number, json.loads(line[6:])))
+    raise AssertionError("the stream ended before the job")
+
+
+def test_a_long_recording_is_a_job_that_can_be_heard_again(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
+    path = tmp_path / "LONG_20260501_034500.wav"
+    sound = np.full(1_000 * 16_000, 0.1, np.float32)
+    sound[500 * 16_000 : 501 * 16_000] = 0.9
+    soundfile.write(path, sound, 16_000)
+    client = serve(model=level_bundle.folder)
+    with path.open("rb") as file:
+        reply = client.post("/api/v1/identify?min_score=0.8", files={"audio": (path.name, file)})
+    assert reply.status_code == 202, reply.text
+    job = reply.json()
+    assert reply.headers["location"] == f"/api/v1/jobs/{job['id']}"
+    events = heard(client, job["events"])
+    assert [data["progress"] for _, data in events] == sorted(data["progress"] for _, data in events)
+    assert events[-1][1]["status"] == "done"
+    assert heard(client, job["events"], after=events[1][0]) == events[2:]
+    done = client.get(f"/api/v1/jobs/{job['id']}").json()
+    found = client.get(f"/api/v1/recordings/{done['result']['recording']}/detections").json()["detections"]
+    loud = [row for row in found if row["common_name"] == "Loud Bird"]
+    assert [(row["start_s"], row["score"]) for row in loud] == [(500.0, pytest.approx(0.9, abs=1e-3))]
+    assert loud[0]["clock_time"] == "2026-05-01T03:53:20"
+    answered = client.post("/api/v1/identify?min_score=0.8&background=false", content=path.read_bytes()).json()
+    assert len(answered["detections"]) == len(found)
+    for name in ("csv", "raven", "audacity", "json"):
+        table = client.get(f"/api/v1/recordings/{done['result']['recording']}/detections?format={name}")
+        assert table.status_code == 200
+        assert table.content
+
+
+def test_a_job_is_cancelled_within_seconds(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
+    path = tmp_path / "long.flac"
+    soundfile.write(path, np.zeros(5 * 3600 * 8_000, np.int16), 8_000)
+    client = serve(model=level_bundle.folder)
+    job = client.post("/api/v1/identify", content=path.read_bytes()).json()
+    wait_for(lambda: client.get(f"/api/v1/jobs/{job['id']}").json()["status"] == "running")
+    client.post(f"/api/v1/jobs/{job['id']}/cancel")
+    wait_for(lambda: client.get(f"/api/v1/jobs/{job['id']}").json()["status"] == "cancelled", within_s=10)
+    assert client.delete(f"/api/v1/jobs/{job['id']}").status_code == 204
+    assert client.get(f"/api/v1/jobs/{job['id']}").status_code == 404

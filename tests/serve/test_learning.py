@@ -1,0 +1,267 @@
+"""Retraining beside serving: it crashes, is cancelled, or loses its server, and what serves goes on serving."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import soundfile
+from tests.e2e.machines import Server, serving, wait_for
+from tests.serve.conftest import Serve
+
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.serve.lanes import Limits
+
+SONGS = {"Avis gravis_Deep Bird": 400, "Avis media_Middle Bird": 1800, "Avis alta_High Bird": 5000}
+RATE_HZ = 16_000
+
+
+def song(hz: float, k: int) -> np.ndarray:
+    rng = np.random.default_rng([round(hz), k])
+    seconds = np.arange(2 * RATE_HZ) / RATE_HZ
+    tone = np.sin(2 * np.pi * hz * (1 + 0.02 * rng.normal()) * seconds) * np.hanning(len(seconds))
+    return np.asarray(rng.uniform(0.1, 0.5) * tone + 0.003 * rng.normal(size=len(seconds)), np.float32)
+
+
+@pytest.fixture(scope="session")
+def songs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Eight recordings of each of three birds, in a folder for each."""
+    folder = tmp_path_factory.mktemp("songs")
+    paths = []
+    for name, hz in SONGS.items():
+        (folder / name).mkdir()
+        for k in range(8):
+            paths.append(folder / name / f"{name.split('_')[0].replace(' ', '_')}_{k}.wav")
+            soundfile.write(paths[-1], song(hz, k), RATE_HZ)
+    return paths
+
+
+def teach(client: httpx.Client, paths: list[Path]) -> None:
+    files = [("audio", (f"{path.parent.name}/{path.name}", path.read_bytes())) for path in paths]
+    assert client.post("/api/upload_bulk", files=files).json()["uploaded"] == len(paths)
+
+
+def ended(client: httpx.Client, job_id: str, within_s: float = 120) -> dict[str, object]:
+    def look() -> object:
+        job = client.get(f"/api/v1/jobs/{job_id}").json()
+        return job if job["status"] in ("done", "failed", "cancelled") else None
+
+    found = wait_for(look, within_s=within_s)
+    assert isinstance(found, dict)
+    return found
+
+
+def reaches(client: httpx.Client, job_id: str, stage: str) -> None:
+    wait_for(lambda: client.get(f"/api/v1/jobs/{job_id}").json()["stage"] == stage)
+
+
+def hears(client: httpx.Client, path: Path) -> str:
+    return str(client.post("/api/predict", content=path.read_bytes()).json()["predicted_species"])
+
+
+def trainers() -> list[int]:
+    """The training processes on this machine that are ours."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (place / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"--supervised" in words:
+            found.append(int(place.name))
+    return found
+
+
+def test_from_lessons_to_a_model_that_serves_and_back(band_bundle: Bundle, serve: Serve, songs: list[Path]) -> None:
+    client = serve(model=band_bundle.folder)
+    assert client.get("/api/retrain_status").json()["status"] == "idle"
+    assert client.post("/api/trigger_retrain").status_code == 400
+    teach(client, songs)
+    job = client.post("/api/trigger_retrain").json()
+    assert client.post("/api/trigger_retrain").status_code == 409
+    assert client.get("/api/retrain_status").json()["is_training"]
+    done = ended(client, job["job_id"])
+    assert done["status"] == "done", done
+    result = done["result"]
+    assert isinstance(result, dict)
+    assert result["is_promoted"], result["reasons"]
+    assert result["report"]["average_precision"]["new"] == 1.0
+    assert client.get("/api/retrain_status").json()["progress"] == 100
+    new = result["bundle_id"]
+    active = client.get("/api/v1/models/active").json()
+    assert (active["bundle_id"], active["n_classes"]) == (new, 4)
+    assert {hears(client, path): path.parent.name.split("_")[1] for path in songs} == {
+        name: name for name in ("Deep Bird", "Middle Bird", "High Bird")
+    }
+    assert "Middle Bird" in client.get("/api/classes").json()["classes"]
+    assert "Avis media" in client.get(f"/api/v1/models/{new}/card").text
+    before = client.post("/api/predict", content=songs[0].read_bytes()).json()["top_5_predictions"]
+
+    # back, within a second; and forth, to the same numbers
+    begin = time.monotonic()
+    assert client.post("/api/v1/models/rollback").json() == {"active": band_bundle.id}
+    assert time.monotonic() - begin < 5
+    assert hears(client, songs[8]) != "Middle Bird"
+    assert client.post(f"/api/v1/models/{new}/activate").json() == {"active": new}
+    assert client.post("/api/predict", content=songs[0].read_bytes()).json()["top_5_predictions"] == before
+    client.post("/api/v1/identify?keep=true", files={"audio": ("x.wav", songs[8].read_bytes())})
+    comparison = client.post("/api/v1/models/compare", json={"first": band_bundle.id, "second": new}).json()
+    assert comparison["recordings"][0]["only_second"] == ["Middle Bird"]
+
+    # a second one knows what the first knew; a model that has learned nothing is kept, and not promoted
+    job = client.post("/api/v1/retrain", json={"recipe": ["optimizer.lr=1e-9", "seed=2"]}).json()
+    done = ended(client, job["id"])
+    result = done["result"]
+    assert isinstance(result, dict)
+    assert not result["is_promoted"]
+    assert any("average precision" in reason or "much worse" in reason for reason in result["reasons"])
+    assert client.get("/api/v1/models/active").json()["bundle_id"] == new
+    assert result["bundle_id"] in {row["bundle_id"] for row in client.get("/api/v1/models").json()["models"]}
+
+
+def test_the_same_lessons_make_the_same_model(
+    band_bundle: Bundle, songs: list[Path], serve: Serve, tmp_path: Path
+) -> None:
+    found = []
+    for k in range(2):
+        client = serve(model=band_bundle.folder, data=tmp_path / f"server{k}")
+        teach(client, songs)
+        result = ended(client, client.post("/api/v1/retrain").json()["id"])["result"]
+        assert isinstance(result, dict)
+        found.append(result["bundle_id"])
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("stage", ["checking", "training", "comparing"])
+def test_a_trainer_that_is_killed_leaves_the_model_serving_and_its_last_words(
+    stage: str, band_bundle: Bundle, serve: Serve, songs: list[Path]
+) -> None:
+    client = serve(model=band_bundle.folder)
+    teach(client, songs)
+    job = client.post("/api/v1/retrain").json()
+    reaches(client, job["id"], stage)
+    for pid in trainers():
+        os.kill(pid, signal.SIGKILL)
+    done = ended(client, job["id"])
+    assert done["status"] == "failed"
+    assert "training ended with status -9. The model that serves is unchanged" in str(done["error"])
+    assert client.get("/api/v1/models/active").json()["bundle_id"] == band_bundle.id
+    assert hears(client, songs[0]) == "Deep Bird"
+    assert ended(client, client.post("/api/v1/retrain").json()["id"])["status"] == "done"
+
+
+@pytest.mark.parametrize("stage", ["waiting", "checking", "training"])
+def test_cancelling_ends_all_processes_within_seconds(
+    stage: str, band_bundle: Bundle, serve: Serve, songs: list[Path]
+) -> None:
+    client = serve(model=band_bundle.folder)
+    teach(client, songs)
+    job = client.post("/api/v1/retrain").json()
+    if stage != "waiting":
+        reaches(client, job["id"], stage)
+    client.post(f"/api/v1/jobs/{job['id']}/cancel")
+    assert ended(client, job["id"], within_s=10)["status"] == "cancelled"
+    wait_for(lambda: not trainers(), within_s=5)
+    assert client.get("/api/v1/models/active").json()["bundle_id"] == band_bundle.id
+    assert len(client.get("/api/v1/models").json()["models"]) == 1
+
+
+Teach = Callable[[httpx.Client], None]
+
+
+def test_too_little_to_learn_from_is_said_by_name(band_bundle: Bundle, serve: Serve, songs: list[Path]) -> None:
+    client = serve(model=band_bundle.folder)
+    teach(client, songs[:1] + songs[8:9])
+    done = ended(client, client.post("/api/v1/retrain").json()["id"])
+    assert done["status"] == "failed"
+    assert "at least two recordings" in str(done["error"])
+    assert "/tmp" not in str(done["error"])
+    for recipe in (["paths.runs=/etc"], ["model=wav2vec2"], ["trainer.epochs=x"], ["nonsense"]):
+        assert client.post("/api/v1/retrain", json={"recipe": recipe}).status_code == 400
+
+
+@pytest.mark.parametrize("stage", ["training", "comparing"])
+def test_a_server_that_is_killed_goes_on_with_its_jobs_after_its_next_start(
+    stage: str, band_bundle: Bundle, songs: list[Path], tmp_path: Path
+) -> None:
+    server = Server(tmp_path / "server", "--model", band_bundle.folder)
+    with serving(server), server.client() as client:
+        teach(client, songs)
+        long = tmp_path / "long.flac"
+        soundfile.write(long, np.zeros(6 * 3600 * 8_000, np.int16), 8_000)
+        listening = client.post("/api/v1/identify", content=long.read_bytes()).json()
+        job = client.post("/api/v1/retrain").json()
+        reaches(client, job["id"], stage)
+        server.end(signal.SIGKILL)
+        wait_for(lambda: not trainers(), within_s=10)
+        server.start(within_s=30)
+        assert ended(client, listening["id"])["status"] == "done"
+        done = ended(client, job["id"])
+        assert done["status"] == "done", done
+        assert done["attempts"] == 2
+        assert not list((tmp_path / "server").rglob("*.part"))
+        assert client.get("/api/v1/lessons").json()["total"] == len(songs)
+        assert hears(client, songs[8]) == "Middle Bird"
+
+
+def test_who_asks_twice_ends_it_at_once_and_jobs_go_on_later(
+    band_bundle: Bundle, songs: list[Path], tmp_path: Path
+) -> None:
+    server = Server(tmp_path / "server", "--model", band_bundle.folder)
+    with serving(server), server.client() as client:
+        teach(client, songs)
+        job = client.post("/api/v1/retrain").json()
+        reaches(client, job["id"], "training")
+        assert server.process is not None
+        with client.stream("GET", job["events"]) as stream:  # somebody listens, and does not go
+            next(stream.iter_lines())
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(0.05)
+            begin = time.monotonic()
+            code = server.end(signal.SIGTERM)
+            assert time.monotonic() - begin < 5
+        assert code in (0, 128 + signal.SIGTERM)
+        server.start()
+        assert ended(client, job["id"])["status"] == "done"
+
+
+def test_a_model_folder_that_is_broken_is_passed_over_at_the_start(
+    band_bundle: Bundle, songs: list[Path], tmp_path: Path
+) -> None:
+    server = Server(tmp_path / "server", "--model", band_bundle.folder)
+    with serving(server), server.client() as client:
+        teach(client, songs)
+        result = ended(client, client.post("/api/v1/retrain").json()["id"])["result"]
+        assert isinstance(result, dict)
+        assert server.end() == 0
+        graph = tmp_path / "server" / "models" / result["bundle_id"] / "model.onnx"
+        graph.write_bytes(graph.read_bytes()[:1000])
+        server.start()
+        assert client.get("/api/v1/models/active").json()["bundle_id"] == result["bundle_id"], "it is unpacked again"
+        assert server.end() == 0
+        shutil.rmtree(graph.parent)
+        for path in (tmp_path / "server" / "files").rglob("*"):
+            if path.is_file() and path.stat().st_size > 100_000:
+                path.write_bytes(path.read_bytes()[:1000])
+        server.start()
+        assert client.get("/api/v1/models/active").json()["bundle_id"] == band_bundle.id
+        assert "passed over" in server.log.read_text()
+        refused = client.post(f"/api/v1/models/{result['bundle_id']}/activate")
+        assert refused.status_code == 409
+        assert str(tmp_path) not in refused.text
+        assert hears(client, songs[0]) == "Deep Bird"
+        assert client.get("/api/v1/models").json()["history"][0]["bundle_id"] == band_bundle.id
+
+
+def test_a_limit_for_jobs_is_that_of_uploads(band_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
+    client = serve(model=band_bundle.folder, limits=Limits(max_duration_s=100))
+    long = tmp_path / "long.flac"
+    soundfile.write(long, np.zeros(200 * 8_000, np.int16), 8_000)
+    assert client.post("/api/v1/identify?background=true", content=long.read_bytes()).status_code in (202, 413)

@@ -1,0 +1,272 @@
+"""Teaching: what people send is taken with its label or refused by name; what they review becomes a lesson."""
+
+from __future__ import annotations
+
+import io
+import stat
+import struct
+import zipfile
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import soundfile
+from tests.serve.conftest import Serve
+
+from dawnchorus.data.recordings import read_table
+from dawnchorus.errors import InputError, UploadTooLarge
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.serve import archives
+from dawnchorus.serve.archives import unpack
+from dawnchorus.serve.lessons import Lessons, label_named
+from dawnchorus.serve.state.database import Database
+from dawnchorus.serve.state.files import FileStore
+from dawnchorus.taxonomy.labels import Label
+
+
+def sound(level: float = 0.25, seconds: float = 1.0) -> bytes:
+    out = io.BytesIO()
+    soundfile.write(out, np.full(round(seconds * 16_000), level, np.float32), 16_000, format="WAV")
+    return out.getvalue()
+
+
+def packed(members: dict[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return out.getvalue()
+
+
+def taught(client: httpx.Client, *files: tuple[str, bytes], **texts: str) -> dict[str, tuple[str, str | None]]:
+    """What became of the files: status and species by name."""
+    reply = client.post("/api/v1/lessons", files=[("audio", file) for file in files], data=texts)
+    assert reply.status_code == 200, reply.text
+    return {each["name"]: (each["status"], each["species"]) for each in reply.json()["files"]}
+
+
+def test_labels_come_from_the_form_the_folder_a_zip_or_a_table(level_bundle: Bundle, serve: Serve) -> None:
+    client = serve(model=level_bundle.folder)
+    assert taught(client, ("a.wav", sound(0.1)), ("b.wav", sound(0.2)), species="loud bird") == {
+        "a.wav": ("taken", "Loud Bird"),
+        "b.wav": ("taken", "Loud Bird"),
+    }
+    assert taught(client, ("birds/Avis parva_Quiet Bird/c.wav", sound(0.3))) == {"c.wav": ("taken", "Quiet Bird")}
+    assert taught(client, ("noise/n.wav", sound(0.01))) == {"n.wav": ("taken", "no species")}
+    bundle = packed(
+        {"set/Avis nova_New Bird/d.wav": sound(0.4), "set/noise/e.wav": sound(0.5), "set/readme.txt": b"hello"}
+    )
+    assert taught(client, ("set.zip", bundle)) == {"d.wav": ("taken", "New Bird"), "e.wav": ("taken", "no species")}
+    table = b"filename,primary_label,scientific_name,common_name\nf.wav,x,Avis magna,Loud Bird\n"
+    assert taught(client, ("f.wav", sound(0.6)), ("labels.csv", table)) == {"f.wav": ("taken", "Loud Bird")}
+    balance = {row["common_name"]: row["n_recordings"] for row in client.get("/api/v1/lessons").json()["species"]}
+    assert balance == {"Loud Bird": 3, "Quiet Bird": 1, "New Bird": 1, "no species, or unknown": 2}
+
+
+def test_the_same_sound_is_one_lesson_and_its_label_can_be_changed(level_bundle: Bundle, serve: Serve) -> None:
+    client = serve(model=level_bundle.folder)
+    assert taught(client, ("a.wav", sound()), species="Avis magna") == {"a.wav": ("taken", "Loud Bird")}
+    assert taught(client, ("again.wav", sound()), species="Loud Bird") == {"again.wav": ("known", "Loud Bird")}
+    assert taught(client, ("a.wav", sound()), species="Quiet Bird") == {"a.wav": ("taken", "Quiet Bird")}
+    (row,) = client.get("/api/v1/lessons").json()["species"]
+    assert (row["common_name"], row["n_recordings"]) == ("Quiet Bird", 1)
+
+
+def test_what_cannot_be_learned_from_is_refused_by_name_and_the_rest_is_taken(
+    level_bundle: Bundle, serve: Serve, tmp_path: Path
+) -> None:
+    client = serve(model=level_bundle.folder)
+    found = taught(client, ("bad.wav", b"RIFF no"), ("good.wav", sound()), species="Loud Bird")
+    assert found == {"bad.wav": ("refused", None), "good.wav": ("taken", "Loud Bird")}
+    found = taught(
+        client, ("x.txt", b"hello"), ("nobody.wav", sound(0.7)), ("a/s.wav", sound(0.71)), ("b/s.wav", sound(0.72))
+    )
+    assert found == {"x.txt": ("refused", None), "nobody.wav": ("refused", None), "s.wav": ("taken", "b")}
+    assert client.get("/api/v1/lessons").json()["total"] == 3, "two files of one name are two lessons"
+    negative = taught(
+        client, ("-Avis magna_Loud Bird/n.wav", sound(0.73)), ("Avis magna,Avis parva/two.wav", sound(0.74))
+    )
+    assert negative == {"n.wav": ("taken", "no species"), "two.wav": ("refused", None)}
+    for files, status, message in (
+        ([], 400, "multipart/form-data"),
+        ([("audio", ("x.zip", b"PK no zip"))], 400, "expected a zip of recordings"),
+        ([("species", ("", b"x"))], 400, "got none"),
+    ):
+        reply = client.post("/api/v1/lessons", files=files)
+        assert reply.status_code == status, reply.text
+        assert message in reply.json()["detail"]
+        assert str(tmp_path) not in reply.text
+    reply = client.post("/api/v1/lessons", files={"audio": ("x.wav", sound(0.9))}, data={"species": "x" * 1000})
+    assert reply.status_code == 400
+    assert client.post("/api/upload_bulk", files={"audio": ("bad.wav", b"no")}).json()["failed"] == 1
+    (spool,) = (tmp_path / "server").glob("spool-*")
+    assert not list(spool.iterdir())
+
+
+def link(name: str) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name)
+    info.external_attr = (stat.S_IFLNK | 0o777) << 16
+    return info
+
+
+def test_zips_that_mean_no_good_are_refused_and_leave_nothing_outside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["../x.wav", "a/../../x.wav", "/etc/x.wav", "C:\\x.wav", "..\\x.wav", "a/" + "b" * 300, "\\\\server\\share"]
+    cases: list[tuple[type[Exception], dict[str, bytes]]] = [(InputError, {name: b"x"}) for name in names]
+    cases.append((InputError, {"a.wav": b"x", "A.WAV": b"y"}))
+    cases.append((InputError, {"a": b"x", "a/b": b"y"}))
+    cases.append((UploadTooLarge, {"bomb.wav": bytes(5_000_000)}))
+    for k, (kind, members) in enumerate(cases):
+        path = tmp_path / f"{k}.zip"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in members.items():
+                archive.writestr(zipfile.ZipInfo(name) if "\\" in name else name, content, zipfile.ZIP_DEFLATED)
+        target = tmp_path / f"out{k}" / "in"
+        target.mkdir(parents=True)
+        with pytest.raises(kind):
+            unpack(path, target, max_bytes=1 << 30)
+        assert list((tmp_path / f"out{k}").iterdir()) == [target]
+    with zipfile.ZipFile(tmp_path / "link.zip", "w") as archive:
+        archive.writestr(link("a.wav"), "/etc/passwd")
+    with pytest.raises(InputError):
+        unpack(tmp_path / "link.zip", tmp_path / "out0", max_bytes=1 << 20)
+    monkeypatch.setattr(archives, "MAX_MEMBERS", 5)
+    (tmp_path / "many.zip").write_bytes(packed({f"{k}.wav": b"" for k in range(6)}))
+    with pytest.raises(UploadTooLarge, match="at most 5 files"):
+        unpack(tmp_path / "many.zip", tmp_path / "out0", max_bytes=1 << 20)
+    assert not (tmp_path / "x.wav").exists()
+
+
+def test_a_zip_that_lies_about_its_size_is_stopped(tmp_path: Path) -> None:
+    path = tmp_path / "lie.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.wav", bytes(3_000_000))
+    data = bytearray(path.read_bytes())
+    place = data.rindex(b"PK\x01\x02")
+    data[place + 24 : place + 28] = struct.pack("<I", 1000)  # the directory's word for the size
+    path.write_bytes(data)
+    with pytest.raises((InputError, UploadTooLarge)):
+        unpack(path, tmp_path, max_bytes=100_000)
+    assert not (tmp_path / "a.wav").exists() or (tmp_path / "a.wav").stat().st_size <= 100_000
+
+
+LABELS = (Label("Parus major", "Great Tit"), Label("Cuculus canorus", "Common Cuckoo"))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Parus major", LABELS[0]),
+        ("great  tit", LABELS[0]),
+        ("Parus major_Kohlmeise", LABELS[0]),
+        ("Parus_major", LABELS[0]),
+        ("Nova avis_New Bird", Label("Nova avis", "New Bird")),
+        ("mystery", Label("mystery", "mystery")),
+    ],
+)
+def test_names_that_people_write(name: str, expected: Label) -> None:
+    assert label_named(name, LABELS) == expected
+
+
+@pytest.mark.parametrize("name", ["", "   ", "x" * 300, "a\x00b", "a\nb\x07"])
+def test_names_that_are_none(name: str) -> None:
+    with pytest.raises(InputError, match="species: expected a name"):
+        label_named(name, LABELS)
+
+
+def test_a_review_becomes_a_lesson_and_can_be_changed(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    client.post("/api/v1/identify?keep=true&min_score=0.7", files={"audio": (tone.name, tone.read_bytes())})
+    found = client.get("/api/v1/detections").json()
+    assert found["total"] == 3
+    first, second, third = (row["id"] for row in found["detections"])
+    assert client.put(f"/api/v1/detections/{first}/review", json={"verdict": "right"}).status_code == 200
+    said = {"verdict": "other", "species": "Avis nova_New Bird"}
+    assert client.put(f"/api/v1/detections/{second}/review", json=said).json()["common_name"] == "New Bird"
+    assert client.put(f"/api/v1/detections/{third}/review", json={"verdict": "wrong"}).status_code == 200
+    balance = {row["common_name"]: row["n_recordings"] for row in client.get("/api/v1/lessons").json()["species"]}
+    assert balance == {"Quiet Bird": 1, "New Bird": 1, "no species, or unknown": 1}
+    assert client.get("/api/v1/detections?reviewed=false").json()["total"] == 0
+    client.put(f"/api/v1/detections/{second}/review", json={"verdict": "right"})
+    client.delete(f"/api/v1/detections/{third}/review")
+    balance = {row["common_name"]: row["n_recordings"] for row in client.get("/api/v1/lessons").json()["species"]}
+    assert balance == {"Quiet Bird": 2}
+    for body, status in (
+        ({"verdict": "other"}, 400),
+        ({"verdict": "right", "species": "x"}, 400),
+        ({"verdict": "maybe"}, 422),
+        ({}, 422),
+    ):
+        assert client.put(f"/api/v1/detections/{first}/review", json=body).status_code == status
+    assert client.put("/api/v1/detections/999999/review", json={"verdict": "right"}).status_code == 404
+    # the sound is forgotten; what was learned of it stays
+    sha256 = client.get("/api/v1/recordings").json()["recordings"][0]["sha256"]
+    assert client.delete(f"/api/v1/recordings/{sha256}").status_code == 204
+    assert client.get("/api/v1/detections").json()["total"] == 0
+    assert client.get(f"/api/v1/recordings/{sha256}/sound").status_code == 404
+    assert client.get("/api/v1/lessons").json()["total"] == 2
+
+
+def test_a_snapshot_does_not_change_with_what_comes_later(tmp_path: Path, level_bundle: Bundle) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
+    lessons = Lessons(database, FileStore(tmp_path / "files", cache=tmp_path / "cache"))
+
+    def teach(name: str, level: float) -> None:
+        folder = tmp_path / name
+        folder.mkdir()
+        path = folder / "upload"
+        path.write_bytes(sound(level))
+        lessons.take(folder, {"species": "Loud Bird"}, [(name, path)], level_bundle.labels, max_bytes=1 << 20)
+
+    teach("a.wav", 0.1)
+    (tmp_path / "job").mkdir()
+    before = lessons.snapshot(tmp_path / "job").rows
+    teach("b.wav", 0.2)
+    assert read_table(tmp_path / "job").rows == before
+    assert len(before) == 1
+    database.close()
+
+
+def test_a_table_reads_nothing_but_what_was_sent_with_it(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    secret = tmp_path / "secret.wav"
+    secret.write_bytes(sound(0.3))
+    for name in (str(secret), "../../../secret.wav", "/etc/passwd", "x.m3u8", "ok.wav"):
+        table = f"path,species\n{name},Avis magna\n".encode()
+        found = taught(client, ("ok.wav", sound(0.4)), ("labels.csv", table))
+        expected = ("taken", "Loud Bird") if name == "ok.wav" else ("refused", None)
+        assert set(found.values()) == {expected}, name
+    reply = client.post("/api/v1/lessons", files=[("audio", ("x.csv", "p\u00e9th".encode("latin-1")))])
+    assert reply.status_code == 400
+    assert client.get("/api/v1/lessons").json()["total"] == 1
+
+
+def test_what_is_said_survives_another_listening_and_other_recordings(
+    level_bundle: Bundle, serve: Serve, tone: Path
+) -> None:
+    client = serve(model=level_bundle.folder)
+
+    def listen(body: bytes) -> None:
+        client.post("/api/v1/identify?keep=true&min_score=0.7", files={"audio": (tone.name, body)})
+
+    listen(tone.read_bytes())
+    for row in client.get("/api/v1/detections").json()["detections"]:
+        client.put(f"/api/v1/detections/{row['id']}/review", json={"verdict": "right"})
+    listen(tone.read_bytes())
+    again = client.get("/api/v1/detections?reviewed=true").json()
+    assert again["total"] == 3
+    assert client.get("/api/v1/lessons").json()["total"] == 3
+    client.put(f"/api/v1/detections/{again['detections'][0]['id']}/review", json={"verdict": "wrong"})
+    assert client.get("/api/v1/lessons").json()["total"] == 3, "another word replaces the first"
+    # the recording goes; numbers of its detections are not given to others, so nothing is said of those
+    taught(client, ("same.wav", tone.read_bytes()), species="Quiet Bird")
+    sha256 = client.get("/api/v1/recordings").json()["recordings"][0]["sha256"]
+    client.delete(f"/api/v1/recordings/{sha256}")
+    listen(sound(0.2, 3))
+    new = client.get("/api/v1/detections").json()["detections"]
+    assert not {row["id"] for row in new} & {row["id"] for row in again["detections"]}
+    for row in new:
+        client.delete(f"/api/v1/detections/{row['id']}/review")
+    assert client.get("/api/v1/lessons").json()["total"] == 4

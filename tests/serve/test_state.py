@@ -1,0 +1,203 @@
+"""What a server remembers: whole or not at all, brought up to date with a backup, shared or refused."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+from tests.serve.conftest import Serve
+
+import dawnchorus.serve.state.database as module
+from dawnchorus.errors import Busy, InputError, OutputError
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.serve.service import open_service
+from dawnchorus.serve.settings import Settings
+from dawnchorus.serve.state.database import Database, alembic_config
+from dawnchorus.serve.state.files import FileStore
+from dawnchorus.serve.state.tables import Base, Recording
+
+
+def database(folder: Path) -> Database:
+    return Database(f"sqlite:///{folder / 'state.db'}")
+
+
+def test_migrations_make_the_tables_that_the_code_has(tmp_path: Path) -> None:
+    found = database(tmp_path)
+    with found.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": False})
+        assert not compare_metadata(context, Base.metadata)
+    with found.engine.begin() as connection:
+        command.downgrade(alembic_config(connection), "base")
+        names = connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'table'")).scalars().all()
+    assert set(names) <= {"alembic_version", "sqlite_sequence"}
+    found.close()
+
+
+def test_tables_of_a_newer_version_are_left_alone(tmp_path: Path) -> None:
+    database(tmp_path).close()
+    with closing(sqlite3.connect(tmp_path / "state.db")) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    before = (tmp_path / "state.db").read_bytes()
+    with pytest.raises(InputError, match="revision 9999.*Update dawnchorus"):
+        database(tmp_path)
+    assert (tmp_path / "state.db").read_bytes() == before
+
+
+NEXT = """
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision = "9999", "{head}"
+
+
+def upgrade():
+    op.create_table("newer", sa.Column("id", sa.Integer(), primary_key=True))
+    {then}
+"""
+
+
+def with_next_revision(folder: Path, monkeypatch: pytest.MonkeyPatch, *, then: str) -> None:
+    """Let there be a migration that this version does not have."""
+    shutil.copytree(module.MIGRATIONS, folder)
+    head = ScriptDirectory.from_config(alembic_config()).get_current_head()
+    (folder / "versions" / "9999_next.py").write_text(NEXT.format(head=head, then=then))
+    monkeypatch.setattr(module, "MIGRATIONS", folder)
+
+
+def rows(path: Path, query: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(query).fetchall()
+
+
+def test_tables_of_an_older_version_are_brought_up_to_date_and_kept_beside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = database(tmp_path)
+    with found.write() as session:
+        session.add(Recording(sha256="x" * 64, name="kept", n_bytes=1))
+    found.close()
+    with_next_revision(tmp_path / "migrations", monkeypatch, then="pass")
+    database(tmp_path).close()
+    (backup,) = tmp_path.glob("state.db.*.backup")
+    for path in (tmp_path / "state.db", backup):
+        assert rows(path, "SELECT name FROM recordings") == [("kept",)]
+    newer = "SELECT name FROM sqlite_master WHERE name = 'newer'"
+    assert rows(tmp_path / "state.db", newer)
+    assert not rows(backup, newer)
+
+
+def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database(tmp_path).close()
+    with_next_revision(tmp_path / "migrations", monkeypatch, then="1 / 0")
+    with pytest.raises(ZeroDivisionError):
+        database(tmp_path)
+    assert not rows(tmp_path / "state.db", "SELECT name FROM sqlite_master WHERE name = 'newer'")
+    assert rows(tmp_path / "state.db", "SELECT version_num FROM alembic_version") != [("9999",)]
+
+
+@pytest.mark.parametrize("url", ["nonsense", "nonsense://x", "postgresql+nothing://x"])
+def test_an_address_that_is_none(url: str) -> None:
+    with pytest.raises(InputError, match="expected an address such as"):
+        Database(url)
+
+
+def test_a_database_that_cannot_be_reached_is_named_without_its_password(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="cannot be used") as error:
+        Database("postgresql+psycopg://dawn:secret@127.0.0.1:1/dawn")
+    assert "secret" not in str(error.value)
+    with pytest.raises(OutputError, match="cannot be used"):
+        Database(f"sqlite:///{tmp_path / 'no' / 'such' / 'folder' / 'state.db'}")
+
+
+def test_writers_wait_for_each_other(tmp_path: Path) -> None:
+    found = database(tmp_path)
+
+    def write(k: int) -> None:
+        for n in range(20):
+            with found.write() as session:
+                known = session.query(Recording).count()
+                session.add(Recording(sha256=f"{k:032d}{n:032d}", name=str(known), n_bytes=1))
+
+    threads = [threading.Thread(target=write, args=(k,)) for k in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with found.read() as session:
+        assert sorted(int(row.name) for row in session.query(Recording)) == list(range(160))
+    found.close()
+
+
+def test_a_block_that_fails_changes_nothing(tmp_path: Path) -> None:
+    found = database(tmp_path)
+    with pytest.raises(ZeroDivisionError), found.write() as session:
+        session.add(Recording(sha256="x" * 64, name="x", n_bytes=1))
+        session.flush()
+        raise ZeroDivisionError
+    with found.read() as session:
+        assert session.query(Recording).count() == 0
+    found.close()
+
+
+@pytest.mark.parametrize("place", ["folder", "memory://dawn"])
+def test_files_are_kept_by_what_is_in_them(place: str, tmp_path: Path) -> None:
+    files = FileStore(tmp_path / place if "://" not in place else place, cache=tmp_path / "cache")
+    path = tmp_path / "x.bin"
+    path.write_bytes(bytes(range(256)) * 8192)
+    sha256 = files.put(path)
+    assert files.put(path) == sha256
+    assert files.size(sha256) == 1 << 21
+    assert b"".join(files.read(sha256, 255, 258)) == b"\xff\x00\x01"
+    assert b"".join(files.read(sha256, 0, 1 << 21)) == path.read_bytes()
+    assert files.local(sha256).read_bytes() == path.read_bytes()
+    assert not list(tmp_path.rglob("*.part"))
+    files.drop(sha256)
+    files.drop(sha256)
+    with pytest.raises(InputError, match="not in the store"):
+        files.local(sha256)
+
+
+def test_a_store_that_is_full_keeps_nothing_that_looks_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = FileStore(tmp_path / "files", cache=tmp_path / "cache")
+    path = tmp_path / "x.bin"
+    path.write_bytes(bytes(1000))
+
+    def full(_self: object, source: str, target: str, **_: object) -> None:
+        Path(target).write_bytes(Path(source).read_bytes()[:100])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("fsspec.implementations.local.LocalFileSystem.put_file", full)
+    with pytest.raises(OutputError, match="No space left"):
+        files.put(path)
+    assert not [found for found in (tmp_path / "files").rglob("*") if found.is_file()]
+
+
+def test_an_unknown_store_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--files"):
+        FileStore("nonsense://x", cache=tmp_path)
+
+
+def test_a_second_server_does_not_share_a_folder(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
+    serve(model=level_bundle.folder)
+    with (
+        pytest.raises(Busy, match="another server uses this folder"),
+        open_service(Settings(data=tmp_path / "server", model=level_bundle.folder)),
+    ):
+        pass
+
+
+def test_what_a_killed_server_left_is_cleared(level_bundle: Bundle, tmp_path: Path) -> None:
+    left = tmp_path / "server" / "spool-abc"
+    left.mkdir(parents=True)
+    (left / "upload-1").write_bytes(b"x")
+    with open_service(Settings(data=tmp_path / "server", model=level_bundle.folder)):
+        assert not left.exists()
