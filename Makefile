@@ -3,13 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench wheel clean
+.PHONY: demo test test-ops check bench load wheel clean
 
 demo: $(VENV)/installed
 	$(BIN)/dawnchorus demo
 
 test: $(VENV)/ready
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -m 'not ops'
+
+# What takes long: real browsers, databases and proxies, and servers and trainers that are killed.
+test-ops: $(VENV)/ready
+	$(BIN)/python -m pytest -q -m ops
 
 check: $(VENV)/ready
 	$(BIN)/ruff check .
@@ -32,6 +36,10 @@ $(VENV)/installed: pyproject.toml constraints.txt
 $(VENV)/ready: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable '.[all]'
 	touch $@
+
+# Locust against one, two and four servers behind nginx with PostgreSQL.
+load: $(VENV)/ready
+	$(BIN)/python -m bench load
 
 # Builds the wheel and tries it in a fresh environment, away from the sources.
 wheel: $(VENV)/installed

@@ -218,17 +218,32 @@ def _serving(result: dict[str, Any]) -> str:
     rows = [
         f"| {name} | {r['per_s']:.1f} | {r['p50_ms']:.0f} | {r['p99_ms']:.0f} | {r['n_failed']:.0f} |"
         for name, r in (
-            ("`dawnchorus serve`, BirdNET", result["ours"]),
+            ("`dawnchorus serve`, BirdNET", result["birdnet"]),
+            ("`dawnchorus serve`, a small `mel_cnn` of one's own", result["small"]),
             ("a handler with librosa's features in the event loop", result["seed"]),
         )
     ]
-    ours = result["ours"]["per_s"]
+    birdnet, small, seed = (result[name]["per_s"] for name in ("birdnet", "small", "seed"))
+    bare = result["bare_per_s"]["birdnet"]
     return (
         "## Over HTTP\n\n"
         f"{result['n_clients']} clients on the same cores send a clip of 5 s again and again; medians of rounds in "
-        f"turn. **{ours / result['seed']['per_s']:.1f}x** the handler, {100 * ours / result['bare_per_s']:.0f} % of "
-        f"what bare sessions on windows that lie ready do in the same minute ({result['bare_per_s']:.0f} clips/s).\n\n"
+        f"turn. With BirdNET **{birdnet / seed:.1f}x** the handler, {100 * birdnet / bare:.0f} % of what bare sessions "
+        f"on windows that lie ready do in the same minute ({bare:.0f} clips/s); with a small model "
+        f"**{small / seed:.1f}x**.\n\n"
         "| | requests/s | p50 ms | p99 ms | failed |\n| --- | ---: | ---: | ---: | ---: |\n" + "\n".join(rows) + "\n"
+    )
+
+
+def _load(result: dict[str, Any]) -> str:
+    rows = "\n".join(
+        f"| {n} | {r['per_s']:.1f} | {r['p50_ms']:.0f} | {r['p99_ms']:.0f} | {r['n_failed']:.0f} of {r['n']:.0f} |"
+        for n, r in result.items()
+    )
+    return (
+        "## Several servers\n\nLocust's 16 users against servers that share PostgreSQL behind nginx, all with BirdNET "
+        "and all on the same two cores, which Locust, nginx and PostgreSQL use as well (`make load`).\n\n"
+        f"| servers | requests/s | p50 ms | p99 ms | failed |\n| ---: | ---: | ---: | ---: | ---: |\n{rows}\n"
     )
 
 
@@ -254,6 +269,7 @@ _SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "heads": _heads,
     "leaderboard": _leaderboard,
     "serving": _serving,
+    "load": _load,
     "training": _training,
     "acoustic": _acoustic,
     "startup": _startup,

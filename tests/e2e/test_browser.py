@@ -17,6 +17,8 @@ from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
 from dawnchorus.serve.settings import Settings
 
+pytestmark = pytest.mark.ops
+
 PAGES = ("/", "/history", "/review", "/teach", "/models", "/system", "/docs", "/login")
 
 SCREENSHOTS = os.environ.get("DAWNCHORUS_SCREENSHOTS")

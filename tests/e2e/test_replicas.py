@@ -14,6 +14,8 @@ from tests.e2e.machines import Postgres, Server, nginx, serving, wait_for
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
 
+pytestmark = pytest.mark.ops
+
 
 def post_all(client: httpx.Client, lessons: list[Path]) -> None:
     files = [("audio", (f"{path.parent.name}/{path.name}", path.read_bytes())) for path in lessons]

@@ -19,6 +19,8 @@ from tests.serve.conftest import Serve
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.serve.lanes import Limits
 
+pytestmark = pytest.mark.ops
+
 SONGS = {"Avis gravis_Deep Bird": 400, "Avis media_Middle Bird": 1800, "Avis alta_High Bird": 5000}
 RATE_HZ = 16_000
 

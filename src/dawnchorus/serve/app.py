@@ -37,6 +37,7 @@ def create_app(service: Service) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        redirect_slashes=False,
     )
     app.state.service, app.state.access = service, Access(service.settings)
     app.state.error_page = pages.error_page

@@ -1,0 +1,48 @@
+"""Locust against one, two and four servers that share PostgreSQL behind nginx: `make load`."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.machines import Postgres, Server, nginx, serving
+
+from dawnchorus.audio.many import usable_cores
+
+N_USERS, RUN_S = 16, 20
+
+
+def measure() -> dict[str, Any]:
+    """Requests per second, waits and failures by number of servers; the cores are the same for all."""
+    found = {}
+    with tempfile.TemporaryDirectory() as scratch, Postgres(Path(scratch, "postgres")) as database:
+        for n in (1, 2, 4):
+            lanes = str(max(usable_cores() // n, 1))
+            options = ["--database", database.url, "--files", f"{scratch}/files", "--workers", lanes]
+            servers = [Server(Path(scratch, f"server-{n}-{k}"), *options, "--proxy", "127.0.0.1") for k in range(n)]
+            with ExitStack() as stack:
+                stack.enter_context(serving(*servers))
+                address = stack.enter_context(nginx(Path(scratch, f"nginx-{n}"), *servers))
+                found[str(n)] = _locust(address, Path(scratch, f"locust-{n}"))
+                print(n, found[str(n)], flush=True)
+    return found
+
+
+def _locust(address: str, out: Path) -> dict[str, float]:
+    command = ["-m", "locust", "-f", "bench/locustfile.py", "--headless", "--only-summary", "--csv", str(out)]
+    users = ["-u", str(N_USERS), "-r", str(N_USERS), "-t", f"{RUN_S}s", "--host", address]
+    subprocess.run([sys.executable, *command, *users], check=False, capture_output=True)
+    with Path(f"{out}_stats.csv").open(newline="") as file:
+        (total,) = (row for row in csv.DictReader(file) if row["Name"] == "Aggregated")
+    return {
+        "per_s": float(total["Requests/s"]),
+        "p50_ms": float(total["50%"]),
+        "p99_ms": float(total["99%"]),
+        "n_failed": float(total["Failure Count"]),
+        "n": float(total["Request Count"]),
+    }

@@ -1,0 +1,33 @@
+"""People who send clips of five seconds, and now and then look at the pages: `make load`, or with locust's own page
+
+locust -f bench/locustfile.py --host http://127.0.0.1:5000
+"""
+
+from __future__ import annotations
+
+from locust import FastHttpUser, constant, task
+
+from bench.serving import clip
+
+CLIP = clip()
+
+
+class Listener(FastHttpUser):
+    """Asks again as soon as it has an answer."""
+
+    wait_time = constant(0)
+
+    @task(50)
+    def predict(self) -> None:
+        """A clip, as a form."""
+        self.client.post("/api/predict", files={"audio": ("clip.wav", CLIP, "audio/wav")})
+
+    @task(5)
+    def identify(self) -> None:
+        """A clip, as it is."""
+        self.client.post("/api/v1/identify", data=CLIP, headers={"Content-Type": "audio/wav"})  # type: ignore[arg-type]
+
+    @task(1)
+    def look(self) -> None:
+        """What was heard."""
+        self.client.get("/api/metrics")

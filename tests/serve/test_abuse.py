@@ -1,0 +1,364 @@
+"""What strangers send: nothing of it makes the server fail, read what it should not, or tell what it should not."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from urllib.parse import quote
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+import schemathesis
+import soundfile
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis.checks import CHECKS
+from tests.serve.conftest import Serve
+
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.serve.access import role_of_route
+from dawnchorus.serve.app import create_app
+from dawnchorus.serve.lanes import Limits
+from dawnchorus.serve.service import open_service
+from dawnchorus.serve.settings import Role, Settings
+
+ROLES = {
+    Role.OPEN: {
+        "GET /api/v1/health/live",
+        "GET /api/v1/health/ready",
+        "GET /login",
+        "POST /login",
+        "POST /logout",
+        "GET /static/{name}",
+    },
+    Role.IDENTIFY: {
+        *("GET /", "POST /", "GET /docs", "GET /history", "GET /jobs/{job_id}", "GET /models", "GET /review"),
+        *("GET /recordings/{sha256}", "GET /system", "GET /teach", "GET /metrics", "GET /api/openapi.json"),
+        *("GET /api/classes", "GET /api/health", "GET /api/metrics", "GET /api/retrain_status", "POST /api/predict"),
+        *("GET /api/v1/detections", "GET /api/v1/detections/{number}/picture", "GET /api/v1/detections/{number}/sound"),
+        *("GET /api/v1/jobs", "GET /api/v1/jobs/{job_id}", "GET /api/v1/jobs/{job_id}/events", "GET /api/v1/lessons"),
+        *("GET /api/v1/models", "GET /api/v1/models/active", "GET /api/v1/models/{bundle_id}/card"),
+        *("GET /api/v1/recordings", "GET /api/v1/recordings/{sha256}", "GET /api/v1/recordings/{sha256}/detections"),
+        *("GET /api/v1/recordings/{sha256}/picture", "GET /api/v1/recordings/{sha256}/sound", "POST /api/v1/identify"),
+    },
+    Role.TEACH: {
+        *("GET /api/v1/jobs/{job_id}/log", "POST /api/v1/jobs/{job_id}/cancel", "POST /api/v1/lessons"),
+        *("POST /api/v1/retrain", "POST /api/trigger_retrain", "POST /api/upload_bulk", "POST /api/v1/models/compare"),
+        *("PUT /api/v1/detections/{number}/review", "DELETE /api/v1/detections/{number}/review"),
+    },
+    Role.OPERATE: {
+        *("DELETE /api/v1/jobs/{job_id}", "DELETE /api/v1/recordings/{sha256}"),
+        *("POST /api/v1/models/rollback", "POST /api/v1/models/{bundle_id}/activate"),
+    },
+}
+"""Every route is named here with what it asks for; a new one fails the test until it is."""
+
+
+def test_every_route_asks_for_the_role_that_is_named_here(level_bundle: Bundle, tmp_path: Path) -> None:
+    with open_service(Settings(data=tmp_path / "server", model=level_bundle.folder)) as service:
+        app = create_app(service)
+    found: dict[Role | None, set[str]] = {}
+    routes = list(app.routes)
+    while routes:
+        route = routes.pop()
+        inner = getattr(getattr(route, "original_router", None), "routes", None)
+        if inner:
+            routes.extend(inner)
+        elif hasattr(route, "dependant"):
+            for method in route.methods:
+                found.setdefault(role_of_route(route), set()).add(f"{method} {route.path}")
+    assert found == ROLES
+
+
+@pytest.mark.parametrize("role", [None, Role.IDENTIFY, Role.TEACH])
+def test_who_may_not_is_refused_before_anything_is_read(role: Role | None, level_bundle: Bundle, serve: Serve) -> None:
+    tokens = {f"the-token-of-{each.name}": each for each in (Role.IDENTIFY, Role.TEACH, Role.OPERATE)}
+    client = serve(model=level_bundle.folder, tokens=tokens)
+    headers = {"Authorization": f"Bearer the-token-of-{role.name}"} if role else {}
+    values = {"sha256": "0" * 64, "number": "1", "job_id": "0" * 32, "bundle_id": "0" * 12, "name": "style.css"}
+    for needed, routes in ROLES.items():
+        for route in routes:
+            method, path = route.split()
+            if path in ("/login", "/logout"):
+                continue
+            reply = client.request(
+                method, path.format(**values), headers=headers, content=b"{}" if role else b"x" * 70_000
+            )
+            is_allowed = needed is Role.OPEN or (role is not None and role >= needed)
+            if is_allowed:
+                assert reply.status_code not in (401, 403), route
+            else:
+                assert reply.status_code == (401 if role is None else 403), route
+
+
+def test_what_the_description_promises_holds_whatever_is_asked(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    client.post("/api/v1/identify?keep=true", files={"audio": (tone.name, tone.read_bytes())})
+    document = client.get("/api/openapi.json").json()
+    schema = schemathesis.openapi.from_dict(document)
+    schema.config.base_url = str(client.base_url).rstrip("/")
+    wanted = (
+        "not_a_server_error",
+        "status_code_conformance",
+        "content_type_conformance",
+        "response_schema_conformance",
+    )
+    checks = CHECKS.get_by_names(wanted)
+    n_asked = 0
+    for result in schema.get_all_operations():
+        operation = result.ok()
+        if operation.path.endswith("/events"):
+            continue  # a stream; see test_jobs
+
+        @settings(
+            max_examples=20,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            phases=[Phase.explicit, Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(case=operation.as_strategy())
+        def ask(case: schemathesis.Case) -> None:
+            nonlocal n_asked
+            n_asked += 1
+            case.call_and_validate(checks=checks, timeout=30)
+
+        ask()
+    assert n_asked > 300
+    assert client.post("/api/predict", content=tone.read_bytes()).status_code == 200
+
+
+TRAVERSAL = [
+    *("../" * n + "etc/passwd" for n in range(1, 6)),
+    *("..\\" * n + "windows\\win.ini" for n in range(1, 4)),
+    *("..%2f" * n + "etc%2fpasswd" for n in range(1, 4)),
+    *("..%252f" * n + "etc%252fpasswd" for n in range(1, 4)),
+    *("..%5c", "..%255c", "%2e%2e/", "%2e%2e%2f", "%252e%252e%252f", "....//", "....\\\\", "..;/", "..%00/", "..%0d/"),
+    *(
+        "/etc/passwd",
+        "//etc/passwd",
+        "file:///etc/passwd",
+        "\\\\server\\share",
+        "C:\\x",
+        "C:/x",
+        "~/x",
+        "~root/x",
+        "$HOME",
+    ),
+    *("%c0%ae%c0%ae/", "%e0%80%ae/", "\u2025/", "\uff0e\uff0e/", "\u2024\u2024/", ".\u200b./", "..\u2215", "..\u2044"),
+    *(
+        "x\x00.wav",
+        "%00",
+        "x%00.wav",
+        "nul",
+        "con",
+        "aux.wav",
+        "-rf",
+        "--help",
+        "|id",
+        "`id`",
+        "$(id)",
+        "x;id",
+        "x\ny",
+        "*",
+    ),
+]
+
+
+def test_no_name_leads_outside(level_bundle: Bundle, serve: Serve, tmp_path: Path, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    assert len(TRAVERSAL) >= 50
+    secret = b"root:"
+    for text in TRAVERSAL:
+        for form in {text, quote(text, safe="")}:
+            for route in (
+                "/static/{}",
+                "/recordings/{}",
+                "/api/v1/recordings/{}/sound",
+                "/api/v1/models/{}/card",
+                "/jobs/{}",
+            ):
+                try:
+                    reply = client.get(route.format(form))
+                except httpx.InvalidURL:
+                    continue
+                assert reply.status_code in (400, 404, 422), (route, form)
+                assert secret not in reply.content
+        reply = client.post("/api/v1/identify?keep=true", files={"audio": (text, tone.read_bytes())})
+        assert reply.status_code in (200, 400), text
+        files = [("audio", (f"{text}/x.wav", tone.read_bytes()))]
+        assert client.post("/api/v1/lessons", files=files, data={"species": text}).status_code in (200, 400), text
+    outside = {path.name for path in tmp_path.iterdir()}
+    assert outside == {"server", tone.name}
+    inside = {path.name for path in (tmp_path / "server").iterdir()}
+    assert inside <= {"server.lock", "state.db", "state.db-wal", "state.db-shm", "files"} | {
+        path.name for path in (tmp_path / "server").glob("spool-*")
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers"),
+    [
+        ("GET", "/api/v1/detections?since=0001-01-01T00:00:00%2B14:00", {}),
+        ("GET", "/api/v1/detections?until=9999-12-31T23:59:59-14:00", {}),
+        ("GET", "/api/v1/detections?species=%00", {}),
+        ("GET", "/api/v1/detections?limit=99999999999999999999", {}),
+        ("GET", "/api/v1/detections?min_score=nan", {}),
+        ("GET", "/api/v1/detections/99999999999999999999/sound", {}),
+        ("GET", "/api/v1/jobs/%00", {}),
+        ("GET", "/api/v1/recordings/" + "f" * 64 + "/picture?end_s=nan", {}),
+        ("GET", "/api/v1/recordings/" + "f" * 64 + "/sound", {"Range": "bytes=99999999999999999999999-"}),
+        ("GET", "/history?min_score=x", {}),
+        ("GET", "/history?since=0001-01-01", {"Accept": "text/html"}),
+        ("POST", "/api/v1/retrain", {"Transfer-Encoding": "chunked"}),
+        ("POST", "/api/predict", {"Origin": "http://["}),
+        ("GET", "/", {"Cookie": "dawnchorus_session=\u00e9"}),
+        ("POST", "/api/predict", {"X-CSRF-Token": "\u00e9", "Cookie": "dawnchorus_session=x"}),
+    ],
+)
+def test_odd_values_are_refused_and_nothing_fails(
+    method: str, path: str, headers: dict[str, str], level_bundle: Bundle, serve: Serve, tmp_path: Path
+) -> None:
+    for tokens in ({}, {"the-operators-one": Role.OPERATE}):
+        client = serve(model=level_bundle.folder, tokens=tokens, data=tmp_path / str(len(tokens)))
+        encoded = {name: value.encode("latin-1") for name, value in headers.items()}
+        reply = client.request(method, path, headers=encoded)
+        assert 200 <= reply.status_code < 500, reply.text
+        if tokens:
+            again = client.request(method, path, headers={**encoded, "Authorization": b"Bearer the-operators-one"})
+            assert 200 <= again.status_code < 500, again.text
+
+
+def flac(seconds: float, rate_hz: int, n_channels: int) -> bytes:
+    out = io.BytesIO()
+    soundfile.write(out, np.zeros((round(seconds * rate_hz), n_channels), np.int16), rate_hz, format="FLAC")
+    return out.getvalue()
+
+
+def encoded(kind: str, subtype: str, seconds: float, rate_hz: int) -> bytes:
+    out = io.BytesIO()
+    with soundfile.SoundFile(out, "w", rate_hz, 1, subtype, format=kind) as file:
+        for _ in range(round(seconds / 60)):
+            file.write(np.zeros(60 * rate_hz, np.float32))
+    return out.getvalue()
+
+
+def lying_flac() -> bytes:
+    data = bytearray(flac(1, 48_000, 1))
+    (word,) = struct.unpack(">Q", data[18:26])
+    data[18:26] = struct.pack(">Q", word | (1 << 36) - 1)
+    return bytes(data)
+
+
+def test_bombs_are_refused_before_much_memory_is_taken(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder, limits=Limits(max_duration_s=3600))
+    bombs = {
+        "two hours of ogg": encoded("OGG", "VORBIS", 7200, 8_000),
+        "two hours of flac": flac(7200, 8_000, 1),
+        "two hours of mp3": encoded("MP3", "MPEG_LAYER_III", 7200, 8_000),
+        "eight channels at 192 kHz": flac(600, 192_000, 8),
+        "a header that lies": lying_flac(),
+        "a rate of 2 GHz": b"RIFF\x00\x00\x00\x00WAVEfmt \x10\x00\x00\x00\x01\x00\x01\x00\xff\xff\xff\x7f" + bytes(100),
+    }
+    client.post("/api/predict", content=tone.read_bytes())
+    here = psutil.Process()
+    for name, body in bombs.items():
+        if name.startswith("eight"):
+            continue  # it is within the limits; see below
+        before, peak, done = _memory(here), [0], threading.Event()
+
+        def watch(peak: list[int] = peak, done: threading.Event = done) -> None:
+            while not done.wait(0.01):
+                peak[0] = max(peak[0], _memory(here))
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        statuses = {client.post(path, content=body).status_code for path in ("/api/predict", "/api/v1/identify")}
+        done.set()
+        thread.join()
+        assert statuses <= {413, 422}, name
+        assert peak[0] - before < 100e6, f"{name}: {(peak[0] - before) / 1e6:.0f} MB"
+    reply = client.post("/api/v1/identify", content=bombs["eight channels at 192 kHz"])
+    assert reply.status_code in (200, 202, 413)
+
+
+def _memory(process: psutil.Process) -> int:
+    """Bytes of a process and its children that are their own."""
+    total = 0
+    for each in (process, *process.children(recursive=True)):
+        try:
+            total += each.memory_info().rss - each.memory_info().shared
+        except psutil.Error:
+            continue
+    return total
+
+
+def test_playlists_ask_nobody(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    class Listener(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+    listener = HTTPServer(("127.0.0.1", 0), Listener)
+    threading.Thread(target=listener.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{listener.server_port}/x.ts"
+    secret = tmp_path / "secret.wav"
+    soundfile.write(secret, np.zeros(16_000), 16_000)
+    bodies = {
+        "x.m3u8": f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{address}\n#EXT-X-ENDLIST\n",
+        "x.ffconcat": f"ffconcat version 1.0\nfile '{secret}'\n",
+        "x.sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 5004 RTP/AVP 0\n",
+        "x.wav": f"#EXTM3U\n#EXTINF:1,\n{address}\n",
+    }
+    client = serve(model=level_bundle.folder)
+    for name, body in bodies.items():
+        for path in ("/api/predict", "/api/v1/identify"):
+            assert client.post(path, files={"audio": (name, body.encode())}).status_code == 422, name
+        files = [("audio", (name, body.encode())), ("audio", ("t.csv", f"path,species\n{name},x\n".encode()))]
+        taken = client.post("/api/v1/lessons", files=files).json()["files"]
+        assert {each["status"] for each in taken} == {"refused"}
+    listener.shutdown()
+    listener.server_close()
+    assert not asked
+
+
+def test_secrets_are_told_nowhere(level_bundle: Bundle, serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    token = "a-secret-nobody-may-see"  # noqa: S105 - of this test
+    client = serve(model=level_bundle.folder, tokens={token: Role.OPERATE})
+    client.headers["Authorization"] = f"Bearer {token}"
+    pages = ("/", "/system", "/metrics", "/api/metrics", "/api/health", "/api/openapi.json", "/docs", "/models")
+    for page in pages:
+        assert token not in client.get(page).text
+    client.get("/api/v1/jobs/x")
+    assert token not in caplog.text
+
+
+def test_counts_equal_those_of_the_clients(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    statuses: list[int] = []
+
+    def ask() -> None:
+        for k in range(20):
+            body = tone.read_bytes() if k % 4 else b"no sound"
+            statuses.append(client.post("/api/predict", content=body).status_code)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    text = client.get("/metrics").text
+    for status in (200, 422):
+        assert f'{{method="POST",route="/api/predict",status="{status}"}} {statuses.count(status)}.0' in text
+    assert client.get("/api/metrics").json()["total_predictions"] == statuses.count(200)
+    assert json.loads(json.dumps(client.get("/api/metrics").json()))["average_confidence"] == pytest.approx(0.75)
+    client.request("FOO", "/")
+    assert "FOO" not in client.get("/metrics").text
