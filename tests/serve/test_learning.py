@@ -123,7 +123,7 @@ def test_from_lessons_to_a_model_that_serves_and_back(band_bundle: Bundle, serve
     result = done["result"]
     assert isinstance(result, dict)
     assert not result["is_promoted"]
-    assert any("average precision" in reason or "much worse" in reason for reason in result["reasons"])
+    assert any("it names" in reason for reason in result["reasons"]), result["reasons"]
     assert client.get("/api/v1/models/active").json()["bundle_id"] == new
     assert result["bundle_id"] in {row["bundle_id"] for row in client.get("/api/v1/models").json()["models"]}
 
@@ -250,7 +250,7 @@ def test_a_model_folder_that_is_broken_is_passed_over_at_the_start(
         assert server.end() == 0
         shutil.rmtree(graph.parent)
         for path in (tmp_path / "server" / "files").rglob("*"):
-            if path.is_file() and path.stat().st_size > 100_000:
+            if path.is_file() and path.read_bytes().startswith(b"PK"):
                 path.write_bytes(path.read_bytes()[:1000])
         server.start()
         assert client.get("/api/v1/models/active").json()["bundle_id"] == band_bundle.id

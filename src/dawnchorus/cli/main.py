@@ -34,6 +34,7 @@ VERBS = {
     "evaluate": "Measure models on a data set, with intervals.",
     "leaderboard": "Train and measure all recipes on one split.",
     "serve": "Identify birds over HTTP.",
+    "doctor": "Look at this machine, and say what is missing.",
     "completion": "Print a completion script for a shell.",
     "synth": "Make a labelled data set of synthetic birds.",
 }

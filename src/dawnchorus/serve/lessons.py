@@ -118,6 +118,8 @@ class Lessons:
         tree = folder / "tree"
         tree.mkdir()
         others = _laid_out(tree, species, files, max_bytes)
+        if others and not any(tree.iterdir()):
+            return [Taken(name, "refused", None, reason) for name, reason in others]
         table = next((tree / name for name in KNOWN_TABLES if (tree / name).is_file()), None)
         rows, outside = _rows_of(tree, table)
         found = table_of(rows, tree, n_workers=1).rows

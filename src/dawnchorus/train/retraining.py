@@ -36,6 +36,9 @@ PARTS = {"train": 0.75, "test": 0.25}
 MAX_LOSS = 0.01
 """A new model whose macro average precision is lower by more than this is not promoted."""
 
+MAX_FEWER_RIGHT = 0.05
+"""So many fewer recordings may get the name of their species as the best of all that the model knows."""
+
 ALARM, MAX_MORE_ALARMS = 0.5, 0.1
 """From this score on a species is said to be there; so many more recordings may have one that is not."""
 
@@ -233,6 +236,11 @@ def judged(active: Bundle, new: Bundle, report: dict[str, Any]) -> tuple[str, ..
     if after < before - MAX_LOSS:
         reasons.append(
             f"its macro average precision on the recordings kept back is {after:.3f}, the active model's {before:.3f}"
+        )
+    right = report["top_1"]
+    if (right["new"] or 0.0) < (right["active"] or 0.0) - MAX_FEWER_RIGHT:
+        reasons.append(
+            f"it names {right['new']:.0%} of the recordings kept back, the active model {right['active']:.0%}"
         )
     alarms = report["false_alarms"]
     if alarms["new"] > alarms["active"] + MAX_MORE_ALARMS:

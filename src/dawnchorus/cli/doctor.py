@@ -1,0 +1,166 @@
+"""`dawnchorus doctor`."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import socket
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from dawnchorus import __version__
+from dawnchorus.cli.options import models_folder_option
+from dawnchorus.errors import DawnChorusError
+from dawnchorus.models.store import BUILTIN_MODELS, DEFAULT_MODEL, ModelStore, default_folder
+
+EXTRAS = {
+    "data": ("kagglehub", "noisereduce"),
+    "train": ("torch", "lightning", "timm", "transformers", "hydra", "optuna"),
+    "serve": ("fastapi", "uvicorn", "sqlalchemy", "alembic", "fsspec"),
+    "postgresql": ("psycopg",),
+    "litert": ("ai_edge_litert",),
+}
+MIN_FREE_BYTES = 2e9
+PORT = 5000
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    found: str
+    advice: str | None = None
+    """What to do; None where all is well."""
+
+
+@click.command("doctor")
+@click.option("--data", type=click.Path(path_type=Path), default=Path(), help="A folder that you want to write to.")
+@models_folder_option
+def command(*, data: Path, models_folder: Path | None) -> None:
+    """Look at this machine: versions, formats, models, space, rights, ports; say what to do about what is missing.
+
+    Ends with 1 if something that every use needs is missing.
+    """
+    folder = models_folder or default_folder()
+    needed = [_python(), _formats(), _writable("the models' folder", folder), _writable("the working folder", data)]
+    others = [_cores(), *(_extra(name) for name in EXTRAS), *_models(folder), _gpu(), _port()]
+    for finding in (*needed, *others):
+        mark = "ok " if finding.advice is None else "-- "
+        click.echo(f"{mark}{finding.what:<22} {finding.found}")
+        if finding.advice is not None:
+            click.echo(f"   {'':<22} {finding.advice}")
+    if any(finding.advice for finding in needed):
+        sys.exit(1)
+
+
+def _python() -> Finding:
+    return Finding("dawnchorus", f"{__version__}, Python {platform.python_version()}, {platform.platform()}")
+
+
+def _cores() -> Finding:
+    from dawnchorus.audio.many import usable_cores
+
+    return Finding("cores", f"{usable_cores()} of {os.cpu_count()} may be used")
+
+
+def _formats() -> Finding:
+    """Decode what every decoder gives, not what it promises."""
+    import numpy as np
+    import soundfile
+
+    from dawnchorus.audio.decode import read_mono
+
+    failed = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for suffix in ("wav", "flac", "mp3", "ogg"):
+            path = Path(scratch, f"x.{suffix}")
+            try:
+                soundfile.write(path, np.zeros(48_000, np.float32), 48_000)
+                read_mono(path, rate_hz=16_000)
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with it is what is looked for
+                failed.append(f"{suffix} ({type(error).__name__})")
+    try:
+        import av
+
+        others = f"; with FFmpeg {av.ffmpeg_version_info}: Opus, M4A, WMA and more"
+    except ImportError as error:
+        failed.append(f"FFmpeg's formats ({error})")
+        others = ""
+    if failed:
+        return Finding(
+            "formats", f"cannot be read: {', '.join(failed)}", "Install again: pip install --force dawnchorus"
+        )
+    return Finding("formats", f"WAV, FLAC, MP3, Ogg{others}")
+
+
+def _writable(what: str, folder: Path) -> Finding:
+    place = next((p for p in (folder.absolute(), *folder.absolute().parents) if p.is_dir()), Path("/"))
+    try:
+        with tempfile.NamedTemporaryFile(dir=place):
+            free = shutil.disk_usage(place).free
+    except OSError as error:
+        return Finding(what, f"{folder}: cannot be written ({error.strerror})", "Choose another folder, or its rights.")
+    advice = None if free > MIN_FREE_BYTES else "Free some space: models and journals need a few gigabytes."
+    return Finding(what, f"{folder.absolute()}: {free / 1e9:.1f} GB free", advice)
+
+
+def _extra(name: str) -> Finding:
+    missing, versions = [], []
+    for package in EXTRAS[name]:
+        if importlib.util.find_spec(package) is None:
+            missing.append(package)
+        else:
+            versions.append(f"{package} {_version(package)}")
+    if missing:
+        return Finding(f"extra [{name}]", f"missing: {', '.join(missing)}", f"pip install 'dawnchorus[{name}]'")
+    return Finding(f"extra [{name}]", ", ".join(versions))
+
+
+def _version(package: str) -> str:
+    for name in importlib.metadata.packages_distributions().get(package, [package]):
+        return importlib.metadata.version(name)
+    return ""
+
+
+def _models(folder: Path) -> list[Finding]:
+    store, found = ModelStore(folder), []
+    for name in BUILTIN_MODELS:
+        try:
+            bundle = store.installed(name)
+        except DawnChorusError as error:
+            found.append(Finding(f"model {name}", str(error), f"dawnchorus models pull {name}"))
+            continue
+        if bundle is not None:
+            found.append(Finding(f"model {name}", f"{bundle.folder} ({bundle.id})"))
+        elif name == DEFAULT_MODEL:
+            found.append(
+                Finding(f"model {name}", "not made yet", f"It is on first use, or: dawnchorus models pull {name}")
+            )
+    return found
+
+
+def _gpu() -> Finding:
+    if importlib.util.find_spec("torch") is None:
+        return Finding("GPU", "not looked for: torch is not installed")
+    import torch
+
+    if torch.cuda.is_available():
+        return Finding("GPU", ", ".join(torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())))
+    return Finding("GPU", "none that torch can use; everything works on the CPU")
+
+
+def _port() -> Finding:
+    try:
+        with socket.create_server(("127.0.0.1", PORT)):
+            return Finding("port", f"{PORT} is free for `dawnchorus serve`")
+    except OSError as error:
+        advice = "Choose another: dawnchorus serve --port 5001"
+        return Finding("port", f"{PORT} cannot be used ({error.strerror})", advice)
