@@ -24,6 +24,7 @@ from dawnchorus.models.store import ModelStore, default_folder
 N_CLIENTS, ROUND_S, N_ROUNDS = 8, 8.0, 3
 CLIP_S = 5
 BOUNDARY = "recording"
+SMALL = ("model.rate_hz=16000", "model.window_s=5", "model.channels=[16,32,48,64]", "model.mel.n_bands=64")
 
 SEED = """
 import sys, tempfile, warnings
@@ -71,13 +72,13 @@ def _body() -> bytes:
 
 
 def _small_model(folder: Path) -> Path:
-    """A small model of one's own: `mel_cnn`, trained for a moment on synthetic birds."""
+    """A small model of one's own, trained for a moment on synthetic birds: one window of 5 s, 100,000 parameters."""
     data, runs = folder / "birds", folder / "runs"
     commands = (
         ["synth", str(data), "--species", "8", "--clips", "6", "--soundscapes", "0"],
         ["data", "import", str(data / "clips"), str(data / "set")],
         ["data", "split", str(data / "set")],
-        ["train", "model=mel_cnn", f"data={data / 'set'}", "trainer.epochs=2", f"paths.runs={runs}"],
+        ["train", "model=mel_cnn", *SMALL, f"data={data / 'set'}", "trainer.epochs=2", f"paths.runs={runs}"],
     )
     for command in commands:
         subprocess.run([sys.executable, "-m", "dawnchorus", *command], check=True, capture_output=True)

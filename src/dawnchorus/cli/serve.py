@@ -32,6 +32,7 @@ GRACE_S = 30
 @click.option("--database", envvar="DAWNCHORUS_DATABASE", help="An address, for servers that share.  [default: SQLite]")
 @click.option("--files", envvar="DAWNCHORUS_FILES", help="A folder, or s3://... (fsspec).  [default: in --data]")
 @click.option("--base", default="", help="The path below which a proxy shows the server, such as /birds.")
+@click.option("--access-log", is_flag=True, help="A line for every request.")
 @click.option("--proxy", help="The address of a proxy whose word of who asks is believed, such as 127.0.0.1.")
 @click.option("--set", "recipe", multiple=True, metavar="KEY=VALUE", help="For retraining: see `dawnchorus train`.")
 @click.option("--token", envvar="DAWNCHORUS_TOKEN", hidden=True)
@@ -48,6 +49,7 @@ def command(
     database: str | None,
     files: str | None,
     base: str,
+    access_log: bool,
     proxy: str | None,
     recipe: tuple[str, ...],
     token: str | None,
@@ -88,6 +90,7 @@ def command(
         config = uvicorn.Config(
             create_app(service),
             log_level="info",
+            access_log=access_log,
             timeout_graceful_shutdown=GRACE_S,
             root_path=base.rstrip("/"),
             proxy_headers=proxy is not None,

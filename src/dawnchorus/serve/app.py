@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dawnchorus import __version__
 from dawnchorus.serve import problems
@@ -46,21 +47,45 @@ def create_app(service: Service) -> FastAPI:
         app.include_router(noun.router)
     _describe_problems(app)
 
-    @app.middleware("http")
-    async def watched(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        begin = time.perf_counter()
-        try:
-            reply = app.state.access.refusal(request) or await call_next(request)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is answered and counted as all others
-            reply = await problems.unknown(request, error)
-        for name, value in SECURITY_HEADERS.items():
-            reply.headers.setdefault(name, value)
-        route = getattr(request.scope.get("route"), "path", "none")
-        method = request.method if request.method in METHODS else "other"
-        service.meters.request(method, route, reply.status_code, time.perf_counter() - begin)
-        return reply
-
+    app.add_middleware(Watched, service=service, access=app.state.access)
     return app
+
+
+class Watched:
+    """Refuses who may not ask, counts every answer, and gives it the headers that keep browsers careful."""
+
+    def __init__(self, app: ASGIApp, *, service: Service, access: Access) -> None:
+        self._app, self._meters, self._access = app, service.meters, access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begin = time.perf_counter()
+        status = 0
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(raw=message["headers"])
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        request = Request(scope)
+        answer: ASGIApp = self._access.refusal(request) or self._app
+        try:
+            await answer(scope, receive, watched)
+        except Exception as error:
+            if status:  # it has begun, so there is nothing else to say
+                raise
+            await (await problems.unknown(request, error))(scope, receive, watched)
+        finally:
+            route = getattr(scope.get("route"), "path", "none")
+            method = request.method if request.method in METHODS else "other"
+            self._meters.request(method, route, status, time.perf_counter() - begin)
 
 
 def _describe_problems(app: FastAPI) -> None:

@@ -40,6 +40,9 @@ INSERT = 1000
 
 N_TOP = 10
 
+GATHER_S = 0.05
+"""Counts wait so long for others, to be written together."""
+
 RETRY_S, MAX_TRIES = 0.5, 7200
 """How long counts wait for a database that cannot be reached: an hour."""
 
@@ -137,6 +140,8 @@ class History:
 
     def _write_counted(self) -> None:
         while (item := self._counted.get()) is not None:
+            if isinstance(item, Identification):
+                self._closing.wait(GATHER_S)
             batch = [item]
             while not self._counted.empty():
                 batch.append(self._counted.get())  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import socket
 import tempfile
@@ -40,6 +41,10 @@ from dawnchorus.serve.workers import Workers
 
 SPOOL = "spool-"
 
+MEMORY, MEMORY_PREFIX = Path("/dev/shm"), "dawnchorus-spool-"  # noqa: S108 - folders in it are made by tempfile
+MAX_IN_MEMORY, MIN_MEMORY = 8 << 20, 256 << 20
+"""Bytes of an upload that is kept in memory while it is worked on, and what must be free for that."""
+
 MAX_CRASHES = 3
 
 
@@ -48,6 +53,9 @@ class Poison:
 
     def __init__(self) -> None:
         self._crashes: Counter[str] = Counter()
+
+    def __bool__(self) -> bool:
+        return bool(self._crashes)
 
     def add(self, path: Path) -> None:
         """A decoder has crashed on the file."""
@@ -59,7 +67,7 @@ class Poison:
         Raises:
             AudioUnreadable: decoders have crashed on it too often.
         """
-        if self._crashes and self._crashes[file_sha256(path)] >= MAX_CRASHES:
+        if self._crashes[file_sha256(path)] >= MAX_CRASHES:
             raise AudioUnreadable(
                 f"{path}: decoders have crashed on this file {MAX_CRASHES} times; it is not tried again."
             )
@@ -83,6 +91,8 @@ class Service:
     registry: Registry
     spool: Path
     """Where uploads are while they are worked on."""
+    memory: Path
+    """The same for small ones: a folder in memory, where there is such a thing."""
     poison: Poison = field(default_factory=Poison)
     ending: threading.Event = field(default_factory=threading.Event)
     """Set as soon as the server is asked to end."""
@@ -95,7 +105,10 @@ class Service:
         Raises:
             UploadTooLarge, InputError, OutputError: see `uploads.uploaded`.
         """
-        async with uploaded(request, self.spool, max_bytes=self.settings.limits.max_bytes) as (path, name):
+        announced = request.headers.get("content-length", "")
+        is_small = announced.isascii() and announced.isdigit() and int(announced[:18]) <= MAX_IN_MEMORY
+        spool = self.memory if is_small else self.spool
+        async with uploaded(request, spool, max_bytes=self.settings.limits.max_bytes) as (path, name):
             request.state.shown = lambda message: message.replace(str(path), name)
             yield path, name
 
@@ -112,7 +125,8 @@ class Service:
         Raises:
             AudioError, InputError, Overloaded: see `Lanes.submit`.
         """
-        await asyncio.to_thread(self.poison.check, path)
+        if self.poison:
+            await asyncio.to_thread(self.poison.check, path)
         if options.latitude is not None:
             await asyncio.to_thread(self.lanes.warm, options)
         future = self.lanes.submit(path, options, name=name)
@@ -181,8 +195,34 @@ def open_service(settings: Settings) -> Iterator[Service]:
         spool = Path(tempfile.mkdtemp(prefix=SPOOL, dir=data))
         stack.callback(shutil.rmtree, spool, ignore_errors=True)
         yield Service(
-            settings, given, database, files, lanes, Meters(), history, jobs, lessons, learning, registry, spool
+            settings,
+            given,
+            database,
+            files,
+            lanes,
+            Meters(),
+            history,
+            jobs,
+            lessons,
+            learning,
+            registry,
+            spool,
+            stack.enter_context(_memory_folder(spool)),
         )
+
+
+@contextmanager
+def _memory_folder(instead: Path) -> Iterator[Path]:
+    """A folder that is in memory, or else `instead`; those of servers that were killed are removed."""
+    if not os.access(MEMORY, os.W_OK) or shutil.disk_usage(MEMORY).free < MIN_MEMORY:
+        yield instead
+        return
+    for left in MEMORY.glob(f"{MEMORY_PREFIX}*"):
+        pid = left.name.removeprefix(MEMORY_PREFIX).partition("-")[0]
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"{MEMORY_PREFIX}{os.getpid()}-", dir=MEMORY) as folder:
+        yield Path(folder)
 
 
 def _make_folder(data: Path) -> None:

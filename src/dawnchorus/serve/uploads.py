@@ -26,6 +26,9 @@ MAX_BATCH = 200
 MAX_NAME = 255
 """Bytes."""
 
+IN_MEMORY = MultiPartParser.spool_max_size
+"""Bytes of a file up to which the parser keeps it in memory."""
+
 Batch = tuple[Path, dict[str, str], list[tuple[str, Path]]]
 """A folder for scratch, a form's texts, and its files with the names that their sender gave them."""
 
@@ -58,7 +61,10 @@ async def uploaded(request: Request, spool: Path, *, max_bytes: int) -> AsyncIte
                     upload = form.get(FIELD)
                     if not isinstance(upload, UploadFile):
                         raise InputError(f"expected a file in the field '{FIELD}', got the fields {sorted(form)}.")
-                    await run_in_threadpool(shutil.copyfileobj, upload.file, file, 1 << 20)
+                    if (upload.size or 0) <= IN_MEMORY:
+                        file.write(upload.file.read())
+                    else:
+                        await run_in_threadpool(shutil.copyfileobj, upload.file, file, 1 << 20)
                     given = upload.filename or ""
             else:
                 given = ""

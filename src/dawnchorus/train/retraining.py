@@ -19,7 +19,7 @@ from dawnchorus.data.split import split_table
 from dawnchorus.errors import InputError
 from dawnchorus.evaluate import metrics
 from dawnchorus.evaluate.scoring import Scores, score_data_set
-from dawnchorus.identify.options import Options
+from dawnchorus.identify.options import DEFAULT_MIN_SCORE, Options
 from dawnchorus.identify.run import identify
 from dawnchorus.models.bundle import Bundle, read_bundle
 from dawnchorus.models.growing import can_grow, grown_bundle
@@ -261,6 +261,7 @@ class _Measured:
     best: dict[str, dict[str, Any]]
     """The best species of all that the model knows, by recording."""
     is_right: dict[str, bool]
+    """Whether that is the recording's species, with a score that `identify` shows."""
 
 
 def _measured(
@@ -284,7 +285,8 @@ def _measured(
         if first is not None:
             best[row.recording_id] = {"species": first.common_name, "score": round(first.score, 4)}
         if row.scientific_name is not None:
-            is_right[row.recording_id] = first is not None and first.scientific_name == row.scientific_name
+            is_named = first is not None and first.scientific_name == row.scientific_name
+            is_right[row.recording_id] = is_named and first is not None and first.score >= DEFAULT_MIN_SCORE
     return _Measured(precision, false_alarms, best, is_right)
 
 
