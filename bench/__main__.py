@@ -18,6 +18,7 @@ from bench import (
     serving,
     speech,
     startup,
+    swaps,
     training,
 )
 from bench.report import write_report
@@ -34,6 +35,7 @@ MEASUREMENTS = {
     "heads": heads.measure,
     "serving": serving.measure,
     "load": load.measure,
+    "swaps": swaps.measure,
     "training": training.measure,
     "leaderboard": leaderboard.measure,
     "preparing": preparing.measure,

@@ -247,6 +247,16 @@ def _load(result: dict[str, Any]) -> str:
     )
 
 
+def _swaps(result: dict[str, Any]) -> str:
+    n = sum(count for name, count in result.items() if name.startswith(("from", "mixed", "status")))
+    wrong = n - sum(count for name, count in result.items() if name.startswith("from"))
+    return (
+        "## Hot swaps\n\n"
+        f"{result['swaps']:,} swaps between two models during {n:,} requests, in {result['seconds']:.0f} s: "
+        f"**{wrong}** replies failed or mixed the models.\n"
+    )
+
+
 def _training(result: dict[str, Any]) -> str:
     small, large = result["small"], result["large"]
     return (
@@ -270,6 +280,7 @@ _SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "leaderboard": _leaderboard,
     "serving": _serving,
     "load": _load,
+    "swaps": _swaps,
     "training": _training,
     "acoustic": _acoustic,
     "startup": _startup,

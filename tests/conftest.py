@@ -111,7 +111,7 @@ def band_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     n = len(BANDS_HZ)
     own = np.zeros((n, 2), np.float32)
     own[0, 0] = own[-1, 1] = 2.0
-    constants = {
+    constants: dict[str, npt.NDArray[np.generic]] = {
         "filters": np.stack(waves)[:, None].astype(np.float32) / 64,
         "as_picture": np.array([0, 1, -1], np.int64),
         "pairs": np.array([0, n, 2, -1], np.int64),
@@ -169,7 +169,7 @@ def voice(tmp_path_factory: pytest.TempPathFactory) -> npt.NDArray[np.float32]:
         pytest.skip("no speech: neither real recordings nor espeak-ng are on this machine")
     samples, _ = read_mono(path, rate_hz=VOICE_RATE_HZ)
     samples = samples[: 4 * VOICE_RATE_HZ]
-    return samples / np.abs(samples).max() * np.float32(0.5)
+    return np.asarray(samples / np.abs(samples).max() * 0.5, np.float32)
 
 
 Command = Callable[..., subprocess.CompletedProcess[bytes]]

@@ -1,0 +1,128 @@
+"""A thousand hot swaps during a hundred thousand requests: none fails, and each reply is from exactly one model."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from tests.conftest import level_graph
+
+from bench.serving import _wait_for
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.models.wrap import ModelDescription, wrap_model
+from dawnchorus.taxonomy.labels import Label
+
+PORT, N_CLIENTS = 5881, 4
+N_REQUESTS, N_SWAPS = 100_000, 1_000
+
+
+def _model(folder: Path, names: tuple[str, str, str]) -> Bundle:
+    """A model that says how loud it is; the names of its classes tell which one it is."""
+    folder.mkdir()
+    labels = tuple(Label(name, f"{name} of {folder.name}") for name in names)
+    # Another window makes it another graph, and so another id.
+    n_window = 16_000 if folder.name == "one" else 8_000
+    about = ModelDescription(
+        name=folder.name,
+        version="1",
+        sample_rate_hz=16_000,
+        window_s=n_window / 16_000,
+        activation="identity",
+        license="CC0-1.0",
+    )
+    return wrap_model(
+        level_graph(folder / "x.onnx", n_window=n_window), folder / "bundle", labels=labels, description=about
+    )
+
+
+def measure() -> dict[str, Any]:
+    """Count replies by what is wrong with them."""
+    with tempfile.TemporaryDirectory() as scratch:
+        one, two = (_model(Path(scratch, name), ("loud", "quiet", "engine")) for name in ("one", "two"))
+        sound = Path(scratch, "x.wav")
+        soundfile.write(sound, np.full(16_000, 0.25, np.float32), 16_000)
+        data = Path(scratch, "server")
+        _register(data, one, two)
+        command = ["-m", "dawnchorus", "serve", "--data", str(data), "--model", str(one.folder), "--port", str(PORT)]
+        log = Path(scratch, "log").open("wb")
+        process = subprocess.Popen([sys.executable, *command], stdout=log, stderr=log)
+        try:
+            _wait_for(PORT)
+            return _carried_out(sound.read_bytes(), {one.id: "one", two.id: "two"})
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _register(data: Path, one: Bundle, two: Bundle) -> None:
+    """Let the server know the second model: as one that it was given at an earlier start."""
+    from dawnchorus.serve.service import open_service
+    from dawnchorus.serve.settings import Settings
+
+    for bundle in (two, one):
+        with open_service(Settings(data=data, model=bundle.folder)):
+            pass
+
+
+def _carried_out(body: bytes, names: dict[str, str]) -> dict[str, Any]:
+    counts: Counter[str] = Counter()
+    lock, left = threading.Lock(), [N_REQUESTS]
+    done = threading.Event()
+
+    def ask() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=60)
+        while True:
+            with lock:
+                if not left[0]:
+                    return
+                left[0] -= 1
+            connection.request("POST", "/api/predict", body, {"Content-Type": "audio/wav"})
+            reply = connection.getresponse()
+            text = reply.read()
+            verdict = f"status {reply.status}" if reply.status != 200 else _verdict(json.loads(text), names)
+            with lock:
+                counts[verdict] += 1
+
+    def swap() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=60)
+        ids = sorted(names)
+        while not done.is_set():
+            with lock:
+                asked = N_REQUESTS - left[0]
+            if counts["swaps"] >= asked * N_SWAPS / N_REQUESTS:
+                time.sleep(0.005)
+                continue
+            connection.request("POST", f"/api/v1/models/{ids[counts['swaps'] % 2]}/activate")
+            reply = connection.getresponse()
+            reply.read()
+            with lock:
+                counts["swaps" if reply.status == 200 else f"swap {reply.status}"] += 1
+
+    begin = time.perf_counter()
+    threads = [threading.Thread(target=ask) for _ in range(N_CLIENTS)]
+    swapper = threading.Thread(target=swap)
+    for thread in (swapper, *threads):
+        thread.start()
+    for thread in threads:
+        thread.join()
+    done.set()
+    swapper.join()
+    return {**counts, "seconds": round(time.perf_counter() - begin, 1)}
+
+
+def _verdict(found: dict[str, Any], names: dict[str, str]) -> str:
+    """Right, if names and scores are those of the model that the reply names."""
+    name = names[found["model_version"]]
+    is_right = found["predicted_species"] == f"quiet of {name}" and abs(found["confidence"] - 0.75) < 1e-3
+    is_whole = all(each["species"].endswith(f" of {name}") for each in found["top_5_predictions"])
+    return f"from {name}" if is_right and is_whole else "mixed"
