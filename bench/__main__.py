@@ -19,6 +19,7 @@ from bench import (
     speech,
     startup,
     swaps,
+    teaching,
     training,
 )
 from bench.report import write_report
@@ -35,6 +36,7 @@ MEASUREMENTS = {
     "heads": heads.measure,
     "serving": serving.measure,
     "load": load.measure,
+    "teaching": teaching.measure,
     "swaps": swaps.measure,
     "training": training.measure,
     "leaderboard": leaderboard.measure,

@@ -86,9 +86,15 @@ def _carried_out(body: bytes, names: dict[str, str]) -> dict[str, Any]:
                 if not left[0]:
                     return
                 left[0] -= 1
-            connection.request("POST", "/api/predict", body, {"Content-Type": "audio/wav"})
-            reply = connection.getresponse()
-            text = reply.read()
+            try:
+                connection.request("POST", "/api/predict", body, {"Content-Type": "audio/wav"})
+                reply = connection.getresponse()
+                text = reply.read()
+            except (OSError, http.client.HTTPException):
+                connection.close()
+                with lock:
+                    counts["status none"] += 1
+                continue
             verdict = f"status {reply.status}" if reply.status != 200 else _verdict(json.loads(text), names)
             with lock:
                 counts[verdict] += 1

@@ -65,7 +65,7 @@ def test_two_servers_are_one(
             # one is killed under load: its own requests, at most, are lost
             n_before = both.get("/api/metrics").json()["total_predictions"]
             statuses, n_under_way = _load_and_kill(address, bird, two)
-            assert statuses[200] > 50
+            assert statuses[200] > 20
             assert sum(statuses.values()) - statuses[200] <= n_under_way, statuses
             metrics = wait_for(lambda: _metrics_of(both))
             assert isinstance(metrics, dict)

@@ -163,6 +163,6 @@ def test_a_job_is_cancelled_within_seconds(level_bundle: Bundle, serve: Serve, t
     job = client.post("/api/v1/identify", content=path.read_bytes()).json()
     wait_for(lambda: client.get(f"/api/v1/jobs/{job['id']}").json()["status"] == "running")
     client.post(f"/api/v1/jobs/{job['id']}/cancel")
-    wait_for(lambda: client.get(f"/api/v1/jobs/{job['id']}").json()["status"] == "cancelled", within_s=10)
+    wait_for(lambda: client.get(f"/api/v1/jobs/{job['id']}").json()["status"] == "cancelled", within_s=30)
     assert client.delete(f"/api/v1/jobs/{job['id']}").status_code == 204
     assert client.get(f"/api/v1/jobs/{job['id']}").status_code == 404

@@ -15,6 +15,7 @@ import httpx
 import numpy as np
 import soundfile
 from tests.conftest import Command
+from tests.e2e.machines import Server, serving
 
 from dawnchorus.models.bundle import Bundle
 
@@ -68,3 +69,17 @@ def test_wrong_requests_to_serve_end_with_advice(tmp_path: Path, command: Comman
         refused = command("serve", "--port", str(port), "--data", tmp_path)
     assert refused.returncode == 6
     assert f"port {port}".encode() in refused.stderr
+
+
+def test_a_proxy_may_show_it_below_a_path(level_bundle: Bundle, tmp_path: Path) -> None:
+    sound = tmp_path / "x.wav"
+    soundfile.write(sound, np.full(16_000, 0.5, np.float32), 16_000)
+    server = Server(tmp_path / "server", "--model", level_bundle.folder, "--base", "/birds")
+    with serving(server), server.client() as client:
+        page = client.get("/history").text
+        assert 'href="/birds/history" aria-current="page"' in page
+        assert 'src="/birds/static/page.js"' in page
+        reply = client.post("/", files={"audio": ("x.wav", sound.read_bytes())})
+        assert reply.headers["location"].startswith("/birds/recordings/")
+        assert client.get(reply.headers["location"].removeprefix("/birds")).status_code == 200
+        assert client.get("/api/v1/recordings").json()["total"] == 1

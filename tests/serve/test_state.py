@@ -160,7 +160,10 @@ def test_files_are_kept_by_what_is_in_them(place: str, tmp_path: Path) -> None:
     assert b"".join(files.read(sha256, 0, 1 << 21)) == path.read_bytes()
     assert files.local(sha256).read_bytes() == path.read_bytes()
     assert not list(tmp_path.rglob("*.part"))
-    files.drop(sha256)
+    files.sweep({sha256})
+    assert files.size(sha256)
+    files.sweep(())
+    assert files.size(sha256) is None
     files.drop(sha256)
     with pytest.raises(InputError, match="not in the store"):
         files.local(sha256)
@@ -201,3 +204,16 @@ def test_what_a_killed_server_left_is_cleared(level_bundle: Bundle, tmp_path: Pa
     (left / "upload-1").write_bytes(b"x")
     with open_service(Settings(data=tmp_path / "server", model=level_bundle.folder)):
         assert not left.exists()
+
+
+def test_a_sweep_leaves_what_is_not_ours(tmp_path: Path) -> None:
+    files = FileStore(tmp_path, cache=tmp_path / "cache")
+    music = tmp_path / "Music" / "dear.wav"
+    music.parent.mkdir()
+    music.write_bytes(b"x")
+    left = tmp_path / "ab" / f"ab{'0' * 62}.{'1' * 32}.part"
+    left.parent.mkdir()
+    left.write_bytes(b"x")
+    files.sweep(())
+    assert music.exists()
+    assert not left.exists()

@@ -10,6 +10,7 @@ import shutil
 import socket
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,11 +74,15 @@ def _cores() -> Finding:
 
 def _formats() -> Finding:
     """Decode what every decoder gives, not what it promises."""
-    import numpy as np
-    import soundfile
+    try:
+        import numpy as np
+        import soundfile
 
-    from dawnchorus.audio.decode import read_mono
-
+        from dawnchorus.audio.decode import read_mono
+    except (ImportError, OSError) as error:
+        return Finding(
+            "formats", f"no decoder can be loaded ({error})", "Install again: pip install --force dawnchorus"
+        )
     failed = []
     with tempfile.TemporaryDirectory() as scratch:
         for suffix in ("wav", "flac", "mp3", "ogg"):
@@ -126,7 +131,8 @@ def _extra(name: str) -> Finding:
 
 def _version(package: str) -> str:
     for name in importlib.metadata.packages_distributions().get(package, [package]):
-        return importlib.metadata.version(name)
+        with suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(name)
     return ""
 
 
@@ -150,8 +156,10 @@ def _models(folder: Path) -> list[Finding]:
 def _gpu() -> Finding:
     if importlib.util.find_spec("torch") is None:
         return Finding("GPU", "not looked for: torch is not installed")
-    import torch
-
+    try:
+        import torch
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with it is what is looked for
+        return Finding("GPU", f"torch cannot be loaded ({error})", "Install it again: pip install --force torch")
     if torch.cuda.is_available():
         return Finding("GPU", ", ".join(torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())))
     return Finding("GPU", "none that torch can use; everything works on the CPU")

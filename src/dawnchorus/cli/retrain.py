@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import threading
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from dawnchorus.cli.present import announce_model, console
 from dawnchorus.data.importing import import_recordings
 from dawnchorus.data.recordings import RecordingsTable, read_table, table_path
 from dawnchorus.errors import DawnChorusError, MissingExtra
-from dawnchorus.files import atomic_file
+from dawnchorus.files import atomic_file, cannot_write
 from dawnchorus.formats.registry import read_annotations
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
 
@@ -70,8 +71,9 @@ def command(
 
     store = ModelStore(models_folder or default_folder())
     announce_model(store, model)
-    table = _table(data, workers)
-    folder = out or table.folder / "retrained"
+    source = _table(data, workers)
+    folder = out or source.folder / "retrained"
+    table = _in(folder, source)
     shown = _told if as_json else _Shown(console()).show
     try:
         outcome = retrain(
@@ -112,6 +114,28 @@ def _table(data: Path, workers: int) -> RecordingsTable:
     return import_recordings(
         data, data, layout="auto", columns={}, read_annotations=read_annotations, n_workers=workers
     )
+
+
+def _in(folder: Path, source: RecordingsTable) -> RecordingsTable:
+    """The recordings as a table in the retraining's own folder; the user's is left as it is.
+
+    What an earlier retraining kept back there is kept back again. If that one has ended, this is a new one.
+    """
+    if (folder / REPORT_NAME).is_file():
+        (folder / REPORT_NAME).unlink()
+        for part in ("runs", "bundle"):
+            shutil.rmtree(folder / part, ignore_errors=True)
+    before = read_table(folder).rows if table_path(folder).exists() else ()
+    parts = {row.recording_id: row.split for row in before}
+    rows = (
+        replace(row, path=str(source.file(row).absolute()), split=row.split or parts.get(row.recording_id))
+        for row in source.rows
+    )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    return RecordingsTable(folder, tuple(rows))
 
 
 def _end_with_parent() -> None:

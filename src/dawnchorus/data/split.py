@@ -80,7 +80,12 @@ def split_table(
     members: dict[int, list[RecordingRow]] = defaultdict(list)
     for row, number in zip(usable, numbers, strict=True):
         members[number].append(row)
-    given = {n: row.split for n, rows in members.items() for row in rows if keep and row.split in shares and row.split}
+    given: dict[int, str] = {}
+    for number, rows in members.items() if keep else ():
+        known = [row.split for row in rows if row.split in shares]
+        if known:
+            # What is in the smallest part was kept back, and what is like it must be, too.
+            given[number] = min((str(name) for name in known), key=lambda name: shares[name])
     split_by_group = _place(members, shares, random.Random(seed), given)  # noqa: S311 - a split, not a secret
     placed = {
         row.recording_id: (f"g{number}", row.split if keep and row.split in shares else split_by_group[number])

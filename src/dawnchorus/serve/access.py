@@ -29,7 +29,7 @@ MAX_BODY = 64 << 10
 LOG_IN = "expected the header 'Authorization: Bearer TOKEN' with one of the server's tokens, or a log in on its page."
 
 MAX_FAILURES, FAILURES_S = 20, 60.0
-"""So many wrong tokens in so many seconds, and an address is not listened to for a while."""
+"""After so many wrong tokens in so many seconds, wrong ones of the address are not even looked up; right ones pass."""
 
 
 def needs(role: Role) -> Any:

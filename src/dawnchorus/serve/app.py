@@ -6,6 +6,7 @@ import time
 
 from fastapi import FastAPI, Request
 from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dawnchorus import __version__
@@ -14,6 +15,9 @@ from dawnchorus.serve.access import Access
 from dawnchorus.serve.routes import health, identify, jobs, lessons, models, pages, recordings, seed
 from dawnchorus.serve.routes.replies import Problem
 from dawnchorus.serve.service import Service
+
+CLIENT_GONE = 499
+"""What nginx counts for those who left before the answer."""
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
 
@@ -78,6 +82,8 @@ class Watched:
         answer: ASGIApp = self._access.refusal(request) or self._app
         try:
             await answer(scope, receive, watched)
+        except ClientDisconnect:
+            status = CLIENT_GONE
         except Exception as error:
             if status:  # it has begun, so there is nothing else to say
                 raise

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import ColumnElement, func, insert, select, update
-from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, make_transient
 
 from dawnchorus.errors import NotKnown
@@ -109,7 +110,7 @@ class History:
     def _kept(self, found: Recognition, sha256: str, n_bytes: int, name: str) -> None:
         table, rows = found.table, found.table.detections
         with self._database.write() as session:
-            if session.get(Recording, sha256) is None:
+            if session.get(Recording, sha256, with_for_update=True) is None:
                 begin = table.origin.start_time
                 session.add(
                     Recording(
@@ -136,7 +137,7 @@ class History:
         """Wait until all that was counted is written."""
         done = threading.Event()
         self._counted.put(done)
-        done.wait(timeout=30)
+        done.wait(timeout=2)
 
     def _write_counted(self) -> None:
         while (item := self._counted.get()) is not None:
@@ -158,10 +159,11 @@ class History:
             try:
                 with self._database.write() as session:
                     session.add_all(rows)
-            except OperationalError as error:
+            except (OperationalError, InterfaceError, PoolTimeout) as error:
                 LOG.error("%d identifications wait for the database: %s", len(rows), type(error).__name__)
                 for row in rows:
                     make_transient(row)
+                    row.id = None  # type: ignore[assignment]
                 if self._closing.wait(RETRY_S):
                     return
             except SQLAlchemyError:
@@ -190,7 +192,8 @@ class History:
 
     def recordings(self, *, limit: int, offset: int) -> tuple[int, list[tuple[Recording, Identification]]]:
         """How many there are, and some of them, the latest first, each with its latest identification."""
-        latest = select(func.max(Identification.id)).group_by(Identification.recording)
+        kept = Identification.recording.is_not(None)
+        latest = select(func.max(Identification.id)).where(kept).group_by(Identification.recording)
         query = select(Recording, Identification).join(Identification, Identification.recording == Recording.sha256)
         query = query.where(Identification.id.in_(latest)).order_by(Identification.id.desc())
         with self._database.read() as session:
@@ -331,7 +334,9 @@ def _detection(row: Detection, identification: Identification, bundle_id: str) -
 def _carry_reviews(session: Session, sha256: str, identification: int) -> None:
     """What was said of a recording's earlier detections holds for new ones of the same species at the same time."""
     said = select(DetectionRow, Review).join(Review, Review.detection == DetectionRow.id)
-    said = said.where(DetectionRow.recording == sha256, DetectionRow.identification != identification)
+    said = said.order_by(Review.at.desc()).where(
+        DetectionRow.recording == sha256, DetectionRow.identification != identification
+    )
     old = list(session.execute(said))
     if not old:
         return

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Literal
 
 from sqlalchemy import delete, func, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
 from dawnchorus.errors import Busy, NotKnown
@@ -130,8 +131,8 @@ class Jobs:
         return None
 
     def tell(self, job_id: str, stage: str, progress: float, details: Mapping[str, Any] | None = None) -> None:
-        """Say how far it is; progress never goes back."""
-        with self._database.write() as session:
+        """Say how far it is; progress never goes back. While the database is gone, nothing is said."""
+        with suppress(OperationalError), self._database.write() as session:
             job = self._mine(session, job_id)
             if job is None:
                 return
@@ -143,6 +144,12 @@ class Jobs:
         with self._database.read() as session:
             job = session.get(Job, job_id)
             return job is not None and job.owner == self.owner and job.status == "running" and not job.is_cancelled
+
+    def is_unwanted(self, job_id: str) -> bool:
+        """Whether it is ours, and somebody asked for its end."""
+        with self._database.read() as session:
+            job = session.get(Job, job_id)
+            return job is not None and job.owner == self.owner and job.status == "running" and job.is_cancelled
 
     def end(
         self, job_id: str, status: str, *, result: Mapping[str, Any] | None = None, error: str | None = None

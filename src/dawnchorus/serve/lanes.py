@@ -12,8 +12,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator
-from concurrent.futures import Future
-from contextlib import contextmanager
+from concurrent.futures import Future, InvalidStateError
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -252,7 +252,7 @@ class Lanes:
                 self._end(task)
             except BaseException as error:  # noqa: BLE001 - it is the caller's
                 self._end(task)
-                if not task.future.done():
+                with suppress(InvalidStateError):  # cancelled
                     task.future.set_exception(error)
             else:
                 with self._changed:
@@ -270,8 +270,8 @@ class Lanes:
                     if task.future.cancelled() or time.monotonic() > task.deadline:
                         self._waiting_s -= task.work_s
                         task.steps.close()
-                        if not task.future.cancelled():
-                            late = f"It has waited for {self.limits.wait_s:g} s. Try again later."
+                        late = f"It has waited for {self.limits.wait_s:g} s. Try again later."
+                        with suppress(InvalidStateError):  # cancelled
                             task.future.set_exception(Overloaded(late, retry_after_s=self.limits.wait_s))
                     elif self._n_started < STARTED_PER_LANE * self.n_lanes:
                         task.is_started = True

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,9 @@ from dawnchorus.serve.state.tables import Job
 
 LOG_NAME = "log.txt"
 N_LOG_LINES = 50
+
+TELL_S = 0.5
+"""Steps without a word are told no more often."""
 
 LOOK_S = 0.3
 """How often is looked whether it is still wanted."""
@@ -67,7 +71,7 @@ class Learning:
             self._lessons.snapshot(folder)
         active = self._registry.serving()
         outcome: dict[str, Any] | None = None
-        error = None
+        error, told = None, 0.0
         with _process(self._command(folder, active.folder, job), folder) as process:
             for fields in _lines(process, is_wanted):
                 stage = fields.pop("stage")
@@ -75,7 +79,8 @@ class Learning:
                     outcome = fields["outcome"]
                 elif stage == "failed":
                     error = fields["error"]
-                else:
+                elif fields.keys() - {"progress"} or time.monotonic() - told > TELL_S:
+                    told = time.monotonic()
                     self._jobs.tell(job.id, stage, fields.pop("progress"), fields)
         if not is_wanted():
             return

@@ -195,7 +195,8 @@ class Lessons:
             detection=row.id,
         )
         with self._database.write() as session:
-            session.get(DetectionRow, detection_id, with_for_update=True)  # one word at a time
+            if session.get(DetectionRow, detection_id, with_for_update=True) is None:  # one word at a time
+                raise NotKnown(f"there is no detection {detection_id}.")
             _forget(session, detection_id)
             session.add_all([review, lesson])
         return review

@@ -38,19 +38,20 @@ class Registry:
         """The last activation that was carried out here."""
         self._switching = threading.Lock()
         self.lanes: Lanes | None = None
+        self._given: Bundle | None = None
 
     # ------------------------------------------------------------------ beginning
 
-    def first(self, given: str | Path) -> tuple[Bundle, Bundle]:
-        """The bundle to begin with, and the one that the server was given.
+    def first(self, given: str | Path, *, is_alone: bool) -> Bundle:
+        """The bundle to begin with: the one that served last, or else the given one.
 
-        The one that served last, or else the given one. One that cannot be opened any more is passed over, for the one
-        before it.
+        One that cannot be opened any more is passed over, for the one before it; where other servers share the
+        database, they are not told, because they may be able to.
 
         Raises:
             ModelError: the given one cannot be opened either.
         """
-        own = self.store.open(given)
+        own = self._given = self.store.open(given)
         place = str(given) if not Path(given).is_dir() else str(Path(given).absolute())
         self._add(own, place=place, origin=GIVEN, job=None, report=None)
         bundle, why = own, "the server was started with it"
@@ -63,16 +64,18 @@ class Registry:
                 continue
             if not k:
                 self._seen = activation.id
-                return bundle, own
+                return bundle
             break
-        self._seen = self._write_activation(bundle.id, why)
-        return bundle, own
+        rows = self._activations()
+        self._seen = rows[0].id if rows and not is_alone else self._write_activation(bundle.id, why)
+        return bundle
 
     def _add(self, bundle: Bundle, *, place: str, origin: str, job: str | None, report: dict[str, Any] | None) -> None:
         with self._database.write() as session:
             known = session.get(Model, bundle.id)
             if known is not None:
-                known.place = place
+                if known.origin == origin:
+                    known.place = place
                 return
             session.add(
                 Model(
@@ -135,6 +138,8 @@ class Registry:
             ModelError: it is damaged, or gone.
         """
         model = self.model(bundle_id)
+        if self._given is not None and self._given.id == bundle_id:
+            return self._given
         bundle = self.store.open(model.place) if model.origin == GIVEN else self._unpacked(model)
         verify_bundle(bundle)
         if bundle.id != bundle_id:

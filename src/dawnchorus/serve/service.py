@@ -24,7 +24,7 @@ from sqlalchemy import URL
 from dawnchorus.errors import AudioUnreadable, Busy, DecoderCrashed
 from dawnchorus.files import cannot_write
 from dawnchorus.identify.options import Options
-from dawnchorus.models.bundle import Bundle, file_sha256
+from dawnchorus.models.bundle import file_sha256
 from dawnchorus.models.store import ModelStore, default_folder
 from dawnchorus.serve.history import History, needed_files
 from dawnchorus.serve.jobs import Jobs
@@ -38,6 +38,7 @@ from dawnchorus.serve.state.database import FILE_NAME, Database
 from dawnchorus.serve.state.files import FileStore
 from dawnchorus.serve.uploads import Batch, uploaded, uploaded_batch
 from dawnchorus.serve.workers import Workers
+from dawnchorus.types import AudioInfo
 
 SPOOL = "spool-"
 
@@ -78,8 +79,6 @@ class Service:
     """A server that runs."""
 
     settings: Settings
-    given: Bundle
-    """What it was started with, and what retrained models are built on."""
     database: Database
     files: FileStore
     lanes: Lanes
@@ -107,7 +106,8 @@ class Service:
         """
         announced = request.headers.get("content-length", "")
         is_small = announced.isascii() and announced.isdigit() and int(announced[:18]) <= MAX_IN_MEMORY
-        spool = self.memory if is_small else self.spool
+        has_room = is_small and shutil.disk_usage(self.memory).free > MIN_MEMORY
+        spool = self.memory if has_room else self.spool
         async with uploaded(request, spool, max_bytes=self.settings.limits.max_bytes) as (path, name):
             request.state.shown = lambda message: message.replace(str(path), name)
             yield path, name
@@ -119,24 +119,40 @@ class Service:
             request.state.shown = lambda message: message.replace(f"{batch[0]}/tree/", "").replace(str(batch[0]), "it")
             yield batch
 
+    async def probed(self, path: Path) -> AudioInfo:
+        """What an uploaded recording says of itself.
+
+        Raises:
+            AudioError: see `Lanes.probe`.
+        """
+        async with self._careful(path):
+            return await asyncio.to_thread(self.lanes.probe, path)
+
+    @asynccontextmanager
+    async def _careful(self, path: Path) -> AsyncIterator[None]:
+        """Keep decoders from files on which they crash."""
+        if self.poison:
+            await asyncio.to_thread(self.poison.check, path)
+        try:
+            yield
+        except DecoderCrashed:
+            await asyncio.to_thread(self.poison.add, path)
+            raise
+
     async def recognised(self, path: Path, options: Options, name: str) -> Recognition:
         """What is heard in an uploaded recording.
 
         Raises:
             AudioError, InputError, Overloaded: see `Lanes.submit`.
         """
-        if self.poison:
-            await asyncio.to_thread(self.poison.check, path)
         if options.latitude is not None:
             await asyncio.to_thread(self.lanes.warm, options)
-        future = self.lanes.submit(path, options, name=name)
-        try:
-            found = await asyncio.wrap_future(future)
-        except DecoderCrashed:
-            await asyncio.to_thread(self.poison.add, path)
-            raise
-        finally:
-            future.cancel()  # nobody waits for it any more
+        async with self._careful(path):
+            future = self.lanes.submit(path, options, name=name)
+            try:
+                found = await asyncio.wrap_future(future)
+            finally:
+                future.cancel()  # nobody waits for it any more
         self.meters.sound(found.table.duration_s)
         return found
 
@@ -162,23 +178,25 @@ def open_service(settings: Settings) -> Iterator[Service]:
         is_alone = settings.database is None
         if is_alone:
             stack.enter_context(_locked(data))
-            for left in data.glob(f"{SPOOL}*"):  # of a server that was killed
-                shutil.rmtree(left, ignore_errors=True)
+            # What a server that was killed has left.
+            for left in (*data.glob(f"{SPOOL}*"), *data.glob("models/.*"), *data.glob("cache/*.part")):
+                shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
         own = URL.create("sqlite", database=str((data / FILE_NAME).absolute()))
         database = Database(settings.database or own)
         stack.callback(database.close)
         files = FileStore(settings.files or (data / "files").absolute(), cache=data / "cache")
         store = ModelStore(settings.models_folder or default_folder())
         registry = Registry(database, files, store, data / "models")
-        bundle, given = registry.first(settings.model)
+        bundle = registry.first(settings.model, is_alone=is_alone)
         lanes = Lanes(bundle, store=store, n_lanes=settings.n_lanes, limits=settings.limits)
         stack.callback(lanes.close)
         registry.lanes = lanes
         jobs = Jobs(database, owner=f"{socket.gethostname()[:20]}-{uuid.uuid4().hex[:12]}")
         if is_alone:
             jobs.adopt_all()
-            with database.read() as session:
-                files.sweep(needed_files(session))
+            if settings.files is None:
+                with database.read() as session:
+                    files.sweep(needed_files(session))
         history = History(database, files)
         stack.callback(history.close)
         lessons = Lessons(database, files)
@@ -196,7 +214,6 @@ def open_service(settings: Settings) -> Iterator[Service]:
         stack.callback(shutil.rmtree, spool, ignore_errors=True)
         yield Service(
             settings,
-            given,
             database,
             files,
             lanes,

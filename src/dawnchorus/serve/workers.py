@@ -9,7 +9,7 @@ from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as NotYet
 from typing import Any
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from dawnchorus.errors import DawnChorusError
 from dawnchorus.identify.options import Options
@@ -51,7 +51,10 @@ class Workers:
         self._ending.set()
         for thread in self._threads:
             thread.join(timeout=10)
-        self._jobs.give_back()
+        try:
+            self._jobs.give_back()
+        except SQLAlchemyError:
+            LOG.exception("the database is gone; other servers, or the next start, take the jobs over")
 
     def _keep_up(self) -> None:
         while not self._ending.wait(BEAT_S):
@@ -75,7 +78,12 @@ class Workers:
 
     def _carry_out(self, job: Job) -> None:
         def is_wanted() -> bool:
-            return not self._ending.is_set() and self._jobs.is_wanted(job.id)
+            if self._ending.is_set():
+                return False
+            try:
+                return self._jobs.is_wanted(job.id)
+            except OperationalError:  # the database restarts
+                return True
 
         try:
             if job.kind == "retrain":
@@ -89,8 +97,8 @@ class Workers:
         except Exception as error:
             LOG.exception("job %s", job.id)
             self._jobs.end(job.id, "failed", error=f"{type(error).__name__}. The log has more under {job.id}.")
-        if not self._ending.is_set() and not self._jobs.is_wanted(job.id):
-            self._jobs.end(job.id, "cancelled")  # if it has not ended otherwise
+        if not self._ending.is_set() and self._jobs.is_unwanted(job.id):
+            self._jobs.end(job.id, "cancelled")
             self._learning.clear(job.id)
 
     def _identify(self, job: Job, is_wanted: Any) -> None:

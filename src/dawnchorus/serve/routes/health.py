@@ -15,13 +15,13 @@ router = APIRouter(tags=["health"])
 
 
 @router.get("/api/v1/health/live", dependencies=[needs(Role.OPEN)], responses=problems())
-def live() -> dict[str, str]:
+async def live() -> dict[str, str]:
     """The process answers."""
     return {"status": "live"}
 
 
 @router.get("/api/v1/health/ready", dependencies=[needs(Role.OPEN)], response_model=dict, responses=problems(503))
-def ready(service: ServiceOf) -> object:
+async def ready(service: ServiceOf) -> object:
     """The model is loaded, and the server is not about to end."""
     if service.ending.is_set():
         return problem(503, "the server is ending.", headers={"Retry-After": "5"})

@@ -94,7 +94,7 @@ async def identify(
         range_threshold=range_threshold,
     )
     async with service.uploaded(request) as (path, name):
-        if background or (background is None and await asyncio.to_thread(is_long, service, path)):
+        if background or (background is None and await is_long(service, path)):
             job = await asyncio.to_thread(queued, service, path, name, options)
             return JSONResponse(job_fields(job), 202, {"Location": f"/api/v1/jobs/{job.id}"})
         found = await service.recognised(path, options, name)
@@ -106,13 +106,13 @@ async def identify(
     return await asyncio.to_thread(_reply, found, name, options, wanted)
 
 
-def is_long(service: Service, path: Path) -> bool:
+async def is_long(service: Service, path: Path) -> bool:
     """Whether a recording takes longer than somebody waits.
 
     Raises:
         AudioError: it cannot be opened, or is too much.
     """
-    return (service.lanes.probe(path).duration_s or 0.0) > LONG_S
+    return ((await service.probed(path)).duration_s or 0.0) > LONG_S
 
 
 def queued(service: Service, path: Path, name: str, options: Options) -> Job:

@@ -84,14 +84,16 @@ async def _stream(request: Request, service: Service, job_id: str, after: int) -
     while not service.ending.is_set() and not await request.is_disconnected():
         # The state before the events: what happens in between is told in the next round.
         is_over = (await asyncio.to_thread(service.jobs.get, job_id)).status not in ACTIVE_STATUSES
-        for event in await asyncio.to_thread(service.jobs.events, job_id, after=after):
+        events = await asyncio.to_thread(service.jobs.events, job_id, after=after)
+        for event in events:
             after, last = event.id, time.monotonic()
             data = {"at": event.at.isoformat(timespec="milliseconds"), **event.data}
             yield f"id: {event.id}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
-        if is_over:
+        if is_over and not events:
             yield "event: end\ndata: {}\n\n"
             return
         if time.monotonic() - last > ALIVE_S:
             last = time.monotonic()
             yield ": still there\n\n"
-        await asyncio.sleep(POLL_S)
+        if not events:
+            await asyncio.sleep(POLL_S)

@@ -12,7 +12,6 @@ from urllib.parse import parse_qsl, urlencode
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from pydantic import Field
 
 from dawnchorus.errors import DawnChorusError, InputError
 from dawnchorus.identify.options import DEFAULT_MIN_SCORE, Options
@@ -20,6 +19,7 @@ from dawnchorus.serve.access import COOKIE, CSRF_FIELD, check_form, needs, own_p
 from dawnchorus.serve.history import Found, Heard
 from dawnchorus.serve.problems import status_of
 from dawnchorus.serve.routes.identify import is_long, queued
+from dawnchorus.serve.routes.replies import Sha256
 from dawnchorus.serve.service import ServiceOf
 from dawnchorus.serve.settings import Role
 
@@ -38,8 +38,6 @@ _STATIC = {
 }
 
 _PAGES = Environment(loader=PackageLoader("dawnchorus.serve", "templates"), autoescape=True, undefined=StrictUndefined)
-
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 router = APIRouter(include_in_schema=False)
 
@@ -89,7 +87,7 @@ async def found(request: Request, service: ServiceOf) -> Response:
     try:
         async with service.uploaded(request) as (path, name):
             check_form(request, request.state.texts.get(CSRF_FIELD, ""))
-            if await asyncio.to_thread(is_long, service, path):
+            if await is_long(service, path):
                 job = await asyncio.to_thread(queued, service, path, name, options)
                 return _to(request, f"/jobs/{job.id}")
             recognition = await service.recognised(path, options, name)

@@ -29,6 +29,7 @@ from dawnchorus.serve.lessons import Verdict
 from dawnchorus.serve.routes.replies import (
     Limit,
     Offset,
+    Sha256,
     detection_fields,
     problems,
     recording_fields,
@@ -58,7 +59,6 @@ MAX_CLIP_S = 30.0
 MAX_LISTED = 100_000
 """Detections in one table."""
 
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Number = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 router = APIRouter(prefix="/api/v1", tags=["recordings"])

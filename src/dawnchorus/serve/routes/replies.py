@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import Query
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from dawnchorus.serve.history import Found
 from dawnchorus.serve.problems import MEDIA_TYPE
@@ -15,6 +15,7 @@ from dawnchorus.serve.state.tables import Job, Recording, Review
 MAX_PAGE = 200
 
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="How many at most.")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Offset = Annotated[int, Query(ge=0, le=10_000_000, description="How many to pass over.")]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 import uuid
 from collections.abc import Container, Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ from dawnchorus.errors import InputError, NotKnown
 from dawnchorus.files import cannot_write
 
 PART = 1 << 20
+
+_OURS = re.compile(r"/([0-9a-f]{2})/([0-9a-f]{64})(\.[0-9a-f]{32}\.part)?$")
 
 
 class FileStore:
@@ -96,10 +99,10 @@ class FileStore:
             self._system.rm_file(self._path(sha256))
 
     def sweep(self, wanted: Container[str]) -> None:
-        """Remove what is not `wanted`, and what was cut off; only while nobody else writes."""
+        """Remove files of ours that are not `wanted`, and what was cut off; only while nobody else writes."""
         for path in self._system.find(self._root):
-            name = path.rsplit("/", 1)[1]
-            if name not in wanted:
+            match = _OURS.search(path)
+            if match is not None and match[1] == match[2][:2] and path.rsplit("/", 1)[1] not in wanted:
                 with contextlib.suppress(OSError):
                     self._system.rm_file(path)
 

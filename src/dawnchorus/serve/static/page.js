@@ -230,7 +230,10 @@ function follow(box, id, isOver = false) {
     if (told.message && part("log")) part("log").textContent += `${told.message}\n`;
     if (told.error) { part("error").textContent = told.error; part("error").hidden = false; }
   };
-  source.onerror = () => { offline.hidden = false; };
+  source.onerror = () => {
+    offline.hidden = false;
+    if (source.readyState === 2) setTimeout(() => follow(box, id, isOver), 3000); // an answer that was no stream
+  };
   source.addEventListener("end", async () => {
     source.close(); part("cancel").hidden = true;
     if (isOver) return;
