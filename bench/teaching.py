@@ -57,10 +57,10 @@ def measure() -> dict[str, Any]:
                 _count(counts[name], outcome.bundle, held_out, others, store)
     return {
         name: {
-            "recall": found["heard"] / found["held_out"],
-            "false_windows": found["false_windows"] / found["windows"],
-            "false_recordings": found["false_recordings"] / found["others"],
             **found,
+            "recall": found["heard"] / found["held_out"],
+            "false_window_share": found["false_windows"] / found["windows"],
+            "false_recording_share": found["false_recordings"] / found["others"],
         }
         for name, found in counts.items()
     }
