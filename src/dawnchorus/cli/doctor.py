@@ -73,37 +73,14 @@ def _cores() -> Finding:
 
 
 def _formats() -> Finding:
-    """Decode what every decoder gives, not what it promises."""
-    try:
-        import numpy as np
-        import soundfile
+    from dawnchorus.audio.selftest import broken_formats
 
-        from dawnchorus.audio.decode import read_mono
-    except (ImportError, OSError) as error:
+    broken = broken_formats()
+    if broken:
         return Finding(
-            "formats", f"no decoder can be loaded ({error})", "Install again: pip install --force dawnchorus"
+            "formats", f"cannot be read: {', '.join(broken)}", "Install again: pip install --force dawnchorus"
         )
-    failed = []
-    with tempfile.TemporaryDirectory() as scratch:
-        for suffix in ("wav", "flac", "mp3", "ogg"):
-            path = Path(scratch, f"x.{suffix}")
-            try:
-                soundfile.write(path, np.zeros(48_000, np.float32), 48_000)
-                read_mono(path, rate_hz=16_000)
-            except Exception as error:  # noqa: BLE001 - whatever is wrong with it is what is looked for
-                failed.append(f"{suffix} ({type(error).__name__})")
-    try:
-        import av
-
-        others = f"; with FFmpeg {av.ffmpeg_version_info}: Opus, M4A, WMA and more"
-    except ImportError as error:
-        failed.append(f"FFmpeg's formats ({error})")
-        others = ""
-    if failed:
-        return Finding(
-            "formats", f"cannot be read: {', '.join(failed)}", "Install again: pip install --force dawnchorus"
-        )
-    return Finding("formats", f"WAV, FLAC, MP3, Ogg{others}")
+    return Finding("formats", "WAV, FLAC, MP3, Ogg; with FFmpeg Opus, M4A, WMA and more")
 
 
 def _writable(what: str, folder: Path) -> Finding:
