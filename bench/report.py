@@ -250,7 +250,8 @@ def _load(result: dict[str, Any]) -> str:
 
 def _teaching(result: dict[str, Any]) -> str:
     rows = "\n".join(
-        f"| {name} | {r['recall']:.2f} of {r['held_out']} | {100 * r['false_window_share']:.1f} % of {r['windows']:,} | "
+        f"| {name} | {r['recall']:.2f} of {r['held_out']} | "
+        f"{100 * r['false_window_share']:.1f} % of {r['windows']:,} | "
         f"{100 * r['false_recording_share']:.1f} % of {r['others']} |"
         for name, r in ((name, r) for name, r in result.items() if isinstance(r, dict))
     )
