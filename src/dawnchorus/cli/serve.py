@@ -102,7 +102,7 @@ def command(
 
 
 def _server(config: Any, service: Service) -> Any:
-    """uvicorn's server, which tells load balancers at once that it is about to end."""
+    """uvicorn's server, which lets streams of events end as soon as it is asked to, and ends at once if asked twice."""
     import uvicorn
 
     class Server(uvicorn.Server):
