@@ -11,8 +11,10 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, cast
@@ -48,6 +50,38 @@ class Ended:
     warnings: tuple[str, ...]
 
 
+class _Watchdog:
+    """Ends a process that has kept its caller waiting for too long."""
+
+    def __init__(self, process: subprocess.Popen[bytes], stall_s: float) -> None:
+        self.has_bitten = False
+        self._process, self._stall_s = process, stall_s
+        self._since: float | None = None
+        self._over = threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def close(self) -> None:
+        """Watch no more."""
+        self._over.set()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """The block is over soon, or the process is ended."""
+        self._since = time.monotonic()
+        try:
+            yield
+        finally:
+            self._since = None
+
+    def _watch(self) -> None:
+        while not self._over.wait(self._stall_s / 8):
+            since = self._since
+            if since is not None and time.monotonic() - since > self._stall_s:
+                self.has_bitten = True
+                self._process.kill()
+                return
+
+
 class DecoderProcess:
     """A process that decodes one recording after another; it is started on first use and again after a crash."""
 
@@ -55,6 +89,7 @@ class DecoderProcess:
         self._stall_s = stall_s
         self._process: subprocess.Popen[bytes] | None = None
         self._ring: Ring | None = None
+        self._watchdog: _Watchdog | None = None
 
     def probe(self, path: Path) -> Opened:
         """What the file says of itself, without decoding it.
@@ -78,13 +113,13 @@ class DecoderProcess:
         yield from self._ask({"path": os.fsencode(path).hex(), "rate_hz": rate_hz, "max_samples": max_samples}, path)
 
     def _ask(self, request: dict[str, Any], path: Path) -> Iterator[Opened | FloatArray | Ended]:
-        process, ring = self._started()
+        process, ring, watchdog = self._started()
         stdin, stdout = cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout)
         finished = False
         try:
             self._send(path, stdin, request)
             while not finished:
-                reply = self._receive(path, stdout)
+                reply = self._receive(path, stdout, watchdog)
                 kind = reply["kind"]
                 if kind == "samples":
                     yield ring.slot(reply["slot"])[: reply["n"]]
@@ -105,6 +140,9 @@ class DecoderProcess:
         """End the process. A later `decode` starts a new one."""
         process, self._process = self._process, None
         ring, self._ring = self._ring, None
+        watchdog, self._watchdog = self._watchdog, None
+        if watchdog is not None:
+            watchdog.close()
         if ring is not None:
             ring.unlink()
         if process is None:
@@ -118,8 +156,8 @@ class DecoderProcess:
                     continue
         process.wait()
 
-    def _started(self) -> tuple[subprocess.Popen[bytes], Ring]:
-        if self._process is None or self._ring is None or self._process.poll() is not None:
+    def _started(self) -> tuple[subprocess.Popen[bytes], Ring, _Watchdog]:
+        if self._process is None or self._ring is None or self._watchdog is None or self._process.poll() is not None:
             self.close()
             self._ring = Ring.create()
             self._process = subprocess.Popen(
@@ -132,7 +170,8 @@ class DecoderProcess:
                 # Ctrl-C is for the run as a whole, which then ends its decoders.
                 start_new_session=sys.platform != "win32",
             )
-        return self._process, self._ring
+            self._watchdog = _Watchdog(self._process, self._stall_s)
+        return self._process, self._ring, self._watchdog
 
     def _send(self, path: Path, stdin: IO[bytes], message: dict[str, Any] | int) -> None:
         try:
@@ -141,30 +180,19 @@ class DecoderProcess:
         except (OSError, ValueError) as error:  # ValueError: closed by another thread
             raise self._crashed(path) from error
 
-    def _receive(self, path: Path, stdout: IO[bytes]) -> dict[str, Any]:
-        process = self._process
-        hung = threading.Event()
-
-        def end_hung() -> None:
-            hung.set()
-            if process is not None:
-                process.kill()
-
-        timer = threading.Timer(self._stall_s, end_hung)
-        timer.daemon = True
-        timer.start()
+    def _receive(self, path: Path, stdout: IO[bytes], watchdog: _Watchdog) -> dict[str, Any]:
         try:
-            reply: dict[str, Any] = json.loads(stdout.readline())
-            return reply
+            with watchdog.waiting():
+                line = stdout.readline()
+            reply: dict[str, Any] = json.loads(line)
         except ValueError as error:  # no line: it ended, or was closed by another thread
-            if hung.is_set():
+            if watchdog.has_bitten:
                 raise errors.DecoderCrashed(
                     f"{path}: the decoder gave nothing for {self._stall_s:g} s and was ended. "
                     f"The file, or the drive that it is on, is probably damaged."
                 ) from error
             raise self._crashed(path) from error
-        finally:
-            timer.cancel()
+        return reply
 
     def _crashed(self, path: Path) -> errors.DecoderCrashed:
         code = None if self._process is None else self._process.wait()

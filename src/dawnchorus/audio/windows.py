@@ -100,7 +100,7 @@ class Windower:
         n_left = self._plan.count(self._n_total) - self._n_windows
         if n_left <= 0:
             return None
-        self._samples[self._n_held :] = 0
+        self._samples[self._n_held : (n_left - 1) * self._plan.n_hop + self._plan.n_window] = 0
         return self._cut(self._samples, n_left)
 
     def _cut(self, samples: FloatArray, n: int) -> FloatArray:

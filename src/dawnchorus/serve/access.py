@@ -35,7 +35,7 @@ MAX_FAILURES, FAILURES_S = 20, 60.0
 def needs(role: Role) -> Any:
     """A dependency of a route that asks for a role."""
 
-    def check(request: Request) -> None:
+    async def check(request: Request) -> None:  # what is not async takes a turn on a thread
         if request.state.role is Role.OPEN and role > Role.OPEN:
             raise HTTPException(401, LOG_IN, {"WWW-Authenticate": "Bearer"})
         if request.state.role < role:

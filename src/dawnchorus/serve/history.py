@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -15,7 +16,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, insert, select, update
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.orm import Session, make_transient
+from sqlalchemy.orm import Session
 
 from dawnchorus.errors import NotKnown
 from dawnchorus.serve.clock import now
@@ -41,7 +42,7 @@ INSERT = 1000
 
 N_TOP = 10
 
-GATHER_S = 0.05
+GATHER_S = 0.1
 """Counts wait so long for others, to be written together."""
 
 RETRY_S, MAX_TRIES = 0.5, 7200
@@ -75,7 +76,7 @@ class History:
 
     def __init__(self, database: Database, files: FileStore) -> None:
         self._database, self._files = database, files
-        self._counted: queue.SimpleQueue[Identification | threading.Event | None] = queue.SimpleQueue()
+        self._counted: queue.SimpleQueue[dict[str, Any] | threading.Event | None] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._writer = threading.Thread(target=self._write_counted, daemon=True)
         self._writer.start()
@@ -125,7 +126,8 @@ class History:
                     )
                 )
                 session.flush()
-            identification = _identification(found, max(rows, key=lambda d: d.score, default=None), recording=sha256)
+            best = max(rows, key=lambda d: d.score, default=None)
+            identification = Identification(**_identification(found, best, recording=sha256))
             session.add(identification)
             session.flush()
             fields = [_detection(row, identification, found.bundle.id) for row in rows]
@@ -141,29 +143,34 @@ class History:
 
     def _write_counted(self) -> None:
         while (item := self._counted.get()) is not None:
-            if isinstance(item, Identification):
-                self._closing.wait(GATHER_S)
-            batch = [item]
-            while not self._counted.empty():
-                batch.append(self._counted.get())  # type: ignore[arg-type]
-            self._write([entry for entry in batch if isinstance(entry, Identification)])
+            batch = [item, *self._gathered(item)]
+            self._write([entry for entry in batch if isinstance(entry, dict)])
             for entry in batch:
                 if isinstance(entry, threading.Event):
                     entry.set()
-            if None in batch:
+            if batch[-1] is None:
                 return
 
-    def _write(self, rows: list[Identification]) -> None:
+    def _gathered(
+        self, item: dict[str, Any] | threading.Event | None
+    ) -> Iterator[dict[str, Any] | threading.Event | None]:
+        """What comes within a moment; all that waits already, as soon as somebody waits for it."""
+        until = time.monotonic() + GATHER_S
+        while isinstance(item, dict):
+            try:
+                item = self._counted.get(timeout=max(until - time.monotonic(), 0))
+            except queue.Empty:
+                return
+            yield item
+
+    def _write(self, rows: list[dict[str, Any]]) -> None:
         """Write the rows, as soon as the database can be reached."""
         for _ in range(MAX_TRIES if rows else 0):
             try:
                 with self._database.write() as session:
-                    session.add_all(rows)
+                    session.execute(insert(Identification), rows)
             except (OperationalError, InterfaceError, PoolTimeout) as error:
                 LOG.error("%d identifications wait for the database: %s", len(rows), type(error).__name__)
-                for row in rows:
-                    make_transient(row)
-                    row.id = None  # type: ignore[assignment]
                 if self._closing.wait(RETRY_S):
                     return
             except SQLAlchemyError:
@@ -305,15 +312,15 @@ def _recording(session: Session, sha256: str) -> Recording:
     return found
 
 
-def _identification(found: Recognition, best: Detection | None, *, recording: str | None) -> Identification:
-    return Identification(
-        recording=recording,
-        at=now(),
-        bundle_id=found.bundle.id,
-        duration_s=found.table.duration_s,
-        species=None if best is None else best.common_name,
-        score=None if best is None else best.score,
-    )
+def _identification(found: Recognition, best: Detection | None, *, recording: str | None) -> dict[str, Any]:
+    return {
+        "recording": recording,
+        "at": now(),
+        "bundle_id": found.bundle.id,
+        "duration_s": found.table.duration_s,
+        "species": None if best is None else best.common_name,
+        "score": None if best is None else best.score,
+    }
 
 
 def _detection(row: Detection, identification: Identification, bundle_id: str) -> dict[str, Any]:

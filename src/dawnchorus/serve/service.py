@@ -265,7 +265,7 @@ def _locked(data: Path) -> Iterator[None]:
         lock.release()
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:  # what is not async takes a turn on a thread
     service: Service = request.app.state.service
     return service
 
