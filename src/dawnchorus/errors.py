@@ -3,6 +3,7 @@
 DawnChorusError
 ├── InputError            the user's request cannot be carried out as asked (also a ValueError)
 │   ├── UploadTooLarge        a request brings more bytes than the server takes
+│   ├── UploadTooSlow         a request's body comes too slowly
 │   └── NotKnown              there is no recording, detection, model or job of this name
 ├── AudioError            a recording cannot be used
 │   ├── AudioNotFound         no such file, or it is not a regular file
@@ -89,6 +90,10 @@ class TrainingFailed(DawnChorusError):
 
 class UploadTooLarge(InputError):
     """A request brings more bytes than the server takes."""
+
+
+class UploadTooSlow(InputError):
+    """A request's body comes too slowly."""
 
 
 class NotKnown(InputError):

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 import uvicorn
 
-from dawnchorus.serve.app import create_app
+from dawnchorus.serve.connections import server_config
 from dawnchorus.serve.service import open_service
 from dawnchorus.serve.settings import Settings
 
@@ -24,10 +24,7 @@ Serve = Callable[..., httpx.Client]
 @contextmanager
 def running(settings: Settings) -> Iterator[httpx.Client]:
     with open_service(settings) as service:
-        config = uvicorn.Config(
-            create_app(service), port=0, log_level="warning", ws="none", timeout_graceful_shutdown=10
-        )
-        server = uvicorn.Server(config)
+        server = uvicorn.Server(server_config(service))
         thread = threading.Thread(target=server.run)
         thread.start()
         while not server.started:

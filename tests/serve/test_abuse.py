@@ -35,6 +35,7 @@ ROLES = {
         "POST /login",
         "POST /logout",
         "GET /static/{name}",
+        *("GET /v2/health/live", "GET /v2/health/ready"),
     },
     Role.IDENTIFY: {
         *("GET /", "POST /", "GET /docs", "GET /history", "GET /jobs/{job_id}", "GET /models", "GET /review"),
@@ -45,6 +46,9 @@ ROLES = {
         *("GET /api/v1/models", "GET /api/v1/models/active", "GET /api/v1/models/{bundle_id}/card"),
         *("GET /api/v1/recordings", "GET /api/v1/recordings/{sha256}", "GET /api/v1/recordings/{sha256}/detections"),
         *("GET /api/v1/recordings/{sha256}/picture", "GET /api/v1/recordings/{sha256}/sound", "POST /api/v1/identify"),
+        *("GET /v2", "GET /v2/models/{name}", "GET /v2/models/{name}/ready", "POST /v2/models/{name}/infer"),
+        *("GET /v2/models/{name}/versions/{version}", "GET /v2/models/{name}/versions/{version}/ready"),
+        "POST /v2/models/{name}/versions/{version}/infer",
     },
     Role.TEACH: {
         *("GET /api/v1/jobs/{job_id}/log", "POST /api/v1/jobs/{job_id}/cancel", "POST /api/v1/lessons"),
@@ -80,7 +84,14 @@ def test_who_may_not_is_refused_before_anything_is_read(role: Role | None, level
     tokens = {f"the-token-of-{each.name}": each for each in (Role.IDENTIFY, Role.TEACH, Role.OPERATE)}
     client = serve(model=level_bundle.folder, tokens=tokens)
     headers = {"Authorization": f"Bearer the-token-of-{role.name}"} if role else {}
-    values = {"sha256": "0" * 64, "number": "1", "job_id": "0" * 32, "bundle_id": "0" * 12, "name": "style.css"}
+    values = {
+        "sha256": "0" * 64,
+        "number": "1",
+        "job_id": "0" * 32,
+        "bundle_id": "0" * 12,
+        "name": "style.css",
+        "version": "1",
+    }
     for needed, routes in ROLES.items():
         for route in routes:
             method, path = route.split()

@@ -100,7 +100,7 @@ def test_what_cannot_be_learned_from_is_refused_by_name_and_the_rest_is_taken(
     reply = client.post("/api/v1/lessons", files={"audio": ("x.wav", sound(0.9))}, data={"species": "x" * 1000})
     assert reply.status_code == 400
     assert client.post("/api/upload_bulk", files={"audio": ("bad.wav", b"no")}).json()["failed"] == 1
-    (spool,) = (tmp_path / "server").glob("spool-*")
+    (spool,) = (tmp_path / "server").glob("spool-*/")
     assert not list(spool.iterdir())
 
 
@@ -211,7 +211,7 @@ def test_a_review_becomes_a_lesson_and_can_be_changed(level_bundle: Bundle, serv
 
 def test_a_snapshot_does_not_change_with_what_comes_later(tmp_path: Path, level_bundle: Bundle) -> None:
     database = Database(f"sqlite:///{tmp_path / 'state.db'}")
-    lessons = Lessons(database, FileStore(tmp_path / "files", cache=tmp_path / "cache"))
+    lessons = Lessons(database, FileStore(tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path))
 
     def teach(name: str, level: float) -> None:
         folder = tmp_path / name

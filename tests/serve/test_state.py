@@ -13,6 +13,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from filelock import FileLock
 from sqlalchemy import text
 from tests.serve.conftest import Serve
 
@@ -150,7 +151,7 @@ def test_a_block_that_fails_changes_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", ["folder", "memory://dawn"])
 def test_files_are_kept_by_what_is_in_them(place: str, tmp_path: Path) -> None:
-    files = FileStore(tmp_path / place if "://" not in place else place, cache=tmp_path / "cache")
+    files = FileStore(tmp_path / place if "://" not in place else place, cache=tmp_path / "cache", scratch=tmp_path)
     path = tmp_path / "x.bin"
     path.write_bytes(bytes(range(256)) * 8192)
     sha256 = files.put(path)
@@ -170,7 +171,7 @@ def test_files_are_kept_by_what_is_in_them(place: str, tmp_path: Path) -> None:
 
 
 def test_a_store_that_is_full_keeps_nothing_that_looks_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = FileStore(tmp_path / "files", cache=tmp_path / "cache")
+    files = FileStore(tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path)
     path = tmp_path / "x.bin"
     path.write_bytes(bytes(1000))
 
@@ -186,7 +187,7 @@ def test_a_store_that_is_full_keeps_nothing_that_looks_whole(tmp_path: Path, mon
 
 def test_an_unknown_store_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--files"):
-        FileStore("nonsense://x", cache=tmp_path)
+        FileStore("nonsense://x", cache=tmp_path, scratch=tmp_path)
 
 
 def test_a_second_server_does_not_share_a_folder(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
@@ -202,12 +203,20 @@ def test_what_a_killed_server_left_is_cleared(level_bundle: Bundle, tmp_path: Pa
     left = tmp_path / "server" / "spool-abc"
     left.mkdir(parents=True)
     (left / "upload-1").write_bytes(b"x")
-    with open_service(Settings(data=tmp_path / "server", model=level_bundle.folder)):
+    left.with_suffix(".lock").touch()
+    of_another = tmp_path / "server" / "spool-def"
+    of_another.mkdir()
+    with (
+        FileLock(of_another.with_suffix(".lock")),
+        open_service(Settings(data=tmp_path / "server", model=level_bundle.folder)),
+    ):
         assert not left.exists()
+        assert of_another.exists()
+    assert not list((tmp_path / "server").glob("spool-abc*"))
 
 
 def test_a_sweep_leaves_what_is_not_ours(tmp_path: Path) -> None:
-    files = FileStore(tmp_path, cache=tmp_path / "cache")
+    files = FileStore(tmp_path, cache=tmp_path / "cache", scratch=tmp_path)
     music = tmp_path / "Music" / "dear.wav"
     music.parent.mkdir()
     music.write_bytes(b"x")

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 DEFAULT_DATA = Path("dawnchorus-server")
 
-GRACE_S = 30
+OTHERS_RATE = 50.0
+"""Requests per second of one client, where others than this machine can ask."""
 
 
 @click.command("serve")
@@ -34,6 +35,11 @@ GRACE_S = 30
 @click.option("--base", default="", help="The path below which a proxy shows the server, such as /birds.")
 @click.option("--access-log", is_flag=True, help="A line for every request.")
 @click.option("--proxy", help="The address of a proxy whose word of who asks is believed, such as 127.0.0.1.")
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0),
+    help="Requests per second and client, 0: any.  [default: 50; 0 on this machine]",
+)
 @click.option("--set", "recipe", multiple=True, metavar="KEY=VALUE", help="For retraining: see `dawnchorus train`.")
 @click.option("--token", envvar="DAWNCHORUS_TOKEN", hidden=True)
 @click.option("--teach-token", envvar="DAWNCHORUS_TEACH_TOKEN", hidden=True)
@@ -51,6 +57,7 @@ def command(
     base: str,
     access_log: bool,
     proxy: str | None,
+    rate: float | None,
     recipe: tuple[str, ...],
     token: str | None,
     teach_token: str | None,
@@ -63,14 +70,14 @@ def command(
     $DAWNCHORUS_TEACH_TOKEN to teach and to identify, $DAWNCHORUS_IDENTIFY_TOKEN to identify.
     """
     try:
-        import uvicorn
-
-        from dawnchorus.serve.app import create_app
+        from dawnchorus.serve.connections import server_config
         from dawnchorus.serve.service import open_service
-        from dawnchorus.serve.settings import Role, Settings
+        from dawnchorus.serve.settings import Role, Settings, is_loopback
     except ImportError as error:
         raise MissingExtra(error.name or "fastapi", extra="serve", purpose="The server") from error
 
+    if rate is None and not is_loopback(host):
+        rate = OTHERS_RATE
     folder = models_folder or default_folder()
     announce_model(ModelStore(folder), model)
     # Of equal ones, the last: the one that allows most.
@@ -84,18 +91,11 @@ def command(
         recipe=recipe,
         host=host,
         tokens={text: role for text, role in given.items() if text},
+        requests_per_s=rate or None,
         n_lanes=workers,
     )
     with _listening(host, port) as listener, open_service(settings) as service:
-        config = uvicorn.Config(
-            create_app(service),
-            log_level="info",
-            access_log=access_log,
-            timeout_graceful_shutdown=GRACE_S,
-            root_path=base.rstrip("/"),
-            proxy_headers=proxy is not None,
-            forwarded_allow_ips=proxy,
-        )
+        config = server_config(service, base=base, proxy=proxy, access_log=access_log)
         # uvicorn ends what is under way and then raises the signal again: being asked to end is no failure.
         signal.signal(signal.SIGTERM, lambda *_: None)
         _server(config, service).run(sockets=[listener])

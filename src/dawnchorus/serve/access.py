@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import math
 import threading
 import time
 from collections import defaultdict, deque
@@ -23,10 +24,21 @@ FORM_ROUTES = ("/", "/login", "/logout")
 COOKIE, CSRF_HEADER, CSRF_FIELD = "dawnchorus_session", "x-csrf-token", "csrf"
 
 UPLOAD_ROUTES = ("/", "/api/predict", "/api/upload_bulk", "/api/v1/identify", "/api/v1/lessons")
+INFER = "/infer"
+"""So end routes that are asked with samples as text."""
+
 MAX_BODY = 64 << 10
 """Bytes of a body that is no recording."""
 
 LOG_IN = "expected the header 'Authorization: Bearer TOKEN' with one of the server's tokens, or a log in on its page."
+
+BURST_S = 5.0
+"""What a client may send within so many seconds, it may send at once."""
+
+MAX_CLIENTS = 10_000
+
+HEALTH_ROUTES = ("/api/v1/health/live", "/api/v1/health/ready", "/v2/health/live", "/v2/health/ready")
+"""Load balancers ask by any name."""
 
 MAX_FAILURES, FAILURES_S = 20, 60.0
 """After so many wrong tokens in so many seconds, wrong ones of the address are not even looked up; right ones pass."""
@@ -51,11 +63,37 @@ def role_of_route(route: Any) -> Role | None:
     return max(roles, default=None)
 
 
+class Allowances:
+    """So many requests per second for each client, some at once (a token bucket)."""
+
+    def __init__(self, per_s: float | None) -> None:
+        self.per_s = per_s
+        self._left: dict[str, tuple[float, float]] = {}
+        """What a client may still send, and when that was so."""
+        self._lock = threading.Lock()
+
+    def take(self, client: str) -> float:
+        """Count a request; the seconds to wait if it is too early, else 0."""
+        if self.per_s is None:
+            return 0.0
+        most, now = self.per_s * BURST_S, time.monotonic()
+        with self._lock:
+            if len(self._left) > MAX_CLIENTS:  # those who have been silent may send all again, as new ones may
+                self._left = {who: (n, at) for who, (n, at) in self._left.items() if now - at < BURST_S}
+            left, at = self._left.get(client, (most, now))
+            left = min(left + (now - at) * self.per_s, most) - 1
+            if left < 0:
+                return -left / self.per_s
+            self._left[client] = left, now
+            return 0.0
+
+
 class Access:
     """Decides for each request, and remembers who has guessed."""
 
     def __init__(self, settings: Settings) -> None:
         self._tokens = settings.tokens
+        self._allowances = Allowances(settings.requests_per_s)
         self._failures: defaultdict[str, deque[float]] = defaultdict(deque)
         self._lock = threading.Lock()
 
@@ -78,10 +116,20 @@ class Access:
             return problem(403, "a page of another site sent this request.")
         if self.is_open:
             request.state.role = Role.OPERATE
-            if is_loopback(_host(request)) or own_path(request).startswith("/api/v1/health/"):
-                return _too_large(request)
+            if is_loopback(_host(request)) or own_path(request) in HEALTH_ROUTES:
+                return self._too_much(request)
             return problem(421, "expected the host 127.0.0.1 or localhost; another name needs a server with a token.")
-        return self._who(request) or _too_large(request)
+        return self._who(request) or self._too_much(request)
+
+    def _too_much(self, request: Request) -> Response | None:
+        """The reply to a request that asks for more than its client may; see also the limits of recordings."""
+        if request.method in SAFE_METHODS:
+            return None
+        wait_s = self._allowances.take(_client(request))
+        if wait_s:
+            detail = f"expected at most {self._allowances.per_s:g} requests per second. Wait a little."
+            return problem(429, detail, headers={"Retry-After": f"{math.ceil(wait_s)}"})
+        return _too_large(request)
 
     def _who(self, request: Request) -> Response | None:
         """Find out the role of the one who asks; who has none may only look for where to log in."""
@@ -100,7 +148,7 @@ class Access:
         return None if refused else _signed(token, "session")
 
     def _by_token(self, request: Request, given: str) -> Response | None:
-        host = request.client.host if request.client else ""
+        host = _client(request)
         for token, role in self._tokens.items():
             if hmac.compare_digest(given.encode(), token.encode()):
                 request.state.role = max(request.state.role, role)
@@ -150,7 +198,8 @@ def own_path(request: Request) -> str:
 
 def _too_large(request: Request) -> Response | None:
     """Only recordings are large, and those routes count what comes; other bodies are read as a whole."""
-    if request.method in SAFE_METHODS or own_path(request) in UPLOAD_ROUTES:
+    path = own_path(request)
+    if request.method in SAFE_METHODS or path in UPLOAD_ROUTES or path.endswith(INFER):
         return None
     announced = request.headers.get("content-length", "0" if "transfer-encoding" not in request.headers else "")
     if announced.isascii() and announced.isdigit() and int(announced[:18]) <= MAX_BODY:
@@ -160,6 +209,11 @@ def _too_large(request: Request) -> Response | None:
 
 def _is_same(given: str, expected: str) -> bool:
     return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), expected.encode())
+
+
+def _client(request: Request) -> str:
+    """The address that asks; a proxy's word of it only where the server was told to believe that one."""
+    return request.client.host if request.client else ""
 
 
 def _host(request: Request) -> str:

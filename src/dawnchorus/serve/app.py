@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from dawnchorus import __version__
 from dawnchorus.serve import problems
 from dawnchorus.serve.access import Access
-from dawnchorus.serve.routes import health, identify, jobs, lessons, models, pages, recordings, seed
+from dawnchorus.serve.routes import health, identify, inference, jobs, lessons, models, pages, recordings, seed
 from dawnchorus.serve.routes.replies import Problem
 from dawnchorus.serve.service import Service
 
@@ -47,7 +47,7 @@ def create_app(service: Service) -> FastAPI:
     app.state.service, app.state.access = service, Access(service.settings)
     app.state.error_page = pages.error_page
     problems.install(app)
-    for noun in (pages, seed, health, identify, recordings, jobs, lessons, models):
+    for noun in (pages, seed, health, identify, inference, recordings, jobs, lessons, models):
         app.include_router(noun.router)
     _describe_problems(app)
 

@@ -9,12 +9,11 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import ColumnElement, func, insert, select, update
-from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
@@ -23,13 +22,11 @@ from dawnchorus.serve.clock import now
 from dawnchorus.serve.lanes import Recognition
 from dawnchorus.serve.state.database import Database
 from dawnchorus.serve.state.files import FileStore
+from dawnchorus.serve.state.needed import is_needed
 from dawnchorus.serve.state.tables import (
-    ACTIVE_STATUSES,
     DetectionRow,
     Identification,
-    Job,
     Lesson,
-    Model,
     Recording,
     Review,
 )
@@ -101,23 +98,16 @@ class History:
             OutputError: no space.
         """
         sha256 = self._files.put(path)
-        kept = partial(self._kept, found, sha256, path.stat().st_size, name)
-        try:
-            kept()
-        except IntegrityError:  # somebody else has sent the same sound at the same moment
-            kept()
-        return sha256
-
-    def _kept(self, found: Recognition, sha256: str, n_bytes: int, name: str) -> None:
         table, rows = found.table, found.table.detections
-        with self._database.write() as session:
-            if session.get(Recording, sha256, with_for_update=True) is None:
+        with self._database.write(about=sha256) as session:
+            self._files.ensure(sha256, path)
+            if session.get(Recording, sha256) is None:
                 begin = table.origin.start_time
                 session.add(
                     Recording(
                         sha256=sha256,
                         name=name,
-                        n_bytes=n_bytes,
+                        n_bytes=path.stat().st_size,
                         duration_s=table.duration_s,
                         rate_hz=table.rate_hz,
                         recorded_at=None if begin is None else begin.isoformat(),
@@ -134,6 +124,7 @@ class History:
             for k in range(0, len(fields), INSERT):
                 session.execute(insert(DetectionRow), fields[k : k + INSERT])
             _carry_reviews(session, sha256, identification.id)
+        return sha256
 
     def flush(self) -> None:
         """Wait until all that was counted is written."""
@@ -185,15 +176,14 @@ class History:
         Raises:
             NotKnown: there is none.
         """
-        with self._database.write() as session:
+        with self._database.write(about=sha256) as session:
             recording = _recording(session, sha256)
             gone = select(DetectionRow.id).where(DetectionRow.recording == sha256)
             session.execute(update(Lesson).where(Lesson.detection.in_(gone)).values(detection=None))
             session.delete(recording)
             session.flush()
-            is_needed = sha256 in needed_files(session)
-        if not is_needed:
-            self._files.drop(sha256)
+            if not is_needed(session, sha256):
+                self._files.drop(sha256)  # before others who have sent the same may look whether it is there
 
     # ------------------------------------------------------------------ reading
 
@@ -280,15 +270,6 @@ class History:
                     for row in latest
                 ],
             }
-
-
-def needed_files(session: Session) -> set[str]:
-    """What the file store must have: sounds that are kept, learned from or listened to later, and models."""
-    found: set[str] = set()
-    for column in (Recording.sha256, Lesson.sha256, Model.place):
-        found.update(session.scalars(select(column)))
-    jobs = session.scalars(select(Job.parameters).where(Job.status.in_(ACTIVE_STATUSES), Job.kind == "identify"))
-    return found | {str(parameters["sha256"]) for parameters in jobs}
 
 
 def as_detection(row: DetectionRow) -> Detection:

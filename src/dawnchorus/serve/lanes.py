@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -32,7 +32,7 @@ from dawnchorus.identify.rows import TableBuilder
 from dawnchorus.identify.run import range_filter_of, selection_of
 from dawnchorus.identify.score import HIT, Scored
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.models.runner import BATCH_WINDOWS, Session, open_session, scores_of
+from dawnchorus.models.runner import BATCH_WINDOWS, FloatArray, Session, open_session, scores_of
 from dawnchorus.models.store import ModelStore
 from dawnchorus.types import AudioInfo, RecordingTable
 
@@ -111,7 +111,7 @@ class _About:
 
 @dataclass(eq=False)
 class _Task:
-    future: Future[Recognition]
+    future: Future[Any]
     steps: Steps
     work_s: float
     """Estimated."""
@@ -207,24 +207,46 @@ class Lanes:
         """
         future: Future[Recognition] = Future()
         n_bytes = path.stat().st_size
-        now = time.monotonic()
+        steps = self._steps(path, options, future, _About(name, n_bytes, on_progress))
+        self._enqueue(future, steps, n_bytes, patient=patient)
+        return future
+
+    def submit_windows(self, windows: FloatArray) -> Future[tuple[FloatArray, Bundle]]:
+        """Score windows [n, samples] that are decoded already; the scores [n, classes], and by which bundle.
+
+        Raises:
+            Overloaded: too much is waiting already.
+        """
+        future: Future[tuple[FloatArray, Bundle]] = Future()
+        # About as much work as a recording of 16 bits.
+        self._enqueue(future, self._window_steps(windows, future), windows.nbytes // 2, patient=False)
+        return future
+
+    def check_room(self, n_bytes: int) -> None:
+        """Let those pass who would be let in with so many bytes.
+
+        Raises:
+            Overloaded: too much is waiting already.
+        """
         with self._changed:
-            work_s = n_bytes * self._cost_s
-            if not patient and self._tasks and self._waiting_s + work_s > QUEUE_S * self.n_lanes:
+            is_busy = self._n_started or self._tasks
+            if is_busy and self._waiting_s + n_bytes * self._cost_s > QUEUE_S * self.n_lanes:
                 raise Overloaded(
-                    f"{len(self._tasks)} recordings are waiting. Try again later.",
+                    "too many recordings are waiting. Try again later.",
                     retry_after_s=max(self._waiting_s / self.n_lanes, 1.0),
                 )
-            steps = self._steps(path, options, future, _About(name, n_bytes, on_progress))
+
+    def _enqueue(self, future: Future[Any], steps: Steps, n_bytes: int, *, patient: bool) -> None:
+        with self._changed:
             if patient:
                 task = _Task(future, steps, 0.0, math.inf)
             else:
-                task = _Task(future, steps, work_s, now + self.limits.wait_s)
+                self.check_room(n_bytes)
+                task = _Task(future, steps, n_bytes * self._cost_s, time.monotonic() + self.limits.wait_s)
             next(task.steps)
             self._waiting_s += task.work_s
             self._tasks.append(task)
             self._changed.notify()
-        return future
 
     def close(self, *, grace_s: float = 30.0) -> None:
         """Finish what is under way or waits, for at most `grace_s`, and end."""
@@ -340,6 +362,16 @@ class Lanes:
             self._cost_s += LEARNING_RATE * (took_s / max(about.n_bytes, 1) - self._cost_s)
         if future.set_running_or_notify_cancel():
             future.set_result(Recognition(builder.build(scored), bundle, ended.warnings))
+
+    def _window_steps(self, windows: FloatArray, future: Future[tuple[FloatArray, Bundle]]) -> Steps:
+        active = self._active
+        scores = []
+        for k in range(0, len(windows), BATCH_WINDOWS):
+            lane = yield
+            logits = active.sessions[lane].run(windows[k : k + BATCH_WINDOWS]).logits
+            scores.append(scores_of(logits, active.bundle.info.activation))
+        if future.set_running_or_notify_cancel():
+            future.set_result((np.concatenate(scores), active.bundle))
 
     def probe(self, path: Path) -> AudioInfo:
         """What a recording says of itself.

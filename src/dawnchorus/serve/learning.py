@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,12 +17,12 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from dawnchorus.errors import InputError
+from dawnchorus.errors import InputError, NotKnown
 from dawnchorus.models.bundle import read_bundle
 from dawnchorus.serve.jobs import Jobs
 from dawnchorus.serve.lessons import Lessons
 from dawnchorus.serve.registry import Registry
-from dawnchorus.serve.state.tables import Job
+from dawnchorus.serve.state.tables import ACTIVE_STATUSES, Job
 
 LOG_NAME = "log.txt"
 N_LOG_LINES = 50
@@ -124,6 +125,19 @@ class Learning:
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
+
+    def tidy(self) -> None:
+        """Clear what jobs have left that ended elsewhere, or before anybody began; of removed ones, all."""
+        for folder in self._folder.glob("*/"):
+            if not re.fullmatch(r"[0-9a-f]{32}", folder.name):
+                continue  # not a job's
+            try:
+                job = self._jobs.get(folder.name)
+            except NotKnown:
+                shutil.rmtree(folder, ignore_errors=True)
+            else:
+                if job.status not in ACTIVE_STATUSES:
+                    self.clear(job.id)
 
     def _crashed(self, job_id: str, code: int | None) -> str:
         last = next((line for line in reversed(self.log(job_id)) if line.strip()), "none")

@@ -8,6 +8,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -27,6 +28,7 @@ from dawnchorus.errors import InputError, NotKnown
 from dawnchorus.serve.archives import unpack
 from dawnchorus.serve.state.database import Database
 from dawnchorus.serve.state.files import FileStore
+from dawnchorus.serve.state.needed import is_needed
 from dawnchorus.serve.state.tables import DetectionRow, Lesson, Part, Recording, Review
 from dawnchorus.serve.uploads import base_name
 from dawnchorus.taxonomy.labels import Label
@@ -146,9 +148,9 @@ class Lessons:
             source="upload",
         )
         shown = "no species" if label is None else label.common_name
-        with self._database.write() as session:
-            sent = Lesson.source == "upload"
-            known = session.scalar(select(Lesson).where(Lesson.sha256 == sha256, sent).with_for_update())
+        with self._database.write(about=sha256) as session:
+            self._files.ensure(sha256, path)
+            known = session.scalar(select(Lesson).where(Lesson.sha256 == sha256, Lesson.source == "upload"))
             if known is None:
                 session.add(lesson)
                 return Taken(name, "taken", shown)
@@ -173,7 +175,6 @@ class Lessons:
         other = None if species is None else label_named(species, labels)
         with self._database.read() as session:
             row, recording = _detection(session, detection_id)
-        sha256, n_bytes = self._cut(row)
         review = Review(
             detection=row.id,
             verdict=verdict,
@@ -182,9 +183,7 @@ class Lessons:
         )
         heard = other or Label(row.scientific_name, row.common_name)
         lesson = Lesson(
-            sha256=sha256,
             name=f"{recording.name[:200]} {row.start_s:.1f} s",
-            n_bytes=n_bytes,
             duration_s=min(row.end_s - row.start_s, MAX_STRETCH_S),
             rate_hz=LESSON_RATE_HZ,
             scientific_name=None if verdict == "wrong" else heard.scientific_name,
@@ -194,27 +193,35 @@ class Lessons:
             source="review",
             detection=row.id,
         )
-        with self._database.write() as session:
-            if session.get(DetectionRow, detection_id, with_for_update=True) is None:  # one word at a time
-                raise NotKnown(f"there is no detection {detection_id}.")
-            _forget(session, detection_id)
-            session.add_all([review, lesson])
+        with self._cut(row) as path:
+            lesson.sha256, lesson.n_bytes = self._files.put(path), path.stat().st_size
+            with self._database.write(about=lesson.sha256) as session:
+                self._files.ensure(lesson.sha256, path)
+                if session.get(DetectionRow, detection_id, with_for_update=True) is None:  # one word at a time
+                    raise NotKnown(f"there is no detection {detection_id}.")
+                _forget(session, detection_id)
+                session.add_all([review, lesson])
         return review
 
     def take_back(self, detection_id: int) -> None:
         """Forget what was said of a detection."""
-        with self._database.write() as session:
+        with self._database.read() as session:
+            sha256 = session.scalar(select(Lesson.sha256).where(Lesson.detection == detection_id))
+        with self._database.write(about=sha256) as session:
             _forget(session, detection_id)
+            if sha256 is not None and not is_needed(session, sha256):
+                self._files.drop(sha256)
 
-    def _cut(self, row: DetectionRow) -> tuple[str, int]:
-        """Keep the stretch of a detection as a sound of its own, and give its sha256 and bytes."""
+    @contextmanager
+    def _cut(self, row: DetectionRow) -> Iterator[Path]:
+        """The stretch of a detection as a sound of its own."""
         middle_s, half_s = (row.start_s + row.end_s) / 2, min(row.end_s - row.start_s, MAX_STRETCH_S) / 2
         path = self._files.local(row.recording)
         samples = read_clip(path, start_s=middle_s - half_s, end_s=middle_s + half_s, rate_hz=LESSON_RATE_HZ)
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch, "stretch.flac")
             write_recording(path, samples, rate_hz=LESSON_RATE_HZ)
-            return self._files.put(path), path.stat().st_size
+            yield path
 
     # ------------------------------------------------------------------ looking
 
@@ -299,6 +306,8 @@ def _laid_out(tree: Path, species: str, files: Sequence[tuple[str, Path]], max_b
             unpack(path, target, max_bytes=left)
             left -= sum(found.stat().st_size for found in target.rglob("*") if found.is_file())
             path.unlink()
+        elif suffix == ".csv" and (tree / KNOWN_TABLES[-1]).exists():
+            refused.append((base_name(given), "only one csv can say which species the recordings are of"))
         elif suffix == ".csv":
             shutil.move(path, tree / KNOWN_TABLES[-1])
         elif suffix and suffix not in SUFFIXES:
@@ -312,6 +321,9 @@ def _laid_out(tree: Path, species: str, files: Sequence[tuple[str, Path]], max_b
             # Two files of one name are two recordings.
             target = tree.joinpath(*parts) if has_table else tree / label / f"{k}{SEPARATOR}{parts[-1]}"
             target = target if suffix else target.with_name(f"{target.name}.wav")
+            if target.exists():
+                refused.append((base_name(given), "another file of this name came before it"))
+                continue
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.move(path, target)

@@ -25,6 +25,7 @@ from dawnchorus.errors import (
     OutputError,
     Overloaded,
     UploadTooLarge,
+    UploadTooSlow,
 )
 
 LOG = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ MEDIA_TYPE = "application/problem+json"
 
 _STATUS: tuple[tuple[type[Exception], HTTPStatus], ...] = (
     (Overloaded, HTTPStatus.SERVICE_UNAVAILABLE),
+    (UploadTooSlow, HTTPStatus.REQUEST_TIMEOUT),
     (UploadTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (NotKnown, HTTPStatus.NOT_FOUND),
     (Busy, HTTPStatus.CONFLICT),
@@ -47,7 +49,7 @@ _STATUS: tuple[tuple[type[Exception], HTTPStatus], ...] = (
 
 def install(app: FastAPI) -> None:
     """Answer errors so."""
-    app.add_exception_handler(DawnChorusError, _known)
+    app.add_exception_handler(DawnChorusError, known)
     app.add_exception_handler(SQLAlchemyError, _database)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -59,12 +61,14 @@ def status_of(error: Exception) -> HTTPStatus:
     return next((status for kind, status in _STATUS if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
-def problem(status: int, detail: str, *, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """The reply; its `id` is in the log as well."""
+def problem(
+    status: int, detail: str, *, headers: Mapping[str, str] | None = None, more: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """The reply; its `id` is in the log as well. `more` are fields of other protocols."""
     number = uuid.uuid4().hex[:12]
     title = HTTPStatus(status).phrase
     LOG.log(logging.ERROR if status >= 500 else logging.INFO, "%s %s: %s", number, title, detail)
-    fields = {"type": "about:blank", "title": title, "status": status, "detail": detail, "id": number}
+    fields = {"type": "about:blank", "title": title, "status": status, "detail": detail, "id": number, **(more or {})}
     return JSONResponse(fields, status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
 
 
@@ -79,7 +83,8 @@ async def _shown(request: Request, status: int, detail: str) -> Response:
     return reply
 
 
-async def _known(request: Request, error: Exception) -> Response:
+async def known(request: Request, error: Exception, more: Mapping[str, str] | None = None) -> Response:
+    """The reply to an error of ours; `more` are fields of other protocols."""
     status = status_of(error)
     headers = {"Retry-After": f"{error.retry_after_s:.0f}"} if isinstance(error, Overloaded) else {}
     if status is HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -87,7 +92,7 @@ async def _known(request: Request, error: Exception) -> Response:
     detail = getattr(request.state, "shown", str)(str(error))
     if _is_page(request):
         return await _shown(request, status, detail)
-    return problem(status, detail, headers=headers)
+    return problem(status, detail, headers=headers, more=more)
 
 
 async def _database(request: Request, error: Exception) -> JSONResponse:

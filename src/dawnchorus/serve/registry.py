@@ -31,8 +31,9 @@ GIVEN, RETRAINED = "given", "retrained"
 class Registry:
     """Models in the database, their bundles in the file store; each server unpacks those that it serves."""
 
-    def __init__(self, database: Database, files: FileStore, store: ModelStore, folder: Path) -> None:
-        self._database, self._files, self._folder = database, files, folder
+    def __init__(self, database: Database, files: FileStore, store: ModelStore, folder: Path, *, scratch: Path) -> None:
+        """Bundles are unpacked to `folder`; `scratch`, on the same drive, is for those that are not whole yet."""
+        self._database, self._files, self._folder, self._scratch = database, files, folder, scratch
         self.store = store
         self._seen = 0
         """The last activation that was carried out here."""
@@ -97,15 +98,14 @@ class Registry:
             OutputError: no space.
         """
         verify_bundle(bundle)
-        packed = self._folder / f".{bundle.id}-{uuid.uuid4().hex}.zip"
+        packed = self._scratch / f"{bundle.id}-{uuid.uuid4().hex}.zip"
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
             with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
                 for path in sorted(bundle.folder.iterdir()):
                     archive.write(path, path.name)
             sha256 = self._files.put(packed)
         except OSError as error:
-            raise cannot_write(self._folder, error) from error
+            raise cannot_write(self._scratch, error) from error
         finally:
             packed.unlink(missing_ok=True)
         self._add(bundle, place=sha256, origin=RETRAINED, job=job, report=report)
@@ -157,7 +157,8 @@ class Registry:
                 shutil.rmtree(folder)
             else:
                 return bundle
-        building = folder.with_name(f".{model.bundle_id}-{uuid.uuid4().hex}")
+        building = self._scratch / f"{model.bundle_id}-{uuid.uuid4().hex}"
+        self._folder.mkdir(parents=True, exist_ok=True)
         try:
             with zipfile.ZipFile(self._files.local(model.place)) as archive:  # of our own making, see add_retrained
                 archive.extractall(building)

@@ -12,7 +12,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -21,12 +21,13 @@ from fastapi import Depends, Request
 from filelock import FileLock, Timeout
 from sqlalchemy import URL
 
-from dawnchorus.errors import AudioUnreadable, Busy, DecoderCrashed
+from dawnchorus.errors import AudioUnreadable, Busy, DecoderCrashed, Overloaded
 from dawnchorus.files import cannot_write
 from dawnchorus.identify.options import Options
-from dawnchorus.models.bundle import file_sha256
+from dawnchorus.models.bundle import Bundle, file_sha256
+from dawnchorus.models.runner import FloatArray
 from dawnchorus.models.store import ModelStore, default_folder
-from dawnchorus.serve.history import History, needed_files
+from dawnchorus.serve.history import History
 from dawnchorus.serve.jobs import Jobs
 from dawnchorus.serve.lanes import Lanes, Recognition
 from dawnchorus.serve.learning import Learning
@@ -36,6 +37,7 @@ from dawnchorus.serve.registry import Registry
 from dawnchorus.serve.settings import Settings
 from dawnchorus.serve.state.database import FILE_NAME, Database
 from dawnchorus.serve.state.files import FileStore
+from dawnchorus.serve.state.needed import needed_files
 from dawnchorus.serve.uploads import Batch, uploaded, uploaded_batch
 from dawnchorus.serve.workers import Workers
 from dawnchorus.types import AudioInfo
@@ -106,6 +108,8 @@ class Service:
         """
         announced = request.headers.get("content-length", "")
         is_small = announced.isascii() and announced.isdigit() and int(announced[:18]) <= MAX_IN_MEMORY
+        if is_small:
+            self.lanes.check_room(int(announced))  # before anything is read
         has_room = is_small and shutil.disk_usage(self.memory).free > MIN_MEMORY
         spool = self.memory if has_room else self.spool
         async with uploaded(request, spool, max_bytes=self.settings.limits.max_bytes) as (path, name):
@@ -127,6 +131,14 @@ class Service:
         """
         async with self._careful(path):
             return await asyncio.to_thread(self.lanes.probe, path)
+
+    async def scored(self, windows: FloatArray) -> tuple[FloatArray, Bundle]:
+        """Scores of windows; see `Lanes.submit_windows`."""
+        future = self.lanes.submit_windows(windows)
+        try:
+            return await asyncio.wrap_future(future)
+        finally:
+            future.cancel()
 
     @asynccontextmanager
     async def _careful(self, path: Path) -> AsyncIterator[None]:
@@ -156,6 +168,15 @@ class Service:
         self.meters.sound(found.table.duration_s)
         return found
 
+    def check_ready(self) -> None:
+        """Let those pass who look whether the server can be asked.
+
+        Raises:
+            Overloaded: it is about to end.
+        """
+        if self.ending.is_set():
+            raise Overloaded("the server is ending.", retry_after_s=5)
+
     @property
     def uptime_s(self) -> float:
         """Since the start."""
@@ -178,15 +199,13 @@ def open_service(settings: Settings) -> Iterator[Service]:
         is_alone = settings.database is None
         if is_alone:
             stack.enter_context(_locked(data))
-            # What a server that was killed has left.
-            for left in (*data.glob(f"{SPOOL}*"), *data.glob("models/.*"), *data.glob("cache/*.part")):
-                shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+        spool = stack.enter_context(_spool(data))
         own = URL.create("sqlite", database=str((data / FILE_NAME).absolute()))
         database = Database(settings.database or own)
         stack.callback(database.close)
-        files = FileStore(settings.files or (data / "files").absolute(), cache=data / "cache")
+        files = FileStore(settings.files or (data / "files").absolute(), cache=data / "cache", scratch=spool)
         store = ModelStore(settings.models_folder or default_folder())
-        registry = Registry(database, files, store, data / "models")
+        registry = Registry(database, files, store, data / "models", scratch=spool)
         bundle = registry.first(settings.model, is_alone=is_alone)
         lanes = Lanes(bundle, store=store, n_lanes=settings.n_lanes, limits=settings.limits)
         stack.callback(lanes.close)
@@ -208,10 +227,9 @@ def open_service(settings: Settings) -> Iterator[Service]:
             backbone=str(settings.model),
             models=store.folder,
         )
+        learning.tidy()
         workers = Workers(jobs, lanes, history, files, learning, registry)
         stack.callback(workers.close)
-        spool = Path(tempfile.mkdtemp(prefix=SPOOL, dir=data))
-        stack.callback(shutil.rmtree, spool, ignore_errors=True)
         yield Service(
             settings,
             database,
@@ -226,6 +244,32 @@ def open_service(settings: Settings) -> Iterator[Service]:
             spool,
             stack.enter_context(_memory_folder(spool)),
         )
+
+
+@contextmanager
+def _spool(data: Path) -> Iterator[Path]:
+    """A folder for what is worked on, and for what is not whole yet; those of servers that were killed are removed.
+
+    Each is locked while its server lives: several may share the data folder, and numbers of processes are no names
+    across containers.
+    """
+    for left in data.glob(f"{SPOOL}*.lock"):
+        with suppress(Timeout), FileLock(left).acquire(timeout=0):
+            _remove_spool(left)
+    lock = data / f"{SPOOL}{uuid.uuid4().hex[:12]}.lock"
+    with FileLock(lock):
+        spool = lock.with_suffix("")
+        spool.mkdir(mode=0o700)
+        try:
+            yield spool
+        finally:
+            _remove_spool(lock)
+
+
+def _remove_spool(lock: Path) -> None:
+    shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+    with suppress(OSError):  # where open files cannot be removed, the next start does it
+        lock.unlink()
 
 
 @contextmanager

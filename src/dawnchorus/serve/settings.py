@@ -47,6 +47,8 @@ class Settings:
     host: str = "127.0.0.1"
     tokens: dict[str, Role] = field(default_factory=dict, repr=False)
     """What requests must carry as a bearer token, and what each allows; none: nothing, on this machine only."""
+    requests_per_s: float | None = None
+    """That one client may send, of those that change or recognise something; None: any number."""
     n_lanes: int | None = None
     limits: Limits = field(default_factory=Limits)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -15,13 +17,16 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
-from dawnchorus.errors import InputError, UploadTooLarge
+from dawnchorus.errors import InputError, UploadTooLarge, UploadTooSlow
 from dawnchorus.files import cannot_write
 
 FIELD = "audio"
 MAX_FIELDS, MAX_FIELD_BYTES = 16, 4096
 MAX_BATCH = 200
 """Files in one request."""
+
+PATIENCE_S, MIN_BYTES_PER_S = 30.0, 1_000
+"""A body may take so long, and as long again as its bytes at this pace."""
 
 MAX_NAME = 255
 """Bytes."""
@@ -41,6 +46,7 @@ async def uploaded(request: Request, spool: Path, *, max_bytes: int) -> AsyncIte
 
     Raises:
         UploadTooLarge: it has more than `max_bytes`, or says so.
+        UploadTooSlow: it does not come.
         InputError: there is none.
         OutputError: there is no space for it.
     """
@@ -119,9 +125,30 @@ def _writing(spool: Path) -> Iterator[None]:
         raise cannot_write(spool, error) from error
 
 
+async def read_body(request: Request, *, max_bytes: int) -> bytes:
+    """A body that is no recording, as a whole.
+
+    Raises:
+        UploadTooLarge: it has more than `max_bytes`.
+        UploadTooSlow: it does not come.
+    """
+    return b"".join([part async for part in _counted(request, max_bytes)])
+
+
 async def _counted(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
-    n = 0
-    async for part in request.stream():
+    """The parts of a body, while they come at a pace."""
+    n, begin = 0, time.monotonic()
+    parts = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(max(begin + PATIENCE_S + n / MIN_BYTES_PER_S - time.monotonic(), 0)):
+                part = await anext(parts, None)
+        except TimeoutError:
+            raise UploadTooSlow(
+                f"expected {MIN_BYTES_PER_S} bytes in a second, after {PATIENCE_S:g} s; got {n} bytes in all."
+            ) from None
+        if part is None:
+            return
         n += len(part)
         if n > max_bytes:
             raise UploadTooLarge(f"expected at most {max_bytes} bytes.")
@@ -140,7 +167,7 @@ async def _closing(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     try:
         async for part in parts:
             yield part
-    except (UploadTooLarge, ClientDisconnect) as error:
+    except (UploadTooLarge, UploadTooSlow, ClientDisconnect) as error:
         raise _Ended(error) from error
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as NotYet
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from dawnchorus.errors import DawnChorusError
 from dawnchorus.identify.options import Options
+from dawnchorus.serve.clock import now
 from dawnchorus.serve.history import History
 from dawnchorus.serve.jobs import Jobs, Kind
 from dawnchorus.serve.lanes import Lanes
@@ -24,25 +27,29 @@ from dawnchorus.serve.state.tables import Job
 LOG = logging.getLogger(__name__)
 
 POLL_S = 0.25
-BEAT_S = 1.0
+BEAT_S, FOLLOW_S, TIDY_S = 1.0, 1.0, 3600.0
 TELL_S = 0.5
+CUT_OFF = timedelta(days=1)
+"""A file whose writing has not ended for so long is not written any more."""
+
 LOOK_S = 0.2
 """How often is looked whether a job is still wanted."""
 
 
 class Workers:
-    """One thread for each kind of job, and one for the others' news."""
+    """Threads for each kind of job, and for what is done again and again."""
 
     def __init__(
         self, jobs: Jobs, lanes: Lanes, history: History, files: FileStore, learning: Learning, registry: Registry
     ) -> None:
         self._jobs, self._lanes, self._history, self._files = jobs, lanes, history, files
-        self._learning, self._registry = learning, registry
+        self._learning = learning
         self._ending = threading.Event()
         self._in_hand: set[str] = set()
         kinds: tuple[Kind, ...] = ("identify", "identify", "retrain")
         self._threads = [threading.Thread(target=self._work, args=(kind,), daemon=True) for kind in kinds]
-        self._threads.append(threading.Thread(target=self._keep_up, daemon=True))
+        chores = ((BEAT_S, self._beat), (FOLLOW_S, registry.follow), (TIDY_S, self._tidy))
+        self._threads += [threading.Thread(target=self._again, args=chore, daemon=True) for chore in chores]
         for thread in self._threads:
             thread.start()
 
@@ -56,13 +63,19 @@ class Workers:
         except SQLAlchemyError:
             LOG.exception("the database is gone; other servers, or the next start, take the jobs over")
 
-    def _keep_up(self) -> None:
-        while not self._ending.wait(BEAT_S):
+    def _again(self, every_s: float, chore: Callable[[], None]) -> None:
+        while not self._ending.wait(every_s):
             try:
-                self._jobs.beat(tuple(self._in_hand))
-                self._registry.follow()
+                chore()
             except Exception:  # the database restarts, a bundle is not there yet: next time
-                LOG.exception("could not keep up with other servers")
+                LOG.exception("a chore; it is tried again in %g s", every_s)
+
+    def _beat(self) -> None:
+        self._jobs.beat(tuple(self._in_hand))
+
+    def _tidy(self) -> None:
+        self._learning.tidy()
+        self._files.sweep_parts(before=now() - CUT_OFF)
 
     def _work(self, kind: Kind) -> None:
         while not self._ending.wait(POLL_S):

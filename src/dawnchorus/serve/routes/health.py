@@ -5,7 +5,6 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from dawnchorus.serve.access import needs
-from dawnchorus.serve.problems import problem
 from dawnchorus.serve.routes.replies import problems
 from dawnchorus.serve.service import ServiceOf
 from dawnchorus.serve.settings import Role
@@ -20,11 +19,10 @@ async def live() -> dict[str, str]:
     return {"status": "live"}
 
 
-@router.get("/api/v1/health/ready", dependencies=[needs(Role.OPEN)], response_model=dict, responses=problems(503))
-async def ready(service: ServiceOf) -> object:
+@router.get("/api/v1/health/ready", dependencies=[needs(Role.OPEN)], responses=problems(503))
+async def ready(service: ServiceOf) -> dict[str, str]:
     """The model is loaded, and the server is not about to end."""
-    if service.ending.is_set():
-        return problem(503, "the server is ending.", headers={"Retry-After": "5"})
+    service.check_ready()
     return {"status": "ready", "bundle_id": service.lanes.bundle.id}
 
 

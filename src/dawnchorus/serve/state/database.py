@@ -11,7 +11,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select, text
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 from sqlalchemy.orm import Session
 
@@ -22,6 +22,9 @@ FILE_NAME = "state.db"
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 LOCK = 0xDA3
+
+WAIT_S = 10
+"""For a connection to a database, or one that is not in use."""
 """PostgreSQL's advisory lock that migrations hold."""
 
 
@@ -57,9 +60,11 @@ class Database:
             yield session
 
     @contextmanager
-    def write(self) -> Iterator[Session]:
-        """A session whose changes are there as a whole or not at all."""
+    def write(self, *, about: str | None = None) -> Iterator[Session]:
+        """A session whose changes are there as a whole or not at all; of those `about` the same, one at a time."""
         with Session(self._writing, expire_on_commit=False) as session, session.begin():
+            if about is not None and self.engine.dialect.name == "postgresql":  # SQLite's writers are one at a time
+                session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(about, 0))))
             yield session
 
     def close(self) -> None:
@@ -69,8 +74,16 @@ class Database:
 
 def _engine(url: str | URL) -> Engine:
     address = make_url(url)
-    engine = create_engine(address, pool_pre_ping=address.get_backend_name() != "sqlite", pool_size=8, max_overflow=16)
-    if address.get_backend_name() == "sqlite":
+    is_sqlite = address.get_backend_name() == "sqlite"
+    engine = create_engine(
+        address,
+        pool_pre_ping=not is_sqlite,
+        pool_size=8,
+        max_overflow=16,
+        pool_timeout=WAIT_S,
+        connect_args={} if is_sqlite else {"connect_timeout": WAIT_S},
+    )
+    if is_sqlite:
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     return engine

@@ -6,7 +6,8 @@ import contextlib
 import hashlib
 import re
 import uuid
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
+from datetime import datetime
 from pathlib import Path
 
 import fsspec
@@ -23,8 +24,10 @@ _OURS = re.compile(r"/([0-9a-f]{2})/([0-9a-f]{64})(\.[0-9a-f]{32}\.part)?$")
 class FileStore:
     """Files by their sha256, each there as a whole or not at all."""
 
-    def __init__(self, place: str | Path, *, cache: Path) -> None:
+    def __init__(self, place: str | Path, *, cache: Path, scratch: Path) -> None:
         """`place` is a folder, or an address of fsspec's; of the latter, files in use are copied to `cache`.
+
+        `scratch` is for files that are not whole yet, on the same drive as `cache`.
 
         Raises:
             InputError: an address that fsspec does not know.
@@ -34,7 +37,7 @@ class FileStore:
         except (ValueError, ImportError) as error:
             raise InputError(f"--files: {place}: {error}") from error
         self._is_local = isinstance(self._system, LocalFileSystem)
-        self._cache = cache
+        self._cache, self._scratch = cache, scratch
 
     def put(self, path: Path) -> str:
         """Keep a copy of the file, and give its sha256.
@@ -59,6 +62,11 @@ class FileStore:
             raise cannot_write(Path(self._root), error) from error
         return sha256
 
+    def ensure(self, sha256: str, path: Path) -> None:
+        """Keep the file again, if somebody has dropped it since it was put."""
+        if self.size(sha256) is None:
+            self.put(path)
+
     def size(self, sha256: str) -> int | None:
         """Bytes of a file; None where it is not there."""
         try:
@@ -79,7 +87,7 @@ class FileStore:
         copy = self._cache / sha256
         if not copy.is_file():
             self._cache.mkdir(parents=True, exist_ok=True)
-            part = copy.with_name(f"{sha256}.{uuid.uuid4().hex}.part")
+            part = self._scratch / f"{sha256}.{uuid.uuid4().hex}.part"
             self._system.get_file(self._path(sha256), str(part))
             part.replace(copy)
         return copy
@@ -100,11 +108,20 @@ class FileStore:
 
     def sweep(self, wanted: Container[str]) -> None:
         """Remove files of ours that are not `wanted`, and what was cut off; only while nobody else writes."""
+        self._remove(lambda path: path.rsplit("/", 1)[1] not in wanted)
+
+    def sweep_parts(self, *, before: datetime) -> None:
+        """Remove what was cut off before then; other servers may be writing."""
+        self._remove(lambda path: path.endswith(".part") and self._system.modified(path) < before)
+
+    def _remove(self, is_unwanted: Callable[[str], bool]) -> None:
         for path in self._system.find(self._root):
             match = _OURS.search(path)
-            if match is not None and match[1] == match[2][:2] and path.rsplit("/", 1)[1] not in wanted:
-                with contextlib.suppress(OSError):
-                    self._system.rm_file(path)
+            if match is not None and match[1] == match[2][:2]:
+                # Gone meanwhile, or a store that does not tell when a file was written.
+                with contextlib.suppress(OSError, NotImplementedError):
+                    if is_unwanted(path):
+                        self._system.rm_file(path)
 
     def _path(self, sha256: str) -> str:
         return f"{self._root}/{sha256[:2]}/{sha256}"

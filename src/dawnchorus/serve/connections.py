@@ -1,0 +1,68 @@
+"""uvicorn's connections, without patience for those who ask nothing."""
+
+from __future__ import annotations
+
+import asyncio
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from dawnchorus.serve.app import create_app
+from dawnchorus.serve.service import Service
+
+GRACE_S = 30
+"""For what is under way, when the server is asked to end."""
+
+HEADERS_S = 20.0
+"""For a connection to come to the end of a request's headers."""
+
+
+def server_config(
+    service: Service, *, port: int = 0, base: str = "", proxy: str | None = None, access_log: bool = False
+) -> uvicorn.Config:
+    """uvicorn's settings for a server: shown by a proxy below the path `base`; what `proxy` says of clients is
+    believed."""
+    return uvicorn.Config(
+        create_app(service),
+        port=port,
+        http=Connection,
+        ws="none",
+        log_level="info",
+        access_log=access_log,
+        timeout_graceful_shutdown=GRACE_S,
+        root_path=base.rstrip("/"),
+        proxy_headers=proxy is not None,
+        forwarded_allow_ips=proxy,
+    )
+
+
+class Connection(HttpToolsProtocol):
+    """Ends when the headers of a request do not come; bodies have a pace of their own, see `uploads`."""
+
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Somebody is there."""
+        super().connection_made(transport)
+        self._late = self.loop.call_later(HEADERS_S, transport.close)
+
+    def on_message_begin(self) -> None:
+        """A request begins, the first or a later one."""
+        super().on_message_begin()
+        self._on_time()
+        self._late = self.loop.call_later(HEADERS_S, self.transport.close)
+
+    def on_headers_complete(self) -> None:
+        """The headers are there."""
+        self._on_time()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nobody is there any more."""
+        self._on_time()
+        super().connection_lost(exc)
+
+    def _on_time(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None

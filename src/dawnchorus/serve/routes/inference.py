@@ -1,0 +1,172 @@
+"""The Open Inference Protocol, version 2 (KServe, Triton, MLServer): windows in, scores out.
+
+The model has the bundle's name, its version is the bundle's id; only the one that serves can be asked. Data travels as
+JSON; https://github.com/kserve/open-inference-protocol has the shapes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from fastapi import APIRouter, Request, Response
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from dawnchorus import __version__
+from dawnchorus.errors import DawnChorusError, InputError, NotKnown
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.serve.access import needs
+from dawnchorus.serve.problems import known
+from dawnchorus.serve.routes.replies import problems
+from dawnchorus.serve.service import ServiceOf
+from dawnchorus.serve.settings import Role
+from dawnchorus.serve.uploads import read_body
+
+MAX_WINDOWS, MAX_BODY = 64, 64 << 20
+
+INPUT, OUTPUT = "waveform", "scores"
+
+
+class _Route(APIRoute):
+    """Errors carry the protocol's own field besides ours."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except DawnChorusError as error:
+                return await known(request, error, {"error": str(error)})
+
+        return answer
+
+
+router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], route_class=_Route)
+
+
+class Tensor(BaseModel):
+    """One input or output."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: str
+    shape: list[int] = Field(min_length=1, max_length=4)
+    datatype: str
+    data: list[Any]
+
+
+class Question(BaseModel):
+    """What is asked of a model."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    id: str | None = None
+    inputs: list[Tensor] = Field(min_length=1, max_length=1)
+
+
+@router.get("", dependencies=[needs(Role.IDENTIFY)], responses=problems())
+async def server() -> dict[str, Any]:
+    """Who answers."""
+    return {"name": "dawnchorus", "version": __version__, "extensions": []}
+
+
+@router.get("/health/live", dependencies=[needs(Role.OPEN)], responses=problems())
+async def live() -> dict[str, bool]:
+    """The process answers."""
+    return {"live": True}
+
+
+@router.get("/health/ready", dependencies=[needs(Role.OPEN)], responses=problems(503))
+async def ready(service: ServiceOf) -> dict[str, bool]:
+    """The model is loaded, and the server is not about to end."""
+    service.check_ready()
+    return {"ready": True}
+
+
+@router.get("/models/{name}", dependencies=[needs(Role.IDENTIFY)], responses=problems(404))
+@router.get("/models/{name}/versions/{version}", dependencies=[needs(Role.IDENTIFY)], responses=problems(404))
+async def model(service: ServiceOf, name: str, version: str | None = None) -> dict[str, Any]:
+    """What the model takes and gives."""
+    bundle = _asked(service.lanes.bundle, name, version)
+    return {
+        "name": bundle.info.name,
+        "versions": [bundle.id],
+        "platform": "dawnchorus_bundle",
+        "inputs": [{"name": INPUT, "datatype": "FP32", "shape": [-1, bundle.n_window]}],
+        "outputs": [{"name": OUTPUT, "datatype": "FP32", "shape": [-1, len(bundle.labels)]}],
+    }
+
+
+@router.get("/models/{name}/ready", dependencies=[needs(Role.IDENTIFY)], responses=problems(404, 503))
+@router.get(
+    "/models/{name}/versions/{version}/ready", dependencies=[needs(Role.IDENTIFY)], responses=problems(404, 503)
+)
+async def model_ready(service: ServiceOf, name: str, version: str | None = None) -> dict[str, Any]:
+    """The model can be asked."""
+    bundle = _asked(service.lanes.bundle, name, version)
+    service.check_ready()
+    return {"name": bundle.info.name, "ready": True}
+
+
+_BODY = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": Question.model_json_schema()}}},
+}
+_INFER: dict[str, Any] = {
+    "dependencies": [needs(Role.IDENTIFY)],
+    "responses": problems(400, 404, 413, 503),
+    "openapi_extra": _BODY,
+}
+
+
+@router.post("/models/{name}/infer", **_INFER)
+@router.post("/models/{name}/versions/{version}/infer", **_INFER)
+async def infer(request: Request, service: ServiceOf, name: str, version: str | None = None) -> dict[str, Any]:
+    """The scores [windows, classes] of windows [windows, samples] at the bundle's rate."""
+    asked = _asked(service.lanes.bundle, name, version)
+    body = await read_body(request, max_bytes=MAX_BODY)
+    number, windows = await asyncio.to_thread(_windows, body, asked.n_window)
+    scores, bundle = await service.scored(windows)
+    _asked(bundle, name, version)  # it may have been changed meanwhile
+    data = await asyncio.to_thread(scores.ravel().tolist)
+    return {
+        "model_name": bundle.info.name,
+        "model_version": bundle.id,
+        "id": number,
+        "outputs": [{"name": OUTPUT, "datatype": "FP32", "shape": list(scores.shape), "data": data}],
+    }
+
+
+def _asked(serving: Bundle, name: str, version: str | None) -> Bundle:
+    if name != serving.info.name or version not in (None, serving.id):
+        raise NotKnown(
+            f"expected the model that serves, {serving.info.name!r} of the version {serving.id}; others are at "
+            f"/api/v1/models."
+        )
+    return serving
+
+
+def _windows(body: bytes, n_window: int) -> tuple[str | None, npt.NDArray[np.float32]]:
+    try:
+        question = Question.model_validate(json.loads(body))
+        given = question.inputs[0]
+        windows = np.array(given.data, np.float32)
+    except (ValidationError, ValueError, TypeError, RecursionError, OverflowError) as error:
+        raise InputError(f"expected a question of the Open Inference Protocol: {str(error)[:300]}") from error
+    if given.name != INPUT or given.datatype != "FP32" or len(given.shape) != 2 or given.shape[1] != n_window:
+        raise InputError(
+            f"expected the input {INPUT!r} of FP32 and the shape [n, {n_window}], got {given.name[:40]!r} of "
+            f"{given.datatype[:10]} and {given.shape}."
+        )
+    if not 1 <= given.shape[0] <= MAX_WINDOWS or windows.size != given.shape[0] * n_window:
+        raise InputError(
+            f"expected 1 to {MAX_WINDOWS} windows and as many numbers as the shape says, got {windows.size} numbers."
+        )
+    if not np.isfinite(windows).all():
+        raise InputError("expected finite samples between -1 and 1.")
+    return question.id, windows.reshape(given.shape)
