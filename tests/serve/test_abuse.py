@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import struct
 import threading
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from unittest.mock import Mock
 from urllib.parse import quote
 
 import httpx
@@ -18,12 +21,14 @@ import schemathesis
 import soundfile
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.checks import CHECKS
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from tests.serve.conftest import Serve
 
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.serve.access import role_of_route
 from dawnchorus.serve.app import create_app
-from dawnchorus.serve.lanes import Limits
+from dawnchorus.serve.history import History
+from dawnchorus.serve.lanes import Lanes, Limits
 from dawnchorus.serve.service import open_service
 from dawnchorus.serve.settings import Role, Settings
 
@@ -79,26 +84,124 @@ def test_every_route_asks_for_the_role_that_is_named_here(level_bundle: Bundle, 
     assert found == ROLES
 
 
+VALUES = {
+    "sha256": "0" * 64,
+    "number": "1",
+    "job_id": "0" * 32,
+    "bundle_id": "0" * 12,
+    "name": "style.css",
+    "version": "1",
+}
+"""For the parts of routes."""
+
+
+@pytest.mark.parametrize("token", ["none", "wrong", "right"])
+def test_what_changes_something_needs_the_pages_own_token_and_origin(
+    token: str, level_bundle: Bundle, serve: Serve, tone: Path
+) -> None:
+    """Of those who are logged in by a cookie; browsers send it along with what other sites ask for."""
+    client = serve(model=level_bundle.folder, tokens={"the-operators-one": Role.OPERATE})
+    assert client.post("/login", data={"token": "the-operators-one"}).status_code == 303
+    csrf = re.search(r'data-csrf="(\w+)"', client.get("/").text)
+    assert csrf is not None
+    headers = {"none": {}, "wrong": {"X-CSRF-Token": "0" * len(csrf[1])}, "right": {"X-CSRF-Token": csrf[1]}}[token]
+    own = str(client.base_url).rstrip("/")
+    senders = {
+        "a program": ({}, True),
+        "the page": ({"Sec-Fetch-Site": "same-origin", "Origin": own}, True),
+        "the address bar": ({"Sec-Fetch-Site": "none"}, True),
+        "a sister": ({"Sec-Fetch-Site": "same-site"}, False),
+        "a stranger": ({"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example.org"}, False),
+        "a stranger with an old browser": ({"Origin": "https://evil.example.org"}, False),
+        "a stranger who pretends": ({"Sec-Fetch-Site": "same-origin", "Origin": "https://evil.example.org"}, False),
+        "a page without an origin": ({"Origin": "null"}, False),
+    }
+    unsafe = sorted(route for routes in ROLES.values() for route in routes if not route.startswith("GET"))
+    assert len(unsafe) > 15
+    for route in unsafe:
+        method, path = route.split()
+        for who, (sent, is_ours) in senders.items():
+            if path in ("/login", "/logout"):
+                continue  # see test_pages
+            files = {"audio": (tone.name, tone.read_bytes())} if path == "/" else None  # its token is in the form
+            reply = client.request(method, path.format(**VALUES), headers={**headers, **sent}, files=files)
+            passes = is_ours and token == "right"  # noqa: S105 - of this test
+            assert (reply.status_code != 403) == passes, f"{route} of {who}: {reply.status_code} {reply.text[:200]}"
+
+
+def test_pages_of_other_sites_may_not_read_and_hosts_and_headers_cannot_be_made_up(
+    level_bundle: Bundle, serve: Serve, tone: Path
+) -> None:
+    client = serve(model=level_bundle.folder)
+    asked = {"Origin": "https://evil.example.org", "Access-Control-Request-Method": "POST"}
+    for path in ("/api/predict", "/api/v1/identify", "/api/v1/models/rollback"):
+        reply = client.options(path, headers=asked)
+        assert not [name for name in reply.headers if name.startswith("access-control")], path
+    assert client.get("/", headers={"Host": "evil.example.org"}).status_code == 421
+    name = "x\r\nSet-Cookie: a=b\r\n.wav"
+    kept = client.post("/api/v1/identify?keep=true", files={"audio": (name, tone.read_bytes())})
+    assert "set-cookie" not in kept.headers
+    (recording,) = client.get("/api/v1/recordings").json()["recordings"]
+    for address in (recording["sound"], recording["picture"], f"/recordings/{recording['sha256']}"):
+        found = client.get(address)
+        assert found.status_code == 200
+        assert "set-cookie" not in found.headers
+    for path in ("/%0d%0aSet-Cookie:a=b", "/recordings/%0d%0aSet-Cookie:a=b", "//evil.example.org/%2e%2e"):
+        reply = client.get(path)
+        assert reply.status_code in (400, 404, 422)
+        assert "set-cookie" not in reply.headers
+        assert "location" not in reply.headers
+
+
+def test_faults_tell_nothing_of_the_inside(
+    level_bundle: Bundle, serve: Serve, tone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twenty faults: of the database, of files, of code, of those who ask."""
+    client = serve(model=level_bundle.folder)
+    good = tone.read_bytes()
+    secret = f"{tmp_path}/inner at 0x7f00deadbeef in module.py"
+    kinds: list[Exception] = [
+        *(RuntimeError(secret), KeyError(secret), MemoryError(secret), RecursionError(secret), TypeError(secret)),
+        *(OSError(28, "No space left on device", f"{tmp_path}/x"), PermissionError(13, "denied", f"{tmp_path}/x")),
+        *(SQLAlchemyError(secret), OperationalError(secret, {}, Exception(secret)), UnicodeError(secret)),
+    ]
+    replies = []
+    for error in kinds:
+        for owner, method, ask in (
+            (Lanes, "submit", partial(client.post, "/api/predict", content=good)),
+            (History, "recordings", partial(client.get, "/api/v1/recordings")),
+        ):
+            with monkeypatch.context() as patch:
+                patch.setattr(owner, method, Mock(side_effect=error))
+                replies.append(ask())
+    assert len(replies) == 20
+    assert {reply.status_code for reply in replies} <= {500, 503, 507}
+    replies += [
+        client.post("/api/v1/models/none/activate"),
+        client.get("/api/v1/jobs/none"),
+        client.post("/api/v1/retrain", content=b"{"),
+        client.post("/api/v1/lessons", files={"audio": ("x.zip", b"PK\x03\x04" + bytes(100))}),
+    ]
+    for reply in replies:
+        assert reply.status_code >= 400
+        assert reply.headers["content-type"] == "application/problem+json"
+        assert reply.json()["id"]
+        assert not re.search(rf"{re.escape(str(tmp_path))}|0x[0-9a-f]{{6}}|\.py|Traceback|sqlalchemy", reply.text)
+    assert client.post("/api/predict", content=good).status_code == 200
+
+
 @pytest.mark.parametrize("role", [None, Role.IDENTIFY, Role.TEACH])
 def test_who_may_not_is_refused_before_anything_is_read(role: Role | None, level_bundle: Bundle, serve: Serve) -> None:
     tokens = {f"the-token-of-{each.name}": each for each in (Role.IDENTIFY, Role.TEACH, Role.OPERATE)}
     client = serve(model=level_bundle.folder, tokens=tokens)
     headers = {"Authorization": f"Bearer the-token-of-{role.name}"} if role else {}
-    values = {
-        "sha256": "0" * 64,
-        "number": "1",
-        "job_id": "0" * 32,
-        "bundle_id": "0" * 12,
-        "name": "style.css",
-        "version": "1",
-    }
     for needed, routes in ROLES.items():
         for route in routes:
             method, path = route.split()
             if path in ("/login", "/logout"):
                 continue
             reply = client.request(
-                method, path.format(**values), headers=headers, content=b"{}" if role else b"x" * 70_000
+                method, path.format(**VALUES), headers=headers, content=b"{}" if role else b"x" * 70_000
             )
             is_allowed = needed is Role.OPEN or (role is not None and role >= needed)
             if is_allowed:

@@ -19,6 +19,7 @@ from dawnchorus.errors import InputError, UploadTooLarge
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.serve import archives
 from dawnchorus.serve.archives import unpack
+from dawnchorus.serve.lanes import Limits
 from dawnchorus.serve.lessons import Lessons, label_named
 from dawnchorus.serve.state.database import Database
 from dawnchorus.serve.state.files import FileStore
@@ -211,7 +212,7 @@ def test_a_review_becomes_a_lesson_and_can_be_changed(level_bundle: Bundle, serv
 
 def test_a_snapshot_does_not_change_with_what_comes_later(tmp_path: Path, level_bundle: Bundle) -> None:
     database = Database(f"sqlite:///{tmp_path / 'state.db'}")
-    lessons = Lessons(database, FileStore(tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path))
+    lessons = Lessons(database, FileStore(tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path), Limits())
 
     def teach(name: str, level: float) -> None:
         folder = tmp_path / name

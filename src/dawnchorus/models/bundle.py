@@ -24,7 +24,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dawnchorus.errors import BundleInvalid, OutputError, OutputExists
+from dawnchorus.errors import BundleInvalid, FormatError, OutputError, OutputExists
 from dawnchorus.taxonomy.labels import Label, read_labels, write_labels
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -154,7 +154,10 @@ def read_bundle(folder: Path) -> Bundle:
     for needed in (graph, labels_path):
         if not needed.is_file():
             raise BundleInvalid(f"{folder} is not complete: {needed.name} is missing. Make it again.")
-    labels = read_labels(labels_path)
+    try:
+        labels = read_labels(labels_path)
+    except FormatError as error:
+        raise BundleInvalid(f"{error} Make the bundle again.") from error
     return Bundle(folder=folder, info=info, labels=labels)
 
 

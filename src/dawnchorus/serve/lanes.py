@@ -60,6 +60,22 @@ class Limits:
     wait_s: float = 30.0
     """An answer that would come later is not worked out."""
 
+    def check(self, *, n_channels: int, rate_hz: int, duration_s: float | None) -> None:
+        """Let recordings pass that promise no more.
+
+        Raises:
+            AudioTooLarge: it promises more.
+        """
+        if n_channels > self.max_channels or not self.min_rate_hz <= rate_hz <= self.max_rate_hz:
+            raise AudioTooLarge(
+                f"expected at most {self.max_channels} channels at {self.min_rate_hz} to {self.max_rate_hz} Hz, "
+                f"got {n_channels} at {rate_hz} Hz."
+            )
+        if duration_s is not None and duration_s > self.max_duration_s:
+            raise AudioTooLarge(
+                f"expected at most {self.max_duration_s:g} s of sound, its header promises {duration_s:.0f} s."
+            )
+
 
 @dataclass(frozen=True)
 class Recognition:
@@ -332,7 +348,7 @@ class Lanes:
             for part in decoder.decode(path, rate_hz=rate_hz, max_samples=max_samples):
                 if isinstance(part, Opened):
                     opened = part
-                    self._check(part)
+                    self._check(part.info)
                     continue
                 if isinstance(part, Ended):
                     ended = part
@@ -381,20 +397,11 @@ class Lanes:
         """
         with self.decoder() as decoder:
             opened = decoder.probe(path)
-        self._check(opened)
+        self._check(opened.info)
         return opened.info
 
-    def _check(self, opened: Opened) -> None:
-        info, limits = opened.info, self.limits
-        if info.n_channels > limits.max_channels or not limits.min_rate_hz <= info.rate_hz <= limits.max_rate_hz:
-            raise AudioTooLarge(
-                f"expected at most {limits.max_channels} channels at {limits.min_rate_hz} to {limits.max_rate_hz} Hz, "
-                f"got {info.n_channels} at {info.rate_hz} Hz."
-            )
-        if info.duration_s is not None and info.duration_s > limits.max_duration_s:
-            raise AudioTooLarge(
-                f"expected at most {limits.max_duration_s:g} s of sound, its header promises {info.duration_s:.0f} s."
-            )
+    def _check(self, info: AudioInfo) -> None:
+        self.limits.check(n_channels=info.n_channels, rate_hz=info.rate_hz, duration_s=info.duration_s)
 
     @contextmanager
     def decoder(self) -> Generator[DecoderProcess, None, None]:

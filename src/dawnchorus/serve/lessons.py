@@ -24,8 +24,9 @@ from dawnchorus.data.layouts.folders import label_of_folder, rows_of_folders
 from dawnchorus.data.layouts.tables import TableLayout
 from dawnchorus.data.other_sounds import SOURCE as GENERATED
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table
-from dawnchorus.errors import InputError, NotKnown
+from dawnchorus.errors import AudioTooLarge, InputError, NotKnown
 from dawnchorus.serve.archives import unpack
+from dawnchorus.serve.lanes import Limits
 from dawnchorus.serve.state.database import Database
 from dawnchorus.serve.state.files import FileStore
 from dawnchorus.serve.state.needed import is_needed
@@ -92,8 +93,8 @@ def label_named(name: str, labels: Sequence[Label]) -> Label:
 class Lessons:
     """Kept in the database, their sounds in the file store."""
 
-    def __init__(self, database: Database, files: FileStore) -> None:
-        self._database, self._files = database, files
+    def __init__(self, database: Database, files: FileStore, limits: Limits) -> None:
+        self._database, self._files, self._limits = database, files, limits
 
     # ------------------------------------------------------------------ sent by people
 
@@ -132,7 +133,8 @@ class Lessons:
         name = base_name(row.path).partition(SEPARATOR)[2] or base_name(row.path)
         try:
             label = _label_of(row, labels)
-        except InputError as error:
+            self._limits.check(n_channels=row.n_channels or 0, rate_hz=row.rate_hz or 0, duration_s=row.duration_s)
+        except (InputError, AudioTooLarge) as error:
             return Taken(name, "refused", None, str(error))
         sha256 = self._files.put(path)
         lesson = Lesson(
@@ -376,6 +378,8 @@ def _label_of(row: RecordingRow, labels: Sequence[Label]) -> Label | None:
     """
     if row.problems:
         raise InputError(f"it is {row.problems[0]}: it cannot be opened as sound")
+    if row.duration_s == 0:
+        raise InputError("there is no sound in it")
     if row.secondary:
         raise InputError("it is of several species: send a recording of one, or review what is heard in it")
     if row.scientific_name is None and row.kind != "background":

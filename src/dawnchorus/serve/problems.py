@@ -89,10 +89,16 @@ async def known(request: Request, error: Exception, more: Mapping[str, str] | No
     headers = {"Retry-After": f"{error.retry_after_s:.0f}"} if isinstance(error, Overloaded) else {}
     if status is HTTPStatus.INTERNAL_SERVER_ERROR:
         return await unknown(request, error)
-    detail = getattr(request.state, "shown", str)(str(error))
+    detail = shown(request, error)
     if _is_page(request):
         return await _shown(request, status, detail)
     return problem(status, detail, headers=headers, more=more)
+
+
+def shown(request: Request, error: Exception) -> str:
+    """What is wrong, as its sender would say it."""
+    message: str = request.app.state.service.shown(getattr(request.state, "shown", str)(str(error)))
+    return message
 
 
 async def _database(request: Request, error: Exception) -> JSONResponse:

@@ -99,6 +99,14 @@ class Service:
     """Set as soon as the server is asked to end."""
     begin: float = field(default_factory=time.monotonic)
 
+    def shown(self, message: str) -> str:
+        """A message as others may see it: without the places of this machine."""
+        settings = self.settings
+        model = Path(settings.model)
+        for folder in (settings.data, self.registry.store.folder, *((model.parent,) if model.is_dir() else ())):
+            message = message.replace(f"{folder.absolute()}/", "").replace(f"{folder}/", "")
+        return message
+
     @asynccontextmanager
     async def uploaded(self, request: Request) -> AsyncIterator[tuple[Path, str]]:
         """The recording that the request brings, and the name that its sender gave it; errors name it so.
@@ -218,7 +226,7 @@ def open_service(settings: Settings) -> Iterator[Service]:
                     files.sweep(needed_files(session))
         history = History(database, files)
         stack.callback(history.close)
-        lessons = Lessons(database, files)
+        lessons = Lessons(database, files, settings.limits)
         learning = Learning(
             jobs,
             lessons,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,11 @@ def read_labels(path: Path) -> tuple[Label, ...]:
     Raises:
         FormatError: columns or values are not as expected.
     """
-    with path.open(encoding="utf-8", newline="") as file:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path}: expected UTF-8 text ({error}).") from error
+    with io.StringIO(text, newline="") as file:
         rows = csv.DictReader(file)
         if tuple(rows.fieldnames or ()) != _COLUMNS:
             raise FormatError(f"{path}: expected the columns {_COLUMNS}, found {rows.fieldnames}.")

@@ -155,7 +155,8 @@ def _windows(body: bytes, n_window: int) -> tuple[str | None, npt.NDArray[np.flo
     try:
         question = Question.model_validate(json.loads(body))
         given = question.inputs[0]
-        windows = np.array(given.data, np.float32)
+        with np.errstate(over="ignore"):  # infinite, which is refused below
+            windows = np.array(given.data, np.float64).astype(np.float32)
     except (ValidationError, ValueError, TypeError, RecursionError, OverflowError) as error:
         raise InputError(f"expected a question of the Open Inference Protocol: {str(error)[:300]}") from error
     if given.name != INPUT or given.datatype != "FP32" or len(given.shape) != 2 or given.shape[1] != n_window:

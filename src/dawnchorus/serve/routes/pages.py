@@ -17,7 +17,7 @@ from dawnchorus.errors import DawnChorusError, InputError
 from dawnchorus.identify.options import DEFAULT_MIN_SCORE, Options
 from dawnchorus.serve.access import COOKIE, CSRF_FIELD, check_form, needs, own_path
 from dawnchorus.serve.history import Found, Heard
-from dawnchorus.serve.problems import status_of
+from dawnchorus.serve.problems import shown, status_of
 from dawnchorus.serve.routes.identify import is_long, queued
 from dawnchorus.serve.routes.replies import Sha256
 from dawnchorus.serve.service import ServiceOf
@@ -93,8 +93,7 @@ async def found(request: Request, service: ServiceOf) -> Response:
             recognition = await service.recognised(path, options, name)
             sha256 = await asyncio.to_thread(service.history.keep, recognition, path, name)
     except DawnChorusError as error:
-        message = request.state.shown(str(error)) if hasattr(request.state, "shown") else str(error)
-        return await asyncio.to_thread(_home, request, service, error=message, status=status_of(error))
+        return await asyncio.to_thread(_home, request, service, error=shown(request, error), status=status_of(error))
     return _to(request, f"/recordings/{sha256}")
 
 
