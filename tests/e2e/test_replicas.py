@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
+import soundfile
 from tests.e2e.machines import Postgres, Server, nginx, serving, wait_for
 
 from dawnchorus.models.bundle import Bundle
@@ -17,11 +23,20 @@ from dawnchorus.models.store import ModelStore
 pytestmark = pytest.mark.ops
 
 
-def post_all(client: httpx.Client, lessons: list[Path]) -> None:
+def send(client: httpx.Client, lessons: list[Path]) -> None:
     files = [("audio", (f"{path.parent.name}/{path.name}", path.read_bytes())) for path in lessons]
     reply = client.post("/api/v1/lessons", files=files)
     assert reply.status_code == 200, reply.text
-    assert reply.json()["n_taken"] == len(lessons), reply.text
+    assert {each["status"] for each in reply.json()["files"]} <= {"taken", "known"}, reply.text
+
+
+def noise() -> bytes:
+    out = io.BytesIO()
+    soundfile.write(out, np.random.default_rng(1).normal(0, 0.01, 3 * 48_000), 48_000, format="WAV")
+    return out.getvalue()
+
+
+NOISE = noise()
 
 
 def test_two_servers_are_one(
@@ -44,12 +59,23 @@ def test_two_servers_are_one(
             assert kept.status_code == 200, kept.text
             (recording,) = second.get("/api/v1/recordings").json()["recordings"]
             assert second.get(recording["sound"]).content == dawn.read_bytes()
-            post_all(first, lessons)
+            with ThreadPoolExecutor(6) as pool:  # at the same moment, of both
+                list(pool.map(partial(send, lessons=lessons), [first, second] * 3))
             assert second.get("/api/v1/lessons").json()["total"] == len(lessons)
+            with ThreadPoolExecutor(2) as pool:
+                kept_again = list(
+                    pool.map(lambda c: c.post("/api/v1/identify?keep=true", content=NOISE), [first, second])
+                )
+            assert [reply.status_code for reply in kept_again] == [200, 200]
+            sha256 = hashlib.sha256(NOISE).hexdigest()
+            assert first.delete(f"/api/v1/recordings/{sha256}").status_code in (200, 204)
+            assert second.get(f"/api/v1/recordings/{sha256}").status_code == 404
 
             # one retraining at a time, whoever is asked; whoever does it, both serve what comes of it
-            job = first.post("/api/v1/retrain").json()
-            assert second.post("/api/v1/retrain").status_code == 409
+            with ThreadPoolExecutor(2) as pool:
+                started = list(pool.map(lambda c: c.post("/api/v1/retrain"), [first, second]))
+            assert sorted(reply.status_code for reply in started) == [202, 409]
+            job = min(started, key=lambda reply: reply.status_code).json()
             done = wait_for(lambda: _ended(second, job["id"]), within_s=180)
             assert isinstance(done, dict)
             assert done["status"] == "done", done
@@ -145,9 +171,6 @@ def test_the_database_is_killed_and_nothing_is_lost(level_bundle: Bundle, tone: 
 
 @pytest.fixture
 def tone(tmp_path: Path) -> Path:
-    import numpy as np
-    import soundfile
-
     path = tmp_path / "tone.wav"
     soundfile.write(path, np.full(3 * 16_000, 0.25, np.float32), 16_000, subtype="FLOAT")
     return path

@@ -8,9 +8,11 @@ import struct
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import soundfile
 from tests.conftest import Command
+from tests.e2e.machines import wait_for
 from tests.serve.conftest import Serve
 
 from dawnchorus.errors import InputError
@@ -121,12 +123,16 @@ def test_bad_uploads_are_refused_by_name_and_leave_nothing(
 def test_a_client_that_goes_away_leaves_nothing(level_bundle: Bundle, serve: Serve, tone: Path, tmp_path: Path) -> None:
     client = serve(model=level_bundle.folder)
     head = b"POST /api/v1/identify HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n"
-    for _ in range(20):
+    assert client.post("/api/predict", files={"audio": tone.read_bytes()}).status_code == 200
+    n_open = psutil.Process().num_fds()
+    for _ in range(100):
         with socket.create_connection((client.base_url.host, client.base_url.port)) as connection:
             connection.sendall(head + bytes(1000))
     assert client.post("/api/predict", files={"audio": tone.read_bytes()}).status_code == 200
     (spool,) = (tmp_path / "server").glob("spool-*/")
-    assert not list(spool.iterdir())
+    wait_for(lambda: not list(spool.iterdir()), within_s=10)
+    wait_for(lambda: psutil.Process().num_fds() <= n_open + 2, within_s=10)
+    assert client.get("/api/metrics").json()["waiting"] == 0
 
 
 def test_a_token_is_asked_for_everywhere_but_by_load_balancers(level_bundle: Bundle, serve: Serve) -> None:

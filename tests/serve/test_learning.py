@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
+import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -193,6 +195,41 @@ def test_cancelling_ends_all_processes_within_seconds(
     wait_for(lambda: not trainers(), within_s=20)
     assert client.get("/api/v1/models/active").json()["bundle_id"] == band_bundle.id
     assert len(client.get("/api/v1/models").json()["models"]) == 1
+
+
+def test_a_disk_that_fills_up_costs_the_training_and_nothing_else(
+    band_bundle: Bundle, sounds: Path, songs: list[Path], tmp_path: Path
+) -> None:
+    """The disk of what training writes; the database and the sounds are on another."""
+    small = tmp_path / "server" / "retraining"
+    shutil.rmtree(small)
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(small)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("this user may not mount a small file system")
+    try:
+        shutil.copytree(sounds, small, dirs_exist_ok=True)
+        server = Server(tmp_path / "server", "--model", band_bundle.folder)
+        with serving(server), server.client() as client:
+            teach(client, songs)
+            job = client.post("/api/v1/retrain").json()
+            reaches(client, job["id"], "training")
+            ballast = small / "ballast"
+            with contextlib.suppress(OSError), ballast.open("wb") as file:
+                while True:
+                    file.write(bytes(4096))
+                    file.flush()
+            done = ended(client, job["id"])
+            assert done["status"] == "failed", done
+            assert "space" in str(done["error"]).lower(), done
+            assert "/tmp" not in str(done["error"])
+            assert client.get("/api/v1/models/active").json()["bundle_id"] == band_bundle.id
+            assert hears(client, songs[0]) == "Deep Bird"
+            ballast.unlink()
+            assert ended(client, client.post("/api/v1/retrain").json()["id"])["status"] == "done"
+            assert hears(client, songs[8]) == "Middle Bird"
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=True)
 
 
 def test_too_little_to_learn_from_is_said_by_name(band_bundle: Bundle, serve: Serve, songs: list[Path]) -> None:

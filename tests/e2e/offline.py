@@ -1,0 +1,64 @@
+"""Run where there is no network: the demo, a server that identifies, is taught and retrains. See test_offline."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import socket
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.e2e.machines import Server, serving, wait_for
+
+SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
+
+
+def raise_loopback() -> None:
+    """In a new namespace even this machine's own address is down."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        request = struct.pack("16sh14x", b"lo", 0)
+        (flags,) = struct.unpack("16xh14x", fcntl.ioctl(any_socket, SIOCGIFFLAGS, request))
+        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | IFF_UP))
+
+
+def main(folder: Path, lessons: Path, models: Path) -> dict[str, object]:
+    """What came of each."""
+    command = [
+        sys.executable,
+        "-m",
+        "dawnchorus",
+        "demo",
+        "--models-folder",
+        str(models),
+        "--folder",
+        str(folder / "demo"),
+    ]
+    demo = subprocess.run(command, capture_output=True, cwd=folder)
+    server = Server(folder / "server", "--models-folder", models)
+    with serving(server), server.client() as client:
+        files = [("audio", (f"{p.parent.name}/{p.name}", p.read_bytes())) for p in sorted(lessons.glob("*/*.*"))]
+        taken = client.post("/api/v1/lessons", files=files).json()["n_taken"]
+        job = client.post("/api/v1/retrain").json()["id"]
+        until = time.monotonic() + 400
+        while (row := client.get(f"/api/v1/jobs/{job}").json())["status"] in ("queued", "running"):
+            assert time.monotonic() < until, row
+            time.sleep(0.5)
+        heard = wait_for(lambda: client.post("/api/predict", files={"audio": files[0][1][1]}).json())
+    assert isinstance(heard, dict)
+    return {
+        "demo": demo.returncode,
+        "demo_errors": demo.stderr.decode()[-500:],
+        "taken": taken,
+        "job": row["status"],
+        "error": row["error"],
+        "heard": heard.get("predicted_species"),
+    }
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "alone":
+        raise_loopback()
+    sys.stdout.write(json.dumps(main(*map(Path, sys.argv[2:]))))
