@@ -28,11 +28,29 @@ def free_port() -> int:
 class Server:
     """`dawnchorus serve` as a process of its own, that can be killed and started again."""
 
-    def __init__(self, data: Path, *options: str | Path, port: int | None = None, **environment: str) -> None:
+    def __init__(
+        self,
+        data: Path,
+        *options: str | Path,
+        port: int | None = None,
+        through: tuple[str, ...] = (),
+        **environment: str,
+    ) -> None:
+        """`through` is a command that begins with ours as its arguments."""
         self.port = port or free_port()
         self.data = data
         self.address = f"http://127.0.0.1:{self.port}"
-        self._command = [sys.executable, "-m", "dawnchorus", "serve", "--port", str(self.port), "--data", str(data)]
+        self._command = [
+            *through,
+            sys.executable,
+            "-m",
+            "dawnchorus",
+            "serve",
+            "--port",
+            str(self.port),
+            "--data",
+            str(data),
+        ]
         self._command += map(str, options)
         self._environment = {**os.environ, **environment}
         self.log = data.parent / f"{data.name}.log"
@@ -87,7 +105,7 @@ def wait_for(condition: object, *, within_s: float = 60.0) -> object:
     raise AssertionError(f"did not come true within {within_s} s")
 
 
-def _programs(*names: str) -> list[str]:
+def programs(*names: str) -> list[str]:
     places = [*map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), "/usr/sbin"]
     path = os.pathsep.join([*places, os.environ.get("PATH", "")])
     found = [shutil.which(name, path=path) for name in names]
@@ -101,7 +119,7 @@ class Postgres:
     """A cluster in a folder; it does not run as root."""
 
     def __init__(self, folder: Path) -> None:
-        self._initdb, self._postgres = _programs("initdb", "postgres")
+        self._initdb, self._postgres = programs("initdb", "postgres")
         self.port, self._folder = free_port(), folder
         self._user = {"user": "postgres", "group": "postgres"} if os.getuid() == 0 else {}
         self.url = f"postgresql+psycopg://dawn@127.0.0.1:{self.port}/postgres"
@@ -156,7 +174,7 @@ class Postgres:
 @contextmanager
 def nginx(folder: Path, *servers: Server) -> Iterator[str]:
     """nginx with the configuration that is shipped, in front of the servers; gives its address."""
-    (program,) = _programs("nginx")
+    (program,) = programs("nginx")
     folder.mkdir()
     port = free_port()
     text = (ROOT / "deploy" / "nginx.conf").read_text()

@@ -232,6 +232,37 @@ def test_a_disk_that_fills_up_costs_the_training_and_nothing_else(
         subprocess.run(["umount", "-l", str(small)], check=True)
 
 
+READ_ONLY = """
+set -e
+for folder in "$1" "$2"; do mount --bind "$folder" "$folder"; done
+mount -o remount,bind,ro /
+shift 2
+exec setpriv --no-new-privs --bounding-set=-all --inh-caps=-all "$@"
+"""
+
+
+def test_without_rights_on_a_read_only_system_it_serves_and_learns(
+    band_bundle: Bundle, songs: list[Path], tmp_path: Path
+) -> None:
+    """As in a container: only its data and a folder for temporary files can be written to."""
+    data, scratch = tmp_path / "server", tmp_path / "scratch"
+    scratch.mkdir()
+    through = ("unshare", "-m", "sh", "-c", READ_ONLY, "sh", str(data), str(scratch))
+    tried = subprocess.run([*through, "sh", "-c", 'test ! -w /usr && ! touch "$0"', str(tmp_path / "x")])
+    if tried.returncode:
+        pytest.skip("this user may not make file systems read-only")
+    folders = {"HOME": "/nonexistent", "TMPDIR": str(scratch), "PYTHONDONTWRITEBYTECODE": "1"}
+    server = Server(data, "--model", band_bundle.folder, through=through, **folders)
+    with serving(server), server.client() as client:
+        teach(client, songs)
+        done = ended(client, client.post("/api/v1/retrain").json()["id"])
+        assert done["status"] == "done", done
+        assert hears(client, songs[8]) == "Middle Bird"
+        kept = client.post("/api/v1/identify?keep=true", content=songs[8].read_bytes())
+        assert kept.status_code == 200
+        assert server.end() == 0
+
+
 def test_too_little_to_learn_from_is_said_by_name(band_bundle: Bundle, serve: Serve, songs: list[Path]) -> None:
     client = serve(model=band_bundle.folder)
     teach(client, songs[:1] + songs[8:9])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import threading
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -213,6 +215,34 @@ def test_what_a_killed_server_left_is_cleared(level_bundle: Bundle, tmp_path: Pa
         assert not left.exists()
         assert of_another.exists()
     assert not list((tmp_path / "server").glob("spool-abc*"))
+
+
+def test_what_was_cut_off_long_ago_goes_and_what_is_being_written_stays(tmp_path: Path) -> None:
+    files = FileStore(tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path)
+    path = tmp_path / "x.bin"
+    path.write_bytes(b"x")
+    whole = files.local(files.put(path))
+    parts = [whole.parent / f"{whole.name}.{digit * 32}.part" for digit in "12"]
+    for part in parts:
+        part.write_bytes(b"x")
+    os.utime(parts[0], (0, 0))
+    os.utime(whole, (0, 0))
+    files.sweep_parts(before=datetime.now(UTC) - timedelta(days=1))
+    assert [place.exists() for place in (whole, *parts)] == [True, False, True]
+
+
+def test_what_ended_jobs_have_left_is_cleared(level_bundle: Bundle, tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path / "server", model=level_bundle.folder)
+    with open_service(settings) as service:
+        ended, waiting = service.jobs.add("retrain", {"overrides": [], "by_hand": False}), "f" * 32
+        service.jobs.cancel(ended.id)
+    folder = tmp_path / "server" / "retraining"
+    for job_id in (ended.id, waiting):
+        (folder / job_id / "runs").mkdir(parents=True)
+        (folder / job_id / "log.txt").write_text("x")
+    (folder / "sounds-of-all").mkdir()
+    with open_service(settings):
+        assert sorted(path.name for path in folder.rglob("*")) == sorted([ended.id, "log.txt", "sounds-of-all"])
 
 
 def test_a_sweep_leaves_what_is_not_ours(tmp_path: Path) -> None:

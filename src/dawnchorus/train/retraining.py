@@ -237,8 +237,8 @@ def judged(active: Bundle, new: Bundle, report: dict[str, Any]) -> tuple[str, ..
         reasons.append(
             f"its macro average precision on the recordings kept back is {after:.3f}, the active model's {before:.3f}"
         )
-    right = report["top_1"]
-    if (right["new"] or 0.0) < (right["active"] or 0.0) - MAX_FEWER_RIGHT:
+    right = {name: share or 0.0 for name, share in report["top_1"].items()}
+    if right["new"] < right["active"] - MAX_FEWER_RIGHT:
         reasons.append(
             f"it names {right['new']:.0%} of the recordings kept back, the active model {right['active']:.0%}"
         )
