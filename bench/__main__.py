@@ -7,6 +7,7 @@ import sys
 from bench import (
     acoustic,
     agreement,
+    beside,
     heads,
     leaderboard,
     load,
@@ -35,6 +36,7 @@ MEASUREMENTS = {
     "acoustic": acoustic.measure,
     "heads": heads.measure,
     "serving": serving.measure,
+    "beside": beside.measure,
     "load": load.measure,
     "teaching": teaching.measure,
     "swaps": swaps.measure,

@@ -235,6 +235,17 @@ def _serving(result: dict[str, Any]) -> str:
     )
 
 
+def _beside(result: dict[str, Any]) -> str:
+    idle, busy = result["idle"], result["training"]
+    return (
+        "## While it retrains\n\n"
+        f"{result['n_clients']} clients ask BirdNET again and again, alone and while the server retrains beside, on "
+        f"the same two cores: p99 {idle['p99_ms']:.0f} and {busy['p99_ms']:.0f} ms "
+        f"(**{busy['p99_ms'] / idle['p99_ms']:.1f}x**), p50 {idle['p50_ms']:.0f} and {busy['p50_ms']:.0f} ms, "
+        f"{idle['per_s']:.0f} and {busy['per_s']:.0f} requests/s, {result['n_failed']:.0f} failed.\n"
+    )
+
+
 def _load(result: dict[str, Any]) -> str:
     rows = "\n".join(
         f"| {n} | {r['per_s']:.1f} | {r['p50_ms']:.0f} | {r['p99_ms']:.0f} | {r['n_failed']:.0f} of {r['n']:.0f} |"
@@ -297,6 +308,7 @@ _SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "heads": _heads,
     "leaderboard": _leaderboard,
     "serving": _serving,
+    "beside": _beside,
     "load": _load,
     "teaching": _teaching,
     "swaps": _swaps,

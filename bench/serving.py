@@ -66,7 +66,8 @@ def clip() -> bytes:
     return out.getvalue()
 
 
-def _body() -> bytes:
+def body() -> bytes:
+    """A form with the clip."""
     head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="audio"; filename="a.wav"\r\n\r\n'.encode()
     return head + clip() + f"\r\n--{BOUNDARY}--\r\n".encode()
 
@@ -85,9 +86,9 @@ def _small_model(folder: Path) -> Path:
     return next(runs.glob("*/bundle"))
 
 
-def _load(port: int, body: bytes) -> dict[str, float]:
+def load(port: int, body: bytes, *, n_clients: int = N_CLIENTS, seconds: float = ROUND_S) -> dict[str, float]:
     """Requests per second of some clients that ask again as soon as they have an answer, and their waits in ms."""
-    until = time.perf_counter() + ROUND_S
+    until = time.perf_counter() + seconds
     waits: list[float] = []
     failures: list[int] = []
     headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
@@ -103,7 +104,7 @@ def _load(port: int, body: bytes) -> dict[str, float]:
             if reply.status != 200:
                 failures.append(reply.status)
 
-    threads = [threading.Thread(target=client) for _ in range(N_CLIENTS)]
+    threads = [threading.Thread(target=client) for _ in range(n_clients)]
     begin = time.perf_counter()
     for thread in threads:
         thread.start()
@@ -138,7 +139,7 @@ def _bare(name: str | Path) -> float:
 
 def measure() -> dict[str, Any]:
     """Rounds in turn; medians of them."""
-    body = _body()
+    form = body()
     rounds: dict[str, list[dict[str, float]]] = {"birdnet": [], "small": [], "seed": []}
     bare: dict[str, list[float]] = {"birdnet": [], "small": []}
     with tempfile.TemporaryDirectory() as scratch:
@@ -154,10 +155,10 @@ def measure() -> dict[str, Any]:
         try:
             for port, _ in servers.values():
                 _wait_for(port)
-                _load_once(port, body)
+                _load_once(port, form)
             for _ in range(N_ROUNDS):
                 for name, (port, _) in servers.items():
-                    rounds[name].append(_load(port, body))
+                    rounds[name].append(load(port, form))
                 for name, model in models.items():
                     bare[name].append(_bare(model))
         finally:

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -156,9 +156,7 @@ def _process(command: list[str], folder: Path) -> Iterator[subprocess.Popen[byte
             start_new_session=sys.platform != "win32",
         )
     try:
-        if sys.platform != "win32":
-            with _gone_is_fine():
-                os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
+        _step_back(process.pid)
         yield process
     finally:
         if sys.platform != "win32":
@@ -169,6 +167,17 @@ def _process(command: list[str], folder: Path) -> Iterator[subprocess.Popen[byte
             if pipe is not None:
                 pipe.close()
         process.wait()
+
+
+def _step_back(pid: int) -> None:
+    """Let others go first."""
+    if sys.platform == "win32":
+        return
+    with _gone_is_fine():
+        os.setpriority(os.PRIO_PROCESS, pid, NICENESS)
+    # Where Linux shares the time between sessions (autogroup), niceness counts within a session only.
+    with suppress(OSError):
+        Path(f"/proc/{pid}/autogroup").write_text(f"{NICENESS}")
 
 
 @contextmanager

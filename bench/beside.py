@@ -1,0 +1,56 @@
+"""How much longer an answer takes while the server retrains beside."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from tests.e2e.machines import Server, serving
+
+from bench.serving import body, load
+
+N_CLIENTS, IDLE_S, ROUND_S, N_RETRAININGS = 4, 15.0, 5.0, 3
+
+
+def measure() -> dict[str, Any]:
+    """p50 and p99 in ms of clients that ask BirdNET again and again: before, while and after it retrains."""
+    found: dict[str, list[dict[str, float]]] = {"idle": [], "training": []}
+    with tempfile.TemporaryDirectory() as scratch:
+        birds = Path(scratch, "birds")
+        command = ["synth", str(birds), "--species", "4", "--clips", "8", "--soundscapes", "0"]
+        subprocess.run([sys.executable, "-m", "dawnchorus", *command], check=True, capture_output=True)
+        server = Server(Path(scratch, "server"))
+        with serving(server), server.client() as client:
+            files = [
+                ("audio", (f"{path.parent.name}/{path.name}", path.read_bytes()))
+                for path in sorted((birds / "clips").glob("*/*.*"))
+            ]
+            client.post("/api/v1/lessons", files=files).raise_for_status()
+            _retrained(client)  # makes what later ones find made
+            load(server.port, body(), n_clients=N_CLIENTS, seconds=2)
+            for _ in range(N_RETRAININGS):
+                found["idle"].append(load(server.port, body(), n_clients=N_CLIENTS, seconds=IDLE_S))
+                training = threading.Thread(target=_retrained, args=(client,))
+                training.start()
+                while training.is_alive():
+                    found["training"].append(load(server.port, body(), n_clients=N_CLIENTS, seconds=ROUND_S))
+    summed: dict[str, Any] = {
+        name: {key: float(np.median([each[key] for each in rounds])) for key in rounds[0]}
+        for name, rounds in found.items()
+    }
+    failed = sum(each["n_failed"] for rounds in found.values() for each in rounds)
+    return {**summed, "n_clients": N_CLIENTS, "n_failed": failed}
+
+
+def _retrained(client: httpx.Client) -> None:
+    """Retrain, for comparison only, and wait for its end."""
+    job = client.post("/api/v1/retrain", json={"by_hand": True}).json()
+    with client.stream("GET", job["events"], timeout=None) as stream:
+        for _ in stream.iter_lines():
+            continue
