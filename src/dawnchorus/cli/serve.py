@@ -40,6 +40,12 @@ OTHERS_RATE = 50.0
     type=click.FloatRange(min=0),
     help="Requests per second and client, 0: any.  [default: 50; 0 on this machine]",
 )
+@click.option(
+    "--work",
+    multiple=True,
+    type=click.Choice(["identify", "retrain"]),
+    help="Jobs to work on, where several servers share them.  [default: both]",
+)
 @click.option("--set", "recipe", multiple=True, metavar="KEY=VALUE", help="For retraining: see `dawnchorus train`.")
 @click.option("--token", envvar="DAWNCHORUS_TOKEN", hidden=True)
 @click.option("--teach-token", envvar="DAWNCHORUS_TEACH_TOKEN", hidden=True)
@@ -58,6 +64,7 @@ def command(
     access_log: bool,
     proxy: str | None,
     rate: float | None,
+    work: tuple[str, ...],
     recipe: tuple[str, ...],
     token: str | None,
     teach_token: str | None,
@@ -71,6 +78,7 @@ def command(
     """
     try:
         from dawnchorus.serve.connections import server_config
+        from dawnchorus.serve.jobs import KINDS
         from dawnchorus.serve.service import open_service
         from dawnchorus.serve.settings import Role, Settings, is_loopback
     except ImportError as error:
@@ -92,6 +100,7 @@ def command(
         host=host,
         tokens={text: role for text, role in given.items() if text},
         requests_per_s=rate or None,
+        work=tuple(kind for kind in KINDS if kind in work or not work),
         n_lanes=workers,
     )
     with _listening(host, port) as listener, open_service(settings) as service:

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import IntegrityError, OperationalError
@@ -18,6 +18,7 @@ from dawnchorus.serve.state.database import Database
 from dawnchorus.serve.state.tables import ACTIVE_STATUSES, Job, JobEvent
 
 Kind = Literal["identify", "retrain"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 STALE_S = 15.0
 """A server that was not heard of for so long is gone, and its jobs are taken over."""

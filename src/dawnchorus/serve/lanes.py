@@ -11,13 +11,13 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -77,6 +77,27 @@ class Limits:
             )
 
 
+Stage = Literal["wait", "decode", "infer", "table"]
+
+
+class _Watch:
+    """Where the time goes."""
+
+    def __init__(self) -> None:
+        self.took_s: dict[Stage, float] = {"wait": 0.0, "decode": 0.0, "infer": 0.0, "table": 0.0}
+        self._last = time.monotonic()
+
+    def end(self, stage: Stage) -> None:
+        """What has passed since the last one was this stage."""
+        now = time.monotonic()
+        self.took_s[stage] += now - self._last
+        self._last = now
+
+    @property
+    def work_s(self) -> float:
+        return sum(self.took_s.values()) - self.took_s["wait"]
+
+
 @dataclass(frozen=True)
 class Recognition:
     """What was heard in a recording, and by which bundle."""
@@ -84,6 +105,7 @@ class Recognition:
     table: RecordingTable
     bundle: Bundle
     warnings: tuple[str, ...]
+    took_s: Mapping[Stage, float]
 
 
 class _Active:
@@ -338,18 +360,19 @@ class Lanes:
         plan = WindowPlan.from_seconds(rate_hz=rate_hz, window_s=bundle.info.window_s, overlap_s=options.overlap_s)
         selection = selection_of(bundle, options)
         builder = TableBuilder(bundle, plan, options, active.range_filter(options), {})
-        hits, n_windows, took_s = [], 0, 0.0
+        hits, n_windows, watch = [], 0, _Watch()
         lane = yield
+        watch.end("wait")
         with self.decoder() as decoder:
             opened, ended = None, None
             windower = Windower(plan, batch=BATCH_WINDOWS)
-            begin = time.monotonic()
             max_samples = round(self.limits.max_duration_s * rate_hz)
             for part in decoder.decode(path, rate_hz=rate_hz, max_samples=max_samples):
                 if isinstance(part, Opened):
                     opened = part
                     self._check(part.info)
                     continue
+                watch.end("decode")
                 if isinstance(part, Ended):
                     ended = part
                     rest = windower.finish()
@@ -358,9 +381,8 @@ class Lanes:
                     batches = windower.push(part)
                 for windows in batches:
                     if n_windows:
-                        took_s += time.monotonic() - begin
                         lane = yield
-                        begin = time.monotonic()
+                        watch.end("wait")
                         if future.cancelled():
                             return
                         if opened is not None and opened.info.n_frames:
@@ -368,16 +390,18 @@ class Lanes:
                     scores = scores_of(active.sessions[lane].run(windows).logits, bundle.info.activation)
                     hits.append(selection.pick(scores, n_windows))
                     n_windows += len(windows)
-            took_s += time.monotonic() - begin
+                    watch.end("infer")
         if opened is None or ended is None:
             raise ModelError("The decoder said neither what the recording is nor that it ended.")
         found = np.concatenate(hits) if hits else np.empty(0, HIT)
         origin = with_name(opened.origin, about.name)
         scored = Scored(path, opened.info, origin, ended.duration_s, ended.warnings, found)
+        table = builder.build(scored)
+        watch.end("table")
         with self._changed:
-            self._cost_s += LEARNING_RATE * (took_s / max(about.n_bytes, 1) - self._cost_s)
+            self._cost_s += LEARNING_RATE * (watch.work_s / max(about.n_bytes, 1) - self._cost_s)
         if future.set_running_or_notify_cancel():
-            future.set_result(Recognition(builder.build(scored), bundle, ended.warnings))
+            future.set_result(Recognition(table, bundle, ended.warnings, watch.took_s))
 
     def _window_steps(self, windows: FloatArray, future: Future[tuple[FloatArray, Bundle]]) -> Steps:
         active = self._active

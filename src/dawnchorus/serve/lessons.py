@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from sqlalchemy import case, delete, func, select
+from sqlalchemy import and_, case, delete, exists, func, select
 from sqlalchemy.orm import Session
 
 from dawnchorus.audio.decode import read_clip
@@ -30,7 +30,7 @@ from dawnchorus.serve.lanes import Limits
 from dawnchorus.serve.state.database import Database
 from dawnchorus.serve.state.files import FileStore
 from dawnchorus.serve.state.needed import is_needed
-from dawnchorus.serve.state.tables import DetectionRow, Lesson, Part, Recording, Review
+from dawnchorus.serve.state.tables import ACTIVE_STATUSES, DetectionRow, Job, Lesson, Part, Recording, Review
 from dawnchorus.serve.uploads import base_name
 from dawnchorus.taxonomy.labels import Label
 
@@ -211,7 +211,7 @@ class Lessons:
             sha256 = session.scalar(select(Lesson.sha256).where(Lesson.detection == detection_id))
         with self._database.write(about=sha256) as session:
             _forget(session, detection_id)
-            if sha256 is not None and not is_needed(session, sha256):
+            if sha256 is not None and not is_needed(session, sha256) and not _is_learning(session):
                 self._files.drop(sha256)
 
     @contextmanager
@@ -394,6 +394,12 @@ def _detection(session: Session, detection_id: int) -> tuple[DetectionRow, Recor
     if row is None:
         raise NotKnown(f"there is no detection {detection_id}.")
     return row, session.get_one(Recording, row.recording)
+
+
+def _is_learning(session: Session) -> bool:
+    """Whether a retraining is under way: it has a list of lessons as they were, and needs their sounds."""
+    active = and_(Job.kind == "retrain", Job.status.in_(ACTIVE_STATUSES))
+    return bool(session.scalar(select(exists().where(active))))
 
 
 def _forget(session: Session, detection_id: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
 class Meters:
@@ -21,6 +21,13 @@ class Meters:
         self._seconds = Histogram(
             "dawnchorus_request_seconds", "From request to reply.", ["route"], buckets=SECONDS, registry=self.registry
         )
+        self._stages = Histogram(
+            "dawnchorus_stage_seconds",
+            "Of a recording: received, waiting for a lane, decoded, scored, made a table.",
+            ["stage"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
         self._sound = Counter("dawnchorus_sound_seconds", "Seconds of sound identified.", registry=self.registry)
         self.waiting = Gauge("dawnchorus_recordings_waiting", "Recordings that wait.", registry=self.registry)
         self.jobs = Gauge("dawnchorus_jobs", "Jobs by status.", ["status"], registry=self.registry)
@@ -30,6 +37,10 @@ class Meters:
         """A request was answered."""
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
+
+    def stage(self, name: str, seconds: float) -> None:
+        """A recording has passed a stage."""
+        self._stages.labels(name).observe(seconds)
 
     def sound(self, seconds: float) -> None:
         """So much sound was identified."""

@@ -108,19 +108,22 @@ class Service:
         return message
 
     @asynccontextmanager
-    async def uploaded(self, request: Request) -> AsyncIterator[tuple[Path, str]]:
+    async def uploaded(self, request: Request, *, patient: bool = False) -> AsyncIterator[tuple[Path, str]]:
         """The recording that the request brings, and the name that its sender gave it; errors name it so.
 
         Raises:
+            Overloaded: too much is waiting, and the sender is not `patient`; nothing was read.
             UploadTooLarge, InputError, OutputError: see `uploads.uploaded`.
         """
+        begin = time.monotonic()
         announced = request.headers.get("content-length", "")
         is_small = announced.isascii() and announced.isdigit() and int(announced[:18]) <= MAX_IN_MEMORY
-        if is_small:
-            self.lanes.check_room(int(announced))  # before anything is read
+        if is_small and not patient:
+            self.lanes.check_room(int(announced))
         has_room = is_small and shutil.disk_usage(self.memory).free > MIN_MEMORY
         spool = self.memory if has_room else self.spool
         async with uploaded(request, spool, max_bytes=self.settings.limits.max_bytes) as (path, name):
+            self.meters.stage("receive", time.monotonic() - begin)
             request.state.shown = lambda message: message.replace(str(path), name)
             yield path, name
 
@@ -174,6 +177,8 @@ class Service:
             finally:
                 future.cancel()  # nobody waits for it any more
         self.meters.sound(found.table.duration_s)
+        for stage, seconds in found.took_s.items():
+            self.meters.stage(stage, seconds)
         return found
 
     def check_ready(self) -> None:
@@ -236,7 +241,7 @@ def open_service(settings: Settings) -> Iterator[Service]:
             models=store.folder,
         )
         learning.tidy()
-        workers = Workers(jobs, lanes, history, files, learning, registry)
+        workers = Workers(jobs, lanes, history, files, learning, registry, kinds=settings.work)
         stack.callback(workers.close)
         yield Service(
             settings,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dawnchorus.errors import InputError
 from dawnchorus.models.store import DEFAULT_MODEL
+from dawnchorus.serve.jobs import KINDS, Kind
 from dawnchorus.serve.lanes import Limits
 
 
@@ -49,6 +50,8 @@ class Settings:
     """What requests must carry as a bearer token, and what each allows; none: nothing, on this machine only."""
     requests_per_s: float | None = None
     """That one client may send, of those that change or recognise something; None: any number."""
+    work: tuple[Kind, ...] = KINDS
+    """The kinds of jobs that this server works on; other servers of the database may do the others."""
     n_lanes: int | None = None
     limits: Limits = field(default_factory=Limits)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as NotYet
 from datetime import timedelta
@@ -17,7 +17,7 @@ from dawnchorus.errors import DawnChorusError
 from dawnchorus.identify.options import Options
 from dawnchorus.serve.clock import now
 from dawnchorus.serve.history import History
-from dawnchorus.serve.jobs import Jobs, Kind
+from dawnchorus.serve.jobs import KINDS, Jobs, Kind
 from dawnchorus.serve.lanes import Lanes
 from dawnchorus.serve.learning import Learning
 from dawnchorus.serve.registry import Registry
@@ -26,6 +26,7 @@ from dawnchorus.serve.state.tables import Job
 
 LOG = logging.getLogger(__name__)
 
+N_THREADS: dict[Kind, int] = {"identify": 2, "retrain": 1}
 POLL_S = 0.25
 BEAT_S, FOLLOW_S, TIDY_S = 1.0, 1.0, 3600.0
 TELL_S = 0.5
@@ -40,14 +41,22 @@ class Workers:
     """Threads for each kind of job, and for what is done again and again."""
 
     def __init__(
-        self, jobs: Jobs, lanes: Lanes, history: History, files: FileStore, learning: Learning, registry: Registry
+        self,
+        jobs: Jobs,
+        lanes: Lanes,
+        history: History,
+        files: FileStore,
+        learning: Learning,
+        registry: Registry,
+        *,
+        kinds: Collection[Kind] = KINDS,
     ) -> None:
         self._jobs, self._lanes, self._history, self._files = jobs, lanes, history, files
         self._learning = learning
         self._ending = threading.Event()
         self._in_hand: set[str] = set()
-        kinds: tuple[Kind, ...] = ("identify", "identify", "retrain")
-        self._threads = [threading.Thread(target=self._work, args=(kind,), daemon=True) for kind in kinds]
+        wanted = [kind for kind in N_THREADS for _ in range(N_THREADS[kind]) if kind in kinds]
+        self._threads = [threading.Thread(target=self._work, args=(kind,), daemon=True) for kind in wanted]
         chores = ((BEAT_S, self._beat), (FOLLOW_S, registry.follow), (TIDY_S, self._tidy))
         self._threads += [threading.Thread(target=self._again, args=chore, daemon=True) for chore in chores]
         for thread in self._threads:

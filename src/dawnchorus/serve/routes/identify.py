@@ -93,7 +93,7 @@ async def identify(
         week=week,
         range_threshold=range_threshold,
     )
-    async with service.uploaded(request) as (path, name):
+    async with service.uploaded(request, patient=bool(background)) as (path, name):
         if background or (background is None and await is_long(service, path)):
             job = await asyncio.to_thread(queued, service, path, name, options)
             return JSONResponse(job_fields(job), 202, {"Location": f"/api/v1/jobs/{job.id}"})
