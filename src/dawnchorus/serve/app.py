@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from importlib.resources import files
 
 from fastapi import FastAPI, Request
 from starlette.datastructures import MutableHeaders
@@ -49,7 +51,7 @@ def create_app(service: Service) -> FastAPI:
     problems.install(app)
     for noun in (pages, seed, health, identify, inference, recordings, jobs, lessons, models):
         app.include_router(noun.router)
-    _describe_problems(app)
+    _describe(app)
 
     app.add_middleware(Watched, service=service, access=app.state.access)
     return app
@@ -94,9 +96,16 @@ class Watched:
             self._meters.request(method, route, status, time.perf_counter() - begin)
 
 
-def _describe_problems(app: FastAPI) -> None:
-    """Put the shape of errors into the documentation, in place of FastAPI's own."""
+def _describe(app: FastAPI) -> None:
+    """Put examples, and the shape of errors in place of FastAPI's own, into the documentation."""
     made = app.openapi()
+    for operation, replies in json.loads(
+        files("dawnchorus.serve").joinpath("examples.json").read_text("utf-8")
+    ).items():
+        method, path = operation.split()
+        for status, example in replies.items():
+            reply = made["paths"][path][method.lower()]["responses"][status]
+            reply.setdefault("content", {}).setdefault("application/json", {})["example"] = example
     schemas = made.setdefault("components", {}).setdefault("schemas", {})
     schemas["Problem"] = Problem.model_json_schema()
     for unused in ("HTTPValidationError", "ValidationError"):
