@@ -57,7 +57,7 @@ _BODY = {
     responses={
         200: {"content": {"application/json": {}, "application/octet-stream": {}}},
         202: {"description": "A job", "content": {"application/json": {}}},
-        **problems(400, 413, 503, 507),
+        **problems(408, 413, 503, 507),
     },
     openapi_extra=_BODY,
 )

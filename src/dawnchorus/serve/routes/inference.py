@@ -119,7 +119,7 @@ _BODY = {
 }
 _INFER: dict[str, Any] = {
     "dependencies": [needs(Role.IDENTIFY)],
-    "responses": problems(400, 404, 413, 503),
+    "responses": problems(404, 408, 413, 503),
     "openapi_extra": _BODY,
 }
 

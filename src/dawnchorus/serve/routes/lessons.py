@@ -35,7 +35,7 @@ _BODY = {
 }
 
 
-@router.post("/lessons", dependencies=[needs(Role.TEACH)], responses=problems(400, 409, 413, 507), openapi_extra=_BODY)
+@router.post("/lessons", dependencies=[needs(Role.TEACH)], responses=problems(408, 409, 413, 507), openapi_extra=_BODY)
 async def teach(request: Request, service: ServiceOf) -> dict[str, Any]:
     """Take labelled recordings, a zip with a folder per species, or recordings and a csv; says what became of each."""
     taken = await take(request, service)
@@ -67,7 +67,7 @@ class Wish(BaseModel):
     """Epochs, and other numbers of `dawnchorus train`, such as trainer.epochs=60."""
 
 
-@router.post("/retrain", dependencies=[needs(Role.TEACH)], status_code=202, responses=problems(400, 409))
+@router.post("/retrain", dependencies=[needs(Role.TEACH)], status_code=202, responses=problems(409))
 def retrain(service: ServiceOf, wish: Wish | None = None) -> dict[str, Any]:
     """Learn from all lessons; the new model is compared with the active one on recordings that neither learned from."""
     wish = wish or Wish()

@@ -68,7 +68,7 @@ def activate(service: ServiceOf, bundle_id: BundleId) -> dict[str, Any]:
     return {"active": service.lanes.bundle.id}
 
 
-@router.post("/rollback", dependencies=[needs(Role.OPERATE)], responses=problems(400, 409))
+@router.post("/rollback", dependencies=[needs(Role.OPERATE)], responses=problems(409))
 def roll_back(service: ServiceOf) -> dict[str, Any]:
     """Serve again with the model that served before the present one."""
     return {"active": service.registry.roll_back()}
@@ -84,7 +84,7 @@ class Comparison(BaseModel):
     n_recordings: int = Field(default=10, ge=1, le=MAX_COMPARED)
 
 
-@router.post("/compare", dependencies=[needs(Role.TEACH)], responses=problems(400, 404, 409))
+@router.post("/compare", dependencies=[needs(Role.TEACH)], responses=problems(404, 409))
 def compare(
     service: ServiceOf, wanted: Comparison, min_score: Annotated[float, Query(ge=0, le=1)] = 0.25
 ) -> dict[str, Any]:

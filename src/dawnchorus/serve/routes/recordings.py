@@ -129,7 +129,7 @@ def _range(header: str | None, n: int) -> tuple[int, int] | None:
     "/recordings/{sha256}/picture",
     dependencies=[needs(Role.IDENTIFY)],
     response_class=Response,
-    responses={200: {"content": {"image/png": {}}}, **problems(400, 404)},
+    responses={200: {"content": {"image/png": {}}}, **problems(404)},
 )
 def picture(
     service: ServiceOf,
@@ -155,7 +155,7 @@ def picture(
     return Response(content, media_type="image/png", headers={"Cache-Control": "private, max-age=31536000, immutable"})
 
 
-@router.get("/recordings/{sha256}/detections", dependencies=[needs(Role.IDENTIFY)], responses=problems(400, 404))
+@router.get("/recordings/{sha256}/detections", dependencies=[needs(Role.IDENTIFY)], responses=problems(404))
 def detections_of(
     service: ServiceOf,
     sha256: Sha256,
@@ -250,7 +250,7 @@ class Said(BaseModel):
     """What it is instead, where the verdict is "other"."""
 
 
-@router.put("/detections/{number}/review", dependencies=[needs(Role.TEACH)], responses=problems(400, 404))
+@router.put("/detections/{number}/review", dependencies=[needs(Role.TEACH)], responses=problems(404))
 def review(service: ServiceOf, number: Number, said: Said) -> dict[str, Any]:
     """Say whether it is right; models learn from it."""
     row = service.lessons.review(number, said.verdict, said.species, service.lanes.bundle.labels)

@@ -35,7 +35,14 @@ class Problem(BaseModel):
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """For the documentation of a route: what it may answer instead."""
     schema = {"$ref": "#/components/schemas/Problem"}
-    shown = {401: "no token", 403: "not allowed", 421: "another host", 422: "a value out of range", 429: "too often"}
+    shown = {
+        400: "see detail, such as a NUL character in the address",
+        401: "no token",
+        403: "not allowed",
+        421: "another host",
+        422: "a value out of range",
+        429: "too often",
+    }
     every = {**dict.fromkeys(statuses, "see detail"), **shown}
     return {s: {"description": text, "content": {MEDIA_TYPE: {"schema": schema}}} for s, text in sorted(every.items())}
 

@@ -57,7 +57,7 @@ _BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"
 @router.post(
     "/predict",
     dependencies=[needs(Role.IDENTIFY)],
-    responses=problems(400, 413, 503, 507),
+    responses=problems(408, 413, 503, 507),
     openapi_extra=_BODY,
 )
 async def predict(request: Request, service: ServiceOf) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def _confidence(found: Detection) -> dict[str, Any]:
 @router.post(
     "/upload_bulk",
     dependencies=[needs(Role.TEACH)],
-    responses=problems(400, 413, 507),
+    responses=problems(408, 413, 507),
     openapi_extra=_BODY,
 )
 async def upload_bulk(request: Request, service: ServiceOf) -> dict[str, Any]:
@@ -103,7 +103,7 @@ async def upload_bulk(request: Request, service: ServiceOf) -> dict[str, Any]:
     }
 
 
-@router.post("/trigger_retrain", dependencies=[needs(Role.TEACH)], responses=problems(400, 409))
+@router.post("/trigger_retrain", dependencies=[needs(Role.TEACH)], responses=problems(409))
 def trigger_retrain(service: ServiceOf) -> dict[str, Any]:
     """Retrain with all that was taken; the new model serves when it is as good as the old."""
     job = service.learning.start(list(service.settings.recipe), by_hand=False)
