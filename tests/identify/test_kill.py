@@ -44,7 +44,7 @@ def test_ten_kills_lose_nothing(folder: Path, tmp_path: Path, command: Command, 
     arguments = [sys.executable, "-m", "dawnchorus", "identify", str(folder), "--out", str(out), "-q"]
     environment = {**os.environ, "DAWNCHORUS_MODELS": str(store.folder)}
     n_killed = 0
-    for _ in range(N_KILLS):
+    for _ in range(5 * N_KILLS):
         process = subprocess.Popen(arguments, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
         time.sleep(rng.uniform(0.2, 0.7) * took_s)
         if process.poll() is None and not out.exists():
@@ -54,7 +54,10 @@ def test_ten_kills_lose_nothing(folder: Path, tmp_path: Path, command: Command, 
         if out.exists():
             out.unlink()  # a run that was quicker than its killer: begin again
             (tmp_path / ".killed.csv.journal").unlink()
-    assert n_killed >= N_KILLS // 2
+            took_s *= 0.8
+        if n_killed == N_KILLS:
+            break
+    assert n_killed == N_KILLS
     assert command(*arguments[3:]).returncode == 3
     assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
     assert b"broken.wav" in (tmp_path / "killed.csv.failures.csv").read_bytes()

@@ -324,6 +324,7 @@ def test_no_name_leads_outside(level_bundle: Bundle, serve: Serve, tmp_path: Pat
     [
         ("GET", "/api/v1/detections?since=0001-01-01T00:00:00%2B14:00", {}),
         ("GET", "/api/v1/detections?until=9999-12-31T23:59:59-14:00", {}),
+        ("GET", "/api/v1/detections?since=0001-01-01T00:00:00", {}),
         ("GET", "/api/v1/detections?species=%00", {}),
         ("GET", "/api/v1/detections?limit=99999999999999999999", {}),
         ("GET", "/api/v1/detections?min_score=nan", {}),

@@ -88,6 +88,7 @@ EITHER = {
     "half an mp3": MP3[: len(MP3) // 2],
     "half an ogg": OGG[: len(OGG) // 2],
     "no numbers": inf_wav(),
+    "numbers that are too large": written("WAV", "FLOAT", np.full(RATE_HZ, 3e38, np.float32)),
     **{
         f"a {name} with {n} flipped bits": flipped(data, n)
         for name, data in (("wav", WAV), ("flac", FLAC), ("mp3", MP3), ("ogg", OGG))

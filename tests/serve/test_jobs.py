@@ -156,6 +156,19 @@ def test_a_long_recording_is_a_job_that_can_be_heard_again(level_bundle: Bundle,
         assert table.content
 
 
+def test_a_recording_that_cannot_be_heard_is_named_as_its_sender_did_and_does_not_stay(
+    level_bundle: Bundle, serve: Serve, tmp_path: Path
+) -> None:
+    client = serve(model=level_bundle.folder)
+    sent = client.post("/api/v1/identify?background=true", files={"audio": ("mine.wav", b"no sound")}).json()
+    wait_for(lambda: client.get(f"/api/v1/jobs/{sent['id']}").json()["status"] == "failed")
+    error = client.get(f"/api/v1/jobs/{sent['id']}").json()["error"]
+    assert "mine.wav" in error
+    assert "/tmp" not in error
+    store = tmp_path / "server" / "files"
+    wait_for(lambda: not [path for path in store.rglob("*") if path.is_file()])
+
+
 def test_a_job_is_cancelled_within_seconds(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
     path = tmp_path / "long.flac"
     soundfile.write(path, np.zeros(5 * 3600 * 8_000, np.int16), 8_000)

@@ -108,6 +108,32 @@ def test_what_is_too_much_is_refused(
         assert waiting.result(timeout=60).table.duration_s == 3
 
 
+def test_tiny_recordings_do_not_make_others_look_long(
+    level_bundle: Bundle, store: ModelStore, tone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = tmp_path / "tiny.wav"
+    soundfile.write(tiny, np.zeros(100, np.float32), 16_000)
+    monkeypatch.setattr(lanes_module, "QUEUE_S", 1.0)
+    with Lanes(level_bundle, store=store, n_lanes=1) as lanes:
+        for _ in range(40):
+            lanes.submit(tiny, Options()).result(timeout=60)
+        ten = [lanes.submit(tone, Options()) for _ in range(10)]
+        assert {future.result(timeout=60).table.duration_s for future in ten} == {3}
+
+
+def test_who_waits_keeps_the_place(level_bundle: Bundle, store: ModelStore, tone: Path, long: Path) -> None:
+    ended: list[int] = []
+    with Lanes(level_bundle, store=store, n_lanes=1) as lanes:
+        first = lanes.submit(long, Options())
+        waiting = [lanes.submit(tone, Options()) for _ in range(12)]
+        for k, future in enumerate(waiting):
+            future.add_done_callback(lambda _, k=k: ended.append(k))  # type: ignore[misc]
+        first.result(timeout=60)
+        for future in waiting:
+            future.result(timeout=60)
+    assert ended == list(range(12))
+
+
 def test_a_bad_recording_touches_no_other_and_lanes_end_when_all_is_done(
     level_bundle: Bundle, store: ModelStore, tone: Path, tmp_path: Path
 ) -> None:

@@ -210,6 +210,34 @@ def test_a_review_becomes_a_lesson_and_can_be_changed(level_bundle: Bundle, serv
     assert client.get("/api/v1/lessons").json()["total"] == 2
 
 
+@pytest.mark.parametrize(
+    "table",
+    [
+        "nothing,of,use\n1,2,3\n",
+        f"path,species\n{'x' * 300}.wav,A_a\n",
+        "path,species,secondary_labels\nx.wav,A_a,[{[]: 1}]\n",
+        f"path,species,secondary_labels\nx.wav,A_a,[{'-' * 100_000}1]\n",
+        "path,species\nx.wav,\ud800\n",
+        "\0\0\0",
+    ],
+)
+def test_a_table_that_is_none_is_no_fault_of_ours(table: str, level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    files = [("audio", ("t.csv", table.encode("utf-8", "surrogatepass"))), ("audio", ("x.wav", tone.read_bytes()))]
+    reply = client.post("/api/v1/lessons", files=files)
+    assert reply.status_code in (200, 400), reply.text
+    assert "/tmp" not in reply.text
+
+
+def test_a_species_that_cannot_be_written_is_refused(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    part = b'--b\r\nContent-Disposition: form-data; name="%s"\r\n%s\r\n%s\r\n'
+    body = part % (b"species", b"Content-Type: text/plain; charset=utf-7\r\n", b"+2AA-")
+    body += part % (b'audio"; filename="x.wav', b"", tone.read_bytes()) + b"--b--\r\n"
+    kind = {"Content-Type": "multipart/form-data; boundary=b; charset=utf-7"}
+    assert client.post("/api/v1/lessons", content=body, headers=kind).status_code in (200, 400)
+
+
 def test_a_snapshot_does_not_change_with_what_comes_later(tmp_path: Path, level_bundle: Bundle) -> None:
     database = Database(f"sqlite:///{tmp_path / 'state.db'}")
     lessons = Lessons(database, FileStore(tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path), Limits())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import threading
@@ -204,8 +205,10 @@ def test_windows_are_scored_by_the_protocol_of_other_servers(level_bundle: Bundl
         {"inputs": [{**tensor, "data": [1e39] * 48_000}]},
         {"inputs": [{**tensor, "data": [[1.0], [1.0, 2.0]]}]},
         {"inputs": [tensor, tensor]},
+        {"id": "\ud800", "inputs": [tensor]},
+        {"inputs": [{**tensor, "data": [3e38] * 48_000}]},
     ):
-        refused = client.post(f"/v2/models/{name}/infer", json=wrong)
+        refused = client.post(f"/v2/models/{name}/infer", content=json.dumps(wrong))
         assert refused.status_code == 400, refused.text
         assert refused.json()["error"] == refused.json()["detail"]
     assert client.post(f"/v2/models/{name}/infer", content=b"\xff{").status_code == 400

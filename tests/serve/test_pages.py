@@ -104,6 +104,9 @@ def test_who_guesses_is_not_listened_to(level_bundle: Bundle, serve: Serve) -> N
     assert [reply.status_code for reply in replies[:20]] == [401] * 20
     assert {reply.status_code for reply in replies[20:]} == {429}
     assert replies[-1].headers["retry-after"]
+    cookie = {"Cookie": f"dawnchorus_session={'0' * 64}"}
+    assert client.get("/api/health", headers=cookie).status_code == 429, "by the cookie either"
+    assert client.get("/api/health", headers={"Authorization": "Bearer the-operators-one"}).status_code == 200
     assert client.get("/api/v1/health/live").status_code == 200
 
 

@@ -6,9 +6,11 @@ import os
 import shutil
 import sqlite3
 import threading
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
@@ -17,6 +19,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from filelock import FileLock
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 from tests.serve.conftest import Serve
 
 import dawnchorus.serve.state.database as module
@@ -229,6 +232,29 @@ def test_what_was_cut_off_long_ago_goes_and_what_is_being_written_stays(tmp_path
     os.utime(whole, (0, 0))
     files.sweep_parts(before=datetime.now(UTC) - timedelta(days=1))
     assert [place.exists() for place in (whole, *parts)] == [True, False, True]
+
+
+def test_a_sound_stays_when_its_removal_cannot_be_written_down(
+    level_bundle: Bundle, serve: Serve, tone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = serve(model=level_bundle.folder)
+    client.post("/api/v1/identify?keep=true", content=tone.read_bytes())
+    (recording,) = client.get("/api/v1/recordings").json()["recordings"]
+    whole = Database.write
+
+    @contextmanager
+    def failing(self: Database, **options: Any) -> Iterator[Any]:
+        with whole(self, **options) as session:
+            yield session
+            session.flush()
+            raise OperationalError("COMMIT", {}, Exception("disk full"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "write", failing)
+        assert client.delete(f"/api/v1/recordings/{recording['sha256']}").status_code == 503
+    assert client.get(recording["sound"]).content == tone.read_bytes()
+    assert client.delete(f"/api/v1/recordings/{recording['sha256']}").status_code == 204
+    assert client.get(recording["sound"]).status_code == 404
 
 
 def test_what_ended_jobs_have_left_is_cleared(level_bundle: Bundle, tmp_path: Path) -> None:

@@ -19,6 +19,9 @@ from dawnchorus.types import AudioInfo
 
 FloatArray = npt.NDArray[np.float32]
 
+MAX_SAMPLE = 1e12
+"""Larger ones are no sound, whatever its scale, and overflow in models."""
+
 MAX_DECODED_SAMPLES = 400 * 3600 * 48_000
 """Default bound on samples x channels: 400 hours of 48 kHz mono. It stops decompression bombs, not recorders."""
 
@@ -98,7 +101,7 @@ class Recording:
                         f"({max_samples / self.info.n_channels / self.info.rate_hz / 3600:.1f} hours of "
                         f"{self.info.n_channels} channels at {self.info.rate_hz} Hz). Split it, or raise the limit."
                     )
-                finite = np.isfinite(block)
+                finite = np.abs(block) < MAX_SAMPLE  # not so of NaN
                 if not finite.all():
                     n_bad += int(finite.size - np.count_nonzero(finite))
                     block = np.where(finite, block, np.float32(0))
@@ -110,9 +113,9 @@ class Recording:
         if not self.n_frames_decoded:
             raise AudioUnreadable(f"{self.path}: there are no samples in the file.")
         if n_bad == self.n_frames_decoded * self.info.n_channels:
-            raise AudioUnreadable(f"{self.path}: all samples are NaN or infinite.")
+            raise AudioUnreadable(f"{self.path}: all samples are NaN, infinite or as good as that.")
         if n_bad:
-            self.warnings.append(f"{n_bad} samples are NaN or infinite; they were set to zero")
+            self.warnings.append(f"{n_bad} samples are NaN, infinite or as good as that; they were set to zero")
         self._check_end()
 
     def _check_end(self) -> None:

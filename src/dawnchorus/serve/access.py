@@ -6,7 +6,7 @@ import hmac
 import math
 import threading
 import time
-from collections import defaultdict, deque
+from collections import deque
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -76,7 +76,7 @@ class Allowances:
         """Count a request; the seconds to wait if it is too early, else 0."""
         if self.per_s is None:
             return 0.0
-        most, now = self.per_s * BURST_S, time.monotonic()
+        most, now = max(self.per_s * BURST_S, 1.0), time.monotonic()
         with self._lock:
             if len(self._left) > MAX_CLIENTS:  # those who have been silent may send all again, as new ones may
                 self._left = {who: (n, at) for who, (n, at) in self._left.items() if now - at < BURST_S}
@@ -94,7 +94,8 @@ class Access:
     def __init__(self, settings: Settings) -> None:
         self._tokens = settings.tokens
         self._allowances = Allowances(settings.requests_per_s)
-        self._failures: defaultdict[str, deque[float]] = defaultdict(deque)
+        self._failures: dict[str, deque[float]] = {}
+        """When the latest wrong tokens of a client came."""
         self._lock = threading.Lock()
 
     @property
@@ -152,28 +153,36 @@ class Access:
         for token, role in self._tokens.items():
             if hmac.compare_digest(given.encode(), token.encode()):
                 request.state.role = max(request.state.role, role)
-        if request.state.role > Role.OPEN:
-            return None
-        if self._has_guessed(host):
-            return problem(429, "too many wrong tokens. Wait a minute.", headers={"Retry-After": f"{FAILURES_S:.0f}"})
-        with self._lock:
-            self._failures[host].append(time.monotonic())
-        return problem(401, LOG_IN, headers={"WWW-Authenticate": "Bearer"})
+        return None if request.state.role > Role.OPEN else self._wrong(host)
 
-    def _has_guessed(self, host: str) -> bool:
+    def _wrong(self, host: str) -> Response:
+        """The reply to a wrong token."""
+        return self._too_many() if self._count(host) else problem(401, LOG_IN, headers={"WWW-Authenticate": "Bearer"})
+
+    def _too_many(self) -> Response:
+        return problem(429, "too many wrong tokens. Wait a minute.", headers={"Retry-After": f"{FAILURES_S:.0f}"})
+
+    def _count(self, host: str) -> bool:
+        """Remember a wrong token; whether there were too many of late."""
+        now = time.monotonic()
         with self._lock:
-            failures = self._failures[host]
-            while failures and failures[0] < time.monotonic() - FAILURES_S:
-                failures.popleft()
-            if not failures:
-                del self._failures[host]
-            return len(failures) >= MAX_FAILURES
+            if len(self._failures) > MAX_CLIENTS:
+                self._failures = {who: at for who, at in self._failures.items() if at[-1] > now - FAILURES_S}
+            failures = self._failures.setdefault(host, deque(maxlen=MAX_FAILURES))
+            if len(failures) == MAX_FAILURES and failures[0] > now - FAILURES_S:
+                return True
+            failures.append(now)
+            return False
 
     def _by_cookie(self, request: Request) -> Response | None:
         for token, role in self._tokens.items():
             if _is_same(request.cookies[COOKIE], _signed(token, "session")):
                 request.state.role, request.state.csrf = role, _signed(token, "csrf")
-        if request.state.role is Role.OPEN or request.method in SAFE_METHODS:
+        if request.state.role is Role.OPEN:
+            path = own_path(request)  # who has an old one must be able to log in
+            is_page = path in ("/login", "/logout") or path.startswith("/static/")
+            return None if is_page or not self._count(_client(request)) else self._too_many()
+        if request.method in SAFE_METHODS:
             return None
         # A form that is sent without scripts brings it as a field: see `check_form`.
         is_right = _is_same(request.headers.get(CSRF_HEADER, ""), request.state.csrf)

@@ -13,10 +13,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dawnchorus import __version__
 from dawnchorus.serve import problems
-from dawnchorus.serve.access import Access
+from dawnchorus.serve.access import SAFE_METHODS, Access
 from dawnchorus.serve.routes import health, identify, inference, jobs, lessons, models, pages, recordings, seed
 from dawnchorus.serve.routes.replies import Problem
 from dawnchorus.serve.service import Service
+from dawnchorus.serve.uploads import paced
 
 CLIENT_GONE = 499
 """What nginx counts for those who left before the answer."""
@@ -83,7 +84,7 @@ class Watched:
         request = Request(scope)
         answer: ASGIApp = self._access.refusal(request) or self._app
         try:
-            await answer(scope, receive, watched)
+            await answer(scope, receive if request.method in SAFE_METHODS else paced(receive), watched)
         except ClientDisconnect:
             status = CLIENT_GONE
         except Exception as error:

@@ -37,7 +37,8 @@ def server_config(
 
 
 class Connection(HttpToolsProtocol):
-    """Ends when the headers of a request do not come; bodies have a pace of their own, see `uploads`."""
+    """Ends when the headers of a request do not come, or nothing but more of one that was answered; bodies have a pace
+    of their own, see `uploads.paced`."""
 
     _late: asyncio.TimerHandle | None = None
 
@@ -45,6 +46,12 @@ class Connection(HttpToolsProtocol):
         """Somebody is there."""
         super().connection_made(transport)
         self._late = self.loop.call_later(HEADERS_S, transport.close)
+
+    def data_received(self, data: bytes) -> None:
+        """Something has come, if only a byte between two requests."""
+        super().data_received(data)
+        if self._late is None and self.cycle is not None and self.cycle.response_complete:
+            self._late = self.loop.call_later(HEADERS_S, self.transport.close)
 
     def on_message_begin(self) -> None:
         """A request begins, the first or a later one."""

@@ -22,7 +22,7 @@ from dawnchorus.serve.clock import now
 from dawnchorus.serve.lanes import Recognition
 from dawnchorus.serve.state.database import Database
 from dawnchorus.serve.state.files import FileStore
-from dawnchorus.serve.state.needed import is_needed
+from dawnchorus.serve.state.needed import drop_unneeded
 from dawnchorus.serve.state.tables import (
     DetectionRow,
     Identification,
@@ -181,9 +181,7 @@ class History:
             gone = select(DetectionRow.id).where(DetectionRow.recording == sha256)
             session.execute(update(Lesson).where(Lesson.detection.in_(gone)).values(detection=None))
             session.delete(recording)
-            session.flush()
-            if not is_needed(session, sha256):
-                self._files.drop(sha256)  # before others who have sent the same may look whether it is there
+        drop_unneeded(self._database, self._files, sha256)  # only then: what is not written down cannot be lost
 
     # ------------------------------------------------------------------ reading
 

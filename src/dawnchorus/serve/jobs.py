@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Literal, get_args
@@ -37,15 +37,18 @@ class Jobs:
         self._database = database
         self.owner = owner
 
-    def add(self, kind: Kind, parameters: Mapping[str, Any]) -> Job:
-        """Have something done.
+    def add(
+        self, kind: Kind, parameters: Mapping[str, Any], *, about: str | None = None, ready: Callable[[], object] = bool
+    ) -> Job:
+        """Have something done; `ready` is called just before, while others cannot write `about` the same.
 
         Raises:
             Busy: a retraining is under way already, or too much waits.
         """
         job = Job(id=uuid.uuid4().hex, kind=kind, parameters=dict(parameters))
         try:
-            with self._database.write() as session:
+            with self._database.write(about=about) as session:
+                ready()
                 waiting = select(func.count()).select_from(Job).where(Job.status == "queued")
                 if (session.scalar(waiting) or 0) >= MAX_JOBS:
                     raise Busy(f"{MAX_JOBS} jobs wait already. Try again when some are done.")

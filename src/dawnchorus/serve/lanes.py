@@ -25,7 +25,7 @@ from dawnchorus.audio.many import usable_cores
 from dawnchorus.audio.origin import with_name
 from dawnchorus.audio.process import DecoderProcess, Ended, Opened
 from dawnchorus.audio.windows import Windower, WindowPlan
-from dawnchorus.errors import AudioTooLarge, ModelError, Overloaded
+from dawnchorus.errors import AudioTooLarge, InputError, ModelError, Overloaded
 from dawnchorus.identify.options import Options
 from dawnchorus.identify.place import RangeFilter
 from dawnchorus.identify.rows import TableBuilder
@@ -45,7 +45,10 @@ STARTED_PER_LANE = 4
 FIRST_COST_S = 2e-8
 """Seconds of work for a byte, before any was measured."""
 
-LEARNING_RATE = 0.1
+LEARNING_RATE, MAX_JUMP = 0.1, 10.0
+
+LEAST_BYTES = 256 << 10
+"""A smaller recording takes as long as one of so many bytes: what it costs is to open it, and a window."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +178,6 @@ class Lanes:
         self._changed = threading.Condition()
         self._tasks: deque[_Task] = deque()
         self._n_started = 0
-        self._waiting_s = 0.0
         self._cost_s = FIRST_COST_S
         self._closing = False
         self._idle_decoders: list[DecoderProcess] = []
@@ -254,6 +256,7 @@ class Lanes:
 
         Raises:
             Overloaded: too much is waiting already.
+            InputError: windows of another length.
         """
         future: Future[tuple[FloatArray, Bundle]] = Future()
         # About as much work as a recording of 16 bits.
@@ -267,12 +270,22 @@ class Lanes:
             Overloaded: too much is waiting already.
         """
         with self._changed:
-            is_busy = self._n_started or self._tasks
-            if is_busy and self._waiting_s + n_bytes * self._cost_s > QUEUE_S * self.n_lanes:
+            waiting_s = sum(task.work_s for task in self._tasks if not task.is_started)
+            if waiting_s + self._work_s(n_bytes) > QUEUE_S * self.n_lanes:
                 raise Overloaded(
                     "too many recordings are waiting. Try again later.",
-                    retry_after_s=max(self._waiting_s / self.n_lanes, 1.0),
+                    retry_after_s=max(waiting_s / self.n_lanes, 1.0),
                 )
+
+    def _work_s(self, n_bytes: int) -> float:
+        """Seconds that a recording will probably take; one alone fills no more than a lane's share of the queue."""
+        return min(max(n_bytes, LEAST_BYTES) * self._cost_s, QUEUE_S)
+
+    def _learn_cost(self, n_bytes: int, took_s: float) -> None:
+        """See what a byte costs; no single recording says so alone."""
+        with self._changed:
+            seen = min(took_s / max(n_bytes, LEAST_BYTES), MAX_JUMP * self._cost_s)
+            self._cost_s += LEARNING_RATE * (seen - self._cost_s)
 
     def _enqueue(self, future: Future[Any], steps: Steps, n_bytes: int, *, patient: bool) -> None:
         with self._changed:
@@ -280,9 +293,8 @@ class Lanes:
                 task = _Task(future, steps, 0.0, math.inf)
             else:
                 self.check_room(n_bytes)
-                task = _Task(future, steps, n_bytes * self._cost_s, time.monotonic() + self.limits.wait_s)
+                task = _Task(future, steps, self._work_s(n_bytes), time.monotonic() + self.limits.wait_s)
             next(task.steps)
-            self._waiting_s += task.work_s
             self._tasks.append(task)
             self._changed.notify()
 
@@ -309,9 +321,9 @@ class Lanes:
             try:
                 task.steps.send(lane)
             except StopIteration:
-                self._end(task)
+                self._end()
             except BaseException as error:  # noqa: BLE001 - it is the caller's
-                self._end(task)
+                self._end()
                 with suppress(InvalidStateError):  # cancelled
                     task.future.set_exception(error)
             else:
@@ -322,32 +334,33 @@ class Lanes:
     def _next(self) -> _Task | None:
         """The next task whose turn it is; None when the lanes are to end."""
         with self._changed:
-            while True:
-                for _ in range(len(self._tasks)):
-                    task = self._tasks.popleft()
-                    if task.is_started:
-                        return task
-                    if task.future.cancelled() or time.monotonic() > task.deadline:
-                        self._waiting_s -= task.work_s
-                        task.steps.close()
-                        late = f"It has waited for {self.limits.wait_s:g} s. Try again later."
-                        with suppress(InvalidStateError):  # cancelled
-                            task.future.set_exception(Overloaded(late, retry_after_s=self.limits.wait_s))
-                    elif self._n_started < STARTED_PER_LANE * self.n_lanes:
-                        task.is_started = True
-                        self._n_started += 1
-                        return task
-                    else:
-                        self._tasks.append(task)
+            while (task := self._taken()) is None:
                 if self._closing and not self._n_started:
                     self._changed.notify_all()
                     return None
                 self._changed.wait(timeout=1.0)
+            return task
 
-    def _end(self, task: _Task) -> None:
+    def _taken(self) -> _Task | None:
+        """The first task that can go on or begin; those that have waited for too long are let go."""
+        for task in tuple(self._tasks):
+            is_late = task.future.cancelled() or time.monotonic() > task.deadline
+            if not task.is_started and not is_late and self._n_started >= STARTED_PER_LANE * self.n_lanes:
+                continue  # it keeps its place
+            self._tasks.remove(task)
+            if task.is_started or not is_late:
+                self._n_started += not task.is_started
+                task.is_started = True
+                return task
+            task.steps.close()
+            late = f"It has waited for {self.limits.wait_s:g} s. Try again later."
+            with suppress(InvalidStateError):  # cancelled
+                task.future.set_exception(Overloaded(late, retry_after_s=self.limits.wait_s))
+        return None
+
+    def _end(self) -> None:
         with self._changed:
             self._n_started -= 1
-            self._waiting_s -= task.work_s
             self._changed.notify_all()
 
     # ------------------------------------------------------------------ one recording
@@ -398,13 +411,14 @@ class Lanes:
         scored = Scored(path, opened.info, origin, ended.duration_s, ended.warnings, found)
         table = builder.build(scored)
         watch.end("table")
-        with self._changed:
-            self._cost_s += LEARNING_RATE * (watch.work_s / max(about.n_bytes, 1) - self._cost_s)
+        self._learn_cost(about.n_bytes, watch.work_s)
         if future.set_running_or_notify_cancel():
             future.set_result(Recognition(table, bundle, ended.warnings, watch.took_s))
 
     def _window_steps(self, windows: FloatArray, future: Future[tuple[FloatArray, Bundle]]) -> Steps:
         active = self._active
+        if windows.shape[1] != active.bundle.n_window:
+            raise InputError(f"expected windows of {active.bundle.n_window} samples, got {windows.shape[1]}.")
         scores = []
         for k in range(0, len(windows), BATCH_WINDOWS):
             lane = yield

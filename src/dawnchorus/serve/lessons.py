@@ -24,12 +24,12 @@ from dawnchorus.data.layouts.folders import label_of_folder, rows_of_folders
 from dawnchorus.data.layouts.tables import TableLayout
 from dawnchorus.data.other_sounds import SOURCE as GENERATED
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table
-from dawnchorus.errors import AudioTooLarge, InputError, NotKnown
+from dawnchorus.errors import AudioTooLarge, FormatError, InputError, NotKnown
 from dawnchorus.serve.archives import unpack
 from dawnchorus.serve.lanes import Limits
 from dawnchorus.serve.state.database import Database
 from dawnchorus.serve.state.files import FileStore
-from dawnchorus.serve.state.needed import is_needed
+from dawnchorus.serve.state.needed import drop_unneeded
 from dawnchorus.serve.state.tables import ACTIVE_STATUSES, DetectionRow, Job, Lesson, Part, Recording, Review
 from dawnchorus.serve.uploads import base_name
 from dawnchorus.taxonomy.labels import Label
@@ -80,7 +80,7 @@ def label_named(name: str, labels: Sequence[Label]) -> Label:
         InputError: it is no name.
     """
     wanted = " ".join(name.split())
-    if not wanted or len(wanted) > MAX_LABEL or any(ord(character) < 32 for character in wanted):
+    if not wanted or len(wanted) > MAX_LABEL or any(ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 for c in wanted):
         raise InputError(f"species: expected a name such as Parus major_Great Tit, got {name[:80]!r}.")
     given = label_of_folder(wanted)
     for key in (given.scientific_name.casefold(), given.common_name.casefold()):
@@ -116,7 +116,7 @@ class Lessons:
             InputError, UploadTooLarge: a zip or a table that cannot be used, or nothing to take.
         """
         species = texts.get("species", "").strip()
-        if len(species.encode()) > MAX_LABEL:
+        if len(species.encode("utf-8", "surrogatepass")) > MAX_LABEL:
             raise InputError(f"species: expected at most {MAX_LABEL} bytes, got {species[:40]!r}...")
         tree = folder / "tree"
         tree.mkdir()
@@ -209,10 +209,11 @@ class Lessons:
         """Forget what was said of a detection."""
         with self._database.read() as session:
             sha256 = session.scalar(select(Lesson.sha256).where(Lesson.detection == detection_id))
-        with self._database.write(about=sha256) as session:
+        with self._database.write() as session:
             _forget(session, detection_id)
-            if sha256 is not None and not is_needed(session, sha256) and not _is_learning(session):
-                self._files.drop(sha256)
+            is_learning = _is_learning(session)
+        if sha256 is not None and not is_learning:
+            drop_unneeded(self._database, self._files, sha256)
 
     @contextmanager
     def _cut(self, row: DetectionRow) -> Iterator[Path]:
@@ -343,7 +344,9 @@ def _rows_of(tree: Path, table: Path | None) -> tuple[list[RecordingRow], list[t
             raise InputError(f"{tree}: there are no recordings in it.") from error
     try:
         rows = list(TableLayout.of(table, {}).rows())
-    except (UnicodeDecodeError, csv.Error) as error:
+    except FormatError as error:
+        raise InputError(str(error).replace(f"{table}: ", "the csv: ")) from error
+    except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"the csv cannot be read ({error}). Save it as UTF-8, with commas.") from error
     root = tree.resolve()
     inside, outside = [], []
@@ -363,7 +366,9 @@ def _rows_of(tree: Path, table: Path | None) -> tuple[list[RecordingRow], list[t
 def _safe_parts(given: str) -> list[str]:
     """The parts of a name that a stranger gave, each fit for every file system."""
     parts = (re.sub(r'[<>:"|?*\x00-\x1f]', " ", part).strip(" .") for part in re.split(r"[/\\]", given))
-    return [part.encode()[:MAX_LABEL].decode("utf-8", "ignore") for part in parts if part] or ["unnamed"]
+    return [part.encode("utf-8", "ignore")[:MAX_LABEL].decode("utf-8", "ignore") for part in parts if part] or [
+        "unnamed"
+    ]
 
 
 def _suffix(given: str) -> str:

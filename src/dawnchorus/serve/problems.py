@@ -19,6 +19,7 @@ from dawnchorus.errors import (
     AudioTooLarge,
     Busy,
     DawnChorusError,
+    FormatError,
     InputError,
     ModelError,
     NotKnown,
@@ -42,6 +43,7 @@ _STATUS: tuple[tuple[type[Exception], HTTPStatus], ...] = (
     (AudioTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (AudioError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (InputError, HTTPStatus.BAD_REQUEST),
+    (FormatError, HTTPStatus.BAD_REQUEST),
     (OutputError, HTTPStatus.INSUFFICIENT_STORAGE),
 )
 """The first that fits; anything else is ours."""

@@ -72,7 +72,7 @@ class Registry:
         return bundle
 
     def _add(self, bundle: Bundle, *, place: str, origin: str, job: str | None, report: dict[str, Any] | None) -> None:
-        with self._database.write() as session:
+        with self._database.write(about=f"model {bundle.id}") as session:
             known = session.get(Model, bundle.id)
             if known is not None:
                 if known.origin == origin:

@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 import socket
-import tempfile
 import threading
 import time
 import uuid
@@ -49,6 +48,8 @@ MAX_IN_MEMORY, MIN_MEMORY = 8 << 20, 256 << 20
 """Bytes of an upload that is kept in memory while it is worked on, and what must be free for that."""
 
 MAX_CRASHES = 3
+
+MAX_AT_ONCE = 3
 
 
 class Poison:
@@ -95,6 +96,8 @@ class Service:
     memory: Path
     """The same for small ones: a folder in memory, where there is such a thing."""
     poison: Poison = field(default_factory=Poison)
+    few: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_AT_ONCE))
+    """For what takes a thread for long: others need them as well."""
     ending: threading.Event = field(default_factory=threading.Event)
     """Set as soon as the server is asked to end."""
     begin: float = field(default_factory=time.monotonic)
@@ -104,7 +107,7 @@ class Service:
         settings = self.settings
         model = Path(settings.model)
         for folder in (settings.data, self.registry.store.folder, *((model.parent,) if model.is_dir() else ())):
-            message = message.replace(f"{folder.absolute()}/", "").replace(f"{folder}/", "")
+            message = message.replace(f"{folder.absolute()}{os.sep}", "").replace(f"{folder}{os.sep}", "")
         return message
 
     @asynccontextmanager
@@ -120,8 +123,7 @@ class Service:
         is_small = announced.isascii() and announced.isdigit() and int(announced[:18]) <= MAX_IN_MEMORY
         if is_small and not patient:
             self.lanes.check_room(int(announced))
-        has_room = is_small and shutil.disk_usage(self.memory).free > MIN_MEMORY
-        spool = self.memory if has_room else self.spool
+        spool = self.memory if is_small and _is_roomy(self.memory) else self.spool
         async with uploaded(request, spool, max_bytes=self.settings.limits.max_bytes) as (path, name):
             self.meters.stage("receive", time.monotonic() - begin)
             request.state.shown = lambda message: message.replace(str(path), name)
@@ -140,7 +142,7 @@ class Service:
         Raises:
             AudioError: see `Lanes.probe`.
         """
-        async with self._careful(path):
+        async with self._careful(path), self.few:
             return await asyncio.to_thread(self.lanes.probe, path)
 
     async def scored(self, windows: FloatArray) -> tuple[FloatArray, Bundle]:
@@ -212,7 +214,7 @@ def open_service(settings: Settings) -> Iterator[Service]:
         is_alone = settings.database is None
         if is_alone:
             stack.enter_context(_locked(data))
-        spool = stack.enter_context(_spool(data))
+        spool = stack.enter_context(_scratch(data, SPOOL))
         own = URL.create("sqlite", database=str((data / FILE_NAME).absolute()))
         database = Database(settings.database or own)
         stack.callback(database.close)
@@ -241,7 +243,7 @@ def open_service(settings: Settings) -> Iterator[Service]:
             models=store.folder,
         )
         learning.tidy()
-        workers = Workers(jobs, lanes, history, files, learning, registry, kinds=settings.work)
+        workers = Workers(database, jobs, lanes, history, files, learning, registry, kinds=settings.work)
         stack.callback(workers.close)
         yield Service(
             settings,
@@ -255,48 +257,42 @@ def open_service(settings: Settings) -> Iterator[Service]:
             learning,
             registry,
             spool,
-            stack.enter_context(_memory_folder(spool)),
+            stack.enter_context(_scratch(MEMORY, MEMORY_PREFIX)) if _is_roomy(MEMORY) else spool,
         )
 
 
 @contextmanager
-def _spool(data: Path) -> Iterator[Path]:
+def _scratch(place: Path, prefix: str) -> Iterator[Path]:
     """A folder for what is worked on, and for what is not whole yet; those of servers that were killed are removed.
 
-    Each is locked while its server lives: several may share the data folder, and numbers of processes are no names
-    across containers.
+    Each is locked while its server lives: several may share the place, and numbers of processes are no names across
+    containers.
     """
-    for left in data.glob(f"{SPOOL}*.lock"):
-        with suppress(Timeout), FileLock(left).acquire(timeout=0):
-            _remove_spool(left)
-    lock = data / f"{SPOOL}{uuid.uuid4().hex[:12]}.lock"
+    for left in place.glob(f"{prefix}*.lock"):
+        with suppress(Timeout, OSError), FileLock(left).acquire(timeout=0):  # OSError: another user's
+            _remove_scratch(left)
+    lock = place / f"{prefix}{uuid.uuid4().hex[:12]}.lock"
     with FileLock(lock):
-        spool = lock.with_suffix("")
-        spool.mkdir(mode=0o700)
+        folder = lock.with_suffix("")
+        folder.mkdir(mode=0o700)
         try:
-            yield spool
+            yield folder
         finally:
-            _remove_spool(lock)
+            _remove_scratch(lock)
 
 
-def _remove_spool(lock: Path) -> None:
+def _remove_scratch(lock: Path) -> None:
     shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
     with suppress(OSError):  # where open files cannot be removed, the next start does it
         lock.unlink()
 
 
-@contextmanager
-def _memory_folder(instead: Path) -> Iterator[Path]:
-    """A folder that is in memory, or else `instead`; those of servers that were killed are removed."""
-    if not os.access(MEMORY, os.W_OK) or shutil.disk_usage(MEMORY).free < MIN_MEMORY:
-        yield instead
-        return
-    for left in MEMORY.glob(f"{MEMORY_PREFIX}*"):
-        pid = left.name.removeprefix(MEMORY_PREFIX).partition("-")[0]
-        if pid.isdigit() and not Path("/proc", pid).exists():
-            shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=f"{MEMORY_PREFIX}{os.getpid()}-", dir=MEMORY) as folder:
-        yield Path(folder)
+def _is_roomy(folder: Path) -> bool:
+    """Whether small files may be kept there; it may be gone, with a user's session."""
+    try:
+        return os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > MIN_MEMORY
+    except OSError:
+        return False
 
 
 def _make_folder(data: Path) -> None:

@@ -16,6 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive
 
 from dawnchorus.errors import InputError, UploadTooLarge, UploadTooSlow
 from dawnchorus.files import cannot_write
@@ -136,23 +137,39 @@ async def read_body(request: Request, *, max_bytes: int) -> bytes:
 
 
 async def _counted(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
-    """The parts of a body, while they come at a pace."""
-    n, begin = 0, time.monotonic()
-    parts = request.stream()
-    while True:
-        try:
-            async with asyncio.timeout(max(begin + PATIENCE_S + n / MIN_BYTES_PER_S - time.monotonic(), 0)):
-                part = await anext(parts, None)
-        except TimeoutError:
-            raise UploadTooSlow(
-                f"expected {MIN_BYTES_PER_S} bytes in a second, after {PATIENCE_S:g} s; got {n} bytes in all."
-            ) from None
-        if part is None:
-            return
+    n = 0
+    async for part in request.stream():
         n += len(part)
         if n > max_bytes:
             raise UploadTooLarge(f"expected at most {max_bytes} bytes.")
         yield part
+
+
+def paced(receive: Receive) -> Receive:
+    """What gives the parts of a request's body, while they come at a pace; then whatever else comes.
+
+    It raises UploadTooSlow: nothing came for `PATIENCE_S`, or too little in all.
+    """
+    n, begin, is_whole = 0, time.monotonic(), False
+
+    async def receive_in_time() -> Message:
+        nonlocal n, is_whole
+        if is_whole:
+            return await receive()
+        left_s = begin + PATIENCE_S + n / MIN_BYTES_PER_S - time.monotonic()
+        try:
+            async with asyncio.timeout(min(max(left_s, 0), PATIENCE_S)):
+                message = await receive()
+        except TimeoutError:
+            raise UploadTooSlow(
+                f"expected {MIN_BYTES_PER_S} bytes in a second, after {PATIENCE_S:g} s, and no pause as long; got {n} "
+                f"bytes in all."
+            ) from None
+        n += len(message.get("body", b""))
+        is_whole = not message.get("more_body", False)
+        return message
+
+    return receive_in_time
 
 
 class _Ended(MultiPartException):

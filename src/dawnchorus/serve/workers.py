@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from dawnchorus.errors import DawnChorusError
+from dawnchorus.errors import AudioError, DawnChorusError
 from dawnchorus.identify.options import Options
 from dawnchorus.serve.clock import now
 from dawnchorus.serve.history import History
@@ -21,7 +21,9 @@ from dawnchorus.serve.jobs import KINDS, Jobs, Kind
 from dawnchorus.serve.lanes import Lanes
 from dawnchorus.serve.learning import Learning
 from dawnchorus.serve.registry import Registry
+from dawnchorus.serve.state.database import Database
 from dawnchorus.serve.state.files import FileStore
+from dawnchorus.serve.state.needed import drop_unneeded
 from dawnchorus.serve.state.tables import Job
 
 LOG = logging.getLogger(__name__)
@@ -42,6 +44,7 @@ class Workers:
 
     def __init__(
         self,
+        database: Database,
         jobs: Jobs,
         lanes: Lanes,
         history: History,
@@ -51,6 +54,7 @@ class Workers:
         *,
         kinds: Collection[Kind] = KINDS,
     ) -> None:
+        self._database = database
         self._jobs, self._lanes, self._history, self._files = jobs, lanes, history, files
         self._learning = learning
         self._ending = threading.Event()
@@ -122,6 +126,8 @@ class Workers:
         if not self._ending.is_set() and self._jobs.is_unwanted(job.id):
             self._jobs.end(job.id, "cancelled")
             self._learning.clear(job.id)
+        if "sha256" in job.parameters:
+            drop_unneeded(self._database, self._files, job.parameters["sha256"])
 
     def _identify(self, job: Job, is_wanted: Any) -> None:
         parameters = job.parameters
@@ -132,12 +138,16 @@ class Workers:
             told[0] = share
 
         options = Options(**parameters["options"])
+        if options.latitude is not None:
+            self._lanes.warm(options)
         future = self._lanes.submit(path, options, name=parameters["name"], patient=True, on_progress=progress)
         last = time.monotonic()
         while True:
             try:
                 found = future.result(timeout=LOOK_S)
                 break
+            except AudioError as error:
+                raise type(error)(str(error).replace(str(path), parameters["name"])) from error
             except NotYet:
                 if not is_wanted():
                     future.cancel()

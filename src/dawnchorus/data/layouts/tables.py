@@ -161,7 +161,7 @@ def _names_in(text: str | None) -> list[str]:
     if text.startswith("["):
         try:
             found = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             found = text.strip("[]").split(",")
         return [str(name).strip() for name in found if str(name).strip()]
     return [part.strip() for part in re.split(r"[;,]", text) if part.strip()]

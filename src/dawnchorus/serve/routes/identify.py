@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from dawnchorus.errors import InputError
+from dawnchorus.errors import Busy, InputError
 from dawnchorus.formats.fields import fields_of
 from dawnchorus.formats.registry import TableFormat, table_format
 from dawnchorus.identify.options import DEFAULT_MIN_SCORE, DEFAULT_RANGE_THRESHOLD, Options
@@ -21,6 +21,7 @@ from dawnchorus.serve.lanes import Recognition
 from dawnchorus.serve.routes.replies import job_fields, problems
 from dawnchorus.serve.service import Service, ServiceOf
 from dawnchorus.serve.settings import Role
+from dawnchorus.serve.state.needed import drop_unneeded
 from dawnchorus.serve.state.tables import Job
 
 SCHEMA = 1
@@ -116,10 +117,20 @@ async def is_long(service: Service, path: Path) -> bool:
 
 
 def queued(service: Service, path: Path, name: str, options: Options) -> Job:
-    """A job that identifies a recording, whose sound is kept."""
-    sha256 = service.files.put(path)
+    """A job that identifies a recording, whose sound is kept.
+
+    Raises:
+        Busy: too many wait.
+        OutputError: no space.
+    """
+    files, sha256 = service.files, service.files.put(path)
     given = {name: value for name, value in asdict(options).items() if value != getattr(Options(), name)}
-    return service.jobs.add("identify", {"sha256": sha256, "name": name, "options": given})
+    parameters = {"sha256": sha256, "name": name, "options": given}
+    try:
+        return service.jobs.add("identify", parameters, about=sha256, ready=lambda: files.ensure(sha256, path))
+    except Busy:
+        drop_unneeded(service.database, files, sha256)
+        raise
 
 
 def _reply(found: Recognition, name: str, options: Options, wanted: TableFormat | None) -> Response:

@@ -27,7 +27,8 @@ from dawnchorus.serve.service import ServiceOf
 from dawnchorus.serve.settings import Role
 from dawnchorus.serve.uploads import read_body
 
-MAX_WINDOWS, MAX_BODY = 64, 64 << 20
+MAX_WINDOWS, MAX_BODY = 8, 32 << 20
+"""Numbers as text are large, and take a while to read."""
 
 INPUT, OUTPUT = "waveform", "scores"
 
@@ -129,10 +130,14 @@ _INFER: dict[str, Any] = {
 async def infer(request: Request, service: ServiceOf, name: str, version: str | None = None) -> dict[str, Any]:
     """The scores [windows, classes] of windows [windows, samples] at the bundle's rate."""
     asked = _asked(service.lanes.bundle, name, version)
+    service.lanes.check_room(0)  # before anything is read
     body = await read_body(request, max_bytes=MAX_BODY)
-    number, windows = await asyncio.to_thread(_windows, body, asked.n_window)
+    async with service.few:
+        number, windows = await asyncio.to_thread(_windows, body, asked.n_window)
     scores, bundle = await service.scored(windows)
     _asked(bundle, name, version)  # it may have been changed meanwhile
+    if not np.isfinite(scores).all():
+        raise InputError("expected samples between -1 and 1; of these the model makes no numbers.")
     data = await asyncio.to_thread(scores.ravel().tolist)
     return {
         "model_name": bundle.info.name,
@@ -168,6 +173,8 @@ def _windows(body: bytes, n_window: int) -> tuple[str | None, npt.NDArray[np.flo
         raise InputError(
             f"expected 1 to {MAX_WINDOWS} windows and as many numbers as the shape says, got {windows.size} numbers."
         )
+    if not (question.id or "").isprintable():
+        raise InputError("id: expected text.")
     if not np.isfinite(windows).all():
         raise InputError("expected finite samples between -1 and 1.")
     return question.id, windows.reshape(given.shape)

@@ -17,6 +17,7 @@ from dawnchorus.serve.jobs import Kind
 from dawnchorus.serve.routes.replies import Limit, Offset, job_fields, problems
 from dawnchorus.serve.service import Service, ServiceOf
 from dawnchorus.serve.settings import Role
+from dawnchorus.serve.state.needed import drop_unneeded
 from dawnchorus.serve.state.tables import ACTIVE_STATUSES
 
 POLL_S = 0.3
@@ -50,7 +51,10 @@ def log(service: ServiceOf, job_id: JobId) -> dict[str, Any]:
 @router.post("/{job_id}/cancel", dependencies=[needs(Role.TEACH)], responses=problems(404))
 def cancel(service: ServiceOf, job_id: JobId) -> dict[str, Any]:
     """Ask for its end, which comes within seconds."""
-    return job_fields(service.jobs.cancel(job_id))
+    job = service.jobs.cancel(job_id)
+    if job.status == "cancelled" and "sha256" in job.parameters:
+        drop_unneeded(service.database, service.files, job.parameters["sha256"])
+    return job_fields(job)
 
 
 @router.delete("/{job_id}", dependencies=[needs(Role.OPERATE)], status_code=204, responses=problems(404, 409))

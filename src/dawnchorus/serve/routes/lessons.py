@@ -46,7 +46,8 @@ async def take(request: Request, service: Service) -> list[Taken]:
     """What became of the request's files."""
     async with service.uploaded_batch(request) as (folder, texts, files):
         labels, limit = service.lanes.bundle.labels, service.settings.limits.max_bytes
-        return await asyncio.to_thread(service.lessons.take, folder, texts, files, labels, max_bytes=4 * limit)
+        async with service.few:
+            return await asyncio.to_thread(service.lessons.take, folder, texts, files, labels, max_bytes=4 * limit)
 
 
 @router.get("/lessons", dependencies=[needs(Role.IDENTIFY)], responses=problems())

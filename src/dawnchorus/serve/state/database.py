@@ -22,10 +22,10 @@ FILE_NAME = "state.db"
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 LOCK = 0xDA3
+"""PostgreSQL's advisory lock that migrations hold."""
 
 WAIT_S = 10
 """For a connection to a database, or one that is not in use."""
-"""PostgreSQL's advisory lock that migrations hold."""
 
 
 class Database:

@@ -33,7 +33,8 @@ class FileStore:
             InputError: an address that fsspec does not know.
         """
         try:
-            self._system, self._root = fsspec.core.url_to_fs(str(place))
+            # What other servers put or drop is seen at once.
+            self._system, self._root = fsspec.core.url_to_fs(str(place), use_listings_cache=False)
         except (ValueError, ImportError) as error:
             raise InputError(f"--files: {place}: {error}") from error
         self._is_local = isinstance(self._system, LocalFileSystem)

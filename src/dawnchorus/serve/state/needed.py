@@ -5,6 +5,8 @@ from __future__ import annotations
 from sqlalchemy import and_, exists, select
 from sqlalchemy.orm import Session
 
+from dawnchorus.serve.state.database import Database
+from dawnchorus.serve.state.files import FileStore
 from dawnchorus.serve.state.tables import ACTIVE_STATUSES, Job, Lesson, Model, Recording
 
 _WAITING = and_(Job.status.in_(ACTIVE_STATUSES), Job.kind == "identify")
@@ -23,3 +25,10 @@ def is_needed(session: Session, sha256: str) -> bool:
     waits = and_(_WAITING, Job.parameters["sha256"].as_string() == sha256)
     reasons = (Recording.sha256 == sha256, Lesson.sha256 == sha256, Model.place == sha256, waits)
     return any(session.scalar(select(exists().where(reason))) for reason in reasons)
+
+
+def drop_unneeded(database: Database, files: FileStore, sha256: str) -> None:
+    """Remove a file that nothing needs; who puts the same at this moment sees that it is gone, and puts it again."""
+    with database.write(about=sha256) as session:
+        if not is_needed(session, sha256):
+            files.drop(sha256)

@@ -38,7 +38,7 @@ class UtcTime(TypeDecorator[datetime]):
             return None
         try:
             return value.astimezone(UTC).replace(tzinfo=None)
-        except OverflowError:  # the first and the last day of all, in another zone
+        except (OverflowError, ValueError):  # the first and the last day of all, in another zone
             return value.replace(tzinfo=None)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
