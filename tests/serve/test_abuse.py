@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import socket
 import struct
 import threading
 from functools import partial
@@ -351,6 +352,20 @@ def test_odd_values_are_refused_and_nothing_fails(
         if tokens:
             again = client.request(method, path, headers={**encoded, "Authorization": b"Bearer the-operators-one"})
             assert 200 <= again.status_code < 500, again.text
+
+
+@pytest.mark.parametrize("length", [b"0" * 5000, b"0" * 20 + b"99999999", b"9" * 30, b"-1", b"\xb2", b"1e3"])
+def test_odd_lengths_are_refused(length: bytes, level_bundle: Bundle, serve: Serve) -> None:
+    client = serve(model=level_bundle.folder)
+    for path in (b"/api/predict", b"/api/v1/lessons", b"/api/v1/retrain", b"/v2/models/level/infer"):
+        with socket.create_connection(("127.0.0.1", client.base_url.port or 0), timeout=10) as connection:
+            connection.sendall(
+                b"POST " + path + b" HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: " + length + b"\r\n\r\n"
+            )
+            connection.shutdown(socket.SHUT_WR)
+            answer = connection.recv(4096)
+        assert b" 500 " not in answer.partition(b"\r\n")[0] + b" ", answer
+        assert not answer or answer.startswith(b"HTTP/1.1 4"), answer
 
 
 def flac(seconds: float, rate_hz: int, n_channels: int) -> bytes:

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from dawnchorus.serve.problems import problem
 from dawnchorus.serve.settings import Role, Settings, is_loopback
+from dawnchorus.serve.uploads import announced_bytes
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
@@ -210,8 +211,10 @@ def _too_large(request: Request) -> Response | None:
     path = own_path(request)
     if request.method in SAFE_METHODS or path in UPLOAD_ROUTES or path.endswith(INFER):
         return None
-    announced = request.headers.get("content-length", "0" if "transfer-encoding" not in request.headers else "")
-    if announced.isascii() and announced.isdigit() and int(announced[:18]) <= MAX_BODY:
+    if not {"content-length", "transfer-encoding"} & set(request.headers):
+        return None  # there is none
+    announced = announced_bytes(request)
+    if announced is not None and announced <= MAX_BODY:
         return None
     return problem(413, f"expected a body of at most {MAX_BODY} bytes, and its length in advance.")
 

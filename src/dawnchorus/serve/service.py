@@ -37,19 +37,20 @@ from dawnchorus.serve.settings import Settings
 from dawnchorus.serve.state.database import FILE_NAME, Database
 from dawnchorus.serve.state.files import FileStore
 from dawnchorus.serve.state.needed import needed_files
-from dawnchorus.serve.uploads import Batch, uploaded, uploaded_batch
+from dawnchorus.serve.uploads import Batch, announced_bytes, uploaded, uploaded_batch
 from dawnchorus.serve.workers import Workers
 from dawnchorus.types import AudioInfo
 
 SPOOL = "spool-"
 
-MEMORY, MEMORY_PREFIX = Path("/dev/shm"), "dawnchorus-spool-"  # noqa: S108 - folders in it are made by tempfile
+MEMORY, MEMORY_PREFIX = Path("/dev/shm"), "dawnchorus-spool-"  # noqa: S108 - folders in it are private
 MAX_IN_MEMORY, MIN_MEMORY = 8 << 20, 256 << 20
 """Bytes of an upload that is kept in memory while it is worked on, and what must be free for that."""
 
 MAX_CRASHES = 3
 
 MAX_AT_ONCE = 3
+"""Of what takes a thread for long."""
 
 
 class Poison:
@@ -119,10 +120,10 @@ class Service:
             UploadTooLarge, InputError, OutputError: see `uploads.uploaded`.
         """
         begin = time.monotonic()
-        announced = request.headers.get("content-length", "")
-        is_small = announced.isascii() and announced.isdigit() and int(announced[:18]) <= MAX_IN_MEMORY
-        if is_small and not patient:
-            self.lanes.check_room(int(announced))
+        announced = announced_bytes(request)
+        if announced is not None and not patient:
+            self.lanes.check_room(announced)
+        is_small = announced is not None and announced <= MAX_IN_MEMORY
         spool = self.memory if is_small and _is_roomy(self.memory) else self.spool
         async with uploaded(request, spool, max_bytes=self.settings.limits.max_bytes) as (path, name):
             self.meters.stage("receive", time.monotonic() - begin)
@@ -269,6 +270,8 @@ def _scratch(place: Path, prefix: str) -> Iterator[Path]:
     containers.
     """
     for left in place.glob(f"{prefix}*.lock"):
+        if left.is_symlink():
+            continue  # not ours
         with suppress(Timeout, OSError), FileLock(left).acquire(timeout=0):  # OSError: another user's
             _remove_scratch(left)
     lock = place / f"{prefix}{uuid.uuid4().hex[:12]}.lock"

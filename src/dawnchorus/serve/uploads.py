@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -39,6 +40,12 @@ Batch = tuple[Path, dict[str, str], list[tuple[str, Path]]]
 """A folder for scratch, a form's texts, and its files with the names that their sender gave them."""
 
 
+def announced_bytes(request: Request) -> int | None:
+    """How long the body is, as its sender says; None where that is not said, or is no number."""
+    text = request.headers.get("content-length", "")
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
+
+
 @asynccontextmanager
 async def uploaded(request: Request, spool: Path, *, max_bytes: int) -> AsyncIterator[tuple[Path, str]]:
     """The recording that a request brings, as a file and the name that its sender gave it.
@@ -52,8 +59,8 @@ async def uploaded(request: Request, spool: Path, *, max_bytes: int) -> AsyncIte
         OutputError: there is no space for it.
     """
     request.state.texts = {}
-    announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > max_bytes:
+    announced = announced_bytes(request)
+    if announced is not None and announced > max_bytes:
         raise UploadTooLarge(f"expected at most {max_bytes} bytes, got {announced}.")
     try:
         handle, name = tempfile.mkstemp(prefix="upload-", dir=spool)
