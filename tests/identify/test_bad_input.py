@@ -10,13 +10,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from tests.conftest import Command
+from tests.conftest import Command, small_disk
 from tests.sounds import tone
 
 from dawnchorus.errors import OutputError
@@ -157,38 +157,33 @@ def test_a_file_that_disappears(tmp_path: Path, level_bundle: Bundle) -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Path:
+def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 300 KB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("this user may not mount a small file system")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with small_disk(tmp_path / "small", "300k") as folder:
+        yield folder
 
 
 def test_a_full_disk_stops_with_a_message_and_the_run_can_go_on(
-    tmp_path: Path, level_bundle: Bundle, command: Command, small_disk: Path
+    tmp_path: Path, level_bundle: Bundle, command: Command, disk: Path
 ) -> None:
     sounds = tmp_path / "sounds"
     sounds.mkdir()
     for k in range(20):
         soundfile.write(sounds / f"{k:02d}.wav", tone(seconds=60), 16_000)
-    ballast = small_disk / "ballast"
+    ballast = disk / "ballast"
     ballast.write_bytes(b"x" * 150_000)
-    arguments = ("identify", sounds, "--model", level_bundle.folder, "--out", small_disk / "all.csv")
+    arguments = ("identify", sounds, "--model", level_bundle.folder, "--out", disk / "all.csv")
     done = command(*arguments)
     assert done.returncode == 4
     assert b"Check free space" in done.stderr
     assert b"Traceback" not in done.stderr
-    assert not (small_disk / "all.csv").exists()
-    assert not list(small_disk.glob("*.part"))
-    small_disk_again = tmp_path / "all.csv"
-    subprocess.run(["mount", "-o", "remount,size=20m", str(small_disk)], check=True)
+    assert not (disk / "all.csv").exists()
+    assert not list(disk.glob("*.part"))
+    elsewhere = tmp_path / "all.csv"
+    subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)
     assert command(*arguments).returncode == 0
-    assert command(*arguments[:-1], small_disk_again).returncode == 0
-    assert (small_disk / "all.csv").read_bytes() == small_disk_again.read_bytes()
+    assert command(*arguments[:-1], elsewhere).returncode == 0
+    assert (disk / "all.csv").read_bytes() == elsewhere.read_bytes()
 
 
 def test_a_read_only_output_folder(tmp_path: Path, level_bundle: Bundle) -> None:

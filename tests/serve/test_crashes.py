@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import psutil
 import pytest
 import soundfile
 from starlette.testclient import TestClient
+from tests.conftest import small_disk
 from tests.e2e.machines import Server, serving, wait_for
 from tests.serve.conftest import Serve, running
 
@@ -82,15 +82,10 @@ def test_a_decoder_that_dies_costs_one_request_and_a_poisonous_file_is_left_alon
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 4 MB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("this user may not mount a small file system")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with small_disk(tmp_path / "small", "4m") as folder:
+        yield folder
 
 
 def states(client: httpx.Client, bundle: Bundle) -> tuple[int, ...]:
@@ -100,11 +95,11 @@ def states(client: httpx.Client, bundle: Bundle) -> tuple[int, ...]:
 
 
 def test_what_health_says_from_the_start_to_the_end(
-    level_bundle: Bundle, tone: Path, tmp_path: Path, small_disk: Path
+    level_bundle: Bundle, tone: Path, tmp_path: Path, disk: Path
 ) -> None:
     """Live as long as the process answers; ready until it is asked to end; a full disk is no reason to be restarted."""
     well = (200, 200, 200, 200, 200)
-    with running(Settings(data=small_disk / "server", model=level_bundle.folder)) as client:
+    with running(Settings(data=disk / "server", model=level_bundle.folder)) as client:
         assert states(client, level_bundle) == well
         stop = threading.Event()
         statuses: list[int] = []
@@ -125,7 +120,7 @@ def test_what_health_says_from_the_start_to_the_end(
                 thread.join()
         assert set(statuses) == {200}
 
-        ballast = small_disk / "ballast"
+        ballast = disk / "ballast"
         with pytest.raises(OSError, match="No space"), ballast.open("wb") as file:
             while True:
                 file.write(bytes(4096))
