@@ -142,7 +142,8 @@ def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way
     page.wait_for_url("**/recordings/*")
     expect(page.get_by_role("heading", level=1)).not_to_contain_text("Synthetic")
 
-    # remove it
+    # remove it, when all of it is there: pictures of what is gone are not found
+    page.wait_for_load_state("networkidle")
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Remove").click()
     page.wait_for_url("**/history")
