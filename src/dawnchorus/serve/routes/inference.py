@@ -21,7 +21,7 @@ from dawnchorus import __version__
 from dawnchorus.errors import DawnChorusError, InputError, NotKnown
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.serve.access import needs
-from dawnchorus.serve.problems import known
+from dawnchorus.serve.problems import known, shown
 from dawnchorus.serve.routes.replies import problems
 from dawnchorus.serve.service import ServiceOf
 from dawnchorus.serve.settings import Role
@@ -43,7 +43,7 @@ class _Route(APIRoute):
             try:
                 return await handle(request)
             except DawnChorusError as error:
-                return await known(request, error, {"error": str(error)})
+                return await known(request, error, {"error": shown(request, error)})
 
         return answer
 
