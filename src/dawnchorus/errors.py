@@ -19,7 +19,8 @@ DawnChorusError
 ├── FetchFailed           a server refused, or cannot be reached
 ├── MissingExtra          an optional package is not installed
 ├── OutputError           results cannot be written
-│   └── OutputExists          something is there already and may not be replaced
+│   ├── OutputExists          something is there already and may not be replaced
+│   └── JournalDamagedError   the journal of a run cannot be read
 └── Busy                  another process works on the same output
 
 Each message says what was expected, what came, which file, and what to do.
@@ -138,6 +139,10 @@ class OutputError(DawnChorusError):
 
 class OutputExists(OutputError):
     """The output is there already and the caller did not allow replacing it."""
+
+
+class JournalDamagedError(OutputError):
+    """The journal of a run is not the database that it was."""
 
 
 class Busy(DawnChorusError):
