@@ -9,7 +9,7 @@ demo: $(VENV)/installed
 	$(BIN)/dawnchorus demo
 
 test: $(VENV)/ready
-	$(BIN)/python -m pytest -q -m 'not ops'
+	$(BIN)/python -m pytest -q -m 'not ops' -n auto --dist loadgroup
 
 # What takes long: real browsers, databases and proxies, and servers and trainers that are killed.
 test-ops: $(VENV)/ready

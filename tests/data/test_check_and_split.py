@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dawnchorus.audio.decode import read_mono
@@ -91,6 +91,7 @@ def test_labels_that_a_model_does_not_hear_are_doubtful(recordings: RecordingsTa
     assert [row.recording_id for row in checked.rows if "doubtful_label" in row.problems] == ["3-1.wav"]
 
 
+@pytest.mark.ops
 def test_copies_of_real_recordings_are_told_from_other_recordings(shared_audio: Path, tmp_path: Path) -> None:
     paths = sorted(p for p in (shared_audio / "focal" / "Vireo_griseus").iterdir() if p.suffix != ".txt")[::2]
     paths += sorted((shared_audio / "focal_longtail").rglob("*.mp3"))[::6]
@@ -126,7 +127,6 @@ def test_related_recordings_are_one_group_also_over_others() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 12)), min_size=1, max_size=60), st.integers(0, 3))
-@settings(max_examples=300, deadline=None)
 def test_no_group_is_ever_on_two_sides(made: list[tuple[int, int]], seed: int) -> None:
     rows = tuple(row(str(k), scientific_name=f"A {s}", given_group=str(g)) for k, (s, g) in enumerate(made))
     table = split_table(RecordingsTable(Path(), rows), {"train": 0.7, "validation": 0.15, "test": 0.15}, seed=seed)

@@ -15,7 +15,8 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
-from tests.e2e.machines import Postgres, Server, nginx, serving, wait_for
+from tests.e2e.machines import Postgres, Server, nginx, serving
+from tests.waiting import wait_for
 
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore

@@ -12,8 +12,8 @@ import psutil
 import pytest
 import soundfile
 from tests.conftest import Command
-from tests.e2e.machines import wait_for
 from tests.serve.conftest import Serve
+from tests.waiting import wait_for
 
 from dawnchorus.errors import InputError
 from dawnchorus.models.bundle import Bundle

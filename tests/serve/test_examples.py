@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.machines import wait_for
 from tests.serve.conftest import Serve
+from tests.waiting import wait_for
 
 from dawnchorus.models.bundle import Bundle
 

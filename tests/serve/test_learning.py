@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 import soundfile
 from tests.conftest import Command, small_disk
-from tests.e2e.machines import Server, serving, wait_for
+from tests.e2e.machines import Server, serving
 from tests.serve.conftest import Serve
+from tests.waiting import wait_for
 
 from dawnchorus.data.other_sounds import other_sounds
 from dawnchorus.models.bundle import Bundle, read_bundle

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import pytest
 import soundfile
 from tests.conftest import Command
 from tests.e2e.machines import Server, serving
@@ -20,6 +21,7 @@ from tests.e2e.machines import Server, serving
 from dawnchorus.models.bundle import Bundle
 
 
+@pytest.mark.ops
 def test_what_is_under_way_is_answered_when_the_server_is_ended(level_bundle: Bundle, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -67,8 +68,8 @@ def role_of_route(route: Any) -> Role | None:
 class Allowances:
     """So many requests per second for each client, some at once (a token bucket)."""
 
-    def __init__(self, per_s: float | None) -> None:
-        self.per_s = per_s
+    def __init__(self, per_s: float | None, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.per_s, self._clock = per_s, clock
         self._left: dict[str, tuple[float, float]] = {}
         """What a client may still send, and when that was so."""
         self._lock = threading.Lock()
@@ -77,7 +78,7 @@ class Allowances:
         """Count a request; the seconds to wait if it is too early, else 0."""
         if self.per_s is None:
             return 0.0
-        most, now = max(self.per_s * BURST_S, 1.0), time.monotonic()
+        most, now = max(self.per_s * BURST_S, 1.0), self._clock()
         with self._lock:
             if len(self._left) > MAX_CLIENTS:  # those who have been silent may send all again, as new ones may
                 self._left = {who: (n, at) for who, (n, at) in self._left.items() if now - at < BURST_S}
