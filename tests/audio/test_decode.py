@@ -93,6 +93,15 @@ def test_mono_is_the_mean_of_all_channels(tmp_path: Path, n_channels: int) -> No
     np.testing.assert_allclose(mix_to_mono(channels), samples, atol=1e-6)
 
 
+@pytest.mark.parametrize("n_channels", [1, 2, 3, 9])
+def test_mono_equals_numpys_mean_to_the_last_bit(n_channels: int) -> None:
+    channels = np.random.default_rng(n_channels).normal(0, 1, (10_000, n_channels)).astype(np.float32)
+    channels[:100] *= 1e30
+    mono = mix_to_mono(channels)
+    assert mono.dtype == np.float32
+    np.testing.assert_array_equal(mono, channels.mean(axis=1, dtype=np.float32))
+
+
 @pytest.mark.parametrize("name", ["x.wav", "x.flac", "x.mp3", "x.ogg"])
 def test_a_file_cut_in_half_gives_its_first_half_and_a_warning(tmp_path: Path, name: str) -> None:
     noise = np.random.default_rng(1).uniform(-0.5, 0.5, 160_000).astype(np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import threading
@@ -16,7 +17,7 @@ from tests.waiting import wait_for
 
 from dawnchorus.audio.decode import read_mono
 from dawnchorus.audio.find import find_recordings
-from dawnchorus.errors import Busy, FormatError, InputError, OutputExists
+from dawnchorus.errors import Busy, FormatError, InputError, JournalDamagedError, OutputExists
 from dawnchorus.identify import Options, identify
 from dawnchorus.identify.lists import read_recordings, read_species_list, read_thresholds
 from dawnchorus.identify.places import relative_places
@@ -426,3 +427,47 @@ def test_turns_average_the_logits_of_turned_windows(
         assert row["score"] == pytest.approx(expected[round(row["start_s"] / 3), column], abs=1e-4)
     with pytest.raises(InputError, match="turns"):
         Options(turns=0)
+
+
+def damage(journal: Path) -> None:
+    gc.collect()  # the run before, with its journal
+    content = bytearray(journal.read_bytes())
+    content[:100] = bytes(100)
+    journal.write_bytes(content)
+
+
+def test_damaged_journal_is_set_aside_and_the_run_starts_again(tmp_path: Path, level_bundle: Bundle) -> None:
+    sounds, out, journal = tmp_path / "sounds", tmp_path / "all.csv", tmp_path / ".all.csv.journal"
+    sounds.mkdir()
+    soundfile.write(sounds / "a.wav", tone(), 16_000)
+    identify(sounds, model=level_bundle.folder, out=out)
+    before = out.read_bytes()
+    for k in (1, 2):
+        damage(journal)
+        broken = journal.read_bytes()
+        with pytest.raises(OutputExists, match="is there already"):
+            identify(sounds, model=level_bundle.folder, out=out)
+        with pytest.raises(JournalDamagedError, match=r"all\.csv\.journal.*is damaged.*--overwrite"):
+            identify(sounds, model=level_bundle.folder, out=out, resume=True)
+        assert journal.read_bytes() == broken, "it is touched only where it is replaced"
+        run = identify(sounds, model=level_bundle.folder, out=out, overwrite=True)
+        kept = tmp_path / f".all.csv.journal.damaged-{k}"
+        assert [warning.recording for warning in run.warnings] == [str(kept)]
+        assert kept.read_bytes() == broken
+        assert out.read_bytes() == before
+    out.unlink()
+    damage(journal)
+    run = identify(sounds, model=level_bundle.folder, out=out)
+    assert (run.progress.n_done, len(run.warnings)) == (1, 1)
+    assert identify(sounds, model=level_bundle.folder, out=out, resume=True).progress.n_resumed == 1
+
+
+def test_run_without_output_leaves_no_file(
+    levels: Path, level_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    run = identify(levels, model=level_bundle.folder)
+    assert not list(scratch.iterdir())
+    assert len(list(run.tables())) == 1

@@ -162,9 +162,8 @@ def test_data_that_cannot_be_learned_from_is_named(tmp_path: Path, birds: Path, 
 
 
 def test_a_hub_that_is_not_there_and_a_backbone_that_is_unknown(
-    run_training: Train, monkeypatch: pytest.MonkeyPatch
+    run_training: Train,
 ) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(
         ModelNotFound, match="'facebook/wav2vec2-base' is neither a folder .* nor to be had from the hub"
     ):
@@ -377,6 +376,13 @@ def test_the_commands_from_training_to_a_report(birds: Path, tmp_path: Path, com
     sample.write_text("row_id,gretit1\nnothing_5,0\n")
     refused = command("evaluate", bundles[0], birds, "--submission", submission, "--sample", sample)
     assert refused.returncode == 2
+    assert command("runs", "rm", *names, "--runs", runs).returncode == 0
+    assert not bundles[0].exists()
+
+
+@pytest.mark.ops
+def test_the_leaderboard_trains_and_measures_recipes(birds: Path, tmp_path: Path, command: Command) -> None:
+    runs = tmp_path / "runs"
     board = command(
         "leaderboard",
         birds,
@@ -400,8 +406,6 @@ def test_the_commands_from_training_to_a_report(birds: Path, tmp_path: Path, com
     assert not any("test_top_1" in single["metrics"] for single in singles), "it is the ensemble's"
     assert read_bundle(Path(entry["bundle"])).info.family == "ensemble"
     assert 0 <= entry["honest_accuracy"] <= 1
-    assert command("runs", "rm", *names, "--runs", runs).returncode == 0
-    assert not bundles[0].exists()
 
 
 def test_a_checkpoint_that_does_not_fit_leaves_the_last_good_one(tmp_path: Path) -> None:
