@@ -6,6 +6,7 @@ import logging
 import queue
 import threading
 import time
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -36,6 +37,9 @@ LOG = logging.getLogger(__name__)
 
 INSERT = 1000
 """Rows in one statement."""
+
+PAGE = 1000
+"""Detections in memory at a time, of those that are read one after the other."""
 
 N_TOP = 10
 
@@ -236,6 +240,31 @@ class History:
             n = session.scalar(select(func.count()).select_from(query.subquery())) or 0
             rows = session.execute(ordered.limit(limit).offset(offset))
             return n, [Found(*row) for row in rows]
+
+    def all_detections(self, sha256: str, *, limit: int) -> Iterator[list[Found]]:
+        """Read the detections of a recording's latest identification by start, a page at a time."""
+        ids = (
+            select(DetectionRow.id)
+            .where(*_conditions(Heard(recording=sha256)))
+            .order_by(DetectionRow.start_s, DetectionRow.score.desc(), DetectionRow.id)
+            .limit(limit)
+        )
+        with self._database.read() as session:
+            numbers = array("q", session.scalars(ids))
+        for k in range(0, len(numbers), PAGE):
+            yield self._numbered(numbers[k : k + PAGE])
+
+    def _numbered(self, numbers: Sequence[int]) -> list[Found]:
+        """Read the detections of these numbers, in their order; those that were removed are left out."""
+        query = (
+            select(DetectionRow, Recording, Review)
+            .join(Recording, Recording.sha256 == DetectionRow.recording)
+            .outerjoin(Review, Review.detection == DetectionRow.id)
+            .where(DetectionRow.id.in_(numbers))
+        )
+        with self._database.read() as session:
+            rows = {row[0].id: Found(*row) for row in session.execute(query)}
+        return [rows[number] for number in numbers if number in rows]
 
     def totals(self) -> dict[str, Any]:
         """What was heard by all servers: how much, how surely, the most frequent species, the latest."""

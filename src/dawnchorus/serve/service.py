@@ -33,6 +33,7 @@ from dawnchorus.serve.learning import Learning
 from dawnchorus.serve.lessons import Lessons
 from dawnchorus.serve.meters import Meters
 from dawnchorus.serve.registry import Registry
+from dawnchorus.serve.rendering import Renderer
 from dawnchorus.serve.settings import Settings
 from dawnchorus.serve.state.database import FILE_NAME, Database
 from dawnchorus.serve.state.files import FileStore
@@ -92,6 +93,7 @@ class Service:
     lessons: Lessons
     learning: Learning
     registry: Registry
+    renderer: Renderer
     spool: Path
     """Where uploads are while they are worked on."""
     memory: Path
@@ -246,6 +248,8 @@ def open_service(settings: Settings) -> Iterator[Service]:
         learning.tidy()
         workers = Workers(database, jobs, lanes, history, files, learning, registry, kinds=settings.work)
         stack.callback(workers.close)
+        renderer = Renderer(spool)
+        stack.callback(renderer.close)
         yield Service(
             settings,
             database,
@@ -257,6 +261,7 @@ def open_service(settings: Settings) -> Iterator[Service]:
             lessons,
             learning,
             registry,
+            renderer,
             spool,
             stack.enter_context(_scratch(MEMORY, MEMORY_PREFIX)) if _is_roomy(MEMORY) else spool,
         )
