@@ -1,4 +1,4 @@
-"""Answers that are rendered: a few at once, the rest waits or is refused, the same is made once, and disk has a bound."""
+"""Rendered answers: a few at once, the rest waits or is refused, the same is made once, and the cache has a bound."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
+from fastapi import Request
+from starlette.requests import ClientDisconnect
 from tests.e2e.machines import wait_for
 
 from dawnchorus.errors import OutputError, Overloaded
-from dawnchorus.serve.rendering import Renderer, Write
+from dawnchorus.serve.rendering import Renderer, Write, while_connected
 
 SOME, OTHER = "a" * 64, "b" * 64
 
@@ -122,7 +124,10 @@ def test_who_leaves_gives_up_the_place_in_the_queue(tmp_path: Path, gate: Gate) 
 
 def test_who_leaves_while_it_is_rendered_leaves_nothing_behind(tmp_path: Path, gate: Gate) -> None:
     async def use(renderer: Renderer) -> None:
-        tasks = [asyncio.create_task(renderer.cached(SOME, 0, gate.write)), asyncio.create_task(renderer.once(gate.write))]
+        tasks = [
+            asyncio.create_task(renderer.cached(SOME, 0, gate.write)),
+            asyncio.create_task(renderer.once(gate.write)),
+        ]
         await until(lambda: gate.n_begun == 2)
         for task in tasks:
             task.cancel()
@@ -170,3 +175,20 @@ def test_a_failure_reaches_all_who_wait_and_is_not_kept(tmp_path: Path) -> None:
         assert await content(await renderer.cached(SOME, 0, writing(b"whole"))) == b"whole"
 
     with_renderer(tmp_path, use)
+
+
+def test_work_for_a_client_who_leaves_is_cancelled(tmp_path: Path, gate: Gate) -> None:
+    messages = iter(({"type": "http.request", "body": b""}, {"type": "http.disconnect"}))
+
+    async def receive() -> dict[str, Any]:
+        await until(lambda: gate.n_begun)
+        return next(messages)
+
+    async def use(renderer: Renderer) -> None:
+        with pytest.raises(ClientDisconnect):
+            await while_connected(Request({"type": "http"}, receive), renderer.cached(SOME, 0, gate.write))
+        gate.is_open.set()
+        await until(lambda: not gate.n_now)
+        assert not list(tmp_path.iterdir())
+
+    with_renderer(tmp_path, use, max_running=1, max_waiting=0)

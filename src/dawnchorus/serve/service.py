@@ -53,6 +53,11 @@ MAX_CRASHES = 3
 MAX_AT_ONCE = 3
 """Of what takes a thread for long."""
 
+MAX_BATCHES, MAX_COMPARISONS = 4, 1
+"""At once; each takes some 50 MB, or what two models need."""
+
+TRY_AGAIN_S = 10.0
+
 
 class Poison:
     """Files on which decoders have crashed again and again: they are not tried any more."""
@@ -101,6 +106,10 @@ class Service:
     poison: Poison = field(default_factory=Poison)
     few: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_AT_ONCE))
     """For what takes a thread for long: others need them as well."""
+    batches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_BATCHES))
+    """For bodies with many files."""
+    comparisons: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_COMPARISONS))
+    """For models that are compared on recordings."""
     ending: threading.Event = field(default_factory=threading.Event)
     """Set as soon as the server is asked to end."""
     begin: float = field(default_factory=time.monotonic)
@@ -134,8 +143,13 @@ class Service:
 
     @asynccontextmanager
     async def uploaded_batch(self, request: Request) -> AsyncIterator[Batch]:
-        """Several files: see `uploads.uploaded_batch`; errors name no place on this machine."""
-        async with uploaded_batch(request, self.spool, max_bytes=self.settings.limits.max_bytes) as batch:
+        """Several files: see `uploads.uploaded_batch`; errors name no place on this machine.
+
+        Raises:
+            Overloaded: other batches are coming; nothing was read.
+        """
+        limit = self.settings.limits.max_bytes
+        async with unless_full(self.batches, "uploads"), uploaded_batch(request, self.spool, max_bytes=limit) as batch:
             request.state.shown = lambda message: message.replace(f"{batch[0]}/tree/", "").replace(str(batch[0]), "it")
             yield batch
 
@@ -199,6 +213,19 @@ class Service:
     def uptime_s(self) -> float:
         """Since the start."""
         return time.monotonic() - self.begin
+
+
+@asynccontextmanager
+async def unless_full(slots: asyncio.Semaphore, what: str) -> AsyncIterator[None]:
+    """Hold one of the slots.
+
+    Raises:
+        Overloaded: none is free.
+    """
+    if slots.locked():
+        raise Overloaded(f"too many {what} at once. Try again later.", retry_after_s=TRY_AGAIN_S)
+    async with slots:
+        yield
 
 
 @contextmanager

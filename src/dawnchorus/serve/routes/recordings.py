@@ -32,6 +32,7 @@ from dawnchorus.serve.history import Found, Heard, as_detection
 from dawnchorus.serve.lessons import Verdict
 from dawnchorus.serve.rendering import FileResponse, while_connected
 from dawnchorus.serve.routes.replies import (
+    JsonRoute,
     Limit,
     Offset,
     Sha256,
@@ -63,7 +64,7 @@ MAX_LISTED = 100_000
 
 Number = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
-router = APIRouter(prefix="/api/v1", tags=["recordings"])
+router = APIRouter(prefix="/api/v1", tags=["recordings"], route_class=JsonRoute)
 
 
 @router.get("/recordings", dependencies=[needs(Role.IDENTIFY)], responses=problems())
@@ -294,7 +295,7 @@ class Said(BaseModel):
     """What it is instead, where the verdict is "other"."""
 
 
-@router.put("/detections/{number}/review", dependencies=[needs(Role.TEACH)], responses=problems(404))
+@router.put("/detections/{number}/review", dependencies=[needs(Role.TEACH)], responses=problems(404, 408, 413))
 def review(service: ServiceOf, number: Number, said: Said) -> dict[str, Any]:
     """Say whether it is right; models learn from it."""
     row = service.lessons.review(number, said.verdict, said.species, service.lanes.bundle.labels)
