@@ -22,7 +22,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from dawnchorus.errors import Overloaded
+from dawnchorus.errors import NotKnown, Overloaded
 from dawnchorus.files import cannot_write
 
 MAX_RUNNING = 2
@@ -97,6 +97,7 @@ class Renderer:
         Raises:
             Overloaded: too many answers wait.
             OutputError: no space for the answer.
+            NotKnown: the recording was removed meanwhile.
         """
         key = sha256, parameters
         if key in self._finished:
@@ -114,7 +115,10 @@ class Renderer:
                 pending.task.cancel()
                 if self._pending.get(key) is pending:
                     del self._pending[key]
-        return path.open("rb")
+        try:
+            return path.open("rb")
+        except FileNotFoundError:
+            raise NotKnown(f"the recording {sha256[:12]} was removed meanwhile.") from None
 
     async def once(self, write: Write) -> BinaryIO:
         """Render an answer that is not kept: its file is removed when it is closed.
