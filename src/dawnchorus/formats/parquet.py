@@ -17,7 +17,7 @@ from dawnchorus.types import Detection, Provenance, RecordingTable
 
 METADATA_KEY = b"dawnchorus"
 
-ROWS_AT_A_TIME = 100_000
+ROWS_AT_A_TIME = 10_000
 
 _WORDS = pa.dictionary(pa.int32(), pa.string())
 
@@ -49,7 +49,7 @@ _OF_DETECTION = tuple(field.name for field in fields(Detection) if field.name in
 
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
-    """Write one row per detection, some 100,000 rows in memory at a time."""
+    """Write one row per detection, some 10,000 rows in memory at a time."""
     metadata = {METADATA_KEY: json.dumps(asdict(provenance), ensure_ascii=False).encode()}
     schema = SCHEMA.with_metadata(metadata)
     rows: list[dict[str, Any]] = []

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -62,7 +63,8 @@ class Learning:
         path = self._folder / job_id / LOG_NAME
         if not path.is_file():
             return []
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()[-N_LOG_LINES:]
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return [line.rstrip("\n") for line in deque(file, maxlen=N_LOG_LINES)]
 
     def work(self, job: Job, is_wanted: Callable[[], bool]) -> None:
         """Carry it out, while `is_wanted`; what is interrupted goes on from its checkpoint when it is tried again."""
