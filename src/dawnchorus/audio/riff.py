@@ -13,6 +13,9 @@ _STREAMED_SIZES = {0, 0xFFFFFFFF}
 
 MAX_METADATA_BYTES = 1 << 20
 
+MAX_CHUNKS = 1000
+"""Recorders write a handful. The samples of a streamed file, whose data chunk says 0 bytes, look like millions."""
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -24,12 +27,12 @@ class Chunk:
 
 
 def iter_chunks(file: BinaryIO) -> Iterator[Chunk]:
-    """The top-level chunks of a RIFF/WAVE file, in order; nothing for any other file."""
+    """The first `MAX_CHUNKS` top-level chunks of a RIFF/WAVE file, in order; nothing for any other file."""
     header = file.read(12)
     if len(header) < 12 or header[:4] != b"RIFF" or header[8:] != b"WAVE":
         return
     position = 12
-    while True:
+    for _ in range(MAX_CHUNKS):
         file.seek(position)
         head = file.read(8)
         if len(head) < 8:
