@@ -150,10 +150,14 @@ class _AvBackend:
             streams = self._container.streams.audio
         except (av.FFmpegError, OSError, ValueError) as error:
             raise AudioUnreadable(str(error.strerror or error) if isinstance(error, OSError) else str(error)) from error
-        if not streams or not streams[0].codec_context.sample_rate:
+        if not streams:
             raise AudioUnreadable("there is no sound in the file")
         self._stream = streams[0]
         context = self._stream.codec_context
+        if context is None:
+            raise AudioUnreadable("there is no decoder for the codec that the header names")
+        if not context.sample_rate:
+            raise AudioUnreadable("there is no sound in the file")
         seconds = None
         if self._stream.duration is not None and self._stream.time_base is not None:
             seconds = float(self._stream.duration * self._stream.time_base)

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.files import atomic_file
+from dawnchorus.parquet_files import reading_parquet
 
 TABLE_NAME = "recordings.parquet"
 SCHEMA_VERSION = 1
@@ -160,25 +161,29 @@ def read_table(data_set: Path) -> RecordingsTable:
     path = table_path(data_set)
     if not path.is_file():
         raise InputError(f"{path}: no such file. Make it with `dawnchorus data import`.")
-    try:
+    with reading_parquet(path):
         table = pq.read_table(path)
-    except pa.ArrowInvalid as error:
-        raise FormatError(f"{path}: expected a Parquet file ({error}).") from error
     version = (table.schema.metadata or {}).get(_VERSION_KEY)
     if version != str(SCHEMA_VERSION).encode():
         raise FormatError(
             f"{path}: expected a recordings table of version {SCHEMA_VERSION}, found "
-            f"{'another kind of table' if version is None else f'version {version.decode()}'}."
+            f"{'another kind of table' if version is None else f'version {version!r}'}."
         )
-    return RecordingsTable(path.parent, tuple(_row(fields) for fields in table.to_pylist()))
+    missing = {"recording_id", "path"} - set(table.column_names)
+    if missing:
+        raise FormatError(f"{path}: expected the columns of a recordings table, without {sorted(missing)}.")
+    schema = pa.schema([field for field in SCHEMA if field.name in table.column_names])
+    with reading_parquet(path):
+        known = table.select(schema.names).cast(schema)
+        known.validate(full=True)
+    return RecordingsTable(path.parent, tuple(_row(fields) for fields in known.to_pylist()))
 
 
-def _row(found: dict[str, Any]) -> RecordingRow:
-    known = {name: value for name, value in found.items() if name in SCHEMA.names}
+def _row(fields: dict[str, Any]) -> RecordingRow:
     for name in ("secondary", "absent", "problems"):
-        known[name] = tuple(known[name] or ())
-    known["annotations"] = tuple(Annotation(**a) for a in known["annotations"] or ())
-    return RecordingRow(**known)
+        fields[name] = tuple(fields.get(name) or ())
+    fields["annotations"] = tuple(Annotation(**a) for a in fields.get("annotations") or ())
+    return RecordingRow(**fields)
 
 
 def species_of(rows: Sequence[RecordingRow]) -> list[str]:

@@ -16,6 +16,7 @@ from dawnchorus.files import atomic_file
 from dawnchorus.formats.text import text_stream
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
+from dawnchorus.text_files import csv_rows, read_text
 
 ROW_ID, STEP_S = "row_id", 5
 
@@ -87,8 +88,7 @@ def by_step(scores: Scores) -> tuple[list[str], np.ndarray]:
 
 def _read_sample(path: Path) -> tuple[list[str], list[str]]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = list(csv.reader(file))
+        lines = list(csv_rows(path, read_text(path)))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
     if not lines or lines[0][:1] != [ROW_ID]:

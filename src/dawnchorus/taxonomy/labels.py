@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import difflib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from dawnchorus.errors import FormatError
+from dawnchorus.text_files import csv_records
 
 Kind = Literal["species", "sound"]
 """A class is a species, or another sound (an engine, a human voice, rain)."""
@@ -73,18 +73,17 @@ def read_labels(path: Path) -> tuple[Label, ...]:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise FormatError(f"{path}: expected UTF-8 text ({error}).") from error
-    with io.StringIO(text, newline="") as file:
-        rows = csv.DictReader(file)
-        if tuple(rows.fieldnames or ()) != _COLUMNS:
-            raise FormatError(f"{path}: expected the columns {_COLUMNS}, found {rows.fieldnames}.")
-        labels = []
-        for number, row in enumerate(rows, start=2):
-            kind = _KINDS.get(row["kind"])
-            if kind is None:
-                raise FormatError(
-                    f"{path}, line {number}: expected kind to be one of {tuple(_KINDS)}, found {row['kind']!r}."
-                )
-            labels.append(Label(row["scientific_name"], row["common_name"], kind))
+    columns, rows = csv_records(path, text)
+    if tuple(columns) != _COLUMNS:
+        raise FormatError(f"{path}: expected the columns {_COLUMNS}, found {columns}.")
+    labels = []
+    for number, row in enumerate(rows, start=2):
+        kind = _KINDS.get(row["kind"])
+        if kind is None:
+            raise FormatError(
+                f"{path}, line {number}: expected kind to be one of {tuple(_KINDS)}, found {row['kind']!r}."
+            )
+        labels.append(Label(row["scientific_name"], row["common_name"], kind))
     if not labels:
         raise FormatError(f"{path}: expected one row per class, found none.")
     return tuple(labels)
