@@ -1,9 +1,9 @@
 """`python -m bench.mutants`: small faults planted one at a time, and how many of them `make test` notices.
 
-The faults are cosmic-ray's: another operator, a number one larger or smaller, a condition turned round, a loop that does
-not run, a decorator left out. A sample of places is drawn from the modules whose errors would spoil results without a
-word; at each place one fault is planted in a copy of the project, so that child processes see it as well, and the tests
-that reach the line are run, the quickest first. Left out are annotations and the texts of messages.
+The faults are cosmic-ray's: another operator, a number one larger or smaller, a condition negated, a loop that does not
+run, a missing decorator. A sample of places is drawn from the modules whose errors would spoil results without a word.
+At each place one fault is planted in a copy of the project, so that child processes see it as well, and the tests that
+reach the line are run, the quickest first. Annotations and the texts of messages are left out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -53,7 +52,7 @@ MIRRORS = {
 """Tests that reach a package by way of child processes, whose coverage is lost when they are killed."""
 
 MAX_S = 90.0
-"""Seconds of tests for one fault, by what they took before; the quickest are taken. A fault may take this much longer."""
+"""Seconds of tests for one fault, by what they took before; the quickest are taken."""
 
 EQUIVALENT = RESULTS.parent / "equivalent_mutants.txt"
 """One line for each fault that changes no result: `path: line after the change # reason`."""
@@ -296,9 +295,8 @@ def _tested(copy: Path, chosen: list[str], expected_s: float) -> tuple[str, str]
         text=True,
         start_new_session=True,
     )
-    until = time.monotonic() + 60 + 10 * expected_s
     try:
-        output, _ = process.communicate(timeout=until - time.monotonic())
+        output, _ = process.communicate(timeout=60 + 10 * expected_s)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, 9)
         process.communicate()
@@ -309,8 +307,7 @@ def _tested(copy: Path, chosen: list[str], expected_s: float) -> tuple[str, str]
 
 def _changed_line(source: str, mutated: str) -> tuple[str, str]:
     pairs = zip(source.splitlines(), mutated.splitlines(), strict=False)
-    changed = next(((a.strip(), b.strip()) for a, b in pairs if a != b), ("", ""))
-    return changed
+    return next(((a.strip(), b.strip()) for a, b in pairs if a != b), ("", ""))
 
 
 def _equivalent() -> set[str]:

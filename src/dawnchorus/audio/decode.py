@@ -156,7 +156,8 @@ def read_clip(path: Path, *, start_s: float, end_s: float, rate_hz: int) -> Floa
     Raises:
         AudioError: the recording cannot be decoded there.
     """
-    return np.concatenate(list(clip_blocks(path, start_s=start_s, end_s=end_s, rate_hz=rate_hz)))
+    blocks = clip_blocks(path, start_s=start_s, end_s=end_s, rate_hz=rate_hz)
+    return np.concatenate([np.zeros(0, np.float32), *blocks])
 
 
 def clip_blocks(path: Path, *, start_s: float, end_s: float, rate_hz: int) -> Iterator[FloatArray]:
