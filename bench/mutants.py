@@ -128,15 +128,20 @@ def measure_coverage(folder: Path) -> Coverage:
         f"[run]\nsource_pkgs = dawnchorus\nparallel = true\npatch = subprocess\ndata_file = {folder / 'data'}\n"
         "context = ${PYTEST_CURRENT_TEST-none}\nrelative_files = true\n"
     )
-    timing = folder / "times.json"
     command = [sys.executable, "-m", "pytest", "-q", "-m", "not ops", "-n", "auto", "--dist", "loadgroup"]
     command += ["-p", "bench.test_times", "--cov", "dawnchorus", f"--cov-config={config}", "--cov-context=test"]
     environment = {
         **os.environ,
-        "TEST_TIMES": str(timing),
+        "TEST_TIMES": str(folder / "times.json"),
         "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
     }
     subprocess.run([*command, "--cov-report="], cwd=ROOT, env=environment, check=True)
+    write_coverage(folder)
+    return read_coverage(folder)
+
+
+def write_coverage(folder: Path) -> None:
+    """Write the tests of every line, from the data of a run, to coverage.json."""
     data = CoverageData(folder / "data")
     data.read()
     found: dict[tuple[str, int], set[str]] = defaultdict(set)
@@ -146,8 +151,8 @@ def measure_coverage(folder: Path) -> Coverage:
             for context in contexts:
                 found[path, line].update(match[1] for match in NODE.finditer(context))
     lines = [[path, line, sorted(nodes)] for (path, line), nodes in found.items()]
-    (folder / "coverage.json").write_text(json.dumps({"lines": lines, "seconds": json.loads(timing.read_text())}))
-    return read_coverage(folder)
+    seconds = json.loads((folder / "times.json").read_text())
+    (folder / "coverage.json").write_text(json.dumps({"lines": lines, "seconds": seconds}))
 
 
 def read_coverage(folder: Path) -> Coverage:

@@ -418,10 +418,12 @@ def test_bombs_are_refused_before_much_memory_is_taken(level_bundle: Bundle, ser
 
 
 def _memory(process: psutil.Process) -> int:
-    """Bytes of a process and its children that are their own."""
-    total = 0
+    """Bytes of a process and its children that are their own; one between fork and exec still has its parent's."""
+    total, own = 0, process.cmdline()
     for each in (process, *process.children(recursive=True)):
         try:
+            if each != process and each.cmdline() == own:
+                continue
             total += each.memory_info().rss - each.memory_info().shared
         except psutil.Error:
             continue
