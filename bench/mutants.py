@@ -51,7 +51,7 @@ MIRRORS = {
 }
 """Tests that reach a package by way of child processes, whose coverage is lost when they are killed."""
 
-MAX_S = 90.0
+MAX_S = 40.0
 """Seconds of tests for one fault, by what they took before; the quickest are taken."""
 
 EQUIVALENT = RESULTS.parent / "equivalent_mutants.txt"

@@ -167,3 +167,9 @@ def test_a_clip_is_the_same_part_of_the_whole(tmp_path: Path, name: str) -> None
     np.testing.assert_allclose(clip, whole[48_000:120_000], atol=2e-2 if name == "x.mp3" else 1e-4)
     with pytest.raises(AudioUnreadable, match="no sound at"):
         read_clip(tmp_path / name, start_s=100.0, end_s=101.0, rate_hz=48_000)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 2), (2, 1), (1, 3), (2, 3), (0, 2)])
+def test_blocks_of_few_frames_are_mixed_as_any_other(shape: tuple[int, int]) -> None:
+    frames = np.arange(shape[0] * shape[1], dtype=np.float32).reshape(shape)
+    np.testing.assert_array_equal(mix_to_mono(frames), frames.mean(axis=1, dtype=np.float32))
