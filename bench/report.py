@@ -301,8 +301,8 @@ def _stereo(result: dict[str, Any]) -> str:
     return (
         "## Two channels\n\n"
         f"Averaging two channels as (left + right) * 0.5 is **{result['mixing']:.0f}x** as fast as NumPy's mean over "
-        f"the channels, and equal to the last bit; decoding stereo WAV with it is **{result['decoding']:.1f}x** as fast "
-        f"(medians of {result['n_rounds']} rounds in turn).\n"
+        f"the channels, and equal to the last bit; decoding stereo WAV with it is **{result['decoding']:.1f}x** as "
+        f"fast (medians of {result['n_rounds']} rounds in turn).\n"
     )
 
 

@@ -20,6 +20,7 @@ from dawnchorus.models.bundle import RECORDINGS_NAME, Bundle, BundleInfo, file_s
 from dawnchorus.models.precision import Precision, halved, quantised
 from dawnchorus.models.runner import milliseconds
 from dawnchorus.models.store import ModelStore
+from dawnchorus.onnx_files import load_graph
 
 N_SHOWN, LISTEN_S = 64, 60.0
 """So many windows show what ranges the activations have: the loudest in the first minute of as many recordings."""
@@ -49,7 +50,7 @@ def shrink(
 
     def write_files(target: Path) -> None:
         if precision == "half":
-            onnx.save(halved(onnx.load(bundle.graph_path)), target / "model.onnx")
+            onnx.save(halved(load_graph(bundle.graph_path)), target / "model.onnx")
         else:
             quantised(bundle.graph_path, target / "model.onnx", _windows(bundle, table, others))
         for name in ("range.onnx", RECORDINGS_NAME):

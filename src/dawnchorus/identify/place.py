@@ -6,10 +6,10 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from dawnchorus.errors import ModelNotFound
 from dawnchorus.models.bundle import Bundle
+from dawnchorus.onnx_files import open_onnx_session
 
 WHOLE_YEAR = -1
 """The range model's input for "no week given"."""
@@ -30,7 +30,7 @@ class RangeFilter:
                 f"{source.folder}: this bundle has no range model. Leave latitude and longitude out, or run "
                 f"`dawnchorus models pull birdnet`."
             )
-        self._session = onnxruntime.InferenceSession(str(source.range_path), providers=["CPUExecutionProvider"])
+        self._session = open_onnx_session(source.range_path)
         known = source.class_by_scientific_name
         self._classes = np.array(
             [known.get(label.scientific_name, -1) if label.kind == "species" else -1 for label in bundle.labels]
