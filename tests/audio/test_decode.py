@@ -158,3 +158,13 @@ def test_a_clip_is_the_same_part_of_the_whole(tmp_path: Path, name: str) -> None
     np.testing.assert_allclose(clip, whole[48_000:120_000], atol=2e-2 if name == "x.mp3" else 1e-4)
     with pytest.raises(AudioUnreadable, match="no sound at"):
         read_clip(tmp_path / name, start_s=100.0, end_s=101.0, rate_hz=48_000)
+
+
+def test_a_codec_that_nobody_decodes_is_named_as_the_reason(tmp_path: Path) -> None:
+    path = tmp_path / "x.wav"
+    soundfile.write(path, tone(seconds=0.1), 16_000)
+    content = bytearray(path.read_bytes())
+    content[20:22] = b"\xf0\xff"  # the format tag
+    path.write_bytes(content)
+    with pytest.raises(AudioUnreadable, match="no decoder for the codec"):
+        open_recording(path)

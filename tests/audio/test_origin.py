@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -11,6 +12,7 @@ import soundfile
 from tests.sounds import tone
 
 from dawnchorus.audio.origin import origin_from_json, origin_to_json, read_origin
+from dawnchorus.audio.riff import MAX_CHUNKS, iter_chunks
 
 
 @pytest.mark.parametrize(
@@ -84,3 +86,17 @@ def test_broken_metadata_is_not_an_error(tmp_path: Path) -> None:
     add_chunk(path, b"guan", b"\xff\xfe nonsense")
     add_chunk(path, b"LIST", b"INFOICMT" + struct.pack("<I", 999_999) + b"Recorded by AudioMoth sometime")
     assert read_origin(path).start_time is None
+
+
+@pytest.mark.parametrize("time", ["2026-05-01T04:30:00+99:00", "9999-12-31T23:59:59"])
+def test_a_time_that_cannot_be_written_or_added_to_is_left_out(tmp_path: Path, time: str) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(seconds=0.1), 16_000)
+    add_chunk(path, b"guan", f"GUANO|Version: 1.0\nTimestamp: {time}\nLoc Position: 52.5 13.4\n".encode())
+    origin = read_origin(path)
+    assert (origin.start_time, origin.latitude) == (None, 52.5)
+
+
+def test_the_silence_of_a_streamed_file_is_not_searched_for_chunks() -> None:
+    content = b"RIFF\0\0\0\0WAVEdata\0\0\0\0" + bytes(10 * MAX_CHUNKS * 8)
+    assert len(list(iter_chunks(io.BytesIO(content)))) == MAX_CHUNKS
