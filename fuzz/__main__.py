@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import hashlib
+import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +20,8 @@ from fuzz.targets import TARGETS
 
 WORK = Path(__file__).parent / "work"
 FINDINGS = WORK / "findings"
+
+_MEMORY = Path("/dev/shm")  # noqa: S108 - files there are memory
 
 TIMEOUT_S = 5
 """An input may take so long."""
@@ -47,14 +51,18 @@ def _fuzz_target(target: Target, seconds: int) -> bool:
     }
     command = [sys.executable, "-m", "fuzz.engine", target.name, str(corpus)]
     command += [f"-{name}={value}" for name, value in options.items()]
-    with log.open("wb") as output:
-        status = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False).returncode
+    # libFuzzer ends its process without cleaning up, so its folder for temporary files is made and removed here.
+    memory = _MEMORY if _MEMORY.is_dir() else None
+    with log.open("wb") as output, tempfile.TemporaryDirectory(prefix="dawnchorus-fuzz-", dir=memory) as scratch:
+        environment = {**os.environ, "TMPDIR": scratch}
+        run = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, env=environment, check=False)
+    is_clean = run.returncode == 0
     runs = re.search(r"number_of_executed_units: (\d+)", log.read_text(encoding="utf-8", errors="replace"))
     n_runs = runs[1] if runs else "unknown"
-    print(f"{target.name}: {'clean' if status == 0 else 'FOUND'}, {n_runs} inputs in {seconds} s ({log})", flush=True)
+    print(f"{target.name}: {'clean' if is_clean else 'FOUND'}, {n_runs} inputs in {seconds} s ({log})", flush=True)
     for finding in sorted(set(FINDINGS.iterdir()) - before):
         print(f"  python -m fuzz --reproduce {finding}", flush=True)
-    return status == 0
+    return is_clean
 
 
 def _fuzz_decoders(n_files: int, seed: int) -> bool:

@@ -12,8 +12,6 @@ from pathlib import Path
 
 from dawnchorus.errors import DawnChorusError
 
-_MEMORY = Path("/dev/shm")  # noqa: S108 - files there are memory
-
 
 class ContractBroken(Exception):
     """A reader took bytes that it should have refused, or refused them without naming the file."""
@@ -64,8 +62,8 @@ class Target:
 
 @cache
 def scratch_folder() -> Path:
-    """Return a folder in memory, where the system has that, which goes when the process ends."""
-    folder = Path(tempfile.mkdtemp(prefix="dawnchorus-fuzz-", dir=_MEMORY if _MEMORY.is_dir() else None))
+    """Return a folder for temporary files, which goes when the process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="dawnchorus-fuzz-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 

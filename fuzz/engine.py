@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import atheris
@@ -16,6 +17,7 @@ with atheris.instrument_imports(include=["dawnchorus", "guano", "metamoth"]):
 
 def main() -> None:
     """Fuzz the target with libFuzzer's own arguments."""
+    logging.disable()  # libraries' remarks on every damaged input
     name, *arguments = sys.argv[1:]
     atheris.Setup([name, *arguments], TARGETS[name].run)
     atheris.Fuzz()
