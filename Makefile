@@ -3,7 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-ops check bench load wheel clean
+.PHONY: demo test test-ops check fuzz bench load wheel clean
+
+# How long `make fuzz` takes, in all.
+FUZZ_SECONDS ?= 3600
 
 demo: $(VENV)/installed
 	$(BIN)/dawnchorus demo
@@ -20,6 +23,11 @@ check: $(VENV)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Gives damaged files, tables, headers and requests to their readers, guided by coverage. Findings go to fuzz/work/.
+fuzz: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group fuzz
+	$(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS)
 
 # Measures this machine: speed against the named peers, overhead, memory, agreement. Takes half an hour and 6 GB of disk.
 bench: $(VENV)/ready

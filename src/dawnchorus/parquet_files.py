@@ -20,7 +20,7 @@ def reading_parquet(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except pa.ArrowException as error:
+    except (pa.ArrowException, ValueError) as error:
         raise FormatError(f"{path}: expected a Parquet file of ours, undamaged ({error}).") from error
     except OSError as error:
         if error.errno is not None:  # the system's: no such file, no permission, a broken disk

@@ -87,6 +87,15 @@ def test_broken_metadata_is_not_an_error(tmp_path: Path) -> None:
     assert read_origin(path).start_time is None
 
 
+@pytest.mark.parametrize("time", ["2026-05-01T04:30:00+99:00", "9999-12-31T23:59:59"])
+def test_a_time_that_cannot_be_written_or_added_to_is_left_out(tmp_path: Path, time: str) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(seconds=0.1), 16_000)
+    add_chunk(path, b"guan", f"GUANO|Version: 1.0\nTimestamp: {time}\nLoc Position: 52.5 13.4\n".encode())
+    origin = read_origin(path)
+    assert (origin.start_time, origin.latitude) == (None, 52.5)
+
+
 def test_samples_behind_a_size_that_was_never_written_are_no_chunks(tmp_path: Path) -> None:
     """A recorder that loses its power leaves these; reading millions of empty chunks took a minute."""
     path = tmp_path / "20260501_043000.wav"

@@ -70,14 +70,19 @@ def stolen(level_bundle: Bundle, tmp_path: Path) -> Bundle:
     return read_bundle(folder)
 
 
+def sigmoid(bundle: Bundle) -> Bundle:
+    """Let the bundle pass for one that another can be merged with."""
+    return replace(bundle, info=bundle.info.model_copy(update={"activation": "sigmoid", "family": "embedding_head"}))
+
+
 WAYS: dict[str, Callable[[Bundle, Bundle, Path], object]] = {
     "a session": lambda stolen, _good, _out: open_session(stolen),
     "wrapping": lambda stolen, _good, out: wrap_model(stolen.graph_path, out, labels=LEVEL_LABELS, description=LEVEL),
     "an ensemble": lambda stolen, good, out: make_ensemble([good, stolen], out, name="x", license_name="CC0-1.0"),
     "another window": lambda stolen, _good, _out: fitted(stolen, rate_hz=32_000, window_s=2.0),
     "8 bits": lambda stolen, _good, out: quantised(stolen.graph_path, out, [np.zeros(16_000, np.float32)]),
-    "a backbone": lambda stolen, good, out: grown_bundle(stolen, good, out, name="x"),
-    "a head": lambda stolen, good, out: grown_bundle(good, stolen, out, name="x"),
+    "a backbone": lambda stolen, good, out: grown_bundle(sigmoid(stolen), sigmoid(good), out, name="x"),
+    "a head": lambda stolen, good, out: grown_bundle(sigmoid(good), sigmoid(stolen), out, name="x"),
     "a range model": lambda stolen, good, _out: RangeFilter(stolen, bundle=good, threshold=0.1),
     "a speech model": lambda stolen, _good, _out: SpeechFinder(stolen.graph_path),
 }

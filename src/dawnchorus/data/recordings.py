@@ -107,6 +107,7 @@ _TYPES: dict[str, pa.DataType] = {
     "n_bytes": pa.int64(),
 }
 SCHEMA = pa.schema([(field.name, _TYPES.get(field.name, pa.string())) for field in fields(RecordingRow)])
+_REQUIRED = {"recording_id", "path", "kind"}
 
 
 @dataclass(frozen=True)
@@ -169,20 +170,33 @@ def read_table(data_set: Path) -> RecordingsTable:
             f"{path}: expected a recordings table of version {SCHEMA_VERSION}, found "
             f"{'another kind of table' if version is None else f'version {version!r}'}."
         )
-    missing = {"recording_id", "path"} - set(table.column_names)
+    with reading_parquet(path):
+        known = _known_columns(path, table)
+    return RecordingsTable(path.parent, tuple(_row(path, fields) for fields in known.to_pylist()))
+
+
+def _known_columns(path: Path, table: pa.Table) -> pa.Table:
+    """Return the columns that `SCHEMA` has, with its types, where all values are valid."""
+    missing = _REQUIRED - set(table.column_names)
     if missing:
         raise FormatError(f"{path}: expected the columns of a recordings table, without {sorted(missing)}.")
-    schema = pa.schema([field for field in SCHEMA if field.name in table.column_names])
-    with reading_parquet(path):
-        known = table.select(schema.names).cast(schema)
-        known.validate(full=True)
-    return RecordingsTable(path.parent, tuple(_row(fields) for fields in known.to_pylist()))
+    expected = [field.with_nullable(field.name not in _REQUIRED) for field in SCHEMA]
+    schema = pa.schema([field for field in expected if field.name in table.column_names])
+    known = table.select(schema.names).cast(schema)
+    known.validate(full=True)
+    return known
 
 
-def _row(fields: dict[str, Any]) -> RecordingRow:
+def _row(path: Path, fields: dict[str, Any]) -> RecordingRow:
     for name in ("secondary", "absent", "problems"):
         fields[name] = tuple(fields.get(name) or ())
-    fields["annotations"] = tuple(Annotation(**a) for a in fields.get("annotations") or ())
+    annotations = fields.get("annotations") or ()
+    if any(a is None or None in (a["start_s"], a["end_s"], a["scientific_name"]) for a in annotations):
+        raise FormatError(
+            f"{path}, recording '{fields['recording_id']}': expected start, end and species of each annotation, "
+            f"found one without."
+        )
+    fields["annotations"] = tuple(Annotation(**a) for a in annotations)
     return RecordingRow(**fields)
 
 

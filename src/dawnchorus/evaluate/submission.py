@@ -46,7 +46,7 @@ def write_submission(
     codes = {row.scientific_name: row.ebird_code for row in table.rows if row.ebird_code}
     names = [codes.get(name) or name for name in scores.classes]
     ids, values = by_step(scores)
-    columns, expected = (names, None) if sample is None else _read_sample(sample)
+    columns, expected = (names, None) if sample is None else read_sample(sample)
     known = {name: k for k, name in enumerate(names)}
     if not known.keys() & set(columns):
         raise InputError(f"{sample}: the model {bundle.info.name} knows none of its {len(columns)} classes.")
@@ -86,7 +86,13 @@ def by_step(scores: Scores) -> tuple[list[str], np.ndarray]:
     return ids, np.concatenate(parts)
 
 
-def _read_sample(path: Path) -> tuple[list[str], list[str]]:
+def read_sample(path: Path) -> tuple[list[str], list[str]]:
+    """Return the columns and the row ids of a competition's sample.
+
+    Raises:
+        InputError: the file cannot be read.
+        FormatError: it is no sample submission.
+    """
     try:
         lines = list(csv_rows(path, read_text(path)))
     except OSError as error:

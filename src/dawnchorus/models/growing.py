@@ -85,9 +85,9 @@ def grown_bundle(base: Bundle, head: Bundle, folder: Path, *, name: str) -> Bund
 
 def _graph(base: Bundle, head: Bundle, sources: np.ndarray) -> onnx.ModelProto:
     """The base, the head's own layers behind its embeddings, and each class from the one or the other."""
-    whole = load_graph(head.graph_path)
+    whole, known = load_graph(head.graph_path), load_graph(base.graph_path)
     own = utils.Extractor(whole).extract_model([_embeddings_input(whole)], ["logits"])
-    first, second = compose.add_prefix(load_graph(base.graph_path), "base."), compose.add_prefix(own, "head.")
+    first, second = compose.add_prefix(known, "base."), compose.add_prefix(own, "head.")
     first.ir_version = second.ir_version = max(first.ir_version, second.ir_version)
     merged = compose.merge_models(first, second, [("base.embeddings", second.graph.input[0].name)])
     graph = merged.graph

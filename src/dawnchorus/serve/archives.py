@@ -47,7 +47,7 @@ def unpack(path: Path, folder: Path, *, max_bytes: int) -> None:
     """
     try:
         with _opened(path) as archive:
-            members = [member for member in archive.infolist() if not member.is_dir()]
+            members = [member for member in archive.infolist() if not member.filename.endswith("/")]
             _check(members, path.stat().st_size, max_bytes)
             left = max_bytes
             for member in members:

@@ -176,16 +176,11 @@ def _number(text: str | None, largest: float) -> float | None:
 
 
 def iso_date(text: str | None) -> str | None:
-    """A date as exactly as it is known: `2019-05-00` is 2019-05, `0000-00-00` is nothing."""
-    match = re.match(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?", text or "")
+    """A date as exactly as it is known: `2019-05-00` is 2019-05, `0000-00-00` is nothing, `2019-20-05` is 2019."""
+    match = re.match(r"(\d{4})(?:-(0[1-9]|1[0-2])(?:-(0[1-9]|[12]\d|3[01]))?)?", text or "", re.ASCII)
     if match is None or match[1] == "0000":
         return None
-    parts = [match[1]]
-    for part in (match[2], match[3]):
-        if part in (None, "00"):
-            break
-        parts.append(part)
-    return "-".join(parts)
+    return "-".join(part for part in match.groups() if part)
 
 
 def clock(text: str | None) -> str | None:

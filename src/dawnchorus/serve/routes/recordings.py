@@ -107,7 +107,7 @@ def sound(service: ServiceOf, sha256: Sha256, range_: Annotated[str | None, Head
         head = file.read(4)
     kind = next((media for start, media in MEDIA_TYPES.items() if head.startswith(start)), "application/octet-stream")
     headers = {"Accept-Ranges": "bytes", "Cache-Control": "private, max-age=31536000, immutable"}
-    part = _range(range_, n)
+    part = parse_range(range_, n)
     if part is None:
         return StreamingResponse(
             service.files.read(sha256, 0, n), media_type=kind, headers={**headers, "Content-Length": str(n)}
@@ -119,7 +119,7 @@ def sound(service: ServiceOf, sha256: Sha256, range_: Annotated[str | None, Head
     return StreamingResponse(service.files.read(sha256, begin, end), 206, {**headers, **more}, media_type=kind)
 
 
-def _range(header: str | None, n: int) -> tuple[int, int] | None:
+def parse_range(header: str | None, n: int) -> tuple[int, int] | None:
     """The bytes from and up to that a Range header asks for; None: all. Several ranges at once are not given."""
     match = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", header or "", re.ASCII)
     if match is None or not (match[1] or match[2]):
