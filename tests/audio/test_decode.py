@@ -169,12 +169,12 @@ def test_a_clip_is_the_same_part_of_the_whole(tmp_path: Path, name: str) -> None
         read_clip(tmp_path / name, start_s=100.0, end_s=101.0, rate_hz=48_000)
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize("shape", [(1, 1), (1, 2), (2, 1), (1, 3), (2, 3), (0, 2)])
 def test_blocks_of_few_frames_are_mixed_as_any_other(shape: tuple[int, int]) -> None:
     frames = np.arange(shape[0] * shape[1], dtype=np.float32).reshape(shape)
     np.testing.assert_array_equal(mix_to_mono(frames), frames.mean(axis=1, dtype=np.float32))
-=======
+
+
 def test_a_codec_that_nobody_decodes_is_named_as_the_reason(tmp_path: Path) -> None:
     path = tmp_path / "x.wav"
     soundfile.write(path, tone(seconds=0.1), 16_000)
@@ -183,4 +183,3 @@ def test_a_codec_that_nobody_decodes_is_named_as_the_reason(tmp_path: Path) -> N
     path.write_bytes(content)
     with pytest.raises(AudioUnreadable, match="no decoder for the codec"):
         open_recording(path)
->>>>>>> fuzz
