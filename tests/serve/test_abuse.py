@@ -155,6 +155,38 @@ def test_pages_of_other_sites_may_not_read_and_hosts_and_headers_cannot_be_made_
         assert "location" not in reply.headers
 
 
+@pytest.mark.parametrize(
+    ("target", "host", "status"),
+    [
+        ("/api/health", "127.0.0.1", 200),
+        ("/api/health", "LOCALHOST:5000", 200),
+        ("/api/health", "[::1]:5000", 200),
+        ("/api/health", "evil.example.org", 421),
+        ("/api/health", "127.0.0.1.evil.example.org", 421),
+        ("/api/health", "127.0.0.1@evil.example.org", 421),
+        ("/api/health", "evil.example.org/127.0.0.1", 421),
+        ("/api/health", "evil.example.org#@127.0.0.1", 421),
+        ("/api/health", "", 421),
+        ("//127.0.0.1/api/health", "evil.example.org", 421),
+        ("http://127.0.0.1/api/health", "evil.example.org", 421),
+        ("/api/v1/health/live", "evil.example.org", 200),
+    ],
+)
+def test_host_header_gives_no_right(target: str, host: str, status: int, level_bundle: Bundle, serve: Serve) -> None:
+    client = serve(model=level_bundle.folder)
+    head = f"GET {target} HTTP/1.1\r\nHost: {host}\r\nX-Forwarded-Host: 127.0.0.1\r\nForwarded: host=127.0.0.1\r\n"
+    with socket.create_connection(("127.0.0.1", client.base_url.port or 0), timeout=60) as connection:
+        connection.sendall(f"{head}Connection: close\r\n\r\n".encode())
+        answer = connection.recv(4096)
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode()), answer
+
+
+def test_local_names_open_no_server_that_has_tokens(level_bundle: Bundle, serve: Serve) -> None:
+    client = serve(model=level_bundle.folder, tokens={"the-operators-one": Role.OPERATE})
+    for host in ("127.0.0.1", "localhost"):
+        assert client.get("/api/health", headers={"Host": host, "X-Forwarded-For": "127.0.0.1"}).status_code == 401
+
+
 def test_faults_tell_nothing_of_the_inside(
     level_bundle: Bundle, serve: Serve, tone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

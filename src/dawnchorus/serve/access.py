@@ -7,15 +7,17 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from fastapi import Depends, Request, Response
 from starlette.exceptions import HTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import Message
 
 from dawnchorus.serve.problems import problem
-from dawnchorus.serve.settings import Role, Settings, is_loopback
+from dawnchorus.serve.settings import Role, Settings
 from dawnchorus.serve.uploads import announced_bytes
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -38,6 +40,8 @@ BURST_S = 5.0
 """What a client may send within so many seconds, it may send at once."""
 
 MAX_CLIENTS = 10_000
+
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
 HEALTH_ROUTES = ("/api/v1/health/live", "/api/v1/health/ready", "/v2/health/live", "/v2/health/ready")
 """Load balancers ask by any name."""
@@ -105,21 +109,22 @@ class Access:
         """No token is needed; only this machine can ask."""
         return not self._tokens
 
-    def refusal(self, request: Request) -> Response | None:
+    async def refusal(self, request: Request) -> Response | None:
         """The reply to a request that may not be carried out; None where it may, with `request.state.role` set.
 
-        Without a token, only this machine's own names are answered to: a page of somebody's that resolves its own name
-        to 127.0.0.1 (DNS rebinding) is not on this machine. What another site's page sends is refused by what the
-        browser says of it, which a page cannot change; its word is never a permission.
+        Without a token the server listens on this machine only, and so everybody who reaches it may do everything: no
+        part of a request gives a right. The Host header can only take it away, since a page of somebody's that resolves
+        its own name to 127.0.0.1 (DNS rebinding) sends that name. What another site's page sends is refused by what
+        the browser says of it, which a page cannot change.
         """
         request.state.role, request.state.csrf = Role.OPEN, ""
-        if "\0" in unquote(request.scope["path"] + request.url.query):
+        if "\0" in unquote(request.scope["path"] + request.scope["query_string"].decode("latin-1")):
             return problem(400, "expected no NUL character in the address.")
         if request.method not in SAFE_METHODS and _is_foreign(request):
             return problem(403, "a page of another site sent this request.")
         if self.is_open:
             request.state.role = Role.OPERATE
-            if is_loopback(_host(request)) or own_path(request) in HEALTH_ROUTES:
+            if own_path(request) in HEALTH_ROUTES or await _is_sent_to(LOCAL_HOSTS, request):
                 return self._too_much(request)
             return problem(421, "expected the host 127.0.0.1 or localhost; another name needs a server with a token.")
         return self._who(request) or self._too_much(request)
@@ -229,11 +234,19 @@ def _client(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
-def _host(request: Request) -> str:
-    try:
-        return request.url.hostname or ""
-    except ValueError:
-        return ""
+async def _is_sent_to(hosts: Sequence[str], request: Request) -> bool:
+    """Return True if the Host header is one of `hosts`, as Starlette's middleware reads it."""
+    is_trusted = False
+
+    async def note(*_: object) -> None:
+        nonlocal is_trusted
+        is_trusted = True
+
+    async def discard(_: Message) -> None:
+        return
+
+    await TrustedHostMiddleware(note, hosts, www_redirect=False)(request.scope, request.receive, discard)
+    return is_trusted
 
 
 def _is_foreign(request: Request) -> bool:
