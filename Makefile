@@ -23,6 +23,7 @@ check: $(VENV)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/deptry src
 
 # Gives damaged files, tables, headers and requests to their readers, guided by coverage. Findings go to fuzz/work/.
 fuzz: $(VENV)/ready

@@ -316,7 +316,7 @@ def _tested(copy: Path, chosen: list[str], expected_s: float) -> tuple[str, str]
         start_new_session=True,
     )
     try:
-        output, _ = process.communicate(timeout=60 + 10 * expected_s)
+        output, _ = process.communicate(timeout=40 + 4 * expected_s)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, 9)
         process.communicate()

@@ -262,5 +262,5 @@ class InProcess:
                 code = end.code if isinstance(end.code, int) else int(bool(end.code))
             finally:
                 signal.signal(signal.SIGINT, handler)
-        written = {name: stream.buffer.getvalue() for name, stream in streams.items()}  # type: ignore[attr-defined]
+        written = {name: stream.buffer.getvalue() for name, stream in streams.items()}
         return subprocess.CompletedProcess(list(arguments), code, written["stdout"], written["stderr"])

@@ -68,7 +68,7 @@ def _python() -> Finding:
 
 
 def _cores() -> Finding:
-    from dawnchorus.audio.many import usable_cores
+    from dawnchorus.cores import usable_cores
 
     return Finding("cores", f"{usable_cores()} of {os.cpu_count()} may be used")
 

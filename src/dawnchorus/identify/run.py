@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from dawnchorus.audio.find import find_recordings
-from dawnchorus.audio.many import usable_cores
 from dawnchorus.audio.speech import SpeechFinder
 from dawnchorus.audio.windows import WindowPlan
+from dawnchorus.cores import usable_cores
 from dawnchorus.errors import InputError
 from dawnchorus.identify.journal import NO_FILE, Journal, file_mark
 from dawnchorus.identify.options import Options

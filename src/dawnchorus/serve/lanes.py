@@ -21,10 +21,10 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from dawnchorus.audio.many import usable_cores
 from dawnchorus.audio.origin import with_name
 from dawnchorus.audio.process import DecoderProcess, Ended, Opened
 from dawnchorus.audio.windows import Windower, WindowPlan
+from dawnchorus.cores import usable_cores
 from dawnchorus.errors import AudioTooLarge, InputError, ModelError, Overloaded
 from dawnchorus.identify.options import Options
 from dawnchorus.identify.place import RangeFilter

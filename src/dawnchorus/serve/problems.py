@@ -76,7 +76,9 @@ def problem(
 
 def _is_page(request: Request) -> bool:
     return (
-        request.method == "GET" and "text/html" in request.headers.get("accept", "") and "/api/" not in request.scope["path"]
+        request.method == "GET"
+        and "text/html" in request.headers.get("accept", "")
+        and "/api/" not in request.scope["path"]
     )
 
 
