@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -89,9 +89,13 @@ class Coverage:
 
     tests: dict[tuple[str, int], frozenset[str]]
     seconds: dict[str, float]
+    is_fixed: bool = False
+    """The tests of `seconds` are run for every fault."""
 
     def chosen(self, mutant: Mutant) -> list[str]:
         """Return the tests to run for a fault, the quickest first."""
+        if self.is_fixed:
+            return list(self.seconds)
         reaching = {
             node for node in self.tests.get((mutant.path, mutant.line), ()) if not node.startswith(SLOW_TO_IMPORT)
         }
@@ -121,11 +125,17 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="which faults")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--coverage", type=Path, help="a folder with the coverage of an earlier run")
+    parser.add_argument("--modules", nargs="*", default=MODULES, help="patterns below src/dawnchorus")
+    parser.add_argument("--tests", nargs="*", help="run these instead of those that reach the line")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.coverage or Path(scratch)
-        coverage = read_coverage(folder) if (folder / "coverage.json").exists() else measure_coverage(folder)
-        mutants = random.Random(options.seed).sample(sorted(places(), key=str), options.n)  # noqa: S311 - a sample
+        if options.tests:
+            coverage = Coverage({}, dict.fromkeys(options.tests, 1.0), is_fixed=True)
+        else:
+            coverage = read_coverage(folder) if (folder / "coverage.json").exists() else measure_coverage(folder)
+        possible = sorted(places(options.modules), key=str)
+        mutants = random.Random(options.seed).sample(possible, min(options.n, len(possible)))  # noqa: S311 - a sample
         done = plant_all(mutants, coverage, Path(scratch), options.workers, options.seed)
     report(done, options.seed)
 
@@ -177,12 +187,12 @@ def read_coverage(folder: Path) -> Coverage:
 # ---------------------------------------------------------------------- where faults can be
 
 
-def places() -> Iterator[Mutant]:
+def places(modules: Sequence[str] = MODULES) -> Iterator[Mutant]:
     """Yield one possible fault at each place of the modules."""
     names = sorted(cosmic_ray.plugins.operator_names())
     classes = {name: cosmic_ray.plugins.get_operator(name) for name in names}
     operators = {name: each() for name, each in classes.items() if not each.arguments()}
-    for pattern in MODULES:
+    for pattern in modules:
         for path in sorted((ROOT / PACKAGE).glob(pattern)):
             if path.name != "__init__.py":
                 yield from _places_of(path, operators)
