@@ -2,37 +2,65 @@
 
 from __future__ import annotations
 
+import base64
 import email.utils
+import functools
+import hashlib
 import http.client
+import os
 import random
+import re
+import ssl
 import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dawnchorus import __version__
 from dawnchorus.errors import FetchFailed
+from dawnchorus.files import cannot_write
 
 TIMEOUT_S = 60
 MAX_TRIES = 6
 MAX_WAIT_S = 120.0
 RETRIED = frozenset((408, 429, 500, 502, 503, 504))
 CHUNK_BYTES = 1 << 16
+_BROKEN = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
+_LOGIN = re.compile(r"(?<=://)[^/?#\s]*@")
+
+
+@dataclass(frozen=True)
+class Page:
+    """The content at an address; `url` is the address after redirects."""
+
+    url: str
+    content_type: str
+    content: bytes
 
 
 class Web:
     """Requests to one server, at most `per_s` of them in a second, from any thread.
 
-    `secret` is taken out of everything that is said about a failure.
+    `secret` is taken out of everything that is said about a failure, and so is `USER:PASSWORD@` of an address, which
+    is sent as basic authentication.
     """
 
-    def __init__(self, *, per_s: float, secret: str | None = None, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        *,
+        per_s: float,
+        secret: str | None = None,
+        max_tries: int = MAX_TRIES,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._every_s = 1 / per_s
         self._secret = secret
+        self._max_tries = max_tries
         self._sleep = sleep
         self._lock = threading.Lock()
         self._next_at = 0.0
@@ -43,32 +71,45 @@ class Web:
         Raises:
             FetchFailed: the server refused, or could not be reached after several tries.
         """
-        content: bytes = self._retried(url, lambda: self._read(url))
-        return content
+        return self.read_page(url).content
 
-    def download(self, url: str, path: Path) -> None:
-        """The content at `url` as a file, which has its name only when it is whole. What a broken try left is used.
+    def read_page(self, url: str, *, accept: str = "*/*") -> Page:
+        """Read the content at `url` in one of the media types in `accept`.
 
         Raises:
             FetchFailed: as `read`.
-            OSError: it cannot be written.
+        """
+        page: Page = self._retried(url, lambda: self._read(url, accept))
+        return page
+
+    def download(self, url: str, path: Path, *, sha256: str | None = None) -> None:
+        """The content at `url` as a file, which has its name only when it is whole. What a broken try left is used.
+
+        Raises:
+            FetchFailed: as `read`; or the content has another checksum than `sha256`.
+            OutputError: it cannot be written.
         """
         part = path.with_name(f".{path.name}.part")
-        self._retried(url, lambda: self._fill(url, part))
-        part.replace(path)
+        try:
+            self._retried(url, lambda: self._fill(url, part))
+            if sha256 is not None:
+                check_sha256(part, sha256, source=self._clean(url))
+            part.replace(path)
+        except OSError as error:
+            raise cannot_write(path, error) from error
 
     def _retried(self, url: str, work: Callable[[], Any]) -> Any:
-        for number in range(1, MAX_TRIES + 1):
+        for number in range(1, self._max_tries + 1):
             self._wait_for_turn()
             try:
                 return work()
             except urllib.error.HTTPError as error:
-                if error.code not in RETRIED or number == MAX_TRIES:
-                    body = error.read(2000).decode("utf-8", "replace")
-                    raise FetchFailed(self._clean(f"{url}: {error.code} {error.reason}. {body}"), error.code) from None
+                if error.code not in RETRIED or number == self._max_tries:
+                    answer = f"{url}: {error.code} {error.reason}. {_text_of(error)}"
+                    raise FetchFailed(self._clean(answer.rstrip(". ")), error.code) from None
                 wait_s = _asked_wait_s(error.headers.get("Retry-After"))
-            except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
-                if number == MAX_TRIES:
+            except _BROKEN as error:
+                if number == self._max_tries:
                     raise FetchFailed(self._clean(f"{url}: {_reason(error)} (tried {number} times)"), None) from None
                 wait_s = None
             if wait_s is None:
@@ -88,12 +129,14 @@ class Web:
         if not url.startswith(("https://", "http://")):
             raise FetchFailed(self._clean(f"{url}: expected an address that begins with https://"), None)
         about = {"User-Agent": f"dawnchorus/{__version__}", **headers}
-        return urllib.request.urlopen(urllib.request.Request(url, headers=about), timeout=TIMEOUT_S)  # noqa: S310
+        request = urllib.request.Request(_LOGIN.sub("", url), headers=about)  # noqa: S310
+        if login := _LOGIN.search(url):
+            request.add_unredirected_header("Authorization", _basic_authentication(login.group()[:-1]))
+        return urllib.request.urlopen(request, timeout=TIMEOUT_S, context=_trusted_roots())  # noqa: S310
 
-    def _read(self, url: str) -> bytes:
-        with self._open(url, {}) as reply:
-            content: bytes = reply.read()
-            return content
+    def _read(self, url: str, accept: str) -> Page:
+        with self._open(url, {"Accept": accept}) as reply:
+            return Page(reply.url, reply.headers.get_content_type(), reply.read())
 
     def _fill(self, url: str, part: Path) -> None:
         have = part.stat().st_size if part.exists() else 0
@@ -117,7 +160,42 @@ class Web:
         if self._secret:
             for form in (self._secret, urllib.parse.quote_plus(self._secret), urllib.parse.quote(self._secret)):
                 text = text.replace(form, "***")
-        return text
+        return _LOGIN.sub("***@", text)
+
+
+def check_sha256(path: Path, expected: str, *, source: str) -> None:
+    """Compare a downloaded file with its pinned checksum, and remove it if it is another file.
+
+    Raises:
+        FetchFailed: it is another file.
+    """
+    with path.open("rb") as file:
+        got = hashlib.file_digest(file, "sha256").hexdigest()
+    if got != expected:
+        n_bytes = path.stat().st_size
+        path.unlink()
+        raise FetchFailed(f"{source}: expected a file of sha256 {expected}, got {n_bytes} bytes of sha256 {got}", None)
+
+
+@functools.cache
+def _trusted_roots() -> ssl.SSLContext:
+    """Trust the certificates of this machine, or of SSL_CERT_FILE, and those of REQUESTS_CA_BUNDLE."""
+    context = ssl.create_default_context()
+    bundle = Path(os.environ.get("REQUESTS_CA_BUNDLE", ""))
+    if bundle.is_file():
+        context.load_verify_locations(cafile=bundle)
+    return context
+
+
+def _basic_authentication(login: str) -> str:
+    return "Basic " + base64.b64encode(urllib.parse.unquote(login).encode()).decode()
+
+
+def _text_of(error: urllib.error.HTTPError) -> str:
+    """The beginning of a server's explanation, unless it is a page for people."""
+    if error.headers.get_content_type() == "text/html":
+        return ""
+    return error.read(2000).decode("utf-8", "replace")
 
 
 def _asked_wait_s(retry_after: str | None) -> float | None:
