@@ -104,9 +104,10 @@ class Web:
             try:
                 return work()
             except urllib.error.HTTPError as error:
-                if error.code not in RETRIED or number == self._max_tries:
-                    answer = f"{url}: {error.code} {error.reason}. {_text_of(error)}"
-                    raise FetchFailed(self._clean(answer.rstrip(". ")), error.code) from None
+                with error:
+                    if error.code not in RETRIED or number == self._max_tries:
+                        answer = f"{url}: {error.code} {error.reason}. {_text_of(error)}"
+                        raise FetchFailed(self._clean(answer.rstrip(". ")), error.code) from None
                 wait_s = _asked_wait_s(error.headers.get("Retry-After"))
             except _BROKEN as error:
                 if number == self._max_tries:
@@ -129,9 +130,11 @@ class Web:
         if not url.startswith(("https://", "http://")):
             raise FetchFailed(self._clean(f"{url}: expected an address that begins with https://"), None)
         about = {"User-Agent": f"dawnchorus/{__version__}", **headers}
-        request = urllib.request.Request(_LOGIN.sub("", url), headers=about)  # noqa: S310
-        if login := _LOGIN.search(url):
-            request.add_unredirected_header("Authorization", _basic_authentication(login.group()[:-1]))
+        parts = urllib.parse.urlsplit(url)
+        login, _, server = parts.netloc.rpartition("@")
+        request = urllib.request.Request(parts._replace(netloc=server).geturl(), headers=about)  # noqa: S310
+        if login:
+            request.add_unredirected_header("Authorization", _basic_authentication(login))
         return urllib.request.urlopen(request, timeout=TIMEOUT_S, context=_trusted_roots())  # noqa: S310
 
     def _read(self, url: str, accept: str) -> Page:
@@ -145,6 +148,7 @@ class Web:
         except urllib.error.HTTPError as error:
             if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
                 raise
+            error.close()
             part.unlink()  # it is as long as the file or longer, and nobody knows of what: begin again
             raise ConnectionError("the server has no more than we have") from None
         with reply, part.open("ab" if reply.status == http.client.PARTIAL_CONTENT else "wb") as file:
