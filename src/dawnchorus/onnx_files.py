@@ -49,10 +49,11 @@ def check_self_contained(path: Path) -> None:
     Raises:
         BundleInvalid: If it does, or is no ONNX model.
     """
-    if path.stat().st_size == 0:
-        raise BundleInvalid(f"{path}: not an ONNX model (the file is empty).")
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        may_name_files = content.find(_EXTERNAL_KEY) >= 0
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            may_name_files = content.find(_EXTERNAL_KEY) >= 0
+    except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
+        raise BundleInvalid(f"{path} cannot be loaded: {error}.") from error
     if may_name_files:  # or has the word in a name
         load_graph(path)
 

@@ -19,9 +19,9 @@ from tests.data.xeno_canto_server import KEY, XenoCanto, running
 from dawnchorus.data.fetching import fetch_recordings
 from dawnchorus.data.licenses import is_allowed, spdx_of
 from dawnchorus.data.recordings import read_table
-from dawnchorus.data.web import Web
 from dawnchorus.data.xeno_canto import PER_PAGE, Wanted, check_query, found_of, search
 from dawnchorus.errors import FetchFailed, InputError
+from dawnchorus.web import Web
 
 
 @pytest.fixture

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import shutil
-import threading
 import zipfile
-from collections.abc import Iterator
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 
@@ -19,7 +16,6 @@ from pydantic import ValidationError
 from tests.conftest import LEVEL, LEVEL_LABELS, Command, level_graph
 
 from dawnchorus.errors import BundleInvalid, InputError, ModelError, ModelNotFound, OutputError, OutputExists
-from dawnchorus.models import yamnet
 from dawnchorus.models.bundle import Bundle, file_sha256, read_bundle, verify_bundle, write_bundle
 from dawnchorus.models.runner import open_session, scores_of
 from dawnchorus.models.store import ModelStore
@@ -369,35 +365,6 @@ def test_the_shared_yamnet_loads(tmp_path: Path, shared_yamnet: Path) -> None:
     best = bundle.labels[int(output.logits[0].argmax())]
     assert (best.scientific_name, best.kind) == ("Silence", "sound")
     assert ModelStore(tmp_path / "again").pull("yamnet", source=shared_yamnet.parent).id == bundle.id
-
-
-@pytest.fixture
-def web(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    """A folder and the address at which a local server gives its files."""
-    folder = tmp_path / "web"
-    folder.mkdir()
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args: object) -> None:
-            super().__init__(*args, directory=str(folder))  # type: ignore[arg-type]
-
-        def log_message(self, *_: object) -> None:
-            return
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield folder, f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-
-
-def test_yamnet_is_fetched_from_where_google_keeps_it(tmp_path: Path, web: tuple[Path, str]) -> None:
-    folder, address = web
-    (folder / "yamnet.tflite").write_bytes(b"weights")
-    got = yamnet.fetch_yamnet(tmp_path, url=f"{address}/yamnet.tflite")
-    assert got.read_bytes() == b"weights"
-    with pytest.raises(ModelNotFound, match=r"could not be downloaded .*404.*models pull yamnet --from FILE"):
-        yamnet.fetch_yamnet(tmp_path, url=f"{address}/gone.tflite")
 
 
 def test_the_reference_engine_agrees_on_the_dawn_chorus(dawn: Path, store: ModelStore) -> None:
