@@ -25,7 +25,7 @@ pytestmark = pytest.mark.ops
 
 def send(client: httpx.Client, lessons: list[Path]) -> None:
     files = [("audio", (f"{path.parent.name}/{path.name}", path.read_bytes())) for path in lessons]
-    reply = client.post("/api/v1/lessons", files=files)
+    reply = client.post("/api/v1/lessons", files=files, data={"new_class": "yes"})
     assert reply.status_code == 200, reply.text
     assert {each["status"] for each in reply.json()["files"]} <= {"taken", "known"}, reply.text
 

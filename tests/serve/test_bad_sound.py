@@ -112,7 +112,7 @@ def test_bad_sound_is_refused_or_heard_as_far_as_it_goes(level_bundle: Bundle, s
             if reply.status_code != 200:
                 assert reply.headers["content-type"] == "application/problem+json", name
                 assert says_nothing_inner(reply.text, tmp_path), f"{name}: {reply.text}"
-        taken = client.post("/api/v1/lessons", files={"audio": (f"A_a/{name}.wav", body)})
+        taken = client.post("/api/v1/lessons", files={"audio": (f"Avis magna/{name}.wav", body)})
         assert taken.status_code in (200, 400), f"{name}: {taken.text}"
         if taken.status_code == 200 and name in REFUSED:
             assert taken.json()["files"][0]["status"] == "refused", f"{name}: {taken.text}"

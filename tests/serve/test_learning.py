@@ -68,7 +68,8 @@ def with_sounds(sounds: Path, tmp_path: Path) -> None:
 
 def teach(client: httpx.Client, paths: list[Path]) -> None:
     files = [("audio", (f"{path.parent.name}/{path.name}", path.read_bytes())) for path in paths]
-    assert client.post("/api/upload_bulk", files=files).json()["uploaded"] == len(paths)
+    reply = client.post("/api/upload_bulk", files=files, data={"new_class": "yes"})
+    assert reply.json()["uploaded"] == len(paths)
 
 
 def ended(client: httpx.Client, job_id: str, within_s: float = 120) -> dict[str, object]:
@@ -346,6 +347,7 @@ def test_the_command_does_the_same_without_a_server(
 ) -> None:
     data = songs[0].parents[1]
     options = ["--data", data, "--model", band_bundle.folder, "--out", tmp_path / "out", "--sounds", sounds]
+    options += ["--new-class", "Avis media", "--new-class", "High Bird"]
     run = command("retrain", *options)
     assert run.returncode == 0, run.stderr
     assert b"Advice: use the new one" in run.stdout

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
+from tests.conftest import Command
 
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.train.retraining import KNOWN, MAX_FEWER_RIGHT, MAX_LOSS, MAX_MORE_ALARMS, judged
@@ -62,3 +66,18 @@ def test_a_model_that_has_lost_a_class_is_not_promoted(level_bundle: Bundle) -> 
 def test_a_species_that_was_not_known_before_cannot_be_lost(level_bundle: Bundle) -> None:
     unknown = {"common_name": "New Bird", "active_average_precision": KNOWN / 2, "new_average_precision": 0.0}
     assert judged(level_bundle, level_bundle, report(species=[unknown])) == ()
+
+
+def test_a_misspelt_label_ends_the_command_before_anything_is_trained(
+    level_bundle: Bundle, tmp_path: Path, command: Command
+) -> None:
+    for name in ("Avis mgna", "Nova avis", "quiet bird"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        soundfile.write(tmp_path / "data" / name / "a.wav", np.full(1600, 0.2, np.float32), 16_000)
+    options = ["--data", tmp_path / "data", "--model", level_bundle.folder, "--new-class", "Nova avis"]
+    run = command("retrain", *options)
+    assert run.returncode == 2, run.stderr
+    assert b"'Avis mgna': no such class. Did you mean Avis magna (Loud Bird)? Recordings: 1." in run.stderr
+    assert b"Nova avis" not in run.stderr
+    assert b"quiet bird" not in run.stderr
+    assert not (tmp_path / "data" / "retrained").exists()
