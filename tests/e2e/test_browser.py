@@ -125,7 +125,7 @@ def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way
     expect(page.locator("[data-stage]")).to_contain_text(re.compile(r"round \d+ of \d+"), timeout=120_000)
     expect(page.get_by_role("img", name="Loss by round")).to_be_visible()
     expect(page.get_by_role("heading", name="The new model against the old")).to_be_visible(timeout=120_000)
-    expect(page.get_by_text("It is as good as the old one, or better.")).to_be_visible()
+    expect(page.get_by_text("It waits for your decision: too few held-out recordings")).to_be_visible()
     expect(page.get_by_role("row").filter(has_text="Synthetic Bird 001").nth(1)).to_contain_text("does not know it")
     if SCREENSHOTS:
         _take_pictures(browser, server, Path(SCREENSHOTS))
