@@ -4,6 +4,7 @@ DawnChorusError
 ├── InputError            the user's request cannot be carried out as asked (also a ValueError)
 │   ├── UploadTooLarge        a request brings more bytes than the server takes
 │   ├── UploadTooSlow         a request's body comes too slowly
+│   ├── UnknownClass          a label is of no known class
 │   └── NotKnown              there is no recording, detection, model or job of this name
 ├── AudioError            a recording cannot be used
 │   ├── AudioNotFound         no such file, or it is not a regular file
@@ -95,6 +96,14 @@ class UploadTooLarge(InputError):
 
 class UploadTooSlow(InputError):
     """A request's body comes too slowly."""
+
+
+class UnknownClass(InputError):
+    """A label is of no known class; `suggestions` are the nearest ones, as `Genus species_Common Name`."""
+
+    def __init__(self, message: str, *, suggestions: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.suggestions = suggestions
 
 
 class NotKnown(InputError):

@@ -485,7 +485,7 @@ def test_playlists_ask_nobody(level_bundle: Bundle, serve: Serve, tmp_path: Path
     for name, body in bodies.items():
         for path in ("/api/predict", "/api/v1/identify"):
             assert client.post(path, files={"audio": (name, body.encode())}).status_code == 422, name
-        files = [("audio", (name, body.encode())), ("audio", ("t.csv", f"path,species\n{name},x\n".encode()))]
+        files = [("audio", (name, body.encode())), ("audio", ("t.csv", f"path,species\n{name},Avis magna\n".encode()))]
         taken = client.post("/api/v1/lessons", files=files).json()["files"]
         assert {each["status"] for each in taken} == {"refused"}
     listener.shutdown()

@@ -18,6 +18,8 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from dawnchorus.data.classes import label_names
+from dawnchorus.data.recordings import read_table
 from dawnchorus.errors import InputError, NotKnown
 from dawnchorus.models.bundle import read_bundle
 from dawnchorus.serve.jobs import Jobs
@@ -103,6 +105,8 @@ class Learning:
             "--sounds": self._folder,
         }
         given = [str(part) for option in options.items() for part in option]
+        # Each was confirmed when it was sent.
+        given += [f"--new-class={name}" for name in label_names(read_table(folder).rows)]
         more = ["--models-folder", str(self._models), "--workers", "1", "--json", "--supervised"]
         return [sys.executable, "-P", "-m", "dawnchorus", "retrain", *given, *more, "--", *job.parameters["overrides"]]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,17 +94,3 @@ def write_labels(path: Path, labels: Sequence[Label]) -> None:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(_COLUMNS)
         rows.writerows((label.scientific_name, label.common_name, label.kind) for label in labels)
-
-
-def nearest_species(names: Sequence[str], labels: Sequence[Label]) -> list[str]:
-    """For each of `names` that no label has, a line that says so and names the nearest."""
-    known = {label.scientific_name for label in labels}
-    by_common = {label.common_name: label.scientific_name for label in labels}
-    lines = []
-    for name in names:
-        if name in known:
-            continue
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
-        hint = by_common.get(name) or (near[0] if near else None)
-        lines.append(f"'{name}' is not a class of the model" + (f". Did you mean '{hint}'?" if hint else "."))
-    return lines

@@ -27,6 +27,7 @@ _BODY = {
                     "properties": {
                         "audio": {"type": "array", "items": {"type": "string", "format": "binary"}},
                         "species": {"type": "string", "description": "Of all files; else the folder in their names."},
+                        "new_class": {"type": "string", "description": "yes: make classes of names that are unknown."},
                     },
                 }
             }

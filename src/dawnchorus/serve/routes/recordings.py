@@ -293,12 +293,15 @@ class Said(BaseModel):
     verdict: Verdict
     species: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     """What it is instead, where the verdict is "other"."""
+    new_class: bool = False
+    """Consent to a new class, where no class has the name in `species`."""
 
 
 @router.put("/detections/{number}/review", dependencies=[needs(Role.TEACH)], responses=problems(404, 408, 413))
 def review(service: ServiceOf, number: Number, said: Said) -> dict[str, Any]:
     """Say whether it is right; models learn from it."""
-    row = service.lessons.review(number, said.verdict, said.species, service.lanes.bundle.labels)
+    labels = service.lanes.bundle.labels
+    row = service.lessons.review(number, said.verdict, said.species, labels, new_class=said.new_class)
     return review_fields(row) or {}
 
 
