@@ -20,6 +20,7 @@ check: $(VENV)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/deptry src
 
 # Measures this machine: speed against the named peers, overhead, memory, agreement. Takes half an hour and 6 GB of disk.
 bench: $(VENV)/ready
@@ -34,7 +35,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 # What tests and checks need besides.
 $(VENV)/ready: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable '.[all]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable '.[all,track]'
 	touch $@
 
 # Locust against one, two and four servers behind nginx with PostgreSQL.

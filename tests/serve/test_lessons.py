@@ -8,7 +8,7 @@ import struct
 import zipfile
 from pathlib import Path
 
-import httpx
+import httpx2 as httpx
 import numpy as np
 import pytest
 import soundfile

@@ -162,7 +162,7 @@ def loggers_of(run: Run, config: TrainConfig) -> list[Logger]:
             address = tracker.address or f"sqlite:///{(run.folder.parent / MLFLOW_NAME).resolve()}"
             logs.append(MLFlowLogger(tracker.project, run_name=run.name, tracking_uri=address))
     except ImportError as error:
-        raise MissingExtra(tracker.name, extra="track", purpose=f"The tracker {tracker.name}") from error
+        raise MissingExtra(tracker.name, extra=tracker.name, purpose=f"The tracker {tracker.name}") from error
     return logs
 
 
