@@ -7,14 +7,17 @@ import math
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from fastapi import Depends, Request, Response
 from starlette.exceptions import HTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import Message
 
 from dawnchorus.serve.problems import problem
-from dawnchorus.serve.settings import Role, Settings, is_loopback
+from dawnchorus.serve.settings import Role, Settings
 from dawnchorus.serve.uploads import announced_bytes
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -94,6 +97,7 @@ class Access:
 
     def __init__(self, settings: Settings) -> None:
         self._tokens = settings.tokens
+        self._hosts = settings.own_hosts
         self._allowances = Allowances(settings.requests_per_s)
         self._failures: dict[str, deque[float]] = {}
         """When the latest wrong tokens of a client came."""
@@ -104,23 +108,26 @@ class Access:
         """No token is needed; only this machine can ask."""
         return not self._tokens
 
-    def refusal(self, request: Request) -> Response | None:
+    async def refusal(self, request: Request) -> Response | None:
         """The reply to a request that may not be carried out; None where it may, with `request.state.role` set.
 
-        Without a token, only this machine's own names are answered to: a page of somebody's that resolves its own name
-        to 127.0.0.1 (DNS rebinding) is not on this machine. What another site's page sends is refused by what the
-        browser says of it, which a page cannot change; its word is never a permission.
+        Rights come from the settings (without a token, the server listens on this machine's own addresses only) and
+        from tokens. Headers and the path can only take rights away: without a token, other names than the server's
+        own are refused, because a page may resolve its own name to 127.0.0.1 (DNS rebinding), and so is what a
+        browser says comes from a page of another site.
         """
         request.state.role, request.state.csrf = Role.OPEN, ""
-        if "\0" in unquote(request.scope["path"] + request.url.query):
+        if "\0" in unquote(request.scope["path"] + request.scope["query_string"].decode("latin-1")):
             return problem(400, "expected no NUL character in the address.")
         if request.method not in SAFE_METHODS and _is_foreign(request):
             return problem(403, "a page of another site sent this request.")
         if self.is_open:
-            request.state.role = Role.OPERATE
-            if is_loopback(_host(request)) or own_path(request) in HEALTH_ROUTES:
-                return self._too_much(request)
-            return problem(421, "expected the host 127.0.0.1 or localhost; another name needs a server with a token.")
+            if await _names_host(request, self._hosts):
+                request.state.role = Role.OPERATE
+            elif own_path(request) not in HEALTH_ROUTES:
+                names = " or ".join(self._hosts)
+                return problem(421, f"expected the host {names}; another name needs a server with a token.")
+            return self._too_much(request)
         return self._who(request) or self._too_much(request)
 
     def _too_much(self, request: Request) -> Response | None:
@@ -228,11 +235,19 @@ def _client(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
-def _host(request: Request) -> str:
-    try:
-        return request.url.hostname or ""
-    except ValueError:
-        return ""
+async def _names_host(request: Request, hosts: Sequence[str]) -> bool:
+    """Return True if the Host header is one of `hosts`, with any port, as Starlette's middleware decides it."""
+    is_trusted = False
+
+    async def accept(*_: object) -> None:
+        nonlocal is_trusted
+        is_trusted = True
+
+    async def discard(_: Message) -> None:
+        pass  # the reply that refuses is ours
+
+    await TrustedHostMiddleware(accept, hosts, www_redirect=False)(request.scope, request.receive, discard)
+    return is_trusted
 
 
 def _is_foreign(request: Request) -> bool:

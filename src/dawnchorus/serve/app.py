@@ -82,7 +82,7 @@ class Watched:
             await send(message)
 
         request = Request(scope)
-        answer: ASGIApp = self._access.refusal(request) or self._app
+        answer: ASGIApp = await self._access.refusal(request) or self._app
         try:
             await answer(scope, receive if request.method in SAFE_METHODS else paced(receive), watched)
         except ClientDisconnect:

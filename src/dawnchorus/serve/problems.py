@@ -75,9 +75,8 @@ def problem(
 
 
 def _is_page(request: Request) -> bool:
-    return (
-        request.method == "GET" and "text/html" in request.headers.get("accept", "") and "/api/" not in request.url.path
-    )
+    accepts_html = "text/html" in request.headers.get("accept", "")
+    return request.method == "GET" and accepts_html and "/api/" not in request.scope["path"]
 
 
 async def _shown(request: Request, status: int, detail: str) -> Response:
