@@ -17,6 +17,7 @@ from dawnchorus.evaluate.bootstrap import Interval
 from dawnchorus.evaluate.evaluation import PAIRED, Evaluation, compare, evaluate
 from dawnchorus.evaluate.scoring import score_data_set
 from dawnchorus.models.bundle import RECORDINGS_NAME, Bundle, BundleInfo, file_sha256, write_bundle
+from dawnchorus.models.graph_files import load_graph
 from dawnchorus.models.precision import Precision, halved, quantised
 from dawnchorus.models.runner import milliseconds
 from dawnchorus.models.store import ModelStore
@@ -49,7 +50,7 @@ def shrink(
 
     def write_files(target: Path) -> None:
         if precision == "half":
-            onnx.save(halved(onnx.load(bundle.graph_path)), target / "model.onnx")
+            onnx.save(halved(load_graph(bundle.graph_path)), target / "model.onnx")
         else:
             quantised(bundle.graph_path, target / "model.onnx", _windows(bundle, table, others))
         for name in ("range.onnx", RECORDINGS_NAME):

@@ -77,7 +77,7 @@ def make_ensemble(
         windows = np.random.default_rng(1).normal(0, 0.05, (3, bundle.n_window)).astype(np.float32)
         each = []
         for member, model in zip(bundles, models, strict=True):
-            session = onnxruntime.InferenceSession(model.SerializeToString())
+            session = onnxruntime.InferenceSession(model.SerializeToString())  # noqa: TID251 - from load_graph
             # One by one, because some graphs take no more at once.
             logits = [session.run(["logits"], {"waveform": window[np.newaxis]})[0] for window in windows]
             each.append(scores_of(np.concatenate(logits), member.info.activation))

@@ -11,6 +11,7 @@ import onnx
 from onnx import compose, utils, version_converter
 
 from dawnchorus.models.bundle import Bundle
+from dawnchorus.models.graph_files import load_graph
 from dawnchorus.models.onnx_writer import OnnxWriter
 
 FloatArray = npt.NDArray[np.float32]
@@ -54,7 +55,7 @@ def fitted(bundle: Bundle, *, rate_hz: int, window_s: float) -> onnx.ModelProto:
     The waveform is resampled; each of the bundle's windows that cover it evenly is run, and for every class the best
     is taken.
     """
-    model = onnx.load(bundle.graph_path)
+    model = load_graph(bundle.graph_path)
     n_window, own_hz = bundle.n_window, bundle.info.sample_rate_hz
     to_n_window = round(window_s * rate_hz)
     if (own_hz, n_window) == (rate_hz, to_n_window):

@@ -13,6 +13,8 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from dawnchorus.models.graph_files import load_graph
+
 FloatArray = npt.NDArray[np.float32]
 Precision = Literal["half", "int8"]
 
@@ -64,7 +66,7 @@ def quantised(graph: Path, out: Path, windows: Iterable[FloatArray]) -> None:
             window = next(self._left, None)
             return None if window is None else {"waveform": window[np.newaxis]}
 
-    model = _named(onnx.load(graph))
+    model = _named(load_graph(graph))
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         path = Path(scratch, "named.onnx")

@@ -14,6 +14,7 @@ import onnxruntime
 
 from dawnchorus.errors import BundleInvalid, MissingExtra
 from dawnchorus.models.bundle import Activation, Bundle, Calibration
+from dawnchorus.models.graph_files import open_graph
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -113,12 +114,7 @@ class _OnnxSession:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(bundle.graph_path), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # onnxruntime's errors have no common base below Exception
-            raise BundleInvalid(f"{bundle.graph_path} cannot be loaded: {error}") from error
+        self._session = open_graph(bundle.graph_path, options)
         inputs = {i.name: i.shape for i in self._session.get_inputs()}
         outputs = {o.name: o.shape for o in self._session.get_outputs()}
         if list(inputs) != ["waveform"] or "logits" not in outputs:

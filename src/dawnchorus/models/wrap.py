@@ -24,6 +24,7 @@ from dawnchorus.models.bundle import (
     validation_lines,
     write_bundle,
 )
+from dawnchorus.models.graph_files import load_graph
 from dawnchorus.models.runner import open_session
 from dawnchorus.taxonomy.labels import Kind, Label, parse_label, read_label_lines
 
@@ -111,7 +112,7 @@ def wrap_model(
         if is_tflite:
             shutil.copyfile(graph, target / "model.tflite")
             return
-        model = _load(graph)
+        model = load_graph(graph)
         embedding_dim = _rename(
             model,
             graph,
@@ -145,16 +146,6 @@ def wrap_model(
         card=_card(description, len(labels)),
         check=_try,
     )
-
-
-def _load(path: Path) -> onnx.ModelProto:
-    try:
-        model = onnx.load(path, load_external_data=False)
-    except Exception as error:  # protobuf's own errors
-        raise ModelError(f"{path}: not an ONNX model ({error}).") from error
-    if any(tensor.data_location == TensorProto.EXTERNAL for tensor in model.graph.initializer):
-        raise ModelError(f"{path}: its weights are in another file. Save it as one file.")
-    return model
 
 
 def _set_aside(graph: onnx.GraphProto, names: frozenset[str]) -> None:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from dawnchorus.errors import ModelError
 from dawnchorus.models.bundle import Bundle
+from dawnchorus.models.graph_files import load_graph
 from dawnchorus.models.runner import Session, open_session
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore
 from dawnchorus.train.families.base import Context, Family, FamilyConfig, Network, export_onnx
@@ -164,7 +165,7 @@ class EmbeddingHead(Network):
             export_onnx(self.framing, parts[0], torch.zeros(2, n_window), "waveform", ("windows",), opset=opset)
             example = torch.zeros(2 * self.head.n_frames, self.head.n_dim)
             export_onnx(self.head, parts[1], example, "each", ("logits", "embeddings"), opset=opset)
-            framing, head = (onnx.load(part) for part in parts)
+            framing, head = (load_graph(part) for part in parts)
         models = [
             compose.add_prefix(m, p) for m, p in ((framing, "framing."), (backbone, "backbone."), (head, "head."))
         ]
@@ -187,7 +188,7 @@ def _embedding_dim(bundle: Bundle) -> int:
 
 def _backbone_graph(bundle: Bundle) -> onnx.ModelProto:
     """The part of the graph that leads to the embeddings."""
-    model = onnx.load(bundle.graph_path)
+    model = load_graph(bundle.graph_path)
     return utils.Extractor(model).extract_model(["waveform"], ["embeddings"])
 
 
@@ -217,7 +218,7 @@ def last_layer(bundle: Bundle) -> tuple[FloatArray, FloatArray] | None:
     Every matrix of the graph that has this shape is tried on sound.
     """
     n_dim, n_classes = _embedding_dim(bundle), len(bundle.labels)
-    tensors = [numpy_helper.to_array(tensor) for tensor in onnx.load(bundle.graph_path).graph.initializer]
+    tensors = [numpy_helper.to_array(tensor) for tensor in load_graph(bundle.graph_path).graph.initializer]
     matrices = [t for t in tensors if t.shape == (n_dim, n_classes)]
     matrices += [t.T for t in tensors if t.shape == (n_classes, n_dim)]
     biases = [t for t in tensors if t.shape == (n_classes,)]
