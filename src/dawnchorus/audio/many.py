@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from dawnchorus.audio.cores import quota_cores
 from dawnchorus.audio.process import DecoderProcess
 
 Item = TypeVar("Item")
@@ -19,10 +20,9 @@ _AHEAD = 4
 
 
 def usable_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Return the number of cores that this process may use, by its affinity and its container's quota."""
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(n_cores, quota_cores() or n_cores)
 
 
 def map_recordings(
