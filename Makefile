@@ -3,17 +3,37 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-ops check bench load wheel clean
+.PHONY: demo test test-ops test-often test-lowest check mutants fuzz bench load wheel clean
+
+# On Linux, PyPI's torch brings gigabytes of CUDA, which tests do not need. PyTorch's own index has the CPU build; it is
+# asked where pip is told of no other place for packages. TORCH_INDEX= takes what PyPI has.
+TORCH_INDEX ?= $(if $(PIP_FIND_LINKS)$(PIP_INDEX_URL),,https://download.pytorch.org/whl/cpu)
+
+# How long `make fuzz` takes, in all.
+FUZZ_SECONDS ?= 3600
 
 demo: $(VENV)/installed
 	$(BIN)/dawnchorus demo
 
+PYTEST := $(BIN)/python -m pytest -q
+QUICK := -m 'not ops' -n auto --dist loadgroup
+
 test: $(VENV)/ready
-	$(BIN)/python -m pytest -q -m 'not ops'
+	$(PYTEST) $(QUICK)
 
 # What takes long: real browsers, databases and proxies, and servers and trainers that are killed.
 test-ops: $(VENV)/ready
-	$(BIN)/python -m pytest -q -m ops
+	$(PYTEST) -m ops
+
+# The same tests as `make test` in other orders, time zones and languages, beside a busy machine, and as another user.
+test-often: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group often
+	PYTHON=$(BIN)/python tests/often.sh
+
+# Tests with the oldest versions that pyproject.toml allows.
+test-lowest: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group lowest
+	PYTHON=$(PYTHON) UV=$(BIN)/uv tests/lowest.sh
 
 check: $(VENV)/ready
 	$(BIN)/ruff check .
@@ -21,6 +41,18 @@ check: $(VENV)/ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry src
+
+# Plants faults one at a time, and counts those that `make test` notices. N and SEED choose the sample.
+N ?= 150
+SEED ?= 1
+mutants: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group mutation
+	$(BIN)/python -m bench.mutants --n $(N) --seed $(SEED)
+
+# Gives damaged files, tables, headers and requests to their readers, guided by coverage. Findings go to fuzz/work/.
+fuzz: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group fuzz
+	$(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS)
 
 # Measures this machine: speed against the named peers, overhead, memory, agreement. Takes half an hour and 6 GB of disk.
 bench: $(VENV)/ready
@@ -35,7 +67,8 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 # What tests and checks need besides.
 $(VENV)/ready: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable '.[all,track]'
+	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --quiet --constraint constraints.txt --extra-index-url $(TORCH_INDEX) torch)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable '.[all]'
 	touch $@
 
 # Locust against one, two and four servers behind nginx with PostgreSQL.

@@ -19,6 +19,7 @@ from bench import (
     serving,
     speech,
     startup,
+    stereo,
     swaps,
     teaching,
     training,
@@ -29,6 +30,7 @@ from bench.results import save
 MEASUREMENTS = {
     "startup": startup.measure,
     "overhead": overhead.measure,
+    "stereo": stereo.measure,
     "peers": peers.measure,
     "agreement": agreement.measure,
     "memory": memory.measure,

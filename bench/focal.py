@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.results import SHARED_AUDIO
-from dawnchorus.audio.many import usable_cores
+from dawnchorus.cores import usable_cores
 from dawnchorus.data.importing import import_recordings
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
 

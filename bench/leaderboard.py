@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.focal import data_sets
 from bench.results import RESULTS, SHARED_AUDIO
-from dawnchorus.audio.many import usable_cores
+from dawnchorus.cores import usable_cores
 
 RECIPES: dict[str, tuple[str, ...]] = {
     "best-free": ("data.auxiliary={others}", "data.validation=0", "--seeds", "3", "--overlap", "2.5"),

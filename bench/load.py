@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.e2e.machines import Postgres, Server, nginx, serving
 
-from dawnchorus.audio.many import usable_cores
+from dawnchorus.cores import usable_cores
 
 N_USERS, RUN_S = 16, 20
 

@@ -24,7 +24,7 @@ from typing import Any
 
 from bench.recordings import make_recordings
 from bench.results import ROOT
-from dawnchorus.audio.many import usable_cores
+from dawnchorus.cores import usable_cores
 from dawnchorus.models.birdnet import fetch_birdnet, find_birdnet
 
 N_ROUNDS = 3

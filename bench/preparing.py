@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from dawnchorus.audio.many import usable_cores
+from dawnchorus.cores import usable_cores
 from dawnchorus.data.dawn import dawn_chorus
 from dawnchorus.data.prepare import prepare
 from dawnchorus.data.recipes import RECIPES, Recipe

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
 
-from dawnchorus.audio.many import usable_cores
+from dawnchorus.cores import usable_cores
 from dawnchorus.data.clips import FULL_SCALE, Clips
 from dawnchorus.data.dawn import dawn_chorus
 from dawnchorus.data.prepare import prepare

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dawnchorus import __version__
-from dawnchorus.audio.many import usable_cores
+from dawnchorus.cores import usable_cores
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"

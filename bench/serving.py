@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from dawnchorus.audio.many import usable_cores
+from dawnchorus.cores import usable_cores
 from dawnchorus.data.dawn import dawn_chorus
 from dawnchorus.models.runner import open_session
 from dawnchorus.models.store import ModelStore, default_folder

@@ -4,6 +4,7 @@ DawnChorusError
 ├── InputError            the user's request cannot be carried out as asked (also a ValueError)
 │   ├── UploadTooLarge        a request brings more bytes than the server takes
 │   ├── UploadTooSlow         a request's body comes too slowly
+│   ├── UnknownClass          a label is of no known class
 │   └── NotKnown              there is no recording, detection, model or job of this name
 ├── AudioError            a recording cannot be used
 │   ├── AudioNotFound         no such file, or it is not a regular file
@@ -19,7 +20,8 @@ DawnChorusError
 ├── FetchFailed           a server refused, or cannot be reached
 ├── MissingExtra          an optional package is not installed
 ├── OutputError           results cannot be written
-│   └── OutputExists          something is there already and may not be replaced
+│   ├── OutputExists          something is there already and may not be replaced
+│   └── JournalDamagedError   the journal of a run cannot be read
 └── Busy                  another process works on the same output
 
 Each message says what was expected, what came, which file, and what to do.
@@ -96,6 +98,14 @@ class UploadTooSlow(InputError):
     """A request's body comes too slowly."""
 
 
+class UnknownClass(InputError):
+    """A label is of no known class; `suggestions` are the nearest ones, as `Genus species_Common Name`."""
+
+    def __init__(self, message: str, *, suggestions: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.suggestions = suggestions
+
+
 class NotKnown(InputError):
     """There is nothing of the name that was asked for."""
 
@@ -138,6 +148,10 @@ class OutputError(DawnChorusError):
 
 class OutputExists(OutputError):
     """The output is there already and the caller did not allow replacing it."""
+
+
+class JournalDamagedError(OutputError):
+    """The journal of a run is not the database that it was."""
 
 
 class Busy(DawnChorusError):

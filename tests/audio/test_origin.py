@@ -11,6 +11,7 @@ import soundfile
 from tests.sounds import tone
 
 from dawnchorus.audio.origin import origin_from_json, origin_to_json, read_origin
+from dawnchorus.audio.riff import MAX_CHUNKS, iter_chunks, missing_data_bytes
 
 
 @pytest.mark.parametrize(
@@ -84,3 +85,43 @@ def test_broken_metadata_is_not_an_error(tmp_path: Path) -> None:
     add_chunk(path, b"guan", b"\xff\xfe nonsense")
     add_chunk(path, b"LIST", b"INFOICMT" + struct.pack("<I", 999_999) + b"Recorded by AudioMoth sometime")
     assert read_origin(path).start_time is None
+
+
+@pytest.mark.parametrize("time", ["2026-05-01T04:30:00+99:00", "9999-12-31T23:59:59"])
+def test_a_time_that_cannot_be_written_or_added_to_is_left_out(tmp_path: Path, time: str) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(seconds=0.1), 16_000)
+    add_chunk(path, b"guan", f"GUANO|Version: 1.0\nTimestamp: {time}\nLoc Position: 52.5 13.4\n".encode())
+    origin = read_origin(path)
+    assert (origin.start_time, origin.latitude) == (None, 52.5)
+
+
+def test_samples_behind_a_size_that_was_never_written_are_no_chunks(tmp_path: Path) -> None:
+    """A recorder that loses its power leaves these; reading millions of empty chunks took a minute."""
+    path = tmp_path / "20260501_043000.wav"
+    soundfile.write(path, tone(seconds=0.1, level=0.0), 16_000)
+    content = bytearray(path.read_bytes())
+    content[40:44] = bytes(4)
+    path.write_bytes(content + bytes(100_000))
+    with path.open("rb") as file:
+        assert [chunk.name for chunk in iter_chunks(file)] == [b"fmt ", b"data"]
+    assert missing_data_bytes(path) == 0
+    assert read_origin(path).start_time == datetime(2026, 5, 1, 4, 30)
+
+
+def test_the_number_of_chunks_is_bounded(tmp_path: Path) -> None:
+    path = tmp_path / "x.wav"
+    path.write_bytes(b"RIFF\0\0\0\0WAVE" + b"junk\0\0\0\0" * (MAX_CHUNKS + 5))
+    with path.open("rb") as file:
+        assert len(list(iter_chunks(file))) == MAX_CHUNKS
+
+
+def test_odd_chunks_are_padded_and_names_may_hold_spaces(tmp_path: Path) -> None:
+    path = tmp_path / "x.wav"
+    path.write_bytes(b"RIFF\0\0\0\0WAVE" + b"abc \x03\0\0\0xyz\0" + b"data\x02\0\0\0" + b"\0")
+    with path.open("rb") as file:
+        assert [(chunk.name, chunk.start, chunk.size) for chunk in iter_chunks(file)] == [
+            (b"abc ", 20, 3),
+            (b"data", 32, 2),
+        ]
+    assert missing_data_bytes(path) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dawnchorus.audio.windows import Windower, WindowPlan
@@ -28,7 +28,6 @@ def cut(samples: np.ndarray, plan: WindowPlan, block: int, batch: int = 8) -> np
     block=st.integers(1, 97),
     batch=st.integers(1, 9),
 )
-@settings(max_examples=1000, deadline=None)
 def test_windows_do_not_depend_on_how_the_sound_arrives(
     n: int, n_window: int, hop_part: int, block: int, batch: int
 ) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -133,16 +131,16 @@ def test_wrong_requests_end_with_one_clear_line(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_output_that_is_full_is_one_line(sounds: Path, level_bundle: Bundle, command: Command) -> None:
+def test_output_that_is_full_is_one_line(sounds: Path, level_bundle: Bundle, program: Command) -> None:
     with Path("/dev/full").open("wb") as full:
         options = {"capture_output": False, "stdout": full, "stderr": subprocess.PIPE}
-        done = command("identify", sounds, "--model", level_bundle.folder, "-q", **options)
+        done = program("identify", sounds, "--model", level_bundle.folder, "-q", **options)
     assert done.returncode == 4
     assert done.stderr == b"Error: standard output: No space left on device. Check free space and access rights.\n"
 
 
-def test_debug_shows_where_an_error_is_from(sounds: Path, command: Command) -> None:
-    done = command("identify", sounds, "--model", "nothing", "--debug")
+def test_debug_shows_where_an_error_is_from(sounds: Path, program: Command) -> None:
+    done = program("identify", sounds, "--model", "nothing", "--debug")
     assert b"Traceback" in done.stderr
 
 
@@ -187,33 +185,48 @@ def test_a_reader_that_goes_away_ends_the_run_quietly(sounds: Path, level_bundle
     assert errors == b""
 
 
+N_PRESSES = """
+import os, signal, sys
+from dawnchorus.cli import identify, main
+
+def interrupted(*arguments, on_progress, run=identify.identify, **options):
+    def press(progress):
+        if progress.n_done == 2:
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+            except KeyboardInterrupt:
+                if is_twice:
+                    os.kill(os.getpid(), signal.SIGINT)
+                raise
+
+    return run(*arguments, on_progress=press, **options)
+
+is_twice = sys.argv.pop() == "2"
+identify.identify = interrupted
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main.main()
+"""
+"""`dawnchorus identify` for whom Ctrl-C is pressed so often, when two recordings are done."""
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is another event there")
-def test_ctrl_c_keeps_what_was_scored(tmp_path: Path, level_bundle: Bundle, command: Command) -> None:
-    folder = tmp_path / "many"
-    folder.mkdir()
-    soundfile.write(folder / "a.flac", tone(seconds=600), 16_000)
-    for k in range(60):
-        (folder / f"b{k:02d}.flac").symlink_to("a.flac")
-    arguments = ["identify", folder, "--model", level_bundle.folder, "--out", tmp_path / "x.csv"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dawnchorus", *arguments],
-        stderr=subprocess.PIPE,
-        # A shell starts what runs in the background with Ctrl-C ignored, and tests may run there.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
-    )
-    journal = tmp_path / ".x.csv.journal"
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and (not journal.exists() or journal.stat().st_size == 0):
-        time.sleep(0.05)
-    time.sleep(1.0)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert b"What was scored is kept: the same command goes on from here." in errors
-    assert b"Traceback" not in errors
-    done = command(*arguments, "--json", "-q")
-    assert json.loads(done.stdout)["n_resumed"] > 0
-    assert len((tmp_path / "x.csv").read_bytes().splitlines()) == 1 + 61 * 1200
+@pytest.mark.parametrize(
+    ("n_presses", "message"),
+    [(1, b"What was scored is kept: the same command goes on from here."), (2, b"Stopped at once.")],
+)
+def test_ctrl_c_keeps_what_was_scored(
+    n_presses: int, message: bytes, tmp_path: Path, sounds: Path, level_bundle: Bundle, command: Command
+) -> None:
+    for k in range(30):
+        (sounds / f"c{k:02d}.wav").symlink_to("a.wav")
+    arguments = ["identify", sounds, "--model", level_bundle.folder, "--out", tmp_path / "x.csv"]
+    done = subprocess.run([sys.executable, "-c", N_PRESSES, *arguments, str(n_presses)], capture_output=True)
+    assert done.returncode == 130
+    assert message in done.stderr
+    assert b"Traceback" not in done.stderr
+    resumed = command(*arguments, "--json", "-q")
+    assert json.loads(resumed.stdout)["n_resumed"] >= 2
+    assert len((tmp_path / "x.csv").read_bytes().splitlines()) == 1 + 32 * 4
 
 
 def test_the_picture_command(dawn: Path, tmp_path: Path, command: Command) -> None:
@@ -227,6 +240,7 @@ def test_the_picture_command(dawn: Path, tmp_path: Path, command: Command) -> No
     assert (done.returncode, b"not a sound file" in done.stderr) == (3, True)
 
 
+@pytest.mark.ops
 def test_the_demo_finds_at_least_five_species_with_at_most_two_false(tmp_path: Path, command: Command) -> None:
     done = command("demo", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.train.conftest import STARTED, TINY, Train, birds, run_training
+from tests.train.conftest import STARTED, TINY, Train, birds, run_training, tiny
 
 from dawnchorus.data.recordings import read_table
 from dawnchorus.identify import Options, identify
@@ -19,7 +19,7 @@ from dawnchorus.train.bundles import PARITY, parity
 from dawnchorus.train.compose import compose_config, family_config
 from dawnchorus.train.families import FAMILIES, Context
 
-__all__ = ["birds", "run_training"]
+__all__ = ["birds", "run_training", "tiny"]
 
 
 def test_every_family_is_tried_here() -> None:
@@ -55,9 +55,9 @@ def test_a_family_from_recordings_to_detections(
 
 @pytest.mark.parametrize("family", list(TINY))
 def test_the_graph_says_what_torch_says_for_any_number_of_windows(
-    family: str, birds: Path, tmp_path: Path, store: ModelStore
+    family: str, tiny: dict[str, tuple[str, ...]], birds: Path, tmp_path: Path, store: ModelStore
 ) -> None:
-    config = compose_config([*TINY[family], f"data={birds}"])
+    config = compose_config([*tiny[family], f"data={birds}"])
     kind, shape = family_config(config, store)
     torch.manual_seed(5)
     classes = tuple(f"Avis {k}" for k in "abcd")

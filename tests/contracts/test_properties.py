@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dawnchorus.audio.decode import resampler
@@ -16,8 +16,6 @@ from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table
 from dawnchorus.identify.rows import merge_events
 from dawnchorus.taxonomy.labels import Label, read_labels, write_labels
 from dawnchorus.types import Detection
-
-EVERY = settings(max_examples=1000, deadline=None)
 
 species = st.sampled_from(["Cuculus canorus", "Parus major", "Strix aluco"])
 
@@ -33,7 +31,6 @@ def windows(draw: st.DrawFn) -> list[Detection]:
 
 
 @given(rows=windows())
-@EVERY
 def test_events_cover_their_windows_and_nothing_else(rows: list[Detection]) -> None:
     events = merge_events(rows)
     assert merge_events(events) == events
@@ -60,7 +57,6 @@ def test_events_cover_their_windows_and_nothing_else(rows: list[Detection]) -> N
     rate_out_hz=st.sampled_from([16_000, 22_050, 32_000, 48_000]),
     block=st.integers(1, 7_000),
 )
-@EVERY
 def test_resampled_sound_keeps_its_length_however_it_arrives(
     n: int, rate_in_hz: int, rate_out_hz: int, block: int
 ) -> None:
@@ -82,7 +78,6 @@ labels = st.lists(st.builds(Label, names, names, st.sampled_from(["species", "so
 
 
 @given(labels=labels)
-@EVERY
 def test_labels_come_back_as_they_were_written(labels: list[Label]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "labels.csv")
@@ -108,7 +103,6 @@ rows = st.builds(
 
 
 @given(rows=st.lists(rows, max_size=8))
-@EVERY
 def test_recordings_tables_come_back_as_they_were_written(rows: list[RecordingRow]) -> None:
     distinct = tuple(replace(row, recording_id=f"{k}{row.recording_id}") for k, row in enumerate(rows))
     with tempfile.TemporaryDirectory() as folder:

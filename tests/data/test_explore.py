@@ -108,5 +108,5 @@ def test_detections_of_a_run_become_annotations(tmp_path: Path, dawn: Path, comm
     assert b"1 recording (1 soundscape)" in done.stderr
     shown = command("data", "show", tmp_path / "set", "--recording", str(dawn)).stdout.decode()
     assert "Cuculus canorus" in shown
-    assert "duration_s: 90.0" in shown
+    assert "duration_s: 18.0" in shown
     assert "date: 2026-05-01" in shown

@@ -9,17 +9,19 @@ import subprocess
 import sys
 import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.conftest import Command
 from tests.data.xeno_canto_server import KEY, XenoCanto, running
 
+from dawnchorus.data.fetching import fetch_recordings
 from dawnchorus.data.licenses import is_allowed, spdx_of
 from dawnchorus.data.recordings import read_table
-from dawnchorus.data.web import Web
 from dawnchorus.data.xeno_canto import PER_PAGE, Wanted, check_query, found_of, search
 from dawnchorus.errors import FetchFailed, InputError
+from dawnchorus.web import Web
 
 
 @pytest.fixture
@@ -32,13 +34,19 @@ def web() -> Web:
     return Web(per_s=1000, secret=KEY)
 
 
-def fetch(archive: XenoCanto, data_set: Path, *more: str, key: str | None = KEY) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if name not in ("XENO_CANTO_API_KEY", "XCKEY")}
-    if key is not None:
-        environment["XENO_CANTO_API_KEY"] = key
-    command = [sys.executable, "-m", "dawnchorus", "fetch", "xeno-canto", "cnt:Spain", str(data_set)]
-    command += ["--server", archive.address, *more]
-    return subprocess.run(command, capture_output=True, text=True, env=environment)
+Fetch = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def fetch(archive: XenoCanto, command: Command) -> Fetch:
+    """Run the command against the archive: exit code, standard output, standard error."""
+
+    def run(data_set: Path, *more: str, key: str = KEY) -> tuple[int, str, str]:
+        arguments = ("fetch", "xeno-canto", "cnt:Spain", data_set, "--server", archive.address, *more)
+        done = command(*arguments, XENO_CANTO_API_KEY=key, XCKEY="")
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+    return run
 
 
 def test_everything_is_read_whatever_the_quirks(archive: XenoCanto) -> None:
@@ -84,9 +92,9 @@ def test_best_quality_first_and_licences_and_limits(archive: XenoCanto) -> None:
     assert great_tits == ["A", "A"], "XC6 and XC12, not XC3"
 
 
-def test_a_fetch_writes_sound_table_and_attribution(archive: XenoCanto, tmp_path: Path) -> None:
-    done = fetch(archive, tmp_path / "set")
-    assert done.returncode == 0, done.stderr
+def test_a_fetch_writes_sound_table_and_attribution(archive: XenoCanto, fetch: Fetch, tmp_path: Path) -> None:
+    code, _, errors = fetch(tmp_path / "set")
+    assert code == 0, errors
     table = read_table(tmp_path / "set")
     files = {path.name for path in (tmp_path / "set" / "audio").iterdir()}
     assert files == {Path(row.path).name for row in table.rows}
@@ -95,29 +103,32 @@ def test_a_fetch_writes_sound_table_and_attribution(archive: XenoCanto, tmp_path
     assert "Recordist 3, XC3. Accessible at www.xeno-canto.org/3" in text
     assert all(row.license and row.n_bytes for row in table.rows)
     n_before = archive.n_downloads
-    assert fetch(archive, tmp_path / "set").returncode == 0
+    assert fetch(tmp_path / "set")[0] == 0
     assert archive.n_downloads == n_before, "what is there is not fetched again"
 
 
-def test_a_dry_run_counts_and_fetches_nothing(archive: XenoCanto, tmp_path: Path) -> None:
-    done = fetch(archive, tmp_path / "set", "--dry-run")
-    assert "25 recordings found" in done.stderr
+def test_a_dry_run_counts_and_fetches_nothing(archive: XenoCanto, fetch: Fetch, tmp_path: Path) -> None:
+    _, _, errors = fetch(tmp_path / "set", "--dry-run")
+    assert "25 recordings found" in errors
     assert archive.n_downloads == 0
     assert not (tmp_path / "set").exists()
 
 
 def test_a_busy_server_and_broken_connections_are_outlasted(tmp_path: Path) -> None:
-    with running(XenoCanto(busy_every=4, break_every=3)) as archive:
-        done = fetch(archive, tmp_path / "set", "--license", "CC-BY", "--license", "CC-BY-SA")
-        assert done.returncode == 0, done.stderr
-        assert archive.broken
-    rows = read_table(tmp_path / "set").rows
-    with running(XenoCanto()) as calm:
-        assert fetch(calm, tmp_path / "calm", "--license", "CC-BY", "--license", "CC-BY-SA").returncode == 0
-    for row in rows:
-        assert (tmp_path / "set" / row.path).read_bytes() == (tmp_path / "calm" / row.path).read_bytes()
+    def fetched(archive: XenoCanto, folder: Path) -> dict[str, bytes]:
+        with running(archive):
+            patient = Web(per_s=1e6, secret=KEY, sleep=lambda _seconds: None)
+            wanted = search(patient, "cnt:Spain", key=KEY, server=archive.address)[:9]
+            done = fetch_recordings(patient, [item for item in wanted if item.file_url], folder, n_workers=3)
+        assert not done.failures
+        return {path.name: path.read_bytes() for path in (folder / "audio").iterdir()}
+
+    busy = XenoCanto(busy_every=4, break_every=3)
+    assert fetched(busy, tmp_path / "busy") == fetched(XenoCanto(), tmp_path / "calm")
+    assert busy.broken
 
 
+@pytest.mark.ops
 def test_five_hundred_recordings_and_five_kills(tmp_path: Path) -> None:
     rng = random.Random(3)
     data_set = tmp_path / "set"
@@ -138,16 +149,14 @@ def test_five_hundred_recordings_and_five_kills(tmp_path: Path) -> None:
     assert {path.name for path in (data_set / "audio").iterdir()} == {Path(row.path).name for row in table.rows}
 
 
-def test_without_a_good_key_the_way_to_one_is_told_and_the_key_is_never_shown(
-    archive: XenoCanto, tmp_path: Path
-) -> None:
-    none = fetch(archive, tmp_path / "set", key=None)
-    assert (none.returncode, "export XENO_CANTO_API_KEY=" in none.stderr) == (2, True)
-    wrong = fetch(archive, tmp_path / "set", key="wrong-key-9876")
-    assert wrong.returncode == 3
-    assert "copy the key from your account page" in wrong.stderr
-    good = fetch(archive, tmp_path / "set")
-    for text in (none.stderr, wrong.stdout, wrong.stderr, good.stdout, good.stderr):
+def test_without_a_good_key_the_way_to_one_is_told_and_the_key_is_never_shown(fetch: Fetch, tmp_path: Path) -> None:
+    code, _, advice = fetch(tmp_path / "set", key="")
+    assert (code, "export XENO_CANTO_API_KEY=" in advice) == (2, True)
+    wrong = fetch(tmp_path / "set", key="wrong-key-9876")
+    assert wrong[0] == 3
+    assert "copy the key from your account page" in wrong[2]
+    good = fetch(tmp_path / "set", "--limit", "3")
+    for text in (advice, *wrong[1:], *good[1:]):
         assert "wrong-key-9876" not in text
         assert KEY not in text
     for path in (tmp_path / "set").rglob("*"):

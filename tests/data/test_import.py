@@ -178,7 +178,8 @@ def test_the_table_keeps_everything(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "date"), [("2019-05-00", "2019-05"), ("0000-00-00", None), ("2019-05-12", "2019-05-12"), ("", None)]
+    ("text", "date"),
+    [("2019-05-00", "2019-05"), ("0000-00-00", None), ("2019-05-12", "2019-05-12"), ("2019-20-05", "2019"), ("", None)],
 )
 def test_dates_are_as_exact_as_they_are_known(text: str, date: str | None) -> None:
     assert iso_date(text) == date

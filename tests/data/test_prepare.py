@@ -132,6 +132,7 @@ def test_clips_can_be_brought_to_one_level(table: RecordingsTable) -> None:
     assert all(np.abs(clips.samples(k)).max() == pytest.approx(0.9, abs=1e-3) for k in range(len(clips)))
 
 
+@pytest.mark.ops
 def test_kill_minus_nine_and_again_gives_the_same_clips(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     rows = []
@@ -282,12 +283,14 @@ def test_images_show_the_clips_and_say_where_they_are_from(table: RecordingsTabl
         write_images(clips, folder, MelImage(n_bands=500), n_workers=1)
 
 
+@pytest.mark.ops
 def test_mel_bands_are_librosas() -> None:
     filters = mel_filters(rate_hz=22_050, n_fft=2048, n_bands=40, low_hz=0, high_hz=11_025)
     librosa = pytest.importorskip("librosa")
     np.testing.assert_allclose(filters, librosa.filters.mel(sr=22_050, n_fft=2048, n_mels=40), atol=1e-7)
 
 
+@pytest.mark.ops
 def test_prepare_with_scores_and_images_from_the_command_line(tmp_path: Path, dawn: Path, command: Command) -> None:
     write_table(
         RecordingsTable(tmp_path, (RecordingRow(recording_id="d", path=str(dawn), scientific_name="Cuculus canorus"),))

@@ -17,7 +17,7 @@ from dawnchorus.formats import raven
 from dawnchorus.identify import Options, identify
 from dawnchorus.models.store import ModelStore
 
-PLAN = SyntheticPlan(n_species=3, n_clips=2, n_soundscapes=1, soundscape_s=20)
+PLAN = SyntheticPlan(n_species=2, n_clips=2, n_soundscapes=1, soundscape_s=6)
 
 
 def test_the_same_seed_makes_the_same_sounds() -> None:
@@ -48,6 +48,7 @@ def test_birds_sing_where_the_truth_says() -> None:
     assert np.abs(scene.samples).max() <= 0.95
 
 
+@pytest.mark.ops
 @pytest.mark.parametrize("seed", [2, 3])
 def test_birdnet_finds_the_birds_of_other_seeds_too(tmp_path: Path, store: ModelStore, seed: int) -> None:
     scene = dawn_chorus(seed=seed)

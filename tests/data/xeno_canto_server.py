@@ -143,7 +143,7 @@ def running(archive: XenoCanto) -> Iterator[XenoCanto]:
     handler = type("Handler", (_Handler,), {"archive": archive})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     archive.address = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield archive
     finally:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import httpx2 as httpx
 import pytest
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 
@@ -92,17 +93,6 @@ def serving(*servers: Server) -> Iterator[None]:
             if server.process is not None:
                 server.process.kill()
                 server.process.wait()
-
-
-def wait_for(condition: object, *, within_s: float = 60.0) -> object:
-    """What `condition()` gives, as soon as that is something."""
-    until = time.monotonic() + within_s
-    while time.monotonic() < until:
-        found = condition()  # type: ignore[operator]
-        if found:
-            return found
-        time.sleep(0.1)
-    raise AssertionError(f"did not come true within {within_s} s")
 
 
 def programs(*names: str) -> list[str]:

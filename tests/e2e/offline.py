@@ -11,7 +11,8 @@ import sys
 import time
 from pathlib import Path
 
-from tests.e2e.machines import Server, serving, wait_for
+from tests.e2e.machines import Server, serving
+from tests.waiting import wait_for
 
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 
@@ -40,7 +41,7 @@ def main(folder: Path, lessons: Path, models: Path) -> dict[str, object]:
     server = Server(folder / "server", "--models-folder", models)
     with serving(server), server.client() as client:
         files = [("audio", (f"{p.parent.name}/{p.name}", p.read_bytes())) for p in sorted(lessons.glob("*/*.*"))]
-        taken = client.post("/api/v1/lessons", files=files).json()["n_taken"]
+        taken = client.post("/api/v1/lessons", files=files, data={"new_class": "yes"}).json()["n_taken"]
         job = client.post("/api/v1/retrain").json()["id"]
         until = time.monotonic() + 400
         while (row := client.get(f"/api/v1/jobs/{job}").json())["status"] in ("queued", "running"):

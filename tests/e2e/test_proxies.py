@@ -12,7 +12,8 @@ import httpx2 as httpx
 import numpy as np
 import pytest
 import soundfile
-from tests.e2e.machines import Server, free_port, programs, serving, wait_for
+from tests.e2e.machines import Server, free_port, programs, serving
+from tests.waiting import wait_for
 
 from dawnchorus.models.bundle import Bundle
 

@@ -155,3 +155,67 @@ def test_every_five_seconds_of_a_submission_have_the_score_of_what_is_there(wind
     ids, values = by_step(scores)
     assert ids == [f"soundscape_1_{end}" for end in (5, 10, 15, 20)]
     assert values[:, 0].tolist() == [0.8] * 4
+
+
+def test_top_k_counts_rows_with_any_of_their_species_among_the_best() -> None:
+    truth = np.array([[1, 0, 0, 0], [0, 1, 0, 1], [0, 0, 0, 0], [0, 0, 0, 1]], bool)
+    scores = np.array([[0.9, 0.8, 0.1, 0.0], [0.9, 0.1, 0.5, 0.6], [1, 1, 1, 1], [0.9, 0.8, 0.7, 0.1]])
+    assert [metrics.top_k_accuracy(truth, scores, k) for k in (1, 2, 3, 4)] == pytest.approx([1 / 3, 2 / 3, 2 / 3, 1])
+    assert np.isnan(metrics.top_k_accuracy(truth[2:3], scores[2:3], 1)), "no row has a species"
+    ties = np.array([[0.5, 0.5]])
+    assert metrics.top_k_accuracy([[1, 0]], ties, 1) == 1, "the first class wins"
+    assert metrics.top_k_accuracy([[0, 1]], ties, 1) == 0
+
+
+def test_precision_recall_and_f1_by_hand() -> None:
+    truth = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 1, 0]], bool)
+    found = np.array([[1, 1, 0], [0, 1, 0], [1, 0, 0], [1, 0, 0]], bool)
+    precision, recall, f1 = metrics.precision_recall_f1(truth, found)
+    assert precision[:2] == pytest.approx([1 / 3, 1 / 2])
+    assert recall[:2] == pytest.approx([1 / 2, 1 / 3])
+    assert f1[:2] == pytest.approx([2 / 5, 2 / 5])
+    assert np.isnan([precision[2], recall[2], f1[2]]).all()
+
+
+def test_best_class_marks_one_class_of_every_row() -> None:
+    assert metrics.best_class([[0.1, 0.9], [0.5, 0.5]]).tolist() == [[False, True], [True, False]]
+    assert metrics.best_class(np.zeros((0, 3))).shape == (0, 3)
+
+
+def test_log_loss_is_that_of_the_shares() -> None:
+    truth = np.array([[1, 0], [0, 0], [1, 1]], bool)
+    scores = np.array([[0.2, 0.6], [0.5, 0.5], [0.3, 0.1]])
+    assert metrics.log_loss(truth, scores) == pytest.approx(-np.log(0.25) / 2)
+    assert metrics.log_loss([[1, 0]], [[0.0, 0.0]]) == pytest.approx(-np.log(1e-12)), "finite"
+    assert metrics.log_loss([[1, 0]], [[0.0, 0.4]]) == pytest.approx(-np.log(1e-12))
+    assert np.isnan(metrics.log_loss([[0, 0]], [[0.5, 0.5]]))
+
+
+def test_calibration_error_by_hand() -> None:
+    truth = [[0, 1], [1, 0]]
+    probabilities = [[1.0, 0.95], [0.45, 0.05]]
+    # bins of 0.1: {1.0, 0.95} with one right, {0.45} right, {0.05} wrong
+    expected = (abs(1 - 1.95) + abs(1 - 0.45) + abs(0 - 0.05)) / 4
+    assert metrics.expected_calibration_error(truth, probabilities) == pytest.approx(expected)
+    assert metrics.expected_calibration_error(truth, probabilities, n_bins=1) == pytest.approx(abs(2 - 2.45) / 4)
+    assert metrics.expected_calibration_error([[1]], [[0.75]], n_bins=4) == pytest.approx(0.25)
+    assert np.isnan(metrics.expected_calibration_error(np.zeros((0, 2)), np.zeros((0, 2))))
+
+
+def test_means_leave_out_classes_of_which_nothing_can_be_said() -> None:
+    truth = np.array([[1, 1, 0], [0, 1, 0]], bool)
+    scores = np.array([[0.9, 0.9, 0.9], [0.1, 0.1, 0.1]])
+    auc = metrics.roc_auc(truth, scores)
+    assert auc[0] == 1
+    assert np.isnan(auc[1:]).all(), "only positive rows, only negative rows"
+    assert metrics.macro_roc_auc(truth, scores) == 1
+    assert metrics.cmap(truth, scores) == 1
+    assert metrics.cmap(truth, scores, n_padding=1) == pytest.approx((1 + 1 + 1) / 3)
+    assert np.isnan(metrics.cmap(np.zeros((2, 1)), np.zeros((2, 1))))
+
+
+def test_average_precision_of_ties_is_that_after_the_last_of_them() -> None:
+    truth = np.array([[1], [0], [1], [0]], bool)
+    assert metrics.average_precision(truth, [[0.5], [0.5], [0.5], [0.1]]) == pytest.approx([2 / 3])
+    assert metrics.average_precision(truth, [[0.9], [0.5], [0.5], [0.1]]) == pytest.approx([(1 + 2 / 3) / 2])
+    assert metrics.roc_auc(truth, [[0.5], [0.5], [0.5], [0.1]]) == pytest.approx([(0.5 + 1 + 0.5 + 1) / 4])

@@ -20,7 +20,7 @@ __all__ = ["birds", "run_training"]
 def test_a_planted_copy_and_a_planted_wrong_label_are_found(
     run_training: Train, birds: Path, tmp_path: Path, command: Command
 ) -> None:
-    run = run_training("model=embedding_head", "model.hidden=null", "trainer.epochs=30")
+    run = run_training("model=embedding_head", "model.backbone=birdnet", "model.hidden=null", "trainer.epochs=30")
     planted = tmp_path / "planted"
     shutil.copytree(birds, planted, ignore=shutil.ignore_patterns("clips"))
     table = read_table(planted)

@@ -13,6 +13,8 @@ from dawnchorus.formats import raven
 from dawnchorus.types import Detection, Origin, Provenance, RecordingTable
 
 VERSION = "0.13.2"
+pytestmark = pytest.mark.ops
+
 ENVIRONMENT = Path(__file__).parents[2] / ".venv-opensoundscape"
 
 OPEN = """

@@ -27,6 +27,7 @@ print(json.dumps({"peak_mb": peak_mb, "n": len(table.detections), "duration_s": 
 """
 
 
+@pytest.mark.ops
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 def test_a_24_hour_recording_needs_a_few_hundred_megabytes(tmp_path: Path, level_bundle: Bundle) -> None:
     hour = np.tile(tone(seconds=60, rate_hz=16_000), 60)

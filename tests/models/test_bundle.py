@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import shutil
-import threading
 import zipfile
-from collections.abc import Iterator
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from pydantic import ValidationError
 from tests.conftest import LEVEL, LEVEL_LABELS, Command, level_graph
 
-from dawnchorus.errors import BundleInvalid, InputError, ModelError, ModelNotFound, OutputExists
-from dawnchorus.models import yamnet
-from dawnchorus.models.bundle import Bundle, read_bundle, verify_bundle, write_bundle
+from dawnchorus.errors import BundleInvalid, InputError, ModelError, ModelNotFound, OutputError, OutputExists
+from dawnchorus.models.bundle import Bundle, file_sha256, read_bundle, verify_bundle, write_bundle
 from dawnchorus.models.runner import open_session, scores_of
 from dawnchorus.models.store import ModelStore
 from dawnchorus.models.wrap import ModelDescription, read_classes, wrap_model
@@ -53,11 +51,120 @@ def test_a_bundle_says_all_of_itself(level_bundle: Bundle) -> None:
         ({"sample_rate_hz": 1}, "sample_rate_hz"),
         ({"activation": "tanh"}, "activation"),
         ({"graph": "../../secret.onnx"}, "graph"),
+        ({"sample_rate_hz": 3_999}, "sample_rate_hz: Input should be greater than or equal to 4000"),
+        ({"sample_rate_hz": 500_001}, "sample_rate_hz: Input should be less than or equal to 500000"),
+        ({"window_s": 0}, "window_s: Input should be greater than 0"),
+        ({"window_s": 120.5}, "window_s: Input should be less than or equal to 120"),
+        ({"embedding_dim": 0}, "embedding_dim: Input should be greater than or equal to 1"),
+        ({"name": ""}, "name: String should have at least 1 character"),
+        ({"sha256": "0" * 63}, "sha256: String should match"),
+        ({"range_sha256": "g" * 64}, "range_sha256: String should match"),
+        ({"calibration": {"scale": 1, "offset": 0, "n_recordings": 1, "x": 1}}, "calibration.x: Extra inputs"),
     ],
 )
 def test_an_invalid_description_is_refused(bundle: Path, fields: dict[str, object], message: str) -> None:
     change(bundle, **fields)
     with pytest.raises(BundleInvalid, match=message):
+        read_bundle(bundle)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"sample_rate_hz": 4_000},
+        {"sample_rate_hz": 500_000},
+        {"window_s": 120},
+        {"window_s": 0.001},
+        {"embedding_dim": 1},
+        {"name": "x"},
+    ],
+)
+def test_description_at_its_limits_is_accepted(bundle: Path, fields: dict[str, object]) -> None:
+    change(bundle, **fields)
+    info = read_bundle(bundle).info
+    assert {name: getattr(info, name) for name in fields} == fields
+
+
+def test_description_leaves_out_what_is_usual(bundle: Path) -> None:
+    made = read_bundle(bundle)
+    info = made.info
+    assert (info.schema_version, info.graph, info.embedding_dim, info.calibration) == (1, "model.onnx", None, None)
+    assert (info.training, info.range_sha256, info.thresholds) == (None, None, {})
+    assert (made.n_window, made.graph_path, made.range_path) == (16_000, bundle / "model.onnx", bundle / "range.onnx")
+    assert made.class_by_scientific_name == {"Avis magna": 0, "Avis parva": 1, "Engine": 2}
+    with pytest.raises(ValidationError, match="frozen"):
+        info.name = "other"  # type: ignore[misc]
+    with pytest.raises(FrozenInstanceError):
+        made.folder = bundle  # type: ignore[misc]
+    change(bundle, window_s=0.33335)
+    assert read_bundle(bundle).n_window == 5334, "rounded to whole samples"
+
+
+def test_range_model_is_verified_too(bundle: Path) -> None:
+    (bundle / "range.onnx").write_bytes(b"a range model")
+    verify_bundle(read_bundle(bundle))
+    change(bundle, range_sha256=file_sha256(bundle / "range.onnx"))
+    verify_bundle(read_bundle(bundle))
+    (bundle / "range.onnx").write_bytes(b"another one")
+    with pytest.raises(BundleInvalid, match=r"range\.onnx is damaged or was replaced"):
+        verify_bundle(read_bundle(bundle))
+    (bundle / "range.onnx").unlink()
+    with pytest.raises(BundleInvalid, match=r"range\.onnx.*found no file"):
+        verify_bundle(read_bundle(bundle))
+
+
+def write_again(folder: Path, source: Bundle, **more: object) -> Bundle:
+    def copy_graph(target: Path) -> None:
+        shutil.copy(source.graph_path, target / "model.onnx")
+
+    fields: dict[str, object] = {"write_graphs": copy_graph, "describe": lambda _: source.info, "card": "a card"}
+    return write_bundle(folder, labels=source.labels, **{**fields, **more})  # type: ignore[arg-type]
+
+
+def test_bundle_is_written_below_folders_that_are_not_there(tmp_path: Path, level_bundle: Bundle) -> None:
+    folder = tmp_path / "a" / "b" / "bundle"
+    made = write_again(folder, level_bundle, card=lambda bundle: f"card of {bundle.id}")
+    assert made == read_bundle(folder)
+    assert made.labels == level_bundle.labels
+    assert made.info == level_bundle.info
+    assert (folder / "MODEL_CARD.md").read_text() == f"card of {made.id}"
+    assert folder.stat().st_mode & 0o777 == 0o755
+    assert "null" not in (folder / "bundle.json").read_text(), "what is not known is left out"
+    assert [path.name for path in folder.parent.iterdir()] == ["bundle"]
+
+
+def test_check_that_fails_leaves_the_bundle_that_was_there(tmp_path: Path, level_bundle: Bundle) -> None:
+    def refuse(_bundle: Bundle) -> None:
+        raise ModelError("no")
+
+    folder = tmp_path / "bundle"
+    write_again(folder, level_bundle)
+    with pytest.raises(ModelError):
+        write_again(folder, level_bundle, card="another card", check=refuse)
+    assert (folder / "MODEL_CARD.md").read_text() == "a card"
+    with pytest.raises(BundleInvalid, match="damaged or was replaced"):
+        changed = level_bundle.info.model_copy(update={"sha256": "0" * 64})
+        write_again(folder, level_bundle, describe=lambda _: changed)
+    write_again(folder, level_bundle, card="another card")
+    assert (folder / "MODEL_CARD.md").read_text() == "another card"
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_folder_that_is_no_bundle_is_not_replaced(tmp_path: Path, level_bundle: Bundle) -> None:
+    (tmp_path / "thesis").mkdir()
+    with pytest.raises(OutputExists, match="is there and is no bundle"):
+        write_again(tmp_path / "thesis", level_bundle)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError, match="cannot be made"):
+        write_again(tmp_path / "file" / "bundle", level_bundle)
+
+
+def test_labels_that_cannot_be_read_are_named(bundle: Path) -> None:
+    (bundle / "labels.csv").write_text("nonsense\n")
+    with pytest.raises(BundleInvalid, match=r"labels\.csv.*Make the bundle again"):
+        read_bundle(bundle)
+    (bundle / "labels.csv").unlink()
+    with pytest.raises(BundleInvalid, match=r"labels\.csv is missing"):
         read_bundle(bundle)
 
 
@@ -258,35 +365,6 @@ def test_the_shared_yamnet_loads(tmp_path: Path, shared_yamnet: Path) -> None:
     best = bundle.labels[int(output.logits[0].argmax())]
     assert (best.scientific_name, best.kind) == ("Silence", "sound")
     assert ModelStore(tmp_path / "again").pull("yamnet", source=shared_yamnet.parent).id == bundle.id
-
-
-@pytest.fixture
-def web(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    """A folder and the address at which a local server gives its files."""
-    folder = tmp_path / "web"
-    folder.mkdir()
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args: object) -> None:
-            super().__init__(*args, directory=str(folder))  # type: ignore[arg-type]
-
-        def log_message(self, *_: object) -> None:
-            return
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield folder, f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-
-
-def test_yamnet_is_fetched_from_where_google_keeps_it(tmp_path: Path, web: tuple[Path, str]) -> None:
-    folder, address = web
-    (folder / "yamnet.tflite").write_bytes(b"weights")
-    got = yamnet.fetch_yamnet(tmp_path, url=f"{address}/yamnet.tflite")
-    assert got.read_bytes() == b"weights"
-    with pytest.raises(ModelNotFound, match=r"could not be downloaded .*404.*models pull yamnet --from FILE"):
-        yamnet.fetch_yamnet(tmp_path, url=f"{address}/gone.tflite")
 
 
 def test_the_reference_engine_agrees_on_the_dawn_chorus(dawn: Path, store: ModelStore) -> None:

@@ -18,7 +18,7 @@ from tests.sounds import tone
 from dawnchorus.pictures.clip import clip_png_and_mp3
 from dawnchorus.pictures.page import render_page
 from dawnchorus.pictures.recording import draw_recording
-from dawnchorus.pictures.spectrogram import clip_spectrogram, recording_spectrogram
+from dawnchorus.pictures.spectrogram import MAX_COLUMNS, clip_spectrogram, recording_spectrogram, stretch_spectrogram
 from dawnchorus.pictures.summary import summarise
 from dawnchorus.types import Detection, Origin, Provenance, RecordingTable, Span
 
@@ -91,6 +91,27 @@ def test_a_clip_equals_that_part_of_the_whole(recording: Path) -> None:
     clip = clip_spectrogram(samples[: 5 * rate_hz], rate_hz=rate_hz)
     whole = recording_spectrogram(recording, duration_s=10)
     np.testing.assert_allclose(clip.levels_db[:, :400], whole.levels_db[:, :400], atol=0.1)
+
+
+def test_a_stretch_equals_that_part_of_the_sound(recording: Path) -> None:
+    samples, rate_hz = soundfile.read(recording, dtype="float32")
+    clip = clip_spectrogram(samples[3 * rate_hz : 5 * rate_hz], rate_hz=rate_hz, start_s=3.0)
+    stretch = stretch_spectrogram(recording, start_s=3.0, end_s=5.0)
+    assert (stretch.start_s, stretch.end_s, stretch.top_hz) == (clip.start_s, clip.end_s, clip.top_hz)
+    np.testing.assert_allclose(stretch.levels_db, clip.levels_db, atol=0.1)
+
+
+def test_a_long_stretch_has_few_columns_and_shows_the_loudest(tmp_path: Path) -> None:
+    sound = np.zeros(16_000 * 500, np.float32)
+    sound[16_000 * 300 : 16_000 * 300 + 1600] = tone(3000, seconds=0.1, rate_hz=16_000)
+    soundfile.write(tmp_path / "long.flac", sound, 16_000)
+    stretch = stretch_spectrogram(tmp_path / "long.flac", start_s=100.0, end_s=1000.0)
+    assert stretch.levels_db.shape[1] <= MAX_COLUMNS
+    assert (stretch.start_s, stretch.top_hz) == (100.0, 12_000)
+    assert stretch.end_s == pytest.approx(500, abs=0.01), "the end of the recording"
+    row, column = np.unravel_index(stretch.levels_db.argmax(), stretch.levels_db.shape)
+    assert row / stretch.levels_db.shape[0] * stretch.top_hz == pytest.approx(3000, abs=50)
+    assert stretch.start_s + column / stretch.columns_per_s == pytest.approx(300, abs=0.3)
 
 
 def pixels(png: bytes) -> np.ndarray:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 import soundfile
 import uvicorn
+from tests.waiting import wait_for
 
 from dawnchorus.serve.connections import server_config
-from dawnchorus.serve.service import open_service
+from dawnchorus.serve.lanes import Lanes, Steps
+from dawnchorus.serve.service import Service, open_service
 from dawnchorus.serve.settings import Settings
 
 Serve = Callable[..., httpx.Client]
@@ -23,21 +25,46 @@ Serve = Callable[..., httpx.Client]
 
 @contextmanager
 def running(settings: Settings) -> Iterator[httpx.Client]:
+    """A server, and a client of it."""
+    with running_service(settings) as (client, _service):
+        yield client
+
+
+@contextmanager
+def running_service(settings: Settings) -> Iterator[tuple[httpx.Client, Service]]:
+    """A server, a client of it, and its parts."""
     with open_service(settings) as service:
         server = uvicorn.Server(server_config(service))
         thread = threading.Thread(target=server.run)
         thread.start()
-        while not server.started:
-            assert thread.is_alive(), "the server did not start"
-            time.sleep(0.01)
+        wait_for(lambda: server.started or not thread.is_alive())
+        assert server.started, "the server did not start"
         port = server.servers[0].sockets[0].getsockname()[1]
         try:
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-                yield client
+                yield client, service
         finally:
             service.ending.set()
             server.should_exit = True
             thread.join()
+
+
+@contextmanager
+def busy(lanes: Lanes) -> Iterator[None]:
+    """Keep the only lane at work until the block ends."""
+    is_started, is_over = threading.Event(), threading.Event()
+
+    def steps() -> Steps:
+        yield
+        is_started.set()
+        is_over.wait()
+
+    lanes._enqueue(Future(), steps(), 0, patient=True)
+    is_started.wait()
+    try:
+        yield
+    finally:
+        is_over.set()
 
 
 @pytest.fixture

@@ -12,12 +12,13 @@ import psutil
 import pytest
 import soundfile
 from tests.conftest import Command
-from tests.e2e.machines import wait_for
 from tests.serve.conftest import Serve
+from tests.waiting import wait_for
 
 from dawnchorus.errors import InputError
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
+from dawnchorus.serve import history
 from dawnchorus.serve.lanes import Limits
 from dawnchorus.serve.settings import Role, Settings
 
@@ -218,3 +219,39 @@ def test_multipart_bodies_that_mean_no_good(level_bundle: Bundle, serve: Serve, 
         assert not {"/", "\\"} & set(reply.json()["recording"])
         assert len(reply.json()["recording"]) <= 255
     assert {path.name for path in tmp_path.iterdir()} == {"server", tone.name}
+
+
+def test_tables_that_are_read_in_pages_are_whole_and_in_order(
+    level_bundle: Bundle, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "PAGE", 7)
+    client = serve(model=level_bundle.folder)
+    soundfile.write(tmp_path / "long.wav", np.full(20 * 16_000, 0.25, np.float32), 16_000, subtype="FLOAT")
+    body = (tmp_path / "long.wav").read_bytes()
+    assert client.post("/api/v1/identify?keep=true&min_score=0.5", content=body).status_code == 200
+    (recording,) = client.get("/api/v1/recordings").json()["recordings"]
+    table = f"/api/v1/recordings/{recording['sha256']}/detections"
+    rows = client.get(table).json()["detections"]
+    assert [row["start_s"] for row in rows] == list(range(20))
+    assert rows == client.get("/api/v1/detections?limit=200").json()["detections"]
+    lines = client.get(f"{table}?format=raven").text.splitlines()[1:]
+    assert [line.split("\t")[0] for line in lines] == [str(k + 1) for k in range(20)]
+    assert [float(line.split("\t")[3]) for line in lines] == list(range(20))
+    lines = client.get(f"{table}?format=audacity").text.splitlines()
+    assert [float(line.split("\t")[0]) for line in lines] == list(range(20))
+
+
+def test_a_picture_is_drawn_once_and_goes_with_its_recording(
+    level_bundle: Bundle, serve: Serve, tone: Path, tmp_path: Path
+) -> None:
+    client = serve(model=level_bundle.folder)
+    client.post("/api/v1/identify?keep=true&min_score=0.5", content=tone.read_bytes())
+    (recording,) = client.get("/api/v1/recordings").json()["recordings"]
+    first = client.get(recording["picture"])
+    kept = list((tmp_path / "server").glob("spool-*/answer-*"))
+    assert [path.read_bytes() for path in kept] == [first.content]
+    assert client.get(recording["picture"]).content == first.content
+    assert list((tmp_path / "server").glob("spool-*/answer-*")) == kept
+    assert client.delete(f"/api/v1/recordings/{recording['sha256']}").status_code == 204
+    assert not list((tmp_path / "server").glob("spool-*/answer-*"))
+    assert client.get(recording["picture"]).status_code == 404

@@ -16,8 +16,9 @@ import pytest
 import soundfile
 from starlette.testclient import TestClient
 from tests.conftest import small_disk
-from tests.e2e.machines import Server, serving, wait_for
+from tests.e2e.machines import Server, serving
 from tests.serve.conftest import Serve, running
+from tests.waiting import wait_for
 
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.serve import clock, history, jobs
@@ -58,6 +59,7 @@ def killing_decoders(server: psutil.Process) -> Iterator[None]:
         thread.join()
 
 
+@pytest.mark.ops
 def test_a_decoder_that_dies_costs_one_request_and_a_poisonous_file_is_left_alone(
     level_bundle: Bundle, tone: Path, tmp_path: Path
 ) -> None:

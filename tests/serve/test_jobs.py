@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 from sqlalchemy import update
-from tests.e2e.machines import wait_for
 from tests.serve.conftest import Serve
+from tests.waiting import wait_for
 
 from dawnchorus.errors import Busy, NotKnown
 from dawnchorus.models.bundle import Bundle

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import soundfile
 from tests.conftest import LEVEL, LEVEL_LABELS, level_graph
+from tests.serve.conftest import busy
 
 from dawnchorus.errors import AudioUnreadable, InputError, ModelError, Overloaded
 from dawnchorus.identify import Options
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
 from dawnchorus.models.wrap import wrap_model
-from dawnchorus.serve import lanes as lanes_module
-from dawnchorus.serve.lanes import Lanes, Limits
+from dawnchorus.serve.lanes import FIRST_COST_S, LEAST_BYTES, Lanes, Limits, Recognition
 
 EVERYTHING = Options(min_score=0.0)
 
@@ -34,21 +34,13 @@ def test_swaps_under_load_fail_no_request_and_mix_nothing(
     level_bundle: Bundle, other: Bundle, store: ModelStore, tone: Path
 ) -> None:
     n_rows = {level_bundle.id: 3 * 3, other.id: 6 * 3}
-    stop = threading.Event()
-    with Lanes(level_bundle, store=store, n_lanes=2) as lanes:
-
-        def swap() -> int:
-            n = 0
-            while not stop.is_set():
-                lanes.activate((other, level_bundle)[n % 2])
-                n += 1
-            return n
-
-        with ThreadPoolExecutor(5) as pool:
-            swapping = pool.submit(swap)
-            found = list(pool.map(lambda _: lanes.submit(tone, EVERYTHING).result(timeout=60), range(300)))
-            stop.set()
-            assert swapping.result() > 20
+    with Lanes(level_bundle, store=store, n_lanes=2) as lanes, ThreadPoolExecutor(4) as pool:
+        asked = []
+        for k in range(10):
+            asked += [pool.submit(lambda: lanes.submit(tone, EVERYTHING).result(timeout=60)) for _ in range(6)]
+            asked[-3].result()
+            lanes.activate((other, level_bundle)[k % 2])
+        found = [each.result() for each in asked]
     assert {f.bundle.id for f in found} == set(n_rows)
     for each in found:
         assert len(each.table.detections) == n_rows[each.bundle.id]
@@ -66,72 +58,66 @@ def test_a_bundle_that_cannot_run_changes_nothing(
         assert lanes.submit(tone, EVERYTHING).result().table.detections == before
 
 
+def ended_order(futures: Sequence[Future[Recognition]]) -> list[int]:
+    """Positions of the futures in the order in which they are done; filled while they are waited for."""
+    order: list[int] = []
+    for k, future in enumerate(futures):
+        future.add_done_callback(lambda _, k=k: order.append(k))  # type: ignore[misc]
+    return order
+
+
 def test_a_long_recording_lets_short_ones_pass(
     level_bundle: Bundle, store: ModelStore, tone: Path, tmp_path: Path
 ) -> None:
-    soundfile.write(tmp_path / "long.wav", np.full(1_800 * 16_000, 0.5, np.float32), 16_000)
-    with Lanes(level_bundle, store=store, n_lanes=1) as lanes:
-        long = lanes.submit(tmp_path / "long.wav", Options())
-        short = [lanes.submit(tone, Options()) for _ in range(5)]
-        for future in short:
-            future.result(timeout=60)
-        assert not long.done()
-        assert long.result(timeout=60).table.duration_s == 1_800
+    soundfile.write(tmp_path / "long.wav", np.full(60 * 16_000, 0.5, np.float32), 16_000)
+    with Lanes(level_bundle, store=store, n_lanes=1, limits=Limits(max_active_per_thread=10)) as lanes:
+        with busy(lanes):
+            futures = [lanes.submit(path, Options()) for path in (tmp_path / "long.wav", *[tone] * 5)]
+            order = ended_order(futures)
+        assert futures[0].result(timeout=60).table.duration_s == 60
+    assert order == [1, 2, 3, 4, 5, 0]
 
 
-@pytest.fixture
-def long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Half an hour; while it is under way, nothing else is begun."""
-    soundfile.write(tmp_path / "long.wav", np.full(1_800 * 16_000, 0.5, np.float32), 16_000)
-    monkeypatch.setattr(lanes_module, "STARTED_PER_LANE", 1)
-    return tmp_path / "long.wav"
-
-
-def test_what_comes_too_late_is_not_worked_out(level_bundle: Bundle, store: ModelStore, tone: Path, long: Path) -> None:
+def test_what_comes_too_late_is_not_worked_out(level_bundle: Bundle, store: ModelStore, tone: Path) -> None:
     with Lanes(level_bundle, store=store, n_lanes=1, limits=Limits(wait_s=0.0)) as lanes:
-        lanes.submit(long, Options())
+        with busy(lanes):
+            late = lanes.submit(tone, Options())
         with pytest.raises(Overloaded, match="has waited"):
-            lanes.submit(tone, Options()).result(timeout=60)
+            late.result(timeout=60)
 
 
-def test_what_is_too_much_is_refused(
-    level_bundle: Bundle, store: ModelStore, tone: Path, long: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with Lanes(level_bundle, store=store, n_lanes=1) as lanes:
-        first = lanes.submit(long, Options())
-        waiting = lanes.submit(tone, Options())
-        monkeypatch.setattr(lanes_module, "QUEUE_S", 0.0)
-        with pytest.raises(Overloaded) as refused:
-            lanes.submit(tone, Options())
-        assert refused.value.retry_after_s >= 1
-        assert first.result(timeout=60).table.duration_s == 1_800
+def test_what_is_too_much_is_refused(level_bundle: Bundle, store: ModelStore, tone: Path) -> None:
+    room_for_one = Limits(max_queue_s=1.5 * FIRST_COST_S * LEAST_BYTES)
+    with Lanes(level_bundle, store=store, n_lanes=1, limits=room_for_one) as lanes:
+        with busy(lanes):
+            waiting = lanes.submit(tone, Options())
+            with pytest.raises(Overloaded) as refused:
+                lanes.submit(tone, Options())
+            with pytest.raises(Overloaded):
+                lanes.check_room(1)
+            assert refused.value.retry_after_s >= 1
         assert waiting.result(timeout=60).table.duration_s == 3
+        lanes.check_room(1)
 
 
-def test_tiny_recordings_do_not_make_others_look_long(
-    level_bundle: Bundle, store: ModelStore, tone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tiny = tmp_path / "tiny.wav"
-    soundfile.write(tiny, np.zeros(100, np.float32), 16_000)
-    monkeypatch.setattr(lanes_module, "QUEUE_S", 1.0)
+def test_tiny_recordings_do_not_make_others_look_long(level_bundle: Bundle, store: ModelStore) -> None:
     with Lanes(level_bundle, store=store, n_lanes=1) as lanes:
-        for _ in range(40):
-            lanes.submit(tiny, Options()).result(timeout=60)
-        ten = [lanes.submit(tone, Options()) for _ in range(10)]
-        assert {future.result(timeout=60).table.duration_s for future in ten} == {3}
+        for _ in range(200):
+            lanes._learn_cost(100, took_s=0.02)
+        assert lanes._work_s(100_000) == pytest.approx(0.02, rel=0.1)
+        assert lanes._work_s(4 * LEAST_BYTES) == pytest.approx(0.08, rel=0.1)
+        lanes._learn_cost(LEAST_BYTES, took_s=1e6)
+        assert lanes._work_s(LEAST_BYTES) < 0.05, "one that hangs says little"
 
 
-def test_who_waits_keeps_the_place(level_bundle: Bundle, store: ModelStore, tone: Path, long: Path) -> None:
-    ended: list[int] = []
-    with Lanes(level_bundle, store=store, n_lanes=1) as lanes:
-        first = lanes.submit(long, Options())
-        waiting = [lanes.submit(tone, Options()) for _ in range(12)]
-        for k, future in enumerate(waiting):
-            future.add_done_callback(lambda _, k=k: ended.append(k))  # type: ignore[misc]
-        first.result(timeout=60)
+def test_who_waits_keeps_the_place(level_bundle: Bundle, store: ModelStore, tone: Path) -> None:
+    with Lanes(level_bundle, store=store, n_lanes=1, limits=Limits(max_active_per_thread=1)) as lanes:
+        with busy(lanes):
+            waiting = [lanes.submit(tone, Options()) for _ in range(12)]
+            order = ended_order(waiting)
         for future in waiting:
             future.result(timeout=60)
-    assert ended == list(range(12))
+    assert order == list(range(12))
 
 
 def test_a_bad_recording_touches_no_other_and_lanes_end_when_all_is_done(

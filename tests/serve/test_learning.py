@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 import soundfile
 from tests.conftest import Command, small_disk
-from tests.e2e.machines import Server, serving, wait_for
+from tests.e2e.machines import Server, serving
 from tests.serve.conftest import Serve
+from tests.waiting import wait_for
 
 from dawnchorus.data.other_sounds import other_sounds
 from dawnchorus.models.bundle import Bundle, read_bundle
@@ -29,23 +30,24 @@ pytestmark = pytest.mark.ops
 
 SONGS = {"Avis gravis_Deep Bird": 400, "Avis media_Middle Bird": 1800, "Avis alta_High Bird": 5000}
 RATE_HZ = 16_000
+N_EACH = 20
 
 
 def song(hz: float, k: int) -> np.ndarray:
     rng = np.random.default_rng([round(hz), k])
-    seconds = np.arange(2 * RATE_HZ) / RATE_HZ
+    seconds = np.arange(RATE_HZ) / RATE_HZ
     tone = np.sin(2 * np.pi * hz * (1 + 0.02 * rng.normal()) * seconds) * np.hanning(len(seconds))
     return np.asarray(rng.uniform(0.1, 0.5) * tone + 0.003 * rng.normal(size=len(seconds)), np.float32)
 
 
 @pytest.fixture(scope="session")
 def songs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Eight recordings of each of three birds, in a folder for each."""
+    """Recordings of three birds, a folder for each: enough that a new model is promoted by the rule."""
     folder = tmp_path_factory.mktemp("songs")
     paths = []
     for name, hz in SONGS.items():
         (folder / name).mkdir()
-        for k in range(8):
+        for k in range(N_EACH):
             paths.append(folder / name / f"{name.split('_')[0].replace(' ', '_')}_{k}.wav")
             soundfile.write(paths[-1], song(hz, k), RATE_HZ)
     return paths
@@ -68,7 +70,8 @@ def with_sounds(sounds: Path, tmp_path: Path) -> None:
 
 def teach(client: httpx.Client, paths: list[Path]) -> None:
     files = [("audio", (f"{path.parent.name}/{path.name}", path.read_bytes())) for path in paths]
-    assert client.post("/api/upload_bulk", files=files).json()["uploaded"] == len(paths)
+    reply = client.post("/api/upload_bulk", files=files, data={"new_class": "yes"})
+    assert reply.json()["uploaded"] == len(paths)
 
 
 def ended(client: httpx.Client, job_id: str, within_s: float = 120) -> dict[str, object]:
@@ -132,10 +135,10 @@ def test_from_lessons_to_a_model_that_serves_and_back(band_bundle: Bundle, serve
     begin = time.monotonic()
     assert client.post("/api/v1/models/rollback").json() == {"active": band_bundle.id}
     assert time.monotonic() - begin < 5
-    assert hears(client, songs[8]) != "Middle Bird"
+    assert hears(client, songs[N_EACH]) != "Middle Bird"
     assert client.post(f"/api/v1/models/{new}/activate").json() == {"active": new}
     assert client.post("/api/predict", content=songs[0].read_bytes()).json()["top_5_predictions"] == before
-    client.post("/api/v1/identify?keep=true", files={"audio": ("x.wav", songs[8].read_bytes())})
+    client.post("/api/v1/identify?keep=true", files={"audio": ("x.wav", songs[N_EACH].read_bytes())})
     comparison = client.post("/api/v1/models/compare", json={"first": band_bundle.id, "second": new}).json()
     assert comparison["recordings"][0]["only_second"] == ["Middle Bird"]
 
@@ -223,7 +226,7 @@ def test_a_disk_that_fills_up_costs_the_training_and_nothing_else(
             assert hears(client, songs[0]) == "Deep Bird"
             ballast.unlink()
             assert ended(client, client.post("/api/v1/retrain").json()["id"])["status"] == "done"
-            assert hears(client, songs[8]) == "Middle Bird"
+            assert hears(client, songs[N_EACH]) == "Middle Bird"
 
 
 READ_ONLY = """
@@ -251,15 +254,15 @@ def test_without_rights_on_a_read_only_system_it_serves_and_learns(
         teach(client, songs)
         done = ended(client, client.post("/api/v1/retrain").json()["id"])
         assert done["status"] == "done", done
-        assert hears(client, songs[8]) == "Middle Bird"
-        kept = client.post("/api/v1/identify?keep=true", content=songs[8].read_bytes())
+        assert hears(client, songs[N_EACH]) == "Middle Bird"
+        kept = client.post("/api/v1/identify?keep=true", content=songs[N_EACH].read_bytes())
         assert kept.status_code == 200
         assert server.end() == 0
 
 
 def test_too_little_to_learn_from_is_said_by_name(band_bundle: Bundle, serve: Serve, songs: list[Path]) -> None:
     client = serve(model=band_bundle.folder)
-    teach(client, songs[:1] + songs[8:9])
+    teach(client, songs[:1] + songs[N_EACH : N_EACH + 1])
     done = ended(client, client.post("/api/v1/retrain").json()["id"])
     assert done["status"] == "failed"
     assert "at least two recordings" in str(done["error"])
@@ -289,7 +292,7 @@ def test_a_server_that_is_killed_goes_on_with_its_jobs_after_its_next_start(
         assert done["attempts"] == 2
         assert not list((tmp_path / "server").rglob("*.part"))
         assert client.get("/api/v1/lessons").json()["total"] == len(songs)
-        assert hears(client, songs[8]) == "Middle Bird"
+        assert hears(client, songs[N_EACH]) == "Middle Bird"
 
 
 def test_who_asks_twice_ends_it_at_once_and_jobs_go_on_later(
@@ -346,6 +349,7 @@ def test_the_command_does_the_same_without_a_server(
 ) -> None:
     data = songs[0].parents[1]
     options = ["--data", data, "--model", band_bundle.folder, "--out", tmp_path / "out", "--sounds", sounds]
+    options += ["--new-class", "Avis media", "--new-class", "High Bird"]
     run = command("retrain", *options)
     assert run.returncode == 0, run.stderr
     assert b"Advice: use the new one" in run.stdout

@@ -7,6 +7,7 @@ import stat
 import struct
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import httpx2 as httpx
 import numpy as np
@@ -15,14 +16,16 @@ import soundfile
 from tests.serve.conftest import Serve
 
 from dawnchorus.data.recordings import read_table
-from dawnchorus.errors import InputError, UploadTooLarge
+from dawnchorus.errors import InputError, UnknownClass, UploadTooLarge
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.serve import archives
 from dawnchorus.serve.archives import unpack
 from dawnchorus.serve.lanes import Limits
-from dawnchorus.serve.lessons import Lessons, label_named
+from dawnchorus.serve.lessons import Lessons, class_of, parse_species
 from dawnchorus.serve.state.database import Database
 from dawnchorus.serve.state.files import FileStore
+from dawnchorus.serve.state.tables import Lesson
+from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label
 
 
@@ -58,7 +61,10 @@ def test_labels_come_from_the_form_the_folder_a_zip_or_a_table(level_bundle: Bun
     bundle = packed(
         {"set/Avis nova_New Bird/d.wav": sound(0.4), "set/noise/e.wav": sound(0.5), "set/readme.txt": b"hello"}
     )
-    assert taught(client, ("set.zip", bundle)) == {"d.wav": ("taken", "New Bird"), "e.wav": ("taken", "no species")}
+    assert taught(client, ("set.zip", bundle), new_class="yes") == {
+        "d.wav": ("taken", "New Bird"),
+        "e.wav": ("taken", "no species"),
+    }
     table = b"filename,primary_label,scientific_name,common_name\nf.wav,x,Avis magna,Loud Bird\n"
     assert taught(client, ("f.wav", sound(0.6)), ("labels.csv", table)) == {"f.wav": ("taken", "Loud Bird")}
     balance = {row["common_name"]: row["n_recordings"] for row in client.get("/api/v1/lessons").json()["species"]}
@@ -81,9 +87,13 @@ def test_what_cannot_be_learned_from_is_refused_by_name_and_the_rest_is_taken(
     found = taught(client, ("bad.wav", b"RIFF no"), ("good.wav", sound()), species="Loud Bird")
     assert found == {"bad.wav": ("refused", None), "good.wav": ("taken", "Loud Bird")}
     found = taught(
-        client, ("x.txt", b"hello"), ("nobody.wav", sound(0.7)), ("a/s.wav", sound(0.71)), ("b/s.wav", sound(0.72))
+        client,
+        ("x.txt", b"hello"),
+        ("nobody.wav", sound(0.7)),
+        ("loud bird/s.wav", sound(0.71)),
+        ("Avis parva/s.wav", sound(0.72)),
     )
-    assert found == {"x.txt": ("refused", None), "nobody.wav": ("refused", None), "s.wav": ("taken", "b")}
+    assert found == {"x.txt": ("refused", None), "nobody.wav": ("refused", None), "s.wav": ("taken", "Loud Bird")}
     assert client.get("/api/v1/lessons").json()["total"] == 3, "two files of one name are two lessons"
     negative = taught(
         client, ("-Avis magna_Loud Bird/n.wav", sound(0.73)), ("Avis magna,Avis parva/two.wav", sound(0.74))
@@ -163,18 +173,95 @@ LABELS = (Label("Parus major", "Great Tit"), Label("Cuculus canorus", "Common Cu
         ("great  tit", LABELS[0]),
         ("Parus major_Kohlmeise", LABELS[0]),
         ("Parus_major", LABELS[0]),
+        ("PARUS MAJOR_great tit", LABELS[0]),
+        ("Parus ater_Common Cuckoo", LABELS[1]),
+        ("great_tit", LABELS[0]),
         ("Nova avis_New Bird", Label("Nova avis", "New Bird")),
         ("mystery", Label("mystery", "mystery")),
     ],
 )
 def test_names_that_people_write(name: str, expected: Label) -> None:
-    assert label_named(name, LABELS) == expected
+    assert class_of(parse_species(name), KnownClasses(LABELS), is_new=True) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "suggestions", "hint"),
+    [
+        ("Parus mjor", ("Parus major_Great Tit",), " Did you mean Parus major (Great Tit)?"),
+        ("grate tit", ("Parus major_Great Tit",), " Did you mean Parus major (Great Tit)?"),
+        ("Paurs major_Graet Tit", ("Parus major_Great Tit",), " Did you mean Parus major (Great Tit)?"),
+        ("Kohlmeise", (), ""),
+    ],
+)
+def test_unknown_name_is_asked_back_with_near_ones(name: str, suggestions: tuple[str, ...], hint: str) -> None:
+    with pytest.raises(UnknownClass) as found:
+        class_of(parse_species(name), KnownClasses(LABELS), is_new=False)
+    assert str(found.value).startswith(f"'{name}': no such class.{hint} Send it with the right name, or with new_class")
+    assert found.value.suggestions == suggestions
 
 
 @pytest.mark.parametrize("name", ["", "   ", "x" * 300, "a\x00b", "a\nb\x07"])
 def test_names_that_are_none(name: str) -> None:
     with pytest.raises(InputError, match="species: expected a name"):
-        label_named(name, LABELS)
+        parse_species(name)
+
+
+def test_upload_asks_back_for_unknown_names_and_takes_the_rest(level_bundle: Bundle, serve: Serve) -> None:
+    client = serve(model=level_bundle.folder)
+
+    def send(**texts: str) -> dict[str, Any]:
+        members = {"Loud Bird/a.wav": 0.1, "Avis mgna/b.wav": 0.2, "-Quiet Brd/c.wav": 0.3, "Xy/d.wav": 0.4}
+        files = [("audio", (name, sound(level))) for name, level in members.items()]
+        reply = client.post("/api/v1/lessons", files=files, data=texts)
+        assert reply.status_code == 200, reply.text
+        return {each["name"]: each for each in reply.json()["files"]}
+
+    found = send()
+    assert {name: each["status"] for name, each in found.items()} == {
+        "a.wav": "taken",
+        "b.wav": "refused",
+        "c.wav": "refused",
+        "d.wav": "refused",
+    }
+    assert {name: each["suggestions"] for name, each in found.items()} == {
+        "a.wav": None,
+        "b.wav": ["Avis magna_Loud Bird"],
+        "c.wav": ["Avis parva_Quiet Bird"],
+        "d.wav": [],
+    }
+    assert "'Avis mgna': no such class. Did you mean Avis magna (Loud Bird)?" in found["b.wav"]["reason"]
+    assert client.get("/api/v1/lessons").json()["total"] == 1
+    bulk = client.post("/api/upload_bulk", files={"audio": ("Avis mgna/b.wav", sound(0.2))}).json()
+    assert (bulk["uploaded"], bulk["failed"]) == (0, 1)
+    assert bulk["files"][0]["suggestions"] == ["Avis magna_Loud Bird"]
+    again = send(new_class="yes")
+    assert {name: each["species"] for name, each in again.items()} == {
+        "a.wav": "Loud Bird",
+        "b.wav": "Avis mgna",
+        "c.wav": "no species",
+        "d.wav": "Xy",
+    }
+    # what was taught once is known from then on
+    assert taught(client, ("e.wav", sound(0.5)), species="xY") == {"e.wav": ("taken", "Xy")}
+    wrong = client.post("/api/v1/lessons", files={"audio": ("x.wav", sound())}, data={"new_class": "perhaps"})
+    assert wrong.status_code == 400
+    assert "new_class: expected yes or no, got 'perhaps'" in wrong.json()["detail"]
+
+
+def test_labels_that_differ_in_case_and_spaces_are_one_class(tmp_path: Path) -> None:
+    """Also those that were stored before names were compared."""
+    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
+    with database.write() as session:
+        for k, name in enumerate(("Nova avis", "nova  Avis")):
+            session.add(
+                Lesson(
+                    sha256=f"{k}", name="x", n_bytes=1, duration_s=1.0, rate_hz=1, scientific_name=name, source="upload"
+                )
+            )
+    files = FileStore(tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path)
+    (row,) = Lessons(database, files, Limits()).balance()
+    assert (row.scientific_name, row.n_recordings, row.duration_s) == ("Nova avis", 2, 2.0)
+    database.close()
 
 
 def test_a_review_becomes_a_lesson_and_can_be_changed(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
@@ -184,7 +271,12 @@ def test_a_review_becomes_a_lesson_and_can_be_changed(level_bundle: Bundle, serv
     assert found["total"] == 3
     first, second, third = (row["id"] for row in found["detections"])
     assert client.put(f"/api/v1/detections/{first}/review", json={"verdict": "right"}).status_code == 200
-    said = {"verdict": "other", "species": "Avis nova_New Bird"}
+    said = {"verdict": "other", "species": "Avis mgna"}
+    refused = client.put(f"/api/v1/detections/{second}/review", json=said)
+    assert refused.status_code == 400
+    assert "Did you mean Avis magna (Loud Bird)?" in refused.json()["detail"]
+    assert refused.json()["suggestions"] == ["Avis magna_Loud Bird"]
+    said = {"verdict": "other", "species": "Avis nova_New Bird", "new_class": True}
     assert client.put(f"/api/v1/detections/{second}/review", json=said).json()["common_name"] == "New Bird"
     assert client.put(f"/api/v1/detections/{third}/review", json={"verdict": "wrong"}).status_code == 200
     balance = {row["common_name"]: row["n_recordings"] for row in client.get("/api/v1/lessons").json()["species"]}

@@ -8,7 +8,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from filelock import FileLock
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
+from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlalchemy.exc import OperationalError
 from tests.serve.conftest import Serve
 
@@ -28,8 +29,9 @@ from dawnchorus.models.bundle import Bundle
 from dawnchorus.serve.service import open_service
 from dawnchorus.serve.settings import Settings
 from dawnchorus.serve.state.database import Database, alembic_config
-from dawnchorus.serve.state.files import FileStore
-from dawnchorus.serve.state.tables import Base, Recording
+from dawnchorus.serve.state.files import PART, FileStore
+from dawnchorus.serve.state.needed import drop_unneeded, is_needed, needed_files
+from dawnchorus.serve.state.tables import Base, Job, Lesson, Model, Recording, UtcTime
 
 
 def database(folder: Path) -> Database:
@@ -45,6 +47,116 @@ def test_migrations_make_the_tables_that_the_code_has(tmp_path: Path) -> None:
         command.downgrade(alembic_config(connection), "base")
         names = connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'table'")).scalars().all()
     assert set(names) <= {"alembic_version", "sqlite_sequence"}
+    found.close()
+
+
+def schema(path: Path) -> dict[str, list[object]]:
+    """Columns, keys and indexes of every table, as SQLite tells them."""
+    found: dict[str, list[object]] = {}
+    with closing(sqlite3.connect(path)) as connection:
+        tables = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall()
+        for name, sql in tables:
+            if name in ("alembic_version", "sqlite_sequence"):
+                continue
+            columns = [row[1:4] + row[5:] for row in connection.execute(f"PRAGMA table_info({name})")]
+            keys = [row[2:] for row in connection.execute(f"PRAGMA foreign_key_list({name})")]
+            indexes = sorted(row[1:] for row in connection.execute(f"PRAGMA index_list({name})"))
+            of_indexes = [connection.execute(f"PRAGMA index_info({index[0]})").fetchall() for index in indexes]
+            found[name] = [columns, sorted(keys), indexes, of_indexes, "AUTOINCREMENT" in sql]
+        found["where"] = connection.execute("SELECT sql FROM sqlite_master WHERE sql LIKE '%WHERE%'").fetchall()
+    return found
+
+
+def test_migrated_tables_equal_those_of_the_code_column_by_column(tmp_path: Path) -> None:
+    database(tmp_path).close()
+    engine = create_engine(f"sqlite:///{tmp_path / 'declared.db'}")
+    Base.metadata.create_all(engine)
+    engine.dispose()
+    assert schema(tmp_path / "state.db") == schema(tmp_path / "declared.db")
+
+
+def test_sqlite_is_set_up_for_several_writers_and_power_cuts(tmp_path: Path) -> None:
+    found = database(tmp_path)
+    expected = {"journal_mode": "wal", "synchronous": 2, "busy_timeout": 20_000, "foreign_keys": 1}
+    for open_session in (found.read, found.write):
+        with open_session() as session:
+            assert {name: session.scalar(text(f"PRAGMA {name}")) for name in expected} == expected
+    with found.read(), found.write():
+        pass  # a reader keeps no writer waiting
+    found.close()
+
+
+def test_opening_again_makes_no_backup(tmp_path: Path) -> None:
+    for _ in range(2):
+        database(tmp_path).close()
+    assert not list(tmp_path.glob("*.backup"))
+
+
+def test_moments_are_kept_in_utc_whatever_their_zone() -> None:
+    column, dialect = UtcTime(), sqlite_dialect()
+    noon = datetime(2026, 5, 1, 12, tzinfo=timezone(timedelta(hours=2)))
+    kept = column.process_bind_param(noon, dialect)
+    assert kept == datetime(2026, 5, 1, 10)
+    assert column.process_result_value(kept, dialect) == noon
+    assert column.process_bind_param(None, dialect) is None
+    assert column.process_result_value(None, dialect) is None
+    first = datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))
+    assert column.process_bind_param(first, dialect) == datetime(1, 1, 1)
+
+
+def test_new_job_waits_and_has_not_been_tried(tmp_path: Path) -> None:
+    found = database(tmp_path)
+    with found.write() as session:
+        session.add(Job(id="a", kind="identify", parameters={}))
+    with found.read() as session:
+        job = session.get_one(Job, "a")
+    values = (job.status, job.stage, job.progress, job.attempts, job.is_cancelled, job.owner)
+    assert values == ("queued", "waiting", 0.0, 0, False, None)
+    assert abs(job.created_at - datetime.now(UTC)) < timedelta(hours=1)
+    found.close()
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        Recording(sha256="a" * 64, name="x", n_bytes=1),
+        Lesson(sha256="a" * 64, name="x", n_bytes=1, duration_s=1.0, rate_hz=1, source="upload"),
+        Model(bundle_id="b", name="x", family="x", n_classes=1, place="a" * 64, origin="retrained"),
+        Job(id="j", kind="identify", parameters={"sha256": "a" * 64}),
+    ],
+    ids=lambda row: type(row).__name__,
+)
+def test_files_that_something_refers_to_are_needed(row: Base, tmp_path: Path) -> None:
+    found, files = database(tmp_path), FileStore(tmp_path / "files", cache=tmp_path, scratch=tmp_path)
+    sha256 = "a" * 64
+    content = tmp_path / "files" / sha256[:2] / sha256
+    content.parent.mkdir(parents=True)
+    content.write_bytes(b"x")
+    with found.write() as session:
+        session.add(row)
+    with found.read() as session:
+        assert needed_files(session) == {sha256}
+        assert is_needed(session, sha256)
+        assert not is_needed(session, "b" * 64)
+    drop_unneeded(found, files, sha256)
+    assert content.exists()
+    with found.write() as session:
+        session.delete(session.merge(row))
+    with found.read() as session:
+        assert not is_needed(session, sha256)
+    drop_unneeded(found, files, sha256)
+    assert not content.exists()
+    found.close()
+
+
+@pytest.mark.parametrize(("kind", "status"), [("identify", "done"), ("retrain", "queued")])
+def test_files_of_other_jobs_are_not_needed(kind: str, status: str, tmp_path: Path) -> None:
+    found = database(tmp_path)
+    with found.write() as session:
+        session.add(Job(id="j", kind=kind, status=status, parameters={"sha256": "a" * 64}))
+    with found.read() as session:
+        assert needed_files(session) == set()
+        assert not is_needed(session, "a" * 64)
     found.close()
 
 
@@ -166,6 +278,15 @@ def test_files_are_kept_by_what_is_in_them(place: str, tmp_path: Path) -> None:
     assert b"".join(files.read(sha256, 0, 1 << 21)) == path.read_bytes()
     assert files.local(sha256).read_bytes() == path.read_bytes()
     assert not list(tmp_path.rglob("*.part"))
+    if "://" in place:
+        assert files.local(sha256) == tmp_path / "cache" / sha256
+        files.drop(sha256)
+        assert not (tmp_path / "cache" / sha256).exists()
+        assert files.size(sha256) is None
+        files.ensure(sha256, path)
+    files.ensure(sha256, tmp_path / "no such file")
+    assert [len(part) for part in files.read(sha256, 5, PART + 15)] == [PART, 10]
+    assert list(files.read(sha256, 1 << 21, 1 << 22)) == []
     files.sweep({sha256})
     assert files.size(sha256)
     files.sweep(())

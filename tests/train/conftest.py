@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tests.conftest import Command
 
+from dawnchorus.models.bundle import Bundle
 from dawnchorus.train.compose import compose_config
 from dawnchorus.train.runs import Run
 from dawnchorus.train.trainer import train
@@ -31,7 +32,6 @@ TINY: dict[str, tuple[str, ...]] = {
     "efficientnet": ("model=efficientnet", "model.weights=null", "model.window_s=2", "model.mel.n_bands=64"),
     "mel_cnn": ("model=mel_cnn", "model.window_s=2", "model.channels=[8,16]", "model.mel.n_bands=48"),
 }
-"""Every family, small enough for seconds."""
 
 
 @pytest.fixture(scope="session")
@@ -49,12 +49,22 @@ def birds(tmp_path_factory: pytest.TempPathFactory, command: Command) -> Path:
     return folder / "set"
 
 
+@pytest.fixture(scope="session")
+def tiny(band_bundle: Bundle) -> dict[str, tuple[str, ...]]:
+    """Every family, small enough for seconds; heads are trained on the embeddings of `band_bundle`."""
+    head = (*TINY["embedding_head"], f"model.backbone={band_bundle.folder}")
+    return {**TINY, "embedding_head": head}
+
+
 @pytest.fixture
-def run_training(birds: Path, tmp_path: Path) -> Train:
+def run_training(birds: Path, band_bundle: Bundle, tmp_path: Path) -> Train:
     """`train` on the birds with some overrides."""
 
     def run(*overrides: str, **more: object) -> Run:
-        settings = [f"data={birds}", f"paths.runs={tmp_path / 'runs'}", "trainer.accelerator=cpu", *overrides]
+        settings = [f"data={birds}", f"paths.runs={tmp_path / 'runs'}", "trainer.accelerator=cpu"]
+        if "model=embedding_head" in overrides:
+            settings.append(f"model.backbone={band_bundle.folder}")
+        settings += overrides
         return train(compose_config(settings), started=STARTED, overrides=settings, **more)  # type: ignore[arg-type]
 
     return run

@@ -3,19 +3,83 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
+from tests.conftest import Command
 
+from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable
+from dawnchorus.data.split import split_table
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.train.retraining import KNOWN, MAX_FEWER_RIGHT, MAX_LOSS, MAX_MORE_ALARMS, judged
+from dawnchorus.train.retraining import (
+    KNOWN,
+    MAX_FEWER_RIGHT,
+    MAX_LOSS,
+    MAX_MORE_ALARMS,
+    MIN_HELD_OUT,
+    PARTS,
+    judged,
+    too_few_held_out,
+)
+
+
+def recordings(name: str, *, n_train: int, n_test: int) -> list[RecordingRow]:
+    splits = ["train"] * n_train + ["test"] * n_test
+    return [
+        RecordingRow(
+            recording_id=f"{name} {k}",
+            path="x",
+            scientific_name=f"Avis {name}",
+            common_name=f"{name} Bird",
+            split=split,
+        )
+        for k, split in enumerate(splits)
+    ]
+
+
+HELD_OUT = (
+    *recordings("Common", n_train=15, n_test=5),
+    *recordings("Rare", n_train=13, n_test=4),
+    *recordings("Untrained", n_train=0, n_test=1),
+)
+
+
+def test_classes_with_too_few_held_out_recordings_are_named() -> None:
+    marked = Annotation(start_s=0, end_s=1, scientific_name="Avis Marked")
+    soundscapes = [
+        RecordingRow(recording_id=f"{k}", path="x", kind="soundscape", annotations=(marked, marked), split=split)
+        for k, split in enumerate(["train"] * 30 + ["test"] * 3)
+    ]
+    parts = [replace(row, given_group=f"{row.split}") for row in recordings("Reviewed", n_train=15, n_test=5)]
+    assert too_few_held_out([*HELD_OUT, *soundscapes, *parts, *recordings("Lone", n_train=1, n_test=0)]) == [
+        {"scientific_name": "Avis Lone", "common_name": "Lone Bird", "n_held_out": 0, "n_needed": 19},
+        {"scientific_name": "Avis Marked", "common_name": "Avis Marked", "n_held_out": 3, "n_needed": 2},
+        {"scientific_name": "Avis Rare", "common_name": "Rare Bird", "n_held_out": 4, "n_needed": 3},
+        {"scientific_name": "Avis Reviewed", "common_name": "Reviewed Bird", "n_held_out": 1, "n_needed": 18},
+    ]
+
+
+def test_fewer_held_out_recordings_cannot_rule_out_that_half_are_guessed() -> None:
+    assert 0.05 ** (1 / MIN_HELD_OUT) > 0.5 > 0.05 ** (1 / (MIN_HELD_OUT - 1))
+
+
+def test_as_many_recordings_as_are_asked_for_are_enough(tmp_path: Path) -> None:
+    rows = [replace(row, split=None) for row in recordings("New", n_train=3, n_test=0)]
+    n_needed = too_few_held_out([replace(row, split="train") for row in rows])[0]["n_needed"]
+    rows += [replace(row, recording_id=f"more {k}") for k, row in enumerate(rows[:1] * n_needed)]
+    split = split_table(RecordingsTable(tmp_path, tuple(rows)), PARTS, seed=1)
+    assert too_few_held_out(split.rows) == []
 
 
 def report(**changes: Any) -> dict[str, Any]:
     """Of two models that do equally well."""
     species = {"common_name": "Loud Bird", "active_average_precision": 0.9, "new_average_precision": 0.9}
     same: dict[str, Any] = {name: {"active": 0.8, "new": 0.8} for name in ("average_precision", "top_1")}
-    return {**same, "false_alarms": {"active": 0.1, "new": 0.1}, "species": [species], **changes}
+    alarms = {"active": 0.1, "new": 0.1}
+    return {**same, "false_alarms": alarms, "species": [species], "too_few_held_out": [], **changes}
 
 
 def test_a_model_that_does_as_well_is_promoted_and_a_little_worse_is_as_well(level_bundle: Bundle) -> None:
@@ -33,7 +97,9 @@ def test_a_model_that_does_as_well_is_promoted_and_a_little_worse_is_as_well(lev
     [
         ({"average_precision": {"active": 0.8, "new": 0.78}}, "macro average precision"),
         ({"top_1": {"active": 0.8, "new": 0.7}}, "it names 70% of the recordings"),
-        ({"top_1": {"active": 0.8, "new": None}}, "it names"),
+        ({"top_1": {"active": 0.8, "new": None}}, "it names none"),
+        ({"top_1": {"active": 0.0, "new": 0.0}}, "it names none of the held-out recordings right"),
+        ({"too_few_held_out": too_few_held_out(HELD_OUT)}, "to tell: Rare Bird 4 of 5 (add 3 recordings);"),
         ({"false_alarms": {"active": 0.0, "new": 0.2}}, "where they are not, in 20%"),
         (
             {"species": [{"common_name": "Loud Bird", "active_average_precision": 0.9, "new_average_precision": 0.4}]},
@@ -62,3 +128,18 @@ def test_a_model_that_has_lost_a_class_is_not_promoted(level_bundle: Bundle) -> 
 def test_a_species_that_was_not_known_before_cannot_be_lost(level_bundle: Bundle) -> None:
     unknown = {"common_name": "New Bird", "active_average_precision": KNOWN / 2, "new_average_precision": 0.0}
     assert judged(level_bundle, level_bundle, report(species=[unknown])) == ()
+
+
+def test_a_misspelt_label_ends_the_command_before_anything_is_trained(
+    level_bundle: Bundle, tmp_path: Path, command: Command
+) -> None:
+    for name in ("Avis mgna", "Nova avis", "quiet bird"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        soundfile.write(tmp_path / "data" / name / "a.wav", np.full(1600, 0.2, np.float32), 16_000)
+    options = ["--data", tmp_path / "data", "--model", level_bundle.folder, "--new-class", "Nova avis"]
+    run = command("retrain", *options)
+    assert run.returncode == 2, run.stderr
+    assert b"'Avis mgna': no such class. Did you mean Avis magna (Loud Bird)? Recordings: 1." in run.stderr
+    assert b"Nova avis" not in run.stderr
+    assert b"quiet bird" not in run.stderr
+    assert not (tmp_path / "data" / "retrained").exists()

@@ -30,7 +30,7 @@ from dawnchorus.train.examples import Batches, load_examples
 from dawnchorus.train.losses import IGNORED, build_loss
 from dawnchorus.train.operators import declare_vision_operators
 from dawnchorus.train.runs import read_config, read_run
-from dawnchorus.train.trainer import resume
+from dawnchorus.train.trainer import EpochReport, resume
 
 SMALL = ("model=mel_cnn", "model.window_s=2", "model.channels=[8]", "model.mel.n_bands=32", "trainer.batch=4")
 MLP = ("model=acoustic_mlp", "model.window_s=2", "model.hidden=[16]", "model.dropout=[0.2]", "trainer.batch=6")
@@ -44,9 +44,32 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(run_training:
     assert first.folder != same.folder
 
 
-def test_a_killed_run_goes_on_to_the_same_end(birds: Path, tmp_path: Path, command: Command) -> None:
+class _Stop(Exception):
+    """What ends a run in the middle of an epoch's end."""
+
+
+def test_interrupted_run_resumes_to_the_same_metrics(run_training: Train, tmp_path: Path) -> None:
+    settings = (*SMALL, "augment=light", "trainer.epochs=4")
+    whole = run_training(*settings)
+
+    def stop(report: EpochReport) -> None:
+        if report.epoch == 2:
+            raise _Stop
+
+    with pytest.raises(_Stop):
+        run_training(*settings, f"paths.runs={tmp_path / 'stopped'}", on_epoch=stop)
+    (folder,) = (tmp_path / "stopped").iterdir()
+    resumed = resume(folder)
+    assert resumed.about["status"] == "done"
+    assert resumed.metrics == pytest.approx(whole.metrics, abs=1e-5)
+    with pytest.raises(InputError, match="this run is done"):
+        resume(folder)
+
+
+@pytest.mark.ops
+def test_a_killed_run_goes_on_to_the_same_end(birds: Path, tmp_path: Path, program: Command) -> None:
     settings = [*SMALL, "augment=light", "trainer.epochs=8", "trainer.accelerator=cpu", f"data={birds}"]
-    done = command("train", *settings, f"paths.runs={tmp_path / 'whole'}")
+    done = program("train", *settings, f"paths.runs={tmp_path / 'whole'}")
     whole = read_run(Path(done.stdout.decode().strip()).parent)
     runs = tmp_path / "killed"
     arguments = [sys.executable, "-m", "dawnchorus", "train", *settings, f"paths.runs={runs}"]
@@ -60,7 +83,7 @@ def test_a_killed_run_goes_on_to_the_same_end(birds: Path, tmp_path: Path, comma
     process.stderr.close()
     (folder,) = runs.iterdir()
     assert read_run(folder).about["status"] == "running"
-    assert command("train", "--resume", folder).returncode == 0
+    assert program("train", "--resume", folder).returncode == 0
     resumed = read_run(folder)
     assert resumed.about["status"] == "done"
     for name, value in whole.metrics.items():
@@ -139,9 +162,8 @@ def test_data_that_cannot_be_learned_from_is_named(tmp_path: Path, birds: Path, 
 
 
 def test_a_hub_that_is_not_there_and_a_backbone_that_is_unknown(
-    run_training: Train, monkeypatch: pytest.MonkeyPatch
+    run_training: Train,
 ) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(
         ModelNotFound, match="'facebook/wav2vec2-base' is neither a folder .* nor to be had from the hub"
     ):
@@ -252,7 +274,8 @@ def test_trackers_and_profilers_write_into_the_run(run_training: Train) -> None:
     assert (run.folder / "metrics.csv").read_text().startswith("epoch")
 
 
-def test_wandb_writes_offline_into_the_run_and_mlflow_beside_it(run_training: Train, command: Command) -> None:
+@pytest.mark.ops
+def test_wandb_writes_offline_into_the_run_and_mlflow_beside_it(run_training: Train, program: Command) -> None:
     pytest.importorskip("wandb", reason="pip install 'dawnchorus[track]'")
     pytest.importorskip("mlflow", reason="pip install 'dawnchorus[track]'")
     settings = [*MLP, "trainer.epochs=1", "trainer.accelerator=cpu", "optimizer.lr=0.0123"]
@@ -260,7 +283,7 @@ def test_wandb_writes_offline_into_the_run_and_mlflow_beside_it(run_training: Tr
     settings += [f"data={read_config(first)['data']['path']}", f"paths.runs={first.folder.parent}"]
     # Both leave threads and handlers behind, so each has a process of its own.
     for tracker in ("wandb", "mlflow"):
-        done = command("train", *settings, f"tracker={tracker}", f"name={tracker}")
+        done = program("train", *settings, f"tracker={tracker}", f"name={tracker}")
         assert done.returncode == 0, done.stderr
     (logged,) = first.folder.parent.glob("*-wandb/wandb/offline-run-*/*.wandb")
     assert logged.stat().st_size > 1000
@@ -353,6 +376,13 @@ def test_the_commands_from_training_to_a_report(birds: Path, tmp_path: Path, com
     sample.write_text("row_id,gretit1\nnothing_5,0\n")
     refused = command("evaluate", bundles[0], birds, "--submission", submission, "--sample", sample)
     assert refused.returncode == 2
+    assert command("runs", "rm", *names, "--runs", runs).returncode == 0
+    assert not bundles[0].exists()
+
+
+@pytest.mark.ops
+def test_the_leaderboard_trains_and_measures_recipes(birds: Path, tmp_path: Path, command: Command) -> None:
+    runs = tmp_path / "runs"
     board = command(
         "leaderboard",
         birds,
@@ -376,8 +406,6 @@ def test_the_commands_from_training_to_a_report(birds: Path, tmp_path: Path, com
     assert not any("test_top_1" in single["metrics"] for single in singles), "it is the ensemble's"
     assert read_bundle(Path(entry["bundle"])).info.family == "ensemble"
     assert 0 <= entry["honest_accuracy"] <= 1
-    assert command("runs", "rm", *names, "--runs", runs).returncode == 0
-    assert not bundles[0].exists()
 
 
 def test_a_checkpoint_that_does_not_fit_leaves_the_last_good_one(tmp_path: Path) -> None:

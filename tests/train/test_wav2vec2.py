@@ -102,6 +102,7 @@ def hub(published: Path) -> Iterator[str]:
     server.server_close()
 
 
+@pytest.mark.ops
 def test_a_name_is_fetched_from_the_hub(hub: str, birds: Path, tmp_path: Path) -> None:
     settings = [
         f"data={birds}", "model=wav2vec2", f"model.source={REPOSITORY}", "model.window_s=2", "trainer.epochs=1",

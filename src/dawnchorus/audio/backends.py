@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
@@ -144,22 +145,32 @@ class _AvBackend:
 
         self._av = av
         self._path = path
-        try:
-            self._stream_file = path.open("rb")
-            self._container = av.open(self._stream_file, mode="r", container_options=NO_PLAYLISTS)
-            streams = self._container.streams.audio
-        except (av.FFmpegError, OSError, ValueError) as error:
-            raise AudioUnreadable(str(error.strerror or error) if isinstance(error, OSError) else str(error)) from error
-        if not streams or not streams[0].codec_context.sample_rate:
-            raise AudioUnreadable("there is no sound in the file")
-        self._stream = streams[0]
+        with ExitStack() as opened:
+            try:
+                file = opened.enter_context(path.open("rb"))
+                self._container = opened.enter_context(av.open(file, mode="r", container_options=NO_PLAYLISTS))
+                streams = self._container.streams.audio
+            except (av.FFmpegError, OSError, ValueError) as error:
+                reason = error.strerror or error if isinstance(error, OSError) else error
+                raise AudioUnreadable(str(reason)) from error
+            if not streams:
+                raise AudioUnreadable("there is no sound in the file")
+            self._stream = streams[0]
+            self.info = self._read_info()
+            self._opened = opened.pop_all()
+
+    def _read_info(self) -> AudioInfo:
         context = self._stream.codec_context
+        if context is None:
+            raise AudioUnreadable("there is no decoder for the codec that the header names")
+        if not context.sample_rate:
+            raise AudioUnreadable("there is no sound in the file")
         seconds = None
         if self._stream.duration is not None and self._stream.time_base is not None:
             seconds = float(self._stream.duration * self._stream.time_base)
         elif self._container.duration is not None:
-            seconds = self._container.duration / av.time_base
-        self.info = AudioInfo(
+            seconds = self._container.duration / self._av.time_base
+        return AudioInfo(
             container=self._container.format.name.upper(),
             codec=context.name.upper(),
             rate_hz=int(context.sample_rate),
@@ -181,5 +192,4 @@ class _AvBackend:
             raise AudioUnreadable(f"{self._path}: {error.strerror or error}") from error
 
     def close(self) -> None:
-        self._container.close()
-        self._stream_file.close()
+        self._opened.close()

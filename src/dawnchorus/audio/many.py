@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from dawnchorus.audio.cores import quota_cores
 from dawnchorus.audio.process import DecoderProcess
 
 Item = TypeVar("Item")
@@ -17,12 +15,6 @@ Result = TypeVar("Result")
 
 _AHEAD = 4
 """Items begun for each worker before the oldest result is taken."""
-
-
-def usable_cores() -> int:
-    """Return the number of cores that this process may use, by its affinity and its container's quota."""
-    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(n_cores, quota_cores() or n_cores)
 
 
 def map_recordings(

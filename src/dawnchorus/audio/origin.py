@@ -20,6 +20,9 @@ _HEX_NAME = re.compile(r"[0-9A-F]{8}")
 
 _OLDEST_AUDIOMOTH = datetime(2017, 1, 1, tzinfo=UTC)
 
+LAST_YEAR = 2100
+"""Later times come from damaged metadata, and the largest overflow when seconds are added."""
+
 
 def read_origin(path: Path) -> Origin:
     """What the file's metadata, and then its name, say of time and place; fields that nothing states stay None.
@@ -66,14 +69,24 @@ def _from_guano(path: Path) -> Origin | None:
     fields = GuanoFile.from_string(content.decode("utf-8", "replace").rstrip("\0 "), strict=False)
     place = _place(fields.get("Loc Position"))
     made_by = [str(fields[key]) for key in ("Make", "Model", "Serial") if fields.get(key)]
-    time = fields.get("Timestamp")
     return Origin(
-        start_time=time if isinstance(time, datetime) else None,
+        start_time=_clock_time(fields.get("Timestamp")),
         latitude=place and place[0],
         longitude=place and place[1],
         recorder=" ".join(made_by) or None,
         source="guano",
     )
+
+
+def _clock_time(value: object) -> datetime | None:
+    """Return the time with a standard time zone; None if it is no time, too late, or a day or more from UTC."""
+    if not isinstance(value, datetime) or value.year > LAST_YEAR:
+        return None
+    try:
+        offset = value.utcoffset()
+    except ValueError:  # guano's own time zones hold any number of hours
+        return None
+    return value if offset is None else value.replace(tzinfo=timezone(offset))
 
 
 def _place(position: object) -> tuple[float, float] | None:
@@ -96,7 +109,7 @@ def _from_audiomoth_comment(path: Path) -> Origin | None:
 
     fields = parse_comment(comment)
     return Origin(
-        start_time=fields["datetime"].replace(tzinfo=fields["timezone"]),
+        start_time=_clock_time(fields["datetime"].replace(tzinfo=fields["timezone"])),
         recorder=f"AudioMoth {fields['audiomoth_id']}",
         source="AudioMoth comment",
     )
@@ -108,7 +121,7 @@ def _from_name(path: Path) -> Origin | None:
     if match:
         day, time, offset = match.groups()
         moment = datetime.strptime(day + time, "%Y%m%d%H%M%S")  # noqa: DTZ007 - a recorder's local time
-        if not 1970 <= moment.year <= 2100:  # digits that mean something else
+        if not 1970 <= moment.year <= LAST_YEAR:  # digits that mean something else
             return None
         return Origin(start_time=moment.replace(tzinfo=_zone(offset)), source="file name")
     if _HEX_NAME.fullmatch(stem):

@@ -1,7 +1,8 @@
 """Decoding in a process of its own, so that a decoder's crash or hang costs one file and not the run.
 
-`DecoderProcess` is the caller's side; `python -m dawnchorus.audio.process RING` is the other. Requests, replies and the
-numbers of slots that are free again are lines of JSON; the samples are in a `Ring`.
+`DecoderProcess` is the caller's side; `python -m dawnchorus.audio.process [DESCRIPTOR]` is the other. Requests, replies
+and the numbers of free slots are lines of JSON. Samples are in a `Ring`, in the open file of this number;
+where a process cannot inherit one (Windows), they follow their line through the pipe.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import numpy.typing as npt
 from dawnchorus import errors
 from dawnchorus.audio.decode import MAX_DECODED_SAMPLES, open_recording
 from dawnchorus.audio.origin import origin_from_json, origin_to_json, read_origin
-from dawnchorus.audio.ring import N_SLOTS, SLOT_SAMPLES, Ring
+from dawnchorus.audio.ring import N_SLOTS, SLOT_SAMPLES, Ring, reserve_file
 from dawnchorus.types import AudioInfo, Origin
 
 FloatArray = npt.NDArray[np.float32]
@@ -85,8 +86,10 @@ class _Watchdog:
 class DecoderProcess:
     """A process that decodes one recording after another; it is started on first use and again after a crash."""
 
-    def __init__(self, *, stall_s: float = STALL_S) -> None:
+    def __init__(self, *, stall_s: float = STALL_S, shares_memory: bool | None = None) -> None:
+        """`shares_memory`: see `can_share_memory`, which decides by default."""
         self._stall_s = stall_s
+        self._shares_memory = can_share_memory() if shares_memory is None else shares_memory
         self._process: subprocess.Popen[bytes] | None = None
         self._ring: Ring | None = None
         self._watchdog: _Watchdog | None = None
@@ -113,7 +116,8 @@ class DecoderProcess:
         yield from self._ask({"path": os.fsencode(path).hex(), "rate_hz": rate_hz, "max_samples": max_samples}, path)
 
     def _ask(self, request: dict[str, Any], path: Path) -> Iterator[Opened | FloatArray | Ended]:
-        process, ring, watchdog = self._started()
+        process, watchdog = self._started()
+        ring = self._ring
         stdin, stdout = cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout)
         finished = False
         try:
@@ -121,9 +125,11 @@ class DecoderProcess:
             while not finished:
                 reply = self._receive(path, stdout, watchdog)
                 kind = reply["kind"]
-                if kind == "samples":
+                if kind == "samples" and ring is not None:
                     yield ring.slot(reply["slot"])[: reply["n"]]
                     self._send(path, stdin, reply["slot"])
+                elif kind == "samples":
+                    yield self._receive_samples(path, stdout, watchdog, reply["n"])
                 elif kind == "opened":
                     yield Opened(AudioInfo(**reply["info"]), origin_from_json(reply["origin"]))
                 elif kind == "ended":
@@ -139,12 +145,10 @@ class DecoderProcess:
     def close(self) -> None:
         """End the process. A later `decode` starts a new one."""
         process, self._process = self._process, None
-        ring, self._ring = self._ring, None
+        self._ring = None
         watchdog, self._watchdog = self._watchdog, None
         if watchdog is not None:
             watchdog.close()
-        if ring is not None:
-            ring.unlink()
         if process is None:
             return
         process.kill()
@@ -156,22 +160,17 @@ class DecoderProcess:
                     continue
         process.wait()
 
-    def _started(self) -> tuple[subprocess.Popen[bytes], Ring, _Watchdog]:
-        if self._process is None or self._ring is None or self._watchdog is None or self._process.poll() is not None:
+    def _started(self) -> tuple[subprocess.Popen[bytes], _Watchdog]:
+        if self._process is None or self._watchdog is None or self._process.poll() is not None:
             self.close()
-            self._ring = Ring.create()
-            self._process = subprocess.Popen(
-                # -P: the current folder holds the user's data, not modules.
-                [sys.executable, "-P", "-m", "dawnchorus.audio.process", str(self._ring.path)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=_child_environment(),
-                # Ctrl-C is for the run as a whole, which then ends its decoders.
-                start_new_session=sys.platform != "win32",
-            )
+            if self._shares_memory:
+                with reserve_file() as file:
+                    self._ring = Ring(file.fileno())
+                    self._process = _start_child(file.fileno())
+            else:
+                self._process = _start_child()
             self._watchdog = _Watchdog(self._process, self._stall_s)
-        return self._process, self._ring, self._watchdog
+        return self._process, self._watchdog
 
     def _send(self, path: Path, stdin: IO[bytes], message: dict[str, Any] | int) -> None:
         try:
@@ -186,19 +185,50 @@ class DecoderProcess:
                 line = stdout.readline()
             reply: dict[str, Any] = json.loads(line)
         except ValueError as error:  # no line: it ended, or was closed by another thread
-            if watchdog.has_bitten:
-                raise errors.DecoderCrashed(
-                    f"{path}: the decoder gave nothing for {self._stall_s:g} s and was ended. "
-                    f"The file, or the drive that it is on, is probably damaged."
-                ) from error
-            raise self._crashed(path) from error
+            raise self._stalled(path) if watchdog.has_bitten else self._crashed(path) from error
         return reply
+
+    def _receive_samples(self, path: Path, stdout: IO[bytes], watchdog: _Watchdog, n: int) -> FloatArray:
+        try:
+            with watchdog.waiting():
+                content = stdout.read(4 * n)
+            samples: FloatArray = np.frombuffer(content, np.float32, count=n)
+        except ValueError as error:  # fewer: see _receive
+            raise self._stalled(path) if watchdog.has_bitten else self._crashed(path) from error
+        return samples
+
+    def _stalled(self, path: Path) -> errors.DecoderCrashed:
+        return errors.DecoderCrashed(
+            f"{path}: the decoder gave nothing for {self._stall_s:g} s and was ended. "
+            f"The file, or the drive that it is on, is probably damaged."
+        )
 
     def _crashed(self, path: Path) -> errors.DecoderCrashed:
         code = None if self._process is None else self._process.wait()
         return errors.DecoderCrashed(
             f"{path}: the decoder crashed on this file (exit status {code}). The file is probably damaged."
         )
+
+
+def can_share_memory() -> bool:
+    """Return True where a child can inherit an open file to map; DAWNCHORUS_SHARED_MEMORY=0 says no everywhere."""
+    return sys.platform != "win32" and os.environ.get("DAWNCHORUS_SHARED_MEMORY") != "0"
+
+
+def _start_child(*descriptors: int) -> subprocess.Popen[bytes]:
+    """Start a decoder, which inherits the open files and is told their numbers."""
+    return subprocess.Popen(
+        # -P: the current folder holds the user's data, not modules.
+        [sys.executable, "-P", "-m", "dawnchorus.audio.process", *map(str, descriptors)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=_child_environment(),
+        pass_fds=descriptors,
+        # Ctrl-C is for the run as a whole, which then ends its decoders.
+        start_new_session=sys.platform != "win32",
+        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+    )
 
 
 def _child_environment() -> dict[str, str]:
@@ -213,7 +243,7 @@ def _child_environment() -> dict[str, str]:
 class _Answerer:
     """Answers one request after another; `free` are the slots that the caller has read."""
 
-    def __init__(self, ring: Ring, requests: IO[bytes], replies: IO[bytes]) -> None:
+    def __init__(self, ring: Ring | None, requests: IO[bytes], replies: IO[bytes]) -> None:
         self._ring = ring
         self._requests = requests
         self._replies = replies
@@ -234,8 +264,8 @@ class _Answerer:
             except OSError as error:
                 self._reply("AudioUnreadable", message=f"{error.filename or 'reading'}: {error.strerror or error}")
 
-    def _reply(self, kind: str, **fields: Any) -> None:
-        self._replies.write(json.dumps({"kind": kind, **fields}).encode() + b"\n")
+    def _reply(self, kind: str, *, then: bytes = b"", **fields: Any) -> None:
+        self._replies.write(json.dumps({"kind": kind, **fields}).encode() + b"\n" + then)
         self._replies.flush()
 
     def _answer(self, request: dict[str, Any]) -> None:
@@ -247,12 +277,19 @@ class _Answerer:
             self._reply("ended", duration_s=recording.duration_s, warnings=recording.warnings)
 
     def _send_samples(self, blocks: Iterator[FloatArray]) -> None:
+        if self._ring is None:
+            for block in blocks:
+                self._reply("samples", n=len(block), then=block.tobytes())
+        else:
+            self._share_samples(self._ring, blocks)
+
+    def _share_samples(self, ring: Ring, blocks: Iterator[FloatArray]) -> None:
         n = 0
         for block in blocks:
             rest = block
             while len(rest):
                 part = rest[: SLOT_SAMPLES - n]
-                self._free_slot()[n : n + len(part)] = part
+                ring.slot(self._free_slot())[n : n + len(part)] = part
                 rest, n = rest[len(part) :], n + len(part)
                 if n == SLOT_SAMPLES:
                     self._reply("samples", slot=self._free.popleft(), n=n)
@@ -260,20 +297,19 @@ class _Answerer:
         if n:
             self._reply("samples", slot=self._free.popleft(), n=n)
 
-    def _free_slot(self) -> FloatArray:
-        """The slot to write to: the first free one, which stays that until it is sent."""
+    def _free_slot(self) -> int:
+        """Return the slot to write to: the first free one, which stays that until it is sent."""
         while not self._free:
             line = self._requests.readline()
             if not line:  # the caller is gone
                 raise BrokenPipeError
             self._free.append(json.loads(line))
-        return self._ring.slot(self._free[0])
+        return self._free[0]
 
 
 def main() -> None:
     """Answer requests until the caller closes the pipe."""
-    ring = Ring(Path(sys.argv[1]))
-    ring.unlink()
+    ring = Ring(int(sys.argv[1])) if len(sys.argv) > 1 else None
     _Answerer(ring, sys.stdin.buffer, os.fdopen(os.dup(1), "wb")).run()
 
 

@@ -13,6 +13,9 @@ _STREAMED_SIZES = {0, 0xFFFFFFFF}
 
 MAX_METADATA_BYTES = 1 << 20
 
+MAX_CHUNKS = 1000
+"""More headers than any recorder writes; a damaged file could have millions."""
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -24,17 +27,22 @@ class Chunk:
 
 
 def iter_chunks(file: BinaryIO) -> Iterator[Chunk]:
-    """The top-level chunks of a RIFF/WAVE file, in order; nothing for any other file."""
+    """The top-level chunks of a RIFF/WAVE file, in order; nothing for any other file.
+
+    They end at a name that is no name: what follows a size that was never written is samples, not headers.
+    """
     header = file.read(12)
     if len(header) < 12 or header[:4] != b"RIFF" or header[8:] != b"WAVE":
         return
     position = 12
-    while True:
+    for _ in range(MAX_CHUNKS):
         file.seek(position)
         head = file.read(8)
         if len(head) < 8:
             return
         name, size = struct.unpack("<4sI", head)
+        if not (name.isascii() and name.decode().isprintable()):
+            return
         yield Chunk(name, position + 8, size)
         position += 8 + size + size % 2
 

@@ -1,4 +1,4 @@
-"""Memory that two processes share: samples cross over without being copied through a pipe."""
+"""Memory shared by two processes, so that samples need not be copied through a pipe."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import mmap
 import os
 import tempfile
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -22,50 +23,44 @@ _MEMORY = Path("/dev/shm")  # noqa: S108 - files there are memory
 
 
 class Ring:
-    """`N_SLOTS` arrays of `SLOT_SAMPLES` float32 samples each, in a file that both processes map."""
+    """`N_SLOTS` arrays of `SLOT_SAMPLES` float32 samples each, in a file without a name that both processes map.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        with path.open("r+b") as file:
-            memory = mmap.mmap(file.fileno(), _BYTES)
+    Without a name, nothing of it stays when both are gone, however they ended.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        memory = mmap.mmap(descriptor, _BYTES)
         self._samples = np.frombuffer(memory, np.float32).reshape(N_SLOTS, SLOT_SAMPLES)
 
-    @classmethod
-    def create(cls) -> Ring:
-        """A new ring, in memory where the system lets us, else in the folder for temporary files.
-
-        Raises:
-            OSError: no space in either.
-        """
-        try:
-            return cls(_reserve(_MEMORY))
-        except OSError:  # no such folder, or (in containers) too small a one
-            return cls(_reserve(None))
-
     def slot(self, number: int) -> FloatArray:
-        """The slot's samples: what one process writes there, the other reads."""
+        """Return the samples [SLOT_SAMPLES] of a slot, shared by both processes."""
         samples: FloatArray = self._samples[number]
         return samples
 
-    def unlink(self) -> None:
-        """Remove the file; on systems where that is possible, the memory stays until both processes let go of it."""
-        try:
-            self.path.unlink(missing_ok=True)
-        except PermissionError:  # Windows, while it is mapped
-            return
+
+def reserve_file() -> IO[bytes]:
+    """Open a file without a name for a `Ring`, in memory if possible, else in the folder for temporary files.
+
+    Its space is taken, so that writing to its memory cannot fail later.
+
+    Raises:
+        OSError: If there is no space in either.
+    """
+    try:
+        return _reserve(_MEMORY)
+    except OSError:  # no such folder, or (in containers) too small a one
+        return _reserve(None)
 
 
-def _reserve(folder: Path | None) -> Path:
-    """A file with all its space taken, so that writing to its memory cannot fail later."""
-    descriptor, name = tempfile.mkstemp(prefix="dawnchorus-", dir=folder)
+def _reserve(folder: Path | None) -> IO[bytes]:
+    file = tempfile.TemporaryFile(prefix="dawnchorus-", dir=folder)  # noqa: SIM115 - the caller closes it
     try:
         if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(descriptor, 0, _BYTES)
+            os.posix_fallocate(file.fileno(), 0, _BYTES)
         else:
-            os.truncate(descriptor, _BYTES)
+            os.truncate(file.fileno(), _BYTES)
     except OSError:
-        Path(name).unlink()
+        file.close()
         raise
-    finally:
-        os.close(descriptor)
-    return Path(name)
+    return file

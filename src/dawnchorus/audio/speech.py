@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from dawnchorus.audio.decode import resampler
+from dawnchorus.onnx_files import open_onnx_session
 from dawnchorus.types import Span
 
 FloatArray = npt.NDArray[np.float32]
@@ -43,11 +43,7 @@ class SpeechFinder:
     """The loaded graph; threads may share it, because it keeps nothing from call to call."""
 
     def __init__(self, graph: Path) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(  # noqa: TID251 - `speech_graph` knows its sha256
-            str(graph), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = open_onnx_session(graph)
 
     def probabilities(
         self, frames: FloatArray, state: FloatArray, cell: FloatArray

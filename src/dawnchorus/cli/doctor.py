@@ -12,6 +12,7 @@ import sys
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import click
@@ -67,7 +68,7 @@ def _python() -> Finding:
 
 
 def _cores() -> Finding:
-    from dawnchorus.audio.many import usable_cores
+    from dawnchorus.cores import usable_cores
 
     return Finding("cores", f"{usable_cores()} of {os.cpu_count()} may be used")
 
@@ -106,8 +107,11 @@ def _extra(name: str) -> Finding:
     return Finding(f"extra [{name}]", ", ".join(versions))
 
 
+_distributions = lru_cache(importlib.metadata.packages_distributions)  # reads every installed package
+
+
 def _version(package: str) -> str:
-    for name in importlib.metadata.packages_distributions().get(package, [package]):
+    for name in _distributions().get(package, [package]):
         with suppress(importlib.metadata.PackageNotFoundError):
             return importlib.metadata.version(name)
     return ""

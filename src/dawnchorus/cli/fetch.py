@@ -18,7 +18,6 @@ from dawnchorus.data.importing import import_recordings, merge_tables
 from dawnchorus.data.kaggle import download
 from dawnchorus.data.licenses import DEFAULT_ALLOWED
 from dawnchorus.data.recordings import RecordingsTable, read_table, table_path, write_table
-from dawnchorus.data.web import Web
 from dawnchorus.data.xeno_canto import (
     BYTES_PER_S,
     PER_S,
@@ -32,6 +31,7 @@ from dawnchorus.data.xeno_canto import (
 from dawnchorus.errors import InputError, OutputExists
 from dawnchorus.files import atomic_file
 from dawnchorus.formats.registry import read_annotations
+from dawnchorus.web import Web
 
 
 @click.group("fetch")

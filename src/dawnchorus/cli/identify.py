@@ -30,7 +30,7 @@ from dawnchorus.identify.estimate import Estimate, estimate_run
 from dawnchorus.identify.lists import read_recordings, read_species_list, read_thresholds
 from dawnchorus.identify.options import DEFAULT_MIN_SCORE, SpeechUse
 from dawnchorus.models.store import ModelStore
-from dawnchorus.taxonomy.labels import nearest_species
+from dawnchorus.taxonomy.classes import nearest_species
 
 JSON_SCHEMA = 1
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import os
+import signal
 import sys
 from importlib import import_module
+from types import FrameType
 
 # Threads that wait sleep: beside other programs, those that spin cost more than what they do.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -81,12 +83,15 @@ def main() -> None:
     """Run the command line; an error ends it with one line and an exit code."""
     arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]
     try:
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell has it ignored
+            signal.signal(signal.SIGINT, _interrupt)
         cli.main(arguments, prog_name="dawnchorus", standalone_mode=False)
         sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to stop
         click.echo("Stopped.", err=True)
         sys.exit(INTERRUPTED)
     except Exception as error:
@@ -97,6 +102,18 @@ def main() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         click.echo(f"Error: {_explained(error)}", err=True)
         sys.exit(_exit_code(error))
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt; a second Ctrl-C while that is handled ends the process at once."""
+    signal.signal(signal.SIGINT, _exit_at_once)
+    signal.default_int_handler(number, frame)
+
+
+def _exit_at_once(_number: int, _frame: FrameType | None) -> None:
+    """End without waiting for threads: results are on disk, and child processes end with their pipes."""
+    os.write(2, b"Stopped at once.\n")
+    os._exit(INTERRUPTED)
 
 
 def _explained(error: Exception) -> str:

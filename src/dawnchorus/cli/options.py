@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import click
 
-from dawnchorus.audio.many import usable_cores
+from dawnchorus.cores import usable_cores
 from dawnchorus.errors import InputError
 from dawnchorus.identify.options import DEFAULT_RANGE_THRESHOLD, MAX_TURNS, SpeechUse
 from dawnchorus.identify.weeks import week_of

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from dawnchorus.cli.options import models_folder_option, workers_option
 from dawnchorus.cli.present import announce_model, console
+from dawnchorus.data.classes import with_known_classes
 from dawnchorus.data.importing import import_recordings
 from dawnchorus.data.recordings import RecordingsTable, read_table, table_path
 from dawnchorus.errors import DawnChorusError, MissingExtra
@@ -38,6 +39,9 @@ PARENT_GONE = 75
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="A data set, or a folder per species.")
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="The model in use, to compare with.")
 @click.option("--backbone", help="What the new model is built on.  [default: the model in use]")
+@click.option(
+    "--new-class", "new_classes", multiple=True, metavar="NAME", help="A label that is a new class; repeatable."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Its folder.  [default: retrained, beside the data]")
 @click.option("--json", "as_json", is_flag=True, help="Print every step, and the outcome, as a line of JSON.")
 @click.option("--supervised", is_flag=True, hidden=True, help="End when the standard input does.")
@@ -50,6 +54,7 @@ def command(
     data: Path,
     model: str,
     backbone: str | None,
+    new_classes: tuple[str, ...],
     out: Path | None,
     as_json: bool,
     supervised: bool,
@@ -61,6 +66,8 @@ def command(
 
     A quarter of each species' recordings is kept back, and both models are compared on it. KEY=VALUE are settings of
     `dawnchorus train`, such as model=efficientnet. What was interrupted goes on where it stopped.
+
+    Labels must be classes of the model in use or of the backbone, by either name, or be named by --new-class.
     """
     if supervised:
         threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -73,12 +80,14 @@ def command(
     announce_model(store, model)
     source = _table(data, workers)
     folder = out or source.folder / "retrained"
-    table = _in(folder, source)
     shown = _told if as_json else _Shown(console()).show
     try:
+        active = store.open(model)
+        labels = [*active.labels, *(store.open(backbone).labels if backbone else ())]
+        table = _in(folder, source.with_rows(with_known_classes(source.rows, labels, new_classes)))
         outcome = retrain(
             table,
-            store.open(model),
+            active,
             folder,
             backbone=backbone or model,
             store=store,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
@@ -54,8 +55,10 @@ def summarise_data_set(rows: Sequence[RecordingRow]) -> DataSetSummary:
 
 
 def _month(date: str | None) -> int | None:
-    return int(date[5:7]) - 1 if date is not None and len(date) >= len("2026-05") else None
+    match = re.match(r"\d{4}-(0[1-9]|1[0-2])", date or "", re.ASCII)
+    return int(match[1]) - 1 if match else None
 
 
 def _hour(time: str | None) -> int | None:
-    return None if time is None else int(time[:2])
+    match = re.match(r"([01]\d|2[0-3]):", time or "", re.ASCII)
+    return int(match[1]) if match else None

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dawnchorus.data.recordings import RecordingRow
-from dawnchorus.data.web import Web
 from dawnchorus.data.xeno_canto import Found
 from dawnchorus.errors import FetchFailed
 from dawnchorus.files import cannot_write
+from dawnchorus.web import Web
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,6 @@ def fetch_recordings(
             web.download(item.file_url, place / item.file_name)
         except FetchFailed as error:
             failures[item.row.recording_id] = str(error)
-        except OSError as error:
-            raise cannot_write(place / item.file_name, error) from error
         on_recording()
 
     with ThreadPoolExecutor(n_workers) as pool:

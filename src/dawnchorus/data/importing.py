@@ -138,7 +138,7 @@ def _with_facts(decoder: DecoderProcess, row: RecordingRow) -> RecordingRow:
         opened = decoder.probe(path)
         n_bytes = path.stat().st_size
     except (AudioError, OSError):
-        return replace(row, problems=(UNREADABLE if path.exists() else MISSING,))
+        return replace(row, problems=(UNREADABLE if os.path.exists(path) else MISSING,))
     origin, info, moment = opened.origin, opened.info, opened.origin.start_time
     return replace(
         row,

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.files import atomic_file
+from dawnchorus.parquet_files import reading_parquet
 
 TABLE_NAME = "recordings.parquet"
 SCHEMA_VERSION = 1
@@ -106,6 +107,7 @@ _TYPES: dict[str, pa.DataType] = {
     "n_bytes": pa.int64(),
 }
 SCHEMA = pa.schema([(field.name, _TYPES.get(field.name, pa.string())) for field in fields(RecordingRow)])
+_REQUIRED = {"recording_id", "path", "kind"}
 
 
 @dataclass(frozen=True)
@@ -160,25 +162,42 @@ def read_table(data_set: Path) -> RecordingsTable:
     path = table_path(data_set)
     if not path.is_file():
         raise InputError(f"{path}: no such file. Make it with `dawnchorus data import`.")
-    try:
+    with reading_parquet(path):
         table = pq.read_table(path)
-    except pa.ArrowInvalid as error:
-        raise FormatError(f"{path}: expected a Parquet file ({error}).") from error
     version = (table.schema.metadata or {}).get(_VERSION_KEY)
     if version != str(SCHEMA_VERSION).encode():
         raise FormatError(
             f"{path}: expected a recordings table of version {SCHEMA_VERSION}, found "
-            f"{'another kind of table' if version is None else f'version {version.decode()}'}."
+            f"{'another kind of table' if version is None else f'version {version!r}'}."
         )
-    return RecordingsTable(path.parent, tuple(_row(fields) for fields in table.to_pylist()))
+    with reading_parquet(path):
+        known = _known_columns(path, table)
+    return RecordingsTable(path.parent, tuple(_row(path, fields) for fields in known.to_pylist()))
 
 
-def _row(found: dict[str, Any]) -> RecordingRow:
-    known = {name: value for name, value in found.items() if name in SCHEMA.names}
+def _known_columns(path: Path, table: pa.Table) -> pa.Table:
+    """Return the columns that `SCHEMA` has, with its types, where all values are valid."""
+    missing = _REQUIRED - set(table.column_names)
+    if missing:
+        raise FormatError(f"{path}: expected the columns of a recordings table, without {sorted(missing)}.")
+    expected = [field.with_nullable(field.name not in _REQUIRED) for field in SCHEMA]
+    schema = pa.schema([field for field in expected if field.name in table.column_names])
+    known = table.select(schema.names).cast(schema)
+    known.validate(full=True)
+    return known
+
+
+def _row(path: Path, fields: dict[str, Any]) -> RecordingRow:
     for name in ("secondary", "absent", "problems"):
-        known[name] = tuple(known[name] or ())
-    known["annotations"] = tuple(Annotation(**a) for a in known["annotations"] or ())
-    return RecordingRow(**known)
+        fields[name] = tuple(fields.get(name) or ())
+    annotations = fields.get("annotations") or ()
+    if any(a is None or None in (a["start_s"], a["end_s"], a["scientific_name"]) for a in annotations):
+        raise FormatError(
+            f"{path}, recording '{fields['recording_id']}': expected start, end and species of each annotation, "
+            f"found one without."
+        )
+    fields["annotations"] = tuple(Annotation(**a) for a in annotations)
+    return RecordingRow(**fields)
 
 
 def species_of(rows: Sequence[RecordingRow]) -> list[str]:

@@ -15,8 +15,8 @@ from typing import Any
 from dawnchorus.data.layouts.tables import clock, iso_date
 from dawnchorus.data.licenses import is_allowed, spdx_of
 from dawnchorus.data.recordings import RecordingRow
-from dawnchorus.data.web import Web
 from dawnchorus.errors import FetchFailed, InputError
+from dawnchorus.web import Web
 
 SERVER = "https://xeno-canto.org"
 KEY_VARIABLES = ("XENO_CANTO_API_KEY", "XCKEY")

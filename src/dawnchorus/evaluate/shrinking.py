@@ -17,10 +17,10 @@ from dawnchorus.evaluate.bootstrap import Interval
 from dawnchorus.evaluate.evaluation import PAIRED, Evaluation, compare, evaluate
 from dawnchorus.evaluate.scoring import score_data_set
 from dawnchorus.models.bundle import RECORDINGS_NAME, Bundle, BundleInfo, file_sha256, write_bundle
-from dawnchorus.models.graph_files import load_graph
 from dawnchorus.models.precision import Precision, halved, quantised
 from dawnchorus.models.runner import milliseconds
 from dawnchorus.models.store import ModelStore
+from dawnchorus.onnx_files import load_graph
 
 N_SHOWN, LISTEN_S = 64, 60.0
 """So many windows show what ranges the activations have: the loudest in the first minute of as many recordings."""

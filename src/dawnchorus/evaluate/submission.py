@@ -16,6 +16,7 @@ from dawnchorus.files import atomic_file
 from dawnchorus.formats.text import text_stream
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
+from dawnchorus.text_files import csv_rows, read_text
 
 ROW_ID, STEP_S = "row_id", 5
 
@@ -45,7 +46,7 @@ def write_submission(
     codes = {row.scientific_name: row.ebird_code for row in table.rows if row.ebird_code}
     names = [codes.get(name) or name for name in scores.classes]
     ids, values = by_step(scores)
-    columns, expected = (names, None) if sample is None else _read_sample(sample)
+    columns, expected = (names, None) if sample is None else read_sample(sample)
     known = {name: k for k, name in enumerate(names)}
     if not known.keys() & set(columns):
         raise InputError(f"{sample}: the model {bundle.info.name} knows none of its {len(columns)} classes.")
@@ -85,10 +86,15 @@ def by_step(scores: Scores) -> tuple[list[str], np.ndarray]:
     return ids, np.concatenate(parts)
 
 
-def _read_sample(path: Path) -> tuple[list[str], list[str]]:
+def read_sample(path: Path) -> tuple[list[str], list[str]]:
+    """Return the columns and the row ids of a competition's sample.
+
+    Raises:
+        InputError: the file cannot be read.
+        FormatError: it is no sample submission.
+    """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = list(csv.reader(file))
+        lines = list(csv_rows(path, read_text(path)))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
     if not lines or lines[0][:1] != [ROW_ID]:

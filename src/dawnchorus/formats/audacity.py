@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dawnchorus.errors import FormatError
-from dawnchorus.formats.text import read_text, score, text_stream
+from dawnchorus.formats.text import score, text_stream
 from dawnchorus.taxonomy.labels import parse_label
+from dawnchorus.text_files import read_text
 from dawnchorus.types import Detection, Provenance, RecordingTable
 
 

@@ -13,11 +13,12 @@ import pyarrow.parquet as pq
 
 from dawnchorus.errors import FormatError
 from dawnchorus.formats.fields import fields_of
+from dawnchorus.parquet_files import reading_parquet
 from dawnchorus.types import Detection, Provenance, RecordingTable
 
 METADATA_KEY = b"dawnchorus"
 
-ROWS_AT_A_TIME = 100_000
+ROWS_AT_A_TIME = 10_000
 
 _WORDS = pa.dictionary(pa.int32(), pa.string())
 
@@ -45,11 +46,28 @@ SCHEMA = pa.schema(
 )
 
 
+_READ = pa.schema(
+    [
+        pa.field("recording", pa.string()),
+        pa.field("start_s", pa.float64(), nullable=False),
+        pa.field("end_s", pa.float64(), nullable=False),
+        pa.field("scientific_name", pa.string(), nullable=False),
+        pa.field("common_name", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("score", pa.float64(), nullable=False),
+        pa.field("probability", pa.float64()),
+        pa.field("in_range", pa.bool_()),
+        pa.field("human_voice", pa.bool_()),
+    ]
+)
+"""The columns that are read back."""
+
+
 _OF_DETECTION = tuple(field.name for field in fields(Detection) if field.name in SCHEMA.names)
 
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
-    """Write one row per detection, some 100,000 rows in memory at a time."""
+    """Write one row per detection, some 10,000 rows in memory at a time."""
     metadata = {METADATA_KEY: json.dumps(asdict(provenance), ensure_ascii=False).encode()}
     schema = SCHEMA.with_metadata(metadata)
     rows: list[dict[str, Any]] = []
@@ -68,24 +86,18 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     Raises:
         FormatError: the file is no Parquet, or not of our columns.
     """
-    try:
+    with reading_parquet(path):
         file = pq.ParquetFile(path)
         missing = set(SCHEMA.names) - set(file.schema_arrow.names)
-    except pa.ArrowInvalid as error:
-        raise FormatError(f"{path}: expected a Parquet file ({error}).") from error
     if missing:
         raise FormatError(f"{path}: expected the columns of a Dawn Chorus table, without {sorted(missing)}.")
-    for batch in file.iter_batches():
-        for row in batch.to_pylist():
-            names = (
-                "start_s",
-                "end_s",
-                "scientific_name",
-                "common_name",
-                "kind",
-                "score",
-                "probability",
-                "in_range",
-                "human_voice",
-            )
-            yield row["recording"], Detection(**{name: row[name] for name in names})
+    for row in _rows(path, file):
+        yield row.pop("recording"), Detection(**row)
+
+
+def _rows(path: Path, file: pq.ParquetFile) -> Iterator[dict[str, Any]]:
+    with reading_parquet(path):
+        for batch in file.iter_batches(columns=_READ.names):
+            table = pa.Table.from_batches([batch]).select(_READ.names).cast(_READ)
+            table.validate(full=True)
+            yield from table.to_pylist()

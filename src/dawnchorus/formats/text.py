@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal, TextIO
 
 from dawnchorus.errors import FormatError
+from dawnchorus.text_files import csv_rows, read_text
 
 
 @contextmanager
@@ -34,22 +35,13 @@ def score(value: float) -> str:
     return f"{value:.4f}"
 
 
-def read_text(path: Path) -> str:
-    """The whole file as text: UTF-8, with or without a mark, else Windows' Latin 1."""
-    data = path.read_bytes()
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("cp1252", "replace")
-
-
 class NamedColumns:
     """Rows of a delimited text file, asked by any of a column's known names, in any case.
 
     `quoted` says whether fields may stand in quotes; None: if the first one does.
 
     Raises:
-        FormatError: the file is empty.
+        FormatError: the file is empty, or no table.
     """
 
     def __init__(self, path: Path, *, delimiter: str, quoted: bool | None = True) -> None:
@@ -57,7 +49,7 @@ class NamedColumns:
         content = read_text(path)
         quoted = content.startswith('"') if quoted is None else quoted
         quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-        lines = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, quoting=quoting)
+        lines = csv_rows(path, content, delimiter=delimiter, quoting=quoting)
         header = next(lines, None)
         if not header:
             raise FormatError(f"{path}: expected a header line, found an empty file.")

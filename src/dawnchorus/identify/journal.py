@@ -12,13 +12,14 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dawnchorus.audio.origin import origin_from_json, origin_to_json
-from dawnchorus.errors import OutputError
+from dawnchorus.errors import JournalDamagedError, OutputError
 from dawnchorus.identify.places import printable, shared_folder
 from dawnchorus.identify.score import HIT, Failed, Scored
 from dawnchorus.types import AudioInfo, Origin, Span
@@ -62,28 +63,47 @@ def _key(path: Path) -> bytes:
 
 
 class Journal:
-    """The journal at `path`, created when it is not there.
+    """The journal at `path`, created if it is not there; None: a temporary one, which goes with the process.
 
     Raises:
-        OutputError: the file cannot be created or written, or is no journal. So do all methods.
+        JournalDamagedError: If the file is no journal, or parts of it cannot be read.
+        OutputError: If it cannot be created or written. So do all methods.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         self.path = path
+        self.replaced: Path | None = None
+        """A damaged journal that was at `path` before, under its new name."""
         with self._explain():
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            self._db.executescript(_SCHEMA)
+            self._db = sqlite3.connect(path or "", isolation_level=None, check_same_thread=False)
+            try:
+                self._prepare()
+            except sqlite3.Error:
+                self._db.close()
+                raise
+
+    def _prepare(self) -> None:
+        (state,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
+        if state != "ok":
+            raise sqlite3.DatabaseError(state)
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.executescript(_SCHEMA)
 
     @contextmanager
     def _explain(self) -> Iterator[None]:
+        place = self.path or "temporary files"
         try:
             yield
-        except sqlite3.Error as error:
+        except sqlite3.OperationalError as error:
             raise OutputError(
-                f"{self.path}: cannot write the journal of this run ({error}). Check free space and access rights; "
+                f"{place}: cannot write the journal of this run ({error}). Check free space and access rights; "
                 f"the same command then goes on where it stopped."
+            ) from error
+        except sqlite3.Error as error:
+            raise JournalDamagedError(
+                f"{place}: the journal of this run is damaged ({error}). Use --overwrite to start again; the damaged "
+                f"file is kept under another name."
             ) from error
 
     def parameters(self) -> dict[str, Any] | None:
@@ -210,3 +230,14 @@ class Journal:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged journal, with the files that SQLite keeps beside it, and return its new name."""
+    names = (path.with_name(f"{path.name}.damaged-{k}") for k in count(1))
+    kept = next(name for name in names if not name.exists())
+    for suffix in ("-wal", "-shm", ""):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.rename(kept.with_name(kept.name + suffix))
+    return kept

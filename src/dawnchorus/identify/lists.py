@@ -6,9 +6,11 @@ import os
 from datetime import datetime
 from pathlib import Path
 
+from dawnchorus.audio.origin import LAST_YEAR
 from dawnchorus.errors import FormatError, InputError
-from dawnchorus.formats.text import NamedColumns, read_text
+from dawnchorus.formats.text import NamedColumns
 from dawnchorus.taxonomy.labels import parse_label
+from dawnchorus.text_files import read_text
 from dawnchorus.types import Origin
 
 PATH_COLUMNS = ("path", "recording", "file", "filename", "begin path")
@@ -94,7 +96,8 @@ def read_recordings(path: Path) -> dict[Path, Origin]:
 
 def _resolve(table: Path, name: str) -> Path:
     beside = Path(os.path.abspath(table.parent / name))
-    return beside if beside.exists() else Path(os.path.abspath(name))
+    # Not `Path.exists`, which raises for names that are too long.
+    return beside if os.path.exists(beside) else Path(os.path.abspath(name))
 
 
 def _check_place(path: Path, line: int, place: tuple[float | None, float | None]) -> None:
@@ -111,6 +114,9 @@ def _moment(path: Path, line: int, text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
-        return datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text)
     except ValueError:
-        raise FormatError(f"{path}, line {line}: expected a time like 2026-05-01T04:30:00, found {text!r}.") from None
+        moment = None
+    if moment is None or moment.year > LAST_YEAR:
+        raise FormatError(f"{path}, line {line}: expected a time like 2026-05-01T04:30:00, found {text!r}.")
+    return moment

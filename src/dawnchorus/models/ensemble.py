@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 import onnx
-import onnxruntime
 import pyarrow as pa
 import pyarrow.parquet as pq
 from onnx import TensorProto, compose, helper, numpy_helper
@@ -26,6 +25,7 @@ from dawnchorus.models.bundle import (
 )
 from dawnchorus.models.fitting import alike, fitted
 from dawnchorus.models.runner import open_session, scores_of
+from dawnchorus.onnx_files import open_onnx_session
 
 Average = Literal["mean", "geometric", "rank"]
 
@@ -77,7 +77,7 @@ def make_ensemble(
         windows = np.random.default_rng(1).normal(0, 0.05, (3, bundle.n_window)).astype(np.float32)
         each = []
         for member, model in zip(bundles, models, strict=True):
-            session = onnxruntime.InferenceSession(model.SerializeToString())  # noqa: TID251 - from load_graph
+            session = open_onnx_session(model.SerializeToString())
             # One by one, because some graphs take no more at once.
             logits = [session.run(["logits"], {"waveform": window[np.newaxis]})[0] for window in windows]
             each.append(scores_of(np.concatenate(logits), member.info.activation))

@@ -11,8 +11,8 @@ import onnx
 from onnx import compose, utils, version_converter
 
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.models.graph_files import load_graph
 from dawnchorus.models.onnx_writer import OnnxWriter
+from dawnchorus.onnx_files import load_graph
 
 FloatArray = npt.NDArray[np.float32]
 

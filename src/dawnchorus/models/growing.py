@@ -11,8 +11,8 @@ from onnx import TensorProto, compose, helper, numpy_helper, utils
 
 from dawnchorus.errors import ModelError
 from dawnchorus.models.bundle import RECORDINGS_NAME, Bundle, BundleInfo, file_sha256, write_bundle
-from dawnchorus.models.graph_files import load_graph
 from dawnchorus.models.runner import open_session
+from dawnchorus.onnx_files import load_graph
 
 PARITY = 1e-3
 """The largest difference between a logit of the grown model and of the one that it is from."""
@@ -85,7 +85,7 @@ def grown_bundle(base: Bundle, head: Bundle, folder: Path, *, name: str) -> Bund
 
 def _graph(base: Bundle, head: Bundle, sources: np.ndarray) -> onnx.ModelProto:
     """The base, the head's own layers behind its embeddings, and each class from the one or the other."""
-    known, whole = load_graph(base.graph_path), load_graph(head.graph_path)
+    whole, known = load_graph(head.graph_path), load_graph(base.graph_path)
     own = utils.Extractor(whole).extract_model([_embeddings_input(whole)], ["logits"])
     first, second = compose.add_prefix(known, "base."), compose.add_prefix(own, "head.")
     first.ir_version = second.ir_version = max(first.ir_version, second.ir_version)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from dawnchorus.models.graph_files import load_graph
+from dawnchorus.onnx_files import load_graph
 
 FloatArray = npt.NDArray[np.float32]
 Precision = Literal["half", "int8"]

@@ -10,11 +10,10 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from dawnchorus.errors import BundleInvalid, MissingExtra
 from dawnchorus.models.bundle import Activation, Bundle, Calibration
-from dawnchorus.models.graph_files import open_graph
+from dawnchorus.onnx_files import open_onnx_session
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -110,11 +109,7 @@ _ACTIVATIONS: dict[Activation, Callable[[FloatArray], FloatArray]] = {
 
 class _OnnxSession:
     def __init__(self, bundle: Bundle) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        self._session = open_graph(bundle.graph_path, options)
+        self._session = open_onnx_session(bundle.graph_path)
         inputs = {i.name: i.shape for i in self._session.get_inputs()}
         outputs = {o.name: o.shape for o in self._session.get_outputs()}
         if list(inputs) != ["waveform"] or "logits" not in outputs:

@@ -9,16 +9,18 @@ from pathlib import Path
 
 from dawnchorus.errors import ModelError
 from dawnchorus.models.bundle import file_sha256
-from dawnchorus.models.packages import download_wheel
+from dawnchorus.models.packages import Wheel, download_wheel
 
-REQUIREMENT = "silero-vad==6.2.3"
+WHEEL = Wheel(
+    "silero_vad-6.2.3-py3-none-any.whl", sha256="7b7f5436cfcb02fae583a05b512ea96467fd449fe54cb49a5e4f06c51a1e43b8"
+)
 LICENSE = "MIT"
 SHA256 = "9ccdacc4719d8aa7e45a77536bfabec45a03ba1f2fad5e241ab4060b24238a85"
 _MEMBER = "silero_vad/data/silero_vad_16k_sequence.onnx"
 
 
 def speech_graph(folder: Path, *, wheel: Path | None = None) -> Path:
-    """The graph in the models' `folder`, where it is put on first use (6 MB from the package index, or `wheel`).
+    """The graph in the models' `folder`, where it is put on first use (11 MB from the package index, or `wheel`).
 
     Raises:
         ModelNotFound: the package could not be downloaded.
@@ -30,16 +32,16 @@ def speech_graph(folder: Path, *, wheel: Path | None = None) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         wheel = wheel or download_wheel(
-            REQUIREMENT, Path(scratch), what="Silero VAD's weights", instead=f"copy {_MEMBER} out of it to {target}"
+            WHEEL, Path(scratch), what="Silero VAD's weights", instead=f"copy {_MEMBER} out of it to {target}"
         )
         part = Path(scratch, "graph.onnx")
         try:
             with zipfile.ZipFile(wheel) as archive:
                 part.write_bytes(archive.read(_MEMBER))
         except (zipfile.BadZipFile, KeyError) as error:
-            raise ModelError(f"{wheel}: expected the wheel of {REQUIREMENT} ({error}).") from error
+            raise ModelError(f"{wheel}: expected the wheel of {WHEEL.requirement} ({error}).") from error
         found = file_sha256(part)
         if found != SHA256:
-            raise ModelError(f"{wheel}: expected a graph of sha256 {SHA256}, found {found}. Bring {REQUIREMENT}.")
+            raise ModelError(f"{wheel}: expected a graph of sha256 {SHA256}, found {found}. Bring {WHEEL.requirement}.")
         os.replace(part, target)
     return target

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 import shutil
 from collections.abc import Sequence
@@ -24,9 +23,10 @@ from dawnchorus.models.bundle import (
     validation_lines,
     write_bundle,
 )
-from dawnchorus.models.graph_files import load_graph
 from dawnchorus.models.runner import open_session
+from dawnchorus.onnx_files import load_graph
 from dawnchorus.taxonomy.labels import Kind, Label, parse_label, read_label_lines
+from dawnchorus.text_files import csv_records, read_text
 
 _BUNDLE_NAMES = frozenset(("waveform", "logits", "embeddings"))
 _EMBEDDINGS = re.compile(r"(outside\.)?embed", re.IGNORECASE)
@@ -64,17 +64,16 @@ def read_classes(path: Path, *, kind: Kind | None = None) -> tuple[Label, ...]:
 
 
 def _csv_classes(path: Path) -> tuple[Label, ...]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file)
-        names = {name.strip().lower(): name for name in rows.fieldnames or ()}
-        column = next((names[name] for name in NAME_COLUMNS if name in names), None)
-        if column is None:
-            raise InputError(f"{path}: expected one of the columns {NAME_COLUMNS}, found {rows.fieldnames}.")
-        common = names.get("common_name") or names.get("common name")
-        labels = []
-        for row in rows:
-            named = parse_label(row[column])
-            labels.append(Label(named.scientific_name, row[common] if common else named.common_name, named.kind))
+    columns, rows = csv_records(path, read_text(path))
+    names = {name.strip().lower(): name for name in columns}
+    column = next((names[name] for name in NAME_COLUMNS if name in names), None)
+    if column is None:
+        raise InputError(f"{path}: expected one of the columns {NAME_COLUMNS}, found {columns}.")
+    common = names.get("common_name") or names.get("common name")
+    labels = []
+    for row in rows:
+        named = parse_label(row[column])
+        labels.append(Label(named.scientific_name, row[common] if common else named.common_name, named.kind))
     if not labels:
         raise InputError(f"{path}: expected one row per class, found none.")
     return tuple(labels)

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import shutil
-import urllib.error
-import urllib.request
 import zipfile
 from pathlib import Path
 
-from dawnchorus.errors import ModelError, ModelNotFound
+from dawnchorus.errors import FetchFailed, ModelError, ModelNotFound
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.taxonomy.labels import Label
+from dawnchorus.web import Web
 
 LICENSE = "Apache-2.0"
 ATTRIBUTION = "YAMNet by Google (The TensorFlow Authors), trained on AudioSet"
 URL = "https://storage.googleapis.com/mediapipe-models/audio_classifier/yamnet/float32/1/yamnet.tflite"
 """Google's TFLite file; it carries its labels as an attached zip entry."""
 
+SHA256 = "4d8b4a53282dc83ef04e3e7dbc4fbc98082e34e44ed798e16c3a0cdd4c584faf"
+"""The checksum of the file at `URL`, which has 4,126,810 bytes."""
+
 CLASS_MAP = "yamnet_class_map.csv"
 N_CLASSES = 521
 SAMPLE_RATE_HZ, N_WINDOW = 16_000, 15_600
-TIMEOUT_S = 60
+MAX_TRIES = 3
 
 
 def make_yamnet(source: Path, folder: Path) -> Bundle:
@@ -79,19 +80,19 @@ def find_yamnet() -> Path | None:
     return None
 
 
-def fetch_yamnet(folder: Path, *, url: str = URL) -> Path:
-    """Download Google's file (4 MB) into `folder`, and give its path.
+def fetch_yamnet(folder: Path, *, url: str = URL, sha256: str = SHA256) -> Path:
+    """Download Google's file (4 MB) into `folder`, and return its path.
 
     Raises:
-        ModelNotFound: it could not be downloaded.
+        ModelNotFound: It could not be downloaded, or another file came.
+        OutputError: It cannot be written.
     """
     target = folder / "yamnet.tflite"
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as reply, target.open("wb") as out:  # noqa: S310 - https
-            shutil.copyfileobj(reply, out)
-    except (urllib.error.URLError, OSError) as error:
+        Web(per_s=10, max_tries=MAX_TRIES).download(url, target, sha256=sha256)
+    except FetchFailed as error:
         raise ModelNotFound(
-            f"YAMNet could not be downloaded from {url} ({error}). Bring a file of it (ONNX or TFLite, with "
+            f"YAMNet could not be downloaded ({error}). Bring a file of it (ONNX or TFLite, with "
             f"{CLASS_MAP} beside it) and run `dawnchorus models pull yamnet --from FILE`."
         ) from error
     return target

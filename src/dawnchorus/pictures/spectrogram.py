@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dawnchorus.audio.decode import open_recording
+from dawnchorus.audio.decode import clip_blocks, open_recording
 from dawnchorus.audio.speech import silenced
 from dawnchorus.types import Span
 
@@ -66,6 +67,25 @@ def recording_spectrogram(path: Path, *, duration_s: float, silent: Sequence[Spa
         blocks = silenced(recording.blocks(rate_hz=rate_hz), silent, rate_hz=rate_hz)
         levels = list(_pooled(_columns(blocks), pool))
         return Spectrogram(np.concatenate(levels, axis=1), rate_hz / 2, 0.0, max(recording.duration_s, 1e-3))
+
+
+def stretch_spectrogram(path: Path, *, start_s: float, end_s: float) -> Spectrogram:
+    """Compute the spectrogram of a part of a recording, up to 12 kHz; memory does not grow with the part's length.
+
+    Raises:
+        AudioError: the recording cannot be decoded there.
+    """
+    pool = max(math.ceil((end_s - start_s) * RATE_HZ / N_HOP / MAX_COLUMNS), 1)
+    n_samples = 0
+
+    def counted() -> Iterator[FloatArray]:
+        nonlocal n_samples
+        for block in clip_blocks(path, start_s=start_s, end_s=end_s, rate_hz=RATE_HZ):
+            n_samples += len(block)
+            yield block
+
+    levels = np.concatenate(list(_pooled(_columns(counted()), pool)), axis=1)
+    return Spectrogram(levels, RATE_HZ / 2, start_s, start_s + n_samples / RATE_HZ)
 
 
 def clip_spectrogram(samples: FloatArray, *, rate_hz: int, start_s: float = 0.0) -> Spectrogram:

@@ -7,7 +7,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -70,8 +70,8 @@ def role_of_route(route: Any) -> Role | None:
 class Allowances:
     """So many requests per second for each client, some at once (a token bucket)."""
 
-    def __init__(self, per_s: float | None) -> None:
-        self.per_s = per_s
+    def __init__(self, per_s: float | None, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.per_s, self._clock = per_s, clock
         self._left: dict[str, tuple[float, float]] = {}
         """What a client may still send, and when that was so."""
         self._lock = threading.Lock()
@@ -80,7 +80,7 @@ class Allowances:
         """Count a request; the seconds to wait if it is too early, else 0."""
         if self.per_s is None:
             return 0.0
-        most, now = max(self.per_s * BURST_S, 1.0), time.monotonic()
+        most, now = max(self.per_s * BURST_S, 1.0), self._clock()
         with self._lock:
             if len(self._left) > MAX_CLIENTS:  # those who have been silent may send all again, as new ones may
                 self._left = {who: (n, at) for who, (n, at) in self._left.items() if now - at < BURST_S}
@@ -96,8 +96,7 @@ class Access:
     """Decides for each request, and remembers who has guessed."""
 
     def __init__(self, settings: Settings) -> None:
-        self._tokens = settings.tokens
-        self._hosts = settings.own_hosts
+        self._tokens, self._hosts = settings.tokens, settings.own_hosts
         self._allowances = Allowances(settings.requests_per_s)
         self._failures: dict[str, deque[float]] = {}
         """When the latest wrong tokens of a client came."""
@@ -111,10 +110,10 @@ class Access:
     async def refusal(self, request: Request) -> Response | None:
         """The reply to a request that may not be carried out; None where it may, with `request.state.role` set.
 
-        Rights come from the settings (without a token, the server listens on this machine's own addresses only) and
-        from tokens. Headers and the path can only take rights away: without a token, other names than the server's
-        own are refused, because a page may resolve its own name to 127.0.0.1 (DNS rebinding), and so is what a
-        browser says comes from a page of another site.
+        Without a token the server listens on this machine only, and so everybody who reaches it may do everything: no
+        part of a request gives a right. The Host header can only take it away, since a page of somebody's that resolves
+        its own name to 127.0.0.1 (DNS rebinding) sends that name. What another site's page sends is refused by what
+        the browser says of it, which a page cannot change.
         """
         request.state.role, request.state.csrf = Role.OPEN, ""
         if "\0" in unquote(request.scope["path"] + request.scope["query_string"].decode("latin-1")):
@@ -122,7 +121,7 @@ class Access:
         if request.method not in SAFE_METHODS and _is_foreign(request):
             return problem(403, "a page of another site sent this request.")
         if self.is_open:
-            if await _names_host(request, self._hosts):
+            if await _is_sent_to(self._hosts, request):
                 request.state.role = Role.OPERATE
             elif own_path(request) not in HEALTH_ROUTES:
                 names = " or ".join(self._hosts)
@@ -235,18 +234,18 @@ def _client(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
-async def _names_host(request: Request, hosts: Sequence[str]) -> bool:
-    """Return True if the Host header is one of `hosts`, with any port, as Starlette's middleware decides it."""
+async def _is_sent_to(hosts: Sequence[str], request: Request) -> bool:
+    """Return True if the Host header is one of `hosts`, as Starlette's middleware reads it."""
     is_trusted = False
 
-    async def accept(*_: object) -> None:
+    async def note(*_: object) -> None:
         nonlocal is_trusted
         is_trusted = True
 
     async def discard(_: Message) -> None:
-        pass  # the reply that refuses is ours
+        return
 
-    await TrustedHostMiddleware(accept, hosts, www_redirect=False)(request.scope, request.receive, discard)
+    await TrustedHostMiddleware(note, hosts, www_redirect=False)(request.scope, request.receive, discard)
     return is_trusted
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import lzma
 import stat
+import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from dawnchorus.errors import InputError, UploadTooLarge
@@ -21,7 +25,17 @@ FREE_BYTES = 1 << 20
 
 PART = 1 << 20
 
-_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, NotImplementedError, EOFError, UnicodeError)
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    struct.error,
+    MemoryError,
+)
+"""MemoryError: LZMA's header says how much memory it wants."""
 
 
 def unpack(path: Path, folder: Path, *, max_bytes: int) -> None:
@@ -32,20 +46,38 @@ def unpack(path: Path, folder: Path, *, max_bytes: int) -> None:
         UploadTooLarge: it has too many members, or unpacks to more than `max_bytes`.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = [member for member in archive.infolist() if not member.is_dir()]
+        with _opened(path) as archive:
+            members = [member for member in archive.infolist() if not member.filename.endswith("/")]
             _check(members, path.stat().st_size, max_bytes)
             left = max_bytes
             for member in members:
                 target = folder / member.filename
                 target.parent.mkdir(parents=True, exist_ok=True)
                 left -= _copied(archive, member, target, left)
-    except _DAMAGED as error:
-        raise InputError(f"expected a zip of recordings; this one cannot be unpacked ({error}).") from error
     except (FileExistsError, NotADirectoryError) as error:
         raise InputError("expected a zip in which every name is a file or a folder, and not both.") from error
     except OSError as error:
         raise cannot_write(folder, error) from error
+
+
+def _opened(path: Path) -> zipfile.ZipFile:
+    with _reading():
+        return zipfile.ZipFile(path)
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Report the errors of reading a zip as one kind.
+
+    Raises:
+        InputError: the zip is damaged, encrypted, or packed in a way that is not supported.
+    """
+    try:
+        yield
+    except (*_DAMAGED, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise  # the system's; bz2 gives no number, and offsets before the start of the file are EINVAL
+        raise InputError(f"expected a zip of recordings; this one cannot be unpacked ({error}).") from error
 
 
 def _check(members: list[zipfile.ZipInfo], n_packed: int, max_bytes: int) -> None:
@@ -76,10 +108,16 @@ def _check(members: list[zipfile.ZipInfo], n_packed: int, max_bytes: int) -> Non
 def _copied(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, left: int) -> int:
     """Unpack a member, whatever its header says of its size, up to `left` bytes."""
     n = 0
-    with archive.open(member) as source, target.open("xb") as file:
-        while part := source.read(PART):
+    with target.open("xb") as file:
+        for part in _parts(archive, member):
             n += len(part)
             if n > left:
                 raise UploadTooLarge("the zip unpacks to more than it says.")
             file.write(part)
     return n
+
+
+def _parts(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[bytes]:
+    with _reading(), archive.open(member) as source:
+        while part := source.read(PART):
+            yield part

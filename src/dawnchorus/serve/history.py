@@ -6,13 +6,14 @@ import logging
 import queue
 import threading
 import time
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, insert, select, update
+from sqlalchemy import ColumnElement, Select, func, insert, select, update
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
@@ -36,6 +37,9 @@ LOG = logging.getLogger(__name__)
 
 INSERT = 1000
 """Rows in one statement."""
+
+PAGE = 1000
+"""Detections in memory at a time, of those that are read one after the other."""
 
 N_TOP = 10
 
@@ -220,22 +224,25 @@ class History:
         self, wanted: Heard, *, limit: int, offset: int = 0, by_score: bool = False
     ) -> tuple[int, list[Found]]:
         """How many there are in the latest identification of each recording, and some: the latest, or surest, first."""
-        conditions = _conditions(wanted)
-        query = (
-            select(DetectionRow, Recording, Review)
-            .join(Recording, Recording.sha256 == DetectionRow.recording)
-            .outerjoin(Review, Review.detection == DetectionRow.id)
-            .where(*conditions)
-        )
-        ordered = (
-            query.order_by(DetectionRow.score.desc(), DetectionRow.id)
-            if by_score
-            else query.order_by(DetectionRow.identification.desc(), DetectionRow.start_s, DetectionRow.score.desc())
+        numbers = _numbers(wanted)
+        by_time = DetectionRow.identification.desc(), DetectionRow.start_s, DetectionRow.score.desc()
+        order = (DetectionRow.score.desc(),) if by_score else by_time
+        page = numbers.order_by(*order, DetectionRow.id).limit(limit).offset(offset)
+        with self._database.read() as session:
+            n = session.scalar(select(func.count()).select_from(numbers.subquery())) or 0
+            return n, _found(session, session.scalars(page).all())
+
+    def all_detections(self, sha256: str, *, limit: int) -> Iterator[list[Found]]:
+        """Read the detections of a recording's latest identification by start, a page at a time."""
+        numbers = _numbers(Heard(recording=sha256)).order_by(
+            DetectionRow.start_s, DetectionRow.score.desc(), DetectionRow.id
         )
         with self._database.read() as session:
-            n = session.scalar(select(func.count()).select_from(query.subquery())) or 0
-            rows = session.execute(ordered.limit(limit).offset(offset))
-            return n, [Found(*row) for row in rows]
+            left = array("q", session.scalars(numbers.limit(limit)))
+        for k in range(0, len(left), PAGE):
+            with self._database.read() as session:
+                page = _found(session, left[k : k + PAGE])
+            yield page
 
     def totals(self) -> dict[str, Any]:
         """What was heard by all servers: how much, how surely, the most frequent species, the latest."""
@@ -339,6 +346,28 @@ def _carry_reviews(session: Session, sha256: str, identification: int) -> None:
             taken.add(best.id)
             session.execute(update(Lesson).where(Lesson.detection == before.id).values(detection=best.id))
             review.detection = best.id
+
+
+def _numbers(wanted: Heard) -> Select[Any]:
+    """Select the numbers of detections: they are sorted faster than whole rows."""
+    return (
+        select(DetectionRow.id)
+        .join(Recording, Recording.sha256 == DetectionRow.recording)
+        .outerjoin(Review, Review.detection == DetectionRow.id)
+        .where(*_conditions(wanted))
+    )
+
+
+def _found(session: Session, numbers: Sequence[int]) -> list[Found]:
+    """Read the detections of these numbers, in their order; those that were removed are left out."""
+    query = (
+        select(DetectionRow, Recording, Review)
+        .join(Recording, Recording.sha256 == DetectionRow.recording)
+        .outerjoin(Review, Review.detection == DetectionRow.id)
+        .where(DetectionRow.id.in_(numbers))
+    )
+    rows = {row[0].id: Found(*row) for row in session.execute(query)}
+    return [rows[number] for number in numbers if number in rows]
 
 
 def _conditions(wanted: Heard) -> Sequence[ColumnElement[bool]]:

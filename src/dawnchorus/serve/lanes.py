@@ -21,10 +21,10 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from dawnchorus.audio.many import usable_cores
 from dawnchorus.audio.origin import with_name
 from dawnchorus.audio.process import DecoderProcess, Ended, Opened
 from dawnchorus.audio.windows import Windower, WindowPlan
+from dawnchorus.cores import usable_cores
 from dawnchorus.errors import AudioTooLarge, InputError, ModelError, Overloaded
 from dawnchorus.identify.options import Options
 from dawnchorus.identify.place import RangeFilter
@@ -35,12 +35,6 @@ from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import BATCH_WINDOWS, FloatArray, Session, open_session, scores_of
 from dawnchorus.models.store import ModelStore
 from dawnchorus.types import AudioInfo, RecordingTable
-
-QUEUE_S = 10.0
-"""Seconds of work for each lane that may wait; more is refused."""
-
-STARTED_PER_LANE = 4
-"""Recordings that may be under way at once, each with a decoder."""
 
 FIRST_COST_S = 2e-8
 """Seconds of work for a byte, before any was measured."""
@@ -62,6 +56,10 @@ class Limits:
     max_rate_hz: int = 500_000
     wait_s: float = 30.0
     """An answer that would come later is not worked out."""
+    max_queue_s: float = 10.0
+    """Seconds of work for each inference thread that may wait; more is refused."""
+    max_active_per_thread: int = 4
+    """Recordings that may be under way at once, each with a decoder."""
 
     def check(self, *, n_channels: int, rate_hz: int, duration_s: float | None) -> None:
         """Let recordings pass that promise no more.
@@ -197,6 +195,10 @@ class Lanes:
         return self._active.bundle
 
     @property
+    def _max_started(self) -> int:
+        return self.limits.max_active_per_thread * self.n_lanes
+
+    @property
     def n_waiting(self) -> int:
         """Recordings that wait or are between two slices."""
         return len(self._tasks)
@@ -271,7 +273,7 @@ class Lanes:
         """
         with self._changed:
             waiting_s = sum(task.work_s for task in self._tasks if not task.is_started)
-            if waiting_s + self._work_s(n_bytes) > QUEUE_S * self.n_lanes:
+            if waiting_s + self._work_s(n_bytes) > self.limits.max_queue_s * self.n_lanes:
                 raise Overloaded(
                     "too many recordings are waiting. Try again later.",
                     retry_after_s=max(waiting_s / self.n_lanes, 1.0),
@@ -279,7 +281,7 @@ class Lanes:
 
     def _work_s(self, n_bytes: int) -> float:
         """Seconds that a recording will probably take; one alone fills no more than a lane's share of the queue."""
-        return min(max(n_bytes, LEAST_BYTES) * self._cost_s, QUEUE_S)
+        return min(max(n_bytes, LEAST_BYTES) * self._cost_s, self.limits.max_queue_s)
 
     def _learn_cost(self, n_bytes: int, took_s: float) -> None:
         """See what a byte costs; no single recording says so alone."""
@@ -345,7 +347,7 @@ class Lanes:
         """The first task that can go on or begin; those that have waited for too long are let go."""
         for task in tuple(self._tasks):
             is_late = task.future.cancelled() or time.monotonic() > task.deadline
-            if not task.is_started and not is_late and self._n_started >= STARTED_PER_LANE * self.n_lanes:
+            if not task.is_started and not is_late and self._n_started >= self._max_started:
                 continue  # it keeps its place
             self._tasks.remove(task)
             if task.is_started or not is_late:

@@ -11,12 +11,15 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from dawnchorus.data.classes import label_names
+from dawnchorus.data.recordings import read_table
 from dawnchorus.errors import InputError, NotKnown
 from dawnchorus.models.bundle import read_bundle
 from dawnchorus.serve.jobs import Jobs
@@ -62,7 +65,8 @@ class Learning:
         path = self._folder / job_id / LOG_NAME
         if not path.is_file():
             return []
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()[-N_LOG_LINES:]
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return [line.rstrip("\n") for line in deque(file, maxlen=N_LOG_LINES)]
 
     def work(self, job: Job, is_wanted: Callable[[], bool]) -> None:
         """Carry it out, while `is_wanted`; what is interrupted goes on from its checkpoint when it is tried again."""
@@ -101,6 +105,8 @@ class Learning:
             "--sounds": self._folder,
         }
         given = [str(part) for option in options.items() for part in option]
+        # Each was confirmed when it was sent.
+        given += [f"--new-class={name}" for name in label_names(read_table(folder).rows)]
         more = ["--models-folder", str(self._models), "--workers", "1", "--json", "--supervised"]
         return [sys.executable, "-P", "-m", "dawnchorus", "retrain", *given, *more, "--", *job.parameters["overrides"]]
 

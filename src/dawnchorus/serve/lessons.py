@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -24,7 +24,7 @@ from dawnchorus.data.layouts.folders import label_of_folder, rows_of_folders
 from dawnchorus.data.layouts.tables import TableLayout
 from dawnchorus.data.other_sounds import SOURCE as GENERATED
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table
-from dawnchorus.errors import AudioTooLarge, FormatError, InputError, NotKnown
+from dawnchorus.errors import AudioTooLarge, FormatError, InputError, NotKnown, UnknownClass
 from dawnchorus.serve.archives import unpack
 from dawnchorus.serve.lanes import Limits
 from dawnchorus.serve.state.database import Database
@@ -32,6 +32,7 @@ from dawnchorus.serve.state.files import FileStore
 from dawnchorus.serve.state.needed import drop_unneeded
 from dawnchorus.serve.state.tables import ACTIVE_STATUSES, DetectionRow, Job, Lesson, Part, Recording, Review
 from dawnchorus.serve.uploads import base_name
+from dawnchorus.taxonomy.classes import KnownClasses, label_text, name_key
 from dawnchorus.taxonomy.labels import Label
 
 LOG = logging.getLogger(__name__)
@@ -59,6 +60,8 @@ class Taken:
     status: Literal["taken", "known", "refused"]
     species: str | None
     reason: str | None = None
+    suggestions: tuple[str, ...] | None = None
+    """Of a file that was refused because no class has its label: the labels of the nearest classes."""
 
 
 @dataclass(frozen=True)
@@ -72,22 +75,64 @@ class SpeciesLessons:
     n_kept_back: int
     duration_s: float
 
+    def with_more(self, other: SpeciesLessons) -> SpeciesLessons:
+        """Return the sum of both, under the names of this one."""
+        return replace(
+            self,
+            n_recordings=self.n_recordings + other.n_recordings,
+            n_kept_back=self.n_kept_back + other.n_kept_back,
+            duration_s=self.duration_s + other.duration_s,
+        )
 
-def label_named(name: str, labels: Sequence[Label]) -> Label:
-    """The label that a person means: one of `labels`, by either name or both; or else a new one.
+
+YES, NO = frozenset(("yes", "true", "1", "on")), frozenset(("", "no", "false", "0", "off"))
+
+
+def is_yes(name: str, text: str) -> bool:
+    """Return the truth value of a form's field.
+
+    Raises:
+        InputError: it is neither yes nor no.
+    """
+    given = text.strip().lower()
+    if given not in YES | NO:
+        raise InputError(f"{name}: expected yes or no, got {text[:40]!r}.")
+    return given in YES
+
+
+def parse_species(name: str, common_name: str | None = None) -> Label:
+    """Return the label that a name stands for; `common_name` replaces the one in it.
 
     Raises:
         InputError: it is no name.
     """
-    wanted = " ".join(name.split())
-    if not wanted or len(wanted) > MAX_LABEL or any(ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 for c in wanted):
-        raise InputError(f"species: expected a name such as Parus major_Great Tit, got {name[:80]!r}.")
-    given = label_of_folder(wanted)
-    for key in (given.scientific_name.casefold(), given.common_name.casefold()):
-        for label in labels:
-            if key in (label.scientific_name.casefold(), label.common_name.casefold()):
-                return label
-    return given
+    label = label_of_folder(_checked_name(name))
+    return label if common_name is None else replace(label, common_name=_checked_name(common_name))
+
+
+def _checked_name(name: str) -> str:
+    words = " ".join(name.split())
+    if not words or len(words) > MAX_LABEL or any(ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 for c in words):
+        raise InputError(f"species: expected a name such as Parus major_Great Tit, got {words[:80]!r}.")
+    return words
+
+
+def class_of(given: Label, known: KnownClasses, *, is_new: bool) -> Label:
+    """Return the known class that has a name of `given`; if there is none and `is_new`, add it to `known`.
+
+    Raises:
+        UnknownClass: there is none; the message asks for the nearest ones.
+    """
+    found = known.find(given)
+    if found is not None:
+        return found
+    if is_new:
+        known.add(given)
+        return given
+    raise UnknownClass(
+        f"{known.question(given)} Send it with the right name, or with new_class=yes to train a class of this name.",
+        suggestions=tuple(map(label_text, known.near(given))),
+    )
 
 
 class Lessons:
@@ -110,11 +155,13 @@ class Lessons:
         """Take labelled recordings, and say what became of each file.
 
         A file's species is the text `species`, or the folder in its name or in a zip, or what a csv says; `noise` has
-        none. `folder` is for scratch.
+        none. It must be one of `labels` or have been taught before; other names need the text `new_class`, which then
+        makes classes of them. `folder` is for scratch.
 
         Raises:
             InputError, UploadTooLarge: a zip or a table that cannot be used, or nothing to take.
         """
+        is_new = is_yes("new_class", texts.get("new_class", ""))
         species = texts.get("species", "").strip()
         if len(species.encode("utf-8", "surrogatepass")) > MAX_LABEL:
             raise InputError(f"species: expected at most {MAX_LABEL} bytes, got {species[:40]!r}...")
@@ -127,13 +174,24 @@ class Lessons:
         rows, outside = _rows_of(tree, table)
         found = table_of(rows, tree, n_workers=1).rows
         refused = [Taken(name, "refused", None, reason) for name, reason in (*others, *outside)]
-        return [*(self._taken(tree / row.path, row, labels) for row in found), *refused]
+        known = self._known_classes(labels)
+        return [*(self._taken(tree / row.path, row, known, is_new=is_new) for row in found), *refused]
 
-    def _taken(self, path: Path, row: RecordingRow, labels: Sequence[Label]) -> Taken:
+    def _known_classes(self, labels: Sequence[Label]) -> KnownClasses:
+        """Return `labels` and the classes that have training data already."""
+        names = Lesson.scientific_name, Lesson.common_name
+        with self._database.read() as session:
+            rows = session.execute(select(*names).distinct().order_by(*names)).all()
+        taught = (Label(scientific, common or scientific) for scientific, common in rows if scientific)
+        return KnownClasses([*labels, *taught])
+
+    def _taken(self, path: Path, row: RecordingRow, known: KnownClasses, *, is_new: bool) -> Taken:
         name = base_name(row.path).partition(SEPARATOR)[2] or base_name(row.path)
         try:
-            label = _label_of(row, labels)
+            label, absent = _labels_of(row, known, is_new=is_new)
             self._limits.check(n_channels=row.n_channels or 0, rate_hz=row.rate_hz or 0, duration_s=row.duration_s)
+        except UnknownClass as error:
+            return Taken(name, "refused", None, str(error), error.suggestions)
         except (InputError, AudioTooLarge) as error:
             return Taken(name, "refused", None, str(error))
         sha256 = self._files.put(path)
@@ -145,36 +203,47 @@ class Lessons:
             rate_hz=row.rate_hz or 0,
             scientific_name=None if label is None else label.scientific_name,
             common_name=None if label is None else label.common_name,
-            absent=row.absent[0] if row.absent else None,
+            absent=None if absent is None else absent.scientific_name,
             group=sha256,
             source="upload",
         )
         shown = "no species" if label is None else label.common_name
         with self._database.write(about=sha256) as session:
             self._files.ensure(sha256, path)
-            known = session.scalar(select(Lesson).where(Lesson.sha256 == sha256, Lesson.source == "upload"))
-            if known is None:
+            earlier = session.scalar(select(Lesson).where(Lesson.sha256 == sha256, Lesson.source == "upload"))
+            if earlier is None:
                 session.add(lesson)
                 return Taken(name, "taken", shown)
-            if (known.scientific_name, known.absent) == (lesson.scientific_name, lesson.absent):
+            if (earlier.scientific_name, earlier.absent) == (lesson.scientific_name, lesson.absent):
                 return Taken(name, "known", shown, "the same sound was sent before")
-            before = known.common_name or "no species"
-            known.scientific_name, known.common_name = lesson.scientific_name, lesson.common_name
-            known.absent = lesson.absent
+            before = earlier.common_name or "no species"
+            earlier.scientific_name, earlier.common_name = lesson.scientific_name, lesson.common_name
+            earlier.absent = lesson.absent
             return Taken(name, "taken", shown, f"it was labelled {before} before")
 
     # ------------------------------------------------------------------ reviews
 
-    def review(self, detection_id: int, verdict: Verdict, species: str | None, labels: Sequence[Label]) -> Review:
+    def review(
+        self,
+        detection_id: int,
+        verdict: Verdict,
+        species: str | None,
+        labels: Sequence[Label],
+        *,
+        new_class: bool = False,
+    ) -> Review:
         """Write down what a person says of a detection, and make a lesson of it; it replaces an earlier word.
 
         Raises:
             NotKnown: no such detection.
+            UnknownClass: `species` is neither one of `labels` nor taught before, and no `new_class`.
             InputError: "other" and no species.
         """
         if (verdict == "other") != bool(species):
             raise InputError("expected a species where the verdict is 'other', and only there.")
-        other = None if species is None else label_named(species, labels)
+        other = None
+        if species is not None:
+            other = class_of(parse_species(species), self._known_classes(labels), is_new=new_class)
         with self._database.read() as session:
             row, recording = _detection(session, detection_id)
         review = Review(
@@ -244,11 +313,13 @@ class Lessons:
             .group_by(Lesson.scientific_name)
             .order_by(func.count().desc(), Lesson.scientific_name)
         )
+        merged: dict[str | None, SpeciesLessons] = {}
         with self._database.read() as session:
-            return [
-                SpeciesLessons(name, common or "no species, or unknown", n, kept or 0, duration_s)
-                for name, common, n, kept, duration_s in session.execute(query)
-            ]
+            for name, common, n, kept, duration_s in session.execute(query):
+                key = None if name is None else name_key(name)
+                row = SpeciesLessons(name, common or "no species, or unknown", n, kept or 0, duration_s)
+                merged[key] = merged[key].with_more(row) if key in merged else row
+        return sorted(merged.values(), key=lambda row: -row.n_recordings)
 
     def count(self) -> int:
         """How many there are."""
@@ -375,10 +446,11 @@ def _suffix(given: str) -> str:
     return PurePosixPath(given.lower()).suffix
 
 
-def _label_of(row: RecordingRow, labels: Sequence[Label]) -> Label | None:
-    """The species of a recording; None for one without any.
+def _labels_of(row: RecordingRow, known: KnownClasses, *, is_new: bool) -> tuple[Label | None, Label | None]:
+    """Return the species of a recording, or None, and the one that is known not to be in it, or None.
 
     Raises:
+        UnknownClass: no class has its label; see `class_of`.
         InputError: it cannot be learned from.
     """
     if row.problems:
@@ -387,11 +459,12 @@ def _label_of(row: RecordingRow, labels: Sequence[Label]) -> Label | None:
         raise InputError("there is no sound in it")
     if row.secondary:
         raise InputError("it is of several species: send a recording of one, or review what is heard in it")
-    if row.scientific_name is None and row.kind != "background":
+    if row.scientific_name is not None:
+        common_name = None if row.common_name == row.scientific_name else row.common_name
+        return class_of(parse_species(row.scientific_name, common_name), known, is_new=is_new), None
+    if row.kind != "background":
         raise InputError("nobody says which species it is of")
-    if row.scientific_name is None:
-        return None
-    return label_named(f"{row.scientific_name}_{row.common_name or row.scientific_name}", labels)
+    return None, class_of(parse_species(row.absent[0]), known, is_new=is_new) if row.absent else None
 
 
 def _detection(session: Session, detection_id: int) -> tuple[DetectionRow, Recording]:

@@ -6,6 +6,7 @@ import logging
 import uuid
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -25,6 +26,7 @@ from dawnchorus.errors import (
     NotKnown,
     OutputError,
     Overloaded,
+    UnknownClass,
     UploadTooLarge,
     UploadTooSlow,
 )
@@ -64,9 +66,9 @@ def status_of(error: Exception) -> HTTPStatus:
 
 
 def problem(
-    status: int, detail: str, *, headers: Mapping[str, str] | None = None, more: Mapping[str, str] | None = None
+    status: int, detail: str, *, headers: Mapping[str, str] | None = None, more: Mapping[str, Any] | None = None
 ) -> JSONResponse:
-    """The reply; its `id` is in the log as well. `more` are fields of other protocols."""
+    """The reply; its `id` is in the log as well. `more` are further fields, such as those of other protocols."""
     number = uuid.uuid4().hex[:12]
     title = HTTPStatus(status).phrase
     LOG.log(logging.ERROR if status >= 500 else logging.INFO, "%s %s: %s", number, title, detail)
@@ -75,8 +77,11 @@ def problem(
 
 
 def _is_page(request: Request) -> bool:
-    accepts_html = "text/html" in request.headers.get("accept", "")
-    return request.method == "GET" and accepts_html and "/api/" not in request.scope["path"]
+    return (
+        request.method == "GET"
+        and "text/html" in request.headers.get("accept", "")
+        and "/api/" not in request.scope["path"]
+    )
 
 
 async def _shown(request: Request, status: int, detail: str) -> Response:
@@ -84,7 +89,7 @@ async def _shown(request: Request, status: int, detail: str) -> Response:
     return reply
 
 
-async def known(request: Request, error: Exception, more: Mapping[str, str] | None = None) -> Response:
+async def known(request: Request, error: Exception, more: Mapping[str, Any] | None = None) -> Response:
     """The reply to an error of ours; `more` are fields of other protocols."""
     status = status_of(error)
     headers = {"Retry-After": f"{error.retry_after_s:.0f}"} if isinstance(error, Overloaded) else {}
@@ -93,6 +98,8 @@ async def known(request: Request, error: Exception, more: Mapping[str, str] | No
     detail = shown(request, error)
     if _is_page(request):
         return await _shown(request, status, detail)
+    if isinstance(error, UnknownClass):
+        more = {"suggestions": error.suggestions, **(more or {})}
     return problem(status, detail, headers=headers, more=more)
 
 

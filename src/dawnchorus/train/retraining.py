@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -44,6 +44,17 @@ ALARM, MAX_MORE_ALARMS = 0.5, 0.1
 
 KNOWN = 0.5
 """A species with at least this average precision is known; a model that tells it half as well has lost it."""
+
+MIN_HELD_OUT = 5
+"""Held-out recordings of each trained class that a promotion needs.
+
+If all n of them are named right, the one-sided 95 % lower bound of the share named right is 0.05 ** (1 / n) (Clopper
+and Pearson, 1934). It passes one half from n = 5 on; with fewer, a model that is right half of the time cannot be ruled
+out.
+"""
+
+MAX_LISTED = 10
+"""Classes that a reason names."""
 
 UNUSABLE = ("missing", "unreadable", "silent", "duplicate")
 
@@ -203,6 +214,7 @@ def compared(
         "average_precision": {name: _mean(m.precision.get(s, 0.0) for s in species) for name, m in found.items()},
         "false_alarms": {name: m.false_alarms for name, m in found.items()},
         "top_1": {name: _mean(m.is_right.values()) for name, m in found.items()},
+        "too_few_held_out": too_few_held_out(table.rows),
         "species": [
             {
                 "scientific_name": s,
@@ -238,7 +250,9 @@ def judged(active: Bundle, new: Bundle, report: dict[str, Any]) -> tuple[str, ..
             f"its macro average precision on the recordings kept back is {after:.3f}, the active model's {before:.3f}"
         )
     right = {name: share or 0.0 for name, share in report["top_1"].items()}
-    if right["new"] < right["active"] - MAX_FEWER_RIGHT:
+    if not right["new"]:
+        reasons.append("it names none of the held-out recordings right")
+    elif right["new"] < right["active"] - MAX_FEWER_RIGHT:
         reasons.append(
             f"it names {right['new']:.0%} of the recordings kept back, the active model {right['active']:.0%}"
         )
@@ -249,7 +263,50 @@ def judged(active: Bundle, new: Bundle, report: dict[str, Any]) -> tuple[str, ..
         old, own = row["active_average_precision"], row["new_average_precision"] or 0.0
         if old is not None and old >= KNOWN and own < old / 2:
             reasons.append(f"it tells {row['common_name']} much worse ({own:.2f}, was {old:.2f})")
+    if report["too_few_held_out"]:
+        reasons.append(_too_few(report["too_few_held_out"]))
     return tuple(reasons)
+
+
+def too_few_held_out(rows: Sequence[RecordingRow]) -> list[dict[str, Any]]:
+    """Return the trained classes with fewer than `MIN_HELD_OUT` held-out recordings.
+
+    Those of one given group, such as reviewed parts of one recording, count once. `n_needed` are the recordings to add:
+    as many as are missing, or more where a quarter of all would still be fewer.
+    """
+    names: dict[str, str] = {}
+    recordings: dict[tuple[str, str | None], set[str]] = defaultdict(set)
+    for row in rows:
+        for name in species_of([row]):
+            recordings[name, row.split].add(row.given_group or row.recording_id)
+        if row.scientific_name and row.common_name:
+            names.setdefault(row.scientific_name, row.common_name)
+    found = []
+    for name in sorted({name for name, split in recordings if split == "train"}):
+        n_train, n_held_out = (len(recordings.get((name, split), ())) for split in PARTS)
+        if n_held_out < MIN_HELD_OUT:
+            n_wanted = math.ceil(MIN_HELD_OUT / PARTS["test"])
+            found.append(
+                {
+                    "scientific_name": name,
+                    "common_name": names.get(name, name),
+                    "n_held_out": n_held_out,
+                    "n_needed": max(n_wanted - n_train - n_held_out, MIN_HELD_OUT - n_held_out),
+                }
+            )
+    return found
+
+
+def _too_few(classes: Sequence[Mapping[str, Any]]) -> str:
+    named = [
+        f"{each['common_name']} {each['n_held_out']} of {MIN_HELD_OUT} (add {each['n_needed']} recordings)"
+        for each in classes[:MAX_LISTED]
+    ]
+    more = [f"{len(classes) - MAX_LISTED} more classes"] if len(classes) > MAX_LISTED else []
+    return (
+        f"too few held-out recordings to tell: {', '.join(named + more)}; add recordings from other occasions, or "
+        f"decide yourself"
+    )
 
 
 @dataclass(frozen=True)

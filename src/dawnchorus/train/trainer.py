@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dawnchorus.audio.many import usable_cores
+from dawnchorus.cores import usable_cores
 from dawnchorus.errors import DawnChorusError, InputError, OutputError
 from dawnchorus.models.store import ModelStore, default_folder
 from dawnchorus.train.augment import Augment

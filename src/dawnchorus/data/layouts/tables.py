@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
-import csv
 import difflib
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from dawnchorus.data.layouts.folders import xeno_canto_id
 from dawnchorus.data.licenses import spdx_of
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.errors import FormatError, InputError
+from dawnchorus.text_files import csv_records, read_text
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "path": ("path", "filepath", "file_path", "filename", "file_name", "file", "audio", "recording"),
@@ -62,8 +63,7 @@ class TableLayout:
         """
         if not csv_path.is_file():
             raise InputError(f"{csv_path}: no such file.")
-        with csv_path.open(encoding="utf-8-sig", newline="") as file:
-            header = next(csv.reader(file), [])
+        header, _rows = csv_records(csv_path, read_text(csv_path))
         by_lower = {name.strip().lower(): name for name in header}
         columns: dict[str, str] = {}
         for field, column in given.items():
@@ -92,10 +92,10 @@ class TableLayout:
     def rows(self) -> Iterator[RecordingRow]:
         """A row for each line."""
         names = _TaxonNames(self.csv_path.parent / "taxonomy.csv")
-        with self.csv_path.open(encoding="utf-8-sig", newline="") as file:
-            for line in csv.DictReader(file):
-                fields = {field: (line[column] or "").strip() or None for field, column in self.columns.items()}
-                yield self._row(fields, names)
+        _header, lines = csv_records(self.csv_path, read_text(self.csv_path))
+        for line in lines:
+            fields = {field: line[column].strip() or None for field, column in self.columns.items()}
+            yield self._row(fields, names)
 
     def _row(self, fields: dict[str, str | None], names: _TaxonNames) -> RecordingRow:
         given = fields.get("path") or ""
@@ -133,7 +133,7 @@ class TableLayout:
         folder = self.csv_path.parent
         for base in _FOLDERS:
             for place in (Path(given), Path(code or "", given)):
-                if (folder / base / place).is_file():
+                if os.path.isfile(folder / base / place):  # `Path.is_file` raises for names that are too long
                     return folder / base / place
         return folder / given
 
@@ -144,11 +144,11 @@ class _TaxonNames:
     def __init__(self, path: Path) -> None:
         self._names: dict[str, str] = {}
         if path.is_file():
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                for line in csv.DictReader(file):
-                    code, name = line.get("primary_label"), line.get("scientific_name")
-                    if code and name:
-                        self._names[code] = name
+            _header, lines = csv_records(path, read_text(path))
+            for line in lines:
+                code, name = line.get("primary_label"), line.get("scientific_name")
+                if code and name:
+                    self._names[code] = name
 
     def scientific(self, code: str | None) -> str | None:
         return self._names.get(code or "")
@@ -176,16 +176,11 @@ def _number(text: str | None, largest: float) -> float | None:
 
 
 def iso_date(text: str | None) -> str | None:
-    """A date as exactly as it is known: `2019-05-00` is 2019-05, `0000-00-00` is nothing."""
-    match = re.match(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?", text or "")
+    """A date as exactly as it is known: `2019-05-00` is 2019-05, `0000-00-00` is nothing, `2019-20-05` is 2019."""
+    match = re.match(r"(\d{4})(?:-(0[1-9]|1[0-2])(?:-(0[1-9]|[12]\d|3[01]))?)?", text or "", re.ASCII)
     if match is None or match[1] == "0000":
         return None
-    parts = [match[1]]
-    for part in (match[2], match[3]):
-        if part in (None, "00"):
-            break
-        parts.append(part)
-    return "-".join(parts)
+    return "-".join(part for part in match.groups() if part)
 
 
 def clock(text: str | None) -> str | None:

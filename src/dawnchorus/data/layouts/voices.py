@@ -6,12 +6,12 @@ name of its species.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.errors import FormatError
+from dawnchorus.text_files import csv_records, read_text
 
 TABLE = "Birds Voice.csv"
 _SUFFIX = "_sound"
@@ -38,10 +38,7 @@ def rows_of_voices(root: Path, files: Sequence[Path]) -> Iterator[RecordingRow]:
 
 def _scientific_names(path: Path) -> dict[str, str]:
     """Genus and species by common name; the table also has subspecies."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        lines = csv.DictReader(file)
-        if not {"common_name", "scientific_name"} <= set(lines.fieldnames or ()):
-            raise FormatError(
-                f"{path}: expected the columns common_name and scientific_name, found {lines.fieldnames}."
-            )
-        return {line["common_name"].casefold(): " ".join(line["scientific_name"].split()[:2]) for line in lines}
+    columns, lines = csv_records(path, read_text(path))
+    if not {"common_name", "scientific_name"} <= set(columns):
+        raise FormatError(f"{path}: expected the columns common_name and scientific_name, found {columns}.")
+    return {line["common_name"].casefold(): " ".join(line["scientific_name"].split()[:2]) for line in lines}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,10 +25,13 @@ from dawnchorus.serve.problems import known, shown
 from dawnchorus.serve.routes.replies import problems
 from dawnchorus.serve.service import ServiceOf
 from dawnchorus.serve.settings import Role
-from dawnchorus.serve.uploads import read_body
+from dawnchorus.serve.uploads import received_body
 
 MAX_WINDOWS, MAX_BODY = 8, 32 << 20
 """Numbers as text are large, and take a while to read."""
+
+MAX_OTHER_VALUES = 1000
+"""In a question, besides the samples: text takes many times its size as values, so they are counted before."""
 
 INPUT, OUTPUT = "waveform", "scores"
 
@@ -131,9 +134,8 @@ async def infer(request: Request, service: ServiceOf, name: str, version: str | 
     """The scores [windows, classes] of windows [windows, samples] at the bundle's rate."""
     asked = _asked(service.lanes.bundle, name, version)
     service.lanes.check_room(0)  # before anything is read
-    body = await read_body(request, max_bytes=MAX_BODY)
-    async with service.few:
-        number, windows = await asyncio.to_thread(_windows, body, asked.n_window)
+    async with received_body(request, service.spool, max_bytes=MAX_BODY) as file, service.few:
+        number, windows = await asyncio.to_thread(_windows, file, asked.n_window)
     scores, bundle = await service.scored(windows)
     _asked(bundle, name, version)  # it may have been changed meanwhile
     if not np.isfinite(scores).all():
@@ -156,7 +158,10 @@ def _asked(serving: Bundle, name: str, version: str | None) -> Bundle:
     return serving
 
 
-def _windows(body: bytes, n_window: int) -> tuple[str | None, npt.NDArray[np.float32]]:
+def _windows(file: IO[bytes], n_window: int) -> tuple[str | None, npt.NDArray[np.float32]]:
+    body = file.read()
+    if body.count(b",") > MAX_WINDOWS * n_window + MAX_OTHER_VALUES:
+        raise InputError(f"expected 1 to {MAX_WINDOWS} windows of {n_window} numbers, got more values.")
     try:
         question = Question.model_validate(json.loads(body))
         given = question.inputs[0]

@@ -11,11 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from dawnchorus.errors import InputError
 from dawnchorus.serve.access import needs
 from dawnchorus.serve.lessons import Taken, lesson_fields
-from dawnchorus.serve.routes.replies import job_fields, problems
+from dawnchorus.serve.routes.replies import JsonRoute, job_fields, problems
 from dawnchorus.serve.service import Service, ServiceOf
 from dawnchorus.serve.settings import Role
 
-router = APIRouter(prefix="/api/v1", tags=["teaching"])
+router = APIRouter(prefix="/api/v1", tags=["teaching"], route_class=JsonRoute)
 
 _BODY = {
     "requestBody": {
@@ -27,6 +27,7 @@ _BODY = {
                     "properties": {
                         "audio": {"type": "array", "items": {"type": "string", "format": "binary"}},
                         "species": {"type": "string", "description": "Of all files; else the folder in their names."},
+                        "new_class": {"type": "string", "description": "yes: make classes of names that are unknown."},
                     },
                 }
             }
@@ -35,7 +36,9 @@ _BODY = {
 }
 
 
-@router.post("/lessons", dependencies=[needs(Role.TEACH)], responses=problems(408, 409, 413, 507), openapi_extra=_BODY)
+@router.post(
+    "/lessons", dependencies=[needs(Role.TEACH)], responses=problems(408, 409, 413, 503, 507), openapi_extra=_BODY
+)
 async def teach(request: Request, service: ServiceOf) -> dict[str, Any]:
     """Take labelled recordings, a zip with a folder per species, or recordings and a csv; says what became of each."""
     taken = await take(request, service)
@@ -68,7 +71,7 @@ class Wish(BaseModel):
     """Epochs, and other numbers of `dawnchorus train`, such as trainer.epochs=60."""
 
 
-@router.post("/retrain", dependencies=[needs(Role.TEACH)], status_code=202, responses=problems(409))
+@router.post("/retrain", dependencies=[needs(Role.TEACH)], status_code=202, responses=problems(408, 409, 413))
 def retrain(service: ServiceOf, wish: Wish | None = None) -> dict[str, Any]:
     """Learn from all lessons; the new model is compared with the active one on recordings that neither learned from."""
     wish = wish or Wish()

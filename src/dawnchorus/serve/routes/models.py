@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -11,8 +12,8 @@ from dawnchorus.identify.options import Options
 from dawnchorus.identify.run import identify
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.serve.access import needs
-from dawnchorus.serve.routes.replies import as_fields, problems
-from dawnchorus.serve.service import Service, ServiceOf
+from dawnchorus.serve.routes.replies import JsonRoute, as_fields, problems
+from dawnchorus.serve.service import Service, ServiceOf, unless_full
 from dawnchorus.serve.settings import Role
 from dawnchorus.serve.state.tables import Model
 
@@ -21,7 +22,7 @@ MAX_COMPARED, MAX_COMPARED_S = 20, 300.0
 
 BundleId = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
 
-router = APIRouter(prefix="/api/v1/models", tags=["models"])
+router = APIRouter(prefix="/api/v1/models", tags=["models"], route_class=JsonRoute)
 
 
 @router.get("", dependencies=[needs(Role.IDENTIFY)], responses=problems())
@@ -84,11 +85,16 @@ class Comparison(BaseModel):
     n_recordings: int = Field(default=10, ge=1, le=MAX_COMPARED)
 
 
-@router.post("/compare", dependencies=[needs(Role.TEACH)], responses=problems(404, 409))
-def compare(
+@router.post("/compare", dependencies=[needs(Role.TEACH)], responses=problems(404, 408, 409, 413, 503))
+async def compare(
     service: ServiceOf, wanted: Comparison, min_score: Annotated[float, Query(ge=0, le=1)] = 0.25
 ) -> dict[str, Any]:
     """What two models hear in the latest recordings: for each the species, and where the models differ."""
+    async with unless_full(service.comparisons, "comparisons"):
+        return await asyncio.to_thread(_compare, service, wanted, min_score)
+
+
+def _compare(service: Service, wanted: Comparison, min_score: float) -> dict[str, Any]:
     first, second = (service.registry.open(name) for name in (wanted.first, wanted.second))
     _, rows = service.history.recordings(limit=wanted.n_recordings, offset=0)
     short = [recording for recording, _ in rows if (recording.duration_s or 0) <= MAX_COMPARED_S]

@@ -22,10 +22,13 @@ from dawnchorus.serve.routes.identify import is_long, queued
 from dawnchorus.serve.routes.replies import Sha256
 from dawnchorus.serve.service import ServiceOf
 from dawnchorus.serve.settings import Role
+from dawnchorus.serve.uploads import read_body
 
 N_TILES, N_QUEUE, N_ROWS = 8, 24, 50
 N_SHOWN = 500
 """Detections of a recording that its page lists."""
+
+MAX_FORM_BYTES = 4096
 
 ENOUGH = 10
 """Recordings of a species below which the page asks for more."""
@@ -260,12 +263,15 @@ def login(request: Request) -> Response:
     return _page("login.html", request)
 
 
+async def _form(request: Request) -> dict[str, str]:
+    """Read a small form."""
+    return dict(parse_qsl((await read_body(request, max_bytes=MAX_FORM_BYTES)).decode("utf-8", "replace")))
+
+
 @router.post("/login", dependencies=[needs(Role.OPEN)])
 async def log_in(request: Request) -> Response:
     """Let somebody in who knows a token."""
-    if int(request.headers.get("content-length") or 1 << 20) > 4096:
-        raise InputError("expected a form with a token.")
-    fields = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
+    fields = await _form(request)
     cookie = request.app.state.access.log_in(request, fields.get("token", ""))
     if cookie is None:
         return _page("login.html", request, error="This is none of the server's tokens.", status=401)
@@ -278,7 +284,7 @@ async def log_in(request: Request) -> Response:
 @router.post("/logout", dependencies=[needs(Role.OPEN)])
 async def log_out(request: Request) -> Response:
     """Forget who it is."""
-    fields = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
+    fields = await _form(request)
     check_form(request, fields.get(CSRF_FIELD, ""))
     reply = _to(request, "/login")
     reply.delete_cookie(COOKIE)

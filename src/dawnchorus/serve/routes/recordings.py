@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-import io
+import json
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
-from typing import Annotated, Any
+from functools import partial
+from itertools import chain
+from typing import Annotated, Any, BinaryIO
 
 import numpy as np
-from fastapi import APIRouter, Header, Query, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
 
 from dawnchorus.audio.decode import read_clip
 from dawnchorus.audio.write import encode_mp3
 from dawnchorus.errors import InputError
-from dawnchorus.formats.registry import table_format
+from dawnchorus.formats.registry import TableFormat, table_format
 from dawnchorus.identify.options import Options
 from dawnchorus.identify.result import provenance_of
 from dawnchorus.pictures.clip import draw_clip
-from dawnchorus.pictures.spectrogram import RATE_HZ, clip_spectrogram, recording_spectrogram
+from dawnchorus.pictures.spectrogram import RATE_HZ, clip_spectrogram, stretch_spectrogram
 from dawnchorus.pictures.strip import draw_strip
 from dawnchorus.pictures.summary import CLIP_MARGIN_S
 from dawnchorus.serve.access import needs
 from dawnchorus.serve.history import Found, Heard, as_detection
 from dawnchorus.serve.lessons import Verdict
+from dawnchorus.serve.rendering import FileResponse, while_connected
 from dawnchorus.serve.routes.replies import (
+    JsonRoute,
     Limit,
     Offset,
     Sha256,
@@ -37,11 +43,8 @@ from dawnchorus.serve.routes.replies import (
 )
 from dawnchorus.serve.service import Service, ServiceOf
 from dawnchorus.serve.settings import Role
-from dawnchorus.serve.state.tables import DetectionRow
+from dawnchorus.serve.state.tables import DetectionRow, Recording
 from dawnchorus.types import Origin, Provenance, RecordingTable
-
-MAX_DETAIL_S = 600.0
-"""Longer stretches are drawn from the whole recording's spectrogram, in fewer columns."""
 
 MEDIA_TYPES = {
     b"RIFF": "audio/wav",
@@ -61,7 +64,7 @@ MAX_LISTED = 100_000
 
 Number = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
-router = APIRouter(prefix="/api/v1", tags=["recordings"])
+router = APIRouter(prefix="/api/v1", tags=["recordings"], route_class=JsonRoute)
 
 
 @router.get("/recordings", dependencies=[needs(Role.IDENTIFY)], responses=problems())
@@ -82,9 +85,10 @@ def recording(service: ServiceOf, sha256: Sha256) -> dict[str, Any]:
 
 
 @router.delete("/recordings/{sha256}", dependencies=[needs(Role.OPERATE)], status_code=204, responses=problems(404))
-def forget(service: ServiceOf, sha256: Sha256) -> Response:
+async def forget(service: ServiceOf, sha256: Sha256) -> Response:
     """Remove its sound and what was heard in it."""
-    service.history.forget(sha256)
+    await run_in_threadpool(service.history.forget, sha256)
+    service.renderer.drop(sha256)
     return Response(status_code=204)
 
 
@@ -103,7 +107,7 @@ def sound(service: ServiceOf, sha256: Sha256, range_: Annotated[str | None, Head
         head = file.read(4)
     kind = next((media for start, media in MEDIA_TYPES.items() if head.startswith(start)), "application/octet-stream")
     headers = {"Accept-Ranges": "bytes", "Cache-Control": "private, max-age=31536000, immutable"}
-    part = _range(range_, n)
+    part = parse_range(range_, n)
     if part is None:
         return StreamingResponse(
             service.files.read(sha256, 0, n), media_type=kind, headers={**headers, "Content-Length": str(n)}
@@ -115,7 +119,7 @@ def sound(service: ServiceOf, sha256: Sha256, range_: Annotated[str | None, Head
     return StreamingResponse(service.files.read(sha256, begin, end), 206, {**headers, **more}, media_type=kind)
 
 
-def _range(header: str | None, n: int) -> tuple[int, int] | None:
+def parse_range(header: str | None, n: int) -> tuple[int, int] | None:
     """The bytes from and up to that a Range header asks for; None: all. Several ranges at once are not given."""
     match = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", header or "", re.ASCII)
     if match is None or not (match[1] or match[2]):
@@ -129,9 +133,10 @@ def _range(header: str | None, n: int) -> tuple[int, int] | None:
     "/recordings/{sha256}/picture",
     dependencies=[needs(Role.IDENTIFY)],
     response_class=Response,
-    responses={200: {"content": {"image/png": {}}}, **problems(404)},
+    responses={200: {"content": {"image/png": {}}}, **problems(404, 503)},
 )
-def picture(
+async def picture(
+    request: Request,
     service: ServiceOf,
     sha256: Sha256,
     start_s: Annotated[float, Query(ge=0, le=1e6)] = 0.0,
@@ -140,39 +145,69 @@ def picture(
     height: Annotated[int, Query(ge=50, le=600)] = 240,
 ) -> Response:
     """Its spectrogram from 0 to 12 kHz, or that of a stretch, without axes."""
-    row = service.history.recording(sha256)
+    row = await run_in_threadpool(service.history.recording, sha256)
     duration_s = row.duration_s or 0.0
     end_s = min(end_s or duration_s, duration_s)
     if end_s - start_s < 0.01:
         raise InputError(f"expected a stretch within 0 and {duration_s:.3f} s, got {start_s:g} to {end_s:g} s.")
-    path = service.files.local(sha256)
-    if end_s - start_s > MAX_DETAIL_S:
-        spectrogram = recording_spectrogram(path, duration_s=duration_s).between(start_s, end_s)
-    else:
-        samples = read_clip(path, start_s=start_s, end_s=end_s, rate_hz=RATE_HZ)
-        spectrogram = clip_spectrogram(samples, rate_hz=RATE_HZ, start_s=start_s)
-    content = draw_strip(spectrogram, width=width, height=height)
-    return Response(content, media_type="image/png", headers={"Cache-Control": "private, max-age=31536000, immutable"})
+    draw = partial(_draw_stretch, service, sha256, start_s, end_s, width, height)
+    answer = service.renderer.cached(sha256, ("picture", start_s, end_s, width, height), draw)
+    headers = {"Cache-Control": "private, max-age=31536000, immutable"}
+    return FileResponse(await while_connected(request, answer), media_type="image/png", headers=headers)
 
 
-@router.get("/recordings/{sha256}/detections", dependencies=[needs(Role.IDENTIFY)], responses=problems(404))
-def detections_of(
+def _draw_stretch(
+    service: Service, sha256: str, start_s: float, end_s: float, width: int, height: int, file: BinaryIO
+) -> None:
+    spectrogram = stretch_spectrogram(service.files.local(sha256), start_s=start_s, end_s=end_s)
+    file.write(draw_strip(spectrogram, width=width, height=height))
+
+
+@router.get("/recordings/{sha256}/detections", dependencies=[needs(Role.IDENTIFY)], responses=problems(404, 503))
+async def detections_of(
+    request: Request,
     service: ServiceOf,
     sha256: Sha256,
     output: Annotated[str, Query(alias="format", description="json, or the name of a table's format.")] = "json",
 ) -> Response:
     """What was heard in it, in any of the formats of the command line."""
-    row = service.history.recording(sha256)
-    _, found = service.history.detections(Heard(recording=sha256), limit=MAX_LISTED)
+    row = await run_in_threadpool(service.history.recording, sha256)
     if output == "json":
-        return JSONResponse({"recording": row.name, "detections": [detection_fields(each) for each in found]})
+        write, media_type = partial(_write_json, service, row), "application/json"
+    else:
+        write, media_type = partial(_write_table, service, row, table_format(output)), "application/octet-stream"
+    return FileResponse(await while_connected(request, service.renderer.once(write)), media_type=media_type)
+
+
+def _write_json(service: Service, row: Recording, file: BinaryIO) -> None:
+    """Write all detections of a recording as one JSON object, a page at a time."""
+    file.write(b'{"recording":' + _json(row.name) + b',"detections":[')
+    separator = b""
+    for page in service.history.all_detections(row.sha256, limit=MAX_LISTED):
+        for each in page:
+            file.write(separator + _json(detection_fields(each)))
+            separator = b","
+    file.write(b"]}")
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _write_table(service: Service, row: Recording, wanted: TableFormat, file: BinaryIO) -> None:
+    """Write all detections of a recording in a table format, a page at a time."""
+    pages = service.history.all_detections(row.sha256, limit=MAX_LISTED)
+    first = next(pages, [])
+    wanted.write(file, _tables(row, chain([first], pages)), _provenance(service, first))
+
+
+def _tables(row: Recording, pages: Iterator[list[Found]]) -> Iterator[RecordingTable]:
+    """Each page as a table; without a length, which some formats add to the times of the tables that follow."""
     begin = None if row.recorded_at is None else datetime.fromisoformat(row.recorded_at)
     origin = Origin(start_time=begin, latitude=row.latitude, longitude=row.longitude)
-    rows = tuple(as_detection(each.detection) for each in found)
-    table = RecordingTable(row.name, row.duration_s or 0.0, row.rate_hz or 0, origin, None, rows)
-    stream = io.BytesIO()
-    table_format(output).write(stream, [table], _provenance(service, found))
-    return Response(stream.getvalue(), media_type="application/octet-stream")
+    for page in pages:
+        rows = tuple(as_detection(each.detection) for each in page)
+        yield RecordingTable(row.name, 0.0, row.rate_hz or 0, origin, None, rows)
 
 
 def _provenance(service: Service, found: list[Found]) -> Provenance:
@@ -206,29 +241,39 @@ def detections(
     "/detections/{number}/sound",
     dependencies=[needs(Role.IDENTIFY)],
     response_class=Response,
-    responses={200: {"content": {"audio/mpeg": {}}}, **problems(404)},
+    responses={200: {"content": {"audio/mpeg": {}}}, **problems(404, 503)},
 )
-def detection_sound(service: ServiceOf, number: Number) -> Response:
+async def detection_sound(request: Request, service: ServiceOf, number: Number) -> Response:
     """It, and a second around it, as MP3 at full level."""
-    samples, _ = _stretch(service, service.history.detection(number))
-    return Response(encode_mp3(samples, rate_hz=RATE_HZ), media_type="audio/mpeg", headers=_KEPT)
+    row = await run_in_threadpool(service.history.detection, number)
+    answer = service.renderer.cached(row.recording, ("clip", row.start_s, row.end_s), partial(_cut, service, row))
+    return FileResponse(await while_connected(request, answer), media_type="audio/mpeg", headers=_KEPT)
 
 
 @router.get(
     "/detections/{number}/picture",
     dependencies=[needs(Role.IDENTIFY)],
     response_class=Response,
-    responses={200: {"content": {"image/png": {}}}, **problems(404)},
+    responses={200: {"content": {"image/png": {}}}, **problems(404, 503)},
 )
-def detection_picture(service: ServiceOf, number: Number) -> Response:
+async def detection_picture(request: Request, service: ServiceOf, number: Number) -> Response:
     """Its spectrogram, and that of a second around it."""
-    row = service.history.detection(number)
-    samples, begin_s = _stretch(service, row)
-    content = draw_clip(clip_spectrogram(samples, rate_hz=RATE_HZ, start_s=begin_s), (row.start_s, row.end_s))
-    return Response(content, media_type="image/png", headers=_KEPT)
+    row = await run_in_threadpool(service.history.detection, number)
+    answer = service.renderer.cached(row.recording, ("still", row.start_s, row.end_s), partial(_draw, service, row))
+    return FileResponse(await while_connected(request, answer), media_type="image/png", headers=_KEPT)
 
 
 _KEPT = {"Cache-Control": "private, max-age=86400"}
+
+
+def _cut(service: Service, row: DetectionRow, file: BinaryIO) -> None:
+    samples, _ = _stretch(service, row)
+    file.write(encode_mp3(samples, rate_hz=RATE_HZ))
+
+
+def _draw(service: Service, row: DetectionRow, file: BinaryIO) -> None:
+    samples, begin_s = _stretch(service, row)
+    file.write(draw_clip(clip_spectrogram(samples, rate_hz=RATE_HZ, start_s=begin_s), (row.start_s, row.end_s)))
 
 
 def _stretch(service: Service, row: DetectionRow) -> tuple[np.ndarray, float]:
@@ -248,12 +293,15 @@ class Said(BaseModel):
     verdict: Verdict
     species: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     """What it is instead, where the verdict is "other"."""
+    new_class: bool = False
+    """Consent to a new class, where no class has the name in `species`."""
 
 
-@router.put("/detections/{number}/review", dependencies=[needs(Role.TEACH)], responses=problems(404))
+@router.put("/detections/{number}/review", dependencies=[needs(Role.TEACH)], responses=problems(404, 408, 413))
 def review(service: ServiceOf, number: Number, said: Said) -> dict[str, Any]:
     """Say whether it is right; models learn from it."""
-    row = service.lessons.review(number, said.verdict, said.species, service.lanes.bundle.labels)
+    labels = service.lanes.bundle.labels
+    row = service.lessons.review(number, said.verdict, said.species, labels, new_class=said.new_class)
     return review_fields(row) or {}
 
 

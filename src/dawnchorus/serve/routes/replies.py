@@ -2,21 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
-from fastapi import Query
+from fastapi import Query, Request, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.types import Message
 
 from dawnchorus.serve.history import Found
 from dawnchorus.serve.problems import MEDIA_TYPE
 from dawnchorus.serve.state.tables import Job, Recording, Review
+from dawnchorus.serve.uploads import read_body
 
 MAX_PAGE = 200
 
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="How many at most.")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Offset = Annotated[int, Query(ge=0, le=10_000_000, description="How many to pass over.")]
+
+
+MAX_JSON_BYTES = 1 << 20
+"""Of a body that a route's model describes."""
+
+
+class JsonRoute(APIRoute):
+    """A route whose JSON body, if it has one, is refused when it is too long; FastAPI alone would read any."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Read the body first."""
+        handle = super().get_route_handler()
+        if self.body_field is None:
+            return handle
+
+        async def answer(request: Request) -> Response:
+            body = await read_body(request, max_bytes=MAX_JSON_BYTES)
+
+            async def receive() -> Message:
+                return {"type": "http.request", "body": body, "more_body": False}
+
+            return await handle(Request(request.scope, receive))
+
+        return answer
 
 
 class Problem(BaseModel):

@@ -89,7 +89,7 @@ def _confidence(found: Detection) -> dict[str, Any]:
 @router.post(
     "/upload_bulk",
     dependencies=[needs(Role.TEACH)],
-    responses=problems(408, 413, 507),
+    responses=problems(408, 413, 503, 507),
     openapi_extra=_BODY,
 )
 async def upload_bulk(request: Request, service: ServiceOf) -> dict[str, Any]:

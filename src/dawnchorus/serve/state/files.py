@@ -16,7 +16,8 @@ from fsspec.implementations.local import LocalFileSystem
 from dawnchorus.errors import InputError, NotKnown
 from dawnchorus.files import cannot_write
 
-PART = 1 << 20
+PART = 1 << 18
+"""Bytes in memory at a time, of each file that is read."""
 
 _OURS = re.compile(r"/([0-9a-f]{2})/([0-9a-f]{64})(\.[0-9a-f]{32}\.part)?$")
 

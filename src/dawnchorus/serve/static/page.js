@@ -22,7 +22,7 @@ export async function ask(method, path, body) {
   offline.hidden = true;
   if (reply.status === 204) return null;
   const found = await reply.json().catch(() => ({}));
-  if (!reply.ok) throw new Error(found.detail || `The server answered ${reply.status}.`);
+  if (!reply.ok) throw Object.assign(new Error(found.detail || `The server answered ${reply.status}.`), { suggestions: found.suggestions });
   return found;
 }
 
@@ -127,20 +127,31 @@ document.addEventListener("focusin", async event => {
 });
 
 async function say(form, verdict) {
-  const status = form.querySelector("[data-status]"), input = form.querySelector("input");
+  const status = form.querySelector("[data-status]"), { species: input, new_class: consent } = form.elements;
   const pressed = form.querySelector(`[value=${verdict}]`);
   if (verdict === "other" && !input.value.trim()) { input.focus(); return; }
   try {
     const path = `/api/v1/detections/${form.dataset.review}/review`;
     const isUndone = verdict !== "other" && pressed.getAttribute("aria-pressed") === "true";
     if (isUndone) await ask("DELETE", path);
-    else await ask("PUT", path, verdict === "other" ? { verdict, species: input.value.trim() } : { verdict });
+    else await ask("PUT", path, verdict === "other" ? { verdict, species: input.value.trim(), new_class: consent.checked } : { verdict });
+    askAboutClass(form, false);
     for (const button of all("button", form)) button.setAttribute("aria-pressed", String(!isUndone && button === pressed));
     status.textContent = isUndone ? "taken back" : "noted";
-  } catch (error) { status.textContent = error.message; }
+  } catch (error) {
+    status.textContent = error.message;
+    askAboutClass(form, Boolean(error.suggestions));
+  }
+}
+
+// Consent is for the name that was asked about, so it goes when the name changes.
+function askAboutClass(form, isAsked) {
+  form.querySelector("[data-new-class]").hidden = !isAsked;
+  form.elements.new_class.checked = false;
 }
 
 for (const form of all("[data-review]")) {
+  form.elements.species.addEventListener("input", () => askAboutClass(form, false));
   form.addEventListener("submit", event => { event.preventDefault(); say(form, "other"); });
   for (const button of all("button[type=button]", form)) button.addEventListener("click", () => say(form, button.value));
 }
@@ -167,34 +178,61 @@ for (const queue of all("[data-queue]")) {
 for (const form of all("[data-lessons]")) {
   const list = form.querySelector("[data-files]"), status = form.querySelector("[data-status]");
   const input = form.querySelector("[name=audio]"), folder = form.querySelector("[data-folder] input");
+  const questions = form.querySelector("[data-questions]");
   form.querySelector("[data-folder]").hidden = !("webkitdirectory" in folder);
-  const sendAll = async files => {
-    const tables = files.filter(file => /\.csv$/i.test(file.name));
+  const sendAll = files => {
+    const tables = files.filter(file => /\.csv$/i.test(file.name)), species = form.elements.species.value;
     // A table describes the files beside it, so they go together; others go one by one, each with its bar.
-    const batches = tables.length ? [files] : files.map(file => [file]);
+    return sendBatches((tables.length ? [files] : files.map(file => [file])).map(batch => ({ files: batch, species })));
+  };
+  const sendBatches = async (batches, newClass = "", unanswered = []) => {
     let taken = 0, refused = 0;
-    for (const batch of batches) {
+    const open = [...unanswered];
+    for (const { files: batch, species } of batches) {
       const line = document.createElement("li"), name = document.createElement("span"), bar = document.createElement("progress"), word = document.createElement("span");
       name.textContent = batch.length > 1 ? `${batch.length} files` : batch[0].webkitRelativePath || batch[0].name;
       bar.max = 1; bar.value = 0; bar.setAttribute("aria-label", `How much of ${name.textContent} is sent`);
       line.append(bar, name, word); list.append(line);
       const body = new FormData();
-      body.append("species", form.querySelector("[name=species]").value);
+      body.append("species", species);
+      body.append("new_class", newClass);
       for (const file of batch) body.append("audio", file, file.webkitRelativePath || file.name);
       try {
         const reply = await send(at("/api/v1/lessons"), body, share => { bar.value = share; });
         const found = JSON.parse(reply.responseText);
         if (reply.status >= 400) throw new Error(found.detail);
         taken += found.n_taken; refused += found.files.filter(each => each.status === "refused").length;
+        const asked = new Set(found.files.filter(each => each.suggestions).map(each => each.reason));
+        if (asked.size) open.push({ files: batch, species, asked });
         word.textContent = found.files.length > 3 ? `${found.n_taken} of ${found.files.length} taken` : found.files.map(each => [each.status, each.species, each.reason].filter(Boolean).join(", ")).join("; ");
       } catch (error) { word.textContent = error.message; refused += 1; }
       status.textContent = `${taken} taken, ${refused} refused`;
     }
-    if (taken && !refused) location.reload();
+    askAboutClasses(questions, open, (chosen, others) => sendBatches(chosen, "yes", others));
+    if (taken && !refused && !open.length) location.reload();
   };
   droppable(form, files => sendAll([...files]));
   form.addEventListener("submit", event => { event.preventDefault(); sendAll([...input.files]); });
   folder.addEventListener("change", () => sendAll([...folder.files].filter(file => !file.name.startsWith("."))));
+}
+
+// One question for each unknown name; what is sent again has consent for all its names.
+function askAboutClasses(box, batches, sendAgain) {
+  const reasons = [...new Set(batches.flatMap(batch => [...batch.asked]))];
+  box.hidden = !reasons.length;
+  const boxes = reasons.map(reason => Object.assign(document.createElement("input"), { type: "checkbox", value: reason }));
+  box.querySelector("ul").replaceChildren(...boxes.map(consent => {
+    const line = document.createElement("li"), label = document.createElement("label");
+    label.append(consent, " This is a new class");
+    line.append(`${consent.value} `, label);
+    return line;
+  }));
+  box.querySelector("button").onclick = () => {
+    const consented = new Set(boxes.filter(consent => consent.checked).map(consent => consent.value));
+    const isChosen = batch => [...batch.asked].every(reason => consented.has(reason));
+    const chosen = batches.filter(isChosen);
+    if (chosen.length) sendAgain(chosen, batches.filter(batch => !isChosen(batch)));
+  };
 }
 
 for (const form of all("[data-retrain]")) {

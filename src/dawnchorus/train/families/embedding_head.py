@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from dawnchorus.errors import ModelError
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.models.graph_files import load_graph
 from dawnchorus.models.runner import Session, open_session
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore
+from dawnchorus.onnx_files import load_graph
 from dawnchorus.train.families.base import Context, Family, FamilyConfig, Network, export_onnx
 
 FloatArray = npt.NDArray[np.float32]

@@ -1,0 +1,17 @@
+"""Inputs that were findings, as target, reader and content: fuzzing starts from them, and a test holds them."""
+
+from __future__ import annotations
+
+REGRESSIONS: tuple[tuple[str, str, bytes], ...] = (
+    ("metadata", "guano", b"Timestamp: 2026-05-01T04:30:00+99:00"),  # no time zone that can be written
+    ("metadata", "guano", b"Timestamp: 9999-12-31T23:59:59"),  # seconds cannot be added
+    ("labels", "labels.csv", b"scientific_name,common_name,kind\n" + b"x" * 140_000),  # csv's limit of a field
+    ("labels", "classes.csv", b"index,label\n0\n"),  # a row without its last cell
+    ("labels", "classes.csv", b"label\n\xe4"),  # not UTF-8
+    ("labels", "recordings", b"path,time\n" + b"x" * 300 + b",2026-05-01\n"),  # a name that is too long
+    ("labels", "recordings", b"path,time\na.wav,9999-12-31T23:59:59\n"),
+    ("tables", "layout", b"path,species\n" + b"x" * 300 + b",y\n"),
+    ("tables", "layout", b"path,species,date,time\na,b,2019-20-05,4:30\n"),  # the 20th month
+    ("tables", "voices", b"common_name,scientific_name\nGreat Tit\n"),
+    ("tables", "sample", b"row_id,\xe4\n"),
+)

@@ -1,0 +1,65 @@
+"""The number of processor cores to use."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+ROOT = Path("/")
+
+
+def usable_cores(root: Path = ROOT) -> int:
+    """Return the cores that this process may use: by its affinity, and by the quota of its container."""
+    n = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cpu_quota(root)
+    return n if quota is None else max(min(n, math.ceil(quota)), 1)
+
+
+def cpu_quota(root: Path = ROOT) -> float | None:
+    """Return the smallest quota of this process's control groups, in cores; None without one.
+
+    Both versions of Linux' control groups are read. A group is bounded by those above it. In a container the groups'
+    names may be those outside of it, so files that are not there are passed over. Source: the kernel's documentation,
+    admin-guide/cgroup-v2 (`cpu.max`) and scheduler/sched-bwc (`cpu.cfs_quota_us`).
+    """
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    quotas: list[float] = []
+    for line in lines:
+        _, _, rest = line.partition(":")
+        controllers, _, group = rest.partition(":")
+        for folder in _folders(root / "sys/fs/cgroup", controllers, group):
+            quota = _quota_v2(folder) if not controllers else _quota_v1(folder)
+            if quota is not None:
+                quotas.append(quota)
+    return min(quotas, default=None)
+
+
+def _folders(mount: Path, controllers: str, group: str) -> Iterator[Path]:
+    """Yield the folders of a group and of those above it."""
+    if controllers and "cpu" not in controllers.split(","):
+        return
+    names = [part for part in PurePosixPath(group).parts if part not in ("/", "..")]
+    for k in range(len(names), -1, -1):
+        yield mount.joinpath(controllers, *names[:k])
+
+
+def _quota_v2(folder: Path) -> float | None:
+    numbers = _numbers(folder / "cpu.max")  # "max 100000" is none
+    return numbers[0] / numbers[1] if len(numbers) == 2 and min(numbers) > 0 else None
+
+
+def _quota_v1(folder: Path) -> float | None:
+    numbers = [*_numbers(folder / "cpu.cfs_quota_us"), *_numbers(folder / "cpu.cfs_period_us")]  # -1 is none
+    return numbers[0] / numbers[1] if len(numbers) == 2 and min(numbers) > 0 else None
+
+
+def _numbers(path: Path) -> list[int]:
+    try:
+        return [int(word) for word in path.read_text(encoding="ascii").split()]
+    except (OSError, ValueError):
+        return []

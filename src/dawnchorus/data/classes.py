@@ -1,0 +1,83 @@
+"""Labels of recordings, matched with the classes of a model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from dawnchorus.data.layouts.folders import label_of_folder
+from dawnchorus.data.recordings import RecordingRow
+from dawnchorus.errors import UnknownClass
+from dawnchorus.taxonomy.classes import KnownClasses, label_text, name_key
+from dawnchorus.taxonomy.labels import Label
+
+
+def label_names(rows: Iterable[RecordingRow]) -> list[str]:
+    """Return the labels of the rows, sorted: species, marked ones, and those that are known not to be there."""
+    return sorted({label_text(label) for row in rows for label in _labels(row)})
+
+
+def with_known_classes(
+    rows: Sequence[RecordingRow], labels: Sequence[Label], new_classes: Sequence[str]
+) -> tuple[RecordingRow, ...]:
+    """Return the rows with the names of the classes that their labels mean.
+
+    A class is one of `labels`, or a label of the rows that `new_classes` has by either name.
+
+    Raises:
+        UnknownClass: labels are no classes; the message has them all, with the nearest classes.
+    """
+    known = KnownClasses(labels)
+    confirmed = KnownClasses(map(label_of_folder, new_classes))
+    given = Counter(label for row in rows for label in set(_labels(row)))
+    # Labels of two names first: one of a single name is then found by either.
+    for label in sorted(given, key=lambda label: (label.scientific_name == label.common_name, label_text(label))):
+        is_known = known.find(Label(label.scientific_name, label.scientific_name)) is not None
+        if not is_known and confirmed.find(label) is not None:
+            known.add(label)
+    unknown = {label: n for label, n in given.items() if known.find(label) is None}
+    if unknown:
+        raise UnknownClass(_question(unknown, known))
+    return tuple(_renamed(row, known) for row in rows)
+
+
+def _labels(row: RecordingRow) -> Iterator[Label]:
+    if row.scientific_name is not None:
+        yield Label(row.scientific_name, row.common_name or row.scientific_name)
+    for name in (*row.absent, *(annotation.scientific_name for annotation in row.annotations)):
+        yield Label(name, name)
+
+
+def _question(unknown: Mapping[Label, int], known: KnownClasses) -> str:
+    """Return one line for each unknown name, and what to do; labels that differ in case or spaces are one."""
+    first: dict[str, Label] = {}
+    counts: Counter[str] = Counter()
+    for label in sorted(unknown, key=label_text):
+        key = name_key(label_text(label))
+        first.setdefault(key, label)
+        counts[key] += unknown[label]
+    lines = [f"    {known.question(label)} Recordings: {counts[key]}." for key, label in first.items()]
+    return (
+        f"expected labels that are classes of the model, got {len(lines)} that are not:\n"
+        + "\n".join(lines)
+        + "\nCorrect them, or repeat the command with --new-class NAME for each that is a new class."
+    )
+
+
+def _renamed(row: RecordingRow, known: KnownClasses) -> RecordingRow:
+    """Return the row under the names of `known`; other species in the background keep theirs, if it has not them."""
+
+    def renamed(name: str) -> str:
+        found = known.find(Label(name, name))
+        return name if found is None else found.scientific_name
+
+    label = None if row.scientific_name is None else known.find(Label(row.scientific_name, row.common_name or ""))
+    return replace(
+        row,
+        scientific_name=row.scientific_name if label is None else label.scientific_name,
+        common_name=row.common_name if label is None else label.common_name,
+        absent=tuple(map(renamed, row.absent)),
+        secondary=tuple(map(renamed, row.secondary)),
+        annotations=tuple(replace(a, scientific_name=renamed(a.scientific_name)) for a in row.annotations),
+    )

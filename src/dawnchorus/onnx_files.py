@@ -1,0 +1,117 @@
+"""Reading and running of ONNX graphs, some of which come from strangers.
+
+A graph may name other files that hold its weights; one from a stranger could so read any file of this machine. Every
+graph is therefore opened here, and one that names other files is refused.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import onnxruntime
+
+from dawnchorus.errors import BundleInvalid
+
+if TYPE_CHECKING:
+    import onnx
+
+_EXTERNAL_KEY = b"location"
+"""The key under which a tensor names its file; a graph without these bytes names none."""
+
+
+def load_graph(path: Path) -> onnx.ModelProto:
+    """Read a graph.
+
+    Raises:
+        BundleInvalid: If the file is no ONNX model, or names other files.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except DecodeError as error:
+        raise BundleInvalid(f"{path}: not an ONNX model ({error}).") from error
+    if any(tensor.external_data or tensor.data_location for tensor in _tensors(model)):
+        raise BundleInvalid(
+            f"{path}: its weights are in another file, which is refused because it could be any file of this machine. "
+            f"Save the model as one file."
+        )
+    return model
+
+
+def check_self_contained(path: Path) -> None:
+    """Check that a graph names no other files; 30 ms for 50 MB, a fraction of parsing it, and once for all sessions.
+
+    Raises:
+        BundleInvalid: If it does, or is no ONNX model.
+    """
+    try:
+        status = path.stat()
+        may_name_files = _has_external_key(path, status.st_size, status.st_mtime_ns)
+    except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
+        raise BundleInvalid(f"{path} cannot be loaded: {error}.") from error
+    if may_name_files:  # or has the word in a name
+        load_graph(path)
+
+
+@lru_cache(maxsize=64)
+def _has_external_key(path: Path, _size: int, _mtime_ns: int) -> bool:
+    """Search a file, once for each of its states, which size and time of change tell apart."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(_EXTERNAL_KEY) >= 0
+
+
+def open_onnx_session(graph: Path | bytes) -> onnxruntime.InferenceSession:
+    """Load a graph, from a file or as its bytes, for use on the CPU by one thread.
+
+    Raises:
+        BundleInvalid: If it is no ONNX model, names other files, or cannot be run.
+    """
+    if isinstance(graph, Path):
+        check_self_contained(graph)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    given = str(graph) if isinstance(graph, Path) else graph
+    try:
+        return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors have no common base below Exception
+        name = graph if isinstance(graph, Path) else "the graph"
+        raise BundleInvalid(f"{name} cannot be loaded: {error}") from error
+
+
+def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Yield every tensor of a model: of the graph, its subgraphs, its functions and its training part."""
+    yield from _graph_tensors(model.graph)
+    for function in model.functions:
+        for node in function.node:
+            yield from _node_tensors(node)
+    for training in model.training_info:
+        yield from _graph_tensors(training.initialization)
+        yield from _graph_tensors(training.algorithm)
+
+
+def _graph_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield sparse.values
+        yield sparse.indices
+    for node in graph.node:
+        yield from _node_tensors(node)
+
+
+def _node_tensors(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
+    for attribute in node.attribute:
+        yield attribute.t
+        yield from attribute.tensors
+        for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+            yield sparse.values
+            yield sparse.indices
+        for graph in (attribute.g, *attribute.graphs):
+            yield from _graph_tensors(graph)

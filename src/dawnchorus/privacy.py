@@ -1,0 +1,27 @@
+"""Opt-outs from the usage statistics and crash reports that libraries send by default."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import MutableMapping
+
+OPT_OUTS = {
+    # onnxruntime >= 1.29: on Linux and macOS it reports every session, writes into the user's home, and a child that is
+    # forked after a session hangs. Read when onnxruntime is imported.
+    "ORT_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "WANDB_ERROR_REPORTING": "false",
+}
+"""Environment variables, and the values that turn reporting off."""
+
+
+def opt_out(environment: MutableMapping[str, str]) -> None:
+    """Turn reporting off for this process and its children, except where `environment` already says otherwise.
+
+    The variables count only if they are set before the library is imported, so this runs when `dawnchorus` is.
+    """
+    for name, value in OPT_OUTS.items():
+        environment.setdefault(name, value)
+    if "onnxruntime" in sys.modules:  # imported before us, by the program that we are part of
+        sys.modules["onnxruntime"].disable_telemetry_events()

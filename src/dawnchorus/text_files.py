@@ -1,0 +1,48 @@
+"""Reading of text and CSV files."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from dawnchorus.errors import FormatError
+
+
+def read_text(path: Path) -> str:
+    """Return the whole file as text: UTF-8, with or without a byte order mark, else Windows code page 1252."""
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("cp1252", "replace")
+
+
+def csv_rows(
+    path: Path, text: str, *, delimiter: str = ",", quoting: Literal[0, 3] = csv.QUOTE_MINIMAL
+) -> Iterator[list[str]]:
+    """Yield the fields of each row of `text`, the content of `path`.
+
+    Raises:
+        FormatError: the text is no CSV.
+    """
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
+    try:
+        yield from rows
+    except csv.Error as error:
+        raise FormatError(f"{path}, line {rows.line_num}: expected a table in CSV ({error}).") from error
+
+
+def csv_records(path: Path, text: str) -> tuple[list[str], Iterator[dict[str, str]]]:
+    """Return the column names of `text`, the content of `path`, and its rows by column name.
+
+    Blank rows are left out, cells that a row lacks are empty, and cells beyond the last column are ignored.
+
+    Raises:
+        FormatError: the text is no CSV; of a row, when that is asked for.
+    """
+    rows = csv_rows(path, text)
+    names = next(rows, [])
+    return names, (dict(zip(names, row + [""] * (len(names) - len(row)), strict=False)) for row in rows if row)

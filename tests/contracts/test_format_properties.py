@@ -1,0 +1,145 @@
+"""Tables written by a format and read again hold the same detections."""
+
+from __future__ import annotations
+
+import io
+import json
+import string
+import tempfile
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dawnchorus.audio.origin import origin_from_json, origin_to_json, read_origin, with_name
+from dawnchorus.formats.registry import FORMATS
+from dawnchorus.types import Detection, Origin, Provenance, RecordingTable
+
+PROVENANCE = Provenance("model", "1", "0" * 12, "dawnchorus", {"range_filter": True, "speech": "flag"})
+
+words = st.text(st.characters(blacklist_categories=("Cs", "Cc", "Zl", "Zp", "Zs")), min_size=1, max_size=12)
+names = st.lists(words.filter(lambda word: not set(word) & set("_;")), min_size=1, max_size=3).map(" ".join)
+latin = st.tuples(*[st.text(string.ascii_lowercase, min_size=2, max_size=9)] * 2).map(
+    lambda pair: f"{pair[0].title()} {pair[1]}"
+)
+milliseconds = st.integers(0, 86_400_000)
+
+
+@st.composite
+def detections(draw: st.DrawFn) -> Detection:
+    """A detection whose numbers have the decimals that tables keep."""
+    start_ms = draw(milliseconds)
+    return Detection(
+        start_s=start_ms / 1000,
+        end_s=(start_ms + draw(st.integers(1, 60_000))) / 1000,
+        scientific_name=draw(latin),
+        common_name=draw(names),
+        kind="species",
+        score=draw(st.integers(0, 10_000)) / 10_000,
+        in_range=draw(st.sampled_from([None, True, False])),
+        human_voice=draw(st.sampled_from([None, True, False])),
+    )
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> list[RecordingTable]:
+    """Up to three recordings, some without a detection."""
+    n = draw(st.integers(1, 3))
+    zone = draw(st.none() | st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes))))
+    start = draw(st.none() | st.datetimes(datetime(1990, 1, 1), datetime(2090, 1, 1)))
+    origin = Origin(start_time=start and start.replace(microsecond=0, tzinfo=zone))
+    return [
+        RecordingTable(f"place {k}/{draw(latin)}.wav", 86_460.0, 48_000, origin, None, tuple(found))
+        for k, found in enumerate(draw(st.lists(st.lists(detections(), max_size=4), min_size=n, max_size=n)))
+    ]
+
+
+def written(name: str, made: list[RecordingTable]) -> bytes:
+    stream = io.BytesIO()
+    FORMATS[name].write(stream, made, PROVENANCE)
+    return stream.getvalue()
+
+
+def read_back(name: str, made: list[RecordingTable]) -> list[tuple[str | None, Detection]]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, f"x{FORMATS[name].suffix}")
+        path.write_bytes(written(name, made))
+        read = FORMATS[name].read
+        assert read is not None
+        return list(read(path))
+
+
+KEPT = {
+    "csv": ("start_s", "end_s", "scientific_name", "common_name", "score", "in_range", "human_voice"),
+    "raven": ("start_s", "end_s", "scientific_name", "common_name", "score"),
+    "audacity": ("start_s", "end_s", "score"),
+    "parquet": ("start_s", "end_s", "scientific_name", "common_name", "kind", "score", "in_range", "human_voice"),
+}
+"""The fields that each format keeps."""
+
+
+def test_every_format_that_is_read_is_tried_here() -> None:
+    assert set(KEPT) == {name for name, entry in FORMATS.items() if entry.read is not None}
+
+
+@pytest.mark.parametrize("name", list(KEPT))
+@given(made=tables())
+def test_detections_come_back_as_they_were_written(name: str, made: list[RecordingTable]) -> None:
+    found = read_back(name, made)
+    expected = [(table, detection) for table in made for detection in table.detections]
+    assert len(found) == len(expected)
+    before_s = {table.recording: 86_460.0 * k for k, table in enumerate(made)} if name == "audacity" else {}
+    for (recording, detection), (table, original) in zip(found, expected, strict=True):
+        assert recording == (None if name == "audacity" else table.recording)
+        shift_s = before_s.get(table.recording, 0.0)
+        for field in KEPT[name]:
+            value, wanted = getattr(detection, field), getattr(original, field)
+            if field in ("start_s", "end_s"):
+                assert value - shift_s == pytest.approx(wanted, abs=1e-6)
+            elif field == "score":
+                assert value == pytest.approx(wanted, abs=1e-6)
+            else:
+                assert value == wanted, field
+
+
+@given(made=tables())
+def test_json_lines_hold_every_detection_with_its_clock_time(made: list[RecordingTable]) -> None:
+    rows = [json.loads(line) for line in written("jsonl", made).decode().split("\n") if line]
+    expected = [(table, detection) for table in made for detection in table.detections]
+    assert len(rows) == len(expected)
+    for row, (table, detection) in zip(rows, expected, strict=True):
+        assert row["recording"] == table.recording
+        assert (row["start_s"], row["score"]) == (round(detection.start_s, 3), round(detection.score, 4))
+        if table.origin.start_time is None:
+            assert row["start_time"] is None
+        else:
+            moment = datetime.fromisoformat(row["start_time"])
+            assert moment.utcoffset() == table.origin.start_time.utcoffset()
+            late_s = (moment - table.origin.start_time).total_seconds()
+            assert late_s == pytest.approx(detection.start_s, abs=2e-3)
+
+
+# ---------------------------------------------------------------------- time zones
+
+moments = st.datetimes(datetime(1971, 1, 1), datetime(2099, 12, 31)).map(lambda moment: moment.replace(microsecond=0))
+quarter_hours = st.integers(-14 * 4, 14 * 4).map(lambda quarters: quarters * 15)
+
+
+@given(moment=moments, minutes=quarter_hours, prefix=st.sampled_from(["", "SMU04123_", "site 7_"]))
+def test_offset_in_a_file_name_is_the_zone_of_its_time(moment: datetime, minutes: int, prefix: str) -> None:
+    sign, size = "-" if minutes < 0 else "+", abs(minutes)
+    name = f"{prefix}{moment:%Y%m%d_%H%M%S}{sign}{size // 60:02d}{size % 60:02d}.wav"
+    origin = with_name(Origin(), name)
+    assert origin.start_time == moment.replace(tzinfo=timezone(timedelta(minutes=minutes)))
+    assert origin.start_time.utcoffset() == timedelta(minutes=minutes)
+    assert with_name(Origin(), f"{prefix}{moment:%Y%m%d_%H%M%S}.wav").start_time == moment
+    assert with_name(Origin(), f"{prefix}{moment:%Y%m%d_%H%M%S}Z.wav").start_time == moment.replace(tzinfo=UTC)
+    assert origin_from_json(json.loads(json.dumps(origin_to_json(origin)))) == origin
+
+
+@given(seconds=st.integers(1_500_000_000, 2**32 - 1))
+def test_hexadecimal_names_are_unix_time_in_utc(seconds: int) -> None:
+    origin = read_origin(Path(f"/nowhere/{seconds:08X}.WAV"))
+    assert origin.start_time == datetime.fromtimestamp(seconds, UTC)
