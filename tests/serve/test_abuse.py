@@ -15,7 +15,7 @@ from pathlib import Path
 from unittest.mock import Mock
 from urllib.parse import quote
 
-import httpx
+import httpx2 as httpx
 import numpy as np
 import psutil
 import pytest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import httpx
+import httpx2 as httpx
 from tests.serve.conftest import Serve
 
 from dawnchorus.models.bundle import Bundle

@@ -98,13 +98,14 @@ def command(
         models_folder=folder,
         recipe=recipe,
         host=host,
+        proxy=proxy,
         tokens={text: role for text, role in given.items() if text},
         requests_per_s=rate or None,
         work=tuple(kind for kind in KINDS if kind in work or not work),
         n_lanes=workers,
     )
     with _listening(host, port) as listener, open_service(settings) as service:
-        config = server_config(service, base=base, proxy=proxy, access_log=access_log)
+        config = server_config(service, base=base, access_log=access_log)
         # uvicorn ends what is under way and then raises the signal again: being asked to end is no failure.
         signal.signal(signal.SIGTERM, lambda *_: None)
         _server(config, service).run(sockets=[listener])

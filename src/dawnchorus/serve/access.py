@@ -41,8 +41,6 @@ BURST_S = 5.0
 
 MAX_CLIENTS = 10_000
 
-LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
-
 HEALTH_ROUTES = ("/api/v1/health/live", "/api/v1/health/ready", "/v2/health/live", "/v2/health/ready")
 """Load balancers ask by any name."""
 
@@ -98,7 +96,7 @@ class Access:
     """Decides for each request, and remembers who has guessed."""
 
     def __init__(self, settings: Settings) -> None:
-        self._tokens = settings.tokens
+        self._tokens, self._hosts = settings.tokens, settings.own_hosts
         self._allowances = Allowances(settings.requests_per_s)
         self._failures: dict[str, deque[float]] = {}
         """When the latest wrong tokens of a client came."""
@@ -123,10 +121,12 @@ class Access:
         if request.method not in SAFE_METHODS and _is_foreign(request):
             return problem(403, "a page of another site sent this request.")
         if self.is_open:
-            request.state.role = Role.OPERATE
-            if own_path(request) in HEALTH_ROUTES or await _is_sent_to(LOCAL_HOSTS, request):
-                return self._too_much(request)
-            return problem(421, "expected the host 127.0.0.1 or localhost; another name needs a server with a token.")
+            if await _is_sent_to(self._hosts, request):
+                request.state.role = Role.OPERATE
+            elif own_path(request) not in HEALTH_ROUTES:
+                names = " or ".join(self._hosts)
+                return problem(421, f"expected the host {names}; another name needs a server with a token.")
+            return self._too_much(request)
         return self._who(request) or self._too_much(request)
 
     def _too_much(self, request: Request) -> Response | None:

@@ -17,11 +17,9 @@ HEADERS_S = 20.0
 """For a connection to come to the end of a request's headers."""
 
 
-def server_config(
-    service: Service, *, port: int = 0, base: str = "", proxy: str | None = None, access_log: bool = False
-) -> uvicorn.Config:
-    """uvicorn's settings for a server: shown by a proxy below the path `base`; what `proxy` says of clients is
-    believed."""
+def server_config(service: Service, *, port: int = 0, base: str = "", access_log: bool = False) -> uvicorn.Config:
+    """uvicorn's settings for a server that a proxy shows below the path `base`."""
+    proxy = service.settings.proxy
     return uvicorn.Config(
         create_app(service),
         port=port,

@@ -31,7 +31,7 @@ class Settings:
     """Checked at construction.
 
     Raises:
-        InputError: an address that others can reach, and no token.
+        InputError: an address or a proxy by which others can reach the server, and no token.
     """
 
     data: Path
@@ -46,6 +46,8 @@ class Settings:
     recipe: tuple[str, ...] = ()
     """Settings of `dawnchorus train` for retraining; none: a head on the embeddings of `model`."""
     host: str = "127.0.0.1"
+    proxy: str | None = None
+    """Address of a proxy whose word of who asks is believed; it lets others reach the server."""
     tokens: dict[str, Role] = field(default_factory=dict, repr=False)
     """What requests must carry as a bearer token, and what each allows; none: nothing, on this machine only."""
     requests_per_s: float | None = None
@@ -61,8 +63,19 @@ class Settings:
                 f"--host {self.host}: others can reach this address, so a token is needed. Give one in "
                 f"$DAWNCHORUS_TOKEN, or serve on 127.0.0.1 only."
             )
+        if not self.tokens and self.proxy is not None:
+            raise InputError(
+                f"--proxy {self.proxy}: others can reach the server through it, so a token is needed. Give one in "
+                f"$DAWNCHORUS_TOKEN."
+            )
         if any(len(token) < MIN_TOKEN for token in self.tokens):
             raise InputError(f"a token has fewer than {MIN_TOKEN} characters. Take one of `openssl rand -hex 16`.")
+
+    @property
+    def own_hosts(self) -> tuple[str, ...]:
+        """Values of the Host header, without the port, that name a server on this machine."""
+        own = f"[{self.host}]" if ":" in self.host else self.host
+        return tuple(dict.fromkeys(("localhost", "127.0.0.1", "[::1]", own)))
 
 
 MIN_TOKEN = 12
