@@ -141,6 +141,7 @@ def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way
 
     # and back
     page.goto("/models")
+    page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Roll back").click()
     expect(page.get_by_role("row").nth(1)).to_contain_text("rolled back")
     expect(page.locator("footer")).to_contain_text("birdnet 2.4")
@@ -152,7 +153,6 @@ def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way
 
     # remove it, when all of it is there: pictures of what is gone are not found
     page.wait_for_load_state("networkidle")
-    page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Remove").click()
     page.wait_for_url("**/history")
     expect(page.locator("main")).not_to_contain_text("Avis_ficta")
