@@ -58,12 +58,14 @@ def test_estimate_of_a_few_recordings(headers: Headers, level_bundle: Bundle) ->
         found.n_files = 4  # type: ignore[misc]
 
 
-def test_estimate_of_one_recording_and_of_none(headers: Headers, level_bundle: Bundle) -> None:
+@pytest.mark.usefixtures("headers")
+def test_estimate_of_one_recording_and_of_none(level_bundle: Bundle) -> None:
     assert estimated(["3"], level_bundle) == Estimate(1, 3.0, 3.0, 660)
     assert estimated([], level_bundle) == Estimate(0, 0.0, 0.0, 0)
 
 
-def test_estimate_takes_what_is_unknown_for_nothing(headers: Headers, level_bundle: Bundle) -> None:
+@pytest.mark.usefixtures("headers")
+def test_estimate_takes_what_is_unknown_for_nothing(level_bundle: Bundle) -> None:
     assert estimated(["4", "broken", "unknown", "6"], level_bundle).duration_s == 10.0
 
 
@@ -75,9 +77,10 @@ def test_estimate_opens_a_part_of_very_many_files(headers: Headers, level_bundle
     assert headers.probed == ["1"] * 400
 
 
+@pytest.mark.usefixtures("headers")
 @pytest.mark.parametrize(("given", "turns"), [({}, 1), ({"turns": 3}, 3)])
 def test_estimate_times_the_turns_of_the_run(
-    headers: Headers, level_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, given: dict[str, int], turns: int
+    level_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, given: dict[str, int], turns: int
 ) -> None:
     opened: list[int] = []
     shapes: list[tuple[int, ...]] = []

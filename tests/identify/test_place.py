@@ -13,6 +13,7 @@ from dawnchorus.identify.place import RangeFilter
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.taxonomy.labels import Label
 
+
 @pytest.fixture
 def source(tmp_path: Path, level_bundle: Bundle) -> Bundle:
     return range_bundle(tmp_path, level_bundle)

@@ -205,7 +205,7 @@ def test_other_errors_reach_the_caller(run: Callable[..., Iterator[Scored | Fail
 def test_bundle_that_cannot_be_run_is_an_error(
     run: Callable[..., Iterator[Scored | Failed]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(_bundle: Bundle, *, turns: int) -> Session:
+    def refuse(_bundle: Bundle, **_more: int) -> Session:
         raise BundleInvalid("cannot be loaded")
 
     monkeypatch.setattr(score, "open_session", refuse)
@@ -297,13 +297,13 @@ class ImpatientQueue(queue.Queue[Any]):
         self.most, self.n_full = 0, 0
         self._gets, self._puts = [True], [True]
 
-    def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: FBT001, FBT002 - as queue's
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: FBT002 - as queue's
         if timeout is not None and self._gets:
             self._gets.clear()
             raise queue.Empty
         return super().get(block, timeout)
 
-    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:  # noqa: FBT001, FBT002 - as queue's
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:  # noqa: FBT002 - as queue's
         if timeout is not None and self._puts:
             self._puts.clear()
             raise queue.Full
