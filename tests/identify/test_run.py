@@ -146,7 +146,22 @@ def test_the_week_comes_from_the_recording(dawn: Path, store: ModelStore) -> Non
     assert str(table.clock_time(3.0)) == "2026-05-01 03:45:03"
 
 
-@pytest.mark.parametrize(("day", "week"), [("01-01", 1), ("01-28", 4), ("01-31", 4), ("02-29", 8), ("12-31", 48)])
+@pytest.mark.parametrize(
+    ("day", "week"),
+    [
+        ("01-01", 1),
+        ("01-07", 1),
+        ("01-08", 2),
+        ("01-28", 4),
+        ("01-31", 4),
+        ("02-29", 8),
+        ("06-14", 22),
+        ("06-15", 23),
+        ("06-21", 23),
+        ("06-22", 24),
+        ("12-31", 48),
+    ],
+)
 def test_weeks_are_four_to_a_month(day: str, week: int) -> None:
     from datetime import date
 
