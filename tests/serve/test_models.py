@@ -104,10 +104,7 @@ def test_one_command_rolls_a_server_back(
     client.headers["Authorization"] = f"Bearer {token}"
 
     def roll_back(given: str | None = token) -> tuple[int, str]:
-        environment = {key: value for key, value in os.environ.items() if key != "DAWNCHORUS_TOKEN"}
-        if given is not None:
-            environment["DAWNCHORUS_TOKEN"] = given
-        run = command("models", "roll-back", "--server", server, env=environment)
+        run = command("models", "roll-back", "--server", server, DAWNCHORUS_TOKEN=given or "")
         return run.returncode, (run.stdout + run.stderr).decode()
 
     code, said = roll_back()
@@ -150,7 +147,7 @@ def test_what_is_no_server_of_ours_is_said(command: Command) -> None:
         ("localhost:5000", 2, "expected an address such as http://127.0.0.1:5000"),
         ("http://127.0.0.1:x", 3, "nonnumeric port"),
     ):
-        run = command("models", "roll-back", "--server", server, env={**os.environ, "DAWNCHORUS_TOKEN": "x"})
+        run = command("models", "roll-back", "--server", server, DAWNCHORUS_TOKEN="x")
         assert (run.returncode, message in run.stderr.decode()) == (code, True), run.stderr
         assert b"Traceback" not in run.stderr
     assert Answers.tokens == ["Bearer x"] * 3, "a redirect is not followed"
