@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import threading
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import soundfile
 from tests.conftest import Command
@@ -228,12 +228,15 @@ def test_two_runs_cannot_write_to_one_place(tmp_path: Path, level_bundle: Bundle
 
 def test_no_thread_or_process_stays(tmp_path: Path, level_bundle: Bundle) -> None:
     soundfile.write(tmp_path / "a.wav", tone(), 16_000)
-    before = threading.active_count()
+
+    def children() -> set[int]:
+        return {child.pid for child in psutil.Process().children(recursive=True)}
+
+    before = threading.active_count(), children()
     for _ in range(3):
         identify(tmp_path, model=level_bundle.folder)
-    wait_for(lambda: threading.active_count() <= before)
-    children = Path(f"/proc/self/task/{os.getpid()}/children")
-    wait_for(lambda: not children.exists() or not children.read_text())
+    wait_for(lambda: threading.active_count() <= before[0])
+    wait_for(lambda: children() <= before[1])
 
 
 # ---------------------------------------------------------------------- output places
