@@ -13,9 +13,18 @@ from dawnchorus.errors import InputError
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for name in ("b.wav", "a.FLAC", "notes.txt", ".hidden.wav", "sub/c.mp3", ".git/d.wav", "odd.wav/e.ogg"):
+    for name in (
+        "b.wav",
+        "a.FLAC",
+        "notes.txt",
+        ".hidden.wav",
+        "sub/c.mp3",
+        "sub/deep/f.aac",
+        ".git/d.wav",
+        "odd.wav/e.ogg",
+    ):
         path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     return tmp_path
 
@@ -25,16 +34,20 @@ def found(folder: Path, *names: str) -> list[str]:
 
 
 def test_a_folder_gives_its_sounds_and_folders_named_like_them(folder: Path) -> None:
-    assert found(folder, "") == ["a.FLAC", "b.wav", "odd.wav", "odd.wav/e.ogg", "sub/c.mp3"]
+    assert found(folder, "") == ["a.FLAC", "b.wav", "odd.wav", "odd.wav/e.ogg", "sub/c.mp3", "sub/deep/f.aac"]
 
 
 def test_a_named_file_may_end_in_anything_and_counts_once(folder: Path) -> None:
-    assert found(folder, "notes.txt", "b.wav", "./b.wav", "sub", "sub/c.mp3") == ["notes.txt", "b.wav", "sub/c.mp3"]
+    assert found(folder, "notes.txt", "b.wav", "./b.wav", "sub/c.mp3", "./sub/c.mp3") == [
+        "notes.txt",
+        "b.wav",
+        "sub/c.mp3",
+    ]
 
 
 def test_globs_are_searched_and_may_match_folders(folder: Path) -> None:
     assert found(folder, "*.wav") == ["b.wav", "odd.wav/e.ogg"]
-    assert found(folder, "**/*.mp3") == ["sub/c.mp3"]
+    assert found(folder, "**/*.aac") == ["sub/deep/f.aac"]
 
 
 def test_a_file_whose_name_is_a_pattern_is_that_file(folder: Path) -> None:
@@ -53,4 +66,4 @@ def test_what_is_not_there_stays_if_something_is(folder: Path) -> None:
 def test_linked_folders_are_left_out_and_linked_files_are_not(folder: Path) -> None:
     (folder / "sub" / "loop").symlink_to(folder)
     (folder / "sub" / "link.wav").symlink_to(folder / "gone.wav")
-    assert found(folder, "sub") == ["sub/c.mp3", "sub/link.wav"]
+    assert found(folder, "sub") == ["sub/c.mp3", "sub/link.wav", "sub/deep/f.aac"]
