@@ -51,7 +51,7 @@ def test_the_process_gives_what_the_file_holds(recording: Path, shares_memory: b
 def test_a_crash_costs_one_file_and_the_next_one_works(recording: Path, shares_memory: bool) -> None:
     decoder = DecoderProcess(shares_memory=shares_memory)
     with pytest.raises(AudioUnreadable, match=r"x\.wav: the decoder crashed on this file"):
-        for _ in decoder.decode(recording, rate_hz=48_000):
+        for _ in decoder.decode(recording, rate_hz=384_000):  # more than the ring holds
             assert decoder._process is not None
             os.kill(decoder._process.pid, signal.SIGSEGV)
     assert isinstance(list(decoder.decode(recording, rate_hz=48_000))[-1], Ended)
