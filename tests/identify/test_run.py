@@ -403,7 +403,7 @@ def test_a_run_that_is_given_up_leaves_no_thread(tmp_path: Path, level_bundle: B
     before = threading.active_count()
     with pytest.raises(KeyboardInterrupt):
         identify(tmp_path, model=level_bundle.folder, workers=2, on_progress=stop)
-    wait_for(lambda: threading.active_count() == before)
+    wait_for(lambda: threading.active_count() <= before)
 
 
 def test_places_of_a_table_are_found_whatever_way_the_recording_is_named(

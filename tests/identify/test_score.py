@@ -106,6 +106,18 @@ def test_top_scores_are_the_best_and_then_the_first(top: int, classes: list[int]
     assert kept["class"].tolist() == classes
 
 
+@pytest.mark.parametrize("top", [1, 3, 200, 256, 300, 400, 401, 500])
+def test_top_scores_are_the_best_of_many_classes(top: int) -> None:
+    """Scores are 0/512 to 400/512 in an order of their own; the 273 from 128/512 on reach the threshold."""
+    order = np.arange(401) * 177 % 401
+    scores = np.stack([order, order[::-1]]).astype(np.float32) / 512
+    kept = Selection(thresholds=np.full(401, 0.25, np.float32), top=top).pick(scores, 0)
+    n = min(top, 273)
+    assert (kept["score"] * 512).tolist() == list(range(400, 400 - n, -1)) * 2
+    assert kept["window"].tolist() == [0] * n + [1] * n
+    assert (scores[kept["window"], kept["class"]] == kept["score"]).all()
+
+
 def test_no_score_is_kept_of_quiet_windows() -> None:
     for top in (None, 1, 3):
         kept = Selection(thresholds=np.full(3, 0.5, np.float32), top=top).pick(np.zeros((2, 3), np.float32), 0)

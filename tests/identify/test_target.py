@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from contextlib import closing
 from dataclasses import FrozenInstanceError
 from pathlib import Path
@@ -95,7 +96,11 @@ def test_lock_that_someone_removed_does_no_harm(tmp_path: Path) -> None:
         (tmp_path / ".x.csv.lock").unlink()
 
 
-def test_lock_of_another_keeps_its_file(tmp_path: Path) -> None:
+def test_lock_of_another_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wait(_seconds: float) -> None:
+        pytest.fail("waits for the lock")
+
+    monkeypatch.setattr(time, "sleep", wait)
     lock, refused = (
         FileLock(tmp_path / ".x.csv.lock"),
         pytest.raises(Busy, match=r"x\.csv: another dawnchorus.*Wait for"),
