@@ -79,7 +79,7 @@ class Mutant:
     before: str = ""
     after: str = ""
     outcome: str = ""
-    """"killed", "timeout" (which counts as killed), "survived", "untested" or "equivalent"."""
+    """"killed", "timeout" (which counts as killed), "survived", "untested", "equivalent" or "impossible"."""
     killed_by: str = ""
 
 
@@ -93,20 +93,21 @@ class Coverage:
     """The tests of `seconds` are run for every fault."""
 
     def chosen(self, mutant: Mutant) -> list[str]:
-        """Return the tests to run for a fault, the quickest first."""
+        """Return the tests to run for a fault: the module's own first, then its package's, each the quickest first."""
         if self.is_fixed:
             return list(self.seconds)
         reaching = {
             node for node in self.tests.get((mutant.path, mutant.line), ()) if not node.startswith(SLOW_TO_IMPORT)
         }
         package = Path(mutant.path).relative_to(PACKAGE).parts[0]
+        own = f"/test_{Path(mutant.path).name}::"
         mirrors = MIRRORS.get(package, (f"tests/{package}",))
         found = set(reaching)
         if not reaching or package == "audio":
             found.update(node for node in self.seconds if node.startswith(mirrors))
 
-        def order(node: str) -> tuple[bool, bool, float]:
-            return node not in reaching, not node.startswith(mirrors), self.seconds[node]
+        def order(node: str) -> tuple[bool, bool, bool, float]:
+            return node not in reaching, own not in node, not node.startswith(mirrors), self.seconds[node]
 
         chosen: list[str] = []
         total_s = 0.0
@@ -296,7 +297,10 @@ def _planted(mutant: Mutant, coverage: Coverage, copy: Path) -> Mutant:
     path = copy / mutant.path
     source = path.read_text(encoding="utf-8")
     operator = cosmic_ray.plugins.get_operator(mutant.operator)()
-    mutated = mutate_code(source, operator, mutant.occurrence)
+    try:
+        mutated = mutate_code(source, operator, mutant.occurrence)
+    except AttributeError:  # cosmic-ray replaces no `module.Name` among several exceptions
+        return Mutant(**{**asdict(mutant), "outcome": "impossible"})
     before, after = _changed_line(source, mutated)
     fields = {**asdict(mutant), "before": before, "after": after}
     if f"{mutant.path}: {after}" in _equivalent():
@@ -351,7 +355,7 @@ def report(done: list[Mutant], seed: int) -> None:
     counts: dict[str, int] = defaultdict(int)
     for mutant in done:
         counts[mutant.outcome] += 1
-    n = len(done) - counts["equivalent"]
+    n = len(done) - counts["equivalent"] - counts["impossible"]
     n_killed = counts["killed"] + counts["timeout"]
     for mutant in done:
         if mutant.outcome in ("survived", "untested"):

@@ -7,7 +7,8 @@ from pathlib import Path
 from dawnchorus.identify.lists import read_recordings, read_species_list, read_thresholds
 from dawnchorus.models.bundle import BundleInfo, read_bundle, verify_bundle
 from dawnchorus.models.wrap import read_classes
-from dawnchorus.taxonomy.labels import nearest_species, read_label_lines, read_labels
+from dawnchorus.taxonomy.classes import nearest_species
+from dawnchorus.taxonomy.labels import read_label_lines, read_labels
 from dawnchorus.types import RecordingTable
 from fuzz.contract import ContractBroken, Reader, Target, from_file, scratch_folder
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -10,8 +11,10 @@ import pytest
 import soundfile
 from tests.sounds import tone
 
-from dawnchorus.audio.decode import mix_to_mono, open_recording, read_clip, read_mono
+from dawnchorus.audio import decode
+from dawnchorus.audio.decode import Recording, mix_to_mono, open_recording, read_clip, read_mono
 from dawnchorus.errors import AudioTooLarge, AudioUnreadable
+from dawnchorus.types import AudioInfo
 
 LOSSLESS = [
     ("x.wav", "WAV", "PCM_U8"),
@@ -183,3 +186,147 @@ def test_a_codec_that_nobody_decodes_is_named_as_the_reason(tmp_path: Path) -> N
     path.write_bytes(content)
     with pytest.raises(AudioUnreadable, match="no decoder for the codec"):
         open_recording(path)
+
+
+class Fake:
+    """A backend that gives what it is told, and then fails if it is told to."""
+
+    def __init__(self, *blocks: np.ndarray, info: AudioInfo, error: AudioUnreadable | None = None) -> None:
+        self.info, self._blocks, self._error, self.n_closed = info, blocks, error, 0
+
+    def blocks(self, *, first_frame: int = 0) -> Iterator[np.ndarray]:
+        for block in self._blocks:
+            yield block[first_frame:]
+        if self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        self.n_closed += 1
+
+
+def info(*, n_frames: int | None = None, n_channels: int = 1, rate_hz: int = 16_000) -> AudioInfo:
+    return AudioInfo(container="X", codec="X", rate_hz=rate_hz, n_channels=n_channels, n_frames=n_frames)
+
+
+def recording_of(path: Path, *blocks: np.ndarray, error: AudioUnreadable | None = None, **more: int) -> Recording:
+    path.touch()
+    fake = Fake(*blocks, info=info(**more), error=error)
+    return Recording(path=path, info=fake.info, _backend=fake)
+
+
+def frames(*values: float, n_channels: int = 1) -> np.ndarray:
+    return np.array(values, np.float32).reshape(-1, n_channels)
+
+
+def test_values_of_a_million_million_are_no_samples(tmp_path: Path) -> None:
+    recording = recording_of(tmp_path / "x", frames(9e11, -9e11, 1e12, -2e12, np.nan), frames(-np.inf, 0.5))
+    assert np.concatenate(list(recording.blocks())).tolist() == [np.float32(9e11), -np.float32(9e11), 0, 0, 0, 0, 0.5]
+    assert recording.warnings == ["4 samples are NaN, infinite or as good as that; they were set to zero"]
+    assert recording.n_frames_decoded == 7
+    assert recording.duration_s == 7 / 16_000
+
+
+def test_a_recording_without_one_number_is_refused(tmp_path: Path) -> None:
+    bad = frames(np.nan, np.nan, np.nan, np.nan, n_channels=2)
+    with pytest.raises(AudioUnreadable, match="all samples are NaN"):
+        list(recording_of(tmp_path / "x", bad, n_channels=2).blocks())
+    bad[0, 0] = 0.5
+    (block,) = recording_of(tmp_path / "x", bad, n_channels=2).blocks()
+    assert block.tolist() == [0.25, 0]
+    with pytest.raises(AudioUnreadable, match="there are no samples in the file"):
+        list(recording_of(tmp_path / "x").blocks())
+
+
+@pytest.mark.parametrize(("n_promised", "is_truncated"), [(16_000, False), (16_001, True), (8_000, False), (1, False)])
+def test_half_a_second_may_be_missing_at_the_end(tmp_path: Path, n_promised: int, is_truncated: bool) -> None:
+    recording = recording_of(tmp_path / "x", np.zeros((8_000, 1), np.float32), n_frames=n_promised)
+    list(recording.blocks())
+    expected = [f"truncated: the header promises {n_promised / 16_000:.3f} s, 0.500 s could be decoded"]
+    assert recording.warnings == (expected if is_truncated else [])
+
+
+def test_damage_ends_the_sound_and_is_one_warning(tmp_path: Path) -> None:
+    damage = AudioUnreadable("lost")
+    recording = recording_of(tmp_path / "x", frames(*[0.5] * 1600), error=damage, n_frames=64_000)
+    assert len(np.concatenate(list(recording.blocks()))) == 1600
+    assert recording.warnings == ["damaged: decoding stopped at 0.100 s (lost)"]
+    recording = recording_of(tmp_path / "x", frames(0.5, np.nan), error=damage, n_frames=64_000)
+    list(recording.blocks())
+    assert [line[:9] for line in recording.warnings] == ["damaged: ", "1 samples"]
+    with pytest.raises(AudioUnreadable, match="lost"):
+        list(recording_of(tmp_path / "x", error=damage).blocks())
+
+
+def test_400_hours_of_48_khz_are_the_limit_over_all_channels(tmp_path: Path) -> None:
+    """One frame of as many channels as the limit has samples, and one more."""
+    limit = 400 * 3600 * 48_000
+    (block,) = recording_of(tmp_path / "x", frames(0.5), n_channels=limit).blocks()
+    assert block.tolist() == [0.5]
+    with pytest.raises(AudioTooLarge, match=f"more than {limit} samples"):
+        list(recording_of(tmp_path / "x", frames(0.5), n_channels=limit + 1).blocks())
+    with pytest.raises(AudioTooLarge):
+        list(recording_of(tmp_path / "x", frames(1, 2), frames(3, 4, n_channels=2), n_channels=2).blocks(max_samples=5))
+    assert len(list(recording_of(tmp_path / "x", frames(1, 2), frames(3)).blocks(max_samples=3))) == 2
+
+
+def test_a_recording_closes_its_file(tmp_path: Path) -> None:
+    recording = recording_of(tmp_path / "x", frames(0.5))
+    with recording as same:
+        assert same is recording
+    assert recording._backend.n_closed == 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("rate_in_hz", "rate_out_hz"), [(16_000, 48_000), (48_000, 16_000), (16_000, 16_000)])
+def test_resampled_sound_has_its_exact_length_and_place(tmp_path: Path, rate_in_hz: int, rate_out_hz: int) -> None:
+    sound = tone(rate_hz=rate_in_hz)
+    soundfile.write(tmp_path / "x.wav", sound, rate_in_hz, subtype="FLOAT")
+    samples, rate_hz = read_mono(tmp_path / "x.wav", rate_hz=rate_out_hz)
+    assert (len(samples), rate_hz) == (2 * rate_out_hz, rate_out_hz)
+    np.testing.assert_allclose(samples[1000:-1000], tone(rate_hz=rate_out_hz)[1000:-1000], atol=2e-3)
+    own, rate_hz = read_mono(tmp_path / "x.wav")
+    assert rate_hz == rate_in_hz
+    np.testing.assert_array_equal(own, sound)
+    clip = read_clip(tmp_path / "x.wav", start_s=0.5, end_s=1.0, rate_hz=rate_out_hz)
+    assert len(clip) == rate_out_hz // 2
+    np.testing.assert_allclose(
+        clip[1000:-1000], tone(rate_hz=rate_out_hz)[rate_out_hz // 2 : rate_out_hz][1000:-1000], atol=2e-3
+    )
+
+
+def clip(fake: Fake, monkeypatch: pytest.MonkeyPatch, start_s: float, end_s: float) -> list[float]:
+    monkeypatch.setattr(decode, "open_backend", lambda _path: fake)
+    return list(read_clip(Path("x.wav"), start_s=start_s, end_s=end_s, rate_hz=fake.info.rate_hz).tolist())
+
+
+@pytest.mark.parametrize("n_frames", [16_000, None])
+def test_a_clip_begins_and_ends_at_its_samples(monkeypatch: pytest.MonkeyPatch, n_frames: int | None) -> None:
+    sound = np.arange(16_000, dtype=np.float32)[:, None]
+    for start_s, end_s, expected in (
+        (0.25, 0.2502, [4000, 4001, 4002]),
+        (0.25, 0.25, [4000]),
+        (0.25, 0.1, [4000]),
+        (-1.0, 0.0001, [0, 1]),
+        (0.99995, 5.0, [15_999]),
+    ):
+        fake = Fake(sound, info=info(n_frames=n_frames))
+        assert clip(fake, monkeypatch, start_s, end_s) == expected
+        assert fake.n_closed == 1
+    for start_s in (1.0, 7.0):
+        fake = Fake(sound, info=info(n_frames=n_frames))
+        with pytest.raises(AudioUnreadable, match=f"there is no sound at {start_s:.3f} s"):
+            clip(fake, monkeypatch, start_s, 9.0)
+        assert fake.n_closed == 1
+
+
+def test_a_clip_of_several_blocks_stops_where_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    damage = AudioUnreadable("lost")
+    fake = Fake(frames(1, 2), frames(3, 4), frames(5, 6), info=info(rate_hz=4_000), error=damage)
+    assert clip(fake, monkeypatch, 0.0, 0.00075) == [1, 2, 3]
+    assert clip(fake, monkeypatch, 0.0, 0.001) == [1, 2, 3, 4]
+    with pytest.raises(AudioUnreadable, match="lost"):
+        clip(fake, monkeypatch, 0.0, 0.01)
+
+
+def test_values_that_are_no_numbers_are_silent_in_a_clip(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = Fake(frames(0.5, np.nan, np.inf, -np.inf), info=info())
+    assert clip(fake, monkeypatch, 0.0, 1.0) == [0.5, 0, 0, 0]

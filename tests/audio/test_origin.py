@@ -10,8 +10,10 @@ import pytest
 import soundfile
 from tests.sounds import tone
 
-from dawnchorus.audio.origin import origin_from_json, origin_to_json, read_origin
-from dawnchorus.audio.riff import MAX_CHUNKS, iter_chunks, missing_data_bytes
+from dawnchorus.audio import origin as module
+from dawnchorus.audio.origin import origin_from_json, origin_to_json, read_origin, with_name
+from dawnchorus.audio.riff import iter_chunks, missing_data_bytes
+from dawnchorus.types import Origin
 
 
 @pytest.mark.parametrize(
@@ -109,13 +111,6 @@ def test_samples_behind_a_size_that_was_never_written_are_no_chunks(tmp_path: Pa
     assert read_origin(path).start_time == datetime(2026, 5, 1, 4, 30)
 
 
-def test_the_number_of_chunks_is_bounded(tmp_path: Path) -> None:
-    path = tmp_path / "x.wav"
-    path.write_bytes(b"RIFF\0\0\0\0WAVE" + b"junk\0\0\0\0" * (MAX_CHUNKS + 5))
-    with path.open("rb") as file:
-        assert len(list(iter_chunks(file))) == MAX_CHUNKS
-
-
 def test_odd_chunks_are_padded_and_names_may_hold_spaces(tmp_path: Path) -> None:
     path = tmp_path / "x.wav"
     path.write_bytes(b"RIFF\0\0\0\0WAVE" + b"abc \x03\0\0\0xyz\0" + b"data\x02\0\0\0" + b"\0")
@@ -125,3 +120,77 @@ def test_odd_chunks_are_padded_and_names_may_hold_spaces(tmp_path: Path) -> None
             (b"data", 32, 2),
         ]
     assert missing_data_bytes(path) == 1
+
+
+def wav(path: Path, guano: str = "") -> Path:
+    soundfile.write(path, tone(seconds=0.01), 16_000)
+    if guano:
+        add_chunk(path, b"guan", f"GUANO|Version: 1.0\n{guano}".encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "time"),
+    [
+        ("58684680", datetime(2017, 1, 1, tzinfo=UTC)),
+        ("5868467F", None),
+        ("19700101_000000", datetime(1970, 1, 1)),
+        ("19691231_235959", None),
+        ("21001231_235959", datetime(2100, 12, 31, 23, 59, 59)),
+        ("21010101_000000", None),
+        ("20260501_043000-0330", datetime(2026, 5, 1, 4, 30, tzinfo=timezone(-timedelta(hours=3, minutes=30)))),
+        ("20260501_043000+1245", datetime(2026, 5, 1, 4, 30, tzinfo=timezone(timedelta(hours=12, minutes=45)))),
+    ],
+)
+def test_times_in_names_at_their_limits(name: str, time: datetime | None) -> None:
+    origin = with_name(Origin(latitude=1.0), f"{name}.wav")
+    assert origin.start_time == time
+    assert (origin.start_time and origin.start_time.utcoffset()) == (time and time.utcoffset())
+    assert origin.latitude == 1.0
+
+
+def test_a_name_adds_only_what_is_not_known() -> None:
+    known = Origin(start_time=datetime(2020, 1, 1), source="guano")
+    assert with_name(known, "20260501_043000.wav") == known
+    assert with_name(Origin(), "20261399_993000.wav") == Origin()
+    assert with_name(Origin(recorder="x"), "20260501_043000.wav") == Origin(
+        start_time=datetime(2026, 5, 1, 4, 30), recorder="x", source="file name"
+    )
+
+
+@pytest.mark.parametrize(("year", "is_known"), [(2099, True), (2100, True), (2101, False)])
+def test_guanos_times_end_with_the_year_2100(tmp_path: Path, year: int, is_known: bool) -> None:
+    origin = read_origin(wav(tmp_path / "a.wav", f"Timestamp: {year}-05-01T04:30:00\n"))
+    assert origin.start_time == (datetime(year, 5, 1, 4, 30) if is_known else None)
+    assert origin.source == "guano"
+    assert (origin.recorder, origin.latitude) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("position", "place"),
+    [
+        ((90, 180), (90.0, 180.0)),
+        ((-90, -180), (-90.0, -180.0)),
+        ((12.5, -70), (12.5, -70.0)),
+        *(((90.1, 0), None), ((0, 180.1), None), ((-91, 5), None), ((5, -181), None)),
+        *(((1, 2, 3), None), ((1,), None), ([1, 2], None), ("12", None), (None, None)),
+    ],
+)
+def test_places_are_on_earth(position: object, place: tuple[float, float] | None) -> None:
+    assert module._place(position) == place
+
+
+def test_a_reader_that_fails_leaves_it_to_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_path: Path) -> None:
+        raise RuntimeError
+
+    path = wav(tmp_path / "20260501_043000.wav")
+    monkeypatch.setattr(module, "_READERS", (fail, *module._READERS))
+    assert read_origin(path).start_time == datetime(2026, 5, 1, 4, 30)
+
+
+def test_comments_of_other_programs_say_nothing(tmp_path: Path) -> None:
+    for content in (b"INFOICMT\x09\0\0\0by Sox\0\0", b"INFOIART\4\0\0\0AudioMoth\0", b"INFO"):
+        path = wav(tmp_path / "a.wav")
+        add_chunk(path, b"LIST", content)
+        assert read_origin(path) == Origin()

@@ -60,3 +60,39 @@ def test_a_recording_shorter_than_a_window_is_one_window() -> None:
 def test_an_impossible_overlap_is_refused(overlap: float) -> None:
     with pytest.raises(InputError, match="overlap"):
         WindowPlan.from_seconds(rate_hz=100, window_s=1.0, overlap_s=overlap)
+
+
+def test_windows_that_overlap_are_counted_with_the_same_tail() -> None:
+    plan = WindowPlan.from_seconds(rate_hz=100, window_s=1.0, overlap_s=0.5)
+    assert (plan.n_window, plan.n_hop, plan.rate_hz) == (100, 50, 100)
+    assert [plan.count(n) for n in (-1, 0, 1, 99, 100, 124, 125, 150, 174, 175, 200, 225)] == [
+        *(0, 0, 1, 1, 1, 1),
+        *(2, 2, 2, 3, 3, 4),
+    ]
+    assert (plan.window_s, plan.start_s(0), plan.start_s(3)) == (1.0, 0.0, 1.5)
+
+
+def test_an_overlap_of_all_but_one_sample_is_possible() -> None:
+    plan = WindowPlan.from_seconds(rate_hz=100, window_s=1.0, overlap_s=0.99)
+    assert (plan.n_hop, plan.count(103)) == (1, 4)
+    assert WindowPlan.from_seconds(rate_hz=48_000, window_s=3.0).n_hop == 144_000
+
+
+def test_nothing_remains_after_whole_batches() -> None:
+    plan = WindowPlan(rate_hz=100, n_window=10, n_hop=10)
+    assert Windower(plan, batch=2).finish() is None
+    windower = Windower(plan, batch=2)
+    (batch,) = windower.push(np.arange(20, dtype=np.float32))
+    assert batch.tolist() == [list(range(10)), list(range(10, 20))]
+    assert windower.push(np.arange(2, dtype=np.float32)) == []
+    assert windower.finish() is None, "a rest below a quarter of a window"
+
+
+def test_batches_stay_as_they_are_when_more_comes() -> None:
+    windower = Windower(WindowPlan(rate_hz=100, n_window=300, n_hop=300), batch=1)
+    block = np.full(300, 1, np.float32)
+    (first,) = windower.push(block)
+    block[:] = 2
+    (second,) = windower.push(block)
+    assert (first == 1).all()
+    assert (second == 2).all()

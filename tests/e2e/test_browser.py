@@ -111,7 +111,7 @@ def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way
             continue
         page.get_by_role("button", name="Send", exact=True).click()
         questions = page.get_by_role("group", name="Names that no class has")
-        expect(questions.get_by_role("listitem")).to_have_count(1)
+        expect(questions.get_by_role("listitem")).to_have_count(1, timeout=60_000)
         questions.get_by_label("This is a new class").check()
         with page.expect_navigation():
             questions.get_by_role("button", name="Send these again").click()
@@ -141,6 +141,7 @@ def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way
 
     # and back
     page.goto("/models")
+    page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Roll back").click()
     expect(page.get_by_role("row").nth(1)).to_contain_text("rolled back")
     expect(page.locator("footer")).to_contain_text("birdnet 2.4")
@@ -152,7 +153,6 @@ def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way
 
     # remove it, when all of it is there: pictures of what is gone are not found
     page.wait_for_load_state("networkidle")
-    page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Remove").click()
     page.wait_for_url("**/history")
     expect(page.locator("main")).not_to_contain_text("Avis_ficta")
@@ -230,6 +230,7 @@ def test_review_asks_back_for_an_unknown_name(browser: Browser, server: str, daw
     sound = {"name": dawn.name, "mimeType": "audio/wav", "buffer": dawn.read_bytes() + b"2"}
     kept = page.request.post("/api/v1/identify?keep=true", multipart={"audio": sound})
     assert kept.ok
+    recording = page.request.get("/api/v1/recordings").json()["recordings"][0]["sha256"]
     page.goto("/review")
     card = page.locator(".card").first
     card.get_by_role("combobox").fill("Parus mjor")
@@ -243,6 +244,8 @@ def test_review_asks_back_for_an_unknown_name(browser: Browser, server: str, daw
     card.get_by_label("This is a new class").check()
     card.get_by_role("button", name="Save").click()
     expect(card.get_by_text("noted")).to_be_visible()
+    page.wait_for_load_state("networkidle")
+    assert page.request.delete(f"/api/v1/recordings/{recording}").ok
     page.context.close()
 
 

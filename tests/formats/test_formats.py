@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import FrozenInstanceError
 from datetime import datetime
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.formats import audacity, birdnet_csv, kaleidoscope, raven
-from dawnchorus.formats.registry import FORMATS, format_of_file, table_format
+from dawnchorus.formats.registry import FORMATS, format_of_file, read_annotations, table_format
 from dawnchorus.types import Detection, Origin, Provenance, RecordingTable
 
 PROVENANCE = Provenance("birdnet", "2.4", "0123456789ab", "dawnchorus 1", {"min_score": 0.25, "range_filter": True})
@@ -145,6 +146,86 @@ def test_kaleidoscope_has_its_columns() -> None:
     assert rows[0]["TOP1DIST"] == "0.1235"
 
 
+def test_kaleidoscope_rows_have_a_length_and_a_distance() -> None:
+    rows = [line.split(",") for line in written("kaleidoscope").decode().splitlines()]
+    assert rows[2] == ["/data", "site 1", "SITE_20260501_043000.wav", "1.5", "3.0", '"Cuckoo', ' Common"', "0.1235"]
+    assert len(rows) == 4
+
+
+def test_raven_keeps_the_frequencies_that_are_marked() -> None:
+    marked = [detection(0.0, low_hz=500.0, high_hz=750.25), detection(3.0, low_hz=0.0), detection(6.0, high_hz=0.0)]
+    table = RecordingTable("/data/a.wav", 30.0, 44_100, Origin(), None, tuple(marked))
+    rows = csv.DictReader(io.StringIO(written("raven", [table]).decode()), delimiter="\t")
+    assert [(row["Low Freq (Hz)"], row["High Freq (Hz)"], row["End Time (s)"]) for row in rows] == [
+        ("500.0", "750.2", "3.0"),
+        ("0.0", "15000.0", "6.0"),
+        ("0.0", "0.0", "9.0"),
+    ]
+
+
+def test_raven_names_and_scores_are_found_where_people_keep_them(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+
+    def read(columns: str, *rows: str) -> list[tuple[str, str, float]]:
+        lines = ["Begin Time (s)\tEnd Time (s)" + columns, *(f"1\t2{row}" for row in rows)]
+        path.write_text("\n".join(lines) + "\n")
+        return [(found.scientific_name, found.common_name, found.score) for _, found in raven.read(path)]
+
+    assert read("", "", "") == [("", "", 1.0)] * 2, "without a number no selection is another one's view"
+    assert read("\tSpecies", "\tParus major") == [("Parus major", "Parus major", 1.0)]
+    assert read("\tSpecies Code\tScore", "\tgretit1\t0.5", "\t\t0") == [("gretit1", "gretit1", 0.5), ("", "", 0.0)]
+    names = "\tCommon Name\tLabel\tTags"
+    assert read(names, "\tTit\tParus major\tgretit1", "\tTit\t\tgretit1", "\t\t\tgretit1") == [
+        ("Parus major", "Tit", 1.0),
+        ("Tit", "Tit", 1.0),
+        ("gretit1", "gretit1", 1.0),
+    ]
+
+
+def test_raven_times_within_the_file_win(tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_text(
+        "Begin Time (s)\tEnd Time (s)\tFile Offset (s)\n61.5\t64\t1.5\n90\t93\t0\n90\t93\t\n"
+    )
+    assert [(found.start_s, found.end_s) for _, found in raven.read(tmp_path / "x.txt")] == [(1.5, 4), (0, 3), (90, 93)]
+
+
+def test_json_lines_are_rounded_and_readable() -> None:
+    found = Detection(0.12349, 3.12349, "Chloris chloris", "Grünfink", "species", 0.87654)
+    (line,) = written("jsonl", [RecordingTable("/a.wav", 9.0, 48_000, Origin(), None, (found,))]).decode().splitlines()
+    row = json.loads(line)
+    assert (row["start_s"], row["end_s"], row["score"]) == (0.123, 3.123, 0.8765)
+    assert "Grünfink" in line
+
+
+def test_csv_says_whether_a_voice_was_heard(tmp_path: Path) -> None:
+    provenance = Provenance("birdnet", "2.4", "0123456789ab", "dawnchorus 1", {"speech": "flag", "range_filter": True})
+    found = [detection(0.0, in_range=in_range, human_voice=voice) for in_range in (True, False, None) for voice in
+             (True, False, None)]  # fmt: skip
+    path = tmp_path / "x.csv"
+    path.write_bytes(written("csv", [RecordingTable("/a.wav", 9.0, 48_000, Origin(), None, tuple(found))], provenance))
+    assert [line.rsplit(",", 2)[1:] for line in path.read_text().splitlines()[1:]] == [
+        [in_range, voice] for in_range in ("true", "false", "") for voice in ("true", "false", "")
+    ]
+    assert [(each.in_range, each.human_voice) for _, each in birdnet_csv.read(path)] == [
+        (each.in_range, each.human_voice) for each in found
+    ]
+
+
+def test_csv_rows_without_names_have_empty_ones(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("Start (s),End (s),Scientific name,Common name,Confidence\n0,3,,,0.5\n")
+    assert list(birdnet_csv.read(path)) == [(None, Detection(0.0, 3.0, "", "", "species", 0.5))]
+
+
+def test_annotations_are_ravens_or_audacitys(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    path.write_text("Begin Time (S)\tEnd Time (s)\tSpecies\n1\t2\tParus major\n")
+    (found,) = read_annotations(path)
+    assert (found.start_s, found.scientific_name) == (1, "Parus major")
+    path.write_text("1\t2\tParus major\n3\t4\tParus major\n")
+    assert [found.start_s for found in read_annotations(path)] == [1, 3]
+
+
 def test_every_row_says_where_it_came_from(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in written("jsonl").decode().splitlines()]
     assert [row["start_time"] for row in rows] == ["2026-05-01T04:30:00.000", "2026-05-01T04:30:01.500", None]
@@ -210,6 +291,10 @@ def test_formats_are_chosen_by_name_and_by_suffix() -> None:
     assert format_of_file(Path("x.kaleidoscope.csv")).name == "kaleidoscope"
     with pytest.raises(InputError, match="Did you mean 'parquet'"):
         table_format("parket")
+    with pytest.raises(InputError, match=r"expected one of csv, raven, .*, got 'xyz'\.$"):
+        table_format("xyz")
+    with pytest.raises(FrozenInstanceError):
+        table_format("csv").suffix = ".txt"  # type: ignore[misc]
     with pytest.raises(InputError, match="no table format has this suffix"):
         format_of_file(Path("x.xlsx"))
 

@@ -8,7 +8,9 @@ import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import onnx
@@ -89,6 +91,71 @@ def test_a_model_that_does_not_fit_is_refused_and_the_old_one_serves(
     assert str(tmp_path) not in reply.text
     assert client.get("/api/v1/models/active").json()["bundle_id"] == level_bundle.id
     assert client.post("/api/v1/identify?min_score=0.01", content=tone.read_bytes()).json()["detections"] == before
+
+
+def test_one_command_rolls_a_server_back(
+    level_bundle: Bundle, other: Bundle, tmp_path: Path, serve: Serve, command: Command
+) -> None:
+    with open_service(Settings(data=tmp_path / "server", model=other.folder)):
+        pass  # it has served
+    token = "let-me-roll-back"  # noqa: S105 - of this test
+    client = serve(model=level_bundle.folder, tokens={token: Role.OPERATE, "only-identify": Role.IDENTIFY})
+    server = str(client.base_url)
+    client.headers["Authorization"] = f"Bearer {token}"
+
+    def roll_back(given: str | None = token) -> tuple[int, str]:
+        run = command("models", "roll-back", "--server", server, DAWNCHORUS_TOKEN=given or "")
+        return run.returncode, (run.stdout + run.stderr).decode()
+
+    code, said = roll_back()
+    assert (code, "no other model has served before" in said) == (3, True), said
+    assert client.post(f"/api/v1/models/{level_bundle.id}/activate").status_code == 200
+    for given in (None, "only-identify", "wrong-token-of-this-test"):
+        code, said = roll_back(given)
+        assert code == 3, said
+        assert "Set $DAWNCHORUS_TOKEN" in said
+        assert given is None or given not in said
+    assert client.get("/api/v1/models/active").json()["bundle_id"] == level_bundle.id
+    assert roll_back() == (0, f"{server}: level 1 (bundle {other.id}) serves now.\n")
+    assert client.get("/api/v1/models/active").json()["bundle_id"] == other.id
+
+
+class Answers(BaseHTTPRequestHandler):
+    """Some other program: it redirects POST, or answers as it likes."""
+
+    tokens: ClassVar[list[str | None]] = []
+
+    def do_POST(self) -> None:
+        self.tokens.append(self.headers["Authorization"])
+        self.send_response(302 if self.path.startswith("/moved") else 200)
+        self.send_header("Location", f"http://{self.headers['Host']}/elsewhere")
+        self.end_headers()
+        self.wfile.write(b"hello" if self.path.startswith("/text") else b"[]")
+
+    def log_message(self, *_args: object) -> None:
+        """Say nothing."""
+
+
+def test_what_is_no_server_of_ours_is_said(command: Command) -> None:
+    other = HTTPServer(("127.0.0.1", 0), Answers)
+    threading.Thread(target=other.serve_forever, daemon=True).start()
+    base = f"http://127.0.0.1:{other.server_port}"
+    for server, code, message in (
+        (f"{base}/moved", 3, f"It redirects to {base}/elsewhere: give that server's address with --server"),
+        (f"{base}/text", 3, "expected the reply of a Dawn Chorus server"),
+        (base, 3, "expected the reply of a Dawn Chorus server"),
+        ("localhost:5000", 2, "expected an address such as http://127.0.0.1:5000"),
+        ("http://127.0.0.1:x", 3, "nonnumeric port"),
+    ):
+        run = command("models", "roll-back", "--server", server, DAWNCHORUS_TOKEN="x")
+        assert (run.returncode, message in run.stderr.decode()) == (code, True), run.stderr
+        assert b"Traceback" not in run.stderr
+    assert Answers.tokens == ["Bearer x"] * 3, "a redirect is not followed"
+    other.shutdown()
+    other.server_close()
+    run = command("models", "roll-back", "--server", base)
+    assert run.returncode == 3
+    assert b"the server cannot be reached" in run.stderr
 
 
 class Canary:

@@ -174,7 +174,7 @@ class _AvBackend:
             container=self._container.format.name.upper(),
             codec=context.name.upper(),
             rate_hz=int(context.sample_rate),
-            n_channels=int(context.channels or 0),
+            n_channels=int(context.channels),
             n_frames=None if seconds is None else round(seconds * context.sample_rate),
         )
 

@@ -115,7 +115,7 @@ class Recording:
 
     def _check_end(self) -> None:
         """Compare what came with what the header promised."""
-        if self.warnings and self.warnings[-1].startswith("damaged"):
+        if any(line.startswith("damaged") for line in self.warnings):
             return
         promised_s = self.info.duration_s
         missing = missing_data_bytes(self.path)

@@ -81,7 +81,7 @@ def _pairs(peaks: IntArray) -> npt.NDArray[np.void]:
         hashes["hash"] = (first[fits, 1] << 14) | ((jump[fits] + _MAX_JUMP) << 6) | apart[fits]
         hashes["frame"] = first[fits, 0]
         found.append(hashes)
-    return np.concatenate(found) if found else np.empty(0, HASH)
+    return np.concatenate(found)
 
 
 def near_pairs(prints: Iterable[npt.NDArray[np.void]]) -> list[tuple[int, int, float]]:

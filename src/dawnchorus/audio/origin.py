@@ -98,11 +98,8 @@ def _place(position: object) -> tuple[float, float] | None:
 
 
 def _from_audiomoth_comment(path: Path) -> Origin | None:
-    content = _wav_chunks(path).get(b"LIST", b"")
-    position = content.find(b"ICMT")
-    if position < 0:
-        return None
-    comment = content[position + 8 :].split(b"\0")[0].decode("utf-8", "replace")
+    _, _, sized = _wav_chunks(path).get(b"LIST", b"").partition(b"ICMT")
+    comment = sized[4:].split(b"\0")[0].decode("utf-8", "replace")
     if "AudioMoth" not in comment:
         return None
     from metamoth.parsing import parse_comment

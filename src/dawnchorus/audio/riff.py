@@ -32,7 +32,7 @@ def iter_chunks(file: BinaryIO) -> Iterator[Chunk]:
     They end at a name that is no name: what follows a size that was never written is samples, not headers.
     """
     header = file.read(12)
-    if len(header) < 12 or header[:4] != b"RIFF" or header[8:] != b"WAVE":
+    if header[:4] != b"RIFF" or header[8:] != b"WAVE":
         return
     position = 12
     for _ in range(MAX_CHUNKS):

@@ -137,16 +137,16 @@ def spans_of(probabilities: FloatArray, *, duration_s: float) -> tuple[Span, ...
             begin = None
     if begin is not None:
         raw.append((begin * FRAME_S, len(probabilities) * FRAME_S))
-    long_enough = [(a, b) for a, b in _joined(raw, MAX_GAP_S) if b - a >= MIN_SPEECH_S]
-    padded = [(max(a - PAD_S, 0.0), min(b + PAD_S, duration_s)) for a, b in long_enough]
-    return tuple(Span(a, b) for a, b in _joined(padded, 0.0))
+    long_enough = [(a, b) for a, b in _join_over_pauses(raw) if b - a >= MIN_SPEECH_S]
+    return tuple(Span(max(a - PAD_S, 0.0), min(b + PAD_S, duration_s)) for a, b in long_enough)
 
 
-def _joined(spans: Sequence[tuple[float, float]], gap_s: float) -> list[tuple[float, float]]:
+def _join_over_pauses(spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Join spans, which follow each other, over pauses of `MAX_GAP_S`; padding fits twice into a longer one."""
     joined: list[tuple[float, float]] = []
     for a, b in spans:
-        if joined and a - joined[-1][1] <= gap_s:
-            joined[-1] = (joined[-1][0], max(b, joined[-1][1]))
+        if joined and a - joined[-1][1] <= MAX_GAP_S:
+            joined[-1] = (joined[-1][0], b)
         else:
             joined.append((a, b))
     return joined

@@ -59,11 +59,7 @@ class WindowPlan:
             return 1
         full = (n_samples - self.n_window) // self.n_hop + 1
         covered = (full - 1) * self.n_hop + self.n_window
-        return full + int(n_samples - covered >= self._min_tail)
-
-    @property
-    def _min_tail(self) -> float:
-        return max(self.n_window * MIN_TAIL_FRACTION, 1)
+        return full + int(n_samples - covered >= self.n_window * MIN_TAIL_FRACTION)
 
 
 class Windower:

@@ -13,18 +13,27 @@ import click
 from rich.console import Console
 from rich.progress import Progress as Bar
 
-from dawnchorus.cli.listening import best_scores
+from dawnchorus.cli.listening import model_scores
 from dawnchorus.cli.options import model_options, workers_option
 from dawnchorus.cli.present import MAX_LISTED, console, counted
 from dawnchorus.data.attribution import FILE_NAME, attribution_text
-from dawnchorus.data.check import PROBLEMS, check_table, problem_counts
+from dawnchorus.data.check import LABEL_CHECKS, PROBLEMS, ModelScores, check_table, problem_counts
 from dawnchorus.data.importing import annotated_by, import_recordings, merge_tables, table_of
-from dawnchorus.data.recordings import SPLITS, RecordingsTable, read_table, species_of, table_path, write_table
+from dawnchorus.data.recordings import (
+    SPLITS,
+    RecordingRow,
+    RecordingsTable,
+    read_table,
+    species_of,
+    table_path,
+    write_table,
+)
 from dawnchorus.data.split import fold_parts, leak_report, split_table
 from dawnchorus.errors import InputError, OutputExists
 from dawnchorus.files import atomic_file
 from dawnchorus.formats.registry import format_of_file, read_annotations
 from dawnchorus.models.store import ModelStore
+from dawnchorus.taxonomy.labels import Label
 
 
 @click.group("data")
@@ -143,14 +152,17 @@ def _bar(n: int, what: str) -> Any:
 def check(*, data_set: Path, labels: bool, model: str, store: ModelStore, workers: int) -> None:
     """Find missing, broken, silent, clipped, duplicate and mislabelled recordings, and say what to do.
 
-    The findings, true durations and sound hashes are written into the table.
+    The findings, true durations and sound hashes are written into the table. With --labels, so are the outcome of that
+    check for each recording, and another species that the model hears instead, with its score and clip.
     """
     table = read_table(data_set)
-    best = best_scores(table, model, store, workers) if labels else None
+    scores = model_scores(table, model, store, workers) if labels else None
     with _bar(len(table.rows), "listening") as advance:
-        checked = check_table(table, n_workers=workers, best_scores=best, on_recording=advance)
+        checked = check_table(table, n_workers=workers, scores=scores, on_recording=advance)
     write_table(checked)
     screen = Console(highlight=False, soft_wrap=True)
+    if scores is not None:
+        _describe_label_check(checked.rows, scores, screen)
     counts = problem_counts(checked.rows)
     for problem, n in counts.most_common():
         screen.print(f"{problem}: {n} ({PROBLEMS[problem]})", markup=False)
@@ -158,12 +170,35 @@ def check(*, data_set: Path, labels: bool, model: str, store: ModelStore, worker
         if problem == "no_license":
             continue
         for row in named[:MAX_LISTED]:
-            other = f" = {row.duplicate_of}" if "duplicate" in problem else ""
-            screen.print(f"    {row.recording_id}{other}", markup=False)
+            screen.print(f"    {row.recording_id}{_detail(row, problem)}", markup=False)
         if len(named) > MAX_LISTED:
             screen.print(f"    and {len(named) - MAX_LISTED} more")
     if not counts:
         screen.print("Nothing is wrong.")
+
+
+def _describe_label_check(rows: Sequence[RecordingRow], scores: ModelScores, screen: Console) -> None:
+    """Print the outcomes of comparing labels with a model, and the labels that it does not know."""
+    outcomes = Counter(row.label_check for row in rows)
+    counts = ", ".join(f"{n} {LABEL_CHECKS[name]}" for name in LABEL_CHECKS if (n := outcomes[name]))
+    screen.print(f"labels of {counted(len(rows), 'recording')}: {counts}", markup=False)
+    unknown = Counter(
+        Label(row.scientific_name or "", row.common_name or "") for row in rows if row.label_check == "unknown_label"
+    )
+    for label, n in unknown.most_common(MAX_LISTED):
+        screen.print(f"    {scores.classes.question(label)} ({counted(n, 'recording')})", markup=False)
+    if len(unknown) > MAX_LISTED:
+        screen.print(f"    and {len(unknown) - MAX_LISTED} more labels")
+
+
+def _detail(row: RecordingRow, problem: str) -> str:
+    """Return the other recording or species that a problem is about."""
+    if problem in ("duplicate", "near_duplicate"):
+        return f" = {row.duplicate_of}"
+    if problem in ("doubtful_label", "other_species"):
+        clip = f"{row.heard_start_s:.1f}-{row.heard_end_s:.1f} s"
+        return f": labelled {row.scientific_name}, heard {row.heard_species} ({row.heard_score:.2f} at {clip})"
+    return ""
 
 
 @command.command("split")

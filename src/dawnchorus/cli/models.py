@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dawnchorus.cli.options import models_folder_option
+from dawnchorus.cli.remote import DEFAULT_SERVER, ask_server
 from dawnchorus.data.licenses import strictest
 from dawnchorus.data.recordings import read_table
 from dawnchorus.errors import InputError, OutputExists
@@ -24,7 +25,7 @@ from dawnchorus.models.wrap import ModelDescription, read_classes, wrap_model
 @models_folder_option
 @click.pass_context
 def command(ctx: click.Context, *, models_folder: Path | None) -> None:
-    """List, make, check and wrap models."""
+    """List, make, check and wrap models; roll a server back to its model before."""
     ctx.obj = ModelStore(models_folder or default_folder())
 
 
@@ -82,6 +83,18 @@ def verify(store: ModelStore, *, name: str) -> None:
     bundle = store.open(name)
     verify_bundle(bundle)
     click.echo(f"{bundle.folder}: intact (bundle {bundle.id})")
+
+
+@command.command("roll-back")
+@click.option("--server", default=DEFAULT_SERVER, show_default=True, metavar="URL", help="Its address.")
+def roll_back(*, server: str) -> None:
+    """Let a running server use again the model that it used before the present one.
+
+    Its token, if it has one, is read from $DAWNCHORUS_TOKEN.
+    """
+    ask_server("POST", server, "/api/v1/models/rollback", fields=("active",))
+    active = ask_server("GET", server, "/api/v1/models/active", fields=("name", "version", "bundle_id"))
+    click.echo(f"{server}: {active['name']} {active['version']} (bundle {active['bundle_id']}) serves now.")
 
 
 @command.command("wrap")

@@ -80,6 +80,13 @@ class RecordingRow:
     """What a check found: see `dawnchorus.data.check`."""
     duplicate_of: str | None = None
     """The recording_id of an earlier row with the same sound, exactly or nearly."""
+    label_check: str | None = None
+    """Outcome of comparing the label with a model: see `LABEL_CHECKS` of `dawnchorus.data.check`."""
+    heard_species: str | None = None
+    """Scientific name of another species than the label's that a model hears; its highest score, and where."""
+    heard_score: float | None = None
+    heard_start_s: float | None = None
+    heard_end_s: float | None = None
     given_group: str | None = None
     """A group that the source names: its recordings must not be separated."""
     group: str | None = None
@@ -103,6 +110,7 @@ _TYPES: dict[str, pa.DataType] = {
     "problems": pa.list_(pa.string()),
     "annotations": pa.list_(_ANNOTATION),
     **dict.fromkeys(("latitude", "longitude", "duration_s"), pa.float64()),
+    **dict.fromkeys(("heard_score", "heard_start_s", "heard_end_s"), pa.float64()),
     **dict.fromkeys(("rate_hz", "n_channels"), pa.int32()),
     "n_bytes": pa.int64(),
 }

@@ -270,11 +270,9 @@ class _Pipeline:
                     first += len(windows)
 
     def _send(self, recording: _Pending, first: int, windows: FloatArray) -> None:
-        for start in range(0, len(windows), BATCH_WINDOWS):
-            with recording.lock:
-                recording.n_out += 1
-            batch = _Batch(recording, first + start, windows[start : start + BATCH_WINDOWS])
-            self._put(self._batches, batch)
+        with recording.lock:
+            recording.n_out += 1
+        self._put(self._batches, _Batch(recording, first, windows))
 
     def _finish(self, scored: Scored | None) -> None:
         if scored is not None:

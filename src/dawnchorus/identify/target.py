@@ -35,11 +35,11 @@ class Target:
     path: Path
     is_folder: bool
     formats: tuple[TableFormat, ...]
-    combined: bool = False
+    combined: bool
     """Whether a folder gets one table of all recordings instead of one for each."""
 
     @classmethod
-    def of(cls, path: Path, formats: Sequence[str] | None, *, combined: bool = False) -> Target:
+    def of(cls, path: Path, formats: Sequence[str] | None, *, combined: bool) -> Target:
         """A file if `path` has a suffix and is no folder, else a folder.
 
         Raises:

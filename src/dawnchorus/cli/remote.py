@@ -1,0 +1,72 @@
+"""Requests of the command line to a running server."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import urllib.error
+import urllib.request
+from typing import Any
+
+from dawnchorus import __version__
+from dawnchorus.errors import FetchFailed, InputError
+
+DEFAULT_SERVER = "http://127.0.0.1:5000"
+TOKEN_VARIABLE = "DAWNCHORUS_TOKEN"  # noqa: S105 - its name
+TIMEOUT_S = 120
+"""A server answers a roll-back when the model is loaded and warm."""
+
+MAX_REPLY = 1 << 20
+"""Bytes of a reply that are read."""
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Redirects as errors: a redirected POST would become a GET, and take the token to another host."""
+
+    def redirect_request(self, *_args: object, **_kwargs: object) -> None:
+        return None
+
+
+def ask_server(method: str, server: str, path: str, *, fields: tuple[str, ...]) -> dict[str, Any]:
+    """Send a request without a body to `path` of the server, and return its JSON, which has at least `fields`.
+
+    The token in $DAWNCHORUS_TOKEN goes with it.
+
+    Raises:
+        InputError: `server` is no address.
+        FetchFailed: the server cannot be reached, refused, or is another program.
+    """
+    if not server.startswith(("http://", "https://")):
+        raise InputError(f"--server: expected an address such as {DEFAULT_SERVER}, got {server!r}.")
+    headers = {"User-Agent": f"dawnchorus/{__version__}", "Accept": "application/json"}
+    if token := os.environ.get(TOKEN_VARIABLE):
+        headers["Authorization"] = f"Bearer {token}"
+    try:
+        request = urllib.request.Request(server.rstrip("/") + path, method=method, headers=headers)  # noqa: S310
+        with urllib.request.build_opener(_NoRedirects).open(request, timeout=TIMEOUT_S) as reply:
+            found = json.loads(reply.read(MAX_REPLY))
+    except urllib.error.HTTPError as error:
+        raise FetchFailed(_refusal(server, error), error.code) from None
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        raise FetchFailed(f"{server}: the server cannot be reached ({reason}). Is it running?", None) from None
+    except ValueError:  # no JSON, or no address
+        found = None
+    if not isinstance(found, dict) or not found.keys() >= set(fields):
+        raise FetchFailed(f"{server}{path}: expected the reply of a Dawn Chorus server, got another one.", None)
+    return found
+
+
+def _refusal(server: str, error: urllib.error.HTTPError) -> str:
+    """Return the reason that a server gives; of other programs' replies, the status."""
+    try:
+        detail = json.loads(error.read(MAX_REPLY))["detail"]
+    except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException):
+        detail = f"{error.code} {error.reason}"
+    hint = ""
+    if error.code in (http.client.UNAUTHORIZED, http.client.FORBIDDEN):
+        hint = f" Set ${TOKEN_VARIABLE} to the server's token that allows everything."
+    elif error.code in (301, 302, 303, 307, 308):
+        hint = f" It redirects to {error.headers.get('Location')}: give that server's address with --server."
+    return f"{server}: {detail}{hint}"

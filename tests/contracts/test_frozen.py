@@ -1,0 +1,28 @@
+"""Values that cross folders and threads cannot be changed."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+
+import pytest
+
+CHANGING = {"Recording", "Run", "Progress", "_Pending"}
+"""Classes that collect what comes while they are used."""
+
+
+@pytest.mark.parametrize("package", ["audio", "formats", "identify", "models.bundle", "types"])
+def test_dataclasses_are_frozen(package: str) -> None:
+    module = importlib.import_module(f"dawnchorus.{package}")
+    names = [info.name for info in pkgutil.iter_modules(getattr(module, "__path__", ()))]
+    modules = [module, *(importlib.import_module(f"{module.__name__}.{name}") for name in names)]
+    found = {
+        value
+        for each in modules
+        for value in vars(each).values()
+        if isinstance(value, type) and dataclasses.is_dataclass(value) and value.__module__ == each.__name__
+    }
+    assert found
+    changeable = {cls.__name__ for cls in found if not cls.__dataclass_params__.frozen}  # type: ignore[attr-defined]
+    assert changeable <= CHANGING

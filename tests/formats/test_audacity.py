@@ -1,0 +1,69 @@
+"""Audacity's label tracks, line by line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dawnchorus.errors import FormatError
+from dawnchorus.formats import audacity
+from dawnchorus.types import Detection
+
+
+def read(folder: Path, text: str) -> list[Detection]:
+    (folder / "x.txt").write_text(text)
+    found = list(audacity.read(folder / "x.txt"))
+    assert {recording for recording, _ in found} <= {None}
+    return [detection for _, detection in found]
+
+
+@pytest.mark.parametrize(
+    ("label", "name", "score"),
+    [
+        ("\tGreat Tit", "Great Tit", 1.0),
+        ("\tGreat Tit;0.5", "Great Tit", 0.5),
+        ("\tGreat Tit;loud", "Great Tit;loud", 1.0),
+        ("\t;0.5", "", 0.5),
+        ("\t0.5", "", 0.5),
+        ("\t", "", 1.0),
+        ("", "", 1.0),
+        ("\tGreat Tit\t0.25", "Great Tit", 0.25),
+        ("\tGreat Tit;0.5\t0.25", "Great Tit", 0.25),
+        ("\tGreat Tit\tloud", "Great Tit", 1.0),
+    ],
+)
+def test_label_is_a_name_with_or_without_a_score(tmp_path: Path, label: str, name: str, score: float) -> None:
+    assert read(tmp_path, f"1.5\t4.0{label}\n") == [Detection(1.5, 4.0, name, name, "species", score)]
+
+
+def test_labels_are_read_across_blank_lines(tmp_path: Path) -> None:
+    found = read(tmp_path, "0\t1\ta\n\n2\t3\tb\n  \n\\\t100\t200\n4\t5\tc\n")
+    assert [(each.start_s, each.common_name, each.low_hz, each.high_hz) for each in found] == [
+        (0, "a", None, None),
+        (2, "b", 100, 200),
+        (4, "c", None, None),
+    ]
+    assert read(tmp_path, "") == []
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(100, 200, (100, 200)), (-1, -1, (0, None)), (-0.5, -0.5, (0, None)), (0, 0, (0, 0)), (500, -1, (500, None))],
+)
+def test_frequencies_below_zero_are_open(
+    tmp_path: Path, low: float, high: float, expected: tuple[float, float | None]
+) -> None:
+    (found,) = read(tmp_path, f"0\t1\ta\n\\\t{low}\t{high}\n")
+    assert (found.low_hz, found.high_hz) == expected
+
+
+@pytest.mark.parametrize("line", ["1.0", "soon\t2\ta", "1\tsoon\ta", "\\\t100", "\\\tlow\t200", "no labels here"])
+def test_line_that_is_no_label_is_refused(tmp_path: Path, line: str) -> None:
+    with pytest.raises(FormatError, match=r"x\.txt, line 3: expected 'start TAB end TAB label', found"):
+        read(tmp_path, f"0\t1\ta\n\n{line}\n")
+
+
+def test_frequencies_before_any_label_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="line 1: expected 'start TAB end TAB label', found"):
+        read(tmp_path, "\\\t100\t200\n0\t1\ta\n")

@@ -1,0 +1,92 @@
+"""Lists that users bring: both sides of every limit, and messages with the line."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from dawnchorus.errors import FormatError, InputError
+from dawnchorus.identify.lists import read_recordings, read_species_list, read_thresholds
+from dawnchorus.types import Origin
+
+
+def written(folder: Path, text: str) -> Path:
+    (folder / "list.csv").write_text(text)
+    return folder / "list.csv"
+
+
+@pytest.mark.parametrize("read", [read_species_list, read_thresholds, read_recordings])
+def test_lists_that_are_not_there_are_refused(tmp_path: Path, read: object) -> None:
+    with pytest.raises(InputError, match=r"none\.csv: no such file"):
+        read(tmp_path / "none.csv")  # type: ignore[operator]
+    with pytest.raises(InputError, match="no such file"):
+        read(tmp_path)  # type: ignore[operator]
+
+
+def test_species_list_of_comments_alone_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"list\.csv: expected one species in a line, found none"):
+        read_species_list(written(tmp_path, "# none\n\n  \n"))
+    assert read_species_list(written(tmp_path, "# one\n\n  Parus major \n")) == ("Parus major",)
+
+
+def test_thresholds_are_taken_from_0_to_1(tmp_path: Path) -> None:
+    table = written(tmp_path, "species,min_score\nParus major,0\nCuculus canorus,0.5\nStrix aluco,1\n")
+    assert read_thresholds(table) == {"Parus major": 0.0, "Cuculus canorus": 0.5, "Strix aluco": 1.0}
+
+
+@pytest.mark.parametrize("row", ["Parus major,-0.01", "Parus major,1.01", ",0.5"])
+def test_thresholds_beyond_0_to_1_are_refused(tmp_path: Path, row: str) -> None:
+    table = written(tmp_path, f"species,min_score\nStrix aluco,0.5\n{row}\n")
+    with pytest.raises(FormatError, match=r"list\.csv, line 3: expected a species and a score from 0 to 1"):
+        read_thresholds(table)
+
+
+@pytest.mark.parametrize("place", [(-90, -180), (0, 0), (90, 180), (52.5, 13.4)])
+def test_places_at_the_ends_of_the_earth_are_taken(tmp_path: Path, place: tuple[float, float]) -> None:
+    (origin,) = read_recordings(written(tmp_path, f"path,lat,lon\na.wav,{place[0]},{place[1]}\n")).values()
+    assert origin == Origin(latitude=place[0], longitude=place[1], source="list.csv")
+
+
+@pytest.mark.parametrize("place", ["-90.1,0", "90.1,0", "0,-180.1", "0,180.1", "1,", ",1"])
+def test_places_beyond_the_earth_are_refused(tmp_path: Path, place: str) -> None:
+    table = written(tmp_path, f"path,lat,lon\nb.wav,1,1\na.wav,{place}\n")
+    with pytest.raises(FormatError, match=r"list\.csv, line 3: expected a latitude from -90 to 90 and a longitude"):
+        read_recordings(table)
+
+
+def test_recordings_may_lack_place_or_time_but_not_both(tmp_path: Path) -> None:
+    expected = Origin(start_time=datetime(2026, 5, 1, 4, 30), source="list.csv")
+    for table in ("path,time\na.wav,2026-05-01T04:30:00\n", "path,time,lat,lon\na.wav,2026-05-01T04:30,,\n"):
+        assert list(read_recordings(written(tmp_path, table)).values()) == [expected]
+    (origin,) = read_recordings(written(tmp_path, "path,lat,lon,time\na.wav,1,2,\n")).values()
+    assert origin == Origin(latitude=1, longitude=2, source="list.csv")
+    with pytest.raises(FormatError, match=r"expected columns latitude and longitude, or start_time; found \['path'"):
+        read_recordings(written(tmp_path, "path,notes\na.wav,x\n"))
+    with pytest.raises(FormatError, match="line 2: expected a path, found"):
+        read_recordings(written(tmp_path, "path,lat,lon\n,1,2\n"))
+
+
+def test_times_are_taken_to_the_year_2100(tmp_path: Path) -> None:
+    (origin,) = read_recordings(written(tmp_path, "path,time\na.wav,2100-12-31T23:59:59\n")).values()
+    assert origin.start_time == datetime(2100, 12, 31, 23, 59, 59)
+    for text in ("2101-01-01", "9999-01-01", "dawn"):
+        with pytest.raises(FormatError, match=f"line 2: expected a time like 2026-05-01T04:30:00, found '{text}'"):
+            read_recordings(written(tmp_path, f"path,time\na.wav,{text}\n"))
+
+
+def test_paths_are_beside_the_table_or_else_in_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("tables", "here"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "tables" / "a.wav").touch()
+    monkeypatch.chdir(tmp_path / "here")
+    long_name = "x" * 300 + ".wav"
+    table = written(tmp_path / "tables", f"path,lat,lon\na.wav,1,2\nb.wav,1,2\n{long_name},1,2\n")
+    assert list(read_recordings(table)) == [
+        tmp_path / "tables" / "a.wav",
+        tmp_path / "here" / "b.wav",
+        tmp_path / "here" / long_name,
+    ]
