@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -24,7 +25,7 @@ from sqlalchemy.exc import OperationalError
 from tests.serve.conftest import Serve
 
 import dawnchorus.serve.state.database as module
-from dawnchorus.errors import Busy, InputError, OutputError
+from dawnchorus.errors import Busy, InputError, MissingExtra, OutputError
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.serve.service import open_service
 from dawnchorus.serve.settings import Settings
@@ -234,6 +235,12 @@ def test_a_database_that_cannot_be_reached_is_named_without_its_password(tmp_pat
     assert "secret" not in str(error.value)
     with pytest.raises(OutputError, match="cannot be used"):
         Database(f"sqlite:///{tmp_path / 'no' / 'such' / 'folder' / 'state.db'}")
+
+
+def test_a_missing_driver_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(MissingExtra, match=r"psycopg.*dawnchorus\[postgresql\]"):
+        Database("postgresql+psycopg://dawn@127.0.0.1:1/dawn")
 
 
 def test_writers_wait_for_each_other(tmp_path: Path) -> None:
