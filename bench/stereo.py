@@ -1,4 +1,4 @@
-"""What averaging two channels costs: `(left + right) * 0.5` against NumPy's mean over the second axis."""
+"""Cost of averaging two channels: `(left + right) * 0.5` against NumPy's mean over the second axis."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def spans(probabilities: list[float], *, duration_s: float = 60.0) -> list[tuple
 
 
 def frames(*parts: tuple[int, float]) -> list[float]:
-    """So many frames of 32 ms of each probability."""
+    """Return a number of frames of 32 ms for each probability."""
     return [value for n, value in parts for _ in range(n)]
 
 

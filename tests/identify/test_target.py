@@ -1,4 +1,4 @@
-"""Where tables go, what may be replaced there, and what lies beside them."""
+"""Places of tables, what may be replaced there, and the files beside them."""
 
 from __future__ import annotations
 

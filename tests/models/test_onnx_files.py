@@ -37,7 +37,7 @@ def external(location: str) -> TensorProto:
 
 
 def plant(model: onnx.ModelProto, where: str, location: str = "../secret") -> None:
-    """Let a model name another file, in one of the places where it can."""
+    """Add the name of another file to a model, in one of the places where one can be."""
     tensor = external(location)
     if where == "initializer":
         model.graph.initializer.append(tensor)
@@ -71,7 +71,7 @@ def stolen(level_bundle: Bundle, tmp_path: Path) -> Bundle:
 
 
 def sigmoid(bundle: Bundle) -> Bundle:
-    """Let the bundle pass for one that another can be merged with."""
+    """Return the bundle, described as one that another can be merged with."""
     return replace(bundle, info=bundle.info.model_copy(update={"activation": "sigmoid", "family": "embedding_head"}))
 
 

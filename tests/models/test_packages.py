@@ -39,9 +39,9 @@ class Index:
     content: bytes = CONTENT
     file_name: str = WHEEL.filename
     n_failures: int = 0
-    """So many requests get 503."""
+    """Number of requests that get 503."""
     n_cuts: int = 0
-    """So many downloads end half way."""
+    """Number of downloads that end half way."""
     login: str | None = None
     """The header that each request has to have."""
     requests: list[str] = field(default_factory=list)
@@ -212,8 +212,8 @@ def test_a_login_is_sent_to_its_server_and_never_shown(
     with pytest.raises(ModelNotFound, match=r"://\*\*\*@127.0.0.1:\d+/simple/bird-weights/: 401") as caught:
         download(tmp_path)
     assert "p%40ss" not in str(caught.value)
-    assert packages._with_login("https://files.example/x.whl", "https://user:pass@index.example") == (
-        "https://files.example/x.whl"
+    assert packages._with_login("https://elsewhere.example/x.whl", "https://user:pass@index.example") == (
+        "https://elsewhere.example/x.whl"
     )
 
 

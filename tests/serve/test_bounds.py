@@ -151,7 +151,7 @@ def test_few_folders_come_at_once(level_bundle: Bundle, serve: Serve) -> None:
 
 @dataclass(frozen=True)
 class Filled:
-    """What the database holds."""
+    """Content of the database."""
 
     sha256: str
     job_id: str

@@ -45,7 +45,7 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(run_training:
 
 
 class _Stop(Exception):
-    """What ends a run in the middle of an epoch's end."""
+    """Interruption at the end of an epoch."""
 
 
 def test_interrupted_run_resumes_to_the_same_metrics(run_training: Train, tmp_path: Path) -> None:

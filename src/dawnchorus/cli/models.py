@@ -88,7 +88,7 @@ def verify(store: ModelStore, *, name: str) -> None:
 @command.command("roll-back")
 @click.option("--server", default=DEFAULT_SERVER, show_default=True, metavar="URL", help="Its address.")
 def roll_back(*, server: str) -> None:
-    """Let a running server use again the model that it used before the present one.
+    """Roll a running server back to the model that it used before the present one.
 
     Its token, if it has one, is read from $DAWNCHORUS_TOKEN.
     """
