@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dawnchorus.audio.write import write_recording
+from dawnchorus.data.dawn import dawn_chorus
 from dawnchorus.data.synthetic import SyntheticPlan, synthetic_recordings
 
 
@@ -22,3 +23,12 @@ def lessons(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         write_recording(path, scene.samples, rate_hz=scene.rate_hz)
         paths.append(path)
     return paths
+
+
+@pytest.fixture(scope="session")
+def dawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The whole synthetic dawn chorus of the demo, as a recording."""
+    scene = dawn_chorus(seed=1)
+    path = tmp_path_factory.mktemp("dawn") / "DAWN_20260501_034500.wav"
+    write_recording(path, scene.samples, rate_hz=scene.rate_hz)
+    return path

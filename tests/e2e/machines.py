@@ -78,8 +78,14 @@ class Server:
         self.process.send_signal(how)
         return self.process.wait(timeout=60)
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers of a client that may do everything."""
+        token = self._environment.get("DAWNCHORUS_TOKEN")
+        return {"Authorization": f"Bearer {token}"} if token else {}
+
     def client(self) -> httpx.Client:
-        return httpx.Client(base_url=self.address, timeout=60)
+        return httpx.Client(base_url=self.address, timeout=60, headers=self.headers)
 
 
 @contextmanager

@@ -23,6 +23,8 @@ from dawnchorus.models.store import ModelStore
 
 pytestmark = pytest.mark.ops
 
+TOKEN = "a-token-of-this-test"  # noqa: S105
+
 
 def send(client: httpx.Client, lessons: list[Path]) -> None:
     files = [("audio", (f"{path.parent.name}/{path.name}", path.read_bytes())) for path in lessons]
@@ -46,14 +48,15 @@ def test_two_servers_are_one(
     shared = ["--models-folder", store.folder, "--files", tmp_path / "files", "--proxy", "127.0.0.1"]
     with Postgres(tmp_path / "postgres") as database:
         one, two = (
-            Server(tmp_path / name, *shared, "--database", database.url, "--workers", "1") for name in ("one", "two")
+            Server(tmp_path / name, *shared, "--database", database.url, "--workers", "1", DAWNCHORUS_TOKEN=TOKEN)
+            for name in ("one", "two")
         )
         with (
             serving(one, two),
             nginx(tmp_path / "nginx", one, two) as address,
             one.client() as first,
             two.client() as second,
-            httpx.Client(base_url=address, timeout=120) as both,
+            httpx.Client(base_url=address, timeout=120, headers=one.headers) as both,
         ):
             # what is sent to one is known to the other
             kept = first.post("/api/v1/identify?keep=true", files={"audio": (dawn.name, dawn.read_bytes())})
@@ -131,7 +134,7 @@ def _load_and_kill(address: str, body: bytes, victim: Server) -> tuple[Counter[i
     until = time.monotonic() + 6
 
     def ask() -> None:
-        with httpx.Client(base_url=address, timeout=60) as client:
+        with httpx.Client(base_url=address, timeout=60, headers=victim.headers) as client:
             while time.monotonic() < until:
                 try:
                     status = client.post("/api/predict", content=body).status_code
