@@ -6,6 +6,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -140,7 +141,7 @@ def _score_waiting(
         if on_progress:
             on_progress(progress)
 
-    for result in score_recordings(
+    results = score_recordings(
         waiting,
         run.bundle,
         plan=plan,
@@ -149,15 +150,17 @@ def _score_waiting(
         turns=run.builder.options.turns,
         speech_finder=speech_finder,
         on_windows=note_windows,
-    ):
-        journal.add(result, marks[result.path])
-        if isinstance(result, Failed):
-            progress.n_failed += 1
-        else:
-            progress.n_done += 1
-            progress.n_detections += len(result.hits)
-        if on_progress:
-            on_progress(progress)
+    )
+    with closing(results):  # also where `on_progress` raises: threads and decoders end now, not with the exception
+        for result in results:
+            journal.add(result, marks[result.path])
+            if isinstance(result, Failed):
+                progress.n_failed += 1
+            else:
+                progress.n_done += 1
+                progress.n_detections += len(result.hits)
+            if on_progress:
+                on_progress(progress)
 
 
 def selection_of(bundle: Bundle, options: Options) -> Selection:

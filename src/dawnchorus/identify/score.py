@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -130,7 +130,7 @@ def score_recordings(
     turns: int = 1,
     speech_finder: SpeechFinder | None = None,
     on_windows: Callable[[int], None] | None = None,
-) -> Iterator[Scored | Failed]:
+) -> Generator[Scored | Failed, None, None]:
     """Score every recording, in the order in which they finish.
 
     A recording that cannot be decoded gives a `Failed` and touches no other. Memory is bounded by the number of
