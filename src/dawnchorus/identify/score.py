@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -232,15 +232,15 @@ class _Pipeline:
     # ------------------------------------------------------------------ decoding
 
     def _decode_all(self, decoder: DecoderProcess) -> None:
-        while (path := self._next_path()) is not None:
-            try:
-                self._decode(decoder, path)
-            except AudioError as error:
-                self._put(self._done, Failed(path, str(error)))
-        with self._paths_lock:
-            self._n_decoding -= 1
-            last = self._n_decoding == 0
-        decoder.close()
+        with closing(decoder):  # also where the run is given up while it starts a process
+            while (path := self._next_path()) is not None:
+                try:
+                    self._decode(decoder, path)
+                except AudioError as error:
+                    self._put(self._done, Failed(path, str(error)))
+            with self._paths_lock:
+                self._n_decoding -= 1
+                last = self._n_decoding == 0
         if last:
             for _ in range(self._n_scoring):
                 self._put(self._batches, None)
