@@ -224,24 +224,24 @@ class History:
         self, wanted: Heard, *, limit: int, offset: int = 0, by_score: bool = False
     ) -> tuple[int, list[Found]]:
         """How many there are in the latest identification of each recording, and some: the latest, or surest, first."""
-        numbers = _numbers(wanted)
+        numbers = _select_ids(wanted)
         by_time = DetectionRow.identification.desc(), DetectionRow.start_s, DetectionRow.score.desc()
         order = (DetectionRow.score.desc(),) if by_score else by_time
         page = numbers.order_by(*order, DetectionRow.id).limit(limit).offset(offset)
         with self._database.read() as session:
             n = session.scalar(select(func.count()).select_from(numbers.subquery())) or 0
-            return n, _found(session, session.scalars(page).all())
+            return n, _read_detections(session, session.scalars(page).all())
 
     def all_detections(self, sha256: str, *, limit: int) -> Iterator[list[Found]]:
         """Read the detections of a recording's latest identification by start, a page at a time."""
-        numbers = _numbers(Heard(recording=sha256)).order_by(
+        numbers = _select_ids(Heard(recording=sha256)).order_by(
             DetectionRow.start_s, DetectionRow.score.desc(), DetectionRow.id
         )
         with self._database.read() as session:
             left = array("q", session.scalars(numbers.limit(limit)))
         for k in range(0, len(left), PAGE):
             with self._database.read() as session:
-                page = _found(session, left[k : k + PAGE])
+                page = _read_detections(session, left[k : k + PAGE])
             yield page
 
     def totals(self) -> dict[str, Any]:
@@ -348,8 +348,8 @@ def _carry_reviews(session: Session, sha256: str, identification: int) -> None:
             review.detection = best.id
 
 
-def _numbers(wanted: Heard) -> Select[Any]:
-    """Select the numbers of detections: they are sorted faster than whole rows."""
+def _select_ids(wanted: Heard) -> Select[Any]:
+    """Select the ids of detections, which are sorted faster than whole rows."""
     return (
         select(DetectionRow.id)
         .join(Recording, Recording.sha256 == DetectionRow.recording)
@@ -358,8 +358,8 @@ def _numbers(wanted: Heard) -> Select[Any]:
     )
 
 
-def _found(session: Session, numbers: Sequence[int]) -> list[Found]:
-    """Read the detections of these numbers, in their order; those that were removed are left out."""
+def _read_detections(session: Session, numbers: Sequence[int]) -> list[Found]:
+    """Read the detections with these ids, in their order; removed ones are left out."""
     query = (
         select(DetectionRow, Recording, Review)
         .join(Recording, Recording.sha256 == DetectionRow.recording)
