@@ -26,6 +26,9 @@ from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore, default_folder
 from dawnchorus.models.wrap import ModelDescription, wrap_model
 from dawnchorus.taxonomy.labels import Label
+from tests.training import birds, run_training, tiny
+
+__all__ = ["birds", "run_training", "tiny"]  # fixtures that packages share
 
 settings.register_profile("quick", max_examples=50, deadline=None, database=None, derandomize=True)
 settings.register_profile("thorough", max_examples=1000, deadline=None)

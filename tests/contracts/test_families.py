@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.train.conftest import STARTED, TINY, Train, birds, run_training, tiny
+from tests.training import STARTED, TINY, Train
 
 from dawnchorus.data.recordings import read_table
 from dawnchorus.identify import Options, identify
@@ -18,8 +18,6 @@ from dawnchorus.models.store import ModelStore
 from dawnchorus.train.bundles import PARITY, parity
 from dawnchorus.train.compose import compose_config, family_config
 from dawnchorus.train.families import FAMILIES, Context
-
-__all__ = ["birds", "run_training", "tiny"]
 
 
 def test_every_family_is_tried_here() -> None:

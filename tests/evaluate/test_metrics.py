@@ -35,6 +35,17 @@ def test_rank_metrics_are_scikit_learns_ties_included(seed: int, n: int, n_class
             assert precision[k] == pytest.approx(sk.average_precision_score(truth[:, k], scores[:, k]))
 
 
+@given(st.integers(0, 10_000), st.integers(1, 12), st.integers(1, 4))
+def test_resamples_at_once_are_resamples_one_by_one(seed: int, n: int, n_classes: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(0, 4, (6, n, n_classes)) / 3
+    truth = rng.random((6, n, n_classes)) < 0.3
+    padded = {**METRICS, "padded": lambda truth, scores: metrics.cmap(truth, scores, n_padding=5)}
+    for name, metric in padded.items():
+        one_by_one = [metric(t, s) for t, s in zip(truth, scores, strict=True)]
+        np.testing.assert_allclose(metric(truth, scores), one_by_one, rtol=1e-12, err_msg=name)
+
+
 def test_macro_auc_leaves_out_empty_classes_as_birdclef_does() -> None:
     truth = np.array([[1, 0, 0], [0, 0, 1], [1, 0, 0]], bool)
     scores = np.array([[0.9, 0.9, 0.1], [0.2, 0.1, 0.8], [0.1, 0.5, 0.3]])

@@ -7,13 +7,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 from tests.conftest import Command
-from tests.train.conftest import Train, birds, run_training
+from tests.training import Train
 
 from dawnchorus.data.recordings import read_table
 from dawnchorus.models.bundle import read_bundle, verify_bundle
 from dawnchorus.models.runner import open_session
-
-__all__ = ["birds", "run_training"]
 
 CNN = ("model=mel_cnn", "model.window_s=2", "model.channels=[16,32,64]", "model.mel.n_bands=64", "trainer.epochs=2")
 

@@ -9,12 +9,10 @@ from pathlib import Path
 
 import soundfile
 from tests.conftest import Command
-from tests.train.conftest import Train, birds, run_training
+from tests.training import Train
 
 from dawnchorus.data.recordings import read_table, write_table
 from dawnchorus.data.split import find_leaks
-
-__all__ = ["birds", "run_training"]
 
 
 def test_a_planted_copy_and_a_planted_wrong_label_are_found(

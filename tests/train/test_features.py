@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.conftest import Command
-from tests.train.conftest import Train
+from tests.training import Train
 
 from dawnchorus.data.recordings import read_table, write_table
 from dawnchorus.errors import InputError

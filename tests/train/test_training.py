@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from tests.conftest import Command
-from tests.train.conftest import Train
+from tests.training import Train
 
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table
 from dawnchorus.errors import InputError, ModelNotFound, OutputError, TrainingFailed

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.train.conftest import Train
+from tests.training import Train
 
 from dawnchorus.errors import InputError
 from dawnchorus.models.bundle import read_bundle

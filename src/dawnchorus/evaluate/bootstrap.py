@@ -8,9 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Metric = Callable[[npt.NDArray[np.bool_], npt.NDArray[np.float64]], float]
+from dawnchorus.evaluate.metrics import BoolArray, FloatArray
+
+Metric = Callable[[BoolArray, FloatArray], FloatArray]
+"""A value for each [..., recordings, classes]; see `metrics`."""
 
 N_DRAWS = 1000
+BLOCK_SIZE = 20_000
 LEVEL = 0.95
 
 
@@ -26,33 +30,30 @@ class Interval:
         return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 
-def interval(
-    metric: Metric, truth: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64], *, seed: int = 1
-) -> Interval:
+def interval(metric: Metric, truth: BoolArray, scores: FloatArray, *, seed: int = 1) -> Interval:
     """The metric of recordings [recordings, classes] with its percentile interval (Efron, 1979)."""
-    return Interval(metric(truth, scores), *_limits(metric(truth[d], scores[d]) for d in _draws(len(truth), seed)))
+    return Interval(float(metric(truth, scores)), *_limits([metric(truth[d], scores[d]) for d in _draws(truth, seed)]))
 
 
 def paired_interval(
-    metric: Metric,
-    truth: npt.NDArray[np.bool_],
-    first: npt.NDArray[np.float64],
-    second: npt.NDArray[np.float64],
-    *,
-    seed: int = 1,
+    metric: Metric, truth: BoolArray, first: FloatArray, second: FloatArray, *, seed: int = 1
 ) -> Interval:
     """How much larger the metric of `first` is than that of `second` on the same recordings."""
-    value = metric(truth, first) - metric(truth, second)
-    draws = _draws(len(truth), seed)
-    return Interval(value, *_limits(metric(truth[d], first[d]) - metric(truth[d], second[d]) for d in draws))
+    value = float(metric(truth, first)) - float(metric(truth, second))
+    draws = _draws(truth, seed)
+    return Interval(value, *_limits([metric(truth[d], first[d]) - metric(truth[d], second[d]) for d in draws]))
 
 
-def _draws(n: int, seed: int) -> npt.NDArray[np.int64]:
-    return np.random.default_rng(seed).integers(0, n, (N_DRAWS, n))
+def _draws(truth: BoolArray, seed: int) -> list[npt.NDArray[np.int64]]:
+    """Draw recordings with replacement, in blocks [draws, recordings] of which the values stay in the cache."""
+    n = len(truth)
+    draws = np.random.default_rng(seed).integers(0, n, (N_DRAWS, n))
+    n_blocks = min(N_DRAWS, -(-N_DRAWS * truth.size // BLOCK_SIZE))
+    return np.array_split(draws, max(1, n_blocks))
 
 
-def _limits(values: object) -> tuple[float, float]:
-    found = np.fromiter(values, float)  # type: ignore[call-overload]
+def _limits(blocks: list[FloatArray]) -> tuple[float, float]:
+    found = np.concatenate(blocks)
     found = found[~np.isnan(found)]
     if not len(found):
         return float("nan"), float("nan")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dawnchorus.evaluate import metrics
-from dawnchorus.evaluate.bootstrap import Interval, interval, paired_interval
+from dawnchorus.evaluate.bootstrap import Interval, Metric, interval, paired_interval
 from dawnchorus.evaluate.events import EventCounts, count_events
 from dawnchorus.evaluate.scoring import Pool, Scores
 from dawnchorus.evaluate.suspects import Doubt, Leak, doubtful_labels, learned_from
@@ -19,25 +18,20 @@ from dawnchorus.models.runner import probabilities_of
 
 SCHEMA = 1
 
-Metric = Callable[[npt.NDArray[np.bool_], npt.NDArray[np.float64]], float]
-
 
 def _decided(kind: int, average: str) -> Metric:
     """Precision, recall or F1 (0, 1, 2) of deciding for the best species of each row."""
 
-    def metric(truth: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> float:
-        found = metrics.best_class(scores)
-        named = truth.any(1)
-        truth, found = truth[named], found[named]
+    def metric(truth: metrics.BoolArray, scores: metrics.FloatArray) -> metrics.FloatArray:
+        found = metrics.best_class(scores) & truth.any(-1, keepdims=True)
         if average == "micro":
-            return float(metrics.precision_recall_f1(truth.reshape(-1, 1), found.reshape(-1, 1))[kind, 0])
-        each = metrics.precision_recall_f1(truth, found)[kind]
-        counts = truth.sum(0)
-        is_there = counts > 0
-        each = np.nan_to_num(each[is_there])  # a species that is never named has precision 0
-        if not len(each):
-            return float("nan")
-        return float(np.average(each, weights=counts[is_there] if average == "weighted" else None))
+            flat = (*truth.shape[:-2], -1, 1)
+            return metrics.precision_recall_f1(truth.reshape(flat), found.reshape(flat))[kind, ..., 0]
+        each = np.nan_to_num(metrics.precision_recall_f1(truth, found)[kind])  # never named: precision 0
+        counts = truth.sum(-2)
+        weights = counts if average == "weighted" else counts > 0
+        with np.errstate(invalid="ignore"):
+            return np.asarray((each * weights).sum(-1) / weights.sum(-1))
 
     return metric
 
@@ -119,7 +113,7 @@ def evaluate(bundle: Bundle, scores: Scores, *, pool: Pool = "mean") -> Evaluati
         n_failed=len(scores.failures),
         pool=pool,
         by_recording={name: interval(metric, truth, by_recording) for name, metric in METRICS.items()},
-        by_window={name: metric(scores.truth, scores.scores) for name, metric in METRICS.items()},
+        by_window={name: float(metric(scores.truth, scores.scores)) for name, metric in METRICS.items()},
         species=_species(scores, truth, by_recording),
         confusion=confusion_of(truth, by_recording),
         calibration_error=metrics.expected_calibration_error(scores.truth, scores.scores),

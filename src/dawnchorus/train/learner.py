@@ -75,7 +75,8 @@ class Learner(lightning.LightningModule):
         accuracy, auc = self._by_recording(numbers.numpy(), logits)
         self.log("val_accuracy", accuracy, sync_dist=True)
         self.log("val_auc", auc, sync_dist=True)
-        self.log("val_clip_accuracy", top_k_accuracy(self._targets[numbers.numpy()] > 0.5, logits, 1), sync_dist=True)
+        clip_accuracy = float(top_k_accuracy(self._targets[numbers.numpy()] > 0.5, logits, 1))
+        self.log("val_clip_accuracy", clip_accuracy, sync_dist=True)
 
     def _by_recording(self, numbers: np.ndarray, logits: Tensor) -> tuple[float, float]:
         """The share of recordings whose best species is right, and the mean area under the species' ROC curves."""
@@ -90,7 +91,7 @@ class Learner(lightning.LightningModule):
         mean /= np.bincount(place)[:, None]
         named = truth.any(1)
         right = truth[named, mean[named].argmax(1)] if named.any() else np.zeros(1)
-        auc = macro_roc_auc(truth, mean)
+        auc = float(macro_roc_auc(truth, mean))
         return float(right.mean()), 0.5 if np.isnan(auc) else auc
 
     def configure_optimizers(self) -> Any:

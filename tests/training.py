@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from tests.conftest import Command
 
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.train.compose import compose_config
 from dawnchorus.train.runs import Run
-from dawnchorus.train.trainer import train
+
+if TYPE_CHECKING:
+    from tests.conftest import Command
 
 Train = Callable[..., Run]
 
@@ -61,6 +62,9 @@ def run_training(birds: Path, band_bundle: Bundle, tmp_path: Path) -> Train:
     """`train` on the birds with some overrides."""
 
     def run(*overrides: str, **more: object) -> Run:
+        from dawnchorus.train.compose import compose_config
+        from dawnchorus.train.trainer import train
+
         settings = [f"data={birds}", f"paths.runs={tmp_path / 'runs'}", "trainer.accelerator=cpu"]
         if "model=embedding_head" in overrides:
             settings.append(f"model.backbone={band_bundle.folder}")
