@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ from dawnchorus.types import Detection
 FloatArray = np.ndarray
 
 
+@cache
 def song(number: int, seed: int, seconds: float = 8.0, rate_hz: int = 32_000) -> FloatArray:
     """Three phrases that nobody else sings, whatever the seed."""
     rng = np.random.default_rng([number, seed])

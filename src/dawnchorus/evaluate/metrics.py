@@ -48,7 +48,9 @@ def _last_of_equals(ordered: FloatArray) -> npt.NDArray[np.int64]:
 
 def _first_of_equals(ordered: FloatArray) -> npt.NDArray[np.int64]:
     """Return, for each value of sorted columns, the place of the first one that equals it [..., rows, classes]."""
-    return ordered.shape[-2] - 1 - _last_of_equals(ordered[..., ::-1, :])[..., ::-1, :]
+    from_the_end = _last_of_equals(np.flip(ordered, -2))
+    first: npt.NDArray[np.int64] = ordered.shape[-2] - 1 - np.flip(from_the_end, -2)
+    return first
 
 
 def macro_roc_auc(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:

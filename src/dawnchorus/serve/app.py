@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from importlib.resources import files
+from typing import Any
 
 from fastapi import FastAPI, Request
 from starlette.datastructures import MutableHeaders
@@ -38,7 +39,7 @@ SECURITY_HEADERS = {
 
 def create_app(service: Service) -> FastAPI:
     """The application of a service that was opened."""
-    app = FastAPI(
+    app = DawnChorusAPI(
         title="Dawn Chorus",
         version=__version__,
         summary="From any recording to a table of birds",
@@ -52,8 +53,6 @@ def create_app(service: Service) -> FastAPI:
     problems.install(app)
     for noun in (pages, seed, health, identify, inference, recordings, jobs, lessons, models):
         app.include_router(noun.router)
-    _describe(app)
-
     app.add_middleware(Watched, service=service, access=app.state.access)
     return app
 
@@ -97,17 +96,25 @@ class Watched:
             self._meters.request(method, route, status, time.perf_counter() - begin)
 
 
-def _describe(app: FastAPI) -> None:
-    """Put examples, and the shape of errors in place of FastAPI's own, into the documentation."""
-    made = app.openapi()
-    for operation, replies in json.loads(
-        files("dawnchorus.serve").joinpath("examples.json").read_text("utf-8")
-    ).items():
+class DawnChorusAPI(FastAPI):
+    """Describes itself, when first asked, with examples and with the shape of its errors in place of FastAPI's own."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI description."""
+        if self.openapi_schema is None:
+            description = super().openapi()
+            _add_examples(description)
+            schemas = description.setdefault("components", {}).setdefault("schemas", {})
+            schemas["Problem"] = Problem.model_json_schema()
+            for unused in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(unused, None)
+        return super().openapi()
+
+
+def _add_examples(description: dict[str, Any]) -> None:
+    examples = json.loads(files("dawnchorus.serve").joinpath("examples.json").read_text("utf-8"))
+    for operation, replies in examples.items():
         method, path = operation.split()
         for status, example in replies.items():
-            reply = made["paths"][path][method.lower()]["responses"][status]
+            reply = description["paths"][path][method.lower()]["responses"][status]
             reply.setdefault("content", {}).setdefault("application/json", {})["example"] = example
-    schemas = made.setdefault("components", {}).setdefault("schemas", {})
-    schemas["Problem"] = Problem.model_json_schema()
-    for unused in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(unused, None)
