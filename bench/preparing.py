@@ -19,7 +19,7 @@ from dawnchorus.data.dawn import dawn_chorus
 from dawnchorus.data.prepare import prepare
 from dawnchorus.data.recipes import RECIPES, Recipe
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
-from dawnchorus.models.silero import speech_graph
+from dawnchorus.models.silero import open_cleaner
 from dawnchorus.models.store import default_folder
 
 FloatArray = npt.NDArray[np.float32]
@@ -64,16 +64,29 @@ def measure() -> dict[str, Any]:
     sounds = [
         np.concatenate([dawn_chorus(seed=2 * k + part).samples for part in range(2)]) for k in range(N_RECORDINGS)
     ]
-    graph = speech_graph(default_folder())
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary)
         for name, (suffix, recipe) in TASKS.items():
             folder = scratch / name.replace(", ", "-").replace(" ", "-")
             table, total_s = _data_set(folder, suffix, N_RECORDINGS, sounds)
-            prepare(table.with_rows(table.rows[:2]), folder / "warm", recipe, seed=1, n_workers=2, speech_graph=graph)
+            prepare(
+                table.with_rows(table.rows[:2]),
+                folder / "warm",
+                recipe,
+                seed=1,
+                n_workers=2,
+                cleaner=open_cleaner(recipe.cleaning, default_folder()),
+            )
             begin = time.perf_counter()
             n_workers = usable_cores()
-            prepare(table, folder / "out", recipe, seed=1, n_workers=n_workers, speech_graph=graph)
+            prepare(
+                table,
+                folder / "out",
+                recipe,
+                seed=1,
+                n_workers=n_workers,
+                cleaner=open_cleaner(recipe.cleaning, default_folder()),
+            )
             speeds[name] = total_s / (time.perf_counter() - begin)
             print(f"  {name}: {speeds[name]:.0f} x real time", flush=True)
         peaks = {}

@@ -25,7 +25,7 @@ from dawnchorus.data.prepare import Prepared, loudest_starts, prepare
 from dawnchorus.data.recipes import RECIPES, Recipe
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
 from dawnchorus.errors import Busy, InputError
-from dawnchorus.models.silero import speech_graph
+from dawnchorus.models.silero import open_cleaner, speech_graph
 from dawnchorus.models.store import ModelStore
 
 RATE_HZ = 16_000
@@ -184,7 +184,9 @@ def test_speech_is_cut_and_its_place_remembered(
     assert truth, "the finder hears the voice alone"
     table = RecordingsTable(tmp_path, (RecordingRow(recording_id="x", path="x.wav", scientific_name="A a"),))
     recipe = Recipe(rate_hz=RATE_HZ, window_s=1.0, cut_speech=True)
-    done, clips = made(table, "cut", recipe, speech_graph=speech_graph(store.folder), speech_folder=tmp_path)
+    done, clips = made(
+        table, "cut", recipe, cleaner=open_cleaner(recipe.cleaning, store.folder), speech_folder=tmp_path
+    )
     assert done.cut_s["x"] == pytest.approx(sum(span.length_s for span in truth), abs=1.0)
     starts = [r["start_s"] for r in clips.index.to_pylist()]
     assert starts[:9] == [float(k) for k in range(9)]
@@ -256,7 +258,7 @@ def test_calls_are_found_in_what_is_left_after_cutting(tmp_path: Path, voice: np
     soundfile.write(tmp_path / "x.wav", np.concatenate([quiet, voice, quiet, call, quiet]), RATE_HZ)
     table = RecordingsTable(tmp_path, (RecordingRow(recording_id="x", path="x.wav", scientific_name="A a"),))
     recipe = Recipe(rate_hz=RATE_HZ, window_s=2.0, take="scored", cut_speech=True)
-    _, clips = made(table, "cut", recipe, speech_graph=speech_graph(store.folder), calls={"x": [17.0]})
+    _, clips = made(table, "cut", recipe, cleaner=open_cleaner(recipe.cleaning, store.folder), calls={"x": [17.0]})
     (row,) = clips.index.to_pylist()
     assert (row["start_s"], row["end_s"]) == (pytest.approx(16.0, abs=0.01), pytest.approx(18.0, abs=0.01))
     assert np.abs(clips.samples(0)).min(initial=1.0, where=np.abs(clips.samples(0)) > 0.29) > 0.29
@@ -319,12 +321,12 @@ def test_two_at_once_do_not_write_into_each_other(tmp_path: Path) -> None:
 def test_speech_across_the_edge_of_a_chunk_is_cut_as_a_whole(
     tmp_path: Path, voice: np.ndarray, store: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dawnchorus.data.prepare.CHUNK_S", 6.0)
+    monkeypatch.setattr("dawnchorus.audio.cleaning.CHUNK_S", 6.0)
     bird = tone(4000, seconds=4, level=0.1)
     soundfile.write(tmp_path / "x.wav", np.concatenate([bird, voice, bird]), RATE_HZ)
     table = RecordingsTable(tmp_path, (RecordingRow(recording_id="x", path="x.wav", scientific_name="A a"),))
-    graph = speech_graph(store.folder)
-    done, _ = made(table, "cut", Recipe(rate_hz=RATE_HZ, window_s=1.0, cut_speech=True), speech_graph=graph)
+    recipe = Recipe(rate_hz=RATE_HZ, window_s=1.0, cut_speech=True)
+    done, _ = made(table, "cut", recipe, cleaner=open_cleaner(recipe.cleaning, store.folder))
     samples, _ = soundfile.read(tmp_path / "x.wav", dtype="float32")
-    whole = sum(span.length_s for span in SpeechFinder(graph).find(samples))
+    whole = sum(span.length_s for span in SpeechFinder(speech_graph(store.folder)).find(samples))
     assert done.cut_s["x"] == pytest.approx(whole, abs=0.02)

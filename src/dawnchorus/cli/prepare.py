@@ -23,7 +23,7 @@ from dawnchorus.data.prepare import prepare
 from dawnchorus.data.recipes import RECIPES, Fill, Take
 from dawnchorus.data.recordings import read_table
 from dawnchorus.files import atomic_file, cannot_write
-from dawnchorus.models.silero import speech_graph
+from dawnchorus.models.silero import open_cleaner
 from dawnchorus.models.store import ModelStore
 
 HEARD_NAME = "heard.parquet"
@@ -48,6 +48,7 @@ def _list_recipes(context: click.Context, _option: click.Parameter, value: bool)
 @click.option("--take", type=click.Choice(get_args(Take)), help="Which windows.")
 @click.option("--clips", "n_clips", type=int, help="How many random, loudest or scored ones of each recording.")
 @click.option("--fill", type=click.Choice(get_args(Fill)), help="What short recordings end with.")
+@click.option("--trim", "trim_db", type=float, help="Trim start and end this many dB below the loudest frame.")
 @click.option("--denoise", type=click.Choice(get_args(NoiseKind)), help="Reduce noise (extra [data]).")
 @click.option("--cut-speech/--keep-speech", "cut_speech", default=None, help="Cut out human speech.")
 @click.option("--normalise/--keep-level", "normalise", default=None, help="Bring each clip to the same peak.")
@@ -70,6 +71,7 @@ def command(
     take: Take | None,
     n_clips: int | None,
     fill: Fill | None,
+    trim_db: float | None,
     denoise: NoiseKind | None,
     cut_speech: bool | None,
     normalise: bool | None,
@@ -93,6 +95,7 @@ def command(
         "take": take,
         "n_clips": n_clips,
         "fill": fill,
+        "trim_db": trim_db,
         "denoise": denoise,
         "cut_speech": cut_speech,
         "normalise": normalise,
@@ -100,7 +103,7 @@ def command(
     changes = {field: value for field, value in given.items() if value is not None}
     recipe = replace(RECIPES[name][1], **changes)  # type: ignore[arg-type]
     table = read_table(data_set)
-    graph = speech_graph(store.folder) if recipe.cut_speech else None
+    cleaner = open_cleaner(recipe.cleaning, store.folder)
     if speech_audio is not None:
         try:
             speech_audio.mkdir(parents=True, exist_ok=True)
@@ -119,7 +122,7 @@ def command(
             recipe,
             seed=seed,
             n_workers=workers,
-            speech_graph=graph,
+            cleaner=cleaner,
             speech_folder=speech_audio,
             calls=calls,
             on_recording=lambda: bar.advance(task),
@@ -139,7 +142,7 @@ def command(
             n = write_images(clips, out, how, n_workers=workers, on_image=lambda: bar.advance(task))
         screen.print(f"{counted(n, 'image')} drawn, {len(clips) - n} were there", markup=False)
     for recording, seconds in sorted(done.cut_s.items(), key=lambda item: -item[1])[:MAX_LISTED]:
-        screen.print(f"{seconds:8.1f} s of speech cut from {recording}", markup=False)
+        screen.print(f"{seconds:8.1f} s cut from {recording}", markup=False)
     for recording, reason in list(done.failures.items())[:MAX_LISTED]:
         screen.print(f"failed: {recording}: {reason}", markup=False)
     click.echo(folder)

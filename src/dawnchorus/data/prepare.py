@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 import hashlib
 import json
 import tempfile
@@ -14,11 +13,9 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.audio.cleaning import WHOLE, Cleaner, Kept, samples_in
 from dawnchorus.audio.many import map_recordings
-from dawnchorus.audio.noise import reduce_noise
 from dawnchorus.audio.process import DecoderProcess, Ended, Opened
-from dawnchorus.audio.speech import RATE_HZ as SPEECH_RATE_HZ
-from dawnchorus.audio.speech import Listening, SpeechFinder
 from dawnchorus.audio.windows import Windower, WindowPlan
 from dawnchorus.audio.write import write_recording
 from dawnchorus.data.clips import FULL_SCALE, SAMPLE, ClipWriter
@@ -29,10 +26,7 @@ from dawnchorus.types import Span
 
 FloatArray = npt.NDArray[np.float32]
 
-CHUNK_S = 120.0
-"""Noise is estimated in stretches of this length, so that memory does not know a recording's."""
-
-PREPARE_VERSION = 2
+PREPARE_VERSION = 3
 """Part of every key; raised when the same recipe gives other clips."""
 
 _UNUSABLE = frozenset(("missing", "unreadable", "silent", "duplicate", "near_duplicate"))
@@ -61,7 +55,7 @@ def prepare(
     *,
     seed: int,
     n_workers: int,
-    speech_graph: Path | None = None,
+    cleaner: Cleaner | None = None,
     speech_folder: Path | None = None,
     calls: Mapping[str, Sequence[float]] = MappingProxyType({}),
     wait_s: float = 0.0,
@@ -69,7 +63,8 @@ def prepare(
 ) -> Prepared:
     """Write the clips of every usable recording of `table` to `folder`; what is there already stays as it is.
 
-    `speech_graph` is needed where the recipe cuts speech; what is cut is written to `speech_folder`, if there is one.
+    `cleaner` does the recipe's cleaning, and is needed where it cuts speech; what is removed is written to
+    `speech_folder`, if there is one.
     `calls`, by recording_id, are seconds at which the species calls, the surest first, for clips taken by score.
     Another process that prepares clips there is waited for, for `wait_s`.
 
@@ -82,7 +77,7 @@ def prepare(
     usable = [row for row in table.rows if not _UNUSABLE.intersection(row.problems)]
     result.n_left_out = len(table.rows) - len(usable)
     writer = ClipWriter(folder, n_window=recipe.n_window, recipe={**recipe.as_json(), "seed": seed}, wait_s=wait_s)
-    finder = SpeechFinder(speech_graph) if recipe.cut_speech and speech_graph is not None else None
+    cleaner = cleaner or Cleaner(recipe.cleaning)
     try:
         with tempfile.TemporaryDirectory(prefix=".prepare-", dir=folder) as scratch:
             waiting = list(_waiting(table, usable, writer, recipe, seed, calls))
@@ -91,7 +86,7 @@ def prepare(
             def work(decoder: DecoderProcess, item: tuple[RecordingRow, str]) -> _Made:
                 row, key = item
                 own_calls = calls.get(row.recording_id, ())
-                making = _Making(row, key, recipe, seed, Path(scratch), finder, speech_folder, own_calls)
+                making = _Making(row, key, recipe, seed, Path(scratch), cleaner, speech_folder, own_calls)
                 return making.run(decoder, table.file(row))
 
             for made in map_recordings(work, waiting, n_workers=n_workers):
@@ -162,22 +157,19 @@ class _Making:
         recipe: Recipe,
         seed: int,
         scratch: Path,
-        finder: SpeechFinder | None,
+        cleaner: Cleaner,
         speech_folder: Path | None,
         calls: Sequence[float],
     ) -> None:
         self._row, self._key, self._recipe = row, key, recipe
         self._path = scratch / key
-        self._finder = finder
+        self._cleaner = cleaner
         self._speech_folder = speech_folder
         self._calls = calls
         self._rng = np.random.default_rng([seed, int(key[:12], 16)])
-        self._spans: tuple[Span, ...] = ()
-        self._cuts: list[Span] = []
-        self._kept_from: list[tuple[int, int]] = []
-        """Sample in the kept sound, and sample in the recording, where a kept stretch begins."""
-        self._n_kept = self._n_read = 0
-        self._speech: list[FloatArray] = []
+        self._kept = WHOLE
+        self._n_kept = 0
+        self._duration_s = 0.0
 
     def run(self, decoder: DecoderProcess, path: Path) -> _Made:
         try:
@@ -189,10 +181,12 @@ class _Making:
                 ]
         except AudioError as error:
             return _Made(self._row.recording_id, self._key, self._path, [], [], str(error))
-        if self._speech_folder is not None and self._speech:
+        removed = self._kept.removed(self._duration_s)
+        if self._speech_folder is not None and removed:
             name = self._row.recording_id.replace("/", "_") + ".speech.wav"
-            write_recording(self._speech_folder / name, np.concatenate(self._speech), rate_hz=self._recipe.rate_hz)
-        cuts = [(round(span.start_s, 3), round(span.end_s, 3)) for span in self._cuts]
+            samples = np.concatenate(list(self._blocks_in(decoder, path, removed)))
+            write_recording(self._speech_folder / name, samples, rate_hz=self._recipe.rate_hz)
+        cuts = [(round(span.start_s, 3), round(span.end_s, 3)) for span in removed]
         return _Made(self._row.recording_id, self._key, self._path, times, cuts)
 
     def _write(self, write: Callable[[bytes], object], clip: FloatArray, start: int) -> tuple[float, float]:
@@ -203,8 +197,8 @@ class _Making:
             clip = clip * (0.9 / max(float(np.abs(clip).max()), 1e-9))
         write(np.rint(np.clip(clip, -1, 1) * FULL_SCALE).astype(SAMPLE).tobytes())
         return (
-            round(self._recorded(start) / recipe.rate_hz, 3),
-            round((self._recorded(start + n_real - 1) + 1) / recipe.rate_hz, 3),
+            round(self._kept.start_s(start / recipe.rate_hz), 3),
+            round(self._kept.end_s((start + n_real) / recipe.rate_hz), 3),
         )
 
     def _filled(self, clip: FloatArray, n_real: int) -> FloatArray:
@@ -219,18 +213,12 @@ class _Making:
         noise = level * self._rng.standard_normal(n_missing).astype(np.float32)
         return np.concatenate([real, noise])
 
-    def _recorded(self, sample: int) -> int:
-        """Where in the recording a sample of the kept sound is."""
-        k = bisect.bisect_right(self._kept_from, (sample, 1 << 62)) - 1
-        kept, recorded = self._kept_from[k]
-        return recorded + sample - kept
-
     def _clips(self, decoder: DecoderProcess, path: Path) -> Iterator[list[tuple[FloatArray, int]]]:
         """Clips [n_window] with their first sample in the kept sound, in batches."""
         recipe = self._recipe
         if recipe.take != "all":
             parts: list[FloatArray] = []
-            for part in self._kept(decoder, path):
+            for part in self._cleaned(decoder, path):
                 parts.append(part)
                 if self._n_kept >= MAX_CHOICE_S * recipe.rate_hz:
                     break
@@ -240,7 +228,7 @@ class _Making:
         plan = WindowPlan(rate_hz=recipe.rate_hz, n_window=recipe.n_window, n_hop=recipe.n_hop)
         windower = Windower(plan, batch=_BATCH)
         n = 0
-        for part in self._kept(decoder, path):
+        for part in self._cleaned(decoder, path):
             for windows in windower.push(part):
                 yield [(window, (n + k) * recipe.n_hop) for k, window in enumerate(windows)]
                 n += len(windows)
@@ -266,7 +254,7 @@ class _Making:
         recipe = self._recipe
         chosen: list[int] = []
         for call_s in self._calls:
-            middle = self._kept_at(round(call_s * recipe.rate_hz))
+            middle = round(self._kept.kept_s(call_s) * recipe.rate_hz)
             start = min(max(middle - recipe.n_window // 2, 0), last)
             if all(abs(start - other) >= recipe.n_window for other in chosen):
                 chosen.append(start)
@@ -274,75 +262,26 @@ class _Making:
                 break
         return chosen
 
-    def _kept_at(self, recorded: int) -> int:
-        """Where in the kept sound a sample of the recording is; of one that is cut, the place of the cut."""
-        k = max(bisect.bisect_right(self._kept_from, recorded, key=lambda pair: pair[1]) - 1, 0)
-        kept, begin = self._kept_from[k]
-        end = self._kept_from[k + 1][0] if k + 1 < len(self._kept_from) else self._n_kept
-        return min(max(kept + recorded - begin, 0), end)
+    def _cleaned(self, decoder: DecoderProcess, path: Path) -> Iterator[FloatArray]:
+        """The recording without what its cleaning removes, block by block."""
+        for part in self._cleaner.decode(decoder, path, rate_hz=self._recipe.rate_hz):
+            if isinstance(part, Kept):
+                self._kept = part
+            elif isinstance(part, Ended):
+                self._duration_s = part.duration_s
+            elif not isinstance(part, Opened):
+                self._n_kept += len(part)
+                yield part.copy()
 
-    def _kept(self, decoder: DecoderProcess, path: Path) -> Iterator[FloatArray]:
-        """The recording without what is cut, chunk by chunk."""
-        self._listen(decoder, path)
-        for chunk in self._chunks(decoder, path):
-            if self._recipe.denoise is not None:
-                clean = reduce_noise(chunk, rate_hz=self._recipe.rate_hz, kind=self._recipe.denoise)
-            else:
-                clean = chunk
-            begin = 0
-            for start, stop in self._speech_in(chunk):
-                yield from self._keep(clean, begin, start)
-                self._cut(clean, start, stop)
-                begin = stop
-            yield from self._keep(clean, begin, len(clean))
-            self._n_read += len(chunk)
-
-    def _keep(self, chunk: FloatArray, start: int, stop: int) -> Iterator[FloatArray]:
-        if stop > start:
-            self._kept_from.append((self._n_kept, self._n_read + start))
-            self._n_kept += stop - start
-            yield chunk[start:stop]
-
-    def _cut(self, chunk: FloatArray, start: int, stop: int) -> None:
+    def _blocks_in(self, decoder: DecoderProcess, path: Path, spans: Sequence[Span]) -> Iterator[FloatArray]:
+        """What is to hear in spans of the recording."""
         rate_hz = self._recipe.rate_hz
-        self._cuts.append(Span((self._n_read + start) / rate_hz, (self._n_read + stop) / rate_hz))
-        if self._speech_folder is not None:
-            self._speech.append(chunk[start:stop])
-
-    def _listen(self, decoder: DecoderProcess, path: Path) -> None:
-        """Go through the whole recording once to find its speech: chunk by chunk, words at edges would be missed."""
-        if self._finder is None:
-            return
-        listening = Listening(self._finder, rate_hz=SPEECH_RATE_HZ)
-        for part in decoder.decode(path, rate_hz=SPEECH_RATE_HZ):
-            if not isinstance(part, Opened | Ended):
-                listening.add(part)
-        self._spans = listening.finish()
-
-    def _speech_in(self, chunk: FloatArray) -> list[tuple[int, int]]:
-        """First and last sample of every stretch of speech in the chunk that is being read."""
-        rate_hz, found = self._recipe.rate_hz, []
-        for span in self._spans:
-            start = max(round(span.start_s * rate_hz) - self._n_read, 0)
-            stop = min(round(span.end_s * rate_hz) - self._n_read, len(chunk))
-            if start < stop:
-                found.append((start, stop))
-        return found
-
-    def _chunks(self, decoder: DecoderProcess, path: Path) -> Iterator[FloatArray]:
-        rate_hz = self._recipe.rate_hz
-        waiting: list[FloatArray] = []
         n = 0
         for part in decoder.decode(path, rate_hz=rate_hz):
-            if isinstance(part, Opened | Ended):
-                continue
-            waiting.append(part.copy())
-            n += len(part)
-            if n >= CHUNK_S * rate_hz:
-                yield np.concatenate(waiting)
-                waiting, n = [], 0
-        if waiting:
-            yield np.concatenate(waiting)
+            if not isinstance(part, Opened | Ended):
+                for start, stop in samples_in(spans, n, len(part), rate_hz):
+                    yield part[start:stop].copy()
+                n += len(part)
 
 
 def _window(sound: FloatArray, start: int, n_window: int) -> FloatArray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from dawnchorus.audio.cleaning import Cleaning
 from dawnchorus.audio.noise import NoiseKind
 from dawnchorus.errors import InputError
 
@@ -33,6 +34,7 @@ class Recipe:
     """How many "random", "loudest" or "scored" ones of each recording."""
     fill: Fill = "zeros"
     """What a clip longer than its recording ends with."""
+    trim_db: float | None = None
     denoise: NoiseKind | None = None
     cut_speech: bool = False
     normalise: bool = False
@@ -45,6 +47,11 @@ class Recipe:
                 raise InputError(f"{name}: expected {low} to {high}, got {value}.")
         if not 0 <= self.overlap_s < self.window_s:
             raise InputError(f"overlap: expected 0 or more and less than {self.window_s:g} s, got {self.overlap_s:g}.")
+
+    @property
+    def cleaning(self) -> Cleaning:
+        """Steps before the recording is cut into windows."""
+        return Cleaning(trim_db=self.trim_db, denoise=self.denoise, cut_speech=self.cut_speech)
 
     @property
     def n_window(self) -> int:

@@ -100,15 +100,15 @@ def score_data_set(
         if found is None:
             failed.add(path)
             continue
-        each: dict[float, FloatArray] = {}
+        each: dict[tuple[float, float], FloatArray] = {}
         for detection in found.detections:
-            values = each.setdefault(detection.start_s, np.zeros(len(wanted)))
+            values = each.setdefault((detection.start_s, detection.end_s), np.zeros(len(wanted)))
             values[column[known[detection.scientific_name]]] = detection.score
-        for start_s, values in sorted(each.items()):
+        for (start_s, end_s), values in sorted(each.items(), key=lambda item: item[0]):
             recording.append(len(found_rows))
             starts.append(start_s)
             scores.append(values)
-            truth.append(_truth(row, start_s, start_s + bundle.info.window_s, wanted))
+            truth.append(_truth(row, start_s, end_s, wanted))
         found_rows.append(row)
     reasons = {problem.recording: problem.reason for problem in run.failures}
     failures = {row.recording_id: reasons.get(printable(path), "") for path, row in by_path.items() if path in failed}

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from dawnchorus.audio.cleaning import Kept
 from dawnchorus.audio.origin import origin_from_json, origin_to_json
 from dawnchorus.errors import JournalDamagedError, OutputError
 from dawnchorus.identify.places import printable, shared_folder
@@ -171,6 +172,8 @@ class Journal:
                 "warnings": [printable(warning) for warning in result.warnings],
                 "speech": [(span.start_s, span.end_s) for span in result.speech],
             }
+            if not result.kept.is_whole:
+                about["kept"] = [(span.start_s, span.end_s) for span in result.kept.spans]
             values = ["done", None, result.duration_s, json.dumps(about), result.hits.tobytes()]
         with self._explain():
             self._db.execute(
@@ -210,6 +213,7 @@ class Journal:
             warnings=tuple(fields["warnings"]),
             hits=np.frombuffer(hits, HIT),
             speech=tuple(Span(*times) for times in fields.get("speech", ())),
+            kept=Kept(tuple(Span(*times) for times in fields.get("kept", ())), is_whole="kept" not in fields),
         )
 
     def read_note(self, path: Path) -> Failed | Note | None:

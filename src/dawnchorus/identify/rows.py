@@ -43,8 +43,9 @@ class TableBuilder:
         rows = []
         for window, index, score in scored.hits.tolist():
             in_range = None if expected is None else expected[index]
-            label, start_s = labels[index], self.plan.start_s(window)
-            end_s = max(min(start_s + self.plan.window_s, scored.duration_s), start_s)
+            label, kept_s = labels[index], self.plan.start_s(window)
+            start_s = scored.kept.start_s(kept_s)
+            end_s = max(min(scored.kept.end_s(kept_s + self.plan.window_s), scored.duration_s), start_s)
             human_voice = None if options.speech is None else _has_any(scored.speech, start_s, end_s)
             if (options.drop_out_of_range and in_range is False) or (options.speech == "drop" and human_voice):
                 continue

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dawnchorus.audio.cleaning import Cleaner
 from dawnchorus.audio.find import find_recordings
 from dawnchorus.audio.speech import SpeechFinder
 from dawnchorus.audio.windows import WindowPlan
@@ -25,7 +26,7 @@ from dawnchorus.identify.rows import TableBuilder
 from dawnchorus.identify.score import Failed, Selection, score_recordings
 from dawnchorus.identify.target import Target
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.models.silero import speech_graph
+from dawnchorus.models.silero import open_cleaner, speech_graph
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
 from dawnchorus.types import Origin
 
@@ -82,7 +83,10 @@ def identify(
     builder = TableBuilder(bundle, plan, options, range_filter, recordings or {})
     selection = selection_of(bundle, options)
     finder = SpeechFinder(speech_graph(store.folder)) if options.speech is not None else None
+    cleaner = open_cleaner(bundle.info.cleaning, store.folder)
     key = {"bundle_id": bundle.id, **options.scoring()}
+    if bundle.info.cleaning:  # two bundles may have one graph and clean differently
+        key["cleaning"] = bundle.info.cleaning.model_dump(exclude_defaults=True)
 
     def finished_run(journal: Journal) -> Run:
         paths = _with_earlier(found, journal) if resume else found
@@ -91,7 +95,7 @@ def identify(
         if journal.replaced is not None:
             lost = "the journal of an earlier run was damaged, so its results could not be used; it is kept"
             run.warnings.append(Problem(printable(journal.replaced), lost))
-        _score_waiting(run, selection, workers or usable_cores(), finder, on_progress)
+        _score_waiting(run, selection, workers or usable_cores(), cleaner, finder, on_progress)
         run.take_notes()
         return run
 
@@ -116,6 +120,7 @@ def _score_waiting(
     run: Run,
     selection: Selection,
     n_workers: int,
+    cleaner: Cleaner,
     speech_finder: SpeechFinder | None,
     on_progress: Callable[[Progress], None] | None,
 ) -> None:
@@ -147,6 +152,7 @@ def _score_waiting(
         plan=plan,
         selection=selection,
         n_workers=n_workers,
+        cleaner=cleaner,
         turns=run.builder.options.turns,
         speech_finder=speech_finder,
         on_windows=note_windows,

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.audio.cleaning import WHOLE, Cleaner, Kept
 from dawnchorus.audio.process import DecoderProcess, Ended, Opened
 from dawnchorus.audio.speech import Listening, SpeechFinder
 from dawnchorus.audio.windows import Windower, WindowPlan
@@ -69,6 +70,8 @@ class Scored:
     hits: npt.NDArray[np.void]
     speech: tuple[Span, ...] = ()
     """Where someone speaks, if voices were looked for."""
+    kept: Kept = WHOLE
+    """What the bundle's cleaning keeps of the recording; windows are of that."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ class _Pending:
     opened: Opened | None = None
     ended: Ended | None = None
     speech: tuple[Span, ...] = ()
+    kept: Kept = WHOLE
     n_out: int = 0
     hits: list[npt.NDArray[np.void]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -110,6 +114,7 @@ class _Pending:
             warnings=self.ended.warnings,
             hits=found[np.argsort(found["window"], kind="stable")],
             speech=self.speech,
+            kept=self.kept,
         )
 
 
@@ -127,6 +132,7 @@ def score_recordings(
     plan: WindowPlan,
     selection: Selection,
     n_workers: int,
+    cleaner: Cleaner,
     turns: int = 1,
     speech_finder: SpeechFinder | None = None,
     on_windows: Callable[[int], None] | None = None,
@@ -134,13 +140,14 @@ def score_recordings(
     """Score every recording, in the order in which they finish.
 
     A recording that cannot be decoded gives a `Failed` and touches no other. Memory is bounded by the number of
-    workers, not by the length or number of recordings. With a `speech_finder`, voices are looked for as well.
-    `turns`: see `open_session`. `on_windows` is told how many windows were scored, from any thread.
+    workers, not by the length or number of recordings. The `cleaner` does what the bundle asks for. With a
+    `speech_finder`, voices are looked for as well. `turns`: see `open_session`. `on_windows` is told how many windows
+    were scored, from any thread.
 
     Raises:
         ModelError: the bundle cannot be run.
     """
-    pipeline = _Pipeline(paths, bundle, plan, selection, n_workers, turns, speech_finder, on_windows)
+    pipeline = _Pipeline(paths, bundle, plan, selection, n_workers, cleaner, turns, speech_finder, on_windows)
     with ExitStack() as stack:
         stack.callback(pipeline.stop)
         yield from pipeline.results()
@@ -158,6 +165,7 @@ class _Pipeline:
         plan: WindowPlan,
         selection: Selection,
         n_workers: int,
+        cleaner: Cleaner,
         turns: int,
         speech_finder: SpeechFinder | None,
         on_windows: Callable[[int], None] | None,
@@ -167,6 +175,7 @@ class _Pipeline:
         self._bundle = bundle
         self._plan = plan
         self._selection = selection
+        self._cleaner = cleaner
         self._turns = turns
         self._speech_finder = speech_finder
         self._on_windows = on_windows
@@ -252,15 +261,20 @@ class _Pipeline:
         if self._speech_finder is not None:
             listening = Listening(self._speech_finder, rate_hz=self._plan.rate_hz)
         first = 0
-        for part in decoder.decode(path, rate_hz=self._plan.rate_hz):
+        for part in self._cleaner.decode(decoder, path, rate_hz=self._plan.rate_hz):
             if isinstance(part, Opened):
                 recording.opened = part
+            elif isinstance(part, Kept):
+                recording.kept = part
             elif isinstance(part, Ended):
                 rest = windower.finish()
                 if rest is not None:
                     self._send(recording, first, rest)
                 if listening is not None:
-                    recording.speech = listening.finish()
+                    recording.speech = tuple(
+                        Span(recording.kept.start_s(span.start_s), recording.kept.end_s(span.end_s))
+                        for span in listening.finish()
+                    )
                 self._finish(recording.take_back(None, part))
             else:
                 if listening is not None:

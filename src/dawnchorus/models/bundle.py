@@ -24,6 +24,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from dawnchorus.audio.cleaning import Cleaning
 from dawnchorus.errors import BundleInvalid, FormatError, OutputError, OutputExists
 from dawnchorus.taxonomy.labels import Label, read_labels, write_labels
 
@@ -87,6 +88,8 @@ class BundleInfo(BaseModel):
     """The software that wrote the bundle, with its version."""
     thresholds: dict[str, float] = Field(default_factory=dict)
     """Smallest score by scientific name, where one differs from the run's."""
+    cleaning: Cleaning | None = None
+    """Steps that recordings go through before they are cut into windows; None: none."""
     calibration: Calibration | None = None
     training: TrainingSummary | None = None
     range_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")

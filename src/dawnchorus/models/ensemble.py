@@ -51,6 +51,12 @@ def make_ensemble(
         InputError: fewer than two members, or they differ in classes, or weights do not fit.
         ModelError: a member is no ONNX graph, or the new one does not give what its members give.
     """
+    if any(bundle.info.cleaning != bundles[0].info.cleaning for bundle in bundles):
+        raise InputError(
+            "ensemble: expected members that clean recordings alike, got "
+            + ", ".join(f"{bundle.info.name} ({bundle.info.cleaning or 'no cleaning'})" for bundle in bundles)
+            + ". Train them with the same data.trim_db, data.denoise and data.cut_speech."
+        )
     shares = _shares(bundles, weights)
     rate_hz = max(bundle.info.sample_rate_hz for bundle in bundles)
     window_s = max(bundle.info.window_s for bundle in bundles)
@@ -68,6 +74,7 @@ def make_ensemble(
             attribution="; ".join(dict.fromkeys(bundle.info.attribution for bundle in bundles)),
             source="bundles " + ", ".join(f"{bundle.info.name} {bundle.id}" for bundle in bundles),
             made_by=f"dawnchorus {__version__}",
+            cleaning=bundles[0].info.cleaning,
             training=_training(bundles),
         )
 

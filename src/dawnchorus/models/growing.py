@@ -19,9 +19,10 @@ PARITY = 1e-3
 
 
 def can_grow(base: Bundle, head: Bundle) -> bool:
-    """Whether the head's classes can stand beside the base's: both score every class by itself."""
+    """Whether the head's classes can stand beside the base's: both score every class by itself, of the same sound."""
     is_each_by_itself = base.info.activation == head.info.activation == "sigmoid"
-    return is_each_by_itself and base.info.graph == "model.onnx" and base.n_window == head.n_window
+    is_same_sound = base.info.cleaning == head.info.cleaning
+    return is_each_by_itself and is_same_sound and base.info.graph == "model.onnx" and base.n_window == head.n_window
 
 
 def grown_bundle(base: Bundle, head: Bundle, folder: Path, *, name: str) -> Bundle:

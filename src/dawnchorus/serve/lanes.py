@@ -21,6 +21,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
+from dawnchorus.audio.cleaning import WHOLE, Kept
 from dawnchorus.audio.origin import with_name
 from dawnchorus.audio.process import DecoderProcess, Ended, Opened
 from dawnchorus.audio.windows import Windower, WindowPlan
@@ -33,6 +34,7 @@ from dawnchorus.identify.run import range_filter_of, selection_of
 from dawnchorus.identify.score import HIT, Scored
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import BATCH_WINDOWS, FloatArray, Session, open_session, scores_of
+from dawnchorus.models.silero import open_cleaner
 from dawnchorus.models.store import ModelStore
 from dawnchorus.types import AudioInfo, RecordingTable
 
@@ -121,6 +123,7 @@ class _Active:
             logits = session.run(np.zeros((1, bundle.n_window), np.float32)).logits
             if not np.isfinite(logits).all():
                 raise ModelError(f"{bundle.folder}: on silence the model gives numbers that are not finite.")
+        self.cleaner = open_cleaner(bundle.info.cleaning, store.folder)
         self.range_filter(Options())
 
     def range_filter(self, options: Options) -> RangeFilter | None:
@@ -379,13 +382,16 @@ class Lanes:
         lane = yield
         watch.end("wait")
         with self.decoder() as decoder:
-            opened, ended = None, None
+            opened, ended, kept = None, None, WHOLE
             windower = Windower(plan, batch=BATCH_WINDOWS)
             max_samples = round(self.limits.max_duration_s * rate_hz)
-            for part in decoder.decode(path, rate_hz=rate_hz, max_samples=max_samples):
+            for part in active.cleaner.decode(decoder, path, rate_hz=rate_hz, max_samples=max_samples):
                 if isinstance(part, Opened):
                     opened = part
                     self._check(part.info)
+                    continue
+                if isinstance(part, Kept):
+                    kept = part
                     continue
                 watch.end("decode")
                 if isinstance(part, Ended):
@@ -410,7 +416,7 @@ class Lanes:
             raise ModelError("The decoder said neither what the recording is nor that it ended.")
         found = np.concatenate(hits) if hits else np.empty(0, HIT)
         origin = with_name(opened.origin, about.name)
-        scored = Scored(path, opened.info, origin, ended.duration_s, ended.warnings, found)
+        scored = Scored(path, opened.info, origin, ended.duration_s, ended.warnings, found, kept=kept)
         table = builder.build(scored)
         watch.end("table")
         self._learn_cost(about.n_bytes, watch.work_s)

@@ -88,6 +88,7 @@ def write_trained_bundle(
             attribution="; ".join(["Recordists: see the model card", *(source.attribution for source in sources)]),
             source=f"trained with dawnchorus {__version__}",
             made_by=f"dawnchorus {__version__}",
+            cleaning=config.data.cleaning or None,
             calibration=calibration,
             training=training,
         )

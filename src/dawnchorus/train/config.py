@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dawnchorus.audio.cleaning import Cleaning
+
 
 class Config(BaseModel):
     """Refuses unknown keys, and does not change."""
@@ -24,6 +26,7 @@ class DataConfig(Config):
     n_clips: int = Field(default=1, ge=1)
     overlap_s: float = Field(default=0.0, ge=0)
     fill: Literal["zeros", "noise", "repeat"] = "repeat"
+    trim_db: float | None = None
     denoise: Literal["stationary", "nonstationary"] | None = None
     cut_speech: bool = False
     secondary: float = Field(default=0.0, ge=0, le=1)
@@ -42,6 +45,11 @@ class DataConfig(Config):
     fold: int | None = None
     """Of a table split into folds: this one is for validation, the others for training."""
     seed: int = 1
+
+    @property
+    def cleaning(self) -> Cleaning:
+        """Steps that recordings go through before windows, in training and for ever after: the bundle names them."""
+        return Cleaning(trim_db=self.trim_db, denoise=self.denoise, cut_speech=self.cut_speech)
 
 
 class OptimizerConfig(Config):

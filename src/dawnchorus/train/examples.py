@@ -22,7 +22,7 @@ from dawnchorus.data.recipes import Recipe
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, species_of
 from dawnchorus.data.split import split_table
 from dawnchorus.errors import InputError
-from dawnchorus.models.silero import speech_graph
+from dawnchorus.models.silero import open_cleaner
 from dawnchorus.models.store import ModelStore
 from dawnchorus.train.config import DataConfig
 from dawnchorus.train.losses import IGNORED
@@ -84,8 +84,6 @@ def load_examples(
     beside = _beside(table, config, classes)
     parts["train"] += beside
     warnings = _warnings(parts["train"], classes)
-    if config.denoise is not None:
-        warnings += ("data.denoise: the bundle will hear recordings with their noise, and be worse at them for it.",)
     # In the table's order, whatever part they are in: what is made of the clips then serves every fold.
     chosen = {row.recording_id: row for rows in parts.values() for row in rows}
     used = table.with_rows([*(chosen[row.recording_id] for row in table.rows if row.recording_id in chosen), *beside])
@@ -96,12 +94,11 @@ def load_examples(
         take=config.take,
         n_clips=config.n_clips,
         fill=config.fill,
-        denoise=config.denoise,
-        cut_speech=config.cut_speech,
+        **config.cleaning.model_dump(),
     )
     folder = (clips_folder or table.folder / "clips") / _digest([recipe.as_json(), config.seed])
-    graph = speech_graph(store.folder) if recipe.cut_speech else None
-    prepare(used, folder, recipe, seed=config.seed, n_workers=usable_cores(), speech_graph=graph, wait_s=WAIT_S)
+    cleaner = open_cleaner(recipe.cleaning, store.folder)
+    prepare(used, folder, recipe, seed=config.seed, n_workers=usable_cores(), cleaner=cleaner, wait_s=WAIT_S)
     clips = Clips(folder)
     return _examples(clips, used, parts, classes, species_of(beside), config, warnings)
 
