@@ -42,7 +42,8 @@ def _librosas(librosa: Any, y: FloatArray, **chroma: float) -> npt.NDArray[np.fl
     m = f.mfcc(y=y, sr=RATE_HZ, n_mfcc=20)
     c, r = f.spectral_centroid(y=y, sr=RATE_HZ), f.spectral_rolloff(y=y, sr=RATE_HZ)
     z, ch = f.zero_crossing_rate(y), f.chroma_stft(y=y, sr=RATE_HZ, **chroma)
-    s, b, rms = f.melspectrogram(y=y, sr=RATE_HZ), f.spectral_bandwidth(y=y, sr=RATE_HZ), f.rms(y=y)
+    s = librosa.power_to_db(f.melspectrogram(y=y, sr=RATE_HZ), ref=np.max)
+    b, rms = f.spectral_bandwidth(y=y, sr=RATE_HZ), f.rms(y=y)
     several = [c.mean(), c.std(), c.max(), r.mean(), r.std(), z.mean(), z.std(), ch.mean(), ch.std()]
     several += [s.mean(), s.std(), s.max(), b.mean(), b.std(), rms.mean()]
     return np.concatenate([m.mean(1), m.std(1), m.max(1), m.min(1), several])

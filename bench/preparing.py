@@ -17,7 +17,7 @@ import soundfile
 from dawnchorus.cores import usable_cores
 from dawnchorus.data.dawn import dawn_chorus
 from dawnchorus.data.prepare import prepare
-from dawnchorus.data.recipes import RECIPES, Recipe
+from dawnchorus.data.recipes import Recipe
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
 from dawnchorus.models.silero import open_cleaner
 from dawnchorus.models.store import default_folder
@@ -30,7 +30,7 @@ TASKS: dict[str, tuple[str, Recipe]] = {
     "flac": ("flac", Recipe()),
     "mp3": ("mp3", Recipe()),
     "wav, speech cut": ("wav", Recipe(rate_hz=16_000, cut_speech=True)),
-    "wav, noise reduced": ("wav", RECIPES["clean-16k"][1]),
+    "wav, noise reduced": ("wav", known_recipes()["birdclef-yamnet"][1]),
 }
 
 RUN = """

@@ -22,7 +22,7 @@ from dawnchorus.audio.speech import SpeechFinder, spans_of
 from dawnchorus.data.clips import Clips, ClipWriter
 from dawnchorus.data.images import write_images
 from dawnchorus.data.prepare import Prepared, loudest_starts, prepare
-from dawnchorus.data.recipes import RECIPES, Recipe
+from dawnchorus.data.recipes import Recipe
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
 from dawnchorus.errors import Busy, InputError
 from dawnchorus.models.silero import open_cleaner, speech_graph
@@ -204,9 +204,9 @@ def test_birds_are_no_speech(finder: SpeechFinder, dawn: Path) -> None:
     assert finder.find(np.zeros(0, np.float32)) == ()
 
 
-@pytest.mark.parametrize("name", [name for name, (_, recipe) in RECIPES.items() if recipe.denoise is None])
+@pytest.mark.parametrize("name", [name for name, (_, recipe) in known_recipes().items() if recipe.denoise is None])
 def test_every_recipe_makes_clips_of_its_length(table: RecordingsTable, name: str) -> None:
-    recipe = replace(RECIPES[name][1], cut_speech=False)
+    recipe = replace(known_recipes()[name][1], cut_speech=False)
     _, clips = made(table, name, recipe)
     assert len(clips) >= 2
     assert len(clips.samples(0)) == round(recipe.window_s * recipe.rate_hz)
@@ -240,7 +240,7 @@ def test_the_prepare_command(table: RecordingsTable, command: Command) -> None:
     assert b"2 clips of 2 recordings (0 of them before); 0 left out, 1 failed" in done.stderr
     assert b"broken: " in done.stderr
     assert (table.folder / "out" / "ATTRIBUTION.md").read_text().count("R. Ecord") == 2
-    assert b"wav2vec2-5s" in command("prepare", "--list-recipes").stdout
+    assert b"autobird" in command("prepare", "--list-recipes").stdout
 
 
 def test_clips_are_taken_where_the_species_calls(table: RecordingsTable) -> None:

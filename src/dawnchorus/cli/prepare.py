@@ -20,7 +20,7 @@ from dawnchorus.data.clips import Clips
 from dawnchorus.data.images import FOLDER as IMAGES
 from dawnchorus.data.images import write_images
 from dawnchorus.data.prepare import prepare
-from dawnchorus.data.recipes import RECIPES, Fill, Take
+from dawnchorus.data.recipes import Fill, Take, known_recipes
 from dawnchorus.data.recordings import read_table
 from dawnchorus.files import atomic_file, cannot_write
 from dawnchorus.models.silero import open_cleaner
@@ -32,7 +32,7 @@ HEARD_NAME = "heard.parquet"
 
 def _list_recipes(context: click.Context, _option: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's shape
     if value:
-        for name, (what, _) in RECIPES.items():
+        for name, (what, _) in known_recipes().items():
             click.echo(f"{name:<14}{what}")
         context.exit()
 
@@ -40,7 +40,7 @@ def _list_recipes(context: click.Context, _option: click.Parameter, value: bool)
 @click.command("prepare")
 @click.argument("data_set", type=click.Path(path_type=Path))
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--recipe", "name", type=click.Choice(list(RECIPES)), default="birdclef-5s", show_default=True)
+@click.option("--recipe", "name", type=click.Choice(list(known_recipes())), default="birdclef-5s", show_default=True)
 @click.option("--list-recipes", is_flag=True, is_eager=True, expose_value=False, callback=_list_recipes)
 @click.option("--rate", "rate_hz", type=int, help="Hz, instead of the recipe's.")
 @click.option("--window", "window_s", type=float, help="Seconds of a clip, instead of the recipe's.")
@@ -101,7 +101,7 @@ def command(
         "normalise": normalise,
     }
     changes = {field: value for field, value in given.items() if value is not None}
-    recipe = replace(RECIPES[name][1], **changes)  # type: ignore[arg-type]
+    recipe = replace(known_recipes()[name][1], **changes)  # type: ignore[arg-type]
     table = read_table(data_set)
     cleaner = open_cleaner(recipe.cleaning, store.folder)
     if speech_audio is not None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from functools import cache
+from pathlib import Path
 from typing import Any, Literal
+
+import yaml
 
 from dawnchorus.audio.cleaning import Cleaning
 from dawnchorus.audio.noise import NoiseKind
@@ -68,23 +72,39 @@ class Recipe:
         return asdict(self)
 
 
-RECIPES: dict[str, tuple[str, Recipe]] = {
+FOLDER = Path(__file__).parents[1] / "conf" / "experiment"
+"""Recipes for training: each file says how its clips are made as well."""
+
+_CLIPS: dict[str, tuple[str, Recipe]] = {
     "birdclef-5s": ("5 s windows at 32 kHz, as BirdCLEF, BirdSet and Perch", Recipe()),
     "birdnet-3s": ("3 s windows at 48 kHz, as BirdNET", Recipe(rate_hz=48_000, window_s=3.0)),
-    "wav2vec2-5s": ("5 s windows at 16 kHz, for Wav2Vec2", Recipe(rate_hz=16_000)),
-    "clean-16k": (
-        "noise reduced, speech cut, 16 kHz, for YAMNet embeddings",
-        Recipe(rate_hz=16_000, denoise="nonstationary", cut_speech=True),
-    ),
-    "features-10s": (
-        "the first 10 s at 22.05 kHz, filled up with zeros, for acoustic features",
-        Recipe(rate_hz=22_050, window_s=10.0, take="first"),
-    ),
-    "snippets-1s": (
-        "8 random seconds at 22.05 kHz, filled up with white noise, for an on-device mel front end",
-        Recipe(rate_hz=22_050, window_s=1.0, take="random", n_clips=8, fill="noise"),
-    ),
     "scored-5s": ("the 5 s of each recording in which BirdNET hears its species best", Recipe(take="scored")),
     "loudest-5s": ("the 5 s of each recording with the most sound, at 32 kHz", Recipe(take="loudest")),
 }
-"""By name: what it is, and the recipe."""
+
+
+@cache
+def known_recipes() -> dict[str, tuple[str, Recipe]]:
+    """Return description and recipe by name: of clips alone, and of the training recipes that fix rate and window."""
+    found = dict(_CLIPS)
+    for path in sorted(FOLDER.glob("*.yaml")):
+        text = path.read_text(encoding="utf-8")
+        recipe = _recipe_in(yaml.safe_load(text))
+        if recipe is not None:
+            found[path.stem] = (_description_in(text), recipe)
+    return found
+
+
+def _recipe_in(training: dict[str, Any]) -> Recipe | None:
+    model = training.get("model", {})
+    if not {"rate_hz", "window_s"} <= set(model):
+        return None
+    names = {field.name for field in fields(Recipe)}
+    chosen = {name: value for name, value in training.get("data", {}).items() if name in names}
+    return Recipe(rate_hz=model["rate_hz"], window_s=model["window_s"], **chosen)
+
+
+def _description_in(text: str) -> str:
+    """Return the first line of the comment at the top of a training recipe."""
+    comments = [line.removeprefix("#").strip() for line in text.splitlines() if line.startswith("#")]
+    return comments[1].rstrip(".")

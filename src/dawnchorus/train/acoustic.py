@@ -1,7 +1,7 @@
 """The 95 acoustic features of a clip, computed inside a network, with librosa's definitions.
 
 Frames of 2,048 samples, a new one every 512, centred, zeros (for zero crossings the edge's sample) around the ends;
-defaults of librosa 0.11 where nothing else is said. Chroma is taken at concert pitch (librosa's `tuning=0`), so that
+defaults of librosa 0.11 where nothing else is said. The mel spectrogram is in dB below its largest value. Chroma is taken at concert pitch (librosa's `tuning=0`), so that
 one clip's pitch does not move another feature's meaning.
 """
 
@@ -108,25 +108,26 @@ class AcousticFeatures(nn.Module):
         power = self.spectrum(waveform)
         magnitude = power.sqrt()
         mel = self.mel @ power
+        levels = self._levels(mel)
         centroid, bandwidth = self._centroid(magnitude)
         return torch.cat(
             [
-                _stats(self._mfcc(mel), "mean", "std", "max", "min"),
+                _stats(self.cosine @ levels, "mean", "std", "max", "min"),
                 _stats(centroid, "mean", "std", "max"),
                 _stats(self._rolloff(magnitude), "mean", "std"),
                 _stats(self._zero_crossings(waveform), "mean", "std"),
                 _stats(self._chroma(power).flatten(1), "mean", "std"),
-                _stats(mel.flatten(1), "mean", "std", "max"),
+                _stats((levels - levels.amax((1, 2), keepdim=True)).flatten(1), "mean", "std", "max"),
                 _stats(bandwidth, "mean", "std"),
                 _stats(self._rms(waveform), "mean"),
             ],
             dim=1,
         )
 
-    def _mfcc(self, mel: Tensor) -> Tensor:
+    def _levels(self, mel: Tensor) -> Tensor:
+        """Return levels in dB [batch, bands, frames], none lower than `TOP_DB` below the clip's largest."""
         levels = 10 * torch.log10(mel.clamp(min=1e-10))
-        floor = levels.amax((1, 2), keepdim=True) - TOP_DB
-        return self.cosine @ torch.maximum(levels, floor)
+        return torch.maximum(levels, levels.amax((1, 2), keepdim=True) - TOP_DB)
 
     def _centroid(self, magnitude: Tensor) -> tuple[Tensor, Tensor]:
         total = _sum_of_rows(magnitude)
