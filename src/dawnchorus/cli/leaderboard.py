@@ -12,7 +12,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from dawnchorus.cli.options import config_dir_option
 from dawnchorus.cli.present import console
+from dawnchorus.cli.train import print_config_dir_notes
 from dawnchorus.data.recordings import read_table
 from dawnchorus.errors import DawnChorusError, InputError, MissingExtra
 from dawnchorus.files import atomic_file
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 @click.option("--random-split", is_flag=True, help="Also show how much a split of clips at random flatters.")
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Train so many, and average.")
 @click.option("--overlap", type=float, default=0.0, show_default=True, help="Seconds shared by neighbouring windows.")
+@config_dir_option
 @click.option("--out", type=click.Path(path_type=Path), help="A JSON file for the table.")
 def command(
     *,
@@ -41,11 +44,12 @@ def command(
     random_split: bool,
     seeds: int,
     overlap: float,
+    config_dir: Path | None,
     out: Path | None,
 ) -> None:
     """Train and measure all recipes on one split of DATA_SET, and compare them."""
     try:
-        from dawnchorus.train.compose import GROUPS
+        from dawnchorus.train.compose import available_choices
         from dawnchorus.train.leaderboard import measure_recipe
     except ImportError as error:
         raise MissingExtra(error.name or "torch", extra="train", purpose="Training") from error
@@ -55,9 +59,10 @@ def command(
         raise InputError(f"{data_set}: no recording is in the part {part!r}. Run `dawnchorus data split` first.")
     unknown = read_table(open_set) if open_set is not None else None
     screen = console()
+    print_config_dir_notes(config_dir, screen)
     entries: list[Entry] = []
     failed = False
-    for recipe in recipes or GROUPS["experiment"]:
+    for recipe in recipes or available_choices(config_dir)["experiment"]:
         screen.rule(recipe)
         try:
             entry = measure_recipe(
@@ -70,6 +75,7 @@ def command(
                 random_split=random_split,
                 n_seeds=seeds,
                 overlap_s=overlap,
+                config_dir=config_dir,
                 on_note=lambda text: screen.print(text, markup=False),
             )
         except DawnChorusError as error:

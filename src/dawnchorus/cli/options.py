@@ -37,6 +37,12 @@ turns_option = click.option(
     help="Test-time augmentation: score each window so many times, turned around in time, and average.",
 )
 
+config_dir_option = click.option(
+    "--config-dir",
+    type=click.Path(path_type=Path),
+    help="A folder of own choices, GROUP/NAME.yaml; they win over built-in ones of the same name.",
+)
+
 speech_option = click.option(
     "--speech",
     type=click.Choice(get_args(SpeechUse)),

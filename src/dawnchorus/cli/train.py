@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
+from dawnchorus.cli.options import config_dir_option
 from dawnchorus.cli.present import console
 from dawnchorus.errors import DawnChorusError, InputError, MissingExtra
 
@@ -22,10 +23,19 @@ if TYPE_CHECKING:
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--resume", "resumed", type=click.Path(path_type=Path), help="Go on with an interrupted run's folder.")
 @click.option("--multirun", is_flag=True, help="Train every combination of values such as optimizer.lr=1e-3,1e-4.")
+@config_dir_option
+@click.option("--init-config", type=click.Path(path_type=Path), help="Write the built-in choices into a new folder.")
 @click.option("--options", "show_options", is_flag=True, help="Show the choices of every group, and the defaults.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def command(
-    *, overrides: tuple[str, ...], resumed: Path | None, multirun: bool, show_options: bool, quiet: bool
+    *,
+    overrides: tuple[str, ...],
+    resumed: Path | None,
+    multirun: bool,
+    config_dir: Path | None,
+    init_config: Path | None,
+    show_options: bool,
+    quiet: bool,
 ) -> None:
     """Train a model on a split data set, and write its bundle: dawnchorus train model=efficientnet data=my-set
 
@@ -38,16 +48,21 @@ def command(
         raise MissingExtra(error.name or "torch", extra="train", purpose="Training") from error
 
     if show_options:
-        _show_options(compose.GROUPS)
+        _show_options(compose.available_choices(config_dir))
+        return
+    if init_config is not None:
+        compose.write_config_dir(init_config)
+        click.echo(init_config)
         return
     screen = Console(quiet=True) if quiet else console()
     if resumed is not None:
-        if overrides:
+        if overrides or config_dir is not None:
             raise InputError("--resume: the run goes on as it was begun; expected no other settings.")
         _done(trainer.resume(resumed, on_epoch=_Shown(screen).show, on_note=screen.print), screen)
         return
     jobs = list(compose.sweep(overrides)) if multirun else [list(overrides)]
-    configs = [compose.compose_config(job) for job in jobs]
+    configs = [compose.compose_config(job, config_dir=config_dir) for job in jobs]
+    print_config_dir_notes(config_dir, screen)
     failed = 0
     for job, config in zip(jobs, configs, strict=True):
         if len(jobs) > 1:
@@ -69,6 +84,14 @@ def command(
             _done(run, screen)
     if failed:
         sys.exit(1)
+
+
+def print_config_dir_notes(config_dir: Path | None, screen: Console) -> None:
+    """Print which files of a user's folder shadow built-in ones, and which are no choices."""
+    from dawnchorus.train.compose import describe_config_dir
+
+    for note in describe_config_dir(config_dir) if config_dir is not None else ():
+        screen.print(note, markup=False)
 
 
 class _Shown:

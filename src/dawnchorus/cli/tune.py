@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 from rich.table import Table
 
+from dawnchorus.cli.options import config_dir_option
 from dawnchorus.cli.present import console
+from dawnchorus.cli.train import print_config_dir_notes
 from dawnchorus.errors import MissingExtra
 
 if TYPE_CHECKING:
@@ -23,8 +26,11 @@ if TYPE_CHECKING:
 )
 @click.option("--metric", type=click.Choice(["val_auc", "val_accuracy", "val_loss"]), default="val_auc")
 @click.option("--folds", is_flag=True, help="Train each trial on every fold of a data set that is split into folds.")
+@config_dir_option
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
-def command(*, overrides: tuple[str, ...], trials: int, metric: Metric, folds: bool, quiet: bool) -> None:
+def command(
+    *, overrides: tuple[str, ...], trials: int, metric: Metric, folds: bool, config_dir: Path | None, quiet: bool
+) -> None:
     """Find good values for settings, by training with some: dawnchorus tune model=mel_cnn data=my-set
     'optimizer.lr=tag(log,interval(1e-4,1e-2))' 'model.mel.n_bands=choice(32,64,128)'
 
@@ -41,8 +47,10 @@ def command(*, overrides: tuple[str, ...], trials: int, metric: Metric, folds: b
         value = "" if tried.value is None else f"{tried.value:.4f}"
         screen.print(f"trial {tried.number + 1:3d}  {tried.state}  {value}  {' '.join(tried.overrides)}", markup=False)
 
+    print_config_dir_notes(config_dir, screen)
     found = tune(
         overrides,
+        config_dir=config_dir,
         n_trials=trials,
         metric=metric,
         by_fold=folds,

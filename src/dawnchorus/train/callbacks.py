@@ -19,6 +19,7 @@ from dawnchorus.formats.text import text_stream
 from dawnchorus.train.config import TrainConfig
 from dawnchorus.train.runs import METRICS_NAME, Run
 from dawnchorus.train.trainer import BEST, LAST, EpochReport, OnEpoch
+from dawnchorus.train.usage import UsageMeter
 
 MLFLOW_NAME = "mlflow.db"
 """Beside the runs, where no server is named; show it with `mlflow ui --backend-store-uri sqlite:///runs/mlflow.db`."""
@@ -34,6 +35,7 @@ class Progress(Callback):
         self._n_epochs = 0
         self._begin = time.monotonic()
         self._first = 0
+        self._usage = UsageMeter()
         self.best: dict[str, float] = {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -49,6 +51,7 @@ class Progress(Callback):
             log.log_hyperparams(self._settings)
         self._n_epochs = trainer.max_epochs
         self._begin, self._first = time.monotonic(), trainer.current_epoch
+        self._usage = UsageMeter()
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         del pl_module
@@ -58,7 +61,10 @@ class Progress(Callback):
         done = trainer.current_epoch + 1
         left_s = (time.monotonic() - self._begin) / (done - self._first) * (self._n_epochs - done)
         if trainer.is_global_zero:
-            write_metrics(self._log, done, metrics)
+            usage = self._usage.read()
+            for log in trainer.loggers:
+                log.log_metrics(usage, step=trainer.global_step)
+            write_metrics(self._log, done, {**metrics, **usage})
             self._on_epoch(EpochReport(done, self._n_epochs, metrics, left_s))
 
 

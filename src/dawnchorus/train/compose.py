@@ -5,52 +5,161 @@ from __future__ import annotations
 import difflib
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from dawnchorus.errors import InputError
+from dawnchorus.errors import InputError, OutputExists
+from dawnchorus.files import cannot_write
 from dawnchorus.models.store import ModelStore
 from dawnchorus.train.config import TrainConfig
 from dawnchorus.train.families import Family, FamilyConfig, family_of
 
 CONF = Path(__file__).parents[1] / "conf"
-GROUPS: dict[str, tuple[str, ...]] = {
-    folder.name: tuple(sorted(path.stem for path in folder.glob("*.yaml")))
-    for folder in sorted(CONF.iterdir())
-    if folder.is_dir()
+ROOT_NAME = "dawnchorus"
+"""The list of groups among Hydra's configurations, apart from files of a user that may be called config.yaml."""
+
+USER_PATHS = ("data.path", "paths.runs", "paths.clips", "paths.models", "model.source", "model.backbone")
+"""Keys whose values are taken as they are typed."""
+
+INSTEAD_OF_HYDRA = {
+    "searchpath": "Own groups: --config-dir FOLDER.",
+    "run": "Folder of runs: paths.runs=FOLDER.",
+    "sweep": "Folder of runs: paths.runs=FOLDER.",
+    "mode": "Combinations of values: --multirun.",
+    "sweeper": "Combinations of values: --multirun. Search: dawnchorus tune.",
+    "launcher": "Several machines: deploy/train.slurm. Several processes: trainer.devices=2.",
+    "verbose": "Whole trace of an error: dawnchorus --debug.",
 }
-"""The named choices of each group."""
+"""Hydra's own settings, and the way to the same end here."""
 
 
-def compose_config(overrides: Sequence[str]) -> TrainConfig:
+def list_choices(folder: Path) -> dict[str, tuple[str, ...]]:
+    """List the named choices of each group below a folder of configuration files."""
+    return {
+        group.name: tuple(sorted(path.relative_to(group).with_suffix("").as_posix() for path in group.rglob("*.yaml")))
+        for group in sorted(folder.iterdir())
+        if group.is_dir() and not group.name.startswith((".", "_"))
+    }
+
+
+GROUPS = list_choices(CONF)
+"""The built-in choices."""
+
+
+def available_choices(config_dir: Path | None) -> dict[str, tuple[str, ...]]:
+    """List the built-in choices and those of a user's folder.
+
+    Raises:
+        InputError: the folder is none, or has no groups.
+    """
+    own = {} if config_dir is None else _own_choices(config_dir)
+    groups = {**dict.fromkeys(GROUPS, ()), **dict.fromkeys(own, ())}
+    return {group: tuple(sorted({*GROUPS.get(group, ()), *own.get(group, ())})) for group in groups}
+
+
+def describe_config_dir(config_dir: Path) -> list[str]:
+    """Name the files of a user's folder that take the place of built-in ones, and those that are no choices.
+
+    Raises:
+        InputError: the folder is none, or has no groups.
+    """
+    own = _own_choices(config_dir)
+    notes = []
+    shadowed = [
+        f"{group}/{choice}.yaml"
+        for group, choices in own.items()
+        for choice in choices
+        if choice in GROUPS.get(group, ()) and _differs(f"{group}/{choice}.yaml", config_dir)
+    ]
+    if shadowed:
+        notes.append(f"{config_dir}: taken instead of the built-in files: {', '.join(shadowed)}.")
+    unread = sorted(path.name for path in config_dir.iterdir() if path.suffix in (".yaml", ".yml"))
+    unread += sorted(f"{path.parent.name}/{path.name}" for path in config_dir.glob("*/*.yml"))
+    if unread:
+        notes.append(
+            f"{config_dir}: no choices of a group: {', '.join(unread)}. A choice is GROUP/NAME.yaml; settings of "
+            f"several groups go into experiment/NAME.yaml, with '# @package _global_' as its first line."
+        )
+    return notes
+
+
+def write_config_dir(folder: Path) -> None:
+    """Write the built-in groups into a new folder.
+
+    Raises:
+        OutputExists: the folder has something in it.
+        OutputError: the folder cannot be written.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputExists(f"{folder}: expected a new or empty folder.")
+    try:
+        for group in GROUPS:
+            shutil.copytree(CONF / group, folder / group, ignore=shutil.ignore_patterns("__pycache__"))
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+
+
+def _own_choices(config_dir: Path) -> dict[str, tuple[str, ...]]:
+    if not config_dir.is_dir():
+        raise InputError(f"--config-dir: {config_dir}: no such folder.")
+    own = {group: choices for group, choices in list_choices(config_dir).items() if choices}
+    if not own:
+        raise InputError(
+            f"--config-dir: {config_dir}: expected files GROUP/NAME.yaml, such as scheduler/mine.yaml, found none. "
+            f"Write the built-in ones into a new folder with `dawnchorus train --init-config FOLDER`."
+        )
+    return own
+
+
+def _differs(name: str, config_dir: Path) -> bool:
+    return (config_dir / name).read_bytes() != (CONF / name).read_bytes()
+
+
+def compose_config(overrides: Sequence[str], *, config_dir: Path | None = None) -> TrainConfig:
     """The configuration that the overrides describe.
+
+    Choices of groups are looked up in `config_dir` first, and then in the built-in ones.
 
     Raises:
         InputError: an override that is none, an unknown group, choice or key, or a value out of range; the nearest
             name is suggested.
     """
     from hydra import compose, initialize_config_dir
+    from hydra.core.config_store import ConfigStore
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
-    typed = [_typed(override) for override in overrides]
+    choices = available_choices(config_dir)
+    typed = [_typed(override, choices) for override in overrides]
+    if config_dir is not None:
+        typed.append(f"hydra.searchpath=[{_quoted(f'file://{CONF}')}]")
+    ConfigStore.instance().store(ROOT_NAME, OmegaConf.load(CONF / "config.yaml"))
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            composed = compose("config", typed)
+        with initialize_config_dir(str((config_dir or CONF).absolute()), version_base="1.3"):
+            composed = compose(ROOT_NAME, typed)
             found: Any = OmegaConf.to_container(composed, resolve=True, throw_on_missing=False)
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(f"{' '.join(overrides)}: {_first_line(error)}") from error
+    except YAMLError as error:
+        raise InputError(f"{config_dir}: expected YAML: {' '.join(str(error).split())}.") from error
     if found["data"].get("path") in (None, "???"):
         raise InputError(
             "data: expected a data set's folder, as in data=my-set. Make one with `dawnchorus data import`."
         )
     found.pop("experiment", None)
+    for group in choices.keys() - GROUPS.keys() & found.keys():
+        raise InputError(
+            f"{group}: there is no such key. Begin the files of your own group with '# @package _global_'; their "
+            f"settings then are those of {', '.join(GROUPS)}."
+        )
     return validated(found)
 
 
@@ -98,23 +207,32 @@ def _split_values(text: str) -> list[str]:
     return re.findall(r"(?:\[[^\]]*\]|\{[^}]*\}|\"[^\"]*\"|'[^']*'|[^,\[\]{}\"'])+", text) or [text]
 
 
-def _typed(override: str) -> str:
+def _typed(override: str, choices: Mapping[str, Sequence[str]]) -> str:
     """The override in Hydra's grammar: a data set's folder by its path, and keys that a YAML does not list."""
     key, separator, value = override.partition("=")
     key = key.lstrip("+")
     if not separator or not key:
         raise InputError(f"{override!r}: expected KEY=VALUE, such as model=efficientnet or optimizer.lr=3e-4.")
-    if key == "data" and value not in GROUPS["data"]:
+    _refuse_hydra_setting(key)
+    if key == "data" and value not in choices["data"]:
         return f"++data.path={_quoted(value)}"
-    if key in GROUPS:
-        if value not in GROUPS[key]:
+    if key in choices:
+        if value not in choices[key]:
             raise InputError(
-                f"{key}: expected one of {', '.join(GROUPS[key])}, got {value!r}.{_hint(value, GROUPS[key])}"
+                f"{key}: expected one of {', '.join(choices[key])}, got {value!r}.{_hint(value, choices[key])} "
+                f"Own files: --config-dir FOLDER, with {key}/NAME.yaml in it."
             )
-        return f"{key}={value}"
-    if key in ("data.path", "paths.runs", "paths.clips", "paths.models", "model.source", "model.backbone"):
+        return f"{key}={value}" if key in GROUPS else f"+{key}={value}"
+    if key in USER_PATHS:
         value = _quoted(value)
     return f"++{key}={value}"
+
+
+def _refuse_hydra_setting(key: str) -> None:
+    head, *rest = re.split(r"[./@]", key.lstrip("~"))
+    if head == "hydra":
+        instead = INSTEAD_OF_HYDRA.get(rest[0] if rest else "", "")
+        raise InputError(f"{key}: settings of Hydra itself are not supported. {instead}".rstrip())
 
 
 def _quoted(value: str) -> str:
@@ -125,11 +243,21 @@ def _quoted(value: str) -> str:
     return f"'{escaped}'"
 
 
+UNSUPPORTED = {
+    "trainer.num_workers": "Clips are read from a mapped file, which leaves nothing for workers to do. Leave it out.",
+    "trainer.pin_memory": "Clips are read from a mapped file, whose memory is not torch's to pin. Leave it out.",
+    "wandb": "Curves go to W&B with tracker=wandb, and a sweep's file is run by `dawnchorus tune --sweep FILE`.",
+}
+"""Keys of other programs that have no equal here, and the reason or the way."""
+
+
 def _explained(error: ValidationError, model: type[BaseModel], *, prefix: str = "") -> str:
     lines = []
     for problem in error.errors():
         key = prefix + ".".join(map(str, problem["loc"]))
-        if problem["type"] == "extra_forbidden":
+        if key in UNSUPPORTED:
+            lines.append(f"{key}: there is no such key. {UNSUPPORTED[key]}")
+        elif problem["type"] == "extra_forbidden":
             known = _keys(model, problem["loc"][:-1])
             lines.append(f"{key}: there is no such key.{_hint(str(problem['loc'][-1]), known)}")
         else:

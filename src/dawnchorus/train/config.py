@@ -66,11 +66,19 @@ class OptimizerConfig(Config):
 class SchedulerConfig(Config):
     """How the learning rate moves."""
 
-    name: Literal["constant", "cosine", "one_cycle", "plateau"] = "cosine"
+    name: Literal["constant", "cosine", "one_cycle", "plateau", "step", "warm_restarts"] = "cosine"
     warmup: float = Field(default=0.05, ge=0, lt=1)
     """The share of all steps in which the rate rises."""
     patience: int = Field(default=5, ge=0)
     factor: float = Field(default=0.5, gt=0, lt=1)
+    step_size: int = Field(default=10, ge=1)
+    """Epochs between two steps."""
+    gamma: float = Field(default=0.5, gt=0, le=1)
+    """The factor of the rate at each step."""
+    restart_epochs: int = Field(default=10, ge=1)
+    """Epochs of the first cosine, of `warm_restarts`."""
+    restart_factor: int = Field(default=1, ge=1)
+    """How many times longer each cosine is than the one before."""
 
 
 class AugmentConfig(Config):
@@ -147,6 +155,15 @@ class ProfilerConfig(Config):
     """Where the time goes, written to the run's `reports/`."""
 
     name: Literal["none", "simple", "torch"] = "none"
+    wait: int = Field(default=1, ge=0)
+    """Steps at the start that are not traced; this and the next five are torch's."""
+    warmup: int = Field(default=1, ge=0)
+    """Steps that are traced and dropped, as the first ones are distorted."""
+    active: int = Field(default=3, ge=1)
+    """Steps in the trace."""
+    record_shapes: bool = False
+    profile_memory: bool = False
+    with_stack: bool = False
 
 
 class PathsConfig(Config):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -83,22 +84,24 @@ def measure_recipe(
     random_split: bool = False,
     n_seeds: int = 1,
     overlap_s: float = 0.0,
+    config_dir: Path | None = None,
     on_note: Callable[[str], None] = lambda _text: None,
 ) -> Entry:
     """Train a recipe of `conf/experiment` and measure its bundle on the recordings of `part`.
 
-    `unknown` are recordings of species that are not learned. With several seeds, their scores are averaged
-    (geometrically) in one bundle. `overlap_s` is that of neighbouring windows in measuring.
+    Recipes in `config_dir` come before built-in ones. `unknown` are recordings of species that are not learned. With
+    several seeds, their scores are averaged (geometrically) in one bundle. `overlap_s` is that of neighbouring windows
+    in measuring.
 
     Raises:
         InputError, ModelError, TrainingFailed: as training does.
     """
     settings = [f"experiment={recipe}", f"data={table.folder}", f"name={recipe}", *overrides]
-    config = compose_config(settings)
+    config = compose_config(settings, config_dir=config_dir)
     runs = []
     for seed in range(config.seed, config.seed + n_seeds):
         own = [*settings, f"seed={seed}"]
-        runs.append(train(compose_config(own), started=clock(), overrides=own, on_note=on_note))
+        runs.append(train(compose_config(own, config_dir=config_dir), started=clock(), overrides=own, on_note=on_note))
     store, bundle = store_of(config), _averaged([read_bundle(each.bundle) for each in runs], recipe)
     rows = [row for row in table.rows if row.split == part]
     scores = score_data_set(bundle, table, rows, store=store, overlap_s=overlap_s)
@@ -108,7 +111,8 @@ def measure_recipe(
         runs = [runs[0].update(metrics={**runs[0].metrics, **measured})]
     random_accuracy = honest = None
     if random_split:
-        flattered = train(compose_config([*settings, "data.by_clip=true"]), started=clock(), overrides=settings)
+        by_clip = compose_config([*settings, "data.by_clip=true"], config_dir=config_dir)
+        flattered = train(by_clip, started=clock(), overrides=settings)
         random_accuracy = flattered.metrics.get("val_clip_accuracy")
         single = read_bundle(runs[0].bundle)
         honest = evaluate(single, score_data_set(single, table, rows, store=store)).by_window["top_1"]

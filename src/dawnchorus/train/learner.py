@@ -16,9 +16,12 @@ from dawnchorus.train.config import TrainConfig
 from dawnchorus.train.examples import Examples
 from dawnchorus.train.families import Network
 from dawnchorus.train.losses import Loss
-from dawnchorus.train.schedules import build_optimizer, build_scheduler
+from dawnchorus.train.schedules import BY_EPOCH, build_optimizer, build_scheduler
 
 Batch = tuple[Tensor, Tensor, Tensor]
+
+PER_RANK = 1 << 40
+"""Distance between the seeds of two processes: larger than any number of steps."""
 
 
 class Learner(lightning.LightningModule):
@@ -38,8 +41,9 @@ class Learner(lightning.LightningModule):
     def training_step(self, batch: Batch, _number: int) -> Tensor:
         values, targets, _ = batch
         # What is random in a step depends on nothing before it, so a continued run equals an undisturbed one.
-        torch.manual_seed(self._config.seed * 1_000_003 + self.global_step)
-        rng = torch.Generator().manual_seed(self._config.seed * 7919 + self.global_step)
+        own = self.global_step + PER_RANK * self.global_rank
+        torch.manual_seed(self._config.seed * 1_000_003 + own)
+        rng = torch.Generator().manual_seed(self._config.seed * 7919 + own)
         if self._fixed:
             features, targets = self._augment.mixed(values, targets, rng)
         else:
@@ -55,7 +59,17 @@ class Learner(lightning.LightningModule):
                 f"trainer.clip_gradient=1, or use trainer.precision=32; the best checkpoint so far is kept."
             )
         self.log("loss", loss, on_step=False, on_epoch=True, batch_size=len(values), sync_dist=True)
+        self._log_accuracy(logits.detach(), targets)
         return loss
+
+    def _log_accuracy(self, logits: Tensor, targets: Tensor) -> None:
+        """Log the share of clips whose best class has the largest target; clips of no class do not count."""
+        best = targets.amax(1)
+        is_named = best > 0
+        is_right = (targets.gather(1, logits.argmax(1, keepdim=True))[:, 0] == best) & is_named
+        n_named = int(is_named.sum())
+        accuracy = is_right.sum() / max(n_named, 1)
+        self.log("accuracy", accuracy, on_step=False, on_epoch=True, batch_size=n_named, sync_dist=True)
 
     def _features(self, sound: Tensor) -> Tensor:
         """The front end's result; in single precision always, because energies leave the range of half precision."""
@@ -103,7 +117,7 @@ class Learner(lightning.LightningModule):
         scheduler = build_scheduler(self._config.scheduler, optimizer, n_steps=n_steps, falls=falls)
         if scheduler is None:
             return optimizer
-        interval = "epoch" if self._config.scheduler.name == "plateau" else "step"
+        interval = "epoch" if self._config.scheduler.name in BY_EPOCH else "step"
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": interval, "monitor": monitor},

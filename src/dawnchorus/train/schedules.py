@@ -5,10 +5,20 @@ from __future__ import annotations
 import math
 
 import torch
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import (
+    CosineAnnealingWarmRestarts,
+    LambdaLR,
+    LRScheduler,
+    OneCycleLR,
+    ReduceLROnPlateau,
+    StepLR,
+)
 
 from dawnchorus.train.config import OptimizerConfig, SchedulerConfig
 from dawnchorus.train.families import Network
+
+BY_EPOCH = ("plateau", "step", "warm_restarts")
+"""Schedules that move after each epoch; the others move after each step."""
 
 
 def build_optimizer(config: OptimizerConfig, network: Network) -> torch.optim.Optimizer:
@@ -38,6 +48,10 @@ def build_scheduler(
         return ReduceLROnPlateau(
             optimizer, mode="min" if falls else "max", factor=config.factor, patience=config.patience
         )
+    if config.name == "step":
+        return StepLR(optimizer, step_size=config.step_size, gamma=config.gamma)
+    if config.name == "warm_restarts":
+        return CosineAnnealingWarmRestarts(optimizer, T_0=config.restart_epochs, T_mult=config.restart_factor)
     if config.name == "one_cycle":
         peaks = [group["lr"] for group in optimizer.param_groups]
         return OneCycleLR(optimizer, peaks, total_steps=n_steps + 1, pct_start=max(config.warmup, 2 / (n_steps + 1)))

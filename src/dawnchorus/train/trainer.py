@@ -123,6 +123,7 @@ def _note_end(run: Run, **changes: str) -> None:
 
 
 def _trained(run: Run, config: TrainConfig, on_epoch: OnEpoch, on_note: Callable[[str], None]) -> Run:
+    _check_devices(config.trainer)
     declare_vision_operators()
     store = store_of(config)
     family, shape = family_config(config, store)
@@ -186,6 +187,22 @@ def _trained(run: Run, config: TrainConfig, on_epoch: OnEpoch, on_note: Callable
         )
 
 
+def _check_devices(options: TrainerConfig) -> None:
+    """Refuse processors that are not there."""
+    if options.accelerator == "cpu":
+        return
+    n_gpus = torch.cuda.device_count() or int(torch.backends.mps.is_available())
+    if options.accelerator == "gpu" and not n_gpus:
+        raise InputError(
+            "trainer.accelerator=gpu: torch finds no GPU on this machine. Use trainer=default, which also runs without."
+        )
+    if n_gpus and options.devices > n_gpus:
+        raise InputError(
+            f"trainer.devices: expected at most the {n_gpus} GPUs of this machine, got {options.devices}. For several "
+            f"processes on the CPU: trainer.accelerator=cpu."
+        )
+
+
 def _described(run: Run, network: Network, examples: Examples, on_note: Callable[[str], None]) -> Run:
     """The run with the sizes of what is learned, and from what."""
     n_learned = sum(p.numel() for p in network.parameters() if p.requires_grad)
@@ -193,6 +210,8 @@ def _described(run: Run, network: Network, examples: Examples, on_note: Callable
         f"{len(examples.classes)} species, {len(examples.train)} clips to learn from, {len(examples.validation)} to "
         f"validate on; {n_learned:,} parameters are learned"
     )
+    if network.start_note:
+        on_note(network.start_note)
     return run.update(
         n_classes=len(examples.classes),
         n_train=len(examples.train),

@@ -55,6 +55,7 @@ def tune(
     n_trials: int,
     metric: Metric = "val_auc",
     by_fold: bool = False,
+    config_dir: Path | None = None,
     clock: Callable[[], datetime],
     on_trial: Callable[[Tried], None] = lambda _tried: None,
     on_failure: Callable[[Sequence[str], str], None] = lambda _settings, _reason: None,
@@ -85,7 +86,7 @@ def tune(
             "model.mel.n_bands=choice(32,64)."
         )
     probes = {name: _probe(distribution) for name, distribution in space.items()}
-    config = compose_config([*fixed, *_chosen(space, probes)])
+    config = compose_config([*fixed, *_chosen(space, probes)], config_dir=config_dir)
     folds = _folds(config) if by_fold else [None]
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     root = Path(config.paths.runs)
@@ -93,7 +94,7 @@ def tune(
         root.mkdir(parents=True, exist_ok=True)
         study = optuna.create_study(
             storage=f"sqlite:///{root / STUDIES_NAME}",
-            study_name=_digest(fixed, space, metric, len(folds), read_table(Path(config.data.path)).rows),
+            study_name=_digest(config, space, metric, len(folds), read_table(Path(config.data.path)).rows),
             direction="minimize" if metric == "val_loss" else "maximize",
             pruner=optuna.pruners.MedianPruner(n_startup_trials=N_STARTUP),
             load_if_exists=True,
@@ -108,7 +109,7 @@ def tune(
         trial = study.ask(fixed_distributions=space)
         settings = [*fixed, *_chosen(space, trial.params)]
         try:
-            value = _value(trial, settings, folds, metric, clock)
+            value = _value(trial, settings, folds, metric, clock, config_dir)
         except optuna.TrialPruned:
             study.tell(trial, state=TrialState.PRUNED)
         except BaseException as error:
@@ -161,7 +162,12 @@ def _space(overrides: Sequence[str]) -> tuple[list[str], dict[str, BaseDistribut
 
 
 def _value(
-    trial: Trial, settings: Sequence[str], folds: Sequence[int | None], metric: Metric, clock: Callable[[], datetime]
+    trial: Trial,
+    settings: Sequence[str],
+    folds: Sequence[int | None],
+    metric: Metric,
+    clock: Callable[[], datetime],
+    config_dir: Path | None,
 ) -> float:
     """The metric's mean over the folds."""
     import optuna
@@ -169,7 +175,7 @@ def _value(
     values: list[float] = []
     for step, fold in enumerate(folds):
         own = [*settings, *([] if fold is None else [f"data.fold={fold}"])]
-        run = train(compose_config(own), started=clock(), overrides=own)
+        run = train(compose_config(own, config_dir=config_dir), started=clock(), overrides=own)
         if metric not in run.metrics:
             raise InputError(f"tune: training gave no {metric}: keep recordings back with data.validation=0.15.")
         values.append(run.metrics[metric])
@@ -209,7 +215,7 @@ def _folds(config: TrainConfig) -> list[int | None]:
 
 
 def _digest(
-    fixed: Sequence[str],
+    config: TrainConfig,
     space: dict[str, BaseDistribution],
     metric: str,
     n_folds: int,
@@ -218,5 +224,5 @@ def _digest(
     """Names a study: values of other recordings, parts or software are not compared."""
     values = {name: repr(distribution) for name, distribution in space.items()}
     data = [[row.recording_id, row.sound_hash, row.scientific_name, row.split] for row in rows]
-    about = [__version__, sorted(fixed), values, metric, n_folds, data]
+    about = [__version__, config.model_dump(mode="json"), values, metric, n_folds, data]
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]

@@ -44,6 +44,9 @@ class Network(nn.Module, ABC):
     pretrained: tuple[str, ...] = ()
     """How the names of the weights begin that do not begin at random."""
 
+    start_note: str | None = None
+    """A remark on the weights that the network begins with, for whoever trains it."""
+
     n_outputs: int | None = None
     """Of the classes that are learned, so many are the bundle's; None: all."""
 

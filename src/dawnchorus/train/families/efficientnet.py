@@ -33,7 +33,7 @@ class EfficientNetConfig(FamilyConfig):
     """"attention" weighs each moment by class, as for sound event detection (Kong et al., 2020); "bands" keeps low and
     high frequencies apart and sees two depths of the backbone."""
     freeze: int = Field(default=0, ge=0)
-    """So many of the backbone's first stages stay as they are."""
+    """So many of the backbone's first stages stay as they are, unless they begin at random."""
     dropout: float = Field(default=0.3, ge=0, lt=1)
     drop_path: float = Field(default=0.0, ge=0, lt=1)
 
@@ -46,7 +46,9 @@ class EfficientNet(Network):
         self.front_end = MelFrontEnd(config.mel, rate_hz=config.rate_hz, n_window=config.n_window)
         self.backbone = backbone
         self.pretrained = ("backbone.",) if config.weights is not None else ()
-        self.frozen = _first_stages(backbone, config.freeze)
+        self.frozen = _first_stages(backbone, config.freeze if self.pretrained else 0)
+        if not self.pretrained:
+            self.start_note = "model.weights is null: the backbone begins at random, so all of it is learned."
         n_maps = int(getattr(backbone, "num_features", 1))
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(n_maps, n_classes)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import tempfile
 import threading
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -40,16 +41,20 @@ MANY = 50
 """The mean of so many classes says what is common to all of them, and that is: no."""
 
 
+Units = Annotated[int, Field(ge=1)]
+
+
 class EmbeddingHeadConfig(FamilyConfig):
     """The backbone, and the layers behind it."""
 
     backbone: str = DEFAULT_MODEL
     """A built-in model, or a bundle's folder."""
     n_frames: int = Field(default=1, ge=1, le=256)
-    """Windows of the backbone in one window of the new model, spread evenly; their embeddings' mean and largest values
-    are what the head sees."""
-    hidden: int | None = Field(default=512, ge=1)
-    """Units between the two fully connected layers; None: one layer."""
+    """Windows of the backbone in one window of the new model, spread evenly."""
+    pool: Literal["mean_max", "mean"] = "mean_max"
+    """Of several windows the head sees their embeddings' mean and largest values, or the mean alone."""
+    hidden: Units | tuple[Units, ...] | None = 512
+    """Units of the layer, or of each of the layers, before the last; None: one layer in all."""
     dropout: float = Field(default=0.3, ge=0, lt=1)
     own_classes: bool = True
     """Begin with the backbone's own classifier for the classes that it knows."""
@@ -57,6 +62,13 @@ class EmbeddingHeadConfig(FamilyConfig):
     """Classes that the backbone does not know begin at the mean of those that it knows, each of which was learned
     against all the others, so that a sound that nobody taught is none of them. What is learned is one layer of small
     departures from there, of embeddings as they are."""
+
+    @property
+    def hidden_units(self) -> tuple[int, ...]:
+        """Units of each layer before the last."""
+        if self.hidden is None or self.cautious:
+            return ()
+        return (self.hidden,) if isinstance(self.hidden, int) else self.hidden
 
 
 class _Framing(nn.Module):
@@ -86,18 +98,19 @@ class _Head(nn.Module):
     def __init__(self, config: EmbeddingHeadConfig, *, n_dim: int, n_classes: int, own: tuple[Tensor, Tensor]) -> None:
         super().__init__()
         self.n_frames, self.n_dim = config.n_frames, n_dim
-        n_pooled = n_dim if config.n_frames == 1 else 2 * n_dim
+        self.has_max = config.n_frames > 1 and config.pool == "mean_max"
+        n_pooled = 2 * n_dim if self.has_max else n_dim
         for name, values in (("mean", torch.zeros(n_pooled)), ("scale", torch.ones(n_pooled))):
             self.register_buffer(name, values)
         self.own_weight = nn.Parameter(own[0], requires_grad=False)
         self.own_bias = nn.Parameter(own[1], requires_grad=False)
         self.trust = nn.Parameter(torch.zeros(1), requires_grad=not config.cautious)
-        if config.hidden is None or config.cautious:
-            self.layers: nn.Module = nn.Dropout(config.dropout)
-        else:
-            first = nn.Linear(n_pooled, config.hidden)
-            self.layers = nn.Sequential(nn.Dropout(config.dropout), first, nn.ReLU(), nn.Dropout(config.dropout))
-        self.last = nn.Linear(n_pooled if config.cautious else config.hidden or n_pooled, n_classes)
+        sizes = (n_pooled, *config.hidden_units)
+        layers: list[nn.Module] = [nn.Dropout(config.dropout)]
+        for n_in, n_out in pairwise(sizes):
+            layers += [nn.Linear(n_in, n_out), nn.ReLU(), nn.Dropout(config.dropout)]
+        self.layers = nn.Sequential(*layers)
+        self.last = nn.Linear(sizes[-1], n_classes)
         if config.cautious:
             self.last.bias.requires_grad = False
         if config.cautious or bool(own[0].any()):
@@ -108,7 +121,9 @@ class _Head(nn.Module):
     def forward(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         each = embeddings.reshape(-1, self.n_frames, self.n_dim)
         own = (each @ self.own_weight + self.own_bias).amax(1) * self.trust.exp()
-        pooled = each[:, 0] if self.n_frames == 1 else torch.cat([each.mean(1), each.amax(1)], dim=1)
+        pooled = each[:, 0] if self.n_frames == 1 else each.mean(1)
+        if self.has_max:
+            pooled = torch.cat([pooled, each.amax(1)], dim=1)
         learned = self.last(self.layers((pooled - self.mean) * self.scale))
         return learned + own, pooled
 

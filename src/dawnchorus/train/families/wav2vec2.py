@@ -26,6 +26,7 @@ class Wav2Vec2Config(FamilyConfig):
     heads: int = Field(default=12, ge=1)
     channels: int = Field(default=512, ge=8)
     freeze_feature_encoder: bool = True
+    """This and the next one: of a network with published weights; what begins at random is always learned."""
     freeze_transformer: bool = False
     masked_share: float = Field(default=0.05, ge=0, lt=1)
     """Moments hidden from the transformer in training."""
@@ -42,6 +43,12 @@ class Wav2Vec2(Network):
         self.projector = nn.Linear(n_units, 256)
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(256, n_classes)
+        if config.source is None:
+            self.start_note = (
+                "model.source is null: Wav2Vec2 begins at random, so all of it is learned. Published weights need far "
+                "fewer recordings: model.source=facebook/wav2vec2-base, or a folder."
+            )
+            return
         frozen = [self.body.feature_extractor] if config.freeze_feature_encoder else []
         frozen += [self.body.feature_projection, self.body.encoder] if config.freeze_transformer else []
         for part in frozen:
