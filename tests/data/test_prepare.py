@@ -22,7 +22,7 @@ from dawnchorus.audio.speech import SpeechFinder, spans_of
 from dawnchorus.data.clips import Clips, ClipWriter
 from dawnchorus.data.images import write_images
 from dawnchorus.data.prepare import Prepared, loudest_starts, prepare
-from dawnchorus.data.recipes import Recipe
+from dawnchorus.data.recipes import Recipe, known_recipes
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
 from dawnchorus.errors import Busy, InputError
 from dawnchorus.models.silero import open_cleaner, speech_graph

@@ -32,8 +32,9 @@ HEARD_NAME = "heard.parquet"
 
 def _list_recipes(context: click.Context, _option: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's shape
     if value:
+        width = max(map(len, known_recipes())) + 2
         for name, (what, _) in known_recipes().items():
-            click.echo(f"{name:<14}{what}")
+            click.echo(f"{name:<{width}}{what}")
         context.exit()
 
 

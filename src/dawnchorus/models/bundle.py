@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -61,6 +61,8 @@ class TrainingSummary(BaseModel):
     """Name and id of the bundle that it is built on."""
     metrics: dict[str, float] = Field(default_factory=dict)
     """On validation data."""
+    recipe: dict[str, Any] | None = None
+    """The settings of `dawnchorus train` that made it, but for paths and classes."""
 
 
 class BundleInfo(BaseModel):

@@ -68,6 +68,7 @@ def write_trained_bundle(
         licenses=dict(Counter(name or "unknown" for name in licenses).most_common()),
         backbone=f"{backbone.info.name} {backbone.id}" if backbone else None,
         metrics={name: round(value, 6) for name, value in metrics.items()},
+        recipe=config.recipe(),
     )
 
     calibration = None

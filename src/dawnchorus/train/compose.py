@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -175,6 +176,29 @@ def validated(fields: dict[str, Any]) -> TrainConfig:
         raise InputError(_explained(error, TrainConfig)) from error
     family_of(str(config.model.get("family")))
     return config
+
+
+def recipe_overrides(recipe: Mapping[str, Any]) -> list[str]:
+    """Return the overrides that make the settings of a bundle's recipe again (`TrainConfig.recipe`)."""
+    overrides = [f"model={recipe['model']['family']}"]
+    overrides += [f"{key}={_hydra_value(value)}" for key, value in _leaves(recipe) if key != "model.family"]
+    return overrides
+
+
+def _leaves(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _hydra_value(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_hydra_value, value))}]"
+    if isinstance(value, str):
+        return _quoted(value) if value else "''"
+    return json.dumps(value)
 
 
 def family_config(config: TrainConfig, store: ModelStore) -> tuple[Family[Any], FamilyConfig]:

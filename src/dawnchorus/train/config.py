@@ -195,3 +195,14 @@ class TrainConfig(Config):
     license: str | None = None
     """Of the new weights; None: the strictest that its data and backbone ask for."""
     seed: int = Field(default=1, ge=0)
+
+    def recipe(self) -> dict[str, Any]:
+        """Return the settings that do not depend on this data set and this machine."""
+        return self.model_dump(
+            mode="json",
+            include={"model", "data", "optimizer", "scheduler", "augment", "loss", "trainer", "seed"},
+            exclude={
+                "data": {"path", "classes", "auxiliary", "fold"},
+                "trainer": {"accelerator", "devices", "threads"},
+            },
+        )

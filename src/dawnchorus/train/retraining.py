@@ -25,7 +25,7 @@ from dawnchorus.models.bundle import Bundle, read_bundle
 from dawnchorus.models.growing import can_grow, grown_bundle
 from dawnchorus.models.store import ModelStore
 from dawnchorus.train import trainer
-from dawnchorus.train.compose import compose_config, family_config
+from dawnchorus.train.compose import compose_config, family_config, recipe_overrides
 from dawnchorus.train.config import TrainConfig
 from dawnchorus.train.runs import Run, find_runs
 
@@ -105,21 +105,21 @@ def retrain(
     Recordings that have a part of the split keep it. The new bundle, below `folder`, knows all that its backbone knew,
     where that can be (`models.growing`). A retraining that was interrupted in `folder` goes on from its checkpoint.
     In the folder `sounds` is what else there is to hear; it is made there if it is not (`data.other_sounds`).
-    `overrides` are those of `dawnchorus train`; without any, a head is trained on the embeddings of `backbone`.
+    `overrides` are those of `dawnchorus train`, on top of the active model's recipe: see `training_settings`.
 
     Raises:
         InputError: too few recordings, or settings that cannot be.
         TrainingFailed, OutputError: see `trainer.train`.
     """
+    settings = training_settings(active, overrides, backbone=backbone)
     table = table.with_rows(row for row in table.rows if row.source != SOURCE)  # of a retraining before
     on_stage(Stage("checking", 0.0, f"{len(table.rows)} recordings"))
     checked_table = checked(table, n_workers=n_workers, on_stage=on_stage)
-    ready = checked_table.with_rows([*checked_table.rows, *other_sounds(sounds)])
+    beside = other_sounds(sounds) if settings.is_default else ()
+    ready = checked_table.with_rows([*checked_table.rows, *beside])
     write_table(ready)
     given = [
-        *RECIPE,
-        f"model.backbone={backbone}",
-        *overrides,
+        *settings.overrides,
         f"data={ready.folder}",
         f"paths.runs={folder / 'runs'}",
         f"paths.models={store.folder}",
@@ -129,8 +129,37 @@ def retrain(
     bundle = _grown(run, config, folder / "bundle", store)
     on_stage(Stage("comparing", 0.8, "with the active model, on recordings that were kept back"))
     report = compared(active, bundle, ready, store=store, n_workers=n_workers)
-    reasons = judged(active, bundle, report)
+    reasons = judged(active, bundle, report, may_change_family=settings.is_chosen)
     return Outcome(bundle, not reasons, reasons, report)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a retraining trains with."""
+
+    overrides: tuple[str, ...]
+    is_default: bool
+    """A head on the backbone's embeddings, by `RECIPE`."""
+    is_chosen: bool
+    """The caller chose family or recipe."""
+
+
+def training_settings(active: Bundle, overrides: Sequence[str], *, backbone: str | Path) -> Settings:
+    """Return the overrides for `compose_config` that train what the active model is.
+
+    A model that was trained here is trained again by its own recipe, which its bundle carries. Of others, such as
+    BirdNET, and of heads that were taught before, a head on the embeddings of `backbone` is trained. Overrides that
+    choose an experiment or a family (`experiment=`, `model=`) win over both.
+    """
+    is_chosen = any(override.split("=")[0].lstrip("+") in ("experiment", "model") for override in overrides)
+    recipe = active.info.training.recipe if active.info.training is not None else None
+    if is_chosen:
+        base: tuple[str, ...] = ()
+    elif recipe is not None and not recipe["model"].get("cautious"):
+        base = tuple(recipe_overrides(recipe))
+    else:
+        base = (*RECIPE, f"model.backbone={backbone}")
+    return Settings((*base, *overrides), is_default=base[:1] == RECIPE, is_chosen=is_chosen)
 
 
 def checked(table: RecordingsTable, *, n_workers: int, on_stage: OnStage) -> RecordingsTable:
@@ -238,10 +267,13 @@ def compared(
     }
 
 
-def judged(active: Bundle, new: Bundle, report: dict[str, Any]) -> tuple[str, ...]:
+def judged(active: Bundle, new: Bundle, report: dict[str, Any], *, may_change_family: bool = False) -> tuple[str, ...]:
     """Why the new bundle should not replace the active one; nothing where it should."""
     lost = [label.common_name for label in active.labels if label.scientific_name not in new.class_by_scientific_name]
     reasons = []
+    is_own = active.info.training is not None and active.info.training.recipe is not None
+    if is_own and not may_change_family and new.info.family != active.info.family:
+        reasons.append(f"it is of another family ({new.info.family}; the active model: {active.info.family})")
     if lost:
         reasons.append(f"it does not know {len(lost)} classes that the active model knows ({', '.join(lost[:3])}...)")
     before, after = (report["average_precision"][name] for name in ("active", "new"))
