@@ -36,7 +36,7 @@ PARENT_GONE = 75
 
 @click.command("retrain")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="A data set, or a folder per species.")
+@click.option("--data", type=click.Path(path_type=Path), help="A data set, or a folder per species.")
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="The model in use, to compare with.")
 @click.option("--backbone", help="What the new model is built on.  [default: the model in use]")
 @click.option(
@@ -44,6 +44,7 @@ PARENT_GONE = 75
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Its folder.  [default: retrained, beside the data]")
 @click.option("--json", "as_json", is_flag=True, help="Print every step, and the outcome, as a line of JSON.")
+@click.option("--check", "only_check", is_flag=True, help="Check the settings, and train nothing.")
 @click.option("--supervised", is_flag=True, hidden=True, help="End when the standard input does.")
 @click.option("--sounds", type=click.Path(path_type=Path), hidden=True, help="Where other sounds are made.")
 @models_folder_option
@@ -51,12 +52,13 @@ PARENT_GONE = 75
 def command(
     *,
     overrides: tuple[str, ...],
-    data: Path,
+    data: Path | None,
     model: str,
     backbone: str | None,
     new_classes: tuple[str, ...],
     out: Path | None,
     as_json: bool,
+    only_check: bool,
     supervised: bool,
     sounds: Path | None,
     models_folder: Path | None,
@@ -72,12 +74,17 @@ def command(
     if supervised:
         threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        from dawnchorus.train.retraining import retrain
+        from dawnchorus.train.retraining import check_settings, retrain
     except ImportError as error:
         raise MissingExtra(error.name or "torch", extra="train", purpose="Retraining") from error
 
     store = ModelStore(models_folder or default_folder())
     announce_model(store, model)
+    if only_check:
+        check_settings(store.open(model), overrides, backbone=backbone or model, store=store)
+        return
+    if data is None:
+        raise click.UsageError("Missing option '--data'.")
     source = _table(data, workers)
     folder = out or source.folder / "retrained"
     shown = _told if as_json else _Shown(console()).show

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -59,6 +59,20 @@ class Learning:
         if not self._lessons.count():
             raise InputError("there is nothing to learn from yet: send labelled recordings, or review detections.")
         return self._jobs.add("retrain", {"overrides": overrides, "by_hand": by_hand})
+
+    def check(self, overrides: Sequence[str]) -> None:
+        """Check settings for retraining, in a process of its own.
+
+        Raises:
+            InputError: they cannot be used with the model that serves.
+        """
+        options = ["--model", self._registry.serving().folder, "--backbone", self._backbone]
+        options += ["--models-folder", self._models, "--check"]
+        command = [sys.executable, "-P", "-m", "dawnchorus", "retrain", *map(str, options), "--", *overrides]
+        done = subprocess.run(command, capture_output=True, check=False)
+        if done.returncode:
+            message = done.stderr.decode(errors="replace").strip().removeprefix("Error: ")
+            raise InputError(f"--set: {message or 'the settings cannot be checked'}")
 
     def log(self, job_id: str) -> list[str]:
         """The last lines that the process wrote."""

@@ -272,6 +272,8 @@ def open_service(settings: Settings) -> Iterator[Service]:
             backbone=str(settings.model),
             models=store.folder,
         )
+        if settings.recipe:
+            learning.check(settings.recipe)
         learning.tidy()
         workers = Workers(database, jobs, lanes, history, files, learning, registry, kinds=settings.work)
         stack.callback(workers.close)

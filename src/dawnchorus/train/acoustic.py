@@ -33,6 +33,11 @@ FEATURES: tuple[str, ...] = (
 )
 """Names in the order of the output: they are part of the contract."""
 
+FLOORS: tuple[float, ...] = tuple(
+    1e-2 if name.startswith(("mfcc", "mel")) else 1.0 if name.startswith("spectral") else 1e-6 for name in FEATURES
+)
+"""A feature with a smaller deviation (in dB, Hz, or as a share) is constant: the rest is rounding."""
+
 
 def chroma_filters(*, rate_hz: int, n_fft: int, n_chroma: int = N_CHROMA) -> np.ndarray:
     """How much each bin [chroma, bins] counts for each pitch class, C first: bumps a semitone wide around the bin's
@@ -67,6 +72,20 @@ def _stats(values: Tensor, *names: str) -> Tensor:
         "std": lambda: _square(values - mean).mean(-1, keepdim=True).sqrt(),
         "max": lambda: values.amax(-1, keepdim=True),
         "min": lambda: values.amin(-1, keepdim=True),
+    }
+    return torch.cat([found[name]().flatten(1) for name in names], dim=1)
+
+
+def _map_stats(values: Tensor, *names: str) -> Tensor:
+    """Return statistics over rows and frames of maps [batch, rows, frames], joined.
+
+    Sums are made row by row: of 50,000 numbers in a row, runtimes lose four digits, each in another way.
+    """
+    mean = values.mean(2, keepdim=True).mean(1, keepdim=True)
+    found = {
+        "mean": lambda: mean,
+        "std": lambda: _square(values - mean).mean(2, keepdim=True).mean(1, keepdim=True).sqrt(),
+        "max": lambda: values.amax((1, 2), keepdim=True),
     }
     return torch.cat([found[name]().flatten(1) for name in names], dim=1)
 
@@ -116,8 +135,8 @@ class AcousticFeatures(nn.Module):
                 _stats(centroid, "mean", "std", "max"),
                 _stats(self._rolloff(magnitude), "mean", "std"),
                 _stats(self._zero_crossings(waveform), "mean", "std"),
-                _stats(self._chroma(power).flatten(1), "mean", "std"),
-                _stats((levels - levels.amax((1, 2), keepdim=True)).flatten(1), "mean", "std", "max"),
+                _map_stats(self._chroma(power), "mean", "std"),
+                _map_stats(levels - levels.amax((1, 2), keepdim=True), "mean", "std", "max"),
                 _stats(bandwidth, "mean", "std"),
                 _stats(self._rms(waveform), "mean"),
             ],

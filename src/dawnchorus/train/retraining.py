@@ -133,6 +133,17 @@ def retrain(
     return Outcome(bundle, not reasons, reasons, report)
 
 
+def check_settings(active: Bundle, overrides: Sequence[str], *, backbone: str | Path, store: ModelStore) -> None:
+    """Check the overrides before there are recordings to train on.
+
+    Raises:
+        InputError: an unknown group, choice or key, or a value out of range.
+        ModelError: the backbone cannot be had.
+    """
+    settings = training_settings(active, overrides, backbone=backbone)
+    family_config(compose_config([*settings.overrides, f"data={active.folder}"]), store)
+
+
 @dataclass(frozen=True)
 class Settings:
     """What a retraining trains with."""

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from dawnchorus.train.acoustic import FEATURES, RATE_HZ, AcousticFeatures
+from dawnchorus.train.acoustic import FEATURES, FLOORS, RATE_HZ, AcousticFeatures
 from dawnchorus.train.families.base import Context, Family, FamilyConfig, Network
 
 
@@ -56,7 +56,9 @@ class AcousticMlp(Network):
 
     def prepare(self, features: Tensor) -> None:
         self.mean.copy_(features.mean(0))
-        self.scale.copy_(1 / (features.std(0) + 1e-6))
+        deviation = features.std(0)
+        is_constant = deviation < torch.tensor(FLOORS, device=deviation.device)
+        self.scale.copy_(torch.where(is_constant, 1.0, 1 / deviation.clamp(min=min(FLOORS))))
 
 
 def _build(config: AcousticMlpConfig, context: Context) -> Network:
