@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from rich.console import Console
@@ -18,6 +18,7 @@ from dawnchorus.cli.options import model_options, models_folder_option, workers_
 from dawnchorus.cli.present import MAX_LISTED, console, counted
 from dawnchorus.data.attribution import FILE_NAME, attribution_text
 from dawnchorus.data.check import LABEL_CHECKS, PROBLEMS, ModelScores, check_table, problem_counts
+from dawnchorus.data.given_split import split_by_counts, split_by_tables
 from dawnchorus.data.import_notes import notes_of_import
 from dawnchorus.data.importing import annotated_by, import_recordings, merge_tables, table_of
 from dawnchorus.data.layouts.voices import recordings_of_table
@@ -36,6 +37,8 @@ from dawnchorus.files import atomic_file
 from dawnchorus.formats.registry import format_of_file, read_annotations
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
 from dawnchorus.taxonomy.labels import Label
+
+Number = TypeVar("Number", int, float)
 
 
 @click.group("data")
@@ -234,17 +237,61 @@ def _detail(row: RecordingRow, problem: str) -> str:
 @click.argument("data_set", type=click.Path(path_type=Path))
 @click.option("--parts", default="0.7,0.15,0.15", show_default=True, help="Train, validation, test.")
 @click.option("--folds", type=int, help="Equal folds instead.")
+@click.option("--counts", help="So many recordings of each species instead, as 8,0,7, in the table's order.")
+@click.option(
+    "--from",
+    "tables",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="The split of a table instead: a csv with a column split, or named train, valid or test; or JSON. Repeatable.",
+)
 @click.option("--keep", is_flag=True, help="Keep the split that is there, and only report.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
-def split(*, data_set: Path, parts: str, folds: int | None, keep: bool, seed: int) -> None:
-    """Split into parts, so that nothing that belongs together is on two sides, and report leaks."""
+def split(
+    *,
+    data_set: Path,
+    parts: str,
+    folds: int | None,
+    counts: str | None,
+    tables: tuple[Path, ...],
+    keep: bool,
+    seed: int,
+) -> None:
+    """Split into parts, so that nothing that belongs together is on two sides, and report leaks.
+
+    A split by --counts or --from is taken as it is; leaks are only reported.
+    """
+    if sum((folds is not None, counts is not None, bool(tables), keep)) > 1:
+        raise InputError("--folds, --counts, --from, --keep: expected one of them, got several.")
     table = read_table(data_set)
     if not keep:
         if not any(row.sound_hash for row in table.rows):
             click.echo("warning: not checked yet, so duplicates are not known; run `dawnchorus data check`", err=True)
-        table = split_table(table, fold_parts(folds) if folds else _parts(parts), seed=seed)
+        if tables:
+            table = _split_by_tables(table, tables)
+        elif counts is not None:
+            table = split_by_counts(table, _counts(counts))
+        else:
+            table = split_table(table, fold_parts(folds) if folds else _parts(parts), seed=seed)
         write_table(table)
     _report_split(table, seed=seed)
+
+
+def _split_by_tables(table: RecordingsTable, paths: Sequence[Path]) -> RecordingsTable:
+    """Split as tables say, and print which of the names are no recordings of the data set."""
+    given = split_by_tables(table, paths)
+    if given.unmatched:
+        named = ", ".join(given.unmatched[:MAX_LISTED])
+        click.echo(f"not in the data set: {len(given.unmatched)} of {given.n_named} that are named: {named}", err=True)
+    return given.table
+
+
+def _counts(text: str) -> dict[str, int]:
+    try:
+        values = [int(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    return _named_parts("--counts", "two or three numbers such as 8,0,7", text, values)
 
 
 def _parts(text: str) -> dict[str, float]:
@@ -252,8 +299,13 @@ def _parts(text: str) -> dict[str, float]:
         values = [float(part) for part in text.split(",")]
     except ValueError:
         values = []
+    return _named_parts("--parts", "two or three numbers such as 0.7,0.15,0.15", text, values)
+
+
+def _named_parts(option: str, expected: str, text: str, values: Sequence[Number]) -> dict[str, Number]:
+    """Return the values by the names of their parts: train, validation and test, or train and test."""
     if not 2 <= len(values) <= len(SPLITS):
-        raise InputError(f"--parts: expected two or three numbers such as 0.7,0.15,0.15, got {text!r}.")
+        raise InputError(f"{option}: expected {expected}, got {text!r}.")
     names = SPLITS if len(values) == len(SPLITS) else ("train", "test")
     return dict(zip(names, values, strict=True))
 

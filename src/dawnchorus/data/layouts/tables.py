@@ -73,7 +73,7 @@ class TableLayout:
         """
         if not csv_path.is_file():
             raise InputError(f"{csv_path}: no such file.")
-        header, _rows = _records(csv_path)
+        header, _rows = table_records(csv_path)
         by_lower = {name.strip().lower(): name for name in header}
         columns: dict[str, str] = {}
         for field, column in given.items():
@@ -102,7 +102,7 @@ class TableLayout:
 
     def rows(self) -> Iterator[RecordingRow]:
         """Yield a row for each line."""
-        _header, records = _records(self.csv_path)
+        _header, records = table_records(self.csv_path)
         lines = list(records)
         names = TaxonNames.beside(self.csv_path, own=map(self._taxon, lines))
         for line in lines:
@@ -180,7 +180,7 @@ def xeno_canto_number(text: str | None) -> str | None:
     return f"XC{match[1]}" if match else None
 
 
-def _records(csv_path: Path) -> tuple[list[str], Iterator[dict[str, str]]]:
+def table_records(csv_path: Path) -> tuple[list[str], Iterator[dict[str, str]]]:
     """Return the header and the records of a table with commas, semicolons or tabs."""
     text = read_text(csv_path)
     header = text.partition("\n")[0]
