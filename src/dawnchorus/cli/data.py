@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -123,8 +123,13 @@ def import_(
     data_set.mkdir(parents=True, exist_ok=True)
     click.echo(write_table(table))
     describe(table, console())
+    print_notes(notes, console())
+
+
+def print_notes(notes: Iterable[str], screen: Console) -> None:
+    """Print what an import could not know."""
     for note in notes:
-        console().print(f"note: {note}", markup=False)
+        screen.print(f"note: {note}", markup=False)
 
 
 def known_labels(models_folder: Path | None) -> tuple[Label, ...]:
