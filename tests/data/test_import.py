@@ -129,9 +129,9 @@ def test_kaggles_114_species(tmp_path: Path) -> None:
 def test_the_table_of_the_114_species_is_found_below_and_names_are_read_however_they_are_written(
     tmp_path: Path,
 ) -> None:
-    guan = {"common_name": "Andean Guan", "scientific_name": "Penelope montagnii"}
+    guan = {"Common_Name": "Andean Guan", "scientific_name": "Penelope montagnii brooki"}
     (tmp_path / "raw").mkdir()
-    write_csv(tmp_path / "raw" / "Birds_Voice.csv", guan, {"common_name": "", "scientific_name": ""})
+    write_csv(tmp_path / "raw" / "Birds_Voice.csv", guan, {"Common_Name": "", "scientific_name": ""})
     sound(tmp_path / "Voice of Birds" / "Andean_Guan_sound" / "Andean_Guan1.WAV")
     sound(tmp_path / "retrain_data" / "Andean Guan12.wav")
     sound(tmp_path / "test_audio" / "sample_bird.wav")
@@ -169,6 +169,7 @@ def test_english_names_are_looked_up_and_unknown_ones_are_said_once(tmp_path: Pa
         "sound/Andean Guan2.wav",
         "Andean Guan3.wav",
         "field_0430.wav",
+        "-Andean_Guan/5.wav",
     ):
         sound(tmp_path / place)
     labels = (Label("Penelope montagnii", "Andean Guan"),)
@@ -179,7 +180,9 @@ def test_english_names_are_looked_up_and_unknown_ones_are_said_once(tmp_path: Pa
         "sound/Andean Guan2.wav": ("Penelope montagnii", "Andean Guan"),
         "Andean Guan3.wav": ("Penelope montagnii", "Andean Guan"),
         "field_0430.wav": (None, None),
+        "-Andean_Guan/5.wav": (None, None),
     }
+    assert rows["-Andean_Guan/5.wav"].absent == ("Penelope montagnii",)
     assert list(notes_of_import(list(rows.values()), has_labels=True)) == [
         "kept as written, without a scientific name: Brushland Tinamou (1); the labels of birdnet do not have them."
     ]
@@ -247,7 +250,7 @@ def test_codes_of_secondary_species_without_a_taxonomy(tmp_path: Path) -> None:
     assert rows["XC1"].secondary == ("Passer domesticus", "xyz1")
     assert rows["XC2"].secondary == ("Orthotomus sutorius", "xyz1")
     notes = "\n".join(notes_of_import(list(rows.values()), has_labels=True))
-    assert "not at the path that is given: 2 recordings" in notes
+    assert "not at the path that is given: 2" in notes
     assert "codes that no taxonomy beside the table has: xyz1 (2)" in notes
 
 
@@ -277,9 +280,9 @@ def test_paths_of_another_machine(tmp_path: Path) -> None:
 def test_a_table_that_a_spreadsheet_wrote_with_semicolons(tmp_path: Path) -> None:
     sound(tmp_path / "a, b.wav")
     table = tmp_path / "mine.csv"
-    table.write_bytes("\ufeffpath;species;rating\r\na, b.wav;Parus major;4,5\r\n".encode())
-    row = imported(table, tmp_path)["a, b.wav"]
-    assert (row.scientific_name, row.problems, row.quality) == ("Parus major", (), "4,5")
+    table.write_bytes("\ufeffpath;species;lat\r\na, b.WAV;Parus major;44,5\r\n;;\r\n".encode())
+    ((name, row),) = imported(table, tmp_path).items()
+    assert (name, row.scientific_name, row.problems, row.latitude) == ("a, b.WAV", "Parus major", (), 44.5)
 
 
 def results(*recordings: dict[str, object]) -> str:
@@ -292,7 +295,9 @@ def results(*recordings: dict[str, object]) -> str:
 def test_results_of_xeno_cantos_api_beside_the_sound(source: str, tmp_path: Path) -> None:
     sound(tmp_path / "xeno-canto" / "XC25.wav")
     sound(tmp_path / "xeno-canto" / "26.WAV")
-    (tmp_path / "xc.json").write_text(f"[{results({'id': 25})}, {results({'id': '26'}, {'id': '25'}, {'id': '27'})}]")
+    (tmp_path / "xc.json").write_text(
+        f"[{results({'id': 25})}, {results({'id': '26'}, {'id': '25'}, {'id': '27'}, {'id': ''})}]"
+    )
     rows = imported(tmp_path / source, tmp_path)
     assert list(rows) == ["XC25", "XC26", "XC27"]
     assert [row.problems for row in rows.values()] == [(), (), ("missing",)]

@@ -17,7 +17,7 @@ def notes_of_import(rows: Sequence[RecordingRow], *, has_labels: bool) -> Iterat
     """Yield a sentence for each thing that the rows lack; `has_labels` tells if names were looked up."""
     n_missing = sum("missing" in row.problems for row in rows)
     if n_missing:
-        yield f"not at the path that is given: {n_missing} recordings. Name the folder that has them with --audio."
+        yield f"recordings that are not at the path that is given: {n_missing}. Name their folder with --audio."
     species = Counter(row.scientific_name for row in rows if _has_one_name(row))
     if species:
         reason = "no label list on this machine could be asked (`dawnchorus models pull birdnet` brings one)"

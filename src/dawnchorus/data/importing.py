@@ -138,22 +138,18 @@ def _known_table(source: Path) -> Path | None:
 
 
 def _with_both_names(row: RecordingRow, known: KnownClasses) -> RecordingRow:
-    """Return the row with both names of its species and the scientific names of others, where one name is known."""
+    """Return the row with both names of its species, and the scientific names of others, where they are known."""
 
     def scientific(name: str) -> str:
         found = known.find(Label(name, name))
         return name if found is None else found.scientific_name
 
+    row = replace(row, secondary=tuple(map(scientific, row.secondary)), absent=tuple(map(scientific, row.absent)))
     name = row.scientific_name
     if name is None or row.common_name not in (None, name):
-        return replace(row, secondary=tuple(map(scientific, row.secondary)))
+        return row
     label = known.find(Label(name, name)) or Label(name, row.common_name or name)
-    return replace(
-        row,
-        scientific_name=label.scientific_name,
-        common_name=label.common_name,
-        secondary=tuple(map(scientific, row.secondary)),
-    )
+    return replace(row, scientific_name=label.scientific_name, common_name=label.common_name)
 
 
 def _check_names(source: Path, rows: Sequence[RecordingRow]) -> None:

@@ -68,8 +68,8 @@ def _recordings(document: Any) -> Iterator[Mapping[str, Any]]:
         for part in document:
             yield from _recordings(part)
     elif isinstance(document, dict):
-        if "id" in document and "gen" in document:
-            yield document
+        if "gen" in document:
+            yield from [document] if document.get("id") else []
         else:
             for name in _LISTS:
                 yield from _recordings(document.get(name))

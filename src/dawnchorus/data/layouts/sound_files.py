@@ -36,6 +36,9 @@ def find_sound(folders: Sequence[Path], paths: Sequence[str], code: str | None) 
 def _places(path: str, code: str) -> Iterator[str]:
     """Yield the path and the other places where its file may be, the most likely first."""
     yield path
+    suffix = PurePosixPath(path).suffix
+    if suffix:
+        yield path.removesuffix(suffix) + suffix.swapcase()
     if not is_absolute(path):
         yield str(Path(code, path))
         if "\\" in path:

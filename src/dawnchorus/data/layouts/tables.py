@@ -101,9 +101,9 @@ class TableLayout:
         return cls(csv_path, columns, tuple(paths) or (columns["path"],), tuple(sounds) or (csv_path.parent,))
 
     def rows(self) -> Iterator[RecordingRow]:
-        """Yield a row for each line."""
+        """Yield a row for each line that is not empty."""
         _header, records = table_records(self.csv_path)
-        lines = list(records)
+        lines = [line for line in records if any(map(str.strip, line.values()))]
         names = TaxonNames.beside(self.csv_path, own=map(self._taxon, lines))
         for line in lines:
             paths = [value for column in self.path_columns if (value := line[column].strip())]
@@ -202,7 +202,7 @@ def _names_in(text: str | None) -> list[str]:
 
 def _number(text: str | None, largest: float) -> float | None:
     try:
-        value = float(text or "")
+        value = float((text or "").replace(",", "."))
     except ValueError:
         return None
     return value if abs(value) <= largest else None

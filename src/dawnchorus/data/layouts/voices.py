@@ -10,13 +10,12 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dawnchorus.data.layouts.tables import xeno_canto_number
+from dawnchorus.data.layouts.tables import table_records, xeno_canto_number
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.taxonomy.classes import KnownClasses, name_key
 from dawnchorus.taxonomy.file_names import find_class_of_file, label_of_folder
 from dawnchorus.taxonomy.labels import Label
-from dawnchorus.text_files import csv_records, read_text
 
 TABLE = "Birds Voice.csv"
 SOURCE = "Kaggle: sound of 114 species of birds (xeno-canto)"
@@ -73,9 +72,7 @@ def recordings_of_table(table: Path) -> list[RecordingRow]:
     Raises:
         FormatError: the table has not the column xc_id.
     """
-    columns, lines = csv_records(table, read_text(table))
-    if "xc_id" not in columns:
-        raise FormatError(f"{table}: expected the column xc_id, found {columns}.")
+    lines = _lines(table, "xc_id")
     return [
         RecordingRow(
             recording_id=name,
@@ -97,11 +94,21 @@ def _label(path: Path, known: KnownClasses) -> Label | None:
 
 def _species(table: Path) -> list[Label]:
     """Return genus and species with the common name; the table also has subspecies."""
-    columns, lines = csv_records(table, read_text(table))
-    if not {"common_name", "scientific_name"} <= set(columns):
-        raise FormatError(f"{table}: expected the columns common_name and scientific_name, found {columns}.")
+    lines = _lines(table, "common_name", "scientific_name")
     return [
         Label(" ".join(line["scientific_name"].split()[:2]), line["common_name"].strip())
         for line in lines
         if line["scientific_name"].strip() and line["common_name"].strip()
     ]
+
+
+def _lines(table: Path, *columns: str) -> list[dict[str, str]]:
+    """Return the lines of the table by its columns' names in lower case.
+
+    Raises:
+        FormatError: one of `columns` is not there.
+    """
+    header, records = table_records(table)
+    if not set(columns) <= {name.strip().lower() for name in header}:
+        raise FormatError(f"{table}: expected the columns {' and '.join(columns)}, found {header}.")
+    return [{name.strip().lower(): value for name, value in record.items()} for record in records]
