@@ -35,7 +35,7 @@ def csv_rows(
         raise FormatError(f"{path}, line {rows.line_num}: expected a table in CSV ({error}).") from error
 
 
-def csv_records(path: Path, text: str) -> tuple[list[str], Iterator[dict[str, str]]]:
+def csv_records(path: Path, text: str, *, delimiter: str = ",") -> tuple[list[str], Iterator[dict[str, str]]]:
     """Return the column names of `text`, the content of `path`, and its rows by column name.
 
     Blank rows are left out, cells that a row lacks are empty, and cells beyond the last column are ignored.
@@ -43,6 +43,6 @@ def csv_records(path: Path, text: str) -> tuple[list[str], Iterator[dict[str, st
     Raises:
         FormatError: the text is no CSV; of a row, when that is asked for.
     """
-    rows = csv_rows(path, text)
+    rows = csv_rows(path, text, delimiter=delimiter)
     names = next(rows, [])
     return names, (dict(zip(names, row + [""] * (len(names) - len(row)), strict=False)) for row in rows if row)

@@ -17,7 +17,6 @@ from tests.conftest import Command
 from tests.data.xeno_canto_server import KEY, XenoCanto, running
 
 from dawnchorus.data.fetching import fetch_recordings
-from dawnchorus.data.licenses import is_allowed, spdx_of
 from dawnchorus.data.recordings import read_table
 from dawnchorus.data.xeno_canto import PER_PAGE, Wanted, check_query, found_of, search
 from dawnchorus.errors import FetchFailed, InputError
@@ -189,25 +188,3 @@ def test_free_text_is_refused_with_a_hint(query: str) -> None:
 
 def test_queries_with_quotes_and_ranges_pass() -> None:
     assert check_query('en:"=great tit" len:10-30 q:">C"') == 'en:"=great tit" len:10-30 q:">C"'
-
-
-@pytest.mark.parametrize(
-    ("text", "spdx"),
-    [
-        ("https://creativecommons.org/licenses/by-nc-sa/4.0/", "CC-BY-NC-SA-4.0"),
-        ("http://creativecommons.org/publicdomain/zero/1.0/", "CC0-1.0"),
-        ("CC BY-NC 3.0", "CC-BY-NC-3.0"),
-        ("CC-BY-SA-4.0", "CC-BY-SA-4.0"),
-        ("cc0", "CC0-1.0"),
-        ("", None),
-        ("all rights reserved", "all rights reserved"),
-    ],
-)
-def test_licences_have_spdx_names(text: str, spdx: str | None) -> None:
-    assert spdx_of(text) == spdx
-
-
-def test_no_licence_is_not_allowed() -> None:
-    assert not is_allowed(None, ("CC0", "CC-BY"))
-    assert is_allowed("CC-BY-3.0", ("CC-BY",))
-    assert not is_allowed("CC-BY-NC-3.0", ("CC-BY",))

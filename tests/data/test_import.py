@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,13 @@ from tests.conftest import Command
 from tests.sounds import tone
 
 from dawnchorus.data.attribution import attribution_text
-from dawnchorus.data.importing import detect_layout, import_recordings
+from dawnchorus.data.import_notes import notes_of_import
+from dawnchorus.data.importing import detect_layout, import_recordings, merge_tables
 from dawnchorus.data.layouts.tables import clock, iso_date
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, species_of, write_table
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.formats.registry import read_annotations
+from dawnchorus.taxonomy.labels import Label
 
 
 def sound(path: Path, seconds: float = 1.0) -> Path:
@@ -121,6 +124,211 @@ def test_kaggles_114_species(tmp_path: Path) -> None:
     write_csv(tmp_path / "Birds Voice.csv", {"a": "b"})
     with pytest.raises(FormatError, match="expected the columns common_name and scientific_name"):
         imported(tmp_path, tmp_path)
+
+
+def test_the_table_of_the_114_species_is_found_below_and_names_are_read_however_they_are_written(
+    tmp_path: Path,
+) -> None:
+    guan = {"Common_Name": "Andean Guan", "scientific_name": "Penelope montagnii brooki"}
+    (tmp_path / "raw").mkdir()
+    write_csv(tmp_path / "raw" / "Birds_Voice.csv", guan, {"Common_Name": "", "scientific_name": ""})
+    sound(tmp_path / "Voice of Birds" / "Andean_Guan_sound" / "Andean_Guan1.WAV")
+    sound(tmp_path / "retrain_data" / "Andean Guan12.wav")
+    sound(tmp_path / "test_audio" / "sample_bird.wav")
+    rows = imported(tmp_path, tmp_path)
+    assert {name: row.scientific_name for name, row in rows.items()} == {
+        "Voice of Birds/Andean_Guan_sound/Andean_Guan1.WAV": "Penelope montagnii",
+        "retrain_data/Andean Guan12.wav": "Penelope montagnii",
+        "test_audio/sample_bird.wav": None,
+    }
+    apart = imported(tmp_path / "raw", tmp_path, audio=tmp_path / "Voice of Birds")
+    assert [row.common_name for row in apart.values()] == ["Andean Guan"]
+    with pytest.raises(InputError, match="there are no recordings in it. Name the folder that has them with --audio"):
+        imported(tmp_path / "raw", tmp_path)
+    with pytest.raises(InputError, match=r"expected 'Birds Voice\.csv' in this folder or below"):
+        imported(tmp_path / "test_audio", tmp_path, layout="voices")
+
+
+def test_the_recordings_of_the_114_species_are_listed_by_number(tmp_path: Path, command: Command) -> None:
+    sound(tmp_path / "Andean Guan_sound" / "Andean Guan1.wav")
+    about = {"common_name": "Andean Guan", "scientific_name": "Penelope montagnii", "recordist_name": "Ana Example"}
+    write_csv(tmp_path / "Birds Voice.csv", {**about, "xc_id": "XC1"}, {**about, "xc_id": "2"}, {**about, "xc_id": ""})
+    done = command("data", "import", ".", "set", cwd=tmp_path)
+    assert b"belong to no file: files carry no numbers" in done.stderr
+    done = command("data", "attribution", "set", "--voices", "Birds Voice.csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "set" / "ATTRIBUTION.md").read_text()
+    assert "2 recordings by 1 recordists" in text
+    assert "- Ana Example, XC1. Accessible at www.xeno-canto.org/1" in text
+
+
+def test_english_names_are_looked_up_and_unknown_ones_are_said_once(tmp_path: Path) -> None:
+    for place in (
+        "Andean_Guan_sound/Andean_Guan1.wav",
+        "Brushland_Tinamou_sound/1.wav",
+        "sound/Andean Guan2.wav",
+        "Andean Guan3.wav",
+        "field_0430.wav",
+        "-Andean_Guan/5.wav",
+    ):
+        sound(tmp_path / place)
+    labels = (Label("Penelope montagnii", "Andean Guan"),)
+    rows = imported(tmp_path, tmp_path, known=labels)
+    assert {name: (row.scientific_name, row.common_name) for name, row in rows.items()} == {
+        "Andean_Guan_sound/Andean_Guan1.wav": ("Penelope montagnii", "Andean Guan"),
+        "Brushland_Tinamou_sound/1.wav": ("Brushland Tinamou", "Brushland Tinamou"),
+        "sound/Andean Guan2.wav": ("Penelope montagnii", "Andean Guan"),
+        "Andean Guan3.wav": ("Penelope montagnii", "Andean Guan"),
+        "field_0430.wav": (None, None),
+        "-Andean_Guan/5.wav": (None, None),
+    }
+    assert rows["-Andean_Guan/5.wav"].absent == ("Penelope montagnii",)
+    assert list(notes_of_import(list(rows.values()), has_labels=True)) == [
+        "kept as written, without a scientific name: Brushland Tinamou (1); the labels of birdnet do not have them."
+    ]
+
+
+def test_species_that_all_have_one_name_are_refused(tmp_path: Path) -> None:
+    sound(tmp_path / "Black Phoebe_song" / "1.wav")
+    sound(tmp_path / "Andean Guan_song" / "1.wav")
+    with pytest.raises(InputError, match="all 2 species are called 'song'"):
+        imported(tmp_path, tmp_path)
+
+
+def test_all_columns_of_cornell_2020(tmp_path: Path) -> None:
+    sound(tmp_path / "train_audio" / "aldfly" / "XC900021.wav")
+    about = {"ebird_code": "aldfly", "species": "Alder Flycatcher", "sci_name": "Empidonax alnorum"}
+    words = "Creative Commons Attribution-ShareAlike 3.0"
+    write_csv(
+        tmp_path / "train.csv",
+        {**about, "filename": "XC900021.wav", "xc_id": "900021.0",
+         "primary_label": "Empidonax alnorum_Alder Flycatcher",
+         "secondary_labels": "['Empidonax minimus_Least Flycatcher']", "type": "call, song", "license": words,
+         "background": "['Least Flycatcher (Empidonax minimus)', 'Veery (Catharus fuscescens)']"},
+        {**about, "filename": "gone.wav", "xc_id": "", "primary_label": "", "secondary_labels": "", "type": "",
+         "license": "", "background": ""},
+    )  # fmt: skip
+    rows = imported(tmp_path, tmp_path)
+    row = rows["XC900021"]
+    assert (row.scientific_name, row.common_name, row.ebird_code) == ("Empidonax alnorum", "Alder Flycatcher", "aldfly")
+    assert row.secondary == ("Empidonax minimus", "Catharus fuscescens")
+    assert (row.source, row.license, row.sound_type) == ("xeno-canto", "CC-BY-SA-3.0", "call, song")
+    assert (rows["gone.wav"].problems, rows["gone.wav"].sound_type) == (("missing",), None)
+
+
+@pytest.mark.parametrize(
+    ("columns", "scientific", "common"),
+    [
+        ({"primary_label": "Empidonax alnorum_Alder Flycatcher"}, "Empidonax alnorum", "Alder Flycatcher"),
+        ({"species": "Alder Flycatcher"}, "Empidonax alnorum", "Alder Flycatcher"),
+        ({"species": "Empidonax alnorum"}, "Empidonax alnorum", "Alder Flycatcher"),
+        ({"species": "Alder Flycatcher", "primary_label": "aldfly"}, "Empidonax alnorum", "Alder Flycatcher"),
+        ({"species": "Nova Avis"}, "Nova Avis", "Nova Avis"),
+    ],
+)
+def test_species_by_the_names_that_tables_give(
+    columns: dict[str, str], scientific: str, common: str, tmp_path: Path
+) -> None:
+    table = write_csv(tmp_path / "mine.csv", {"path": "x.wav", **columns})
+    row = imported(table, tmp_path, known=(Label("Empidonax alnorum", "Alder Flycatcher"),))["x.wav"]
+    assert (row.scientific_name, row.common_name) == (scientific, common)
+
+
+def test_codes_of_secondary_species_without_a_taxonomy(tmp_path: Path) -> None:
+    write_csv(
+        tmp_path / "train_metadata.csv",
+        {"primary_label": "comtai1", "scientific_name": "Orthotomus sutorius", "secondary_labels": "['houspa', 'xyz1']",
+         "filename": "comtai1/XC1.ogg"},
+        {"primary_label": "asbfly", "scientific_name": "Muscicapa dauurica", "secondary_labels": "['comtai1', 'xyz1']",
+         "filename": "asbfly/XC2.ogg"},
+    )  # fmt: skip
+    write_csv(
+        tmp_path / "eBird_Taxonomy_v2021.csv",
+        {"SPECIES_CODE": "houspa", "PRIMARY_COM_NAME": "House Sparrow", "SCI_NAME": "Passer domesticus"},
+    )
+    rows = imported(tmp_path, tmp_path)
+    assert rows["XC1"].secondary == ("Passer domesticus", "xyz1")
+    assert rows["XC2"].secondary == ("Orthotomus sutorius", "xyz1")
+    notes = "\n".join(notes_of_import(list(rows.values()), has_labels=True))
+    assert "not at the path that is given: 2" in notes
+    assert "codes that no taxonomy beside the table has: xyz1 (2)" in notes
+
+
+def test_paths_of_another_machine(tmp_path: Path) -> None:
+    for name in ("asbfly/XC1.wav", "asbfly/iNat2.wav"):
+        sound(tmp_path / "set" / "train_audio" / name)
+    (tmp_path / "set" / "train-val").mkdir()
+    table = write_csv(
+        tmp_path / "set" / "train-val" / "train.csv",
+        {
+            "path": "/kaggle/input/birdclef-2023/train_audio/asbfly/XC1.wav",
+            "filename": "asbfly/XC1.wav",
+            "species": "A a",
+        },
+        {"path": "C:\\data\\train_audio\\asbfly\\iNat2.wav", "filename": "", "species": "A a"},
+    )
+    rows = imported(table, tmp_path)
+    assert [row.problems for row in rows.values()] == [(), ()]
+    moved = table.rename(tmp_path / "train.csv")
+    assert [row.problems for row in imported(moved, tmp_path).values()] == [("missing",), ("missing",)]
+    rows = imported(moved, tmp_path, audio=tmp_path / "set")
+    assert [row.path for row in rows.values()] == ["set/train_audio/asbfly/XC1.wav", "set/train_audio/asbfly/iNat2.wav"]
+    with pytest.raises(InputError, match="--audio: expected a table"):
+        imported(tmp_path / "set", tmp_path, layout="folders", audio=tmp_path)
+
+
+def test_a_table_that_a_spreadsheet_wrote_with_semicolons(tmp_path: Path) -> None:
+    sound(tmp_path / "a, b.wav")
+    table = tmp_path / "mine.csv"
+    table.write_bytes("\ufeffpath;species;lat\r\na, b.WAV;Parus major;44,5\r\n;;\r\n".encode())
+    ((name, row),) = imported(table, tmp_path).items()
+    assert (name, row.scientific_name, row.problems, row.latitude) == ("a, b.WAV", "Parus major", (), 44.5)
+
+
+def results(*recordings: dict[str, object]) -> str:
+    common = {"gen": "Empidonax", "sp": "alnorum", "en": "Alder Flycatcher", "also": [""], "type": "song",
+              "rec": "B. Doe", "lic": "//creativecommons.org/licenses/by-nc-sa/4.0/"}  # fmt: skip
+    return json.dumps({"numRecordings": "2", "recordings": [{**common, **recording} for recording in recordings]})
+
+
+@pytest.mark.parametrize("source", ["xc.json", "xeno-canto"])
+def test_results_of_xeno_cantos_api_beside_the_sound(source: str, tmp_path: Path) -> None:
+    sound(tmp_path / "xeno-canto" / "XC25.wav")
+    sound(tmp_path / "xeno-canto" / "26.WAV")
+    (tmp_path / "xc.json").write_text(
+        f"[{results({'id': 25})}, {results({'id': '26'}, {'id': '25'}, {'id': '27'}, {'id': ''})}]"
+    )
+    rows = imported(tmp_path / source, tmp_path)
+    assert list(rows) == ["XC25", "XC26", "XC27"]
+    assert [row.problems for row in rows.values()] == [(), (), ("missing",)]
+    row = rows["XC25"]
+    assert (row.scientific_name, row.common_name, row.duration_s) == ("Empidonax alnorum", "Alder Flycatcher", 1.0)
+    assert (row.license, row.recordist, row.sound_type) == ("CC-BY-NC-SA-4.0", "B. Doe", "song")
+
+
+def test_a_recording_of_two_sources_is_one_and_keeps_its_file(tmp_path: Path) -> None:
+    sound(tmp_path / "Empidonax alnorum" / "XC25.wav")
+    (tmp_path / "sound").mkdir()
+    sound(tmp_path / "sound" / "XC26.wav")
+    (tmp_path / "xc.json").write_text(results({"id": "25"}, {"id": "26"}))
+    old = RecordingsTable(tmp_path, tuple(imported(tmp_path / "Empidonax alnorum", tmp_path).values()))
+    new = imported(tmp_path / "xc.json", tmp_path, audio=tmp_path / "sound")
+    merged = merge_tables(old, RecordingsTable(tmp_path, tuple(new.values())))
+    assert [(row.recording_id, row.problems) for row in merged.rows] == [("XC25", ()), ("XC26", ())]
+
+
+def test_other_json_is_refused(tmp_path: Path) -> None:
+    sound(tmp_path / "XC1.wav")
+    for text, message in (("{", "expected JSON"), ('{"error": "no"}', "expected results of xeno-canto's API")):
+        (tmp_path / "xc.json").write_text(text)
+        with pytest.raises(FormatError, match=message):
+            imported(tmp_path, tmp_path)
+
+
+def test_the_first_recordings_of_each_species(tmp_path: Path) -> None:
+    rows = [{"path": f"{k}.wav", "species": f"Avis {'ab'[k % 2]}"} for k in range(6)]
+    table = write_csv(tmp_path / "mine.csv", *rows)
+    assert list(imported(table, tmp_path, per_species=2)) == ["0.wav", "1.wav", "2.wav", "3.wav"]
 
 
 def test_a_csv_with_columns_of_any_name(tmp_path: Path) -> None:

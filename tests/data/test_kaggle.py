@@ -18,11 +18,18 @@ from kagglesdk import kaggle_env
 from tests.sounds import tone
 
 from dawnchorus.cli.fetch import command
-from dawnchorus.data.kaggle import download
+from dawnchorus.data.kaggle import KaggleSource, download, find_source, parse_address
 from dawnchorus.data.recordings import read_table
 from dawnchorus.errors import FetchFailed, InputError
 
 USER, KEY = "somebody", "a-secret-key"
+
+
+NOTEBOOKS = {
+    "one": {"datasetDataSources": ["owner/birds"], "kernelDataSources": ["other/notebook"]},
+    "two": {"datasetDataSources": ["owner/birds"], "competitionDataSources": ["birdclef-2026"]},
+    "none": {},
+}
 
 
 def birdclef_zip() -> bytes:
@@ -40,7 +47,7 @@ def birdclef_zip() -> bytes:
 
 
 class Kaggle(BaseHTTPRequestHandler):
-    """The three calls that downloads make."""
+    """The calls that downloads make, and the one that asks for a notebook."""
 
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -50,6 +57,8 @@ class Kaggle(BaseHTTPRequestHandler):
             self._reply(401, b'{"message": "Unauthenticated"}')
         elif request.get("competitionName") not in (None, "birdclef-2026") or request.get("ownerSlug") == "nobody":
             self._reply(404, b'{"message": "Not found"}')
+        elif service == "GetKernel":
+            self._reply(200, json.dumps({"metadata": NOTEBOOKS[request["kernelSlug"]]}).encode())
         elif service == "GetDataset":
             self._reply(200, json.dumps({"ref": "owner/birds", "currentVersionNumber": 3}).encode())
         elif service in ("DownloadDataset", "DownloadDataFiles"):
@@ -86,7 +95,7 @@ def kaggle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     server.server_close()
 
 
-@pytest.mark.parametrize("handle", ["birdclef-2026", "owner/birds", "https://www.kaggle.com/datasets/owner/birds"])
+@pytest.mark.parametrize("handle", ["birdclef-2026", "owner/birds", "https://www.kaggle.com/code/owner/one/input"])
 def test_a_download_becomes_a_recordings_table(handle: str, tmp_path: Path) -> None:
     done = CliRunner().invoke(command, ["kaggle", handle, str(tmp_path / "set")], catch_exceptions=False)
     assert done.exit_code == 0, done.output
@@ -99,19 +108,58 @@ def test_a_download_becomes_a_recordings_table(handle: str, tmp_path: Path) -> N
 def test_a_refusal_says_how_to_get_a_key_and_keeps_it_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KAGGLE_KEY", "wrong-secret")
     with pytest.raises(FetchFailed, match=r"birdclef-2026: .*401.*KAGGLE_API_TOKEN.*accept its rules") as refused:
-        download("birdclef-2026")
+        download(find_source("birdclef-2026"))
     assert "wrong-secret" not in str(refused.value)
 
 
 def test_what_is_not_there_and_what_is_no_name() -> None:
     with pytest.raises(FetchFailed, match="nobody/nothing: .*404.*Check the name"):
-        download("nobody/nothing")
+        download(find_source("nobody/nothing"))
     for handle in ("", "a/b/c/d", "../../etc"):
         with pytest.raises(InputError, match="expected OWNER/DATA-SET"):
-            download(handle)
+            find_source(handle)
 
 
 def test_a_server_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.QA, "http://127.0.0.1:9")
     with pytest.raises(FetchFailed, match="Check the name and the network"):
-        download("owner/birds")
+        download(find_source("owner/birds"))
+
+
+@pytest.mark.parametrize(
+    ("address", "name", "kind"),
+    [
+        ("birdclef-2026", "birdclef-2026", "competition"),
+        ("owner/birds", "owner/birds", "dataset"),
+        ("owner/birds/versions/3", "owner/birds/versions/3", "dataset"),
+        ("https://www.kaggle.com/owner/birds", "owner/birds", "dataset"),
+        ("https://www.kaggle.com/datasets/owner/birds?select=a.csv", "owner/birds", "dataset"),
+        ("kaggle.com/datasets/owner/birds/data#about", "owner/birds", "dataset"),
+        ("https://www.kaggle.com/datasets/owner/birds/versions/3", "owner/birds/versions/3", "dataset"),
+        ("http://kaggle.com/c/birdclef-2026/overview", "birdclef-2026", "competition"),
+        (" https://www.kaggle.com/competitions/birdclef-2026/data?x=1#y ", "birdclef-2026", "competition"),
+        ("https://www.kaggle.com/code/owner/a-notebook/input", "owner/a-notebook", "notebook"),
+        ("https://www.kaggle.com/code/owner/a-notebook?scriptVersionId=1", "owner/a-notebook", "notebook"),
+    ],
+)
+def test_every_address_of_a_page_is_understood(address: str, name: str, kind: str) -> None:
+    source = parse_address(address)
+    assert (source.name, source.kind) == (name, kind)
+
+
+def test_the_data_set_of_a_notebook_is_found() -> None:
+    assert find_source("https://www.kaggle.com/code/owner/one/input") == KaggleSource("owner/birds", "dataset")
+    with pytest.raises(InputError, match="this is a notebook, .* it uses owner/birds, birdclef-2026. Name one"):
+        find_source("https://www.kaggle.com/code/owner/two")
+    with pytest.raises(InputError, match="it uses none"):
+        find_source("https://www.kaggle.com/code/owner/none")
+
+
+def test_a_notebook_without_a_login_or_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAGGLE_KEY", "wrong-secret")
+    with pytest.raises(FetchFailed, match="Make a token .* This is the address of a notebook: open it") as refused:
+        find_source("https://www.kaggle.com/code/owner/one/input")
+    assert "wrong-secret" not in str(refused.value)
+    monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.QA, "http://127.0.0.1:9")
+    with pytest.raises(FetchFailed, match="choose its tab Input, and give the address of the data set"):
+        find_source("https://www.kaggle.com/code/owner/one/input")

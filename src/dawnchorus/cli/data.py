@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from rich.console import Console
 from rich.progress import Progress as Bar
 
 from dawnchorus.cli.listening import model_scores
-from dawnchorus.cli.options import model_options, workers_option
+from dawnchorus.cli.options import model_options, models_folder_option, workers_option
 from dawnchorus.cli.present import MAX_LISTED, console, counted
 from dawnchorus.data.attribution import FILE_NAME, attribution_text
 from dawnchorus.data.check import LABEL_CHECKS, PROBLEMS, ModelScores, check_table, problem_counts
+from dawnchorus.data.given_split import split_by_counts, split_by_tables
+from dawnchorus.data.import_notes import notes_of_import
 from dawnchorus.data.importing import annotated_by, import_recordings, merge_tables, table_of
+from dawnchorus.data.layouts.voices import recordings_of_table
 from dawnchorus.data.recordings import (
     SPLITS,
     RecordingRow,
@@ -32,8 +35,10 @@ from dawnchorus.data.split import fold_parts, leak_report, split_table
 from dawnchorus.errors import InputError, OutputExists
 from dawnchorus.files import atomic_file
 from dawnchorus.formats.registry import format_of_file, read_annotations
-from dawnchorus.models.store import ModelStore
+from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
 from dawnchorus.taxonomy.labels import Label
+
+Number = TypeVar("Number", int, float)
 
 
 @click.group("data")
@@ -55,11 +60,20 @@ def _columns(_context: click.Context, _option: click.Parameter, values: tuple[st
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("data_set", type=click.Path(path_type=Path))
 @click.option(
-    "--layout", type=click.Choice(["auto", "folders", "csv", "voices", "annotations", "detections"]), default="auto"
+    "--layout",
+    type=click.Choice(["auto", "folders", "csv", "voices", "xeno-canto", "annotations", "detections"]),
+    default="auto",
 )
 @click.option("--column", "columns", multiple=True, callback=_columns, help="FIELD=COLUMN of a csv; may be repeated.")
+@click.option(
+    "--audio",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder of the recordings that a table describes.  [default: the table's folder]",
+)
+@click.option("--per-species", type=click.IntRange(1), help="At most so many recordings of a species, the first.")
 @click.option("--add", is_flag=True, help="Add to the table that is there.")
 @click.option("--overwrite", is_flag=True, help="Replace the table that is there.")
+@models_folder_option
 @workers_option
 def import_(
     *,
@@ -67,19 +81,25 @@ def import_(
     data_set: Path,
     layout: str,
     columns: dict[str, str],
+    audio: Path | None,
+    per_species: int | None,
     add: bool,
     overwrite: bool,
+    models_folder: Path | None,
     workers: int,
 ) -> None:
     """Make DATA_SET's recordings table from SOURCE; the recordings stay where they are.
 
-    SOURCE is a folder with a folder per species, a Kaggle or BirdCLEF folder, a csv, a folder of annotated soundscapes
-    (Raven or Audacity beside each), or a table of detections.
+    SOURCE is a folder with a folder per species, a Kaggle or BirdCLEF folder, a csv, results of xeno-canto's API
+    (xc.json), a folder of annotated soundscapes (Raven or Audacity beside each), or a table of detections.
+
+    English names are looked up in the labels of birdnet, if that model is on this machine.
     """
     if table_path(data_set).exists() and not (add or overwrite):
         raise OutputExists(
             f"{table_path(data_set)} is there already. Use --add or --overwrite, or name another folder."
         )
+    labels = known_labels(models_folder)
     if layout == "detections":
         read = format_of_file(source).read
         if read is None:
@@ -91,14 +111,31 @@ def import_(
             data_set,
             layout=layout,  # type: ignore[arg-type]
             columns=columns,
+            audio=audio,
+            per_species=per_species,
+            known=labels,
             read_annotations=read_annotations,
             n_workers=workers,
         )
+    notes = list(notes_of_import(table.rows, has_labels=bool(labels)))
     if add and table_path(data_set).exists():
         table = merge_tables(read_table(data_set), table)
     data_set.mkdir(parents=True, exist_ok=True)
     click.echo(write_table(table))
     describe(table, console())
+    print_notes(notes, console())
+
+
+def print_notes(notes: Iterable[str], screen: Console) -> None:
+    """Print what an import could not know."""
+    for note in notes:
+        screen.print(f"note: {note}", markup=False)
+
+
+def known_labels(models_folder: Path | None) -> tuple[Label, ...]:
+    """Return the labels of the default model, if it is on this machine."""
+    bundle = ModelStore(models_folder or default_folder()).installed(DEFAULT_MODEL)
+    return () if bundle is None else bundle.labels
 
 
 def describe(table: RecordingsTable, screen: Console) -> None:
@@ -205,17 +242,61 @@ def _detail(row: RecordingRow, problem: str) -> str:
 @click.argument("data_set", type=click.Path(path_type=Path))
 @click.option("--parts", default="0.7,0.15,0.15", show_default=True, help="Train, validation, test.")
 @click.option("--folds", type=int, help="Equal folds instead.")
+@click.option("--counts", help="So many recordings of each species instead, as 8,0,7, in the table's order.")
+@click.option(
+    "--from",
+    "tables",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="The split of a table instead: a csv with a column split, or named train, valid or test; or JSON. Repeatable.",
+)
 @click.option("--keep", is_flag=True, help="Keep the split that is there, and only report.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
-def split(*, data_set: Path, parts: str, folds: int | None, keep: bool, seed: int) -> None:
-    """Split into parts, so that nothing that belongs together is on two sides, and report leaks."""
+def split(
+    *,
+    data_set: Path,
+    parts: str,
+    folds: int | None,
+    counts: str | None,
+    tables: tuple[Path, ...],
+    keep: bool,
+    seed: int,
+) -> None:
+    """Split into parts, so that nothing that belongs together is on two sides, and report leaks.
+
+    A split by --counts or --from is taken as it is; leaks are only reported.
+    """
+    if sum((folds is not None, counts is not None, bool(tables), keep)) > 1:
+        raise InputError("--folds, --counts, --from, --keep: expected one of them, got several.")
     table = read_table(data_set)
     if not keep:
         if not any(row.sound_hash for row in table.rows):
             click.echo("warning: not checked yet, so duplicates are not known; run `dawnchorus data check`", err=True)
-        table = split_table(table, fold_parts(folds) if folds else _parts(parts), seed=seed)
+        if tables:
+            table = _split_by_tables(table, tables)
+        elif counts is not None:
+            table = split_by_counts(table, _counts(counts))
+        else:
+            table = split_table(table, fold_parts(folds) if folds else _parts(parts), seed=seed)
         write_table(table)
     _report_split(table, seed=seed)
+
+
+def _split_by_tables(table: RecordingsTable, paths: Sequence[Path]) -> RecordingsTable:
+    """Split as tables say, and print which of the names are no recordings of the data set."""
+    given = split_by_tables(table, paths)
+    if given.unmatched:
+        named = ", ".join(given.unmatched[:MAX_LISTED])
+        click.echo(f"not in the data set: {len(given.unmatched)} of {given.n_named} that are named: {named}", err=True)
+    return given.table
+
+
+def _counts(text: str) -> dict[str, int]:
+    try:
+        values = [int(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    return _named_parts("--counts", "two or three numbers such as 8,0,7", text, values)
 
 
 def _parts(text: str) -> dict[str, float]:
@@ -223,8 +304,13 @@ def _parts(text: str) -> dict[str, float]:
         values = [float(part) for part in text.split(",")]
     except ValueError:
         values = []
+    return _named_parts("--parts", "two or three numbers such as 0.7,0.15,0.15", text, values)
+
+
+def _named_parts(option: str, expected: str, text: str, values: Sequence[Number]) -> dict[str, Number]:
+    """Return the values by the names of their parts: train, validation and test, or train and test."""
     if not 2 <= len(values) <= len(SPLITS):
-        raise InputError(f"--parts: expected two or three numbers such as 0.7,0.15,0.15, got {text!r}.")
+        raise InputError(f"{option}: expected {expected}, got {text!r}.")
     names = SPLITS if len(values) == len(SPLITS) else ("train", "test")
     return dict(zip(names, values, strict=True))
 
@@ -258,10 +344,16 @@ def _say_leaks(leaks: Sequence[Any]) -> None:
 
 @command.command("attribution")
 @click.argument("data_set", type=click.Path(path_type=Path))
-def attribution(*, data_set: Path) -> None:
+@click.option(
+    "--voices",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="List the recordings of this 'Birds Voice.csv' instead, whose files carry no numbers.",
+)
+def attribution(*, data_set: Path, voices: Path | None) -> None:
     """Write ATTRIBUTION.md: recordists and licences."""
     table = read_table(data_set)
+    rows = recordings_of_table(voices) if voices else table.rows
     path = table.folder / FILE_NAME
     with atomic_file(path) as stream:
-        stream.write(attribution_text(table.rows).encode())
+        stream.write(attribution_text(rows).encode())
     click.echo(path)

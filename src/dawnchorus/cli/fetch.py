@@ -9,13 +9,14 @@ from pathlib import Path
 import click
 from rich.progress import Progress as Bar
 
-from dawnchorus.cli.data import describe
+from dawnchorus.cli.data import describe, known_labels, print_notes
 from dawnchorus.cli.options import workers_option
 from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, console, counted
 from dawnchorus.data.attribution import FILE_NAME, attribution_text
 from dawnchorus.data.fetching import fetch_recordings
+from dawnchorus.data.import_notes import notes_of_import
 from dawnchorus.data.importing import import_recordings, merge_tables
-from dawnchorus.data.kaggle import download
+from dawnchorus.data.kaggle import download, find_source
 from dawnchorus.data.licenses import DEFAULT_ALLOWED
 from dawnchorus.data.recordings import RecordingsTable, read_table, table_path, write_table
 from dawnchorus.data.xeno_canto import (
@@ -119,17 +120,22 @@ def xeno_canto(
 def kaggle(*, handle: str, data_set: Path, add: bool, workers: int) -> None:
     """Fetch the Kaggle data set or competition HANDLE, and make DATA_SET's recordings table of it.
 
-    HANDLE is OWNER/NAME, a competition such as birdclef-2026, or the address of its page. Needs the extra [data], and
-    a Kaggle token for what is not public. The files stay in kagglehub's cache (~/.cache/kagglehub).
+    HANDLE is OWNER/NAME, a competition such as birdclef-2026, or the address of its page, or of a notebook that uses
+    it. Needs the extra [data], and a Kaggle token for what is not public. The files stay in kagglehub's cache
+    (~/.cache/kagglehub).
     """
     if table_path(data_set).exists() and not add:
         raise OutputExists(f"{table_path(data_set)} is there already. Use --add, or name another folder.")
     screen = console()
-    folder = download(handle)
-    screen.print(f"Fetched: {folder}", markup=False)
-    table = import_recordings(folder, data_set, read_annotations=read_annotations, n_workers=workers)
+    source = find_source(handle)
+    folder = download(source)
+    screen.print(f"Fetched {source.name}: {folder}", markup=False)
+    labels = known_labels(None)
+    table = import_recordings(folder, data_set, known=labels, read_annotations=read_annotations, n_workers=workers)
+    notes = list(notes_of_import(table.rows, has_labels=bool(labels)))
     if table_path(data_set).exists():
         table = merge_tables(read_table(data_set), table)
     data_set.mkdir(parents=True, exist_ok=True)
     click.echo(write_table(table))
     describe(table, screen)
+    print_notes(notes, screen)

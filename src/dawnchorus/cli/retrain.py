@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import threading
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +26,8 @@ from dawnchorus.errors import DawnChorusError, MissingExtra
 from dawnchorus.files import atomic_file, cannot_write
 from dawnchorus.formats.registry import read_annotations
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
+from dawnchorus.taxonomy.file_names import label_of_folder
+from dawnchorus.taxonomy.labels import Label
 
 if TYPE_CHECKING:
     from dawnchorus.train.retraining import Outcome, Stage
@@ -85,12 +88,12 @@ def command(
         return
     if data is None:
         raise click.UsageError("Missing option '--data'.")
-    source = _table(data, workers)
-    folder = out or source.folder / "retrained"
     shown = _told if as_json else _Shown(console()).show
     try:
         active = store.open(model)
         labels = [*active.labels, *(store.open(backbone).labels if backbone else ())]
+        source = _table(data, workers, [*labels, *map(label_of_folder, new_classes)])
+        folder = out or source.folder / "retrained"
         table = _in(folder, source.with_rows(with_known_classes(source.rows, labels, new_classes)))
         outcome = retrain(
             table,
@@ -123,13 +126,11 @@ def command(
         _present(outcome)
 
 
-def _table(data: Path, workers: int) -> RecordingsTable:
-    """The data set's table; of a folder without one, what is in it."""
+def _table(data: Path, workers: int, known: Sequence[Label]) -> RecordingsTable:
+    """Return the data set's table; of a folder without one, what is in it, with files labelled by `known` names."""
     if table_path(data).exists():
         return read_table(data)
-    return import_recordings(
-        data, data, layout="auto", columns={}, read_annotations=read_annotations, n_workers=workers
-    )
+    return import_recordings(data, data, known=known, read_annotations=read_annotations, n_workers=workers)
 
 
 def _in(folder: Path, source: RecordingsTable) -> RecordingsTable:

@@ -12,14 +12,17 @@ from typing import Literal
 from dawnchorus.audio.find import find_recordings
 from dawnchorus.audio.many import map_recordings
 from dawnchorus.audio.process import DecoderProcess
-from dawnchorus.data.layouts import voices
 from dawnchorus.data.layouts.folders import rows_of_folders, xeno_canto_id
+from dawnchorus.data.layouts.search_results import find_search_results, rows_of_search_results
 from dawnchorus.data.layouts.tables import TableLayout
-from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable
+from dawnchorus.data.layouts.voices import find_voices_table, rows_of_voices
+from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, first_of_each_species
 from dawnchorus.errors import AudioError, InputError
+from dawnchorus.taxonomy.classes import KnownClasses
+from dawnchorus.taxonomy.labels import Label
 from dawnchorus.types import Detection
 
-Layout = Literal["auto", "folders", "csv", "annotations", "voices"]
+Layout = Literal["auto", "folders", "csv", "annotations", "voices", "xeno-canto"]
 
 KNOWN_TABLES = ("train_metadata.csv", "train.csv", "metadata.csv")
 """Tables that describe the recordings beside them: BirdCLEF's, the Cornell set's, and the usual name."""
@@ -33,16 +36,20 @@ MISSING, UNREADABLE = "missing", "unreadable"
 
 
 def detect_layout(source: Path) -> Layout:
-    """What `source` looks like.
+    """Return the layout that `source` seems to have.
 
     Raises:
         InputError: there is no such file or folder.
     """
     if not source.exists():
         raise InputError(f"{source}: no such file or folder.")
-    if (source / voices.TABLE).is_file():
+    if _known_table(source):
+        return "csv"
+    if find_search_results(source):
+        return "xeno-canto"
+    if find_voices_table(source):
         return "voices"
-    if source.is_file() or any((source / name).is_file() for name in KNOWN_TABLES):
+    if source.is_file():
         return "csv"
     recordings = find_recordings([source])
     annotated = sum(_annotations_beside(path) is not None for path in recordings)
@@ -55,33 +62,109 @@ def import_recordings(
     *,
     layout: Layout = "auto",
     columns: Mapping[str, str] | None = None,
+    audio: Path | None = None,
+    per_species: int | None = None,
+    known: Iterable[Label] = (),
     read_annotations: ReadAnnotations,
     n_workers: int,
 ) -> RecordingsTable:
-    """The recordings of `source` as a table of the data set `folder`; nothing is copied or written.
+    """Return the recordings of `source` as a table of the data set `folder`; nothing is copied or written.
 
-    Recordings that are not there or cannot be opened stay in the table, with that as a problem. `read_annotations`
-    reads a Raven or Audacity table.
+    Recordings that are not there or cannot be opened stay in the table, with that as a problem. A table's recordings
+    are looked for in `audio`. Species with one name only get both names of the class in `known` that has it. Of each
+    species, the first `per_species` are taken. `read_annotations` reads a Raven or Audacity table.
 
     Raises:
-        InputError: no such source, or no recordings in it.
+        InputError: no such source, no recordings in it, or all its species have one name.
         FormatError: a table is not as it should be.
     """
+    classes = KnownClasses(known)
     layout = detect_layout(source) if layout == "auto" else layout
-    if layout == "csv":
-        csv_path = source if source.is_file() else next(source / n for n in KNOWN_TABLES if (source / n).is_file())
-        rows: Iterable[RecordingRow] = TableLayout.of(csv_path, columns or {}).rows()
-    else:
-        files = find_recordings([source])
-        rows = {
-            "folders": rows_of_folders(source, files),
-            "voices": voices.rows_of_voices(source, files),
-            "annotations": _annotated(source, files, read_annotations),
-        }[layout]
-    table = table_of(rows, folder, n_workers=n_workers)
+    rows = _rows(source, layout, columns or {}, audio, classes, read_annotations)
+    named = [_with_both_names(row, classes) for row in rows]
+    _check_names(source, named)
+    taken = named if per_species is None else first_of_each_species(named, per_species)
+    table = table_of(taken, folder, n_workers=n_workers)
     if not table.rows:
         raise InputError(f"{source}: there are no recordings in it.")
     return table
+
+
+def _rows(
+    source: Path,
+    layout: Layout,
+    columns: Mapping[str, str],
+    audio: Path | None,
+    known: KnownClasses,
+    read_annotations: ReadAnnotations,
+) -> Iterable[RecordingRow]:
+    """Return the rows of a source of this layout."""
+    if layout == "csv":
+        csv_path = source if source.is_file() else _known_table(source) or source / KNOWN_TABLES[0]
+        sounds = [audio] if audio else [csv_path.parent, csv_path.absolute().parent.parent]
+        return TableLayout.of(csv_path, columns, sounds=sounds).rows()
+    if layout == "voices":
+        root = audio or (source.parent if source.is_file() else source)
+        return rows_of_voices(find_voices_table(source), root, _described_recordings(root))
+    if layout == "xeno-canto":
+        root = audio or (source.parent if source.is_file() else source)
+        return rows_of_search_results(find_search_results(source), root, _described_recordings(root))
+    if audio is not None:
+        raise InputError(f"--audio: expected a table that describes the recordings in it, got {source}.")
+    files = find_recordings([source])
+    return (
+        _annotated(source, files, read_annotations)
+        if layout == "annotations"
+        else rows_of_folders(source, files, known)
+    )
+
+
+def _described_recordings(root: Path) -> list[Path]:
+    """Return the recordings that a table describes.
+
+    Raises:
+        InputError: there are none.
+    """
+    try:
+        return find_recordings([root])
+    except InputError as error:
+        raise InputError(
+            f"{root}: there are no recordings in it. Name the folder that has them with --audio."
+        ) from error
+
+
+def _known_table(source: Path) -> Path | None:
+    return next((source / name for name in KNOWN_TABLES if (source / name).is_file()), None)
+
+
+def _with_both_names(row: RecordingRow, known: KnownClasses) -> RecordingRow:
+    """Return the row with both names of its species, and the scientific names of others, where they are known."""
+
+    def scientific(name: str) -> str:
+        found = known.find(Label(name, name))
+        return name if found is None else found.scientific_name
+
+    row = replace(row, secondary=tuple(map(scientific, row.secondary)), absent=tuple(map(scientific, row.absent)))
+    name = row.scientific_name
+    if name is None or row.common_name not in (None, name):
+        return row
+    label = known.find(Label(name, name)) or Label(name, row.common_name or name)
+    return replace(row, scientific_name=label.scientific_name, common_name=label.common_name)
+
+
+def _check_names(source: Path, rows: Sequence[RecordingRow]) -> None:
+    """Refuse rows of several species that all have the same common name.
+
+    Raises:
+        InputError: they have.
+    """
+    species = {row.scientific_name: row.common_name for row in rows if row.scientific_name}
+    if len(species) > 1 and len(set(species.values())) == 1:
+        raise InputError(
+            f"{source}: expected a name for each species, but all {len(species)} species are called "
+            f"'{next(iter(species.values()))}' (as {min(map(str, species))}). Folders are named "
+            f"'Parus major_Great Tit' or 'Great Tit'; for another layout use --layout, or a csv."
+        )
 
 
 def table_of(rows: Iterable[RecordingRow], folder: Path, *, n_workers: int) -> RecordingsTable:
@@ -91,11 +174,17 @@ def table_of(rows: Iterable[RecordingRow], folder: Path, *, n_workers: int) -> R
 
 
 def merge_tables(known: RecordingsTable, new: RecordingsTable) -> RecordingsTable:
-    """Both tables' recordings; of the same recording_id, the new row with the old one's split and group."""
+    """Return both tables' recordings; of the same recording_id, the new row with the old one's split and group.
+
+    A row whose file is missing replaces none.
+    """
     by_id = {row.recording_id: row for row in known.rows}
     for row in new.rows:
         old = by_id.get(row.recording_id)
-        by_id[row.recording_id] = row if old is None else replace(row, split=old.split, group=old.group)
+        if old is None:
+            by_id[row.recording_id] = row
+        elif MISSING not in row.problems or MISSING in old.problems:
+            by_id[row.recording_id] = replace(row, split=old.split, group=old.group)
     return new.with_rows(by_id.values())
 
 

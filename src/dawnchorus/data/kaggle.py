@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from dawnchorus.errors import FetchFailed, InputError, MissingExtra
 
@@ -12,18 +17,112 @@ KEY_HELP = (
     "or the file ~/.kaggle/kaggle.json. For a competition, accept its rules on its page first."
 )
 
+_NOTEBOOK_HELP = (
+    "This is the address of a notebook: open it in a browser, choose its tab Input, and give the address of the data "
+    "set or competition that is linked there."
+)
 
-def download(handle: str) -> Path:
-    """The folder with the files of a data set ("owner/name") or competition ("birdclef-2026"), or of its page's URL.
+_OWNED = re.compile(r"[\w-]+/[\w.-]+(/versions/\d+)?")
+_KINDS: dict[str, tuple[Literal["dataset", "competition", "notebook"], int]] = {
+    "datasets": ("dataset", 2),
+    "c": ("competition", 1),
+    "competitions": ("competition", 1),
+    "code": ("notebook", 2),
+}
+"""First part of a page's path: the kind of page, and the number of parts that name it."""
+
+
+@dataclass(frozen=True)
+class KaggleSource:
+    """A data set ("owner/name"), a competition ("birdclef-2026") or a notebook ("owner/name")."""
+
+    name: str
+    kind: Literal["dataset", "competition", "notebook"]
+
+
+def parse_address(address: str) -> KaggleSource:
+    """Return the source with this name, or on the page with this address.
+
+    Raises:
+        InputError: it is neither.
+    """
+    text = address.strip()
+    host = re.match(r"(https?://)?(www\.)?kaggle\.com/", text)
+    path = urlsplit(text[host.end() :] if host else text).path.strip("/")
+    first, *others = path.split("/")
+    if first in _KINDS and others:
+        kind, n_parts = _KINDS[first]
+        version = "/".join(others[2:4]) if kind == "dataset" and others[2:3] == ["versions"] else ""
+        name = "/".join((*others[:n_parts], *filter(None, (version,))))
+    else:
+        kind, name = "dataset" if others else "competition", path
+    if not (re.fullmatch(r"[\w-]+", name) if kind == "competition" else _OWNED.fullmatch(name)):
+        raise InputError(
+            f"{address!r}: expected OWNER/DATA-SET, a competition such as birdclef-2026, or the address of the page of "
+            f"one, or of a notebook that uses it."
+        )
+    return KaggleSource(name, kind)
+
+
+def find_source(address: str) -> KaggleSource:
+    """Return the data set or competition of this name or address; of a notebook, its only one.
+
+    Raises:
+        InputError: it is none, or the notebook has several or none.
+        MissingExtra: kagglehub is not installed.
+        FetchFailed: Kaggle refused, or could not be reached.
+    """
+    source = parse_address(address)
+    if source.kind != "notebook":
+        return source
+    try:
+        found = _sources_of_notebook(source.name)
+    except FetchFailed as error:
+        raise FetchFailed(f"{error} {_NOTEBOOK_HELP}", error.status) from error
+    if len(found) != 1:
+        names = ", ".join(each.name for each in found) or "none"
+        raise InputError(
+            f"{address}: this is a notebook, expected to use one data set or competition; it uses {names}. Name one."
+        )
+    return found[0]
+
+
+def download(source: KaggleSource) -> Path:
+    """Return the folder with the files of a data set or competition.
 
     kagglehub keeps them in its cache and goes on with an interrupted download.
 
     Raises:
-        InputError: the handle is none.
         MissingExtra: kagglehub is not installed.
         FetchFailed: Kaggle refused, or could not be reached.
     """
-    name, is_competition = _parsed(handle)
+    with _kagglehub(source.name) as kagglehub:
+        is_competition = source.kind == "competition"
+        get = kagglehub.competition_download if is_competition else kagglehub.dataset_download
+        return Path(get(source.name))
+
+
+def _sources_of_notebook(name: str) -> list[KaggleSource]:
+    """Return the data sets and competitions that a notebook names as its inputs."""
+    with _kagglehub(f"notebook {name}"):
+        from kagglehub.clients import build_kaggle_client
+        from kagglesdk.kernels.types.kernels_api_service import ApiGetKernelRequest
+
+        request = ApiGetKernelRequest()
+        request.user_name, request.kernel_slug = name.split("/")
+        with build_kaggle_client() as client:
+            metadata = client.kernels.kernels_api_client.get_kernel(request).metadata
+    if metadata is None:
+        return []
+    return [
+        *(KaggleSource(each, "dataset") for each in metadata.dataset_data_sources or ()),
+        *(KaggleSource(each, "competition") for each in metadata.competition_data_sources or ()),
+    ]
+
+
+@contextmanager
+def _kagglehub(name: str) -> Iterator[Any]:
+    """Give kagglehub, and turn its errors about `name` into ours."""
     try:
         import kagglehub
         from kagglehub.exceptions import DataCorruptionError, UnauthenticatedError
@@ -31,8 +130,7 @@ def download(handle: str) -> Path:
     except ImportError:
         raise MissingExtra("kagglehub", extra="data", purpose="Fetching from Kaggle") from None
     try:
-        get = kagglehub.competition_download if is_competition else kagglehub.dataset_download
-        return Path(get(name))
+        yield kagglehub
     except (RequestException, UnauthenticatedError) as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         is_refusal = status in (401, 403) or isinstance(error, UnauthenticatedError)
@@ -43,18 +141,3 @@ def download(handle: str) -> Path:
         raise FetchFailed(
             f"Kaggle, {name}: what came is damaged ({error}). Run the same command again.", None
         ) from error
-
-
-def _parsed(handle: str) -> tuple[str, bool]:
-    """The name, and whether it is a competition's."""
-    text = re.sub(r"^(https?://)?(www\.)?kaggle\.com/", "", handle.strip()).rstrip("/")
-    if text.startswith(("competitions/", "c/")):
-        return text.split("/")[1], True
-    text = text.removeprefix("datasets/")
-    if re.fullmatch(r"[\w-]+", text):
-        return text, True
-    if re.fullmatch(r"[\w-]+/[\w.-]+(/versions/\d+)?", text):
-        return text, False
-    raise InputError(
-        f"{handle!r}: expected OWNER/DATA-SET, a competition such as birdclef-2026, or its page's address."
-    )

@@ -6,31 +6,70 @@ import re
 from collections.abc import Iterable, Sequence
 
 _ADDRESS = re.compile(r"creativecommons\.org/(licenses|publicdomain)/([a-z-]+)/(\d\.\d)", re.IGNORECASE)
-_WORDS = re.compile(r"\bCC[ -](BY(?:-NC)?(?:-SA|-ND)?)(?:[ -](\d\.\d))?(?![\w-])", re.IGNORECASE)
-_ZERO = re.compile(r"\bCC[ -]?0\b|public domain dedication", re.IGNORECASE)
+_SHORT = re.compile(r"\bCC[ -]BY(?P<parts>(?:[ -](?:NC|SA|ND))*)(?:[ -]v?(?P<version>\d\.\d))?(?![\w-])", re.IGNORECASE)
+_WORDS = re.compile(r"\bcreative commons\b.*\battribution\b|^attribution(?:[ -](?:non|share|no|\d)|$)", re.IGNORECASE)
+_ZERO = re.compile(r"\bCC[ -]?0\b|\bcreative commons zero\b|public domain dedication", re.IGNORECASE)
+_PUBLIC_DOMAIN_MARK = re.compile(r"public domain mark", re.IGNORECASE)
+_VERSION = re.compile(r"\b(?:v\.? ?)?(\d\.\d)\b", re.IGNORECASE)
+
+_RESTRICTIONS = {
+    "NC": re.compile(r"\bNC\b|non[ -]?commercial", re.IGNORECASE),
+    "ND": re.compile(r"\bND\b|no[ -]?deriv", re.IGNORECASE),
+    "SA": re.compile(r"\bSA\b|share[ -]?alike", re.IGNORECASE),
+}
+"""Parts of a licence's identifier, and the letters and words for them, in the order of the identifier."""
+
+_PERMISSIVE = frozenset(("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc-pdm-1.0", "cc0-1.0"))
+"""Licences, in lower case, that ask for less than every licence named "Attribution"."""
 
 DEFAULT_ALLOWED = ("CC0", "CC-PDM", "CC-BY", "CC-BY-SA", "CC-BY-NC", "CC-BY-NC-SA")
 """Licences that allow cutting and training: no ND among them, because a clip is a derivative."""
 
 
 def spdx_of(text: str | None) -> str | None:
-    """The SPDX identifier of a Creative Commons licence, from its address, its identifier or its usual short name.
+    """Return the SPDX identifier of a Creative Commons licence, from its address, identifier, short or full name.
 
-    None for an empty text; the text itself where it names no licence that we know.
+    None for an empty text; the text itself where it names no licence that is known.
     """
     if text is None or not text.strip():
         return None
     address = _ADDRESS.search(text)
     if address:
-        kind, name, version = (part.lower() for part in address.groups())
-        if kind == "publicdomain":
-            return f"CC0-{version}" if name == "zero" else f"CC-PDM-{version}"
-        return f"CC-{name.upper()}-{version}"
-    words = _WORDS.search(text.replace("_", "-"))
-    if words:
-        name, version = words.groups()
-        return f"CC-{name.upper()}-{version or '4.0'}"
-    return "CC0-1.0" if _ZERO.search(text) else text.strip()
+        return _of_address(*(part.lower() for part in address.groups()))
+    short = _SHORT.search(text.replace("_", "-"))
+    if short:
+        return _identifier(short["parts"], short["version"])
+    return _of_words(text.strip())
+
+
+def _of_address(kind: str, name: str, version: str) -> str:
+    """Return the identifier of the licence whose deed has these parts in its address."""
+    if kind == "publicdomain":
+        return f"CC0-{version}" if name == "zero" else f"CC-PDM-{version}"
+    return _identifier(name, version) if name.startswith("by") else f"CC-{name.upper()}-{version}"
+
+
+def _of_words(text: str) -> str:
+    """Return the identifier of the licence that the text names in words, or else the text."""
+    if _ZERO.search(text):
+        return "CC0-1.0"
+    if _PUBLIC_DOMAIN_MARK.search(text):
+        return "CC-PDM-1.0"
+    if _WORDS.search(text):
+        version = _VERSION.search(text)
+        return _identifier(text, version[1] if version else None)
+    return text
+
+
+def _identifier(restrictions: str, version: str | None) -> str:
+    """Return the identifier of the licence with the restrictions that the text names; version 4.0 if none is given."""
+    parts = [part for part, pattern in _RESTRICTIONS.items() if pattern.search(restrictions)]
+    return "-".join(("CC-BY", *parts, version or "4.0"))
+
+
+def allows_derivatives(spdx: str | None) -> bool:
+    """Return False for a Creative Commons licence with NoDerivatives."""
+    return spdx is None or re.search(r"-ND\b", spdx) is None
 
 
 def is_allowed(spdx: str | None, allowed: Sequence[str]) -> bool:
@@ -41,27 +80,37 @@ def is_allowed(spdx: str | None, allowed: Sequence[str]) -> bool:
     return spdx in allowed or without_version in allowed
 
 
+_PUBLIC_DOMAIN = {
+    "CC0-1.0": "https://creativecommons.org/publicdomain/zero/1.0/",
+    "CC-PDM-1.0": "https://creativecommons.org/publicdomain/mark/1.0/",
+}
+
+
 def address_of(spdx: str) -> str | None:
     """The address of a Creative Commons licence's deed."""
     match = re.fullmatch(r"CC-(BY[A-Z-]*)-(\d\.\d)", spdx)
     if match:
         return f"https://creativecommons.org/licenses/{match[1].lower()}/{match[2]}/"
-    return "https://creativecommons.org/publicdomain/zero/1.0/" if spdx == "CC0-1.0" else None
+    return _PUBLIC_DOMAIN.get(spdx)
 
 
-STRICTEST = ("CC-BY-NC-ND", "CC-BY-NC-SA", "CC-BY-NC", "CC-BY-SA", "CC-BY", "CC0")
-"""Families of licences, the strictest first."""
+_ATTRIBUTION = re.compile(r"CC-BY(?:-(?:NC|ND|SA))*-(\d\.\d)", re.IGNORECASE)
 
 
 def strictest(licenses: Iterable[str | None]) -> str:
-    """The licence that weights made from all of these must have at least.
+    """Return the licence that weights made from all of these must have at least.
 
-    What is not known, or not a Creative Commons licence, is named as such.
+    It has the restrictions of all: NonCommercial, and NoDerivatives or else ShareAlike. If one is not known, the
+    result is "unknown", unless all are the same.
     """
-    known = [name or "unknown" for name in licenses]
-    for family in STRICTEST:
-        found = sorted({name for name in known if name.upper().startswith(family)})
-        if found:
-            return found[-1]
-    others = sorted(set(known) - {"unknown"})
-    return others[0] if len(others) == 1 else "unknown"
+    names = {name or "unknown" for name in licenses}
+    demanding = sorted(names - {name for name in names if name.lower() in _PERMISSIVE})
+    if len(names) == 1 or not demanding:
+        return min(names, key=lambda name: (name.upper().startswith("CC"), name), default="unknown")
+    versions = {name: match[1] for name in demanding if (match := _ATTRIBUTION.fullmatch(name))}
+    if len(versions) < len(demanding):
+        return "unknown"
+    restrictions = " ".join(name.replace("-", " ") for name in demanding)
+    if "ND" in restrictions.upper():
+        restrictions = re.sub(r"\bSA\b", "", restrictions, flags=re.IGNORECASE)
+    return _identifier(restrictions, max(versions.values()))

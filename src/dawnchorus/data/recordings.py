@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,8 @@ class RecordingRow:
     """Local time of day, HH:MM."""
     quality: str | None = None
     """The source's own grade: A to E at xeno-canto."""
+    sound_type: str | None = None
+    """Kind of vocalization in the source's words: song, call, "call, song"."""
 
     duration_s: float | None = None
     rate_hz: int | None = None
@@ -206,6 +209,16 @@ def _row(path: Path, fields: dict[str, Any]) -> RecordingRow:
         )
     fields["annotations"] = tuple(Annotation(**a) for a in annotations)
     return RecordingRow(**fields)
+
+
+def first_of_each_species(rows: Iterable[RecordingRow], n: int) -> Iterator[RecordingRow]:
+    """Yield the first `n` rows of each species, and of each kind of recording without one."""
+    seen: Counter[str] = Counter()
+    for row in rows:
+        species = row.scientific_name or row.kind
+        seen[species] += 1
+        if seen[species] <= n:
+            yield row
 
 
 def species_of(rows: Sequence[RecordingRow]) -> list[str]:

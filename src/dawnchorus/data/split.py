@@ -71,7 +71,7 @@ def split_table(
     """
     if not parts or any(part <= 0 for part in parts.values()):
         raise InputError(f"split: expected positive parts such as 0.7,0.15,0.15, got {dict(parts)}.")
-    usable = [row for row in table.rows if not _UNUSABLE.intersection(row.problems)]
+    usable = usable_rows(table.rows)
     if not usable:
         raise InputError(f"{table.folder}: there are no usable recordings to split.")
     total = sum(parts.values())
@@ -87,13 +87,28 @@ def split_table(
             # What is in the smallest part was kept back, and what is like it must be, too.
             given[number] = min((str(name) for name in known), key=lambda name: shares[name])
     split_by_group = _place(members, shares, random.Random(seed), given)  # noqa: S311 - a split, not a secret
-    placed = {
-        row.recording_id: (f"g{number}", row.split if keep and row.split in shares else split_by_group[number])
+    part_of = {
+        row.recording_id: row.split if keep and row.split in shares else split_by_group[number]
         for row, number in zip(usable, numbers, strict=True)
     }
-    nowhere = (None, None)
+    return assign_parts(table, part_of)
+
+
+def usable_rows(rows: Sequence[RecordingRow]) -> list[RecordingRow]:
+    """Return the rows of recordings that can be used: neither missing nor unreadable nor silent."""
+    return [row for row in rows if not _UNUSABLE.intersection(row.problems)]
+
+
+def assign_parts(table: RecordingsTable, part_of: Mapping[str, str | None]) -> RecordingsTable:
+    """Return the table with the part of each recording that has one in `part_of`, and the groups of usable ones."""
+    usable = usable_rows(table.rows)
+    numbers = {row.recording_id: number for row, number in zip(usable, groups_of(usable), strict=True)}
     return table.with_rows(
-        replace(row, group=placed.get(row.recording_id, nowhere)[0], split=placed.get(row.recording_id, nowhere)[1])
+        replace(
+            row,
+            group=f"g{numbers[row.recording_id]}" if row.recording_id in numbers else None,
+            split=part_of.get(row.recording_id),
+        )
         for row in table.rows
     )
 

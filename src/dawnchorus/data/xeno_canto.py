@@ -185,6 +185,7 @@ def found_of(fields: Mapping[str, Any]) -> Found:
         date=iso_date(text("date")),
         time=clock(text("time")),
         quality=text("q"),
+        sound_type=text("type"),
         duration_s=_length_s(text("length")),
         rate_hz=int(_number(text("smp")) or 0) or None,
     )

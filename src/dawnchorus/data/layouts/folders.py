@@ -2,7 +2,8 @@
 
 The folder's name is the label: `Parus major_Great Tit`, `Parus_major`, or any one name. Only files directly in it
 count. `A_a,B_b` holds recordings of several species; `-A_a` recordings that are known to be without A; `noise`,
-`background`, `silence`, `other`, `nocall` (in any case) recordings without any species.
+`background`, `silence`, `other`, `nocall` (in any case) recordings without any species. Files outside folders are
+labelled by their own names, where those are of known classes.
 """
 
 from __future__ import annotations
@@ -12,17 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dawnchorus.data.recordings import RecordingRow
-from dawnchorus.taxonomy.labels import OTHER_SOUNDS, Label, parse_label
+from dawnchorus.taxonomy.classes import KnownClasses
+from dawnchorus.taxonomy.file_names import find_class_of_file, label_of_folder
+from dawnchorus.taxonomy.labels import OTHER_SOUNDS
 
-_SPECIES_WITH_UNDERSCORE = re.compile(r"[A-Z][a-z-]+_[a-z-]+(_[a-z-]+)?")
+_NO_LABELS = frozenset(("", "sound", "sounds"))
+"""Names of folders, in lower case, that say nothing of what is in them."""
+
 _XENO_CANTO = re.compile(r"(?:^|[^A-Za-z0-9])XC(\d+)(?!\d)")
-
-
-def label_of_folder(name: str) -> Label:
-    """The label that one name in a folder's name stands for."""
-    if _SPECIES_WITH_UNDERSCORE.fullmatch(name):
-        return Label(name.replace("_", " "), name.replace("_", " "))
-    return parse_label(name)
 
 
 def xeno_canto_id(name: str) -> str | None:
@@ -31,8 +29,8 @@ def xeno_canto_id(name: str) -> str | None:
     return f"XC{match[1]}" if match else None
 
 
-def rows_of_folders(root: Path, files: list[Path]) -> Iterator[RecordingRow]:
-    """A row for each of `files` below `root`, labelled by the folder that it is in."""
+def rows_of_folders(root: Path, files: list[Path], known: KnownClasses | None = None) -> Iterator[RecordingRow]:
+    """Yield a row for each of `files` below `root`, labelled by the folder that it is in or by its own name."""
     for path in files:
         place = path.relative_to(root)
         named = xeno_canto_id(path.stem)
@@ -42,7 +40,18 @@ def rows_of_folders(root: Path, files: list[Path]) -> Iterator[RecordingRow]:
             "url": named and f"https://xeno-canto.org/{named[2:]}",
             "source": "xeno-canto" if named else None,
         }
-        yield RecordingRow(**about, **_labels(place.parent.name))  # type: ignore[arg-type]
+        folder = place.parent.name
+        labels = _labels_of_file(path.stem, known) if folder.lower() in _NO_LABELS else _labels(folder)
+        yield RecordingRow(**about, **labels)  # type: ignore[arg-type]
+
+
+def _labels_of_file(stem: str, known: KnownClasses | None) -> dict[str, object]:
+    found = find_class_of_file(stem, known) if known else None
+    if found is None:
+        return {"kind": "soundscape"}
+    if found.kind == "sound":
+        return {"kind": "background"}
+    return {"scientific_name": found.scientific_name, "common_name": found.common_name}
 
 
 def _labels(folder: str) -> dict[str, object]:

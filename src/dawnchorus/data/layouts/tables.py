@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import ast
 import difflib
-import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dawnchorus.data.layouts.folders import xeno_canto_id
+from dawnchorus.data.layouts.sound_files import find_sound, is_absolute
+from dawnchorus.data.layouts.taxon_names import TaxonNames
 from dawnchorus.data.licenses import spdx_of
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.errors import FormatError, InputError
+from dawnchorus.taxonomy.file_names import is_binomial
+from dawnchorus.taxonomy.labels import Label, parse_label
 from dawnchorus.text_files import csv_records, read_text
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "path": ("path", "filepath", "file_path", "filename", "file_name", "file", "audio", "recording"),
-    "recording_id": ("recording_id", "xc_id", "file_id", "id"),
+    "xc_id": ("xc_id", "xeno_canto_id"),
+    "recording_id": ("recording_id", "file_id", "id"),
     "scientific_name": ("scientific_name", "species_scientific", "sci_name", "species", "scientific"),
-    "common_name": ("common_name", "species_common", "english_name", "en", "name"),
+    "common_name": ("common_name", "species_common", "english_name", "en", "name", "species"),
     "ebird_code": ("ebird_code", "primary_label", "ebird_code_multilabel"),
-    "secondary": ("secondary_labels", "other_species", "background", "secondary"),
+    "secondary": ("secondary_labels", "other_species", "secondary"),
+    "background": ("background",),
     "url": ("url", "source_url", "xc_url", "download_link"),
     "recordist": ("recordist", "recordist_name", "author", "rec", "recorded_by"),
     "license": ("license", "licence", "lic", "license_url"),
@@ -33,17 +38,16 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "date": ("date", "recording_date", "recorded_on"),
     "time": ("time", "recording_time"),
     "quality": ("quality", "rating", "q"),
+    "sound_type": ("sound_type", "type", "song_type"),
     "given_group": ("group_id", "group", "site"),
     "split": ("split",),
     "source": ("source",),
 }
 """The fields that a csv can give, and the columns that each is looked for in, in this order and in any case."""
 
-_FOLDERS = ("", "train_audio", "train_short_audio", "audio")
-"""Where a csv's paths may begin, below its own folder."""
-
 _UNKNOWN_CODES = frozenset(("", "nan", "none", "no score", "[]"))
-_SPLITS = {"train": "train", "valid": "validation", "val": "validation", "validation": "validation", "test": "test"}
+SPLIT_NAMES = {"train": "train", "valid": "validation", "val": "validation", "validation": "validation", "test": "test"}
+"""Parts of a split by the names that tables give them, in lower case."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +56,16 @@ class TableLayout:
 
     csv_path: Path
     columns: Mapping[str, str]
+    path_columns: tuple[str, ...]
+    """Columns with paths or names of files, the preferred first."""
+    sounds: tuple[Path, ...]
+    """Folders that paths may begin in."""
 
     @classmethod
-    def of(cls, csv_path: Path, given: Mapping[str, str]) -> TableLayout:
-        """The columns named in `given` (field to column), and for other fields those with a usual name.
+    def of(cls, csv_path: Path, given: Mapping[str, str], *, sounds: Sequence[Path] = ()) -> TableLayout:
+        """Return the columns named in `given` (field to column), and for other fields those with a usual name.
+
+        Recordings are looked for in the folders `sounds`, by default in the csv's own.
 
         Raises:
             InputError: no such file, an unknown field, or a column that is not there.
@@ -63,7 +73,7 @@ class TableLayout:
         """
         if not csv_path.is_file():
             raise InputError(f"{csv_path}: no such file.")
-        header, _rows = csv_records(csv_path, read_text(csv_path))
+        header, _rows = table_records(csv_path)
         by_lower = {name.strip().lower(): name for name in header}
         columns: dict[str, str] = {}
         for field, column in given.items():
@@ -87,33 +97,46 @@ class TableLayout:
                 f"{csv_path}: expected a column with species ({', '.join(COLUMNS['scientific_name'])}); it has "
                 f"{header}. Name it with --column scientific_name=NAME."
             )
-        return cls(csv_path, columns)
+        paths = [by_lower[name] for name in COLUMNS["path"] if name in by_lower and "path" not in given]
+        return cls(csv_path, columns, tuple(paths) or (columns["path"],), tuple(sounds) or (csv_path.parent,))
 
     def rows(self) -> Iterator[RecordingRow]:
-        """A row for each line."""
-        names = _TaxonNames(self.csv_path.parent / "taxonomy.csv")
-        _header, lines = csv_records(self.csv_path, read_text(self.csv_path))
+        """Yield a row for each line that is not empty."""
+        _header, records = table_records(self.csv_path)
+        lines = [line for line in records if any(map(str.strip, line.values()))]
+        names = TaxonNames.beside(self.csv_path, own=map(self._taxon, lines))
         for line in lines:
-            fields = {field: line[column].strip() or None for field, column in self.columns.items()}
-            yield self._row(fields, names)
+            paths = [value for column in self.path_columns if (value := line[column].strip())]
+            yield self._row(self._fields(line), paths, names)
 
-    def _row(self, fields: dict[str, str | None], names: _TaxonNames) -> RecordingRow:
-        given = fields.get("path") or ""
+    def _fields(self, line: Mapping[str, str]) -> dict[str, str | None]:
+        return {field: line[column].strip() or None for field, column in self.columns.items()}
+
+    def _taxon(self, line: Mapping[str, str]) -> tuple[str | None, str | None, str | None]:
+        fields = self._fields(line)
+        scientific = fields.get("scientific_name") or ""
+        return fields.get("ebird_code"), scientific if is_binomial(scientific) else None, fields.get("common_name")
+
+    def _row(self, fields: dict[str, str | None], paths: Sequence[str], names: TaxonNames) -> RecordingRow:
+        # A path of another machine says less than a path below the table.
+        paths = sorted(paths, key=is_absolute)
+        given = paths[0] if paths else ""
         code = fields.get("ebird_code")
-        path = self._find(given, code)
-        named = fields.get("recording_id") or xeno_canto_id(Path(given).stem)
-        scientific = fields.get("scientific_name") or names.scientific(code)
+        path = find_sound(self.sounds, paths, code) or self.csv_path.parent / given
+        named = xeno_canto_number(fields.get("xc_id")) or fields.get("recording_id") or xeno_canto_id(Path(given).stem)
+        label = _label(fields, names)
         is_background = (fields.get("scientific_name") or code or "x").lower() in ("nocall", "noise", "background")
-        common = fields.get("common_name")
+        others = (*_names_in(fields.get("secondary")), *_names_in(fields.get("background")))
+        secondary = dict.fromkeys(names.scientific(text) for text in others)
         return RecordingRow(
             recording_id=named or given,
             path=str(path),
-            scientific_name=None if is_background else (scientific or common or code),
-            common_name=common or scientific,
-            ebird_code=code,
-            secondary=tuple(names.scientific(part) or part for part in _names_in(fields.get("secondary"))),
+            scientific_name=None if is_background or label is None else label.scientific_name,
+            common_name=None if label is None else label.common_name,
+            ebird_code=None if _two_names(code) else code,
+            secondary=tuple(name for name in secondary if label is None or name != label.scientific_name),
             kind="background" if is_background else "focal",
-            source=fields.get("source") or ("xeno-canto" if (named or "").startswith("XC") else self.csv_path.name),
+            source=fields.get("source") or ("xeno-canto" if xeno_canto_id(named or "") else self.csv_path.name),
             url=fields.get("url"),
             recordist=fields.get("recordist"),
             license=spdx_of(fields.get("license")),
@@ -124,34 +147,44 @@ class TableLayout:
             date=iso_date(fields.get("date")),
             time=clock(fields.get("time")),
             quality=fields.get("quality"),
+            sound_type=", ".join(_names_in(fields.get("sound_type"))) or None,
             given_group=fields.get("given_group"),
-            split=_SPLITS.get((fields.get("split") or "").lower()),
+            split=SPLIT_NAMES.get((fields.get("split") or "").lower()),
         )
 
-    def _find(self, given: str, code: str | None) -> Path:
-        """The file: below the csv's folder, or where Kaggle's sets keep sound; there or not."""
-        folder = self.csv_path.parent
-        for base in _FOLDERS:
-            for place in (Path(given), Path(code or "", given)):
-                if os.path.isfile(folder / base / place):  # `Path.is_file` raises for names that are too long
-                    return folder / base / place
-        return folder / given
+
+def _label(fields: Mapping[str, str | None], names: TaxonNames) -> Label | None:
+    """Return the species of a line; None if it has none.
+
+    A column such as `species` may hold the scientific or the English name: the scientific one is then looked up by the
+    code.
+    """
+    code, common, scientific = (fields.get(name) for name in ("ebird_code", "common_name", "scientific_name"))
+    found = _two_names(scientific) or _two_names(code) or names.label(code)
+    if scientific is None or (found is not None and not is_binomial(scientific)):
+        scientific = found.scientific_name if found else (common or code)
+    if scientific is None:
+        return None
+    return Label(scientific, common or (found.common_name if found else scientific))
 
 
-class _TaxonNames:
-    """Scientific names by code, from BirdCLEF's `taxonomy.csv` where there is one."""
+def _two_names(text: str | None) -> Label | None:
+    """Return the label of `Genus species_English Name`; None for other texts."""
+    scientific, separator, _common = (text or "").partition("_")
+    return parse_label(text or "") if separator and is_binomial(scientific) else None
 
-    def __init__(self, path: Path) -> None:
-        self._names: dict[str, str] = {}
-        if path.is_file():
-            _header, lines = csv_records(path, read_text(path))
-            for line in lines:
-                code, name = line.get("primary_label"), line.get("scientific_name")
-                if code and name:
-                    self._names[code] = name
 
-    def scientific(self, code: str | None) -> str | None:
-        return self._names.get(code or "")
+def xeno_canto_number(text: str | None) -> str | None:
+    """Return `XC134874` for a number as tables have it: `134874`, `XC134874`, or `134874.0` from a spreadsheet."""
+    match = re.fullmatch(r"(?:XC)?(\d+)(?:\.0)?", text or "", re.IGNORECASE)
+    return f"XC{match[1]}" if match else None
+
+
+def table_records(csv_path: Path) -> tuple[list[str], Iterator[dict[str, str]]]:
+    """Return the header and the records of a table with commas, semicolons or tabs."""
+    text = read_text(csv_path)
+    header = text.partition("\n")[0]
+    return csv_records(csv_path, text, delimiter=max(",;\t", key=header.count))
 
 
 def _names_in(text: str | None) -> list[str]:
@@ -169,7 +202,7 @@ def _names_in(text: str | None) -> list[str]:
 
 def _number(text: str | None, largest: float) -> float | None:
     try:
-        value = float(text or "")
+        value = float((text or "").replace(",", "."))
     except ValueError:
         return None
     return value if abs(value) <= largest else None

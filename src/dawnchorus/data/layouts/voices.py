@@ -6,39 +6,109 @@ name of its species.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from dawnchorus.data.layouts.tables import table_records, xeno_canto_number
 from dawnchorus.data.recordings import RecordingRow
-from dawnchorus.errors import FormatError
-from dawnchorus.text_files import csv_records, read_text
+from dawnchorus.errors import FormatError, InputError
+from dawnchorus.taxonomy.classes import KnownClasses, name_key
+from dawnchorus.taxonomy.file_names import find_class_of_file, label_of_folder
+from dawnchorus.taxonomy.labels import Label
 
 TABLE = "Birds Voice.csv"
-_SUFFIX = "_sound"
+SOURCE = "Kaggle: sound of 114 species of birds (xeno-canto)"
+_FOLDER_SUFFIX = "_sound"
 
 
-def rows_of_voices(root: Path, files: Sequence[Path]) -> Iterator[RecordingRow]:
-    """A row for each of `files`, which lie in folders named after species.
+def is_voices_table(path: Path) -> bool:
+    """Return True if the file has the table's name, with underscores or blanks and in any case."""
+    return name_key(path.name) == name_key(TABLE)
+
+
+def find_voices_table(source: Path) -> Path | None:
+    """Return the table: `source` itself, or the first in the folder `source` or below it; None if there is none."""
+    if source.is_file():
+        return source if is_voices_table(source) else None
+    for parent, folders, files in os.walk(source):
+        folders.sort()
+        for name in sorted(files):
+            if is_voices_table(Path(name)):
+                return Path(parent, name)
+    return None
+
+
+def rows_of_voices(table: Path | None, root: Path, files: Sequence[Path]) -> Iterator[RecordingRow]:
+    """Yield a row for each of `files` below `root`, which lie in folders named after species.
+
+    A file in another folder is labelled by its own name, if the table has it.
 
     Raises:
+        InputError: there is no table.
         FormatError: the table has not the columns common_name and scientific_name.
     """
-    scientific = _scientific_names(root / TABLE)
+    if table is None:
+        raise InputError(
+            f"{root}: expected '{TABLE}' in this folder or below it, found none. Name the folder that it is in, with "
+            f"--audio if the recordings are elsewhere; or import the folders alone with --layout folders."
+        )
+    known = KnownClasses(_species(table))
     for path in files:
-        folder = path.parent.name
-        common = folder.removesuffix(_SUFFIX).strip()
+        label = _label(path, known)
         yield RecordingRow(
             recording_id=path.relative_to(root).as_posix(),
             path=str(path),
-            scientific_name=scientific.get(common.casefold(), common),
-            common_name=common,
-            source="Kaggle: sound of 114 species of birds (xeno-canto)",
+            scientific_name=None if label is None else label.scientific_name,
+            common_name=None if label is None else label.common_name,
+            kind="focal" if label else "soundscape",
+            source=SOURCE,
         )
 
 
-def _scientific_names(path: Path) -> dict[str, str]:
-    """Genus and species by common name; the table also has subspecies."""
-    columns, lines = csv_records(path, read_text(path))
-    if not {"common_name", "scientific_name"} <= set(columns):
-        raise FormatError(f"{path}: expected the columns common_name and scientific_name, found {columns}.")
-    return {line["common_name"].casefold(): " ".join(line["scientific_name"].split()[:2]) for line in lines}
+def recordings_of_table(table: Path) -> list[RecordingRow]:
+    """Return the xeno-canto recordings that the table lists, without files.
+
+    Raises:
+        FormatError: the table has not the column xc_id.
+    """
+    lines = _lines(table, "xc_id")
+    return [
+        RecordingRow(
+            recording_id=name,
+            path="",
+            scientific_name=line.get("scientific_name"),
+            recordist=line.get("recordist_name") or None,
+            source="xeno-canto",
+        )
+        for line in lines
+        if (name := xeno_canto_number(line["xc_id"].strip()))
+    ]
+
+
+def _label(path: Path, known: KnownClasses) -> Label | None:
+    written = label_of_folder(path.parent.name)
+    is_named = path.parent.name.lower().endswith(_FOLDER_SUFFIX)
+    return known.find(written) or (written if is_named else find_class_of_file(path.stem, known))
+
+
+def _species(table: Path) -> list[Label]:
+    """Return genus and species with the common name; the table also has subspecies."""
+    lines = _lines(table, "common_name", "scientific_name")
+    return [
+        Label(" ".join(line["scientific_name"].split()[:2]), line["common_name"].strip())
+        for line in lines
+        if line["scientific_name"].strip() and line["common_name"].strip()
+    ]
+
+
+def _lines(table: Path, *columns: str) -> list[dict[str, str]]:
+    """Return the lines of the table by its columns' names in lower case.
+
+    Raises:
+        FormatError: one of `columns` is not there.
+    """
+    header, records = table_records(table)
+    if not set(columns) <= {name.strip().lower() for name in header}:
+        raise FormatError(f"{table}: expected the columns {' and '.join(columns)}, found {header}.")
+    return [{name.strip().lower(): value for name, value in record.items()} for record in records]

@@ -1,0 +1,170 @@
+"""Splits as somebody else made them: so many recordings of each species, or tables that name the recordings."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from dawnchorus.audio.find import SUFFIXES
+from dawnchorus.data.layouts.folders import xeno_canto_id
+from dawnchorus.data.layouts.tables import COLUMNS, SPLIT_NAMES, table_records, xeno_canto_number
+from dawnchorus.data.recordings import RecordingRow, RecordingsTable
+from dawnchorus.data.split import assign_parts, usable_rows
+from dawnchorus.errors import FormatError, InputError
+from dawnchorus.text_files import read_text
+
+_FILE_LISTS = ("files", "recordings")
+"""Keys of the names in a part of a JSON file."""
+
+_NAMING = (*COLUMNS["xc_id"], *COLUMNS["recording_id"], *COLUMNS["path"])
+"""Columns that name a recording, the preferred first."""
+
+
+def split_by_counts(table: RecordingsTable, counts: Mapping[str, int]) -> RecordingsTable:
+    """Return the table split by numbers of recordings of each species for each part, in the table's order.
+
+    Recordings beyond these numbers are in no part.
+
+    Raises:
+        InputError: the numbers are negative, or all zero.
+    """
+    if min(counts.values()) < 0 or not any(counts.values()):
+        raise InputError(f"--counts: expected numbers of recordings such as 8,0,7, got {dict(counts)}.")
+    parts = [name for name, n in counts.items() for _ in range(n)]
+    seen: Counter[str] = Counter()
+    part_of = {}
+    for row in usable_rows(table.rows):
+        species = row.scientific_name or row.kind
+        if seen[species] < len(parts):
+            part_of[row.recording_id] = parts[seen[species]]
+        seen[species] += 1
+    return assign_parts(table, part_of)
+
+
+@dataclass(frozen=True)
+class GivenSplit:
+    """A data set with the split that tables give."""
+
+    table: RecordingsTable
+    n_named: int
+    """Recordings that the tables name."""
+    unmatched: tuple[str, ...]
+    """Names of those that the data set does not have."""
+
+
+def split_by_tables(table: RecordingsTable, paths: Sequence[Path]) -> GivenSplit:
+    """Return the table split as tables say: csv files with a column `split` or named by their part, or JSON files.
+
+    Recordings are matched by identifier, by path, or by file name.
+
+    Raises:
+        InputError: a recording is in two parts, or none of the names is a recording of the data set.
+        FormatError: a table names no parts, or no recordings.
+    """
+    index = _index(usable_rows(table.rows))
+    part_of: dict[str, str] = {}
+    unmatched = []
+    n_named = 0
+    for names, part in (named for path in paths for named in _named_recordings(path)):
+        n_named += 1
+        found = _match(names, index)
+        if found is None:
+            unmatched.append(names[0])
+        elif part_of.setdefault(found, part) != part:
+            raise InputError(
+                f"--from: expected each recording in one part, found {found} in {part_of[found]} and {part}."
+            )
+    if not part_of:
+        raise InputError(
+            f"--from: none of the {n_named} recordings that the tables name is in {table.folder}"
+            f"{f' (as {unmatched[0]!r})' if unmatched else ''}."
+        )
+    return GivenSplit(assign_parts(table, part_of), n_named, tuple(unmatched))
+
+
+def _named_recordings(path: Path) -> Iterator[tuple[list[str], str]]:
+    """Yield the names of each recording in a table, and its part."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file.")
+    return _of_json(path) if path.suffix.lower() == ".json" else _of_csv(path)
+
+
+def _of_json(path: Path) -> Iterator[tuple[list[str], str]]:
+    try:
+        document = json.loads(read_text(path))
+    except ValueError as error:
+        raise FormatError(f"{path}: expected JSON ({error}).") from error
+    lists = {part: _file_list(value) for key, value in _items(document) if (part := SPLIT_NAMES.get(key.lower()))}
+    if not any(lists.values()):
+        raise FormatError(f"{path}: expected lists of recordings under names such as {sorted(SPLIT_NAMES)}.")
+    for part, names in lists.items():
+        yield from (([str(name)], part) for name in names)
+
+
+def _items(document: Any) -> Iterable[tuple[str, Any]]:
+    return document.items() if isinstance(document, dict) else ()
+
+
+def _file_list(value: Any) -> list[Any]:
+    """Return the names in a part of a JSON file: a list, or an object with a list of files."""
+    if isinstance(value, dict):
+        value = next((value[key] for key in _FILE_LISTS if key in value), None)
+    return value if isinstance(value, list) else []
+
+
+def _of_csv(path: Path) -> Iterator[tuple[list[str], str]]:
+    header, lines = table_records(path)
+    by_lower = {name.strip().lower(): name for name in header}
+    columns = [by_lower[name] for name in _NAMING if name in by_lower]
+    if not columns:
+        raise FormatError(f"{path}: expected a column that names recordings ({', '.join(_NAMING)}); it has {header}.")
+    split_column = by_lower.get("split")
+    of_file = _part_in_name(path)
+    if split_column is None and of_file is None:
+        raise FormatError(f"{path}: expected a column 'split', or a file named train, valid or test.")
+    for line in lines:
+        part = of_file if split_column is None else SPLIT_NAMES.get(line[split_column].strip().lower())
+        names = [value for column in columns if (value := line[column].strip())]
+        if part and names:
+            number = xeno_canto_number(names[0]) if columns[0].strip().lower() in COLUMNS["xc_id"] else None
+            yield ([number, *names] if number else names), part
+
+
+def _part_in_name(path: Path) -> str | None:
+    """Return the part that is a word of the file's name."""
+    words = re.split(r"[^a-z]+", path.stem.lower())
+    return next((SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES), None)
+
+
+def _index(rows: Iterable[RecordingRow]) -> dict[str, set[str]]:
+    """Return the identifiers of the rows by everything that may name them."""
+    index: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        for key in (*_keys(row.recording_id), *_keys(row.path)):
+            index[key].add(row.recording_id)
+    return index
+
+
+def _match(names: Iterable[str], index: Mapping[str, set[str]]) -> str | None:
+    """Return the identifier of the only recording that one of the names means."""
+    for name in names:
+        for key in _keys(name):
+            if len(found := index.get(key, set())) == 1:
+                return next(iter(found))
+    return None
+
+
+def _keys(name: str) -> list[str]:
+    """Return what a recording may be found by, the most telling first: `XC123`, path, folder and file, file, stem."""
+    parts = (PureWindowsPath(name) if "\\" in name else PurePosixPath(name)).parts
+    if not parts:
+        return []
+    last = PurePosixPath(parts[-1])
+    stem = last.stem if last.suffix.lower() in SUFFIXES else last.name
+    keys = (xeno_canto_id(stem), name, "/".join(parts[-2:]), last.name, stem)
+    return [key.casefold() for key in keys if key]

@@ -1,0 +1,53 @@
+"""Notes about what an import could not know, each said once with its number."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from dawnchorus.data.layouts.voices import SOURCE as VOICES
+from dawnchorus.data.licenses import allows_derivatives
+from dawnchorus.data.recordings import RecordingRow
+from dawnchorus.taxonomy.file_names import is_binomial
+
+_MAX_NAMED = 5
+
+
+def notes_of_import(rows: Sequence[RecordingRow], *, has_labels: bool) -> Iterator[str]:
+    """Yield a sentence for each thing that the rows lack; `has_labels` tells if names were looked up."""
+    n_missing = sum("missing" in row.problems for row in rows)
+    if n_missing:
+        yield f"recordings that are not at the path that is given: {n_missing}. Name their folder with --audio."
+    species = Counter(row.scientific_name for row in rows if _has_one_name(row))
+    if species:
+        reason = "no label list on this machine could be asked (`dawnchorus models pull birdnet` brings one)"
+        yield (
+            f"kept as written, without a scientific name: {_counted(species)}; "
+            f"{'the labels of birdnet do not have them' if has_labels else reason}."
+        )
+    others = Counter(name for row in rows for name in row.secondary if " " not in name)
+    if others:
+        yield f"secondary species under codes that no taxonomy beside the table has: {_counted(others)}."
+    if any(row.source == VOICES for row in rows):
+        yield (
+            "the table's recordist, date, time, country, type and xeno-canto number belong to no file: files carry no "
+            "numbers. `dawnchorus data attribution DATA_SET --voices TABLE` lists its recordings."
+        )
+    forbidding = Counter(row.license for row in rows if not allows_derivatives(row.license))
+    if forbidding:
+        yield (
+            f"licences that allow no derivatives: {_counted(forbidding)}. Clips of these recordings may not be passed "
+            f"on, and weights trained with them get a licence with ND."
+        )
+
+
+def _has_one_name(row: RecordingRow) -> bool:
+    name = row.scientific_name
+    return name is not None and row.common_name in (None, name) and not is_binomial(name)
+
+
+def _counted(names: Counter[str | None] | Counter[str]) -> str:
+    """Return the most frequent names with their numbers of recordings."""
+    listed: Iterable[str] = (f"{name} ({n})" for name, n in names.most_common(_MAX_NAMED))
+    more = len(names) - _MAX_NAMED
+    return ", ".join(listed) + (f" and {more} more" if more > 0 else "")

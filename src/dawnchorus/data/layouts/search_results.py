@@ -1,0 +1,75 @@
+"""Results of xeno-canto's API (versions 2 and 3), saved as JSON, with the sound elsewhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from dawnchorus.data.layouts.folders import xeno_canto_id
+from dawnchorus.data.recordings import RecordingRow
+from dawnchorus.data.xeno_canto import found_of
+from dawnchorus.errors import FormatError, InputError
+from dawnchorus.text_files import read_text
+
+RESULTS = "xc.json"
+_LISTS = ("recordings", "results")
+
+
+def find_search_results(source: Path) -> Path | None:
+    """Return the results that describe `source`: a JSON file itself, or `xc.json` in the folder.
+
+    For a folder with files named by xeno-canto's numbers, `xc.json` can also lie beside the folder.
+    """
+    if source.is_file():
+        return source if source.suffix.lower() == ".json" else None
+    if (source / RESULTS).is_file():
+        return source / RESULTS
+    beside = source.absolute().parent / RESULTS
+    if not beside.is_file() or not any(_recording_id(path) for path in source.iterdir() if path.is_file()):
+        return None
+    return beside
+
+
+def rows_of_search_results(results: Path | None, sounds: Path, files: Sequence[Path]) -> Iterator[RecordingRow]:
+    """Yield a row for each recording of the results, once; its file is the one of `files` with its number.
+
+    Raises:
+        InputError: there are no results.
+        FormatError: the file has no such results.
+    """
+    if results is None:
+        raise InputError(f"{sounds}: expected '{RESULTS}' in this folder or beside it, found none. Name the JSON file.")
+    by_id = {name: path for path in reversed(files) if (name := _recording_id(path))}
+    try:
+        document = json.loads(read_text(results))
+    except ValueError as error:
+        raise FormatError(f"{results}: expected JSON ({error}).") from error
+    rows = {row.recording_id: row for row in (found_of(fields).row for fields in _recordings(document))}
+    if not rows:
+        raise FormatError(
+            f"{results}: expected results of xeno-canto's API, with a list of recordings under one of {_LISTS}; "
+            f"found none that have an id and a genus."
+        )
+    for name, row in rows.items():
+        yield replace(row, path=str(by_id.get(name, sounds / f"{name}.mp3")), duration_s=None, rate_hz=None)
+
+
+def _recording_id(path: Path) -> str | None:
+    """Return `XC123` for a file that has the number in its name, or is named by the number alone."""
+    return xeno_canto_id(path.stem) or (f"XC{path.stem}" if path.stem.isascii() and path.stem.isdigit() else None)
+
+
+def _recordings(document: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield the recordings of one page of results, or of several in a list."""
+    if isinstance(document, list):
+        for part in document:
+            yield from _recordings(part)
+    elif isinstance(document, dict):
+        if "gen" in document:
+            yield from [document] if document.get("id") else []
+        else:
+            for name in _LISTS:
+                yield from _recordings(document.get(name))
