@@ -37,16 +37,22 @@ def _decided(kind: int, average: str) -> Metric:
 
 
 METRICS: dict[str, Metric] = {
+    "accuracy": lambda truth, scores: metrics.top_k_accuracy(truth, scores, 1),
     "top_1": lambda truth, scores: metrics.top_k_accuracy(truth, scores, 1),
     "top_5": lambda truth, scores: metrics.top_k_accuracy(truth, scores, 5),
     "macro_roc_auc": metrics.macro_roc_auc,
     "cmap": metrics.cmap,
+    "padded_cmap": lambda truth, scores: metrics.cmap(truth, scores, n_padding=5),
+    "label_ranking_average_precision": metrics.label_ranking_average_precision,
     "macro_precision": _decided(0, "macro"),
     "macro_recall": _decided(1, "macro"),
     "macro_f1": _decided(2, "macro"),
     "micro_f1": _decided(2, "micro"),
+    "weighted_precision": _decided(0, "weighted"),
+    "weighted_recall": _decided(1, "weighted"),
     "weighted_f1": _decided(2, "weighted"),
     "log_loss": metrics.log_loss,
+    "multilabel_log_loss": metrics.multilabel_log_loss,
 }
 """By name: what is computed of recordings with intervals, and of windows without."""
 
@@ -159,14 +165,15 @@ def _species(
 def confusion_of(truth: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     """How often the best score of a row with one species is another's [species, species]."""
     table = np.zeros((truth.shape[1], truth.shape[1]), np.int64)
-    best = scores.argmax(1)
+    best = metrics.best_index(scores)
     for k in np.flatnonzero(truth.any(1)).tolist():
         table[truth[k], best[k]] += 1
     return table
 
 
 def _reliability(scores: npt.NDArray[np.float64], truth: npt.NDArray[np.bool_]) -> tuple[tuple[float, float, int], ...]:
-    said, right = scores.ravel(), truth.ravel()
+    known = ~np.isnan(scores)
+    said, right = scores[known], truth[known]
     bins = np.minimum((said * 10).astype(int), 9)
     found = []
     for k in range(10):
