@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from dawnchorus.cli.present import console
+from dawnchorus.cli.present import console, print_table
 from dawnchorus.errors import MissingExtra
 
 if TYPE_CHECKING:
@@ -57,5 +57,6 @@ def command(*, overrides: tuple[str, ...], trials: int, metric: Metric, folds: b
     done = [tried for tried in found.tried if tried.state == "complete"]
     for tried in sorted(done, key=lambda tried: sign * (tried.value or 0))[:10]:
         table.add_row(str(tried.number + 1), f"{tried.value:.4f}", " ".join(tried.overrides))
-    screen.print(table)
+    if not quiet:
+        print_table(table, stderr=True)
     click.echo(" ".join(found.best.overrides))

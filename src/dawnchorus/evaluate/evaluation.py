@@ -11,7 +11,7 @@ import numpy.typing as npt
 from dawnchorus.evaluate import metrics
 from dawnchorus.evaluate.bootstrap import Interval, Metric, interval, paired_interval
 from dawnchorus.evaluate.events import EventCounts, count_events
-from dawnchorus.evaluate.scoring import Pool, Scores
+from dawnchorus.evaluate.scoring import Pool, Scores, Secondary
 from dawnchorus.evaluate.suspects import Doubt, Leak, doubtful_labels, learned_from
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import probabilities_of
@@ -56,6 +56,12 @@ METRICS: dict[str, Metric] = {
 }
 """By name: what is computed of recordings with intervals, and of windows without."""
 
+SECONDARY_NOTES: dict[Secondary, str] = {
+    "count": "Secondary species count as truth.",
+    "mask": "Secondary species count neither for nor against.",
+    "ignore": "Secondary species are ignored: they count as not there.",
+}
+
 PAIRED = ("top_1", "macro_roc_auc", "cmap", "macro_f1")
 
 
@@ -82,6 +88,7 @@ class Evaluation:
     n_windows: int
     n_failed: int
     pool: Pool
+    secondary: Secondary
     by_recording: dict[str, Interval]
     by_window: dict[str, float]
     species: tuple[SpeciesResult, ...]
@@ -118,6 +125,7 @@ def evaluate(bundle: Bundle, scores: Scores, *, pool: Pool = "mean") -> Evaluati
         n_windows=len(scores.scores),
         n_failed=len(scores.failures),
         pool=pool,
+        secondary=scores.secondary,
         by_recording={name: interval(metric, truth, by_recording) for name, metric in METRICS.items()},
         by_window={name: float(metric(scores.truth, scores.scores)) for name, metric in METRICS.items()},
         species=_species(scores, truth, by_recording),
