@@ -144,15 +144,15 @@ def multilabel_log_loss(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArr
 
 def expected_calibration_error(truth: npt.ArrayLike, probabilities: npt.ArrayLike, *, n_bins: int = 10) -> float:
     """Return how far, on average, the probability of a decision is from how often it is right (Guo et al., 2017)."""
-    probabilities = np.asarray(probabilities, np.float64)
-    known = ~np.isnan(probabilities)
-    truth, probabilities = np.asarray(truth, bool)[known], probabilities[known]
-    if not len(truth):
+    each = np.asarray(probabilities, np.float64)
+    known = ~np.isnan(each)
+    is_right, each = np.asarray(truth, bool)[known], each[known]
+    if not len(each):
         return float("nan")
-    bins = np.minimum((probabilities * n_bins).astype(int), n_bins - 1)
+    bins = np.minimum((each * n_bins).astype(int), n_bins - 1)
     n = np.bincount(bins, minlength=n_bins)
-    right = np.bincount(bins, truth, minlength=n_bins)
-    said = np.bincount(bins, probabilities, minlength=n_bins)
+    right = np.bincount(bins, is_right, minlength=n_bins)
+    said = np.bincount(bins, each, minlength=n_bins)
     return float(np.abs(right - said).sum() / n.sum())
 
 
