@@ -212,7 +212,7 @@ def test_every_five_seconds_of_a_submission_have_the_score_of_what_is_there(wind
         truth=np.zeros((len(starts), 1), bool),
         failures={},
     )
-    ids, values = by_step(scores)
+    ids, values = by_step(scores, {"r": "soundscape_1"})
     assert ids == [f"soundscape_1_{end}" for end in (5, 10, 15, 20)]
     assert values[:, 0].tolist() == [0.8] * 4
 

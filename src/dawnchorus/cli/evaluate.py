@@ -12,11 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from dawnchorus.cli.options import models_folder_option, turns_option, workers_option
-from dawnchorus.cli.present import announce_model, console, print_table
+from dawnchorus.cli.present import announce_model, console, counted, print_table
 from dawnchorus.cli.progress import shown_progress
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table
 from dawnchorus.errors import InputError, OutputError
 from dawnchorus.files import atomic_file, cannot_write
+from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore, default_folder
 
 if TYPE_CHECKING:
@@ -36,7 +37,11 @@ TITLES = {
 @click.command("evaluate")
 @click.argument("models", nargs=-1, required=True, metavar="BUNDLE...")
 @click.argument("data_set", type=click.Path(path_type=Path))
-@click.option("--part", default="test", show_default=True, help="The part of the split to use; all: every recording.")
+@click.option(
+    "--part",
+    help="The part of the split to use; all: every recording.  [default: test; with --submission the recordings that "
+    "--sample names, in whatever part]",
+)
 @click.option(
     "--secondary",
     type=click.Choice(["count", "mask", "ignore"]),
@@ -50,7 +55,14 @@ TITLES = {
 @click.option("--thresholds", type=click.Path(path_type=Path), help="Write the scores that keep --precision, as csv.")
 @click.option("--precision", type=click.FloatRange(0, 1), default=0.9, show_default=True, help="For --thresholds.")
 @click.option("--submission", type=click.Path(path_type=Path), help="Write BirdCLEF's submission.csv.")
-@click.option("--sample", type=click.Path(path_type=Path), help="BirdCLEF's sample_submission.csv, to check against.")
+@click.option("--sample", type=click.Path(path_type=Path), help="BirdCLEF's sample_submission.csv: its shape and rows.")
+@click.option(
+    "--min-score",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="From which score a species is there, where a submission asks for decisions (2021, 2022).",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the evaluation as JSON.")
 @models_folder_option
 @workers_option
@@ -58,7 +70,7 @@ def command(
     *,
     models: tuple[str, ...],
     data_set: Path,
-    part: str,
+    part: str | None,
     secondary: Secondary | None,
     out: Path | None,
     pool: Pool,
@@ -68,6 +80,7 @@ def command(
     precision: float,
     submission: Path | None,
     sample: Path | None,
+    min_score: float,
     as_json: bool,
     models_folder: Path | None,
     workers: int,
@@ -79,14 +92,23 @@ def command(
     """
     from dawnchorus.evaluate.evaluation import compare, evaluate
     from dawnchorus.evaluate.scoring import score_data_set
+    from dawnchorus.evaluate.submission import write_submission
 
     store = ModelStore(models_folder or default_folder())
     table = read_table(data_set)
-    rows = _part(table, part)
     screen = console()
     if submission is not None:
-        _submit(models, table, rows, store, submission, sample, turns, workers)
+        bundle = _single(models, store)
+        rows = _part(table, part or "all")
+        written = write_submission(
+            submission, bundle, table, rows, store=store, sample=sample, min_score=min_score, turns=turns,
+            n_workers=workers,
+        )  # fmt: skip
+        for line in (*written.notes, f"{submission}: {counted(written.n_rows, 'row')}"):
+            click.echo(line, err=True)
         return
+    part = part or "test"
+    rows = _part(table, part)
     secondary = secondary or _trained_with(models[0])
     found: list[tuple[Evaluation, Scores]] = []
     for name in models:
@@ -138,9 +160,10 @@ def command(
 def _part(table: RecordingsTable, part: str) -> list[RecordingRow]:
     rows = [row for row in table.rows if part in ("all", row.split) and "missing" not in row.problems]
     if not rows:
-        parts = sorted({str(row.split) for row in table.rows})
+        parts = sorted({row.split for row in table.rows if row.split})
+        known = f"one of {', '.join(parts)} or all" if parts else "all, because the recordings are not split"
         raise InputError(
-            f"--part: expected one of {', '.join(parts)} or all, got {part!r}, which has no recordings. Split with "
+            f"--part: expected {known}, got {part!r}, in which {table.folder} has no recordings. Split with "
             f"`dawnchorus data split`."
         )
     return rows
@@ -235,20 +258,8 @@ def _write_thresholds(path: Path, scores: Scores, precision: float) -> None:
     click.echo(f"{path}: {len(found)} of {len(scores.classes)} species have a threshold", err=True)
 
 
-def _submit(
-    models: tuple[str, ...],
-    table: RecordingsTable,
-    rows: list[RecordingRow],
-    store: ModelStore,
-    path: Path,
-    sample: Path | None,
-    turns: int,
-    workers: int,
-) -> None:
-    from dawnchorus.evaluate.submission import write_submission
-
+def _single(models: tuple[str, ...], store: ModelStore) -> Bundle:
     if len(models) != 1:
-        raise InputError("--submission: expected one bundle; make an ensemble of several first.")
-    bundle = store.open(models[0])
-    n = write_submission(path, bundle, table, rows, store=store, sample=sample, turns=turns, n_workers=workers)
-    click.echo(f"{path}: {n} rows", err=True)
+        raise InputError("--submission: expected one bundle; make one of several with `dawnchorus models ensemble`.")
+    announce_model(store, models[0])
+    return store.open(models[0])
