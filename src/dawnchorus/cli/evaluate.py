@@ -184,11 +184,9 @@ def _remember(model: str, evaluation: Evaluation, options: dict[str, Any]) -> No
     run = find_run_of(model)
     if run is None:
         return
-    about = {name: getattr(evaluation, name) for name in ("bundle_id", "n_recordings", "pool", "secondary")}
-    values = {name: vars(value) for name, value in evaluation.by_recording.items()}
     date = datetime.now().isoformat(timespec="seconds")  # noqa: DTZ005 - as a run's start, in the user's own time
     try:
-        run.add_evaluation({**options, "date": date, **about, "metrics": values})
+        run.add_evaluation({**options, "date": date, **evaluation.as_record()})
     except OutputError as error:
         click.echo(f"warning: the run does not keep what was measured: {error}", err=True)
 

@@ -112,6 +112,11 @@ class Evaluation:
         fields["events"] = {name: counts.as_json() for name, counts in self.events.items()}
         return {"schema": SCHEMA, **fields}
 
+    def as_record(self) -> dict[str, Any]:
+        """Return what a run keeps of it: the bundle, and each metric of recordings with its interval."""
+        about = {name: getattr(self, name) for name in ("bundle_id", "n_recordings", "pool", "secondary")}
+        return {**about, "metrics": {name: vars(value) for name, value in self.by_recording.items()}}
+
 
 def evaluate(bundle: Bundle, scores: Scores, *, pool: Pool = "mean") -> Evaluation:
     """Every metric of scores that were made with the bundle."""
