@@ -40,10 +40,55 @@ def test_resamples_at_once_are_resamples_one_by_one(seed: int, n: int, n_classes
     rng = np.random.default_rng(seed)
     scores = rng.integers(0, 4, (6, n, n_classes)) / 3
     truth = rng.random((6, n, n_classes)) < 0.3
-    padded = {**METRICS, "padded": lambda truth, scores: metrics.cmap(truth, scores, n_padding=5)}
-    for name, metric in padded.items():
+    for name, metric in METRICS.items():
         one_by_one = [metric(t, s) for t, s in zip(truth, scores, strict=True)]
         np.testing.assert_allclose(metric(truth, scores), one_by_one, rtol=1e-12, err_msg=name)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 20), st.integers(2, 6))
+def test_metrics_of_rows_with_several_species_are_scikit_learns(seed: int, n: int, n_classes: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(0, 6, (n, n_classes)) / 5
+    truth = rng.random((n, n_classes)) < 0.5
+    truth[np.arange(n), rng.integers(0, n_classes, n)] = True
+    ranked = METRICS["label_ranking_average_precision"](truth, scores)
+    assert ranked == pytest.approx(sk.label_ranking_average_precision_score(truth, scores))
+    inside = 0.01 + 0.98 * scores  # scikit-learn bounds probabilities of 0 and 1 elsewhere
+    each = [sk.log_loss(truth[:, k], inside[:, k], labels=[False, True]) for k in range(n_classes)]
+    assert METRICS["multilabel_log_loss"](truth, inside) == pytest.approx(np.mean(each))
+    padding = np.ones((5, n_classes))
+    padded = [np.r_[truth, padding.astype(bool)], np.r_[scores, padding]]
+    assert METRICS["padded_cmap"](truth, scores) == pytest.approx(sk.average_precision_score(*padded, average="macro"))
+
+
+def test_rows_without_a_species_are_left_out_of_ranked_labels() -> None:
+    truth = np.array([[1, 0, 1], [0, 0, 0]], bool)
+    scores = np.array([[0.9, 0.5, 0.1], [0.3, 0.2, 0.1]])
+    assert metrics.label_ranking_average_precision(truth, scores) == pytest.approx((1 + 2 / 3) / 2)
+    assert np.isnan(metrics.label_ranking_average_precision(truth[1:], scores[1:]))
+    assert metrics.multilabel_log_loss([[1, 0]], [[0.0, 0.0]]) == pytest.approx(-np.log(1e-12) / 2), "finite"
+
+
+@given(st.integers(0, 10_000))
+def test_a_masked_pair_counts_neither_for_nor_against(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth = np.eye(3, dtype=bool)[rng.integers(0, 3, 12)]
+    scores = rng.random((12, 3))
+    masked = np.where(~truth & (rng.random(truth.shape) < 0.3), np.nan, scores)
+    for k in range(3):
+        known = ~np.isnan(masked[:, k])
+        left = truth[known][:, [k]], scores[known][:, [k]]
+        np.testing.assert_allclose(metrics.roc_auc(truth, masked)[k], metrics.roc_auc(*left)[0])
+        np.testing.assert_allclose(metrics.average_precision(truth, masked)[k], metrics.average_precision(*left)[0])
+    for name, metric in METRICS.items():
+        if not name.endswith(("auc", "cmap", "multilabel_log_loss")):  # ranked and decided within a row
+            lowest = np.nan_to_num(masked, nan=0.0)
+            np.testing.assert_allclose(metric(truth, masked), metric(truth, lowest), err_msg=name)
+    known = ~np.isnan(masked)
+    error = metrics.expected_calibration_error(truth, masked)
+    assert error == metrics.expected_calibration_error(truth[known], masked[known])
+    pairs = metrics.multilabel_log_loss(truth[known][:, None], masked[known][:, None])
+    assert metrics.multilabel_log_loss(truth, masked) == pytest.approx(pairs)
 
 
 def test_macro_auc_leaves_out_empty_classes_as_birdclef_does() -> None:
@@ -58,10 +103,14 @@ def test_decisions_are_scikit_learns() -> None:
     truth = np.eye(5, dtype=bool)[rng.integers(0, 5, 80)]
     scores = rng.random((80, 5)) + truth
     named, found = truth.argmax(1), scores.argmax(1)
-    assert METRICS["top_1"](truth, scores) == pytest.approx(sk.accuracy_score(named, found))
+    for name in ("accuracy", "top_1"):
+        assert METRICS[name](truth, scores) == pytest.approx(sk.accuracy_score(named, found))
     for average in ("macro", "micro", "weighted"):
         assert METRICS[f"{average}_f1"](truth, scores) == pytest.approx(sk.f1_score(named, found, average=average))
-    assert METRICS["macro_recall"](truth, scores) == pytest.approx(sk.recall_score(named, found, average="macro"))
+        for name, score in (("precision", sk.precision_score), ("recall", sk.recall_score)):
+            if average != "micro":
+                expected = score(named, found, average=average)
+                assert METRICS[f"{average}_{name}"](truth, scores) == pytest.approx(expected)
     shares = scores / scores.sum(1, keepdims=True)
     assert METRICS["log_loss"](truth, scores) == pytest.approx(sk.log_loss(named, shares))
     assert METRICS["top_5"](truth, scores) == 1.0
@@ -163,7 +212,7 @@ def test_every_five_seconds_of_a_submission_have_the_score_of_what_is_there(wind
         truth=np.zeros((len(starts), 1), bool),
         failures={},
     )
-    ids, values = by_step(scores)
+    ids, values = by_step(scores, {"r": "soundscape_1"})
     assert ids == [f"soundscape_1_{end}" for end in (5, 10, 15, 20)]
     assert values[:, 0].tolist() == [0.8] * 4
 

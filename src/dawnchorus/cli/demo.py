@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from dawnchorus.audio.write import write_recording
 from dawnchorus.cli.options import models_folder_option
-from dawnchorus.cli.present import announce_model, write_pictures
+from dawnchorus.cli.present import announce_model, print_table, write_pictures
 from dawnchorus.data.dawn import DAWN_LATITUDE, DAWN_LONGITUDE, DAWN_START_TIME, dawn_chorus
 from dawnchorus.files import atomic_file, cannot_write
 from dawnchorus.formats import raven
@@ -61,14 +61,14 @@ def _show(truth: RecordingTable, run: Run) -> None:
         hits = [d for d in found if _overlap(d, event)]
         times = [f"{min(d.start_s for d in hits):.1f}", f"{max(d.end_s for d in hits):.1f}"] if hits else ["-", "-"]
         score = f"{max(d.score for d in hits):.2f}" if hits else "missed"
-        mark = "[green]yes[/]" if hits else "[red]no[/]"
+        mark = Text("yes", "green") if hits else Text("no", "red")
         table.add_row(mark, event.common_name, f"{event.start_s:.1f}", f"{event.end_s:.1f}", *times, score)
     wrong = [d for d in found if not any(_overlap(d, event) for event in truth.detections)]
     for d in wrong:
         note = " (not expected here)" if d.in_range is False else ""
         row = (f"{d.start_s:.1f}", f"{d.end_s:.1f}", f"{d.score:.2f}")
-        table.add_row("[red]false[/]", f"{d.common_name}{note}", "", "", *row)
-    Console(soft_wrap=True, highlight=False).print(table)
+        table.add_row(Text("false", "red"), f"{d.common_name}{note}", "", "", *row)
+    print_table(table)
     species = {e.scientific_name for e in truth.detections}
     right = {e.scientific_name for e in truth.detections if any(_overlap(d, e) for d in found)}
     n_wrong = len({d.scientific_name for d in wrong})

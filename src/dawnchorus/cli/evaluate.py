@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,24 +12,42 @@ from rich.console import Console
 from rich.table import Table
 
 from dawnchorus.cli.options import models_folder_option, turns_option, workers_option
-from dawnchorus.cli.present import announce_model, console
+from dawnchorus.cli.present import announce_model, console, counted, print_table
 from dawnchorus.cli.progress import shown_progress
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table
-from dawnchorus.errors import InputError
+from dawnchorus.errors import InputError, OutputError
 from dawnchorus.files import atomic_file, cannot_write
+from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore, default_folder
 
 if TYPE_CHECKING:
     from dawnchorus.evaluate.evaluation import Evaluation
-    from dawnchorus.evaluate.scoring import Pool, Scores
+    from dawnchorus.evaluate.scoring import Pool, Scores, Secondary
 
 JSON_NAME, PAGE_NAME = "evaluation.json", "evaluation.html"
+
+TITLES = {
+    "accuracy": "accuracy (top 1)",
+    "log_loss": "log loss (cross-entropy)",
+    "padded_cmap": "padded cmap (5)",
+}
+"""Of metrics whose names do not say it all; `top_1` has the value of `accuracy`, and no row of its own."""
 
 
 @click.command("evaluate")
 @click.argument("models", nargs=-1, required=True, metavar="BUNDLE...")
 @click.argument("data_set", type=click.Path(path_type=Path))
-@click.option("--part", default="test", show_default=True, help="The part of the split to use; all: every recording.")
+@click.option(
+    "--part",
+    help="The part of the split to use; all: every recording.  [default: test; with --submission the recordings that "
+    "--sample names, in whatever part]",
+)
+@click.option(
+    "--secondary",
+    type=click.Choice(["count", "mask", "ignore"]),
+    help="Species beside a recording's own: they count as there, neither way, or as not there.  [default: mask if the "
+    "first BUNDLE is a run that masked them, else count]",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the page and the JSON.")
 @click.option("--pool", type=click.Choice(["mean", "max"]), default="mean", show_default=True, help="Of a recording.")
 @click.option("--overlap", type=float, default=0.0, show_default=True, help="Seconds shared by neighbouring windows.")
@@ -36,7 +55,14 @@ JSON_NAME, PAGE_NAME = "evaluation.json", "evaluation.html"
 @click.option("--thresholds", type=click.Path(path_type=Path), help="Write the scores that keep --precision, as csv.")
 @click.option("--precision", type=click.FloatRange(0, 1), default=0.9, show_default=True, help="For --thresholds.")
 @click.option("--submission", type=click.Path(path_type=Path), help="Write BirdCLEF's submission.csv.")
-@click.option("--sample", type=click.Path(path_type=Path), help="BirdCLEF's sample_submission.csv, to check against.")
+@click.option("--sample", type=click.Path(path_type=Path), help="BirdCLEF's sample_submission.csv: its shape and rows.")
+@click.option(
+    "--min-score",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="From which score a species is there, where a submission asks for decisions (2021, 2022).",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the evaluation as JSON.")
 @models_folder_option
 @workers_option
@@ -44,7 +70,8 @@ def command(
     *,
     models: tuple[str, ...],
     data_set: Path,
-    part: str,
+    part: str | None,
+    secondary: Secondary | None,
     out: Path | None,
     pool: Pool,
     overlap: float,
@@ -53,28 +80,40 @@ def command(
     precision: float,
     submission: Path | None,
     sample: Path | None,
+    min_score: float,
     as_json: bool,
     models_folder: Path | None,
     workers: int,
 ) -> None:
     """Measure a BUNDLE on DATA_SET's test recordings, with intervals; several bundles are compared with the first.
 
-    DATA_SET comes last. A bundle is a folder, a built-in model's name, or a training run's folder.
+    DATA_SET comes last. A bundle is a folder, a built-in model's name, or a training run's folder; the run keeps what
+    was measured for `dawnchorus runs`.
     """
     from dawnchorus.evaluate.evaluation import compare, evaluate
     from dawnchorus.evaluate.scoring import score_data_set
+    from dawnchorus.evaluate.submission import write_submission
 
     store = ModelStore(models_folder or default_folder())
     table = read_table(data_set)
-    rows = _part(table, part)
     screen = console()
     if submission is not None:
-        _submit(models, table, rows, store, submission, sample, turns, workers)
+        bundle = _single(models, store)
+        rows = _part(table, part or "all")
+        written = write_submission(
+            submission, bundle, table, rows, store=store, sample=sample, min_score=min_score, turns=turns,
+            n_workers=workers,
+        )  # fmt: skip
+        for line in (*written.notes, f"{submission}: {counted(written.n_rows, 'row')}"):
+            click.echo(line, err=True)
         return
+    part = part or "test"
+    rows = _part(table, part)
+    secondary = secondary or _trained_with(models[0])
     found: list[tuple[Evaluation, Scores]] = []
     for name in models:
         announce_model(store, name)
-        bundle = store.open(_bundle_of(name))
+        bundle = store.open(name)
         duration_s = sum(row.duration_s or 0 for row in rows)
         with shown_progress(screen, duration_s=duration_s) as update:
             scores = score_data_set(
@@ -85,13 +124,17 @@ def command(
                 n_workers=workers,
                 overlap_s=overlap,
                 turns=turns,
+                secondary=secondary,
                 on_progress=update,
             )
         found.append((evaluate(bundle, scores, pool=pool), scores))
+        options = {"data_set": str(data_set.resolve()), "part": part, "overlap_s": overlap, "turns": turns}
+        _remember(name, found[-1][0], options)
     differences = [compare(found[0][1], other, pool=pool) for _, other in found[1:]]
     fields: dict[str, Any] = {
         "data_set": str(data_set),
         "part": part,
+        "secondary": secondary,
         "evaluations": [evaluation.as_json() for evaluation, _ in found],
         "first_minus_other": [{name: vars(value) for name, value in each.items()} for each in differences],
     }
@@ -117,35 +160,59 @@ def command(
 def _part(table: RecordingsTable, part: str) -> list[RecordingRow]:
     rows = [row for row in table.rows if part in ("all", row.split) and "missing" not in row.problems]
     if not rows:
-        parts = sorted({str(row.split) for row in table.rows})
+        parts = sorted({row.split for row in table.rows if row.split})
+        known = f"one of {', '.join(parts)} or all" if parts else "all, because the recordings are not split"
         raise InputError(
-            f"--part: expected one of {', '.join(parts)} or all, got {part!r}, which has no recordings. Split with "
+            f"--part: expected {known}, got {part!r}, in which {table.folder} has no recordings. Split with "
             f"`dawnchorus data split`."
         )
     return rows
 
 
-def _bundle_of(name: str) -> str | Path:
-    """A run's folder stands for its bundle."""
-    inside = Path(name, "bundle")
-    return inside if (inside / "bundle.json").is_file() else name
+def _trained_with(model: str) -> Secondary:
+    """Return "mask" where the model's run masked secondary species in training, else "count"."""
+    from dawnchorus.train.runs import find_run_of, read_config
+
+    run = find_run_of(model)
+    return "mask" if run is not None and read_config(run).get("data", {}).get("mask_secondary") else "count"
+
+
+def _remember(model: str, evaluation: Evaluation, options: dict[str, Any]) -> None:
+    """Write what was measured into the model's run, if it has one; a run that cannot be written is a warning."""
+    from dawnchorus.train.runs import find_run_of
+
+    run = find_run_of(model)
+    if run is None:
+        return
+    date = datetime.now().isoformat(timespec="seconds")  # noqa: DTZ005 - as a run's start, in the user's own time
+    try:
+        run.add_evaluation({**options, "date": date, **evaluation.as_record()})
+    except OutputError as error:
+        click.echo(f"warning: the run does not keep what was measured: {error}", err=True)
 
 
 def _show(found: list[tuple[Evaluation, Scores]], differences: list[Any]) -> None:
+    from dawnchorus.evaluate.evaluation import SECONDARY_NOTES
+
     screen = Console(highlight=False, soft_wrap=True)
     table = Table(box=None)
-    table.add_column("recordings")
+    table.add_column("metric")
     for evaluation, _ in found:
         table.add_column(f"{evaluation.model} {evaluation.bundle_id}")
     for name in found[0][0].by_recording:
-        table.add_row(name.replace("_", " "), *[str(evaluation.by_recording[name]) for evaluation, _ in found])
+        if name == "top_1":
+            continue
+        table.add_row(
+            TITLES.get(name, name.replace("_", " ")), *[str(evaluation.by_recording[name]) for evaluation, _ in found]
+        )
     errors = [f"{evaluation.calibration_error:.3f}" for evaluation, _ in found]
     calibrated = [f"{e.calibrated_error:.3f}" if e.calibrated_error is not None else "" for e, _ in found]
     table.add_row("calibration error", *errors)
     if any(calibrated):
         table.add_row("calibrated", *calibrated)
     table.add_row("recordings", *[str(evaluation.n_recordings) for evaluation, _ in found])
-    screen.print(table)
+    print_table(table)
+    screen.print(SECONDARY_NOTES[found[0][0].secondary])
     for (evaluation, _), difference in zip(found[1:], differences, strict=True):
         each = "; ".join(f"{name.replace('_', ' ')} {value}" for name, value in difference.items())
         screen.print(f"{found[0][0].model} is better than {evaluation.model} by: {each}", markup=False)
@@ -189,20 +256,8 @@ def _write_thresholds(path: Path, scores: Scores, precision: float) -> None:
     click.echo(f"{path}: {len(found)} of {len(scores.classes)} species have a threshold", err=True)
 
 
-def _submit(
-    models: tuple[str, ...],
-    table: RecordingsTable,
-    rows: list[RecordingRow],
-    store: ModelStore,
-    path: Path,
-    sample: Path | None,
-    turns: int,
-    workers: int,
-) -> None:
-    from dawnchorus.evaluate.submission import write_submission
-
+def _single(models: tuple[str, ...], store: ModelStore) -> Bundle:
     if len(models) != 1:
-        raise InputError("--submission: expected one bundle; make an ensemble of several first.")
-    bundle = store.open(_bundle_of(models[0]))
-    n = write_submission(path, bundle, table, rows, store=store, sample=sample, turns=turns, n_workers=workers)
-    click.echo(f"{path}: {n} rows", err=True)
+        raise InputError("--submission: expected one bundle; make one of several with `dawnchorus models ensemble`.")
+    announce_model(store, models[0])
+    return store.open(models[0])

@@ -15,13 +15,21 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from dawnchorus.audio.find import find_recordings
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.cli.options import model_options, place_options, speech_option, turns_option, workers_option
-from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, announce_model, console, counted, files_from, write_pictures
+from dawnchorus.cli.present import (
+    MAX_LISTED,
+    SOME_FAILED,
+    announce_model,
+    console,
+    counted,
+    files_from,
+    print_table,
+    write_pictures,
+)
 from dawnchorus.cli.progress import shown_progress
 from dawnchorus.errors import InputError
 from dawnchorus.formats.registry import FORMATS, table_format
@@ -259,8 +267,8 @@ def _print_table(run: Run, formats: tuple[str, ...]) -> None:
             mark = " (out of range)" if found.in_range is False else ""
             name = Path(table.recording).name
             times = (f"{found.start_s:.1f}", f"{found.end_s:.1f}")
-            shown.add_row(escape(name), *times, escape(f"{found.common_name}{mark}"), f"{found.score:.2f}")
-    Console(highlight=False).print(shown)
+            shown.add_row(name, *times, f"{found.common_name}{mark}", f"{found.score:.2f}")
+    print_table(shown)
 
 
 def _say_result(screen: Console, result: _Result) -> None:

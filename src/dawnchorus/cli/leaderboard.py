@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from dawnchorus.cli.options import config_dir_option
-from dawnchorus.cli.present import console
+from dawnchorus.cli.present import console, print_table
 from dawnchorus.cli.train import print_config_dir_notes
 from dawnchorus.data.recordings import read_table
 from dawnchorus.errors import DawnChorusError, InputError, MissingExtra
@@ -88,7 +87,7 @@ def command(
             with atomic_file(out) as stream:
                 stream.write(json.dumps([e.as_json() for e in entries], indent=2).encode())
     entries.sort(key=lambda e: -e.evaluation.by_recording["top_1"].value)
-    Console(highlight=False, soft_wrap=True, width=220).print(_table(entries))
+    print_table(_table(entries))
     if failed:
         sys.exit(1)
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import get_args
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from dawnchorus.cli.options import models_folder_option
+from dawnchorus.cli.present import print_table
 from dawnchorus.cli.remote import DEFAULT_SERVER, ask_server
 from dawnchorus.data.licenses import strictest
 from dawnchorus.data.recordings import read_table
@@ -35,11 +35,11 @@ def list_models(store: ModelStore) -> None:
     """The built-in models, their licences, and whether they are on this machine."""
     table = Table(box=None, pad_edge=False)
     for name in ("name", "bundle", "licence of the weights", "what it is"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name)
     for model in BUILTIN_MODELS.values():
         bundle = store.installed(model.name)
         table.add_row(model.name, bundle.id if bundle else "not made yet", model.license, model.summary)
-    Console(highlight=False, markup=False, soft_wrap=True).print(table)
+    print_table(table)
 
 
 @command.command("show")
@@ -194,7 +194,10 @@ def ensemble(
     name: str | None,
     overwrite: bool,
 ) -> None:
-    """Make one bundle in FOLDER that averages the scores of several, which must have the same classes."""
+    """Make one bundle in FOLDER that averages the scores of several, which must have the same classes.
+
+    A training run's folder stands for its bundle.
+    """
     if folder.exists() and not overwrite:
         raise OutputExists(f"{folder} is there already. Choose another folder, or use --overwrite.")
     bundles = [store.open(member) for member in members]

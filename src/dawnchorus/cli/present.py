@@ -9,6 +9,8 @@ from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
 
 from dawnchorus.errors import AudioError
 from dawnchorus.files import atomic_file, cannot_write
@@ -35,6 +37,28 @@ def counted(n: int, noun: str) -> str:
 def console(*, no_color: bool = False) -> Console:
     """Where progress, warnings and summaries go: standard error."""
     return Console(stderr=True, highlight=False, no_color=no_color or None, soft_wrap=True)
+
+
+def print_table(table: Table, *, optional: Sequence[str] = (), stderr: bool = False) -> None:
+    """Print a table with whole cells: as wide as it is where nobody looks at a terminal, else folded to its width.
+
+    Columns with these headers are left out, the last first, where a terminal is too narrow for them.
+    """
+    screen = Console(highlight=False, markup=False, stderr=stderr)
+    if not screen.file.isatty():
+        screen.width = _natural_width(table)
+    for header in reversed(optional):
+        if _natural_width(table) <= screen.width:
+            break
+        table.columns = [column for column in table.columns if column.header != header]
+    for column in table.columns:
+        column.overflow = "fold"
+    screen.print(table)
+
+
+def _natural_width(table: Table) -> int:
+    wide = Console(width=100_000, markup=False)
+    return max(Measurement.get(wide, wide.options, table).maximum, 1)
 
 
 def announce_model(store: ModelStore, name: str | Path) -> None:

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dawnchorus.cli.options import models_folder_option, workers_option
-from dawnchorus.cli.present import announce_model, console
+from dawnchorus.cli.present import announce_model, console, print_table
 from dawnchorus.data.classes import with_known_classes
 from dawnchorus.data.importing import import_recordings
 from dawnchorus.data.recordings import RecordingsTable, read_table, table_path
@@ -200,7 +200,7 @@ def _present(outcome: Outcome) -> None:
     table.add_row(
         "average precision", str(report["n_learned"]), str(report["n_kept_back"]), *(f"{m:.3f}" for m in means)
     )
-    Console(highlight=False, soft_wrap=True).print(table)
+    print_table(table)
     verdict = "use the new one" if outcome.is_better else f"keep the old one: {'; '.join(outcome.reasons)}"
     click.echo(f"Advice: {verdict}")
     click.echo(outcome.bundle.folder)

@@ -5,19 +5,32 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
+from dawnchorus.cli.present import print_table
 from dawnchorus.errors import InputError, MissingExtra
 from dawnchorus.files import atomic_file
 
+if TYPE_CHECKING:
+    from dawnchorus.train.runs import Run
+
 ROOT = click.option("--runs", "root", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
-METRICS = ("val_loss", "val_accuracy", "val_auc", "test_top_1", "test_macro_roc_auc")
+METRICS = ("val_loss", "val_accuracy", "val_auc", "test_accuracy", "test_macro_roc_auc")
+FACTS = ("n_classes", "n_learned", "epochs", "fit_s")
+TITLES = {"n_classes": "classes", "n_learned": "learned", "fit_s": "fit s"}
+OPTIONAL = ("status", "test_accuracy", "val_accuracy", "test_macro_roc_auc", "val_auc", "evaluated on", "val_loss",
+            "epochs", "fit s", "classes", "learned", "devices")  # fmt: skip
+"""Columns of `list`, those that a narrow terminal keeps longest first."""
+
+NOT_VARIED = ("seed", "data.seed", "paths.runs", "paths.models", "paths.clips", "name")
+"""Settings by which no study is named, unless runs differ in nothing else."""
 
 
 @click.group("runs")
@@ -25,7 +38,7 @@ def command() -> None:
     """List, show, compare, plot and remove training runs."""
 
 
-def _runs(root: Path, names: tuple[str, ...] = ()) -> list[Any]:
+def _runs(root: Path, names: tuple[str, ...] = ()) -> list[Run]:
     try:
         from dawnchorus.train import runs
     except ImportError as error:
@@ -40,22 +53,55 @@ def _runs(root: Path, names: tuple[str, ...] = ()) -> list[Any]:
 
 @command.command("list")
 @ROOT
-@click.option("--json", "as_json", is_flag=True, help="Print the runs as JSON.")
-def list_(*, root: Path, as_json: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print all that is known of the runs as JSON.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print the runs with every metric as csv.")
+def list_(*, root: Path, as_json: bool, as_csv: bool) -> None:
     """All runs, the oldest first."""
     found = _runs(root)
     if as_json:
         click.echo(json.dumps([{"run": run.name, **run.about} for run in found], ensure_ascii=False))
         return
+    if as_csv:
+        _write_csv(found)
+        return
     table = Table(box=None)
-    for column in ("run", "status", "classes", "learned", "epochs", "fit s", *METRICS, "devices"):
+    for column in ("run", "status", *(TITLES.get(name, name) for name in FACTS), *METRICS, "evaluated on", "devices"):
         table.add_column(column)
     for run in found:
-        about = run.about
-        counts = [str(about.get(name, "")) for name in ("n_classes", "n_learned", "epochs", "fit_s")]
-        values = [f"{run.metrics[name]:.3f}" if name in run.metrics else "" for name in METRICS]
-        table.add_row(run.name, about["status"], *counts, *values, about.get("devices", ""))
-    Console(highlight=False, soft_wrap=True).print(table)
+        facts = [str(run.about.get(name, "")) for name in FACTS]
+        values = [_shown(run, name) for name in METRICS]
+        table.add_row(run.name, run.about["status"], *facts, *values, _evaluated_on(run), run.about.get("devices", ""))
+    print_table(table, optional=OPTIONAL)
+
+
+def _write_csv(found: Sequence[Run]) -> None:
+    """Print a line for each run, with all metrics that any of them has."""
+    names = list(dict.fromkeys(name for run in found for name in run.metrics))
+    facts = ("status", "started", *FACTS, "devices")
+    out = csv.writer(sys.stdout, lineterminator="\n")
+    out.writerow(["run", *facts, *names, "evaluated_on"])
+    for run in found:
+        values = [run.metrics.get(name, "") for name in names]
+        out.writerow([run.name, *(run.about.get(name, "") for name in facts), *values, _evaluated_on(run)])
+
+
+def _value(run: Run, name: str) -> float | None:
+    """Return a metric's value; runs that were measured before accuracy had its name have it as top 1."""
+    value = run.metrics.get(name)
+    return run.metrics.get("test_top_1") if value is None and name == "test_accuracy" else value
+
+
+def _shown(run: Run, name: str) -> str:
+    value = _value(run, name)
+    return "" if value is None else f"{value:.3f}"
+
+
+def _evaluated_on(run: Run) -> str:
+    """Return the data set, part and date of the run's last evaluation."""
+    if not run.evaluations:
+        return ""
+    last = run.evaluations[-1]
+    return f"{Path(last['data_set']).name} {last['part']} {last['date'][:10]}"
 
 
 @command.command("show")
@@ -73,23 +119,31 @@ def show(*, name: str, root: Path) -> None:
 @ROOT
 def compare(*, names: tuple[str, ...], root: Path) -> None:
     """Where the settings of runs differ, and what came of it."""
-    from dawnchorus.train.runs import read_config
-
     found = _runs(root, names)
-    flat = [_flat(read_config(run)) for run in found]
     table = Table(box=None)
     table.add_column("")
     for run in found:
         table.add_column(run.name)
-    for key in sorted({key for settings in flat for key in settings}):
-        values = [str(settings.get(key, "")) for settings in flat]
-        if len(set(values)) > 1:
-            table.add_row(key, *values)
-    for name in METRICS:
-        values = [f"{run.metrics[name]:.3f}" if name in run.metrics else "" for run in found]
+    for key, settings in _differences(found).items():
+        table.add_row(key, *settings)
+    measured = {name for run in found for name in run.metrics if name.startswith("test_")} - {"test_top_1"}
+    for name in dict.fromkeys([*METRICS, *sorted(measured)]):
+        values = [_shown(run, name) for run in found]
         if any(values):
             table.add_row(name, *values)
-    Console(highlight=False, soft_wrap=True).print(table)
+    evaluated = [_evaluated_on(run) for run in found]
+    if any(evaluated):
+        table.add_row("evaluated on", *evaluated)
+    print_table(table)
+
+
+def _differences(found: Sequence[Run]) -> dict[str, list[str]]:
+    """Return the settings that are not the same in all runs, with each run's value."""
+    from dawnchorus.train.runs import read_config
+
+    flat = [_flat(read_config(run)) for run in found]
+    values = {key: [str(each.get(key, "")) for each in flat] for key in sorted({key for each in flat for key in each})}
+    return {key: each for key, each in values.items() if len(set(each)) > 1}
 
 
 def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:
@@ -107,15 +161,47 @@ def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:
 @ROOT
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs.png"), show_default=True)
 def plot(*, names: tuple[str, ...], root: Path, out: Path) -> None:
-    """Draw the curves of runs, and how they compare, as a PNG."""
-    from dawnchorus.pictures.curves import draw_curves
+    """Draw the curves of runs, and how they compare, as a PNG.
+
+    Runs are named by the settings in which they differ. What `dawnchorus evaluate` measured is drawn with its interval.
+    """
+    from dawnchorus.pictures.curves import Curves, draw_runs
 
     found = _runs(root, names)
-    curves = {run.name: _curves(run.folder / "metrics.csv") for run in found}
-    results = {run.name: dict(run.metrics) for run in found if run.metrics}
+    setting, labels = _labels(found)
+    metric = "test_accuracy" if any(_value(run, "test_accuracy") is not None for run in found) else "val_accuracy"
+    curves = [
+        Curves(label, _curves(run.folder / "metrics.csv"), _value(run, metric), _interval(run, metric))
+        for label, run in zip(labels, found, strict=True)
+    ]
     with atomic_file(out) as stream:
-        stream.write(draw_curves(curves, results))
+        stream.write(draw_runs(curves, setting=setting, metric=metric))
     click.echo(out)
+
+
+def _labels(found: Sequence[Run]) -> tuple[str, list[str]]:
+    """Return the name of the setting that varies (of several: all of them), and each run's value of it."""
+    differences = _differences(found)
+    varied = {key: values for key, values in differences.items() if key not in NOT_VARIED} or differences
+    if not varied:
+        return "run", [run.name for run in found]
+    if len(varied) == 1:
+        ((setting, values),) = varied.items()
+        return setting, values
+    short = [key.rpartition(".")[2] for key in varied]
+    each = [
+        ", ".join(f"{k}={v}" for k, v in zip(short, row, strict=True)) for row in zip(*varied.values(), strict=True)
+    ]
+    return ", ".join(varied), each
+
+
+def _interval(run: Run, metric: str) -> tuple[float, float] | None:
+    """Return the limits of a metric of the test part, as the last evaluation has them."""
+    name = metric.removeprefix("test_")
+    for result in reversed(run.evaluations):
+        if result["part"] == "test" and metric.startswith("test_") and name in result["metrics"]:
+            return result["metrics"][name]["low"], result["metrics"][name]["high"]
+    return None
 
 
 def _curves(path: Path) -> dict[str, list[tuple[float, float]]]:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dawnchorus.cli.options import config_dir_option
-from dawnchorus.cli.present import console
+from dawnchorus.cli.present import console, print_table
 from dawnchorus.cli.train import print_config_dir_notes
 from dawnchorus.errors import MissingExtra
 
@@ -65,5 +65,6 @@ def command(
     done = [tried for tried in found.tried if tried.state == "complete"]
     for tried in sorted(done, key=lambda tried: sign * (tried.value or 0))[:10]:
         table.add_row(str(tried.number + 1), f"{tried.value:.4f}", " ".join(tried.overrides))
-    screen.print(table)
+    if not quiet:
+        print_table(table, stderr=True)
     click.echo(" ".join(found.best.overrides))

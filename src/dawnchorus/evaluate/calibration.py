@@ -49,7 +49,7 @@ def thresholds_for_precision(
     """
     found = {}
     for k, name in enumerate(classes):
-        order = np.argsort(-scores[:, k], kind="stable")
+        order = np.argsort(-scores[:, k], kind="stable")[: np.count_nonzero(~np.isnan(scores[:, k]))]
         values, right = scores[order, k], truth[order, k].cumsum()
         share = right / np.arange(1, len(order) + 1)
         is_last = np.append(values[1:] != values[:-1], True)

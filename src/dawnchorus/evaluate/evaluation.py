@@ -11,7 +11,7 @@ import numpy.typing as npt
 from dawnchorus.evaluate import metrics
 from dawnchorus.evaluate.bootstrap import Interval, Metric, interval, paired_interval
 from dawnchorus.evaluate.events import EventCounts, count_events
-from dawnchorus.evaluate.scoring import Pool, Scores
+from dawnchorus.evaluate.scoring import Pool, Scores, Secondary
 from dawnchorus.evaluate.suspects import Doubt, Leak, doubtful_labels, learned_from
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import probabilities_of
@@ -37,18 +37,30 @@ def _decided(kind: int, average: str) -> Metric:
 
 
 METRICS: dict[str, Metric] = {
+    "accuracy": lambda truth, scores: metrics.top_k_accuracy(truth, scores, 1),
     "top_1": lambda truth, scores: metrics.top_k_accuracy(truth, scores, 1),
     "top_5": lambda truth, scores: metrics.top_k_accuracy(truth, scores, 5),
     "macro_roc_auc": metrics.macro_roc_auc,
     "cmap": metrics.cmap,
+    "padded_cmap": lambda truth, scores: metrics.cmap(truth, scores, n_padding=5),
+    "label_ranking_average_precision": metrics.label_ranking_average_precision,
     "macro_precision": _decided(0, "macro"),
     "macro_recall": _decided(1, "macro"),
     "macro_f1": _decided(2, "macro"),
     "micro_f1": _decided(2, "micro"),
+    "weighted_precision": _decided(0, "weighted"),
+    "weighted_recall": _decided(1, "weighted"),
     "weighted_f1": _decided(2, "weighted"),
     "log_loss": metrics.log_loss,
+    "multilabel_log_loss": metrics.multilabel_log_loss,
 }
 """By name: what is computed of recordings with intervals, and of windows without."""
+
+SECONDARY_NOTES: dict[Secondary, str] = {
+    "count": "Secondary species count as truth.",
+    "mask": "Secondary species count neither for nor against.",
+    "ignore": "Secondary species are ignored: they count as not there.",
+}
 
 PAIRED = ("top_1", "macro_roc_auc", "cmap", "macro_f1")
 
@@ -76,6 +88,7 @@ class Evaluation:
     n_windows: int
     n_failed: int
     pool: Pool
+    secondary: Secondary
     by_recording: dict[str, Interval]
     by_window: dict[str, float]
     species: tuple[SpeciesResult, ...]
@@ -99,6 +112,11 @@ class Evaluation:
         fields["events"] = {name: counts.as_json() for name, counts in self.events.items()}
         return {"schema": SCHEMA, **fields}
 
+    def as_record(self) -> dict[str, Any]:
+        """Return what a run keeps of it: the bundle, and each metric of recordings with its interval."""
+        about = {name: getattr(self, name) for name in ("bundle_id", "n_recordings", "pool", "secondary")}
+        return {**about, "metrics": {name: vars(value) for name, value in self.by_recording.items()}}
+
 
 def evaluate(bundle: Bundle, scores: Scores, *, pool: Pool = "mean") -> Evaluation:
     """Every metric of scores that were made with the bundle."""
@@ -112,6 +130,7 @@ def evaluate(bundle: Bundle, scores: Scores, *, pool: Pool = "mean") -> Evaluati
         n_windows=len(scores.scores),
         n_failed=len(scores.failures),
         pool=pool,
+        secondary=scores.secondary,
         by_recording={name: interval(metric, truth, by_recording) for name, metric in METRICS.items()},
         by_window={name: float(metric(scores.truth, scores.scores)) for name, metric in METRICS.items()},
         species=_species(scores, truth, by_recording),
@@ -159,14 +178,15 @@ def _species(
 def confusion_of(truth: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     """How often the best score of a row with one species is another's [species, species]."""
     table = np.zeros((truth.shape[1], truth.shape[1]), np.int64)
-    best = scores.argmax(1)
+    best = metrics.best_index(scores)
     for k in np.flatnonzero(truth.any(1)).tolist():
         table[truth[k], best[k]] += 1
     return table
 
 
 def _reliability(scores: npt.NDArray[np.float64], truth: npt.NDArray[np.bool_]) -> tuple[tuple[float, float, int], ...]:
-    said, right = scores.ravel(), truth.ravel()
+    known = ~np.isnan(scores)
+    said, right = scores[known], truth[known]
     bins = np.minimum((said * 10).astype(int), 9)
     found = []
     for k in range(10):

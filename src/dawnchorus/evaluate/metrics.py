@@ -1,8 +1,9 @@
 """Metrics of scores against truth, both [..., rows, classes]; a row is a window, a recording or an event.
 
 Dimensions before these are kept, so that a thousand resamples are computed at once. A class without a positive row
-(or without a negative one) has no rank metrics and is left out of their means, as in BirdCLEF. All give NaN where
-nothing can be said.
+(or without a negative one) has no rank metrics and is left out of their means, as in BirdCLEF. A score of NaN masks
+its class in its row: the pair, whose truth must be False, counts neither for nor against. All give NaN where nothing
+can be said.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
+SMALLEST_PROBABILITY = 1e-12
+"""Logarithms are taken of nothing smaller, so that a loss is finite."""
+
 
 def roc_auc(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
     """Return the area under each class's ROC curve [..., classes]: how often a positive row outscores a negative one.
@@ -21,7 +25,7 @@ def roc_auc(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
     """
     truth, scores = np.asarray(truth, bool), np.asarray(scores, np.float64)
     n_positive = truth.sum(-2)
-    n_negative = truth.shape[-2] - n_positive
+    n_negative = (~truth & ~np.isnan(scores)).sum(-2)
     above = (_mean_ranks(scores) * truth).sum(-2) - n_positive * (n_positive + 1) / 2
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where((n_positive > 0) & (n_negative > 0), above / (n_positive * n_negative), np.nan)
@@ -82,6 +86,15 @@ def cmap(truth: npt.ArrayLike, scores: npt.ArrayLike, *, n_padding: int = 0) -> 
     return _mean(average_precision(truth, scores))
 
 
+def label_ranking_average_precision(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
+    """Return the mean of the rows' average precision over their species [...]; 1 where these have the highest scores.
+
+    Rows without a species are left out, where scikit-learn counts them as 1.
+    """
+    rows_last = (np.swapaxes(np.asarray(values), -1, -2) for values in (truth, scores))
+    return _mean(average_precision(*rows_last))
+
+
 def top_k_accuracy(truth: npt.ArrayLike, scores: npt.ArrayLike, k: int) -> FloatArray:
     """Return the share of rows with a species of which one is among the k best-scoring classes [...]."""
     truth, scores = np.asarray(truth, bool), np.asarray(scores)
@@ -96,31 +109,50 @@ def precision_recall_f1(truth: npt.ArrayLike, found: npt.ArrayLike) -> FloatArra
     return np.stack([_over(hits, n_found), _over(hits, n_true), _over(2 * hits, n_found + n_true)])
 
 
+def best_index(scores: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """Return the number of the best-scoring class of every row [..., rows]."""
+    scores = np.asarray(scores, np.float64)
+    best: npt.NDArray[np.int64] = np.where(np.isnan(scores), -np.inf, scores).argmax(-1)
+    return best
+
+
 def best_class(scores: npt.ArrayLike) -> BoolArray:
     """Return the decision for the best-scoring class of every row [..., rows, classes]."""
-    scores = np.asarray(scores)
-    found = np.zeros(scores.shape, bool)
-    np.put_along_axis(found, scores.argmax(-1, keepdims=True), values=True, axis=-1)
+    found = np.zeros(np.shape(scores), bool)
+    np.put_along_axis(found, best_index(scores)[..., None], values=True, axis=-1)
     return found
 
 
 def log_loss(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
-    """Return the mean negative logarithm of the share of the scores that the true species of a row have [...]."""
-    truth, scores = np.asarray(truth, bool), np.asarray(scores, np.float64)
+    """Return the mean negative logarithm of the share of the scores that the true species of a row have [...].
+
+    The cross-entropy where each row has one species.
+    """
+    truth, scores = np.asarray(truth, bool), np.nan_to_num(np.asarray(scores, np.float64))
     named = truth.any(-1)
-    shares = (scores * truth).sum(-1) / np.maximum(scores.sum(-1), 1e-12)
-    return _over(np.where(named, -np.log(np.maximum(shares, 1e-12)), 0).sum(-1), named.sum(-1))
+    shares = (scores * truth).sum(-1) / np.maximum(scores.sum(-1), SMALLEST_PROBABILITY)
+    losses = -np.log(np.maximum(shares, SMALLEST_PROBABILITY))
+    return _over(np.where(named, losses, 0).sum(-1), named.sum(-1))
+
+
+def multilabel_log_loss(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
+    """Return the mean over rows and classes of the binary cross-entropy of scores as probabilities [...]."""
+    truth, scores = np.asarray(truth, bool), np.asarray(scores, np.float64)
+    losses = -np.log(np.maximum(np.where(truth, scores, 1 - scores), SMALLEST_PROBABILITY))
+    return _mean(losses.reshape(*losses.shape[:-2], -1))
 
 
 def expected_calibration_error(truth: npt.ArrayLike, probabilities: npt.ArrayLike, *, n_bins: int = 10) -> float:
     """Return how far, on average, the probability of a decision is from how often it is right (Guo et al., 2017)."""
-    truth, probabilities = np.asarray(truth, bool).ravel(), np.asarray(probabilities, np.float64).ravel()
-    if not len(truth):
+    each = np.asarray(probabilities, np.float64)
+    known = ~np.isnan(each)
+    is_right, each = np.asarray(truth, bool)[known], each[known]
+    if not len(each):
         return float("nan")
-    bins = np.minimum((probabilities * n_bins).astype(int), n_bins - 1)
+    bins = np.minimum((each * n_bins).astype(int), n_bins - 1)
     n = np.bincount(bins, minlength=n_bins)
-    right = np.bincount(bins, truth, minlength=n_bins)
-    said = np.bincount(bins, probabilities, minlength=n_bins)
+    right = np.bincount(bins, is_right, minlength=n_bins)
+    said = np.bincount(bins, each, minlength=n_bins)
     return float(np.abs(right - said).sum() / n.sum())
 
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from dawnchorus.data.recordings import RecordingsTable
 from dawnchorus.errors import AudioError
-from dawnchorus.evaluate.evaluation import Evaluation
+from dawnchorus.evaluate.evaluation import SECONDARY_NOTES, Evaluation
+from dawnchorus.evaluate.metrics import best_index
 from dawnchorus.evaluate.scoring import Scores
 from dawnchorus.pictures.clip import clip_png_and_mp3
 from dawnchorus.pictures.environment import page_environment
@@ -54,6 +55,7 @@ def render_evaluation(
             differences=list(zip([evaluation for evaluation, _ in found[1:]], differences, strict=True)),
             confusion=_cells(first),
             classes=scores.classes,
+            secondary=SECONDARY_NOTES[scores.secondary],
             mistakes=mistakes,
             reliability=base64.b64encode(reliability).decode(),
             folder=str(table.folder),
@@ -74,7 +76,7 @@ def _cells(evaluation: Evaluation) -> list[list[tuple[int, float]]]:
 def _mistakes(table: RecordingsTable, evaluation: Evaluation, scores: Scores) -> list[_Mistake]:
     """Recordings in the wrong cell, those that are surest of it first, with the window that says so."""
     by_recording, truth = scores.by_recording(evaluation.pool)
-    best = by_recording.argmax(1)
+    best = best_index(by_recording)
     wrong = [k for k in range(len(best)) if truth[k].any() and not truth[k, best[k]]]
     wrong.sort(key=lambda k: -by_recording[k, best[k]])
     found = []

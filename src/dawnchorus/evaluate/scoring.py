@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from dawnchorus.data.recordings import RecordingRow, RecordingsTable
+from dawnchorus.data.recordings import RecordingRow, RecordingsTable, species_of
 from dawnchorus.errors import InputError
 from dawnchorus.identify import Options, identify
 from dawnchorus.identify.places import printable
@@ -20,6 +20,8 @@ from dawnchorus.models.store import ModelStore
 
 FloatArray = npt.NDArray[np.float64]
 Pool = Literal["mean", "max"]
+Secondary = Literal["count", "mask", "ignore"]
+"""Secondary species of a recording: "count" as truth, are left out of it ("mask"), or count as not there ("ignore")."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,12 @@ class Scores:
     start_s: FloatArray
     window_s: float
     scores: FloatArray
-    """[windows, classes]."""
+    """[windows, classes]; NaN where secondary species are masked."""
     truth: npt.NDArray[np.bool_]
     """[windows, classes]: of annotated recordings what is marked there, of others the recording's species."""
     failures: dict[str, str]
     """Why other recordings could not be scored, by recording_id."""
+    secondary: Secondary = "ignore"
 
     def by_recording(self, pool: Pool) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
         """Scores and truth of each recording [recordings, classes], from those of its windows."""
@@ -64,18 +67,21 @@ def score_data_set(
     classes: Sequence[str] | None = None,
     overlap_s: float = 0.0,
     turns: int = 1,
+    secondary: Secondary = "count",
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Scores:
     """Score recordings by the one predict path.
 
-    `classes` are those to look at (default: the species of `rows` that the bundle knows).
+    `classes` are those to look at (default: the species of `rows` that the bundle knows; with `secondary` "count" the
+    secondary ones as well). Annotations of a recording say all that is in it, whatever `secondary` is.
 
     Raises:
         InputError: the bundle knows none of the species.
     """
     known = bundle.class_by_scientific_name
-    named = {row.scientific_name for row in rows if row.scientific_name}
-    named |= {a.scientific_name for row in rows for a in row.annotations}
+    named = set(species_of(rows))
+    if secondary == "count":
+        named |= {name for row in rows if not row.annotations for name in row.secondary}
     wanted = tuple(name for name in (classes or sorted(named)) if name in known)
     if not wanted:
         raise InputError(
@@ -104,11 +110,13 @@ def score_data_set(
         for detection in found.detections:
             values = each.setdefault((detection.start_s, detection.end_s), np.zeros(len(wanted)))
             values[column[known[detection.scientific_name]]] = detection.score
+        masked = _masked(row, wanted, secondary)
         for (start_s, end_s), values in sorted(each.items(), key=lambda item: item[0]):
+            values[masked] = np.nan
             recording.append(len(found_rows))
             starts.append(start_s)
             scores.append(values)
-            truth.append(_truth(row, start_s, end_s, wanted))
+            truth.append(_truth(row, start_s, end_s, wanted, secondary))
         found_rows.append(row)
     reasons = {problem.recording: problem.reason for problem in run.failures}
     failures = {row.recording_id: reasons.get(printable(path), "") for path, row in by_path.items() if path in failed}
@@ -123,12 +131,22 @@ def score_data_set(
         scores=np.stack(scores),
         truth=np.stack(truth),
         failures=failures,
+        secondary=secondary,
     )
 
 
-def _truth(row: RecordingRow, start_s: float, end_s: float, classes: Sequence[str]) -> npt.NDArray[np.bool_]:
+def _truth(
+    row: RecordingRow, start_s: float, end_s: float, classes: Sequence[str], secondary: Secondary
+) -> npt.NDArray[np.bool_]:
     if row.annotations:
         here = {a.scientific_name for a in row.annotations if a.start_s < end_s and a.end_s > start_s}
     else:
-        here = {row.scientific_name or ""}
+        here = {row.scientific_name or "", *(row.secondary if secondary == "count" else ())}
     return np.array([name in here for name in classes])
+
+
+def _masked(row: RecordingRow, classes: Sequence[str], secondary: Secondary) -> npt.NDArray[np.bool_]:
+    """Mark the classes that nothing is said of [classes]: secondary species, unless they are the row's own."""
+    is_masked = secondary == "mask" and not row.annotations
+    unknown = set(row.secondary) - {row.scientific_name} if is_masked else set()
+    return np.array([name in unknown for name in classes])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dawnchorus.data.check import CERTAIN_SCORE, DOUBTFUL_SCORE
 from dawnchorus.data.recordings import RecordingRow, read_table, table_path
+from dawnchorus.evaluate.metrics import best_index
 from dawnchorus.evaluate.scoring import Scores
 from dawnchorus.models.bundle import Bundle
 
@@ -63,11 +64,12 @@ def learned_from(bundle: Bundle, rows: Sequence[RecordingRow]) -> tuple[Leak, ..
 def doubtful_labels(scores: Scores) -> tuple[Doubt, ...]:
     """Recordings of one species whose label the scores contradict in every window, the surest first."""
     best, truth = scores.by_recording("max")
+    strongest = best_index(best)
     found = []
     for k, row in enumerate(scores.rows):
         if row.annotations or row.scientific_name not in scores.classes or truth[k].sum() != 1:
             continue
-        heard = int(best[k].argmax())
+        heard = int(strongest[k])
         if best[k, truth[k]].max() < DOUBTFUL_SCORE and best[k, heard] >= CERTAIN_SCORE:
             found.append(Doubt(row.recording_id, row.scientific_name, scores.classes[heard], float(best[k, heard])))
     return tuple(sorted(found, key=lambda doubt: -doubt.score))

@@ -83,6 +83,9 @@ BUILTIN_MODELS: dict[str, BuiltinModel] = {
 
 DEFAULT_MODEL = "birdnet"
 
+RUN_BUNDLE_NAME = "bundle"
+"""The bundle's folder in the folder of a training run."""
+
 
 def default_folder() -> Path:
     """Where built-in models are kept: `$DAWNCHORUS_MODELS`, or the user's cache."""
@@ -126,7 +129,7 @@ class ModelStore:
             return model.make(model.fetch(Path(scratch)), folder)
 
     def open(self, name_or_folder: str | Path) -> Bundle:
-        """The bundle of a built-in model, which is made on first use, or else in a folder.
+        """The bundle of a built-in model, which is made on first use, or else in a folder, its own or a training run's.
 
         A folder called like a built-in model is given as `./NAME`.
 
@@ -135,8 +138,10 @@ class ModelStore:
             BundleInvalid: the folder is not a bundle.
         """
         name = str(name_or_folder)
-        if name not in BUILTIN_MODELS and Path(name_or_folder).is_dir():
-            return read_bundle(Path(name_or_folder))
+        folder = Path(name_or_folder)
+        if name not in BUILTIN_MODELS and folder.is_dir():
+            of_run = folder / RUN_BUNDLE_NAME
+            return read_bundle(of_run if (of_run / "bundle.json").is_file() else folder)
         return self.installed(name) or self.pull(name)
 
 

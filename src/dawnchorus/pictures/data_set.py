@@ -12,7 +12,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from dawnchorus.audio.decode import read_clip
 from dawnchorus.audio.speech import silence
@@ -109,6 +109,7 @@ def _long_tail(summary: DataSetSummary) -> bytes:
     axes.step(np.arange(1, len(counts) + 1), counts, where="mid", color=_BLUE)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_ylim(0.8, max(counts) * 1.4)
     axes.set_xlabel("species", color=FAINT, fontsize=8)
     axes.grid(visible=True, axis="y", color=GRID, linewidth=0.6)
@@ -118,14 +119,24 @@ def _long_tail(summary: DataSetSummary) -> bytes:
     return _png(figure)
 
 
+_LENGTH_TICKS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 120, 300, 600, 1200, 3600, 7200, 18_000, 36_000, 86_400)
+
+
+def _length(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.3g} min" if seconds < 3600 else f"{seconds / 3600:.3g} h"
+
+
 def _lengths(summary: DataSetSummary) -> bytes:
     figure, axes = _figure(6.4, 3.0, f"Lengths of recordings (median {np.median(summary.lengths_s):.1f} s)")
     low, high = max(min(summary.lengths_s), 0.05), max(summary.lengths_s)
     axes.hist(summary.lengths_s, bins=np.geomspace(low * 0.95, high * 1.05, 40).tolist(), color=_BLUE)
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: f"{value:g} s" if value < 120 else f"{value / 60:g} min")
-    )
+    ticks = [value for value in _LENGTH_TICKS_S if low * 0.95 <= value <= high * 1.05]
+    shown = ticks if len(ticks) > 1 else sorted({low, high})
+    axes.set_xticks(shown, [_length(value) for value in shown])
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(visible=True, axis="y", color=GRID, linewidth=0.6)
     return _png(figure)
 

@@ -148,6 +148,7 @@ def _as_learned(row: RecordingRow) -> RecordingRow:
         path="",
         scientific_name=row.scientific_name,
         common_name=row.common_name,
+        ebird_code=row.ebird_code,
         kind=row.kind,
         url=row.url,
         recordist=row.recordist,

@@ -107,8 +107,9 @@ def measure_recipe(
     scores = score_data_set(bundle, table, rows, store=store, overlap_s=overlap_s)
     evaluation = evaluate(bundle, scores)
     if n_seeds == 1:
-        measured = {f"{part}_{name}": value.value for name, value in evaluation.by_recording.items()}
-        runs = [runs[0].update(metrics={**runs[0].metrics, **measured})]
+        options = {"data_set": str(table.folder.resolve()), "part": part, "overlap_s": overlap_s, "turns": 1}
+        date = clock().isoformat(timespec="seconds")
+        runs = [runs[0].add_evaluation({**options, "date": date, **evaluation.as_record()})]
     random_accuracy = honest = None
     if random_split:
         by_clip = compose_config([*settings, "data.by_clip=true"], config_dir=config_dir)

@@ -15,6 +15,7 @@ from typing import Any
 
 from dawnchorus.errors import InputError, OutputError
 from dawnchorus.files import atomic_file, cannot_write
+from dawnchorus.models.store import RUN_BUNDLE_NAME
 
 RUN_NAME, CONFIG_NAME, METRICS_NAME = "run.json", "config.yaml", "metrics.csv"
 PACKAGES = ("dawnchorus", "torch", "lightning", "timm", "transformers", "onnx", "onnxruntime", "numpy")
@@ -35,13 +36,27 @@ class Run:
     @property
     def bundle(self) -> Path:
         """Where the bundle is, or will be."""
-        return self.folder / "bundle"
+        return self.folder / RUN_BUNDLE_NAME
 
     @property
     def metrics(self) -> dict[str, float]:
         """The best values on validation data, and those of evaluations."""
         found: dict[str, float] = self.about.get("metrics", {})
         return found
+
+    @property
+    def evaluations(self) -> list[dict[str, Any]]:
+        """Results of `dawnchorus evaluate`, the latest last: data set, part, bundle, date, values with intervals."""
+        found: list[dict[str, Any]] = self.about.get("evaluations", [])
+        return found
+
+    def add_evaluation(self, result: dict[str, Any]) -> Run:
+        """Write `run.json` with the result in place of an earlier one on the same part of the same data set."""
+        run = read_run(self.folder)
+        place = ("data_set", "part")
+        others = [each for each in run.evaluations if any(each[name] != result[name] for name in place)]
+        values = {f"{result['part']}_{name}": each["value"] for name, each in result["metrics"].items()}
+        return run.update(evaluations=[*others, result], metrics={**run.metrics, **values})
 
     def update(self, **changes: Any) -> Run:
         """Write `run.json` with changes."""
@@ -94,6 +109,14 @@ def read_run(folder: Path) -> Run:
         return Run(folder, json.loads(path.read_text(encoding="utf-8")))
     except (OSError, json.JSONDecodeError) as error:
         raise InputError(f"{folder}: expected the folder of a run, with {RUN_NAME} in it.") from error
+
+
+def find_run_of(model: str | Path) -> Run | None:
+    """Return the run whose folder, or bundle, `model` names; None where it names something else."""
+    for folder in (Path(model), Path(model).parent):
+        if (folder / RUN_NAME).is_file() and Path(model) in (folder, folder / RUN_BUNDLE_NAME):
+            return read_run(folder)
+    return None
 
 
 def find_runs(root: Path) -> Iterator[Run]:

@@ -1,0 +1,91 @@
+"""The ledger of runs: whole names wherever they are printed, and a study's picture that says what was varied."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from functools import partial
+from pathlib import Path
+
+import pytest
+from matplotlib.text import Text
+from rich.console import Console
+from rich.table import Table
+from tests.conftest import Command
+
+from dawnchorus.cli import present
+from dawnchorus.pictures.curves import Curves, draw_figure
+
+NAMES = [f"2026050{k}-043000-a_name_that_is_long_enough_to_be_cut" for k in (1, 2)]
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """Two runs of a study of `n_bands`; the second one was evaluated."""
+    for name, n_bands in zip(NAMES, (64, 128), strict=True):
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True)
+        about = {"status": "done", "metrics": {"val_accuracy": 0.5, "val_auc": 0.75}, "devices": "1 x CPU (2 threads)"}
+        (folder / "run.json").write_text(json.dumps(about))
+        (folder / "config.yaml").write_text(f"model: {{mel: {{n_bands: {n_bands}}}}}\nseed: {n_bands}\n")
+        (folder / "metrics.csv").write_text("epoch,loss,val_loss\n1,0.9,0.9\n2,0.5,0.6\n")
+    result = {"data_set": "/x/birds", "part": "test", "date": "2026-05-03T04:30:00"}
+    measured = {**about, "evaluations": [{**result, "metrics": {"accuracy": {"value": 0.7, "low": 0.6, "high": 0.8}}}]}
+    measured["metrics"] = {**about["metrics"], "test_accuracy": 0.7}
+    (folder / "run.json").write_text(json.dumps(measured))
+    return tmp_path / "runs"
+
+
+def test_names_are_whole_in_a_pipe_whatever_the_width(runs: Path, command: Command) -> None:
+    listed = command("runs", "list", "--runs", runs, COLUMNS="20").stdout.decode()
+    assert len(listed.splitlines()) == 3, "a line for each run"
+    for text in (*NAMES, "birds test 2026-05-03", "0.700", "1 x CPU (2 threads)"):
+        assert text in listed
+    compared = command("runs", "compare", *NAMES, "--runs", runs, COLUMNS="20").stdout.decode()
+    for text in (*NAMES, "model.mel.n_bands", "test_accuracy", "evaluated on"):
+        assert text in compared
+
+
+def test_the_list_is_to_be_had_as_csv(runs: Path, command: Command) -> None:
+    lines = list(csv.DictReader(io.StringIO(command("runs", "list", "--runs", runs, "--csv").stdout.decode())))
+    assert [line["run"] for line in lines] == NAMES
+    assert [line["test_accuracy"] for line in lines] == ["", "0.7"]
+    assert [line["evaluated_on"] for line in lines] == ["", "birds test 2026-05-03"]
+
+
+def test_a_narrow_terminal_gets_fewer_columns_not_cut_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    for width, expected in ((60, True), (12, False)):
+        terminal = Terminal()
+        make = partial(Console, file=terminal)
+        monkeypatch.setattr(present, "Console", lambda make=make, width=width, **more: make(**{"width": width, **more}))
+        table = Table(box=None)
+        for column in ("run", "score", "note"):
+            table.add_column(column)
+        table.add_row("a-name-of-22-characters", "[bold]", "x" * 40)
+        present.print_table(table, optional=("score", "note"))
+        shown = terminal.getvalue()
+        assert "note" not in shown
+        assert ("[bold]" in shown) is expected, "text as it stands"
+        assert "…" not in shown
+        assert "a-name-of-22-characters" in "".join(line.strip() for line in shown.splitlines())
+
+
+def test_the_picture_of_a_study_names_runs_by_what_was_varied(runs: Path, command: Command, tmp_path: Path) -> None:
+    assert command("runs", "plot", "--runs", runs, "--out", tmp_path / "runs.png").returncode == 0
+    assert (tmp_path / "runs.png").read_bytes().startswith(b"\x89PNG")
+    points = {"loss": [(1.0, 0.9), (2.0, 0.5)]}
+    study = [Curves("128", points, 0.7, (0.6, 0.8)), Curves("64", points, 0.5, None)]
+    figure = draw_figure(study, setting="model.mel.n_bands", metric="test_accuracy")
+    results = figure.axes[-1]
+    assert results.get_ylabel() == "model.mel.n_bands"
+    assert [label.get_text() for label in results.get_yticklabels()] == ["64", "128"]
+    assert "intervals" in results.get_title("left")
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["64", "128"]
+    figure.draw_without_rendering()
+    epochs = [label for label in figure.axes[0].get_xticklabels() if isinstance(label, Text)]
+    assert all(float(label.get_text()).is_integer() for label in epochs if label.get_text())

@@ -1,0 +1,102 @@
+"""Truth of recordings with several species, and what is made of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+from tests.conftest import Command
+
+from dawnchorus.audio.write import write_recording
+from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, write_table
+from dawnchorus.evaluate.calibration import thresholds_for_precision
+from dawnchorus.evaluate.evaluation import evaluate
+from dawnchorus.evaluate.scoring import Secondary, score_data_set
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.models.store import ModelStore
+
+DEEP, HUMMING = "Avis gravis", "Avis murmurans"
+
+
+@pytest.fixture(scope="module")
+def duet(tmp_path_factory: pytest.TempPathFactory) -> RecordingsTable:
+    """Recordings of one species, of one and another beside it, and one that is annotated."""
+    folder = tmp_path_factory.mktemp("duet")
+    rng = np.random.default_rng(1)
+    marks = (Annotation(start_s=0, end_s=1, scientific_name=DEEP),)
+    rows = (
+        RecordingRow(recording_id="alone", path="alone.wav", scientific_name=DEEP, split="test"),
+        RecordingRow(
+            recording_id="both", path="both.wav", scientific_name=DEEP, secondary=(HUMMING, "Avis alia"), split="test"
+        ),
+        RecordingRow(
+            recording_id="marked", path="marked.wav", secondary=(HUMMING,), annotations=marks, kind="soundscape"
+        ),
+    )
+    for row in rows:
+        write_recording(folder / row.path, rng.normal(0, 0.1, 32_000).astype(np.float32), rate_hz=16_000)
+    table = RecordingsTable(folder, rows)
+    write_table(table)
+    return table
+
+
+@pytest.mark.parametrize("secondary", get_args(Secondary))
+def test_secondary_species_count_or_are_masked_or_ignored(
+    duet: RecordingsTable, band_bundle: Bundle, store: ModelStore, secondary: Secondary
+) -> None:
+    classes = (DEEP, HUMMING)
+    scores = score_data_set(band_bundle, duet, duet.rows, store=store, classes=classes, secondary=secondary)
+    values, truth = scores.by_recording("mean")
+    assert truth[:, 0].all()
+    assert truth[:, 1].tolist() == [False, secondary == "count", False]
+    assert np.isnan(values[:, 1]).tolist() == [False, secondary == "mask", False]
+    found = evaluate(band_bundle, scores)
+    assert found.secondary == secondary
+    assert 0 < found.by_recording["multilabel_log_loss"].value < 20
+    assert sum(n for _, _, n in found.reliability) == (10 if secondary == "mask" else 12), "windows and species"
+    thresholds = thresholds_for_precision(scores.classes, scores.scores, scores.truth, precision=0.9)
+    assert not np.isnan(list(thresholds.values())).any()
+
+
+def test_species_that_are_only_secondary_are_looked_at_where_they_count(
+    duet: RecordingsTable, band_bundle: Bundle, store: ModelStore
+) -> None:
+    for secondary, expected in (("count", (DEEP, HUMMING)), ("ignore", (DEEP,)), ("mask", (DEEP,))):
+        assert score_data_set(band_bundle, duet, duet.rows, store=store, secondary=secondary).classes == expected
+
+
+def test_the_command_states_how_secondary_species_count(
+    duet: RecordingsTable, band_bundle: Bundle, command: Command
+) -> None:
+    done = command("evaluate", band_bundle.folder, duet.folder)
+    assert b"Secondary species count as truth." in done.stdout, done.stderr
+    masked = command("evaluate", band_bundle.folder, duet.folder, "--secondary", "mask", "--json")
+    assert json.loads(masked.stdout)["secondary"] == "mask"
+
+
+def test_a_run_keeps_what_was_measured_with_it(
+    duet: RecordingsTable, band_bundle: Bundle, command: Command, tmp_path: Path
+) -> None:
+    run = tmp_path / "runs" / "a"
+    run.mkdir(parents=True)
+    (run / "bundle").symlink_to(band_bundle.folder.resolve())
+    (run / "run.json").write_text(json.dumps({"status": "done", "metrics": {"val_auc": 0.5}}))
+    (run / "config.yaml").write_text("data: {mask_secondary: true}\n")
+    for model, options in ((run, ()), (run / "bundle", ("--part", "all")), (run, ("--pool", "max"))):
+        done = command("evaluate", model, duet.folder, *options)
+        assert done.returncode == 0, done.stderr
+        assert b"neither for nor against" in done.stdout, "as the run was trained"
+    about = json.loads((run / "run.json").read_text())
+    assert [each["part"] for each in about["evaluations"]] == ["all", "test"], "one for each part, the latest last"
+    latest = about["evaluations"][-1]
+    assert (latest["data_set"], latest["bundle_id"], latest["pool"]) == (
+        str(duet.folder.resolve()),
+        band_bundle.id,
+        "max",
+    )
+    assert latest["metrics"]["accuracy"].keys() == {"value", "low", "high"}
+    assert about["metrics"]["test_accuracy"] == latest["metrics"]["accuracy"]["value"]
+    assert about["metrics"].keys() >= {"val_auc", "all_accuracy"}
