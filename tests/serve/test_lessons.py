@@ -46,7 +46,8 @@ def packed(members: dict[str, bytes]) -> bytes:
 def taught(client: httpx.Client, *files: tuple[str, bytes], **texts: str) -> dict[str, tuple[str, str | None]]:
     """What became of the files: status and species by name."""
     reply = client.post("/api/v1/lessons", files=[("audio", file) for file in files], data=texts)
-    assert reply.status_code == 200, reply.text
+    is_refused = all(each["status"] == "refused" for each in reply.json()["files"])
+    assert reply.status_code == (422 if is_refused else 200), reply.text
     return {each["name"]: (each["status"], each["species"]) for each in reply.json()["files"]}
 
 
@@ -110,7 +111,9 @@ def test_what_cannot_be_learned_from_is_refused_by_name_and_the_rest_is_taken(
         assert str(tmp_path) not in reply.text
     reply = client.post("/api/v1/lessons", files={"audio": ("x.wav", sound(0.9))}, data={"species": "x" * 1000})
     assert reply.status_code == 400
-    assert client.post("/api/upload_bulk", files={"audio": ("bad.wav", b"no")}).json()["failed"] == 1
+    reply = client.post("/api/upload_bulk", files={"audio": ("bad.wav", b"no")})
+    assert (reply.status_code, reply.json()["failed"], reply.json()["skipped_count"]) == (422, 1, 1)
+    assert reply.json()["error"].startswith("nothing was taken: bad.wav: ")
     (spool,) = (tmp_path / "server").glob("spool-*/")
     assert not list(spool.iterdir())
 
@@ -317,7 +320,7 @@ def test_a_table_that_is_none_is_no_fault_of_ours(table: str, level_bundle: Bund
     client = serve(model=level_bundle.folder)
     files = [("audio", ("t.csv", table.encode("utf-8", "surrogatepass"))), ("audio", ("x.wav", tone.read_bytes()))]
     reply = client.post("/api/v1/lessons", files=files)
-    assert reply.status_code in (200, 400), reply.text
+    assert reply.status_code in (200, 400, 422), reply.text
     assert "/tmp" not in reply.text
 
 
@@ -327,7 +330,7 @@ def test_a_species_that_cannot_be_written_is_refused(level_bundle: Bundle, serve
     body = part % (b"species", b"Content-Type: text/plain; charset=utf-7\r\n", b"+2AA-")
     body += part % (b'audio"; filename="x.wav', b"", tone.read_bytes()) + b"--b--\r\n"
     kind = {"Content-Type": "multipart/form-data; boundary=b; charset=utf-7"}
-    assert client.post("/api/v1/lessons", content=body, headers=kind).status_code in (200, 400)
+    assert client.post("/api/v1/lessons", content=body, headers=kind).status_code in (200, 400, 422)
 
 
 def test_a_snapshot_does_not_change_with_what_comes_later(tmp_path: Path, level_bundle: Bundle) -> None:
