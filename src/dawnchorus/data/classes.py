@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from dawnchorus.data.layouts.folders import label_of_folder
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.errors import UnknownClass
 from dawnchorus.taxonomy.classes import KnownClasses, label_text, name_key
+from dawnchorus.taxonomy.file_names import label_of_folder
 from dawnchorus.taxonomy.labels import Label
 
 

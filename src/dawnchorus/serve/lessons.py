@@ -20,7 +20,7 @@ from dawnchorus.audio.decode import read_clip
 from dawnchorus.audio.find import SUFFIXES, find_recordings
 from dawnchorus.audio.write import write_recording
 from dawnchorus.data.importing import KNOWN_TABLES, table_of
-from dawnchorus.data.layouts.folders import label_of_folder, rows_of_folders
+from dawnchorus.data.layouts.folders import rows_of_folders
 from dawnchorus.data.layouts.tables import TableLayout
 from dawnchorus.data.other_sounds import SOURCE as GENERATED
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table
@@ -33,6 +33,7 @@ from dawnchorus.serve.state.needed import drop_unneeded
 from dawnchorus.serve.state.tables import ACTIVE_STATUSES, DetectionRow, Job, Lesson, Part, Recording, Review
 from dawnchorus.serve.uploads import base_name
 from dawnchorus.taxonomy.classes import KnownClasses, label_text, name_key
+from dawnchorus.taxonomy.file_names import label_of_folder
 from dawnchorus.taxonomy.labels import Label
 
 LOG = logging.getLogger(__name__)

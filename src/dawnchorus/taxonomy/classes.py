@@ -21,6 +21,7 @@ class KnownClasses:
     def __init__(self, labels: Iterable[Label]) -> None:
         labels = tuple(labels)
         self._by_name: dict[str, Label] = {}
+        self._by_both: dict[str, Label] = {}
         self._near: dict[Label, tuple[Label, ...]] = {}
         for label in labels:  # before all common names, which can be another class's scientific one
             self._by_name.setdefault(name_key(label.scientific_name), label)
@@ -31,10 +32,16 @@ class KnownClasses:
         """Add a class; names that an earlier one has stay with that one."""
         for name in filter(None, map(name_key, (label.scientific_name, label.common_name))):
             self._by_name.setdefault(name, label)
+        self._by_both.setdefault(name_key(f"{label.scientific_name} {label.common_name}"), label)
 
     def find(self, wanted: Label) -> Label | None:
-        """Return the class with the scientific name of `wanted`, with both names as one, or with its common name."""
-        return next((self._by_name[name] for name in _names(wanted) if name in self._by_name), None)
+        """Return the class with the scientific name of `wanted`, with both names as one, or with its common name.
+
+        One name of `wanted` can also be both names of a class: `Parus_major_Great_Tit`.
+        """
+        names = _names(wanted)
+        found = next((self._by_name[name] for name in names if name in self._by_name), None)
+        return found or next((self._by_both[name] for name in names if name in self._by_both), None)
 
     def near(self, wanted: Label) -> tuple[Label, ...]:
         """Return the classes whose names are most like those of `wanted`, at most `MAX_SUGGESTIONS`."""

@@ -12,17 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dawnchorus.data.recordings import RecordingRow
-from dawnchorus.taxonomy.labels import OTHER_SOUNDS, Label, parse_label
+from dawnchorus.taxonomy.file_names import label_of_folder
+from dawnchorus.taxonomy.labels import OTHER_SOUNDS
 
-_SPECIES_WITH_UNDERSCORE = re.compile(r"[A-Z][a-z-]+_[a-z-]+(_[a-z-]+)?")
 _XENO_CANTO = re.compile(r"(?:^|[^A-Za-z0-9])XC(\d+)(?!\d)")
-
-
-def label_of_folder(name: str) -> Label:
-    """The label that one name in a folder's name stands for."""
-    if _SPECIES_WITH_UNDERSCORE.fullmatch(name):
-        return Label(name.replace("_", " "), name.replace("_", " "))
-    return parse_label(name)
 
 
 def xeno_canto_id(name: str) -> str | None:
