@@ -72,6 +72,34 @@ def test_labels_come_from_the_form_the_folder_a_zip_or_a_table(level_bundle: Bun
     assert balance == {"Loud Bird": 3, "Quiet Bird": 1, "New Bird": 1, "no species, or unknown": 2}
 
 
+def test_a_flat_file_is_labelled_by_a_known_species_and_a_number_in_its_name(
+    level_bundle: Bundle, serve: Serve
+) -> None:
+    client = serve(model=level_bundle.folder)
+    names = ("Loud Bird1.wav", "quiet_bird_12.WAV", "Avis magna (3).wav", "recording7.wav", "Lod Bird2.wav")
+    found = taught(client, *((name, sound(0.1 + 0.01 * k)) for k, name in enumerate(names)))
+    expected = dict(zip(names, ("Loud Bird", "Quiet Bird", "Loud Bird", None, None), strict=True))
+    assert {name: species for name, (_, species) in found.items()} == expected
+    reply = client.post("/api/v1/lessons", files={"files": ("recording7.wav", sound(0.2))})
+    assert reply.status_code == 422
+    assert "names its species" in reply.json()["detail"]
+    # a folder that names no class, as when a whole folder is sent, and a zip of flat files
+    assert taught(client, ("retrain_data/Loud Bird4.wav", sound(0.21))) == {"Loud Bird4.wav": ("taken", "Loud Bird")}
+    members = {"Loud Bird5.wav": sound(0.22), "retrain_data/Quiet Bird6.wav": sound(0.23), "some.wav": sound(0.24)}
+    for consent, level in (({}, 0.0), ({"new_class": "yes"}, 0.1)):
+        members = {name: sound(0.22 + level + 0.01 * k) for k, name in enumerate(members)}
+        assert taught(client, ("flat.zip", packed(members)), **consent) == {
+            "Loud Bird5.wav": ("taken", "Loud Bird"),
+            "Quiet Bird6.wav": ("taken", "retrain data" if consent else "Quiet Bird"),
+            "some.wav": ("refused", None),
+        }
+    # what is said of a file counts more than its name
+    assert taught(client, ("Loud Bird7.wav", sound(0.4)), species="Quiet Bird")["Loud Bird7.wav"][1] == "Quiet Bird"
+    assert taught(client, ("Loud Bird8.wav", sound(0.41)), species="Unknown Bird")["Loud Bird8.wav"][0] == "refused"
+    assert taught(client, ("noise/Loud Bird9.wav", sound(0.42)))["Loud Bird9.wav"] == ("taken", "no species")
+    assert taught(client, ("Quiet Bird/Loud Bird9.wav", sound(0.43)))["Loud Bird9.wav"] == ("taken", "Quiet Bird")
+
+
 def test_the_same_sound_is_one_lesson_and_its_label_can_be_changed(level_bundle: Bundle, serve: Serve) -> None:
     client = serve(model=level_bundle.folder)
     assert taught(client, ("a.wav", sound()), species="Avis magna") == {"a.wav": ("taken", "Loud Bird")}
