@@ -1,15 +1,22 @@
-"""People who send clips of five seconds, and now and then look at the pages: `make load`, or with locust's own page
+"""People who send clips of five seconds, and now and then look at the pages: `make load`, or with locust's own page,
+from any folder
 
 locust -f bench/locustfile.py --host http://127.0.0.1:5000
 """
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+from gevent import get_hub
 from locust import FastHttpUser, constant, task
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # of this folder alone, Locust makes modules
 from bench.serving import clip
 
 CLIP = clip()
+get_hub().loop.update_now()  # or the seconds that the clip took would be part of Locust's --run-time
 
 
 class Listener(FastHttpUser):

@@ -130,5 +130,5 @@ def _verdict(found: dict[str, Any], names: dict[str, str]) -> str:
     """Right, if names and scores are those of the model that the reply names."""
     name = names[found["model_version"]]
     is_right = found["predicted_species"] == f"quiet of {name}" and abs(found["confidence"] - 0.75) < 1e-3
-    is_whole = all(each["species"].endswith(f" of {name}") for each in found["top_5_predictions"])
+    is_whole = all(species.endswith(f" of {name}") for species in found["top_5_predictions"])
     return f"from {name}" if is_right and is_whole else "mixed"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 from tests.serve.conftest import running
 
 from dawnchorus.models.bundle import Bundle
@@ -247,6 +250,82 @@ def test_review_asks_back_for_an_unknown_name(browser: Browser, server: str, daw
     page.wait_for_load_state("networkidle")
     assert page.request.delete(f"/api/v1/recordings/{recording}").ok
     page.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_charts_of_the_system_keep_current_and_can_be_read_by_pointer_and_keys(
+    browser: Browser, level_bundle: Bundle, tmp_path: Path, scheme: str, width: int
+) -> None:
+    with running(Settings(model=level_bundle.folder, data=tmp_path / "server")) as client:
+        context = browser.new_context(
+            base_url=str(client.base_url),
+            viewport={"width": width, "height": 700},
+            color_scheme=scheme,  # type: ignore[arg-type]
+        )
+        page = context.new_page()
+        wrong: list[str] = []
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+        page.goto("/system")
+        expect(page.get_by_text("Nothing was identified yet.")).to_be_visible()
+        charts = page.locator(".chart")
+        expect(charts.first).to_be_hidden()
+        for k in range(25):
+            level = 0.05 + 0.035 * k
+            client.post("/api/predict", content=_steady_sound(level)).raise_for_status()
+        # the numbers come by themselves
+        expect(charts.first).to_be_visible(timeout=20_000)
+        expect(page.locator("#facts")).to_contain_text("25")
+        expect(page.locator("#latest [data-value]")).to_have_count(20)
+        scores = page.get_by_role("group", name="Scores of the last 20 predictions")
+        scores.focus()
+        page.keyboard.press("ArrowRight")
+        oldest, newest = page.locator("#latest [data-value]").last, page.locator("#latest [data-value]").first
+        expect(scores.get_by_role("status")).to_contain_text(_told(oldest))
+        page.keyboard.press("ArrowLeft")
+        expect(scores.get_by_role("status")).to_contain_text(_told(oldest))
+        canvas = scores.locator(".u-over")
+        box = canvas.bounding_box()
+        assert box is not None
+        canvas.hover(position={"x": box["width"] - 3, "y": box["height"] / 2})
+        expect(scores.get_by_role("status")).to_contain_text(_told(newest))
+        species = page.get_by_role("group", name="Most frequent species")
+        species.locator(".u-over").hover(position={"x": 5, "y": 3})
+        expect(species.get_by_role("status")).to_contain_text(re.compile(r"(Loud|Quiet) Bird: \d+ times"))
+        # what comes later changes neither the place on the page nor an opened table
+        page.locator("summary").last.click()
+        page.mouse.wheel(0, 300)
+        page.wait_for_function("scrollY > 100")
+        place = page.evaluate("scrollY")
+        client.post("/api/predict", content=_steady_sound(0.25)).raise_for_status()
+        expect(page.locator("#facts")).to_contain_text("26", timeout=20_000)
+        assert page.evaluate("scrollY") == place
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        found = Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
+        if SCREENSHOTS:
+            Path(SCREENSHOTS).mkdir(parents=True, exist_ok=True)
+            page.screenshot(path=Path(SCREENSHOTS, f"charts-{width}-{scheme}.png"), full_page=True)
+        page.get_by_role("button", name="Pause").click()
+        client.post("/api/predict", content=_steady_sound(0.25)).raise_for_status()
+        with page.expect_response("**/system"):
+            page.get_by_role("button", name="Pause").click()
+        expect(page.locator("#facts")).to_contain_text("27")
+        context.close()
+        assert not wrong
+
+
+def _steady_sound(level: float) -> bytes:
+    """A second at a level, at 16 kHz."""
+    out = io.BytesIO()
+    soundfile.write(out, np.full(16_000, level, np.float32), 16_000, format="WAV")
+    return out.getvalue()
+
+
+def _told(row: Locator) -> str:
+    """The words of a chart for a row of its table."""
+    return f"{row.get_attribute('data-name')}, score {float(row.get_attribute('data-value') or 0):.2f}"
 
 
 def test_what_fails_is_said_and_nothing_is_lost(browser: Browser, server: str) -> None:

@@ -57,7 +57,8 @@ def test_the_dashboards_interface(level_bundle: Bundle, serve: Serve, tone: Path
     assert found["predicted_species"] == "Quiet Bird"
     assert found["confidence"] == pytest.approx(0.75, abs=1e-4)
     assert found["confidence_percent"] == "75.00%"
-    assert [p["species"] for p in found["top_5_predictions"]] == ["Quiet Bird", "Loud Bird", "Engine"]
+    assert list(found["top_5_predictions"]) == ["Quiet Bird", "Loud Bird", "Engine"], "the surest first"
+    assert found["top_5_predictions"]["Quiet Bird"] == found["confidence"]
     assert client.get("/api/health").json()["model_version"] == level_bundle.id
     assert client.get("/api/classes").json() == {"classes": ["Loud Bird", "Quiet Bird", "Engine"], "num_classes": 3}
     metrics = client.get("/api/metrics").json()

@@ -146,7 +146,7 @@ def test_few_folders_come_at_once(level_bundle: Bundle, serve: Serve) -> None:
         reply = wait_for(refusal)
         assert isinstance(reply, httpx.Response)
         assert reply.headers["Retry-After"]
-    wait_for(lambda: client.post("/api/v1/lessons", files={"audio": ("a.txt", b"nothing")}).status_code == 200)
+    wait_for(lambda: client.post("/api/v1/lessons", files={"audio": ("a.txt", b"nothing")}).status_code == 422)
 
 
 @dataclass(frozen=True)

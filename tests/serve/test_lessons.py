@@ -46,7 +46,8 @@ def packed(members: dict[str, bytes]) -> bytes:
 def taught(client: httpx.Client, *files: tuple[str, bytes], **texts: str) -> dict[str, tuple[str, str | None]]:
     """What became of the files: status and species by name."""
     reply = client.post("/api/v1/lessons", files=[("audio", file) for file in files], data=texts)
-    assert reply.status_code == 200, reply.text
+    is_refused = all(each["status"] == "refused" for each in reply.json()["files"])
+    assert reply.status_code == (422 if is_refused else 200), reply.text
     return {each["name"]: (each["status"], each["species"]) for each in reply.json()["files"]}
 
 
@@ -69,6 +70,34 @@ def test_labels_come_from_the_form_the_folder_a_zip_or_a_table(level_bundle: Bun
     assert taught(client, ("f.wav", sound(0.6)), ("labels.csv", table)) == {"f.wav": ("taken", "Loud Bird")}
     balance = {row["common_name"]: row["n_recordings"] for row in client.get("/api/v1/lessons").json()["species"]}
     assert balance == {"Loud Bird": 3, "Quiet Bird": 1, "New Bird": 1, "no species, or unknown": 2}
+
+
+def test_a_flat_file_is_labelled_by_a_known_species_and_a_number_in_its_name(
+    level_bundle: Bundle, serve: Serve
+) -> None:
+    client = serve(model=level_bundle.folder)
+    names = ("Loud Bird1.wav", "quiet_bird_12.WAV", "Avis magna (3).wav", "recording7.wav", "Lod Bird2.wav")
+    found = taught(client, *((name, sound(0.1 + 0.01 * k)) for k, name in enumerate(names)))
+    expected = dict(zip(names, ("Loud Bird", "Quiet Bird", "Loud Bird", None, None), strict=True))
+    assert {name: species for name, (_, species) in found.items()} == expected
+    reply = client.post("/api/v1/lessons", files={"files": ("recording7.wav", sound(0.2))})
+    assert reply.status_code == 422
+    assert "names its species" in reply.json()["detail"]
+    # a folder that names no class, as when a whole folder is sent, and a zip of flat files
+    assert taught(client, ("retrain_data/Loud Bird4.wav", sound(0.21))) == {"Loud Bird4.wav": ("taken", "Loud Bird")}
+    members = {"Loud Bird5.wav": sound(0.22), "retrain_data/Quiet Bird6.wav": sound(0.23), "some.wav": sound(0.24)}
+    for consent, level in (({}, 0.0), ({"new_class": "yes"}, 0.1)):
+        members = {name: sound(0.22 + level + 0.01 * k) for k, name in enumerate(members)}
+        assert taught(client, ("flat.zip", packed(members)), **consent) == {
+            "Loud Bird5.wav": ("taken", "Loud Bird"),
+            "Quiet Bird6.wav": ("taken", "retrain data" if consent else "Quiet Bird"),
+            "some.wav": ("refused", None),
+        }
+    # what is said of a file counts more than its name
+    assert taught(client, ("Loud Bird7.wav", sound(0.4)), species="Quiet Bird")["Loud Bird7.wav"][1] == "Quiet Bird"
+    assert taught(client, ("Loud Bird8.wav", sound(0.41)), species="Unknown Bird")["Loud Bird8.wav"][0] == "refused"
+    assert taught(client, ("noise/Loud Bird9.wav", sound(0.42)))["Loud Bird9.wav"] == ("taken", "no species")
+    assert taught(client, ("Quiet Bird/Loud Bird9.wav", sound(0.43)))["Loud Bird9.wav"] == ("taken", "Quiet Bird")
 
 
 def test_the_same_sound_is_one_lesson_and_its_label_can_be_changed(level_bundle: Bundle, serve: Serve) -> None:
@@ -110,7 +139,9 @@ def test_what_cannot_be_learned_from_is_refused_by_name_and_the_rest_is_taken(
         assert str(tmp_path) not in reply.text
     reply = client.post("/api/v1/lessons", files={"audio": ("x.wav", sound(0.9))}, data={"species": "x" * 1000})
     assert reply.status_code == 400
-    assert client.post("/api/upload_bulk", files={"audio": ("bad.wav", b"no")}).json()["failed"] == 1
+    reply = client.post("/api/upload_bulk", files={"audio": ("bad.wav", b"no")})
+    assert (reply.status_code, reply.json()["failed"], reply.json()["skipped_count"]) == (422, 1, 1)
+    assert reply.json()["error"].startswith("nothing was taken: bad.wav: ")
     (spool,) = (tmp_path / "server").glob("spool-*/")
     assert not list(spool.iterdir())
 
@@ -317,7 +348,7 @@ def test_a_table_that_is_none_is_no_fault_of_ours(table: str, level_bundle: Bund
     client = serve(model=level_bundle.folder)
     files = [("audio", ("t.csv", table.encode("utf-8", "surrogatepass"))), ("audio", ("x.wav", tone.read_bytes()))]
     reply = client.post("/api/v1/lessons", files=files)
-    assert reply.status_code in (200, 400), reply.text
+    assert reply.status_code in (200, 400, 422), reply.text
     assert "/tmp" not in reply.text
 
 
@@ -327,7 +358,7 @@ def test_a_species_that_cannot_be_written_is_refused(level_bundle: Bundle, serve
     body = part % (b"species", b"Content-Type: text/plain; charset=utf-7\r\n", b"+2AA-")
     body += part % (b'audio"; filename="x.wav', b"", tone.read_bytes()) + b"--b--\r\n"
     kind = {"Content-Type": "multipart/form-data; boundary=b; charset=utf-7"}
-    assert client.post("/api/v1/lessons", content=body, headers=kind).status_code in (200, 400)
+    assert client.post("/api/v1/lessons", content=body, headers=kind).status_code in (200, 400, 422)
 
 
 def test_a_snapshot_does_not_change_with_what_comes_later(tmp_path: Path, level_bundle: Bundle) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from importlib import resources
 from pathlib import Path
 
 import httpx2 as httpx
@@ -65,9 +67,33 @@ def test_what_does_not_work_is_said_on_the_page(level_bundle: Bundle, serve: Ser
     for page in PAGES:
         assert client.get(page).status_code == 200, page
     assert client.get("/static/style.css").headers["content-type"].startswith("text/css")
-    assert client.get("/static/page.js").headers["content-type"].startswith("text/javascript")
+    script = client.get("/static/page.js")
+    assert script.headers["content-type"].startswith("text/javascript")
+    tag = {"If-None-Match": script.headers["etag"]}
+    assert client.get("/static/page.js", headers=tag).status_code == 304
+    assert client.get("/static/charts.js", headers=tag).status_code == 200
     assert client.get("/static/..%2fapp.py").status_code == 404
     assert client.get("/static/app.py").status_code == 404
+
+
+def test_the_charts_of_others_are_as_published_and_have_what_they_draw_on_the_page(
+    level_bundle: Bundle, serve: Serve, tone: Path
+) -> None:
+    folder = resources.files("dawnchorus.serve").joinpath("static", "vendor")
+    for line in folder.joinpath("SHA256SUMS").read_text("utf-8").splitlines():
+        sha256, name = line.split()
+        assert hashlib.sha256(folder.joinpath(name).read_bytes()).hexdigest() == sha256
+    assert "MIT License" in folder.joinpath("uPlot.LICENSE").read_text("utf-8")
+    client = serve(model=level_bundle.folder)
+    client.post("/api/predict", content=tone.read_bytes())
+    page = client.get("/system").text
+    for script in re.findall(r'/static/[^"]+', page):
+        assert client.get(script).status_code == 200, script
+    assert '<tr data-name="Quiet Bird" data-value="1">' in page
+    assert re.search(r'<tr data-name="Quiet Bird" data-value="0.75\d*" data-at="\d{4}-[^"]+">', page)
+    assert "style=" not in page, "the policy for contents refuses it"
+    history = client.get("/history").text
+    assert 'is counted on the page <a href="/system">' in history, "what was only predicted is not listed"
 
 
 def test_who_logs_in_may_do_what_the_token_allows(level_bundle: Bundle, serve: Serve, tone: Path) -> None:

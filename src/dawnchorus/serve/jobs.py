@@ -79,9 +79,16 @@ class Jobs:
             rows = session.scalars(query.order_by(Job.created_at.desc(), Job.id).limit(limit).offset(offset))
             return n, list(rows)
 
-    def counts(self, statuses: tuple[str, ...]) -> dict[str, int]:
-        """How many jobs have each of the statuses."""
+    def latest_done(self, kind: Kind) -> Job | None:
+        """Return the job that was done last, or None."""
+        query = select(Job).where(Job.kind == kind, Job.status == "done").order_by(Job.ended_at.desc()).limit(1)
+        with self._database.read() as session:
+            return session.scalar(query)
+
+    def counts(self, statuses: tuple[str, ...], *, kind: Kind | None = None) -> dict[str, int]:
+        """Return the number of jobs of a kind, or of all, in each of the statuses."""
         query = select(Job.status, func.count()).where(Job.status.in_(statuses)).group_by(Job.status)
+        query = query if kind is None else query.where(Job.kind == kind)
         with self._database.read() as session:
             found = {row[0]: row[1] for row in session.execute(query)}
         return {**dict.fromkeys(statuses, 0), **found}

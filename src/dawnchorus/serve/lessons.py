@@ -33,7 +33,7 @@ from dawnchorus.serve.state.needed import drop_unneeded
 from dawnchorus.serve.state.tables import ACTIVE_STATUSES, DetectionRow, Job, Lesson, Part, Recording, Review
 from dawnchorus.serve.uploads import base_name
 from dawnchorus.taxonomy.classes import KnownClasses, label_text, name_key
-from dawnchorus.taxonomy.file_names import label_of_folder
+from dawnchorus.taxonomy.file_names import find_class_of_file, label_of_folder
 from dawnchorus.taxonomy.labels import Label
 
 LOG = logging.getLogger(__name__)
@@ -51,6 +51,14 @@ MAX_STRETCH_S = 15.0
 
 SEPARATOR = "~"
 """Between a number of ours and the name that a sender gave."""
+
+ZIP = f"{SEPARATOR}zip "
+"""The folders into which zips are unpacked: this and a number."""
+
+NO_SPECIES = (
+    "neither a folder, a csv nor the field 'species' names its species, and its own name is not that of a known "
+    "species and a number, such as 'Great Tit12.mp3'"
+)
 
 
 @dataclass(frozen=True)
@@ -157,7 +165,8 @@ class Lessons:
 
         A file's species is the text `species`, or the folder in its name or in a zip, or what a csv says; `noise` has
         none. It must be one of `labels` or have been taught before; other names need the text `new_class`, which then
-        makes classes of them. `folder` is for scratch.
+        makes classes of them. Where neither a folder nor a csv names a species, the file's own name may be that of
+        a known one with a number: `Great Tit12.mp3`. `folder` is for scratch.
 
         Raises:
             InputError, UploadTooLarge: a zip or a table that cannot be used, or nothing to take.
@@ -168,14 +177,16 @@ class Lessons:
             raise InputError(f"species: expected at most {MAX_LABEL} bytes, got {species[:40]!r}...")
         tree = folder / "tree"
         tree.mkdir()
+        known = self._known_classes(labels)
         others = _laid_out(tree, species, files, max_bytes)
         if others and not any(tree.iterdir()):
             return [Taken(name, "refused", None, reason) for name, reason in others]
         table = next((tree / name for name in KNOWN_TABLES if (tree / name).is_file()), None)
         rows, outside = _rows_of(tree, table)
+        if table is None and not species:
+            rows = [_labelled_by_file(row, tree, known, is_new=is_new) for row in rows]
         found = table_of(rows, tree, n_workers=1).rows
         refused = [Taken(name, "refused", None, reason) for name, reason in (*others, *outside)]
-        known = self._known_classes(labels)
         return [*(self._taken(tree / row.path, row, known, is_new=is_new) for row in found), *refused]
 
     def _known_classes(self, labels: Sequence[Label]) -> KnownClasses:
@@ -187,7 +198,7 @@ class Lessons:
         return KnownClasses([*labels, *taught])
 
     def _taken(self, path: Path, row: RecordingRow, known: KnownClasses, *, is_new: bool) -> Taken:
-        name = base_name(row.path).partition(SEPARATOR)[2] or base_name(row.path)
+        name = _given_name(row.path)
         try:
             label, absent = _labels_of(row, known, is_new=is_new)
             self._limits.check(n_channels=row.n_channels or 0, rate_hz=row.rate_hz or 0, duration_s=row.duration_s)
@@ -377,7 +388,7 @@ def _laid_out(tree: Path, species: str, files: Sequence[tuple[str, Path]], max_b
     for k, (given, path) in enumerate(files):
         suffix = _suffix(given)
         if suffix == ".zip":
-            target = tree if has_table else tree / f"zip {k}"
+            target = tree if has_table else tree / f"{ZIP}{k}"
             unpack(path, target, max_bytes=left)
             left -= sum(found.stat().st_size for found in target.rglob("*") if found.is_file())
             path.unlink()
@@ -390,9 +401,6 @@ def _laid_out(tree: Path, species: str, files: Sequence[tuple[str, Path]], max_b
         else:
             parts = _safe_parts(given)
             label = _safe_parts(species)[-1] if species else "".join(parts[-2:-1])
-            if not (label or has_table):
-                refused.append((base_name(given), "nobody says which species it is of"))
-                continue
             # Two files of one name are two recordings.
             target = tree.joinpath(*parts) if has_table else tree / label / f"{k}{SEPARATOR}{parts[-1]}"
             target = target if suffix else target.with_name(f"{target.name}.wav")
@@ -435,6 +443,30 @@ def _rows_of(tree: Path, table: Path | None) -> tuple[list[RecordingRow], list[t
     return inside, outside
 
 
+def _labelled_by_file(row: RecordingRow, root: Path, known: KnownClasses, *, is_new: bool) -> RecordingRow:
+    """Return the row with the known class that its file's name has in it, where its folder names none.
+
+    If `is_new`, every folder's name is a label, except those of `root` and of zips themselves.
+    """
+    if row.kind == "background" or row.secondary:
+        return row
+    folder = Path(row.path).parent
+    has_folder = folder != root and not folder.name.startswith(ZIP)
+    scientific, common = row.scientific_name or "", row.common_name or ""
+    if has_folder and (is_new or known.find(Label(scientific, common)) is not None):
+        return row
+    found = find_class_of_file(Path(_given_name(row.path)).stem, known)
+    if found is not None:
+        return replace(row, scientific_name=found.scientific_name, common_name=found.common_name, kind="focal")
+    return row if has_folder else replace(row, scientific_name=None, common_name=None, kind="soundscape")
+
+
+def _given_name(path: str) -> str:
+    """Return the name that the sender gave to a file that was laid out at `path`."""
+    name = base_name(path)
+    return name.partition(SEPARATOR)[2] or name
+
+
 def _safe_parts(given: str) -> list[str]:
     """The parts of a name that a stranger gave, each fit for every file system."""
     parts = (re.sub(r'[<>:"|?*\x00-\x1f]', " ", part).strip(" .") for part in re.split(r"[/\\]", given))
@@ -464,7 +496,7 @@ def _labels_of(row: RecordingRow, known: KnownClasses, *, is_new: bool) -> tuple
         common_name = None if row.common_name == row.scientific_name else row.common_name
         return class_of(parse_species(row.scientific_name, common_name), known, is_new=is_new), None
     if row.kind != "background":
-        raise InputError("nobody says which species it is of")
+        raise InputError(NO_SPECIES)
     return None, class_of(parse_species(row.absent[0]), known, is_new=is_new) if row.absent else None
 
 

@@ -38,6 +38,13 @@ class Meters:
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
+    def count_replies(self) -> tuple[int, int]:
+        """Return the number of answered requests, and of those that were answered with an error (400 or more)."""
+        (family,) = self._requests.collect()
+        samples = [sample for sample in family.samples if sample.name.endswith("_total")]
+        n_errors = sum(sample.value for sample in samples if int(sample.labels["status"]) >= 400)
+        return int(sum(sample.value for sample in samples)), int(n_errors)
+
     def stage(self, name: str, seconds: float) -> None:
         """A recording has passed a stage."""
         self._stages.labels(name).observe(seconds)

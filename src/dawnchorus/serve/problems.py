@@ -68,12 +68,15 @@ def status_of(error: Exception) -> HTTPStatus:
 def problem(
     status: int, detail: str, *, headers: Mapping[str, str] | None = None, more: Mapping[str, Any] | None = None
 ) -> JSONResponse:
-    """The reply; its `id` is in the log as well. `more` are further fields, such as those of other protocols."""
+    """Return the reply; its `id` is in the log as well, and `more` are further fields.
+
+    `error` repeats `detail` for clients of the dashboard and of the Open Inference Protocol.
+    """
     number = uuid.uuid4().hex[:12]
     title = HTTPStatus(status).phrase
     LOG.log(logging.ERROR if status >= 500 else logging.INFO, "%s %s: %s", number, title, detail)
-    fields = {"type": "about:blank", "title": title, "status": status, "detail": detail, "id": number, **(more or {})}
-    return JSONResponse(fields, status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+    fields = {"type": "about:blank", "title": title, "status": status, "detail": detail, "error": detail, "id": number}
+    return JSONResponse({**fields, **(more or {})}, status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
 
 
 def _is_page(request: Request) -> bool:
@@ -89,8 +92,8 @@ async def _shown(request: Request, status: int, detail: str) -> Response:
     return reply
 
 
-async def known(request: Request, error: Exception, more: Mapping[str, Any] | None = None) -> Response:
-    """The reply to an error of ours; `more` are fields of other protocols."""
+async def known(request: Request, error: Exception) -> Response:
+    """Return the reply to an error of ours."""
     status = status_of(error)
     headers = {"Retry-After": f"{error.retry_after_s:.0f}"} if isinstance(error, Overloaded) else {}
     if status is HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -98,8 +101,7 @@ async def known(request: Request, error: Exception, more: Mapping[str, Any] | No
     detail = shown(request, error)
     if _is_page(request):
         return await _shown(request, status, detail)
-    if isinstance(error, UnknownClass):
-        more = {"suggestions": error.suggestions, **(more or {})}
+    more = {"suggestions": error.suggestions} if isinstance(error, UnknownClass) else None
     return problem(status, detail, headers=headers, more=more)
 
 

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine
 from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
-from fastapi import APIRouter, Request, Response
-from fastapi.routing import APIRoute
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dawnchorus import __version__
-from dawnchorus.errors import DawnChorusError, InputError, NotKnown
+from dawnchorus.errors import InputError, NotKnown
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.serve.access import needs
-from dawnchorus.serve.problems import known, shown
 from dawnchorus.serve.routes.replies import problems
 from dawnchorus.serve.service import ServiceOf
 from dawnchorus.serve.settings import Role
@@ -36,22 +33,7 @@ MAX_OTHER_VALUES = 1000
 INPUT, OUTPUT = "waveform", "scores"
 
 
-class _Route(APIRoute):
-    """Errors carry the protocol's own field besides ours."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-
-        async def answer(request: Request) -> Response:
-            try:
-                return await handle(request)
-            except DawnChorusError as error:
-                return await known(request, error, {"error": shown(request, error)})
-
-        return answer
-
-
-router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], route_class=_Route)
+router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
 
 class Tensor(BaseModel):

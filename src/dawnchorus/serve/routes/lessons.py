@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from dawnchorus.errors import InputError
 from dawnchorus.serve.access import needs
 from dawnchorus.serve.lessons import Taken, lesson_fields
+from dawnchorus.serve.problems import problem
 from dawnchorus.serve.routes.replies import JsonRoute, job_fields, problems
 from dawnchorus.serve.service import Service, ServiceOf
 from dawnchorus.serve.settings import Role
+
+N_REASONS = 5
+"""Refused files that the message of a refused upload names."""
 
 router = APIRouter(prefix="/api/v1", tags=["teaching"], route_class=JsonRoute)
 
@@ -39,10 +45,24 @@ _BODY = {
 @router.post(
     "/lessons", dependencies=[needs(Role.TEACH)], responses=problems(408, 409, 413, 503, 507), openapi_extra=_BODY
 )
-async def teach(request: Request, service: ServiceOf) -> dict[str, Any]:
-    """Take labelled recordings, a zip with a folder per species, or recordings and a csv; says what became of each."""
-    taken = await take(request, service)
-    return {"n_taken": sum(each.status == "taken" for each in taken), "files": [vars(each) for each in taken]}
+async def teach(request: Request, service: ServiceOf) -> Response:
+    """Take labelled recordings, a zip with a folder per species, or recordings and a csv; says what became of each.
+
+    422 if every file was refused: its fields are those of a success, besides the reasons in `detail`.
+    """
+    files = await take(request, service)
+    return upload_reply(files, {"n_taken": sum(each.status == "taken" for each in files)})
+
+
+def upload_reply(files: Sequence[Taken], fields: Mapping[str, Any]) -> Response:
+    """Return the reply to an upload: `fields` and what became of each file; a problem if all were refused."""
+    told = {**fields, "files": [vars(each) for each in files]}
+    if any(each.status != "refused" for each in files):
+        return JSONResponse(told)
+    reasons = [f"{each.name}: {each.reason}" for each in files]
+    shown = "; ".join(reasons[:N_REASONS]) or "no recordings"
+    more = f"; and {len(reasons) - N_REASONS} more" if len(reasons) > N_REASONS else ""
+    return problem(422, f"nothing was taken: {shown}{more}".rstrip(".") + ".", more=told)
 
 
 async def take(request: Request, service: Service) -> list[Taken]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import shutil
 from datetime import UTC, datetime
+from functools import cache
 from importlib import resources
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, urlencode
@@ -33,12 +35,17 @@ MAX_FORM_BYTES = 4096
 ENOUGH = 10
 """Recordings of a species below which the page asks for more."""
 
+_CSS, _JS = "text/css; charset=utf-8", "text/javascript; charset=utf-8"
 _STATIC = {
-    "style.css": "text/css; charset=utf-8",
-    "page.js": "text/javascript; charset=utf-8",
-    "viewer.js": "text/javascript; charset=utf-8",
-    "icon.svg": "image/svg+xml",
+    "style.css": ("style.css", _CSS),
+    "page.js": ("page.js", _JS),
+    "viewer.js": ("viewer.js", _JS),
+    "charts.js": ("charts.js", _JS),
+    "uPlot.iife.min.js": ("vendor/uPlot.iife.min.js", _JS),
+    "uPlot.min.css": ("vendor/uPlot.min.css", _CSS),
+    "icon.svg": ("icon.svg", "image/svg+xml"),
 }
+"""Path below `static` and media type by name."""
 
 _PAGES = Environment(loader=PackageLoader("dawnchorus.serve", "templates"), autoescape=True, undefined=StrictUndefined)
 
@@ -237,7 +244,6 @@ def system(request: Request, service: ServiceOf) -> Response:
         "system.html",
         request,
         totals=totals,
-        most=max(totals["species_distribution"].values(), default=1),
         uptime=_length(service.uptime_s),
         waiting=service.lanes.n_waiting,
         lanes=service.lanes.n_lanes,
@@ -309,11 +315,21 @@ def docs(request: Request) -> Response:
 
 
 @router.get("/static/{name}", dependencies=[needs(Role.OPEN)])
-def static(name: str) -> Response:
-    """Style, scripts, icon."""
+def static(request: Request, name: str) -> Response:
+    """Return a style, a script or the icon; browsers ask each time if theirs is the current one."""
     if name not in _STATIC:
         return Response(status_code=404)
-    content = resources.files("dawnchorus.serve").joinpath("static", name).read_bytes()
+    content, tag = _read_static(name)
+    headers = {"Cache-Control": "no-cache", "ETag": tag}
+    if tag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return Response(content, media_type=_STATIC[name][1], headers=headers)
+
+
+@cache
+def _read_static(name: str) -> tuple[bytes, str]:
+    """Return a file's content, and its entity tag."""
+    content = resources.files("dawnchorus.serve").joinpath("static", _STATIC[name][0]).read_bytes()
     if name == "style.css":
         content = resources.files("dawnchorus.pictures").joinpath("templates", name).read_bytes() + content
-    return Response(content, media_type=_STATIC[name], headers={"Cache-Control": "max-age=3600"})
+    return content, f'"{hashlib.sha256(content).hexdigest()[:32]}"'

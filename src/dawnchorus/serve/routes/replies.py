@@ -56,6 +56,8 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str
+    error: str
+    """The same as `detail`."""
     id: str
     """Of the line in the server's log."""
 

@@ -2,45 +2,62 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
 from dawnchorus.errors import InputError
 from dawnchorus.identify.options import Options
 from dawnchorus.serve.access import needs
 from dawnchorus.serve.clock import now
-from dawnchorus.serve.routes.lessons import take
+from dawnchorus.serve.routes.lessons import take, upload_reply
 from dawnchorus.serve.routes.replies import problems
-from dawnchorus.serve.service import ServiceOf
+from dawnchorus.serve.service import Service, ServiceOf
 from dawnchorus.serve.settings import Role
 from dawnchorus.serve.state.tables import ACTIVE_STATUSES
 from dawnchorus.types import Detection
 
-N_TOP = 5
+N_TOP, N_RECENT = 5, 20
 
 router = APIRouter(prefix="/api", tags=["seed"])
 
 
 @router.get("/health", dependencies=[needs(Role.IDENTIFY)], responses=problems())
 def health(service: ServiceOf) -> dict[str, Any]:
-    """Whether the model is loaded."""
+    """Report the model, the latest retraining, and what this server has answered since its start."""
     bundle = service.lanes.bundle
+    n_requests, n_errors = service.meters.count_replies()
     return {
         "status": "healthy",
         "model_loaded": True,
         "model": bundle.info.name,
-        "model_version": bundle.id,
         "num_classes": len(bundle.labels),
+        "uptime_seconds": round(service.uptime_s, 3),
+        "total_requests": n_requests,
+        "error_count": n_errors,
+        **_retraining(service),
         "timestamp": now().isoformat(timespec="milliseconds"),
     }
 
 
 @router.get("/metrics", dependencies=[needs(Role.IDENTIFY)], responses=problems())
 def metrics(service: ServiceOf) -> dict[str, Any]:
-    """Uptime, totals, average confidence, the ten most frequent species, the latest predictions."""
-    about = {"uptime_seconds": round(service.uptime_s, 3), **service.history.totals()}
-    return {**about, "model_version": service.lanes.bundle.id, "waiting": service.lanes.n_waiting}
+    """Report uptime, totals, average confidence, the ten most frequent species and the latest predictions.
+
+    `recent_predictions` are the last 20, the oldest first; `latest` are the last 50, the newest first. `avg_confidence`
+    is 0 where `average_confidence` is null: before the first prediction.
+    """
+    uptime_s, totals = round(service.uptime_s, 3), service.history.totals()
+    return {
+        "uptime": uptime_s,
+        "uptime_seconds": uptime_s,
+        **totals,
+        "avg_confidence": totals["average_confidence"] or 0.0,
+        "recent_predictions": totals["latest"][:N_RECENT][::-1],
+        "model_version": service.lanes.bundle.id,
+        "waiting": service.lanes.n_waiting,
+    }
 
 
 @router.get("/classes", dependencies=[needs(Role.IDENTIFY)], responses=problems())
@@ -75,15 +92,12 @@ async def predict(request: Request, service: ServiceOf) -> dict[str, Any]:
     service.history.count(found, ranked[0])
     return {
         "predicted_species": ranked[0].common_name,
-        **_confidence(ranked[0]),
-        "top_5_predictions": [{"species": each.common_name, **_confidence(each)} for each in ranked],
+        "confidence": ranked[0].score,
+        "confidence_percent": f"{100 * ranked[0].score:.2f}%",
+        "top_5_predictions": {each.common_name: each.score for each in ranked},
         "timestamp": now().isoformat(timespec="milliseconds"),
         "model_version": found.bundle.id,
     }
-
-
-def _confidence(found: Detection) -> dict[str, Any]:
-    return {"confidence": found.score, "confidence_percent": f"{100 * found.score:.2f}%"}
 
 
 @router.post(
@@ -92,15 +106,19 @@ def _confidence(found: Detection) -> dict[str, Any]:
     responses=problems(408, 413, 503, 507),
     openapi_extra=_BODY,
 )
-async def upload_bulk(request: Request, service: ServiceOf) -> dict[str, Any]:
-    """Labelled recordings to learn from: see /api/v1/lessons."""
-    taken = await take(request, service)
-    return {
-        "message": f"{sum(each.status == 'taken' for each in taken)} of {len(taken)} files were taken.",
-        "uploaded": sum(each.status == "taken" for each in taken),
-        "failed": sum(each.status == "refused" for each in taken),
-        "files": [vars(each) for each in taken],
+async def upload_bulk(request: Request, service: ServiceOf) -> Response:
+    """Take labelled recordings to learn from, in any field: see /api/v1/lessons."""
+    files = await take(request, service)
+    n_taken = sum(each.status == "taken" for each in files)
+    fields = {
+        "message": f"{n_taken} of {len(files)} files were taken.",
+        "uploaded": n_taken,
+        "uploaded_count": n_taken,
+        "failed": sum(each.status == "refused" for each in files),
+        "skipped_count": len(files) - n_taken,
+        "total_files_in_folder": await asyncio.to_thread(service.lessons.count),
     }
+    return upload_reply(files, fields)
 
 
 @router.post("/trigger_retrain", dependencies=[needs(Role.TEACH)], responses=problems(409))
@@ -112,16 +130,29 @@ def trigger_retrain(service: ServiceOf) -> dict[str, Any]:
 
 @router.get("/retrain_status", dependencies=[needs(Role.IDENTIFY)], responses=problems())
 def retrain_status(service: ServiceOf) -> dict[str, Any]:
-    """How far the latest retraining is."""
+    """Report how far the latest retraining is, and when a retraining was last done."""
+    retraining = _retraining(service)
+    common = {"is_training": retraining["is_retraining"], **retraining}
     _, rows = service.jobs.find(kind="retrain", limit=1)
     if not rows:
-        return {"is_training": False, "status": "idle", "progress": 0, "message": "No model was retrained yet."}
+        return {**common, "status": "idle", "progress": 0, "message": "No model was retrained yet."}
     job = rows[0]
     return {
-        "is_training": job.status in ACTIVE_STATUSES,
+        **common,
         "status": job.status,
         "progress": round(100 * job.progress, 1),
         "message": job.error or job.stage,
         "job_id": job.id,
         "result": job.result,
+    }
+
+
+def _retraining(service: Service) -> dict[str, Any]:
+    """Return the state of retraining that both `/api/health` and `/api/retrain_status` report."""
+    last = service.jobs.latest_done("retrain")
+    ended_at = None if last is None else last.ended_at
+    return {
+        "is_retraining": any(service.jobs.counts(ACTIVE_STATUSES, kind="retrain").values()),
+        "last_retrain": None if ended_at is None else ended_at.isoformat(timespec="milliseconds"),
+        "model_version": service.lanes.bundle.id,
     }

@@ -200,7 +200,7 @@ for (const form of all("[data-lessons]")) {
       try {
         const reply = await send(at("/api/v1/lessons"), body, share => { bar.value = share; });
         const found = JSON.parse(reply.responseText);
-        if (reply.status >= 400) throw new Error(found.detail);
+        if (!found.files) throw new Error(found.detail); // refused files have their reasons, also where nothing was taken
         taken += found.n_taken; refused += found.files.filter(each => each.status === "refused").length;
         const asked = new Set(found.files.filter(each => each.suggestions).map(each => each.reason));
         if (asked.size) open.push({ files: batch, species, asked });

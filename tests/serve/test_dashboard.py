@@ -1,0 +1,129 @@
+"""The interface of an existing dashboard: the keys and types that its page and its load test read."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+from tests.serve.conftest import Serve
+
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.serve.service import open_service
+from dawnchorus.serve.settings import Settings
+
+NUMBER = (int, float)
+EXPECTED: dict[str, dict[str, Any]] = {
+    "health": {
+        "status": str,
+        "uptime_seconds": NUMBER,
+        "model_version": str,
+        "total_requests": int,
+        "error_count": int,
+        "is_retraining": bool,
+        "last_retrain": (str, type(None)),
+        "timestamp": str,
+    },
+    "metrics": {
+        "total_predictions": int,
+        "avg_confidence": NUMBER,
+        "species_distribution": dict,
+        "recent_predictions": list,
+        "uptime": NUMBER,
+    },
+    "retrain_status": {
+        "is_retraining": bool,
+        "progress": NUMBER,
+        "last_retrain": (str, type(None)),
+        "model_version": str,
+    },
+}
+PREDICTION = {
+    "predicted_species": str,
+    "confidence": float,
+    "confidence_percent": str,
+    "top_5_predictions": dict,
+    "timestamp": str,
+}
+UPLOAD = {"message": str, "uploaded_count": int, "skipped_count": int, "total_files_in_folder": int}
+
+
+def check_shape(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    wrong = {key: found.get(key, "nothing") for key, kind in expected.items() if not isinstance(found.get(key), kind)}
+    assert found.keys() >= expected.keys(), expected.keys() - found.keys()
+    assert not wrong
+
+
+def check_all(client: httpx.Client) -> None:
+    for route, expected in EXPECTED.items():
+        check_shape(client.get(f"/api/{route}").json(), expected)
+
+
+def test_replies_have_the_keys_that_the_page_reads_before_and_after_predictions(
+    level_bundle: Bundle, serve: Serve, tone: Path
+) -> None:
+    client = serve(model=level_bundle.folder)
+    check_all(client)
+    for _ in range(22):
+        found = client.post("/api/predict", files={"audio": ("x.wav", tone.read_bytes())}).json()
+    check_shape(found, PREDICTION)
+    scores = list(found["top_5_predictions"].values())
+    assert scores == sorted(scores, reverse=True)
+    assert next(iter(found["top_5_predictions"].items())) == (found["predicted_species"], found["confidence"])
+    check_all(client)
+    metrics = client.get("/api/metrics").json()
+    times = [datetime.fromisoformat(each["timestamp"]) for each in metrics["recent_predictions"]]
+    assert times == sorted(times), "the oldest first"
+    assert len(times) == 20
+    assert set(metrics["recent_predictions"][0]) >= {"timestamp", "species", "confidence"}
+    assert metrics["avg_confidence"] == metrics["average_confidence"]
+
+
+def test_errors_are_counted_and_have_the_field_that_the_page_shows(
+    level_bundle: Bundle, serve: Serve, tone: Path
+) -> None:
+    client = serve(model=level_bundle.folder)
+    for wrong in ({"files": {"audio": ("x.txt", b"no sound")}}, {"files": {"file": ("x.wav", tone.read_bytes())}}, {}):
+        refused = client.post("/api/predict", **wrong)  # type: ignore[arg-type]
+        assert refused.status_code in (400, 422)
+        assert refused.json()["error"] == refused.json()["detail"]
+    assert client.post("/api/trigger_retrain").json()["error"].startswith("there is nothing to learn from yet")
+    health = client.get("/api/health").json()
+    assert (health["total_requests"], health["error_count"]) == (4, 4)
+
+
+def test_an_upload_is_a_success_only_if_a_file_is_taken(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    good, bad = ("files", ("Loud Bird/a.wav", tone.read_bytes())), ("files", ("Loud Bird/b.wav", b"no sound"))
+    for route in ("upload_bulk", "v1/lessons"):
+        refused = client.post(f"/api/{route}", files=[bad])
+        assert refused.status_code == 422
+        assert "b.wav" in refused.json()["detail"]
+        assert [each["status"] for each in refused.json()["files"]] == ["refused"]
+    check_shape(refused := client.post("/api/upload_bulk", files=[bad]).json(), UPLOAD)
+    assert (refused["uploaded_count"], refused["skipped_count"]) == (0, 1)
+    taken = client.post("/api/upload_bulk", files=[good, bad])
+    assert taken.status_code == 200
+    check_shape(taken.json(), UPLOAD)
+    counts = [taken.json()[key] for key in ("uploaded_count", "skipped_count", "total_files_in_folder")]
+    assert counts == [1, 1, 1]
+    again = client.post("/api/upload_bulk", files=[good])
+    assert (again.status_code, again.json()["uploaded_count"]) == (200, 0), "an upload may be repeated"
+
+
+def test_the_latest_retraining_that_was_done_is_told(level_bundle: Bundle, tmp_path: Path) -> None:
+    with open_service(Settings(model=level_bundle.folder, data=tmp_path / "server", work=())) as service:
+        jobs = service.jobs
+        assert jobs.latest_done("retrain") is None
+        for status in ("done", "failed"):
+            jobs.add("retrain", {})
+            assert sum(jobs.counts(("queued", "running"), kind="retrain").values()) == 1
+            assert sum(jobs.counts(("queued", "running"), kind="identify").values()) == 0
+            job = jobs.claim("retrain")
+            assert job is not None
+            jobs.end(job.id, status)
+        last = jobs.latest_done("retrain")
+        assert last is not None
+        assert last.status == "done"
+        assert last.ended_at is not None
