@@ -148,9 +148,9 @@ class ProfilerConfig(Config):
 
     name: Literal["none", "simple", "torch"] = "none"
     wait: int = Field(default=1, ge=0)
-    """Steps at the start that are not traced; this and the next five are torch's."""
+    """Steps before the trace; this and the next five are of the profiler "torch"."""
     warmup: int = Field(default=1, ge=0)
-    """Steps that are traced and dropped, as the first ones are distorted."""
+    """Steps that are traced and dropped, because the profiler's own start distorts them."""
     active: int = Field(default=3, ge=1)
     """Steps in the trace."""
     record_shapes: bool = False
