@@ -80,6 +80,10 @@ class AugmentConfig(Config):
     """Louder or softer by at most so much."""
     shift: float = Field(default=0.0, ge=0, le=1)
     """Turned around in time by at most so large a share of the window."""
+    pitch_shift: float = Field(default=0.0, ge=0, le=12)
+    """Higher or lower by at most so many semitones, at the same speed."""
+    time_stretch: float = Field(default=0.0, ge=0, lt=1)
+    """Faster or slower by at most this share, at the same pitch."""
     tilt_db: float = Field(default=0.0, ge=0)
     """High frequencies up or down, against low ones, by at most so much: other microphones, other distances."""
     noise_p: float = Field(default=0.0, ge=0, le=1)

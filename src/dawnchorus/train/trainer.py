@@ -228,7 +228,15 @@ def _described(run: Run, network: Network, examples: Examples, on_note: Callable
 def _has_fixed_features(network: Network, config: TrainConfig) -> bool:
     """Whether the front end gives the same for a clip in every epoch."""
     augment = config.augment
-    changes_sound = (augment.gain_db, augment.shift, augment.tilt_db, augment.noise_p, augment.background_p)
+    changes_sound = (
+        augment.gain_db,
+        augment.shift,
+        augment.pitch_shift,
+        augment.time_stretch,
+        augment.tilt_db,
+        augment.noise_p,
+        augment.background_p,
+    )
     return network.has_fixed_features and not any(changes_sound)
 
 
