@@ -13,10 +13,12 @@ from dawnchorus.errors import InputError
 from dawnchorus.models.bundle import Bundle, read_bundle
 from dawnchorus.models.runner import open_session
 from dawnchorus.models.store import ModelStore
+from dawnchorus.train.augment import Augment
 from dawnchorus.train.compose import compose_config, family_config
-from dawnchorus.train.config import OptimizerConfig, SchedulerConfig
+from dawnchorus.train.config import AugmentConfig, OptimizerConfig, SchedulerConfig
 from dawnchorus.train.families import Context, Network
 from dawnchorus.train.schedules import build_optimizer, build_scheduler
+from dawnchorus.train.vocoder import change_pitch_and_speed
 
 MLP = ("model=acoustic_mlp", "model.window_s=2", "model.hidden=[16]", "model.dropout=[0.2]", "trainer.batch=6")
 
@@ -124,3 +126,50 @@ def test_the_mean_alone_of_several_windows_is_what_a_bundle_gives(run_training: 
     each = [session.run(wave[:, start : start + n].copy(), embeddings=True).embeddings for start in starts]
     mean = sum(part for part in each if part is not None) / 3
     assert open_session(bundle).run(wave, embeddings=True).embeddings == pytest.approx(mean, abs=1e-4)
+
+
+RATE_HZ = 22_050
+
+
+def peak_hz(wave: torch.Tensor) -> float:
+    """The strongest frequency of the middle of a waveform [samples]."""
+    middle = wave[len(wave) // 4 : -len(wave) // 4]
+    spectrum = torch.fft.rfft(middle * torch.hann_window(len(middle))).abs()
+    return float(spectrum.argmax()) * RATE_HZ / len(middle)
+
+
+def test_pitch_and_speed_change_by_themselves() -> None:
+    t = torch.arange(RATE_HZ) / RATE_HZ
+    tones = torch.sin(2 * torch.pi * torch.tensor([[1000.0], [1000.0], [3000.0]]) * t)
+    one, higher, slower = torch.ones(3), torch.tensor([1.0, 1.25, 0.8]), torch.tensor([1.0, 1.0, 0.7])
+    same = change_pitch_and_speed(tones, one, one)
+    assert torch.allclose(same, tones, atol=1e-3)
+    changed = change_pitch_and_speed(tones, higher, slower)
+    assert changed.shape == tones.shape
+    assert [peak_hz(wave) for wave in changed] == pytest.approx([1000, 1250, 2400], rel=0.01)
+    assert changed[1:].std(1) == pytest.approx(tones[1:].std(1), rel=0.1)
+    song = tones[:1] * (t < 0.4)
+    faster = change_pitch_and_speed(song, torch.ones(1), torch.tensor([0.5]))[0]
+    assert peak_hz(faster) == pytest.approx(1000, rel=0.01)
+    assert faster[: round(0.7 * RATE_HZ)].abs().mean() > 0.5, "a note lasts twice as long"
+    assert faster[round(0.9 * RATE_HZ) :].abs().mean() < 0.05
+    short = torch.ones(1, 3)
+    assert change_pitch_and_speed(short, torch.ones(1) * 2, torch.ones(1)).shape == short.shape
+
+
+def test_pitch_and_stretch_are_drawn_for_each_clip_and_again_the_same() -> None:
+    tones = torch.sin(2 * torch.pi * 2000 * torch.arange(RATE_HZ) / RATE_HZ).repeat(5, 1)
+    augment = Augment(AugmentConfig(pitch_shift=2.0, time_stretch=0.2))
+    first, again = (augment.sound(tones, torch.eye(5), torch.Generator().manual_seed(7))[0] for _ in range(2))
+    assert torch.equal(first, again)
+    heard_hz = [peak_hz(wave) for wave in first]
+    assert len({round(hz) for hz in heard_hz}) > 3
+    assert min(heard_hz) > 2000 * 2 ** (-2.1 / 12)
+    assert max(heard_hz) < 2000 * 2 ** (2.1 / 12)
+
+
+def test_features_are_computed_anew_where_pitch_changes(run_training: Train) -> None:
+    plain, shifted = (
+        run_training(*MLP, "trainer.epochs=1", f"augment.pitch_shift={semitones}") for semitones in (0, 3)
+    )
+    assert plain.metrics["loss"] != shifted.metrics["loss"]

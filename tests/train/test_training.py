@@ -10,6 +10,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from dawnchorus.train.augment import Augment
 from dawnchorus.train.compose import GROUPS, compose_config, sweep
 from dawnchorus.train.config import AugmentConfig, LossConfig
 from dawnchorus.train.examples import Batches, load_examples
+from dawnchorus.train.families import Network
 from dawnchorus.train.losses import IGNORED, build_loss
 from dawnchorus.train.operators import declare_vision_operators
 from dawnchorus.train.runs import read_config, read_run
@@ -93,11 +95,56 @@ def test_a_killed_run_goes_on_to_the_same_end(birds: Path, tmp_path: Path, progr
 
 
 def test_two_processes_learn_what_one_learns(run_training: Train) -> None:
-    settings = (*MLP[:-2], "model.dropout=[0]", "trainer.batch=8", "trainer.epochs=3")
-    one, two = (run_training(*settings, f"trainer.devices={n}") for n in (1, 2))
-    for name in ("loss", "val_loss", "val_auc"):
+    settings = (*MLP[:-2], "model.dropout=[0]", "trainer.epochs=3")
+    one = run_training(*settings, "trainer.batch=8")
+    notes: list[str] = []
+    two = run_training(*settings, "trainer.batch=9", "trainer.devices=2", on_note=notes.append)
+    for name in ("loss", "accuracy", "val_loss", "val_auc"):
         assert two.metrics[name] == pytest.approx(one.metrics[name], rel=1e-4)
     assert two.about["devices"].startswith("2 x CPU")
+    assert "2 processes share each batch of 8: 4 clips in each" in notes, "the shares are of one size"
+    with pytest.raises(InputError, match=r"trainer\.devices: .* got 2 for 1\..*raise trainer\.batch"):
+        run_training(*settings, "trainer.batch=1", "trainer.devices=2")
+
+
+class _Ear(Network):
+    """A network that keeps what it hears."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[torch.Tensor] = []
+        self.head = torch.nn.Linear(1, 2)
+
+    def features(self, waveform: torch.Tensor) -> torch.Tensor:
+        self.heard.append(waveform)
+        return waveform.mean(1, keepdim=True)
+
+    def classify(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.head(features), features
+
+
+def test_processes_hear_different_noise_and_each_the_same_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    declare_vision_operators()
+    from dawnchorus.train.learner import Learner
+
+    config = compose_config(["data=x", "augment.noise_p=1"])
+    ear = _Ear()
+    examples = SimpleNamespace(recordings=None, targets=None, validation=())
+    learner = Learner(
+        ear, config, loss=build_loss(config.loss, torch.ones(2)), augment=Augment(config.augment),
+        examples=examples, fixed=False,  # type: ignore[arg-type]
+    )  # fmt: skip
+    monkeypatch.setattr(learner, "log", lambda *_args, **_options: None)
+    batch = (torch.randn(2, 400, generator=rng()), torch.eye(2), torch.arange(2))
+    for rank, step in ((0, 0), (1, 0), (0, 1), (1, 0)):
+        monkeypatch.setattr(Learner, "global_rank", rank)
+        monkeypatch.setattr(Learner, "global_step", step)
+        learner.training_step(batch, 0)
+    first, other, later, again = ear.heard
+    assert not torch.equal(first, other)
+    assert not torch.equal(first, later)
+    assert not torch.equal(other, later)
+    assert torch.equal(other, again)
 
 
 def test_a_loss_that_is_no_number_ends_with_advice_and_keeps_what_there_is(run_training: Train, tmp_path: Path) -> None:
@@ -291,6 +338,19 @@ def test_wandb_writes_offline_into_the_run_and_mlflow_beside_it(run_training: Tr
         assert dict(tracked.execute("SELECT key, value FROM params"))["optimizer/lr"] == "0.0123"
         metrics = dict(tracked.execute("SELECT key, value FROM metrics"))
     assert {"loss", "val_auc"} <= set(metrics)
+
+
+def test_the_profiler_traces_the_steps_that_were_asked_for(run_training: Train) -> None:
+    settings = (*MLP, "trainer.epochs=1", "profiler=torch", "profiler.wait=2", "profiler.active=2")
+    run = run_training(*settings, "profiler.record_shapes=true", "profiler.profile_memory=true")
+    trace = json.loads((run.folder / "reports" / "trace.json").read_text())["traceEvents"]
+    steps = {event["name"] for event in trace if event.get("name", "").startswith("ProfilerStep#")}
+    assert steps == {"ProfilerStep#3", "ProfilerStep#4"}
+    table = (run.folder / "reports" / "profile.txt").read_text()
+    assert "Input Shapes" in table
+    assert "CPU Mem" in table
+    with pytest.raises(InputError, match=r"profiler\.wait and profiler\.warmup: expected fewer steps than the 12"):
+        run_training(*settings, "profiler.wait=30")
 
 
 def test_auxiliary_species_are_learned_and_not_told(run_training: Train, birds: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dawnchorus.train.config import AugmentConfig
 from dawnchorus.train.losses import IGNORED
+from dawnchorus.train.vocoder import change_pitch_and_speed
 
 
 class Augment:
@@ -22,6 +23,10 @@ class Augment:
     def sound(self, waveform: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Waveforms [batch, samples] and targets [batch, classes], changed."""
         config = self._config
+        if config.pitch_shift or config.time_stretch:
+            pitch = 2 ** ((2 * _uniform(len(waveform), rng, waveform) - 1) * config.pitch_shift / 12)
+            speed = (1 + config.time_stretch) ** (2 * _uniform(len(waveform), rng, waveform) - 1)
+            waveform = change_pitch_and_speed(waveform, pitch, speed)
         if config.shift:
             waveform = _shifted(waveform, config.shift, rng)
         if config.gain_db:

@@ -1,4 +1,4 @@
-"""What listens to Lightning while it trains: checkpoints, early stopping, progress, logs, profilers."""
+"""What listens to Lightning while it trains: checkpoints, early stopping, progress, profilers."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from typing import Any
 
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
-from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from dawnchorus.errors import MissingExtra, OutputError
+from dawnchorus.errors import OutputError
 from dawnchorus.files import atomic_file
 from dawnchorus.formats.text import text_stream
 from dawnchorus.train.config import TrainConfig
 from dawnchorus.train.runs import METRICS_NAME, Run
+from dawnchorus.train.tracing import StepTracer
 from dawnchorus.train.trainer import BEST, LAST, EpochReport, OnEpoch
 from dawnchorus.train.usage import UsageMeter
 
-MLFLOW_NAME = "mlflow.db"
-"""Beside the runs, where no server is named; show it with `mlflow ui --backend-store-uri sqlite:///runs/mlflow.db`."""
+REPORTS = "reports"
 
 
 class Progress(Callback):
@@ -131,6 +130,8 @@ def callbacks_of(run: Run, config: TrainConfig, *, has_validation: bool, on_epoc
                 save_on_train_epoch_end=True,
             )
         )
+    if config.profiler.name == "torch":
+        found.append(StepTracer(config.profiler, run.folder / REPORTS))
     found.append(_last_checkpoint(folder))
     return found
 
@@ -141,46 +142,10 @@ def _last_checkpoint(folder: str) -> ModelCheckpoint:
     )
 
 
-def loggers_of(run: Run, config: TrainConfig) -> list[Logger]:
-    """The tracker that was asked for; the run's own log is `Progress`'s.
-
-    Raises:
-        MissingExtra: the tracker's package is not installed.
-    """
-    logs: list[Logger] = []
-    tracker = config.tracker
-    if tracker.name == "none":
-        return logs
-    try:
-        if tracker.name == "tensorboard":
-            from lightning.pytorch.loggers import TensorBoardLogger
-
-            logs.append(TensorBoardLogger(run.folder, name="", version="tensorboard"))
-        elif tracker.name == "wandb":
-            from lightning.pytorch.loggers import WandbLogger
-
-            logs.append(
-                WandbLogger(name=run.name, project=tracker.project, save_dir=run.folder, offline=tracker.offline)
-            )
-        else:
-            from lightning.pytorch.loggers import MLFlowLogger
-
-            address = tracker.address or f"sqlite:///{(run.folder.parent / MLFLOW_NAME).resolve()}"
-            logs.append(MLFlowLogger(tracker.project, run_name=run.name, tracking_uri=address))
-    except ImportError as error:
-        raise MissingExtra(tracker.name, extra=tracker.name, purpose=f"The tracker {tracker.name}") from error
-    return logs
-
-
 def profiler_of(run: Run, config: TrainConfig) -> Any:
-    """The profiler that was asked for; it writes to the run's `reports/`."""
-    folder = run.folder / "reports"
-    if config.profiler.name == "simple":
-        from lightning.pytorch.profilers import SimpleProfiler
+    """Lightning's profiler, if it was asked for; it writes to the run's `reports/`."""
+    if config.profiler.name != "simple":
+        return None
+    from lightning.pytorch.profilers import SimpleProfiler
 
-        return SimpleProfiler(dirpath=folder, filename="profile")
-    if config.profiler.name == "torch":
-        from lightning.pytorch.profilers import PyTorchProfiler
-
-        return PyTorchProfiler(dirpath=folder, filename="profile", row_limit=40)
-    return None
+    return SimpleProfiler(dirpath=run.folder / REPORTS, filename="profile")

@@ -88,6 +88,10 @@ class AugmentConfig(Config):
     """Louder or softer by at most so much."""
     shift: float = Field(default=0.0, ge=0, le=1)
     """Turned around in time by at most so large a share of the window."""
+    pitch_shift: float = Field(default=0.0, ge=0, le=12)
+    """Higher or lower by at most so many semitones, at the same speed."""
+    time_stretch: float = Field(default=0.0, ge=0, lt=1)
+    """Faster or slower by at most this share, at the same pitch."""
     tilt_db: float = Field(default=0.0, ge=0)
     """High frequencies up or down, against low ones, by at most so much: other microphones, other distances."""
     noise_p: float = Field(default=0.0, ge=0, le=1)
@@ -156,9 +160,9 @@ class ProfilerConfig(Config):
 
     name: Literal["none", "simple", "torch"] = "none"
     wait: int = Field(default=1, ge=0)
-    """Steps at the start that are not traced; this and the next five are torch's."""
+    """Steps before the trace; this and the next five are of the profiler "torch"."""
     warmup: int = Field(default=1, ge=0)
-    """Steps that are traced and dropped, as the first ones are distorted."""
+    """Steps that are traced and dropped, because the profiler's own start distorts them."""
     active: int = Field(default=3, ge=1)
     """Steps in the trace."""
     record_shapes: bool = False

@@ -277,7 +277,7 @@ class Batches(Sampler[list[int]]):
     """
 
     def __init__(self, n: int, *, batch: int, seed: int, weights: Tensor | None) -> None:
-        self._n, self._batch, self._seed, self._weights = n, batch, seed, weights
+        self._n, self.n_per_batch, self._seed, self._weights = n, batch, seed, weights
         self._epoch = 0
         self.sampler = self  # where Lightning looks for set_epoch
 
@@ -286,7 +286,7 @@ class Batches(Sampler[list[int]]):
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return max(self._n // self._batch, 1)
+        return max(self._n // self.n_per_batch, 1)
 
     def __iter__(self) -> Iterator[list[int]]:
         is_shared = torch.distributed.is_available() and torch.distributed.is_initialized()
@@ -297,7 +297,7 @@ class Batches(Sampler[list[int]]):
         else:
             order = torch.multinomial(self._weights, self._n, replacement=True, generator=rng)
         for k in range(len(self)):
-            whole = order[k * self._batch : (k + 1) * self._batch].tolist()
+            whole = order[k * self.n_per_batch : (k + 1) * self.n_per_batch].tolist()
             yield whole[rank::n_ranks]
 
 

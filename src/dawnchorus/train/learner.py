@@ -20,8 +20,9 @@ from dawnchorus.train.schedules import BY_EPOCH, build_optimizer, build_schedule
 
 Batch = tuple[Tensor, Tensor, Tensor]
 
-PER_RANK = 1 << 40
-"""Distance between the seeds of two processes: larger than any number of steps."""
+PER_RANK = 982_451_653
+"""Distance between the seeds of two processes: a prime, far more than steps, in the 32 bits that torch's CPU generator
+takes of a seed."""
 
 
 class Learner(lightning.LightningModule):

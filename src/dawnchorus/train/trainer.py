@@ -23,7 +23,7 @@ from dawnchorus.models.store import ModelStore, default_folder
 from dawnchorus.train.augment import Augment
 from dawnchorus.train.bundles import activation_of, write_trained_bundle
 from dawnchorus.train.compose import family_config, validated
-from dawnchorus.train.config import TrainConfig, TrainerConfig
+from dawnchorus.train.config import ProfilerConfig, TrainConfig, TrainerConfig
 from dawnchorus.train.examples import Batches, ClipData, Examples, draw_weights, load_examples
 from dawnchorus.train.families import Context, Network
 from dawnchorus.train.features import fixed_features
@@ -123,8 +123,11 @@ def _note_end(run: Run, **changes: str) -> None:
 
 
 def _trained(run: Run, config: TrainConfig, on_epoch: OnEpoch, on_note: Callable[[str], None]) -> Run:
-    _check_devices(config.trainer)
     declare_vision_operators()
+    from dawnchorus.train.trackers import check_tracker  # it imports Lightning, which looks for these operators
+
+    _check_devices(config.trainer)
+    config = config.model_copy(update={"tracker": check_tracker(config.tracker, on_note)})
     store = store_of(config)
     family, shape = family_config(config, store)
     clips_folder = Path(config.paths.clips) if config.paths.clips else None
@@ -153,7 +156,7 @@ def _trained(run: Run, config: TrainConfig, on_epoch: OnEpoch, on_note: Callable
         _prepared(network, examples, features)
         features_s, prepared_s = time.monotonic() - before_features, time.monotonic() - begin
         run = _described(run, network, examples, on_note)
-        fitted = _fit(run, network, config, examples, features, on_epoch)
+        fitted = _fit(run, network, config, examples, features, on_epoch=on_epoch, on_note=on_note)
         kept_back = validation_scores(
             network,
             examples,
@@ -225,7 +228,15 @@ def _described(run: Run, network: Network, examples: Examples, on_note: Callable
 def _has_fixed_features(network: Network, config: TrainConfig) -> bool:
     """Whether the front end gives the same for a clip in every epoch."""
     augment = config.augment
-    changes_sound = (augment.gain_db, augment.shift, augment.tilt_db, augment.noise_p, augment.background_p)
+    changes_sound = (
+        augment.gain_db,
+        augment.shift,
+        augment.pitch_shift,
+        augment.time_stretch,
+        augment.tilt_db,
+        augment.noise_p,
+        augment.background_p,
+    )
     return network.has_fixed_features and not any(changes_sound)
 
 
@@ -250,13 +261,21 @@ class _Fitted:
 
 
 def _fit(
-    run: Run, network: Network, config: TrainConfig, examples: Examples, features: FloatArray | None, on_epoch: OnEpoch
+    run: Run,
+    network: Network,
+    config: TrainConfig,
+    examples: Examples,
+    features: FloatArray | None,
+    *,
+    on_epoch: OnEpoch,
+    on_note: Callable[[str], None],
 ) -> _Fitted:
     """Train until the epochs are over or nothing gets better; the network then has its best weights."""
     import lightning
 
-    from dawnchorus.train.callbacks import WholeCheckpoints, best_metrics, callbacks_of, loggers_of, profiler_of
+    from dawnchorus.train.callbacks import WholeCheckpoints, best_metrics, callbacks_of, profiler_of
     from dawnchorus.train.learner import Learner
+    from dawnchorus.train.trackers import build_loggers
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its import has set another level
     learner = Learner(
@@ -271,6 +290,10 @@ def _fit(
     has_validation = len(examples.validation) > 0
     callbacks = callbacks_of(run, config, has_validation=has_validation, on_epoch=on_epoch)
     training = _loader(examples, examples.train, config, features, learn=True)
+    if options.devices > 1:
+        on_note(_describe_processes(options, network, training.batch_sampler.n_per_batch))
+    n_epochs = max(options.epochs, math.ceil(options.steps / len(training)))
+    _check_profiler(config.profiler, n_steps=n_epochs * len(training))
     # A small head is done before a second thread has woken up.
     torch.set_num_threads(options.threads or (usable_cores() if features is None else 1))
     with warnings.catch_warnings():
@@ -281,10 +304,11 @@ def _fit(
             devices=options.devices,
             # Forked, not started anew: clips stay mapped once, and there is one run.
             strategy="ddp_fork" if options.devices > 1 else "auto",
+            sync_batchnorm=options.devices > 1 and _uses_gpu(options),
             precision=_precision(options),  # type: ignore[arg-type]
-            max_epochs=max(options.epochs, math.ceil(options.steps / len(training))),
+            max_epochs=n_epochs,
             gradient_clip_val=options.clip_gradient,
-            logger=loggers_of(run, config) or False,
+            logger=build_loggers(run, config.tracker, on_note) or False,
             callbacks=callbacks,
             profiler=profiler_of(run, config),
             plugins=[WholeCheckpoints()],
@@ -308,6 +332,30 @@ def _fit(
     return _Fitted(best_metrics(last), _devices(trainer), trainer.current_epoch, took_s)
 
 
+def _describe_processes(options: TrainerConfig, network: Network, n_batch: int) -> str:
+    """Say what several processes do with a batch and its statistics."""
+    text = f"{options.devices} processes share each batch of {n_batch}: {n_batch // options.devices} clips in each"
+    if not any(isinstance(module, torch.nn.modules.batchnorm._BatchNorm) for module in network.modules()):  # noqa: SLF001
+        return text
+    if _uses_gpu(options):
+        return f"{text}; batch statistics are of the whole batch"
+    return f"{text}; batch statistics are of each process's own clips, because torch gathers them on GPUs only"
+
+
+def _uses_gpu(options: TrainerConfig) -> bool:
+    return options.accelerator != "cpu" and torch.cuda.is_available()
+
+
+def _check_profiler(options: ProfilerConfig, *, n_steps: int) -> None:
+    """Refuse a trace that would begin after the end."""
+    n_before = options.wait + options.warmup
+    if options.name == "torch" and n_before >= n_steps:
+        raise InputError(
+            f"profiler.wait and profiler.warmup: expected fewer steps than the {n_steps} of this run, got {n_before}. "
+            f"Lower them, or train for more epochs."
+        )
+
+
 def _loader(
     examples: Examples,
     members: npt.NDArray[np.int64],
@@ -327,7 +375,14 @@ def _loader(
         balance=config.trainer.balance,
         auxiliary_share=config.data.auxiliary_share,
     )
-    batch = min(config.trainer.batch, n)
+    n_devices = config.trainer.devices
+    if min(config.trainer.batch, n) < n_devices:
+        raise InputError(
+            f"trainer.devices: expected at most one process for each clip of a batch, got {n_devices} for "
+            f"{min(config.trainer.batch, n)}. Lower it, or raise trainer.batch."
+        )
+    # Shares of one size, so that the mean of the processes' gradients is that of the whole batch.
+    batch = min(config.trainer.batch, n) // n_devices * n_devices
     batches = Batches(n, batch=batch, seed=config.seed, weights=weights)
     return DataLoader(data, batch_sampler=batches)
 
@@ -341,7 +396,7 @@ def _backgrounds(examples: Examples) -> torch.Tensor | None:
 def _precision(options: TrainerConfig) -> str:
     if options.precision != "auto":
         return options.precision
-    return "16-mixed" if options.accelerator != "cpu" and torch.cuda.is_available() else "32-true"
+    return "16-mixed" if _uses_gpu(options) else "32-true"
 
 
 def _devices(trainer: Any) -> str:

@@ -1,0 +1,116 @@
+"""Trackers that are away, refuse, or fail on the way: training goes on, and says so."""
+
+from __future__ import annotations
+
+import http.server
+import importlib.util
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.conftest import Command
+
+from dawnchorus.errors import MissingExtra
+from dawnchorus.train.config import TrackerConfig
+from dawnchorus.train.operators import declare_vision_operators
+from dawnchorus.train.runs import find_runs
+
+declare_vision_operators()
+
+from dawnchorus.train.trackers import check_tracker  # noqa: E402 - it imports Lightning
+
+IMPATIENT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "1", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+RUN = {"run_id": "1", "run_uuid": "1", "experiment_id": "1", "status": "RUNNING", "artifact_uri": "file:///nowhere"}
+ANSWERS: dict[str, dict[str, object]] = {
+    "experiments/get-by-name": {"experiment": {"experiment_id": "1", "name": "birds", "lifecycle_stage": "active"}},
+    "runs/create": {"run": {"info": RUN, "data": {}}},
+}
+"""What an MLflow server says before it breaks."""
+
+
+@pytest.fixture
+def breaking_server() -> Iterator[str]:
+    """An MLflow server that begins a run, and fails when anything is to be logged."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._answer()
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self._answer()
+
+        def _answer(self) -> None:
+            answer = ANSWERS.get(self.path.partition("?")[0].removeprefix("/api/2.0/mlflow/"))
+            content = json.dumps(answer or {"error_code": "INTERNAL_ERROR", "message": "the disk is full"}).encode()
+            self.send_response(200 if answer else 500)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def silent_server() -> Iterator[str]:
+    """A server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def test_azure_needs_its_package_before_anything_is_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+    find_spec = importlib.util.find_spec
+    missing = "azureml.mlflow"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else find_spec(name))
+    config = TrackerConfig(name="mlflow", address="azureml://westeurope.api.azureml.ms/mlflow/v1.0/subscriptions/1")
+    with pytest.raises(MissingExtra, match=r"'azureml-mlflow', which is not installed.*dawnchorus\[azureml\]"):
+        check_tracker(config, print)
+
+
+def test_a_tracker_without_its_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    with pytest.raises(MissingExtra, match=r"The tracker wandb needs .*dawnchorus\[wandb\]"):
+        check_tracker(TrackerConfig(name="wandb"), print)
+
+
+def test_wandb_that_does_not_answer_is_logged_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("wandb")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{port}")
+    notes: list[str] = []
+    checked = check_tracker(TrackerConfig(name="wandb", offline=False), notes.append)
+    assert checked.offline
+    assert "W&B does not answer" in notes[0]
+
+
+@pytest.mark.ops
+@pytest.mark.parametrize("server", ["breaking_server", "silent_server"])
+def test_a_server_that_fails_does_not_end_the_run(
+    server: str, request: pytest.FixtureRequest, birds: Path, tmp_path: Path, program: Command
+) -> None:
+    pytest.importorskip("mlflow")
+    address = request.getfixturevalue(server)
+    settings = ["model=acoustic_mlp", "model.window_s=2", "model.hidden=[8]", "model.dropout=[0]", "trainer.epochs=1"]
+    settings += [f"data={birds}", f"paths.runs={tmp_path}", "trainer.accelerator=cpu"]
+    # MLflow leaves threads and handlers behind: a process of its own.
+    done = program("train", *settings, "tracker=mlflow", f"tracker.address={address}", env={**os.environ, **IMPATIENT})
+    assert done.returncode == 0, done.stderr
+    expected = b"MLflow failed (" if server == "breaking_server" else b"no MLflow server answers at http://127.0.0.1"
+    assert expected in done.stderr
+    assert done.stderr.count(b"The run goes on, and its curves are in its own metrics.csv") == 1
+    (run,) = find_runs(tmp_path)
+    assert run.about["status"] == "done"
+    assert (run.folder / "metrics.csv").is_file()
