@@ -2,7 +2,8 @@
 
 `clips-00000.i16`...: clips one after the other, little-endian, nothing else. `clips.parquet`: a row per clip with its
 file, its row there, and the recording, seconds, species, licence and recordist that it comes from. `prepare.sqlite`:
-what was prepared, so that a second run goes on where the first one stopped.
+what was prepared, so that a second run goes on where the first one stopped. `recordings.parquet`: the recordings table
+that the clips were prepared from, so that training and evaluation take the folder as a data set.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from dawnchorus.data.recordings import RecordingRow
+from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
 from dawnchorus.errors import Busy, FormatError, InputError, OutputError
 from dawnchorus.files import atomic_file
 
@@ -189,6 +190,21 @@ def shard_path(folder: Path, number: int) -> Path:
     return folder / f"clips-{number:05d}.i16"
 
 
+def write_prepared_table(table: RecordingsTable, folder: Path) -> Path:
+    """Write the recordings table of prepared clips beside them, with absolute paths, and return its path.
+
+    Raises:
+        OutputError: no space, or no permission.
+    """
+    rows = (replace(row, path=str(table.file(row).absolute())) for row in table.rows)
+    return write_table(RecordingsTable(folder, tuple(rows)))
+
+
+def has_clips(data_set: Path) -> bool:
+    """Return whether a data set's folder holds prepared clips."""
+    return (data_set / INDEX_NAME).is_file()
+
+
 class Clips:
     """Prepared clips for reading; only what is asked for is read.
 
@@ -206,8 +222,10 @@ class Clips:
         with sqlite3.connect(f"file:{folder / JOURNAL_NAME}?mode=ro", uri=True) as db:
             recipe = json.loads(db.execute("SELECT value FROM about WHERE name = 'recipe'").fetchone()[0])
         db.close()
+        self.recipe: dict[str, Any] = recipe
         self.rate_hz: int = recipe["rate_hz"]
-        self.n_window = round(recipe["window_s"] * self.rate_hz)
+        self.window_s: float = recipe["window_s"]
+        self.n_window = round(self.window_s * self.rate_hz)
         shards = np.asarray(self.index["shard"])
         self._rows = np.asarray(self.index["row"])
         self._shards = shards

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from dawnchorus.cores import usable_cores
-from dawnchorus.data.clips import Clips
+from dawnchorus.data.clips import Clips, has_clips
 from dawnchorus.data.prepare import prepare
 from dawnchorus.data.recipes import Recipe
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, species_of
@@ -41,6 +41,8 @@ LOUD_DB = 3.0
 
 SILENT = 1e-4
 """A clip whose largest sample is smaller teaches nothing."""
+
+_HEARS_NOISE = "{}: the bundle will hear recordings with their noise, and be worse at them for it."
 
 
 @dataclass(frozen=True)
@@ -75,17 +77,23 @@ def load_examples(
 ) -> Examples:
     """Prepare the clips that are not there yet, and say what is in each.
 
+    Where the data set is a folder of `dawnchorus prepare`, its clips are taken as they are, and its recordings table
+    says their labels and split.
+
     Raises:
-        InputError: there is no split, or a class has no recording to learn from, or all clips are silent.
+        InputError: there is no split, or a class has no recording to learn from, or all clips are silent, or prepared
+            clips have another length or sample rate than the model's.
     """
     table = read_table(Path(config.path))
+    if has_clips(table.folder):
+        return _prepared_examples(table, config, rate_hz=rate_hz, window_s=window_s)
     parts = _parts(table, config)
     classes = _classes(parts["train"], config)
     beside = _beside(table, config, classes)
     parts["train"] += beside
     warnings = _warnings(parts["train"], classes)
     if config.denoise is not None:
-        warnings += ("data.denoise: the bundle will hear recordings with their noise, and be worse at them for it.",)
+        warnings += (_HEARS_NOISE.format("data.denoise"),)
     # In the table's order, whatever part they are in: what is made of the clips then serves every fold.
     chosen = {row.recording_id: row for rows in parts.values() for row in rows}
     used = table.with_rows([*(chosen[row.recording_id] for row in table.rows if row.recording_id in chosen), *beside])
@@ -104,6 +112,62 @@ def load_examples(
     prepare(used, folder, recipe, seed=config.seed, n_workers=usable_cores(), speech_graph=graph, wait_s=WAIT_S)
     clips = Clips(folder)
     return _examples(clips, used, parts, classes, species_of(beside), config, warnings)
+
+
+def _prepared_examples(table: RecordingsTable, config: DataConfig, *, rate_hz: int, window_s: float) -> Examples:
+    """Take the clips that `dawnchorus prepare` wrote to the table's folder, as they are."""
+    clips = Clips(table.folder)
+    _check_shape(clips, rate_hz=rate_hz, window_s=window_s)
+    if config.auxiliary is not None:
+        raise InputError(
+            f"data.auxiliary: expected a data set, but {table.folder} holds prepared clips. Name the data set that "
+            f"they are of, or leave data.auxiliary out."
+        )
+    with_clips = set(clips.index["recording_id"].to_pylist())
+    parts = {
+        name: [row for row in rows if row.recording_id in with_clips] for name, rows in _parts(table, config).items()
+    }
+    classes = _classes(parts["train"], config)
+    warnings = (
+        *_species_without_clips(table, with_clips),
+        *_warnings(parts["train"], classes),
+        *_unused_options(clips, config),
+        *((_HEARS_NOISE.format(str(table.folder)),) if clips.recipe["denoise"] else ()),
+    )
+    chosen = {row.recording_id for rows in parts.values() for row in rows}
+    used = table.with_rows(row for row in table.rows if row.recording_id in chosen)
+    return _examples(clips, used, parts, classes, (), config, warnings)
+
+
+def _check_shape(clips: Clips, *, rate_hz: int, window_s: float) -> None:
+    """Raise `InputError` if the clips are not what the network takes."""
+    if (clips.rate_hz, clips.n_window) != (rate_hz, round(window_s * rate_hz)):
+        raise InputError(
+            f"{clips.folder}: expected clips of {window_s:g} s at {rate_hz} Hz for this model, found clips of "
+            f"{clips.window_s:g} s at {clips.rate_hz} Hz. Prepare others with `dawnchorus prepare --rate {rate_hz} "
+            f"--window {window_s:g}`, name the data set instead of the folder, or set model.window_s={clips.window_s:g} and "
+            f"model.rate_hz={clips.rate_hz} where the model has these keys."
+        )
+
+
+def _species_without_clips(table: RecordingsTable, with_clips: Collection[str]) -> tuple[str, ...]:
+    """Return a warning if there are species of which no clip was prepared."""
+    prepared = species_of([row for row in table.rows if row.recording_id in with_clips])
+    missing = sorted(set(species_of(table.rows)) - set(prepared))
+    if not missing:
+        return ()
+    return (f"{len(missing)} species have no clips in {table.folder} and are no classes: {', '.join(missing[:5])}.",)
+
+
+def _unused_options(clips: Clips, config: DataConfig) -> tuple[str, ...]:
+    """Return a warning for each option of clips that differs from what the clips were prepared with."""
+    defaults = {name: field.default for name, field in DataConfig.model_fields.items() if name in clips.recipe}
+    return tuple(
+        f"data.{name}={getattr(config, name)} is not used: the clips in {clips.folder} were prepared with "
+        f"{name}={clips.recipe[name]}."
+        for name, default in defaults.items()
+        if name != "seed" and getattr(config, name) not in (default, clips.recipe[name])
+    )
 
 
 def _digest(value: object) -> str:
