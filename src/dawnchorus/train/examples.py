@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from dawnchorus.cores import usable_cores
-from dawnchorus.data.clips import Clips, has_clips
+from dawnchorus.data.clips import Clips, WholeRecording, has_clips
 from dawnchorus.data.prepare import prepare
 from dawnchorus.data.recipes import Recipe
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, species_of
@@ -29,6 +31,7 @@ from dawnchorus.train.losses import IGNORED
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
+Item = TypeVar("Item")
 
 WAIT_S = 3600.0
 """Another run may be preparing the same clips."""
@@ -58,6 +61,11 @@ class Examples:
     train: IntArray
     validation: IntArray
     backgrounds: IntArray
+    crops: Mapping[int, WholeRecording]
+    """Recordings to draw random crops from, by clip number in `train`, which then has one clip of each recording, with
+    the targets of all; empty where clips are trained on as they are."""
+    target_between: Callable[[int, float, float], FloatArray]
+    """Returns the targets [classes] of the seconds from start to end of a recording, by its number."""
     n_auxiliary: int
     """The last so many of `targets`' columns are of species that are learned beside the classes."""
     rows: tuple[RecordingRow, ...]
@@ -84,6 +92,7 @@ def load_examples(
         InputError: there is no split, or a class has no recording to learn from, or all clips are silent, or prepared
             clips have another length or sample rate than the model's.
     """
+    _check_crop(config)
     table = read_table(Path(config.path))
     if has_clips(table.folder):
         return _prepared_examples(table, config, rate_hz=rate_hz, window_s=window_s)
@@ -114,6 +123,15 @@ def load_examples(
     return _examples(clips, used, parts, classes, species_of(beside), config, warnings)
 
 
+def _check_crop(config: DataConfig) -> None:
+    """Raise `InputError` if crops are to be drawn from anything but whole recordings."""
+    if config.crop == "random" and (config.take != "all" or config.overlap_s or config.by_clip):
+        raise InputError(
+            f"data.crop=random draws from whole recordings: expected data.take=all, data.overlap_s=0 and "
+            f"data.by_clip=false, got {config.take}, {config.overlap_s:g} and {str(config.by_clip).lower()}."
+        )
+
+
 def _prepared_examples(table: RecordingsTable, config: DataConfig, *, rate_hz: int, window_s: float) -> Examples:
     """Take the clips that `dawnchorus prepare` wrote to the table's folder, as they are."""
     clips = Clips(table.folder)
@@ -132,7 +150,7 @@ def _prepared_examples(table: RecordingsTable, config: DataConfig, *, rate_hz: i
         *_species_without_clips(table, with_clips),
         *_warnings(parts["train"], classes),
         *_unused_options(clips, config),
-        *((_HEARS_NOISE.format(str(table.folder)),) if clips.recipe["denoise"] else ()),
+        *((_HEARS_NOISE.format(str(table.folder)),) if clips.recipe.get("denoise") else ()),
     )
     chosen = {row.recording_id for rows in parts.values() for row in rows}
     used = table.with_rows(row for row in table.rows if row.recording_id in chosen)
@@ -145,7 +163,7 @@ def _check_shape(clips: Clips, *, rate_hz: int, window_s: float) -> None:
         raise InputError(
             f"{clips.folder}: expected clips of {window_s:g} s at {rate_hz} Hz for this model, found clips of "
             f"{clips.window_s:g} s at {clips.rate_hz} Hz. Prepare others with `dawnchorus prepare --rate {rate_hz} "
-            f"--window {window_s:g}`, name the data set instead of the folder, or set model.window_s={clips.window_s:g} and "
+            f"--window {window_s:g}`, name the data set instead, or set model.window_s={clips.window_s:g} and "
             f"model.rate_hz={clips.rate_hz} where the model has these keys."
         )
 
@@ -256,12 +274,13 @@ def _examples(
     index = {k: clip for k, clip in enumerate(clips.index.to_pylist()) if clip["recording_id"] in rows}
     number = {name: k for k, name in enumerate([*classes, *beside])}
     targets = np.zeros((len(clips), len(number)), np.float32)
+    target_between = partial(_target_between, tuple(rows.values()), number, config)
     recordings = np.full(len(clips), -1, np.int64)
     chosen: dict[str, list[int]] = {"train": [], "validation": [], "background": []}
     for k, clip in index.items():
         row = rows[clip["recording_id"]]
         recordings[k] = number_of[row.recording_id]
-        targets[k] = _target(row, clip["start_s"], clip["end_s"], number, config)
+        targets[k] = target_between(int(recordings[k]), clip["start_s"], clip["end_s"])
         part = part_of[row.recording_id]
         if row.kind == "background" and part == "train":
             chosen["background"].append(k)
@@ -286,6 +305,11 @@ def _examples(
         loud = {**loud, "train": sorted(every[n_validation:].tolist()), "validation": every[:n_validation].tolist()}
         heard = {index[k]["recording_id"] for k in loud["train"]}
         part_of |= dict.fromkeys(heard, "train")  # whole recordings are kept back no more
+    crops: dict[int, WholeRecording] = {}
+    if config.crop == "random":
+        loud["train"] = _one_clip_each(loud["train"], recordings, targets)
+        whole = clips.whole_recordings()
+        crops = {k: whole[index[k]["recording_id"]] for k in loud["train"]}
     about = [[row.recording_id, row.sound_hash, row.scientific_name, part_of[row.recording_id]] for row in table.rows]
     return Examples(
         clips=clips,
@@ -295,6 +319,8 @@ def _examples(
         train=np.array(loud["train"], np.int64),
         validation=np.array(loud["validation"], np.int64),
         backgrounds=np.array(loud["background"], np.int64),
+        crops=crops,
+        target_between=target_between,
         n_auxiliary=len(beside),
         rows=tuple(replace(row, split=part_of[row.recording_id]) for row in table.rows),
         fingerprint=_digest(about),
@@ -302,7 +328,24 @@ def _examples(
     )
 
 
-def _target(row: RecordingRow, start_s: float, end_s: float, number: dict[str, int], config: DataConfig) -> FloatArray:
+def _one_clip_each(clips: Sequence[int], recordings: IntArray, targets: FloatArray) -> list[int]:
+    """Return the first clip of each recording; its targets become the highest of the recording's clips."""
+    first: dict[int, int] = {}
+    for k in clips:
+        clip = first.setdefault(int(recordings[k]), k)
+        targets[clip] = np.maximum(targets[clip], targets[k])
+    return list(first.values())
+
+
+def _target_between(
+    rows: Sequence[RecordingRow],
+    number: dict[str, int],
+    config: DataConfig,
+    recording: int,
+    start_s: float,
+    end_s: float,
+) -> FloatArray:
+    row = rows[recording]
     # Of a sound that somebody only said what it is not of, nothing else is known.
     is_known = row.scientific_name is not None or row.annotations or not row.absent
     target = np.full(len(number), 0.0 if is_known else IGNORED, np.float32)
@@ -355,17 +398,30 @@ class Batches(Sampler[list[int]]):
     def __len__(self) -> int:
         return max(self._n // self._batch, 1)
 
+    @property
+    def first_draw(self) -> int:
+        """The number of draws in the epochs before."""
+        return self._epoch * self._n
+
     def __iter__(self) -> Iterator[list[int]]:
-        is_shared = torch.distributed.is_available() and torch.distributed.is_initialized()
-        rank, n_ranks = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if is_shared else (0, 1)
+        yield from map(rank_share, self.whole())
+
+    def whole(self) -> Iterator[list[int]]:
+        """Yield the epoch's batches with the shares of all processes."""
         rng = torch.Generator().manual_seed(self._seed * 100_003 + self._epoch)
         if self._weights is None:
             order = torch.randperm(self._n, generator=rng)
         else:
             order = torch.multinomial(self._weights, self._n, replacement=True, generator=rng)
         for k in range(len(self)):
-            whole = order[k * self._batch : (k + 1) * self._batch].tolist()
-            yield whole[rank::n_ranks]
+            yield order[k * self._batch : (k + 1) * self._batch].tolist()
+
+
+def rank_share(batch: list[Item]) -> list[Item]:
+    """Return the part of a batch that this process takes."""
+    is_shared = torch.distributed.is_available() and torch.distributed.is_initialized()
+    rank, n_ranks = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if is_shared else (0, 1)
+    return batch[rank::n_ranks]
 
 
 def draw_weights(examples: Examples, *, draw: str, balance: float, auxiliary_share: float) -> tuple[int, Tensor | None]:
