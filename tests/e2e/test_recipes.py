@@ -1,4 +1,4 @@
-"""The life of a model of each of the five source projects' recipes, from a folder of recordings to a rolled back one."""
+"""The life of a model of each source project's recipe, from a folder of recordings to a rolled back one."""
 
 from __future__ import annotations
 

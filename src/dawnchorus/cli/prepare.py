@@ -16,12 +16,13 @@ from dawnchorus.cli.listening import call_times
 from dawnchorus.cli.options import model_options, workers_option
 from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, announce_model, console, counted
 from dawnchorus.data.attribution import FILE_NAME, attribution_text
-from dawnchorus.data.clips import Clips
+from dawnchorus.data.clips import Clips, write_prepared_table
 from dawnchorus.data.images import FOLDER as IMAGES
 from dawnchorus.data.images import write_images
 from dawnchorus.data.prepare import prepare
 from dawnchorus.data.recipes import Fill, Take, known_recipes
 from dawnchorus.data.recordings import read_table
+from dawnchorus.errors import InputError
 from dawnchorus.files import atomic_file, cannot_write
 from dawnchorus.models.silero import open_cleaner
 from dawnchorus.models.store import ModelStore
@@ -87,7 +88,9 @@ def command(
     """Make clips of one length of DATA_SET's recordings in FOLDER, by a recipe, for training.
 
     What is there already stays; an interrupted run is continued by the same command. ATTRIBUTION.md is written beside
-    the clips.
+    the clips, and the recordings table with its labels and split: `dawnchorus train data=FOLDER` learns from exactly
+    these clips, `dawnchorus evaluate RUN FOLDER` measures on the recordings. After DATA_SET was split or corrected, the
+    same command brings labels and split up to date.
     """
     given = {
         "rate_hz": rate_hz,
@@ -104,6 +107,8 @@ def command(
     changes = {field: value for field, value in given.items() if value is not None}
     recipe = replace(known_recipes()[name][1], **changes)  # type: ignore[arg-type]
     table = read_table(data_set)
+    if folder.resolve() == table.folder.resolve():
+        raise InputError(f"{folder}: expected another folder than the data set's own, for the clips.")
     cleaner = open_cleaner(recipe.cleaning, store.folder)
     if speech_audio is not None:
         try:
@@ -128,6 +133,7 @@ def command(
             calls=calls,
             on_recording=lambda: bar.advance(task),
         )
+    write_prepared_table(table, folder)
     with atomic_file(folder / FILE_NAME) as stream:
         stream.write(attribution_text([row for row in table.rows if row.recording_id not in done.failures]).encode())
     screen.print(

@@ -2,7 +2,8 @@
 
 `clips-00000.i16`...: clips one after the other, little-endian, nothing else. `clips.parquet`: a row per clip with its
 file, its row there, and the recording, seconds, species, licence and recordist that it comes from. `prepare.sqlite`:
-what was prepared, so that a second run goes on where the first one stopped.
+what was prepared, so that a second run goes on where the first one stopped. `recordings.parquet`: the recordings table
+that the clips were prepared from, so that training and evaluation take the folder as a data set.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,7 +23,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from dawnchorus.data.recordings import RecordingRow
+from dawnchorus.audio.cleaning import Cleaning
+from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
 from dawnchorus.errors import Busy, FormatError, InputError, OutputError
 from dawnchorus.files import atomic_file
 
@@ -189,6 +192,42 @@ def shard_path(folder: Path, number: int) -> Path:
     return folder / f"clips-{number:05d}.i16"
 
 
+def write_prepared_table(table: RecordingsTable, folder: Path) -> Path:
+    """Write the recordings table of prepared clips beside them, with absolute paths, and return its path.
+
+    Raises:
+        OutputError: no space, or no permission.
+    """
+    rows = (replace(row, path=str(table.file(row).absolute())) for row in table.rows)
+    return write_table(RecordingsTable(folder, tuple(rows)))
+
+
+def has_clips(data_set: Path) -> bool:
+    """Return whether a data set's folder holds prepared clips."""
+    return (data_set / INDEX_NAME).is_file()
+
+
+@dataclass(frozen=True)
+class WholeRecording:
+    """A recording whose consecutive windows lie one after the other in a shard, so that any part of it is a slice."""
+
+    shard: int
+    first_sample: int
+    """Its place in the shard."""
+    n_samples: int
+    """Samples without those that fill the last window."""
+    cuts: tuple[tuple[float, float], ...]
+    """Seconds [start, end] of the recording that were cut out before."""
+
+    def recorded_s(self, kept_s: float) -> float:
+        """Return the time in the recording of a time in what is left of it."""
+        recorded_s = kept_s
+        for start_s, end_s in self.cuts:
+            if start_s <= recorded_s:
+                recorded_s += end_s - start_s
+        return recorded_s
+
+
 class Clips:
     """Prepared clips for reading; only what is asked for is read.
 
@@ -203,11 +242,12 @@ class Clips:
         if not path.is_file():
             raise InputError(f"{path}: no such file. Make it with `dawnchorus prepare`.")
         self.index: pa.Table = pq.read_table(path)
-        with sqlite3.connect(f"file:{folder / JOURNAL_NAME}?mode=ro", uri=True) as db:
-            recipe = json.loads(db.execute("SELECT value FROM about WHERE name = 'recipe'").fetchone()[0])
-        db.close()
+        ((recipe_json,),) = self._query("SELECT value FROM about WHERE name = 'recipe'")
+        recipe = json.loads(recipe_json)
+        self.recipe: dict[str, Any] = recipe
         self.rate_hz: int = recipe["rate_hz"]
-        self.n_window = round(recipe["window_s"] * self.rate_hz)
+        self.window_s: float = recipe["window_s"]
+        self.n_window = round(self.window_s * self.rate_hz)
         shards = np.asarray(self.index["shard"])
         self._rows = np.asarray(self.index["row"])
         self._shards = shards
@@ -220,11 +260,69 @@ class Clips:
             mapped = np.memmap(file, SAMPLE, mode="r")
             self._samples[number] = mapped[: len(mapped) // self.n_window * self.n_window].reshape(-1, self.n_window)
 
+    @property
+    def cleaning(self) -> Cleaning:
+        """Steps that the recordings went through before."""
+        names = Cleaning.model_fields
+        return Cleaning.model_validate({name: value for name, value in self.recipe.items() if name in names})
+
     def __len__(self) -> int:
         return len(self._rows)
 
     def samples(self, number: int) -> npt.NDArray[np.float32]:
         """Clip `number` of the table as float32 [n_window], full scale -1 to 1."""
         clip = self._samples[int(self._shards[number])][self._rows[number]]
-        samples: npt.NDArray[np.float32] = clip.astype(np.float32) / np.float32(FULL_SCALE)
-        return samples
+        return _as_float(clip)
+
+    def whole_recordings(self) -> dict[str, WholeRecording]:
+        """Return where each recording with clips lies as a whole, by recording_id.
+
+        Raises:
+            InputError: the clips are not consecutive windows at the recording's level.
+        """
+        if self.recipe["take"] != "all" or self.recipe["overlap_s"] or self.recipe.get("normalise"):
+            raise InputError(
+                f"{self.folder}: expected clips that are consecutive windows of whole recordings, found take="
+                f"{self.recipe['take']}, overlap={self.recipe['overlap_s']:g}, normalise="
+                f"{self.recipe.get('normalise')}. Prepare into another folder with `dawnchorus prepare --take all "
+                f"--overlap 0 --keep-level`."
+            )
+        known = set(self.index["recording_id"].to_pylist())
+        return {
+            name: self._whole_recording(shard, first, _pairs(times), _pairs(cuts))
+            for name, shard, first, times, cuts in self._query(
+                "SELECT recording_id, shard, first, times, cuts FROM recordings"
+            )
+            if name in known
+        }
+
+    def _whole_recording(
+        self, shard: int, first: int, times: list[tuple[float, float]], cuts: list[tuple[float, float]]
+    ) -> WholeRecording:
+        end_s = times[-1][1]
+        kept_s = end_s - sum(stop - start for start, stop in cuts if start < end_s)
+        n_full = (len(times) - 1) * self.n_window
+        n_samples = min(max(round(kept_s * self.rate_hz), n_full + 1), n_full + self.n_window)
+        return WholeRecording(shard, first * self.n_window, n_samples, tuple(cuts))
+
+    def stored_samples(self, recording: WholeRecording) -> npt.NDArray[np.int16]:
+        """Return the 16-bit samples [n_samples] of a whole recording, mapped from their file."""
+        flat = self._samples[recording.shard].reshape(-1)
+        return flat[recording.first_sample : recording.first_sample + recording.n_samples]
+
+    def crop(self, recording: WholeRecording, start: int) -> npt.NDArray[np.float32]:
+        """Return the window [n_window] from the sample `start` of a recording, full scale -1 to 1.
+
+        The window of a recording that is shorter ends as the recipe fills it.
+        """
+        first = recording.first_sample + start
+        return _as_float(self._samples[recording.shard].reshape(-1)[first : first + self.n_window])
+
+    def _query(self, statement: str) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(f"file:{self.folder / JOURNAL_NAME}?mode=ro", uri=True)) as db:
+            return db.execute(statement).fetchall()
+
+
+def _as_float(samples: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
+    scaled: npt.NDArray[np.float32] = samples.astype(np.float32) / np.float32(FULL_SCALE)
+    return scaled

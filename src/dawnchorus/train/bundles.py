@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -68,7 +69,7 @@ def write_trained_bundle(
         licenses=dict(Counter(name or "unknown" for name in licenses).most_common()),
         backbone=f"{backbone.info.name} {backbone.id}" if backbone else None,
         metrics={name: round(value, 6) for name, value in metrics.items()},
-        recipe=config.recipe(),
+        recipe=_recipe(config, examples),
     )
 
     calibration = None
@@ -89,7 +90,7 @@ def write_trained_bundle(
             attribution="; ".join(["Recordists: see the model card", *(source.attribution for source in sources)]),
             source=f"trained with dawnchorus {__version__}",
             made_by=f"dawnchorus {__version__}",
-            cleaning=config.data.cleaning or None,
+            cleaning=examples.clips.cleaning or None,
             calibration=calibration,
             training=training,
         )
@@ -114,6 +115,15 @@ def write_trained_bundle(
         card=lambda bundle: card_text(bundle, config, examples, kept_back=kept_back, backbone=backbone, effort=effort),
         check=check,
     )
+
+
+def _recipe(config: TrainConfig, examples: Examples) -> dict[str, Any]:
+    """Return the settings, and how the clips were made where they had been prepared before."""
+    recipe = config.recipe()
+    made = {name: value for name, value in examples.clips.recipe.items() if name in recipe["data"]}
+    if made["take"] == "scored":  # by a model's scores, which training does not ask for
+        made["take"] = "loudest"
+    return {**recipe, "data": {**recipe["data"], **made}}
 
 
 def activation_of(config: TrainConfig) -> Activation:

@@ -26,6 +26,9 @@ class DataConfig(Config):
     n_clips: int = Field(default=1, ge=1)
     overlap_s: float = Field(default=0.0, ge=0)
     fill: Literal["zeros", "noise", "repeat"] = "repeat"
+    crop: Literal["fixed", "random"] = "fixed"
+    """"random": every epoch has one window of each recording for training, at a place drawn anew; validation is on
+    fixed windows."""
     trim_db: float | None = None
     denoise: Literal["stationary", "nonstationary"] | None = None
     cut_speech: bool = False

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from dawnchorus.cores import usable_cores
-from dawnchorus.data.clips import Clips
+from dawnchorus.data.clips import Clips, WholeRecording, has_clips
 from dawnchorus.data.prepare import prepare
 from dawnchorus.data.recipes import Recipe
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, species_of
@@ -29,6 +31,7 @@ from dawnchorus.train.losses import IGNORED
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
+Item = TypeVar("Item")
 
 WAIT_S = 3600.0
 """Another run may be preparing the same clips."""
@@ -56,6 +59,11 @@ class Examples:
     train: IntArray
     validation: IntArray
     backgrounds: IntArray
+    crops: Mapping[int, WholeRecording]
+    """Recordings to draw random crops from, by clip number in `train`, which then has one clip of each recording, with
+    the targets of all; empty where clips are trained on as they are."""
+    target_between: Callable[[int, float, float], FloatArray]
+    """Returns the targets [classes] of the seconds from start to end of a recording, by its number."""
     n_auxiliary: int
     """The last so many of `targets`' columns are of species that are learned beside the classes."""
     rows: tuple[RecordingRow, ...]
@@ -75,10 +83,17 @@ def load_examples(
 ) -> Examples:
     """Prepare the clips that are not there yet, and say what is in each.
 
+    Where the data set is a folder of `dawnchorus prepare`, its clips are taken as they are, and its recordings table
+    says their labels and split.
+
     Raises:
-        InputError: there is no split, or a class has no recording to learn from, or all clips are silent.
+        InputError: there is no split, or a class has no recording to learn from, or all clips are silent, or prepared
+            clips have another length or sample rate than the model's.
     """
+    _check_crop(config)
     table = read_table(Path(config.path))
+    if has_clips(table.folder):
+        return _prepared_examples(table, config, rate_hz=rate_hz, window_s=window_s)
     parts = _parts(table, config)
     classes = _classes(parts["train"], config)
     beside = _beside(table, config, classes)
@@ -101,6 +116,70 @@ def load_examples(
     prepare(used, folder, recipe, seed=config.seed, n_workers=usable_cores(), cleaner=cleaner, wait_s=WAIT_S)
     clips = Clips(folder)
     return _examples(clips, used, parts, classes, species_of(beside), config, warnings)
+
+
+def _check_crop(config: DataConfig) -> None:
+    """Raise `InputError` if crops are to be drawn from anything but whole recordings."""
+    if config.crop == "random" and (config.take != "all" or config.overlap_s or config.by_clip):
+        raise InputError(
+            f"data.crop=random draws from whole recordings: expected data.take=all, data.overlap_s=0 and "
+            f"data.by_clip=false, got {config.take}, {config.overlap_s:g} and {str(config.by_clip).lower()}."
+        )
+
+
+def _prepared_examples(table: RecordingsTable, config: DataConfig, *, rate_hz: int, window_s: float) -> Examples:
+    """Take the clips that `dawnchorus prepare` wrote to the table's folder, as they are."""
+    clips = Clips(table.folder)
+    _check_shape(clips, rate_hz=rate_hz, window_s=window_s)
+    if config.auxiliary is not None:
+        raise InputError(
+            f"data.auxiliary: expected a data set, but {table.folder} holds prepared clips. Name the data set that "
+            f"they are of, or leave data.auxiliary out."
+        )
+    with_clips = set(clips.index["recording_id"].to_pylist())
+    parts = {
+        name: [row for row in rows if row.recording_id in with_clips] for name, rows in _parts(table, config).items()
+    }
+    classes = _classes(parts["train"], config)
+    warnings = (
+        *_species_without_clips(table, with_clips),
+        *_warnings(parts["train"], classes),
+        *_unused_options(clips, config),
+    )
+    chosen = {row.recording_id for rows in parts.values() for row in rows}
+    used = table.with_rows(row for row in table.rows if row.recording_id in chosen)
+    return _examples(clips, used, parts, classes, (), config, warnings)
+
+
+def _check_shape(clips: Clips, *, rate_hz: int, window_s: float) -> None:
+    """Raise `InputError` if the clips are not what the network takes."""
+    if (clips.rate_hz, clips.n_window) != (rate_hz, round(window_s * rate_hz)):
+        raise InputError(
+            f"{clips.folder}: expected clips of {window_s:g} s at {rate_hz} Hz for this model, found clips of "
+            f"{clips.window_s:g} s at {clips.rate_hz} Hz. Prepare others with `dawnchorus prepare --rate {rate_hz} "
+            f"--window {window_s:g}`, name the data set instead, or set model.window_s={clips.window_s:g} and "
+            f"model.rate_hz={clips.rate_hz} where the model has these keys."
+        )
+
+
+def _species_without_clips(table: RecordingsTable, with_clips: Collection[str]) -> tuple[str, ...]:
+    """Return a warning if there are species of which no clip was prepared."""
+    prepared = species_of([row for row in table.rows if row.recording_id in with_clips])
+    missing = sorted(set(species_of(table.rows)) - set(prepared))
+    if not missing:
+        return ()
+    return (f"{len(missing)} species have no clips in {table.folder} and are no classes: {', '.join(missing[:5])}.",)
+
+
+def _unused_options(clips: Clips, config: DataConfig) -> tuple[str, ...]:
+    """Return a warning for each option of clips that differs from what the clips were prepared with."""
+    defaults = {name: field.default for name, field in DataConfig.model_fields.items() if name in clips.recipe}
+    return tuple(
+        f"data.{name}={getattr(config, name)} is not used: the clips in {clips.folder} were prepared with "
+        f"{name}={clips.recipe[name]}."
+        for name, default in defaults.items()
+        if name != "seed" and getattr(config, name) not in (default, clips.recipe[name])
+    )
 
 
 def _digest(value: object) -> str:
@@ -189,12 +268,13 @@ def _examples(
     index = {k: clip for k, clip in enumerate(clips.index.to_pylist()) if clip["recording_id"] in rows}
     number = {name: k for k, name in enumerate([*classes, *beside])}
     targets = np.zeros((len(clips), len(number)), np.float32)
+    target_between = partial(_target_between, tuple(rows.values()), number, config)
     recordings = np.full(len(clips), -1, np.int64)
     chosen: dict[str, list[int]] = {"train": [], "validation": [], "background": []}
     for k, clip in index.items():
         row = rows[clip["recording_id"]]
         recordings[k] = number_of[row.recording_id]
-        targets[k] = _target(row, clip["start_s"], clip["end_s"], number, config)
+        targets[k] = target_between(int(recordings[k]), clip["start_s"], clip["end_s"])
         part = part_of[row.recording_id]
         if row.kind == "background" and part == "train":
             chosen["background"].append(k)
@@ -219,6 +299,11 @@ def _examples(
         loud = {**loud, "train": sorted(every[n_validation:].tolist()), "validation": every[:n_validation].tolist()}
         heard = {index[k]["recording_id"] for k in loud["train"]}
         part_of |= dict.fromkeys(heard, "train")  # whole recordings are kept back no more
+    crops: dict[int, WholeRecording] = {}
+    if config.crop == "random":
+        loud["train"] = _one_clip_each(loud["train"], recordings, targets)
+        whole = clips.whole_recordings()
+        crops = {k: whole[index[k]["recording_id"]] for k in loud["train"]}
     about = [[row.recording_id, row.sound_hash, row.scientific_name, part_of[row.recording_id]] for row in table.rows]
     return Examples(
         clips=clips,
@@ -228,6 +313,8 @@ def _examples(
         train=np.array(loud["train"], np.int64),
         validation=np.array(loud["validation"], np.int64),
         backgrounds=np.array(loud["background"], np.int64),
+        crops=crops,
+        target_between=target_between,
         n_auxiliary=len(beside),
         rows=tuple(replace(row, split=part_of[row.recording_id]) for row in table.rows),
         fingerprint=_digest(about),
@@ -235,7 +322,24 @@ def _examples(
     )
 
 
-def _target(row: RecordingRow, start_s: float, end_s: float, number: dict[str, int], config: DataConfig) -> FloatArray:
+def _one_clip_each(clips: Sequence[int], recordings: IntArray, targets: FloatArray) -> list[int]:
+    """Return the first clip of each recording; its targets become the highest of the recording's clips."""
+    first: dict[int, int] = {}
+    for k in clips:
+        clip = first.setdefault(int(recordings[k]), k)
+        targets[clip] = np.maximum(targets[clip], targets[k])
+    return list(first.values())
+
+
+def _target_between(
+    rows: Sequence[RecordingRow],
+    number: dict[str, int],
+    config: DataConfig,
+    recording: int,
+    start_s: float,
+    end_s: float,
+) -> FloatArray:
+    row = rows[recording]
     # Of a sound that somebody only said what it is not of, nothing else is known.
     is_known = row.scientific_name is not None or row.annotations or not row.absent
     target = np.full(len(number), 0.0 if is_known else IGNORED, np.float32)
@@ -288,17 +392,30 @@ class Batches(Sampler[list[int]]):
     def __len__(self) -> int:
         return max(self._n // self.n_per_batch, 1)
 
+    @property
+    def first_draw(self) -> int:
+        """The number of draws in the epochs before."""
+        return self._epoch * self._n
+
     def __iter__(self) -> Iterator[list[int]]:
-        is_shared = torch.distributed.is_available() and torch.distributed.is_initialized()
-        rank, n_ranks = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if is_shared else (0, 1)
+        yield from map(rank_share, self.whole())
+
+    def whole(self) -> Iterator[list[int]]:
+        """Yield the epoch's batches with the shares of all processes."""
         rng = torch.Generator().manual_seed(self._seed * 100_003 + self._epoch)
         if self._weights is None:
             order = torch.randperm(self._n, generator=rng)
         else:
             order = torch.multinomial(self._weights, self._n, replacement=True, generator=rng)
         for k in range(len(self)):
-            whole = order[k * self.n_per_batch : (k + 1) * self.n_per_batch].tolist()
-            yield whole[rank::n_ranks]
+            yield order[k * self.n_per_batch : (k + 1) * self.n_per_batch].tolist()
+
+
+def rank_share(batch: list[Item]) -> list[Item]:
+    """Return the part of a batch that this process takes."""
+    is_shared = torch.distributed.is_available() and torch.distributed.is_initialized()
+    rank, n_ranks = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if is_shared else (0, 1)
+    return batch[rank::n_ranks]
 
 
 def draw_weights(examples: Examples, *, draw: str, balance: float, auxiliary_share: float) -> tuple[int, Tensor | None]:

@@ -24,6 +24,7 @@ from dawnchorus.train.augment import Augment
 from dawnchorus.train.bundles import activation_of, write_trained_bundle
 from dawnchorus.train.compose import family_config, validated
 from dawnchorus.train.config import ProfilerConfig, TrainConfig, TrainerConfig
+from dawnchorus.train.crops import CropData, DrawBatches
 from dawnchorus.train.examples import Batches, ClipData, Examples, draw_weights, load_examples
 from dawnchorus.train.families import Context, Network
 from dawnchorus.train.features import fixed_features
@@ -209,8 +210,9 @@ def _check_devices(options: TrainerConfig) -> None:
 def _described(run: Run, network: Network, examples: Examples, on_note: Callable[[str], None]) -> Run:
     """The run with the sizes of what is learned, and from what."""
     n_learned = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    what = "recordings to crop in each epoch" if examples.crops else "clips to learn from"
     on_note(
-        f"{len(examples.classes)} species, {len(examples.train)} clips to learn from, {len(examples.validation)} to "
+        f"{len(examples.classes)} species, {len(examples.train)} {what}, {len(examples.validation)} to "
         f"validate on; {n_learned:,} parameters are learned"
     )
     if network.start_note:
@@ -237,7 +239,7 @@ def _has_fixed_features(network: Network, config: TrainConfig) -> bool:
         augment.noise_p,
         augment.background_p,
     )
-    return network.has_fixed_features and not any(changes_sound)
+    return network.has_fixed_features and config.data.crop == "fixed" and not any(changes_sound)
 
 
 def _prepared(network: Network, examples: Examples, features: FloatArray | None) -> None:
@@ -384,6 +386,8 @@ def _loader(
     # Shares of one size, so that the mean of the processes' gradients is that of the whole batch.
     batch = min(config.trainer.batch, n) // n_devices * n_devices
     batches = Batches(n, batch=batch, seed=config.seed, weights=weights)
+    if examples.crops:
+        return DataLoader(CropData(examples, seed=config.seed), batch_sampler=DrawBatches(batches))
     return DataLoader(data, batch_sampler=batches)
 
 

@@ -1,0 +1,115 @@
+"""Training from a folder that `dawnchorus prepare` wrote."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.conftest import Command
+from tests.training import Train
+
+from dawnchorus.data.clips import Clips
+from dawnchorus.data.recordings import RecordingsTable, read_table, write_table
+from dawnchorus.errors import InputError
+from dawnchorus.models.store import ModelStore
+from dawnchorus.train.compose import compose_config
+from dawnchorus.train.examples import Examples, load_examples
+
+MLP = ("model=acoustic_mlp", "model.window_s=2", "model.hidden=[16]", "model.dropout=[0]", "trainer.epochs=2")
+SHAPE = ("--rate", "22050", "--window", "2")
+
+
+@pytest.fixture(scope="module")
+def prepared(birds: Path, tmp_path_factory: pytest.TempPathFactory, command: Command) -> Path:
+    """Clips of the birds; no test may change them."""
+    folder = tmp_path_factory.mktemp("prepared") / "my clips"
+    done = command("prepare", birds, folder, *SHAPE, "--take", "loudest")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def own(prepared: Path, tmp_path: Path) -> Path:
+    """The clips, in a folder that a test may change."""
+    return Path(shutil.copytree(prepared, tmp_path / "own"))
+
+
+def loaded(folder: Path, store: ModelStore, *more: str, rate_hz: int = 22_050, window_s: float = 2.0) -> Examples:
+    config = compose_config([f"data={folder}", "model=acoustic_mlp", *more])
+    return load_examples(config.data, rate_hz=rate_hz, window_s=window_s, clips_folder=None, store=store)
+
+
+def test_training_takes_exactly_the_prepared_clips(
+    prepared: Path, birds: Path, run_training: Train, command: Command
+) -> None:
+    run = run_training(*MLP, f"data={prepared}")
+    clips = Clips(prepared).index.to_pylist()
+    assert run.about["n_train"] == sum(clip["split"] == "train" for clip in clips)
+    assert not (prepared / "clips").exists(), "nothing was prepared again"
+    of_set = json.loads(command("evaluate", run.folder, birds, "--json").stdout)
+    of_clips = json.loads(command("evaluate", run.folder, prepared, "--json").stdout)
+    assert json.dumps(of_clips["evaluations"]) == json.dumps(of_set["evaluations"]), "the recordings are the same"
+
+
+def test_clips_of_another_shape_are_refused_with_both_shapes(prepared: Path, store: ModelStore) -> None:
+    message = r"expected clips of 3 s at 48000 Hz .*found 2 s at 22050 Hz.*--rate 48000 --window 3"
+    with pytest.raises(InputError, match=message):
+        loaded(prepared, store, rate_hz=48_000, window_s=3.0)
+    with pytest.raises(InputError, match=r"data\.auxiliary: .*holds prepared clips"):
+        loaded(prepared, store, f"data.auxiliary={prepared}")
+
+
+def test_options_that_the_clips_do_not_have_are_named(prepared: Path, store: ModelStore) -> None:
+    warnings = loaded(prepared, store, "data.take=first", "data.n_clips=1").warnings
+    assert any("data.take=first is not used" in line and "take=loudest" in line for line in warnings)
+    assert not any("n_clips" in line for line in warnings)
+    assert not loaded(prepared, store, "data.take=loudest").warnings
+
+
+def test_labels_and_split_are_the_data_sets_when_it_was_prepared_last(
+    birds: Path, tmp_path: Path, store: ModelStore, command: Command
+) -> None:
+    table = read_table(birds)
+    own, folder = tmp_path / "set", tmp_path / "clips"
+    own.mkdir()
+    rows = [replace(row, path=str(table.file(row).resolve()), split=None) for row in table.rows]
+    write_table(RecordingsTable(own, tuple(rows)))
+    assert command("prepare", own, folder, *SHAPE, "--take", "first").returncode == 0
+    with pytest.raises(InputError, match="not split yet"):
+        loaded(folder, store)
+    assert command("data", "split", own).returncode == 0
+    split = read_table(own)
+    renamed = replace(split.rows[0], scientific_name="Avis nova", split="train")
+    write_table(split.with_rows([renamed, *split.rows[1:]]))
+    before = (folder / "clips-00000.i16").read_bytes()
+    assert b"(32 of them before)" in command("prepare", own, folder, *SHAPE, "--take", "first").stderr
+    assert (folder / "clips-00000.i16").read_bytes() == before, "no clip was made again"
+    assert "Avis nova" in loaded(folder, store).classes
+
+
+def test_the_folder_can_be_split_by_itself_and_needs_no_recordings_to_train(
+    own: Path, store: ModelStore, command: Command
+) -> None:
+    assert command("data", "split", own, "--folds", "3").returncode == 0
+    table = read_table(own)
+    write_table(table.with_rows(replace(row, path=f"/away/{row.recording_id}.wav") for row in table.rows))
+    found = loaded(own, store, "data.fold=1")
+    assert len(found.train) + len(found.validation) == len(Clips(own))
+
+
+def test_species_without_clips_are_no_classes_and_named(own: Path, store: ModelStore) -> None:
+    table = read_table(own)
+    extra = replace(table.rows[0], recording_id="broken", scientific_name="Avis fracta", split="train")
+    write_table(table.with_rows([*table.rows, extra]))
+    found = loaded(own, store)
+    assert "Avis fracta" not in found.classes
+    assert any("Avis fracta" in line for line in found.warnings)
+
+
+def test_clips_are_not_prepared_into_their_own_data_set(birds: Path, command: Command) -> None:
+    done = command("prepare", birds, birds)
+    assert done.returncode == 2
+    assert b"expected another folder" in done.stderr
