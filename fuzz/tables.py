@@ -99,7 +99,7 @@ def _read_taxonomy(content: bytes) -> None:
 
 
 def _read_voices(path: Path) -> None:
-    list(rows_of_voices(path.parent, [path.parent / "Great Tit_sound" / "a.mp3"]))
+    list(rows_of_voices(path, path.parent, [path.parent / "Great Tit_sound" / "a.mp3"]))
 
 
 def _read_recordings(path: Path) -> None:

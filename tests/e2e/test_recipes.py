@@ -154,7 +154,7 @@ def _retrain(client: httpx.Client, folder: Path) -> dict[str, object]:
 
     done = wait_for(job, within_s=300)
     assert isinstance(done, dict)
-    assert done["status"] == "done", done
+    assert done["status"] == "done", done["error"]
     events = client.get(f"/api/v1/jobs/{job_id}").json()
     assert events["progress"] in (1.0, 100)
     result = done["result"]
