@@ -97,7 +97,7 @@ def _named_recordings(path: Path) -> Iterator[tuple[list[str], str]]:
 def _of_json(path: Path) -> Iterator[tuple[list[str], str]]:
     try:
         document = json.loads(read_text(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"{path}: expected JSON ({error}).") from error
     lists = {part: _file_list(value) for key, value in _items(document) if (part := SPLIT_NAMES.get(key.lower()))}
     if not any(lists.values()):
