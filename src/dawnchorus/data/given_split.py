@@ -70,19 +70,19 @@ def split_by_tables(table: RecordingsTable, paths: Sequence[Path]) -> GivenSplit
     part_of: dict[str, str] = {}
     unmatched = []
     n_named = 0
-    for names, part in (named for path in paths for named in _named_recordings(path)):
+    for path, names, part in ((path, *named) for path in paths for named in _named_recordings(path)):
         n_named += 1
         found = _match(names, index)
         if found is None:
             unmatched.append(names[0])
         elif part_of.setdefault(found, part) != part:
             raise InputError(
-                f"--from: expected each recording in one part, found {found} in {part_of[found]} and {part}."
+                f"{path}: expected each recording in one part, found {found} in {part_of[found]} and {part}."
             )
     if not part_of:
         raise InputError(
-            f"--from: none of the {n_named} recordings that the tables name is in {table.folder}"
-            f"{f' (as {unmatched[0]!r})' if unmatched else ''}."
+            f"{', '.join(map(str, paths))}: expected recordings of the data set {table.folder}, found "
+            f"{f'{n_named} others (as {unmatched[0]!r})' if unmatched else 'none'}."
         )
     return GivenSplit(assign_parts(table, part_of), n_named, tuple(unmatched))
 
