@@ -69,9 +69,8 @@ def split_by_tables(table: RecordingsTable, paths: Sequence[Path]) -> GivenSplit
     index = _index(usable_rows(table.rows))
     part_of: dict[str, str] = {}
     unmatched = []
-    n_named = 0
-    for path, names, part in ((path, *named) for path in paths for named in _named_recordings(path)):
-        n_named += 1
+    named = [(path, names, part) for path in paths for names, part in _named_recordings(path)]
+    for path, names, part in named:
         found = _match(names, index)
         if found is None:
             unmatched.append(names[0])
@@ -82,9 +81,9 @@ def split_by_tables(table: RecordingsTable, paths: Sequence[Path]) -> GivenSplit
     if not part_of:
         raise InputError(
             f"{', '.join(map(str, paths))}: expected recordings of the data set {table.folder}, found "
-            f"{f'{n_named} others (as {unmatched[0]!r})' if unmatched else 'none'}."
+            f"{f'{len(named)} others (as {unmatched[0]!r})' if unmatched else 'none'}."
         )
-    return GivenSplit(assign_parts(table, part_of), n_named, tuple(unmatched))
+    return GivenSplit(assign_parts(table, part_of), len(named), tuple(unmatched))
 
 
 def _named_recordings(path: Path) -> Iterator[tuple[list[str], str]]:
