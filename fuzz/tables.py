@@ -9,9 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dawnchorus.data.explore import summarise_data_set
+from dawnchorus.data.given_split import split_by_tables
 from dawnchorus.data.importing import annotated_by
+from dawnchorus.data.layouts.search_results import rows_of_search_results
 from dawnchorus.data.layouts.tables import TableLayout
-from dawnchorus.data.layouts.voices import TABLE, rows_of_voices
+from dawnchorus.data.layouts.voices import TABLE, recordings_of_table, rows_of_voices
 from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, read_table, species_of, write_table
 from dawnchorus.evaluate.submission import read_sample
 from dawnchorus.formats.registry import FORMATS, Read, read_annotations
@@ -35,6 +37,10 @@ _METADATA_CSV = (
     b"primary_label,secondary_labels,scientific_name,common_name,filename,latitude,longitude,date,time,license,rating\n"
     b"gretit1,\"['eurrob1', 'x']\",Parus major,Great Tit,gretit1/XC1.ogg,52.5,13.4,2026-05-01,4:30 am,CC BY 4.0,5\n"
     b"nocall,[],nocall,,b.wav,,,2026-00-00,?,,\n"
+)
+_SEARCH_RESULTS = (
+    b'{"recordings": [{"id": "1", "gen": "Parus", "sp": "major", "en": "Great Tit", "also": ["Strix aluco", ""], '
+    b'"lic": "//creativecommons.org/licenses/by/4.0/", "length": "0:04", "smp": "48000", "lat": "52.5", "lng": null}]}'
 )
 _AUDACITY = b"0.000000\t3.000000\tParus major;0.9\n\\\t100.0\t900.0\n3.0\t4.5\tStrix aluco\n"
 
@@ -100,6 +106,16 @@ def _read_taxonomy(content: bytes) -> None:
 
 def _read_voices(path: Path) -> None:
     list(rows_of_voices(path, path.parent, [path.parent / "Great Tit_sound" / "a.mp3"]))
+    recordings_of_table(path)
+
+
+def _read_search_results(path: Path) -> None:
+    summarise_data_set(list(rows_of_search_results(path, path.parent, [path.parent / "XC1.mp3"])))
+
+
+def _read_split(path: Path) -> None:
+    row = RecordingRow(recording_id="XC1", path="a/XC1.mp3", scientific_name="Parus major")
+    split_by_tables(RecordingsTable(path.parent, (row,)), [path])
 
 
 def _read_recordings(path: Path) -> None:
@@ -120,6 +136,15 @@ TARGET = Target(
         ),
         Reader("taxonomy", _read_taxonomy, (b"primary_label,scientific_name\ngretit1,Parus major\n",)),
         Reader("voices", from_file(_read_voices, TABLE), (b"common_name,scientific_name\nGreat Tit,Parus major x\n",)),
+        Reader(
+            "search results",
+            from_file(_read_search_results, "xc.json"),
+            (_SEARCH_RESULTS, b'[{"results": ' + b"[" * 20 + b"]" * 20 + b"}]"),
+        ),
+        Reader(
+            "split", from_file(_read_split, "mine.csv"), (b"xc_id,filename,split\n1,a/XC1.mp3,val\n,b.wav,train\n",)
+        ),
+        Reader("split in JSON", from_file(_read_split, "mine.json"), (b'{"train": {"files": ["XC1"]}, "val": ["x"]}',)),
         Reader("recordings", from_file(_read_recordings, "recordings.parquet"), _parquet_seeds(_recordings_table())),
         Reader("sample", from_file(read_sample, "sample.csv"), (b"row_id,gretit1,x\nsoundscape_1_5,0.1,0\n",)),
     ),

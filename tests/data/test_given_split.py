@@ -75,7 +75,7 @@ def test_json_with_a_list_for_each_part(value: object, tmp_path: Path) -> None:
             "train.csv",
             "filename\nnone.wav\n",
             InputError,
-            "none of the 1 recordings that the tables name is in .*as 'none.wav'",
+            "expected recordings of the data set .*found 1 others .as 'none.wav'",
         ),
         ("train.csv", None, InputError, "no such file"),
     ],

@@ -134,11 +134,13 @@ def test_the_table_of_the_114_species_is_found_below_and_names_are_read_however_
     write_csv(tmp_path / "raw" / "Birds_Voice.csv", guan, {"Common_Name": "", "scientific_name": ""})
     sound(tmp_path / "Voice of Birds" / "Andean_Guan_sound" / "Andean_Guan1.WAV")
     sound(tmp_path / "retrain_data" / "Andean Guan12.wav")
+    sound(tmp_path / "Nova_Avis" / "Nova_Avis2.wav")
     sound(tmp_path / "test_audio" / "sample_bird.wav")
     rows = imported(tmp_path, tmp_path)
     assert {name: row.scientific_name for name, row in rows.items()} == {
         "Voice of Birds/Andean_Guan_sound/Andean_Guan1.WAV": "Penelope montagnii",
         "retrain_data/Andean Guan12.wav": "Penelope montagnii",
+        "Nova_Avis/Nova_Avis2.wav": "Nova Avis",
         "test_audio/sample_bird.wav": None,
     }
     apart = imported(tmp_path / "raw", tmp_path, audio=tmp_path / "Voice of Birds")
@@ -283,6 +285,12 @@ def test_a_table_that_a_spreadsheet_wrote_with_semicolons(tmp_path: Path) -> Non
     table.write_bytes("\ufeffpath;species;lat\r\na, b.WAV;Parus major;44,5\r\n;;\r\n".encode())
     ((name, row),) = imported(table, tmp_path).items()
     assert (name, row.scientific_name, row.problems, row.latitude) == ("a, b.WAV", "Parus major", (), 44.5)
+
+
+def test_a_spreadsheet_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "mine.xlsx").write_bytes(b"PK\x03\x04")
+    with pytest.raises(FormatError, match="found a spreadsheet. Save it as CSV"):
+        imported(tmp_path / "mine.xlsx", tmp_path)
 
 
 def results(*recordings: dict[str, object]) -> str:

@@ -69,22 +69,21 @@ def split_by_tables(table: RecordingsTable, paths: Sequence[Path]) -> GivenSplit
     index = _index(usable_rows(table.rows))
     part_of: dict[str, str] = {}
     unmatched = []
-    n_named = 0
-    for names, part in (named for path in paths for named in _named_recordings(path)):
-        n_named += 1
+    named = [(path, names, part) for path in paths for names, part in _named_recordings(path)]
+    for path, names, part in named:
         found = _match(names, index)
         if found is None:
             unmatched.append(names[0])
         elif part_of.setdefault(found, part) != part:
             raise InputError(
-                f"--from: expected each recording in one part, found {found} in {part_of[found]} and {part}."
+                f"{path}: expected each recording in one part, found {found} in {part_of[found]} and {part}."
             )
     if not part_of:
         raise InputError(
-            f"--from: none of the {n_named} recordings that the tables name is in {table.folder}"
-            f"{f' (as {unmatched[0]!r})' if unmatched else ''}."
+            f"{', '.join(map(str, paths))}: expected recordings of the data set {table.folder}, found "
+            f"{f'{len(named)} others (as {unmatched[0]!r})' if unmatched else 'none'}."
         )
-    return GivenSplit(assign_parts(table, part_of), n_named, tuple(unmatched))
+    return GivenSplit(assign_parts(table, part_of), len(named), tuple(unmatched))
 
 
 def _named_recordings(path: Path) -> Iterator[tuple[list[str], str]]:
@@ -97,7 +96,7 @@ def _named_recordings(path: Path) -> Iterator[tuple[list[str], str]]:
 def _of_json(path: Path) -> Iterator[tuple[list[str], str]]:
     try:
         document = json.loads(read_text(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"{path}: expected JSON ({error}).") from error
     lists = {part: _file_list(value) for key, value in _items(document) if (part := SPLIT_NAMES.get(key.lower()))}
     if not any(lists.values()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import urllib.parse
@@ -165,6 +166,7 @@ def found_of(fields: Mapping[str, Any]) -> Found:
         return str(value).strip() or None if value is not None else None
 
     number = text("id") or ""
+    also = fields.get("also")
     names = [part for part in (text("gen"), text("sp")) if part]
     file_url = _with_scheme(text("file")) or ""
     suffix = PurePosixPath(text("file-name") or "x.mp3").suffix.lower() or ".mp3"
@@ -173,7 +175,9 @@ def found_of(fields: Mapping[str, Any]) -> Found:
         path=f"audio/XC{number}{suffix}",
         scientific_name=" ".join(names) or None,
         common_name=text("en"),
-        secondary=tuple(str(name).strip() for name in fields.get("also") or () if str(name or "").strip()),
+        secondary=tuple(
+            str(name).strip() for name in (also if isinstance(also, list) else ()) if str(name or "").strip()
+        ),
         source="xeno-canto",
         url=_with_scheme(text("url")) or f"https://xeno-canto.org/{number}",
         recordist=text("rec"),
@@ -198,9 +202,10 @@ def _with_scheme(address: str | None) -> str | None:
 
 def _number(text: str | None) -> float | None:
     try:
-        return float(text or "")
+        value = float(text or "")
     except ValueError:
         return None
+    return value if math.isfinite(value) else None
 
 
 def _length_s(text: str | None) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -44,10 +45,10 @@ def rows_of_search_results(results: Path | None, sounds: Path, files: Sequence[P
         raise InputError(f"{sounds}: expected '{RESULTS}' in this folder or beside it, found none. Name the JSON file.")
     by_id = {name: path for path in reversed(files) if (name := _recording_id(path))}
     try:
-        document = json.loads(read_text(results))
-    except ValueError as error:
+        recordings = list(_recordings(json.loads(read_text(results))))
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"{results}: expected JSON ({error}).") from error
-    rows = {row.recording_id: row for row in (found_of(fields).row for fields in _recordings(document))}
+    rows = {row.recording_id: row for row in (found_of(fields).row for fields in recordings)}
     if not rows:
         raise FormatError(
             f"{results}: expected results of xeno-canto's API, with a list of recordings under one of {_LISTS}; "
@@ -69,7 +70,8 @@ def _recordings(document: Any) -> Iterator[Mapping[str, Any]]:
             yield from _recordings(part)
     elif isinstance(document, dict):
         if "gen" in document:
-            yield from [document] if document.get("id") else []
+            if re.fullmatch(r"\d+", str(document.get("id")), re.ASCII):
+                yield document
         else:
             for name in _LISTS:
                 yield from _recordings(document.get(name))

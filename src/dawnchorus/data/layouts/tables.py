@@ -45,6 +45,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 }
 """The fields that a csv can give, and the columns that each is looked for in, in this order and in any case."""
 
+_SPREADSHEETS = (".xls", ".xlsx", ".ods", ".numbers")
+
 _UNKNOWN_CODES = frozenset(("", "nan", "none", "no score", "[]"))
 SPLIT_NAMES = {"train": "train", "valid": "validation", "val": "validation", "validation": "validation", "test": "test"}
 """Parts of a split by the names that tables give them, in lower case."""
@@ -181,7 +183,13 @@ def xeno_canto_number(text: str | None) -> str | None:
 
 
 def table_records(csv_path: Path) -> tuple[list[str], Iterator[dict[str, str]]]:
-    """Return the header and the records of a table with commas, semicolons or tabs."""
+    """Return the header and the records of a table with commas, semicolons or tabs.
+
+    Raises:
+        FormatError: it is a spreadsheet, or no table.
+    """
+    if csv_path.suffix.lower() in _SPREADSHEETS:
+        raise FormatError(f"{csv_path}: expected a csv, found a spreadsheet. Save it as CSV (UTF-8).")
     text = read_text(csv_path)
     header = text.partition("\n")[0]
     return csv_records(csv_path, text, delimiter=max(",;\t", key=header.count))

@@ -14,12 +14,12 @@ from dawnchorus.data.layouts.tables import table_records, xeno_canto_number
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.taxonomy.classes import KnownClasses, name_key
-from dawnchorus.taxonomy.file_names import find_class_of_file, label_of_folder
+from dawnchorus.taxonomy.file_names import find_class_of_file, label_of_file, label_of_folder
 from dawnchorus.taxonomy.labels import Label
 
 TABLE = "Birds Voice.csv"
 SOURCE = "Kaggle: sound of 114 species of birds (xeno-canto)"
-_FOLDER_SUFFIX = "_sound"
+_FOLDER_SUFFIXES = ("_sound", "_sounds")
 
 
 def is_voices_table(path: Path) -> bool:
@@ -87,9 +87,10 @@ def recordings_of_table(table: Path) -> list[RecordingRow]:
 
 
 def _label(path: Path, known: KnownClasses) -> Label | None:
-    written = label_of_folder(path.parent.name)
-    is_named = path.parent.name.lower().endswith(_FOLDER_SUFFIX)
-    return known.find(written) or (written if is_named else find_class_of_file(path.stem, known))
+    """Return the species of a file: that of its folder, if the table or the folder's form says that it is one."""
+    folder = label_of_folder(path.parent.name)
+    is_species = path.parent.name.lower().endswith(_FOLDER_SUFFIXES) or label_of_file(path.stem) == folder
+    return known.find(folder) or (folder if is_species else find_class_of_file(path.stem, known))
 
 
 def _species(table: Path) -> list[Label]:
