@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import get_args
 
@@ -100,3 +101,7 @@ def test_a_run_keeps_what_was_measured_with_it(
     assert latest["metrics"]["accuracy"].keys() == {"value", "low", "high"}
     assert about["metrics"]["test_accuracy"] == latest["metrics"]["accuracy"]["value"]
     assert about["metrics"].keys() >= {"val_auc", "all_accuracy"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "yaml", None)
+        plain = command("evaluate", run, duet.folder)
+    assert b"count as truth" in plain.stdout, "measuring needs nothing of training"
