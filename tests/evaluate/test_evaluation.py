@@ -90,6 +90,7 @@ def test_a_run_keeps_what_was_measured_with_it(
         done = command("evaluate", model, duet.folder, *options)
         assert done.returncode == 0, done.stderr
         assert b"neither for nor against" in done.stdout, "as the run was trained"
+    assert Path(command("models", "path", run).stdout.decode().strip()) == run / "bundle", "a run is its bundle"
     about = json.loads((run / "run.json").read_text())
     assert [each["part"] for each in about["evaluations"]] == ["all", "test"], "one for each part, the latest last"
     latest = about["evaluations"][-1]
