@@ -17,6 +17,7 @@ from bench import (
     preparing,
     reading,
     serving,
+    soundscapes,
     speech,
     startup,
     stereo,
@@ -44,6 +45,7 @@ MEASUREMENTS = {
     "swaps": swaps.measure,
     "training": training.measure,
     "leaderboard": leaderboard.measure,
+    "soundscapes": soundscapes.measure,
     "preparing": preparing.measure,
     "reading": reading.measure,
 }

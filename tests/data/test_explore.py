@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import soundfile
+from matplotlib.figure import Figure
 from tests.conftest import Command
 from tests.sounds import tone
 
 from dawnchorus.data.explore import summarise_data_set
 from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, write_table
+from dawnchorus.pictures import data_set as plots
 from dawnchorus.pictures.data_set import draw_data_set
 
 EVIL = "<script>alert(1)</script> $x_{"
@@ -110,3 +113,21 @@ def test_detections_of_a_run_become_annotations(tmp_path: Path, dawn: Path, comm
     assert "Cuculus canorus" in shown
     assert "duration_s: 18.0" in shown
     assert "date: 2026-05-01" in shown
+
+
+@pytest.mark.parametrize("lengths_s", [[2.0, 14.0, 95.0, 700.0], [5.5, 6.0, 7.0], [4.0, 4.0]])
+def test_the_plot_of_lengths_has_ticks_that_can_be_read(
+    monkeypatch: pytest.MonkeyPatch, lengths_s: list[float]
+) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr(plots, "_png", lambda figure: figures.append(figure) or b"")
+    plots._lengths(SimpleNamespace(lengths_s=lengths_s))  # type: ignore[arg-type]
+    (axes,) = figures[0].axes
+    figures[0].draw_without_rendering()
+    minor = [tick.label1 for tick in axes.xaxis.get_minor_ticks()]
+    assert not any(label.get_text() for label in minor), "black on black, as 6 x 10^0"
+    shown = [label.get_text() for label in axes.get_xticklabels()]
+    assert all(text.endswith((" s", " min", " h")) for text in shown)
+    assert len(shown) >= min(2, len(set(lengths_s)))
+    low, high = axes.get_xlim()
+    assert all(low <= value <= high for value in axes.get_xticks())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import get_args
 
@@ -89,6 +90,7 @@ def test_a_run_keeps_what_was_measured_with_it(
         done = command("evaluate", model, duet.folder, *options)
         assert done.returncode == 0, done.stderr
         assert b"neither for nor against" in done.stdout, "as the run was trained"
+    assert Path(command("models", "path", run).stdout.decode().strip()) == run / "bundle", "a run is its bundle"
     about = json.loads((run / "run.json").read_text())
     assert [each["part"] for each in about["evaluations"]] == ["all", "test"], "one for each part, the latest last"
     latest = about["evaluations"][-1]
@@ -100,3 +102,7 @@ def test_a_run_keeps_what_was_measured_with_it(
     assert latest["metrics"]["accuracy"].keys() == {"value", "low", "high"}
     assert about["metrics"]["test_accuracy"] == latest["metrics"]["accuracy"]["value"]
     assert about["metrics"].keys() >= {"val_auc", "all_accuracy"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "yaml", None)
+        plain = command("evaluate", run, duet.folder)
+    assert b"count as truth" in plain.stdout, "measuring needs nothing of training"

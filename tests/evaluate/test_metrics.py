@@ -61,11 +61,13 @@ def test_metrics_of_rows_with_several_species_are_scikit_learns(seed: int, n: in
     assert METRICS["padded_cmap"](truth, scores) == pytest.approx(sk.average_precision_score(*padded, average="macro"))
 
 
-def test_rows_without_a_species_are_left_out_of_ranked_labels() -> None:
+def test_rows_without_a_species_have_no_ranked_labels() -> None:
     truth = np.array([[1, 0, 1], [0, 0, 0]], bool)
     scores = np.array([[0.9, 0.5, 0.1], [0.3, 0.2, 0.1]])
-    assert metrics.label_ranking_average_precision(truth, scores) == pytest.approx((1 + 2 / 3) / 2)
-    assert np.isnan(metrics.label_ranking_average_precision(truth[1:], scores[1:]))
+    ranked = metrics.label_ranking_average_precision(truth, scores)
+    assert ranked[0] == pytest.approx((1 + 2 / 3) / 2)
+    assert np.isnan(ranked[1])
+    assert METRICS["label_ranking_average_precision"](truth, scores) == ranked[0]
     assert metrics.multilabel_log_loss([[1, 0]], [[0.0, 0.0]]) == pytest.approx(-np.log(1e-12) / 2), "finite"
 
 
@@ -87,8 +89,8 @@ def test_a_masked_pair_counts_neither_for_nor_against(seed: int) -> None:
     known = ~np.isnan(masked)
     error = metrics.expected_calibration_error(truth, masked)
     assert error == metrics.expected_calibration_error(truth[known], masked[known])
-    pairs = metrics.multilabel_log_loss(truth[known][:, None], masked[known][:, None])
-    assert metrics.multilabel_log_loss(truth, masked) == pytest.approx(pairs)
+    for loss, own, seen, score in zip(metrics.multilabel_log_loss(truth, masked), truth, known, scores, strict=True):
+        assert loss == pytest.approx(metrics.multilabel_log_loss(own[None, seen], score[None, seen])[0])
 
 
 def test_macro_auc_leaves_out_empty_classes_as_birdclef_does() -> None:
@@ -142,6 +144,19 @@ def test_intervals_hold_the_value_and_shrink_with_more_recordings() -> None:
     assert (same.value, same.low, same.high) == (0, 0, 0)
     better = paired_interval(METRICS["top_1"], truth, truth.astype(float), scores)
     assert better.low > 0
+
+
+@pytest.mark.parametrize("name", ["accuracy", "label_ranking_average_precision", "log_loss", "multilabel_log_loss"])
+def test_intervals_of_means_over_rows_are_those_of_every_resample_computed_anew(name: str) -> None:
+    rng = np.random.default_rng(4)
+    truth, first, second = rng.random((30, 4)) < 0.3, rng.random((30, 4)), rng.random((30, 4))
+    metric = METRICS[name]
+    anew = metric.__call__  # not known as a mean over rows
+    for own, expected in (
+        (interval(metric, truth, first), interval(anew, truth, first)),
+        (paired_interval(metric, truth, first, second), paired_interval(anew, truth, first, second)),
+    ):
+        assert (own.value, own.low, own.high) == pytest.approx((expected.value, expected.low, expected.high))
 
 
 def test_calibration_recovers_the_curve_that_made_the_truth() -> None:
@@ -245,10 +260,11 @@ def test_best_class_marks_one_class_of_every_row() -> None:
 def test_log_loss_is_that_of_the_shares() -> None:
     truth = np.array([[1, 0], [0, 0], [1, 1]], bool)
     scores = np.array([[0.2, 0.6], [0.5, 0.5], [0.3, 0.1]])
-    assert metrics.log_loss(truth, scores) == pytest.approx(-np.log(0.25) / 2)
+    np.testing.assert_allclose(metrics.log_loss(truth, scores), [-np.log(0.25), np.nan, 0], atol=1e-12)
+    assert METRICS["log_loss"](truth, scores) == pytest.approx(-np.log(0.25) / 2)
     assert metrics.log_loss([[1, 0]], [[0.0, 0.0]]) == pytest.approx(-np.log(1e-12)), "finite"
     assert metrics.log_loss([[1, 0]], [[0.0, 0.4]]) == pytest.approx(-np.log(1e-12))
-    assert np.isnan(metrics.log_loss([[0, 0]], [[0.5, 0.5]]))
+    assert np.isnan(METRICS["log_loss"](np.zeros((1, 2), bool), np.full((1, 2), 0.5)))
 
 
 def test_calibration_error_by_hand() -> None:

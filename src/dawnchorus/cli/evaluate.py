@@ -15,7 +15,7 @@ from dawnchorus.cli.options import models_folder_option, turns_option, workers_o
 from dawnchorus.cli.present import announce_model, console, counted, print_table
 from dawnchorus.cli.progress import shown_progress
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table
-from dawnchorus.errors import InputError, OutputError
+from dawnchorus.errors import InputError, MissingExtra, OutputError
 from dawnchorus.files import atomic_file, cannot_write
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore, default_folder
@@ -174,7 +174,11 @@ def _trained_with(model: str) -> Secondary:
     from dawnchorus.train.runs import find_run_of, read_config
 
     run = find_run_of(model)
-    return "mask" if run is not None and read_config(run).get("data", {}).get("mask_secondary") else "count"
+    try:
+        config = {} if run is None else read_config(run)
+    except MissingExtra:  # measuring needs nothing of training
+        config = {}
+    return "mask" if config.get("data", {}).get("mask_secondary") else "count"
 
 
 def _remember(model: str, evaluation: Evaluation, options: dict[str, Any]) -> None:

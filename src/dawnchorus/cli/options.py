@@ -54,7 +54,12 @@ speech_option = click.option(
 def model_options(function: Function) -> Function:
     """`--model`, and the store as the argument `store`."""
 
-    @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="A built-in model, or a bundle's folder.")
+    @click.option(
+        "--model",
+        default=DEFAULT_MODEL,
+        show_default=True,
+        help="A built-in model, or a bundle's or training run's folder.",
+    )
     @models_folder_option
     @wraps(function)
     def with_store(*args: Any, models_folder: Path | None, **kwargs: Any) -> Any:

@@ -8,10 +8,23 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dawnchorus.evaluate.metrics import BoolArray, FloatArray
+from dawnchorus.evaluate.metrics import BoolArray, FloatArray, mean_of_known
 
 Metric = Callable[[BoolArray, FloatArray], FloatArray]
 """A value for each [..., recordings, classes]; see `metrics`."""
+
+
+@dataclass(frozen=True)
+class RowMean:
+    """A metric that is the mean of what each row has by itself, so that resamples need no new computation."""
+
+    of_rows: Metric
+    """A value for each row [..., rows]; NaN: it has none."""
+
+    def __call__(self, truth: BoolArray, scores: FloatArray) -> FloatArray:
+        """Return the mean of the rows that have a value [...]."""
+        return mean_of_known(self.of_rows(truth, scores))
+
 
 N_DRAWS = 1000
 BLOCK_SIZE = 20_000
@@ -32,7 +45,7 @@ class Interval:
 
 def interval(metric: Metric, truth: BoolArray, scores: FloatArray, *, seed: int = 1) -> Interval:
     """The metric of recordings [recordings, classes] with its percentile interval (Efron, 1979)."""
-    return Interval(float(metric(truth, scores)), *_limits([metric(truth[d], scores[d]) for d in _draws(truth, seed)]))
+    return Interval(float(metric(truth, scores)), *_limits(_resampled(metric, truth, scores, _draws(truth, seed))))
 
 
 def paired_interval(
@@ -41,7 +54,18 @@ def paired_interval(
     """How much larger the metric of `first` is than that of `second` on the same recordings."""
     value = float(metric(truth, first)) - float(metric(truth, second))
     draws = _draws(truth, seed)
-    return Interval(value, *_limits([metric(truth[d], first[d]) - metric(truth[d], second[d]) for d in draws]))
+    values, others = (_resampled(metric, truth, scores, draws) for scores in (first, second))
+    return Interval(value, *_limits([a - b for a, b in zip(values, others, strict=True)]))
+
+
+def _resampled(
+    metric: Metric, truth: BoolArray, scores: FloatArray, draws: list[npt.NDArray[np.int64]]
+) -> list[FloatArray]:
+    """Return the metric of each draw, in blocks [draws]."""
+    if isinstance(metric, RowMean):
+        rows = metric.of_rows(truth, scores)
+        return [mean_of_known(rows[d]) for d in draws]
+    return [metric(truth[d], scores[d]) for d in draws]
 
 
 def _draws(truth: BoolArray, seed: int) -> list[npt.NDArray[np.int64]]:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dawnchorus.evaluate import metrics
-from dawnchorus.evaluate.bootstrap import Interval, Metric, interval, paired_interval
+from dawnchorus.evaluate.bootstrap import Interval, Metric, RowMean, interval, paired_interval
 from dawnchorus.evaluate.events import EventCounts, count_events
 from dawnchorus.evaluate.scoring import Pool, Scores, Secondary
 from dawnchorus.evaluate.suspects import Doubt, Leak, doubtful_labels, learned_from
@@ -37,13 +37,13 @@ def _decided(kind: int, average: str) -> Metric:
 
 
 METRICS: dict[str, Metric] = {
-    "accuracy": lambda truth, scores: metrics.top_k_accuracy(truth, scores, 1),
-    "top_1": lambda truth, scores: metrics.top_k_accuracy(truth, scores, 1),
-    "top_5": lambda truth, scores: metrics.top_k_accuracy(truth, scores, 5),
+    "accuracy": RowMean(lambda truth, scores: metrics.top_k_hits(truth, scores, 1)),
+    "top_1": RowMean(lambda truth, scores: metrics.top_k_hits(truth, scores, 1)),
+    "top_5": RowMean(lambda truth, scores: metrics.top_k_hits(truth, scores, 5)),
     "macro_roc_auc": metrics.macro_roc_auc,
     "cmap": metrics.cmap,
     "padded_cmap": lambda truth, scores: metrics.cmap(truth, scores, n_padding=5),
-    "label_ranking_average_precision": metrics.label_ranking_average_precision,
+    "label_ranking_average_precision": RowMean(metrics.label_ranking_average_precision),
     "macro_precision": _decided(0, "macro"),
     "macro_recall": _decided(1, "macro"),
     "macro_f1": _decided(2, "macro"),
@@ -51,8 +51,8 @@ METRICS: dict[str, Metric] = {
     "weighted_precision": _decided(0, "weighted"),
     "weighted_recall": _decided(1, "weighted"),
     "weighted_f1": _decided(2, "weighted"),
-    "log_loss": metrics.log_loss,
-    "multilabel_log_loss": metrics.multilabel_log_loss,
+    "log_loss": RowMean(metrics.log_loss),
+    "multilabel_log_loss": RowMean(metrics.multilabel_log_loss),
 }
 """By name: what is computed of recordings with intervals, and of windows without."""
 

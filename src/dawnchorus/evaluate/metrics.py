@@ -59,7 +59,7 @@ def _first_of_equals(ordered: FloatArray) -> npt.NDArray[np.int64]:
 
 def macro_roc_auc(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
     """Return the mean of `roc_auc` over the classes that have one [...]."""
-    return _mean(roc_auc(truth, scores))
+    return mean_of_known(roc_auc(truth, scores))
 
 
 def average_precision(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
@@ -83,23 +83,28 @@ def cmap(truth: npt.ArrayLike, scores: npt.ArrayLike, *, n_padding: int = 0) -> 
         padding = np.ones((*truth.shape[:-2], n_padding, truth.shape[-1]))
         truth = np.concatenate([truth, padding.astype(bool)], axis=-2)
         scores = np.concatenate([scores, padding], axis=-2)
-    return _mean(average_precision(truth, scores))
+    return mean_of_known(average_precision(truth, scores))
 
 
 def label_ranking_average_precision(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
-    """Return the mean of the rows' average precision over their species [...]; 1 where these have the highest scores.
+    """Return the average precision of each row's species among its classes [..., rows]; 1 where they score highest.
 
-    Rows without a species are left out, where scikit-learn counts them as 1.
+    scikit-learn counts a row without a species as 1; here it has no value.
     """
-    rows_last = (np.swapaxes(np.asarray(values), -1, -2) for values in (truth, scores))
-    return _mean(average_precision(*rows_last))
+    by_class, scores_by_class = (np.swapaxes(np.asarray(values), -1, -2) for values in (truth, scores))
+    return average_precision(by_class, scores_by_class)
+
+
+def top_k_hits(truth: npt.ArrayLike, scores: npt.ArrayLike, k: int) -> FloatArray:
+    """Return 1 for each row of which a species is among the k best-scoring classes, else 0 [..., rows]."""
+    truth, scores = np.asarray(truth, bool), np.asarray(scores)
+    best = np.argsort(-scores, axis=-1, kind="stable")[..., :k]
+    return np.where(truth.any(-1), np.take_along_axis(truth, best, -1).any(-1), np.nan)
 
 
 def top_k_accuracy(truth: npt.ArrayLike, scores: npt.ArrayLike, k: int) -> FloatArray:
     """Return the share of rows with a species of which one is among the k best-scoring classes [...]."""
-    truth, scores = np.asarray(truth, bool), np.asarray(scores)
-    best = np.argsort(-scores, axis=-1, kind="stable")[..., :k]
-    return _over(np.take_along_axis(truth, best, -1).any(-1).sum(-1), truth.any(-1).sum(-1))
+    return mean_of_known(top_k_hits(truth, scores, k))
 
 
 def precision_recall_f1(truth: npt.ArrayLike, found: npt.ArrayLike) -> FloatArray:
@@ -124,22 +129,19 @@ def best_class(scores: npt.ArrayLike) -> BoolArray:
 
 
 def log_loss(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
-    """Return the mean negative logarithm of the share of the scores that the true species of a row have [...].
+    """Return the negative logarithm of the share of the scores that the true species of each row have [..., rows].
 
-    The cross-entropy where each row has one species.
+    The cross-entropy where a row has one species.
     """
     truth, scores = np.asarray(truth, bool), np.nan_to_num(np.asarray(scores, np.float64))
-    named = truth.any(-1)
     shares = (scores * truth).sum(-1) / np.maximum(scores.sum(-1), SMALLEST_PROBABILITY)
-    losses = -np.log(np.maximum(shares, SMALLEST_PROBABILITY))
-    return _over(np.where(named, losses, 0).sum(-1), named.sum(-1))
+    return np.where(truth.any(-1), -np.log(np.maximum(shares, SMALLEST_PROBABILITY)), np.nan)
 
 
 def multilabel_log_loss(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
-    """Return the mean over rows and classes of the binary cross-entropy of scores as probabilities [...]."""
+    """Return the mean over each row's classes of the binary cross-entropy of scores as probabilities [..., rows]."""
     truth, scores = np.asarray(truth, bool), np.asarray(scores, np.float64)
-    losses = -np.log(np.maximum(np.where(truth, scores, 1 - scores), SMALLEST_PROBABILITY))
-    return _mean(losses.reshape(*losses.shape[:-2], -1))
+    return mean_of_known(-np.log(np.maximum(np.where(truth, scores, 1 - scores), SMALLEST_PROBABILITY)))
 
 
 def expected_calibration_error(truth: npt.ArrayLike, probabilities: npt.ArrayLike, *, n_bins: int = 10) -> float:
@@ -156,7 +158,7 @@ def expected_calibration_error(truth: npt.ArrayLike, probabilities: npt.ArrayLik
     return float(np.abs(right - said).sum() / n.sum())
 
 
-def _mean(values: FloatArray) -> FloatArray:
+def mean_of_known(values: FloatArray) -> FloatArray:
     """Return the mean of the values that are numbers [...]."""
     known = ~np.isnan(values)
     return _over(np.where(known, values, 0).sum(-1), known.sum(-1))

@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from dawnchorus.errors import InputError, OutputError
+from dawnchorus.errors import InputError, MissingExtra, OutputError
 from dawnchorus.files import atomic_file, cannot_write
 from dawnchorus.models.store import RUN_BUNDLE_NAME
 
@@ -126,8 +126,15 @@ def find_runs(root: Path) -> Iterator[Run]:
 
 
 def read_config(run: Run) -> dict[str, Any]:
-    """What the run was started with."""
-    import yaml
+    """What the run was started with.
+
+    Raises:
+        MissingExtra: PyYAML is not installed.
+    """
+    try:
+        import yaml
+    except ImportError as error:
+        raise MissingExtra("PyYAML", extra="train", purpose="Reading a run's configuration") from error
 
     found: dict[str, Any] = yaml.safe_load((run.folder / CONFIG_NAME).read_text(encoding="utf-8"))
     return found
