@@ -93,6 +93,20 @@ def test_errors_are_counted_and_have_the_field_that_the_page_shows(
     assert (health["total_requests"], health["error_count"]) == (4, 4)
 
 
+def test_the_state_of_the_server_and_of_its_model_is_told(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    before = client.get("/api/system_stats").json()
+    client.post("/api/v1/identify?keep=true", files={"audio": ("x.wav", tone.read_bytes())})
+    client.post("/api/upload_bulk", files={"files": ("Loud Bird1.wav", tone.read_bytes())})
+    stats = client.get("/api/system_stats").json()
+    assert (before["recordings"], stats["recordings"], before["lessons"], stats["lessons"]) == (0, 1, 0, 1)
+    assert stats["cpu_seconds"] > before["cpu_seconds"] > 0
+    assert 10e6 < stats["memory_bytes"] < 10e9
+    performance = client.get("/api/model_performance").json()
+    assert performance == {"model": "level", "model_version": level_bundle.id, "num_classes": 3, "report": None}
+    assert client.get("/api/feature_analysis").status_code == 404
+
+
 def test_an_upload_is_a_success_only_if_a_file_is_taken(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
     client = serve(model=level_bundle.folder)
     good, bad = ("files", ("Loud Bird/a.wav", tone.read_bytes())), ("files", ("Loud Bird/b.wav", b"no sound"))
