@@ -48,6 +48,7 @@ ROLES = {
         *("GET /", "POST /", "GET /docs", "GET /history", "GET /jobs/{job_id}", "GET /models", "GET /review"),
         *("GET /recordings/{sha256}", "GET /system", "GET /teach", "GET /metrics", "GET /api/openapi.json"),
         *("GET /api/classes", "GET /api/health", "GET /api/metrics", "GET /api/retrain_status", "POST /api/predict"),
+        *("GET /api/model_performance", "GET /api/system_stats"),
         *("GET /api/v1/detections", "GET /api/v1/detections/{number}/picture", "GET /api/v1/detections/{number}/sound"),
         *("GET /api/v1/jobs", "GET /api/v1/jobs/{job_id}", "GET /api/v1/jobs/{job_id}/events", "GET /api/v1/lessons"),
         *("GET /api/v1/models", "GET /api/v1/models/active", "GET /api/v1/models/{bundle_id}/card"),

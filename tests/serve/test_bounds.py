@@ -65,6 +65,8 @@ WORST: dict[str, tuple[str, ...]] = {
     "/api/metrics": ("/api/metrics",),
     "/api/classes": ("/api/classes",),
     "/api/retrain_status": ("/api/retrain_status",),
+    "/api/system_stats": ("/api/system_stats",),
+    "/api/model_performance": ("/api/model_performance",),
     f"{V1}/health/live": (f"{V1}/health/live",),
     f"{V1}/health/ready": (f"{V1}/health/ready",),
     f"{V1}/recordings": (f"{V1}/recordings?limit={MAX_PAGE}",),

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
-from tests.serve.conftest import Serve
+from tests.serve.conftest import Serve, running_service
 
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.serve.service import open_service
 from dawnchorus.serve.settings import Settings
 
 NUMBER = (int, float)
@@ -93,6 +92,20 @@ def test_errors_are_counted_and_have_the_field_that_the_page_shows(
     assert (health["total_requests"], health["error_count"]) == (4, 4)
 
 
+def test_the_state_of_the_server_and_of_its_model_is_told(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    before = client.get("/api/system_stats").json()
+    client.post("/api/v1/identify?keep=true", files={"audio": ("x.wav", tone.read_bytes())})
+    client.post("/api/upload_bulk", files={"files": ("Loud Bird1.wav", tone.read_bytes())})
+    stats = client.get("/api/system_stats").json()
+    assert (before["recordings"], stats["recordings"], before["lessons"], stats["lessons"]) == (0, 1, 0, 1)
+    assert stats["cpu_seconds"] > before["cpu_seconds"] > 0
+    assert 10e6 < stats["memory_bytes"] < 10e9
+    performance = client.get("/api/model_performance").json()
+    assert performance == {"model": "level", "model_version": level_bundle.id, "num_classes": 3, "report": None}
+    assert client.get("/api/feature_analysis").status_code == 404
+
+
 def test_an_upload_is_a_success_only_if_a_file_is_taken(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
     client = serve(model=level_bundle.folder)
     good, bad = ("files", ("Loud Bird/a.wav", tone.read_bytes())), ("files", ("Loud Bird/b.wav", b"no sound"))
@@ -112,18 +125,26 @@ def test_an_upload_is_a_success_only_if_a_file_is_taken(level_bundle: Bundle, se
     assert (again.status_code, again.json()["uploaded_count"]) == (200, 0), "an upload may be repeated"
 
 
-def test_the_latest_retraining_that_was_done_is_told(level_bundle: Bundle, tmp_path: Path) -> None:
-    with open_service(Settings(model=level_bundle.folder, data=tmp_path / "server", work=())) as service:
-        jobs = service.jobs
-        assert jobs.latest_done("retrain") is None
-        for status in ("done", "failed"):
-            jobs.add("retrain", {})
-            assert sum(jobs.counts(("queued", "running"), kind="retrain").values()) == 1
-            assert sum(jobs.counts(("queued", "running"), kind="identify").values()) == 0
-            job = jobs.claim("retrain")
+def test_a_retraining_is_told_while_it_goes_on_and_after_it_was_done(level_bundle: Bundle, tmp_path: Path) -> None:
+    settings = Settings(model=level_bundle.folder, data=tmp_path / "server", work=("identify",))
+    with running_service(settings) as (client, service):
+
+        def told() -> list[dict[str, Any]]:
+            check_all(client)
+            return [client.get(f"/api/{route}").json() for route in ("health", "retrain_status")]
+
+        begin, times = datetime.now(UTC) - timedelta(seconds=1), set()
+        for status, progress in (("done", 100), ("failed", 30)):
+            service.jobs.add("retrain", {})
+            assert [each["is_retraining"] for each in told()] == [True, True]
+            job = service.jobs.claim("retrain")
             assert job is not None
-            jobs.end(job.id, status)
-        last = jobs.latest_done("retrain")
-        assert last is not None
-        assert last.status == "done"
-        assert last.ended_at is not None
+            service.jobs.tell(job.id, "training", 0.3)
+            assert told()[1]["progress"] == 30
+            service.jobs.end(job.id, status)
+            health, state = told()
+            assert (health["is_retraining"], state["is_retraining"], state["progress"]) == (False, False, progress)
+            assert health["last_retrain"] == state["last_retrain"]
+            times.add(state["last_retrain"])
+        assert len(times) == 1, "one that failed made no model"
+        assert begin < datetime.fromisoformat(times.pop()) < datetime.now(UTC)

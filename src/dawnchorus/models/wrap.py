@@ -31,6 +31,13 @@ from dawnchorus.text_files import csv_records, read_text
 _BUNDLE_NAMES = frozenset(("waveform", "logits", "embeddings"))
 _EMBEDDINGS = re.compile(r"(outside\.)?embed", re.IGNORECASE)
 
+KERAS_SUFFIXES = frozenset((".h5", ".hdf5", ".keras"))
+KERAS_HINT = (
+    "Where TensorFlow is installed, tf2onnx writes a Keras model as ONNX (or tf.lite.TFLiteConverter as TFLite). The "
+    "graph has to take sound: join the features, the scaler and the model in one graph, and write the classes of the "
+    "label encoder, in its order, to the file for --labels. docs/KERAS.md has the two scripts."
+)
+
 NAME_COLUMNS = ("scientific_name", "scientific name", "display_name", "label", "name", "common_name", "ebird2021")
 
 
@@ -102,7 +109,8 @@ def wrap_model(
         raise InputError(f"{graph}: no such file; expected an ONNX or TFLite model.")
     is_tflite = graph.suffix.lower() == ".tflite"
     if not is_tflite and graph.suffix.lower() != ".onnx":
-        raise InputError(f"{graph}: expected a file that ends in .onnx or .tflite.")
+        hint = f" {KERAS_HINT}" if graph.suffix.lower() in KERAS_SUFFIXES else ""
+        raise InputError(f"{graph}: expected a file that ends in .onnx or .tflite.{hint}")
     n_window = round(description.window_s * description.sample_rate_hz)
     embedding_dim: int | None = None
 

@@ -70,7 +70,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         401: "no token",
         403: "not allowed",
         421: "another host",
-        422: "a value out of range",
+        422: "a value out of range, or nothing that can be used",
         429: "too often",
     }
     every = {**dict.fromkeys(statuses, "see detail"), **shown}

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
+import time
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from dawnchorus.cores import usable_cores
 from dawnchorus.errors import InputError
 from dawnchorus.identify.options import Options
 from dawnchorus.serve.access import needs
@@ -65,6 +70,43 @@ def classes(service: ServiceOf) -> dict[str, Any]:
     """What the model can tell."""
     names = [label.common_name for label in service.lanes.bundle.labels]
     return {"classes": names, "num_classes": len(names)}
+
+
+@router.get("/system_stats", dependencies=[needs(Role.IDENTIFY)], responses=problems())
+def system_stats(service: ServiceOf) -> dict[str, Any]:
+    """Report what this server's process uses, and how much waits and is stored."""
+    n_recordings, _ = service.history.recordings(limit=1, offset=0)
+    return {
+        "uptime_seconds": round(service.uptime_s, 3),
+        "cpu_cores": usable_cores(),
+        "cpu_seconds": round(time.process_time(), 3),
+        "memory_bytes": _memory_bytes(),
+        "disk_free_bytes": shutil.disk_usage(service.settings.data).free,
+        "waiting": service.lanes.n_waiting,
+        "jobs": service.jobs.counts(ACTIVE_STATUSES),
+        "recordings": n_recordings,
+        "lessons": service.lessons.count(),
+    }
+
+
+def _memory_bytes() -> int | None:
+    """Return the memory of this process that is resident, or None where the system has no `/proc`."""
+    try:
+        return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return None
+
+
+@router.get("/model_performance", dependencies=[needs(Role.IDENTIFY)], responses=problems())
+def model_performance(service: ServiceOf) -> dict[str, Any]:
+    """Report the model, and its comparison on held-out recordings with the model before; null if there was none."""
+    bundle = service.lanes.bundle
+    return {
+        "model": bundle.info.name,
+        "model_version": bundle.id,
+        "num_classes": len(bundle.labels),
+        "report": service.registry.model(bundle.id).report,
+    }
 
 
 _AUDIO = {"type": "object", "required": ["audio"], "properties": {"audio": {"type": "string", "format": "binary"}}}
