@@ -22,7 +22,15 @@ CONF = Path(__file__).parents[1] / "conf"
 ROOT_NAME = "dawnchorus"
 """The list of groups among Hydra's configurations, apart from files of a user that may be called config.yaml."""
 
-USER_PATHS = ("data.path", "paths.runs", "paths.clips", "paths.models", "model.source", "model.backbone")
+USER_PATHS = (
+    "data.path",
+    "paths.runs",
+    "paths.clips",
+    "paths.models",
+    "model.source",
+    "model.backbone",
+    "tracker.address",
+)
 """Keys whose values are taken as they are typed."""
 
 INSTEAD_OF_HYDRA = {
