@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from dawnchorus.errors import InputError, OutputExists
 from dawnchorus.files import cannot_write
 from dawnchorus.models.store import ModelStore
+from dawnchorus.text_files import read_text
 from dawnchorus.train.config import TrainConfig
 from dawnchorus.train.families import Family, FamilyConfig, family_of
 
@@ -85,7 +86,7 @@ def describe_config_dir(config_dir: Path) -> list[str]:
     ]
     if shadowed:
         notes.append(f"{config_dir}: taken instead of the built-in files: {', '.join(shadowed)}.")
-    unread = sorted(path.name for path in config_dir.iterdir() if path.suffix in (".yaml", ".yml"))
+    unread = [path.name for path in sorted(config_dir.glob("*.y*ml")) if re.search(r"(?m)^defaults:", read_text(path))]
     unread += sorted(f"{path.parent.name}/{path.name}" for path in config_dir.glob("*/*.yml"))
     if unread:
         notes.append(
