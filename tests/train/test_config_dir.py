@@ -24,6 +24,7 @@ trainer:
 """,
     "habits/slow.yaml": "# @package _global_\noptimizer:\n  lr: 1.0e-5\n",
     "habits/lost.yaml": "lr: 1.0e-5\n",
+    "sweep.yaml": "method: random\n",
     "config.yaml": "hydra:\n  run:\n    dir: elsewhere\ndefaults:\n  - nothing: at_all\n",
 }
 

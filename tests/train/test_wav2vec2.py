@@ -6,6 +6,7 @@ import hashlib
 import http.server
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -18,6 +19,9 @@ from tests.training import Train
 
 from dawnchorus.errors import InputError
 from dawnchorus.models.bundle import read_bundle
+from dawnchorus.models.store import ModelStore
+from dawnchorus.train.compose import compose_config, family_config
+from dawnchorus.train.families import Context
 from dawnchorus.train.operators import declare_vision_operators
 from dawnchorus.train.runs import read_run
 
@@ -55,6 +59,25 @@ def test_weights_of_a_folder_are_what_is_trained_on(published: Path, run_trainin
     assert str(published) in read_bundle(run.bundle).info.attribution
     with pytest.raises(InputError, match="no such folder"):
         run_training("model=wav2vec2", f"model.source={tmp_path / 'none'}", "model.window_s=2")
+
+
+def test_weights_that_the_folder_lacks_are_learned_and_named(published: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "partly"
+    shutil.copytree(published, folder)
+    weights = load_file(folder / "model.safetensors")
+    lacking = "feature_extractor.conv_layers.6.conv.weight"
+    del weights[f"wav2vec2.{lacking}"]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    store = ModelStore(tmp_path)
+    config = compose_config(["data=x", "model=wav2vec2", f"model.source={folder}", "model.freeze_transformer=true"])
+    family, shape = family_config(config, store)
+    network = family.build(shape, Context(("Avis a", "Avis b"), store))
+    learned = {name for name, weights in network.named_parameters() if weights.requires_grad}
+    assert f"body.{lacking}" in learned
+    assert "body.feature_extractor.conv_layers.5.conv.weight" not in learned
+    assert f"lacks 1 weights of Wav2Vec2 ({lacking}, ...)" in (network.start_note or "")
 
 
 @pytest.fixture

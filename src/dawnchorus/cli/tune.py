@@ -16,27 +16,44 @@ from dawnchorus.cli.train import print_config_dir_notes
 from dawnchorus.errors import MissingExtra
 
 if TYPE_CHECKING:
-    from dawnchorus.train.tune import Metric, Tried
+    from dawnchorus.train.tune import Method, Metric, Tried
+
+METRICS: tuple[Metric, ...] = ("val_auc", "val_accuracy", "val_loss")
+METHODS: tuple[Method, ...] = ("tpe", "random", "grid")
 
 
 @click.command("tune")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option(
-    "--trials", type=click.IntRange(1), default=20, show_default=True, help="How many, earlier ones included."
+    "--trials",
+    type=click.IntRange(1),
+    help="How many, earlier ones included.  [default: 20, the sweep's run_cap, or all of a grid]",
 )
-@click.option("--metric", type=click.Choice(["val_auc", "val_accuracy", "val_loss"]), default="val_auc")
+@click.option("--metric", type=click.Choice(METRICS), help=f"What to find the best of.  [default: {METRICS[0]}]")
+@click.option("--method", type=click.Choice(METHODS), help=f"How to choose values.  [default: {METHODS[0]}]")
+@click.option("--sweep", "sweep_path", type=click.Path(path_type=Path), help="A sweep file of Weights & Biases.")
 @click.option("--folds", is_flag=True, help="Train each trial on every fold of a data set that is split into folds.")
 @config_dir_option
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def command(
-    *, overrides: tuple[str, ...], trials: int, metric: Metric, folds: bool, config_dir: Path | None, quiet: bool
+    *,
+    overrides: tuple[str, ...],
+    trials: int | None,
+    metric: Metric | None,
+    method: Method | None,
+    sweep_path: Path | None,
+    folds: bool,
+    config_dir: Path | None,
+    quiet: bool,
 ) -> None:
     """Find good values for settings, by training with some: dawnchorus tune model=mel_cnn data=my-set
     'optimizer.lr=tag(log,interval(1e-4,1e-2))' 'model.mel.n_bands=choice(32,64,128)'
 
     What `train` would take for the best is printed in the end. A tuning that was stopped goes on by the same command.
+    Settings given here win over those of a sweep file.
     """
     try:
+        from dawnchorus.train.sweeps import read_sweep
         from dawnchorus.train.tune import tune
     except ImportError as error:
         raise MissingExtra(error.name or "torch", extra="train", purpose="Tuning") from error
@@ -48,11 +65,19 @@ def command(
         screen.print(f"trial {tried.number + 1:3d}  {tried.state}  {value}  {' '.join(tried.overrides)}", markup=False)
 
     print_config_dir_notes(config_dir, screen)
+    if sweep_path is not None:
+        sweep = read_sweep(sweep_path)
+        if sweep.unused:
+            screen.print(f"{sweep_path}: not used: {', '.join(sweep.unused)}.", markup=False)
+        overrides = sweep.overrides_with(overrides)
+        trials, metric, method = trials or sweep.n_trials, metric or sweep.metric, method or sweep.method
+    metric = metric or METRICS[0]
     found = tune(
         overrides,
         config_dir=config_dir,
         n_trials=trials,
         metric=metric,
+        method=method or METHODS[0],
         by_fold=folds,
         clock=datetime.now,
         on_trial=show,

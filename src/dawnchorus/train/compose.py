@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from dawnchorus.errors import InputError, OutputExists
 from dawnchorus.files import cannot_write
 from dawnchorus.models.store import ModelStore
+from dawnchorus.text_files import read_text
 from dawnchorus.train.config import TrainConfig
 from dawnchorus.train.families import Family, FamilyConfig, family_of
 
@@ -23,7 +24,15 @@ CONF = Path(__file__).parents[1] / "conf"
 ROOT_NAME = "dawnchorus"
 """The list of groups among Hydra's configurations, apart from files of a user that may be called config.yaml."""
 
-USER_PATHS = ("data.path", "paths.runs", "paths.clips", "paths.models", "model.source", "model.backbone")
+USER_PATHS = (
+    "data.path",
+    "paths.runs",
+    "paths.clips",
+    "paths.models",
+    "model.source",
+    "model.backbone",
+    "tracker.address",
+)
 """Keys whose values are taken as they are typed."""
 
 INSTEAD_OF_HYDRA = {
@@ -78,7 +87,7 @@ def describe_config_dir(config_dir: Path) -> list[str]:
     ]
     if shadowed:
         notes.append(f"{config_dir}: taken instead of the built-in files: {', '.join(shadowed)}.")
-    unread = sorted(path.name for path in config_dir.iterdir() if path.suffix in (".yaml", ".yml"))
+    unread = [path.name for path in sorted(config_dir.glob("*.y*ml")) if re.search(r"(?m)^defaults:", read_text(path))]
     unread += sorted(f"{path.parent.name}/{path.name}" for path in config_dir.glob("*/*.yml"))
     if unread:
         notes.append(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,12 +20,19 @@ from dawnchorus.train.trainer import train
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
+    from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial, Trial
 
 Metric = Literal["val_auc", "val_accuracy", "val_loss"]
 
+Method = Literal["tpe", "random", "grid"]
+"""The tree-structured Parzen estimator (Bergstra et al., 2011), values at random, or every combination."""
+
 STUDIES_NAME = "studies.db"
 """In the folder of runs: every trial of every study, so that a study that was stopped goes on."""
+
+N_TRIALS = 20
+"""Trials where nobody says how many; of a grid: all."""
 
 N_STARTUP = 5
 """So many trials are drawn at random before the others are compared with them."""
@@ -52,8 +60,9 @@ class Tuned:
 def tune(
     overrides: Sequence[str],
     *,
-    n_trials: int,
+    n_trials: int | None = None,
     metric: Metric = "val_auc",
+    method: Method = "tpe",
     by_fold: bool = False,
     config_dir: Path | None = None,
     clock: Callable[[], datetime],
@@ -64,7 +73,7 @@ def tune(
 
     Overrides are `train`'s; those to be tuned have Hydra's sweep syntax: `optimizer.lr=tag(log,interval(1e-5,1e-2))`,
     `model.mel.n_bands=choice(32,64,128)`, `trainer.epochs=range(10,50,10)`, `augment.mixup_p=interval(0,1)`. Values are
-    proposed by the tree-structured Parzen estimator (Bergstra et al., 2011). With `by_fold` each trial is trained on
+    proposed by `method`. With `by_fold` each trial is trained on
     every fold of a data set that is split into folds, its value is the mean, and it is given up when it is worse than
     the median of others after as many folds. The same call goes on with its study, and counts what is there.
 
@@ -85,16 +94,18 @@ def tune(
             "tune: expected a setting with several values, such as optimizer.lr=tag(log,interval(1e-5,1e-2)) or "
             "model.mel.n_bands=choice(32,64)."
         )
+    grid = list(_grid(space)) if method == "grid" else []
+    n_wanted = min(n_trials or len(grid), len(grid)) if grid else n_trials or N_TRIALS
     probes = {name: _probe(distribution) for name, distribution in space.items()}
     config = compose_config([*fixed, *_chosen(space, probes)], config_dir=config_dir)
     folds = _folds(config) if by_fold else [None]
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    root = Path(config.paths.runs)
+    root, rows = Path(config.paths.runs), read_table(Path(config.data.path)).rows
     try:
         root.mkdir(parents=True, exist_ok=True)
         study = optuna.create_study(
             storage=f"sqlite:///{root / STUDIES_NAME}",
-            study_name=_digest(config, space, metric, len(folds), read_table(Path(config.data.path)).rows),
+            study_name=_digest(config, space, f"{metric} {method}", len(folds), rows),
             direction="minimize" if metric == "val_loss" else "maximize",
             pruner=optuna.pruners.MedianPruner(n_startup_trials=N_STARTUP),
             load_if_exists=True,
@@ -104,8 +115,10 @@ def tune(
 
     n_done = sum(trial.state.is_finished() for trial in study.trials)
     # A study that goes on draws other numbers than those that it has drawn already.
-    study.sampler = optuna.samplers.TPESampler(seed=config.seed + len(study.trials), n_startup_trials=N_STARTUP)
-    for _ in range(n_done, n_trials):
+    study.sampler = _sampler(method, config.seed + len(study.trials))
+    for values in grid[:n_wanted]:
+        study.enqueue_trial(values, skip_if_exists=True)
+    for _ in range(n_done, n_wanted):
         trial = study.ask(fixed_distributions=space)
         settings = [*fixed, *_chosen(space, trial.params)]
         try:
@@ -125,6 +138,13 @@ def tune(
     if not any(each.state == "complete" for each in tried):
         raise TrainingFailed(f"tune: none of {len(tried)} trials came to an end. Narrow the range of what is tuned.")
     return Tuned(tried, _tried(space, study.best_trial))
+
+
+def _sampler(method: Method, seed: int) -> BaseSampler:
+    """Make what proposes values; those of a grid are in the study's queue already."""
+    from optuna.samplers import RandomSampler, TPESampler
+
+    return TPESampler(seed=seed, n_startup_trials=N_STARTUP) if method == "tpe" else RandomSampler(seed=seed)
 
 
 def _space(overrides: Sequence[str]) -> tuple[list[str], dict[str, BaseDistribution]]:
@@ -159,6 +179,22 @@ def _space(overrides: Sequence[str]) -> tuple[list[str], dict[str, BaseDistribut
         else:
             raise InputError(f"{override}: expected choice(...), interval(...), range(...) or values between commas.")
     return fixed, space
+
+
+def _grid(space: dict[str, BaseDistribution]) -> Iterator[dict[str, Any]]:
+    """Every combination of values.
+
+    Raises:
+        InputError: a setting has no countable values.
+    """
+    from optuna.distributions import CategoricalDistribution
+
+    for name, distribution in space.items():
+        if not isinstance(distribution, CategoricalDistribution):
+            raise InputError(f"{name}: expected values to make a grid of, such as choice(1,2,3), got an interval.")
+    choices = [distribution.choices for distribution in space.values()]
+    for values in itertools.product(*choices):
+        yield dict(zip(space, values, strict=True))
 
 
 def _value(

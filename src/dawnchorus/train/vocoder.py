@@ -53,5 +53,5 @@ def _resample(waveform: Tensor, pitch: Tensor) -> Tensor:
     left = position.long()
     share = (position - left).to(waveform.dtype)
     right = (left + 1).clamp(max=OVERSAMPLING * n - 1)
-    read: Tensor = (1 - share) * dense.gather(1, left) + share * dense.gather(1, right)
-    return read
+    resampled: Tensor = (1 - share) * dense.gather(1, left) + share * dense.gather(1, right)
+    return resampled

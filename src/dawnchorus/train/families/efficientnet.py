@@ -134,6 +134,7 @@ def _build(config: EfficientNetConfig, context: Context) -> Network:
             f"The weights of {config.backbone} could not be had from timm's hub ({error}). Give a file of them with "
             f"model.weights=FILE, or begin at random with model.weights=null."
         ) from error
+    random: set[str] = set()
     if config.weights is not None and not from_hub:
         weights = (
             lite0_weights(context.store.folder, timm.create_model(config.backbone))
@@ -148,8 +149,13 @@ def _build(config: EfficientNetConfig, context: Context) -> Network:
                 f"Give the file of that backbone's state dict."
             )
         backbone.load_state_dict(known, strict=False)
+        random = own - known.keys()
     kind = BandsEfficientNet if config.pooling == "bands" else EfficientNet
-    return kind(config, backbone, n_classes=len(context.classes))
+    network = kind(config, backbone, n_classes=len(context.classes))
+    for name, weights_of_layer in backbone.named_parameters():
+        if name in random:
+            weights_of_layer.requires_grad = True
+    return network
 
 
 def _from_file(path: Path) -> dict[str, Tensor]:

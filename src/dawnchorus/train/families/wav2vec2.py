@@ -36,7 +36,9 @@ class Wav2Vec2Config(FamilyConfig):
 class Wav2Vec2(Network):
     """The network; the sound is brought to mean 0 and deviation 1, as the published weights expect."""
 
-    def __init__(self, config: Wav2Vec2Config, body: nn.Module, *, n_classes: int) -> None:
+    def __init__(
+        self, config: Wav2Vec2Config, body: nn.Module, *, n_classes: int, random: frozenset[str] = frozenset()
+    ) -> None:
         super().__init__()
         self.body = body
         n_units: int = body.config.hidden_size  # type: ignore[assignment, union-attr]
@@ -49,11 +51,15 @@ class Wav2Vec2(Network):
                 "fewer recordings: model.source=facebook/wav2vec2-base, or a folder."
             )
             return
-        frozen = [self.body.feature_extractor] if config.freeze_feature_encoder else []
-        frozen += [self.body.feature_projection, self.body.encoder] if config.freeze_transformer else []
-        for part in frozen:
-            for weights in part.parameters():  # type: ignore[union-attr]
-                weights.requires_grad = False
+        frozen = ["feature_extractor."] if config.freeze_feature_encoder else []
+        frozen += ["feature_projection.", "encoder."] if config.freeze_transformer else []
+        for name, weights in self.body.named_parameters():
+            weights.requires_grad = not name.startswith(tuple(frozen)) or name in random
+        if random:
+            self.start_note = (
+                f"model.source: {config.source} lacks {len(random)} weights of Wav2Vec2 ({min(random)}, ...): they "
+                f"begin at random, and are learned."
+            )
 
     def features(self, waveform: Tensor) -> Tensor:
         mean = waveform.mean(1, keepdim=True)
@@ -89,17 +95,21 @@ def _build(config: Wav2Vec2Config, context: Context) -> Network:
             **options,
         )
         body: nn.Module = Wav2Vec2Model(sizes)
+        random: frozenset[str] = frozenset()
     else:
         if config.source.startswith((".", "/")) and not Path(config.source).is_dir():
             raise InputError(f"model.source: {config.source}: no such folder.")
+        load: Any = Wav2Vec2Model.from_pretrained  # its type knows nothing of output_loading_info
         try:
-            body = Wav2Vec2Model.from_pretrained(config.source, **changes, **options)
+            body, loading = load(config.source, output_loading_info=True, **changes, **options)
+            # The mask is for training alone, and most published files leave it out.
+            random = frozenset(loading["missing_keys"]) - {"masked_spec_embed"}
         except (OSError, ValueError) as error:
             raise ModelNotFound(
                 f"model.source: {config.source!r} is neither a folder with Wav2Vec2's config.json and weights nor to "
                 f"be had from the hub ({str(error).splitlines()[0]}). Bring the folder, or check the name and network."
             ) from error
-    return Wav2Vec2(config, body, n_classes=len(context.classes))
+    return Wav2Vec2(config, body, n_classes=len(context.classes), random=random)
 
 
 def _pretrained(config: Wav2Vec2Config) -> Pretrained | None:
