@@ -86,9 +86,7 @@ def test_a_recording_that_is_drawn_twice_in_an_epoch_gives_two_crops(ramps: Path
     assert len(firsts) > 40
 
 
-def test_processes_share_the_crops_of_one_process(
-    ramps: Path, store: ModelStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_processes_share_the_crops_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     batches = Batches(12, batch=4, seed=1, weights=None)
     batches.set_epoch(2)
     alone = list(DrawBatches(batches))

@@ -12,7 +12,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -191,6 +191,21 @@ def shard_path(folder: Path, number: int) -> Path:
     return folder / f"clips-{number:05d}.i16"
 
 
+@contextmanager
+def lock_clips(folder: Path) -> Iterator[None]:
+    """Keep other processes from changing the folder.
+
+    Raises:
+        Busy: another process changes it.
+    """
+    lock = FileLock(folder / LOCK_NAME, timeout=0)
+    try:
+        with lock:
+            yield
+    except Timeout:
+        raise Busy(f"{folder}: another process is writing here. Wait for it, or choose another folder.") from None
+
+
 def write_prepared_table(table: RecordingsTable, folder: Path) -> Path:
     """Write the recordings table of prepared clips beside them, with absolute paths, and return its path.
 
@@ -199,6 +214,16 @@ def write_prepared_table(table: RecordingsTable, folder: Path) -> Path:
     """
     rows = (replace(row, path=str(table.file(row).absolute())) for row in table.rows)
     return write_table(RecordingsTable(folder, tuple(rows)))
+
+
+def replace_index(folder: Path, index: pa.Table) -> None:
+    """Write another table of clips, whole or not at all.
+
+    Raises:
+        OutputError: no space, or no permission.
+    """
+    with atomic_file(folder / INDEX_NAME) as stream:
+        pq.write_table(index, stream, compression="zstd")
 
 
 def has_clips(data_set: Path) -> bool:
@@ -264,8 +289,12 @@ class Clips:
 
     def samples(self, number: int) -> npt.NDArray[np.float32]:
         """Clip `number` of the table as float32 [n_window], full scale -1 to 1."""
-        clip = self._samples[int(self._shards[number])][self._rows[number]]
-        return _as_float(clip)
+        return as_float(self.stored_clip(number))
+
+    def stored_clip(self, number: int) -> npt.NDArray[np.int16]:
+        """Return the 16-bit samples [n_window] of clip `number` of the table, mapped from their file."""
+        clip: npt.NDArray[np.int16] = self._samples[int(self._shards[number])][self._rows[number]]
+        return clip
 
     def whole_recordings(self) -> dict[str, WholeRecording]:
         """Return where each recording with clips lies as a whole, by recording_id.
@@ -309,13 +338,14 @@ class Clips:
         The window of a recording that is shorter ends as the recipe fills it.
         """
         first = recording.first_sample + start
-        return _as_float(self._samples[recording.shard].reshape(-1)[first : first + self.n_window])
+        return as_float(self._samples[recording.shard].reshape(-1)[first : first + self.n_window])
 
     def _query(self, statement: str) -> list[tuple[Any, ...]]:
         with closing(sqlite3.connect(f"file:{self.folder / JOURNAL_NAME}?mode=ro", uri=True)) as db:
             return db.execute(statement).fetchall()
 
 
-def _as_float(samples: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
+def as_float(samples: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
+    """Return stored samples as float32, full scale -1 to 1."""
     scaled: npt.NDArray[np.float32] = samples.astype(np.float32) / np.float32(FULL_SCALE)
     return scaled

@@ -42,7 +42,7 @@ def write_images(
         number, row = item
         samples = clips.samples(number)
         key = hashlib.sha256(json.dumps([asdict(how), row["recording_id"]]).encode() + samples.tobytes()).hexdigest()
-        path = folder / _plain(row["scientific_name"] or row["kind"]) / _name(row)
+        path = folder / plain_name(row["scientific_name"] or row["kind"]) / _name(row)
         if _key_of(path) != key:
             _write(path, _image(how.levels(samples, rate_hz=clips.rate_hz), how.range_db), {KEY: key, **_about(row)})
             written = True
@@ -65,12 +65,13 @@ def _about(row: dict[str, Any]) -> dict[str, str]:
     return {name: str(row[name]) for name in _ABOUT if row[name] is not None}
 
 
-def _plain(text: str) -> str:
-    return re.sub(r"[^\w. -]", "_", text)
+def plain_name(text: str) -> str:
+    """Return the text as the name of a file or folder that is not hidden and leads nowhere else."""
+    return re.sub(r"^\.+|[^\w. -]", "_", text)
 
 
 def _name(row: dict[str, Any]) -> str:
-    return f"{_plain(row['recording_id'])}_{row['start_s']:.2f}-{row['end_s']:.2f}.png"
+    return f"{plain_name(row['recording_id'])}_{row['start_s']:.2f}-{row['end_s']:.2f}.png"
 
 
 def _key_of(path: Path) -> str | None:
