@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +18,7 @@ from tests.training import Train
 
 from dawnchorus.data.clips import Clips
 from dawnchorus.data.recordings import RecordingsTable, read_table, write_table
-from dawnchorus.errors import InputError
+from dawnchorus.errors import FormatError, InputError
 from dawnchorus.models.store import ModelStore
 from dawnchorus.train.compose import compose_config
 from dawnchorus.train.examples import Examples, load_examples
@@ -37,6 +40,18 @@ def prepared(birds: Path, tmp_path_factory: pytest.TempPathFactory, command: Com
 def own(prepared: Path, tmp_path: Path) -> Path:
     """The clips, in a folder that a test may change."""
     return Path(shutil.copytree(prepared, tmp_path / "own"))
+
+
+@contextmanager
+def read_only(source: Path, folder: Path) -> Iterator[None]:
+    """Show a folder at another place where nothing can be written; skip the test where this user may not mount."""
+    for options in (["--bind", str(source)], ["-o", "remount,bind,ro"]):
+        if subprocess.run(["mount", *options, str(folder)], capture_output=True).returncode:
+            pytest.skip("this user may not mount")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def loaded(folder: Path, store: ModelStore, *more: str, rate_hz: int = 22_050, window_s: float = 2.0) -> Examples:
@@ -130,3 +145,24 @@ def test_tensors_have_the_values_of_the_arrays(birds: Path, own: Path, command: 
     for name in names:
         tensor = torch.load(own / "pt" / f"{name}.pt", weights_only=True)
         np.testing.assert_array_equal(tensor.numpy(), np.load(own / "npy" / f"{name}.npy"))
+
+
+def test_a_folder_of_any_name_that_cannot_be_written_is_enough_to_train(
+    birds: Path, tmp_path: Path, run_training: Train, command: Command
+) -> None:
+    source, mounted = tmp_path / "source", tmp_path / "50% clips #1?"
+    assert command("prepare", birds, source, "--rate", "16000", "--window", "1", "--take", "first").returncode == 0
+    for path in source.glob("*.sqlite-*"):
+        path.unlink()
+    mounted.mkdir()
+    with read_only(source, mounted):
+        run = run_training("model=embedding_head", "model.hidden=4", "trainer.epochs=1", f"data={mounted}")
+    assert run.about["status"] == "done"
+    assert not list(source.glob("features*"))
+
+
+@pytest.mark.parametrize("missing", ["prepare.sqlite", "clips-00000.i16"])
+def test_a_folder_that_was_copied_in_part_is_named(missing: str, own: Path, store: ModelStore) -> None:
+    (own / missing).unlink()
+    with pytest.raises(FormatError, match=rf"{missing}: expected .*Copy the folder as a whole"):
+        loaded(own, store)

@@ -154,6 +154,11 @@ def command(
             calls=calls,
             on_recording=lambda: bar.advance(task),
         )
+    screen.print(
+        f"{counted(done.n_clips, 'clip')} of {counted(done.n_recordings + done.n_before, 'recording')} "
+        f"({done.n_before} of them before); "
+        f"{done.n_left_out} left out, {len(done.failures)} failed"
+    )
     if any(vars(thresholds).values()):
         excluded = apply_thresholds(folder, thresholds, n_workers=workers)
         table = table.with_rows(row for row in table.rows if row.scientific_name not in excluded.rare_species)
@@ -161,11 +166,6 @@ def command(
     write_prepared_table(table, folder)
     with atomic_file(folder / FILE_NAME) as stream:
         stream.write(attribution_text([row for row in table.rows if row.recording_id not in done.failures]).encode())
-    screen.print(
-        f"{counted(done.n_clips, 'clip')} of {counted(done.n_recordings + done.n_before, 'recording')} "
-        f"({done.n_before} of them before); "
-        f"{done.n_left_out} left out, {len(done.failures)} failed"
-    )
     if images:
         clips = Clips(folder)
         with Bar(console=screen, transient=True) as bar:

@@ -26,6 +26,7 @@ from filelock import FileLock, Timeout
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
 from dawnchorus.errors import Busy, FormatError, InputError, OutputError
 from dawnchorus.files import atomic_file
+from dawnchorus.parquet_files import reading_parquet
 
 INDEX_NAME, JOURNAL_NAME, LOCK_NAME = "clips.parquet", "prepare.sqlite", ".prepare.lock"
 MAX_SHARD_BYTES = 1 << 29
@@ -257,7 +258,7 @@ class Clips:
 
     Raises:
         InputError: there are none in the folder.
-        FormatError: a file is shorter than the table says.
+        FormatError: a file is shorter than the table says, or the journal is missing or damaged.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -265,12 +266,12 @@ class Clips:
         path = folder / INDEX_NAME
         if not path.is_file():
             raise InputError(f"{path}: no such file. Make it with `dawnchorus prepare`.")
-        self.index: pa.Table = pq.read_table(path)
-        ((recipe_json,),) = self._query("SELECT value FROM about WHERE name = 'recipe'")
-        recipe = json.loads(recipe_json)
-        self.recipe: dict[str, Any] = recipe
-        self.rate_hz: int = recipe["rate_hz"]
-        self.window_s: float = recipe["window_s"]
+        with reading_parquet(path):
+            self.index: pa.Table = pq.read_table(path)
+        ((recipe,),) = self._query("SELECT value FROM about WHERE name = 'recipe'")
+        self.recipe: dict[str, Any] = json.loads(recipe)
+        self.rate_hz: int = self.recipe["rate_hz"]
+        self.window_s: float = self.recipe["window_s"]
         self.n_window = round(self.window_s * self.rate_hz)
         shards = np.asarray(self.index["shard"])
         self._rows = np.asarray(self.index["row"])
@@ -279,8 +280,10 @@ class Clips:
         for number in np.unique(shards).tolist():
             file = shard_path(folder, number)
             needed = int(self._rows[shards == number].max()) + 1
-            if file.stat().st_size < needed * self.n_window * SAMPLE.itemsize:
-                raise FormatError(f"{file}: expected {needed} clips, found fewer. Prepare into another folder.")
+            if not file.is_file() or file.stat().st_size < needed * self.n_window * SAMPLE.itemsize:
+                raise FormatError(
+                    f"{file}: expected {needed} clips, found fewer. Copy the folder as a whole, or prepare another."
+                )
             mapped = np.memmap(file, SAMPLE, mode="r")
             self._samples[number] = mapped[: len(mapped) // self.n_window * self.n_window].reshape(-1, self.n_window)
 
@@ -341,8 +344,23 @@ class Clips:
         return as_float(self._samples[recording.shard].reshape(-1)[first : first + self.n_window])
 
     def _query(self, statement: str) -> list[tuple[Any, ...]]:
-        with closing(sqlite3.connect(f"file:{self.folder / JOURNAL_NAME}?mode=ro", uri=True)) as db:
-            return db.execute(statement).fetchall()
+        path = self.folder / JOURNAL_NAME
+        address = path.absolute().as_uri()
+        try:
+            try:
+                return _rows(f"{address}?mode=ro", statement)
+            except sqlite3.OperationalError:
+                # SQLite wants to write beside a database even to read it; where it may not, nobody else does.
+                return _rows(f"{address}?immutable=1", statement)
+        except sqlite3.Error as error:
+            raise FormatError(
+                f"{path}: expected the journal of the clips ({error}). Copy the folder as a whole, or prepare again."
+            ) from error
+
+
+def _rows(address: str, statement: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(address, uri=True)) as db:
+        return db.execute(statement).fetchall()
 
 
 def as_float(samples: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
