@@ -160,6 +160,16 @@ def test_crops_are_of_whole_recordings_only(setting: str, ramps: Path, store: Mo
         loaded(ramps, store, setting)
 
 
+def test_prepared_clips_of_whole_recordings_are_cropped(ramps: Path, store: ModelStore, command: Command) -> None:
+    folder = ramps / "clips of mine"
+    shape = ("--rate", "8000", "--window", "1", "--fill", "repeat")
+    assert command("prepare", ramps, folder, *shape, "--whole").returncode == 0
+    own, prepared = (epoch(CropData(loaded(path, store), seed=1), 4) for path in (ramps, folder))
+    assert own.keys() == prepared.keys()
+    for name, audio in own.items():
+        np.testing.assert_array_equal(prepared[name], audio)
+
+
 @pytest.mark.parametrize("options", [["--take", "first"], ["--overlap", "0.5"], ["--normalise"]])
 def test_prepared_clips_that_are_no_whole_recordings_are_refused(
     options: list[str], ramps: Path, store: ModelStore, command: Command
