@@ -120,10 +120,13 @@ def test_names_that_look_alike_or_lead_elsewhere_stay_apart_and_inside(
 ) -> None:
     table = read_table(data_set)
     rows = [replace(row, scientific_name="../..") for row in table.rows if row.recording_id.startswith("b")]
-    write_table(table.with_rows(rows))
+    long = replace(rows[0], recording_id="ä/" * 200, scientific_name="Å" * 300)
+    write_table(table.with_rows([*rows, long]))
     assert command("prepare", data_set, folder, *SHAPE, "--format", "wav", "--take", "first").returncode == 0
-    (species,) = [path for path in (folder / "wav").iterdir() if path.is_dir()]
+    species, other = sorted(path for path in (folder / "wav").iterdir() if path.is_dir())
     assert sorted(path.name for path in species.iterdir()) == ["b_c_0.00-1.00-2.wav", "b_c_0.00-1.00.wav"]
+    (path,) = other.iterdir()
+    assert path.name.endswith("ä__0.00-1.00.wav")
 
 
 def test_whole_recordings_have_their_own_lengths(data_set: Path, folder: Path, command: Command) -> None:

@@ -74,7 +74,7 @@ def build_kind(export_format: str, *, whole: bool, mel: MelImage | None) -> Expo
 
 
 def load_converter(kind: ExportKind | None) -> Callable[[Path], None]:
-    """Return what turns an export's arrays into its format.
+    """Return the function that turns an export's arrays into its format.
 
     Raises:
         MissingExtra: tensors are wanted, and PyTorch is not installed.

@@ -39,7 +39,11 @@ ABOUT_NAME = "export.json"
 UNSPLIT = "unsplit"
 """Part of clips that have no split."""
 
+_MAX_NAME = 60
+"""Characters of a name, which have up to four bytes each; file systems take 255 bytes."""
+
 _SCRATCH_PREFIX = ".export-"
+
 _BLOCK = 1 << 22
 """Samples of a whole recording that are converted at once."""
 
@@ -177,9 +181,9 @@ def _write_recordings(clips: Clips, kind: ExportKind, folder: Path) -> int:
 
 def _free_path(folder: Path, label: Mapping[str, Any], stem: str, suffix: str) -> Path:
     """Return a path in the species' folder that no file has yet, and make that folder."""
-    species = folder / plain_name(label["scientific_name"] or label["kind"])
+    species = folder / plain_name(label["scientific_name"] or label["kind"])[:_MAX_NAME]
     species.mkdir(exist_ok=True)
-    plain = plain_name(stem)
+    plain = plain_name(stem)[-_MAX_NAME:]
     path = species / f"{plain}{suffix}"
     number = 2
     while path.exists():
@@ -203,9 +207,9 @@ def _write_arrays(clips: Clips, table: RecordingsTable, mel: MelImage | None, fo
 
     for part, members in parts.items():
         shape = (len(members), *values(members[0]).shape)
-        _write_array(folder / f"{part}_x.npy", shape, map(values, members))
+        _write_array(folder / f"{plain_name(part)}_x.npy", shape, map(values, members))
         targets = np.array([number_of[rows[k]["scientific_name"]] for k in members], "<i8")
-        with atomic_file(folder / f"{part}_y.npy") as stream:
+        with atomic_file(folder / f"{plain_name(part)}_y.npy") as stream:
             np.save(stream, targets)
     _write_json(folder / "labels.json", labels)
     _write_json(

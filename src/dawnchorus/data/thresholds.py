@@ -21,7 +21,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True)
 class ClipThresholds:
-    """What a clip must have to stay; 0 keeps all."""
+    """Lower limits for clips that are kept; 0 keeps all."""
 
     min_rms: float = 0.0
     """Root mean square of its samples, full scale 1."""
