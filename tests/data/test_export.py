@@ -115,6 +115,23 @@ def test_exporting_twice_changes_nothing_and_new_labels_are_exported(
     assert "Avis una/a_0.00-1.00.wav" not in names, "no clip stays with its old label"
 
 
+def test_images_of_clips_with_another_label_now_are_removed(data_set: Path, folder: Path, command: Command) -> None:
+    arguments = ("prepare", data_set, folder, *SHAPE, "--images", "--bands", "24")
+    assert command(*arguments).returncode == 0
+    (folder / "images" / "Avis una" / "mine.png").write_bytes(b"not ours")
+    table = read_table(data_set)
+    write_table(table.with_rows([replace(table.rows[0], scientific_name="Avis nova"), *table.rows[1:]]))
+    assert command(*arguments).returncode == 0
+    images = {name for name in files_in(folder / "images") if "Avis" in name and "altera" not in name}
+    assert images == {
+        "Avis nova/a_0.00-1.00.png",
+        "Avis nova/a_1.00-2.00.png",
+        "Avis nova/a_2.00-2.50.png",
+        "Avis una/b_c_0.00-1.00.png",
+        "Avis una/mine.png",
+    }
+
+
 def test_names_that_look_alike_or_lead_elsewhere_stay_apart_and_inside(
     data_set: Path, folder: Path, command: Command
 ) -> None:
