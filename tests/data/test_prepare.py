@@ -140,11 +140,11 @@ def test_kill_minus_nine_and_again_gives_the_same_clips(tmp_path: Path) -> None:
         soundfile.write(tmp_path / f"{k:03d}.flac", rng.normal(0, 0.1, 10 * 32_000), 32_000)
         rows.append(RecordingRow(recording_id=f"{k:03d}", path=f"{k:03d}.flac", scientific_name="A a"))
     write_table(RecordingsTable(tmp_path, tuple(rows)))
-    command = [sys.executable, "-m", "dawnchorus", "prepare", str(tmp_path)]
+    command = [sys.executable, "-m", "dawnchorus", "prepare", "--format", "npy", str(tmp_path)]
     begin = time.monotonic()
     subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True)
     took_s = time.monotonic() - begin
-    for part in (0.4, 0.55, 0.7):
+    for part in (0.4, 0.55, 0.7, 0.9):
         process = subprocess.Popen(
             [*command, str(tmp_path / "killed")], stderr=subprocess.DEVNULL, start_new_session=True
         )
@@ -156,6 +156,9 @@ def test_kill_minus_nine_and_again_gives_the_same_clips(tmp_path: Path) -> None:
     assert whole.index.drop(["shard", "row"]) == killed.index.drop(["shard", "row"])
     for k in range(0, len(whole), 7):
         np.testing.assert_array_equal(whole.samples(k), killed.samples(k))
+    exports = [tmp_path / name / "npy" / "unsplit_x.npy" for name in ("whole", "killed")]
+    assert exports[0].read_bytes() == exports[1].read_bytes()
+    assert not list((tmp_path / "killed").glob(".export-*"))
 
 
 def test_hysteresis_gaps_and_edges_of_speech() -> None:

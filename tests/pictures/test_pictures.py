@@ -17,9 +17,10 @@ from tests.sounds import tone
 
 from dawnchorus.pictures.clip import clip_png_and_mp3
 from dawnchorus.pictures.page import render_page
-from dawnchorus.pictures.recording import draw_recording
+from dawnchorus.pictures.recording import DPI, WAVEFORM_IN, draw_recording, draw_recording_with_waveform
 from dawnchorus.pictures.spectrogram import MAX_COLUMNS, clip_spectrogram, recording_spectrogram, stretch_spectrogram
 from dawnchorus.pictures.summary import summarise
+from dawnchorus.pictures.waveform import recording_waveform
 from dawnchorus.types import Detection, Origin, Provenance, RecordingTable, Span
 
 PROVENANCE = Provenance("birdnet", "2.4", "0123456789ab", "dawnchorus 1", {"min_score": 0.25})
@@ -67,6 +68,25 @@ def test_what_is_silenced_is_neither_seen_nor_heard(recording: Path) -> None:
     heard, rate_hz = soundfile.read(recording.parent / "clip.mp3")  # from 2 to 7 s
     assert np.abs(heard[: round(3.4 * rate_hz)]).max() < 0.01
     assert np.abs(heard[round(3.7 * rate_hz) : round(3.9 * rate_hz)]).max() > 0.3
+
+
+def test_a_waveform_is_flat_where_nothing_is_heard_and_as_high_as_the_sound(recording: Path) -> None:
+    waveform = recording_waveform(recording, duration_s=10, silent=(Span(3.5, 5.5),))
+    is_heard = (waveform.times_s > 5.51) & (waveform.times_s < 5.99)
+    assert waveform.high[is_heard].min() == pytest.approx(0.5, abs=0.1)
+    assert waveform.low[is_heard].max() == pytest.approx(-0.5, abs=0.1)
+    assert not waveform.high[waveform.times_s < 5.49].any()
+    assert len(waveform.low) <= MAX_COLUMNS + 1
+
+
+def test_a_waveform_stands_above_each_row(tmp_path: Path) -> None:
+    path = tmp_path / "tone.wav"
+    for seconds in (0.01, 10.0, 90.0):
+        soundfile.write(path, tone(3000, seconds=seconds, rate_hz=24_000), 24_000)
+        about = table(path, bird(4.0), duration_s=seconds)
+        plain, both = pixels(draw_recording(path, about)), pixels(draw_recording_with_waveform(path, about))
+        n_rows = 3 if seconds > 30 else 1
+        assert both.shape[0] - plain.shape[0] == pytest.approx(n_rows * WAVEFORM_IN * DPI, abs=2)
 
 
 def test_no_clip_is_made_where_a_voice_is_only_flagged(recording: Path) -> None:

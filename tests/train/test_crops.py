@@ -86,9 +86,7 @@ def test_a_recording_that_is_drawn_twice_in_an_epoch_gives_two_crops(ramps: Path
     assert len(firsts) > 40
 
 
-def test_processes_share_the_crops_of_one_process(
-    ramps: Path, store: ModelStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_processes_share_the_crops_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     batches = Batches(12, batch=4, seed=1, weights=None)
     batches.set_epoch(2)
     alone = list(DrawBatches(batches))
@@ -160,6 +158,16 @@ def test_embeddings_of_random_crops_are_computed_in_each_epoch(run_training: Tra
 def test_crops_are_of_whole_recordings_only(setting: str, ramps: Path, store: ModelStore) -> None:
     with pytest.raises(InputError, match=r"data\.crop=random draws from whole recordings"):
         loaded(ramps, store, setting)
+
+
+def test_prepared_clips_of_whole_recordings_are_cropped(ramps: Path, store: ModelStore, command: Command) -> None:
+    folder = ramps / "clips of mine"
+    shape = ("--rate", "8000", "--window", "1", "--fill", "repeat")
+    assert command("prepare", ramps, folder, *shape, "--whole").returncode == 0
+    own, prepared = (epoch(CropData(loaded(path, store), seed=1), 4) for path in (ramps, folder))
+    assert own.keys() == prepared.keys()
+    for name, audio in own.items():
+        np.testing.assert_array_equal(prepared[name], audio)
 
 
 @pytest.mark.parametrize("options", [["--take", "first"], ["--overlap", "0.5"], ["--normalise"]])

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from tests.conftest import Command
 from tests.training import Train
 
 from dawnchorus.data.clips import Clips
 from dawnchorus.data.recordings import RecordingsTable, read_table, write_table
-from dawnchorus.errors import InputError
+from dawnchorus.errors import FormatError, InputError
 from dawnchorus.models.store import ModelStore
 from dawnchorus.train.compose import compose_config
 from dawnchorus.train.examples import Examples, load_examples
@@ -37,6 +42,18 @@ def own(prepared: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(prepared, tmp_path / "own"))
 
 
+@contextmanager
+def read_only(source: Path, folder: Path) -> Iterator[None]:
+    """Show a folder at another place where nothing can be written; skip the test where this user may not mount."""
+    for options in (["--bind", str(source)], ["-o", "remount,bind,ro"]):
+        if subprocess.run(["mount", *options, str(folder)], capture_output=True).returncode:
+            pytest.skip("this user may not mount")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
 def loaded(folder: Path, store: ModelStore, *more: str, rate_hz: int = 22_050, window_s: float = 2.0) -> Examples:
     config = compose_config([f"data={folder}", "model=acoustic_mlp", *more])
     return load_examples(config.data, rate_hz=rate_hz, window_s=window_s, clips_folder=None, store=store)
@@ -49,13 +66,16 @@ def test_training_takes_exactly_the_prepared_clips(
     clips = Clips(prepared).index.to_pylist()
     assert run.about["n_train"] == sum(clip["split"] == "train" for clip in clips)
     assert not (prepared / "clips").exists(), "nothing was prepared again"
-    of_set = json.loads(command("evaluate", run.folder, birds, "--json").stdout)
-    of_clips = json.loads(command("evaluate", run.folder, prepared, "--json").stdout)
-    assert json.dumps(of_clips["evaluations"]) == json.dumps(of_set["evaluations"]), "the recordings are the same"
+    of_set, of_clips = (
+        json.loads(command("evaluate", run.folder, folder, "--json").stdout)["evaluations"][0]
+        for folder in (birds, prepared)
+    )
+    assert of_clips["n_recordings"] == of_set["n_recordings"] > 0
+    assert of_clips["by_recording"]["top_1"] == of_set["by_recording"]["top_1"], "the recordings are the same"
 
 
 def test_clips_of_another_shape_are_refused_with_both_shapes(prepared: Path, store: ModelStore) -> None:
-    message = r"expected clips of 3 s at 48000 Hz .*found 2 s at 22050 Hz.*--rate 48000 --window 3"
+    message = r"expected clips of 3 s at 48000 Hz .*found clips of 2 s at 22050 Hz.*--rate 48000 --window 3"
     with pytest.raises(InputError, match=message):
         loaded(prepared, store, rate_hz=48_000, window_s=3.0)
     with pytest.raises(InputError, match=r"data\.auxiliary: .*holds prepared clips"):
@@ -113,3 +133,36 @@ def test_clips_are_not_prepared_into_their_own_data_set(birds: Path, command: Co
     done = command("prepare", birds, birds)
     assert done.returncode == 2
     assert b"expected another folder" in done.stderr
+
+
+def test_tensors_have_the_values_of_the_arrays(birds: Path, own: Path, command: Command) -> None:
+    for export_format in ("npy", "pt"):
+        done = command("prepare", birds, own, *SHAPE, "--take", "loudest", "--format", export_format)
+        assert done.returncode == 0, done.stderr
+    names = sorted(path.stem for path in (own / "npy").glob("*.npy"))
+    assert names == sorted(path.stem for path in (own / "pt").glob("*.pt"))
+    assert not list((own / "pt").glob("*.npy"))
+    for name in names:
+        tensor = torch.load(own / "pt" / f"{name}.pt", weights_only=True)
+        np.testing.assert_array_equal(tensor.numpy(), np.load(own / "npy" / f"{name}.npy"))
+
+
+def test_a_folder_of_any_name_that_cannot_be_written_is_enough_to_train(
+    birds: Path, tmp_path: Path, run_training: Train, command: Command
+) -> None:
+    source, mounted = tmp_path / "source", tmp_path / "50% clips #1?"
+    assert command("prepare", birds, source, "--rate", "16000", "--window", "1", "--take", "first").returncode == 0
+    for path in source.glob("*.sqlite-*"):
+        path.unlink()
+    mounted.mkdir()
+    with read_only(source, mounted):
+        run = run_training("model=embedding_head", "model.hidden=4", "trainer.epochs=1", f"data={mounted}")
+    assert run.about["status"] == "done"
+    assert not list(source.glob("features*"))
+
+
+@pytest.mark.parametrize("missing", ["prepare.sqlite", "clips-00000.i16"])
+def test_a_folder_that_was_copied_in_part_is_named(missing: str, own: Path, store: ModelStore) -> None:
+    (own / missing).unlink()
+    with pytest.raises(FormatError, match=rf"{missing}: expected .*Copy the folder as a whole"):
+        loaded(own, store)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import wave
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,12 @@ import numpy.typing as npt
 import soundfile
 
 from dawnchorus.errors import OutputError
+from dawnchorus.files import atomic_file
 
 FloatArray = npt.NDArray[np.float32]
+
+MAX_WAV_BYTES = (1 << 32) - 64
+"""Sizes in a WAV file's header have 32 bits."""
 
 
 def write_recording(path: Path, samples: FloatArray, *, rate_hz: int) -> None:
@@ -24,6 +29,24 @@ def write_recording(path: Path, samples: FloatArray, *, rate_hz: int) -> None:
         soundfile.write(path, samples, rate_hz, subtype="PCM_16")
     except (soundfile.LibsndfileError, OSError) as error:
         raise OutputError(f"{path}: cannot be written ({error}). Check free space and access rights.") from error
+
+
+def write_wav(path: Path, samples: npt.NDArray[np.int16], *, rate_hz: int) -> None:
+    """Write mono 16-bit samples [n] as they are, whole or not at all; they may be mapped from a file of any size.
+
+    Raises:
+        OutputError: no space, no permission, no such folder, or more samples than a WAV file can have.
+    """
+    if samples.nbytes > MAX_WAV_BYTES:
+        raise OutputError(
+            f"{path}: expected at most {MAX_WAV_BYTES / 2 / rate_hz / 3600:.1f} h for a WAV file, found "
+            f"{len(samples) / rate_hz / 3600:.1f} h. Choose another format."
+        )
+    with atomic_file(path) as stream, wave.open(stream, "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(samples.itemsize)
+        out.setframerate(rate_hz)
+        out.writeframesraw(np.ascontiguousarray(samples, "<i2").data.cast("B"))
 
 
 def encode_mp3(samples: FloatArray, *, rate_hz: int) -> bytes:

@@ -20,6 +20,7 @@ from dawnchorus.models.store import ModelStore
 @click.option("--out", type=click.Path(path_type=Path), help="The PNG.  [default: RECORDING.png, here]")
 @click.option("--min-score", type=float, default=DEFAULT_MIN_SCORE, show_default=True)
 @click.option("--overlap", type=float, default=0.0, show_default=True, help="Seconds shared by neighbouring windows.")
+@click.option("--waveform", is_flag=True, help="Draw the waveform above the spectrogram.")
 @place_options
 @speech_option
 @model_options
@@ -29,13 +30,14 @@ def command(
     out: Path | None,
     min_score: float,
     overlap: float,
+    waveform: bool,
     place: dict[str, float | int | None],
     speech: SpeechUse | None,
     model: str,
     store: ModelStore,
 ) -> None:
     """Draw a recording's spectrogram with the detections boxed and named."""
-    from dawnchorus.pictures.recording import draw_recording
+    from dawnchorus.pictures.recording import draw_recording, draw_recording_with_waveform
 
     if recording.is_dir():
         raise InputError(
@@ -48,8 +50,9 @@ def command(
     if table is None:
         raise AudioUnreadable(run.failures[0].reason)
     out = out or Path(recording.name + ".png")
+    draw = draw_recording_with_waveform if waveform else draw_recording
     with atomic_file(out) as stream:
-        stream.write(draw_recording(recording, table))
+        stream.write(draw(recording, table))
     for problem in run.warnings:
         click.echo(f"warning: {problem.recording}: {problem.reason}", err=True)
     click.echo(out)

@@ -3,29 +3,43 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import click
 from rich.progress import Progress as Bar
 
 from dawnchorus.audio.mel import MelImage
 from dawnchorus.audio.noise import NoiseKind
+from dawnchorus.cli.export import (
+    build_kind,
+    excluded_text,
+    export_options,
+    export_text,
+    load_converter,
+    threshold_options,
+)
 from dawnchorus.cli.listening import call_times
 from dawnchorus.cli.options import model_options, workers_option
 from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, announce_model, console, counted
 from dawnchorus.data.attribution import FILE_NAME, attribution_text
 from dawnchorus.data.clips import Clips, write_prepared_table
+from dawnchorus.data.export import write_export
 from dawnchorus.data.images import FOLDER as IMAGES
 from dawnchorus.data.images import write_images
 from dawnchorus.data.prepare import prepare
 from dawnchorus.data.recipes import Fill, Take, known_recipes
 from dawnchorus.data.recordings import read_table
+from dawnchorus.data.thresholds import ClipThresholds, apply_thresholds
 from dawnchorus.errors import InputError
 from dawnchorus.files import atomic_file, cannot_write
 from dawnchorus.models.silero import open_cleaner
 from dawnchorus.models.store import ModelStore
+
+WHOLE: Mapping[str, Any] = {"take": "all", "overlap_s": 0.0, "normalise": False}
+"""Changes of a recipe that make its clips consecutive windows of whole recordings."""
 
 HEARD_NAME = "heard.parquet"
 """What a model hears in the recordings, where clips are taken by its scores."""
@@ -59,6 +73,8 @@ def _list_recipes(context: click.Context, _option: click.Parameter, value: bool)
 )
 @click.option("--images", is_flag=True, help="Also write each clip's log-mel spectrogram as a PNG.")
 @click.option("--bands", type=click.IntRange(8, 1024), default=128, show_default=True, help="Mel bands of an image.")
+@export_options
+@threshold_options
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
 @model_options
 @workers_option
@@ -80,6 +96,10 @@ def command(
     speech_audio: Path | None,
     images: bool,
     bands: int,
+    export_format: str,
+    whole: bool,
+    mel: bool,
+    thresholds: ClipThresholds,
     seed: int,
     model: str,
     store: ModelStore,
@@ -104,8 +124,13 @@ def command(
         "cut_speech": cut_speech,
         "normalise": normalise,
     }
-    changes = {field: value for field, value in given.items() if value is not None}
-    recipe = replace(known_recipes()[name][1], **changes)  # type: ignore[arg-type]
+    changes: dict[str, Any] = {field: value for field, value in given.items() if value is not None}
+    if whole:
+        _check_whole(changes)
+        changes |= WHOLE
+    recipe = replace(known_recipes()[name][1], **changes)
+    kind = build_kind(export_format, whole=whole, mel=MelImage(n_bands=bands) if mel else None)
+    convert = load_converter(kind)
     table = read_table(data_set)
     if folder.resolve() == table.folder.resolve():
         raise InputError(f"{folder}: expected another folder than the data set's own, for the clips.")
@@ -133,14 +158,18 @@ def command(
             calls=calls,
             on_recording=lambda: bar.advance(task),
         )
-    write_prepared_table(table, folder)
-    with atomic_file(folder / FILE_NAME) as stream:
-        stream.write(attribution_text([row for row in table.rows if row.recording_id not in done.failures]).encode())
     screen.print(
         f"{counted(done.n_clips, 'clip')} of {counted(done.n_recordings + done.n_before, 'recording')} "
         f"({done.n_before} of them before); "
         f"{done.n_left_out} left out, {len(done.failures)} failed"
     )
+    if any(vars(thresholds).values()):
+        excluded = apply_thresholds(folder, thresholds, n_workers=workers)
+        table = table.with_rows(row for row in table.rows if row.scientific_name not in excluded.rare_species)
+        screen.print(excluded_text(excluded, thresholds), markup=False)
+    write_prepared_table(table, folder)
+    with atomic_file(folder / FILE_NAME) as stream:
+        stream.write(attribution_text([row for row in table.rows if row.recording_id not in done.failures]).encode())
     if images:
         clips = Clips(folder)
         with Bar(console=screen, transient=True) as bar:
@@ -148,6 +177,9 @@ def command(
             how, out = MelImage(n_bands=bands), folder / IMAGES
             n = write_images(clips, out, how, n_workers=workers, on_image=lambda: bar.advance(task))
         screen.print(f"{counted(n, 'image')} drawn, {len(clips) - n} were there", markup=False)
+    if kind is not None:
+        export = write_export(read_table(folder), kind, convert=convert)
+        screen.print(export_text(export, kind), markup=False)
     for recording, seconds in sorted(done.cut_s.items(), key=lambda item: -item[1])[:MAX_LISTED]:
         screen.print(f"{seconds:8.1f} s cut from {recording}", markup=False)
     for recording, reason in list(done.failures.items())[:MAX_LISTED]:
@@ -155,3 +187,13 @@ def command(
     click.echo(folder)
     if done.failures:
         sys.exit(SOME_FAILED)
+
+
+def _check_whole(changes: Mapping[str, object]) -> None:
+    """Raise `InputError` if a change of the recipe leaves no whole recordings."""
+    for field, value in WHOLE.items():
+        if changes.get(field, value) != value:
+            raise InputError(
+                f"--whole: expected all of each recording at its own level, got {field}={changes[field]}. Leave out "
+                f"--take, --overlap and --normalise."
+            )

@@ -12,7 +12,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,6 +27,7 @@ from dawnchorus.audio.cleaning import Cleaning
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
 from dawnchorus.errors import Busy, FormatError, InputError, OutputError
 from dawnchorus.files import atomic_file
+from dawnchorus.parquet_files import reading_parquet
 
 INDEX_NAME, JOURNAL_NAME, LOCK_NAME = "clips.parquet", "prepare.sqlite", ".prepare.lock"
 MAX_SHARD_BYTES = 1 << 29
@@ -192,6 +193,21 @@ def shard_path(folder: Path, number: int) -> Path:
     return folder / f"clips-{number:05d}.i16"
 
 
+@contextmanager
+def lock_clips(folder: Path) -> Iterator[None]:
+    """Keep other processes from changing the folder.
+
+    Raises:
+        Busy: another process changes it.
+    """
+    lock = FileLock(folder / LOCK_NAME, timeout=0)
+    try:
+        with lock:
+            yield
+    except Timeout:
+        raise Busy(f"{folder}: another process is writing here. Wait for it, or choose another folder.") from None
+
+
 def write_prepared_table(table: RecordingsTable, folder: Path) -> Path:
     """Write the recordings table of prepared clips beside them, with absolute paths, and return its path.
 
@@ -200,6 +216,16 @@ def write_prepared_table(table: RecordingsTable, folder: Path) -> Path:
     """
     rows = (replace(row, path=str(table.file(row).absolute())) for row in table.rows)
     return write_table(RecordingsTable(folder, tuple(rows)))
+
+
+def replace_index(folder: Path, index: pa.Table) -> None:
+    """Write another table of clips, whole or not at all.
+
+    Raises:
+        OutputError: no space, or no permission.
+    """
+    with atomic_file(folder / INDEX_NAME) as stream:
+        pq.write_table(index, stream, compression="zstd")
 
 
 def has_clips(data_set: Path) -> bool:
@@ -233,7 +259,7 @@ class Clips:
 
     Raises:
         InputError: there are none in the folder.
-        FormatError: a file is shorter than the table says.
+        FormatError: a file is shorter than the table says, or the journal is missing or damaged.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -241,12 +267,12 @@ class Clips:
         path = folder / INDEX_NAME
         if not path.is_file():
             raise InputError(f"{path}: no such file. Make it with `dawnchorus prepare`.")
-        self.index: pa.Table = pq.read_table(path)
-        ((recipe_json,),) = self._query("SELECT value FROM about WHERE name = 'recipe'")
-        recipe = json.loads(recipe_json)
-        self.recipe: dict[str, Any] = recipe
-        self.rate_hz: int = recipe["rate_hz"]
-        self.window_s: float = recipe["window_s"]
+        with reading_parquet(path):
+            self.index: pa.Table = pq.read_table(path)
+        ((recipe,),) = self._query("SELECT value FROM about WHERE name = 'recipe'")
+        self.recipe: dict[str, Any] = json.loads(recipe)
+        self.rate_hz: int = self.recipe["rate_hz"]
+        self.window_s: float = self.recipe["window_s"]
         self.n_window = round(self.window_s * self.rate_hz)
         shards = np.asarray(self.index["shard"])
         self._rows = np.asarray(self.index["row"])
@@ -255,8 +281,10 @@ class Clips:
         for number in np.unique(shards).tolist():
             file = shard_path(folder, number)
             needed = int(self._rows[shards == number].max()) + 1
-            if file.stat().st_size < needed * self.n_window * SAMPLE.itemsize:
-                raise FormatError(f"{file}: expected {needed} clips, found fewer. Prepare into another folder.")
+            if not file.is_file() or file.stat().st_size < needed * self.n_window * SAMPLE.itemsize:
+                raise FormatError(
+                    f"{file}: expected {needed} clips, found fewer. Copy the folder as a whole, or prepare another."
+                )
             mapped = np.memmap(file, SAMPLE, mode="r")
             self._samples[number] = mapped[: len(mapped) // self.n_window * self.n_window].reshape(-1, self.n_window)
 
@@ -271,8 +299,12 @@ class Clips:
 
     def samples(self, number: int) -> npt.NDArray[np.float32]:
         """Clip `number` of the table as float32 [n_window], full scale -1 to 1."""
-        clip = self._samples[int(self._shards[number])][self._rows[number]]
-        return _as_float(clip)
+        return as_float(self.stored_clip(number))
+
+    def stored_clip(self, number: int) -> npt.NDArray[np.int16]:
+        """Return the 16-bit samples [n_window] of clip `number` of the table, mapped from their file."""
+        clip: npt.NDArray[np.int16] = self._samples[int(self._shards[number])][self._rows[number]]
+        return clip
 
     def whole_recordings(self) -> dict[str, WholeRecording]:
         """Return where each recording with clips lies as a whole, by recording_id.
@@ -316,13 +348,29 @@ class Clips:
         The window of a recording that is shorter ends as the recipe fills it.
         """
         first = recording.first_sample + start
-        return _as_float(self._samples[recording.shard].reshape(-1)[first : first + self.n_window])
+        return as_float(self._samples[recording.shard].reshape(-1)[first : first + self.n_window])
 
     def _query(self, statement: str) -> list[tuple[Any, ...]]:
-        with closing(sqlite3.connect(f"file:{self.folder / JOURNAL_NAME}?mode=ro", uri=True)) as db:
-            return db.execute(statement).fetchall()
+        path = self.folder / JOURNAL_NAME
+        address = path.absolute().as_uri()
+        try:
+            try:
+                return _rows(f"{address}?mode=ro", statement)
+            except sqlite3.OperationalError:
+                # SQLite wants to write beside a database even to read it; where it may not, nobody else does.
+                return _rows(f"{address}?immutable=1", statement)
+        except sqlite3.Error as error:
+            raise FormatError(
+                f"{path}: expected the journal of the clips ({error}). Copy the folder as a whole, or prepare again."
+            ) from error
 
 
-def _as_float(samples: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
+def _rows(address: str, statement: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(address, uri=True)) as db:
+        return db.execute(statement).fetchall()
+
+
+def as_float(samples: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
+    """Return stored samples as float32, full scale -1 to 1."""
     scaled: npt.NDArray[np.float32] = samples.astype(np.float32) / np.float32(FULL_SCALE)
     return scaled

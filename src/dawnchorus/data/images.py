@@ -33,16 +33,20 @@ def write_images(
 ) -> int:
     """Write the image of every clip, where it is not there yet; how many were written.
 
+    Images of clips that are no more, or have another species now, are removed.
+
     Raises:
         InputError: the bands do not fit the clips' sample rate.
         OutputError: no space, or no permission.
     """
 
-    def write(item: tuple[int, dict[str, Any]]) -> bool:
-        number, row = item
+    rows = clips.index.to_pylist()
+    paths = [folder / plain_name(row["scientific_name"] or row["kind"]) / _name(row) for row in rows]
+
+    def write(number: int) -> bool:
+        row, path = rows[number], paths[number]
         samples = clips.samples(number)
         key = hashlib.sha256(json.dumps([asdict(how), row["recording_id"]]).encode() + samples.tobytes()).hexdigest()
-        path = folder / _plain(row["scientific_name"] or row["kind"]) / _name(row)
         if _key_of(path) != key:
             _write(path, _image(how.levels(samples, rate_hz=clips.rate_hz), how.range_db), {KEY: key, **_about(row)})
             written = True
@@ -52,7 +56,11 @@ def write_images(
         return written
 
     with ThreadPoolExecutor(n_workers) as pool:
-        return sum(pool.map(write, enumerate(clips.index.to_pylist())))
+        n_written = sum(pool.map(write, range(len(rows))))
+    for path in set(folder.rglob("*.png")) - set(paths):
+        if _key_of(path) is not None:
+            path.unlink()
+    return n_written
 
 
 def _image(levels: Any, range_db: float) -> Image.Image:
@@ -65,12 +73,13 @@ def _about(row: dict[str, Any]) -> dict[str, str]:
     return {name: str(row[name]) for name in _ABOUT if row[name] is not None}
 
 
-def _plain(text: str) -> str:
-    return re.sub(r"[^\w. -]", "_", text)
+def plain_name(text: str) -> str:
+    """Return the text as the name of a file or folder that is not hidden and leads nowhere else."""
+    return re.sub(r"^\.+|[^\w. -]", "_", text)
 
 
 def _name(row: dict[str, Any]) -> str:
-    return f"{_plain(row['recording_id'])}_{row['start_s']:.2f}-{row['end_s']:.2f}.png"
+    return f"{plain_name(row['recording_id'])}_{row['start_s']:.2f}-{row['end_s']:.2f}.png"
 
 
 def _key_of(path: Path) -> str | None:

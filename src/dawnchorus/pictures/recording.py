@@ -17,6 +17,7 @@ from matplotlib.ticker import FuncFormatter, MultipleLocator
 
 from dawnchorus.pictures.spectrogram import Spectrogram, recording_spectrogram
 from dawnchorus.pictures.style import DAWN, FAINT, GRID, INK, NIGHT, colours_by_name
+from dawnchorus.pictures.waveform import Waveform, recording_waveform
 from dawnchorus.types import Detection, RecordingTable, Span
 
 ROW_S = 30.0
@@ -26,7 +27,7 @@ MAX_ROWS = 8
 MAX_LANES = 12
 """Lanes of name tags above a row; in a crowded row the lowest scores are boxed and not named."""
 
-WIDTH_IN, ROW_IN, LANE_IN = 14.0, 2.1, 0.24
+WIDTH_IN, ROW_IN, LANE_IN, WAVEFORM_IN = 14.0, 2.1, 0.24, 0.7
 DPI = 110
 
 _STEPS_S = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)
@@ -45,19 +46,34 @@ def draw_recording(path: Path, table: RecordingTable) -> bytes:
     return draw_table(spectrogram, table, title=path.name)
 
 
-def draw_table(spectrogram: Spectrogram, table: RecordingTable, *, title: str) -> bytes:
+def draw_recording_with_waveform(path: Path, table: RecordingTable) -> bytes:
+    """Draw a PNG of the recording with its waveform above each row of the spectrogram.
+
+    Raises:
+        AudioError: the recording cannot be decoded.
+    """
+    spectrogram = recording_spectrogram(path, duration_s=table.duration_s, silent=table.silenced)
+    waveform = recording_waveform(path, duration_s=table.duration_s, silent=table.silenced)
+    return draw_table(spectrogram, table, title=path.name, waveform=waveform)
+
+
+def draw_table(
+    spectrogram: Spectrogram, table: RecordingTable, *, title: str, waveform: Waveform | None = None
+) -> bytes:
     """A PNG of a spectrogram with the detections of `table`, a time axis in clock time where it is known."""
     row_s = _row_length(spectrogram.end_s)
     starts = [k * row_s for k in range(max(math.ceil(spectrogram.end_s / row_s - 1e-6), 1))]
     rows = [[d for d in table.detections if d.start_s < s + row_s and d.end_s > s] for s in starts]
     tags = [_tags(row, start, start + row_s) for row, start in zip(rows, starts, strict=True)]
     heights = [ROW_IN + LANE_IN * max((tag.lane + 1 for tag in row), default=0) for row in tags]
-    figure = Figure(figsize=(WIDTH_IN, sum(heights) + 0.5 * len(rows) + 0.75), dpi=DPI)
+    above_in = 0.0 if waveform is None else WAVEFORM_IN
+    figure = Figure(figsize=(WIDTH_IN, sum(heights) + (0.5 + above_in) * len(rows) + 0.75), dpi=DPI)
     figure.set_facecolor(NIGHT)
     FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(len(rows), 1, height_ratios=heights, hspace=0.32 * len(rows) / sum(heights))
+    grid = figure.add_gridspec(len(rows), 1, height_ratios=heights, hspace=(0.32 + above_in) * len(rows) / sum(heights))
     total_in = figure.get_figheight()
-    figure.subplots_adjust(left=0.052, right=0.052 + _AXES_WIDTH, top=1 - 0.55 / total_in, bottom=0.45 / total_in)
+    top = 1 - (0.55 + above_in) / total_in
+    figure.subplots_adjust(left=0.052, right=0.052 + _AXES_WIDTH, top=top, bottom=0.45 / total_in)
     figure.text(0.052, 1 - 0.3 / total_in, _title(title, table), color=INK, fontsize=12, weight="bold")
     colours = colours_by_name(d.common_name for d in table.detections)
     limits = spectrogram.limits_db()
@@ -69,6 +85,8 @@ def draw_table(spectrogram: Spectrogram, table: RecordingTable, *, title: str) -
         _draw_voices(axes, table.speech)
         _draw_boxes(axes, rows[k], part, colours)
         _draw_tags(axes, tags[k], part, colours)
+        if waveform is not None:
+            _draw_waveform(axes, waveform, height=above_in / heights[k])
     out = io.BytesIO()
     figure.savefig(out, format="png", facecolor=NIGHT)
     return out.getvalue()
@@ -138,6 +156,18 @@ def _draw_sound(axes: Axes, part: Spectrogram, limits: tuple[float, float]) -> N
         vmax=limits[1],
         interpolation="bilinear",
     )
+
+
+def _draw_waveform(axes: Axes, waveform: Waveform, *, height: float) -> None:
+    """Draw the row's part of the waveform above it, `height` as a share of the row's height."""
+    left_s, right_s = axes.get_xlim()
+    above = axes.inset_axes((0, 1, 1, height))
+    shown = (waveform.times_s >= left_s) & (waveform.times_s <= right_s)
+    above.fill_between(waveform.times_s[shown], waveform.low[shown], waveform.high[shown], color=FAINT, linewidth=0.5)
+    above.set_xlim(left_s, right_s)
+    limit = 1.05 * max(waveform.peak, 1e-3)
+    above.set_ylim(-limit, limit)
+    above.set_axis_off()
 
 
 def _style(

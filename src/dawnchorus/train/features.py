@@ -31,27 +31,25 @@ BATCH, N_AT_ONCE = 16, 8
 def fixed_features(network: Network, examples: Examples, *, scratch: Path) -> Iterator[FloatArray]:
     """The front end's result for every clip [clips, ...], mapped from a file.
 
-    Where the network's front end has a name (`features_key`) the file stays with the clips, for the next run, in the
-    place of an older one for fewer clips; elsewhere it is in `scratch`, and goes in the end.
+    Where the network's front end has a name (`features_key`) the file stays with the clips, if their folder can be
+    written, for the next run, in the place of an older one for fewer clips; elsewhere it is in `scratch`, and goes in
+    the end.
 
     Raises:
         OutputError: the file cannot be written, or not be read by this user.
     """
     network.eval()
-    key = network.features_key
-    if key is None:
-        path = scratch / "features.npy"
+    kept = _kept_path(network, examples)
+    path = kept or scratch / "features.npy"
+    if kept is None:
         path.unlink(missing_ok=True)  # of a run that was ended: what it is of is not known
-    else:
-        kind = hashlib.sha256(f"{__version__} {key}".encode()).hexdigest()[:8]
-        path = examples.clips.folder / f"features-{kind}-{_digest(examples)}.npy"
     if not path.is_file():
         try:
             _write(path, network, examples)
         except OSError as error:
             raise cannot_write(path, error) from error
-        if key is not None:
-            _drop_others(path, f"features-{kind}-*.npy")
+        if kept is not None:
+            _drop_others(kept, f"{kept.stem.rpartition('-')[0]}-*.npy")
     try:
         features = np.load(path, mmap_mode="r")
     except OSError as error:
@@ -59,10 +57,19 @@ def fixed_features(network: Network, examples: Examples, *, scratch: Path) -> It
     try:
         yield features
     finally:
-        if key is None:
+        if kept is None:
             del features
             with suppress(OSError):  # where a file that is mapped cannot be removed, it goes with the run
                 path.unlink()
+
+
+def _kept_path(network: Network, examples: Examples) -> Path | None:
+    """Return where the features stay for other runs; None where they have no name, or the folder is read-only."""
+    if network.features_key is None:
+        return None
+    kind = hashlib.sha256(f"{__version__} {network.features_key}".encode()).hexdigest()[:8]
+    path = examples.clips.folder / f"features-{kind}-{_digest(examples)}.npy"
+    return path if path.is_file() or os.access(path.parent, os.W_OK) else None
 
 
 def _digest(examples: Examples) -> str:

@@ -1,0 +1,113 @@
+"""Options of `dawnchorus prepare` for clips in other formats, and for clips that are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import click
+
+from dawnchorus.audio.mel import MelImage
+from dawnchorus.cli.present import MAX_LISTED, counted
+from dawnchorus.data.export import Export, ExportFormat, ExportKind
+from dawnchorus.data.thresholds import ClipThresholds, Excluded
+from dawnchorus.errors import InputError, MissingExtra
+
+Function = Callable[..., Any]
+STORED = "i16"
+"""Format that clips are stored in anyway."""
+
+
+def export_options(function: Function) -> Function:
+    """Add `--format`, `--whole` and `--mel`, as `export_format`, `whole` and `mel`."""
+    options = (
+        click.option(
+            "--format",
+            "export_format",
+            type=click.Choice([STORED, *get_args(ExportFormat)]),
+            default=STORED,
+            show_default=True,
+            help="Also write sound files by species (wav), or arrays (npy) or tensors (pt) by part of the split.",
+        ),
+        click.option("--whole", is_flag=True, help="Whole recordings in place of clips: one file for each."),
+        click.option("--mel", is_flag=True, help="Log-mel spectrograms of --bands bands in the arrays."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def threshold_options(function: Function) -> Function:
+    """Add `--min-rms`, `--min-mel-std` and `--min-clips`, as the argument `thresholds`."""
+
+    @click.option(
+        "--min-rms", type=click.FloatRange(0, 1), default=0.0, help="Leave out clips with a smaller RMS; full scale 1."
+    )
+    @click.option(
+        "--min-mel-std",
+        type=click.FloatRange(0),
+        default=0.0,
+        help="Leave out clips whose log-mel spectrogram has a smaller standard deviation, in dB.",
+    )
+    @click.option("--min-clips", type=click.IntRange(0), default=0, help="Leave out species with fewer clips.")
+    @wraps(function)
+    def with_thresholds(*args: Any, min_rms: float, min_mel_std: float, min_clips: int, **kwargs: Any) -> Any:
+        thresholds = ClipThresholds(min_rms=min_rms, min_mel_std_db=min_mel_std, min_clips=min_clips)
+        return function(*args, thresholds=thresholds, **kwargs)
+
+    return with_thresholds
+
+
+def build_kind(export_format: str, *, whole: bool, mel: MelImage | None) -> ExportKind | None:
+    """Return the kind of export that the options describe; None for no export.
+
+    Raises:
+        InputError: options that do not go together.
+    """
+    if export_format == STORED:
+        if mel is not None:
+            raise InputError("--mel: expected --format npy or pt. For pictures: --images.")
+        return None
+    return ExportKind(cast(ExportFormat, export_format), is_whole=whole, mel=mel)
+
+
+def load_converter(kind: ExportKind | None) -> Callable[[Path], None]:
+    """Return the function that turns an export's arrays into its format.
+
+    Raises:
+        MissingExtra: tensors are wanted, and PyTorch is not installed.
+    """
+    if kind is None or kind.format != "pt":
+        return lambda _folder: None
+    try:
+        from dawnchorus.train.tensor_files import convert_arrays
+    except ImportError as error:
+        raise MissingExtra(error.name or "torch", extra="train", purpose="--format pt") from error
+    return convert_arrays
+
+
+def export_text(export: Export, kind: ExportKind) -> str:
+    """Return a line that says what was written."""
+    items = counted(export.n_items, "recording" if kind.is_whole else "clip")
+    line = f"{items} {'written to' if export.is_new else 'already in'} {export.folder}"
+    if export.n_without_species:
+        line += f"; {counted(export.n_without_species, 'clip')} without a species left out"
+    return line
+
+
+def excluded_text(excluded: Excluded, thresholds: ClipThresholds) -> str:
+    """Return a line that says how many clips were left out, and why."""
+    reasons = []
+    if thresholds.min_rms:
+        reasons.append(f"{counted(excluded.n_quiet, 'clip')} with an RMS below {thresholds.min_rms:g}")
+    if thresholds.min_mel_std_db:
+        reasons.append(f"{counted(excluded.n_flat, 'clip')} with a mel std below {thresholds.min_mel_std_db:g} dB")
+    if thresholds.min_clips:
+        names = ", ".join(excluded.rare_species[:MAX_LISTED])
+        reasons.append(
+            f"{counted(excluded.n_rare, 'clip')} of {len(excluded.rare_species)} species with fewer than "
+            f"{thresholds.min_clips} clips{f' ({names})' if names else ''}"
+        )
+    return f"left out: {'; '.join(reasons)}; {counted(excluded.n_left, 'clip')} stay"

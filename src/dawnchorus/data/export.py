@@ -1,0 +1,234 @@
+"""Prepared clips, or whole recordings, in formats for training code of one's own.
+
+An export is a folder beside the clips, named by what it holds: `wav`, `npy`, `mel-npy`, `whole-wav`... Sound files and
+whole recordings are in a folder per species; clips as arrays are one `<split>_x.npy` [clips, ...] and `<split>_y.npy`
+[clips] for each part of the split, with `labels.json` (the species in the order of y) and `groups.json` (for each part,
+what must stay together, clip by clip). `export.json` says how it was made; it is written last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from dawnchorus.audio.mel import MelImage
+from dawnchorus.audio.write import write_wav
+from dawnchorus.data.clips import Clips, as_float, lock_clips
+from dawnchorus.data.images import plain_name
+from dawnchorus.data.recordings import RecordingsTable
+from dawnchorus.errors import InputError, OutputExists
+from dawnchorus.files import atomic_file, cannot_write
+
+FloatArray = npt.NDArray[np.float32]
+ExportFormat = Literal["wav", "npy", "pt"]
+Convert = Callable[[Path], None]
+
+ABOUT_NAME = "export.json"
+UNSPLIT = "unsplit"
+"""Part of clips that have no split."""
+
+_MAX_NAME = 60
+"""Characters of a name, which have up to four bytes each; file systems take 255 bytes."""
+
+_SCRATCH_PREFIX = ".export-"
+
+_BLOCK = 1 << 22
+"""Samples of a whole recording that are converted at once."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """A finished export."""
+
+    folder: Path
+    n_items: int
+    """Clips or recordings in it."""
+    n_without_species: int
+    """Clips that are in no array, because they have no species to be labelled with."""
+    is_new: bool
+    """It was not there already."""
+
+
+@dataclass(frozen=True)
+class ExportKind:
+    """Form of an export.
+
+    Raises:
+        InputError: spectrograms as sound files, or of whole recordings.
+    """
+
+    format: ExportFormat
+    is_whole: bool = False
+    """Whole recordings in place of clips."""
+    mel: MelImage | None = None
+    """Log-mel spectrograms in place of waveforms."""
+
+    def __post_init__(self) -> None:
+        if self.mel is not None and (self.format == "wav" or self.is_whole):
+            raise InputError("--mel: expected clips in the format npy or pt, without --whole.")
+
+    @property
+    def folder_name(self) -> str:
+        """Name of the export's folder."""
+        return "-".join(["whole"] * self.is_whole + ["mel"] * (self.mel is not None) + [self.format])
+
+
+def write_export(table: RecordingsTable, kind: ExportKind, *, convert: Convert = lambda _folder: None) -> Export:
+    """Export the clips in the table's folder, whole or not at all; an export of the same clips stays as it is.
+
+    `convert` may replace the arrays in the unfinished folder by files of another format.
+
+    Raises:
+        InputError: whole recordings are wanted of clips that are not consecutive windows, or the mel bands do not fit.
+        OutputError: no space, or no permission, or the folder holds something else.
+    """
+    clips = Clips(table.folder)
+    folder = table.folder / kind.folder_name
+    key = _key(clips, table, kind)
+    about = _read_about(folder)
+    if about is not None and about["key"] == key:
+        return Export(folder, about["n_items"], about["n_without_species"], is_new=False)
+    if about is None and folder.exists():
+        raise OutputExists(f"{folder}: expected no folder, or an export of an earlier run. Move it away.")
+    try:
+        with lock_clips(table.folder), _scratch_folder(table.folder) as scratch:
+            unfinished = scratch / kind.folder_name
+            unfinished.mkdir()
+            counts = _write_items(clips, table, kind, unfinished)
+            convert(unfinished)
+            _write_json(unfinished / ABOUT_NAME, {"key": key, **counts, **_described(clips, kind)})
+            if folder.exists():
+                os.replace(folder, scratch / "old")
+            os.replace(unfinished, folder)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    return Export(folder, counts["n_items"], counts["n_without_species"], is_new=True)
+
+
+@contextmanager
+def _scratch_folder(folder: Path) -> Iterator[Path]:
+    """Yield a folder for unfinished files, after removing those of runs that were killed."""
+    for left in folder.glob(f"{_SCRATCH_PREFIX}*"):
+        shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=_SCRATCH_PREFIX, dir=folder) as scratch:
+        yield Path(scratch)
+
+
+def _key(clips: Clips, table: RecordingsTable, kind: ExportKind) -> str:
+    found = hashlib.sha256(json.dumps([asdict(kind), clips.recipe], sort_keys=True).encode())
+    for name in ("recording_id", "start_s", "shard", "row", "scientific_name", "split"):
+        found.update(repr(clips.index[name].to_pylist()).encode())
+    found.update(repr([(row.recording_id, row.group) for row in table.rows]).encode())
+    return found.hexdigest()
+
+
+def _read_about(folder: Path) -> dict[str, Any] | None:
+    """Return what a finished export says of itself; None where there is none."""
+    try:
+        about = json.loads((folder / ABOUT_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return about if isinstance(about, dict) and {"key", "n_items", "n_without_species"} <= about.keys() else None
+
+
+def _described(clips: Clips, kind: ExportKind) -> dict[str, Any]:
+    return {
+        "sample_rate_hz": clips.rate_hz,
+        "window_s": None if kind.is_whole else clips.window_s,
+        "mel": None if kind.mel is None else asdict(kind.mel),
+    }
+
+
+def _write_items(clips: Clips, table: RecordingsTable, kind: ExportKind, folder: Path) -> dict[str, int]:
+    if kind.is_whole:
+        return {"n_items": _write_recordings(clips, kind, folder), "n_without_species": 0}
+    if kind.format == "wav":
+        return {"n_items": _write_clips(clips, folder), "n_without_species": 0}
+    return _write_arrays(clips, table, kind.mel, folder)
+
+
+def _write_clips(clips: Clips, folder: Path) -> int:
+    for number, clip in enumerate(clips.index.to_pylist()):
+        stem = f"{clip['recording_id']}_{clip['start_s']:.2f}-{clip['end_s']:.2f}"
+        write_wav(_free_path(folder, clip, stem, ".wav"), clips.stored_clip(number), rate_hz=clips.rate_hz)
+    return len(clips)
+
+
+def _write_recordings(clips: Clips, kind: ExportKind, folder: Path) -> int:
+    labels = {clip["recording_id"]: clip for clip in clips.index.to_pylist()}
+    whole = clips.whole_recordings()
+    for name in sorted(whole):
+        samples = clips.stored_samples(whole[name])
+        if kind.format == "wav":
+            write_wav(_free_path(folder, labels[name], name, ".wav"), samples, rate_hz=clips.rate_hz)
+        else:
+            blocks = (as_float(samples[start : start + _BLOCK]) for start in range(0, len(samples), _BLOCK))
+            _write_array(_free_path(folder, labels[name], name, ".npy"), samples.shape, blocks)
+    return len(whole)
+
+
+def _free_path(folder: Path, label: Mapping[str, Any], stem: str, suffix: str) -> Path:
+    """Return a path in the species' folder that no file has yet, and make that folder."""
+    species = folder / plain_name(label["scientific_name"] or label["kind"])[:_MAX_NAME]
+    species.mkdir(exist_ok=True)
+    plain = plain_name(stem)[-_MAX_NAME:]
+    path = species / f"{plain}{suffix}"
+    number = 2
+    while path.exists():
+        path = species / f"{plain}-{number}{suffix}"
+        number += 1
+    return path
+
+
+def _write_arrays(clips: Clips, table: RecordingsTable, mel: MelImage | None, folder: Path) -> dict[str, int]:
+    rows = clips.index.to_pylist()
+    labels = sorted({clip["scientific_name"] for clip in rows if clip["scientific_name"]})
+    number_of = {name: k for k, name in enumerate(labels)}
+    groups = {row.recording_id: row.group or row.recording_id for row in table.rows}
+    parts: dict[str, list[int]] = defaultdict(list)
+    for k, clip in enumerate(rows):
+        if clip["scientific_name"]:
+            parts[clip["split"] or UNSPLIT].append(k)
+
+    def values(k: int) -> FloatArray:
+        return clips.samples(k) if mel is None else mel.levels(clips.samples(k), rate_hz=clips.rate_hz)
+
+    for part, members in parts.items():
+        shape = (len(members), *values(members[0]).shape)
+        _write_array(folder / f"{plain_name(part)}_x.npy", shape, map(values, members))
+        targets = np.array([number_of[rows[k]["scientific_name"]] for k in members], "<i8")
+        with atomic_file(folder / f"{plain_name(part)}_y.npy") as stream:
+            np.save(stream, targets)
+    _write_json(folder / "labels.json", labels)
+    _write_json(
+        folder / "groups.json",
+        {part: [groups[rows[k]["recording_id"]] for k in members] for part, members in parts.items()},
+    )
+    n_items = sum(map(len, parts.values()))
+    return {"n_items": n_items, "n_without_species": len(rows) - n_items}
+
+
+def _write_array(path: Path, shape: tuple[int, ...], blocks: Iterable[FloatArray]) -> None:
+    """Write blocks one after the other as one array of float32, in memory of one block."""
+    with atomic_file(path) as stream:
+        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(stream, header)
+        for block in blocks:
+            stream.write(np.ascontiguousarray(block, "<f4").data)
+
+
+def _write_json(path: Path, value: object) -> None:
+    with atomic_file(path) as stream:
+        stream.write(json.dumps(value, indent=2, ensure_ascii=False).encode())

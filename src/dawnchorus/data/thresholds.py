@@ -1,0 +1,87 @@
+"""Prepared clips without those that are too quiet, too flat, or of a species with too few."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from dawnchorus.audio.mel import MelImage
+from dawnchorus.data.clips import Clips, replace_index
+from dawnchorus.errors import InputError
+
+FloatArray = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipThresholds:
+    """Lower limits for clips that are kept; 0 keeps all."""
+
+    min_rms: float = 0.0
+    """Root mean square of its samples, full scale 1."""
+    min_mel_std_db: float = 0.0
+    """Standard deviation of its log-mel spectrogram: even noise and hum have a small one."""
+    min_clips: int = 0
+    """Clips of its species that have the two."""
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """Clips that were left out, by reason, and what is left."""
+
+    n_quiet: int
+    n_flat: int
+    n_rare: int
+    rare_species: tuple[str, ...]
+    """Species with some clips, but fewer than `min_clips`."""
+    n_left: int
+
+
+def apply_thresholds(folder: Path, thresholds: ClipThresholds, *, n_workers: int) -> Excluded:
+    """Leave the clips below the thresholds out of the table of clips; their samples stay in the files.
+
+    Raises:
+        InputError: no clip is left.
+        OutputError: no space, or no permission.
+    """
+    clips = Clips(folder)
+    names = clips.index["scientific_name"].to_pylist()
+    is_loud = _reaches(clips, _rms, thresholds.min_rms, n_workers)
+    is_varied = _reaches(clips, _mel_std_db, thresholds.min_mel_std_db, n_workers)
+    counts = Counter(name for name, keep in zip(names, is_loud & is_varied, strict=True) if keep and name)
+    rare = {name for name in names if name and counts[name] < thresholds.min_clips}
+    is_common = np.array([name not in rare for name in names], np.bool_)
+    left = is_loud & is_varied & is_common
+    if not left.any():
+        raise InputError(f"{folder}: none of {len(clips)} clips stays. Lower --min-rms, --min-mel-std or --min-clips.")
+    replace_index(folder, clips.index.filter(left))
+    return Excluded(
+        n_quiet=int((~is_loud).sum()),
+        n_flat=int((is_loud & ~is_varied).sum()),
+        n_rare=int((is_loud & is_varied & ~is_common).sum()),
+        rare_species=tuple(sorted(rare)),
+        n_left=int(left.sum()),
+    )
+
+
+def _reaches(clips: Clips, measure: Callable[[FloatArray, int], float], least: float, n_workers: int) -> BoolArray:
+    """Return for each clip [clips] whether a measure of its samples is at least `least`; 0 measures nothing."""
+    if not least:
+        return np.ones(len(clips), np.bool_)
+    with ThreadPoolExecutor(n_workers) as pool:
+        values = pool.map(lambda number: measure(clips.samples(number), clips.rate_hz), range(len(clips)))
+        return np.fromiter(values, np.float64, len(clips)) >= least
+
+
+def _rms(samples: FloatArray, _rate_hz: int) -> float:
+    return float(np.sqrt(np.mean(samples.astype(np.float64) ** 2)))
+
+
+def _mel_std_db(samples: FloatArray, rate_hz: int) -> float:
+    return float(MelImage().levels(samples, rate_hz=rate_hz).std())

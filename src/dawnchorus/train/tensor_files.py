@@ -1,0 +1,25 @@
+"""Arrays on disk as PyTorch's tensor files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dawnchorus.errors import OutputError
+
+
+def convert_arrays(folder: Path) -> None:
+    """Replace every `.npy` in a folder by a `.pt` with the same values, which are mapped and not read as a whole.
+
+    Raises:
+        OutputError: no space, or no permission.
+    """
+    for path in sorted(folder.rglob("*.npy")):
+        tensor = torch.from_numpy(np.load(path, mmap_mode="c"))
+        try:
+            torch.save(tensor, path.with_suffix(".pt"))
+        except RuntimeError as error:  # the zip writer's, for a disk that is full
+            raise OutputError(f"{path.with_suffix('.pt')}: cannot be written ({error}). Check free space.") from error
+        path.unlink()
