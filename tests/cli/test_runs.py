@@ -15,7 +15,9 @@ from rich.table import Table
 from tests.conftest import Command
 
 from dawnchorus.cli import present
+from dawnchorus.cli.runs import label_runs
 from dawnchorus.pictures.curves import Curves, draw_figure
+from dawnchorus.train.runs import read_run
 
 NAMES = [f"2026050{k}-043000-a_name_that_is_long_enough_to_be_cut" for k in (1, 2)]
 
@@ -89,3 +91,12 @@ def test_the_picture_of_a_study_names_runs_by_what_was_varied(runs: Path, comman
     figure.draw_without_rendering()
     epochs = [label for label in figure.axes[0].get_xticklabels() if isinstance(label, Text)]
     assert all(float(label.get_text()).is_integer() for label in epochs if label.get_text())
+
+
+def test_trials_of_a_tuning_are_named_by_all_settings_in_few_digits(runs: Path) -> None:
+    for name, rate in zip(NAMES, (0.0006824078427098838, 1e-3), strict=True):
+        config = runs / name / "config.yaml"
+        config.write_text(f"{config.read_text()}optimizer: {{lr: {rate}}}\n")
+    setting, labels = label_runs([read_run(runs / name) for name in NAMES])
+    assert setting == "model.mel.n_bands, optimizer.lr"
+    assert labels == ["n_bands=64, lr=0.0006824", "n_bands=128, lr=0.001"]

@@ -32,6 +32,8 @@ OPTIONAL = ("status", "test_accuracy", "val_accuracy", "test_macro_roc_auc", "va
 NOT_VARIED = ("seed", "data.seed", "paths.runs", "paths.models", "paths.clips", "name")
 """Settings by which no study is named, unless runs differ in nothing else."""
 
+MAX_DIGITS = 7
+
 
 @click.group("runs")
 def command() -> None:
@@ -168,7 +170,7 @@ def plot(*, names: tuple[str, ...], root: Path, out: Path) -> None:
     from dawnchorus.pictures.curves import Curves, draw_runs
 
     found = _runs(root, names)
-    setting, labels = _labels(found)
+    setting, labels = label_runs(found)
     metric = "test_accuracy" if any(_value(run, "test_accuracy") is not None for run in found) else "val_accuracy"
     curves = [
         Curves(label, _curves(run.folder / "metrics.csv"), _value(run, metric), _interval(run, metric))
@@ -179,10 +181,11 @@ def plot(*, names: tuple[str, ...], root: Path, out: Path) -> None:
     click.echo(out)
 
 
-def _labels(found: Sequence[Run]) -> tuple[str, list[str]]:
+def label_runs(found: Sequence[Run]) -> tuple[str, list[str]]:
     """Return the name of the setting that varies (of several: all of them), and each run's value of it."""
     differences = _differences(found)
-    varied = {key: values for key, values in differences.items() if key not in NOT_VARIED} or differences
+    chosen = {key: values for key, values in differences.items() if key not in NOT_VARIED} or differences
+    varied = {key: [_brief(value) for value in values] for key, values in chosen.items()}
     if not varied:
         return "run", [run.name for run in found]
     if len(varied) == 1:
@@ -193,6 +196,14 @@ def _labels(found: Sequence[Run]) -> tuple[str, list[str]]:
         ", ".join(f"{k}={v}" for k, v in zip(short, row, strict=True)) for row in zip(*varied.values(), strict=True)
     ]
     return ", ".join(varied), each
+
+
+def _brief(value: str) -> str:
+    """Return a number that has many digits, as tuning proposes them, with four."""
+    try:
+        return f"{float(value):.4g}" if len(value) > MAX_DIGITS else value
+    except ValueError:
+        return value
 
 
 def _interval(run: Run, metric: str) -> tuple[float, float] | None:

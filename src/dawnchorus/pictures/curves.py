@@ -43,10 +43,10 @@ def draw_runs(runs: Sequence[Curves], *, setting: str, metric: str) -> bytes:
 
 def draw_figure(runs: Sequence[Curves], *, setting: str, metric: str) -> Figure:
     """Return the figure of `draw_runs`."""
-    figure = Figure(figsize=(13, 7), dpi=110, layout="constrained")
+    labels = _in_order({run.label for run in runs})
+    figure = Figure(figsize=(13, min(max(7, 0.25 * len(labels)), 40)), dpi=110, layout="constrained")
     figure.set_facecolor(NIGHT)
     FigureCanvasAgg(figure)
-    labels = _in_order({run.label for run in runs})
     colours = colours_by_name(labels)
     grid = figure.add_gridspec(2, 3)
     for k, name in enumerate(SHOWN):
@@ -89,7 +89,7 @@ def _draw_results(
         axes.plot(run.result, row, "o", color=colour)
         axes.annotate(f"{run.result:.3f}", (run.result, row), (0, 7), textcoords="offset points", color=INK, fontsize=8,
                       ha="center")  # fmt: skip
-    axes.set_yticks(range(len(labels)), [_short(label, MAX_LETTERS // 2) for label in labels])
+    axes.set_yticks(range(len(labels)), [_short(label) for label in labels])
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylabel(_short(setting, 2 * MAX_LETTERS), color=FAINT, fontsize=8)
