@@ -83,6 +83,15 @@ def test_faults_of_own_files_are_named(configs: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"expected files GROUP/NAME.yaml.*--init-config"):
         compose_config(["data=x"], config_dir=tmp_path / "empty")
+    (configs / "experiment" / "lost.yaml").write_text("trainer:\n  epochs: 1\n")
+    with pytest.raises(InputError, match=r"lost\.yaml: experiment: there is no such key.*@package _global_"):
+        compose_config(["data=x", "experiment=lost"], config_dir=configs)
+    (configs / "experiment" / "hydra.yaml").write_text("# @package _global_\nhydra:\n  run:\n    dir: x\n")
+    with pytest.raises(InputError, match=r"hydra\.yaml: hydra: settings of Hydra itself are not supported"):
+        compose_config(["data=x", "experiment=hydra"], config_dir=configs)
+    (configs / "scheduler" / "bytes.yaml").write_bytes(b"\xff\xfename: step")
+    with pytest.raises(InputError, match="expected YAML in UTF-8"):
+        compose_config(["data=x", "scheduler=bytes"], config_dir=configs)
     (configs / "experiment" / "bad.yaml").write_text("trainer: [1, {")
     with pytest.raises(InputError, match=r"expected YAML.*bad\.yaml"):
         compose_config(["data=x", "experiment=bad"], config_dir=configs)

@@ -154,23 +154,40 @@ def compose_config(overrides: Sequence[str], *, config_dir: Path | None = None) 
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str((config_dir or CONF).absolute()), version_base="1.3"):
-            composed = compose(ROOT_NAME, typed)
-            found: Any = OmegaConf.to_container(composed, resolve=True, throw_on_missing=False)
+            composed = compose(ROOT_NAME, typed, return_hydra_config=True)
+            chosen: Any = composed.hydra.runtime.choices
+            found: Any = {
+                key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+                for key, value in composed.items()
+                if key != "hydra"
+            }
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(f"{' '.join(overrides)}: {_first_line(error)}") from error
-    except YAMLError as error:
-        raise InputError(f"{config_dir}: expected YAML: {' '.join(str(error).split())}.") from error
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{config_dir}: expected YAML in UTF-8: {' '.join(str(error).split())}.") from error
+    if config_dir is not None:
+        _check_own_files(config_dir, chosen, found)
     if found["data"].get("path") in (None, "???"):
         raise InputError(
             "data: expected a data set's folder, as in data=my-set. Make one with `dawnchorus data import`."
         )
     found.pop("experiment", None)
-    for group in choices.keys() - GROUPS.keys() & found.keys():
-        raise InputError(
-            f"{group}: there is no such key. Begin the files of your own group with '# @package _global_'; their "
-            f"settings then are those of {', '.join(GROUPS)}."
-        )
     return validated(found)
+
+
+def _check_own_files(config_dir: Path, chosen: Mapping[str, str | None], found: Mapping[str, Any]) -> None:
+    """Refuse chosen files whose settings would be lost."""
+    for group, choice in chosen.items():
+        path = config_dir / group / f"{choice}.yaml"
+        if not path.is_file():
+            continue
+        if re.search(r"(?m)^hydra:", read_text(path)):
+            raise InputError(f"{path}: hydra: settings of Hydra itself are not supported. Take them out of the file.")
+        if group not in TrainConfig.model_fields and group in found:
+            raise InputError(
+                f"{path}: {group}: there is no such key. Begin the file with '# @package _global_'; its settings then "
+                f"are those of {', '.join(TrainConfig.model_fields)}."
+            )
 
 
 def validated(fields: dict[str, Any]) -> TrainConfig:
