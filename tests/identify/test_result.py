@@ -63,7 +63,7 @@ class Store:
     """A store with a range model, which remembers whether it was opened."""
 
     def __init__(self, bundle: Bundle) -> None:
-        self._bundle = bundle
+        self._bundle, self.folder = bundle, bundle.folder.parent
         self.opened: list[str | Path] = []
 
     def open(self, model: str | Path) -> Bundle:

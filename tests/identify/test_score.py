@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from tests.waiting import wait_for
 
+from dawnchorus.audio.cleaning import Cleaner, Cleaning
 from dawnchorus.audio.process import Ended, Opened
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.errors import AudioError, BundleInvalid
@@ -60,7 +61,7 @@ class Decoders:
         self.made.append(made)
         return made
 
-    def _decode(self, path: Path, *, rate_hz: int) -> Iterator[Opened | FloatArray | Ended]:
+    def _decode(self, path: Path, *, rate_hz: int, **_limits: int) -> Iterator[Opened | FloatArray | Ended]:
         assert rate_hz == RATE_HZ
         self.threads.add(threading.current_thread())
         self.begun.append(path.name)
@@ -73,7 +74,7 @@ def run(monkeypatch: pytest.MonkeyPatch, level_bundle: Bundle) -> Callable[..., 
 
     def begin(decoders: Decoders, *, n_workers: int = 1, **more: Any) -> Iterator[Scored | Failed]:
         monkeypatch.setattr(score, "DecoderProcess", decoders)
-        given = {"plan": PLAN, "selection": EVERYTHING, **more}
+        given = {"plan": PLAN, "selection": EVERYTHING, "cleaner": Cleaner(Cleaning()), **more}
         return score_recordings(map(Path, decoders.recordings), level_bundle, n_workers=n_workers, **given)
 
     return begin
