@@ -92,15 +92,15 @@ def hears(client: httpx.Client, path: Path) -> str:
     return str(client.post("/api/predict", content=path.read_bytes()).json()["predicted_species"])
 
 
-def trainers() -> list[int]:
-    """The training processes on this machine that are ours."""
+def trainers(folder: Path) -> list[int]:
+    """Return the training processes of servers whose data are in `folder`: others may train on this machine as well."""
     found = []
     for place in Path("/proc").glob("[0-9]*"):
         try:
             words = (place / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"--supervised" in words:
+        if b"--supervised" in words and any(word.startswith(os.fsencode(folder)) for word in words):
             found.append(int(place.name))
     return found
 
@@ -119,7 +119,9 @@ def test_from_lessons_to_a_model_that_serves_and_back(band_bundle: Bundle, serve
     assert isinstance(result, dict)
     assert result["is_promoted"], result["reasons"]
     assert result["report"]["average_precision"]["new"] == 1.0
-    assert client.get("/api/retrain_status").json()["progress"] == 100
+    state = client.get("/api/retrain_status").json()
+    assert (state["progress"], state["is_retraining"], state["model_version"]) == (100, False, result["bundle_id"])
+    assert state["last_retrain"]
     new = result["bundle_id"]
     active = client.get("/api/v1/models/active").json()
     assert (active["bundle_id"], active["n_classes"]) == (new, 4)
@@ -168,13 +170,13 @@ def test_the_same_lessons_make_the_same_model(
 
 @pytest.mark.parametrize("stage", ["checking", "training", "comparing"])
 def test_a_trainer_that_is_killed_leaves_the_model_serving_and_its_last_words(
-    stage: str, band_bundle: Bundle, serve: Serve, songs: list[Path]
+    stage: str, band_bundle: Bundle, serve: Serve, songs: list[Path], tmp_path: Path
 ) -> None:
     client = serve(model=band_bundle.folder)
     teach(client, songs)
     job = client.post("/api/v1/retrain").json()
     reaches(client, job["id"], stage)
-    for pid in trainers():
+    for pid in trainers(tmp_path):
         os.kill(pid, signal.SIGKILL)
     done = ended(client, job["id"])
     assert done["status"] == "failed"
@@ -186,7 +188,7 @@ def test_a_trainer_that_is_killed_leaves_the_model_serving_and_its_last_words(
 
 @pytest.mark.parametrize("stage", ["waiting", "checking", "training"])
 def test_cancelling_ends_all_processes_within_seconds(
-    stage: str, band_bundle: Bundle, serve: Serve, songs: list[Path]
+    stage: str, band_bundle: Bundle, serve: Serve, songs: list[Path], tmp_path: Path
 ) -> None:
     client = serve(model=band_bundle.folder)
     teach(client, songs)
@@ -195,7 +197,7 @@ def test_cancelling_ends_all_processes_within_seconds(
         reaches(client, job["id"], stage)
     client.post(f"/api/v1/jobs/{job['id']}/cancel")
     assert ended(client, job["id"], within_s=30)["status"] == "cancelled"
-    wait_for(lambda: not trainers(), within_s=20)
+    wait_for(lambda: not trainers(tmp_path), within_s=20)
     assert client.get("/api/v1/models/active").json()["bundle_id"] == band_bundle.id
     assert len(client.get("/api/v1/models").json()["models"]) == 1
 
@@ -284,7 +286,7 @@ def test_a_server_that_is_killed_goes_on_with_its_jobs_after_its_next_start(
         job = client.post("/api/v1/retrain").json()
         reaches(client, job["id"], stage)
         server.end(signal.SIGKILL)
-        wait_for(lambda: not trainers(), within_s=10)
+        wait_for(lambda: not trainers(tmp_path), within_s=10)
         server.start()
         assert ended(client, listening["id"])["status"] == "done"
         done = ended(client, job["id"])
