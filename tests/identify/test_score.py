@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from tests.waiting import wait_for
 
-from dawnchorus.audio.cleaning import Cleaner, Cleaning
+from dawnchorus.audio.cleaning import WHOLE, Cleaner, Cleaning
 from dawnchorus.audio.process import Ended, Opened
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.errors import AudioError, BundleInvalid
@@ -141,6 +141,7 @@ def test_recording_is_scored_to_its_end(run: Callable[..., Iterator[Scored | Fai
         "warnings": ("truncated",),
         "hits": None,
         "speech": (),
+        "kept": WHOLE,
     }
     assert sum(seen) == 20
 

@@ -93,7 +93,7 @@ def hears(client: httpx.Client, path: Path) -> str:
 
 
 def trainers(folder: Path) -> list[int]:
-    """The training processes of servers below the folder."""
+    """Return the training processes of servers whose data are in `folder`: others may train on this machine as well."""
     found = []
     for place in Path("/proc").glob("[0-9]*"):
         try:
@@ -119,7 +119,9 @@ def test_from_lessons_to_a_model_that_serves_and_back(band_bundle: Bundle, serve
     assert isinstance(result, dict)
     assert result["is_promoted"], result["reasons"]
     assert result["report"]["average_precision"]["new"] == 1.0
-    assert client.get("/api/retrain_status").json()["progress"] == 100
+    state = client.get("/api/retrain_status").json()
+    assert (state["progress"], state["is_retraining"], state["model_version"]) == (100, False, result["bundle_id"])
+    assert state["last_retrain"]
     new = result["bundle_id"]
     active = client.get("/api/v1/models/active").json()
     assert (active["bundle_id"], active["n_classes"]) == (new, 4)
