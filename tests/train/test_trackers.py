@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tests.conftest import Command
 
-from dawnchorus.errors import MissingExtra
+from dawnchorus.errors import InputError, MissingExtra
 from dawnchorus.train.config import TrackerConfig
 from dawnchorus.train.operators import declare_vision_operators
 from dawnchorus.train.runs import find_runs
@@ -83,6 +83,19 @@ def test_a_tracker_without_its_package_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     with pytest.raises(MissingExtra, match=r"The tracker wandb needs .*dawnchorus\[wandb\]"):
         check_tracker(TrackerConfig(name="wandb"), print)
+
+
+@pytest.mark.parametrize("address", ["nonsense://x", "http://[bad"])
+def test_an_address_that_is_none_is_refused_or_named(address: str) -> None:
+    pytest.importorskip("mlflow")
+    notes: list[str] = []
+    config = TrackerConfig(name="mlflow", address=address)
+    if address.startswith("http"):
+        assert check_tracker(config, notes.append).name == "none"
+        assert "Invalid IPv6 URL" in notes[0]
+    else:
+        with pytest.raises(InputError, match=r"tracker\.address: nonsense://x cannot be used by MLflow"):
+            check_tracker(config, notes.append)
 
 
 def test_wandb_that_does_not_answer_is_logged_offline(monkeypatch: pytest.MonkeyPatch) -> None:

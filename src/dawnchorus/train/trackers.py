@@ -19,6 +19,7 @@ MLFLOW_NAME = "mlflow.db"
 """Beside the runs, where no server is named; show it with `mlflow ui --backend-store-uri sqlite:///runs/mlflow.db`."""
 
 MODULES = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
+DATABASES = ("sqlite:", "postgresql", "mysql", "mssql")
 AZURE = "azureml://"
 WANDB_URL = "https://api.wandb.ai"
 
@@ -36,7 +37,7 @@ def check_tracker(config: TrackerConfig, on_note: OnNote) -> TrackerConfig:
 
     Raises:
         MissingExtra: the tracker's package is not installed.
-        InputError: a tracker that wants a login and has none.
+        InputError: an address that is none, or a tracker that wants a login and has none.
     """
     if config.name == "none":
         return config
@@ -86,18 +87,18 @@ class TolerantMlflow(MLFlowLogger):
             work()
         except (MlflowException, OSError) as error:
             self._is_given_up = True
-            self._on_note(f"warning: MLflow failed ({_first_line(error)}). {_LOCAL}")
+            self._on_note(f"warning: MLflow failed ({_reason(error)}). {_LOCAL}")
 
 
 _LOCAL = "The run goes on, and its curves are in its own metrics.csv."
 
 
 def _check_mlflow(config: TrackerConfig, on_note: OnNote) -> TrackerConfig:
-    address = config.address or ""
+    address = config.address or DATABASES[0]
+    if address.startswith(DATABASES):
+        return config
     if address.startswith(AZURE):
         _require("azureml.mlflow", package="azureml-mlflow", extra="azureml", purpose=f"A tracker at {AZURE}")
-    if not address.startswith(("http://", "https://")):
-        return config
     for name, value in MLFLOW_LIMITS.items():
         os.environ.setdefault(name, value)
     from mlflow.exceptions import MlflowException
@@ -105,8 +106,10 @@ def _check_mlflow(config: TrackerConfig, on_note: OnNote) -> TrackerConfig:
 
     try:
         MlflowClient(address).get_experiment_by_name(config.project)
-    except (MlflowException, OSError) as error:
-        on_note(f"warning: tracker.address: no MLflow server answers at {address} ({_first_line(error)}). {_LOCAL}")
+    except (MlflowException, OSError, ValueError) as error:
+        if not address.startswith(("http://", "https://")):
+            raise InputError(f"tracker.address: {address} cannot be used by MLflow ({_first_line(error)}).") from error
+        on_note(f"warning: tracker.address: no MLflow server answers at {address} ({_reason(error)}). {_LOCAL}")
         return config.model_copy(update={"name": "none"})
     return config
 
@@ -129,7 +132,7 @@ def _check_wandb(config: TrackerConfig, on_note: OnNote) -> TrackerConfig:
         wandb.login()
     except wandb.errors.UsageError as error:
         raise InputError(
-            f"tracker.offline=false: W&B knows no login ({_first_line(error)}). Run `wandb login`, set WANDB_API_KEY, "
+            f"tracker.offline=false: W&B knows no login ({_reason(error)}). Run `wandb login`, set WANDB_API_KEY, "
             f"or use tracker.offline=true."
         ) from error
     return config
@@ -144,5 +147,12 @@ def _require(module: str, *, extra: str, purpose: str, package: str | None = Non
         raise MissingExtra(package or module, extra=extra, purpose=purpose)
 
 
-def _first_line(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
+    """The first line of what went wrong first."""
+    while (earlier := error.__cause__ or error.__context__) is not None:
+        error = earlier
+    return _first_line(error)
+
+
+def _first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0][:200] or type(error).__name__
