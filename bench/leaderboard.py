@@ -14,8 +14,8 @@ from dawnchorus.cores import usable_cores
 
 RECIPES: dict[str, tuple[str, ...]] = {
     "best-free": ("data.auxiliary={others}", "data.validation=0", "--seeds", "3", "--overlap", "2.5"),
-    "birdclef-efficientnet": ("trainer.epochs=10", "--random-split"),
-    "wav2vec2-5s": (
+    "birdclef-2024": ("trainer.epochs=10", "--random-split"),
+    "autobird": (
         "model.layers=2",
         "model.units=128",
         "model.heads=4",
@@ -23,13 +23,13 @@ RECIPES: dict[str, tuple[str, ...]] = {
         "trainer.epochs=3",
         "--random-split",
     ),
-    "kapre-study": ("data.n_clips=2", "trainer.epochs=10", "--random-split"),
-    "yamnet-head": ("data.validation=0", "--random-split"),
+    "birdsong-kapre": ("trainer.epochs=10", "--random-split"),
+    "birdclef-yamnet": ("data.validation=0", "--random-split"),
     "acoustic-95": ("data.validation=0", "--random-split"),
     "best": ("--random-split",),
 }
 """What is trained, the longest first, and how else than by default. Wav2Vec2 begins at random here, where no hub can be
-reached, and is small, so that it ends today; `best-free` is of the same family as `birdclef-efficientnet`."""
+reached, and is small, so that it ends today; `best-free` is of the same family as `birdclef-2024`."""
 
 SCENES = ("best", "best-free")
 """Recipes whose bundles hear the composite soundscapes as well."""

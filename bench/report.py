@@ -190,8 +190,8 @@ def _leaderboard(result: dict[str, Any]) -> str:
         "trained on. Each was trained and timed on one core. Flattery: the share of clips that are right when they are "
         "split at random, for the honest share. With other settings than by "
         "default (`bench/leaderboard.py`): `best-free` is three seeds averaged, without a part for validation, which "
-        "`acoustic-95` and `yamnet-head` do without as well; `birdclef-efficientnet` and `kapre-study` are shortened; "
-        "`wav2vec2-5s` begins at random and is small, because no weights can be had here.\n\n"
+        "`acoustic-95` and `birdclef-yamnet` do without as well; `birdclef-2024` and `birdsong-kapre` are shortened; "
+        "`autobird` begins at random and is small, because no weights can be had here.\n\n"
         "| recipe | top 1 | macro ROC AUC | learned | MB | fit s | ms per 5 s | open set | flattery |\n"
         "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | --- |\n"
         + "\n".join(line(entry) for entry in result["entries"])
