@@ -36,7 +36,12 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when it is imported; nothing here asks a hub but one test with a local one
 
-NEEDS_TORCH = ("tests/train/", "tests/contracts/test_families.py", "tests/evaluate/test_s")
+NEEDS_TORCH = (
+    "tests/train/",
+    "tests/contracts/test_families.py",
+    "tests/evaluate/test_s",
+    "tests/e2e/test_notebooks.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -55,7 +55,11 @@ def test_the_yamnet_notebook_ends_with_a_measured_model(
         return subprocess.CompletedProcess(arguments, 0, done.stdout.decode())
 
     monkeypatch.setattr(subprocess, "run", run)
-    changes: dict[str, Path | str] = {"birdclef-2025": data, "birdclef-yamnet": tmp_path / "work", "yamnet": band_bundle.folder}
+    changes: dict[str, Path | str] = {
+        "birdclef-2025": data,
+        "birdclef-yamnet": tmp_path / "work",
+        "yamnet": band_bundle.folder,
+    }
     changes |= {"8,0,7": "4,0,2"}
     namespace = run_cells("birdclef_yamnet.ipynb", changes)
     auc = namespace["auc"]

@@ -13,7 +13,8 @@ from tests.conftest import Command
 
 from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable
 from dawnchorus.data.split import split_table
-from dawnchorus.models.bundle import Bundle
+from dawnchorus.models.bundle import Bundle, TrainingSummary
+from dawnchorus.train.compose import compose_config
 from dawnchorus.train.retraining import (
     KNOWN,
     MAX_FEWER_RIGHT,
@@ -23,6 +24,7 @@ from dawnchorus.train.retraining import (
     PARTS,
     judged,
     too_few_held_out,
+    training_settings,
 )
 
 
@@ -143,3 +145,43 @@ def test_a_misspelt_label_ends_the_command_before_anything_is_trained(
     assert b"Nova avis" not in run.stderr
     assert b"quiet bird" not in run.stderr
     assert not (tmp_path / "data" / "retrained").exists()
+
+
+def test_a_model_of_ones_own_is_trained_again_by_its_own_recipe(level_bundle: Bundle) -> None:
+    config = compose_config(["experiment=acoustic-95", "data=a-set", "model.hidden=[16]", "model.dropout=[0.1]"])
+    training = TrainingSummary(data="", n_recordings=9, n_clips=9, licenses={}, recipe=config.recipe())
+    own = replace(
+        level_bundle, info=level_bundle.info.model_copy(update={"family": "acoustic_mlp", "training": training})
+    )
+    again = training_settings(own, ["trainer.epochs=2"], backbone="birdnet")
+    assert not again.is_default
+    made = compose_config([*again.overrides, "data=lessons"])
+    assert (made.model["family"], made.model["hidden"], made.trainer.epochs) == ("acoustic_mlp", [16], 2)
+    assert made.data.cleaning == config.data.cleaning
+    assert made.data.path == "lessons"
+
+    others = training_settings(level_bundle, [], backbone="birdnet")
+    assert others.is_default
+    assert compose_config([*others.overrides, "data=lessons"]).model["cautious"]
+    taught = training.model_copy(update={"recipe": compose_config([*others.overrides, "data=x"]).recipe()})
+    again = training_settings(
+        replace(own, info=own.info.model_copy(update={"training": taught})), [], backbone="birdnet"
+    )
+    assert again.is_default, "what was taught before is taught again, on the same backbone"
+
+    chosen = training_settings(own, ["experiment=best-free"], backbone="birdnet")
+    assert chosen.is_chosen
+    assert compose_config([*chosen.overrides, "data=lessons"]).model["family"] == "efficientnet"
+    other = replace(level_bundle, info=level_bundle.info.model_copy(update={"family": "embedding_head"}))
+    assert any("another family" in reason for reason in judged(own, other, report()))
+    assert not any("another family" in reason for reason in judged(own, other, report(), may_change_family=True))
+
+
+def test_settings_for_retraining_are_checked_before_there_are_recordings(
+    level_bundle: Bundle, command: Command
+) -> None:
+    refused = command("retrain", "--check", "--model", level_bundle.folder, "trainer.epoch=3")
+    assert refused.returncode == 2
+    assert b"trainer.epoch" in refused.stderr
+    assert b"trainer.epochs" in refused.stderr
+    assert command("retrain", "--model", level_bundle.folder).returncode == 2
