@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from bench import (
+    ablation,
     acoustic,
     agreement,
     beside,
@@ -45,6 +46,7 @@ MEASUREMENTS = {
     "swaps": swaps.measure,
     "training": training.measure,
     "leaderboard": leaderboard.measure,
+    "ablation": ablation.measure,
     "soundscapes": soundscapes.measure,
     "preparing": preparing.measure,
     "reading": reading.measure,
