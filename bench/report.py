@@ -44,8 +44,8 @@ def _ablation(result: dict[str, Any]) -> str:
     return (
         "## What cleaning brings\n\n"
         f"The recipe `birdclef-yamnet` (YAMNet embeddings) on the {result['n_test']} test recordings of "
-        "../shared/audio's set focal, trained on recordings with each cleaning step on and off, and scored as trained and "
-        "without any cleaning; one seed.\n\n"
+        "../shared/audio's set focal, trained on recordings with each cleaning step on and off, and scored as trained "
+        "and without any cleaning; one seed.\n\n"
         "| trained with | scored with | top 1 | macro ROC AUC |\n"
         "| --- | --- | --- | --- |\n" + rows + "\n"
     )
