@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.conftest import Command
+from tests.conftest import Command, level_graph
 from tests.sounds import tone
 
 from dawnchorus.audio.cleaning import Cleaning, Kept
@@ -122,3 +122,15 @@ def test_steps_that_are_none_are_refused() -> None:
     with pytest.raises(ValueError, match="extra"):
         Cleaning.model_validate({"reverb": True})
     assert not Cleaning()
+
+
+def test_wrapped_model_may_want_cleaning(quiet_ends: Path, tmp_path: Path, command: Command) -> None:
+    graph = level_graph(tmp_path / "level.onnx", n_window=RATE_HZ)
+    (tmp_path / "labels.txt").write_text("Avis magna\nAvis parva\nEngine\n")
+    given = ("--labels", tmp_path / "labels.txt", "--sample-rate", "16000", "--window", "1", "--activation", "identity")
+    made = command("models", "wrap", graph, tmp_path / "own", *given, "--trim", "23")
+    assert made.returncode == 0, made.stderr
+    assert read_bundle(tmp_path / "own").info.cleaning == Cleaning(trim_db=23)
+    found = command("identify", quiet_ends, "--model", tmp_path / "own", "--min-score", "0", "--json", "-q")
+    assert min(row["start_s"] for row in json.loads(found.stdout)["detections"]) == pytest.approx(3.2, abs=0.1)
+    assert command("models", "wrap", graph, tmp_path / "x", *given, "--trim", "-3").returncode == 2

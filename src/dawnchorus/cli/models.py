@@ -8,7 +8,9 @@ from typing import get_args
 import click
 from rich.table import Table
 
-from dawnchorus.cli.options import models_folder_option
+from dawnchorus.audio.cleaning import Cleaning
+from dawnchorus.audio.noise import NoiseKind
+from dawnchorus.cli.options import TRIM_DB, models_folder_option
 from dawnchorus.cli.present import print_table
 from dawnchorus.cli.remote import DEFAULT_SERVER, ask_server
 from dawnchorus.data.licenses import strictest
@@ -108,6 +110,9 @@ def roll_back(*, server: str) -> None:
 @click.option("--version", default="1", show_default=True)
 @click.option("--license", "license_id", default="LicenseRef-unknown", show_default=True, help="SPDX identifier.")
 @click.option("--attribution", default="not stated", show_default=True)
+@click.option("--trim", "trim_db", type=TRIM_DB, help="Trim recordings this many dB below their loudest frame first.")
+@click.option("--denoise", type=click.Choice(get_args(NoiseKind)), help="Reduce their noise first (extra [data]).")
+@click.option("--cut-speech", is_flag=True, help="Cut human speech out of them first.")
 @click.option("--scores-output", help="The output with one number per class.  [default: the one that fits]")
 @click.option("--embeddings-output", help="The output with an embedding.  [default: one named so]")
 @click.option("--overwrite", is_flag=True)
@@ -123,13 +128,17 @@ def wrap(
     version: str,
     license_id: str,
     attribution: str,
+    trim_db: float | None,
+    denoise: NoiseKind | None,
+    cut_speech: bool,
     scores_output: str | None,
     embeddings_output: str | None,
     overwrite: bool,
 ) -> None:
     """Make a bundle in FOLDER from GRAPH, an ONNX or TFLite classifier of waveforms.
 
-    With activation "identity" the model's own output is the score.
+    With activation "identity" the model's own output is the score. A model that was trained on trimmed or cleaned
+    recordings wants --trim, --denoise or --cut-speech: whoever scores with the bundle then hears the same.
     """
     if folder.exists() and not overwrite:
         raise OutputExists(f"{folder} is there already. Choose another folder, or use --overwrite.")
@@ -145,6 +154,7 @@ def wrap(
             activation=activation,
             license=license_id,
             attribution=attribution,
+            cleaning=Cleaning(trim_db=trim_db, denoise=denoise, cut_speech=cut_speech),
         ),
         scores_output=scores_output,
         embeddings_output=embeddings_output,

@@ -24,6 +24,8 @@ models_folder_option = click.option(
     help="Where built-in models are kept.  [default: $DAWNCHORUS_MODELS, or the user's cache]",
 )
 
+TRIM_DB = click.FloatRange(0, 120, min_open=True)
+
 
 workers_option = click.option(
     "--workers", type=click.IntRange(1), default=usable_cores, show_default="all", help="Cores to use."

@@ -22,7 +22,7 @@ from dawnchorus.cli.export import (
     threshold_options,
 )
 from dawnchorus.cli.listening import call_times
-from dawnchorus.cli.options import model_options, workers_option
+from dawnchorus.cli.options import TRIM_DB, model_options, workers_option
 from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, announce_model, console, counted
 from dawnchorus.data.attribution import FILE_NAME, attribution_text
 from dawnchorus.data.clips import Clips, write_prepared_table
@@ -64,7 +64,7 @@ def _list_recipes(context: click.Context, _option: click.Parameter, value: bool)
 @click.option("--take", type=click.Choice(get_args(Take)), help="Which windows.")
 @click.option("--clips", "n_clips", type=int, help="How many random, loudest or scored ones of each recording.")
 @click.option("--fill", type=click.Choice(get_args(Fill)), help="What short recordings end with.")
-@click.option("--trim", "trim_db", type=float, help="Trim start and end this many dB below the loudest frame.")
+@click.option("--trim", "trim_db", type=TRIM_DB, help="Trim start and end this many dB below the loudest frame.")
 @click.option("--denoise", type=click.Choice(get_args(NoiseKind)), help="Reduce noise (extra [data]).")
 @click.option("--cut-speech/--keep-speech", "cut_speech", default=None, help="Cut out human speech.")
 @click.option("--normalise/--keep-level", "normalise", default=None, help="Bring each clip to the same peak.")

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 from pydantic import ValidationError
 
 from dawnchorus import __version__
+from dawnchorus.audio.cleaning import Cleaning
 from dawnchorus.errors import BundleInvalid, InputError, ModelError
 from dawnchorus.models.bundle import (
     Activation,
@@ -53,6 +54,8 @@ class ModelDescription:
     license: str
     attribution: str = "not stated"
     family: str = "outside"
+    cleaning: Cleaning | None = None
+    """Steps that the model expects recordings to have gone through."""
 
 
 def read_classes(path: Path, *, kind: Kind | None = None) -> tuple[Label, ...]:
@@ -134,6 +137,7 @@ def wrap_model(
         name = "model.tflite" if is_tflite else "model.onnx"
         fields = {
             **vars(description),
+            "cleaning": description.cleaning or None,
             "graph": name,
             "sha256": file_sha256(target / name),
             "embedding_dim": embedding_dim,

@@ -29,7 +29,7 @@ class DataConfig(Config):
     crop: Literal["fixed", "random"] = "fixed"
     """"random": every epoch has one window of each recording for training, at a place drawn anew; validation is on
     fixed windows."""
-    trim_db: float | None = None
+    trim_db: float | None = Field(default=None, gt=0, le=120)
     denoise: Literal["stationary", "nonstationary"] | None = None
     cut_speech: bool = False
     secondary: float = Field(default=0.0, ge=0, le=1)
