@@ -399,3 +399,10 @@ def test_leak_report_counts_recordings_outside_the_largest_part() -> None:
         leak_report([row("a")], seed=1)
     alone = [row("a", given_group="g", split="train"), row("b", given_group="g")]
     assert leak_report(alone, seed=1).leaks == (), "what is in no part leaks nothing"
+
+
+def test_rows_of_one_file_stay_together(tmp_path: Path) -> None:
+    rows = [RecordingRow(recording_id=f"{k}", path=f"{k % 8}.wav", scientific_name=f"A {k // 8}") for k in range(16)]
+    split = split_table(RecordingsTable(tmp_path, tuple(rows)), DEFAULT_PARTS, seed=1)
+    parts = {(row.path, row.split) for row in split.rows}
+    assert len(parts) == 8, "a file is in one part, whatever its rows say"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from tests.conftest import Command, level_graph
 from tests.sounds import tone
 
-from dawnchorus.audio.cleaning import Cleaning, Kept
+from dawnchorus.audio.cleaning import Cleaner, Cleaning, Kept
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable
 from dawnchorus.errors import InputError
 from dawnchorus.evaluate.scoring import score_data_set
@@ -134,3 +135,24 @@ def test_wrapped_model_may_want_cleaning(quiet_ends: Path, tmp_path: Path, comma
     found = command("identify", quiet_ends, "--model", tmp_path / "own", "--min-score", "0", "--json", "-q")
     assert min(row["start_s"] for row in json.loads(found.stdout)["detections"]) == pytest.approx(3.2, abs=0.1)
     assert command("models", "wrap", graph, tmp_path / "x", *given, "--trim", "-3").returncode == 2
+
+
+def test_recording_of_which_nothing_is_left_is_named(
+    level_bundle: Bundle, quiet_ends: Path, tmp_path: Path, store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = with_cleaning(level_bundle, tmp_path / "trimming", trim_db=23)
+    second = tmp_path / "second.wav"
+    shutil.copy(quiet_ends, second)
+    find_kept = Cleaner._find_kept
+    n_kept = [Kept((), is_whole=False)]
+
+    def remove_one(cleaner: Cleaner, *given: Any) -> Kept:
+        found = find_kept(cleaner, *given)
+        return n_kept.pop() if n_kept else found
+
+    monkeypatch.setattr(Cleaner, "_find_kept", remove_one)
+    rows = [RecordingRow(recording_id=p.name, path=p.name, scientific_name="Avis magna") for p in (quiet_ends, second)]
+    scores = score_data_set(bundle, RecordingsTable(tmp_path, tuple(rows)), rows, store=store, n_workers=1)
+    assert len(scores.rows) == 1
+    (reason,) = scores.failures.values()
+    assert "nothing of it is left" in reason

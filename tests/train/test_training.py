@@ -19,7 +19,7 @@ from tests.conftest import Command
 from tests.training import Train
 
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table
-from dawnchorus.errors import InputError, ModelNotFound, OutputError, TrainingFailed
+from dawnchorus.errors import Busy, InputError, ModelNotFound, OutputError, TrainingFailed
 from dawnchorus.models.bundle import read_bundle
 from dawnchorus.models.ensemble import make_ensemble
 from dawnchorus.models.runner import open_session, scores_of
@@ -31,7 +31,7 @@ from dawnchorus.train.examples import Batches, load_examples
 from dawnchorus.train.families import Network
 from dawnchorus.train.losses import IGNORED, build_loss
 from dawnchorus.train.operators import declare_vision_operators
-from dawnchorus.train.runs import read_config, read_run
+from dawnchorus.train.runs import find_runs, read_config, read_run
 from dawnchorus.train.trainer import EpochReport, resume
 
 SMALL = ("model=mel_cnn", "model.window_s=2", "model.channels=[8]", "model.mel.n_bands=32", "trainer.batch=4")
@@ -418,7 +418,7 @@ def test_the_commands_from_training_to_a_report(birds: Path, tmp_path: Path, com
     assert (tmp_path / "p.png").stat().st_size > 10_000
     report = command("evaluate", *bundles, birds, "--out", tmp_path / "report", "--thresholds", tmp_path / "t.csv")
     assert report.returncode == 0, report.stderr
-    assert b"is better than acoustic_mlp by" in report.stdout
+    assert b" minus acoustic_mlp: " in report.stdout
     found = json.loads((tmp_path / "report" / "evaluation.json").read_text())
     first = found["evaluations"][0]
     n_named = sum(row.split == "test" and row.scientific_name is not None for row in read_table(birds).rows)
@@ -500,3 +500,31 @@ def test_a_front_end_stays_in_single_precision(run_training: Train) -> None:
     # Half precision would overflow in energies; bfloat16 is what a CPU can try.
     run = run_training(*SMALL, "model.mel.learn=true", "trainer.epochs=1", "trainer.precision=bf16-mixed")
     assert np.isfinite(run.metrics["val_loss"])
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(run_training: Train, tmp_path: Path) -> None:
+    refused: list[str] = []
+
+    def resume_as_well(_report: EpochReport) -> None:
+        (run,) = find_runs(tmp_path / "runs")
+        with pytest.raises(Busy, match="another process trains this run") as error:
+            resume(run.folder)
+        refused.append(str(error.value))
+
+    assert run_training(*MLP, "trainer.epochs=1", on_epoch=resume_as_well).about["status"] == "done"
+    assert refused
+
+
+def test_an_interrupted_run_says_how_to_go_on(run_training: Train, tmp_path: Path) -> None:
+    notes: list[str] = []
+
+    def interrupt(report: EpochReport) -> None:
+        if report.epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_training(*MLP, "trainer.epochs=4", on_epoch=interrupt, on_note=notes.append)
+    (run,) = find_runs(tmp_path / "runs")
+    assert run.about["status"] == "interrupted"
+    assert f"dawnchorus train --resume {run.folder}" in notes[-1]
+    assert resume(run.folder).about["status"] == "done"

@@ -149,7 +149,7 @@ def describe(table: RecordingsTable, screen: Console) -> None:
         f"{hours:.1f} hours, {len(species_of(rows))} species, {counted(n_annotations, 'annotation')}"
     )
     licenses = Counter(row.license or "unknown" for row in rows)
-    screen.print("licences: " + ", ".join(f"{name} {n}" for name, n in licenses.most_common(8)), markup=False)
+    screen.print("licences: " + ", ".join(f"{name} {n}" for name, n in licenses.most_common()), markup=False)
     splits = Counter(row.split for row in rows if row.split)
     if splits:
         screen.print("split: " + ", ".join(f"{name} {n}" for name, n in splits.items()))
@@ -280,6 +280,9 @@ def split(
             table = split_table(table, fold_parts(folds) if folds else _parts(parts), seed=seed)
         write_table(table)
     _report_split(table, seed=seed)
+    n_unsplit = sum(row.split is None for row in table.rows)
+    if n_unsplit:
+        click.echo(f"in no part: {n_unsplit} of {len(table.rows)} recordings", err=True)
 
 
 def _split_by_tables(table: RecordingsTable, paths: Sequence[Path]) -> RecordingsTable:

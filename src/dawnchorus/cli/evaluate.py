@@ -90,6 +90,8 @@ def command(
     DATA_SET comes last. A bundle is a folder, a built-in model's name, or a training run's folder; the run keeps what
     was measured for `dawnchorus runs`.
     """
+    if sample is not None and submission is None:
+        raise click.UsageError("--sample says the shape of a submission: give --submission FILE as well.")
     from dawnchorus.evaluate.evaluation import compare, evaluate
     from dawnchorus.evaluate.scoring import score_data_set
     from dawnchorus.evaluate.submission import write_submission
@@ -141,6 +143,7 @@ def command(
     text = json.dumps(fields, indent=2, ensure_ascii=False)
     if out is not None:
         _write_report(out, text, table, found, differences)
+        click.echo(out / PAGE_NAME, err=as_json)
     if thresholds is not None:
         _write_thresholds(thresholds, found[0][1], precision)
     if as_json:
@@ -219,7 +222,7 @@ def _show(found: list[tuple[Evaluation, Scores]], differences: list[Any]) -> Non
     screen.print(SECONDARY_NOTES[found[0][0].secondary])
     for (evaluation, _), difference in zip(found[1:], differences, strict=True):
         each = "; ".join(f"{name.replace('_', ' ')} {value}" for name, value in difference.items())
-        screen.print(f"{found[0][0].model} is better than {evaluation.model} by: {each}", markup=False)
+        screen.print(f"{found[0][0].model} minus {evaluation.model}: {each}", markup=False)
     for evaluation, _ in found:
         if evaluation.leaks:
             click.echo(
@@ -246,7 +249,6 @@ def _write_report(
     for name, content in ((JSON_NAME, text), (PAGE_NAME, render_evaluation(table, found, differences))):
         with atomic_file(out / name) as stream:
             stream.write(content.encode())
-    click.echo(out / PAGE_NAME)
 
 
 def _write_thresholds(path: Path, scores: Scores, precision: float) -> None:

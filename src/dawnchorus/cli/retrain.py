@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dawnchorus.cli.options import models_folder_option, workers_option
-from dawnchorus.cli.present import announce_model, console, print_table
+from dawnchorus.cli.present import MAX_LISTED, announce_model, console, print_table
 from dawnchorus.data.classes import with_known_classes
 from dawnchorus.data.importing import import_recordings
 from dawnchorus.data.recordings import RecordingsTable, read_table, table_path
@@ -130,7 +130,15 @@ def _table(data: Path, workers: int, known: Sequence[Label]) -> RecordingsTable:
     """Return the data set's table; of a folder without one, what is in it, with files labelled by `known` names."""
     if table_path(data).exists():
         return read_table(data)
-    return import_recordings(data, data, known=known, read_annotations=read_annotations, n_workers=workers)
+    table = import_recordings(data, data, known=known, read_annotations=read_annotations, n_workers=workers)
+    unnamed = [row.path for row in table.rows if row.kind == "soundscape" and not row.annotations]
+    if unnamed:
+        click.echo(
+            f"left out, because neither folder nor file name is that of a species that the model knows: "
+            f"{len(unnamed)} files ({', '.join(unnamed[:MAX_LISTED])})",
+            err=True,
+        )
+    return table.with_rows(row for row in table.rows if row.path not in unnamed)
 
 
 def _in(folder: Path, source: RecordingsTable) -> RecordingsTable:

@@ -105,10 +105,22 @@ def command(
         n_lanes=workers,
     )
     with _listening(host, port) as listener, open_service(settings) as service:
+        _announce_served(service, model, ModelStore(folder))
         config = server_config(service, base=base, access_log=access_log)
         # uvicorn ends what is under way and then raises the signal again: being asked to end is no failure.
         signal.signal(signal.SIGTERM, lambda *_: None)
         _server(config, service).run(sockets=[listener])
+
+
+def _announce_served(service: Service, model: str, store: ModelStore) -> None:
+    """Say so if another model serves than the one that was named: the last that was activated in this folder."""
+    served, named = service.lanes.bundle, store.open(model)
+    if served.id != named.id:
+        click.echo(
+            f"note: {served.info.name} ({served.id}) serves, which was activated here last, and not "
+            f"{named.info.name} ({named.id}); change it on the page Models, or start with another --data",
+            err=True,
+        )
 
 
 def _server(config: Any, service: Service) -> Any:

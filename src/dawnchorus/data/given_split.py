@@ -127,11 +127,18 @@ def _of_csv(path: Path) -> Iterator[tuple[list[str], str]]:
     if split_column is None and of_file is None:
         raise FormatError(f"{path}: expected a column 'split', or a file named train, valid or test.")
     for line in lines:
-        part = of_file if split_column is None else SPLIT_NAMES.get(line[split_column].strip().lower())
+        part = of_file if split_column is None else _part_of(line[split_column].strip(), path)
         names = [value for column in columns if (value := line[column].strip())]
         if part and names:
             number = xeno_canto_number(names[0]) if columns[0].strip().lower() in COLUMNS["xc_id"] else None
             yield ([number, *names] if number else names), part
+
+
+def _part_of(value: str, path: Path) -> str | None:
+    """Return the part that a cell names; None where it is empty."""
+    if value and value.lower() not in SPLIT_NAMES:
+        raise FormatError(f"{path}: expected parts such as {', '.join(sorted(SPLIT_NAMES))}, found {value!r}.")
+    return SPLIT_NAMES.get(value.lower())
 
 
 def _part_in_name(path: Path) -> str | None:

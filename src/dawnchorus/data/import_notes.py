@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 from dawnchorus.data.layouts.voices import SOURCE as VOICES
@@ -33,12 +33,29 @@ def notes_of_import(rows: Sequence[RecordingRow], *, has_labels: bool) -> Iterat
             "the table's recordist, date, time, country, type and xeno-canto number belong to no file: files carry no "
             "numbers. `dawnchorus data attribution DATA_SET --voices TABLE` lists its recordings."
         )
+    for code, names in _ambiguous((row.ebird_code, row.scientific_name) for row in rows):
+        yield f"one code for several species: {code} ({', '.join(names)}): submissions would mix them up."
+    for name, codes in _ambiguous((row.scientific_name, row.ebird_code) for row in rows):
+        yield f"several codes for one species: {name} ({', '.join(codes)})."
+    repeated = Counter(row.path for row in rows)
+    doubled = Counter({path: n for path, n in repeated.items() if n > 1})
+    if doubled:
+        yield f"the same file in several rows: {_counted(doubled)}. Splits keep them together."
     forbidding = Counter(row.license for row in rows if not allows_derivatives(row.license))
     if forbidding:
         yield (
             f"licences that allow no derivatives: {_counted(forbidding)}. Clips of these recordings may not be passed "
             f"on, and weights trained with them get a licence with ND."
         )
+
+
+def _ambiguous(pairs: Iterable[tuple[str | None, str | None]]) -> Iterator[tuple[str, list[str]]]:
+    """Yield the first of a pair with its seconds, where there are several."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for first, second in pairs:
+        if first and second:
+            found[first].add(second)
+    yield from ((first, sorted(seconds)) for first, seconds in sorted(found.items()) if len(seconds) > 1)
 
 
 def _has_one_name(row: RecordingRow) -> bool:

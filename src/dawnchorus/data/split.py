@@ -33,6 +33,7 @@ RELATIONS: dict[str, Callable[[RecordingRow], str | None]] = {
     "the same group": same_group,
     "the same sound": lambda row: row.sound_hash,
     "nearly the same sound": lambda row: row.duplicate_of or row.recording_id,
+    "the same file": lambda row: row.path or None,
 }
 """What keeps recordings together: those with the same value (other than None) of any of these."""
 

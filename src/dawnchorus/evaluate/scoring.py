@@ -20,6 +20,8 @@ from dawnchorus.models.store import ModelStore
 
 FloatArray = npt.NDArray[np.float64]
 Pool = Literal["mean", "max"]
+NOTHING_LEFT = "nothing of it is left to score after the bundle's cleaning"
+
 Secondary = Literal["count", "mask", "ignore"]
 """Secondary species of a recording: "count" as truth, are left out of it ("mask"), or count as not there ("ignore")."""
 
@@ -103,7 +105,7 @@ def score_data_set(
     recording, starts, scores, truth = [], [], [], []
     for path, row in by_path.items():
         found = run.table(path)
-        if found is None:
+        if found is None or not found.detections:
             failed.add(path)
             continue
         each: dict[tuple[float, float], FloatArray] = {}
@@ -119,9 +121,13 @@ def score_data_set(
             truth.append(_truth(row, start_s, end_s, wanted, secondary))
         found_rows.append(row)
     reasons = {problem.recording: problem.reason for problem in run.failures}
-    failures = {row.recording_id: reasons.get(printable(path), "") for path, row in by_path.items() if path in failed}
+    failures = {
+        row.recording_id: reasons.get(printable(path), NOTHING_LEFT) for path, row in by_path.items() if path in failed
+    }
     if not scores:
-        raise InputError(f"{table.folder}: none of its {len(rows)} recordings could be scored.")
+        first = next(iter(failures.items()), None)
+        why = f" ({first[0]}: {first[1]})" if first else ""
+        raise InputError(f"{table.folder}: none of its {len(rows)} recordings could be scored{why}.")
     return Scores(
         classes=wanted,
         rows=tuple(found_rows),

@@ -110,6 +110,8 @@ def provenance_of(bundle: Bundle, options: Options, *, range_filter: bool) -> Pr
         "drop_out_of_range": options.drop_out_of_range,
         "speech": options.speech,
     }
+    if bundle.info.cleaning:
+        parameters["cleaning"] = bundle.info.cleaning.model_dump(exclude_defaults=True)
     return Provenance(
         model=bundle.info.name,
         model_version=bundle.info.version,

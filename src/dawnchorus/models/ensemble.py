@@ -120,8 +120,9 @@ def _shares(bundles: Sequence[Bundle], weights: Sequence[float] | None) -> np.nd
                 f"them. Train them on the same data set."
             )
     values = np.ones(len(bundles)) if weights is None else np.asarray(weights, float)
-    if len(values) != len(bundles) or (values < 0).any() or not values.sum():
-        raise InputError(f"weights: expected {len(bundles)} numbers, none below 0, got {list(values)}.")
+    if len(values) != len(bundles) or not (values >= 0).all() or not 0 < values.sum() < np.inf:
+        given = ", ".join(f"{value:g}" for value in values)
+        raise InputError(f"weights: expected {len(bundles)} numbers of 0 or more, not all of them 0, got {given}.")
     return np.asarray(values / values.sum())
 
 

@@ -141,6 +141,10 @@ class ModelStore:
         folder = Path(name_or_folder)
         if name not in BUILTIN_MODELS and folder.is_dir():
             of_run = folder / RUN_BUNDLE_NAME
+            if (folder / "run.json").is_file() and not of_run.is_dir():
+                raise ModelNotFound(
+                    f"{folder}: this run has no bundle yet. Go on with it: dawnchorus train --resume {folder}"
+                )
             return read_bundle(of_run if (of_run / "bundle.json").is_file() else folder)
         return self.installed(name) or self.pull(name)
 

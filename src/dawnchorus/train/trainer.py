@@ -6,8 +6,8 @@ import logging
 import math
 import time
 import warnings
-from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from filelock import FileLock, Timeout
 
 from dawnchorus.cores import usable_cores
-from dawnchorus.errors import DawnChorusError, InputError, OutputError
+from dawnchorus.errors import Busy, DawnChorusError, InputError, OutputError
 from dawnchorus.models.store import ModelStore, default_folder
 from dawnchorus.train.augment import Augment
 from dawnchorus.train.bundles import activation_of, write_trained_bundle
@@ -98,6 +99,19 @@ def resume(folder: Path, *, on_epoch: OnEpoch = lambda _report: None, on_note: C
 
 
 def _carried_out(run: Run, config: TrainConfig, on_epoch: OnEpoch, on_note: Callable[[str], None]) -> Run:
+    lock = FileLock(run.folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise Busy(f"{run.folder}: another process trains this run. Wait for it, or end it.") from None
+    try:
+        return _noted(run, config, on_epoch, on_note)
+    finally:
+        lock.release()
+
+
+def _noted(run: Run, config: TrainConfig, on_epoch: OnEpoch, on_note: Callable[[str], None]) -> Run:
+    """Train, and write into the run how that ended."""
     try:
         return _trained(run, config, on_epoch, on_note)
     except (OSError, OutputError) as error:
@@ -111,6 +125,8 @@ def _carried_out(run: Run, config: TrainConfig, on_epoch: OnEpoch, on_note: Call
         raise
     except KeyboardInterrupt:
         _note_end(run, status="interrupted")
+        if (run.folder / "checkpoints").is_dir():
+            on_note(f"interrupted; `dawnchorus train --resume {run.folder}` goes on from the last epoch")
         raise
     except Exception as error:
         _note_end(run, status="failed", reason=f"{type(error).__name__}: {error}")
@@ -326,12 +342,26 @@ def _fit(
         network.train()  # Lightning leaves each part in the mode that it finds it in
         last = run.folder / "checkpoints" / f"{LAST}.ckpt"
         begin = time.monotonic()
-        trainer.fit(learner, training, validating, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
+        with _interruptible(trainer):
+            trainer.fit(
+                learner, training, validating, ckpt_path=str(last) if last.is_file() else None, weights_only=True
+            )
         took_s = time.monotonic() - begin
     best = run.folder / "checkpoints" / f"{BEST}.ckpt"
     if best.is_file():
         learner.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
     return _Fitted(best_metrics(last), _devices(trainer), trainer.current_epoch, took_s)
+
+
+@contextmanager
+def _interruptible(trainer: Any) -> Iterator[None]:
+    """Raise KeyboardInterrupt again where Lightning has made a silent end of the process out of it."""
+    try:
+        yield
+    except SystemExit as error:
+        if trainer.interrupted:
+            raise KeyboardInterrupt from error
+        raise
 
 
 def _describe_processes(options: TrainerConfig, network: Network, n_batch: int) -> str:
