@@ -33,7 +33,7 @@ def recordings(name: str, *, n_train: int, n_test: int) -> list[RecordingRow]:
     return [
         RecordingRow(
             recording_id=f"{name} {k}",
-            path="x",
+            path=f"{name} {k}.wav",
             scientific_name=f"Avis {name}",
             common_name=f"{name} Bird",
             split=split,
@@ -71,7 +71,7 @@ def test_fewer_held_out_recordings_cannot_rule_out_that_half_are_guessed() -> No
 def test_as_many_recordings_as_are_asked_for_are_enough(tmp_path: Path) -> None:
     rows = [replace(row, split=None) for row in recordings("New", n_train=3, n_test=0)]
     n_needed = too_few_held_out([replace(row, split="train") for row in rows])[0]["n_needed"]
-    rows += [replace(row, recording_id=f"more {k}") for k, row in enumerate(rows[:1] * n_needed)]
+    rows += [replace(row, recording_id=f"more {k}", path=f"more {k}.wav") for k, row in enumerate(rows[:1] * n_needed)]
     split = split_table(RecordingsTable(tmp_path, tuple(rows)), PARTS, seed=1)
     assert too_few_held_out(split.rows) == []
 
