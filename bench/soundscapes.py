@@ -17,7 +17,7 @@ from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
 
 N_RECORDINGS, LENGTH_S, STEP_S = 110, 240, 5
 N_DISTINCT = 4
-"""So many recordings differ; the others are links to them, which a decoder cannot tell."""
+"""Number of different recordings; the others are links to them, which a decoder cannot tell."""
 N_CLASSES = 182
 FAMILY = "efficientnet"
 SETTINGS = (f"model={FAMILY}", "model.weights=null", "data.validation=0", "trainer.epochs=1", "trainer.accelerator=cpu")

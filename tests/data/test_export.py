@@ -57,7 +57,7 @@ def data_set(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def folder(data_set: Path) -> Path:
-    """Where clips are prepared."""
+    """Folder for prepared clips."""
     return data_set.parent / "my clips"
 
 

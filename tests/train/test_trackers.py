@@ -7,12 +7,12 @@ import importlib.util
 import json
 import os
 import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.conftest import Command
+from tests.http_server import QuietHandler, serving_http
 
 from dawnchorus.errors import InputError, MissingExtra
 from dawnchorus.train.config import TrackerConfig
@@ -36,7 +36,7 @@ ANSWERS: dict[str, dict[str, object]] = {
 def breaking_server() -> Iterator[str]:
     """An MLflow server that begins a run, and fails when anything is to be logged."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(QuietHandler, http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self._answer()
 
@@ -53,14 +53,8 @@ def breaking_server() -> Iterator[str]:
             self.end_headers()
             self.wfile.write(content)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with serving_http(Handler) as address:
+        yield address
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from tests.http_server import QuietHandler, serving_http
 from tests.training import Train
 
 from dawnchorus.errors import InputError
@@ -84,7 +84,7 @@ def test_weights_that_the_folder_lacks_are_learned_and_named(published: Path, tm
 def hub(published: Path) -> Iterator[str]:
     """Hugging Face's hub as its client sees it: /REPOSITORY/resolve/REVISION/FILE, and the list of files."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(QuietHandler, http.server.BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
             self._answer(body=False)
 
@@ -115,14 +115,8 @@ def hub(published: Path) -> Iterator[str]:
             if body:
                 self.wfile.write(content)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with serving_http(Handler) as address:
+        yield address
 
 
 @pytest.mark.ops

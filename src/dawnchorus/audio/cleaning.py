@@ -45,7 +45,7 @@ class Cleaning(BaseModel):
 
     @property
     def removes(self) -> bool:
-        """Whether parts of a recording are removed."""
+        """True if parts of a recording are removed."""
         return self.cut_speech or self.trim_db is not None
 
     def __bool__(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -295,19 +295,19 @@ def _split_by_tables(table: RecordingsTable, paths: Sequence[Path]) -> Recording
 
 
 def _counts(text: str) -> dict[str, int]:
-    try:
-        values = [int(part) for part in text.split(",")]
-    except ValueError:
-        values = []
-    return _named_parts("--counts", "two or three numbers such as 8,0,7", text, values)
+    return _named_parts("--counts", "two or three numbers such as 8,0,7", text, _values(text, int))
 
 
 def _parts(text: str) -> dict[str, float]:
+    return _named_parts("--parts", "two or three numbers such as 0.7,0.15,0.15", text, _values(text, float))
+
+
+def _values(text: str, number: Callable[[str], Number]) -> list[Number]:
+    """Return the numbers between commas; none if one of them is no number."""
     try:
-        values = [float(part) for part in text.split(",")]
+        return [number(part) for part in text.split(",")]
     except ValueError:
-        values = []
-    return _named_parts("--parts", "two or three numbers such as 0.7,0.15,0.15", text, values)
+        return []
 
 
 def _named_parts(option: str, expected: str, text: str, values: Sequence[Number]) -> dict[str, Number]:

@@ -76,13 +76,13 @@ def list_(*, root: Path, as_json: bool, as_csv: bool) -> None:
     print_table(table, optional=OPTIONAL)
 
 
-def _write_csv(found: Sequence[Run]) -> None:
+def _write_csv(runs: Sequence[Run]) -> None:
     """Print a line for each run, with all metrics that any of them has."""
-    names = list(dict.fromkeys(name for run in found for name in run.metrics))
+    names = list(dict.fromkeys(name for run in runs for name in run.metrics))
     facts = ("status", "started", *FACTS, "devices")
     out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow(["run", *facts, *names, "evaluated_on"])
-    for run in found:
+    for run in runs:
         values = [run.metrics.get(name, "") for name in names]
         out.writerow([run.name, *(run.about.get(name, "") for name in facts), *values, _evaluated_on(run)])
 
@@ -139,11 +139,11 @@ def compare(*, names: tuple[str, ...], root: Path) -> None:
     print_table(table)
 
 
-def _differences(found: Sequence[Run]) -> dict[str, list[str]]:
+def _differences(runs: Sequence[Run]) -> dict[str, list[str]]:
     """Return the settings that are not the same in all runs, with each run's value."""
     from dawnchorus.train.runs import read_config
 
-    flat = [_flat(read_config(run)) for run in found]
+    flat = [_flat(read_config(run)) for run in runs]
     values = {key: [str(each.get(key, "")) for each in flat] for key in sorted({key for each in flat for key in each})}
     return {key: each for key, each in values.items() if len(set(each)) > 1}
 
@@ -181,13 +181,13 @@ def plot(*, names: tuple[str, ...], root: Path, out: Path) -> None:
     click.echo(out)
 
 
-def label_runs(found: Sequence[Run]) -> tuple[str, list[str]]:
+def label_runs(runs: Sequence[Run]) -> tuple[str, list[str]]:
     """Return the name of the setting that varies (of several: all of them), and each run's value of it."""
-    differences = _differences(found)
+    differences = _differences(runs)
     chosen = {key: values for key, values in differences.items() if key not in NOT_VARIED} or differences
     varied = {key: [_brief(value) for value in values] for key, values in chosen.items()}
     if not varied:
-        return "run", [run.name for run in found]
+        return "run", [run.name for run in runs]
     if len(varied) == 1:
         ((setting, values),) = varied.items()
         return setting, values

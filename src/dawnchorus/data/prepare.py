@@ -263,7 +263,7 @@ class _Making:
         return chosen
 
     def _cleaned(self, decoder: DecoderProcess, path: Path) -> Iterator[FloatArray]:
-        """The recording without what its cleaning removes, block by block."""
+        """Yield the cleaned recording, block by block."""
         for part in self._cleaner.decode(decoder, path, rate_hz=self._recipe.rate_hz):
             if isinstance(part, Kept):
                 self._kept = part
@@ -274,7 +274,7 @@ class _Making:
                 yield part.copy()
 
     def _blocks_in(self, decoder: DecoderProcess, path: Path, spans: Sequence[Span]) -> Iterator[FloatArray]:
-        """What is to hear in spans of the recording."""
+        """Yield the samples in spans of the recording, block by block."""
         rate_hz = self._recipe.rate_hz
         n = 0
         for part in decoder.decode(path, rate_hz=rate_hz):

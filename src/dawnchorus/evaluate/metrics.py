@@ -107,10 +107,10 @@ def top_k_accuracy(truth: npt.ArrayLike, scores: npt.ArrayLike, k: int) -> Float
     return mean_of_known(top_k_hits(truth, scores, k))
 
 
-def precision_recall_f1(truth: npt.ArrayLike, found: npt.ArrayLike) -> FloatArray:
-    """Return precision, recall and F1 of each class [3, ..., classes] for decisions `found` [..., rows, classes]."""
-    truth, found = np.asarray(truth, bool), np.asarray(found, bool)
-    hits, n_found, n_true = (truth & found).sum(-2), found.sum(-2), truth.sum(-2)
+def precision_recall_f1(truth: npt.ArrayLike, decisions: npt.ArrayLike) -> FloatArray:
+    """Return precision, recall and F1 of each class [3, ..., classes] for `decisions` [..., rows, classes]."""
+    truth, decisions = np.asarray(truth, bool), np.asarray(decisions, bool)
+    hits, n_found, n_true = (truth & decisions).sum(-2), decisions.sum(-2), truth.sum(-2)
     return np.stack([_over(hits, n_found), _over(hits, n_true), _over(2 * hits, n_found + n_true)])
 
 

@@ -25,7 +25,7 @@ ROW_ID, SPECIES_LIST, TARGET, NOBODY = "row_id", "birds", "target", "nocall"
 STEP_S = 5
 DEFAULT_MIN_SCORE = 0.5
 N_SHOWN = 3
-"""So many rows of each kind are named in a message."""
+"""Number of rows of each kind that a message names."""
 
 HEADERS = (
     f"the header of BirdCLEF 2021 ({ROW_ID},{SPECIES_LIST}), of 2022 ({ROW_ID},{TARGET}), or of 2023 and "
@@ -297,4 +297,4 @@ _CELLS: dict[tuple[str, ...], Callable[[Sample, str, _Windows], list[str]]] = {
     (SPECIES_LIST,): _species,
     (TARGET,): _target,
 }
-"""How a row is written, by the header; else it has a score for each column."""
+"""Writers of a row, by the header; under any other header, a row has a score for each column."""

@@ -71,7 +71,7 @@ class Scored:
     speech: tuple[Span, ...] = ()
     """Where someone speaks, if voices were looked for."""
     kept: Kept = WHOLE
-    """What the bundle's cleaning keeps of the recording; windows are of that."""
+    """Spans of the recording that the bundle's cleaning keeps, and that windows are cut from."""
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,8 @@ class TrainingSummary(BaseModel):
     metrics: dict[str, float] = Field(default_factory=dict)
     """On validation data."""
     recipe: dict[str, Any] | None = None
-    """The settings of `dawnchorus train` that made it, but for paths and classes."""
+    """Settings of `dawnchorus train` that made it, without classes and paths of data; a backbone or weights that were
+    given as a folder are named by its path."""
 
 
 class BundleInfo(BaseModel):

@@ -19,7 +19,7 @@ PARITY = 1e-3
 
 
 def can_grow(base: Bundle, head: Bundle) -> bool:
-    """Whether the head's classes can stand beside the base's: both score every class by itself, of the same sound."""
+    """Return True if the two can be one model: both score every class by itself, of recordings cleaned alike."""
     is_each_by_itself = base.info.activation == head.info.activation == "sigmoid"
     is_same_sound = base.info.cleaning == head.info.cleaning
     return is_each_by_itself and is_same_sound and base.info.graph == "model.onnx" and base.n_window == head.n_window

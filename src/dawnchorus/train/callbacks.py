@@ -1,4 +1,4 @@
-"""What listens to Lightning while it trains: checkpoints, early stopping, progress, profilers."""
+"""Callbacks of Lightning's trainer: checkpoints, early stopping, progress, profilers."""
 
 from __future__ import annotations
 

@@ -175,7 +175,7 @@ def compose_config(overrides: Sequence[str], *, config_dir: Path | None = None) 
     return validated(found)
 
 
-def _check_own_files(config_dir: Path, chosen: Mapping[str, str | None], found: Mapping[str, Any]) -> None:
+def _check_own_files(config_dir: Path, chosen: Mapping[str, str | None], composed: Mapping[str, Any]) -> None:
     """Refuse chosen files whose settings would be lost."""
     for group, choice in chosen.items():
         path = config_dir / group / f"{choice}.yaml"
@@ -183,7 +183,7 @@ def _check_own_files(config_dir: Path, chosen: Mapping[str, str | None], found: 
             continue
         if re.search(r"(?m)^hydra:", read_text(path)):
             raise InputError(f"{path}: hydra: settings of Hydra itself are not supported. Take them out of the file.")
-        if group not in TrainConfig.model_fields and group in found:
+        if group not in TrainConfig.model_fields and group in composed:
             raise InputError(
                 f"{path}: {group}: there is no such key. Begin the file with '# @package _global_'; its settings then "
                 f"are those of {', '.join(TrainConfig.model_fields)}."

@@ -81,7 +81,7 @@ class SchedulerConfig(Config):
     restart_epochs: int = Field(default=10, ge=1)
     """Epochs of the first cosine, of `warm_restarts`."""
     restart_factor: int = Field(default=1, ge=1)
-    """How many times longer each cosine is than the one before."""
+    """Length of each cosine, as a multiple of the one before."""
 
 
 class AugmentConfig(Config):

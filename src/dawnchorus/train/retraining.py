@@ -146,7 +146,7 @@ def check_settings(active: Bundle, overrides: Sequence[str], *, backbone: str | 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a retraining trains with."""
+    """Settings of a retraining."""
 
     overrides: tuple[str, ...]
     is_default: bool

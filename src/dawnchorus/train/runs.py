@@ -126,7 +126,7 @@ def find_runs(root: Path) -> Iterator[Run]:
 
 
 def read_config(run: Run) -> dict[str, Any]:
-    """What the run was started with.
+    """Settings that the run was started with.
 
     Raises:
         MissingExtra: PyYAML is not installed.

@@ -58,7 +58,7 @@ def read_sweep(path: Path) -> Sweep:
     method = str(content.get("method"))
     if method not in METHODS:
         raise InputError(f"{path}: method: expected one of {', '.join(METHODS)}, got {method!r}.")
-    overrides = tuple(_overrides(content["parameters"], prefix="", where=path))
+    overrides = tuple(_overrides(content["parameters"], prefix="", path=path))
     return Sweep(
         overrides,
         METHODS[method],
@@ -68,35 +68,35 @@ def read_sweep(path: Path) -> Sweep:
     )
 
 
-def _overrides(parameters: Mapping[str, Any], *, prefix: str, where: Path) -> Iterator[str]:
+def _overrides(parameters: Mapping[str, Any], *, prefix: str, path: Path) -> Iterator[str]:
     for name, parameter in parameters.items():
         key = f"{prefix}{name}"
         if not isinstance(parameter, dict):
-            raise InputError(f"{where}: parameters.{key}: expected value, values, or min and max, got {parameter!r}.")
+            raise InputError(f"{path}: parameters.{key}: expected value, values, or min and max, got {parameter!r}.")
         if isinstance(parameter.get("parameters"), dict):
-            yield from _overrides(parameter["parameters"], prefix=f"{key}.", where=where)
+            yield from _overrides(parameter["parameters"], prefix=f"{key}.", path=path)
         else:
-            yield f"{key}={_values(parameter, f'{where}: parameters.{key}')}"
+            yield f"{key}={_values(parameter, f'{path}: parameters.{key}')}"
 
 
-def _values(parameter: Mapping[str, Any], where: str) -> str:
+def _values(parameter: Mapping[str, Any], place: str) -> str:
     """The values of a parameter in Hydra's grammar."""
     if "value" in parameter:
         return _typed(parameter["value"])
     if "values" in parameter:
         if "probabilities" in parameter:
-            raise InputError(f"{where}: probabilities are not supported; expected values that are equally likely.")
+            raise InputError(f"{place}: probabilities are not supported; expected values that are equally likely.")
         values = parameter["values"]
         if not isinstance(values, list) or not values:
-            raise InputError(f"{where}: values: expected a list, got {values!r}.")
+            raise InputError(f"{place}: values: expected a list, got {values!r}.")
         return f"choice({','.join(map(_typed, values))})"
-    low, high = _number(parameter.get("min"), where), _number(parameter.get("max"), where)
+    low, high = _number(parameter.get("min"), place), _number(parameter.get("max"), place)
     is_whole = isinstance(low, int) and isinstance(high, int)
     kind = parameter.get("distribution", "int_uniform" if is_whole else "uniform")
     if kind not in INTERVALS:
-        raise InputError(f"{where}: distribution: expected one of {', '.join(sorted(INTERVALS))}, got {kind!r}.")
+        raise InputError(f"{place}: distribution: expected one of {', '.join(sorted(INTERVALS))}, got {kind!r}.")
     if kind == "q_uniform":
-        return f"choice({','.join(_typed(value) for value in _steps(low, high, parameter.get('q', 1), where))})"
+        return f"choice({','.join(_typed(value) for value in _steps(low, high, parameter.get('q', 1), place))})"
     if kind == "log_uniform":
         low, high = math.exp(low), math.exp(high)
     elif kind != "int_uniform":
@@ -105,18 +105,18 @@ def _values(parameter: Mapping[str, Any], where: str) -> str:
     return f"tag(log,{interval})" if kind.startswith("log_") else interval
 
 
-def _number(value: object, where: str) -> int | float:
+def _number(value: object, place: str) -> int | float:
     # YAML reads 1e-5, without a point, as text.
     try:
         return value if isinstance(value, int | float) else float(str(value))
     except ValueError:
-        raise InputError(f"{where}: expected value, values, or min and max as numbers, got {value!r}.") from None
+        raise InputError(f"{place}: expected value, values, or min and max as numbers, got {value!r}.") from None
 
 
-def _steps(low: float, high: float, q: object, where: str) -> list[float]:
-    step = _number(q, where)
+def _steps(low: float, high: float, q: object, place: str) -> list[float]:
+    step = _number(q, place)
     if step <= 0 or high < low:
-        raise InputError(f"{where}: expected q above 0 and min below max.")
+        raise InputError(f"{place}: expected q above 0 and min below max.")
     return [round(k * step, 12) for k in range(round(low / step), round(high / step) + 1)]
 
 
@@ -134,21 +134,21 @@ def _typed(value: object) -> str:
     return f"'{escaped}'"
 
 
-def _metric(metric: object, where: Path) -> Metric | None:
+def _metric(metric: object, path: Path) -> Metric | None:
     if metric is None:
         return None
     fields = metric if isinstance(metric, dict) else {"name": metric}
     name: Any = str(fields.get("name")).removeprefix("metric/")
     if name not in get_args(Metric):
-        raise InputError(f"{where}: metric.name: expected one of {', '.join(get_args(Metric))}, got {name!r}.")
+        raise InputError(f"{path}: metric.name: expected one of {', '.join(get_args(Metric))}, got {name!r}.")
     goal = fields.get("goal", GOALS[name])
     if goal != GOALS[name]:
-        raise InputError(f"{where}: metric.goal: expected {GOALS[name]!r} for {name}, got {goal!r}.")
+        raise InputError(f"{path}: metric.goal: expected {GOALS[name]!r} for {name}, got {goal!r}.")
     found: Metric = name
     return found
 
 
-def _run_cap(value: object, where: Path) -> int | None:
+def _run_cap(value: object, path: Path) -> int | None:
     if value is None or (isinstance(value, int) and value > 0):
         return value
-    raise InputError(f"{where}: run_cap: expected a whole number above 0, got {value!r}.")
+    raise InputError(f"{path}: run_cap: expected a whole number above 0, got {value!r}.")

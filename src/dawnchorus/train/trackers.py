@@ -1,4 +1,4 @@
-"""Where curves go besides the run's own log; a tracker that fails never ends a run."""
+"""Trackers of curves besides the run's own log; a tracker that fails never ends a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a stretch of training costs the machine."""
+"""Use of the machine by a stretch of training."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class EfficientNetConfig(FamilyConfig):
     """"attention" weighs each moment by class, as for sound event detection (Kong et al., 2020); "bands" keeps low and
     high frequencies apart and sees two depths of the backbone."""
     freeze: int = Field(default=0, ge=0)
-    """So many of the backbone's first stages stay as they are, unless they begin at random."""
+    """Number of the backbone's first stages that stay as they are, unless they begin at random."""
     dropout: float = Field(default=0.3, ge=0, lt=1)
     drop_path: float = Field(default=0.0, ge=0, lt=1)
 
