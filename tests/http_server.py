@@ -19,7 +19,7 @@ class QuietHandler(http.server.BaseHTTPRequestHandler):
 def serving_http(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
     """Answer requests on a free port, and yield the address."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:

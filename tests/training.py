@@ -30,7 +30,13 @@ TINY: dict[str, tuple[str, ...]] = {
         "model.heads=2",
         "model.channels=16",
     ),
-    "efficientnet": ("model=efficientnet", "model.weights=null", "model.window_s=2", "model.mel.n_bands=64"),
+    "efficientnet": (
+        "model=efficientnet",
+        "model.backbone=test_efficientnet",
+        "model.weights=null",
+        "model.window_s=2",
+        "model.mel.n_bands=64",
+    ),
     "mel_cnn": ("model=mel_cnn", "model.window_s=2", "model.channels=[8,16]", "model.mel.n_bands=48"),
 }
 
@@ -40,7 +46,7 @@ def birds(tmp_path_factory: pytest.TempPathFactory, command: Command) -> Path:
     """A data set of three synthetic species."""
     folder = tmp_path_factory.mktemp("birds")
     for arguments in (
-        ("synth", folder / "raw", "--species", "3", "--clips", "8", "--seed", "2"),
+        ("synth", folder / "raw", "--species", "3", "--clips", "8", "--soundscapes", "0", "--seed", "2"),
         ("data", "import", folder / "raw" / "clips", folder / "set"),
         ("data", "check", folder / "set"),
         ("data", "split", folder / "set"),
@@ -65,7 +71,7 @@ def run_training(birds: Path, band_bundle: Bundle, tmp_path: Path) -> Train:
         from dawnchorus.train.compose import compose_config
         from dawnchorus.train.trainer import train
 
-        settings = [f"data={birds}", f"paths.runs={tmp_path / 'runs'}", "trainer.accelerator=cpu"]
+        settings = [f"data={birds}", f"paths.runs={tmp_path / 'runs'}", "trainer.accelerator=cpu", "trainer.threads=1"]
         if "model=embedding_head" in overrides:
             settings.append(f"model.backbone={band_bundle.folder}")
         settings += overrides

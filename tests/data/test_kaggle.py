@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import kagglehub.clients
 import pytest
 import soundfile
 from click.testing import CliRunner
@@ -80,8 +81,9 @@ class Kaggle(BaseHTTPRequestHandler):
 @pytest.fixture(autouse=True)
 def kaggle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Kaggle)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     address = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr(kagglehub.clients, "get_user_agent", lambda: "kagglehub")  # it reads the whole stack's sources
     monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.QA, address)
     for name, value in (
         ("KAGGLE_API_ENVIRONMENT", "QA"),
@@ -121,6 +123,7 @@ def test_what_is_not_there_and_what_is_no_name() -> None:
 
 
 def test_a_server_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kagglehub.clients, "get_user_agent", lambda: "kagglehub")  # it reads the whole stack's sources
     monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.QA, "http://127.0.0.1:9")
     with pytest.raises(FetchFailed, match="Check the name and the network"):
         download(find_source("owner/birds"))
@@ -160,6 +163,7 @@ def test_a_notebook_without_a_login_or_a_network(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(FetchFailed, match="Make a token .* This is the address of a notebook: open it") as refused:
         find_source("https://www.kaggle.com/code/owner/one/input")
     assert "wrong-secret" not in str(refused.value)
+    monkeypatch.setattr(kagglehub.clients, "get_user_agent", lambda: "kagglehub")  # it reads the whole stack's sources
     monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.QA, "http://127.0.0.1:9")
     with pytest.raises(FetchFailed, match="choose its tab Input, and give the address of the data set"):
         find_source("https://www.kaggle.com/code/owner/one/input")

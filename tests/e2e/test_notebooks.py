@@ -30,6 +30,7 @@ def run_cells(name: str, replacements: dict[str, Path | str]) -> dict[str, objec
     return namespace
 
 
+@pytest.mark.ops
 def test_the_yamnet_notebook_ends_with_a_measured_model(
     command: Command, band_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

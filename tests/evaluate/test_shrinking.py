@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 from tests.conftest import Command
 from tests.training import Train
 
@@ -16,6 +17,7 @@ from dawnchorus.models.runner import open_session
 CNN = ("model=mel_cnn", "model.window_s=2", "model.channels=[16,32,64]", "model.mel.n_bands=64", "trainer.epochs=2")
 
 
+@pytest.mark.ops
 def test_half_and_eight_bits_are_smaller_and_say_what_they_lose(
     run_training: Train, birds: Path, tmp_path: Path, command: Command
 ) -> None:

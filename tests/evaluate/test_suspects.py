@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import soundfile
 from tests.conftest import Command
 from tests.training import Train
@@ -15,6 +16,7 @@ from dawnchorus.data.recordings import read_table, write_table
 from dawnchorus.data.split import find_leaks
 
 
+@pytest.mark.ops
 def test_a_planted_copy_and_a_planted_wrong_label_are_found(
     run_training: Train, birds: Path, tmp_path: Path, command: Command
 ) -> None:

@@ -138,7 +138,7 @@ class Answers(BaseHTTPRequestHandler):
 
 def test_what_is_no_server_of_ours_is_said(command: Command) -> None:
     other = HTTPServer(("127.0.0.1", 0), Answers)
-    threading.Thread(target=other.serve_forever, daemon=True).start()
+    threading.Thread(target=other.serve_forever, args=(0.01,), daemon=True).start()
     base = f"http://127.0.0.1:{other.server_port}"
     for server, code, message in (
         (f"{base}/moved", 3, f"It redirects to {base}/elsewhere: give that server's address with --server"),

@@ -41,6 +41,7 @@ def scaled_model(path: Path) -> np.ndarray:
     return weights
 
 
+@pytest.mark.ops
 def test_the_script_of_the_page_joins_features_and_model_to_one_bundle(tmp_path: Path, command: Command) -> None:
     weights = scaled_model(tmp_path / "scaled_model.onnx")
     _, script = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), flags=re.DOTALL)

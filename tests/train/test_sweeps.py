@@ -87,7 +87,7 @@ def test_a_grid_is_trained_once_each_and_goes_on(birds: Path, tmp_path: Path, co
     path = written(
         tmp_path,
         "method: grid\nmetric: {name: val_loss}\nparameters:\n"
-        "  optimizer.lr: {values: [0.01, 0.001]}\n  trainer.batch: {values: [4, 8]}\n",
+        "  optimizer.lr: {values: [0.01, 0.001]}\n  trainer.batch: {value: 4}\n",
     )
     runs = tmp_path / "runs"
     settings = [*MLP, f"data={birds}", f"paths.runs={runs}", "trainer.accelerator=cpu"]
@@ -95,7 +95,7 @@ def test_a_grid_is_trained_once_each_and_goes_on(birds: Path, tmp_path: Path, co
     done = command("tune", "--sweep", path, *settings)
     assert done.returncode == 0, done.stderr
     tried = [(config["optimizer"]["lr"], config["trainer"]["batch"]) for config in map(read_config, find_runs(runs))]
-    assert sorted(tried) == [(0.001, 4), (0.001, 8), (0.01, 4), (0.01, 8)]
+    assert sorted(tried) == [(0.001, 4), (0.01, 4)]
     best = min(find_runs(runs), key=lambda run: run.metrics["val_loss"])
     assert f"optimizer.lr={read_config(best)['optimizer']['lr']}" in done.stdout.decode()
     with pytest.raises(InputError, match=r"optimizer\.lr: expected values to make a grid of"):

@@ -7,7 +7,7 @@ import importlib.util
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,10 +19,6 @@ from dawnchorus.train.config import TrackerConfig
 from dawnchorus.train.operators import declare_vision_operators
 from dawnchorus.train.runs import find_runs
 
-declare_vision_operators()
-
-from dawnchorus.train.trackers import check_tracker  # noqa: E402 - it imports Lightning
-
 IMPATIENT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "1", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
 RUN = {"run_id": "1", "run_uuid": "1", "experiment_id": "1", "status": "RUNNING", "artifact_uri": "file:///nowhere"}
 ANSWERS: dict[str, dict[str, object]] = {
@@ -30,6 +26,18 @@ ANSWERS: dict[str, dict[str, object]] = {
     "runs/create": {"run": {"info": RUN, "data": {}}},
 }
 """What an MLflow server says before it breaks."""
+
+
+Check = Callable[[TrackerConfig, Callable[[str], object]], TrackerConfig]
+
+
+@pytest.fixture(scope="module")
+def check_tracker() -> Check:
+    """`check_tracker`; its import takes seconds."""
+    declare_vision_operators()
+    from dawnchorus.train import trackers
+
+    return trackers.check_tracker
 
 
 @pytest.fixture
@@ -64,7 +72,9 @@ def silent_server() -> Iterator[str]:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 
-def test_azure_needs_its_package_before_anything_is_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_azure_needs_its_package_before_anything_is_prepared(
+    check_tracker: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
     find_spec = importlib.util.find_spec
     missing = "azureml.mlflow"
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else find_spec(name))
@@ -73,14 +83,14 @@ def test_azure_needs_its_package_before_anything_is_prepared(monkeypatch: pytest
         check_tracker(config, print)
 
 
-def test_a_tracker_without_its_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tracker_without_its_package_is_named(check_tracker: Check, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     with pytest.raises(MissingExtra, match=r"The tracker wandb needs .*dawnchorus\[wandb\]"):
         check_tracker(TrackerConfig(name="wandb"), print)
 
 
 @pytest.mark.parametrize("address", ["nonsense://x", "http://[bad"])
-def test_an_address_that_is_none_is_refused_or_named(address: str) -> None:
+def test_an_address_that_is_none_is_refused_or_named(check_tracker: Check, address: str) -> None:
     pytest.importorskip("mlflow")
     notes: list[str] = []
     config = TrackerConfig(name="mlflow", address=address)
@@ -92,7 +102,7 @@ def test_an_address_that_is_none_is_refused_or_named(address: str) -> None:
             check_tracker(config, notes.append)
 
 
-def test_wandb_that_does_not_answer_is_logged_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wandb_that_does_not_answer_is_logged_offline(check_tracker: Check, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("wandb")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
