@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,24 +13,19 @@ from bench.focal import data_sets
 from bench.results import RESULTS, SHARED_AUDIO
 from dawnchorus.cores import usable_cores
 
+SEEDS = ("--seeds", "3")
+
 RECIPES: dict[str, tuple[str, ...]] = {
-    "best-free": ("data.auxiliary={others}", "data.validation=0", "--seeds", "3", "--overlap", "2.5"),
-    "birdclef-2024": ("trainer.epochs=10", "--random-split"),
-    "autobird": (
-        "model.layers=2",
-        "model.units=128",
-        "model.heads=4",
-        "model.channels=64",
-        "trainer.epochs=3",
-        "--random-split",
-    ),
-    "birdsong-kapre": ("trainer.epochs=10", "--random-split"),
-    "birdclef-yamnet": ("data.validation=0", "--random-split"),
-    "acoustic-95": ("data.validation=0", "--random-split"),
+    "birdclef-2024": ("trainer.epochs=10", *SEEDS),
+    "birdsong-kapre": SEEDS,
+    "autobird": ("model.layers=2", "model.units=128", "model.heads=4", "model.channels=64", *SEEDS),
+    "birdclef-yamnet": ("data.validation=0", "--random-split", *SEEDS),
+    "acoustic-95": ("data.validation=0", "--random-split", *SEEDS),
     "best": ("--random-split",),
+    "best-free": ("data.auxiliary={others}", "data.validation=0", "--overlap", "2.5", *SEEDS),
 }
-"""What is trained, the longest first, and how else than by default. Wav2Vec2 begins at random here, where no hub can be
-reached, and is small, so that it ends today; `best-free` is of the same family as `birdclef-2024`."""
+"""What is trained, and how else than by default. Wav2Vec2 begins at random here, where no hub can be reached, and is
+small, so that it ends today; `best-free` is of the same family as `birdclef-2024`."""
 
 SCENES = ("best", "best-free")
 """Recipes whose bundles hear the composite soundscapes as well."""
@@ -38,7 +34,7 @@ KEPT = RESULTS / "leaderboard"
 """Data sets, runs and the entry of each recipe: an entry that is there is not made again."""
 
 
-def measure() -> dict[str, Any] | None:
+def measure(recipes: Sequence[str] = tuple(RECIPES)) -> dict[str, Any] | None:
     """The entries of the leaderboard, the best first; each was trained and timed on one core."""
     if not SHARED_AUDIO.is_dir():
         print(f"  no recordings at {SHARED_AUDIO}: left out")
@@ -58,7 +54,7 @@ def measure() -> dict[str, Any] | None:
             print(f"  {recipe} failed: {done.stderr.strip().splitlines()[-1:]}")
 
     with ThreadPoolExecutor(usable_cores()) as pool:
-        list(pool.map(made, RECIPES))
+        list(pool.map(made, recipes))
     paths = [KEPT / f"{recipe}.json" for recipe in RECIPES]
     entries = [entry for path in paths if path.exists() for entry in json.loads(path.read_text(encoding="utf-8"))]
     entries.sort(key=lambda entry: -entry["by_recording"]["top_1"]["value"])

@@ -94,7 +94,18 @@ def command(
 
 def _table(entries: list[Entry]) -> Table:
     table = Table(box=None)
-    for column in ("recipe", "top 1", "macro ROC AUC", "learned", "MB", "fit s", "ms per 5 s", "open set", "flattery"):
+    for column in (
+        "recipe",
+        "top 1",
+        "single seeds",
+        "macro ROC AUC",
+        "learned",
+        "MB",
+        "fit s",
+        "ms per 5 s",
+        "open set",
+        "flattery",
+    ):
         table.add_column(column)
     for entry in entries:
         metrics = entry.evaluation.by_recording
@@ -104,6 +115,7 @@ def _table(entries: list[Entry]) -> Table:
         table.add_row(
             entry.recipe,
             str(metrics["top_1"]),
+            "" if len(entry.by_seed) == 1 else ", ".join(f"{e.by_recording['top_1'].value:.3f}" for e in entry.by_seed),
             str(metrics["macro_roc_auc"]),
             f"{entry.total('n_learned'):,.0f}",
             f"{entry.bundle_mb:.1f}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import signal
 import sys
@@ -22,6 +21,7 @@ import click
 
 from dawnchorus import __version__
 from dawnchorus.errors import DawnChorusError, OutputError
+from dawnchorus.suggestions import suggestion
 
 VERBS = {
     "demo": "Make a dawn chorus with known truth, identify it, and show both.",
@@ -69,9 +69,7 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in VERBS and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], VERBS, n=1)
-            hint = f" Did you mean '{near[0]}'?" if near else ""
-            ctx.fail(f"No such command '{args[0]}'.{hint}")
+            ctx.fail(f"No such command '{args[0]}'.{suggestion(args[0], VERBS)}")
         return super().resolve_command(ctx, args)
 
 

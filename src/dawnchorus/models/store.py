@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import tempfile
 from collections.abc import Callable
@@ -15,6 +14,7 @@ import platformdirs
 from dawnchorus.errors import ModelNotFound
 from dawnchorus.models import birdnet, yamnet
 from dawnchorus.models.bundle import Bundle, read_bundle
+from dawnchorus.suggestions import suggestion
 
 BUNDLE_FORMAT = 4
 """Part of every cached folder's name; raised whenever a converter's result changes."""
@@ -156,9 +156,8 @@ def builtin_model(name: str) -> BuiltinModel:
         ModelNotFound: there is no built-in model of this name.
     """
     if name not in BUILTIN_MODELS:
-        near = difflib.get_close_matches(name, BUILTIN_MODELS, n=1)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
         raise ModelNotFound(
-            f"'{name}' is neither a built-in model ({', '.join(BUILTIN_MODELS)}) nor a bundle's folder.{hint}"
+            f"'{name}' is neither a built-in model ({', '.join(BUILTIN_MODELS)}) nor a bundle's folder."
+            f"{suggestion(name, BUILTIN_MODELS)}"
         )
     return BUILTIN_MODELS[name]

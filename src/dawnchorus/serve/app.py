@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import time
+from http import HTTPStatus
 from importlib.resources import files
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from dawnchorus import __version__
 from dawnchorus.serve import problems
 from dawnchorus.serve.access import SAFE_METHODS, Access
+from dawnchorus.serve.parameters import refuse_unknown_query
 from dawnchorus.serve.routes import health, identify, inference, jobs, lessons, models, pages, recordings, seed
 from dawnchorus.serve.routes.replies import Problem
 from dawnchorus.serve.service import Service
@@ -47,6 +49,7 @@ def create_app(service: Service) -> FastAPI:
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,
+        dependencies=[Depends(refuse_unknown_query)],
     )
     app.state.service, app.state.access = service, Access(service.settings)
     app.state.error_page = pages.error_page
@@ -81,7 +84,7 @@ class Watched:
             await send(message)
 
         request = Request(scope)
-        answer: ASGIApp = await self._access.refusal(request) or self._app
+        answer: ASGIApp = await self._access.refusal(request) or refuse_encoded(request) or self._app
         try:
             await answer(scope, receive if request.method in SAFE_METHODS else paced(receive), watched)
         except ClientDisconnect:
@@ -94,6 +97,15 @@ class Watched:
             route = getattr(scope.get("route"), "path", "none")
             method = request.method if request.method in METHODS else "other"
             self._meters.request(method, route, status, time.perf_counter() - begin)
+
+
+def refuse_encoded(request: Request) -> ASGIApp | None:
+    """Return the reply to a body that is compressed: nothing here unpacks one; None for others."""
+    encoding = request.headers.get("content-encoding", "").strip()
+    if encoding.lower() in ("", "identity"):
+        return None
+    detail = f"expected a body as it is, got one with the Content-Encoding {encoding[:40]!r}. Send it uncompressed."
+    return problems.problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, headers={"Accept-Encoding": "identity"})
 
 
 class DawnChorusAPI(FastAPI):

@@ -11,7 +11,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -421,7 +421,8 @@ class Lanes:
         watch.end("table")
         self._learn_cost(about.n_bytes, watch.work_s)
         if future.set_running_or_notify_cancel():
-            future.set_result(Recognition(table, bundle, ended.warnings, watch.took_s))
+            warnings = (*ended.warnings, *_unused_options(options, table))
+            future.set_result(Recognition(table, bundle, warnings, watch.took_s))
 
     def _window_steps(self, windows: FloatArray, future: Future[tuple[FloatArray, Bundle]]) -> Steps:
         active = self._active
@@ -459,3 +460,9 @@ class Lanes:
         finally:
             with self._changed:
                 self._idle_decoders.append(decoder)
+
+
+def _unused_options(options: Options, table: RecordingTable) -> Iterator[str]:
+    """Yield a sentence for each option that had nothing to act on."""
+    if options.week is not None and table.origin.latitude is None:
+        yield f"week {options.week} has no effect: the recording has no place. Give lat and lon."

@@ -22,6 +22,7 @@ from starlette.types import Message, Receive
 
 from dawnchorus.errors import InputError, UploadTooLarge, UploadTooSlow
 from dawnchorus.files import cannot_write
+from dawnchorus.serve.parameters import refuse_repeated
 
 FIELD = "audio"
 MAX_FIELDS, MAX_FIELD_BYTES = 16, 4096
@@ -54,7 +55,7 @@ def announced_bytes(request: Request) -> int | None:
 async def uploaded(request: Request, spool: Path, *, max_bytes: int) -> AsyncIterator[tuple[Path, str]]:
     """The recording that a request brings, as a file and the name that its sender gave it.
 
-    It is the multipart field `audio`, or the whole body of any other type.
+    It is the multipart field `audio`, or the whole body of any other type. The form's texts become `state.texts`.
 
     Raises:
         UploadTooLarge: it has more than `max_bytes`, or says so.
@@ -75,7 +76,7 @@ async def uploaded(request: Request, spool: Path, *, max_bytes: int) -> AsyncIte
         with _writing(spool), os.fdopen(handle, "wb") as file:
             if request.headers.get("content-type", "").startswith("multipart/form-data"):
                 async with _form(request, max_bytes, max_files=1) as form:
-                    request.state.texts = {k: v for k, v in form.items() if isinstance(v, str)}
+                    request.state.texts = _texts(form)
                     upload = form.get(FIELD)
                     if not isinstance(upload, UploadFile):
                         raise InputError(f"expected a file in the field '{FIELD}', got the fields {sorted(form)}.")
@@ -107,13 +108,11 @@ async def uploaded_batch(request: Request, spool: Path, *, max_bytes: int) -> As
     except OSError as error:
         raise cannot_write(spool, error) from error
     try:
-        texts: dict[str, str] = {}
         files: list[tuple[str, Path]] = []
         async with _form(request, max_bytes, max_files=MAX_BATCH, in_memory=IN_MEMORY_OF_BATCH) as form:
-            for name, value in form.multi_items():
-                if not isinstance(value, UploadFile):
-                    texts[name] = value
-                elif value.filename:
+            texts = _texts(form)
+            for _, value in form.multi_items():
+                if isinstance(value, UploadFile) and value.filename:
                     path = folder / f"upload-{len(files)}"
                     with _writing(spool), path.open("wb") as file:
                         await run_in_threadpool(shutil.copyfileobj, value.file, file, 1 << 20)
@@ -121,6 +120,17 @@ async def uploaded_batch(request: Request, spool: Path, *, max_bytes: int) -> As
         yield folder, texts, files
     finally:
         await run_in_threadpool(shutil.rmtree, folder, True)  # noqa: FBT003 - ignore_errors
+
+
+def _texts(form: FormData) -> dict[str, str]:
+    """Return the texts of a form by their fields.
+
+    Raises:
+        InputError: a field comes twice.
+    """
+    texts = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+    refuse_repeated([name for name, _ in texts], "field")
+    return dict(texts)
 
 
 def base_name(given: str) -> str:

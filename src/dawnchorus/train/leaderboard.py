@@ -35,6 +35,8 @@ class Entry:
     """One for each seed."""
     bundle: Bundle
     evaluation: Evaluation
+    by_seed: tuple[Evaluation, ...]
+    """Of each run on its own; one for a single seed."""
     ms_per_5_s: float
     """On one core, without decoding."""
     open_set_auroc: float | None
@@ -59,6 +61,7 @@ class Entry:
             "recipe": self.recipe,
             "runs": [run.name for run in self.runs],
             "by_recording": {name: vars(value) for name, value in self.evaluation.by_recording.items()},
+            "by_seed": [{name: value.value for name, value in each.by_recording.items()} for each in self.by_seed],
             "n_parameters": self.total("n_parameters"),
             "n_learned": self.total("n_learned"),
             "bundle": str(self.bundle.folder),
@@ -90,7 +93,7 @@ def measure_recipe(
     """Train a recipe of `conf/experiment` and measure its bundle on the recordings of `part`.
 
     Recipes in `config_dir` come before built-in ones. `unknown` are recordings of species that are not learned. With
-    several seeds, their scores are averaged (geometrically) in one bundle. `overlap_s` is that of neighbouring windows
+    several seeds, each run is measured, and their scores are averaged (geometrically) in one bundle. `overlap_s` is that of neighbouring windows
     in measuring.
 
     Raises:
@@ -102,14 +105,21 @@ def measure_recipe(
     for seed in range(config.seed, config.seed + n_seeds):
         own = [*settings, f"seed={seed}"]
         runs.append(train(compose_config(own, config_dir=config_dir), started=clock(), overrides=own, on_note=on_note))
-    store, bundle = store_of(config), _averaged([read_bundle(each.bundle) for each in runs], recipe)
+    store, bundles = store_of(config), [read_bundle(each.bundle) for each in runs]
     rows = [row for row in table.rows if row.split == part]
-    scores = score_data_set(bundle, table, rows, store=store, overlap_s=overlap_s)
-    evaluation = evaluate(bundle, scores)
-    if n_seeds == 1:
-        options = {"data_set": str(table.folder.resolve()), "part": part, "overlap_s": overlap_s, "turns": 1}
-        date = clock().isoformat(timespec="seconds")
-        runs = [runs[0].add_evaluation({**options, "date": date, **evaluation.as_record()})]
+    measured = [score_data_set(each, table, rows, store=store, overlap_s=overlap_s) for each in bundles]
+    by_seed = tuple(map(evaluate, bundles, measured))
+    options = {"data_set": str(table.folder.resolve()), "part": part, "overlap_s": overlap_s, "turns": 1}
+    date = clock().isoformat(timespec="seconds")
+    runs = [
+        run.add_evaluation({**options, "date": date, **each.as_record()})
+        for run, each in zip(runs, by_seed, strict=True)
+    ]
+    bundle, scores, evaluation = bundles[0], measured[0], by_seed[0]
+    if n_seeds > 1:
+        bundle = _averaged(bundles, recipe)
+        scores = score_data_set(bundle, table, rows, store=store, overlap_s=overlap_s)
+        evaluation = evaluate(bundle, scores)
     random_accuracy = honest = None
     if random_split:
         by_clip = compose_config([*settings, "data.by_clip=true"], config_dir=config_dir)
@@ -122,6 +132,7 @@ def measure_recipe(
         runs=tuple(runs),
         bundle=bundle,
         evaluation=evaluation,
+        by_seed=by_seed,
         ms_per_5_s=milliseconds(bundle),
         open_set_auroc=None if unknown is None else open_set_auroc(bundle, scores, unknown, store, overlap_s),
         random_split_accuracy=random_accuracy,
@@ -130,8 +141,6 @@ def measure_recipe(
 
 
 def _averaged(bundles: Sequence[Bundle], name: str) -> Bundle:
-    if len(bundles) == 1:
-        return bundles[0]
     folder = bundles[0].folder.parent / ENSEMBLE_NAME
     return make_ensemble(bundles, folder, name=name, license_name=bundles[0].info.license, average="geometric")
 

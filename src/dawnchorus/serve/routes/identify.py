@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
 
 from dawnchorus.errors import Busy, InputError
 from dawnchorus.formats.fields import fields_of
@@ -18,6 +19,7 @@ from dawnchorus.identify.options import DEFAULT_MIN_SCORE, DEFAULT_RANGE_THRESHO
 from dawnchorus.identify.result import provenance_of
 from dawnchorus.serve.access import needs
 from dawnchorus.serve.lanes import Recognition
+from dawnchorus.serve.parameters import merge_fields
 from dawnchorus.serve.routes.replies import job_fields, problems
 from dawnchorus.serve.service import Service, ServiceOf
 from dawnchorus.serve.settings import Role
@@ -33,6 +35,44 @@ MIN_SCORE, MAX_TOP = 0.01, 100
 """Below this score, nearly every class of a model is heard in every window: so many rows are asked for by `top`."""
 
 router = APIRouter(prefix="/api/v1", tags=["identify"])
+
+
+class IdentifyParameters(BaseModel):
+    """How to identify a recording, and what to do with the detections."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    min_score: float = Field(default=DEFAULT_MIN_SCORE, ge=0, le=1)
+    overlap: float = Field(default=0.0, ge=0, le=120, description="Seconds shared by neighbouring windows.")
+    top: int | None = Field(default=None, ge=1, le=100_000)
+    merge: bool = Field(default=False, description="Join neighbouring windows into events.")
+    lat: float | None = Field(default=None, ge=-90, le=90)
+    lon: float | None = Field(default=None, ge=-180, le=180)
+    week: int | None = Field(default=None, ge=1, le=48)
+    range_threshold: float = Field(default=DEFAULT_RANGE_THRESHOLD, ge=0, le=1)
+    format: str = Field(default="json", description="json, or the name of a table's format.")
+    keep: bool = Field(default=False, description="Keep the sound and what is heard for the history.")
+    background: bool | None = Field(default=None, description="A job; else only if it is longer than ten minutes.")
+
+    def options(self) -> Options:
+        """Return the options of the run.
+
+        Raises:
+            InputError: nearly every class of a model is asked for, or half of a place.
+        """
+        if self.min_score < MIN_SCORE and (self.top is None or self.top > MAX_TOP):
+            raise InputError(f"expected a min_score of {MIN_SCORE:g} or more, or top={MAX_TOP} or less, got neither.")
+        return Options(
+            min_score=self.min_score,
+            overlap_s=self.overlap,
+            top=self.top,
+            merge=self.merge,
+            latitude=self.lat,
+            longitude=self.lon,
+            week=self.week,
+            range_threshold=self.range_threshold,
+        )
+
 
 _BODY = {
     "requestBody": {
@@ -62,45 +102,22 @@ _BODY = {
     },
     openapi_extra=_BODY,
 )
-async def identify(
-    request: Request,
-    service: ServiceOf,
-    min_score: Annotated[float, Query(ge=0, le=1)] = DEFAULT_MIN_SCORE,
-    overlap: Annotated[float, Query(ge=0, le=120, description="Seconds shared by neighbouring windows.")] = 0.0,
-    top: Annotated[int | None, Query(ge=1, le=100_000)] = None,
-    merge: Annotated[bool, Query(description="Join neighbouring windows into events.")] = False,  # noqa: FBT002
-    lat: Annotated[float | None, Query(ge=-90, le=90)] = None,
-    lon: Annotated[float | None, Query(ge=-180, le=180)] = None,
-    week: Annotated[int | None, Query(ge=1, le=48)] = None,
-    range_threshold: Annotated[float, Query(ge=0, le=1)] = DEFAULT_RANGE_THRESHOLD,
-    output: Annotated[str, Query(alias="format", description="json, or the name of a table's format.")] = "json",
-    keep: Annotated[bool, Query(description="Keep the sound and what is heard for the history.")] = False,  # noqa: FBT002
-    background: Annotated[bool | None, Query(description="A job; else only if it is longer than ten minutes.")] = None,
-) -> Response:
+async def identify(request: Request, service: ServiceOf, query: Annotated[IdentifyParameters, Query()]) -> Response:
     """The detections of a recording (multipart field `audio`, or the body); of a long one, a job that finds them.
 
-    What a job finds is kept, and is at /api/v1/recordings/{sha256}/detections when it is done.
+    The parameters may also come as fields of the form. What a job finds is kept, and is at
+    /api/v1/recordings/{sha256}/detections when it is done.
     """
-    wanted = None if output == "json" else table_format(output)
-    if min_score < MIN_SCORE and (top is None or top > MAX_TOP):
-        raise InputError(f"expected a min_score of {MIN_SCORE:g} or more, or top={MAX_TOP} or less, got neither.")
-    options = Options(
-        min_score=min_score,
-        overlap_s=overlap,
-        top=top,
-        merge=merge,
-        latitude=lat,
-        longitude=lon,
-        week=week,
-        range_threshold=range_threshold,
-    )
-    async with service.uploaded(request, patient=bool(background)) as (path, name):
-        if background or (background is None and await is_long(service, path)):
+    async with service.uploaded(request, patient=bool(query.background)) as (path, name):
+        asked = merge_fields(query, request.state.texts)
+        wanted = None if asked.format == "json" else table_format(asked.format)
+        options = asked.options()
+        if asked.background or (asked.background is None and await is_long(service, path)):
             job = await asyncio.to_thread(queued, service, path, name, options)
             return JSONResponse(job_fields(job), 202, {"Location": f"/api/v1/jobs/{job.id}"})
         found = await service.recognised(path, options, name)
         best = max(found.table.detections, key=lambda d: d.score, default=None)
-        if keep:
+        if asked.keep:
             await asyncio.to_thread(service.history.keep, found, path, name)
         else:
             service.history.count(found, best)

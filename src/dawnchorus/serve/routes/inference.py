@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -37,23 +37,36 @@ router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
 
 class Tensor(BaseModel):
-    """One input or output."""
+    """One input."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="forbid")
 
     name: str
     shape: list[int] = Field(min_length=1, max_length=4)
     datatype: str
     data: list[Any]
+    parameters: dict[str, Any] = {}
+    """Of the protocol's extensions, of which there are none here."""
+
+
+class RequestedOutput(BaseModel):
+    """One output that the client wants."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Literal["scores"]
+    parameters: dict[str, Any] = {}
 
 
 class Question(BaseModel):
-    """What is asked of a model."""
+    """A request for inference."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="forbid")
 
     id: str | None = None
+    parameters: dict[str, Any] = {}
     inputs: list[Tensor] = Field(min_length=1, max_length=1)
+    outputs: list[RequestedOutput] = Field(default=[], max_length=1)
 
 
 @router.get("", dependencies=[needs(Role.IDENTIFY)], responses=problems())

@@ -13,10 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from dawnchorus.errors import InputError
 from dawnchorus.serve.access import needs
 from dawnchorus.serve.lessons import Taken, lesson_fields
+from dawnchorus.serve.parameters import refuse_unknown
 from dawnchorus.serve.problems import problem
 from dawnchorus.serve.routes.replies import JsonRoute, job_fields, problems
 from dawnchorus.serve.service import Service, ServiceOf
 from dawnchorus.serve.settings import Role
+
+FIELDS = ("species", "new_class")
+"""Text fields beside the files."""
 
 N_REASONS = 5
 """Refused files that the message of a refused upload names."""
@@ -68,6 +72,7 @@ def upload_reply(files: Sequence[Taken], fields: Mapping[str, Any]) -> Response:
 async def take(request: Request, service: Service) -> list[Taken]:
     """What became of the request's files."""
     async with service.uploaded_batch(request) as (folder, texts, files):
+        refuse_unknown(texts, FIELDS, "field")
         labels, limit = service.lanes.bundle.labels, service.settings.limits.max_bytes
         async with service.few:
             return await asyncio.to_thread(service.lessons.take, folder, texts, files, labels, max_bytes=4 * limit)

@@ -19,6 +19,7 @@ from dawnchorus.errors import DawnChorusError, InputError
 from dawnchorus.identify.options import DEFAULT_MIN_SCORE, Options
 from dawnchorus.serve.access import COOKIE, CSRF_FIELD, check_form, needs, own_path
 from dawnchorus.serve.history import Found, Heard
+from dawnchorus.serve.parameters import refuse_unknown
 from dawnchorus.serve.problems import shown, status_of
 from dawnchorus.serve.routes.identify import is_long, queued
 from dawnchorus.serve.routes.replies import Sha256
@@ -97,6 +98,7 @@ async def found(request: Request, service: ServiceOf) -> Response:
     try:
         async with service.uploaded(request) as (path, name):
             check_form(request, request.state.texts.get(CSRF_FIELD, ""))
+            refuse_unknown(request.state.texts, (CSRF_FIELD,), "field")
             if await is_long(service, path):
                 job = await asyncio.to_thread(queued, service, path, name, options)
                 return _to(request, f"/jobs/{job.id}")

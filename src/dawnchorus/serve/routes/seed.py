@@ -16,6 +16,7 @@ from dawnchorus.errors import InputError
 from dawnchorus.identify.options import Options
 from dawnchorus.serve.access import needs
 from dawnchorus.serve.clock import now
+from dawnchorus.serve.parameters import refuse_unknown
 from dawnchorus.serve.routes.lessons import take, upload_reply
 from dawnchorus.serve.routes.replies import problems
 from dawnchorus.serve.service import Service, ServiceOf
@@ -122,6 +123,7 @@ _BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"
 async def predict(request: Request, service: ServiceOf) -> dict[str, Any]:
     """The best species of a clip (multipart field `audio`), and the five best, by their best window."""
     async with service.uploaded(request) as (path, name):
+        refuse_unknown(request.state.texts, (), "field")
         found = await service.recognised(path, Options(min_score=0.0, top=N_TOP), name)
     best: dict[str, Detection] = {}
     for detection in found.table.detections:

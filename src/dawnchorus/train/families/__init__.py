@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 from dawnchorus.errors import InputError
+from dawnchorus.suggestions import suggestion
 from dawnchorus.train.families.acoustic_mlp import ACOUSTIC_MLP
 from dawnchorus.train.families.base import Context, Family, FamilyConfig, Network
 from dawnchorus.train.families.efficientnet import EFFICIENTNET
@@ -27,7 +27,6 @@ def family_of(name: str) -> Family[Any]:
         InputError: there is none.
     """
     if name not in FAMILIES:
-        near = difflib.get_close_matches(name, FAMILIES, n=1)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
+        hint = suggestion(name, FAMILIES)
         raise InputError(f"model: expected one of {', '.join(FAMILIES)}, got {name!r}.{hint}")
     return FAMILIES[name]

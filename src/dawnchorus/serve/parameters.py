@@ -1,0 +1,82 @@
+"""Parameters of a request, in its address or as text fields of its form: none is passed over."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from typing import TypeVar
+
+from fastapi import Request, params
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ValidationError
+
+from dawnchorus.errors import InputError
+from dawnchorus.suggestions import suggestion
+
+Parameters = TypeVar("Parameters", bound=BaseModel)
+
+
+async def refuse_unknown_query(request: Request) -> None:
+    """Refuse parameters in the address that the route does not read, or that come twice.
+
+    Raises:
+        InputError: there is one.
+    """
+    route = request.scope.get("route")
+    if not request.query_params or not isinstance(route, APIRoute):
+        return
+    elsewhere = params.Path | params.Header | params.Cookie
+    fields = get_flat_params(route.dependant)
+    known = [field.alias for field in fields if not isinstance(field.field_info, elsewhere)]
+    refuse_unknown(request.query_params.keys(), known, "parameter")
+    refuse_repeated([name for name, _ in request.query_params.multi_items()], "parameter")
+
+
+def refuse_unknown(names: Collection[str], known: Collection[str], noun: str) -> None:
+    """Refuse names that are not known, with the nearest that is.
+
+    Raises:
+        InputError: there is one.
+    """
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        expected = f"expected {', '.join(sorted(known))}" if known else "expected none"
+        raise InputError(f"{noun} '{unknown[0][:80]}': {expected}.{suggestion(unknown[0][:80], known)}")
+
+
+def refuse_repeated(names: Sequence[str], noun: str) -> None:
+    """Refuse names that come more than once: no value is passed over for another.
+
+    Raises:
+        InputError: there is one.
+    """
+    for name, n in Counter(names).items():
+        if n > 1:
+            raise InputError(f"{noun} '{name[:80]}': expected one value, got {n}.")
+
+
+def merge_fields(query: Parameters, fields: Mapping[str, str]) -> Parameters:
+    """Return the parameters of the address together with those that came as text fields of the form.
+
+    Empty fields count as not sent, as browsers send those that nobody filled in.
+
+    Raises:
+        InputError: a field is no parameter, or the address gives another value for it.
+        RequestValidationError: a value is not valid.
+    """
+    model = type(query)
+    by_alias = {info.alias or name: name for name, info in model.model_fields.items()}
+    refuse_unknown(fields, by_alias, "field")
+    given = {alias: text for alias, text in fields.items() if text.strip()}
+    try:
+        sent = model.model_validate(given)
+    except ValidationError as error:
+        raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in error.errors()]) from error
+    for alias in given:
+        name = by_alias[alias]
+        first, second = getattr(query, name), getattr(sent, name)
+        if name in query.model_fields_set and first != second:
+            raise InputError(f"{alias}: expected one value, got {first} in the address and {second} in the form.")
+    return query.model_copy(update={name: getattr(sent, name) for name in sent.model_fields_set})

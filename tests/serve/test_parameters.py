@@ -1,0 +1,94 @@
+"""Parameters of requests: the same in the address and in the form, and none is passed over."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+from tests.serve.conftest import Serve
+
+from dawnchorus.models.bundle import Bundle
+
+IDENTIFY = "/api/v1/identify"
+
+
+def test_form_fields_mean_the_same_as_the_address(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    files = {"audio": (tone.name, tone.read_bytes())}
+    fields = {"min_score": "0.5", "top": "1", "lat": "52.5", "lon": "13.4", "week": "", "merge": "true"}
+    in_address = client.post(f"{IDENTIFY}?min_score=0.5&top=1&lat=52.5&lon=13.4&merge=true", files=files)
+    in_form = client.post(IDENTIFY, files=files, data=fields)
+    in_both = client.post(f"{IDENTIFY}?top=1&min_score=0.50", files=files, data=fields)
+    assert in_form.status_code == 200, in_form.text
+    assert in_form.json() == in_address.json() == in_both.json()
+    (row,) = in_form.json()["detections"]
+    assert (row["latitude"], row["longitude"]) == (52.5, 13.4)
+    table = client.post(IDENTIFY, files=files, data={"format": "raven", "min_score": "0"}).status_code
+    assert table == 400, "nearly every class, as in the address"
+    assert client.post(IDENTIFY, files=files, data={"format": "raven"}).text.startswith("Selection\t")
+    kept = client.post(IDENTIFY, files=files, data={"keep": "yes"})
+    assert kept.status_code == 200
+    assert client.get("/api/v1/recordings").json()["total"] == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "fields", "status", "message"),
+    [
+        ("?minscore=0.97", {}, 400, "parameter 'minscore': expected .*Did you mean 'min_score'?"),
+        ("", {"minscore": "0.97"}, 400, "field 'minscore': expected .*Did you mean 'min_score'?"),
+        ("", {"meta": '{"lat": 52.5}'}, 400, "field 'meta': expected background, format, keep, lat"),
+        ("?week=20", {"week": "21"}, 400, "week: expected one value, got 20 in the address and 21 in the form"),
+        ("", {"lat": "north"}, 422, "lat: Input should be a valid number"),
+        ("", {"lat": "95"}, 422, "lat: Input should be less than or equal to 90"),
+        ("?lat=52.5", {}, 400, "latitude and longitude: expected both"),
+        ("?top=1&top=2", {}, 400, "parameter 'top': expected one value, got 2"),
+    ],
+)
+def test_what_is_not_understood_is_refused_by_name(
+    query: str, fields: dict[str, str], status: int, message: str, level_bundle: Bundle, serve: Serve, tone: Path
+) -> None:
+    client = serve(model=level_bundle.folder)
+    reply = client.post(IDENTIFY + query, files={"audio": (tone.name, tone.read_bytes())}, data=fields)
+    assert reply.status_code == status, reply.text
+    with pytest.raises(ValueError, match=message):
+        raise ValueError(reply.json()["detail"])
+
+
+def test_every_route_refuses_parameters_that_it_does_not_read(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    files = {"audio": (tone.name, tone.read_bytes())}
+    for path in ("/api/v1/detections?specis=Parus", "/api/health?x=1", "/history?specis=Parus", "/v2?x=1", "/?x=1"):
+        reply = client.get(path)
+        assert reply.status_code == 400, path
+        assert "parameter '" in reply.json()["detail"], path
+    assert client.get("/history?specis=Parus", headers={"accept": "text/html"}).status_code == 400
+    assert client.post("/api/predict", files=files, data={"lat": "52.5"}).status_code == 400
+    refused = client.post("/api/v1/lessons", files=files, data={"specie": "Loud Bird"})
+    assert refused.status_code == 400
+    assert "Did you mean 'species'?" in refused.json()["detail"]
+    twice = client.post("/api/v1/lessons", files=files, data={"species": ["Loud Bird", "Quiet Bird"]})
+    assert (twice.status_code, "field 'species': expected one value" in twice.text) == (400, True)
+    tensor = {"name": "waveform", "shape": [1, 3], "datatype": "FP32", "data": [0, 0, 0]}
+    asked = {"inputs": [tensor], "outputs": [{"name": "embeddings"}]}
+    reply = client.post(f"/v2/models/{level_bundle.info.name}/infer", json=asked)
+    assert reply.status_code == 400
+    assert "outputs.0.name" in reply.json()["detail"]
+
+
+def test_compressed_bodies_are_refused_before_they_are_read(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    for encoding in ("gzip", "br", "gzip, identity"):
+        headers = {"Content-Encoding": encoding}
+        reply = client.post(IDENTIFY, content=gzip.compress(tone.read_bytes()), headers=headers)
+        assert (reply.status_code, reply.headers["accept-encoding"]) == (415, "identity")
+        assert "Send it uncompressed" in reply.json()["detail"]
+    plain = client.post(IDENTIFY, content=tone.read_bytes(), headers={"Content-Encoding": "identity"})
+    assert plain.status_code == 200
+
+
+def test_a_week_without_a_place_is_said(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    warnings = client.post(f"{IDENTIFY}?week=20", content=tone.read_bytes()).json()["warnings"]
+    assert warnings == ["week 20 has no effect: the recording has no place. Give lat and lon."]
+    assert client.post(IDENTIFY, content=tone.read_bytes()).json()["warnings"] == []
