@@ -212,7 +212,7 @@ def _leaderboard(result: dict[str, Any]) -> str:
         "trained on. Each was trained and timed on one core. Flattery: the share of clips that are right when they are "
         "split at random, for the honest share. With other settings than by "
         "default (`bench/leaderboard.py`): `acoustic-95`, `birdclef-yamnet` and `best-free` do without a part for "
-        "validation; `birdclef-2024` is shortened to 10 epochs of 30; `autobird` begins at random and is small, because "
+        "validation; `birdclef-2024` has 10 epochs instead of 30; `autobird` begins at random and is small, as "
         "no weights can be had here. Where there are three seeds, each is measured, and top 1 and ROC AUC are those of "
         "their average.\n\n"
         "| recipe | top 1 | of each seed | macro ROC AUC | learned | MB | fit s | ms per 5 s | open set | flattery |\n"
