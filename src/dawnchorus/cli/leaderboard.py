@@ -94,18 +94,8 @@ def command(
 
 def _table(entries: list[Entry]) -> Table:
     table = Table(box=None)
-    for column in (
-        "recipe",
-        "top 1",
-        "single seeds",
-        "macro ROC AUC",
-        "learned",
-        "MB",
-        "fit s",
-        "ms per 5 s",
-        "open set",
-        "flattery",
-    ):
+    names = ("recipe", "top 1", "of each seed", "macro ROC AUC", "learned", "MB", "fit s", "ms per 5 s", "open set")
+    for column in (*names, "flattery"):
         table.add_column(column)
     for entry in entries:
         metrics = entry.evaluation.by_recording

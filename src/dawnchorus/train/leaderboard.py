@@ -93,8 +93,8 @@ def measure_recipe(
     """Train a recipe of `conf/experiment` and measure its bundle on the recordings of `part`.
 
     Recipes in `config_dir` come before built-in ones. `unknown` are recordings of species that are not learned. With
-    several seeds, each run is measured, and their scores are averaged (geometrically) in one bundle. `overlap_s` is that of neighbouring windows
-    in measuring.
+    several seeds, each run is measured, and their scores are averaged (geometrically) in one bundle. `overlap_s` is
+    that of neighbouring windows in measuring.
 
     Raises:
         InputError, ModelError, TrainingFailed: as training does.
