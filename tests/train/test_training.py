@@ -500,17 +500,26 @@ def test_a_front_end_stays_in_single_precision(run_training: Train) -> None:
     assert np.isfinite(run.metrics["val_loss"])
 
 
-def test_a_run_is_trained_by_one_process_at_a_time(run_training: Train, tmp_path: Path) -> None:
+def test_a_run_is_trained_by_one_process_at_a_time(run_training: Train, tmp_path: Path, command: Command) -> None:
     refused: list[str] = []
+    listed = ("runs", "list", "--runs", tmp_path / "runs", "--csv")
 
     def resume_as_well(_report: EpochReport) -> None:
         (run,) = find_runs(tmp_path / "runs")
         with pytest.raises(Busy, match="another process trains this run") as error:
             resume(run.folder)
         refused.append(str(error.value))
+        assert b",running," in command(*listed).stdout
+        kept = command("runs", "rm", run.name, "--runs", tmp_path / "runs")
+        assert (kept.returncode, b"a process trains this run" in kept.stderr) == (6, True)
 
-    assert run_training(*MLP, "trainer.epochs=1", on_epoch=resume_as_well).about["status"] == "done"
+    run = run_training(*MLP, "trainer.epochs=1", on_epoch=resume_as_well)
+    assert run.about["status"] == "done"
     assert refused
+    run.update(status="running")
+    assert b",interrupted," in command(*listed).stdout, "as after kill -9"
+    assert command("runs", "rm", run.name, "--runs", tmp_path / "runs").returncode == 0
+    assert not run.folder.exists()
 
 
 def test_an_interrupted_run_says_how_to_go_on(run_training: Train, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import click
 from rich.table import Table
 
 from dawnchorus.cli.present import print_table
-from dawnchorus.errors import InputError, MissingExtra
+from dawnchorus.errors import Busy, InputError, MissingExtra
 from dawnchorus.files import atomic_file
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def list_(*, root: Path, as_json: bool, as_csv: bool) -> None:
     """All runs, the oldest first."""
     found = _runs(root)
     if as_json:
-        click.echo(json.dumps([{"run": run.name, **run.about} for run in found], ensure_ascii=False))
+        lines = [{"run": run.name, **run.about, "status": run.status} for run in found]
+        click.echo(json.dumps(lines, ensure_ascii=False))
         return
     if as_csv:
         _write_csv(found)
@@ -72,19 +73,19 @@ def list_(*, root: Path, as_json: bool, as_csv: bool) -> None:
     for run in found:
         facts = [str(run.about.get(name, "")) for name in FACTS]
         values = [_shown(run, name) for name in METRICS]
-        table.add_row(run.name, run.about["status"], *facts, *values, _evaluated_on(run), run.about.get("devices", ""))
+        table.add_row(run.name, run.status, *facts, *values, _evaluated_on(run), run.about.get("devices", ""))
     print_table(table, optional=OPTIONAL)
 
 
 def _write_csv(runs: Sequence[Run]) -> None:
     """Print a line for each run, with all metrics that any of them has."""
     names = list(dict.fromkeys(name for run in runs for name in run.metrics))
-    facts = ("status", "started", *FACTS, "devices")
+    facts = ("started", *FACTS, "devices")
     out = csv.writer(sys.stdout, lineterminator="\n")
-    out.writerow(["run", *facts, *names, "evaluated_on"])
+    out.writerow(["run", "status", *facts, *names, "evaluated_on"])
     for run in runs:
         values = [run.metrics.get(name, "") for name in names]
-        out.writerow([run.name, *(run.about.get(name, "") for name in facts), *values, _evaluated_on(run)])
+        out.writerow([run.name, run.status, *(run.about.get(name, "") for name in facts), *values, _evaluated_on(run)])
 
 
 def _value(run: Run, name: str) -> float | None:
@@ -231,7 +232,11 @@ def _curves(path: Path) -> dict[str, list[tuple[float, float]]]:
 @click.argument("names", nargs=-1, required=True)
 @ROOT
 def rm(*, names: tuple[str, ...], root: Path) -> None:
-    """Delete runs with their bundles."""
-    for run in _runs(root, names):
+    """Delete runs with their bundles, unless one is being trained."""
+    found = _runs(root, names)
+    for run in found:
+        if run.status == "running":
+            raise Busy(f"{run.folder}: a process trains this run. End it first; no run was deleted.")
+    for run in found:
         shutil.rmtree(run.folder)
         click.echo(f"deleted: {run.folder}")

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import Message
 
+from dawnchorus.serve.parameters import refuse_unknown_query
 from dawnchorus.serve.problems import problem
 from dawnchorus.serve.settings import Role, Settings
 from dawnchorus.serve.uploads import announced_bytes
@@ -49,13 +50,14 @@ MAX_FAILURES, FAILURES_S = 20, 60.0
 
 
 def needs(role: Role) -> Any:
-    """A dependency of a route that asks for a role."""
+    """A dependency of a route that asks for a role, and then refuses parameters that the route does not read."""
 
     async def check(request: Request) -> None:  # what is not async takes a turn on a thread
         if request.state.role is Role.OPEN and role > Role.OPEN:
             raise HTTPException(401, LOG_IN, {"WWW-Authenticate": "Bearer"})
         if request.state.role < role:
             raise HTTPException(403, f"expected a token that allows to {role.name.lower()}; this one does not.")
+        refuse_unknown_query(request)
 
     check.role = role  # type: ignore[attr-defined]
     return Depends(check)

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from importlib.resources import files
 from typing import Any
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import FastAPI, Request
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,7 +16,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from dawnchorus import __version__
 from dawnchorus.serve import problems
 from dawnchorus.serve.access import SAFE_METHODS, Access
-from dawnchorus.serve.parameters import refuse_unknown_query
 from dawnchorus.serve.routes import health, identify, inference, jobs, lessons, models, pages, recordings, seed
 from dawnchorus.serve.routes.replies import Problem
 from dawnchorus.serve.service import Service
@@ -49,7 +48,6 @@ def create_app(service: Service) -> FastAPI:
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,
-        dependencies=[Depends(refuse_unknown_query)],
     )
     app.state.service, app.state.access = service, Access(service.settings)
     app.state.error_page = pages.error_page

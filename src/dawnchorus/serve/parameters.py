@@ -18,7 +18,7 @@ from dawnchorus.suggestions import suggestion
 Parameters = TypeVar("Parameters", bound=BaseModel)
 
 
-async def refuse_unknown_query(request: Request) -> None:
+def refuse_unknown_query(request: Request) -> None:
     """Refuse parameters in the address that the route does not read, or that come twice.
 
     Raises:

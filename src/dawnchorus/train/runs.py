@@ -13,6 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from dawnchorus.errors import InputError, MissingExtra, OutputError
 from dawnchorus.files import atomic_file, cannot_write
 from dawnchorus.models.store import RUN_BUNDLE_NAME
@@ -37,6 +39,23 @@ class Run:
     def bundle(self) -> Path:
         """Where the bundle is, or will be."""
         return self.folder / RUN_BUNDLE_NAME
+
+    @property
+    def lock(self) -> FileLock:
+        """Held by the process that trains the run."""
+        return FileLock(self.folder / ".lock", timeout=0)
+
+    @property
+    def status(self) -> str:
+        """The status in `run.json`, but "interrupted" for a running one whose process has ended."""
+        status: str = self.about["status"]
+        if status != "running":
+            return status
+        try:
+            with self.lock:
+                return "interrupted"
+        except (Timeout, OSError):  # held, or in a folder that cannot be written
+            return status
 
     @property
     def metrics(self) -> dict[str, float]:

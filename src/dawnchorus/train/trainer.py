@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from dawnchorus.cores import usable_cores
 from dawnchorus.errors import Busy, DawnChorusError, InputError, OutputError
@@ -99,9 +99,9 @@ def resume(folder: Path, *, on_epoch: OnEpoch = lambda _report: None, on_note: C
 
 
 def _carried_out(run: Run, config: TrainConfig, on_epoch: OnEpoch, on_note: Callable[[str], None]) -> Run:
-    lock = FileLock(run.folder / ".lock")
+    lock = run.lock
     try:
-        lock.acquire(timeout=0)
+        lock.acquire()
     except Timeout:
         raise Busy(f"{run.folder}: another process trains this run. Wait for it, or end it.") from None
     try:
