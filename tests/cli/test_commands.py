@@ -67,6 +67,10 @@ def test_the_table_goes_to_stdout_and_progress_to_stderr(sounds: Path, level_bun
     assert len(lines) == 9
     assert "2 recordings" in done.stderr.decode()
     assert command("identify", sounds, "--model", level_bundle.folder, "-q").stderr == b""
+    (sounds / "broken.wav").write_bytes(b"RIFF")
+    quiet = command("identify", sounds, "--model", level_bundle.folder, "-q")
+    assert (quiet.returncode, quiet.stderr.count(b"\n")) == (3, 1), "what failed is named all the same"
+    assert b"failed: " in quiet.stderr
 
 
 def test_a_list_of_files_on_stdin(sounds: Path, level_bundle: Bundle, command: Command) -> None:

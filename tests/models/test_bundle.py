@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
 import numpy as np
@@ -286,6 +286,18 @@ def test_names_inside_the_graph_may_be_ours(tmp_path: Path) -> None:
         level_graph(tmp_path / "x.onnx", n_window=16_000), tmp_path / "b", labels=LEVEL_LABELS, description=LEVEL
     )
     assert open_session(bundle).run(np.ones((1, 16_000), np.float32)).logits.tolist() == [[1, 0, 0]]
+
+
+def test_a_wrapped_graph_can_be_wrapped_again(tmp_path: Path, band_bundle: Bundle) -> None:
+    about = replace(LEVEL, window_s=band_bundle.info.window_s, activation=band_bundle.info.activation)
+    bundle = band_bundle
+    windows = np.random.default_rng(1).normal(0, 0.1, (2, band_bundle.n_window)).astype(np.float32)
+    expected = open_session(band_bundle).run(windows, embeddings=True)
+    for name in ("again", "once more"):
+        bundle = wrap_model(bundle.graph_path, tmp_path / name, labels=band_bundle.labels, description=about)
+        output = open_session(bundle).run(windows, embeddings=True)
+        assert output.logits == pytest.approx(expected.logits)
+        assert output.embeddings == pytest.approx(expected.embeddings)
 
 
 def test_the_wrap_command(tmp_path: Path, command: Command) -> None:

@@ -74,7 +74,7 @@ def _formats(_context: click.Context, _option: click.Parameter, value: tuple[str
 @click.option("--overwrite", is_flag=True, help="Replace what is there.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run's summary as one JSON object.")
-@click.option("--quiet", "-q", is_flag=True, help="No progress and no summary.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress and no summary; warnings and failures only.")
 @click.option("--no-color", is_flag=True, help="No colours.  [also: $NO_COLOR]")
 def command(
     *,
@@ -174,6 +174,9 @@ def command(
     elif out is None:
         _print_table(run, formats)
     _say_result(screen, result)
+    problem_screen = console(no_color=no_color)  # also where the summary is not wanted
+    _say_problems(problem_screen, "warning", run.warnings)
+    _say_problems(problem_screen, "failed", run.failures)
     if run.failures:
         sys.exit(SOME_FAILED)
 
@@ -285,8 +288,6 @@ def _say_result(screen: Console, result: _Result) -> None:
         screen.print("Other sounds: " + ", ".join(f"{name} {n}" for name, n in sounds), markup=False)
     if run.builder.options.speech is not None:
         screen.print(f"Human voices: {_length(run.speech_s)}.")
-    _say_problems(screen, "warning", run.warnings)
-    _say_problems(screen, "failed", run.failures)
     resumed = f" ({progress.n_resumed} of them before)" if progress.n_resumed else ""
     n_done = progress.n_done + progress.n_resumed
     screen.print(

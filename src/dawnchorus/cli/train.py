@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @config_dir_option
 @click.option("--init-config", type=click.Path(path_type=Path), help="Write the built-in choices into a new folder.")
 @click.option("--options", "show_options", is_flag=True, help="Show the choices of every group, and the defaults.")
-@click.option("--quiet", "-q", is_flag=True, help="No progress.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress; notes and failures only.")
 def command(
     *,
     overrides: tuple[str, ...],
@@ -55,14 +55,15 @@ def command(
         click.echo(init_config)
         return
     screen = Console(quiet=True) if quiet else console()
+    notes = console()
     if resumed is not None:
         if overrides or config_dir is not None:
             raise InputError("--resume: the run goes on as it was begun; expected no other settings.")
-        _done(trainer.resume(resumed, on_epoch=_Shown(screen).show, on_note=screen.print), screen)
+        _done(trainer.resume(resumed, on_epoch=_Shown(screen).show, on_note=notes.print), screen)
         return
     jobs = list(compose.sweep(overrides)) if multirun else [list(overrides)]
     configs = [compose.compose_config(job, config_dir=config_dir) for job in jobs]
-    print_config_dir_notes(config_dir, screen)
+    print_config_dir_notes(config_dir, notes)
     failed = 0
     for job, config in zip(jobs, configs, strict=True):
         if len(jobs) > 1:
@@ -73,13 +74,13 @@ def command(
                 started=datetime.now(),  # noqa: DTZ005 - a folder's name, in the user's own time
                 overrides=job,
                 on_epoch=_Shown(screen).show,
-                on_note=lambda text: screen.print(text, markup=False),
+                on_note=lambda text: notes.print(text, markup=False),
             )
         except DawnChorusError as error:
             if len(jobs) == 1:
                 raise
             failed += 1
-            screen.print(f"failed: {' '.join(job)}: {error}", markup=False)
+            notes.print(f"failed: {' '.join(job)}: {error}", markup=False)
         else:
             _done(run, screen)
     if failed:

@@ -34,7 +34,7 @@ METHODS: tuple[Method, ...] = ("tpe", "random", "grid")
 @click.option("--sweep", "sweep_path", type=click.Path(path_type=Path), help="A sweep file of Weights & Biases.")
 @click.option("--folds", is_flag=True, help="Train each trial on every fold of a data set that is split into folds.")
 @config_dir_option
-@click.option("--quiet", "-q", is_flag=True, help="No progress.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress; notes and failures only.")
 def command(
     *,
     overrides: tuple[str, ...],
@@ -59,16 +59,17 @@ def command(
         raise MissingExtra(error.name or "torch", extra="train", purpose="Tuning") from error
 
     screen = Console(quiet=True) if quiet else console()
+    notes = console()
 
     def show(tried: Tried) -> None:
         value = "" if tried.value is None else f"{tried.value:.4f}"
         screen.print(f"trial {tried.number + 1:3d}  {tried.state}  {value}  {' '.join(tried.overrides)}", markup=False)
 
-    print_config_dir_notes(config_dir, screen)
+    print_config_dir_notes(config_dir, notes)
     if sweep_path is not None:
         sweep = read_sweep(sweep_path)
         if sweep.unused:
-            screen.print(f"{sweep_path}: not used: {', '.join(sweep.unused)}.", markup=False)
+            notes.print(f"{sweep_path}: not used: {', '.join(sweep.unused)}.", markup=False)
         overrides = sweep.overrides_with(overrides)
         trials, metric, method = trials or sweep.n_trials, metric or sweep.metric, method or sweep.method
     metric = metric or METRICS[0]
@@ -81,7 +82,7 @@ def command(
         by_fold=folds,
         clock=datetime.now,
         on_trial=show,
-        on_failure=lambda settings, reason: screen.print(f"failed: {' '.join(settings)}: {reason}", markup=False),
+        on_failure=lambda settings, reason: notes.print(f"failed: {' '.join(settings)}: {reason}", markup=False),
     )
     table = Table(box=None)
     for column in ("trial", metric, "settings"):

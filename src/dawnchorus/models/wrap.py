@@ -30,7 +30,7 @@ from dawnchorus.taxonomy.labels import Kind, Label, parse_label, read_label_line
 from dawnchorus.text_files import csv_records, read_text
 
 _BUNDLE_NAMES = frozenset(("waveform", "logits", "embeddings"))
-_EMBEDDINGS = re.compile(r"(outside\.)?embed", re.IGNORECASE)
+_EMBEDDINGS = re.compile(r"(outside\.)*embed", re.IGNORECASE)
 
 KERAS_SUFFIXES = frozenset((".h5", ".hdf5", ".keras"))
 KERAS_HINT = (
@@ -159,11 +159,21 @@ def wrap_model(
     )
 
 
-def _set_aside(graph: onnx.GraphProto, names: frozenset[str]) -> None:
-    """Give values inside the graph that have one of `names` another name."""
+def _free_prefix(graph: onnx.GraphProto) -> str:
+    """Return a prefix with which no name of a bundle is one of the graph's: it may have been wrapped before."""
+    names = {value.name for values in (graph.input, graph.output, graph.initializer) for value in values}
+    names |= {name for node in graph.node for name in (*node.input, *node.output)}
+    prefix = "outside."
+    while any(prefix + name in names for name in _BUNDLE_NAMES):
+        prefix += "outside."
+    return prefix
+
+
+def _set_aside(graph: onnx.GraphProto, names: frozenset[str], prefix: str) -> None:
+    """Give values inside the graph that have one of `names` a prefix."""
 
     def free(name: str) -> str:
-        return f"outside.{name}" if name in names else name
+        return prefix + name if name in names else name
 
     for values in (graph.input, graph.output, graph.initializer, graph.value_info):
         for value in values:
@@ -173,7 +183,7 @@ def _set_aside(graph: onnx.GraphProto, names: frozenset[str]) -> None:
         node.output[:] = map(free, node.output)
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
-                _set_aside(inner, names)
+                _set_aside(inner, names, prefix)
 
 
 def _dims(value: onnx.ValueInfoProto) -> list[int | str]:
@@ -191,9 +201,10 @@ def _rename(
 ) -> int | None:
     """Give the graph the names of a bundle; the size of the embedding, where there is one."""
     graph = model.graph
-    _set_aside(graph, _BUNDLE_NAMES)
+    prefix = _free_prefix(graph)
+    _set_aside(graph, _BUNDLE_NAMES, prefix)
     scores_output, embeddings_output = (
-        f"outside.{name}" if name in _BUNDLE_NAMES else name for name in (scores_output, embeddings_output)
+        prefix + name if name in _BUNDLE_NAMES else name for name in (scores_output, embeddings_output)
     )
     weights = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in weights]
@@ -210,7 +221,7 @@ def _rename(
     scores = scores_output or next((n for n, v in outputs.items() if _dims(v)[-1:] == [n_classes]), None)
     embeddings = embeddings_output or next((n for n in outputs if _EMBEDDINGS.match(n)), None)
     if scores is None or scores not in outputs or (embeddings is not None and embeddings not in outputs):
-        shapes = {n.removeprefix("outside."): _dims(v) for n, v in outputs.items()}
+        shapes = {n.removeprefix(prefix): _dims(v) for n, v in outputs.items()}
         raise ModelError(
             f"{path}: expected an output {scores_output or 'of the size'} with {n_classes} classes (as many as there "
             f"are labels), found {shapes}. Name it with --scores-output, or correct the labels."
