@@ -126,3 +126,18 @@ def test_without_a_sample_every_recording_is_in_it_and_parts_are_named(
         refused = command("evaluate", trained, test_set, *part).stderr.decode()
         assert "the recordings are not split" in refused
         assert "None" not in refused
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--submission", "s.csv", "--pool", "max"], "--pool has no effect: --submission writes no report"),
+        (["--submission", "s.csv", "--json"], "--json has no effect"),
+        (["--sample", "sample.csv"], "--sample has no effect: it is for a submission"),
+        (["--min-score", "0.5"], "--min-score has no effect"),
+        (["--precision", "0.8"], "--precision has no effect: it is for --thresholds FILE"),
+    ],
+)
+def test_options_without_effect_are_refused(options: list[str], message: str, tmp_path: Path, command: Command) -> None:
+    done = command("evaluate", "birdnet", "set", *options, cwd=tmp_path)
+    assert (done.returncode, message in done.stderr.decode()) == (2, True), done.stderr

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Table
 
@@ -32,6 +33,11 @@ TITLES = {
     "padded_cmap": "padded cmap (5)",
 }
 """Of metrics whose names do not say it all; `top_1` has the value of `accuracy`, and no row of its own."""
+
+
+OF_REPORTS = ("secondary", "out", "pool", "overlap", "thresholds", "precision", "as_json")
+OF_SUBMISSIONS = ("sample", "min_score")
+"""Options, by their arguments' names, that only a report or only a submission has a use for."""
 
 
 @click.command("evaluate")
@@ -90,8 +96,7 @@ def command(
     DATA_SET comes last. A bundle is a folder, a built-in model's name, or a training run's folder; the run keeps what
     was measured for `dawnchorus runs`.
     """
-    if sample is not None and submission is None:
-        raise click.UsageError("--sample says the shape of a submission: give --submission FILE as well.")
+    _refuse_unused(is_submission=submission is not None, has_thresholds=thresholds is not None)
     from dawnchorus.evaluate.evaluation import compare, evaluate
     from dawnchorus.evaluate.scoring import score_data_set
     from dawnchorus.evaluate.submission import write_submission
@@ -158,6 +163,26 @@ def command(
     for evaluation, scores in found:
         for recording, reason in scores.failures.items():
             click.echo(f"failed: {evaluation.model}: {recording}: {reason}", err=True)
+
+
+def _refuse_unused(*, is_submission: bool, has_thresholds: bool) -> None:
+    """Refuse options that would have no effect.
+
+    Raises:
+        click.UsageError: there is one.
+    """
+    context = click.get_current_context()
+    unused = (
+        dict.fromkeys(OF_REPORTS, "--submission writes no report")
+        if is_submission
+        else {
+            **dict.fromkeys(OF_SUBMISSIONS, "it is for a submission: give --submission FILE as well"),
+            **({} if has_thresholds else {"precision": "it is for --thresholds FILE: give that as well"}),
+        }
+    )
+    for option in context.command.params:
+        if option.name in unused and context.get_parameter_source(option.name) is not ParameterSource.DEFAULT:
+            raise click.UsageError(f"{option.opts[0]} has no effect: {unused[option.name]}.")
 
 
 def _part(table: RecordingsTable, part: str) -> list[RecordingRow]:
