@@ -23,6 +23,7 @@ test: $(VENV)/ready
 
 # What takes long: real browsers, databases and proxies, and servers and trainers that are killed.
 test-ops: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group ops
 	$(PYTEST) -m ops
 
 # The same tests as `make test` in other orders, time zones and languages, beside a busy machine, and as another user.
@@ -36,6 +37,7 @@ test-lowest: $(VENV)/ready
 	PYTHON=$(PYTHON) UV=$(BIN)/uv tests/lowest.sh
 
 check: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -56,6 +58,7 @@ fuzz: $(VENV)/ready
 
 # Measures this machine: speed against the named peers, overhead, memory, agreement. Takes half an hour and 6 GB of disk.
 bench: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group ops
 	$(BIN)/python -m bench
 
 # What the demo needs.
@@ -65,7 +68,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 
-# What tests and checks need besides.
+# What the quick tests need besides; the other targets install their own.
 $(VENV)/ready: $(VENV)/installed
 	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --quiet --constraint constraints.txt --extra-index-url $(TORCH_INDEX) torch)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable '.[all]'
@@ -73,6 +76,7 @@ $(VENV)/ready: $(VENV)/installed
 
 # Locust against one, two and four servers behind nginx with PostgreSQL.
 load: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group ops
 	$(BIN)/python -m bench load
 
 # Builds the wheel and tries it in a fresh environment, away from the sources.

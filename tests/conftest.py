@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,9 @@ settings.register_profile("thorough", max_examples=1000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when it is imported; nothing here asks a hub but one test with a local one
+
+collect_ignore = [] if find_spec("playwright") else ["e2e/test_browser.py"]
+"""`make test-ops` installs what a real browser needs; the quick tests do without."""
 
 NEEDS_TORCH = (
     "tests/train/",
