@@ -87,8 +87,36 @@ def test_compressed_bodies_are_refused_before_they_are_read(level_bundle: Bundle
     assert plain.status_code == 200
 
 
+def test_media_types_have_no_case_and_names_any_letters(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    head = b"--x\r\nContent-Disposition: form-data; name=\"audio\"; filename*=UTF-8''Gr%C3%BCnfink.wav\r\n\r\n"
+    body = head + tone.read_bytes() + b"\r\n--x--\r\n"
+    reply = client.post(IDENTIFY, content=body, headers={"Content-Type": "Multipart/Form-Data; boundary=x"})
+    assert reply.status_code == 200, reply.text
+    assert reply.json()["recording"] == "Grünfink.wav"
+
+
 def test_a_week_without_a_place_is_said(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
     client = serve(model=level_bundle.folder)
     warnings = client.post(f"{IDENTIFY}?week=20", content=tone.read_bytes()).json()["warnings"]
     assert warnings == ["week 20 has no effect: the recording has no place. Give lat and lon."]
     assert client.post(IDENTIFY, content=tone.read_bytes()).json()["warnings"] == []
+
+
+def test_head_is_get_without_a_body(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    client.post(f"{IDENTIFY}?keep=true", content=tone.read_bytes())
+    (recording,) = client.get("/api/v1/recordings").json()["recordings"]
+    base = f"/api/v1/recordings/{recording['sha256']}"
+    paths = ["/", "/history", "/metrics", "/api/v1/health/live", "/v2/health/ready", "/api/health", "/static/style.css"]
+    paths += [base, f"{base}/sound", f"{base}/picture", f"{base}/detections?format=raven", "/api/v1/jobs/none/events"]
+    for path in paths:
+        expected, reply = client.get(path), client.head(path)
+        assert reply.status_code == expected.status_code, path
+        assert reply.headers["content-type"] == expected.headers["content-type"], path
+        assert reply.content == b"", path
+    assert client.head("/api/v1/health/live", params={"x": "1"}).status_code == 400
+    assert client.head("/api/predict").status_code == 405
+    job = client.post(f"{IDENTIFY}?background=true", content=tone.read_bytes()).json()
+    assert client.head(job["events"]).headers["content-type"].startswith("text/event-stream")
+    assert 'method="HEAD",route="/api/v1/health/live",status="200"' in client.get("/metrics").text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from http import HTTPStatus
@@ -54,8 +55,38 @@ def create_app(service: Service) -> FastAPI:
     problems.install(app)
     for noun in (pages, seed, health, identify, inference, recordings, jobs, lessons, models):
         app.include_router(noun.router)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(Watched, service=service, access=app.state.access)
     return app
+
+
+class HeadAsGet:
+    """Answers HEAD as GET, without the body: monitors and caches ask so, and FastAPI's routes know only GET."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        has_begun = asyncio.Event()
+
+        async def receive_end() -> Message:  # there is no body to read, and streams of events end at once
+            await has_begun.wait()
+            return {"type": "http.disconnect"}
+
+        async def send_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                has_begun.set()
+                await send(message)
+
+        as_get = {**scope, "method": "GET"}
+        await self._app(as_get, receive_end, send_headers)
+        await send({"type": "http.response.body", "body": b""})
+        scope["route"] = as_get.get("route")
 
 
 class Watched:

@@ -24,7 +24,7 @@ from dawnchorus.errors import InputError, UploadTooLarge, UploadTooSlow
 from dawnchorus.files import cannot_write
 from dawnchorus.serve.parameters import refuse_repeated
 
-FIELD = "audio"
+FIELD, FORM_TYPE = "audio", "multipart/form-data"
 MAX_FIELDS, MAX_FIELD_BYTES = 16, 4096
 MAX_BATCH = 200
 """Files in one request."""
@@ -74,7 +74,7 @@ async def uploaded(request: Request, spool: Path, *, max_bytes: int) -> AsyncIte
     path = Path(name)
     try:
         with _writing(spool), os.fdopen(handle, "wb") as file:
-            if request.headers.get("content-type", "").startswith("multipart/form-data"):
+            if _media_type(request) == FORM_TYPE:
                 async with _form(request, max_bytes, max_files=1) as form:
                     request.state.texts = _texts(form)
                     upload = form.get(FIELD)
@@ -210,6 +210,11 @@ def paced(receive: Receive) -> Receive:
     return receive_in_time
 
 
+def _media_type(request: Request) -> str:
+    """Return the type of the body in lower case, without parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 class _Ended(MultiPartException):
     """The body ended early; the parser closes its files for errors of this kind only."""
 
@@ -232,9 +237,8 @@ async def _form(
 ) -> AsyncIterator[FormData]:
     """A multipart body, read while it comes, with `in_memory` bytes of each file in memory; its files are closed
     afterwards."""
-    kind = request.headers.get("content-type", "")
-    if not kind.startswith("multipart/form-data"):
-        raise InputError(f"expected a body of the type multipart/form-data, got {kind[:80] or 'none'}.")
+    if (kind := _media_type(request)) != FORM_TYPE:
+        raise InputError(f"expected a body of the type {FORM_TYPE}, got {kind[:80] or 'none'}.")
     parser = MultiPartParser(
         request.headers,
         _closing(_counted(request, max_bytes)),  # type: ignore[arg-type]
