@@ -89,7 +89,7 @@ def test_compressed_bodies_are_refused_before_they_are_read(level_bundle: Bundle
 
 def test_media_types_are_read_in_any_case(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
     client = serve(model=level_bundle.folder)
-    head = b"--x\r\nContent-Disposition: form-data; name=\"audio\"; filename="a.wav"\r\n\r\n"
+    head = b'--x\r\nContent-Disposition: form-data; name="audio"; filename="a.wav"\r\n\r\n'
     body = head + tone.read_bytes() + b"\r\n--x--\r\n"
     reply = client.post(IDENTIFY, content=body, headers={"Content-Type": "Multipart/Form-Data; boundary=x"})
     assert reply.status_code == 200, reply.text
