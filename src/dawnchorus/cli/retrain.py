@@ -131,7 +131,7 @@ def _table(data: Path, workers: int, known: Sequence[Label]) -> RecordingsTable:
     if table_path(data).exists():
         return read_table(data)
     table = import_recordings(data, data, known=known, read_annotations=read_annotations, n_workers=workers)
-    unnamed = [row.path for row in table.rows if row.kind == "soundscape" and not row.annotations]
+    unnamed = [row.path for row in table.rows if row.is_unlabelled]
     if unnamed:
         click.echo(
             f"left out, because neither folder nor file name is that of a species that the model knows: "
