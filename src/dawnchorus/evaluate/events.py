@@ -66,4 +66,4 @@ def _counted(scores: Scores, annotated: list[int], threshold: float) -> EventCou
             right = sum(any(touches(mark, start, end) for mark in marked) for start, end in found)
             hit = sum(any(touches(mark, start, end) for start, end in found) for mark in marked)
             counts += (len(found), right, len(marked), hit)
-    return EventCounts(*counts.tolist(), n_recordings=len(annotated))
+    return EventCounts(*counts.tolist(), len(annotated))
