@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from dawnchorus.data.recordings import RecordingRow, RecordingsTable, first_of_e
 from dawnchorus.errors import AudioError, InputError
 from dawnchorus.formats.registry import MARK_SUFFIXES, marks_format, read_annotations
 from dawnchorus.taxonomy.classes import KnownClasses
+from dawnchorus.taxonomy.file_names import is_binomial
 from dawnchorus.taxonomy.labels import Label
 from dawnchorus.types import Detection, Mark
 
@@ -77,10 +79,15 @@ def detect_layout(
         on_note(f"layout: {described[0]}, by {described[1]}.")
         return described[0]
     files = find_recordings([source])
-    marked = find_marks(source, files, read_annotations, with_results=False).recordings()
+    found = find_marks(source, files, read_annotations, with_results=False)
+    marked = found.recordings()
     reading = read_folders(source, files, known)
-    if not marked:
-        on_note(f"layout: folders, because no table of marks is of any of {len(files)} recordings.")
+    if not found.tables or (not marked and reading.sure):
+        on_note(f"layout: folders, because none of {_recordings(files)} has a table of marks.")
+        if found.tables:
+            on_note(f"tables of marks of other recordings: {len(found.tables)} ({_listed(_names(found.tables))}).")
+        for note in _unused(found.unused):
+            on_note(note)
         return "folders"
     named = reading.sure - marked
     if named:
@@ -92,8 +99,8 @@ def detect_layout(
             f"without a table unlabelled, or with --layout folders, which reads no table."
         )
     on_note(
-        f"layout: annotations, because tables of marks are of {len(marked)} of {len(files)} recordings (as "
-        f"{min(marked).name}), and no other is in a folder named after a species."
+        f"layout: annotations, because tables of marks ({_listed(_names(found.tables))}) are of {len(marked)} of "
+        f"{_recordings(files)}, and no other is in a folder named after a species."
     )
     return "annotations"
 
@@ -155,9 +162,15 @@ def import_recordings(
     unlabelled = [row.recording_id for row in table.rows if row.is_unlabelled]
     if unlabelled:
         on_note(
-            f"unlabelled: {len(unlabelled)} of {len(table.rows)} recordings "
-            f"({_listed(unlabelled)}). Nothing says what is in them, so neither training nor evaluation uses them. "
+            f"unlabelled: {len(unlabelled)} of {_recordings(table.rows)} ({_listed(unlabelled)}). "
+            f"Nothing says what is in them, so neither training nor evaluation uses them. "
             f"An empty table beside a recording says that nothing is there."
+        )
+    same = Counter(row.content_hash for row in table.rows if row.content_hash)
+    again = [row.recording_id for row in table.rows if row.content_hash and same[row.content_hash] > 1]
+    if again:
+        on_note(
+            f"files of the same bytes as another: {len(again)} ({_listed(again)}). `dawnchorus data check` pairs them."
         )
     return table
 
@@ -200,11 +213,21 @@ def _question(source: Path, reading: FolderReading) -> str:
         "/".join(SPECIES if name == chosen else f"folder{k + 1}" for k, name in enumerate(folders)) for chosen in names
     ]
     readings = " or ".join(f"'{name}' (--layout {layout})" for name, layout in zip(names, layouts, strict=True))
+    if is_binomial(" ".join(folders)):
+        readings += f" or '{' '.join(folders)}' (--layout genus/species)"
     return (
         f"{source}: expected to see which folders are species, but for {len(reading.ties)} recordings two are as "
         f"likely. The species of {path.relative_to(source).as_posix()} may be {readings}. Repeat the command with "
         f"one of these."
     )
+
+
+def _recordings(files: Sequence[object]) -> str:
+    return f"{len(files)} recording{'' if len(files) == 1 else 's'}"
+
+
+def _names(paths: Iterable[Path]) -> list[str]:
+    return [path.name for path in paths]
 
 
 def _listed(names: Sequence[str]) -> str:

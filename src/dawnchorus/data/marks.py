@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -38,6 +38,10 @@ _FATES = {
 """Everything that becomes of a row beside being kept as it is, in words."""
 
 
+Kept = dict[Path, list[tuple[Annotation, NamedMark]]]
+"""Annotations of recordings, with the rows that they are from."""
+
+
 @dataclass
 class HeldMarks:
     """Annotations by recording, and what became of each row."""
@@ -55,7 +59,10 @@ class HeldMarks:
     def notes(self) -> Iterator[str]:
         """Yield how many rows were read and kept, and what became of the others."""
         if self.n_tables:
-            yield f"marks: {self.n_rows} rows of {self.n_tables} tables read, {self.n_kept} kept as annotations."
+            yield f"marks: rows {self.n_rows}, in tables {self.n_tables}; kept as annotations {self.n_kept}."
+            empty = [path.name for path, marks in self.annotations.items() if not marks]
+            nothing = f", nothing in {len(empty)} of them ({', '.join(empty[:_MAX_NAMED])})" if empty else ""
+            yield f"annotated recordings: {len(self.annotations)}{nothing}."
         for fate, words in _FATES.items():
             rows = self.fates.get(fate, ())
             if rows:
@@ -74,15 +81,14 @@ def hold_marks(found: FoundMarks, durations: Mapping[Path, float | None], files:
     `files` are all recordings, in whose order times may count on.
     """
     held = HeldMarks(n_rows=len(found.marks), n_tables=len(found.tables))
-    kept: dict[Path, list[Annotation]] = {path: [] for path in found.empty}
+    kept: Kept = {path: [] for path in found.empty}
     by_table: dict[Path, list[NamedMark]] = defaultdict(list)
     for each in found.marks:
         by_table[each.table].append(each)
     for rows in by_table.values():
         for each in _within_files(held, rows, durations, files):
             _hold(held, kept, each, durations)
-    _drop_repeated(held, kept)
-    held.annotations = {path: tuple(sorted(marks, key=_order)) for path, marks in kept.items()}
+    held.annotations = {path: tuple(sorted(_once(held, marks), key=_order)) for path, marks in kept.items()}
     held.n_kept = sum(map(len, held.annotations.values()))
     return held
 
@@ -99,9 +105,7 @@ def _say(held: HeldMarks, fate: str, each: NamedMark, more: str = "") -> None:
     held.fates[fate].append(text + (f", {more}" if more else ""))
 
 
-def _hold(
-    held: HeldMarks, kept: dict[Path, list[Annotation]], each: NamedMark, durations: Mapping[Path, float | None]
-) -> None:
+def _hold(held: HeldMarks, kept: Kept, each: NamedMark, durations: Mapping[Path, float | None]) -> None:
     """Add a row's mark to those of its recording, or say why it is none."""
     recording, detection = each.recording, each.mark.detection
     if recording is None:
@@ -124,11 +128,9 @@ def _hold(
     if name.lower() in NO_SPECIES:
         _say(held, "unnamed", each, repr(name) if name else "")
         name = ""
-    kept.setdefault(recording, []).append(
-        Annotation(
-            start_s=times[0], end_s=times[1], scientific_name=name, low_hz=detection.low_hz, high_hz=detection.high_hz
-        )
-    )
+    low_hz, high_hz = detection.low_hz, detection.high_hz
+    mark = Annotation(start_s=times[0], end_s=times[1], scientific_name=name, low_hz=low_hz, high_hz=high_hz)
+    kept.setdefault(recording, []).append((mark, each))
 
 
 def _times(
@@ -254,12 +256,13 @@ def _in_one_view(held: HeldMarks, rows: Iterable[NamedMark]) -> Iterator[NamedMa
     return iter(first.values())
 
 
-def _drop_repeated(held: HeldMarks, kept: dict[Path, list[Annotation]]) -> None:
-    """Keep one of the marks of a recording that are alike in everything."""
-    for path, marks in kept.items():
-        counts = Counter(marks)
-        for mark, n in counts.items():
-            if n > 1:
-                text = f"{path.name}: {mark.start_s:g} to {mark.end_s:g} s, {mark.scientific_name or 'no species'}"
-                held.fates["twice"] += [text] * (n - 1)
-        kept[path] = list(counts)
+def _once(held: HeldMarks, marks: Iterable[tuple[Annotation, NamedMark]]) -> Iterator[Annotation]:
+    """Yield the marks of a recording without those that are like an earlier one in everything."""
+    seen: dict[Annotation, NamedMark] = {}
+    for mark, each in marks:
+        if mark in seen:
+            first = seen[mark]
+            _say(held, "twice", each, f"as {first.table.name} line {first.mark.line}")
+        else:
+            seen[mark] = each
+            yield mark

@@ -66,4 +66,5 @@ def _counted(scores: Scores, annotated: list[int], threshold: float) -> EventCou
             right = sum(any(touches(mark, start, end) for mark in marked) for start, end in found)
             hit = sum(any(touches(mark, start, end) for start, end in found) for mark in marked)
             counts += (len(found), right, len(marked), hit)
-    return EventCounts(*counts.tolist(), len(annotated))
+    n_found, n_right, n_marked, n_marked_found = counts.tolist()
+    return EventCounts(n_found, n_right, n_marked, n_marked_found, len(annotated))

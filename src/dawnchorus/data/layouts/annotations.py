@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -62,21 +63,21 @@ class RecordingNames:
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         self._by_stem: dict[str, list[Path]] = defaultdict(list)
         for path in files:
-            self._by_name[path.name.casefold()].append(path)
-            self._by_stem[path.stem.casefold()].append(path)
+            self._by_name[_key(path.name)].append(path)
+            self._by_stem[_key(path.stem)].append(path)
 
     def named_in_row(self, name: str, table: Path) -> list[Path]:
         """Return the recordings that a row's name or path may mean: one, if it is clear."""
         parts = (PureWindowsPath(name) if "\\" in name else PurePosixPath(name)).parts
         if not parts:
             return []
-        last = parts[-1].casefold()
+        last = _key(parts[-1])
         found = self._by_name.get(last) or self._by_stem.get(last, [])
         return _best(found, lambda path: (_n_same_tail(path.parts, parts), *_nearness(path, table)))
 
     def named_by_table(self, table: Path) -> list[Path]:
         """Return the recordings that a table is named after: one, if it is clear."""
-        name = table.name.casefold()
+        name = _key(table.name)
         for length in range(len(name), 0, -1):
             stem = name[:length]
             if stem in self._by_stem and _END_OF_TABLE.fullmatch(name[length:]):
@@ -154,10 +155,15 @@ def _nearness(path: Path, table: Path) -> tuple[int, ...]:
     return 2 if is_beside else 1, same_names, shared
 
 
+def _key(name: str) -> str:
+    """Return a name as it is compared: without case, and in one Unicode form."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
 def _n_same_tail(one: Sequence[str], other: Sequence[str]) -> int:
     n = 0
     for a, b in zip(reversed(one), reversed(other), strict=False):
-        if a.casefold() != b.casefold():
+        if _key(a) != _key(b):
             break
         n += 1
     return n

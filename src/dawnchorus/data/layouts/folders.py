@@ -19,6 +19,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from dawnchorus.data.recordings import RecordingRow
@@ -144,6 +145,9 @@ def _read_names(
     parents = list(path.parents)[: len(folders)][::-1]
     labels = {_key(folders[level], known) for level in likely}
     chosen = likely[0] if len(labels) == 1 or parents[likely[0]] in holding else None
+    if chosen is None and known is not None and (joined := _joined(folders, known)) is not None:
+        _read_given(reading, path, folders, joined)
+        return
     if chosen is None:
         reading.ties[path] = tuple(folders[level] for level in likely)
         return
@@ -152,6 +156,14 @@ def _read_names(
     reading.others.update(name for level, name in enumerate(folders) if level != chosen)
     if best > _WORD:
         reading.sure.add(path)
+
+
+def _joined(folders: Sequence[str], known: KnownClasses) -> list[str] | None:
+    """Return folders of a genus with a folder of a species in it, as levels, where both are a known class together."""
+    for level, (genus, species) in enumerate(pairwise(folders)):
+        if known.find(label_of_folder(f"{genus} {species}")) is not None:
+            return [SPECIES if k == level + 1 else GENUS if k == level else name for k, name in enumerate(folders)]
+    return None
 
 
 def _key(folder: str, known: KnownClasses | None) -> str:
