@@ -19,8 +19,9 @@ from dawnchorus.cli.present import MAX_LISTED, console, counted
 from dawnchorus.data.attribution import FILE_NAME, attribution_text
 from dawnchorus.data.check import LABEL_CHECKS, PROBLEMS, ModelScores, check_table, problem_counts
 from dawnchorus.data.given_split import split_by_counts, split_by_tables
+from dawnchorus.data.identity import merge
 from dawnchorus.data.import_notes import notes_of_import
-from dawnchorus.data.importing import annotated_by, import_recordings, merge_tables, table_of
+from dawnchorus.data.importing import LAYOUTS, import_detections, import_recordings, parse_layout
 from dawnchorus.data.layouts.voices import recordings_of_table
 from dawnchorus.data.recordings import (
     SPLITS,
@@ -34,7 +35,7 @@ from dawnchorus.data.recordings import (
 from dawnchorus.data.split import fold_parts, leak_report, split_table
 from dawnchorus.errors import InputError, OutputExists
 from dawnchorus.files import atomic_file
-from dawnchorus.formats.registry import format_of_file, read_annotations
+from dawnchorus.formats.registry import format_of_file
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
 from dawnchorus.taxonomy.labels import Label
 
@@ -61,8 +62,10 @@ def _columns(_context: click.Context, _option: click.Parameter, values: tuple[st
 @click.argument("data_set", type=click.Path(path_type=Path))
 @click.option(
     "--layout",
-    type=click.Choice(["auto", "folders", "csv", "voices", "xeno-canto", "annotations", "detections"]),
     default="auto",
+    callback=lambda _context, _option, value: parse_layout(value),
+    metavar="LAYOUT",
+    help=f"{', '.join(LAYOUTS)}; or what the folders are, as site/species.  [default: auto]",
 )
 @click.option("--column", "columns", multiple=True, callback=_columns, help="FIELD=COLUMN of a csv; may be repeated.")
 @click.option(
@@ -100,26 +103,29 @@ def import_(
             f"{table_path(data_set)} is there already. Use --add or --overwrite, or name another folder."
         )
     labels = known_labels(models_folder)
+    notes: list[str] = []
     if layout == "detections":
         read = format_of_file(source).read
         if read is None:
             raise InputError(f"{source}: tables of this format cannot be read.")
-        table = table_of(annotated_by(read(source), str(source)), data_set, n_workers=workers)
+        table = import_detections(source, data_set, read, n_workers=workers, on_note=notes.append)
     else:
         table = import_recordings(
             source,
             data_set,
-            layout=layout,  # type: ignore[arg-type]
+            layout=layout,
             columns=columns,
             audio=audio,
             per_species=per_species,
             known=labels,
-            read_annotations=read_annotations,
             n_workers=workers,
+            on_note=notes.append,
         )
-    notes = list(notes_of_import(table.rows, has_labels=bool(labels)))
+    notes += notes_of_import(table.rows, has_labels=bool(labels))
     if add and table_path(data_set).exists():
-        table = merge_tables(read_table(data_set), table)
+        merged = merge(read_table(data_set), table)
+        table = merged.table
+        notes += merged.notes()
     data_set.mkdir(parents=True, exist_ok=True)
     click.echo(write_table(table))
     describe(table, console())

@@ -31,7 +31,6 @@ from dawnchorus.data.xeno_canto import (
 )
 from dawnchorus.errors import InputError, OutputExists
 from dawnchorus.files import atomic_file
-from dawnchorus.formats.registry import read_annotations
 from dawnchorus.web import Web
 
 
@@ -131,8 +130,9 @@ def kaggle(*, handle: str, data_set: Path, add: bool, workers: int) -> None:
     folder = download(source)
     screen.print(f"Fetched {source.name}: {folder}", markup=False)
     labels = known_labels(None)
-    table = import_recordings(folder, data_set, known=labels, read_annotations=read_annotations, n_workers=workers)
-    notes = list(notes_of_import(table.rows, has_labels=bool(labels)))
+    notes: list[str] = []
+    table = import_recordings(folder, data_set, known=labels, n_workers=workers, on_note=notes.append)
+    notes += notes_of_import(table.rows, has_labels=bool(labels))
     if table_path(data_set).exists():
         table = merge_tables(read_table(data_set), table)
     data_set.mkdir(parents=True, exist_ok=True)

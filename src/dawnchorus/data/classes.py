@@ -45,7 +45,7 @@ def with_known_classes(
 def _labels(row: RecordingRow) -> Iterator[Label]:
     if row.scientific_name is not None:
         yield Label(row.scientific_name, row.common_name or row.scientific_name)
-    for name in (*row.absent, *(annotation.scientific_name for annotation in row.annotations)):
+    for name in (*row.absent, *(a.scientific_name for a in row.annotations if a.scientific_name)):
         yield Label(name, name)
 
 
@@ -79,5 +79,7 @@ def _renamed(row: RecordingRow, known: KnownClasses) -> RecordingRow:
         common_name=row.common_name if label is None else label.common_name,
         absent=tuple(map(renamed, row.absent)),
         secondary=tuple(map(renamed, row.secondary)),
-        annotations=tuple(replace(a, scientific_name=renamed(a.scientific_name)) for a in row.annotations),
+        annotations=tuple(
+            replace(a, scientific_name=renamed(a.scientific_name)) if a.scientific_name else a for a in row.annotations
+        ),
     )
