@@ -31,6 +31,7 @@ from dawnchorus.data.recordings import (
     table_path,
     write_table,
 )
+from dawnchorus.data.sound_notes import notes_of_sound
 from dawnchorus.data.split import fold_parts, leak_report, split_table
 from dawnchorus.errors import InputError, OutputExists
 from dawnchorus.files import atomic_file
@@ -117,7 +118,7 @@ def import_(
             read_annotations=read_annotations,
             n_workers=workers,
         )
-    notes = list(notes_of_import(table.rows, has_labels=bool(labels)))
+    notes = [*notes_of_import(table.rows, has_labels=bool(labels)), *notes_of_sound(table)]
     if add and table_path(data_set).exists():
         table = merge_tables(read_table(data_set), table)
     data_set.mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,7 @@ from dawnchorus.data.layouts.search_results import find_search_results, rows_of_
 from dawnchorus.data.layouts.tables import TableLayout
 from dawnchorus.data.layouts.voices import find_voices_table, rows_of_voices
 from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, first_of_each_species
+from dawnchorus.data.sound_notes import problems_of_sound
 from dawnchorus.errors import AudioError, InputError
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label
@@ -240,6 +241,7 @@ def _with_facts(decoder: DecoderProcess, row: RecordingRow) -> RecordingRow:
         longitude=origin.longitude if row.longitude is None else row.longitude,
         date=row.date or (None if moment is None else moment.date().isoformat()),
         time=row.time or (None if moment is None else f"{moment:%H:%M}"),
+        problems=(*row.problems, *problems_of_sound(opened.warnings, origin)),
     )
 
 
