@@ -52,14 +52,15 @@ def build_time(
 def parse_time(text: str) -> datetime | None:
     """Return the time of `2024-06-01 01:30:05`, with any of the usual separators, a fraction and a zone.
 
-    A zone that is written but not understood makes the time unknown: read as local it would be hours off.
+    A zone that is written but not understood makes the time unknown: read as local it would be hours off. `-00:00` is
+    no zone (RFC 3339): Song Meters write it where none was set.
     """
     match = _TIME.fullmatch(text.strip())
     if match is None:
         return None
     fields = ("year", "month", "day", "hour", "minute", "second")
     moment = build_time(*(int(match[name] or 0) for name in fields), fraction=match["fraction"])
-    if moment is None or match["zone"] is None:
+    if moment is None or match["zone"] in (None, "-00:00"):
         return moment
     zone = parse_zone(match["zone"])
     return None if zone is None else moment.replace(tzinfo=zone)

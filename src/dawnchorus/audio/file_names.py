@@ -21,7 +21,7 @@ _GAP = r"(?:[ _T.$-]{1,2}|[ _-]at[ _-])"
 _CLOCK = r"(?P<hour>\d{2})(?P<colon>[:._-]?)(?P<minute>\d{2})(?P=colon)(?P<second>\d{2})"
 
 _REST = (
-    r"(?!\d)(?:\.(?P<fraction>\d{1,6})(?!\d))?(?:[ _]?(?P<half>[AaPp][Mm])(?![A-Za-z]))?"
+    r"(?P<thousandths>\d{3})?(?!\d)(?:\.(?P<fraction>\d{1,6})(?!\d))?(?:[ _]?(?P<half>[AaPp][Mm])(?![A-Za-z]))?"
     r"T?(?:[ _-]?(?P<zone>(?:UTC|GMT)(?:[+-]\d{1,2}(?::?\d{2})?)?|(?<=[_ \dT])Z)(?![A-Za-z0-9])"
     r"|[ _]?(?P<offset>[+-]\d{2}:?\d{2}|\+\d{2})(?![\d.]))?"
 )
@@ -174,7 +174,7 @@ def _read_match(pattern: NamePattern, match: re.Match[str]) -> datetime | None:
     )
     if found["half"] is not None:
         hour = hour % 12 + (12 if found["half"].lower() == "pm" else 0)
-    moment = build_time(*date, hour, minute, second, fraction=found["fraction"])
+    moment = build_time(*date, hour, minute, second, fraction=found["thousandths"] or found["fraction"])
     zone = parse_zone(found["zone"] or found["offset"] or "")
     return moment if moment is None or zone is None else moment.replace(tzinfo=zone)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from dawnchorus.audio.clocks import LAST_YEAR as LAST_YEAR  # noqa: PLC0414 - for other packages
 from dawnchorus.audio.file_names import read_name
 from dawnchorus.audio.recorder_notes import (
     Notes,
