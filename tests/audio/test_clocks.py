@@ -51,7 +51,7 @@ FRONTIER_LABS = [
     ("20240601T013005+0545.wav", "2024-06-01T01:30:05+05:45"),
 ]
 
-# Zones behind the time, with and without a gap: orcasound/orcanode#7; Cornell's Swift (files seen).
+# Zones behind the time, with and without a gap: orcasound/orcanode#7; Cornell's Swift: from memory.
 ZONES = [
     ("SWIFT1_20240601_013005Z.wav", "2024-06-01T01:30:05+00:00"),
     ("YARD_20240601_013005_Z.wav", "2024-06-01T01:30:05+00:00"),
@@ -75,7 +75,7 @@ BIRDNET = [
     ("parus_major_87p_20240601T013005Z.wav", "2024-06-01T01:30:05+00:00"),
 ]
 
-# BirdVox/birdvoxdetect#44; Zoom F3 manual (a date and a number are no time). Dictaphones' fourteen digits: files seen.
+# BirdVox/birdvoxdetect#44; Zoom F3 manual (a date and a number are no time). Fourteen digits: from memory.
 HAND_HELD = [
     ("240601-013005.wav", "2024-06-01T01:30:05"),
     ("240601_013005_Tr1.WAV", "2024-06-01T01:30:05"),
@@ -86,8 +86,7 @@ HAND_HELD = [
     ("240601_0012.WAV", None),
 ]
 
-# Milliseconds: TeamGleason/SpeakFaster#76. Apple's Voice Memos and Screen Recordings, Telegram, Merlin: by files seen, not
-# by their documentation.
+# Milliseconds: TeamGleason/SpeakFaster#76. Apple's Voice Memos and Screen Recordings, Telegram and Merlin: from memory.
 PHONES = [
     ("20240601 013005-1A2B3C4D.m4a", "2024-06-01T01:30:05"),
     ("20240601 013005-12345678.m4a", "2024-06-01T01:30:05"),
@@ -100,7 +99,7 @@ PHONES = [
     ("20210827T000724347-MicWaveIn.flac", "2021-08-27T00:07:24.347000"),
 ]
 
-# Titley (riggsd/guano-r), SonoBat utilities, DORI-OOI, Orcasound. Avisoft's and SoundTrap's: files seen.
+# Titley (riggsd/guano-r), SonoBat utilities, DORI-OOI, Orcasound. Avisoft's, SoundTrap's: from memory.
 OTHERS = [
     ("2017-03-27 20-48-52.wav", "2017-03-27T20:48:52"),
     ("T2024-06-01_01-30-05_0000123.wav", "2024-06-01T01:30:05"),
