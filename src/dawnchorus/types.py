@@ -21,6 +21,8 @@ class Origin:
     longitude: float | None = None
     recorder: str | None = None
     source: str | None = None
+    conflict: str | None = None
+    """A sentence on sources that contradict each other, with what each says."""
 
 
 @dataclass(frozen=True)

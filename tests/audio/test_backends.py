@@ -78,8 +78,8 @@ def test_what_is_no_sound_is_refused(tmp_path: Path, content: bytes, reason: str
 @pytest.mark.parametrize(
     ("rate_hz", "n_channels", "is_good"),
     [
-        *((4_000, 1, True), (3_999, 1, False), (500_000, 1, True), (500_001, 1, False)),
-        *((16_000, 32, True), (16_000, 33, False), (16_000, 0, False), (16_000, 1, True), (0, 1, False)),
+        *((500, 1, True), (499, 1, False), (500_000, 1, True), (500_001, 1, False)),
+        *((16_000, 256, True), (16_000, 257, False), (16_000, 0, False), (16_000, 1, True), (0, 1, False)),
     ],
 )
 def test_rates_and_channels_are_bounded(rate_hz: int, n_channels: int, is_good: bool) -> None:
@@ -87,13 +87,13 @@ def test_rates_and_channels_are_bounded(rate_hz: int, n_channels: int, is_good: 
     if is_good:
         _check_bounds(Path("x.wav"), info)
     else:
-        with pytest.raises(AudioUnreadable, match=r"x\.wav: the header says .* expected (4000 to 500000 Hz|1 to 32)"):
+        with pytest.raises(AudioUnreadable, match=r"x\.wav: the header says .* expected (500 to 500000 Hz|1 to 256)"):
             _check_bounds(Path("x.wav"), info)
 
 
 def test_a_file_out_of_bounds_is_closed(tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "x.wav", tone(seconds=0.1), 3_999)
-    with pytest.raises(AudioUnreadable, match="3999 Hz"):
+    soundfile.write(tmp_path / "x.wav", tone(seconds=0.1), 499)
+    with pytest.raises(AudioUnreadable, match="499 Hz"):
         open_backend(tmp_path / "x.wav")
     assert not [link for link in Path("/proc/self/fd").iterdir() if link.resolve() == tmp_path / "x.wav"]
 
@@ -123,7 +123,7 @@ def test_blocks_begin_at_any_frame(tmp_path: Path, name: str) -> None:
     whole = samples_of(path)
     assert (whole.shape, whole.dtype) == ((4_000, 1), np.float32)
     np.testing.assert_allclose(whole[:, 0], tone(seconds=0.25), atol=1e-4)
-    for first in (0, 1, 1_023, 1_024, 1_025, 3_999):
+    for first in (0, 1, 1_023, 1_024, 1_025, 499):
         np.testing.assert_array_equal(samples_of(path, first_frame=first), whole[first:])
     with opened(path) as backend:
         lengths = [len(block) for block in backend.blocks(first_frame=2_000)]  # type: ignore[attr-defined]

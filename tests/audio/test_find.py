@@ -37,6 +37,12 @@ def test_a_folder_gives_its_sounds_and_folders_named_like_them(folder: Path) -> 
     assert found(folder, "") == ["a.FLAC", "b.wav", "odd.wav", "odd.wav/e.ogg", "sub/c.mp3", "sub/deep/f.aac"]
 
 
+def test_a_name_without_a_stem_is_not_hidden(folder: Path) -> None:
+    (folder / "..wav").touch()
+    (folder / "a..wav").touch()
+    assert found(folder, "")[:2] == ["..wav", "a..wav"]
+
+
 def test_a_named_file_may_end_in_anything_and_counts_once(folder: Path) -> None:
     assert found(folder, "notes.txt", "b.wav", "./b.wav", "sub/c.mp3", "./sub/c.mp3") == [
         "notes.txt",

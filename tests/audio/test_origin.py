@@ -12,6 +12,7 @@ from tests.sounds import tone
 
 from dawnchorus.audio import origin as module
 from dawnchorus.audio.origin import origin_from_json, origin_to_json, read_origin, with_name
+from dawnchorus.audio.recorder_notes import Notes, _guano_location
 from dawnchorus.audio.riff import iter_chunks, missing_data_bytes
 from dawnchorus.types import Origin
 
@@ -28,7 +29,7 @@ from dawnchorus.types import Origin
         ("20261399_993000.wav", None),
         ("song.wav", None),
         ("DEADBEE.wav", None),
-        ("20230501_043000-2501.wav", None),
+        ("20230501_043000-2501.wav", datetime(2023, 5, 1, 4, 30)),
     ],
 )
 def test_file_names(tmp_path: Path, name: str, time: datetime | None) -> None:
@@ -143,7 +144,7 @@ def wav(path: Path, guano: str = "") -> Path:
     ],
 )
 def test_times_in_names_at_their_limits(name: str, time: datetime | None) -> None:
-    origin = with_name(Origin(latitude=1.0), f"{name}.wav")
+    origin = with_name(Origin(latitude=1.0), f"{name}.WAV")
     assert origin.start_time == time
     assert (origin.start_time and origin.start_time.utcoffset()) == (time and time.utcoffset())
     assert origin.latitude == 1.0
@@ -151,7 +152,8 @@ def test_times_in_names_at_their_limits(name: str, time: datetime | None) -> Non
 
 def test_a_name_adds_only_what_is_not_known() -> None:
     known = Origin(start_time=datetime(2020, 1, 1), source="guano")
-    assert with_name(known, "20260501_043000.wav") == known
+    assert with_name(known, "20200101_000000.wav") == known
+    assert with_name(known, "20260501_043000.wav").start_time == known.start_time
     assert with_name(Origin(), "20261399_993000.wav") == Origin()
     assert with_name(Origin(recorder="x"), "20260501_043000.wav") == Origin(
         start_time=datetime(2026, 5, 1, 4, 30), recorder="x", source="file name"
@@ -177,11 +179,11 @@ def test_guanos_times_end_with_the_year_2100(tmp_path: Path, year: int, is_known
     ],
 )
 def test_places_are_on_earth(position: object, place: tuple[float, float] | None) -> None:
-    assert module._place(position) == place
+    assert _guano_location(position) == place
 
 
 def test_a_reader_that_fails_leaves_it_to_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_path: Path) -> None:
+    def fail(_path: Path, _notes: Notes) -> None:
         raise RuntimeError
 
     path = wav(tmp_path / "20260501_043000.wav")

@@ -18,10 +18,25 @@ def names(content: bytes) -> list[bytes]:
 
 
 @pytest.mark.parametrize(
-    "header", [b"RF64\0\0\0\0WAVE", b"SIFF\0\0\0\0WAVE", b"RIFF\0\0\0\0AVI ", b"RIFF\0\0\0\0WAVX", b"", HEADER[:11]]
+    "header", [b"RF63\0\0\0\0WAVE", b"SIFF\0\0\0\0WAVE", b"RIFF\0\0\0\0AVI ", b"RIFF\0\0\0\0WAVX", b"", HEADER[:11]]
 )
 def test_other_files_have_no_chunks(header: bytes) -> None:
     assert names(header + b"abcd\0\0\0\0") == []
+
+
+def test_rf64_takes_the_length_of_its_samples_from_ds64() -> None:
+    ds64 = b"ds64" + struct.pack("<IQQQI", 28, 100, 6, 3, 0)
+    content = b"RF64\xff\xff\xff\xffWAVE" + ds64 + b"data\xff\xff\xff\xffabcdef" + b"guan\0\0\0\0"
+    assert list(iter_chunks(io.BytesIO(content)))[1:] == [Chunk(b"data", 56, 6), Chunk(b"guan", 70, 0)]
+
+
+def test_chunks_of_wave64_have_long_names_and_sizes() -> None:
+    head, form = bytes.fromhex("726966662e91cf11a5d628db04c10000"), bytes.fromhex("77617665f3acd3118cd100c04f8edb8a")
+    chunks = b"".join(name + form[4:] + struct.pack("<Q", 27) + b"abc" + bytes(5) for name in (b"fmt ", b"data"))
+    assert list(iter_chunks(io.BytesIO(head + bytes(8) + form + chunks))) == [
+        Chunk(b"fmt ", 64, 3),
+        Chunk(b"data", 96, 3),
+    ]
 
 
 def test_chunks_follow_each_other_by_their_sizes() -> None:
@@ -53,7 +68,16 @@ def test_a_mebibyte_of_a_chunk_is_read() -> None:
 
 @pytest.mark.parametrize(
     ("size", "n_bytes", "missing"),
-    [(10, 10, 0), (10, 9, 1), (10, 0, 10), (10, 15, 0), (0, 10, 0), (0xFFFFFFFF, 10, 0), (0xFFFFFFFE, 14, 0xFFFFFFF0)],
+    [
+        (10, 10, 0),
+        (10, 9, 1),
+        (10, 0, 10),
+        (10, 15, 0),
+        (0, 10, 0),
+        (0xFFFFFFFF, 10, 0),
+        (0xFFFFEFFE, 14, 0xFFFFEFF0),
+        (0x7FFFFFFF, 10, 0),
+    ],
 )
 def test_samples_beyond_the_end_are_missing(tmp_path: Path, size: int, n_bytes: int, missing: int) -> None:
     path = tmp_path / "x.wav"

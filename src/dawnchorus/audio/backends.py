@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
+from dawnchorus.audio.unwritten import find_unwritten, open_unwritten
 from dawnchorus.errors import AudioNotFound, AudioUnreadable
 from dawnchorus.types import AudioInfo
 
@@ -21,8 +22,11 @@ FloatArray = npt.NDArray[np.float32]
 BLOCK_FRAMES = 1 << 16
 """Frames read at a time; bounds memory whatever the header promises."""
 
-MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 500_000
-MAX_CHANNELS = 32
+BLOCK_SAMPLES = BLOCK_FRAMES * 32
+"""Samples of all channels read at a time: of more channels, fewer frames."""
+
+MIN_RATE_HZ, MAX_RATE_HZ = 500, 500_000
+MAX_CHANNELS = 256
 
 
 class Backend(Protocol):
@@ -47,23 +51,56 @@ def open_backend(path: Path) -> Backend:
         AudioUnreadable: neither decoder knows the file, or its rate or channel count is out of bounds.
     """
     _require_file(path)
-    backend: Backend
-    try:
-        backend = _SoundfileBackend(path)
-    except soundfile.LibsndfileError as first:
-        try:
-            backend = _AvBackend(path)
-        except AudioUnreadable as second:
-            raise AudioUnreadable(
-                f"{path}: not a sound file that we can decode (libsndfile: {_reason(first)}; "
-                f"FFmpeg: {second}). Check that the copy is complete."
-            ) from second
+    backend = _open_decoder(path)
     try:
         _check_bounds(path, backend.info)
     except AudioUnreadable:
         backend.close()
         raise
     return backend
+
+
+def _open_decoder(path: Path) -> Backend:
+    """Return the first decoder that knows the file; samples that its header does not count are read without it."""
+    unwritten = _open_unwritten(path)
+    if unwritten is not None:
+        return unwritten
+    try:
+        return _SoundfileBackend(path, _open_soundfile(path))
+    except soundfile.LibsndfileError as first:
+        try:
+            return _AvBackend(path)
+        except AudioUnreadable as second:
+            raise AudioUnreadable(
+                f"{path}: not a sound file that we can decode (libsndfile: {_reason(first)}; "
+                f"FFmpeg: {second}). Check that the copy is complete."
+            ) from second
+
+
+def _open_soundfile(path: Path) -> soundfile.SoundFile:
+    # Bytes reach libsndfile unchanged, also where the name is not UTF-8.
+    return soundfile.SoundFile(str(path) if sys.platform == "win32" else os.fsencode(path))
+
+
+def _open_unwritten(path: Path) -> Backend | None:
+    """Return a decoder of samples that the header does not count; None if there are none that we can decode."""
+    sound = find_unwritten(path)
+    if sound is None:
+        return None
+    try:
+        if sound.subtype is None:
+            return _AvBackend(path)
+        file = soundfile.SoundFile(
+            open_unwritten(path, sound),
+            format="RAW",
+            subtype=sound.subtype,
+            endian=sound.endian,
+            samplerate=sound.rate_hz,
+            channels=sound.n_channels,
+        )
+    except (AudioUnreadable, soundfile.LibsndfileError):
+        return None
+    return _SoundfileBackend(path, file, container=sound.container)
 
 
 def _reason(error: soundfile.LibsndfileError) -> str:
@@ -98,14 +135,12 @@ def _check_bounds(path: Path, info: AudioInfo) -> None:
 
 
 class _SoundfileBackend:
-    def __init__(self, path: Path) -> None:
-        # Bytes reach libsndfile unchanged, also where the name is not UTF-8.
-        name = str(path) if sys.platform == "win32" else os.fsencode(path)
+    def __init__(self, path: Path, file: soundfile.SoundFile, *, container: str | None = None) -> None:
         self._path = path
-        self._file = soundfile.SoundFile(name)
+        self._file = file
         frames = int(self._file.frames)
         self.info = AudioInfo(
-            container=self._file.format,
+            container=container or self._file.format,
             codec=self._file.subtype,
             rate_hz=int(self._file.samplerate),
             n_channels=int(self._file.channels),
@@ -118,9 +153,10 @@ class _SoundfileBackend:
                 self._file.seek(first_frame)
             except soundfile.LibsndfileError as error:
                 raise AudioUnreadable(f"{self._path}: {_reason(error)}") from error
+        n_frames = min(BLOCK_FRAMES, BLOCK_SAMPLES // self.info.n_channels)
         while True:
             try:
-                block = self._file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
+                block = self._file.read(n_frames, dtype="float32", always_2d=True)
             except soundfile.LibsndfileError as error:
                 raise AudioUnreadable(f"{self._path}: {_reason(error)}") from error
             if not len(block):

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
+from dawnchorus.audio.channels import Channel
 from dawnchorus.audio.decode import MAX_DECODED_SAMPLES
 from dawnchorus.audio.noise import NoiseKind, reduce_noise
 from dawnchorus.audio.process import DecoderProcess, Ended, Opened
@@ -120,7 +121,13 @@ class Cleaner:
         self.cleaning, self._finder = cleaning, finder
 
     def decode(
-        self, decoder: DecoderProcess, path: Path, *, rate_hz: int, max_samples: int = MAX_DECODED_SAMPLES
+        self,
+        decoder: DecoderProcess,
+        path: Path,
+        *,
+        rate_hz: int,
+        max_samples: int = MAX_DECODED_SAMPLES,
+        channel: Channel = "mean",
     ) -> Iterator[Opened | Kept | FloatArray | Ended]:
         """Yield `Opened`, `Kept` where parts are removed, mono blocks [samples] at `rate_hz` of what is kept, `Ended`.
 
@@ -130,13 +137,14 @@ class Cleaner:
             AudioError: the recording cannot be decoded, or the decoder crashed or hung on it.
             MissingExtra: noisereduce is not installed.
         """
-        parts = decoder.decode(path, rate_hz=rate_hz, max_samples=max_samples)
+        parts = decoder.decode(path, rate_hz=rate_hz, max_samples=max_samples, channel=channel)
         if not self.cleaning:
             yield from parts
             return
         kept = WHOLE
         if self.cleaning.removes:
-            kept = self._find_kept(decoder.decode(path, rate_hz=rate_hz, max_samples=max_samples), rate_hz)
+            searched = decoder.decode(path, rate_hz=rate_hz, max_samples=max_samples, channel=channel)
+            kept = self._find_kept(searched, rate_hz)
         n_read = 0
         for part in _chunks(parts, rate_hz) if self.cleaning.denoise else parts:
             if isinstance(part, Opened):

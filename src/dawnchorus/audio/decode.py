@@ -12,8 +12,10 @@ import numpy.typing as npt
 import soxr
 
 from dawnchorus.audio.backends import Backend, open_backend
+from dawnchorus.audio.channels import Channel, ChannelStatistics, find_best_channel, mix_to_mono
 from dawnchorus.audio.ogg import is_cut_off
 from dawnchorus.audio.riff import missing_data_bytes
+from dawnchorus.audio.unwritten import find_unwritten
 from dawnchorus.errors import AudioTooLarge, AudioUnreadable
 from dawnchorus.types import AudioInfo
 
@@ -25,21 +27,14 @@ MAX_SAMPLE = 1e12
 MAX_DECODED_SAMPLES = 400 * 3600 * 48_000
 """Default bound on samples x channels: 400 hours of 48 kHz mono. It stops decompression bombs, not recorders."""
 
+LOW_RATE_HZ = 4_000
+"""Sound of less is read, for elephants and whales, and said: no bird of a common model is in it."""
+
+ZEROS_S, ZEROS_PART = 1.0, 0.1
+"""Zeros at the end of a WAV are said if they are longer than this, and than this part of it."""
+
 END_TOLERANCE_S = 0.5
 """A lossy file may end this much earlier than its header says without being called truncated."""
-
-
-def mix_to_mono(samples: FloatArray) -> FloatArray:
-    """Average the channels: [frames, channels] -> [frames], float32."""
-    n_channels = samples.shape[1]
-    if n_channels == 1:
-        return np.ascontiguousarray(samples[:, 0])
-    mono: FloatArray
-    if n_channels == 2:  # equal to the mean to the last bit, and 20 times as fast
-        mono = (samples[:, 0] + samples[:, 1]) * np.float32(0.5)
-    else:
-        mono = samples.mean(axis=1, dtype=np.float32)
-    return mono
 
 
 def resampler(rate_in_hz: int, rate_out_hz: int) -> soxr.ResampleStream:
@@ -49,7 +44,10 @@ def resampler(rate_in_hz: int, rate_out_hz: int) -> soxr.ResampleStream:
 
 @dataclass
 class Recording:
-    """An opened recording: `info` at once, samples from `blocks()`, and then what was wrong in `warnings`."""
+    """An opened recording: `info` at once, samples from `blocks()`, and then what was wrong in `warnings`.
+
+    What its header tells is in `warnings` from the start.
+    """
 
     path: Path
     info: AudioInfo
@@ -73,23 +71,41 @@ class Recording:
         """Seconds decoded so far; after the last block, the true length."""
         return self.n_frames_decoded / self.info.rate_hz
 
-    def blocks(self, *, rate_hz: int | None = None, max_samples: int = MAX_DECODED_SAMPLES) -> Iterator[FloatArray]:
-        """Mono float32 blocks [samples] at `rate_hz` (default: the file's own rate).
+    def blocks(
+        self, *, rate_hz: int | None = None, max_samples: int = MAX_DECODED_SAMPLES, channel: Channel = "mean"
+    ) -> Iterator[FloatArray]:
+        """Mono float32 blocks [samples] at `rate_hz` (default: the file's own rate) of the `channel` that is named.
 
-        Damage after the first decoded sample ends the sound there and leaves a line in `warnings`.
+        The best channel is looked for first, in a decoding of its own. Damage after the first decoded sample ends the
+        sound there and leaves a line in `warnings`.
 
         Raises:
             AudioUnreadable: not one sample could be decoded, or none of them is a finite number.
             AudioTooLarge: more than `max_samples` samples, counted over all channels.
         """
-        mono = self._mono_blocks(max_samples=max_samples)
+        mono = self._mono_blocks(max_samples=max_samples, used=self._find_channel(channel))
         yield from _resample(mono, self.info.rate_hz, rate_hz or self.info.rate_hz)
 
-    def _mono_blocks(self, *, max_samples: int) -> Iterator[FloatArray]:
-        n_bad = 0
+    def _find_channel(self, channel: Channel) -> int | None:
+        """Return the number of the channel to read; None for the mean of all, or the only one."""
+        n_channels = self.info.n_channels
+        if channel == "mean" or n_channels == 1:
+            return None
+        if channel == "best":
+            backend = open_backend(self.path)
+            try:
+                return find_best_channel(_until_damage(backend.blocks()), n_channels)
+            finally:
+                backend.close()
+        return ("left", "right").index(channel)
+
+    def _mono_blocks(self, *, max_samples: int, used: int | None) -> Iterator[FloatArray]:
+        n_bad, n_zeros = 0, 0
+        statistics = None
         try:
             for block in self._backend.blocks():
                 self.n_frames_decoded += len(block)
+                n_zeros = _zeros_at_end(block, n_zeros)
                 if self.n_frames_decoded * self.info.n_channels > max_samples:
                     raise AudioTooLarge(
                         f"{self.path}: decodes to more than {max_samples} samples "
@@ -100,7 +116,10 @@ class Recording:
                 if not finite.all():
                     n_bad += int(finite.size - np.count_nonzero(finite))
                     block = np.where(finite, block, np.float32(0))
-                yield mix_to_mono(block)
+                if block.shape[1] > 1:
+                    statistics = statistics or ChannelStatistics(block.shape[1])
+                    statistics.add(block)
+                yield mix_to_mono(block) if used is None else np.ascontiguousarray(block[:, used])
         except AudioUnreadable as error:
             if not self.n_frames_decoded:
                 raise
@@ -111,7 +130,18 @@ class Recording:
             raise AudioUnreadable(f"{self.path}: all samples are NaN, infinite or as good as that.")
         if n_bad:
             self.warnings.append(f"{n_bad} samples are NaN, infinite or as good as that; they were set to zero")
+        self._check_zeros(n_zeros / self.info.rate_hz)
+        if statistics is not None:
+            self.warnings += statistics.warnings(used)
         self._check_end()
+
+    def _check_zeros(self, zeros_s: float) -> None:
+        """Tell space that was set aside for sound from silence, which is never exactly zero in a recording."""
+        is_wav = self.info.container.startswith(("WAV", "RF64", "W64"))
+        if is_wav and max(ZEROS_S, ZEROS_PART * self.duration_s) <= zeros_s < self.duration_s:
+            self.warnings.append(
+                f"zeros at the end: the last {zeros_s:.3f} s are exactly zero, as space that a recorder set aside"
+            )
 
     def _check_end(self) -> None:
         """Compare what came with what the header promised."""
@@ -132,6 +162,22 @@ class Recording:
             )
 
 
+def _until_damage(blocks: Iterator[FloatArray]) -> Iterator[FloatArray]:
+    """Yield the blocks up to the first that cannot be decoded, which decoding for good reports."""
+    try:
+        yield from blocks
+    except AudioUnreadable:
+        return
+
+
+def _zeros_at_end(block: FloatArray, n_before: int) -> int:
+    """Return how many frames at the end of a block, and of `n_before` before it, are zero in all channels."""
+    if block[-1].any():
+        return 0
+    used = np.flatnonzero(block.any(axis=1))
+    return len(block) - 1 - int(used[-1]) if len(used) else n_before + len(block)
+
+
 def open_recording(path: Path) -> Recording:
     """Open a sound file of any format that libsndfile or FFmpeg knows.
 
@@ -140,7 +186,11 @@ def open_recording(path: Path) -> Recording:
         AudioUnreadable: no decoder knows the file, or its rate or channel count is out of bounds.
     """
     backend = open_backend(path)
-    return Recording(path=path, info=backend.info, _backend=backend)
+    unwritten = find_unwritten(path)
+    warnings = [] if unwritten is None else [unwritten.warning]
+    if backend.info.rate_hz < LOW_RATE_HZ:
+        warnings.append(f"low rate: {backend.info.rate_hz} Hz hold no sound above {backend.info.rate_hz // 2} Hz")
+    return Recording(path=path, info=backend.info, _backend=backend, warnings=warnings)
 
 
 def read_mono(path: Path, *, rate_hz: int | None = None) -> tuple[FloatArray, int]:

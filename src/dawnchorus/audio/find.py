@@ -50,11 +50,18 @@ def _expand(path: str) -> Iterator[Path]:
 
 
 def _walk(folder: str) -> Iterator[Path]:
-    """Sound files below `folder`; hidden files and linked folders (which may form a loop) are left out."""
+    """Sound files below `folder`; hidden files and linked folders (which may form a loop) are left out.
+
+    A name with two dots at its start, as `..wav`, is one without a stem, not a hidden one.
+    """
     for parent, folders, files in os.walk(folder):
         # A folder whose name ends like a sound file holds no sound of that name: report it as a failure.
         odd = [name for name in folders if Path(name).suffix.lower() in SUFFIXES]
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files + odd):
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
+            if not _is_hidden(name) and Path(name).suffix.lower() in SUFFIXES:
                 yield Path(parent, name)
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") and not name.startswith("..")

@@ -1,147 +1,133 @@
-"""When and where a recording was made: from GUANO, AudioMoth comments and recorders' file names."""
+"""When and where a recording was made, from all that its file and its name say."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta, timezone
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from dawnchorus.audio.riff import iter_chunks, read_chunk
+import numpy as np
+
+from dawnchorus.audio.clocks import LAST_YEAR as LAST_YEAR  # noqa: PLC0414 - for other packages
+from dawnchorus.audio.file_names import read_name
+from dawnchorus.audio.recorder_notes import (
+    Notes,
+    read_audiomoth_comment,
+    read_bext,
+    read_flac_comments,
+    read_guano,
+    read_info_date,
+    read_ixml,
+    read_notes,
+    read_wamd,
+)
 from dawnchorus.types import Origin
 
-_NAME_TIME = re.compile(r"(?:^|_)(\d{8})[_T](\d{6})(Z|[+-]\d{4})?(?:$|_)")
-"""Song Meter, AudioMoth and Frontier Labs names: `[PREFIX_]YYYYMMDD_HHMMSS[Z or offset]`."""
+Reader = Callable[[Path, Notes], Origin | None]
 
-_HEX_NAME = re.compile(r"[0-9A-F]{8}")
-"""Names of the oldest AudioMoth firmware: Unix time as eight hexadecimal digits."""
 
-_OLDEST_AUDIOMOTH = datetime(2017, 1, 1, tzinfo=UTC)
+def _from_notes(read: Callable[[Notes], Origin | None]) -> Reader:
+    return lambda _path, notes: read(notes)
 
-LAST_YEAR = 2100
-"""Later times come from damaged metadata, and the largest overflow when seconds are added."""
+
+_READERS: tuple[Reader, ...] = (
+    _from_notes(read_guano),
+    _from_notes(read_audiomoth_comment),
+    _from_notes(read_wamd),
+    _from_notes(read_flac_comments),
+    _from_notes(read_bext),
+    _from_notes(read_ixml),
+    lambda path, _notes: read_name(path),
+    _from_notes(read_info_date),
+)
+"""The most trusted source first: what a recorder wrote inside, then the name, then dates that editors write."""
+
+_SAME_TIME = timedelta(seconds=2)
+_SAME_DEGREES = 0.01
+"""About a kilometre: receivers without a good fix differ by less."""
 
 
 def read_origin(path: Path) -> Origin:
-    """What the file's metadata, and then its name, say of time and place; fields that nothing states stay None.
+    """Return what the file's metadata and its name say of time and place; fields that nothing states stay None.
 
-    A GUANO chunk is trusted before an AudioMoth comment, and both before the file's name. What cannot be understood is
-    left out.
+    Sources that contradict each other leave a sentence in `conflict`. What cannot be understood is left out.
     """
-    found = Origin()
+    notes = read_notes(path)
+    found = []
     for read in _READERS:
         try:
-            found = _fill(found, read(path))
+            found.append(read(path, notes))
         except Exception:  # noqa: BLE001, S112 - whatever a parser stumbles over in metadata, the sound is good
             continue
-    return found
+    return merge_origins(origin for origin in found if origin is not None)
 
 
 def with_name(known: Origin, name: str) -> Origin:
-    """What is known of a recording, filled up with what the name says that it had elsewhere."""
-    try:
-        return _fill(known, _from_name(Path(name)))
-    except ValueError:  # digits that are no time
-        return known
+    """Return what is known of a recording, filled up with what the name says that it had elsewhere."""
+    named = read_name(Path(name))
+    return known if named is None else merge_origins([known, named])
 
 
-def _fill(known: Origin, other: Origin | None) -> Origin:
-    if other is None:
-        return known
-    missing = {name: value for name, value in vars(other).items() if getattr(known, name) is None}
-    return replace(known, **missing)
+def merge_origins(origins: Iterable[Origin]) -> Origin:
+    """Return each field from the first source that has it, the most trusted one first.
 
-
-def _wav_chunks(path: Path) -> dict[bytes, bytes]:
-    with path.open("rb") as file:
-        chunks = [c for c in iter_chunks(file) if c.name in (b"guan", b"LIST")]
-        return {chunk.name: read_chunk(file, chunk) for chunk in chunks}
-
-
-def _from_guano(path: Path) -> Origin | None:
-    content = _wav_chunks(path).get(b"guan")
-    if content is None:
-        return None
-    from guano import GuanoFile
-
-    fields = GuanoFile.from_string(content.decode("utf-8", "replace").rstrip("\0 "), strict=False)
-    place = _place(fields.get("Loc Position"))
-    made_by = [str(fields[key]) for key in ("Make", "Model", "Serial") if fields.get(key)]
+    A time without a zone gets the zone of another source that has the same clock time.
+    """
+    known = list(origins)
+    timed = [origin for origin in known if origin.start_time is not None]
+    placed = [origin for origin in known if origin.latitude is not None]
+    conflicts = [origin.conflict for origin in known if origin.conflict]
+    start_time = None
+    if timed:
+        start_time = _with_zone([origin.start_time for origin in timed if origin.start_time is not None])
+        conflicts += _time_conflicts(timed, start_time)
+    conflicts += _place_conflicts(placed)
     return Origin(
-        start_time=_clock_time(fields.get("Timestamp")),
-        latitude=place and place[0],
-        longitude=place and place[1],
-        recorder=" ".join(made_by) or None,
-        source="guano",
+        start_time=start_time,
+        latitude=placed[0].latitude if placed else None,
+        longitude=placed[0].longitude if placed else None,
+        recorder=next((origin.recorder for origin in known if origin.recorder is not None), None),
+        source=next((origin.source for origin in [*timed, *known] if origin.source is not None), None),
+        conflict="; ".join(dict.fromkeys(conflicts)) or None,
     )
 
 
-def _clock_time(value: object) -> datetime | None:
-    """Return the time with a standard time zone; None if it is no time, too late, or a day or more from UTC."""
-    if not isinstance(value, datetime) or value.year > LAST_YEAR:
-        return None
-    try:
-        offset = value.utcoffset()
-    except ValueError:  # guano's own time zones hold any number of hours
-        return None
-    return value if offset is None else value.replace(tzinfo=timezone(offset))
+def _with_zone(times: Sequence[datetime]) -> datetime:
+    first = times[0]
+    if first.tzinfo is not None:
+        return first
+    same = (time.tzinfo for time in times if time.tzinfo and abs(time.replace(tzinfo=None) - first) <= _SAME_TIME)
+    return first.replace(tzinfo=next(same, None))
 
 
-def _place(position: object) -> tuple[float, float] | None:
-    """Latitude and longitude, where the position is one on Earth."""
-    if not isinstance(position, tuple) or len(position) != 2:
-        return None
-    latitude, longitude = map(float, position)
-    return (latitude, longitude) if abs(latitude) <= 90 and abs(longitude) <= 180 else None
+def _time_conflicts(timed: Sequence[Origin], used: datetime) -> list[str]:
+    return [
+        f"{timed[0].source} says {used.isoformat(' ')}, {other.source} {other.start_time.isoformat(' ')}"
+        for other in timed[1:]
+        if other.start_time is not None and not _is_same_time(used, other.start_time)
+    ]
 
 
-def _from_audiomoth_comment(path: Path) -> Origin | None:
-    _, _, sized = _wav_chunks(path).get(b"LIST", b"").partition(b"ICMT")
-    comment = sized[4:].split(b"\0")[0].decode("utf-8", "replace")
-    if "AudioMoth" not in comment:
-        return None
-    from metamoth.parsing import parse_comment
-
-    fields = parse_comment(comment)
-    return Origin(
-        start_time=_clock_time(fields["datetime"].replace(tzinfo=fields["timezone"])),
-        recorder=f"AudioMoth {fields['audiomoth_id']}",
-        source="AudioMoth comment",
-    )
+def _is_same_time(first: datetime, second: datetime) -> bool:
+    """Compare two clocks; one without a zone may show local time or UTC, as AudioMoths' names do."""
+    if (first.tzinfo is None) == (second.tzinfo is None):
+        return abs(first - second) <= _SAME_TIME
+    aware, naive = (first, second) if second.tzinfo is None else (second, first)
+    clocks = (aware.replace(tzinfo=None), aware.astimezone(UTC).replace(tzinfo=None))
+    return any(abs(clock - naive) <= _SAME_TIME for clock in clocks)
 
 
-def _from_name(path: Path) -> Origin | None:
-    stem = path.stem
-    match = _NAME_TIME.search(stem)
-    if match:
-        day, time, offset = match.groups()
-        moment = datetime.strptime(day + time, "%Y%m%d%H%M%S")  # noqa: DTZ007 - a recorder's local time
-        if not 1970 <= moment.year <= LAST_YEAR:  # digits that mean something else
-            return None
-        return Origin(start_time=moment.replace(tzinfo=_zone(offset)), source="file name")
-    if _HEX_NAME.fullmatch(stem):
-        moment = datetime.fromtimestamp(int(stem, 16), UTC)
-        if moment >= _OLDEST_AUDIOMOTH:
-            return Origin(start_time=moment, source="file name")
-    return None
+def _place_conflicts(placed: Sequence[Origin]) -> list[str]:
+    return [
+        f"{placed[0].source} says {_location(placed[0])}, {other.source} {_location(other)}"
+        for other in placed[1:]
+        if not np.allclose(_location(other), _location(placed[0]), rtol=0, atol=_SAME_DEGREES)
+    ]
 
 
-def _zone(offset: str | None) -> timezone | None:
-    if offset is None:
-        return None
-    if offset == "Z":
-        return UTC
-    minutes = int(offset[1:3]) * 60 + int(offset[3:5])
-    return timezone(timedelta(minutes=-minutes if offset[0] == "-" else minutes))
-
-
-_READERS: tuple[Callable[[Path], Origin | None], ...] = (
-    _from_guano,
-    _from_audiomoth_comment,
-    _from_name,
-)
+def _location(origin: Origin) -> tuple[float, float]:
+    return origin.latitude or 0.0, origin.longitude or 0.0
 
 
 def origin_to_json(origin: Origin) -> dict[str, Any]:

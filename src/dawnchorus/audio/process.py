@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dawnchorus import errors
+from dawnchorus.audio.channels import Channel
 from dawnchorus.audio.decode import MAX_DECODED_SAMPLES, open_recording
 from dawnchorus.audio.origin import origin_from_json, origin_to_json, read_origin
 from dawnchorus.audio.ring import N_SLOTS, SLOT_SAMPLES, Ring, reserve_file
@@ -41,6 +42,8 @@ class Opened:
 
     info: AudioInfo
     origin: Origin
+    warnings: tuple[str, ...] = ()
+    """What was wrong with its header."""
 
 
 @dataclass(frozen=True)
@@ -104,16 +107,17 @@ class DecoderProcess:
         return cast(Opened, opened)
 
     def decode(
-        self, path: Path, *, rate_hz: int, max_samples: int = MAX_DECODED_SAMPLES
+        self, path: Path, *, rate_hz: int, max_samples: int = MAX_DECODED_SAMPLES, channel: Channel = "mean"
     ) -> Iterator[Opened | FloatArray | Ended]:
-        """`Opened`, then mono float32 blocks [samples] at `rate_hz`, then `Ended`.
+        """`Opened`, then mono float32 blocks [samples] of the channel at `rate_hz`, then `Ended`.
 
         A block is valid until the next item is asked for: copy what is to stay.
 
         Raises:
             AudioError: the recording cannot be decoded, or the decoder crashed or hung on it.
         """
-        yield from self._ask({"path": os.fsencode(path).hex(), "rate_hz": rate_hz, "max_samples": max_samples}, path)
+        request = {"path": os.fsencode(path).hex(), "rate_hz": rate_hz, "max_samples": max_samples, "channel": channel}
+        yield from self._ask(request, path)
 
     def _ask(self, request: dict[str, Any], path: Path) -> Iterator[Opened | FloatArray | Ended]:
         process, watchdog = self._started()
@@ -131,7 +135,9 @@ class DecoderProcess:
                 elif kind == "samples":
                     yield self._receive_samples(path, stdout, watchdog, reply["n"])
                 elif kind == "opened":
-                    yield Opened(AudioInfo(**reply["info"]), origin_from_json(reply["origin"]))
+                    yield Opened(
+                        AudioInfo(**reply["info"]), origin_from_json(reply["origin"]), tuple(reply["warnings"])
+                    )
                 elif kind == "ended":
                     finished = True
                     yield Ended(reply["duration_s"], tuple(reply["warnings"]))
@@ -271,9 +277,20 @@ class _Answerer:
     def _answer(self, request: dict[str, Any]) -> None:
         path = Path(os.fsdecode(bytes.fromhex(request["path"])))
         with open_recording(path) as recording:
-            self._reply("opened", info=asdict(recording.info), origin=origin_to_json(read_origin(path)))
+            self._reply(
+                "opened",
+                info=asdict(recording.info),
+                origin=origin_to_json(read_origin(path)),
+                warnings=recording.warnings,
+            )
             if "rate_hz" in request:
-                self._send_samples(recording.blocks(rate_hz=request["rate_hz"], max_samples=request["max_samples"]))
+                self._send_samples(
+                    recording.blocks(
+                        rate_hz=request["rate_hz"],
+                        max_samples=request["max_samples"],
+                        channel=request.get("channel", "mean"),
+                    )
+                )
             self._reply("ended", duration_s=recording.duration_s, warnings=recording.warnings)
 
     def _send_samples(self, blocks: Iterator[FloatArray]) -> None:

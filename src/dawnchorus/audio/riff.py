@@ -1,4 +1,4 @@
-"""The chunks of a RIFF/WAVE file: what recorders write beside the samples."""
+"""The chunks of WAV files (RIFF, RF64, BW64, Wave64): what recorders write beside the samples."""
 
 from __future__ import annotations
 
@@ -8,13 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-_STREAMED_SIZES = {0, 0xFFFFFFFF}
-"""Chunk sizes that mean "unknown": written by programs that stream, and by RF64."""
+PLACEHOLDERS = (range(0x7FFF_F000, 0x8000_0001), range(0xFFFF_F000, 0x1_0000_0000))
+"""Sizes that programs write before they know better: the largest of 31 and 32 bits, often less a header."""
 
 MAX_METADATA_BYTES = 1 << 20
 
 MAX_CHUNKS = 1000
 """More headers than any recorder writes; a damaged file could have millions."""
+
+_IN_DS64 = 0xFFFFFFFF
+"""The size in an RF64 file that stands for the one in its ds64 chunk."""
+
+_NEVER = 1 << 62
+"""Long sizes from here on are placeholders: no file is so large."""
+
+_WAVE64 = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
+_WAVE64_HEADER = 24
 
 
 @dataclass(frozen=True)
@@ -27,30 +36,67 @@ class Chunk:
 
 
 def iter_chunks(file: BinaryIO) -> Iterator[Chunk]:
-    """The top-level chunks of a RIFF/WAVE file, in order; nothing for any other file.
+    """The top-level chunks of a WAV file, in order; nothing for any other file.
 
     They end at a name that is no name: what follows a size that was never written is samples, not headers.
     """
-    header = file.read(12)
-    if header[:4] != b"RIFF" or header[8:] != b"WAVE":
-        return
-    position = 12
+    header = file.read(16)
+    if header == _WAVE64:
+        yield from _iter_wave64_chunks(file)
+    elif header[:4] in (b"RIFF", b"RF64", b"BW64") and header[8:12] == b"WAVE":
+        yield from _iter_riff_chunks(file)
+
+
+def _iter_riff_chunks(file: BinaryIO) -> Iterator[Chunk]:
+    position, long_data_size = 12, None
     for _ in range(MAX_CHUNKS):
         file.seek(position)
         head = file.read(8)
         if len(head) < 8:
             return
         name, size = struct.unpack("<4sI", head)
-        if not (name.isascii() and name.decode().isprintable()):
+        if not _is_name(name):
             return
+        if name == b"ds64":
+            sizes = file.read(16)
+            long_data_size = struct.unpack("<8xQ", sizes)[0] if len(sizes) == 16 else None
+        if name == b"data" and size == _IN_DS64 and long_data_size is not None:
+            size = long_data_size
         yield Chunk(name, position + 8, size)
+        if size >= _NEVER:
+            return
         position += 8 + size + size % 2
+
+
+def _iter_wave64_chunks(file: BinaryIO) -> Iterator[Chunk]:
+    position = 40
+    for _ in range(MAX_CHUNKS):
+        file.seek(position)
+        head = file.read(_WAVE64_HEADER)
+        if len(head) < _WAVE64_HEADER:
+            return
+        name, size = struct.unpack("<4s12xQ", head)
+        if not _is_name(name):
+            return
+        yield Chunk(name, position + _WAVE64_HEADER, max(size - _WAVE64_HEADER, 0))
+        if size < _WAVE64_HEADER or size >= _NEVER:
+            return
+        position += (size + 7) // 8 * 8
+
+
+def _is_name(name: bytes) -> bool:
+    return name.isascii() and name.decode().isprintable()
 
 
 def read_chunk(file: BinaryIO, chunk: Chunk) -> bytes:
     """The content of a metadata chunk, at most `MAX_METADATA_BYTES` of it."""
     file.seek(chunk.start)
     return file.read(min(chunk.size, MAX_METADATA_BYTES))
+
+
+def is_placeholder(size: int) -> bool:
+    """Return True for a size that was written before the length was known."""
+    return size == 0 or size >= _NEVER or any(size in sizes for sizes in PLACEHOLDERS)
 
 
 def missing_data_bytes(path: Path) -> int:
@@ -61,7 +107,6 @@ def missing_data_bytes(path: Path) -> int:
     with path.open("rb") as file:
         for chunk in iter_chunks(file):
             if chunk.name == b"data":
-                if chunk.size in _STREAMED_SIZES:
-                    return 0
-                return max(chunk.start + chunk.size - path.stat().st_size, 0)
+                missing = max(chunk.start + chunk.size - path.stat().st_size, 0)
+                return 0 if is_placeholder(chunk.size) else missing
     return 0

@@ -32,6 +32,7 @@ from dawnchorus.data.recordings import (
     table_path,
     write_table,
 )
+from dawnchorus.data.sound_notes import notes_of_sound
 from dawnchorus.data.split import fold_parts, leak_report, split_table
 from dawnchorus.errors import InputError, OutputExists
 from dawnchorus.files import atomic_file
@@ -121,7 +122,7 @@ def import_(
             n_workers=workers,
             on_note=notes.append,
         )
-    notes += notes_of_import(table.rows, has_labels=bool(labels))
+    notes += [*notes_of_import(table.rows, has_labels=bool(labels)), *notes_of_sound(table)]
     if add and table_path(data_set).exists():
         merged = merge(read_table(data_set), table)
         table = merged.table

@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 from rich.console import Console
 from rich.table import Table
 
+from dawnchorus.audio.channels import Channel
 from dawnchorus.audio.find import find_recordings
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.cli.options import model_options, place_options, speech_option, turns_option, workers_option
@@ -55,6 +56,13 @@ def _formats(_context: click.Context, _option: click.Parameter, value: tuple[str
 @click.option("--thresholds", type=click.Path(path_type=Path), help="csv: scientific_name, min_score.")
 @click.option("--overlap", type=float, default=0.0, show_default=True, help="Seconds shared by neighbouring windows.")
 @turns_option
+@click.option(
+    "--channel",
+    type=click.Choice(get_args(Channel)),
+    default="mean",
+    show_default=True,
+    help="Of several channels: the mean of all, the first, the second, or the one with the clearest sound.",
+)
 @click.option("--top", type=int, help="At most so many species in one window.")
 @click.option("--species-list", type=click.Path(path_type=Path), help="Only these species: one name in a line.")
 @place_options
@@ -85,6 +93,7 @@ def command(
     thresholds: Path | None,
     overlap: float,
     turns: int,
+    channel: Channel,
     top: int | None,
     species_list: Path | None,
     place: dict[str, Any],
@@ -119,6 +128,7 @@ def command(
         min_score=min_score,
         overlap_s=overlap,
         turns=turns,
+        channel=channel,
         top=top,
         species=read_species_list(species_list) if species_list else None,
         thresholds=read_thresholds(thresholds) if thresholds else {},
@@ -216,6 +226,7 @@ class _Result:
             ],
             "failures": [vars(problem) for problem in run.failures],
             "warnings": [vars(problem) for problem in run.warnings],
+            "notes": run.notes,
             "provenance": vars(run.provenance),
         }
         if self.out is None:
@@ -288,6 +299,8 @@ def _say_result(screen: Console, result: _Result) -> None:
         screen.print("Other sounds: " + ", ".join(f"{name} {n}" for name, n in sounds), markup=False)
     if run.builder.options.speech is not None:
         screen.print(f"Human voices: {_length(run.speech_s)}.")
+    for note in run.notes:
+        screen.print(f"note: {note}", markup=False)
     resumed = f" ({progress.n_resumed} of them before)" if progress.n_resumed else ""
     n_done = progress.n_done + progress.n_resumed
     screen.print(

@@ -16,6 +16,7 @@ from dawnchorus.audio.many import map_recordings
 from dawnchorus.audio.process import DecoderProcess, Ended, Opened
 from dawnchorus.data.importing import MISSING, UNREADABLE
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable
+from dawnchorus.data.sound_notes import CONFLICT, LENGTH, problems_of_sound
 from dawnchorus.errors import AudioError, AudioNotFound
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label
@@ -54,6 +55,11 @@ PROBLEMS: dict[str, str] = {
     MISSING: "the file is not there: mount its drive, fetch it, or drop the row",
     UNREADABLE: "no decoder can open it: fetch it again, or drop it",
     "damaged": "it ends early or is damaged inside: fetch it again; what can be decoded is used",
+    LENGTH: "its header does not say how long it is: save it again with a sound editor; all of it is used",
+    "zeros_at_end": "it ends with exact zeros, as space that a recorder set aside: cut them off",
+    "low_rate": "its sample rate is too low for birds",
+    "channels": "a channel is silent or only noise, or they cancel out in their mean: keep one of them",
+    CONFLICT: "its metadata and its name give different times or places: correct one of them",
     "silent": f"it is below {SILENT_DB:g} dB all the way: drop it",
     "clipped": f"more than {CLIPPED_PART:.1%} of its samples are at full scale: prefer another recording",
     "short": f"it is shorter than {SHORT_S:g} s",
@@ -136,7 +142,8 @@ def _listen(decoder: DecoderProcess, table: RecordingsTable, row: RecordingRow) 
     problems = [] if row.scientific_name or row.is_annotated or row.kind != "focal" else ["unlabelled"]
     problems += [] if row.license else ["no_license"]
     try:
-        rate_hz = decoder.probe(path).info.rate_hz
+        opened = decoder.probe(path)
+        rate_hz = opened.info.rate_hz
         level, digest, start = _Level(), hashlib.sha256(), _Start(rate_hz)
         ended = Ended(0.0, ())
         for part in decoder.decode(path, rate_hz=rate_hz):
@@ -150,7 +157,7 @@ def _listen(decoder: DecoderProcess, table: RecordingsTable, row: RecordingRow) 
         problems.append(MISSING if isinstance(error, AudioNotFound) else UNREADABLE)
         return Heard(replace(row, problems=tuple(problems)), np.empty(0, HASH))
     problems += level.problems()
-    problems += ["damaged"] if ended.warnings else []
+    problems += problems_of_sound(ended.warnings, opened.origin)
     problems += ["short"] if ended.duration_s < SHORT_S else []
     known = replace(row, duration_s=ended.duration_s, rate_hz=rate_hz, sound_hash=digest.hexdigest())
     return Heard(replace(known, problems=tuple(problems)), start.prints())

@@ -20,6 +20,7 @@ from dawnchorus.data.layouts.tables import TableLayout
 from dawnchorus.data.layouts.voices import find_voices_table, rows_of_voices
 from dawnchorus.data.marks import hold_marks
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, first_of_each_species
+from dawnchorus.data.sound_notes import problems_of_sound
 from dawnchorus.errors import AudioError, InputError
 from dawnchorus.formats.registry import MARK_SUFFIXES, marks_format, read_annotations
 from dawnchorus.taxonomy.classes import KnownClasses
@@ -368,6 +369,7 @@ def _with_facts(decoder: DecoderProcess, row: RecordingRow) -> RecordingRow:
         longitude=origin.longitude if row.longitude is None else row.longitude,
         date=row.date or (None if moment is None else moment.date().isoformat()),
         time=row.time or (None if moment is None else f"{moment:%H:%M}"),
+        problems=(*row.problems, *problems_of_sound(opened.warnings, origin)),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
+from dawnchorus.audio.channels import Channel
 from dawnchorus.errors import InputError
 
 DEFAULT_MIN_SCORE = 0.25
@@ -33,6 +34,8 @@ class Options:
     overlap_s: float = 0.0
     turns: int = 1
     """Test-time augmentation: each window is scored so many times, turned around in time, and the logits averaged."""
+    channel: Channel = "mean"
+    """The channel of a recording with several that is scored."""
     top: int | None = None
     """At most so many classes in one window."""
     species: tuple[str, ...] | None = None
@@ -55,6 +58,7 @@ class Options:
         _require(0 <= self.min_score <= 1, "min_score", "a number from 0 to 1", self.min_score)
         _require(self.overlap_s >= 0, "overlap", "0 or more seconds", self.overlap_s)
         _require(1 <= self.turns <= MAX_TURNS, "turns", f"1 to {MAX_TURNS}", self.turns)
+        _require(self.channel in get_args(Channel), "channel", f"one of {', '.join(get_args(Channel))}", self.channel)
         _require(self.top is None or self.top >= 1, "top", "1 or more", self.top)
         _require(
             all(0 <= value <= 1 for value in self.thresholds.values()),
@@ -99,5 +103,9 @@ class Options:
         fields = asdict(self)
         names = ("min_score", "overlap_s", "top", "species", "thresholds")
         # What was added later is left out where it is off, so that journals of older versions are still gone on with.
-        later = {"find_speech": (True, self.speech is not None), "turns": (self.turns, self.turns > 1)}
+        later = {
+            "find_speech": (True, self.speech is not None),
+            "turns": (self.turns, self.turns > 1),
+            "channel": (self.channel, self.channel != "mean"),
+        }
         return {name: fields[name] for name in names} | {name: value for name, (value, is_on) in later.items() if is_on}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dawnchorus import __version__
+from dawnchorus.audio.clock_report import ClockReport
 from dawnchorus.identify.journal import Journal, Note
 from dawnchorus.identify.options import Options
 from dawnchorus.identify.places import printable
@@ -57,6 +58,8 @@ class Run:
     warnings: list[Problem] = field(default_factory=list)
     speech_s: float = 0.0
     """Seconds of human voices, if they were looked for."""
+    notes: list[str] = field(default_factory=list)
+    """Sentences on all recordings together: those without a time, and those whose sources contradict each other."""
     has_place: bool = False
     """Whether the range filter was asked about at least one recording."""
 
@@ -81,6 +84,7 @@ class Run:
 
     def take_notes(self) -> None:
         """Gather failures, warnings and places from the journal, in the order of `paths`."""
+        clocks = ClockReport()
         for path in self.paths:
             note = self.journal.read_note(path)
             if isinstance(note, Failed):
@@ -88,8 +92,11 @@ class Run:
             elif isinstance(note, Note):
                 self.warnings.extend(Problem(printable(path), warning) for warning in note.warnings)
                 self.speech_s += note.speech_s
-                if self.builder.range_filter and self.builder.origin(path, note.origin).latitude is not None:
+                origin = self.builder.origin(path, note.origin)
+                clocks.add(printable(path), has_time=origin.start_time is not None, conflict=origin.conflict)
+                if self.builder.range_filter and origin.latitude is not None:
                     self.has_place = True
+        self.notes += clocks.notes()
 
     @cached_property
     def provenance(self) -> Provenance:

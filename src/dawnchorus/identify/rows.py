@@ -84,6 +84,7 @@ class TableBuilder:
             longitude=own.longitude if given.longitude is None else given.longitude,
             recorder=own.recorder,
             source=given.source or own.source,
+            conflict=None if given.start_time else own.conflict,
         )
         if self.options.latitude is not None:
             origin = replace(origin, latitude=self.options.latitude, longitude=self.options.longitude)

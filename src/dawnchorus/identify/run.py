@@ -154,6 +154,7 @@ def _score_waiting(
         n_workers=n_workers,
         cleaner=cleaner,
         turns=run.builder.options.turns,
+        channel=run.builder.options.channel,
         speech_finder=speech_finder,
         on_windows=note_windows,
     )

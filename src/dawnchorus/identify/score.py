@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.audio.channels import Channel
 from dawnchorus.audio.cleaning import WHOLE, Cleaner, Kept
 from dawnchorus.audio.process import DecoderProcess, Ended, Opened
 from dawnchorus.audio.speech import Listening, SpeechFinder
@@ -134,6 +135,7 @@ def score_recordings(
     n_workers: int,
     cleaner: Cleaner,
     turns: int = 1,
+    channel: Channel = "mean",
     speech_finder: SpeechFinder | None = None,
     on_windows: Callable[[int], None] | None = None,
 ) -> Generator[Scored | Failed, None, None]:
@@ -147,7 +149,7 @@ def score_recordings(
     Raises:
         ModelError: the bundle cannot be run.
     """
-    pipeline = _Pipeline(paths, bundle, plan, selection, n_workers, cleaner, turns, speech_finder, on_windows)
+    pipeline = _Pipeline(paths, bundle, plan, selection, n_workers, cleaner, turns, channel, speech_finder, on_windows)
     with ExitStack() as stack:
         stack.callback(pipeline.stop)
         yield from pipeline.results()
@@ -167,6 +169,7 @@ class _Pipeline:
         n_workers: int,
         cleaner: Cleaner,
         turns: int,
+        channel: Channel,
         speech_finder: SpeechFinder | None,
         on_windows: Callable[[int], None] | None,
     ) -> None:
@@ -177,6 +180,7 @@ class _Pipeline:
         self._selection = selection
         self._cleaner = cleaner
         self._turns = turns
+        self._channel = channel
         self._speech_finder = speech_finder
         self._on_windows = on_windows
         self._stopping = threading.Event()
@@ -261,7 +265,7 @@ class _Pipeline:
         if self._speech_finder is not None:
             listening = Listening(self._speech_finder, rate_hz=self._plan.rate_hz)
         first = 0
-        for part in self._cleaner.decode(decoder, path, rate_hz=self._plan.rate_hz):
+        for part in self._cleaner.decode(decoder, path, rate_hz=self._plan.rate_hz, channel=self._channel):
             if isinstance(part, Opened):
                 recording.opened = part
             elif isinstance(part, Kept):

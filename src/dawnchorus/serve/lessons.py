@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from dawnchorus.audio.decode import read_clip
 from dawnchorus.audio.find import SUFFIXES, find_recordings
 from dawnchorus.audio.write import write_recording
-from dawnchorus.data.importing import KNOWN_TABLES, table_of
+from dawnchorus.data.importing import KNOWN_TABLES, MISSING, UNREADABLE, table_of
 from dawnchorus.data.layouts.folders import rows_of_folders
 from dawnchorus.data.layouts.tables import TableLayout
 from dawnchorus.data.other_sounds import SOURCE as GENERATED
@@ -486,8 +486,9 @@ def _labels_of(row: RecordingRow, known: KnownClasses, *, is_new: bool) -> tuple
         UnknownClass: no class has its label; see `class_of`.
         InputError: it cannot be learned from.
     """
-    if row.problems:
-        raise InputError(f"it is {row.problems[0]}: it cannot be opened as sound")
+    unopened = [problem for problem in row.problems if problem in (MISSING, UNREADABLE)]
+    if unopened:
+        raise InputError(f"it is {unopened[0]}: it cannot be opened as sound")
     if row.duration_s == 0:
         raise InputError("there is no sound in it")
     if row.secondary:

@@ -1,0 +1,156 @@
+"""Several channels to one: which are read, and which would do harm in a mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+Powers = npt.NDArray[np.float64]
+
+Channel = Literal["mean", "left", "right", "best"]
+"""The mean of all channels, the first, the second, or the one with the clearest sound."""
+
+DEAD_RATIO = 1e-3
+"""A channel is dead if its level is this far (-60 dB) below that of the loudest one."""
+
+CANCELLED_POWER = 0.1
+"""Channels cancel if their mean has less than this part of their mean power: unrelated ones have half of it."""
+
+MAX_NOISE_VARIATION, MAX_NOISE_PEAK = 0.6, 4.0
+"""Noise is steady (standard deviation over mean of the power in a band) and has no peaks in its mean spectrum.
+
+White noise has 0.3 and 1.6 here; a song comes and goes, and a steady tone is a peak.
+"""
+
+_ALL_OF_BLOCKS, _EVERY_BLOCK = 16, 8
+
+_FRAME = 512
+_FRAMES_IN_BLOCK = 64
+_MIN_FRAMES = 30
+_FIRST_BIN = 8
+"""Below are rumble and the slope of any recorder's filter."""
+
+_BANDS = 16
+_NEIGHBOURS = 8
+
+
+def mix_to_mono(samples: FloatArray) -> FloatArray:
+    """Average the channels: [frames, channels] -> [frames], float32."""
+    n_channels = samples.shape[1]
+    if n_channels == 1:
+        return np.ascontiguousarray(samples[:, 0])
+    mono: FloatArray
+    if n_channels == 2:  # equal to the mean to the last bit, and 20 times as fast
+        mono = (samples[:, 0] + samples[:, 1]) * np.float32(0.5)
+    else:
+        mono = samples.mean(axis=1, dtype=np.float32)
+    return mono
+
+
+def name_channel(index: int, n_channels: int) -> str:
+    """Return `left` and `right` of two channels, else a number from 1."""
+    return ("left", "right")[index] if n_channels == 2 else f"channel {index + 1}"
+
+
+class ChannelStatistics:
+    """Level and character of each channel, gathered block by block."""
+
+    def __init__(self, n_channels: int) -> None:
+        self.n_channels = n_channels
+        self._n_blocks = self._n = self._n_frames = 0
+        self._sums, self._squares = np.zeros(n_channels + 1), np.zeros(n_channels + 1)
+        n_bins = _FRAME // 2 + 1 - _FIRST_BIN
+        self._spectrum = np.zeros((n_channels, n_bins))
+        self._band_sums, self._band_squares = np.zeros((n_channels, _BANDS)), np.zeros((n_channels, _BANDS))
+
+    def add(self, block: FloatArray) -> None:
+        """Take samples [frames, channels]; of long recordings every eighth block, and of blocks some frames."""
+        self._n_blocks += 1
+        if self._n_blocks > _ALL_OF_BLOCKS and self._n_blocks % _EVERY_BLOCK:
+            return
+        signals = np.column_stack([block, mix_to_mono(block)])
+        self._n += len(block)
+        self._sums += signals.sum(axis=0, dtype=np.float64)
+        self._squares += np.einsum("ij,ij->j", signals, signals, dtype=np.float64)
+        n_frames = len(block) // _FRAME
+        frames = block[: n_frames * _FRAME].reshape(n_frames, _FRAME, self.n_channels)
+        self._add_frames(frames[:: -(-n_frames // _FRAMES_IN_BLOCK) or 1])
+
+    def _add_frames(self, frames: FloatArray) -> None:
+        """Add up the spectra of frames [n, samples, channels]."""
+        windowed = frames.transpose(2, 0, 1) * np.hanning(_FRAME).astype(np.float32)
+        powers = np.square(np.abs(np.fft.rfft(windowed)[..., _FIRST_BIN:]))
+        edges = np.linspace(0, powers.shape[2], _BANDS, endpoint=False).astype(int)
+        bands = np.add.reduceat(powers, edges, axis=2)
+        self._n_frames += frames.shape[0]
+        self._spectrum += powers.sum(axis=1)
+        self._band_sums += bands.sum(axis=1)
+        self._band_squares += np.square(bands).sum(axis=1)
+
+    def powers(self) -> Powers:
+        """Return the variance of each channel, and of their mean."""
+        variances: Powers = np.maximum(self._squares / self._n - np.square(self._sums / self._n), 0)
+        return variances
+
+    def dead(self) -> list[int]:
+        """Return the channels without sound, where another one has some."""
+        powers = self.powers()[:-1]
+        return np.flatnonzero(powers <= powers.max() * DEAD_RATIO**2).tolist() if powers.max() > 0 else []
+
+    def only_noise(self) -> list[int]:
+        """Return the channels with steady noise alone, where another one has more."""
+        if self._n_frames < _MIN_FRAMES:
+            return []
+        steady = (self.variations() < MAX_NOISE_VARIATION) & (self._peaks() < MAX_NOISE_PEAK)
+        dead = self.dead()
+        noisy = [k for k in np.flatnonzero(steady).tolist() if k not in dead]
+        return noisy if len(noisy) + len(dead) < self.n_channels else []
+
+    def variations(self) -> Powers:
+        """Return the largest variation in time of any band, for each channel; silence has none."""
+        means = self._band_sums / max(self._n_frames, 1)
+        deviations = np.sqrt(np.maximum(self._band_squares / max(self._n_frames, 1) - np.square(means), 0))
+        largest: Powers = np.divide(deviations, means, out=np.zeros_like(means), where=means > 0).max(axis=1)
+        return largest
+
+    def _peaks(self) -> Powers:
+        padded = np.pad(self._spectrum, ((0, 0), (_NEIGHBOURS, _NEIGHBOURS)), mode="reflect")
+        around = np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * _NEIGHBOURS + 1, axis=1), axis=2)
+        highest: Powers = np.divide(self._spectrum, around, out=np.zeros_like(around), where=around > 0).max(axis=1)
+        return highest
+
+    def cancels(self) -> bool:
+        """Return True if little is left of the channels in their mean."""
+        powers = self.powers()
+        return bool(powers[-1] < CANCELLED_POWER * powers[:-1].mean()) and not self.dead()
+
+    def best(self) -> int:
+        """Return the channel whose sound comes and goes most, of those that are neither dead nor only noise."""
+        variations = self.variations()
+        variations[[*self.dead(), *self.only_noise()]] = -1
+        return int(np.argmax(variations))
+
+    def warnings(self, used: int | None) -> Iterator[str]:
+        """Yield what is wrong with the channel that is `used`, or with the mean of all."""
+        bad = [(k, "silent") for k in self.dead()] + [(k, "only noise") for k in self.only_noise()]
+        advice = "identify --channel left, right or best reads one channel"
+        for k, what in bad:
+            if used in (None, k):
+                whole = f"{name_channel(k, self.n_channels)} is {what}"
+                yield f"channels: {whole}; {'it weakens the mean of all: ' if used is None else ''}{advice}"
+        if used is None and self.cancels():
+            powers = self.powers()
+            left_db = 10 * np.log10(max(powers[-1] / powers[:-1].mean(), 1e-20))
+            yield f"channels: they cancel out in their mean ({left_db:.0f} dB are left): {advice}"
+
+
+def find_best_channel(blocks: Iterable[FloatArray], n_channels: int) -> int:
+    """Return the number of the clearest channel of a recording, from all its blocks [frames, channels]."""
+    statistics = ChannelStatistics(n_channels)
+    for block in blocks:
+        statistics.add(np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0))
+    return statistics.best()

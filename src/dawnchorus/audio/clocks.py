@@ -1,0 +1,90 @@
+"""Clock times, time zones and locations as recorders write them."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta, timezone
+
+LAST_YEAR = 2100
+"""Later times come from damaged metadata, and the largest overflow when seconds are added."""
+
+_FIRST_YEAR = 1970
+
+_MAX_OFFSET_MINUTES = 14 * 60
+_OFFSET_STEP_MINUTES = 15
+"""Every zone in use is a multiple of this from UTC, so other digits behind a time are a counter, not a zone."""
+
+_ZONE = re.compile(r"(?:UTC|GMT)?(?:(?P<sign>[+-])(?P<hours>\d{1,2})(?::?(?P<minutes>\d{2}))?)?|Z", re.IGNORECASE)
+
+_TIME = re.compile(
+    r"(?P<year>\d{4})[-:/. ](?P<month>\d{2})[-:/. ](?P<day>\d{2})[T ]\s*"
+    r"(?P<hour>\d{2})[-:. ](?P<minute>\d{2})(?:[-:. ](?P<second>\d{2})(?:[.,](?P<fraction>\d+))?)?\s*(?P<zone>\S+)?"
+)
+
+_LOCATION = re.compile(r"\s*(?P<latitude>[+-]?\d{1,2}(?:\.\d+)?)[\s,;]*(?P<longitude>[+-]?\d{1,3}(?:\.\d+)?)(?![.\d])")
+
+
+def parse_zone(text: str) -> timezone | None:
+    """Return the zone that `Z`, `UTC`, `UTC+2`, `UTC-3:30`, `+0545` or `-03:30` names; None for anything else."""
+    match = _ZONE.fullmatch(text)
+    if match is None or not text:
+        return None
+    if match["sign"] is None:
+        return UTC
+    minutes = int(match["hours"]) * 60 + int(match["minutes"] or 0)
+    if minutes > _MAX_OFFSET_MINUTES or minutes % _OFFSET_STEP_MINUTES:
+        return None
+    return timezone(timedelta(minutes=-minutes if match["sign"] == "-" else minutes))
+
+
+def build_time(
+    year: int, month: int, day: int, hour: int, minute: int, second: int = 0, *, fraction: str | None = None
+) -> datetime | None:
+    """Return the local time of these numbers; None where they are no time, or none that a recorder could have."""
+    try:
+        moment = datetime(year, month, day, hour, minute, second)  # noqa: DTZ001 - a recorder's local time
+    except ValueError:
+        return None
+    microseconds = int((fraction or "0").ljust(6, "0")[:6])
+    return moment.replace(microsecond=microseconds) if _FIRST_YEAR <= year <= LAST_YEAR else None
+
+
+def parse_time(text: str) -> datetime | None:
+    """Return the time of `2024-06-01 01:30:05`, with any of the usual separators, a fraction and a zone.
+
+    A zone that is written but not understood makes the time unknown: read as local it would be hours off. `-00:00` is
+    no zone (RFC 3339): Song Meters write it where none was set.
+    """
+    match = _TIME.fullmatch(text.strip())
+    if match is None:
+        return None
+    fields = ("year", "month", "day", "hour", "minute", "second")
+    moment = build_time(*(int(match[name] or 0) for name in fields), fraction=match["fraction"])
+    if moment is None or match["zone"] in (None, "-00:00"):
+        return moment
+    zone = parse_zone(match["zone"])
+    return None if zone is None else moment.replace(tzinfo=zone)
+
+
+def check_time(value: object) -> datetime | None:
+    """Return a time of another library with a standard zone; None if it is none, too late, or a day from UTC."""
+    if not isinstance(value, datetime) or not _FIRST_YEAR <= value.year <= LAST_YEAR:
+        return None
+    try:
+        offset = value.utcoffset()
+    except ValueError:  # guano's own time zones hold any number of hours
+        return None
+    return value if offset is None else value.replace(tzinfo=timezone(offset))
+
+
+def check_location(latitude: float, longitude: float) -> tuple[float, float] | None:
+    """Return latitude and longitude where they are a point on Earth, and not the 0, 0 of a receiver without a fix."""
+    if not (abs(latitude) <= 90 and abs(longitude) <= 180) or latitude == longitude == 0:
+        return None
+    return latitude, longitude
+
+
+def parse_location(text: str) -> tuple[float, float] | None:
+    """Return the location of `47.5 8.25`, `47.5, 8.25` or `+47.5000+008.2500/` (ISO 6709, decimal degrees)."""
+    match = _LOCATION.match(text)
+    return None if match is None else check_location(float(match["latitude"]), float(match["longitude"]))

@@ -1,0 +1,198 @@
+"""Time and place in the names that recorders, phones and recording programs give to their files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import PurePath
+
+from dawnchorus.audio.clocks import build_time, check_location, parse_zone
+from dawnchorus.types import Origin
+
+FILE_NAME = "file name"
+
+_OLDEST_AUDIOMOTH = datetime(2017, 1, 1, tzinfo=UTC)
+
+_GAP = r"(?:[ _T.$-]{1,2}|[ _-]at[ _-])"
+"""Between date and time; `$` is a Song Meter's mark for a clock set by GPS."""
+
+_CLOCK = r"(?P<hour>\d{2})(?P<colon>[:._-]?)(?P<minute>\d{2})(?P=colon)(?P<second>\d{2})"
+
+_REST = (
+    r"(?P<thousandths>\d{3})?(?!\d)(?:\.(?P<fraction>\d{1,6})(?!\d))?(?:[ _]?(?P<half>[AaPp][Mm])(?![A-Za-z]))?"
+    r"T?(?:[ _-]?(?P<zone>(?:UTC|GMT)(?:[+-]\d{1,2}(?::?\d{2})?)?|(?<=[_ \dT])Z)(?![A-Za-z0-9])"
+    r"|[ _]?(?P<offset>[+-]\d{2}:?\d{2}|\+\d{2})(?![\d.]))?"
+)
+"""Behind the time: a fraction, AM or PM, the T of a triggered AudioMoth, a zone."""
+
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+
+
+@dataclass(frozen=True)
+class NamePattern:
+    """One way to write a start time in a name, and the recorders and programs that do."""
+
+    used_by: str
+    regex: re.Pattern[str]
+    read_date: Callable[[re.Match[str]], tuple[int, int, int] | None]
+    """Year, month and day of a match; None where their order cannot be told."""
+
+
+def _year_first(match: re.Match[str]) -> tuple[int, int, int]:
+    return int(match["year"]), int(match["month"]), int(match["day"])
+
+
+def _short_year_first(match: re.Match[str]) -> tuple[int, int, int]:
+    return 2000 + int(match["year"]), int(match["month"]), int(match["day"])
+
+
+def _year_last(match: re.Match[str]) -> tuple[int, int, int] | None:
+    """Tell day and month: dots are written day first; otherwise one of the two must be above 12, or both be equal."""
+    first, second, year = int(match["first"]), int(match["second_number"]), int(match["year"])
+    if match["sep"] == "." or first > 12 or first == second:
+        return year, second, first
+    return (year, first, second) if second > 12 else None
+
+
+def _named_month(match: re.Match[str]) -> tuple[int, int, int]:
+    year = int(match["year"])
+    return year if year > 99 else 2000 + year, _MONTHS.index(match["month"].lower()) + 1, int(match["day"])
+
+
+NAME_PATTERNS: tuple[NamePattern, ...] = (
+    NamePattern(
+        "AudioMoth, Song Meter, Frontier Labs, Swift, iPhone, BirdNET-Go: 20240601_013005, 20240601T013005+1000",
+        re.compile(
+            rf"(?<!\d)(?P<year>\d{{4}})(?P<month>\d{{2}})(?P<day>\d{{2}}){_GAP}{_CLOCK}{_REST}",
+        ),
+        _year_first,
+    ),
+    NamePattern(
+        "phones and dictaphones: REC20240601013005",
+        re.compile(
+            r"(?<!\d)(?P<year>20\d{2})(?P<month>\d{2})(?P<day>\d{2})"
+            rf"(?P<hour>\d{{2}})(?P<minute>\d{{2}})(?P<second>\d{{2}}){_REST}"
+        ),
+        _year_first,
+    ),
+    NamePattern(
+        "BirdNET-Pi, Anabat, Avisoft, phones: 2024-06-01-birdnet-01:30:05, 2024-06-01 01.30.05",
+        re.compile(
+            r"(?<!\d)(?P<year>\d{4})(?P<sep>[-_.])(?P<month>\d{2})(?P=sep)(?P<day>\d{2})"
+            rf"(?:{_GAP}|-birdnet-(?:[A-Za-z0-9_]+-)?)"
+            r"(?:(?P<hour>\d{2})(?P<colon>[:._-]?)(?P<minute>\d{2})(?P=colon)(?P<second>\d{2})"
+            r"|(?P<hour_at>\d{1,2})(?P<colon_at>[:._-])(?P<minute_at>\d{2})(?P=colon_at)(?P<second_at>\d{2})"
+            rf"(?=[ _]?[AaPp][Mm])){_REST}"
+        ),
+        _year_first,
+    ),
+    NamePattern(
+        "Merlin: 2024-06-01 01_30",
+        re.compile(
+            r"(?<!\d)(?P<year>\d{4})-(?P<month>\d{2})-(?P<day>\d{2})[ _T]"
+            rf"(?P<hour>\d{{2}})(?P<colon>[:._h-])(?P<minute>\d{{2}})(?!(?P=colon)\d){_REST}"
+        ),
+        _year_first,
+    ),
+    NamePattern(
+        "Zoom: 240601-013007, 240601_013007_Tr1",
+        re.compile(
+            r"(?<![A-Za-z0-9])(?P<year>\d{2})(?P<month>\d{2})(?P<day>\d{2})[_-]"
+            rf"(?P<hour>\d{{2}})(?P<minute>\d{{2}})(?P<second>\d{{2}}){_REST}(?![A-Za-z0-9])"
+        ),
+        _short_year_first,
+    ),
+    NamePattern(
+        "SoundTrap: 5678.240601013007",
+        re.compile(
+            r"^\d{1,10}\.(?P<year>\d{2})(?P<month>\d{2})(?P<day>\d{2})"
+            rf"(?P<hour>\d{{2}})(?P<minute>\d{{2}})(?P<second>\d{{2}}){_REST}"
+        ),
+        _short_year_first,
+    ),
+    NamePattern(
+        "SonoBat: Bat Spring-04Jul10-20,32,45",
+        re.compile(
+            rf"(?<!\d)(?P<day>\d{{2}})(?P<month>{'|'.join(_MONTHS)})(?P<year>20\d{{2}}|\d{{2}})[ _-]"
+            rf"(?P<hour>\d{{2}})(?P<colon>[,:.]?)(?P<minute>\d{{2}})(?:(?P=colon)|,)(?P<second>\d{{2}}){_REST}",
+            re.IGNORECASE,
+        ),
+        _named_month,
+    ),
+    NamePattern(
+        "people: 01.06.2024 01.30.05; 31-05-2024_01-30-05, where only one order is a date",
+        re.compile(
+            r"(?<!\d)(?P<first>\d{2})(?P<sep>[._-])(?P<second_number>\d{2})(?P=sep)(?P<year>20\d{2})"
+            rf"{_GAP}{_CLOCK}{_REST}"
+        ),
+        _year_last,
+    ),
+)
+"""Tried in this order; in each, the first place in the name that gives a time counts, so the start before the end."""
+
+_HEX_NAME = re.compile(r"[0-9A-F]{8}")
+"""AudioMoth's firmware before 1.3: Unix time as eight hexadecimal digits."""
+
+_LOCATIONS = (
+    re.compile(r"\[(?P<latitude>[+-]?\d{1,2}\.\d+)[ ,_]+(?P<longitude>[+-]?\d{1,3}\.\d+)\]"),
+    re.compile(r"(?<![\d.])(?P<latitude>[+-]\d{1,2}\.\d{3,})[ ,_]?(?P<longitude>[+-]\d{1,3}\.\d{3,})(?!\d)"),
+    re.compile(
+        r"(?<![\d.])(?P<latitude>\d{1,2}\.\d{3,})(?P<south>[NS])[ ,_-]*(?P<longitude>\d{1,3}\.\d{3,})(?P<west>[EW])"
+    ),
+)
+"""Frontier Labs: `[-27.38 152.88]` and `_-12.34567+78.98102`; others: `48.1374N_11.5755E`."""
+
+
+def read_name(path: PurePath) -> Origin | None:
+    """Return what the name of a file says of time and place; None if nothing."""
+    stem = path.name if path.suffix[1:].isdecimal() else path.stem  # 2024-06-01 01.30.05 has no suffix
+    moment = next(_times(stem), None) or _from_hexadecimal(path)
+    location = _find_location(stem)
+    if moment is None and location is None:
+        return None
+    latitude, longitude = location or (None, None)
+    return Origin(start_time=moment, latitude=latitude, longitude=longitude, source=FILE_NAME)
+
+
+def _times(stem: str) -> Iterator[datetime]:
+    for pattern in NAME_PATTERNS:
+        for match in pattern.regex.finditer(stem):
+            moment = _read_match(pattern, match)
+            if moment is not None:
+                yield moment
+
+
+def _read_match(pattern: NamePattern, match: re.Match[str]) -> datetime | None:
+    date = pattern.read_date(match)
+    if date is None:
+        return None
+    found = match.groupdict()
+    hour, minute, second = (
+        int(found.get(name) or found.get(f"{name}_at") or 0) for name in ("hour", "minute", "second")
+    )
+    if found["half"] is not None:
+        hour = hour % 12 + (12 if found["half"].lower() == "pm" else 0)
+    moment = build_time(*date, hour, minute, second, fraction=found["thousandths"] or found["fraction"])
+    zone = parse_zone(found["zone"] or found["offset"] or "")
+    return moment if moment is None or zone is None else moment.replace(tzinfo=zone)
+
+
+def _from_hexadecimal(path: PurePath) -> datetime | None:
+    """Read the name of an old AudioMoth, which ends in `.WAV`; eight plain digits elsewhere are a number."""
+    if not _HEX_NAME.fullmatch(path.stem) or (path.stem.isdecimal() and path.suffix != ".WAV"):
+        return None
+    moment = datetime.fromtimestamp(int(path.stem, 16), UTC)
+    return moment if moment >= _OLDEST_AUDIOMOTH else None
+
+
+def _find_location(stem: str) -> tuple[float, float] | None:
+    for regex in _LOCATIONS:
+        match = regex.search(stem)
+        if match is not None:
+            found = match.groupdict()
+            south, west = found.get("south") == "S", found.get("west") == "W"
+            latitude, longitude = float(found["latitude"]), float(found["longitude"])
+            return check_location(-latitude if south else latitude, -longitude if west else longitude)
+    return None

@@ -1,0 +1,244 @@
+"""Time and place that recorders write into their files: GUANO, comments, and the chunks of WAV and FLAC files."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from dawnchorus.audio.clocks import (
+    build_time,
+    check_location,
+    check_time,
+    parse_location,
+    parse_time,
+    parse_zone,
+)
+from dawnchorus.audio.riff import MAX_METADATA_BYTES, iter_chunks, read_chunk
+from dawnchorus.types import Origin
+
+Notes = dict[str, bytes]
+"""Contents of the chunks that may say something, by name: "guan", "bext", "INFO/ICMT", "FLAC/COMMENT"..."""
+
+_WAV_CHUNKS = frozenset((b"guan", b"wamd", b"bext", b"iXML"))
+_MAX_NOTES = 200
+_MAX_FLAC_BLOCKS = 128
+_FLAC_COMMENTS = 4
+
+_RECORDED_AT = re.compile(
+    r"Recorded at (\d{1,2}):(\d{2}):(\d{2})(?:\.(\d+))?,? (\d{1,2})/(\d{1,2})/(\d{4})(?: ?\((?P<zone>[^)]*)\))?"
+)
+"""The one part that the comments of all AudioMoth firmware share; whatever follows differs between versions."""
+
+_BY_AUDIOMOTH = re.compile(r"AudioMoth ([0-9A-Fa-f]{16})")
+_GPS_FIX = re.compile(r"GPS[^.;]*?([+-]?\d{1,2}\.\d+)[^0-9+-]{1,3}([+-]?\d{1,3}\.\d+)")
+
+_WAMD_MODEL, _WAMD_SERIAL, _WAMD_TIME, _WAMD_LOCATION = 0x01, 0x02, 0x05, 0x06
+
+_BEXT = struct.Struct("<256s32s32s10s8s")
+"""Description, originator, its reference, date and time of the first sample: EBU Tech 3285."""
+
+
+def read_notes(path: Path) -> Notes:
+    """Return what the file holds beside its samples; nothing where it is neither WAV nor FLAC, or cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return dict(_iter_flac_notes(file) if _is_flac(file) else _iter_wav_notes(file))
+    except OSError:
+        return {}
+
+
+def _is_flac(file: BinaryIO) -> bool:
+    magic = file.read(4)
+    file.seek(0)
+    return magic == b"fLaC"
+
+
+def _iter_wav_notes(file: BinaryIO) -> Iterator[tuple[str, bytes]]:
+    for chunk in list(iter_chunks(file)):
+        if chunk.name in _WAV_CHUNKS:
+            yield chunk.name.decode(), read_chunk(file, chunk)
+        elif chunk.name.upper() == b"LIST":
+            content = read_chunk(file, chunk)
+            if content[:4] == b"INFO":
+                yield from _iter_info(content)
+
+
+def _iter_info(content: bytes) -> Iterator[tuple[str, bytes]]:
+    position = 4
+    for _ in range(_MAX_NOTES):
+        head = content[position : position + 8]
+        if len(head) < 8:
+            return
+        name, size = struct.unpack("<4sI", head)
+        yield f"INFO/{name.decode('latin-1')}", content[position + 8 : position + 8 + size].split(b"\0")[0]
+        position += 8 + size + size % 2
+
+
+def _iter_flac_notes(file: BinaryIO) -> Iterator[tuple[str, bytes]]:
+    file.seek(4)
+    for _ in range(_MAX_FLAC_BLOCKS):
+        head = file.read(4)
+        if len(head) < 4:
+            return
+        size = int.from_bytes(head[1:], "big")
+        if head[0] & 0x7F == _FLAC_COMMENTS:
+            yield from _iter_vorbis_comments(file.read(min(size, MAX_METADATA_BYTES)))
+            return
+        if head[0] & 0x80:
+            return
+        file.seek(size, 1)
+
+
+def _iter_vorbis_comments(content: bytes) -> Iterator[tuple[str, bytes]]:
+    position = 4 + int.from_bytes(content[:4], "little")
+    n = int.from_bytes(content[position : position + 4], "little")
+    position += 4
+    for _ in range(min(n, _MAX_NOTES)):
+        size = int.from_bytes(content[position : position + 4], "little")
+        name, _, value = content[position + 4 : position + 4 + size].partition(b"=")
+        yield f"FLAC/{name.decode('latin-1').upper()}", value
+        position += 4 + size
+
+
+def read_guano(notes: Notes) -> Origin | None:
+    """Return what a GUANO chunk says."""
+    if "guan" not in notes:
+        return None
+    from guano import GuanoFile
+
+    fields = GuanoFile.from_string(notes["guan"].decode("utf-8", "replace").rstrip("\0 "), strict=False)
+    made_by = [str(fields[key]) for key in ("Make", "Model", "Serial") if fields.get(key)]
+    return _origin(
+        "guano",
+        start_time=check_time(fields.get("Timestamp")),
+        location=_guano_location(fields.get("Loc Position")),
+        recorder=" ".join(made_by),
+    )
+
+
+def _guano_location(position: object) -> tuple[float, float] | None:
+    if not isinstance(position, tuple) or len(position) != 2:
+        return None
+    return check_location(*map(float, position))
+
+
+def read_audiomoth_comment(notes: Notes) -> Origin | None:
+    """Return what `Recorded at T D (UTC±h[:mm])` says, whatever follows it.
+
+    Firmware before 1.0.1 wrote no zone; its clock was always UTC. Without zone and device it is another's sentence.
+    """
+    comment = _text(notes, "INFO/ICMT") or _text(notes, "FLAC/COMMENT") or _text(notes, "FLAC/DESCRIPTION")
+    match = _RECORDED_AT.search(comment)
+    if match is None or not (match["zone"] or "AudioMoth" in comment):
+        return None
+    hour, minute, second, fraction, day, month, year = match.groups()[:7]
+    zone = parse_zone((match["zone"] or "UTC").replace(" ", ""))
+    moment = build_time(int(year), int(month), int(day), int(hour), int(minute), int(second), fraction=fraction)
+    device = _BY_AUDIOMOTH.search(comment) or _BY_AUDIOMOTH.search(_text(notes, "INFO/IART"))
+    place = _GPS_FIX.search(comment)
+    return _origin(
+        "AudioMoth comment",
+        start_time=None if moment is None or zone is None else moment.replace(tzinfo=zone),
+        location=None if place is None else check_location(float(place[1]), float(place[2])),
+        recorder="" if device is None else f"AudioMoth {device[1]}",
+    )
+
+
+def read_wamd(notes: Notes) -> Origin | None:
+    """Return what a Wildlife Acoustics chunk says: numbered fields, each with its length."""
+    if "wamd" not in notes:
+        return None
+    fields = dict(_iter_wamd(notes["wamd"]))
+    model, serial = (fields.get(key, "") for key in (_WAMD_MODEL, _WAMD_SERIAL))
+    return _origin(
+        "wamd",
+        start_time=parse_time(fields.get(_WAMD_TIME, "")),
+        location=_wamd_location(fields.get(_WAMD_LOCATION, "")),
+        recorder=" ".join(part for part in ("Wildlife Acoustics", model, serial) if part) if model or serial else "",
+    )
+
+
+def _iter_wamd(content: bytes) -> Iterator[tuple[int, str]]:
+    position = 0
+    for _ in range(_MAX_NOTES):
+        head = content[position : position + 6]
+        if len(head) < 6:
+            return
+        number, size = struct.unpack("<HI", head)
+        yield number, content[position + 6 : position + 6 + size].decode("utf-8", "replace").strip("\0 ")
+        position += 6 + size
+
+
+def _wamd_location(text: str) -> tuple[float, float] | None:
+    """Read `WGS84,42.12,N,71.12,W,55` of Song Meters, or `WGS84,42.12,-71.12,55` of the Echo Meter Touch."""
+    fields = [field.strip() for field in text.split(",")][1:]
+    if len(fields) >= 4 and fields[1].upper() in ("N", "S"):
+        latitude, longitude = float(fields[0]), float(fields[2])
+        south, west = fields[1].upper() == "S", fields[3].upper() == "W"
+        return check_location(-latitude if south else latitude, -longitude if west else longitude)
+    return check_location(float(fields[0]), float(fields[1])) if len(fields) >= 2 else None
+
+
+def read_bext(notes: Notes) -> Origin | None:
+    """Return what the `bext` chunk of a Broadcast Wave file says; its time is local, without a zone."""
+    content = notes.get("bext", b"")
+    if len(content) < _BEXT.size:
+        return None
+    _, originator, _, date, time = (field.split(b"\0")[0].decode("latin-1") for field in _BEXT.unpack_from(content))
+    return _origin("bext", start_time=parse_time(f"{date} {time}"), recorder=originator.strip())
+
+
+def read_ixml(notes: Notes) -> Origin | None:
+    """Return what an iXML chunk says, of which field recorders copy date and time from `bext`."""
+    text = _text(notes, "iXML")
+    if not text:
+        return None
+    date, time = _element(text, "BWF_ORIGINATION_DATE"), _element(text, "BWF_ORIGINATION_TIME")
+    return _origin(
+        "iXML", start_time=parse_time(f"{date} {time}"), location=parse_location(_element(text, "LOCATION_GPS"))
+    )
+
+
+def _element(text: str, name: str) -> str:
+    """Return the content of an element; no XML parser, since a recorder's file may hold anything."""
+    match = re.search(rf"<{name}>([^<]{{0,100}})</{name}>", text)
+    return "" if match is None else match[1].strip()
+
+
+def read_flac_comments(notes: Notes) -> Origin | None:
+    """Return what the comments of Frontier Labs' FLAC files say."""
+    time, place = _text(notes, "FLAC/RECORDINGSTART"), _text(notes, "FLAC/SENSORLOCATION")
+    if not time and not place:
+        return None
+    return _origin(
+        "FLAC comments",
+        start_time=parse_time(time),
+        location=parse_location(place),
+        recorder=" ".join(("Frontier Labs", _text(notes, "FLAC/SENSORUID"))).strip(),
+    )
+
+
+def read_info_date(notes: Notes) -> Origin | None:
+    """Return the creation time of a WAV file's INFO list: often that of an edit, so the last to be asked."""
+    text = _text(notes, "INFO/ICRD")
+    return _origin("ICRD", start_time=parse_time(text)) if text else None
+
+
+def _text(notes: Notes, name: str) -> str:
+    return notes.get(name, b"").decode("utf-8", "replace").strip("\0 \r\n")
+
+
+def _origin(
+    source: str, *, start_time: object = None, location: tuple[float, float] | None = None, recorder: str = ""
+) -> Origin:
+    latitude, longitude = location or (None, None)
+    return Origin(
+        start_time=check_time(start_time),
+        latitude=latitude,
+        longitude=longitude,
+        recorder=recorder or None,
+        source=source,
+    )

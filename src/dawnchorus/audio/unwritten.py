@@ -1,0 +1,276 @@
+"""Sound whose length was never written: the recorder lost its power, or the program that wrote it could not go back."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+from dawnchorus.audio.riff import Chunk, is_placeholder, iter_chunks, read_chunk
+
+SUBTYPES = {
+    (1, 8): "PCM_U8",
+    (1, 16): "PCM_16",
+    (1, 24): "PCM_24",
+    (1, 32): "PCM_32",
+    (3, 32): "FLOAT",
+    (3, 64): "DOUBLE",
+    (6, 8): "ALAW",
+    (7, 8): "ULAW",
+}
+"""libsndfile's names of a WAV file's format tags and bits, of which each sample stands alone."""
+
+_EXTENSIBLE = 0xFFFE
+_AIFF_SUBTYPES = {8: "PCM_S8", 16: "PCM_16", 24: "PCM_24", 32: "PCM_32"}
+_AU_SUBTYPES = {1: ("ULAW", 1), 2: ("PCM_S8", 1), 3: ("PCM_16", 2), 4: ("PCM_24", 3), 5: ("PCM_32", 4), 6: ("FLOAT", 4)}
+
+_TRAILING_CHUNKS = (b"LIST", b"guan", b"wamd", b"bext", b"iXML", b"id3 ", b"cue ", b"JUNK", b"FLLR", b"PAD ")
+_MAX_TRAILER_BYTES = 1 << 18
+_ZEROS_STEP_BYTES = 1 << 20
+_MIN_ZEROS_S = 0.1
+"""Fewer zeros at the end are silence; more are space that was set aside for sound that did not come."""
+
+
+@dataclass(frozen=True)
+class UnwrittenSound:
+    """Where the samples are that the header does not count."""
+
+    start: int
+    n_bytes: int
+    said: str
+    """What the header says instead of a length."""
+    container: str
+    rate_hz: int = 0
+    n_channels: int = 0
+    frame_bytes: int = 1
+    subtype: str | None = None
+    """libsndfile's name of the encoding; None for one whose samples do not stand alone."""
+    endian: str = "LITTLE"
+    zeros_s: float = 0.0
+    """Seconds of zeros behind the samples that are left out."""
+
+    @property
+    def warning(self) -> str:
+        """A line for the user."""
+        zeros = f"; {self.zeros_s:.3f} s of zeros at the end are left out" if self.zeros_s else ""
+        return f"length never written: the header says {self.said}; all samples behind it are read{zeros}"
+
+
+def find_unwritten(path: Path) -> UnwrittenSound | None:
+    """Return the samples of a WAV, AIFF, AU or CAF file whose header does not say how many; None for any other."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        magic = file.read(4)
+        file.seek(0)
+        if magic in (b"RIFF", b"RF64", b"BW64", b"riff"):
+            sound = _in_wav(file, size)
+        elif magic == b"FORM":
+            sound = _in_aiff(file, size)
+        elif magic == b".snd":
+            sound = _in_au(file, size)
+        elif magic == b"caff":
+            sound = _in_caf(file, size)
+        else:
+            return None
+        return None if sound is None else _without_zeros(file, sound)
+
+
+def open_unwritten(path: Path, sound: UnwrittenSound) -> BinaryIO:
+    """Return the samples alone as a file."""
+    return io.BufferedReader(_Region(path, sound.start, sound.n_bytes))
+
+
+class _Region(io.RawIOBase):
+    """A part of a file."""
+
+    def __init__(self, path: Path, start: int, n_bytes: int) -> None:
+        super().__init__()
+        self._file = path.open("rb")
+        self._start, self._n_bytes, self._position = start, n_bytes, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._n_bytes}[whence]
+        self._position = max(origin + offset, 0)
+        return self._position
+
+    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
+        self._file.seek(self._start + self._position)
+        content = self._file.read(max(min(len(buffer), self._n_bytes - self._position), 0))
+        buffer[: len(content)] = content
+        self._position += len(content)
+        return len(content)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def _in_wav(file: BinaryIO, size: int) -> UnwrittenSound | None:
+    chunks, form, end = list(iter_chunks(file)), None, 0
+    for k, chunk in enumerate(chunks):
+        if chunk.name == b"fmt ":
+            form = _wav_format(read_chunk(file, chunk))
+        if chunk.name == b"data":
+            if not is_placeholder(chunk.size) or (chunk.start + chunk.size <= size and chunk.size):
+                return None
+            if chunk.size == 0 and _is_chain(chunks[k + 1 :], chunk.start, size):
+                return None  # whole chunks follow up to the end: there are no samples
+            said = "0 bytes" if chunk.size == 0 else f"{chunk.size} bytes, a placeholder"
+            stop = _trailer_start(file, chunk.start, size)
+            return _sized(form, start=chunk.start, n_bytes=stop - chunk.start, said=said)
+        end = chunk.start + chunk.size + chunk.size % 2
+    if form is None or end >= size:
+        return None
+    return _sized(form, start=end, n_bytes=size - end, said="nothing of its samples, it is cut short")
+
+
+def _sized(form: UnwrittenSound | None, *, start: int, n_bytes: int, said: str) -> UnwrittenSound | None:
+    if form is None or n_bytes < form.frame_bytes:
+        return None
+    return replace(form, start=start, n_bytes=n_bytes, said=said)
+
+
+def _wav_format(content: bytes) -> UnwrittenSound | None:
+    if len(content) < 16:
+        return None
+    tag, n_channels, rate_hz, _, frame_bytes, bits = struct.unpack("<HHIIHH", content[:16])
+    if tag == _EXTENSIBLE and len(content) >= 26:
+        tag = int.from_bytes(content[24:26], "little")
+    if not (n_channels and rate_hz and frame_bytes):
+        return None
+    subtype = SUBTYPES.get((tag, bits)) if frame_bytes == n_channels * bits // 8 else None
+    return UnwrittenSound(0, 0, "", "WAV", rate_hz, n_channels, frame_bytes, subtype)
+
+
+def _is_chain(chunks: list[Chunk], start: int, size: int) -> bool:
+    """Return True if whole chunks, one behind the other, fill the file from `start` to its end."""
+    end = start
+    for chunk in chunks:
+        end = chunk.start + chunk.size + chunk.size % 2
+    return size <= end <= size + 1 if chunks else start >= size
+
+
+def _trailer_start(file: BinaryIO, start: int, size: int) -> int:
+    """Return where chunks behind the samples begin, if known ones fill the file to its end; else its end."""
+    first = max(start, size - _MAX_TRAILER_BYTES)
+    file.seek(first)
+    tail = file.read()
+    for at in sorted(_positions(tail)):
+        if _fills(tail, at):
+            return first + at
+    return size
+
+
+def _positions(tail: bytes) -> Iterator[int]:
+    for name in _TRAILING_CHUNKS:
+        at = tail.find(name)
+        while at >= 0:
+            yield at
+            at = tail.find(name, at + 1)
+
+
+def _fills(tail: bytes, at: int) -> bool:
+    while at + 8 <= len(tail):
+        n_bytes = int.from_bytes(tail[at + 4 : at + 8], "little")
+        if tail[at : at + 4] not in _TRAILING_CHUNKS:
+            return False
+        at += 8 + n_bytes + n_bytes % 2
+    return len(tail) <= at <= len(tail) + 1
+
+
+def _in_aiff(file: BinaryIO, size: int) -> UnwrittenSound | None:
+    """Find the samples of an AIFF file whose frames are counted as 0."""
+    form, position = None, 12
+    while position + 8 <= size:
+        file.seek(position)
+        name, n_bytes = struct.unpack(">4sI", file.read(8))
+        if name == b"COMM":
+            form = _aiff_format(file.read(min(n_bytes, 64)))
+        if name == b"SSND":
+            if form is None or n_bytes > 8 or position + 16 >= size:
+                return None
+            return _sized(form, start=position + 16, n_bytes=size - position - 16, said="0 frames")
+        position += 8 + n_bytes + n_bytes % 2
+    return None
+
+
+def _aiff_format(content: bytes) -> UnwrittenSound | None:
+    if len(content) < 18:
+        return None
+    n_channels, n_frames, bits, exponent, mantissa = struct.unpack(">hIhHQ", content[:18])
+    rate_hz = round(mantissa * 2.0 ** (exponent - 16383 - 63)) if exponent < 16383 + 32 else 0
+    encoding = content[18:22] or b"NONE"
+    if n_frames or n_channels < 1 or not rate_hz:
+        return None
+    subtype = _AIFF_SUBTYPES.get(bits) if encoding in (b"NONE", b"twos", b"sowt") else None
+    endian = "LITTLE" if encoding == b"sowt" else "BIG"
+    return UnwrittenSound(0, 0, "", "AIFF", rate_hz, n_channels, max(n_channels * bits // 8, 1), subtype, endian)
+
+
+def _in_au(file: BinaryIO, size: int) -> UnwrittenSound | None:
+    header = file.read(24)
+    if len(header) < 24:
+        return None
+    start, n_bytes, encoding, rate_hz, n_channels = struct.unpack(">4x5I", header)
+    if not is_placeholder(n_bytes) or n_channels < 1 or not rate_hz:
+        return None
+    subtype, sample_bytes = _AU_SUBTYPES.get(encoding, (None, 1))
+    said = "0 bytes" if n_bytes == 0 else f"{n_bytes} bytes, a placeholder"
+    form = UnwrittenSound(0, 0, "", "AU", rate_hz, n_channels, n_channels * sample_bytes, subtype, "BIG")
+    return _sized(form, start=start, n_bytes=size - start, said=said)
+
+
+def _in_caf(file: BinaryIO, size: int) -> UnwrittenSound | None:
+    """Find the samples of a CoreAudio file whose data chunk has the length 0 or -1; FFmpeg decodes them."""
+    position = 8
+    while position + 12 <= size:
+        file.seek(position)
+        name, n_bytes = struct.unpack(">4sq", file.read(12))
+        if name == b"data":
+            start = position + 16
+            is_unknown = n_bytes in (-1, 0) and start < size
+            said = f"{n_bytes} bytes"
+            return UnwrittenSound(start, size - start, said, "CAF") if is_unknown else None
+        if n_bytes < 0:
+            return None
+        position += 12 + n_bytes
+    return None
+
+
+def _without_zeros(file: BinaryIO, sound: UnwrittenSound) -> UnwrittenSound | None:
+    """Return the sound without the zeros behind it; None where there is nothing else."""
+    if sound.subtype is None:
+        return sound
+    n = _last_used(file, sound)
+    n_frames, n_used = sound.n_bytes // sound.frame_bytes, -(-n // sound.frame_bytes)
+    if not n_used:
+        return None
+    zeros_s = (n_frames - n_used) / sound.rate_hz
+    if zeros_s < _MIN_ZEROS_S:
+        return sound
+    return replace(sound, n_bytes=n_used * sound.frame_bytes, zeros_s=zeros_s)
+
+
+def _last_used(file: BinaryIO, sound: UnwrittenSound) -> int:
+    """Return the number of bytes up to the last one that is not zero."""
+    stop = sound.n_bytes
+    while stop > 0:
+        step = min(_ZEROS_STEP_BYTES, stop)
+        file.seek(sound.start + stop - step)
+        used = len(file.read(step).rstrip(b"\0"))
+        if used:
+            return stop - step + used
+        stop -= step
+    return 0

@@ -1,0 +1,50 @@
+"""What the files of a data set say of themselves that a user should know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from dawnchorus.audio.clock_report import ClockReport
+from dawnchorus.audio.origin import read_origin
+from dawnchorus.data.recordings import RecordingsTable
+from dawnchorus.types import Origin
+
+LENGTH, CONFLICT = "length_not_written", "clock_conflict"
+
+_PROBLEM_OF_WARNING = {
+    "length never written": LENGTH,
+    "zeros at the end": "zeros_at_end",
+    "low rate": "low_rate",
+    "channels": "channels",
+}
+"""Problems by the start of a decoder's warning; any other warning is damage."""
+
+_UNREAD = frozenset(("missing", "unreadable"))
+
+
+def problems_of_sound(warnings: Sequence[str], origin: Origin) -> list[str]:
+    """Return the problems that a decoder's warnings and contradicting sources stand for, each once."""
+    found = [_PROBLEM_OF_WARNING.get(line.partition(":")[0], "damaged") for line in warnings]
+    return list(dict.fromkeys([*found, *([CONFLICT] if origin.conflict else [])]))
+
+
+def notes_of_sound(table: RecordingsTable) -> Iterator[str]:
+    """Yield a sentence on recordings without a time, on contradicting sources, and on lengths never written."""
+    report = ClockReport()
+    rows = [row for row in table.rows if not _UNREAD.intersection(row.problems)]
+    for row in rows:
+        is_in_conflict = CONFLICT in row.problems
+        is_example = is_in_conflict and not report.n_conflicts
+        conflict = read_origin(table.file(row)).conflict if is_example else None
+        report.add(
+            row.recording_id,
+            has_time=row.date is not None and row.time is not None,
+            conflict=conflict or ("also" if is_in_conflict else None),
+        )
+    yield from report.notes()
+    unwritten = [row for row in rows if LENGTH in row.problems]
+    if unwritten:
+        yield (
+            f"length never written in {len(unwritten)} of {len(rows)} recordings, as {unwritten[0].recording_id}: all "
+            f"samples behind the header are read."
+        )
