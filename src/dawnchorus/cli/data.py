@@ -100,6 +100,7 @@ def import_(
             f"{table_path(data_set)} is there already. Use --add or --overwrite, or name another folder."
         )
     labels = known_labels(models_folder)
+    notes: list[str] = []
     if layout == "detections":
         read = format_of_file(source).read
         if read is None:
@@ -116,8 +117,9 @@ def import_(
             known=labels,
             read_annotations=read_annotations,
             n_workers=workers,
+            on_note=notes.append,
         )
-    notes = list(notes_of_import(table.rows, has_labels=bool(labels)))
+    notes += notes_of_import(table.rows, has_labels=bool(labels))
     if add and table_path(data_set).exists():
         table = merge_tables(read_table(data_set), table)
     data_set.mkdir(parents=True, exist_ok=True)

@@ -67,12 +67,14 @@ def import_recordings(
     known: Iterable[Label] = (),
     read_annotations: ReadAnnotations,
     n_workers: int,
+    on_note: Callable[[str], None] | None = None,
 ) -> RecordingsTable:
     """Return the recordings of `source` as a table of the data set `folder`; nothing is copied or written.
 
     Recordings that are not there or cannot be opened stay in the table, with that as a problem. A table's recordings
     are looked for in `audio`. Species with one name only get both names of the class in `known` that has it. Of each
     species, the first `per_species` are taken. `read_annotations` reads a Raven or Audacity table.
+    `on_note` takes sentences on what a table left open.
 
     Raises:
         InputError: no such source, no recordings in it, or all its species have one name.
@@ -80,7 +82,7 @@ def import_recordings(
     """
     classes = KnownClasses(known)
     layout = detect_layout(source) if layout == "auto" else layout
-    rows = _rows(source, layout, columns or {}, audio, classes, read_annotations)
+    rows = _rows(source, layout, columns or {}, audio, classes, read_annotations, on_note)
     named = [_with_both_names(row, classes) for row in rows]
     _check_names(source, named)
     taken = named if per_species is None else first_of_each_species(named, per_species)
@@ -97,12 +99,13 @@ def _rows(
     audio: Path | None,
     known: KnownClasses,
     read_annotations: ReadAnnotations,
+    on_note: Callable[[str], None] | None,
 ) -> Iterable[RecordingRow]:
     """Return the rows of a source of this layout."""
     if layout == "csv":
         csv_path = source if source.is_file() else _known_table(source) or source / KNOWN_TABLES[0]
         sounds = [audio] if audio else [csv_path.parent, csv_path.absolute().parent.parent]
-        return TableLayout.of(csv_path, columns, sounds=sounds).rows()
+        return TableLayout.of(csv_path, columns, sounds=sounds).rows(on_note=on_note)
     if layout == "voices":
         root = audio or (source.parent if source.is_file() else source)
         return rows_of_voices(find_voices_table(source), root, _described_recordings(root))
