@@ -83,7 +83,7 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     Raises:
         FormatError: a needed column is missing, or a number is none.
     """
-    rows = NamedColumns(path, quoted=None)
+    rows = NamedColumns(path, delimiter="\t", quoted=None)
     begin, end = rows.require(["Begin Time (s)"]), rows.require(["End Time (s)"])
     offset = rows.place(["File Offset (s)"])
     low, high = rows.place(["Low Freq (Hz)"]), rows.place(["High Freq (Hz)"])

@@ -37,15 +37,16 @@ def score(value: float) -> str:
 class NamedColumns:
     """Rows of a table, asked by any of a column's known names, however they are spelt.
 
-    `quoted` says whether fields may stand in quotes; None: if the first one does.
+    `delimiter` is the usual one, found where the header lacks it. `quoted` says whether fields may stand in quotes;
+    None: if the first one does.
 
     Raises:
         FormatError: the file is empty, or no table; of a row with more fields than columns, when that is asked for.
     """
 
-    def __init__(self, path: Path, *, quoted: bool | None = True) -> None:
+    def __init__(self, path: Path, *, delimiter: str | None = None, quoted: bool | None = True) -> None:
         self.path = path
-        self.table = Table(path, quoted=quoted)
+        self.table = Table(path, delimiter=delimiter, quoted=quoted)
         self.header = self.table.header
 
     def __iter__(self) -> Iterator[tuple[int, list[str]]]:

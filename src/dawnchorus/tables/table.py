@@ -23,6 +23,8 @@ ONE_COLUMN = "\x1f"
 
 _SPREADSHEETS = (".xls", ".xlsx", ".xlsm", ".ods", ".numbers")
 _SEPARATOR_LINE = re.compile(r"\"?sep=(.)\"?\s*", re.IGNORECASE)
+_SPACED_HEADER = re.compile(r'"[^"\n]*"(?: "[^"\n]*")+\r?\n')
+"""Names in quotes with blanks between them: what R writes."""
 _N_LOOKED_AT = 200
 """Rows that tell the delimiter."""
 _N_NAMED = 3
@@ -38,13 +40,13 @@ class Table:
 
     Names of columns are without spaces around them. Every row has a cell for each column; blank rows are left out.
     Rows that have more than that, and rows that are the header again, are left out with a note. Notes are complete
-    once the rows have been read. `quoted` says whether cells may stand in quotes; None: if the first one does.
+    once the rows have been read. `delimiter` is taken where the header has it, otherwise it is found. `quoted` says whether cells may stand in quotes; None: if the first one does.
 
     Raises:
         FormatError: it is no text, or empty.
     """
 
-    def __init__(self, path: Path, *, quoted: bool | None = True) -> None:
+    def __init__(self, path: Path, *, delimiter: str | None = None, quoted: bool | None = True) -> None:
         if path.suffix.lower() in _SPREADSHEETS:
             raise FormatError(
                 f"{path}: expected a csv, found a spreadsheet. Save it as CSV (in Excel: File, Save As, CSV UTF-8)."
@@ -54,13 +56,18 @@ class Table:
         lines = _Lines.of(read_text(path, self.notes))
         quoted = lines.text.startswith('"') if quoted is None else quoted
         self._quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-        self.delimiter = lines.delimiter or _find_delimiter(lines.text, self._quoting)
+        has_usual = delimiter is not None and delimiter in lines.text.lstrip().partition("\n")[0]
+        usual = delimiter if has_usual else None
+        self.delimiter = lines.delimiter or usual or _find_delimiter(lines.text, self._quoting)
         self._lines = lines
-        self._by_line = quoted and not _has_closed_quotes(lines.text, self.delimiter)
+        open_quote = _line_of_open_quote(lines.text, self.delimiter) if quoted else None
+        self._by_line = open_quote is not None
+        self._remarks: dict[int, str] = {}
+        """Rows that are only a remark or a title, by line."""
         _number, header = next(self._raw_rows(), (0, []))
         while header and not header[-1].strip():
             header.pop()
-        if not header:
+        if not any(map(header_key, header)):
             raise FormatError(f"{path}: expected a header line, found an empty file.")
         self.header = [name.strip() for name in header]
         self._keys = _keys(self.header)
@@ -68,22 +75,24 @@ class Table:
         self.long_rows: Sequence[int] = ()
         """Lines of the rows with more cells than the header, once the rows have been read."""
         self._numbers: dict[int, NumberColumn] = {}
-        if self._by_line:
-            self.notes.say("quotes do not close: each line is read as a row of its own.")
+        if open_quote is not None:
+            line = open_quote + lines.n_skipped
+            self.notes.say(f"line {line}: a quote does not close before the delimiter: each line is read as a row.")
         self._note_doubled_names()
 
     def __iter__(self) -> Iterator[tuple[int, list[str]]]:
         """Yield line number and cells of each row."""
         long_rows: list[int] = []
-        n_headers = 0
+        n_headers = n_rows = 0
         for line, cells in self._body():
             if [cell.strip() for cell in cells[: len(self.header)]] == self.header:
                 n_headers += 1
             elif any(cell.strip() for cell in cells[len(self.header) :]):
                 long_rows.append(line)
             else:
+                n_rows += 1
                 yield line, [*cells, *[""] * (len(self.header) - len(cells))][: len(self.header)]
-        self._note_rows(long_rows, n_headers)
+        self._note_rows(long_rows, n_headers, n_rows)
 
     def records(self) -> Iterator[dict[str, str]]:
         """Yield the rows by column name, of names that come twice the first."""
@@ -117,9 +126,15 @@ class Table:
         return TimeColumn(self.header[place], self.column(place), self.notes)
 
     def _raw_rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Yield line number and cells of each row that is not blank or a remark, the header first."""
-        rows = self._rows_by_line() if self._by_line else self._rows()
-        return ((line, cells) for line, cells in rows if not _is_remark(cells))
+        """Yield line number and cells of each row that is not blank, a remark or a title, the header first."""
+        is_header = True
+        for line, cells in self._rows_by_line() if self._by_line else self._rows():
+            filled = [cell.strip() for cell in cells if cell.strip()]
+            if filled and _is_remark(cells, is_header=is_header):
+                self._remarks[line] = filled[0]
+            elif filled:
+                is_header = False
+                yield line, cells
 
     def _rows(self) -> Iterator[tuple[int, list[str]]]:
         rows = csv.reader(io.StringIO(self._lines.text, newline=""), delimiter=self.delimiter, quoting=self._quoting)
@@ -155,16 +170,22 @@ class Table:
             firsts.append(cells[0])
         return len(set(firsts)) == len(firsts) > 0 and len(self.header) > 1
 
-    def _note_rows(self, long_rows: Sequence[int], n_headers: int) -> None:
+    def _note_rows(self, long_rows: Sequence[int], n_headers: int, n_rows: int) -> None:
         self.long_rows = long_rows
         if long_rows:
             lines = ", ".join(map(str, long_rows[:_N_NAMED])) + (", ..." if len(long_rows) > _N_NAMED else "")
-            self.notes.say(
+            sentence = (
                 f"{counted_rows(len(long_rows))} with more cells than the header's {len(self.header)}, left out (line "
                 f"{lines}): put values that have the delimiter {self.delimiter!r} in quotes."
             )
+            if not n_rows:
+                raise FormatError(f"{self.path}: {sentence}")
+            self.notes.say(sentence)
         if n_headers:
             self.notes.say(f"{counted_rows(n_headers)} with the header once more, left out.")
+        if self._remarks:
+            line, text = next(iter(self._remarks.items()))
+            self.notes.say(f"{counted_rows(len(self._remarks))} with a remark alone, left out (line {line}: '{text}').")
 
     def _note_doubled_names(self) -> None:
         seen: dict[str, int] = {}
@@ -216,14 +237,17 @@ def _keys(header: Sequence[str]) -> dict[str, int]:
     return keys
 
 
-def _is_remark(cells: Sequence[str]) -> bool:
-    """Return True for a blank row, and for one with nothing but a remark behind `#`."""
+def _is_remark(cells: Sequence[str], *, is_header: bool) -> bool:
+    """Return True for a blank row, one with nothing but a remark behind `#`, and a title in the first cell of many."""
     filled = [cell for cell in cells if cell.strip()]
-    return not filled or (len(filled) == 1 and filled[0].lstrip().startswith("#"))
+    is_title = is_header and len(cells) > 2 and len(filled) == 1
+    return not filled or is_title or (len(filled) == 1 and filled[0].lstrip().startswith("#"))
 
 
 def _find_delimiter(text: str, quoting: Literal[0, 3]) -> str:
     """Return the delimiter that parts the header, and the rows into as many cells as it; with several, the most."""
+    if _SPACED_HEADER.match(text):
+        return " "
     best, most = ONE_COLUMN, (0.0, 0)
     for delimiter in DELIMITERS:
         rows = _first_rows(text, delimiter, quoting)
@@ -244,7 +268,7 @@ def _first_rows(text: str, delimiter: str, quoting: Literal[0, 3]) -> list[list[
     found: list[list[str]] = []
     try:
         for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting):
-            if not _is_remark(row):
+            if not _is_remark(row, is_header=not found):
                 found.append(row)
             if len(found) > _N_LOOKED_AT:
                 break
@@ -253,13 +277,15 @@ def _first_rows(text: str, delimiter: str, quoting: Literal[0, 3]) -> list[list[
     return found
 
 
-def _has_closed_quotes(text: str, delimiter: str) -> bool:
-    """Return False if a quote that opens a cell is not closed at the end of one."""
+def _line_of_open_quote(text: str, delimiter: str) -> int | None:
+    """Return the line of a quote that opens a cell and is not closed at the end of one; None if all are."""
     if '"' not in text:
-        return True
+        return None
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    line = 1
     try:
-        for _row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True):
-            pass
+        for _row in rows:
+            line = rows.line_num + 1
     except csv.Error as error:
-        return "limit" in str(error)
-    return True
+        return None if "limit" in str(error) else line
+    return None
