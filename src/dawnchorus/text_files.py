@@ -8,16 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from dawnchorus import tables
 from dawnchorus.errors import FormatError
 
 
 def read_text(path: Path) -> str:
-    """Return the whole file as text: UTF-8, with or without a byte order mark, else Windows code page 1252."""
-    data = path.read_bytes()
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("cp1252", "replace")
+    """Return the whole file as text, in whatever encoding it is.
+
+    Raises:
+        FormatError: it is no text.
+    """
+    return tables.read_text(path)
 
 
 def csv_rows(

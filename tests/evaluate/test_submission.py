@@ -89,7 +89,7 @@ def test_a_list_of_species_for_each_window_as_in_2021(
     [
         ("id,birds\na_5,x\n", "expected the header of BirdCLEF 2021 (row_id,birds)"),
         ("row_id\nsoundscape_7_5\n", "expected the header"),
-        ("", "expected the header"),
+        ("", "expected a header line, found an empty file"),
         (CLASSES, "a row for each window"),
         ("row_id,cats,dogs\nsoundscape_7_5,0,0\n", "knows none of its 2 classes (as cats, dogs)"),
         (CLASSES + "soundscape_8_5,0,0,0\n", "such as soundscape_8, found 2782_SSW_20170701"),

@@ -35,7 +35,7 @@ def test_text_stream_is_written_and_left_open() -> None:
 
 def columns(folder: Path, text: str, **more: bool | None) -> NamedColumns:
     (folder / "x.csv").write_text(text)
-    return NamedColumns(folder / "x.csv", delimiter=",", **more)
+    return NamedColumns(folder / "x.csv", **more)
 
 
 def test_rows_have_their_line_numbers_without_blank_ones(tmp_path: Path) -> None:
@@ -48,9 +48,15 @@ def test_fields_may_stand_in_quotes_unless_told(tmp_path: Path) -> None:
     text = '"a",b\n"1,2",3\n'
     assert list(columns(tmp_path, text)) == [(2, ["1,2", "3"])]
     assert list(columns(tmp_path, text, quoted=None)) == [(2, ["1,2", "3"])]
-    assert list(columns(tmp_path, text, quoted=False)) == [(2, ['"1', '2"', "3"])]
-    assert list(columns(tmp_path, 'a,b\n"1,2",3\n', quoted=None)) == [(2, ['"1', '2"', "3"])]
+    assert list(columns(tmp_path, 'a,b,c\n"1,2",3\n', quoted=False)) == [(2, ['"1', '2"', "3"])]
+    assert list(columns(tmp_path, 'a,b,c\n"1,2",3\n', quoted=None)) == [(2, ['"1', '2"', "3"])]
     assert list(columns(tmp_path, 'a,b\n"1,2",3\n')) == [(2, ["1,2", "3"])]
+
+
+def test_row_with_more_fields_than_columns_is_named(tmp_path: Path) -> None:
+    rows = columns(tmp_path, "a,b\n1,2\n1,2,\n1,2,3\n")
+    with pytest.raises(FormatError, match=r"x\.csv, line 4: expected 2 fields as in the header, found more"):
+        list(rows)
 
 
 def test_column_is_found_by_any_of_its_names(tmp_path: Path) -> None:

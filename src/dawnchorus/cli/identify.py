@@ -130,13 +130,13 @@ def command(
         turns=turns,
         channel=channel,
         top=top,
-        species=read_species_list(species_list) if species_list else None,
-        thresholds=read_thresholds(thresholds) if thresholds else {},
+        species=read_species_list(species_list, on_note=_say_note) if species_list else None,
+        thresholds=read_thresholds(thresholds, on_note=_say_note) if thresholds else {},
         merge=merge,
         speech=speech,
         **place,
     )
-    origins = read_recordings(recordings) if recordings else None
+    origins = read_recordings(recordings, on_note=_say_note) if recordings else None
     found = find_recordings(files_from(paths))
     unused = set(origins or ()).difference(Path(os.path.abspath(path)) for path in found)
     if unused:
@@ -189,6 +189,10 @@ def command(
     _say_problems(problem_screen, "failed", run.failures)
     if run.failures:
         sys.exit(SOME_FAILED)
+
+
+def _say_note(note: str) -> None:
+    click.echo(f"note: {note}", err=True)
 
 
 @contextmanager

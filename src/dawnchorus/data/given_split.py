@@ -12,11 +12,11 @@ from typing import Any
 
 from dawnchorus.audio.find import SUFFIXES
 from dawnchorus.data.layouts.folders import xeno_canto_id
-from dawnchorus.data.layouts.tables import COLUMNS, SPLIT_NAMES, table_records, xeno_canto_number
+from dawnchorus.data.layouts.tables import COLUMNS, SPLIT_NAMES, xeno_canto_number
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable
 from dawnchorus.data.split import assign_parts, usable_rows
 from dawnchorus.errors import FormatError, InputError
-from dawnchorus.text_files import read_text
+from dawnchorus.tables import Table, exact_id, read_text
 
 _FILE_LISTS = ("files", "recordings")
 """Keys of the names in a part of a JSON file."""
@@ -117,21 +117,25 @@ def _file_list(value: Any) -> list[Any]:
 
 
 def _of_csv(path: Path) -> Iterator[tuple[list[str], str]]:
-    header, lines = table_records(path)
-    by_lower = {name.strip().lower(): name for name in header}
-    columns = [by_lower[name] for name in _NAMING if name in by_lower]
+    table = Table(path)
+    found = {name: place for name in _NAMING if (place := table.place([name])) is not None}
+    columns = list(dict.fromkeys(found.values()))
     if not columns:
-        raise FormatError(f"{path}: expected a column that names recordings ({', '.join(_NAMING)}); it has {header}.")
-    split_column = by_lower.get("split")
+        raise FormatError(
+            f"{path}: expected a column that names recordings ({', '.join(_NAMING)}); it has {table.header}."
+        )
+    split_column, number_column = table.place(["split"]), table.place(COLUMNS["xc_id"])
     of_file = _part_in_name(path)
     if split_column is None and of_file is None:
         raise FormatError(f"{path}: expected a column 'split', or a file named train, valid or test.")
-    for line in lines:
-        part = of_file if split_column is None else _part_of(line[split_column].strip(), path)
-        names = [value for column in columns if (value := line[column].strip())]
+    for _line, cells in table:
+        part = of_file if split_column is None else _part_of(cells[split_column].strip(), path)
+        names = [value for column in columns if (value := cells[column].strip())]
         if part and names:
-            number = xeno_canto_number(names[0]) if columns[0].strip().lower() in COLUMNS["xc_id"] else None
+            number = None if number_column is None else xeno_canto_number(cells[number_column])
             yield ([number, *names] if number else names), part
+    if table.long_rows:
+        raise FormatError(f"{path}, line {table.long_rows[0]}: expected {len(table.header)} cells as in the header.")
 
 
 def _part_of(value: str, path: Path) -> str | None:
@@ -172,5 +176,7 @@ def _keys(name: str) -> list[str]:
         return []
     last = PurePosixPath(parts[-1])
     stem = last.stem if last.suffix.lower() in SUFFIXES else last.name
-    keys = (xeno_canto_id(stem), name, "/".join(parts[-2:]), last.name, stem)
+    exact = exact_id(stem) or stem
+    unpadded = f"number {exact.lstrip('0')}" if exact.isdigit() else None  # spreadsheets take zeros before it away
+    keys = (xeno_canto_id(stem), name, "/".join(parts[-2:]), last.name, stem, unpadded)
     return [key.casefold() for key in keys if key]

@@ -188,7 +188,7 @@ def _rows(
     if layout == "csv":
         csv_path = source if source.is_file() else _known_table(source) or source / KNOWN_TABLES[0]
         sounds = [audio] if audio else [csv_path.parent, csv_path.absolute().parent.parent]
-        return TableLayout.of(csv_path, columns, sounds=sounds).rows()
+        return TableLayout.of(csv_path, columns, sounds=sounds).rows(on_note=on_note)
     if layout == "voices":
         root = audio or (source.parent if source.is_file() else source)
         return rows_of_voices(find_voices_table(source), root, _described_recordings(root))

@@ -19,7 +19,7 @@ from dawnchorus.files import atomic_file
 from dawnchorus.formats.text import text_stream
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
-from dawnchorus.text_files import csv_records, csv_rows, read_text
+from dawnchorus.tables import Table, header_key
 
 ROW_ID, SPECIES_LIST, TARGET, NOBODY = "row_id", "birds", "target", "nocall"
 STEP_S = 5
@@ -145,16 +145,17 @@ def read_sample(path: Path) -> Sample:
         FormatError: it is no sample submission.
     """
     try:
-        lines = list(csv_rows(path, read_text(path)))
+        table = Table(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
-    header = [name.strip() for name in lines[0]] if lines else []
-    if header[:1] != [ROW_ID] or len(header) < 2:
-        raise FormatError(f"{path}: expected {HEADERS}, found {','.join(header[:4]) or 'nothing'}.")
-    row_ids = tuple(line[0].strip() for line in lines[1:] if line and line[0].strip())
+    if header_key(table.header[0]) != header_key(ROW_ID) or len(table.header) < 2:
+        raise FormatError(f"{path}: expected {HEADERS}, found {','.join(table.header[:4])}.")
+    row_ids = tuple(cells[0].strip() for _line, cells in table if cells[0].strip())
+    if table.long_rows:
+        raise FormatError(f"{path}, line {table.long_rows[0]}: expected {len(table.header)} cells as in the header.")
     if not row_ids:
         raise FormatError(f"{path}: expected a row for each window below the header, found none.")
-    return Sample(path, tuple(header[1:]), row_ids)
+    return Sample(path, tuple(table.header[1:]), row_ids)
 
 
 def by_step(scores: Scores, names: Mapping[str, str]) -> tuple[list[str], FloatArray]:
@@ -222,13 +223,11 @@ def _class_names(bundle: Bundle, table: RecordingsTable, sample: Path | None) ->
 
 def _taxonomy(path: Path) -> list[tuple[str | None, str | None]]:
     """Return code and scientific name of each line of BirdCLEF's or eBird's taxonomy."""
-    header, lines = csv_records(path, read_text(path))
-    column = {name.strip().lower(): name for name in reversed(header)}
-    code = next((column[name] for name in _CODE_COLUMNS if name in column), None)
-    scientific = next((column[name] for name in _NAME_COLUMNS if name in column), None)
+    table = Table(path)
+    code, scientific = table.place(_CODE_COLUMNS), table.place(_NAME_COLUMNS)
     if code is None or scientific is None:
         return []
-    return [(line[code].strip(), line[scientific].strip()) for line in lines]
+    return [(cells[code].strip(), cells[scientific].strip()) for _line, cells in table]
 
 
 def _check_classes(bundle: Bundle, sample: Sample, names: Mapping[str, str]) -> list[str]:

@@ -42,7 +42,7 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     Raises:
         FormatError: a column is missing, or a number is none.
     """
-    rows = NamedColumns(path, delimiter=",")
+    rows = NamedColumns(path)
     start, end = rows.require(["Start (s)"]), rows.require(["End (s)"])
     scientific = rows.require(["Scientific name"])
     common = rows.require(["Common name"])

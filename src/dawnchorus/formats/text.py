@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Literal, TextIO
+from typing import BinaryIO, TextIO
 
 from dawnchorus.errors import FormatError
-from dawnchorus.text_files import csv_rows, read_text
+from dawnchorus.tables import Table
 
 
 @contextmanager
@@ -36,36 +35,32 @@ def score(value: float) -> str:
 
 
 class NamedColumns:
-    """Rows of a delimited text file, asked by any of a column's known names, in any case.
+    """Rows of a table, asked by any of a column's known names, however they are spelt.
 
-    `quoted` says whether fields may stand in quotes; None: if the first one does.
+    `delimiter` is the usual one, found where the header lacks it. `quoted` says whether fields may stand in quotes;
+    None: if the first one does.
 
     Raises:
-        FormatError: the file is empty, or no table.
+        FormatError: the file is empty, or no table; of a row with more fields than columns, when that is asked for.
     """
 
-    def __init__(self, path: Path, *, delimiter: str, quoted: bool | None = True) -> None:
+    def __init__(self, path: Path, *, delimiter: str | None = None, quoted: bool | None = True) -> None:
         self.path = path
-        content = read_text(path)
-        quoted = content.startswith('"') if quoted is None else quoted
-        quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-        lines = csv_rows(path, content, delimiter=delimiter, quoting=quoting)
-        header = next(lines, None)
-        if not header:
-            raise FormatError(f"{path}: expected a header line, found an empty file.")
-        self.header = [name.strip() for name in header]
-        self._lines = lines
-        self._places = {name.lower(): k for k, name in enumerate(self.header)}
+        self.table = Table(path, delimiter=delimiter, quoted=quoted)
+        self.header = self.table.header
 
     def __iter__(self) -> Iterator[tuple[int, list[str]]]:
-        """Line numbers and fields, blank lines left out."""
-        for number, fields in enumerate(self._lines, start=2):
-            if any(field.strip() for field in fields):
-                yield number, fields
+        """Yield line numbers and fields, blank lines left out."""
+        yield from self.table
+        if self.table.long_rows:
+            raise FormatError(
+                f"{self.path}, line {self.table.long_rows[0]}: expected {len(self.header)} fields as in the header, "
+                f"found more. Put values that have the delimiter {self.table.delimiter!r} in quotes."
+            )
 
     def place(self, names: Sequence[str]) -> int | None:
-        """The column that has one of `names`, the first that is there."""
-        return next((self._places[n.lower()] for n in names if n.lower() in self._places), None)
+        """Return the column that has one of `names`, the first that is there."""
+        return self.table.place(names)
 
     def require(self, names: Sequence[str]) -> int:
         """As `place`; FormatError if there is no such column."""
@@ -77,14 +72,14 @@ class NamedColumns:
         return found
 
     def number(self, line: int, fields: list[str], column: int) -> float:
-        """The field as a number; FormatError with the line if it is none."""
-        try:
-            return float(fields[column])
-        except (ValueError, IndexError):
+        """Return the field as a number; FormatError with the line if it is none."""
+        value = self.table.numbers(column).parse(fields[column]) if column < len(fields) else None
+        if value is None:
             came = fields[column] if column < len(fields) else "nothing"
             raise FormatError(
                 f"{self.path}, line {line}: expected a number in '{self.header[column]}', found {came!r}."
-            ) from None
+            )
+        return value
 
     def number_or_none(self, line: int, fields: list[str], column: int | None) -> float | None:
         """As `number`; None for an empty field or column."""
@@ -94,7 +89,7 @@ class NamedColumns:
 
     @staticmethod
     def text(fields: list[str], column: int | None) -> str | None:
-        """The field without spaces around it; None for an empty field or column."""
+        """Return the field without spaces around it; None for an empty field or column."""
         if column is None or column >= len(fields):
             return None
         return fields[column].strip() or None

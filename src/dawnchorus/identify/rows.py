@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
 
 from dawnchorus.audio.windows import WindowPlan
+from dawnchorus.identify.lists import DatedOrigin
 from dawnchorus.identify.options import Options
 from dawnchorus.identify.place import RangeFilter
 from dawnchorus.identify.places import printable
@@ -35,7 +36,7 @@ class TableBuilder:
     def build(self, scored: Scored) -> RecordingTable:
         """The detections, with time and place, ordered by start, then by falling score."""
         origin = self.origin(scored.path, scored.origin)
-        day = origin.start_time
+        day = self._given_day(scored.path) or origin.start_time
         week = self.options.week or (week_of(day) if day is not None else None)
         expected = self._expected(origin, week)
         labels, calibration = self.bundle.labels, self.bundle.info.calibration
@@ -78,8 +79,10 @@ class TableBuilder:
     def origin(self, path: Path, own: Origin) -> Origin:
         """Time and place of a recording, from the table, the file and the options together."""
         given = self.origins.get(Path(os.path.abspath(path)), Origin())
+        day = self._given_day(path)
+        is_same_day = day is None or own.start_time is None or own.start_time.date() == day
         origin = Origin(
-            start_time=given.start_time or own.start_time,
+            start_time=given.start_time or (own.start_time if is_same_day else None),
             latitude=own.latitude if given.latitude is None else given.latitude,
             longitude=own.longitude if given.longitude is None else given.longitude,
             recorder=own.recorder,
@@ -89,6 +92,11 @@ class TableBuilder:
         if self.options.latitude is not None:
             origin = replace(origin, latitude=self.options.latitude, longitude=self.options.longitude)
         return origin
+
+    def _given_day(self, path: Path) -> date | None:
+        """Return the day of a recording of which a table tells no time."""
+        given = self.origins.get(Path(os.path.abspath(path)))
+        return given.day if isinstance(given, DatedOrigin) else None
 
     def _expected(self, origin: Origin, week: int | None) -> list[bool | None] | None:
         if self.range_filter is None or origin.latitude is None or origin.longitude is None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 import difflib
+import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from dawnchorus.data.layouts.folders import xeno_canto_id
 from dawnchorus.data.layouts.sound_files import find_sound, is_absolute
@@ -15,9 +16,19 @@ from dawnchorus.data.layouts.taxon_names import TaxonNames
 from dawnchorus.data.licenses import spdx_of
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.errors import FormatError, InputError
+from dawnchorus.tables import (
+    Table,
+    exact_id,
+    is_blank,
+    is_day,
+    parse_latitude,
+    parse_longitude,
+    parse_place,
+    parse_time,
+    posix_path,
+)
 from dawnchorus.taxonomy.file_names import is_binomial
 from dawnchorus.taxonomy.labels import Label, parse_label
-from dawnchorus.text_files import csv_records, read_text
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "path": ("path", "filepath", "file_path", "filename", "file_name", "file", "audio", "recording"),
@@ -31,11 +42,12 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "url": ("url", "source_url", "xc_url", "download_link"),
     "recordist": ("recordist", "recordist_name", "author", "rec", "recorded_by"),
     "license": ("license", "licence", "lic", "license_url"),
-    "latitude": ("latitude", "lat"),
-    "longitude": ("longitude", "lon", "lng"),
+    "latitude": ("latitude", "lat", "decimal_latitude"),
+    "longitude": ("longitude", "lon", "lng", "long", "decimal_longitude"),
+    "place": ("place", "coordinates", "lat_lon", "lat_long", "gps"),
     "locality": ("location", "locality", "loc"),
     "country": ("country", "cnt"),
-    "date": ("date", "recording_date", "recorded_on"),
+    "date": ("date", "recording_date", "recorded_on", "event_date", "datetime", "date_time", "timestamp"),
     "time": ("time", "recording_time"),
     "quality": ("quality", "rating", "q"),
     "sound_type": ("sound_type", "type", "song_type"),
@@ -43,9 +55,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "split": ("split",),
     "source": ("source",),
 }
-"""The fields that a csv can give, and the columns that each is looked for in, in this order and in any case."""
-
-_SPREADSHEETS = (".xls", ".xlsx", ".ods", ".numbers")
+"""The fields that a csv can give, and the columns that each is looked for in, in this order and however spelt."""
 
 _UNKNOWN_CODES = frozenset(("", "nan", "none", "no score", "[]"))
 SPLIT_NAMES = {"train": "train", "valid": "validation", "val": "validation", "validation": "validation", "test": "test"}
@@ -56,9 +66,10 @@ SPLIT_NAMES = {"train": "train", "valid": "validation", "val": "validation", "va
 class TableLayout:
     """Which column of a csv gives which field."""
 
-    csv_path: Path
-    columns: Mapping[str, str]
-    path_columns: tuple[str, ...]
+    table: Table
+    columns: Mapping[str, int]
+    """Columns by field."""
+    path_columns: tuple[int, ...]
     """Columns with paths or names of files, the preferred first."""
     sounds: tuple[Path, ...]
     """Folders that paths may begin in."""
@@ -73,63 +84,90 @@ class TableLayout:
             InputError: no such file, an unknown field, or a column that is not there.
             FormatError: there is no column with paths, or none that names species.
         """
-        if not csv_path.is_file():
+        if not os.path.exists(csv_path) or csv_path.is_dir():
             raise InputError(f"{csv_path}: no such file.")
-        header, _rows = table_records(csv_path)
-        by_lower = {name.strip().lower(): name for name in header}
-        columns: dict[str, str] = {}
-        for field, column in given.items():
-            if field not in COLUMNS:
-                near = difflib.get_close_matches(field, COLUMNS, n=1)
-                raise InputError(f"column: '{field}' is no field. " + (f"Did you mean '{near[0]}'?" if near else ""))
-            if column.lower() not in by_lower:
-                raise InputError(f"{csv_path}: there is no column '{column}'; it has {header}.")
-            columns[field] = by_lower[column.lower()]
+        table = Table(csv_path)
+        columns = _given_columns(table, given)
         for field, names in COLUMNS.items():
-            known = next((by_lower[name] for name in names if name in by_lower), None)
-            if field not in columns and known is not None and known not in columns.values():
-                columns[field] = known
+            places = [place for name in names if (place := table.place([name])) is not None]
+            if field not in columns and places and places[0] not in columns.values():
+                columns[field] = places[0]
         if "path" not in columns:
             raise FormatError(
-                f"{csv_path}: expected a column with paths ({', '.join(COLUMNS['path'])}); it has {header}. "
+                f"{csv_path}: expected a column with paths ({', '.join(COLUMNS['path'])}); it has {table.header}. "
                 f"Name it with --column path=NAME."
             )
         if not {"scientific_name", "common_name", "ebird_code"} & set(columns):
             raise FormatError(
                 f"{csv_path}: expected a column with species ({', '.join(COLUMNS['scientific_name'])}); it has "
-                f"{header}. Name it with --column scientific_name=NAME."
+                f"{table.header}. Name it with --column scientific_name=NAME."
             )
-        paths = [by_lower[name] for name in COLUMNS["path"] if name in by_lower and "path" not in given]
-        return cls(csv_path, columns, tuple(paths) or (columns["path"],), tuple(sounds) or (csv_path.parent,))
+        usual = [place for name in COLUMNS["path"] if (place := table.place([name])) is not None]
+        paths = [columns["path"], *([] if "path" in given else usual)]
+        return cls(table, columns, tuple(dict.fromkeys(paths)), tuple(sounds) or (csv_path.parent,))
 
-    def rows(self) -> Iterator[RecordingRow]:
-        """Yield a row for each line that is not empty."""
-        _header, records = table_records(self.csv_path)
-        lines = [line for line in records if any(map(str.strip, line.values()))]
-        names = TaxonNames.beside(self.csv_path, own=map(self._taxon, lines))
-        for line in lines:
-            paths = [value for column in self.path_columns if (value := line[column].strip())]
-            yield self._row(self._fields(line), paths, names)
+    def rows(self, *, on_note: Callable[[str], None] | None = None) -> Iterator[RecordingRow]:
+        """Yield a row for each line that is not empty; at the end, tell what was guessed or not understood."""
+        names = TaxonNames.beside(self.table.path, own=[self._taxon(cells) for _line, cells in self.table])
+        reader = _Reader(self)
+        for _line, cells in self.table:
+            yield reader.row(cells, names)
+        if on_note is not None:
+            for sentence in self.table.notes.sentences():
+                on_note(f"{self.table.path}: {sentence}")
 
-    def _fields(self, line: Mapping[str, str]) -> dict[str, str | None]:
-        return {field: line[column].strip() or None for field, column in self.columns.items()}
+    def fields(self, cells: Sequence[str]) -> dict[str, str | None]:
+        """Return the text of each field; None for an empty one."""
+        return {field: cells[place].strip() or None for field, place in self.columns.items()}
 
-    def _taxon(self, line: Mapping[str, str]) -> tuple[str | None, str | None, str | None]:
-        fields = self._fields(line)
+    def _taxon(self, cells: Sequence[str]) -> tuple[str | None, str | None, str | None]:
+        fields = self.fields(cells)
         scientific = fields.get("scientific_name") or ""
         return fields.get("ebird_code"), scientific if is_binomial(scientific) else None, fields.get("common_name")
 
-    def _row(self, fields: dict[str, str | None], paths: Sequence[str], names: TaxonNames) -> RecordingRow:
-        # A path of another machine says less than a path below the table.
-        paths = sorted(paths, key=is_absolute)
-        given = paths[0] if paths else ""
-        code = fields.get("ebird_code")
-        path = find_sound(self.sounds, paths, code) or self.csv_path.parent / given
-        named = xeno_canto_number(fields.get("xc_id")) or fields.get("recording_id") or xeno_canto_id(Path(given).stem)
+
+def _given_columns(table: Table, given: Mapping[str, str]) -> dict[str, int]:
+    """Return the columns that a person named, by field.
+
+    Raises:
+        InputError: an unknown field, or a column that is not there.
+    """
+    columns: dict[str, int] = {}
+    for field, column in given.items():
+        if field not in COLUMNS:
+            near = difflib.get_close_matches(field, COLUMNS, n=1)
+            raise InputError(f"column: '{field}' is no field. " + (f"Did you mean '{near[0]}'?" if near else ""))
+        place = table.place([column])
+        if place is None:
+            raise InputError(f"{table.path}: there is no column '{column}'; it has {table.header}.")
+        columns[field] = place
+    return columns
+
+
+class _Reader:
+    """Rows of a table as recordings; values that are not understood are counted in the table's notes."""
+
+    def __init__(self, layout: TableLayout) -> None:
+        self._layout = layout
+        self._table = layout.table
+        self._notes = layout.table.notes
+        date_column, time_column = layout.columns.get("date"), layout.columns.get("time")
+        self._dates = None if date_column is None else self._table.dates(date_column)
+        self._times = None if time_column is None else self._table.times(time_column)
+
+    def row(self, cells: Sequence[str], names: TaxonNames) -> RecordingRow:
+        """Return the recording that a row describes."""
+        fields = self._layout.fields(cells)
+        given, path = self._path(cells, fields.get("ebird_code"))
+        number = self._number(fields)
+        named = number or self._identifier(fields) or xeno_canto_id(Path(given).stem)
+        code = self._code(fields)
         label = _label(fields, names)
         is_background = (fields.get("scientific_name") or code or "x").lower() in ("nocall", "noise", "background")
         others = (*_names_in(fields.get("secondary")), *_names_in(fields.get("background")))
         secondary = dict.fromkeys(names.scientific(text) for text in others)
+        latitude, longitude = self._place(fields)
+        date, time = self._moment(fields)
         return RecordingRow(
             recording_id=named or given,
             path=str(path),
@@ -138,21 +176,106 @@ class TableLayout:
             ebird_code=None if _two_names(code) else code,
             secondary=tuple(name for name in secondary if label is None or name != label.scientific_name),
             kind="background" if is_background else "focal",
-            source=fields.get("source") or ("xeno-canto" if xeno_canto_id(named or "") else self.csv_path.name),
+            source=fields.get("source") or ("xeno-canto" if xeno_canto_id(named or "") else self._table.path.name),
             url=fields.get("url"),
             recordist=fields.get("recordist"),
             license=spdx_of(fields.get("license")),
-            latitude=_number(fields.get("latitude"), 90),
-            longitude=_number(fields.get("longitude"), 180),
+            latitude=latitude,
+            longitude=longitude,
             locality=fields.get("locality"),
             country=fields.get("country"),
-            date=iso_date(fields.get("date")),
-            time=clock(fields.get("time")),
+            date=date,
+            time=time,
             quality=fields.get("quality"),
             sound_type=", ".join(_names_in(fields.get("sound_type"))) or None,
             given_group=fields.get("given_group"),
-            split=SPLIT_NAMES.get((fields.get("split") or "").lower()),
+            split=self._split(fields),
         )
+
+    def _path(self, cells: Sequence[str], code: str | None) -> tuple[str, Path]:
+        """Return the path as the table gives it, and that of the file."""
+        texts = [text for column in self._layout.path_columns if (text := cells[column].strip())]
+        paths = [posix_path(text) for text in texts]
+        # A path of another machine says less than a path below the table.
+        paths.sort(key=is_absolute)
+        given = paths[0] if paths else ""
+        found = find_sound(self._layout.sounds, [*paths, *texts], code)
+        if found is None and (found := find_sound(self._layout.sounds, _with_zeros(given), code)):
+            self._notes.say(
+                f"column '{self._table.header[self._layout.path_columns[0]]}': files whose numbers have lost the zeros "
+                f"before them are found with zeros (as '{found.name}')."
+            )
+        return given, found or self._table.path.parent / given
+
+    def _header(self, field: str) -> str:
+        return self._table.header[self._layout.columns[field]]
+
+    def _number(self, fields: Mapping[str, str | None]) -> str | None:
+        """Return the archive's number."""
+        text = fields.get("xc_id")
+        if text is None or is_blank(text):
+            return None
+        number = xeno_canto_number(exact_id(text))
+        if number is None:
+            self._notes.misread(self._header("xc_id"), text, expected="a number of xeno-canto such as XC134874")
+        return number
+
+    def _identifier(self, fields: Mapping[str, str | None]) -> str | None:
+        text = fields.get("recording_id")
+        if text is None:
+            return None
+        exact = exact_id(text)
+        if exact is None:
+            self._notes.misread(self._header("recording_id"), text, expected="an identifier with all its digits")
+        return exact
+
+    def _code(self, fields: Mapping[str, str | None]) -> str | None:
+        code = fields.get("ebird_code")
+        if code is not None and is_day(code):
+            self._notes.misread(self._header("ebird_code"), code, expected="a code, not what a spreadsheet made of it")
+            return None
+        return code
+
+    def _place(self, fields: Mapping[str, str | None]) -> tuple[float | None, float | None]:
+        """Return latitude and longitude, from a column each or from one with both."""
+        for field in ("place", "latitude", "locality"):
+            text = fields.get(field)
+            is_alone = field == "place" or "longitude" not in self._layout.columns
+            if text is not None and is_alone and (place := parse_place(text)):
+                return place
+        readers = {"latitude": parse_latitude, "longitude": parse_longitude}
+        values = {field: parse(fields.get(field) or "") for field, parse in readers.items()}
+        for field, value in values.items():
+            text = fields.get(field) or ""
+            if value is None and not is_blank(text):
+                self._notes.misread(self._header(field), text, expected=f"a {field} in degrees such as 52.5")
+        return values["latitude"], values["longitude"]
+
+    def _moment(self, fields: Mapping[str, str | None]) -> tuple[str | None, str | None]:
+        """Return date and time of day, which can stand behind the date."""
+        stamp = None if self._dates is None else self._dates.read(fields.get("date") or "")
+        time = None if self._times is None else self._times.read(fields.get("time") or "")
+        if time is None and stamp is not None and self._dates is not None and self._dates.has_times:
+            time = stamp.time
+        return None if stamp is None else stamp.date, None if time is None else f"{time:%H:%M}"
+
+    def _split(self, fields: Mapping[str, str | None]) -> str | None:
+        text = fields.get("split") or ""
+        part = SPLIT_NAMES.get(text.lower())
+        if part is None and not is_blank(text):
+            self._notes.misread(self._header("split"), text, expected=f"one of {', '.join(SPLIT_NAMES)}")
+        return part
+
+
+_MAX_ZEROS = 6
+
+
+def _with_zeros(path: str) -> list[str]:
+    """Return a path whose file has a number for a name with the zeros before it that a spreadsheet may have taken."""
+    parsed = PurePosixPath(path)
+    if not parsed.stem.isdigit():
+        return []
+    return [str(parsed.with_name("0" * n + parsed.name)) for n in range(1, _MAX_ZEROS + 1)]
 
 
 def _label(fields: Mapping[str, str | None], names: TaxonNames) -> Label | None:
@@ -182,19 +305,6 @@ def xeno_canto_number(text: str | None) -> str | None:
     return f"XC{match[1]}" if match else None
 
 
-def table_records(csv_path: Path) -> tuple[list[str], Iterator[dict[str, str]]]:
-    """Return the header and the records of a table with commas, semicolons or tabs.
-
-    Raises:
-        FormatError: it is a spreadsheet, or no table.
-    """
-    if csv_path.suffix.lower() in _SPREADSHEETS:
-        raise FormatError(f"{csv_path}: expected a csv, found a spreadsheet. Save it as CSV (UTF-8).")
-    text = read_text(csv_path)
-    header = text.partition("\n")[0]
-    return csv_records(csv_path, text, delimiter=max(",;\t", key=header.count))
-
-
 def _names_in(text: str | None) -> list[str]:
     """Names in a cell: a Python list as BirdCLEF writes it, or separated by `;` or `,`."""
     if text is None or text.lower() in _UNKNOWN_CODES:
@@ -205,15 +315,7 @@ def _names_in(text: str | None) -> list[str]:
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             found = text.strip("[]").split(",")
         return [str(name).strip() for name in found if str(name).strip()]
-    return [part.strip() for part in re.split(r"[;,]", text) if part.strip()]
-
-
-def _number(text: str | None, largest: float) -> float | None:
-    try:
-        value = float((text or "").replace(",", "."))
-    except ValueError:
-        return None
-    return value if abs(value) <= largest else None
+    return [part.strip() for part in re.split(r"[;,|]", text) if part.strip()]
 
 
 def iso_date(text: str | None) -> str | None:
@@ -226,10 +328,5 @@ def iso_date(text: str | None) -> str | None:
 
 def clock(text: str | None) -> str | None:
     """A time of day as HH:MM; `?` and words are nothing."""
-    match = re.match(r"(\d{1,2})[:.h](\d{2})\s*([ap]m)?", (text or "").strip().lower())
-    if match is None:
-        return None
-    hour, minute = int(match[1]), int(match[2])
-    if match[3]:
-        hour = hour % 12 + (12 if match[3] == "pm" else 0)
-    return f"{hour:02d}:{minute:02d}" if hour < 24 and minute < 60 else None
+    time = parse_time(text or "")
+    return None if time is None else f"{time:%H:%M}"

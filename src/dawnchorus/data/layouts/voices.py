@@ -10,15 +10,17 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dawnchorus.data.layouts.tables import table_records, xeno_canto_number
+from dawnchorus.data.layouts.tables import xeno_canto_number
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.errors import FormatError, InputError
+from dawnchorus.tables import Table
 from dawnchorus.taxonomy.classes import KnownClasses, name_key
 from dawnchorus.taxonomy.file_names import find_class_of_file, label_of_file, label_of_folder
 from dawnchorus.taxonomy.labels import Label
 
 TABLE = "Birds Voice.csv"
 SOURCE = "Kaggle: sound of 114 species of birds (xeno-canto)"
+_COLUMNS = ("common_name", "scientific_name", "recordist_name", "xc_id")
 _FOLDER_SUFFIXES = ("_sound", "_sounds")
 
 
@@ -104,12 +106,14 @@ def _species(table: Path) -> list[Label]:
 
 
 def _lines(table: Path, *columns: str) -> list[dict[str, str]]:
-    """Return the lines of the table by its columns' names in lower case.
+    """Return the lines of the table, by names of its columns.
 
     Raises:
         FormatError: one of `columns` is not there.
     """
-    header, records = table_records(table)
-    if not set(columns) <= {name.strip().lower() for name in header}:
-        raise FormatError(f"{table}: expected the columns {' and '.join(columns)}, found {header}.")
-    return [{name.strip().lower(): value for name, value in record.items()} for record in records]
+    found = Table(table)
+    places = {name: found.place([name]) for name in _COLUMNS}
+    if any(places[name] is None for name in columns):
+        raise FormatError(f"{table}: expected the columns {' and '.join(columns)}, found {found.header}.")
+    there = {name: place for name, place in places.items() if place is not None}
+    return [{name: cells[place] for name, place in there.items()} for _line, cells in found]

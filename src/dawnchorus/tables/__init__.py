@@ -1,0 +1,34 @@
+"""The one reader of tables that people made: encoding, delimiter, decimal sign, dates and the spelling of headers.
+
+`docs/TABLES.md` states its rules. Nothing is guessed without a note, and no value is left out without being counted.
+"""
+
+from dawnchorus.tables.dates import DateColumn, Stamp
+from dawnchorus.tables.encoding import read_text
+from dawnchorus.tables.ids import exact_id, is_day, posix_path
+from dawnchorus.tables.notes import Notes
+from dawnchorus.tables.numbers import NumberColumn, parse_number
+from dawnchorus.tables.places import parse_latitude, parse_longitude, parse_place
+from dawnchorus.tables.table import Table, header_key
+from dawnchorus.tables.times import TimeColumn, parse_time
+from dawnchorus.tables.words import is_blank
+
+__all__ = [
+    "DateColumn",
+    "Notes",
+    "NumberColumn",
+    "Stamp",
+    "Table",
+    "TimeColumn",
+    "exact_id",
+    "header_key",
+    "is_blank",
+    "is_day",
+    "parse_latitude",
+    "parse_longitude",
+    "parse_number",
+    "parse_place",
+    "parse_time",
+    "posix_path",
+    "read_text",
+]

@@ -1,0 +1,314 @@
+"""Dates, as people and spreadsheets write them; the order of day and month is told by a whole column."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from datetime import time as time_of_day
+
+from dawnchorus.tables.notes import Notes, counted_rows
+from dawnchorus.tables.times import parse_time, time_of_fraction
+from dawnchorus.tables.words import is_blank
+
+FIRST_YEAR, LAST_YEAR = 1850, 2100
+
+DAY_FIRST, MONTH_FIRST = "day/month/year", "month/day/year"
+
+_EXPECTED = "a date such as 2024-05-01"
+_MAX_SHARE_OF_OTHERS = 0.1
+"""Share of the rows whose order is sure that may have the other order, as slips."""
+
+_MONTHS = {
+    prefix: number
+    for number, prefixes in enumerate(
+        (
+            "jan ene gen", "feb fev fbr", "mar mrz maa mrt", "apr avr abr", "may mai mag mei maj", "jun juin giu",
+            "jul juil lug", "aug aou ago", "sep set", "oct okt ott out", "nov", "dec dez dic des",
+        ),
+        start=1,
+    )
+    for prefix in prefixes.split()
+}  # fmt: skip
+"""Months by the first letters of their names in English and its neighbours."""
+
+_HYPHENS = dict.fromkeys(map(ord, "\u2212\u2013\u2010\u2011"), "-")
+_FILLERS = frozenset(("st", "nd", "rd", "th", "er", "de", "of", "le"))
+
+_YEAR_FIRST = re.compile(
+    r"(?P<year>\d{4})(?:\s*(?P<separator>[-/.:_ ])\s*(?P<month>\d{1,2})(?:\s*(?P=separator)\s*(?P<day>\d{1,2}))?)?\.?",
+    re.ASCII,
+)
+_YEAR_LAST = re.compile(
+    r"(?P<first>\d{1,2})\s*(?P<separator>[-/._ ])\s*(?P<second>\d{1,2})\s*(?P=separator)\s*(?P<year>\d{4}|'?\d{2})",
+    re.ASCII,
+)
+_MONTH_AND_YEAR = re.compile(r"(?P<month>\d{1,2})[-/.](?P<year>\d{4})", re.ASCII)
+_COMPACT = re.compile(r"(?P<year>\d{4})(?P<month>\d{2})(?P<day>\d{2})(?:\.0)?", re.ASCII)
+_SERIAL = re.compile(r"(\d{5})(?:[.,](\d*))?", re.ASCII)
+_FIRST_SERIAL, _LAST_SERIAL = 18_264, 73_415
+"""Numbers of spreadsheets' days from 1950 to 2100."""
+_DAY_ZERO = date(1899, 12, 30)
+_TIME = re.compile(
+    r"(?P<date>.*?\d.*?)(?:t|[, ]\s*)(?P<time>\d{1,2}[:.h]\d{2}\D?.*|\d{1,2}\s*[ap]\.?m\.?|\d{4,6}z?)", re.ASCII
+)
+_STUCK_TIME = re.compile(r"(?P<date>\d{8})[t_ -]?(?P<time>\d{6}\D*.*|\d{4}z?)", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """A date as exactly as it is known, and the time that stood behind it."""
+
+    year: int
+    month: int | None = None
+    day: int | None = None
+    time: time_of_day | None = None
+
+    @property
+    def date(self) -> str:
+        """The date in ISO 8601: 2024-05-01, 2024-05 or 2024."""
+        return "-".join([f"{self.year:04d}", *(f"{part:02d}" for part in (self.month, self.day) if part is not None)])
+
+    def moment(self, at: time_of_day | None) -> datetime | None:
+        """Return the date at a time; None where the day is not known."""
+        if self.month is None or self.day is None or at is None:
+            return None
+        return datetime.combine(date(self.year, self.month, self.day), at)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A date whose year stands last, with what may be day or month before it."""
+
+    first: int
+    second: int
+    year: int
+    separator: str
+    is_padded: bool
+    time: time_of_day | None = None
+
+    def stamp(self, order: str) -> Stamp | None:
+        day, month = (self.first, self.second) if order == DAY_FIRST else (self.second, self.first)
+        return _stamp(self.year, month, day, self.time)
+
+    @property
+    def orders(self) -> tuple[str, ...]:
+        """The orders in which it is a date."""
+        return tuple(order for order in (DAY_FIRST, MONTH_FIRST) if self.stamp(order))
+
+
+def _stamp(year: int, month: int | None, day: int | None, at: time_of_day | None = None) -> Stamp | None:
+    """Return a date as exactly as it is known, where 0 means unknown; None if there is no such day."""
+    if not FIRST_YEAR <= year <= LAST_YEAR or (month or 0) > 12:
+        return None
+    if not month:
+        return Stamp(year) if not day else None
+    if not day:
+        return Stamp(year, month)
+    try:
+        date(year, month, day)
+    except ValueError:
+        return None
+    return Stamp(year, month, day, at)
+
+
+def parse_date(text: str) -> Stamp | _Pair | None:
+    """Return a date, or a pair whose order the column must tell; None for anything else."""
+    text = _plain(text)
+    found = _without_time(text)
+    if found is not None:
+        return found
+    for pattern in (_STUCK_TIME, _TIME):
+        parts = pattern.fullmatch(text)
+        if parts is None:
+            continue
+        day, at = _without_time(parts["date"].strip(" ,")), parse_time(parts["time"])
+        if day is not None and at is not None:
+            return replace(day, time=at)
+    return None
+
+
+def _plain(text: str) -> str:
+    """Return the text in lower case, with single spaces, without accents and weekdays."""
+    text = (
+        unicodedata.normalize("NFKC", " ".join(text.split())).casefold().replace("\u2212", "-").replace("\u2013", "-")
+    )
+    text = re.sub(r"(\d)\s*年\s*(\d+)\s*月\s*(\d+)\s*日", r"\1-\2-\3 ", text).strip()
+    decomposed = unicodedata.normalize("NFD", text)
+    text = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
+    return re.sub(r"^[^\W\d_]{2,}\.?,?\s+(?=\d)|^[^\W\d_]{2,}\.?,\s+", "", text) if not _month(text) else text
+
+
+def _without_time(text: str) -> Stamp | _Pair | None:
+    if found := _YEAR_FIRST.fullmatch(text):
+        return _stamp(int(found["year"]), int(found["month"] or 0), int(found["day"] or 0))
+    if found := _YEAR_LAST.fullmatch(text):
+        return _pair(found)
+    if found := _MONTH_AND_YEAR.fullmatch(text):
+        return _stamp(int(found["year"]), int(found["month"]), None)
+    if (found := _COMPACT.fullmatch(text)) and (stamp := _stamp(int(found[1]), int(found[2]), int(found[3]))):
+        return stamp
+    return _in_words(text)
+
+
+def _pair(found: re.Match[str]) -> _Pair:
+    digits = found["year"].lstrip("'")
+    year = int(digits) if len(digits) == 4 else int(digits) + (2000 if int(digits) < 69 else 1900)
+    is_padded = any(found[name].startswith("0") for name in ("first", "second"))
+    return _Pair(int(found["first"]), int(found["second"]), year, found["separator"], is_padded)
+
+
+def _in_words(text: str) -> Stamp | None:
+    """Return a date whose month is a word: `1 May 2024`, `May 1, 2024`, `01-May-24`, `1. Mai 2024`, `May 2024`."""
+    parts = [part for part in re.findall(r"\d+|[^\W\d_]+", text) if part not in _FILLERS]
+    months = [(place, _month(part)) for place, part in enumerate(parts) if not part.isdigit()]
+    if len(months) != 1 or months[0][1] is None or not 2 <= len(parts) <= 3:
+        return None
+    place, month = months[0]
+    numbers = [part for part in parts if part.isdigit()]
+    if len(numbers) == 1:
+        return _stamp(int(numbers[0]), month, None) if len(numbers[0]) == 4 else None
+    if len(numbers[0]) == 4:
+        numbers.reverse()
+    day, year = numbers
+    if len(day) > 2 or len(year) not in (2, 4) or place == 2:
+        return None
+    return _stamp(int(year) + (0 if len(year) == 4 else 2000 if int(year) < 69 else 1900), month, int(day))
+
+
+def _month(word: str) -> int | None:
+    """Return the month that a word without accents begins like."""
+    word = re.match(r"[^\W\d_]*", word)[0]  # type: ignore[index]
+    if len(word) < 3:
+        return None
+    return _MONTHS.get(word[:4]) or _MONTHS.get(word[:3])
+
+
+def _serial(text: str) -> Stamp | None:
+    """Return the day that a spreadsheet's number means, with its time."""
+    found = _SERIAL.fullmatch(text.strip())
+    if found is None or not _FIRST_SERIAL <= int(found[1]) <= _LAST_SERIAL:
+        return None
+    day = _DAY_ZERO + timedelta(days=int(found[1]))
+    fraction = float(f"0.{found[2] or 0}")
+    return Stamp(day.year, day.month, day.day, time_of_fraction(fraction) if fraction else None)
+
+
+class DateColumn:
+    """The dates of a column, whose order of day and month is decided over all its values.
+
+    Dates with a year behind are read in the one order in which those of the same separator are all dates. Where both
+    are possible, a point means that the day is first; else the number that varies more is the day, and if none does,
+    unpadded numbers with slashes are month first. Such a guess is noted.
+    """
+
+    def __init__(self, name: str, values: Iterable[str], notes: Notes, *, prefer_day_first: bool = False) -> None:
+        self.name = name
+        self._notes = notes
+        self._prefer_day_first = prefer_day_first
+        counts = Counter(map(str.strip, values))
+        pairs: dict[str, dict[_Pair, str]] = defaultdict(dict)
+        n_rows: Counter[_Pair] = Counter()
+        times, serials = set(), Counter[str]()
+        for value, n in counts.items():
+            found = parse_date(value)
+            if isinstance(found, _Pair):
+                pairs[found.separator].setdefault(replace(found, time=None), value)
+                n_rows[replace(found, time=None)] += n
+            if found is not None and found.time is not None:
+                times.add(found.time.replace(tzinfo=None))
+            if found is None and (day := _serial(value)):
+                serials[value] = n
+                times.add(day.time or time_of_day())
+        self.has_times = bool(times - {time_of_day()})
+        """True if times stand behind dates; spreadsheets write midnight behind a date without one."""
+        self._orders = {sign: self._order(list(found), found, n_rows) for sign, found in pairs.items()}
+        self._note_serials(serials)
+        self._note_damage(pairs)
+
+    def read(self, text: str) -> Stamp | None:
+        """Return the date; None if it is blank or all zeros, or counted as not understood."""
+        found = self.parse(text)
+        if found is None and not is_blank(text) and not re.fullmatch(r"[0\W]+", text):
+            self._notes.misread(self.name, text, expected=_EXPECTED)
+        return found
+
+    def parse(self, text: str) -> Stamp | None:
+        """Return the date; None if it is none."""
+        found = parse_date(text) or _serial(text)
+        if isinstance(found, _Pair):
+            order = self._orders.get(found.separator) or (found.orders[0] if len(found.orders) == 1 else None)
+            found = found.stamp(order) if order else None
+        return found
+
+    def _order(self, pairs: list[_Pair], texts: dict[_Pair, str], n_rows: Counter[_Pair]) -> str | None:
+        """Return the order of the dates with one separator; None if there are too many of each."""
+        sure = Counter[str]()
+        for pair in pairs:
+            if len(pair.orders) == 1:
+                sure[pair.orders[0]] += n_rows[pair]
+        open_pairs = [pair for pair in pairs if len(pair.orders) == 2 and pair.first != pair.second]
+        n_open = sum(n_rows[pair] for pair in open_pairs)
+        if len(sure) == 2:
+            (order, most), (_other, fewest) = sure.most_common()
+            if fewest <= _MAX_SHARE_OF_OTHERS * (most + fewest):
+                return order
+            self._notes.say(
+                f"column '{self.name}': both day and month come first ({DAY_FIRST} in {counted_rows(sure[DAY_FIRST])}, "
+                f"{MONTH_FIRST} in {sure[MONTH_FIRST]}); {counted_rows(n_open)} that could be either "
+                f"{'is' if n_open == 1 else 'are'} left without a date. Write dates as 2024-05-01."
+            )
+            return None
+        if sure:
+            return next(iter(sure))
+        if pairs[0].separator == ".":
+            return DAY_FIRST
+        order, reason = self._guess(open_pairs or pairs)
+        if open_pairs:
+            example = open_pairs[0]
+            read = example.stamp(order)
+            self._notes.say(
+                f"column '{self.name}': in {counted_rows(n_open)} day and month could change places (as "
+                f"'{texts[example]}'); read as {order}{f', so {read.date}' if read else ''}, because {reason}. Write "
+                f"dates as 2024-05-01 to be sure."
+            )
+        return order
+
+    def _guess(self, pairs: list[_Pair]) -> tuple[str, str]:
+        """Return the likelier order of dates that are possible in both, and the reason."""
+        n_first, n_second = (len({getattr(pair, name) for pair in pairs}) for name in ("first", "second"))
+        if n_first > n_second:
+            return DAY_FIRST, "the first number varies more"
+        if n_first < n_second:
+            return MONTH_FIRST, "the second number varies more"
+        if self._prefer_day_first:
+            return DAY_FIRST, "tables with semicolons are from countries where the day stands first"
+        if pairs[0].separator != "/":
+            return DAY_FIRST, "with this separator the day mostly stands first"
+        if any(pair.is_padded for pair in pairs):
+            return DAY_FIRST, "its numbers have zeros before them, as most countries write them"
+        return MONTH_FIRST, "its numbers have no zeros before them, as spreadsheets of the USA write them"
+
+    def _note_serials(self, serials: Counter[str]) -> None:
+        if not serials:
+            return
+        example = next(iter(serials))
+        day = _serial(example)
+        self._notes.say(
+            f"column '{self.name}': {counted_rows(serials.total())} with numbers such as '{example}' are taken for a "
+            f"spreadsheet's days since 1900 ({day.date if day else ''})."
+        )
+
+    def _note_damage(self, pairs: dict[str, dict[_Pair, str]]) -> None:
+        """Note the mixture that a spreadsheet leaves which took the days of some dates for months."""
+        open_signs = [sign for sign, found in pairs.items() if all(len(pair.orders) == 2 for pair in found)]
+        sure_signs = [sign for sign, found in pairs.items() if all(len(pair.orders) == 1 for pair in found)]
+        if open_signs and sure_signs:
+            examples = (next(iter(pairs[sign].values())) for sign in (sure_signs[0], open_signs[0]))
+            self._notes.say(
+                f"column '{self.name}': dates are written as '{next(examples)}' where the day is above 12, and as "
+                f"'{next(examples)}' where it is not: a spreadsheet may have changed day and month there. Check them."
+            )

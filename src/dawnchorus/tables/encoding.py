@@ -1,0 +1,140 @@
+"""Text from bytes: UTF-8, UTF-16 and UTF-32 with or without a byte order mark, else a code page."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from pathlib import Path
+
+from dawnchorus.errors import FormatError
+from dawnchorus.tables.notes import Notes
+
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+
+_CODE_PAGES = (
+    "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1257", "mac_roman", "cp850",
+    "cp932", "gb18030", "big5", "cp949",
+)  # fmt: skip
+"""Code pages that are tried: what Windows, older Macs and the command line of Windows write."""
+
+_MAX_SAMPLE = 1 << 16
+"""Bytes that the detector sees."""
+
+_SPREADSHEETS = ((b"PK\x03\x04", ".xlsx or .ods"), (b"\xd0\xcf\x11\xe0", ".xls"))
+_CONTROLS = re.compile("[\0-\x08\x0e-\x19\x1b-\x1f\x7f]")
+_END_OF_FILE = "\x1a"
+"""Written at the end by programs of DOS."""
+
+
+def read_text(path: Path, notes: Notes | None = None) -> str:
+    """Return the whole file as text; an encoding that had to be guessed is noted.
+
+    Raises:
+        FormatError: it is no text.
+    """
+    return decode(path.read_bytes(), str(path), notes or Notes())
+
+
+def decode(data: bytes, name: str, notes: Notes) -> str:
+    """Return the content of the file `name` as text.
+
+    Raises:
+        FormatError: it is no text.
+    """
+    for magic, kind in _SPREADSHEETS:
+        if data.startswith(magic):
+            raise FormatError(
+                f"{name}: expected a text file, found a spreadsheet or archive ({kind}). Save it as CSV (UTF-8)."
+            )
+    mark, encoding = next(((mark, code) for mark, code in _MARKS if data.startswith(mark)), (b"", _wide(data)))
+    if encoding is not None:
+        text = _decode_marked(data.removeprefix(mark), encoding, name, notes)
+    else:
+        text = _decode_narrow(data, notes)
+    text = text.removeprefix("\ufeff").rstrip(_END_OF_FILE)
+    if found := _CONTROLS.search(text):
+        raise FormatError(f"{name}: expected text, found the control character {found[0]!r} at {found.start()}.")
+    return text
+
+
+def _wide(data: bytes) -> str | None:
+    """Return the UTF-16 that the bytes of zero speak for, where there is no mark; None if they do not."""
+    head = data[:4096]
+    even, odd = head[::2].count(0), head[1::2].count(0)
+    if len(data) % 2 or max(even, odd) < max(len(head) // 20, 2) or min(even, odd) > max(even, odd) // 10:
+        return None
+    return "utf-16-le" if odd > even else "utf-16-be"
+
+
+def _decode_marked(data: bytes, encoding: str, name: str, notes: Notes) -> str:
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        if encoding == "utf-8":
+            return _decode_narrow(data, notes)
+        raise FormatError(
+            f"{name}: expected text in {encoding.upper()} ({error.reason}, at byte {error.start})."
+        ) from None
+
+
+def _decode_narrow(data: bytes, notes: Notes) -> str:
+    """Return bytes without a mark as text: UTF-8 if they are that, else line by line UTF-8 or one code page."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        lines = data.split(b"\n")
+    others = [line for line in lines if not _is_utf8(line)]
+    page = _code_page(b"\n".join(others)[:_MAX_SAMPLE])
+    example = _example(others[0].decode(page, "replace"))
+    notes.say(
+        f"not in UTF-8: {'the whole' if len(others) == len(lines) else f'{len(others)} of {len(lines)} lines'} read as "
+        f"code page {page} (as '{example}'). Save it as UTF-8 if letters are wrong."
+    )
+    return "\n".join(line.decode() if _is_utf8(line) else line.decode(page, "replace") for line in lines)
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _example(line: str) -> str:
+    """Return the cell with the most letters that are not ASCII."""
+    return max(re.split(r"[,;\t|]", line), key=lambda cell: sum(not letter.isascii() for letter in cell)).strip()[:40]
+
+
+def _code_page(sample: bytes) -> str:
+    """Return the code page of lines that have letters beyond ASCII.
+
+    The detector cannot tell a few letters of one Western page from those of another: 1252 is taken where it says that
+    it reads as well as the best, and has no sign where a letter must be.
+    """
+    from charset_normalizer import from_bytes
+
+    found = list(from_bytes(sample, cp_isolation=list(_CODE_PAGES)))
+    chaos = {match.encoding: match.chaos for match in found}
+    western = sample.decode("cp1252", "replace")
+    if not found or (found[0].chaos >= chaos.get("cp1252", 1) - 0.02 and _oddness(western) == 0):
+        return "cp1252"
+    best = min(found, key=lambda match: (_oddness(str(match)), match.chaos, _CODE_PAGES.index(match.encoding)))
+    return "cp1252" if str(best) == western else best.encoding
+
+
+_ODD = re.compile(
+    r"(?<=[^\W\d_])[^\w\s\x00-\x7f\u2010-\u2027°º·](?=[^\W\d_])|(?<=[a-zß-ÿ\u0430-\u0491])[À-ÖØ-ÞŠŽŸŒ\u0401-\u042f]|(?<=[A-Z])[ŠŽŸŒ](?=[a-z])"
+    r"|[À-ž]{4,}|\ufffd"
+)
+
+
+def _oddness(text: str) -> int:
+    """Return the number of letters beyond ASCII that stand where they cannot: signs and capitals inside words."""
+    return len(_ODD.findall(text))

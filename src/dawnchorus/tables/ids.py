@@ -1,0 +1,37 @@
+"""Identifiers and paths that went through a spreadsheet or came from Windows."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+_SCIENTIFIC = re.compile(r"(\d+(?:[.,](\d+))?)[eE]\+?(\d+)", re.ASCII)
+_DAY = re.compile(r"\d{1,2}[-. /]\s?[^\W\d_]{3,4}\.?|[^\W\d_]{3}[-. ]\d{2}")
+
+
+def exact_id(text: str) -> str | None:
+    """Return an identifier as it was before a spreadsheet made a number of it; None if digits were lost.
+
+    `134874.0` is 134874, `1.34874E+05` too; of `5.88E+05` nobody knows the last digits.
+    """
+    text = text.strip()
+    if whole := re.fullmatch(r"(\d+)[.,]0+", text, re.ASCII):
+        return whole[1]
+    found = _SCIENTIFIC.fullmatch(text)
+    if found is None:
+        return text
+    if len(found[2] or "") < int(found[3]) or int(found[3]) > 30:
+        return None
+    return f"{int(Decimal(found[1].replace(',', '.')).scaleb(int(found[3])))}"
+
+
+def is_day(text: str) -> bool:
+    """Return True for `2-Feb`, `01. Mrz`, `Mar-01`: what spreadsheets make of codes such as `2-2` and `MAR1`."""
+    return _DAY.fullmatch(text.strip()) is not None
+
+
+def posix_path(text: str) -> str:
+    """Return a path with slashes forward, without quotes around it and without `./` before it."""
+    text = text.strip().strip('"').strip()
+    slashed = text.replace("\\", "/") if "\\" in text else text
+    return re.sub(r"^(?:\./+)+", "", slashed)

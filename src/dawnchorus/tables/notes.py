@@ -1,0 +1,50 @@
+"""Sentences about a table, each said once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass
+class _Misread:
+    """Values of one column that were not understood."""
+
+    expected: str
+    example: str
+    n_rows: int = 0
+
+
+class Notes:
+    """Guesses and values that were not understood; those of one column are one sentence with number and example."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, None] = {}
+        self._misread: dict[str, _Misread] = {}
+
+    def say(self, sentence: str) -> None:
+        """Add a sentence, unless it is there."""
+        self._said.setdefault(sentence)
+
+    def misread(self, column: str, value: str, *, expected: str) -> None:
+        """Count a value that was not understood."""
+        self._misread.setdefault(column, _Misread(expected, value)).n_rows += 1
+
+    def n_misread(self, column: str) -> int:
+        """Return the number of values of a column that were not understood."""
+        return self._misread[column].n_rows if column in self._misread else 0
+
+    def sentences(self) -> list[str]:
+        """Return all sentences."""
+        return [
+            *self._said,
+            *(
+                f"column '{column}': not understood, and left out, in {counted_rows(each.n_rows)} (as "
+                f"'{each.example}'); expected {each.expected}."
+                for column, each in self._misread.items()
+            ),
+        ]
+
+
+def counted_rows(n: int) -> str:
+    """Return `1 row`, `2 rows`, ..."""
+    return f"{n} row{'' if n == 1 else 's'}"

@@ -1,0 +1,291 @@
+"""Tables with a header, delimited by whatever stands between their columns."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+from dawnchorus.errors import FormatError
+from dawnchorus.tables.dates import DateColumn
+from dawnchorus.tables.encoding import read_text
+from dawnchorus.tables.notes import Notes, counted_rows
+from dawnchorus.tables.numbers import NumberColumn
+from dawnchorus.tables.times import TimeColumn
+
+DELIMITERS = (",", ";", "\t", "|")
+ONE_COLUMN = "\x1f"
+"""Delimiter of tables without one: the sign of units in ASCII, which no text has."""
+
+_SPREADSHEETS = (".xls", ".xlsx", ".xlsm", ".ods", ".numbers")
+_SEPARATOR_LINE = re.compile(r"\"?sep=(.)\"?\s*", re.IGNORECASE)
+_SPACED_HEADER = re.compile(r'"[^"\n]*"(?: "[^"\n]*")+\r?\n')
+"""Names in quotes with blanks between them: what R writes."""
+_N_LOOKED_AT = 200
+"""Rows that tell the delimiter."""
+_N_NAMED = 3
+
+
+def header_key(name: str) -> str:
+    """Return what a column's name is found by: its letters and digits, in lower case."""
+    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", name).casefold())
+
+
+class Table:
+    """The rows of a table that people made.
+
+    Names of columns are without spaces around them. Every row has a cell for each column; blank rows are left out.
+    Rows that have more than that, and rows that are the header again, are left out with a note. Notes are complete
+    once the rows have been read. `delimiter` is taken where the header has it, otherwise it is found. `quoted` says whether cells may stand in quotes; None: if the first one does.
+
+    Raises:
+        FormatError: it is no text, or empty.
+    """
+
+    def __init__(self, path: Path, *, delimiter: str | None = None, quoted: bool | None = True) -> None:
+        if path.suffix.lower() in _SPREADSHEETS:
+            raise FormatError(
+                f"{path}: expected a csv, found a spreadsheet. Save it as CSV (in Excel: File, Save As, CSV UTF-8)."
+            )
+        self.path = path
+        self.notes = Notes()
+        lines = _Lines.of(read_text(path, self.notes))
+        quoted = lines.text.startswith('"') if quoted is None else quoted
+        self._quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+        has_usual = delimiter is not None and delimiter in lines.text.lstrip().partition("\n")[0]
+        usual = delimiter if has_usual else None
+        self.delimiter = lines.delimiter or usual or _find_delimiter(lines.text, self._quoting)
+        self._lines = lines
+        open_quote = _line_of_open_quote(lines.text, self.delimiter) if quoted else None
+        self._by_line = open_quote is not None
+        self._remarks: dict[int, str] = {}
+        """Rows that are only a remark or a title, by line."""
+        _number, header = next(self._raw_rows(), (0, []))
+        while header and not header[-1].strip():
+            header.pop()
+        if not any(map(header_key, header)):
+            raise FormatError(f"{path}: expected a header line, found an empty file.")
+        self.header = [name.strip() for name in header]
+        self._keys = _keys(self.header)
+        self._skips_first_cell = self._has_row_names()
+        self.long_rows: Sequence[int] = ()
+        """Lines of the rows with more cells than the header, once the rows have been read."""
+        self._numbers: dict[int, NumberColumn] = {}
+        if open_quote is not None:
+            line = open_quote + lines.n_skipped
+            self.notes.say(f"line {line}: a quote does not close before the delimiter: each line is read as a row.")
+        self._note_doubled_names()
+
+    def __iter__(self) -> Iterator[tuple[int, list[str]]]:
+        """Yield line number and cells of each row."""
+        long_rows: list[int] = []
+        n_headers = n_rows = 0
+        for line, cells in self._body():
+            if [cell.strip() for cell in cells[: len(self.header)]] == self.header:
+                n_headers += 1
+            elif any(cell.strip() for cell in cells[len(self.header) :]):
+                long_rows.append(line)
+            else:
+                n_rows += 1
+                yield line, [*cells, *[""] * (len(self.header) - len(cells))][: len(self.header)]
+        self._note_rows(long_rows, n_headers, n_rows)
+
+    def records(self) -> Iterator[dict[str, str]]:
+        """Yield the rows by column name, of names that come twice the first."""
+        for _line, cells in self:
+            yield dict(zip(reversed(self.header), reversed(cells), strict=True))
+
+    def place(self, names: Sequence[str]) -> int | None:
+        """Return the column that has one of `names`, the first that is there, however it is spelt."""
+        return next((self._keys[key] for key in map(header_key, names) if key in self._keys), None)
+
+    def column(self, place: int) -> Iterator[str]:
+        """Yield the cells of a column."""
+        return (cells[place] for _line, cells in self)
+
+    def numbers(self, place: int) -> NumberColumn:
+        """Return the reader of a column of numbers."""
+        if place not in self._numbers:
+            has_commas = "," in self._lines.text and (self.delimiter != "," or '"' in self._lines.text)
+            values = self.column(place) if has_commas else iter(())
+            name, prefer_comma = self.header[place], self.delimiter != ","
+            self._numbers[place] = NumberColumn(name, values, self.notes, prefer_comma=prefer_comma)
+        return self._numbers[place]
+
+    def dates(self, place: int) -> DateColumn:
+        """Return the reader of a column of dates."""
+        prefer_day_first = self.delimiter == ";"
+        return DateColumn(self.header[place], self.column(place), self.notes, prefer_day_first=prefer_day_first)
+
+    def times(self, place: int) -> TimeColumn:
+        """Return the reader of a column of times of day."""
+        return TimeColumn(self.header[place], self.column(place), self.notes)
+
+    def _raw_rows(self) -> Iterator[tuple[int, list[str]]]:
+        """Yield line number and cells of each row that is not blank, a remark or a title, the header first."""
+        is_header = True
+        for line, cells in self._rows_by_line() if self._by_line else self._rows():
+            filled = [cell.strip() for cell in cells if cell.strip()]
+            if filled and _is_remark(cells, is_header=is_header):
+                self._remarks[line] = filled[0]
+            elif filled:
+                is_header = False
+                yield line, cells
+
+    def _rows(self) -> Iterator[tuple[int, list[str]]]:
+        rows = csv.reader(io.StringIO(self._lines.text, newline=""), delimiter=self.delimiter, quoting=self._quoting)
+        before = 0
+        try:
+            for cells in rows:
+                yield before + 1 + self._lines.n_skipped, cells
+                before = rows.line_num
+        except csv.Error as error:
+            line = rows.line_num + self._lines.n_skipped
+            raise FormatError(f"{self.path}, line {line}: expected a table in CSV ({error}).") from error
+
+    def _rows_by_line(self) -> Iterator[tuple[int, list[str]]]:
+        for number, line in enumerate(self._lines.text.splitlines(), start=1 + self._lines.n_skipped):
+            try:
+                yield number, next(csv.reader([line], delimiter=self.delimiter), [])
+            except csv.Error as error:
+                raise FormatError(f"{self.path}, line {number}: expected a row in CSV ({error}).") from error
+
+    def _body(self) -> Iterator[tuple[int, list[str]]]:
+        rows = self._raw_rows()
+        next(rows, None)
+        return ((line, cells[1:]) for line, cells in rows) if self._skips_first_cell else rows
+
+    def _has_row_names(self) -> bool:
+        """Return True if each row has one more cell than the header, a number: as R writes names of rows."""
+        rows = self._raw_rows()
+        next(rows, None)
+        firsts = []
+        for _line, cells in rows:
+            if len(cells) != len(self.header) + 1 or not cells[0].strip().isdigit():
+                return False
+            firsts.append(cells[0])
+        return len(set(firsts)) == len(firsts) > 0 and len(self.header) > 1
+
+    def _note_rows(self, long_rows: Sequence[int], n_headers: int, n_rows: int) -> None:
+        self.long_rows = long_rows
+        if long_rows:
+            lines = ", ".join(map(str, long_rows[:_N_NAMED])) + (", ..." if len(long_rows) > _N_NAMED else "")
+            sentence = (
+                f"{counted_rows(len(long_rows))} with more cells than the header's {len(self.header)}, left out (line "
+                f"{lines}): put values that have the delimiter {self.delimiter!r} in quotes."
+            )
+            if not n_rows:
+                raise FormatError(f"{self.path}: {sentence}")
+            self.notes.say(sentence)
+        if n_headers:
+            self.notes.say(f"{counted_rows(n_headers)} with the header once more, left out.")
+        if self._remarks:
+            line, text = next(iter(self._remarks.items()))
+            self.notes.say(f"{counted_rows(len(self._remarks))} with a remark alone, left out (line {line}: '{text}').")
+
+    def _note_doubled_names(self) -> None:
+        seen: dict[str, int] = {}
+        for place, key in enumerate(map(header_key, self.header)):
+            if key and seen.setdefault(key, place) != place:
+                self._note_doubled(seen[key], place)
+
+    def _note_doubled(self, first: int, second: int) -> None:
+        """Note two columns of one name; of these the first is read that has values."""
+        pairs = [
+            (line, cells[first].strip(), cells[second].strip())
+            for line, cells in self._body()
+            if len(cells) > second and cells[second].strip() != cells[first].strip()
+        ]
+        if not pairs:
+            return
+        if not any(value for _line, value, _other in pairs) and not any(
+            cells[first].strip() for _line, cells in self._body() if len(cells) > first
+        ):
+            self._keys[header_key(self.header[first])] = second
+            return
+        line, value, other = pairs[0]
+        differ = f"which differ in {counted_rows(len(pairs))} (line {line}: '{value}' and '{other}')"
+        self.notes.say(f"two columns '{self.header[first]}', {differ}; the first is read.")
+
+
+class _Lines:
+    """The text of a table without the line before the header that tells the delimiter to Excel."""
+
+    def __init__(self, text: str, *, n_skipped: int, delimiter: str | None) -> None:
+        self.text = text
+        self.n_skipped = n_skipped
+        self.delimiter = delimiter
+
+    @classmethod
+    def of(cls, text: str) -> _Lines:
+        first, end, rest = text.partition("\n")
+        found = _SEPARATOR_LINE.fullmatch(first) if end else None
+        return cls(rest, n_skipped=1, delimiter=found[1]) if found else cls(text, n_skipped=0, delimiter=None)
+
+
+def _keys(header: Sequence[str]) -> dict[str, int]:
+    """Return the columns by what their names are found by, with and without a unit in brackets; the first counts."""
+    keys: dict[str, int] = {}
+    for name_of in (header_key, lambda name: header_key(re.sub(r"[(\[].*?[)\]]", "", name))):
+        for place, name in enumerate(header):
+            if key := name_of(name):
+                keys.setdefault(key, place)
+    return keys
+
+
+def _is_remark(cells: Sequence[str], *, is_header: bool) -> bool:
+    """Return True for a blank row, one with nothing but a remark behind `#`, and a title in the first cell of many."""
+    filled = [cell for cell in cells if cell.strip()]
+    is_title = is_header and len(cells) > 2 and len(filled) == 1
+    return not filled or is_title or (len(filled) == 1 and filled[0].lstrip().startswith("#"))
+
+
+def _find_delimiter(text: str, quoting: Literal[0, 3]) -> str:
+    """Return the delimiter that parts the header, and the rows into as many cells as it; with several, the most."""
+    if _SPACED_HEADER.match(text):
+        return " "
+    best, most = ONE_COLUMN, (0.0, 0)
+    for delimiter in DELIMITERS:
+        rows = _first_rows(text, delimiter, quoting)
+        header = rows[0] if rows else []
+        while header and not header[-1].strip():
+            header.pop()
+        if len(header) < 2:
+            continue
+        fitting = [row for row in rows[1:] if len(header) <= len(row) and not any(map(str.strip, row[len(header) :]))]
+        merit = (len(fitting) / len(rows[1:]) if rows[1:] else 1.0, len(header))
+        if merit > most:
+            best, most = delimiter, merit
+    return best
+
+
+def _first_rows(text: str, delimiter: str, quoting: Literal[0, 3]) -> list[list[str]]:
+    """Return the first rows that are not blank or a remark."""
+    found: list[list[str]] = []
+    try:
+        for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting):
+            if not _is_remark(row, is_header=not found):
+                found.append(row)
+            if len(found) > _N_LOOKED_AT:
+                break
+    except csv.Error:
+        return found
+    return found
+
+
+def _line_of_open_quote(text: str, delimiter: str) -> int | None:
+    """Return the line of a quote that opens a cell and is not closed at the end of one; None if all are."""
+    if '"' not in text:
+        return None
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    line = 1
+    try:
+        for _row in rows:
+            line = rows.line_num + 1
+    except csv.Error as error:
+        return None if "limit" in str(error) else line
+    return None

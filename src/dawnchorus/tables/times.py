@@ -1,0 +1,111 @@
+"""Times of day, as people and spreadsheets write them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, time, timedelta, timezone
+
+from dawnchorus.tables.notes import Notes
+from dawnchorus.tables.words import is_blank
+
+_ZONE = r"(?P<zone>z|(?:utc|gmt)?\s*[-+\u2212]\d{1,2}(?::?\d{2})?|utc|gmt)"
+_HALF = r"(?P<half>[ap])\.?\s*m\.?"
+_CLOCK = re.compile(
+    rf"(?P<hour>\d{{1,2}})(?:\s*[:.,h]\s*(?P<minute>\d{{2}})(?:\s*[:.m]\s*(?P<second>\d{{2}})(?:[.,](?P<part>\d+))?s?)?)"
+    rf"\s*(?:{_HALF})?\s*(?:uhr|hrs?|h)?\s*\(?{_ZONE}?\)?",
+    re.ASCII,
+)
+_HOUR = re.compile(rf"(?P<hour>\d{{1,2}})\s*(?:{_HALF}|uhr|h)\s*{_ZONE}?", re.ASCII)
+_DIGITS = re.compile(
+    rf"(?P<hour>\d{{1,2}})(?P<minute>\d{{2}})(?P<second>\d{{2}})?\s*(?:hrs?|h|uhr)?\s*{_ZONE}?", re.ASCII
+)
+_DASHED = re.compile(r"(?P<hour>\d{1,2})[-_](?P<minute>\d{2})(?:[-_](?P<second>\d{2}))?", re.ASCII)
+_EMPTY_DATE = re.compile(r"(?:1899-12-3[01]|1900-01-0[01]|1904-01-01|0?[01]/0?[01]/1900|3[01][./]12[./]1899)[t ]+")
+"""Days that spreadsheets put before a time without a day."""
+_FRACTION = re.compile(r"0?[.,]\d+|[01](?:[.,]0*)?", re.ASCII)
+_SHORT_MINUTE = re.compile(r"(\d{1,2})[.,]([0-5])", re.ASCII)
+
+
+def parse_time(text: str) -> time | None:
+    """Return a time of day, with its zone if it names one; None for anything else.
+
+    `6:00`, `06:00:30`, `5.30 Uhr`, `5h30`, `6:00 AM`, `6 pm`, `0530`, `530`, `05-30-00` are times.
+    """
+    text = _EMPTY_DATE.sub("", " ".join(text.split()).lower().removeprefix("t"))
+    for pattern in (_CLOCK, _HOUR, _DIGITS, _DASHED):
+        if found := pattern.fullmatch(text):
+            return _time(found.groupdict())
+    return None
+
+
+def _time(parts: dict[str, str | None]) -> time | None:
+    hour = int(parts["hour"] or 0)
+    if half := parts.get("half"):
+        if not 1 <= hour <= 12:
+            return None
+        hour = hour % 12 + (12 if half == "p" else 0)
+    microsecond = int(((parts.get("part") or "0") + "000000")[:6])
+    try:
+        return time(
+            hour, int(parts.get("minute") or 0), int(parts.get("second") or 0), microsecond, _zone(parts.get("zone"))
+        )
+    except ValueError:
+        return None
+
+
+def _zone(text: str | None) -> timezone | None:
+    """Return the zone of `z`, `utc`, `+02:00`, `utc+2`; None for nothing."""
+    if not text:
+        return None
+    found = re.search(r"([-+\u2212])(\d{1,2}):?(\d{2})?$", text)
+    if found is None:
+        return UTC
+    offset = timedelta(hours=int(found[2]), minutes=int(found[3] or 0))
+    return timezone(offset if found[1] == "+" else -offset)
+
+
+def time_of_fraction(fraction: float) -> time:
+    """Return the time of a part of a day, as spreadsheets keep it, to the second."""
+    seconds = min(round(fraction * 86_400), 86_399)
+    return time(seconds // 3600, seconds // 60 % 60, seconds % 60)
+
+
+class TimeColumn:
+    """The times of day of a column, which tells whether `0.25` is a part of a day or 25 minutes past midnight."""
+
+    def __init__(self, name: str, values: Iterable[str], notes: Notes) -> None:
+        self.name = name
+        self._notes = notes
+        given = [value for value in map(str.strip, values) if not is_blank(value)]
+        fractions = [value for value in given if _FRACTION.fullmatch(value)]
+        self._has_fractions = bool(fractions) and (
+            len(fractions) == len(given) or any(parse_time(value) is None for value in fractions)
+        )
+        self._has_short_minutes = any(re.fullmatch(r"\d{1,2}[.,]\d{2}", value) for value in given)
+        if self._has_fractions:
+            notes.say(
+                f"column '{name}': numbers such as '{fractions[0]}' are taken for a spreadsheet's parts of a day "
+                f"({self._fraction(fractions[0]):%H:%M})."
+            )
+
+    @staticmethod
+    def _fraction(text: str) -> time:
+        return time_of_fraction(float(text.replace(",", ".")))
+
+    def read(self, text: str) -> time | None:
+        """Return the time; None if it is blank, or counted as not understood."""
+        found = self.parse(text)
+        if found is None and not is_blank(text):
+            self._notes.misread(self.name, text.strip(), expected="a time of day such as 05:30")
+        return found
+
+    def parse(self, text: str) -> time | None:
+        """Return the time; None if it is none."""
+        text = text.strip()
+        if self._has_fractions and _FRACTION.fullmatch(text):
+            return self._fraction(text)
+        found = parse_time(text)
+        if found is None and self._has_short_minutes and (short := _SHORT_MINUTE.fullmatch(text)):
+            found = parse_time(f"{short[1]}.{short[2]}0")
+        return found

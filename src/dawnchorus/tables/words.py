@@ -1,0 +1,14 @@
+"""Words that stand for an empty cell."""
+
+from __future__ import annotations
+
+import re
+
+_BLANKS = frozenset(("nan", "na", "n/a", "#n/a", "<na>", "none", "null", "nil", "unknown", "unbekannt", "inconnu"))
+_PUNCTUATION = re.compile(r"[\W_]*|[xX?][\W_xX?]*|[yYmMdDhHsS]{2,4}([\W_][yYmMdDhHsS]{2,4})+")
+
+
+def is_blank(text: str) -> bool:
+    """Return True for a cell that says that there is no value: empty, `-`, `?`, `??:??`, `n/a`, `unknown`, ..."""
+    text = text.strip()
+    return text.casefold() in _BLANKS or _PUNCTUATION.fullmatch(text) is not None

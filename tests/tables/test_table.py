@@ -1,0 +1,145 @@
+"""Tables as spreadsheets, editors and programs write them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dawnchorus.errors import FormatError
+from dawnchorus.tables import Table
+
+TEXT = "path,species,recordist\na.wav,Parus major,Jörg Müller\nb.wav,Turdus merula,Zoë\n"
+ROWS = [["a.wav", "Parus major", "Jörg Müller"], ["b.wav", "Turdus merula", "Zoë"]]
+
+
+def table(folder: Path, content: str | bytes) -> Table:
+    path = folder / "mine.csv"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return Table(path)
+
+
+def rows(found: Table) -> list[list[str]]:
+    return [cells for _line, cells in found]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_encoding_delimiter_and_line_ends_are_told(tmp_path: Path, encoding: str, delimiter: str, end: str) -> None:
+    found = table(tmp_path, TEXT.replace(",", delimiter).replace("\n", end).encode(encoding))
+    assert (found.delimiter, found.header, rows(found)) == (delimiter, ["path", "species", "recordist"], ROWS)
+    assert [note[:12] for note in found.notes.sentences()] == (["not in UTF-8"] if encoding == "cp1252" else [])
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name"),
+    [("cp1250", "Łódź, żółw"), ("cp1251", "Синиця велика"), ("cp1253", "είδος αρχείο Καλόγερος"), ("cp932", "シジュウカラ"),
+     ("gb18030", "大山雀"), ("big5", "大山雀")],
+)  # fmt: skip
+def test_code_pages_are_told_by_their_letters_and_said(tmp_path: Path, encoding: str, name: str) -> None:
+    found = table(tmp_path, f"path;name\na.wav;{name}\n".encode(encoding))
+    assert rows(found) == [["a.wav", name]]
+    assert encoding in found.notes.sentences()[0]
+
+
+def test_lines_in_utf8_and_in_a_code_page_in_one_file(tmp_path: Path) -> None:
+    found = table(tmp_path, "path,rec\na.wav,Jörg\n".encode() + "b.wav,Jörg\n".encode("cp1252"))
+    assert rows(found) == [["a.wav", "Jörg"], ["b.wav", "Jörg"]]
+    assert "1 of 4 lines read as code page cp1252 (as 'Jörg')" in found.notes.sentences()[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"PK\x03\x04abc", "a spreadsheet or archive .*Save it as CSV"),
+        (b"\xd0\xcf\x11\xe0abc", "a spreadsheet"),
+        (bytes(range(256)), "expected text, found the control character"),
+        ("\ufeffab".encode("utf-16-le") + b"\x00\xd8", "expected text in UTF-16-LE"),
+        (b"", "an empty file"),
+        (b"\n,,,\n", "an empty file"),
+        (b"path,species,lat,lon\na.wav,Parus major,52,5,13,4\n", "line 2.*put values that have the delimiter"),
+    ],
+)
+def test_what_is_no_table_is_refused_in_words(tmp_path: Path, content: bytes, message: str) -> None:
+    with pytest.raises(FormatError, match=message):
+        list(table(tmp_path, content))
+
+
+@pytest.mark.parametrize("name", ["mine.xlsx", "mine.XLS", "mine.ods"])
+def test_spreadsheets_are_refused_by_name(tmp_path: Path, name: str) -> None:
+    with pytest.raises(FormatError, match=r"found a spreadsheet\. Save it as CSV"):
+        Table(tmp_path / name)
+
+
+def test_decimal_commas_are_no_delimiter(tmp_path: Path) -> None:
+    found = table(tmp_path, "A;B;C;D\n1,1;2,2;3,3;4,1\n1,1;2,2;3,3;4,1\n")
+    assert (found.delimiter, len(found.header), len(rows(found))) == (";", 4, 2)
+
+
+def test_semicolons_in_a_list_are_no_delimiter(tmp_path: Path) -> None:
+    assert rows(table(tmp_path, "path,others\na.wav,Parus major;Turdus merula\n")) == [
+        ["a.wav", "Parus major;Turdus merula"]
+    ]
+
+
+@pytest.mark.parametrize("first", ["sep=|", "SEP=|\r", '"sep=|"'])
+def test_the_line_that_tells_excel_the_delimiter(tmp_path: Path, first: str) -> None:
+    found = table(tmp_path, f"{first}\npath|x,y,z\na.wav|1\n")
+    assert (found.delimiter, list(found)) == ("|", [(3, ["a.wav", "1"])])
+
+
+def test_titles_remarks_and_repeated_headers_are_left_out_and_said(tmp_path: Path) -> None:
+    found = table(tmp_path, "Pond in 2024;;\n;;\nA ;b;c\n# off;;\n1;2;3\nA;b;c\n4;5;6\n")
+    assert (found.header, list(found)) == (["A", "b", "c"], [(5, ["1", "2", "3"]), (7, ["4", "5", "6"])])
+    header, remarks = found.notes.sentences()
+    assert header == "1 row with the header once more, left out."
+    assert remarks == "2 rows with a remark alone, left out (line 1: 'Pond in 2024')."
+
+
+def test_rows_with_too_many_cells_are_said_and_short_ones_filled(tmp_path: Path) -> None:
+    found = table(tmp_path, "path,species\na.wav\nb.wav,x,\nc.wav,x,y\nd.wav,1,2\n")
+    assert rows(found) == [["a.wav", ""], ["b.wav", "x"]]
+    assert found.notes.sentences() == [
+        "2 rows with more cells than the header's 2, left out (line 4, 5): put values that have the delimiter ',' in "
+        "quotes."
+    ]
+
+
+def test_quotes_that_do_not_close_cost_no_rows(tmp_path: Path) -> None:
+    found = table(tmp_path, 'path,note\na.wav,"5 inch\nb.wav,"x, y"\nc.wav,z\n')
+    assert rows(found) == [["a.wav", "5 inch"], ["b.wav", "x, y"], ["c.wav", "z"]]
+    assert found.notes.sentences() == [
+        "line 2: a quote does not close before the delimiter: each line is read as a row."
+    ]
+    assert list(table(tmp_path, 'path,note\na.wav,"two\nlines"\nb.wav,z\n')) == [
+        (2, ["a.wav", "two\nlines"]),
+        (4, ["b.wav", "z"]),
+    ]
+
+
+def test_names_of_rows_as_r_writes_them(tmp_path: Path) -> None:
+    assert rows(table(tmp_path, '"path","species"\n"1","a.wav","x"\n"2","b.wav","y"\n')) == [
+        ["a.wav", "x"],
+        ["b.wav", "y"],
+    ]
+    assert rows(table(tmp_path, '"path" "species"\n"1" "a.wav" "Parus major"\n')) == [["a.wav", "Parus major"]]
+
+
+def test_columns_are_found_however_they_are_spelt(tmp_path: Path) -> None:
+    found = table(tmp_path, " Scientific_Name ,LATITUDE (°),begin time (s),fileName\nx,1,2,a.wav\n")
+    assert [found.place([name]) for name in ("scientific name", "latitude", "Begin Time (s)", "file_name", "lon")] == [
+        0,
+        1,
+        2,
+        3,
+        None,
+    ]
+
+
+def test_doubled_names_are_said_where_they_differ(tmp_path: Path) -> None:
+    found = table(tmp_path, "path,species,Species\na.wav,Turdus,Parus\nb.wav,x,x\n")
+    assert (found.place(["species"]), len(found.notes.sentences())) == (1, 1)
+    assert "differ in 1 row (line 2: 'Turdus' and 'Parus'); the first is read" in found.notes.sentences()[0]
+    filled = table(tmp_path, "path,species,species\na.wav,,Parus\n")
+    assert (filled.place(["species"]), filled.notes.sentences()) == (2, [])
