@@ -227,9 +227,11 @@ def _show(found: list[tuple[Evaluation, Scores]], differences: list[Any]) -> Non
         if evaluation.leaks:
             click.echo(
                 f"warning: {evaluation.model} has learned from {len(evaluation.leaks)} of these recordings, or from "
-                f"copies of them ({evaluation.leaks[0].recording_id}: {evaluation.leaks[0].why}...).",
+                f"copies or clips of them ({evaluation.leaks[0].recording_id}: {evaluation.leaks[0].why}...).",
                 err=True,
             )
+        for note in evaluation.leak_notes:
+            click.echo(f"note: {note}", err=True)
         for threshold, counts in evaluation.events.items():
             screen.print(
                 f"events of {evaluation.model} from score {threshold}: precision {counts.precision:.3f} of "

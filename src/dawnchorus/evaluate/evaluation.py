@@ -12,7 +12,7 @@ from dawnchorus.evaluate import metrics
 from dawnchorus.evaluate.bootstrap import Interval, Metric, RowMean, interval, paired_interval
 from dawnchorus.evaluate.events import EventCounts, count_events
 from dawnchorus.evaluate.scoring import Pool, Scores, Secondary
-from dawnchorus.evaluate.suspects import Doubt, Leak, doubtful_labels, learned_from
+from dawnchorus.evaluate.suspects import Doubt, Leak, doubtful_labels, learned_from, overlap_notes
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import probabilities_of
 
@@ -103,6 +103,8 @@ class Evaluation:
     events: dict[str, EventCounts]
     """By threshold, where there are annotations."""
     leaks: tuple[Leak, ...]
+    leak_notes: tuple[str, ...]
+    """Relations to the recordings for training that could not be looked for."""
     doubtful: tuple[Doubt, ...]
 
     def as_json(self) -> dict[str, Any]:
@@ -143,6 +145,7 @@ def evaluate(bundle: Bundle, scores: Scores, *, pool: Pool = "mean") -> Evaluati
         calibrated_reliability=() if probabilities is None else _reliability(probabilities, scores.truth),
         events=count_events(scores),
         leaks=learned_from(bundle, scores.rows),
+        leak_notes=overlap_notes(bundle, scores.rows),
         doubtful=doubtful_labels(scores),
     )
 

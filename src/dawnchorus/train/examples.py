@@ -22,6 +22,7 @@ from dawnchorus.data.clips import Clips, WholeRecording, has_clips
 from dawnchorus.data.prepare import prepare
 from dawnchorus.data.recipes import Recipe
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, species_of
+from dawnchorus.data.relations import find_leaks
 from dawnchorus.data.split import split_table
 from dawnchorus.errors import InputError
 from dawnchorus.models.silero import open_cleaner
@@ -98,7 +99,7 @@ def load_examples(
     classes = _classes(parts["train"], config)
     beside = _beside(table, config, classes)
     parts["train"] += beside
-    warnings = _warnings(parts["train"], classes)
+    warnings = (*_warnings(parts["train"], classes), *_leak_warnings(parts))
     # In the table's order, whatever part they are in: what is made of the clips then serves every fold.
     chosen = {row.recording_id: row for rows in parts.values() for row in rows}
     used = table.with_rows([*(chosen[row.recording_id] for row in table.rows if row.recording_id in chosen), *beside])
@@ -144,6 +145,7 @@ def _prepared_examples(table: RecordingsTable, config: DataConfig, *, rate_hz: i
     warnings = (
         *_species_without_clips(table, with_clips),
         *_warnings(parts["train"], classes),
+        *_leak_warnings(parts),
         *_unused_options(clips, config),
     )
     chosen = {row.recording_id for rows in parts.values() for row in rows}
@@ -251,6 +253,21 @@ def _warnings(rows: Sequence[RecordingRow], classes: Sequence[str]) -> tuple[str
         f"{len(alone)} species have one recording to learn from ({', '.join(alone[:5])}...): what the model knows of "
         f"them may be that recording's, and cannot be validated.",
     )
+
+
+def _leak_warnings(parts: Mapping[str, Sequence[RecordingRow]]) -> Iterator[str]:
+    """Yield a warning if recordings to validate on are related to some for training."""
+    part_of = {row.recording_id: part for part, rows in parts.items() for row in rows}
+    leaks = list(find_leaks([row for rows in parts.values() for row in rows], lambda row: part_of[row.recording_id]))
+    if leaks:
+        names = {row.recording_id for leak in leaks for row in (leak.first, leak.second)}
+        n_related = sum(part_of[name] == "validation" for name in names)
+        first = leaks[0]
+        yield (
+            f"{n_related} of {len(parts['validation'])} recordings to validate on belong together with some for "
+            f"training ({first.first.recording_id} and {first.second.recording_id}: {first.relation}...), so that "
+            f"validation flatters. Split again with `dawnchorus data split`."
+        )
 
 
 def _examples(
