@@ -93,7 +93,9 @@ def fold_parts(n_folds: int) -> dict[str, float]:
 
 
 def _labels(row: RecordingRow) -> set[str]:
-    return {row.scientific_name or row.kind} | {a.scientific_name for a in row.annotations}
+    """Return what each part gets its share of: species, kinds of recordings without one, and negatives of a species."""
+    own = row.scientific_name or " ".join([row.kind, *(f"without {name}" for name in row.absent)])
+    return {own} | {a.scientific_name for a in row.annotations}
 
 
 def _place(

@@ -222,9 +222,23 @@ def _classes(rows: Sequence[RecordingRow], config: DataConfig) -> tuple[str, ...
             f"data.classes: no recording for training has {', '.join(missing)}. Add recordings, or leave it out."
         )
     classes = tuple(config.classes or found)
-    if len(classes) < 2:
-        raise InputError(f"{config.path}: expected at least two species to learn, found {len(classes)}.")
+    if not classes:
+        raise InputError(f"{config.path}: expected at least one species to learn, found none.")
+    if len(classes) == 1 and config.auxiliary is None and not any(_may_be_without(row, classes[0]) for row in rows):
+        raise _no_background(config.path, classes[0])
     return classes
+
+
+def _may_be_without(row: RecordingRow, name: str) -> bool:
+    """Return True if some of the recording is known to be without the species."""
+    return bool(row.annotations) or (row.kind == "background" and (not row.absent or name in row.absent))
+
+
+def _no_background(path: str | Path, name: str) -> InputError:
+    return InputError(
+        f"{path}: expected background beside the only species, {name}, found none for training. Add recordings without "
+        f"it: a folder 'noise', or '-{name}' for what is mistaken for it; then import and split again."
+    )
 
 
 def _beside(table: RecordingsTable, config: DataConfig, classes: Sequence[str]) -> list[RecordingRow]:
@@ -310,6 +324,8 @@ def _examples(
             f"{table.folder}: no clip for training has {', '.join(empty)} (its recordings may be silent, broken or "
             f"copies). Run `dawnchorus data check`, add recordings, or leave it out with data.classes."
         )
+    if len(number) == 1 and not (targets[loud["train"]] == 0).any():
+        raise _no_background(table.folder, classes[0])
     if config.by_clip:
         every = np.random.default_rng(config.seed).permutation(loud["train"] + loud["validation"])
         n_validation = round(len(every) * (config.validation or 0.2))
