@@ -12,8 +12,45 @@ import soundfile
 from tests.conftest import Command
 from tests.training import Train
 
-from dawnchorus.data.recordings import read_table, write_table
-from dawnchorus.data.split import find_leaks
+from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table
+from dawnchorus.data.relations import find_leaks
+from dawnchorus.evaluate.suspects import learned_from, overlap_notes
+from dawnchorus.models.bundle import Bundle, read_bundle
+
+
+def learned(bundle: Bundle, folder: Path, *rows: RecordingRow) -> Bundle:
+    """A copy of the bundle that was trained on these recordings."""
+    shutil.copytree(bundle.folder, folder)
+    write_table(RecordingsTable(folder, rows))
+    return read_bundle(folder)
+
+
+def recording(name: str, **more: object) -> RecordingRow:
+    return RecordingRow(recording_id=name, path=f"{name}.wav", **more)  # type: ignore[arg-type]
+
+
+def test_clips_of_recordings_that_were_learned_from_are_found(band_bundle: Bundle, tmp_path: Path) -> None:
+    names = ("XC7#2", "SITE_20240501_060000_0", "creek_0.0s_3.0s", "XC9")
+    own = [replace(recording(name), path="", split="train") for name in names]
+    bundle = learned(band_bundle, tmp_path / "bundle", *own, replace(recording("XC11"), split="test"))
+    given = ("xc-0007_4", "b/SITE_20240501_060000", "creek_3.0s_6.0s", "XC9", "XC10", "XC11")
+    rows = list(map(recording, given))
+    assert [(leak.recording_id, leak.learned_as, leak.why) for leak in learned_from(bundle, rows)] == [
+        ("xc-0007_4", "XC7#2", "the same number of an archive"),
+        ("b/SITE_20240501_060000", "SITE_20240501_060000_0", "the same recorder and start"),
+        ("creek_3.0s_6.0s", "creek_0.0s_3.0s", "cut from the same recording"),
+        ("XC9", "XC9", "the same identifier"),
+    ]
+
+
+def test_relations_that_could_not_be_looked_for_are_stated(band_bundle: Bundle, tmp_path: Path) -> None:
+    (unknown,) = overlap_notes(band_bundle, [recording("XC7")])
+    assert "has no table of the recordings that it was trained on" in unknown
+    bundle = learned(band_bundle, tmp_path / "bundle", replace(recording("XC7"), path="", split="train"))
+    (note,) = overlap_notes(bundle, [recording("XC8")])
+    assert "archive numbers" not in note
+    for missing in ("sounds (run `dawnchorus data check`", "recorders and start times", "recordists and days"):
+        assert missing in note
 
 
 @pytest.mark.ops

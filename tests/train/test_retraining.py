@@ -52,11 +52,15 @@ HELD_OUT = (
 def test_classes_with_too_few_held_out_recordings_are_named() -> None:
     marked = Annotation(start_s=0, end_s=1, scientific_name="Avis Marked")
     soundscapes = [
-        RecordingRow(recording_id=f"{k}", path="x", kind="soundscape", annotations=(marked, marked), split=split)
+        RecordingRow(recording_id=f"{k}", path=f"{k}", kind="soundscape", annotations=(marked, marked), split=split)
         for k, split in enumerate(["train"] * 30 + ["test"] * 3)
     ]
+    cut = recordings("Cut", n_train=10, n_test=10)
+    clips = [replace(row, path=f"XC{k // 10} {k}.mp3") for k, row in enumerate(cut)]
     parts = [replace(row, given_group=f"{row.split}") for row in recordings("Reviewed", n_train=15, n_test=5)]
-    assert too_few_held_out([*HELD_OUT, *soundscapes, *parts, *recordings("Lone", n_train=1, n_test=0)]) == [
+    lone = recordings("Lone", n_train=1, n_test=0)
+    assert too_few_held_out([*HELD_OUT, *soundscapes, *clips, *parts, *lone]) == [
+        {"scientific_name": "Avis Cut", "common_name": "Cut Bird", "n_held_out": 1, "n_needed": 18},
         {"scientific_name": "Avis Lone", "common_name": "Lone Bird", "n_held_out": 0, "n_needed": 19},
         {"scientific_name": "Avis Marked", "common_name": "Avis Marked", "n_held_out": 3, "n_needed": 2},
         {"scientific_name": "Avis Rare", "common_name": "Rare Bird", "n_held_out": 4, "n_needed": 3},

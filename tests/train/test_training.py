@@ -171,11 +171,12 @@ def test_a_loss_that_is_no_number_ends_with_advice_and_keeps_what_there_is(run_t
         (["model.hiddn=3"], r"model\.hiddn: there is no such key\. Did you mean 'hidden'"),
     ],
 )
-def test_settings_that_are_none_are_named_with_the_nearest(
-    overrides: list[str], message: str, run_training: Train
+def test_settings_that_are_none_are_named_with_the_nearest_and_leave_no_run(
+    overrides: list[str], message: str, run_training: Train, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match=message):
         run_training("model=acoustic_mlp", *overrides)
+    assert list(tmp_path.glob("runs/*")) == []
 
 
 def test_data_that_cannot_be_learned_from_is_named(tmp_path: Path, birds: Path, store: ModelStore) -> None:
@@ -195,7 +196,8 @@ def test_data_that_cannot_be_learned_from_is_named(tmp_path: Path, birds: Path, 
     refused([replace(row, split=None) for row in rows], "not split yet. Run `dawnchorus data split`")
     refused([replace(row, split="fold1") for row in rows], "no recording is in the part 'train'")
     one = [row for row in rows if row.scientific_name == rows[0].scientific_name]
-    refused(one, "at least two species to learn, found 1")
+    refused(one, "expected background beside the only species, .*Add recordings without it: a folder 'noise'")
+    refused([replace(row, scientific_name=None, kind="background") for row in one], "at least one species to learn")
     silent = tmp_path / "silent.wav"
     import soundfile
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -33,7 +33,7 @@ from dawnchorus.data.recordings import (
     write_table,
 )
 from dawnchorus.data.sound_notes import notes_of_sound
-from dawnchorus.data.split import fold_parts, leak_report, split_table
+from dawnchorus.data.split import LeakReport, fold_parts, leak_report, split_table
 from dawnchorus.errors import InputError, OutputExists
 from dawnchorus.files import atomic_file
 from dawnchorus.formats.registry import format_of_file
@@ -340,6 +340,27 @@ def _report_split(table: RecordingsTable, *, seed: int) -> None:
         f"{report.n_leaking} of {report.n_tested} recordings outside the largest part have a relative in it; "
         f"a split at random would have {report.n_leaking_at_random:.1f}."
     )
+    for line in describe_coverage(report):
+        click.echo(line)
+
+
+def describe_coverage(report: LeakReport) -> Iterator[str]:
+    """Yield what the leaks were looked for by, and what could not be looked for."""
+    known = [each for each in report.coverage if each.n_known]
+    counts = ", ".join(f"{each.relation.name} ({each.n_known})" for each in known)
+    yield f"Looked for, and in how many of {counted(report.n_recordings, 'recording')}: {counts}."
+    for each in report.coverage:
+        if not each.n_known:
+            yield f"not looked for: {each.relation.name}; no recording has {each.relation.needs}."
+    if report.n_long:
+        yield f"not looked for: the same sound beyond the first 120 s of {counted(report.n_long, 'recording')}."
+    if report.undecided:
+        first = report.undecided[0]
+        yield (
+            f"not known: if {sum(map(len, report.undecided))} recordings with running numbers and of one length "
+            f"({first[0].recording_id}, {first[1].recording_id}...) are clips of one. If they are, give a csv a column "
+            f"'group'."
+        )
 
 
 def _say_leaks(leaks: Sequence[Any]) -> None:

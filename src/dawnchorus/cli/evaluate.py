@@ -252,6 +252,11 @@ def _show(found: list[tuple[Evaluation, Scores]], differences: list[Any]) -> Non
     table.add_row("recordings", *[str(evaluation.n_recordings) for evaluation, _ in found])
     print_table(table)
     screen.print(SECONDARY_NOTES[found[0][0].secondary])
+    if len(found[0][1].classes) == 1:
+        screen.print(
+            "One species: the best of one is always right, so only ROC AUC, average precision, log loss and the scores "
+            "in background say something."
+        )
     for (evaluation, _), difference in zip(found[1:], differences, strict=True):
         each = "; ".join(f"{name.replace('_', ' ')} {value}" for name, value in difference.items())
         screen.print(f"{found[0][0].model} minus {evaluation.model}: {each}", markup=False)
@@ -259,9 +264,13 @@ def _show(found: list[tuple[Evaluation, Scores]], differences: list[Any]) -> Non
         if evaluation.leaks:
             click.echo(
                 f"warning: {evaluation.model} has learned from {len(evaluation.leaks)} of these recordings, or from "
-                f"copies of them ({evaluation.leaks[0].recording_id}: {evaluation.leaks[0].why}...).",
+                f"copies or clips of them ({evaluation.leaks[0].recording_id}: {evaluation.leaks[0].why}...).",
                 err=True,
             )
+        for note in evaluation.leak_notes:
+            click.echo(f"note: {note}", err=True)
+        for note in evaluation.background_notes:
+            click.echo(note, err=evaluation.background is None or evaluation.background.n_heard > 0)
         for threshold, counts in evaluation.events.items():
             screen.print(
                 f"events of {evaluation.model} from score {threshold}: precision {counts.precision:.3f} of "

@@ -181,6 +181,13 @@ class _Start:
         return fingerprint(np.concatenate(self._parts)) if self._parts else np.empty(0, HASH)
 
 
+def _original(earlier: Mapping[int, tuple[int, str]], k: int) -> int:
+    """Return the first of the rows that a row is a copy of; the row itself if it is none."""
+    while k in earlier:
+        k = earlier[k][0]
+    return k
+
+
 def _with_duplicates(rows: list[RecordingRow], prints: list[npt.NDArray[np.void]]) -> list[RecordingRow]:
     first_with: dict[str, int] = {}
     earlier: dict[int, tuple[int, str]] = {}
@@ -190,15 +197,15 @@ def _with_duplicates(rows: list[RecordingRow], prints: list[npt.NDArray[np.void]
             if original != k:
                 earlier[k] = (original, "duplicate")
     for a, b, _ in near_pairs(prints):
-        earlier.setdefault(b, (a, "near_duplicate"))
+        # Also where `b` has an original already: two excerpts of a longer recording have only that in common.
+        first, second = sorted((_original(earlier, a), _original(earlier, b)))
+        if first != second:
+            earlier[second] = (first, "near_duplicate")
     found = []
     for k, row in enumerate(rows):
         if k in earlier:
-            original, problem = earlier[k]
-            while original in earlier:
-                original = earlier[original][0]
-            problems = (*row.problems, problem)
-            row = replace(row, problems=problems, duplicate_of=rows[original].recording_id)
+            problems = (*row.problems, earlier[k][1])
+            row = replace(row, problems=problems, duplicate_of=rows[_original(earlier, k)].recording_id)
         else:
             row = replace(row, duplicate_of=None)
         found.append(row)

@@ -4,57 +4,24 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dawnchorus.data.recordings import SPLITS, RecordingRow, RecordingsTable
+from dawnchorus.data.relations import (
+    Coverage,
+    Leak,
+    coverage_of,
+    find_leaks,
+    groups_of,
+    n_longer_than_fingerprints,
+    undecided_series,
+)
 from dawnchorus.errors import InputError
 
 DEFAULT_PARTS: dict[str, float] = dict(zip(SPLITS, (0.7, 0.15, 0.15), strict=True))
 
 _UNUSABLE = frozenset(("missing", "unreadable", "silent"))
-
-
-def same_recordist_and_day(row: RecordingRow) -> str | None:
-    """Recordist, place and day, which make recordings sound alike; None if the recordist or day is not known."""
-    if not row.recordist or not row.date or len(row.date) < len("2026-05-01"):
-        return None
-    place = "" if row.latitude is None or row.longitude is None else f"{row.latitude:.2f},{row.longitude:.2f}"
-    return f"{row.recordist.casefold()}|{row.date}|{place or row.locality or ''}"
-
-
-def same_group(row: RecordingRow) -> str | None:
-    """The group that the source names."""
-    return row.given_group
-
-
-RELATIONS: dict[str, Callable[[RecordingRow], str | None]] = {
-    "the same recordist, place and day": same_recordist_and_day,
-    "the same group": same_group,
-    "the same sound": lambda row: row.sound_hash,
-    "nearly the same sound": lambda row: row.duplicate_of or row.recording_id,
-    "the same file": lambda row: row.path or None,
-}
-"""What keeps recordings together: those with the same value (other than None) of any of these."""
-
-
-def groups_of(rows: Sequence[RecordingRow]) -> list[int]:
-    """A number for each row; rows that any relation joins, directly or over others, have the same."""
-    parent = list(range(len(rows)))
-
-    def root(k: int) -> int:
-        while parent[k] != k:
-            parent[k] = parent[parent[k]]
-            k = parent[k]
-        return k
-
-    for relation in RELATIONS.values():
-        first: dict[str, int] = {}
-        for k, row in enumerate(rows):
-            value = relation(row)
-            if value is not None:
-                parent[root(k)] = root(first.setdefault(value, k))
-    return [root(k) for k in range(len(rows))]
 
 
 def split_table(
@@ -126,7 +93,9 @@ def fold_parts(n_folds: int) -> dict[str, float]:
 
 
 def _labels(row: RecordingRow) -> set[str]:
-    return {row.scientific_name or row.kind} | {a.scientific_name for a in row.annotations if a.scientific_name}
+    """Return what each part gets its share of: species, kinds of recordings without one, and negatives of a species."""
+    own = row.scientific_name or " ".join([row.kind, *(f"without {name}" for name in row.absent)])
+    return {own} | {a.scientific_name for a in row.annotations if a.scientific_name}
 
 
 def _place(
@@ -162,28 +131,6 @@ def _place(
 
 
 @dataclass(frozen=True)
-class Leak:
-    """Two recordings on two sides that should be on one, and why."""
-
-    relation: str
-    first: RecordingRow
-    second: RecordingRow
-
-
-def find_leaks(rows: Sequence[RecordingRow], split_of: Callable[[RecordingRow], str | None]) -> Iterator[Leak]:
-    """For every relation, each recording that another one on another side is related to, with that one."""
-    for name, relation in RELATIONS.items():
-        first: dict[str, RecordingRow] = {}
-        for row in rows:
-            value = relation(row)
-            if value is None or split_of(row) is None:
-                continue
-            other = first.setdefault(value, row)
-            if split_of(other) != split_of(row):
-                yield Leak(name, other, row)
-
-
-@dataclass(frozen=True)
 class LeakReport:
     """What crosses the table's split, and what would cross a random one."""
 
@@ -194,6 +141,14 @@ class LeakReport:
     """Of these, those with a relative in the largest part."""
     n_leaking_at_random: float
     """The same for splits that ignore groups: mean of `N_RANDOM`."""
+    n_recordings: int
+    """Recordings with a split."""
+    coverage: tuple[Coverage, ...]
+    """How many of them each relation could be looked for in."""
+    undecided: tuple[tuple[RecordingRow, ...], ...]
+    """Short recordings with running numbers of which nothing tells if they are clips of one."""
+    n_long: int
+    """Recordings of which only the start was compared by sound."""
 
 
 N_RANDOM = 20
@@ -222,6 +177,10 @@ def leak_report(rows: Sequence[RecordingRow], *, seed: int) -> LeakReport:
         n_tested=sum(split != largest for split in splits),
         n_leaking=_n_leaking(groups, splits),
         n_leaking_at_random=sum(at_random) / N_RANDOM,
+        n_recordings=len(split_rows),
+        coverage=coverage_of(split_rows),
+        undecided=tuple(map(tuple, undecided_series(split_rows))),
+        n_long=n_longer_than_fingerprints(split_rows),
     )
 
 

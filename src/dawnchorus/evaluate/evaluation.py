@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from dawnchorus.evaluate import metrics
+from dawnchorus.evaluate.background import BackgroundTest, describe_background, measure_background
 from dawnchorus.evaluate.bootstrap import Interval, Metric, RowMean, interval, paired_interval
 from dawnchorus.evaluate.events import EventCounts, count_events
 from dawnchorus.evaluate.scoring import Pool, Scores, Secondary
-from dawnchorus.evaluate.suspects import Doubt, Leak, doubtful_labels, learned_from
-from dawnchorus.models.bundle import Bundle
+from dawnchorus.evaluate.suspects import Doubt, Leak, doubtful_labels, learned_from, overlap_notes
+from dawnchorus.models.bundle import Activation, Bundle
 from dawnchorus.models.runner import probabilities_of
 
 SCHEMA = 1
@@ -84,6 +85,7 @@ class Evaluation:
 
     model: str
     bundle_id: str
+    activation: Activation
     n_recordings: int
     n_windows: int
     n_failed: int
@@ -102,10 +104,19 @@ class Evaluation:
     calibrated_error: float | None
     """The same of the probabilities that the bundle's calibration makes of the scores; None: it has none."""
     calibrated_reliability: tuple[tuple[float, float, int], ...]
+    background: BackgroundTest | None
+    """Scores where there is no bird; None: there is no background recording."""
     events: dict[str, EventCounts]
     """By threshold, where there are annotations."""
     leaks: tuple[Leak, ...]
+    leak_notes: tuple[str, ...]
+    """Relations to the recordings for training that could not be looked for."""
     doubtful: tuple[Doubt, ...]
+
+    @property
+    def background_notes(self) -> tuple[str, ...]:
+        """Say what the scores in background mean."""
+        return tuple(describe_background(self.background, model=self.model, activation=self.activation))
 
     def as_json(self) -> dict[str, Any]:
         """For machines."""
@@ -128,6 +139,7 @@ def evaluate(bundle: Bundle, scores: Scores, *, pool: Pool = "mean") -> Evaluati
     return Evaluation(
         model=bundle.info.name,
         bundle_id=bundle.id,
+        activation=bundle.info.activation,
         n_recordings=len(scores.rows),
         n_windows=len(scores.scores),
         n_failed=len(scores.failures),
@@ -144,8 +156,10 @@ def evaluate(bundle: Bundle, scores: Scores, *, pool: Pool = "mean") -> Evaluati
             None if probabilities is None else metrics.expected_calibration_error(scores.truth, probabilities)
         ),
         calibrated_reliability=() if probabilities is None else _reliability(probabilities, scores.truth),
+        background=measure_background(scores),
         events=count_events(scores),
         leaks=learned_from(bundle, scores.rows),
+        leak_notes=overlap_notes(bundle, scores.rows),
         doubtful=doubtful_labels(scores),
     )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dawnchorus.data.check import CERTAIN_SCORE, DOUBTFUL_SCORE
 from dawnchorus.data.recordings import RecordingRow, read_table, table_path
+from dawnchorus.data.relations import ARCHIVE, RECORDER, SAME_RECORDING
 from dawnchorus.evaluate.metrics import best_index
 from dawnchorus.evaluate.scoring import Scores
 from dawnchorus.models.bundle import Bundle
@@ -14,7 +15,7 @@ from dawnchorus.models.bundle import Bundle
 
 @dataclass(frozen=True)
 class Leak:
-    """A recording that the bundle has learned from."""
+    """A recording that the bundle has learned from, or from a relative of."""
 
     recording_id: str
     learned_as: str
@@ -33,17 +34,16 @@ class Doubt:
 
 
 def learned_from(bundle: Bundle, rows: Sequence[RecordingRow]) -> tuple[Leak, ...]:
-    """Those of `rows` that the bundle was trained on, by the table of recordings that it carries.
+    """Those of `rows` that the bundle was trained on, or on a relative of, by the table of recordings it carries.
 
-    Sounds are compared where both data sets were checked (`dawnchorus data check`), identifiers elsewhere. A bundle
-    without a table is taken at its word.
+    Sounds are compared where both data sets were checked (`dawnchorus data check`), identifiers elsewhere, and the
+    relations of `dawnchorus.data.relations` that a bundle's table tells. A bundle without a table is taken at its word.
     """
-    if not table_path(bundle.folder).is_file():
-        return ()
-    learned = [row for row in read_table(bundle.folder).rows if row.split == "train"]
+    learned = _training_rows(bundle)
     by_id = {row.recording_id: row for row in learned}
     by_sound = {row.sound_hash: row for row in learned if row.sound_hash}
     by_original = {row.duplicate_of or row.recording_id: row for row in learned}
+    relatives = _relatives(learned, rows)
 
     def found() -> Iterator[Leak]:
         for row in rows:
@@ -57,8 +57,58 @@ def learned_from(bundle: Bundle, rows: Sequence[RecordingRow]) -> tuple[Leak, ..
                 yield Leak(row.recording_id, alike.recording_id, "nearly the same sound")
             elif alike is not None and row.duplicate_of is not None:
                 yield Leak(row.recording_id, alike.recording_id, "nearly the same sound as a third recording")
+            elif row.recording_id in relatives:
+                yield relatives[row.recording_id]
 
     return tuple(found())
+
+
+def _training_rows(bundle: Bundle) -> list[RecordingRow]:
+    if not table_path(bundle.folder).is_file():
+        return []
+    return [row for row in read_table(bundle.folder).rows if row.split == "train"]
+
+
+NAMED_RELATIONS = tuple(
+    relation
+    for relation in SAME_RECORDING
+    if relation.name not in ("the same sound", "nearly the same sound", "the same file")
+)
+"""Relations that names and groups tell, also between two data sets."""
+
+
+def _relatives(learned: Sequence[RecordingRow], rows: Sequence[RecordingRow]) -> dict[str, Leak]:
+    """Return the first relative in training of each row that has one, by recording_id."""
+    found: dict[str, Leak] = {}
+    for relation in NAMED_RELATIONS:
+        keys = relation.keys([*learned, *rows])
+        by_key = {key: row for row, own in zip(learned, keys[: len(learned)], strict=True) for key in own}
+        for row, own in zip(rows, keys[len(learned) :], strict=True):
+            other = next((by_key[key] for key in own if key in by_key), None)
+            if other is not None:
+                found.setdefault(row.recording_id, Leak(row.recording_id, other.recording_id, relation.name))
+    return found
+
+
+def overlap_notes(bundle: Bundle, rows: Sequence[RecordingRow]) -> tuple[str, ...]:
+    """Say which relations between `rows` and the bundle's training recordings could not be looked for."""
+    learned = _training_rows(bundle)
+    if not learned:
+        return (
+            f"{bundle.info.name} has no table of the recordings that it was trained on: it is not known if some of "
+            f"these are among them.",
+        )
+    missing = [
+        name
+        for name, is_known in (
+            ("sounds (run `dawnchorus data check` on both data sets)", lambda row: row.sound_hash is not None),
+            ("archive numbers", lambda row: bool(ARCHIVE.keys([row])[0])),
+            ("recorders and start times", lambda row: bool(RECORDER.keys([row])[0])),
+        )
+        if not (any(map(is_known, learned)) and any(map(is_known, rows)))
+    ]
+    missing.append("recordists and days (a bundle does not tell dates and places)")
+    return (f"not compared with the recordings that {bundle.info.name} was trained on: {', '.join(missing)}.",)
 
 
 def doubtful_labels(scores: Scores) -> tuple[Doubt, ...]:

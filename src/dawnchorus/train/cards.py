@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 
 import numpy as np
 
+from dawnchorus.evaluate.background import describe_background, measure_background
 from dawnchorus.evaluate.bootstrap import interval
 from dawnchorus.evaluate.evaluation import METRICS, confusion_of
 from dawnchorus.evaluate.metrics import expected_calibration_error
@@ -91,10 +92,19 @@ part in it.
 
 {_calibration(bundle, kept_back)}
 
+### Scores in background
+
+{_background(bundle, kept_back)}
+
 ### Known confusions
 
 {_confusions(kept_back.classes, confusion_of(truth, scores))}
 """
+
+
+def _background(bundle: Bundle, kept_back: Scores) -> str:
+    test = measure_background(kept_back)
+    return "\n".join(describe_background(test, model=bundle.info.name, activation=bundle.info.activation))
 
 
 def _calibration(bundle: Bundle, kept_back: Scores) -> str:

@@ -22,6 +22,7 @@ from dawnchorus.data.clips import Clips, WholeRecording, has_clips
 from dawnchorus.data.prepare import prepare
 from dawnchorus.data.recipes import Recipe
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, species_of
+from dawnchorus.data.relations import find_leaks
 from dawnchorus.data.split import split_table
 from dawnchorus.errors import InputError
 from dawnchorus.models.silero import open_cleaner
@@ -98,7 +99,7 @@ def load_examples(
     classes = _classes(parts["train"], config)
     beside = _beside(table, config, classes)
     parts["train"] += beside
-    warnings = (*_unlabelled(table), *_warnings(parts["train"], classes))
+    warnings = (*_unlabelled(table), *_warnings(parts["train"], classes), *_leak_warnings(parts))
     # In the table's order, whatever part they are in: what is made of the clips then serves every fold.
     chosen = {row.recording_id: row for rows in parts.values() for row in rows}
     used = table.with_rows([*(chosen[row.recording_id] for row in table.rows if row.recording_id in chosen), *beside])
@@ -145,6 +146,7 @@ def _prepared_examples(table: RecordingsTable, config: DataConfig, *, rate_hz: i
         *_unlabelled(table),
         *_species_without_clips(table, with_clips),
         *_warnings(parts["train"], classes),
+        *_leak_warnings(parts),
         *_unused_options(clips, config),
     )
     chosen = {row.recording_id for rows in parts.values() for row in rows}
@@ -222,8 +224,10 @@ def _classes(rows: Sequence[RecordingRow], config: DataConfig) -> tuple[str, ...
             f"data.classes: no recording for training has {', '.join(missing)}. Add recordings, or leave it out."
         )
     classes = tuple(config.classes or found)
-    if len(classes) < 2:
-        raise InputError(f"{config.path}: expected at least two species to learn, found {len(classes)}.")
+    if not classes:
+        raise InputError(f"{config.path}: expected at least one species to learn, found none.")
+    if len(classes) == 1 and config.auxiliary is None and not any(_may_be_without(row, classes[0]) for row in rows):
+        raise _no_background(config.path, classes[0])
     return classes
 
 
@@ -235,6 +239,18 @@ def _unlabelled(table: RecordingsTable) -> tuple[str, ...]:
     return (
         f"{len(found)} of {len(table.rows)} recordings are unlabelled ({', '.join(found[:3])}...) and left out: nobody "
         f"said what is in them.",
+    )
+
+
+def _may_be_without(row: RecordingRow, name: str) -> bool:
+    """Return True if some of the recording is known to be without the species."""
+    return row.is_annotated or (row.kind == "background" and (not row.absent or name in row.absent))
+
+
+def _no_background(path: str | Path, name: str) -> InputError:
+    return InputError(
+        f"{path}: expected background beside the only species, {name}, found none for training. Add recordings without "
+        f"it: a folder 'noise', or '-{name}' for what is mistaken for it; then import and split again."
     )
 
 
@@ -264,6 +280,21 @@ def _warnings(rows: Sequence[RecordingRow], classes: Sequence[str]) -> tuple[str
         f"{len(alone)} species have one recording to learn from ({', '.join(alone[:5])}...): what the model knows of "
         f"them may be that recording's, and cannot be validated.",
     )
+
+
+def _leak_warnings(parts: Mapping[str, Sequence[RecordingRow]]) -> Iterator[str]:
+    """Yield a warning if recordings to validate on are related to some for training."""
+    part_of = {row.recording_id: part for part, rows in parts.items() for row in rows}
+    leaks = list(find_leaks([row for rows in parts.values() for row in rows], lambda row: part_of[row.recording_id]))
+    if leaks:
+        names = {row.recording_id for leak in leaks for row in (leak.first, leak.second)}
+        n_related = sum(part_of[name] == "validation" for name in names)
+        first = leaks[0]
+        yield (
+            f"{n_related} of {len(parts['validation'])} recordings to validate on belong together with some for "
+            f"training ({first.first.recording_id} and {first.second.recording_id}: {first.relation}...), so that "
+            f"validation flatters. Split again with `dawnchorus data split`."
+        )
 
 
 def _examples(
@@ -306,6 +337,8 @@ def _examples(
             f"{table.folder}: no clip for training has {', '.join(empty)} (its recordings may be silent, broken or "
             f"copies). Run `dawnchorus data check`, add recordings, or leave it out with data.classes."
         )
+    if len(number) == 1 and not (targets[loud["train"]] == 0).any():
+        raise _no_background(table.folder, classes[0])
     if config.by_clip:
         every = np.random.default_rng(config.seed).permutation(loud["train"] + loud["validation"])
         n_validation = round(len(every) * (config.validation or 0.2))

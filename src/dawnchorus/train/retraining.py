@@ -15,6 +15,7 @@ import numpy as np
 from dawnchorus.data.check import check_table
 from dawnchorus.data.other_sounds import SOURCE, other_sounds
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, species_of, write_table
+from dawnchorus.data.relations import SAME_RECORDING, groups_of
 from dawnchorus.data.split import split_table
 from dawnchorus.errors import InputError
 from dawnchorus.evaluate import metrics
@@ -314,14 +315,14 @@ def judged(active: Bundle, new: Bundle, report: dict[str, Any], *, may_change_fa
 def too_few_held_out(rows: Sequence[RecordingRow]) -> list[dict[str, Any]]:
     """Return the trained classes with fewer than `MIN_HELD_OUT` held-out recordings.
 
-    Those of one given group, such as reviewed parts of one recording, count once. `n_needed` are the recordings to add:
+    Clips of one recording, such as reviewed parts of it, count once. `n_needed` are the recordings to add:
     as many as are missing, or more where a quarter of all would still be fewer.
     """
     names: dict[str, str] = {}
-    recordings: dict[tuple[str, str | None], set[str]] = defaultdict(set)
-    for row in rows:
+    recordings: dict[tuple[str, str | None], set[int]] = defaultdict(set)
+    for row, recording in zip(rows, groups_of(rows, SAME_RECORDING), strict=True):
         for name in species_of([row]):
-            recordings[name, row.split].add(row.given_group or row.recording_id)
+            recordings[name, row.split].add(recording)
         if row.scientific_name and row.common_name:
             names.setdefault(row.scientific_name, row.common_name)
     found = []

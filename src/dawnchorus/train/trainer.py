@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,7 +20,8 @@ import torch
 from filelock import Timeout
 
 from dawnchorus.cores import usable_cores
-from dawnchorus.errors import Busy, DawnChorusError, InputError, OutputError
+from dawnchorus.errors import Busy, DawnChorusError, InputError, OutputError, TrainingFailed
+from dawnchorus.evaluate.background import describe_background, measure_background
 from dawnchorus.models.store import ModelStore, default_folder
 from dawnchorus.train.augment import Augment
 from dawnchorus.train.bundles import activation_of, write_trained_bundle
@@ -72,7 +74,7 @@ def train(
     """Train a model, and write its run and bundle.
 
     Raises:
-        InputError: a configuration or data set that cannot be learned from.
+        InputError: a configuration or data set that cannot be learned from; no run is left then.
         TrainingFailed: the loss is no number any more.
         OutputError: no space, or no permission.
     """
@@ -83,7 +85,17 @@ def train(
         config=config.model_dump(mode="json"),
         overrides=overrides or [],
     )
-    return _carried_out(run, config, on_epoch, on_note)
+    try:
+        return _carried_out(run, config, on_epoch, on_note)
+    except DawnChorusError as error:
+        if _is_refusal(run, error):
+            shutil.rmtree(run.folder, ignore_errors=True)
+        raise
+
+
+def _is_refusal(run: Run, error: DawnChorusError) -> bool:
+    """Return True if settings or data were refused before anything was learned."""
+    return not isinstance(error, OutputError | TrainingFailed) and not (run.folder / "checkpoints").is_dir()
 
 
 def resume(folder: Path, *, on_epoch: OnEpoch = lambda _report: None, on_note: Callable[[str], None] = print) -> Run:
@@ -159,6 +171,7 @@ def _trained(run: Run, config: TrainConfig, on_epoch: OnEpoch, on_note: Callable
         )
     for line in examples.warnings:
         on_note(f"warning: {line}")
+    config = _with_loss_for_background(config, examples, on_note)
     torch.manual_seed(config.seed)
     learned = (*examples.classes, *(f"auxiliary {k}" for k in range(examples.n_auxiliary)))
     network = family.build(shape, Context(learned, store))
@@ -182,6 +195,10 @@ def _trained(run: Run, config: TrainConfig, on_epoch: OnEpoch, on_note: Callable
             window_s=shape.window_s,
             batch=config.trainer.batch,
         )
+        background = None if kept_back is None else measure_background(kept_back)
+        name = config.name or str(config.model["family"])
+        for line in describe_background(background, model=name, activation=activation_of(config)):
+            on_note(line)
         bundle = write_trained_bundle(
             run.bundle,
             network,
@@ -197,6 +214,7 @@ def _trained(run: Run, config: TrainConfig, on_epoch: OnEpoch, on_note: Callable
         return run.update(
             status="done",
             metrics=fitted.metrics,
+            background=None if background is None else background.as_record(),
             devices=fitted.devices,
             epochs=fitted.n_epochs,
             fit_s=round(fitted.took_s, 3),
@@ -205,6 +223,23 @@ def _trained(run: Run, config: TrainConfig, on_epoch: OnEpoch, on_note: Callable
             bundle_id=bundle.id,
             bundle_bytes=bundle.graph_path.stat().st_size,
         )
+
+
+def _with_loss_for_background(config: TrainConfig, examples: Examples, on_note: Callable[[str], None]) -> TrainConfig:
+    """The configuration with a loss that one class can be learned with; several and background get advice."""
+    if config.loss.name != "cross_entropy":
+        return config
+    if len(examples.classes) == 1:
+        on_note(
+            "one class: trained with loss.name=bce, because with cross_entropy the score of an only class is always 1"
+        )
+        return config.model_copy(update={"loss": config.loss.model_copy(update={"name": "bce"})})
+    if len(examples.backgrounds):
+        on_note(
+            f"warning: loss=cross_entropy learns nothing from the {len(examples.backgrounds)} clips of background, and "
+            f"some species is heard in noise. loss=bce learns from them."
+        )
+    return config
 
 
 def _check_devices(options: TrainerConfig) -> None:

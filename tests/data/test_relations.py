@@ -1,0 +1,240 @@
+"""Recordings that belong together are known by their names, and no split separates them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.conftest import Command
+
+from dawnchorus.data.check import check_table
+from dawnchorus.data.clip_names import archive_number, cut_from, page_number, recorder_name
+from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table
+from dawnchorus.data.relations import RELATIONS, coverage_of, find_leaks, groups_of, undecided_series
+from dawnchorus.data.split import DEFAULT_PARTS, leak_report, split_table
+
+
+def row(name: str, **more: object) -> RecordingRow:
+    fields = {"recording_id": name, "path": name, "scientific_name": "Avis magna", "duration_s": 3.0, **more}
+    return RecordingRow(**fields)  # type: ignore[arg-type]
+
+
+def groups(*paths: str, **more: object) -> list[set[str]]:
+    rows = [row(path, **more) for path in paths]
+    found: dict[int, set[str]] = defaultdict(set)
+    for each, number in zip(rows, groups_of(rows), strict=True):
+        found[number].add(each.path)
+    return sorted((group for group in found.values() if len(group) > 1), key=sorted)
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("XC123", "XC123"),
+        ("xc-00123_4", "XC123"),
+        ("XC123 - Great Tit - Parus major", "XC123"),
+        ("Parus_major_xeno-canto 123 (2)", "XC123"),
+        ("ML123456_part2", "ML123456"),
+        ("Macaulay Library 123456", "ML123456"),
+        ("iNat1216197", "iNat1216197"),
+        ("12345__user__a title", "Freesound 12345"),
+        ("freesound-12345_0.0_5.0", "Freesound 12345"),
+        ("1-100032-B-0", "Freesound 100032"),
+        ("100032-3-0-17", "Freesound 100032"),
+        ("XC_20240501_060000", None),
+        ("EXC123", None),
+        ("ml2_20240501_060000", None),
+        ("2024-5-1-6", None),
+    ],
+)
+def test_numbers_of_archives_are_known_in_any_spelling(name: str, number: str | None) -> None:
+    assert archive_number(name) == number
+
+
+@pytest.mark.parametrize(
+    ("url", "number"),
+    [
+        ("https://xeno-canto.org/580880", "XC580880"),
+        ("//www.xeno-canto.org/580880/download", "XC580880"),
+        ("https://macaulaylibrary.org/asset/123456", "ML123456"),
+        ("https://freesound.org/people/some.one/sounds/12345/", "Freesound 12345"),
+        ("https://xeno-canto.org/", None),
+        ("https://example.org/580880", None),
+    ],
+)
+def test_numbers_of_archives_are_known_from_pages(url: str, number: str | None) -> None:
+    assert page_number(url) == number
+
+
+@pytest.mark.parametrize(
+    ("name", "recorder", "start", "is_clip"),
+    [
+        ("SITE_20240501_060000", "site", "20240501060000", False),
+        ("SITE_20240501_060000Z", "site", "20240501060000", False),
+        ("SITE_20240501_060000+0200_part2", "site", "20240501060000", True),
+        ("SITE_20240501_060000_6.0s_9.0s", "site", "20240501060000", True),
+        ("0.912_3_20240501_060000_6.0s_9.0s", "", "20240501060000", True),
+        ("0.97_1_SITE-A_20240501_060000_0.0s_3.0s", "site a", "20240501060000", True),
+        ("2024-05-01_06-00-00", "", "20240501060000", False),
+        ("5B1A2C30_3", "", "5b1a2c30", True),
+    ],
+)
+def test_recorder_and_start_are_known(name: str, recorder: str, start: str, is_clip: bool) -> None:
+    found = recorder_name(name)
+    assert found is not None
+    assert (found.recorder, found.start, found.is_clip) == (recorder, start, is_clip)
+
+
+@pytest.mark.parametrize("name", ["20240501", "Andean Guan1", "20249901_060000", "r7"])
+def test_what_is_no_time_is_none(name: str) -> None:
+    assert recorder_name(name) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "recording"),
+    [
+        ("forest_0.0s_5.0s", "forest"),
+        ("forest_0.0_5.0", "forest"),
+        ("forest [6s-9s]", "forest"),
+        ("forest_0m06s-0m09s", "forest"),
+        ("forest part 2 of 3", "forest"),
+        ("forest_selection_12", "forest"),
+        ("forest.Wav-12", "forest"),
+        ("0.912_3_forest_6.0s_9.0s", "forest"),
+        ("forest_6_9", "forest"),
+        ("forest_6000_9000", "forest"),
+        ("forest_6_8", None),
+        ("forest_2", None),
+        ("Andean Guan1", None),
+    ],
+)
+def test_times_and_parts_name_the_recording_that_a_clip_is_cut_from(name: str, recording: str | None) -> None:
+    assert cut_from(name, 3.0) == recording
+
+
+def test_running_numbers_join_only_where_there_is_evidence() -> None:
+    cut = ["a/creek_0.wav", "a/creek_1.wav", "a/hill_0.wav", "a/hill_1.wav"]
+    assert groups(*cut) == [set(cut[:2]), set(cut[2:])], "numbers begin anew, and all have one length"
+    assert groups("a/creek1-1.wav", "a/creek1-2.wav", "a/creek2-1.wav", "a/creek2-2.wav", duration_s=None) == [
+        {"a/creek1-1.wav", "a/creek1-2.wav"},
+        {"a/creek2-1.wav", "a/creek2-2.wav"},
+    ], "recordings and clips have numbers"
+    assert groups("a/DR0000_0123_0.wav", "a/DR0000_0123_1.wav") != []
+    assert groups("a/r0.wav", "a/r1.wav", "a/r2.wav") == [], "the recordings of a folder, numbered"
+    assert groups("a/Avis magna_1.wav", "a/Avis magna_2.wav", "a/song_1.wav", "a/song_2.wav") == []
+    assert groups("a/Avis magna1.mp3", "a/Avis magna2.mp3", "b/Avis parva1.mp3", "b/Avis parva2.mp3") == []
+    assert groups(*cut, duration_s=900.0) == [], "a recorder's schedule"
+    series = [row(path) for path in ("a/r0.wav", "a/r1.wav", "a/r2.wav")]
+    assert [[each.path for each in found] for found in undecided_series(series)] == [
+        ["a/r0.wav", "a/r1.wav", "a/r2.wav"]
+    ]
+
+
+def test_a_name_that_every_folder_has_joins_only_in_its_own() -> None:
+    assert groups("a/1_0.0s_3.0s.wav", "a/1_3.0s_6.0s.wav", "b/1_0.0s_3.0s.wav") == [
+        {"a/1_0.0s_3.0s.wav", "a/1_3.0s_6.0s.wav"}
+    ]
+    assert groups("a/20240501_060000.wav", "b/20240501_060000.wav") == [], "two sites that record at the same time"
+    assert groups("a/20240501_060000_0.wav", "b/20240501_060000_1.wav") != [], "segments, sorted by species"
+    assert groups("a/creek.wav", "b/creek_0.0s_5.0s.wav") != [], "the recording itself"
+    assert groups("a/XC7/0.wav", "b/XC7/1.wav") != [], "a folder for each recording"
+    assert groups("a\\XC7_1.wav", "b/xc7_2.wav") != []
+
+
+def test_names_that_a_server_keeps_beside_its_own_are_known() -> None:
+    rows = [row(f"{k}", path=f"/store/{k:064x}", locality=name) for k, name in enumerate(("XC7_1.wav", "xc7_2.mp3"))]
+    rows += [row(f"{k}", path=f"/store/{k:064x}", locality=f"creek.wav {3 * k}.0 s") for k in (5, 6)]
+    rows.append(row("9", path=f"/store/{9:064x}", locality="Parus, XC7"))
+    assert len(set(groups_of(rows))) == 3
+
+
+CLIP_NAMES: dict[str, Callable[[int, int], tuple[str, dict[str, object]]]] = {
+    "xeno-canto": lambda r, k: (f"s{k % 2}/{('XC', 'xc-', 'Xc_00')[k % 3]}{7000 + r}_{k}.mp3", {}),
+    "again": lambda r, k: (f"XC{8000 + r}#{k + 1}", {"path": f"{r}-{k}x.wav"}),
+    "macaulay": lambda r, k: (f"ML{700_000 + r} ({k}).wav", {}),
+    "freesound": lambda r, k: (f"1-{90_000 + r}-{'ABCDEFGH'[k]}-0.wav", {}),
+    "page": lambda r, k: (f"p{r}-{k}y.wav", {"url": f"https://xeno-canto.org/{9000 + r}"}),
+    "recorder": lambda r, k: (f"s{k % 3}/SITE_202405{r + 1:02d}_060000{('', '_1', '_part2')[k % 3]}.wav", {}),
+    "segments": lambda r, k: (f"s{k % 2}/0.{91 + k}_{k}_202406{r + 1:02d}_060000_{3 * k}.0s_{3 * k + 3}.0s.wav", {}),
+    "opensoundscape": lambda r, k: (f"creek{r}water_{5 * k}.0s_{5 * k + 5}.0s.wav", {}),
+    "two times": lambda r, k: (f"lake{r}shore_{3 * k}_{3 * k + 3}.wav", {}),
+    "selections": lambda r, k: (f"s{k % 2}/river{r}bank.wav-{k + 1}.wav", {}),
+    "numbered": lambda r, k: (f"numbered/hill{r}-{k}.wav", {}),
+    "group": lambda r, k: (f"g{r}-{k}z.wav", {"given_group": f"{r}"}),
+    "recordist": lambda r, k: (f"d{r}-{k}w.wav", {"recordist": "A. B.", "date": f"2026-05-{r + 1:02d}"}),
+    "sound": lambda r, k: (f"e{r}-{k}v.wav", {"sound_hash": f"{r}"}),
+    "copies": lambda r, k: (f"c{r}-{k}u.wav", {"duplicate_of": f"c{r}-0u.wav" if k else None}),
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_no_planted_relation_of_any_kind_is_ever_on_two_sides(data: st.DataObject) -> None:
+    kinds = data.draw(st.lists(st.sampled_from(sorted(CLIP_NAMES)), min_size=1, max_size=6, unique=True))
+    planted: dict[tuple[str, int], list[RecordingRow]] = {}
+    for kind in kinds:
+        sizes = data.draw(st.lists(st.integers(2, 6), min_size=2, max_size=6))
+        for r, n_clips in enumerate(sizes):
+            for k in range(n_clips):
+                name, more = CLIP_NAMES[kind](r, k)
+                species = f"Avis {'ab'[(r + k) % 2]}"
+                planted.setdefault((kind, r), []).append(row(name, **{"scientific_name": species, **more}))
+    rows = [each for members in planted.values() for each in members]
+    rows = data.draw(st.permutations(rows))
+    table = split_table(RecordingsTable(Path(), tuple(rows)), DEFAULT_PARTS, seed=data.draw(st.integers(0, 3)))
+    split = {each.recording_id: each.split for each in table.rows}
+    for recording, members in planted.items():
+        assert len({split[each.recording_id] for each in members}) == 1, recording
+    assert list(find_leaks(table.rows, lambda each: each.split)) == []
+    n_groups = len(set(groups_of(rows)))
+    assert n_groups == len(planted), "nothing else is joined"
+
+
+def test_the_report_states_what_it_could_look_for() -> None:
+    rows = [row(f"XC{k // 3}_{k}.wav", split="test" if k % 3 else "train") for k in range(9)]
+    report = leak_report(rows, seed=1)
+    known = {each.relation.name: each.n_known for each in report.coverage}
+    assert list(known) == [relation.name for relation in RELATIONS]
+    assert known["the same number of an archive"] == 9
+    assert known["the same recordist, place and day"] == known["nearly the same sound"] == 0
+    assert {leak.relation for leak in report.leaks} == {"the same number of an archive"}
+    assert sum(each.n_known for each in coverage_of([])) == 0
+
+
+def test_the_command_splits_clips_by_recording_and_states_what_was_not_looked_for(
+    command: Command, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(1)
+    for k in range(30):
+        path = tmp_path / "raw" / f"Avis {'ab'[k % 2]}" / f"XC{100 + k // 5 * 2 + k % 2}_{k}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, rng.normal(0, 0.1, 1600), 16_000)
+    assert command("data", "import", tmp_path / "raw", tmp_path / "set").returncode == 0
+    done = command("data", "split", tmp_path / "set")
+    said = done.stdout.decode()
+    assert "\n0 of " in said
+    assert "a split at random would have 0.0" not in said
+    assert "the same number of an archive (30)" in said
+    assert "not looked for: the same recordist, place and day; no recording has a recordist and a date." in said
+    sides = defaultdict(set)
+    for each in read_table(tmp_path / "set").rows:
+        sides[each.recording_id.partition("#")[0]].add(each.split)
+    assert [name for name, splits in sides.items() if len(splits) > 1] == []
+
+
+def test_two_excerpts_of_a_longer_recording_are_known_by_sound(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    time_s = np.arange(16_000 * 20) / 16_000
+    tones = sum(np.sin(2 * np.pi * hz * time_s) * (rng.random(200) > 0.7).repeat(1600) for hz in range(500, 7000, 370))
+    sound = 0.02 * tones + 0.001 * rng.normal(size=len(time_s))
+    for name, samples in (("first", sound[16_000:80_000]), ("second", sound[160_000:240_000]), ("whole", sound)):
+        soundfile.write(tmp_path / f"{name}x.wav", samples, 16_000)
+    rows = [row(f"{name}x.wav", duration_s=None) for name in ("first", "second", "whole")]
+    checked = check_table(RecordingsTable(tmp_path, tuple(rows)), n_workers=1)
+    assert len(set(groups_of(checked.rows))) == 1

@@ -1,0 +1,102 @@
+"""One species and noise is enough to train on; without noise it is refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from tests.conftest import Command
+from tests.training import TINY, Train
+
+from dawnchorus.data.recordings import RecordingsTable, read_table, write_table
+from dawnchorus.errors import InputError
+from dawnchorus.models.bundle import read_bundle
+
+RAIL = "Rallus aquaticus"
+
+
+@pytest.fixture(scope="module")
+def rails(tmp_path_factory: pytest.TempPathFactory, command: Command) -> Path:
+    """A species, noise, and sounds that are mistaken for the species."""
+    folder = tmp_path_factory.mktemp("rails")
+    rng = np.random.default_rng(1)
+    time_s = np.arange(48_000) / 16_000
+    for label, hz in ((f"{RAIL}_Water Rail", 900), ("noise", None), (f"-{RAIL}_Water Rail", 4000)):
+        for k in range(8):
+            tone = 0.0 if hz is None else 0.3 * np.sin(2 * np.pi * (hz + 10 * k) * time_s)
+            path = folder / "raw" / label / f"r{k}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, tone + rng.normal(0, 0.02, len(time_s)), 16_000)
+    for arguments in (("data", "import", folder / "raw", folder / "set"), ("data", "split", folder / "set")):
+        done = command(*arguments)
+        assert done.returncode == 0, done.stderr
+    return folder / "set"
+
+
+@pytest.mark.parametrize("family", list(TINY))
+def test_every_family_learns_one_species_from_noise(family: str, rails: Path, run_training: Train) -> None:
+    notes: list[str] = []
+    run = run_training(*TINY[family], f"data={rails}", "trainer.epochs=1", "trainer.batch=8", on_note=notes.append)
+    bundle = read_bundle(run.bundle)
+    assert [label.scientific_name for label in bundle.labels] == [RAIL]
+    assert bundle.info.activation == "sigmoid"
+    assert run.about["background"]["n_recordings"] > 0
+    assert any(note.startswith("one class: trained with loss.name=bce") for note in notes)
+    assert any("background" in note and "highest score" in note for note in notes)
+    assert "### Scores in background" in (run.bundle / "MODEL_CARD.md").read_text()
+
+
+def test_a_detector_of_one_species_is_silent_in_noise(
+    rails: Path, run_training: Train, tmp_path: Path, command: Command
+) -> None:
+    run = run_training(
+        "model=embedding_head",
+        "model.hidden=32",
+        f"data={rails}",
+        "trainer.epochs=40",
+        "trainer.batch=4",
+        "optimizer.lr=0.01",
+    )
+    done = command("evaluate", run.folder, rails, "--json", "--out", tmp_path / "report")
+    (found,) = json.loads(done.stdout)["evaluations"]
+    assert found["by_recording"]["macro_roc_auc"]["value"] == 1.0
+    assert found["background"]["n_heard"] == 0, found["background"]
+    assert "Background" in (tmp_path / "report" / "evaluation.html").read_text()
+    said = command("evaluate", run.folder, rails)
+    assert b"One species: the best of one is always right" in said.stdout
+    for label, is_heard in (("noise", False), (f"-{RAIL}_Water Rail", False), (f"{RAIL}_Water Rail", True)):
+        heard = command("identify", "--model", run.folder, "--json", rails.parent / "raw" / label / "r1.wav")
+        assert heard.returncode == 0, heard.stderr
+        assert (RAIL in heard.stdout.decode()) == is_heard, label
+
+
+def test_one_species_without_background_is_refused_and_leaves_no_run(
+    rails: Path, run_training: Train, tmp_path: Path
+) -> None:
+    table = read_table(rails)
+    alone = table.with_rows(row for row in table.rows if row.scientific_name)
+    write_table(RecordingsTable(tmp_path, alone.rows))
+    with pytest.raises(InputError, match=f"beside the only species, {RAIL}, .*'noise', or '-{RAIL}'"):
+        run_training("model=acoustic_mlp", f"data={tmp_path}")
+    assert list(tmp_path.glob("runs/*")) == []
+
+
+def test_several_species_and_noise_are_warned_of_where_noise_teaches_nothing(
+    birds: Path, run_training: Train, tmp_path: Path
+) -> None:
+    table = read_table(birds)
+    names = sorted({row.scientific_name for row in table.rows if row.scientific_name})
+    rows = [replace(row, path=str(table.file(row).absolute())) for row in table.rows]
+    rows = [
+        replace(row, kind="background", scientific_name=None) if row.scientific_name == names[0] else row
+        for row in rows
+    ]
+    write_table(RecordingsTable(tmp_path, tuple(rows)))
+    notes: list[str] = []
+    run_training(*TINY["acoustic_mlp"], f"data={tmp_path}", "trainer.epochs=1", on_note=notes.append)
+    assert any("loss=cross_entropy learns nothing from the" in note for note in notes)
+    assert any(note.startswith("warning:") and "hears species in background" in note for note in notes)
