@@ -163,6 +163,7 @@ def _as_learned(row: RecordingRow) -> RecordingRow:
         url=row.url,
         recordist=row.recordist,
         license=row.license,
+        content_hash=row.content_hash,
         sound_hash=row.sound_hash,
         duplicate_of=row.duplicate_of,
         split=row.split,
