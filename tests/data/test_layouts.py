@@ -9,7 +9,9 @@ import soundfile
 from tests.conftest import Command
 from tests.sounds import tone
 
+from dawnchorus.audio.find import find_recordings
 from dawnchorus.data.importing import import_recordings
+from dawnchorus.data.layouts.folders import rows_of_folders
 from dawnchorus.data.recordings import RecordingRow, read_table, species_of
 from dawnchorus.errors import InputError
 from dawnchorus.taxonomy.labels import Label
@@ -87,6 +89,14 @@ def test_folders_of_species_with_tables_for_some_are_refused(tmp_path: Path) -> 
     assert [row.is_unlabelled for row in rows.values()] == [False, True]
     (source / "Turdus merula" / "2.txt").touch()
     assert imported(source)[0]["Turdus merula/2.wav"].is_annotated, "every recording has a table"
+
+
+def test_a_zip_that_was_sent_is_read_by_the_same_rule(tmp_path: Path) -> None:
+    names = ("~zip 0/Parus major_Great Tit/2019/1.wav", "~zip 0/set/robin/2.wav", "~zip 0/robin/meadow/3.wav")
+    source = sounds(tmp_path / "in", *names, "~zip 0/wren/wood/4.wav", "~zip 0/wren/5.wav")
+    rows = {row.recording_id: row.scientific_name for row in rows_of_folders(source, find_recordings([source]))}
+    assert [rows[name] for name in names] == [PARUS, "robin", None]
+    assert rows["~zip 0/wren/wood/4.wav"] == "wren"
 
 
 def test_the_command_takes_a_layout_of_folders(tmp_path: Path, command: Command) -> None:
