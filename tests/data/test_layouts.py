@@ -42,6 +42,7 @@ def imported(source: Path, **more: object) -> tuple[dict[str, RecordingRow], str
         (("Parus major/siteA/2020-05/1.wav", "Turdus merula/siteA/1.wav"), [PARUS, TURDUS]),
         (("2019/Parus major/siteA/1.wav", "2020/Turdus merula/siteB/1.wav"), [PARUS, TURDUS]),
         (("data/audio/robin/1.wav", "data/audio/wren/2019/1.wav"), ["robin", "wren"]),
+        (("birds/robin/1.wav", "Bird/1.wav", "Bird/site 2/2.wav"), ["robin", "Bird", "Bird"]),
         (("robin/1.wav", "robin/meadow/1.wav", "wren/1.wav"), ["robin", "robin", "wren"]),
         (("Great Tit/meadow/1.wav", "meadow/Great Tit/2.wav", "meadow/-Great Tit/2.wav"), [PARUS, PARUS, None]),
         (("Parus/major/1.wav", "meadow/great_tit/1.wav"), [PARUS, PARUS]),

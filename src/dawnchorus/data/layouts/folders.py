@@ -32,9 +32,9 @@ _NO_LABELS = re.compile(
     ~.*                                                                     # the server's own folders
     | [\d\W_]*                                                              # numbers, years, dates
     | (data|dataset|audio|audios|sound|sounds|recording|recordings|raw|wav|wavs|mp3|flac|ogg|clips|segments|files|media
-       |train|training|test|testing|val|valid|validation|train_audio|train_short_audio|soundscapes?|birds?|species)
-    | (site|plot|station|point|card|unit|recorder|deployment|location|transect|grid|zone|area|week|day|month|year|visit
-       |survey|session|batch|fold|part|set|aru|sm)s?([ _-]*\d+[a-z]?|[ _-]+[a-z]|(?-i:[A-Z]))?
+       |train|training|test|testing|val|valid|validation|train_audio|train_short_audio|soundscapes?)
+    | (site|plot|dev|device|station|point|card|unit|recorder|deployment|location|transect|grid|zone|area|week|day|month
+       |year|visit|survey|session|batch|fold|part|set|aru|sm)s?([ _-]*\d+[a-z]?|[ _-]+[a-z]|(?-i:[A-Z]))?
     """,
     re.IGNORECASE | re.VERBOSE,
 )
@@ -42,8 +42,11 @@ _NO_LABELS = re.compile(
 
 _XENO_CANTO = re.compile(r"(?:^|[^A-Za-z0-9])XC(\d+)(?!\d)")
 
-_NONE, _WORD, _BINOMIAL, _SURE = range(4)
+_NONE, _ANY, _WORD, _BINOMIAL, _SURE = range(5)
 """How clearly a folder's name is a label."""
+
+_ANY_SPECIES = frozenset(("bird", "birds", "species", "all", "other birds"))
+"""Names of folders, in lower case, that hold folders of species, if they hold any, or else are a class."""
 
 SPECIES, GENUS = "species", "genus"
 """Words of a layout such as `site/species`."""
@@ -189,7 +192,7 @@ def _clearness_of_one(name: str, known: KnownClasses | None) -> int:
         return _SURE
     if is_binomial(label.scientific_name):
         return _SURE if label.common_name != label.scientific_name else _BINOMIAL
-    return _WORD
+    return _ANY if name.lower() in _ANY_SPECIES else _WORD
 
 
 def _read_file_names(reading: FolderReading, files: Sequence[Path]) -> None:
