@@ -10,10 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.sounds import tone
 
-from dawnchorus.data.importing import import_recordings
+from dawnchorus.data.importing import import_detections, import_recordings
 from dawnchorus.data.layouts.annotations import FoundMarks, NamedMark
 from dawnchorus.data.marks import hold_marks
 from dawnchorus.data.recordings import RecordingRow
+from dawnchorus.errors import InputError
+from dawnchorus.formats.registry import format_of_file
 from dawnchorus.types import Detection, Mark
 
 HEADER = "Selection\tView\tBegin Time (s)\tEnd Time (s)\tSpecies"
@@ -170,6 +172,24 @@ def test_scores_of_a_model_are_said(tmp_path: Path) -> None:
     assert "marks that have a score: 1" in marks(tmp_path / "in")[1]
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("filename,start,end,species", "in/a.wav,0,1,Avis una", "b.wav,0.5,1.5,Avis altera", "c.wav,,,"),
+        ("audio_file;annotation;start_time;end_time", "a.wav;Avis una;0;1", "b.wav;Avis altera;0.5;1.5", "c.wav;;;"),
+        ("recording,start_offset_s,end_offset_s,label,label_type", "a.wav,0,1,Avis una,positive",
+         "b.wav,0.5,1.5,Avis altera,positive", "c.wav,0,1,Avis una,negative"),
+    ],
+)  # fmt: skip
+def test_one_list_for_many_sounds(lines: tuple[str, ...], tmp_path: Path) -> None:
+    for name in "abcd":
+        sound(tmp_path / "in" / f"{name}.wav")
+    (tmp_path / "in" / "annotations.csv").write_text("\n".join(lines))
+    found, _ = marks(tmp_path / "in")
+    una, altera = [(0, 1, "Avis una")], [(0.5, 1.5, "Avis altera")]
+    assert found == {"a.wav": una, "b.wav": altera, "c.wav": [], "d.wav": None}
+
+
 def test_text_files_that_are_no_tables_are_named(tmp_path: Path) -> None:
     sound(tmp_path / "in" / "robin" / "a.wav")
     (tmp_path / "in" / "robin" / "a.txt").write_text("Heard at dawn.\n")
@@ -182,6 +202,23 @@ def test_a_table_alone_is_of_the_recordings_around_it(tmp_path: Path) -> None:
     sound(tmp_path / "a.wav")
     table(tmp_path / "t.txt", row(1, 0, 1, "Avis una", "a.wav"), more="\tBegin File")
     assert marks(tmp_path / "t.txt")[0] == {"a.wav": [(0, 1, "Avis una")]}
+
+
+def test_a_table_of_detections_is_held_against_the_recordings_that_it_names(tmp_path: Path) -> None:
+    sound(tmp_path / "audio" / "a.wav")
+    lines = ("0,1,Avis una,Una,0.9,audio/a.wav", "5,6,Avis una,Una,0.9,audio/a.wav", "0,1,Avis una,Una,0.9,gone.wav")
+    path = tmp_path / "found.csv"
+    path.write_text("\n".join(["Start (s),End (s),Scientific name,Common name,Confidence,File", *lines]))
+    notes: list[str] = []
+    read = format_of_file(path).read
+    assert read is not None
+    first, gone = import_detections(path, tmp_path, read, n_workers=1, on_note=notes.append).rows
+    assert [(mark.start_s, mark.end_s) for mark in first.annotations] == [(0, 1)]
+    assert (first.path, gone.problems) == ("audio/a.wav", ("missing",))
+    assert any("beyond the end" in note and "found.csv line 3: 5 to 6 s, of 2 s" in note for note in notes)
+    path.write_text(path.read_text().replace(",gone.wav", ","))
+    with pytest.raises(InputError, match="line 4: expected the name of a recording"):
+        import_detections(path, tmp_path, read, n_workers=1)
 
 
 numbers = st.one_of(st.floats(-5, 30), st.sampled_from([0.0, 10.0, float("nan"), float("inf")]))

@@ -93,3 +93,26 @@ def test_a_planted_copy_and_a_planted_wrong_label_are_found(
     assert clean["leaks"] == clean["doubtful"] == []
     assert clean["calibrated_error"] is not None
     assert command("evaluate", run.folder, birds, "--part", "train").stderr.count(b"the same sound") == 1
+
+
+def test_names_that_two_data_sets_share_are_no_evidence_where_bytes_are_known(
+    tmp_path: Path, level_bundle: Bundle
+) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(level_bundle.folder, folder)
+    about = {"path": "", "scientific_name": "Avis magna"}
+    learned = [
+        RecordingRow(recording_id="Avis/1.wav", content_hash="a", split="train", **about),  # type: ignore[arg-type]
+        RecordingRow(recording_id="XC1", content_hash="b", split="train", **about),  # type: ignore[arg-type]
+    ]
+    write_table(RecordingsTable(folder, tuple(learned)))
+    rows = [
+        replace(learned[0], content_hash="c"),
+        replace(learned[0], recording_id="other.wav"),
+        replace(learned[1], content_hash="d"),
+        replace(learned[0], content_hash=None),
+    ]
+    found = learned_from(replace(level_bundle, folder=folder), rows)
+    assert [(leak.recording_id, leak.why) for leak in found] == [
+        ("other.wav", "the same file"), ("XC1", "the same identifier"), ("Avis/1.wav", "the same identifier"),
+    ]  # fmt: skip

@@ -166,14 +166,14 @@ def describe(table: RecordingsTable, screen: Console) -> None:
 
 @command.command("show")
 @click.argument("data_set", type=click.Path(path_type=Path))
-@click.option("--recording", help="Everything about one recording.")
+@click.option("--recording", help="Everything about one recording, by identifier or path.")
 def show(*, data_set: Path, recording: str | None) -> None:
     """What is in a data set."""
     table = read_table(data_set)
     if recording is None:
         describe(table, Console(highlight=False, soft_wrap=True))
         return
-    row = next((row for row in table.rows if row.recording_id == recording), None)
+    row = next((row for row in table.rows if recording in (row.recording_id, row.path)), None)
     if row is None:
         raise InputError(f"{table_path(data_set)}: there is no recording '{recording}'.")
     for name, value in asdict(row).items():

@@ -14,6 +14,7 @@ from dawnchorus.audio.decode import resampler
 from dawnchorus.audio.fingerprint import HASH, MAX_S, RATE_HZ, fingerprint, near_pairs
 from dawnchorus.audio.many import map_recordings
 from dawnchorus.audio.process import DecoderProcess, Ended, Opened
+from dawnchorus.data.identity import hash_content
 from dawnchorus.data.importing import MISSING, UNREADABLE
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable
 from dawnchorus.data.sound_notes import CONFLICT, LENGTH, problems_of_sound
@@ -144,6 +145,7 @@ def _listen(decoder: DecoderProcess, table: RecordingsTable, row: RecordingRow) 
     try:
         opened = decoder.probe(path)
         rate_hz = opened.info.rate_hz
+        row = replace(row, content_hash=hash_content(path))
         level, digest, start = _Level(), hashlib.sha256(), _Start(rate_hz)
         ended = Ended(0.0, ())
         for part in decoder.decode(path, rate_hz=rate_hz):
@@ -153,7 +155,7 @@ def _listen(decoder: DecoderProcess, table: RecordingsTable, row: RecordingRow) 
                 level.add(part)
                 digest.update(np.rint(np.clip(part, -1, 1) * 32767).astype("<i2").tobytes())
                 start.add(part)
-    except AudioError as error:
+    except (AudioError, OSError) as error:
         problems.append(MISSING if isinstance(error, AudioNotFound) else UNREADABLE)
         return Heard(replace(row, problems=tuple(problems)), np.empty(0, HASH))
     problems += level.problems()

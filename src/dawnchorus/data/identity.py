@@ -190,6 +190,18 @@ class _Places:
         return free[0] if len(places) == 1 and free else None
 
 
+def is_same_recording(one: RecordingRow, other: RecordingRow) -> bool:
+    """Return True if two rows of one identifier, in different tables, are of one recording, as far as is known.
+
+    An identifier that no archive gave is only unique in its own table: where both files' bytes are known, they tell.
+    """
+    if one.recording_id != other.recording_id:
+        return False
+    if archive_number(one) is not None and archive_number(one) == archive_number(other):
+        return True
+    return one.content_hash is None or other.content_hash is None or one.content_hash == other.content_hash
+
+
 def archive_number(row: RecordingRow) -> str | None:
     """Return the number that an archive gave to the whole recording, as `XC123`."""
     name = row.recording_id.partition("#")[0]

@@ -314,7 +314,7 @@ def import_detections(
         InputError: a detection names no recording.
         FormatError: the table is not as it should be.
     """
-    has_lines = source.suffix.lower() in MARK_SUFFIXES and marks_format(source) in ("Raven", "BirdNET-Analyzer")
+    has_lines = source.suffix.lower() in MARK_SUFFIXES and marks_format(source) in ("Raven", "BirdNET-Analyzer", "list")
     marks: list[Mark] = (
         list(read_annotations(source))
         if has_lines

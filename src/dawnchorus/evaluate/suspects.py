@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from dawnchorus.data.check import CERTAIN_SCORE, DOUBTFUL_SCORE
+from dawnchorus.data.identity import is_same_recording
 from dawnchorus.data.recordings import RecordingRow, read_table, table_path
 from dawnchorus.data.relations import ARCHIVE, RECORDER, SAME_RECORDING
 from dawnchorus.evaluate.metrics import best_index
@@ -42,6 +43,7 @@ def learned_from(bundle: Bundle, rows: Sequence[RecordingRow]) -> tuple[Leak, ..
     learned = _training_rows(bundle)
     by_id = {row.recording_id: row for row in learned}
     by_sound = {row.sound_hash: row for row in learned if row.sound_hash}
+    by_content = {row.content_hash: row for row in learned if row.content_hash}
     by_original = {row.duplicate_of or row.recording_id: row for row in learned}
     relatives = _relatives(learned, rows)
 
@@ -51,7 +53,9 @@ def learned_from(bundle: Bundle, rows: Sequence[RecordingRow]) -> tuple[Leak, ..
             alike = by_original.get(row.duplicate_of or row.recording_id)
             if row.sound_hash in by_sound:
                 yield Leak(row.recording_id, by_sound[row.sound_hash].recording_id, "the same sound")
-            elif same is not None and not (row.sound_hash and same.sound_hash):
+            elif row.content_hash in by_content:
+                yield Leak(row.recording_id, by_content[row.content_hash].recording_id, "the same file")
+            elif same is not None and not (row.sound_hash and same.sound_hash) and is_same_recording(row, same):
                 yield Leak(row.recording_id, same.recording_id, "the same identifier")
             elif alike is not None and row.duplicate_of != alike.duplicate_of:
                 yield Leak(row.recording_id, alike.recording_id, "nearly the same sound")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dawnchorus.errors import FormatError, InputError
-from dawnchorus.formats import audacity, birdnet_csv, json_lines, kaleidoscope, parquet, raven
+from dawnchorus.formats import audacity, birdnet_csv, json_lines, kaleidoscope, mark_lists, parquet, raven
 from dawnchorus.types import Detection, Mark, Provenance, RecordingTable
 
 Write = Callable[[BinaryIO, Iterable[RecordingTable], Provenance], None]
@@ -96,6 +96,7 @@ def _read_no_marks(path: Path) -> Iterator[Mark]:
 _MARK_READERS: dict[str, Callable[[Path], Iterator[Mark]]] = {
     "Raven": raven.read_marks,
     "BirdNET-Analyzer": _read_csv_marks,
+    "list": mark_lists.read_marks,
     "Audacity": audacity.read_marks,
     "empty": _read_no_marks,
 }
@@ -115,11 +116,13 @@ def marks_format(path: Path) -> str | None:
         return "Raven"
     if "start (s)" in first.lower():
         return "BirdNET-Analyzer"
+    if mark_lists.has_columns(first):
+        return "list"
     return "Audacity" if _AUDACITY_LINE.match(first) else None
 
 
 def read_annotations(path: Path) -> list[Mark]:
-    """Return the rows of a table of marks: Raven's or BirdNET-Analyzer's, with a header, or Audacity's, without one.
+    """Return the rows of a table of marks: Raven's, BirdNET-Analyzer's or another with a header, or Audacity's.
 
     Raises:
         FormatError: it is none of these.
@@ -128,6 +131,7 @@ def read_annotations(path: Path) -> list[Mark]:
     if kind is None:
         raise FormatError(
             f"{path}: expected a selection table of Raven ('Begin Time (s)' in its first line), a table of "
-            f"BirdNET-Analyzer ('Start (s)'), or labels of Audacity ('start TAB end TAB label')."
+            f"BirdNET-Analyzer ('Start (s)'), a list with columns for recording, start, end and label, or labels of "
+            f"Audacity ('start TAB end TAB label')."
         )
     return list(_MARK_READERS[kind](path))

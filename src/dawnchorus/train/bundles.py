@@ -164,6 +164,7 @@ def _as_learned(row: RecordingRow) -> RecordingRow:
         recordist=row.recordist,
         license=row.license,
         duration_s=row.duration_s,
+        content_hash=row.content_hash,
         sound_hash=row.sound_hash,
         duplicate_of=row.duplicate_of,
         split=row.split,

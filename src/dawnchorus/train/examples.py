@@ -19,6 +19,7 @@ from torch.utils.data import Dataset, Sampler
 
 from dawnchorus.cores import usable_cores
 from dawnchorus.data.clips import Clips, WholeRecording, has_clips
+from dawnchorus.data.identity import is_same_recording
 from dawnchorus.data.prepare import prepare
 from dawnchorus.data.recipes import Recipe
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, species_of
@@ -259,12 +260,19 @@ def _beside(table: RecordingsTable, config: DataConfig, classes: Sequence[str]) 
     if config.auxiliary is None:
         return []
     other = read_table(Path(config.auxiliary))
-    own = {row.recording_id for row in table.rows} | {row.sound_hash for row in table.rows if row.sound_hash}
+    own = {row.recording_id: row for row in table.rows}
+    sounds = {row.sound_hash for row in table.rows if row.sound_hash}
     found = [
         replace(row, path=str(other.file(row).absolute()), split="train")
         for row in other.rows
         if (row.kind == "background" or (row.scientific_name is not None and row.scientific_name not in classes))
-        and not own & {row.recording_id, row.sound_hash}
+        and row.sound_hash not in sounds
+        and not (row.recording_id in own and is_same_recording(row, own[row.recording_id]))
+    ]
+    # Another recording of the same name in the two data sets is another recording.
+    found = [
+        replace(row, recording_id=f"{row.recording_id}#{row.content_hash}") if row.recording_id in own else row
+        for row in found
     ]
     if not any(row.scientific_name for row in found):
         raise InputError(f"data.auxiliary: {config.auxiliary} has no recordings of other species.")

@@ -98,8 +98,7 @@ def find_marks(source: Path, files: Sequence[Path], read: ReadAnnotations, *, wi
         kind = marks_format(path)
         owners = names.named_by_table(path)
         if kind is None or (kind == "empty" and not owners):
-            if owners:
-                found.unused.append(f"{path.name}: no table of marks")
+            found.unused.append(f"{path.name}: {'no table of marks' if kind is None else 'empty, of no recording'}")
             continue
         if kind == "BirdNET-Analyzer" and not (with_results or source.is_file()):
             found.unused.append(f"{path.name}: results of a model (import it alone, with --layout detections)")

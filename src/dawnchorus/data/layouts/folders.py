@@ -16,7 +16,7 @@ scientific names.
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -32,9 +32,9 @@ _NO_LABELS = re.compile(
     ~.*                                                                     # the server's own folders
     | [\d\W_]*                                                              # numbers, years, dates
     | (data|dataset|audio|audios|sound|sounds|recording|recordings|raw|wav|wavs|mp3|flac|ogg|clips|segments|files|media
-       |train|training|test|testing|val|valid|validation|train_audio|train_short_audio|soundscapes?|birds?|species)
-    | (site|plot|station|point|card|unit|recorder|deployment|location|transect|grid|zone|area|week|day|month|year|visit
-       |survey|session|batch|fold|part|set|aru|sm)s?([ _-]*\d+[a-z]?|[ _-]+[a-z]|(?-i:[A-Z]))?
+       |train|training|test|testing|val|valid|validation|train_audio|train_short_audio|soundscapes?)
+    | (site|plot|dev|device|station|point|card|unit|recorder|deployment|location|transect|grid|zone|area|week|day|month
+       |year|visit|survey|session|batch|fold|part|set|aru|sm)s?([ _-]*\d+[a-z]?|[ _-]+[a-z]|(?-i:[A-Z]))?
     """,
     re.IGNORECASE | re.VERBOSE,
 )
@@ -42,8 +42,11 @@ _NO_LABELS = re.compile(
 
 _XENO_CANTO = re.compile(r"(?:^|[^A-Za-z0-9])XC(\d+)(?!\d)")
 
-_NONE, _WORD, _BINOMIAL, _SURE = range(4)
+_NONE, _ANY, _WORD, _BINOMIAL, _SURE = range(5)
 """How clearly a folder's name is a label."""
+
+_ANY_SPECIES = frozenset(("bird", "birds", "species", "all", "other birds"))
+"""Names of folders, in lower case, that hold folders of species, if they hold any, or else are a class."""
 
 SPECIES, GENUS = "species", "genus"
 """Words of a layout such as `site/species`."""
@@ -75,15 +78,15 @@ class FolderReading:
     """Recordings whose label has the form of a species or of a background."""
     ties: dict[Path, tuple[str, ...]] = field(default_factory=dict)
     """Names of folders of which either may be the label, the outer first, by recording."""
-    n_of_level: Counter[int] = field(default_factory=Counter)
-    """Recordings whose label is the name of a folder, by its depth below the source, from 1."""
+    of_levels: dict[int, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    """Names of folders that are labels, with their numbers of recordings, by depth below the source, from 1."""
     others: Counter[str] = field(default_factory=Counter)
     """Names of other folders, with their numbers of recordings."""
 
     def notes(self) -> Iterator[str]:
         """Yield where labels were read, in sentences."""
-        for level, n in sorted(self.n_of_level.items()):
-            yield f"labels read from folders of level {level}: {n} recordings ({_first(self.labels.values())})."
+        for level, names in sorted(self.of_levels.items()):
+            yield f"labels read from folders of level {level}: {names.total()} recordings ({_first(names)})."
         if self.others:
             listed = ", ".join(f"{name} ({n})" for name, n in self.others.most_common(_MAX_NAMED))
             more = f" and {len(self.others) - _MAX_NAMED} more" if len(self.others) > _MAX_NAMED else ""
@@ -129,7 +132,7 @@ def _read_given(reading: FolderReading, path: Path, folders: Sequence[str], leve
         return
     is_joined = level > 0 and levels[level - 1] == GENUS
     reading.labels[path] = " ".join(folders[level - 1 : level + 1]) if is_joined else folders[level]
-    reading.n_of_level[level + 1] += 1
+    reading.of_levels[level + 1][reading.labels[path]] += 1
     reading.others.update(name for k, name in enumerate(folders) if k != level and not (is_joined and k == level - 1))
 
 
@@ -152,7 +155,7 @@ def _read_names(
         reading.ties[path] = tuple(folders[level] for level in likely)
         return
     reading.labels[path] = folders[chosen]
-    reading.n_of_level[chosen + 1] += 1
+    reading.of_levels[chosen + 1][folders[chosen]] += 1
     reading.others.update(name for level, name in enumerate(folders) if level != chosen)
     if best > _WORD:
         reading.sure.add(path)
@@ -189,7 +192,7 @@ def _clearness_of_one(name: str, known: KnownClasses | None) -> int:
         return _SURE
     if is_binomial(label.scientific_name):
         return _SURE if label.common_name != label.scientific_name else _BINOMIAL
-    return _WORD
+    return _ANY if name.lower() in _ANY_SPECIES else _WORD
 
 
 def _read_file_names(reading: FolderReading, files: Sequence[Path]) -> None:
