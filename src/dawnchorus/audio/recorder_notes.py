@@ -33,7 +33,6 @@ _RECORDED_AT = re.compile(
 """The one part that the comments of all AudioMoth firmware share; whatever follows differs between versions."""
 
 _BY_AUDIOMOTH = re.compile(r"AudioMoth ([0-9A-Fa-f]{16})")
-_GPS_FIX = re.compile(r"GPS[^.;]*?([+-]?\d{1,2}\.\d+)[^0-9+-]{1,3}([+-]?\d{1,3}\.\d+)")
 
 _WAMD_MODEL, _WAMD_SERIAL, _WAMD_TIME, _WAMD_LOCATION = 0x01, 0x02, 0x05, 0x06
 
@@ -46,7 +45,7 @@ def read_notes(path: Path) -> Notes:
     try:
         with path.open("rb") as file:
             return dict(_iter_flac_notes(file) if _is_flac(file) else _iter_wav_notes(file))
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a name that no file can have
         return {}
 
 
@@ -138,11 +137,9 @@ def read_audiomoth_comment(notes: Notes) -> Origin | None:
     zone = parse_zone((match["zone"] or "UTC").replace(" ", ""))
     moment = build_time(int(year), int(month), int(day), int(hour), int(minute), int(second), fraction=fraction)
     device = _BY_AUDIOMOTH.search(comment) or _BY_AUDIOMOTH.search(_text(notes, "INFO/IART"))
-    place = _GPS_FIX.search(comment)
     return _origin(
         "AudioMoth comment",
         start_time=None if moment is None or zone is None else moment.replace(tzinfo=zone),
-        location=None if place is None else check_location(float(place[1]), float(place[2])),
         recorder="" if device is None else f"AudioMoth {device[1]}",
     )
 
