@@ -15,7 +15,8 @@ import soundfile
 
 from dawnchorus.audio import decode
 from dawnchorus.audio.backends import BLOCK_FRAMES
-from dawnchorus.audio.decode import FloatArray, mix_to_mono
+from dawnchorus.audio.channels import mix_to_mono
+from dawnchorus.audio.decode import FloatArray
 
 N_ROUNDS, RATE_HZ, LENGTH_S = 5, 48_000, 600
 N_BLOCKS = 200

@@ -7,10 +7,9 @@ import sys
 
 import atheris
 
-# The parsers of recorders' metadata are small, so their coverage guides as well.
-with atheris.instrument_imports(include=["dawnchorus", "guano", "metamoth"]):
+# The parser of GUANO is small, so its coverage guides as well.
+with atheris.instrument_imports(include=["dawnchorus", "guano"]):
     import guano  # noqa: F401 - imported late by dawnchorus, outside this block
-    import metamoth.parsing  # noqa: F401
 
     from fuzz.targets import TARGETS
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from dawnchorus.audio.ogg import is_cut_off
 from dawnchorus.audio.origin import origin_from_json, origin_to_json, read_origin, with_name
 from dawnchorus.audio.riff import missing_data_bytes
+from dawnchorus.audio.unwritten import find_unwritten
 from dawnchorus.types import Origin, RecordingTable
 from fuzz.contract import ContractBroken, Reader, Target, from_file
 
@@ -26,11 +27,18 @@ _COMMENTS = (
     b"Recorded at 04:30:00 01/05/2026 (UTC+2) by AudioMoth 0123456789ABCDEF at medium gain while battery was 3.6V and "
     b"temperature was 21.5C.",
 )
+_WAMD = struct.pack("<HI", 5, 25) + b"2014-04-02 22:59:14-05:00" + struct.pack("<HI", 6, 20) + b"WGS84,42.5,N,71.25,W"
+_BEXT = bytes(320) + b"2024-06-0101:30:05" + bytes(264)
+_IXML = b"<BWF_ORIGINATION_DATE>2024-06-01</BWF_ORIGINATION_DATE><LOCATION_GPS>47.7, -122.4</LOCATION_GPS>"
 _NAMES = (
     b"DAWN_20260501_043000.wav",
     b"20260501_043000Z.wav",
     b"S4A01234_20260501T043000+0200.flac",
     b"5EB0A2C0.WAV",
+    b"S20240815T063156.123456+1000_E20240815T064156+1000_-12.34567+78.98102.wav",
+    b"2024-06-01 at 1.30.05 PM.m4a",
+    b"Bat Spring-04Jul10-20,32,45.wav",
+    b"31-05-2024_01-30-05.wav",
 )
 
 
@@ -60,6 +68,7 @@ def _use(origin: Origin) -> None:
 
 def _read_header(path: Path) -> None:
     missing_data_bytes(path)
+    find_unwritten(path)
     _use(read_origin(path))
 
 
@@ -69,11 +78,19 @@ def _read_name(content: bytes) -> None:
     _use(read_origin(Path(name)))
 
 
+_CHUNKS: dict[bytes, tuple[str, tuple[bytes, ...]]] = {
+    b"guan": ("guano", (_GUANO,)),
+    b"LIST": ("audiomoth", _COMMENTS),
+    b"wamd": ("wamd", (_WAMD,)),
+    b"bext": ("bext", (_BEXT,)),
+    b"iXML": ("ixml", (_IXML,)),
+}
+
+
 def _read_chunk(name: bytes, before: bytes) -> Reader:
     """Return a reader of a WAV file with the content in its chunk `name`, after `before`."""
     read = from_file(_read_header, "recording.wav")
-    seeds = (_GUANO,) if name == b"guan" else _COMMENTS
-    label = "guano" if name == b"guan" else "audiomoth"
+    label, seeds = _CHUNKS[name]
     return Reader(label, lambda content: read(_wav(_chunk(name, before + content))), seeds)
 
 
@@ -87,6 +104,7 @@ TARGET = Target(
         ),
         _read_chunk(b"guan", b""),
         _read_chunk(b"LIST", b"INFOICMT\0\1\0\0"),
+        *(_read_chunk(name, b"") for name in (b"wamd", b"bext", b"iXML")),
         Reader("ogg", from_file(is_cut_off, "recording.ogg"), (_ogg(0), _ogg(4))),
         Reader("name", _read_name, _NAMES),
     ),

@@ -315,6 +315,18 @@ def test_times_without_a_known_zone_are_unknown() -> None:
     assert parse_location("0.0 0.0") is None
 
 
+def test_a_time_that_is_not_understood_is_said_where_the_name_has_another(tmp_path: Path) -> None:
+    comment = "Recorded at 01:30:02 01/06/2024 (CEST) by AudioMoth 24E1440355DDD320"
+    chunks = info(ICMT=comment), wamd(time="01.06.2024 01h30"), guano(Timestamp="9999-06-01T01:30:05")
+    origin = read_origin(wav(tmp_path / "20240601_013002.WAV", *chunks))
+    assert (origin.start_time, origin.source) == (datetime(2024, 6, 1, 1, 30, 2), "file name")
+    assert origin.conflict == (
+        "guano has a time that is not understood: '9999-06-01T01:30:05'; "
+        "AudioMoth comment has a time that is not understood: 'Recorded at 01:30:02 01/06/2024 (CEST)'; "
+        "wamd has a time that is not understood: '01.06.2024 01h30'"
+    )
+
+
 def test_a_time_without_a_zone_takes_that_of_another_source(tmp_path: Path) -> None:
     origin = read_origin(wav(tmp_path / "S_20240601_013005+1000.wav", bext("2024-06-01", "01:30:05")))
     assert (origin.start_time, origin.source) == (datetime.fromisoformat("2024-06-01T01:30:05+10:00"), "bext")
@@ -347,4 +359,4 @@ def test_a_report_counts_and_names_the_first_of_each_kind() -> None:
         report.add(name, has_time=False, conflict="x says 1, y 2")
     untimed, conflict = report.notes()
     assert untimed.startswith("no time found for 2 of 3 recordings, as b: ")
-    assert conflict.endswith("in 2 of 3 recordings; the first one named is used. b: x says 1, y 2.")
+    assert conflict.endswith("in 2 of 3 recordings (of two, the first one is used), as b: x says 1, y 2.")

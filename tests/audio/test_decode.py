@@ -12,7 +12,8 @@ import soundfile
 from tests.sounds import tone
 
 from dawnchorus.audio import decode
-from dawnchorus.audio.decode import Recording, mix_to_mono, open_recording, read_clip, read_mono
+from dawnchorus.audio.channels import mix_to_mono
+from dawnchorus.audio.decode import Recording, open_recording, read_clip, read_mono
 from dawnchorus.errors import AudioTooLarge, AudioUnreadable
 from dawnchorus.types import AudioInfo
 

@@ -150,6 +150,12 @@ def test_clips_and_probes_know_the_length_as_well(tmp_path: Path) -> None:
     assert opened.warnings[0].startswith("length never written")
 
 
+def test_the_file_is_closed(tmp_path: Path) -> None:
+    path = wav(tmp_path / "x.wav", (40, ZERO))
+    decoded(path)
+    assert not [link for link in Path("/proc/self/fd").iterdir() if link.resolve() == path]
+
+
 def test_64_channels_and_1_khz_are_read(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "x.wav", np.full((70_000, 64), 0.25, np.float32), 48_000)
     samples, warnings = decoded(tmp_path / "x.wav")

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from dawnchorus.audio.unwritten import find_unwritten, open_unwritten
+from dawnchorus.audio.unwritten import UnwrittenSound, find_unwritten, open_unwritten
 from dawnchorus.errors import AudioNotFound, AudioUnreadable
 from dawnchorus.types import AudioInfo
 
@@ -90,17 +90,9 @@ def _open_unwritten(path: Path) -> Backend | None:
     try:
         if sound.subtype is None:
             return _AvBackend(path)
-        file = soundfile.SoundFile(
-            open_unwritten(path, sound),
-            format="RAW",
-            subtype=sound.subtype,
-            endian=sound.endian,
-            samplerate=sound.rate_hz,
-            channels=sound.n_channels,
-        )
+        return _RawBackend(path, sound, sound.subtype)
     except (AudioUnreadable, soundfile.LibsndfileError):
         return None
-    return _SoundfileBackend(path, file, container=sound.container)
 
 
 def _reason(error: soundfile.LibsndfileError) -> str:
@@ -165,6 +157,28 @@ class _SoundfileBackend:
 
     def close(self) -> None:
         self._file.close()
+
+
+class _RawBackend(_SoundfileBackend):
+    """The samples of a file whose header does not count them."""
+
+    def __init__(self, path: Path, sound: UnwrittenSound, subtype: str) -> None:
+        with ExitStack() as opened:
+            samples = opened.enter_context(open_unwritten(path, sound))
+            file = soundfile.SoundFile(
+                samples,
+                format="RAW",
+                subtype=subtype,
+                endian=sound.endian,
+                samplerate=sound.rate_hz,
+                channels=sound.n_channels,
+            )
+            self._opened = opened.pop_all()
+        super().__init__(path, file, container=sound.container)
+
+    def close(self) -> None:
+        super().close()
+        self._opened.close()
 
 
 NO_PLAYLISTS = {

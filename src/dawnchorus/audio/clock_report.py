@@ -35,6 +35,6 @@ class ClockReport:
             )
         if self.n_conflicts:
             yield (
-                f"sources contradict each other in {self.n_conflicts} of {self.n} recordings; the first one named is "
-                f"used. {self._conflict}."
+                f"sources of time and place contradict each other or are not understood in {self.n_conflicts} of "
+                f"{self.n} recordings (of two, the first one is used), as {self._conflict}."
             )

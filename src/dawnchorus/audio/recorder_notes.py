@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,6 +25,7 @@ Notes = dict[str, bytes]
 
 _WAV_CHUNKS = frozenset((b"guan", b"wamd", b"bext", b"iXML"))
 _MAX_NOTES = 200
+_MAX_SAID = 60
 _MAX_FLAC_BLOCKS = 128
 _FLAC_COMMENTS = 4
 
@@ -33,7 +35,8 @@ _RECORDED_AT = re.compile(
 """The one part that the comments of all AudioMoth firmware share; whatever follows differs between versions."""
 
 _BY_AUDIOMOTH = re.compile(r"AudioMoth ([0-9A-Fa-f]{16})")
-_GPS_FIX = re.compile(r"GPS[^.;]*?([+-]?\d{1,2}\.\d+)[^0-9+-]{1,3}([+-]?\d{1,3}\.\d+)")
+
+_GUANO_TIME = re.compile(r"^Timestamp:[ \t]*(.+)", re.MULTILINE)
 
 _WAMD_MODEL, _WAMD_SERIAL, _WAMD_TIME, _WAMD_LOCATION = 0x01, 0x02, 0x05, 0x06
 
@@ -46,7 +49,7 @@ def read_notes(path: Path) -> Notes:
     try:
         with path.open("rb") as file:
             return dict(_iter_flac_notes(file) if _is_flac(file) else _iter_wav_notes(file))
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a name that no file can have
         return {}
 
 
@@ -109,11 +112,14 @@ def read_guano(notes: Notes) -> Origin | None:
         return None
     from guano import GuanoFile
 
-    fields = GuanoFile.from_string(notes["guan"].decode("utf-8", "replace").rstrip("\0 "), strict=False)
+    text = _text(notes, "guan")
+    fields = GuanoFile.from_string(text, strict=False)
+    written = _GUANO_TIME.search(text)
     made_by = [str(fields[key]) for key in ("Make", "Model", "Serial") if fields.get(key)]
     return _origin(
         "guano",
         start_time=check_time(fields.get("Timestamp")),
+        written="" if written is None else written[1],
         location=_guano_location(fields.get("Loc Position")),
         recorder=" ".join(made_by),
     )
@@ -138,11 +144,10 @@ def read_audiomoth_comment(notes: Notes) -> Origin | None:
     zone = parse_zone((match["zone"] or "UTC").replace(" ", ""))
     moment = build_time(int(year), int(month), int(day), int(hour), int(minute), int(second), fraction=fraction)
     device = _BY_AUDIOMOTH.search(comment) or _BY_AUDIOMOTH.search(_text(notes, "INFO/IART"))
-    place = _GPS_FIX.search(comment)
     return _origin(
         "AudioMoth comment",
         start_time=None if moment is None or zone is None else moment.replace(tzinfo=zone),
-        location=None if place is None else check_location(float(place[1]), float(place[2])),
+        written=match[0],
         recorder="" if device is None else f"AudioMoth {device[1]}",
     )
 
@@ -156,6 +161,7 @@ def read_wamd(notes: Notes) -> Origin | None:
     return _origin(
         "wamd",
         start_time=parse_time(fields.get(_WAMD_TIME, "")),
+        written=fields.get(_WAMD_TIME, ""),
         location=_wamd_location(fields.get(_WAMD_LOCATION, "")),
         recorder=" ".join(part for part in ("Wildlife Acoustics", model, serial) if part) if model or serial else "",
     )
@@ -216,6 +222,7 @@ def read_flac_comments(notes: Notes) -> Origin | None:
     return _origin(
         "FLAC comments",
         start_time=parse_time(time),
+        written=time,
         location=parse_location(place),
         recorder=" ".join(("Frontier Labs", _text(notes, "FLAC/SENSORUID"))).strip(),
     )
@@ -232,13 +239,21 @@ def _text(notes: Notes, name: str) -> str:
 
 
 def _origin(
-    source: str, *, start_time: object = None, location: tuple[float, float] | None = None, recorder: str = ""
+    source: str,
+    *,
+    start_time: datetime | None = None,
+    written: str = "",
+    location: tuple[float, float] | None = None,
+    recorder: str = "",
 ) -> Origin:
+    """Return what a source says; a time that is `written` but not understood is said in `conflict`."""
     latitude, longitude = location or (None, None)
+    is_lost = start_time is None and written
     return Origin(
-        start_time=check_time(start_time),
+        start_time=start_time,
         latitude=latitude,
         longitude=longitude,
         recorder=recorder or None,
         source=source,
+        conflict=f"{source} has a time that is not understood: {written[:_MAX_SAID]!r}" if is_lost else None,
     )
