@@ -15,6 +15,7 @@ from dawnchorus.formats.text import NamedColumns
 from dawnchorus.tables import (
     Notes,
     Stamp,
+    Table,
     is_blank,
     parse_latitude,
     parse_longitude,
@@ -61,7 +62,7 @@ def _require_file(path: Path) -> None:
 def read_species_list(path: Path, *, on_note: OnNote = _ignore) -> tuple[str, ...]:
     """Return scientific names from a text file with one species in a line: `Parus major` or `Parus major_Great Tit`.
 
-    Empty lines and lines that begin with `#` are left out.
+    The file may also be a table with a column scientific_name. Empty lines and lines that begin with `#` are left out.
 
     Raises:
         InputError: no such file, or no name in it.
@@ -69,12 +70,22 @@ def read_species_list(path: Path, *, on_note: OnNote = _ignore) -> tuple[str, ..
     """
     _require_file(path)
     notes = Notes()
-    lines = [line.strip().strip('"').strip() for line in read_text(path, notes).splitlines()]
+    lines = [line.strip().strip('"').strip() for line in _species_lines(path, read_text(path, notes))]
     names = tuple(parse_label(line).scientific_name for line in lines if line and not line.startswith("#"))
     if not names:
         raise InputError(f"{path}: expected one species in a line, found none.")
     _tell(path, notes, on_note)
     return names
+
+
+def _species_lines(path: Path, text: str) -> list[str]:
+    """Return the lines of a list, or the column of species of a table."""
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    if not lines:
+        return []
+    table = Table(path, text=text)
+    column = table.place(SPECIES_COLUMNS)
+    return lines if column is None else list(table.column(column))
 
 
 def read_thresholds(path: Path, *, on_note: OnNote = _ignore) -> dict[str, float]:

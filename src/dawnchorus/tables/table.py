@@ -40,20 +40,25 @@ class Table:
 
     Names of columns are without spaces around them. Every row has a cell for each column; blank rows are left out.
     Rows that have more than that, and rows that are the header again, are left out with a note. Notes are complete
-    once the rows have been read. `delimiter` is taken where the header has it, otherwise it is found. `quoted` says whether cells may stand in quotes; None: if the first one does.
+    once the rows have been read.
+
+    `delimiter` is taken where the header has it, otherwise it is found. `quoted` says whether cells may stand in
+    quotes; None: if the first one does. `text` is the content, where it has been read.
 
     Raises:
         FormatError: it is no text, or empty.
     """
 
-    def __init__(self, path: Path, *, delimiter: str | None = None, quoted: bool | None = True) -> None:
+    def __init__(
+        self, path: Path, *, delimiter: str | None = None, quoted: bool | None = True, text: str | None = None
+    ) -> None:
         if path.suffix.lower() in _SPREADSHEETS:
             raise FormatError(
                 f"{path}: expected a csv, found a spreadsheet. Save it as CSV (in Excel: File, Save As, CSV UTF-8)."
             )
         self.path = path
         self.notes = Notes()
-        lines = _Lines.of(read_text(path, self.notes))
+        lines = _Lines.of(read_text(path, self.notes) if text is None else text)
         quoted = lines.text.startswith('"') if quoted is None else quoted
         self._quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
         has_usual = delimiter is not None and delimiter in lines.text.lstrip().partition("\n")[0]
