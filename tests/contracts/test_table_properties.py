@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dawnchorus.errors import DawnChorusError
 from dawnchorus.identify.lists import read_recordings, read_species_list, read_thresholds
-from dawnchorus.tables import DateColumn, Notes, NumberColumn, Table, parse_latitude
+from dawnchorus.tables import DateColumn, Notes, NumberColumn, Table, TimeColumn, is_blank, parse_latitude
 
 words = st.text(st.sampled_from("abcXYZ 0123,;|'.äöüß-_()°"), max_size=8).map(str.strip)
 names = st.lists(st.text(st.sampled_from("abcdexyz"), min_size=1, max_size=6), min_size=2, max_size=5, unique=True)
@@ -126,7 +126,6 @@ def test_numbers_come_back_with_either_decimal_sign(values: list[object], comma:
 
 @given(texts=st.lists(st.text(max_size=12), max_size=20))
 def test_values_are_understood_blank_or_counted(texts: list[str]) -> None:
-    from dawnchorus.tables import TimeColumn, is_blank
 
     for kind in (DateColumn, TimeColumn, NumberColumn):
         notes = Notes()

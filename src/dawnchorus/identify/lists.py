@@ -16,6 +16,7 @@ from dawnchorus.tables import (
     Notes,
     Stamp,
     Table,
+    headers,
     is_blank,
     parse_latitude,
     parse_longitude,
@@ -27,11 +28,8 @@ from dawnchorus.taxonomy.labels import parse_label
 from dawnchorus.types import Origin
 
 PATH_COLUMNS = ("path", "recording", "file", "filename", "file_path", "begin path", "begin file", "in file")
-LATITUDE_COLUMNS = ("latitude", "lat", "decimal_latitude")
-LONGITUDE_COLUMNS = ("longitude", "lon", "lng", "long", "decimal_longitude")
-PLACE_COLUMNS = ("place", "coordinates", "lat_lon", "latlong", "position", "location", "gps")
-DATE_COLUMNS = ("date", "recording_date", "start_date", "day")
-TIME_COLUMNS = ("start_time", "time", "datetime", "timestamp", "date_time", "recording_time")
+PLACE_COLUMNS = (*headers.PLACE, "location")
+TIME_COLUMNS = ("start_time", *headers.TIME, *headers.MOMENT)
 SPECIES_COLUMNS = ("scientific_name", "species")
 SCORE_COLUMNS = ("min_score", "threshold", "score", "confidence")
 
@@ -176,7 +174,7 @@ class _Places:
 
     def __init__(self, rows: NamedColumns) -> None:
         self._rows = rows
-        self._latitude, self._longitude = rows.place(LATITUDE_COLUMNS), rows.place(LONGITUDE_COLUMNS)
+        self._latitude, self._longitude = rows.place(headers.LATITUDE), rows.place(headers.LONGITUDE)
         place = rows.place(PLACE_COLUMNS)
         if place is None and self._longitude is None:
             place, self._latitude = self._latitude, None
@@ -217,7 +215,7 @@ class _Moments:
 
     def __init__(self, rows: NamedColumns) -> None:
         self._rows = rows
-        self._date, self._time = rows.place(DATE_COLUMNS), rows.place(TIME_COLUMNS)
+        self._date, self._time = rows.place(headers.DATE), rows.place(TIME_COLUMNS)
         self.columns = [column for column in (self._date, self._time) if column is not None]
         self._dates = None if self._date is None else rows.table.dates(self._date)
         self._moments = None if self._time is None else rows.table.dates(self._time)
