@@ -88,6 +88,13 @@ def test_times_of_day_in_their_own_column_or_behind_the_date(tmp_path: Path) -> 
     assert (row.date, row.time) == ("2024-05-03", None)
 
 
+def test_columns_that_are_not_read_are_named(tmp_path: Path) -> None:
+    table = "FileName,Species,StartDate,StartTime,Wind,Empty\na.wav,Parus major,03/05/2024,06:00,2,\n"
+    rows, notes = imported(tmp_path, table + "a.wav,Parus major,17/05/2024,18:30,3,\n")
+    assert [(row.date, row.time) for row in rows] == [("2024-05-03", "06:00"), ("2024-05-17", "18:30")]
+    assert notes == ["columns that are not read: Wind. Name one with --column FIELD=COLUMN."]
+
+
 def test_a_place_may_stand_in_one_column(tmp_path: Path) -> None:
     for head, cell in (("coordinates", '"48.1, 11.5"'), ("lat", '"48,1; 11,5"'), ("location", "48.1 11.5")):
         (row,), notes = imported(tmp_path, f"filename,species,{head}\na.wav,Parus major,{cell}\n")

@@ -92,8 +92,9 @@ def _decode_narrow(data: bytes, notes: Notes) -> str:
     others = [line for line in lines if not _is_utf8(line)]
     page = _code_page(b"\n".join(others)[:_MAX_SAMPLE])
     example = _example(others[0].decode(page, "replace"))
+    n_lines = len(lines) - (not lines[-1])
     notes.say(
-        f"not in UTF-8: {'the whole' if len(others) == len(lines) else f'{len(others)} of {len(lines)} lines'} read as "
+        f"not in UTF-8: {len(others)} of {n_lines} lines read as "
         f"code page {page} (as '{example}'). Save it as UTF-8 if letters are wrong."
     )
     return "\n".join(line.decode() if _is_utf8(line) else line.decode(page, "replace") for line in lines)

@@ -93,6 +93,9 @@ class TableLayout:
             places = [place for name in names if (place := table.place([name])) is not None]
             if field not in columns and places and places[0] not in columns.values():
                 columns[field] = places[0]
+        start = table.place(["start_time"])
+        if "time" not in columns and start is not None and any(":" in cell for cell in table.column(start)):
+            columns["time"] = start  # elsewhere, seconds within a recording
         if "path" not in columns:
             raise FormatError(
                 f"{csv_path}: expected a column with paths ({', '.join(COLUMNS['path'])}); it has {table.header}. "
@@ -113,9 +116,21 @@ class TableLayout:
         reader = _Reader(self)
         for _line, cells in self.table:
             yield reader.row(cells, names)
+        self._note_unread()
         if on_note is not None:
             for sentence in self.table.notes.sentences():
                 on_note(f"{self.table.path}: {sentence}")
+
+    def _note_unread(self) -> None:
+        """Note the columns with values that give no field."""
+        read = {*self.columns.values(), *self.path_columns}
+        header = self.table.header
+        others = [place for place, name in enumerate(header) if name and place not in read]
+        filled = [header[place] for place in others if any(cell.strip() for cell in self.table.column(place))]
+        if filled:
+            self.table.notes.say(
+                f"columns that are not read: {', '.join(filled)}. Name one with --column FIELD=COLUMN."
+            )
 
     def fields(self, cells: Sequence[str]) -> dict[str, str | None]:
         """Return the text of each field; None for an empty one."""
