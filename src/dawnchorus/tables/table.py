@@ -25,6 +25,8 @@ _SPREADSHEETS = (".xls", ".xlsx", ".xlsm", ".ods", ".numbers")
 _SEPARATOR_LINE = re.compile(r"\"?sep=(.)\"?\s*", re.IGNORECASE)
 _SPACED_HEADER = re.compile(r'"[^"\n]*"(?: "[^"\n]*")+\r?\n')
 """Names in quotes with blanks between them: what R writes."""
+_COMMA = re.compile(r",\d")
+_QUOTED_COMMA = re.compile(r'"[^"\n]*,\d[^"\n]*"')
 _N_LOOKED_AT = 200
 """Rows that tell the delimiter."""
 _N_NAMED = 3
@@ -79,6 +81,8 @@ class Table:
         self._skips_first_cell = self._has_row_names()
         self.long_rows: Sequence[int] = ()
         """Lines of the rows with more cells than the header, once the rows have been read."""
+        self._may_have_commas: bool | None = None
+        """True if a number may have a comma, once that was asked for."""
         self._numbers: dict[int, NumberColumn] = {}
         if open_quote is not None:
             line = open_quote + lines.n_skipped
@@ -89,20 +93,16 @@ class Table:
         """Yield line number and cells of each row."""
         long_rows: list[int] = []
         n_headers = n_rows = 0
+        n_cells = len(self.header)
         for line, cells in self._body():
-            if [cell.strip() for cell in cells[: len(self.header)]] == self.header:
+            if cells[0].strip() == self.header[0] and [cell.strip() for cell in cells[:n_cells]] == self.header:
                 n_headers += 1
-            elif any(cell.strip() for cell in cells[len(self.header) :]):
+            elif len(cells) > n_cells and any(cell.strip() for cell in cells[n_cells:]):
                 long_rows.append(line)
             else:
                 n_rows += 1
-                yield line, [*cells, *[""] * (len(self.header) - len(cells))][: len(self.header)]
+                yield line, cells if len(cells) == n_cells else [*cells, *[""] * (n_cells - len(cells))][:n_cells]
         self._note_rows(long_rows, n_headers, n_rows)
-
-    def records(self) -> Iterator[dict[str, str]]:
-        """Yield the rows by column name, of names that come twice the first."""
-        for _line, cells in self:
-            yield dict(zip(reversed(self.header), reversed(cells), strict=True))
 
     def place(self, names: Sequence[str]) -> int | None:
         """Return the column that has one of `names`, the first that is there, however it is spelt."""
@@ -115,8 +115,10 @@ class Table:
     def numbers(self, place: int) -> NumberColumn:
         """Return the reader of a column of numbers."""
         if place not in self._numbers:
-            has_commas = "," in self._lines.text and (self.delimiter != "," or '"' in self._lines.text)
-            values = self.column(place) if has_commas else iter(())
+            if self._may_have_commas is None:
+                commas = _QUOTED_COMMA if self.delimiter == "," else _COMMA
+                self._may_have_commas = commas.search(self._lines.text) is not None
+            values = self.column(place) if self._may_have_commas else iter(())
             name, prefer_comma = self.header[place], self.delimiter != ","
             self._numbers[place] = NumberColumn(name, values, self.notes, prefer_comma=prefer_comma)
         return self._numbers[place]
@@ -134,6 +136,10 @@ class Table:
         """Yield line number and cells of each row that is not blank, a remark or a title, the header first."""
         is_header = True
         for line, cells in self._rows_by_line() if self._by_line else self._rows():
+            if len(cells) > 1 and cells[0].strip() and cells[1].strip():
+                is_header = False
+                yield line, cells
+                continue
             filled = [cell.strip() for cell in cells if cell.strip()]
             if filled and _is_remark(cells, is_header=is_header):
                 self._remarks[line] = filled[0]
