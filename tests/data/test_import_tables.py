@@ -123,9 +123,12 @@ def test_a_table_of_which_no_row_fits_is_refused(tmp_path: Path) -> None:
 def test_splits_are_read_from_such_tables(tmp_path: Path) -> None:
     imported(tmp_path, "filename,species\n0123.wav,Parus major\n", "0123.wav")
     table = import_recordings(tmp_path / "mine.csv", tmp_path, read_annotations=read_annotations, n_workers=1)
+    notes: list[str] = []
     for name, content in (
         ("a.csv", "FileName;Split\r\n.\\0123.wav;Test\r\n".encode("utf-16")),
-        ("b.csv", b"id|split\n123|test\n"),
+        ("b.csv", b"id|split\n123|test\n|train\n"),
     ):
         (tmp_path / name).write_bytes(content)
-        assert [row.split for row in split_by_tables(table, [tmp_path / name]).table.rows] == ["test"]
+        found = split_by_tables(table, [tmp_path / name], on_note=notes.append)
+        assert [row.split for row in found.table.rows] == ["test"]
+    assert notes == [f"{tmp_path / 'b.csv'}: 1 rows name no recording."]

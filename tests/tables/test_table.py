@@ -118,6 +118,10 @@ def test_quotes_that_do_not_close_cost_no_rows(tmp_path: Path) -> None:
     ]
 
 
+def test_texts_that_are_kept_by_a_formula(tmp_path: Path) -> None:
+    assert rows(table(tmp_path, 'id,path\n="00123","=""a.wav"""\n')) == [["00123", "a.wav"]]
+
+
 def test_names_of_rows_as_r_writes_them(tmp_path: Path) -> None:
     assert rows(table(tmp_path, '"path","species"\n"1","a.wav","x"\n"2","b.wav","y"\n')) == [
         ["a.wav", "x"],

@@ -208,4 +208,4 @@ def test_paths_of_windows() -> None:
 
 def test_words_for_no_value() -> None:
     assert all(map(is_blank, ("", " ", "-", "?", "??:??", "n/a", "NaN", "unknown", "xx:xx")))
-    assert not any(map(is_blank, ("0", "a", "00:00", "no")))
+    assert not any(map(is_blank, ("0", "a", "00:00", "no", "#####")))

@@ -27,6 +27,8 @@ _SPACED_HEADER = re.compile(r'"[^"\n]*"(?: "[^"\n]*")+\r?\n')
 """Names in quotes with blanks between them: what R writes."""
 _COMMA = re.compile(r",\d")
 _QUOTED_COMMA = re.compile(r'"[^"\n]*,\d[^"\n]*"')
+_FORMULA = re.compile(r'^="([^"]*)"$')
+"""Text that is written as a formula, so that a spreadsheet leaves it as it is."""
 _N_LOOKED_AT = 200
 """Rows that tell the delimiter."""
 _N_NAMED = 3
@@ -67,6 +69,7 @@ class Table:
         usual = delimiter if has_usual else None
         self.delimiter = lines.delimiter or usual or _find_delimiter(lines.text, self._quoting)
         self._lines = lines
+        self._has_formulas = '="' in lines.text
         open_quote = _line_of_open_quote(lines.text, self.delimiter) if quoted else None
         self._by_line = open_quote is not None
         self._remarks: dict[int, str] = {}
@@ -101,6 +104,8 @@ class Table:
                 long_rows.append(line)
             else:
                 n_rows += 1
+                if self._has_formulas:
+                    cells = [_FORMULA.sub(r"\1", cell) for cell in cells]
                 yield line, cells if len(cells) == n_cells else [*cells, *[""] * (n_cells - len(cells))][:n_cells]
         self._note_rows(long_rows, n_headers, n_rows)
 
