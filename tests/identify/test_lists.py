@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import os
+import threading
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
 
 from dawnchorus.errors import FormatError, InputError
-from dawnchorus.identify.lists import read_recordings, read_species_list, read_thresholds
+from dawnchorus.identify.lists import DatedOrigin, read_recordings, read_species_list, read_thresholds
 from dawnchorus.types import Origin
 
 
@@ -90,3 +92,109 @@ def test_paths_are_beside_the_table_or_else_in_the_current_folder(
         tmp_path / "here" / "b.wav",
         tmp_path / "here" / long_name,
     ]
+
+
+def encoded(folder: Path, text: str, encoding: str) -> Path:
+    (folder / "list.csv").write_bytes(text.encode(encoding))
+    return folder / "list.csv"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "cp1252"])
+def test_lists_are_read_in_the_encodings_of_windows(tmp_path: Path, encoding: str) -> None:
+    assert read_species_list(encoded(tmp_path, "Parus major\r\nGrünspecht\r\n", encoding)) == (
+        "Parus major",
+        "Grünspecht",
+    )
+    assert read_thresholds(encoded(tmp_path, "species;min_score\r\nGrünspecht;0,5\r\n", encoding)) == {
+        "Grünspecht": 0.5
+    }
+
+
+def test_species_lists_may_be_tables(tmp_path: Path) -> None:
+    table = written(tmp_path, "Common Name;Scientific Name\nGreat Tit;Parus major\n")
+    assert read_species_list(table) == ("Parus major",)
+    assert read_species_list(written(tmp_path, "Species\nParus major\n")) == ("Parus major",)
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ("latitude;longitude;start_time\na.wav;52,5;13,4;03.05.2024 06:00", (52.5, 13.4, datetime(2024, 5, 3, 6))),
+        ("lat;lon;date;time\na.wav;52°30'N;13.4E;2024-05-03;0600", (52.5, 13.4, datetime(2024, 5, 3, 6))),
+        ("Lat ;LON;Date;Time\na.wav;52.5;13.4;3 May 2024;6:00 AM", (52.5, 13.4, datetime(2024, 5, 3, 6))),
+        ("place;datetime\na.wav;52.5, 13.4;2024-05-03T06:00:00Z", (52.5, 13.4, datetime(2024, 5, 3, 6, tzinfo=UTC))),
+        ("lat;date\na.wav;52.5, 13.4;2024-05-03 06:00", (52.5, 13.4, datetime(2024, 5, 3, 6))),
+        ("lat;lon;date;time\na.wav;52.5;13.4;45415;0.25", (52.5, 13.4, datetime(2024, 5, 3, 6))),
+        ("start_time\na.wav;2024-05-03 00:00:00", (None, None, datetime(2024, 5, 3))),
+    ],
+)
+def test_places_and_times_as_people_write_them(tmp_path: Path, row: str, expected: tuple[object, ...]) -> None:
+    (origin,) = read_recordings(written(tmp_path, f"path;{row}\n")).values()
+    assert (origin.latitude, origin.longitude, origin.start_time) == expected
+
+
+@pytest.mark.parametrize("column", ["date", "start_time"])
+def test_a_date_alone_is_a_day_without_a_time(tmp_path: Path, column: str) -> None:
+    notes: list[str] = []
+    (origin,) = read_recordings(written(tmp_path, f"path,{column}\na.wav,2024-05-03\n"), on_note=notes.append).values()
+    assert origin == DatedOrigin(source="list.csv", day=date(2024, 5, 3))
+    assert notes == [f"{tmp_path / 'list.csv'}: 1 of 1 recordings have a date without a time: it counts for the week."]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("path,date,time\na.wav,2024-05-03,early\n", "line 2: expected a time like .*, found '2024-05-03 early'"),
+        ("path,date,time\na.wav,2024-05,06:00\n", "expected a time like"),
+        ("path,date,time\na.wav,,06:00\n", "expected a time like"),
+        ("path,date\na.wav,spring\n", "found 'spring'"),
+        ("path,place\na.wav,48.1 11.5\nb.wav,Pond\n", "line 3: expected a latitude .* found 'Pond'"),
+        (
+            "path,lat,lon\na.wav,1,2\na.wav,1,3\n",
+            "line 3: expected one time and place for each recording, found two of a.wav",
+        ),
+        ("path,lat,lon\na.wav,1,2,3\n", "line 2"),
+    ],
+)
+def test_values_that_are_not_understood_are_named(tmp_path: Path, rows: str, message: str) -> None:
+    with pytest.raises(FormatError, match=message):
+        read_recordings(written(tmp_path, rows))
+
+
+def test_orders_of_day_and_month_that_cannot_be_told_are_said(tmp_path: Path) -> None:
+    notes: list[str] = []
+    found = read_recordings(
+        written(tmp_path, "path,date,time\na.wav,5/3/2024,6:00\nb.wav,5/4/2024,6:00\n"), on_note=notes.append
+    )
+    assert [origin.start_time for origin in found.values()] == [datetime(2024, 5, 3, 6), datetime(2024, 5, 4, 6)]
+    assert "in 2 rows day and month could change places (as '5/3/2024')" in notes[0]
+
+
+def test_paths_of_windows_are_found(tmp_path: Path) -> None:
+    (tmp_path / "night").mkdir()
+    (tmp_path / "night" / "a.wav").touch()
+    assert list(read_recordings(written(tmp_path, "path,lat,lon\n.\\night\\a.wav,1,2\n"))) == [
+        tmp_path / "night" / "a.wav"
+    ]
+
+
+def test_a_species_with_two_thresholds_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match=r"line 3: expected one score for each species, found 0\.9 and 0\.1"):
+        read_thresholds(written(tmp_path, "species,min_score\nParus major,0.9\nParus major,0.1\n"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+@pytest.mark.parametrize(
+    ("read", "text", "expected"),
+    [
+        (read_species_list, "Parus major\n", ("Parus major",)),
+        (read_thresholds, "species,min_score\nParus major,0.5\n", {"Parus major": 0.5}),
+    ],
+)
+def test_lists_may_be_pipes(tmp_path: Path, read: object, text: str, expected: object) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=(text,))
+    writer.start()
+    assert read(pipe) == expected  # type: ignore[operator]
+    writer.join()

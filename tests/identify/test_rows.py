@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError, replace
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from tests.ranges import KNOWN, range_bundle
 
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.identify import Options
+from dawnchorus.identify.lists import DatedOrigin
 from dawnchorus.identify.place import RangeFilter
 from dawnchorus.identify.rows import TableBuilder, merge_events
 from dawnchorus.identify.score import HIT, Scored
@@ -208,3 +209,12 @@ def test_merging_is_asked_for(level_bundle: Bundle) -> None:
 def test_builder_cannot_be_changed(level_bundle: Bundle) -> None:
     with pytest.raises(FrozenInstanceError):
         builder(level_bundle).origins = {}  # type: ignore[misc]
+
+
+def test_day_of_the_table_gives_the_week_and_no_time(level_bundle: Bundle) -> None:
+    def build(day: date) -> RecordingTable:
+        return builder(level_bundle, {PATH: DatedOrigin(day=day, source="x.csv")}).build(scored(origin=BERLIN))
+
+    same, other = build(date(2026, 5, 1)), build(date(2026, 8, 1))
+    assert (same.week, same.origin.start_time) == (17, BERLIN.start_time)
+    assert (other.week, other.origin.start_time) == (29, None)

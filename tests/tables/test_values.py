@@ -74,10 +74,26 @@ def test_an_order_that_cannot_be_told_is_said(pattern: str, order: str, reason: 
     assert f"(as '{values[0]}'); read as {order}, so 2024-05-01, because {reason}" in note
 
 
+def test_years_of_two_digits_may_stand_first() -> None:
+    found, (note,) = dates("24-05-01", "24-05-02", "24-05-03")
+    assert found == ["2024-05-01", "2024-05-02", "2024-05-03"]
+    assert "read as year/month/day, so 2024-05-01, because the last number varies more" in note
+    assert dates("24-05-30", "24-05-00")[0] == ["2024-05-30", "2024-05"]
+    assert dates("31/05/24", "30/05/24")[0] == ["2024-05-31", "2024-05-30"]
+    assert dates("31.05.24", "01.06.24") == (["2024-05-31", "2024-06-01"], [])
+
+
+def test_slips_in_a_long_column_are_counted() -> None:
+    found, notes = dates(*(f"{day}/5/2024" for day in range(1, 29)), "5/29/2024")
+    assert found[:2] == ["2024-05-01", "2024-05-02"]
+    assert found[-1] is None
+    assert "left out, in 1 row (as '5/29/2024')" in notes[0]
+
+
 def test_both_orders_in_a_column_leave_out_what_could_be_either() -> None:
     found, notes = dates("13/5/2024", "5/14/2024", "1/2/2024")
     assert found == ["2024-05-13", "2024-05-14", None]
-    assert "both day and month come first" in notes[0]
+    assert "day and month stand in several orders (day/month/year in 1 row, month/day/year in 1 row)" in notes[0]
     assert "not understood, and left out, in 1 row (as '1/2/2024')" in notes[1]
 
 
@@ -192,4 +208,4 @@ def test_paths_of_windows() -> None:
 
 def test_words_for_no_value() -> None:
     assert all(map(is_blank, ("", " ", "-", "?", "??:??", "n/a", "NaN", "unknown", "xx:xx")))
-    assert not any(map(is_blank, ("0", "a", "00:00", "no")))
+    assert not any(map(is_blank, ("0", "a", "00:00", "no", "#####")))

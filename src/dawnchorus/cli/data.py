@@ -294,7 +294,7 @@ def split(
 
 def _split_by_tables(table: RecordingsTable, paths: Sequence[Path]) -> RecordingsTable:
     """Split as tables say, and print which of the names are no recordings of the data set."""
-    given = split_by_tables(table, paths)
+    given = split_by_tables(table, paths, on_note=lambda note: click.echo(f"note: {note}", err=True))
     if given.unmatched:
         named = ", ".join(given.unmatched[:MAX_LISTED])
         click.echo(f"not in the data set: {len(given.unmatched)} of {given.n_named} that are named: {named}", err=True)

@@ -15,6 +15,7 @@ from dawnchorus.errors import InputError
 from dawnchorus.identify.options import DEFAULT_RANGE_THRESHOLD, MAX_TURNS, SpeechUse
 from dawnchorus.identify.weeks import week_of
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
+from dawnchorus.tables import parse_latitude, parse_longitude, parse_number, parse_place
 
 Function = Callable[..., Any]
 
@@ -79,11 +80,29 @@ def _date(_context: click.Context, _option: click.Parameter, value: str | None) 
         raise click.BadParameter(f"expected a date like 2026-05-01, got {value!r}") from None
 
 
+def _place(lat: str | None, lon: str | None) -> tuple[float | None, float | None]:
+    """Return latitude and longitude; both may be in the first."""
+    if lat is not None and lon is None and (place := parse_place(lat)):
+        return place
+    return _degrees("--lat", lat, parse_latitude), _degrees("--lon", lon, parse_longitude)
+
+
+def _degrees(option: str, text: str | None, parse: Callable[[str], float | None]) -> float | None:
+    """Return degrees; a number beyond the Earth as it is, for the message of the options."""
+    if text is None:
+        return None
+    value = parse(text)
+    value = parse_number(text) if value is None else value
+    if value is None:
+        raise click.BadParameter(f"expected degrees such as 52.5, 52,5 or 52°30'N, got {text!r}", param_hint=option)
+    return value
+
+
 def place_options(function: Function) -> Function:
     """`--lat --lon --week|--date --range-threshold --drop-out-of-range`, as the argument `place`."""
 
-    @click.option("--lat", type=float, help="Latitude in degrees; with --lon, flags species out of range.")
-    @click.option("--lon", type=float, help="Longitude in degrees.")
+    @click.option("--lat", help="Latitude in degrees; with --lon, flags species out of range. Or both: '48.1, 11.5'.")
+    @click.option("--lon", help="Longitude in degrees.")
     @click.option("--week", type=int, help="Week of the 48-week year (four in a month), 1 to 48.")
     @click.option("--date", "day", callback=_date, help="A date (YYYY-MM-DD) instead of --week.")
     @click.option(
@@ -97,8 +116,8 @@ def place_options(function: Function) -> Function:
     @wraps(function)
     def with_place(
         *args: Any,
-        lat: float | None,
-        lon: float | None,
+        lat: str | None,
+        lon: str | None,
         week: int | None,
         day: date | None,
         range_threshold: float,
@@ -107,9 +126,10 @@ def place_options(function: Function) -> Function:
     ) -> Any:
         if week is not None and day is not None:
             raise InputError("--week and --date: expected one of them, got both.")
+        latitude, longitude = _place(lat, lon)
         place = {
-            "latitude": lat,
-            "longitude": lon,
+            "latitude": latitude,
+            "longitude": longitude,
             "week": week_of(day) if day else week,
             "range_threshold": range_threshold,
             "drop_out_of_range": drop_out_of_range,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -57,10 +57,16 @@ class GivenSplit:
     """Names of those that the data set does not have."""
 
 
-def split_by_tables(table: RecordingsTable, paths: Sequence[Path]) -> GivenSplit:
+def _ignore(_note: str) -> None:
+    """Take a note and leave it."""
+
+
+def split_by_tables(
+    table: RecordingsTable, paths: Sequence[Path], *, on_note: Callable[[str], None] = _ignore
+) -> GivenSplit:
     """Return the table split as tables say: csv files with a column `split` or named by their part, or JSON files.
 
-    Recordings are matched by identifier, by path, or by file name.
+    Recordings are matched by identifier, by path, or by file name. `on_note` takes sentences on what a table left open.
 
     Raises:
         InputError: a recording is in two parts, or none of the names is a recording of the data set.
@@ -69,7 +75,7 @@ def split_by_tables(table: RecordingsTable, paths: Sequence[Path]) -> GivenSplit
     index = _index(usable_rows(table.rows))
     part_of: dict[str, str] = {}
     unmatched = []
-    named = [(path, names, part) for path in paths for names, part in _named_recordings(path)]
+    named = [(path, names, part) for path in paths for names, part in _named_recordings(path, on_note)]
     for path, names, part in named:
         found = _match(names, index)
         if found is None:
@@ -86,11 +92,11 @@ def split_by_tables(table: RecordingsTable, paths: Sequence[Path]) -> GivenSplit
     return GivenSplit(assign_parts(table, part_of), len(named), tuple(unmatched))
 
 
-def _named_recordings(path: Path) -> Iterator[tuple[list[str], str]]:
+def _named_recordings(path: Path, on_note: Callable[[str], None]) -> Iterator[tuple[list[str], str]]:
     """Yield the names of each recording in a table, and its part."""
-    if not path.is_file():
+    if not path.exists() or path.is_dir():
         raise InputError(f"{path}: no such file.")
-    return _of_json(path) if path.suffix.lower() == ".json" else _of_csv(path)
+    return _of_json(path) if path.suffix.lower() == ".json" else _of_csv(path, on_note)
 
 
 def _of_json(path: Path) -> Iterator[tuple[list[str], str]]:
@@ -116,7 +122,7 @@ def _file_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _of_csv(path: Path) -> Iterator[tuple[list[str], str]]:
+def _of_csv(path: Path, on_note: Callable[[str], None]) -> Iterator[tuple[list[str], str]]:
     table = Table(path)
     found = {name: place for name in _NAMING if (place := table.place([name])) is not None}
     columns = list(dict.fromkeys(found.values()))
@@ -128,14 +134,20 @@ def _of_csv(path: Path) -> Iterator[tuple[list[str], str]]:
     of_file = _part_in_name(path)
     if split_column is None and of_file is None:
         raise FormatError(f"{path}: expected a column 'split', or a file named train, valid or test.")
+    n_unnamed = 0
     for _line, cells in table:
         part = of_file if split_column is None else _part_of(cells[split_column].strip(), path)
         names = [value for column in columns if (value := cells[column].strip())]
+        n_unnamed += not names
         if part and names:
             number = None if number_column is None else xeno_canto_number(cells[number_column])
             yield ([number, *names] if number else names), part
     if table.long_rows:
         raise FormatError(f"{path}, line {table.long_rows[0]}: expected {len(table.header)} cells as in the header.")
+    if n_unnamed:
+        table.notes.say(f"{n_unnamed} rows name no recording.")
+    for sentence in table.notes.sentences():
+        on_note(f"{path}: {sentence}")
 
 
 def _part_of(value: str, path: Path) -> str | None:

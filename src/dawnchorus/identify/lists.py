@@ -15,6 +15,8 @@ from dawnchorus.formats.text import NamedColumns
 from dawnchorus.tables import (
     Notes,
     Stamp,
+    Table,
+    headers,
     is_blank,
     parse_latitude,
     parse_longitude,
@@ -26,11 +28,8 @@ from dawnchorus.taxonomy.labels import parse_label
 from dawnchorus.types import Origin
 
 PATH_COLUMNS = ("path", "recording", "file", "filename", "file_path", "begin path", "begin file", "in file")
-LATITUDE_COLUMNS = ("latitude", "lat", "decimal_latitude")
-LONGITUDE_COLUMNS = ("longitude", "lon", "lng", "long", "decimal_longitude")
-PLACE_COLUMNS = ("place", "coordinates", "lat_lon", "latlong", "position", "location", "gps")
-DATE_COLUMNS = ("date", "recording_date", "start_date", "day")
-TIME_COLUMNS = ("start_time", "time", "datetime", "timestamp", "date_time", "recording_time")
+PLACE_COLUMNS = (*headers.PLACE, "location")
+TIME_COLUMNS = ("start_time", *headers.TIME, *headers.MOMENT)
 SPECIES_COLUMNS = ("scientific_name", "species")
 SCORE_COLUMNS = ("min_score", "threshold", "score", "confidence")
 
@@ -61,7 +60,7 @@ def _require_file(path: Path) -> None:
 def read_species_list(path: Path, *, on_note: OnNote = _ignore) -> tuple[str, ...]:
     """Return scientific names from a text file with one species in a line: `Parus major` or `Parus major_Great Tit`.
 
-    Empty lines and lines that begin with `#` are left out.
+    The file may also be a table with a column scientific_name. Empty lines and lines that begin with `#` are left out.
 
     Raises:
         InputError: no such file, or no name in it.
@@ -69,12 +68,22 @@ def read_species_list(path: Path, *, on_note: OnNote = _ignore) -> tuple[str, ..
     """
     _require_file(path)
     notes = Notes()
-    lines = [line.strip().strip('"').strip() for line in read_text(path, notes).splitlines()]
+    lines = [line.strip().strip('"').strip() for line in _species_lines(path, read_text(path, notes))]
     names = tuple(parse_label(line).scientific_name for line in lines if line and not line.startswith("#"))
     if not names:
         raise InputError(f"{path}: expected one species in a line, found none.")
     _tell(path, notes, on_note)
     return names
+
+
+def _species_lines(path: Path, text: str) -> list[str]:
+    """Return the lines of a list, or the column of species of a table."""
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    if not lines:
+        return []
+    table = Table(path, text=text)
+    column = table.place(SPECIES_COLUMNS)
+    return lines if column is None else list(table.column(column))
 
 
 def read_thresholds(path: Path, *, on_note: OnNote = _ignore) -> dict[str, float]:
@@ -165,7 +174,7 @@ class _Places:
 
     def __init__(self, rows: NamedColumns) -> None:
         self._rows = rows
-        self._latitude, self._longitude = rows.place(LATITUDE_COLUMNS), rows.place(LONGITUDE_COLUMNS)
+        self._latitude, self._longitude = rows.place(headers.LATITUDE), rows.place(headers.LONGITUDE)
         place = rows.place(PLACE_COLUMNS)
         if place is None and self._longitude is None:
             place, self._latitude = self._latitude, None
@@ -206,7 +215,7 @@ class _Moments:
 
     def __init__(self, rows: NamedColumns) -> None:
         self._rows = rows
-        self._date, self._time = rows.place(DATE_COLUMNS), rows.place(TIME_COLUMNS)
+        self._date, self._time = rows.place(headers.DATE), rows.place(TIME_COLUMNS)
         self.columns = [column for column in (self._date, self._time) if column is not None]
         self._dates = None if self._date is None else rows.table.dates(self._date)
         self._moments = None if self._time is None else rows.table.dates(self._time)

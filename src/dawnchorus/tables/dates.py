@@ -16,7 +16,8 @@ from dawnchorus.tables.words import is_blank
 
 FIRST_YEAR, LAST_YEAR = 1850, 2100
 
-DAY_FIRST, MONTH_FIRST = "day/month/year", "month/day/year"
+DAY_FIRST, MONTH_FIRST, YEAR_FIRST = "day/month/year", "month/day/year", "year/month/day"
+_ORDERS = (DAY_FIRST, MONTH_FIRST, YEAR_FIRST)
 
 _EXPECTED = "a date such as 2024-05-01"
 _MAX_SHARE_OF_OTHERS = 0.1
@@ -81,23 +82,36 @@ class Stamp:
 
 @dataclass(frozen=True)
 class _Pair:
-    """A date whose year stands last, with what may be day or month before it."""
+    """A date of three numbers whose order the column must tell, because the first is no year of four digits."""
 
     first: int
     second: int
-    year: int
+    last: int
+    has_short_year: bool
     separator: str
     is_padded: bool
     time: time_of_day | None = None
 
     def stamp(self, order: str) -> Stamp | None:
+        """Return the date in an order; None if there is none."""
+        if order == YEAR_FIRST:
+            return _stamp(_full_year(self.first), self.second, self.last, self.time) if self.has_short_year else None
         day, month = (self.first, self.second) if order == DAY_FIRST else (self.second, self.first)
-        return _stamp(self.year, month, day, self.time)
+        return _stamp(_full_year(self.last) if self.has_short_year else self.last, month, day, self.time)
+
+    def day(self, order: str) -> int:
+        """Return the number that is the day in an order."""
+        return {DAY_FIRST: self.first, MONTH_FIRST: self.second, YEAR_FIRST: self.last}[order]
 
     @property
     def orders(self) -> tuple[str, ...]:
         """The orders in which it is a date."""
-        return tuple(order for order in (DAY_FIRST, MONTH_FIRST) if self.stamp(order))
+        return tuple(order for order in _ORDERS if self.stamp(order))
+
+
+def _full_year(year: int) -> int:
+    """Return a year of two digits with its century."""
+    return year + (2000 if year < 69 else 1900)
 
 
 def _stamp(year: int, month: int | None, day: int | None, at: time_of_day | None = None) -> Stamp | None:
@@ -156,9 +170,10 @@ def _without_time(text: str) -> Stamp | _Pair | None:
 
 def _pair(found: re.Match[str]) -> _Pair:
     digits = found["year"].lstrip("'")
-    year = int(digits) if len(digits) == 4 else int(digits) + (2000 if int(digits) < 69 else 1900)
     is_padded = any(found[name].startswith("0") for name in ("first", "second"))
-    return _Pair(int(found["first"]), int(found["second"]), year, found["separator"], is_padded)
+    return _Pair(
+        int(found["first"]), int(found["second"]), int(digits), len(digits) == 2, found["separator"], is_padded
+    )
 
 
 def _in_words(text: str) -> Stamp | None:
@@ -176,7 +191,7 @@ def _in_words(text: str) -> Stamp | None:
     day, year = numbers
     if len(day) > 2 or len(year) not in (2, 4) or place == 2:
         return None
-    return _stamp(int(year) + (0 if len(year) == 4 else 2000 if int(year) < 69 else 1900), month, int(day))
+    return _stamp(int(year) if len(year) == 4 else _full_year(int(year)), month, int(day))
 
 
 def _month(word: str) -> int | None:
@@ -246,51 +261,64 @@ class DateColumn:
 
     def _order(self, pairs: list[_Pair], texts: dict[_Pair, str], n_rows: Counter[_Pair]) -> str | None:
         """Return the order of the dates with one separator; None if there are too many of each."""
-        sure = Counter[str]()
-        for pair in pairs:
-            if len(pair.orders) == 1:
-                sure[pair.orders[0]] += n_rows[pair]
-        open_pairs = [pair for pair in pairs if len(pair.orders) == 2 and pair.first != pair.second]
-        n_open = sum(n_rows[pair] for pair in open_pairs)
-        if len(sure) == 2:
-            (order, most), (_other, fewest) = sure.most_common()
-            if fewest <= _MAX_SHARE_OF_OTHERS * (most + fewest):
-                return order
-            self._notes.say(
-                f"column '{self.name}': both day and month come first ({DAY_FIRST} in {counted_rows(sure[DAY_FIRST])}, "
-                f"{MONTH_FIRST} in {sure[MONTH_FIRST]}); {counted_rows(n_open)} that could be either "
-                f"{'is' if n_open == 1 else 'are'} left without a date. Write dates as 2024-05-01."
-            )
-            return None
-        if sure:
-            return next(iter(sure))
-        if pairs[0].separator == ".":
+        dates = [pair for pair in pairs if pair.orders]
+        n_fitting = Counter({order: sum(n_rows[pair] for pair in dates if pair.stamp(order)) for order in _ORDERS})
+        n_dates = sum(n_rows[pair] for pair in dates)
+        possible = [order for order in _ORDERS if n_fitting[order] == n_dates]
+        if not possible:
+            return self._most_frequent(dates, n_fitting, n_dates, n_rows)
+        unsure = [pair for pair in dates if len({pair.stamp(order) for order in possible}) > 1]
+        if len(possible) == 1 or not unsure:
+            return possible[0]
+        if DAY_FIRST in possible and unsure[0].separator == ".":
             return DAY_FIRST
-        order, reason = self._guess(open_pairs or pairs)
-        if open_pairs:
-            example = open_pairs[0]
-            read = example.stamp(order)
-            self._notes.say(
-                f"column '{self.name}': in {counted_rows(n_open)} day and month could change places (as "
-                f"'{texts[example]}'); read as {order}{f', so {read.date}' if read else ''}, because {reason}. Write "
-                f"dates as 2024-05-01 to be sure."
-            )
+        order, reason = self._guess(unsure, possible)
+        read = unsure[0].stamp(order)
+        n_unsure = sum(n_rows[pair] for pair in unsure)
+        self._notes.say(
+            f"column '{self.name}': in {counted_rows(n_unsure)} day and month could change places (as "
+            f"'{texts[unsure[0]]}'); read as {order}{f', so {read.date}' if read else ''}, because {reason}. Write "
+            f"dates as 2024-05-01 to be sure."
+        )
         return order
 
-    def _guess(self, pairs: list[_Pair]) -> tuple[str, str]:
-        """Return the likelier order of dates that are possible in both, and the reason."""
-        n_first, n_second = (len({getattr(pair, name) for pair in pairs}) for name in ("first", "second"))
-        if n_first > n_second:
-            return DAY_FIRST, "the first number varies more"
-        if n_first < n_second:
-            return MONTH_FIRST, "the second number varies more"
+    def _most_frequent(
+        self, dates: list[_Pair], n_fitting: Counter[str], n_dates: int, n_rows: Counter[_Pair]
+    ) -> str | None:
+        """Return the order that all but a few dates fit, which are slips; None, with a note, if there is none."""
+        order, n = n_fitting.most_common(1)[0]
+        if n_dates - n <= _MAX_SHARE_OF_OTHERS * n_dates:
+            return order
+        sure: Counter[str] = Counter()
+        for pair in dates:
+            if len(pair.orders) == 1:
+                sure[pair.orders[0]] += n_rows[pair]
+        n_open = n_dates - sure.total()
+        counts = ", ".join(f"{each} in {counted_rows(number)}" for each, number in sure.items())
+        self._notes.say(
+            f"column '{self.name}': day and month stand in several orders ({counts}); {counted_rows(n_open)} that "
+            f"could be either {'is' if n_open == 1 else 'are'} left without a date. Write dates as 2024-05-01."
+        )
+        return None
+
+    def _guess(self, pairs: list[_Pair], possible: list[str]) -> tuple[str, str]:
+        """Return the likeliest of the orders in which all dates are possible, and the reason."""
+        n_days = {order: len({pair.day(order) for pair in pairs}) for order in possible}
+        most = [order for order in possible if n_days[order] == max(n_days.values())]
+        if len(most) == 1:
+            place = {DAY_FIRST: "first", MONTH_FIRST: "second", YEAR_FIRST: "last"}[most[0]]
+            return most[0], f"the {place} number varies more"
+        if YEAR_FIRST in most and len(most) == 2:
+            return most[0], "the year mostly stands last"
         if self._prefer_day_first:
-            return DAY_FIRST, "tables with semicolons are from countries where the day stands first"
-        if pairs[0].separator != "/":
-            return DAY_FIRST, "with this separator the day mostly stands first"
-        if any(pair.is_padded for pair in pairs):
-            return DAY_FIRST, "its numbers have zeros before them, as most countries write them"
-        return MONTH_FIRST, "its numbers have no zeros before them, as spreadsheets of the USA write them"
+            reason = "tables with semicolons are from countries where the day stands first"
+        elif pairs[0].separator != "/":
+            reason = "with this separator the day mostly stands first"
+        elif any(pair.is_padded for pair in pairs):
+            reason = "its numbers have zeros before them, as most countries write them"
+        else:
+            return MONTH_FIRST, "its numbers have no zeros before them, as spreadsheets of the USA write them"
+        return DAY_FIRST, reason
 
     def _note_serials(self, serials: Counter[str]) -> None:
         if not serials:
@@ -304,11 +332,16 @@ class DateColumn:
 
     def _note_damage(self, pairs: dict[str, dict[_Pair, str]]) -> None:
         """Note the mixture that a spreadsheet leaves which took the days of some dates for months."""
-        open_signs = [sign for sign, found in pairs.items() if all(len(pair.orders) == 2 for pair in found)]
-        sure_signs = [sign for sign, found in pairs.items() if all(len(pair.orders) == 1 for pair in found)]
+        open_signs = [sign for sign, found in pairs.items() if all(_could_be_either(pair) for pair in found)]
+        sure_signs = [sign for sign, found in pairs.items() if not any(_could_be_either(pair) for pair in found)]
         if open_signs and sure_signs:
             examples = (next(iter(pairs[sign].values())) for sign in (sure_signs[0], open_signs[0]))
             self._notes.say(
                 f"column '{self.name}': dates are written as '{next(examples)}' where the day is above 12, and as "
                 f"'{next(examples)}' where it is not: a spreadsheet may have changed day and month there. Check them."
             )
+
+
+def _could_be_either(pair: _Pair) -> bool:
+    """Return True if day and month could change places."""
+    return pair.stamp(DAY_FIRST) is not None and pair.stamp(MONTH_FIRST) is not None

@@ -92,8 +92,9 @@ def _decode_narrow(data: bytes, notes: Notes) -> str:
     others = [line for line in lines if not _is_utf8(line)]
     page = _code_page(b"\n".join(others)[:_MAX_SAMPLE])
     example = _example(others[0].decode(page, "replace"))
+    n_lines = len(lines) - (not lines[-1])
     notes.say(
-        f"not in UTF-8: {'the whole' if len(others) == len(lines) else f'{len(others)} of {len(lines)} lines'} read as "
+        f"not in UTF-8: {len(others)} of {n_lines} lines read as "
         f"code page {page} (as '{example}'). Save it as UTF-8 if letters are wrong."
     )
     return "\n".join(line.decode() if _is_utf8(line) else line.decode(page, "replace") for line in lines)
@@ -129,6 +130,9 @@ def _code_page(sample: bytes) -> str:
     return "cp1252" if str(best) == western else best.encoding
 
 
+_CARONS, _GRAVES = re.compile("[ŠšŽž]"), re.compile("[ÈèÌìÒòÙùØøÏï]")
+"""Letters that no language has together: in code page 1252 the Czech letters of 1250 look like this."""
+
 _ODD = re.compile(
     r"(?<=[^\W\d_])[^\w\s\x00-\x7f\u2010-\u2027°º·](?=[^\W\d_])|(?<=[a-zß-ÿ\u0430-\u0491])[À-ÖØ-ÞŠŽŸŒ\u0401-\u042f]|(?<=[A-Z])[ŠŽŸŒ](?=[a-z])"
     r"|[À-ž]{4,}|\ufffd"
@@ -136,5 +140,5 @@ _ODD = re.compile(
 
 
 def _oddness(text: str) -> int:
-    """Return the number of letters beyond ASCII that stand where they cannot: signs and capitals inside words."""
-    return len(_ODD.findall(text))
+    """Return the number of letters beyond ASCII that stand where they cannot, as signs inside words."""
+    return len(_ODD.findall(text)) + (len(_CARONS.findall(text)) if _GRAVES.search(text) else 0)

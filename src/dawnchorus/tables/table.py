@@ -25,6 +25,10 @@ _SPREADSHEETS = (".xls", ".xlsx", ".xlsm", ".ods", ".numbers")
 _SEPARATOR_LINE = re.compile(r"\"?sep=(.)\"?\s*", re.IGNORECASE)
 _SPACED_HEADER = re.compile(r'"[^"\n]*"(?: "[^"\n]*")+\r?\n')
 """Names in quotes with blanks between them: what R writes."""
+_COMMA = re.compile(r",\d")
+_QUOTED_COMMA = re.compile(r'"[^"\n]*,\d[^"\n]*"')
+_FORMULA = re.compile(r'^="([^"]*)"$')
+"""Text that is written as a formula, so that a spreadsheet leaves it as it is."""
 _N_LOOKED_AT = 200
 """Rows that tell the delimiter."""
 _N_NAMED = 3
@@ -40,26 +44,32 @@ class Table:
 
     Names of columns are without spaces around them. Every row has a cell for each column; blank rows are left out.
     Rows that have more than that, and rows that are the header again, are left out with a note. Notes are complete
-    once the rows have been read. `delimiter` is taken where the header has it, otherwise it is found. `quoted` says whether cells may stand in quotes; None: if the first one does.
+    once the rows have been read.
+
+    `delimiter` is taken where the header has it, otherwise it is found. `quoted` says whether cells may stand in
+    quotes; None: if the first one does. `text` is the content, where it has been read.
 
     Raises:
         FormatError: it is no text, or empty.
     """
 
-    def __init__(self, path: Path, *, delimiter: str | None = None, quoted: bool | None = True) -> None:
+    def __init__(
+        self, path: Path, *, delimiter: str | None = None, quoted: bool | None = True, text: str | None = None
+    ) -> None:
         if path.suffix.lower() in _SPREADSHEETS:
             raise FormatError(
                 f"{path}: expected a csv, found a spreadsheet. Save it as CSV (in Excel: File, Save As, CSV UTF-8)."
             )
         self.path = path
         self.notes = Notes()
-        lines = _Lines.of(read_text(path, self.notes))
+        lines = _Lines.of(read_text(path, self.notes) if text is None else text)
         quoted = lines.text.startswith('"') if quoted is None else quoted
         self._quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
         has_usual = delimiter is not None and delimiter in lines.text.lstrip().partition("\n")[0]
         usual = delimiter if has_usual else None
         self.delimiter = lines.delimiter or usual or _find_delimiter(lines.text, self._quoting)
         self._lines = lines
+        self._has_formulas = '="' in lines.text
         open_quote = _line_of_open_quote(lines.text, self.delimiter) if quoted else None
         self._by_line = open_quote is not None
         self._remarks: dict[int, str] = {}
@@ -74,6 +84,8 @@ class Table:
         self._skips_first_cell = self._has_row_names()
         self.long_rows: Sequence[int] = ()
         """Lines of the rows with more cells than the header, once the rows have been read."""
+        self._may_have_commas: bool | None = None
+        """True if a number may have a comma, once that was asked for."""
         self._numbers: dict[int, NumberColumn] = {}
         if open_quote is not None:
             line = open_quote + lines.n_skipped
@@ -84,20 +96,18 @@ class Table:
         """Yield line number and cells of each row."""
         long_rows: list[int] = []
         n_headers = n_rows = 0
+        n_cells = len(self.header)
         for line, cells in self._body():
-            if [cell.strip() for cell in cells[: len(self.header)]] == self.header:
+            if cells[0].strip() == self.header[0] and [cell.strip() for cell in cells[:n_cells]] == self.header:
                 n_headers += 1
-            elif any(cell.strip() for cell in cells[len(self.header) :]):
+            elif len(cells) > n_cells and any(cell.strip() for cell in cells[n_cells:]):
                 long_rows.append(line)
             else:
                 n_rows += 1
-                yield line, [*cells, *[""] * (len(self.header) - len(cells))][: len(self.header)]
+                if self._has_formulas:
+                    cells = [_FORMULA.sub(r"\1", cell) for cell in cells]
+                yield line, cells if len(cells) == n_cells else [*cells, *[""] * (n_cells - len(cells))][:n_cells]
         self._note_rows(long_rows, n_headers, n_rows)
-
-    def records(self) -> Iterator[dict[str, str]]:
-        """Yield the rows by column name, of names that come twice the first."""
-        for _line, cells in self:
-            yield dict(zip(reversed(self.header), reversed(cells), strict=True))
 
     def place(self, names: Sequence[str]) -> int | None:
         """Return the column that has one of `names`, the first that is there, however it is spelt."""
@@ -110,8 +120,10 @@ class Table:
     def numbers(self, place: int) -> NumberColumn:
         """Return the reader of a column of numbers."""
         if place not in self._numbers:
-            has_commas = "," in self._lines.text and (self.delimiter != "," or '"' in self._lines.text)
-            values = self.column(place) if has_commas else iter(())
+            if self._may_have_commas is None:
+                commas = _QUOTED_COMMA if self.delimiter == "," else _COMMA
+                self._may_have_commas = commas.search(self._lines.text) is not None
+            values = self.column(place) if self._may_have_commas else iter(())
             name, prefer_comma = self.header[place], self.delimiter != ","
             self._numbers[place] = NumberColumn(name, values, self.notes, prefer_comma=prefer_comma)
         return self._numbers[place]
@@ -129,6 +141,10 @@ class Table:
         """Yield line number and cells of each row that is not blank, a remark or a title, the header first."""
         is_header = True
         for line, cells in self._rows_by_line() if self._by_line else self._rows():
+            if len(cells) > 1 and cells[0].strip() and cells[1].strip():
+                is_header = False
+                yield line, cells
+                continue
             filled = [cell.strip() for cell in cells if cell.strip()]
             if filled and _is_remark(cells, is_header=is_header):
                 self._remarks[line] = filled[0]

@@ -9,6 +9,9 @@ _PUNCTUATION = re.compile(r"[\W_]*|[xX?][\W_xX?]*|[yYmMdDhHsS]{2,4}([\W_][yYmMdD
 
 
 def is_blank(text: str) -> bool:
-    """Return True for a cell that says that there is no value: empty, `-`, `?`, `??:??`, `n/a`, `unknown`, ..."""
+    """Return True for a cell that says that there is no value: empty, `-`, `?`, `??:??`, `n/a`, `unknown`, ...
+
+    `####` is a value that was lost: spreadsheets write it where a column is too narrow.
+    """
     text = text.strip()
-    return text.casefold() in _BLANKS or _PUNCTUATION.fullmatch(text) is not None
+    return text.casefold() in _BLANKS or (_PUNCTUATION.fullmatch(text) is not None and "##" not in text)

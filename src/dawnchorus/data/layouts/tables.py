@@ -19,6 +19,7 @@ from dawnchorus.errors import FormatError, InputError
 from dawnchorus.tables import (
     Table,
     exact_id,
+    headers,
     is_blank,
     is_day,
     parse_latitude,
@@ -31,24 +32,24 @@ from dawnchorus.taxonomy.file_names import is_binomial
 from dawnchorus.taxonomy.labels import Label, parse_label
 
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "path": ("path", "filepath", "file_path", "filename", "file_name", "file", "audio", "recording"),
+    "path": ("path", "filepath", "file_path", "filename", "file_name", "in_file", "file", "audio", "recording"),
     "xc_id": ("xc_id", "xeno_canto_id"),
     "recording_id": ("recording_id", "file_id", "id"),
     "scientific_name": ("scientific_name", "species_scientific", "sci_name", "species", "scientific"),
-    "common_name": ("common_name", "species_common", "english_name", "en", "name", "species"),
+    "common_name": ("common_name", "species_common", "com_name", "english_name", "en", "name", "species"),
     "ebird_code": ("ebird_code", "primary_label", "ebird_code_multilabel"),
     "secondary": ("secondary_labels", "other_species", "secondary"),
     "background": ("background",),
     "url": ("url", "source_url", "xc_url", "download_link"),
     "recordist": ("recordist", "recordist_name", "author", "rec", "recorded_by"),
     "license": ("license", "licence", "lic", "license_url"),
-    "latitude": ("latitude", "lat", "decimal_latitude"),
-    "longitude": ("longitude", "lon", "lng", "long", "decimal_longitude"),
-    "place": ("place", "coordinates", "lat_lon", "lat_long", "gps"),
+    "latitude": headers.LATITUDE,
+    "longitude": headers.LONGITUDE,
+    "place": headers.PLACE,
     "locality": ("location", "locality", "loc"),
     "country": ("country", "cnt"),
-    "date": ("date", "recording_date", "recorded_on", "event_date", "datetime", "date_time", "timestamp"),
-    "time": ("time", "recording_time"),
+    "date": (*headers.DATE, *headers.MOMENT),
+    "time": headers.TIME,
     "quality": ("quality", "rating", "q"),
     "sound_type": ("sound_type", "type", "song_type"),
     "given_group": ("group_id", "group", "site"),
@@ -92,6 +93,9 @@ class TableLayout:
             places = [place for name in names if (place := table.place([name])) is not None]
             if field not in columns and places and places[0] not in columns.values():
                 columns[field] = places[0]
+        start = table.place(["start_time"])
+        if "time" not in columns and start is not None and any(":" in cell for cell in table.column(start)):
+            columns["time"] = start  # elsewhere, seconds within a recording
         if "path" not in columns:
             raise FormatError(
                 f"{csv_path}: expected a column with paths ({', '.join(COLUMNS['path'])}); it has {table.header}. "
@@ -112,9 +116,21 @@ class TableLayout:
         reader = _Reader(self)
         for _line, cells in self.table:
             yield reader.row(cells, names)
+        self._note_unread()
         if on_note is not None:
             for sentence in self.table.notes.sentences():
                 on_note(f"{self.table.path}: {sentence}")
+
+    def _note_unread(self) -> None:
+        """Note the columns with values that give no field."""
+        read = {*self.columns.values(), *self.path_columns}
+        header = self.table.header
+        others = [place for place, name in enumerate(header) if name and place not in read]
+        filled = [header[place] for place in others if any(cell.strip() for cell in self.table.column(place))]
+        if filled:
+            self.table.notes.say(
+                f"columns that are not read: {', '.join(filled)}. Name one with --column FIELD=COLUMN."
+            )
 
     def fields(self, cells: Sequence[str]) -> dict[str, str | None]:
         """Return the text of each field; None for an empty one."""
@@ -224,9 +240,11 @@ class _Reader:
         text = fields.get("recording_id")
         if text is None:
             return None
-        exact = exact_id(text)
+        exact = None if is_day(text) else exact_id(text)
         if exact is None:
-            self._notes.misread(self._header("recording_id"), text, expected="an identifier with all its digits")
+            self._notes.misread(
+                self._header("recording_id"), text, expected="an identifier as it was, no number or day"
+            )
         return exact
 
     def _code(self, fields: Mapping[str, str | None]) -> str | None:

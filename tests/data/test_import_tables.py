@@ -1,0 +1,134 @@
+"""Tables of recordings as spreadsheets save them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import soundfile
+from tests.sounds import tone
+
+from dawnchorus.data.given_split import split_by_tables
+from dawnchorus.data.importing import import_recordings
+from dawnchorus.data.recordings import RecordingRow
+from dawnchorus.errors import FormatError
+from dawnchorus.formats.registry import read_annotations
+
+ISO = "filename,species,recordist,latitude,longitude,date\na.wav,Parus major,Jörg Müller,52.5,13.4,2024-05-03\n"
+
+
+def imported(folder: Path, content: str | bytes, *sounds: str) -> tuple[list[RecordingRow], list[str]]:
+    for name in sounds or ("a.wav",):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / name, tone(seconds=0.1), 16_000)
+    table = folder / "mine.csv"
+    table.write_bytes(content.encode() if isinstance(content, str) else content)
+    notes: list[str] = []
+    found = import_recordings(table, folder, read_annotations=read_annotations, n_workers=1, on_note=notes.append)
+    assert all(note.startswith(f"{table}: ") for note in notes if "layout" not in note)
+    return list(found.rows), [note.removeprefix(f"{table}: ") for note in notes if "layout" not in note]
+
+
+def german(text: str) -> str:
+    cells = {"52.5": "52,5", "13.4": "13,4", "2024-05-03": "03.05.2024"}
+    return "\r\n".join(";".join(cells.get(cell, cell) for cell in line.split(",")) for line in text.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("content", "n_notes"),
+    [
+        (ISO, 0),
+        (german(ISO).encode("utf-8-sig"), 0),
+        (ISO.encode("cp1252"), 1),
+        (ISO.replace(",", "\t").encode("utf-16"), 0),
+        (ISO.replace(",", "|").encode("utf-16-le"), 0),
+        ("sep=;\n" + german(ISO), 0),
+        (ISO.replace("a.wav", ".\\a.wav"), 0),
+        (ISO.replace("2024-05-03", "2024/05/03").replace("filename", " File_Name ").replace("species", "SPECIES"), 0),
+        (ISO.replace("2024-05-03", "45415").replace("52.5", "52°30'N"), 1),
+    ],
+)
+def test_one_table_saved_in_many_ways(tmp_path: Path, content: str | bytes, n_notes: int) -> None:
+    (row,), notes = imported(tmp_path, content)
+    assert (row.recording_id, row.problems, row.scientific_name, row.recordist) == (
+        "a.wav",
+        (),
+        "Parus major",
+        "Jörg Müller",
+    )
+    assert (row.latitude, row.longitude, row.date) == (52.5, 13.4, "2024-05-03")
+    assert len(notes) == n_notes
+
+
+def test_what_is_not_understood_is_counted_once_with_an_example(tmp_path: Path) -> None:
+    rows, notes = imported(
+        tmp_path,
+        "filename,species,date,time,lat,lon,split,xc_id\n"
+        "a.wav,Parus major,spring,dawn,92,13.4,tain,5.88E+05\n"
+        "a.wav,Parus major,summer,?,Pond,13.4,,\n",
+    )
+    assert [(row.date, row.time, row.latitude, row.longitude, row.split) for row in rows] == [
+        (None, None, None, 13.4, None)
+    ] * 2
+    assert [note.split("; expected")[0] for note in notes] == [
+        "column 'xc_id': not understood, and left out, in 1 row (as '5.88E+05')",
+        "column 'lat': not understood, and left out, in 2 rows (as '92')",
+        "column 'date': not understood, and left out, in 2 rows (as 'spring')",
+        "column 'time': not understood, and left out, in 1 row (as 'dawn')",
+        "column 'split': not understood, and left out, in 1 row (as 'tain')",
+    ]
+
+
+def test_times_of_day_in_their_own_column_or_behind_the_date(tmp_path: Path) -> None:
+    head = "filename,species,date,time\na.wav,Parus major,"
+    for cells in ("2024-05-03 06:00:00,", "2024-05-03,0600", "2024-05-03 00:00:00,6.00 Uhr", "45415,0.25"):
+        (row,), _notes = imported(tmp_path, head + cells + "\n")
+        assert (row.date, row.time) == ("2024-05-03", "06:00")
+    (row,), _notes = imported(tmp_path, head + "2024-05-03 00:00:00,\n")
+    assert (row.date, row.time) == ("2024-05-03", None)
+
+
+def test_columns_that_are_not_read_are_named(tmp_path: Path) -> None:
+    table = "FileName,Species,StartDate,StartTime,Wind,Empty\na.wav,Parus major,03/05/2024,06:00,2,\n"
+    rows, notes = imported(tmp_path, table + "a.wav,Parus major,17/05/2024,18:30,3,\n")
+    assert [(row.date, row.time) for row in rows] == [("2024-05-03", "06:00"), ("2024-05-17", "18:30")]
+    assert notes == ["columns that are not read: Wind. Name one with --column FIELD=COLUMN."]
+
+
+def test_a_place_may_stand_in_one_column(tmp_path: Path) -> None:
+    for head, cell in (("coordinates", '"48.1, 11.5"'), ("lat", '"48,1; 11,5"'), ("location", "48.1 11.5")):
+        (row,), notes = imported(tmp_path, f"filename,species,{head}\na.wav,Parus major,{cell}\n")
+        assert (row.latitude, row.longitude, notes) == (48.1, 11.5, [])
+
+
+def test_numbers_that_lost_their_zeros_find_their_files(tmp_path: Path) -> None:
+    (row,), notes = imported(tmp_path, "filename,species\n123.wav,Parus major\n", "00123.wav")
+    assert (row.path, row.problems) == ("00123.wav", ())
+    assert notes == [
+        "column 'filename': files whose numbers have lost the zeros before them are found with zeros (as '00123.wav')."
+    ]
+
+
+def test_codes_that_became_days_are_said(tmp_path: Path) -> None:
+    (row,), notes = imported(tmp_path, "filename,species,primary_label\na.wav,Parus major,01-Mar\n")
+    assert (row.scientific_name, row.ebird_code) == ("Parus major", None)
+    assert "column 'primary_label': not understood, and left out, in 1 row (as '01-Mar')" in notes[0]
+
+
+def test_a_table_of_which_no_row_fits_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match=r"1 row with more cells than the header's 4, left out \(line 2\)"):
+        imported(tmp_path, "filename,species,lat,lon\na.wav,Parus major,52,5,13,4\n")
+
+
+def test_splits_are_read_from_such_tables(tmp_path: Path) -> None:
+    imported(tmp_path, "filename,species\n0123.wav,Parus major\n", "0123.wav")
+    table = import_recordings(tmp_path / "mine.csv", tmp_path, read_annotations=read_annotations, n_workers=1)
+    notes: list[str] = []
+    for name, content in (
+        ("a.csv", "FileName;Split\r\n.\\0123.wav;Test\r\n".encode("utf-16")),
+        ("b.csv", b"id|split\n123|test\n|train\n"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        found = split_by_tables(table, [tmp_path / name], on_note=notes.append)
+        assert [row.split for row in found.table.rows] == ["test"]
+    assert notes == [f"{tmp_path / 'b.csv'}: 1 rows name no recording."]
