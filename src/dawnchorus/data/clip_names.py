@@ -63,7 +63,7 @@ _ENDS: tuple[re.Pattern[str], ...] = tuple(
         rf"[-_ @([]+{_SECONDS}(?:s|sec|ms)[-_ to~]+{_SECONDS}(?:s|sec|ms)?[)\]]?",  # a_6.0s_9.0s, a [6s-9s]
         r"[-_ @([]+\d+\.\d+(?:[-_~]| to )+\d+\.\d+[)\]]?",  # a_6.0_9.0
         r"[-_ @([]+\d+[:m]\d\d(?:\.\d+)?s?[-_~]+\d+[:m]\d\d(?:\.\d+)?s?[)\]]?",  # a_0m06s-0m09s
-        rf"[@]{_SECONDS}s?|[-_ ]+\d+\.\d+s(?:ec)?",  # a@6, a_6.0s
+        rf"(?:@{_SECONDS}s?|[-_ ]+\d+\.\d+(?:s(?:ec)?)?)",  # a@6, a_6.0s, a-6.00
         rf"(?:[-_ .([]+|^)(?:start|begin)[-_ ]?{_SECONDS}s?[-_ ]*(?:end|stop)[-_ ]?{_SECONDS}s?[)\]]?",
         (
             r"(?:[-_ .([]+|^)(?:part|pt|chunk|clip|seg|segment|slice|split|excerpt|window|win|frame|cut|piece|sel"

@@ -143,6 +143,8 @@ class LeakReport:
     """The same for splits that ignore groups: mean of `N_RANDOM`."""
     n_recordings: int
     """Recordings with a split."""
+    n_groups: int
+    """Groups of them that must not be separated; a recording without relatives is one by itself."""
     coverage: tuple[Coverage, ...]
     """How many of them each relation could be looked for in."""
     undecided: tuple[tuple[RecordingRow, ...], ...]
@@ -178,6 +180,7 @@ def leak_report(rows: Sequence[RecordingRow], *, seed: int) -> LeakReport:
         n_leaking=_n_leaking(groups, splits),
         n_leaking_at_random=sum(at_random) / N_RANDOM,
         n_recordings=len(split_rows),
+        n_groups=len(set(groups)),
         coverage=coverage_of(split_rows),
         undecided=tuple(map(tuple, undecided_series(split_rows))),
         n_long=n_longer_than_fingerprints(split_rows),
