@@ -211,6 +211,12 @@ def test_the_report_states_what_it_could_look_for() -> None:
     assert sum(each.n_known for each in coverage_of([])) == 0
 
 
+def test_species_that_relations_keep_out_of_a_part_are_stated() -> None:
+    rows = [row(f"XC7_{k}.wav", scientific_name="Avis parva", split="train") for k in range(3)]
+    rows += [row(f"XC{k}.wav", split=("train", "test")[k % 2]) for k in range(100, 104)]
+    assert leak_report(rows, seed=1).narrow == (("Avis parva", 3, 1),)
+
+
 def test_the_command_splits_clips_by_recording_and_states_what_was_not_looked_for(
     command: Command, tmp_path: Path
 ) -> None:

@@ -53,7 +53,7 @@ _UNIX_HEX = re.compile(r"(?P<moment>[0-9A-Fa-f]{8})(?=$|[-_. ])")
 _FIRST_UNIX, _LAST_UNIX = 0x52C35A80, 0x7FFFFFFF
 """2014, before the first AudioMoth, and the last moment that four bytes hold."""
 _ZONE = re.compile(r"^(?:\.\d+)?[-_ ]?(?:Z|UTC|[+-]\d\d:?(?:\d\d)?)(?![\dA-Za-z])")
-_SCORE = re.compile(r"^.*(?<!\d)[01]\.\d+[-_](?:\d+[-_])?")
+_SCORE = re.compile(r"^(?:.*[-_ ])?[01]\.\d+[-_](?:\d+[-_])?")
 """Before the name of the recording: score and number of BirdNET-Analyzer's segments."""
 
 _SECONDS = r"\d+(?:\.\d+)?"
