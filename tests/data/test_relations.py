@@ -81,6 +81,8 @@ def test_numbers_of_archives_are_known_from_pages(url: str, number: str | None) 
         ("SITE_20240501_060000_6.0s_9.0s", "site", "20240501060000", True),
         ("0.912_3_20240501_060000_6.0s_9.0s", "", "20240501060000", True),
         ("0.97_1_SITE-A_20240501_060000_0.0s_3.0s", "site a", "20240501060000", True),
+        ("0.92_2_SMM09889_20230625_211402", "smm09889", "20230625211402", True),
+        ("De03_2019_05_03_08_32_23", "de03", "20190503083223", False),
         ("2024-05-01_06-00-00", "", "20240501060000", False),
         ("5B1A2C30_3", "", "5b1a2c30", True),
     ],
@@ -107,6 +109,8 @@ def test_what_is_no_time_is_none(name: str) -> None:
         ("forest_selection_12", "forest"),
         ("forest.Wav-12", "forest"),
         ("0.912_3_forest_6.0s_9.0s", "forest"),
+        ("forest-12.00", "forest"),
+        ("2022-08-15-birdnet-21:05:54_9s-12s", "2022-08-15-birdnet-21:05:54"),
         ("forest_6_9", "forest"),
         ("forest_6000_9000", "forest"),
         ("forest_6_8", None),
@@ -207,6 +211,12 @@ def test_the_report_states_what_it_could_look_for() -> None:
     assert sum(each.n_known for each in coverage_of([])) == 0
 
 
+def test_species_that_relations_keep_out_of_a_part_are_stated() -> None:
+    rows = [row(f"XC7_{k}.wav", scientific_name="Avis parva", split="train") for k in range(3)]
+    rows += [row(f"XC{k}.wav", split=("train", "test")[k % 2]) for k in range(100, 104)]
+    assert leak_report(rows, seed=1).narrow == (("Avis parva", 3, 1),)
+
+
 def test_the_command_splits_clips_by_recording_and_states_what_was_not_looked_for(
     command: Command, tmp_path: Path
 ) -> None:
@@ -220,6 +230,7 @@ def test_the_command_splits_clips_by_recording_and_states_what_was_not_looked_fo
     said = done.stdout.decode()
     assert "\n0 of " in said
     assert "a split at random would have 0.0" not in said
+    assert "30 recordings in 12 groups that must stay together." in said
     assert "the same number of an archive (30)" in said
     assert "not looked for: the same recordist, place and day; no recording has a recordist and a date." in said
     sides = defaultdict(set)

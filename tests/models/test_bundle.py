@@ -43,6 +43,10 @@ def test_a_bundle_says_all_of_itself(level_bundle: Bundle) -> None:
     np.testing.assert_allclose(open_session(level_bundle).run(windows).logits, [[0.25, 0.75, 0.0]] * 3, atol=1e-6)
 
 
+def test_a_run_stands_for_the_bundle_in_it(bundle: Path) -> None:
+    assert read_bundle(bundle.parent).folder == bundle
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -180,7 +184,7 @@ def test_a_damaged_bundle_is_refused(bundle: Path) -> None:
     with pytest.raises(BundleInvalid, match="model.onnx is missing"):
         read_bundle(bundle)
     with pytest.raises(BundleInvalid, match="there is no bundle.json"):
-        read_bundle(bundle.parent)
+        read_bundle(bundle.parent.parent)
 
 
 def test_labels_and_window_must_fit_the_graph(bundle: Path) -> None:

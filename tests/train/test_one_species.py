@@ -15,6 +15,9 @@ from tests.training import TINY, Train
 from dawnchorus.data.recordings import RecordingsTable, read_table, write_table
 from dawnchorus.errors import InputError
 from dawnchorus.models.bundle import read_bundle
+from dawnchorus.models.store import ModelStore
+from dawnchorus.train.compose import compose_config
+from dawnchorus.train.examples import load_examples
 
 RAIL = "Rallus aquaticus"
 
@@ -83,6 +86,29 @@ def test_one_species_without_background_is_refused_and_leaves_no_run(
     with pytest.raises(InputError, match=f"beside the only species, {RAIL}, .*'noise', or '-{RAIL}'"):
         run_training("model=acoustic_mlp", f"data={tmp_path}")
     assert list(tmp_path.glob("runs/*")) == []
+
+
+def test_one_class_of_several_is_told_from_the_others(birds: Path, run_training: Train) -> None:
+    name = next(row.scientific_name for row in read_table(birds).rows if row.scientific_name)
+    run = run_training(*TINY["acoustic_mlp"], f"data.classes=[{name}]", "trainer.epochs=1")
+    n_all = sum(row.split == "train" for row in read_table(birds).rows)
+    learned = read_table(run.bundle).rows
+    assert sum(row.split == "train" for row in learned) == n_all
+    assert {row.scientific_name for row in learned} > {name}
+
+
+def test_relatives_of_what_is_learned_are_named_before_training(birds: Path, store: ModelStore, tmp_path: Path) -> None:
+    table = read_table(birds)
+    rows = [replace(row, path=str(table.file(row).absolute())) for row in table.rows]
+    first = {part: next(row for row in rows if row.split == part) for part in ("train", "validation")}
+    related = [replace(row, given_group="creek") if row in first.values() else row for row in rows]
+    for each, expected in ((rows, 0), (related, 1)):
+        write_table(RecordingsTable(tmp_path, tuple(each)))
+        config = compose_config([f"data={tmp_path}", "model=acoustic_mlp"])
+        found = load_examples(config.data, rate_hz=22_050, window_s=2.0, clips_folder=None, store=store)
+        said = [warning for warning in found.warnings if "belong together with some for training" in warning]
+        assert len(said) == expected
+        assert all(warning.startswith("1 of ") and "the same group" in warning for warning in said)
 
 
 def test_several_species_and_noise_are_warned_of_where_noise_teaches_nothing(

@@ -22,6 +22,7 @@ from dawnchorus.train.retraining import (
     MAX_MORE_ALARMS,
     MIN_HELD_OUT,
     PARTS,
+    checked,
     judged,
     too_few_held_out,
     training_settings,
@@ -78,6 +79,28 @@ def test_as_many_recordings_as_are_asked_for_are_enough(tmp_path: Path) -> None:
     rows += [replace(row, recording_id=f"more {k}", path=f"more {k}.wav") for k, row in enumerate(rows[:1] * n_needed)]
     split = split_table(RecordingsTable(tmp_path, tuple(rows)), PARTS, seed=1)
     assert too_few_held_out(split.rows) == []
+
+
+def test_clips_that_were_sent_are_held_out_by_recording(tmp_path: Path) -> None:
+    """As a server has them: under names of its own, with the names that they came with as locality."""
+    rng = np.random.default_rng(1)
+    rows = []
+    for k in range(24):
+        path = tmp_path / f"{k:064x}"
+        soundfile.write(path, rng.normal(0, 0.1, 8000), 16_000, format="WAV")
+        rows.append(
+            RecordingRow(
+                recording_id=f"{k}",
+                path=str(path),
+                scientific_name="Avis magna",
+                given_group=f"{k:064x}",
+                locality=f"XC{k // 4}_{k % 4}.wav",
+            )
+        )
+    split = checked(RecordingsTable(tmp_path, tuple(rows)), n_workers=1, on_stage=lambda _stage: None)
+    sides = {(row.locality.partition("_")[0], row.split) for row in split.rows if row.locality}
+    assert len(sides) == 6
+    assert {side for _, side in sides} == {"train", "test"}
 
 
 def report(**changes: Any) -> dict[str, Any]:

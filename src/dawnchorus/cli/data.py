@@ -348,7 +348,12 @@ def describe_coverage(report: LeakReport) -> Iterator[str]:
     """Yield what the leaks were looked for by, and what could not be looked for."""
     known = [each for each in report.coverage if each.n_known]
     counts = ", ".join(f"{each.relation.name} ({each.n_known})" for each in known)
-    yield f"Looked for, and in how many of {counted(report.n_recordings, 'recording')}: {counts}."
+    yield f"{counted(report.n_recordings, 'recording')} in {counted(report.n_groups, 'group')} that must stay together."
+    for name, n_recordings, n_groups in report.narrow[:MAX_LISTED]:
+        yield f"in too few groups for every part: {name}, {n_recordings} recordings in {counted(n_groups, 'group')}."
+    if len(report.narrow) > MAX_LISTED:
+        yield f"in too few groups for every part: {len(report.narrow) - MAX_LISTED} more species."
+    yield f"looked for, in so many recordings: {counts}."
     for each in report.coverage:
         if not each.n_known:
             yield f"not looked for: {each.relation.name}; no recording has {each.relation.needs}."

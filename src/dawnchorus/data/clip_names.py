@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 from dawnchorus.audio.find import SUFFIXES
@@ -52,7 +53,7 @@ _UNIX_HEX = re.compile(r"(?P<moment>[0-9A-Fa-f]{8})(?=$|[-_. ])")
 _FIRST_UNIX, _LAST_UNIX = 0x52C35A80, 0x7FFFFFFF
 """2014, before the first AudioMoth, and the last moment that four bytes hold."""
 _ZONE = re.compile(r"^(?:\.\d+)?[-_ ]?(?:Z|UTC|[+-]\d\d:?(?:\d\d)?)(?![\dA-Za-z])")
-_SCORE = re.compile(r"^.*(?<!\d)[01]\.\d+[-_](?:\d+[-_])?")
+_SCORE = re.compile(r"^(?:.*[-_ ])?[01]\.\d+[-_](?:\d+[-_])?")
 """Before the name of the recording: score and number of BirdNET-Analyzer's segments."""
 
 _SECONDS = r"\d+(?:\.\d+)?"
@@ -63,7 +64,7 @@ _ENDS: tuple[re.Pattern[str], ...] = tuple(
         rf"[-_ @([]+{_SECONDS}(?:s|sec|ms)[-_ to~]+{_SECONDS}(?:s|sec|ms)?[)\]]?",  # a_6.0s_9.0s, a [6s-9s]
         r"[-_ @([]+\d+\.\d+(?:[-_~]| to )+\d+\.\d+[)\]]?",  # a_6.0_9.0
         r"[-_ @([]+\d+[:m]\d\d(?:\.\d+)?s?[-_~]+\d+[:m]\d\d(?:\.\d+)?s?[)\]]?",  # a_0m06s-0m09s
-        rf"[@]{_SECONDS}s?|[-_ ]+\d+\.\d+s(?:ec)?",  # a@6, a_6.0s
+        rf"(?:@{_SECONDS}s?|[-_ ]+\d+\.\d+(?:s(?:ec)?)?)",  # a@6, a_6.0s, a-6.00
         rf"(?:[-_ .([]+|^)(?:start|begin)[-_ ]?{_SECONDS}s?[-_ ]*(?:end|stop)[-_ ]?{_SECONDS}s?[)\]]?",
         (
             r"(?:[-_ .([]+|^)(?:part|pt|chunk|clip|seg|segment|slice|split|excerpt|window|win|frame|cut|piece|sel"
@@ -76,7 +77,11 @@ _RUNNING = re.compile(r"^(?P<base>.*?)(?P<joint>[-_ .#([]*)(?<!\d)(?P<number>\d{
 
 _TOLERANCE_S = 0.05
 
+_CACHED = 1 << 17
+"""Names that are remembered: a split and its report ask several times."""
 
+
+@lru_cache(maxsize=_CACHED)
 def stem_of(name: str) -> str:
     """Return the last part of a path of any system, without a sound file's suffix and the `#2` of an import."""
     last = re.sub(r"(?<=.)#\d+$", "", name.replace("\\", "/").rstrip("/").rpartition("/")[2])
@@ -89,11 +94,13 @@ def is_sound_name(text: str) -> bool:
     return re.search(rf"\.(?:{_TYPE})\b", text, re.IGNORECASE) is not None
 
 
+@lru_cache(maxsize=_CACHED)
 def archive_number(stem: str) -> str | None:
     """Return the archive and number in a name, as `XC123` of `xc-0123_4`; None if there is none."""
     return _first_number(_ARCHIVES, stem)
 
 
+@lru_cache(maxsize=_CACHED)
 def page_number(url: str) -> str | None:
     """Return the archive and number in the URL of a recording's page."""
     return _first_number(_PAGES, url)
@@ -118,6 +125,7 @@ class RecorderName:
     """Text other than a time zone follows, or a clip's score stands before."""
 
 
+@lru_cache(maxsize=_CACHED)
 def recorder_name(stem: str) -> RecorderName | None:
     """Return recorder and start time that a name has in it; None if there is no time."""
     if match := _MOMENT.search(stem):
@@ -131,6 +139,7 @@ def recorder_name(stem: str) -> RecorderName | None:
     return None
 
 
+@lru_cache(maxsize=_CACHED)
 def cut_from(stem: str, duration_s: float | None) -> str | None:
     """Return the name of the recording that a clip's name says it is cut from; None if it says nothing of the kind.
 

@@ -6,7 +6,6 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from dawnchorus.audio.fingerprint import MAX_S
 from dawnchorus.data.clip_names import (
@@ -92,7 +91,6 @@ def _folder_and_stem(row: RecordingRow) -> tuple[str, str]:
     return _folder(row), stem_of(row.path or row.recording_id)
 
 
-@lru_cache(maxsize=1 << 16)
 def _archive_number(name: str) -> str | None:
     """Return the number in a file's name, or else in that of its folder."""
     parts = name.replace("\\", "/").split("/")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dawnchorus.data.recordings import SPLITS, RecordingRow, RecordingsTable
@@ -143,6 +143,10 @@ class LeakReport:
     """The same for splits that ignore groups: mean of `N_RANDOM`."""
     n_recordings: int
     """Recordings with a split."""
+    n_groups: int
+    """Groups of them that must not be separated; a recording without relatives is one by itself."""
+    narrow: tuple[tuple[str, int, int], ...]
+    """Species, recordings and groups of species with enough recordings for every part, but not enough groups."""
     coverage: tuple[Coverage, ...]
     """How many of them each relation could be looked for in."""
     undecided: tuple[tuple[RecordingRow, ...], ...]
@@ -178,10 +182,25 @@ def leak_report(rows: Sequence[RecordingRow], *, seed: int) -> LeakReport:
         n_leaking=_n_leaking(groups, splits),
         n_leaking_at_random=sum(at_random) / N_RANDOM,
         n_recordings=len(split_rows),
+        n_groups=len(set(groups)),
+        narrow=tuple(_narrow_species(split_rows, groups, n_parts=len(set(splits)))),
         coverage=coverage_of(split_rows),
         undecided=tuple(map(tuple, undecided_series(split_rows))),
         n_long=n_longer_than_fingerprints(split_rows),
     )
+
+
+def _narrow_species(
+    rows: Sequence[RecordingRow], groups: Sequence[int], *, n_parts: int
+) -> Iterator[tuple[str, int, int]]:
+    """Yield species, recordings and groups where relations keep a species out of some part."""
+    groups_of_label: dict[str, list[int]] = defaultdict(list)
+    for row, group in zip(rows, groups, strict=True):
+        for label in _labels(row):
+            groups_of_label[label].append(group)
+    for label, each in sorted(groups_of_label.items()):
+        if len(set(each)) < n_parts <= len(each):
+            yield label, len(each), len(set(each))
 
 
 def _n_leaking(groups: Sequence[int], splits: Sequence[str]) -> int:

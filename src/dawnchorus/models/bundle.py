@@ -32,6 +32,9 @@ SCHEMA_VERSION: Literal[1] = 1
 BUNDLE_ID_DIGITS = 12
 RECORDINGS_NAME = "recordings.parquet"
 
+RUN_BUNDLE_NAME = "bundle"
+"""The bundle's folder in the folder of a training run."""
+
 Activation = Literal["sigmoid", "softmax", "identity"]
 
 
@@ -139,13 +142,15 @@ def file_sha256(path: Path) -> str:
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """Open a bundle.
+    """Open a bundle; a training run's folder stands for the bundle in it.
 
     The graph's bytes are not hashed here (`verify_bundle` does that).
 
     Raises:
         BundleInvalid: a file is missing, or its content breaks the contract.
     """
+    if not (folder / "bundle.json").is_file() and (folder / RUN_BUNDLE_NAME / "bundle.json").is_file():
+        folder = folder / RUN_BUNDLE_NAME
     path = folder / "bundle.json"
     try:
         info = BundleInfo.model_validate_json(path.read_bytes())

@@ -13,7 +13,7 @@ import platformdirs
 
 from dawnchorus.errors import ModelNotFound
 from dawnchorus.models import birdnet, yamnet
-from dawnchorus.models.bundle import Bundle, read_bundle
+from dawnchorus.models.bundle import RUN_BUNDLE_NAME, Bundle, read_bundle
 from dawnchorus.suggestions import suggestion
 
 BUNDLE_FORMAT = 4
@@ -83,9 +83,6 @@ BUILTIN_MODELS: dict[str, BuiltinModel] = {
 
 DEFAULT_MODEL = "birdnet"
 
-RUN_BUNDLE_NAME = "bundle"
-"""The bundle's folder in the folder of a training run."""
-
 
 def default_folder() -> Path:
     """Where built-in models are kept: `$DAWNCHORUS_MODELS`, or the user's cache."""
@@ -145,7 +142,7 @@ class ModelStore:
                 raise ModelNotFound(
                     f"{folder}: this run has no bundle yet. Go on with it: dawnchorus train --resume {folder}"
                 )
-            return read_bundle(of_run if (of_run / "bundle.json").is_file() else folder)
+            return read_bundle(folder)
         return self.installed(name) or self.pull(name)
 
 

@@ -244,8 +244,10 @@ def _unlabelled(table: RecordingsTable) -> tuple[str, ...]:
 
 
 def _may_be_without(row: RecordingRow, name: str) -> bool:
-    """Return True if some of the recording is known to be without the species."""
-    return row.is_annotated or (row.kind == "background" and (not row.absent or name in row.absent))
+    """Return True if some of the recording may be learned from as being without the species."""
+    if row.kind == "background":
+        return not row.absent or name in row.absent
+    return row.is_annotated or row.scientific_name not in (None, name)
 
 
 def _no_background(path: str | Path, name: str) -> InputError:
@@ -331,7 +333,8 @@ def _examples(
         if row.kind == "background" and part == "train":
             chosen["background"].append(k)
         has_own = bool((targets[k] > 0).any())
-        if has_own or row.kind != "focal":
+        # One class has no other to be told from: recordings of other species are what it is not.
+        if has_own or row.kind != "focal" or len(number) == 1:
             chosen[part].append(k)
     loud = {part: [k for k in members if np.abs(clips.samples(k)).max() > SILENT] for part, members in chosen.items()}
     n_silent = len(chosen["train"]) - len(loud["train"])

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from dawnchorus.errors import InputError, MissingExtra, OutputError
 from dawnchorus.files import atomic_file, cannot_write
-from dawnchorus.models.store import RUN_BUNDLE_NAME
+from dawnchorus.models.bundle import RUN_BUNDLE_NAME
 
 RUN_NAME, CONFIG_NAME, METRICS_NAME = "run.json", "config.yaml", "metrics.csv"
 PACKAGES = ("dawnchorus", "torch", "lightning", "timm", "transformers", "onnx", "onnxruntime", "numpy")
