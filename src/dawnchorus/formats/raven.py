@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from dawnchorus.errors import FormatError
 from dawnchorus.formats.text import NamedColumns, score, seconds, text_stream
 from dawnchorus.taxonomy.labels import parse_label
 from dawnchorus.types import Detection, Provenance, RecordingTable
@@ -78,10 +79,10 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     """Recording and detection of each selection.
 
     Times are within the file where the table says so. A selection that has a waveform row and a spectrogram row is
-    given once. A table without names gives empty names; one without scores gives the score 1.
+    given once. A row without a name gives an empty one; a table without scores gives the score 1.
 
     Raises:
-        FormatError: a needed column is missing, or a number is none.
+        FormatError: a needed column is missing, or a number is none, or there are selections and no column of names.
     """
     rows = NamedColumns(path, delimiter="\t", quoted=None)
     begin, end = rows.require(["Begin Time (s)"]), rows.require(["End Time (s)"])
@@ -93,6 +94,7 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     recording = rows.place(["Begin Path", "Begin File"])
     seen: set[tuple[str | None, str]] = set()
     for line, fields in rows:
+        _check_has_names(rows, name, common, code)
         file, number = rows.text(fields, recording), rows.text(fields, selection)
         if number is not None and (file, number) in seen:
             continue  # the same selection in another view
@@ -117,4 +119,14 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
                 low_hz=rows.number_or_none(line, fields, low),
                 high_hz=rows.number_or_none(line, fields, high),
             ),
+        )
+
+
+def _check_has_names(rows: NamedColumns, *columns: int | None) -> None:
+    """Raise `FormatError` if the table has none of the columns that names are looked for in."""
+    if all(column is None for column in columns):
+        expected = ", ".join((*NAME_COLUMNS, "Common Name", *CODE_COLUMNS))
+        raise FormatError(
+            f"{rows.path}: expected names of species in one of the columns {expected}; found {rows.header}. Rename the "
+            f"column that has them."
         )
