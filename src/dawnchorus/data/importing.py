@@ -12,6 +12,7 @@ from typing import Literal
 from dawnchorus.audio.find import find_recordings
 from dawnchorus.audio.many import map_recordings
 from dawnchorus.audio.process import DecoderProcess
+from dawnchorus.data.labels import LabelReader
 from dawnchorus.data.layouts.folders import rows_of_folders, xeno_canto_id
 from dawnchorus.data.layouts.search_results import find_search_results, rows_of_search_results
 from dawnchorus.data.layouts.tables import TableLayout
@@ -65,23 +66,24 @@ def import_recordings(
     audio: Path | None = None,
     per_species: int | None = None,
     known: Iterable[Label] = (),
+    labels: LabelReader | None = None,
     read_annotations: ReadAnnotations,
     n_workers: int,
 ) -> RecordingsTable:
     """Return the recordings of `source` as a table of the data set `folder`; nothing is copied or written.
 
     Recordings that are not there or cannot be opened stay in the table, with that as a problem. A table's recordings
-    are looked for in `audio`. Species with one name only get both names of the class in `known` that has it. Of each
-    species, the first `per_species` are taken. `read_annotations` reads a Raven or Audacity table.
+    are looked for in `audio`. Labels are read by `labels`, which then has counted them, or by one of the classes
+    `known`. Of each species, the first `per_species` are taken. `read_annotations` reads a Raven or Audacity table.
 
     Raises:
         InputError: no such source, no recordings in it, or all its species have one name.
         FormatError: a table is not as it should be.
     """
-    classes = KnownClasses(known)
+    labels = labels or LabelReader(KnownClasses(known))
     layout = detect_layout(source) if layout == "auto" else layout
-    rows = _rows(source, layout, columns or {}, audio, classes, read_annotations)
-    named = [_with_both_names(row, classes) for row in rows]
+    rows = _rows(source, layout, columns or {}, audio, labels.known, read_annotations)
+    named = labels.read(rows)
     _check_names(source, named)
     taken = named if per_species is None else first_of_each_species(named, per_species)
     table = table_of(taken, folder, n_workers=n_workers)
@@ -135,21 +137,6 @@ def _described_recordings(root: Path) -> list[Path]:
 
 def _known_table(source: Path) -> Path | None:
     return next((source / name for name in KNOWN_TABLES if (source / name).is_file()), None)
-
-
-def _with_both_names(row: RecordingRow, known: KnownClasses) -> RecordingRow:
-    """Return the row with both names of its species, and the scientific names of others, where they are known."""
-
-    def scientific(name: str) -> str:
-        found = known.find(Label(name, name))
-        return name if found is None else found.scientific_name
-
-    row = replace(row, secondary=tuple(map(scientific, row.secondary)), absent=tuple(map(scientific, row.absent)))
-    name = row.scientific_name
-    if name is None or row.common_name not in (None, name):
-        return row
-    label = known.find(Label(name, name)) or Label(name, row.common_name or name)
-    return replace(row, scientific_name=label.scientific_name, common_name=label.common_name)
 
 
 def _check_names(source: Path, rows: Sequence[RecordingRow]) -> None:

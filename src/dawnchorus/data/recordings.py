@@ -224,5 +224,5 @@ def first_of_each_species(rows: Iterable[RecordingRow], n: int) -> Iterator[Reco
 def species_of(rows: Sequence[RecordingRow]) -> list[str]:
     """The scientific names that are the subject of a recording or of an annotation, in alphabetical order."""
     names = {row.scientific_name for row in rows if row.scientific_name}
-    names |= {a.scientific_name for row in rows for a in row.annotations}
+    names |= {a.scientific_name for row in rows for a in row.annotations if a.scientific_name}
     return sorted(names)

@@ -9,7 +9,7 @@ from pathlib import Path
 from dawnchorus.audio.origin import LAST_YEAR
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.formats.text import NamedColumns
-from dawnchorus.taxonomy.labels import parse_label
+from dawnchorus.taxonomy.labels import name_key, parse_label, read_label
 from dawnchorus.text_files import read_text
 from dawnchorus.types import Origin
 
@@ -27,7 +27,7 @@ def _require_file(path: Path) -> None:
 
 
 def read_species_list(path: Path) -> tuple[str, ...]:
-    """Scientific names from a text file with one species in a line: `Parus major` or `Parus major_Great Tit`.
+    """Names from a text file with one species in a line: `Parus major`, `Parus major_Great Tit` or `Great Tit`.
 
     Empty lines and lines that begin with `#` are left out.
 
@@ -43,23 +43,29 @@ def read_species_list(path: Path) -> tuple[str, ...]:
 
 
 def read_thresholds(path: Path) -> dict[str, float]:
-    """Smallest score by scientific name, from a csv with the columns scientific_name and min_score.
+    """Smallest score by name, from a csv with the columns scientific_name and min_score.
 
     Raises:
         InputError: no such file.
-        FormatError: a column is missing, or a score is not a number from 0 to 1.
+        FormatError: a column is missing, a score is not a number from 0 to 1, or a species has two scores.
     """
     _require_file(path)
     rows = NamedColumns(path, delimiter=",")
     species, score = rows.require(SPECIES_COLUMNS), rows.require(SCORE_COLUMNS)
-    thresholds: dict[str, float] = {}
+    thresholds: dict[str, tuple[int, str, float]] = {}
     for line, fields in rows:
-        name = rows.text(fields, species)
+        label = read_label(rows.text(fields, species) or "")
         value = rows.number(line, fields, score)
-        if name is None or not 0 <= value <= 1:
+        if label is None or not 0 <= value <= 1:
             raise FormatError(f"{path}, line {line}: expected a species and a score from 0 to 1, found {fields}.")
-        thresholds[parse_label(name).scientific_name] = value
-    return thresholds
+        name = label.scientific_name
+        first_line, _, first_value = thresholds.setdefault(name_key(name), (line, name, value))
+        if value != first_value:
+            raise FormatError(
+                f"{path}, lines {first_line} and {line}: expected one score for {name}, found {first_value:g} and "
+                f"{value:g}. Remove one of the lines."
+            )
+    return {name: value for _, name, value in thresholds.values()}
 
 
 def read_recordings(path: Path) -> dict[Path, Origin]:

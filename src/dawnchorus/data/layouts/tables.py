@@ -15,8 +15,7 @@ from dawnchorus.data.layouts.taxon_names import TaxonNames
 from dawnchorus.data.licenses import spdx_of
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.errors import FormatError, InputError
-from dawnchorus.taxonomy.file_names import is_binomial
-from dawnchorus.taxonomy.labels import Label, parse_label
+from dawnchorus.taxonomy.labels import Label, is_binomial, label_text, read_label
 from dawnchorus.text_files import csv_records, read_text
 
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -172,8 +171,8 @@ def _label(fields: Mapping[str, str | None], names: TaxonNames) -> Label | None:
 
 def _two_names(text: str | None) -> Label | None:
     """Return the label of `Genus species_English Name`; None for other texts."""
-    scientific, separator, _common = (text or "").partition("_")
-    return parse_label(text or "") if separator and is_binomial(scientific) else None
+    label = read_label(text or "")
+    return label if label is not None and "_" in label_text(label) else None
 
 
 def xeno_canto_number(text: str | None) -> str | None:
