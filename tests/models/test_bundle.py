@@ -15,7 +15,15 @@ from onnx import TensorProto, helper
 from pydantic import ValidationError
 from tests.conftest import LEVEL, LEVEL_LABELS, Command, level_graph
 
-from dawnchorus.errors import BundleInvalid, FormatError, InputError, ModelError, ModelNotFound, OutputError, OutputExists
+from dawnchorus.errors import (
+    BundleInvalid,
+    FormatError,
+    InputError,
+    ModelError,
+    ModelNotFound,
+    OutputError,
+    OutputExists,
+)
 from dawnchorus.models.bundle import Bundle, file_sha256, read_bundle, verify_bundle, write_bundle
 from dawnchorus.models.runner import open_session, scores_of
 from dawnchorus.models.store import ModelStore
