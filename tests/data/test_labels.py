@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import pytest
 import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.conftest import Command
 from tests.sounds import tone
 
@@ -18,7 +21,7 @@ from dawnchorus.errors import FormatError
 from dawnchorus.formats.registry import read_annotations
 from dawnchorus.taxonomy.checklists import read_checklist
 from dawnchorus.taxonomy.classes import KnownClasses
-from dawnchorus.taxonomy.labels import Label, label_text, read_label
+from dawnchorus.taxonomy.labels import Label, label_text, name_key, read_label
 
 OWL, TIT = Label("Strix aluco", "Tawny Owl"), Label("Parus major", "Great Tit")
 ALBATROSS, WIDOW = Label("Phoebastria nigripes", "Black-footed Albatross"), Label("Loxia a", "Brewer's Blackbird")
@@ -207,6 +210,12 @@ def test_import_says_the_class_of_each_label_and_adding_keeps_it(tmp_path: Path,
     assert species_of(read_table(tmp_path / "set").rows) == ["Turdus migratorius", "merle noir"]
 
 
+def test_a_number_alone_is_the_label_of_an_audacity_track_and_no_score(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("0\t1\t7\n1\t2\t\n2\t3\tgreat_tit;0.5\n")
+    found = [(each.scientific_name, each.score) for each in read_annotations(tmp_path / "a.txt")]
+    assert found == [("7", 1.0), ("", 1.0), ("great tit", 0.5)]
+
+
 def test_a_selection_table_without_a_column_of_names_is_refused_with_its_columns(tmp_path: Path) -> None:
     table = tmp_path / "a.txt"
     header = "Selection\tBegin Time (s)\tEnd Time (s)\tCall Type\n"
@@ -215,3 +224,37 @@ def test_a_selection_table_without_a_column_of_names_is_refused_with_its_columns
         read_annotations(table)
     table.write_text(header)
     assert read_annotations(table) == []
+
+
+parts = st.sampled_from(
+    ["Parus", "major", "Great", "Tit", "male", "song", "01", "?", "_", " ", "(", ")", "-", "Dog", "\u00a0"]
+)
+texts = st.one_of(st.lists(parts, max_size=8).map("".join), st.text(max_size=20))
+
+
+@given(texts)
+def test_any_text_is_a_class_with_names_or_none(text: str) -> None:
+    label = read_label(text)
+    assert label is None or (label.scientific_name.strip() and label.common_name.strip())
+
+
+@given(st.lists(texts, max_size=6), st.lists(texts, max_size=3))
+def test_rows_in_are_rows_out_and_each_label_is_a_class_or_counted(names: list[str], marks: list[str]) -> None:
+    reader = LabelReader(KNOWN)
+    rows = reader.read([*(row(str(k), name) for k, name in enumerate(names)), row("marked", None, *marks)])
+    assert len(rows) == len(names) + 1
+    assert len(rows[-1].annotations) == len(marks)
+    without = sum(each.scientific_name is None for each in rows[:-1])
+    assert without + sum(not mark.scientific_name for mark in rows[-1].annotations) == reader.unnamed.total()
+    assert len({name_key(name) for name in species_of(rows)}) == len(species_of(rows))
+
+
+@given(st.sampled_from(["Parus major_Great Tit", "Strix aluco_Tawny Owl_male", "Émeraude orvert"]), st.data())
+def test_case_blanks_and_unicode_form_make_no_difference(text: str, data: st.DataObject) -> None:
+    blanks = data.draw(st.sampled_from([" ", "  ", "\u00a0", "\u2009 "]))
+    form = data.draw(st.sampled_from(["NFC", "NFD", "NFKC", "NFKD"]))
+    other = unicodedata.normalize(form, data.draw(st.sampled_from([str.upper, str.lower, str]))(text)).replace(
+        " ", blanks
+    )
+    rows = LabelReader(KNOWN).read([row("a", text), row("b", other)])
+    assert rows[0].scientific_name == rows[1].scientific_name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from dawnchorus.data.recordings import Annotation, RecordingRow
@@ -77,38 +77,38 @@ class LabelReader:
         }
         return {given: label and _respelled(label, best) for given, label in labels.items()}
 
-    def _renamed(self, row: RecordingRow, classes: dict[Given, Label | None]) -> RecordingRow:
-        def renamed(names: Sequence[str]) -> tuple[str, ...]:
-            found = [classes[name, ""] for name in names]
-            self.unnamed.update(_shown(name) for name, label in zip(names, found, strict=True) if label is None)
-            return tuple(dict.fromkeys(label.scientific_name for label in found if label is not None))
-
-        row = replace(
-            row,
-            secondary=renamed(row.secondary),
-            absent=renamed(row.absent),
-            annotations=tuple(self._renamed_mark(mark, classes) for mark in row.annotations),
-        )
-        if row.scientific_name is None:
-            return row
-        label = classes[row.scientific_name, row.common_name or ""]
-        if label is None:
-            self.unnamed[_shown(row.scientific_name)] += 1
-            return replace(row, scientific_name=None, common_name=None)
-        code = row.scientific_name if self.known.has_code(row.scientific_name) else None
+    def _renamed(self, row: RecordingRow, classes: Mapping[Given, Label | None]) -> RecordingRow:
+        scientific, common, code = row.scientific_name, row.common_name, row.ebird_code
+        if scientific is not None:
+            label = self._class(scientific, common or "", classes)
+            code = code or (scientific if self.known.has_code(scientific) else None)
+            scientific, common = (label.scientific_name, label.common_name) if label else (None, None)
+        secondary = self._names(row.secondary, classes)
         return replace(
             row,
-            scientific_name=label.scientific_name,
-            common_name=label.common_name,
-            ebird_code=row.ebird_code or code,
-            secondary=tuple(name for name in row.secondary if name != label.scientific_name),
+            scientific_name=scientific,
+            common_name=common,
+            ebird_code=code,
+            secondary=tuple(name for name in secondary if name != scientific),
+            absent=self._names(row.absent, classes),
+            annotations=tuple(self._renamed_mark(mark, classes) for mark in row.annotations),
         )
 
-    def _renamed_mark(self, mark: Annotation, classes: dict[Given, Label | None]) -> Annotation:
-        label = classes[mark.scientific_name, ""]
-        if label is None:
-            self.unnamed[_shown(mark.scientific_name)] += 1
+    def _renamed_mark(self, mark: Annotation, classes: Mapping[Given, Label | None]) -> Annotation:
+        label = self._class(mark.scientific_name, "", classes)
         return replace(mark, scientific_name="" if label is None else label.scientific_name)
+
+    def _names(self, given: Iterable[str], classes: Mapping[Given, Label | None]) -> tuple[str, ...]:
+        """Return the scientific names of classes, once each, without those that name nothing."""
+        labels = [self._class(name, "", classes) for name in given]
+        return tuple(dict.fromkeys(label.scientific_name for label in labels if label is not None))
+
+    def _class(self, scientific: str, common: str, classes: Mapping[Given, Label | None]) -> Label | None:
+        """Return the class of a label; one that names nothing is counted."""
+        label = classes[scientific, common]
+        if label is None:
+            self.unnamed[scientific.strip() or BLANK] += 1
+        return label
 
 
 def labels_of_rows(rows: Iterable[RecordingRow]) -> list[Label]:
@@ -161,7 +161,3 @@ def _respelled(label: Label, best: dict[str, str]) -> Label:
 def _text(given: Given) -> str:
     scientific, common = given
     return label_text(Label(scientific, common or scientific))
-
-
-def _shown(name: str) -> str:
-    return name.strip() or BLANK

@@ -79,10 +79,10 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     """Recording and detection of each selection.
 
     Times are within the file where the table says so. A selection that has a waveform row and a spectrogram row is
-    given once. A row without a name gives an empty one; a table without scores gives the score 1.
+    given once. A table without names gives empty names; one without scores gives the score 1.
 
     Raises:
-        FormatError: a needed column is missing, or a number is none, or there are selections and no column of names.
+        FormatError: a needed column is missing, or a number is none.
     """
     rows = NamedColumns(path, delimiter="\t", quoted=None)
     begin, end = rows.require(["Begin Time (s)"]), rows.require(["End Time (s)"])
@@ -94,7 +94,6 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     recording = rows.place(["Begin Path", "Begin File"])
     seen: set[tuple[str | None, str]] = set()
     for line, fields in rows:
-        _check_has_names(rows, name, common, code)
         file, number = rows.text(fields, recording), rows.text(fields, selection)
         if number is not None and (file, number) in seen:
             continue  # the same selection in another view
@@ -122,11 +121,16 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
         )
 
 
-def _check_has_names(rows: NamedColumns, *columns: int | None) -> None:
-    """Raise `FormatError` if the table has none of the columns that names are looked for in."""
-    if all(column is None for column in columns):
-        expected = ", ".join((*NAME_COLUMNS, "Common Name", *CODE_COLUMNS))
+def require_names(path: Path) -> None:
+    """Check that a table with selections has a column that names are looked for in.
+
+    Raises:
+        FormatError: it has none; or it is no table.
+    """
+    rows = NamedColumns(path, delimiter="\t", quoted=None)
+    columns = (*NAME_COLUMNS, "Common Name", *CODE_COLUMNS)
+    if rows.place(columns) is None and any(True for _ in rows):
         raise FormatError(
-            f"{rows.path}: expected names of species in one of the columns {expected}; found {rows.header}. Rename the "
-            f"column that has them."
+            f"{path}: expected names of species in one of the columns {', '.join(columns)}; found {rows.header}. "
+            f"Rename the column that has them."
         )

@@ -79,8 +79,10 @@ def read_annotations(path: Path) -> list[Detection]:
     """The annotations of one recording, in Raven's table or Audacity's: Raven's has a header.
 
     Raises:
-        FormatError: it is neither.
+        FormatError: it is neither, or selections have no column of names.
     """
     with path.open(encoding="utf-8", errors="replace") as file:
         is_raven = "begin time" in file.readline().lower()
+    if is_raven:
+        raven.require_names(path)
     return [detection for _, detection in (raven if is_raven else audacity).read(path)]

@@ -159,12 +159,12 @@ def _read_sound(text: str) -> Label | None:
     below = _IN_BRACKETS.fullmatch(text)
     if below is not None and name_key(below["before"]) in _SOUND_KEYS:
         return Label(text, text, "sound")
-    first, _, second = text.partition("_")
-    if name_key(first) not in _SOUND_KEYS or not second:
+    first, *others = [" ".join(part.split()) for part in text.split("_") if part.strip()]
+    second = " ".join(others)
+    if name_key(first) not in _SOUND_KEYS:
         return None
-    if name_key(first) == name_key(second):
-        return Label(first, first, "sound")
-    return _below(Label(first, first, "sound"), second.replace("_", " ").strip())
+    sound = Label(first, first, "sound")
+    return sound if name_key(second) in ("", name_key(first)) else _below(sound, second)
 
 
 def _read_name(text: str, names: Names | None) -> Label:
