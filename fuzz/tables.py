@@ -10,14 +10,15 @@ import pyarrow.parquet as pq
 
 from dawnchorus.data.explore import summarise_data_set
 from dawnchorus.data.given_split import split_by_tables
-from dawnchorus.data.importing import annotated_by
+from dawnchorus.data.layouts.annotations import FoundMarks, NamedMark
 from dawnchorus.data.layouts.search_results import rows_of_search_results
 from dawnchorus.data.layouts.tables import TableLayout
 from dawnchorus.data.layouts.voices import TABLE, recordings_of_table, rows_of_voices
+from dawnchorus.data.marks import hold_marks
 from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, read_table, species_of, write_table
 from dawnchorus.evaluate.submission import read_sample
 from dawnchorus.formats.registry import FORMATS, Read, read_annotations
-from dawnchorus.types import Detection, Origin, Provenance, RecordingTable
+from dawnchorus.types import Detection, Mark, Origin, Provenance, RecordingTable
 from fuzz.contract import Reader, Target, from_file, scratch_folder
 
 _TABLE = RecordingTable(
@@ -75,7 +76,9 @@ def _recordings_table() -> bytes:
 
 def _reader_of(name: str, suffix: str, read: Read, seeds: tuple[bytes, ...]) -> Reader:
     def read_all(path: Path) -> None:
-        annotated_by(((recording or "r", detection) for recording, detection in read(path)), path.name)
+        rows = [Mark(line, detection, recording) for line, (recording, detection) in enumerate(read(path), start=1)]
+        recording = Path("r.wav")
+        hold_marks(FoundMarks([NamedMark(path, row, recording) for row in rows]), {recording: 6.0}, [recording])
 
     return Reader(name, from_file(read_all, f"table{suffix}"), seeds)
 

@@ -78,6 +78,22 @@ class Detection:
     """Whether someone speaks in it; None where nobody looked for voices."""
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One row of a table in which somebody marked sounds."""
+
+    line: int
+    detection: Detection | None
+    """None where the row only says that somebody listened: it has a recording, but neither times nor a name."""
+    recording: str | None = None
+    """Name or path of the recording, where the row has one."""
+    is_within_file: bool = True
+    """False where the times may count on from recording to recording, as Raven's do without a file offset."""
+    selection: str | None = None
+    """Raven's number of the selection, which has a row for each view."""
+    view: str | None = None
+
+
 @dataclass(frozen=True)
 class RecordingTable:
     """All detections of one recording, ordered by start, then by falling score."""

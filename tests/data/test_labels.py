@@ -18,6 +18,7 @@ from dawnchorus.data.label_check import label_doubts, near_names
 from dawnchorus.data.labels import LabelReader
 from dawnchorus.data.recordings import Annotation, RecordingRow, read_table, species_of
 from dawnchorus.errors import FormatError
+from dawnchorus.formats import audacity
 from dawnchorus.formats.registry import read_annotations
 from dawnchorus.taxonomy.checklists import read_checklist
 from dawnchorus.taxonomy.classes import KnownClasses
@@ -212,7 +213,7 @@ def test_import_says_the_class_of_each_label_and_adding_keeps_it(tmp_path: Path,
 
 def test_a_number_alone_is_the_label_of_an_audacity_track_and_no_score(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("0\t1\t7\n1\t2\t\n2\t3\tgreat_tit;0.5\n")
-    found = [(each.scientific_name, each.score) for each in read_annotations(tmp_path / "a.txt")]
+    found = [(each.scientific_name, each.score) for _, each in audacity.read(tmp_path / "a.txt")]
     assert found == [("7", 1.0), ("", 1.0), ("great tit", 0.5)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -12,10 +13,12 @@ import pytest
 from tests.conftest import Command
 
 from dawnchorus.audio.write import write_recording
-from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, write_table
+from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, read_table, write_table
+from dawnchorus.errors import InputError
 from dawnchorus.evaluate.calibration import thresholds_for_precision
 from dawnchorus.evaluate.evaluation import evaluate
-from dawnchorus.evaluate.scoring import Secondary, score_data_set
+from dawnchorus.evaluate.events import count_events
+from dawnchorus.evaluate.scoring import Scores, Secondary, score_data_set
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
 
@@ -106,3 +109,53 @@ def test_a_run_keeps_what_was_measured_with_it(
         patch.setitem(sys.modules, "yaml", None)
         plain = command("evaluate", run, duet.folder)
     assert b"count as truth" in plain.stdout, "measuring needs nothing of training"
+
+
+def test_annotated_and_empty_counts_as_none_and_unlabelled_does_not_count(
+    tmp_path: Path, band_bundle: Bundle, store: ModelStore, command: Command
+) -> None:
+    marks = (Annotation(start_s=0, end_s=1, scientific_name=DEEP),)
+    unknown = (Annotation(start_s=0, end_s=2, scientific_name=""),)
+    about = {"kind": "soundscape", "split": "test"}
+    rows = (
+        RecordingRow(recording_id="marked", path="marked.wav", annotations=marks, **about),  # type: ignore[arg-type]
+        RecordingRow(recording_id="empty", path="empty.wav", is_annotated=True, **about),  # type: ignore[arg-type]
+        RecordingRow(recording_id="what", path="what.wav", annotations=unknown, **about),  # type: ignore[arg-type]
+        RecordingRow(recording_id="silence", path="quiet.wav", **about),  # type: ignore[arg-type]
+        RecordingRow(recording_id="not it", path="not.wav", kind="background", absent=(HUMMING,), split="test"),
+    )
+    rng = np.random.default_rng(1)
+    for row in rows:
+        write_recording(tmp_path / row.path, rng.normal(0, 0.1, 16_000).astype(np.float32), rate_hz=16_000)
+    table = RecordingsTable(tmp_path, rows)
+    write_table(table)
+    assert read_table(tmp_path) == table
+    scores = score_data_set(band_bundle, table, rows, store=store)
+    assert scores.unlabelled == ("silence",)
+    assert [row.recording_id for row in scores.rows] == ["marked", "empty", "what", "not it"]
+    assert np.isnan(scores.by_recording("mean")[0][:, 0]).tolist() == [False, False, True, True]
+    assert {counts.n_recordings for counts in evaluate(band_bundle, scores).events.values()} == {3}
+    with pytest.raises(InputError, match="but all 1 are unlabelled"):
+        score_data_set(band_bundle, table, rows[3:4], store=store)
+    done = command("evaluate", band_bundle.folder, tmp_path)
+    assert b"in 3 annotated recordings" in done.stdout, done.stderr
+    assert b"left out: 1 unlabelled recording (as silence)" in done.stderr
+
+
+def test_events_in_a_recording_that_is_annotated_as_empty_are_wrong() -> None:
+    mark = Annotation(start_s=0, end_s=1, scientific_name=DEEP)
+    names = ("marked", "empty", "unlabelled")
+    rows = [RecordingRow(recording_id=name, path=name, kind="soundscape") for name in names]
+    rows[:2] = replace(rows[0], annotations=(mark,)), replace(rows[1], is_annotated=True)
+    scores = Scores(
+        classes=(DEEP,),
+        rows=tuple(rows),
+        recording=np.arange(3),
+        start_s=np.zeros(3),
+        window_s=3.0,
+        scores=np.full((3, 1), 0.8),
+        truth=np.array([[True], [False], [False]]),
+        failures={},
+    )
+    counts = count_events(scores)["0.5"]
+    assert (counts.precision, counts.n_found, counts.recall, counts.n_recordings) == (0.5, 2, 1.0, 2)

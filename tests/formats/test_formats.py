@@ -220,10 +220,14 @@ def test_csv_rows_without_names_have_empty_ones(tmp_path: Path) -> None:
 def test_annotations_are_ravens_or_audacitys(tmp_path: Path) -> None:
     path = tmp_path / "x.txt"
     path.write_text("Begin Time (S)\tEnd Time (s)\tSpecies\n1\t2\tParus major\n")
-    (found,) = read_annotations(path)
-    assert (found.start_s, found.scientific_name) == (1, "Parus major")
+    (mark,) = read_annotations(path)
+    assert mark.detection is not None
+    assert (mark.line, mark.detection.start_s, mark.detection.scientific_name) == (2, 1, "Parus major")
     path.write_text("1\t2\tParus major\n3\t4\tParus major\n")
-    assert [found.start_s for found in read_annotations(path)] == [1, 3]
+    assert [mark.detection and mark.detection.start_s for mark in read_annotations(path)] == [1, 3]
+    path.write_text("Where we were that day.\n")
+    with pytest.raises(FormatError, match="expected a selection table of Raven"):
+        read_annotations(path)
 
 
 def test_every_row_says_where_it_came_from(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from dawnchorus.models.store import ModelStore
 from dawnchorus.train.compose import compose_config
 from dawnchorus.train.crops import CropData, DrawBatches
 from dawnchorus.train.examples import Batches, Examples, load_examples
+from dawnchorus.train.losses import IGNORED
 from dawnchorus.train.trainer import EpochReport, resume
 
 RATE_HZ = 8_000
@@ -121,6 +122,26 @@ def test_targets_are_what_is_annotated_in_the_crop(tmp_path: Path, store: ModelS
     found = {name: [data[place, k][1].tolist() for k in range(60)] for place, name in enumerate("xy")}
     assert {(0.0, 0.0), (0.0, 1.0), (1.0, 0.0)} == {tuple(target) for target in found["x"]}
     assert (0.0, 0.0) not in {tuple(target) for target in found["y"]}, "a recording of a species has its sounds"
+
+
+def test_what_nobody_said_is_not_learned_as_absent(tmp_path: Path, store: ModelStore) -> None:
+    mark = Annotation(start_s=0, end_s=1, scientific_name="Avis una")
+    other = Annotation(start_s=0, end_s=1, scientific_name="Avis altera")
+    unknown = Annotation(start_s=0, end_s=1, scientific_name="")
+    about = {"kind": "soundscape", "split": "train"}
+    rows = (
+        RecordingRow(recording_id="a", path="a.wav", annotations=(mark,), **about),  # type: ignore[arg-type]
+        RecordingRow(recording_id="b", path="b.wav", annotations=(other, unknown), **about),  # type: ignore[arg-type]
+        RecordingRow(recording_id="empty", path="c.wav", is_annotated=True, **about),  # type: ignore[arg-type]
+        RecordingRow(recording_id="never", path="d.wav", **about),  # type: ignore[arg-type]
+    )
+    for row in rows:
+        soundfile.write(tmp_path / row.path, np.full(RATE_HZ, 0.1), RATE_HZ)
+    write_table(RecordingsTable(tmp_path, rows))
+    examples = loaded(tmp_path, store, "data.validation=0", "data.crop=fixed")
+    assert [row.recording_id for row in examples.rows] == ["a", "b", "empty"]
+    assert examples.targets.tolist() == [[0.0, 1.0], [1.0, IGNORED], [0.0, 0.0]]
+    assert examples.warnings[0].startswith("1 of 4 recordings are unlabelled (never...) and left out")
 
 
 def test_times_of_crops_count_what_was_cut_out() -> None:

@@ -142,7 +142,7 @@ def test_a_misspelt_label_ends_the_command_before_anything_is_trained(
     run = command("retrain", *options)
     assert run.returncode == 2, run.stderr
     assert b"'Avis mgna': no such class. Did you mean Avis magna (Loud Bird)? Recordings: 1." in run.stderr
-    assert b"Nova avis" not in run.stderr
+    assert b"'Nova avis'" not in run.stderr
     assert b"quiet bird" not in run.stderr
     assert not (tmp_path / "data" / "retrained").exists()
 

@@ -20,8 +20,9 @@ from dawnchorus.cli.present import MAX_LISTED, console, counted
 from dawnchorus.data.attribution import FILE_NAME, attribution_text
 from dawnchorus.data.check import LABEL_CHECKS, PROBLEMS, ModelScores, check_table, problem_counts
 from dawnchorus.data.given_split import split_by_counts, split_by_tables
+from dawnchorus.data.identity import merge
 from dawnchorus.data.import_notes import describe_labels, notes_of_import, notes_of_labels
-from dawnchorus.data.importing import annotated_by, import_recordings, merge_tables, table_of
+from dawnchorus.data.importing import LAYOUTS, import_detections, import_recordings, parse_layout
 from dawnchorus.data.label_check import label_doubts
 from dawnchorus.data.labels import LabelReader, labels_of_rows
 from dawnchorus.data.layouts.voices import recordings_of_table
@@ -37,7 +38,7 @@ from dawnchorus.data.recordings import (
 from dawnchorus.data.split import fold_parts, leak_report, split_table
 from dawnchorus.errors import InputError, OutputExists
 from dawnchorus.files import atomic_file
-from dawnchorus.formats.registry import format_of_file, read_annotations
+from dawnchorus.formats.registry import format_of_file
 from dawnchorus.models.store import ModelStore
 from dawnchorus.taxonomy.labels import Label
 
@@ -64,8 +65,10 @@ def _columns(_context: click.Context, _option: click.Parameter, values: tuple[st
 @click.argument("data_set", type=click.Path(path_type=Path))
 @click.option(
     "--layout",
-    type=click.Choice(["auto", "folders", "csv", "voices", "xeno-canto", "annotations", "detections"]),
     default="auto",
+    callback=lambda _context, _option, value: parse_layout(value),
+    metavar="LAYOUT",
+    help=f"{', '.join(LAYOUTS)}; or what the folders are, as site/species.  [default: auto]",
 )
 @click.option("--column", "columns", multiple=True, callback=_columns, help="FIELD=COLUMN of a csv; may be repeated.")
 @click.option(
@@ -109,26 +112,30 @@ def import_(
     own = labels_of_rows(before.rows) if before else ()
     names = open_name_lists(models_folder, source, checklists=checklists, own=own)
     labels = LabelReader(names.known)
+    notes: list[str] = []
     if layout == "detections":
         read = format_of_file(source).read
         if read is None:
             raise InputError(f"{source}: tables of this format cannot be read.")
-        table = table_of(labels.read(annotated_by(read(source), str(source))), data_set, n_workers=workers)
+        table = import_detections(source, data_set, read, n_workers=workers, on_note=notes.append)
+        table = table.with_rows(labels.read(table.rows))
     else:
         table = import_recordings(
             source,
             data_set,
-            layout=layout,  # type: ignore[arg-type]
+            layout=layout,
             columns=columns,
             audio=audio,
             per_species=per_species,
             labels=labels,
-            read_annotations=read_annotations,
             n_workers=workers,
+            on_note=notes.append,
         )
-    notes = [*notes_of_labels(labels), *notes_of_import(table.rows, sources=names.editions)]
+    notes += (*notes_of_labels(labels), *notes_of_import(table.rows, sources=names.editions))
     if before is not None:
-        table = merge_tables(before, table)
+        merged = merge(before, table)
+        table = merged.table
+        notes += merged.notes()
     data_set.mkdir(parents=True, exist_ok=True)
     click.echo(write_table(table))
     describe(table, console())
@@ -178,14 +185,14 @@ def describe(table: RecordingsTable, screen: Console) -> None:
 
 @command.command("show")
 @click.argument("data_set", type=click.Path(path_type=Path))
-@click.option("--recording", help="Everything about one recording.")
+@click.option("--recording", help="Everything about one recording, by identifier or path.")
 def show(*, data_set: Path, recording: str | None) -> None:
     """What is in a data set."""
     table = read_table(data_set)
     if recording is None:
         describe(table, Console(highlight=False, soft_wrap=True))
         return
-    row = next((row for row in table.rows if row.recording_id == recording), None)
+    row = next((row for row in table.rows if recording in (row.recording_id, row.path)), None)
     if row is None:
         raise InputError(f"{table_path(data_set)}: there is no recording '{recording}'.")
     for name, value in asdict(row).items():

@@ -155,6 +155,13 @@ def command(
             f"label to doubt: {doubt.recording_id}: labelled {doubt.label}, heard {doubt.heard} ({doubt.score:.2f})",
             err=True,
         )
+    unlabelled = found[0][1].unlabelled
+    if unlabelled:
+        click.echo(
+            f"left out: {counted(len(unlabelled), 'unlabelled recording')} (as {unlabelled[0]}): nobody said what is "
+            f"in them, so what is found there is neither right nor wrong.",
+            err=True,
+        )
     for evaluation, scores in found:
         for recording, reason in scores.failures.items():
             click.echo(f"failed: {evaluation.model}: {recording}: {reason}", err=True)
@@ -233,7 +240,8 @@ def _show(found: list[tuple[Evaluation, Scores]], differences: list[Any]) -> Non
         for threshold, counts in evaluation.events.items():
             screen.print(
                 f"events of {evaluation.model} from score {threshold}: precision {counts.precision:.3f} of "
-                f"{counts.n_found}, recall {counts.recall:.3f} of {counts.n_marked}"
+                f"{counts.n_found}, recall {counts.recall:.3f} of {counts.n_marked}, in "
+                f"{counted(counts.n_recordings, 'annotated recording')}"
             )
 
 

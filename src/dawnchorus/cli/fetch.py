@@ -33,7 +33,6 @@ from dawnchorus.data.xeno_canto import (
 )
 from dawnchorus.errors import InputError, OutputExists
 from dawnchorus.files import atomic_file
-from dawnchorus.formats.registry import read_annotations
 from dawnchorus.web import Web
 
 
@@ -135,8 +134,9 @@ def kaggle(*, handle: str, data_set: Path, add: bool, workers: int) -> None:
     before = read_table(data_set) if table_path(data_set).exists() else None
     names = open_name_lists(None, folder, own=labels_of_rows(before.rows) if before else ())
     labels = LabelReader(names.known)
-    table = import_recordings(folder, data_set, labels=labels, read_annotations=read_annotations, n_workers=workers)
-    notes = [*notes_of_labels(labels), *notes_of_import(table.rows, sources=names.editions)]
+    notes: list[str] = []
+    table = import_recordings(folder, data_set, labels=labels, n_workers=workers, on_note=notes.append)
+    notes += (*notes_of_labels(labels), *notes_of_import(table.rows, sources=names.editions))
     if before is not None:
         table = merge_tables(before, table)
     data_set.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,6 @@ from dawnchorus.data.importing import import_recordings
 from dawnchorus.data.recordings import RecordingsTable, read_table, table_path
 from dawnchorus.errors import DawnChorusError, MissingExtra
 from dawnchorus.files import atomic_file, cannot_write
-from dawnchorus.formats.registry import read_annotations
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
 from dawnchorus.taxonomy.labels import Label, parse_label
 
@@ -129,8 +128,11 @@ def _table(data: Path, workers: int, known: Sequence[Label]) -> RecordingsTable:
     """Return the data set's table; of a folder without one, what is in it, with files labelled by `known` names."""
     if table_path(data).exists():
         return read_table(data)
-    table = import_recordings(data, data, known=known, read_annotations=read_annotations, n_workers=workers)
-    unnamed = [row.path for row in table.rows if row.kind == "soundscape" and not row.annotations]
+    notes: list[str] = []
+    table = import_recordings(data, data, known=known, n_workers=workers, on_note=notes.append)
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
+    unnamed = [row.path for row in table.rows if row.is_unlabelled]
     if unnamed:
         click.echo(
             f"left out, because neither folder nor file name is that of a species that the model knows: "

@@ -133,7 +133,7 @@ class _Level:
 def _listen(decoder: DecoderProcess, table: RecordingsTable, row: RecordingRow) -> Heard:
     path = table.file(row)
     row = replace(row, label_check=None, heard_species=None, heard_score=None, heard_start_s=None, heard_end_s=None)
-    problems = [] if row.scientific_name or row.annotations or row.kind != "focal" else ["unlabelled"]
+    problems = [] if row.scientific_name or row.is_annotated or row.kind != "focal" else ["unlabelled"]
     problems += [] if row.license else ["no_license"]
     try:
         rate_hz = decoder.probe(path).info.rate_hz

@@ -79,5 +79,7 @@ def _renamed(row: RecordingRow, known: KnownClasses) -> RecordingRow:
         common_name=row.common_name if label is None else label.common_name,
         absent=tuple(map(renamed, row.absent)),
         secondary=tuple(map(renamed, row.secondary)),
-        annotations=tuple(replace(a, scientific_name=renamed(a.scientific_name)) for a in row.annotations),
+        annotations=tuple(
+            replace(a, scientific_name=renamed(a.scientific_name)) if a.scientific_name else a for a in row.annotations
+        ),
     )

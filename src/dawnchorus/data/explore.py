@@ -31,7 +31,7 @@ def summarise_data_set(rows: Sequence[RecordingRow]) -> DataSetSummary:
     common: dict[str, str] = {}
     month_hour = [[0] * 24 for _ in range(12)]
     for row in rows:
-        names = {row.scientific_name} if row.scientific_name else {a.scientific_name for a in row.annotations}
+        names = {row.scientific_name} if row.scientific_name else {a.scientific_name for a in row.annotations} - {""}
         for name in names:
             n_by_species[name] += 1
             seconds[name] += row.duration_s or 0.0

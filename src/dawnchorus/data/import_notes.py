@@ -9,7 +9,7 @@ from dawnchorus.data.labels import LabelReader
 from dawnchorus.data.layouts.voices import SOURCE as VOICES
 from dawnchorus.data.licenses import allows_derivatives
 from dawnchorus.data.recordings import RecordingRow
-from dawnchorus.taxonomy.labels import is_binomial, label_text
+from dawnchorus.taxonomy.labels import is_scientific, label_text
 
 _MAX_NAMED = 5
 
@@ -99,7 +99,7 @@ def _listed(texts: Sequence[str]) -> str:
 
 def _has_one_name(row: RecordingRow) -> bool:
     name = row.scientific_name
-    return name is not None and row.common_name in (None, name) and not is_binomial(name)
+    return name is not None and row.common_name in (None, name) and not is_scientific(name)
 
 
 def _counted(names: Counter[str | None] | Counter[str]) -> str:

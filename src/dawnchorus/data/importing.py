@@ -3,58 +3,121 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from dawnchorus.audio.find import find_recordings
 from dawnchorus.audio.many import map_recordings
 from dawnchorus.audio.process import DecoderProcess
+from dawnchorus.data.identity import hash_content, merge, with_unique_ids
 from dawnchorus.data.labels import LabelReader
-from dawnchorus.data.layouts.folders import rows_of_folders, xeno_canto_id
+from dawnchorus.data.layouts.annotations import FoundMarks, NamedMark, ReadAnnotations, find_marks
+from dawnchorus.data.layouts.folders import SPECIES, FolderReading, facts_of_name, read_folders, rows_of_reading
 from dawnchorus.data.layouts.search_results import find_search_results, rows_of_search_results
+from dawnchorus.data.layouts.sound_files import find_sound
 from dawnchorus.data.layouts.tables import TableLayout
 from dawnchorus.data.layouts.voices import find_voices_table, rows_of_voices
-from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, first_of_each_species
+from dawnchorus.data.marks import hold_marks
+from dawnchorus.data.recordings import RecordingRow, RecordingsTable, first_of_each_species
 from dawnchorus.errors import AudioError, InputError
+from dawnchorus.formats.registry import MARK_SUFFIXES, marks_format, read_annotations
 from dawnchorus.taxonomy.classes import KnownClasses
-from dawnchorus.taxonomy.labels import Label
-from dawnchorus.types import Detection
+from dawnchorus.taxonomy.labels import Label, is_binomial
+from dawnchorus.types import Detection, Mark
 
-Layout = Literal["auto", "folders", "csv", "annotations", "voices", "xeno-canto"]
+Layout = str
+"""A name of `LAYOUTS`, or what folders are, the outer first: `species/site`, `site/species/year`."""
+
+LAYOUTS = ("auto", "folders", "csv", "voices", "xeno-canto", "annotations", "detections")
 
 KNOWN_TABLES = ("train_metadata.csv", "train.csv", "metadata.csv")
 """Tables that describe the recordings beside them: BirdCLEF's, the Cornell set's, and the usual name."""
 
-ANNOTATION_SUFFIXES = (".selections.txt", ".Table.1.selections.txt", ".selection.table.txt", ".labels.txt", ".txt")
-"""Ends of the names of annotations beside a recording, after its name with or without its own suffix."""
-
-ReadAnnotations = Callable[[Path], Iterable[Detection]]
-
 MISSING, UNREADABLE = "missing", "unreadable"
 
+OnNote = Callable[[str], None]
 
-def detect_layout(source: Path) -> Layout:
-    """Return the layout that `source` seems to have.
+_MAX_NAMED = 3
+
+
+def _say_nothing(note: str) -> None:
+    del note
+
+
+def parse_layout(text: str) -> Layout:
+    """Return a layout that a user names.
 
     Raises:
-        InputError: there is no such file or folder.
+        InputError: it is none.
+    """
+    levels = text.split("/")
+    if text not in LAYOUTS and (len(levels) < 2 or levels.count(SPECIES) != 1):
+        raise InputError(
+            f"--layout: expected one of {', '.join(LAYOUTS)}, or the folders from the outer to the inner with the word "
+            f"'{SPECIES}' for one of them, as species/site or site/species/year; got {text!r}."
+        )
+    return text
+
+
+def detect_layout(
+    source: Path,
+    known: KnownClasses | None = None,
+    read_annotations: ReadAnnotations = read_annotations,
+    on_note: OnNote = _say_nothing,
+) -> Layout:
+    """Return the layout of `source`, and say by which evidence.
+
+    Raises:
+        InputError: there is no such file or folder, or two layouts are as likely.
     """
     if not source.exists():
         raise InputError(f"{source}: no such file or folder.")
-    if _known_table(source):
-        return "csv"
-    if find_search_results(source):
-        return "xeno-canto"
-    if find_voices_table(source):
-        return "voices"
-    if source.is_file():
-        return "csv"
-    recordings = find_recordings([source])
-    annotated = sum(_annotations_beside(path) is not None for path in recordings)
-    return "annotations" if annotated > len(recordings) / 2 else "folders"
+    described = _described_layout(source)
+    if described is not None:
+        on_note(f"layout: {described[0]}, by {described[1]}.")
+        return described[0]
+    files = find_recordings([source])
+    found = find_marks(source, files, read_annotations, with_results=False)
+    marked = found.recordings()
+    reading = read_folders(source, files, known)
+    if not found.tables or (not marked and reading.sure):
+        on_note(f"layout: folders, because none of {_recordings(files)} has a table of marks.")
+        if found.tables:
+            on_note(f"tables of marks of other recordings: {len(found.tables)} ({_listed(_names(found.tables))}).")
+        for note in _unused(found.unused):
+            on_note(note)
+        return "folders"
+    named = reading.sure - marked
+    if named:
+        first = min(named)
+        raise InputError(
+            f"{source}: two layouts are as likely. Tables of marks are of {len(marked)} of {len(files)} recordings (as "
+            f"{min(marked).name}), and {len(named)} others are in folders of a species (as "
+            f"'{reading.labels[first]}'). Repeat the command with --layout annotations, which leaves recordings "
+            f"without a table unlabelled, or with --layout folders, which reads no table."
+        )
+    on_note(
+        f"layout: annotations, because tables of marks ({_listed(_names(found.tables))}) are of {len(marked)} of "
+        f"{_recordings(files)}, and no other is in a folder named after a species."
+    )
+    return "annotations"
+
+
+def _described_layout(source: Path) -> tuple[Layout, str] | None:
+    """Return the layout of a source that a table describes, and the table's name."""
+    if (table := _known_table(source)) is not None:
+        return "csv", table.name
+    if (results := find_search_results(source)) is not None:
+        return "xeno-canto", results.name
+    if (voices := find_voices_table(source)) is not None:
+        return "voices", voices.name
+    if not source.is_file():
+        return None
+    if source.suffix.lower() in MARK_SUFFIXES and marks_format(source) not in (None, "empty"):
+        return "annotations", f"the columns of {source.name}"
+    return "csv", source.name
 
 
 def import_recordings(
@@ -67,28 +130,50 @@ def import_recordings(
     per_species: int | None = None,
     known: Iterable[Label] = (),
     labels: LabelReader | None = None,
-    read_annotations: ReadAnnotations,
+    read_annotations: ReadAnnotations = read_annotations,
     n_workers: int,
+    on_note: OnNote = _say_nothing,
 ) -> RecordingsTable:
     """Return the recordings of `source` as a table of the data set `folder`; nothing is copied or written.
 
     Recordings that are not there or cannot be opened stay in the table, with that as a problem. A table's recordings
     are looked for in `audio`. Labels are read by `labels`, which then has counted them, or by one of the classes
-    `known`. Of each species, the first `per_species` are taken. `read_annotations` reads a Raven or Audacity table.
+    `known`. Of each species, the first `per_species` are taken. `read_annotations` reads a table of marks. `on_note` is
+    told by which evidence it was read, and what could not be read.
 
     Raises:
-        InputError: no such source, no recordings in it, or all its species have one name.
+        InputError: no such source, no recordings in it, two layouts are as likely, or all its species have one name.
         FormatError: a table is not as it should be.
     """
     labels = labels or LabelReader(KnownClasses(known))
-    layout = detect_layout(source) if layout == "auto" else layout
-    rows = _rows(source, layout, columns or {}, audio, labels.known, read_annotations)
-    named = labels.read(rows)
-    _check_names(source, named)
-    taken = named if per_species is None else first_of_each_species(named, per_species)
-    table = table_of(taken, folder, n_workers=n_workers)
+    if layout == "auto":
+        layout = detect_layout(source, labels.known, read_annotations, on_note)
+    if layout == "annotations":
+        table = _annotated(source, folder, audio, read_annotations, n_workers, on_note)
+        table = table.with_rows(labels.read(table.rows))
+        if per_species is not None:
+            table = table.with_rows(first_of_each_species(table.rows, per_species))
+    else:
+        rows = _rows(source, layout, columns or {}, audio, labels.known, on_note)
+        named = labels.read(rows)
+        _check_names(source, named)
+        taken = named if per_species is None else first_of_each_species(named, per_species)
+        table = table_of(taken, folder, n_workers=n_workers)
     if not table.rows:
         raise InputError(f"{source}: there are no recordings in it.")
+    unlabelled = [row.recording_id for row in table.rows if row.is_unlabelled]
+    if unlabelled:
+        on_note(
+            f"unlabelled: {len(unlabelled)} of {_recordings(table.rows)} ({_listed(unlabelled)}). "
+            f"Nothing says what is in them, so neither training nor evaluation uses them. "
+            f"An empty table beside a recording says that nothing is there."
+        )
+    same = Counter(row.content_hash for row in table.rows if row.content_hash)
+    again = [row.recording_id for row in table.rows if row.content_hash and same[row.content_hash] > 1]
+    if again:
+        on_note(
+            f"files of the same bytes as another: {len(again)} ({_listed(again)}). `dawnchorus data check` pairs them."
+        )
     return table
 
 
@@ -98,7 +183,7 @@ def _rows(
     columns: Mapping[str, str],
     audio: Path | None,
     known: KnownClasses,
-    read_annotations: ReadAnnotations,
+    on_note: OnNote,
 ) -> Iterable[RecordingRow]:
     """Return the rows of a source of this layout."""
     if layout == "csv":
@@ -114,11 +199,41 @@ def _rows(
     if audio is not None:
         raise InputError(f"--audio: expected a table that describes the recordings in it, got {source}.")
     files = find_recordings([source])
+    reading = read_folders(source, files, known, levels=layout.split("/") if "/" in layout else ())
+    if reading.ties:
+        raise InputError(_question(source, reading))
+    for note in reading.notes():
+        on_note(note)
+    return rows_of_reading(source, files, reading)
+
+
+def _question(source: Path, reading: FolderReading) -> str:
+    """Return which folders may be the species, and how to say it."""
+    path, names = next(iter(reading.ties.items()))
+    folders = path.relative_to(source).parts[:-1]
+    layouts = [
+        "/".join(SPECIES if name == chosen else f"folder{k + 1}" for k, name in enumerate(folders)) for chosen in names
+    ]
+    readings = " or ".join(f"'{name}' (--layout {layout})" for name, layout in zip(names, layouts, strict=True))
+    if is_binomial(" ".join(folders)):
+        readings += f" or '{' '.join(folders)}' (--layout genus/species)"
     return (
-        _annotated(source, files, read_annotations)
-        if layout == "annotations"
-        else rows_of_folders(source, files, known)
+        f"{source}: expected to see which folders are species, but for {len(reading.ties)} recordings two are as "
+        f"likely. The species of {path.relative_to(source).as_posix()} may be {readings}. Repeat the command with "
+        f"one of these."
     )
+
+
+def _recordings(files: Sequence[object]) -> str:
+    return f"{len(files)} recording{'' if len(files) == 1 else 's'}"
+
+
+def _names(paths: Iterable[Path]) -> list[str]:
+    return [path.name for path in paths]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_MAX_NAMED]) + (f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else "")
 
 
 def _described_recordings(root: Path) -> list[Path]:
@@ -156,55 +271,62 @@ def _check_names(source: Path, rows: Sequence[RecordingRow]) -> None:
 
 def table_of(rows: Iterable[RecordingRow], folder: Path, *, n_workers: int) -> RecordingsTable:
     """The rows as a table of the data set `folder`, with what the recordings say of themselves."""
-    complete = map_recordings(_with_facts, _unique(rows), n_workers=n_workers)
-    return RecordingsTable(folder, tuple(replace(row, path=_relative(Path(row.path), folder)) for row in complete))
+    complete = map_recordings(_with_facts, rows, n_workers=n_workers)
+    relative = (replace(row, path=_relative(Path(row.path), folder)) for row in complete)
+    return RecordingsTable(folder, tuple(with_unique_ids(relative)))
 
 
 def merge_tables(known: RecordingsTable, new: RecordingsTable) -> RecordingsTable:
-    """Return both tables' recordings; of the same recording_id, the new row with the old one's split and group.
-
-    A row whose file is missing replaces none.
-    """
-    by_id = {row.recording_id: row for row in known.rows}
-    for row in new.rows:
-        old = by_id.get(row.recording_id)
-        if old is None:
-            by_id[row.recording_id] = row
-        elif MISSING not in row.problems or MISSING in old.problems:
-            by_id[row.recording_id] = replace(row, split=old.split, group=old.group)
-    return new.with_rows(by_id.values())
+    """Return both tables' recordings; of the same recording, the new row with the old one's split and group."""
+    return merge(known, new).table
 
 
-def annotated_by(detections: Iterable[tuple[str | None, Detection]], source: str) -> list[RecordingRow]:
-    """A row for each recording that a table of detections names, with the detections as annotations.
+def import_detections(
+    source: Path,
+    folder: Path,
+    read: Callable[[Path], Iterable[tuple[str | None, Detection]]],
+    *,
+    n_workers: int,
+    on_note: OnNote = _say_nothing,
+) -> RecordingsTable:
+    """Return the recordings that a table of detections names, with the detections as annotations.
 
     Raises:
         InputError: a detection names no recording.
+        FormatError: the table is not as it should be.
     """
-    by_recording: dict[str, list[Detection]] = defaultdict(list)
-    for recording, detection in detections:
-        if recording is None:
-            raise InputError(f"{source}: line without a recording. Import such a table as a file beside its recording.")
-        by_recording[recording].append(detection)
-    return [
-        RecordingRow(
-            recording_id=name,
-            path=os.path.abspath(name),
-            kind="soundscape",
-            source=source,
-            annotations=_as_tuple(found),
-        )
-        for name, found in by_recording.items()
-    ]
+    has_lines = source.suffix.lower() in MARK_SUFFIXES and marks_format(source) in ("Raven", "BirdNET-Analyzer")
+    marks: list[Mark] = (
+        list(read_annotations(source))
+        if has_lines
+        else [Mark(line, detection, name) for line, (name, detection) in enumerate(read(source), start=1)]
+    )
+    paths: dict[str, Path] = {}
+    for mark in marks:
+        if mark.recording is None:
+            raise InputError(
+                f"{source}, line {mark.line}: expected the name of a recording, found none. Import such a table as a "
+                f"file beside its recording."
+            )
+        paths.setdefault(mark.recording, _recording_of(mark.recording, source))
+    files = list(dict.fromkeys(paths.values()))
+    rows = [RecordingRow(kind="soundscape", **facts_of_name(path, path.parent)) for path in files]  # type: ignore[arg-type]
+    table = table_of([replace(row, source=str(source)) for row in rows], folder, n_workers=n_workers)
+    durations = {path: row.duration_s for path, row in zip(files, table.rows, strict=True)}
+    named = [NamedMark(source, mark, paths[str(mark.recording)]) for mark in marks]
+    held = hold_marks(FoundMarks(named, tables=[source]), durations, files)
+    for note in held.notes():
+        on_note(note)
+    return table.with_rows(
+        replace(row, annotations=held.annotations.get(path, ()), is_annotated=path in held.annotations)
+        for path, row in zip(files, table.rows, strict=True)
+    )
 
 
-def _unique(rows: Iterable[RecordingRow]) -> Iterator[RecordingRow]:
-    """The rows, with a number behind identifiers that come again."""
-    seen: dict[str, int] = defaultdict(int)
-    for row in rows:
-        seen[row.recording_id] += 1
-        again = seen[row.recording_id]
-        yield row if again == 1 else replace(row, recording_id=f"{row.recording_id}#{again}")
+def _recording_of(name: str, table: Path) -> Path:
+    """Return the path of a recording that a table names: from here, or from the table's folder."""
+    beside = find_sound([table.parent], [name], None)
+    return Path(os.path.abspath(name if os.path.exists(name) or beside is None else beside))
 
 
 def _with_facts(decoder: DecoderProcess, row: RecordingRow) -> RecordingRow:
@@ -212,7 +334,7 @@ def _with_facts(decoder: DecoderProcess, row: RecordingRow) -> RecordingRow:
     path = Path(row.path)
     try:
         opened = decoder.probe(path)
-        n_bytes = path.stat().st_size
+        n_bytes, content = path.stat().st_size, hash_content(path)
     except (AudioError, OSError):
         return replace(row, problems=(UNREADABLE if os.path.exists(path) else MISSING,))
     origin, info, moment = opened.origin, opened.info, opened.origin.start_time
@@ -223,6 +345,7 @@ def _with_facts(decoder: DecoderProcess, row: RecordingRow) -> RecordingRow:
         n_channels=info.n_channels,
         container=info.container,
         n_bytes=n_bytes,
+        content_hash=content,
         latitude=origin.latitude if row.latitude is None else row.latitude,
         longitude=origin.longitude if row.longitude is None else row.longitude,
         date=row.date or (None if moment is None else moment.date().isoformat()),
@@ -237,30 +360,30 @@ def _relative(path: Path, folder: Path) -> str:
     return (full.relative_to(root) if full.is_relative_to(root) else full).as_posix()
 
 
-def _annotations_beside(path: Path) -> Path | None:
-    for name in (path.stem, path.name):
-        for suffix in ANNOTATION_SUFFIXES:
-            if path.with_name(name + suffix).is_file():
-                return path.with_name(name + suffix)
-    return None
-
-
-def _annotated(root: Path, files: Sequence[Path], read_annotations: ReadAnnotations) -> Iterator[RecordingRow]:
-    for path in files:
-        beside = _annotations_beside(path)
-        yield RecordingRow(
-            recording_id=xeno_canto_id(path.stem) or path.relative_to(root).as_posix(),
-            path=str(path),
-            kind="soundscape",
-            annotations=() if beside is None else _as_tuple(read_annotations(beside)),
-        )
-
-
-def _as_tuple(found: Iterable[Detection]) -> tuple[Annotation, ...]:
-    return tuple(
-        Annotation(
-            start_s=d.start_s, end_s=d.end_s, scientific_name=d.scientific_name, low_hz=d.low_hz, high_hz=d.high_hz
-        )
-        for d in found
-        if d.kind == "species"
+def _annotated(
+    source: Path,
+    folder: Path,
+    audio: Path | None,
+    read: ReadAnnotations,
+    n_workers: int,
+    on_note: OnNote,
+) -> RecordingsTable:
+    """Return the recordings with what tables of marks say of them."""
+    root = audio or (source.parent if source.is_file() else source)
+    files = _described_recordings(root)
+    found = find_marks(source, files, read, with_results=True)
+    rows = [RecordingRow(kind="soundscape", **facts_of_name(path, root)) for path in files]  # type: ignore[arg-type]
+    table = table_of(rows, folder, n_workers=n_workers)
+    durations = {path: row.duration_s for path, row in zip(files, table.rows, strict=True)}
+    held = hold_marks(found, durations, files)
+    for note in (*_unused(found.unused), *held.notes()):
+        on_note(note)
+    return table.with_rows(
+        replace(row, annotations=held.annotations[path], is_annotated=True) if path in held.annotations else row
+        for path, row in zip(files, table.rows, strict=True)
     )
+
+
+def _unused(reasons: Sequence[str]) -> Iterator[str]:
+    if reasons:
+        yield f"files that are not read as marks: {len(reasons)} ({'; '.join(reasons[:_MAX_NAMED])})."

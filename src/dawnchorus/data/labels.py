@@ -11,7 +11,7 @@ from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import (
     Label,
     complete_label,
-    is_binomial,
+    is_scientific,
     is_unnamed,
     label_text,
     name_key,
@@ -73,7 +73,8 @@ class LabelReader:
             if label is not None:
                 spellings[name_key(label.scientific_name)][label.scientific_name] += counts[given]
         best = {
-            key: max(names, key=lambda name: (is_binomial(name), names[name], name)) for key, names in spellings.items()
+            key: max(names, key=lambda name: (is_scientific(name), names[name], name))
+            for key, names in spellings.items()
         }
         return {given: label and _respelled(label, best) for given, label in labels.items()}
 
@@ -150,6 +151,11 @@ def _completed(label: Label | None, known: KnownClasses, own: KnownClasses) -> L
     if label is None or label.common_name != label.scientific_name or known.find(label) is not None:
         return label
     return complete_label(label, own)
+
+
+def _best_spelling(counts: Counter[str]) -> str:
+    """Return the spelling of a scientific name's form, or else the most frequent one."""
+    return max(counts, key=lambda name: (is_scientific(name), counts[name], name))
 
 
 def _respelled(label: Label, best: dict[str, str]) -> Label:

@@ -29,6 +29,7 @@ class Annotation:
     start_s: float
     end_s: float
     scientific_name: str
+    """Empty where nobody knows which species it is."""
     low_hz: float | None = None
     high_hz: float | None = None
 
@@ -50,6 +51,8 @@ class RecordingRow:
     absent: tuple[str, ...] = ()
     """Species that are known not to be in it: BirdNET-Analyzer's negative folders."""
     annotations: tuple[Annotation, ...] = ()
+    is_annotated: bool = False
+    """True if `annotations` are all that is in it: somebody listened. Without any, there is nothing in it."""
     kind: str = "focal"
     """"focal" (of one species), "soundscape" (annotated, or of many) or "background" (no species in it)."""
 
@@ -76,6 +79,8 @@ class RecordingRow:
     n_channels: int | None = None
     container: str | None = None
     n_bytes: int | None = None
+    content_hash: str | None = None
+    """Digest of the file's bytes, by which an import knows the file again: see `dawnchorus.data.identity`."""
 
     sound_hash: str | None = None
     """sha256 of the decoded samples (mono, 16 bit), so it outlives new tags and lossless recoding."""
@@ -97,6 +102,16 @@ class RecordingRow:
     split: str | None = None
     """One of `SPLITS`, or "fold0"..."""
 
+    def __post_init__(self) -> None:
+        """Count a recording with annotations as annotated, also where a table or a caller does not say so."""
+        if self.annotations and not self.is_annotated:
+            object.__setattr__(self, "is_annotated", True)
+
+    @property
+    def is_unlabelled(self) -> bool:
+        """True if nothing is known of what is in it: no species, not annotated, and no background."""
+        return self.scientific_name is None and not self.is_annotated and self.kind != "background"
+
 
 _ANNOTATION = pa.struct(
     [
@@ -116,6 +131,7 @@ _TYPES: dict[str, pa.DataType] = {
     **dict.fromkeys(("heard_score", "heard_start_s", "heard_end_s"), pa.float64()),
     **dict.fromkeys(("rate_hz", "n_channels"), pa.int32()),
     "n_bytes": pa.int64(),
+    "is_annotated": pa.bool_(),
 }
 SCHEMA = pa.schema([(field.name, _TYPES.get(field.name, pa.string())) for field in fields(RecordingRow)])
 _REQUIRED = {"recording_id", "path", "kind"}
@@ -208,6 +224,7 @@ def _row(path: Path, fields: dict[str, Any]) -> RecordingRow:
             f"found one without."
         )
     fields["annotations"] = tuple(Annotation(**a) for a in annotations)
+    fields["is_annotated"] = bool(fields.get("is_annotated"))
     return RecordingRow(**fields)
 
 

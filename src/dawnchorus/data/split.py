@@ -126,7 +126,7 @@ def fold_parts(n_folds: int) -> dict[str, float]:
 
 
 def _labels(row: RecordingRow) -> set[str]:
-    return {row.scientific_name or row.kind} | {a.scientific_name for a in row.annotations}
+    return {row.scientific_name or row.kind} | {a.scientific_name for a in row.annotations if a.scientific_name}
 
 
 def _place(

@@ -87,6 +87,8 @@ class Evaluation:
     n_recordings: int
     n_windows: int
     n_failed: int
+    n_unlabelled: int
+    """Recordings left out because nobody said what is in them."""
     pool: Pool
     secondary: Secondary
     by_recording: dict[str, Interval]
@@ -129,6 +131,7 @@ def evaluate(bundle: Bundle, scores: Scores, *, pool: Pool = "mean") -> Evaluati
         n_recordings=len(scores.rows),
         n_windows=len(scores.scores),
         n_failed=len(scores.failures),
+        n_unlabelled=len(scores.unlabelled),
         pool=pool,
         secondary=scores.secondary,
         by_recording={name: interval(metric, truth, by_recording) for name, metric in METRICS.items()},

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dawnchorus.evaluate.scoring import Scores
+from dawnchorus.evaluate.scoring import Scores, touches
 
 THRESHOLDS = (0.1, 0.25, 0.5, 0.75, 0.9)
 
@@ -20,6 +20,8 @@ class EventCounts:
     n_right: int
     n_marked: int
     n_marked_found: int
+    n_recordings: int = 0
+    """Annotated recordings, in which it was counted."""
 
     @property
     def precision(self) -> float:
@@ -37,8 +39,11 @@ class EventCounts:
 
 
 def count_events(scores: Scores) -> dict[str, EventCounts]:
-    """By threshold; nothing where no recording has annotations."""
-    annotated = [k for k, row in enumerate(scores.rows) if row.annotations]
+    """Count in annotated recordings, by threshold; nothing where none is annotated.
+
+    A recording in which somebody listened and marked nothing is annotated: each event found there is wrong.
+    """
+    annotated = [k for k, row in enumerate(scores.rows) if row.is_annotated]
     if not annotated:
         return {}
     return {f"{threshold:g}": _counted(scores, annotated, threshold) for threshold in THRESHOLDS}
@@ -50,7 +55,7 @@ def _counted(scores: Scores, annotated: list[int], threshold: float) -> EventCou
     for recording in annotated:
         here = np.flatnonzero(scores.recording == recording)
         for k, name in enumerate(scores.classes):
-            marked = [(a.start_s, a.end_s) for a in scores.rows[recording].annotations if a.scientific_name == name]
+            marked = [mark for mark in scores.rows[recording].annotations if mark.scientific_name == name]
             found: list[tuple[float, float]] = []
             for window in here[scores.scores[here, k] >= threshold].tolist():
                 start_s = float(scores.start_s[window])
@@ -58,7 +63,8 @@ def _counted(scores: Scores, annotated: list[int], threshold: float) -> EventCou
                     found[-1] = (found[-1][0], start_s + scores.window_s)
                 else:
                     found.append((start_s, start_s + scores.window_s))
-            right = sum(any(a < end and b > start for a, b in marked) for start, end in found)
-            hit = sum(any(start < b and end > a for start, end in found) for a, b in marked)
+            right = sum(any(touches(mark, start, end) for mark in marked) for start, end in found)
+            hit = sum(any(touches(mark, start, end) for start, end in found) for mark in marked)
             counts += (len(found), right, len(marked), hit)
-    return EventCounts(*counts.tolist())
+    n_found, n_right, n_marked, n_marked_found = counts.tolist()
+    return EventCounts(n_found, n_right, n_marked, n_marked_found, len(annotated))

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from dawnchorus.data.recordings import RecordingRow, RecordingsTable, species_of
+from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, species_of
 from dawnchorus.errors import InputError
 from dawnchorus.identify import Options, identify
 from dawnchorus.identify.places import printable
@@ -38,24 +38,33 @@ class Scores:
     start_s: FloatArray
     window_s: float
     scores: FloatArray
-    """[windows, classes]; NaN where secondary species are masked."""
+    """[windows, classes]; NaN where it is not known if the species is there, or secondary species are masked."""
     truth: npt.NDArray[np.bool_]
     """[windows, classes]: of annotated recordings what is marked there, of others the recording's species."""
     failures: dict[str, str]
     """Why other recordings could not be scored, by recording_id."""
+    unlabelled: tuple[str, ...] = ()
+    """The recording_id of each recording that was left out because nobody said what is in it."""
     secondary: Secondary = "ignore"
 
     def by_recording(self, pool: Pool) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
-        """Scores and truth of each recording [recordings, classes], from those of its windows."""
-        n = len(self.rows)
-        scores = np.zeros((n, len(self.classes)))
-        truth = np.zeros(scores.shape, bool)
+        """Scores and truth of each recording [recordings, classes], from those of its windows.
+
+        A species that is in none of the windows where it is known, and unknown in others, is unknown: NaN.
+        """
+        shape = (len(self.rows), len(self.classes))
+        scores, n_known = np.zeros(shape), np.zeros(shape, int)
+        truth = np.zeros(shape, bool)
+        is_known = ~np.isnan(self.scores)
         np.maximum.at(truth, self.recording, self.truth)
+        np.add.at(n_known, self.recording, is_known.astype(int))
         if pool == "max":
-            np.maximum.at(scores, self.recording, self.scores)
+            np.maximum.at(scores, self.recording, np.nan_to_num(self.scores))
         else:
-            np.add.at(scores, self.recording, self.scores)
-            scores /= np.bincount(self.recording, minlength=n).clip(min=1)[:, None]
+            np.add.at(scores, self.recording, np.nan_to_num(self.scores))
+            scores /= n_known.clip(min=1)
+        n_windows = np.bincount(self.recording, minlength=len(self.rows))[:, None]
+        scores[(n_known < np.where(truth, 1, n_windows)) & (n_windows > 0)] = np.nan
         return scores, truth
 
 
@@ -75,15 +84,25 @@ def score_data_set(
     """Score recordings by the one predict path.
 
     `classes` are those to look at (default: the species of `rows` that the bundle knows; with `secondary` "count" the
-    secondary ones as well). Annotations of a recording say all that is in it, whatever `secondary` is.
+    secondary ones as well). Annotations of a recording say all that is in it, whatever `secondary` is. Recordings of
+    which nobody said what is in them are left out, unless `classes` are given, as for a submission.
 
     Raises:
-        InputError: the bundle knows none of the species.
+        InputError: the bundle knows none of the species, or all recordings are unlabelled.
     """
+    unlabelled = tuple(row.recording_id for row in rows if row.is_unlabelled) if classes is None else ()
+    if unlabelled:
+        left_out = set(unlabelled)
+        rows = [row for row in rows if row.recording_id not in left_out]
+    if not rows:
+        raise InputError(
+            f"{table.folder}: expected recordings with a species, annotations or background, but all {len(unlabelled)} "
+            f"are unlabelled (as {unlabelled[0] if unlabelled else 'none'}). Annotate them, or name their species."
+        )
     known = bundle.class_by_scientific_name
     named = set(species_of(rows))
     if secondary == "count":
-        named |= {name for row in rows if not row.annotations for name in row.secondary}
+        named |= {name for row in rows if not row.is_annotated for name in row.secondary}
     wanted = tuple(name for name in (classes or sorted(named)) if name in known)
     if not wanted:
         raise InputError(
@@ -112,9 +131,8 @@ def score_data_set(
         for detection in found.detections:
             values = each.setdefault((detection.start_s, detection.end_s), np.zeros(len(wanted)))
             values[column[known[detection.scientific_name]]] = detection.score
-        masked = _masked(row, wanted, secondary)
         for (start_s, end_s), values in sorted(each.items(), key=lambda item: item[0]):
-            values[masked] = np.nan
+            values[_unknown(row, start_s, end_s, wanted, secondary)] = np.nan
             recording.append(len(found_rows))
             starts.append(start_s)
             scores.append(values)
@@ -137,6 +155,7 @@ def score_data_set(
         scores=np.stack(scores),
         truth=np.stack(truth),
         failures=failures,
+        unlabelled=unlabelled,
         secondary=secondary,
     )
 
@@ -144,15 +163,35 @@ def score_data_set(
 def _truth(
     row: RecordingRow, start_s: float, end_s: float, classes: Sequence[str], secondary: Secondary
 ) -> npt.NDArray[np.bool_]:
-    if row.annotations:
-        here = {a.scientific_name for a in row.annotations if a.start_s < end_s and a.end_s > start_s}
+    if row.is_annotated:
+        here = _marked(row, start_s, end_s)
     else:
         here = {row.scientific_name or "", *(row.secondary if secondary == "count" else ())}
     return np.array([name in here for name in classes])
 
 
-def _masked(row: RecordingRow, classes: Sequence[str], secondary: Secondary) -> npt.NDArray[np.bool_]:
-    """Mark the classes that nothing is said of [classes]: secondary species, unless they are the row's own."""
-    is_masked = secondary == "mask" and not row.annotations
-    unknown = set(row.secondary) - {row.scientific_name} if is_masked else set()
+def _unknown(
+    row: RecordingRow, start_s: float, end_s: float, classes: Sequence[str], secondary: Secondary
+) -> npt.NDArray[np.bool_]:
+    """Mark the classes that nothing is said of in a window [classes].
+
+    These are masked secondary species, unless they are the row's own; all but those that are marked, where a sound is
+    marked without a species; and all but those that are known to be absent, where only that is known.
+    """
+    if row.is_annotated:
+        marked = _marked(row, start_s, end_s)
+        return np.array(["" in marked and name not in marked for name in classes])
+    if row.scientific_name is None and row.absent:
+        return np.array([name not in row.absent for name in classes])
+    unknown = set(row.secondary) - {row.scientific_name} if secondary == "mask" else set()
     return np.array([name in unknown for name in classes])
+
+
+def _marked(row: RecordingRow, start_s: float, end_s: float) -> set[str]:
+    """Return the species that are marked in a window; an empty name stands for a sound of unknown species."""
+    return {a.scientific_name for a in row.annotations if touches(a, start_s, end_s)}
+
+
+def touches(mark: Annotation, start_s: float, end_s: float) -> bool:
+    """Return True if the mark, which may be a moment, is at least partly between start and end."""
+    return mark.start_s < end_s and (mark.end_s > start_s or mark.start_s == mark.end_s == start_s)

@@ -67,7 +67,7 @@ def doubtful_labels(scores: Scores) -> tuple[Doubt, ...]:
     strongest = best_index(best)
     found = []
     for k, row in enumerate(scores.rows):
-        if row.annotations or row.scientific_name not in scores.classes or truth[k].sum() != 1:
+        if row.is_annotated or row.scientific_name not in scores.classes or truth[k].sum() != 1:
             continue
         heard = int(strongest[k])
         if best[k, truth[k]].max() < DOUBTFUL_SCORE and best[k, heard] >= CERTAIN_SCORE:

@@ -11,7 +11,7 @@ from dawnchorus.errors import FormatError
 from dawnchorus.formats.text import score, text_stream
 from dawnchorus.taxonomy.labels import parse_label
 from dawnchorus.text_files import read_text
-from dawnchorus.types import Detection, Provenance, RecordingTable
+from dawnchorus.types import Detection, Mark, Provenance, RecordingTable
 
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
@@ -35,7 +35,18 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     Raises:
         FormatError: a line is neither a label nor frequencies.
     """
-    pending: Detection | None = None
+    for mark in read_marks(path):
+        if mark.detection is not None:
+            yield mark.recording, mark.detection
+
+
+def read_marks(path: Path) -> Iterator[Mark]:
+    """Yield each label with its line.
+
+    Raises:
+        FormatError: a line is neither a label nor frequencies.
+    """
+    pending: Mark | None = None
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         if not line.strip():
             continue
@@ -44,14 +55,14 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
             if fields[0].strip() == "\\":
                 pending = _with_frequencies(pending, fields)
                 continue
-            following = _detection(fields)
+            following = Mark(number, _detection(fields))
         except (ValueError, IndexError):
             raise FormatError(f"{path}, line {number}: expected 'start TAB end TAB label', found {line!r}.") from None
         if pending is not None:
-            yield None, pending
+            yield pending
         pending = following
     if pending is not None:
-        yield None, pending
+        yield pending
 
 
 def _detection(fields: list[str]) -> Detection:
@@ -63,8 +74,8 @@ def _detection(fields: list[str]) -> Detection:
         name, value = (fields[2].strip() if len(fields) > 2 else ""), 1.0
     label = parse_label(name)
     return Detection(
-        start_s=float(fields[0]),
-        end_s=float(fields[1]),
+        start_s=_number(fields[0]),
+        end_s=_number(fields[1]),
         scientific_name=label.scientific_name,
         common_name=label.common_name,
         kind=label.kind,
@@ -72,8 +83,14 @@ def _detection(fields: list[str]) -> Detection:
     )
 
 
-def _with_frequencies(found: Detection | None, fields: list[str]) -> Detection:
-    if found is None:
+def _number(text: str) -> float:
+    """Return the number, with a decimal point or, as in some languages, a comma."""
+    return float(text.replace(",", "."))
+
+
+def _with_frequencies(mark: Mark | None, fields: list[str]) -> Mark:
+    if mark is None or mark.detection is None:
         raise ValueError("frequencies before any label")
-    low, high = float(fields[1]), float(fields[2])
-    return replace(found, low_hz=max(low, 0.0), high_hz=None if high < 0 else high)
+    low, high = _number(fields[1]), _number(fields[2])
+    detection = replace(mark.detection, low_hz=max(low, 0.0), high_hz=None if high < 0 else high)
+    return replace(mark, detection=detection)

@@ -14,7 +14,8 @@ from typing import BinaryIO
 from dawnchorus.errors import FormatError
 from dawnchorus.formats.text import NamedColumns, score, seconds, text_stream
 from dawnchorus.taxonomy.labels import parse_label
-from dawnchorus.types import Detection, Provenance, RecordingTable
+from dawnchorus.text_files import read_text
+from dawnchorus.types import Detection, Mark, Provenance, RecordingTable
 
 COLUMNS = (
     "Selection",
@@ -84,41 +85,61 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     Raises:
         FormatError: a needed column is missing, or a number is none.
     """
-    rows = NamedColumns(path, delimiter="\t", quoted=None)
+    seen: set[tuple[str | None, str, float, float]] = set()
+    for mark in read_marks(path):
+        detection = mark.detection
+        if detection is None:
+            continue
+        if mark.selection is not None:
+            # A number that comes again with other times is another selection, of a table joined from several.
+            key = (mark.recording, mark.selection, detection.start_s, detection.end_s)
+            if key in seen:
+                continue  # the same selection in another view
+            seen.add(key)
+        yield mark.recording, detection
+
+
+def read_marks(path: Path) -> Iterator[Mark]:
+    """Yield each row of a table, also those of the same selection in another view.
+
+    Columns are separated by tabs, or by commas or semicolons where a spreadsheet saved the table.
+
+    Raises:
+        FormatError: a needed column is missing, or a number is none.
+    """
+    header = read_text(path).partition("\n")[0]
+    rows = NamedColumns(path, delimiter=max("\t;,", key=header.count), quoted=None)
     begin, end = rows.require(["Begin Time (s)"]), rows.require(["End Time (s)"])
     offset = rows.place(["File Offset (s)"])
     low, high = rows.place(["Low Freq (Hz)"]), rows.place(["High Freq (Hz)"])
     name, common, code = rows.place(NAME_COLUMNS), rows.place(["Common Name"]), rows.place(CODE_COLUMNS)
-    selection = rows.place(["Selection"])
+    selection, view = rows.place(["Selection"]), rows.place(["View"])
     confidence = rows.place(["Confidence", "Score"])
-    recording = rows.place(["Begin Path", "Begin File"])
-    seen: set[tuple[str | None, str]] = set()
+    recording, file = rows.place(["Begin Path"]), rows.place(["Begin File"])
     for line, fields in rows:
-        file, number = rows.text(fields, recording), rows.text(fields, selection)
-        if number is not None and (file, number) in seen:
-            continue  # the same selection in another view
-        if number is not None:
-            seen.add((file, number))
+        named = rows.text(fields, recording) or rows.text(fields, file)
+        text = rows.text(fields, name) or rows.text(fields, common) or rows.text(fields, code) or ""
+        if not text and named and rows.text(fields, begin) is None and rows.text(fields, end) is None:
+            yield Mark(line, None, named)
+            continue
         start_s = rows.number(line, fields, begin)
         length_s = rows.number(line, fields, end) - start_s
         within = rows.number_or_none(line, fields, offset)
-        if within is not None:
-            start_s = within
+        start_s = start_s if within is None else within
         value = rows.number_or_none(line, fields, confidence)
-        named = parse_label(rows.text(fields, name) or rows.text(fields, common) or rows.text(fields, code) or "")
-        yield (
-            file,
-            Detection(
-                start_s=start_s,
-                end_s=start_s + length_s,
-                scientific_name=named.scientific_name,
-                common_name=rows.text(fields, common) or named.common_name,
-                kind=named.kind,
-                score=1.0 if value is None else value,
-                low_hz=rows.number_or_none(line, fields, low),
-                high_hz=rows.number_or_none(line, fields, high),
-            ),
+        label = parse_label(text)
+        detection = Detection(
+            start_s=start_s,
+            end_s=start_s + length_s,
+            scientific_name=label.scientific_name,
+            common_name=rows.text(fields, common) or label.common_name,
+            kind=label.kind,
+            score=1.0 if value is None else value,
+            low_hz=rows.number_or_none(line, fields, low),
+            high_hz=rows.number_or_none(line, fields, high),
         )
+        is_within_file = within is not None or named is None
+        yield Mark(line, detection, named, is_within_file, rows.text(fields, selection), rows.text(fields, view))
 
 
 def require_names(path: Path) -> None:
@@ -127,7 +148,8 @@ def require_names(path: Path) -> None:
     Raises:
         FormatError: it has none; or it is no table.
     """
-    rows = NamedColumns(path, delimiter="\t", quoted=None)
+    header = read_text(path).partition("\n")[0]
+    rows = NamedColumns(path, delimiter=max("\t;,", key=header.count), quoted=None)
     columns = (*NAME_COLUMNS, "Common Name", *CODE_COLUMNS)
     if rows.place(columns) is None and any(True for _ in rows):
         raise FormatError(

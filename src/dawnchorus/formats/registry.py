@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from dawnchorus.errors import InputError
+from dawnchorus.errors import FormatError, InputError
 from dawnchorus.formats import audacity, birdnet_csv, json_lines, kaleidoscope, parquet, raven
-from dawnchorus.types import Detection, Provenance, RecordingTable
+from dawnchorus.types import Detection, Mark, Provenance, RecordingTable
 
 Write = Callable[[BinaryIO, Iterable[RecordingTable], Provenance], None]
 Read = Callable[[Path], Iterator[tuple[str | None, Detection]]]
@@ -75,14 +76,60 @@ def format_of_file(path: Path) -> TableFormat:
     )
 
 
-def read_annotations(path: Path) -> list[Detection]:
-    """The annotations of one recording, in Raven's table or Audacity's: Raven's has a header.
+MARK_SUFFIXES = (".txt", ".tsv", ".csv")
+"""Ends of the names of tables of marks, in lower case."""
+
+_AUDACITY_LINE = re.compile(r"\s*-?\d[\d.,eE+-]*\t\s*-?\d[\d.,eE+-]*(\t|$)")
+_FIRST_BYTES = 8192
+
+
+def _read_csv_marks(path: Path) -> Iterator[Mark]:
+    for line, (recording, detection) in enumerate(birdnet_csv.read(path), start=2):
+        yield Mark(line, detection, recording)
+
+
+def _read_no_marks(path: Path) -> Iterator[Mark]:
+    del path
+    return iter(())
+
+
+_MARK_READERS: dict[str, Callable[[Path], Iterator[Mark]]] = {
+    "Raven": raven.read_marks,
+    "BirdNET-Analyzer": _read_csv_marks,
+    "Audacity": audacity.read_marks,
+    "empty": _read_no_marks,
+}
+"""Readers of tables in which somebody marked sounds, by what the table's first line looks like."""
+
+
+def marks_format(path: Path) -> str | None:
+    """Return the kind of table of marks that a file is by its first line; None if it is none."""
+    with path.open("rb") as file:
+        data = file.read(_FIRST_BYTES)
+    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    text = data.decode(encoding, "replace").lstrip("\r\n")
+    first = text.partition("\n")[0].rstrip("\r")
+    if not text.strip():
+        return "empty"
+    if "begin time" in first.lower():
+        return "Raven"
+    if "start (s)" in first.lower():
+        return "BirdNET-Analyzer"
+    return "Audacity" if _AUDACITY_LINE.match(first) else None
+
+
+def read_annotations(path: Path) -> list[Mark]:
+    """Return the rows of a table of marks: Raven's or BirdNET-Analyzer's, with a header, or Audacity's, without one.
 
     Raises:
-        FormatError: it is neither, or selections have no column of names.
+        FormatError: it is none of these, or selections have no column of names.
     """
-    with path.open(encoding="utf-8", errors="replace") as file:
-        is_raven = "begin time" in file.readline().lower()
-    if is_raven:
+    kind = marks_format(path)
+    if kind is None:
+        raise FormatError(
+            f"{path}: expected a selection table of Raven ('Begin Time (s)' in its first line), a table of "
+            f"BirdNET-Analyzer ('Start (s)'), or labels of Audacity ('start TAB end TAB label')."
+        )
+    if kind == "Raven":
         raven.require_names(path)
-    return [detection for _, detection in (raven if is_raven else audacity).read(path)]
+    return list(_MARK_READERS[kind](path))

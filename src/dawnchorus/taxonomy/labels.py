@@ -88,6 +88,12 @@ def is_binomial(name: str) -> bool:
     return _BINOMIAL.fullmatch(name) is not None
 
 
+def is_scientific(name: str) -> bool:
+    """Return True for names of the form of a scientific one, and of a class below a species: `Strix aluco (male)`."""
+    below = _IN_BRACKETS.fullmatch(name)
+    return is_binomial(name if below is None else below["before"])
+
+
 def is_unnamed(text: str) -> bool:
     """Return True for texts that name nothing: blank ones, punctuation such as `?`, and `unknown`."""
     return not any(character.isalnum() for character in text) or name_key(text) in _UNNAMED

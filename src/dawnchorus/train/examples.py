@@ -98,7 +98,7 @@ def load_examples(
     classes = _classes(parts["train"], config)
     beside = _beside(table, config, classes)
     parts["train"] += beside
-    warnings = _warnings(parts["train"], classes)
+    warnings = (*_unlabelled(table), *_warnings(parts["train"], classes))
     # In the table's order, whatever part they are in: what is made of the clips then serves every fold.
     chosen = {row.recording_id: row for rows in parts.values() for row in rows}
     used = table.with_rows([*(chosen[row.recording_id] for row in table.rows if row.recording_id in chosen), *beside])
@@ -142,6 +142,7 @@ def _prepared_examples(table: RecordingsTable, config: DataConfig, *, rate_hz: i
     }
     classes = _classes(parts["train"], config)
     warnings = (
+        *_unlabelled(table),
         *_species_without_clips(table, with_clips),
         *_warnings(parts["train"], classes),
         *_unused_options(clips, config),
@@ -187,7 +188,8 @@ def _digest(value: object) -> str:
 
 
 def _parts(table: RecordingsTable, config: DataConfig) -> dict[str, list[RecordingRow]]:
-    """Recordings to learn from, and to validate on."""
+    """Recordings to learn from, and to validate on; those of which nothing is known are neither."""
+    table = table.with_rows(row for row in table.rows if not row.is_unlabelled)
     named = {row.split for row in table.rows if row.split}
     if not named:
         raise InputError(f"{table.folder}: the recordings are not split yet. Run `dawnchorus data split` first.")
@@ -223,6 +225,17 @@ def _classes(rows: Sequence[RecordingRow], config: DataConfig) -> tuple[str, ...
     if len(classes) < 2:
         raise InputError(f"{config.path}: expected at least two species to learn, found {len(classes)}.")
     return classes
+
+
+def _unlabelled(table: RecordingsTable) -> tuple[str, ...]:
+    """Return a warning if there are recordings of which nobody said what is in them."""
+    found = [row.recording_id for row in table.rows if row.is_unlabelled]
+    if not found:
+        return ()
+    return (
+        f"{len(found)} of {len(table.rows)} recordings are unlabelled ({', '.join(found[:3])}...) and left out: nobody "
+        f"said what is in them.",
+    )
 
 
 def _beside(table: RecordingsTable, config: DataConfig, classes: Sequence[str]) -> list[RecordingRow]:
@@ -341,7 +354,7 @@ def _target_between(
 ) -> FloatArray:
     row = rows[recording]
     # Of a sound that somebody only said what it is not of, nothing else is known.
-    is_known = row.scientific_name is not None or row.annotations or not row.absent
+    is_known = row.scientific_name is not None or row.is_annotated or (row.kind == "background" and not row.absent)
     target = np.full(len(number), 0.0 if is_known else IGNORED, np.float32)
     for name in row.absent:
         if name in number:
@@ -349,11 +362,15 @@ def _target_between(
     for name in row.secondary:
         if name in number:
             target[number[name]] = IGNORED if config.mask_secondary else config.secondary
-    if row.annotations:
+    if row.is_annotated:
         for sound in row.annotations:
             inside_s = min(end_s, sound.end_s) - max(start_s, sound.start_s)
-            if sound.scientific_name in number and inside_s >= min(MIN_OVERLAP_S, sound.end_s - sound.start_s):
+            if inside_s < min(MIN_OVERLAP_S, sound.end_s - sound.start_s):
+                continue
+            if sound.scientific_name in number:
                 target[number[sound.scientific_name]] = 1.0
+            elif not sound.scientific_name:  # it may be any species
+                target[target == 0] = IGNORED
     elif row.scientific_name in number:
         target[number[row.scientific_name]] = 1.0
     return target

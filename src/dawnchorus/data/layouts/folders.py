@@ -1,26 +1,54 @@
-"""A folder per species, by the rules of BirdNET-Analyzer's training data.
+"""A folder per species, by the rules of BirdNET-Analyzer's training data, with folders of sites or years around.
 
-The folder's name is the label: `Parus major_Great Tit`, `Parus_major`, or any one name. Only files directly in it
-count. `A_a,B_b` holds recordings of several species; `-A_a` recordings that are known to be without A; `noise`,
-`background`, `silence`, `other`, `nocall` (in any case) recordings without any species. Files outside folders are
-labelled by their own names, where those are of known classes.
+The folder's name is the label: `Parus major_Great Tit`, `Parus_major`, or any one name. `A_a,B_b` holds recordings of
+several species; `-A_a` recordings that are known to be without A; `noise`, `background`, `silence`, `other`, `nocall`
+(in any case) recordings without any species.
+
+Of the folders that a recording is in, the one whose name is most clearly a species counts: a known class, two names
+(`Parus major_Great Tit`) or a background come before a name of the form of a scientific one, and this before any other
+word. Numbers, dates and words such as `audio` or `plot7` are no species. Of words that are as clear, the outer counts
+if recordings lie directly in it; else nobody can tell, and the layout has to be given: `species/site`, `site/species`.
+
+Files outside folders are labelled by their own names, where those are of known classes, or all have the form of
+scientific names.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.taxonomy.classes import KnownClasses
-from dawnchorus.taxonomy.file_names import find_class_of_file, label_of_folder
-from dawnchorus.taxonomy.labels import OTHER_SOUNDS
+from dawnchorus.taxonomy.file_names import find_class_of_file, label_of_file, label_of_folder
+from dawnchorus.taxonomy.labels import OTHER_SOUNDS, Label, is_scientific, name_key
 
-_NO_LABELS = frozenset(("", "sound", "sounds"))
-"""Names of folders, in lower case, that say nothing of what is in them."""
+_NO_LABELS = re.compile(
+    r"""
+    ~.*                                                                     # the server's own folders
+    | [\d\W_]*                                                              # numbers, years, dates
+    | (data|dataset|audio|audios|sound|sounds|recording|recordings|raw|wav|wavs|mp3|flac|ogg|clips|segments|files|media
+       |train|training|test|testing|val|valid|validation|train_audio|train_short_audio|soundscapes?|birds?|species)
+    | (site|plot|station|point|card|unit|recorder|deployment|location|transect|grid|zone|area|week|day|month|year|visit
+       |survey|session|batch|fold|part|set|aru|sm)s?([ _-]*\d+[a-z]?|[ _-]+[a-z]|(?-i:[A-Z]))?
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+"""Names of folders that say nothing of the species in them."""
 
 _XENO_CANTO = re.compile(r"(?:^|[^A-Za-z0-9])XC(\d+)(?!\d)")
+
+_NONE, _WORD, _BINOMIAL, _SURE = range(4)
+"""How clearly a folder's name is a label."""
+
+SPECIES, GENUS = "species", "genus"
+"""Words of a layout such as `site/species`."""
+
+_MAX_NAMED = 5
 
 
 def xeno_canto_id(name: str) -> str | None:
@@ -29,24 +57,182 @@ def xeno_canto_id(name: str) -> str | None:
     return f"XC{match[1]}" if match else None
 
 
-def rows_of_folders(root: Path, files: list[Path], known: KnownClasses | None = None) -> Iterator[RecordingRow]:
-    """Yield a row for each of `files` below `root`, labelled by the folder that it is in or by its own name."""
+def archive_id(stem: str) -> str | None:
+    """Return the number of the recording that a file is by its name; None for a part of it, as `XC12_3.0s_6.0s`."""
+    named = xeno_canto_id(stem)
+    return named if named and not re.search(r"\d", stem.replace(named, "", 1)) else None
+
+
+@dataclass
+class FolderReading:
+    """Labels that folders and files give to recordings, and why."""
+
+    labels: dict[Path, str] = field(default_factory=dict)
+    """Names of folders, by recording."""
+    of_files: dict[Path, Label] = field(default_factory=dict)
+    """Labels in the names of files, by recording."""
+    sure: set[Path] = field(default_factory=set)
+    """Recordings whose label has the form of a species or of a background."""
+    ties: dict[Path, tuple[str, ...]] = field(default_factory=dict)
+    """Names of folders of which either may be the label, the outer first, by recording."""
+    of_levels: dict[int, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    """Names of folders that are labels, with their numbers of recordings, by depth below the source, from 1."""
+    others: Counter[str] = field(default_factory=Counter)
+    """Names of other folders, with their numbers of recordings."""
+
+    def notes(self) -> Iterator[str]:
+        """Yield where labels were read, in sentences."""
+        for level, names in sorted(self.of_levels.items()):
+            yield f"labels read from folders of level {level}: {names.total()} recordings ({_first(names)})."
+        if self.others:
+            listed = ", ".join(f"{name} ({n})" for name, n in self.others.most_common(_MAX_NAMED))
+            more = f" and {len(self.others) - _MAX_NAMED} more" if len(self.others) > _MAX_NAMED else ""
+            yield f"folders that are not read as labels: {listed}{more}."
+        if self.of_files:
+            named = _first(label.scientific_name for label in self.of_files.values())
+            yield f"labels read from the names of files: {len(self.of_files)} recordings ({named})."
+
+
+def _first(names: Iterable[str]) -> str:
+    listed = list(dict.fromkeys(names))
+    return ", ".join(listed[:_MAX_NAMED]) + (
+        f" and {len(listed) - _MAX_NAMED} more" if len(listed) > _MAX_NAMED else ""
+    )
+
+
+def read_folders(
+    root: Path, files: Sequence[Path], known: KnownClasses | None = None, *, levels: Sequence[str] = ()
+) -> FolderReading:
+    """Return the labels that the folders below `root` give to `files`, or else the names of the files.
+
+    `levels` are what the folders are, the outer first, one of them `SPECIES`; without them, names tell.
+    """
+    reading = FolderReading()
+    holding = {path.parent for path in files}
     for path in files:
-        place = path.relative_to(root)
-        named = xeno_canto_id(path.stem)
-        about = {
-            "recording_id": named or place.as_posix(),
-            "path": str(path),
-            "url": named and f"https://xeno-canto.org/{named[2:]}",
-            "source": "xeno-canto" if named else None,
-        }
-        folder = place.parent.name
-        labels = _labels_of_file(path.stem, known) if folder.lower() in _NO_LABELS else _labels(folder)
-        yield RecordingRow(**about, **labels)  # type: ignore[arg-type]
+        folders = path.relative_to(root).parts[:-1]
+        if levels:
+            _read_given(reading, path, folders, levels)
+        else:
+            _read_names(reading, path, folders, holding, known)
+        if path not in reading.labels and path not in reading.ties and known is not None:
+            found = find_class_of_file(path.stem, known)
+            if found is not None:
+                reading.of_files[path] = found
+    _read_file_names(reading, [path for path in files if path not in reading.labels and path not in reading.ties])
+    return reading
 
 
-def _labels_of_file(stem: str, known: KnownClasses | None) -> dict[str, object]:
-    found = find_class_of_file(stem, known) if known else None
+def _read_given(reading: FolderReading, path: Path, folders: Sequence[str], levels: Sequence[str]) -> None:
+    level = levels.index(SPECIES)
+    if level >= len(folders):
+        return
+    is_joined = level > 0 and levels[level - 1] == GENUS
+    reading.labels[path] = " ".join(folders[level - 1 : level + 1]) if is_joined else folders[level]
+    reading.of_levels[level + 1][reading.labels[path]] += 1
+    reading.others.update(name for k, name in enumerate(folders) if k != level and not (is_joined and k == level - 1))
+
+
+def _read_names(
+    reading: FolderReading, path: Path, folders: Sequence[str], holding: set[Path], known: KnownClasses | None
+) -> None:
+    clearness = [_clearness(name, known) for name in folders]
+    best = max(clearness, default=_NONE)
+    if best == _NONE:
+        reading.others.update(folders)
+        return
+    likely = [level for level, value in enumerate(clearness) if value == best]
+    parents = list(path.parents)[: len(folders)][::-1]
+    labels = {_key(folders[level], known) for level in likely}
+    chosen = likely[0] if len(labels) == 1 or parents[likely[0]] in holding else None
+    if chosen is None and known is not None and (joined := _joined(folders, known)) is not None:
+        _read_given(reading, path, folders, joined)
+        return
+    if chosen is None:
+        reading.ties[path] = tuple(folders[level] for level in likely)
+        return
+    reading.labels[path] = folders[chosen]
+    reading.of_levels[chosen + 1][folders[chosen]] += 1
+    reading.others.update(name for level, name in enumerate(folders) if level != chosen)
+    if best > _WORD:
+        reading.sure.add(path)
+
+
+def _joined(folders: Sequence[str], known: KnownClasses) -> list[str] | None:
+    """Return folders of a genus with a folder of a species in it, as levels, where both are a known class together."""
+    for level, (genus, species) in enumerate(pairwise(folders)):
+        if known.find(label_of_folder(f"{genus} {species}")) is not None:
+            return [SPECIES if k == level + 1 else GENUS if k == level else name for k, name in enumerate(folders)]
+    return None
+
+
+def _key(folder: str, known: KnownClasses | None) -> str:
+    """Return what is the same for folders of the same label."""
+    label = label_of_folder(folder)
+    return name_key(((known.find(label) if known else None) or label).scientific_name)
+
+
+def _clearness(folder: str, known: KnownClasses | None) -> int:
+    """Return how clearly the name of a folder is a label."""
+    name = folder.strip()
+    parts = [part.strip() for part in name.removeprefix("-").split(",") if part.strip()]
+    if not parts or (_NO_LABELS.fullmatch(name) and name.lower() not in OTHER_SOUNDS):
+        return _NONE
+    return min(_clearness_of_one(part, known) for part in parts)
+
+
+def _clearness_of_one(name: str, known: KnownClasses | None) -> int:
+    if name.lower() in OTHER_SOUNDS or name.lower().endswith(("_sound", "_sounds")):
+        return _SURE
+    label = label_of_folder(name)
+    if known is not None and known.find(label) is not None:
+        return _SURE
+    if is_scientific(label.scientific_name):
+        return _SURE if label.common_name != label.scientific_name else _BINOMIAL
+    return _WORD
+
+
+def _read_file_names(reading: FolderReading, files: Sequence[Path]) -> None:
+    """Label files outside folders by their names, where all of them have the form of scientific names, not just one."""
+    named = {path: label_of_file(path.stem) for path in files}
+    if not all(is_scientific(label.scientific_name) for label in named.values()):
+        return
+    downloads = {path for path, label in named.items() if label.common_name != label.scientific_name}
+    if len(downloads) == len(named) or len({label.scientific_name for label in named.values()}) > 1:
+        for path, label in named.items():
+            reading.of_files.setdefault(path, label)
+
+
+def rows_of_folders(root: Path, files: list[Path], known: KnownClasses | None = None) -> Iterator[RecordingRow]:
+    """Yield a row for each of `files` below `root`, labelled by the folders that it is in or by its own name.
+
+    Recordings whose folders may each be the label have none.
+    """
+    yield from rows_of_reading(root, files, read_folders(root, files, known))
+
+
+def rows_of_reading(root: Path, files: Sequence[Path], reading: FolderReading) -> Iterator[RecordingRow]:
+    """Yield a row for each of `files` below `root`, with the labels of `reading`."""
+    for path in files:
+        if path in reading.labels:
+            labels = _labels(reading.labels[path])
+        else:
+            labels = _labels_of_file(reading.of_files.get(path))
+        yield RecordingRow(**facts_of_name(path, root), **labels)  # type: ignore[arg-type]
+
+
+def facts_of_name(path: Path, root: Path) -> dict[str, object]:
+    """Return identifier, path and source of a recording below `root`, by its name."""
+    named = xeno_canto_id(path.stem)
+    return {
+        "recording_id": archive_id(path.stem) or path.relative_to(root).as_posix(),
+        "path": str(path),
+        "url": named and f"https://xeno-canto.org/{named[2:]}",
+        "source": "xeno-canto" if named else None,
+    }
+
+
+def _labels_of_file(found: Label | None) -> dict[str, object]:
     if found is None:
         return {"kind": "soundscape"}
     if found.kind == "sound":

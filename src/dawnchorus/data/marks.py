@@ -1,0 +1,268 @@
+"""Marks, held against the recordings that they are of."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from dawnchorus.data.layouts.annotations import FoundMarks, NamedMark
+from dawnchorus.data.recordings import Annotation
+from dawnchorus.types import Detection
+
+NEARLY_S = 0.1
+"""Marks may be so much longer than their recording, by rounding and because lengths of mp3 are estimates."""
+
+NO_SPECIES = frozenset(("", "?", "??", "unknown", "unk", "unidentified", "nan", "na", "n/a"))
+"""Labels, in lower case, of sounds of which nobody knows the species."""
+
+_MAX_NAMED = 3
+
+_FATES = {
+    "no recording": "of a recording that is not here: left out",
+    "no number": "with times that are no numbers: left out",
+    "beyond": "beyond the end of their recording: left out",
+    "other time": "whose times can be of their file or count on from file to file: left out, because the column 'File "
+    "Offset (s)' would have to say which",
+    "cut": "longer than their recording: cut at its ends",
+    "reversed": "that end before they start: read from their end to their start",
+    "moment": "of no length: kept as moments",
+    "view": "of the same selection in another view: counted once",
+    "twice": "that are there twice: kept once",
+    "unnamed": "without a species (blank, '?', unknown): kept as a sound that may be of any species",
+    "no bird": "of other sounds or of none (nocall, noise): no species, but somebody listened",
+    "effort": "without times and name: somebody listened",
+}
+"""Everything that becomes of a row beside being kept as it is, in words."""
+
+
+Kept = dict[Path, list[tuple[Annotation, NamedMark]]]
+"""Annotations of recordings, with the rows that they are from."""
+
+
+@dataclass
+class HeldMarks:
+    """Annotations by recording, and what became of each row."""
+
+    annotations: dict[Path, tuple[Annotation, ...]] = field(default_factory=dict)
+    """Of each recording that somebody listened to, also where it has none."""
+    n_rows: int = 0
+    n_tables: int = 0
+    n_kept: int = 0
+    fates: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    """The rows, as `table line 3: what it says`, by the keys of `_FATES`."""
+    n_scored: int = 0
+    """Rows that have the score of a model."""
+
+    def notes(self) -> Iterator[str]:
+        """Yield how many rows were read and kept, and what became of the others."""
+        if self.n_tables:
+            yield f"marks: rows {self.n_rows}, in tables {self.n_tables}; kept as annotations {self.n_kept}."
+            empty = [path.name for path, marks in self.annotations.items() if not marks]
+            nothing = f", nothing in {len(empty)} of them ({', '.join(empty[:_MAX_NAMED])})" if empty else ""
+            yield f"annotated recordings: {len(self.annotations)}{nothing}."
+        for fate, words in _FATES.items():
+            rows = self.fates.get(fate, ())
+            if rows:
+                more = f"; and {len(rows) - _MAX_NAMED} more" if len(rows) > _MAX_NAMED else ""
+                yield f"marks {words}: {len(rows)} ({'; '.join(rows[:_MAX_NAMED])}{more})."
+        if self.n_scored:
+            yield (
+                f"marks that have a score: {self.n_scored}. Tables with scores are mostly what a model found: they are "
+                f"annotations only if somebody listened to all of it."
+            )
+
+
+def hold_marks(found: FoundMarks, durations: Mapping[Path, float | None], files: Sequence[Path]) -> HeldMarks:
+    """Return the marks as annotations, each held against its recording's length.
+
+    `files` are all recordings, in whose order times may count on.
+    """
+    held = HeldMarks(n_rows=len(found.marks), n_tables=len(found.tables))
+    kept: Kept = {path: [] for path in found.empty}
+    by_table: dict[Path, list[NamedMark]] = defaultdict(list)
+    for each in found.marks:
+        by_table[each.table].append(each)
+    for rows in by_table.values():
+        for each in _within_files(held, rows, durations, files):
+            _hold(held, kept, each, durations)
+    held.annotations = {path: tuple(sorted(_once(held, marks), key=_order)) for path, marks in kept.items()}
+    held.n_kept = sum(map(len, held.annotations.values()))
+    return held
+
+
+def _order(mark: Annotation) -> tuple[float, float, str]:
+    return mark.start_s, mark.end_s, mark.scientific_name
+
+
+def _say(held: HeldMarks, fate: str, each: NamedMark, more: str = "") -> None:
+    text = f"{each.table.name} line {each.mark.line}"
+    detection = each.mark.detection
+    if detection is not None:
+        text += f": {detection.start_s:g} to {detection.end_s:g} s"
+    held.fates[fate].append(text + (f", {more}" if more else ""))
+
+
+def _hold(held: HeldMarks, kept: Kept, each: NamedMark, durations: Mapping[Path, float | None]) -> None:
+    """Add a row's mark to those of its recording, or say why it is none."""
+    recording, detection = each.recording, each.mark.detection
+    if recording is None:
+        _say(held, "no recording", each, each.reason)
+        return
+    if detection is None:
+        _say(held, "effort", each)
+        kept.setdefault(recording, [])
+        return
+    if detection.score != 1.0:
+        held.n_scored += 1
+    if detection.kind == "sound":
+        _say(held, "no bird", each, detection.scientific_name)
+        kept.setdefault(recording, [])
+        return
+    times = _times(held, each, detection, durations.get(recording))
+    if times is None:
+        return
+    name = detection.scientific_name.strip()
+    if name.lower() in NO_SPECIES:
+        _say(held, "unnamed", each, repr(name) if name else "")
+        name = ""
+    low_hz, high_hz = detection.low_hz, detection.high_hz
+    mark = Annotation(start_s=times[0], end_s=times[1], scientific_name=name, low_hz=low_hz, high_hz=high_hz)
+    kept.setdefault(recording, []).append((mark, each))
+
+
+def _times(
+    held: HeldMarks, each: NamedMark, detection: Detection, duration_s: float | None
+) -> tuple[float, float] | None:
+    """Return start and end inside the recording; None where there is nothing of the mark in it."""
+    start_s, end_s = detection.start_s, detection.end_s
+    if not (math.isfinite(start_s) and math.isfinite(end_s)):
+        _say(held, "no number", each)
+        return None
+    if end_s < start_s:
+        _say(held, "reversed", each)
+        start_s, end_s = end_s, start_s
+    last_s = math.inf if duration_s is None else duration_s
+    length = "" if duration_s is None else f"of {duration_s:g} s"
+    if start_s > last_s or end_s < 0 or (start_s == last_s and end_s > last_s):
+        _say(held, "beyond", each, length)
+        return None
+    if end_s > last_s + NEARLY_S or start_s < -NEARLY_S:
+        _say(held, "cut", each, length)
+    start_s, end_s = max(start_s, 0.0), min(end_s, last_s)
+    if start_s == end_s:
+        _say(held, "moment", each)
+    return start_s, end_s
+
+
+def _within_files(
+    held: HeldMarks, rows: Sequence[NamedMark], durations: Mapping[Path, float | None], files: Sequence[Path]
+) -> Iterator[NamedMark]:
+    """Yield the rows of a table, each selection in one view, with times within their own files."""
+    rows = list(_in_one_view(held, rows))
+    open_rows = [row for row in rows if _may_count_on(row)]
+    sequences = [{}] if not open_rows else list(_readings(open_rows, durations, files))
+    if len(sequences) == 1:
+        yield from (_earlier(row, sequences[0]) for row in rows)
+        return
+    for row in rows:
+        if not _may_count_on(row):
+            yield row
+        elif sequences:
+            _say(held, "other time", row, f"of {row.mark.recording}")
+        else:
+            yield row  # no reading fits all rows: each is held against its own file
+
+
+def _may_count_on(row: NamedMark) -> bool:
+    return row.recording is not None and row.mark.detection is not None and not row.mark.is_within_file
+
+
+def _earlier(row: NamedMark, before_s: Mapping[Path, float]) -> NamedMark:
+    detection = row.mark.detection
+    if detection is None or row.recording is None or row.recording not in before_s or row.mark.is_within_file:
+        return row
+    by_s = before_s[row.recording]
+    moved = replace(detection, start_s=detection.start_s - by_s, end_s=detection.end_s - by_s)
+    return replace(row, mark=replace(row.mark, detection=moved))
+
+
+def _readings(
+    rows: Sequence[NamedMark], durations: Mapping[Path, float | None], files: Sequence[Path]
+) -> Iterator[dict[Path, float]]:
+    """Yield the seconds before each file, for each way to read a table's times that fits all rows.
+
+    Times are within each file, or count on over the files that are named, or over all files of their folders.
+    """
+    named = list(dict.fromkeys(row.recording for row in sorted(rows, key=_start_s) if row.recording is not None))
+    folders = {path.parent for path in named}
+    of_folders = sorted((path for path in files if path.parent in folders), key=lambda path: path.as_posix().casefold())
+    seen: list[dict[Path, float]] = []
+    for order in ([], named, of_folders):
+        if len(named) == 1 and seen:
+            return  # a table of one file: its times are within it, if they can be
+        before_s = _before(order, durations) if order else dict.fromkeys(named, 0.0)
+        if before_s is None or not all(_fits(row, before_s, durations) for row in rows):
+            continue
+        reading = {path: before_s[path] for path in named}
+        if reading not in seen:
+            seen.append(reading)
+            yield reading
+
+
+def _start_s(row: NamedMark) -> float:
+    return row.mark.detection.start_s if row.mark.detection is not None else 0.0
+
+
+def _before(order: Iterable[Path], durations: Mapping[Path, float | None]) -> dict[Path, float] | None:
+    """Return the seconds before each file of a sequence; None where a length is not known."""
+    before_s, total_s = {}, 0.0
+    for path in order:
+        duration_s = durations.get(path)
+        if duration_s is None:
+            return None
+        before_s[path] = total_s
+        total_s += duration_s
+    return before_s
+
+
+def _fits(row: NamedMark, before_s: Mapping[Path, float], durations: Mapping[Path, float | None]) -> bool:
+    detection, recording = row.mark.detection, row.recording
+    if detection is None or recording is None:
+        return True
+    first, last = sorted((detection.start_s - before_s[recording], detection.end_s - before_s[recording]))
+    duration_s = durations.get(recording)
+    return first >= -NEARLY_S and (duration_s is None or last <= duration_s + NEARLY_S)
+
+
+def _in_one_view(held: HeldMarks, rows: Iterable[NamedMark]) -> Iterator[NamedMark]:
+    """Yield the rows without those of a selection that was there in another view; the spectrogram's is kept."""
+    first: dict[tuple[object, ...], NamedMark] = {}
+    for row in rows:
+        mark, detection = row.mark, row.mark.detection
+        key: tuple[object, ...] = (mark.line,)
+        if mark.selection is not None and mark.view is not None and detection is not None:
+            key = (mark.selection, row.recording, mark.recording, detection.start_s, detection.end_s)
+        other = first.get(key)
+        if other is None or other.mark.view == mark.view:
+            first[key if other is None else (*key, mark.line)] = row
+            continue
+        is_wave = (other.mark.view or "").lower().startswith("wave")
+        _say(held, "view", other if is_wave else row)
+        if is_wave:
+            first[key] = row
+    return iter(first.values())
+
+
+def _once(held: HeldMarks, marks: Iterable[tuple[Annotation, NamedMark]]) -> Iterator[Annotation]:
+    """Yield the marks of a recording without those that are like an earlier one in everything."""
+    seen: dict[Annotation, NamedMark] = {}
+    for mark, each in marks:
+        if mark in seen:
+            first = seen[mark]
+            _say(held, "twice", each, f"as {first.table.name} line {first.mark.line}")
+        else:
+            seen[mark] = each
+            yield mark

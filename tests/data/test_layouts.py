@@ -1,0 +1,99 @@
+"""Folders of species, sites and years, and the evidence by which they are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import soundfile
+from tests.conftest import Command
+from tests.sounds import tone
+
+from dawnchorus.data.importing import import_recordings
+from dawnchorus.data.recordings import RecordingRow, read_table, species_of
+from dawnchorus.errors import InputError
+from dawnchorus.taxonomy.labels import Label
+
+PARUS, TURDUS = "Parus major", "Turdus merula"
+
+
+def sounds(folder: Path, *names: str) -> Path:
+    for number, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / name, tone(500 + 20 * number, seconds=0.2), 16_000)
+    return folder
+
+
+def imported(source: Path, **more: object) -> tuple[dict[str, RecordingRow], str]:
+    notes: list[str] = []
+    folder = source.parent / "set"
+    table = import_recordings(source, folder, n_workers=1, on_note=notes.append, **more)  # type: ignore[arg-type]
+    return {row.path.partition(f"{source.name}/")[2]: row for row in table.rows}, "\n".join(notes)
+
+
+@pytest.mark.parametrize(
+    ("names", "species"),
+    [
+        (("Parus major_Great Tit/1.wav", "Parus major_Great Tit/2019/1.wav", "Turdus merula_Blackbird/North/2.wav"),
+         [PARUS, PARUS, TURDUS]),
+        (("siteA/Parus major/1.wav", "Site B/Turdus_merula/1.wav", "plot_7/noise/1.wav"), [PARUS, TURDUS, None]),
+        (("Parus major/siteA/2020-05/1.wav", "Turdus merula/siteA/1.wav"), [PARUS, TURDUS]),
+        (("2019/Parus major/siteA/1.wav", "2020/Turdus merula/siteB/1.wav"), [PARUS, TURDUS]),
+        (("data/audio/robin/1.wav", "data/audio/wren/2019/1.wav"), ["robin", "wren"]),
+        (("robin/1.wav", "robin/meadow/1.wav", "wren/1.wav"), ["robin", "robin", "wren"]),
+        (("Great Tit/meadow/1.wav", "meadow/Great Tit/2.wav", "meadow/-Great Tit/2.wav"), [PARUS, PARUS, None]),
+        (("Parus/major/1.wav", "meadow/great_tit/1.wav"), [PARUS, PARUS]),
+        (("Parus_major_01.wav", "Turdus merula 2.wav", "XC12 - Great Tit - Parus major.wav"), [PARUS, TURDUS, PARUS]),
+        (("audio/Parus major1.wav", "audio/Turdus merula1.wav"), [PARUS, TURDUS]),
+        (("Field_recording_01.wav", "Field_recording_02.wav"), [None, None]),
+        (("20240501_060000.wav", "Great Tit3.wav"), [None, PARUS]),
+        (("plot7/20240501_060000.wav",), [None]),
+    ],
+)  # fmt: skip
+def test_species_are_found_at_any_depth(names: tuple[str, ...], species: list[str | None], tmp_path: Path) -> None:
+    rows, notes = imported(sounds(tmp_path / "in", *names), known=(Label(PARUS, "Great Tit"),))
+    assert [rows[name].scientific_name for name in names] == species
+    assert "layout: folders, because" in notes
+    n_unlabelled = sum(row.is_unlabelled for row in rows.values())
+    assert (f"unlabelled: {n_unlabelled} of" in notes) == bool(n_unlabelled)
+
+
+def test_what_is_read_as_a_label_and_what_is_not_is_said(tmp_path: Path) -> None:
+    names = ("Parus major/2019/1.wav", "Parus major/2.wav", "siteA/Turdus merula/3.wav")
+    _, notes = imported(sounds(tmp_path / "in", *names))
+    assert "labels read from folders of level 1: 2 recordings (Parus major)" in notes
+    assert "labels read from folders of level 2: 1 recordings (Turdus merula)" in notes
+    assert "folders that are not read as labels: 2019 (1), siteA (1)" in notes
+
+
+def test_two_readings_that_are_as_good_are_refused_and_either_can_be_asked_for(tmp_path: Path) -> None:
+    source = sounds(tmp_path / "in", "robin/meadow/1.wav", "wren/wood/2.wav")
+    with pytest.raises(InputError, match=r"'robin' \(--layout species/folder2\) or 'meadow' \(--layout folder1/sp"):
+        imported(source)
+    assert species_of(list(imported(source, layout="species/place")[0].values())) == ["robin", "wren"]
+    assert species_of(list(imported(source, layout="place/species")[0].values())) == ["meadow", "wood"]
+    source = sounds(tmp_path / "taxa", "Parus/major/1.wav", "Turdus/merula/2.wav")
+    with pytest.raises(InputError, match="'Parus major' .--layout genus/species"):
+        imported(source)
+    assert species_of(list(imported(source, layout="genus/species")[0].values())) == [PARUS, TURDUS]
+
+
+def test_folders_of_species_with_tables_for_some_are_refused(tmp_path: Path) -> None:
+    source = sounds(tmp_path / "in", "Parus major/1.wav", "Turdus merula/2.wav")
+    (source / "Parus major" / "1.txt").write_text("0\t0.1\tParus major\n")
+    with pytest.raises(InputError, match="two layouts are as likely.*--layout annotations.*--layout folders"):
+        imported(source)
+    rows, _ = imported(source, layout="annotations")
+    assert [row.is_unlabelled for row in rows.values()] == [False, True]
+    (source / "Turdus merula" / "2.txt").touch()
+    assert imported(source)[0]["Turdus merula/2.wav"].is_annotated, "every recording has a table"
+
+
+def test_the_command_takes_a_layout_of_folders(tmp_path: Path, command: Command) -> None:
+    sounds(tmp_path / "in", "meadow/robin/1.wav", "wood/wren/2.wav")
+    done = command("data", "import", "in", "set", "--layout", "place/species", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert species_of(read_table(tmp_path / "set").rows) == ["robin", "wren"]
+    for layout in ("folder", "place/site", "species"):
+        done = command("data", "import", "in", "other", "--layout", layout, cwd=tmp_path)
+        assert b"--layout: expected one of auto, folders" in done.stderr, layout

@@ -1,0 +1,226 @@
+"""Tables of marks: which recording a row is of, and what becomes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import soundfile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.sounds import tone
+
+from dawnchorus.data.importing import import_recordings
+from dawnchorus.data.layouts.annotations import FoundMarks, NamedMark
+from dawnchorus.data.marks import hold_marks
+from dawnchorus.data.recordings import RecordingRow
+from dawnchorus.types import Detection, Mark
+
+HEADER = "Selection\tView\tBegin Time (s)\tEnd Time (s)\tSpecies"
+Times = list[tuple[float, float, str]]
+
+
+def sound(path: Path, seconds: float = 2.0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, tone(seconds=seconds, rate_hz=8000), 8000)
+
+
+def table(path: Path, *rows: str, more: str = "") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join([HEADER + more, *rows]) + "\n")
+
+
+def row(number: int, start: float, end: float, species: str, *more: str, view: str = "Spectrogram 1") -> str:
+    return "\t".join(map(str, (number, view, start, end, species, *more)))
+
+
+def imported(source: Path, layout: str = "auto") -> tuple[dict[str, RecordingRow], str]:
+    notes: list[str] = []
+    found = import_recordings(source, source.parent / "set", layout=layout, n_workers=1, on_note=notes.append)
+    return {row.recording_id: row for row in found.rows}, "\n".join(notes)
+
+
+def marks(source: Path, layout: str = "auto") -> tuple[dict[str, Times | None], str]:
+    """The marks of each recording, None where nobody listened, and what was said."""
+    rows, notes = imported(source, layout)
+    found = {
+        name: [(mark.start_s, mark.end_s, mark.scientific_name) for mark in row.annotations]
+        if row.is_annotated
+        else None
+        for name, row in rows.items()
+    }
+    return found, notes
+
+
+def test_a_table_of_several_sounds_gives_each_its_own(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        sound(tmp_path / "in" / f"{name}.wav")
+    table(
+        tmp_path / "in" / "a.Table.1.selections.txt",
+        row(1, 0.5, 1, "Avis una", "a.wav", "0.5"),
+        row(2, 2.5, 3, "Avis altera", "b.wav", "0.5"),
+        row(3, 2.5, 3, "Avis altera", "c.wav", "0.5"),
+        more="\tBegin File\tFile Offset (s)",
+    )
+    for layout in ("auto", "annotations"):
+        found, notes = marks(tmp_path / "in", layout)
+        assert found == {"a.wav": [(0.5, 1.0, "Avis una")], "b.wav": [(0.5, 1.0, "Avis altera")]}
+        assert "left out: 1 (a.Table.1.selections.txt line 4: 0.5 to 1 s, 'c.wav' is no recording here)" in notes
+
+
+def test_every_odd_mark_is_named_with_file_and_row(tmp_path: Path) -> None:
+    sound(tmp_path / "in" / "a.wav", 20)
+    table(
+        tmp_path / "in" / "a.txt",
+        row(1, 1, 2, "Avis una", view="Waveform 1"),
+        row(1, 1, 2, "Avis una"),
+        row(2, 25, 26, "Avis una"),
+        row(3, 19, 23, "Avis una"),
+        row(4, 8, 6, "Avis una"),
+        row(5, 9, 9, "Avis una"),
+        row(6, 1, 2, "Avis una"),
+        row(1, 11, 12, "Avis una"),
+        row(8, 3, 4, "?"),
+        row(9, 5, 6, "nocall"),
+    )
+    found, notes = marks(tmp_path / "in")
+    assert found["a.wav"] == [
+        (1, 2, "Avis una"), (3, 4, ""), (6, 8, "Avis una"), (9, 9, "Avis una"), (11, 12, "Avis una"),
+        (19, 20, "Avis una"),
+    ]  # fmt: skip
+    assert "marks: rows 10, in tables 1; kept as annotations 6." in notes
+    for said in (
+        "of the same selection in another view: counted once: 1 (a.txt line 2: 1 to 2 s)",
+        "beyond the end of their recording: left out: 1 (a.txt line 4: 25 to 26 s, of 20 s)",
+        "cut at its ends: 1 (a.txt line 5: 19 to 23 s, of 20 s)",
+        "read from their end to their start: 1 (a.txt line 6: 8 to 6 s)",
+        "of no length: kept as moments: 1 (a.txt line 7: 9 to 9 s)",
+        "that are there twice: kept once: 1 (a.txt line 8: 1 to 2 s, as a.txt line 3)",
+        "that may be of any species: 1 (a.txt line 10: 3 to 4 s, '?')",
+        "somebody listened: 1 (a.txt line 11: 5 to 6 s, nocall)",
+    ):
+        assert said in notes
+
+
+def test_times_that_count_on_are_read_where_only_that_fits(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        sound(tmp_path / "in" / f"{name}.wav", 20)
+    all_rows = row(1, 1, 2, "Avis una", "a.wav"), row(2, 41, 42, "Avis altera", "c.wav")
+    table(tmp_path / "in" / "all.txt", *all_rows, more="\tBegin File")
+    found, _ = marks(tmp_path / "in")
+    assert found == {"a.wav": [(1, 2, "Avis una")], "b.wav": None, "c.wav": [(1, 2, "Avis altera")]}
+    table(tmp_path / "in" / "all.txt", *all_rows[:1], row(2, 4, 5, "Avis altera", "c.wav"), more="\tBegin File")
+    assert marks(tmp_path / "in")[0]["c.wav"] == [(4, 5, "Avis altera")]
+
+
+def test_times_that_may_be_either_are_left_out(tmp_path: Path) -> None:
+    sound(tmp_path / "in" / "a.wav", 2)
+    sound(tmp_path / "in" / "b.wav", 10)
+    rows = row(1, 1, 2, "Avis una", "a.wav"), row(2, 3, 4, "Avis altera", "b.wav")
+    table(tmp_path / "in" / "all.txt", *rows, more="\tBegin File")
+    found, notes = marks(tmp_path / "in")
+    assert found == {"a.wav": None, "b.wav": None}, "nobody knows what is in them"
+    assert "count on from file to file: left out" in notes
+    assert "2 (all.txt line 2: 1 to 2 s, of a.wav; all.txt line 3: 3 to 4 s, of b.wav)" in notes
+
+
+def test_nothing_there_is_not_the_same_as_nobody_listened(tmp_path: Path) -> None:
+    for name in ("marked", "empty", "bare", "effort", "nobody"):
+        sound(tmp_path / "in" / "plot7" / f"{name}.wav")
+    table(tmp_path / "in" / "plot7" / "marked.selections.txt", row(1, 0, 1, "Avis una"))
+    table(tmp_path / "in" / "plot7" / "empty.selections.txt")
+    (tmp_path / "in" / "plot7" / "bare.txt").touch()
+    table(tmp_path / "in" / "plot7" / "day.selections.txt", "1\t\t\t\t\teffort.wav", more="\tBegin File")
+    found, notes = marks(tmp_path / "in")
+    assert found == {
+        "plot7/bare.wav": [], "plot7/effort.wav": [], "plot7/empty.wav": [], "plot7/nobody.wav": None,
+        "plot7/marked.wav": [(0, 1, "Avis una")],
+    }  # fmt: skip
+    assert "unlabelled: 1 of 5 recordings (plot7/nobody.wav)" in notes
+    assert "annotated recordings: 4, nothing in 3 of them" in notes
+
+
+@pytest.mark.parametrize("folder", ["audio", "audio/annotations", "labels", "."])
+def test_tables_in_folders_of_their_own(folder: str, tmp_path: Path) -> None:
+    sound(tmp_path / "in" / "audio" / "a.wav")
+    place = tmp_path / "in" / folder / "A.txt"
+    place.parent.mkdir(exist_ok=True)
+    place.write_text("0,5\t1,5\tAvis una\n")
+    assert marks(tmp_path / "in")[0] == {"audio/a.wav": [(0.5, 1.5, "Avis una")]}
+
+
+def test_recordings_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    for site in ("s1", "s2"):
+        sound(tmp_path / "in" / "audio" / site / "a.wav")
+        (tmp_path / "in" / "labels" / site).mkdir(parents=True)
+        (tmp_path / "in" / "labels" / site / "a.txt").write_text(f"0\t1\tAvis {site}\n")
+    assert marks(tmp_path / "in")[0] == {f"audio/{s}/a.wav": [(0, 1, f"Avis {s}")] for s in ("s1", "s2")}
+    (tmp_path / "in" / "labels" / "s1" / "a.txt").unlink()
+    (tmp_path / "in" / "labels" / "s2" / "a.txt").unlink()
+    rows = row(1, 0, 1, "Avis una", "C:\\card\\S1\\A.WAV"), row(2, 0, 1, "Avis altera", "a.wav")
+    table(tmp_path / "in" / "all.txt", *rows, more="\tBegin Path")
+    found, notes = marks(tmp_path / "in")
+    assert found == {"audio/s1/a.wav": [(0, 1, "Avis una")], "audio/s2/a.wav": None}
+    assert "line 3: 0 to 1 s, 'a.wav' is 2 recordings of one name" in notes
+
+
+def test_scores_of_a_model_are_said(tmp_path: Path) -> None:
+    sound(tmp_path / "in" / "a.wav")
+    table(tmp_path / "in" / "a.BirdNET.selection.table.txt", row(1, 0, 1, "Avis una", "0.9"), more="\tConfidence")
+    assert "marks that have a score: 1" in marks(tmp_path / "in")[1]
+
+
+def test_text_files_that_are_no_tables_are_named(tmp_path: Path) -> None:
+    sound(tmp_path / "in" / "robin" / "a.wav")
+    (tmp_path / "in" / "robin" / "a.txt").write_text("Heard at dawn.\n")
+    rows, notes = imported(tmp_path / "in")
+    assert rows["robin/a.wav"].scientific_name == "robin"
+    assert "files that are not read as marks: 1 (a.txt: no table of marks)" in notes
+
+
+def test_a_table_alone_is_of_the_recordings_around_it(tmp_path: Path) -> None:
+    sound(tmp_path / "a.wav")
+    table(tmp_path / "t.txt", row(1, 0, 1, "Avis una", "a.wav"), more="\tBegin File")
+    assert marks(tmp_path / "t.txt")[0] == {"a.wav": [(0, 1, "Avis una")]}
+
+
+numbers = st.one_of(st.floats(-5, 30), st.sampled_from([0.0, 10.0, float("nan"), float("inf")]))
+detections = st.builds(
+    Detection,
+    start_s=numbers,
+    end_s=numbers,
+    scientific_name=st.sampled_from(["Avis una", "", "?", "Unknown"]),
+    common_name=st.just(""),
+    kind=st.sampled_from(["species", "sound"]),
+    score=st.sampled_from([1.0, 0.5]),
+)
+rows_of_tables = st.lists(
+    st.builds(
+        Mark,
+        line=st.integers(2, 99),
+        detection=st.one_of(st.none(), detections),
+        recording=st.sampled_from(["a.wav", "b.wav", "gone.wav"]),
+        is_within_file=st.booleans(),
+        selection=st.sampled_from([None, "1", "2"]),
+        view=st.sampled_from([None, "Waveform 1", "Spectrogram 1"]),
+    ),
+    max_size=6,
+    unique_by=lambda mark: mark.line,
+)
+
+
+@given(rows_of_tables)
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+def test_every_row_is_kept_or_said(rows: list[Mark]) -> None:
+    files = [Path("a.wav"), Path("b.wav")]
+    named = [
+        NamedMark(Path("t.txt"), mark, Path(str(mark.recording)) if mark.recording != "gone.wav" else None)
+        for mark in rows
+    ]
+    held = hold_marks(FoundMarks(named, tables=[Path("t.txt")]), {files[0]: 10.0, files[1]: None}, files)
+    lost = ("no recording", "no number", "beyond", "other time", "view", "twice", "no bird", "effort")
+    assert held.n_kept + sum(len(held.fates.get(fate, ())) for fate in lost) == len(rows)
+    for path, found in held.annotations.items():
+        for mark in found:
+            assert 0 <= mark.start_s <= mark.end_s
+            assert path != files[0] or mark.end_s <= 10
