@@ -135,10 +135,10 @@ def test_what_names_nothing_is_counted_and_no_class() -> None:
         [row("a", "?"), row("b", None, "", "Great Tit", "unknown"), row("c", "gretit1", secondary=("?",))]
     )
     assert species_of(rows) == ["Parus major"]
-    assert reader.unnamed == {"?": 2, "(blank)": 1, "unknown": 1}
+    assert reader.unnamed == {"?": 2, "unknown": 1}
     assert (rows[0].scientific_name, rows[2].ebird_code) == (None, "gretit1")
     (note,) = (note for note in notes_of_labels(reader) if "name nothing" in note)
-    assert note.startswith("labels that name nothing: ? (2), (blank) (1), unknown (1).")
+    assert note.startswith("labels that name nothing: ? (2), unknown (1).")
 
 
 def test_codes_and_english_names_of_a_checklist(tmp_path: Path) -> None:
@@ -246,7 +246,8 @@ def test_rows_in_are_rows_out_and_each_label_is_a_class_or_counted(names: list[s
     assert len(rows) == len(names) + 1
     assert len(rows[-1].annotations) == len(marks)
     without = sum(each.scientific_name is None for each in rows[:-1])
-    assert without + sum(not mark.scientific_name for mark in rows[-1].annotations) == reader.unnamed.total()
+    unnamed = sum(not mark.scientific_name for mark in rows[-1].annotations) - marks.count("")
+    assert without + unnamed == reader.unnamed.total()
     assert len({name_key(name) for name in species_of(rows)}) == len(species_of(rows))
 
 

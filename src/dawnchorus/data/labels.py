@@ -47,7 +47,7 @@ class LabelReader:
     uses: list[LabelUse] = field(default_factory=list)
     """The most frequent first."""
     unnamed: Counter[str] = field(default_factory=Counter)
-    """Recordings and marks whose label names nothing, such as `?`, by that label."""
+    """Recordings and marks whose label names nothing, such as `?`, by that label; marks without any are not counted."""
 
     def read(self, rows: Iterable[RecordingRow]) -> list[RecordingRow]:
         """Return the rows under the names of their classes; those that name nothing are without a species."""
@@ -96,6 +96,8 @@ class LabelReader:
         )
 
     def _renamed_mark(self, mark: Annotation, classes: Mapping[Given, Label | None]) -> Annotation:
+        if not mark.scientific_name:
+            return mark
         label = self._class(mark.scientific_name, "", classes)
         return replace(mark, scientific_name="" if label is None else label.scientific_name)
 

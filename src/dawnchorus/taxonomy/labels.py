@@ -31,7 +31,7 @@ _COLUMNS = ("scientific_name", "common_name", "kind")
 
 _UNNAMED = frozenset(
     (
-        *("unknown", "unknown bird", "unknown species", "unidentified", "unidentified bird", "unid", "unsure"),
+        *("unknown", "unknown bird", "unknown species", "unidentified", "unidentified bird", "unid", "unk", "unsure"),
         *("not identified", "to be identified", "tbd", "indet", "indet.", "sp", "sp.", "spp", "spp.", "bird sp."),
         *("nan", "n/a", "na", "none", "null", "unbekannt", "inconnu", "desconocido", "onbekend"),
     )
