@@ -176,7 +176,7 @@ def test_the_command_says_of_each_label_whether_it_was_checked(
     rows = {row.recording_id: row.label_check for row in read_table(tmp_path / "set").rows}
     assert rows["Nova avis/broken.wav"] == "failed"
     again = command("data", "check", "set", cwd=tmp_path)
-    assert b"labels of" not in again.stdout
+    assert b"labels of 6 recordings" not in again.stdout
 
 
 def test_a_data_set_without_labels_has_nothing_to_compare(

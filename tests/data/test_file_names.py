@@ -26,7 +26,6 @@ KNOWN = KnownClasses((GUAN, TIT, Label("gretit1", "gretit1")))
         ("sound", "sound", "sound"),
         ("gretit1", "gretit1", "gretit1"),
         ("Dog_Dog", "Dog", "Dog"),
-        ("_", "_", "_"),
     ],
 )
 def test_labels_of_folders(name: str, scientific: str, common: str) -> None:

@@ -185,15 +185,15 @@ def test_english_names_are_looked_up_and_unknown_ones_are_said_once(tmp_path: Pa
         "-Andean_Guan/5.wav": (None, None),
     }
     assert rows["-Andean_Guan/5.wav"].absent == ("Penelope montagnii",)
-    assert list(notes_of_import(list(rows.values()), has_labels=True)) == [
+    assert list(notes_of_import(list(rows.values()), sources=["the labels of birdnet"])) == [
         "kept as written, without a scientific name: Brushland Tinamou (1); the labels of birdnet do not have them."
     ]
 
 
 def test_species_that_all_have_one_name_are_refused(tmp_path: Path) -> None:
-    sound(tmp_path / "Black Phoebe_song" / "1.wav")
-    sound(tmp_path / "Andean Guan_song" / "1.wav")
-    with pytest.raises(InputError, match="all 2 species are called 'song'"):
+    sound(tmp_path / "Black Phoebe_recordings" / "1.wav")
+    sound(tmp_path / "Andean Guan_recordings" / "1.wav")
+    with pytest.raises(InputError, match="all 2 species are called 'recordings'"):
         imported(tmp_path, tmp_path)
 
 
@@ -251,7 +251,7 @@ def test_codes_of_secondary_species_without_a_taxonomy(tmp_path: Path) -> None:
     rows = imported(tmp_path, tmp_path)
     assert rows["XC1"].secondary == ("Passer domesticus", "xyz1")
     assert rows["XC2"].secondary == ("Orthotomus sutorius", "xyz1")
-    notes = "\n".join(notes_of_import(list(rows.values()), has_labels=True))
+    notes = "\n".join(notes_of_import(list(rows.values()), sources=["the labels of birdnet"]))
     assert "not at the path that is given: 2" in notes
     assert "codes that no taxonomy beside the table has: xyz1 (2)" in notes
 

@@ -7,10 +7,15 @@ import threading
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.identify.lists import DatedOrigin, read_recordings, read_species_list, read_thresholds
+from dawnchorus.identify.options import Options
+from dawnchorus.identify.run import selection_of
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.taxonomy.classes import nearest_species
 from dawnchorus.types import Origin
 
 
@@ -178,11 +183,6 @@ def test_paths_of_windows_are_found(tmp_path: Path) -> None:
     ]
 
 
-def test_a_species_with_two_thresholds_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match=r"line 3: expected one score for each species, found 0\.9 and 0\.1"):
-        read_thresholds(written(tmp_path, "species,min_score\nParus major,0.9\nParus major,0.1\n"))
-
-
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
 @pytest.mark.parametrize(
     ("read", "text", "expected"),
@@ -198,3 +198,22 @@ def test_lists_may_be_pipes(tmp_path: Path, read: object, text: str, expected: o
     writer.start()
     assert read(pipe) == expected  # type: ignore[operator]
     writer.join()
+
+
+def test_a_species_with_two_thresholds_is_refused_with_both_lines(tmp_path: Path) -> None:
+    table = written(tmp_path, "species,min_score\nParus major,0.9\nStrix aluco,0.5\nparus  major_Great Tit,0.1\n")
+    with pytest.raises(FormatError, match=r"lines 2 and 4: expected one score for parus major, found 0\.9 and 0\.1"):
+        read_thresholds(table)
+    same = written(tmp_path, "species,min_score\nParus major,0.9\nParus major_Great Tit,0.9\n")
+    assert read_thresholds(same) == {"Parus major": 0.9}
+
+
+def test_lists_have_any_name_of_a_class(tmp_path: Path, level_bundle: Bundle) -> None:
+    names = read_species_list(written(tmp_path, "loud_bird\n?\nAVIS PARVA_Quiet Bird\n"))
+    assert nearest_species(names, level_bundle.labels) == ["'?' is not a class of the model."]
+    assert np.isfinite(selection_of(level_bundle, Options(species=names)).thresholds).tolist() == [True, True, False]
+    thresholds = {"Loud Bird": 0.9, "Avis parva": 0.8}
+    kept = selection_of(level_bundle, Options(thresholds=thresholds)).thresholds
+    assert kept[:2].tolist() == pytest.approx([0.9, 0.8])
+    with pytest.raises(InputError, match=r"'Avis magna' and 'Loud Bird' are one class of the model .* 0\.1 and 0\.9"):
+        selection_of(level_bundle, Options(thresholds={"Avis magna": 0.1, "Loud Bird": 0.9}))

@@ -15,7 +15,15 @@ from onnx import TensorProto, helper
 from pydantic import ValidationError
 from tests.conftest import LEVEL, LEVEL_LABELS, Command, level_graph
 
-from dawnchorus.errors import BundleInvalid, InputError, ModelError, ModelNotFound, OutputError, OutputExists
+from dawnchorus.errors import (
+    BundleInvalid,
+    FormatError,
+    InputError,
+    ModelError,
+    ModelNotFound,
+    OutputError,
+    OutputExists,
+)
 from dawnchorus.models.bundle import Bundle, file_sha256, read_bundle, verify_bundle, write_bundle
 from dawnchorus.models.runner import open_session, scores_of
 from dawnchorus.models.store import ModelStore
@@ -394,3 +402,28 @@ def test_the_reference_engine_agrees_on_the_dawn_chorus(dawn: Path, store: Model
         (d.start_s, d.scientific_name) for d in reference.detections
     ]
     np.testing.assert_allclose([d.score for d in ours.detections], [d.score for d in reference.detections], atol=1e-3)
+
+
+@pytest.mark.parametrize("column", ["index", "idx", "ID"])
+def test_labels_of_a_csv_are_in_the_order_of_its_indices(tmp_path: Path, column: str) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_text(f"{column},scientific_name\n2,Parus major_Great Tit\n0,unknown\n1,Strix aluco_male\n")
+    assert [label.scientific_name for label in read_classes(table)] == ["unknown", "Strix aluco (male)", "Parus major"]
+
+
+@pytest.mark.parametrize("values", ["1 2 3", "0 1 1", "0 1 3", "0 x 2"])
+def test_indices_that_are_not_0_1_2_are_refused(tmp_path: Path, values: str) -> None:
+    table = tmp_path / "labels.csv"
+    rows = zip(values.split(), ("Avis a", "Avis b", "Avis c"), strict=True)
+    table.write_text("index,scientific_name\n" + "".join(f"{index},{name}\n" for index, name in rows))
+    with pytest.raises(FormatError, match=r"expected the numbers 0 to 2 in 'index', each once, .* Correct them"):
+        read_classes(table)
+
+
+def test_ids_that_are_no_numbers_are_no_order_and_each_class_needs_a_name(tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_text("id,scientific_name\n/m/b,Avis b\n/m/a,Avis a\n")
+    assert [label.scientific_name for label in read_classes(table)] == ["Avis b", "Avis a"]
+    table.write_text("id,scientific_name\n/m/b,Avis b\n/m/a,\n")
+    with pytest.raises(FormatError, match="expected a name in 'scientific_name' for each class, class 2 has none"):
+        read_classes(table)

@@ -14,14 +14,17 @@ from rich.console import Console
 from rich.progress import Progress as Bar
 
 from dawnchorus.cli.listening import model_scores
+from dawnchorus.cli.names import checklists_option, open_name_lists
 from dawnchorus.cli.options import model_options, models_folder_option, workers_option
 from dawnchorus.cli.present import MAX_LISTED, console, counted
 from dawnchorus.data.attribution import FILE_NAME, attribution_text
 from dawnchorus.data.check import LABEL_CHECKS, PROBLEMS, ModelScores, check_table, problem_counts
 from dawnchorus.data.given_split import split_by_counts, split_by_tables
 from dawnchorus.data.identity import merge
-from dawnchorus.data.import_notes import notes_of_import
+from dawnchorus.data.import_notes import describe_labels, notes_of_import, notes_of_labels
 from dawnchorus.data.importing import LAYOUTS, import_detections, import_recordings, parse_layout
+from dawnchorus.data.label_check import label_doubts
+from dawnchorus.data.labels import LabelReader, labels_of_rows
 from dawnchorus.data.layouts.voices import recordings_of_table
 from dawnchorus.data.recordings import (
     SPLITS,
@@ -37,7 +40,7 @@ from dawnchorus.data.split import LeakReport, fold_parts, leak_report, split_tab
 from dawnchorus.errors import InputError, OutputExists
 from dawnchorus.files import atomic_file
 from dawnchorus.formats.registry import format_of_file
-from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
+from dawnchorus.models.store import ModelStore
 from dawnchorus.taxonomy.labels import Label
 
 Number = TypeVar("Number", int, float)
@@ -75,6 +78,7 @@ def _columns(_context: click.Context, _option: click.Parameter, values: tuple[st
     help="Folder of the recordings that a table describes.  [default: the table's folder]",
 )
 @click.option("--per-species", type=click.IntRange(1), help="At most so many recordings of a species, the first.")
+@checklists_option
 @click.option("--add", is_flag=True, help="Add to the table that is there.")
 @click.option("--overwrite", is_flag=True, help="Replace the table that is there.")
 @models_folder_option
@@ -87,6 +91,7 @@ def import_(
     columns: dict[str, str],
     audio: Path | None,
     per_species: int | None,
+    checklists: tuple[Path, ...],
     add: bool,
     overwrite: bool,
     models_folder: Path | None,
@@ -97,19 +102,24 @@ def import_(
     SOURCE is a folder with a folder per species, a Kaggle or BirdCLEF folder, a csv, results of xeno-canto's API
     (xc.json), a folder of annotated soundscapes (Raven or Audacity beside each), or a table of detections.
 
-    English names are looked up in the labels of birdnet, if that model is on this machine.
+    English names and codes are looked up in --checklist, in the labels of birdnet, if that model is on this machine, in
+    a taxonomy.csv or eBird taxonomy in SOURCE or above it, and in AviList, if the extra [taxonomy] is installed.
     """
     if table_path(data_set).exists() and not (add or overwrite):
         raise OutputExists(
             f"{table_path(data_set)} is there already. Use --add or --overwrite, or name another folder."
         )
-    labels = known_labels(models_folder)
+    before = read_table(data_set) if add and table_path(data_set).exists() else None
+    own = labels_of_rows(before.rows) if before else ()
+    names = open_name_lists(models_folder, source, checklists=checklists, own=own)
+    labels = LabelReader(names.known)
     notes: list[str] = []
     if layout == "detections":
         read = format_of_file(source).read
         if read is None:
             raise InputError(f"{source}: tables of this format cannot be read.")
         table = import_detections(source, data_set, read, n_workers=workers, on_note=notes.append)
+        table = table.with_rows(labels.read(table.rows))
     else:
         table = import_recordings(
             source,
@@ -118,18 +128,19 @@ def import_(
             columns=columns,
             audio=audio,
             per_species=per_species,
-            known=labels,
+            labels=labels,
             n_workers=workers,
             on_note=notes.append,
         )
-    notes += [*notes_of_import(table.rows, has_labels=bool(labels)), *notes_of_sound(table)]
-    if add and table_path(data_set).exists():
-        merged = merge(read_table(data_set), table)
+    notes += (*notes_of_labels(labels), *notes_of_import(table.rows, sources=names.editions), *notes_of_sound(table))
+    if before is not None:
+        merged = merge(before, table)
         table = merged.table
         notes += merged.notes()
     data_set.mkdir(parents=True, exist_ok=True)
     click.echo(write_table(table))
     describe(table, console())
+    print_labels(labels, names.editions, console())
     print_notes(notes, console())
 
 
@@ -139,10 +150,19 @@ def print_notes(notes: Iterable[str], screen: Console) -> None:
         screen.print(f"note: {note}", markup=False)
 
 
-def known_labels(models_folder: Path | None) -> tuple[Label, ...]:
-    """Return the labels of the default model, if it is on this machine."""
-    bundle = ModelStore(models_folder or default_folder()).installed(DEFAULT_MODEL)
-    return () if bundle is None else bundle.labels
+def print_labels(labels: LabelReader, sources: Sequence[str], screen: Console) -> None:
+    """Print the class of each label, the most frequent first, and the lists in which names were looked up."""
+    if not labels.uses:
+        return
+    classes = {use.label.scientific_name for use in labels.uses}
+    n_classes = f"{len(classes):,} class{'' if len(classes) == 1 else 'es'}"
+    looked_up = f"; names were looked up in {', '.join(sources)}" if sources else ""
+    screen.print(f"{counted(len(labels.uses), 'label')}, {n_classes}{looked_up}:", markup=False)
+    lines = list(describe_labels(labels))
+    for line in lines[:MAX_LISTED]:
+        screen.print(f"    {line}", markup=False)
+    if len(lines) > MAX_LISTED:
+        screen.print(f"    and {len(lines) - MAX_LISTED:,} more labels")
 
 
 def describe(table: RecordingsTable, screen: Console) -> None:
@@ -191,10 +211,16 @@ def _bar(n: int, what: str) -> Any:
 @command.command("check")
 @click.argument("data_set", type=click.Path(path_type=Path))
 @click.option("--labels", is_flag=True, help="Also ask a model whether it hears the labelled species.")
+@checklists_option
 @model_options
 @workers_option
-def check(*, data_set: Path, labels: bool, model: str, store: ModelStore, workers: int) -> None:
+def check(
+    *, data_set: Path, labels: bool, checklists: tuple[Path, ...], model: str, store: ModelStore, workers: int
+) -> None:
     """Find missing, broken, silent, clipped, duplicate and mislabelled recordings, and say what to do.
+
+    Labels without a name, of nearly the same spelling, and those that no list of names has are named; the lists are
+    those of `dawnchorus data import`.
 
     The findings, true durations and sound hashes are written into the table. With --labels, so are the outcome of that
     check for each recording, and another species that the model hears instead, with its score and clip.
@@ -217,7 +243,11 @@ def check(*, data_set: Path, labels: bool, model: str, store: ModelStore, worker
             screen.print(f"    {row.recording_id}{_detail(row, problem)}", markup=False)
         if len(named) > MAX_LISTED:
             screen.print(f"    and {len(named) - MAX_LISTED} more")
-    if not counts:
+    names = open_name_lists(store.folder, table_path(data_set), checklists=checklists)
+    doubts = list(label_doubts(checked.rows, names.known, sources=names.editions))
+    for doubt in doubts:
+        screen.print(f"labels: {doubt}", markup=False)
+    if not counts and not doubts:
         screen.print("Nothing is wrong.")
 
 

@@ -9,14 +9,16 @@ from pathlib import Path
 import click
 from rich.progress import Progress as Bar
 
-from dawnchorus.cli.data import describe, known_labels, print_notes
+from dawnchorus.cli.data import describe, print_labels, print_notes
+from dawnchorus.cli.names import open_name_lists
 from dawnchorus.cli.options import workers_option
 from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, console, counted
 from dawnchorus.data.attribution import FILE_NAME, attribution_text
 from dawnchorus.data.fetching import fetch_recordings
-from dawnchorus.data.import_notes import notes_of_import
+from dawnchorus.data.import_notes import notes_of_import, notes_of_labels
 from dawnchorus.data.importing import import_recordings, merge_tables
 from dawnchorus.data.kaggle import download, find_source
+from dawnchorus.data.labels import LabelReader, labels_of_rows
 from dawnchorus.data.licenses import DEFAULT_ALLOWED
 from dawnchorus.data.recordings import RecordingsTable, read_table, table_path, write_table
 from dawnchorus.data.xeno_canto import (
@@ -129,13 +131,16 @@ def kaggle(*, handle: str, data_set: Path, add: bool, workers: int) -> None:
     source = find_source(handle)
     folder = download(source)
     screen.print(f"Fetched {source.name}: {folder}", markup=False)
-    labels = known_labels(None)
+    before = read_table(data_set) if table_path(data_set).exists() else None
+    names = open_name_lists(None, folder, own=labels_of_rows(before.rows) if before else ())
+    labels = LabelReader(names.known)
     notes: list[str] = []
-    table = import_recordings(folder, data_set, known=labels, n_workers=workers, on_note=notes.append)
-    notes += notes_of_import(table.rows, has_labels=bool(labels))
-    if table_path(data_set).exists():
-        table = merge_tables(read_table(data_set), table)
+    table = import_recordings(folder, data_set, labels=labels, n_workers=workers, on_note=notes.append)
+    notes += (*notes_of_labels(labels), *notes_of_import(table.rows, sources=names.editions))
+    if before is not None:
+        table = merge_tables(before, table)
     data_set.mkdir(parents=True, exist_ok=True)
     click.echo(write_table(table))
     describe(table, screen)
+    print_labels(labels, names.editions, screen)
     print_notes(notes, screen)

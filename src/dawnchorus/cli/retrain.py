@@ -25,8 +25,7 @@ from dawnchorus.data.recordings import RecordingsTable, read_table, table_path
 from dawnchorus.errors import DawnChorusError, MissingExtra
 from dawnchorus.files import atomic_file, cannot_write
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
-from dawnchorus.taxonomy.file_names import label_of_folder
-from dawnchorus.taxonomy.labels import Label
+from dawnchorus.taxonomy.labels import Label, parse_label
 
 if TYPE_CHECKING:
     from dawnchorus.train.retraining import Outcome, Stage
@@ -91,7 +90,7 @@ def command(
     try:
         active = store.open(model)
         labels = [*active.labels, *(store.open(backbone).labels if backbone else ())]
-        source = _table(data, workers, [*labels, *map(label_of_folder, new_classes)])
+        source = _table(data, workers, [*labels, *map(parse_label, new_classes)])
         folder = out or source.folder / "retrained"
         table = _in(folder, source.with_rows(with_known_classes(source.rows, labels, new_classes)))
         outcome = retrain(

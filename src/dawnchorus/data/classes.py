@@ -8,9 +8,8 @@ from dataclasses import replace
 
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.errors import UnknownClass
-from dawnchorus.taxonomy.classes import KnownClasses, label_text, name_key
-from dawnchorus.taxonomy.file_names import label_of_folder
-from dawnchorus.taxonomy.labels import Label
+from dawnchorus.taxonomy.classes import KnownClasses
+from dawnchorus.taxonomy.labels import Label, is_unnamed, label_text, name_key, parse_label
 
 
 def label_names(rows: Iterable[RecordingRow]) -> list[str]:
@@ -29,7 +28,7 @@ def with_known_classes(
         UnknownClass: labels are no classes; the message has them all, with the nearest classes.
     """
     known = KnownClasses(labels)
-    confirmed = KnownClasses(map(label_of_folder, new_classes))
+    confirmed = KnownClasses(map(parse_label, new_classes))
     given = Counter(label for row in rows for label in set(_labels(row)))
     # Labels of two names first: one of a single name is then found by either.
     for label in sorted(given, key=lambda label: (label.scientific_name == label.common_name, label_text(label))):
@@ -45,8 +44,9 @@ def with_known_classes(
 def _labels(row: RecordingRow) -> Iterator[Label]:
     if row.scientific_name is not None:
         yield Label(row.scientific_name, row.common_name or row.scientific_name)
-    for name in (*row.absent, *(a.scientific_name for a in row.annotations if a.scientific_name)):
-        yield Label(name, name)
+    for name in (*row.absent, *(annotation.scientific_name for annotation in row.annotations)):
+        if not is_unnamed(name):
+            yield Label(name, name)
 
 
 def _question(unknown: Mapping[Label, int], known: KnownClasses) -> str:

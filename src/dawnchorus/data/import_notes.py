@@ -5,16 +5,44 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
+from dawnchorus.data.labels import LabelReader
 from dawnchorus.data.layouts.voices import SOURCE as VOICES
 from dawnchorus.data.licenses import allows_derivatives
 from dawnchorus.data.recordings import RecordingRow
-from dawnchorus.taxonomy.file_names import is_binomial
+from dawnchorus.taxonomy.labels import is_scientific, label_text
 
 _MAX_NAMED = 5
 
 
-def notes_of_import(rows: Sequence[RecordingRow], *, has_labels: bool) -> Iterator[str]:
-    """Yield a sentence for each thing that the rows lack; `has_labels` tells if names were looked up."""
+def notes_of_labels(labels: LabelReader) -> Iterator[str]:
+    """Yield a sentence for labels that name nothing, for those that became one class, and for species of many names."""
+    if labels.unnamed:
+        yield (
+            f"labels that name nothing: {_counted(labels.unnamed)}. These recordings and marks are kept without a "
+            f"species, and are not trained on."
+        )
+    given: dict[str, list[str]] = defaultdict(list)
+    common: dict[str, set[str]] = defaultdict(set)
+    for use in labels.uses:
+        given[use.label.scientific_name].append(use.given)
+        common[use.label.scientific_name].add(use.label.common_name)
+    joined = [f"{name} (from {', '.join(map(repr, several))})" for name, several in given.items() if len(several) > 1]
+    if joined:
+        yield f"several labels that are one class: {_listed(joined)}."
+    renamed = [f"{name} ({', '.join(sorted(names))})" for name, names in common.items() if len(names) > 1]
+    if renamed:
+        yield f"one class under several common names: {_listed(renamed)}. A third part names a class below it."
+
+
+def describe_labels(labels: LabelReader) -> Iterator[str]:
+    """Yield `label -> class, recordings` for each label, the most frequent first."""
+    for use in labels.uses:
+        n = f"{use.n_recordings:,} recording{'' if use.n_recordings == 1 else 's'}"
+        yield f"{use.given} -> {label_text(use.label)}, {n}"
+
+
+def notes_of_import(rows: Sequence[RecordingRow], *, sources: Sequence[str]) -> Iterator[str]:
+    """Yield a sentence for each thing that the rows lack; `sources` are the lists in which names were looked up."""
     n_missing = sum("missing" in row.problems for row in rows)
     if n_missing:
         yield f"recordings that are not at the path that is given: {n_missing}. Name their folder with --audio."
@@ -23,7 +51,7 @@ def notes_of_import(rows: Sequence[RecordingRow], *, has_labels: bool) -> Iterat
         reason = "no label list on this machine could be asked (`dawnchorus models pull birdnet` brings one)"
         yield (
             f"kept as written, without a scientific name: {_counted(species)}; "
-            f"{'the labels of birdnet do not have them' if has_labels else reason}."
+            f"{f'{_joined(sources)} do not have them' if sources else reason}."
         )
     others = Counter(name for row in rows for name in row.secondary if " " not in name)
     if others:
@@ -58,13 +86,22 @@ def _ambiguous(pairs: Iterable[tuple[str | None, str | None]]) -> Iterator[tuple
     yield from ((first, sorted(seconds)) for first, seconds in sorted(found.items()) if len(seconds) > 1)
 
 
+def _joined(names: Sequence[str]) -> str:
+    """Return the names as part of a sentence."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def _listed(texts: Sequence[str]) -> str:
+    """Return the first of the texts, and how many more there are."""
+    more = len(texts) - _MAX_NAMED
+    return ", ".join(texts[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
 def _has_one_name(row: RecordingRow) -> bool:
     name = row.scientific_name
-    return name is not None and row.common_name in (None, name) and not is_binomial(name)
+    return name is not None and row.common_name in (None, name) and not is_scientific(name)
 
 
 def _counted(names: Counter[str | None] | Counter[str]) -> str:
     """Return the most frequent names with their numbers of recordings."""
-    listed: Iterable[str] = (f"{name} ({n})" for name, n in names.most_common(_MAX_NAMED))
-    more = len(names) - _MAX_NAMED
-    return ", ".join(listed) + (f" and {more} more" if more > 0 else "")
+    return _listed([f"{name} ({n})" for name, n in names.most_common()])

@@ -12,6 +12,7 @@ from dawnchorus.audio.find import find_recordings
 from dawnchorus.audio.many import map_recordings
 from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.data.identity import hash_content, merge, with_unique_ids
+from dawnchorus.data.labels import LabelReader
 from dawnchorus.data.layouts.annotations import FoundMarks, NamedMark, ReadAnnotations, find_marks
 from dawnchorus.data.layouts.folders import SPECIES, FolderReading, facts_of_name, read_folders, rows_of_reading
 from dawnchorus.data.layouts.search_results import find_search_results, rows_of_search_results
@@ -24,8 +25,7 @@ from dawnchorus.data.sound_notes import problems_of_sound
 from dawnchorus.errors import AudioError, InputError
 from dawnchorus.formats.registry import MARK_SUFFIXES, marks_format, read_annotations
 from dawnchorus.taxonomy.classes import KnownClasses
-from dawnchorus.taxonomy.file_names import is_binomial
-from dawnchorus.taxonomy.labels import Label
+from dawnchorus.taxonomy.labels import Label, is_binomial
 from dawnchorus.types import Detection, Mark
 
 Layout = str
@@ -130,6 +130,7 @@ def import_recordings(
     audio: Path | None = None,
     per_species: int | None = None,
     known: Iterable[Label] = (),
+    labels: LabelReader | None = None,
     read_annotations: ReadAnnotations = read_annotations,
     n_workers: int,
     on_note: OnNote = _say_nothing,
@@ -137,24 +138,25 @@ def import_recordings(
     """Return the recordings of `source` as a table of the data set `folder`; nothing is copied or written.
 
     Recordings that are not there or cannot be opened stay in the table, with that as a problem. A table's recordings
-    are looked for in `audio`. Species with one name only get both names of the class in `known` that has it. Of each
-    species, the first `per_species` are taken. `read_annotations` reads a table of marks. `on_note` is told by which
-    evidence it was read, and what could not be read.
+    are looked for in `audio`. Labels are read by `labels`, which then has counted them, or by one of the classes
+    `known`. Of each species, the first `per_species` are taken. `read_annotations` reads a table of marks. `on_note` is
+    told by which evidence it was read, and what could not be read.
 
     Raises:
         InputError: no such source, no recordings in it, two layouts are as likely, or all its species have one name.
         FormatError: a table is not as it should be.
     """
-    classes = KnownClasses(known)
+    labels = labels or LabelReader(KnownClasses(known))
     if layout == "auto":
-        layout = detect_layout(source, classes, read_annotations, on_note)
+        layout = detect_layout(source, labels.known, read_annotations, on_note)
     if layout == "annotations":
-        table = _annotated(source, folder, audio, read_annotations, classes, n_workers, on_note)
+        table = _annotated(source, folder, audio, read_annotations, n_workers, on_note)
+        table = table.with_rows(labels.read(table.rows))
         if per_species is not None:
             table = table.with_rows(first_of_each_species(table.rows, per_species))
     else:
-        rows = _rows(source, layout, columns or {}, audio, classes, on_note)
-        named = [_with_both_names(row, classes) for row in rows]
+        rows = _rows(source, layout, columns or {}, audio, labels.known, on_note)
+        named = labels.read(rows)
         _check_names(source, named)
         taken = named if per_species is None else first_of_each_species(named, per_species)
         table = table_of(taken, folder, n_workers=n_workers)
@@ -251,26 +253,6 @@ def _described_recordings(root: Path) -> list[Path]:
 
 def _known_table(source: Path) -> Path | None:
     return next((source / name for name in KNOWN_TABLES if (source / name).is_file()), None)
-
-
-def _with_both_names(row: RecordingRow, known: KnownClasses) -> RecordingRow:
-    """Return the row with both names of its species, and the scientific names of others, where they are known."""
-
-    def scientific(name: str) -> str:
-        found = known.find(Label(name, name)) if name else None
-        return name if found is None else found.scientific_name
-
-    row = replace(
-        row,
-        secondary=tuple(map(scientific, row.secondary)),
-        absent=tuple(map(scientific, row.absent)),
-        annotations=tuple(replace(a, scientific_name=scientific(a.scientific_name)) for a in row.annotations),
-    )
-    name = row.scientific_name
-    if name is None or row.common_name not in (None, name):
-        return row
-    label = known.find(Label(name, name)) or Label(name, row.common_name or name)
-    return replace(row, scientific_name=label.scientific_name, common_name=label.common_name)
 
 
 def _check_names(source: Path, rows: Sequence[RecordingRow]) -> None:
@@ -385,7 +367,6 @@ def _annotated(
     folder: Path,
     audio: Path | None,
     read: ReadAnnotations,
-    known: KnownClasses,
     n_workers: int,
     on_note: OnNote,
 ) -> RecordingsTable:
@@ -400,9 +381,7 @@ def _annotated(
     for note in (*_unused(found.unused), *held.notes()):
         on_note(note)
     return table.with_rows(
-        _with_both_names(replace(row, annotations=held.annotations[path], is_annotated=True), known)
-        if path in held.annotations
-        else row
+        replace(row, annotations=held.annotations[path], is_annotated=True) if path in held.annotations else row
         for path, row in zip(files, table.rows, strict=True)
     )
 

@@ -10,13 +10,11 @@ from pathlib import Path
 
 from dawnchorus.data.layouts.annotations import FoundMarks, NamedMark
 from dawnchorus.data.recordings import Annotation
+from dawnchorus.taxonomy.labels import is_unnamed
 from dawnchorus.types import Detection
 
 NEARLY_S = 0.1
 """Marks may be so much longer than their recording, by rounding and because lengths of mp3 are estimates."""
-
-NO_SPECIES = frozenset(("", "?", "??", "unknown", "unk", "unidentified", "nan", "na", "n/a"))
-"""Labels, in lower case, of sounds of which nobody knows the species."""
 
 _MAX_NAMED = 3
 
@@ -125,7 +123,7 @@ def _hold(held: HeldMarks, kept: Kept, each: NamedMark, durations: Mapping[Path,
     if times is None:
         return
     name = detection.scientific_name.strip()
-    if name.lower() in NO_SPECIES:
+    if is_unnamed(name):
         _say(held, "unnamed", each, repr(name) if name else "")
         name = ""
     low_hz, high_hz = detection.low_hz, detection.high_hz

@@ -66,9 +66,9 @@ def read_marks(path: Path) -> Iterator[Mark]:
 
 
 def _detection(fields: list[str]) -> Detection:
-    name, _, behind = (fields[2] if len(fields) > 2 else "").strip().rpartition(";")
+    name, separator, behind = (fields[2] if len(fields) > 2 else "").strip().rpartition(";")
     try:
-        value = float(fields[3]) if len(fields) > 3 else float(behind)
+        value = float(fields[3]) if len(fields) > 3 else float(behind if separator or "." in behind else "none")
         name = name or behind if len(fields) > 3 else name
     except ValueError:
         name, value = (fields[2].strip() if len(fields) > 2 else ""), 1.0

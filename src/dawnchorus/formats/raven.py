@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from dawnchorus.errors import FormatError
 from dawnchorus.formats.text import NamedColumns, score, seconds, text_stream
 from dawnchorus.taxonomy.labels import parse_label
 from dawnchorus.text_files import read_text
@@ -139,3 +140,19 @@ def read_marks(path: Path) -> Iterator[Mark]:
         )
         is_within_file = within is not None or named is None
         yield Mark(line, detection, named, is_within_file, rows.text(fields, selection), rows.text(fields, view))
+
+
+def require_names(path: Path) -> None:
+    """Check that a table with selections has a column that names are looked for in.
+
+    Raises:
+        FormatError: it has none; or it is no table.
+    """
+    header = read_text(path).partition("\n")[0]
+    rows = NamedColumns(path, delimiter=max("\t;,", key=header.count), quoted=None)
+    columns = (*NAME_COLUMNS, "Common Name", *CODE_COLUMNS)
+    if rows.place(columns) is None and any(True for _ in rows):
+        raise FormatError(
+            f"{path}: expected names of species in one of the columns {', '.join(columns)}; found {rows.header}. "
+            f"Rename the column that has them."
+        )

@@ -125,7 +125,7 @@ def read_annotations(path: Path) -> list[Mark]:
     """Return the rows of a table of marks: Raven's, BirdNET-Analyzer's or another with a header, or Audacity's.
 
     Raises:
-        FormatError: it is none of these.
+        FormatError: it is none of these, or selections have no column of names.
     """
     kind = marks_format(path)
     if kind is None:
@@ -134,4 +134,6 @@ def read_annotations(path: Path) -> list[Mark]:
             f"BirdNET-Analyzer ('Start (s)'), a list with columns for recording, start, end and label, or labels of "
             f"Audacity ('start TAB end TAB label')."
         )
+    if kind == "Raven":
+        raven.require_names(path)
     return list(_MARK_READERS[kind](path))

@@ -24,7 +24,7 @@ from dawnchorus.tables import (
     posix_path,
     read_text,
 )
-from dawnchorus.taxonomy.labels import parse_label
+from dawnchorus.taxonomy.labels import name_key, parse_label, read_label
 from dawnchorus.types import Origin
 
 PATH_COLUMNS = ("path", "recording", "file", "filename", "file_path", "begin path", "begin file", "in file")
@@ -58,7 +58,7 @@ def _require_file(path: Path) -> None:
 
 
 def read_species_list(path: Path, *, on_note: OnNote = _ignore) -> tuple[str, ...]:
-    """Return scientific names from a text file with one species in a line: `Parus major` or `Parus major_Great Tit`.
+    """Return names from a text file with one species in a line: `Parus major`, `Parus major_Great Tit` or `Great Tit`.
 
     The file may also be a table with a column scientific_name. Empty lines and lines that begin with `#` are left out.
 
@@ -87,29 +87,30 @@ def _species_lines(path: Path, text: str) -> list[str]:
 
 
 def read_thresholds(path: Path, *, on_note: OnNote = _ignore) -> dict[str, float]:
-    """Return the smallest score by scientific name, from a table with the columns scientific_name and min_score.
+    """Return the smallest score by name, from a table with the columns scientific_name and min_score.
 
     Raises:
         InputError: no such file.
-        FormatError: a column is missing, a score is not a number from 0 to 1, or a species has two.
+        FormatError: a column is missing, a score is not a number from 0 to 1, or a species has two scores.
     """
     _require_file(path)
     rows = NamedColumns(path)
     species, score = rows.require(SPECIES_COLUMNS), rows.require(SCORE_COLUMNS)
-    thresholds: dict[str, float] = {}
+    thresholds: dict[str, tuple[int, str, float]] = {}
     for line, fields in rows:
-        name = rows.text(fields, species)
+        label = read_label(rows.text(fields, species) or "")
         value = rows.number(line, fields, score)
-        if name is None or not 0 <= value <= 1:
+        if label is None or not 0 <= value <= 1:
             raise FormatError(f"{path}, line {line}: expected a species and a score from 0 to 1, found {fields}.")
-        scientific = parse_label(name).scientific_name
-        if thresholds.setdefault(scientific, value) != value:
+        name = label.scientific_name
+        first_line, _, first_value = thresholds.setdefault(name_key(name), (line, name, value))
+        if value != first_value:
             raise FormatError(
-                f"{path}, line {line}: expected one score for each species, found {thresholds[scientific]:g} and "
-                f"{value:g} for {scientific}."
+                f"{path}, lines {first_line} and {line}: expected one score for {name}, found {first_value:g} and "
+                f"{value:g}. Remove one of the lines."
             )
     _tell(path, rows.table.notes, on_note)
-    return thresholds
+    return {name: value for _, name, value in thresholds.values()}
 
 
 def read_recordings(path: Path, *, on_note: OnNote = _ignore) -> dict[Path, Origin]:

@@ -28,6 +28,8 @@ from dawnchorus.identify.target import Target
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.silero import open_cleaner, speech_graph
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
+from dawnchorus.taxonomy.classes import KnownClasses
+from dawnchorus.taxonomy.labels import Label
 from dawnchorus.types import Origin
 
 
@@ -178,20 +180,54 @@ def selection_of(bundle: Bundle, options: Options) -> Selection:
     """
     thresholds = np.full(len(bundle.labels), options.min_score, np.float32)
     known = bundle.class_by_scientific_name
-    for name, value in {**bundle.info.thresholds, **options.thresholds}.items():
+    for name, value in bundle.info.thresholds.items():
         if name in known:
             thresholds[known[name]] = value
+    for place, value in _asked_thresholds(bundle, options).items():
+        thresholds[place] = value
     if options.species is not None:
-        wanted = [known[name] for name in options.species if name in known]
+        wanted = list(_places(bundle, options.species).values())
         if not wanted:
             raise InputError(
                 f"species list: none of its {len(options.species)} names is a class of the model "
-                f"{bundle.info.name}. Names are scientific ('Parus major') or labels ('Parus major_Great Tit')."
+                f"{bundle.info.name}. Names are scientific ('Parus major'), labels ('Parus major_Great Tit') or those "
+                f"that the model's labels have ('Great Tit')."
             )
         others = np.ones(len(bundle.labels), bool)
         others[wanted] = False
         thresholds[others] = np.inf
     return Selection(thresholds=thresholds, top=options.top)
+
+
+def _places(bundle: Bundle, names: Iterable[str]) -> dict[str, int]:
+    """Return the place of the class of each name that the bundle has, by its scientific or its common name."""
+    names = tuple(names)
+    known = bundle.class_by_scientific_name
+    others = [name for name in names if name not in known]
+    classes = KnownClasses(bundle.labels if others else ())
+    places = {name: known[name] for name in names if name in known}
+    for name in others:
+        label = classes.find(Label(name, name))
+        if label is not None:
+            places[name] = known[label.scientific_name]
+    return places
+
+
+def _asked_thresholds(bundle: Bundle, options: Options) -> dict[int, float]:
+    """Return the smallest scores that the options give, by the place of the class.
+
+    Raises:
+        InputError: two names of one class have different ones.
+    """
+    first: dict[int, str] = {}
+    for name, place in _places(bundle, options.thresholds).items():
+        other = first.setdefault(place, name)
+        if options.thresholds[other] != options.thresholds[name]:
+            raise InputError(
+                f"thresholds: '{other}' and '{name}' are one class of the model {bundle.info.name}, but have the "
+                f"scores {options.thresholds[other]:g} and {options.thresholds[name]:g}. Leave one of them out."
+            )
+    return {place: options.thresholds[name] for place, name in first.items()}
 
 
 def range_filter_of(

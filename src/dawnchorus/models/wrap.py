@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from dawnchorus import __version__
 from dawnchorus.audio.cleaning import Cleaning
-from dawnchorus.errors import BundleInvalid, InputError, ModelError
+from dawnchorus.errors import BundleInvalid, FormatError, InputError, ModelError
 from dawnchorus.models.bundle import (
     Activation,
     Bundle,
@@ -26,7 +26,7 @@ from dawnchorus.models.bundle import (
 )
 from dawnchorus.models.runner import open_session
 from dawnchorus.onnx_files import load_graph
-from dawnchorus.taxonomy.labels import Kind, Label, parse_label, read_label_lines
+from dawnchorus.taxonomy.labels import Kind, Label, parse_label, read_label_lines, with_common_name
 from dawnchorus.text_files import csv_records, read_text
 
 _BUNDLE_NAMES = frozenset(("waveform", "logits", "embeddings"))
@@ -40,6 +40,8 @@ KERAS_HINT = (
 )
 
 NAME_COLUMNS = ("scientific_name", "scientific name", "display_name", "label", "name", "common_name", "ebird2021")
+INDEX_COLUMNS = ("index", "idx", "id")
+"""Columns of a csv of labels that say which output a row is of, from 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +63,12 @@ class ModelDescription:
 def read_classes(path: Path, *, kind: Kind | None = None) -> tuple[Label, ...]:
     """Labels in output order: one in a line, or a csv with a header that names a column of names.
 
+    The rows of a csv are sorted by a column `index`, `idx` or `id`, if its values are whole numbers.
+
     `kind` overrides what the names look like.
 
     Raises:
-        FormatError: the file is not UTF-8 text, or has no labels.
+        FormatError: the file is not UTF-8 text, has no labels or a row without one, or its indices are not 0, 1, 2...
         InputError: no such file, or a csv without a column of names.
     """
     if not path.is_file():
@@ -80,13 +84,36 @@ def _csv_classes(path: Path) -> tuple[Label, ...]:
     if column is None:
         raise InputError(f"{path}: expected one of the columns {NAME_COLUMNS}, found {columns}.")
     common = names.get("common_name") or names.get("common name")
+    index = next((names[name] for name in INDEX_COLUMNS if name in names), None)
     labels = []
-    for row in rows:
+    for number, row in enumerate(_in_output_order(path, list(rows), index), start=1):
+        if not row[column].strip():
+            raise FormatError(f"{path}: expected a name in '{column}' for each class, class {number} has none.")
         named = parse_label(row[column])
-        labels.append(Label(named.scientific_name, row[common] if common else named.common_name, named.kind))
+        other = row[common].strip() if common and common != column else ""
+        labels.append(with_common_name(named, other) if other else named)
     if not labels:
         raise InputError(f"{path}: expected one row per class, found none.")
     return tuple(labels)
+
+
+def _in_output_order(path: Path, rows: list[dict[str, str]], column: str | None) -> list[dict[str, str]]:
+    """Return the rows sorted by their indices; a column of ids that are no whole numbers says nothing of the order.
+
+    Raises:
+        FormatError: the indices are not 0, 1, 2... once each.
+    """
+    given = [row[column].strip() for row in rows] if column else []
+    is_order = any(map(str.isdecimal, given)) if column and column.lower() == "id" else bool(given)
+    if column is None or not is_order:
+        return rows
+    if sorted(given, key=lambda text: (len(text), text)) != [str(k) for k in range(len(rows))]:
+        raise FormatError(
+            f"{path}: expected the numbers 0 to {len(rows) - 1} in '{column}', each once, as the order of the model's "
+            f"outputs; found {', '.join(given[:5])}{'...' if len(given) > 5 else ''}. Correct them, or leave the "
+            f"column out if the rows are in the order of the outputs."
+        )
+    return sorted(rows, key=lambda row: int(row[column]))
 
 
 def wrap_model(

@@ -32,9 +32,9 @@ from dawnchorus.serve.state.files import FileStore
 from dawnchorus.serve.state.needed import drop_unneeded
 from dawnchorus.serve.state.tables import ACTIVE_STATUSES, DetectionRow, Job, Lesson, Part, Recording, Review
 from dawnchorus.serve.uploads import base_name
-from dawnchorus.taxonomy.classes import KnownClasses, label_text, name_key
+from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.file_names import find_class_of_file, label_of_folder
-from dawnchorus.taxonomy.labels import Label
+from dawnchorus.taxonomy.labels import Label, is_unnamed, label_text, name_key
 
 LOG = logging.getLogger(__name__)
 
@@ -116,6 +116,8 @@ def parse_species(name: str, common_name: str | None = None) -> Label:
         InputError: it is no name.
     """
     label = label_of_folder(_checked_name(name))
+    if is_unnamed(label.scientific_name):
+        raise InputError(f"species: expected a name such as Parus major_Great Tit, got {name[:80]!r}.")
     return label if common_name is None else replace(label, common_name=_checked_name(common_name))
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from dawnchorus.taxonomy.labels import Label
+from dawnchorus.taxonomy.labels import Label, label_text, name_key
 
 MAX_SUGGESTIONS, MIN_SIMILARITY = 3, 0.75
 """Suggested classes for an unknown name, and the smallest ratio (difflib's) of their names to it."""
@@ -16,32 +17,62 @@ MAX_COMPARED = 100
 
 
 class KnownClasses:
-    """Classes by either name; case, spacing, underscores and Unicode form make no difference."""
+    """Classes by either name or by a code.
 
-    def __init__(self, labels: Iterable[Label]) -> None:
+    Case, spacing, underscores and Unicode form make no difference; nor do hyphens, apostrophes, accents and "grey" for
+    "gray" where only one class is meant.
+    """
+
+    def __init__(self, labels: Iterable[Label], codes: Mapping[str, Label] | None = None) -> None:
         labels = tuple(labels)
         self._by_name: dict[str, Label] = {}
         self._by_both: dict[str, Label] = {}
+        self._by_spelling: dict[str, set[Label]] | None = None
         self._near: dict[Label, tuple[Label, ...]] = {}
         for label in labels:  # before all common names, which can be another class's scientific one
             self._by_name.setdefault(name_key(label.scientific_name), label)
         for label in labels:
             self.add(label)
+        self._by_code = {name_key(code): label for code, label in (codes or {}).items()}
+
+    def __len__(self) -> int:
+        return len(self._by_both)
 
     def add(self, label: Label) -> None:
         """Add a class; names that an earlier one has stay with that one."""
         for name in filter(None, map(name_key, (label.scientific_name, label.common_name))):
             self._by_name.setdefault(name, label)
         self._by_both.setdefault(name_key(f"{label.scientific_name} {label.common_name}"), label)
+        self._by_spelling = None
 
     def find(self, wanted: Label) -> Label | None:
         """Return the class with the scientific name of `wanted`, with both names as one, or with its common name.
 
-        One name of `wanted` can also be both names of a class: `Parus_major_Great_Tit`.
+        One name of `wanted` can also be both names of a class, `Parus_major_Great_Tit`, or a code. Names that are
+        spelled otherwise, `Black footed Albatross`, are looked for last.
         """
         names = _names(wanted)
-        found = next((self._by_name[name] for name in names if name in self._by_name), None)
-        return found or next((self._by_both[name] for name in names if name in self._by_both), None)
+        for known in (self._by_name, self._by_both, self._by_code):
+            found = next((known[name] for name in names if name in known), None)
+            if found is not None:
+                return found
+        spelled = self._spellings()
+        several = (spelled.get(spelling, set()) for name in names for spelling in _loose_forms(name))
+        return next((next(iter(labels)) for labels in several if len(labels) == 1), None)
+
+    def has_code(self, name: str) -> bool:
+        """Return True if the name is the code of a class, and nothing else."""
+        key = name_key(name)
+        return key in self._by_code and key not in self._by_name
+
+    def _spellings(self) -> dict[str, set[Label]]:
+        """Return the classes by their names in their loose forms; made when it is first needed."""
+        if self._by_spelling is None:
+            self._by_spelling = {}
+            for name, label in self._by_name.items():
+                for spelling in _loose_forms(name):
+                    self._by_spelling.setdefault(spelling, set()).add(label)
+        return self._by_spelling
 
     def near(self, wanted: Label) -> tuple[Label, ...]:
         """Return the classes whose names are most like those of `wanted`, at most `MAX_SUGGESTIONS`."""
@@ -61,29 +92,29 @@ class KnownClasses:
         return f"'{label_text(wanted)}': no such class." + (f" Did you mean {near}?" if near else "")
 
 
-def name_key(name: str) -> str:
-    """Return the name as it is compared: without case, repeated spaces and underscores, and in one Unicode form."""
-    return " ".join(unicodedata.normalize("NFC", name).replace("_", " ").casefold().split())
-
-
-def label_text(label: Label) -> str:
-    """Return the label as BirdNET writes it, `Genus species_Common Name`, or its one name."""
-    if label.common_name in ("", label.scientific_name):
-        return label.scientific_name
-    return f"{label.scientific_name}_{label.common_name}"
-
-
 def nearest_species(names: Sequence[str], labels: Sequence[Label]) -> list[str]:
-    """Return a message for each of `names` that is no scientific name of `labels`, with the nearest one."""
+    """Return a message for each of `names` that names no class of `labels`, with the nearest one."""
     scientific = {label.scientific_name for label in labels}
     unknown = [name for name in names if name not in scientific]
     known = KnownClasses(labels if unknown else ())
     lines = []
     for name in unknown:
+        if known.find(Label(name, name)) is not None:
+            continue
         near = known.near(Label(name, name))
         hint = f" Did you mean '{near[0].scientific_name}'?" if near else ""
         lines.append(f"'{name}' is not a class of the model.{hint}")
     return lines
+
+
+def _loose_forms(name: str) -> Iterator[str]:
+    """Yield a name in lower case as it is compared last: letters and digits, with and without the ending `'s`."""
+    plain = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
+    plain = plain.replace("grey", "gray").replace("\u2019", "'").replace("\u02bc", "'")
+    for text in dict.fromkeys((plain.replace("'", ""), re.sub(r"'s\b", "", plain))):
+        words = re.sub(r"[\W_]+", " ", text).strip()
+        if words:
+            yield words
 
 
 def _names(wanted: Label) -> dict[str, None]:

@@ -1,12 +1,14 @@
-"""The classes of a model, and lists of them as files."""
+"""Labels: the classes of a model, the one reader of the names that people give them, and lists of them as files."""
 
 from __future__ import annotations
 
 import csv
+import re
+import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from dawnchorus.errors import FormatError
 from dawnchorus.text_files import csv_records
@@ -27,6 +29,34 @@ _KINDS: dict[str, Kind] = {"species": "species", "sound": "sound"}
 
 _COLUMNS = ("scientific_name", "common_name", "kind")
 
+_UNNAMED = frozenset(
+    (
+        *("unknown", "unknown bird", "unknown species", "unidentified", "unidentified bird", "unid", "unk", "unsure"),
+        *("not identified", "to be identified", "tbd", "indet", "indet.", "sp", "sp.", "spp", "spp.", "bird sp."),
+        *("nan", "n/a", "na", "none", "null", "unbekannt", "inconnu", "desconocido", "onbekend"),
+    )
+)
+"""Texts that people write where they do not know the name, as `name_key` gives them."""
+
+_BELOW_SPECIES = frozenset(
+    (
+        *("male", "female", "males", "females", "adult", "adults", "juvenile", "juveniles", "immature", "subadult"),
+        *("ad", "juv", "imm", "nestling", "nestlings", "chick", "chicks", "fledgling", "individual", "ind", "pair"),
+        *("song", "songs", "subsong", "call", "calls", "alarm", "flight", "contact", "begging", "drumming", "duet"),
+        *("dawn", "day", "night", "nocturnal", "nfc", "territorial", "mating", "courtship", "distress", "type"),
+    )
+)
+"""Words for sexes, ages and kinds of calls, of which the name of a class below a species ends."""
+
+_INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff"))
+_JOINERS = dict.fromkeys(map(ord, "\u200c\u200d"))
+
+_BINOMIAL = re.compile(r"[A-Z][a-z-]+ [a-z-]+( [a-z-]+)?")
+_IN_BRACKETS = re.compile(r"(?P<before>.+?) ?\((?P<inside>[^()]+)\)")
+_AUTHORITY = re.compile(r"(?P<name>[A-Z][a-z-]+ [a-z-]+(?: [a-z-]+)?),? \(?[A-Z][^\d()_]*, ?\d{4}\)?")
+_NUMBER_BEFORE = re.compile(r"(?P<number>\d+)(?P<separator>[.)]?[\s_-]*)(?P<name>[^\W\d_].*)", re.DOTALL)
+_LISTED_NAME = re.compile(r"[^\W\d_]{2,}(?:[\s_'\u2019-]+[^\W\d_]{2,})+")
+
 
 @dataclass(frozen=True)
 class Label:
@@ -37,13 +67,185 @@ class Label:
     kind: Kind = "species"
 
 
-def parse_label(line: str) -> Label:
-    """A label as BirdNET writes it, `Genus species_Common Name`, or one name alone."""
-    scientific, _, common = line.partition("_")
-    kind: Kind = "sound" if line.lower() in OTHER_SOUNDS or scientific.lower() in OTHER_SOUNDS else "species"
-    if line.lower() in OTHER_SOUNDS or not common:
-        return Label(line, line, kind)
-    return Label(scientific, common, kind)
+class Names(Protocol):
+    """Known classes by any of their names."""
+
+    def find(self, wanted: Label, /) -> Label | None:
+        """Return the class that has a name of `wanted`; None if there is none."""
+
+
+def name_key(name: str) -> str:
+    """Return the name as it is compared: without case, repeated spaces and underscores, and in one Unicode form."""
+    text = unicodedata.normalize("NFKC", name).translate(_INVISIBLE).translate(_JOINERS)
+    return " ".join(text.replace("_", " ").casefold().split())
+
+
+_SOUND_KEYS = frozenset(map(name_key, OTHER_SOUNDS))
+
+
+def is_binomial(name: str) -> bool:
+    """Return True if the name has the form of a scientific one: a genus and a species, with or without a subspecies."""
+    return _BINOMIAL.fullmatch(name) is not None
+
+
+def is_scientific(name: str) -> bool:
+    """Return True for names of the form of a scientific one, and of a class below a species: `Strix aluco (male)`."""
+    below = _IN_BRACKETS.fullmatch(name)
+    return is_binomial(name if below is None else below["before"])
+
+
+def is_unnamed(text: str) -> bool:
+    """Return True for texts that name nothing: blank ones, punctuation such as `?`, and `unknown`."""
+    return not any(character.isalnum() for character in text) or name_key(text) in _UNNAMED
+
+
+def label_text(label: Label) -> str:
+    """Return the label as BirdNET writes it, `Genus species_Common Name`, or its one name."""
+    if label.common_name in ("", label.scientific_name):
+        return label.scientific_name
+    return f"{label.scientific_name}_{label.common_name}"
+
+
+def read_label(text: str, names: Names | None = None) -> Label | None:
+    """Return the class that a text names; None for one that names nothing, such as `?` or `unknown`.
+
+    A label is a scientific name, `Genus species_English Name`, an English name, an eBird code, or the name of a class
+    of one's own; what follows the names (`_male`, `_song`, a third part) makes a class below the species, written
+    `Strix aluco (male)`. Where a text has no blanks, underscores stand for them.
+
+    English names and codes get their scientific name from `names`, which also says how known names are written.
+    """
+    clean = " ".join(unicodedata.normalize("NFC", text).translate(_INVISIBLE).split())
+    if is_unnamed(clean):
+        return None
+    return _read_numbered(clean, names) or _read_sound(clean) or _read_name(clean, names)
+
+
+def complete_label(label: Label, names: Names) -> Label:
+    """Return the label with the names that a known class has, or else as it is.
+
+    A class below a species, `Tawny Owl (male)`, gets the names of the species.
+    """
+    found = names.find(Label(label.scientific_name, label.scientific_name))
+    if found is not None:
+        is_given = label.common_name not in ("", label.scientific_name)
+        return replace(found, common_name=label.common_name) if is_given else found
+    below = _IN_BRACKETS.fullmatch(label.scientific_name)
+    species = None if below is None else names.find(Label(below["before"], below["before"]))
+    if below is None or species is None:
+        return label
+    return _below(species, below["inside"])
+
+
+def with_common_name(label: Label, common_name: str) -> Label:
+    """Return the label with another common name, which for a class below a species is that of the species."""
+    below = _IN_BRACKETS.fullmatch(label.scientific_name)
+    is_species = below is not None and _IN_BRACKETS.fullmatch(common_name) is None
+    return replace(label, common_name=f"{common_name} ({below['inside']})" if below and is_species else common_name)
+
+
+def _read_numbered(text: str, names: Names | None) -> Label | None:
+    """Return the label behind a number in a list, `01_Parus_major`; None where the number belongs to the name."""
+    match = _NUMBER_BEFORE.fullmatch(text)
+    if match is None or not match["separator"]:
+        return None
+    label = read_label(match["name"], names)
+    if label is None:
+        return None
+    is_known = names is not None and names.find(label) is not None
+    is_long = match["number"].startswith("0") or (len(match["number"]) > 2 and match["separator"].startswith("."))
+    is_listed = is_long and _LISTED_NAME.fullmatch(match["name"]) is not None
+    return label if is_known or is_listed or is_binomial(label.scientific_name) else None
+
+
+def _read_sound(text: str) -> Label | None:
+    """Return the label of another sound than a species': `Engine_Engine`, `Noise`, `dog_bark`; None for others."""
+    if name_key(text) in _SOUND_KEYS:
+        return Label(text, text, "sound")
+    below = _IN_BRACKETS.fullmatch(text)
+    if below is not None and name_key(below["before"]) in _SOUND_KEYS:
+        return Label(text, text, "sound")
+    first, *others = [" ".join(part.split()) for part in text.split("_") if part.strip()]
+    second = " ".join(others)
+    if name_key(first) not in _SOUND_KEYS:
+        return None
+    sound = Label(first, first, "sound")
+    return sound if name_key(second) in ("", name_key(first)) else _below(sound, second)
+
+
+def _read_name(text: str, names: Names | None) -> Label:
+    parts = [part.strip() for part in text.split("_") if part.strip()] if " " in text else [text]
+    if len(parts) == 1 and text.count(" - ") == 1:
+        halves = text.split(" - ")
+        parts = halves if sum(map(is_binomial, halves)) == 1 else parts
+    first, *others = parts
+    if not others:
+        return _read_one_name(" ".join(first.replace("_", " ").split()) or first, names)
+    if " " not in first:  # an underscore stands for a blank: great_tit 2
+        return _read_one_name(" ".join(parts), names)
+    if is_binomial(others[0]) and not is_binomial(first):
+        first, others[0] = others[0], first
+    below: list[str] = []
+    while others and _is_below_species(others[-1]):
+        below.insert(0, others.pop())
+    if any(" " in part for part in others):
+        others, below = others[:1], others[1:] + below
+    common = " ".join(others)
+    if not common or name_key(common) == name_key(first):
+        species = _read_one_name(first, names)
+    else:
+        species = _read_two_names(first, common, names)
+    return _below(species, " ".join(below)) if below else species
+
+
+def _read_two_names(scientific: str, common: str, names: Names | None) -> Label:
+    label = Label(_without_authority(scientific), common)
+    return label if names is None else complete_label(label, names)
+
+
+def _read_one_name(name: str, names: Names | None) -> Label:
+    name = _without_authority(name)
+    found = None if names is None else names.find(Label(name, name))
+    if found is not None:
+        return found
+    brackets = _IN_BRACKETS.fullmatch(name)
+    if brackets is not None:
+        before, inside = brackets["before"], brackets["inside"]
+        if is_binomial(inside):
+            return _read_two_names(inside, before, names)
+        if is_binomial(before) and inside[0].isupper() and " " in inside and not _is_below_species(inside):
+            return _read_two_names(before, inside, names)
+        species = None if names is None else names.find(Label(before, before))
+        return Label(name, name) if species is None else _below(species, inside)
+    words = name.split()
+    n_below = next((n for n, word in enumerate(reversed(words)) if not _is_below_species(word)), len(words))
+    for n in range(n_below, 0, -1):
+        before, below = " ".join(words[:-n]), " ".join(words[-n:])
+        species = None if names is None else names.find(Label(before, before))
+        if species is None and is_binomial(before):
+            species = Label(before, before)
+        if species is not None:
+            return _below(species, below)
+    return Label(name, name)
+
+
+def _below(species: Label, name: str) -> Label:
+    """Return the class of this name below a species."""
+    return replace(
+        species, scientific_name=f"{species.scientific_name} ({name})", common_name=f"{species.common_name} ({name})"
+    )
+
+
+def _is_below_species(text: str) -> bool:
+    """Return True for words that tell a sex, an age, a kind of call or a number."""
+    words = text.casefold().replace("-", " ").split()
+    return all(word in _BELOW_SPECIES or len(word) == 1 or any(map(str.isdigit, word)) for word in words)
+
+
+def _without_authority(name: str) -> str:
+    """Return a scientific name without who gave it: `Parus major (Linnaeus, 1758)`."""
+    match = _AUTHORITY.fullmatch(name)
+    return match["name"] if match else name
 
 
 def read_label_lines(path: Path) -> tuple[Label, ...]:
@@ -56,10 +258,15 @@ def read_label_lines(path: Path) -> tuple[Label, ...]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise FormatError(f"{path}: expected UTF-8 text, one label in a line ({error}).") from error
-    labels = tuple(parse_label(line.strip()) for line in lines if line.strip())
+    labels = tuple(parse_label(line) for line in lines if line.strip())
     if not labels:
         raise FormatError(f"{path}: expected one label in a line, found none.")
     return labels
+
+
+def parse_label(text: str) -> Label:
+    """Return the class that a text names, or a label of the text itself where it names nothing; see `is_unnamed`."""
+    return read_label(text) or Label(text.strip(), text.strip())
 
 
 def read_labels(path: Path) -> tuple[Label, ...]:

@@ -23,9 +23,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from dawnchorus.data.recordings import RecordingRow
-from dawnchorus.taxonomy.classes import KnownClasses, name_key
-from dawnchorus.taxonomy.file_names import find_class_of_file, is_binomial, label_of_file, label_of_folder
-from dawnchorus.taxonomy.labels import OTHER_SOUNDS, Label
+from dawnchorus.taxonomy.classes import KnownClasses
+from dawnchorus.taxonomy.file_names import find_class_of_file, label_of_file, label_of_folder
+from dawnchorus.taxonomy.labels import OTHER_SOUNDS, Label, is_scientific, name_key
 
 _NO_LABELS = re.compile(
     r"""
@@ -190,7 +190,7 @@ def _clearness_of_one(name: str, known: KnownClasses | None) -> int:
     label = label_of_folder(name)
     if known is not None and known.find(label) is not None:
         return _SURE
-    if is_binomial(label.scientific_name):
+    if is_scientific(label.scientific_name):
         return _SURE if label.common_name != label.scientific_name else _BINOMIAL
     return _ANY if name.lower() in _ANY_SPECIES else _WORD
 
@@ -198,7 +198,7 @@ def _clearness_of_one(name: str, known: KnownClasses | None) -> int:
 def _read_file_names(reading: FolderReading, files: Sequence[Path]) -> None:
     """Label files outside folders by their names, where all of them have the form of scientific names, not just one."""
     named = {path: label_of_file(path.stem) for path in files}
-    if not all(is_binomial(label.scientific_name) for label in named.values()):
+    if not all(is_scientific(label.scientific_name) for label in named.values()):
         return
     downloads = {path for path, label in named.items() if label.common_name != label.scientific_name}
     if len(downloads) == len(named) or len({label.scientific_name for label in named.values()}) > 1:

@@ -28,8 +28,7 @@ from dawnchorus.tables import (
     parse_time,
     posix_path,
 )
-from dawnchorus.taxonomy.file_names import is_binomial
-from dawnchorus.taxonomy.labels import Label, parse_label
+from dawnchorus.taxonomy.labels import Label, is_binomial, label_text, read_label
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "path": ("path", "filepath", "file_path", "filename", "file_name", "in_file", "file", "audio", "recording"),
@@ -313,8 +312,8 @@ def _label(fields: Mapping[str, str | None], names: TaxonNames) -> Label | None:
 
 def _two_names(text: str | None) -> Label | None:
     """Return the label of `Genus species_English Name`; None for other texts."""
-    scientific, separator, _common = (text or "").partition("_")
-    return parse_label(text or "") if separator and is_binomial(scientific) else None
+    label = read_label(text or "")
+    return label if label is not None and "_" in label_text(label) else None
 
 
 def xeno_canto_number(text: str | None) -> str | None:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
-from dawnchorus.taxonomy.file_names import is_binomial
-from dawnchorus.taxonomy.labels import Label
-from dawnchorus.text_files import csv_records, read_text
-
-_COLUMNS = (("primary_label", "scientific_name", "common_name"), ("species_code", "sci_name", "primary_com_name"))
-"""Code, scientific and English name, in lower case: in BirdCLEF's `taxonomy.csv` and in eBird's taxonomy."""
-
-_NAMED_IN_BRACKETS = re.compile(r"\(([^()]+)\)$")
+from dawnchorus.errors import FormatError
+from dawnchorus.taxonomy.checklists import checklists_beside, read_checklist
+from dawnchorus.taxonomy.labels import Label, is_binomial, read_label
 
 Taxon = tuple[str | None, str | None, str | None]
 """Code, scientific and English name."""
@@ -34,10 +29,9 @@ class TaxonNames:
 
         The first that knows a code counts.
         """
-        folders = (table.parent, table.parent.resolve().parent)
-        taxonomies = [path for folder in folders if (path := folder / "taxonomy.csv").is_file()]
-        ebird = [path for folder in folders for path in sorted(folder.glob("[eE][bB]ird_[tT]axonomy*.csv"))]
-        return cls([*_taxa(taxonomies), *own, *_taxa(ebird)])
+        paths = checklists_beside(table)
+        first = [path for path in paths if path.name == "taxonomy.csv"]
+        return cls([*_taxa(first), *own, *_taxa(path for path in paths if path not in first)])
 
     def label(self, code: str | None) -> Label | None:
         """Return the species of a code."""
@@ -51,16 +45,13 @@ class TaxonNames:
         found = self.label(text)
         if found is not None:
             return found.scientific_name
-        in_brackets = _NAMED_IN_BRACKETS.search(text)
-        name = in_brackets[1] if in_brackets else text.partition("_")[0]
-        return name if is_binomial(name) else text
+        label = read_label(text)
+        return label.scientific_name if label is not None and is_binomial(label.scientific_name) else text
 
 
-def _taxa(paths: Iterable[Path]) -> list[Taxon]:
-    taxa: list[Taxon] = []
+def _taxa(paths: Iterable[Path]) -> Iterator[Taxon]:
+    """Yield the codes of checklists; files that are none are reported where names are looked up."""
     for path in paths:
-        _header, lines = csv_records(path, read_text(path))
-        for line in lines:
-            values = {name.strip().lower(): value.strip() for name, value in line.items()}
-            taxa += [(values.get(a), values.get(b), values.get(c)) for a, b, c in _COLUMNS]
-    return taxa
+        with suppress(FormatError):
+            for code, label in read_checklist(path).codes.items():
+                yield code, label.scientific_name, label.common_name

@@ -14,9 +14,9 @@ from dawnchorus.data.layouts.tables import xeno_canto_number
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.tables import Table
-from dawnchorus.taxonomy.classes import KnownClasses, name_key
+from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.file_names import find_class_of_file, label_of_file, label_of_folder
-from dawnchorus.taxonomy.labels import Label
+from dawnchorus.taxonomy.labels import Label, name_key
 
 TABLE = "Birds Voice.csv"
 SOURCE = "Kaggle: sound of 114 species of birds (xeno-canto)"

@@ -1,0 +1,80 @@
+"""Doubts about the labels of a data set: spellings, misspellings, and names that no checklist has."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+
+from dawnchorus.data.recordings import RecordingRow
+from dawnchorus.taxonomy.classes import KnownClasses
+from dawnchorus.taxonomy.labels import Label, is_unnamed, name_key
+
+MAX_NAMED = 10
+"""Of the labels that one doubt is about, so many are named."""
+
+_MIN_LETTERS = 5
+"""Shorter names, such as codes, differ in one letter by design."""
+
+
+def label_doubts(rows: Iterable[RecordingRow], known: KnownClasses, *, sources: Sequence[str]) -> Iterator[str]:
+    """Yield a sentence for each kind of doubt; `sources` are the lists whose names `known` has."""
+    counts = Counter(name for row in rows for name in _names(row))
+    unnamed = sum(n for name, n in counts.items() if is_unnamed(name))
+    if unnamed:
+        yield f"without a name: {unnamed} recordings and marks, which are not trained on; name them, or drop them."
+    named = {name: n for name, n in counts.items() if not is_unnamed(name)}
+    by_key: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(named):
+        by_key[name_key(name)].append(name)
+    doubled = [_counted(names, named) for names in by_key.values() if len(names) > 1]
+    if doubled:
+        yield (
+            f"several classes whose names differ only in case, spaces or Unicode form: {_listed(doubled)}. Import "
+            f"them again: `dawnchorus data import` makes them one."
+        )
+    first = {key: names[0] for key, names in by_key.items()}
+    in_list = {key for key, name in first.items() if known.find(Label(name, name)) is not None}
+    near = [_counted((first[a], first[b]), named) for a, b in near_names(first) if not {a, b} <= in_list]
+    if near:
+        yield f"names that differ in one letter: {_listed(near)}. Correct them if they are one species."
+    unknown = [name for key, name in first.items() if key not in in_list]
+    if sources and unknown:
+        lines = [_with_suggestion(name, known) for name in unknown[:MAX_NAMED]]
+        yield f"not in {', '.join(sources)}: {_listed(lines, len(unknown))}. They are trained as classes of your own."
+
+
+def near_names(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the pairs of names that are alike without one letter of each, or of one; numbers are no letters."""
+    shortened: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        if len(name) >= _MIN_LETTERS:
+            for text in (name, *(name[:k] + name[k + 1 :] for k in range(len(name)))):
+                shortened[text].add(name)
+    groups = (sorted(group) for group in shortened.values() if len(group) > 1)
+    pairs = {(a, b) for group in groups for k, a in enumerate(group) for b in group[k + 1 :]}
+    return sorted((a, b) for a, b in pairs if _letters(a) != _letters(b))
+
+
+def _letters(name: str) -> str:
+    return "".join(character for character in name if not character.isdigit()).strip()
+
+
+def _names(row: RecordingRow) -> set[str]:
+    """Return the names of the row's species and marks; an empty one stands for what has none."""
+    return ({row.scientific_name} if row.scientific_name is not None else set()) | {
+        mark.scientific_name for mark in row.annotations
+    }
+
+
+def _with_suggestion(name: str, known: KnownClasses) -> str:
+    near = known.near(Label(name, name))
+    return f"'{name}'" + (f" (did you mean {near[0].scientific_name}?)" if near else "")
+
+
+def _counted(names: Iterable[str], counts: dict[str, int]) -> str:
+    return " and ".join(f"'{name}' ({counts[name]})" for name in names)
+
+
+def _listed(texts: Sequence[str], n: int | None = None) -> str:
+    more = (len(texts) if n is None else n) - MAX_NAMED
+    return "; ".join(texts[:MAX_NAMED]) + (f"; and {more} more" if more > 0 else "")

@@ -1,0 +1,171 @@
+"""Labels of the rows of a data set: read, given their classes, and counted."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from dawnchorus.data.recordings import Annotation, RecordingRow
+from dawnchorus.taxonomy.classes import KnownClasses
+from dawnchorus.taxonomy.labels import (
+    Label,
+    complete_label,
+    is_scientific,
+    is_unnamed,
+    label_text,
+    name_key,
+    read_label,
+    with_common_name,
+)
+
+BLANK = "(blank)"
+"""Stands for an empty label in lists."""
+
+Given = tuple[str, str]
+"""Names as a source gives them: a scientific name, or whatever stands in its place, and a common name or nothing."""
+
+
+@dataclass(frozen=True)
+class LabelUse:
+    """A label as it was given, its class, and the recordings that have it."""
+
+    given: str
+    label: Label
+    n_recordings: int
+
+
+@dataclass
+class LabelReader:
+    """Gives rows the classes that their labels name, and counts both.
+
+    Labels that `known` has get its names. Others that differ only in case, spaces and Unicode form are one class,
+    written as most of them are; a scientific name's usual form comes first.
+    """
+
+    known: KnownClasses
+    uses: list[LabelUse] = field(default_factory=list)
+    """The most frequent first."""
+    unnamed: Counter[str] = field(default_factory=Counter)
+    """Recordings and marks whose label names nothing, such as `?`, by that label; marks without any are not counted."""
+
+    def read(self, rows: Iterable[RecordingRow]) -> list[RecordingRow]:
+        """Return the rows under the names of their classes; those that name nothing are without a species."""
+        rows = list(rows)
+        counts = Counter(given for row in rows for given in set(_main_labels(row)))
+        others = {(name, "") for row in rows for name in (*row.secondary, *row.absent)}
+        classes = self._classes(counts, others - set(counts))
+        self.uses = sorted(
+            (LabelUse(_text(given), label, n) for given, n in counts.items() if (label := classes[given])),
+            key=lambda use: (-use.n_recordings, label_text(use.label), use.given),
+        )
+        self.unnamed = Counter()
+        return [self._renamed(row, classes) for row in rows]
+
+    def _classes(self, counts: Counter[Given], others: Iterable[Given]) -> dict[Given, Label | None]:
+        """Return the class of each label, in which all that mean one class have the same scientific name."""
+        first = {given: _read(given, self.known) for given in (*counts, *others)}
+        pairs = _unambiguous_pairs(label for label in first.values() if label is not None)
+        own = KnownClasses(pairs)
+        labels = {given: _completed(label, self.known, own) for given, label in first.items()}
+        spellings: dict[str, Counter[str]] = defaultdict(Counter)
+        for given, label in labels.items():
+            if label is not None:
+                spellings[name_key(label.scientific_name)][label.scientific_name] += counts[given]
+        best = {
+            key: max(names, key=lambda name: (is_scientific(name), names[name], name))
+            for key, names in spellings.items()
+        }
+        return {given: label and _respelled(label, best) for given, label in labels.items()}
+
+    def _renamed(self, row: RecordingRow, classes: Mapping[Given, Label | None]) -> RecordingRow:
+        scientific, common, code = row.scientific_name, row.common_name, row.ebird_code
+        if scientific is not None:
+            label = self._class(scientific, common or "", classes)
+            code = code or (scientific if self.known.has_code(scientific) else None)
+            scientific, common = (label.scientific_name, label.common_name) if label else (None, None)
+        secondary = self._names(row.secondary, classes)
+        return replace(
+            row,
+            scientific_name=scientific,
+            common_name=common,
+            ebird_code=code,
+            secondary=tuple(name for name in secondary if name != scientific),
+            absent=self._names(row.absent, classes),
+            annotations=tuple(self._renamed_mark(mark, classes) for mark in row.annotations),
+        )
+
+    def _renamed_mark(self, mark: Annotation, classes: Mapping[Given, Label | None]) -> Annotation:
+        if not mark.scientific_name:
+            return mark
+        label = self._class(mark.scientific_name, "", classes)
+        return replace(mark, scientific_name="" if label is None else label.scientific_name)
+
+    def _names(self, given: Iterable[str], classes: Mapping[Given, Label | None]) -> tuple[str, ...]:
+        """Return the scientific names of classes, once each, without those that name nothing."""
+        labels = [self._class(name, "", classes) for name in given]
+        return tuple(dict.fromkeys(label.scientific_name for label in labels if label is not None))
+
+    def _class(self, scientific: str, common: str, classes: Mapping[Given, Label | None]) -> Label | None:
+        """Return the class of a label; one that names nothing is counted."""
+        label = classes[scientific, common]
+        if label is None:
+            self.unnamed[scientific.strip() or BLANK] += 1
+        return label
+
+
+def labels_of_rows(rows: Iterable[RecordingRow]) -> list[Label]:
+    """Return the labels that rows have under the names of their classes, sorted."""
+    labels = {
+        Label(scientific, common or scientific)
+        for row in rows
+        for scientific, common in _main_labels(row)
+        if not is_unnamed(scientific)
+    }
+    return sorted(labels, key=label_text)
+
+
+def _main_labels(row: RecordingRow) -> Iterator[Given]:
+    if row.scientific_name is not None:
+        yield row.scientific_name, row.common_name or ""
+    for mark in row.annotations:
+        yield mark.scientific_name, ""
+
+
+def _read(given: Given, known: KnownClasses) -> Label | None:
+    scientific, common = given
+    label = read_label(scientific, known) or read_label(common, known)
+    has_common = label is not None and not is_unnamed(common) and common != scientific
+    return with_common_name(label, " ".join(common.split())) if label is not None and has_common else label
+
+
+def _unambiguous_pairs(labels: Iterable[Label]) -> list[Label]:
+    """Return the labels with both names, of which no other has the same English one."""
+    by_common: dict[str, dict[str, Label]] = defaultdict(dict)
+    for label in labels:
+        if label.common_name != label.scientific_name:
+            by_common[name_key(label.common_name)].setdefault(name_key(label.scientific_name), label)
+    return [next(iter(labels.values())) for labels in by_common.values() if len(labels) == 1]
+
+
+def _completed(label: Label | None, known: KnownClasses, own: KnownClasses) -> Label | None:
+    """Return a label of one name with both names, where a label of the data set has them."""
+    if label is None or label.common_name != label.scientific_name or known.find(label) is not None:
+        return label
+    return complete_label(label, own)
+
+
+def _best_spelling(counts: Counter[str]) -> str:
+    """Return the spelling of a scientific name's form, or else the most frequent one."""
+    return max(counts, key=lambda name: (is_scientific(name), counts[name], name))
+
+
+def _respelled(label: Label, best: dict[str, str]) -> Label:
+    name = best[name_key(label.scientific_name)]
+    has_one_name = label.common_name == label.scientific_name
+    return replace(label, scientific_name=name, common_name=name if has_one_name else label.common_name)
+
+
+def _text(given: Given) -> str:
+    scientific, common = given
+    return label_text(Label(scientific, common or scientific))

@@ -1,0 +1,88 @@
+"""Checklists of species, which give English names and codes their scientific ones: eBird's, AviList, BirdCLEF's."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dawnchorus.errors import FormatError, InputError
+from dawnchorus.taxonomy.labels import Label
+from dawnchorus.text_files import csv_records, read_text
+
+SCIENTIFIC_COLUMNS = ("scientific_name", "sci_name", "scientific name")
+ENGLISH_COLUMNS = (
+    *("common_name", "primary_com_name", "english name", "english_name", "english_name_avilist"),
+    *("avilist_common_name", "ebird_common_name"),
+)
+CODE_COLUMNS = ("primary_label", "species_code", "ebird_code", "species_code_cornell_lab", "ebird_ebird_code")
+RANK_COLUMNS = ("category", "taxon_rank", "avilist_taxon_rank")
+"""Columns by their names in lower case, in BirdCLEF's `taxonomy.csv`, eBird's and Clements' taxonomy and AviList."""
+
+_FILES = ("taxonomy.csv", "[eE][bB]ird_[tT]axonomy*.csv", "[aA]vi[lL]ist*.csv")
+_PACKAGE = "birdnames"
+_PACKAGE_FILES = {"AviList 2025": "avilist_2025_taxonomy.csv", "eBird 2024": "ebird_2024_taxonomy.csv"}
+
+
+@dataclass(frozen=True)
+class Checklist:
+    """The names of an edition of a checklist."""
+
+    edition: str
+    labels: tuple[Label, ...]
+    """Species with both names, and those with a scientific one only."""
+    codes: dict[str, Label]
+    """Taxa of any rank by their codes."""
+
+
+def read_checklist(path: Path, *, edition: str | None = None) -> Checklist:
+    """Read a csv with scientific names, and English names or codes; the file's name is its edition.
+
+    Raises:
+        InputError: no such file.
+        FormatError: it has no column of scientific names.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected a checklist of species as csv, such as eBird's taxonomy.")
+    text = read_text(path)
+    header = text.partition("\n")[0]
+    columns, lines = csv_records(path, text, delimiter=max(",;\t", key=header.count))
+    names = {name.strip().lower(): name for name in columns}
+    scientific, english, code, rank = (
+        next((names[name] for name in wanted if name in names), "")
+        for wanted in (SCIENTIFIC_COLUMNS, ENGLISH_COLUMNS, CODE_COLUMNS, RANK_COLUMNS)
+    )
+    if not scientific:
+        raise FormatError(f"{path}: expected a column {' or '.join(SCIENTIFIC_COLUMNS)}, found {columns}.")
+    labels: dict[Label, None] = {}
+    codes: dict[str, Label] = {}
+    for line in lines:
+        name = line[scientific].strip()
+        if not name:
+            continue
+        label = Label(name, line.get(english, "").strip() or name)
+        if line.get(rank, "species").strip().lower() in ("", "species"):
+            labels[label] = None
+        if code and line[code].strip():
+            codes.setdefault(line[code].strip(), label)
+    return Checklist(edition or path.name, tuple(labels), codes)
+
+
+def checklists_beside(source: Path) -> list[Path]:
+    """Return the checklists that lie in a folder, beside a table, or in the folder above."""
+    folder = source.absolute() if source.is_dir() else source.absolute().parent
+    return [path for place in (folder, folder.parent) for pattern in _FILES for path in sorted(place.glob(pattern))]
+
+
+def installed_checklists() -> Iterator[Checklist]:
+    """Yield AviList and eBird's taxonomy, where the package `birdnames` (the extra [taxonomy]) is installed."""
+    spec = importlib.util.find_spec(_PACKAGE)
+    folders: Sequence[str] = (spec and spec.submodule_search_locations) or ()
+    for folder in folders:
+        version = importlib.metadata.version(_PACKAGE)
+        for edition, name in _PACKAGE_FILES.items():
+            path = Path(folder, "data", "processed", name)
+            if path.is_file():
+                yield read_checklist(path, edition=f"{edition} ({_PACKAGE} {version})")

@@ -1,0 +1,262 @@
+"""Labels are read in one way, wherever they stand, and nothing that was given is lost without a word."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.conftest import Command
+from tests.sounds import tone
+
+from dawnchorus.data.import_notes import describe_labels, notes_of_labels
+from dawnchorus.data.importing import import_recordings
+from dawnchorus.data.label_check import label_doubts, near_names
+from dawnchorus.data.labels import LabelReader
+from dawnchorus.data.recordings import Annotation, RecordingRow, read_table, species_of
+from dawnchorus.errors import FormatError
+from dawnchorus.formats import audacity
+from dawnchorus.formats.registry import read_annotations
+from dawnchorus.taxonomy.checklists import read_checklist
+from dawnchorus.taxonomy.classes import KnownClasses
+from dawnchorus.taxonomy.labels import Label, label_text, name_key, read_label
+
+OWL, TIT = Label("Strix aluco", "Tawny Owl"), Label("Parus major", "Great Tit")
+ALBATROSS, WIDOW = Label("Phoebastria nigripes", "Black-footed Albatross"), Label("Loxia a", "Brewer's Blackbird")
+KNOWN = KnownClasses((OWL, TIT, ALBATROSS, WIDOW), {"gretit1": TIT})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Parus major", "Parus major"),
+        ("Parus_major", "Parus major"),
+        ("Parus\u00a0 major ", "Parus major"),
+        ("\ufeffParus major_Great Tit", "Parus major_Great Tit"),
+        ("Parus major_Great_Tit", "Parus major_Great Tit"),
+        ("Parus major - Great Tit", "Parus major_Great Tit"),
+        ("Great Tit (Parus major)", "Parus major_Great Tit"),
+        ("Tawny Owl_Strix aluco", "Strix aluco_Tawny Owl"),
+        ("Parus major (Linnaeus, 1758)", "Parus major"),
+        ("American_Robin", "American Robin"),
+        ("great_tit", "great tit"),
+        ("great_tit 2", "great tit 2"),
+        ("01_Parus_major", "Parus major"),
+        ("12 - Parus major", "Parus major"),
+        ("001.Black_footed_Albatross", "Black footed Albatross"),
+        ("2_whistles", "2 whistles"),
+        ("1.5 kHz", "1.5 kHz"),
+        ("Strix aluco_Tawny Owl_male", "Strix aluco (male)_Tawny Owl (male)"),
+        ("Strix aluco_Tawny Owl_Otto", "Strix aluco (Otto)_Tawny Owl (Otto)"),
+        ("Strix aluco_male", "Strix aluco (male)"),
+        ("Strix_aluco_flight_call", "Strix aluco (flight call)"),
+        ("Strix aluco (male)_Tawny Owl (male)", "Strix aluco (male)_Tawny Owl (male)"),
+        ("Dog_Dog", "Dog"),
+        ("dog_bark", "dog (bark)"),
+        ("E\u0301meraude", "\u00c9meraude"),
+    ],
+)
+def test_labels_as_people_write_them(text: str, expected: str) -> None:
+    label = read_label(text)
+    assert label is not None
+    assert label_text(label) == expected
+    assert read_label(expected) == label
+
+
+@pytest.mark.parametrize("text", ["", " ", "?", "??", "_", "-", "unknown", "Unidentified", "sp.", "NaN", "\u200b"])
+def test_texts_that_name_nothing(text: str) -> None:
+    assert read_label(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Great_Tit", TIT),
+        ("PARUS MAJOR", TIT),
+        ("Parus_Major", TIT),
+        ("Parus_major_Great_Tit", TIT),
+        ("gretit1", TIT),
+        ("3 great tit", TIT),
+        ("Black_footed_Albatross", ALBATROSS),
+        ("Brewer_Blackbird", WIDOW),
+        ("Brewer\u2019s blackbird", WIDOW),
+        ("Parus major_Kohlmeise", Label("Parus major", "Kohlmeise")),
+        ("Tawny_Owl_male", Label("Strix aluco (male)", "Tawny Owl (male)")),
+        ("Tawny Owl (male)", Label("Strix aluco (male)", "Tawny Owl (male)")),
+        ("Strix_aluco_Tawny_Owl_male", Label("Strix aluco (male)", "Tawny Owl (male)")),
+        ("great tit song 2", Label("Parus major (song 2)", "Great Tit (song 2)")),
+        ("mystery", Label("mystery", "mystery")),
+    ],
+)
+def test_known_names_get_the_scientific_one(text: str, expected: Label) -> None:
+    assert read_label(text, KNOWN) == expected
+
+
+def test_a_spelling_that_two_classes_share_is_not_guessed() -> None:
+    known = KnownClasses((Label("Avis a", "Grey-owl"), Label("Avis b", "Gray Owl")))
+    assert read_label("gray-owl", known) == Label("gray-owl", "gray-owl")
+
+
+def row(name: str, scientific: str | None, *marks: str, **more: object) -> RecordingRow:
+    annotations = tuple(Annotation(start_s=0, end_s=1, scientific_name=mark) for mark in marks)
+    return RecordingRow(recording_id=name, path=name, scientific_name=scientific, annotations=annotations, **more)  # type: ignore[arg-type]
+
+
+def test_labels_of_one_class_become_one_in_any_order() -> None:
+    given = ["parus major", "Parus  major", "Parus major", "PARUS MAJOR", "Black Bird", "BLACK Bird", "BLACK Bird"]
+    for names in (given, given[::-1]):
+        reader = LabelReader(KnownClasses(()))
+        rows = reader.read([row(str(k), name) for k, name in enumerate(names)])
+        assert {each.scientific_name for each in rows} == {"Parus major", "BLACK Bird"}
+        assert {each.common_name for each in rows} == {"Parus major", "BLACK Bird"}
+    assert "several labels that are one class" in next(notes_of_labels(reader))
+    assert next(describe_labels(reader)) == "BLACK Bird -> BLACK Bird, 2 recordings"
+
+
+def test_names_are_completed_by_other_labels_of_the_same_data_where_one_is_meant() -> None:
+    reader = LabelReader(KnownClasses(()))
+    rows = [row("a", "Strix aluco", common_name="Tawny Owl"), row("b", None, "tawny owl", "Tawny Owl_male")]
+    found = reader.read(rows)
+    assert [mark.scientific_name for mark in found[1].annotations] == ["Strix aluco", "Strix aluco (male)"]
+    rows = [
+        row("a", "Avis a", common_name="New Bird"),
+        row("b", "Avis b", common_name="New Bird"),
+        row("c", "new bird"),
+    ]
+    assert [each.scientific_name for each in reader.read(rows)] == ["Avis a", "Avis b", "new bird"]
+
+
+def test_what_names_nothing_is_counted_and_no_class() -> None:
+    reader = LabelReader(KNOWN)
+    rows = reader.read(
+        [row("a", "?"), row("b", None, "", "Great Tit", "unknown"), row("c", "gretit1", secondary=("?",))]
+    )
+    assert species_of(rows) == ["Parus major"]
+    assert reader.unnamed == {"?": 2, "unknown": 1}
+    assert (rows[0].scientific_name, rows[2].ebird_code) == (None, "gretit1")
+    (note,) = (note for note in notes_of_labels(reader) if "name nothing" in note)
+    assert note.startswith("labels that name nothing: ? (2), unknown (1).")
+
+
+def test_codes_and_english_names_of_a_checklist(tmp_path: Path) -> None:
+    path = tmp_path / "ebird_taxonomy_v2024.csv"
+    path.write_text(
+        "\ufeffTAXON_ORDER,CATEGORY,SPECIES_CODE,PRIMARY_COM_NAME,SCI_NAME\n"
+        "1,species,amerob,American Robin,Turdus migratorius\n2,spuh,thrush1,thrush sp.,Turdus sp.\n",
+        encoding="utf-8",
+    )
+    checklist = read_checklist(path)
+    assert (checklist.edition, checklist.labels) == (path.name, (Label("Turdus migratorius", "American Robin"),))
+    known = KnownClasses(checklist.labels, checklist.codes)
+    for text in ("amerob", "american_robin"):
+        assert read_label(text, known) == checklist.labels[0]
+    assert read_label("thrush1", known) == Label("Turdus sp.", "thrush sp.")
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(FormatError, match="expected a column scientific_name or"):
+        read_checklist(path)
+
+
+def test_doubts_about_labels_are_named() -> None:
+    rows = [
+        row("a", "Parus major"), row("b", "parus major"), row("c", "Parus majr"), row("d", "site call 1"),
+        row("e", "site call 2"), row("f", None, ""),
+    ]  # fmt: skip
+    doubts = list(label_doubts(rows, KNOWN, sources=["a list"]))
+    assert doubts == [
+        "without a name: 1 recordings and marks, which are not trained on; name them, or drop them.",
+        "several classes whose names differ only in case, spaces or Unicode form: 'Parus major' (1) and "
+        "'parus major' (1). Import them again: `dawnchorus data import` makes them one.",
+        "names that differ in one letter: 'Parus major' (1) and 'Parus majr' (1). Correct them if they are one "
+        "species.",
+        "not in a list: 'Parus majr' (did you mean Parus major?); 'site call 1'; 'site call 2'. They are trained as "
+        "classes of your own.",
+    ]
+    assert not list(label_doubts([row("a", "Parus major")], KNOWN, sources=["a list"]))
+
+
+def test_near_names_are_found_among_thousands() -> None:
+    names = [f"genus{k:05d} species{k * 7919 % 9973:05d}" for k in range(5000)]
+    assert near_names([*names, "turdus merula", "turdus meurla", "turdus merulla"]) == [
+        ("turdus merula", "turdus merulla"),
+        ("turdus merula", "turdus meurla"),
+    ]
+
+
+def sound(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, tone(seconds=0.5), 16_000)
+
+
+def test_folders_with_english_names_third_parts_and_unknown_are_each_their_own_class(tmp_path: Path) -> None:
+    for name in ("American_Robin", "American_Crow", "Strix aluco_Tawny Owl_male", "Strix aluco_Tawny Owl_female", "?"):
+        sound(tmp_path / name / "a.wav")
+    table = import_recordings(tmp_path, tmp_path, read_annotations=read_annotations, n_workers=1)
+    assert species_of(table.rows) == ["American Crow", "American Robin", "Strix aluco (female)", "Strix aluco (male)"]
+
+
+def test_import_says_the_class_of_each_label_and_adding_keeps_it(tmp_path: Path, command: Command) -> None:
+    sound(tmp_path / "one" / "merle noir" / "a.wav")
+    sound(tmp_path / "two" / "Merle_Noir" / "b.wav")
+    sound(tmp_path / "two" / "amerob" / "c.wav")
+    (tmp_path / "names.csv").write_text("species_code,sci_name,common_name\namerob,Turdus migratorius,American Robin\n")
+    models = ["--models-folder", str(tmp_path / "none")]
+    command("data", "import", "one", "set", *models, cwd=tmp_path)
+    done = command("data", "import", "two", "set", "--add", "--checklist", "names.csv", *models, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "amerob -> Turdus migratorius_American Robin, 1 recording\n" in done.stderr.decode()
+    assert "names were looked up in names.csv" in done.stderr.decode()
+    assert species_of(read_table(tmp_path / "set").rows) == ["Turdus migratorius", "merle noir"]
+
+
+def test_a_number_alone_is_the_label_of_an_audacity_track_and_no_score(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("0\t1\t7\n1\t2\t\n2\t3\tgreat_tit;0.5\n")
+    found = [(each.scientific_name, each.score) for _, each in audacity.read(tmp_path / "a.txt")]
+    assert found == [("7", 1.0), ("", 1.0), ("great tit", 0.5)]
+
+
+def test_a_selection_table_without_a_column_of_names_is_refused_with_its_columns(tmp_path: Path) -> None:
+    table = tmp_path / "a.txt"
+    header = "Selection\tBegin Time (s)\tEnd Time (s)\tCall Type\n"
+    table.write_text(header + "1\t0\t1\tsong\n")
+    with pytest.raises(FormatError, match=r"expected names of species in one of the columns .*'Call Type'"):
+        read_annotations(table)
+    table.write_text(header)
+    assert read_annotations(table) == []
+
+
+parts = st.sampled_from(
+    ["Parus", "major", "Great", "Tit", "male", "song", "01", "?", "_", " ", "(", ")", "-", "Dog", "\u00a0"]
+)
+texts = st.one_of(st.lists(parts, max_size=8).map("".join), st.text(max_size=20))
+
+
+@given(texts)
+def test_any_text_is_a_class_with_names_or_none(text: str) -> None:
+    label = read_label(text)
+    assert label is None or (label.scientific_name.strip() and label.common_name.strip())
+
+
+@given(st.lists(texts, max_size=6), st.lists(texts, max_size=3))
+def test_rows_in_are_rows_out_and_each_label_is_a_class_or_counted(names: list[str], marks: list[str]) -> None:
+    reader = LabelReader(KNOWN)
+    rows = reader.read([*(row(str(k), name) for k, name in enumerate(names)), row("marked", None, *marks)])
+    assert len(rows) == len(names) + 1
+    assert len(rows[-1].annotations) == len(marks)
+    without = sum(each.scientific_name is None for each in rows[:-1])
+    unnamed = sum(not mark.scientific_name for mark in rows[-1].annotations) - marks.count("")
+    assert without + unnamed == reader.unnamed.total()
+    assert len({name_key(name) for name in species_of(rows)}) == len(species_of(rows))
+
+
+@given(st.sampled_from(["Parus major_Great Tit", "Strix aluco_Tawny Owl_male", "Émeraude orvert"]), st.data())
+def test_case_blanks_and_unicode_form_make_no_difference(text: str, data: st.DataObject) -> None:
+    blanks = data.draw(st.sampled_from([" ", "  ", "\u00a0", "\u2009 "]))
+    form = data.draw(st.sampled_from(["NFC", "NFD", "NFKC", "NFKD"]))
+    other = unicodedata.normalize(form, data.draw(st.sampled_from([str.upper, str.lower, str]))(text)).replace(
+        " ", blanks
+    )
+    rows = LabelReader(KNOWN).read([row("a", text), row("b", other)])
+    assert rows[0].scientific_name == rows[1].scientific_name
