@@ -80,6 +80,12 @@ def test_the_best_of_two_good_ones_is_the_clearer(tmp_path: Path) -> None:
         np.testing.assert_array_equal(samples, clear.astype(np.float32))
 
 
+def test_of_equally_clear_ones_the_louder_is_the_best(tmp_path: Path) -> None:
+    for k, order in enumerate([(SONG, SONG * 0.8), (SONG * 0.8, SONG), (DEAD, DEAD)]):
+        samples, _ = read(stereo(tmp_path / f"{k}.wav", *order), "best")
+        assert samples.max() == np.float32(max(channel.max() for channel in order))
+
+
 def test_a_chosen_channel_that_is_silent_is_said(tmp_path: Path) -> None:
     assert read(stereo(tmp_path / "x.wav", SONG, DEAD), "right")[1] == [
         "channels: right is silent; identify --channel left, right or best reads one channel"

@@ -26,6 +26,9 @@ MAX_NOISE_VARIATION, MAX_NOISE_PEAK = 0.6, 4.0
 White noise has 0.3 and 1.6 here; a song comes and goes, and a steady tone is a peak.
 """
 
+EQUAL_VARIATION = 0.9
+"""Channels whose variation is this part of the largest are equally clear."""
+
 _ALL_OF_BLOCKS, _EVERY_BLOCK = 16, 8
 
 _FRAME = 512
@@ -129,10 +132,14 @@ class ChannelStatistics:
         return bool(powers[-1] < CANCELLED_POWER * powers[:-1].mean()) and not self.dead()
 
     def best(self) -> int:
-        """Return the channel whose sound comes and goes most, of those that are neither dead nor only noise."""
+        """Return the channel whose sound comes and goes most, of those that are neither dead nor only noise.
+
+        Of channels that are as good as equal in this, the loudest is returned.
+        """
         variations = self.variations()
         variations[[*self.dead(), *self.only_noise()]] = -1
-        return int(np.argmax(variations))
+        is_good = variations >= EQUAL_VARIATION * variations.max()
+        return int(np.argmax(np.where(is_good, self.powers()[:-1], -1)))
 
     def warnings(self, used: int | None) -> Iterator[str]:
         """Yield what is wrong with the channel that is `used`, or with the mean of all."""
