@@ -25,8 +25,8 @@ def imported(folder: Path, content: str | bytes, *sounds: str) -> tuple[list[Rec
     table.write_bytes(content.encode() if isinstance(content, str) else content)
     notes: list[str] = []
     found = import_recordings(table, folder, read_annotations=read_annotations, n_workers=1, on_note=notes.append)
-    assert all(note.startswith(f"{table}: ") for note in notes if "layout" not in note)
-    return list(found.rows), [note.removeprefix(f"{table}: ") for note in notes if "layout" not in note]
+    prefix = f"{table}: "
+    return list(found.rows), [note.removeprefix(prefix) for note in notes if note.startswith(prefix)]
 
 
 def german(text: str) -> str:

@@ -175,6 +175,13 @@ def test_orders_of_day_and_month_that_cannot_be_told_are_said(tmp_path: Path) ->
     assert "in 2 rows day and month could change places (as '5/3/2024')" in notes[0]
 
 
+def test_times_with_hyphens_are_no_dates(tmp_path: Path) -> None:
+    notes: list[str] = []
+    table = written(tmp_path, "path,date,time\na.wav,2024-05-03,05-06-07\n")
+    (origin,) = read_recordings(table, on_note=notes.append).values()
+    assert (origin.start_time, notes) == (datetime(2024, 5, 3, 5, 6, 7), [])
+
+
 def test_paths_of_windows_are_found(tmp_path: Path) -> None:
     (tmp_path / "night").mkdir()
     (tmp_path / "night" / "a.wav").touch()

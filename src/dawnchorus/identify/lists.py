@@ -219,8 +219,14 @@ class _Moments:
         self._date, self._time = rows.place(headers.DATE), rows.place(TIME_COLUMNS)
         self.columns = [column for column in (self._date, self._time) if column is not None]
         self._dates = None if self._date is None else rows.table.dates(self._date)
-        self._moments = None if self._time is None else rows.table.dates(self._time)
         self._times = None if self._time is None else rows.table.times(self._time)
+        self._moments = None if self._time is None or self._has_clock_times() else rows.table.dates(self._time)
+
+    def _has_clock_times(self) -> bool:
+        """Return True if dates and times of day stand in a column each."""
+        if self._date is None or self._time is None or self._times is None:
+            return False
+        return all(is_blank(cell) or self._times.parse(cell) for cell in self._rows.table.column(self._time))
 
     def read(self, line: int, fields: list[str]) -> datetime | date | None:
         """Return the moment, or the day where no time of day is told.
