@@ -113,6 +113,6 @@ def describe_background(test: BackgroundTest | None, *, model: str, activation: 
     remedy = (
         "Its scores sum to 1 in every window, so that some species is heard in noise as well: train with loss=bce."
         if activation == "softmax"
-        else "Add recordings like these to the background for training, or use a higher --min-score."
+        else "Add recordings like these to the background for training, train longer, or use a higher --min-score."
     )
     yield f"warning: {model} hears species in background: {test}. {remedy}"
