@@ -58,6 +58,16 @@ def test_the_same_again_changes_nothing(sites: list[Path], tmp_path: Path) -> No
     assert (again.n_added, again.n_unchanged, again.changed, again.moved) == (0, 2, (), ())
 
 
+def test_copies_are_still_of_their_original_when_its_identifier_gets_a_digest(
+    sites: list[Path], tmp_path: Path
+) -> None:
+    first, copy = added(tmp_path, sites[0]).rows
+    table = RecordingsTable(tmp_path, (first, replace(copy, recording_id="copy", duplicate_of=first.recording_id)))
+    original, copy, *_ = merge_tables(table, import_recordings(sites[1], tmp_path, n_workers=1)).rows
+    assert original.recording_id != first.recording_id
+    assert copy.duplicate_of == original.recording_id
+
+
 def test_the_command_says_what_was_added_and_what_replaced(sites: list[Path], command: Command, tmp_path: Path) -> None:
     command("data", "import", "siteA", "set", cwd=tmp_path)
     done = command("data", "import", "siteB", "set", "--add", cwd=tmp_path)

@@ -135,7 +135,11 @@ def merge(known: RecordingsTable, new: RecordingsTable) -> Merge:
             changed.append(old.recording_id)
         else:
             n_unchanged += 1
-    table = new.with_rows(with_unique_ids([*rows, *added]))
+    named = list(with_unique_ids([*rows, *added]))
+    new_ids = {old.recording_id: row.recording_id for old, row in zip(rows, named, strict=False)}
+    table = new.with_rows(
+        replace(row, duplicate_of=new_ids[row.duplicate_of]) if row.duplicate_of in new_ids else row for row in named
+    )
     return Merge(table, len(added), n_unchanged, tuple(changed), tuple(moved))
 
 
