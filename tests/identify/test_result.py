@@ -53,7 +53,7 @@ def test_species_list_keeps_its_classes_alone(level_bundle: Bundle) -> None:
     assert selection_of(level_bundle, Options(top=2)).top == 2
     assert selection_of(level_bundle, Options()).top is None
     with pytest.raises(InputError, match="none of its 2 names is a class of the model level. Names are scientific"):
-        selection_of(level_bundle, Options(species=("Turdus merula", "Loud Bird")))
+        selection_of(level_bundle, Options(species=("Turdus merula", "Lout Bird")))
 
 
 # ---------------------------------------------------------------------- which range model is asked

@@ -26,6 +26,9 @@ MAX_NOISE_VARIATION, MAX_NOISE_PEAK = 0.6, 4.0
 White noise has 0.3 and 1.6 here; a song comes and goes, and a steady tone is a peak.
 """
 
+MIN_BAND_POWER = 1e-6
+"""Bands with less than this part of the loudest band's power hold nothing but rounding errors."""
+
 EQUAL_VARIATION = 0.9
 """Channels whose variation is this part of the largest are equally clear."""
 
@@ -117,7 +120,8 @@ class ChannelStatistics:
         """Return the largest variation in time of any band, for each channel; silence has none."""
         means = self._band_sums / max(self._n_frames, 1)
         deviations = np.sqrt(np.maximum(self._band_squares / max(self._n_frames, 1) - np.square(means), 0))
-        largest: Powers = np.divide(deviations, means, out=np.zeros_like(means), where=means > 0).max(axis=1)
+        is_heard = means > MIN_BAND_POWER * means.max(axis=1, keepdims=True)
+        largest: Powers = np.divide(deviations, means, out=np.zeros_like(means), where=is_heard).max(axis=1)
         return largest
 
     def _peaks(self) -> Powers:

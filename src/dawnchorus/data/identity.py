@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -69,8 +69,11 @@ def _ids(name: str, rows: Sequence[RecordingRow]) -> list[str]:
         for k, digest in zip(waiting, digests, strict=True):
             found[k] = f"{name}#{digest}"
         waiting = [k for k, digest in zip(waiting, digests, strict=True) if digests.count(digest) > 1]
-    for number, k in enumerate(waiting[1:], start=2):  # rows that are alike in everything
-        found[k] += f".{number}"
+    n_alike: Counter[str] = Counter()
+    for k in waiting:  # rows that are alike in everything
+        n_alike[found[k]] += 1
+        if n_alike[found[k]] > 1:
+            found[k] += f".{n_alike[found[k]]}"
     return found
 
 
