@@ -39,6 +39,7 @@ def test_a_family_from_recordings_to_detections(
     assert len(bundle.labels) == 3
     card = (run.bundle / "MODEL_CARD.md").read_text()
     assert all(label.scientific_name in card for label in bundle.labels)
+    assert ("chroma's are taken at concert pitch" in card) == (family == "acoustic_mlp")
     # One predict path: the scores of `identify` are those of the graph on the same windows.
     table = read_table(birds)
     row = next(row for row in table.rows if row.split == "test" and row.scientific_name)

@@ -97,22 +97,22 @@ def test_exporting_twice_changes_nothing_and_new_labels_are_exported(
     assert command(*arguments).returncode == 0
     before = files_in(folder / "wav")
     assert [name for name in before if "Avis una" in name] == [
-        "Avis una/a_0.00-1.00.wav",
-        "Avis una/a_1.00-2.00.wav",
-        "Avis una/a_2.00-2.50.wav",
-        "Avis una/b_c_0.00-1.00.wav",
+        "Avis una/a_0.000-1.000.wav",
+        "Avis una/a_1.000-2.000.wav",
+        "Avis una/a_2.000-2.500.wav",
+        "Avis una/b_c_0.000-1.000.wav",
     ]
     assert b"8 clips already in" in command(*arguments).stderr
     assert files_in(folder / "wav") == before
-    samples, rate_hz = soundfile.read(folder / "wav" / "Avis una" / "a_1.00-2.00.wav", dtype="int16")
+    samples, rate_hz = soundfile.read(folder / "wav" / "Avis una" / "a_1.000-2.000.wav", dtype="int16")
     assert rate_hz == RATE_HZ
     np.testing.assert_array_equal(samples, Clips(folder).stored_clip(1))
     table = read_table(data_set)
     write_table(table.with_rows([replace(table.rows[0], scientific_name="Avis nova"), *table.rows[1:]]))
     assert b"8 clips written to" in command(*arguments).stderr
     names = list(files_in(folder / "wav"))
-    assert "Avis nova/a_0.00-1.00.wav" in names
-    assert "Avis una/a_0.00-1.00.wav" not in names, "no clip stays with its old label"
+    assert "Avis nova/a_0.000-1.000.wav" in names
+    assert "Avis una/a_0.000-1.000.wav" not in names, "no clip stays with its old label"
 
 
 def test_images_of_clips_with_another_label_now_are_removed(data_set: Path, folder: Path, command: Command) -> None:
@@ -124,10 +124,10 @@ def test_images_of_clips_with_another_label_now_are_removed(data_set: Path, fold
     assert command(*arguments).returncode == 0
     images = {name for name in files_in(folder / "images") if "Avis" in name and "altera" not in name}
     assert images == {
-        "Avis nova/a_0.00-1.00.png",
-        "Avis nova/a_1.00-2.00.png",
-        "Avis nova/a_2.00-2.50.png",
-        "Avis una/b_c_0.00-1.00.png",
+        "Avis nova/a_0.000-1.000.png",
+        "Avis nova/a_1.000-2.000.png",
+        "Avis nova/a_2.000-2.500.png",
+        "Avis una/b_c_0.000-1.000.png",
         "Avis una/mine.png",
     }
 
@@ -141,9 +141,9 @@ def test_names_that_look_alike_or_lead_elsewhere_stay_apart_and_inside(
     write_table(table.with_rows([*rows, long]))
     assert command("prepare", data_set, folder, *SHAPE, "--format", "wav", "--take", "first").returncode == 0
     species, other = sorted(path for path in (folder / "wav").iterdir() if path.is_dir())
-    assert sorted(path.name for path in species.iterdir()) == ["b_c_0.00-1.00-2.wav", "b_c_0.00-1.00.wav"]
+    assert sorted(path.name for path in species.iterdir()) == ["b_c_0.000-1.000-2.wav", "b_c_0.000-1.000.wav"]
     (path,) = other.iterdir()
-    assert path.name.endswith("ä__0.00-1.00.wav")
+    assert path.name.endswith("ä__0.000-1.000.wav")
 
 
 def test_whole_recordings_have_their_own_lengths(data_set: Path, folder: Path, command: Command) -> None:

@@ -274,7 +274,7 @@ def test_images_show_the_clips_and_say_where_they_are_from(table: RecordingsTabl
     folder, how = table.folder / "all" / "images", MelImage(n_bands=64, high_hz=20_000)
     assert write_images(clips, folder, how, n_workers=2) == 4
     assert write_images(clips, folder, how, n_workers=2) == 0, "they are there"
-    with Image.open(folder / "Avis una" / "long_5.00-10.00.png") as image:
+    with Image.open(folder / "Avis una" / "long_5.000-10.000.png") as image:
         assert (image.mode, image.size) == ("L", (501, 64))
         assert (image.info["license"], image.info["recordist"]) == ("CC-BY-4.0", "R. Ecord")
         assert (image.info["recording_id"], image.info["start_s"]) == ("long", "5.0")

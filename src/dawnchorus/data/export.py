@@ -161,7 +161,7 @@ def _write_items(clips: Clips, table: RecordingsTable, kind: ExportKind, folder:
 
 def _write_clips(clips: Clips, folder: Path) -> int:
     for number, clip in enumerate(clips.index.to_pylist()):
-        stem = f"{clip['recording_id']}_{clip['start_s']:.2f}-{clip['end_s']:.2f}"
+        stem = f"{clip['recording_id']}_{clip['start_s']:.3f}-{clip['end_s']:.3f}"
         write_wav(_free_path(folder, clip, stem, ".wav"), clips.stored_clip(number), rate_hz=clips.rate_hz)
     return len(clips)
 

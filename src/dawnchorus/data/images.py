@@ -42,6 +42,7 @@ def write_images(
 
     rows = clips.index.to_pylist()
     paths = [folder / plain_name(row["scientific_name"] or row["kind"]) / _name(row) for row in rows]
+    numbers = {path: number for number, path in enumerate(paths)}  # clips of the same samples share an image
 
     def write(number: int) -> bool:
         row, path = rows[number], paths[number]
@@ -56,7 +57,7 @@ def write_images(
         return written
 
     with ThreadPoolExecutor(n_workers) as pool:
-        n_written = sum(pool.map(write, range(len(rows))))
+        n_written = sum(pool.map(write, numbers.values()))
     for path in set(folder.rglob("*.png")) - set(paths):
         if _key_of(path) is not None:
             path.unlink()
@@ -79,7 +80,7 @@ def plain_name(text: str) -> str:
 
 
 def _name(row: dict[str, Any]) -> str:
-    return f"{plain_name(row['recording_id'])}_{row['start_s']:.2f}-{row['end_s']:.2f}.png"
+    return f"{plain_name(row['recording_id'])}_{row['start_s']:.3f}-{row['end_s']:.3f}.png"
 
 
 def _key_of(path: Path) -> str | None:

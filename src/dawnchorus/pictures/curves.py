@@ -54,7 +54,7 @@ def draw_figure(runs: Sequence[Curves], *, setting: str, metric: str) -> Figure:
         for run in runs:
             points = run.metrics.get(name, ())
             axes.plot([x for x, _ in points], [y for _, y in points], ".-", color=colours[run.label], linewidth=1.4)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.set_xlabel("epoch", color=FAINT, fontsize=8)
         _style(axes, name)
     _draw_results(figure.add_subplot(grid[:, 2]), runs, labels, colours, setting, metric)

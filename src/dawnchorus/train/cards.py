@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 
 import numpy as np
 
+from dawnchorus.audio.cleaning import Cleaning
 from dawnchorus.evaluate.background import describe_background, measure_background
 from dawnchorus.evaluate.bootstrap import interval
 from dawnchorus.evaluate.evaluation import METRICS, confusion_of
@@ -52,7 +53,7 @@ recordings ({training.n_clips} clips; data {training.data}).
 - Input: {info.window_s:g} s of mono sound at {info.sample_rate_hz} Hz.
 - Cost: {bundle.graph_path.stat().st_size / 1e6:.1f} MB; {milliseconds(bundle):.1f} ms for 5 s of sound on one core of
   the machine that made it; trained for {effort}.
-
+{_before_the_model(bundle, config)}
 {_validation(bundle, kept_back, by_clip=config.data.by_clip)}
 ## Species
 
@@ -70,6 +71,22 @@ recordings ({training.n_clips} clips; data {training.data}).
 
 {_recordists(examples)}
 """
+
+
+def _before_the_model(bundle: Bundle, config: TrainConfig) -> str:
+    """Return lines on what is done to a recording before the model, and on features that are not librosa's."""
+    cleaning = bundle.info.cleaning or Cleaning()
+    steps = [
+        f"start and end removed while {cleaning.trim_db:g} dB below the loudest frame" if cleaning.trim_db else "",
+        f"noise reduced ({cleaning.denoise})" if cleaning.denoise else "",
+        "human speech removed" if cleaning.cut_speech else "",
+    ]
+    lines = []
+    if any(steps):
+        lines.append(f"- Before the model, each recording is cleaned: {'; '.join(filter(None, steps))}.\n")
+    if config.model["family"] == "acoustic_mlp":
+        lines.append("- Of its 95 features, chroma's are taken at concert pitch, where librosa estimates the tuning.\n")
+    return "".join(lines)
 
 
 def _validation(bundle: Bundle, kept_back: Scores | None, *, by_clip: bool) -> str:
