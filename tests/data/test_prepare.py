@@ -288,6 +288,14 @@ def test_images_show_the_clips_and_say_where_they_are_from(table: RecordingsTabl
         write_images(clips, folder, MelImage(n_bands=500), n_workers=1)
 
 
+def test_clips_that_begin_together_share_an_image(table: RecordingsTable) -> None:
+    _, clips = made(table, "three", Recipe(rate_hz=RATE_HZ, take="random", n_clips=3))
+    assert len(clips) == 6
+    folder = table.folder / "three" / "images"
+    assert write_images(clips, folder, MelImage(n_bands=16), n_workers=2) == 4, "the short one has one image"
+    assert len(list(folder.rglob("*.png"))) == 4
+
+
 @pytest.mark.ops
 def test_mel_bands_are_librosas() -> None:
     filters = mel_filters(rate_hz=22_050, n_fft=2048, n_bands=40, low_hz=0, high_hz=11_025)
