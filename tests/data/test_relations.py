@@ -151,6 +151,22 @@ def test_a_name_that_every_folder_has_joins_only_in_its_own() -> None:
     assert groups("a\\XC7_1.wav", "b/xc7_2.wav") != []
 
 
+@pytest.mark.parametrize("name", ["{species}_{k:04d}.wav", "{code}_{k:02d}.wav"])
+def test_recordings_that_are_named_by_their_class_and_a_number_stay_apart_on_a_server(name: str) -> None:
+    rows = [
+        row(
+            f"{code}{k}",
+            path=f"/store/{code}{k:040x}",
+            locality=name.format(species=species.replace(" ", "_"), code=code, k=k),
+            scientific_name=species,
+            duration_s=3.0,
+        )
+        for code, species in (("grt", "Avis ficta001"), ("blt", "Avis ficta002"))
+        for k in range(4)
+    ]
+    assert len(set(groups_of(rows))) == len(rows)
+
+
 def test_names_that_a_server_keeps_beside_its_own_are_known() -> None:
     rows = [row(f"{k}", path=f"/store/{k:064x}", locality=name) for k, name in enumerate(("XC7_1.wav", "xc7_2.mp3"))]
     rows += [row(f"{k}", path=f"/store/{k:064x}", locality=f"creek.wav {3 * k}.0 s") for k in (5, 6)]

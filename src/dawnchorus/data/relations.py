@@ -134,11 +134,18 @@ def _words(text: str | None) -> set[str]:
     return set(re.findall(r"[^\W\d_]+", (text or "").casefold()))
 
 
+def _plain(text: str | None) -> str:
+    """Return letters and digits in lower case, with single blanks."""
+    return " ".join(re.findall(r"[^\W_]+", (text or "").casefold()))
+
+
 def _names_no_recording(base: str, row: RecordingRow) -> bool:
     """Return True if a name says no more than its class, as `parus major` in the folder of that species does."""
+    labels = (row.scientific_name, row.common_name, row.ebird_code, *row.absent, *row.secondary)
+    if _plain(base) in map(_plain, (_folder(row).rpartition("/")[2], *labels)):
+        return True
     if any(map(str.isdigit, base)):
         return False
-    labels = (row.scientific_name, row.common_name, row.ebird_code, *row.absent, *row.secondary)
     known = _NO_NAMES.union(_words(_folder(row).rpartition("/")[2]), *map(_words, labels))
     return all(len(word) == 1 or word in known for word in _words(base))
 
@@ -185,9 +192,9 @@ def _series(rows: Sequence[RecordingRow]) -> dict[str, list[Series]]:
             continue
         number = running_number(stem)
         if number is not None:
-            found[_folder(row) if stem == stem_of(row.path or row.recording_id) else "", number.base].append(
-                (number, k)
-            )
+            is_path = stem == stem_of(row.path or row.recording_id)
+            # A server keeps files of all species side by side.
+            found[_folder(row) if is_path else row.scientific_name or row.kind, number.base].append((number, k))
     by_folder: dict[str, list[Series]] = defaultdict(list)
     for (folder, base), each in found.items():
         each.sort(key=lambda item: (item[0].number, item[1]))
