@@ -25,8 +25,11 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "best": ("--random-split",),
     "best-free": ("data.auxiliary={others}", "data.validation=0", "--overlap", "2.5", *SEEDS),
 }
-"""What is trained, and how else than by default. Wav2Vec2 begins at random here, where no hub can be reached, and is
-small, so that it ends today; `best-free` is of the same family as `birdclef-2024`."""
+"""Recipes, each with its settings other than the defaults.
+
+Wav2Vec2 begins at random here, where no hub can be reached, and is small, so that it ends today; `best-free` is of the
+same family as `birdclef-2024`.
+"""
 
 SCENES = ("best", "best-free")
 """Recipes whose bundles hear the composite soundscapes as well."""

@@ -1,4 +1,4 @@
-"""What files say of themselves is counted at import, with an example, and is no damage."""
+"""Notes on sound files: counted at import, with an example, and no damage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When and where a recording was made, from all that its file and its name say."""
+"""Time and place of a recording, from all that its file and its name say."""
 
 from __future__ import annotations
 

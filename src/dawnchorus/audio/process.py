@@ -43,7 +43,7 @@ class Opened:
     info: AudioInfo
     origin: Origin
     warnings: tuple[str, ...] = ()
-    """What was wrong with its header."""
+    """Faults of its header."""
 
 
 @dataclass(frozen=True)

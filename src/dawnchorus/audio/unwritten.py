@@ -36,12 +36,12 @@ _MIN_ZEROS_S = 0.1
 
 @dataclass(frozen=True)
 class UnwrittenSound:
-    """Where the samples are that the header does not count."""
+    """Place of samples that the header does not count."""
 
     start: int
     n_bytes: int
     said: str
-    """What the header says instead of a length."""
+    """Value in the header instead of a length."""
     container: str
     rate_hz: int = 0
     n_channels: int = 0

@@ -73,20 +73,20 @@ class HeldMarks:
             )
 
 
-def hold_marks(found: FoundMarks, durations: Mapping[Path, float | None], files: Sequence[Path]) -> HeldMarks:
+def hold_marks(marks: FoundMarks, durations: Mapping[Path, float | None], files: Sequence[Path]) -> HeldMarks:
     """Return the marks as annotations, each held against its recording's length.
 
     `files` are all recordings, in whose order times may count on.
     """
-    held = HeldMarks(n_rows=len(found.marks), n_tables=len(found.tables))
-    kept: Kept = {path: [] for path in found.empty}
+    held = HeldMarks(n_rows=len(marks.marks), n_tables=len(marks.tables))
+    kept: Kept = {path: [] for path in marks.empty}
     by_table: dict[Path, list[NamedMark]] = defaultdict(list)
-    for each in found.marks:
+    for each in marks.marks:
         by_table[each.table].append(each)
     for rows in by_table.values():
         for each in _within_files(held, rows, durations, files):
             _hold(held, kept, each, durations)
-    held.annotations = {path: tuple(sorted(_once(held, marks), key=_order)) for path, marks in kept.items()}
+    held.annotations = {path: tuple(sorted(_once(held, each), key=_order)) for path, each in kept.items()}
     held.n_kept = sum(map(len, held.annotations.values()))
     return held
 

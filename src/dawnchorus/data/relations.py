@@ -256,7 +256,7 @@ class Relation:
     name: str
     keys: Callable[[Sequence[RecordingRow]], Keys]
     needs: str
-    """What a recording must have for it, as the end of "no recording has ..."."""
+    """Need of a recording for it, as the end of "no recording has ..."."""
     is_known: Callable[[RecordingRow], bool] | None = None
     """None: where there is a key."""
     is_of_one_recording: bool = True
@@ -287,7 +287,7 @@ RELATIONS: tuple[Relation, ...] = (
     ),
     Relation("the same file", _by_row(lambda row: row.path or None), "a path"),
 )
-"""What keeps recordings together."""
+"""Relations that keep recordings together."""
 
 SAME_RECORDING = tuple(relation for relation in RELATIONS if relation.is_of_one_recording)
 
@@ -334,7 +334,7 @@ def find_leaks(rows: Sequence[RecordingRow], split_of: Callable[[RecordingRow], 
 
 @dataclass(frozen=True)
 class Coverage:
-    """How many recordings a relation could be looked for in."""
+    """Number of recordings in which a relation could be looked for."""
 
     relation: Relation
     n_known: int

@@ -1,4 +1,4 @@
-"""What the files of a data set say of themselves that a user should know."""
+"""Notes for users on the sound files of a data set, from the files themselves."""
 
 from __future__ import annotations
 

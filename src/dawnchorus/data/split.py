@@ -148,7 +148,7 @@ class LeakReport:
     narrow: tuple[tuple[str, int, int], ...]
     """Species, recordings and groups of species with enough recordings for every part, but not enough groups."""
     coverage: tuple[Coverage, ...]
-    """How many of them each relation could be looked for in."""
+    """Number of them in which each relation could be looked for."""
     undecided: tuple[tuple[RecordingRow, ...], ...]
     """Short recordings with running numbers of which nothing tells if they are clips of one."""
     n_long: int

@@ -168,11 +168,11 @@ def _without_time(text: str) -> Stamp | _Pair | None:
     return _in_words(text)
 
 
-def _pair(found: re.Match[str]) -> _Pair:
-    digits = found["year"].lstrip("'")
-    is_padded = any(found[name].startswith("0") for name in ("first", "second"))
+def _pair(match: re.Match[str]) -> _Pair:
+    digits = match["year"].lstrip("'")
+    is_padded = any(match[name].startswith("0") for name in ("first", "second"))
     return _Pair(
-        int(found["first"]), int(found["second"]), int(digits), len(digits) == 2, found["separator"], is_padded
+        int(match["first"]), int(match["second"]), int(digits), len(digits) == 2, match["separator"], is_padded
     )
 
 

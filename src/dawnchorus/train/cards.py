@@ -119,8 +119,8 @@ part in it.
 """
 
 
-def _background(bundle: Bundle, kept_back: Scores) -> str:
-    test = measure_background(kept_back)
+def _background(bundle: Bundle, held_out: Scores) -> str:
+    test = measure_background(held_out)
     return "\n".join(describe_background(test, model=bundle.info.name, activation=bundle.info.activation))
 
 

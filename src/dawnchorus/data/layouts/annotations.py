@@ -26,7 +26,7 @@ _END_OF_TABLE = re.compile(
     r"|raven))*\.(txt|tsv|csv)",
     re.IGNORECASE,
 )
-"""What may follow the name of a recording in the name of its table."""
+"""Ends of a table's name behind the name of its recording."""
 
 
 @dataclass(frozen=True)
@@ -125,8 +125,8 @@ def _named(table: Path, mark: Mark, owners: Sequence[Path], names: RecordingName
     return NamedMark(table, mark, None, f"{called} {_several(found)}")
 
 
-def _several(found: Sequence[Path]) -> str:
-    return f"{len(found)} recordings of one name" if found else "no recording here"
+def _several(tables: Sequence[Path]) -> str:
+    return f"{len(tables)} recordings of one name" if tables else "no recording here"
 
 
 def _text_files(folder: Path) -> Iterator[Path]:

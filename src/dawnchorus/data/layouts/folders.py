@@ -43,7 +43,7 @@ _NO_LABELS = re.compile(
 _XENO_CANTO = re.compile(r"(?:^|[^A-Za-z0-9])XC(\d+)(?!\d)")
 
 _NONE, _ANY, _WORD, _BINOMIAL, _SURE = range(5)
-"""How clearly a folder's name is a label."""
+"""Strength of the evidence that a folder's name is a label."""
 
 _ANY_SPECIES = frozenset(("bird", "birds", "species", "all", "other birds"))
 """Names of folders, in lower case, that hold folders of species, if they hold any, or else are a class."""
@@ -235,12 +235,12 @@ def facts_of_name(path: Path, root: Path) -> dict[str, object]:
     }
 
 
-def _labels_of_file(found: Label | None) -> dict[str, object]:
-    if found is None:
+def _labels_of_file(label: Label | None) -> dict[str, object]:
+    if label is None:
         return {"kind": "soundscape"}
-    if found.kind == "sound":
+    if label.kind == "sound":
         return {"kind": "background"}
-    return {"scientific_name": found.scientific_name, "common_name": found.common_name}
+    return {"scientific_name": label.scientific_name, "common_name": label.common_name}
 
 
 def _labels(folder: str) -> dict[str, object]:

@@ -37,8 +37,8 @@ MIN_SCORE, MAX_TOP = 0.01, 100
 router = APIRouter(prefix="/api/v1", tags=["identify"])
 
 
-class IdentifyParameters(BaseModel):
-    """How to identify a recording, and what to do with the detections."""
+class IdentifyRequest(BaseModel):
+    """Parameters of a recording's identification, and of its reply."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -102,7 +102,7 @@ _BODY = {
     },
     openapi_extra=_BODY,
 )
-async def identify(request: Request, service: ServiceOf, query: Annotated[IdentifyParameters, Query()]) -> Response:
+async def identify(request: Request, service: ServiceOf, query: Annotated[IdentifyRequest, Query()]) -> Response:
     """The detections of a recording (multipart field `audio`, or the body); of a long one, a job that finds them.
 
     The parameters may also come as fields of the form. What a job finds is kept, and is at
