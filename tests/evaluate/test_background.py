@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dawnchorus.data.presence import Presence
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.evaluate.background import describe_background, measure_background
 from dawnchorus.evaluate.scoring import Scores
 
 CLASSES = ("Avis magna", "Avis parva")
+PRESENCE = Presence(CLASSES)
 
 
 def scores(rows: list[RecordingRow], each: list[list[list[float]]]) -> Scores:
@@ -22,7 +24,7 @@ def scores(rows: list[RecordingRow], each: list[list[list[float]]]) -> Scores:
         start_s=np.zeros(len(windows)),
         window_s=1.0,
         scores=np.array([window for _, window in windows]),
-        truth=np.zeros((len(windows), 2), bool),
+        presence=np.array([PRESENCE.between(rows[k], 0, 1) for k, _ in windows]),
         failures={},
     )
 
@@ -65,4 +67,4 @@ def test_high_scores_are_a_warning_with_what_to_do_and_no_background_is_said() -
     quiet = measure_background(scores([background("rain")], [[[0.1, 0.1]]]))
     assert next(describe_background(quiet, model="mine", activation="sigmoid")).startswith("background: mine: highest")
     (none,) = describe_background(None, model="mine", activation="sigmoid")
-    assert none.startswith("note: none of these recordings is background")
+    assert none.startswith("warning: none of these recordings is without birds")

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from tests.conftest import Command
 
 from dawnchorus.audio.write import write_recording
+from dawnchorus.cli.evaluate import secondary_of
+from dawnchorus.data.presence import ABSENT, NOT_KNOWN, PRESENT, Secondary
 from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, read_table, write_table
 from dawnchorus.errors import InputError
-from dawnchorus.evaluate.calibration import thresholds_for_precision
 from dawnchorus.evaluate.evaluation import evaluate
 from dawnchorus.evaluate.events import count_events
-from dawnchorus.evaluate.scoring import Scores, Secondary, score_data_set
-from dawnchorus.models.bundle import Bundle
+from dawnchorus.evaluate.scoring import Scores, score_data_set
+from dawnchorus.models.bundle import Bundle, TrainingSummary
 from dawnchorus.models.store import ModelStore
 
 DEEP, HUMMING = "Avis gravis", "Avis murmurans"
@@ -48,7 +48,7 @@ def duet(tmp_path_factory: pytest.TempPathFactory) -> RecordingsTable:
 
 
 @pytest.mark.parametrize("secondary", get_args(Secondary))
-def test_secondary_species_count_or_are_masked_or_ignored(
+def test_secondary_species_count_or_are_masked(
     duet: RecordingsTable, band_bundle: Bundle, store: ModelStore, secondary: Secondary
 ) -> None:
     classes = (DEEP, HUMMING)
@@ -61,14 +61,12 @@ def test_secondary_species_count_or_are_masked_or_ignored(
     assert found.secondary == secondary
     assert 0 < found.by_recording["multilabel_log_loss"].value < 20
     assert sum(n for _, _, n in found.reliability) == (10 if secondary == "mask" else 12), "windows and species"
-    thresholds = thresholds_for_precision(scores.classes, scores.scores, scores.truth, precision=0.9)
-    assert not np.isnan(list(thresholds.values())).any()
 
 
 def test_species_that_are_only_secondary_are_looked_at_where_they_count(
     duet: RecordingsTable, band_bundle: Bundle, store: ModelStore
 ) -> None:
-    for secondary, expected in (("count", (DEEP, HUMMING)), ("ignore", (DEEP,)), ("mask", (DEEP,))):
+    for secondary, expected in (("count", (DEEP, HUMMING)), ("mask", (DEEP,))):
         assert score_data_set(band_bundle, duet, duet.rows, store=store, secondary=secondary).classes == expected
 
 
@@ -88,11 +86,9 @@ def test_a_run_keeps_what_was_measured_with_it(
     run.mkdir(parents=True)
     (run / "bundle").symlink_to(band_bundle.folder.resolve())
     (run / "run.json").write_text(json.dumps({"status": "done", "metrics": {"val_auc": 0.5}}))
-    (run / "config.yaml").write_text("data: {mask_secondary: true}\n")
     for model, options in ((run, ()), (run / "bundle", ("--part", "all")), (run, ("--pool", "max"))):
         done = command("evaluate", model, duet.folder, *options)
         assert done.returncode == 0, done.stderr
-        assert b"neither for nor against" in done.stdout, "as the run was trained"
     assert Path(command("models", "path", run).stdout.decode().strip()) == run / "bundle", "a run is its bundle"
     about = json.loads((run / "run.json").read_text())
     assert [each["part"] for each in about["evaluations"]] == ["all", "test"], "one for each part, the latest last"
@@ -105,10 +101,55 @@ def test_a_run_keeps_what_was_measured_with_it(
     assert latest["metrics"]["accuracy"].keys() == {"value", "low", "high"}
     assert about["metrics"]["test_accuracy"] == latest["metrics"]["accuracy"]["value"]
     assert about["metrics"].keys() >= {"val_auc", "all_accuracy"}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "yaml", None)
-        plain = command("evaluate", run, duet.folder)
-    assert b"count as truth" in plain.stdout, "measuring needs nothing of training"
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ({"secondary": None}, "mask"),
+        ({"secondary": 0.5}, "count"),
+        ({"secondary": 0.5, "mask_secondary": True}, "mask"),  # of 2026, before `secondary: null`
+        ({"secondary": 0.0, "mask_secondary": False}, "mask"),
+        (None, "count"),
+    ],
+)
+def test_secondary_species_count_as_the_model_was_trained(
+    band_bundle: Bundle, data: dict[str, Any] | None, expected: Secondary
+) -> None:
+    recipe = None if data is None else {"data": data}
+    training = TrainingSummary(data="", n_recordings=1, n_clips=1, licenses={}, recipe=recipe)
+    trained = replace(band_bundle, info=band_bundle.info.model_copy(update={"training": training}))
+    assert secondary_of(trained) == expected
+
+
+def test_species_that_the_model_does_not_know_are_named_first_and_counted_as_wrong(
+    tmp_path: Path, band_bundle: Bundle, command: Command
+) -> None:
+    names = (DEEP, "Avis ignota", "Avis ignota", "Avis nova", DEEP)
+    rows = tuple(
+        RecordingRow(recording_id=f"r{k}", path=f"r{k}.wav", scientific_name=name, split="test")
+        for k, name in enumerate(names)
+    )
+    for row in rows:
+        tone = np.sin(2 * np.pi * 700 * np.arange(16_000) / 16_000) * 0.3
+        write_recording(tmp_path / row.path, tone.astype(np.float32), rate_hz=16_000)
+    write_table(RecordingsTable(tmp_path, rows))
+    done = command("evaluate", band_bundle.folder, tmp_path, "--out", tmp_path / "report")
+    assert done.returncode == 0, done.stderr
+    warning = (
+        b"does not know 2 of the 3 species of these recordings: Avis ignota (2), Avis nova (1). In 3 of 5 recordings"
+    )
+    assert warning in done.stderr.splitlines()[0]
+    found = json.loads((tmp_path / "report" / "evaluation.json").read_text())["evaluations"][0]
+    assert found["by_recording"]["accuracy"]["value"] == 1.0
+    assert found["counted"]["accuracy"] == {"n_recordings": 2, "n_species": 1}
+    assert found["with_unknown"]["accuracy"]["value"] == pytest.approx(2 / 5)
+    assert found["with_unknown"]["macro_f1"]["value"] == pytest.approx(1 / 3)
+    lines = [line.split() for line in done.stdout.decode().splitlines() if "counted as wrong" in line]
+    assert lines[0][-4:] == ["5", "recordings,", "3", "species"]
+    page = (tmp_path / "report" / "evaluation.html").read_text()
+    assert "Avis ignota (2)" in page
+    assert "40.0 % of 5" in page
 
 
 def test_annotated_and_empty_counts_as_none_and_unlabelled_does_not_count(
@@ -154,7 +195,7 @@ def test_events_in_a_recording_that_is_annotated_as_empty_are_wrong() -> None:
         start_s=np.zeros(3),
         window_s=3.0,
         scores=np.full((3, 1), 0.8),
-        truth=np.array([[True], [False], [False]]),
+        presence=np.array([[PRESENT], [ABSENT], [NOT_KNOWN]]),
         failures={},
     )
     counts = count_events(scores)["0.5"]

@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
+from dawnchorus.data.presence import NOT_KNOWN
 from dawnchorus.data.recordings import Annotation, RecordingRow
 from dawnchorus.evaluate import metrics
 from dawnchorus.evaluate.bootstrap import interval, paired_interval
-from dawnchorus.evaluate.calibration import fit_calibration, thresholds_for_precision
+from dawnchorus.evaluate.calibration import fit_calibration
 from dawnchorus.evaluate.evaluation import METRICS
 from dawnchorus.evaluate.events import count_events
 from dawnchorus.evaluate.scoring import Scores
@@ -175,18 +176,6 @@ def test_calibration_recovers_the_curve_that_made_the_truth() -> None:
     assert probabilities_of(np.array([0.99]), perfect)[0] < 0.999, "forty windows prove no certainty"
 
 
-def test_thresholds_keep_their_promise_or_are_not_given() -> None:
-    scores = np.linspace(1, 0, 20)[:, None] * np.ones((1, 3))
-    truth = np.zeros((20, 3), bool)
-    truth[:10, 0] = True  # right down to the tenth
-    truth[:2, 1] = True  # too few to say
-    found = thresholds_for_precision(("a", "b", "c"), scores, truth, precision=0.9)
-    assert set(found) == {"a"}
-    keeps = scores[:, 0] >= found["a"]
-    assert truth[keeps, 0].mean() >= 0.9
-    assert keeps.sum() == 11
-
-
 def test_events_join_windows_and_count_both_ways() -> None:
     row = RecordingRow(
         recording_id="r",
@@ -205,7 +194,7 @@ def test_events_join_windows_and_count_both_ways() -> None:
         start_s=np.arange(8) * 3.0,
         window_s=3.0,
         scores=values,
-        truth=np.zeros((8, 1), bool),
+        presence=np.zeros((8, 1), np.int8),
         failures={},
     )
     counts = count_events(scores)["0.5"]
@@ -224,7 +213,7 @@ def test_every_five_seconds_of_a_submission_have_the_score_of_what_is_there(wind
         start_s=starts,
         window_s=window_s,
         scores=np.full((len(starts), 1), 0.8),
-        truth=np.zeros((len(starts), 1), bool),
+        presence=np.full((len(starts), 1), NOT_KNOWN, np.int8),
         failures={},
     )
     ids, values = by_step(scores, {"r": "soundscape_1"})

@@ -43,7 +43,8 @@ def rails(tmp_path_factory: pytest.TempPathFactory, command: Command) -> Path:
 @pytest.mark.parametrize("family", list(TINY))
 def test_every_family_learns_one_species_from_noise(family: str, rails: Path, run_training: Train) -> None:
     notes: list[str] = []
-    run = run_training(*TINY[family], f"data={rails}", "trainer.epochs=1", "trainer.batch=8", on_note=notes.append)
+    settings = (*TINY[family], f"data={rails}", "trainer.epochs=1", "trainer.batch=8")
+    run = run_training(*settings, "loss=cross_entropy", on_note=notes.append)
     bundle = read_bundle(run.bundle)
     assert [label.scientific_name for label in bundle.labels] == [RAIL]
     assert bundle.info.activation == "sigmoid"
@@ -111,7 +112,7 @@ def test_relatives_of_what_is_learned_are_named_before_training(birds: Path, sto
         assert all(warning.startswith("1 of ") and "the same group" in warning for warning in said)
 
 
-def test_several_species_and_noise_are_warned_of_where_noise_teaches_nothing(
+def test_background_is_learned_from_by_default_and_warned_of_where_it_teaches_nothing(
     birds: Path, run_training: Train, tmp_path: Path
 ) -> None:
     table = read_table(birds)
@@ -123,6 +124,17 @@ def test_several_species_and_noise_are_warned_of_where_noise_teaches_nothing(
     ]
     write_table(RecordingsTable(tmp_path, tuple(rows)))
     notes: list[str] = []
-    run_training(*TINY["acoustic_mlp"], f"data={tmp_path}", "trainer.epochs=1", on_note=notes.append)
+    settings = (*TINY["acoustic_mlp"], f"data={tmp_path}", "trainer.epochs=1")
+    run = run_training(*settings, on_note=notes.append)
+    assert any(note.startswith("loss=bce: some clips have none of the species") for note in notes)
+    bundle = read_bundle(run.bundle)
+    assert bundle.info.activation == "sigmoid"
+    assert bundle.info.training is not None
+    assert bundle.info.training.recipe is not None
+    assert bundle.info.training.recipe["loss"]["name"] == "auto", "a retraining chooses anew, by its own data"
+    assert "Each species is scored by itself" in (run.bundle / "MODEL_CARD.md").read_text()
+    notes.clear()
+    run = run_training(*settings, "loss=cross_entropy", on_note=notes.append)
     assert any("loss=cross_entropy learns nothing from the" in note for note in notes)
     assert any(note.startswith("warning:") and "hears species in background" in note for note in notes)
+    assert "It always names somebody" in (run.bundle / "MODEL_CARD.md").read_text()

@@ -130,7 +130,7 @@ def test_processes_hear_different_noise_and_each_the_same_again(monkeypatch: pyt
 
     config = compose_config(["data=x", "augment.noise_p=1"])
     ear = _Ear()
-    examples = SimpleNamespace(recordings=None, targets=None, validation=())
+    examples = SimpleNamespace(recordings=None, presence=None, validation=())
     learner = Learner(
         ear, config, loss=build_loss(config.loss, torch.ones(2)), augment=Augment(config.augment),
         examples=examples, fixed=False,  # type: ignore[arg-type]
@@ -299,12 +299,16 @@ def test_losses_ignore_what_does_not_count_and_weigh_what_is_rare() -> None:
     logits = torch.tensor([[2.0, 0.0, 5.0]])
     target = torch.tensor([[1.0, 0.0, IGNORED]])
     for name in ("cross_entropy", "bce", "focal"):
-        loss = build_loss(LossConfig(name=name), torch.ones(3))
+        loss = build_loss(LossConfig(name=name, label_smoothing=0), torch.ones(3))
         changed = loss(logits + torch.tensor([[0.0, 0.0, 9.0]]), target)
         assert loss(logits, target).item() == pytest.approx(changed.item(), abs=1e-5), name
-    plain = build_loss(LossConfig(), torch.ones(2))(torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0]]))
+    plain = build_loss(LossConfig(name="cross_entropy", label_smoothing=0), torch.ones(2))(
+        torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0]])
+    )
     assert plain.item() == pytest.approx(-np.log(np.e / (np.e + 1)), abs=1e-6)
-    weighted = build_loss(LossConfig(class_weights=True), torch.tensor([1.0, 3.0]))
+    weighted = build_loss(
+        LossConfig(name="cross_entropy", label_smoothing=0, class_weights=True), torch.tensor([1.0, 3.0])
+    )
     rare, common = (weighted(torch.zeros(1, 2), torch.eye(2)[[k]]).item() for k in (0, 1))
     assert rare == pytest.approx(3 * common)
     focal = build_loss(LossConfig(name="focal", focal_gamma=2), torch.ones(1))
@@ -418,7 +422,7 @@ def test_the_commands_from_training_to_a_report(birds: Path, tmp_path: Path, com
     assert (tmp_path / "p.png").stat().st_size > 10_000
     report = command("evaluate", *bundles, birds, "--out", tmp_path / "report", "--thresholds", tmp_path / "t.csv")
     assert report.returncode == 0, report.stderr
-    assert b" minus acoustic_mlp: " in report.stdout
+    assert b" minus acoustic_mlp, on what both know (" in report.stdout
     found = json.loads((tmp_path / "report" / "evaluation.json").read_text())
     first = found["evaluations"][0]
     n_named = sum(row.split == "test" and row.scientific_name is not None for row in read_table(birds).rows)

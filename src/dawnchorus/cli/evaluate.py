@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,14 +17,20 @@ from dawnchorus.cli.options import models_folder_option, turns_option, workers_o
 from dawnchorus.cli.present import announce_model, console, counted, print_table
 from dawnchorus.cli.progress import shown_progress
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table
-from dawnchorus.errors import InputError, MissingExtra, OutputError
+from dawnchorus.errors import InputError, OutputError
 from dawnchorus.files import atomic_file, cannot_write
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore, default_folder
 
 if TYPE_CHECKING:
-    from dawnchorus.evaluate.evaluation import Evaluation
-    from dawnchorus.evaluate.scoring import Pool, Scores, Secondary
+    from dawnchorus.data.presence import Secondary
+    from dawnchorus.evaluate.evaluation import Comparison, Evaluation
+    from dawnchorus.evaluate.scoring import Pool, Scores
+
+UNKNOWN_TITLE = "unknown species counted as wrong"
+
+MAX_REFUSALS = 10
+"""Species without a threshold that are named."""
 
 JSON_NAME, PAGE_NAME = "evaluation.json", "evaluation.html"
 
@@ -50,8 +57,8 @@ OF_SUBMISSIONS = ("sample", "min_score")
 )
 @click.option(
     "--secondary",
-    type=click.Choice(["count", "mask", "ignore"]),
-    help="Species beside a recording's own: they count as there, neither way, or as not there.  [default: mask if the "
+    type=click.Choice(["count", "mask"]),
+    help="Species beside a recording's own: they count as there, or neither way.  [default: mask if the "
     "first BUNDLE is a run that masked them, else count]",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the page and the JSON.")
@@ -59,7 +66,8 @@ OF_SUBMISSIONS = ("sample", "min_score")
 @click.option("--overlap", type=float, default=0.0, show_default=True, help="Seconds shared by neighbouring windows.")
 @turns_option
 @click.option("--thresholds", type=click.Path(path_type=Path), help="Write the scores that keep --precision, as csv.")
-@click.option("--precision", type=click.FloatRange(0, 1), default=0.9, show_default=True, help="For --thresholds.")
+@click.option("--precision", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.9, show_default=True,
+    help="For --thresholds: the share of a species' windows that is right, kept with 95 % confidence.")  # fmt: skip
 @click.option("--submission", type=click.Path(path_type=Path), help="Write BirdCLEF's submission.csv.")
 @click.option("--sample", type=click.Path(path_type=Path), help="BirdCLEF's sample_submission.csv: its shape and rows.")
 @click.option(
@@ -116,11 +124,13 @@ def command(
         return
     part = part or "test"
     rows = _part(table, part)
-    secondary = secondary or _trained_with(models[0])
-    found: list[tuple[Evaluation, Scores]] = []
+    bundles = []
     for name in models:
         announce_model(store, name)
-        bundle = store.open(name)
+        bundles.append(store.open(name))
+    secondary = secondary or secondary_of(bundles[0])
+    found: list[tuple[Evaluation, Scores]] = []
+    for name, bundle in zip(models, bundles, strict=True):
         duration_s = sum(row.duration_s or 0 for row in rows)
         with shown_progress(screen, duration_s=duration_s) as update:
             scores = score_data_set(
@@ -143,7 +153,9 @@ def command(
         "part": part,
         "secondary": secondary,
         "evaluations": [evaluation.as_json() for evaluation, _ in found],
-        "first_minus_other": [{name: vars(value) for name, value in each.items()} for each in differences],
+        "first_minus_other": [
+            {name: vars(value) for name, value in each.first_minus_other.items()} for each in differences
+        ],
     }
     text = json.dumps(fields, indent=2, ensure_ascii=False)
     if out is not None:
@@ -204,16 +216,11 @@ def _part(table: RecordingsTable, part: str) -> list[RecordingRow]:
     return rows
 
 
-def _trained_with(model: str) -> Secondary:
-    """Return "mask" where the model's run masked secondary species in training, else "count"."""
-    from dawnchorus.train.runs import find_run_of, read_config
-
-    run = find_run_of(model)
-    try:
-        config = {} if run is None else read_config(run)
-    except MissingExtra:  # measuring needs nothing of training
-        config = {}
-    return "mask" if config.get("data", {}).get("mask_secondary") else "count"
+def secondary_of(bundle: Bundle) -> Secondary:
+    """Return "mask" where the bundle was trained here with secondary species counting neither way, else "count"."""
+    recipe = None if bundle.info.training is None else bundle.info.training.recipe
+    data = {"secondary": 1.0} if recipe is None else recipe["data"]
+    return "count" if data.get("secondary") and not data.get("mask_secondary") else "mask"
 
 
 def _remember(model: str, evaluation: Evaluation, options: dict[str, Any]) -> None:
@@ -230,57 +237,80 @@ def _remember(model: str, evaluation: Evaluation, options: dict[str, Any]) -> No
         click.echo(f"warning: the run does not keep what was measured: {error}", err=True)
 
 
-def _show(found: list[tuple[Evaluation, Scores]], differences: list[Any]) -> None:
+def _show(found: list[tuple[Evaluation, Scores]], differences: list[Comparison]) -> None:
     from dawnchorus.evaluate.evaluation import SECONDARY_NOTES
 
     screen = Console(highlight=False, soft_wrap=True)
-    table = Table(box=None)
-    table.add_column("metric")
-    for evaluation, _ in found:
-        table.add_column(f"{evaluation.model} {evaluation.bundle_id}")
-    for name in found[0][0].by_recording:
-        if name == "top_1":
-            continue
-        table.add_row(
-            TITLES.get(name, name.replace("_", " ")), *[str(evaluation.by_recording[name]) for evaluation, _ in found]
-        )
-    errors = [f"{evaluation.calibration_error:.3f}" for evaluation, _ in found]
-    calibrated = [f"{e.calibrated_error:.3f}" if e.calibrated_error is not None else "" for e, _ in found]
-    table.add_row("calibration error", *errors)
-    if any(calibrated):
-        table.add_row("calibrated", *calibrated)
-    table.add_row("recordings", *[str(evaluation.n_recordings) for evaluation, _ in found])
-    print_table(table)
-    screen.print(SECONDARY_NOTES[found[0][0].secondary])
-    if len(found[0][1].classes) == 1:
+    evaluations = [evaluation for evaluation, _ in found]
+    for evaluation in evaluations:
+        for note in evaluation.coverage_notes:
+            click.echo(note, err=note.startswith("warning"))
+    print_table(_metrics_table(evaluations))
+    first = evaluations[0]
+    screen.print(SECONDARY_NOTES[first.secondary])
+    if first.n_known_species == 1:
         screen.print(
             "One species: the best of one is always right, so only ROC AUC, average precision, log loss and the scores "
             "in background say something."
         )
-    for (evaluation, _), difference in zip(found[1:], differences, strict=True):
-        each = "; ".join(f"{name.replace('_', ' ')} {value}" for name, value in difference.items())
-        screen.print(f"{found[0][0].model} minus {evaluation.model}: {each}", markup=False)
-    for evaluation, _ in found:
-        if evaluation.leaks:
-            click.echo(
-                f"warning: {evaluation.model} has learned from {len(evaluation.leaks)} of these recordings, or from "
-                f"copies or clips of them ({evaluation.leaks[0].recording_id}: {evaluation.leaks[0].why}...).",
-                err=True,
+    for evaluation, difference in zip(evaluations[1:], differences, strict=True):
+        each = "; ".join(f"{name.replace('_', ' ')} {value}" for name, value in difference.first_minus_other.items())
+        screen.print(
+            f"{first.model} minus {evaluation.model}, on what both know ({difference.counted}): {each}", markup=False
+        )
+    for evaluation in evaluations:
+        _show_notes(evaluation, screen)
+
+
+def _metrics_table(evaluations: list[Evaluation]) -> Table:
+    """Return each metric of each bundle, and how many recordings and species it is of."""
+    table = Table(box=None)
+    table.add_column("metric")
+    for each in evaluations:
+        table.add_column(f"{each.model} {each.bundle_id}")
+        table.add_column("of")
+
+    def add_row(title: str, cells: Iterable[tuple[object, object]]) -> None:
+        table.add_row(title, *(str(cell) for pair in cells for cell in pair))
+
+    for name in evaluations[0].by_recording:
+        if name == "top_1":
+            continue
+        title = TITLES.get(name, name.replace("_", " "))
+        add_row(title, ((each.by_recording[name], each.counted[name]) for each in evaluations))
+        if any(name in each.with_unknown for each in evaluations):
+            add_row(
+                f"  {UNKNOWN_TITLE}",
+                ((each.with_unknown.get(name, ""), each.counted_with_unknown(name)) for each in evaluations),
             )
-        for note in evaluation.leak_notes:
-            click.echo(f"note: {note}", err=True)
-        for note in evaluation.background_notes:
-            click.echo(note, err=evaluation.background is None or evaluation.background.n_heard > 0)
-        for threshold, counts in evaluation.events.items():
-            screen.print(
-                f"events of {evaluation.model} from score {threshold}: precision {counts.precision:.3f} of "
-                f"{counts.n_found}, recall {counts.recall:.3f} of {counts.n_marked}, in "
-                f"{counted(counts.n_recordings, 'annotated recording')}"
-            )
+    add_row("calibration error", ((f"{each.calibration_error:.3f}", "") for each in evaluations))
+    if any(each.calibrated_error is not None for each in evaluations):
+        errors = ("" if each.calibrated_error is None else f"{each.calibrated_error:.3f}" for each in evaluations)
+        add_row("calibrated", ((error, "") for error in errors))
+    return table
+
+
+def _show_notes(evaluation: Evaluation, screen: Console) -> None:
+    if evaluation.leaks:
+        click.echo(
+            f"warning: {evaluation.model} has learned from {len(evaluation.leaks)} of these recordings, or from "
+            f"copies or clips of them ({evaluation.leaks[0].recording_id}: {evaluation.leaks[0].why}...).",
+            err=True,
+        )
+    for note in evaluation.leak_notes:
+        click.echo(f"note: {note}", err=True)
+    for note in evaluation.background_notes:
+        click.echo(note, err=evaluation.background is None or evaluation.background.n_heard > 0)
+    for threshold, counts in evaluation.events.items():
+        screen.print(
+            f"events of {evaluation.model} from score {threshold}: precision {counts.precision:.3f} of "
+            f"{counts.n_found}, recall {counts.recall:.3f} of {counts.n_marked}, in "
+            f"{counted(counts.n_recordings, 'annotated recording')}"
+        )
 
 
 def _write_report(
-    out: Path, text: str, table: RecordingsTable, found: list[tuple[Evaluation, Scores]], differences: list[Any]
+    out: Path, text: str, table: RecordingsTable, found: list[tuple[Evaluation, Scores]], differences: list[Comparison]
 ) -> None:
     from dawnchorus.evaluate.page import render_evaluation
 
@@ -295,13 +325,25 @@ def _write_report(
 
 def _write_thresholds(path: Path, scores: Scores, precision: float) -> None:
     """A table for `dawnchorus identify --thresholds`."""
-    from dawnchorus.evaluate.calibration import thresholds_for_precision
+    from dawnchorus.evaluate.thresholds import Threshold, describe_refusals, group_by_minute, thresholds_for_precision
 
-    found = thresholds_for_precision(scores.classes, scores.scores, scores.truth, precision=precision)
+    found = thresholds_for_precision(
+        scores.classes, scores.known_scores, scores.truth, precision=precision, groups=group_by_minute(scores)
+    )
+    chosen = {name: each for name, each in found.items() if isinstance(each, Threshold)}
     with atomic_file(path) as stream:
-        lines = [f"{name},{value!r}\n" for name, value in found.items()]
-        stream.write("".join(["scientific_name,min_score\n", *lines]).encode())
-    click.echo(f"{path}: {len(found)} of {len(scores.classes)} species have a threshold", err=True)
+        lines = [f"{name},{each.min_score!r},{each.precision:.4f},{each.low:.4f}\n" for name, each in chosen.items()]
+        stream.write("".join(["scientific_name,min_score,precision,precision_low\n", *lines]).encode())
+    refusals = list(describe_refusals(found, precision))
+    for line in refusals[:MAX_REFUSALS]:
+        click.echo(line, err=True)
+    if len(refusals) > MAX_REFUSALS:
+        click.echo(f"... and {len(refusals) - MAX_REFUSALS} more species", err=True)
+    click.echo(
+        f"{path}: {len(chosen)} of {len(found)} species have a threshold, from which at least {precision:g} of their "
+        f"windows are right in other recordings like these, with 95 % confidence",
+        err=True,
+    )
 
 
 def _single(models: tuple[str, ...], store: ModelStore) -> Bundle:

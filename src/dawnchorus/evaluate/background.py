@@ -1,19 +1,25 @@
-"""Scores in recordings without any of the species: how much a model hears in noise."""
+"""Scores in recordings without any of the species: false alarms, and how high they score."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.data.presence import ABSENT, is_without_birds
 from dawnchorus.data.recordings import RecordingRow
+from dawnchorus.evaluate.bootstrap import resampled_sums
+from dawnchorus.evaluate.events import join_windows
 from dawnchorus.evaluate.scoring import Scores
 from dawnchorus.identify.options import DEFAULT_MIN_SCORE
 from dawnchorus.models.bundle import Activation
 
 PERCENTILE = 95
+
+ALARM_SCORES = (DEFAULT_MIN_SCORE, 0.5, 0.9)
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,22 @@ class BackgroundScore:
 
 
 @dataclass(frozen=True)
+class FalseAlarms:
+    """Events found where there are none, from one score on."""
+
+    min_score: float
+    n_alarms: int
+    """Neighbouring windows with the same species are one."""
+    per_hour: float
+    low: float
+    """The 95 % interval of `per_hour`: see `_rate_interval`."""
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.per_hour:.3g} ({self.low:.3g} to {self.high:.3g}) from score {self.min_score:g}"
+
+
+@dataclass(frozen=True)
 class BackgroundTest:
     """Scores of all background recordings, the highest first."""
 
@@ -39,35 +61,45 @@ class BackgroundTest:
     highest: float
     percentile_95: float
     """95 % of the recordings have a highest score of at most this."""
+    scored_h: float
+    """Hours of sound in them."""
+    false_alarms: tuple[FalseAlarms, ...]
+    """From `min_score` on, and from higher scores."""
     recordings: tuple[BackgroundScore, ...]
 
-    def as_record(self) -> dict[str, float]:
+    def as_record(self) -> dict[str, Any]:
         """Return the figures of all recordings together."""
-        names = ("n_recordings", "n_heard", "min_score", "highest", "percentile_95")
-        return {name: getattr(self, name) for name in names}
+        names = ("n_recordings", "n_heard", "min_score", "highest", "percentile_95", "scored_h")
+        figures = {name: getattr(self, name) for name in names}
+        return {**figures, "false_alarms": [vars(each) for each in self.false_alarms]}
 
     def __str__(self) -> str:
         first = self.recordings[0]
         return (
             f"highest score {self.highest:.3f} ({first.scientific_name} in {first.recording_id}), 95th percentile "
             f"{self.percentile_95:.3f}; from {self.min_score:g} on in {self.n_heard} of {self.n_recordings} "
-            f"background recordings"
+            f"background recordings; false alarms per hour: {', '.join(map(str, self.false_alarms))}, in "
+            f"{60 * self.scored_h:.3g} minutes"
         )
 
 
 def measure_background(scores: Scores) -> BackgroundTest | None:
     """Measure the scores in background recordings; None where there are none.
 
-    Of a recording that is known to be without some species, as BirdNET-Analyzer's negatives are, only these count.
+    Background, and recordings that are annotated with nothing marked. Of a recording that is known to be without some
+    species, as BirdNET-Analyzer's negatives are, only these count.
     """
-    found = []
-    for k, row in enumerate(scores.rows):
-        columns = _absent_columns(row, scores.classes)
-        windows = np.flatnonzero(scores.recording == k)
-        if len(columns) and len(windows):
-            found.append(_of_recording(row, scores, windows, columns))
-    if not found:
+    heard = [
+        _Heard(row, windows, columns)
+        for k, row in enumerate(scores.rows)
+        if is_without_birds(row)
+        and len(windows := np.flatnonzero(scores.recording == k))
+        and len(columns := np.flatnonzero((scores.presence[windows] == ABSENT).all(0)))
+    ]
+    if not heard:
         return None
+    found = [_of_recording(each, scores) for each in heard]
+    hours = np.array([_covered_h(scores, each) for each in heard])
     highest = [each.highest for each in found]
     return BackgroundTest(
         n_recordings=len(found),
@@ -75,36 +107,73 @@ def measure_background(scores: Scores) -> BackgroundTest | None:
         min_score=DEFAULT_MIN_SCORE,
         highest=max(highest),
         percentile_95=float(np.percentile(highest, PERCENTILE)),
+        scored_h=float(hours.sum()),
+        false_alarms=tuple(_false_alarms(scores, heard, hours, each) for each in ALARM_SCORES),
         recordings=tuple(sorted(found, key=lambda each: -each.highest)),
     )
 
 
-def _absent_columns(row: RecordingRow, classes: tuple[str, ...]) -> npt.NDArray[np.int64]:
-    if row.kind != "background":
-        return np.empty(0, np.int64)
-    absent = [k for k, name in enumerate(classes) if not row.absent or name in row.absent]
-    return np.array(absent, np.int64)
+@dataclass(frozen=True)
+class _Heard:
+    """A recording without birds, its windows, and the columns of the classes that are absent."""
+
+    row: RecordingRow
+    windows: npt.NDArray[np.int64]
+    columns: npt.NDArray[np.int64]
 
 
-def _of_recording(
-    row: RecordingRow, scores: Scores, windows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64]
-) -> BackgroundScore:
-    values = scores.scores[np.ix_(windows, columns)]
+def _of_recording(heard: _Heard, scores: Scores) -> BackgroundScore:
+    values = scores.scores[np.ix_(heard.windows, heard.columns)]
     best = values.max(1)
     return BackgroundScore(
-        recording_id=row.recording_id,
+        recording_id=heard.row.recording_id,
         highest=float(best.max()),
         percentile_95=float(np.percentile(best, PERCENTILE)),
-        scientific_name=scores.classes[columns[int(values.max(0).argmax())]],
+        scientific_name=scores.classes[heard.columns[int(values.max(0).argmax())]],
     )
+
+
+def _covered_h(scores: Scores, heard: _Heard) -> float:
+    stretches = join_windows(scores.start_s[heard.windows], scores.window_s)
+    return sum(end - start for start, end in stretches) / 3600
+
+
+def _false_alarms(
+    scores: Scores, heard: Sequence[_Heard], hours: npt.NDArray[np.float64], min_score: float
+) -> FalseAlarms:
+    counts = np.array(
+        [
+            sum(
+                len(join_windows(scores.start_s[each.windows[is_high]], scores.window_s))
+                for is_high in (scores.scores[np.ix_(each.windows, each.columns)] >= min_score).T
+            )
+            for each in heard
+        ]
+    )
+    low, high = _rate_interval(counts, hours)
+    return FalseAlarms(min_score, int(counts.sum()), float(counts.sum() / hours.sum()), low, high)
+
+
+def _rate_interval(counts: npt.NDArray[np.int64], hours: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Return the 95 % interval of events per hour, from those of each recording [recordings].
+
+    The wider of two: that of a Poisson process (Byar's approximation; Breslow and Day, 1987, p. 69), which says how
+    much none at all can mean, and that of recordings drawn anew, as some are full of alarms.
+    """
+    n, z = int(counts.sum()), 1.96
+    low = n * (1 - 1 / (9 * n) - z / (3 * n**0.5)) ** 3 if n else 0.0
+    high = (n + 1) * (1 - 1 / (9 * (n + 1)) + z / (3 * (n + 1) ** 0.5)) ** 3
+    sums = resampled_sums(np.stack([counts, hours], axis=1))
+    drawn_low, drawn_high = np.quantile(sums[:, 0] / sums[:, 1], [0.025, 0.975])
+    return float(min(max(low, 0) / hours.sum(), drawn_low)), float(max(high / hours.sum(), drawn_high))
 
 
 def describe_background(test: BackgroundTest | None, *, model: str, activation: Activation) -> Iterator[str]:
     """Yield what a user should know of a model's scores in background, and do about high ones."""
     if test is None:
         yield (
-            f"note: none of these recordings is background, so it is not known how high {model} scores where there is "
-            f"no bird. Add some, as a folder 'noise', and split again."
+            f"warning: none of these recordings is without birds, so it is not known what {model} hears in noise, nor "
+            f"how many false alarms it gives in an hour. Add some, as a folder 'noise', and split again."
         )
         return
     if not test.n_heard:

@@ -58,6 +58,11 @@ def paired_interval(
     return Interval(value, *_limits([a - b for a, b in zip(values, others, strict=True)]))
 
 
+def resampled_sums(values: FloatArray, *, seed: int = 1) -> FloatArray:
+    """Return the sums over recordings of values [recordings, columns], for recordings drawn anew [draws, columns]."""
+    return np.concatenate([values[draws].sum(1) for draws in _draws(values.astype(bool), seed)])
+
+
 def _resampled(
     metric: Metric, truth: BoolArray, scores: FloatArray, draws: list[npt.NDArray[np.int64]]
 ) -> list[FloatArray]:

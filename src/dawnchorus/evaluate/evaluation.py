@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.data.presence import Secondary
 from dawnchorus.evaluate import metrics
 from dawnchorus.evaluate.background import BackgroundTest, describe_background, measure_background
 from dawnchorus.evaluate.bootstrap import Interval, Metric, RowMean, interval, paired_interval
 from dawnchorus.evaluate.events import EventCounts, count_events
-from dawnchorus.evaluate.scoring import Pool, Scores, Secondary
+from dawnchorus.evaluate.scoring import Pool, Scores
 from dawnchorus.evaluate.suspects import Doubt, Leak, doubtful_labels, learned_from, overlap_notes
 from dawnchorus.models.bundle import Activation, Bundle
 from dawnchorus.models.runner import probabilities_of
 
 SCHEMA = 1
+
+MAX_NAMED = 10
+"""Species that a sentence names."""
 
 
 def _decided(kind: int, average: str) -> Metric:
@@ -60,8 +66,10 @@ METRICS: dict[str, Metric] = {
 SECONDARY_NOTES: dict[Secondary, str] = {
     "count": "Secondary species count as truth.",
     "mask": "Secondary species count neither for nor against.",
-    "ignore": "Secondary species are ignored: they count as not there.",
 }
+
+OF_ALL_RECORDINGS = ("macro_roc_auc", "cmap", "padded_cmap", "multilabel_log_loss")
+"""Metrics in which recordings without any of the species count as well: as negatives."""
 
 PAIRED = ("top_1", "macro_roc_auc", "cmap", "macro_f1")
 
@@ -80,6 +88,33 @@ class SpeciesResult:
 
 
 @dataclass(frozen=True)
+class Counted:
+    """How many recordings and species a figure is of."""
+
+    n_recordings: int
+    n_species: int
+
+    def __str__(self) -> str:
+        return f"{self.n_recordings} recordings, {self.n_species} species"
+
+
+@dataclass(frozen=True)
+class UnknownSpecies:
+    """A species of the recordings that the model does not know."""
+
+    scientific_name: str
+    n_recordings: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How much better one bundle is than another, on the recordings and species that both have."""
+
+    counted: Counted
+    first_minus_other: dict[str, Interval]
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """All of it."""
 
@@ -91,9 +126,21 @@ class Evaluation:
     n_failed: int
     n_unlabelled: int
     """Recordings left out because nobody said what is in them."""
+    n_known_species: int
+    """Species of these recordings that the model knows: all figures are of these, but `with_unknown`."""
+    n_model_species: int
+    """All species that the model knows; the best is looked for among `n_known_species`."""
+    unknown_species: tuple[UnknownSpecies, ...]
+    """The others, those with most recordings first."""
+    n_unknown_recordings: int
+    """Recordings of which the model knows no species: they count only as negatives."""
     pool: Pool
     secondary: Secondary
     by_recording: dict[str, Interval]
+    counted: dict[str, Counted]
+    """What each metric of recordings is of."""
+    with_unknown: dict[str, Interval]
+    """Metrics for which species that the model does not know count as never found; empty where it knows all."""
     by_window: dict[str, float]
     species: tuple[SpeciesResult, ...]
     confusion: npt.NDArray[np.int64]
@@ -118,6 +165,16 @@ class Evaluation:
         """Say what the scores in background mean."""
         return tuple(describe_background(self.background, model=self.model, activation=self.activation))
 
+    def counted_with_unknown(self, name: str) -> Counted:
+        """Return how many recordings and species a metric of `with_unknown` is of."""
+        known = self.counted[name]
+        return Counted(known.n_recordings + self.n_unknown_recordings, known.n_species + len(self.unknown_species))
+
+    @property
+    def coverage_notes(self) -> tuple[str, ...]:
+        """Say which recordings and species the figures are of, and which are left out; unknown species come first."""
+        return tuple(_describe_coverage(self))
+
     def as_json(self) -> dict[str, Any]:
         """For machines."""
         fields = asdict(self)
@@ -127,31 +184,41 @@ class Evaluation:
 
     def as_record(self) -> dict[str, Any]:
         """Return what a run keeps of it: the bundle, and each metric of recordings with its interval."""
-        about = {name: getattr(self, name) for name in ("bundle_id", "n_recordings", "pool", "secondary")}
+        names = ("bundle_id", "n_recordings", "n_unknown_recordings", "pool", "secondary")
+        about = {name: getattr(self, name) for name in names}
         return {**about, "metrics": {name: vars(value) for name, value in self.by_recording.items()}}
 
 
 def evaluate(bundle: Bundle, scores: Scores, *, pool: Pool = "mean") -> Evaluation:
     """Every metric of scores that were made with the bundle."""
     by_recording, truth = scores.by_recording(pool)
+    known = scores.known_scores
+    n_model_species = sum(label.kind == "species" for label in bundle.labels)
+    unknown = _unknown_species(scores)
     calibration = bundle.info.calibration
-    probabilities = None if calibration is None else probabilities_of(scores.scores, calibration)
+    probabilities = None if calibration is None else probabilities_of(known, calibration)
     return Evaluation(
         model=bundle.info.name,
         bundle_id=bundle.id,
         activation=bundle.info.activation,
         n_recordings=len(scores.rows),
-        n_windows=len(scores.scores),
+        n_windows=len(known),
         n_failed=len(scores.failures),
         n_unlabelled=len(scores.unlabelled),
+        n_known_species=len(scores.classes),
+        n_model_species=n_model_species,
+        unknown_species=unknown,
+        n_unknown_recordings=int(_is_unknown(scores, truth).sum()),
         pool=pool,
         secondary=scores.secondary,
         by_recording={name: interval(metric, truth, by_recording) for name, metric in METRICS.items()},
-        by_window={name: float(metric(scores.truth, scores.scores)) for name, metric in METRICS.items()},
+        counted={name: _counted(name, truth, by_recording) for name in METRICS},
+        with_unknown=_with_unknown(scores, truth, by_recording) if unknown else {},
+        by_window={name: float(metric(scores.truth, known)) for name, metric in METRICS.items()},
         species=_species(scores, truth, by_recording),
         confusion=confusion_of(truth, by_recording),
-        calibration_error=metrics.expected_calibration_error(scores.truth, scores.scores),
-        reliability=_reliability(scores.scores, scores.truth),
+        calibration_error=metrics.expected_calibration_error(scores.truth, known),
+        reliability=_reliability(known, scores.truth),
         calibrated_error=(
             None if probabilities is None else metrics.expected_calibration_error(scores.truth, probabilities)
         ),
@@ -164,8 +231,8 @@ def evaluate(bundle: Bundle, scores: Scores, *, pool: Pool = "mean") -> Evaluati
     )
 
 
-def compare(first: Scores, second: Scores, *, pool: Pool = "mean") -> dict[str, Interval]:
-    """How much better the first is than the second, on the recordings and species that both have."""
+def compare(first: Scores, second: Scores, *, pool: Pool = "mean") -> Comparison:
+    """Compare two bundles, on the recordings and species that both have."""
     classes = [name for name in first.classes if name in second.classes]
     ids = [row.recording_id for row in first.rows]
     other = {row.recording_id: k for k, row in enumerate(second.rows)}
@@ -178,7 +245,96 @@ def compare(first: Scores, second: Scores, *, pool: Pool = "mean") -> dict[str, 
 
     own, truth = part(first, shared)
     others, _ = part(second, [other[ids[k]] for k in shared])
-    return {name: paired_interval(METRICS[name], truth, own, others) for name in PAIRED}
+    return Comparison(
+        Counted(int(truth.any(1).sum()), len(classes)),
+        {name: paired_interval(METRICS[name], truth, own, others) for name in PAIRED},
+    )
+
+
+def _counted(name: str, truth: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> Counted:
+    is_known = ~np.isnan(scores)
+    rows = is_known.any(1) if name in OF_ALL_RECORDINGS else truth.any(1)
+    columns = truth.any(0)
+    if name == "macro_roc_auc":
+        columns &= (~truth & is_known).any(0)
+    return Counted(int(rows.sum()), int(columns.sum()))
+
+
+def _unknown_species(scores: Scores) -> tuple[UnknownSpecies, ...]:
+    counts = Counter(name for names in scores.unknown_species for name in names)
+    return tuple(UnknownSpecies(name, n) for name, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _is_unknown(scores: Scores, truth: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Mark the recordings of which the model knows no species, though they have some [recordings]."""
+    has_unknown = np.array([bool(names) for names in scores.unknown_species] or [False] * len(truth))
+    return np.asarray(has_unknown & ~truth.any(1))
+
+
+def _with_unknown(
+    scores: Scores, truth: npt.NDArray[np.bool_], by_recording: npt.NDArray[np.float64]
+) -> dict[str, Interval]:
+    """Return metrics in which each species that the model does not know is a class that it never finds."""
+    names = sorted({name for each in scores.unknown_species for name in each})
+    n_known = len(scores.classes)
+    present = np.array([[name in each for name in names] for each in scores.unknown_species], bool)
+
+    def of_rows(k: int) -> Metric:
+        def hits(all_truth: metrics.BoolArray, values: metrics.FloatArray) -> metrics.FloatArray:
+            known = metrics.top_k_hits(all_truth[..., :n_known], values[..., :n_known], k)
+            return np.asarray(np.where(all_truth.any(-1), np.nan_to_num(known), np.nan))
+
+        return RowMean(hits)
+
+    def of_classes(metric: Metric) -> Metric:
+        def mean(all_truth: metrics.BoolArray, values: metrics.FloatArray) -> metrics.FloatArray:
+            known = metric(all_truth[..., :n_known], values[..., :n_known])
+            n_never = all_truth[..., n_known:].any(-2).sum(-1)
+            n_found = all_truth[..., :n_known].any(-2).sum(-1)
+            return np.asarray(np.nan_to_num(known) * n_found / np.maximum(n_found + n_never, 1))
+
+        return mean
+
+    all_truth = np.concatenate([truth, present], axis=1)
+    values = np.concatenate([by_recording, np.zeros(present.shape)], axis=1)
+    with_all = {
+        "accuracy": of_rows(1),
+        "top_5": of_rows(5),
+        "cmap": of_classes(METRICS["cmap"]),
+        "macro_f1": of_classes(METRICS["macro_f1"]),
+    }
+    return {name: interval(metric, all_truth, values) for name, metric in with_all.items()}
+
+
+def _describe_coverage(evaluation: Evaluation) -> Iterator[str]:
+    unknown = evaluation.unknown_species
+    n_species = evaluation.n_known_species + len(unknown)
+    model = evaluation.model
+    if unknown:
+        named = ", ".join(f"{each.scientific_name} ({each.n_recordings})" for each in unknown[:MAX_NAMED])
+        more = f" and {len(unknown) - MAX_NAMED} more" if len(unknown) > MAX_NAMED else ""
+        yield (
+            f"warning: {model} does not know {len(unknown)} of the {n_species} species of these recordings: {named}"
+            f"{more}. In {evaluation.n_unknown_recordings} of {evaluation.n_recordings} recordings it knows none; the "
+            f"figures leave these out, but for those that say otherwise."
+        )
+    left_out = [
+        f"{n} {what}"
+        for n, what in (
+            (evaluation.n_unlabelled, "unlabelled"),
+            (evaluation.n_failed, "failed"),
+        )
+        if n
+    ]
+    among = (
+        f", the best of which is looked for among these and not among all {evaluation.n_model_species} that it knows"
+        if evaluation.n_model_species > evaluation.n_known_species
+        else ""
+    )
+    yield (
+        f"{model}: {evaluation.n_recordings} recordings; {evaluation.n_known_species} of their {n_species} species are "
+        f"known to it{among}" + (f". Left out: {', '.join(left_out)}." if left_out else ".")
+    )
 
 
 def _species(

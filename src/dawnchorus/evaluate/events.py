@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from dawnchorus.evaluate.scoring import Scores, touches
+from dawnchorus.data.presence import touches
+from dawnchorus.evaluate.scoring import FloatArray, Scores
 
 THRESHOLDS = (0.1, 0.25, 0.5, 0.75, 0.9)
 
@@ -50,21 +51,27 @@ def count_events(scores: Scores) -> dict[str, EventCounts]:
 
 
 def _counted(scores: Scores, annotated: list[int], threshold: float) -> EventCounts:
-    """Neighbouring windows above the threshold are one event."""
+    """Count events, each of neighbouring windows above the threshold."""
     counts = np.zeros(4, int)
+    known = scores.known_scores
     for recording in annotated:
         here = np.flatnonzero(scores.recording == recording)
         for k, name in enumerate(scores.classes):
             marked = [mark for mark in scores.rows[recording].annotations if mark.scientific_name == name]
-            found: list[tuple[float, float]] = []
-            for window in here[scores.scores[here, k] >= threshold].tolist():
-                start_s = float(scores.start_s[window])
-                if found and start_s <= found[-1][1] + 1e-3:
-                    found[-1] = (found[-1][0], start_s + scores.window_s)
-                else:
-                    found.append((start_s, start_s + scores.window_s))
+            found = join_windows(scores.start_s[here[known[here, k] >= threshold]], scores.window_s)
             right = sum(any(touches(mark, start, end) for mark in marked) for start, end in found)
             hit = sum(any(touches(mark, start, end) for start, end in found) for mark in marked)
             counts += (len(found), right, len(marked), hit)
     n_found, n_right, n_marked, n_marked_found = counts.tolist()
     return EventCounts(n_found, n_right, n_marked, n_marked_found, len(annotated))
+
+
+def join_windows(start_s: FloatArray, window_s: float) -> list[tuple[float, float]]:
+    """Return start and end of each stretch that windows cover without a gap; `start_s` [windows] rises."""
+    joined: list[tuple[float, float]] = []
+    for start in start_s.tolist():
+        if joined and start <= joined[-1][1] + 1e-3:
+            joined[-1] = (joined[-1][0], start + window_s)
+        else:
+            joined.append((start, start + window_s))
+    return joined

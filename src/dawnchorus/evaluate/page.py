@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from dawnchorus.data.recordings import RecordingsTable
 from dawnchorus.errors import AudioError
-from dawnchorus.evaluate.evaluation import SECONDARY_NOTES, Evaluation
+from dawnchorus.evaluate.evaluation import SECONDARY_NOTES, Comparison, Evaluation
 from dawnchorus.evaluate.metrics import best_index
 from dawnchorus.evaluate.scoring import Scores
 from dawnchorus.pictures.clip import clip_png_and_mp3
@@ -37,7 +36,7 @@ class _Mistake:
 
 
 def render_evaluation(
-    table: RecordingsTable, found: Sequence[tuple[Evaluation, Scores]], differences: Sequence[dict[str, Any]]
+    table: RecordingsTable, found: Sequence[tuple[Evaluation, Scores]], differences: Sequence[Comparison]
 ) -> str:
     """The page as HTML; the confusions and mistakes are those of the first bundle."""
     first, scores = found[0]

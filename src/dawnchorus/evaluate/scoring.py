@@ -10,7 +10,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, species_of
+from dawnchorus.data.presence import NOT_KNOWN, PRESENT, Presence, PresenceArray, Secondary
+from dawnchorus.data.recordings import RecordingRow, RecordingsTable, species_of
 from dawnchorus.errors import InputError
 from dawnchorus.identify import Options, identify
 from dawnchorus.identify.places import printable
@@ -21,9 +22,6 @@ from dawnchorus.models.store import ModelStore
 FloatArray = npt.NDArray[np.float64]
 Pool = Literal["mean", "max"]
 NOTHING_LEFT = "nothing of it is left to score after the bundle's cleaning"
-
-Secondary = Literal["count", "mask", "ignore"]
-"""Secondary species of a recording: "count" as truth, are left out of it ("mask"), or count as not there ("ignore")."""
 
 
 @dataclass(frozen=True)
@@ -38,34 +36,61 @@ class Scores:
     start_s: FloatArray
     window_s: float
     scores: FloatArray
-    """[windows, classes]; NaN where it is not known if the species is there, or secondary species are masked."""
-    truth: npt.NDArray[np.bool_]
-    """[windows, classes]: of annotated recordings what is marked there, of others the recording's species."""
+    """[windows, classes]"""
+    presence: PresenceArray
+    """[windows, classes]: `PRESENT`, `ABSENT` or `NOT_KNOWN` of `dawnchorus.data.presence`."""
     failures: dict[str, str]
     """Why other recordings could not be scored, by recording_id."""
     unlabelled: tuple[str, ...] = ()
     """The recording_id of each recording that was left out because nobody said what is in it."""
-    secondary: Secondary = "ignore"
+    secondary: Secondary = "count"
+    unknown_species: tuple[tuple[str, ...], ...] = ()
+    """[recordings]: the species of each recording that the model does not know; empty: it knows all of them."""
+
+    @property
+    def truth(self) -> npt.NDArray[np.bool_]:
+        """True where a species is present [windows, classes]."""
+        return np.asarray(self.presence == PRESENT)
+
+    @property
+    def known_scores(self) -> FloatArray:
+        """The scores [windows, classes]; NaN where it is not known whether the species is there."""
+        return np.where(self.presence == NOT_KNOWN, np.nan, self.scores)
 
     def by_recording(self, pool: Pool) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
         """Scores and truth of each recording [recordings, classes], from those of its windows.
 
         A species that is in none of the windows where it is known, and unknown in others, is unknown: NaN.
         """
-        shape = (len(self.rows), len(self.classes))
-        scores, n_known = np.zeros(shape), np.zeros(shape, int)
-        truth = np.zeros(shape, bool)
-        is_known = ~np.isnan(self.scores)
-        np.maximum.at(truth, self.recording, self.truth)
-        np.add.at(n_known, self.recording, is_known.astype(int))
-        if pool == "max":
-            np.maximum.at(scores, self.recording, np.nan_to_num(self.scores))
-        else:
-            np.add.at(scores, self.recording, np.nan_to_num(self.scores))
-            scores /= n_known.clip(min=1)
-        n_windows = np.bincount(self.recording, minlength=len(self.rows))[:, None]
-        scores[(n_known < np.where(truth, 1, n_windows)) & (n_windows > 0)] = np.nan
-        return scores, truth
+        return pool_windows(self.known_scores, self.truth, self.recording, n_recordings=len(self.rows), pool=pool)
+
+
+def pool_windows(
+    scores: FloatArray,
+    truth: npt.NDArray[np.bool_],
+    recording: npt.NDArray[np.int64],
+    *,
+    n_recordings: int,
+    pool: Pool = "mean",
+) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    """Return scores and truth of each recording [recordings, classes], from those of windows [windows, classes].
+
+    `recording` [windows] is the number of the window's recording. A species that is in none of the windows where it is
+    known, and not known in others, is not known: its score is NaN.
+    """
+    shape = (n_recordings, scores.shape[1])
+    pooled, n_known = np.zeros(shape), np.zeros(shape, int)
+    truth_of_recordings = np.zeros(shape, bool)
+    np.maximum.at(truth_of_recordings, recording, truth)
+    np.add.at(n_known, recording, (~np.isnan(scores)).astype(int))
+    if pool == "max":
+        np.maximum.at(pooled, recording, np.nan_to_num(scores))
+    else:
+        np.add.at(pooled, recording, np.nan_to_num(scores))
+        pooled /= n_known.clip(min=1)
+    n_windows = np.bincount(recording, minlength=n_recordings)[:, None]
+    pooled[(n_known < np.where(truth_of_recordings, 1, n_windows)) & (n_windows > 0)] = np.nan
+    return pooled, truth_of_recordings
 
 
 def score_data_set(
@@ -85,7 +110,8 @@ def score_data_set(
 
     `classes` are those to look at (default: the species of `rows` that the bundle knows; with `secondary` "count" the
     secondary ones as well). Annotations of a recording say all that is in it, whatever `secondary` is. Recordings of
-    which nobody said what is in them are left out, unless `classes` are given, as for a submission.
+    which nobody said what is in them are left out, unless `classes` are given, as for a submission. Those of species
+    that the bundle does not know are scored: none of its classes is in them.
 
     Raises:
         InputError: the bundle knows none of the species, or all recordings are unlabelled.
@@ -100,9 +126,7 @@ def score_data_set(
             f"are unlabelled (as {unlabelled[0] if unlabelled else 'none'}). Annotate them, or name their species."
         )
     known = bundle.class_by_scientific_name
-    named = set(species_of(rows))
-    if secondary == "count":
-        named |= {name for row in rows if not row.is_annotated for name in row.secondary}
+    named = {name for row in rows for name in _species_in(row, secondary)}
     wanted = tuple(name for name in (classes or sorted(named)) if name in known)
     if not wanted:
         raise InputError(
@@ -121,7 +145,8 @@ def score_data_set(
     column = {known[name]: k for k, name in enumerate(wanted)}
     failed: set[Path] = set()
     found_rows: list[RecordingRow] = []
-    recording, starts, scores, truth = [], [], [], []
+    recording, starts, scores, present = [], [], [], []
+    presence = Presence(wanted, secondary=secondary)
     for path, row in by_path.items():
         found = run.table(path)
         if found is None or not found.detections:
@@ -132,11 +157,10 @@ def score_data_set(
             values = each.setdefault((detection.start_s, detection.end_s), np.zeros(len(wanted)))
             values[column[known[detection.scientific_name]]] = detection.score
         for (start_s, end_s), values in sorted(each.items(), key=lambda item: item[0]):
-            values[_unknown(row, start_s, end_s, wanted, secondary)] = np.nan
             recording.append(len(found_rows))
             starts.append(start_s)
             scores.append(values)
-            truth.append(_truth(row, start_s, end_s, wanted, secondary))
+            present.append(presence.between(row, start_s, end_s))
         found_rows.append(row)
     reasons = {problem.recording: problem.reason for problem in run.failures}
     failures = {
@@ -153,45 +177,17 @@ def score_data_set(
         start_s=np.array(starts),
         window_s=bundle.info.window_s,
         scores=np.stack(scores),
-        truth=np.stack(truth),
+        presence=np.stack(present),
         failures=failures,
         unlabelled=unlabelled,
         secondary=secondary,
+        unknown_species=tuple(
+            tuple(name for name in _species_in(row, secondary) if name not in known) for row in found_rows
+        ),
     )
 
 
-def _truth(
-    row: RecordingRow, start_s: float, end_s: float, classes: Sequence[str], secondary: Secondary
-) -> npt.NDArray[np.bool_]:
-    if row.is_annotated:
-        here = _marked(row, start_s, end_s)
-    else:
-        here = {row.scientific_name or "", *(row.secondary if secondary == "count" else ())}
-    return np.array([name in here for name in classes])
-
-
-def _unknown(
-    row: RecordingRow, start_s: float, end_s: float, classes: Sequence[str], secondary: Secondary
-) -> npt.NDArray[np.bool_]:
-    """Mark the classes that nothing is said of in a window [classes].
-
-    These are masked secondary species, unless they are the row's own; all but those that are marked, where a sound is
-    marked without a species; and all but those that are known to be absent, where only that is known.
-    """
-    if row.is_annotated:
-        marked = _marked(row, start_s, end_s)
-        return np.array(["" in marked and name not in marked for name in classes])
-    if row.scientific_name is None and row.absent:
-        return np.array([name not in row.absent for name in classes])
-    unknown = set(row.secondary) - {row.scientific_name} if secondary == "mask" else set()
-    return np.array([name in unknown for name in classes])
-
-
-def _marked(row: RecordingRow, start_s: float, end_s: float) -> set[str]:
-    """Return the species that are marked in a window; an empty name stands for a sound of unknown species."""
-    return {a.scientific_name for a in row.annotations if touches(a, start_s, end_s)}
-
-
-def touches(mark: Annotation, start_s: float, end_s: float) -> bool:
-    """Return True if the mark, which may be a moment, is at least partly between start and end."""
-    return mark.start_s < end_s and (mark.end_s > start_s or mark.start_s == mark.end_s == start_s)
+def _species_in(row: RecordingRow, secondary: Secondary) -> list[str]:
+    """Return the species that are present in the recording, in alphabetical order."""
+    others = row.secondary if secondary == "count" and not row.is_annotated else ()
+    return sorted({*species_of([row]), *others})

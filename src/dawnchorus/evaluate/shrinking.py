@@ -69,7 +69,7 @@ def shrink(
     def card(made: Bundle) -> str:
         found = [score_data_set(each, table, rows, store=store) for each in (bundle, made)]
         evaluations = [evaluate(each, scores) for each, scores in zip((bundle, made), found, strict=True)]
-        return _card(bundle, made, precision, evaluations, compare(found[1], found[0]))
+        return _card(bundle, made, precision, evaluations, compare(found[1], found[0]).first_minus_other)
 
     return write_bundle(folder, write_graphs=write_files, describe=describe, labels=bundle.labels, card=card)
 

@@ -119,9 +119,7 @@ def write_submission(
         classes = [name for name in classes if name in wanted]
         notes += _check_classes(bundle, given, names)
     chosen = [row for row in rows if row.recording_id in named]
-    scores = score_data_set(
-        bundle, table, chosen, store=store, classes=classes, secondary="ignore", turns=turns, n_workers=n_workers
-    )
+    scores = score_data_set(bundle, table, chosen, store=store, classes=classes, turns=turns, n_workers=n_workers)
     ids, values = by_step(scores, named)
     place = {name: k for k, name in enumerate(scores.classes)}
     windows = _Windows(

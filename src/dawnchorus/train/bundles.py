@@ -45,6 +45,7 @@ def write_trained_bundle(
     shape: FamilyConfig,
     examples: Examples,
     *,
+    recipe: dict[str, Any],
     backbone: Bundle | None,
     pretrained: Pretrained | None,
     metrics: dict[str, float],
@@ -52,6 +53,8 @@ def write_trained_bundle(
     effort: str,
 ) -> Bundle:
     """Write the bundle, calibrated by what was kept back, and hold it to what torch says of real clips.
+
+    `recipe` is `TrainConfig.recipe` of the settings as they were given, which a retraining begins with again.
 
     Raises:
         ModelError: the exported graph does not give what the network gives.
@@ -69,12 +72,12 @@ def write_trained_bundle(
         licenses=dict(Counter(name or "unknown" for name in licenses).most_common()),
         backbone=f"{backbone.info.name} {backbone.id}" if backbone else None,
         metrics={name: round(value, 6) for name, value in metrics.items()},
-        recipe=_recipe(config, examples),
+        recipe=_with_clips(recipe, examples),
     )
 
     calibration = None
     if kept_back is not None and not config.data.by_clip:
-        calibration = fit_calibration(kept_back.scores, kept_back.truth, n_recordings=len(kept_back.rows))
+        calibration = fit_calibration(kept_back.known_scores, kept_back.truth, n_recordings=len(kept_back.rows))
 
     def describe(target: Path) -> BundleInfo:
         return BundleInfo(
@@ -117,9 +120,8 @@ def write_trained_bundle(
     )
 
 
-def _recipe(config: TrainConfig, examples: Examples) -> dict[str, Any]:
-    """Return the settings, and how the clips were made where they had been prepared before."""
-    recipe = config.recipe()
+def _with_clips(recipe: dict[str, Any], examples: Examples) -> dict[str, Any]:
+    """Return the recipe with the way in which the clips were made, where they had been prepared before."""
     made = {name: value for name, value in examples.clips.recipe.items() if name in recipe["data"]}
     if made["take"] == "scored":  # by a model's scores, which training does not ask for
         made["take"] = "loudest"

@@ -53,7 +53,7 @@ recordings ({training.n_clips} clips; data {training.data}).
 - Input: {info.window_s:g} s of mono sound at {info.sample_rate_hz} Hz.
 - Cost: {bundle.graph_path.stat().st_size / 1e6:.1f} MB; {milliseconds(bundle):.1f} ms for 5 s of sound on one core of
   the machine that made it; trained for {effort}.
-{_before_the_model(bundle, config)}
+{_before_the_model(bundle, config)}{_scores(bundle)}
 {_validation(bundle, kept_back, by_clip=config.data.by_clip)}
 ## Species
 
@@ -87,6 +87,16 @@ def _before_the_model(bundle: Bundle, config: TrainConfig) -> str:
     if config.model["family"] == "acoustic_mlp":
         lines.append("- Of its 95 features, chroma's are taken at concert pitch, where librosa estimates the tuning.\n")
     return "".join(lines)
+
+
+def _scores(bundle: Bundle) -> str:
+    """Return a line on what the scores of a window can say."""
+    if bundle.info.activation == "softmax":
+        return (
+            "- **It always names somebody**: the scores of a window sum to 1, so that some species is heard in noise,\n"
+            "  and of two birds at once one is missed.\n"
+        )
+    return "- Each species is scored by itself: several can be heard at once, or none.\n"
 
 
 def _validation(bundle: Bundle, kept_back: Scores | None, *, by_clip: bool) -> str:
@@ -125,11 +135,12 @@ def _background(bundle: Bundle, held_out: Scores) -> str:
 
 
 def _calibration(bundle: Bundle, kept_back: Scores) -> str:
-    before = expected_calibration_error(kept_back.truth, kept_back.scores)
+    known = kept_back.known_scores
+    before = expected_calibration_error(kept_back.truth, known)
     calibration = bundle.info.calibration
     if calibration is None:
         return f"Expected calibration error of the scores: {before:.3f}. There is no calibration."
-    after = expected_calibration_error(kept_back.truth, probabilities_of(kept_back.scores, calibration))
+    after = expected_calibration_error(kept_back.truth, probabilities_of(known, calibration))
     return (
         f"Expected calibration error: {before:.3f} of the scores, {after:.3f} of the probabilities that the\n"
         f"calibration in `bundle.json` makes of them (scale {calibration.scale:.3g}, offset {calibration.offset:.3g})."

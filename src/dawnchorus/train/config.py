@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dawnchorus.audio.cleaning import Cleaning
+
+if TYPE_CHECKING:
+    from dawnchorus.data.presence import Secondary
 
 
 class Config(BaseModel):
@@ -32,10 +35,8 @@ class DataConfig(Config):
     trim_db: float | None = Field(default=None, gt=0, le=120)
     denoise: Literal["stationary", "nonstationary"] | None = None
     cut_speech: bool = False
-    secondary: float = Field(default=0.0, ge=0, le=1)
-    """The target of a secondary species."""
-    mask_secondary: bool = False
-    """Whether secondary species count neither for nor against."""
+    secondary: float | None = Field(default=None, ge=0, le=1)
+    """The target of a secondary species; None: it counts neither for nor against."""
     validation: float = Field(default=0.15, ge=0, lt=1)
     """The share of the training recordings to validate on, where the table's split has no such part; 0: none."""
     by_clip: bool = False
@@ -48,6 +49,21 @@ class DataConfig(Config):
     fold: int | None = None
     """Of a table split into folds: this one is for validation, the others for training."""
     seed: int = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_mask(cls, fields: Any) -> Any:
+        """Accept `mask_secondary`, by which runs and recipes said until 2026 that secondary species do not count."""
+        if isinstance(fields, dict) and "mask_secondary" in fields:
+            fields = dict(fields)
+            if fields.pop("mask_secondary"):
+                fields["secondary"] = None
+        return fields
+
+    @property
+    def secondary_rule(self) -> Secondary:
+        """Presence of secondary species in validation: they count where they are learned."""
+        return "count" if self.secondary else "mask"
 
     @property
     def cleaning(self) -> Cleaning:
@@ -119,10 +135,13 @@ class AugmentConfig(Config):
 class LossConfig(Config):
     """What is minimised."""
 
-    name: Literal["cross_entropy", "bce", "focal"] = "cross_entropy"
+    name: Literal["auto", "cross_entropy", "bce", "focal"] = "auto"
+    """"auto": bce where clips for training have no species, or several; else cross_entropy. With cross_entropy, the
+    scores of a window sum to 1: some species is heard in everything."""
     class_weights: bool = False
     """Rare classes count more: n / (classes * n of the class)."""
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    label_smoothing: float | None = Field(default=None, ge=0, lt=1)
+    """None: 0.05 with cross_entropy, none with the others."""
     focal_gamma: float = Field(default=2.0, ge=0)
 
 

@@ -21,6 +21,7 @@ from dawnchorus.cores import usable_cores
 from dawnchorus.data.clips import Clips, WholeRecording, has_clips
 from dawnchorus.data.identity import is_same_recording
 from dawnchorus.data.prepare import prepare
+from dawnchorus.data.presence import ABSENT, NOT_KNOWN, Presence, PresenceArray
 from dawnchorus.data.recipes import Recipe
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, species_of
 from dawnchorus.data.relations import find_leaks
@@ -38,9 +39,6 @@ Item = TypeVar("Item")
 WAIT_S = 3600.0
 """Another run may be preparing the same clips."""
 
-MIN_OVERLAP_S = 0.25
-"""A clip has an annotated sound if at least so much of it is inside."""
-
 LOUD_DB = 3.0
 """A clip this much softer than another of its recording is drawn e times more seldom."""
 
@@ -56,6 +54,8 @@ class Examples:
     classes: tuple[str, ...]
     targets: FloatArray
     """[clips, classes] from 0 to 1, or `IGNORED`."""
+    presence: PresenceArray
+    """[clips, classes]: what is known to be in each clip, and known not to be; `dawnchorus.data.presence`."""
     recordings: IntArray
     """[clips]: the number of the clip's recording."""
     train: IntArray
@@ -322,12 +322,15 @@ def _examples(
     index = {k: clip for k, clip in enumerate(clips.index.to_pylist()) if clip["recording_id"] in rows}
     number = {name: k for k, name in enumerate([*classes, *beside])}
     targets = np.zeros((len(clips), len(number)), np.float32)
-    target_between = partial(_target_between, tuple(rows.values()), number, config)
+    presence = Presence(tuple(number), secondary=config.secondary_rule)
+    present = np.full(targets.shape, NOT_KNOWN, np.int8)
+    target_between = partial(_target_between, tuple(rows.values()), presence, number, config.secondary)
     recordings = np.full(len(clips), -1, np.int64)
     chosen: dict[str, list[int]] = {"train": [], "validation": [], "background": []}
     for k, clip in index.items():
         row = rows[clip["recording_id"]]
         recordings[k] = number_of[row.recording_id]
+        present[k] = presence.between(row, clip["start_s"], clip["end_s"])
         targets[k] = target_between(int(recordings[k]), clip["start_s"], clip["end_s"])
         part = part_of[row.recording_id]
         if row.kind == "background" and part == "train":
@@ -366,6 +369,7 @@ def _examples(
         clips=clips,
         classes=classes,
         targets=targets,
+        presence=present[:, : len(classes)],
         recordings=recordings,
         train=np.array(loud["train"], np.int64),
         validation=np.array(loud["validation"], np.int64),
@@ -390,33 +394,20 @@ def _one_clip_each(clips: Sequence[int], recordings: IntArray, targets: FloatArr
 
 def _target_between(
     rows: Sequence[RecordingRow],
-    number: dict[str, int],
-    config: DataConfig,
+    presence: Presence,
+    number: Mapping[str, int],
+    secondary: float | None,
     recording: int,
     start_s: float,
     end_s: float,
 ) -> FloatArray:
     row = rows[recording]
-    # Of a sound that somebody only said what it is not of, nothing else is known.
-    is_known = row.scientific_name is not None or row.is_annotated or (row.kind == "background" and not row.absent)
-    target = np.full(len(number), 0.0 if is_known else IGNORED, np.float32)
-    for name in row.absent:
-        if name in number:
-            target[number[name]] = 0.0
-    for name in row.secondary:
-        if name in number:
-            target[number[name]] = IGNORED if config.mask_secondary else config.secondary
-    if row.is_annotated:
-        for sound in row.annotations:
-            inside_s = min(end_s, sound.end_s) - max(start_s, sound.start_s)
-            if inside_s < min(MIN_OVERLAP_S, sound.end_s - sound.start_s):
-                continue
-            if sound.scientific_name in number:
-                target[number[sound.scientific_name]] = 1.0
-            elif not sound.scientific_name:  # it may be any species
-                target[target == 0] = IGNORED
-    elif row.scientific_name in number:
-        target[number[row.scientific_name]] = 1.0
+    known = presence.between(row, start_s, end_s)
+    target = np.where(known == NOT_KNOWN, IGNORED, known).astype(np.float32)
+    if secondary is not None and not row.is_annotated:
+        for name in set(row.secondary) - {row.scientific_name}:
+            if name in number and known[number[name]] != ABSENT:
+                target[number[name]] = secondary
     return target
 
 

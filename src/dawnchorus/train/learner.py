@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dawnchorus.data.presence import NOT_KNOWN, PRESENT
 from dawnchorus.errors import TrainingFailed
 from dawnchorus.evaluate.metrics import macro_roc_auc, top_k_accuracy
+from dawnchorus.evaluate.scoring import pool_windows
 from dawnchorus.train.augment import Augment
 from dawnchorus.train.config import TrainConfig
 from dawnchorus.train.examples import Examples
@@ -35,7 +37,7 @@ class Learner(lightning.LightningModule):
         self.network = network
         self._config, self._loss, self._augment, self._fixed = config, loss, augment, fixed
         self._recordings = examples.recordings
-        self._targets = examples.targets
+        self._presence = examples.presence
         self._validation = examples.validation
         self._seen: list[tuple[Tensor, Tensor]] = []
 
@@ -90,7 +92,8 @@ class Learner(lightning.LightningModule):
         accuracy, auc = self._by_recording(numbers.numpy(), logits)
         self.log("val_accuracy", accuracy, sync_dist=True)
         self.log("val_auc", auc, sync_dist=True)
-        clip_accuracy = float(top_k_accuracy(self._targets[numbers.numpy()] > 0.5, logits, 1))
+        is_present = self._presence[numbers.numpy()] == PRESENT
+        clip_accuracy = float(top_k_accuracy(is_present, logits[:, : self.network.n_outputs].numpy(), 1))
         self.log("val_clip_accuracy", clip_accuracy, sync_dist=True)
 
     def _by_recording(self, numbers: np.ndarray, logits: Tensor) -> tuple[float, float]:
@@ -98,16 +101,12 @@ class Learner(lightning.LightningModule):
         is_softmax = self._config.loss.name == "cross_entropy"
         logits = logits[:, : self.network.n_outputs]
         scores = (torch.softmax(logits, 1) if is_softmax else torch.sigmoid(logits)).numpy()
-        recordings, place = np.unique(self._recordings[numbers], return_inverse=True)
-        mean = np.zeros((len(recordings), scores.shape[1]))
-        truth = np.zeros_like(mean)
-        np.add.at(mean, place, scores)
-        np.maximum.at(truth, place, self._targets[numbers, : scores.shape[1]] > 0.5)
-        mean /= np.bincount(place)[:, None]
-        named = truth.any(1)
-        right = truth[named, mean[named].argmax(1)] if named.any() else np.zeros(1)
-        auc = float(macro_roc_auc(truth, mean))
-        return float(right.mean()), 0.5 if np.isnan(auc) else auc
+        presence = self._presence[numbers]
+        recordings, recording = np.unique(self._recordings[numbers], return_inverse=True)
+        known = np.where(presence == NOT_KNOWN, np.nan, scores.astype(np.float64))
+        pooled, truth = pool_windows(known, presence == PRESENT, recording, n_recordings=len(recordings))
+        accuracy, auc = float(top_k_accuracy(truth, pooled, 1)), float(macro_roc_auc(truth, pooled))
+        return 0.0 if np.isnan(accuracy) else accuracy, 0.5 if np.isnan(auc) else auc
 
     def configure_optimizers(self) -> Any:
         optimizer = build_optimizer(self._config.optimizer, self.network)

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from dawnchorus.train.config import LossConfig
 
+CROSS_ENTROPY_SMOOTHING = 0.05
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 IGNORED = -1.0
@@ -18,11 +20,12 @@ IGNORED = -1.0
 def build_loss(config: LossConfig, class_counts: Tensor) -> Loss:
     """The mean loss of logits [batch, classes] for targets [batch, classes] from 0 to 1, or `IGNORED`.
 
-    `class_counts` [classes] are the clips of each class, for `class_weights`.
+    `class_counts` [classes] are the clips of each class, for `class_weights`. The loss "auto" is one of the others by
+    then: see `loss_for`.
     """
     counts = class_counts.clamp(min=1)
     weights = counts.sum() / (len(counts) * counts) if config.class_weights else torch.ones_like(counts)
-    smooth = config.label_smoothing
+    smooth = smoothing_of(config)
 
     def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
         counts_here = targets != IGNORED
@@ -43,3 +46,26 @@ def build_loss(config: LossConfig, class_counts: Tensor) -> Loss:
         return each.sum(1).mean()
 
     return cross_entropy if config.name == "cross_entropy" else binary
+
+
+def smoothing_of(config: LossConfig) -> float:
+    """Return how much of each target is shared out among all classes."""
+    if config.label_smoothing is None:
+        return CROSS_ENTROPY_SMOOTHING if config.name == "cross_entropy" else 0.0
+    return config.label_smoothing
+
+
+def loss_for(config: LossConfig, targets: Tensor) -> LossConfig:
+    """Return the loss to train with on targets [clips, classes]: "auto" becomes "bce" or "cross_entropy".
+
+    Cross-entropy learns nothing from clips without any of the species, cannot give two species a high score in one
+    window, and gives an only class the score 1 whatever is heard.
+    """
+    is_silent = (targets <= 0).all(1) & (targets == 0).any(1)
+    has_several = (targets > 0.5).sum(1) > 1
+    needs_own_scores = targets.shape[1] == 1 or bool((is_silent | has_several).any())
+    if config.name == "auto":
+        return config.model_copy(update={"name": "bce" if needs_own_scores else "cross_entropy"})
+    if config.name == "cross_entropy" and targets.shape[1] == 1:
+        return config.model_copy(update={"name": "bce"})
+    return config

@@ -31,7 +31,7 @@ from dawnchorus.train.crops import CropData, DrawBatches
 from dawnchorus.train.examples import Batches, ClipData, Examples, draw_weights, load_examples
 from dawnchorus.train.families import Context, Network
 from dawnchorus.train.features import fixed_features
-from dawnchorus.train.losses import build_loss
+from dawnchorus.train.losses import build_loss, loss_for
 from dawnchorus.train.operators import declare_vision_operators
 from dawnchorus.train.runs import Run, new_run, read_config, read_run
 from dawnchorus.train.validation import validation_scores
@@ -171,7 +171,8 @@ def _trained(run: Run, config: TrainConfig, on_epoch: OnEpoch, on_note: Callable
         )
     for line in examples.warnings:
         on_note(f"warning: {line}")
-    config = _with_loss_for_background(config, examples, on_note)
+    recipe = config.recipe()
+    config = _with_chosen_loss(config, examples, on_note)
     torch.manual_seed(config.seed)
     learned = (*examples.classes, *(f"auxiliary {k}" for k in range(examples.n_auxiliary)))
     network = family.build(shape, Context(learned, store))
@@ -205,6 +206,7 @@ def _trained(run: Run, config: TrainConfig, on_epoch: OnEpoch, on_note: Callable
             config,
             shape,
             examples,
+            recipe=recipe,
             backbone=backbone,
             pretrained=family.pretrained(shape),
             metrics=fitted.metrics,
@@ -225,21 +227,21 @@ def _trained(run: Run, config: TrainConfig, on_epoch: OnEpoch, on_note: Callable
         )
 
 
-def _with_loss_for_background(config: TrainConfig, examples: Examples, on_note: Callable[[str], None]) -> TrainConfig:
-    """The configuration with a loss that one class can be learned with; several and background get advice."""
-    if config.loss.name != "cross_entropy":
-        return config
-    if len(examples.classes) == 1:
+def _with_chosen_loss(config: TrainConfig, examples: Examples, on_note: Callable[[str], None]) -> TrainConfig:
+    """Return the configuration with the loss that is trained with; say why where it is not the one asked for."""
+    loss = loss_for(config.loss, torch.from_numpy(examples.targets[examples.train]))
+    if config.loss.name == "cross_entropy" and loss.name == "bce":
         on_note(
             "one class: trained with loss.name=bce, because with cross_entropy the score of an only class is always 1"
         )
-        return config.model_copy(update={"loss": config.loss.model_copy(update={"name": "bce"})})
-    if len(examples.backgrounds):
+    elif config.loss.name == "auto" and loss.name == "bce" and len(examples.classes) > 1:
+        on_note("loss=bce: some clips have none of the species, or several, so each species is scored by itself")
+    elif loss.name == "cross_entropy" and len(examples.backgrounds):
         on_note(
             f"warning: loss=cross_entropy learns nothing from the {len(examples.backgrounds)} clips of background, and "
             f"some species is heard in noise. loss=bce learns from them."
         )
-    return config
+    return config.model_copy(update={"loss": loss})
 
 
 def _check_devices(options: TrainerConfig) -> None:

@@ -44,6 +44,6 @@ def validation_scores(
         start_s=starts[members],
         window_s=window_s,
         scores=scores_of(torch.cat(found)[:, :n_classes].numpy(), activation).astype(np.float64),
-        truth=examples.targets[members][:, :n_classes] > 0.5,
+        presence=examples.presence[members],
         failures={},
     )

@@ -1,0 +1,93 @@
+"""A threshold is given where its promise is kept on windows that did not choose it, and refused elsewhere."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from dawnchorus.data.recordings import RecordingRow
+from dawnchorus.evaluate.scoring import Scores
+from dawnchorus.evaluate.thresholds import (
+    NoThreshold,
+    Threshold,
+    describe_refusals,
+    group_by_minute,
+    thresholds_for_precision,
+)
+
+SEPARATION = 4.0
+"""Distance of the mean scores of right and wrong windows, in standard deviations."""
+
+
+def choose(
+    scores: np.ndarray, truth: np.ndarray, *, precision: float = 0.9, groups: np.ndarray | None = None
+) -> Threshold | NoThreshold:
+    return thresholds_for_precision(("a",), scores[:, None], truth[:, None], precision=precision, groups=groups)["a"]
+
+
+def true_precision(min_score: float, share_right: float) -> float:
+    """Of normal scores, those of right windows higher by `SEPARATION`."""
+    right, wrong = (0.5 * math.erfc((min_score - mean) / math.sqrt(2)) for mean in (SEPARATION, 0.0))
+    return share_right * right / (share_right * right + (1 - share_right) * wrong)
+
+
+@pytest.mark.parametrize(("n", "n_right"), [(220, 20), (660, 60), (660, 200)])
+def test_the_promise_is_kept_on_other_windows_in_95_of_100_draws(n: int, n_right: int) -> None:
+    rng = np.random.default_rng(7)
+    n_given = n_kept = 0
+    for _ in range(1000):
+        truth = rng.random(n) < n_right / n
+        found = choose(rng.normal(0, 1, n) + SEPARATION * truth, truth)
+        if isinstance(found, Threshold):
+            n_given += 1
+            n_kept += true_precision(found.min_score, n_right / n) >= 0.9
+            assert 0.9 <= found.low <= found.precision
+    assert n_kept >= 0.95 * n_given
+    assert (n_given > 700) == (n_right >= 60), "with 20 right windows nobody can tell"
+
+
+def test_a_species_with_too_little_to_tell_is_refused_with_what_is_missing() -> None:
+    scores, truth = np.linspace(1, 0, 40), np.arange(40) < 20
+    found = choose(scores, truth)
+    assert found == NoThreshold(n_right=20, n_needed=9), "29 of 29 are the fewest that rule out less than 0.9"
+    assert list(describe_refusals({"Avis magna": found}, 0.9)) == [
+        "no threshold for Avis magna: right in 20 minutes of recordings; 9 more are needed."
+    ]
+    more = choose(np.linspace(1, 0, 60), np.arange(60) < 29)
+    assert isinstance(more, Threshold)
+    assert (more.n_windows, more.precision) == (29, 1.0)
+    assert more.low == pytest.approx(0.05 ** (1 / 29), abs=1e-6)
+    assert choose(scores, ~truth) == NoThreshold(n_right=20, n_needed=None), "wrong ones score higher"
+    assert choose(scores, np.zeros(40, bool)) == NoThreshold(n_right=0, n_needed=29)
+    assert choose(np.full(40, np.nan), truth) == NoThreshold(n_right=0, n_needed=29), "nothing is known"
+    never = describe_refusals({"Avis magna": NoThreshold(20, None)}, 0.9)
+    assert next(never) == "no threshold for Avis magna: from no score on are 90% of its windows right."
+
+
+def test_windows_of_one_minute_are_one_piece_of_evidence() -> None:
+    scores, truth = np.linspace(1, 0, 200), np.arange(200) < 100
+    minutes = np.arange(200) // 10
+    assert isinstance(choose(scores, truth), Threshold)
+    assert choose(scores, truth, groups=minutes) == NoThreshold(n_right=10, n_needed=19)
+    row = RecordingRow(recording_id="r", path="r.wav")
+    own = Scores(
+        classes=("a",),
+        rows=(row, row),
+        recording=np.array([0, 0, 0, 1]),
+        start_s=np.array([0.0, 57.0, 60.0, 0.0]),
+        window_s=3.0,
+        scores=np.zeros((4, 1)),
+        presence=np.zeros((4, 1), np.int8),
+        failures={},
+    )
+    assert group_by_minute(own).tolist() == [0, 0, 1, 2]
+
+
+def test_one_wrong_window_among_the_best_does_not_end_it() -> None:
+    truth = np.arange(400) < 200
+    truth[0] = False
+    found = choose(np.linspace(1, 0, 400), truth)
+    assert isinstance(found, Threshold)
+    assert found.n_windows >= 200
