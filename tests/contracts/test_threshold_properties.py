@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from dawnchorus.evaluate.calibration import MIN_RIGHT, thresholds_for_precision
+from dawnchorus.evaluate.thresholds import Threshold, thresholds_for_precision
 from dawnchorus.identify.score import Selection
 
 EIGHTHS = [k / 8 for k in range(9)]
@@ -30,18 +31,24 @@ def test_hits_are_the_best_scores_at_or_above_the_threshold(
 
 @given(
     values=arrays(
-        np.float64, st.tuples(st.integers(1, 60), st.just(1)), elements=st.sampled_from(np.linspace(0, 1, 9))
+        np.float64, st.tuples(st.integers(0, 200), st.just(1)), elements=st.sampled_from(np.linspace(0, 1, 9))
     ),
-    precision=st.sampled_from([0.5, 0.8, 0.9, 1.0]),
+    precision=st.sampled_from([0.3, 0.5, 0.8]),
+    n_per_group=st.integers(1, 4),
     seed=st.integers(0, 99),
 )
-def test_threshold_is_the_lowest_that_reaches_the_precision(values: np.ndarray, precision: float, seed: int) -> None:
-    truth = np.random.default_rng(seed).random(values.shape) < values
-
-    def reaches(threshold: float) -> bool:
-        kept = values >= threshold
-        return truth[kept].sum() >= MIN_RIGHT and truth[kept].mean() >= precision
-
-    found = thresholds_for_precision(("a",), values, truth, precision=precision)
-    lowest = next((float(t) for t in sorted(set(values.ravel())) if reaches(t)), None)
-    assert found.get("a") == lowest
+def test_a_threshold_says_what_is_right_from_it_on(
+    values: np.ndarray, precision: float, n_per_group: int, seed: int
+) -> None:
+    truth = np.random.default_rng(seed).random(values.shape) < values**2
+    groups = np.arange(len(values)) // n_per_group
+    found = thresholds_for_precision(("a",), values, truth, precision=precision, groups=groups)["a"]
+    kept = values[:, 0] >= (found.min_score if isinstance(found, Threshold) else 0)
+    if isinstance(found, Threshold):
+        assert found.min_score in values
+        assert (found.n_windows, found.n_groups) == (kept.sum(), len(set(groups[kept].tolist())))
+        assert found.precision == pytest.approx(truth[kept].mean())
+        assert precision <= found.low <= found.precision
+    else:
+        assert found.n_right == len(set(groups[truth[:, 0]].tolist()))
+        assert found.n_needed is None or found.n_needed > 0

@@ -57,7 +57,9 @@ def test_relations_that_could_not_be_looked_for_are_stated(band_bundle: Bundle, 
 def test_a_planted_copy_and_a_planted_wrong_label_are_found(
     run_training: Train, birds: Path, tmp_path: Path, command: Command
 ) -> None:
-    run = run_training("model=embedding_head", "model.backbone=birdnet", "model.hidden=null", "trainer.epochs=30")
+    run = run_training(
+        "model=embedding_head", "model.backbone=birdnet", "model.hidden=null", "trainer.epochs=30", "optimizer.lr=0.01"
+    )
     planted = tmp_path / "planted"
     shutil.copytree(birds, planted, ignore=shutil.ignore_patterns("clips"))
     table = read_table(planted)

@@ -120,7 +120,8 @@ def test_targets_are_what_is_annotated_in_the_crop(tmp_path: Path, store: ModelS
     assert examples.class_counts.tolist() == [2, 2], "each recording has both species somewhere"
     data = CropData(examples, seed=1)
     found = {name: [data[place, k][1].tolist() for k in range(60)] for place, name in enumerate("xy")}
-    assert {(0.0, 0.0), (0.0, 1.0), (1.0, 0.0)} == {tuple(target) for target in found["x"]}
+    known = {tuple(target) for target in found["x"] if IGNORED not in target}
+    assert known == {(0.0, 0.0), (0.0, 1.0), (1.0, 0.0)}, "with a sliver of a mark nothing is known"
     assert (0.0, 0.0) not in {tuple(target) for target in found["y"]}, "a recording of a species has its sounds"
 
 
