@@ -243,8 +243,7 @@ def compared(
     active: Bundle, new: Bundle, table: RecordingsTable, *, store: ModelStore, n_workers: int
 ) -> dict[str, Any]:
     """How both do on the recordings that were kept back: by species, and what each hears in every recording."""
-    # Of a sound of which only is known what it is not, nobody can say whether something was heard wrongly.
-    rows = [row for row in table.rows if row.split == "test" and (row.scientific_name or not row.absent)]
+    rows = [row for row in table.rows if row.split == "test" and not row.is_unlabelled]
     each = {"active": active, "new": new}
     found = {name: _measured(bundle, table, rows, store, n_workers) for name, bundle in each.items()}
     species = species_of(rows)
