@@ -72,7 +72,14 @@ def test_a_detector_of_one_species_is_silent_in_noise(
     assert "Background" in (tmp_path / "report" / "evaluation.html").read_text()
     said = command("evaluate", run.folder, rails)
     assert b"One species: the best of one is always right" in said.stdout
-    for label, is_heard in (("noise", False), (f"-{RAIL}_Water Rail", False), (f"{RAIL}_Water Rail", True)):
+    (rails.parent / "raw" / "silence").mkdir()
+    soundfile.write(rails.parent / "raw" / "silence" / "r1.wav", np.zeros(48_000), 16_000)
+    for label, is_heard in (
+        ("noise", False),
+        ("silence", False),
+        (f"-{RAIL}_Water Rail", False),
+        (f"{RAIL}_Water Rail", True),
+    ):
         heard = command("identify", "--model", run.folder, "--json", rails.parent / "raw" / label / "r1.wav")
         assert heard.returncode == 0, heard.stderr
         assert bool(json.loads(heard.stdout)["detections"]) == is_heard, label

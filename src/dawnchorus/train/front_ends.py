@@ -14,6 +14,9 @@ from dawnchorus.train.spectrum import PowerSpectrum
 
 FLOOR = 0.1
 
+SMALLEST_VARIANCE = 1e-12
+"""Keeps the slope of the deviation finite in silence."""
+
 PCEN_WHITE = 4.0
 """PCEN's level of clear calls, which becomes the white of an image."""
 
@@ -77,7 +80,7 @@ class MelFrontEnd(nn.Module):
         levels = self.level(bands)
         if self.dims:
             mean = _mean(levels, self.dims)
-            deviation = _mean((levels - mean) ** 2, self.dims).sqrt()
+            deviation = (_mean((levels - mean) ** 2, self.dims) + SMALLEST_VARIANCE).sqrt()
             # The floor keeps silence, where all levels are equal but for rounding, from becoming noise at full scale.
             levels = (levels - mean) / (deviation + FLOOR)
         if self.is_image:

@@ -28,14 +28,27 @@ takes of a seed."""
 
 
 class Learner(lightning.LightningModule):
-    """A network with its loss, augmentation and optimizer."""
+    """A network with its loss, augmentation and optimizer.
+
+    `silence` [1, ...] is digital silence, or its features where these are `fixed`: it is in every batch for training,
+    with none of the classes. Recorders leave gaps of it, and a network that never saw any may score it high.
+    """
 
     def __init__(
-        self, network: Network, config: TrainConfig, *, loss: Loss, augment: Augment, examples: Examples, fixed: bool
+        self,
+        network: Network,
+        config: TrainConfig,
+        *,
+        loss: Loss,
+        augment: Augment,
+        examples: Examples,
+        fixed: bool,
+        silence: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self._config, self._loss, self._augment, self._fixed = config, loss, augment, fixed
+        self._silence = silence
         self._recordings = examples.recordings
         self._presence = examples.presence
         self._validation = examples.validation
@@ -47,11 +60,12 @@ class Learner(lightning.LightningModule):
         own = self.global_step + PER_RANK * self.global_rank
         torch.manual_seed(self._config.seed * 1_000_003 + own)
         rng = torch.Generator().manual_seed(self._config.seed * 7919 + own)
-        if self._fixed:
-            features, targets = self._augment.mixed(values, targets, rng)
-        else:
-            sound, targets = self._augment.sound(values, targets, rng)
-            features = self._features(sound)
+        augment = self._augment.mixed if self._fixed else self._augment.sound
+        values, targets = augment(values, targets, rng)
+        if self._silence is not None:
+            values = torch.cat([values, self._silence.to(values)])
+            targets = torch.cat([targets, targets.new_zeros(1, targets.shape[1])])
+        features = values if self._fixed else self._features(values)
         if features.ndim == 4 and features.shape[1] == 1:
             features = self._augment.picture(features, rng)
         logits, _ = self.network.classify(features)

@@ -244,6 +244,17 @@ def _with_chosen_loss(config: TrainConfig, examples: Examples, on_note: Callable
     return config.model_copy(update={"loss": loss})
 
 
+def _silence(network: Network, config: TrainConfig, examples: Examples, *, fixed: bool) -> torch.Tensor | None:
+    """Return digital silence as a batch for training has it [1, ...]; None where the loss learns nothing from it."""
+    if config.loss.name == "cross_entropy":
+        return None
+    silence = torch.zeros(1, examples.clips.n_window)
+    if not fixed:
+        return silence
+    with torch.inference_mode():
+        return network.features(silence).clone()
+
+
 def _check_devices(options: TrainerConfig) -> None:
     """Refuse processors that are not there."""
     if options.accelerator == "cpu":
@@ -340,6 +351,7 @@ def _fit(
         augment=Augment(config.augment, backgrounds=_backgrounds(examples)),
         examples=examples,
         fixed=features is not None,
+        silence=_silence(network, config, examples, fixed=features is not None),
     )
     options = config.trainer
     has_validation = len(examples.validation) > 0
