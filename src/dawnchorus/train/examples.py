@@ -337,7 +337,7 @@ def _examples(
             chosen["background"].append(k)
         has_own = bool((targets[k] > 0).any())
         # One class has no other to be told from: recordings of other species are what it is not.
-        if has_own or row.kind != "focal" or len(number) == 1:
+        if has_own or row.kind != "focal" or row.is_annotated or len(number) == 1:
             chosen[part].append(k)
     loud = {part: [k for k in members if np.abs(clips.samples(k)).max() > SILENT] for part, members in chosen.items()}
     n_silent = len(chosen["train"]) - len(loud["train"])
