@@ -1,1 +1,1 @@
-"""How good a model is, in numbers that a paper can print."""
+"""Evaluation of models, with figures for publication."""

@@ -1,4 +1,4 @@
-"""How sure a metric is: intervals over recordings, which are what was sampled; windows of one are no new evidence."""
+"""Confidence intervals of metrics, over recordings: windows of one recording are not independent."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ class Interval:
 
 
 def interval(metric: Metric, truth: BoolArray, scores: FloatArray, *, seed: int = 1) -> Interval:
-    """The metric of recordings [recordings, classes] with its percentile interval (Efron, 1979)."""
+    """Compute the metric of recordings [recordings, classes] with its percentile interval (Efron, 1979)."""
     return Interval(float(metric(truth, scores)), *_limits(_resampled(metric, truth, scores, _draws(truth, seed))))
 
 
 def paired_interval(
     metric: Metric, truth: BoolArray, first: FloatArray, second: FloatArray, *, seed: int = 1
 ) -> Interval:
-    """How much larger the metric of `first` is than that of `second` on the same recordings."""
+    """Compute the difference of the metrics of `first` and `second` on the same recordings, with its interval."""
     value = float(metric(truth, first)) - float(metric(truth, second))
     draws = _draws(truth, seed)
     values, others = (_resampled(metric, truth, scores, draws) for scores in (first, second))

@@ -76,7 +76,7 @@ PAIRED = ("top_1", "macro_roc_auc", "cmap", "macro_f1")
 
 @dataclass(frozen=True)
 class SpeciesResult:
-    """How well one species is told."""
+    """Metrics of one species."""
 
     scientific_name: str
     n_recordings: int
@@ -89,7 +89,7 @@ class SpeciesResult:
 
 @dataclass(frozen=True)
 class Counted:
-    """How many recordings and species a figure is of."""
+    """Numbers of recordings and species that a figure is computed from."""
 
     n_recordings: int
     n_species: int
@@ -108,7 +108,7 @@ class UnknownSpecies:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How much better one bundle is than another, on the recordings and species that both have."""
+    """Differences of the metrics of two bundles, on the recordings and species that both have."""
 
     counted: Counted
     first_minus_other: dict[str, Interval]
@@ -138,7 +138,7 @@ class Evaluation:
     secondary: Secondary
     by_recording: dict[str, Interval]
     counted: dict[str, Counted]
-    """What each metric of recordings is of."""
+    """By metric of recordings."""
     with_unknown: dict[str, Interval]
     """Metrics for which species that the model does not know count as never found; empty where it knows all."""
     by_window: dict[str, float]
@@ -349,7 +349,7 @@ def _species(
 
 
 def confusion_of(truth: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """How often the best score of a row with one species is another's [species, species]."""
+    """Count, for each species, the best-scoring class of its rows [species, species]."""
     table = np.zeros((truth.shape[1], truth.shape[1]), np.int64)
     best = metrics.best_index(scores)
     for k in np.flatnonzero(truth.any(1)).tolist():

@@ -35,7 +35,7 @@ class EventCounts:
         return self.n_marked_found / self.n_marked if self.n_marked else float("nan")
 
     def as_json(self) -> dict[str, Any]:
-        """Counts and shares."""
+        """Return counts and shares."""
         return {**vars(self), "precision": self.precision, "recall": self.recall}
 
 

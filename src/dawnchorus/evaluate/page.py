@@ -38,7 +38,7 @@ class _Mistake:
 def render_evaluation(
     table: RecordingsTable, found: Sequence[tuple[Evaluation, Scores]], differences: Sequence[Comparison]
 ) -> str:
-    """The page as HTML; the confusions and mistakes are those of the first bundle."""
+    """Render the page as HTML; the confusions and mistakes are those of the first bundle."""
     first, scores = found[0]
     mistakes = _mistakes(table, first, scores)
     curves = {"scores": first.reliability}
@@ -73,7 +73,7 @@ def _cells(evaluation: Evaluation) -> list[list[tuple[int, float]]]:
 
 
 def _mistakes(table: RecordingsTable, evaluation: Evaluation, scores: Scores) -> list[_Mistake]:
-    """Recordings in the wrong cell, those that are surest of it first, with the window that says so."""
+    """Return the misclassified recordings, the highest scores first, each with its highest window."""
     by_recording, truth = scores.by_recording(evaluation.pool)
     best = best_index(by_recording)
     wrong = [k for k in range(len(best)) if truth[k].any() and not truth[k, best[k]]]

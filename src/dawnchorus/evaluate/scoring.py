@@ -1,4 +1,4 @@
-"""What a bundle says of the recordings of a data set, beside what is known of them."""
+"""Scores of a bundle for the recordings of a data set, beside what is known to be in them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Scores:
     presence: PresenceArray
     """[windows, classes]: `PRESENT`, `ABSENT` or `NOT_KNOWN` of `dawnchorus.data.presence`."""
     failures: dict[str, str]
-    """Why other recordings could not be scored, by recording_id."""
+    """Reasons why other recordings could not be scored, by recording_id."""
     unlabelled: tuple[str, ...] = ()
     """The recording_id of each recording that was left out because nobody said what is in it."""
     secondary: Secondary = "count"

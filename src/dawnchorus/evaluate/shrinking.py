@@ -23,7 +23,7 @@ from dawnchorus.models.store import ModelStore
 from dawnchorus.onnx_files import load_graph
 
 N_SHOWN, LISTEN_S = 64, 60.0
-"""So many windows show what ranges the activations have: the loudest in the first minute of as many recordings."""
+"""Windows from which the ranges of activations are estimated: the loudest of the first minute of as many recordings."""
 
 
 def shrink(

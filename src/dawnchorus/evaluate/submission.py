@@ -41,7 +41,7 @@ class Sample:
 
     path: Path
     columns: tuple[str, ...]
-    """Those after `row_id`."""
+    """Names of the columns after `row_id`."""
     row_ids: tuple[str, ...]
 
     def window_of(self, row_id: str) -> str:

@@ -35,7 +35,7 @@ class Doubt:
 
 
 def learned_from(bundle: Bundle, rows: Sequence[RecordingRow]) -> tuple[Leak, ...]:
-    """Those of `rows` that the bundle was trained on, or on a relative of, by the table of recordings it carries.
+    """Find the rows that the bundle was trained on, or on a relative of, by the table of recordings it carries.
 
     Sounds are compared where both data sets were checked (`dawnchorus data check`), identifiers elsewhere, and the
     relations of `dawnchorus.data.relations` that a bundle's table tells. A bundle without a table is taken at its word.
@@ -116,7 +116,7 @@ def overlap_notes(bundle: Bundle, rows: Sequence[RecordingRow]) -> tuple[str, ..
 
 
 def doubtful_labels(scores: Scores) -> tuple[Doubt, ...]:
-    """Recordings of one species whose label the scores contradict in every window, the surest first."""
+    """Find recordings of one species whose label the scores contradict in every window, the highest scores first."""
     best, truth = scores.by_recording("max")
     strongest = best_index(best)
     found = []

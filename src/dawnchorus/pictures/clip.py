@@ -20,7 +20,7 @@ DPI = 100
 
 
 def clip_png_and_mp3(clip: Clip) -> tuple[bytes, bytes]:
-    """A PNG of the detection with a second around it, and the same as MP3.
+    """Return a PNG of the detection with a second around it, and the same as MP3.
 
     Raises:
         AudioError: the recording cannot be decoded (any more).
@@ -36,7 +36,7 @@ def clip_png_and_mp3(clip: Clip) -> tuple[bytes, bytes]:
 
 
 def draw_clip(spectrogram: Spectrogram, edges_s: Sequence[float] = ()) -> bytes:
-    """A small PNG of a spectrogram, with dotted lines at some times."""
+    """Draw a small PNG of a spectrogram, with dotted lines at some times."""
     figure = Figure(figsize=(4.4, 2.0), dpi=DPI)
     figure.set_facecolor(NIGHT)
     FigureCanvasAgg(figure)

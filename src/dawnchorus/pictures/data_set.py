@@ -172,7 +172,7 @@ class _Shown:
 
 @dataclass(frozen=True)
 class Examples:
-    """What can be seen and heard of the species, and their average spectra."""
+    """Example clips of the species, and their average spectra."""
 
     shown: tuple[_Shown, ...]
     spectra: bytes | None
@@ -198,7 +198,7 @@ def show_examples(examples: Sequence[Example], on_example: Callable[[], None] = 
 
 
 def _spectrum(spectrogram: Spectrogram) -> FloatArray:
-    """How far each frequency's loud moments are above its usual level, in dB [bins]."""
+    """Return the level of each frequency's loud moments above its usual level, in dB [bins]."""
     levels = spectrogram.levels_db
     above = np.percentile(levels, 97, axis=1) - np.percentile(levels, 30, axis=1)
     return above.astype(np.float32)
@@ -222,7 +222,7 @@ def _draw_spectra(spectra: dict[str, list[FloatArray]]) -> bytes:
 def render_data_page(
     summary: DataSetSummary, plots: dict[str, bytes], examples: Examples, *, name: str, advice: dict[str, str]
 ) -> str:
-    """The page as HTML, with its pictures and sounds inside; `advice` says what to do about each problem."""
+    """Render the page as HTML, with pictures and sounds inside; `advice` is shown for each problem."""
     return (
         page_environment()
         .get_template("data.html")

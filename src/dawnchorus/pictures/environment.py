@@ -1,4 +1,4 @@
-"""How pages are made from their templates."""
+"""The template environment of pages."""
 
 from __future__ import annotations
 

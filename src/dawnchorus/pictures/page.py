@@ -33,7 +33,7 @@ def render_page(
     failures: Sequence[tuple[str, str]] = (),
     warnings: Sequence[tuple[str, str]] = (),
 ) -> str:
-    """The page as HTML.
+    """Render the page as HTML.
 
     `failures` and `warnings` are pairs of recording and reason. A clip whose recording is gone is named as such.
     """

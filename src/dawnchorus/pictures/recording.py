@@ -37,7 +37,7 @@ _AXES_WIDTH = 0.918
 
 
 def draw_recording(path: Path, table: RecordingTable) -> bytes:
-    """A PNG of the recording with the detections of `table`.
+    """Draw a PNG of the recording with the detections of `table`.
 
     Raises:
         AudioError: the recording cannot be decoded.
@@ -60,7 +60,7 @@ def draw_recording_with_waveform(path: Path, table: RecordingTable) -> bytes:
 def draw_table(
     spectrogram: Spectrogram, table: RecordingTable, *, title: str, waveform: Waveform | None = None
 ) -> bytes:
-    """A PNG of a spectrogram with the detections of `table`, a time axis in clock time where it is known."""
+    """Draw a PNG of a spectrogram with the detections of `table`, a time axis in clock time where it is known."""
     row_s = _row_length(spectrogram.end_s)
     starts = [k * row_s for k in range(max(math.ceil(spectrogram.end_s / row_s - 1e-6), 1))]
     rows = [[d for d in table.detections if d.start_s < s + row_s and d.end_s > s] for s in starts]
@@ -101,7 +101,7 @@ def _row_length(duration_s: float) -> float:
 
 
 def _title(title: str, table: RecordingTable) -> str:
-    """The file's name, and when and where it was recorded."""
+    """Return the file's name, and the time and place of the recording."""
     name = title.encode("utf-8", "backslashreplace").decode()
     parts = [name]
     if table.origin.start_time is not None:
@@ -204,7 +204,7 @@ def _time_label(start_s: float, step: float, table: RecordingTable) -> str:
 
 
 def _draw_voices(axes: Axes, speech: Sequence[Span]) -> None:
-    """A line under the sound wherever someone speaks."""
+    """Draw a line below human speech."""
     left_edge, right_edge = axes.get_xlim()
     for span in speech:
         left, right = max(span.start_s, left_edge), min(span.end_s, right_edge)

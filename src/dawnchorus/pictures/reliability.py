@@ -1,4 +1,4 @@
-"""Whether scores are probabilities: how often those of each size are right."""
+"""Reliability diagrams: scores against the share of them that is right."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dawnchorus.pictures.style import FAINT, GRID, INK, NIGHT, SPECIES_COLOURS
 
 
 def draw_reliability(curves: Mapping[str, Sequence[tuple[float, float, int]]]) -> bytes:
-    """A PNG of what was said against the share that is right, for bins of (said, share, count); a curve by name."""
+    """Draw a PNG of scores against the share that is right: a curve for each name, of (score, share, count)."""
     figure = Figure(figsize=(4.6, 4.2), dpi=100)
     figure.set_facecolor(NIGHT)
     FigureCanvasAgg(figure)

@@ -41,7 +41,7 @@ class Spectrogram:
         return float(self.levels_db.shape[1] / (self.end_s - self.start_s))
 
     def between(self, start_s: float, end_s: float) -> Spectrogram:
-        """The part between two times."""
+        """Return the part between two times."""
         first = max(round((start_s - self.start_s) * self.columns_per_s), 0)
         last = max(round((end_s - self.start_s) * self.columns_per_s), first + 1)
         part = self.levels_db[:, first:last]
@@ -54,7 +54,7 @@ class Spectrogram:
 
 
 def recording_spectrogram(path: Path, *, duration_s: float, silent: Sequence[Span] = ()) -> Spectrogram:
-    """The spectrogram of a whole recording of about `duration_s` seconds; memory does not grow with its length.
+    """Compute the spectrogram of a whole recording of about `duration_s` seconds; memory does not grow with its length.
 
     Nothing of what is to be `silent` is seen.
 
@@ -89,7 +89,7 @@ def stretch_spectrogram(path: Path, *, start_s: float, end_s: float) -> Spectrog
 
 
 def clip_spectrogram(samples: FloatArray, *, rate_hz: int, start_s: float = 0.0) -> Spectrogram:
-    """The spectrogram of mono samples [n]."""
+    """Compute the spectrogram of mono samples [n]."""
     levels = np.concatenate(list(_columns([samples])), axis=1)
     return Spectrogram(levels, rate_hz / 2, start_s, start_s + len(samples) / rate_hz)
 
@@ -116,7 +116,7 @@ def _levels(frames: FloatArray) -> FloatArray:
 
 
 def _pooled(parts: Iterable[FloatArray], pool: int) -> Iterator[FloatArray]:
-    """The loudest of every `pool` neighbouring columns."""
+    """Return the maximum of every `pool` neighbouring columns."""
     if pool == 1:
         yield from parts
         return

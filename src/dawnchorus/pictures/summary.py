@@ -1,4 +1,4 @@
-"""What a run found, gathered for a page in one pass: counts, hours of the day, the best clip of each species."""
+"""Summary of a run for its page, collected in one pass: counts, hours of the day, the best clip of each species."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Clip:
     time: datetime | None
     recording_s: float
     silent: tuple[Span, ...] = ()
-    """What may not be heard of the recording."""
+    """Spans of the recording that must not be audible."""
 
 
 @dataclass
@@ -57,7 +57,7 @@ class RunSummary:
     classes: dict[str, ClassSummary] = field(default_factory=dict)
 
     def of_kind(self, kind: str) -> list[ClassSummary]:
-        """The classes of a kind, the most frequent first; after them those that were never in range."""
+        """Return the classes of a kind, the most frequent first; after them those that were never in range."""
         found = [c for c in self.classes.values() if c.kind == kind]
         return sorted(found, key=lambda c: (c.n_out_of_range == c.n_detections, -c.n_detections, c.common_name))
 
@@ -108,7 +108,7 @@ def _is_voice(found: Detection) -> bool:
 
 
 def _overlaps(found: Detection, others: Sequence[Detection | Span]) -> bool:
-    """Whether a clip around `found` would let people be heard."""
+    """Return True if a clip around `found` would make people audible."""
     return any(o.start_s < found.end_s + CLIP_MARGIN_S and o.end_s > found.start_s - CLIP_MARGIN_S for o in others)
 
 

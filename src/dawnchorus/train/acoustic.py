@@ -40,7 +40,7 @@ FLOORS: tuple[float, ...] = tuple(
 
 
 def chroma_filters(*, rate_hz: int, n_fft: int, n_chroma: int = N_CHROMA) -> np.ndarray:
-    """How much each bin [chroma, bins] counts for each pitch class, C first: bumps a semitone wide around the bin's
+    """Return the weight of each bin in each pitch class [chroma, bins], C first: bumps a semitone wide around the bin's
     own pitch, fading away from octave 5 (librosa's `filters.chroma`; after D. Ellis, 2007)."""
     frequencies = np.linspace(0, rate_hz, n_fft, endpoint=False)[1:]
     pitch = n_chroma * np.log2(frequencies / (440.0 / 16))
@@ -57,7 +57,7 @@ def chroma_filters(*, rate_hz: int, n_fft: int, n_chroma: int = N_CHROMA) -> np.
 
 
 def cosine_transform(n_bands: int, n_out: int) -> np.ndarray:
-    """The orthonormal discrete cosine transform of type II [n_bands, n_out]."""
+    """Return the orthonormal discrete cosine transform of type II [n_bands, n_out]."""
     k, n = np.arange(n_out), np.arange(n_bands)[:, None]
     matrix = np.sqrt(2 / n_bands) * np.cos(np.pi * (n + 0.5) * k / n_bands)
     matrix[:, 0] /= np.sqrt(2)
@@ -157,8 +157,10 @@ class AcousticFeatures(nn.Module):
         return centroid[:, 0], bandwidth[:, 0]
 
     def _rolloff(self, magnitude: Tensor) -> Tensor:
-        """The first frequency up to which a frame has 85 % of its magnitude. Sums are made in blocks of bins, which is
-        faster than one after the other."""
+        """Return the lowest frequency below which a frame has 85 % of its magnitude.
+
+        Sums are made in blocks of bins, which is faster than one after the other.
+        """
         blocks = nn.functional.pad(magnitude, (0, 0, 0, -N_BINS % N_BLOCK))
         within = self.below @ blocks.reshape(-1, -(-N_BINS // N_BLOCK), N_BLOCK, self.spectrum.n_frames)
         before = within[:, :, -1].cumsum(1)
@@ -177,7 +179,7 @@ class AcousticFeatures(nn.Module):
         return raw / torch.where(largest < 1e-30, torch.ones_like(largest), largest)
 
     def _chunk_sums(self, values: Tensor, n_frames: int) -> Tensor:
-        """Sums [batch, frames] over frames of N_FFT samples every N_HOP, from padded values [batch, samples]."""
+        """Return sums [batch, frames] over frames of N_FFT samples every N_HOP, from padded values [batch, samples]."""
         n_chunks = n_frames + N_FFT // N_HOP - 1
         chunks = values[:, : n_chunks * N_HOP].reshape(-1, n_chunks, N_HOP).sum(2)
         return sum(chunks[:, k : k + n_frames] for k in range(N_FFT // N_HOP))  # type: ignore[return-value]
@@ -187,7 +189,7 @@ class AcousticFeatures(nn.Module):
         return (self._chunk_sums(padded, self.spectrum.n_frames) / N_FFT).sqrt()
 
     def _zero_crossings(self, waveform: Tensor) -> Tensor:
-        """The share of a frame's samples whose sign differs from that of the sample before, in the same frame."""
+        """Return the share of a frame's samples whose sign differs from the sample before, in the same frame."""
         n_frames = self.spectrum.n_frames
         is_negative = (waveform < -1e-10).to(waveform.dtype)
         crosses = (is_negative[:, 1:] - is_negative[:, :-1]).abs()

@@ -1,4 +1,4 @@
-"""What is done to clips in training, so that a network learns the bird and not the recording."""
+"""Augmentation of clips in training, so that a network learns the bird and not the recording."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def _sounds_mixed(waveform: Tensor, other: Tensor, share: Tensor) -> Tensor:
 
 
 def _stripe(n: int, size: int, share: float, rng: torch.Generator) -> Tensor:
-    """A stretch [n, size] of at most `share`, somewhere."""
+    """Draw a stretch [n, size] of at most `share`."""
     width = torch.rand(n, generator=rng) * share * size
     start = torch.rand(n, generator=rng) * (size - width)
     places = torch.arange(size)

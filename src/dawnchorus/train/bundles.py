@@ -129,19 +129,19 @@ def _with_clips(recipe: dict[str, Any], examples: Examples) -> dict[str, Any]:
 
 
 def activation_of(config: TrainConfig) -> Activation:
-    """How the network's logits become scores: what its loss makes of them."""
+    """Return the activation that turns the network's logits into scores; its loss decides which."""
     return "softmax" if config.loss.name == "cross_entropy" else "sigmoid"
 
 
 def sample_windows(examples: Examples) -> npt.NDArray[np.float32]:
-    """Some real clips [n, samples], and silence."""
+    """Return some real clips and silence [n, samples]."""
     chosen = examples.train[:: max(len(examples.train) // N_PARITY, 1)][:N_PARITY].tolist()
     clips = [examples.clips.samples(k) for k in chosen]
     return np.stack([*clips, np.zeros_like(clips[0])])
 
 
 def parity(network: Network, bundle: Bundle, windows: npt.NDArray[np.float32]) -> float:
-    """The largest difference between the network's logits and the bundle's, relative to the largest above 1."""
+    """Return the largest difference between the network's logits and the bundle's, relative to the largest above 1."""
     with torch.inference_mode():
         expected = network(torch.from_numpy(windows))[0].numpy()
     found = open_session(bundle).run(windows).logits
@@ -154,7 +154,7 @@ def _embedding_dim(network: Network, shape: FamilyConfig) -> int:
 
 
 def _as_learned(row: RecordingRow) -> RecordingRow:
-    """What a bundle tells of a recording: enough to name its author and to know it again, and not where it was made."""
+    """Return the fields that a bundle publishes: author and identity of the recording, but not its place."""
     return RecordingRow(
         recording_id=row.recording_id,
         path="",

@@ -82,14 +82,14 @@ def write_metrics(path: Path, epoch: int, metrics: dict[str, float]) -> None:
 
 
 def best_metrics(checkpoint: Path) -> dict[str, float]:
-    """What `Progress` knew when the checkpoint was written, in whichever process that was."""
+    """Return the metrics that `Progress` had when the checkpoint was written, in whichever process that was."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     found: dict[str, float] = state["callbacks"][Progress.__qualname__]["best"]
     return found
 
 
 def is_better(new: dict[str, float], old: dict[str, float], monitor: str) -> bool:
-    """Whether the new epoch's metrics are the better ones."""
+    """Return True if the new epoch's metrics are better."""
     if monitor not in new or monitor not in old or math.isnan(old[monitor]):
         return True
     return new[monitor] < old[monitor] if _mode(monitor) == "min" else new[monitor] > old[monitor]

@@ -130,7 +130,7 @@ def _differs(name: str, config_dir: Path) -> bool:
 
 
 def compose_config(overrides: Sequence[str], *, config_dir: Path | None = None) -> TrainConfig:
-    """The configuration that the overrides describe.
+    """Compose the configuration that the overrides describe.
 
     Choices of groups are looked up in `config_dir` first, and then in the built-in ones.
 
@@ -191,7 +191,7 @@ def _check_own_files(config_dir: Path, chosen: Mapping[str, str | None], compose
 
 
 def validated(fields: dict[str, Any]) -> TrainConfig:
-    """The configuration with these fields.
+    """Validate the fields of a configuration.
 
     Raises:
         InputError: an unknown key or a value out of range.
@@ -228,7 +228,7 @@ def _hydra_value(value: object) -> str:
 
 
 def family_config(config: TrainConfig, store: ModelStore) -> tuple[Family[Any], FamilyConfig]:
-    """The family, and its own configuration, completed by what its backbone decides.
+    """Return the family and its own configuration, completed from its backbone.
 
     Raises:
         InputError: an unknown family, key or value.
@@ -253,12 +253,12 @@ def sweep(overrides: Sequence[str]) -> Iterator[list[str]]:
 
 
 def _split_values(text: str) -> list[str]:
-    """The parts between commas that are in no brackets or quotes."""
+    """Split at commas outside brackets and quotes."""
     return re.findall(r"(?:\[[^\]]*\]|\{[^}]*\}|\"[^\"]*\"|'[^']*'|[^,\[\]{}\"'])+", text) or [text]
 
 
 def _typed(override: str, choices: Mapping[str, Sequence[str]]) -> str:
-    """The override in Hydra's grammar: a data set's folder by its path, and keys that a YAML does not list."""
+    """Translate an override to Hydra's grammar: a data set's folder by its path, and keys that a YAML does not list."""
     key, separator, value = override.partition("=")
     key = key.lstrip("+")
     if not separator or not key:
@@ -286,7 +286,7 @@ def _refuse_hydra_setting(key: str) -> None:
 
 
 def _quoted(value: str) -> str:
-    """A path for Hydra, whatever is in it."""
+    """Quote a path for Hydra."""
     if value[:1] in "'\"" or value in ("null", "~"):
         return value
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
@@ -316,7 +316,7 @@ def _explained(error: ValidationError, model: type[BaseModel], *, prefix: str = 
 
 
 def _keys(model: type[BaseModel], place: Sequence[int | str]) -> tuple[str, ...]:
-    """The fields of the configuration at `place` within `model`."""
+    """Return the fields of the configuration at `place` within `model`."""
     for name in place:
         field = model.model_fields.get(str(name))
         kinds = [] if field is None else [field.annotation, *get_args(field.annotation)]

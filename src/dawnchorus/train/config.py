@@ -19,7 +19,7 @@ class Config(BaseModel):
 
 
 class DataConfig(Config):
-    """Which recordings, and which of their clips."""
+    """Recordings to train on, and the clips taken from them."""
 
     path: str
     """A data set's folder."""
@@ -45,7 +45,7 @@ class DataConfig(Config):
     """Another data set, whose other species are learned beside, so that the network hears more; they are no classes of
     the bundle. Its recordings of the kind "background" are background here, too."""
     auxiliary_share: float = Field(default=0.2, gt=0, lt=1)
-    """How much of what is drawn is of it."""
+    """The share of drawn clips that are from it."""
     fold: int | None = None
     """Of a table split into folds: this one is for validation, the others for training."""
     seed: int = 1
@@ -72,7 +72,7 @@ class DataConfig(Config):
 
 
 class OptimizerConfig(Config):
-    """How weights move."""
+    """Optimizer settings."""
 
     name: Literal["adamw", "adam", "sgd"] = "adamw"
     lr: float = Field(default=1e-3, gt=0)
@@ -83,7 +83,7 @@ class OptimizerConfig(Config):
 
 
 class SchedulerConfig(Config):
-    """How the learning rate moves."""
+    """Learning-rate schedule."""
 
     name: Literal["constant", "cosine", "one_cycle", "plateau", "step", "warm_restarts"] = "cosine"
     warmup: float = Field(default=0.05, ge=0, lt=1)
@@ -101,7 +101,7 @@ class SchedulerConfig(Config):
 
 
 class AugmentConfig(Config):
-    """What is done to clips in training; each with its probability (`_p`), and off where that is 0."""
+    """Augmentation of clips in training; each kind has a probability (`_p`), and is off where that is 0."""
 
     gain_db: float = Field(default=0.0, ge=0)
     """Louder or softer by at most so much."""
@@ -133,7 +133,7 @@ class AugmentConfig(Config):
 
 
 class LossConfig(Config):
-    """What is minimised."""
+    """Loss function."""
 
     name: Literal["auto", "cross_entropy", "bce", "focal"] = "auto"
     """"auto": bce where clips for training have no species, or several; else cross_entropy. With cross_entropy, the
@@ -146,16 +146,16 @@ class LossConfig(Config):
 
 
 class TrainerConfig(Config):
-    """How long and on what."""
+    """Length of the training, batches, and hardware."""
 
     epochs: int = Field(default=30, ge=1)
     steps: int = Field(default=1, ge=1)
-    """Where the epochs have fewer steps than this in all, there are more of them."""
+    """The least number of steps: epochs are added until there are as many."""
     batch: int = Field(default=32, ge=1)
     draw: Literal["clips", "recordings"] = "clips"
-    """What comes once in an epoch: every clip, or a clip of every recording, where louder ones are drawn more often."""
+    """Unit that an epoch has once: each clip, or one clip of each recording, louder ones drawn more often."""
     balance: float = Field(default=0.0, ge=0, le=1)
-    """How much rare classes are drawn more often: 0 not at all, 1 so that all come equally often."""
+    """Oversampling of rare classes: 0 none, 1 until all classes are drawn equally often."""
     patience: int | None = Field(default=None, ge=1)
     """Epochs without a better validation after which training ends."""
     monitor: Literal["val_loss", "val_auc", "val_accuracy"] = "val_loss"
@@ -168,7 +168,7 @@ class TrainerConfig(Config):
 
 
 class TrackerConfig(Config):
-    """Where curves go besides the run's own log."""
+    """Experiment tracker, besides the run's own log."""
 
     name: Literal["none", "tensorboard", "wandb", "mlflow"] = "none"
     project: str = "dawnchorus"
@@ -178,7 +178,7 @@ class TrackerConfig(Config):
 
 
 class ProfilerConfig(Config):
-    """Where the time goes, written to the run's `reports/`."""
+    """Profiler; its reports are in the run's `reports/`."""
 
     name: Literal["none", "simple", "torch"] = "none"
     wait: int = Field(default=1, ge=0)
@@ -193,7 +193,7 @@ class ProfilerConfig(Config):
 
 
 class PathsConfig(Config):
-    """Where things are written."""
+    """Output folders."""
 
     runs: str = "runs"
     clips: str | None = None

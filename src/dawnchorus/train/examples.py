@@ -1,4 +1,4 @@
-"""What a network learns from: clips of a data set with their targets, read in place."""
+"""Training examples: clips of a data set with their targets, read in place."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def _digest(value: object) -> str:
 
 
 def _parts(table: RecordingsTable, config: DataConfig) -> dict[str, list[RecordingRow]]:
-    """Recordings to learn from, and to validate on; those of which nothing is known are neither."""
+    """Return the recordings for training and for validation; unlabelled ones are in neither."""
     table = table.with_rows(row for row in table.rows if not row.is_unlabelled)
     named = {row.split for row in table.rows if row.split}
     if not named:
@@ -258,7 +258,7 @@ def _no_background(path: str | Path, name: str) -> InputError:
 
 
 def _beside(table: RecordingsTable, config: DataConfig, classes: Sequence[str]) -> list[RecordingRow]:
-    """Recordings of other species to learn beside, and background; none that the data set itself has."""
+    """Return recordings of auxiliary species, and background; none that the data set itself has."""
     if config.auxiliary is None:
         return []
     other = read_table(Path(config.auxiliary))
@@ -438,7 +438,7 @@ class Batches(Sampler[list[int]]):
         self.sampler = self  # where Lightning looks for set_epoch
 
     def set_epoch(self, epoch: int) -> None:
-        """Which epoch's batches come next."""
+        """Set the epoch whose batches come next."""
         self._epoch = epoch
 
     def __len__(self) -> int:
@@ -471,7 +471,7 @@ def rank_share(batch: list[Item]) -> list[Item]:
 
 
 def draw_weights(examples: Examples, *, draw: str, balance: float, auxiliary_share: float) -> tuple[int, Tensor | None]:
-    """How many clips an epoch has, and the weight of each clip for training [clips]; None where each comes once.
+    """Return the number of clips of an epoch, and the weight of each clip [clips]; None where each comes once.
 
     `balance` 1 gives every class the same weight, 0 every recording (or clip); in between, the class's number to the
     power of -balance. Within a recording, three tenths of its weight go to all clips alike and the rest to loud ones.
@@ -498,7 +498,7 @@ def draw_weights(examples: Examples, *, draw: str, balance: float, auxiliary_sha
 
 
 def _loud_shares(examples: Examples, members: IntArray, recordings: IntArray) -> npt.NDArray[np.float64]:
-    """The share of its recording's weight that each clip has; loudness is that of the first difference, in dB."""
+    """Return each clip's share of its recording's weight [clips]; loudness is that of the first difference, in dB."""
     levels = np.array([np.mean(np.diff(examples.clips.samples(k)) ** 2) for k in members.tolist()])
     loud_db = 10 * np.log10(levels + 1e-12)
     shares = np.zeros(len(members))

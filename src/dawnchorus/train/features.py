@@ -1,4 +1,4 @@
-"""What a front end that does not learn makes of every clip: computed once, on all cores, and read from disk."""
+"""Results of a fixed front end for every clip: computed once, on all cores, and read from disk."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BATCH, N_AT_ONCE = 16, 8
 
 @contextmanager
 def fixed_features(network: Network, examples: Examples, *, scratch: Path) -> Iterator[FloatArray]:
-    """The front end's result for every clip [clips, ...], mapped from a file.
+    """Yield the front end's result for every clip [clips, ...], mapped from a file.
 
     Where the network's front end has a name (`features_key`) the file stays with the clips, if their folder can be
     written, for the next run, in the place of an older one for fewer clips; elsewhere it is in `scratch`, and goes in

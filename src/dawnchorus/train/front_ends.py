@@ -36,16 +36,16 @@ class MelConfig(Config):
     high_hz: float = Field(default=14_000.0, gt=0)
     """Or half the sample rate, if that is less."""
     level: Literal["log", "pcen"] = "log"
-    """How energy becomes level: its logarithm, or per-channel energy normalisation, which follows slow changes of the
+    """Scale of levels: the logarithm of energy, or per-channel energy normalisation, which follows slow changes of the
     background and of distance (Wang et al., ICASSP 2017; for birds Lostanlen et al., IEEE SPL 2019)."""
     pcen_s: float = Field(default=0.3, gt=0)
-    """How slowly PCEN follows."""
+    """Time constant of PCEN's smoothing, in seconds."""
     pcen_gain: float = Field(default=0.9, gt=0, le=1)
     normalise: Literal["clip", "band", "image", "none"] = "clip"
     """Mean 0 and deviation 1 over each clip, or over each band of each clip; "image": PCEN's levels in the range that
     weights of ImageNet expect; or as it is."""
     learn: bool = False
-    """Whether filters and level are learned with the network."""
+    """True if filters and level are learned with the network."""
 
 
 class MelFrontEnd(nn.Module):
@@ -90,7 +90,7 @@ class MelFrontEnd(nn.Module):
 
 
 def _mean(values: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """The mean over several axes, one after the other: runtimes that add up naively stay exact enough."""
+    """Average over several axes, one after the other: runtimes that add up naively stay exact enough."""
     for dim in dims:
         values = values.mean(dim, keepdim=True)
     return values

@@ -40,7 +40,7 @@ class Entry:
     ms_per_5_s: float
     """On one core, without decoding."""
     open_set_auroc: float | None
-    """How well the best score tells known species from those that nobody trained on."""
+    """ROC AUC of the best score, for recordings of known species against those of species that were not trained on."""
     random_split_accuracy: float | None
     """The share of clips that are right where clips, not recordings, are drawn at random for validation; beside it
     stands `honest_accuracy`, the same for clips of recordings that were kept back whole."""
@@ -148,7 +148,7 @@ def _averaged(bundles: Sequence[Bundle], name: str) -> Bundle:
 def open_set_auroc(
     bundle: Bundle, known: Scores, unknown: RecordingsTable, store: ModelStore, overlap_s: float
 ) -> float:
-    """How often a recording of a known species has a higher best score than one of an unknown species."""
+    """Return the ROC AUC of the best score, for recordings of known species against those of unknown ones."""
     others = score_data_set(bundle, unknown, unknown.rows, store=store, classes=known.classes, overlap_s=overlap_s)
     best = [scores.by_recording("mean")[0].max(1) for scores in (known, others)]
     truth = np.r_[np.ones(len(best[0]), bool), np.zeros(len(best[1]), bool)]

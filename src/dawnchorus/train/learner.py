@@ -89,7 +89,7 @@ class Learner(lightning.LightningModule):
         self.log("accuracy", accuracy, on_step=False, on_epoch=True, batch_size=n_named, sync_dist=True)
 
     def _features(self, sound: Tensor) -> Tensor:
-        """The front end's result; in single precision always, because energies leave the range of half precision."""
+        """Compute the front end's result, always in single precision: energies leave the range of half precision."""
         with torch.autocast(sound.device.type, enabled=False):
             return self.network.features(sound.float())
 
@@ -111,7 +111,7 @@ class Learner(lightning.LightningModule):
         self.log("val_clip_accuracy", clip_accuracy, sync_dist=True)
 
     def _by_recording(self, numbers: np.ndarray, logits: Tensor) -> tuple[float, float]:
-        """The share of recordings whose best species is right, and the mean area under the species' ROC curves."""
+        """Return top-1 accuracy and macro ROC AUC over recordings."""
         is_softmax = self._config.loss.name == "cross_entropy"
         logits = logits[:, : self.network.n_outputs]
         scores = (torch.softmax(logits, 1) if is_softmax else torch.sigmoid(logits)).numpy()

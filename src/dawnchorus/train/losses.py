@@ -1,4 +1,4 @@
-"""What is minimised, for soft targets and targets that do not count."""
+"""Losses for soft targets, and for targets that are ignored."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ IGNORED = -1.0
 
 
 def build_loss(config: LossConfig, class_counts: Tensor) -> Loss:
-    """The mean loss of logits [batch, classes] for targets [batch, classes] from 0 to 1, or `IGNORED`.
+    """Return the mean loss as a function of logits and targets, both [batch, classes].
 
-    `class_counts` [classes] are the clips of each class, for `class_weights`. The loss "auto" is one of the others by
+    Targets are from 0 to 1, or `IGNORED`. `class_counts` [classes] are the clips of each class, for `class_weights`. The loss "auto" is one of the others by
     then: see `loss_for`.
     """
     counts = class_counts.clamp(min=1)

@@ -32,13 +32,13 @@ from dawnchorus.train.runs import Run, find_runs
 
 RECIPE = ("experiment=retrain",)
 PARTS = {"train": 0.75, "test": 0.25}
-"""What is kept back is never learned from, so that models are compared on it fairly, this one and all later ones."""
+"""Shares of the split. Held-out recordings are never trained on: this and all later models are compared on them."""
 
 MAX_LOSS = 0.01
 """A new model whose macro average precision is lower by more than this is not promoted."""
 
 MAX_FEWER_RIGHT = 0.05
-"""So many fewer recordings may get the name of their species as the best of all that the model knows."""
+"""Largest decrease of top-1 accuracy over all of the model's classes for which a new model is promoted."""
 
 ALARM, MAX_MORE_ALARMS = 0.5, 0.1
 """From this score on a species is said to be there; so many more recordings may have one that is not."""
@@ -62,7 +62,7 @@ UNUSABLE = ("missing", "unreadable", "silent", "duplicate")
 
 @dataclass(frozen=True)
 class Stage:
-    """How far a retraining is."""
+    """Progress of a retraining."""
 
     name: str
     progress: float
@@ -175,7 +175,7 @@ def training_settings(active: Bundle, overrides: Sequence[str], *, backbone: str
 
 
 def checked(table: RecordingsTable, *, n_workers: int, on_stage: OnStage) -> RecordingsTable:
-    """The table without what cannot be learned from, split.
+    """Check and split the table, without recordings that cannot be learned from.
 
     Raises:
         InputError: nothing is left, or no species could be compared.
@@ -230,7 +230,7 @@ def _trained(config: TrainConfig, overrides: list[str], started: datetime, on_st
 
 
 def _grown(run: Run, config: TrainConfig, folder: Path, store: ModelStore) -> Bundle:
-    """The run's bundle, together with all that its backbone knew, where that can be."""
+    """Return the run's bundle, joined with the classes of its backbone where that is possible."""
     learned = read_bundle(run.bundle)
     family, shape = family_config(config, store)
     backbone = family.base_bundle(shape)
@@ -242,7 +242,7 @@ def _grown(run: Run, config: TrainConfig, folder: Path, store: ModelStore) -> Bu
 def compared(
     active: Bundle, new: Bundle, table: RecordingsTable, *, store: ModelStore, n_workers: int
 ) -> dict[str, Any]:
-    """How both do on the recordings that were kept back: by species, and what each hears in every recording."""
+    """Compare both on the held-out recordings, by species and by recording."""
     rows = [row for row in table.rows if row.split == "test" and not row.is_unlabelled]
     each = {"active": active, "new": new}
     found = {name: _measured(bundle, table, rows, store, n_workers) for name, bundle in each.items()}
@@ -279,7 +279,7 @@ def compared(
 
 
 def judged(active: Bundle, new: Bundle, report: dict[str, Any], *, may_change_family: bool = False) -> tuple[str, ...]:
-    """Why the new bundle should not replace the active one; nothing where it should."""
+    """Return the reasons not to replace the active bundle by the new one; empty if there are none."""
     lost = [label.common_name for label in active.labels if label.scientific_name not in new.class_by_scientific_name]
     reasons = []
     is_own = active.info.training is not None and active.info.training.recipe is not None
@@ -361,7 +361,7 @@ class _Measured:
     best: dict[str, dict[str, Any]]
     """The best species of all that the model knows, by recording."""
     is_right: dict[str, bool]
-    """Whether that is the recording's species, with a score that `identify` shows."""
+    """True if that is the recording's species, with a score that `identify` shows; by recording."""
 
 
 def _measured(

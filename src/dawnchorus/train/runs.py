@@ -37,7 +37,7 @@ class Run:
 
     @property
     def bundle(self) -> Path:
-        """Where the bundle is, or will be."""
+        """Folder of the bundle, which is there when the run is done."""
         return self.folder / RUN_BUNDLE_NAME
 
     @property
@@ -139,13 +139,13 @@ def find_run_of(model: str | Path) -> Run | None:
 
 
 def find_runs(root: Path) -> Iterator[Run]:
-    """The runs below `root`, the oldest first."""
+    """Return the runs below `root`, the oldest first."""
     for path in sorted(root.glob(f"*/{RUN_NAME}")):
         yield read_run(path.parent)
 
 
 def read_config(run: Run) -> dict[str, Any]:
-    """Settings that the run was started with.
+    """Read the settings that the run was started with.
 
     Raises:
         MissingExtra: PyYAML is not installed.

@@ -22,7 +22,7 @@ BY_EPOCH = ("plateau", "step", "warm_restarts")
 
 
 def build_optimizer(config: OptimizerConfig, network: Network) -> torch.optim.Optimizer:
-    """The optimizer of everything that is learned; biases and scales do not decay."""
+    """Build the optimizer of all trainable parameters; biases and scales do not decay."""
     learned = [(name, weights) for name, weights in network.named_parameters() if weights.requires_grad]
     groups = []
     for is_pretrained in (True, False):
@@ -42,7 +42,10 @@ def build_optimizer(config: OptimizerConfig, network: Network) -> torch.optim.Op
 def build_scheduler(
     config: SchedulerConfig, optimizer: torch.optim.Optimizer, *, n_steps: int, falls: bool = True
 ) -> LRScheduler | None:
-    """The schedule over `n_steps`; None for a constant rate. What is monitored gets better as it `falls`, or rises."""
+    """Build the schedule over `n_steps`; None for a constant rate.
+
+    The monitored value improves as it `falls`, or rises.
+    """
     n_warm = round(config.warmup * n_steps)
     if config.name == "plateau":
         return ReduceLROnPlateau(

@@ -60,7 +60,7 @@ class PowerSpectrum(nn.Module):
 
 
 def _phases(n_fft: int, n_hop: int) -> int:
-    """The divisor of both that makes the least work."""
+    """Return the common divisor with the least work."""
     shared = math.gcd(n_fft, n_hop)
     return min((b for b in range(1, shared + 1) if shared % b == 0), key=lambda b: abs(n_fft / b - 2 * b))
 

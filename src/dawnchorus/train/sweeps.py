@@ -80,7 +80,7 @@ def _overrides(parameters: Mapping[str, Any], *, prefix: str, path: Path) -> Ite
 
 
 def _values(parameter: Mapping[str, Any], place: str) -> str:
-    """The values of a parameter in Hydra's grammar."""
+    """Return the values of a parameter in Hydra's grammar."""
     if "value" in parameter:
         return _typed(parameter["value"])
     if "values" in parameter:

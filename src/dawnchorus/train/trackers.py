@@ -148,7 +148,7 @@ def _require(module: str, *, extra: str, purpose: str, package: str | None = Non
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of what went wrong first."""
+    """Return the first line of the original error."""
     while (earlier := error.__cause__ or error.__context__) is not None:
         error = earlier
     return _first_line(error)

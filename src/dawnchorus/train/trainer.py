@@ -47,7 +47,7 @@ LAST, BEST = "last", "best"
 
 @dataclass(frozen=True)
 class EpochReport:
-    """How far a run is."""
+    """Progress of a run after an epoch."""
 
     epoch: int
     n_epochs: int
@@ -59,7 +59,7 @@ OnEpoch = Callable[[EpochReport], None]
 
 
 def store_of(config: TrainConfig) -> ModelStore:
-    """Where built-in models and pretrained weights are."""
+    """Return the store of built-in models and pretrained weights."""
     return ModelStore(Path(config.paths.models) if config.paths.models else default_folder())
 
 
@@ -272,7 +272,7 @@ def _check_devices(options: TrainerConfig) -> None:
 
 
 def _described(run: Run, network: Network, examples: Examples, on_note: Callable[[str], None]) -> Run:
-    """The run with the sizes of what is learned, and from what."""
+    """Write the sizes of network and data into the run."""
     n_learned = sum(p.numel() for p in network.parameters() if p.requires_grad)
     what = "recordings to crop in each epoch" if examples.crops else "clips to learn from"
     on_note(
@@ -292,7 +292,7 @@ def _described(run: Run, network: Network, examples: Examples, on_note: Callable
 
 
 def _has_fixed_features(network: Network, config: TrainConfig) -> bool:
-    """Whether the front end gives the same for a clip in every epoch."""
+    """Return True if the front end gives the same for a clip in every epoch."""
     augment = config.augment
     changes_sound = (
         augment.gain_db,
@@ -307,7 +307,7 @@ def _has_fixed_features(network: Network, config: TrainConfig) -> bool:
 
 
 def _prepared(network: Network, examples: Examples, features: FloatArray | None) -> None:
-    """Let the network look at what it will learn from: at so many clips that it costs no memory to speak of."""
+    """Show the network some of the training clips, as many as fit into `SHOWN_BYTES`, before it is trained."""
     n_shown = N_SHOWN if features is None else max(SHOWN_BYTES // features[0].nbytes, N_SHOWN)
     some = examples.train[:: -(-len(examples.train) // n_shown)]
     if features is not None:

@@ -35,7 +35,7 @@ N_TRIALS = 20
 """Trials where nobody says how many; of a grid: all."""
 
 N_STARTUP = 5
-"""So many trials are drawn at random before the others are compared with them."""
+"""Number of trials drawn at random before the others are compared with them."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def _sampler(method: Method, seed: int) -> BaseSampler:
 
 
 def _space(overrides: Sequence[str]) -> tuple[list[str], dict[str, BaseDistribution]]:
-    """The overrides that have one value, and what the others may be."""
+    """Return the overrides with one value, and the ranges of the others."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep
     from hydra.errors import HydraException
@@ -205,7 +205,7 @@ def _value(
     clock: Callable[[], datetime],
     config_dir: Path | None,
 ) -> float:
-    """The metric's mean over the folds."""
+    """Return the metric's mean over the folds."""
     import optuna
 
     values: list[float] = []
@@ -222,7 +222,7 @@ def _value(
 
 
 def _probe(distribution: BaseDistribution) -> Any:
-    """Some value, and no whole number if it may be one that is none."""
+    """Return a valid value, fractional where the range allows it."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
     if isinstance(distribution, CategoricalDistribution):

@@ -1,4 +1,4 @@
-"""What a trained network says of the recordings that were kept back."""
+"""Scores of a trained network for the validation recordings."""
 
 from __future__ import annotations
 

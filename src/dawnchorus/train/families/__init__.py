@@ -21,7 +21,7 @@ FAMILIES: dict[str, Family[Any]] = {
 
 
 def family_of(name: str) -> Family[Any]:
-    """The family of this name.
+    """Return the family of this name.
 
     Raises:
         InputError: there is none.

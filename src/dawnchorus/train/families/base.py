@@ -1,4 +1,4 @@
-"""What every family is: a network whose front end is inside it."""
+"""Base classes of model families: networks that contain their front end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dawnchorus.train.config import Config
 
 
 class FamilyConfig(Config):
-    """What the families' configurations share."""
+    """Settings that all families share."""
 
     rate_hz: int = Field(ge=4_000, le=192_000)
     window_s: float = Field(gt=0, le=60)
@@ -36,13 +36,13 @@ class Network(nn.Module, ABC):
     """
 
     has_fixed_features = False
-    """Whether training needs the front end's result only once per clip, because nothing in it is learned."""
+    """True if training needs the front end's result only once per clip, because nothing in it is learned."""
 
     features_key: str | None = None
     """Of fixed features that are worth keeping for other runs: what they depend on besides the clips."""
 
     pretrained: tuple[str, ...] = ()
-    """How the names of the weights begin that do not begin at random."""
+    """Prefixes of the names of weights that are not initialized at random."""
 
     start_note: str | None = None
     """A remark on the weights that the network begins with, for whoever trains it."""
@@ -52,7 +52,7 @@ class Network(nn.Module, ABC):
 
     @abstractmethod
     def features(self, waveform: Tensor) -> Tensor:
-        """What the rest of the network sees of waveforms [batch, samples]."""
+        """Compute the front end's result of waveforms [batch, samples]."""
 
     @abstractmethod
     def classify(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -93,12 +93,12 @@ def export_onnx(
 
 @dataclass(frozen=True)
 class Context:
-    """What building a network may need besides its configuration."""
+    """Inputs for building a network besides its configuration."""
 
     classes: tuple[str, ...]
     """Scientific names, in the order of the outputs."""
     store: ModelStore
-    """Where built-in models and pretrained weights are."""
+    """The store of built-in models and pretrained weights."""
 
 
 @dataclass(frozen=True)

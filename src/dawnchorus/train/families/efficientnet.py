@@ -99,7 +99,7 @@ class BandsEfficientNet(EfficientNet):
 
 
 def _first_stages(backbone: nn.Module, n: int) -> list[nn.Module]:
-    """The stem and the first `n` stages, no longer learned."""
+    """Return the stem and the first `n` stages, frozen."""
     if not n:
         return []
     parts = dict(backbone.named_children())
@@ -172,7 +172,7 @@ def _from_file(path: Path) -> dict[str, Tensor]:
 
 
 def _one_channel(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The first convolution for one channel instead of three colours, and no classifier."""
+    """Return the weights with a first convolution for one channel instead of three colours, and no classifier."""
     found = {}
     for name, value in weights.items():
         is_first = value.ndim == 4 and value.shape[1] == 3

@@ -145,7 +145,7 @@ class EmbeddingHead(Network):
         self._sessions = threading.local()
 
     def features(self, waveform: Tensor) -> Tensor:
-        """The backbone's embeddings [batch * frames, dim]; each thread has a session of its own."""
+        """Compute the backbone's embeddings [batch * frames, dim]; each thread has a session of its own."""
         if not hasattr(self._sessions, "own"):
             self._sessions.own = open_session(self.bundle)
         session: Session = self._sessions.own
@@ -202,7 +202,7 @@ def _embedding_dim(bundle: Bundle) -> int:
 
 
 def _backbone_graph(bundle: Bundle) -> onnx.ModelProto:
-    """The part of the graph that leads to the embeddings."""
+    """Return the part of the graph that computes the embeddings."""
     model = load_graph(bundle.graph_path)
     return utils.Extractor(model).extract_model(["waveform"], ["embeddings"])
 
@@ -257,7 +257,7 @@ def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
 
 
 def _completed(fields: dict[str, Any], store: ModelStore) -> dict[str, Any]:
-    """The backbone's sample rate, and its window times `n_frames` at half overlap where none is given."""
+    """Fill in the backbone's sample rate, and its window times `n_frames` at half overlap where none is given."""
     info = store.open(fields.get("backbone") or DEFAULT_MODEL).info
     n_frames = fields.get("n_frames") or 1
     window_s = fields.get("window_s") or info.window_s * (1 + (n_frames - 1) / 2)
