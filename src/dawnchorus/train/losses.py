@@ -20,8 +20,8 @@ IGNORED = -1.0
 def build_loss(config: LossConfig, class_counts: Tensor) -> Loss:
     """Return the mean loss as a function of logits and targets, both [batch, classes].
 
-    Targets are from 0 to 1, or `IGNORED`. `class_counts` [classes] are the clips of each class, for `class_weights`. The loss "auto" is one of the others by
-    then: see `loss_for`.
+    Targets are from 0 to 1, or `IGNORED`. `class_counts` [classes] are the clips of each class, for `class_weights`.
+    The loss "auto" must have been replaced: see `loss_for`.
     """
     counts = class_counts.clamp(min=1)
     weights = counts.sum() / (len(counts) * counts) if config.class_weights else torch.ones_like(counts)
