@@ -166,7 +166,7 @@ def print_labels(labels: LabelReader, sources: Sequence[str], screen: Console) -
 
 
 def describe(table: RecordingsTable, screen: Console) -> None:
-    """What is in a data set, in some lines."""
+    """Summarize a data set in some lines."""
     rows = table.rows
     hours = sum(row.duration_s or 0 for row in rows) / 3600
     kinds = Counter(row.kind for row in rows)
@@ -188,7 +188,7 @@ def describe(table: RecordingsTable, screen: Console) -> None:
 @click.argument("data_set", type=click.Path(path_type=Path))
 @click.option("--recording", help="Everything about one recording, by identifier or path.")
 def show(*, data_set: Path, recording: str | None) -> None:
-    """What is in a data set."""
+    """Show what is in a data set."""
     table = read_table(data_set)
     if recording is None:
         describe(table, Console(highlight=False, soft_wrap=True))

@@ -40,7 +40,7 @@ class Finding:
     what: str
     found: str
     advice: str | None = None
-    """What to do; None where all is well."""
+    """Advice; None where all is well."""
 
 
 @click.command("doctor")

@@ -324,7 +324,7 @@ def _write_report(
 
 
 def _write_thresholds(path: Path, scores: Scores, precision: float) -> None:
-    """A table for `dawnchorus identify --thresholds`."""
+    """Write a table for `dawnchorus identify --thresholds`."""
     from dawnchorus.evaluate.thresholds import Threshold, describe_refusals, group_by_minute, thresholds_for_precision
 
     found = thresholds_for_precision(

@@ -81,7 +81,7 @@ def command(
 def _examples(
     table: RecordingsTable, species: list[str], n: int, seed: int, finder: SpeechFinder | None
 ) -> Iterator[Example]:
-    """The loudest seconds of some recordings of each species, which recordings by `seed`."""
+    """Return the loudest seconds of some recordings of each species, drawn by `seed`."""
     by_species: dict[str, list[RecordingRow]] = defaultdict(list)
     for row in table.rows:
         if row.scientific_name and not {"missing", "unreadable", "silent"}.intersection(row.problems):
@@ -102,7 +102,7 @@ def _examples(
 
 
 def _loudest(path: Path, finder: SpeechFinder | None) -> tuple[float, tuple[Span, ...]] | None:
-    """Where the loudest seconds begin, and where someone speaks."""
+    """Return the start of the loudest seconds, and the spans of human speech."""
     try:
         samples = read_clip(path, start_s=0.0, end_s=SEARCHED_S, rate_hz=SEARCH_RATE_HZ)
     except AudioError:

@@ -212,7 +212,7 @@ class _Result:
     took_s: float
 
     def as_json(self) -> dict[str, Any]:
-        """The run for machines; with its detections where they are written nowhere else."""
+        """Return the run for JSON; with its detections where they are written nowhere else."""
         run, progress = self.run, self.run.progress
         fields: dict[str, Any] = {
             "schema": JSON_SCHEMA,

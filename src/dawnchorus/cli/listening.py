@@ -1,4 +1,4 @@
-"""What a model hears in the recordings of a data set, for the verbs that ask."""
+"""Detections of a model in the recordings of a data set, for several commands."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def command(ctx: click.Context, *, models_folder: Path | None) -> None:
 @command.command("list")
 @click.pass_obj
 def list_models(store: ModelStore) -> None:
-    """The built-in models, their licences, and whether they are on this machine."""
+    """List the built-in models, their licences, and which of them are on this machine."""
     table = Table(box=None, pad_edge=False)
     for name in ("name", "bundle", "licence of the weights", "what it is"):
         table.add_column(name)

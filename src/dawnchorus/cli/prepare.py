@@ -42,7 +42,7 @@ WHOLE: Mapping[str, Any] = {"take": "all", "overlap_s": 0.0, "normalise": False}
 """Changes of a recipe that make its clips consecutive windows of whole recordings."""
 
 HEARD_NAME = "heard.parquet"
-"""What a model hears in the recordings, where clips are taken by its scores."""
+"""File of a model's detections, where clips are taken by its scores."""
 
 
 def _list_recipes(context: click.Context, _option: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's shape

@@ -1,4 +1,4 @@
-"""What several verbs say and write: models made on first use, pictures, summaries."""
+"""Output that several commands share: models made on first use, pictures, summaries."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def counted(n: int, noun: str) -> str:
 
 
 def console(*, no_color: bool = False) -> Console:
-    """Where progress, warnings and summaries go: standard error."""
+    """Return the console for progress, warnings and summaries: standard error."""
     return Console(stderr=True, highlight=False, no_color=no_color or None, soft_wrap=True)
 
 
@@ -71,7 +71,7 @@ def announce_model(store: ModelStore, name: str | Path) -> None:
 
 
 def files_from(paths: Sequence[str]) -> list[str]:
-    """The paths, with `-` replaced by the lines (or the NUL-separated names) of standard input."""
+    """Return the paths, with `-` replaced by the lines (or the NUL-separated names) of standard input."""
     found: list[str] = []
     for path in paths:
         if path != "-":
@@ -84,13 +84,13 @@ def files_from(paths: Sequence[str]) -> list[str]:
 
 
 def _named(line: bytes) -> str:
-    """The path in a line of a list; a byte order mark and spaces around it go, unless a file is called so."""
+    """Return the path in a line of a list, without byte order mark and outer spaces, unless a file is called so."""
     name = os.fsdecode(line)
     return name if os.path.lexists(name) else name.removeprefix("\ufeff").strip()
 
 
 def license_note(run: Run) -> str:
-    """The licence and origin of the weights that made a run's rows."""
+    """Return the licence and origin of the weights that made a run's rows."""
     info = run.bundle.info
     return f"The model's weights: {info.license}. {info.attribution}"
 

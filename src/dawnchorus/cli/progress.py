@@ -1,4 +1,4 @@
-"""How far a run is: a bar in a terminal, a plain line now and then elsewhere."""
+"""Progress of a run: a bar in a terminal, a plain line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LINE_EVERY_S = 10.0
 
 @contextmanager
 def shown_progress(console: Console, *, duration_s: float) -> Iterator[Callable[[Progress], None]]:
-    """A function to call with the run's progress; `duration_s` is about how much sound there is."""
+    """Yield a function to call with the run's progress; `duration_s` is the approximate length of all sound."""
     begin = time.monotonic()
     if not console.is_terminal:
         yield _plain_lines(console, duration_s, begin)

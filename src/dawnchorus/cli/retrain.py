@@ -143,7 +143,7 @@ def _table(data: Path, workers: int, known: Sequence[Label]) -> RecordingsTable:
 
 
 def _in(folder: Path, source: RecordingsTable) -> RecordingsTable:
-    """The recordings as a table in the retraining's own folder; the user's is left as it is.
+    """Copy the table into the retraining's own folder; the user's is left as it is.
 
     What an earlier retraining kept back there is kept back again. If that one has ended, this is a new one.
     """
@@ -165,7 +165,7 @@ def _in(folder: Path, source: RecordingsTable) -> RecordingsTable:
 
 
 def _end_with_parent() -> None:
-    """A server that is killed leaves nobody behind."""
+    """End with the parent process, also if that is killed."""
     sys.stdin.buffer.read()
     os._exit(PARENT_GONE)
 

@@ -121,7 +121,7 @@ def show(*, name: str, root: Path) -> None:
 @click.argument("names", nargs=-1, required=True)
 @ROOT
 def compare(*, names: tuple[str, ...], root: Path) -> None:
-    """Where the settings of runs differ, and what came of it."""
+    """Compare runs: settings that differ, and metrics."""
     found = _runs(root, names)
     table = Table(box=None)
     table.add_column("")

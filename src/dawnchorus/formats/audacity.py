@@ -28,7 +28,7 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
 
 
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
-    """The labels as detections; the recording is not named in such a file.
+    """Yield the labels as detections; the recording is not named in such a file.
 
     Scores behind `;` or in a fourth field are understood, and the frequency lines (`\\ low high`) that follow a label.
 

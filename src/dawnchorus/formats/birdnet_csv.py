@@ -37,7 +37,7 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
 
 
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
-    """Recording and detection of each row, of ours or of BirdNET-Analyzer's, versions 1 to 3.
+    """Yield recording and detection of each row, of ours or of BirdNET-Analyzer's, versions 1 to 3.
 
     Raises:
         FormatError: a column is missing, or a number is none.

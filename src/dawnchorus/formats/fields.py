@@ -8,7 +8,7 @@ from dawnchorus.types import Detection, Provenance, RecordingTable
 
 
 def fields_of(table: RecordingTable, found: Detection, provenance: Provenance) -> dict[str, Any]:
-    """The row of `found` in the recording of `table`: what, where, when, and what made it."""
+    """Return the row of `found` in the recording of `table`: species, file, time, and provenance."""
     time = table.clock_time(found.start_s)
     return {
         "recording": table.recording,

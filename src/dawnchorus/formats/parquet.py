@@ -81,7 +81,7 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
 
 
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
-    """Recording and detection of each row of a table of ours.
+    """Yield recording and detection of each row of a table of ours.
 
     Raises:
         FormatError: the file is no Parquet, or not of our columns.

@@ -38,7 +38,7 @@ BOX_TOP_HZ = 15_000
 
 NAME_COLUMNS = ("Scientific Name", "Label", "Annotation", "Species", "Class")
 CODE_COLUMNS = ("Species Code", "eBird Code", "Tags", "Type")
-"""Where people keep names and codes; a common name is asked for between the two."""
+"""Columns in which people keep names and codes; a common name is looked for between the two."""
 
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
@@ -77,7 +77,7 @@ def _row(number: int, before_s: float, table: RecordingTable, found: Detection) 
 
 
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
-    """Recording and detection of each selection.
+    """Yield recording and detection of each selection.
 
     Times are within the file where the table says so. A selection that has a waveform row and a spectrogram row is
     given once. A table without names gives empty names; one without scores gives the score 1.

@@ -46,7 +46,7 @@ FORMATS: dict[str, TableFormat] = {
 
 
 def table_format(name: str) -> TableFormat:
-    """The format of this name.
+    """Return the format of this name.
 
     Raises:
         InputError: there is none.
@@ -59,7 +59,7 @@ def table_format(name: str) -> TableFormat:
 
 
 def format_of_file(path: Path) -> TableFormat:
-    """The format whose suffix the file's name has, the longest that fits (`.txt` alone is Raven's).
+    """Return the format with the longest suffix that the file's name ends with (`.txt` alone is Raven's).
 
     Raises:
         InputError: no format has this suffix.

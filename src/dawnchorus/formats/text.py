@@ -1,4 +1,4 @@
-"""What the text formats share: encoded streams, numbers, and tables with named columns."""
+"""Functions that the text formats share: encoded streams, numbers, and tables with named columns."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def seconds(value: float) -> str:
 
 
 def score(value: float) -> str:
-    """A score with four decimals."""
+    """Format a score with four decimals."""
     return f"{value:.4f}"
 
 

@@ -1,4 +1,4 @@
-"""What a run will take, before it starts."""
+"""Estimates of a run's time and space, before it starts."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def estimate_run(
 
 
 def _durations(paths: Sequence[Path]) -> list[float]:
-    """What the headers say, in seconds; nothing for files that cannot be opened or do not say."""
+    """Yield durations from headers, in seconds; none for files that cannot be opened or do not have one."""
     decoder = DecoderProcess()
     known = []
     for path in paths:

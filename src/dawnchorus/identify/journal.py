@@ -41,7 +41,7 @@ NO_FILE: FileMark = (None, None)
 
 @dataclass(frozen=True)
 class Note:
-    """What is known of a scored recording besides its hits."""
+    """Facts on a scored recording besides its hits."""
 
     path: Path
     origin: Origin
@@ -51,7 +51,7 @@ class Note:
 
 
 def file_mark(path: Path) -> FileMark:
-    """What tells a changed recording from one that was scored before."""
+    """Return a mark by which a file that has changed since it was scored is recognized."""
     try:
         status = path.stat()
     except OSError:
@@ -108,14 +108,14 @@ class Journal:
             ) from error
 
     def parameters(self) -> dict[str, Any] | None:
-        """What the run was started with; None for a new journal."""
+        """Parameters of the run; None for a new journal."""
         with self._explain():
             row = self._db.execute("SELECT value FROM run WHERE key = 'parameters'").fetchone()
         return None if row is None else json.loads(row[0])
 
     @property
     def written(self) -> dict[str, Any] | None:
-        """How the run's tables were written last; None while they are not."""
+        """Layout in which the run's tables were last written; None while they are not."""
         with self._explain():
             row = self._db.execute("SELECT value FROM run WHERE key = 'written'").fetchone()
         return None if row is None else json.loads(row[0])
@@ -129,7 +129,7 @@ class Journal:
                 self._db.execute("DELETE FROM run WHERE key = 'written'")
 
     def root(self, paths: Sequence[Path]) -> str | None:
-        """The folder that the run's recordings are below, as it was when this was asked first."""
+        """Return the folder that the run's recordings are below, as it was when this was asked first."""
         with self._explain():
             self._db.execute("INSERT OR IGNORE INTO run VALUES ('root', ?)", [json.dumps(shared_folder(paths))])
             row = self._db.execute("SELECT value FROM run WHERE key = 'root'").fetchone()
@@ -153,7 +153,7 @@ class Journal:
             self._db.execute("COMMIT")
 
     def is_done(self, path: Path, mark: FileMark) -> bool:
-        """Whether the recording was scored and has not changed since; one that is not there any more has not."""
+        """Return True if the recording was scored and has not changed since; a missing file counts as unchanged."""
         with self._explain():
             row = self._db.execute(
                 "SELECT size, mtime_ns FROM recordings WHERE path = ? AND status = 'done'",
@@ -182,18 +182,18 @@ class Journal:
             )
 
     def is_in_table(self, path: Path) -> bool:
-        """Whether the table of this recording alone was written since it was scored."""
+        """Return True if the table of this recording alone was written since it was scored."""
         with self._explain():
             row = self._db.execute("SELECT in_table FROM recordings WHERE path = ?", [_key(path)]).fetchone()
         return row is not None and bool(row[0])
 
     def note_in_table(self, path: Path) -> None:
-        """The table of this recording alone is written."""
+        """Note that the table of this recording alone is written."""
         with self._explain():
             self._db.execute("UPDATE recordings SET in_table = 1 WHERE path = ?", [_key(path)])
 
     def read(self, path: Path) -> Scored | Failed | None:
-        """What the run found for this recording; None if it has not come to it."""
+        """Read the results of a recording; None if it has not been scored."""
         with self._explain():
             row = self._db.execute(
                 "SELECT status, reason, duration_s, about, hits FROM recordings WHERE path = ?",

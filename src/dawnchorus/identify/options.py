@@ -1,4 +1,4 @@
-"""What a run is asked to do, checked at construction."""
+"""Options of a run, checked at construction."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _require(condition: bool, name: str, expected: str, value: object) -> None: 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How to score recordings and what to make of the scores.
+    """Options for scoring recordings and selecting detections.
 
     The first group decides what is scored and kept in the journal; the second only how the kept scores are shown,
     and may be changed when a finished run is written out again.
@@ -52,7 +52,7 @@ class Options:
     range_threshold: float = DEFAULT_RANGE_THRESHOLD
     drop_out_of_range: bool = False
     speech: SpeechUse | None = None
-    """What is done about human voices; anything but None looks for them."""
+    """Treatment of human voices; None: they are not looked for."""
 
     def __post_init__(self) -> None:
         _require(0 <= self.min_score <= 1, "min_score", "a number from 0 to 1", self.min_score)
@@ -99,7 +99,7 @@ class Options:
         )
 
     def scoring(self) -> dict[str, Any]:
-        """The options that decide what a journal holds."""
+        """Return the options that affect the contents of a journal."""
         fields = asdict(self)
         names = ("min_score", "overlap_s", "top", "species", "thresholds")
         # What was added later is left out where it is off, so that journals of older versions are still gone on with.

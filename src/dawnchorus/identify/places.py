@@ -1,4 +1,4 @@
-"""What a run's recordings are called in its outputs, and where these go."""
+"""Names of a run's recordings in its outputs, and paths of these."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def printable(text: str | Path) -> str:
-    """A path, or a text with one, that any file or terminal takes: bytes that are not UTF-8 are written `\\udcXX`."""
+    """Return a path, or a text with one, as valid UTF-8: other bytes are written `\\udcXX`."""
     return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -18,7 +18,7 @@ MAX_NAME_BYTES = 240
 
 
 def named_after(place: Path, suffix: str) -> Path:
-    """Where an output called after a recording goes; a name too long for a disk is shortened, and stays unique."""
+    """Return the path of an output named after a recording; a name that is too long is shortened, and stays unique."""
     name = os.fsencode(place.name + suffix)
     if len(name) <= MAX_NAME_BYTES:
         return place.with_name(place.name + suffix)
@@ -28,7 +28,7 @@ def named_after(place: Path, suffix: str) -> Path:
 
 
 def shared_folder(paths: Iterable[Path]) -> str | None:
-    """The deepest folder that all recordings are below; None where they are on several drives."""
+    """Return the deepest folder that contains all recordings; None where they are on several drives."""
     try:
         return os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
     except ValueError:
@@ -36,7 +36,7 @@ def shared_folder(paths: Iterable[Path]) -> str | None:
 
 
 def relative_places(paths: Sequence[Path], root: str | None = None) -> dict[Path, Path]:
-    """Where each recording's own output goes inside an output folder: its path below `root`.
+    """Return the place of each recording's output inside an output folder: its path below `root`.
 
     Without a root, that is the folder that all share.
     """

@@ -1,4 +1,4 @@
-"""What a run gives: tables read from its journal, counts, failures and warnings."""
+"""Results of a run: tables read from its journal, counts, failures and warnings."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Problem:
 
 @dataclass
 class Progress:
-    """How far a run is; the same object is passed to every call of the progress function."""
+    """Progress of a run; the same object is passed to every call of the progress function."""
 
     n_files: int
     n_resumed: int = 0
@@ -61,22 +61,22 @@ class Run:
     notes: list[str] = field(default_factory=list)
     """Sentences on all recordings together: those without a time, and those whose sources contradict each other."""
     has_place: bool = False
-    """Whether the range filter was asked about at least one recording."""
+    """True if the range filter was used for at least one recording."""
 
     def tables(self) -> Iterator[RecordingTable]:
-        """The table of every scored recording, in the order of `paths`."""
+        """Yield the table of every scored recording, in the order of `paths`."""
         for path in self.paths:
             table = self.table(path)
             if table is not None:
                 yield table
 
     def table(self, path: Path) -> RecordingTable | None:
-        """The table of one recording; None if it failed."""
+        """Return the table of one recording; None if it failed."""
         found = self.journal.read(path)
         return self.builder.build(found) if isinstance(found, Scored) else None
 
     def species_counts(self) -> Counter[tuple[str, str, str]]:
-        """Number of detections by kind, scientific and common name."""
+        """Count detections by kind, scientific and common name."""
         counts: Counter[tuple[str, str, str]] = Counter()
         for table in self.tables():
             counts.update((d.kind, d.scientific_name, d.common_name) for d in table.detections)
@@ -100,12 +100,12 @@ class Run:
 
     @cached_property
     def provenance(self) -> Provenance:
-        """What made the rows; asked for after the run has ended."""
+        """Provenance of the rows; available after the run has ended."""
         return provenance_of(self.bundle, self.builder.options, range_filter=self.has_place)
 
 
 def provenance_of(bundle: Bundle, options: Options, *, range_filter: bool) -> Provenance:
-    """What made rows: the bundle, the software, and the options; `range_filter` says whether a place was known."""
+    """Return the provenance of rows: bundle, software and options; `range_filter` is True if a place was known."""
     parameters: dict[str, Any] = {
         **options.scoring(),
         "merge": options.merge,

@@ -31,10 +31,10 @@ class TableBuilder:
     options: Options
     range_filter: RangeFilter | None
     origins: dict[Path, Origin]
-    """What a `--recordings` table says, by absolute path; it wins over the file's own metadata."""
+    """Places and times from a `--recordings` table, by absolute path; they take precedence over the file's metadata."""
 
     def build(self, scored: Scored) -> RecordingTable:
-        """The detections, with time and place, ordered by start, then by falling score."""
+        """Build the detections, with time and place, ordered by start, then by falling score."""
         origin = self.origin(scored.path, scored.origin)
         day = self._given_day(scored.path) or origin.start_time
         week = self.options.week or (week_of(day) if day is not None else None)

@@ -113,7 +113,7 @@ def identify(
 
 
 def _with_earlier(paths: list[Path], journal: Journal) -> list[Path]:
-    """What earlier runs scored and is not among `paths`, and then these."""
+    """Return the recordings that earlier runs scored and `paths` does not have, and then these."""
     given = {os.path.abspath(path) for path in paths}
     return [path for path in journal.paths() if os.path.abspath(path) not in given] + paths
 
@@ -173,7 +173,7 @@ def _score_waiting(
 
 
 def selection_of(bundle: Bundle, options: Options) -> Selection:
-    """Which scores of the bundle the options keep.
+    """Return the selection of the bundle's scores that the options describe.
 
     Raises:
         InputError: none of the species asked for is a class.
@@ -233,7 +233,7 @@ def _asked_thresholds(bundle: Bundle, options: Options) -> dict[int, float]:
 def range_filter_of(
     bundle: Bundle, options: Options, recordings: dict[Path, Origin] | None, store: ModelStore
 ) -> RangeFilter | None:
-    """What tells expected species from others, where a place is known or the bundle can tell; else None."""
+    """Return the range filter, where a place is known or the bundle has one; else None."""
     if bundle.range_path.is_file():
         source = bundle
     elif options.latitude is None and not any(o.latitude is not None for o in (recordings or {}).values()):

@@ -35,13 +35,13 @@ _DONE_AHEAD = 64
 
 @dataclass(frozen=True)
 class Selection:
-    """Which scores are kept: those of at least `thresholds` [classes]; of these the `top` best in each window."""
+    """Scores to keep: those of at least `thresholds` [classes]; of these the `top` best in each window."""
 
     thresholds: FloatArray
     top: int | None = None
 
     def pick(self, scores: FloatArray, first_window: int) -> npt.NDArray[np.void]:
-        """The hits among `scores` [n, classes], of windows numbered from `first_window`, best first in a window."""
+        """Return the hits in `scores` [n, classes], of windows from number `first_window` on, best first in a window."""
         is_kept = scores >= self.thresholds
         if self.top is not None and self.top < scores.shape[1]:
             # What is below the last place is not worth sorting; equal scores at the last place are sorted out below.
@@ -70,7 +70,7 @@ class Scored:
     warnings: tuple[str, ...]
     hits: npt.NDArray[np.void]
     speech: tuple[Span, ...] = ()
-    """Where someone speaks, if voices were looked for."""
+    """Spans of human speech, if voices were looked for."""
     kept: Kept = WHOLE
     """Spans of the recording that the bundle's cleaning keeps, and that windows are cut from."""
 

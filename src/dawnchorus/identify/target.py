@@ -1,4 +1,4 @@
-"""Where a run's tables go: one file for all recordings, or a folder with one per recording."""
+"""Output of a run: one file for all recordings, or a folder with one per recording."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class Target:
     is_folder: bool
     formats: tuple[TableFormat, ...]
     combined: bool
-    """Whether a folder gets one table of all recordings instead of one for each."""
+    """True if a folder gets one table of all recordings instead of one for each."""
 
     @classmethod
     def of(cls, path: Path, formats: Sequence[str] | None, *, combined: bool) -> Target:
-        """A file if `path` has a suffix and is no folder, else a folder.
+        """Return a file if `path` has a suffix and is no folder, else a folder.
 
         Raises:
             InputError: an unknown format, several formats for one file, or a suffix that no format has.
@@ -93,7 +93,7 @@ class Target:
             lock.release()
 
     def open_journal(self, key: dict[str, Any], paths: Sequence[Path], *, resume: bool, overwrite: bool) -> Journal:
-        """The journal to write to: new, or that of the run to continue.
+        """Open the journal to write to: new, or that of the run to continue.
 
         A damaged journal is set aside: `Journal.replaced` says where it is.
 
@@ -130,7 +130,7 @@ class Target:
             )
 
     def _keep_layout(self, root: str | None, paths: Sequence[Path]) -> None:
-        """Recordings that were added later have their tables at places of the same kind."""
+        """Keep the layout of earlier tables for recordings that are added later."""
         if root is None or not self.is_folder or self.combined:
             return
         outside = next((path for path in paths if not Path(os.path.abspath(path)).is_relative_to(root)), None)
