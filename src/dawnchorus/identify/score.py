@@ -41,7 +41,7 @@ class Selection:
     top: int | None = None
 
     def pick(self, scores: FloatArray, first_window: int) -> npt.NDArray[np.void]:
-        """Return the hits in `scores` [n, classes], of windows from number `first_window` on, best first in a window."""
+        """Return the hits in `scores` [n, classes] of windows from `first_window` on, best first in a window."""
         is_kept = scores >= self.thresholds
         if self.top is not None and self.top < scores.shape[1]:
             # What is below the last place is not worth sorting; equal scores at the last place are sorted out below.
