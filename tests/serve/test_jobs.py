@@ -11,7 +11,6 @@ import httpx2 as httpx
 import numpy as np
 import pytest
 import soundfile
-from sqlalchemy import update
 from tests.serve.conftest import Serve
 from tests.waiting import wait_for
 
@@ -20,7 +19,6 @@ from dawnchorus.models.bundle import Bundle
 from dawnchorus.serve.clock import now
 from dawnchorus.serve.jobs import MAX_ATTEMPTS, STALE_S, Jobs
 from dawnchorus.serve.state.database import Database
-from dawnchorus.serve.state.tables import Job
 
 
 @pytest.fixture
@@ -60,23 +58,95 @@ def test_one_retraining_at_a_time(database: Database) -> None:
     assert one.add("retrain", {}).status == "queued"
 
 
+class Clock:
+    """A monotonic clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def look_for(jobs: Jobs, clock: Clock, duration_s: float) -> None:
+    """Have a server look every second."""
+    for _ in range(int(duration_s)):
+        clock.now_s += 1
+        jobs.beat(())
+
+
 def test_a_server_that_is_gone_loses_its_jobs_to_others_and_a_poisonous_one_is_given_up(database: Database) -> None:
-    gone, here = Jobs(database, owner="gone"), Jobs(database, owner="here")
+    clock = Clock()
+    gone, here = Jobs(database, owner="gone"), Jobs(database, owner="here", monotonic=clock)
     job = gone.add("identify", {})
     for attempt in range(MAX_ATTEMPTS):
         assert (claimed := gone.claim("identify"))
         assert claimed.attempts == attempt + 1
-        here.beat(())
+        look_for(here, clock, STALE_S)
         assert here.get(job.id).status == "running", "it was heard of just now"
-        with database.write() as session:
-            session.execute(update(Job).values(seen_at=now() - timedelta(seconds=2 * STALE_S)))
-        here.beat(())
+        look_for(here, clock, 2)
         gone.tell(job.id, "too late", 0.5)
         gone.end(job.id, "done")
     found = here.get(job.id)
     assert found.status == "failed"
     assert "not tried again" in (found.error or "")
     assert found.progress == 0
+
+
+@pytest.mark.parametrize("offset", [timedelta(minutes=1), timedelta(days=-1), timedelta(days=400)])
+def test_a_server_with_another_clock_takes_no_job_and_loses_none(
+    database: Database, offset: timedelta, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two servers; the clock of one is wrong, and jumps back each time that it is read."""
+    clock = Clock()
+    right, wrong = (Jobs(database, owner=name, monotonic=clock) for name in ("right", "wrong"))
+    shift = timedelta()
+    monkeypatch.setattr("dawnchorus.serve.jobs.now", lambda: now() + shift)
+
+    def beat(server: Jobs, *in_hand: str) -> None:
+        nonlocal shift
+        shift = offset - timedelta(seconds=2 * clock.now_s) if server is wrong else timedelta()
+        server.beat(in_hand)
+
+    for worker, other in ((right, wrong), (wrong, right)):
+        job = worker.add("identify", {})
+        assert worker.claim("identify")
+        for _ in range(2 * int(STALE_S)):
+            clock.now_s += 1
+            beat(worker, job.id)
+            beat(other)
+            assert worker.is_wanted(job.id), clock.now_s
+        worker.end(job.id, "done")
+        assert (worker.get(job.id).status, worker.get(job.id).attempts) == ("done", 1)
+
+
+def test_a_server_that_could_not_look_learns_nothing_from_that_time(database: Database) -> None:
+    """Both were asleep for an hour, or the database was away: who looks first finds an old heartbeat."""
+    clock = Clock()
+    mine, other = Jobs(database, owner="mine", monotonic=clock), Jobs(database, owner="other", monotonic=clock)
+    job = mine.add("identify", {})
+    mine.claim("identify")
+    look_for(other, clock, 5)
+    clock.now_s += 3600
+    other.beat(())
+    assert mine.is_wanted(job.id)
+    mine.beat((job.id,))
+    look_for(other, clock, STALE_S)
+    assert mine.is_wanted(job.id)
+    look_for(other, clock, 2)
+    assert not mine.is_wanted(job.id)
+
+
+def test_jobs_are_done_in_the_order_they_came_by_whatever_clock(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = Jobs(database, owner="one")
+    ids = []
+    for hours in (24, 0, -24):
+        monkeypatch.setattr("dawnchorus.serve.state.tables.now", lambda hours=hours: now() + timedelta(hours=hours))
+        ids.append(jobs.add("identify", {"k": hours}).id)
+    claimed = [jobs.claim("identify") for _ in ids]
+    assert [job.id for job in claimed if job] == ids
 
 
 def test_progress_never_goes_back_and_ends_whole(database: Database) -> None:
