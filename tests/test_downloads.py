@@ -52,7 +52,7 @@ def part(
     body: bytes, first: int, *, whole: int | str | None = None, status: str = "206 Partial Content", **headers: str
 ) -> bytes:
     place = f"bytes {first}-{len(body) - 1}/{len(body) if whole is None else whole}"
-    return reply(body[first:], status, Content_Range=place, **headers)
+    return reply(body[first:], status, cut=None, length=-1, Content_Range=place, **headers)
 
 
 def chunked(body: bytes, *, end: bytes = b"0\r\n\r\n") -> bytes:

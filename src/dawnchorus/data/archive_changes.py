@@ -45,17 +45,17 @@ class ArchiveChanges:
         for what, changes in (("under another species", self.renamed), ("under another licence", self.relicensed)):
             if changes:
                 listed = "; ".join(f"{name}: {old} -> {new}" for name, old, new in changes[:_MAX_NAMED])
-                yield f"{len(changes)} rows of the table are {what} at the archive now, and were updated: {listed}."
+                yield f"rows updated, {what} at the archive now: {len(changes)} ({listed})."
         for names, text in (
-            (self.replaced, "have another file at the archive now; it is fetched where the search wants it"),
-            (self.gone, "were removed from the archive; their rows and sound stay"),
+            (self.replaced, "with another file at the archive now, which is fetched if it is wanted"),
+            (self.gone, "that the archive has removed, whose rows and sound stay"),
             (
                 self.unsettled,
-                "are not found by this search any more and could not be asked for; they stay as they were",
+                "that this search finds no more and that could not be asked for, which stay as they are",
             ),
         ):
             if names:
-                yield f"{len(names)} recordings of the table {text}: {', '.join(names[:_MAX_NAMED])}."
+                yield f"recordings of the table {text}: {len(names)} ({', '.join(names[:_MAX_NAMED])})."
 
 
 def compare_with_archive(

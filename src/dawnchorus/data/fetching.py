@@ -36,8 +36,8 @@ class Fetched:
         if self.unsound:
             n_failed = len(set(self.unsound) & set(self.failures))
             yield (
-                f"{len(self.unsound)} files of an earlier run were no sound and were removed, as {self.unsound[0]}; "
-                f"{len(self.unsound) - n_failed} were fetched again, {n_failed} lost their row."
+                f"files of an earlier run that were no sound, removed: {len(self.unsound)} (as {self.unsound[0]}); "
+                f"fetched again: {len(self.unsound) - n_failed}; without a row now: {n_failed}."
             )
 
 

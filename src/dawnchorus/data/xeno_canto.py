@@ -258,7 +258,7 @@ def found_of(fields: Mapping[str, Any]) -> Found:
         path=f"audio/XC{number}{suffix}",
         scientific_name=" ".join(names) or None if is_named else None,
         common_name=text("en") if is_named else None,
-        kind="soundscape" if names[:1] == ["Sonus"] else "focal",
+        kind="soundscape" if "soundscape" in (text("en") or "").casefold() or names[:1] == ["Sonus"] else "focal",
         secondary=tuple(
             str(name).strip() for name in (also if isinstance(also, list) else ()) if not is_unnamed(str(name or ""))
         ),
