@@ -132,6 +132,16 @@ def test_a_reply_that_is_no_page_is_an_error_that_names_the_page(
             assert said in str(failure.value)
 
 
+def test_a_page_after_the_last_recording_adds_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The archive counts one page too many where the last one is full, and sends a recording without anything."""
+    monkeypatch.setattr("dawnchorus.data.xeno_canto.PER_PAGE", 5)
+    with running(XenoCanto(n_recordings=10)) as archive:
+        pages = [archive.page({"key": KEY, "query": "cnt:Spain", "per_page": "5", "page": str(n)})[1] for n in (1, 2)]
+        pages.append({"numRecordings": "10", "numSpecies": "3", "page": 3, "recordings": [{"also": []}]})
+        archive.odd_pages = {n: json.dumps({**page, "numPages": 3}).encode() for n, page in enumerate(pages, start=1)}
+        assert len(search(web(), "cnt:Spain", key=KEY, server=archive.address, on_note=pytest.fail)) == 10
+
+
 def test_a_query_without_recordings_finds_none() -> None:
     with running(XenoCanto(n_recordings=0)) as archive:
         assert not search(web(), "cnt:Spain", key=KEY, server=archive.address, on_note=pytest.fail)

@@ -225,6 +225,7 @@ def _read_page(content: bytes, number: int) -> _Page:
     recordings = reply.get("recordings")
     if not isinstance(recordings, list):
         raise ValueError("expected a list of recordings")
+    recordings = [fields for fields in recordings if fields != {"also": []}]  # as on a page after the last recording
     if n_recordings and not recordings and number == 1:
         raise ValueError(f"expected some of its {n_recordings} recordings, got none")
     for fields in recordings:
