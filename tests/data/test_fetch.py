@@ -17,7 +17,7 @@ import pytest
 from tests.conftest import Command
 from tests.data.xeno_canto_server import KEY, XenoCanto, running
 
-from dawnchorus.data.fetching import fetch_recordings
+from dawnchorus.data.fetching import claim_folder, fetch_recordings
 from dawnchorus.data.recordings import RecordingRow, read_table
 from dawnchorus.data.xeno_canto import PER_PAGE, Wanted, check_query, found_of, search
 from dawnchorus.errors import FetchFailed, InputError
@@ -162,8 +162,9 @@ def test_what_is_no_species_is_no_class(fields: dict[str, str], kind: str) -> No
     row = found_of({"id": "1", **fields, "also": ["Parus major", "Mystery mystery", "Sonus naturalis"]}).row
     assert (row.scientific_name, row.common_name, row.kind) == (None, None, kind)
     assert row.secondary == ("Parus major",)
-    for name in (f"{fields['gen']} {fields['sp']}".strip(), fields["en"], fields["en"].replace(" ", "_")):
-        assert not name or read_label(name) is None
+    binomial = f"{fields['gen']} {fields['sp']}" if fields["sp"] else ""
+    for name in (binomial, binomial.replace(" ", "_"), fields["en"], fields["en"].replace(" ", "_")):
+        assert read_label(name) is None
 
 
 def test_rows_that_the_archive_has_changed_are_named_and_updated(
@@ -249,6 +250,14 @@ def test_a_fetch_writes_sound_table_and_attribution(archive: XenoCanto, fetch: F
     n_before = archive.n_downloads
     assert fetch(tmp_path / "set")[0] == 0
     assert archive.n_downloads == n_before, "what is there is not fetched again"
+
+
+def test_two_fetches_do_not_write_the_same_files(archive: XenoCanto, fetch: Fetch, tmp_path: Path) -> None:
+    with claim_folder(tmp_path / "set"):
+        code, _, errors = fetch(tmp_path / "set")
+    assert code != 0
+    assert "another dawnchorus process fetches into it" in " ".join(errors.split())
+    assert archive.n_downloads == 0
 
 
 def test_a_dry_run_counts_and_fetches_nothing(archive: XenoCanto, fetch: Fetch, tmp_path: Path) -> None:

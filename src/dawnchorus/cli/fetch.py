@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -16,13 +15,13 @@ from dawnchorus.cli.options import workers_option
 from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, console, counted
 from dawnchorus.data.archive_changes import compare_with_archive, read_search, write_search
 from dawnchorus.data.attribution import FILE_NAME, attribution_text
-from dawnchorus.data.fetching import fetch_recordings
+from dawnchorus.data.fetching import claim_folder, fetch_recordings
 from dawnchorus.data.import_notes import notes_of_import, notes_of_labels
 from dawnchorus.data.importing import import_recordings, merge_tables
 from dawnchorus.data.kaggle import download, find_source
 from dawnchorus.data.labels import LabelReader, labels_of_rows
 from dawnchorus.data.licenses import DEFAULT_ALLOWED
-from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, table_path, write_table
+from dawnchorus.data.recordings import RecordingsTable, read_table, table_path, write_table
 from dawnchorus.data.xeno_canto import (
     BYTES_PER_S,
     PER_S,
@@ -86,7 +85,7 @@ def xeno_canto(
     length_s = sum(item.row.duration_s or 0 for item in chosen)
     screen.print(
         f"{counted(len(found), 'recording')} found, {len(chosen)} wanted of "
-        f"{len({f.row.scientific_name for f in chosen})} species: {length_s / 3600:.1f} hours, "
+        f"{len({f.row.scientific_name for f in chosen} - {None})} species: {length_s / 3600:.1f} hours, "
         f"about {length_s * BYTES_PER_S / 1e6:,.0f} MB"
     )
     for reason, n in left_out.most_common():
@@ -105,35 +104,31 @@ def xeno_canto(
     if not chosen:
         print_notes(notes, screen)
         raise InputError(f"query: nothing to fetch for {query!r}. Loosen the query or the limits.")
-    before = read_table(data_set) if table_path(data_set).exists() else RecordingsTable(data_set, ())
-    changes = compare_with_archive(before, found, read_search(data_set, query), lambda name: look_up(web, name, **at))
-
-    def keep(rows: Sequence[RecordingRow]) -> None:
-        table = merge_tables(changes.table, RecordingsTable(data_set, tuple(rows)))
-        write_table(table)
-        with atomic_file(data_set / FILE_NAME) as stream:
-            stream.write(attribution_text(table.rows).encode())
-
-    with Bar(console=screen, transient=True) as bar:
-        task = bar.add_task("fetching", total=len(chosen))
-        fetched = fetch_recordings(
-            web,
-            chosen,
-            data_set,
-            n_workers=workers,
-            known_bytes={row.recording_id: row.n_bytes for row in before.rows},
-            replaced=changes.replaced,
-            on_recording=lambda: bar.advance(task),
-            keep=keep,
-        )
-    written = read_table(data_set)
-    lost = set(fetched.unsound) & set(fetched.failures)
-    table = written.with_rows(row for row in written.rows if row.recording_id not in lost)
-    write_table(table)
-    write_search(data_set, query, (item.row.recording_id for item in found))
-    notes += (*changes.notes(), *fetched.notes())
+    with claim_folder(data_set):
+        before = read_table(data_set) if table_path(data_set).exists() else RecordingsTable(data_set, ())
+        earlier = read_search(data_set, query)
+        changes = compare_with_archive(before, found, earlier, lambda name: look_up(web, name, **at))
+        notes += changes.notes()
+        print_notes(notes, screen)
+        with Bar(console=screen, transient=True) as bar:
+            task = bar.add_task("fetching", total=len(chosen))
+            fetched = fetch_recordings(
+                web,
+                chosen,
+                data_set,
+                n_workers=workers,
+                known_bytes={row.recording_id: row.n_bytes for row in before.rows},
+                replaced=changes.replaced,
+                on_recording=lambda: bar.advance(task),
+                keep=lambda rows: _keep(merge_tables(changes.table, RecordingsTable(data_set, tuple(rows)))),
+            )
+        written, lost = read_table(data_set), set(fetched.unsound) & set(fetched.failures)
+        table = written.with_rows(row for row in written.rows if row.recording_id not in lost)
+        _keep(table)
+        write_search(data_set, query, (item.row.recording_id for item in found))
     describe(table, screen)
-    print_notes(notes, screen)
+    print_notes(fetched.notes(), screen)
+    notes += fetched.notes()
     for recording, reason in list(fetched.failures.items())[:MAX_LISTED]:
         screen.print(f"failed: {recording}: {reason}", markup=False)
     if as_json:
@@ -144,6 +139,13 @@ def xeno_canto(
         click.echo(table_path(data_set))
     if fetched.failures:
         sys.exit(SOME_FAILED)
+
+
+def _keep(table: RecordingsTable) -> None:
+    """Write the table, and the list of who made its recordings."""
+    write_table(table)
+    with atomic_file(table.folder / FILE_NAME) as stream:
+        stream.write(attribution_text(table.rows).encode())
 
 
 @command.command("kaggle")

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from dawnchorus.audio.decode import open_recording
 from dawnchorus.contents import find_page
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.data.xeno_canto import Found
-from dawnchorus.errors import AudioError, FetchFailed, OutputError
+from dawnchorus.errors import AudioError, Busy, FetchFailed, OutputError
 from dawnchorus.files import cannot_write
 from dawnchorus.web import Web
 
@@ -39,6 +42,31 @@ class Fetched:
                 f"files of an earlier run that were no sound, removed: {len(self.unsound)} (as {self.unsound[0]}); "
                 f"fetched again: {len(self.unsound) - n_failed}; without a row now: {n_failed}."
             )
+
+
+@contextmanager
+def claim_folder(folder: Path) -> Iterator[None]:
+    """Keep other fetches away from a data set: two of them would write the same files.
+
+    Raises:
+        Busy: another process fetches into it.
+        OutputError: it cannot be written.
+    """
+    path = folder / ".fetch.lock"
+    lock = FileLock(path, timeout=0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise Busy(f"{folder}: another dawnchorus process fetches into it. Wait for its end.") from None
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    try:
+        yield
+    finally:
+        if sys.platform != "win32":  # there the open file cannot be removed, and release() does it
+            path.unlink(missing_ok=True)
+        lock.release()
 
 
 def fetch_recordings(
