@@ -62,7 +62,7 @@ def chunked(body: bytes, *, end: bytes = b"0\r\n\r\n") -> bytes:
 CUT_A = reply(A, ETag='"a"', cut=HALF)
 PACKED = gzip.compress(A)
 
-TWENTY: dict[str, tuple[list[bytes], bytes | None]] = {
+MISBEHAVIOURS: dict[str, tuple[list[bytes], bytes | None]] = {
     "goes on with the same file": ([CUT_A, part(A, HALF, ETag='"a"')], A),
     "goes on by the time of last modification": (
         [reply(A, Last_Modified=OLD, cut=HALF), part(A, HALF, Last_Modified=OLD)],
@@ -152,7 +152,7 @@ def download(server: Misbehaving, path: Path) -> list[float]:
     return waits
 
 
-@pytest.mark.parametrize(("replies", "expected"), TWENTY.values(), ids=TWENTY.keys())
+@pytest.mark.parametrize(("replies", "expected"), MISBEHAVIOURS.values(), ids=MISBEHAVIOURS.keys())
 def test_a_file_is_one_sound_or_not_there(
     server: Misbehaving, tmp_path: Path, replies: list[bytes], expected: bytes | None
 ) -> None:
@@ -228,3 +228,9 @@ def test_a_file_of_another_kind_is_refused(server: Misbehaving, tmp_path: Path, 
 def test_an_address_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FetchFailed, match="cannot be understood"):
         Web(per_s=1e6).download("http://[x/y", tmp_path / "y")
+
+
+def test_a_page_is_read_whole_and_unpacked(server: Misbehaving) -> None:
+    server.replies = [reply(PACKED, cut=HALF), reply(PACKED, Content_Encoding="gzip", cut=HALF)]
+    server.replies.append(reply(PACKED, Content_Encoding="gzip"))
+    assert Web(per_s=1e6, sleep=lambda _seconds: None).read(server.address) == A

@@ -181,7 +181,10 @@ class Web:
 
     def _read(self, url: str, accept: str) -> Page:
         with self._open(url, {"Accept": accept}) as reply:
-            return Page(reply.url, reply.headers.get_content_type(), reply.read())
+            content = b"".join(_chunks(reply))
+            if reply.length:
+                raise ConnectionError(f"the connection ended {reply.length} bytes too early")
+            return Page(reply.url, reply.headers.get_content_type(), content)
 
     def _fill(self, url: str, part: PartialFile) -> None:
         """Bring the whole content at `url` into `part`."""
