@@ -17,7 +17,7 @@ from tests.waiting import wait_for
 from dawnchorus.errors import Busy, NotKnown
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.serve.clock import now
-from dawnchorus.serve.jobs import MAX_ATTEMPTS, STALE_S, Jobs
+from dawnchorus.serve.jobs import MAX_ATTEMPTS, MAX_LOOK_S, STALE_S, Jobs
 from dawnchorus.serve.state.database import Database
 
 
@@ -68,10 +68,14 @@ class Clock:
         return self.now_s
 
 
-def look_for(jobs: Jobs, clock: Clock, duration_s: float) -> None:
-    """Have a server look every second."""
-    for _ in range(int(duration_s)):
-        clock.now_s += 1
+N_LOOKS = 1 + int(STALE_S / MAX_LOOK_S)
+"""Looks at the same heartbeat, as far apart as they count, after which a server is not yet gone."""
+
+
+def look(jobs: Jobs, clock: Clock, n_looks: int = 1) -> None:
+    """Have a server look, so often."""
+    for _ in range(n_looks):
+        clock.now_s += MAX_LOOK_S
         jobs.beat(())
 
 
@@ -82,9 +86,9 @@ def test_a_server_that_is_gone_loses_its_jobs_to_others_and_a_poisonous_one_is_g
     for attempt in range(MAX_ATTEMPTS):
         assert (claimed := gone.claim("identify"))
         assert claimed.attempts == attempt + 1
-        look_for(here, clock, STALE_S)
+        look(here, clock, N_LOOKS)
         assert here.get(job.id).status == "running", "it was heard of just now"
-        look_for(here, clock, 2)
+        look(here, clock)
         gone.tell(job.id, "too late", 0.5)
         gone.end(job.id, "done")
     found = here.get(job.id)
@@ -111,8 +115,8 @@ def test_a_server_with_another_clock_takes_no_job_and_loses_none(
     for worker, other in ((right, wrong), (wrong, right)):
         job = worker.add("identify", {})
         assert worker.claim("identify")
-        for _ in range(2 * int(STALE_S)):
-            clock.now_s += 1
+        for _ in range(N_LOOKS + 2):
+            clock.now_s += MAX_LOOK_S
             beat(worker, job.id)
             beat(other)
             assert worker.is_wanted(job.id), clock.now_s
@@ -126,14 +130,14 @@ def test_a_server_that_could_not_look_learns_nothing_from_that_time(database: Da
     mine, other = Jobs(database, owner="mine", monotonic=clock), Jobs(database, owner="other", monotonic=clock)
     job = mine.add("identify", {})
     mine.claim("identify")
-    look_for(other, clock, 5)
+    look(other, clock, 2)
     clock.now_s += 3600
     other.beat(())
     assert mine.is_wanted(job.id)
     mine.beat((job.id,))
-    look_for(other, clock, STALE_S)
+    look(other, clock, N_LOOKS)
     assert mine.is_wanted(job.id)
-    look_for(other, clock, 2)
+    look(other, clock)
     assert not mine.is_wanted(job.id)
 
 
