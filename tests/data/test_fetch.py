@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -9,17 +10,18 @@ import subprocess
 import sys
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from tests.conftest import Command
 from tests.data.xeno_canto_server import KEY, XenoCanto, running
 
-from dawnchorus.data.fetching import fetch_recordings
-from dawnchorus.data.recordings import read_table
+from dawnchorus.data.fetching import claim_folder, fetch_recordings
+from dawnchorus.data.recordings import RecordingRow, read_table
 from dawnchorus.data.xeno_canto import PER_PAGE, Wanted, check_query, found_of, search
 from dawnchorus.errors import FetchFailed, InputError
+from dawnchorus.taxonomy.labels import read_label
 from dawnchorus.web import Web
 
 
@@ -80,6 +82,150 @@ def test_pages_that_shift_while_they_are_read(monkeypatch: pytest.MonkeyPatch) -
     assert PER_PAGE == 500
 
 
+def test_a_recording_that_is_removed_while_pages_are_read_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dawnchorus.data.xeno_canto.PER_PAGE", 5)
+    with running(XenoCanto(n_recordings=20, remove_after_page=1)) as archive:
+        found = search(web(), "cnt:Spain", key=KEY, server=archive.address, on_note=pytest.fail)
+    assert [item.row.recording_id for item in found] == [f"XC{k}" for k in range(1, 20)]
+
+
+def test_a_listing_that_never_settles_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dawnchorus.data.xeno_canto.PER_PAGE", 10)
+    notes: list[str] = []
+    with running(XenoCanto(n_recordings=15)) as archive:
+        first = json.dumps(archive.page({"key": KEY, "query": "cnt:Spain", "per_page": "10"})[1]).encode()
+        archive.odd_pages = {1: first.replace(b'"15"', b'"17"')}
+        found = search(web(), "cnt:Spain", key=KEY, server=archive.address, on_note=notes.append)
+    assert len(found) == 15
+    assert len(archive.seen_urls) == 4, "read twice, with the same outcome"
+    assert "promised 15 and 17 recordings, the last reading had 15" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"error": "server_error", "message": "the database is down"}, "the server says error: the database is down"),
+        ({"error": {"code": 500, "message": "timeout"}}, "timeout"),
+        ({"recordings": []}, "expected a number as numRecordings, got None"),
+        ({"numRecordings": "0", "recordings": []}, "expected a number as numPages"),
+        ({"numRecordings": "12", "numPages": 3, "recordings": None}, "expected a list of recordings"),
+        ({"numRecordings": "-1", "numPages": 3, "recordings": []}, "got '-1'"),
+        ({"numRecordings": "12", "numPages": 3, "page": 7, "recordings": []}, "got page 7"),
+        ({"numRecordings": "12", "numPages": 3, "recordings": [{"gen": "Parus"}]}, "recordings with their numbers"),
+        ([], "expected an object, got a list"),
+        (None, "expected an object"),
+        ("<html>Service Unavailable</html>", "It sent: <html>Service Unavailable"),
+        ("", "expected JSON"),
+    ],
+)
+def test_a_reply_that_is_no_page_is_an_error_that_names_the_page(
+    content: object, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dawnchorus.data.xeno_canto.PER_PAGE", 10)
+    sent = content.encode() if isinstance(content, str) else json.dumps(content).encode()
+    with running(XenoCanto()) as archive:
+        for page in (1, 2):
+            archive.odd_pages = {page: sent}
+            with pytest.raises(FetchFailed) as failure:
+                search(web(), "cnt:Spain", key=KEY, server=archive.address)
+            assert f"page {page} of 'cnt:Spain'" in str(failure.value)
+            assert said in str(failure.value)
+
+
+def test_a_page_after_the_last_recording_adds_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The archive counts one page too many where the last one is full, and sends a recording without anything."""
+    monkeypatch.setattr("dawnchorus.data.xeno_canto.PER_PAGE", 5)
+    with running(XenoCanto(n_recordings=10)) as archive:
+        pages = [archive.page({"key": KEY, "query": "cnt:Spain", "per_page": "5", "page": str(n)})[1] for n in (1, 2)]
+        pages.append({"numRecordings": "10", "numSpecies": "3", "page": 3, "recordings": [{"also": []}]})
+        archive.odd_pages = {n: json.dumps({**page, "numPages": 3}).encode() for n, page in enumerate(pages, start=1)}
+        assert len(search(web(), "cnt:Spain", key=KEY, server=archive.address, on_note=pytest.fail)) == 10
+
+
+def test_a_query_without_recordings_finds_none() -> None:
+    with running(XenoCanto(n_recordings=0)) as archive:
+        assert not search(web(), "cnt:Spain", key=KEY, server=archive.address, on_note=pytest.fail)
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind"),
+    [
+        ({"gen": "Mystery", "sp": "mystery", "en": "Identity unknown"}, "focal"),
+        ({"gen": "MYSTERY", "sp": "Mystery ", "en": ""}, "focal"),
+        ({"gen": "Mystery", "sp": "", "en": "Identity Unknown"}, "focal"),
+        ({"gen": "", "sp": "", "en": "identity  unknown"}, "focal"),
+        ({"gen": "Sonus", "sp": "naturalis", "en": "Soundscape"}, "soundscape"),
+        ({"gen": "", "sp": "", "en": "Soundscape"}, "soundscape"),
+    ],
+)
+def test_what_is_no_species_is_no_class(fields: dict[str, str], kind: str) -> None:
+    row = found_of({"id": "1", **fields, "also": ["Parus major", "Mystery mystery", "Sonus naturalis"]}).row
+    assert (row.scientific_name, row.common_name, row.kind) == (None, None, kind)
+    assert row.secondary == ("Parus major",)
+    binomial = f"{fields['gen']} {fields['sp']}" if fields["sp"] else ""
+    for name in (binomial, binomial.replace(" ", "_"), fields["en"], fields["en"].replace(" ", "_")):
+        assert read_label(name) is None
+
+
+def test_rows_that_the_archive_has_changed_are_named_and_updated(
+    archive: XenoCanto, fetch: Fetch, tmp_path: Path
+) -> None:
+    data_set = tmp_path / "set"
+    assert fetch(data_set)[0] == 0
+    (data_set / "audio" / "XC10.mp3").write_bytes(b"<!DOCTYPE html><html>Too many requests</html>")
+    (data_set / "audio" / "XC12.mp3").write_bytes(bytes(range(256)))
+    archive.removed = {2}
+    archive.outside = {3}
+    archive.sounds = {12: bytes(range(256)) * 4}
+    archive.changed = {
+        3: {"gen": "Cyanistes", "sp": "caeruleus", "en": "Blue Tit"},
+        4: {"gen": "Mystery", "sp": "mystery", "en": "Identity unknown"},
+        6: {"lic": "//creativecommons.org/licenses/by-nc-nd/4.0/"},
+        8: {"length": "1:00"},
+    }
+    archive.n_downloads = 0
+    code, _, errors = fetch(data_set)
+    said = " ".join(errors.split())
+    rows = {row.recording_id: row for row in read_table(data_set).rows}
+    assert code != 0, "XC12 failed"
+    assert "that the archive has removed, whose rows and sound stay: 1 (XC2)." in said
+    assert "under another species at the archive now: 2 (" in said
+    assert "XC3: Parus major -> Cyanistes caeruleus" in said
+    assert "XC4: Cuculus canorus -> unknown" in said
+    assert "under another licence at the archive now: 1 (XC6: CC-BY-SA-4.0 -> CC-BY-NC-ND-4.0)." in said
+    assert "another file at the archive now, which is fetched if it is wanted: 1 (XC8)." in said
+    assert "no sound, removed: 2 (as XC10); fetched again: 1; without a row now: 1." in said
+    assert (rows["XC3"].scientific_name, rows["XC4"].scientific_name) == ("Cyanistes caeruleus", None)
+    assert rows["XC8"].duration_s == 60
+    assert rows["XC6"].license == "CC-BY-NC-ND-4.0"
+    assert "XC2" in rows
+    assert "XC12" not in rows
+    files = {path.name: path.read_bytes() for path in (data_set / "audio").iterdir()}
+    assert {Path(row.path).name for row in rows.values()} == set(files)
+    assert not any(content.startswith(b"<") for content in files.values())
+
+
+def test_the_table_has_what_is_there_when_a_fetch_is_killed(archive: XenoCanto, tmp_path: Path) -> None:
+    found = [item for item in search(web(), "cnt:Spain", key=KEY, server=archive.address) if item.file_url]
+    kept: list[int] = []
+
+    def keep(rows: Sequence[RecordingRow]) -> None:
+        there = {path.name for path in (tmp_path / "audio").glob("XC*.mp3")}
+        assert {Path(row.path).name for row in rows} <= there
+        kept.append(len(rows))
+        if len(rows) >= 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fetch_recordings(web(), found, tmp_path, n_workers=1, keep=keep)
+    assert kept[0] == 0
+    assert 5 <= kept[-1] < len(found)
+    kept.clear()
+    fetch_recordings(web(), found, tmp_path, n_workers=1, keep=lambda rows: kept.append(len(rows)))
+    assert kept[0] >= 5
+    assert kept[-1] == len(found)
+
+
 def test_best_quality_first_and_licences_and_limits(archive: XenoCanto) -> None:
     found = search(web(), "cnt:Spain", key=KEY, server=archive.address)
     chosen, left_out = Wanted(licenses=("CC-BY", "CC-BY-SA", "CC-BY-NC-SA"), per_species=2).choose(found)
@@ -104,6 +250,14 @@ def test_a_fetch_writes_sound_table_and_attribution(archive: XenoCanto, fetch: F
     n_before = archive.n_downloads
     assert fetch(tmp_path / "set")[0] == 0
     assert archive.n_downloads == n_before, "what is there is not fetched again"
+
+
+def test_two_fetches_do_not_write_the_same_files(archive: XenoCanto, fetch: Fetch, tmp_path: Path) -> None:
+    with claim_folder(tmp_path / "set"):
+        code, _, errors = fetch(tmp_path / "set")
+    assert code != 0
+    assert "another dawnchorus process fetches into it" in " ".join(errors.split())
+    assert archive.n_downloads == 0
 
 
 def test_a_dry_run_counts_and_fetches_nothing(archive: XenoCanto, fetch: Fetch, tmp_path: Path) -> None:

@@ -50,6 +50,9 @@ def birdclef_zip() -> bytes:
 class Kaggle(BaseHTTPRequestHandler):
     """The calls that downloads make, and the one that asks for a notebook."""
 
+    archive: bytes | None = None
+    """Sent instead of the archive."""
+
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         expected = "Basic " + base64.b64encode(f"{USER}:{KEY}".encode()).decode()
@@ -63,7 +66,7 @@ class Kaggle(BaseHTTPRequestHandler):
         elif service == "GetDataset":
             self._reply(200, json.dumps({"ref": "owner/birds", "currentVersionNumber": 3}).encode())
         elif service in ("DownloadDataset", "DownloadDataFiles"):
-            self._reply(200, birdclef_zip(), "application/zip")
+            self._reply(200, Kaggle.archive or birdclef_zip(), "application/zip")
         else:
             self._reply(500, b"{}")
 
@@ -71,6 +74,8 @@ class Kaggle(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
+        if kind == "application/zip":
+            self.send_header("Accept-Ranges", "bytes")
         self.end_headers()
         self.wfile.write(body)
 
@@ -112,6 +117,18 @@ def test_a_refusal_says_how_to_get_a_key_and_keeps_it_secret(monkeypatch: pytest
     with pytest.raises(FetchFailed, match=r"birdclef-2026: .*401.*KAGGLE_API_TOKEN.*accept its rules") as refused:
         download(find_source("birdclef-2026"))
     assert "wrong-secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("handle", ["birdclef-2026", "owner/birds"])
+def test_what_is_no_archive_is_not_kept(handle: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = birdclef_zip()
+    mixed = whole[:200] + bytes(200) + whole[400:]  # as of two versions
+    for damaged in (b"<!DOCTYPE html><html>Too many requests</html>", mixed, whole[: len(whole) // 2]):
+        monkeypatch.setattr(Kaggle, "archive", damaged)
+        with pytest.raises(FetchFailed, match="what came is damaged"):
+            download(find_source(handle))
+    monkeypatch.setattr(Kaggle, "archive", None)
+    assert len(list(download(find_source(handle)).rglob("*.ogg"))) == 2
 
 
 def test_what_is_not_there_and_what_is_no_name() -> None:

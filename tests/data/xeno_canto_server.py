@@ -44,6 +44,17 @@ class XenoCanto:
     """Every so many downloads the connection ends half way, once per file."""
     shift_after_page: int = 0
     """After this page has been read once, a new recording appears at the front, so later pages shift."""
+    remove_after_page: int = 0
+    """After this page has been read once, the newest recording is removed, so later pages shift the other way."""
+    odd_pages: dict[int, bytes] = field(default_factory=dict)
+    """Sent instead of the page of this number."""
+    removed: set[int] = field(default_factory=set)
+    changed: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """What is another value than usual, by recording."""
+    outside: set[int] = field(default_factory=set)
+    """Recordings that are found by their number alone, because the query does not fit them any more."""
+    sounds: dict[int, bytes] = field(default_factory=dict)
+    """Sent instead of a recording."""
     n_requests: int = 0
     n_downloads: int = 0
     broken: set[int] = field(default_factory=set)
@@ -64,7 +75,7 @@ class XenoCanto:
             "length": f"0:{number % 60:02d}", "time": "05:30" if number % 2 else "?",
             "date": f"2024-05-{number % 28:02d}",
             "uploaded": "2024-06-01", "also": ["Turdus merula", ""] if number % 3 else [""], "rmk": "", "smp": "44100",
-            "server": scheme_less,
+            "server": scheme_less, **self.changed.get(number, {}),
         }  # fmt: skip
 
     def page(self, asked: dict[str, str]) -> tuple[int, dict[str, Any]]:
@@ -73,10 +84,16 @@ class XenoCanto:
         if ":" not in asked.get("query", ""):
             return 400, {"error": "client_error", "message": "Query must use tags"}
         per_page, page = int(asked.get("per_page", 100)), int(asked.get("page", 1))
-        numbers = list(range(1, self.n_recordings + 1))[::-1]
+        numbers = [n for n in range(self.n_recordings, 0, -1) if n not in self.removed]
+        if asked["query"].startswith("nr:"):
+            numbers = [n for n in numbers if f"nr:{n}" == asked["query"]]
+        else:
+            numbers = [n for n in numbers if n not in self.outside]
         part = numbers[(page - 1) * per_page : page * per_page]
         if self.shift_after_page and page == self.shift_after_page:
             self.n_recordings, self.shift_after_page = self.n_recordings + 1, 0
+        if self.remove_after_page and page == self.remove_after_page:
+            self.removed, self.remove_after_page = {*self.removed, self.n_recordings}, 0
         return 200, {
             "numRecordings": str(len(numbers)), "numSpecies": "3", "page": page,
             "numPages": -(-len(numbers) // per_page), "recordings": [self.recording(n) for n in part],
@@ -102,16 +119,19 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         url = urllib.parse.urlsplit(self.path)
         if url.path == "/api/3/recordings":
+            asked = dict(urllib.parse.parse_qsl(url.query))
             with archive.lock:
-                status, reply = archive.page(dict(urllib.parse.parse_qsl(url.query)))
-            self._send(status, json.dumps(reply).encode(), {"Content-Type": "application/json"})
+                status, reply = archive.page(asked)
+            odd = archive.odd_pages.get(int(asked.get("page", 1)))
+            self._send(status, json.dumps(reply).encode() if odd is None else odd, {"Content-Type": "application/json"})
         elif url.path.endswith("/download"):
             self._download(int(url.path.split("/")[1]))
         else:
             self._send(404, b"not found", {})
 
     def _download(self, number: int) -> None:
-        archive, content = self.archive, _mp3(number)
+        archive = self.archive
+        content = archive.sounds.get(number) or _mp3(number)
         start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").split("-")[0])
         if start >= len(content):
             self._send(416, b"", {})

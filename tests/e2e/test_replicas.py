@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from tests.waiting import wait_for
 
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
+from dawnchorus.serve.clock import now
+from dawnchorus.serve.jobs import STALE_S, Jobs
+from dawnchorus.serve.state.database import Database
 
 pytestmark = pytest.mark.ops
 
@@ -112,6 +116,28 @@ def test_two_servers_are_one(
             # back to where they were, both
             assert second.post("/api/v1/models/rollback").json()["active"] == birdnet.id
             wait_for(lambda: first.get("/api/v1/models/active").json()["bundle_id"] == birdnet.id, within_s=20)
+
+
+def test_a_server_with_another_clock_takes_no_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds, offset = [0.0], timedelta()
+    monkeypatch.setattr("dawnchorus.serve.jobs.now", lambda: now() + offset)
+    with Postgres(tmp_path / "postgres") as place:
+        database = Database(place.url)
+        right, ahead = (Jobs(database, owner=name, monotonic=lambda: seconds[0]) for name in ("right", "ahead"))
+        job = right.add("retrain", {})
+        assert right.claim("retrain")
+        for _ in range(2 * int(STALE_S)):
+            seconds[0] += 1
+            offset = timedelta()
+            right.beat((job.id,))
+            offset = timedelta(days=1)
+            ahead.beat(())
+        assert right.is_wanted(job.id)
+        for _ in range(int(STALE_S) + 2):  # and when it is gone, its job is taken over
+            seconds[0] += 1
+            ahead.beat(())
+        assert (right.get(job.id).status, right.get(job.id).attempts) == ("queued", 1)
+        database.close()
 
 
 def _ended(client: httpx.Client, job_id: str) -> object:

@@ -11,16 +11,14 @@ import httpx2 as httpx
 import numpy as np
 import pytest
 import soundfile
-from sqlalchemy import update
 from tests.serve.conftest import Serve
 from tests.waiting import wait_for
 
 from dawnchorus.errors import Busy, NotKnown
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.serve.clock import now
-from dawnchorus.serve.jobs import MAX_ATTEMPTS, STALE_S, Jobs
+from dawnchorus.serve.jobs import MAX_ATTEMPTS, MAX_LOOK_S, STALE_S, Jobs
 from dawnchorus.serve.state.database import Database
-from dawnchorus.serve.state.tables import Job
 
 
 @pytest.fixture
@@ -60,23 +58,99 @@ def test_one_retraining_at_a_time(database: Database) -> None:
     assert one.add("retrain", {}).status == "queued"
 
 
+class Clock:
+    """A monotonic clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+N_LOOKS = 1 + int(STALE_S / MAX_LOOK_S)
+"""Looks at the same heartbeat, as far apart as they count, after which a server is not yet gone."""
+
+
+def look(jobs: Jobs, clock: Clock, n_looks: int = 1) -> None:
+    """Have a server look, so often."""
+    for _ in range(n_looks):
+        clock.now_s += MAX_LOOK_S
+        jobs.beat(())
+
+
 def test_a_server_that_is_gone_loses_its_jobs_to_others_and_a_poisonous_one_is_given_up(database: Database) -> None:
-    gone, here = Jobs(database, owner="gone"), Jobs(database, owner="here")
+    clock = Clock()
+    gone, here = Jobs(database, owner="gone"), Jobs(database, owner="here", monotonic=clock)
     job = gone.add("identify", {})
     for attempt in range(MAX_ATTEMPTS):
         assert (claimed := gone.claim("identify"))
         assert claimed.attempts == attempt + 1
-        here.beat(())
+        look(here, clock, N_LOOKS)
         assert here.get(job.id).status == "running", "it was heard of just now"
-        with database.write() as session:
-            session.execute(update(Job).values(seen_at=now() - timedelta(seconds=2 * STALE_S)))
-        here.beat(())
+        look(here, clock)
         gone.tell(job.id, "too late", 0.5)
         gone.end(job.id, "done")
     found = here.get(job.id)
     assert found.status == "failed"
     assert "not tried again" in (found.error or "")
     assert found.progress == 0
+
+
+@pytest.mark.parametrize("offset", [timedelta(minutes=1), timedelta(days=-1), timedelta(days=400)])
+def test_a_server_with_another_clock_takes_no_job_and_loses_none(
+    database: Database, offset: timedelta, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two servers; the clock of one is wrong, and jumps back each time that it is read."""
+    clock = Clock()
+    right, wrong = (Jobs(database, owner=name, monotonic=clock) for name in ("right", "wrong"))
+    shift = timedelta()
+    monkeypatch.setattr("dawnchorus.serve.jobs.now", lambda: now() + shift)
+
+    def beat(server: Jobs, *in_hand: str) -> None:
+        nonlocal shift
+        shift = offset - timedelta(seconds=2 * clock.now_s) if server is wrong else timedelta()
+        server.beat(in_hand)
+
+    for worker, other in ((right, wrong), (wrong, right)):
+        job = worker.add("identify", {})
+        assert worker.claim("identify")
+        for _ in range(N_LOOKS + 2):
+            clock.now_s += MAX_LOOK_S
+            beat(worker, job.id)
+            beat(other)
+            assert worker.is_wanted(job.id), clock.now_s
+        worker.end(job.id, "done")
+        assert (worker.get(job.id).status, worker.get(job.id).attempts) == ("done", 1)
+
+
+def test_a_server_that_could_not_look_learns_nothing_from_that_time(database: Database) -> None:
+    """Both were asleep for an hour, or the database was away: who looks first finds an old heartbeat."""
+    clock = Clock()
+    mine, other = Jobs(database, owner="mine", monotonic=clock), Jobs(database, owner="other", monotonic=clock)
+    job = mine.add("identify", {})
+    mine.claim("identify")
+    look(other, clock, 2)
+    clock.now_s += 3600
+    other.beat(())
+    assert mine.is_wanted(job.id)
+    mine.beat((job.id,))
+    look(other, clock, N_LOOKS)
+    assert mine.is_wanted(job.id)
+    look(other, clock)
+    assert not mine.is_wanted(job.id)
+
+
+def test_jobs_are_done_in_the_order_they_came_by_whatever_clock(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = Jobs(database, owner="one")
+    ids = []
+    for hours in (24, 0, -24):
+        monkeypatch.setattr("dawnchorus.serve.state.tables.now", lambda hours=hours: now() + timedelta(hours=hours))
+        ids.append(jobs.add("identify", {"k": hours}).id)
+    claimed = [jobs.claim("identify") for _ in ids]
+    assert [job.id for job in claimed if job] == ids
 
 
 def test_progress_never_goes_back_and_ends_whole(database: Database) -> None:

@@ -358,8 +358,12 @@ def test_what_was_cut_off_long_ago_goes_and_what_is_being_written_stays(tmp_path
         part.write_bytes(b"x")
     os.utime(parts[0], (0, 0))
     os.utime(whole, (0, 0))
-    files.sweep_parts(before=datetime.now(UTC) - timedelta(days=1))
+    files.sweep_parts(older_than=timedelta(days=1))
     assert [place.exists() for place in (whole, *parts)] == [True, False, True]
+    assert {place.name for place in (tmp_path / "files").iterdir()} == {whole.parent.name}, "no file for the time stays"
+    files.now = lambda: datetime.fromtimestamp(0, UTC)  # type: ignore[method-assign] - the store's clock is far behind
+    files.sweep_parts(older_than=timedelta(days=1))
+    assert parts[1].exists()
 
 
 def test_a_sound_stays_when_its_removal_cannot_be_written_down(

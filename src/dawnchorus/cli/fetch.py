@@ -13,8 +13,9 @@ from dawnchorus.cli.data import describe, print_labels, print_notes
 from dawnchorus.cli.names import open_name_lists
 from dawnchorus.cli.options import workers_option
 from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, console, counted
+from dawnchorus.data.archive_changes import compare_with_archive, read_search, write_search
 from dawnchorus.data.attribution import FILE_NAME, attribution_text
-from dawnchorus.data.fetching import fetch_recordings
+from dawnchorus.data.fetching import claim_folder, fetch_recordings
 from dawnchorus.data.import_notes import notes_of_import, notes_of_labels
 from dawnchorus.data.importing import import_recordings, merge_tables
 from dawnchorus.data.kaggle import download, find_source
@@ -29,6 +30,7 @@ from dawnchorus.data.xeno_canto import (
     Wanted,
     check_query,
     key_from_environment,
+    look_up,
     search,
 )
 from dawnchorus.errors import InputError, OutputExists
@@ -75,42 +77,75 @@ def xeno_canto(
     query, key = check_query(query), key_from_environment()
     screen = console()
     web = Web(per_s=PER_S if server == SERVER else PER_S_OF_MIRROR, secret=key)
-    found = search(web, query, key=key, server=server.rstrip("/"))
+    at = {"key": key, "server": server.rstrip("/")}
+    notes: list[str] = []
+    found = search(web, query, **at, on_note=notes.append)
     wanted = Wanted(licenses=licenses or DEFAULT_ALLOWED, per_species=per_species, limit=limit, max_length_s=max_length)
     chosen, left_out = wanted.choose(found)
     length_s = sum(item.row.duration_s or 0 for item in chosen)
     screen.print(
         f"{counted(len(found), 'recording')} found, {len(chosen)} wanted of "
-        f"{len({f.row.scientific_name for f in chosen})} species: {length_s / 3600:.1f} hours, "
+        f"{len({f.row.scientific_name for f in chosen} - {None})} species: {length_s / 3600:.1f} hours, "
         f"about {length_s * BYTES_PER_S / 1e6:,.0f} MB"
     )
     for reason, n in left_out.most_common():
         screen.print(f"{n:8d}  left out: {reason}", markup=False)
+    unnamed = [item.row.recording_id for item in chosen if item.row.scientific_name is None]
+    if unnamed:
+        notes.append(
+            f"{len(unnamed)} of them name no species (soundscapes, mysteries), as {unnamed[0]}: without a label."
+        )
     summary = {"schema": 1, "n_found": len(found), "n_wanted": len(chosen), "hours": round(length_s / 3600, 3)}
     if dry_run:
+        print_notes(notes, screen)
         if as_json:
-            click.echo(json.dumps(summary))
+            click.echo(json.dumps({**summary, "notes": notes}))
         return
     if not chosen:
+        print_notes(notes, screen)
         raise InputError(f"query: nothing to fetch for {query!r}. Loosen the query or the limits.")
-    with Bar(console=screen, transient=True) as bar:
-        task = bar.add_task("fetching", total=len(chosen))
-        fetched = fetch_recordings(web, chosen, data_set, n_workers=workers, on_recording=lambda: bar.advance(task))
-    table = RecordingsTable(data_set, fetched.rows)
-    if table_path(data_set).exists():
-        table = merge_tables(read_table(data_set), table)
-    write_table(table)
-    with atomic_file(data_set / FILE_NAME) as stream:
-        stream.write(attribution_text(table.rows).encode())
+    with claim_folder(data_set):
+        before = read_table(data_set) if table_path(data_set).exists() else RecordingsTable(data_set, ())
+        earlier = read_search(data_set, query)
+        changes = compare_with_archive(before, found, earlier, lambda name: look_up(web, name, **at))
+        notes += changes.notes()
+        print_notes(notes, screen)
+        with Bar(console=screen, transient=True) as bar:
+            task = bar.add_task("fetching", total=len(chosen))
+            fetched = fetch_recordings(
+                web,
+                chosen,
+                data_set,
+                n_workers=workers,
+                known_bytes={row.recording_id: row.n_bytes for row in before.rows},
+                replaced=changes.replaced,
+                on_recording=lambda: bar.advance(task),
+                keep=lambda rows: _keep(merge_tables(changes.table, RecordingsTable(data_set, tuple(rows)))),
+            )
+        written, lost = read_table(data_set), set(fetched.unsound) & set(fetched.failures)
+        table = written.with_rows(row for row in written.rows if row.recording_id not in lost)
+        _keep(table)
+        write_search(data_set, query, (item.row.recording_id for item in found))
     describe(table, screen)
+    print_notes(fetched.notes(), screen)
+    notes += fetched.notes()
     for recording, reason in list(fetched.failures.items())[:MAX_LISTED]:
         screen.print(f"failed: {recording}: {reason}", markup=False)
     if as_json:
-        click.echo(json.dumps({**summary, "n_before": fetched.n_before, "n_failed": len(fetched.failures)}))
+        click.echo(
+            json.dumps({**summary, "n_before": fetched.n_before, "n_failed": len(fetched.failures), "notes": notes})
+        )
     else:
         click.echo(table_path(data_set))
     if fetched.failures:
         sys.exit(SOME_FAILED)
+
+
+def _keep(table: RecordingsTable) -> None:
+    """Write the table, and the list of who made its recordings."""
+    write_table(table)
+    with atomic_file(table.folder / FILE_NAME) as stream:
+        stream.write(attribution_text(table.rows).encode())
 
 
 @command.command("kaggle")

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import sys
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
+from dawnchorus.audio.decode import open_recording
+from dawnchorus.contents import find_page
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.data.xeno_canto import Found
-from dawnchorus.errors import FetchFailed
+from dawnchorus.errors import AudioError, Busy, FetchFailed, OutputError
 from dawnchorus.files import cannot_write
 from dawnchorus.web import Web
+
+_KEEP_SHARE = 10
+"""Of the time, one part in so many is spent on writing the table as files come."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +31,42 @@ class Fetched:
     rows: tuple[RecordingRow, ...]
     n_before: int
     failures: dict[str, str]
+    unsound: tuple[str, ...] = ()
+    """Recordings whose file of an earlier run was no sound; it was removed, and fetched again."""
+
+    def notes(self) -> Iterator[str]:
+        """Yield what became of files of earlier runs."""
+        if self.unsound:
+            n_failed = len(set(self.unsound) & set(self.failures))
+            yield (
+                f"files of an earlier run that were no sound, removed: {len(self.unsound)} (as {self.unsound[0]}); "
+                f"fetched again: {len(self.unsound) - n_failed}; without a row now: {n_failed}."
+            )
+
+
+@contextmanager
+def claim_folder(folder: Path) -> Iterator[None]:
+    """Keep other fetches away from a data set: two of them would write the same files.
+
+    Raises:
+        Busy: another process fetches into it.
+        OutputError: it cannot be written.
+    """
+    path = folder / ".fetch.lock"
+    lock = FileLock(path, timeout=0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise Busy(f"{folder}: another dawnchorus process fetches into it. Wait for its end.") from None
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    try:
+        yield
+    finally:
+        if sys.platform != "win32":  # there the open file cannot be removed, and release() does it
+            path.unlink(missing_ok=True)
+        lock.release()
 
 
 def fetch_recordings(
@@ -30,11 +75,25 @@ def fetch_recordings(
     folder: Path,
     *,
     n_workers: int,
+    known_bytes: Mapping[str, int | None] | None = None,
+    replaced: Collection[str] = (),
     on_recording: Callable[[], None] = lambda: None,
+    keep: Callable[[Sequence[RecordingRow]], None] = lambda _rows: None,
 ) -> Fetched:
     """Download what is not in `folder` yet, some at a time.
 
-    A file has its name only when it is whole, so what is there is done; after an interruption the same call goes on.
+    A file has its name only when it is whole and sound, so what is there is done; after an interruption the same call
+    goes on.
+
+    Args:
+        web: The server.
+        wanted: The recordings.
+        folder: The data set.
+        n_workers: Downloads at a time.
+        known_bytes: Sizes of files by recording, which are not opened again if they still have them.
+        replaced: Recordings to fetch though their file is there, because the archive has another one.
+        on_recording: Called after each download.
+        keep: Called with the rows of what is there, again and again while files come.
 
     Raises:
         OutputError: no space, or no permission.
@@ -44,26 +103,70 @@ def fetch_recordings(
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(place, error) from error
-    missing = [item for item in wanted if not (place / item.file_name).exists()]
+    there = {item.row.recording_id: place / item.file_name for item in wanted if (place / item.file_name).exists()}
+    unsound = tuple(name for name, path in there.items() if not _is_sound(path, (known_bytes or {}).get(name)))
+    for name in unsound:
+        there.pop(name).unlink()
+    missing = [item for item in wanted if item.row.recording_id not in there or item.row.recording_id in replaced]
+    got = set(there)
     failures: dict[str, str] = {}
 
-    def fetch(item: Found) -> None:
-        try:
-            web.download(item.file_url, place / item.file_name)
-        except FetchFailed as error:
-            failures[item.row.recording_id] = str(error)
-        on_recording()
+    def rows() -> list[RecordingRow]:
+        have = [item for item in wanted if item.row.recording_id in got]
+        return [replace(item.row, n_bytes=(place / item.file_name).stat().st_size) for item in have]
 
+    def fetch(item: Found) -> str:
+        name = item.row.recording_id
+        try:
+            web.download(item.file_url, place / item.file_name, check=lambda path: check_sound(path, item.file_name))
+        except FetchFailed as error:
+            failures[name] = str(error)
+        on_recording()
+        return name
+
+    next_at_s = time.monotonic()
     with ThreadPoolExecutor(n_workers) as pool:
-        for future in [pool.submit(fetch, item) for item in missing]:
-            try:
-                future.result()
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-    rows = [
-        replace(item.row, n_bytes=os.path.getsize(place / item.file_name))
-        for item in wanted
-        if item.row.recording_id not in failures
-    ]
-    return Fetched(tuple(rows), len(wanted) - len(missing), failures)
+        try:
+            keep(rows())
+            for future in as_completed([pool.submit(fetch, item) for item in missing]):
+                name = future.result()
+                if name in failures:
+                    continue
+                got.add(name)
+                begun_s = time.monotonic()
+                if begun_s >= next_at_s:
+                    keep(rows())
+                    next_at_s = time.monotonic() + _KEEP_SHARE * (time.monotonic() - begun_s)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            with suppress(OutputError):
+                keep(rows())
+            raise
+    keep(rows())
+    return Fetched(tuple(rows()), len(wanted) - len(missing), failures, unsound)
+
+
+def check_sound(path: Path, name: str) -> None:
+    """Refuse a downloaded file that no decoder can open.
+
+    Raises:
+        FetchFailed: it is no sound.
+    """
+    try:
+        with open_recording(path):
+            pass
+    except AudioError as error:
+        reason, n_bytes = str(error).replace(str(path), name), path.stat().st_size
+        raise FetchFailed(f"expected sound, got {n_bytes} bytes that no decoder opens: {reason}", None) from error
+
+
+def _is_sound(path: Path, known_bytes: int | None) -> bool:
+    if find_page(path, path.name) is not None:
+        return False
+    if path.stat().st_size == known_bytes:
+        return True
+    try:
+        check_sound(path, path.name)
+    except FetchFailed:
+        return False
+    return True

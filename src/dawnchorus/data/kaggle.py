@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import tarfile
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +24,9 @@ _NOTEBOOK_HELP = (
     "This is the address of a notebook: open it in a browser, choose its tab Input, and give the address of the data "
     "set or competition that is linked there."
 )
+
+_DAMAGED = (ValueError, EOFError, zipfile.BadZipFile, zlib.error, tarfile.TarError)
+"""Errors of an archive that cannot be unpacked; a page of an error that came instead of one is among them."""
 
 _OWNED = re.compile(r"[\w-]+/[\w.-]+(/versions/\d+)?")
 _KINDS: dict[str, tuple[Literal["dataset", "competition", "notebook"], int]] = {
@@ -90,7 +96,8 @@ def find_source(address: str) -> KaggleSource:
 def download(source: KaggleSource) -> Path:
     """Return the folder with the files of a data set or competition.
 
-    kagglehub keeps them in its cache and goes on with an interrupted download.
+    kagglehub keeps them in its cache, goes on with an interrupted download, and compares its checksum. An archive that
+    is damaged in spite of it is removed, because kagglehub would take it for complete the next time.
 
     Raises:
         MissingExtra: kagglehub is not installed.
@@ -99,7 +106,20 @@ def download(source: KaggleSource) -> Path:
     with _kagglehub(source.name) as kagglehub:
         is_competition = source.kind == "competition"
         get = kagglehub.competition_download if is_competition else kagglehub.dataset_download
-        return Path(get(source.name))
+        try:
+            return Path(get(source.name))
+        except _DAMAGED:
+            for archive in _archives(Path(kagglehub.config.get_cache_folder()), source):
+                archive.unlink(missing_ok=True)
+            raise
+
+
+def _archives(cache: Path, source: KaggleSource) -> list[Path]:
+    """Return the archives of a source that kagglehub has not unpacked."""
+    if source.kind == "competition":
+        return [cache / "competitions" / f"{source.name}.archive"]
+    owner, name = source.name.split("/")[:2]
+    return list((cache / "datasets" / owner / name).glob("*.archive"))
 
 
 def _sources_of_notebook(name: str) -> list[KaggleSource]:
@@ -137,7 +157,7 @@ def _kagglehub(name: str) -> Iterator[Any]:
         what_to_do = KEY_HELP if is_refusal else "Check the name and the network; the same command then goes on."
         first = " ".join(str(error).split())
         raise FetchFailed(f"Kaggle, {name}: {first} {what_to_do}", status) from error
-    except (DataCorruptionError, ValueError) as error:
+    except (DataCorruptionError, *_DAMAGED) as error:
         raise FetchFailed(
             f"Kaggle, {name}: what came is damaged ({error}). Run the same command again.", None
         ) from error

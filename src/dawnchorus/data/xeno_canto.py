@@ -8,7 +8,7 @@ import os
 import re
 import urllib.parse
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -17,6 +17,7 @@ from dawnchorus.data.layouts.tables import clock, iso_date
 from dawnchorus.data.licenses import is_allowed, spdx_of
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.errors import FetchFailed, InputError
+from dawnchorus.taxonomy.labels import is_unnamed
 from dawnchorus.web import Web
 
 SERVER = "https://xeno-canto.org"
@@ -26,6 +27,12 @@ PER_S = 4.0
 """Requests in a second; perch asked 8, and the site's terms ask for restraint."""
 
 PER_S_OF_MIRROR = 1000.0
+
+MAX_READINGS = 4
+"""A listing that changes while it is read is read so often at most."""
+
+_N_SHOWN = 120
+"""Characters of a reply that a message shows."""
 
 BYTES_PER_S = 24_000
 """About how much a second of an MP3 takes at xeno-canto."""
@@ -120,42 +127,118 @@ class Wanted:
         return None
 
 
-def search(web: Web, query: str, *, key: str, server: str = SERVER) -> list[Found]:
+def search(
+    web: Web, query: str, *, key: str, server: str = SERVER, on_note: Callable[[str], None] = lambda _note: None
+) -> list[Found]:
     """Everything that the query finds, each recording once, in the order of their numbers.
 
-    Pages may shift while they are read, because recordings come and go: what a second look at them adds is taken.
+    Recordings come and go while pages are read, which moves others from page to page: the listing is read again until
+    one reading has as many recordings as each of its pages promised. `on_note` is told if none had.
 
     Raises:
-        FetchFailed: the server refused (the message says how to get a key) or could not be reached.
+        FetchFailed: the server refused (the message says how to get a key), sent something else than a listing, or
+            could not be reached.
     """
-    found: dict[str, Found] = {}
-    for _ in range(2):
-        promised = 0
-        for reply in _pages(web, query, key=key, server=server):
-            promised = int(reply.get("numRecordings") or 0)
-            for fields in reply.get("recordings") or ():
-                item = found_of(fields)
-                found[item.row.recording_id] = item
-        if len(found) >= promised:
+    seen: dict[str, Found] = {}
+    before: tuple[set[int], set[str]] | None = None
+    for _ in range(MAX_READINGS):
+        found: dict[str, Found] = {}
+        promised = set()
+        for page in _pages(web, query, key=key, server=server):
+            promised.add(page.n_recordings)
+            found |= {item.row.recording_id: item for item in page.found}
+        seen |= found
+        if promised == {len(found)}:
+            return _sorted(found)
+        if before == (promised, set(found)):  # it is not changing: its numbers are wrong
             break
+        before = promised, set(found)
+    numbers = " and ".join(map(str, sorted(promised)))
+    on_note(
+        f"the listing is uncertain: its pages promised {numbers} recordings, the last reading had {len(found)}, all "
+        f"readings {len(seen)}. Some may be missing or gone; run the same command again later."
+    )
+    return _sorted(seen)
+
+
+def look_up(web: Web, recording_id: str, *, key: str, server: str = SERVER) -> Found | None:
+    """Return one recording by its identifier; None if the archive has it no more.
+
+    Raises:
+        FetchFailed: as `search`.
+    """
+    found = search(web, f"nr:{recording_id.removeprefix('XC')}", key=key, server=server)
+    return next((item for item in found if item.row.recording_id == recording_id), None)
+
+
+def _sorted(found: Mapping[str, Found]) -> list[Found]:
     return sorted(found.values(), key=lambda item: int(item.row.recording_id[2:]))
 
 
-def _pages(web: Web, query: str, *, key: str, server: str) -> Iterator[Mapping[str, Any]]:
-    page, n_pages = 1, 1
-    while page <= n_pages:
-        asked = urllib.parse.urlencode({"query": query, "key": key, "page": page, "per_page": PER_PAGE})
+@dataclass(frozen=True)
+class _Page:
+    """One page of a listing."""
+
+    n_recordings: int
+    """In the whole listing, as this page says."""
+    n_pages: int
+    found: tuple[Found, ...]
+
+
+def _pages(web: Web, query: str, *, key: str, server: str) -> Iterator[_Page]:
+    number, n_pages = 1, 1
+    while number <= n_pages:
+        asked = urllib.parse.urlencode({"query": query, "key": key, "page": number, "per_page": PER_PAGE})
         try:
-            reply = json.loads(web.read(f"{server}/api/3/recordings?{asked}"))
+            content = web.read(f"{server}/api/3/recordings?{asked}")
         except FetchFailed as error:
             if error.status in (401, 403):
                 raise FetchFailed(f"xeno-canto did not take the key. {_HOW_TO_GET_A_KEY}", error.status) from None
             raise
-        except ValueError:
-            raise FetchFailed(f"{server}: expected JSON from its API, found something else.", None) from None
-        n_pages = int(reply.get("numPages") or 1)
-        yield reply
-        page += 1
+        try:
+            page = _read_page(content, number)
+        except ValueError as error:
+            shown = " ".join(content[:_N_SHOWN].decode("utf-8", "replace").split()).replace(key, "***")
+            raise FetchFailed(f"{server}, page {number} of {query!r}: {error}. It sent: {shown}", None) from None
+        yield page
+        n_pages = page.n_pages if page.found else 0
+        number += 1
+
+
+def _read_page(content: bytes, number: int) -> _Page:
+    """Read the reply for the page of this number.
+
+    Raises:
+        ValueError: it is no page of a listing, or another one.
+    """
+    try:
+        reply = json.loads(content)
+    except (ValueError, RecursionError):
+        raise ValueError("expected JSON from its API, found something else") from None
+    if not isinstance(reply, dict):
+        raise ValueError(f"expected an object, got a {type(reply).__name__}")
+    if reply.get("error"):
+        raise ValueError(f"the server says error: {str(reply.get('message') or reply['error'])[:_N_SHOWN]}")
+    n_recordings, n_pages = (_count(reply, name) for name in ("numRecordings", "numPages"))
+    if "page" in reply and _count(reply, "page") != number:
+        raise ValueError(f"expected page {number}, got page {reply['page']}")
+    recordings = reply.get("recordings")
+    if not isinstance(recordings, list):
+        raise ValueError("expected a list of recordings")
+    recordings = [fields for fields in recordings if fields != {"also": []}]  # as on a page after the last recording
+    if n_recordings and not recordings and number == 1:
+        raise ValueError(f"expected some of its {n_recordings} recordings, got none")
+    for fields in recordings:
+        if not isinstance(fields, dict) or not re.fullmatch(r"[0-9]+", str(fields.get("id"))):
+            raise ValueError("expected recordings with their numbers")
+    return _Page(n_recordings, n_pages, tuple(map(found_of, recordings)))
+
+
+def _count(reply: Mapping[str, Any], name: str) -> int:
+    text = str(reply.get(name)).strip()
+    if not re.fullmatch(r"[0-9]{1,12}", text):
+        raise ValueError(f"expected a number as {name}, got {reply.get(name)!r}")
+    return int(text)
 
 
 def found_of(fields: Mapping[str, Any]) -> Found:
@@ -168,15 +251,17 @@ def found_of(fields: Mapping[str, Any]) -> Found:
     number = text("id") or ""
     also = fields.get("also")
     names = [part for part in (text("gen"), text("sp")) if part]
+    is_named = not is_unnamed(" ".join(names)) and not is_unnamed(text("en") or "bird")
     file_url = _with_scheme(text("file")) or ""
     suffix = PurePosixPath(text("file-name") or "x.mp3").suffix.lower() or ".mp3"
     row = RecordingRow(
         recording_id=f"XC{number}",
         path=f"audio/XC{number}{suffix}",
-        scientific_name=" ".join(names) or None,
-        common_name=text("en"),
+        scientific_name=" ".join(names) or None if is_named else None,
+        common_name=text("en") if is_named else None,
+        kind="soundscape" if "soundscape" in (text("en") or "").casefold() or names[:1] == ["Sonus"] else "focal",
         secondary=tuple(
-            str(name).strip() for name in (also if isinstance(also, list) else ()) if str(name or "").strip()
+            str(name).strip() for name in (also if isinstance(also, list) else ()) if not is_unnamed(str(name or ""))
         ),
         source="xeno-canto",
         url=_with_scheme(text("url")) or f"https://xeno-canto.org/{number}",

@@ -327,7 +327,8 @@ def _detection(row: Detection, identification: Identification, bundle_id: str) -
 def _carry_reviews(session: Session, sha256: str, identification: int) -> None:
     """What was said of a recording's earlier detections holds for new ones of the same species at the same time."""
     said = select(DetectionRow, Review).join(Review, Review.detection == DetectionRow.id)
-    said = said.order_by(Review.at.desc()).where(
+    # The latest first by the database's own numbers: the clocks of the servers may differ.
+    said = said.order_by(DetectionRow.identification.desc(), DetectionRow.id).where(
         DetectionRow.recording == sha256, DetectionRow.identification != identification
     )
     old = list(session.execute(said))

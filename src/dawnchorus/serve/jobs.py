@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal, get_args
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import and_, delete, func, select, update
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
@@ -23,6 +25,9 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 STALE_S = 15.0
 """A server that was not heard of for so long is gone, and its jobs are taken over."""
 
+MAX_LOOK_S = 3.0
+"""Most that one look adds to the time without a heartbeat: a server that could not look learns nothing meanwhile."""
+
 MAX_ATTEMPTS = 3
 """A job whose server ended so often is not tried again: it may be the reason."""
 
@@ -30,12 +35,31 @@ MAX_JOBS = 1000
 """More may not wait."""
 
 
-class Jobs:
-    """The queue, as one server sees it."""
+Heartbeat = tuple[str | None, int, datetime | None]
+"""Owner, attempt and last sign of life of a running job: it differs after each heartbeat."""
 
-    def __init__(self, database: Database, *, owner: str) -> None:
+
+@dataclass(frozen=True)
+class _Silence:
+    """The last heartbeat of a job, and the time that this server has seen no other."""
+
+    heartbeat: Heartbeat
+    duration_s: float = 0.0
+
+
+class Jobs:
+    """The queue, as one server sees it.
+
+    A server is gone when its heartbeats have not changed for `STALE_S` by the `monotonic` clock of the one that looks;
+    times that two servers wrote are never compared, because their clocks may differ.
+    """
+
+    def __init__(self, database: Database, *, owner: str, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._database = database
         self.owner = owner
+        self._monotonic = monotonic
+        self._looked_at_s = monotonic()
+        self._silences: dict[str, _Silence] = {}
 
     def add(
         self, kind: Kind, parameters: Mapping[str, Any], *, about: str | None = None, ready: Callable[[], object] = bool
@@ -120,7 +144,9 @@ class Jobs:
     def claim(self, kind: Kind) -> Job | None:
         """The oldest job that waits, now ours; None where none does."""
         with self._database.read() as session:
-            waiting = select(Job.id).where(Job.kind == kind, Job.status == "queued").order_by(Job.created_at).limit(8)
+            # By the database's own numbers: the clocks of the servers that added them may differ.
+            order = select(func.min(JobEvent.id)).where(JobEvent.job == Job.id).scalar_subquery()
+            waiting = select(Job.id).where(Job.kind == kind, Job.status == "queued").order_by(order).limit(8)
             ids = list(session.scalars(waiting))
         for job_id in ids:
             with self._database.write() as session:
@@ -192,7 +218,29 @@ class Jobs:
         with self._database.write() as session:
             mine = update(Job).where(Job.owner == self.owner, Job.status == "running", Job.id.in_(in_hand))
             session.execute(mine.values(seen_at=now()))
-        self._requeue(Job.seen_at < now() - timedelta(seconds=STALE_S))
+        for job_id, heartbeat in self._find_abandoned():
+            owner, attempts, seen_at = heartbeat
+            same = (Job.owner == owner, Job.attempts == attempts, Job.seen_at.is_not_distinct_from(seen_at))
+            self._requeue(and_(Job.id == job_id, *same))
+
+    def _find_abandoned(self) -> list[tuple[str, Heartbeat]]:
+        """Return the running jobs whose heartbeat has not changed for `STALE_S`, with that heartbeat."""
+        running = select(Job.id, Job.owner, Job.attempts, Job.seen_at).where(Job.status == "running")
+        with self._database.read() as session:
+            heartbeats: dict[str, Heartbeat] = {
+                job_id: (owner, attempts, seen_at) for job_id, owner, attempts, seen_at in session.execute(running)
+            }
+        look_s = min(self._monotonic() - self._looked_at_s, MAX_LOOK_S)
+        self._looked_at_s = self._monotonic()
+        self._silences = {
+            job_id: _Silence(heartbeat, known.duration_s + look_s)
+            if (known := self._silences.get(job_id)) and known.heartbeat == heartbeat
+            else _Silence(heartbeat)
+            for job_id, heartbeat in heartbeats.items()
+        }
+        return [
+            (job_id, silence.heartbeat) for job_id, silence in self._silences.items() if silence.duration_s > STALE_S
+        ]
 
     def adopt_all(self) -> None:
         """Take over what earlier servers have left; only where no other server can be running."""

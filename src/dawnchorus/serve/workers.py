@@ -15,7 +15,6 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from dawnchorus.errors import AudioError, DawnChorusError
 from dawnchorus.identify.options import Options
-from dawnchorus.serve.clock import now
 from dawnchorus.serve.history import History
 from dawnchorus.serve.jobs import KINDS, Jobs, Kind
 from dawnchorus.serve.lanes import Lanes
@@ -88,7 +87,7 @@ class Workers:
 
     def _tidy(self) -> None:
         self._learning.tidy()
-        self._files.sweep_parts(before=now() - CUT_OFF)
+        self._files.sweep_parts(older_than=CUT_OFF)
 
     def _work(self, kind: Kind) -> None:
         while not self._ending.wait(POLL_S):

@@ -33,6 +33,7 @@ _UNNAMED = frozenset(
     (
         *("unknown", "unknown bird", "unknown species", "unidentified", "unidentified bird", "unid", "unk", "unsure"),
         *("not identified", "to be identified", "tbd", "indet", "indet.", "sp", "sp.", "spp", "spp.", "bird sp."),
+        *("mystery mystery", "identity unknown", "species unknown", "soundscape", "sonus naturalis"),
         *("nan", "n/a", "na", "none", "null", "unbekannt", "inconnu", "desconocido", "onbekend"),
     )
 )

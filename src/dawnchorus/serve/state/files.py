@@ -7,7 +7,7 @@ import hashlib
 import re
 import uuid
 from collections.abc import Callable, Container, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import fsspec
@@ -112,9 +112,29 @@ class FileStore:
         """Remove files of ours that are not `wanted`, and what was cut off; only while nobody else writes."""
         self._remove(lambda path: path.rsplit("/", 1)[1] not in wanted)
 
-    def sweep_parts(self, *, before: datetime) -> None:
-        """Remove what was cut off before then; other servers may be writing."""
+    def sweep_parts(self, *, older_than: timedelta) -> None:
+        """Remove what was cut off so long ago, by the store's own clock; other servers may be writing."""
+        try:
+            before = self.now() - older_than
+        except NotImplementedError:  # a store that does not tell when a file was written
+            return
         self._remove(lambda path: path.endswith(".part") and self._system.modified(path) < before)
+
+    def now(self) -> datetime:
+        """Return the time by the clock that dates the store's files, which may differ from this machine's.
+
+        Raises:
+            OSError: the store cannot be written.
+            NotImplementedError: it does not tell when a file was written.
+        """
+        probe = f"{self._root}/.clock.{uuid.uuid4().hex}"
+        self._system.makedirs(self._root, exist_ok=True)
+        self._system.pipe_file(probe, b"now")
+        try:
+            moment: datetime = self._system.modified(probe)
+        finally:
+            self._system.rm_file(probe)
+        return moment
 
     def _remove(self, is_unwanted: Callable[[str], bool]) -> None:
         for path in self._system.find(self._root):

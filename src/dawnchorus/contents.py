@@ -1,0 +1,36 @@
+"""Kinds of files by their bytes, for downloads: error pages come with status 200, too."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path, PurePath
+
+_N_FIRST = 512
+_N_SHOWN = 60
+_TEXTS = frozenset((".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".html", ".md", ".yaml", ".yml", ".svg"))
+_CONTROL = bytes(set(range(32)) - set(b"\t\n\r\f\x1b")) + b"\x7f"
+_ZIPS = frozenset((".zip", ".whl", ".npz"))
+_SIGNATURES = {".gz": (0, b"\x1f\x8b"), ".tflite": (4, b"TFL3"), ".onnx": (0, b"\x08")}
+"""Place and bytes that every file of a kind has."""
+
+
+def find_page(path: Path, name: str) -> str | None:
+    """Return the beginning of a text that came instead of the file `name`; None if it is no text, or should be one."""
+    if PurePath(name).suffix.lower() in _TEXTS:
+        return None
+    with path.open("rb") as file:
+        first = file.read(_N_FIRST)
+    if first.translate(None, _CONTROL) != first:
+        return None
+    return " ".join(first.decode("utf-8", "replace").split())[:_N_SHOWN]
+
+
+def find_other_kind(path: Path, name: str) -> str | None:
+    """Return the kind that the file `name` should be of and is not; None if it is, or if its kind has no mark."""
+    suffix = PurePath(name).suffix.lower()
+    if suffix in _ZIPS:
+        return None if zipfile.is_zipfile(path) else "a whole zip archive"
+    place, mark = _SIGNATURES.get(suffix, (0, b""))
+    with path.open("rb") as file:
+        file.seek(place)
+        return None if file.read(len(mark)) == mark else f"a {suffix[1:]} file"
