@@ -372,7 +372,7 @@ def _numbered_keys(rows: Sequence[RecordingRow]) -> Keys:
 
 
 def undecided_series(rows: Sequence[RecordingRow]) -> Iterator[list[RecordingRow]]:
-    """Yield series of short files of one length whose names do not tell if they were cut from one recording."""
+    """Yield series of files of one length, or of unknown ones, whose names do not tell if one recording was cut."""
     for series in _numbered(rows).undecided:
         yield [rows[k] for k in series.members]
 
