@@ -25,7 +25,7 @@ _ARCHIVES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("WA", rf"{_BEFORE}(?:wa|wikiaves){_JOINT}{_NO_DATE}0*(\d{{5,}}){_AFTER}"),
         ("Freesound ", rf"{_BEFORE}freesound{_JOINT}0*(\d{{2,}}){_AFTER}"),
         ("Freesound ", r"^0*(\d{2,})__[^_].*?__"),  # as downloaded: number__user__title
-        ("Freesound ", r"^[1-5]-0*(\d{3,})-[A-Z]-\d{1,2}$"),  # ESC-50: fold-number-take-class
+        ("Freesound ", r"^[1-5][-_]0*(\d{3,})[-_][A-Z](?:[-_]\d{1,2})?$"),  # ESC-50: fold-number-take-class
         ("Freesound ", r"^(?!(?:19|20)\d\d-)0*(\d{4,})-\d-\d+-\d+$"),  # UrbanSound8K: number-class-event-slice
     )
 )

@@ -272,11 +272,15 @@ def _common_length_s(lengths: Sequence[float]) -> float | None:
     return max(whole) if is_equal and max(whole) <= MAX_CLIP_S else None
 
 
+def _is_even(series: Series) -> bool:
+    """Return True if pairs of numbers, if there are any, are equally far apart, except the last."""
+    steps = [mark.end - mark.number for mark in series.marks if mark.end is not None]
+    return not steps or (len(set(steps[:-1])) == 1 and steps[-1] <= steps[0])
+
+
 def _are_adjoining_times(series: Series) -> bool:
     """Return True if pairs of numbers are equally far apart, and some begin where another one ends."""
-    spans = [(mark.number, mark.end) for mark in series.marks if mark.end is not None]
-    steps = [end - start for start, end in spans]
-    return len(set(steps[:-1])) == 1 and steps[-1] <= steps[0] and any(a[1] == b[0] for a, b in pairwise(spans))
+    return _is_even(series) and any(first.end == second.number for first, second in pairwise(series.marks))
 
 
 def _are_offsets(series: Series) -> bool:
@@ -291,9 +295,9 @@ def _are_offsets(series: Series) -> bool:
 def _are_clips(series: Series, others: int, row: RecordingRow) -> bool:
     """Return True if a series' names and lengths show clips of one recording, and not the recordings of a folder.
 
-    Running numbers alone do not: `a_1` and `a_2` may be two recordings. They do if several names of the folder have
-    numbers of their own, and lengths are equal or the names end in a number themselves; or, for equal lengths, if the
-    name is that of a file (`DR0000_0123`).
+    Running numbers alone do not: `a_1` and `a_2` may be two recordings. They do if `others` of the folder, names with
+    numbers of their own or clips, are there, and lengths are equal or the names end in a number themselves; or, for
+    equal lengths, if the name is that of a file (`DR0000_0123`).
     """
     if not series.is_set_off or _names_no_recording(series.base, row):
         return False
@@ -339,18 +343,22 @@ class Numbered:
 
 
 def _numbered(rows: Sequence[RecordingRow]) -> Numbered:
-    free = {k for k, keys in enumerate(_cut_keys(rows)) if not keys and not _is_named_otherwise(rows[k])}
+    cut_keys = _cut_keys(rows)
+    free = {k for k, keys in enumerate(cut_keys) if not keys and not _is_named_otherwise(rows[k])}
+    has_clips = {_place(row) for row, keys in zip(rows, cut_keys, strict=True) if keys}
     cut: list[Series] = []
     doubtful: list[Series] = []
     for read, are_clips in _READERS:
         found = _series(rows, sorted(free), read)
         n_set_off = Counter(series.place for series in found if series.is_set_off)
         for series in found:
-            if are_clips(series, n_set_off[series.place] - 1, rows[series.members[0]]):
+            others = n_set_off[series.place] - 1 + (series.place in has_clips)
+            if are_clips(series, others, rows[series.members[0]]):
                 cut.append(series)
                 free.difference_update(series.members)
-            elif series.length_s is not None:
+            elif series.length_s is not None and _is_even(series):
                 doubtful.append(series)
+        has_clips |= {series.place for series in cut}
     undecided = []
     for series in doubtful:
         if free.issuperset(series.members):
