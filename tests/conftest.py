@@ -21,12 +21,14 @@ from hypothesis import settings
 from onnx import TensorProto, helper, numpy_helper
 
 from dawnchorus.audio.decode import read_mono
+from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.audio.write import write_recording
 from dawnchorus.data.dawn import dawn_chorus
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore, default_folder
 from dawnchorus.models.wrap import ModelDescription, wrap_model
 from dawnchorus.taxonomy.labels import Label
+from tests.decoders import OWN, sharing_decoders
 from tests.training import birds, run_training, tiny
 
 __all__ = ["birds", "run_training", "tiny"]  # fixtures that packages share
@@ -61,6 +63,20 @@ def pytest_configure() -> None:
     if worker is not None and hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_decoders() -> Iterator[None]:
+    """Keep decoders from test to test."""
+    with sharing_decoders():
+        yield
+
+
+@pytest.fixture
+def own_decoders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the test decoders that nothing shares: it looks at how they start and end."""
+    for name, method in OWN.items():
+        monkeypatch.setattr(DecoderProcess, name, method)
 
 
 SHARED = Path(__file__).parents[2] / "shared"

@@ -26,6 +26,8 @@ from dawnchorus.audio.ring import Ring, reserve_file
 from dawnchorus.errors import AudioNotFound, AudioTooLarge, AudioUnreadable, DecoderCrashed
 from dawnchorus.types import AudioInfo, Origin
 
+pytestmark = pytest.mark.usefixtures("own_decoders")
+
 
 @pytest.fixture
 def recording(tmp_path: Path) -> Path:

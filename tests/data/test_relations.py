@@ -15,9 +15,9 @@ from tests.conftest import Command
 
 from dawnchorus.data.check import check_table
 from dawnchorus.data.clip_names import archive_number, cut_from, page_number, recorder_name
-from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table
+from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table
 from dawnchorus.data.relations import RELATIONS, coverage_of, find_leaks, groups_of, undecided_series
-from dawnchorus.data.split import DEFAULT_PARTS, leak_report, split_table
+from dawnchorus.data.split import DEFAULT_PARTS, PartGap, leak_report, part_gaps, split_table
 
 
 def row(name: str, **more: object) -> RecordingRow:
@@ -46,6 +46,7 @@ def groups(*paths: str, **more: object) -> list[set[str]]:
         ("12345__user__a title", "Freesound 12345"),
         ("freesound-12345_0.0_5.0", "Freesound 12345"),
         ("1-100032-B-0", "Freesound 100032"),
+        ("1_100032_B", "Freesound 100032"),
         ("100032-3-0-17", "Freesound 100032"),
         ("XC_20240501_060000", None),
         ("EXC123", None),
@@ -113,13 +114,85 @@ def test_what_is_no_time_is_none(name: str) -> None:
         ("2022-08-15-birdnet-21:05:54_9s-12s", "2022-08-15-birdnet-21:05:54"),
         ("forest_6_9", "forest"),
         ("forest_6000_9000", "forest"),
+        ("forest 6\u20139", "forest"),
+        ("forest_3-6s", "forest"),
+        ("forest_6sec", "forest"),
+        ("forest+6000ms", "forest"),
+        ("forest_00h00m06s", "forest"),
+        ("forest_00-00-06", "forest"),
+        ("forest_00-00-06.500", "forest"),
+        ("forest_00:00:06-00:00:09", "forest"),
+        ("forest_00-00-06_00-00-09", "forest"),
+        ("forest.00.0-03.0", "forest"),
+        ("forest_6,0-9,0", "forest"),
+        ("forest_start=6_end=9", "forest"),
+        ("forest_from_6_to_9", "forest"),
+        ("forest_offset_6", "forest"),
+        ("forest_2_of_3", "forest"),
+        ("forest_6-9_song", "forest"),
+        ("forest_6.0-9.0_0.81", "forest"),
+        ("0006-0009 forest", "forest"),
+        ("6_9_forest", "forest"),
+        ("[6s-9s] forest", "forest"),
+        ("forest-00.00.27.184-00.00.30.184-seg1", "forest"),
+        ("forest_0.6s_0.8999999999999999s", "forest"),
+        ("forest.segmented_003", "forest"),
+        ("forest_01m_30s__02m_00s", "forest"),
         ("forest_6_8", None),
         ("forest_2", None),
         ("Andean Guan1", None),
+        ("SITE_12-05-01_18-00-00", None),
+        ("2024-05-01_00-00-06", None),
+        ("20240501-00-00-06", None),
+        ("forest_48.13_11.58", "forest_48.13"),
+        ("forest_5kHz-8kHz", None),
     ],
 )
 def test_times_and_parts_name_the_recording_that_a_clip_is_cut_from(name: str, recording: str | None) -> None:
-    assert cut_from(name, 3.0) == recording
+    cut = cut_from(name, 3.0)
+    assert (cut and cut.bases[0]) == recording
+
+
+def test_start_and_end_join_in_a_folder_whatever_the_name() -> None:
+    assert groups("a/REC_0s-3s.wav", "a/REC_3s-6s.wav", "b/REC_3s-6s.wav") == [{"a/REC_0s-3s.wav", "a/REC_3s-6s.wav"}]
+    assert groups("creek/0.0-3.0.wav", "creek/3.0-6.0.wav", "b/0.0-3.0.wav") == [
+        {"creek/0.0-3.0.wav", "creek/3.0-6.0.wav"}
+    ]
+    assert groups("a/mere_0s-3s.wav", "b/mere_3s-6s.wav") != [], "segments, sorted by species"
+    assert groups("Avis magna/Avis magna_0.0-3.0_forest.wav", "b/forest_6_9.wav") != [], "the class stands in front"
+    assert groups("a/Avis magna part 1.wav", "a/Avis magna part 2.wav") == []
+
+
+@pytest.mark.parametrize(
+    ("names", "duration_s", "is_cut"),
+    [
+        (("marsh-[0-1]", "marsh-[1-2]", "marsh-[2-3]"), 3.0, True),
+        (("marsh-[0-1]", "marsh-[1-2]", "marsh-[2-3]"), None, True),
+        (("marsh_1_5", "marsh_2_6", "marsh_9_13"), 3.0, False),
+        (("creek_0", "creek_3", "creek_6"), 3.0, True),
+        (("creek_1", "creek_2", "creek_3"), 3.0, False),
+        (("Avis magna_0", "Avis magna_3", "Avis magna_6"), 3.0, True),
+        (("loch_a", "loch_b", "mere_a", "mere_b"), 3.0, True),
+        (("nocall120a", "nocall120b", "nocall121a", "nocall121b"), None, True),
+        (("loch_a", "loch_b"), 3.0, False),
+        (("loch_a", "loch_b", "mere_0s-3s", "mere_3s-6s"), 3.0, True),
+        (("loch_a", "loch_d", "mere_a", "mere_b", "mere_c"), 3.0, False),
+        (("1 creek", "2 creek", "1 hill", "2 hill"), 3.0, True),
+        (("part1_creek", "part2_creek"), None, False),
+        (("site_1", "site_2", "plot_1", "plot_2"), 3.0, False),
+        (("creek{1}", "creek{2}", "hill{1}", "hill{2}"), 3.0, True),
+    ],
+)
+def test_series_are_joined_or_not_known(names: tuple[str, ...], duration_s: float | None, is_cut: bool) -> None:
+    rows = [row(f"a/{name}.wav", duration_s=duration_s) for name in names]
+    first = [each for each, number in zip(rows, groups_of(rows), strict=True) if number == groups_of(rows)[0]]
+    assert (len(first) > 1) == is_cut
+    assert (rows[0] in {each for series in undecided_series(rows) for each in series}) != is_cut
+
+
+def test_days_are_no_running_numbers() -> None:
+    rows = [row(f"a/marsh_2024-05-{day:02d}.wav") for day in (1, 2, 3)]
+    assert len(set(groups_of(rows))) == 3
 
 
 def test_running_numbers_join_only_where_there_is_evidence() -> None:
@@ -185,6 +258,16 @@ CLIP_NAMES: dict[str, Callable[[int, int], tuple[str, dict[str, object]]]] = {
     "opensoundscape": lambda r, k: (f"creek{r}water_{5 * k}.0s_{5 * k + 5}.0s.wav", {}),
     "two times": lambda r, k: (f"lake{r}shore_{3 * k}_{3 * k + 3}.wav", {}),
     "selections": lambda r, k: (f"s{k % 2}/river{r}bank.wav-{k + 1}.wav", {}),
+    "seconds": lambda r, k: (f"seconds/REC{r}_{3 * k}s-{3 * k + 3}s.wav", {}),
+    "in front": lambda r, k: (f"s{k % 2}/{3 * k:04d}-{3 * k + 3:04d} forest{r}.wav", {}),
+    "in brackets": lambda r, k: (f"brackets/marsh{r}y-[{k}-{k + 1}].wav", {}),
+    "front, whole": lambda r, k: (f"s{k % 2}/{3 * k}_{3 * k + 3}_cliff{r}y.wav", {}),
+    "points": lambda r, k: (f"s{k % 2}/dune{r}y.{3 * k:04.1f}-{3 * k + 3:04.1f}.wav", {}),
+    "words": lambda r, k: (f"s{k % 2}/mere{r}y_start={3 * k}_end={3 * k + 3}.wav", {}),
+    "letters": lambda r, k: (f"letters/loch{r}_{'abcdef'[k]}.wav", {}),
+    "hours": lambda r, k: (f"s{k % 2}/tarn{r}y_00-00-{3 * k:02d}.wav", {}),
+    "middle": lambda r, k: (f"s{k % 2}/fen{r}west_{3 * k}-{3 * k + 3}_{('song', 'call')[k % 2]}.wav", {}),
+    "in front, numbered": lambda r, k: (f"front/{k}) brook{r}y.wav", {}),
     "numbered": lambda r, k: (f"numbered/hill{r}-{k}.wav", {}),
     "group": lambda r, k: (f"g{r}-{k}z.wav", {"given_group": f"{r}"}),
     "recordist": lambda r, k: (f"d{r}-{k}w.wav", {"recordist": "A. B.", "date": f"2026-05-{r + 1:02d}"}),
@@ -231,6 +314,24 @@ def test_species_that_relations_keep_out_of_a_part_are_stated() -> None:
     rows = [row(f"XC7_{k}.wav", scientific_name="Avis parva", split="train") for k in range(3)]
     rows += [row(f"XC{k}.wav", split=("train", "test")[k % 2]) for k in range(100, 104)]
     assert leak_report(rows, seed=1).narrow == (("Avis parva", 3, 1),)
+
+
+def test_a_part_without_recordings_is_stated_with_its_share(command: Command, tmp_path: Path) -> None:
+    rows = [row(f"x{k}y.wav") for k in range(4)] + [row(f"XC7_{k}.wav", scientific_name="Avis parva") for k in range(6)]
+    few = split_table(RecordingsTable(tmp_path, tuple(rows[:4])), DEFAULT_PARTS, seed=1)
+    assert list(part_gaps(few.rows, list(DEFAULT_PARTS))) == [PartGap("test", 1, 1, "Avis magna", 4, 4)]
+    both = split_table(RecordingsTable(tmp_path, tuple(rows)), DEFAULT_PARTS, seed=1)
+    gaps = {gap.part: (gap.n_missing, gap.label, gap.n_groups) for gap in part_gaps(both.rows, list(DEFAULT_PARTS))}
+    assert gaps["validation"] == (1, "Avis parva", 1)
+    assert gaps["test"] == (2, "Avis magna", 4)
+    write_table(RecordingsTable(tmp_path, tuple(rows[:4])))
+    said = command("data", "split", tmp_path).stdout.decode()
+    empty = (
+        "test: no recordings; the other parts took all of Avis magna (4 recordings in 4 groups that must stay together)"
+    )
+    assert empty in said
+    assert empty in command("data", "split", tmp_path, "--counts", "4,0,2").stdout.decode()
+    assert "no recordings" not in command("data", "split", tmp_path, "--counts", "2,0,2").stdout.decode()
 
 
 def test_the_command_splits_clips_by_recording_and_states_what_was_not_looked_for(

@@ -245,7 +245,7 @@ def test_who_may_not_is_refused_before_anything_is_read(role: Role | None, level
                 assert reply.status_code == (401 if role is None else 403), route
 
 
-@pytest.mark.parametrize("n_examples", [4, pytest.param(100, marks=pytest.mark.ops)])
+@pytest.mark.parametrize("n_examples", [3, pytest.param(100, marks=pytest.mark.ops)])
 def test_what_the_description_promises_holds_whatever_is_asked(
     n_examples: int, level_bundle: Bundle, serve: Serve, tone: Path
 ) -> None:

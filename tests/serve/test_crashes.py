@@ -29,6 +29,8 @@ from dawnchorus.serve.settings import Settings
 from dawnchorus.serve.state import tables
 from dawnchorus.serve.state.database import Database
 
+pytestmark = pytest.mark.usefixtures("own_decoders")
+
 
 def decoders(server: psutil.Process) -> list[psutil.Process]:
     found = []

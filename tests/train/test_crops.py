@@ -155,8 +155,8 @@ class _Interruption(Exception):
 
 
 def test_a_resumed_run_draws_the_crops_of_an_uninterrupted_one(run_training: Train, tmp_path: Path) -> None:
-    settings = (*SMALL, "data.crop=random", "trainer.epochs=3")
-    whole, fixed = run_training(*settings), run_training(*SMALL, "trainer.epochs=3")
+    settings = (*SMALL, "data.crop=random", "trainer.epochs=2")
+    whole, fixed = run_training(*settings), run_training(*SMALL, "trainer.epochs=2")
     assert whole.metrics["loss"] != fixed.metrics["loss"]
 
     def stop(report: EpochReport) -> None:

@@ -61,9 +61,9 @@ def test_a_detector_of_one_species_is_silent_in_noise(
         "model=embedding_head",
         "model.hidden=32",
         f"data={rails}",
-        "trainer.epochs=40",
+        "trainer.epochs=12",
         "trainer.batch=4",
-        "optimizer.lr=0.01",
+        "optimizer.lr=0.03",
     )
     done = command("evaluate", run.folder, rails, "--json", "--out", tmp_path / "report")
     (found,) = json.loads(done.stdout)["evaluations"]

@@ -51,7 +51,7 @@ class _Stop(Exception):
 
 
 def test_interrupted_run_resumes_to_the_same_metrics(run_training: Train, tmp_path: Path) -> None:
-    settings = (*SMALL, "augment=light", "trainer.epochs=3")
+    settings = (*SMALL, "augment=light", "trainer.epochs=2")
     whole = run_training(*settings)
 
     def stop(report: EpochReport) -> None:

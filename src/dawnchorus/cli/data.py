@@ -36,7 +36,7 @@ from dawnchorus.data.recordings import (
     write_table,
 )
 from dawnchorus.data.sound_notes import notes_of_sound
-from dawnchorus.data.split import LeakReport, fold_parts, leak_report, split_table
+from dawnchorus.data.split import LeakReport, fold_parts, leak_report, part_gaps, split_table
 from dawnchorus.errors import InputError, OutputExists
 from dawnchorus.files import atomic_file
 from dawnchorus.formats.registry import format_of_file
@@ -306,17 +306,22 @@ def split(
     if sum((folds is not None, counts is not None, bool(tables), keep)) > 1:
         raise InputError("--folds, --counts, --from, --keep: expected one of them, got several.")
     table = read_table(data_set)
+    asked: list[str] = []
     if not keep:
         if not any(row.sound_hash for row in table.rows):
             click.echo("warning: not checked yet, so duplicates are not known; run `dawnchorus data check`", err=True)
         if tables:
             table = _split_by_tables(table, tables)
         elif counts is not None:
-            table = split_by_counts(table, _counts(counts))
+            numbers = _counts(counts)
+            asked = [name for name, n in numbers.items() if n]
+            table = split_by_counts(table, numbers)
         else:
-            table = split_table(table, fold_parts(folds) if folds else _parts(parts), seed=seed)
+            shares = fold_parts(folds) if folds else _parts(parts)
+            asked = list(shares)
+            table = split_table(table, shares, seed=seed)
         write_table(table)
-    _report_split(table, seed=seed)
+    _report_split(table, asked, seed=seed)
     n_unsplit = sum(row.split is None for row in table.rows)
     if n_unsplit:
         click.echo(f"in no part: {n_unsplit} of {len(table.rows)} recordings", err=True)
@@ -355,7 +360,17 @@ def _named_parts(option: str, expected: str, text: str, values: Sequence[Number]
     return dict(zip(names, values, strict=True))
 
 
-def _report_split(table: RecordingsTable, *, seed: int) -> None:
+def _say_gaps(rows: Sequence[RecordingRow], parts: Sequence[str]) -> None:
+    """Print the parts without recordings of some species, with an example."""
+    for gap in part_gaps(rows, parts):
+        lacks = (
+            "no recordings" if gap.n_missing == gap.n_labels else f"none of {gap.n_missing} of {gap.n_labels} classes"
+        )
+        found = f"{counted(gap.n_recordings, 'recording')} in {counted(gap.n_groups, 'group')} that must stay together"
+        click.echo(f"{gap.part}: {lacks}; the other parts took all of {gap.label} ({found}).")
+
+
+def _report_split(table: RecordingsTable, parts: Sequence[str], *, seed: int) -> None:
     rows = [row for row in table.rows if row.split]
     splits = Counter(row.split for row in rows)
     species: dict[str | None, set[str | None]] = {
@@ -364,10 +379,11 @@ def _report_split(table: RecordingsTable, *, seed: int) -> None:
     for name, n in splits.items():
         hours = sum(row.duration_s or 0 for row in rows if row.split == name) / 3600
         click.echo(f"{name}: {counted(n, 'recording')}, {hours:.2f} hours, {len(species[name] - {None})} species")
+    _say_gaps(rows, parts)
     report = leak_report(table.rows, seed=seed)
     _say_leaks(report.leaks)
     click.echo(
-        f"{report.n_leaking} of {report.n_tested} recordings outside the largest part have a relative in it; "
+        f"{report.n_leaking} of {report.n_tested} recordings outside the largest part have a known relative in it; "
         f"a split at random would have {report.n_leaking_at_random:.1f}."
     )
     for line in describe_coverage(report):
@@ -392,9 +408,9 @@ def describe_coverage(report: LeakReport) -> Iterator[str]:
     if report.undecided:
         first = report.undecided[0]
         yield (
-            f"not known: if {sum(map(len, report.undecided))} recordings with running numbers and of one length "
-            f"({first[0].recording_id}, {first[1].recording_id}...) are clips of one. If they are, give a csv a column "
-            f"'group'."
+            f"not known: if {sum(map(len, report.undecided))} recordings whose names differ in a number or letter "
+            f"({first[0].recording_id}, {first[1].recording_id}...) are clips of one. They are split as recordings of "
+            f"their own; if they are not, give a csv a column 'group'."
         )
 
 

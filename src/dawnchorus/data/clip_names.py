@@ -25,7 +25,7 @@ _ARCHIVES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("WA", rf"{_BEFORE}(?:wa|wikiaves){_JOINT}{_NO_DATE}0*(\d{{5,}}){_AFTER}"),
         ("Freesound ", rf"{_BEFORE}freesound{_JOINT}0*(\d{{2,}}){_AFTER}"),
         ("Freesound ", r"^0*(\d{2,})__[^_].*?__"),  # as downloaded: number__user__title
-        ("Freesound ", r"^[1-5]-0*(\d{3,})-[A-Z]-\d{1,2}$"),  # ESC-50: fold-number-take-class
+        ("Freesound ", r"^[1-5][-_]0*(\d{3,})[-_][A-Z](?:[-_]\d{1,2})?$"),  # ESC-50: fold-number-take-class
         ("Freesound ", r"^(?!(?:19|20)\d\d-)0*(\d{4,})-\d-\d+-\d+$"),  # UrbanSound8K: number-class-event-slice
     )
 )
@@ -56,24 +56,61 @@ _ZONE = re.compile(r"^(?:\.\d+)?[-_ ]?(?:Z|UTC|[+-]\d\d:?(?:\d\d)?)(?![\dA-Za-z]
 _SCORE = re.compile(r"^(?:.*[-_ ])?[01]\.\d+[-_](?:\d+[-_])?")
 """Before the name of the recording: score and number of BirdNET-Analyzer's segments."""
 
-_SECONDS = r"\d+(?:\.\d+)?"
-_ENDS: tuple[re.Pattern[str], ...] = tuple(
-    re.compile(rf"^(?P<base>.*?){pattern}$", re.IGNORECASE)
+_NUMBER = r"\d+(?:[.,]\d+)?"
+_DECIMAL = r"\d+[.,]\d+"
+_WITH_UNIT = rf"{_NUMBER} ?(?:s|secs?|seconds?|ms|msec)(?![a-z])"
+_MINUTES = rf"(?:\d+[ _]?h[ _]?)?\d+[ _]?m(?:in)?[ _]?{_NUMBER}[ _]?s?(?:ec)?(?![a-z])"  # 0m06s, 1h02m03.5s, 00m_06s
+_OFFSET = r"(?:0?0(?P<a>[-_.:])[0-5]\d(?P=a)[0-5]\d|\d\d?(?P<b>[-_.:])[0-5]\d(?P=b)[0-5]\d[.,]\d+)"
+"""A clock time in the first hour, or with parts of a second: no time of day."""
+_TO = r"(?: ?[-_~\u2013\u2014]+ ?|[-_ ]*to[-_ ]*| )"
+_OPEN, _CLOSE = r"(?:^|[-_ @.,#+=([{]+)", r"[)\]}]?(?![\d:])"
+_HMS = r"\d\d?(?P<{}>[-_.:])[0-5]\d(?P={})[0-5]\d(?:[.,]\d+)?|\d+:[0-5]\d"
+_CLIP = (
+    r"(?:part|pt|chunk|clip|seg|segment(?:ed)?|slice|split|excerpt|window|win|frame|cut|piece|sel|selection|snippet|copy)"
+    "s?"
+)
+
+_RANGES: tuple[re.Pattern[str], ...] = tuple(
+    re.compile(rf"^(?P<before>.*?){_OPEN}(?:{pattern}){_CLOSE}(?P<after>.*)$", re.IGNORECASE)
     for pattern in (
-        rf"\.(?:{_TYPE})\b.+",  # a.wav_0, a.wav-12
-        rf"[-_ @([]+{_SECONDS}(?:s|sec|ms)[-_ to~]+{_SECONDS}(?:s|sec|ms)?[)\]]?",  # a_6.0s_9.0s, a [6s-9s]
-        r"[-_ @([]+\d+\.\d+(?:[-_~]| to )+\d+\.\d+[)\]]?",  # a_6.0_9.0
-        r"[-_ @([]+\d+[:m]\d\d(?:\.\d+)?s?[-_~]+\d+[:m]\d\d(?:\.\d+)?s?[)\]]?",  # a_0m06s-0m09s
-        rf"(?:@{_SECONDS}s?|[-_ ]+\d+\.\d+(?:s(?:ec)?)?)",  # a@6, a_6.0s, a-6.00
-        rf"(?:[-_ .([]+|^)(?:start|begin)[-_ ]?{_SECONDS}s?[-_ ]*(?:end|stop)[-_ ]?{_SECONDS}s?[)\]]?",
-        (
-            r"(?:[-_ .([]+|^)(?:part|pt|chunk|clip|seg|segment|slice|split|excerpt|window|win|frame|cut|piece|sel"
-            r"|selection|snippet)s?[-_ #.]*\d+(?:[-_ ]*of[-_ ]*\d+)?[)\]]?"
-        ),  # a_part2, a selection 12
+        rf"{_MINUTES}{_TO}{_MINUTES}",  # a_0m06s-0m09s
+        rf"{_WITH_UNIT}{_TO}{_NUMBER}(?: ?[a-z]+)?",  # a_6.0s_9.0s, a [6s-9s]
+        rf"{_NUMBER}(?: ?[-~\u2013\u2014] ?|[-_ ]*to[-_ ]*){_WITH_UNIT}",  # a_6-9s
+        rf"(?P<start>{_HMS.format('a', 'a')}){_TO}(?P<end>{_HMS.format('b', 'b')})",  # a_00-00-03_00-00-06, a_0:03-0:06
+        rf"(?P<start>{_DECIMAL}){_TO}(?P<end>{_DECIMAL})",  # a_6.0_9.0
+        rf"(?:start|begin|from|onset)[-_ =:]*{_NUMBER}s?[-_ ,]*(?:end|stop|to|offset)[-_ =:]*{_NUMBER}s?",
     )
 )
-_TWO_NUMBERS = re.compile(r"^(?P<base>.*?)[-_ ]+(?P<start>\d+)[-_](?P<end>\d+)$")
-_RUNNING = re.compile(r"^(?P<base>.*?)(?P<joint>[-_ .#([]*)(?<!\d)(?P<number>\d{1,5})[)\]]?s?$")
+"""Two times, in front, in the middle or at the end."""
+
+_LONGEST_CLIP_S = 600
+"""Numbers farther apart are a date and a time, or a place."""
+
+_ENDS: tuple[re.Pattern[str], ...] = tuple(
+    re.compile(rf"^(?P<before>.*?){pattern}$", re.IGNORECASE)
+    for pattern in (
+        rf"\.(?:{_TYPE})\b.+",  # a.wav_0, a.wav-12
+        rf"(?:@{_NUMBER}s?|[-_ ]+{_DECIMAL}|{_OPEN}(?:{_WITH_UNIT}|{_MINUTES}){_CLOSE})",  # a@6, a_6.0, a_6s
+        rf"{_OPEN}(?:offset|start|begin|onset|at)[-_ =:]*{_NUMBER}s?{_CLOSE}",  # a_offset_6
+        rf"{_OPEN}(?:{_CLIP}[-_ #.]*\d+(?:[-_ ]*of[-_ ]*\d+)?|\d+[-_ ]*of[-_ ]*\d+){_CLOSE}",  # a_part2, a 2 of 5
+    )
+)
+_DATE = re.compile(r"(?:19|20)\d\d([-_.]?)[01]\d\1[0-3]\d")
+_DATE_BEHIND = re.compile(rf"(?<!\d){_DATE.pattern}$")
+_CLOCK_END = re.compile(rf"^(?P<before>.*?){_OPEN}{_OFFSET}{_CLOSE}$")
+_TWO_NUMBERS = re.compile(
+    rf"^(?P<before>.*){_OPEN}(?P<start>\d{{1,7}})(?:[-_~\u2013\u2014]|[-_ ]?to[-_ ]?)(?P<end>\d{{1,7}})[)\]}}]?"
+    r"(?P<after>[-_ .].*)?$",
+    re.IGNORECASE,
+)
+_SCORE_BEHIND = re.compile(r"(?:conf(?:idence)?|score|p)?[-_ =]*(?<!\d)[01]\.\d+(?!\d)", re.IGNORECASE)
+_NUMBER_BEHIND = re.compile(r"^(?P<base>.*?)(?P<joint>[-_ .#([{+]*)(?<!\d)(?P<number>\d{1,5})[)\]}]?s?$")
+_LETTER_BEHIND = re.compile(r"^(?P<base>.*?)(?P<joint>[-_ .#([{]+|(?<=\d))(?P<letter>[A-Za-z])[)\]}]?$")
+_NUMBER_BEFORE = re.compile(
+    rf"^[([{{#]?(?:{_CLIP}[-_ #.]*)?(?!(?:19|20)\d\d)(?P<number>\d{{1,5}})(?:s|sec)?[)\]}}]?[-_ .]+"
+    r"(?P<base>.*[^\W\d_].*)$",
+    re.IGNORECASE,
+)
 
 _TOLERANCE_S = 0.05
 
@@ -139,41 +176,120 @@ def recorder_name(stem: str) -> RecorderName | None:
     return None
 
 
-@lru_cache(maxsize=_CACHED)
-def cut_from(stem: str, duration_s: float | None) -> str | None:
-    """Return the name of the recording that a clip's name says it is cut from; None if it says nothing of the kind.
+@dataclass(frozen=True)
+class Cut:
+    """A clip's name, without the times or the part that it has in it."""
 
-    Times, words such as "part 2", or another file's name inside say so. Two whole numbers at the end are times only if
-    they are as far apart as the clip is long.
+    bases: tuple[str, ...]
+    """Texts before and behind, the first of which that names a recording is that of the recording; may be empty."""
+    is_range: bool
+    """The name has start and end, which no series of recordings has."""
+
+
+@lru_cache(maxsize=_CACHED)
+def cut_from(stem: str, duration_s: float | None) -> Cut | None:
+    """Return the texts of which one names the recording that a clip is cut from; None if the name says no such thing.
+
+    Times, words such as "part 2", or another file's name inside say so. Two whole numbers are times only if they are as
+    far apart as the clip is long.
     """
+    moment = _MOMENT.search(stem)
+    after_moment = moment.end() if moment else 0
+    for pattern in _RANGES:
+        match = pattern.match(stem)
+        if match and match.end("before") >= after_moment and _are_times(match):
+            return _cut(match["before"], match["after"])
+    match = _CLOCK_END.match(stem)
+    if match and not _DATE.search(match["before"]):  # after a date it is a time of day
+        return Cut(_bases(match["before"]), is_range=False)
     for pattern in _ENDS:
-        if match := pattern.match(stem):
-            return _trimmed(_SCORE.sub("", match["base"]))
-    match = _TWO_NUMBERS.match(stem)
-    if match and duration_s:
-        step = int(match["end"]) - int(match["start"])
+        match = pattern.match(stem)
+        if match and match.end("before") >= after_moment:
+            return Cut(_bases(match["before"]), is_range=False)
+    two = two_numbers(stem)
+    if two and duration_s:
+        step = two.end - two.start
         if any(abs(step / per_second - duration_s) <= _TOLERANCE_S for per_second in (1, 1000)):
-            return _trimmed(match["base"])
+            return two.cut
     return None
 
 
 @dataclass(frozen=True)
+class TwoNumbers:
+    """A name with two whole numbers side by side, which may be times."""
+
+    cut: Cut
+    start: int
+    end: int
+
+
+@lru_cache(maxsize=_CACHED)
+def two_numbers(stem: str) -> TwoNumbers | None:
+    """Return the last two whole numbers side by side in a name; None if it has none, or a date and time."""
+    match = _TWO_NUMBERS.match(stem)
+    if match is None or _MOMENT.search(stem):
+        return None
+    return TwoNumbers(_cut(match["before"], match["after"] or ""), int(match["start"]), int(match["end"]))
+
+
+def _are_times(match: re.Match[str]) -> bool:
+    """Return False if numbers without a unit are in no order, or too far apart for a clip."""
+    given = match.groupdict()
+    return "start" not in given or 0 < _clock_s(given["end"]) - _clock_s(given["start"]) <= _LONGEST_CLIP_S
+
+
+def _clock_s(text: str) -> float:
+    """Return the seconds of h-m-s, m:s, or a number."""
+    if re.fullmatch(_DECIMAL, text):
+        return float(text.replace(",", "."))
+    numbers = re.findall(r"\d+", text)[:3]
+    return sum((float(number) * 60**power for power, number in enumerate(reversed(numbers))), 0.0)
+
+
+def _cut(before: str, after: str) -> Cut:
+    behind = _SCORE_BEHIND.sub("", after)
+    return Cut(_bases(before, behind if re.search(r"[^\W\d_]", behind) else ""), is_range=True)
+
+
+def _bases(before: str, behind: str = "") -> tuple[str, ...]:
+    return tuple(base for text in (_SCORE.sub("", before), behind) if (base := _trimmed(text)))
+
+
+@dataclass(frozen=True)
 class RunningNumber:
-    """A name that ends in a number."""
+    """A name with a number or a single letter at one end."""
 
     base: str
     number: int
-    is_set_off: bool
-    """Something other than a digit or letter stands before the number, as in `a_2`."""
+    """Letters count from a = 1."""
+    is_set_off: bool = True
+    """Something other than a digit or letter stands between, as in `a_2`, or a letter follows a digit."""
 
 
-def running_number(stem: str) -> RunningNumber | None:
-    """Return a name's end in a number; None if it has none."""
-    match = _RUNNING.match(stem)
-    if match is None or not match["base"]:
+def number_behind(stem: str) -> RunningNumber | None:
+    """Return a name's end in a number that belongs to no date; None if it has none."""
+    match = _NUMBER_BEHIND.match(stem)
+    if match is None or _DATE_BEHIND.search(stem):
         return None
-    return RunningNumber(_trimmed(match["base"]), int(match["number"]), bool(match["joint"]))
+    return _running(match["base"], int(match["number"]), is_set_off=bool(match["joint"]))
+
+
+def letter_behind(stem: str) -> RunningNumber | None:
+    """Return a name's end in a single letter; None if it has none."""
+    match = _LETTER_BEHIND.match(stem)
+    return _running(match["base"], ord(match["letter"].lower()) - ord("a") + 1) if match else None
+
+
+def number_before(stem: str) -> RunningNumber | None:
+    """Return the number that a name begins with; None if there is none, or a year."""
+    match = _NUMBER_BEFORE.match(stem)
+    return _running(match["base"], int(match["number"])) if match else None
+
+
+def _running(base: str, number: int, *, is_set_off: bool = True) -> RunningNumber | None:
+    trimmed = _trimmed(base)
+    return RunningNumber(trimmed, number, is_set_off) if trimmed else None
 
 
 def _trimmed(base: str) -> str:
-    return base.strip("-_ .#([").casefold()
+    return base.strip("-_ .,+=@#()[]{}").casefold()

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from dawnchorus.audio.fingerprint import MAX_S
 from dawnchorus.data.clip_names import (
+    Cut,
     RunningNumber,
     archive_number,
     cut_from,
     is_sound_name,
+    letter_behind,
+    number_before,
+    number_behind,
     page_number,
     recorder_name,
-    running_number,
     stem_of,
+    two_numbers,
 )
 from dawnchorus.data.recordings import RecordingRow
 
@@ -27,11 +32,15 @@ MAX_CLIP_S = 60.0
 """Files of one length up to this may be clips of a recording; longer ones are a recorder's schedule."""
 
 _SAME_S = 0.05
+_MIN_OFFSET_S = 2
+"""Every number is a multiple of a shorter clip's length."""
+
 _MIN_DIGITS = 4
 """With so many digits a name is a file's, and not one that a person gave to a series."""
 
 _WEAK = 5
-"""Shorter names come again in other folders."""
+_WORD = 4
+"""Names that are shorter, or of fewer letters, come again in other folders."""
 
 _NO_NAMES = frozenset(
     (
@@ -51,6 +60,7 @@ _NO_NAMES = frozenset(
             "song",
             "songs",
         ),
+        *("channel", "id", "ind", "individual", "mic", "nest", "plot", "point", "site", "station", "transect"),
     )
 )
 """Words that name no recording."""
@@ -75,7 +85,7 @@ def _by_row(key: Callable[[RecordingRow], str | None]) -> Callable[[Sequence[Rec
 
 def _names(row: RecordingRow) -> list[str]:
     """Return the names of the row's file: its path, its identifier, and the name that a server keeps as locality."""
-    given = [row.path, row.recording_id, row.locality if row.locality and is_sound_name(row.locality) else ""]
+    given = [row.path, row.recording_id, row.locality if _has_server_name(row) else ""]
     return [stem for name in given if name and (stem := stem_of(name))]
 
 
@@ -84,11 +94,14 @@ def _folder(row: RecordingRow) -> str:
     return name.replace("\\", "/").rpartition("/")[0]
 
 
-def _folder_and_stem(row: RecordingRow) -> tuple[str, str]:
-    """Return folder and name of the file as it was given: a server keeps files under names of its own."""
-    if row.locality and is_sound_name(row.locality):
-        return "", stem_of(row.locality)
-    return _folder(row), stem_of(row.path or row.recording_id)
+def _has_server_name(row: RecordingRow) -> bool:
+    """Return True if a server keeps the file under a name of its own, and the name that was given as locality."""
+    return bool(row.locality and is_sound_name(row.locality))
+
+
+def _place(row: RecordingRow) -> str:
+    """Return the folder of the file; on a server, which keeps files of all species side by side, the species."""
+    return (row.scientific_name or row.kind) if _has_server_name(row) else _folder(row)
 
 
 def _archive_number(name: str) -> str | None:
@@ -155,15 +168,23 @@ def _bound(base: str, row: RecordingRow) -> str:
     own = re.sub(r"[\W_]+", "", base)
     for word in _NO_NAMES & _words(base):
         own = own.replace(word, "")
-    return base if len(own) >= _WEAK else f"{_folder(row)}/{base}"
+    return base if len(own) >= _WEAK or sum(map(str.isalpha, own)) >= _WORD else f"{_place(row)}/{base}"
+
+
+def _cut_key(cut: Cut, row: RecordingRow) -> str | None:
+    """Return the recording that a clip is cut from; with start and end it is one of its folder, whatever its name."""
+    named = next((base for base in cut.bases if not _names_no_recording(base, row)), None)
+    if named is not None:
+        return _bound(named, row)
+    return f"{_place(row)}/{''.join(cut.bases[:1])}" if cut.is_range else None
 
 
 def _cut_keys(rows: Sequence[RecordingRow]) -> Keys:
     """Return the recordings that names say they are cut from; a recording of that name is one of them."""
-    bases = []
+    bases: list[set[str]] = []
     for row in rows:
-        named = {base for stem in _names(row) if (base := cut_from(stem, row.duration_s))}
-        bases.append({_bound(base, row) for base in named if not _names_no_recording(base, row)})
+        cuts = [cut for stem in _names(row) if (cut := cut_from(stem, row.duration_s))]
+        bases.append({key for cut in cuts if (key := _cut_key(cut, row))})
     known = set().union(*bases)
     return [
         tuple(sorted(own | ({_bound(stem.casefold(), row) for stem in _names(row)} & known)))
@@ -172,81 +193,196 @@ def _cut_keys(rows: Sequence[RecordingRow]) -> Keys:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """Number that tells a file from others of a series; `end` if there are two."""
+
+    row: int
+    number: int
+    end: int | None = None
+    is_set_off: bool = True
+
+
+@dataclass(frozen=True)
 class Series:
-    """Files of one folder whose names differ in a number at the end only."""
+    """Files of one folder whose names differ in a mark only."""
 
+    place: str
     base: str
-    members: tuple[int, ...]
-    """Numbers of the rows, in the order of their own."""
-    is_of_one_length: bool
-    """All are short and of one length, except that the last may be shorter: as if they were cut."""
-    is_set_off: bool
+    marks: tuple[Mark, ...]
+    """In the order of their numbers."""
+    length_s: float | None
+    """Length of all, except that the last may be shorter, as if they were cut; None if they differ; 0 if not known."""
+
+    @property
+    def members(self) -> tuple[int, ...]:
+        """Numbers of the rows."""
+        return tuple(mark.row for mark in self.marks)
+
+    @property
+    def is_set_off(self) -> bool:
+        """True if no number is a part of the word that it follows."""
+        return all(mark.is_set_off for mark in self.marks)
 
 
-def _series(rows: Sequence[RecordingRow]) -> dict[str, list[Series]]:
-    """Return the series of two and more files by folder, without those that are named by their class alone."""
-    found: dict[tuple[str, str], list[tuple[RunningNumber, int]]] = defaultdict(list)
-    for k, row in enumerate(rows):
-        stem = next(iter(_names(row)[::-1] if row.locality and is_sound_name(row.locality) else _names(row)), "")
-        if cut_from(stem, row.duration_s) or archive_number(stem) or recorder_name(stem):
-            continue
-        number = running_number(stem)
-        if number is not None:
-            is_path = stem == stem_of(row.path or row.recording_id)
-            # A server keeps files of all species side by side.
-            found[_folder(row) if is_path else row.scientific_name or row.kind, number.base].append((number, k))
-    by_folder: dict[str, list[Series]] = defaultdict(list)
-    for (folder, base), each in found.items():
-        each.sort(key=lambda item: (item[0].number, item[1]))
-        members = tuple(k for _, k in each)
-        if len(members) > 1:
-            by_folder[folder].append(
-                Series(base, members, _is_of_one_length(rows, members), all(number.is_set_off for number, _ in each))
-            )
-    return by_folder
+def _given_stem(row: RecordingRow) -> str:
+    """Return the name that the file was given."""
+    named = _names(row)
+    return (named[-1] if _has_server_name(row) else named[0]) if named else ""
 
 
-def _is_of_one_length(rows: Sequence[RecordingRow], members: Sequence[int]) -> bool:
-    lengths = [rows[k].duration_s or 0.0 for k in members]
+Read = Callable[[str, int], tuple[str, Mark] | None]
+"""Reader of a stem's base and mark, for the row of that number."""
+
+
+def _read_two_numbers(stem: str, row: int) -> tuple[str, Mark] | None:
+    two = two_numbers(stem)
+    if two is None or two.end <= two.start:
+        return None
+    return "".join(two.cut.bases[:1]), Mark(row, two.start, two.end)
+
+
+def _read_with(reader: Callable[[str], RunningNumber | None]) -> Read:
+    def read(stem: str, row: int) -> tuple[str, Mark] | None:
+        found = reader(stem)
+        return None if found is None else (found.base, Mark(row, found.number, is_set_off=found.is_set_off))
+
+    return read
+
+
+def _series(rows: Sequence[RecordingRow], numbers: Iterable[int], read: Read) -> list[Series]:
+    """Return the series of two and more files among the rows of these numbers."""
+    found: dict[tuple[str, str], list[Mark]] = defaultdict(list)
+    for k in numbers:
+        marked = read(_given_stem(rows[k]), k)
+        if marked is not None:
+            base, mark = marked
+            found[_place(rows[k]), base].append(mark)
+    series = []
+    for (place, base), marks in found.items():
+        marks.sort(key=lambda mark: (mark.number, mark.row))
+        if len(marks) > 1:
+            lengths = [rows[mark.row].duration_s or 0.0 for mark in marks]
+            series.append(Series(place, base, tuple(marks), _common_length_s(lengths)))
+    return series
+
+
+def _common_length_s(lengths: Sequence[float]) -> float | None:
     whole = lengths[:-1] or lengths
     is_equal = max(whole) - min(whole) <= _SAME_S and lengths[-1] <= max(whole) + _SAME_S
-    return is_equal and 0 < max(whole) <= MAX_CLIP_S
+    return max(whole) if is_equal and max(whole) <= MAX_CLIP_S else None
 
 
-def _is_cut(series: Series, others: int, row: RecordingRow) -> bool:
+def _is_even(series: Series) -> bool:
+    """Return True if pairs of numbers, if there are any, are equally far apart, except the last."""
+    steps = [mark.end - mark.number for mark in series.marks if mark.end is not None]
+    return not steps or (len(set(steps[:-1])) == 1 and steps[-1] <= steps[0])
+
+
+def _are_adjoining_times(series: Series) -> bool:
+    """Return True if pairs of numbers are equally far apart, and some begin where another one ends."""
+    return _is_even(series) and any(first.end == second.number for first, second in pairwise(series.marks))
+
+
+def _are_offsets(series: Series) -> bool:
+    """Return True if three and more numbers are multiples of the clips' length, as 0, 3, 6 of clips of 3 s."""
+    whole_s = round(series.length_s or 0.0)
+    if whole_s < _MIN_OFFSET_S or abs(whole_s - (series.length_s or 0.0)) > _SAME_S or len(series.marks) <= 2:
+        return False
+    numbers = {mark.number for mark in series.marks}
+    return len(numbers) == len(series.marks) and all(number % whole_s == 0 for number in numbers)
+
+
+def _are_clips(series: Series, others: int, row: RecordingRow) -> bool:
     """Return True if a series' names and lengths show clips of one recording, and not the recordings of a folder.
 
-    Running numbers alone do not: `a_1` and `a_2` may be two recordings. They do if several names of the folder have
-    numbers of their own, and lengths are equal or the names end in a number themselves; or, for equal lengths, if the
-    name is that of a file (`DR0000_0123`).
+    Running numbers alone do not: `a_1` and `a_2` may be two recordings. They do if `others` of the folder, names with
+    numbers of their own or clips, are there, and lengths are equal or the names end in a number themselves; or, for
+    equal lengths, if the name is that of a file (`DR0000_0123`).
     """
     if not series.is_set_off or _names_no_recording(series.base, row):
         return False
-    if series.is_of_one_length and sum(map(str.isdigit, series.base)) >= _MIN_DIGITS:
+    is_of_one_length = bool(series.length_s)
+    if is_of_one_length and sum(map(str.isdigit, series.base)) >= _MIN_DIGITS:
         return True
     if not _words(series.base):  # a short number may be that of a class
         return False
-    return others > 0 and (series.is_of_one_length or series.base[-1:].isdigit())
+    return others > 0 and (is_of_one_length or series.base[-1:].isdigit())
+
+
+def _are_numbered_clips(series: Series, others: int, row: RecordingRow) -> bool:
+    return (series.is_set_off and _are_offsets(series)) or _are_clips(series, others, row)
+
+
+def _are_lettered_clips(series: Series, others: int, row: RecordingRow) -> bool:
+    """Return True for letters from a without a gap."""
+    numbers = [mark.number for mark in series.marks]
+    return numbers == [*range(1, len(numbers) + 1)] and _are_clips(series, others, row)
+
+
+def _are_adjoining_clips(series: Series, _others: int, _row: RecordingRow) -> bool:
+    return _are_adjoining_times(series)
+
+
+_READERS: tuple[tuple[Read, Callable[[Series, int, RecordingRow], bool]], ...] = (
+    (_read_two_numbers, _are_adjoining_clips),
+    (_read_with(number_behind), _are_numbered_clips),
+    (_read_with(letter_behind), _are_lettered_clips),
+    (_read_with(number_before), _are_numbered_clips),
+)
+"""Readers of names, the most telling first, and the evidence that each needs."""
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """Files whose names differ in a number or letter only."""
+
+    cut: tuple[Series, ...]
+    """Clips of one recording each."""
+    undecided: tuple[Series, ...]
+    """May be clips or recordings: of one length, or of lengths that are not known."""
+
+
+def _numbered(rows: Sequence[RecordingRow]) -> Numbered:
+    cut_keys = _cut_keys(rows)
+    free = {k for k, keys in enumerate(cut_keys) if not keys and not _is_named_otherwise(rows[k])}
+    has_clips = {_place(row) for row, keys in zip(rows, cut_keys, strict=True) if keys}
+    cut: list[Series] = []
+    doubtful: list[Series] = []
+    for read, are_clips in _READERS:
+        found = _series(rows, sorted(free), read)
+        n_set_off = Counter(series.place for series in found if series.is_set_off)
+        for series in found:
+            others = n_set_off[series.place] - 1 + (series.place in has_clips)
+            if are_clips(series, others, rows[series.members[0]]):
+                cut.append(series)
+                free.difference_update(series.members)
+            elif series.length_s is not None and _is_even(series):
+                doubtful.append(series)
+        has_clips |= {series.place for series in cut}
+    undecided = []
+    for series in doubtful:
+        if free.issuperset(series.members):
+            undecided.append(series)
+            free.difference_update(series.members)
+    return Numbered(tuple(cut), tuple(undecided))
+
+
+def _is_named_otherwise(row: RecordingRow) -> bool:
+    return any(archive_number(stem) or recorder_name(stem) for stem in _names(row))
 
 
 def _numbered_keys(rows: Sequence[RecordingRow]) -> Keys:
     keys: Keys = [()] * len(rows)
-    for folder, each in _series(rows).items():
-        set_off = [series for series in each if series.is_set_off]
-        for series in each:
-            if _is_cut(series, len(set_off) - 1, rows[series.members[0]]):
-                for k in series.members:
-                    keys[k] = (f"{folder}/{series.base}",)
+    for series in _numbered(rows).cut:
+        for k in series.members:
+            keys[k] = (f"{series.place}/{series.base}",)
     return keys
 
 
 def undecided_series(rows: Sequence[RecordingRow]) -> Iterator[list[RecordingRow]]:
-    """Yield series of short files of one length whose names do not tell if they were cut from one recording."""
-    keys = _numbered_keys(rows)
-    for each in _series(rows).values():
-        for series in each:
-            if series.is_of_one_length and not keys[series.members[0]]:
-                yield [rows[k] for k in series.members]
+    """Yield series of files of one length, or of unknown ones, whose names do not tell if one recording was cut."""
+    for series in _numbered(rows).undecided:
+        yield [rows[k] for k in series.members]
 
 
 @dataclass(frozen=True)

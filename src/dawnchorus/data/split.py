@@ -190,17 +190,49 @@ def leak_report(rows: Sequence[RecordingRow], *, seed: int) -> LeakReport:
     )
 
 
+@dataclass(frozen=True)
+class PartGap:
+    """A part that has no recordings of some species."""
+
+    part: str
+    n_missing: int
+    """Species, and kinds of recordings without one, that are not in the part."""
+    n_labels: int
+    """Those of the whole split."""
+    label: str
+    """The one of them in the most groups."""
+    n_recordings: int
+    n_groups: int
+
+
+def part_gaps(rows: Sequence[RecordingRow], parts: Sequence[str]) -> Iterator[PartGap]:
+    """Yield the parts that lack species of the rows that have a split."""
+    split_rows = [row for row in rows if row.split is not None]
+    groups = _groups_of_labels(split_rows, groups_of(split_rows))
+    for part in parts:
+        present = set().union(*(_labels(row) for row in split_rows if row.split == part))
+        missing = sorted(set(groups) - present, key=lambda label: (-len(set(groups[label])), label))
+        if missing:
+            first = groups[missing[0]]
+            yield PartGap(part, len(missing), len(groups), missing[0], len(first), len(set(first)))
+
+
 def _narrow_species(
     rows: Sequence[RecordingRow], groups: Sequence[int], *, n_parts: int
 ) -> Iterator[tuple[str, int, int]]:
     """Yield species, recordings and groups where relations keep a species out of some part."""
-    groups_of_label: dict[str, list[int]] = defaultdict(list)
-    for row, group in zip(rows, groups, strict=True):
-        for label in _labels(row):
-            groups_of_label[label].append(group)
-    for label, each in sorted(groups_of_label.items()):
+    for label, each in sorted(_groups_of_labels(rows, groups).items()):
         if len(set(each)) < n_parts <= len(each):
             yield label, len(each), len(set(each))
+
+
+def _groups_of_labels(rows: Sequence[RecordingRow], groups: Sequence[int]) -> dict[str, list[int]]:
+    """Return the group of each recording by what it is of."""
+    found: dict[str, list[int]] = defaultdict(list)
+    for row, group in zip(rows, groups, strict=True):
+        for label in _labels(row):
+            found[label].append(group)
+    return found
 
 
 def _n_leaking(groups: Sequence[int], splits: Sequence[str]) -> int:
