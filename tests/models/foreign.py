@@ -44,7 +44,7 @@ class Foreign:
     def scale(self, name: str) -> tuple[float, int] | None:
         """Return scale and zero point of a quantised port."""
         found = SCALES.get(self.dtype)
-        return found and found["sigmoid" if name == "label" and self.has_sigmoid else name]
+        return None if found is None else found["sigmoid" if name == "label" and self.has_sigmoid else name]
 
     def write(self, path: Path) -> Path:
         """Write the graph in the format of the file's name."""

@@ -68,15 +68,23 @@ def test_two_outputs_of_the_size_are_refused_until_one_is_named(suffix: str, tmp
     foreign = Foreign(n_outputs=2, embedding_name="one")
     path = foreign.write(tmp_path / f"x{suffix}")
 
-    def wrap(**options: str) -> Bundle:
-        return wrap_model(path, tmp_path / "x", labels=LABELS, description=about(foreign), **options)
+    def wrap(scores_output: str | None = None, embeddings_output: str | None = None) -> Bundle:
+        return wrap_model(
+            path,
+            tmp_path / "x",
+            labels=LABELS,
+            description=about(foreign),
+            scores_output=scores_output,
+            embeddings_output=embeddings_output,
+        )
 
-    for options, told in (
+    refused: tuple[tuple[dict[str, str], str], ...] = (
         ({}, "expected one output with 3 classes, found one .* label .*--scores-output"),
         ({"scores_output": "two"}, "expected an output two with 3 classes"),
         ({"scores_output": "one", "embeddings_output": "two"}, "expected an output two with one embedding"),
         ({"scores_output": "one", "embeddings_output": "one"}, r"beside the scores \(one\)"),
-    ):
+    )
+    for options, told in refused:
         with pytest.raises(ModelError, match=told):
             wrap(**options)
     assert wrap(scores_output="label").info.embedding_dim is None
@@ -84,6 +92,7 @@ def test_two_outputs_of_the_size_are_refused_until_one_is_named(suffix: str, tmp
     named = wrap(scores_output="one", embeddings_output="label")
     output = open_session(named).run(WINDOWS, embeddings=True)
     expected = foreign.reference(WINDOWS)
+    assert output.embeddings is not None
     np.testing.assert_allclose(output.logits, expected["embedding"], atol=1e-5)
     np.testing.assert_allclose(output.embeddings, expected["label"], atol=1e-5)
 
