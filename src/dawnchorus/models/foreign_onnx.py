@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime import RunOptions
 
 from dawnchorus.errors import ModelError
 from dawnchorus.models.ports import Port, Scale, layout_of, measured
@@ -56,8 +57,10 @@ class ForeignOnnx:
             ModelError: the graph does not run.
         """
         given = self._input.encode(np.zeros(self.layout.with_batch(n_windows).shape, np.float32))
+        quiet = RunOptions()
+        quiet.log_severity_level = 4  # what fails is said here
         try:
-            found = session.run(None, {self._input.name: given})
+            found = session.run(None, {self._input.name: given}, quiet)
         except Exception as error:  # onnxruntime's errors have no common base below Exception
             reason = str(error).splitlines()[0]
             raise ModelError(

@@ -44,7 +44,7 @@ def _loader() -> Any:
     from yaml import SafeLoader
     from yaml.constructor import ConstructorError
 
-    class Loader(SafeLoader):
+    class Loader(SafeLoader):  # type: ignore[misc]
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
             first: dict[str, Any] = {}
             for key, _value in node.value:
