@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dawnchorus.identify.lists import read_recordings, read_species_list, read_thresholds
 from dawnchorus.models.bundle import BundleInfo, read_bundle, verify_bundle
-from dawnchorus.models.wrap import read_classes
+from dawnchorus.models.class_lists import read_classes
 from dawnchorus.taxonomy.classes import nearest_species
 from dawnchorus.taxonomy.labels import read_label_lines, read_labels
 from dawnchorus.types import RecordingTable

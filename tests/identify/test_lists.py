@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from dawnchorus.cli.identify import command
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.identify.lists import DatedOrigin, read_recordings, read_species_list, read_thresholds
 from dawnchorus.identify.options import Options
@@ -156,7 +158,7 @@ def test_a_date_alone_is_a_day_without_a_time(tmp_path: Path, column: str) -> No
         ("path,place\na.wav,48.1 11.5\nb.wav,Pond\n", "line 3: expected a latitude .* found 'Pond'"),
         (
             "path,lat,lon\na.wav,1,2\na.wav,1,3\n",
-            "line 3: expected one time and place for each recording, found two of a.wav",
+            "lines 2 and 3: expected one time and place for each recording, found .* and .* of a.wav",
         ),
         ("path,lat,lon\na.wav,1,2,3\n", "line 2"),
     ],
@@ -224,3 +226,19 @@ def test_lists_have_any_name_of_a_class(tmp_path: Path, level_bundle: Bundle) ->
     assert kept[:2].tolist() == pytest.approx([0.9, 0.8])
     with pytest.raises(InputError, match=r"'Avis magna' and 'Loud Bird' are one class of the model .* 0\.1 and 0\.9"):
         selection_of(level_bundle, Options(thresholds={"Avis magna": 0.1, "Loud Bird": 0.9}))
+
+
+def test_names_that_are_twice_in_a_species_list_are_said(tmp_path: Path) -> None:
+    path, notes = tmp_path / "list.txt", list[str]()
+    path.write_text("Parus major\nTurdus merula\nparus  major_Great Tit\n")
+    assert len(read_species_list(path, on_note=notes.append)) == 3
+    assert notes == [f"{path}: names that are there twice: 1, as 'Parus major' and 'parus  major_Great Tit'."]
+
+
+def test_places_of_options_and_table_that_differ_are_said(tmp_path: Path) -> None:
+    (tmp_path / "places.csv").write_text("path,latitude,longitude\na.wav,52.5,13.4\nb.wav,48.1,11.5\n")
+    (tmp_path / "a.wav").write_bytes(b"")
+    given = ["--recordings", str(tmp_path / "places.csv"), "--lat", "48.1", "--lon", "11.5", "--model", "none"]
+    done = CliRunner().invoke(command, [str(tmp_path / "a.wav"), *given])
+    assert "--lat and --lon (48.1, 11.5) are used for 1 recordings that have another place" in done.output
+    assert "as a.wav (52.5, 13.4)" in done.output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +12,13 @@ import pytest
 import soxr
 from tests.conftest import LEVEL, LEVEL_LABELS, level_graph
 
-from dawnchorus.errors import InputError
-from dawnchorus.models.bundle import Bundle
+from dawnchorus.errors import InputError, ModelError
+from dawnchorus.models.bundle import Bundle, read_bundle
 from dawnchorus.models.ensemble import make_ensemble
 from dawnchorus.models.fitting import crop_starts, fitted, resampling_filters
 from dawnchorus.models.runner import open_session, scores_of
 from dawnchorus.models.wrap import wrap_model
+from dawnchorus.taxonomy.labels import Label
 
 
 def chirp(rate_hz: int, seconds: float, *, up_to_hz: float) -> np.ndarray:
@@ -69,9 +71,30 @@ def test_an_ensemble_of_unlike_members_hears_with_each(level_bundle: Bundle, tmp
     )
     others = open_session(low).run(np.full((1, 24_000), 0.3, np.float32)).logits[0]
     np.testing.assert_allclose(found, 0.75 * own.max(0) + 0.25 * others, atol=0.01)
-    with pytest.raises(InputError, match="classes"):
-        other = wrap_model(graph, tmp_path / "x", labels=LEVEL_LABELS[::-1], description=description)
-        make_ensemble([low, other], tmp_path / "no", name="no", license_name="CC0-1.0")
+
+
+def test_classes_of_members_are_put_into_one_order(level_bundle: Bundle, tmp_path: Path) -> None:
+    def member(name: str, labels: Sequence[Label], batch: str | int = "n") -> Bundle:
+        graph = level_graph(tmp_path / f"{name}.onnx", n_window=16_000, batch=batch)
+        return wrap_model(graph, tmp_path / name, labels=labels, description=replace(LEVEL, name=name))
+
+    quiet, loud, engine = LEVEL_LABELS
+    turned = member("turned", (engine, quiet, loud))
+    windows = np.full((2, 16_000), 0.25, np.float32)
+    own = open_session(level_bundle).run(windows).logits
+    for average in ("mean", "rank"):
+        made = make_ensemble(
+            [level_bundle, turned], tmp_path / average, name="x", license_name="CC0-1.0", average=average
+        )
+        assert made.labels == level_bundle.labels
+    np.testing.assert_allclose(
+        open_session(read_bundle(tmp_path / "mean")).run(windows).logits, (own + own[:, [1, 2, 0]]) / 2, atol=1e-6
+    )
+    other = member("other", (quiet, loud, Label("Avis alia", "Avis alia")))
+    with pytest.raises(InputError, match="other: its classes are not those of .* 2 differ, as 'Avis alia'"):
+        make_ensemble([level_bundle, other], tmp_path / "no", name="no", license_name="CC0-1.0")
+    with pytest.raises(ModelError, match="eight: expected a graph that takes any number of windows, found .* takes 8"):
+        make_ensemble([level_bundle, member("eight", LEVEL_LABELS, 8)], tmp_path / "no", name="n", license_name="x")
 
 
 def test_members_that_take_one_window_at_a_time(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
 from dawnchorus.serve import history
 from dawnchorus.serve.lanes import Limits
-from dawnchorus.serve.settings import Role, Settings
+from dawnchorus.serve.settings import Role, Settings, token_roles
 
 
 def test_the_rows_are_those_of_the_command_line(
@@ -256,3 +256,10 @@ def test_a_picture_is_drawn_once_and_goes_with_its_recording(
     assert client.delete(f"/api/v1/recordings/{recording['sha256']}").status_code == 204
     assert not list((tmp_path / "server").glob("spool-*/answer-*"))
     assert client.get(recording["picture"]).status_code == 404
+
+
+def test_one_token_for_two_roles_is_refused() -> None:
+    apart = token_roles(identify="for-identifying", teach=None, operate="the-operators-one")
+    assert apart == {"for-identifying": Role.IDENTIFY, "the-operators-one": Role.OPERATE}
+    with pytest.raises(InputError, match=r"\$DAWNCHORUS_TEACH_TOKEN and \$DAWNCHORUS_TOKEN: expected two tokens"):
+        token_roles(identify=None, teach="the-same-token", operate="the-same-token")

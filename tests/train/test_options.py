@@ -14,7 +14,7 @@ from dawnchorus.models.bundle import Bundle, read_bundle
 from dawnchorus.models.runner import open_session
 from dawnchorus.models.store import ModelStore
 from dawnchorus.train.augment import Augment
-from dawnchorus.train.compose import compose_config, family_config
+from dawnchorus.train.compose import compose_config, family_config, refuse_contradictions
 from dawnchorus.train.config import AugmentConfig, OptimizerConfig, SchedulerConfig
 from dawnchorus.train.families import Context, Network
 from dawnchorus.train.schedules import build_optimizer, build_scheduler
@@ -173,3 +173,20 @@ def test_features_are_computed_anew_where_pitch_changes(run_training: Train) -> 
         run_training(*MLP, "trainer.epochs=1", f"augment.pitch_shift={semitones}") for semitones in (0, 3)
     )
     assert plain.metrics["loss"] != shifted.metrics["loss"]
+
+
+@pytest.mark.parametrize(
+    ("given", "key"),
+    [
+        ("model=mel_cnn model=efficientnet", "model"),
+        ("optimizer.lr=1e-3 data=x ++optimizer.lr=1e-4", "optimizer.lr"),
+        ("data=one data.path=two", "data.path"),
+        ("trainer.epochs=3 model=mel_cnn trainer.epochs=3 data=x", None),
+    ],
+)
+def test_a_key_with_two_values_is_refused(given: str, key: str | None) -> None:
+    if key is None:
+        refuse_contradictions(given.split())
+        return
+    with pytest.raises(InputError, match=f"expected one value of {key}. Leave one of them out"):
+        refuse_contradictions(given.split())

@@ -65,6 +65,7 @@ def test_every_line_of_a_sweep_becomes_a_setting(tmp_path: Path) -> None:
     [
         ("method: random\n", "expected a sweep with method, metric and parameters"),
         ("method: [\n", "expected YAML"),
+        ("method: grid\nparameters: {a: {value: 1}, b: {value: 1}, a: {value: 2}}\n", "'a' is there twice"),
         ("method: hyperband\nparameters: {}\n", "method: expected one of bayes, random, grid, got 'hyperband'"),
         ("method: grid\nparameters: {a: 3}\n", r"parameters\.a: expected value, values, or min and max, got 3"),
         ("method: grid\nparameters: {a: {distribution: normal, min: 0, max: 1}}\n", "distribution: expected one of"),

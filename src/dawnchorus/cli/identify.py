@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +40,7 @@ from dawnchorus.identify.lists import read_recordings, read_species_list, read_t
 from dawnchorus.identify.options import DEFAULT_MIN_SCORE, SpeechUse
 from dawnchorus.models.store import ModelStore
 from dawnchorus.taxonomy.classes import nearest_species
+from dawnchorus.types import Origin
 
 JSON_SCHEMA = 1
 
@@ -141,6 +142,7 @@ def command(
     unused = set(origins or ()).difference(Path(os.path.abspath(path)) for path in found)
     if unused:
         click.echo(f"warning: {recordings} has {len(unused)} rows of other recordings, as {min(unused)}", err=True)
+    _warn_of_other_places(options, origins or {})
     announce_model(store, model)
     bundle = store.open(model)
     warn_unknown = [*(options.species or ()), *options.thresholds]
@@ -193,6 +195,23 @@ def command(
 
 def _say_note(note: str) -> None:
     click.echo(f"note: {note}", err=True)
+
+
+def _warn_of_other_places(options: Options, origins: Mapping[Path, Origin]) -> None:
+    """Say that places of the options are used instead of those that a table has."""
+    given = options.latitude, options.longitude
+    others = {
+        path: place
+        for path, origin in origins.items()
+        if (place := (origin.latitude, origin.longitude)) not in ((None, None), given)
+    }
+    if given != (None, None) and others:
+        path, place = next(iter(others.items()))
+        click.echo(
+            f"warning: --lat and --lon {given} are used for {len(others)} recordings that have another place in the "
+            f"table of --recordings, as {path.name} {place}. Leave --lat and --lon out to use theirs.",
+            err=True,
+        )
 
 
 @contextmanager

@@ -48,11 +48,12 @@ def command(
 ) -> None:
     """Train and measure all recipes on one split of DATA_SET, and compare them."""
     try:
-        from dawnchorus.train.compose import available_choices
+        from dawnchorus.train.compose import available_choices, refuse_contradictions
         from dawnchorus.train.leaderboard import measure_recipe
     except ImportError as error:
         raise MissingExtra(error.name or "torch", extra="train", purpose="Training") from error
 
+    refuse_contradictions(overrides)
     table = read_table(data_set)
     if not any(row.split == part for row in table.rows):
         raise InputError(f"{data_set}: no recording is in the part {part!r}. Run `dawnchorus data split` first.")

@@ -17,10 +17,11 @@ from dawnchorus.data.licenses import strictest
 from dawnchorus.data.recordings import read_table
 from dawnchorus.errors import InputError, OutputExists
 from dawnchorus.models.bundle import Activation, verify_bundle
+from dawnchorus.models.class_lists import read_classes
 from dawnchorus.models.ensemble import Average, make_ensemble
 from dawnchorus.models.precision import Precision
 from dawnchorus.models.store import BUILTIN_MODELS, ModelStore, default_folder
-from dawnchorus.models.wrap import ModelDescription, read_classes, wrap_model
+from dawnchorus.models.wrap import ModelDescription, wrap_model
 
 
 @click.group("models")
@@ -145,7 +146,7 @@ def wrap(
     bundle = wrap_model(
         graph,
         folder,
-        labels=read_classes(labels_path),
+        labels=read_classes(labels_path, on_note=_say),
         description=ModelDescription(
             name=name or folder.name,
             version=version,
@@ -158,8 +159,13 @@ def wrap(
         ),
         scores_output=scores_output,
         embeddings_output=embeddings_output,
+        on_note=_say,
     )
     click.echo(f"{folder}: bundle {bundle.id}, {len(bundle.labels)} classes. Use it with --model {folder}")
+
+
+def _say(note: str) -> None:
+    click.echo(note, err=True)
 
 
 @command.command("shrink")

@@ -75,10 +75,13 @@ def command(
     if supervised:
         threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
+        from dawnchorus.train.compose import refuse_contradictions
         from dawnchorus.train.retraining import check_settings, retrain
     except ImportError as error:
         raise MissingExtra(error.name or "torch", extra="train", purpose="Retraining") from error
 
+    if not supervised:  # a server's own settings come before those of a request, which win
+        refuse_contradictions(overrides)
     store = ModelStore(models_folder or default_folder())
     announce_model(store, model)
     if only_check:

@@ -80,16 +80,18 @@ def command(
         from dawnchorus.serve.connections import server_config
         from dawnchorus.serve.jobs import KINDS
         from dawnchorus.serve.service import open_service
-        from dawnchorus.serve.settings import Role, Settings, is_loopback
+        from dawnchorus.serve.settings import Settings, is_loopback, token_roles
     except ImportError as error:
         raise MissingExtra(error.name or "fastapi", extra="serve", purpose="The server") from error
 
+    if recipe:
+        from dawnchorus.train.compose import refuse_contradictions
+
+        refuse_contradictions(recipe)
     if rate is None and not is_loopback(host):
         rate = OTHERS_RATE
     folder = models_folder or default_folder()
     announce_model(ModelStore(folder), model)
-    # Of equal ones, the last: the one that allows most.
-    given = {identify_token: Role.IDENTIFY, teach_token: Role.TEACH, token: Role.OPERATE}
     settings = Settings(
         data=data,
         database=database,
@@ -99,7 +101,7 @@ def command(
         recipe=recipe,
         host=host,
         proxy=proxy,
-        tokens={text: role for text, role in given.items() if text},
+        tokens=token_roles(identify=identify_token, teach=teach_token, operate=token),
         requests_per_s=rate or None,
         work=tuple(kind for kind in KINDS if kind in work or not work),
         n_lanes=workers,

@@ -61,6 +61,7 @@ def command(
             raise InputError("--resume: the run goes on as it was begun; expected no other settings.")
         _done(trainer.resume(resumed, on_epoch=_Shown(screen).show, on_note=notes.print), screen)
         return
+    compose.refuse_contradictions(overrides)
     jobs = list(compose.sweep(overrides)) if multirun else [list(overrides)]
     configs = [compose.compose_config(job, config_dir=config_dir) for job in jobs]
     print_config_dir_notes(config_dir, notes)

@@ -53,11 +53,13 @@ def command(
     Settings given here win over those of a sweep file.
     """
     try:
+        from dawnchorus.train.compose import refuse_contradictions
         from dawnchorus.train.sweeps import read_sweep
         from dawnchorus.train.tune import tune
     except ImportError as error:
         raise MissingExtra(error.name or "torch", extra="train", purpose="Tuning") from error
 
+    refuse_contradictions(overrides)
     screen = Console(quiet=True) if quiet else console()
     notes = console()
 

@@ -69,9 +69,18 @@ def read_species_list(path: Path, *, on_note: OnNote = _ignore) -> tuple[str, ..
     _require_file(path)
     notes = Notes()
     lines = [line.strip().strip('"').strip() for line in _species_lines(path, read_text(path, notes))]
-    names = tuple(parse_label(line).scientific_name for line in lines if line and not line.startswith("#"))
-    if not names:
+    given = [line for line in lines if line and not line.startswith("#")]
+    if not given:
         raise InputError(f"{path}: expected one species in a line, found none.")
+    first: dict[str, str] = {}
+    names = tuple(parse_label(line).scientific_name for line in given)
+    doubled = [
+        (first[key], line)
+        for line, key in zip(given, map(name_key, names), strict=True)
+        if first.setdefault(key, line) is not line
+    ]
+    if doubled:
+        notes.say(f"names that are there twice: {len(doubled)}, as {doubled[0][0]!r} and {doubled[0][1]!r}.")
     _tell(path, notes, on_note)
     return names
 
@@ -131,6 +140,7 @@ def read_recordings(path: Path, *, on_note: OnNote = _ignore) -> dict[Path, Orig
     if not places.columns and not moments.columns:
         raise FormatError(f"{path}: expected columns latitude and longitude, or start_time; found {rows.header}.")
     found: dict[Path, Origin] = {}
+    first_lines: dict[Path, int] = {}
     for line, fields in rows:
         name = rows.text(fields, file)
         if name is None:
@@ -143,15 +153,24 @@ def read_recordings(path: Path, *, on_note: OnNote = _ignore) -> dict[Path, Orig
         else:
             origin = DatedOrigin(latitude=latitude, longitude=longitude, source=path.name, day=moment)
         recording = _resolve(path, name)
+        first_line = first_lines.setdefault(recording, line)
         if found.setdefault(recording, origin) != origin:
             raise FormatError(
-                f"{path}, line {line}: expected one time and place for each recording, found two of {name}."
+                f"{path}, lines {first_line} and {line}: expected one time and place for each recording, found "
+                f"{_origin_text(found[recording])} and {_origin_text(origin)} of {name}. Remove one of the lines."
             )
     n_days = sum(isinstance(origin, DatedOrigin) for origin in found.values())
     if n_days:
         rows.table.notes.say(f"{n_days} of {len(found)} recordings have a date without a time: it counts for the week.")
     _tell(path, rows.table.notes, on_note)
     return found
+
+
+def _origin_text(origin: Origin) -> str:
+    """Return place and time as a reader of a table knows them."""
+    day = origin.day if isinstance(origin, DatedOrigin) else None
+    parts = (origin.latitude, origin.longitude, origin.start_time or day)
+    return " ".join(str(part) for part in parts if part is not None) or "nothing"
 
 
 def _tell(path: Path, notes: Notes, on_note: OnNote) -> None:

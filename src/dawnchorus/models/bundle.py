@@ -36,6 +36,7 @@ RUN_BUNDLE_NAME = "bundle"
 """The bundle's folder in the folder of a training run."""
 
 Activation = Literal["sigmoid", "softmax", "identity"]
+OutputName = Literal["logits", "embeddings"]
 
 
 class Calibration(BaseModel):
@@ -85,6 +86,8 @@ class BundleInfo(BaseModel):
     activation: Activation
     """How logits become scores; "identity" says that the graph's output is a score already."""
     embedding_dim: int | None = Field(default=None, ge=1)
+    graph_outputs: dict[OutputName, int] | None = None
+    """Positions of these among the outputs of a TFLite graph; None: logits are the only output of their size."""
     license: str
     """SPDX identifier of the weights' licence."""
     attribution: str

@@ -25,7 +25,7 @@ from dawnchorus.models.bundle import (
 )
 from dawnchorus.models.fitting import alike, fitted
 from dawnchorus.models.runner import open_session, scores_of
-from dawnchorus.onnx_files import open_onnx_session
+from dawnchorus.onnx_files import load_graph, open_onnx_session
 
 Average = Literal["mean", "geometric", "rank"]
 
@@ -44,8 +44,8 @@ def make_ensemble(
     """Write a bundle whose scores are the members' averaged: "mean" of the scores, "geometric" mean, or "rank" (of the
     classes within a window, as shares of the number of classes).
 
-    It has the highest sample rate and the longest window of its members. The others hear the window resampled, and the
-    best of as many of their own windows as cover it.
+    Its classes are in the order of the first member's. It has the highest sample rate and the longest window of its
+    members. The others hear the window resampled, and the best of as many of their own windows as cover it.
 
     Raises:
         InputError: fewer than two members, or they differ in classes, or weights do not fit.
@@ -87,7 +87,8 @@ def make_ensemble(
             session = open_onnx_session(model.SerializeToString())
             # One by one, because some graphs take no more at once.
             logits = [session.run(["logits"], {"waveform": window[np.newaxis]})[0] for window in windows]
-            each.append(scores_of(np.concatenate(logits), member.info.activation))
+            scores = scores_of(np.concatenate(logits), member.info.activation)
+            each.append(scores[:, _class_order(member, bundles[0])])
         expected = _averaged(np.stack(each), shares, average)
         found = open_session(bundle).run(windows).logits
         if not np.abs(found - expected).max() <= PARITY:
@@ -113,17 +114,47 @@ def _shares(bundles: Sequence[Bundle], weights: Sequence[float] | None) -> np.nd
     first = bundles[0]
     for bundle in bundles:
         if bundle.info.graph != "model.onnx":
-            raise ModelError(f"{bundle.folder}: expected an ONNX graph, found {bundle.info.graph}.")
-        if [label.scientific_name for label in bundle.labels] != [label.scientific_name for label in first.labels]:
-            raise InputError(
-                f"{bundle.folder}: its classes are not those of {first.folder}, and an ensemble's members must share "
-                f"them. Train them on the same data set."
+            raise ModelError(
+                f"{bundle.folder}: expected an ONNX graph, found {bundle.info.graph}. Convert it (with tf2onnx, for "
+                f"example), and wrap it again."
             )
+        if (batch := _fixed_batch(bundle)) > 1:
+            raise ModelError(
+                f"{bundle.folder}: expected a graph that takes any number of windows, found one that takes {batch}. "
+                f"Export it with a free batch, and wrap it again."
+            )
+        _class_order(bundle, first)
     values = np.ones(len(bundles)) if weights is None else np.asarray(weights, float)
     if len(values) != len(bundles) or not (values >= 0).all() or not 0 < values.sum() < np.inf:
         given = ", ".join(f"{value:g}" for value in values)
         raise InputError(f"weights: expected {len(bundles)} numbers of 0 or more, not all of them 0, got {given}.")
     return np.asarray(values / values.sum())
+
+
+def _class_order(bundle: Bundle, first: Bundle) -> list[int]:
+    """Return the outputs of a member in the order of the first one's classes.
+
+    Raises:
+        InputError: its classes are others, or a class has two outputs.
+    """
+    own, wanted = ([label.scientific_name for label in each.labels] for each in (bundle, first))
+    if own == wanted:
+        return list(range(len(own)))
+    differing = sorted(set(own) ^ set(wanted)) or sorted({name for name in own if own.count(name) > 1})
+    if differing:
+        raise InputError(
+            f"{bundle.folder}: its classes are not those of {first.folder} ({len(own)} and {len(wanted)}; "
+            f"{len(differing)} differ, as {differing[0]!r}), and an ensemble's members must share them. Train them on "
+            f"the same data set."
+        )
+    places = {name: place for place, name in enumerate(own)}
+    return [places[name] for name in wanted]
+
+
+def _fixed_batch(bundle: Bundle) -> int:
+    """Return how many windows a graph takes at once, if that is fixed; 1 where it is free."""
+    declared = load_graph(bundle.graph_path).graph.input[0].type.tensor_type.shape.dim
+    return max(int(declared[0].dim_value), 1)
 
 
 def _averaged(scores: np.ndarray, shares: np.ndarray, average: Average) -> np.ndarray:
@@ -148,7 +179,9 @@ def _graph(
     for k, bundle in enumerate(bundles):
         kind = {"sigmoid": "Sigmoid", "softmax": "Softmax", "identity": "Identity"}[bundle.info.activation]
         options: dict[str, Any] = {"axis": 1} if kind == "Softmax" else {}
-        nodes.append(helper.make_node(kind, [f"m{k}.logits"], [f"scores{k}"], **options))
+        constants.append(numpy_helper.from_array(np.array(_class_order(bundle, bundles[0]), np.int64), f"order{k}"))
+        nodes.append(helper.make_node(kind, [f"m{k}.logits"], [f"own_scores{k}"], **options))
+        nodes.append(helper.make_node("Gather", [f"own_scores{k}", f"order{k}"], [f"scores{k}"], axis=1))
         nodes += _before(average, k, n_classes, constants)
         constants.append(numpy_helper.from_array(np.array(shares[k], np.float32), f"share{k}"))
         nodes.append(helper.make_node("Mul", [f"ready{k}", f"share{k}"], [f"part{k}"]))

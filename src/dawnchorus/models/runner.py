@@ -11,8 +11,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from dawnchorus.errors import BundleInvalid, MissingExtra
+from dawnchorus.errors import BundleInvalid
 from dawnchorus.models.bundle import Activation, Bundle, Calibration
+from dawnchorus.models.ports import choose_outputs, run_in_batches
 from dawnchorus.onnx_files import open_onnx_session
 
 FloatArray = npt.NDArray[np.float32]
@@ -127,15 +128,14 @@ class _OnnxSession:
                 f"{bundle.n_window}."
             )
         self._has_embeddings = "embeddings" in outputs
-        self._one_by_one = inputs["waveform"][0] == 1
+        batch = inputs["waveform"][0]
+        self._batch = batch if isinstance(batch, int) and batch > 0 else None
 
     def run(self, windows: FloatArray, *, embeddings: bool = False) -> Output:
         wanted = ["logits"] + (["embeddings"] if embeddings and self._has_embeddings else [])
-        if self._one_by_one:
-            each = [self._session.run(wanted, {"waveform": window[np.newaxis]}) for window in windows]
-            found = [np.concatenate(parts) for parts in zip(*each, strict=True)]
-        else:
-            found = self._session.run(wanted, {"waveform": windows})
+        found = run_in_batches(
+            lambda part: self._session.run(wanted, {"waveform": part}), windows, self._batch or max(len(windows), 1)
+        )
         return Output(found[0], found[1] if len(found) > 1 else None)
 
 
@@ -154,39 +154,21 @@ class _TurningSession:
 
 class _LiteRtSession:
     def __init__(self, bundle: Bundle) -> None:
-        try:
-            from ai_edge_litert.interpreter import Interpreter
-        except ImportError:
-            raise MissingExtra(
-                "ai-edge-litert", extra="litert", purpose=f"The TFLite model {bundle.info.name}"
-            ) from None
-        try:
-            self._interpreter = Interpreter(str(bundle.graph_path), num_threads=1)
-            self._interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            raise BundleInvalid(f"{bundle.graph_path} cannot be loaded: {error}") from error
-        details = self._interpreter.get_input_details()
-        if len(details) != 1 or int(np.prod(details[0]["shape"])) != bundle.n_window:
-            raise BundleInvalid(
-                f"{bundle.folder}: expected one input of {bundle.n_window} samples, found "
-                f"{[d['shape'].tolist() for d in details]}. Give the model's own window and sample rate."
+        from dawnchorus.models.litert import LiteRtGraph
+
+        self._graph = LiteRtGraph(bundle.graph_path, bundle.n_window)
+        places = bundle.info.graph_outputs
+        if places is None:
+            outputs = self._graph.measured_outputs(bundle.n_window)
+            chosen = choose_outputs(
+                bundle.graph_path, outputs, n_windows=self._graph.batch, n_classes=len(bundle.labels)
             )
-        self._input, self._shape = details[0]["index"], details[0]["shape"]
-        outputs = self._interpreter.get_output_details()
-        n_classes = len(bundle.labels)
-        matching = [d for d in outputs if d["shape"][-1] == n_classes]
-        if not matching:
-            raise BundleInvalid(
-                f"{bundle.folder}: no output of the graph has the {n_classes} classes of labels.csv; "
-                f"found {[d['shape'].tolist() for d in outputs]}."
-            )
-        self._logits = matching[0]["index"]
+            places = {"logits": outputs.index(chosen.scores)}
+        self._logits, self._embeddings = places["logits"], places.get("embeddings")
 
     def run(self, windows: FloatArray, *, embeddings: bool = False) -> Output:
-        del embeddings  # a wrapped TFLite file names none
-        rows = []
-        for window in windows:
-            self._interpreter.set_tensor(self._input, window.reshape(self._shape))
-            self._interpreter.invoke()
-            rows.append(self._interpreter.get_tensor(self._logits).reshape(-1).copy())
-        return Output(np.stack(rows), None)
+        wanted = [self._logits]
+        if embeddings and self._embeddings is not None:
+            wanted.append(self._embeddings)
+        found = run_in_batches(lambda part: self._graph.run(part, wanted), windows, self._graph.batch)
+        return Output(found[0], found[1] if len(found) > 1 else None)

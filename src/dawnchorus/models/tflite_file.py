@@ -62,12 +62,12 @@ class TfliteFile:
     @cached_property
     def inputs(self) -> tuple[int, ...]:
         """Tensor indices of the graph's inputs."""
-        return tuple(int(i) for i in self._graph.InputsAsNumpy())
+        return _indices(self._graph.InputsAsNumpy())
 
     @cached_property
     def outputs(self) -> tuple[int, ...]:
         """Tensor indices of the graph's outputs."""
-        return tuple(int(i) for i in self._graph.OutputsAsNumpy())
+        return _indices(self._graph.OutputsAsNumpy())
 
     @cached_property
     def operators(self) -> tuple[Operator, ...]:
@@ -80,8 +80,8 @@ class TfliteFile:
             found.append(
                 Operator(
                     name=_OPERATOR_NAMES.get(number, f"operator {number}"),
-                    inputs=tuple(int(i) for i in table.InputsAsNumpy()),
-                    outputs=tuple(int(i) for i in table.OutputsAsNumpy()),
+                    inputs=_indices(table.InputsAsNumpy()),
+                    outputs=_indices(table.OutputsAsNumpy()),
                     table=table,
                 )
             )
@@ -124,3 +124,8 @@ class TfliteFile:
             )
         raw = np.frombuffer(buffer.DataAsNumpy().tobytes(), _DTYPES[info.Type()])
         return raw.reshape(self.shape(tensor))
+
+
+def _indices(values: Any) -> tuple[int, ...]:
+    """Return tensor indices; the reader gives 0 for a list that is not there."""
+    return () if isinstance(values, int) else tuple(int(i) for i in values)

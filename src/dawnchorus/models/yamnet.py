@@ -59,7 +59,7 @@ def make_yamnet(source: Path, folder: Path) -> Bundle:
 
 
 def _labels(source: Path) -> tuple[Label, ...]:
-    from dawnchorus.models.wrap import read_classes
+    from dawnchorus.models.class_lists import read_classes
 
     beside = source.with_name(CLASS_MAP)
     if beside.is_file():

@@ -89,3 +89,24 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def token_roles(*, identify: str | None, teach: str | None, operate: str | None) -> dict[str, Role]:
+    """Return the role of each token that was given.
+
+    Raises:
+        InputError: one token was given for two roles.
+    """
+    given = (
+        ("DAWNCHORUS_IDENTIFY_TOKEN", identify, Role.IDENTIFY),
+        ("DAWNCHORUS_TEACH_TOKEN", teach, Role.TEACH),
+        ("DAWNCHORUS_TOKEN", operate, Role.OPERATE),
+    )
+    first: dict[str, str] = {}
+    for name, token, _role in given:
+        if token and first.setdefault(token, name) != name:
+            raise InputError(
+                f"${first[token]} and ${name}: expected two tokens, found one, which would allow all that ${name} "
+                f"does. Take another of `openssl rand -hex 16`, or leave one of them out."
+            )
+    return {token: role for _name, token, role in given if token}

@@ -129,6 +129,25 @@ def _differs(name: str, config_dir: Path) -> bool:
     return (config_dir / name).read_bytes() != (CONF / name).read_bytes()
 
 
+def refuse_contradictions(overrides: Sequence[str]) -> None:
+    """Check that no key was typed with two values, of which Hydra would take the last.
+
+    Raises:
+        InputError: one was.
+    """
+    first: dict[str, str] = {}
+    for override in overrides:
+        key, _, value = override.partition("=")
+        key = key.lstrip("+")
+        key = "data.path" if key == "data" and value not in GROUPS["data"] else key
+        other = first.setdefault(key, override)
+        if other.partition("=")[2] != value:
+            raise InputError(
+                f"{other} {override}: expected one value of {key}. Leave one of them out, or try both with --multirun "
+                f"{key}={other.partition('=')[2]},{value}."
+            )
+
+
 def compose_config(overrides: Sequence[str], *, config_dir: Path | None = None) -> TrainConfig:
     """Compose the configuration that the overrides describe.
 

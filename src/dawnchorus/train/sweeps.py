@@ -39,18 +39,35 @@ class Sweep:
         return (*(override for override in self.overrides if override.partition("=")[0] not in keys), *given)
 
 
+def _loader() -> Any:
+    """Return a safe loader of YAML that refuses a key with two values."""
+    from yaml import SafeLoader
+    from yaml.constructor import ConstructorError
+
+    class Loader(SafeLoader):  # type: ignore[misc]
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+            first: dict[str, Any] = {}
+            for key, _value in node.value:
+                if first.setdefault(str(key.value), key) is not key:
+                    raise ConstructorError(None, None, f"'{key.value}' is there twice", key.start_mark)
+            found: dict[Any, Any] = super().construct_mapping(node, deep)
+            return found
+
+    return Loader
+
+
 def read_sweep(path: Path) -> Sweep:
     """Read a sweep file.
 
     Raises:
         InputError: no such file, no sweep, or a parameter or metric that has no equal here.
     """
-    from yaml import YAMLError, safe_load
+    from yaml import YAMLError, load
 
     if not path.is_file():
         raise InputError(f"--sweep: {path}: no such file.")
     try:
-        content = safe_load(read_text(path))
+        content = load(read_text(path), _loader())  # noqa: S506 - a safe one
     except YAMLError as error:
         raise InputError(f"{path}: expected YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(content, dict) or not isinstance(content.get("parameters"), dict):

@@ -1,0 +1,103 @@
+"""A TFLite graph, run by LiteRT."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dawnchorus.errors import BundleInvalid, MissingExtra, ModelError
+from dawnchorus.models.ports import FloatArray, Port, Scale, layout_of, measured
+from dawnchorus.models.tflite_file import TfliteFile
+
+_OPERATORS = {"LOGISTIC": "Sigmoid", "SOFTMAX": "Softmax", "LOG_SOFTMAX": "LogSoftmax"}
+"""Operators by their names in ONNX."""
+_PASSING = frozenset(("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "CAST", "QUANTIZE", "DEQUANTIZE"))
+
+
+class LiteRtGraph:
+    """A loaded graph that takes waveforms of `n_window` samples; not to be used by two threads at once.
+
+    Raises:
+        BundleInvalid: it cannot be loaded.
+        MissingExtra: LiteRT is not installed.
+        ModelError: it takes no such waveforms.
+    """
+
+    def __init__(self, path: Path, n_window: int) -> None:
+        try:
+            from ai_edge_litert.interpreter import Interpreter
+        except ImportError:
+            raise MissingExtra("ai-edge-litert", extra="litert", purpose=f"The TFLite model {path}") from None
+        self._path = path
+        try:
+            self._interpreter = Interpreter(str(path), num_threads=1)
+            details = self._interpreter.get_input_details()
+            inputs = [_port(each, {}) for each in details]
+            layout = layout_of(path, inputs, n_window).with_batch(1)
+            self._input = inputs[0]
+            self.batch = layout.batch or 1
+            """Windows in one run."""
+            self._shape = layout.shape
+            self._place = details[0]["index"]
+            if tuple(details[0]["shape"]) != self._shape:
+                self._interpreter.resize_tensor_input(self._place, self._shape)
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise BundleInvalid(f"{path} cannot be loaded: {error}") from error
+        self._details = self._interpreter.get_output_details()
+        self._outputs = [_port(each, self._signature_names()) for each in self._details]
+
+    def run(self, windows: FloatArray, positions: Sequence[int]) -> list[FloatArray]:
+        """Run `batch` windows; return the outputs at these positions, one row [width] for each window."""
+        found = zip(positions, self._invoke(windows, positions), strict=True)
+        return [self._outputs[k].decode(values).reshape(self.batch, -1) for k, values in found]
+
+    def measured_outputs(self, n_window: int) -> list[Port]:
+        """Return the outputs with the shapes that they have for windows of silence.
+
+        Raises:
+            ModelError: the graph does not run.
+        """
+        found = self._invoke(np.zeros((self.batch, n_window), np.float32), range(len(self._outputs)))
+        return [measured(port, values) for port, values in zip(self._outputs, found, strict=True)]
+
+    def last_operator(self, position: int) -> str:
+        """Return the operator that makes the values of the output at this position, by its name in ONNX."""
+        file = TfliteFile(self._path)
+        producers = {tensor: operator for operator in file.operators for tensor in operator.outputs}
+        operator = producers.get(self._details[position]["index"])
+        while operator is not None and operator.name in _PASSING:
+            operator = producers.get(operator.inputs[0])
+        return "" if operator is None else _OPERATORS.get(operator.name, operator.name)
+
+    def _invoke(self, windows: FloatArray, positions: Sequence[int]) -> list[Any]:
+        try:
+            self._interpreter.set_tensor(self._place, self._input.encode(windows.reshape(self._shape)))
+            self._interpreter.invoke()
+        except (ValueError, RuntimeError) as error:
+            raise ModelError(f"{self._path}: the graph does not run: {error}") from error
+        return [self._interpreter.get_tensor(self._details[k]["index"]).copy() for k in positions]
+
+    def _signature_names(self) -> dict[int, str]:
+        """Return the names that a signature gives to outputs, by tensor."""
+        signatures = list(self._interpreter.get_signature_list())
+        if len(signatures) != 1:
+            return {}
+        found = self._interpreter.get_signature_runner(signatures[0]).get_output_details()
+        return {int(detail["index"]): str(name) for name, detail in found.items()}
+
+
+def _port(detail: Mapping[str, Any], names: Mapping[int, str]) -> Port:
+    scales, zeros = (detail["quantization_parameters"][key] for key in ("scales", "zero_points"))
+    is_scaled = len(scales) == 1 and scales[0] > 0
+    shape = detail["shape_signature"] if len(detail["shape_signature"]) else detail["shape"]
+    return Port(
+        name=detail["name"],
+        dtype=np.dtype(detail["dtype"]).name,
+        shape=tuple(int(size) if size >= 0 else None for size in shape),
+        scale=Scale(float(scales[0]), int(zeros[0])) if is_scaled else None,
+        alias=names.get(int(detail["index"]), ""),
+    )

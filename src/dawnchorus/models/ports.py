@@ -1,0 +1,219 @@
+"""Inputs and outputs of a foreign graph, and the choice among them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dawnchorus.errors import ModelError
+
+FloatArray = npt.NDArray[np.float32]
+
+FLOATS = frozenset(("float16", "float32", "float64"))
+QUANTISED = frozenset(("int8", "uint8", "int16", "uint16"))
+
+_EMBEDDINGS = re.compile(r"(?<![a-z])embed", re.IGNORECASE)
+"""Names of outputs that are no scores: `embedding`, `spatial_embedding`."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Numbers behind whole ones: `scale` times the difference from `zero`."""
+
+    scale: float
+    zero: int
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of a graph."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+    """None: any size."""
+    scale: Scale | None = None
+    """Of quantised numbers."""
+    alias: str = ""
+    """A second name that it is known by."""
+
+    def __str__(self) -> str:
+        sizes = ", ".join("any" if size is None else str(size) for size in self.shape)
+        return f"{self.name} [{sizes}] {self.dtype}"
+
+    @property
+    def is_convertible(self) -> bool:
+        """True if its numbers can be made from, or into, single precision."""
+        return self.dtype in FLOATS or (self.dtype in QUANTISED and self.scale is not None)
+
+    def encode(self, values: FloatArray) -> npt.NDArray[Any]:
+        """Turn numbers into those that the port takes."""
+        if self.scale is None:
+            return np.asarray(values, self.dtype)
+        limits = np.iinfo(self.dtype)
+        whole = np.round(values / self.scale.scale) + self.scale.zero
+        return np.asarray(np.clip(whole, limits.min, limits.max), self.dtype)
+
+    def decode(self, values: npt.NDArray[np.generic]) -> FloatArray:
+        """Turn numbers that the port gave into single precision."""
+        found = np.asarray(values, np.float32)
+        return found if self.scale is None else (found - self.scale.zero) * np.float32(self.scale.scale)
+
+    def is_called(self, name: str) -> bool:
+        """Return True if this is one of its names."""
+        return name in (self.name, self.alias)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Form in which a graph takes windows."""
+
+    batch: int | None
+    """Windows that it takes at once; None: any number."""
+    shape: tuple[int, ...]
+    """Shape of its input; -1: number of windows."""
+
+    def with_batch(self, batch: int) -> Layout:
+        """Return the form of so many windows, if their number is free."""
+        return self if self.batch else Layout(batch, tuple(batch if size == -1 else size for size in self.shape))
+
+
+def layout_of(path: Path, inputs: Sequence[Port], n_window: int) -> Layout:
+    """Return the form of a graph's only input: [samples], or [batch, samples], between which axes of size 1 may be.
+
+    Raises:
+        ModelError: there are several inputs, or it takes no waveforms of so many samples.
+    """
+    if len(inputs) != 1:
+        raise ModelError(f"{path}: expected one input of shape [batch, samples], found {_listed(inputs)}.")
+    (port,) = inputs
+    if not port.is_convertible:
+        raise ModelError(
+            f"{path}: expected an input of floating-point samples, or a quantised one with a scale, found {port}. The "
+            f"file does not say which level is full scale. Export it with a float input."
+        )
+    has_batch = len(port.shape) != 1
+    first, rest = (port.shape[0], port.shape[1:]) if len(port.shape) > 1 else (1, port.shape)
+    samples = [axis for axis, size in enumerate(rest) if size != 1]
+    if len(samples) != 1:
+        raise ModelError(
+            f"{path}: expected one input of shape [batch, samples], found {port}. A graph of spectrograms needs its "
+            f"front end inside, and sound has one channel."
+        )
+    size = rest[samples[0]]
+    if size is not None and size != n_window:
+        raise ModelError(
+            f"{path}: the graph takes {size} samples, but window times sample rate is {n_window}. "
+            f"Give the model's own --window and --sample-rate."
+        )
+    full = tuple(n_window if axis == samples[0] else 1 for axis in range(len(rest)))
+    return Layout(first, (-1 if first is None else first, *full) if has_batch else full)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Outputs of a graph that a bundle uses."""
+
+    scores: Port
+    n_classes: int
+    embeddings: Port | None
+    embedding_dim: int | None
+
+    def describe(self, outputs: Sequence[Port]) -> str:
+        """Return a sentence that says which outputs are used for what, and which are not."""
+        others = [port for port in outputs if port not in (self.scores, self.embeddings)]
+        said = [f"scores are {self.scores.name}", f"embeddings are {self.embeddings.name}" if self.embeddings else ""]
+        said.append(f"not used: {_listed(others)}" if others else "")
+        return "; ".join(filter(None, said)) + "."
+
+
+def choose_outputs(
+    path: Path,
+    outputs: Sequence[Port],
+    *,
+    n_windows: int,
+    n_classes: int,
+    scores_output: str | None = None,
+    embeddings_output: str | None = None,
+) -> Chosen:
+    """Choose by name, type and shape among outputs whose shapes are those that they had for `n_windows` windows.
+
+    Raises:
+        ModelError: none fits, or more than one.
+    """
+    rows = [port for port in outputs if port.is_convertible and _width(port, n_windows) is not None]
+    fitting = [port for port in rows if _width(port, n_windows) == n_classes]
+    if scores_output:
+        candidates = [port for port in fitting if port.is_called(scores_output)]
+    else:
+        candidates = [port for port in fitting if not _is_embedding(port, embeddings_output)]
+    if not candidates:
+        raise ModelError(
+            f"{path}: expected an output {scores_output or 'of the size'} with {n_classes} classes (as many as there "
+            f"are labels), found {_listed(outputs)}. Name it with --scores-output, or correct the labels."
+        )
+    if len(candidates) > 1:
+        raise ModelError(
+            f"{path}: expected one output with {n_classes} classes, found {_listed(candidates)}. Name the one with the "
+            f"scores with --scores-output."
+        )
+    (scores,) = candidates
+    others = [port for port in rows if port is not scores]
+    embeddings = [port for port in others if _is_embedding(port, embeddings_output)]
+    if embeddings_output:
+        embeddings = [port for port in others if port.is_called(embeddings_output)]
+    if embeddings_output and not embeddings:
+        raise ModelError(
+            f"{path}: expected an output {embeddings_output} with one embedding for each window, beside the scores "
+            f"({scores.name}), found {_listed(outputs)}. Name it with --embeddings-output, or leave that out."
+        )
+    if len(embeddings) > 1:
+        raise ModelError(
+            f"{path}: expected one output with embeddings, found {_listed(embeddings)}. Name it with "
+            f"--embeddings-output."
+        )
+    found = embeddings[0] if embeddings else None
+    return Chosen(scores, n_classes, found, None if found is None else _width(found, n_windows))
+
+
+def measured(port: Port, values: npt.NDArray[np.generic]) -> Port:
+    """Return the port with the shape of what it gave."""
+    return replace(port, shape=values.shape) if isinstance(values, np.ndarray) else replace(port, dtype="no tensor")
+
+
+def run_in_batches(
+    run: Callable[[FloatArray], Sequence[FloatArray]], windows: FloatArray, batch: int
+) -> list[FloatArray]:
+    """Run a graph that takes exactly `batch` windows; the last batch is filled up with silence."""
+    parts = []
+    for start in range(0, len(windows), batch):
+        part = windows[start : start + batch]
+        n_missing = batch - len(part)
+        filled = np.pad(part, ((0, n_missing), (0, 0))) if n_missing else part
+        parts.append([values[: len(part)] for values in run(filled)])
+    return [each[0] if len(each) == 1 else np.concatenate(each) for each in zip(*parts, strict=True)]
+
+
+def _is_embedding(port: Port, named: str | None) -> bool:
+    return port.is_called(named) if named else any(_EMBEDDINGS.search(name) for name in (port.name, port.alias))
+
+
+def _width(port: Port, n_windows: int) -> int | None:
+    """Return the numbers for each window, where the output has one row of them for each."""
+    sizes = [size or 0 for size in port.shape]
+    if sizes[:1] == [n_windows] and (len(sizes) > 1 or n_windows > 1):
+        sizes = sizes[1:]
+    elif n_windows > 1:
+        return None
+    return math.prod(sizes) if sum(size != 1 for size in sizes) <= 1 else None
+
+
+def _listed(ports: Sequence[Port]) -> str:
+    return ", ".join(map(str, ports)) or "none"
