@@ -61,7 +61,7 @@ def test_a_detector_of_one_species_is_silent_in_noise(
         "model=embedding_head",
         "model.hidden=32",
         f"data={rails}",
-        "trainer.epochs=12",
+        "trainer.epochs=25",
         "trainer.batch=4",
         "optimizer.lr=0.03",
     )
