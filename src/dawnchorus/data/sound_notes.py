@@ -16,6 +16,7 @@ _PROBLEM_OF_WARNING = {
     "length too short": LENGTH,
     "zeros at the end": "zeros_at_end",
     "low rate": "low_rate",
+    "silence": "silent",
     "channels": "channels",
 }
 """Problems by the start of a decoder's warning; any other warning is damage."""
