@@ -99,7 +99,11 @@ def test_samples_behind_a_length_that_is_too_short_are_read_and_said(
     assert warnings[0].startswith("length too short: the header says 1")
 
 
-@pytest.mark.parametrize("rest", [*BEHIND, GUANO + LIST + b"\0", LIST + b"\0" + b"\7" * 9_000])
+UNPADDED = b"QLIST\x40\x1f\0\0" + b"INFO\1\2\3\4" * 1_000
+"""MediaArea/BWFMetaEdit#155: a byte that is no zero before a chunk."""
+
+
+@pytest.mark.parametrize("rest", [*BEHIND, UNPADDED, GUANO + LIST + b"\0", LIST + b"\0" + b"\7" * 9_000])
 def test_what_is_no_sound_behind_a_length_is_left_alone(tmp_path: Path, rest: bytes) -> None:
     samples, warnings = decoded(wav(tmp_path / "x.wav", rest=rest))
     np.testing.assert_array_equal(samples, SOUND)

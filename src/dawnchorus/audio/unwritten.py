@@ -138,7 +138,7 @@ def _in_wav(file: BinaryIO, size: int) -> UnwrittenSound | None:
             form = _wav_format(read_chunk(file, chunk))
         if chunk.name == b"data":
             if chunk.size and chunk.start + chunk.size <= size:
-                return _behind_length(file, form, chunk, chunks[k + 1 :], size)
+                return form and _behind_length(file, form, chunk, chunks[k + 1 :], size)
             if not is_placeholder(chunk.size):
                 return None
             if chunk.size == 0 and _is_chain(chunks[k + 1 :], chunk.start, size):
@@ -153,11 +153,12 @@ def _in_wav(file: BinaryIO, size: int) -> UnwrittenSound | None:
 
 
 def _behind_length(
-    file: BinaryIO, form: UnwrittenSound | None, data: Chunk, others: list[Chunk], size: int
+    file: BinaryIO, form: UnwrittenSound, data: Chunk, others: list[Chunk], size: int
 ) -> UnwrittenSound | None:
     """Find samples that go on behind a length; None where chunks, padding, zeros or text follow, or nothing."""
     end = data.start + data.size
-    if form is None or size - end < _MIN_BEHIND_S * form.rate_hz * form.frame_bytes:
+    min_bytes = _MIN_BEHIND_S * form.rate_hz * form.frame_bytes
+    if size - end < min_bytes:
         return None
     if others and (others[0].name in _TRAILING_CHUNKS or _is_chain(others, end, size)):
         return None
@@ -166,6 +167,8 @@ def _behind_length(
     if start_of_rest.isascii() and start_of_rest.decode().replace("\r", " ").replace("\n", " ").isprintable():
         return None
     stop = _trailer_start(file, end, size)
+    if stop - end < min_bytes:
+        return None
     said = f"{data.size} bytes, {stop - end} more follow that are no chunks"
     sound = _sized(form, start=data.start, n_bytes=stop - data.start, said=said)
     if sound is None or not _last_used(file, replace(form, start=end, n_bytes=stop - end)):
