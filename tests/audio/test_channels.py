@@ -61,7 +61,8 @@ def test_a_mean_that_does_harm_is_one_warning(tmp_path: Path, left: np.ndarray, 
     ],
 )
 def test_a_mean_that_does_none_is_not_warned_of(tmp_path: Path, left: np.ndarray, right: np.ndarray) -> None:
-    assert read(stereo(tmp_path / "x.wav", left, right))[1] == []
+    warnings = read(stereo(tmp_path / "x.wav", left, right))[1]
+    assert [line for line in warnings if line.startswith("channels")] == []
 
 
 @pytest.mark.parametrize(

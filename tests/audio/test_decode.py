@@ -127,6 +127,17 @@ def test_a_whole_file_has_no_warning(tmp_path: Path) -> None:
         assert recording.warnings == []
 
 
+@pytest.mark.parametrize(("suffix", "level"), [("wav", 0), ("flac", 0), ("ogg", 0), ("wav", 1), ("wav", 2)])
+def test_digital_silence_is_said(tmp_path: Path, suffix: str, level: int) -> None:
+    samples = np.full((16_000, 2), level, np.int16)
+    samples[::2] *= -1
+    soundfile.write(tmp_path / f"x.{suffix}", samples, 16_000)
+    with open_recording(tmp_path / f"x.{suffix}") as recording:
+        list(recording.blocks())
+    said = [line.partition(":")[0] for line in recording.warnings]
+    assert said == (["silence"] if level < 2 else [])
+
+
 def test_nan_becomes_silence_with_a_warning(tmp_path: Path) -> None:
     sound = tone()
     sound[100:110] = np.nan
@@ -240,7 +251,7 @@ def test_a_recording_without_one_number_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("n_promised", "is_truncated"), [(16_000, False), (16_001, True), (8_000, False), (1, False)])
 def test_half_a_second_may_be_missing_at_the_end(tmp_path: Path, n_promised: int, is_truncated: bool) -> None:
-    recording = recording_of(tmp_path / "x", np.zeros((8_000, 1), np.float32), n_frames=n_promised)
+    recording = recording_of(tmp_path / "x", np.full((8_000, 1), 0.1, np.float32), n_frames=n_promised)
     list(recording.blocks())
     expected = [f"truncated: the header promises {n_promised / 16_000:.3f} s, 0.500 s could be decoded"]
     assert recording.warnings == (expected if is_truncated else [])

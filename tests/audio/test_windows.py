@@ -50,6 +50,12 @@ def test_a_short_tail_is_left_out_and_a_longer_one_is_filled_with_zeros() -> Non
     assert not last[25:].any()
 
 
+def test_what_no_window_holds_is_counted() -> None:
+    plan, overlapping = WindowPlan(100, 100, 100), WindowPlan(100, 100, 50)
+    assert [plan.unscored_s(n) for n in (0, 40, 100, 124, 125, 224)] == [0, 0, 0, 0.24, 0, 0.24]
+    assert [overlapping.unscored_s(n) for n in (149, 150, 174, 175)] == [0, 0, 0.24, 0]
+
+
 def test_a_recording_shorter_than_a_window_is_one_window() -> None:
     plan = WindowPlan.from_seconds(rate_hz=100, window_s=1.0)
     assert plan.count(1) == 1

@@ -47,6 +47,15 @@ def test_each_window_gets_its_own_score(levels: Path, level_bundle: Bundle) -> N
     assert scores(run, "Engine") == []
 
 
+def test_the_end_that_no_window_holds_is_said(levels: Path, level_bundle: Bundle) -> None:
+    samples, rate_hz = soundfile.read(levels)
+    soundfile.write(levels.with_name("rest.wav"), samples[:51_200], rate_hz)
+    run = identify([levels, levels.with_name("rest.wav")], Options(), model=level_bundle.folder)
+    (note,) = [note for note in run.notes if note.startswith("not scored")]
+    assert note.startswith("not scored: 0.2 s at the ends of 1 of 2 recordings, as the last 0.20 s of ")
+    assert note.endswith("rest.wav; a rest of a quarter of a window, 0.25 s, or more is scored.")
+
+
 def test_overlap_gives_windows_in_between(levels: Path, level_bundle: Bundle) -> None:
     run = identify(levels, Options(min_score=0.05, overlap_s=0.5), model=level_bundle.folder)
     assert scores(run, "Loud Bird") == [

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from tests.serve.conftest import Serve
 
 from dawnchorus.models.bundle import Bundle
@@ -40,7 +42,9 @@ def test_form_fields_mean_the_same_as_the_address(level_bundle: Bundle, serve: S
         ("", {"meta": '{"lat": 52.5}'}, 400, "field 'meta': expected background, format, keep, lat"),
         ("?week=20", {"week": "21"}, 400, "week: expected one value, got 20 in the address and 21 in the form"),
         ("", {"lat": "north"}, 422, "lat: Input should be a valid number"),
-        ("", {"lat": "95"}, 422, "lat: Input should be less than or equal to 90"),
+        ("", {"lat": "95"}, 422, "lat: Input should be less than or equal to 90, got '95'"),
+        ("?min_score=1.5", {}, 422, "min_score: Input should be less than or equal to 1, got '1.5'"),
+        ("?MIN_SCORE=0.5", {}, 400, "parameter 'MIN_SCORE': expected .*Did you mean 'min_score'?"),
         ("?lat=52.5", {}, 400, "latitude and longitude: expected both"),
         ("?top=1&top=2", {}, 400, "parameter 'top': expected one value, got 2"),
     ],
@@ -94,6 +98,49 @@ def test_media_types_are_read_in_any_case(level_bundle: Bundle, serve: Serve, to
     reply = client.post(IDENTIFY, content=body, headers={"Content-Type": "Multipart/Form-Data; boundary=x"})
     assert reply.status_code == 200, reply.text
     assert reply.json()["recording"] == "a.wav"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "name"),
+    [
+        ("filename=\"plain.wav\"; filename*=UTF-8''M%C3%B6nch%20%E2%82%AC.wav", "Mönch €.wav"),
+        ("FileName*=utf-8'de'M%C3%B6nch.wav", "Mönch.wav"),
+        ("filename*=iso-8859-1''M%F6nch.wav; filename=plain.wav", "Mönch.wav"),
+        ("filename*=\"UTF-8''a%2Fb%5Cquoted.wav\"", "quoted.wav"),
+        ("filename=\"plain.wav\"; filename*=UTF-8''%F6.wav", "plain.wav"),
+        ("filename=\"plain.wav\"; filename*=KOI8-R''%F6.wav", "plain.wav"),
+        ("filename=\"a; filename*=UTF-8''b.wav\"", "a; filename*=UTF-8''b.wav"),
+        ('filename="C:\\\\sounds\\\\plain.wav"', "plain.wav"),
+        ('filename="Mönch.wav"', "Mönch.wav"),
+    ],
+)
+def test_names_of_files_are_read_as_clients_write_them(
+    parameters: str, name: str, level_bundle: Bundle, serve: Serve, tone: Path
+) -> None:
+    client = serve(model=level_bundle.folder)
+    head = f'--x\r\ncontent-disposition: form-data; name="audio"; {parameters}\r\n\r\n'.encode()
+    body = head + tone.read_bytes() + b"\r\n--x--\r\n"
+    reply = client.post(IDENTIFY, content=body, headers={"Content-Type": "multipart/form-data; boundary=x"})
+    assert reply.json().get("recording") == name, reply.text
+
+
+def test_a_second_file_and_another_field_are_refused_by_name(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    file = (tone.name, tone.read_bytes())
+    twice = client.post(IDENTIFY, files=[("audio", file), ("audio", file)])
+    assert twice.status_code == 400
+    assert "expected one file, got another one in the field 'audio'" in twice.json()["detail"]
+    other = client.post(IDENTIFY, files={"Audio": file}).json()["detail"]
+    assert other == "expected a file in the field 'audio', got the fields ['Audio']. Did you mean 'audio'?"
+
+
+def test_silence_is_said(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    soundfile.write(tmp_path / "x.wav", np.zeros(48_000), 16_000)
+    files = {"audio": ("x.wav", (tmp_path / "x.wav").read_bytes())}
+    for path in (IDENTIFY, "/api/predict"):
+        (warning,) = client.post(path, files=files).json()["warnings"]
+        assert warning.startswith("silence: no sample of 3.000 s")
 
 
 def test_a_week_without_a_place_is_said(level_bundle: Bundle, serve: Serve, tone: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import PurePath
 
 from dawnchorus.audio.clocks import build_time, check_location, parse_zone
@@ -184,7 +184,7 @@ def _from_hexadecimal(path: PurePath) -> datetime | None:
     if not _HEX_NAME.fullmatch(path.stem) or (path.stem.isdecimal() and path.suffix != ".WAV"):
         return None
     moment = datetime.fromtimestamp(int(path.stem, 16), UTC)
-    return moment if moment >= _OLDEST_AUDIOMOTH else None
+    return moment if _OLDEST_AUDIOMOTH <= moment <= datetime.now(UTC) + timedelta(days=1) else None
 
 
 def _find_location(stem: str) -> tuple[float, float] | None:

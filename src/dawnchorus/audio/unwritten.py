@@ -1,4 +1,4 @@
-"""Sound whose length was never written: the recorder lost its power, or the program that wrote it could not go back."""
+"""Sound whose length was never written, or too short: the recorder lost its power, or its program could not go back."""
 
 from __future__ import annotations
 
@@ -33,6 +33,12 @@ _ZEROS_STEP_BYTES = 1 << 20
 _MIN_ZEROS_S = 0.1
 """Fewer zeros at the end are silence; more are space that was set aside for sound that did not come."""
 
+_MIN_BEHIND_S = 0.1
+"""Less behind a length that was written is padding."""
+
+_TEXT_BYTES = 64
+"""So many printable bytes behind the samples are text, not sound."""
+
 
 @dataclass(frozen=True)
 class UnwrittenSound:
@@ -49,6 +55,8 @@ class UnwrittenSound:
     subtype: str | None = None
     """libsndfile's name of the encoding; None for one whose samples do not stand alone."""
     endian: str = "LITTLE"
+    is_short: bool = False
+    """True if the header has a length, and samples go on behind it."""
     zeros_s: float = 0.0
     """Seconds of zeros behind the samples that are left out."""
 
@@ -56,11 +64,17 @@ class UnwrittenSound:
     def warning(self) -> str:
         """A line for the user."""
         zeros = f"; {self.zeros_s:.3f} s of zeros at the end are left out" if self.zeros_s else ""
-        return f"length never written: the header says {self.said}; all samples behind it are read{zeros}"
+        fault = "length too short" if self.is_short else "length never written"
+        is_lost = self.is_short and self.subtype is None
+        outcome = "those are not read: save it as PCM" if is_lost else "all samples behind it are read"
+        return f"{fault}: the header says {self.said}; {outcome}{zeros}"
 
 
 def find_unwritten(path: Path) -> UnwrittenSound | None:
-    """Return the samples of a WAV, AIFF, AU or CAF file whose header does not say how many; None for any other."""
+    """Return the samples of a WAV, AIFF, AU or CAF file whose header does not say how many; None for any other.
+
+    Of a WAV file, samples that go on behind the length in its header are found as well.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         magic = file.read(4)
@@ -123,7 +137,9 @@ def _in_wav(file: BinaryIO, size: int) -> UnwrittenSound | None:
         if chunk.name == b"fmt ":
             form = _wav_format(read_chunk(file, chunk))
         if chunk.name == b"data":
-            if not is_placeholder(chunk.size) or (chunk.start + chunk.size <= size and chunk.size):
+            if chunk.size and chunk.start + chunk.size <= size:
+                return form and _behind_length(file, form, chunk, chunks[k + 1 :], size)
+            if not is_placeholder(chunk.size):
                 return None
             if chunk.size == 0 and _is_chain(chunks[k + 1 :], chunk.start, size):
                 return None  # whole chunks follow up to the end: there are no samples
@@ -134,6 +150,30 @@ def _in_wav(file: BinaryIO, size: int) -> UnwrittenSound | None:
     if form is None or end >= size:
         return None
     return _sized(form, start=end, n_bytes=size - end, said="nothing of its samples, it is cut short")
+
+
+def _behind_length(
+    file: BinaryIO, form: UnwrittenSound, data: Chunk, others: list[Chunk], size: int
+) -> UnwrittenSound | None:
+    """Find samples that go on behind a length; None where chunks, padding, zeros or text follow, or nothing."""
+    end = data.start + data.size
+    min_bytes = _MIN_BEHIND_S * form.rate_hz * form.frame_bytes
+    if size - end < min_bytes:
+        return None
+    if others and (others[0].name in _TRAILING_CHUNKS or _is_chain(others, end, size)):
+        return None
+    file.seek(end)
+    start_of_rest = file.read(_TEXT_BYTES)
+    if start_of_rest.isascii() and start_of_rest.decode().replace("\r", " ").replace("\n", " ").isprintable():
+        return None
+    stop = _trailer_start(file, end, size)
+    if stop - end < min_bytes:
+        return None
+    said = f"{data.size} bytes, {stop - end} more follow that are no chunks"
+    sound = _sized(form, start=data.start, n_bytes=stop - data.start, said=said)
+    if sound is None or not _last_used(file, replace(form, start=end, n_bytes=stop - end)):
+        return None
+    return replace(sound, is_short=True)
 
 
 def _sized(form: UnwrittenSound | None, *, start: int, n_bytes: int, said: str) -> UnwrittenSound | None:

@@ -61,6 +61,12 @@ class WindowPlan:
         covered = (full - 1) * self.n_hop + self.n_window
         return full + int(n_samples - covered >= self.n_window * MIN_TAIL_FRACTION)
 
+    def unscored_s(self, n_samples: int) -> float:
+        """Return the seconds at the end of a recording of `n_samples` samples that no window holds."""
+        n_windows = self.count(n_samples)
+        covered = (n_windows - 1) * self.n_hop + self.n_window if n_windows else 0
+        return max(n_samples - covered, 0) / self.rate_hz
+
 
 class Windower:
     """Turns blocks of samples into arrays of windows [n, n_window], keeping only what the next windows need."""

@@ -22,6 +22,7 @@ from dawnchorus.data.kaggle import download, find_source
 from dawnchorus.data.labels import LabelReader, labels_of_rows
 from dawnchorus.data.licenses import DEFAULT_ALLOWED
 from dawnchorus.data.recordings import RecordingsTable, read_table, table_path, write_table
+from dawnchorus.data.sound_notes import notes_of_sound
 from dawnchorus.data.xeno_canto import (
     BYTES_PER_S,
     PER_S,
@@ -171,7 +172,7 @@ def kaggle(*, handle: str, data_set: Path, add: bool, workers: int) -> None:
     labels = LabelReader(names.known)
     notes: list[str] = []
     table = import_recordings(folder, data_set, labels=labels, n_workers=workers, on_note=notes.append)
-    notes += (*notes_of_labels(labels), *notes_of_import(table.rows, sources=names.editions))
+    notes += (*notes_of_labels(labels), *notes_of_import(table.rows, sources=names.editions), *notes_of_sound(table))
     if before is not None:
         table = merge_tables(before, table)
     data_set.mkdir(parents=True, exist_ok=True)

@@ -13,8 +13,10 @@ LENGTH, CONFLICT = "length_not_written", "clock_conflict"
 
 _PROBLEM_OF_WARNING = {
     "length never written": LENGTH,
+    "length too short": LENGTH,
     "zeros at the end": "zeros_at_end",
     "low rate": "low_rate",
+    "silence": "silent",
     "channels": "channels",
 }
 """Problems by the start of a decoder's warning; any other warning is damage."""

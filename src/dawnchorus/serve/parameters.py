@@ -43,7 +43,8 @@ def refuse_unknown(names: Collection[str], known: Collection[str], noun: str) ->
     unknown = [name for name in names if name not in known]
     if unknown:
         expected = f"expected {', '.join(sorted(known))}" if known else "expected none"
-        raise InputError(f"{noun} '{unknown[0][:80]}': {expected}.{suggestion(unknown[0][:80], known)}")
+        nearest = suggestion(unknown[0][:80].lower(), known)  # as all names here
+        raise InputError(f"{noun} '{unknown[0][:80]}': {expected}.{nearest}")
 
 
 def refuse_repeated(names: Sequence[str], noun: str) -> None:

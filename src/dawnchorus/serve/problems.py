@@ -35,6 +35,9 @@ LOG = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 
+MAX_SHOWN = 80
+"""Characters of a value that is not valid."""
+
 _STATUS: tuple[tuple[type[Exception], HTTPStatus], ...] = (
     (Overloaded, HTTPStatus.SERVICE_UNAVAILABLE),
     (UploadTooSlow, HTTPStatus.REQUEST_TIMEOUT),
@@ -131,10 +134,17 @@ async def _http(request: Request, error: Exception) -> Response:
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - it is installed for no other
-    lines = [f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors()]
+    lines = [_invalid_line(each) for each in error.errors()]
     if _is_page(request):
         return await _shown(request, HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(lines))
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(lines))
+
+
+def _invalid_line(error: Mapping[str, Any]) -> str:
+    """Return what was expected of a value, and a number or text that came."""
+    got = error.get("input")
+    came = f", got {str(got)[:MAX_SHOWN]!r}" if isinstance(got, str | int | float) else ""
+    return f"{'.'.join(map(str, error['loc'][1:]))}: {error['msg']}{came}"
 
 
 async def unknown(_request: Request, error: Exception) -> JSONResponse:

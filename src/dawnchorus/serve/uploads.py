@@ -8,12 +8,14 @@ import re
 import shutil
 import tempfile
 import time
+import urllib.parse
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import IO
 
 from fastapi import Request
+from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -23,6 +25,7 @@ from starlette.types import Message, Receive
 from dawnchorus.errors import InputError, UploadTooLarge, UploadTooSlow
 from dawnchorus.files import cannot_write
 from dawnchorus.serve.parameters import refuse_repeated
+from dawnchorus.suggestions import suggestion
 
 FIELD, FORM_TYPE = "audio", "multipart/form-data"
 MAX_FIELDS, MAX_FIELD_BYTES = 16, 4096
@@ -79,7 +82,10 @@ async def uploaded(request: Request, spool: Path, *, max_bytes: int) -> AsyncIte
                     request.state.texts = _texts(form)
                     upload = form.get(FIELD)
                     if not isinstance(upload, UploadFile):
-                        raise InputError(f"expected a file in the field '{FIELD}', got the fields {sorted(form)}.")
+                        nearest = suggestion(next(iter(form), "").lower(), [FIELD]) if FIELD not in form else ""
+                        raise InputError(
+                            f"expected a file in the field '{FIELD}', got the fields {sorted(form)}.{nearest}"
+                        )
                     if (upload.size or 0) <= IN_MEMORY:
                         file.write(upload.file.read())
                     else:
@@ -231,6 +237,40 @@ async def _closing(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         raise _Ended(error) from error
 
 
+class _FormParser(MultiPartParser):
+    """The parser of forms, with names of files as `filename*` (RFC 8187), and a sentence on too many files."""
+
+    def on_headers_finished(self) -> None:
+        part = self._current_part
+        _, options = parse_options_header(part.content_disposition)
+        extended = _extended_name(part.content_disposition or b"")
+        if b"filename" in options or extended is not None:
+            field = options.get(b"name", b"").decode("utf-8", "replace")[:80]
+            if self._current_files >= self.max_files:
+                allowed = "one file" if self.max_files == 1 else f"{self.max_files} files"
+                raise MultiPartException(f"expected {allowed}, got another one in the field '{field}'.")
+        if extended is not None and b"filename" not in options:
+            part.content_disposition = (part.content_disposition or b"") + b'; filename="upload"'
+        super().on_headers_finished()
+        if extended is not None and part.file is not None:
+            part.file.filename = extended
+
+
+_QUOTED = re.compile(rb'(?<!\*=)"(?:[^"\\]|\\.)*"')
+_EXTENDED_NAME = re.compile(rb";\s*filename\*\s*=\s*\"?(utf-8|iso-8859-1)'[^']*'([^;\s\"]*)", re.IGNORECASE)
+
+
+def _extended_name(disposition: bytes) -> str | None:
+    """Return the name of a file that is written as `filename*=UTF-8''...`; None where there is none to be read."""
+    match = _EXTENDED_NAME.search(_QUOTED.sub(b'""', disposition))
+    if match is None:
+        return None
+    try:
+        return urllib.parse.unquote_to_bytes(match[2]).decode(match[1].decode("ascii")) or None
+    except UnicodeDecodeError:
+        return None
+
+
 @asynccontextmanager
 async def _form(
     request: Request, max_bytes: int, *, max_files: int, in_memory: int = IN_MEMORY
@@ -239,7 +279,7 @@ async def _form(
     afterwards."""
     if (kind := _media_type(request)) != FORM_TYPE:
         raise InputError(f"expected a body of the type {FORM_TYPE}, got {kind[:80] or 'none'}.")
-    parser = MultiPartParser(
+    parser = _FormParser(
         request.headers,
         _closing(_counted(request, max_bytes)),  # type: ignore[arg-type]
         max_files=max_files,

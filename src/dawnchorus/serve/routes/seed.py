@@ -141,6 +141,7 @@ async def predict(request: Request, service: ServiceOf) -> dict[str, Any]:
         "top_5_predictions": {each.common_name: each.score for each in ranked},
         "timestamp": now().isoformat(timespec="milliseconds"),
         "model_version": found.bundle.id,
+        "warnings": list(found.warnings),
     }
 
 
