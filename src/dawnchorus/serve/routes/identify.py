@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dawnchorus.errors import Busy, InputError
 from dawnchorus.formats.fields import fields_of
@@ -53,6 +53,14 @@ class IdentifyRequest(BaseModel):
     format: str = Field(default="json", description="json, or the name of a table's format.")
     keep: bool = Field(default=False, description="Keep the sound and what is heard for the history.")
     background: bool | None = Field(default=None, description="A job; else only if it is longer than ten minutes.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_empty(cls, fields: Any) -> Any:
+        """Count a parameter without a value as not sent, in the address as in a form."""
+        if not isinstance(fields, dict):
+            return fields
+        return {name: value for name, value in fields.items() if not (isinstance(value, str) and not value.strip())}
 
     def options(self) -> Options:
         """Return the options of the run.
