@@ -13,7 +13,7 @@ from dawnchorus.errors import OutputError
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """A binary file that replaces `path` when the block ends well, and leaves it as it was otherwise.
+    """Open a binary file that replaces `path` if the block succeeds, and leaves it unchanged otherwise.
 
     Raises:
         OutputError: no space, no permission, or the folder is not there.
@@ -34,7 +34,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def cannot_write(path: Path, error: OSError) -> OutputError:
-    """The error for a place that cannot be written."""
+    """Return the error for a path that cannot be written."""
     return OutputError(
         f"{path}: cannot be written ({error.strerror or error}). Check free space and access rights; nothing is "
         f"lost, the same command goes on where it stopped."

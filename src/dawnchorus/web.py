@@ -76,7 +76,7 @@ class Web:
         self._next_at = 0.0
 
     def read(self, url: str) -> bytes:
-        """The content at `url`.
+        """Return the content at `url`.
 
         Raises:
             FetchFailed: the server refused, or could not be reached after several tries.
@@ -275,7 +275,7 @@ def _basic_authentication(login: str) -> str:
 
 
 def _text_of(error: urllib.error.HTTPError) -> str:
-    """The beginning of a server's explanation, unless it is a page for people."""
+    """Return the beginning of a server's explanation, unless it is an HTML page."""
     if error.headers.get_content_type() == "text/html":
         return ""
     return error.read(2000).decode("utf-8", "replace")

@@ -186,7 +186,7 @@ NO_PLAYLISTS = {
     "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,asf,aac,mp3,ogg,flac,wav,w64,aiff,caf,au,wv,ape,amr,ac3,"
     "avi,mpegts,tta,dsf,iff,voc,rm",
 }
-"""What FFmpeg may read: the file itself. A playlist would make it open other files, or ask other machines."""
+"""Protocols that FFmpeg may read: the file itself. A playlist would make it open other files, or ask other machines."""
 
 
 class _AvBackend:

@@ -42,7 +42,7 @@ HASH = np.dtype([("hash", "<u4"), ("frame", "<i4")])
 
 
 def fingerprint(samples: FloatArray) -> npt.NDArray[np.void]:
-    """The hashes (`HASH`) of mono samples [n] at `RATE_HZ`; none for silence."""
+    """Compute the hashes (`HASH`) of mono samples [n] at `RATE_HZ`; none for silence."""
     samples = samples[: int(MAX_S * RATE_HZ)]
     if len(samples) < N_FFT:
         return np.empty(0, HASH)
@@ -53,7 +53,7 @@ def fingerprint(samples: FloatArray) -> npt.NDArray[np.void]:
 
 
 def _largest_around(values: FloatArray, reach: int, axis: int) -> FloatArray:
-    """The largest value within `reach` steps along `axis`."""
+    """Return the largest value within `reach` steps along `axis`."""
     widths = [(0, 0), (0, 0)]
     widths[axis] = (reach, reach)
     padded = np.pad(values, widths)
@@ -113,7 +113,7 @@ class _Index:
     frames: npt.NDArray[np.int32]
 
     def common(self, a: int, own: npt.NDArray[np.void]) -> tuple[IntArray, IntArray]:
-        """Recordings after number `a`, and how many of its hashes they have at one constant difference of time."""
+        """Yield recordings after number `a`, with the number of hashes that they share at one time difference."""
         first = np.searchsorted(self.hashes, own["hash"], side="left")
         n = np.searchsorted(self.hashes, own["hash"], side="right") - first
         n[n > _MAX_SHARED] = 0

@@ -55,7 +55,7 @@ def mel_filters(*, rate_hz: int, n_fft: int, n_bands: int, low_hz: float, high_h
 
 @dataclass(frozen=True, kw_only=True)
 class MelImage:
-    """How a clip becomes an image: columns every `hop_s`, bands from the lowest to the highest frequency."""
+    """Conversion of clips to images: columns every `hop_s`, bands from the lowest to the highest frequency."""
 
     n_bands: int = 128
     hop_s: float = 0.01

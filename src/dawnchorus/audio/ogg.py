@@ -1,4 +1,4 @@
-"""Whether an Ogg file was cut off: the format (RFC 3533) marks the last page of a stream."""
+"""Detection of truncated Ogg files: the format (RFC 3533) marks the last page of a stream."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MAX_PAGE = 65_307
 
 
 def is_cut_off(path: Path) -> bool:
-    """Whether the file is Ogg and does not end with a whole page that is marked as the last."""
+    """Return True if the file is Ogg and does not end with a whole page that is marked as the last."""
     with path.open("rb") as file:
         if file.read(4) != _MAGIC:
             return False

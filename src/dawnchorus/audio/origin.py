@@ -131,11 +131,11 @@ def _location(origin: Origin) -> tuple[float, float]:
 
 
 def origin_to_json(origin: Origin) -> dict[str, Any]:
-    """The fields as JSON values; the time as ISO 8601."""
+    """Convert the fields to JSON values; the time to ISO 8601."""
     return {**vars(origin), "start_time": origin.start_time and origin.start_time.isoformat()}
 
 
 def origin_from_json(fields: dict[str, Any]) -> Origin:
-    """The reverse of `origin_to_json`."""
+    """Read the result of `origin_to_json`."""
     time = fields["start_time"]
     return Origin(**{**fields, "start_time": time and datetime.fromisoformat(time)})

@@ -70,7 +70,7 @@ class _Watchdog:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """The block is over soon, or the process is ended."""
+        """End the process if the block takes too long."""
         self._since = time.monotonic()
         try:
             yield
@@ -98,7 +98,7 @@ class DecoderProcess:
         self._watchdog: _Watchdog | None = None
 
     def probe(self, path: Path) -> Opened:
-        """What the file says of itself, without decoding it.
+        """Read the file's header and metadata, without decoding it.
 
         Raises:
             AudioError: the file cannot be opened, or the decoder crashed or hung on it.
@@ -109,7 +109,7 @@ class DecoderProcess:
     def decode(
         self, path: Path, *, rate_hz: int, max_samples: int = MAX_DECODED_SAMPLES, channel: Channel = "mean"
     ) -> Iterator[Opened | FloatArray | Ended]:
-        """`Opened`, then mono float32 blocks [samples] of the channel at `rate_hz`, then `Ended`.
+        """Yield `Opened`, then mono float32 blocks [samples] of the channel at `rate_hz`, then `Ended`.
 
         A block is valid until the next item is asked for: copy what is to stay.
 
@@ -238,7 +238,7 @@ def _start_child(*descriptors: int) -> subprocess.Popen[bytes]:
 
 
 def _child_environment() -> dict[str, str]:
-    """The parent's module path, and no thread pools: one decoder is one thread."""
+    """Return the child's environment: the parent's module path, and no thread pools, as one decoder is one thread."""
     single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     return {**os.environ, **single, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
 

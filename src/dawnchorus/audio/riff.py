@@ -36,7 +36,7 @@ class Chunk:
 
 
 def iter_chunks(file: BinaryIO) -> Iterator[Chunk]:
-    """The top-level chunks of a WAV file, in order; nothing for any other file.
+    """Yield the top-level chunks of a WAV file, in order; nothing for any other file.
 
     They end at a name that is no name: what follows a size that was never written is samples, not headers.
     """
@@ -89,7 +89,7 @@ def _is_name(name: bytes) -> bool:
 
 
 def read_chunk(file: BinaryIO, chunk: Chunk) -> bytes:
-    """The content of a metadata chunk, at most `MAX_METADATA_BYTES` of it."""
+    """Read a metadata chunk, at most `MAX_METADATA_BYTES` of it."""
     file.seek(chunk.start)
     return file.read(min(chunk.size, MAX_METADATA_BYTES))
 
@@ -100,7 +100,7 @@ def is_placeholder(size: int) -> bool:
 
 
 def missing_data_bytes(path: Path) -> int:
-    """How many bytes of samples a WAV header promises beyond the end of the file; 0 for other formats.
+    """Return the bytes of samples that a WAV header promises beyond the end of the file; 0 for other formats.
 
     libsndfile reads a WAV that was cut short without a word, so this is the only sign.
     """

@@ -1,4 +1,4 @@
-"""Whether the decoders on this machine do what they promise."""
+"""Self-test of the decoders on this machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SUFFIXES = ("wav", "flac", "mp3", "ogg")
 
 
 def broken_formats() -> list[str]:
-    """What cannot be decoded here, each with the reason; nothing where all is well."""
+    """Return the formats that cannot be decoded here, each with the reason."""
     try:
         import numpy as np
         import soundfile

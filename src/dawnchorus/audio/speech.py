@@ -15,7 +15,7 @@ from dawnchorus.types import Span
 FloatArray = npt.NDArray[np.float32]
 
 RATE_HZ = 16_000
-"""What the graph expects."""
+"""Sample rate of the graph's input."""
 
 _FRAME, _CONTEXT = 512, 64
 """Samples in a frame, and of the frame before it that the graph sees as well."""
@@ -33,10 +33,10 @@ MAX_GAP_S = 1.0
 """Pauses shorter than this belong to the speech around them."""
 
 PAD_S = 0.3
-"""What is cut before and behind."""
+"""Seconds cut before and after speech."""
 
 RAMP_S = 0.01
-"""How fast silence begins and ends, so that it does not click."""
+"""Length of the fades around silenced spans, so that they do not click."""
 
 
 class SpeechFinder:
@@ -48,13 +48,13 @@ class SpeechFinder:
     def probabilities(
         self, frames: FloatArray, state: FloatArray, cell: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """The probability of speech in frames [n, 576] that follow each other, and the network's state after them."""
+        """Return the probability of speech in successive frames [n, 576], and the network's state after them."""
         names = ["speech_probs", "hn", "cn"]
         values, state, cell = self._session.run(names, {"input": frames, "h": state, "c": cell})
         return values.reshape(-1), state, cell
 
     def find(self, samples: FloatArray, *, rate_hz: int = RATE_HZ) -> tuple[Span, ...]:
-        """Where there is speech in mono samples [n]."""
+        """Return the spans of speech in mono samples [n]."""
         listening = Listening(self, rate_hz=rate_hz)
         listening.add(samples)
         return listening.finish()
@@ -76,7 +76,7 @@ class Listening:
         self._take(block.copy() if self._resampler is None else self._resampler.resample_chunk(block))
 
     def finish(self) -> tuple[Span, ...]:
-        """Where there was speech, after the last block."""
+        """Return the spans of speech, after the last block."""
         if self._resampler is not None:
             self._take(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True))
         self._listen(np.concatenate([*self._waiting, np.zeros(-self._n_waiting % _FRAME, np.float32)]))
@@ -118,7 +118,7 @@ def silence(samples: FloatArray, spans: Sequence[Span], *, rate_hz: int, start_s
 
 
 def silenced(blocks: Iterable[FloatArray], spans: Sequence[Span], *, rate_hz: int) -> Iterator[FloatArray]:
-    """The blocks of a whole recording with nothing to hear in `spans`."""
+    """Yield the blocks of a whole recording, silenced in `spans`."""
     n = 0
     for block in blocks:
         yield silence(block, spans, rate_hz=rate_hz, start_s=n / rate_hz)

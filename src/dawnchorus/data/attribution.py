@@ -13,7 +13,7 @@ UNKNOWN = "licence not known"
 
 
 def attribution_line(row: RecordingRow) -> str:
-    """The line that xeno-canto asks for, and its like for other sources: recordist, number, address."""
+    """Return the line that xeno-canto asks for, or the like for other sources: recordist, number, address."""
     name = row.recordist or "recordist not known"
     if row.recording_id.startswith("XC") and row.recording_id[2:].isdigit():
         return f"{name}, {row.recording_id}. Accessible at www.xeno-canto.org/{row.recording_id[2:]}"
@@ -21,7 +21,7 @@ def attribution_line(row: RecordingRow) -> str:
 
 
 def attribution_text(rows: Sequence[RecordingRow]) -> str:
-    """The whole file: licences with their counts, then every recording under its licence."""
+    """Return the whole file: licences with their counts, then every recording under its licence."""
     by_license: dict[str, list[RecordingRow]] = defaultdict(list)
     for row in rows:
         by_license[row.license or UNKNOWN].append(row)

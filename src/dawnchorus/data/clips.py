@@ -62,7 +62,7 @@ CREATE TABLE IF NOT EXISTS recordings (
 
 @dataclass(frozen=True)
 class Placed:
-    """Where the clips of a recording are, the seconds [start, end] of each, and what was cut out before."""
+    """Rows of a recording's clips, seconds [start, end] of each, and spans that were cut out before."""
 
     key: str
     shard: int
@@ -104,7 +104,7 @@ class ClipWriter:
         self._file: BinaryIO = self._opened()
 
     def placed(self, recording_id: str) -> Placed | None:
-        """Where the clips of this recording are, if it was prepared."""
+        """Return the rows of this recording's clips, if it was prepared."""
         row = self._db.execute(
             "SELECT key, shard, first, times, cuts FROM recordings WHERE recording_id = ?", [recording_id]
         ).fetchone()
@@ -168,14 +168,14 @@ class ClipWriter:
             yield {**about, "start_s": start_s, "end_s": end_s, "shard": placed.shard, "row": placed.first + k}
 
     def _end(self) -> tuple[int, int]:
-        """The shard that is being filled, and how many of its clips count."""
+        """Return the shard that is being filled, and the number of its valid clips."""
         found = self._db.execute(
             "SELECT shard, first, times FROM recordings ORDER BY shard DESC, first DESC"
         ).fetchone()
         return (0, 0) if found is None else (found[0], found[1] + len(json.loads(found[2])))
 
     def _opened(self) -> BinaryIO:
-        """The shard, without what an interrupted run wrote after the last clip that counts."""
+        """Open the shard, without anything that an interrupted run wrote after the last valid clip."""
         path = shard_path(self.folder, self._shard)
         path.touch()
         file = path.open("r+b")
@@ -189,7 +189,7 @@ def _pairs(text: str) -> list[tuple[float, float]]:
 
 
 def shard_path(folder: Path, number: int) -> Path:
-    """The file with these clips."""
+    """Return the path of a shard."""
     return folder / f"clips-{number:05d}.i16"
 
 

@@ -13,7 +13,7 @@ DAWN_LATITUDE, DAWN_LONGITUDE = 62.0, 15.0
 """A forest edge in central Sweden, where all eight live."""
 
 DAWN_START_TIME = datetime(2026, 5, 1, 3, 45)  # noqa: DTZ001 - a recorder's local time
-"""When the recorder was switched on."""
+"""Start of the recording."""
 
 DAWN_DURATION_S = 90.0
 

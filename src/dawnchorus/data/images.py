@@ -84,7 +84,7 @@ def _name(row: dict[str, Any]) -> str:
 
 
 def _key_of(path: Path) -> str | None:
-    """What the image that is there was made from."""
+    """Return the key of the source of an existing image."""
     try:
         with Image.open(path) as image:
             found = image.info.get(KEY)

@@ -73,7 +73,7 @@ def allows_derivatives(spdx: str | None) -> bool:
 
 
 def is_allowed(spdx: str | None, allowed: Sequence[str]) -> bool:
-    """Whether the licence is one of `allowed`, which may leave versions out; no licence is never allowed."""
+    """Return True if the licence is one of `allowed`, which may leave versions out; no licence is never allowed."""
     if spdx is None:
         return False
     without_version = re.sub(r"-\d\.\d$", "", spdx)
@@ -87,7 +87,7 @@ _PUBLIC_DOMAIN = {
 
 
 def address_of(spdx: str) -> str | None:
-    """The address of a Creative Commons licence's deed."""
+    """Return the address of a Creative Commons licence's deed."""
     match = re.fullmatch(r"CC-(BY[A-Z-]*)-(\d\.\d)", spdx)
     if match:
         return f"https://creativecommons.org/licenses/{match[1].lower()}/{match[2]}/"

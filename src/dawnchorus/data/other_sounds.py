@@ -34,7 +34,7 @@ FloatArray = np.ndarray
 
 
 def other_sounds(folder: Path) -> tuple[RecordingRow, ...]:
-    """Recordings for training, of the kind "background"; they are made in `folder` once, and always the same.
+    """Return background recordings for training; they are made in `folder` once, and are always the same.
 
     Raises:
         OutputError: no space, or no permission.

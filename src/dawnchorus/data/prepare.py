@@ -35,7 +35,7 @@ _BATCH = 16
 
 @dataclass
 class Prepared:
-    """What a run did."""
+    """Result of a preparation."""
 
     n_recordings: int = 0
     n_before: int = 0
@@ -115,7 +115,7 @@ def _waiting(
     seed: int,
     calls: Mapping[str, Sequence[float]],
 ) -> Iterator[tuple[RecordingRow, str]]:
-    """What was not prepared from the same sound yet, with its key."""
+    """Yield the recordings that were not yet prepared from the same sound, with their keys."""
     for row in rows:
         key = _key(table, row, recipe, seed, calls.get(row.recording_id, ()))
         placed = writer.placed(row.recording_id)
@@ -202,7 +202,7 @@ class _Making:
         )
 
     def _filled(self, clip: FloatArray, n_real: int) -> FloatArray:
-        """The clip with its end, beyond the recording's, as the recipe wants it."""
+        """Return the clip, filled beyond the end of its recording as the recipe says."""
         n_missing = len(clip) - n_real
         if n_missing <= 0 or self._recipe.fill == "zeros":
             return clip
@@ -250,7 +250,7 @@ class _Making:
         return sorted(loudest_starts(sound, recipe.n_window, recipe.n_clips))
 
     def _called_starts(self, last: int) -> list[int]:
-        """Where windows with a call in their middle begin, none over another."""
+        """Return the starts of windows with a call in their middle, without overlap."""
         recipe = self._recipe
         chosen: list[int] = []
         for call_s in self._calls:
@@ -292,7 +292,7 @@ def _window(sound: FloatArray, start: int, n_window: int) -> FloatArray:
 
 
 def loudest_starts(sound: FloatArray, n_window: int, n_clips: int) -> list[int]:
-    """Where the windows with the most sound begin, none over another; wind counts little.
+    """Return the starts of the windows with the most sound, without overlap; wind counts little.
 
     Loudness is the energy of the first difference, which raises high frequencies by 6 dB per octave.
     """

@@ -1,4 +1,4 @@
-"""What is made of recordings before training, as named recipes."""
+"""Named recipes for the preparation of clips."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_CHOICE_S = 600.0
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How recordings become clips of one length.
+    """Rules by which recordings become clips of one length.
 
     Raises:
         InputError: a value is out of range.
@@ -32,17 +32,17 @@ class Recipe:
     window_s: float = 5.0
     overlap_s: float = 0.0
     take: Take = "all"
-    """Which windows: all of them, the first, some at random, those with the most sound, or those in which a model
+    """Windows to take: all of them, the first, some at random, those with the most sound, or those in which a model
     hears the recording's species best (and with the most sound, where it does not hear it)."""
     n_clips: int = 1
-    """How many "random", "loudest" or "scored" ones of each recording."""
+    """Number of "random", "loudest" or "scored" windows of each recording."""
     fill: Fill = "zeros"
-    """What a clip longer than its recording ends with."""
+    """Filling of a clip that is longer than its recording."""
     trim_db: float | None = None
     denoise: NoiseKind | None = None
     cut_speech: bool = False
     normalise: bool = False
-    """Whether each clip's largest sample becomes 0.9 of full scale."""
+    """True if each clip is scaled so that its largest sample is 0.9 of full scale."""
 
     def __post_init__(self) -> None:
         for name, low, high in (("rate_hz", 4_000, 192_000), ("window_s", 0.1, 120), ("n_clips", 1, 10_000)):

@@ -25,7 +25,7 @@ class Singer:
 
 @dataclass(frozen=True)
 class Event:
-    """What is true of a scene: this species sang from `start_s` to `end_s`, between these pitches."""
+    """A true event of a scene: a species sings from `start_s` to `end_s`, between two pitches."""
 
     start_s: float
     end_s: float
@@ -49,7 +49,7 @@ class Scene:
         return len(self.samples) / self.rate_hz
 
     def truth(self, recording: str) -> RecordingTable:
-        """The true events as a table of the recording that the scene is written to."""
+        """Return the true events as a table of the recording that the scene is written to."""
         detections = tuple(Detection(kind="species", score=1.0, **asdict(event)) for event in self.events)
         return RecordingTable(recording, self.duration_s, self.rate_hz, Origin(), None, detections)
 
@@ -108,7 +108,7 @@ def _shaped_noise(
 
 
 def _swell(n: int, rate_hz: int, rng: np.random.Generator, *, every_s: float, depth: float) -> npt.NDArray[np.float64]:
-    """A level [n] that drifts around 1."""
+    """Return a level [n] that drifts around 1."""
     points = 1 + depth * rng.uniform(-1, 1, max(int(n / rate_hz / every_s), 1) + 2)
     return np.interp(np.arange(n) / (every_s * rate_hz), np.arange(len(points)), points)
 
@@ -121,7 +121,7 @@ def _wind(n: int, rate_hz: int, rng: np.random.Generator) -> npt.NDArray[np.floa
 
 
 def _insects(n: int, rate_hz: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """A meadow's hiss between 6 and 11 kHz."""
+    """Return a meadow's hiss between 6 and 11 kHz [n]."""
     grid = np.array([0.0, 5500, 7000, 9000, 11_500, max(rate_hz / 2, 12_000)])
     shape = np.array([0.0, 0.0, 1.0, 0.8, 0.0, 0.0])
     return _shaped_noise(n, rate_hz, rng, shape, grid) * _swell(n, rate_hz, rng, every_s=2, depth=0.3)

@@ -66,7 +66,7 @@ def series(count: int, every_s: float, duration_s: float, pitch_hz: Sequence[flo
 
 
 def render_song(song: Song, *, rate_hz: int, rng: np.random.Generator) -> FloatArray:
-    """The song as float32 samples [n] with peak 1, every repeat a little different in pitch, time and level."""
+    """Render the song as float32 samples [n] with peak 1, every repeat a little different in pitch, time and level."""
     n = int((song.duration_s + 0.3) * rate_hz)
     sound = np.zeros(n)
     for repeat in range(song.repeats):

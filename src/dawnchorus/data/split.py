@@ -27,7 +27,7 @@ _UNUSABLE = frozenset(("missing", "unreadable", "silent"))
 def split_table(
     table: RecordingsTable, parts: Mapping[str, float], *, seed: int, keep: bool = False
 ) -> RecordingsTable:
-    """The table with `group` and `split` set: groups stay whole, and each species has its share of every part.
+    """Set `group` and `split` of the table: groups stay whole, and each species has its share of every part.
 
     With `keep`, recordings that have a part already keep it, and those of the same group come to it.
 
@@ -104,7 +104,7 @@ def _place(
     rng: random.Random,
     given: Mapping[int, str],
 ) -> dict[int, str]:
-    """The part of each group; that of some is `given`."""
+    """Return the part of each group; that of some is `given`."""
     counts = {number: Counter(label for row in rows for label in _labels(row)) for number, rows in members.items()}
     totals: Counter[str] = Counter()
     for count in counts.values():
@@ -132,7 +132,7 @@ def _place(
 
 @dataclass(frozen=True)
 class LeakReport:
-    """What crosses the table's split, and what would cross a random one."""
+    """Relations across the table's split, and across a random one."""
 
     leaks: tuple[Leak, ...]
     n_tested: int
@@ -198,7 +198,7 @@ class PartGap:
     n_missing: int
     """Species, and kinds of recordings without one, that are not in the part."""
     n_labels: int
-    """Those of the whole split."""
+    """Labels of the whole split."""
     label: str
     """The one of them in the most groups."""
     n_recordings: int

@@ -20,7 +20,7 @@ BACKGROUND_CLASS = "noise"
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticPlan:
-    """How much to make.
+    """Size of a synthetic data set.
 
     Raises:
         InputError: a number is out of range.
@@ -49,7 +49,7 @@ class SyntheticPlan:
 
 
 def invented_song(number: int, *, rng: np.random.Generator) -> Song:
-    """A song no bird sings: a phrase of notes whose pitch, shape and rhythm are drawn from `rng`."""
+    """Return an invented song: a phrase of notes whose pitch, shape and rhythm are drawn from `rng`."""
     centre_hz = 700 * 2 ** rng.uniform(0, 3.2)
     n_notes = int(rng.integers(1, 6))
     every_s = rng.uniform(0.12, 0.4)

@@ -46,7 +46,7 @@ _HOW_TO_GET_A_KEY = (
 
 
 def key_from_environment() -> str:
-    """The user's key.
+    """Return the user's key.
 
     Raises:
         InputError: there is none; the message says how to get one.
@@ -58,7 +58,7 @@ def key_from_environment() -> str:
 
 
 def check_query(query: str) -> str:
-    """The query, if it consists of tags.
+    """Return the query if it consists of tags.
 
     Raises:
         InputError: it has free text, which version 3 refuses.
@@ -85,7 +85,7 @@ class Found:
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """Which of the found recordings to fetch."""
+    """Limits for the recordings to fetch."""
 
     licenses: Sequence[str]
     per_species: int | None = None
@@ -93,7 +93,7 @@ class Wanted:
     max_length_s: float | None = None
 
     def choose(self, found: Iterable[Found]) -> tuple[list[Found], Counter[str]]:
-        """What to fetch, best quality first within a species, and how many were left out for which reason."""
+        """Choose the recordings to fetch, best quality first within a species; count the others by reason."""
         left_out: Counter[str] = Counter()
         fitting = []
         for item in found:
@@ -242,7 +242,7 @@ def _count(reply: Mapping[str, Any], name: str) -> int:
 
 
 def found_of(fields: Mapping[str, Any]) -> Found:
-    """A recording from the API's reply, whose values are strings, often empty or null."""
+    """Return a recording from the API's reply, whose values are strings, often empty or null."""
 
     def text(name: str) -> str | None:
         value = fields.get(name)
@@ -305,5 +305,5 @@ def _length_s(text: str | None) -> float | None:
 
 
 def _grade(quality: str | None) -> int:
-    """A first; no grade after B."""
+    """Return the sort key of a grade: A first, recordings without a grade after B."""
     return 2 * _QUALITIES.index(quality) if quality and quality in _QUALITIES else 3

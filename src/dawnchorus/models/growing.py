@@ -85,7 +85,7 @@ def grown_bundle(base: Bundle, head: Bundle, folder: Path, *, name: str) -> Bund
 
 
 def _graph(base: Bundle, head: Bundle, sources: np.ndarray) -> onnx.ModelProto:
-    """The base, the head's own layers behind its embeddings, and each class from the one or the other."""
+    """Join the base and the head's own layers behind its embeddings; each class is from the one or the other."""
     whole, known = load_graph(head.graph_path), load_graph(base.graph_path)
     own = utils.Extractor(whole).extract_model([_embeddings_input(whole)], ["logits"])
     first, second = compose.add_prefix(known, "base."), compose.add_prefix(own, "head.")
@@ -110,7 +110,7 @@ def _graph(base: Bundle, head: Bundle, sources: np.ndarray) -> onnx.ModelProto:
 
 
 def _embeddings_input(model: onnx.ModelProto) -> str:
-    """The name that the backbone's embeddings have in the graph of a head: see `train.families.embedding_head`."""
+    """Return the name of the backbone's embeddings in the graph of a head: see `train.families.embedding_head`."""
     name = "backbone.embeddings"
     if not any(name in node.output for node in model.graph.node):
         raise ModelError("expected a head on a backbone's embeddings, found none in the graph.")

@@ -49,7 +49,7 @@ class OnnxWriter:
     def model(
         self, *, inputs: dict[str, tuple[int | str, ...]], outputs: dict[str, tuple[int | str, ...]]
     ) -> onnx.ModelProto:
-        """The graph; shapes are of float32 tensors."""
+        """Return the graph; shapes are of float32 tensors."""
         graph = helper.make_graph(
             self._nodes,
             "dawnchorus",

@@ -99,7 +99,7 @@ def _index_url() -> str:
 
 
 def _file_urls(page: Page) -> dict[str, str]:
-    """The address of every file of a project, by file name."""
+    """Return the address of every file of a project, by file name."""
     if page.content_type != _JSON:
         links = _Links()
         links.feed(page.content.decode("utf-8", "replace"))

@@ -28,7 +28,7 @@ _QUANTISED = ("Conv", "Gemm", "MatMul")
 
 
 def halved(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph with its large weights stored in half precision; what is computed stays in single precision.
+    """Return the graph with its large weights stored in half precision; computation stays in single precision.
 
     Runtimes turn the weights back when they load the graph, so it is as fast as before, and half as large.
     """
@@ -92,7 +92,7 @@ def _named(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _front_end(model: onnx.ModelProto) -> list[str]:
-    """The names of the nodes that no two-dimensional convolution comes before; of a graph that has none, of those
+    """Return the names of the nodes before any two-dimensional convolution; of a graph that has none, of those
     that a front end of ours is made of."""
     images = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) == 4}
     images |= {node.output[0] for node in model.graph.node if node.op_type == "Cast" and node.input[0] in images}

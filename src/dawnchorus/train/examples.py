@@ -281,15 +281,21 @@ def _beside(table: RecordingsTable, config: DataConfig, classes: Sequence[str]) 
     return found
 
 
-def _warnings(rows: Sequence[RecordingRow], classes: Sequence[str]) -> tuple[str, ...]:
+def _warnings(rows: Sequence[RecordingRow], classes: Sequence[str]) -> Iterator[str]:
     counts = Counter(row.scientific_name for row in rows)
     alone = [name for name in classes if counts[name] == 1]
-    if not alone:
-        return ()
-    return (
-        f"{len(alone)} species have one recording to learn from ({', '.join(alone[:5])}...): what the model knows of "
-        f"them may be that recording's, and cannot be validated.",
-    )
+    if alone:
+        yield (
+            f"{len(alone)} species have one recording to learn from ({', '.join(alone[:5])}...): what the model knows "
+            f"of them may be that recording's, and cannot be validated."
+        )
+    beside = Counter(name for row in rows for name in row.secondary if name not in classes)
+    if beside:
+        named = ", ".join(f"{name} ({n})" for name, n in beside.most_common(5))
+        yield (
+            f"{len(beside)} species are only secondary ones of recordings ({named}...) and are not learned: give them "
+            f"recordings or marks of their own."
+        )
 
 
 def _leak_warnings(parts: Mapping[str, Sequence[RecordingRow]]) -> Iterator[str]:

@@ -1,1 +1,1 @@
-"""How other people's recordings lie on disk: one file per layout, each giving rows without what only sound can tell."""
+"""Layouts of other people's data sets: one module for each, which gives rows without the facts that need the sound."""
