@@ -15,8 +15,9 @@ from dawnchorus.cli.options import workers_option
 from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, console, counted
 from dawnchorus.data.attribution import FILE_NAME, attribution_text
 from dawnchorus.data.fetching import fetch_recordings
+from dawnchorus.data.identity import merge
 from dawnchorus.data.import_notes import notes_of_import, notes_of_labels
-from dawnchorus.data.importing import import_recordings, merge_tables
+from dawnchorus.data.importing import import_recordings
 from dawnchorus.data.kaggle import download, find_source
 from dawnchorus.data.labels import LabelReader, labels_of_rows
 from dawnchorus.data.licenses import DEFAULT_ALLOWED
@@ -98,7 +99,9 @@ def xeno_canto(
         fetched = fetch_recordings(web, chosen, data_set, n_workers=workers, on_recording=lambda: bar.advance(task))
     table = RecordingsTable(data_set, fetched.rows)
     if table_path(data_set).exists():
-        table = merge_tables(read_table(data_set), table)
+        merged = merge(read_table(data_set), table)
+        table = merged.table
+        print_notes(merged.notes(), screen)
     write_table(table)
     with atomic_file(data_set / FILE_NAME) as stream:
         stream.write(attribution_text(table.rows).encode())
@@ -138,7 +141,9 @@ def kaggle(*, handle: str, data_set: Path, add: bool, workers: int) -> None:
     table = import_recordings(folder, data_set, labels=labels, n_workers=workers, on_note=notes.append)
     notes += (*notes_of_labels(labels), *notes_of_import(table.rows, sources=names.editions))
     if before is not None:
-        table = merge_tables(before, table)
+        merged = merge(before, table)
+        table = merged.table
+        notes += merged.notes()
     data_set.mkdir(parents=True, exist_ok=True)
     click.echo(write_table(table))
     describe(table, screen)
