@@ -77,7 +77,11 @@ def _columns(_context: click.Context, _option: click.Parameter, values: tuple[st
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Folder of the recordings that a table describes.  [default: the table's folder]",
 )
-@click.option("--per-species", type=click.IntRange(1), help="At most so many recordings of a species, the first.")
+@click.option(
+    "--per-species",
+    type=click.IntRange(1),
+    help="At most so many recordings of a species, the first; background and negatives are all taken.",
+)
 @checklists_option
 @click.option("--add", is_flag=True, help="Add to the table that is there.")
 @click.option("--overwrite", is_flag=True, help="Replace the table that is there.")

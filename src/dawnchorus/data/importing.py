@@ -151,15 +151,12 @@ def import_recordings(
         layout = detect_layout(source, labels.known, read_annotations, on_note)
     if layout == "annotations":
         table = _annotated(source, folder, audio, read_annotations, n_workers, on_note)
-        table = table.with_rows(labels.read(table.rows))
-        if per_species is not None:
-            table = table.with_rows(first_of_each_species(table.rows, per_species))
+        table = table.with_rows(_read_labels(labels, table.rows, per_species, on_note))
     else:
-        rows = _rows(source, layout, columns or {}, audio, labels.known, on_note)
-        named = labels.read(rows)
+        rows = list(_rows(source, layout, columns or {}, audio, labels.known, on_note))
+        named = _read_labels(labels, rows, per_species, on_note)
         _check_names(source, named)
-        taken = named if per_species is None else first_of_each_species(named, per_species)
-        table = table_of(taken, folder, n_workers=n_workers)
+        table = table_of(named, folder, n_workers=n_workers)
     if not table.rows:
         raise InputError(f"{source}: there are no recordings in it.")
     unlabelled = [row.recording_id for row in table.rows if row.is_unlabelled]
@@ -176,6 +173,21 @@ def import_recordings(
             f"files of the same bytes as another: {len(again)} ({_listed(again)}). `dawnchorus data check` pairs them."
         )
     return table
+
+
+def _read_labels(
+    labels: LabelReader, rows: Sequence[RecordingRow], per_species: int | None, on_note: OnNote
+) -> list[RecordingRow]:
+    """Return the rows under the names of their classes, of each species the first `per_species`."""
+    named = labels.read(rows)
+    if per_species is None:
+        return named
+    taken, left_out = first_of_each_species(named, per_species)
+    if left_out:
+        counts = [f"{name} {len(of)} (as {named[of[0]].recording_id})" for name, of in left_out.items()]
+        n_left_out = sum(map(len, left_out.values()))
+        on_note(f"left out, because of --per-species {per_species}: {n_left_out} recordings: {_listed(counts)}.")
+    return labels.count([rows[k] for k in taken])
 
 
 def _rows(

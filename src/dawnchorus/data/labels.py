@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dawnchorus.data.recordings import Annotation, RecordingRow
@@ -49,20 +49,27 @@ class LabelReader:
     unnamed: Counter[str] = field(default_factory=Counter)
     """Recordings and marks whose label names nothing, such as `?`, by that label; marks without any are not counted."""
 
+    _classes: dict[Given, Label | None] = field(default_factory=dict)
+    """Classes of the labels of the rows that were read."""
+
     def read(self, rows: Iterable[RecordingRow]) -> list[RecordingRow]:
         """Return the rows under the names of their classes; those that name nothing are without a species."""
         rows = list(rows)
-        counts = Counter(given for row in rows for given in set(_main_labels(row)))
+        counts = _counts(rows)
         others = {(name, "") for row in rows for name in (*row.secondary, *row.absent)}
-        classes = self._classes(counts, others - set(counts))
+        self._classes = self._find_classes(counts, others - set(counts))
+        return self.count(rows)
+
+    def count(self, rows: Sequence[RecordingRow]) -> list[RecordingRow]:
+        """Return rows that have been read under the names of their classes, and count only these."""
         self.uses = sorted(
-            (LabelUse(_text(given), label, n) for given, n in counts.items() if (label := classes[given])),
+            (LabelUse(_text(given), label, n) for given, n in _counts(rows).items() if (label := self._classes[given])),
             key=lambda use: (-use.n_recordings, label_text(use.label), use.given),
         )
         self.unnamed = Counter()
-        return [self._renamed(row, classes) for row in rows]
+        return [self._renamed(row, self._classes) for row in rows]
 
-    def _classes(self, counts: Counter[Given], others: Iterable[Given]) -> dict[Given, Label | None]:
+    def _find_classes(self, counts: Counter[Given], others: Iterable[Given]) -> dict[Given, Label | None]:
         """Return the class of each label, in which all that mean one class have the same scientific name."""
         first = {given: _read(given, self.known) for given in (*counts, *others)}
         pairs = _unambiguous_pairs(label for label in first.values() if label is not None)
@@ -123,6 +130,11 @@ def labels_of_rows(rows: Iterable[RecordingRow]) -> list[Label]:
         if not is_unnamed(scientific)
     }
     return sorted(labels, key=label_text)
+
+
+def _counts(rows: Iterable[RecordingRow]) -> Counter[Given]:
+    """Return the number of recordings of each label."""
+    return Counter(given for row in rows for given in set(_main_labels(row)))
 
 
 def _main_labels(row: RecordingRow) -> Iterator[Given]:
