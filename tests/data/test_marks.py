@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.sounds import tone
 
 from dawnchorus.data.importing import import_detections, import_recordings
-from dawnchorus.data.layouts.annotations import FoundMarks, NamedMark
+from dawnchorus.data.layouts.annotations import FoundMarks, NamedMark, RecordingNames
 from dawnchorus.data.marks import hold_marks
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.errors import InputError
@@ -164,6 +164,50 @@ def test_recordings_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) 
     found, notes = marks(tmp_path / "in")
     assert found == {"audio/s1/a.wav": [(0, 1, "Avis una")], "audio/s2/a.wav": None}
     assert "line 3: 0 to 1 s, 'a.wav' is 2 recordings of one name" in notes
+
+
+PLACES = [
+    ("a/s.wav", "a/s.wav"),
+    ("other/s.wav", None),
+    ("in/a/s.wav", "a/s.wav"),
+    ("there/in/a/s.wav", "a/s.wav"),  # the whole path below the source agrees
+    ("./a/S.WAV", "a/s.wav"),
+    ("..\\in\\a\\s.wav", "a/s.wav"),
+    ("D:\\card\\a\\s.wav", "a/s.wav"),
+    ("D:/card/a/s.wav", "a/s.wav"),
+    ("D:\\card\\s.wav", None),
+    ("\\\\nas\\birds\\b\\s.wav", None),
+    ("/media/card/a/s", "a/s.wav"),
+    ("D:\\card\\top.wav", "top.wav"),
+    ("card/top.wav", None),
+]
+
+
+def test_folders_of_a_path_in_a_row_must_not_contradict(tmp_path: Path) -> None:
+    for name in ("a/s.wav", "top.wav"):
+        sound(tmp_path / "in" / name)
+    names = RecordingNames(tmp_path / "in", [tmp_path / "in" / "a" / "s.wav", tmp_path / "in" / "top.wav"])
+    for path, expected in PLACES:
+        fits, reason = names.named_in_row(path, tmp_path / "in" / "t.txt")
+        found = [fit.path.relative_to(tmp_path / "in").as_posix() for fit in fits]
+        assert (path, found) == (path, [] if expected is None else [expected])
+        assert bool(reason) == (expected is None)
+    rows = [row(k, k / 10, 1, "Avis una", path) for k, (path, _) in enumerate(PLACES)]
+    table(tmp_path / "in" / "all.txt", *rows, more="\tBegin Path")
+    notes = imported(tmp_path / "in")[1]
+    assert "'other/s.wav' is no recording here: its folders are not those of a/s.wav" in notes
+
+
+def test_two_paths_are_two_recordings_also_if_only_one_is_here(tmp_path: Path) -> None:
+    sound(tmp_path / "in" / "siteA" / "day" / "s.wav")
+    paths = "C:\\x\\siteA\\day\\s.wav", "C:\\x\\siteB\\day\\s.wav"
+    for named, expected in ((paths, 1), (paths[1:], 1), ((paths[1], "C:\\x\\siteC\\day\\s.wav"), 0)):
+        rows = [row(k, k / 10, 1, "Avis una", path) for k, path in enumerate(named)]
+        table(tmp_path / "in" / "all.txt", *rows, more="\tBegin Path")
+        found, notes = imported(tmp_path / "in", "annotations")
+        assert len(found["siteA/day/s.wav"].annotations) == expected
+        assert ("are two recordings, but only one is here" in notes) == (len(named) > 1)
+        assert ("paths of another machine, taken for recordings here: 1 ('C:\\x\\siteB" in notes) == (len(named) == 1)
 
 
 def test_scores_of_a_model_are_said(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def detect_layout(
         on_note(f"layout: {described[0]}, by {described[1]}.")
         return described[0]
     files = find_recordings([source])
-    found = find_marks(source, files, read_annotations, with_results=False)
+    found = find_marks(source, _sounds(source, None), files, read_annotations, with_results=False)
     marked = found.recordings()
     reading = read_folders(source, files, known)
     if not found.tables or (not marked and reading.sure):
@@ -204,10 +204,10 @@ def _rows(
         sounds = [audio] if audio else [csv_path.parent, csv_path.absolute().parent.parent]
         return TableLayout.of(csv_path, columns, sounds=sounds).rows(on_note=on_note)
     if layout == "voices":
-        root = audio or (source.parent if source.is_file() else source)
+        root = _sounds(source, audio)
         return rows_of_voices(find_voices_table(source), root, _described_recordings(root))
     if layout == "xeno-canto":
-        root = audio or (source.parent if source.is_file() else source)
+        root = _sounds(source, audio)
         return rows_of_search_results(find_search_results(source), root, _described_recordings(root))
     if audio is not None:
         raise InputError(f"--audio: expected a table that describes the recordings in it, got {source}.")
@@ -218,6 +218,11 @@ def _rows(
     for note in reading.notes():
         on_note(note)
     return rows_of_reading(source, files, reading)
+
+
+def _sounds(source: Path, audio: Path | None) -> Path:
+    """Return the folder of the recordings that a source describes."""
+    return audio or (source.parent if source.is_file() else source)
 
 
 def _question(source: Path, reading: FolderReading) -> str:
@@ -383,14 +388,14 @@ def _annotated(
     on_note: OnNote,
 ) -> RecordingsTable:
     """Return the recordings with what tables of marks say of them."""
-    root = audio or (source.parent if source.is_file() else source)
+    root = _sounds(source, audio)
     files = _described_recordings(root)
-    found = find_marks(source, files, read, with_results=True)
+    found = find_marks(source, root, files, read, with_results=True)
     rows = [RecordingRow(kind="soundscape", **facts_of_name(path, root)) for path in files]  # type: ignore[arg-type]
     table = table_of(rows, folder, n_workers=n_workers)
     durations = {path: row.duration_s for path, row in zip(files, table.rows, strict=True)}
     held = hold_marks(found, durations, files)
-    for note in (*_unused(found.unused), *held.notes()):
+    for note in (*_unused(found.unused), *_elsewhere(found), *held.notes()):
         on_note(note)
     return table.with_rows(
         replace(row, annotations=held.annotations[path], is_annotated=True) if path in held.annotations else row
@@ -401,3 +406,10 @@ def _annotated(
 def _unused(reasons: Sequence[str]) -> Iterator[str]:
     if reasons:
         yield f"files that are not read as marks: {len(reasons)} ({'; '.join(reasons[:_MAX_NAMED])})."
+
+
+def _elsewhere(found: FoundMarks) -> Iterator[str]:
+    """Yield how many names in rows are paths of other folders than the recordings that they are taken for."""
+    if found.elsewhere:
+        listed = [f"'{name}' for {path.name} in {path.parent.name}" for name, path in found.elsewhere.items()]
+        yield f"paths of another machine, taken for recordings here: {len(listed)} ({_listed(listed)})."
