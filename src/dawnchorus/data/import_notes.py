@@ -18,8 +18,13 @@ def notes_of_labels(labels: LabelReader) -> Iterator[str]:
     """Yield a sentence for labels that name nothing, for those that became one class, and for species of many names."""
     if labels.unnamed:
         yield (
-            f"labels that name nothing: {_counted(labels.unnamed)}. These recordings and marks are kept without a "
-            f"species, and are not trained on."
+            f"labels that name nothing, or no one species: {_counted(labels.unnamed)}. These recordings and marks are "
+            f"kept without a species, and are not trained on."
+        )
+    if labels.lists:
+        yield (
+            f"lists of several labels, of which a recording's first is the main one, and a mark is one of each: "
+            f"{_counted(labels.lists)}."
         )
     given: dict[str, list[str]] = defaultdict(list)
     common: dict[str, set[str]] = defaultdict(set)

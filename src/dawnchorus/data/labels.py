@@ -16,6 +16,7 @@ from dawnchorus.taxonomy.labels import (
     label_text,
     name_key,
     read_label,
+    split_labels,
     with_common_name,
 )
 
@@ -47,21 +48,28 @@ class LabelReader:
     uses: list[LabelUse] = field(default_factory=list)
     """The most frequent first."""
     unnamed: Counter[str] = field(default_factory=Counter)
-    """Recordings and marks whose label names nothing, such as `?`, by that label; marks without any are not counted."""
+    """Recordings and marks whose label names no one species, such as `?` and `Parus sp.`; no label is not counted."""
 
+    lists: Counter[str] = field(default_factory=Counter)
+    """Recordings and marks by labels that are lists of several."""
     _classes: dict[Given, Label | None] = field(default_factory=dict)
     """Classes of the labels of the rows that were read."""
 
     def read(self, rows: Iterable[RecordingRow]) -> list[RecordingRow]:
         """Return the rows under the names of their classes; those that name nothing are without a species."""
-        rows = list(rows)
+        self.lists = Counter()
+        rows = [_with_single_labels(row, self.lists) for row in rows]
         counts = _counts(rows)
         others = {(name, "") for row in rows for name in (*row.secondary, *row.absent)}
         self._classes = self._find_classes(counts, others - set(counts))
-        return self.count(rows)
+        return self._count(rows)
 
-    def count(self, rows: Sequence[RecordingRow]) -> list[RecordingRow]:
-        """Return rows that have been read under the names of their classes, and count only these."""
+    def count(self, rows: Iterable[RecordingRow]) -> list[RecordingRow]:
+        """Return some of the rows that were read under the names of their classes, and count only these."""
+        self.lists = Counter()
+        return self._count([_with_single_labels(row, self.lists) for row in rows])
+
+    def _count(self, rows: Sequence[RecordingRow]) -> list[RecordingRow]:
         self.uses = sorted(
             (LabelUse(_text(given), label, n) for given, n in _counts(rows).items() if (label := self._classes[given])),
             key=lambda use: (-use.n_recordings, label_text(use.label), use.given),
@@ -119,6 +127,24 @@ class LabelReader:
         if label is None:
             self.unnamed[scientific.strip() or BLANK] += 1
         return label
+
+
+def _with_single_labels(row: RecordingRow, lists: Counter[str]) -> RecordingRow:
+    """Return the row with one label in each place: of a list, the first is the main one; a mark is one of each."""
+    labels = split_labels(row.scientific_name or "")
+    if len(labels) > 1:
+        lists[row.scientific_name or ""] += 1
+        common = split_labels(row.common_name or "")
+        name = common[0] if len(common) == len(labels) else None
+        row = replace(row, scientific_name=labels[0], common_name=name, secondary=(*labels[1:], *row.secondary))
+    if not any(len(split_labels(mark.scientific_name)) > 1 for mark in row.annotations):
+        return row
+    marks: list[Annotation] = []
+    for mark in row.annotations:
+        labels = split_labels(mark.scientific_name)
+        lists[mark.scientific_name] += len(labels) > 1
+        marks += [replace(mark, scientific_name=label) for label in labels] or [mark]
+    return replace(row, annotations=tuple(marks))
 
 
 def labels_of_rows(rows: Iterable[RecordingRow]) -> list[Label]:

@@ -25,7 +25,7 @@ from pathlib import Path
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.file_names import find_class_of_file, label_of_file, label_of_folder
-from dawnchorus.taxonomy.labels import OTHER_SOUNDS, Label, is_scientific, name_key
+from dawnchorus.taxonomy.labels import OTHER_SOUNDS, Label, is_indeterminate, is_scientific, name_key, split_labels
 
 _NO_LABELS = re.compile(
     r"""
@@ -91,6 +91,9 @@ class FolderReading:
             listed = ", ".join(f"{name} ({n})" for name, n in self.others.most_common(_MAX_NAMED))
             more = f" and {len(self.others) - _MAX_NAMED} more" if len(self.others) > _MAX_NAMED else ""
             yield f"folders that are not read as labels: {listed}{more}."
+        several = [name for names in self.of_levels.values() for name in names if len(split_labels(name)) > 1]
+        if several:
+            yield f"folders of several labels: {len(several)} ({_first(map(repr, several))}), the main one first."
         if self.of_files:
             named = _first(label.scientific_name for label in self.of_files.values())
             yield f"labels read from the names of files: {len(self.of_files)} recordings ({named})."
@@ -178,7 +181,7 @@ def _key(folder: str, known: KnownClasses | None) -> str:
 def _clearness(folder: str, known: KnownClasses | None) -> int:
     """Return how clearly the name of a folder is a label."""
     name = folder.strip()
-    parts = [part.strip() for part in name.removeprefix("-").split(",") if part.strip()]
+    parts = split_labels(name.removeprefix("-"))
     if not parts or (_NO_LABELS.fullmatch(name) and name.lower() not in OTHER_SOUNDS):
         return _NONE
     return min(_clearness_of_one(part, known) for part in parts)
@@ -190,6 +193,8 @@ def _clearness_of_one(name: str, known: KnownClasses | None) -> int:
     label = label_of_folder(name)
     if known is not None and known.find(label) is not None:
         return _SURE
+    if is_indeterminate(name):
+        return _BINOMIAL
     if is_scientific(label.scientific_name):
         return _SURE if label.common_name != label.scientific_name else _BINOMIAL
     return _ANY if name.lower() in _ANY_SPECIES else _WORD
@@ -246,12 +251,13 @@ def _labels_of_file(label: Label | None) -> dict[str, object]:
 def _labels(folder: str) -> dict[str, object]:
     if folder.lower() in OTHER_SOUNDS:
         return {"kind": "background"}
-    if folder.startswith("-"):
-        return {"kind": "background", "absent": (label_of_folder(folder[1:].strip()).scientific_name,)}
-    labels = [label_of_folder(part.strip()) for part in folder.split(",") if part.strip()]
-    if not labels:
-        return {"kind": "soundscape"}
-    first, *others = labels
+    labels = [label_of_folder(part) for part in split_labels(folder.removeprefix("-"))]
+    if folder.startswith("-") and labels:
+        return {"kind": "background", "absent": tuple(label.scientific_name for label in labels)}
+    species = [label for label in labels if label.kind == "species"]
+    if not species:
+        return {"kind": "background" if labels else "soundscape"}
+    first, *others = species
     return {
         "scientific_name": first.scientific_name,
         "common_name": first.common_name,

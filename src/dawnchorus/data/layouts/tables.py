@@ -28,7 +28,7 @@ from dawnchorus.tables import (
     parse_time,
     posix_path,
 )
-from dawnchorus.taxonomy.labels import Label, is_binomial, label_text, read_label
+from dawnchorus.taxonomy.labels import Label, is_binomial, label_text, read_label, split_labels
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "path": ("path", "filepath", "file_path", "filename", "file_name", "in_file", "file", "audio", "recording"),
@@ -312,7 +312,7 @@ def _label(fields: Mapping[str, str | None], names: TaxonNames) -> Label | None:
 
 def _two_names(text: str | None) -> Label | None:
     """Return the label of `Genus species_English Name`; None for other texts."""
-    label = read_label(text or "")
+    label = read_label(text or "") if len(split_labels(text or "")) == 1 else None
     return label if label is not None and "_" in label_text(label) else None
 
 
@@ -330,9 +330,9 @@ def _names_in(text: str | None) -> list[str]:
         try:
             found = ast.literal_eval(text)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            found = text.strip("[]").split(",")
+            found = split_labels(text.strip("[]"))
         return [str(name).strip() for name in found if str(name).strip()]
-    return [part.strip() for part in re.split(r"[;,|]", text) if part.strip()]
+    return split_labels(text)
 
 
 def iso_date(text: str | None) -> str | None:
