@@ -108,3 +108,18 @@ def test_the_command_takes_a_layout_of_folders(tmp_path: Path, command: Command)
     for layout in ("folder", "place/site", "species"):
         done = command("data", "import", "in", "other", "--layout", layout, cwd=tmp_path)
         assert b"--layout: expected one of auto, folders" in done.stderr, layout
+
+
+def test_what_is_passed_over_is_counted_with_an_example(tmp_path: Path) -> None:
+    source = sounds(tmp_path / "in", "Avis una/1.wav", "Avis una/._1.wav", ".old/2.wav")
+    sounds(tmp_path / "elsewhere", "3.wav")
+    (source / "Avis altera").symlink_to(tmp_path / "elsewhere")
+    for name in ("a.amr", "b.amr", "README", "metadata.csv"):
+        (source / name).touch()
+    (source / "Avis una" / "1.txt").write_text("0\t1\tAvis una\n")
+    rows, notes = imported(source, layout="folders")
+    assert list(rows) == ["Avis una/1.wav"]
+    assert f"linked folders, which are not followed: 1 (as {source / 'Avis altera'})" in notes
+    assert f"hidden files and folders, left out: 2 (as {source / '.old'})" in notes
+    assert ".amr 2 (as a.amr), no suffix 1 (as README), .csv 1 (as metadata.csv), .txt 1 (as 1.txt)." in notes
+    assert "tables that are not read, because of --layout folders: 2 (1.txt, metadata.csv)." in notes

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dawnchorus.audio.find import find_recordings
+from dawnchorus.audio.find import describe_skipped, find_recordings
 from dawnchorus.audio.many import map_recordings
 from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.data.identity import hash_content, merge, with_unique_ids
 from dawnchorus.data.labels import LabelReader
-from dawnchorus.data.layouts.annotations import FoundMarks, NamedMark, ReadAnnotations, find_marks
+from dawnchorus.data.layouts.annotations import FoundMarks, NamedMark, ReadAnnotations, find_marks, text_files
 from dawnchorus.data.layouts.folders import SPECIES, FolderReading, facts_of_name, read_folders, rows_of_reading
 from dawnchorus.data.layouts.search_results import find_search_results, rows_of_search_results
 from dawnchorus.data.layouts.sound_files import find_sound
@@ -149,6 +149,10 @@ def import_recordings(
     labels = labels or LabelReader(KnownClasses(known))
     if layout == "auto":
         layout = detect_layout(source, labels.known, read_annotations, on_note)
+    elif layout == "folders" or "/" in layout:
+        _say_unread_tables(source, layout, on_note)
+    for note in describe_skipped([_sounds(source, audio)]):
+        on_note(note)
     if layout == "annotations":
         table = _annotated(source, folder, audio, read_annotations, n_workers, on_note)
         table = table.with_rows(_read_labels(labels, table.rows, per_species, on_note))
@@ -406,6 +410,14 @@ def _annotated(
 def _unused(reasons: Sequence[str]) -> Iterator[str]:
     if reasons:
         yield f"files that are not read as marks: {len(reasons)} ({'; '.join(reasons[:_MAX_NAMED])})."
+
+
+def _say_unread_tables(source: Path, layout: Layout, on_note: OnNote) -> None:
+    """Name the tables that a given layout of folders does not read."""
+    tables = [path.name for path in text_files(source) if marks_format(path) not in (None, "empty")]
+    tables += [table[1] for table in [_described_layout(source)] if table is not None and source.is_dir()]
+    if tables:
+        on_note(f"tables that are not read, because of --layout {layout}: {len(tables)} ({_listed(tables)}).")
 
 
 def _elsewhere(found: FoundMarks) -> Iterator[str]:

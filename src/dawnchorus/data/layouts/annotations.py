@@ -132,7 +132,7 @@ def find_marks(
         FormatError: a table is not as it should be.
     """
     names, found = RecordingNames(root, files), FoundMarks()
-    for path in [source] if source.is_file() else _text_files(source):
+    for path in [source] if source.is_file() else text_files(source):
         kind = marks_format(path)
         owners = names.named_by_table(path)
         if kind is None or (kind == "empty" and not owners):
@@ -199,7 +199,8 @@ def _several(found: Sequence[object]) -> str:
     return f"{len(found)} recordings of one name" if found else "no recording here"
 
 
-def _text_files(folder: Path) -> Iterator[Path]:
+def text_files(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder that may be tables of marks by their names, hidden ones left out."""
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
