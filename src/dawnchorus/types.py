@@ -94,6 +94,8 @@ class Mark:
     selection: str | None = None
     """Raven's number of the selection, which has a row for each view."""
     view: str | None = None
+    problem: str = ""
+    """Why the row could not be read; empty for one that could."""
 
 
 @dataclass(frozen=True)

@@ -242,6 +242,34 @@ def test_text_files_that_are_no_tables_are_named(tmp_path: Path) -> None:
     assert "files that are not read as marks: 1 (a.txt: no table of marks)" in notes
 
 
+def test_a_bad_row_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
+    for name in "abcd":
+        sound(tmp_path / "in" / f"{name}.wav")
+    good = "0:00.5", "0:00:01.5", "Avis una"
+    (tmp_path / "in" / "a.txt").write_text("\n".join(["\t".join(good), "abc\t1\tAvis una", "nan\t1\tx", "\\\t1\t2"]))
+    table(tmp_path / "in" / "b.txt", row(1, 0, 1, "Avis una"), "2\tS\tabc\t1\tAvis una", row(3, 1, 2, "x", "extra"))
+    lines = "filename,start,end,species", "c.wav,00:01,0:02,Avis una", "c.wav,nan,2,x", "d.wav,,,nocall", ",,,nocall"
+    (tmp_path / "in" / "list.csv").write_text("\n".join([*lines, "c.wav,,,Avis una", "c.wav,0,1,x,more"]))
+    found, notes = marks(tmp_path / "in")
+    una = [(0.5, 1.5, "Avis una")]
+    assert found == {"a.wav": una, "b.wav": [(0, 1, "Avis una")], "c.wav": [(1, 2, "Avis una")], "d.wav": []}
+    assert "could not be read: left out: 6 (a.txt line 2, expected 'start TAB end TAB label'" in notes
+    assert "list.csv line 5, the table is named after no recording here" in notes
+    assert "column 'start': times such as '00:01' are read as 1 s." in notes
+
+
+@pytest.mark.parametrize(("page", "letters"), [("mac_roman", "Ménétries"), ("cp1250", "Žluťoučký")])
+def test_a_guessed_encoding_of_marks_is_said(page: str, letters: str, tmp_path: Path) -> None:
+    for name in "ab":
+        sound(tmp_path / "in" / f"{name}.wav")
+    (tmp_path / "in" / "a.txt").write_bytes(f"0\t1\t{letters} una\n".encode(page))
+    header = "Begin Time (s)\tEnd Time (s)\tSpecies\n"
+    (tmp_path / "in" / "b.txt").write_bytes(f"{header}0\t1\t{letters} una\n".encode(page))
+    notes = marks(tmp_path / "in")[1]
+    for name in "ab":
+        assert f"{tmp_path / 'in' / name}.txt: not in UTF-8" in notes
+
+
 def test_a_table_alone_is_of_the_recordings_around_it(tmp_path: Path) -> None:
     sound(tmp_path / "a.wav")
     table(tmp_path / "t.txt", row(1, 0, 1, "Avis una", "a.wav"), more="\tBegin File")
@@ -261,7 +289,10 @@ def test_a_table_of_detections_is_held_against_the_recordings_that_it_names(tmp_
     assert (first.path, gone.problems) == ("audio/a.wav", ("missing",))
     assert any("beyond the end" in note and "found.csv line 3: 5 to 6 s, of 2 s" in note for note in notes)
     path.write_text(path.read_text().replace(",gone.wav", ","))
-    with pytest.raises(InputError, match="line 4: expected the name of a recording"):
+    import_detections(path, tmp_path, read, n_workers=1, on_note=notes.append)
+    assert any("found.csv line 4: 0 to 1 s, the row names none" in note for note in notes)
+    path.write_text(path.read_text().replace(",audio/a.wav", ","))
+    with pytest.raises(InputError, match="expected rows that name their recording"):
         import_detections(path, tmp_path, read, n_workers=1)
 
 
@@ -299,7 +330,7 @@ def test_every_row_is_kept_or_said(rows: list[Mark]) -> None:
         for mark in rows
     ]
     held = hold_marks(FoundMarks(named, tables=[Path("t.txt")]), {files[0]: 10.0, files[1]: None}, files)
-    lost = ("no recording", "no number", "beyond", "other time", "view", "twice", "no bird", "effort")
+    lost = ("unread", "no recording", "no number", "beyond", "other time", "view", "twice", "no bird", "effort")
     assert held.n_kept + sum(len(held.fates.get(fate, ())) for fate in lost) == len(rows)
     for path, found in held.annotations.items():
         for mark in found:

@@ -319,23 +319,23 @@ def import_detections(
     """
     has_lines = source.suffix.lower() in MARK_SUFFIXES and marks_format(source) in ("Raven", "BirdNET-Analyzer", "list")
     marks: list[Mark] = (
-        list(read_annotations(source))
+        list(read_annotations(source, on_note))
         if has_lines
         else [Mark(line, detection, name) for line, (name, detection) in enumerate(read(source), start=1)]
     )
     paths: dict[str, Path] = {}
-    for mark in marks:
-        if mark.recording is None:
-            raise InputError(
-                f"{source}, line {mark.line}: expected the name of a recording, found none. Import such a table as a "
-                f"file beside its recording."
-            )
-        paths.setdefault(mark.recording, _recording_of(mark.recording, source))
+    for name in (mark.recording for mark in marks if mark.recording is not None):
+        paths.setdefault(name, _recording_of(name, source))
+    if marks and not paths:
+        raise InputError(
+            f"{source}: expected rows that name their recording, found none. Import such a table as a file beside its "
+            f"recording."
+        )
     files = list(dict.fromkeys(paths.values()))
     rows = [RecordingRow(kind="soundscape", **facts_of_name(path, path.parent)) for path in files]  # type: ignore[arg-type]
     table = table_of([replace(row, source=str(source)) for row in rows], folder, n_workers=n_workers)
     durations = {path: row.duration_s for path, row in zip(files, table.rows, strict=True)}
-    named = [NamedMark(source, mark, paths[str(mark.recording)]) for mark in marks]
+    named = [NamedMark(source, mark, paths.get(mark.recording or ""), "the row names none") for mark in marks]
     held = hold_marks(FoundMarks(named, tables=[source]), durations, files)
     for note in held.notes():
         on_note(note)
@@ -399,7 +399,7 @@ def _annotated(
     table = table_of(rows, folder, n_workers=n_workers)
     durations = {path: row.duration_s for path, row in zip(files, table.rows, strict=True)}
     held = hold_marks(found, durations, files)
-    for note in (*_unused(found.unused), *_elsewhere(found), *held.notes()):
+    for note in (*found.notes, *_unused(found.unused), *_elsewhere(found), *held.notes()):
         on_note(note)
     return table.with_rows(
         replace(row, annotations=held.annotations[path], is_annotated=True) if path in held.annotations else row

@@ -26,7 +26,7 @@ from dawnchorus.types import Mark
 
 T = TypeVar("T")
 
-ReadAnnotations = Callable[[Path], Iterable[Mark]]
+ReadAnnotations = Callable[[Path, Callable[[str], None]], Iterable[Mark]]
 
 _END_OF_TABLE = re.compile(
     r"([._ -]*(wave?|flac|mp3|ogg|table[._ -]*\d*|selections?|labels?|annotations?|marks?|birdnet|results?|audacity"
@@ -57,6 +57,8 @@ class FoundMarks:
     tables: list[Path] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
     """Why other files, which look like tables of recordings, are of none."""
+    notes: list[str] = field(default_factory=list)
+    """Sentences on what had to be guessed in the tables, as their encoding."""
     elsewhere: dict[str, Path] = field(default_factory=dict)
     """Recordings whose folders are not all those that rows name, by the paths in these rows."""
 
@@ -141,7 +143,7 @@ def find_marks(
         if kind == "BirdNET-Analyzer" and not (with_results or source.is_file()):
             found.unused.append(f"{path.name}: results of a model (import it alone, with --layout detections)")
             continue
-        rows = list(read(path))
+        rows = list(read(path, found.notes.append))
         if kind == "Audacity" and not owners:
             found.unused.append(f"{path.name}: labels that are named after no recording")
             continue
