@@ -224,3 +224,21 @@ def test_lists_have_any_name_of_a_class(tmp_path: Path, level_bundle: Bundle) ->
     assert kept[:2].tolist() == pytest.approx([0.9, 0.8])
     with pytest.raises(InputError, match=r"'Avis magna' and 'Loud Bird' are one class of the model .* 0\.1 and 0\.9"):
         selection_of(level_bundle, Options(thresholds={"Avis magna": 0.1, "Loud Bird": 0.9}))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("path,latt,lon\na.wav,1,2\n", "Is the column 'latt' meant to be 'lat'?"),
+        ("path,latitud,longtude\na.wav,1,2\n", "Is the column 'longtude' meant to be 'longitude'?"),
+        ("path,lat,lon,star_time\na.wav,1,2,2024-05-01\n", "Is the column 'star_time' meant to be 'start_time'?"),
+        ("path,lat,lon\na.wav,0,0\n", "1 of 1 recordings are at latitude 0, longitude 0 (as a.wav)"),
+    ],
+)
+def test_misspelt_columns_and_doubtful_places_are_said(tmp_path: Path, content: str, said: str) -> None:
+    notes: list[str] = []
+    try:
+        read_recordings(written(tmp_path, content), on_note=notes.append)
+    except FormatError as error:
+        notes.append(str(error))
+    assert said in "\n".join(notes)

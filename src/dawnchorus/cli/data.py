@@ -422,7 +422,9 @@ def _say_leaks(leaks: Sequence[Any]) -> None:
 def attribution(*, data_set: Path, voices: Path | None) -> None:
     """Write ATTRIBUTION.md: recordists and licences."""
     table = read_table(data_set)
-    rows = recordings_of_table(voices) if voices else table.rows
+    notes: list[str] = []
+    rows = recordings_of_table(voices, notes.append) if voices else table.rows
+    print_notes(notes, console())
     path = table.folder / FILE_NAME
     with atomic_file(path) as stream:
         stream.write(attribution_text(rows).encode())

@@ -58,6 +58,12 @@ def notes_of_import(rows: Sequence[RecordingRow], *, sources: Sequence[str]) -> 
             f"kept as written, without a scientific name: {_counted(species)}; "
             f"{f'{_joined(sources)} do not have them' if sources else reason}."
         )
+    nowhere = [row.recording_id for row in rows if (row.latitude, row.longitude) == (0, 0)]
+    if nowhere:
+        yield (
+            f"doubtful places, at latitude 0, longitude 0: {len(nowhere)} (as {nowhere[0]}). Many recorders and tables "
+            f"write this where no place is known."
+        )
     others = Counter(name for row in rows for name in row.secondary if " " not in name)
     if others:
         yield f"secondary species under codes that no taxonomy beside the table has: {_counted(others)}."

@@ -209,7 +209,7 @@ def _rows(
         return TableLayout.of(csv_path, columns, sounds=sounds).rows(on_note=on_note)
     if layout == "voices":
         root = _sounds(source, audio)
-        return rows_of_voices(find_voices_table(source), root, _described_recordings(root))
+        return rows_of_voices(find_voices_table(source), root, _described_recordings(root), on_note)
     if layout == "xeno-canto":
         root = _sounds(source, audio)
         return rows_of_search_results(find_search_results(source), root, _described_recordings(root))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
@@ -63,6 +64,18 @@ class RowError(FormatError):
         self.reason = reason
 
 
+_SIMILARITY = 0.8
+"""Smallest ratio (difflib's) of a column's name to a usual one that is asked about."""
+
+
+def near_column(header: Iterable[str], wanted: Iterable[str]) -> str:
+    """Return a question for the column of `header` that is spelt nearly like one of the names `wanted`, or nothing."""
+    known = list(wanted)
+    unknown = [name for name in header if name.lower() not in known]
+    near = ((name, get_close_matches(name.lower(), known, n=1, cutoff=_SIMILARITY)) for name in unknown)
+    return next((f" Is the column '{name}' meant to be '{alike[0]}'?" for name, alike in near if alike), "")
+
+
 class NamedColumns:
     """Rows of a table, asked by any of a column's known names, however they are spelt.
 
@@ -117,6 +130,7 @@ class NamedColumns:
         if found is None:
             raise FormatError(
                 f"{self.path}: expected a column {' or '.join(repr(n) for n in names)}, found {self.header}."
+                f"{near_column(self.header, names)}"
             )
         return found
 
