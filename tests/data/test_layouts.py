@@ -123,3 +123,20 @@ def test_what_is_passed_over_is_counted_with_an_example(tmp_path: Path) -> None:
     assert f"hidden files and folders, left out: 2 (as {source / '.old'})" in notes
     assert ".amr 2 (as a.amr), no suffix 1 (as README), .csv 1 (as metadata.csv), .txt 1 (as 1.txt)." in notes
     assert "tables that are not read, because of --layout folders: 2 (1.txt, metadata.csv)." in notes
+
+
+def test_dates_of_folders_count_where_nothing_else_tells(tmp_path: Path) -> None:
+    names = ("2021-05-01/Avis una/1.wav", "20210502/Avis una/2.wav", "2021-13-01/Avis una/3.wav")
+    source = sounds(tmp_path / "in", *names, "2021-05-01/Avis una/20200304_050607.wav")
+    rows, notes = imported(source)
+    assert [rows[name].date for name in names] == ["2021-05-01", "2021-05-02", None]
+    assert rows["2021-05-01/Avis una/20200304_050607.wav"].date == "2020-03-04"
+    assert "dates taken from the names of folders: 2 recordings (as 2021-05-01 of 2021-05-01/Avis una/1.wav)" in notes
+
+
+def test_the_file_that_clips_are_cut_from_is_their_group(tmp_path: Path) -> None:
+    sounds(tmp_path, "1.wav", "2.wav")
+    for column in ("Begin File", "source_file"):
+        (tmp_path / "own.csv").write_text(f"path,species,{column}\n1.wav,Avis una,x.wav\n2.wav,Avis una,x.wav\n")
+        table = import_recordings(tmp_path / "own.csv", tmp_path, n_workers=1)
+        assert [row.given_group for row in table.rows] == ["x.wav", "x.wav"]

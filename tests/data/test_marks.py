@@ -242,6 +242,19 @@ def test_text_files_that_are_no_tables_are_named(tmp_path: Path) -> None:
     assert "files that are not read as marks: 1 (a.txt: no table of marks)" in notes
 
 
+def test_a_table_of_detections_takes_the_recordings_that_it_names_alone(tmp_path: Path) -> None:
+    for name in ("in/a.wav", "in/b.wav", "audio/a.wav"):
+        sound(tmp_path / name)
+    header = "Start (s),End (s),Scientific name,Common name,Confidence"
+    path = tmp_path / "in" / "det.csv"
+    path.write_text(f"{header},File\n0,1,Avis una,Una,0.9,a.wav\n")
+    assert marks(path)[0] == {"a.wav": [(0, 1, "Avis una")]}
+    rows = import_recordings(path, tmp_path, layout="detections", audio=tmp_path / "audio", n_workers=1).rows
+    assert [row.path for row in rows] == ["audio/a.wav"]
+    (tmp_path / "in" / "b.BirdNET.results.csv").write_text(f"{header}\n0,1,Avis una,Una,0.9\n")
+    assert marks(tmp_path / "in" / "b.BirdNET.results.csv")[0] == {"a.wav": None, "b.wav": [(0, 1, "Avis una")]}
+
+
 def test_a_bad_row_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
     for name in "abcd":
         sound(tmp_path / "in" / f"{name}.wav")

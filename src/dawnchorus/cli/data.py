@@ -22,7 +22,7 @@ from dawnchorus.data.check import LABEL_CHECKS, PROBLEMS, ModelScores, check_tab
 from dawnchorus.data.given_split import split_by_counts, split_by_tables
 from dawnchorus.data.identity import merge
 from dawnchorus.data.import_notes import describe_labels, notes_of_import, notes_of_labels
-from dawnchorus.data.importing import LAYOUTS, import_detections, import_recordings, parse_layout
+from dawnchorus.data.importing import LAYOUTS, import_recordings, parse_layout
 from dawnchorus.data.label_check import label_doubts
 from dawnchorus.data.labels import LabelReader, labels_of_rows
 from dawnchorus.data.layouts.voices import recordings_of_table
@@ -39,7 +39,6 @@ from dawnchorus.data.sound_notes import notes_of_sound
 from dawnchorus.data.split import LeakReport, fold_parts, leak_report, split_table
 from dawnchorus.errors import InputError, OutputExists
 from dawnchorus.files import atomic_file
-from dawnchorus.formats.registry import format_of_file
 from dawnchorus.models.store import ModelStore
 from dawnchorus.taxonomy.labels import Label
 
@@ -118,24 +117,17 @@ def import_(
     names = open_name_lists(models_folder, source, checklists=checklists, own=own)
     labels = LabelReader(names.known)
     notes: list[str] = []
-    if layout == "detections":
-        read = format_of_file(source).read
-        if read is None:
-            raise InputError(f"{source}: tables of this format cannot be read.")
-        table = import_detections(source, data_set, read, n_workers=workers, on_note=notes.append)
-        table = table.with_rows(labels.read(table.rows))
-    else:
-        table = import_recordings(
-            source,
-            data_set,
-            layout=layout,
-            columns=columns,
-            audio=audio,
-            per_species=per_species,
-            labels=labels,
-            n_workers=workers,
-            on_note=notes.append,
-        )
+    table = import_recordings(
+        source,
+        data_set,
+        layout=layout,
+        columns=columns,
+        audio=audio,
+        per_species=per_species,
+        labels=labels,
+        n_workers=workers,
+        on_note=notes.append,
+    )
     notes += (*notes_of_labels(labels), *notes_of_import(table.rows, sources=names.editions), *notes_of_sound(table))
     if before is not None:
         merged = merge(before, table)

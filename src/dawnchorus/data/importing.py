@@ -14,7 +14,14 @@ from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.data.identity import hash_content, merge, with_unique_ids
 from dawnchorus.data.labels import LabelReader
 from dawnchorus.data.layouts.annotations import FoundMarks, NamedMark, ReadAnnotations, find_marks, text_files
-from dawnchorus.data.layouts.folders import SPECIES, FolderReading, facts_of_name, read_folders, rows_of_reading
+from dawnchorus.data.layouts.folders import (
+    SPECIES,
+    FolderReading,
+    date_of_folders,
+    facts_of_name,
+    read_folders,
+    rows_of_reading,
+)
 from dawnchorus.data.layouts.search_results import find_search_results, rows_of_search_results
 from dawnchorus.data.layouts.sound_files import find_sound
 from dawnchorus.data.layouts.tables import TableLayout
@@ -23,7 +30,7 @@ from dawnchorus.data.marks import hold_marks
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, first_of_each_species
 from dawnchorus.data.sound_notes import problems_of_sound
 from dawnchorus.errors import AudioError, InputError
-from dawnchorus.formats.registry import MARK_SUFFIXES, marks_format, read_annotations
+from dawnchorus.formats.registry import MARK_SUFFIXES, format_of_file, marks_format, read_annotations
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label, is_binomial
 from dawnchorus.types import Detection, Mark
@@ -114,9 +121,15 @@ def _described_layout(source: Path) -> tuple[Layout, str] | None:
         return "xeno-canto", results.name
     if (voices := find_voices_table(source)) is not None:
         return "voices", voices.name
-    if not source.is_file():
-        return None
-    if source.suffix.lower() in MARK_SUFFIXES and marks_format(source) not in (None, "empty"):
+    return _layout_of_file(source) if source.is_file() else None
+
+
+def _layout_of_file(source: Path) -> tuple[Layout, str]:
+    """Return the layout of a table that has no usual name, and what tells it."""
+    kind = marks_format(source) if source.suffix.lower() in MARK_SUFFIXES else None
+    if kind == "BirdNET-Analyzer" and any(mark.recording for mark in read_annotations(source)):
+        return "detections", f"the columns of {source.name}: the recordings that it names, and no others"
+    if kind not in (None, "empty"):
         return "annotations", f"the columns of {source.name}"
     return "csv", source.name
 
@@ -151,10 +164,17 @@ def import_recordings(
         layout = detect_layout(source, labels.known, read_annotations, on_note)
     elif layout == "folders" or "/" in layout:
         _say_unread_tables(source, layout, on_note)
-    for note in describe_skipped([_sounds(source, audio)]):
-        on_note(note)
-    if layout == "annotations":
-        table = _annotated(source, folder, audio, read_annotations, n_workers, on_note)
+    if layout not in ("csv", "detections"):
+        for note in describe_skipped([_sounds(source, audio)]):
+            on_note(note)
+    if layout in ("annotations", "detections"):
+        table = (
+            _annotated(source, folder, audio, read_annotations, n_workers, on_note)
+            if layout == "annotations"
+            else import_detections(
+                source, folder, _reader_of(source), audio=audio, n_workers=n_workers, on_note=on_note
+            )
+        )
         table = table.with_rows(_read_labels(labels, table.rows, per_species, on_note))
     else:
         rows = list(_rows(source, layout, columns or {}, audio, labels.known, on_note))
@@ -163,6 +183,7 @@ def import_recordings(
         table = table_of(named, folder, n_workers=n_workers)
     if not table.rows:
         raise InputError(f"{source}: there are no recordings in it.")
+    table = _with_dates_of_folders(table, on_note)
     unlabelled = [row.recording_id for row in table.rows if row.is_unlabelled]
     if unlabelled:
         on_note(
@@ -192,6 +213,30 @@ def _read_labels(
         n_left_out = sum(map(len, left_out.values()))
         on_note(f"left out, because of --per-species {per_species}: {n_left_out} recordings: {_listed(counts)}.")
     return labels.count([rows[k] for k in taken])
+
+
+def _with_dates_of_folders(table: RecordingsTable, on_note: OnNote) -> RecordingsTable:
+    """Return the table in which recordings without a date have that of a folder that they are in: `2021-05-01`."""
+    rows = [row if row.date else replace(row, date=date_of_folders(table.file(row))) for row in table.rows]
+    dated = [new for old, new in zip(table.rows, rows, strict=True) if new.date != old.date]
+    if dated:
+        on_note(
+            f"dates taken from the names of folders: {_recordings(dated)} (as {dated[0].date} of "
+            f"{dated[0].recording_id})."
+        )
+    return table.with_rows(rows)
+
+
+def _reader_of(source: Path) -> Callable[[Path], Iterable[tuple[str | None, Detection]]]:
+    """Return the reader of a table of detections.
+
+    Raises:
+        InputError: tables of this format cannot be read.
+    """
+    read = format_of_file(source).read
+    if read is None:
+        raise InputError(f"{source}: tables of this format cannot be read.")
+    return read
 
 
 def _rows(
@@ -308,10 +353,13 @@ def import_detections(
     folder: Path,
     read: Callable[[Path], Iterable[tuple[str | None, Detection]]],
     *,
+    audio: Path | None = None,
     n_workers: int,
     on_note: OnNote = _say_nothing,
 ) -> RecordingsTable:
     """Return the recordings that a table of detections names, with the detections as annotations.
+
+    Recordings are looked for in `audio`, or else from here and from the table's folder.
 
     Raises:
         InputError: a detection names no recording.
@@ -325,7 +373,7 @@ def import_detections(
     )
     paths: dict[str, Path] = {}
     for name in (mark.recording for mark in marks if mark.recording is not None):
-        paths.setdefault(name, _recording_of(name, source))
+        paths.setdefault(name, _recording_of(name, audio or source.parent))
     if marks and not paths:
         raise InputError(
             f"{source}: expected rows that name their recording, found none. Import such a table as a file beside its "
@@ -345,9 +393,9 @@ def import_detections(
     )
 
 
-def _recording_of(name: str, table: Path) -> Path:
-    """Return the path of a recording that a table names: from here, or from the table's folder."""
-    beside = find_sound([table.parent], [name], None)
+def _recording_of(name: str, folder: Path) -> Path:
+    """Return the path of a recording that a table names: from here, or from a folder."""
+    beside = find_sound([folder], [name], None)
     return Path(os.path.abspath(name if os.path.exists(name) or beside is None else beside))
 
 

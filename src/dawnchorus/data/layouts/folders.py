@@ -18,7 +18,9 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import date
 from itertools import pairwise
 from pathlib import Path
 
@@ -40,6 +42,7 @@ _NO_LABELS = re.compile(
 )
 """Names of folders that say nothing of the species in them."""
 
+_DATE = re.compile(r"((?:19|20)\d\d)([-_. ]?)(\d\d)\2(\d\d)", re.ASCII)
 _XENO_CANTO = re.compile(r"(?:^|[^A-Za-z0-9])XC(\d+)(?!\d)")
 
 _NONE, _ANY, _WORD, _BINOMIAL, _SURE = range(5)
@@ -238,6 +241,15 @@ def facts_of_name(path: Path, root: Path) -> dict[str, object]:
         "url": named and f"https://xeno-canto.org/{named[2:]}",
         "source": "xeno-canto" if named else None,
     }
+
+
+def date_of_folders(path: Path) -> str | None:
+    """Return the date that is the name of a folder that a recording is in, the innermost: `2021-05-01`, `20210501`."""
+    for folder in path.parents:
+        if found := _DATE.fullmatch(folder.name):
+            with suppress(ValueError):
+                return date(int(found[1]), int(found[3]), int(found[4])).isoformat()
+    return None
 
 
 def _labels_of_file(label: Label | None) -> dict[str, object]:

@@ -52,7 +52,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "time": headers.TIME,
     "quality": ("quality", "rating", "q"),
     "sound_type": ("sound_type", "type", "song_type"),
-    "given_group": ("group_id", "group", "site"),
+    "given_group": ("group_id", "group", "site", "begin_file", "source_file", "original_file", "source_recording"),
     "split": ("split",),
     "source": ("source",),
 }
