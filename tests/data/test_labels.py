@@ -45,6 +45,7 @@ KNOWN = KnownClasses((OWL, TIT, ALBATROSS, WIDOW), {"gretit1": TIT})
         ("Parus_major_(Linnaeus,_1758)", "Parus major"),
         ("Parus major (Linnaeus 1758)_Great Tit", "Parus major_Great Tit"),
         ("Ficedula albicilla (de Filippi, 1870)", "Ficedula albicilla"),
+        ("Parus major (Linnaeus, 1758) song", "Parus major (song)"),
         ("Sitta europaea L.", "Sitta europaea"),
         ("Motacilla alba yarrellii Gould, 1837", "Motacilla alba yarrellii"),
         ("Parus sp. 2", "Parus sp. 2"),
@@ -80,7 +81,7 @@ def test_texts_that_name_nothing(text: str) -> None:
 
 
 OPEN = (
-    *("Parus sp.", "Parus_sp", "Parus spp.", "duck sp.", "Parus sp._Tit sp.", "Parus cf. major", "cf. Parus major"),
+    *("Parus sp.", "Parus_sp", "Parus spec.", "Parus major agg.", "Parus spp.", "duck sp.", "Parus sp._Tit sp.", "Parus cf. major", "cf. Parus major"),
     *("Parus aff. major", "Parus major/minor", "Parus major / Parus minor", "Greater/Lesser Scaup", "Parus indet."),
     *("Anas platyrhynchos x acuta", "Mallard \u00d7 Pintail", "Parus major?"),
 )

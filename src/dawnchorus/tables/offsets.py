@@ -6,7 +6,7 @@ import re
 
 from dawnchorus.tables.numbers import parse_number
 
-_CLOCK = re.compile(r"(?:(?P<hours>\d{1,3}):)?(?P<minutes>\d{1,3}):(?P<seconds>[0-5]?\d(?:[.,]\d+)?)", re.ASCII)
+_CLOCK = re.compile(r"(?:(?P<hours>\d{1,3}):)?(?P<minutes>\d{1,3}):(?P<seconds>[0-5]\d(?:[.,]\d+)?)", re.ASCII)
 
 
 def parse_offset_s(text: str, *, comma: bool = False) -> float | None:

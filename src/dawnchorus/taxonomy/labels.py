@@ -56,14 +56,16 @@ _IN_BRACKETS = re.compile(r"(?P<before>.+?) ?\((?P<inside>[^()]+)\)")
 _AUTHOR = r"(?:(?:d[aeiou]s?|d[eu]l|del?la|la|le|v[ao]n|de[nr]|zu|d') ?)*[A-Z\u00c0-\u00de\u0100-\u017f][^\d()_]*"
 _AUTHORITY = re.compile(
     rf"(?P<name>[A-Z][a-z-]+ [a-z-]+(?: [a-z-]+)?),? (?:\({_AUTHOR}[, ] ?\d{{4}}\)|{_AUTHOR}, ?\d{{4}}|\(?L\.\)?)"
+    r"(?P<rest>(?: .*)?)"
 )
+"""A scientific name, who gave it, and what is behind this."""
 _LIST_SEPARATOR = re.compile(r"[,;|](?![^(]*\))(?!\s*\d{4}\b)")
 """What parts the labels of a list: not in brackets, and not before the year of an author's name."""
 _INDETERMINATE = re.compile(
     r"""
     (?<=\w\ )spp?(?!\w|\.?\ ?\d)                    # Parus sp.; but Parus sp. 2 is a class of somebody's own
     | (?:^|(?<=\ ))(?:cf|aff)\b\.?(?=\ )             # Parus cf. major
-    | (?<=\w\ )(?:indet|unid)\b
+    | (?<=\w\ )(?:(?:indet|unid)\b|spec\.|agg\b)
     | ^[A-Z](?=.*\ ).*[^\W\d_]{3}\ ?/\ ?[^\W\d_]{3}    # Parus major/minor, Greater/Lesser Scaup
     | ^[A-Z].*[a-z.]\ [x\u00d7]\ [A-Za-z]            # Anas platyrhynchos x acuta
     | (?<=\w)\ ?\?$                                 # Parus major?
@@ -285,7 +287,7 @@ def _is_below_species(text: str) -> bool:
 def _without_authority(name: str) -> str:
     """Return a scientific name without who gave it: `Parus major (Linnaeus, 1758)`."""
     match = _AUTHORITY.fullmatch(name)
-    return match["name"] if match else name
+    return match["name"] + match["rest"] if match else name
 
 
 def read_label_lines(path: Path) -> tuple[Label, ...]:
