@@ -81,7 +81,17 @@ def test_texts_that_name_nothing(text: str) -> None:
 
 
 OPEN = (
-    *("Parus sp.", "Parus_sp", "Parus spec.", "Parus major agg.", "Parus spp.", "duck sp.", "Parus sp._Tit sp.", "Parus cf. major", "cf. Parus major"),
+    *(
+        "Parus sp.",
+        "Parus_sp",
+        "Parus spec.",
+        "Parus major agg.",
+        "Parus spp.",
+        "duck sp.",
+        "Parus sp._Tit sp.",
+        "Parus cf. major",
+        "cf. Parus major",
+    ),
     *("Parus aff. major", "Parus major/minor", "Parus major / Parus minor", "Greater/Lesser Scaup", "Parus indet."),
     *("Anas platyrhynchos x acuta", "Mallard \u00d7 Pintail", "Parus major?"),
 )

@@ -125,6 +125,14 @@ def test_what_is_passed_over_is_counted_with_an_example(tmp_path: Path) -> None:
     assert "tables that are not read, because of --layout folders: 2 (1.txt, metadata.csv)." in notes
 
 
+def test_recordings_that_a_table_does_not_name_are_counted(tmp_path: Path) -> None:
+    source = sounds(tmp_path / "in", "a.wav", "more/b.wav")
+    (source / "metadata.csv").write_text("path,species\na.wav,Avis una\n")
+    rows, notes = imported(source)
+    assert list(rows) == ["a.wav"]
+    assert "recordings that the table does not name, left out: 1 (more/b.wav)." in notes
+
+
 def test_dates_of_folders_count_where_nothing_else_tells(tmp_path: Path) -> None:
     names = ("2021-05-01/Avis una/1.wav", "20210502/Avis una/2.wav", "2021-13-01/Avis una/3.wav")
     source = sounds(tmp_path / "in", *names, "2021-05-01/Avis una/20200304_050607.wav")

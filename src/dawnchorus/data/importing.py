@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -181,6 +182,8 @@ def import_recordings(
         named = _read_labels(labels, rows, per_species, on_note)
         _check_names(source, named)
         table = table_of(named, folder, n_workers=n_workers)
+        if layout in ("csv", "xeno-canto") and (source.is_dir() or audio is not None):
+            _say_undescribed(_sounds(source, audio), rows, on_note)
     if not table.rows:
         raise InputError(f"{source}: there are no recordings in it.")
     table = _with_dates_of_folders(table, on_note)
@@ -466,6 +469,16 @@ def _say_unread_tables(source: Path, layout: Layout, on_note: OnNote) -> None:
     tables += [table[1] for table in [_described_layout(source)] if table is not None and source.is_dir()]
     if tables:
         on_note(f"tables that are not read, because of --layout {layout}: {len(tables)} ({_listed(tables)}).")
+
+
+def _say_undescribed(sounds: Path, rows: Iterable[RecordingRow], on_note: OnNote) -> None:
+    """Count the recordings in a folder that the table which describes it does not name."""
+    described = {os.path.abspath(row.path) for row in rows}
+    with suppress(InputError):  # there are none
+        left_out = [path for path in find_recordings([sounds]) if os.path.abspath(path) not in described]
+        if left_out:
+            names = [path.relative_to(sounds).as_posix() for path in left_out]
+            on_note(f"recordings that the table does not name, left out: {len(names)} ({_listed(names)}).")
 
 
 def _elsewhere(found: FoundMarks) -> Iterator[str]:
