@@ -23,6 +23,8 @@ class Origin:
     source: str | None = None
     conflict: str | None = None
     """A sentence on sources that contradict each other, with what each says."""
+    unread: str | None = None
+    """A sentence on times that sources have, but that are not understood."""
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,8 @@ class Run:
                 self.warnings.extend(Problem(printable(path), warning) for warning in note.warnings)
                 self.speech_s += note.speech_s
                 origin = self.builder.origin(path, note.origin)
-                clocks.add(printable(path), has_time=origin.start_time is not None, conflict=origin.conflict)
+                has_time = origin.start_time is not None
+                clocks.add(printable(path), has_time=has_time, conflict=origin.conflict, unread=origin.unread)
                 if self.builder.range_filter and origin.latitude is not None:
                     self.has_place = True
         self.notes += clocks.notes()
