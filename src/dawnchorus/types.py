@@ -23,6 +23,8 @@ class Origin:
     source: str | None = None
     conflict: str | None = None
     """A sentence on sources that contradict each other, with what each says."""
+    unread: str | None = None
+    """A sentence on times that sources have, but that are not understood."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,8 @@ class Mark:
     selection: str | None = None
     """Raven's number of the selection, which has a row for each view."""
     view: str | None = None
+    problem: str = ""
+    """Why the row could not be read; empty for one that could."""
 
 
 @dataclass(frozen=True)

@@ -320,7 +320,8 @@ def test_a_time_that_is_not_understood_is_said_where_the_name_has_another(tmp_pa
     chunks = info(ICMT=comment), wamd(time="01.06.2024 01h30"), guano(Timestamp="9999-06-01T01:30:05")
     origin = read_origin(wav(tmp_path / "20240601_013002.WAV", *chunks))
     assert (origin.start_time, origin.source) == (datetime(2024, 6, 1, 1, 30, 2), "file name")
-    assert origin.conflict == (
+    assert origin.conflict is None
+    assert origin.unread == (
         "guano has a time that is not understood: '9999-06-01T01:30:05'; "
         "AudioMoth comment has a time that is not understood: 'Recorded at 01:30:02 01/06/2024 (CEST)'; "
         "wamd has a time that is not understood: '01.06.2024 01h30'"
@@ -353,10 +354,11 @@ def test_sources_that_contradict_each_other_are_said_and_the_first_counts(tmp_pa
 
 def test_a_report_counts_and_names_the_first_of_each_kind() -> None:
     report = ClockReport()
-    report.add("a", has_time=True, conflict=None)
+    report.add("a", has_time=True, conflict=None, unread=None)
     assert list(report.notes()) == []
     for name in ("b", "c"):
-        report.add(name, has_time=False, conflict="x says 1, y 2")
-    untimed, conflict = report.notes()
+        report.add(name, has_time=False, conflict="x says 1, y 2", unread="z has 25:00")
+    untimed, conflict, unread = report.notes()
     assert untimed.startswith("no time found for 2 of 3 recordings, as b: ")
-    assert conflict.endswith("in 2 of 3 recordings (of two, the first one is used), as b: x says 1, y 2.")
+    assert conflict.endswith("in 2 of 3 recordings (the first one is used), as b: x says 1, y 2.")
+    assert unread.startswith("times that are not understood, in 2 of 3 recordings")

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import itertools
 import shutil
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 import soundfile
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from tests.conftest import Command
 from tests.sounds import tone
 
 from dawnchorus.data.identity import hash_content, merge, with_unique_ids
 from dawnchorus.data.importing import import_recordings, merge_tables
-from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table
+from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, read_table, write_table
 
 
 def sound(path: Path, frequency_hz: float) -> Path:
@@ -55,7 +57,7 @@ def test_the_same_again_changes_nothing(sites: list[Path], tmp_path: Path) -> No
     checked = once.with_rows(replace(row, sound_hash=row.path, split="train", problems=("short",)) for row in once.rows)
     again = merge(checked, import_recordings(sites[0], tmp_path, n_workers=1))
     assert again.table == checked
-    assert (again.n_added, again.n_unchanged, again.changed, again.moved) == (0, 2, (), ())
+    assert (again.n_added, again.n_unchanged, again.updated, again.moved) == (0, 2, (), ())
 
 
 def test_copies_are_still_of_their_original_when_its_identifier_gets_a_digest(
@@ -74,7 +76,7 @@ def test_the_command_says_what_was_added_and_what_replaced(sites: list[Path], co
     assert b"added to the table: 2 recordings; there already: 0." in done.stderr
     sound(sites[1] / "Avis una" / "20240500_060000.wav", 3000)
     done = command("data", "import", "siteB", "set", "--add", cwd=tmp_path)
-    assert b"rows replaced, of the same file: 1" in done.stderr
+    assert b"rows updated, of the same file: 1" in done.stderr
     assert len(read_table(tmp_path / "set").rows) == 4
 
 
@@ -88,7 +90,7 @@ def test_a_number_of_an_archive_is_one_recording_and_parts_of_it_are_others(tmp_
         parts = [f"Avis una/XC1_{k}.wav" for k in range(3)]
         assert sorted(row.recording_id for row in table.rows) == [*parts, "XC1"]
     result = merge(added(tmp_path, tmp_path / "a"), import_recordings(tmp_path / "b", tmp_path, n_workers=1))
-    (said,) = [note for note in result.notes() if "in another file" in note]
+    (said,) = [note for note in result.notes() if "to another file" in note]
     assert "XC1: a/Avis una/XC1.wav by b/Avis una/XC1 - Una - Avis una.wav" in said
 
 
@@ -157,3 +159,92 @@ def test_identifiers_are_unique_stay_and_do_not_depend_on_order(rows: list[Recor
     shuffled = list(first)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     assert {row.recording_id for row in with_unique_ids(shuffled)} == {row.recording_id for row in first}
+
+
+MARKS = (Annotation(start_s=0, end_s=1, scientific_name="Avis una"), Annotation(start_s=1, end_s=2, scientific_name=""))
+TRUTH: dict[str, dict[str, object]] = {
+    "species": {"scientific_name": "Avis una", "common_name": "One", "kind": "focal"},
+    "code": {"ebird_code": "one"},
+    "background": {"kind": "background"},
+    "others": {"secondary": ("Avis altera",)},
+    "absent": {"absent": ("Avis tertia",)},
+    "marks": {"annotations": MARKS, "is_annotated": True},
+    "nothing": {"is_annotated": True},
+    "recordist": {"recordist": "A. Person", "license": "CC-BY-4.0", "url": "https://example.org/1"},
+    "place": {"latitude": 48.1, "longitude": 11.5},
+    "day": {"date": "2024-05-03", "time": "06:00"},
+    "month": {"date": "2024-05"},
+    "group": {"given_group": "g", "split": "test"},
+}
+CONTRADICTING = ({"species", "background"}, {"marks", "nothing"})
+
+
+def known_row(facts: Iterable[str], **more: Any) -> RecordingRow:
+    less_exact_first = sorted(facts, key=lambda fact: (fact != "month", fact))
+    fields = {key: value for fact in less_exact_first for key, value in TRUTH[fact].items()}
+    return RecordingRow(**{"recording_id": "1.wav", "path": "1.wav", "kind": "soundscape", **fields, **more})
+
+
+def merged(*rows: RecordingRow) -> RecordingRow:
+    table = RecordingsTable(Path(), ())
+    for row in rows:
+        table = merge_tables(table, RecordingsTable(Path(), (row,)))
+    (row,) = table.rows
+    return row
+
+
+@given(st.lists(st.sets(st.sampled_from(sorted(TRUTH))), min_size=2, max_size=4), st.randoms(use_true_random=False))
+def test_imports_in_any_order_know_the_same_and_lose_nothing(facts: list[set[str]], random: Any) -> None:
+    assume(not any(pair <= set().union(*facts) for pair in CONTRADICTING))
+    shuffled = list(facts)
+    random.shuffle(shuffled)
+    row = merged(*map(known_row, facts))
+    assert merged(*map(known_row, shuffled)) == row
+    assert row == known_row(set().union(*facts))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ({"scientific_name": "Avis una", "common_name": "One"}, {"scientific_name": "Avis altera"},
+         "species changed: 1 (Avis una by Avis altera: 1.wav)."),
+        ({"scientific_name": "Avis una"}, {"kind": "background"},
+         "species changed: 1 (Avis una by background: 1.wav)."),
+        ({"latitude": 48.0, "longitude": 11.5}, {"latitude": -48.0},
+         "place changed: 1 (as of 1.wav: 48, 11.5 by -48)."),
+        ({"date": "2024-05-03", "time": "06:00"}, {"date": "2024-06"},
+         "time changed: 1 (as of 1.wav: 2024-05-03, 06:00 by 2024-06)."),
+        ({"annotations": MARKS}, {"is_annotated": True},
+         "marks changed: 1 (as of 1.wav: 2 (the first 0 to 1 s, Avis una) by nothing there)."),
+        ({"recordist": "A", "license": "CC0-1.0"}, {"recordist": "B"}, "recordist changed: 1 (as of 1.wav: A by B)."),
+    ],
+)  # fmt: skip
+def test_contradictions_are_named_and_the_new_source_counts(
+    old: dict[str, Any], new: dict[str, Any], said: str
+) -> None:
+    done = merge(RecordingsTable(Path(), (known_row((), **old),)), RecordingsTable(Path(), (known_row((), **new),)))
+    assert said in list(done.notes())
+    (row,) = done.table.rows
+    assert all(getattr(row, name) == value for name, value in new.items())
+    assert row.license == old.get("license")
+    assert (row.common_name, row.longitude, row.time) == (None, None, None)  # they belong to what was contradicted
+
+
+def test_adding_a_source_without_marks_or_persons_keeps_them(tmp_path: Path) -> None:
+    sound(tmp_path / "in" / "Avis una" / "XC1.wav", 500)
+    sound(tmp_path / "in" / "Avis una" / "XC2.wav", 600)
+    (tmp_path / "own.csv").write_text(
+        "path,species,recordist,license,lat,lon\nin/Avis una/XC1.wav,Avis altera,A,CC0-1.0,48.1,11.5\n"
+    )
+    (tmp_path / "marks.txt").write_text(
+        "Begin File\tBegin Time (s)\tEnd Time (s)\tSpecies\nXC1.wav\t0.0\t0.1\tAvis altera\n"
+    )
+    table = RecordingsTable(tmp_path, ())
+    notes: list[str] = []
+    for source, layout in (("own.csv", "auto"), ("marks.txt", "annotations"), ("in", "folders")):
+        done = merge(table, import_recordings(tmp_path / source, tmp_path, layout=layout, n_workers=1))
+        table, notes = done.table, [*notes, *done.notes()]
+    row = next(row for row in table.rows if row.recording_id == "XC1")
+    assert (row.scientific_name, row.recordist, row.latitude, len(row.annotations)) == ("Avis una", "A", 48.1, 1)
+    assert "species changed: 1 (Avis altera by Avis una: XC1)." in notes
+    assert any("kept from before" in note and "marks 1 (as of XC1)" in note for note in notes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,20 @@ from tests.sounds import tone
 from dawnchorus.data.attribution import attribution_text
 from dawnchorus.data.import_notes import notes_of_import
 from dawnchorus.data.importing import detect_layout, import_recordings, merge_tables
+from dawnchorus.data.labels import LabelReader
 from dawnchorus.data.layouts.tables import clock, iso_date
-from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, species_of, write_table
+from dawnchorus.data.recordings import (
+    Annotation,
+    RecordingRow,
+    RecordingsTable,
+    first_of_each_species,
+    read_table,
+    species_of,
+    write_table,
+)
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.formats.registry import read_annotations
+from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label
 
 
@@ -337,6 +348,33 @@ def test_the_first_recordings_of_each_species(tmp_path: Path) -> None:
     rows = [{"path": f"{k}.wav", "species": f"Avis {'ab'[k % 2]}"} for k in range(6)]
     table = write_csv(tmp_path / "mine.csv", *rows)
     assert list(imported(table, tmp_path, per_species=2)) == ["0.wav", "1.wav", "2.wav", "3.wav"]
+
+
+def test_only_species_are_limited_and_the_labels_that_are_left_are_counted(tmp_path: Path) -> None:
+    folders = ("Avis una", "noise", "nocall", "-Avis una", "-Avis altera")
+    for folder in folders:
+        (tmp_path / folder).mkdir()
+        for k in range(3):
+            sound(tmp_path / folder / f"{k}.wav", 0.1)
+    notes: list[str] = []
+    labels = LabelReader(KnownClasses(()))
+    table = import_recordings(tmp_path, tmp_path, per_species=1, labels=labels, n_workers=1, on_note=notes.append)
+    assert Counter(Path(row.path).parent.name for row in table.rows) == {**dict.fromkeys(folders, 3), "Avis una": 1}
+    assert "left out, because of --per-species 1: 2 recordings: Avis una 2 (as Avis una/1.wav)." in notes
+    assert [(use.given, use.n_recordings) for use in labels.uses] == [("Avis una", 1)]
+
+
+def test_marked_soundscapes_count_for_each_species_in_them() -> None:
+    rows = [
+        RecordingRow(
+            recording_id=str(k),
+            path=str(k),
+            kind="soundscape",
+            annotations=tuple(Annotation(start_s=0, end_s=1, scientific_name=name) for name in names),
+        )
+        for k, names in enumerate((["a"], ["a"], ["a", "b"], ["b", ""], [], [""]))
+    ]
+    assert first_of_each_species(rows, 1) == ([0, 2, 4, 5], {"a": [1], "b": [3]})
 
 
 def test_a_csv_with_columns_of_any_name(tmp_path: Path) -> None:

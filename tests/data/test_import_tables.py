@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,10 @@ import soundfile
 from tests.sounds import tone
 
 from dawnchorus.data.given_split import split_by_tables
+from dawnchorus.data.import_notes import notes_of_import
 from dawnchorus.data.importing import import_recordings
 from dawnchorus.data.recordings import RecordingRow
-from dawnchorus.errors import FormatError
+from dawnchorus.errors import FormatError, InputError
 from dawnchorus.formats.registry import read_annotations
 
 ISO = "filename,species,recordist,latitude,longitude,date\na.wav,Parus major,Jörg Müller,52.5,13.4,2024-05-03\n"
@@ -132,3 +134,23 @@ def test_splits_are_read_from_such_tables(tmp_path: Path) -> None:
         found = split_by_tables(table, [tmp_path / name], on_note=notes.append)
         assert [row.split for row in found.table.rows] == ["test"]
     assert notes == [f"{tmp_path / 'b.csv'}: 1 rows name no recording."]
+
+
+def test_misspelt_columns_and_fields_are_asked_about(tmp_path: Path) -> None:
+    rows, notes = imported(tmp_path, "path,species,lattitude,longitude\na.wav,Avis una,0,0\n", "a.wav")
+    assert any("Did you mean --column latitude=lattitude?" in note for note in notes)
+    for columns, near in (({"locallity": "species"}, "locality"), ({"path": "pth"}, "path")):
+        with pytest.raises(InputError, match=f"Did you mean '{near}'"):
+            import_recordings(tmp_path / "mine.csv", tmp_path, columns=columns, n_workers=1)
+    doubtful = replace(rows[0], latitude=0.0, longitude=0.0)
+    assert any("doubtful places" in note for note in notes_of_import([doubtful], sources=()))
+
+
+def test_the_encoding_of_a_table_of_voices_is_said(tmp_path: Path) -> None:
+    (tmp_path / "Birds Voice.csv").write_bytes("common_name;scientific_name\nM\u00f6we;Larus canus\n".encode("cp1252"))
+    (tmp_path / "M\u00f6we_sound").mkdir()
+    soundfile.write(tmp_path / "M\u00f6we_sound" / "1.wav", [0.0] * 800, 8000)
+    notes: list[str] = []
+    (row,) = import_recordings(tmp_path, tmp_path, n_workers=1, on_note=notes.append).rows
+    assert row.scientific_name == "Larus canus"
+    assert any("Birds Voice.csv: not in UTF-8: 1 of 2 lines read as code page cp1252" in note for note in notes)

@@ -22,7 +22,7 @@ from dawnchorus.formats import audacity
 from dawnchorus.formats.registry import read_annotations
 from dawnchorus.taxonomy.checklists import read_checklist
 from dawnchorus.taxonomy.classes import KnownClasses
-from dawnchorus.taxonomy.labels import Label, label_text, name_key, read_label
+from dawnchorus.taxonomy.labels import Label, label_text, name_key, parse_label, read_label, split_labels
 
 OWL, TIT = Label("Strix aluco", "Tawny Owl"), Label("Parus major", "Great Tit")
 ALBATROSS, WIDOW = Label("Phoebastria nigripes", "Black-footed Albatross"), Label("Loxia a", "Brewer's Blackbird")
@@ -41,6 +41,15 @@ KNOWN = KnownClasses((OWL, TIT, ALBATROSS, WIDOW), {"gretit1": TIT})
         ("Great Tit (Parus major)", "Parus major_Great Tit"),
         ("Tawny Owl_Strix aluco", "Strix aluco_Tawny Owl"),
         ("Parus major (Linnaeus, 1758)", "Parus major"),
+        ("Parus major Linnaeus, 1758", "Parus major"),
+        ("Parus_major_(Linnaeus,_1758)", "Parus major"),
+        ("Parus major (Linnaeus 1758)_Great Tit", "Parus major_Great Tit"),
+        ("Ficedula albicilla (de Filippi, 1870)", "Ficedula albicilla"),
+        ("Parus major (Linnaeus, 1758) song", "Parus major (song)"),
+        ("Sitta europaea L.", "Sitta europaea"),
+        ("Motacilla alba yarrellii Gould, 1837", "Motacilla alba yarrellii"),
+        ("Parus sp. 2", "Parus sp. 2"),
+        ("wind/rain", "wind/rain"),
         ("American_Robin", "American Robin"),
         ("great_tit", "great tit"),
         ("great_tit 2", "great tit 2"),
@@ -69,6 +78,77 @@ def test_labels_as_people_write_them(text: str, expected: str) -> None:
 @pytest.mark.parametrize("text", ["", " ", "?", "??", "_", "-", "unknown", "Unidentified", "sp.", "NaN", "\u200b"])
 def test_texts_that_name_nothing(text: str) -> None:
     assert read_label(text) is None
+
+
+OPEN = (
+    *(
+        "Parus sp.",
+        "Parus_sp",
+        "Parus spec.",
+        "Parus major agg.",
+        "Parus spp.",
+        "duck sp.",
+        "Parus sp._Tit sp.",
+        "Parus cf. major",
+        "cf. Parus major",
+    ),
+    *("Parus aff. major", "Parus major/minor", "Parus major / Parus minor", "Greater/Lesser Scaup", "Parus indet."),
+    *("Anas platyrhynchos x acuta", "Mallard \u00d7 Pintail", "Parus major?"),
+)
+
+
+def test_names_that_leave_the_species_open_are_no_class_unless_they_are_known() -> None:
+    for text in OPEN:
+        assert (text, read_label(text)) == (text, None)
+        known = KnownClasses([parse_label(text)])
+        assert read_label(text, known) == parse_label(text)
+    reader = LabelReader(KnownClasses(()))
+    found = reader.read([row("1", "Parus sp.", "Parus sp.", "Parus major")])
+    assert (found[0].scientific_name, found[0].is_unlabelled) == (None, False)
+    assert [mark.scientific_name for mark in found[0].annotations] == ["", "Parus major"]
+    assert reader.unnamed == {"Parus sp.": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Parus major (Linnaeus, 1758)", ["Parus major (Linnaeus, 1758)"]),
+        ("Parus major Linnaeus, 1758, Sitta europaea", ["Parus major Linnaeus, 1758", "Sitta europaea"]),
+        ("A_a,B_b", ["A_a", "B_b"]),
+        ("Avis una; Avis altera |Avis tertia", ["Avis una", "Avis altera", "Avis tertia"]),
+        ("Strix aluco (male, adult), ", ["Strix aluco (male, adult)"]),
+        (", ;", []),
+    ],
+)
+def test_lists_of_labels(text: str, expected: list[str]) -> None:
+    assert split_labels(text) == expected
+
+
+def test_one_rule_for_lists_in_folders_tables_and_marks(tmp_path: Path) -> None:
+    names = ("Parus major (Linnaeus, 1758)", "Avis una, Avis altera", "Avis una, noise", "-Avis una, Avis altera")
+    for k, name in enumerate(names):
+        sound(tmp_path / "in" / name / f"{k}.wav")
+    notes: list[str] = []
+    table = import_recordings(tmp_path / "in", tmp_path, n_workers=1, on_note=notes.append)
+    found = {Path(each.path).stem: (each.scientific_name, each.secondary, each.absent) for each in table.rows}
+    assert found == {
+        "0": ("Parus major", (), ()),
+        "1": ("Avis una", ("Avis altera",), ()),
+        "2": ("Avis una", (), ()),
+        "3": (None, (), ("Avis una", "Avis altera")),
+    }
+    assert any(note.startswith("folders of several labels: 3 (") for note in notes)
+    lines = "path,species", '1.wav,"Avis una, Avis altera"', '2.wav,"Parus major (Linnaeus, 1758)"'
+    (tmp_path / "own.csv").write_text("\n".join(lines))
+    labels = LabelReader(KnownClasses(()))
+    rows = import_recordings(tmp_path / "own.csv", tmp_path, labels=labels, n_workers=1).rows
+    assert [(each.scientific_name, each.secondary) for each in rows] == [
+        ("Avis una", ("Avis altera",)),
+        ("Parus major", ()),
+    ]
+    assert labels.lists == {"Avis una, Avis altera": 1}
+    (marked,) = labels.read([row("1", None, "Avis una, Avis altera", "Avis una")])
+    assert [mark.scientific_name for mark in marked.annotations] == ["Avis una", "Avis altera", "Avis una"]
 
 
 @pytest.mark.parametrize(
@@ -138,7 +218,7 @@ def test_what_names_nothing_is_counted_and_no_class() -> None:
     assert reader.unnamed == {"?": 2, "unknown": 1}
     assert (rows[0].scientific_name, rows[2].ebird_code) == (None, "gretit1")
     (note,) = (note for note in notes_of_labels(reader) if "name nothing" in note)
-    assert note.startswith("labels that name nothing: ? (2), unknown (1).")
+    assert note.startswith("labels that name nothing, or no one species: ? (2), unknown (1).")
 
 
 def test_codes_and_english_names_of_a_checklist(tmp_path: Path) -> None:
@@ -244,7 +324,7 @@ def test_rows_in_are_rows_out_and_each_label_is_a_class_or_counted(names: list[s
     reader = LabelReader(KNOWN)
     rows = reader.read([*(row(str(k), name) for k, name in enumerate(names)), row("marked", None, *marks)])
     assert len(rows) == len(names) + 1
-    assert len(rows[-1].annotations) == len(marks)
+    assert len(rows[-1].annotations) == sum(max(len(split_labels(mark)), 1) for mark in marks)
     without = sum(each.scientific_name is None for each in rows[:-1])
     unnamed = sum(not mark.scientific_name for mark in rows[-1].annotations) - marks.count("")
     assert without + unnamed == reader.unnamed.total()

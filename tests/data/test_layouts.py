@@ -108,3 +108,43 @@ def test_the_command_takes_a_layout_of_folders(tmp_path: Path, command: Command)
     for layout in ("folder", "place/site", "species"):
         done = command("data", "import", "in", "other", "--layout", layout, cwd=tmp_path)
         assert b"--layout: expected one of auto, folders" in done.stderr, layout
+
+
+def test_what_is_passed_over_is_counted_with_an_example(tmp_path: Path) -> None:
+    source = sounds(tmp_path / "in", "Avis una/1.wav", "Avis una/._1.wav", ".old/2.wav")
+    sounds(tmp_path / "elsewhere", "3.wav")
+    (source / "Avis altera").symlink_to(tmp_path / "elsewhere")
+    for name in ("a.amr", "b.amr", "README", "metadata.csv"):
+        (source / name).touch()
+    (source / "Avis una" / "1.txt").write_text("0\t1\tAvis una\n")
+    rows, notes = imported(source, layout="folders")
+    assert list(rows) == ["Avis una/1.wav"]
+    assert f"linked folders, which are not followed: 1 (as {source / 'Avis altera'})" in notes
+    assert f"hidden files and folders, left out: 2 (as {source / '.old'})" in notes
+    assert ".amr 2 (as a.amr), no suffix 1 (as README), .csv 1 (as metadata.csv), .txt 1 (as 1.txt)." in notes
+    assert "tables that are not read, because of --layout folders: 2 (1.txt, metadata.csv)." in notes
+
+
+def test_recordings_that_a_table_does_not_name_are_counted(tmp_path: Path) -> None:
+    source = sounds(tmp_path / "in", "a.wav", "more/b.wav")
+    (source / "metadata.csv").write_text("path,species\na.wav,Avis una\n")
+    rows, notes = imported(source)
+    assert list(rows) == ["a.wav"]
+    assert "recordings that the table does not name, left out: 1 (more/b.wav)." in notes
+
+
+def test_dates_of_folders_count_where_nothing_else_tells(tmp_path: Path) -> None:
+    names = ("2021-05-01/Avis una/1.wav", "20210502/Avis una/2.wav", "2021-13-01/Avis una/3.wav")
+    source = sounds(tmp_path / "in", *names, "2021-05-01/Avis una/20200304_050607.wav")
+    rows, notes = imported(source)
+    assert [rows[name].date for name in names] == ["2021-05-01", "2021-05-02", None]
+    assert rows["2021-05-01/Avis una/20200304_050607.wav"].date == "2020-03-04"
+    assert "dates taken from the names of folders: 2 recordings (as 2021-05-01 of 2021-05-01/Avis una/1.wav)" in notes
+
+
+def test_the_file_that_clips_are_cut_from_is_their_group(tmp_path: Path) -> None:
+    sounds(tmp_path, "1.wav", "2.wav")
+    for column in ("Begin File", "source_file"):
+        (tmp_path / "own.csv").write_text(f"path,species,{column}\n1.wav,Avis una,x.wav\n2.wav,Avis una,x.wav\n")
+        table = import_recordings(tmp_path / "own.csv", tmp_path, n_workers=1)
+        assert [row.given_group for row in table.rows] == ["x.wav", "x.wav"]

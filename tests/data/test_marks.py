@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.sounds import tone
 
 from dawnchorus.data.importing import import_detections, import_recordings
-from dawnchorus.data.layouts.annotations import FoundMarks, NamedMark
+from dawnchorus.data.layouts.annotations import FoundMarks, NamedMark, RecordingNames
 from dawnchorus.data.marks import hold_marks
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.errors import InputError
@@ -166,6 +166,50 @@ def test_recordings_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) 
     assert "line 3: 0 to 1 s, 'a.wav' is 2 recordings of one name" in notes
 
 
+PLACES = [
+    ("a/s.wav", "a/s.wav"),
+    ("other/s.wav", None),
+    ("in/a/s.wav", "a/s.wav"),
+    ("there/in/a/s.wav", "a/s.wav"),  # the whole path below the source agrees
+    ("./a/S.WAV", "a/s.wav"),
+    ("..\\in\\a\\s.wav", "a/s.wav"),
+    ("D:\\card\\a\\s.wav", "a/s.wav"),
+    ("D:/card/a/s.wav", "a/s.wav"),
+    ("D:\\card\\s.wav", None),
+    ("\\\\nas\\birds\\b\\s.wav", None),
+    ("/media/card/a/s", "a/s.wav"),
+    ("D:\\card\\top.wav", "top.wav"),
+    ("card/top.wav", None),
+]
+
+
+def test_folders_of_a_path_in_a_row_must_not_contradict(tmp_path: Path) -> None:
+    for name in ("a/s.wav", "top.wav"):
+        sound(tmp_path / "in" / name)
+    names = RecordingNames(tmp_path / "in", [tmp_path / "in" / "a" / "s.wav", tmp_path / "in" / "top.wav"])
+    for path, expected in PLACES:
+        fits, reason = names.named_in_row(path, tmp_path / "in" / "t.txt")
+        found = [fit.path.relative_to(tmp_path / "in").as_posix() for fit in fits]
+        assert (path, found) == (path, [] if expected is None else [expected])
+        assert bool(reason) == (expected is None)
+    rows = [row(k, k / 10, 1, "Avis una", path) for k, (path, _) in enumerate(PLACES)]
+    table(tmp_path / "in" / "all.txt", *rows, more="\tBegin Path")
+    notes = imported(tmp_path / "in")[1]
+    assert "'other/s.wav' is no recording here: its folders are not those of a/s.wav" in notes
+
+
+def test_two_paths_are_two_recordings_also_if_only_one_is_here(tmp_path: Path) -> None:
+    sound(tmp_path / "in" / "siteA" / "day" / "s.wav")
+    paths = "C:\\x\\siteA\\day\\s.wav", "C:\\x\\siteB\\day\\s.wav"
+    for named, expected in ((paths, 1), (paths[1:], 1), ((paths[1], "C:\\x\\siteC\\day\\s.wav"), 0)):
+        rows = [row(k, k / 10, 1, "Avis una", path) for k, path in enumerate(named)]
+        table(tmp_path / "in" / "all.txt", *rows, more="\tBegin Path")
+        found, notes = imported(tmp_path / "in", "annotations")
+        assert len(found["siteA/day/s.wav"].annotations) == expected
+        assert ("are two recordings, but only one is here" in notes) == (len(named) > 1)
+        assert ("paths of another machine, taken for recordings here: 1 ('C:\\x\\siteB" in notes) == (len(named) == 1)
+
+
 def test_scores_of_a_model_are_said(tmp_path: Path) -> None:
     sound(tmp_path / "in" / "a.wav")
     table(tmp_path / "in" / "a.BirdNET.selection.table.txt", row(1, 0, 1, "Avis una", "0.9"), more="\tConfidence")
@@ -198,6 +242,47 @@ def test_text_files_that_are_no_tables_are_named(tmp_path: Path) -> None:
     assert "files that are not read as marks: 1 (a.txt: no table of marks)" in notes
 
 
+def test_a_table_of_detections_takes_the_recordings_that_it_names_alone(tmp_path: Path) -> None:
+    for name in ("in/a.wav", "in/b.wav", "audio/a.wav"):
+        sound(tmp_path / name)
+    header = "Start (s),End (s),Scientific name,Common name,Confidence"
+    path = tmp_path / "in" / "det.csv"
+    path.write_text(f"{header},File\n0,1,Avis una,Una,0.9,a.wav\n")
+    assert marks(path)[0] == {"a.wav": [(0, 1, "Avis una")]}
+    rows = import_recordings(path, tmp_path, layout="detections", audio=tmp_path / "audio", n_workers=1).rows
+    assert [row.path for row in rows] == ["audio/a.wav"]
+    (tmp_path / "in" / "b.BirdNET.results.csv").write_text(f"{header}\n0,1,Avis una,Una,0.9\n")
+    assert marks(tmp_path / "in" / "b.BirdNET.results.csv")[0] == {"a.wav": None, "b.wav": [(0, 1, "Avis una")]}
+
+
+def test_a_bad_row_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
+    for name in "abcd":
+        sound(tmp_path / "in" / f"{name}.wav")
+    good = "0:00.5", "0:00:01.5", "Avis una"
+    (tmp_path / "in" / "a.txt").write_text("\n".join(["\t".join(good), "abc\t1\tAvis una", "nan\t1\tx", "\\\t1\t2"]))
+    table(tmp_path / "in" / "b.txt", row(1, 0, 1, "Avis una"), "2\tS\tabc\t1\tAvis una", row(3, 1, 2, "x", "extra"))
+    lines = "filename,start,end,species", "c.wav,00:01,0:02,Avis una", "c.wav,nan,2,x", "d.wav,,,nocall", ",,,nocall"
+    (tmp_path / "in" / "list.csv").write_text("\n".join([*lines, "c.wav,,,Avis una", "c.wav,0,1,x,more"]))
+    found, notes = marks(tmp_path / "in")
+    una = [(0.5, 1.5, "Avis una")]
+    assert found == {"a.wav": una, "b.wav": [(0, 1, "Avis una")], "c.wav": [(1, 2, "Avis una")], "d.wav": []}
+    assert "could not be read: left out: 6 (a.txt line 2, expected 'start TAB end TAB label'" in notes
+    assert "list.csv line 5, the table is named after no recording here" in notes
+    assert "column 'start': times such as '00:01' are read as 1 s." in notes
+
+
+@pytest.mark.parametrize(("page", "letters"), [("mac_roman", "Ménétries"), ("cp1250", "Žluťoučký")])
+def test_a_guessed_encoding_of_marks_is_said(page: str, letters: str, tmp_path: Path) -> None:
+    for name in "ab":
+        sound(tmp_path / "in" / f"{name}.wav")
+    (tmp_path / "in" / "a.txt").write_bytes(f"0\t1\t{letters} una\n".encode(page))
+    header = "Begin Time (s)\tEnd Time (s)\tSpecies\n"
+    (tmp_path / "in" / "b.txt").write_bytes(f"{header}0\t1\t{letters} una\n".encode(page))
+    notes = marks(tmp_path / "in")[1]
+    for name in "ab":
+        assert f"{tmp_path / 'in' / name}.txt: not in UTF-8" in notes
+
+
 def test_a_table_alone_is_of_the_recordings_around_it(tmp_path: Path) -> None:
     sound(tmp_path / "a.wav")
     table(tmp_path / "t.txt", row(1, 0, 1, "Avis una", "a.wav"), more="\tBegin File")
@@ -217,7 +302,10 @@ def test_a_table_of_detections_is_held_against_the_recordings_that_it_names(tmp_
     assert (first.path, gone.problems) == ("audio/a.wav", ("missing",))
     assert any("beyond the end" in note and "found.csv line 3: 5 to 6 s, of 2 s" in note for note in notes)
     path.write_text(path.read_text().replace(",gone.wav", ","))
-    with pytest.raises(InputError, match="line 4: expected the name of a recording"):
+    import_detections(path, tmp_path, read, n_workers=1, on_note=notes.append)
+    assert any("found.csv line 4: 0 to 1 s, the row names none" in note for note in notes)
+    path.write_text(path.read_text().replace(",audio/a.wav", ","))
+    with pytest.raises(InputError, match="expected rows that name their recording"):
         import_detections(path, tmp_path, read, n_workers=1)
 
 
@@ -255,7 +343,7 @@ def test_every_row_is_kept_or_said(rows: list[Mark]) -> None:
         for mark in rows
     ]
     held = hold_marks(FoundMarks(named, tables=[Path("t.txt")]), {files[0]: 10.0, files[1]: None}, files)
-    lost = ("no recording", "no number", "beyond", "other time", "view", "twice", "no bird", "effort")
+    lost = ("unread", "no recording", "no number", "beyond", "other time", "view", "twice", "no bird", "effort")
     assert held.n_kept + sum(len(held.fates.get(fate, ())) for fate in lost) == len(rows)
     for path, found in held.annotations.items():
         for mark in found:

@@ -40,7 +40,7 @@ def test_import_counts_what_has_no_time_length_or_one_clock(tmp_path: Path) -> N
     assert problems(table) == expected
     untimed, conflict, length = notes_of_sound(table)
     assert untimed.startswith("no time found for 1 of 3 recordings, as a.wav: ")
-    assert "in 1 of 3 recordings (of two, the first one is used), as 20240601_013005.wav: guano says " in conflict
+    assert "in 1 of 3 recordings (the first one is used), as 20240601_013005.wav: guano says " in conflict
     assert length.startswith("length never written in 1 of 3 recordings, as a.wav: ")
     assert problems(check_table(table, n_workers=1)) == expected, "a check keeps them, and calls nothing damaged"
 

@@ -242,3 +242,21 @@ def test_places_of_options_and_table_that_differ_are_said(tmp_path: Path) -> Non
     done = CliRunner().invoke(command, [str(tmp_path / "a.wav"), *given])
     assert "--lat and --lon (48.1, 11.5) are used for 1 recordings that have another place" in done.output
     assert "as a.wav (52.5, 13.4)" in done.output
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("path,latt,lon\na.wav,1,2\n", "Is the column 'latt' meant to be 'lat'?"),
+        ("path,latitud,longtude\na.wav,1,2\n", "Is the column 'longtude' meant to be 'longitude'?"),
+        ("path,lat,lon,star_time\na.wav,1,2,2024-05-01\n", "Is the column 'star_time' meant to be 'start_time'?"),
+        ("path,lat,lon\na.wav,0,0\n", "1 of 1 recordings are at latitude 0, longitude 0 (as a.wav)"),
+    ],
+)
+def test_misspelt_columns_and_doubtful_places_are_said(tmp_path: Path, content: str, said: str) -> None:
+    notes: list[str] = []
+    try:
+        read_recordings(written(tmp_path, content), on_note=notes.append)
+    except FormatError as error:
+        notes.append(str(error))
+    assert said in "\n".join(notes)

@@ -17,6 +17,7 @@ from dawnchorus.tables import (
     parse_latitude,
     parse_longitude,
     parse_number,
+    parse_offset_s,
     parse_place,
     parse_time,
     posix_path,
@@ -209,3 +210,9 @@ def test_paths_of_windows() -> None:
 def test_words_for_no_value() -> None:
     assert all(map(is_blank, ("", " ", "-", "?", "??:??", "n/a", "NaN", "unknown", "xx:xx")))
     assert not any(map(is_blank, ("0", "a", "00:00", "no", "#####")))
+
+
+def test_times_within_a_recording() -> None:
+    given = {"00:01": 1, "1:02.5": 62.5, "0:01:02": 62, "00:00:48,5": 48.5, "62.5 s": 62.5, "3": 3, "1,5": 1.5}
+    assert {text: parse_offset_s(text) for text in given} == given
+    assert [parse_offset_s(text) for text in ("1:75", "1:2", "0:75:00", "-1:00", "abc", "nan", "")] == [None] * 7

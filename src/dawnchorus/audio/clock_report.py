@@ -1,4 +1,4 @@
-"""One sentence on all recordings without a time, and one on all whose sources contradict each other."""
+"""A sentence each on all recordings without a time, with contradicting sources, and with times not understood."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ class ClockReport:
     n: int = 0
     n_untimed: int = 0
     n_conflicts: int = 0
+    n_unread: int = 0
     _untimed: str = ""
     _conflict: str = ""
+    _unread: str = ""
 
-    def add(self, name: str, *, has_time: bool, conflict: str | None) -> None:
-        """Count one recording; `conflict` is that of its `Origin`."""
+    def add(self, name: str, *, has_time: bool, conflict: str | None, unread: str | None) -> None:
+        """Count one recording; `conflict` and `unread` are those of its `Origin`."""
         self.n += 1
         if not has_time:
             self.n_untimed += 1
@@ -25,6 +27,9 @@ class ClockReport:
         if conflict:
             self.n_conflicts += 1
             self._conflict = self._conflict or f"{name}: {conflict}"
+        if unread:
+            self.n_unread += 1
+            self._unread = self._unread or f"{name}: {unread}"
 
     def notes(self) -> Iterator[str]:
         """Yield the sentences."""
@@ -35,6 +40,11 @@ class ClockReport:
             )
         if self.n_conflicts:
             yield (
-                f"sources of time and place contradict each other or are not understood in {self.n_conflicts} of "
-                f"{self.n} recordings (of two, the first one is used), as {self._conflict}."
+                f"sources of time and place contradict each other in {self.n_conflicts} of {self.n} recordings (the "
+                f"first one is used), as {self._conflict}."
+            )
+        if self.n_unread:
+            yield (
+                f"times that are not understood, in {self.n_unread} of {self.n} recordings (another source is used, "
+                f"if there is one), as {self._unread}."
             )

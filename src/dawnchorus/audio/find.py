@@ -17,6 +17,8 @@ SUFFIXES = frozenset(
 )
 """Names that a folder is searched for, in any case. A file that is named itself may end in anything."""
 
+_MAX_NAMED = 5
+
 
 def find_recordings(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """Every recording that `paths` name, once, in a stable order: files, folders (searched to any depth), globs.
@@ -37,6 +39,37 @@ def find_recordings(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
             f"sound files ({' '.join(sorted(SUFFIXES))}), or globs."
         )
     return list(found.values())
+
+
+def describe_skipped(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
+    """Yield what `find_recordings` passes over in folders, each kind with its number and an example."""
+    linked: list[str] = []
+    hidden: list[str] = []
+    others: dict[str, list[str]] = {}
+    for folder in (os.fspath(path) for path in paths):
+        for parent, folders, files in os.walk(folder):
+            linked += [
+                os.path.join(parent, name) for name in sorted(folders) if os.path.islink(os.path.join(parent, name))
+            ]
+            hidden += [os.path.join(parent, name) for name in sorted(folders) if name.startswith(".")]
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(files):
+                suffix = Path(name).suffix.lower()
+                if suffix in SUFFIXES and _is_hidden(name):
+                    hidden.append(os.path.join(parent, name))
+                elif suffix not in SUFFIXES and not name.startswith("."):
+                    others.setdefault(suffix or "no suffix", []).append(os.path.join(parent, name))
+    if linked:
+        yield f"linked folders, which are not followed: {len(linked)} (as {linked[0]}). Name them beside the folder."
+    if hidden:
+        yield f"hidden files and folders, left out: {len(hidden)} (as {hidden[0]})."
+    if others:
+        kinds = sorted(others.items(), key=lambda kind: -len(kind[1]))
+        listed = ", ".join(
+            f"{suffix} {len(names)} (as {os.path.basename(names[0])})" for suffix, names in kinds[:_MAX_NAMED]
+        )
+        more = f" and {len(kinds) - _MAX_NAMED} other endings" if len(kinds) > _MAX_NAMED else ""
+        yield f"files whose names do not end like a recording's, not read as sound: {listed}{more}."
 
 
 def _expand(path: str) -> Iterator[Path]:

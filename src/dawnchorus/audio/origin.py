@@ -51,7 +51,7 @@ _SAME_DEGREES = 0.01
 def read_origin(path: Path) -> Origin:
     """Return what the file's metadata and its name say of time and place; fields that nothing states stay None.
 
-    Sources that contradict each other leave a sentence in `conflict`. What cannot be understood is left out.
+    Sources that contradict each other leave a sentence in `conflict`, times that are not understood one in `unread`.
     """
     notes = read_notes(path)
     found = []
@@ -90,6 +90,7 @@ def merge_origins(origins: Iterable[Origin]) -> Origin:
         recorder=next((origin.recorder for origin in known if origin.recorder is not None), None),
         source=next((origin.source for origin in [*timed, *known] if origin.source is not None), None),
         conflict="; ".join(dict.fromkeys(conflicts)) or None,
+        unread="; ".join(dict.fromkeys(origin.unread for origin in known if origin.unread)) or None,
     )
 
 

@@ -246,7 +246,7 @@ def _origin(
     location: tuple[float, float] | None = None,
     recorder: str = "",
 ) -> Origin:
-    """Return what a source says; a time that is `written` but not understood is said in `conflict`."""
+    """Return what a source says; a time that is `written` but not understood is said in `unread`."""
     latitude, longitude = location or (None, None)
     is_lost = start_time is None and written
     return Origin(
@@ -255,5 +255,5 @@ def _origin(
         longitude=longitude,
         recorder=recorder or None,
         source=source,
-        conflict=f"{source} has a time that is not understood: {written[:_MAX_SAID]!r}" if is_lost else None,
+        unread=f"{source} has a time that is not understood: {written[:_MAX_SAID]!r}" if is_lost else None,
     )

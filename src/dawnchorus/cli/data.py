@@ -22,7 +22,7 @@ from dawnchorus.data.check import LABEL_CHECKS, PROBLEMS, ModelScores, check_tab
 from dawnchorus.data.given_split import split_by_counts, split_by_tables
 from dawnchorus.data.identity import merge
 from dawnchorus.data.import_notes import describe_labels, notes_of_import, notes_of_labels
-from dawnchorus.data.importing import LAYOUTS, import_detections, import_recordings, parse_layout
+from dawnchorus.data.importing import LAYOUTS, import_recordings, parse_layout
 from dawnchorus.data.label_check import label_doubts
 from dawnchorus.data.labels import LabelReader, labels_of_rows
 from dawnchorus.data.layouts.voices import recordings_of_table
@@ -39,7 +39,6 @@ from dawnchorus.data.sound_notes import notes_of_sound
 from dawnchorus.data.split import LeakReport, fold_parts, leak_report, part_gaps, split_table
 from dawnchorus.errors import InputError, OutputExists
 from dawnchorus.files import atomic_file
-from dawnchorus.formats.registry import format_of_file
 from dawnchorus.models.store import ModelStore
 from dawnchorus.taxonomy.labels import Label
 
@@ -77,7 +76,11 @@ def _columns(_context: click.Context, _option: click.Parameter, values: tuple[st
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Folder of the recordings that a table describes.  [default: the table's folder]",
 )
-@click.option("--per-species", type=click.IntRange(1), help="At most so many recordings of a species, the first.")
+@click.option(
+    "--per-species",
+    type=click.IntRange(1),
+    help="At most so many recordings of a species, the first; background and negatives are all taken.",
+)
 @checklists_option
 @click.option("--add", is_flag=True, help="Add to the table that is there.")
 @click.option("--overwrite", is_flag=True, help="Replace the table that is there.")
@@ -114,24 +117,17 @@ def import_(
     names = open_name_lists(models_folder, source, checklists=checklists, own=own)
     labels = LabelReader(names.known)
     notes: list[str] = []
-    if layout == "detections":
-        read = format_of_file(source).read
-        if read is None:
-            raise InputError(f"{source}: tables of this format cannot be read.")
-        table = import_detections(source, data_set, read, n_workers=workers, on_note=notes.append)
-        table = table.with_rows(labels.read(table.rows))
-    else:
-        table = import_recordings(
-            source,
-            data_set,
-            layout=layout,
-            columns=columns,
-            audio=audio,
-            per_species=per_species,
-            labels=labels,
-            n_workers=workers,
-            on_note=notes.append,
-        )
+    table = import_recordings(
+        source,
+        data_set,
+        layout=layout,
+        columns=columns,
+        audio=audio,
+        per_species=per_species,
+        labels=labels,
+        n_workers=workers,
+        on_note=notes.append,
+    )
     notes += (*notes_of_labels(labels), *notes_of_import(table.rows, sources=names.editions), *notes_of_sound(table))
     if before is not None:
         merged = merge(before, table)
@@ -434,7 +430,9 @@ def _say_leaks(leaks: Sequence[Any]) -> None:
 def attribution(*, data_set: Path, voices: Path | None) -> None:
     """Write ATTRIBUTION.md: recordists and licences."""
     table = read_table(data_set)
-    rows = recordings_of_table(voices) if voices else table.rows
+    notes: list[str] = []
+    rows = recordings_of_table(voices, notes.append) if voices else table.rows
+    print_notes(notes, console())
     path = table.folder / FILE_NAME
     with atomic_file(path) as stream:
         stream.write(attribution_text(rows).encode())

@@ -16,8 +16,9 @@ from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, console, counted
 from dawnchorus.data.archive_changes import compare_with_archive, read_search, write_search
 from dawnchorus.data.attribution import FILE_NAME, attribution_text
 from dawnchorus.data.fetching import claim_folder, fetch_recordings
+from dawnchorus.data.identity import merge
 from dawnchorus.data.import_notes import notes_of_import, notes_of_labels
-from dawnchorus.data.importing import import_recordings, merge_tables
+from dawnchorus.data.importing import import_recordings
 from dawnchorus.data.kaggle import download, find_source
 from dawnchorus.data.labels import LabelReader, labels_of_rows
 from dawnchorus.data.licenses import DEFAULT_ALLOWED
@@ -121,7 +122,7 @@ def xeno_canto(
                 known_bytes={row.recording_id: row.n_bytes for row in before.rows},
                 replaced=changes.replaced,
                 on_recording=lambda: bar.advance(task),
-                keep=lambda rows: _keep(merge_tables(changes.table, RecordingsTable(data_set, tuple(rows)))),
+                keep=lambda rows: _keep(merge(changes.table, RecordingsTable(data_set, tuple(rows))).table),
             )
         written, lost = read_table(data_set), set(fetched.unsound) & set(fetched.failures)
         table = written.with_rows(row for row in written.rows if row.recording_id not in lost)
@@ -174,7 +175,9 @@ def kaggle(*, handle: str, data_set: Path, add: bool, workers: int) -> None:
     table = import_recordings(folder, data_set, labels=labels, n_workers=workers, on_note=notes.append)
     notes += (*notes_of_labels(labels), *notes_of_import(table.rows, sources=names.editions), *notes_of_sound(table))
     if before is not None:
-        table = merge_tables(before, table)
+        merged = merge(before, table)
+        table = merged.table
+        notes += merged.notes()
     data_set.mkdir(parents=True, exist_ok=True)
     click.echo(write_table(table))
     describe(table, screen)

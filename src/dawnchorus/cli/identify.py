@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dawnchorus.audio.channels import Channel
-from dawnchorus.audio.find import find_recordings
+from dawnchorus.audio.find import describe_skipped, find_recordings
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.cli.options import model_options, place_options, speech_option, turns_option, workers_option
 from dawnchorus.cli.present import (
@@ -138,7 +138,7 @@ def command(
         **place,
     )
     origins = read_recordings(recordings, on_note=_say_note) if recordings else None
-    found = find_recordings(files_from(paths))
+    found = _find_recordings(paths)
     unused = set(origins or ()).difference(Path(os.path.abspath(path)) for path in found)
     if unused:
         click.echo(f"warning: {recordings} has {len(unused)} rows of other recordings, as {min(unused)}", err=True)
@@ -191,6 +191,15 @@ def command(
     _say_problems(problem_screen, "failed", run.failures)
     if run.failures:
         sys.exit(SOME_FAILED)
+
+
+def _find_recordings(paths: Sequence[str]) -> list[Path]:
+    """Return the recordings that the paths name, and print what was passed over."""
+    named = files_from(paths)
+    found = find_recordings(named)
+    for note in describe_skipped(named):
+        _say_note(note)
+    return found
 
 
 def _say_note(note: str) -> None:

@@ -53,6 +53,9 @@ def open_name_lists(
             lists.append(read_checklist(path))
         except FormatError as error:
             click.echo(f"warning: not used as a checklist: {error}", err=True)
+    for checklist in lists:
+        for note in checklist.notes:
+            click.echo(f"note: {checklist.edition}: {note}", err=True)
     lists.extend(installed_checklists())
     labels = [label for checklist in lists for label in checklist.labels]
     by_name: dict[str, Label] = {}

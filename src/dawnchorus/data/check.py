@@ -17,7 +17,7 @@ from dawnchorus.audio.process import DecoderProcess, Ended, Opened
 from dawnchorus.data.identity import hash_content
 from dawnchorus.data.importing import MISSING, UNREADABLE
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable
-from dawnchorus.data.sound_notes import CONFLICT, LENGTH, problems_of_sound
+from dawnchorus.data.sound_notes import CLOCK_UNREAD, CONFLICT, LENGTH, problems_of_sound
 from dawnchorus.errors import AudioError, AudioNotFound
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label
@@ -61,6 +61,7 @@ PROBLEMS: dict[str, str] = {
     "low_rate": "its sample rate is too low for birds",
     "channels": "a channel is silent or only noise, or they cancel out in their mean: keep one of them",
     CONFLICT: "its metadata and its name give different times or places: correct one of them",
+    CLOCK_UNREAD: "its metadata have a time in a form that is not known: its name or nothing tells when it began",
     "silent": f"it is below {SILENT_DB:g} dB all the way: drop it",
     "clipped": f"more than {CLIPPED_PART:.1%} of its samples are at full scale: prefer another recording",
     "short": f"it is shorter than {SHORT_S:g} s",

@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dawnchorus.data.combine import MISSING, Change, combine
 from dawnchorus.data.layouts.folders import archive_id
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable
-
-MISSING = "missing"
-"""Problem of a recording whose file is not there."""
 
 _BLOCK = 1 << 18
 _N_DIGITS = 8
@@ -95,47 +93,78 @@ class Merge:
     table: RecordingsTable
     n_added: int
     n_unchanged: int
-    changed: tuple[str, ...]
-    """Recordings of which something else is known now, by recording_id."""
+    updated: tuple[str, ...]
+    """Recordings of which more or something else is known now, by recording_id."""
     moved: tuple[tuple[str, str, str], ...]
     """Recordings whose row leads to another file now: recording_id, old path, new path."""
+    kept: Mapping[str, Sequence[str]]
+    """Recordings by the facts that the new source does not have: they stay as they were."""
+    changes: Mapping[str, Sequence[tuple[str, Change]]]
+    """Recordings by the facts on which the new source contradicts what was known, with both."""
 
     def notes(self) -> Iterator[str]:
         """Yield what was added, and what became of rows that were there."""
-        yield (
-            f"added to the table: {self.n_added} recordings; there already: "
-            f"{self.n_unchanged + len(self.changed) + len(self.moved)}."
-        )
-        if self.changed:
-            yield f"rows replaced, of the same file: {len(self.changed)} ({', '.join(self.changed[:_MAX_NAMED])})."
+        n_there = self.n_unchanged + len(self.updated) + len(self.moved)
+        yield f"added to the table: {self.n_added} recordings; there already: {n_there}."
+        if self.updated:
+            yield (
+                f"rows updated, of the same file: {len(self.updated)} ({_listed(self.updated)}). What the new source "
+                f"does not know stays as it was."
+            )
         if self.moved:
-            listed = "; ".join(f"{name}: {old} by {new}" for name, old, new in self.moved[:_MAX_NAMED])
-            yield f"rows replaced, of the same recording in another file: {len(self.moved)} ({listed})."
+            paths = [f"{name}: {old} by {new}" for name, old, new in self.moved]
+            yield f"rows that lead to another file now, of the same recording: {len(paths)} ({_listed(paths, '; ')})."
+        if self.kept:
+            facts = ", ".join(f"{fact} {len(names)} (as of {names[0]})" for fact, names in self.kept.items())
+            yield f"kept from before, because the new source does not have it: {facts}."
+        for fact, changes in self.changes.items():
+            yield f"{fact} changed: {len(changes)} ({'; '.join(_described(fact, changes))})."
+
+
+def _listed(names: Sequence[str], separator: str = ", ") -> str:
+    more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+    return separator.join(names[:_MAX_NAMED]) + more
+
+
+def _described(fact: str, changes: Sequence[tuple[str, Change]]) -> Iterator[str]:
+    """Yield examples of changes of a fact; of species, each pair with the number of its recordings."""
+    if fact != "species":
+        name, change = changes[0]
+        yield f"as of {name}: {change.old} by {change.new}"
+        return
+    names: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for name, change in changes:
+        names[change.old, change.new].append(name)
+    for (old, new), of in names.items():
+        yield f"{old} by {new}: {_listed(of)}"
 
 
 def merge(known: RecordingsTable, new: RecordingsTable) -> Merge:
-    """Return both tables' recordings: the new row where both have the same one, with the old identifier and split.
+    """Return both tables' recordings; one that both have keeps its identifier and all that only one of them knows.
 
     The same recording is one with the same number at an archive, the same file, or a file of the same bytes whose old
-    path is empty now. A row whose file is missing replaces none.
+    path is empty now. Where the tables contradict each other, the new one counts.
     """
     rows = list(known.rows)
     places = _Places(known)
-    n_unchanged, changed, moved, added = 0, [], [], []
+    n_unchanged, updated, moved, added = 0, [], [], []
+    kept: dict[str, list[str]] = defaultdict(list)
+    changes: dict[str, list[tuple[str, Change]]] = defaultdict(list)
     for row in new.rows:
         k = places.find(row)
         if k is None:
             added.append(row)
             continue
-        old = rows[k]
-        if MISSING in row.problems and MISSING not in old.problems:
-            n_unchanged += 1
-            continue
-        rows[k] = _carried(old, row)
-        if old.path != row.path and MISSING not in old.problems:
+        old, combined = rows[k], combine(rows[k], row)
+        rows[k] = combined.row
+        for fact in combined.kept:
+            kept[fact].append(old.recording_id)
+        for change in combined.changes:
+            changes[change.fact].append((old.recording_id, change))
+        if old.path != combined.row.path and MISSING not in old.problems:
             moved.append((old.recording_id, old.path, row.path))
         elif rows[k] != old:
-            changed.append(old.recording_id)
+            updated.append(old.recording_id)
         else:
             n_unchanged += 1
     named = list(with_unique_ids([*rows, *added]))
@@ -143,17 +172,7 @@ def merge(known: RecordingsTable, new: RecordingsTable) -> Merge:
     table = new.with_rows(
         replace(row, duplicate_of=new_ids[row.duplicate_of]) if row.duplicate_of in new_ids else row for row in named
     )
-    return Merge(table, len(added), n_unchanged, tuple(changed), tuple(moved))
-
-
-def _carried(old: RecordingRow, new: RecordingRow) -> RecordingRow:
-    """Return the new row with what belongs to the recording in this data set; findings stay with the same bytes."""
-    row = replace(new, recording_id=old.recording_id, split=old.split, group=old.group)
-    if old.content_hash is None or old.content_hash != new.content_hash:
-        return row
-    findings = ("sound_hash", "duplicate_of", "label_check", "heard_species", "heard_score", "heard_start_s")
-    kept = {name: getattr(old, name) for name in (*findings, "heard_end_s", "duration_s", "rate_hz", "problems")}
-    return replace(row, **kept) if old.sound_hash is not None else row
+    return Merge(table, len(added), n_unchanged, tuple(updated), tuple(moved), kept, changes)
 
 
 class _Places:
@@ -189,12 +208,13 @@ class _Places:
         return found
 
     def _one_of(self, places: Sequence[int], row: RecordingRow) -> int | None:
-        """Return the only place, or of several rows of one file that of the same species."""
+        """Return the only place, or of several rows of one file that of the same species; any for a row without one."""
         free = [k for k in places if k in self._free]
-        alike = [k for k in free if self._table.rows[k].scientific_name == row.scientific_name]
+        alike = [k for k in free if self._table.rows[k].scientific_name in (row.scientific_name, None)]
+        alike.sort(key=lambda k: self._table.rows[k].scientific_name is None)
         if alike:
             return alike[0]
-        return free[0] if len(places) == 1 and free else None
+        return free[0] if free and (len(places) == 1 or row.scientific_name is None) else None
 
 
 def is_same_recording(one: RecordingRow, other: RecordingRow) -> bool:

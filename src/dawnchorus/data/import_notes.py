@@ -18,8 +18,13 @@ def notes_of_labels(labels: LabelReader) -> Iterator[str]:
     """Yield a sentence for labels that name nothing, for those that became one class, and for species of many names."""
     if labels.unnamed:
         yield (
-            f"labels that name nothing: {_counted(labels.unnamed)}. These recordings and marks are kept without a "
-            f"species, and are not trained on."
+            f"labels that name nothing, or no one species: {_counted(labels.unnamed)}. These recordings and marks are "
+            f"kept without a species, and are not trained on."
+        )
+    if labels.lists:
+        yield (
+            f"lists of several labels, of which a recording's first is the main one, and a mark is one of each: "
+            f"{_counted(labels.lists)}."
         )
     given: dict[str, list[str]] = defaultdict(list)
     common: dict[str, set[str]] = defaultdict(set)
@@ -52,6 +57,12 @@ def notes_of_import(rows: Sequence[RecordingRow], *, sources: Sequence[str]) -> 
         yield (
             f"kept as written, without a scientific name: {_counted(species)}; "
             f"{f'{_joined(sources)} do not have them' if sources else reason}."
+        )
+    nowhere = [row.recording_id for row in rows if (row.latitude, row.longitude) == (0, 0)]
+    if nowhere:
+        yield (
+            f"doubtful places, at latitude 0, longitude 0: {len(nowhere)} (as {nowhere[0]}). Many recorders and tables "
+            f"write this where no place is known."
         )
     others = Counter(name for row in rows for name in row.secondary if " " not in name)
     if others:

@@ -5,16 +5,24 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from dawnchorus.audio.find import find_recordings
+from dawnchorus.audio.find import describe_skipped, find_recordings
 from dawnchorus.audio.many import map_recordings
 from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.data.identity import hash_content, merge, with_unique_ids
 from dawnchorus.data.labels import LabelReader
-from dawnchorus.data.layouts.annotations import FoundMarks, NamedMark, ReadAnnotations, find_marks
-from dawnchorus.data.layouts.folders import SPECIES, FolderReading, facts_of_name, read_folders, rows_of_reading
+from dawnchorus.data.layouts.annotations import FoundMarks, NamedMark, ReadAnnotations, find_marks, text_files
+from dawnchorus.data.layouts.folders import (
+    SPECIES,
+    FolderReading,
+    date_of_folders,
+    facts_of_name,
+    read_folders,
+    rows_of_reading,
+)
 from dawnchorus.data.layouts.search_results import find_search_results, rows_of_search_results
 from dawnchorus.data.layouts.sound_files import find_sound
 from dawnchorus.data.layouts.tables import TableLayout
@@ -23,7 +31,7 @@ from dawnchorus.data.marks import hold_marks
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, first_of_each_species
 from dawnchorus.data.sound_notes import problems_of_sound
 from dawnchorus.errors import AudioError, InputError
-from dawnchorus.formats.registry import MARK_SUFFIXES, marks_format, read_annotations
+from dawnchorus.formats.registry import MARK_SUFFIXES, format_of_file, marks_format, read_annotations
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label, is_binomial
 from dawnchorus.types import Detection, Mark
@@ -80,7 +88,7 @@ def detect_layout(
         on_note(f"layout: {described[0]}, by {described[1]}.")
         return described[0]
     files = find_recordings([source])
-    found = find_marks(source, files, read_annotations, with_results=False)
+    found = find_marks(source, _sounds(source, None), files, read_annotations, with_results=False)
     marked = found.recordings()
     reading = read_folders(source, files, known)
     if not found.tables or (not marked and reading.sure):
@@ -114,9 +122,15 @@ def _described_layout(source: Path) -> tuple[Layout, str] | None:
         return "xeno-canto", results.name
     if (voices := find_voices_table(source)) is not None:
         return "voices", voices.name
-    if not source.is_file():
-        return None
-    if source.suffix.lower() in MARK_SUFFIXES and marks_format(source) not in (None, "empty"):
+    return _layout_of_file(source) if source.is_file() else None
+
+
+def _layout_of_file(source: Path) -> tuple[Layout, str]:
+    """Return the layout of a table that has no usual name, and what tells it."""
+    kind = marks_format(source) if source.suffix.lower() in MARK_SUFFIXES else None
+    if kind == "BirdNET-Analyzer" and any(mark.recording for mark in read_annotations(source)):
+        return "detections", f"the columns of {source.name}: the recordings that it names, and no others"
+    if kind not in (None, "empty"):
         return "annotations", f"the columns of {source.name}"
     return "csv", source.name
 
@@ -149,19 +163,30 @@ def import_recordings(
     labels = labels or LabelReader(KnownClasses(known))
     if layout == "auto":
         layout = detect_layout(source, labels.known, read_annotations, on_note)
-    if layout == "annotations":
-        table = _annotated(source, folder, audio, read_annotations, n_workers, on_note)
-        table = table.with_rows(labels.read(table.rows))
-        if per_species is not None:
-            table = table.with_rows(first_of_each_species(table.rows, per_species))
+    elif layout == "folders" or "/" in layout:
+        _say_unread_tables(source, layout, on_note)
+    if layout not in ("csv", "detections"):
+        for note in describe_skipped([_sounds(source, audio)]):
+            on_note(note)
+    if layout in ("annotations", "detections"):
+        table = (
+            _annotated(source, folder, audio, read_annotations, n_workers, on_note)
+            if layout == "annotations"
+            else import_detections(
+                source, folder, _reader_of(source), audio=audio, n_workers=n_workers, on_note=on_note
+            )
+        )
+        table = table.with_rows(_read_labels(labels, table.rows, per_species, on_note))
     else:
-        rows = _rows(source, layout, columns or {}, audio, labels.known, on_note)
-        named = labels.read(rows)
+        rows = list(_rows(source, layout, columns or {}, audio, labels.known, on_note))
+        named = _read_labels(labels, rows, per_species, on_note)
         _check_names(source, named)
-        taken = named if per_species is None else first_of_each_species(named, per_species)
-        table = table_of(taken, folder, n_workers=n_workers)
+        table = table_of(named, folder, n_workers=n_workers)
+        if layout in ("csv", "xeno-canto") and (source.is_dir() or audio is not None):
+            _say_undescribed(_sounds(source, audio), rows, on_note)
     if not table.rows:
         raise InputError(f"{source}: there are no recordings in it.")
+    table = _with_dates_of_folders(table, on_note)
     unlabelled = [row.recording_id for row in table.rows if row.is_unlabelled]
     if unlabelled:
         on_note(
@@ -178,6 +203,45 @@ def import_recordings(
     return table
 
 
+def _read_labels(
+    labels: LabelReader, rows: Sequence[RecordingRow], per_species: int | None, on_note: OnNote
+) -> list[RecordingRow]:
+    """Return the rows under the names of their classes, of each species the first `per_species`."""
+    named = labels.read(rows)
+    if per_species is None:
+        return named
+    taken, left_out = first_of_each_species(named, per_species)
+    if left_out:
+        counts = [f"{name} {len(of)} (as {named[of[0]].recording_id})" for name, of in left_out.items()]
+        n_left_out = sum(map(len, left_out.values()))
+        on_note(f"left out, because of --per-species {per_species}: {n_left_out} recordings: {_listed(counts)}.")
+    return labels.count([rows[k] for k in taken])
+
+
+def _with_dates_of_folders(table: RecordingsTable, on_note: OnNote) -> RecordingsTable:
+    """Return the table in which recordings without a date have that of a folder that they are in: `2021-05-01`."""
+    rows = [row if row.date else replace(row, date=date_of_folders(table.file(row))) for row in table.rows]
+    dated = [new for old, new in zip(table.rows, rows, strict=True) if new.date != old.date]
+    if dated:
+        on_note(
+            f"dates taken from the names of folders: {_recordings(dated)} (as {dated[0].date} of "
+            f"{dated[0].recording_id})."
+        )
+    return table.with_rows(rows)
+
+
+def _reader_of(source: Path) -> Callable[[Path], Iterable[tuple[str | None, Detection]]]:
+    """Return the reader of a table of detections.
+
+    Raises:
+        InputError: tables of this format cannot be read.
+    """
+    read = format_of_file(source).read
+    if read is None:
+        raise InputError(f"{source}: tables of this format cannot be read.")
+    return read
+
+
 def _rows(
     source: Path,
     layout: Layout,
@@ -192,10 +256,10 @@ def _rows(
         sounds = [audio] if audio else [csv_path.parent, csv_path.absolute().parent.parent]
         return TableLayout.of(csv_path, columns, sounds=sounds).rows(on_note=on_note)
     if layout == "voices":
-        root = audio or (source.parent if source.is_file() else source)
-        return rows_of_voices(find_voices_table(source), root, _described_recordings(root))
+        root = _sounds(source, audio)
+        return rows_of_voices(find_voices_table(source), root, _described_recordings(root), on_note)
     if layout == "xeno-canto":
-        root = audio or (source.parent if source.is_file() else source)
+        root = _sounds(source, audio)
         return rows_of_search_results(find_search_results(source), root, _described_recordings(root))
     if audio is not None:
         raise InputError(f"--audio: expected a table that describes the recordings in it, got {source}.")
@@ -206,6 +270,11 @@ def _rows(
     for note in reading.notes():
         on_note(note)
     return rows_of_reading(source, files, reading)
+
+
+def _sounds(source: Path, audio: Path | None) -> Path:
+    """Return the folder of the recordings that a source describes."""
+    return audio or (source.parent if source.is_file() else source)
 
 
 def _question(source: Path, reading: FolderReading) -> str:
@@ -287,10 +356,13 @@ def import_detections(
     folder: Path,
     read: Callable[[Path], Iterable[tuple[str | None, Detection]]],
     *,
+    audio: Path | None = None,
     n_workers: int,
     on_note: OnNote = _say_nothing,
 ) -> RecordingsTable:
     """Return the recordings that a table of detections names, with the detections as annotations.
+
+    Recordings are looked for in `audio`, or else from here and from the table's folder.
 
     Raises:
         InputError: a detection names no recording.
@@ -298,23 +370,23 @@ def import_detections(
     """
     has_lines = source.suffix.lower() in MARK_SUFFIXES and marks_format(source) in ("Raven", "BirdNET-Analyzer", "list")
     marks: list[Mark] = (
-        list(read_annotations(source))
+        list(read_annotations(source, on_note))
         if has_lines
         else [Mark(line, detection, name) for line, (name, detection) in enumerate(read(source), start=1)]
     )
     paths: dict[str, Path] = {}
-    for mark in marks:
-        if mark.recording is None:
-            raise InputError(
-                f"{source}, line {mark.line}: expected the name of a recording, found none. Import such a table as a "
-                f"file beside its recording."
-            )
-        paths.setdefault(mark.recording, _recording_of(mark.recording, source))
+    for name in (mark.recording for mark in marks if mark.recording is not None):
+        paths.setdefault(name, _recording_of(name, audio or source.parent))
+    if marks and not paths:
+        raise InputError(
+            f"{source}: expected rows that name their recording, found none. Import such a table as a file beside its "
+            f"recording."
+        )
     files = list(dict.fromkeys(paths.values()))
     rows = [RecordingRow(kind="soundscape", **facts_of_name(path, path.parent)) for path in files]  # type: ignore[arg-type]
     table = table_of([replace(row, source=str(source)) for row in rows], folder, n_workers=n_workers)
     durations = {path: row.duration_s for path, row in zip(files, table.rows, strict=True)}
-    named = [NamedMark(source, mark, paths[str(mark.recording)]) for mark in marks]
+    named = [NamedMark(source, mark, paths.get(mark.recording or ""), "the row names none") for mark in marks]
     held = hold_marks(FoundMarks(named, tables=[source]), durations, files)
     for note in held.notes():
         on_note(note)
@@ -324,9 +396,9 @@ def import_detections(
     )
 
 
-def _recording_of(name: str, table: Path) -> Path:
-    """Return the path of a recording that a table names: from here, or from the table's folder."""
-    beside = find_sound([table.parent], [name], None)
+def _recording_of(name: str, folder: Path) -> Path:
+    """Return the path of a recording that a table names: from here, or from a folder."""
+    beside = find_sound([folder], [name], None)
     return Path(os.path.abspath(name if os.path.exists(name) or beside is None else beside))
 
 
@@ -371,14 +443,14 @@ def _annotated(
     on_note: OnNote,
 ) -> RecordingsTable:
     """Return the recordings with what tables of marks say of them."""
-    root = audio or (source.parent if source.is_file() else source)
+    root = _sounds(source, audio)
     files = _described_recordings(root)
-    found = find_marks(source, files, read, with_results=True)
+    found = find_marks(source, root, files, read, with_results=True)
     rows = [RecordingRow(kind="soundscape", **facts_of_name(path, root)) for path in files]  # type: ignore[arg-type]
     table = table_of(rows, folder, n_workers=n_workers)
     durations = {path: row.duration_s for path, row in zip(files, table.rows, strict=True)}
     held = hold_marks(found, durations, files)
-    for note in (*_unused(found.unused), *held.notes()):
+    for note in (*found.notes, *_unused(found.unused), *_elsewhere(found), *held.notes()):
         on_note(note)
     return table.with_rows(
         replace(row, annotations=held.annotations[path], is_annotated=True) if path in held.annotations else row
@@ -389,3 +461,28 @@ def _annotated(
 def _unused(reasons: Sequence[str]) -> Iterator[str]:
     if reasons:
         yield f"files that are not read as marks: {len(reasons)} ({'; '.join(reasons[:_MAX_NAMED])})."
+
+
+def _say_unread_tables(source: Path, layout: Layout, on_note: OnNote) -> None:
+    """Name the tables that a given layout of folders does not read."""
+    tables = [path.name for path in text_files(source) if marks_format(path) not in (None, "empty")]
+    tables += [table[1] for table in [_described_layout(source)] if table is not None and source.is_dir()]
+    if tables:
+        on_note(f"tables that are not read, because of --layout {layout}: {len(tables)} ({_listed(tables)}).")
+
+
+def _say_undescribed(sounds: Path, rows: Iterable[RecordingRow], on_note: OnNote) -> None:
+    """Count the recordings in a folder that the table which describes it does not name."""
+    described = {os.path.abspath(row.path) for row in rows}
+    with suppress(InputError):  # there are none
+        left_out = [path for path in find_recordings([sounds]) if os.path.abspath(path) not in described]
+        if left_out:
+            names = [path.relative_to(sounds).as_posix() for path in left_out]
+            on_note(f"recordings that the table does not name, left out: {len(names)} ({_listed(names)}).")
+
+
+def _elsewhere(found: FoundMarks) -> Iterator[str]:
+    """Yield how many names in rows are paths of other folders than the recordings that they are taken for."""
+    if found.elsewhere:
+        listed = [f"'{name}' for {path.name} in {path.parent.name}" for name, path in found.elsewhere.items()]
+        yield f"paths of another machine, taken for recordings here: {len(listed)} ({_listed(listed)})."

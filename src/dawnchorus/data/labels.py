@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dawnchorus.data.recordings import Annotation, RecordingRow
@@ -16,6 +16,7 @@ from dawnchorus.taxonomy.labels import (
     label_text,
     name_key,
     read_label,
+    split_labels,
     with_common_name,
 )
 
@@ -47,22 +48,36 @@ class LabelReader:
     uses: list[LabelUse] = field(default_factory=list)
     """The most frequent first."""
     unnamed: Counter[str] = field(default_factory=Counter)
-    """Recordings and marks whose label names nothing, such as `?`, by that label; marks without any are not counted."""
+    """Recordings and marks whose label names no one species, such as `?` and `Parus sp.`; no label is not counted."""
+
+    lists: Counter[str] = field(default_factory=Counter)
+    """Recordings and marks by labels that are lists of several."""
+    _classes: dict[Given, Label | None] = field(default_factory=dict)
+    """Classes of the labels of the rows that were read."""
 
     def read(self, rows: Iterable[RecordingRow]) -> list[RecordingRow]:
         """Return the rows under the names of their classes; those that name nothing are without a species."""
-        rows = list(rows)
-        counts = Counter(given for row in rows for given in set(_main_labels(row)))
+        self.lists = Counter()
+        rows = [_with_single_labels(row, self.lists) for row in rows]
+        counts = _counts(rows)
         others = {(name, "") for row in rows for name in (*row.secondary, *row.absent)}
-        classes = self._classes(counts, others - set(counts))
+        self._classes = self._find_classes(counts, others - set(counts))
+        return self._count(rows)
+
+    def count(self, rows: Iterable[RecordingRow]) -> list[RecordingRow]:
+        """Return some of the rows that were read under the names of their classes, and count only these."""
+        self.lists = Counter()
+        return self._count([_with_single_labels(row, self.lists) for row in rows])
+
+    def _count(self, rows: Sequence[RecordingRow]) -> list[RecordingRow]:
         self.uses = sorted(
-            (LabelUse(_text(given), label, n) for given, n in counts.items() if (label := classes[given])),
+            (LabelUse(_text(given), label, n) for given, n in _counts(rows).items() if (label := self._classes[given])),
             key=lambda use: (-use.n_recordings, label_text(use.label), use.given),
         )
         self.unnamed = Counter()
-        return [self._renamed(row, classes) for row in rows]
+        return [self._renamed(row, self._classes) for row in rows]
 
-    def _classes(self, counts: Counter[Given], others: Iterable[Given]) -> dict[Given, Label | None]:
+    def _find_classes(self, counts: Counter[Given], others: Iterable[Given]) -> dict[Given, Label | None]:
         """Return the class of each label, in which all that mean one class have the same scientific name."""
         first = {given: _read(given, self.known) for given in (*counts, *others)}
         pairs = _unambiguous_pairs(label for label in first.values() if label is not None)
@@ -114,6 +129,24 @@ class LabelReader:
         return label
 
 
+def _with_single_labels(row: RecordingRow, lists: Counter[str]) -> RecordingRow:
+    """Return the row with one label in each place: of a list, the first is the main one; a mark is one of each."""
+    labels = split_labels(row.scientific_name or "")
+    if len(labels) > 1:
+        lists[row.scientific_name or ""] += 1
+        common = split_labels(row.common_name or "")
+        name = common[0] if len(common) == len(labels) else None
+        row = replace(row, scientific_name=labels[0], common_name=name, secondary=(*labels[1:], *row.secondary))
+    if not any(len(split_labels(mark.scientific_name)) > 1 for mark in row.annotations):
+        return row
+    marks: list[Annotation] = []
+    for mark in row.annotations:
+        labels = split_labels(mark.scientific_name)
+        lists[mark.scientific_name] += len(labels) > 1
+        marks += [replace(mark, scientific_name=label) for label in labels] or [mark]
+    return replace(row, annotations=tuple(marks))
+
+
 def labels_of_rows(rows: Iterable[RecordingRow]) -> list[Label]:
     """Return the labels that rows have under the names of their classes, sorted."""
     labels = {
@@ -123,6 +156,11 @@ def labels_of_rows(rows: Iterable[RecordingRow]) -> list[Label]:
         if not is_unnamed(scientific)
     }
     return sorted(labels, key=label_text)
+
+
+def _counts(rows: Iterable[RecordingRow]) -> Counter[Given]:
+    """Return the number of recordings of each label."""
+    return Counter(given for row in rows for given in set(_main_labels(row)))
 
 
 def _main_labels(row: RecordingRow) -> Iterator[Given]:

@@ -19,6 +19,7 @@ NEARLY_S = 0.1
 _MAX_NAMED = 3
 
 _FATES = {
+    "unread": "that could not be read: left out",
     "no recording": "of a recording that is not here: left out",
     "no number": "with times that are no numbers: left out",
     "beyond": "beyond the end of their recording: left out",
@@ -106,6 +107,9 @@ def _say(held: HeldMarks, fate: str, each: NamedMark, more: str = "") -> None:
 def _hold(held: HeldMarks, kept: Kept, each: NamedMark, durations: Mapping[Path, float | None]) -> None:
     """Add a row's mark to those of its recording, or say why it is none."""
     recording, detection = each.recording, each.mark.detection
+    if each.mark.problem:
+        _say(held, "unread", each, each.mark.problem)
+        return
     if recording is None:
         _say(held, "no recording", each, each.reason)
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -228,14 +228,23 @@ def _row(path: Path, fields: dict[str, Any]) -> RecordingRow:
     return RecordingRow(**fields)
 
 
-def first_of_each_species(rows: Iterable[RecordingRow], n: int) -> Iterator[RecordingRow]:
-    """Yield the first `n` rows of each species, and of each kind of recording without one."""
+def first_of_each_species(rows: Sequence[RecordingRow], n: int) -> tuple[list[int], dict[str, list[int]]]:
+    """Return the places of the first `n` rows of each species, and by species those of the rows that are left out.
+
+    A row counts for the species that it is of, or else for each that is marked in it, and is taken if one of these has
+    fewer than `n`. Rows of no species (background, negatives, unlabelled) are all taken.
+    """
     seen: Counter[str] = Counter()
-    for row in rows:
-        species = row.scientific_name or row.kind
-        seen[species] += 1
-        if seen[species] <= n:
-            yield row
+    taken: list[int] = []
+    left_out: dict[str, list[int]] = {}
+    for k, row in enumerate(rows):
+        species = [row.scientific_name] if row.scientific_name else species_of([row])
+        if species and all(seen[name] >= n for name in species):
+            left_out.setdefault(species[0], []).append(k)
+            continue
+        seen.update(species)
+        taken.append(k)
+    return taken, left_out
 
 
 def species_of(rows: Sequence[RecordingRow]) -> list[str]:

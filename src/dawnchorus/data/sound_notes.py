@@ -9,7 +9,7 @@ from dawnchorus.audio.origin import read_origin
 from dawnchorus.data.recordings import RecordingsTable
 from dawnchorus.types import Origin
 
-LENGTH, CONFLICT = "length_not_written", "clock_conflict"
+LENGTH, CONFLICT, CLOCK_UNREAD = "length_not_written", "clock_conflict", "clock_not_understood"
 
 _PROBLEM_OF_WARNING = {
     "length never written": LENGTH,
@@ -27,7 +27,9 @@ _UNREAD = frozenset(("missing", "unreadable"))
 def problems_of_sound(warnings: Sequence[str], origin: Origin) -> list[str]:
     """Return the problems that a decoder's warnings and contradicting sources stand for, each once."""
     found = [_PROBLEM_OF_WARNING.get(line.partition(":")[0], "damaged") for line in warnings]
-    return list(dict.fromkeys([*found, *([CONFLICT] if origin.conflict else [])]))
+    found += [CONFLICT] if origin.conflict else []
+    found += [CLOCK_UNREAD] if origin.unread else []
+    return list(dict.fromkeys(found))
 
 
 def notes_of_sound(table: RecordingsTable) -> Iterator[str]:
@@ -35,13 +37,14 @@ def notes_of_sound(table: RecordingsTable) -> Iterator[str]:
     report = ClockReport()
     rows = [row for row in table.rows if not _UNREAD.intersection(row.problems)]
     for row in rows:
-        is_in_conflict = CONFLICT in row.problems
-        is_example = is_in_conflict and not report.n_conflicts
-        conflict = read_origin(table.file(row)).conflict if is_example else None
+        is_in_conflict, is_unread = CONFLICT in row.problems, CLOCK_UNREAD in row.problems
+        is_example = (is_in_conflict and not report.n_conflicts) or (is_unread and not report.n_unread)
+        origin = read_origin(table.file(row)) if is_example else Origin()
         report.add(
             row.recording_id,
             has_time=row.date is not None and row.time is not None,
-            conflict=conflict or ("also" if is_in_conflict else None),
+            conflict=origin.conflict or ("also" if is_in_conflict else None),
+            unread=origin.unread or ("also" if is_unread else None),
         )
     yield from report.notes()
     unwritten = [row for row in rows if LENGTH in row.problems]

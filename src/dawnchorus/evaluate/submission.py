@@ -43,6 +43,8 @@ class Sample:
     columns: tuple[str, ...]
     """Names of the columns after `row_id`."""
     row_ids: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    """What had to be guessed in the file, as its encoding."""
 
     def window_of(self, row_id: str) -> str:
         """Return the window that a row is about: recording and end; in 2022 the species' code stands between them."""
@@ -70,7 +72,7 @@ class Submission:
 
     n_rows: int
     notes: tuple[str, ...]
-    """Classes and rows in which sample, model and recordings differ."""
+    """What had to be guessed in the sample, and classes and rows in which sample, model and recordings differ."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def write_submission(
     named = _named_recordings(table, rows, given)
     codes, names = _class_names(bundle, table, sample)
     classes = [label.scientific_name for label in bundle.labels if label.kind == "species"]
-    notes = []
+    notes = [] if given is None else [f"{given.path}: {sentence}" for sentence in given.notes]
     if given is not None and given.classes:
         wanted = {names[code] for code in given.classes if code in names}
         classes = [name for name in classes if name in wanted]
@@ -153,7 +155,7 @@ def read_sample(path: Path) -> Sample:
         raise FormatError(f"{path}, line {table.long_rows[0]}: expected {len(table.header)} cells as in the header.")
     if not row_ids:
         raise FormatError(f"{path}: expected a row for each window below the header, found none.")
-    return Sample(path, tuple(table.header[1:]), row_ids)
+    return Sample(path, tuple(table.header[1:]), row_ids, tuple(table.notes.sentences()))
 
 
 def by_step(scores: Scores, names: Mapping[str, str]) -> tuple[list[str], FloatArray]:

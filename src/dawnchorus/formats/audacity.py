@@ -7,10 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from dawnchorus.errors import FormatError
-from dawnchorus.formats.text import score, text_stream
+from dawnchorus.formats.text import OnNote, detections_of_marks, say_nothing, score, text_stream
+from dawnchorus.tables import Notes, parse_offset_s, read_text
 from dawnchorus.taxonomy.labels import parse_label
-from dawnchorus.text_files import read_text
 from dawnchorus.types import Detection, Mark, Provenance, RecordingTable
 
 
@@ -35,19 +34,17 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     Raises:
         FormatError: a line is neither a label nor frequencies.
     """
-    for mark in read_marks(path):
-        if mark.detection is not None:
-            yield mark.recording, mark.detection
+    return detections_of_marks(path, read_marks(path))
 
 
-def read_marks(path: Path) -> Iterator[Mark]:
-    """Yield each label with its line.
-
-    Raises:
-        FormatError: a line is neither a label nor frequencies.
-    """
+def read_marks(path: Path, on_note: OnNote = say_nothing) -> Iterator[Mark]:
+    """Yield each label with its line, and each line that is neither a label nor frequencies as one with a problem."""
+    notes = Notes()
+    lines = read_text(path, notes).splitlines()
+    for sentence in notes.sentences():
+        on_note(f"{path}: {sentence}")
     pending: Mark | None = None
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         fields = line.split("\t")
@@ -57,7 +54,7 @@ def read_marks(path: Path) -> Iterator[Mark]:
                 continue
             following = Mark(number, _detection(fields))
         except (ValueError, IndexError):
-            raise FormatError(f"{path}, line {number}: expected 'start TAB end TAB label', found {line!r}.") from None
+            following = Mark(number, None, problem=f"expected 'start TAB end TAB label', found {line!r}.")
         if pending is not None:
             yield pending
         pending = following
@@ -74,8 +71,8 @@ def _detection(fields: list[str]) -> Detection:
         name, value = (fields[2].strip() if len(fields) > 2 else ""), 1.0
     label = parse_label(name)
     return Detection(
-        start_s=_number(fields[0]),
-        end_s=_number(fields[1]),
+        start_s=_offset_s(fields[0]),
+        end_s=_offset_s(fields[1]),
         scientific_name=label.scientific_name,
         common_name=label.common_name,
         kind=label.kind,
@@ -86,6 +83,14 @@ def _detection(fields: list[str]) -> Detection:
 def _number(text: str) -> float:
     """Return the number, with a decimal point or, as in some languages, a comma."""
     return float(text.replace(",", "."))
+
+
+def _offset_s(text: str) -> float:
+    """Return seconds, also from a time such as `1:02.5`."""
+    value = parse_offset_s(text) if ":" in text else _number(text)
+    if value is None:
+        raise ValueError(text)
+    return value
 
 
 def _with_frequencies(mark: Mark | None, fields: list[str]) -> Mark:

@@ -7,8 +7,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from dawnchorus.formats.text import NamedColumns, score, seconds, text_stream
-from dawnchorus.types import Detection, Provenance, RecordingTable
+from dawnchorus.formats.text import (
+    NamedColumns,
+    OnNote,
+    detections_of_marks,
+    say_nothing,
+    score,
+    seconds,
+    text_stream,
+)
+from dawnchorus.types import Detection, Mark, Provenance, RecordingTable
 
 COLUMNS = ("Start (s)", "End (s)", "Scientific name", "Common name", "Confidence", "File")
 
@@ -42,23 +50,33 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     Raises:
         FormatError: a column is missing, or a number is none.
     """
+    return detections_of_marks(path, read_marks(path))
+
+
+def read_marks(path: Path, on_note: OnNote = say_nothing) -> Iterator[Mark]:
+    """Yield each row with its line, also those that cannot be read.
+
+    Raises:
+        FormatError: a column is missing.
+    """
     rows = NamedColumns(path)
     start, end = rows.require(["Start (s)"]), rows.require(["End (s)"])
     scientific = rows.require(["Scientific name"])
     common = rows.require(["Common name"])
     confidence = rows.require(["Confidence"])
     file, in_range, voice = rows.place(["File"]), rows.place(["in_range"]), rows.place(["human_voice"])
-    for line, fields in rows:
-        yield (
-            rows.text(fields, file),
-            Detection(
-                start_s=rows.number(line, fields, start),
-                end_s=rows.number(line, fields, end),
-                scientific_name=rows.text(fields, scientific) or "",
-                common_name=rows.text(fields, common) or "",
-                kind="species",
-                score=rows.number(line, fields, confidence),
-                in_range=_TRUTHS.get(rows.text(fields, in_range) or ""),
-                human_voice=_TRUTHS.get(rows.text(fields, voice) or ""),
-            ),
+
+    def mark(line: int, fields: list[str]) -> Mark:
+        detection = Detection(
+            start_s=rows.offset_s(line, fields, start),
+            end_s=rows.offset_s(line, fields, end),
+            scientific_name=rows.text(fields, scientific) or "",
+            common_name=rows.text(fields, common) or "",
+            kind="species",
+            score=rows.number(line, fields, confidence),
+            in_range=_TRUTHS.get(rows.text(fields, in_range) or ""),
+            human_voice=_TRUTHS.get(rows.text(fields, voice) or ""),
         )
+        return Mark(line, detection, rows.text(fields, file))
+
+    return rows.marks(mark, on_note)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from dawnchorus.formats.text import NamedColumns
+from dawnchorus.formats.text import NamedColumns, OnNote, say_nothing
 from dawnchorus.taxonomy.labels import parse_label
 from dawnchorus.text_files import read_text
 from dawnchorus.types import Detection, Mark
@@ -38,28 +38,32 @@ def has_columns(header: str) -> bool:
     return all(not names.isdisjoint(wanted) for wanted in (_RECORDING, _START, _END, _LABEL))
 
 
-def read_marks(path: Path) -> Iterator[Mark]:
-    """Yield each row. Rows without times and label, and negative ones, say that somebody listened.
+def read_marks(path: Path, on_note: OnNote = say_nothing) -> Iterator[Mark]:
+    """Yield each row, also those that cannot be read.
+
+    Rows without times that have no label, or that of no species (`nocall`), and negative ones, say that somebody
+    listened.
 
     Raises:
-        FormatError: a needed column is missing, or a number is none.
+        FormatError: a needed column is missing.
     """
     rows = NamedColumns(path, delimiter=_delimiter(read_text(path).partition("\n")[0]))
     recording, label = rows.require(_RECORDING), rows.require(_LABEL)
     start, end = rows.require(_START), rows.require(_END)
     score, low, high, kind = (rows.place(names) for names in (_SCORE, _LOW, _HIGH, _KIND))
-    for line, fields in rows:
+
+    def mark(line: int, fields: list[str]) -> Mark:
         named, text = rows.text(fields, recording), rows.text(fields, label) or ""
-        is_bare = not text and rows.text(fields, start) is None and rows.text(fields, end) is None
         certainty = (rows.text(fields, kind) or "positive").lower()
-        if named and (is_bare or certainty == "negative"):
-            yield Mark(line, None, named)
-            continue
-        value = rows.number_or_none(line, fields, score)
         found = parse_label(text if certainty == "positive" else "?")
+        has_times = rows.text(fields, start) is not None or rows.text(fields, end) is not None
+        is_bare = not has_times and (not text or found.kind == "sound")
+        if is_bare or (named and certainty == "negative"):
+            return Mark(line, None, named)
+        value = rows.number_or_none(line, fields, score)
         detection = Detection(
-            start_s=rows.number(line, fields, start),
-            end_s=rows.number(line, fields, end),
+            start_s=rows.offset_s(line, fields, start),
+            end_s=rows.offset_s(line, fields, end),
             scientific_name=found.scientific_name,
             common_name=found.common_name,
             kind=found.kind,
@@ -67,7 +71,9 @@ def read_marks(path: Path) -> Iterator[Mark]:
             low_hz=rows.number_or_none(line, fields, low),
             high_hz=rows.number_or_none(line, fields, high),
         )
-        yield Mark(line, detection, named)
+        return Mark(line, detection, named)
+
+    return rows.marks(mark, on_note)
 
 
 def _delimiter(header: str) -> str:

@@ -7,12 +7,21 @@ other; `File Offset (s)` is the time within the file.
 from __future__ import annotations
 
 import ntpath
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from dawnchorus.errors import FormatError
-from dawnchorus.formats.text import NamedColumns, score, seconds, text_stream
+from dawnchorus.formats.text import (
+    NamedColumns,
+    OnNote,
+    detections_of_marks,
+    say_nothing,
+    score,
+    seconds,
+    text_stream,
+)
 from dawnchorus.taxonomy.labels import parse_label
 from dawnchorus.text_files import read_text
 from dawnchorus.types import Detection, Mark, Provenance, RecordingTable
@@ -87,59 +96,92 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     """
     seen: set[tuple[str | None, str, float, float]] = set()
     for mark in read_marks(path):
-        detection = mark.detection
-        if detection is None:
-            continue
-        if mark.selection is not None:
-            # A number that comes again with other times is another selection, of a table joined from several.
-            key = (mark.recording, mark.selection, detection.start_s, detection.end_s)
-            if key in seen:
-                continue  # the same selection in another view
-            seen.add(key)
-        yield mark.recording, detection
+        for recording, detection in detections_of_marks(path, [mark]):
+            if mark.selection is not None:
+                # A number that comes again with other times is another selection, of a table joined from several.
+                key = (recording, mark.selection, detection.start_s, detection.end_s)
+                if key in seen:
+                    continue  # the same selection in another view
+                seen.add(key)
+            yield recording, detection
 
 
-def read_marks(path: Path) -> Iterator[Mark]:
-    """Yield each row of a table, also those of the same selection in another view.
+def read_marks(path: Path, on_note: OnNote = say_nothing) -> Iterator[Mark]:
+    """Yield each row of a table, also those of the same selection in another view, and those that cannot be read.
 
-    Columns are separated by tabs, or by commas or semicolons where a spreadsheet saved the table.
+    Columns are separated by tabs, or by commas or semicolons where a spreadsheet saved the table. Rows without times
+    that have no name, or that of no species (`nocall`), say that somebody listened.
 
     Raises:
-        FormatError: a needed column is missing, or a number is none.
+        FormatError: a needed column is missing.
     """
     header = read_text(path).partition("\n")[0]
     rows = NamedColumns(path, delimiter=max("\t;,", key=header.count), quoted=None)
-    begin, end = rows.require(["Begin Time (s)"]), rows.require(["End Time (s)"])
-    offset = rows.place(["File Offset (s)"])
-    low, high = rows.place(["Low Freq (Hz)"]), rows.place(["High Freq (Hz)"])
-    name, common, code = rows.place(NAME_COLUMNS), rows.place(["Common Name"]), rows.place(CODE_COLUMNS)
-    selection, view = rows.place(["Selection"]), rows.place(["View"])
-    confidence = rows.place(["Confidence", "Score"])
-    recording, file = rows.place(["Begin Path"]), rows.place(["Begin File"])
-    for line, fields in rows:
-        named = rows.text(fields, recording) or rows.text(fields, file)
-        text = rows.text(fields, name) or rows.text(fields, common) or rows.text(fields, code) or ""
-        if not text and named and rows.text(fields, begin) is None and rows.text(fields, end) is None:
-            yield Mark(line, None, named)
-            continue
-        start_s = rows.number(line, fields, begin)
-        length_s = rows.number(line, fields, end) - start_s
-        within = rows.number_or_none(line, fields, offset)
+    return rows.marks(_Columns.of(rows).mark, on_note)
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """The columns of a table."""
+
+    rows: NamedColumns
+    begin: int
+    end: int
+    places: Mapping[str, int | None]
+
+    @classmethod
+    def of(cls, rows: NamedColumns) -> _Columns:
+        """Return the columns of a table.
+
+        Raises:
+            FormatError: a needed one is missing.
+        """
+        names = {
+            "offset": ["File Offset (s)"],
+            "low": ["Low Freq (Hz)"],
+            "high": ["High Freq (Hz)"],
+            "name": NAME_COLUMNS,
+            "common": ["Common Name"],
+            "code": CODE_COLUMNS,
+            "selection": ["Selection"],
+            "view": ["View"],
+            "confidence": ["Confidence", "Score"],
+            "path": ["Begin Path"],
+            "file": ["Begin File"],
+        }
+        places = {field: rows.place(columns) for field, columns in names.items()}
+        return cls(rows, rows.require(["Begin Time (s)"]), rows.require(["End Time (s)"]), places)
+
+    def mark(self, line: int, fields: list[str]) -> Mark:
+        """Return what a row says.
+
+        Raises:
+            FormatError: a number is none.
+        """
+        rows = self.rows
+        text = {field: rows.text(fields, place) for field, place in self.places.items()}
+        named = text["path"] or text["file"]
+        label = parse_label(text["name"] or text["common"] or text["code"] or "")
+        has_times = rows.text(fields, self.begin) is not None or rows.text(fields, self.end) is not None
+        if not has_times and (not label.scientific_name or label.kind == "sound"):
+            return Mark(line, None, named)
+        start_s = rows.offset_s(line, fields, self.begin)
+        length_s = rows.offset_s(line, fields, self.end) - start_s
+        offset = self.places["offset"]
+        within = None if offset is None or text["offset"] is None else rows.offset_s(line, fields, offset)
         start_s = start_s if within is None else within
-        value = rows.number_or_none(line, fields, confidence)
-        label = parse_label(text)
+        value = rows.number_or_none(line, fields, self.places["confidence"])
         detection = Detection(
             start_s=start_s,
             end_s=start_s + length_s,
             scientific_name=label.scientific_name,
-            common_name=rows.text(fields, common) or label.common_name,
+            common_name=text["common"] or label.common_name,
             kind=label.kind,
             score=1.0 if value is None else value,
-            low_hz=rows.number_or_none(line, fields, low),
-            high_hz=rows.number_or_none(line, fields, high),
+            low_hz=rows.number_or_none(line, fields, self.places["low"]),
+            high_hz=rows.number_or_none(line, fields, self.places["high"]),
         )
-        is_within_file = within is not None or named is None
-        yield Mark(line, detection, named, is_within_file, rows.text(fields, selection), rows.text(fields, view))
+        return Mark(line, detection, named, within is not None or named is None, text["selection"], text["view"])
 
 
 def require_names(path: Path) -> None:

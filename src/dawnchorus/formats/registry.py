@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.formats import audacity, birdnet_csv, json_lines, kaleidoscope, mark_lists, parquet, raven
+from dawnchorus.formats.text import OnNote, say_nothing
 from dawnchorus.types import Detection, Mark, Provenance, RecordingTable
 
 Write = Callable[[BinaryIO, Iterable[RecordingTable], Provenance], None]
@@ -79,23 +80,18 @@ def format_of_file(path: Path) -> TableFormat:
 MARK_SUFFIXES = (".txt", ".tsv", ".csv")
 """Ends of the names of tables of marks, in lower case."""
 
-_AUDACITY_LINE = re.compile(r"\s*-?\d[\d.,eE+-]*\t\s*-?\d[\d.,eE+-]*(\t|$)")
+_AUDACITY_LINE = re.compile(r"\s*-?\d[\d.,:eE+-]*\t\s*-?\d[\d.,:eE+-]*(\t|$)")
 _FIRST_BYTES = 8192
 
 
-def _read_csv_marks(path: Path) -> Iterator[Mark]:
-    for line, (recording, detection) in enumerate(birdnet_csv.read(path), start=2):
-        yield Mark(line, detection, recording)
-
-
-def _read_no_marks(path: Path) -> Iterator[Mark]:
-    del path
+def _read_no_marks(path: Path, on_note: OnNote) -> Iterator[Mark]:
+    del path, on_note
     return iter(())
 
 
-_MARK_READERS: dict[str, Callable[[Path], Iterator[Mark]]] = {
+_MARK_READERS: dict[str, Callable[[Path, OnNote], Iterator[Mark]]] = {
     "Raven": raven.read_marks,
-    "BirdNET-Analyzer": _read_csv_marks,
+    "BirdNET-Analyzer": birdnet_csv.read_marks,
     "list": mark_lists.read_marks,
     "Audacity": audacity.read_marks,
     "empty": _read_no_marks,
@@ -121,8 +117,10 @@ def marks_format(path: Path) -> str | None:
     return "Audacity" if _AUDACITY_LINE.match(first) else None
 
 
-def read_annotations(path: Path) -> list[Mark]:
+def read_annotations(path: Path, on_note: OnNote = say_nothing) -> list[Mark]:
     """Return the rows of a table of marks: Raven's, BirdNET-Analyzer's or another with a header, or Audacity's.
+
+    Rows that cannot be read are marks with a problem. `on_note` is told what had to be guessed, as an encoding.
 
     Raises:
         FormatError: it is none of these, or selections have no column of names.
@@ -136,4 +134,4 @@ def read_annotations(path: Path) -> list[Mark]:
         )
     if kind == "Raven":
         raven.require_names(path)
-    return list(_MARK_READERS[kind](path))
+    return list(_MARK_READERS[kind](path, on_note))

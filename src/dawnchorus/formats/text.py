@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from dawnchorus.errors import FormatError
-from dawnchorus.tables import Table
+from dawnchorus.tables import Table, parse_offset_s
+from dawnchorus.types import Detection, Mark
+
+OnNote = Callable[[str], None]
+
+
+def say_nothing(note: str) -> None:
+    """Ignore a note."""
+    del note
+
+
+def detections_of_marks(path: Path, marks: Iterable[Mark]) -> Iterator[tuple[str | None, Detection]]:
+    """Yield recording and detection of each mark that is one.
+
+    Raises:
+        FormatError: a row could not be read.
+    """
+    for mark in marks:
+        if mark.problem:
+            raise RowError(path, mark.line, mark.problem)
+        if mark.detection is not None:
+            yield mark.recording, mark.detection
 
 
 @contextmanager
@@ -34,6 +56,26 @@ def score(value: float) -> str:
     return f"{value:.4f}"
 
 
+class RowError(FormatError):
+    """A row of a table that cannot be read."""
+
+    def __init__(self, path: Path, line: int, reason: str) -> None:
+        super().__init__(f"{path}, line {line}: {reason}")
+        self.reason = reason
+
+
+_SIMILARITY = 0.8
+"""Smallest ratio (difflib's) of a column's name to a usual one that is asked about."""
+
+
+def near_column(header: Iterable[str], wanted: Iterable[str]) -> str:
+    """Return a question for the column of `header` that is spelt nearly like one of the names `wanted`, or nothing."""
+    known = list(wanted)
+    unknown = [name for name in header if name.lower() not in known]
+    near = ((name, get_close_matches(name.lower(), known, n=1, cutoff=_SIMILARITY)) for name in unknown)
+    return next((f" Is the column '{name}' meant to be '{alike[0]}'?" for name, alike in near if alike), "")
+
+
 class NamedColumns:
     """Rows of a table, asked by any of a column's known names, however they are spelt.
 
@@ -48,15 +90,35 @@ class NamedColumns:
         self.path = path
         self.table = Table(path, delimiter=delimiter, quoted=quoted)
         self.header = self.table.header
+        self._clocks: set[int] = set()
+        """Columns with times as on a clock."""
 
     def __iter__(self) -> Iterator[tuple[int, list[str]]]:
         """Yield line numbers and fields, blank lines left out."""
         yield from self.table
         if self.table.long_rows:
-            raise FormatError(
-                f"{self.path}, line {self.table.long_rows[0]}: expected {len(self.header)} fields as in the header, "
-                f"found more. Put values that have the delimiter {self.table.delimiter!r} in quotes."
-            )
+            raise RowError(self.path, self.table.long_rows[0], self._too_long())
+
+    def marks(self, read: Callable[[int, list[str]], Mark], on_note: OnNote) -> Iterator[Mark]:
+        """Yield what `read` makes of each row; those that cannot be read are marks with a problem.
+
+        `on_note` is told what had to be guessed.
+        """
+        for line, fields in self.table:
+            try:
+                yield read(line, fields)
+            except RowError as error:
+                yield Mark(line, None, problem=error.reason)
+        for line in self.table.long_rows:
+            yield Mark(line, None, problem=self._too_long())
+        for sentence in self.table.notes.sentences():
+            on_note(f"{self.path}: {sentence}")
+
+    def _too_long(self) -> str:
+        return (
+            f"expected {len(self.header)} fields as in the header, found more. Put values that have the delimiter "
+            f"{self.table.delimiter!r} in quotes."
+        )
 
     def place(self, names: Sequence[str]) -> int | None:
         """Return the column that has one of `names`, the first that is there."""
@@ -68,6 +130,7 @@ class NamedColumns:
         if found is None:
             raise FormatError(
                 f"{self.path}: expected a column {' or '.join(repr(n) for n in names)}, found {self.header}."
+                f"{near_column(self.header, names)}"
             )
         return found
 
@@ -75,11 +138,28 @@ class NamedColumns:
         """Return the field as a number; FormatError with the line if it is none."""
         value = self.table.numbers(column).parse(fields[column]) if column < len(fields) else None
         if value is None:
-            came = fields[column] if column < len(fields) else "nothing"
-            raise FormatError(
-                f"{self.path}, line {line}: expected a number in '{self.header[column]}', found {came!r}."
-            )
+            raise RowError(self.path, line, self._expected("a number", fields, column))
         return value
+
+    def offset_s(self, line: int, fields: list[str], column: int) -> float:
+        """Return seconds within a recording, also of `1:02.5`; FormatError with the line for anything else."""
+        numbers = self.table.numbers(column)
+        text = fields[column]
+        value = numbers.parse(text)
+        if value is not None:
+            return value
+        value = parse_offset_s(text, comma=numbers.comma)
+        if value is None:
+            raise RowError(self.path, line, self._expected("a number", fields, column))
+        if ":" in text and column not in self._clocks:
+            self._clocks.add(column)
+            name = self.header[column]
+            self.table.notes.say(f"column '{name}': times such as '{text.strip()}' are read as {value:g} s.")
+        return value
+
+    def _expected(self, expected: str, fields: list[str], column: int) -> str:
+        came = fields[column] if column < len(fields) else "nothing"
+        return f"expected {expected} in '{self.header[column]}', found {came!r}."
 
     def number_or_none(self, line: int, fields: list[str], column: int | None) -> float | None:
         """As `number`; None for an empty field or column."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dawnchorus.audio.origin import LAST_YEAR
 from dawnchorus.errors import FormatError, InputError
-from dawnchorus.formats.text import NamedColumns
+from dawnchorus.formats.text import NamedColumns, near_column
 from dawnchorus.tables import (
     Notes,
     Stamp,
@@ -30,6 +30,7 @@ from dawnchorus.types import Origin
 PATH_COLUMNS = ("path", "recording", "file", "filename", "file_path", "begin path", "begin file", "in file")
 PLACE_COLUMNS = (*headers.PLACE, "location")
 TIME_COLUMNS = ("start_time", *headers.TIME, *headers.MOMENT)
+_USUAL_COLUMNS = (*headers.LATITUDE, *headers.LONGITUDE, *PLACE_COLUMNS, *headers.DATE, *TIME_COLUMNS)
 SPECIES_COLUMNS = ("scientific_name", "species")
 SCORE_COLUMNS = ("min_score", "threshold", "score", "confidence")
 
@@ -138,7 +139,14 @@ def read_recordings(path: Path, *, on_note: OnNote = _ignore) -> dict[Path, Orig
     file = rows.require(PATH_COLUMNS)
     places, moments = _Places(rows), _Moments(rows)
     if not places.columns and not moments.columns:
-        raise FormatError(f"{path}: expected columns latitude and longitude, or start_time; found {rows.header}.")
+        raise FormatError(
+            f"{path}: expected columns latitude and longitude, or start_time; found {rows.header}."
+            f"{near_column(rows.header, _USUAL_COLUMNS)}"
+        )
+    read = {file, *places.columns, *moments.columns}
+    others = [name for place, name in enumerate(rows.header) if name and place not in read]
+    if near := near_column(others, _USUAL_COLUMNS):
+        rows.table.notes.say(f"a column is not read.{near}")
     found: dict[Path, Origin] = {}
     first_lines: dict[Path, int] = {}
     for line, fields in rows:
@@ -159,6 +167,12 @@ def read_recordings(path: Path, *, on_note: OnNote = _ignore) -> dict[Path, Orig
                 f"{path}, lines {first_line} and {line}: expected one time and place for each recording, found "
                 f"{_origin_text(found[recording])} and {_origin_text(origin)} of {name}. Remove one of the lines."
             )
+    nowhere = [path.name for path, origin in found.items() if (origin.latitude, origin.longitude) == (0, 0)]
+    if nowhere:
+        rows.table.notes.say(
+            f"{len(nowhere)} of {len(found)} recordings are at latitude 0, longitude 0 (as {nowhere[0]}), which many "
+            f"tables write where no place is known. Leave both empty if it is not."
+        )
     n_days = sum(isinstance(origin, DatedOrigin) for origin in found.values())
     if n_days:
         rows.table.notes.say(f"{n_days} of {len(found)} recordings have a date without a time: it counts for the week.")
@@ -201,6 +215,9 @@ class _Places:
         is_place = place is not None and any(parse_place(cell) for cell in rows.table.column(place))
         self._place = place if is_place else None
         self.columns = [each for each in (self._latitude, self._longitude, self._place) if each is not None]
+        if len(self.columns) == 1 and self._place is None:
+            self._latitude = rows.require(headers.LATITUDE[:2])
+            self._longitude = rows.require(headers.LONGITUDE[:2])
 
     def read(self, line: int, fields: list[str]) -> tuple[float | None, float | None]:
         """Return latitude and longitude, or None for both.

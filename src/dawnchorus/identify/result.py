@@ -102,7 +102,8 @@ class Run:
                 if left_s >= MIN_UNSCORED_S:
                     unscored_s[printable(path)] = left_s
                 origin = self.builder.origin(path, note.origin)
-                clocks.add(printable(path), has_time=origin.start_time is not None, conflict=origin.conflict)
+                has_time = origin.start_time is not None
+                clocks.add(printable(path), has_time=has_time, conflict=origin.conflict, unread=origin.unread)
                 if self.builder.range_filter and origin.latitude is not None:
                     self.has_place = True
         self.notes += clocks.notes()

@@ -8,6 +8,7 @@ from dawnchorus.tables.encoding import read_text
 from dawnchorus.tables.ids import exact_id, is_day, posix_path
 from dawnchorus.tables.notes import Notes
 from dawnchorus.tables.numbers import NumberColumn, parse_number
+from dawnchorus.tables.offsets import parse_offset_s
 from dawnchorus.tables.places import parse_latitude, parse_longitude, parse_place
 from dawnchorus.tables.table import Table, header_key
 from dawnchorus.tables.times import TimeColumn, parse_time
@@ -27,6 +28,7 @@ __all__ = [
     "parse_latitude",
     "parse_longitude",
     "parse_number",
+    "parse_offset_s",
     "parse_place",
     "parse_time",
     "posix_path",

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dawnchorus.errors import FormatError, InputError
+from dawnchorus.tables import Notes, read_text
 from dawnchorus.taxonomy.labels import Label
-from dawnchorus.text_files import csv_records, read_text
+from dawnchorus.text_files import csv_records
 
 SCIENTIFIC_COLUMNS = ("scientific_name", "sci_name", "scientific name")
 ENGLISH_COLUMNS = (
@@ -35,6 +36,8 @@ class Checklist:
     """Species with both names, and those with a scientific one only."""
     codes: dict[str, Label]
     """Taxa of any rank by their codes."""
+    notes: tuple[str, ...] = ()
+    """What had to be guessed in the file, as its encoding."""
 
 
 def read_checklist(path: Path, *, edition: str | None = None) -> Checklist:
@@ -46,7 +49,8 @@ def read_checklist(path: Path, *, edition: str | None = None) -> Checklist:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a checklist of species as csv, such as eBird's taxonomy.")
-    text = read_text(path)
+    notes = Notes()
+    text = read_text(path, notes)
     header = text.partition("\n")[0]
     columns, lines = csv_records(path, text, delimiter=max(",;\t", key=header.count))
     names = {name.strip().lower(): name for name in columns}
@@ -67,7 +71,7 @@ def read_checklist(path: Path, *, edition: str | None = None) -> Checklist:
             labels[label] = None
         if code and line[code].strip():
             codes.setdefault(line[code].strip(), label)
-    return Checklist(edition or path.name, tuple(labels), codes)
+    return Checklist(edition or path.name, tuple(labels), codes, tuple(notes.sentences()))
 
 
 def checklists_beside(source: Path) -> list[Path]:

@@ -54,7 +54,26 @@ _JOINERS = dict.fromkeys(map(ord, "\u200c\u200d"))
 
 _BINOMIAL = re.compile(r"[A-Z][a-z-]+ [a-z-]+( [a-z-]+)?")
 _IN_BRACKETS = re.compile(r"(?P<before>.+?) ?\((?P<inside>[^()]+)\)")
-_AUTHORITY = re.compile(r"(?P<name>[A-Z][a-z-]+ [a-z-]+(?: [a-z-]+)?),? \(?[A-Z][^\d()_]*, ?\d{4}\)?")
+_AUTHOR = r"(?:(?:d[aeiou]s?|d[eu]l|del?la|la|le|v[ao]n|de[nr]|zu|d') ?)*[A-Z\u00c0-\u00de\u0100-\u017f][^\d()_]*"
+_AUTHORITY = re.compile(
+    rf"(?P<name>[A-Z][a-z-]+ [a-z-]+(?: [a-z-]+)?),? (?:\({_AUTHOR}[, ] ?\d{{4}}\)|{_AUTHOR}, ?\d{{4}}|\(?L\.\)?)"
+    r"(?P<rest>(?: .*)?)"
+)
+"""A scientific name, who gave it, and what is behind this."""
+_LIST_SEPARATOR = re.compile(r"[,;|](?![^(]*\))(?!\s*\d{4}\b)")
+"""What parts the labels of a list: not in brackets, and not before the year of an author's name."""
+_INDETERMINATE = re.compile(
+    r"""
+    (?<=\w\ )spp?(?!\w|\.?\ ?\d)                    # Parus sp.; but Parus sp. 2 is a class of somebody's own
+    | (?:^|(?<=\ ))(?:cf|aff)\b\.?(?=\ )             # Parus cf. major
+    | (?<=\w\ )(?:(?:indet|unid)\b|spec\.|agg\b)
+    | ^[A-Z](?=.*\ ).*[^\W\d_]{3}\ ?/\ ?[^\W\d_]{3}    # Parus major/minor, Greater/Lesser Scaup
+    | ^[A-Z].*[a-z.]\ [x\u00d7]\ [A-Za-z]            # Anas platyrhynchos x acuta
+    | (?<=\w)\ ?\?$                                 # Parus major?
+    """,
+    re.VERBOSE,
+)
+"""Names that may be of more than one species."""
 _NUMBER_BEFORE = re.compile(r"(?P<number>\d+)(?P<separator>[.)]?[\s_-]*)(?P<name>[^\W\d_].*)", re.DOTALL)
 _LISTED_NAME = re.compile(r"[^\W\d_]{2,}(?:[\s_'\u2019-]+[^\W\d_]{2,})+")
 
@@ -100,6 +119,19 @@ def is_unnamed(text: str) -> bool:
     return not any(character.isalnum() for character in text) or name_key(text) in _UNNAMED
 
 
+def is_indeterminate(text: str) -> bool:
+    """Return True for names that leave open which species it is: `Parus sp.`, `Parus cf. major`, `Parus major/minor`.
+
+    Hybrids, and names with a question mark, are such names too.
+    """
+    return _INDETERMINATE.search(" ".join(text.replace("_", " ").split())) is not None
+
+
+def split_labels(text: str) -> list[str]:
+    """Return the labels of a list, between commas, semicolons or bars; a comma of an author's name parts none."""
+    return [label for part in _LIST_SEPARATOR.split(text) if (label := part.strip())]
+
+
 def label_text(label: Label) -> str:
     """Return the label as BirdNET writes it, `Genus species_Common Name`, or its one name."""
     if label.common_name in ("", label.scientific_name):
@@ -108,7 +140,7 @@ def label_text(label: Label) -> str:
 
 
 def read_label(text: str, names: Names | None = None) -> Label | None:
-    """Return the class that a text names; None for one that names nothing, such as `?` or `unknown`.
+    """Return the class that a text names; None for one that names nothing, such as `?` or `unknown`, or no one species.
 
     A label is a scientific name, `Genus species_English Name`, an English name, an eBird code, or the name of a class
     of one's own; what follows the names (`_male`, `_song`, a third part) makes a class below the species, written
@@ -116,9 +148,19 @@ def read_label(text: str, names: Names | None = None) -> Label | None:
 
     English names and codes get their scientific name from `names`, which also says how known names are written.
     """
-    clean = " ".join(unicodedata.normalize("NFC", text).translate(_INVISIBLE).split())
+    clean = _clean(text)
     if is_unnamed(clean):
         return None
+    label = _read(clean, names)
+    is_open = is_indeterminate(clean) and (names is None or names.find(label) is None)
+    return None if is_open else label
+
+
+def _clean(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", text).translate(_INVISIBLE).split())
+
+
+def _read(clean: str, names: Names | None) -> Label:
     return _read_numbered(clean, names) or _read_sound(clean) or _read_name(clean, names)
 
 
@@ -246,7 +288,7 @@ def _is_below_species(text: str) -> bool:
 def _without_authority(name: str) -> str:
     """Return a scientific name without who gave it: `Parus major (Linnaeus, 1758)`."""
     match = _AUTHORITY.fullmatch(name)
-    return match["name"] if match else name
+    return match["name"] + match["rest"] if match else name
 
 
 def read_label_lines(path: Path) -> tuple[Label, ...]:
@@ -266,8 +308,9 @@ def read_label_lines(path: Path) -> tuple[Label, ...]:
 
 
 def parse_label(text: str) -> Label:
-    """Return the class that a text names, or a label of the text itself where it names nothing; see `is_unnamed`."""
-    return read_label(text) or Label(text.strip(), text.strip())
+    """Return the label that a text is, also where it names nothing or no one species: see `read_label`."""
+    clean = _clean(text)
+    return Label(text.strip(), text.strip()) if is_unnamed(clean) else _read(clean, None)
 
 
 def read_labels(path: Path) -> tuple[Label, ...]:

@@ -4,6 +4,9 @@ A row that names a recording (`Begin Path`, `Begin File`, `File`) is of that one
 are of the recording that the table is named after: `a.Table.1.selections.txt` of `a.wav`, in the same folder, in a
 folder of tables beside it or above it (`annotations/`, `labels/`...), or elsewhere, if no other recording has that
 name.
+
+The folders of a relative path in a row must all agree with those of the recording. Of a path of another machine, the
+first folders may be others: the file's own folder must agree, unless the recording lies directly in the source.
 """
 
 from __future__ import annotations
@@ -15,11 +18,15 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TypeVar
 
+from dawnchorus.data.layouts.sound_files import is_absolute
 from dawnchorus.formats.registry import MARK_SUFFIXES, marks_format
 from dawnchorus.types import Mark
 
-ReadAnnotations = Callable[[Path], Iterable[Mark]]
+T = TypeVar("T")
+
+ReadAnnotations = Callable[[Path, Callable[[str], None]], Iterable[Mark]]
 
 _END_OF_TABLE = re.compile(
     r"([._ -]*(wave?|flac|mp3|ogg|table[._ -]*\d*|selections?|labels?|annotations?|marks?|birdnet|results?|audacity"
@@ -50,30 +57,61 @@ class FoundMarks:
     tables: list[Path] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
     """Why other files, which look like tables of recordings, are of none."""
+    notes: list[str] = field(default_factory=list)
+    """Sentences on what had to be guessed in the tables, as their encoding."""
+    elsewhere: dict[str, Path] = field(default_factory=dict)
+    """Recordings whose folders are not all those that rows name, by the paths in these rows."""
 
     def recordings(self) -> set[Path]:
         """Return the recordings that tables are of."""
         return {each.recording for each in self.marks if each.recording is not None} | set(self.empty)
 
 
-class RecordingNames:
-    """Recordings by the names that tables have for them."""
+@dataclass(frozen=True)
+class _Fit:
+    """A recording that a row's path may mean."""
 
-    def __init__(self, files: Sequence[Path]) -> None:
+    path: Path
+    n_agreeing: int
+    """Last parts that are the same, with the file's name."""
+    is_whole: bool
+    """True if all folders that the row names are the recording's."""
+
+
+class RecordingNames:
+    """Recordings below `root` by the names that tables have for them."""
+
+    def __init__(self, root: Path, files: Sequence[Path]) -> None:
+        self._root = root
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         self._by_stem: dict[str, list[Path]] = defaultdict(list)
         for path in files:
             self._by_name[_key(path.name)].append(path)
             self._by_stem[_key(path.stem)].append(path)
 
-    def named_in_row(self, name: str, table: Path) -> list[Path]:
-        """Return the recordings that a row's name or path may mean: one, if it is clear."""
-        parts = (PureWindowsPath(name) if "\\" in name else PurePosixPath(name)).parts
-        if not parts:
-            return []
-        last = _key(parts[-1])
-        found = self._by_name.get(last) or self._by_stem.get(last, [])
-        return _best(found, lambda path: (_n_same_tail(path.parts, parts), *_nearness(path, table)))
+    def named_in_row(self, name: str, table: Path) -> tuple[list[_Fit], str]:
+        """Return the recordings that a row's name or path may mean, one if it is clear, and else a reason."""
+        *folders, last = _parts(name) or [""]
+        found = self._by_name.get(_key(last)) or self._by_stem.get(_key(last), [])
+        fits = [fit for path in found if (fit := self._fit(path, name, folders)) is not None]
+        if found and not fits:
+            near = found[0].relative_to(self._root).as_posix() if found[0].is_relative_to(self._root) else found[0]
+            return [], f"'{name}' is no recording here: its folders are not those of {near}"
+        best = _best(fits, lambda fit: (fit.n_agreeing, *_nearness(fit.path, table)))
+        return best, "" if len(best) == 1 else f"'{name}' is {_several(best)}"
+
+    def _fit(self, path: Path, name: str, folders: Sequence[str]) -> _Fit | None:
+        """Return how well a path in a row fits a recording of its file name; None if their folders contradict."""
+        n_agreeing = 1 + _n_same_tail(path.absolute().parent.parts, folders)
+        if n_agreeing == 1 + len(folders):
+            return _Fit(path, n_agreeing, is_whole=True)
+        n_here = len(path.relative_to(self._root).parts) if path.is_relative_to(self._root) else n_agreeing + 1
+        if is_absolute(name):
+            is_other = os.path.exists(name) and not os.path.samefile(name, path)
+            fits = not is_other and (n_agreeing > 1 or n_here == 1)
+        else:
+            fits = n_agreeing > 1 and n_agreeing >= n_here
+        return _Fit(path, n_agreeing, is_whole=n_agreeing > 1 and n_agreeing >= n_here) if fits else None
 
     def named_by_table(self, table: Path) -> list[Path]:
         """Return the recordings that a table is named after: one, if it is clear."""
@@ -85,16 +123,18 @@ class RecordingNames:
         return []
 
 
-def find_marks(source: Path, files: Sequence[Path], read: ReadAnnotations, *, with_results: bool) -> FoundMarks:
-    """Return what the tables at or below `source` say of the recordings `files`.
+def find_marks(
+    source: Path, root: Path, files: Sequence[Path], read: ReadAnnotations, *, with_results: bool
+) -> FoundMarks:
+    """Return what the tables at or below `source` say of the recordings `files`, which are below `root`.
 
     Tables with the columns of BirdNET-Analyzer, which are mostly what a model found, count `with_results` only.
 
     Raises:
         FormatError: a table is not as it should be.
     """
-    names, found = RecordingNames(files), FoundMarks()
-    for path in [source] if source.is_file() else _text_files(source):
+    names, found = RecordingNames(root, files), FoundMarks()
+    for path in [source] if source.is_file() else text_files(source):
         kind = marks_format(path)
         owners = names.named_by_table(path)
         if kind is None or (kind == "empty" and not owners):
@@ -103,7 +143,7 @@ def find_marks(source: Path, files: Sequence[Path], read: ReadAnnotations, *, wi
         if kind == "BirdNET-Analyzer" and not (with_results or source.is_file()):
             found.unused.append(f"{path.name}: results of a model (import it alone, with --layout detections)")
             continue
-        rows = list(read(path))
+        rows = list(read(path, found.notes.append))
         if kind == "Audacity" and not owners:
             found.unused.append(f"{path.name}: labels that are named after no recording")
             continue
@@ -113,23 +153,56 @@ def find_marks(source: Path, files: Sequence[Path], read: ReadAnnotations, *, wi
                 found.empty[owners[0]] = path
             else:
                 found.unused.append(f"{path.name}: an empty table, named after {_several(owners)}")
-        found.marks += [_named(path, mark, owners, names) for mark in rows]
+        owner, reason = (owners[0], "") if len(owners) == 1 else (None, f"the table is named after {_several(owners)}")
+        named = _named_in_rows(path, rows, names, found)
+        for mark in rows:
+            recording, why = (owner, reason) if mark.recording is None else named[mark.recording]
+            found.marks.append(NamedMark(path, mark, recording, why))
     return found
 
 
-def _named(table: Path, mark: Mark, owners: Sequence[Path], names: RecordingNames) -> NamedMark:
-    found = owners if mark.recording is None else names.named_in_row(mark.recording, table)
-    if len(found) == 1:
-        return NamedMark(table, mark, found[0])
-    called = f"'{mark.recording}' is" if mark.recording else "the table is named after"
-    return NamedMark(table, mark, None, f"{called} {_several(found)}")
+def _named_in_rows(
+    table: Path, rows: Iterable[Mark], names: RecordingNames, found: FoundMarks
+) -> dict[str, tuple[Path | None, str]]:
+    """Return the recording that each name in a table's rows means, or why it means none.
+
+    Paths in different folders are different recordings: of several that lead to one, the one that fits best counts.
+    """
+    named: dict[str, tuple[Path | None, str]] = {}
+    fits: dict[Path, dict[str, _Fit]] = defaultdict(dict)
+    for name in dict.fromkeys(mark.recording for mark in rows if mark.recording is not None):
+        best, reason = names.named_in_row(name, table)
+        named[name] = (None, reason)
+        if len(best) == 1:
+            fits[best[0].path][name] = best[0]
+    for path, of in fits.items():
+        most = max(fit.n_agreeing for fit in of.values())
+        whole = {name for name, fit in of.items() if fit.is_whole}
+        likely = whole or {name for name, fit in of.items() if fit.n_agreeing == most}
+        is_clear = whole or len({tuple(map(_key, _parts(name))) for name in likely}) == 1
+        for name in of:
+            other = next(iter(likely - {name}), "")
+            if name in likely and is_clear:
+                named[name] = (path, "")
+                if name not in whole:
+                    found.elsewhere[name] = path
+            else:
+                named[name] = (None, f"'{name}' and '{other}' are two recordings, but only one is here")
+    return named
 
 
-def _several(tables: Sequence[Path]) -> str:
-    return f"{len(tables)} recordings of one name" if tables else "no recording here"
+def _parts(name: str) -> list[str]:
+    """Return the parts of a path of any system, without its root and without dots."""
+    path = PureWindowsPath(name) if "\\" in name or PureWindowsPath(name).drive else PurePosixPath(name)
+    return [part for part in path.parts if part not in (path.anchor, ".", "..")]
 
 
-def _text_files(folder: Path) -> Iterator[Path]:
+def _several(found: Sequence[object]) -> str:
+    return f"{len(found)} recordings of one name" if found else "no recording here"
+
+
+def text_files(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder that may be tables of marks by their names, hidden ones left out."""
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
@@ -137,8 +210,8 @@ def _text_files(folder: Path) -> Iterator[Path]:
                 yield Path(parent, name)
 
 
-def _best(paths: Sequence[Path], value: Callable[[Path], tuple[int, ...]]) -> list[Path]:
-    """Return the paths of the highest value."""
+def _best(paths: Sequence[T], value: Callable[[T], tuple[int, ...]]) -> list[T]:
+    """Return those of the highest value."""
     values = [value(path) for path in paths]
     return [path for path, each in zip(paths, values, strict=True) if each == max(values)]
 

@@ -18,14 +18,16 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import date
 from itertools import pairwise
 from pathlib import Path
 
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.file_names import find_class_of_file, label_of_file, label_of_folder
-from dawnchorus.taxonomy.labels import OTHER_SOUNDS, Label, is_scientific, name_key
+from dawnchorus.taxonomy.labels import OTHER_SOUNDS, Label, is_indeterminate, is_scientific, name_key, split_labels
 
 _NO_LABELS = re.compile(
     r"""
@@ -40,6 +42,7 @@ _NO_LABELS = re.compile(
 )
 """Names of folders that say nothing of the species in them."""
 
+_DATE = re.compile(r"((?:19|20)\d\d)([-_. ]?)(\d\d)\2(\d\d)", re.ASCII)
 _XENO_CANTO = re.compile(r"(?:^|[^A-Za-z0-9])XC(\d+)(?!\d)")
 
 _NONE, _ANY, _WORD, _BINOMIAL, _SURE = range(5)
@@ -91,6 +94,9 @@ class FolderReading:
             listed = ", ".join(f"{name} ({n})" for name, n in self.others.most_common(_MAX_NAMED))
             more = f" and {len(self.others) - _MAX_NAMED} more" if len(self.others) > _MAX_NAMED else ""
             yield f"folders that are not read as labels: {listed}{more}."
+        several = [name for names in self.of_levels.values() for name in names if len(split_labels(name)) > 1]
+        if several:
+            yield f"folders of several labels: {len(several)} ({_first(map(repr, several))}), the main one first."
         if self.of_files:
             named = _first(label.scientific_name for label in self.of_files.values())
             yield f"labels read from the names of files: {len(self.of_files)} recordings ({named})."
@@ -178,7 +184,7 @@ def _key(folder: str, known: KnownClasses | None) -> str:
 def _clearness(folder: str, known: KnownClasses | None) -> int:
     """Return how clearly the name of a folder is a label."""
     name = folder.strip()
-    parts = [part.strip() for part in name.removeprefix("-").split(",") if part.strip()]
+    parts = split_labels(name.removeprefix("-"))
     if not parts or (_NO_LABELS.fullmatch(name) and name.lower() not in OTHER_SOUNDS):
         return _NONE
     return min(_clearness_of_one(part, known) for part in parts)
@@ -190,6 +196,8 @@ def _clearness_of_one(name: str, known: KnownClasses | None) -> int:
     label = label_of_folder(name)
     if known is not None and known.find(label) is not None:
         return _SURE
+    if is_indeterminate(name):
+        return _BINOMIAL
     if is_scientific(label.scientific_name):
         return _SURE if label.common_name != label.scientific_name else _BINOMIAL
     return _ANY if name.lower() in _ANY_SPECIES else _WORD
@@ -235,6 +243,15 @@ def facts_of_name(path: Path, root: Path) -> dict[str, object]:
     }
 
 
+def date_of_folders(path: Path) -> str | None:
+    """Return the date that is the name of a folder that a recording is in, the innermost: `2021-05-01`, `20210501`."""
+    for folder in path.parents:
+        if found := _DATE.fullmatch(folder.name):
+            with suppress(ValueError):
+                return date(int(found[1]), int(found[3]), int(found[4])).isoformat()
+    return None
+
+
 def _labels_of_file(label: Label | None) -> dict[str, object]:
     if label is None:
         return {"kind": "soundscape"}
@@ -246,12 +263,13 @@ def _labels_of_file(label: Label | None) -> dict[str, object]:
 def _labels(folder: str) -> dict[str, object]:
     if folder.lower() in OTHER_SOUNDS:
         return {"kind": "background"}
-    if folder.startswith("-"):
-        return {"kind": "background", "absent": (label_of_folder(folder[1:].strip()).scientific_name,)}
-    labels = [label_of_folder(part.strip()) for part in folder.split(",") if part.strip()]
-    if not labels:
-        return {"kind": "soundscape"}
-    first, *others = labels
+    labels = [label_of_folder(part) for part in split_labels(folder.removeprefix("-"))]
+    if folder.startswith("-") and labels:
+        return {"kind": "background", "absent": tuple(label.scientific_name for label in labels)}
+    species = [label for label in labels if label.kind == "species"]
+    if not species:
+        return {"kind": "background" if labels else "soundscape"}
+    first, *others = species
     return {
         "scientific_name": first.scientific_name,
         "common_name": first.common_name,

@@ -16,6 +16,7 @@ from dawnchorus.data.layouts.taxon_names import TaxonNames
 from dawnchorus.data.licenses import spdx_of
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.errors import FormatError, InputError
+from dawnchorus.suggestions import suggestion
 from dawnchorus.tables import (
     Table,
     exact_id,
@@ -28,7 +29,7 @@ from dawnchorus.tables import (
     parse_time,
     posix_path,
 )
-from dawnchorus.taxonomy.labels import Label, is_binomial, label_text, read_label
+from dawnchorus.taxonomy.labels import Label, is_binomial, label_text, read_label, split_labels
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "path": ("path", "filepath", "file_path", "filename", "file_name", "in_file", "file", "audio", "recording"),
@@ -51,7 +52,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "time": headers.TIME,
     "quality": ("quality", "rating", "q"),
     "sound_type": ("sound_type", "type", "song_type"),
-    "given_group": ("group_id", "group", "site"),
+    "given_group": ("group_id", "group", "site", "begin_file", "source_file", "original_file", "source_recording"),
     "split": ("split",),
     "source": ("source",),
 }
@@ -129,7 +130,15 @@ class TableLayout:
         if filled:
             self.table.notes.say(
                 f"columns that are not read: {', '.join(filled)}. Name one with --column FIELD=COLUMN."
+                f"{self._near_fields(filled)}"
             )
+
+    def _near_fields(self, columns: Sequence[str]) -> str:
+        """Return questions for columns that are spelt nearly like one of a field that the table lacks."""
+        names = {name: field for field, names in COLUMNS.items() if field not in self.columns for name in names}
+        near = {column: difflib.get_close_matches(column.lower(), names, n=1, cutoff=0.8) for column in columns}
+        found = [f"{names[alike[0]]}={column}" for column, alike in near.items() if alike]
+        return f" Did you mean --column {' --column '.join(found)}?" if found else ""
 
     def fields(self, cells: Sequence[str]) -> dict[str, str | None]:
         """Return the text of each field; None for an empty one."""
@@ -150,11 +159,12 @@ def _given_columns(table: Table, given: Mapping[str, str]) -> dict[str, int]:
     columns: dict[str, int] = {}
     for field, column in given.items():
         if field not in COLUMNS:
-            near = difflib.get_close_matches(field, COLUMNS, n=1)
-            raise InputError(f"column: '{field}' is no field. " + (f"Did you mean '{near[0]}'?" if near else ""))
+            raise InputError(f"column: '{field}' is no field.{suggestion(field, COLUMNS)}")
         place = table.place([column])
         if place is None:
-            raise InputError(f"{table.path}: there is no column '{column}'; it has {table.header}.")
+            raise InputError(
+                f"{table.path}: there is no column '{column}'; it has {table.header}.{suggestion(column, table.header)}"
+            )
         columns[field] = place
     return columns
 
@@ -312,7 +322,7 @@ def _label(fields: Mapping[str, str | None], names: TaxonNames) -> Label | None:
 
 def _two_names(text: str | None) -> Label | None:
     """Return the label of `Genus species_English Name`; None for other texts."""
-    label = read_label(text or "")
+    label = read_label(text or "") if len(split_labels(text or "")) == 1 else None
     return label if label is not None and "_" in label_text(label) else None
 
 
@@ -330,9 +340,9 @@ def _names_in(text: str | None) -> list[str]:
         try:
             found = ast.literal_eval(text)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            found = text.strip("[]").split(",")
+            found = split_labels(text.strip("[]"))
         return [str(name).strip() for name in found if str(name).strip()]
-    return [part.strip() for part in re.split(r"[;,|]", text) if part.strip()]
+    return split_labels(text)
 
 
 def iso_date(text: str | None) -> str | None:

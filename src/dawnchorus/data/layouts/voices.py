@@ -7,7 +7,7 @@ name of its species.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from dawnchorus.data.layouts.tables import xeno_canto_number
@@ -41,10 +41,13 @@ def find_voices_table(source: Path) -> Path | None:
     return None
 
 
-def rows_of_voices(table: Path | None, root: Path, files: Sequence[Path]) -> Iterator[RecordingRow]:
+def rows_of_voices(
+    table: Path | None, root: Path, files: Sequence[Path], on_note: Callable[[str], None] = lambda _note: None
+) -> Iterator[RecordingRow]:
     """Yield a row for each of `files` below `root`, which lie in folders named after species.
 
-    A file in another folder is labelled by its own name, if the table has it.
+    A file in another folder is labelled by its own name, if the table has it. `on_note` is told what had to be guessed
+    in the table.
 
     Raises:
         InputError: there is no table.
@@ -55,7 +58,7 @@ def rows_of_voices(table: Path | None, root: Path, files: Sequence[Path]) -> Ite
             f"{root}: expected '{TABLE}' in this folder or below it, found none. Name the folder that it is in, with "
             f"--audio if the recordings are elsewhere; or import the folders alone with --layout folders."
         )
-    known = KnownClasses(_species(table))
+    known = KnownClasses(_species(table, on_note))
     for path in files:
         label = _label(path, known)
         yield RecordingRow(
@@ -68,13 +71,13 @@ def rows_of_voices(table: Path | None, root: Path, files: Sequence[Path]) -> Ite
         )
 
 
-def recordings_of_table(table: Path) -> list[RecordingRow]:
+def recordings_of_table(table: Path, on_note: Callable[[str], None] = lambda _note: None) -> list[RecordingRow]:
     """Return the xeno-canto recordings that the table lists, without files.
 
     Raises:
         FormatError: the table has not the column xc_id.
     """
-    lines = _lines(table, "xc_id")
+    lines = _lines(table, "xc_id", on_note=on_note)
     return [
         RecordingRow(
             recording_id=name,
@@ -95,9 +98,9 @@ def _label(path: Path, known: KnownClasses) -> Label | None:
     return known.find(folder) or (folder if is_species else find_class_of_file(path.stem, known))
 
 
-def _species(table: Path) -> list[Label]:
+def _species(table: Path, on_note: Callable[[str], None]) -> list[Label]:
     """Return genus and species with the common name; the table also has subspecies."""
-    lines = _lines(table, "common_name", "scientific_name")
+    lines = _lines(table, "common_name", "scientific_name", on_note=on_note)
     return [
         Label(" ".join(line["scientific_name"].split()[:2]), line["common_name"].strip())
         for line in lines
@@ -105,7 +108,7 @@ def _species(table: Path) -> list[Label]:
     ]
 
 
-def _lines(table: Path, *columns: str) -> list[dict[str, str]]:
+def _lines(table: Path, *columns: str, on_note: Callable[[str], None]) -> list[dict[str, str]]:
     """Return the lines of the table, by names of its columns.
 
     Raises:
@@ -116,4 +119,7 @@ def _lines(table: Path, *columns: str) -> list[dict[str, str]]:
     if any(places[name] is None for name in columns):
         raise FormatError(f"{table}: expected the columns {' and '.join(columns)}, found {found.header}.")
     there = {name: place for name, place in places.items() if place is not None}
-    return [{name: cells[place] for name, place in there.items()} for _line, cells in found]
+    lines = [{name: cells[place] for name, place in there.items()} for _line, cells in found]
+    for sentence in found.notes.sentences():
+        on_note(f"{table}: {sentence}")
+    return lines

@@ -1,0 +1,191 @@
+"""Two rows of one recording as one row: nothing that either knows is lost, and contradictions are named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dawnchorus.data.recordings import Annotation, RecordingRow
+
+MISSING = "missing"
+"""Problem of a recording whose file is not there."""
+
+_FACTS = {
+    "source": ("source",),
+    "address": ("url",),
+    "recordist": ("recordist",),
+    "licence": ("license",),
+    "place": ("latitude", "longitude"),
+    "locality": ("locality",),
+    "country": ("country",),
+    "quality": ("quality",),
+    "type of sound": ("sound_type",),
+    "group": ("given_group",),
+    "split": ("split",),
+}
+"""Facts that are compared as they are: fields that only make sense together are one."""
+
+_OF_FILE = ("duration_s", "rate_hz", "n_channels", "container", "n_bytes", "content_hash")
+_OF_CHECK = (
+    *("sound_hash", "duplicate_of", "label_check", "heard_species", "heard_score", "heard_start_s", "heard_end_s"),
+    *("duration_s", "rate_hz", "problems"),
+)
+"""Findings of `dawnchorus data check`, which hold for the same bytes."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One fact on which two rows of a recording disagree; the new value is kept."""
+
+    fact: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Combined:
+    """One row of what two rows know."""
+
+    row: RecordingRow
+    kept: tuple[str, ...]
+    """Facts that only the old row knows."""
+    changes: tuple[Change, ...]
+
+
+def combine(old: RecordingRow, new: RecordingRow) -> Combined:
+    """Return what both rows know of one recording, under the identifier of the old one; where they differ, the new.
+
+    What is measured on the file is that of the new file, or of the old one if the new one is missing.
+    """
+    kept: list[str] = []
+    changes: list[Change] = []
+    fields: dict[str, Any] = {}
+    for known in (_label(old, new), _lists(old, new), _marks(old, new), _moment(old, new), *_plain(old, new)):
+        fields |= known.fields
+        kept += known.kept
+        changes += known.changes
+    fields |= _species_in_one_place(fields)
+    row = replace(new, **_file(old, new), **fields, recording_id=old.recording_id, group=old.group or new.group)
+    return Combined(row, tuple(kept), tuple(changes))
+
+
+@dataclass(frozen=True)
+class _Known:
+    """The fields of some facts, and how they came to be."""
+
+    fields: dict[str, Any]
+    kept: tuple[str, ...] = ()
+    changes: tuple[Change, ...] = ()
+
+
+def _plain(old: RecordingRow, new: RecordingRow) -> Iterator[_Known]:
+    for fact, names in _FACTS.items():
+        yield _fact(fact, {name: getattr(old, name) for name in names}, {name: getattr(new, name) for name in names})
+
+
+def _fact(fact: str, old: dict[str, Any], new: dict[str, Any]) -> _Known:
+    """Return the fields of one fact: where both are known and differ, all of the new one, or else those of both."""
+    both = [name for name in old if old[name] is not None and new[name] is not None]
+    if any(old[name] != new[name] for name in both):
+        return _Known(new, changes=(Change(fact, _text(old), _text(new)),))
+    fields = {name: old[name] if new[name] is None else new[name] for name in old}
+    return _Known(fields, kept=(fact,) if fields != new else ())
+
+
+def _text(fields: dict[str, Any]) -> str:
+    return ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in fields.values() if value)
+
+
+def _has_label(row: RecordingRow) -> bool:
+    return row.scientific_name is not None or row.kind == "background"
+
+
+def _label_text(row: RecordingRow) -> str:
+    return row.scientific_name or "background"
+
+
+def _label(old: RecordingRow, new: RecordingRow) -> _Known:
+    """Return the fields of the species or background that the recording is of."""
+    names = ("scientific_name", "common_name", "ebird_code", "kind")
+    if not _has_label(old) or not _has_label(new):
+        first, second = (new, old) if _has_label(new) else (old, new)
+        fields = {name: getattr(first, name) or getattr(second, name) for name in names}
+        if not _has_label(first) and second.kind == "soundscape":
+            fields["kind"] = second.kind
+        return _Known(
+            fields, kept=("species",) if any(fields[name] != getattr(new, name) for name in names[:3]) else ()
+        )
+    if _label_text(old) != _label_text(new):
+        change = Change("species", _label_text(old), _label_text(new))
+        return _Known({name: getattr(new, name) for name in names}, changes=(change,))
+    common = _fact("common name", {"common_name": _own_common_name(old)}, {"common_name": _own_common_name(new)})
+    code = _fact("species code", {"ebird_code": old.ebird_code}, {"ebird_code": new.ebird_code})
+    fields = {"scientific_name": new.scientific_name, "kind": new.kind, **common.fields, **code.fields}
+    fields["common_name"] = fields["common_name"] or new.common_name or old.common_name
+    return _Known(fields, kept=(*common.kept, *code.kept), changes=(*common.changes, *code.changes))
+
+
+def _own_common_name(row: RecordingRow) -> str | None:
+    """Return a common name that is not the scientific one again."""
+    return None if row.common_name == row.scientific_name else row.common_name
+
+
+def _lists(old: RecordingRow, new: RecordingRow) -> _Known:
+    """Return the other species in a recording, and those that are known not to be in it."""
+    known = _Known({})
+    for fact, name in (("other species", "secondary"), ("absent species", "absent")):
+        before, now = getattr(old, name), getattr(new, name)
+        differ = before and now and set(before) != set(now)
+        changes = (Change(fact, ", ".join(before), ", ".join(now)),) if differ else ()
+        kept = (fact,) if before and not now else ()
+        known = _Known(known.fields | {name: now or before}, known.kept + kept, known.changes + changes)
+    return known
+
+
+def _species_in_one_place(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the lists of species without the one that the recording is of."""
+    species = fields["scientific_name"]
+    return {name: tuple(each for each in fields[name] if each != species) for name in ("secondary", "absent")}
+
+
+def _marks(old: RecordingRow, new: RecordingRow) -> _Known:
+    """Return the annotations, of which those of a table are all that there is."""
+    differ = old.is_annotated and new.is_annotated and set(old.annotations) != set(new.annotations)
+    row = new if new.is_annotated else old
+    return _Known(
+        {"annotations": row.annotations, "is_annotated": row.is_annotated},
+        kept=("marks",) if old.is_annotated and not new.is_annotated else (),
+        changes=(Change("marks", _marks_text(old.annotations), _marks_text(new.annotations)),) if differ else (),
+    )
+
+
+def _marks_text(marks: tuple[Annotation, ...]) -> str:
+    if not marks:
+        return "nothing there"
+    first = marks[0]
+    return f"{len(marks)} (the first {first.start_s:g} to {first.end_s:g} s, {first.scientific_name or 'unknown'})"
+
+
+def _moment(old: RecordingRow, new: RecordingRow) -> _Known:
+    """Return date and time of day; of dates that agree as far as they go, the more exact one."""
+    before, now = {"date": old.date, "time": old.time}, {"date": new.date, "time": new.time}
+    dates = sorted((date for date in (old.date, new.date) if date), key=len)
+    if len(dates) == 2 and dates[1].startswith(dates[0]):
+        before["date"] = now["date"] = dates[1]
+    known = _fact("time", before, now)
+    is_kept = not known.changes and known.fields != {"date": new.date, "time": new.time}
+    return replace(known, kept=("time",) if is_kept else ())
+
+
+def _file(old: RecordingRow, new: RecordingRow) -> dict[str, Any]:
+    """Return where the file is, what was measured on it, and what a check of the same bytes found."""
+    if MISSING in new.problems and MISSING not in old.problems:
+        return {name: getattr(old, name) for name in ("path", *_OF_FILE, *_OF_CHECK)}
+    fields = {name: getattr(new, name) for name in (*_OF_FILE, *_OF_CHECK)}
+    is_measured_later = new.content_hash is None and new.path == old.path and not new.problems
+    if is_measured_later and new.n_bytes in (None, old.n_bytes):
+        fields |= {name: getattr(old, name) for name in _OF_FILE if getattr(old, name) is not None}
+    if old.content_hash is not None and old.content_hash == fields["content_hash"] and old.sound_hash is not None:
+        fields |= {name: getattr(old, name) for name in _OF_CHECK}
+    return fields
