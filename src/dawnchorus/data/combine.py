@@ -183,8 +183,9 @@ def _file(old: RecordingRow, new: RecordingRow) -> dict[str, Any]:
     if MISSING in new.problems and MISSING not in old.problems:
         return {name: getattr(old, name) for name in ("path", *_OF_FILE, *_OF_CHECK)}
     fields = {name: getattr(new, name) for name in (*_OF_FILE, *_OF_CHECK)}
+    is_measured = old.content_hash is not None or old.sound_hash is not None
     is_measured_later = new.content_hash is None and new.path == old.path and not new.problems
-    if is_measured_later and new.n_bytes in (None, old.n_bytes):
+    if is_measured and is_measured_later and new.n_bytes in (None, old.n_bytes):
         fields |= {name: getattr(old, name) for name in _OF_FILE if getattr(old, name) is not None}
     if old.content_hash is not None and old.content_hash == fields["content_hash"] and old.sound_hash is not None:
         fields |= {name: getattr(old, name) for name in _OF_CHECK}
