@@ -130,6 +130,44 @@ def test_codecs_of_dependent_samples_are_left_to_ffmpeg(tmp_path: Path) -> None:
     assert warnings[0].startswith("length never written")
 
 
+SHORT = struct.pack("<I", 9_600)
+GUANO, CUT_LIST = b"guan\x16\0\0\0GUANO|Version: 1.0\nab\n", b"LIST\xff\xff\0\0INFO" + bytes(range(256)) * 20
+TOO_SHORT: list[tuple[str, Patches, bytes]] = [
+    ("WAV", [(4, struct.pack("<I", 9_636)), (40, SHORT)], b""),
+    ("WAV", [(40, SHORT)], b""),
+    ("WAV", [(40, struct.pack("<I", 9_601))], b""),
+    ("WAV", [(40, SHORT)], GUANO + b"LIST\4\0\0\0INFO"),
+    ("RF64", [(20, struct.pack("<QQ", 9_672, 9_600))], b""),
+    ("W64", [(96, struct.pack("<Q", 9_624))], b""),
+    ("AU", [(8, struct.pack(">I", 9_600))], b""),
+]
+NO_SAMPLES = [
+    *(GUANO, GUANO + b"LIST\5\0\0\0INFOx", b"abcd\2\0\0\0xy" * 400, CUT_LIST, b"LIST\4\0\0\0INFO" + bytes(9_999)),
+    *(bytes(8_000), b"TAG" + b"a" * 125, b"ID3\3" + b"a" * 8_000),
+]
+
+
+def test_sound_behind_a_length_that_is_too_short_is_read_and_said(tmp_path: Path) -> None:
+    for kind, patches, rest in TOO_SHORT:
+        samples, warnings = decoded(wav(tmp_path / "x.wav", *patches, kind=kind, rest=rest))
+        np.testing.assert_array_equal(samples, SOUND, err_msg=f"{kind} {patches}")
+        assert len(warnings) == 1
+        assert warnings[0].startswith("length written too short: the header says 960")
+        assert "32000 bytes of it are read" in warnings[0]
+
+
+def test_what_is_no_sound_behind_a_written_length_is_left_alone(tmp_path: Path) -> None:
+    odd = np.full(4_801, 7, np.uint8)
+    head = bytearray(wav(tmp_path / "x.wav").read_bytes()[:44])
+    head[32:36] = struct.pack("<HH", 1, 8)  # one byte for each sample
+    for rest in NO_SAMPLES:
+        assert find_unwritten(wav(tmp_path / "x.wav", rest=rest)) is None, rest[:20]
+        for pad in (b"\0",) if rest.startswith(b"abcd") else (b"", b"\0"):
+            content = bytes(head[:40]) + struct.pack("<I", len(odd)) + odd.tobytes() + pad + rest
+            (tmp_path / "x.wav").write_bytes(content)
+            assert find_unwritten(tmp_path / "x.wav") is None, (pad, rest[:20])
+
+
 @pytest.mark.parametrize("content", [b"RIFF", b"FORM", b".snd", b"caff", b"riff", b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0"])
 @pytest.mark.parametrize("rest", [b"", bytes(40), b"\xff" * 40, b"data" * 12, b"COMM" + b"\xff" * 40])
 def test_damaged_headers_hold_no_unwritten_sound(tmp_path: Path, content: bytes, rest: bytes) -> None:

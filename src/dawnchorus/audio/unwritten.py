@@ -28,6 +28,16 @@ _AIFF_SUBTYPES = {8: "PCM_S8", 16: "PCM_16", 24: "PCM_24", 32: "PCM_32"}
 _AU_SUBTYPES = {1: ("ULAW", 1), 2: ("PCM_S8", 1), 3: ("PCM_16", 2), 4: ("PCM_24", 3), 5: ("PCM_32", 4), 6: ("FLOAT", 4)}
 
 _TRAILING_CHUNKS = (b"LIST", b"guan", b"wamd", b"bext", b"iXML", b"id3 ", b"cue ", b"JUNK", b"FLLR", b"PAD ")
+_KNOWN_CHUNKS = frozenset(name.lower() for name in _TRAILING_CHUNKS) | {
+    *(b"fact", b"peak", b"smpl", b"inst", b"plst", b"acid", b"cart", b"axml", b"chna", b"levl", b"disp", b"note"),
+    *(b"adtl", b"labl", b"umid", b"minf", b"elm1", b"regn", b"afsp", b"_pmx", b"link", b"qlty", b"mext", b"fmt "),
+    *(b"id3\2", b"id3\3", b"id3\4", b"apet", b"riff"),
+}
+"""First four bytes, in lower case, of what programs write behind the samples; it may be cut by the end of the file."""
+_CHUNK_ALIGNMENT = 8
+_MIN_MORE_S = 0.1
+"""Less sound behind a written length is the tag or the filling of some program."""
+
 _MAX_TRAILER_BYTES = 1 << 18
 _ZEROS_STEP_BYTES = 1 << 20
 _MIN_ZEROS_S = 0.1
@@ -51,11 +61,18 @@ class UnwrittenSound:
     endian: str = "LITTLE"
     zeros_s: float = 0.0
     """Seconds of zeros behind the samples that are left out."""
+    counted_bytes: int = 0
+    """Length of the samples that the header gives; 0 where it gives none."""
 
     @property
     def warning(self) -> str:
         """A line for the user."""
         zeros = f"; {self.zeros_s:.3f} s of zeros at the end are left out" if self.zeros_s else ""
+        if self.counted_bytes:
+            return (
+                f"length written too short: the header says {self.said}, and sound goes on behind them; all "
+                f"{self.n_bytes} bytes of it are read{zeros}"
+            )
         return f"length never written: the header says {self.said}; all samples behind it are read{zeros}"
 
 
@@ -75,7 +92,8 @@ def find_unwritten(path: Path) -> UnwrittenSound | None:
             sound = _in_caf(file, size)
         else:
             return None
-        return None if sound is None else _without_zeros(file, sound)
+        sound = None if sound is None else _without_zeros(file, sound)
+        return None if sound is None or _is_counted(sound) else sound
 
 
 def open_unwritten(path: Path, sound: UnwrittenSound) -> BinaryIO:
@@ -123,7 +141,9 @@ def _in_wav(file: BinaryIO, size: int) -> UnwrittenSound | None:
         if chunk.name == b"fmt ":
             form = _wav_format(read_chunk(file, chunk))
         if chunk.name == b"data":
-            if not is_placeholder(chunk.size) or (chunk.start + chunk.size <= size and chunk.size):
+            if chunk.size and chunk.start + chunk.size <= size:
+                return _after_written_length(file, form, chunk, chunks[k + 1 :], size)
+            if not is_placeholder(chunk.size):
                 return None
             if chunk.size == 0 and _is_chain(chunks[k + 1 :], chunk.start, size):
                 return None  # whole chunks follow up to the end: there are no samples
@@ -134,6 +154,29 @@ def _in_wav(file: BinaryIO, size: int) -> UnwrittenSound | None:
     if form is None or end >= size:
         return None
     return _sized(form, start=end, n_bytes=size - end, said="nothing of its samples, it is cut short")
+
+
+def _after_written_length(
+    file: BinaryIO, form: UnwrittenSound | None, data: Chunk, following: list[Chunk], size: int
+) -> UnwrittenSound | None:
+    """Return all samples of a data chunk behind whose end neither chunks nor the end of the file are."""
+    end = data.start + data.size
+    file.seek(end)
+    head = file.read(4 + _CHUNK_ALIGNMENT).lower()  # the bytes that fill up an odd size may be missing
+    if any(head[k : k + 4] in _KNOWN_CHUNKS for k in range(_CHUNK_ALIGNMENT)):
+        return None
+    if form is None or form.subtype is None or _is_chain(following, end, size):
+        return None
+    n_bytes = _trailer_start(file, end, size) - data.start
+    sound = _sized(form, start=data.start, n_bytes=n_bytes, said=f"{data.size} bytes")
+    return None if sound is None else replace(sound, counted_bytes=data.size)
+
+
+def _is_counted(sound: UnwrittenSound) -> bool:
+    """Return True if nearly nothing is behind the length that the header gives."""
+    if not sound.counted_bytes:
+        return False
+    return sound.n_bytes - sound.counted_bytes < _MIN_MORE_S * sound.rate_hz * sound.frame_bytes
 
 
 def _sized(form: UnwrittenSound | None, *, start: int, n_bytes: int, said: str) -> UnwrittenSound | None:
@@ -159,7 +202,7 @@ def _is_chain(chunks: list[Chunk], start: int, size: int) -> bool:
     end = start
     for chunk in chunks:
         end = chunk.start + chunk.size + chunk.size % 2
-    return size <= end <= size + 1 if chunks else start >= size
+    return size <= end < size + _CHUNK_ALIGNMENT if chunks else start >= size
 
 
 def _trailer_start(file: BinaryIO, start: int, size: int) -> int:
@@ -224,11 +267,13 @@ def _in_au(file: BinaryIO, size: int) -> UnwrittenSound | None:
     if len(header) < 24:
         return None
     start, n_bytes, encoding, rate_hz, n_channels = struct.unpack(">4x5I", header)
-    if not is_placeholder(n_bytes) or n_channels < 1 or not rate_hz:
-        return None
     subtype, sample_bytes = _AU_SUBTYPES.get(encoding, (None, 1))
-    said = "0 bytes" if n_bytes == 0 else f"{n_bytes} bytes, a placeholder"
-    form = UnwrittenSound(0, 0, "", "AU", rate_hz, n_channels, n_channels * sample_bytes, subtype, "BIG")
+    counted = 0 if is_placeholder(n_bytes) else n_bytes
+    if n_channels < 1 or not rate_hz or (counted and (subtype is None or start + n_bytes >= size)):
+        return None
+    said = f"{n_bytes} bytes" if counted or not n_bytes else f"{n_bytes} bytes, a placeholder"
+    frame_bytes = n_channels * sample_bytes
+    form = UnwrittenSound(0, 0, "", "AU", rate_hz, n_channels, frame_bytes, subtype, "BIG", counted_bytes=counted)
     return _sized(form, start=start, n_bytes=size - start, said=said)
 
 

@@ -13,6 +13,7 @@ LENGTH, CONFLICT = "length_not_written", "clock_conflict"
 
 _PROBLEM_OF_WARNING = {
     "length never written": LENGTH,
+    "length written too short": LENGTH,
     "zeros at the end": "zeros_at_end",
     "low rate": "low_rate",
     "channels": "channels",
@@ -45,6 +46,6 @@ def notes_of_sound(table: RecordingsTable) -> Iterator[str]:
     unwritten = [row for row in rows if LENGTH in row.problems]
     if unwritten:
         yield (
-            f"length never written in {len(unwritten)} of {len(rows)} recordings, as {unwritten[0].recording_id}: all "
+            f"length not written, or too short, in {len(unwritten)} of {len(rows)} recordings, as {unwritten[0].recording_id}: all "
             f"samples behind the header are read."
         )
