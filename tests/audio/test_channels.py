@@ -56,12 +56,16 @@ def test_a_mean_that_does_harm_is_one_warning(tmp_path: Path, left: np.ndarray, 
 @pytest.mark.parametrize(
     ("left", "right"),
     [
-        *((SONG, SONG), (SONG, np.roll(SONG, 12) + NOISE / 50), (NOISE, RANDOM.normal(0, 0.1, 4 * RATE)), (DEAD, DEAD)),
+        *((SONG, SONG), (SONG, np.roll(SONG, 12) + NOISE / 50), (NOISE, RANDOM.normal(0, 0.1, 4 * RATE))),
         *((SONG + NOISE / 9, SONG / 9 + NOISE / 9), (HUM, RANDOM.permutation(NOISE))),
     ],
 )
 def test_a_mean_that_does_none_is_not_warned_of(tmp_path: Path, left: np.ndarray, right: np.ndarray) -> None:
     assert read(stereo(tmp_path / "x.wav", left, right))[1] == []
+
+
+def test_silence_in_all_channels_is_said_once(tmp_path: Path) -> None:
+    assert read(stereo(tmp_path / "x.wav", DEAD, DEAD))[1] == ["silence: no sample of 4.000 s is larger than 3e-05"]
 
 
 @pytest.mark.parametrize(

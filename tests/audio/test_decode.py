@@ -240,7 +240,7 @@ def test_a_recording_without_one_number_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("n_promised", "is_truncated"), [(16_000, False), (16_001, True), (8_000, False), (1, False)])
 def test_half_a_second_may_be_missing_at_the_end(tmp_path: Path, n_promised: int, is_truncated: bool) -> None:
-    recording = recording_of(tmp_path / "x", np.zeros((8_000, 1), np.float32), n_frames=n_promised)
+    recording = recording_of(tmp_path / "x", np.full((8_000, 1), 0.5, np.float32), n_frames=n_promised)
     list(recording.blocks())
     expected = [f"truncated: the header promises {n_promised / 16_000:.3f} s, 0.500 s could be decoded"]
     assert recording.warnings == (expected if is_truncated else [])

@@ -33,6 +33,9 @@ LOW_RATE_HZ = 4_000
 ZEROS_S, ZEROS_PART = 1.0, 0.1
 """Zeros at the end of a WAV are said if they are longer than this, and than this part of it."""
 
+SILENT_PEAK = 2.0**-15
+"""No sample of digital silence is larger: one step of 16 bits."""
+
 END_TOLERANCE_S = 0.5
 """A lossy file may end this much earlier than its header says without being called truncated."""
 
@@ -102,6 +105,7 @@ class Recording:
     def _mono_blocks(self, *, max_samples: int, used: int | None) -> Iterator[FloatArray]:
         n_bad, n_zeros = 0, 0
         statistics = None
+        is_silent = True
         try:
             for block in self._backend.blocks():
                 self.n_frames_decoded += len(block)
@@ -116,6 +120,7 @@ class Recording:
                 if not finite.all():
                     n_bad += int(finite.size - np.count_nonzero(finite))
                     block = np.where(finite, block, np.float32(0))
+                is_silent = is_silent and float(np.abs(block).max()) <= SILENT_PEAK
                 if block.shape[1] > 1:
                     statistics = statistics or ChannelStatistics(block.shape[1])
                     statistics.add(block)
@@ -130,6 +135,8 @@ class Recording:
             raise AudioUnreadable(f"{self.path}: all samples are NaN, infinite or as good as that.")
         if n_bad:
             self.warnings.append(f"{n_bad} samples are NaN, infinite or as good as that; they were set to zero")
+        if is_silent:
+            self.warnings.append(f"silence: no sample of {self.duration_s:.3f} s is larger than {SILENT_PEAK:.0e}")
         self._check_zeros(n_zeros / self.info.rate_hz)
         if statistics is not None:
             self.warnings += statistics.warnings(used)

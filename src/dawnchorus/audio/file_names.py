@@ -13,7 +13,7 @@ from dawnchorus.types import Origin
 
 FILE_NAME = "file name"
 
-_OLDEST_AUDIOMOTH = datetime(2017, 1, 1, tzinfo=UTC)
+_OLDEST_AUDIOMOTH = datetime(2014, 1, 1, tzinfo=UTC)
 
 _GAP = r"(?:[ _T.$-]{1,2}|[ _-]at[ _-])"
 """Between date and time; `$` is a Song Meter's mark for a clock set by GPS."""
@@ -132,7 +132,7 @@ NAME_PATTERNS: tuple[NamePattern, ...] = (
 )
 """Tried in this order; in each, the first place in the name that gives a time counts, so the start before the end."""
 
-_HEX_NAME = re.compile(r"[0-9A-F]{8}")
+_HEX_NAME = re.compile(r"[0-9A-F]{8}", re.IGNORECASE)
 """AudioMoth's firmware before 1.3: Unix time as eight hexadecimal digits."""
 
 _LOCATIONS = (
@@ -180,11 +180,15 @@ def _read_match(pattern: NamePattern, match: re.Match[str]) -> datetime | None:
 
 
 def _from_hexadecimal(path: PurePath) -> datetime | None:
-    """Read the name of an old AudioMoth, which ends in `.WAV`; eight plain digits elsewhere are a number."""
+    """Read the name of an old AudioMoth, which ends in `.WAV`; eight plain digits elsewhere are a number.
+
+    A time before the first AudioMoth, or later than the end of next year, is that of another number.
+    """
     if not _HEX_NAME.fullmatch(path.stem) or (path.stem.isdecimal() and path.suffix != ".WAV"):
         return None
     moment = datetime.fromtimestamp(int(path.stem, 16), UTC)
-    return moment if moment >= _OLDEST_AUDIOMOTH else None
+    is_plausible = moment >= _OLDEST_AUDIOMOTH and moment.year <= datetime.now(UTC).year + 1
+    return moment if is_plausible else None
 
 
 def _find_location(stem: str) -> tuple[float, float] | None:

@@ -21,6 +21,7 @@ from dawnchorus.data.kaggle import download, find_source
 from dawnchorus.data.labels import LabelReader, labels_of_rows
 from dawnchorus.data.licenses import DEFAULT_ALLOWED
 from dawnchorus.data.recordings import RecordingsTable, read_table, table_path, write_table
+from dawnchorus.data.sound_notes import notes_of_sound
 from dawnchorus.data.xeno_canto import (
     BYTES_PER_S,
     PER_S,
@@ -97,12 +98,14 @@ def xeno_canto(
         task = bar.add_task("fetching", total=len(chosen))
         fetched = fetch_recordings(web, chosen, data_set, n_workers=workers, on_recording=lambda: bar.advance(task))
     table = RecordingsTable(data_set, fetched.rows)
+    notes = list(notes_of_sound(table))
     if table_path(data_set).exists():
         table = merge_tables(read_table(data_set), table)
     write_table(table)
     with atomic_file(data_set / FILE_NAME) as stream:
         stream.write(attribution_text(table.rows).encode())
     describe(table, screen)
+    print_notes(notes, screen)
     for recording, reason in list(fetched.failures.items())[:MAX_LISTED]:
         screen.print(f"failed: {recording}: {reason}", markup=False)
     if as_json:
@@ -136,7 +139,7 @@ def kaggle(*, handle: str, data_set: Path, add: bool, workers: int) -> None:
     labels = LabelReader(names.known)
     notes: list[str] = []
     table = import_recordings(folder, data_set, labels=labels, n_workers=workers, on_note=notes.append)
-    notes += (*notes_of_labels(labels), *notes_of_import(table.rows, sources=names.editions))
+    notes += (*notes_of_labels(labels), *notes_of_import(table.rows, sources=names.editions), *notes_of_sound(table))
     if before is not None:
         table = merge_tables(before, table)
     data_set.mkdir(parents=True, exist_ok=True)

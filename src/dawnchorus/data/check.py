@@ -162,7 +162,7 @@ def _listen(decoder: DecoderProcess, table: RecordingsTable, row: RecordingRow) 
     problems += problems_of_sound(ended.warnings, opened.origin)
     problems += ["short"] if ended.duration_s < SHORT_S else []
     known = replace(row, duration_s=ended.duration_s, rate_hz=rate_hz, sound_hash=digest.hexdigest())
-    return Heard(replace(known, problems=tuple(problems)), start.prints())
+    return Heard(replace(known, problems=tuple(dict.fromkeys(problems))), start.prints())
 
 
 class _Start:

@@ -17,6 +17,7 @@ _PROBLEM_OF_WARNING = {
     "zeros at the end": "zeros_at_end",
     "low rate": "low_rate",
     "channels": "channels",
+    "silence": "silent",
 }
 """Problems by the start of a decoder's warning; any other warning is damage."""
 
@@ -46,6 +47,6 @@ def notes_of_sound(table: RecordingsTable) -> Iterator[str]:
     unwritten = [row for row in rows if LENGTH in row.problems]
     if unwritten:
         yield (
-            f"length not written, or too short, in {len(unwritten)} of {len(rows)} recordings, as {unwritten[0].recording_id}: all "
-            f"samples behind the header are read."
+            f"length not written, or too short, in {len(unwritten)} of {len(rows)} recordings, as "
+            f"{unwritten[0].recording_id}: all samples behind the header are read."
         )
