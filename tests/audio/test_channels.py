@@ -92,7 +92,7 @@ def test_of_equally_clear_ones_the_louder_is_the_best(tmp_path: Path) -> None:
 
 def test_a_chosen_channel_that_is_silent_is_said(tmp_path: Path) -> None:
     assert read(stereo(tmp_path / "x.wav", SONG, DEAD), "right")[1] == [
-        "channels: right is silent; identify --channel left, right or best reads one channel"
+        "channels: right is silent, and it is the one that is read; left has more"
     ]
 
 

@@ -131,10 +131,15 @@ async def _http(request: Request, error: Exception) -> Response:
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - it is installed for no other
-    lines = [f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors()]
+    lines = [f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}{_came(e.get('input'))}" for e in error.errors()]
     if _is_page(request):
         return await _shown(request, HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(lines))
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(lines))
+
+
+def _came(value: object) -> str:
+    """Return the part of a message that repeats a value that is not valid; nothing for one with parts of its own."""
+    return f", got {str(value)[:80]!r}" if isinstance(value, str | int | float) else ""
 
 
 async def unknown(_request: Request, error: Exception) -> JSONResponse:

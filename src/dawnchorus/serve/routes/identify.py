@@ -12,6 +12,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from dawnchorus.audio.channels import Channel
 from dawnchorus.errors import Busy, InputError
 from dawnchorus.formats.fields import fields_of
 from dawnchorus.formats.registry import TableFormat, table_format
@@ -45,6 +46,7 @@ class IdentifyRequest(BaseModel):
     min_score: float = Field(default=DEFAULT_MIN_SCORE, ge=0, le=1)
     overlap: float = Field(default=0.0, ge=0, le=120, description="Seconds shared by neighbouring windows.")
     top: int | None = Field(default=None, ge=1, le=100_000)
+    channel: Channel = Field(default="mean", description="Of several: the mean, the first, the second, the clearest.")
     merge: bool = Field(default=False, description="Join neighbouring windows into events.")
     lat: float | None = Field(default=None, ge=-90, le=90)
     lon: float | None = Field(default=None, ge=-180, le=180)
@@ -66,6 +68,7 @@ class IdentifyRequest(BaseModel):
             min_score=self.min_score,
             overlap_s=self.overlap,
             top=self.top,
+            channel=self.channel,
             merge=self.merge,
             latitude=self.lat,
             longitude=self.lon,

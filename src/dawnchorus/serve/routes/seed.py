@@ -138,6 +138,7 @@ async def predict(request: Request, service: ServiceOf) -> dict[str, Any]:
         "predicted_species": ranked[0].common_name,
         "confidence": ranked[0].score,
         "confidence_percent": f"{100 * ranked[0].score:.2f}%",
+        "warnings": list(found.warnings),
         "top_5_predictions": {each.common_name: each.score for each in ranked},
         "timestamp": now().isoformat(timespec="milliseconds"),
         "model_version": found.bundle.id,
