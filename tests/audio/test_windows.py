@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dawnchorus.audio.windows import Windower, WindowPlan
+from dawnchorus.audio.windows import RestReport, Windower, WindowPlan
 from dawnchorus.errors import InputError
 
 
@@ -96,3 +96,25 @@ def test_batches_stay_as_they_are_when_more_comes() -> None:
     (second,) = windower.push(block)
     assert (first == 1).all()
     assert (second == 2).all()
+
+
+@pytest.mark.parametrize(
+    ("overlap_s", "duration_s", "scored_s"),
+    [
+        (0, 3.5, 3.0),
+        (0, 3.75, 3.75),
+        (0, 0.2, 0.2),
+        (0, 0, 0),
+        (0, 60, 60),
+        (1.5, 3.5, 3.0),
+        (2.5, 3.5, 3.5),
+        (1, 6, 6),
+    ],
+)
+def test_seconds_in_windows_and_behind_them(overlap_s: float, duration_s: float, scored_s: float) -> None:
+    plan = WindowPlan.from_seconds(rate_hz=100, window_s=3.0, overlap_s=overlap_s)
+    assert plan.scored_s(duration_s) == scored_s
+    report = RestReport()
+    report.add("a.wav", plan, duration_s)
+    assert (report.note(plan) is None) == (scored_s == duration_s)
+    assert report.note(plan) is None or str(report.note(plan)).startswith("0.50 s at the ends of 1 of 1 recordings are")

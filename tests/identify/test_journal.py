@@ -47,7 +47,9 @@ def test_journal_keeps_what_it_was_given(tmp_path: Path) -> None:
         assert {**vars(read), "hits": None} == {**vars(first), "hits": None}
         assert journal.read(second.path) == second
         assert journal.read(Path("/c.wav")) is None
-        assert journal.read_note(first.path) == Note(first.path, first.origin, ("truncated",), speech_s=1.75)
+        assert journal.read_note(first.path) == Note(
+            first.path, first.origin, ("truncated",), speech_s=1.75, kept_s=first.duration_s
+        )
         assert journal.read_note(second.path) == second
         assert journal.read_note(Path("/c.wav")) is None
         assert journal.paths() == [first.path, second.path]

@@ -48,6 +48,8 @@ class Note:
     warnings: tuple[str, ...]
     speech_s: float
     """Seconds of human voices, if they were looked for."""
+    kept_s: float
+    """Seconds of sound that windows were cut from: all of it, but for what cleaning removes."""
 
 
 def file_mark(path: Path) -> FileMark:
@@ -220,16 +222,17 @@ class Journal:
         """As `read`, without the hits: cheap for any number of recordings."""
         with self._explain():
             row = self._db.execute(
-                "SELECT status, reason, about FROM recordings WHERE path = ?", [_key(path)]
+                "SELECT status, reason, duration_s, about FROM recordings WHERE path = ?", [_key(path)]
             ).fetchone()
         if row is None:
             return None
-        status, reason, about = row
+        status, reason, duration_s, about = row
         if status == "failed":
             return Failed(path, reason)
         fields = json.loads(about)
         speech_s = sum(end - start for start, end in fields.get("speech", ()))
-        return Note(path, origin_from_json(fields["origin"]), tuple(fields["warnings"]), speech_s)
+        kept_s = sum(end - start for start, end in fields.get("kept", [(0.0, duration_s)]))
+        return Note(path, origin_from_json(fields["origin"]), tuple(fields["warnings"]), speech_s, kept_s)
 
     def close(self) -> None:
         """Close the file."""

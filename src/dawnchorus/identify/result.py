@@ -11,6 +11,7 @@ from typing import Any
 
 from dawnchorus import __version__
 from dawnchorus.audio.clock_report import ClockReport
+from dawnchorus.audio.windows import RestReport
 from dawnchorus.identify.journal import Journal, Note
 from dawnchorus.identify.options import Options
 from dawnchorus.identify.places import printable
@@ -59,7 +60,7 @@ class Run:
     speech_s: float = 0.0
     """Seconds of human voices, if they were looked for."""
     notes: list[str] = field(default_factory=list)
-    """Sentences on all recordings together: those without a time, and those whose sources contradict each other."""
+    """Sentences on all recordings together: those without a time, contradicting sources, ends that are not scored."""
     has_place: bool = False
     """Whether the range filter was asked about at least one recording."""
 
@@ -84,7 +85,7 @@ class Run:
 
     def take_notes(self) -> None:
         """Gather failures, warnings and places from the journal, in the order of `paths`."""
-        clocks = ClockReport()
+        clocks, rests = ClockReport(), RestReport()
         for path in self.paths:
             note = self.journal.read_note(path)
             if isinstance(note, Failed):
@@ -92,11 +93,14 @@ class Run:
             elif isinstance(note, Note):
                 self.warnings.extend(Problem(printable(path), warning) for warning in note.warnings)
                 self.speech_s += note.speech_s
+                rests.add(printable(path), self.builder.plan, note.kept_s)
                 origin = self.builder.origin(path, note.origin)
                 clocks.add(printable(path), has_time=origin.start_time is not None, conflict=origin.conflict)
                 if self.builder.range_filter and origin.latitude is not None:
                     self.has_place = True
         self.notes += clocks.notes()
+        rest = rests.note(self.builder.plan)
+        self.notes += [] if rest is None else [rest]
 
     @cached_property
     def provenance(self) -> Provenance:

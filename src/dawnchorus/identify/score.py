@@ -74,6 +74,11 @@ class Scored:
     kept: Kept = WHOLE
     """Spans of the recording that the bundle's cleaning keeps, and that windows are cut from."""
 
+    @property
+    def kept_s(self) -> float:
+        """Return the seconds of sound that windows are cut from."""
+        return self.duration_s if self.kept.is_whole else sum(span.length_s for span in self.kept.spans)
+
 
 @dataclass(frozen=True)
 class Failed:
