@@ -425,7 +425,7 @@ def _rows_of(tree: Path) -> tuple[list[RecordingRow], list[tuple[str, str]], boo
     """
     sent = next((tree / name for name in KNOWN_TABLES if (tree / name).is_file()), None)
     packed = _packed_table(tree) if sent is None else None
-    table, unused = sent or packed, []
+    table = sent or packed
     try:
         rows, unused = _rows_of_folders(tree) if table is None else _rows_of_table(tree, table)
     except InputError as error:
