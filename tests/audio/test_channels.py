@@ -10,8 +10,9 @@ import pytest
 import soundfile
 from tests.sounds import tone
 
-from dawnchorus.audio.channels import Channel, ChannelStatistics, mix_to_mono
+from dawnchorus.audio.channels import ChannelStatistics, mix_to_mono
 from dawnchorus.audio.decode import open_recording
+from dawnchorus.types import Channel
 
 RATE = 16_000
 RANDOM = np.random.default_rng(17)

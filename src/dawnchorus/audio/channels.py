@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
 Powers = npt.NDArray[np.float64]
-
-Channel = Literal["mean", "left", "right", "best"]
-"""The mean of all channels, the first, the second, or the one with the clearest sound."""
 
 DEAD_RATIO = 1e-3
 """A channel is dead if its level is this far (-60 dB) below that of the loudest one."""

@@ -12,7 +12,6 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from dawnchorus.audio.channels import Channel
 from dawnchorus.errors import Busy, InputError
 from dawnchorus.formats.fields import fields_of
 from dawnchorus.formats.registry import TableFormat, table_format
@@ -26,6 +25,7 @@ from dawnchorus.serve.service import Service, ServiceOf
 from dawnchorus.serve.settings import Role
 from dawnchorus.serve.state.needed import drop_unneeded
 from dawnchorus.serve.state.tables import Job
+from dawnchorus.types import Channel
 
 SCHEMA = 1
 
