@@ -7,6 +7,12 @@ from collections.abc import Iterable
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return ` Did you mean 'x'?` with the known name that is most like `name`; nothing where none is like it."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f" Did you mean '{near[0]}'?" if near else ""
+    """Return ` Did you mean 'x'?` with the known name that is most like `name`; nothing where none is like it.
+
+    Names are compared without regard to case.
+    """
+    by_folded_name: dict[str, str] = {}
+    for each in known:
+        by_folded_name.setdefault(each.casefold(), each)
+    near = difflib.get_close_matches(name.casefold(), list(by_folded_name), n=1)
+    return f" Did you mean '{by_folded_name[near[0]]}'?" if near else ""

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+Channel = Literal["mean", "left", "right", "best"]
+"""The mean of all channels, the first, the second, or the one with the clearest sound."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,8 @@ class RecordingTable:
     """Where someone speaks, if voices were looked for."""
     is_silenced: bool = False
     """Whether `speech` may be neither heard nor seen in anything made of the recording."""
+    channel: Channel = "mean"
+    """The channel in which the detections are, of a recording with several."""
 
     @property
     def silenced(self) -> tuple[Span, ...]:

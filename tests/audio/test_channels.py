@@ -10,8 +10,9 @@ import pytest
 import soundfile
 from tests.sounds import tone
 
-from dawnchorus.audio.channels import Channel, ChannelStatistics, mix_to_mono
+from dawnchorus.audio.channels import ChannelStatistics, mix_to_mono
 from dawnchorus.audio.decode import open_recording
+from dawnchorus.types import Channel
 
 RATE = 16_000
 RANDOM = np.random.default_rng(17)
@@ -56,13 +57,17 @@ def test_a_mean_that_does_harm_is_one_warning(tmp_path: Path, left: np.ndarray, 
 @pytest.mark.parametrize(
     ("left", "right"),
     [
-        *((SONG, SONG), (SONG, np.roll(SONG, 12) + NOISE / 50), (NOISE, RANDOM.normal(0, 0.1, 4 * RATE)), (DEAD, DEAD)),
+        *((SONG, SONG), (SONG, np.roll(SONG, 12) + NOISE / 50), (NOISE, RANDOM.normal(0, 0.1, 4 * RATE))),
         *((SONG + NOISE / 9, SONG / 9 + NOISE / 9), (HUM, RANDOM.permutation(NOISE))),
     ],
 )
 def test_a_mean_that_does_none_is_not_warned_of(tmp_path: Path, left: np.ndarray, right: np.ndarray) -> None:
     warnings = read(stereo(tmp_path / "x.wav", left, right))[1]
     assert [line for line in warnings if line.startswith("channels")] == []
+
+
+def test_silence_in_all_channels_is_said_once(tmp_path: Path) -> None:
+    assert read(stereo(tmp_path / "x.wav", DEAD, DEAD))[1] == ["silence: no sample of 4.000 s is larger than 3e-05"]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +94,7 @@ def test_of_equally_clear_ones_the_louder_is_the_best(tmp_path: Path) -> None:
 
 def test_a_chosen_channel_that_is_silent_is_said(tmp_path: Path) -> None:
     assert read(stereo(tmp_path / "x.wav", SONG, DEAD), "right")[1] == [
-        "channels: right is silent; identify --channel left, right or best reads one channel"
+        "channels: right is silent, and it is the one that is read; left has more"
     ]
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dawnchorus.audio.windows import Windower, WindowPlan
+from dawnchorus.audio.windows import RestReport, Windower, WindowPlan
 from dawnchorus.errors import InputError
 
 
@@ -48,12 +48,6 @@ def test_a_short_tail_is_left_out_and_a_longer_one_is_filled_with_zeros() -> Non
     last = cut(np.ones(225, np.float32), plan, 50)[-1]
     assert last[:25].tolist() == [1.0] * 25
     assert not last[25:].any()
-
-
-def test_what_no_window_holds_is_counted() -> None:
-    plan, overlapping = WindowPlan(100, 100, 100), WindowPlan(100, 100, 50)
-    assert [plan.unscored_s(n) for n in (0, 40, 100, 124, 125, 224)] == [0, 0, 0, 0.24, 0, 0.24]
-    assert [overlapping.unscored_s(n) for n in (149, 150, 174, 175)] == [0, 0, 0.24, 0]
 
 
 def test_a_recording_shorter_than_a_window_is_one_window() -> None:
@@ -102,3 +96,25 @@ def test_batches_stay_as_they_are_when_more_comes() -> None:
     (second,) = windower.push(block)
     assert (first == 1).all()
     assert (second == 2).all()
+
+
+@pytest.mark.parametrize(
+    ("overlap_s", "duration_s", "scored_s"),
+    [
+        (0, 3.5, 3.0),
+        (0, 3.75, 3.75),
+        (0, 0.2, 0.2),
+        (0, 0, 0),
+        (0, 60, 60),
+        (1.5, 3.5, 3.0),
+        (2.5, 3.5, 3.5),
+        (1, 6, 6),
+    ],
+)
+def test_seconds_in_windows_and_behind_them(overlap_s: float, duration_s: float, scored_s: float) -> None:
+    plan = WindowPlan.from_seconds(rate_hz=100, window_s=3.0, overlap_s=overlap_s)
+    assert plan.scored_s(duration_s) == scored_s
+    report = RestReport()
+    report.add("a.wav", plan, duration_s)
+    assert (report.note(plan) is None) == (scored_s == duration_s)
+    assert report.note(plan) is None or str(report.note(plan)).startswith("0.50 s at the ends of 1 of 1 recordings are")

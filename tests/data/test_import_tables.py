@@ -86,6 +86,9 @@ def test_times_of_day_in_their_own_column_or_behind_the_date(tmp_path: Path) -> 
     for cells in ("2024-05-03 06:00:00,", "2024-05-03,0600", "2024-05-03 00:00:00,6.00 Uhr", "45415,0.25"):
         (row,), _notes = imported(tmp_path, head + cells + "\n")
         assert (row.date, row.time) == ("2024-05-03", "06:00")
+    for cells in ("2024-05-03,06:00+02:00", "2024-05-03T06:00:00+02:00,", "2024-05-03,06:00:00+0200"):
+        (row,), _notes = imported(tmp_path, head + cells + "\n")
+        assert (row.date, row.time) == ("2024-05-03", "06:00+02:00"), cells
     (row,), _notes = imported(tmp_path, head + "2024-05-03 00:00:00,\n")
     assert (row.date, row.time) == ("2024-05-03", None)
 

@@ -202,7 +202,7 @@ def test_progress_counts_recordings_windows_and_seconds(tmp_path: Path, level_bu
 
     run = scored()
     assert seen[0] == Progress(n_files=4, n_resumed=0, n_done=0, n_failed=0, n_detections=0, scored_s=0.0)
-    assert run.progress == Progress(n_files=4, n_resumed=0, n_done=2, n_failed=2, n_detections=12, scored_s=3.0)
+    assert run.progress == Progress(n_files=4, n_resumed=0, n_done=2, n_failed=2, n_detections=12, scored_s=4.0)
     assert [Path(problem.recording).name for problem in run.failures] == ["broken.wav", "empty.wav"]
     run = scored(resume=True)
     assert seen[0] == Progress(n_files=4, n_resumed=2)

@@ -15,6 +15,7 @@ import soundfile
 from matplotlib.image import imread
 from tests.sounds import tone
 
+from dawnchorus.audio.decode import read_clip
 from dawnchorus.pictures.clip import clip_png_and_mp3
 from dawnchorus.pictures.page import render_page
 from dawnchorus.pictures.recording import DPI, WAVEFORM_IN, draw_recording, draw_recording_with_waveform
@@ -77,6 +78,22 @@ def test_a_waveform_is_flat_where_nothing_is_heard_and_as_high_as_the_sound(reco
     assert waveform.low[is_heard].max() == pytest.approx(-0.5, abs=0.1)
     assert not waveform.high[waveform.times_s < 5.49].any()
     assert len(waveform.low) <= MAX_COLUMNS + 1
+
+
+def test_pictures_and_clips_follow_the_channel(tmp_path: Path) -> None:
+    left, right = tone(3000, seconds=2.0, rate_hz=24_000), tone(6000, seconds=2.0, rate_hz=24_000)
+    path = tmp_path / "stereo.wav"
+    soundfile.write(path, np.column_stack([left, right]), 24_000)
+    for channel, hz in (("left", 3000), ("right", 6000)):
+        levels = recording_spectrogram(path, duration_s=2, channel=channel).levels_db  # type: ignore[arg-type]
+        assert levels.mean(axis=1).argmax() / levels.shape[0] * 12_000 == pytest.approx(hz, abs=50)
+        heard = replace(table(path, bird(0.5), duration_s=2.0), channel=channel)
+        best = summarise([(path, heard)]).classes[bird(0.5).scientific_name].best
+        assert best is not None
+        assert best.channel == channel
+        clip = read_clip(path, start_s=0.5, end_s=1.0, rate_hz=24_000, channel=best.channel)
+        assert np.abs(np.fft.rfft(clip)).argmax() * 2 == hz
+    assert (pixels(draw_recording(path, heard)) != pixels(draw_recording(path, replace(heard, channel="left")))).any()
 
 
 def test_a_waveform_stands_above_each_row(tmp_path: Path) -> None:

@@ -72,6 +72,47 @@ def test_labels_come_from_the_form_the_folder_a_zip_or_a_table(level_bundle: Bun
     assert balance == {"Loud Bird": 3, "Quiet Bird": 1, "New Bird": 1, "no species, or unknown": 2}
 
 
+def test_a_csv_in_a_zip_and_nested_folders_are_read_and_the_rest_is_said(level_bundle: Bundle, serve: Serve) -> None:
+    client = serve(model=level_bundle.folder)
+    table = b"filename,scientific_name\na.wav,Avis magna\nmore/b.wav,Avis parva\nc.wav,Avis magna\n"
+    sounds = {"set/a.wav": sound(0.1), "set/more/b.wav": sound(0.2), "set/more/deep/d.wav": sound(0.3)}
+    reply = client.post(
+        "/api/v1/lessons", files={"audio": ("set.zip", packed({**sounds, "set/labels.csv": table, "set/x.zip": b"PK"}))}
+    )
+    found = {each["name"]: each for each in reply.json()["files"]}
+    assert {name: (each["status"], each["species"]) for name, each in found.items()} == {
+        "a.wav": ("taken", "Loud Bird"),
+        "b.wav": ("taken", "Quiet Bird"),
+        "c.wav": ("refused", None),
+        "d.wav": ("refused", None),
+        "x.zip": ("refused", None),
+    }
+    assert found["d.wav"]["reason"] == "set/more/deep/d.wav: the csv labels.csv does not name it"
+    assert found["x.zip"]["reason"].startswith("set/x.zip: a zip in a zip is not unpacked")
+    nested = {
+        "2024/site/Loud Bird/e.wav": sound(0.4),
+        "2024/Quiet Bird/f.wav": sound(0.5),
+        "notes.csv": b"day,rain\n1,2\n",
+    }
+    assert taught(client, ("nested.zip", packed(nested))) == {
+        "e.wav": ("taken", "Loud Bird"),
+        "f.wav": ("taken", "Quiet Bird"),
+        "notes.csv": ("refused", None),
+    }
+
+
+def test_one_sound_under_two_species_is_a_conflict_and_not_taken(level_bundle: Bundle, serve: Serve) -> None:
+    client = serve(model=level_bundle.folder)
+    members = {"Loud Bird/a.wav": sound(0.1), "Quiet Bird/b.wav": sound(0.1), "Quiet Bird/c.wav": sound(0.2)}
+    members |= {"Avis magna/d.wav": sound(0.3), "Loud Bird/d.wav": sound(0.3)}
+    reply = client.post("/api/v1/lessons", files={"audio": ("x.zip", packed(members))}).json()["files"]
+    assert sorted((each["name"], each["status"]) for each in reply) == [
+        *(("a.wav", "refused"), ("b.wav", "refused"), ("c.wav", "taken"), ("d.wav", "known"), ("d.wav", "taken"))
+    ]
+    said = "the same sound has several labels: Loud Bird/a.wav as Loud Bird, Quiet Bird/b.wav as Quiet Bird."
+    assert all(each["reason"].startswith(said) for each in reply if each["status"] == "refused")
+
+
 def test_a_flat_file_is_labelled_by_a_known_species_and_a_number_in_its_name(
     level_bundle: Bundle, serve: Serve
 ) -> None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import gzip
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from tests.serve.conftest import Serve
+from fastapi.routing import _IncludedRouter
+from starlette.routing import Route
+from tests.serve.conftest import Serve, running_service
 
 from dawnchorus.models.bundle import Bundle
+from dawnchorus.serve.app import create_app
+from dawnchorus.serve.settings import Settings
 
 IDENTIFY = "/api/v1/identify"
 
@@ -39,12 +44,14 @@ def test_form_fields_mean_the_same_as_the_address(level_bundle: Bundle, serve: S
     [
         ("?minscore=0.97", {}, 400, "parameter 'minscore': expected .*Did you mean 'min_score'?"),
         ("", {"minscore": "0.97"}, 400, "field 'minscore': expected .*Did you mean 'min_score'?"),
-        ("", {"meta": '{"lat": 52.5}'}, 400, "field 'meta': expected background, format, keep, lat"),
+        ("", {"meta": '{"lat": 52.5}'}, 400, "field 'meta': expected background, channel, format, keep, lat"),
         ("?week=20", {"week": "21"}, 400, "week: expected one value, got 20 in the address and 21 in the form"),
         ("", {"lat": "north"}, 422, "lat: Input should be a valid number"),
         ("", {"lat": "95"}, 422, "lat: Input should be less than or equal to 90, got '95'"),
         ("?min_score=1.5", {}, 422, "min_score: Input should be less than or equal to 1, got '1.5'"),
-        ("?MIN_SCORE=0.5", {}, 400, "parameter 'MIN_SCORE': expected .*Did you mean 'min_score'?"),
+        ("?week=49", {}, 422, "week: Input should be less than or equal to 48, got '49'"),
+        ("?MIN_SCORE=0.97", {}, 400, "parameter 'MIN_SCORE': expected .*Did you mean 'min_score'?"),
+        ("?channel=middle", {}, 422, "channel: Input should be 'mean', 'left', 'right' or 'best', got 'middle'"),
         ("?lat=52.5", {}, 400, "latitude and longitude: expected both"),
         ("?top=1&top=2", {}, 400, "parameter 'top': expected one value, got 2"),
     ],
@@ -100,47 +107,60 @@ def test_media_types_are_read_in_any_case(level_bundle: Bundle, serve: Serve, to
     assert reply.json()["recording"] == "a.wav"
 
 
-@pytest.mark.parametrize(
-    ("parameters", "name"),
-    [
-        ("filename=\"plain.wav\"; filename*=UTF-8''M%C3%B6nch%20%E2%82%AC.wav", "Mönch €.wav"),
-        ("FileName*=utf-8'de'M%C3%B6nch.wav", "Mönch.wav"),
-        ("filename*=iso-8859-1''M%F6nch.wav; filename=plain.wav", "Mönch.wav"),
-        ("filename*=\"UTF-8''a%2Fb%5Cquoted.wav\"", "quoted.wav"),
-        ("filename=\"plain.wav\"; filename*=UTF-8''%F6.wav", "plain.wav"),
-        ("filename=\"plain.wav\"; filename*=KOI8-R''%F6.wav", "plain.wav"),
-        ("filename=\"a; filename*=UTF-8''b.wav\"", "a; filename*=UTF-8''b.wav"),
-        ('filename="C:\\\\sounds\\\\plain.wav"', "plain.wav"),
-        ('filename="Mönch.wav"', "Mönch.wav"),
-    ],
-)
-def test_names_of_files_are_read_as_clients_write_them(
-    parameters: str, name: str, level_bundle: Bundle, serve: Serve, tone: Path
-) -> None:
-    client = serve(model=level_bundle.folder)
-    head = f'--x\r\ncontent-disposition: form-data; name="audio"; {parameters}\r\n\r\n'.encode()
-    body = head + tone.read_bytes() + b"\r\n--x--\r\n"
-    reply = client.post(IDENTIFY, content=body, headers={"Content-Type": "multipart/form-data; boundary=x"})
-    assert reply.json().get("recording") == name, reply.text
+NAMES = [
+    ("filename=\"a.wav\"; filename*=UTF-8''M%C3%B6we%20%E9%B3%A5.wav", "M\u00f6we \u9ce5.wav"),
+    ("FileName*=utf-8'de'M%C3%B6we.wav; filename=a.wav", "M\u00f6we.wav"),
+    ("filename*=iso-8859-1''M%F6we.wav", "M\u00f6we.wav"),
+    ("filename*=\"UTF-8''20240601_013005.wav\"", "20240601_013005.wav"),
+    ("filename*=UTF-8''..%2F..%2Fa%00b.wav", "ab.wav"),
+    ("filename=a.wav; filename*=UTF-9''b.wav", "a.wav"),
+    ("filename=a.wav; filename*=UTF-8''%FF.wav", "a.wav"),
+    ("filename=\"a; filename*=UTF-8''b.wav\"", "a; filename*=UTF-8''b.wav"),
+]
 
 
-def test_a_second_file_and_another_field_are_refused_by_name(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+def test_names_of_files_are_read_as_clients_write_them(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    """RFC 8187's `filename*` comes from .NET's HttpClient, Apache HttpComponents and old requests and urllib3."""
     client = serve(model=level_bundle.folder)
-    file = (tone.name, tone.read_bytes())
-    twice = client.post(IDENTIFY, files=[("audio", file), ("audio", file)])
-    assert twice.status_code == 400
-    assert "expected one file, got another one in the field 'audio'" in twice.json()["detail"]
-    other = client.post(IDENTIFY, files={"Audio": file}).json()["detail"]
+    headers = {"content-type": "MULTIPART/Form-Data; Boundary=x"}
+    for given, expected in NAMES:
+        head = f'--x\r\ncontent-disposition: Form-Data; Name="audio"; {given}\r\ncontent-type: AUDIO/Wav\r\n\r\n'
+        body = head.encode() + tone.read_bytes() + b"\r\n--x--\r\n"
+        reply = client.post(IDENTIFY, content=body, headers=headers)
+        assert (reply.status_code, reply.json().get("recording")) == (200, expected), (given, reply.text)
+
+
+def test_two_files_are_refused_by_name(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    sound = tone.read_bytes()
+    for second, expected in (("audio", "'b.wav' in 'audio'. Send a request for each"), ("photo", "'b.wav' in 'photo'")):
+        reply = client.post(IDENTIFY, files=[("audio", ("a.wav", sound)), (second, ("b.wav", sound))])
+        assert reply.status_code == 400
+        assert (
+            f"expected one file in the field 'audio', got 2: 'a.wav' in 'audio', {expected}" in reply.json()["detail"]
+        )
+    other = client.post(IDENTIFY, files={"Audio": ("a.wav", sound)}).json()["detail"]
     assert other == "expected a file in the field 'audio', got the fields ['Audio']. Did you mean 'audio'?"
+    reply = client.post(IDENTIFY, files=[("audio", (f"{k}.wav", sound)) for k in range(9)])
+    assert (reply.status_code, reply.json()["detail"]) == (400, "expected at most 8 files in a request, got more.")
 
 
-def test_silence_is_said(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
+def test_sound_is_judged_over_http_as_on_the_command_line(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
     client = serve(model=level_bundle.folder)
-    soundfile.write(tmp_path / "x.wav", np.zeros(48_000), 16_000)
-    files = {"audio": ("x.wav", (tmp_path / "x.wav").read_bytes())}
-    for path in (IDENTIFY, "/api/predict"):
-        (warning,) = client.post(path, files=files).json()["warnings"]
-        assert warning.startswith("silence: no sample of 3.000 s")
+    sound = np.zeros((32_000, 2), np.float32)
+    soundfile.write(tmp_path / "x.wav", sound, 16_000)
+    silence = ["silence: no sample of 2.000 s is above one step of 16 bits; what a model names in it is not there"]
+    content = {"audio": ("x.wav", (tmp_path / "x.wav").read_bytes())}
+    assert client.post(IDENTIFY, files=content).json()["warnings"] == silence
+    assert client.post("/api/predict", files=content).json()["warnings"] == silence
+    sound[:, 1] = 0.5 * np.sin(np.arange(32_000))
+    soundfile.write(tmp_path / "x.wav", sound, 16_000)
+    content = {"audio": ("x.wav", (tmp_path / "x.wav").read_bytes())}
+    (warning,) = client.post(IDENTIFY, files=content).json()["warnings"]
+    assert "left is silent; it weakens the mean of all" in warning
+    assert client.post(f"{IDENTIFY}?channel=right", files=content).json()["warnings"] == []
+    (warning,) = client.post(IDENTIFY, files=content, data={"channel": "left"}).json()["warnings"]
+    assert warning == "channels: left is silent, and it is the one that is read; right has more"
 
 
 def test_a_week_without_a_place_is_said(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
@@ -167,3 +187,16 @@ def test_head_is_get_without_a_body(level_bundle: Bundle, serve: Serve, tone: Pa
     job = client.post(f"{IDENTIFY}?background=true", content=tone.read_bytes()).json()
     assert client.head(job["events"]).headers["content-type"].startswith("text/event-stream")
     assert 'method="HEAD",route="/api/v1/health/live",status="200"' in client.get("/metrics").text
+
+
+def test_every_route_of_get_answers_head(level_bundle: Bundle, tmp_path: Path) -> None:
+    with running_service(Settings(data=tmp_path / "server", model=level_bundle.folder)) as (client, service):
+        routers = [route.original_router for route in create_app(service).routes if isinstance(route, _IncludedRouter)]
+        routes = [route for router in routers for route in router.routes if isinstance(route, Route)]
+        paths = [re.sub(r"\{[^}]*\}", "0" * 64, route.path) for route in routes if "GET" in (route.methods or ())]
+        assert len(paths) > 40
+        for path in sorted(set(paths)):
+            expected, reply = client.get(path), client.head(path)
+            assert reply.status_code == expected.status_code, path
+            assert reply.headers.get("content-type") == expected.headers.get("content-type"), path
+            assert reply.content == b"", path

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
 Powers = npt.NDArray[np.float64]
-
-Channel = Literal["mean", "left", "right", "best"]
-"""The mean of all channels, the first, the second, or the one with the clearest sound."""
 
 DEAD_RATIO = 1e-3
 """A channel is dead if its level is this far (-60 dB) below that of the loudest one."""
@@ -148,11 +144,15 @@ class ChannelStatistics:
     def warnings(self, used: int | None) -> Iterator[str]:
         """Yield what is wrong with the channel that is `used`, or with the mean of all."""
         bad = [(k, "silent") for k in self.dead()] + [(k, "only noise") for k in self.only_noise()]
-        advice = "identify --channel left, right or best reads one channel"
+        advice = "the channel left, right or best reads one (identify --channel, or channel over HTTP)"
         for k, what in bad:
-            if used in (None, k):
-                whole = f"{name_channel(k, self.n_channels)} is {what}"
-                yield f"channels: {whole}; {'it weakens the mean of all: ' if used is None else ''}{advice}"
+            whole = f"{name_channel(k, self.n_channels)} is {what}"
+            if used is None:
+                yield f"channels: {whole}; it weakens the mean of all: {advice}"
+            elif used == k:
+                others = [name_channel(n, self.n_channels) for n in range(self.n_channels) if n not in dict(bad)]
+                better = f"; {' and '.join(others[:3])} {'has' if len(others) == 1 else 'have'} more" if others else ""
+                yield f"channels: {whole}, and it is the one that is read{better}"
         if used is None and self.cancels():
             powers = self.powers()
             left_db = 10 * np.log10(max(powers[-1] / powers[:-1].mean(), 1e-20))

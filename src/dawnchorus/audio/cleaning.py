@@ -16,12 +16,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from dawnchorus.audio.channels import Channel
 from dawnchorus.audio.decode import MAX_DECODED_SAMPLES
 from dawnchorus.audio.noise import NoiseKind, reduce_noise
 from dawnchorus.audio.process import DecoderProcess, Ended, Opened
 from dawnchorus.audio.speech import Listening, SpeechFinder
-from dawnchorus.types import Span
+from dawnchorus.types import Channel, Span
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -12,12 +12,12 @@ import numpy.typing as npt
 import soxr
 
 from dawnchorus.audio.backends import Backend, open_backend
-from dawnchorus.audio.channels import Channel, ChannelStatistics, find_best_channel, mix_to_mono
+from dawnchorus.audio.channels import ChannelStatistics, find_best_channel, mix_to_mono
 from dawnchorus.audio.ogg import is_cut_off
 from dawnchorus.audio.riff import missing_data_bytes
 from dawnchorus.audio.unwritten import find_unwritten
 from dawnchorus.errors import AudioTooLarge, AudioUnreadable
-from dawnchorus.types import AudioInfo
+from dawnchorus.types import AudioInfo, Channel
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -86,21 +86,9 @@ class Recording:
             AudioUnreadable: not one sample could be decoded, or none of them is a finite number.
             AudioTooLarge: more than `max_samples` samples, counted over all channels.
         """
-        mono = self._mono_blocks(max_samples=max_samples, used=self._find_channel(channel))
+        used = _find_channel(self.path, self.info.n_channels, channel)
+        mono = self._mono_blocks(max_samples=max_samples, used=used)
         yield from _resample(mono, self.info.rate_hz, rate_hz or self.info.rate_hz)
-
-    def _find_channel(self, channel: Channel) -> int | None:
-        """Return the number of the channel to read; None for the mean of all, or the only one."""
-        n_channels = self.info.n_channels
-        if channel == "mean" or n_channels == 1:
-            return None
-        if channel == "best":
-            backend = open_backend(self.path)
-            try:
-                return find_best_channel(_until_damage(backend.blocks()), n_channels)
-            finally:
-                backend.close()
-        return ("left", "right").index(channel)
 
     def _mono_blocks(self, *, max_samples: int, used: int | None) -> Iterator[FloatArray]:
         n_bad, n_zeros, is_silent = 0, 0, True
@@ -171,6 +159,19 @@ class Recording:
             )
 
 
+def _find_channel(path: Path, n_channels: int, channel: Channel) -> int | None:
+    """Return the number of the channel to read; None for the mean of all, or the only one."""
+    if channel == "mean" or n_channels == 1:
+        return None
+    if channel == "best":
+        backend = open_backend(path)
+        try:
+            return find_best_channel(_until_damage(backend.blocks()), n_channels)
+        finally:
+            backend.close()
+    return ("left", "right").index(channel)
+
+
 def _until_damage(blocks: Iterator[FloatArray]) -> Iterator[FloatArray]:
     """Yield the blocks up to the first that cannot be decoded, which decoding for good reports."""
     try:
@@ -209,17 +210,19 @@ def read_mono(path: Path, *, rate_hz: int | None = None) -> tuple[FloatArray, in
         return samples, rate_hz or recording.info.rate_hz
 
 
-def read_clip(path: Path, *, start_s: float, end_s: float, rate_hz: int) -> FloatArray:
+def read_clip(path: Path, *, start_s: float, end_s: float, rate_hz: int, channel: Channel = "mean") -> FloatArray:
     """The part of a recording between two times, as mono float32 [samples]; shorter where the recording ends.
 
     Raises:
         AudioError: the recording cannot be decoded there.
     """
-    blocks = clip_blocks(path, start_s=start_s, end_s=end_s, rate_hz=rate_hz)
+    blocks = clip_blocks(path, start_s=start_s, end_s=end_s, rate_hz=rate_hz, channel=channel)
     return np.concatenate([np.zeros(0, np.float32), *blocks])
 
 
-def clip_blocks(path: Path, *, start_s: float, end_s: float, rate_hz: int) -> Iterator[FloatArray]:
+def clip_blocks(
+    path: Path, *, start_s: float, end_s: float, rate_hz: int, channel: Channel = "mean"
+) -> Iterator[FloatArray]:
     """Decode the part of a recording between two times, as mono float32 blocks [samples], one in memory at a time.
 
     Raises:
@@ -227,12 +230,13 @@ def clip_blocks(path: Path, *, start_s: float, end_s: float, rate_hz: int) -> It
     """
     backend = open_backend(path)
     try:
-        yield from _resample(_mono_clip(path, backend, start_s, end_s), backend.info.rate_hz, rate_hz)
+        used = _find_channel(path, backend.info.n_channels, channel)
+        yield from _resample(_mono_clip(path, backend, start_s, end_s, used), backend.info.rate_hz, rate_hz)
     finally:
         backend.close()
 
 
-def _mono_clip(path: Path, backend: Backend, start_s: float, end_s: float) -> Iterator[FloatArray]:
+def _mono_clip(path: Path, backend: Backend, start_s: float, end_s: float, used: int | None) -> Iterator[FloatArray]:
     """Decode the frames between two times, as mono blocks at the file's own rate."""
     first = max(round(start_s * backend.info.rate_hz), 0)
     wanted = max(round(end_s * backend.info.rate_hz) - first, 1)
@@ -240,8 +244,9 @@ def _mono_clip(path: Path, backend: Backend, start_s: float, end_s: float) -> It
     ended = backend.info.n_frames is not None and first >= backend.info.n_frames
     for block in () if ended else backend.blocks(first_frame=first):
         part = block[: wanted - n]
+        part = np.nan_to_num(part, nan=0.0, posinf=0.0, neginf=0.0)
         n += len(part)
-        yield mix_to_mono(np.nan_to_num(part, nan=0.0, posinf=0.0, neginf=0.0))
+        yield mix_to_mono(part) if used is None else np.ascontiguousarray(part[:, used])
         if n == wanted:
             return
     if not n:

@@ -14,6 +14,9 @@ FloatArray = npt.NDArray[np.float32]
 MIN_TAIL_FRACTION = 0.25
 """A rest at the end shorter than this part of a window is not scored (unless it is the whole recording)."""
 
+_MIN_REST_S = 0.01
+"""Less is a matter of rounding."""
+
 
 @dataclass(frozen=True)
 class WindowPlan:
@@ -61,11 +64,39 @@ class WindowPlan:
         covered = (full - 1) * self.n_hop + self.n_window
         return full + int(n_samples - covered >= self.n_window * MIN_TAIL_FRACTION)
 
-    def unscored_s(self, n_samples: int) -> float:
-        """Return the seconds at the end of a recording of `n_samples` samples that no window holds."""
+    def scored_s(self, duration_s: float) -> float:
+        """Return how many seconds from the start of a recording are in a window."""
+        n_samples = round(duration_s * self.rate_hz)
         n_windows = self.count(n_samples)
-        covered = (n_windows - 1) * self.n_hop + self.n_window if n_windows else 0
-        return max(n_samples - covered, 0) / self.rate_hz
+        return min(max(n_windows - 1, 0) * self.n_hop + self.n_window * min(n_windows, 1), n_samples) / self.rate_hz
+
+
+@dataclass
+class RestReport:
+    """Seconds at the ends of recordings that no window holds, with the first example."""
+
+    n: int = 0
+    n_with_rest: int = 0
+    rest_s: float = 0.0
+    _example: str = ""
+
+    def add(self, name: str, plan: WindowPlan, duration_s: float) -> None:
+        """Count one recording."""
+        self.n += 1
+        rest_s = duration_s - plan.scored_s(duration_s)
+        if rest_s >= _MIN_REST_S:
+            self.n_with_rest += 1
+            self.rest_s += rest_s
+            self._example = self._example or f"{name}: the last {rest_s:.2f} of {duration_s:.2f} s"
+
+    def note(self, plan: WindowPlan) -> str | None:
+        """Return the sentence; None where everything was scored."""
+        if not self.n_with_rest:
+            return None
+        return (
+            f"{self.rest_s:.2f} s at the ends of {self.n_with_rest} of {self.n} recordings are not scored, being less "
+            f"than a quarter of a window of {plan.window_s:g} s, as {self._example}."
+        )
 
 
 class Windower:

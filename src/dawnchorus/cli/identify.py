@@ -17,7 +17,6 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from dawnchorus.audio.channels import Channel
 from dawnchorus.audio.find import describe_skipped, find_recordings
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.cli.options import model_options, place_options, speech_option, turns_option, workers_option
@@ -40,7 +39,7 @@ from dawnchorus.identify.lists import read_recordings, read_species_list, read_t
 from dawnchorus.identify.options import DEFAULT_MIN_SCORE, SpeechUse
 from dawnchorus.models.store import ModelStore
 from dawnchorus.taxonomy.classes import nearest_species
-from dawnchorus.types import Origin
+from dawnchorus.types import Channel, Origin
 
 JSON_SCHEMA = 1
 

@@ -422,7 +422,7 @@ def _with_facts(decoder: DecoderProcess, row: RecordingRow) -> RecordingRow:
         latitude=origin.latitude if row.latitude is None else row.latitude,
         longitude=origin.longitude if row.longitude is None else row.longitude,
         date=row.date or (None if moment is None else moment.date().isoformat()),
-        time=row.time or (None if moment is None else f"{moment:%H:%M}"),
+        time=row.time or (None if moment is None else moment.timetz().isoformat("minutes")),
         problems=(*row.problems, *problems_of_sound(opened.warnings, origin)),
     )
 

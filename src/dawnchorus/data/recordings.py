@@ -68,7 +68,7 @@ class RecordingRow:
     date: str | None = None
     """ISO 8601, as exactly as it is known: 2026-05-01, 2026-05, 2026."""
     time: str | None = None
-    """Local time of day, HH:MM."""
+    """Local time of day, with its zone where one is known: 05:30, 05:30+02:00."""
     quality: str | None = None
     """The source's own grade: A to E at xeno-canto."""
     sound_type: str | None = None

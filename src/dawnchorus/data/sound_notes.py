@@ -50,6 +50,6 @@ def notes_of_sound(table: RecordingsTable) -> Iterator[str]:
     unwritten = [row for row in rows if LENGTH in row.problems]
     if unwritten:
         yield (
-            f"length never written in {len(unwritten)} of {len(rows)} recordings, as {unwritten[0].recording_id}: all "
-            f"samples behind the header are read."
+            f"length not written, or too short, in {len(unwritten)} of {len(rows)} recordings, as "
+            f"{unwritten[0].recording_id}: all samples behind the header are read."
         )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
-from dawnchorus.audio.channels import Channel
 from dawnchorus.errors import InputError
+from dawnchorus.types import Channel
 
 DEFAULT_MIN_SCORE = 0.25
 DEFAULT_RANGE_THRESHOLD = 0.03

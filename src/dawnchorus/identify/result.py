@@ -11,7 +11,7 @@ from typing import Any
 
 from dawnchorus import __version__
 from dawnchorus.audio.clock_report import ClockReport
-from dawnchorus.audio.windows import MIN_TAIL_FRACTION
+from dawnchorus.audio.windows import RestReport
 from dawnchorus.identify.journal import Journal, Note
 from dawnchorus.identify.options import Options
 from dawnchorus.identify.places import printable
@@ -29,10 +29,6 @@ class Problem:
 
     recording: str
     reason: str
-
-
-MIN_UNSCORED_S = 0.01
-"""Less at the end of a recording is not said."""
 
 
 @dataclass
@@ -64,7 +60,7 @@ class Run:
     speech_s: float = 0.0
     """Seconds of human voices, if they were looked for."""
     notes: list[str] = field(default_factory=list)
-    """Sentences on all recordings together: those without a time, and those whose sources contradict each other."""
+    """Sentences on all recordings together: those without a time, contradicting sources, ends that are not scored."""
     has_place: bool = False
     """True if the range filter was used for at least one recording."""
 
@@ -89,8 +85,7 @@ class Run:
 
     def take_notes(self) -> None:
         """Gather failures, warnings and places from the journal, in the order of `paths`."""
-        clocks, unscored_s = ClockReport(), dict[str, float]()
-        plan = self.builder.plan
+        clocks, rests = ClockReport(), RestReport()
         for path in self.paths:
             note = self.journal.read_note(path)
             if isinstance(note, Failed):
@@ -98,22 +93,15 @@ class Run:
             elif isinstance(note, Note):
                 self.warnings.extend(Problem(printable(path), warning) for warning in note.warnings)
                 self.speech_s += note.speech_s
-                left_s = plan.unscored_s(round(note.kept_s * plan.rate_hz))
-                if left_s >= MIN_UNSCORED_S:
-                    unscored_s[printable(path)] = left_s
+                rests.add(printable(path), self.builder.plan, note.kept_s)
                 origin = self.builder.origin(path, note.origin)
                 has_time = origin.start_time is not None
                 clocks.add(printable(path), has_time=has_time, conflict=origin.conflict, unread=origin.unread)
                 if self.builder.range_filter and origin.latitude is not None:
                     self.has_place = True
         self.notes += clocks.notes()
-        if unscored_s:
-            example = next(iter(unscored_s))
-            self.notes.append(
-                f"not scored: {sum(unscored_s.values()):.1f} s at the ends of {len(unscored_s)} of {len(self.paths)} "
-                f"recordings, as the last {unscored_s[example]:.2f} s of {example}; a rest of a quarter of a window, "
-                f"{plan.window_s * MIN_TAIL_FRACTION:g} s, or more is scored."
-            )
+        rest = rests.note(self.builder.plan)
+        self.notes += [] if rest is None else [rest]
 
     @cached_property
     def provenance(self) -> Provenance:

@@ -74,6 +74,7 @@ class TableBuilder:
             detections=tuple(rows),
             speech=scored.speech if options.speech is not None else (),
             is_silenced=options.speech in ("blank", "drop"),
+            channel=options.channel,
         )
 
     def origin(self, path: Path, own: Origin) -> Origin:

@@ -23,7 +23,7 @@ from dawnchorus.identify.place import RangeFilter
 from dawnchorus.identify.places import printable
 from dawnchorus.identify.result import Problem, Progress, Run
 from dawnchorus.identify.rows import TableBuilder
-from dawnchorus.identify.score import Failed, Selection, score_recordings
+from dawnchorus.identify.score import Failed, Scored, Selection, score_recordings
 from dawnchorus.identify.target import Target
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.silero import open_cleaner, speech_graph
@@ -167,9 +167,15 @@ def _score_waiting(
                 progress.n_failed += 1
             else:
                 progress.n_done += 1
+                with lock:  # windows overlap, and the last one is filled up
+                    progress.scored_s += plan.scored_s(result.kept_s) - _windows_s(result, plan)
                 progress.n_detections += len(result.hits)
             if on_progress:
                 on_progress(progress)
+
+
+def _windows_s(result: Scored, plan: WindowPlan) -> float:
+    return plan.start_s(plan.count(round(result.kept_s * plan.rate_hz)))
 
 
 def selection_of(bundle: Bundle, options: Options) -> Selection:

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dawnchorus.audio.channels import Channel
 from dawnchorus.audio.cleaning import WHOLE, Cleaner, Kept
 from dawnchorus.audio.process import DecoderProcess, Ended, Opened
 from dawnchorus.audio.speech import Listening, SpeechFinder
@@ -22,7 +21,7 @@ from dawnchorus.audio.windows import Windower, WindowPlan
 from dawnchorus.errors import AudioError
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import BATCH_WINDOWS, Session, open_session, scores_of
-from dawnchorus.types import AudioInfo, Origin, Span
+from dawnchorus.types import AudioInfo, Channel, Origin, Span
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -73,6 +72,11 @@ class Scored:
     """Spans of human speech, if voices were looked for."""
     kept: Kept = WHOLE
     """Spans of the recording that the bundle's cleaning keeps, and that windows are cut from."""
+
+    @property
+    def kept_s(self) -> float:
+        """Return the seconds of sound that windows are cut from."""
+        return self.duration_s if self.kept.is_whole else sum(span.length_s for span in self.kept.spans)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def clip_png_and_mp3(clip: Clip) -> tuple[bytes, bytes]:
     found = clip.detection
     begin_s = max(found.start_s - CLIP_MARGIN_S, 0.0)
     end_s = min(found.end_s + CLIP_MARGIN_S, begin_s + MAX_CLIP_S, clip.recording_s)
-    samples = read_clip(clip.path, start_s=begin_s, end_s=end_s, rate_hz=RATE_HZ)
+    samples = read_clip(clip.path, start_s=begin_s, end_s=end_s, rate_hz=RATE_HZ, channel=clip.channel)
     samples = silence(samples, clip.silent, rate_hz=RATE_HZ, start_s=begin_s)
     spectrogram = clip_spectrogram(samples, rate_hz=RATE_HZ, start_s=begin_s)
     edges_s = [edge_s for edge_s in (found.start_s, found.end_s) if begin_s < edge_s < spectrogram.end_s]

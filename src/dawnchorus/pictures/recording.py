@@ -42,7 +42,7 @@ def draw_recording(path: Path, table: RecordingTable) -> bytes:
     Raises:
         AudioError: the recording cannot be decoded.
     """
-    spectrogram = recording_spectrogram(path, duration_s=table.duration_s, silent=table.silenced)
+    spectrogram = recording_spectrogram(path, duration_s=table.duration_s, silent=table.silenced, channel=table.channel)
     return draw_table(spectrogram, table, title=path.name)
 
 
@@ -52,8 +52,8 @@ def draw_recording_with_waveform(path: Path, table: RecordingTable) -> bytes:
     Raises:
         AudioError: the recording cannot be decoded.
     """
-    spectrogram = recording_spectrogram(path, duration_s=table.duration_s, silent=table.silenced)
-    waveform = recording_waveform(path, duration_s=table.duration_s, silent=table.silenced)
+    spectrogram = recording_spectrogram(path, duration_s=table.duration_s, silent=table.silenced, channel=table.channel)
+    waveform = recording_waveform(path, duration_s=table.duration_s, silent=table.silenced, channel=table.channel)
     return draw_table(spectrogram, table, title=path.name, waveform=waveform)
 
 

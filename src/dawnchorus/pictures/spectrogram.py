@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from dawnchorus.audio.decode import clip_blocks, open_recording
 from dawnchorus.audio.speech import silenced
-from dawnchorus.types import Span
+from dawnchorus.types import Channel, Span
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -53,7 +53,9 @@ class Spectrogram:
         return float(floor), float(max(loudest, floor + 35))
 
 
-def recording_spectrogram(path: Path, *, duration_s: float, silent: Sequence[Span] = ()) -> Spectrogram:
+def recording_spectrogram(
+    path: Path, *, duration_s: float, silent: Sequence[Span] = (), channel: Channel = "mean"
+) -> Spectrogram:
     """Compute the spectrogram of a whole recording of about `duration_s` seconds; memory does not grow with its length.
 
     Nothing of what is to be `silent` is seen.
@@ -64,7 +66,7 @@ def recording_spectrogram(path: Path, *, duration_s: float, silent: Sequence[Spa
     with open_recording(path) as recording:
         rate_hz = min(RATE_HZ, recording.info.rate_hz)
         pool = max(round(duration_s * rate_hz / N_HOP / MAX_COLUMNS), 1)
-        blocks = silenced(recording.blocks(rate_hz=rate_hz), silent, rate_hz=rate_hz)
+        blocks = silenced(recording.blocks(rate_hz=rate_hz, channel=channel), silent, rate_hz=rate_hz)
         levels = list(_pooled(_columns(blocks), pool))
         return Spectrogram(np.concatenate(levels, axis=1), rate_hz / 2, 0.0, max(recording.duration_s, 1e-3))
 

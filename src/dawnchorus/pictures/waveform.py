@@ -12,7 +12,7 @@ import numpy.typing as npt
 from dawnchorus.audio.decode import open_recording
 from dawnchorus.audio.speech import silenced
 from dawnchorus.pictures.spectrogram import MAX_COLUMNS, RATE_HZ
-from dawnchorus.types import Span
+from dawnchorus.types import Channel, Span
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -37,7 +37,9 @@ class Waveform:
         return float(max(self.high.max(initial=0.0), -self.low.min(initial=0.0)))
 
 
-def recording_waveform(path: Path, *, duration_s: float, silent: Sequence[Span] = ()) -> Waveform:
+def recording_waveform(
+    path: Path, *, duration_s: float, silent: Sequence[Span] = (), channel: Channel = "mean"
+) -> Waveform:
     """Compute the waveform's outline of a recording of about `duration_s` seconds; its length costs no memory.
 
     What is to be `silent` is flat.
@@ -48,7 +50,7 @@ def recording_waveform(path: Path, *, duration_s: float, silent: Sequence[Span] 
     with open_recording(path) as recording:
         rate_hz = min(RATE_HZ, recording.info.rate_hz)
         n_column = max(round(duration_s * rate_hz / MAX_COLUMNS), 1)
-        blocks = silenced(recording.blocks(rate_hz=rate_hz), silent, rate_hz=rate_hz)
+        blocks = silenced(recording.blocks(rate_hz=rate_hz, channel=channel), silent, rate_hz=rate_hz)
         columns = list(_columns(blocks, n_column)) or [np.zeros((2, 1), np.float32)]
         low, high = np.concatenate(columns, axis=1)
         return Waveform(low, high, max(recording.duration_s, 1e-3))

@@ -24,7 +24,7 @@ import numpy as np
 from dawnchorus.audio.cleaning import WHOLE, Kept
 from dawnchorus.audio.origin import with_name
 from dawnchorus.audio.process import DecoderProcess, Ended, Opened
-from dawnchorus.audio.windows import Windower, WindowPlan
+from dawnchorus.audio.windows import RestReport, Windower, WindowPlan
 from dawnchorus.cores import usable_cores
 from dawnchorus.errors import AudioTooLarge, InputError, ModelError, Overloaded
 from dawnchorus.identify.options import Options
@@ -385,7 +385,10 @@ class Lanes:
             opened, ended, kept = None, None, WHOLE
             windower = Windower(plan, batch=BATCH_WINDOWS)
             max_samples = round(self.limits.max_duration_s * rate_hz)
-            for part in active.cleaner.decode(decoder, path, rate_hz=rate_hz, max_samples=max_samples):
+            parts = active.cleaner.decode(
+                decoder, path, rate_hz=rate_hz, max_samples=max_samples, channel=options.channel
+            )
+            for part in parts:
                 if isinstance(part, Opened):
                     opened = part
                     self._check(part.info)
@@ -421,8 +424,8 @@ class Lanes:
         watch.end("table")
         self._learn_cost(about.n_bytes, watch.work_s)
         if future.set_running_or_notify_cancel():
-            warnings = (*ended.warnings, *_unused_options(options, table))
-            future.set_result(Recognition(table, bundle, warnings, watch.took_s))
+            notes = (*_unused_options(options, table), *_unscored_rest(about.name, plan, scored.kept_s))
+            future.set_result(Recognition(table, bundle, (*ended.warnings, *notes), watch.took_s))
 
     def _window_steps(self, windows: FloatArray, future: Future[tuple[FloatArray, Bundle]]) -> Steps:
         active = self._active
@@ -466,3 +469,12 @@ def _unused_options(options: Options, table: RecordingTable) -> Iterator[str]:
     """Yield a sentence for each option that had nothing to act on."""
     if options.week is not None and table.origin.latitude is None:
         yield f"week {options.week} has no effect: the recording has no place. Give lat and lon."
+
+
+def _unscored_rest(name: str, plan: WindowPlan, duration_s: float) -> Iterator[str]:
+    """Yield a sentence on the end of a recording that no window holds."""
+    report = RestReport()
+    report.add(name, plan, duration_s)
+    note = report.note(plan)
+    if note is not None:
+        yield note

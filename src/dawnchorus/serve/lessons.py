@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import os
 import re
 import shutil
 import tempfile
@@ -25,6 +26,7 @@ from dawnchorus.data.layouts.tables import TableLayout
 from dawnchorus.data.other_sounds import SOURCE as GENERATED
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table
 from dawnchorus.errors import AudioTooLarge, FormatError, InputError, NotKnown, UnknownClass
+from dawnchorus.models.bundle import file_sha256
 from dawnchorus.serve.archives import unpack
 from dawnchorus.serve.lanes import Limits
 from dawnchorus.serve.state.database import Database
@@ -183,12 +185,11 @@ class Lessons:
         others = _laid_out(tree, species, files, max_bytes)
         if others and not any(tree.iterdir()):
             return [Taken(name, "refused", None, reason) for name, reason in others]
-        table = next((tree / name for name in KNOWN_TABLES if (tree / name).is_file()), None)
-        rows, outside = _rows_of(tree, table)
-        if table is None and not species:
+        rows, outside, has_table = _rows_of(tree)
+        if not has_table and not species:
             rows = [_labelled_by_file(row, tree, known, is_new=is_new) for row in rows]
-        found = table_of(rows, tree, n_workers=1).rows
-        refused = [Taken(name, "refused", None, reason) for name, reason in (*others, *outside)]
+        found, conflicts = _without_conflicts(tree, table_of(rows, tree, n_workers=1).rows, known)
+        refused = [Taken(name, "refused", None, reason) for name, reason in (*conflicts, *others, *outside)]
         return [*(self._taken(tree / row.path, row, known, is_new=is_new) for row in found), *refused]
 
     def _known_classes(self, labels: Sequence[Label]) -> KnownClasses:
@@ -417,15 +418,96 @@ def _laid_out(tree: Path, species: str, files: Sequence[tuple[str, Path]], max_b
     return refused
 
 
-def _rows_of(tree: Path, table: Path | None) -> tuple[list[RecordingRow], list[tuple[str, str]]]:
-    """The recordings of a tree with their labels, and names of a csv that lead elsewhere."""
-    if table is None:
-        try:
-            return list(rows_of_folders(tree, find_recordings([tree]))), []
-        except InputError as error:
-            raise InputError(f"{tree}: there are no recordings in it.") from error
+def _rows_of(tree: Path) -> tuple[list[RecordingRow], list[tuple[str, str]], bool]:
+    """Return the recordings of a tree with their labels, what is not used and why, and if a csv has the labels.
+
+    A csv that was sent beside the recordings has to be readable; one in a zip may be about something else.
+    """
+    sent = next((tree / name for name in KNOWN_TABLES if (tree / name).is_file()), None)
+    packed = _packed_table(tree) if sent is None else None
+    table = sent or packed
     try:
-        rows = list(TableLayout.of(table, {}).rows())
+        rows, unused = _rows_of_folders(tree) if table is None else _rows_of_table(tree, table)
+    except InputError as error:
+        if table is None or table is sent:
+            raise
+        rows, _ = _rows_of_folders(tree)
+        unused = [(table.name, f"it does not say which species the recordings are of: {error}")]
+        table = None
+    return rows, [*unused, *_left_out(tree, rows, sent or packed)], table is not None
+
+
+def _packed_table(tree: Path) -> Path | None:
+    """Return the csv in a zip that may have the labels: the only one, or the only one of a usual name."""
+    tables = sorted(path for path in tree.rglob("*") if path.suffix.lower() == ".csv" and path.is_file())
+    usual = [path for path in tables if path.name.lower() in KNOWN_TABLES]
+    candidates = usual or tables
+    return candidates[0] if len(candidates) == 1 else None
+
+
+def _left_out(tree: Path, rows: Sequence[RecordingRow], table: Path | None) -> Iterator[tuple[str, str]]:
+    """Yield the recordings, tables and zips of a tree that are not used, each with the reason."""
+    used = {(tree / row.path).resolve() for row in rows}
+    for path in sorted(path for path in tree.rglob("*") if path.is_file() and path != table):
+        suffix = path.suffix.lower()
+        if suffix == ".csv":
+            yield _given_name(path.name), f"{_given_path(tree, path)}: only one csv can say which species they are of"
+        elif suffix == ".zip":
+            yield (
+                _given_name(path.name),
+                f"{_given_path(tree, path)}: a zip in a zip is not unpacked: send it by itself",
+            )
+        elif suffix in SUFFIXES and table is not None and path.resolve() not in used:
+            yield _given_name(path.name), f"{_given_path(tree, path)}: the csv {table.name} does not name it"
+
+
+def _given_path(tree: Path, path: Path) -> str:
+    """Return the place of a file as its sender sees it: in the folders of a zip or of its name."""
+    folders = path.relative_to(tree).parts[:-1]
+    own = folders[1:] if folders and folders[0].startswith(ZIP) else folders
+    return "/".join((*own, _given_name(path.name)))
+
+
+def _without_conflicts(
+    tree: Path, rows: Sequence[RecordingRow], known: KnownClasses
+) -> tuple[list[RecordingRow], list[tuple[str, str]]]:
+    """Return the rows of which no other has the same sound under another label, and the others with the reason."""
+    same: dict[str, list[RecordingRow]] = {}
+    for row in rows:
+        path = tree / row.path
+        same.setdefault(file_sha256(path) if os.path.isfile(path) else row.path, []).append(row)
+    kept, conflicts = [], []
+    for copies in same.values():
+        if len({_label_key(row, known) for row in copies}) == 1:
+            kept += copies
+            continue
+        said = ", ".join(
+            f"{_given_path(tree, tree / row.path)} as {row.common_name or row.scientific_name or 'no species'}"
+            for row in copies
+        )
+        reason = f"the same sound has several labels: {said}. None is taken; send it once, with the right one"
+        conflicts += [(_given_name(row.path), reason) for row in copies]
+    return kept, conflicts
+
+
+def _label_key(row: RecordingRow, known: KnownClasses) -> tuple[str, ...]:
+    """Return what two rows of one label have in common."""
+    name = row.scientific_name or ""
+    found = known.find(Label(name, row.common_name or name)) if name else None
+    return row.kind, name_key(name if found is None else found.scientific_name), *row.absent, *row.secondary
+
+
+def _rows_of_folders(tree: Path) -> tuple[list[RecordingRow], list[tuple[str, str]]]:
+    try:
+        return list(rows_of_folders(tree, find_recordings([tree]))), []
+    except InputError as error:
+        raise InputError(f"{tree}: there are no recordings in it.") from error
+
+
+def _rows_of_table(tree: Path, table: Path) -> tuple[list[RecordingRow], list[tuple[str, str]]]:
+    """Return the recordings that a csv names, and its names that lead elsewhere."""
+    try:
+        rows = list(TableLayout.of(table, {}, sounds=[table.parent, tree]).rows())
     except FormatError as error:
         raise InputError(str(error).replace(f"{table}: ", "the csv: ")) from error
     except (OSError, ValueError, csv.Error) as error:

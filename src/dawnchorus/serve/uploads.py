@@ -8,14 +8,13 @@ import re
 import shutil
 import tempfile
 import time
-import urllib.parse
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import IO
+from urllib.parse import unquote_to_bytes
 
 from fastapi import Request
-from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -31,6 +30,9 @@ FIELD, FORM_TYPE = "audio", "multipart/form-data"
 MAX_FIELDS, MAX_FIELD_BYTES = 16, 4096
 MAX_BATCH = 200
 """Files in one request."""
+
+MAX_REFUSED = 8
+"""Files that are read of a form that may have one, so that a message can name them."""
 
 PATIENCE_S, MIN_BYTES_PER_S = 30.0, 1_000
 """A body may take so long, and as long again as its bytes at this pace."""
@@ -78,14 +80,9 @@ async def uploaded(request: Request, spool: Path, *, max_bytes: int) -> AsyncIte
     try:
         with _writing(spool), os.fdopen(handle, "wb") as file:
             if _media_type(request) == FORM_TYPE:
-                async with _form(request, max_bytes, max_files=1) as form:
+                async with _form(request, max_bytes, max_files=MAX_REFUSED) as form:
                     request.state.texts = _texts(form)
-                    upload = form.get(FIELD)
-                    if not isinstance(upload, UploadFile):
-                        nearest = suggestion(next(iter(form), "").lower(), [FIELD]) if FIELD not in form else ""
-                        raise InputError(
-                            f"expected a file in the field '{FIELD}', got the fields {sorted(form)}.{nearest}"
-                        )
+                    upload = _only_file(form)
                     if (upload.size or 0) <= IN_MEMORY:
                         file.write(upload.file.read())
                     else:
@@ -126,6 +123,25 @@ async def uploaded_batch(request: Request, spool: Path, *, max_bytes: int) -> As
         yield folder, texts, files
     finally:
         await run_in_threadpool(shutil.rmtree, folder, True)  # noqa: FBT003 - ignore_errors
+
+
+def _only_file(form: FormData) -> UploadFile:
+    """Return the file in the field `audio`; fields in which a browser's user chose no file do not count.
+
+    Raises:
+        InputError: there is none, or there is another one.
+    """
+    given = [(name, value) for name, value in form.multi_items() if isinstance(value, UploadFile)]
+    files = [(name, value) for name, value in given if name == FIELD or value.filename or value.size]
+    if FIELD not in [name for name, _ in files]:
+        nearest = suggestion(next(iter(form), "").lower(), [FIELD])
+        raise InputError(f"expected a file in the field '{FIELD}', got the fields {sorted(form)}.{nearest}")
+    if len(files) > 1:
+        said = ", ".join(f"'{base_name(value.filename or '')}' in '{name[:80]}'" for name, value in files)
+        raise InputError(
+            f"expected one file in the field '{FIELD}', got {len(files)}: {said}. Send a request for each."
+        )
+    return files[0][1]
 
 
 def _texts(form: FormData) -> dict[str, str]:
@@ -221,6 +237,40 @@ def _media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
+_DISPOSITION_PARAMETER = re.compile(rb';\s*([^=;\s]+)\s*=\s*("(?:\\.|[^"\\])*"|[^;]*)')
+
+
+def _extended_name(disposition: bytes) -> str | None:
+    """Return the file name that `filename*` gives (RFC 8187), which many clients send; None without or if damaged."""
+    for name, value in _DISPOSITION_PARAMETER.findall(disposition):
+        if name.lower() == b"filename*":
+            charset, _, rest = value.strip(b' "').partition(b"'")
+            try:
+                return unquote_to_bytes(rest.partition(b"'")[2]).decode(charset.decode("ascii"))
+            except (LookupError, UnicodeDecodeError):
+                return None
+    return None
+
+
+class _FormParser(MultiPartParser):
+    """The framework's parser, which also reads `filename*`."""
+
+    @property
+    def n_files(self) -> int:
+        """Number of files that have begun."""
+        return self._current_files
+
+    def on_headers_finished(self) -> None:
+        """Begin a file or a text field."""
+        part = self._current_part
+        name = _extended_name(part.content_disposition or b"")
+        if name is not None:
+            part.content_disposition = (part.content_disposition or b"") + b'; filename="upload"'  # makes it a file
+        super().on_headers_finished()
+        if name is not None and part.file is not None:
+            part.file.filename = name
+
+
 class _Ended(MultiPartException):
     """The body ended early; the parser closes its files for errors of this kind only."""
 
@@ -235,40 +285,6 @@ async def _closing(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             yield part
     except (UploadTooLarge, UploadTooSlow, ClientDisconnect) as error:
         raise _Ended(error) from error
-
-
-class _FormParser(MultiPartParser):
-    """The parser of forms, with names of files as `filename*` (RFC 8187), and a sentence on too many files."""
-
-    def on_headers_finished(self) -> None:
-        part = self._current_part
-        _, options = parse_options_header(part.content_disposition)
-        extended = _extended_name(part.content_disposition or b"")
-        if b"filename" in options or extended is not None:
-            field = options.get(b"name", b"").decode("utf-8", "replace")[:80]
-            if self._current_files >= self.max_files:
-                allowed = "one file" if self.max_files == 1 else f"{self.max_files} files"
-                raise MultiPartException(f"expected {allowed}, got another one in the field '{field}'.")
-        if extended is not None and b"filename" not in options:
-            part.content_disposition = (part.content_disposition or b"") + b'; filename="upload"'
-        super().on_headers_finished()
-        if extended is not None and part.file is not None:
-            part.file.filename = extended
-
-
-_QUOTED = re.compile(rb'(?<!\*=)"(?:[^"\\]|\\.)*"')
-_EXTENDED_NAME = re.compile(rb";\s*filename\*\s*=\s*\"?(utf-8|iso-8859-1)'[^']*'([^;\s\"]*)", re.IGNORECASE)
-
-
-def _extended_name(disposition: bytes) -> str | None:
-    """Return the name of a file that is written as `filename*=UTF-8''...`; None where there is none to be read."""
-    match = _EXTENDED_NAME.search(_QUOTED.sub(b'""', disposition))
-    if match is None:
-        return None
-    try:
-        return urllib.parse.unquote_to_bytes(match[2]).decode(match[1].decode("ascii")) or None
-    except UnicodeDecodeError:
-        return None
 
 
 @asynccontextmanager
@@ -293,6 +309,8 @@ async def _form(
     except _Ended as error:
         raise error.reason from error
     except MultiPartException as error:
+        if parser.n_files > max_files:
+            raise InputError(f"expected at most {max_files} files in a request, got more.") from error
         raise InputError(f"the multipart body cannot be read: {error.message}") from error
     try:
         yield form

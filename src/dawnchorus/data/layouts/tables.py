@@ -284,7 +284,7 @@ class _Reader:
         time = None if self._times is None else self._times.read(fields.get("time") or "")
         if time is None and stamp is not None and self._dates is not None and self._dates.has_times:
             time = stamp.time
-        return None if stamp is None else stamp.date, None if time is None else f"{time:%H:%M}"
+        return None if stamp is None else stamp.date, None if time is None else time.isoformat("minutes")
 
     def _split(self, fields: Mapping[str, str | None]) -> str | None:
         text = fields.get("split") or ""

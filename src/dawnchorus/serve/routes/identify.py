@@ -25,6 +25,7 @@ from dawnchorus.serve.service import Service, ServiceOf
 from dawnchorus.serve.settings import Role
 from dawnchorus.serve.state.needed import drop_unneeded
 from dawnchorus.serve.state.tables import Job
+from dawnchorus.types import Channel
 
 SCHEMA = 1
 
@@ -45,6 +46,7 @@ class IdentifyRequest(BaseModel):
     min_score: float = Field(default=DEFAULT_MIN_SCORE, ge=0, le=1)
     overlap: float = Field(default=0.0, ge=0, le=120, description="Seconds shared by neighbouring windows.")
     top: int | None = Field(default=None, ge=1, le=100_000)
+    channel: Channel = Field(default="mean", description="Of several: the mean, the first, the second, the clearest.")
     merge: bool = Field(default=False, description="Join neighbouring windows into events.")
     lat: float | None = Field(default=None, ge=-90, le=90)
     lon: float | None = Field(default=None, ge=-180, le=180)
@@ -74,6 +76,7 @@ class IdentifyRequest(BaseModel):
             min_score=self.min_score,
             overlap_s=self.overlap,
             top=self.top,
+            channel=self.channel,
             merge=self.merge,
             latitude=self.lat,
             longitude=self.lon,
