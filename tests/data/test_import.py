@@ -15,8 +15,9 @@ from tests.sounds import tone
 
 from dawnchorus.data.attribution import attribution_text
 from dawnchorus.data.import_notes import notes_of_import
-from dawnchorus.data.importing import detect_layout, import_recordings, merge_tables
+from dawnchorus.data.importing import import_recordings, merge_tables
 from dawnchorus.data.labels import LabelReader
+from dawnchorus.data.layout_detection import detect_layout
 from dawnchorus.data.layouts.tables import clock, iso_date
 from dawnchorus.data.recordings import (
     Annotation,

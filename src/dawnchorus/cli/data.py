@@ -22,9 +22,10 @@ from dawnchorus.data.check import LABEL_CHECKS, PROBLEMS, ModelScores, check_tab
 from dawnchorus.data.given_split import split_by_counts, split_by_tables
 from dawnchorus.data.identity import merge
 from dawnchorus.data.import_notes import describe_labels, notes_of_import, notes_of_labels
-from dawnchorus.data.importing import LAYOUTS, import_recordings, parse_layout
+from dawnchorus.data.importing import import_recordings
 from dawnchorus.data.label_check import label_doubts
 from dawnchorus.data.labels import LabelReader, labels_of_rows
+from dawnchorus.data.layout_detection import LAYOUTS, parse_layout
 from dawnchorus.data.layouts.voices import recordings_of_table
 from dawnchorus.data.recordings import (
     SPLITS,

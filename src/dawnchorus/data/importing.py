@@ -14,6 +14,19 @@ from dawnchorus.audio.many import map_recordings
 from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.data.identity import hash_content, merge, with_unique_ids
 from dawnchorus.data.labels import LabelReader
+from dawnchorus.data.layout_detection import (
+    KNOWN_TABLES,
+    Layout,
+    OnNote,
+    count_recordings,
+    describe_unused,
+    described_layout,
+    detect_layout,
+    find_known_table,
+    list_some,
+    say_nothing,
+    sounds_folder,
+)
 from dawnchorus.data.layouts.annotations import FoundMarks, NamedMark, ReadAnnotations, find_marks, text_files
 from dawnchorus.data.layouts.folders import (
     SPECIES,
@@ -36,103 +49,7 @@ from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label, is_binomial
 from dawnchorus.types import Detection, Mark
 
-Layout = str
-"""A name of `LAYOUTS`, or what folders are, the outer first: `species/site`, `site/species/year`."""
-
-LAYOUTS = ("auto", "folders", "csv", "voices", "xeno-canto", "annotations", "detections")
-
-KNOWN_TABLES = ("train_metadata.csv", "train.csv", "metadata.csv")
-"""Tables that describe the recordings beside them: BirdCLEF's, the Cornell set's, and the usual name."""
-
 MISSING, UNREADABLE = "missing", "unreadable"
-
-OnNote = Callable[[str], None]
-
-_MAX_NAMED = 3
-
-
-def _say_nothing(note: str) -> None:
-    del note
-
-
-def parse_layout(text: str) -> Layout:
-    """Return a layout that a user names.
-
-    Raises:
-        InputError: it is none.
-    """
-    levels = text.split("/")
-    if text not in LAYOUTS and (len(levels) < 2 or levels.count(SPECIES) != 1):
-        raise InputError(
-            f"--layout: expected one of {', '.join(LAYOUTS)}, or the folders from the outer to the inner with the word "
-            f"'{SPECIES}' for one of them, as species/site or site/species/year; got {text!r}."
-        )
-    return text
-
-
-def detect_layout(
-    source: Path,
-    known: KnownClasses | None = None,
-    read_annotations: ReadAnnotations = read_annotations,
-    on_note: OnNote = _say_nothing,
-) -> Layout:
-    """Return the layout of `source`, and say by which evidence.
-
-    Raises:
-        InputError: there is no such file or folder, or two layouts are as likely.
-    """
-    if not source.exists():
-        raise InputError(f"{source}: no such file or folder.")
-    described = _described_layout(source)
-    if described is not None:
-        on_note(f"layout: {described[0]}, by {described[1]}.")
-        return described[0]
-    files = find_recordings([source])
-    found = find_marks(source, _sounds(source, None), files, read_annotations, with_results=False)
-    marked = found.recordings()
-    reading = read_folders(source, files, known)
-    if not found.tables or (not marked and reading.sure):
-        on_note(f"layout: folders, because none of {_recordings(files)} has a table of marks.")
-        if found.tables:
-            on_note(f"tables of marks of other recordings: {len(found.tables)} ({_listed(_names(found.tables))}).")
-        for note in _unused(found.unused):
-            on_note(note)
-        return "folders"
-    named = reading.sure - marked
-    if named:
-        first = min(named)
-        raise InputError(
-            f"{source}: two layouts are as likely. Tables of marks are of {len(marked)} of {len(files)} recordings (as "
-            f"{min(marked).name}), and {len(named)} others are in folders of a species (as "
-            f"'{reading.labels[first]}'). Repeat the command with --layout annotations, which leaves recordings "
-            f"without a table unlabelled, or with --layout folders, which reads no table."
-        )
-    on_note(
-        f"layout: annotations, because tables of marks ({_listed(_names(found.tables))}) are of {len(marked)} of "
-        f"{_recordings(files)}, and no other is in a folder named after a species."
-    )
-    return "annotations"
-
-
-def _described_layout(source: Path) -> tuple[Layout, str] | None:
-    """Return the layout of a source that a table describes, and the table's name."""
-    if (table := _known_table(source)) is not None:
-        return "csv", table.name
-    if (results := find_search_results(source)) is not None:
-        return "xeno-canto", results.name
-    if (voices := find_voices_table(source)) is not None:
-        return "voices", voices.name
-    return _layout_of_file(source) if source.is_file() else None
-
-
-def _layout_of_file(source: Path) -> tuple[Layout, str]:
-    """Return the layout of a table that has no usual name, and what tells it."""
-    kind = marks_format(source) if source.suffix.lower() in MARK_SUFFIXES else None
-    if kind == "BirdNET-Analyzer" and any(mark.recording for mark in read_annotations(source)):
-        return "detections", f"the columns of {source.name}: the recordings that it names, and no others"
-    if kind not in (None, "empty"):
-        return "annotations", f"the columns of {source.name}"
-    return "csv", source.name
 
 
 def import_recordings(
@@ -147,7 +64,7 @@ def import_recordings(
     labels: LabelReader | None = None,
     read_annotations: ReadAnnotations = read_annotations,
     n_workers: int,
-    on_note: OnNote = _say_nothing,
+    on_note: OnNote = say_nothing,
 ) -> RecordingsTable:
     """Return the recordings of `source` as a table of the data set `folder`; nothing is copied or written.
 
@@ -166,7 +83,7 @@ def import_recordings(
     elif layout == "folders" or "/" in layout:
         _say_unread_tables(source, layout, on_note)
     if layout not in ("csv", "detections"):
-        for note in describe_skipped([_sounds(source, audio)]):
+        for note in describe_skipped([sounds_folder(source, audio)]):
             on_note(note)
     if layout in ("annotations", "detections"):
         table = (
@@ -183,14 +100,14 @@ def import_recordings(
         _check_names(source, named)
         table = table_of(named, folder, n_workers=n_workers)
         if layout in ("csv", "xeno-canto") and (source.is_dir() or audio is not None):
-            _say_undescribed(_sounds(source, audio), rows, on_note)
+            _say_undescribed(sounds_folder(source, audio), rows, on_note)
     if not table.rows:
         raise InputError(f"{source}: there are no recordings in it.")
     table = _with_dates_of_folders(table, on_note)
     unlabelled = [row.recording_id for row in table.rows if row.is_unlabelled]
     if unlabelled:
         on_note(
-            f"unlabelled: {len(unlabelled)} of {_recordings(table.rows)} ({_listed(unlabelled)}). "
+            f"unlabelled: {len(unlabelled)} of {count_recordings(table.rows)} ({list_some(unlabelled)}). "
             f"Nothing says what is in them, so neither training nor evaluation uses them. "
             f"An empty table beside a recording says that nothing is there."
         )
@@ -198,7 +115,8 @@ def import_recordings(
     again = [row.recording_id for row in table.rows if row.content_hash and same[row.content_hash] > 1]
     if again:
         on_note(
-            f"files of the same bytes as another: {len(again)} ({_listed(again)}). `dawnchorus data check` pairs them."
+            f"files of the same bytes as another: {len(again)} ({list_some(again)}). `dawnchorus data check` pairs "
+            f"them."
         )
     return table
 
@@ -214,7 +132,7 @@ def _read_labels(
     if left_out:
         counts = [f"{name} {len(of)} (as {named[of[0]].recording_id})" for name, of in left_out.items()]
         n_left_out = sum(map(len, left_out.values()))
-        on_note(f"left out, because of --per-species {per_species}: {n_left_out} recordings: {_listed(counts)}.")
+        on_note(f"left out, because of --per-species {per_species}: {n_left_out} recordings: {list_some(counts)}.")
     return labels.count([rows[k] for k in taken])
 
 
@@ -224,7 +142,7 @@ def _with_dates_of_folders(table: RecordingsTable, on_note: OnNote) -> Recording
     dated = [new for old, new in zip(table.rows, rows, strict=True) if new.date != old.date]
     if dated:
         on_note(
-            f"dates taken from the names of folders: {_recordings(dated)} (as {dated[0].date} of "
+            f"dates taken from the names of folders: {count_recordings(dated)} (as {dated[0].date} of "
             f"{dated[0].recording_id})."
         )
     return table.with_rows(rows)
@@ -252,14 +170,14 @@ def _rows(
 ) -> Iterable[RecordingRow]:
     """Return the rows of a source of this layout."""
     if layout == "csv":
-        csv_path = source if source.is_file() else _known_table(source) or source / KNOWN_TABLES[0]
+        csv_path = source if source.is_file() else find_known_table(source) or source / KNOWN_TABLES[0]
         sounds = [audio] if audio else [csv_path.parent, csv_path.absolute().parent.parent]
         return TableLayout.of(csv_path, columns, sounds=sounds).rows(on_note=on_note)
     if layout == "voices":
-        root = _sounds(source, audio)
+        root = sounds_folder(source, audio)
         return rows_of_voices(find_voices_table(source), root, _described_recordings(root), on_note)
     if layout == "xeno-canto":
-        root = _sounds(source, audio)
+        root = sounds_folder(source, audio)
         return rows_of_search_results(find_search_results(source), root, _described_recordings(root))
     if audio is not None:
         raise InputError(f"--audio: expected a table that describes the recordings in it, got {source}.")
@@ -270,11 +188,6 @@ def _rows(
     for note in reading.notes():
         on_note(note)
     return rows_of_reading(source, files, reading)
-
-
-def _sounds(source: Path, audio: Path | None) -> Path:
-    """Return the folder of the recordings that a source describes."""
-    return audio or (source.parent if source.is_file() else source)
 
 
 def _question(source: Path, reading: FolderReading) -> str:
@@ -294,18 +207,6 @@ def _question(source: Path, reading: FolderReading) -> str:
     )
 
 
-def _recordings(files: Sequence[object]) -> str:
-    return f"{len(files)} recording{'' if len(files) == 1 else 's'}"
-
-
-def _names(paths: Iterable[Path]) -> list[str]:
-    return [path.name for path in paths]
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:_MAX_NAMED]) + (f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else "")
-
-
 def _described_recordings(root: Path) -> list[Path]:
     """Return the recordings that a table describes.
 
@@ -318,10 +219,6 @@ def _described_recordings(root: Path) -> list[Path]:
         raise InputError(
             f"{root}: there are no recordings in it. Name the folder that has them with --audio."
         ) from error
-
-
-def _known_table(source: Path) -> Path | None:
-    return next((source / name for name in KNOWN_TABLES if (source / name).is_file()), None)
 
 
 def _check_names(source: Path, rows: Sequence[RecordingRow]) -> None:
@@ -358,7 +255,7 @@ def import_detections(
     *,
     audio: Path | None = None,
     n_workers: int,
-    on_note: OnNote = _say_nothing,
+    on_note: OnNote = say_nothing,
 ) -> RecordingsTable:
     """Return the recordings that a table of detections names, with the detections as annotations.
 
@@ -443,14 +340,14 @@ def _annotated(
     on_note: OnNote,
 ) -> RecordingsTable:
     """Return the recordings with what tables of marks say of them."""
-    root = _sounds(source, audio)
+    root = sounds_folder(source, audio)
     files = _described_recordings(root)
     found = find_marks(source, root, files, read, with_results=True)
     rows = [RecordingRow(kind="soundscape", **facts_of_name(path, root)) for path in files]  # type: ignore[arg-type]
     table = table_of(rows, folder, n_workers=n_workers)
     durations = {path: row.duration_s for path, row in zip(files, table.rows, strict=True)}
     held = hold_marks(found, durations, files)
-    for note in (*found.notes, *_unused(found.unused), *_elsewhere(found), *held.notes()):
+    for note in (*found.notes, *describe_unused(found.unused), *_elsewhere(found), *held.notes()):
         on_note(note)
     return table.with_rows(
         replace(row, annotations=held.annotations[path], is_annotated=True) if path in held.annotations else row
@@ -458,17 +355,12 @@ def _annotated(
     )
 
 
-def _unused(reasons: Sequence[str]) -> Iterator[str]:
-    if reasons:
-        yield f"files that are not read as marks: {len(reasons)} ({'; '.join(reasons[:_MAX_NAMED])})."
-
-
 def _say_unread_tables(source: Path, layout: Layout, on_note: OnNote) -> None:
     """Name the tables that a given layout of folders does not read."""
     tables = [path.name for path in text_files(source) if marks_format(path) not in (None, "empty")]
-    tables += [table[1] for table in [_described_layout(source)] if table is not None and source.is_dir()]
+    tables += [table[1] for table in [described_layout(source)] if table is not None and source.is_dir()]
     if tables:
-        on_note(f"tables that are not read, because of --layout {layout}: {len(tables)} ({_listed(tables)}).")
+        on_note(f"tables that are not read, because of --layout {layout}: {len(tables)} ({list_some(tables)}).")
 
 
 def _say_undescribed(sounds: Path, rows: Iterable[RecordingRow], on_note: OnNote) -> None:
@@ -478,11 +370,11 @@ def _say_undescribed(sounds: Path, rows: Iterable[RecordingRow], on_note: OnNote
         left_out = [path for path in find_recordings([sounds]) if os.path.abspath(path) not in described]
         if left_out:
             names = [path.relative_to(sounds).as_posix() for path in left_out]
-            on_note(f"recordings that the table does not name, left out: {len(names)} ({_listed(names)}).")
+            on_note(f"recordings that the table does not name, left out: {len(names)} ({list_some(names)}).")
 
 
 def _elsewhere(found: FoundMarks) -> Iterator[str]:
     """Yield how many names in rows are paths of other folders than the recordings that they are taken for."""
     if found.elsewhere:
         listed = [f"'{name}' for {path.name} in {path.parent.name}" for name, path in found.elsewhere.items()]
-        yield f"paths of another machine, taken for recordings here: {len(listed)} ({_listed(listed)})."
+        yield f"paths of another machine, taken for recordings here: {len(listed)} ({list_some(listed)})."

@@ -20,7 +20,8 @@ from sqlalchemy.orm import Session
 from dawnchorus.audio.decode import read_clip
 from dawnchorus.audio.find import SUFFIXES, find_recordings
 from dawnchorus.audio.write import write_recording
-from dawnchorus.data.importing import KNOWN_TABLES, MISSING, UNREADABLE, table_of
+from dawnchorus.data.importing import MISSING, UNREADABLE, table_of
+from dawnchorus.data.layout_detection import KNOWN_TABLES
 from dawnchorus.data.layouts.folders import rows_of_folders
 from dawnchorus.data.layouts.tables import TableLayout
 from dawnchorus.data.other_sounds import SOURCE as GENERATED

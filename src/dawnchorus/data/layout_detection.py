@@ -1,0 +1,145 @@
+"""The layout of a source of recordings, by evidence that is said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from dawnchorus.audio.find import find_recordings
+from dawnchorus.data.layouts.annotations import ReadAnnotations, find_marks
+from dawnchorus.data.layouts.folders import SPECIES, read_folders
+from dawnchorus.data.layouts.search_results import find_search_results
+from dawnchorus.data.layouts.voices import find_voices_table
+from dawnchorus.errors import InputError
+from dawnchorus.formats.registry import MARK_SUFFIXES, marks_format, read_annotations
+from dawnchorus.taxonomy.classes import KnownClasses
+
+Layout = str
+"""A name of `LAYOUTS`, or what folders are, the outer first: `species/site`, `site/species/year`."""
+
+LAYOUTS = ("auto", "folders", "csv", "voices", "xeno-canto", "annotations", "detections")
+
+KNOWN_TABLES = ("train_metadata.csv", "train.csv", "metadata.csv")
+"""Tables that describe the recordings beside them: BirdCLEF's, the Cornell set's, and the usual name."""
+
+OnNote = Callable[[str], None]
+
+_MAX_NAMED = 3
+
+
+def say_nothing(note: str) -> None:
+    """Ignore a note."""
+    del note
+
+
+def parse_layout(text: str) -> Layout:
+    """Return a layout that a user names.
+
+    Raises:
+        InputError: it is none.
+    """
+    levels = text.split("/")
+    if text not in LAYOUTS and (len(levels) < 2 or levels.count(SPECIES) != 1):
+        raise InputError(
+            f"--layout: expected one of {', '.join(LAYOUTS)}, or the folders from the outer to the inner with the word "
+            f"'{SPECIES}' for one of them, as species/site or site/species/year; got {text!r}."
+        )
+    return text
+
+
+def detect_layout(
+    source: Path,
+    known: KnownClasses | None = None,
+    read_annotations: ReadAnnotations = read_annotations,
+    on_note: OnNote = say_nothing,
+) -> Layout:
+    """Return the layout of `source`, and say by which evidence.
+
+    Raises:
+        InputError: there is no such file or folder, or two layouts are as likely.
+    """
+    if not source.exists():
+        raise InputError(f"{source}: no such file or folder.")
+    described = described_layout(source)
+    if described is not None:
+        on_note(f"layout: {described[0]}, by {described[1]}.")
+        return described[0]
+    files = find_recordings([source])
+    found = find_marks(source, sounds_folder(source, None), files, read_annotations, with_results=False)
+    marked = found.recordings()
+    reading = read_folders(source, files, known)
+    if not found.tables or (not marked and reading.sure):
+        on_note(f"layout: folders, because none of {count_recordings(files)} has a table of marks.")
+        if found.tables:
+            on_note(
+                f"tables of marks of other recordings: {len(found.tables)} ({list_some(file_names(found.tables))})."
+            )
+        for note in describe_unused(found.unused):
+            on_note(note)
+        return "folders"
+    named = reading.sure - marked
+    if named:
+        first = min(named)
+        raise InputError(
+            f"{source}: two layouts are as likely. Tables of marks are of {len(marked)} of {len(files)} recordings (as "
+            f"{min(marked).name}), and {len(named)} others are in folders of a species (as "
+            f"'{reading.labels[first]}'). Repeat the command with --layout annotations, which leaves recordings "
+            f"without a table unlabelled, or with --layout folders, which reads no table."
+        )
+    on_note(
+        f"layout: annotations, because tables of marks ({list_some(file_names(found.tables))}) are of {len(marked)} of "
+        f"{count_recordings(files)}, and no other is in a folder named after a species."
+    )
+    return "annotations"
+
+
+def described_layout(source: Path) -> tuple[Layout, str] | None:
+    """Return the layout of a source that a table describes, and the table's name."""
+    if (table := find_known_table(source)) is not None:
+        return "csv", table.name
+    if (results := find_search_results(source)) is not None:
+        return "xeno-canto", results.name
+    if (voices := find_voices_table(source)) is not None:
+        return "voices", voices.name
+    return _layout_of_file(source) if source.is_file() else None
+
+
+def _layout_of_file(source: Path) -> tuple[Layout, str]:
+    """Return the layout of a table that has no usual name, and what tells it."""
+    kind = marks_format(source) if source.suffix.lower() in MARK_SUFFIXES else None
+    if kind == "BirdNET-Analyzer" and any(mark.recording for mark in read_annotations(source)):
+        return "detections", f"the columns of {source.name}: the recordings that it names, and no others"
+    if kind not in (None, "empty"):
+        return "annotations", f"the columns of {source.name}"
+    return "csv", source.name
+
+
+def find_known_table(source: Path) -> Path | None:
+    """Return the table with a usual name in a folder that describes the recordings beside it; None if there is none."""
+    return next((source / name for name in KNOWN_TABLES if (source / name).is_file()), None)
+
+
+def sounds_folder(source: Path, audio: Path | None) -> Path:
+    """Return the folder of the recordings that a source describes."""
+    return audio or (source.parent if source.is_file() else source)
+
+
+def describe_unused(reasons: Sequence[str]) -> Iterator[str]:
+    """Yield how many text files are not read as marks, and why the first are not."""
+    if reasons:
+        yield f"files that are not read as marks: {len(reasons)} ({'; '.join(reasons[:_MAX_NAMED])})."
+
+
+def count_recordings(files: Sequence[object]) -> str:
+    """Return `1 recording`, `2 recordings`, ..."""
+    return f"{len(files)} recording{'' if len(files) == 1 else 's'}"
+
+
+def file_names(paths: Iterable[Path]) -> list[str]:
+    """Return the names of files without their folders."""
+    return [path.name for path in paths]
+
+
+def list_some(names: Sequence[str]) -> str:
+    """Return the first names, and how many more there are."""
+    return ", ".join(names[:_MAX_NAMED]) + (f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else "")
