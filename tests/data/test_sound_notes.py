@@ -41,7 +41,7 @@ def test_import_counts_what_has_no_time_length_or_one_clock(tmp_path: Path) -> N
     untimed, conflict, length = notes_of_sound(table)
     assert untimed.startswith("no time found for 1 of 3 recordings, as a.wav: ")
     assert "in 1 of 3 recordings (the first one is used), as 20240601_013005.wav: guano says " in conflict
-    assert length.startswith("length never written in 1 of 3 recordings, as a.wav: ")
+    assert length.startswith("length not written, or too short, in 1 of 3 recordings, as a.wav: ")
     assert problems(check_table(table, n_workers=1)) == expected, "a check keeps them, and calls nothing damaged"
 
 
