@@ -17,6 +17,26 @@ SUFFIXES = frozenset(
 )
 """Names that a folder is searched for, in any case. A file that is named itself may end in anything."""
 
+COMPANIONS = frozenset(
+    {
+        ".csv",
+        ".html",
+        ".jpeg",
+        ".jpg",
+        ".json",
+        ".jsonl",
+        ".md",
+        ".parquet",
+        ".pdf",
+        ".png",
+        ".tsv",
+        ".txt",
+        ".xlsx",
+        ".xml",
+    }
+)
+"""Endings of tables, texts and pictures that lie beside recordings; nobody takes them for sound."""
+
 _MAX_NAMED = 5
 
 
@@ -57,7 +77,7 @@ def describe_skipped(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
                 suffix = Path(name).suffix.lower()
                 if suffix in SUFFIXES and _is_hidden(name):
                     hidden.append(os.path.join(parent, name))
-                elif suffix not in SUFFIXES and not name.startswith("."):
+                elif suffix not in SUFFIXES | COMPANIONS and not name.startswith("."):
                     others.setdefault(suffix or "no suffix", []).append(os.path.join(parent, name))
     if linked:
         yield f"linked folders, which are not followed: {len(linked)} (as {linked[0]}). Name them beside the folder."
