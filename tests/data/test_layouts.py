@@ -121,7 +121,7 @@ def test_what_is_passed_over_is_counted_with_an_example(tmp_path: Path) -> None:
     assert list(rows) == ["Avis una/1.wav"]
     assert f"linked folders, which are not followed: 1 (as {source / 'Avis altera'})" in notes
     assert f"hidden files and folders, left out: 2 (as {source / '.old'})" in notes
-    assert ".amr 2 (as a.amr), no suffix 1 (as README), .csv 1 (as metadata.csv), .txt 1 (as 1.txt)." in notes
+    assert "not read as sound: .amr 2 (as a.amr), no suffix 1 (as README)." in notes
     assert "tables that are not read, because of --layout folders: 2 (1.txt, metadata.csv)." in notes
 
 
