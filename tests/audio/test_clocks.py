@@ -315,6 +315,10 @@ def test_times_without_a_known_zone_are_unknown() -> None:
     assert parse_time("2024-06-01 01:30:05 CEST") is None
     assert parse_time("yesterday") is None
     assert parse_location("0.0 0.0") is None
+    for text in ("48.1N 11.5E", "48,1; 11,5", "48\u00b008'N, 11\u00b034'E", "4811.5 1130.2", "48.1"):
+        assert parse_location(text) is None, text
+    for text in ("48.1, 11.5", "48.1;11.5", "+48.1+011.5/", "+48.1+011.5+520.3CRSWGS_84/", " 48.1 11.5 "):
+        assert parse_location(text) == (48.1, 11.5), text
 
 
 def test_a_time_that_is_not_understood_is_said_where_the_name_has_another(tmp_path: Path) -> None:
