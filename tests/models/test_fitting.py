@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import soxr
+from onnx import TensorProto, helper, numpy_helper
 from tests.conftest import LEVEL, LEVEL_LABELS, level_graph
 
 from dawnchorus.errors import InputError, ModelError
@@ -71,6 +73,28 @@ def test_an_ensemble_of_unlike_members_hears_with_each(level_bundle: Bundle, tmp
     )
     others = open_session(low).run(np.full((1, 24_000), 0.3, np.float32)).logits[0]
     np.testing.assert_allclose(found, 0.75 * own.max(0) + 0.25 * others, atol=0.01)
+
+
+def test_a_member_without_a_batch_and_a_class_twice_are_refused(level_bundle: Bundle, tmp_path: Path) -> None:
+    flat = onnx.load(level_graph(tmp_path / "flat.onnx", n_window=16_000))
+    name = flat.graph.input[0].name
+    flat.graph.initializer.append(numpy_helper.from_array(np.array([1, 16_000]), "shape"))
+    flat.graph.node.insert(0, helper.make_node("Reshape", ["flat", "shape"], [name]))
+    del flat.graph.input[:]
+    flat.graph.input.append(helper.make_tensor_value_info("flat", TensorProto.FLOAT, [16_000]))
+    onnx.save(flat, tmp_path / "flat.onnx")
+    member = wrap_model(tmp_path / "flat.onnx", tmp_path / "flat", labels=LEVEL_LABELS, description=LEVEL)
+    with pytest.raises(
+        ModelError, match=r"expected a graph that takes windows \[batch, samples\], found one with 1 dim"
+    ):
+        make_ensemble([level_bundle, member], tmp_path / "both", name="x", license_name="CC0-1.0")
+    with pytest.raises(InputError, match="expected each class once, got 1 more than once"):
+        wrap_model(
+            tmp_path / "flat.onnx",
+            tmp_path / "twice",
+            labels=(*LEVEL_LABELS[:2], LEVEL_LABELS[0]),
+            description=LEVEL,
+        )
 
 
 def test_classes_of_members_are_put_into_one_order(level_bundle: Bundle, tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def _shares(bundles: Sequence[Bundle], weights: Sequence[float] | None) -> np.nd
                 f"{bundle.folder}: expected an ONNX graph, found {bundle.info.graph}. Convert it (with tf2onnx, for "
                 f"example), and wrap it again."
             )
-        if (batch := _fixed_batch(bundle)) > 1:
+        if (batch := _fixed_batch(bundle) or 1) > 1:
             raise ModelError(
                 f"{bundle.folder}: expected a graph that takes any number of windows, found one that takes {batch}. "
                 f"Export it with a free batch, and wrap it again."
@@ -151,10 +151,10 @@ def _class_order(bundle: Bundle, first: Bundle) -> list[int]:
     return [places[name] for name in wanted]
 
 
-def _fixed_batch(bundle: Bundle) -> int:
-    """Return how many windows a graph takes at once, if that is fixed; 1 where it is free."""
+def _fixed_batch(bundle: Bundle) -> int | None:
+    """Return the number of windows that a graph takes at once; None: any."""
     declared = load_graph(bundle.graph_path).graph.input[0].type.tensor_type.shape.dim
-    return max(int(declared[0].dim_value), 1)
+    return int(declared[0].dim_value) or None
 
 
 def _averaged(scores: np.ndarray, shares: np.ndarray, average: Average) -> np.ndarray:
@@ -189,8 +189,9 @@ def _graph(
     nodes.append(helper.make_node("Exp" if average == "geometric" else "Identity", ["total"], ["logits"]))
     inputs = [helper.make_node("Identity", ["waveform"], [f"m{k}.waveform"]) for k in range(len(bundles))]
     del graph.input[:], graph.output[:]
-    graph.input.append(helper.make_tensor_value_info("waveform", TensorProto.FLOAT, ["batch", n_window]))
-    graph.output.append(helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", n_classes]))
+    batch = 1 if any(_fixed_batch(bundle) == 1 for bundle in bundles) else "batch"
+    graph.input.append(helper.make_tensor_value_info("waveform", TensorProto.FLOAT, [batch, n_window]))
+    graph.output.append(helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, n_classes]))
     graph.initializer.extend(constants)
     members = list(graph.node)
     del graph.node[:]

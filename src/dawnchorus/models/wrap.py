@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +94,11 @@ def wrap_model(
     if not is_tflite and graph.suffix.lower() != ".onnx":
         hint = f" {KERAS_HINT}" if graph.suffix.lower() in KERAS_SUFFIXES else ""
         raise InputError(f"{graph}: expected a file that ends in .onnx or .tflite.{hint}")
+    doubled = [name for name, n in Counter(label.scientific_name for label in labels).items() if n > 1]
+    if doubled:
+        raise InputError(
+            f"labels: expected each class once, got {len(doubled)} of them more than once, as {doubled[0]!r}."
+        )
     n_window = round(description.window_s * description.sample_rate_hz)
     adapted = _Adapted()
 
