@@ -159,12 +159,17 @@ def test_a_query_without_recordings_finds_none() -> None:
     ],
 )
 def test_what_is_no_species_is_no_class(fields: dict[str, str], kind: str) -> None:
-    row = found_of({"id": "1", **fields, "also": ["Parus major", "Mystery mystery", "Sonus naturalis"]}).row
+    row = found_of(
+        {"id": "1", **fields, "also": ["Parus major", "Mystery mystery", "Sonus naturalis", "Parus sp."]}
+    ).row
     assert (row.scientific_name, row.common_name, row.kind) == (None, None, kind)
     assert row.secondary == ("Parus major",)
     binomial = f"{fields['gen']} {fields['sp']}" if fields["sp"] else ""
     for name in (binomial, binomial.replace(" ", "_"), fields["en"], fields["en"].replace(" ", "_")):
         assert read_label(name) is None
+    for open_name in ("sp.", "cf. major", "major x minor"):
+        assert found_of({"id": "1", "gen": "Parus", "sp": open_name, "en": "A tit"}).row.scientific_name is None
+    assert found_of({"id": "1", "gen": "parus", "sp": "Major", "en": "Great Tit"}).row.scientific_name == "Parus major"
 
 
 def test_rows_that_the_archive_has_changed_are_named_and_updated(

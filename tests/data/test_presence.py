@@ -43,6 +43,8 @@ SOMETHING = row(annotations=(mark(0, 1, "A a"), mark(0.5, 2, "")))
         (SOMETHING, 0, "count", "+??"),
         (SOMETHING, 3, "count", "---"),
         (row(annotations=(mark(2.9, 3.0, "A a"),)), 0, "count", "+--"),  # shorter than a quarter of a second, but whole
+        (row(annotations=(mark(2.8, 3.2, "A a"),)), 0, "count", "+--"),  # half of it, and half of it in the next
+        (row(annotations=(mark(2.8, 3.2, "A a"),)), 3, "count", "+--"),
         (row(annotations=(mark(0, 0.1, "A a"), mark(1, 2, "A a"))), 0, "count", "+--"),
     ],
 )

@@ -13,7 +13,7 @@ from tests.conftest import Command
 
 from dawnchorus.audio.write import write_recording
 from dawnchorus.cli.evaluate import secondary_of
-from dawnchorus.data.presence import ABSENT, NOT_KNOWN, PRESENT, Secondary
+from dawnchorus.data.presence import ABSENT, NOT_KNOWN, PRESENT, Presence, Secondary
 from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, read_table, write_table
 from dawnchorus.errors import InputError
 from dawnchorus.evaluate.evaluation import evaluate
@@ -145,6 +145,10 @@ def test_species_that_the_model_does_not_know_are_named_first_and_counted_as_wro
     assert found["counted"]["accuracy"] == {"n_recordings": 2, "n_species": 1}
     assert found["with_unknown"]["accuracy"]["value"] == pytest.approx(2 / 5)
     assert found["with_unknown"]["macro_f1"]["value"] == pytest.approx(1 / 3)
+    assert found["counted"]["cmap"]["n_recordings"] == 5, "recordings of unknown species are negatives already"
+    assert "5 recordings, 3 species" in next(
+        line for line in done.stdout.decode().splitlines()[7:] if "counted as wrong" in line
+    )
     lines = [line.split() for line in done.stdout.decode().splitlines() if "counted as wrong" in line]
     assert lines[0][-4:] == ["5", "recordings,", "3", "species"]
     page = (tmp_path / "report" / "evaluation.html").read_text()
@@ -200,3 +204,53 @@ def test_events_in_a_recording_that_is_annotated_as_empty_are_wrong() -> None:
     )
     counts = count_events(scores)["0.5"]
     assert (counts.precision, counts.n_found, counts.recall, counts.n_recordings) == (0.5, 2, 1.0, 2)
+
+
+def test_a_short_mark_on_a_boundary_is_found_and_an_unnamed_one_decides_nothing() -> None:
+    short = Annotation(start_s=2.9, end_s=3.1, scientific_name=DEEP)
+    unnamed = Annotation(start_s=9, end_s=10, scientific_name="")
+    row = RecordingRow(recording_id="r", path="r.wav", kind="soundscape", annotations=(short, unnamed))
+    starts = np.arange(0, 18, 3.0)
+    scores = Scores(
+        classes=(DEEP,),
+        rows=(row,),
+        recording=np.zeros(6, int),
+        start_s=starts,
+        window_s=3.0,
+        scores=np.array([[0.8], [0.8], [0.0], [0.8], [0.0], [0.8]]),
+        presence=np.stack([Presence((DEEP,)).between(row, start, start + 3) for start in starts]),
+        failures={},
+    )
+    assert scores.presence[:, 0].tolist() == [PRESENT, PRESENT, ABSENT, NOT_KNOWN, ABSENT, ABSENT]
+    counts = count_events(scores)["0.5"]
+    assert (counts.n_found, counts.n_right, counts.recall) == (2, 1, 1.0)
+
+
+def test_bundles_that_know_other_species_and_background_alone_are_reported(
+    tmp_path: Path, band_bundle: Bundle, level_bundle: Bundle, command: Command
+) -> None:
+    names = (DEEP, "Avis magna", None)
+    rows = tuple(
+        RecordingRow(
+            recording_id=f"r{k}", path=f"r{k}.wav", scientific_name=name, kind="focal" if name else "background"
+        )
+        for k, name in enumerate(names)
+    )
+    rng = np.random.default_rng(1)
+    for row in rows:
+        write_recording(tmp_path / row.path, rng.normal(0, 0.1, 16_000).astype(np.float32), rate_hz=16_000)
+    write_table(RecordingsTable(tmp_path, rows))
+    done = command(
+        "evaluate", band_bundle.folder, level_bundle.folder, tmp_path, "--part", "all", "--out", tmp_path / "report"
+    )
+    assert done.returncode == 0, done.stderr
+    write_table(RecordingsTable(tmp_path, rows[2:]))
+    done = command("evaluate", level_bundle.folder, tmp_path, "--part", "all", "--json")
+    (found,) = json.loads(done.stdout)["evaluations"]
+    assert found["background"]["n_recordings"] == 1
+    assert found["background"]["n_species"] == 2, "all that the model knows"
+    assert np.isnan(found["by_recording"]["padded_cmap"]["value"]), "padding is no evidence"
+    refused = command(
+        "evaluate", level_bundle.folder, tmp_path, "--thresholds", tmp_path / "t.csv", "--precision", "nan"
+    )
+    assert refused.returncode == 2

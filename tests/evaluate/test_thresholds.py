@@ -13,7 +13,7 @@ from dawnchorus.evaluate.thresholds import (
     NoThreshold,
     Threshold,
     describe_refusals,
-    group_by_minute,
+    groups_of_windows,
     thresholds_for_precision,
 )
 
@@ -53,7 +53,7 @@ def test_a_species_with_too_little_to_tell_is_refused_with_what_is_missing() -> 
     found = choose(scores, truth)
     assert found == NoThreshold(n_right=20, n_needed=9), "29 of 29 are the fewest that rule out less than 0.9"
     assert list(describe_refusals({"Avis magna": found}, 0.9)) == [
-        "no threshold for Avis magna: right in 20 minutes of recordings; 9 more are needed."
+        "no threshold for Avis magna, right in 20 recordings: 9 more recordings like these are needed."
     ]
     more = choose(np.linspace(1, 0, 60), np.arange(60) < 29)
     assert isinstance(more, Threshold)
@@ -63,26 +63,33 @@ def test_a_species_with_too_little_to_tell_is_refused_with_what_is_missing() -> 
     assert choose(scores, np.zeros(40, bool)) == NoThreshold(n_right=0, n_needed=29)
     assert choose(np.full(40, np.nan), truth) == NoThreshold(n_right=0, n_needed=29), "nothing is known"
     never = describe_refusals({"Avis magna": NoThreshold(20, None)}, 0.9)
-    assert next(never) == "no threshold for Avis magna: from no score on are 90% of its windows right."
+    said = "no threshold for Avis magna, right in 20 recordings: its highest scores are not right often enough"
+    assert next(never) == f"{said} to show 0.9."
+    scattered = np.arange(400) % 12 != 0
+    for n in (1, 3):
+        many = np.tile(scattered, n)
+        refused = choose(np.linspace(1, 0, len(many)), many, precision=0.95)
+        assert refused == NoThreshold(n_right=int(many.sum()), n_needed=None), "more of the kind would not help"
 
 
-def test_windows_of_one_minute_are_one_piece_of_evidence() -> None:
+def test_windows_of_one_recording_are_one_piece_of_evidence() -> None:
     scores, truth = np.linspace(1, 0, 200), np.arange(200) < 100
-    minutes = np.arange(200) // 10
+    recordings = np.arange(200) // 10
     assert isinstance(choose(scores, truth), Threshold)
-    assert choose(scores, truth, groups=minutes) == NoThreshold(n_right=10, n_needed=19)
-    row = RecordingRow(recording_id="r", path="r.wav")
+    assert choose(scores, truth, groups=recordings) == NoThreshold(n_right=10, n_needed=19)
+    names = ("XC1_0.wav", "XC1_1.wav", "XC2.wav")
     own = Scores(
         classes=("a",),
-        rows=(row, row),
-        recording=np.array([0, 0, 0, 1]),
+        rows=tuple(RecordingRow(recording_id=name, path=name) for name in names),
+        recording=np.array([0, 0, 1, 2]),
         start_s=np.array([0.0, 57.0, 60.0, 0.0]),
         window_s=3.0,
         scores=np.zeros((4, 1)),
         presence=np.zeros((4, 1), np.int8),
         failures={},
     )
-    assert group_by_minute(own).tolist() == [0, 0, 1, 2]
+    first, second, third, last = groups_of_windows(own).tolist()
+    assert first == second == third != last, "clips of one recording count once"
 
 
 def test_one_wrong_window_among_the_best_does_not_end_it() -> None:

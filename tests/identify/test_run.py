@@ -71,6 +71,12 @@ def test_thresholds_top_and_species_list_select(levels: Path, level_bundle: Bund
 
     assert loud() == [1.0, 2.0]
     assert loud(thresholds={"Avis magna": 0.4}) == [2.0]
+    run = identify(levels, Options(thresholds={"Avis magna": 0.4}), model=level_bundle.folder)
+    assert "thresholds: none for 1 of 3 classes of level (as Avis parva), which are reported from score 0.25" in str(
+        run.notes
+    )
+    run = identify(levels, Options(thresholds={"Avis magna": 0.4}, species=("Avis magna",)), model=level_bundle.folder)
+    assert "thresholds: none" not in str(run.notes)
     assert loud(min_score=0.4, thresholds={"Avis magna": 0.15}) == [1.0, 2.0, 3.0]
     assert loud(top=1) == [2.0], "0.5 of both: the first class wins"
     assert loud(species=("Avis magna",)) == [1.0, 2.0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
@@ -47,6 +48,17 @@ OF_SUBMISSIONS = ("sample", "min_score")
 """Options, by their arguments' names, that only a report or only a submission has a use for."""
 
 
+class _Share(click.FloatRange):
+    """A range of numbers that has no nan."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number."""
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail("nan is no number between 0 and 1.", param, ctx)
+        return number
+
+
 @click.command("evaluate")
 @click.argument("models", nargs=-1, required=True, metavar="BUNDLE...")
 @click.argument("data_set", type=click.Path(path_type=Path))
@@ -66,7 +78,7 @@ OF_SUBMISSIONS = ("sample", "min_score")
 @click.option("--overlap", type=float, default=0.0, show_default=True, help="Seconds shared by neighbouring windows.")
 @turns_option
 @click.option("--thresholds", type=click.Path(path_type=Path), help="Write the scores that keep --precision, as csv.")
-@click.option("--precision", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.9, show_default=True,
+@click.option("--precision", type=_Share(0, 1, min_open=True, max_open=True), default=0.9, show_default=True,
     help="For --thresholds: the share of a species' windows that is right, kept with 95 % confidence.")  # fmt: skip
 @click.option("--submission", type=click.Path(path_type=Path), help="Write BirdCLEF's submission.csv.")
 @click.option("--sample", type=click.Path(path_type=Path), help="BirdCLEF's sample_submission.csv: its shape and rows.")
@@ -307,6 +319,11 @@ def _show_notes(evaluation: Evaluation, screen: Console) -> None:
             f"{counts.n_found}, recall {counts.recall:.3f} of {counts.n_marked}, in "
             f"{counted(counts.n_recordings, 'annotated recording')}"
         )
+    if evaluation.n_unknown_marks:
+        screen.print(
+            f"left out of these: {counted(evaluation.n_unknown_marks, 'mark')} of species that {evaluation.model} does "
+            f"not know."
+        )
 
 
 def _write_report(
@@ -325,10 +342,10 @@ def _write_report(
 
 def _write_thresholds(path: Path, scores: Scores, precision: float) -> None:
     """Write a table for `dawnchorus identify --thresholds`."""
-    from dawnchorus.evaluate.thresholds import Threshold, describe_refusals, group_by_minute, thresholds_for_precision
+    from dawnchorus.evaluate.thresholds import Threshold, describe_refusals, groups_of_windows, thresholds_for_precision
 
     found = thresholds_for_precision(
-        scores.classes, scores.known_scores, scores.truth, precision=precision, groups=group_by_minute(scores)
+        scores.classes, scores.known_scores, scores.truth, precision=precision, groups=groups_of_windows(scores)
     )
     chosen = {name: each for name, each in found.items() if isinstance(each, Threshold)}
     with atomic_file(path) as stream:
@@ -341,7 +358,8 @@ def _write_thresholds(path: Path, scores: Scores, precision: float) -> None:
         click.echo(f"... and {len(refusals) - MAX_REFUSALS} more species", err=True)
     click.echo(
         f"{path}: {len(chosen)} of {len(found)} species have a threshold, from which at least {precision:g} of their "
-        f"windows are right in other recordings like these, with 95 % confidence",
+        f"windows are right in other recordings like these, with 95 % confidence; `identify --thresholds` takes "
+        f"--min-score for all others",
         err=True,
     )
 

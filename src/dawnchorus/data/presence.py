@@ -21,7 +21,7 @@ Secondary = Literal["count", "mask"]
 """Secondary species of a recording are present ("count"), or it is not known whether they can be heard ("mask")."""
 
 MIN_OVERLAP_S = 0.25
-"""A marked sound is present where at least so much of it is, or all of a shorter one; with less it is not known."""
+"""A marked sound is present where at least so much of it is, or half of a shorter one; with less it is not known."""
 
 
 class Presence:
@@ -65,7 +65,7 @@ def _marked(row: RecordingRow, start_s: float, end_s: float) -> dict[str, int]:
     for mark in row.annotations:
         if touches(mark, start_s, end_s):
             inside_s = min(end_s, mark.end_s) - max(start_s, mark.start_s)
-            is_heard = inside_s >= min(MIN_OVERLAP_S, mark.end_s - mark.start_s)
+            is_heard = inside_s >= min(MIN_OVERLAP_S, (mark.end_s - mark.start_s) / 2)
             name = mark.scientific_name
             marked[name] = max(marked.get(name, NOT_KNOWN), PRESENT if is_heard else NOT_KNOWN)
     return marked

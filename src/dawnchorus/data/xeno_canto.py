@@ -17,7 +17,7 @@ from dawnchorus.data.layouts.tables import clock, iso_date
 from dawnchorus.data.licenses import is_allowed, spdx_of
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.errors import FetchFailed, InputError
-from dawnchorus.taxonomy.labels import is_unnamed
+from dawnchorus.taxonomy.labels import is_indeterminate, is_unnamed
 from dawnchorus.web import Web
 
 SERVER = "https://xeno-canto.org"
@@ -251,17 +251,18 @@ def found_of(fields: Mapping[str, Any]) -> Found:
     number = text("id") or ""
     also = fields.get("also")
     names = [part for part in (text("gen"), text("sp")) if part]
-    is_named = not is_unnamed(" ".join(names)) and not is_unnamed(text("en") or "bird")
+    species = " ".join(names).capitalize()
+    is_named = _is_species(species) and not is_unnamed(text("en") or "bird")
     file_url = _with_scheme(text("file")) or ""
     suffix = PurePosixPath(text("file-name") or "x.mp3").suffix.lower() or ".mp3"
     row = RecordingRow(
         recording_id=f"XC{number}",
         path=f"audio/XC{number}{suffix}",
-        scientific_name=" ".join(names) or None if is_named else None,
+        scientific_name=species if is_named else None,
         common_name=text("en") if is_named else None,
         kind="soundscape" if "soundscape" in (text("en") or "").casefold() or names[:1] == ["Sonus"] else "focal",
         secondary=tuple(
-            str(name).strip() for name in (also if isinstance(also, list) else ()) if not is_unnamed(str(name or ""))
+            str(name).strip() for name in (also if isinstance(also, list) else ()) if _is_species(str(name or ""))
         ),
         source="xeno-canto",
         url=_with_scheme(text("url")) or f"https://xeno-canto.org/{number}",
@@ -279,6 +280,11 @@ def found_of(fields: Mapping[str, Any]) -> Found:
         rate_hz=int(_number(text("smp")) or 0) or None,
     )
     return Found(row, file_url, f"XC{number}{suffix}")
+
+
+def _is_species(name: str) -> bool:
+    """Return False for no name, and for names that leave open which species it is."""
+    return not is_unnamed(name) and not is_indeterminate(name)
 
 
 def _with_scheme(address: str | None) -> str | None:

@@ -21,6 +21,9 @@ PERCENTILE = 95
 
 ALARM_SCORES = (DEFAULT_MIN_SCORE, 0.5, 0.9)
 
+GROUP_S = 60.0
+"""Windows of the same minute of a recording are one piece of evidence for the interval."""
+
 
 @dataclass(frozen=True)
 class BackgroundScore:
@@ -35,14 +38,15 @@ class BackgroundScore:
 
 @dataclass(frozen=True)
 class FalseAlarms:
-    """Events found where there are none, from one score on."""
+    """Windows with a species that is not there, from one score on."""
 
     min_score: float
     n_alarms: int
-    """Neighbouring windows with the same species are one."""
+    """Windows, counted for each species."""
     per_hour: float
+    """The sum over species, each by the hours in which it is known to be absent."""
     low: float
-    """The 95 % interval of `per_hour`: see `_rate_interval`."""
+    """The 95 % interval of `per_hour`: see `_interval`."""
     high: float
 
     def __str__(self) -> str:
@@ -54,6 +58,9 @@ class BackgroundTest:
     """Scores of all background recordings, the highest first."""
 
     n_recordings: int
+    n_species: int
+    """Species that are absent from some of the recordings: the others are not judged."""
+    n_not_judged: int
     n_heard: int
     """Recordings in which a species scores `min_score` or more."""
     min_score: float
@@ -69,7 +76,16 @@ class BackgroundTest:
 
     def as_record(self) -> dict[str, Any]:
         """Return the figures of all recordings together."""
-        names = ("n_recordings", "n_heard", "min_score", "highest", "percentile_95", "scored_h")
+        names = (
+            "n_recordings",
+            "n_species",
+            "n_not_judged",
+            "n_heard",
+            "min_score",
+            "highest",
+            "percentile_95",
+            "scored_h",
+        )
         figures = {name: getattr(self, name) for name in names}
         return {**figures, "false_alarms": [vars(each) for each in self.false_alarms]}
 
@@ -79,7 +95,7 @@ class BackgroundTest:
             f"highest score {self.highest:.3f} ({first.scientific_name} in {first.recording_id}), 95th percentile "
             f"{self.percentile_95:.3f}; from {self.min_score:g} on in {self.n_heard} of {self.n_recordings} "
             f"background recordings; false alarms per hour: {', '.join(map(str, self.false_alarms))}, in "
-            f"{60 * self.scored_h:.3g} minutes"
+            f"{60 * self.scored_h:.3g} minutes, of {self.n_species} species"
         )
 
 
@@ -100,9 +116,14 @@ def measure_background(scores: Scores) -> BackgroundTest | None:
         return None
     found = [_of_recording(each, scores) for each in heard]
     hours = np.array([_covered_h(scores, each) for each in heard])
+    is_judged = np.zeros(len(scores.classes), bool)
+    for each in heard:
+        is_judged[each.columns] = True
     highest = [each.highest for each in found]
     return BackgroundTest(
         n_recordings=len(found),
+        n_species=int(is_judged.sum()),
+        n_not_judged=int((~is_judged).sum()),
         n_heard=sum(score >= DEFAULT_MIN_SCORE for score in highest),
         min_score=DEFAULT_MIN_SCORE,
         highest=max(highest),
@@ -141,31 +162,40 @@ def _covered_h(scores: Scores, heard: _Heard) -> float:
 def _false_alarms(
     scores: Scores, heard: Sequence[_Heard], hours: npt.NDArray[np.float64], min_score: float
 ) -> FalseAlarms:
-    counts = np.array(
-        [
-            sum(
-                len(join_windows(scores.start_s[each.windows[is_high]], scores.window_s))
-                for is_high in (scores.scores[np.ix_(each.windows, each.columns)] >= min_score).T
-            )
-            for each in heard
-        ]
-    )
-    low, high = _rate_interval(counts, hours)
-    return FalseAlarms(min_score, int(counts.sum()), float(counts.sum() / hours.sum()), low, high)
+    shape = (len(heard), len(scores.classes))
+    counts, hours_of = np.zeros(shape), np.zeros(shape)
+    n_groups = 0
+    for k, each in enumerate(heard):
+        is_alarm = scores.scores[np.ix_(each.windows, each.columns)] >= min_score
+        counts[k, each.columns] = is_alarm.sum(0)
+        hours_of[k, each.columns] = hours[k]
+        n_groups += len(np.unique(scores.start_s[each.windows[is_alarm.any(1)]] // GROUP_S))
+    low, high = _interval(counts, hours_of, n_groups)
+    return FalseAlarms(min_score, int(counts.sum()), float(_rates(counts.sum(0), hours_of.sum(0))), low, high)
 
 
-def _rate_interval(counts: npt.NDArray[np.int64], hours: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """Return the 95 % interval of events per hour, from those of each recording [recordings].
+def _rates(counts: npt.NDArray[np.float64], hours: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return alarms per hour, summed over species [...], of counts and hours [..., species]."""
+    return np.asarray((counts / np.where(hours > 0, hours, 1)).sum(-1))
 
-    The wider of two: that of a Poisson process (Byar's approximation; Breslow and Day, 1987, p. 69), which says how
-    much none at all can mean, and that of recordings drawn anew, as some are full of alarms.
+
+def _interval(counts: npt.NDArray[np.float64], hours: npt.NDArray[np.float64], n_groups: int) -> tuple[float, float]:
+    """Return the 95 % interval of alarms per hour, from counts and hours [recordings, species].
+
+    The wider of two: that of a Poisson process (Byar's approximation; Breslow and Day, 1987, p. 69), of which the
+    minutes with alarms are the events, as windows of one minute are not independent; it says how much none at all can
+    mean. And that of recordings drawn anew, as some are full of alarms.
     """
-    n, z = int(counts.sum()), 1.96
-    low = n * (1 - 1 / (9 * n) - z / (3 * n**0.5)) ** 3 if n else 0.0
-    high = (n + 1) * (1 - 1 / (9 * (n + 1)) + z / (3 * (n + 1) ** 0.5)) ** 3
-    sums = resampled_sums(np.stack([counts, hours], axis=1))
-    drawn_low, drawn_high = np.quantile(sums[:, 0] / sums[:, 1], [0.025, 0.975])
-    return float(min(max(low, 0) / hours.sum(), drawn_low)), float(max(high / hours.sum(), drawn_high))
+    n, z = n_groups, 1.96
+    rate = float(_rates(counts.sum(0), hours.sum(0)))
+    upper = (n + 1) * (1 - 1 / (9 * (n + 1)) + z / (3 * (n + 1) ** 0.5)) ** 3
+    if not n:
+        return 0.0, float(upper / hours.sum(0).max())
+    lower = max(n * (1 - 1 / (9 * n) - z / (3 * n**0.5)) ** 3, 0.0)
+    sums = resampled_sums(np.concatenate([counts, hours], axis=1))
+    drawn = _rates(sums[:, : counts.shape[1]], sums[:, counts.shape[1] :])
+    drawn_low, drawn_high = np.quantile(drawn, [0.025, 0.975])
+    return float(min(rate * lower / n, drawn_low)), float(max(rate * upper / n, drawn_high))
 
 
 def describe_background(test: BackgroundTest | None, *, model: str, activation: Activation) -> Iterator[str]:
@@ -176,6 +206,11 @@ def describe_background(test: BackgroundTest | None, *, model: str, activation: 
             f"how many false alarms it gives in an hour. Add some, as a folder 'noise', and split again."
         )
         return
+    if test.n_not_judged:
+        yield (
+            f"warning: no recording is without the other {test.n_not_judged} of {test.n_species + test.n_not_judged} "
+            f"species, so it is not known how often {model} hears these in noise."
+        )
     if not test.n_heard:
         yield f"background: {model}: {test}"
         return

@@ -155,6 +155,8 @@ class Evaluation:
     """Scores where there is no bird; None: there is no background recording."""
     events: dict[str, EventCounts]
     """By threshold, where there are annotations."""
+    n_unknown_marks: int
+    """Marks of species that the model does not know, which the events leave out."""
     leaks: tuple[Leak, ...]
     leak_notes: tuple[str, ...]
     """Relations to the recordings for training that could not be looked for."""
@@ -168,7 +170,8 @@ class Evaluation:
     def counted_with_unknown(self, name: str) -> Counted:
         """Return how many recordings and species a metric of `with_unknown` is of."""
         known = self.counted[name]
-        return Counted(known.n_recordings + self.n_unknown_recordings, known.n_species + len(self.unknown_species))
+        n_more = 0 if name in OF_ALL_RECORDINGS else self.n_unknown_recordings
+        return Counted(known.n_recordings + n_more, known.n_species + len(self.unknown_species))
 
     @property
     def coverage_notes(self) -> tuple[str, ...]:
@@ -225,6 +228,11 @@ def evaluate(bundle: Bundle, scores: Scores, *, pool: Pool = "mean") -> Evaluati
         calibrated_reliability=() if probabilities is None else _reliability(probabilities, scores.truth),
         background=measure_background(scores),
         events=count_events(scores),
+        n_unknown_marks=sum(
+            mark.scientific_name in unknown
+            for row, unknown in zip(scores.rows, scores.unknown_species, strict=False)
+            for mark in row.annotations
+        ),
         leaks=learned_from(bundle, scores.rows),
         leak_notes=overlap_notes(bundle, scores.rows),
         doubtful=doubtful_labels(scores),
@@ -243,6 +251,9 @@ def compare(first: Scores, second: Scores, *, pool: Pool = "mean") -> Comparison
         columns = [scores.classes.index(name) for name in classes]
         return values[rows][:, columns], truth[rows][:, columns]
 
+    if not classes or not shared:
+        nothing = Interval(float("nan"), float("nan"), float("nan"))
+        return Comparison(Counted(0, len(classes)), dict.fromkeys(PAIRED, nothing))
     own, truth = part(first, shared)
     others, _ = part(second, [other[ids[k]] for k in shared])
     return Comparison(
@@ -315,8 +326,9 @@ def _describe_coverage(evaluation: Evaluation) -> Iterator[str]:
         more = f" and {len(unknown) - MAX_NAMED} more" if len(unknown) > MAX_NAMED else ""
         yield (
             f"warning: {model} does not know {len(unknown)} of the {n_species} species of these recordings: {named}"
-            f"{more}. In {evaluation.n_unknown_recordings} of {evaluation.n_recordings} recordings it knows none; the "
-            f"figures leave these out, but for those that say otherwise."
+            f"{more}. In {evaluation.n_unknown_recordings} of {evaluation.n_recordings} recordings it knows none; "
+            f"these are negatives for ROC AUC and average precision, and left out of the others where nothing else is "
+            f"said."
         )
     left_out = [
         f"{n} {what}"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from dawnchorus.data.presence import touches
+from dawnchorus.data.recordings import Annotation
 from dawnchorus.evaluate.scoring import FloatArray, Scores
 
 THRESHOLDS = (0.1, 0.25, 0.5, 0.75, 0.9)
@@ -42,7 +44,8 @@ class EventCounts:
 def count_events(scores: Scores) -> dict[str, EventCounts]:
     """Count in annotated recordings, by threshold; nothing where none is annotated.
 
-    A recording in which somebody listened and marked nothing is annotated: each event found there is wrong.
+    A recording in which somebody listened and marked nothing is annotated: each event found there is wrong. An event
+    that touches no mark of its species, but one without a species, is not counted.
     """
     annotated = [k for k, row in enumerate(scores.rows) if row.is_annotated]
     if not annotated:
@@ -53,17 +56,22 @@ def count_events(scores: Scores) -> dict[str, EventCounts]:
 def _counted(scores: Scores, annotated: list[int], threshold: float) -> EventCounts:
     """Count events, each of neighbouring windows above the threshold."""
     counts = np.zeros(4, int)
-    known = scores.known_scores
     for recording in annotated:
+        unnamed = [mark for mark in scores.rows[recording].annotations if not mark.scientific_name]
         here = np.flatnonzero(scores.recording == recording)
         for k, name in enumerate(scores.classes):
             marked = [mark for mark in scores.rows[recording].annotations if mark.scientific_name == name]
-            found = join_windows(scores.start_s[here[known[here, k] >= threshold]], scores.window_s)
-            right = sum(any(touches(mark, start, end) for mark in marked) for start, end in found)
+            found = join_windows(scores.start_s[here[scores.scores[here, k] >= threshold]], scores.window_s)
+            found = [each for each in found if _touch(marked, *each) or not _touch(unnamed, *each)]
+            right = sum(_touch(marked, start, end) for start, end in found)
             hit = sum(any(touches(mark, start, end) for start, end in found) for mark in marked)
             counts += (len(found), right, len(marked), hit)
     n_found, n_right, n_marked, n_marked_found = counts.tolist()
     return EventCounts(n_found, n_right, n_marked, n_marked_found, len(annotated))
+
+
+def _touch(marks: Sequence[Annotation], start_s: float, end_s: float) -> bool:
+    return any(touches(mark, start_s, end_s) for mark in marks)
 
 
 def join_windows(start_s: FloatArray, window_s: float) -> list[tuple[float, float]]:

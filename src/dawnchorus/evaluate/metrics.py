@@ -79,11 +79,12 @@ def cmap(truth: npt.ArrayLike, scores: npt.ArrayLike, *, n_padding: int = 0) -> 
     Padding adds so many rows that are positive for every class and score 1, so that rare classes weigh less.
     """
     truth, scores = np.asarray(truth, bool), np.asarray(scores, np.float64)
+    is_of_any = truth.any((-2, -1))
     if n_padding:
         padding = np.ones((*truth.shape[:-2], n_padding, truth.shape[-1]))
         truth = np.concatenate([truth, padding.astype(bool)], axis=-2)
         scores = np.concatenate([scores, padding], axis=-2)
-    return mean_of_known(average_precision(truth, scores))
+    return np.where(is_of_any, mean_of_known(average_precision(truth, scores)), np.nan)
 
 
 def label_ranking_average_precision(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:

@@ -127,6 +127,8 @@ def score_data_set(
         )
     known = bundle.class_by_scientific_name
     named = {name for row in rows for name in _species_in(row, secondary)}
+    if classes is None and not named:  # only background: whatever the model knows is not there
+        classes = [label.scientific_name for label in bundle.labels if label.kind == "species"]
     wanted = tuple(name for name in (classes or sorted(named)) if name in known)
     if not wanted:
         raise InputError(

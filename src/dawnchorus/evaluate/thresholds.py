@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.data.relations import SAME_RECORDING, groups_of
 from dawnchorus.evaluate.scoring import Scores
 
 FloatArray = npt.NDArray[np.floating]
@@ -24,9 +25,6 @@ IntArray = npt.NDArray[np.int64]
 
 RISK = 0.05
 """The largest probability that a promise is not kept."""
-
-GROUP_S = 60.0
-"""Windows of the same minute of a recording are one piece of evidence: they hear the same bird."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Threshold:
     """The share that is right in other recordings is at least this, with 95 % confidence."""
     n_windows: int
     n_groups: int
-    """Minutes of recordings that these windows are from."""
+    """Recordings that these windows are from; clips of one count once."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +46,9 @@ class NoThreshold:
     """A species without a threshold, and what is missing."""
 
     n_right: int
-    """Minutes of recordings with a right window."""
+    """Recordings with a right window; clips of one count once."""
     n_needed: int | None
-    """Minutes with right windows that are still needed, if they are as good as these; None: from no score on are
-    enough right."""
+    """Recordings that are still needed, if they are as good as these; None: more of the kind would not help."""
 
 
 def thresholds_for_precision(
@@ -80,10 +77,9 @@ def thresholds_for_precision(
     return found
 
 
-def group_by_minute(scores: Scores) -> IntArray:
-    """Return a number for the recording and minute of each window [windows]."""
-    minutes = (scores.start_s // GROUP_S).astype(np.int64)
-    return np.unique(np.stack([scores.recording, minutes]), axis=1, return_inverse=True)[1].ravel()
+def groups_of_windows(scores: Scores) -> IntArray:
+    """Return the group of each window [windows]: recordings, and clips of one recording, are one piece of evidence."""
+    return np.array(groups_of(scores.rows, SAME_RECORDING), np.int64)[scores.recording]
 
 
 def describe_refusals(found: dict[str, Threshold | NoThreshold], precision: float) -> Iterator[str]:
@@ -91,11 +87,11 @@ def describe_refusals(found: dict[str, Threshold | NoThreshold], precision: floa
     for name, each in found.items():
         if isinstance(each, NoThreshold):
             why = (
-                f"from no score on are {precision:.0%} of its windows right"
+                f"its highest scores are not right often enough to show {precision:g}"
                 if each.n_needed is None
-                else f"right in {each.n_right} minutes of recordings; {each.n_needed} more are needed"
+                else f"{each.n_needed} more recordings like these are needed"
             )
-            yield f"no threshold for {name}: {why}."
+            yield f"no threshold for {name}, right in {each.n_right} recordings: {why}."
 
 
 @dataclass(frozen=True)
@@ -157,12 +153,14 @@ def _choose(cuts: _Cuts, precision: float) -> Threshold | None:
 def _refuse(cuts: _Cuts, precision: float) -> NoThreshold:
     """Return how much more evidence the most promising cut would need."""
     n_right = cuts.n_groups_right
+    if not n_right:
+        return NoThreshold(0, _fewest(precision, 1))
     divergence = _divergence(cuts.share, precision)
-    best = divergence[divergence > 0]
-    if not len(best):
-        return NoThreshold(n_right, None if n_right else _fewest(precision, 1))
-    needed = math.ceil(math.log(1 / RISK) / float(best.max()))
-    return NoThreshold(n_right, max(needed - n_right, 1))
+    best = int(np.argmax(divergence * cuts.n_groups))
+    if not divergence[best]:
+        return NoThreshold(n_right, None)
+    n_needed = math.ceil(math.log(1 / RISK) / float(divergence[best])) - int(cuts.n_groups[best])
+    return NoThreshold(n_right, n_needed if n_needed > 0 else None)
 
 
 def _fewest(precision: float, n_starts: int) -> int:

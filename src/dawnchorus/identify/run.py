@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -99,6 +99,7 @@ def identify(
             run.warnings.append(Problem(printable(journal.replaced), lost))
         _score_waiting(run, selection, workers or usable_cores(), cleaner, finder, on_progress)
         run.take_notes()
+        run.notes += _notes_on_thresholds(bundle, options)
         return run
 
     if out is None:
@@ -234,6 +235,21 @@ def _asked_thresholds(bundle: Bundle, options: Options) -> dict[int, float]:
                 f"scores {options.thresholds[other]:g} and {options.thresholds[name]:g}. Leave one of them out."
             )
     return {place: options.thresholds[name] for place, name in first.items()}
+
+
+def _notes_on_thresholds(bundle: Bundle, options: Options) -> Iterator[str]:
+    """Yield a sentence if thresholds are given for some of the species, and others are reported as well."""
+    given = set(_places(bundle, options.thresholds).values())
+    reported = set(_places(bundle, options.species or bundle.class_by_scientific_name).values())
+    others = [
+        label for place, label in enumerate(bundle.labels) if place in reported - given and label.kind == "species"
+    ]
+    if given and others:
+        yield (
+            f"thresholds: none for {len(others)} of {len(reported)} classes of {bundle.info.name} (as "
+            f"{others[0].scientific_name}), which are reported from score {options.min_score:g} on. A species list "
+            f"leaves them out."
+        )
 
 
 def range_filter_of(

@@ -96,9 +96,7 @@ def wrap_model(
         raise InputError(f"{graph}: expected a file that ends in .onnx or .tflite.{hint}")
     doubled = [name for name, n in Counter(label.scientific_name for label in labels).items() if n > 1]
     if doubled:
-        raise InputError(
-            f"labels: expected each class once, got {len(doubled)} of them more than once, as {doubled[0]!r}."
-        )
+        raise InputError(f"labels: expected each class once, got {len(doubled)} more than once, as {doubled[0]!r}.")
     n_window = round(description.window_s * description.sample_rate_hz)
     adapted = _Adapted()
 
