@@ -1,4 +1,4 @@
-"""Who may do what: on this machine everybody everything; elsewhere what their token allows."""
+"""Access control: everything is allowed on this machine; elsewhere a token decides."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ COOKIE, CSRF_HEADER, CSRF_FIELD = "dawnchorus_session", "x-csrf-token", "csrf"
 
 UPLOAD_ROUTES = ("/", "/api/predict", "/api/upload_bulk", "/api/v1/identify", "/api/v1/lessons")
 INFER = "/infer"
-"""So end routes that are asked with samples as text."""
+"""Suffix of routes that take samples as text."""
 
 MAX_BODY = 64 << 10
 """Bytes of a body that is no recording."""
@@ -38,7 +38,7 @@ MAX_BODY = 64 << 10
 LOG_IN = "expected the header 'Authorization: Bearer TOKEN' with one of the server's tokens, or a log in on its page."
 
 BURST_S = 5.0
-"""What a client may send within so many seconds, it may send at once."""
+"""Seconds of a client's allowance that may be used at once."""
 
 MAX_CLIENTS = 10_000
 
@@ -50,7 +50,7 @@ MAX_FAILURES, FAILURES_S = 20, 60.0
 
 
 def needs(role: Role) -> Any:
-    """A dependency of a route that asks for a role, and then refuses parameters that the route does not read."""
+    """Return a dependency of a route that requires a role, and then refuses parameters that the route does not read."""
 
     async def check(request: Request) -> None:  # what is not async takes a turn on a thread
         if request.state.role is Role.OPEN and role > Role.OPEN:
@@ -64,13 +64,13 @@ def needs(role: Role) -> Any:
 
 
 def role_of_route(route: Any) -> Role | None:
-    """What a route asks for; None: it does not say."""
+    """Return the role that a route requires; None if it states none."""
     roles = [d.call.role for d in route.dependant.dependencies if hasattr(d.call, "role")]
     return max(roles, default=None)
 
 
 class Allowances:
-    """So many requests per second for each client, some at once (a token bucket)."""
+    """A limit of requests per second for each client, with bursts (a token bucket)."""
 
     def __init__(self, per_s: float | None, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.per_s, self._clock = per_s, clock
@@ -110,7 +110,7 @@ class Access:
         return not self._tokens
 
     async def refusal(self, request: Request) -> Response | None:
-        """The reply to a request that may not be carried out; None where it may, with `request.state.role` set.
+        """Return the reply to a request that is not allowed; None where it is, with `request.state.role` set.
 
         Without a token the server listens on this machine only, and so everybody who reaches it may do everything: no
         part of a request gives a right. The Host header can only take it away, since a page of somebody's that resolves
@@ -132,7 +132,7 @@ class Access:
         return self._who(request) or self._too_much(request)
 
     def _too_much(self, request: Request) -> Response | None:
-        """The reply to a request that asks for more than its client may; see also the limits of recordings."""
+        """Return the reply to a client that sends too often; see also the limits of recordings."""
         if request.method in SAFE_METHODS:
             return None
         wait_s = self._allowances.take(_client(request))
@@ -153,7 +153,7 @@ class Access:
         return None
 
     def log_in(self, request: Request, token: str) -> str | None:
-        """The cookie for a page's reader who knows a token; None for others."""
+        """Return the cookie for a page's reader who knows a token; None for others."""
         refused = self._by_token(request, token)
         return None if refused else _signed(token, "session")
 
@@ -165,7 +165,7 @@ class Access:
         return None if request.state.role > Role.OPEN else self._wrong(host)
 
     def _wrong(self, host: str) -> Response:
-        """The reply to a wrong token."""
+        """Return the reply to a wrong token."""
         return self._too_many() if self._count(host) else problem(401, LOG_IN, headers={"WWW-Authenticate": "Bearer"})
 
     def _too_many(self) -> Response:
@@ -208,7 +208,7 @@ def check_form(request: Request, given: str) -> None:
 
 
 def own_path(request: Request) -> str:
-    """The path below the one at which a proxy shows the server."""
+    """Return the path without the prefix at which a proxy shows the server."""
     path: str = request.scope["path"]
     base = request.scope.get("root_path", "")
     return path.removeprefix(base) if base and path.startswith(f"{base}/") else path
@@ -232,7 +232,7 @@ def _is_same(given: str, expected: str) -> bool:
 
 
 def _client(request: Request) -> str:
-    """The address that asks; a proxy's word of it only where the server was told to believe that one."""
+    """Return the client's address; as a proxy gives it only where the server was told to trust that proxy."""
     return request.client.host if request.client else ""
 
 

@@ -23,7 +23,7 @@ from dawnchorus.serve.service import Service
 from dawnchorus.serve.uploads import paced
 
 CLIENT_GONE = 499
-"""What nginx counts for those who left before the answer."""
+"""Status that nginx logs for clients who left before the answer."""
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
 
@@ -40,7 +40,7 @@ SECURITY_HEADERS = {
 
 
 def create_app(service: Service) -> FastAPI:
-    """The application of a service that was opened."""
+    """Create the application of a service that was opened."""
     app = DawnChorusAPI(
         title="Dawn Chorus",
         version=__version__,

@@ -52,13 +52,13 @@ class Connection(HttpToolsProtocol):
             self._late = self.loop.call_later(HEADERS_S, self.transport.close)
 
     def on_message_begin(self) -> None:
-        """A request begins, the first or a later one."""
+        """Note that a request begins, the first or a later one."""
         super().on_message_begin()
         self._on_time()
         self._late = self.loop.call_later(HEADERS_S, self.transport.close)
 
     def on_headers_complete(self) -> None:
-        """The headers are there."""
+        """Note that the headers are complete."""
         self._on_time()
         super().on_headers_complete()
 

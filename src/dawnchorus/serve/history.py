@@ -1,4 +1,4 @@
-"""What was heard: written down for every recording, with its sound and detections where they are to be kept."""
+"""History of identifications: counts for every recording, with its sound and detections where they are to be kept."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ GATHER_S = 0.1
 """Counts wait so long for others, to be written together."""
 
 RETRY_S, MAX_TRIES = 0.5, 7200
-"""How long counts wait for a database that cannot be reached: an hour."""
+"""Pauses and tries while a database cannot be reached: an hour in all."""
 
 
 @dataclass(frozen=True)
 class Heard:
-    """Which detections to list. None: all."""
+    """Filter for lists of detections. None: all."""
 
     species: str | None = None
     """A part of the common or scientific name."""
@@ -149,7 +149,7 @@ class History:
     def _gathered(
         self, item: dict[str, Any] | threading.Event | None
     ) -> Iterator[dict[str, Any] | threading.Event | None]:
-        """What comes within a moment; all that waits already, as soon as somebody waits for it."""
+        """Collect the entries that come within a moment, or all that wait as soon as somebody waits for them."""
         until = time.monotonic() + GATHER_S
         while isinstance(item, dict):
             try:
@@ -190,7 +190,7 @@ class History:
     # ------------------------------------------------------------------ reading
 
     def recordings(self, *, limit: int, offset: int) -> tuple[int, list[tuple[Recording, Identification]]]:
-        """How many there are, and some of them, the latest first, each with its latest identification."""
+        """Return the number of recordings, and some of them, the latest first, each with its latest identification."""
         kept = Identification.recording.is_not(None)
         latest = select(func.max(Identification.id)).where(kept).group_by(Identification.recording)
         query = select(Recording, Identification).join(Identification, Identification.recording == Recording.sha256)
@@ -200,7 +200,7 @@ class History:
             return n, [(r, i) for r, i in session.execute(query.limit(limit).offset(offset))]
 
     def recording(self, sha256: str) -> Recording:
-        """A kept recording.
+        """Return a kept recording.
 
         Raises:
             NotKnown: there is none.
@@ -209,7 +209,7 @@ class History:
             return _recording(session, sha256)
 
     def detection(self, number: int) -> DetectionRow:
-        """A detection.
+        """Return a detection.
 
         Raises:
             NotKnown: there is none.
@@ -223,7 +223,7 @@ class History:
     def detections(
         self, wanted: Heard, *, limit: int, offset: int = 0, by_score: bool = False
     ) -> tuple[int, list[Found]]:
-        """How many there are in the latest identification of each recording, and some: the latest, or surest, first."""
+        """Return the number of detections of the latest identifications, and some: the latest, or best, first."""
         numbers = _select_ids(wanted)
         by_time = DetectionRow.identification.desc(), DetectionRow.start_s, DetectionRow.score.desc()
         order = (DetectionRow.score.desc(),) if by_score else by_time
@@ -245,7 +245,7 @@ class History:
             yield page
 
     def totals(self) -> dict[str, Any]:
-        """What was heard by all servers: how much, how surely, the most frequent species, the latest."""
+        """Return totals of all servers: counts, scores, the most frequent species, the latest."""
         self.flush()
         named = Identification.species.is_not(None)
         with self._database.read() as session:
@@ -278,7 +278,7 @@ class History:
 
 
 def as_detection(row: DetectionRow) -> Detection:
-    """The row as it was found."""
+    """Return the row as a detection."""
     return Detection(
         row.start_s,
         row.end_s,
@@ -325,7 +325,7 @@ def _detection(row: Detection, identification: Identification, bundle_id: str) -
 
 
 def _carry_reviews(session: Session, sha256: str, identification: int) -> None:
-    """What was said of a recording's earlier detections holds for new ones of the same species at the same time."""
+    """Copy the reviews of a recording's earlier detections to new ones of the same species at the same time."""
     said = select(DetectionRow, Review).join(Review, Review.detection == DetectionRow.id)
     # The latest first by the database's own numbers: the clocks of the servers may differ.
     said = said.order_by(DetectionRow.identification.desc(), DetectionRow.id).where(

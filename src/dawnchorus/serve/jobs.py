@@ -84,7 +84,7 @@ class Jobs:
         return job
 
     def get(self, job_id: str) -> Job:
-        """A job.
+        """Return a job.
 
         Raises:
             NotKnown: there is none.
@@ -96,7 +96,7 @@ class Jobs:
         return job
 
     def find(self, *, kind: Kind | None = None, limit: int = 50, offset: int = 0) -> tuple[int, list[Job]]:
-        """How many there are, and some, the latest first."""
+        """Return the number of jobs, and some of them, the latest first."""
         query = select(Job) if kind is None else select(Job).where(Job.kind == kind)
         with self._database.read() as session:
             n = session.scalar(select(func.count()).select_from(query.subquery())) or 0
@@ -118,7 +118,7 @@ class Jobs:
         return {**dict.fromkeys(statuses, 0), **found}
 
     def events(self, job_id: str, *, after: int = 0) -> list[JobEvent]:
-        """How it went on since the event `after`."""
+        """Return the job's events since the event `after`."""
         query = select(JobEvent).where(JobEvent.job == job_id, JobEvent.id > after).order_by(JobEvent.id).limit(500)
         with self._database.read() as session:
             return list(session.scalars(query))
@@ -142,7 +142,7 @@ class Jobs:
     # ------------------------------------------------------------------ for those who work
 
     def claim(self, kind: Kind) -> Job | None:
-        """The oldest job that waits, now ours; None where none does."""
+        """Claim the oldest waiting job; None where none waits."""
         with self._database.read() as session:
             # By the database's own numbers: the clocks of the servers that added them may differ.
             order = select(func.min(JobEvent.id)).where(JobEvent.job == Job.id).scalar_subquery()
@@ -177,13 +177,13 @@ class Jobs:
             session.add(JobEvent(job=job_id, data={**_shown(job), **(details or {})}))
 
     def is_wanted(self, job_id: str) -> bool:
-        """Whether it is still ours, and nobody asked for its end."""
+        """Return True if the job is still ours, and nobody cancelled it."""
         with self._database.read() as session:
             job = session.get(Job, job_id)
             return job is not None and job.owner == self.owner and job.status == "running" and not job.is_cancelled
 
     def is_unwanted(self, job_id: str) -> bool:
-        """Whether it is ours, and somebody asked for its end."""
+        """Return True if the job is ours, and somebody cancelled it."""
         with self._database.read() as session:
             job = session.get(Job, job_id)
             return job is not None and job.owner == self.owner and job.status == "running" and job.is_cancelled
@@ -202,12 +202,12 @@ class Jobs:
             session.add(JobEvent(job=job_id, data=_shown(job)))
 
     def _mine(self, session: Session, job_id: str) -> Job | None:
-        """The job, if it is still ours to work on."""
+        """Return the job, if it is still ours to work on."""
         job = session.get(Job, job_id, with_for_update=True)
         return job if job is not None and job.status == "running" and job.owner == self.owner else None
 
     def give_back(self) -> None:
-        """Let others do, or this server after its next start, what it has not finished; that is no failed attempt."""
+        """Release this server's unfinished jobs to others, or to its next start; that is no failed attempt."""
         with self._database.write() as session:
             mine = update(Job).where(Job.owner == self.owner, Job.status == "running")
             session.execute(mine.values(attempts=Job.attempts - 1))

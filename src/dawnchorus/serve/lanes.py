@@ -49,7 +49,7 @@ LEAST_BYTES = 256 << 10
 
 @dataclass(frozen=True)
 class Limits:
-    """What one upload may ask for."""
+    """Limits of one upload."""
 
     max_bytes: int = 512 << 20
     max_duration_s: float = 6 * 3600.0
@@ -64,7 +64,7 @@ class Limits:
     """Recordings that may be under way at once, each with a decoder."""
 
     def check(self, *, n_channels: int, rate_hz: int, duration_s: float | None) -> None:
-        """Let recordings pass that promise no more.
+        """Refuse recordings whose headers promise more.
 
         Raises:
             AudioTooLarge: it promises more.
@@ -84,14 +84,14 @@ Stage = Literal["wait", "decode", "infer", "table"]
 
 
 class _Watch:
-    """Where the time goes."""
+    """Times of the stages."""
 
     def __init__(self) -> None:
         self.took_s: dict[Stage, float] = {"wait": 0.0, "decode": 0.0, "infer": 0.0, "table": 0.0}
         self._last = time.monotonic()
 
     def end(self, stage: Stage) -> None:
-        """What has passed since the last one was this stage."""
+        """Count the time since the last call for this stage."""
         now = time.monotonic()
         self.took_s[stage] += now - self._last
         self._last = now
@@ -103,7 +103,7 @@ class _Watch:
 
 @dataclass(frozen=True)
 class Recognition:
-    """What was heard in a recording, and by which bundle."""
+    """Detections in a recording, and the bundle that made them."""
 
     table: RecordingTable
     bundle: Bundle
@@ -127,7 +127,7 @@ class _Active:
         self.range_filter(Options())
 
     def range_filter(self, options: Options) -> RangeFilter | None:
-        """What tells expected species from others; loading it takes longer than scoring a clip, so it is kept."""
+        """Range filter; loading it takes longer than scoring a clip, so it is kept."""
         return self._range_filter(options.range_threshold, options.latitude is not None)
 
     def _new_range_filter(self, threshold: float, has_place: bool) -> RangeFilter | None:  # noqa: FBT001 - a cache's key
@@ -144,7 +144,7 @@ Steps = Generator[None, int, None]
 
 @dataclass(frozen=True)
 class _About:
-    """What is known of a recording before it is opened."""
+    """Facts on a recording before it is opened."""
 
     name: str
     n_bytes: int
@@ -194,7 +194,7 @@ class Lanes:
 
     @property
     def bundle(self) -> Bundle:
-        """What new uploads are scored with."""
+        """Bundle that new uploads are scored with."""
         return self._active.bundle
 
     @property
@@ -269,7 +269,7 @@ class Lanes:
         return future
 
     def check_room(self, n_bytes: int) -> None:
-        """Let those pass who would be let in with so many bytes.
+        """Refuse an upload of so many bytes if it would not be admitted.
 
         Raises:
             Overloaded: too much is waiting already.
@@ -337,7 +337,7 @@ class Lanes:
                     self._changed.notify()
 
     def _next(self) -> _Task | None:
-        """The next task whose turn it is; None when the lanes are to end."""
+        """Return the next task whose turn it is; None when the lanes are to end."""
         with self._changed:
             while (task := self._taken()) is None:
                 if self._closing and not self._n_started:
@@ -347,7 +347,7 @@ class Lanes:
             return task
 
     def _taken(self) -> _Task | None:
-        """The first task that can go on or begin; those that have waited for too long are let go."""
+        """Take the first task that can continue or begin; those that have waited for too long are refused."""
         for task in tuple(self._tasks):
             is_late = task.future.cancelled() or time.monotonic() > task.deadline
             if not task.is_started and not is_late and self._n_started >= self._max_started:
@@ -440,7 +440,7 @@ class Lanes:
             future.set_result((np.concatenate(scores), active.bundle))
 
     def probe(self, path: Path) -> AudioInfo:
-        """What a recording says of itself.
+        """Read a recording's header and metadata.
 
         Raises:
             AudioError: it cannot be opened, or promises more than is taken.
@@ -455,7 +455,7 @@ class Lanes:
 
     @contextmanager
     def decoder(self) -> Generator[DecoderProcess, None, None]:
-        """A decoder process that nobody else uses meanwhile."""
+        """Yield a decoder process that nobody else uses meanwhile."""
         with self._changed:
             decoder = self._idle_decoders.pop() if self._idle_decoders else DecoderProcess()
         try:

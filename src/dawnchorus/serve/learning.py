@@ -34,7 +34,7 @@ TELL_S = 0.5
 """Steps without a word are told no more often."""
 
 LOOK_S = 0.3
-"""How often is looked whether it is still wanted."""
+"""Seconds between checks whether the job is still wanted."""
 
 NICENESS = 10
 """Serving comes first."""
@@ -75,7 +75,7 @@ class Learning:
             raise InputError(f"--set: {message or 'the settings cannot be checked'}")
 
     def log(self, job_id: str) -> list[str]:
-        """The last lines that the process wrote."""
+        """Return the last lines that the process wrote."""
         path = self._folder / job_id / LOG_NAME
         if not path.is_file():
             return []
@@ -166,7 +166,7 @@ class Learning:
 
 @contextmanager
 def _process(command: list[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The process, with nobody left of it afterwards; it ends by itself when this server does."""
+    """Run the process, and leave nothing of it afterwards; it ends by itself when this server does."""
     with (folder / LOG_NAME).open("ab") as log:
         process = subprocess.Popen(
             command,
@@ -190,7 +190,7 @@ def _process(command: list[str], folder: Path) -> Iterator[subprocess.Popen[byte
 
 
 def _step_back(pid: int) -> None:
-    """Let others go first."""
+    """Lower the priority of this process."""
     if sys.platform == "win32":
         return
     with _gone_is_fine():
@@ -209,7 +209,7 @@ def _gone_is_fine() -> Iterator[None]:
 
 
 def _lines(process: subprocess.Popen[bytes], is_wanted: Callable[[], bool]) -> Iterator[dict[str, Any]]:
-    """What the process tells, until it ends or is not wanted any more."""
+    """Yield the process's lines, until it ends or is not wanted any more."""
     told: SimpleQueue[bytes | None] = SimpleQueue()
 
     def read() -> None:

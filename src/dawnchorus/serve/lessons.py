@@ -1,4 +1,4 @@
-"""What models learn from: labelled recordings that people send, and detections that they have reviewed."""
+"""Training data of the server: labelled recordings that people send, and detections that they have reviewed."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ NO_SPECIES = (
 
 @dataclass(frozen=True)
 class Taken:
-    """What became of a file that somebody sent."""
+    """Outcome for a file that somebody sent."""
 
     name: str
     status: Literal["taken", "known", "refused"]
@@ -78,7 +78,7 @@ class Taken:
 
 @dataclass(frozen=True)
 class SpeciesLessons:
-    """How much there is of a species to learn from."""
+    """Amount of training data of a species."""
 
     scientific_name: str | None
     """None: sounds without any species, or of which only is known what they are not."""
@@ -302,7 +302,7 @@ class Lessons:
 
     @contextmanager
     def _cut(self, row: DetectionRow) -> Iterator[Path]:
-        """The stretch of a detection as a sound of its own."""
+        """Cut the span of a detection into a sound of its own."""
         middle_s, half_s = (row.start_s + row.end_s) / 2, min(row.end_s - row.start_s, MAX_STRETCH_S) / 2
         path = self._files.local(row.recording)
         samples = read_clip(path, start_s=middle_s - half_s, end_s=middle_s + half_s, rate_hz=LESSON_RATE_HZ)
@@ -314,7 +314,7 @@ class Lessons:
     # ------------------------------------------------------------------ looking
 
     def balance(self) -> list[SpeciesLessons]:
-        """How much there is to learn from, by species, the most first."""
+        """Return the amount of training data by species, the most first."""
         kept_back = func.sum(case((Part.split == "test", 1), else_=0))
         query = (
             select(
@@ -338,14 +338,14 @@ class Lessons:
         return sorted(merged.values(), key=lambda row: -row.n_recordings)
 
     def count(self) -> int:
-        """How many there are."""
+        """Return the number of lessons."""
         with self._database.read() as session:
             return session.scalar(select(func.count()).select_from(Lesson)) or 0
 
     # ------------------------------------------------------------------ for a retraining
 
     def snapshot(self, folder: Path) -> RecordingsTable:
-        """A recordings table of all lessons as they are now, in `folder`; what comes later does not change it."""
+        """Write a recordings table of all lessons as they are now into `folder`; later ones do not change it."""
         with self._database.read() as session:
             lessons = list(session.scalars(select(Lesson).order_by(Lesson.id)))
             parts = {part.group: part.split for part in session.scalars(select(Part))}
@@ -553,7 +553,7 @@ def _given_name(path: str) -> str:
 
 
 def _safe_parts(given: str) -> list[str]:
-    """The parts of a name that a stranger gave, each fit for every file system."""
+    """Split a name that a stranger gave into parts that every file system takes."""
     parts = (re.sub(r'[<>:"|?*\x00-\x1f]', " ", part).strip(" .") for part in re.split(r"[/\\]", given))
     return [part.encode("utf-8", "ignore")[:MAX_LABEL].decode("utf-8", "ignore") for part in parts if part] or [
         "unnamed"
@@ -594,7 +594,7 @@ def _detection(session: Session, detection_id: int) -> tuple[DetectionRow, Recor
 
 
 def _is_learning(session: Session) -> bool:
-    """Whether a retraining is under way: it has a list of lessons as they were, and needs their sounds."""
+    """Return True while a retraining is under way: it has a list of lessons as they were, and needs their sounds."""
     active = and_(Job.kind == "retrain", Job.status.in_(ACTIVE_STATUSES))
     return bool(session.scalar(select(exists().where(active))))
 

@@ -1,4 +1,4 @@
-"""What one server counts for Prometheus (`/metrics`); what was heard is counted in the database, for all of them."""
+"""Metrics of one server for Prometheus (`/metrics`); identifications are counted in the database, for all servers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Meters:
         self.model = Gauge("dawnchorus_model_info", "1 for the active model.", ["bundle_id"], registry=self.registry)
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
-        """A request was answered."""
+        """Count an answered request."""
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
@@ -46,11 +46,11 @@ class Meters:
         return int(sum(sample.value for sample in samples)), int(n_errors)
 
     def stage(self, name: str, seconds: float) -> None:
-        """A recording has passed a stage."""
+        """Count the time of a stage."""
         self._stages.labels(name).observe(seconds)
 
     def sound(self, seconds: float) -> None:
-        """So much sound was identified."""
+        """Count seconds of identified sound."""
         self._sound.inc(seconds)
 
     def exposition(self) -> bytes:

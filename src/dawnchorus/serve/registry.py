@@ -44,7 +44,7 @@ class Registry:
     # ------------------------------------------------------------------ beginning
 
     def first(self, given: str | Path, *, is_alone: bool) -> Bundle:
-        """The bundle to begin with: the one that served last, or else the given one.
+        """Return the bundle to begin with: the one that served last, or else the given one.
 
         One that cannot be opened any more is passed over, for the one before it; where other servers share the
         database, they are not told, because they may be able to.
@@ -171,11 +171,11 @@ class Registry:
         return read_bundle(folder)
 
     def serving(self) -> Bundle:
-        """The bundle that serves here."""
+        """Return the bundle that serves here."""
         return self._lanes().bundle
 
     def history(self) -> list[tuple[Activation, Model]]:
-        """Which model served from when on, the latest first."""
+        """Return the models that served and their times, the latest first."""
         with self._database.read() as session:
             query = select(Activation, Model).join(Model, Model.bundle_id == Activation.bundle_id)
             return [(a, m) for a, m in session.execute(query.order_by(Activation.id.desc()).limit(100))]
@@ -204,7 +204,7 @@ class Registry:
         return self.lanes
 
     def previous(self) -> str:
-        """The model that served before the present one.
+        """Return the model that served before the present one.
 
         Raises:
             InputError: there was none.
@@ -216,7 +216,7 @@ class Registry:
         raise InputError("no other model has served before, so there is nothing to roll back to.")
 
     def has_previous(self) -> bool:
-        """Whether there is something to roll back to."""
+        """Return True if there is a model to roll back to."""
         return len({row.bundle_id for row in self._activations()}) > 1
 
     def roll_back(self) -> str:

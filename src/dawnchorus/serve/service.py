@@ -69,11 +69,11 @@ class Poison:
         return bool(self._crashes)
 
     def add(self, path: Path) -> None:
-        """A decoder has crashed on the file."""
+        """Note that a decoder has crashed on the file."""
         self._crashes[file_sha256(path)] += 1
 
     def check(self, path: Path) -> None:
-        """Let other files pass.
+        """Refuse a file on which decoders have crashed too often.
 
         Raises:
             AudioUnreadable: decoders have crashed on it too often.
@@ -100,7 +100,7 @@ class Service:
     registry: Registry
     renderer: Renderer
     spool: Path
-    """Where uploads are while they are worked on."""
+    """Folder of uploads while they are worked on."""
     memory: Path
     """The same for small ones: a folder in memory, where there is such a thing."""
     poison: Poison = field(default_factory=Poison)
@@ -115,7 +115,7 @@ class Service:
     begin: float = field(default_factory=time.monotonic)
 
     def shown(self, message: str) -> str:
-        """A message as others may see it: without the places of this machine."""
+        """Return a message for clients: without paths of this machine."""
         settings = self.settings
         model = Path(settings.model)
         for folder in (settings.data, self.registry.store.folder, *((model.parent,) if model.is_dir() else ())):
@@ -124,7 +124,7 @@ class Service:
 
     @asynccontextmanager
     async def uploaded(self, request: Request, *, patient: bool = False) -> AsyncIterator[tuple[Path, str]]:
-        """The recording that the request brings, and the name that its sender gave it; errors name it so.
+        """Yield the recording that the request brings, and the name that its sender gave it; errors name it so.
 
         Raises:
             Overloaded: too much is waiting, and the sender is not `patient`; nothing was read.
@@ -154,7 +154,7 @@ class Service:
             yield batch
 
     async def probed(self, path: Path) -> AudioInfo:
-        """What an uploaded recording says of itself.
+        """Read an uploaded recording's header and metadata.
 
         Raises:
             AudioError: see `Lanes.probe`.
@@ -182,7 +182,7 @@ class Service:
             raise
 
     async def recognised(self, path: Path, options: Options, name: str) -> Recognition:
-        """What is heard in an uploaded recording.
+        """Identify an uploaded recording.
 
         Raises:
             AudioError, InputError, Overloaded: see `Lanes.submit`.
@@ -201,7 +201,7 @@ class Service:
         return found
 
     def check_ready(self) -> None:
-        """Let those pass who look whether the server can be asked.
+        """Check that the server can answer.
 
         Raises:
             Overloaded: it is about to end.
@@ -298,7 +298,7 @@ def open_service(settings: Settings) -> Iterator[Service]:
 
 @contextmanager
 def _scratch(place: Path, prefix: str) -> Iterator[Path]:
-    """A folder for what is worked on, and for what is not whole yet; those of servers that were killed are removed.
+    """Create a folder for files in work; those of servers that were killed are removed.
 
     Each is locked while its server lives: several may share the place, and numbers of processes are no names across
     containers.
@@ -325,7 +325,7 @@ def _remove_scratch(lock: Path) -> None:
 
 
 def _is_roomy(folder: Path) -> bool:
-    """Whether small files may be kept there; it may be gone, with a user's session."""
+    """Return True if small files may be kept there; it may be gone, with a user's session."""
     try:
         return os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > MIN_MEMORY
     except OSError:

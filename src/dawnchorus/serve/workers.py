@@ -35,7 +35,7 @@ CUT_OFF = timedelta(days=1)
 """A file whose writing has not ended for so long is not written any more."""
 
 LOOK_S = 0.2
-"""How often is looked whether a job is still wanted."""
+"""Seconds between checks whether a job is still wanted."""
 
 
 class Workers:

@@ -1,1 +1,1 @@
-"""What can be asked of a server, one file for each noun."""
+"""Routes of the server, one module for each noun."""

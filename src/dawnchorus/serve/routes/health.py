@@ -1,4 +1,4 @@
-"""Whether the server lives, and can be asked: for load balancers, which have no token; and what it counts."""
+"""Health checks for load balancers, which have no token, and metrics."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ async def identify(request: Request, service: ServiceOf, query: Annotated[Identi
 
 
 async def is_long(service: Service, path: Path) -> bool:
-    """Whether a recording takes longer than somebody waits.
+    """Return True if a recording takes longer than somebody waits.
 
     Raises:
         AudioError: it cannot be opened, or is too much.
@@ -145,7 +145,7 @@ async def is_long(service: Service, path: Path) -> bool:
 
 
 def queued(service: Service, path: Path, name: str, options: Options) -> Job:
-    """A job that identifies a recording, whose sound is kept.
+    """Add a job that identifies a recording, whose sound is kept.
 
     Raises:
         Busy: too many wait.

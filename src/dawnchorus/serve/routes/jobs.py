@@ -22,7 +22,7 @@ from dawnchorus.serve.state.tables import ACTIVE_STATUSES
 
 POLL_S = 0.3
 ALIVE_S = 10.0
-"""How often an idle stream says that it is still there, so that nobody in between closes it."""
+"""Seconds between signs of life of an idle stream, so that no proxy closes it."""
 
 JobId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
 

@@ -86,12 +86,12 @@ def balance(service: ServiceOf) -> dict[str, Any]:
 
 
 class Wish(BaseModel):
-    """How to retrain."""
+    """Options of a retraining."""
 
     model_config = ConfigDict(extra="forbid")
 
     by_hand: bool = False
-    """Whether a person, and not the rule, decides about the new model."""
+    """True if a person, and not the rule, decides about the new model."""
     recipe: tuple[str, ...] = Field(default=(), max_length=20)
     """Epochs, and other numbers of `dawnchorus train`, such as trainer.epochs=60."""
 
@@ -112,7 +112,7 @@ ALLOWED = (
     "loss.label_smoothing",
     "seed",
 )
-"""What may be set over HTTP; what names files or programs may not."""
+"""Settings allowed over HTTP; none that name files or programs."""
 
 
 def _number(override: str) -> str:

@@ -76,7 +76,7 @@ def roll_back(service: ServiceOf) -> dict[str, Any]:
 
 
 class Comparison(BaseModel):
-    """Which models to compare, on how many of the latest recordings."""
+    """Models to compare, and the number of the latest recordings."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -119,7 +119,7 @@ def _compare(service: Service, wanted: Comparison, min_score: float) -> dict[str
 
 
 def _heard(service: Service, bundle: Bundle, paths: list[Any], min_score: float) -> list[dict[str, float]]:
-    """The species of each recording, with their best scores."""
+    """Return the species of each recording, with their best scores."""
     if not paths:
         return []
     store = service.registry.store

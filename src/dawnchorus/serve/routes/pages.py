@@ -69,7 +69,7 @@ def _page(template: str, request: Request, *, status: int = 200, **values: objec
 
 
 async def error_page(request: Request, status: int, detail: str) -> Response:
-    """An error, for a reader of pages."""
+    """Render an error page."""
     return await asyncio.to_thread(_page, "error.html", request, status=status, error=detail)
 
 
@@ -122,7 +122,7 @@ def recording(request: Request, service: ServiceOf, sha256: Sha256) -> Response:
 
 
 def _by_species(detections: list[Found]) -> list[list[Found]]:
-    """The detections of each species, the surest first."""
+    """Group detections by species, the highest scores first."""
     groups: dict[str, list[Found]] = {}
     for each in detections:
         groups.setdefault(each.detection.scientific_name, []).append(each)

@@ -120,7 +120,7 @@ def sound(service: ServiceOf, sha256: Sha256, range_: Annotated[str | None, Head
 
 
 def parse_range(header: str | None, n: int) -> tuple[int, int] | None:
-    """The bytes from and up to that a Range header asks for; None: all. Several ranges at once are not given."""
+    """Return the first byte and the end of a Range header; None: all. Several ranges at once are not supported."""
     match = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", header or "", re.ASCII)
     if match is None or not (match[1] or match[2]):
         return None
@@ -211,7 +211,7 @@ def _tables(row: Recording, pages: Iterator[list[Found]]) -> Iterator[RecordingT
 
 
 def _provenance(service: Service, found: list[Found]) -> Provenance:
-    """What made the rows, even if that model is not there any more."""
+    """Return the provenance of the rows, even if their model is not there any more."""
     provenance = provenance_of(service.lanes.bundle, Options(), range_filter=False)
     if not found or found[0].detection.bundle_id == provenance.bundle_id:
         return provenance
@@ -277,14 +277,14 @@ def _draw(service: Service, row: DetectionRow, file: BinaryIO) -> None:
 
 
 def _stretch(service: Service, row: DetectionRow) -> tuple[np.ndarray, float]:
-    """The sound of a detection with its margins, and where it begins."""
+    """Return the sound of a detection with its margins, and its start."""
     begin_s = max(row.start_s - CLIP_MARGIN_S, 0.0)
     end_s = min(row.end_s, row.start_s + MAX_CLIP_S) + CLIP_MARGIN_S
     return read_clip(service.files.local(row.recording), start_s=begin_s, end_s=end_s, rate_hz=RATE_HZ), begin_s
 
 
 class Said(BaseModel):
-    """What a person says of a detection."""
+    """A person's review of a detection."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"verdict": "other", "species": "Parus major_Great Tit"}]}
@@ -292,7 +292,7 @@ class Said(BaseModel):
 
     verdict: Verdict
     species: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-    """What it is instead, where the verdict is "other"."""
+    """The right species, where the verdict is "other"."""
     new_class: bool = False
     """Consent to a new class, where no class has the name in `species`."""
 

@@ -48,7 +48,7 @@ class JsonRoute(APIRoute):
 
 
 class Problem(BaseModel):
-    """What went wrong (RFC 9457)."""
+    """An error (RFC 9457)."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -78,19 +78,19 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def as_fields(row: Any) -> dict[str, Any]:
-    """A row's columns by name, times as ISO 8601."""
+    """Return a row's columns by name, times as ISO 8601."""
     values = {column.key: getattr(row, column.key) for column in row.__mapper__.column_attrs}
     return {k: v.isoformat(timespec="milliseconds") if hasattr(v, "isoformat") else v for k, v in values.items()}
 
 
 def recording_fields(row: Recording) -> dict[str, Any]:
-    """A recording, and where its sound and picture are."""
+    """Return the fields of a recording, with the addresses of its sound and picture."""
     base = f"api/v1/recordings/{row.sha256}"
     return {**as_fields(row), "sound": f"/{base}/sound", "picture": f"/{base}/picture"}
 
 
 def detection_fields(found: Found) -> dict[str, Any]:
-    """A detection with what was said of it."""
+    """Return the fields of a detection, with its review."""
     row = found.detection
     return {
         **as_fields(row),
@@ -104,12 +104,12 @@ def detection_fields(found: Found) -> dict[str, Any]:
 
 
 def review_fields(review: Review | None) -> dict[str, Any] | None:
-    """What was said."""
+    """Return the fields of a review."""
     return None if review is None else as_fields(review)
 
 
 def job_fields(job: Job) -> dict[str, Any]:
-    """A job, and where to hear how it goes on."""
+    """Return the fields of a job, with the address of its events."""
     hidden = ("owner", "seen_at")
     fields = {name: value for name, value in as_fields(job).items() if name not in hidden}
     return {**fields, "events": f"/api/v1/jobs/{job.id}/events"}

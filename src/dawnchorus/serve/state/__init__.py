@@ -1,1 +1,1 @@
-"""What a server remembers: rows in a database, and files by their content."""
+"""State of a server: rows in a database, and files by their content."""

@@ -58,13 +58,13 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A session that changes nothing."""
+        """Open a session for reading."""
         with Session(self.engine) as session:
             yield session
 
     @contextmanager
     def write(self, *, about: str | None = None) -> Iterator[Session]:
-        """A session whose changes are there as a whole or not at all; of those `about` the same, one at a time."""
+        """Open a session whose changes are atomic; of those `about` the same, one at a time."""
         with Session(self._writing, expire_on_commit=False) as session, session.begin():
             if about is not None and self.engine.dialect.name == "postgresql":  # SQLite's writers are one at a time
                 session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(about, 0))))

@@ -77,7 +77,7 @@ class FileStore:
             return None
 
     def local(self, sha256: str) -> Path:
-        """A file on this machine with the content; it may not be changed.
+        """Yield a file on this machine with the content; it must not be changed.
 
         Raises:
             NotKnown: it is not there.
@@ -95,7 +95,7 @@ class FileStore:
         return copy
 
     def read(self, sha256: str, begin: int, end: int) -> Iterator[bytes]:
-        """The bytes from `begin` up to `end`, in parts."""
+        """Yield the bytes from `begin` up to `end`, in parts."""
         with self._system.open(self._path(sha256), "rb") as file:
             file.seek(begin)
             while begin < end and (part := file.read(min(PART, end - begin))):

@@ -1,4 +1,4 @@
-"""Which files the store must have: sounds that are kept, learned from or listened to later, and models."""
+"""Files that the store must have: sounds that are kept, learned from or listened to later, and models."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _WAITING = and_(Job.status.in_(ACTIVE_STATUSES), Job.kind == "identify")
 
 
 def needed_files(session: Session) -> set[str]:
-    """The sha256 of all of them."""
+    """Return the sha256 of all of them."""
     found: set[str] = set()
     for column in (Recording.sha256, Lesson.sha256, Model.place):
         found.update(session.scalars(select(column)))
@@ -21,7 +21,7 @@ def needed_files(session: Session) -> set[str]:
 
 
 def is_needed(session: Session, sha256: str) -> bool:
-    """Whether it is one of them."""
+    """Return True if a file is one of them."""
     waits = and_(_WAITING, Job.parameters["sha256"].as_string() == sha256)
     reasons = (Recording.sha256 == sha256, Lesson.sha256 == sha256, Model.place == sha256, waits)
     return any(session.scalar(select(exists().where(reason))) for reason in reasons)

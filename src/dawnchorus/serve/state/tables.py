@@ -125,7 +125,7 @@ class DetectionRow(Base):
 
 
 class Review(Base):
-    """What a person says of a detection."""
+    """A person's review of a detection."""
 
     __tablename__ = "reviews"
 
@@ -133,7 +133,7 @@ class Review(Base):
     verdict: Mapped[str] = mapped_column(String(8))
     """"right", "wrong" or "other"."""
     scientific_name: Mapped[str | None] = mapped_column(String(255))
-    """What it is instead, for "other"."""
+    """The right species, for "other"."""
     common_name: Mapped[str | None] = mapped_column(String(255))
     at: Mapped[datetime] = mapped_column(default=now)
 
@@ -157,7 +157,7 @@ class Lesson(Base):
     group: Mapped[str | None] = mapped_column("group_name", String(255))
     """Lessons of one group stay in one part of the split."""
     source: Mapped[str] = mapped_column(String(255))
-    """Where it came from: the upload, or the review."""
+    """Origin: the upload, or the review."""
     detection: Mapped[int | None] = mapped_column(unique=True)
     """Of the review; a later review of the same detection replaces it."""
     added_at: Mapped[datetime] = mapped_column(default=now)
@@ -188,12 +188,12 @@ class Model(Base):
     """"given" at the start of a server, or "retrained"."""
     job: Mapped[str | None] = mapped_column(String(32))
     report: Mapped[dict[str, Any] | None]
-    """What it was compared with, and how that came out."""
+    """Report of its comparison with the active model."""
     added_at: Mapped[datetime] = mapped_column(default=now)
 
 
 class Activation(Base):
-    """That a model began to serve; the last row is the one that does."""
+    """A model's start of service; the last row is of the active one."""
 
     __tablename__ = "activations"
 
@@ -234,14 +234,14 @@ class Job(Base):
     owner: Mapped[str | None] = mapped_column(String(64))
     """The server that works on it."""
     seen_at: Mapped[datetime | None]
-    """When the owner was last heard of."""
+    """Time of the owner's last heartbeat."""
     created_at: Mapped[datetime] = mapped_column(default=now, index=True)
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
 
 
 class JobEvent(Base):
-    """How a job went on; the number is what a listener that comes back asks from."""
+    """An event of a job; a listener that reconnects asks from its number on."""
 
     __tablename__ = "job_events"
     __table_args__ = NEVER_AGAIN
