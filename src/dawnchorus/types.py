@@ -13,7 +13,7 @@ Channel = Literal["mean", "left", "right", "best"]
 
 @dataclass(frozen=True)
 class Origin:
-    """Where and when a recording was made, as far as its file, its name or a table says.
+    """Place and time of a recording, as far as its file, its name or a table says.
 
     `start_time` is the clock time of the first sample; without a time zone it is the recorder's local time.
     `source` names what was read, for example "guano" or "file name".
@@ -32,7 +32,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a sound file says of itself.
+    """Header of a sound file.
 
     `n_frames` is the header's promise, counted per channel; None where the format makes none. It may be wrong: only
     decoding tells.
@@ -75,14 +75,14 @@ class Detection:
     """"species" or "sound" (an engine, a human voice)."""
     score: float
     in_range: bool | None = None
-    """Whether the range model expects the species at this place and week; None where that is unknown."""
+    """True if the range model expects the species at this place and week; None where that is unknown."""
     low_hz: float | None = None
     high_hz: float | None = None
     """The frequencies of the sound, where someone marked them."""
     probability: float | None = None
-    """That the species is there, where the model is calibrated; a score is none."""
+    """Probability that the species is present, where the model is calibrated; a score is none."""
     human_voice: bool | None = None
-    """Whether someone speaks in it; None where nobody looked for voices."""
+    """True if someone speaks in it; None where voices were not looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class Mark:
     """Raven's number of the selection, which has a row for each view."""
     view: str | None = None
     problem: str = ""
-    """Why the row could not be read; empty for one that could."""
+    """Reason why the row could not be read; empty for one that could."""
 
 
 @dataclass(frozen=True)
@@ -115,26 +115,26 @@ class RecordingTable:
     """Week of the 48-week year (four in a month)."""
     detections: tuple[Detection, ...]
     speech: tuple[Span, ...] = ()
-    """Where someone speaks, if voices were looked for."""
+    """Spans of human speech, if voices were looked for."""
     is_silenced: bool = False
-    """Whether `speech` may be neither heard nor seen in anything made of the recording."""
+    """True if `speech` must be neither audible nor visible in anything made of the recording."""
     channel: Channel = "mean"
     """The channel in which the detections are, of a recording with several."""
 
     @property
     def silenced(self) -> tuple[Span, ...]:
-        """What must be silent in clips and pictures."""
+        """Spans that must be silent in clips and pictures."""
         return self.speech if self.is_silenced else ()
 
     def clock_time(self, start_s: float) -> datetime | None:
-        """When `start_s` was, by the recorder's clock."""
+        """Return the time of `start_s`, by the recorder's clock."""
         begin = self.origin.start_time
         return None if begin is None else begin + timedelta(seconds=start_s)
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """What made the rows of a table."""
+    """Provenance of the rows of a table."""
 
     model: str
     model_version: str
@@ -145,7 +145,7 @@ class Provenance:
 
 @dataclass(frozen=True)
 class SpeciesShare:
-    """How much of a data set is of one species."""
+    """Share of one species in a data set."""
 
     scientific_name: str
     common_name: str
@@ -181,6 +181,6 @@ class Example:
     scientific_name: str
     common_name: str
     about: str
-    """Where it is from, under which licence."""
+    """Origin and licence."""
     silent: tuple[Span, ...] = ()
-    """What may not be heard of it, in the recording's seconds."""
+    """Spans that must not be audible, in the recording's seconds."""

@@ -96,7 +96,7 @@ def _open_unwritten(path: Path) -> Backend | None:
 
 
 def _reason(error: soundfile.LibsndfileError) -> str:
-    """libsndfile's own words, without the object address that soundfile puts before them."""
+    """Return libsndfile's own message, without the object address that soundfile puts before them."""
     return str(error.error_string).strip().rstrip(".")
 
 

@@ -41,7 +41,7 @@ END_TOLERANCE_S = 0.5
 
 
 def resampler(rate_in_hz: int, rate_out_hz: int) -> soxr.ResampleStream:
-    """The one resampler: soxr's high quality, linear phase, with an anti-aliasing filter."""
+    """Return the resampler: soxr's high quality, linear phase, with an anti-aliasing filter."""
     return soxr.ResampleStream(rate_in_hz, rate_out_hz, 1, dtype="float32", quality="HQ")
 
 
@@ -204,14 +204,14 @@ def open_recording(path: Path) -> Recording:
 
 
 def read_mono(path: Path, *, rate_hz: int | None = None) -> tuple[FloatArray, int]:
-    """A whole short recording as mono float32 [samples], and its rate in Hz. Long ones: use `open_recording`."""
+    """Read a whole short recording as mono float32 [samples], and its rate in Hz. Long ones: use `open_recording`."""
     with open_recording(path) as recording:
         samples = np.concatenate(list(recording.blocks(rate_hz=rate_hz)))
         return samples, rate_hz or recording.info.rate_hz
 
 
 def read_clip(path: Path, *, start_s: float, end_s: float, rate_hz: int, channel: Channel = "mean") -> FloatArray:
-    """The part of a recording between two times, as mono float32 [samples]; shorter where the recording ends.
+    """Read the part of a recording between two times, as mono float32 [samples]; shorter where the recording ends.
 
     Raises:
         AudioError: the recording cannot be decoded there.

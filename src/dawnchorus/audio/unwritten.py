@@ -37,7 +37,7 @@ _MIN_BEHIND_S = 0.1
 """Less behind a length that was written is padding."""
 
 _TEXT_BYTES = 64
-"""So many printable bytes behind the samples are text, not sound."""
+"""Number of printable bytes behind the samples that are taken for text, not sound."""
 
 
 @dataclass(frozen=True)

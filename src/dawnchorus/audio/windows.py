@@ -32,7 +32,7 @@ class WindowPlan:
 
     @classmethod
     def from_seconds(cls, *, rate_hz: int, window_s: float, overlap_s: float = 0.0) -> WindowPlan:
-        """A plan in whole samples.
+        """Return a plan in whole samples.
 
         Raises:
             InputError: the overlap is negative, or not shorter than the window.
@@ -51,11 +51,11 @@ class WindowPlan:
         return self.n_window / self.rate_hz
 
     def start_s(self, index: int) -> float:
-        """Where window `index` starts, in seconds from the start of the recording."""
+        """Return the start of window `index`, in seconds from the start of the recording."""
         return index * self.n_hop / self.rate_hz
 
     def count(self, n_samples: int) -> int:
-        """How many windows a recording of `n_samples` samples has."""
+        """Return the number of windows of a recording of `n_samples` samples."""
         if n_samples <= 0:
             return 0
         if n_samples < self.n_window:
@@ -129,7 +129,7 @@ class Windower:
         return batches
 
     def finish(self) -> FloatArray | None:
-        """The windows that remain when the recording ends, the last one filled up with zeros; None if none do."""
+        """Return the windows that remain at the recording's end, the last one filled with zeros; None if none do."""
         n_left = self._plan.count(self._n_total) - self._n_windows
         if n_left <= 0:
             return None

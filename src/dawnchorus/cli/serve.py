@@ -126,7 +126,7 @@ def _announce_served(service: Service, model: str, store: ModelStore) -> None:
 
 
 def _server(config: Any, service: Service) -> Any:
-    """uvicorn's server, which lets streams of events end as soon as it is asked to, and ends at once if asked twice."""
+    """Create a uvicorn server that ends event streams as soon as it is asked to, and ends at once if asked twice."""
     import uvicorn
 
     class Server(uvicorn.Server):

@@ -37,7 +37,9 @@ def command(
     show_options: bool,
     quiet: bool,
 ) -> None:
-    """Train a model on a split data set, and write its bundle: dawnchorus train model=efficientnet data=my-set
+    """Train a model on a split data set, and write its bundle.
+
+    Example: dawnchorus train model=efficientnet data=my-set
 
     Each run has a folder in runs/: configuration, environment, curves, checkpoints, bundle. Show them with `dawnchorus
     runs`. Groups: model, data, optimizer, scheduler, augment, loss, trainer, tracker, profiler, paths, experiment.

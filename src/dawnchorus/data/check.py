@@ -1,4 +1,4 @@
-"""What is wrong with the recordings of a data set, and what to do about it."""
+"""Problems of the recordings of a data set, with advice."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ PROBLEMS: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Heard:
-    """What decoding a recording tells."""
+    """Findings from decoding a recording."""
 
     row: RecordingRow
     prints: npt.NDArray[np.void]
@@ -99,7 +99,7 @@ def check_table(
     scores: ModelScores | None = None,
     on_recording: Callable[[], None] = lambda: None,
 ) -> RecordingsTable:
-    """The table with what is wrong in `problems`, the true durations, sound hashes and duplicates.
+    """Return the table with `problems`, true durations, sound hashes and duplicates.
 
     With `scores`, labels are compared with what a model hears; see `label_check` and `heard_species` of the rows.
     """
@@ -115,7 +115,7 @@ def check_table(
 
 
 def problem_counts(rows: Sequence[RecordingRow]) -> Counter[str]:
-    """How many recordings have each problem."""
+    """Count the recordings with each problem."""
     return Counter(problem for row in rows for problem in row.problems)
 
 

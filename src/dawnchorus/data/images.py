@@ -39,7 +39,6 @@ def write_images(
         InputError: the bands do not fit the clips' sample rate.
         OutputError: no space, or no permission.
     """
-
     rows = clips.index.to_pylist()
     paths = [folder / plain_name(row["scientific_name"] or row["kind"]) / _name(row) for row in rows]
     numbers = {path: number for number, path in enumerate(paths)}  # clips of the same samples share an image

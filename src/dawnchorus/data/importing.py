@@ -237,7 +237,7 @@ def _check_names(source: Path, rows: Sequence[RecordingRow]) -> None:
 
 
 def table_of(rows: Iterable[RecordingRow], folder: Path, *, n_workers: int) -> RecordingsTable:
-    """The rows as a table of the data set `folder`, with what the recordings say of themselves."""
+    """Return the rows as a table of the data set `folder`, with facts from the recordings' headers and metadata."""
     complete = map_recordings(_with_facts, rows, n_workers=n_workers)
     relative = (replace(row, path=_relative(Path(row.path), folder)) for row in complete)
     return RecordingsTable(folder, tuple(with_unique_ids(relative)))
@@ -300,7 +300,7 @@ def _recording_of(name: str, folder: Path) -> Path:
 
 
 def _with_facts(decoder: DecoderProcess, row: RecordingRow) -> RecordingRow:
-    """The row with what the file says of itself; time and place of the recorder fill what nobody else gave."""
+    """Complete the row from the file's header and metadata; the recorder's time and place fill empty fields."""
     path = Path(row.path)
     try:
         opened = decoder.probe(path)
@@ -325,7 +325,7 @@ def _with_facts(decoder: DecoderProcess, row: RecordingRow) -> RecordingRow:
 
 
 def _relative(path: Path, folder: Path) -> str:
-    """The path from the data set's folder where it is inside, so that the folder can be moved; else absolute."""
+    """Return the path relative to the data set's folder if it is inside, so that it can be moved; else absolute."""
     full = Path(os.path.abspath(path))
     root = Path(os.path.abspath(folder))
     return (full.relative_to(root) if full.is_relative_to(root) else full).as_posix()

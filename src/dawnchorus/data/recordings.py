@@ -36,7 +36,7 @@ class Annotation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecordingRow:
-    """What is known of a recording. None, or nothing in a tuple, means unknown."""
+    """Facts on a recording. None, or nothing in a tuple, means unknown."""
 
     recording_id: str
     """Unique in the table: the source's own identifier, as XC580880, or else the path."""
@@ -85,7 +85,7 @@ class RecordingRow:
     sound_hash: str | None = None
     """sha256 of the decoded samples (mono, 16 bit), so it outlives new tags and lossless recoding."""
     problems: tuple[str, ...] = ()
-    """What a check found: see `dawnchorus.data.check`."""
+    """Findings of a check: see `dawnchorus.data.check`."""
     duplicate_of: str | None = None
     """The recording_id of an earlier row with the same sound, exactly or nearly."""
     label_check: str | None = None
@@ -145,16 +145,16 @@ class RecordingsTable:
     rows: tuple[RecordingRow, ...]
 
     def file(self, row: RecordingRow) -> Path:
-        """Where the recording is."""
+        """Return the path of the recording."""
         return self.folder / row.path
 
     def with_rows(self, rows: Iterable[RecordingRow]) -> RecordingsTable:
-        """The same data set with other rows."""
+        """Return the same data set with other rows."""
         return RecordingsTable(self.folder, tuple(rows))
 
 
 def table_path(data_set: Path) -> Path:
-    """The table of a data set that is named by its folder or by the table itself."""
+    """Return the path of the table of a data set that is named by its folder or by the table itself."""
     return data_set if data_set.suffix == ".parquet" else data_set / TABLE_NAME
 
 
@@ -248,7 +248,7 @@ def first_of_each_species(rows: Sequence[RecordingRow], n: int) -> tuple[list[in
 
 
 def species_of(rows: Sequence[RecordingRow]) -> list[str]:
-    """The scientific names that are the subject of a recording or of an annotation, in alphabetical order."""
+    """Return the scientific names of recordings and annotations, in alphabetical order."""
     names = {row.scientific_name for row in rows if row.scientific_name}
     names |= {a.scientific_name for row in rows for a in row.annotations if a.scientific_name}
     return sorted(names)

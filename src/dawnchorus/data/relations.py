@@ -429,7 +429,7 @@ SAME_RECORDING = tuple(relation for relation in RELATIONS if relation.is_of_one_
 
 
 def groups_of(rows: Sequence[RecordingRow], relations: Sequence[Relation] = RELATIONS) -> list[int]:
-    """A number for each row; rows that any relation joins, directly or over others, have the same."""
+    """Return the number of each row's group; rows that any relation joins, directly or over others, have the same."""
     parent = list(range(len(rows)))
 
     def root(k: int) -> int:

@@ -44,7 +44,7 @@ class Sample:
     """Names of the columns after `row_id`."""
     row_ids: tuple[str, ...]
     notes: tuple[str, ...] = ()
-    """What had to be guessed in the file, as its encoding."""
+    """Guesses made in reading the file, such as its encoding."""
 
     def window_of(self, row_id: str) -> str:
         """Return the window that a row is about: recording and end; in 2022 the species' code stands between them."""
@@ -72,7 +72,7 @@ class Submission:
 
     n_rows: int
     notes: tuple[str, ...]
-    """What had to be guessed in the sample, and classes and rows in which sample, model and recordings differ."""
+    """Guesses made in reading the sample, and classes and rows in which sample, model and recordings differ."""
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,9 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
 
 
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
-    """Yield the labels as detections; the recording is not named in such a file.
+    r"""Yield the labels as detections; the recording is not named in such a file.
 
-    Scores behind `;` or in a fourth field are understood, and the frequency lines (`\\ low high`) that follow a label.
+    Scores behind `;` or in a fourth field are understood, and the frequency lines (`\ low high`) that follow a label.
 
     Raises:
         FormatError: a line is neither a label nor frequencies.

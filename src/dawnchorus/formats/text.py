@@ -36,7 +36,7 @@ def detections_of_marks(path: Path, marks: Iterable[Mark]) -> Iterator[tuple[str
 
 @contextmanager
 def text_stream(stream: BinaryIO) -> Iterator[TextIO]:
-    """`stream` for UTF-8 text with `\\n` line ends; it stays open."""
+    r"""Open `stream` for UTF-8 text with `\n` line ends; it stays open."""
     text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
     try:
         yield text

@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def printable(text: str | Path) -> str:
-    """Return a path, or a text with one, as valid UTF-8: other bytes are written `\\udcXX`."""
+    r"""Return a path, or a text with one, as valid UTF-8: other bytes are written `\udcXX`."""
     return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
 
 

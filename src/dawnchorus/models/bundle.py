@@ -40,7 +40,7 @@ OutputName = Literal["logits", "embeddings"]
 
 
 class Calibration(BaseModel):
-    """How a score becomes a probability: sigmoid(scale * log odds of the score + offset), fitted on validation data."""
+    """Map from scores to probabilities: sigmoid(scale * log odds of the score + offset), fitted on validation data."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -51,7 +51,7 @@ class Calibration(BaseModel):
 
 
 class TrainingSummary(BaseModel):
-    """What a bundle of one's own was trained on."""
+    """Summary of the training of a bundle of one's own."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -84,7 +84,7 @@ class BundleInfo(BaseModel):
     sample_rate_hz: int = Field(ge=4_000, le=500_000)
     window_s: float = Field(gt=0, le=120)
     activation: Activation
-    """How logits become scores; "identity" says that the graph's output is a score already."""
+    """Function from logits to scores; "identity": the graph's output is a score already."""
     embedding_dim: int | None = Field(default=None, ge=1)
     graph_outputs: dict[OutputName, int] | None = None
     """Positions of these among the outputs of a TFLite graph; None: logits are the only output of their size."""
@@ -92,7 +92,7 @@ class BundleInfo(BaseModel):
     """SPDX identifier of the weights' licence."""
     attribution: str
     source: str
-    """Where the weights came from."""
+    """Origin of the weights."""
     made_by: str
     """The software that wrote the bundle, with its version."""
     thresholds: dict[str, float] = Field(default_factory=dict)
@@ -139,7 +139,7 @@ class Bundle:
 
 
 def file_sha256(path: Path) -> str:
-    """The file's sha256 as 64 hexadecimal digits."""
+    """Return the file's sha256 as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -176,7 +176,7 @@ def read_bundle(folder: Path) -> Bundle:
 
 
 def validation_lines(error: ValidationError) -> str:
-    """What is wrong with which field, in one line."""
+    """Describe the invalid fields in one line."""
     return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
 
 

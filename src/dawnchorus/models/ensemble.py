@@ -41,8 +41,10 @@ def make_ensemble(
     weights: Sequence[float] | None = None,
     average: Average = "mean",
 ) -> Bundle:
-    """Write a bundle whose scores are the members' averaged: "mean" of the scores, "geometric" mean, or "rank" (of the
-    classes within a window, as shares of the number of classes).
+    """Write a bundle whose scores are the average of its members' scores.
+
+    The average is the "mean" of the scores, their "geometric" mean, or that of their "rank" (of the classes within a
+    window, as shares of the number of classes).
 
     Its classes are in the order of the first member's. It has the highest sample rate and the longest window of its
     members. The others hear the window resampled, and the best of as many of their own windows as cover it.
@@ -158,7 +160,7 @@ def _fixed_batch(bundle: Bundle) -> int | None:
 
 
 def _averaged(scores: np.ndarray, shares: np.ndarray, average: Average) -> np.ndarray:
-    """What the graph computes, in NumPy [members, windows, classes]."""
+    """Compute the graph's average with NumPy, of scores [members, windows, classes]."""
     if average == "geometric":
         return np.asarray(np.exp(np.tensordot(shares, np.log(np.maximum(scores, 1e-9)), 1)))
     if average == "rank":
@@ -169,7 +171,7 @@ def _averaged(scores: np.ndarray, shares: np.ndarray, average: Average) -> np.nd
 def _graph(
     bundles: Sequence[Bundle], models: Sequence[onnx.ModelProto], shares: np.ndarray, average: Average
 ) -> onnx.ModelProto:
-    """The members side by side behind one input, and the average of their scores."""
+    """Join the members behind one input, and average their scores."""
     inner = [compose.add_prefix(model, f"m{k}.") for k, model in enumerate(models)]
     n_window = models[0].graph.input[0].type.tensor_type.shape.dim[-1].dim_value
     whole = reduce(lambda first, second: compose.merge_models(first, second, io_map=[]), inner)
@@ -200,7 +202,7 @@ def _graph(
 
 
 def _before(average: Average, k: int, n_classes: int, constants: list[onnx.TensorProto]) -> list[onnx.NodeProto]:
-    """What is done to a member's scores before they are added up."""
+    """Return the nodes that transform a member's scores before they are added up."""
     own, ready = f"scores{k}", f"ready{k}"
     if average == "geometric":
         return [
@@ -224,7 +226,7 @@ def _before(average: Average, k: int, n_classes: int, constants: list[onnx.Tenso
 
 
 def _training(bundles: Sequence[Bundle]) -> TrainingSummary | None:
-    """What the members were trained on, if that is the same for all; each has metrics of its own."""
+    """Return the members' training summary, if all have the same; each has metrics of its own."""
     first = bundles[0].info.training
     if first is None or any(b.info.training is None or b.info.training.data != first.data for b in bundles):
         return None

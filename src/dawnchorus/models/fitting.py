@@ -26,13 +26,13 @@ KAISER_BETA = 9.0
 
 
 def crop_starts(n_long: int, n_short: int) -> list[int]:
-    """Where windows of n_short samples begin that cover n_long samples evenly."""
+    """Return the starts of windows of n_short samples that cover n_long samples evenly."""
     n = math.ceil(n_long / n_short)
     return [round((n_long - n_short) * k / max(n - 1, 1)) for k in range(n)]
 
 
 def resampling_filters(from_hz: int, to_hz: int) -> tuple[FloatArray, int, int]:
-    """Filters [L, 1, taps] that give L output samples for every M input samples, with M and the padding before them.
+    """Return filters [L, 1, taps] that give L output samples for every M input samples, M, and the padding before them.
 
     Output sample q * L + p is the p-th filter over the input around sample q * M: a band limited by a windowed sinc
     (Kaiser window, beta 9).
@@ -50,7 +50,7 @@ def resampling_filters(from_hz: int, to_hz: int) -> tuple[FloatArray, int, int]:
 
 
 def fitted(bundle: Bundle, *, rate_hz: int, window_s: float) -> onnx.ModelProto:
-    """The bundle's graph, with input `waveform` and output `logits`, for another rate and window: no lower, no shorter.
+    """Return the bundle's graph for another rate and window, no lower and no shorter.
 
     The waveform is resampled; each of the bundle's windows that cover it evenly is run, and for every class the best
     is taken.

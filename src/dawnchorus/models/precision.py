@@ -92,8 +92,10 @@ def _named(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _front_end(model: onnx.ModelProto) -> list[str]:
-    """Return the names of the nodes before any two-dimensional convolution; of a graph that has none, of those
-    that a front end of ours is made of."""
+    """Return the names of the nodes before any two-dimensional convolution.
+
+    Of a graph that has none, these are the nodes that a front end of ours is made of.
+    """
     images = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) == 4}
     images |= {node.output[0] for node in model.graph.node if node.op_type == "Cast" and node.input[0] in images}
     behind: set[str] = set()

@@ -27,14 +27,14 @@ N_TIMED = 9
 
 @dataclass(frozen=True)
 class Output:
-    """What a graph gives for n windows: logits [n, classes] and, where it has them, embeddings [n, dim]."""
+    """Output of a graph for n windows: logits [n, classes] and, where it has them, embeddings [n, dim]."""
 
     logits: FloatArray
     embeddings: FloatArray | None
 
 
 def milliseconds(bundle: Bundle, *, sound_s: float = 5.0) -> float:
-    """What the graph takes for so many seconds of sound on one core: the median of some runs of one window."""
+    """Measure the graph's time for so many seconds of sound on one core: the median of some runs of one window."""
     session = open_session(bundle)
     window = np.random.default_rng(1).normal(0, 0.05, (1, bundle.n_window)).astype(np.float32)
     session.run(window)
@@ -74,7 +74,7 @@ def scores_of(logits: FloatArray, activation: Activation) -> FloatArray:
 
 
 def log_odds(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """The logarithm of score / (1 - score), finite for 0 and 1."""
+    """Return the logarithm of score / (1 - score), finite for 0 and 1."""
     inside = np.clip(np.asarray(scores, np.float64), 1e-9, 1 - 1e-9)
     found: npt.NDArray[np.float64] = np.log(inside / (1 - inside))
     return found

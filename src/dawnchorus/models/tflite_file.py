@@ -34,7 +34,7 @@ class Operator:
     table: Any
 
     def options(self, kind: type[Any]) -> Any:
-        """The operator's options, read as `kind` (a class of the `tflite` package)."""
+        """Return the operator's options, read as `kind` (a class of the `tflite` package)."""
         options = kind()
         raw = self.table.BuiltinOptions()
         options.Init(raw.Bytes, raw.Pos)
@@ -92,25 +92,25 @@ class TfliteFile:
         return {tensor: position for position, operator in enumerate(self.operators) for tensor in operator.outputs}
 
     def producer(self, tensor: int) -> Operator:
-        """The operator that writes `tensor`."""
+        """Return the operator that writes `tensor`."""
         return self.operators[self._producers[tensor]]
 
     def position(self, operator: Operator) -> int:
-        """Where in the running order `operator` stands."""
+        """Return the position of `operator` in the execution order."""
         return self._producers[operator.outputs[0]]
 
     def is_integer(self, tensor: int) -> bool:
-        """Whether `tensor` holds whole numbers (shape arithmetic, in a float model)."""
+        """Return True if `tensor` holds whole numbers (shape arithmetic, in a float model)."""
         kind = self._graph.Tensors(tensor).Type()
         return kind in (tflite.TensorType.INT32, tflite.TensorType.INT64)
 
     def shape(self, tensor: int) -> tuple[int, ...]:
-        """The shape of `tensor` as the file states it."""
+        """Return the shape of `tensor` as the file states it."""
         shape = self._graph.Tensors(tensor).ShapeAsNumpy()
         return () if isinstance(shape, int) else tuple(int(n) for n in shape)
 
     def constant(self, tensor: int) -> npt.NDArray[Any] | None:
-        """The stored values of `tensor`, or None where it is computed."""
+        """Return the stored values of `tensor`, or None where it is computed."""
         if tensor < 0:
             return None
         info = self._graph.Tensors(tensor)

@@ -38,7 +38,7 @@ KERAS_HINT = (
 
 @dataclass(frozen=True, kw_only=True)
 class ModelDescription:
-    """What a graph does not say of itself."""
+    """Facts on a model that its graph does not state."""
 
     name: str
     version: str

@@ -18,7 +18,7 @@ HEADERS_S = 20.0
 
 
 def server_config(service: Service, *, port: int = 0, base: str = "", access_log: bool = False) -> uvicorn.Config:
-    """uvicorn's settings for a server that a proxy shows below the path `base`."""
+    """Return uvicorn's settings for a server that a proxy shows below the path `base`."""
     proxy = service.settings.proxy
     return uvicorn.Config(
         create_app(service),
@@ -35,8 +35,11 @@ def server_config(service: Service, *, port: int = 0, base: str = "", access_log
 
 
 class Connection(HttpToolsProtocol):
-    """Ends when the headers of a request do not come, or nothing but more of one that was answered; bodies have a pace
-    of their own, see `uploads.paced`."""
+    """HTTP protocol that ends connections whose headers do not come.
+
+    It also ends those of which nothing but more of an answered request comes. Bodies have a pace of their own: see
+    `uploads.paced`.
+    """
 
     _late: asyncio.TimerHandle | None = None
 

@@ -64,7 +64,7 @@ def install(app: FastAPI) -> None:
 
 
 def status_of(error: Exception) -> HTTPStatus:
-    """The HTTP status of an error of ours."""
+    """Return the HTTP status of an error of ours."""
     return next((status for kind, status in _STATUS if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
@@ -109,7 +109,7 @@ async def known(request: Request, error: Exception) -> Response:
 
 
 def shown(request: Request, error: Exception) -> str:
-    """What is wrong, as its sender would say it."""
+    """Return the error message, with the sender's name for the file."""
     message: str = request.app.state.service.shown(getattr(request.state, "shown", str)(str(error)))
     return message
 
@@ -148,6 +148,6 @@ def _invalid_line(error: Mapping[str, Any]) -> str:
 
 
 async def unknown(_request: Request, error: Exception) -> JSONResponse:
-    """The reply to an error that nobody thought of."""
+    """Return the reply to an unexpected error."""
     LOG.error("unexpected", exc_info=error)
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "This should not happen. The log has more under this id.")

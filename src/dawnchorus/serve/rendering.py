@@ -177,8 +177,10 @@ class Renderer:
         return path
 
     async def _fill(self, file: BinaryIO, write: Write) -> None:
-        """Write an answer and go back to its beginning. On failure and cancellation the file is closed, which also ends
-        a writer that is at work."""
+        """Write an answer and go back to its beginning.
+
+        On failure and cancellation the file is closed, which also ends a writer that is at work.
+        """
 
         def fill() -> None:
             write(file)

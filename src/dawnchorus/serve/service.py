@@ -230,8 +230,9 @@ async def unless_full(slots: asyncio.Semaphore, what: str) -> AsyncIterator[None
 
 @contextmanager
 def open_service(settings: Settings) -> Iterator[Service]:
-    """Everything that a server needs, until the block ends; what is under way then is finished, or goes back to the
-    queue.
+    """Open everything that a server needs, until the block ends.
+
+    Work in progress is then finished, or goes back to the queue.
 
     Raises:
         Busy: another server uses the folder.

@@ -1,4 +1,4 @@
-"""What a server is started with."""
+"""Settings of a server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dawnchorus.serve.lanes import Limits
 
 
 class Role(IntEnum):
-    """What somebody may do; each may do what those before it may."""
+    """Permissions of a client; each role includes those before it."""
 
     OPEN = 0
     """Ask whether the server lives, and log in."""
@@ -35,13 +35,13 @@ class Settings:
     """
 
     data: Path
-    """What the server remembers is here: the database, sounds, models, and uploads while they are worked on."""
+    """Folder of the server's state: the database, sounds, models, and uploads while they are worked on."""
     database: str | None = None
     """An address of SQLAlchemy's; None: SQLite in `data`. Several servers may share PostgreSQL."""
     files: str | None = None
     """A folder or an address of fsspec's for sounds and models; None: in `data`."""
     model: str | Path = DEFAULT_MODEL
-    """What a first start serves, and what retrained models are built on."""
+    """Model of a first start, and base of retrained models."""
     models_folder: Path | None = None
     recipe: tuple[str, ...] = ()
     """Settings of `dawnchorus train` for retraining; none: a head on the embeddings of `model`."""
@@ -49,9 +49,9 @@ class Settings:
     proxy: str | None = None
     """Address of a proxy whose word of who asks is believed; it lets others reach the server."""
     tokens: dict[str, Role] = field(default_factory=dict, repr=False)
-    """What requests must carry as a bearer token, and what each allows; none: nothing, on this machine only."""
+    """Bearer tokens that requests must carry, with the role of each; none: no token is needed, on this machine only."""
     requests_per_s: float | None = None
-    """That one client may send, of those that change or recognise something; None: any number."""
+    """Limit for one client, of requests that change or identify something; None: any number."""
     work: tuple[Kind, ...] = KINDS
     """The kinds of jobs that this server works on; other servers of the database may do the others."""
     n_lanes: int | None = None
@@ -82,7 +82,7 @@ MIN_TOKEN = 12
 
 
 def is_loopback(host: str) -> bool:
-    """Whether the name or address is this machine's own."""
+    """Return True if the name or address is this machine's own."""
     if host == "localhost":
         return True
     try:

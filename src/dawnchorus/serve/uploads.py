@@ -51,14 +51,14 @@ Batch = tuple[Path, dict[str, str], list[tuple[str, Path]]]
 
 
 def announced_bytes(request: Request) -> int | None:
-    """How long the body is, as its sender says; None where that is not said, or is no number."""
+    """Return the length of the body as its sender states it; None if it is not stated, or no number."""
     text = request.headers.get("content-length", "")
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
 
 @asynccontextmanager
 async def uploaded(request: Request, spool: Path, *, max_bytes: int) -> AsyncIterator[tuple[Path, str]]:
-    """The recording that a request brings, as a file and the name that its sender gave it.
+    """Receive the recording of a request, as a file and the name that its sender gave it.
 
     It is the multipart field `audio`, or the whole body of any other type. The form's texts become `state.texts`.
 
@@ -101,7 +101,7 @@ async def uploaded(request: Request, spool: Path, *, max_bytes: int) -> AsyncIte
 
 @asynccontextmanager
 async def uploaded_batch(request: Request, spool: Path, *, max_bytes: int) -> AsyncIterator[Batch]:
-    """A folder that goes afterwards, the form's texts, and its files by the name that their sender gave them.
+    """Receive a form: a temporary folder, its texts, and its files by the name that their sender gave them.
 
     Raises:
         UploadTooLarge, InputError, OutputError: as of `uploaded`.
@@ -156,7 +156,7 @@ def _texts(form: FormData) -> dict[str, str]:
 
 
 def base_name(given: str) -> str:
-    """The last part of a name that a stranger gave, cut to what file systems take."""
+    """Return the last part of a name that a stranger gave, cut to the length that file systems take."""
     last = given.replace("\\", "/").rpartition("/")[2].replace("\0", "")
     return last.encode("utf-8", "replace")[:MAX_NAME].decode("utf-8", "ignore") or "upload"
 
@@ -170,7 +170,7 @@ def _writing(spool: Path) -> Iterator[None]:
 
 
 async def read_body(request: Request, *, max_bytes: int) -> bytes:
-    """A body that is no recording, as a whole.
+    """Read a body that is no recording, as a whole.
 
     Raises:
         UploadTooLarge: it has more than `max_bytes`.
@@ -206,7 +206,7 @@ async def _counted(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
 
 
 def paced(receive: Receive) -> Receive:
-    """What gives the parts of a request's body, while they come at a pace; then whatever else comes.
+    """Return a function that receives a request's body as long as it comes fast enough.
 
     It raises UploadTooSlow: nothing came for `PATIENCE_S`, or too little in all.
     """
@@ -291,8 +291,10 @@ async def _closing(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 async def _form(
     request: Request, max_bytes: int, *, max_files: int, in_memory: int = IN_MEMORY
 ) -> AsyncIterator[FormData]:
-    """A multipart body, read while it comes, with `in_memory` bytes of each file in memory; its files are closed
-    afterwards."""
+    """Parse a multipart body while it comes, with `in_memory` bytes of each file in memory.
+
+    Its files are closed afterwards.
+    """
     if (kind := _media_type(request)) != FORM_TYPE:
         raise InputError(f"expected a body of the type {FORM_TYPE}, got {kind[:80] or 'none'}.")
     parser = _FormParser(

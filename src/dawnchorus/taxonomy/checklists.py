@@ -37,7 +37,7 @@ class Checklist:
     codes: dict[str, Label]
     """Taxa of any rank by their codes."""
     notes: tuple[str, ...] = ()
-    """What had to be guessed in the file, as its encoding."""
+    """Guesses made in reading the file, such as its encoding."""
 
 
 def read_checklist(path: Path, *, edition: str | None = None) -> Checklist:

@@ -61,7 +61,7 @@ _AUTHORITY = re.compile(
 )
 """A scientific name, who gave it, and what is behind this."""
 _LIST_SEPARATOR = re.compile(r"[,;|](?![^(]*\))(?!\s*\d{4}\b)")
-"""What parts the labels of a list: not in brackets, and not before the year of an author's name."""
+"""Separators of the labels of a list: not in brackets, and not before the year of an author's name."""
 _INDETERMINATE = re.compile(
     r"""
     (?<=\w\ )spp?(?!\w|\.?\ ?\d)                    # Parus sp.; but Parus sp. 2 is a class of somebody's own
@@ -292,7 +292,7 @@ def _without_authority(name: str) -> str:
 
 
 def read_label_lines(path: Path) -> tuple[Label, ...]:
-    """The labels of a text file with one `Genus species_Common Name` in a line, in output order.
+    """Read the labels of a text file with one `Genus species_Common Name` in a line, in output order.
 
     Raises:
         FormatError: the file is not UTF-8 text, or has no labels.
@@ -314,7 +314,7 @@ def parse_label(text: str) -> Label:
 
 
 def read_labels(path: Path) -> tuple[Label, ...]:
-    """The labels of a bundle's `labels.csv`, in output order.
+    """Read the labels of a bundle's `labels.csv`, in output order.
 
     Raises:
         FormatError: columns or values are not as expected.

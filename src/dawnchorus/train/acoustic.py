@@ -40,8 +40,11 @@ FLOORS: tuple[float, ...] = tuple(
 
 
 def chroma_filters(*, rate_hz: int, n_fft: int, n_chroma: int = N_CHROMA) -> np.ndarray:
-    """Return the weight of each bin in each pitch class [chroma, bins], C first: bumps a semitone wide around the bin's
-    own pitch, fading away from octave 5 (librosa's `filters.chroma`; after D. Ellis, 2007)."""
+    """Return the weight of each bin in each pitch class [chroma, bins], C first.
+
+    Weights are bumps a semitone wide around the bin's own pitch, fading away from octave 5 (librosa's `filters.chroma`;
+    after D. Ellis, 2007).
+    """
     frequencies = np.linspace(0, rate_hz, n_fft, endpoint=False)[1:]
     pitch = n_chroma * np.log2(frequencies / (440.0 / 16))
     pitch = np.concatenate([[pitch[0] - 1.5 * n_chroma], pitch])

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 
 class PowerSpectrum(nn.Module):
-    """Power [batch, bins, frames] of waveforms [batch, samples] in Hann windows; frames are centred on multiples of
-    n_hop, with zeros around the ends.
+    """Power [batch, bins, frames] of waveforms [batch, samples] in Hann windows.
+
+    Frames are centred on multiples of n_hop, with zeros around the ends.
 
     A Fourier transform of a * b points is b transforms of a points, each turned a little, and a transform of b points
     over their results (Cooley and Tukey, 1965). With b a divisor of the hop, the first ones are a convolution of the

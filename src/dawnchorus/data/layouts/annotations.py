@@ -56,7 +56,7 @@ class FoundMarks:
     """Tables without rows, by the recording that they are named after."""
     tables: list[Path] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
-    """Why other files, which look like tables of recordings, are of none."""
+    """Reasons why other files, which look like tables of recordings, are of none."""
     notes: list[str] = field(default_factory=list)
     """Sentences on what had to be guessed in the tables, as their encoding."""
     elsewhere: dict[str, Path] = field(default_factory=dict)

@@ -65,7 +65,7 @@ SPLIT_NAMES = {"train": "train", "valid": "validation", "val": "validation", "va
 
 @dataclass(frozen=True)
 class TableLayout:
-    """Which column of a csv gives which field."""
+    """Columns of a csv by field."""
 
     table: Table
     columns: Mapping[str, int]
@@ -346,7 +346,7 @@ def _names_in(text: str | None) -> list[str]:
 
 
 def iso_date(text: str | None) -> str | None:
-    """A date as exactly as it is known: `2019-05-00` is 2019-05, `0000-00-00` is nothing, `2019-20-05` is 2019."""
+    """Return a date as exactly as it is known: `2019-05-00` is 2019-05, `0000-00-00` None, `2019-20-05` 2019."""
     match = re.match(r"(\d{4})(?:-(0[1-9]|1[0-2])(?:-(0[1-9]|[12]\d|3[01]))?)?", text or "", re.ASCII)
     if match is None or match[1] == "0000":
         return None
@@ -354,6 +354,6 @@ def iso_date(text: str | None) -> str | None:
 
 
 def clock(text: str | None) -> str | None:
-    """A time of day as HH:MM; `?` and words are nothing."""
+    """Return a time of day as HH:MM; None for `?` and words."""
     time = parse_time(text or "")
     return None if time is None else f"{time:%H:%M}"

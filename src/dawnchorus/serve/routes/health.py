@@ -15,13 +15,13 @@ router = APIRouter(tags=["health"])
 
 @router.get("/api/v1/health/live", dependencies=[needs(Role.OPEN)], responses=problems())
 async def live() -> dict[str, str]:
-    """The process answers."""
+    """Return 200 while the process answers."""
     return {"status": "live"}
 
 
 @router.get("/api/v1/health/ready", dependencies=[needs(Role.OPEN)], responses=problems(503))
 async def ready(service: ServiceOf) -> dict[str, str]:
-    """The model is loaded, and the server is not about to end."""
+    """Return 200 while the model is loaded and the server is not about to end."""
     service.check_ready()
     return {"status": "ready", "bundle_id": service.lanes.bundle.id}
 

@@ -114,7 +114,7 @@ _BODY = {
     openapi_extra=_BODY,
 )
 async def identify(request: Request, service: ServiceOf, query: Annotated[IdentifyRequest, Query()]) -> Response:
-    """The detections of a recording (multipart field `audio`, or the body); of a long one, a job that finds them.
+    """Identify a recording (multipart field `audio`, or the body); a long one becomes a job.
 
     The parameters may also come as fields of the form. What a job finds is kept, and is at
     /api/v1/recordings/{sha256}/detections when it is done.

@@ -71,19 +71,19 @@ class Question(BaseModel):
 
 @router.get("", dependencies=[needs(Role.IDENTIFY)], responses=problems())
 async def server() -> dict[str, Any]:
-    """Who answers."""
+    """Return name and version of the server."""
     return {"name": "dawnchorus", "version": __version__, "extensions": []}
 
 
 @router.get("/health/live", dependencies=[needs(Role.OPEN)], responses=problems())
 async def live() -> dict[str, bool]:
-    """The process answers."""
+    """Return 200 while the process answers."""
     return {"live": True}
 
 
 @router.get("/health/ready", dependencies=[needs(Role.OPEN)], responses=problems(503))
 async def ready(service: ServiceOf) -> dict[str, bool]:
-    """The model is loaded, and the server is not about to end."""
+    """Return 200 while the model is loaded and the server is not about to end."""
     service.check_ready()
     return {"ready": True}
 
@@ -91,7 +91,7 @@ async def ready(service: ServiceOf) -> dict[str, bool]:
 @router.get("/models/{name}", dependencies=[needs(Role.IDENTIFY)], responses=problems(404))
 @router.get("/models/{name}/versions/{version}", dependencies=[needs(Role.IDENTIFY)], responses=problems(404))
 async def model(service: ServiceOf, name: str, version: str | None = None) -> dict[str, Any]:
-    """What the model takes and gives."""
+    """Return the model's inputs and outputs."""
     bundle = _asked(service.lanes.bundle, name, version)
     return {
         "name": bundle.info.name,
@@ -107,7 +107,7 @@ async def model(service: ServiceOf, name: str, version: str | None = None) -> di
     "/models/{name}/versions/{version}/ready", dependencies=[needs(Role.IDENTIFY)], responses=problems(404, 503)
 )
 async def model_ready(service: ServiceOf, name: str, version: str | None = None) -> dict[str, Any]:
-    """The model can be asked."""
+    """Return 200 while the model can be asked."""
     bundle = _asked(service.lanes.bundle, name, version)
     service.check_ready()
     return {"name": bundle.info.name, "ready": True}
@@ -126,7 +126,7 @@ _INFER: dict[str, Any] = {
 @router.post("/models/{name}/infer", **_INFER)
 @router.post("/models/{name}/versions/{version}/infer", **_INFER)
 async def infer(request: Request, service: ServiceOf, name: str, version: str | None = None) -> dict[str, Any]:
-    """The scores [windows, classes] of windows [windows, samples] at the bundle's rate."""
+    """Return the scores [windows, classes] of windows [windows, samples] at the bundle's rate."""
     asked = _asked(service.lanes.bundle, name, version)
     service.lanes.check_room(0)  # before anything is read
     async with received_body(request, service.spool, max_bytes=MAX_BODY) as file, service.few:

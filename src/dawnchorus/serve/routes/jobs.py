@@ -38,13 +38,13 @@ def jobs(service: ServiceOf, kind: Kind | None = None, limit: Limit = 50, offset
 
 @router.get("/{job_id}", dependencies=[needs(Role.IDENTIFY)], responses=problems(404))
 def job(service: ServiceOf, job_id: JobId) -> dict[str, Any]:
-    """How far it is, and what came out."""
+    """Return the progress and the result of a job."""
     return job_fields(service.jobs.get(job_id))
 
 
 @router.get("/{job_id}/log", dependencies=[needs(Role.TEACH)], responses=problems(404))
 def log(service: ServiceOf, job_id: JobId) -> dict[str, Any]:
-    """The last lines that a retraining wrote, on the server that carried it out."""
+    """Return the last lines that a retraining wrote, on the server that carried it out."""
     return {"lines": service.learning.log(service.jobs.get(job_id).id)}
 
 

@@ -70,7 +70,7 @@ def upload_reply(files: Sequence[Taken], fields: Mapping[str, Any]) -> Response:
 
 
 async def take(request: Request, service: Service) -> list[Taken]:
-    """What became of the request's files."""
+    """Add labelled recordings, and return the outcome for each file."""
     async with service.uploaded_batch(request) as (folder, texts, files):
         refuse_unknown(texts, FIELDS, "field")
         labels, limit = service.lanes.bundle.labels, service.settings.limits.max_bytes
@@ -80,7 +80,7 @@ async def take(request: Request, service: Service) -> list[Taken]:
 
 @router.get("/lessons", dependencies=[needs(Role.IDENTIFY)], responses=problems())
 def balance(service: ServiceOf) -> dict[str, Any]:
-    """How much there is to learn from, by species."""
+    """Return the amount of training data by species."""
     rows = service.lessons.balance()
     return {"total": sum(row.n_recordings for row in rows), "species": [lesson_fields(row) for row in rows]}
 

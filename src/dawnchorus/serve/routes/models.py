@@ -44,7 +44,7 @@ def _fields(row: Model, active: str) -> dict[str, Any]:
 
 @router.get("/active", dependencies=[needs(Role.IDENTIFY)], responses=problems())
 def active(service: ServiceOf) -> dict[str, Any]:
-    """What uploads are scored with."""
+    """Return the model that uploads are scored with."""
     bundle = service.lanes.bundle
     fields = bundle.info.model_dump(mode="json", exclude_none=True, exclude={"thresholds"})
     return {**fields, "bundle_id": bundle.id, "n_classes": len(bundle.labels)}
@@ -57,7 +57,7 @@ def active(service: ServiceOf) -> dict[str, Any]:
     responses={200: {"content": {"text/markdown": {}}}, **problems(404, 409)},
 )
 def card(service: ServiceOf, bundle_id: BundleId) -> Response:
-    """What it is, what it learned from, how good it is: Markdown."""
+    """Return the model card, as Markdown."""
     path = service.registry.open(bundle_id).folder / "MODEL_CARD.md"
     return Response(path.read_bytes(), media_type="text/markdown; charset=utf-8")
 
@@ -89,7 +89,7 @@ class Comparison(BaseModel):
 async def compare(
     service: ServiceOf, wanted: Comparison, min_score: Annotated[float, Query(ge=0, le=1)] = 0.25
 ) -> dict[str, Any]:
-    """What two models hear in the latest recordings: for each the species, and where the models differ."""
+    """Compare the species that two models detect in the latest recordings."""
     async with unless_full(service.comparisons, "comparisons"):
         return await asyncio.to_thread(_compare, service, wanted, min_score)
 

@@ -82,7 +82,7 @@ def _to(request: Request, path: str) -> Response:
 
 @router.get("/", dependencies=[needs(Role.IDENTIFY)])
 def home(request: Request, service: ServiceOf) -> Response:
-    """Where a recording is given."""
+    """Show the page for uploads."""
     return _home(request, service)
 
 
@@ -111,7 +111,7 @@ async def found(request: Request, service: ServiceOf) -> Response:
 
 @router.get("/recordings/{sha256}", dependencies=[needs(Role.IDENTIFY)])
 def recording(request: Request, service: ServiceOf, sha256: Sha256) -> Response:
-    """A recording, to see and to hear, with its birds."""
+    """Show a recording with its spectrogram, sound and detections."""
     row = service.history.recording(sha256)
     total, detections = service.history.detections(Heard(recording=sha256), limit=N_SHOWN)
     surest = detections
@@ -132,7 +132,7 @@ def _by_species(detections: list[Found]) -> list[list[Found]]:
 
 @router.get("/jobs/{job_id}", dependencies=[needs(Role.IDENTIFY)])
 def job(request: Request, service: ServiceOf, job_id: str) -> Response:
-    """How far a job is."""
+    """Show the progress of a job."""
     found = service.jobs.get(job_id)
     then = f"/recordings/{found.parameters['sha256']}" if found.kind == "identify" else "/teach"
     return _page("job.html", request, job=found, then=then)
@@ -151,7 +151,7 @@ def history(
     reviewed: Annotated[str, Query(max_length=8)] = "",
     offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
 ) -> Response:
-    """What was heard, the latest first."""
+    """Show the history of detections, the latest first."""
     wanted = Heard(
         species=species or None,
         min_score=_score(min_score),
@@ -194,7 +194,7 @@ def _day(text: str) -> datetime | None:
 
 @router.get("/review", dependencies=[needs(Role.IDENTIFY)])
 def review(request: Request, service: ServiceOf) -> Response:
-    """What nobody has judged yet, the surest first."""
+    """Show detections that nobody has reviewed yet, the highest scores first."""
     total, rows = service.history.detections(Heard(reviewed=False), limit=N_QUEUE, by_score=True)
     return _page("review.html", request, total=total, found=rows)
 
@@ -204,7 +204,7 @@ def review(request: Request, service: ServiceOf) -> Response:
 
 @router.get("/teach", dependencies=[needs(Role.IDENTIFY)])
 def teach(request: Request, service: ServiceOf) -> Response:
-    """What there is to learn from, and how retraining goes."""
+    """Show the training data and the progress of a retraining."""
     balance = service.lessons.balance()
     _, rows = service.jobs.find(kind="retrain", limit=1)
     job = rows[0] if rows else None
@@ -226,7 +226,7 @@ def teach(request: Request, service: ServiceOf) -> Response:
 
 @router.get("/models", dependencies=[needs(Role.IDENTIFY)])
 def models(request: Request, service: ServiceOf) -> Response:
-    """Which models there are, and which serves."""
+    """Show the models, and the active one."""
     registry = service.registry
     return _page(
         "models.html",
@@ -239,7 +239,7 @@ def models(request: Request, service: ServiceOf) -> Response:
 
 @router.get("/system", dependencies=[needs(Role.IDENTIFY)])
 def system(request: Request, service: ServiceOf) -> Response:
-    """What was heard in all, and how the server is."""
+    """Show totals of all detections and the state of the server."""
     totals = service.history.totals()
     _, jobs = service.jobs.find(limit=10)
     return _page(
@@ -267,7 +267,7 @@ def _length(seconds: float) -> str:
 
 @router.get("/login", dependencies=[needs(Role.OPEN)])
 def login(request: Request) -> Response:
-    """Where a token is given."""
+    """Show the login page."""
     return _page("login.html", request)
 
 
@@ -278,7 +278,7 @@ async def _form(request: Request) -> dict[str, str]:
 
 @router.post("/login", dependencies=[needs(Role.OPEN)])
 async def log_in(request: Request) -> Response:
-    """Let somebody in who knows a token."""
+    """Log in with a token."""
     fields = await _form(request)
     cookie = request.app.state.access.log_in(request, fields.get("token", ""))
     if cookie is None:
@@ -301,13 +301,13 @@ async def log_out(request: Request) -> Response:
 
 @router.get("/api/openapi.json", dependencies=[needs(Role.IDENTIFY)])
 def openapi(request: Request) -> Response:
-    """The interface for programs, described."""
+    """Return the OpenAPI description."""
     return JSONResponse(request.app.openapi())
 
 
 @router.get("/docs", dependencies=[needs(Role.IDENTIFY)])
 def docs(request: Request) -> Response:
-    """The same to read."""
+    """Show the OpenAPI description as a page."""
     groups: dict[str, list[tuple[str, str, Any]]] = {}
     for path, methods in request.app.openapi()["paths"].items():
         for method, about in methods.items():

@@ -170,7 +170,7 @@ async def detections_of(
     sha256: Sha256,
     output: Annotated[str, Query(alias="format", description="json, or the name of a table's format.")] = "json",
 ) -> Response:
-    """What was heard in it, in any of the formats of the command line."""
+    """Return the detections of a recording, in any of the formats of the command line."""
     row = await run_in_threadpool(service.history.recording, sha256)
     if output == "json":
         write, media_type = partial(_write_json, service, row), "application/json"
@@ -231,7 +231,7 @@ def detections(
     limit: Limit = 50,
     offset: Offset = 0,
 ) -> dict[str, Any]:
-    """What was heard in the recordings that are kept, the latest first."""
+    """Return the detections of kept recordings, the latest first."""
     wanted = Heard(species, min_score, recording, reviewed, since, until)
     n, found = service.history.detections(wanted, limit=limit, offset=offset)
     return {"total": n, "detections": [detection_fields(each) for each in found]}
@@ -244,7 +244,7 @@ def detections(
     responses={200: {"content": {"audio/mpeg": {}}}, **problems(404, 503)},
 )
 async def detection_sound(request: Request, service: ServiceOf, number: Number) -> Response:
-    """It, and a second around it, as MP3 at full level."""
+    """Return the detection with a second around it, as MP3 at full level."""
     row = await run_in_threadpool(service.history.detection, number)
     answer = service.renderer.cached(row.recording, ("clip", row.start_s, row.end_s), partial(_cut, service, row))
     return FileResponse(await while_connected(request, answer), media_type="audio/mpeg", headers=_KEPT)

@@ -68,7 +68,7 @@ def metrics(service: ServiceOf) -> dict[str, Any]:
 
 @router.get("/classes", dependencies=[needs(Role.IDENTIFY)], responses=problems())
 def classes(service: ServiceOf) -> dict[str, Any]:
-    """What the model can tell."""
+    """Return the model's classes."""
     names = [label.common_name for label in service.lanes.bundle.labels]
     return {"classes": names, "num_classes": len(names)}
 
@@ -121,7 +121,7 @@ _BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"
     openapi_extra=_BODY,
 )
 async def predict(request: Request, service: ServiceOf) -> dict[str, Any]:
-    """The best species of a clip (multipart field `audio`), and the five best, by their best window."""
+    """Return the best species of a clip (multipart field `audio`), and the five best, by their best window."""
     async with service.uploaded(request) as (path, name):
         refuse_unknown(request.state.texts, (), "field")
         found = await service.recognised(path, Options(min_score=0.0, top=N_TOP), name)

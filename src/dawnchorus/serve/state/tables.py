@@ -164,8 +164,11 @@ class Lesson(Base):
 
 
 class Part(Base):
-    """To which part of the split a group of lessons came; it stays there, even if its lessons are taken back and come
-    again: what a model was tested on, later ones do not learn from."""
+    """The part of the split of a group of lessons.
+
+    It stays the same even if its lessons are taken back and come again: later models are not trained on recordings that
+    a model was tested on.
+    """
 
     __tablename__ = "parts"
 

@@ -210,8 +210,10 @@ def _backbone_graph(bundle: Bundle) -> onnx.ModelProto:
 def _own_classifier(
     bundle: Bundle, classes: tuple[str, ...], n_dim: int, *, wanted: bool, cautious: bool
 ) -> tuple[Tensor, Tensor]:
-    """Weights [dim, classes] and biases [classes] of the backbone's own last layer; for what it does not know zeros,
-    or, `cautious`, what it says on the average, or that it is improbable."""
+    """Return weights [dim, classes] and biases [classes] of the backbone's own last layer.
+
+    Classes that it does not know have zeros; with `cautious`, the average of its classes, or an improbable score.
+    """
     weight, bias = torch.zeros(n_dim, len(classes)), torch.zeros(len(classes))
     own = last_layer(bundle) if wanted else None
     known = bundle.class_by_scientific_name
