@@ -133,8 +133,8 @@ def wav(path: Path, guano: str = "") -> Path:
 @pytest.mark.parametrize(
     ("name", "time"),
     [
-        ("52C35A80", datetime(2014, 1, 1, tzinfo=UTC)),
-        ("52C35A7F", None),
+        ("58684680", datetime(2017, 1, 1, tzinfo=UTC)),
+        ("5868467F", None),
         ("19700101_000000", datetime(1970, 1, 1)),
         ("19691231_235959", None),
         ("21001231_235959", datetime(2100, 12, 31, 23, 59, 59)),

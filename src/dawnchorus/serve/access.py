@@ -75,7 +75,7 @@ class Allowances:
     def __init__(self, per_s: float | None, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.per_s, self._clock = per_s, clock
         self._left: dict[str, tuple[float, float]] = {}
-        """What a client may still send, and when that was so."""
+        """By client: the rest of its allowance, and the time of that."""
         self._lock = threading.Lock()
 
     def take(self, client: str) -> float:
@@ -101,7 +101,7 @@ class Access:
         self._tokens, self._hosts = settings.tokens, settings.own_hosts
         self._allowances = Allowances(settings.requests_per_s)
         self._failures: dict[str, deque[float]] = {}
-        """When the latest wrong tokens of a client came."""
+        """Times of the latest wrong tokens, by client."""
         self._lock = threading.Lock()
 
     @property
