@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from dawnchorus.data.fetching import check_sound
+from dawnchorus.data.fetching import decode_sound
 from dawnchorus.errors import FetchFailed, OutputError
 from dawnchorus.web import MAX_WAIT_S, Web, asked_wait_s
 
@@ -148,7 +148,7 @@ def download(server: Misbehaving, path: Path) -> list[float]:
     """Download, and give the waits."""
     waits: list[float] = []
     web = Web(per_s=1e6, sleep=waits.append)
-    web.download(server.address, path, check=lambda part: check_sound(part, path.name))
+    web.download(server.address, path, check=lambda part: decode_sound(part, path.name))
     return waits
 
 

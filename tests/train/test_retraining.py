@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import pytest
 import soundfile
 from tests.conftest import Command
 
-from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable
+from dawnchorus.audio.write import write_recording
+from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, write_table
 from dawnchorus.data.split import split_table
-from dawnchorus.models.bundle import Bundle, TrainingSummary
+from dawnchorus.models.bundle import Bundle, TrainingSummary, read_bundle
+from dawnchorus.models.store import ModelStore
 from dawnchorus.train.compose import compose_config
 from dawnchorus.train.retraining import (
     KNOWN,
@@ -23,6 +26,7 @@ from dawnchorus.train.retraining import (
     MIN_HELD_OUT,
     PARTS,
     checked,
+    compared,
     judged,
     too_few_held_out,
     training_settings,
@@ -157,6 +161,19 @@ def test_a_model_that_has_lost_a_class_is_not_promoted(level_bundle: Bundle) -> 
 def test_a_species_that_was_not_known_before_cannot_be_lost(level_bundle: Bundle) -> None:
     unknown = {"common_name": "New Bird", "active_average_precision": KNOWN / 2, "new_average_precision": 0.0}
     assert judged(level_bundle, level_bundle, report(species=[unknown])) == ()
+
+
+def test_held_out_recordings_that_the_active_model_learned_from_are_counted(
+    level_bundle: Bundle, store: ModelStore, tmp_path: Path
+) -> None:
+    write_recording(tmp_path / "XC1.wav", np.full(16_000, 0.3, np.float32), rate_hz=16_000)
+    row = RecordingRow(recording_id="XC1", path="XC1.wav", scientific_name="Avis magna", split="test")
+    shutil.copytree(level_bundle.folder, tmp_path / "active")
+    write_table(RecordingsTable(tmp_path / "active", (replace(row, split="train"),)))
+    table = RecordingsTable(tmp_path, (row,))
+    for folder, expected in ((tmp_path / "active", 1), (level_bundle.folder, 0)):
+        report = compared(read_bundle(folder), level_bundle, table, store=store, n_workers=1)
+        assert report["n_learned_by_active"] == expected
 
 
 def test_a_misspelt_label_ends_the_command_before_anything_is_trained(

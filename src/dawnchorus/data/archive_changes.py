@@ -18,7 +18,9 @@ MAX_LOOKED_UP = 100
 """Most recordings that are asked for one by one."""
 
 _MAX_NAMED = 3
-_SAME_LENGTH_S = 2.0
+SAME_LENGTH_S = 2.0
+"""Lengths of one sound may differ by so much between the archive's list and a decoder."""
+
 _SAID = (
     *("scientific_name", "common_name", "secondary", "kind", "url", "recordist", "license", "latitude", "longitude"),
     *("locality", "country", "date", "time", "quality", "sound_type"),
@@ -103,7 +105,7 @@ def _differences(pairs: Iterable[tuple[RecordingRow, Found]], name: str) -> tupl
 
 def _is_other_file(row: RecordingRow, item: Found) -> bool:
     lengths = row.duration_s, item.row.duration_s
-    is_longer = None not in lengths and abs((lengths[0] or 0) - (lengths[1] or 0)) > _SAME_LENGTH_S
+    is_longer = None not in lengths and abs((lengths[0] or 0) - (lengths[1] or 0)) > SAME_LENGTH_S
     return bool(item.file_url) and (row.path != item.row.path or is_longer)
 
 

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from dawnchorus.audio.decode import open_recording
 from dawnchorus.contents import find_page
+from dawnchorus.data.archive_changes import SAME_LENGTH_S
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.data.xeno_canto import Found
 from dawnchorus.errors import AudioError, Busy, FetchFailed, OutputError
@@ -33,9 +34,17 @@ class Fetched:
     failures: dict[str, str]
     unsound: tuple[str, ...] = ()
     """Recordings whose file of an earlier run was no sound; it was removed, and fetched again."""
+    cut: tuple[tuple[str, float, float], ...] = ()
+    """Recordings that came shorter than the archive lists them: recording_id, seconds that came, seconds listed."""
 
     def notes(self) -> Iterator[str]:
-        """Yield what became of files of earlier runs."""
+        """Yield what became of files of earlier runs, and sounds that are shorter than they should be."""
+        if self.cut:
+            name, came_s, listed_s = self.cut[0]
+            yield (
+                f"sounds that are shorter than the archive lists them: {len(self.cut)} (as {name}: {came_s:.1f} of "
+                f"{listed_s:.1f} s). They are kept; remove a file to fetch it again."
+            )
         if self.unsound:
             n_failed = len(set(self.unsound) & set(self.failures))
             yield (
@@ -110,6 +119,7 @@ def fetch_recordings(
     missing = [item for item in wanted if item.row.recording_id not in there or item.row.recording_id in replaced]
     got = set(there)
     failures: dict[str, str] = {}
+    came_s: dict[str, float] = {}
 
     def rows() -> list[RecordingRow]:
         have = [item for item in wanted if item.row.recording_id in got]
@@ -117,8 +127,12 @@ def fetch_recordings(
 
     def fetch(item: Found) -> str:
         name = item.row.recording_id
+
+        def check(path: Path) -> None:
+            came_s[name] = decode_sound(path, item.file_name)
+
         try:
-            web.download(item.file_url, place / item.file_name, check=lambda path: check_sound(path, item.file_name))
+            web.download(item.file_url, place / item.file_name, check=check)
         except FetchFailed as error:
             failures[name] = str(error)
         on_recording()
@@ -143,18 +157,28 @@ def fetch_recordings(
                 keep(rows())
             raise
     keep(rows())
-    return Fetched(tuple(rows()), len(wanted) - len(missing), failures, unsound)
+    listed_s = {item.row.recording_id: item.row.duration_s for item in wanted}
+    cut = ((name, came_s[name], listed_s[name] or 0.0) for name in sorted(set(came_s) & got))
+    return Fetched(
+        tuple(rows()),
+        len(wanted) - len(missing),
+        failures,
+        unsound,
+        tuple(each for each in cut if each[2] - each[1] > SAME_LENGTH_S),
+    )
 
 
-def check_sound(path: Path, name: str) -> None:
-    """Refuse a downloaded file that no decoder can open.
+def decode_sound(path: Path, name: str) -> float:
+    """Decode a downloaded file to its end, and return the seconds that it holds.
 
     Raises:
         FetchFailed: it is no sound.
     """
     try:
-        with open_recording(path):
-            pass
+        with open_recording(path) as recording:
+            for _ in recording.blocks():
+                pass
+            return recording.duration_s
     except AudioError as error:
         reason, n_bytes = str(error).replace(str(path), name), path.stat().st_size
         raise FetchFailed(f"expected sound, got {n_bytes} bytes that no decoder opens: {reason}", None) from error
@@ -166,7 +190,7 @@ def _is_sound(path: Path, known_bytes: int | None) -> bool:
     if path.stat().st_size == known_bytes:
         return True
     try:
-        check_sound(path, path.name)
+        decode_sound(path, path.name)
     except FetchFailed:
         return False
     return True

@@ -20,6 +20,7 @@ from dawnchorus.data.split import split_table
 from dawnchorus.errors import InputError
 from dawnchorus.evaluate import metrics
 from dawnchorus.evaluate.scoring import Scores, score_data_set
+from dawnchorus.evaluate.suspects import learned_from
 from dawnchorus.identify.options import DEFAULT_MIN_SCORE, Options
 from dawnchorus.identify.run import identify
 from dawnchorus.models.bundle import Bundle, read_bundle
@@ -130,6 +131,15 @@ def retrain(
     bundle = _grown(run, config, folder / "bundle", store)
     on_stage(Stage("comparing", 0.8, "with the active model, on recordings that were kept back"))
     report = compared(active, bundle, ready, store=store, n_workers=n_workers)
+    if report["n_learned_by_active"]:
+        on_stage(
+            Stage(
+                "comparing",
+                0.9,
+                f"the active model was trained on {report['n_learned_by_active']} of {report['n_kept_back']} held-out "
+                f"recordings, or on relatives of them: its figures are better than they would be for new ones",
+            )
+        )
     reasons = judged(active, bundle, report, may_change_family=settings.is_chosen)
     return Outcome(bundle, not reasons, reasons, report)
 
@@ -250,6 +260,7 @@ def compared(
     return {
         "n_learned": sum(row.split == "train" and row.source != SOURCE for row in table.rows),
         "n_kept_back": len(rows),
+        "n_learned_by_active": len(learned_from(active, rows)),
         "bundles": {name: bundle.id for name, bundle in each.items()},
         "average_precision": {name: _mean(m.precision.get(s, 0.0) for s in species) for name, m in found.items()},
         "false_alarms": {name: m.false_alarms for name, m in found.items()},
