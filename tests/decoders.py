@@ -61,7 +61,7 @@ def sharing_decoders() -> Iterator[None]:
         try:
             yield from yielded
         finally:
-            if self._process is not None:  # None: it was closed in the midst of a recording
+            if self._process is not None and self._request is None:  # not closed in the midst of a recording
                 whole.add(self._process)
 
     def keep_or_close(self: DecoderProcess) -> None:

@@ -51,6 +51,23 @@ def test_the_process_gives_what_the_file_holds(recording: Path, shares_memory: b
 
 
 @pytest.mark.parametrize("shares_memory", [True, False])
+def test_replies_to_a_request_that_was_left_are_not_taken_for_others(recording: Path, shares_memory: bool) -> None:
+    decoder = DecoderProcess(shares_memory=shares_memory)
+    left = decoder.decode(recording, rate_hz=384_000)
+    assert isinstance(next(left), Opened)
+    short = recording.with_name("short.wav")
+    soundfile.write(short, np.zeros(800), 16_000)
+    assert decoder.probe(short).info.n_frames == 800
+    items = decoder.decode(short, rate_hz=16_000)
+    next(items)
+    left.close()
+    *_, last = items
+    assert isinstance(last, Ended)
+    assert last.duration_s == 0.05
+    decoder.close()
+
+
+@pytest.mark.parametrize("shares_memory", [True, False])
 def test_a_crash_costs_one_file_and_the_next_one_works(recording: Path, shares_memory: bool) -> None:
     decoder = DecoderProcess(shares_memory=shares_memory)
     with pytest.raises(AudioUnreadable, match=r"x\.wav: the decoder crashed on this file"):

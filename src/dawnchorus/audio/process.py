@@ -94,6 +94,8 @@ class DecoderProcess:
         self._shares_memory = can_share_memory() if shares_memory is None else shares_memory
         self._process: subprocess.Popen[bytes] | None = None
         self._ring: Ring | None = None
+        self._request: dict[str, Any] | None = None
+        """Request whose reply has not been read to its end."""
         self._watchdog: _Watchdog | None = None
 
     def probe(self, path: Path) -> Opened:
@@ -119,7 +121,10 @@ class DecoderProcess:
         yield from self._ask(request, path)
 
     def _ask(self, request: dict[str, Any], path: Path) -> Iterator[Opened | FloatArray | Ended]:
+        if self._request is not None:  # somebody still holds what it yields, and its replies would be taken for ours
+            self.close()
         process, watchdog = self._started()
+        self._request = request
         ring = self._ring
         stdin, stdout = cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout)
         finished = False
@@ -144,13 +149,15 @@ class DecoderProcess:
                     finished = True
                     raise getattr(errors, kind)(reply["message"])
         finally:
-            if not finished:
-                self.close()
+            if self._request is request:
+                self._request = None
+                if not finished:
+                    self.close()
 
     def close(self) -> None:
         """End the process. A later `decode` starts a new one."""
         process, self._process = self._process, None
-        self._ring = None
+        self._ring = self._request = None
         watchdog, self._watchdog = self._watchdog, None
         if watchdog is not None:
             watchdog.close()

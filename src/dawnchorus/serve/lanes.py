@@ -385,10 +385,9 @@ class Lanes:
             opened, ended, kept = None, None, WHOLE
             windower = Windower(plan, batch=BATCH_WINDOWS)
             max_samples = round(self.limits.max_duration_s * rate_hz)
-            parts = active.cleaner.decode(
+            for part in active.cleaner.decode(
                 decoder, path, rate_hz=rate_hz, max_samples=max_samples, channel=options.channel
-            )
-            for part in parts:
+            ):
                 if isinstance(part, Opened):
                     opened = part
                     self._check(part.info)
