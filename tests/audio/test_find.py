@@ -73,3 +73,10 @@ def test_linked_folders_are_left_out_and_linked_files_are_not(folder: Path) -> N
     (folder / "sub" / "loop").symlink_to(folder)
     (folder / "sub" / "link.wav").symlink_to(folder / "gone.wav")
     assert found(folder, "sub") == ["sub/c.mp3", "sub/link.wav", "sub/deep/f.aac"]
+
+
+def test_a_folder_of_links_alone_is_refused_with_what_was_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "card").symlink_to(tmp_path)
+    with pytest.raises(InputError, match=r"No recordings found .* Passed over: linked folders, .*: 1 \(as .*card\)"):
+        find_recordings([tmp_path / "in"])

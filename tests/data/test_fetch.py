@@ -99,6 +99,13 @@ def test_a_listing_that_never_settles_is_said(monkeypatch: pytest.MonkeyPatch) -
     assert len(found) == 15
     assert len(archive.seen_urls) == 4, "read twice, with the same outcome"
     assert "promised 15 and 17 recordings, the last reading had 15" in notes[0]
+    notes.clear()
+    with running(XenoCanto(n_recordings=15)) as archive:
+        page = archive.page({"key": KEY, "query": "cnt:Spain", "per_page": "10"})[1]
+        page["recordings"][-1] = {**page["recordings"][0], "gen": "Corvus", "sp": "corax"}
+        archive.odd_pages = {1: json.dumps(page).encode()}
+        search(web(), "cnt:Spain", key=KEY, server=archive.address, on_note=notes.append)
+    assert any("listed under several species: 1 recordings (as XC15: Corvus corax, " in note for note in notes)
 
 
 @pytest.mark.parametrize(

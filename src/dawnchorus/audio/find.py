@@ -57,6 +57,7 @@ def find_recordings(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
         raise InputError(
             f"No recordings found in {', '.join(given) or 'an empty list'}: expected sound files, folders with "
             f"sound files ({' '.join(sorted(SUFFIXES))}), or globs."
+            + "".join(f" Passed over: {note}" for note in describe_skipped(given))
         )
     return list(found.values())
 

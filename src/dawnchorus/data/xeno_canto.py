@@ -8,7 +8,7 @@ import os
 import re
 import urllib.parse
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -130,16 +130,18 @@ class Wanted:
 def search(
     web: Web, query: str, *, key: str, server: str = SERVER, on_note: Callable[[str], None] = lambda _note: None
 ) -> list[Found]:
-    """Everything that the query finds, each recording once, in the order of their numbers.
+    """Return everything that the query finds, each recording once, in the order of their numbers.
 
     Recordings come and go while pages are read, which moves others from page to page: the listing is read again until
-    one reading has as many recordings as each of its pages promised. `on_note` is told if none had.
+    one reading has as many recordings as each of its pages promised. `on_note` is told if none had, and of recordings
+    that are listed under two species.
 
     Raises:
         FetchFailed: the server refused (the message says how to get a key), sent something else than a listing, or
             could not be reached.
     """
     seen: dict[str, Found] = {}
+    species: dict[str, set[str]] = {}
     before: tuple[set[int], set[str]] | None = None
     for _ in range(MAX_READINGS):
         found: dict[str, Found] = {}
@@ -147,8 +149,11 @@ def search(
         for page in _pages(web, query, key=key, server=server):
             promised.add(page.n_recordings)
             found |= {item.row.recording_id: item for item in page.found}
+            for item in page.found:
+                species.setdefault(item.row.recording_id, set()).add(item.row.scientific_name or "unknown")
         seen |= found
         if promised == {len(found)}:
+            _note_contradictions(species, found, on_note)
             return _sorted(found)
         if before == (promised, set(found)):  # it is not changing: its numbers are wrong
             break
@@ -158,7 +163,22 @@ def search(
         f"the listing is uncertain: its pages promised {numbers} recordings, the last reading had {len(found)}, all "
         f"readings {len(seen)}. Some may be missing or gone; run the same command again later."
     )
+    _note_contradictions(species, seen, on_note)
     return _sorted(seen)
+
+
+def _note_contradictions(
+    species: Mapping[str, Set[str]], found: Mapping[str, Found], on_note: Callable[[str], None]
+) -> None:
+    """Say which recordings are listed under several species."""
+    several = sorted(name for name, names in species.items() if len(names) > 1)
+    if several:
+        first = several[0]
+        names = ", ".join(sorted(species[first]))
+        on_note(
+            f"listed under several species: {len(several)} recordings (as {first}: {names}; "
+            f"{found[first].row.scientific_name or 'unknown'} is taken). Look at their pages."
+        )
 
 
 def look_up(web: Web, recording_id: str, *, key: str, server: str = SERVER) -> Found | None:
