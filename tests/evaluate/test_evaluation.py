@@ -154,6 +154,11 @@ def test_species_that_the_model_does_not_know_are_named_first_and_counted_as_wro
     page = (tmp_path / "report" / "evaluation.html").read_text()
     assert "Avis ignota (2)" in page
     assert "40.0 % of 5" in page
+    (tmp_path / "r4.wav").write_bytes(b"no sound")
+    done = command("evaluate", band_bundle.folder, tmp_path)
+    assert done.returncode == 3, "some recordings failed, as in identify"
+    assert b"Left out: 1 failed" in done.stdout
+    assert b"failed: bands: r4: " in done.stderr
 
 
 def test_annotated_and_empty_counts_as_none_and_unlabelled_does_not_count(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dawnchorus.cli.options import models_folder_option, turns_option, workers_option
-from dawnchorus.cli.present import announce_model, console, counted, print_table
+from dawnchorus.cli.present import SOME_FAILED, announce_model, console, counted, print_table
 from dawnchorus.cli.progress import shown_progress
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table
 from dawnchorus.errors import InputError, OutputError
@@ -175,9 +176,10 @@ def command(
         click.echo(out / PAGE_NAME, err=as_json)
     if thresholds is not None:
         _write_thresholds(thresholds, found[0][1], precision)
+    is_whole = not any(scores.failures for _, scores in found)
     if as_json:
         click.echo(text)
-        return
+        sys.exit(0 if is_whole else SOME_FAILED)
     _show(found, differences)
     for doubt in found[0][0].doubtful:
         click.echo(
@@ -194,6 +196,7 @@ def command(
     for evaluation, scores in found:
         for recording, reason in scores.failures.items():
             click.echo(f"failed: {evaluation.model}: {recording}: {reason}", err=True)
+    sys.exit(0 if is_whole else SOME_FAILED)
 
 
 def _refuse_unused(*, is_submission: bool, has_thresholds: bool) -> None:
