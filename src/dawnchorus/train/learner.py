@@ -62,21 +62,24 @@ class Learner(lightning.LightningModule):
         rng = torch.Generator().manual_seed(self._config.seed * 7919 + own)
         augment = self._augment.mixed if self._fixed else self._augment.sound
         values, targets = augment(values, targets, rng)
+        n = len(values)
         if self._silence is not None:
             values = torch.cat([values, self._silence.to(values)])
-            targets = torch.cat([targets, targets.new_zeros(1, targets.shape[1])])
         features = values if self._fixed else self._features(values)
         if features.ndim == 4 and features.shape[1] == 1:
             features = self._augment.picture(features, rng)
         logits, _ = self.network.classify(features)
-        loss = self._loss(logits, targets)
+        loss = self._loss(logits[:n], targets)
+        if self._silence is not None:  # one clip of the whole batch, of which each process has its share
+            silent = self._loss(logits[n:], targets.new_zeros(1, targets.shape[1]))
+            loss = loss + silent / (n * self.trainer.world_size)
         if not torch.isfinite(loss):
             raise TrainingFailed(
                 f"The loss became {loss.item()} in epoch {self.current_epoch + 1}. Lower optimizer.lr, set "
                 f"trainer.clip_gradient=1, or use trainer.precision=32; the best checkpoint so far is kept."
             )
-        self.log("loss", loss, on_step=False, on_epoch=True, batch_size=len(values), sync_dist=True)
-        self._log_accuracy(logits.detach(), targets)
+        self.log("loss", loss, on_step=False, on_epoch=True, batch_size=n, sync_dist=True)
+        self._log_accuracy(logits[:n].detach(), targets)
         return loss
 
     def _log_accuracy(self, logits: Tensor, targets: Tensor) -> None:
