@@ -63,7 +63,7 @@ def test_wrong_requests_to_serve_end_with_advice(tmp_path: Path, command: Comman
     public = command("serve", "--host", "0.0.0.0", "--data", tmp_path)
     assert public.returncode == 2
     assert b"a token is needed" in public.stderr
-    unknown = command("serve", "--model", "nothing", "--data", tmp_path)
+    unknown = command("serve", "--model", "nothing", "--data", tmp_path, "--port", "0")
     assert unknown.returncode == 5
     assert b"nothing" in unknown.stderr
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -12,6 +12,7 @@ from pathlib import Path
 import platformdirs
 
 from dawnchorus.errors import ModelNotFound
+from dawnchorus.files import cannot_write
 from dawnchorus.models import birdnet, yamnet
 from dawnchorus.models.bundle import RUN_BUNDLE_NAME, Bundle, read_bundle
 from dawnchorus.suggestions import suggestion
@@ -116,9 +117,14 @@ class ModelStore:
         Raises:
             ModelNotFound: unknown name, or the weights are not to be had.
             ModelError: the weights are not the published ones.
+            OutputError: the store cannot be written, which is seen before anything is downloaded.
         """
         model = builtin_model(name)
         folder = self.bundle_folder(name)
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(folder.parent, error) from error
         source = source or model.find()
         if source is not None:
             return model.make(source, folder)
