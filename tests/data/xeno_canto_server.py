@@ -50,7 +50,7 @@ class XenoCanto:
     """Sent instead of the page of this number."""
     removed: set[int] = field(default_factory=set)
     changed: dict[int, dict[str, Any]] = field(default_factory=dict)
-    """What is another value than usual, by recording."""
+    """Unusual values, by recording."""
     outside: set[int] = field(default_factory=set)
     """Recordings that are found by their number alone, because the query does not fit them any more."""
     sounds: dict[int, bytes] = field(default_factory=dict)

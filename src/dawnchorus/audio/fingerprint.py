@@ -113,7 +113,7 @@ class _Index:
     frames: npt.NDArray[np.int32]
 
     def common(self, a: int, own: npt.NDArray[np.void]) -> tuple[IntArray, IntArray]:
-        """Yield recordings after number `a`, with the number of hashes that they share at one time difference."""
+        """Return recordings after number `a`, with the number of hashes that they share at one time difference."""
         first = np.searchsorted(self.hashes, own["hash"], side="left")
         n = np.searchsorted(self.hashes, own["hash"], side="right") - first
         n[n > _MAX_SHARED] = 0

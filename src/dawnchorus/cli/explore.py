@@ -81,7 +81,7 @@ def command(
 def _examples(
     table: RecordingsTable, species: list[str], n: int, seed: int, finder: SpeechFinder | None
 ) -> Iterator[Example]:
-    """Return the loudest seconds of some recordings of each species, drawn by `seed`."""
+    """Yield the loudest seconds of some recordings of each species, drawn by `seed`."""
     by_species: dict[str, list[RecordingRow]] = defaultdict(list)
     for row in table.rows:
         if row.scientific_name and not {"missing", "unreadable", "silent"}.intersection(row.problems):

@@ -114,13 +114,13 @@ def read_search(folder: Path, query: str) -> list[str]:
     return _searches(folder).get(query, [])
 
 
-def write_search(folder: Path, query: str, found: Iterable[str]) -> None:
+def write_search(folder: Path, query: str, recording_ids: Iterable[str]) -> None:
     """Note the recordings that a query found.
 
     Raises:
         OutputError: no space, or no permission.
     """
-    searches = {**_searches(folder), query: sorted(found)}
+    searches = {**_searches(folder), query: sorted(recording_ids)}
     with atomic_file(folder / SEARCHES_NAME) as stream:
         stream.write(json.dumps({"schema": 1, "searches": searches}).encode())
 

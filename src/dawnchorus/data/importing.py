@@ -347,7 +347,7 @@ def _annotated(
     table = table_of(rows, folder, n_workers=n_workers)
     durations = {path: row.duration_s for path, row in zip(files, table.rows, strict=True)}
     held = hold_marks(found, durations, files)
-    for note in (*found.notes, *describe_unused(found.unused), *_elsewhere(found), *held.notes()):
+    for note in (*found.notes, *describe_unused(found.unused), *_describe_foreign_paths(found), *held.notes()):
         on_note(note)
     return table.with_rows(
         replace(row, annotations=held.annotations[path], is_annotated=True) if path in held.annotations else row
@@ -373,8 +373,8 @@ def _say_undescribed(sounds: Path, rows: Iterable[RecordingRow], on_note: OnNote
             on_note(f"recordings that the table does not name, left out: {len(names)} ({list_some(names)}).")
 
 
-def _elsewhere(found: FoundMarks) -> Iterator[str]:
-    """Yield how many names in rows are paths of other folders than the recordings that they are taken for."""
-    if found.elsewhere:
-        listed = [f"'{name}' for {path.name} in {path.parent.name}" for name, path in found.elsewhere.items()]
+def _describe_foreign_paths(marks: FoundMarks) -> Iterator[str]:
+    """Yield the names in rows that are paths of other folders than the recordings that they are taken for."""
+    if marks.elsewhere:
+        listed = [f"'{name}' for {path.name} in {path.parent.name}" for name, path in marks.elsewhere.items()]
         yield f"paths of another machine, taken for recordings here: {len(listed)} ({list_some(listed)})."

@@ -105,23 +105,23 @@ def measure_background(scores: Scores) -> BackgroundTest | None:
     Background, and recordings that are annotated with nothing marked. Of a recording that is known to be without some
     species, as BirdNET-Analyzer's negatives are, only these count.
     """
-    heard = [
-        _Heard(row, windows, columns)
+    recordings = [
+        _BirdFreeRecording(row, windows, columns)
         for k, row in enumerate(scores.rows)
         if is_without_birds(row)
         and len(windows := np.flatnonzero(scores.recording == k))
         and len(columns := np.flatnonzero((scores.presence[windows] == ABSENT).all(0)))
     ]
-    if not heard:
+    if not recordings:
         return None
-    found = [_of_recording(each, scores) for each in heard]
-    hours = np.array([_covered_h(scores, each) for each in heard])
+    results = [_of_recording(each, scores) for each in recordings]
+    hours = np.array([_covered_h(scores, each) for each in recordings])
     is_judged = np.zeros(len(scores.classes), bool)
-    for each in heard:
+    for each in recordings:
         is_judged[each.columns] = True
-    highest = [each.highest for each in found]
+    highest = [each.highest for each in results]
     return BackgroundTest(
-        n_recordings=len(found),
+        n_recordings=len(results),
         n_species=int(is_judged.sum()),
         n_not_judged=int((~is_judged).sum()),
         n_heard=sum(score >= DEFAULT_MIN_SCORE for score in highest),
@@ -129,13 +129,13 @@ def measure_background(scores: Scores) -> BackgroundTest | None:
         highest=max(highest),
         percentile_95=float(np.percentile(highest, PERCENTILE)),
         scored_h=float(hours.sum()),
-        false_alarms=tuple(_false_alarms(scores, heard, hours, each) for each in ALARM_SCORES),
-        recordings=tuple(sorted(found, key=lambda each: -each.highest)),
+        false_alarms=tuple(_false_alarms(scores, recordings, hours, each) for each in ALARM_SCORES),
+        recordings=tuple(sorted(results, key=lambda each: -each.highest)),
     )
 
 
 @dataclass(frozen=True)
-class _Heard:
+class _BirdFreeRecording:
     """A recording without birds, its windows, and the columns of the classes that are absent."""
 
     row: RecordingRow
@@ -143,29 +143,29 @@ class _Heard:
     columns: npt.NDArray[np.int64]
 
 
-def _of_recording(heard: _Heard, scores: Scores) -> BackgroundScore:
-    values = scores.scores[np.ix_(heard.windows, heard.columns)]
+def _of_recording(recording: _BirdFreeRecording, scores: Scores) -> BackgroundScore:
+    values = scores.scores[np.ix_(recording.windows, recording.columns)]
     best = values.max(1)
     return BackgroundScore(
-        recording_id=heard.row.recording_id,
+        recording_id=recording.row.recording_id,
         highest=float(best.max()),
         percentile_95=float(np.percentile(best, PERCENTILE)),
-        scientific_name=scores.classes[heard.columns[int(values.max(0).argmax())]],
+        scientific_name=scores.classes[recording.columns[int(values.max(0).argmax())]],
     )
 
 
-def _covered_h(scores: Scores, heard: _Heard) -> float:
-    stretches = join_windows(scores.start_s[heard.windows], scores.window_s)
+def _covered_h(scores: Scores, recording: _BirdFreeRecording) -> float:
+    stretches = join_windows(scores.start_s[recording.windows], scores.window_s)
     return sum(end - start for start, end in stretches) / 3600
 
 
 def _false_alarms(
-    scores: Scores, heard: Sequence[_Heard], hours: npt.NDArray[np.float64], min_score: float
+    scores: Scores, recordings: Sequence[_BirdFreeRecording], hours: npt.NDArray[np.float64], min_score: float
 ) -> FalseAlarms:
-    shape = (len(heard), len(scores.classes))
+    shape = (len(recordings), len(scores.classes))
     counts, hours_of = np.zeros(shape), np.zeros(shape)
     n_groups = 0
-    for k, each in enumerate(heard):
+    for k, each in enumerate(recordings):
         is_alarm = scores.scores[np.ix_(each.windows, each.columns)] >= min_score
         counts[k, each.columns] = is_alarm.sum(0)
         hours_of[k, each.columns] = hours[k]

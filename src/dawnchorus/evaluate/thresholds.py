@@ -82,9 +82,9 @@ def groups_of_windows(scores: Scores) -> IntArray:
     return np.array(groups_of(scores.rows, SAME_RECORDING), np.int64)[scores.recording]
 
 
-def describe_refusals(found: dict[str, Threshold | NoThreshold], precision: float) -> Iterator[str]:
+def describe_refusals(thresholds: dict[str, Threshold | NoThreshold], precision: float) -> Iterator[str]:
     """Yield a sentence for each species without a threshold."""
-    for name, each in found.items():
+    for name, each in thresholds.items():
         if isinstance(each, NoThreshold):
             why = (
                 f"its highest scores are not right often enough to show {precision:g}"

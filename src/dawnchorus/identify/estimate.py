@@ -58,7 +58,7 @@ def estimate_run(
 
 
 def _durations(paths: Sequence[Path]) -> list[float]:
-    """Yield durations from headers, in seconds; none for files that cannot be opened or do not have one."""
+    """Return durations from headers, in seconds; none for files that cannot be opened or do not have one."""
     decoder = DecoderProcess()
     known = []
     for path in paths:

@@ -118,7 +118,7 @@ def _levels(frames: FloatArray) -> FloatArray:
 
 
 def _pooled(parts: Iterable[FloatArray], pool: int) -> Iterator[FloatArray]:
-    """Return the maximum of every `pool` neighbouring columns."""
+    """Yield the maximum of every `pool` neighbouring columns."""
     if pool == 1:
         yield from parts
         return

@@ -139,7 +139,7 @@ def find_run_of(model: str | Path) -> Run | None:
 
 
 def find_runs(root: Path) -> Iterator[Run]:
-    """Return the runs below `root`, the oldest first."""
+    """Yield the runs below `root`, the oldest first."""
     for path in sorted(root.glob(f"*/{RUN_NAME}")):
         yield read_run(path.parent)
 

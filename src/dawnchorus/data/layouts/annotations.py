@@ -98,7 +98,7 @@ class RecordingNames:
             near = found[0].relative_to(self._root).as_posix() if found[0].is_relative_to(self._root) else found[0]
             return [], f"'{name}' is no recording here: its folders are not those of {near}"
         best = _best(fits, lambda fit: (fit.n_agreeing, *_nearness(fit.path, table)))
-        return best, "" if len(best) == 1 else f"'{name}' is {_several(best)}"
+        return best, "" if len(best) == 1 else f"'{name}' is {_describe_candidates(best)}"
 
     def _fit(self, path: Path, name: str, folders: Sequence[str]) -> _Fit | None:
         """Return how well a path in a row fits a recording of its file name; None if their folders contradict."""
@@ -152,8 +152,10 @@ def find_marks(
             if len(owners) == 1:
                 found.empty[owners[0]] = path
             else:
-                found.unused.append(f"{path.name}: an empty table, named after {_several(owners)}")
-        owner, reason = (owners[0], "") if len(owners) == 1 else (None, f"the table is named after {_several(owners)}")
+                found.unused.append(f"{path.name}: an empty table, named after {_describe_candidates(owners)}")
+        owner, reason = (
+            (owners[0], "") if len(owners) == 1 else (None, f"the table is named after {_describe_candidates(owners)}")
+        )
         named = _named_in_rows(path, rows, names, found)
         for mark in rows:
             recording, why = (owner, reason) if mark.recording is None else named[mark.recording]
@@ -197,8 +199,8 @@ def _parts(name: str) -> list[str]:
     return [part for part in path.parts if part not in (path.anchor, ".", "..")]
 
 
-def _several(found: Sequence[object]) -> str:
-    return f"{len(found)} recordings of one name" if found else "no recording here"
+def _describe_candidates(candidates: Sequence[object]) -> str:
+    return f"{len(candidates)} recordings of one name" if candidates else "no recording here"
 
 
 def text_files(folder: Path) -> Iterator[Path]:

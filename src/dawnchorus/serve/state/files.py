@@ -77,7 +77,7 @@ class FileStore:
             return None
 
     def local(self, sha256: str) -> Path:
-        """Yield a file on this machine with the content; it must not be changed.
+        """Return the path of a file on this machine with the content; it must not be changed.
 
         Raises:
             NotKnown: it is not there.
