@@ -339,13 +339,13 @@ def _describe_coverage(evaluation: Evaluation) -> Iterator[str]:
         if n
     ]
     among = (
-        f", the best of which is looked for among these and not among all {evaluation.n_model_species} that it knows"
+        f" The best species is chosen among these, not among all {evaluation.n_model_species} that it knows."
         if evaluation.n_model_species > evaluation.n_known_species
         else ""
     )
     yield (
-        f"{model}: {evaluation.n_recordings} recordings; {evaluation.n_known_species} of their {n_species} species are "
-        f"known to it{among}" + (f". Left out: {', '.join(left_out)}." if left_out else ".")
+        f"{model}: {evaluation.n_recordings} recordings of {n_species} species, of which it knows "
+        f"{evaluation.n_known_species}.{among}" + (f" Left out: {', '.join(left_out)}." if left_out else "")
     )
 
 
