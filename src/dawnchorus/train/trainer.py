@@ -176,6 +176,8 @@ def _trained(run: Run, config: TrainConfig, on_epoch: OnEpoch, on_note: Callable
     torch.manual_seed(config.seed)
     learned = (*examples.classes, *(f"auxiliary {k}" for k in range(examples.n_auxiliary)))
     network = family.build(shape, Context(learned, store))
+    # Channels innermost: the layout that convolutions of oneDNN and of tensor cores are fastest in.
+    network = network.to(memory_format=torch.channels_last)
     network.n_outputs = len(examples.classes) if examples.n_auxiliary else None
     if examples.n_auxiliary and family.base_bundle(shape):
         raise InputError("data.auxiliary: a head on frozen embeddings learns nothing from other species; leave it out.")
