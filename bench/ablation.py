@@ -10,15 +10,15 @@ from typing import Any
 
 from bench.focal import data_sets
 from bench.results import RESULTS, SHARED_AUDIO
-from dawnchorus.audio.cleaning import Cleaning
 from dawnchorus.data.recordings import RecordingsTable
-from dawnchorus.evaluate.bootstrap import interval
-from dawnchorus.evaluate.evaluation import METRICS
-from dawnchorus.evaluate.scoring import score_data_set
+from dawnchorus.evaluation.evaluation import METRICS
+from dawnchorus.evaluation.scoring import score_data_set
+from dawnchorus.inference.preparation import Cleaning
+from dawnchorus.metrics.bootstrap import interval
 from dawnchorus.models.bundle import Bundle, read_bundle
 from dawnchorus.models.store import ModelStore, default_folder
-from dawnchorus.train.compose import compose_config
-from dawnchorus.train.trainer import train
+from dawnchorus.training.compose import compose_config
+from dawnchorus.training.trainer import train
 
 STEPS: dict[str, Cleaning] = {
     "none": Cleaning(),

@@ -16,9 +16,9 @@ import onnxruntime
 import torch
 
 from dawnchorus.audio.decode import resampler
-from dawnchorus.data.dawn import dawn_chorus
-from dawnchorus.train.acoustic import FEATURES, RATE_HZ, AcousticFeatures
-from dawnchorus.train.families.base import export_onnx
+from dawnchorus.data.synthesis.dawn_chorus import dawn_chorus
+from dawnchorus.training.acoustic import FEATURES, RATE_HZ, AcousticFeatures
+from dawnchorus.training.families.base import export_onnx
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -16,7 +16,7 @@ from bench.exact import ExactBirdnet
 from bench.peers import PREFIX, published_weights
 from bench.results import SHARED_AUDIO
 from dawnchorus.audio.decode import read_mono
-from dawnchorus.identify import Options, Run, identify
+from dawnchorus.identification import Options, Run, identify
 
 MIN_SCORE = 0.25
 SLACK = 0.01

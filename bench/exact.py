@@ -16,9 +16,9 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper
 
-from dawnchorus.models import birdnet_graph
+from dawnchorus.models.catalog import birdnet_graph
+from dawnchorus.models.graphs.tflite_file import TfliteFile
 from dawnchorus.models.runner import scores_of
-from dawnchorus.models.tflite_file import TfliteFile
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -26,14 +26,14 @@ from bench.results import RESULTS, SHARED_AUDIO
 from dawnchorus.audio.decode import read_mono
 from dawnchorus.audio.windows import Windower, WindowPlan
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
-from dawnchorus.evaluate.bootstrap import N_DRAWS
-from dawnchorus.evaluate.metrics import macro_roc_auc, top_k_accuracy
-from dawnchorus.evaluate.scoring import score_data_set
+from dawnchorus.evaluation.scoring import score_data_set
+from dawnchorus.metrics.bootstrap import N_DRAWS
+from dawnchorus.metrics.classification import macro_roc_auc, top_k_accuracy
 from dawnchorus.models.bundle import read_bundle
 from dawnchorus.models.runner import open_session
 from dawnchorus.models.store import ModelStore, default_folder
-from dawnchorus.train.compose import compose_config
-from dawnchorus.train.trainer import train
+from dawnchorus.training.compose import compose_config
+from dawnchorus.training.trainer import train
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from dawnchorus.data.dawn import dawn_chorus
+from dawnchorus.data.synthesis.dawn_chorus import dawn_chorus
 
 RUN = """
 import json, sys, time
 from pathlib import Path
-from dawnchorus.identify import identify
+from dawnchorus.identification import identify
 begin = time.perf_counter()
 run = identify(sys.argv[1], out=sys.argv[2])
 took_s = time.perf_counter() - begin

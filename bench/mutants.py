@@ -46,8 +46,8 @@ MODULES = (
 )
 
 MIRRORS = {
-    "audio": ("tests/audio", "tests/identify"),
-    "serve": ("tests/serve/test_state.py", "tests/serve/test_jobs.py"),
+    "audio": ("tests/audio", "tests/identification"),
+    "serve": ("tests/server/state/test_state.py", "tests/server/state/test_job_queue.py"),
 }
 """Tests that reach a package by way of child processes, whose coverage is lost when they are killed."""
 
@@ -55,10 +55,10 @@ MAX_S, MAX_TESTS = 30.0, 80
 """Bounds of the tests for one fault, by the seconds that they took before; the quickest are taken."""
 
 SLOW_TO_IMPORT = (
-    "tests/train/",
+    "tests/training/",
     "tests/contracts/test_families.py",
-    "tests/evaluate/test_s",
-    "tests/serve/test_abuse.py",
+    "tests/evaluation/test_s",
+    "tests/server/test_abuse.py",
 )
 """Tests that take seconds before they begin; for faults in the training code, which is not among `MODULES`."""
 

@@ -14,7 +14,7 @@ import numpy as np
 from bench.recordings import make_recordings
 from dawnchorus.audio.decode import read_mono
 from dawnchorus.cores import usable_cores
-from dawnchorus.identify import identify
+from dawnchorus.identification import identify
 from dawnchorus.models.runner import BATCH_WINDOWS, open_session
 from dawnchorus.models.store import ModelStore, default_folder
 

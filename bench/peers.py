@@ -25,7 +25,7 @@ from typing import Any
 from bench.recordings import make_recordings
 from bench.results import ROOT
 from dawnchorus.cores import usable_cores
-from dawnchorus.models.birdnet import fetch_birdnet, find_birdnet
+from dawnchorus.models.catalog.birdnet import fetch_birdnet, find_birdnet
 
 N_ROUNDS = 3
 SCRIPTS = ROOT / "bench" / "peer_scripts"

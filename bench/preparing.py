@@ -15,11 +15,11 @@ import numpy.typing as npt
 import soundfile
 
 from dawnchorus.cores import usable_cores
-from dawnchorus.data.dawn import dawn_chorus
 from dawnchorus.data.prepare import prepare
 from dawnchorus.data.recipes import Recipe, known_recipes
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
-from dawnchorus.models.silero import open_cleaner
+from dawnchorus.data.synthesis.dawn_chorus import dawn_chorus
+from dawnchorus.models.catalog.silero import open_cleaner
 from dawnchorus.models.store import default_folder
 
 FloatArray = npt.NDArray[np.float32]

@@ -19,10 +19,10 @@ import soundfile
 
 from dawnchorus.cores import usable_cores
 from dawnchorus.data.clips import FULL_SCALE, Clips
-from dawnchorus.data.dawn import dawn_chorus
 from dawnchorus.data.prepare import prepare
 from dawnchorus.data.recipes import Recipe
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable
+from dawnchorus.data.synthesis.dawn_chorus import dawn_chorus
 
 FloatArray = npt.NDArray[np.float32]
 Read = Callable[[npt.NDArray[np.int64]], FloatArray]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from dawnchorus.audio.write import write_recording
-from dawnchorus.data.dawn import dawn_chorus
+from dawnchorus.data.synthesis.dawn_chorus import dawn_chorus
 
 N_FILES, CHORUSES_PER_FILE = 24, 4
 

@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 
 from dawnchorus.cores import usable_cores
-from dawnchorus.data.dawn import dawn_chorus
+from dawnchorus.data.synthesis.dawn_chorus import dawn_chorus
 from dawnchorus.models.runner import open_session
 from dawnchorus.models.store import ModelStore, default_folder
 

@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from bench.results import SHARED_AUDIO
 from dawnchorus.audio.decode import read_mono
-from dawnchorus.audio.speech import RATE_HZ, SpeechFinder
 from dawnchorus.audio.write import write_recording
-from dawnchorus.data.dawn import dawn_chorus
-from dawnchorus.models.silero import speech_graph
+from dawnchorus.data.synthesis.dawn_chorus import dawn_chorus
+from dawnchorus.inference.speech import RATE_HZ, SpeechFinder
+from dawnchorus.models.catalog.silero import speech_graph
 from dawnchorus.models.store import default_folder
 
 FloatArray = npt.NDArray[np.float32]

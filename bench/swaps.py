@@ -19,7 +19,7 @@ from tests.conftest import level_graph
 
 from bench.serving import _wait_for
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.models.wrap import ModelDescription, wrap_model
+from dawnchorus.models.graphs.wrapping import ModelDescription, wrap_model
 from dawnchorus.taxonomy.labels import Label
 
 PORT, N_CLIENTS = 5881, 4
@@ -66,8 +66,8 @@ def measure() -> dict[str, Any]:
 
 def _register(data: Path, one: Bundle, two: Bundle) -> None:
     """Let the server know the second model: as one that it was given at an earlier start."""
-    from dawnchorus.serve.service import open_service
-    from dawnchorus.serve.settings import Settings
+    from dawnchorus.server.service import open_service
+    from dawnchorus.server.settings import Settings
 
     for bundle in (two, one):
         with open_service(Settings(data=data, model=bundle.folder)):

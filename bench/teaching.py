@@ -17,11 +17,11 @@ from typing import Any
 
 from bench.focal import data_sets
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, species_of
-from dawnchorus.identify.options import Options
-from dawnchorus.identify.run import identify
+from dawnchorus.identification.options import Options
+from dawnchorus.identification.run import identify
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore, default_folder
-from dawnchorus.train.retraining import retrain
+from dawnchorus.training.retraining import retrain
 
 N_DRAWS, N_TAUGHT, N_EACH = 3, 4, 6
 SCORE = 0.5

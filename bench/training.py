@@ -16,8 +16,8 @@ RUN = """
 import json, sys, threading, time
 from datetime import datetime
 from pathlib import Path
-from dawnchorus.train.compose import compose_config
-from dawnchorus.train.trainer import train
+from dawnchorus.training.compose import compose_config
+from dawnchorus.training.trainer import train
 
 def status():
     return dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())

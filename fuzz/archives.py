@@ -6,7 +6,7 @@ import io
 import shutil
 import zipfile
 
-from dawnchorus.serve.archives import unpack
+from dawnchorus.server.training.archives import unpack
 from fuzz.contract import ContractBroken, Reader, Target, scratch_folder
 
 _MAX_BYTES = 1 << 20

@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 
 from dawnchorus.audio.decode import open_recording
-from dawnchorus.audio.origin import origin_to_json, read_origin
+from dawnchorus.audio.metadata import origin_to_json, read_origin
 from dawnchorus.audio.process import DecoderProcess, Ended
 from dawnchorus.errors import AudioError, DecoderCrashed
 from fuzz.contract import scratch_folder

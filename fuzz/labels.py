@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dawnchorus.identify.lists import read_recordings, read_species_list, read_thresholds
+from dawnchorus.identification.input_tables import read_recordings, read_species_list, read_thresholds
 from dawnchorus.models.bundle import BundleInfo, read_bundle, verify_bundle
 from dawnchorus.models.class_lists import read_classes
 from dawnchorus.taxonomy.classes import nearest_species

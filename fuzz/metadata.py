@@ -7,10 +7,10 @@ import os
 import struct
 from pathlib import Path
 
+from dawnchorus.audio.header_lengths import find_unwritten
+from dawnchorus.audio.metadata import origin_from_json, origin_to_json, read_origin, with_name
 from dawnchorus.audio.ogg import is_cut_off
-from dawnchorus.audio.origin import origin_from_json, origin_to_json, read_origin, with_name
 from dawnchorus.audio.riff import missing_data_bytes
-from dawnchorus.audio.unwritten import find_unwritten
 from dawnchorus.types import Origin, RecordingTable
 from fuzz.contract import ContractBroken, Reader, Target, from_file
 

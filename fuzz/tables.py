@@ -16,7 +16,7 @@ from dawnchorus.data.layouts.tables import TableLayout
 from dawnchorus.data.layouts.voices import TABLE, recordings_of_table, rows_of_voices
 from dawnchorus.data.marks import hold_marks
 from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, read_table, species_of, write_table
-from dawnchorus.evaluate.submission import read_sample
+from dawnchorus.evaluation.submission import read_sample
 from dawnchorus.formats.registry import FORMATS, Read, read_annotations
 from dawnchorus.types import Detection, Mark, Origin, Provenance, RecordingTable
 from fuzz.contract import Reader, Target, from_file, scratch_folder

@@ -8,8 +8,8 @@ import os
 from fastapi import Request
 from starlette.types import Message
 
-from dawnchorus.serve.routes.recordings import parse_range
-from dawnchorus.serve.uploads import MAX_NAME, announced_bytes, base_name, uploaded, uploaded_batch
+from dawnchorus.server.http.routes.recordings import parse_range
+from dawnchorus.server.http.uploads import MAX_NAME, announced_bytes, base_name, uploaded, uploaded_batch
 from fuzz.contract import ContractBroken, Reader, Target, scratch_folder
 
 _FILE_BYTES = 1000

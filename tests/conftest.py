@@ -23,13 +23,13 @@ from onnx import TensorProto, helper, numpy_helper
 from dawnchorus.audio.decode import read_mono
 from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.audio.write import write_recording
-from dawnchorus.data.dawn import dawn_chorus
+from dawnchorus.data.synthesis.dawn_chorus import dawn_chorus
 from dawnchorus.models.bundle import Bundle
+from dawnchorus.models.graphs.wrapping import ModelDescription, wrap_model
 from dawnchorus.models.store import ModelStore, default_folder
-from dawnchorus.models.wrap import ModelDescription, wrap_model
 from dawnchorus.taxonomy.labels import Label
 from tests.decoders import OWN, sharing_decoders
-from tests.training import birds, run_training, tiny
+from tests.tiny_training import birds, run_training, tiny
 
 __all__ = ["birds", "run_training", "tiny"]  # fixtures that packages share
 
@@ -43,9 +43,9 @@ collect_ignore = [] if find_spec("playwright") else ["e2e/test_browser.py"]
 """`make test-ops` installs what a real browser needs; the quick tests do without."""
 
 NEEDS_TORCH = (
-    "tests/train/",
+    "tests/training/",
     "tests/contracts/test_families.py",
-    "tests/evaluate/test_s",
+    "tests/evaluation/test_s",
     "tests/e2e/test_notebooks.py",
 )
 

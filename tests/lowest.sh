@@ -15,6 +15,6 @@ install=("$UV" pip install --quiet --python .venv-lowest/bin/python)
   crowsetta httpx2 hypothesis pandas psutil pytest pytest-xdist scikit-learn
 # Old versions warn of what their newer ones do otherwise.
 .venv-lowest/bin/python -m pytest -q -m 'not ops' -n auto --dist loadgroup -o filterwarnings=default --disable-warnings \
-  tests/audio tests/data tests/evaluate/test_metrics.py tests/formats tests/identify tests/models tests/pictures \
-  tests/serve/test_api.py tests/serve/test_bounds.py tests/serve/test_hosts.py tests/serve/test_jobs.py \
-  tests/serve/test_models.py tests/serve/test_pages.py tests/serve/test_state.py tests/test_cores.py tests/test_privacy.py
+  tests/audio tests/data tests/metrics/test_classification.py tests/formats tests/identification tests/models tests/plotting \
+  tests/server/test_api.py tests/server/test_bounds.py tests/server/test_hosts.py tests/server/state/test_job_queue.py \
+  tests/server/test_models.py tests/server/test_pages.py tests/server/state/test_state.py tests/test_cores.py tests/test_privacy.py

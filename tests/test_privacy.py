@@ -16,7 +16,7 @@ from tests.sounds import tone
 
 SCORE = """
 import os, sys
-from dawnchorus.identify import identify
+from dawnchorus.identification import identify
 run = identify(sys.argv[1], model=sys.argv[2], out=sys.argv[3])
 assert run.progress.n_done == 1
 child = os.fork()

@@ -1,6 +1,6 @@
 """Dawn Chorus: from any recording to a table of birds.
 
-    from dawnchorus.identify import Options, identify
+    from dawnchorus.identification import Options, identify
 
     run = identify("recordings/", Options(latitude=52.5, longitude=13.4), out="detections.csv")
 

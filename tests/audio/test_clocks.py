@@ -13,7 +13,7 @@ from tests.sounds import tone
 from dawnchorus.audio.clock_report import ClockReport
 from dawnchorus.audio.clocks import parse_location, parse_time, parse_zone
 from dawnchorus.audio.file_names import read_name
-from dawnchorus.audio.origin import merge_origins, read_origin, with_name
+from dawnchorus.audio.metadata import merge_origins, read_origin, with_name
 from dawnchorus.types import Origin
 
 # AudioMoth: rhine3/audiomoth-guide; hexadecimal names: CRAN seewave, audiomoth().

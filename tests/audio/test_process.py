@@ -22,7 +22,7 @@ from tests.sounds import tone
 
 from dawnchorus.audio import process
 from dawnchorus.audio.process import DecoderProcess, Ended, Opened, _Answerer, _Watchdog, can_share_memory
-from dawnchorus.audio.ring import Ring, reserve_file
+from dawnchorus.audio.ring_buffer import Ring, reserve_file
 from dawnchorus.errors import AudioNotFound, AudioTooLarge, AudioUnreadable, DecoderCrashed
 from dawnchorus.types import AudioInfo, Origin
 

@@ -16,8 +16,8 @@ from tests.conftest import Command
 
 from dawnchorus.cli import present
 from dawnchorus.cli.runs import label_runs
-from dawnchorus.pictures.curves import Curves, draw_figure
-from dawnchorus.train.runs import read_run
+from dawnchorus.plotting.curves import Curves, draw_figure
+from dawnchorus.training.runs import read_run
 
 NAMES = [f"2026050{k}-043000-a_name_that_is_long_enough_to_be_cut" for k in (1, 2)]
 

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.training import STARTED, TINY, Train
+from tests.tiny_training import STARTED, TINY, Train
 
 from dawnchorus.data.recordings import read_table
-from dawnchorus.identify import Options, identify
+from dawnchorus.identification import Options, identify
 from dawnchorus.models.bundle import read_bundle, verify_bundle
 from dawnchorus.models.runner import open_session, scores_of
 from dawnchorus.models.store import ModelStore
-from dawnchorus.train.bundles import PARITY, parity
-from dawnchorus.train.compose import compose_config, family_config
-from dawnchorus.train.families import FAMILIES, Context
+from dawnchorus.training.bundles import PARITY, parity
+from dawnchorus.training.compose import compose_config, family_config
+from dawnchorus.training.families import FAMILIES, Context
 
 
 def test_every_family_is_tried_here() -> None:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dawnchorus.audio.origin import origin_from_json, origin_to_json, read_origin, with_name
+from dawnchorus.audio.metadata import origin_from_json, origin_to_json, read_origin, with_name
 from dawnchorus.formats.registry import FORMATS
 from dawnchorus.types import Detection, Origin, Provenance, RecordingTable
 

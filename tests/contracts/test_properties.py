@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dawnchorus.audio.decode import resampler
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table
-from dawnchorus.identify.rows import merge_events
+from dawnchorus.identification.detection_table import merge_events
 from dawnchorus.taxonomy.labels import Label, read_labels, write_labels
 from dawnchorus.types import Detection
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dawnchorus.errors import DawnChorusError
-from dawnchorus.identify.lists import read_recordings, read_species_list, read_thresholds
+from dawnchorus.identification.input_tables import read_recordings, read_species_list, read_thresholds
 from dawnchorus.tables import DateColumn, Notes, NumberColumn, Table, TimeColumn, is_blank, parse_latitude
 
 words = st.text(st.sampled_from("abcXYZ 0123,;|'.äöüß-_()°"), max_size=8).map(str.strip)

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from dawnchorus.evaluate.thresholds import Threshold, thresholds_for_precision
-from dawnchorus.identify.score import Selection
+from dawnchorus.evaluation.thresholds import Threshold, thresholds_for_precision
+from dawnchorus.inference.scoring import Selection
 
 EIGHTHS = [k / 8 for k in range(9)]
 

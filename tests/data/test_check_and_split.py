@@ -20,9 +20,9 @@ from dawnchorus.audio.fingerprint import RATE_HZ, fingerprint, near_pairs
 from dawnchorus.data.check import ModelScores, check_table
 from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, read_table, write_table
 from dawnchorus.data.relations import find_leaks, groups_of, same_recordist_and_day
-from dawnchorus.data.scenes import Singer, compose_scene
 from dawnchorus.data.split import DEFAULT_PARTS, fold_parts, leak_report, split_table
-from dawnchorus.data.synthetic import invented_song
+from dawnchorus.data.synthesis.datasets import invented_song
+from dawnchorus.data.synthesis.scenes import Singer, compose_scene
 from dawnchorus.errors import InputError
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.taxonomy.classes import KnownClasses

@@ -14,8 +14,8 @@ from tests.sounds import tone
 
 from dawnchorus.data.explore import summarise_data_set
 from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, write_table
-from dawnchorus.pictures import data_set as plots
-from dawnchorus.pictures.data_set import draw_data_set
+from dawnchorus.reports import data_set as plots
+from dawnchorus.reports.data_set import draw_data_set
 
 EVIL = "<script>alert(1)</script> $x_{"
 

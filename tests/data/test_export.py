@@ -246,7 +246,7 @@ def test_quiet_flat_and_rare_clips_are_left_out_with_their_numbers(
 def test_tensors_without_pytorch_are_refused_before_anything_is_prepared(
     data_set: Path, folder: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "dawnchorus.train.tensor_files", None)
+    monkeypatch.setitem(sys.modules, "dawnchorus.training.tensor_files", None)
     done = command("prepare", data_set, folder, *SHAPE, "--format", "pt")
     assert done.returncode == MissingExtra.exit_code
     assert b"--format pt needs the package" in done.stderr

@@ -9,7 +9,7 @@ import soundfile
 from tests.conftest import Command
 from tests.sounds import tone
 
-from dawnchorus.audio.find import find_recordings
+from dawnchorus.audio.discovery import find_recordings
 from dawnchorus.data.importing import import_recordings
 from dawnchorus.data.layouts.folders import rows_of_folders
 from dawnchorus.data.recordings import RecordingRow, read_table, species_of

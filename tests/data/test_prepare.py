@@ -18,14 +18,14 @@ from tests.conftest import Command
 from tests.sounds import tone
 
 from dawnchorus.audio.mel import MelImage, hz_of_mel, mel_filters, mel_of_hz
-from dawnchorus.audio.speech import SpeechFinder, spans_of
 from dawnchorus.data.clips import Clips, ClipWriter
 from dawnchorus.data.images import write_images
 from dawnchorus.data.prepare import Prepared, loudest_starts, prepare
 from dawnchorus.data.recipes import Recipe, known_recipes
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
 from dawnchorus.errors import Busy, InputError
-from dawnchorus.models.silero import open_cleaner, speech_graph
+from dawnchorus.inference.speech import SpeechFinder, spans_of
+from dawnchorus.models.catalog.silero import open_cleaner, speech_graph
 from dawnchorus.models.store import ModelStore
 
 RATE_HZ = 16_000
@@ -333,7 +333,7 @@ def test_two_at_once_do_not_write_into_each_other(tmp_path: Path) -> None:
 def test_speech_across_the_edge_of_a_chunk_is_cut_as_a_whole(
     tmp_path: Path, voice: np.ndarray, store: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dawnchorus.audio.cleaning.CHUNK_S", 6.0)
+    monkeypatch.setattr("dawnchorus.inference.preparation.CHUNK_S", 6.0)
     bird = tone(4000, seconds=4, level=0.1)
     soundfile.write(tmp_path / "x.wav", np.concatenate([bird, voice, bird]), RATE_HZ)
     table = RecordingsTable(tmp_path, (RecordingRow(recording_id="x", path="x.wav", scientific_name="A a"),))

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from dawnchorus.audio.write import write_recording
-from dawnchorus.data.dawn import dawn_chorus
-from dawnchorus.data.synthetic import SyntheticPlan, synthetic_recordings
+from dawnchorus.data.synthesis.datasets import SyntheticPlan, synthetic_recordings
+from dawnchorus.data.synthesis.dawn_chorus import dawn_chorus
 
 
 @pytest.fixture(scope="session")

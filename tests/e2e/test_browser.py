@@ -14,11 +14,11 @@ import pytest
 import soundfile
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
-from tests.serve.conftest import running
+from tests.server.conftest import running
 
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
-from dawnchorus.serve.settings import Settings
+from dawnchorus.server.settings import Settings
 
 pytestmark = pytest.mark.ops
 

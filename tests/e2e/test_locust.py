@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from tests.serve.conftest import running
+from tests.server.conftest import running
 
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.serve.settings import Settings
+from dawnchorus.server.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 

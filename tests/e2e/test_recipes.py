@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import soundfile
 from tests.conftest import Command
-from tests.serve.conftest import running
+from tests.server.conftest import running
 from tests.waiting import wait_for
 
 from dawnchorus.data.recipes import known_recipes
 from dawnchorus.models.bundle import Bundle, read_bundle
 from dawnchorus.models.store import ModelStore
-from dawnchorus.serve.settings import Settings
-from dawnchorus.train.runs import find_runs
+from dawnchorus.server.settings import Settings
+from dawnchorus.training.runs import find_runs
 
 pytestmark = pytest.mark.ops
 
@@ -39,8 +39,8 @@ SMALL: dict[str, tuple[str, ...]] = {
 KILLED = """
 import os, signal, sys
 from datetime import datetime
-from dawnchorus.train.compose import compose_config
-from dawnchorus.train.trainer import train
+from dawnchorus.training.compose import compose_config
+from dawnchorus.training.trainer import train
 settings = sys.argv[1:]
 end = lambda report: report.epoch == 2 and os.kill(os.getpid(), signal.SIGKILL)
 train(compose_config(settings), started=datetime(2026, 5, 1), overrides=settings, on_epoch=end)

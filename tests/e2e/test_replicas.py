@@ -21,9 +21,9 @@ from tests.waiting import wait_for
 
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
-from dawnchorus.serve.clock import now
-from dawnchorus.serve.jobs import STALE_S, Jobs
-from dawnchorus.serve.state.database import Database
+from dawnchorus.server.state.clock import now
+from dawnchorus.server.state.database import Database
+from dawnchorus.server.state.job_queue import STALE_S, Jobs
 
 pytestmark = pytest.mark.ops
 
@@ -120,7 +120,7 @@ def test_two_servers_are_one(
 
 def test_a_server_with_another_clock_takes_no_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seconds, offset = [0.0], timedelta()
-    monkeypatch.setattr("dawnchorus.serve.jobs.now", lambda: now() + offset)
+    monkeypatch.setattr("dawnchorus.server.state.job_queue.now", lambda: now() + offset)
     with Postgres(tmp_path / "postgres") as place:
         database = Database(place.url)
         right, ahead = (Jobs(database, owner=name, monotonic=lambda: seconds[0]) for name in ("right", "ahead"))

@@ -26,9 +26,9 @@ from dawnchorus.errors import (
 )
 from dawnchorus.models.bundle import Bundle, file_sha256, read_bundle, verify_bundle, write_bundle
 from dawnchorus.models.class_lists import read_classes
+from dawnchorus.models.graphs.wrapping import ModelDescription, wrap_model
 from dawnchorus.models.runner import open_session, scores_of
 from dawnchorus.models.store import ModelStore
-from dawnchorus.models.wrap import ModelDescription, wrap_model
 
 
 @pytest.fixture
@@ -394,7 +394,7 @@ def test_the_shared_yamnet_loads(tmp_path: Path, shared_yamnet: Path) -> None:
 
 def test_the_reference_engine_agrees_on_the_dawn_chorus(dawn: Path, store: ModelStore) -> None:
     """BirdNET as published, run by LiteRT, finds the same rows."""
-    from dawnchorus.identify import Options, identify
+    from dawnchorus.identification import Options, identify
 
     options = Options(min_score=0.1)
     (ours,) = identify(dawn, options, store=store).tables()

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from dawnchorus.audio.unwritten import UnwrittenSound, find_unwritten, open_unwritten
+from dawnchorus.audio.header_lengths import UnwrittenSound, find_unwritten, open_unwritten
 from dawnchorus.errors import AudioNotFound, AudioUnreadable
 from dawnchorus.types import AudioInfo
 

@@ -13,9 +13,9 @@ import soxr
 
 from dawnchorus.audio.backends import Backend, open_backend
 from dawnchorus.audio.channels import ChannelStatistics, find_best_channel, mix_to_mono
+from dawnchorus.audio.header_lengths import find_unwritten
 from dawnchorus.audio.ogg import is_cut_off
 from dawnchorus.audio.riff import missing_data_bytes
-from dawnchorus.audio.unwritten import find_unwritten
 from dawnchorus.errors import AudioTooLarge, AudioUnreadable
 from dawnchorus.types import AudioInfo, Channel
 

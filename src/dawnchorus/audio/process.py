@@ -25,8 +25,8 @@ import numpy.typing as npt
 
 from dawnchorus import errors
 from dawnchorus.audio.decode import MAX_DECODED_SAMPLES, open_recording
-from dawnchorus.audio.origin import origin_from_json, origin_to_json, read_origin
-from dawnchorus.audio.ring import N_SLOTS, SLOT_SAMPLES, Ring, reserve_file
+from dawnchorus.audio.metadata import origin_from_json, origin_to_json, read_origin
+from dawnchorus.audio.ring_buffer import N_SLOTS, SLOT_SAMPLES, Ring, reserve_file
 from dawnchorus.types import AudioInfo, Channel, Origin
 
 FloatArray = npt.NDArray[np.float32]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import soundfile
 
 from dawnchorus.errors import OutputError
-from dawnchorus.files import atomic_file
+from dawnchorus.storage.files import atomic_file
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -13,7 +13,6 @@ import click
 from rich.console import Console
 from rich.progress import Progress as Bar
 
-from dawnchorus.cli.listening import model_scores
 from dawnchorus.cli.names import checklists_option, open_name_lists
 from dawnchorus.cli.options import model_options, models_folder_option, workers_option
 from dawnchorus.cli.present import MAX_LISTED, console, counted
@@ -27,6 +26,7 @@ from dawnchorus.data.label_check import label_doubts
 from dawnchorus.data.labels import LabelReader, labels_of_rows
 from dawnchorus.data.layout_detection import LAYOUTS, parse_layout
 from dawnchorus.data.layouts.voices import recordings_of_table
+from dawnchorus.data.model_check import model_scores
 from dawnchorus.data.recordings import (
     SPLITS,
     RecordingRow,
@@ -39,8 +39,8 @@ from dawnchorus.data.recordings import (
 from dawnchorus.data.sound_notes import notes_of_sound
 from dawnchorus.data.split import LeakReport, fold_parts, leak_report, part_gaps, split_table
 from dawnchorus.errors import InputError, OutputExists
-from dawnchorus.files import atomic_file
 from dawnchorus.models.store import ModelStore
+from dawnchorus.storage.files import atomic_file
 from dawnchorus.taxonomy.labels import Label
 
 Number = TypeVar("Number", int, float)

@@ -11,11 +11,11 @@ from rich.text import Text
 from dawnchorus.audio.write import write_recording
 from dawnchorus.cli.options import models_folder_option
 from dawnchorus.cli.present import announce_model, print_table, write_pictures
-from dawnchorus.data.dawn import DAWN_LATITUDE, DAWN_LONGITUDE, DAWN_START_TIME, dawn_chorus
-from dawnchorus.files import atomic_file, cannot_write
+from dawnchorus.data.synthesis.dawn_chorus import DAWN_LATITUDE, DAWN_LONGITUDE, DAWN_START_TIME, dawn_chorus
 from dawnchorus.formats import raven
-from dawnchorus.identify import Options, Run, identify
+from dawnchorus.identification import Options, Run, identify
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
+from dawnchorus.storage.files import atomic_file, cannot_write
 from dawnchorus.types import Detection, RecordingTable
 
 RECORDING_NAME = f"DAWN_{DAWN_START_TIME:%Y%m%d_%H%M%S}.wav"

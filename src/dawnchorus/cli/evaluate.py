@@ -20,14 +20,14 @@ from dawnchorus.cli.present import SOME_FAILED, announce_model, console, counted
 from dawnchorus.cli.progress import shown_progress
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table
 from dawnchorus.errors import InputError, OutputError
-from dawnchorus.files import atomic_file, cannot_write
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore, default_folder
+from dawnchorus.storage.files import atomic_file, cannot_write
 
 if TYPE_CHECKING:
     from dawnchorus.data.presence import Secondary
-    from dawnchorus.evaluate.evaluation import Comparison, Evaluation
-    from dawnchorus.evaluate.scoring import Pool, Scores
+    from dawnchorus.evaluation.evaluation import Comparison, Evaluation
+    from dawnchorus.evaluation.scoring import Pool, Scores
 
 UNKNOWN_TITLE = "unknown species counted as wrong"
 
@@ -118,9 +118,9 @@ def command(
     was measured for `dawnchorus runs`.
     """
     _refuse_unused(is_submission=submission is not None, has_thresholds=thresholds is not None)
-    from dawnchorus.evaluate.evaluation import compare, evaluate
-    from dawnchorus.evaluate.scoring import score_data_set
-    from dawnchorus.evaluate.submission import write_submission
+    from dawnchorus.evaluation.evaluation import compare, evaluate
+    from dawnchorus.evaluation.scoring import score_data_set
+    from dawnchorus.evaluation.submission import write_submission
 
     store = ModelStore(models_folder or default_folder())
     table = read_table(data_set)
@@ -240,7 +240,7 @@ def secondary_of(bundle: Bundle) -> Secondary:
 
 def _remember(model: str, evaluation: Evaluation, options: dict[str, Any]) -> None:
     """Write what was measured into the model's run, if it has one; a run that cannot be written is a warning."""
-    from dawnchorus.train.runs import find_run_of
+    from dawnchorus.training.runs import find_run_of
 
     run = find_run_of(model)
     if run is None:
@@ -253,7 +253,7 @@ def _remember(model: str, evaluation: Evaluation, options: dict[str, Any]) -> No
 
 
 def _show(found: list[tuple[Evaluation, Scores]], differences: list[Comparison]) -> None:
-    from dawnchorus.evaluate.evaluation import SECONDARY_NOTES
+    from dawnchorus.evaluation.evaluation import SECONDARY_NOTES
 
     screen = Console(highlight=False, soft_wrap=True)
     evaluations = [evaluation for evaluation, _ in found]
@@ -332,7 +332,7 @@ def _show_notes(evaluation: Evaluation, screen: Console) -> None:
 def _write_report(
     out: Path, text: str, table: RecordingsTable, found: list[tuple[Evaluation, Scores]], differences: list[Comparison]
 ) -> None:
-    from dawnchorus.evaluate.page import render_evaluation
+    from dawnchorus.reports.evaluation import render_evaluation
 
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -345,7 +345,12 @@ def _write_report(
 
 def _write_thresholds(path: Path, scores: Scores, precision: float) -> None:
     """Write a table for `dawnchorus identify --thresholds`."""
-    from dawnchorus.evaluate.thresholds import Threshold, describe_refusals, groups_of_windows, thresholds_for_precision
+    from dawnchorus.evaluation.thresholds import (
+        Threshold,
+        describe_refusals,
+        groups_of_windows,
+        thresholds_for_precision,
+    )
 
     found = thresholds_for_precision(
         scores.classes, scores.known_scores, scores.truth, precision=precision, groups=groups_of_windows(scores)

@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.progress import Progress as Bar
 
 from dawnchorus.audio.decode import read_clip
-from dawnchorus.audio.speech import SpeechFinder
 from dawnchorus.cli.data import describe
 from dawnchorus.cli.options import models_folder_option
 from dawnchorus.cli.present import PAGE_NAME, console
@@ -22,9 +21,10 @@ from dawnchorus.data.explore import summarise_data_set
 from dawnchorus.data.prepare import loudest_starts
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table
 from dawnchorus.errors import AudioError
-from dawnchorus.files import atomic_file, cannot_write
-from dawnchorus.models.silero import speech_graph
+from dawnchorus.inference.speech import SpeechFinder
+from dawnchorus.models.catalog.silero import speech_graph
 from dawnchorus.models.store import default_folder
+from dawnchorus.storage.files import atomic_file, cannot_write
 from dawnchorus.types import Example, Span
 
 EXAMPLE_S, SEARCHED_S, SEARCH_RATE_HZ = 5.0, 60.0, 16_000
@@ -51,7 +51,7 @@ def command(
     seed: int,
 ) -> None:
     """Show a data set: counts, lengths, licences, places, times, spectra and sounds, on one page and as plots."""
-    from dawnchorus.pictures.data_set import draw_data_set, render_data_page, show_examples
+    from dawnchorus.reports.data_set import draw_data_set, render_data_page, show_examples
 
     table = read_table(data_set)
     summary = summarise_data_set(table.rows)

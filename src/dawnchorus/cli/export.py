@@ -82,7 +82,7 @@ def load_converter(kind: ExportKind | None) -> Callable[[Path], None]:
     if kind is None or kind.format != "pt":
         return lambda _folder: None
     try:
-        from dawnchorus.train.tensor_files import convert_arrays
+        from dawnchorus.training.tensor_files import convert_arrays
     except ImportError as error:
         raise MissingExtra(error.name or "torch", extra="train", purpose="--format pt") from error
     return convert_arrays

@@ -13,18 +13,18 @@ from dawnchorus.cli.data import describe, print_labels, print_notes
 from dawnchorus.cli.names import open_name_lists
 from dawnchorus.cli.options import workers_option
 from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, console, counted
-from dawnchorus.data.archive_changes import compare_with_archive, read_search, write_search
 from dawnchorus.data.attribution import FILE_NAME, attribution_text
-from dawnchorus.data.fetching import claim_folder, fetch_recordings
 from dawnchorus.data.identity import merge
 from dawnchorus.data.import_notes import notes_of_import, notes_of_labels
 from dawnchorus.data.importing import import_recordings
-from dawnchorus.data.kaggle import download, find_source
 from dawnchorus.data.labels import LabelReader, labels_of_rows
 from dawnchorus.data.licenses import DEFAULT_ALLOWED
 from dawnchorus.data.recordings import RecordingsTable, read_table, table_path, write_table
 from dawnchorus.data.sound_notes import notes_of_sound
-from dawnchorus.data.xeno_canto import (
+from dawnchorus.data.sources.archive_changes import compare_with_archive, read_search, write_search
+from dawnchorus.data.sources.download import claim_folder, fetch_recordings
+from dawnchorus.data.sources.kaggle import download, find_source
+from dawnchorus.data.sources.xeno_canto import (
     BYTES_PER_S,
     PER_S,
     PER_S_OF_MIRROR,
@@ -36,8 +36,8 @@ from dawnchorus.data.xeno_canto import (
     search,
 )
 from dawnchorus.errors import InputError, OutputExists
-from dawnchorus.files import atomic_file
-from dawnchorus.web import Web
+from dawnchorus.storage.files import atomic_file
+from dawnchorus.storage.http_client import Web
 
 
 @click.group("fetch")

@@ -17,7 +17,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from dawnchorus.audio.find import describe_skipped, find_recordings
+from dawnchorus.audio.discovery import describe_skipped, find_recordings
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.cli.options import model_options, place_options, speech_option, turns_option, workers_option
 from dawnchorus.cli.present import (
@@ -33,10 +33,10 @@ from dawnchorus.cli.present import (
 from dawnchorus.cli.progress import shown_progress
 from dawnchorus.errors import InputError
 from dawnchorus.formats.registry import FORMATS, table_format
-from dawnchorus.identify import Options, Problem, Run, identify
-from dawnchorus.identify.estimate import Estimate, estimate_run
-from dawnchorus.identify.lists import read_recordings, read_species_list, read_thresholds
-from dawnchorus.identify.options import DEFAULT_MIN_SCORE, SpeechUse
+from dawnchorus.identification import Options, Problem, Run, identify
+from dawnchorus.identification.estimate import Estimate, estimate_run
+from dawnchorus.identification.input_tables import read_recordings, read_species_list, read_thresholds
+from dawnchorus.identification.options import DEFAULT_MIN_SCORE, SpeechUse
 from dawnchorus.models.store import ModelStore
 from dawnchorus.taxonomy.classes import nearest_species
 from dawnchorus.types import Channel, Origin

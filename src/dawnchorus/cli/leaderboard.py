@@ -16,10 +16,10 @@ from dawnchorus.cli.present import console, print_table
 from dawnchorus.cli.train import print_config_dir_notes
 from dawnchorus.data.recordings import read_table
 from dawnchorus.errors import DawnChorusError, InputError, MissingExtra
-from dawnchorus.files import atomic_file
+from dawnchorus.storage.files import atomic_file
 
 if TYPE_CHECKING:
-    from dawnchorus.train.leaderboard import Entry
+    from dawnchorus.training.leaderboard import Entry
 
 
 @click.command("leaderboard")
@@ -48,8 +48,8 @@ def command(
 ) -> None:
     """Train and measure all recipes on one split of DATA_SET, and compare them."""
     try:
-        from dawnchorus.train.compose import available_choices, refuse_contradictions
-        from dawnchorus.train.leaderboard import measure_recipe
+        from dawnchorus.training.compose import available_choices, refuse_contradictions
+        from dawnchorus.training.leaderboard import measure_recipe
     except ImportError as error:
         raise MissingExtra(error.name or "torch", extra="train", purpose="Training") from error
 

@@ -8,7 +8,6 @@ from typing import get_args
 import click
 from rich.table import Table
 
-from dawnchorus.audio.cleaning import Cleaning
 from dawnchorus.audio.noise import NoiseKind
 from dawnchorus.cli.options import TRIM_DB, models_folder_option
 from dawnchorus.cli.present import print_table
@@ -16,12 +15,13 @@ from dawnchorus.cli.remote import DEFAULT_SERVER, ask_server
 from dawnchorus.data.licenses import strictest
 from dawnchorus.data.recordings import read_table
 from dawnchorus.errors import InputError, OutputExists
+from dawnchorus.inference.preparation import Cleaning
 from dawnchorus.models.bundle import Activation, verify_bundle
 from dawnchorus.models.class_lists import read_classes
-from dawnchorus.models.ensemble import Average, make_ensemble
-from dawnchorus.models.precision import Precision
+from dawnchorus.models.graphs.ensemble import Average, make_ensemble
+from dawnchorus.models.graphs.precision import Precision
+from dawnchorus.models.graphs.wrapping import ModelDescription, wrap_model
 from dawnchorus.models.store import BUILTIN_MODELS, ModelStore, default_folder
-from dawnchorus.models.wrap import ModelDescription, wrap_model
 
 
 @click.group("models")
@@ -183,7 +183,7 @@ def shrink_model(
 
     half stores weights in half precision and computes as before; int8 computes in 8 bits.
     """
-    from dawnchorus.evaluate.shrinking import shrink
+    from dawnchorus.evaluation.quantization import shrink
 
     if folder.exists() and not overwrite:
         raise OutputExists(f"{folder} is there already. Choose another folder, or use --overwrite.")

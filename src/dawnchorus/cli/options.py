@@ -12,8 +12,8 @@ import click
 
 from dawnchorus.cores import usable_cores
 from dawnchorus.errors import InputError
-from dawnchorus.identify.options import DEFAULT_RANGE_THRESHOLD, MAX_TURNS, SpeechUse
-from dawnchorus.identify.weeks import week_of
+from dawnchorus.identification.options import DEFAULT_RANGE_THRESHOLD, MAX_TURNS, SpeechUse
+from dawnchorus.identification.weeks import week_of
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
 from dawnchorus.tables import parse_latitude, parse_longitude, parse_number, parse_place
 

@@ -9,10 +9,10 @@ import click
 from dawnchorus.cli.options import model_options, place_options, speech_option
 from dawnchorus.cli.present import announce_model
 from dawnchorus.errors import AudioUnreadable, InputError
-from dawnchorus.files import atomic_file
-from dawnchorus.identify import Options, identify
-from dawnchorus.identify.options import DEFAULT_MIN_SCORE, SpeechUse
+from dawnchorus.identification import Options, identify
+from dawnchorus.identification.options import DEFAULT_MIN_SCORE, SpeechUse
 from dawnchorus.models.store import ModelStore
+from dawnchorus.storage.files import atomic_file
 
 
 @click.command("picture")
@@ -37,7 +37,7 @@ def command(
     store: ModelStore,
 ) -> None:
     """Draw a recording's spectrogram with the detections boxed and named."""
-    from dawnchorus.pictures.recording import draw_recording, draw_recording_with_waveform
+    from dawnchorus.plotting.recording import draw_recording, draw_recording_with_waveform
 
     if recording.is_dir():
         raise InputError(

@@ -21,7 +21,6 @@ from dawnchorus.cli.export import (
     load_converter,
     threshold_options,
 )
-from dawnchorus.cli.listening import call_times
 from dawnchorus.cli.options import TRIM_DB, model_options, workers_option
 from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, announce_model, console, counted
 from dawnchorus.data.attribution import FILE_NAME, attribution_text
@@ -29,14 +28,15 @@ from dawnchorus.data.clips import Clips, write_prepared_table
 from dawnchorus.data.export import write_export
 from dawnchorus.data.images import FOLDER as IMAGES
 from dawnchorus.data.images import write_images
+from dawnchorus.data.model_check import call_times
 from dawnchorus.data.prepare import prepare
 from dawnchorus.data.recipes import Fill, Take, known_recipes
 from dawnchorus.data.recordings import read_table
 from dawnchorus.data.thresholds import ClipThresholds, apply_thresholds
 from dawnchorus.errors import InputError
-from dawnchorus.files import atomic_file, cannot_write
-from dawnchorus.models.silero import open_cleaner
+from dawnchorus.models.catalog.silero import open_cleaner
 from dawnchorus.models.store import ModelStore
+from dawnchorus.storage.files import atomic_file, cannot_write
 
 WHOLE: Mapping[str, Any] = {"take": "all", "overlap_s": 0.0, "normalise": False}
 """Changes of a recipe that make its clips consecutive windows of whole recordings."""

@@ -13,11 +13,11 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from dawnchorus.errors import AudioError
-from dawnchorus.files import atomic_file, cannot_write
-from dawnchorus.identify import Run
-from dawnchorus.identify.places import named_after, relative_places
-from dawnchorus.identify.result import Problem
+from dawnchorus.identification import Run
+from dawnchorus.identification.output_paths import named_after, relative_places
+from dawnchorus.identification.result import Problem
 from dawnchorus.models.store import BUILTIN_MODELS, ModelStore
+from dawnchorus.storage.files import atomic_file, cannot_write
 from dawnchorus.types import RecordingTable
 
 PAGE_NAME = "index.html"
@@ -101,9 +101,9 @@ def write_pictures(run: Run, folder: Path) -> tuple[Path, list[Problem]]:
     Raises:
         OutputError: no space, or no permission.
     """
-    from dawnchorus.pictures.page import render_page
-    from dawnchorus.pictures.recording import draw_recording
-    from dawnchorus.pictures.summary import summarise
+    from dawnchorus.plotting.recording import draw_recording
+    from dawnchorus.reports.identification import render_page
+    from dawnchorus.reports.summary import summarise
 
     problems: list[Problem] = []
     for path, place in relative_places(run.paths).items():

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from dawnchorus.identify import Progress
+from dawnchorus.identification import Progress
 
 LINE_EVERY_S = 10.0
 

@@ -23,12 +23,12 @@ from dawnchorus.data.classes import with_known_classes
 from dawnchorus.data.importing import import_recordings
 from dawnchorus.data.recordings import RecordingsTable, read_table, table_path
 from dawnchorus.errors import DawnChorusError, MissingExtra
-from dawnchorus.files import atomic_file, cannot_write
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
+from dawnchorus.storage.files import atomic_file, cannot_write
 from dawnchorus.taxonomy.labels import Label, parse_label
 
 if TYPE_CHECKING:
-    from dawnchorus.train.retraining import Outcome, Stage
+    from dawnchorus.training.retraining import Outcome, Stage
 
 REPORT_NAME = "retraining.json"
 
@@ -75,8 +75,8 @@ def command(
     if supervised:
         threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        from dawnchorus.train.compose import refuse_contradictions
-        from dawnchorus.train.retraining import check_settings, retrain
+        from dawnchorus.training.compose import refuse_contradictions
+        from dawnchorus.training.retraining import check_settings, retrain
     except ImportError as error:
         raise MissingExtra(error.name or "torch", extra="train", purpose="Retraining") from error
 

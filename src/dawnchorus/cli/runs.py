@@ -16,10 +16,10 @@ from rich.table import Table
 
 from dawnchorus.cli.present import print_table
 from dawnchorus.errors import Busy, InputError, MissingExtra
-from dawnchorus.files import atomic_file
+from dawnchorus.storage.files import atomic_file
 
 if TYPE_CHECKING:
-    from dawnchorus.train.runs import Run
+    from dawnchorus.training.runs import Run
 
 ROOT = click.option("--runs", "root", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
 METRICS = ("val_loss", "val_accuracy", "val_auc", "test_accuracy", "test_macro_roc_auc")
@@ -42,7 +42,7 @@ def command() -> None:
 
 def _runs(root: Path, names: tuple[str, ...] = ()) -> list[Run]:
     try:
-        from dawnchorus.train import runs
+        from dawnchorus.training import runs
     except ImportError as error:
         raise MissingExtra(error.name or "torch", extra="train", purpose="Training") from error
     if names:
@@ -142,7 +142,7 @@ def compare(*, names: tuple[str, ...], root: Path) -> None:
 
 def _differences(runs: Sequence[Run]) -> dict[str, list[str]]:
     """Return the settings that are not the same in all runs, with each run's value."""
-    from dawnchorus.train.runs import read_config
+    from dawnchorus.training.runs import read_config
 
     flat = [_flat(read_config(run)) for run in runs]
     values = {key: [str(each.get(key, "")) for each in flat] for key in sorted({key for each in flat for key in each})}
@@ -168,7 +168,7 @@ def plot(*, names: tuple[str, ...], root: Path, out: Path) -> None:
 
     Runs are named by the settings in which they differ. What `dawnchorus evaluate` measured is drawn with its interval.
     """
-    from dawnchorus.pictures.curves import Curves, draw_runs
+    from dawnchorus.plotting.curves import Curves, draw_runs
 
     found = _runs(root, names)
     setting, labels = label_runs(found)

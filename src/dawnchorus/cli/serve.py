@@ -16,7 +16,7 @@ from dawnchorus.errors import Busy, MissingExtra
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
 
 if TYPE_CHECKING:
-    from dawnchorus.serve.service import Service
+    from dawnchorus.server.service import Service
 
 DEFAULT_DATA = Path("dawnchorus-server")
 
@@ -77,15 +77,15 @@ def command(
     $DAWNCHORUS_TEACH_TOKEN to teach and to identify, $DAWNCHORUS_IDENTIFY_TOKEN to identify.
     """
     try:
-        from dawnchorus.serve.connections import server_config
-        from dawnchorus.serve.jobs import KINDS
-        from dawnchorus.serve.service import open_service
-        from dawnchorus.serve.settings import Settings, is_loopback, token_roles
+        from dawnchorus.server.http.connections import server_config
+        from dawnchorus.server.service import open_service
+        from dawnchorus.server.settings import Settings, is_loopback, token_roles
+        from dawnchorus.server.state.job_queue import KINDS
     except ImportError as error:
         raise MissingExtra(error.name or "fastapi", extra="serve", purpose="The server") from error
 
     if recipe:
-        from dawnchorus.train.compose import refuse_contradictions
+        from dawnchorus.training.compose import refuse_contradictions
 
         refuse_contradictions(recipe)
     if rate is None and not is_loopback(host):

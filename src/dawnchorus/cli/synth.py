@@ -9,10 +9,10 @@ import click
 from dawnchorus import __version__
 from dawnchorus.audio.write import write_recording
 from dawnchorus.cli.present import counted
-from dawnchorus.data.synthetic import SOUNDSCAPES_FOLDER, SyntheticPlan, synthetic_recordings
+from dawnchorus.data.synthesis.datasets import SOUNDSCAPES_FOLDER, SyntheticPlan, synthetic_recordings
 from dawnchorus.errors import OutputExists
-from dawnchorus.files import atomic_file, cannot_write
 from dawnchorus.formats import raven
+from dawnchorus.storage.files import atomic_file, cannot_write
 from dawnchorus.types import Provenance
 
 

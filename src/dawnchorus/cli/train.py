@@ -15,8 +15,8 @@ from dawnchorus.cli.present import console
 from dawnchorus.errors import DawnChorusError, InputError, MissingExtra
 
 if TYPE_CHECKING:
-    from dawnchorus.train.runs import Run
-    from dawnchorus.train.trainer import EpochReport
+    from dawnchorus.training.runs import Run
+    from dawnchorus.training.trainer import EpochReport
 
 
 @click.command("train")
@@ -45,7 +45,7 @@ def command(
     runs`. Groups: model, data, optimizer, scheduler, augment, loss, trainer, tracker, profiler, paths, experiment.
     """
     try:
-        from dawnchorus.train import compose, trainer
+        from dawnchorus.training import compose, trainer
     except ImportError as error:
         raise MissingExtra(error.name or "torch", extra="train", purpose="Training") from error
 
@@ -92,7 +92,7 @@ def command(
 
 def print_config_dir_notes(config_dir: Path | None, screen: Console) -> None:
     """Print which files of a user's folder shadow built-in ones, and which are no choices."""
-    from dawnchorus.train.compose import describe_config_dir
+    from dawnchorus.training.compose import describe_config_dir
 
     for note in describe_config_dir(config_dir) if config_dir is not None else ():
         screen.print(note, markup=False)

@@ -16,7 +16,7 @@ from dawnchorus.cli.train import print_config_dir_notes
 from dawnchorus.errors import MissingExtra
 
 if TYPE_CHECKING:
-    from dawnchorus.train.tune import Method, Metric, Tried
+    from dawnchorus.training.tune import Method, Metric, Tried
 
 METRICS: tuple[Metric, ...] = ("val_auc", "val_accuracy", "val_loss")
 METHODS: tuple[Method, ...] = ("tpe", "random", "grid")
@@ -55,9 +55,9 @@ def command(
     Settings given here win over those of a sweep file.
     """
     try:
-        from dawnchorus.train.compose import refuse_contradictions
-        from dawnchorus.train.sweeps import read_sweep
-        from dawnchorus.train.tune import tune
+        from dawnchorus.training.compose import refuse_contradictions
+        from dawnchorus.training.sweeps import read_sweep
+        from dawnchorus.training.tune import tune
     except ImportError as error:
         raise MissingExtra(error.name or "torch", extra="train", purpose="Tuning") from error
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from dawnchorus.audio.decode import resampler
 from dawnchorus.audio.fingerprint import HASH, MAX_S, RATE_HZ, fingerprint, near_pairs
-from dawnchorus.audio.many import map_recordings
+from dawnchorus.audio.parallel import map_recordings
 from dawnchorus.audio.process import DecoderProcess, Ended, Opened
 from dawnchorus.data.identity import hash_content
 from dawnchorus.data.importing import MISSING, UNREADABLE

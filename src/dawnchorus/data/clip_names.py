@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import PurePosixPath
 
-from dawnchorus.audio.find import SUFFIXES
+from dawnchorus.audio.discovery import SUFFIXES
 
 _TYPE = "|".join(sorted(suffix[1:] for suffix in SUFFIXES))
 _NO_DATE = r"(?!(?:19|20)\d\d[01]\d[0-3]\d[-_T ]\d{4})"

@@ -23,11 +23,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from dawnchorus.audio.cleaning import Cleaning
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
 from dawnchorus.errors import Busy, FormatError, InputError, OutputError
-from dawnchorus.files import atomic_file
-from dawnchorus.parquet_files import reading_parquet
+from dawnchorus.inference.preparation import Cleaning
+from dawnchorus.storage.files import atomic_file
+from dawnchorus.storage.parquet_files import reading_parquet
 
 INDEX_NAME, JOURNAL_NAME, LOCK_NAME = "clips.parquet", "prepare.sqlite", ".prepare.lock"
 MAX_SHARD_BYTES = 1 << 29

@@ -29,7 +29,7 @@ from dawnchorus.data.clips import Clips, as_float, lock_clips
 from dawnchorus.data.images import plain_name
 from dawnchorus.data.recordings import RecordingsTable
 from dawnchorus.errors import InputError, OutputExists
-from dawnchorus.files import atomic_file, cannot_write
+from dawnchorus.storage.files import atomic_file, cannot_write
 
 FloatArray = npt.NDArray[np.float32]
 ExportFormat = Literal["wav", "npy", "pt"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from dawnchorus.audio.find import SUFFIXES
+from dawnchorus.audio.discovery import SUFFIXES
 from dawnchorus.data.layouts.folders import xeno_canto_id
 from dawnchorus.data.layouts.tables import COLUMNS, SPLIT_NAMES, xeno_canto_number
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable

@@ -21,7 +21,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from dawnchorus.audio.mel import MelImage
 from dawnchorus.data.clips import Clips
-from dawnchorus.files import atomic_file, cannot_write
+from dawnchorus.storage.files import atomic_file, cannot_write
 
 FOLDER = "images"
 KEY = "key"

@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from dawnchorus.audio.find import describe_skipped, find_recordings
-from dawnchorus.audio.many import map_recordings
+from dawnchorus.audio.discovery import describe_skipped, find_recordings
+from dawnchorus.audio.parallel import map_recordings
 from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.data.identity import hash_content, merge, with_unique_ids
 from dawnchorus.data.labels import LabelReader

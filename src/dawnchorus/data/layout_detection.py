@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from dawnchorus.audio.find import find_recordings
+from dawnchorus.audio.discovery import find_recordings
 from dawnchorus.data.layouts.annotations import ReadAnnotations, find_marks
 from dawnchorus.data.layouts.folders import SPECIES, read_folders
 from dawnchorus.data.layouts.search_results import find_search_results

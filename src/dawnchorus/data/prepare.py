@@ -13,8 +13,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from dawnchorus.audio.cleaning import WHOLE, Cleaner, Kept, samples_in
-from dawnchorus.audio.many import map_recordings
+from dawnchorus.audio.parallel import map_recordings
 from dawnchorus.audio.process import DecoderProcess, Ended, Opened
 from dawnchorus.audio.windows import Windower, WindowPlan
 from dawnchorus.audio.write import write_recording
@@ -22,6 +21,7 @@ from dawnchorus.data.clips import FULL_SCALE, SAMPLE, ClipWriter
 from dawnchorus.data.recipes import MAX_CHOICE_S, Recipe
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable
 from dawnchorus.errors import AudioError
+from dawnchorus.inference.preparation import WHOLE, Cleaner, Kept, samples_in
 from dawnchorus.types import Span
 
 FloatArray = npt.NDArray[np.float32]

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import yaml
 
-from dawnchorus.audio.cleaning import Cleaning
 from dawnchorus.audio.noise import NoiseKind
 from dawnchorus.errors import InputError
+from dawnchorus.inference.preparation import Cleaning
 
 Take = Literal["all", "first", "random", "loudest", "scored"]
 Fill = Literal["zeros", "noise", "repeat"]

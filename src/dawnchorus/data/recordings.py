@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dawnchorus.errors import FormatError, InputError
-from dawnchorus.files import atomic_file
-from dawnchorus.parquet_files import reading_parquet
+from dawnchorus.storage.files import atomic_file
+from dawnchorus.storage.parquet_files import reading_parquet
 
 TABLE_NAME = "recordings.parquet"
 SCHEMA_VERSION = 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from dawnchorus.audio.clock_report import ClockReport
-from dawnchorus.audio.origin import read_origin
+from dawnchorus.audio.metadata import read_origin
 from dawnchorus.data.recordings import RecordingsTable
 from dawnchorus.types import Origin
 

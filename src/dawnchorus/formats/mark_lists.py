@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dawnchorus.formats.text import NamedColumns, OnNote, say_nothing
+from dawnchorus.tables.text_files import read_text
 from dawnchorus.taxonomy.labels import parse_label
-from dawnchorus.text_files import read_text
 from dawnchorus.types import Detection, Mark
 
 _RECORDING = (

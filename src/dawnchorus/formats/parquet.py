@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from dawnchorus.errors import FormatError
 from dawnchorus.formats.fields import fields_of
-from dawnchorus.parquet_files import reading_parquet
+from dawnchorus.storage.parquet_files import reading_parquet
 from dawnchorus.types import Detection, Provenance, RecordingTable
 
 METADATA_KEY = b"dawnchorus"

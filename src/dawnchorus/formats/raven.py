@@ -22,8 +22,8 @@ from dawnchorus.formats.text import (
     seconds,
     text_stream,
 )
+from dawnchorus.tables.text_files import read_text
 from dawnchorus.taxonomy.labels import parse_label
-from dawnchorus.text_files import read_text
 from dawnchorus.types import Detection, Mark, Provenance, RecordingTable
 
 COLUMNS = (

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.tables import header_key
+from dawnchorus.tables.text_files import csv_rows, read_text
 from dawnchorus.taxonomy.labels import Kind, Label, name_key, parse_label, with_common_name
-from dawnchorus.text_files import csv_rows, read_text
 
 NAME_COLUMNS = (
     "scientific_name",

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from dawnchorus.errors import BundleInvalid, MissingExtra, ModelError
-from dawnchorus.models.ports import FloatArray, Port, Scale, layout_of, measured
-from dawnchorus.models.tflite_file import TfliteFile
+from dawnchorus.models.graphs.ports import FloatArray, Port, Scale, layout_of, measured
+from dawnchorus.models.graphs.tflite_file import TfliteFile
 
 _OPERATORS = {"LOGISTIC": "Sigmoid", "SOFTMAX": "Softmax", "LOG_SOFTMAX": "LogSoftmax"}
 """Operators by their names in ONNX."""

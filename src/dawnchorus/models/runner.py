@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from dawnchorus.errors import BundleInvalid
 from dawnchorus.models.bundle import Activation, Bundle, Calibration
-from dawnchorus.models.ports import choose_outputs, run_in_batches
-from dawnchorus.onnx_files import open_onnx_session
+from dawnchorus.models.graphs.onnx_files import open_onnx_session
+from dawnchorus.models.graphs.ports import choose_outputs, run_in_batches
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import platformdirs
 
 from dawnchorus.errors import ModelNotFound
-from dawnchorus.files import cannot_write
-from dawnchorus.models import birdnet, yamnet
 from dawnchorus.models.bundle import RUN_BUNDLE_NAME, Bundle, read_bundle
+from dawnchorus.models.catalog import birdnet, yamnet
+from dawnchorus.storage.files import cannot_write
 from dawnchorus.suggestions import suggestion
 
 BUNDLE_FORMAT = 4

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.tables import Notes, read_text
+from dawnchorus.tables.text_files import csv_records
 from dawnchorus.taxonomy.labels import Label
-from dawnchorus.text_files import csv_records
 
 SCIENTIFIC_COLUMNS = ("scientific_name", "sci_name", "scientific name")
 ENGLISH_COLUMNS = (

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from dawnchorus.errors import FormatError
-from dawnchorus.text_files import csv_records
+from dawnchorus.tables.text_files import csv_records
 
 Kind = Literal["species", "sound"]
 """A class is a species, or another sound (an engine, a human voice, rain)."""

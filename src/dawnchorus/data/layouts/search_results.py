@@ -11,9 +11,9 @@ from typing import Any
 
 from dawnchorus.data.layouts.folders import xeno_canto_id
 from dawnchorus.data.recordings import RecordingRow
-from dawnchorus.data.xeno_canto import found_of
+from dawnchorus.data.sources.xeno_canto import found_of
 from dawnchorus.errors import FormatError, InputError
-from dawnchorus.text_files import read_text
+from dawnchorus.tables.text_files import read_text
 
 RESULTS = "xc.json"
 _LISTS = ("recordings", "results")

@@ -1,0 +1,65 @@
+"""Detections of a model in the recordings of a data set, for several commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from dawnchorus.data.check import ModelScores
+from dawnchorus.data.recordings import RecordingRow, RecordingsTable
+from dawnchorus.identification import Options, identify
+from dawnchorus.models.store import ModelStore
+from dawnchorus.taxonomy.classes import KnownClasses
+from dawnchorus.types import Detection, RecordingTable
+
+HEARD_SCORE = 0.05
+"""Smallest score that is looked at."""
+
+CALL_SCORE = 0.3
+"""Smallest score of a window from which a clip may be taken as the species' call."""
+
+
+def model_scores(table: RecordingsTable, model: str, store: ModelStore, workers: int) -> ModelScores:
+    """Score the labelled recordings, and return where each species has its highest score."""
+    best: dict[str, dict[str, Detection]] = {}
+    for row, found in _heard(table, model, store, workers):
+        by_name = best.setdefault(row.recording_id, {})
+        for detection in found.detections:
+            known = by_name.setdefault(detection.scientific_name, detection)
+            if detection.score > known.score:
+                by_name[detection.scientific_name] = detection
+    return ModelScores(KnownClasses(store.open(model).labels), best)
+
+
+def call_times(
+    table: RecordingsTable, model: str, store: ModelStore, workers: int, *, out: Path
+) -> dict[str, list[float]]:
+    """By recording_id, the middles in seconds of the windows in which the labelled species is heard, best first.
+
+    What is heard is kept in the table `out`, so that it is not listened to again.
+    """
+    calls: dict[str, list[float]] = {}
+    known = store.open(model).class_by_scientific_name
+    for row, found in _heard(table, model, store, workers, out=out):
+        if row.scientific_name not in known:
+            continue
+        own = [d for d in found.detections if d.scientific_name == row.scientific_name and d.score >= CALL_SCORE]
+        own.sort(key=lambda d: -d.score)
+        calls[row.recording_id] = [round((d.start_s + d.end_s) / 2, 3) for d in own]
+    return calls
+
+
+def _heard(
+    table: RecordingsTable, model: str, store: ModelStore, workers: int, *, out: Path | None = None
+) -> Iterator[tuple[RecordingRow, RecordingTable]]:
+    rows = [row for row in table.rows if row.scientific_name]
+    if not rows:
+        return
+    paths = list(dict.fromkeys(table.file(row) for row in rows))
+    options = Options(min_score=HEARD_SCORE)
+    resume = out is not None
+    run = identify(paths, options, model=model, out=out, resume=resume, store=store, workers=workers)
+    for row in rows:
+        found = run.table(table.file(row))
+        if found is not None:
+            yield row, found

@@ -1,0 +1,335 @@
+"""Recordings from xeno-canto, by its API version 3 (https://xeno-canto.org/explore/api)."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import urllib.parse
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from dawnchorus.data.layouts.tables import clock, iso_date
+from dawnchorus.data.licenses import is_allowed, spdx_of
+from dawnchorus.data.recordings import RecordingRow
+from dawnchorus.errors import FetchFailed, InputError
+from dawnchorus.storage.http_client import Web
+from dawnchorus.taxonomy.labels import is_indeterminate, is_unnamed
+
+SERVER = "https://xeno-canto.org"
+KEY_VARIABLES = ("XENO_CANTO_API_KEY", "XCKEY")
+PER_PAGE = 500
+PER_S = 4.0
+"""Requests in a second; perch asked 8, and the site's terms ask for restraint."""
+
+PER_S_OF_MIRROR = 1000.0
+
+MAX_READINGS = 4
+"""A listing that changes while it is read is read so often at most."""
+
+_N_SHOWN = 120
+"""Characters of a reply that a message shows."""
+
+BYTES_PER_S = 24_000
+"""About how much a second of an MP3 takes at xeno-canto."""
+
+_TAGGED = re.compile(r'[a-z]+:(?:"[^"]*"|\S+)')
+_QUALITIES = "ABCDE"
+_HOW_TO_GET_A_KEY = (
+    "xeno-canto wants a key since October 2025: make an account at https://xeno-canto.org, verify your e-mail address, "
+    f"copy the key from your account page, and set it: export {KEY_VARIABLES[0]}=..."
+)
+
+
+def key_from_environment() -> str:
+    """Return the user's key.
+
+    Raises:
+        InputError: there is none; the message says how to get one.
+    """
+    key = next((os.environ[name] for name in KEY_VARIABLES if os.environ.get(name)), None)
+    if key is None:
+        raise InputError(f"{' or '.join(KEY_VARIABLES)} is not set. {_HOW_TO_GET_A_KEY}")
+    return key
+
+
+def check_query(query: str) -> str:
+    """Return the query if it consists of tags.
+
+    Raises:
+        InputError: it has free text, which version 3 refuses.
+    """
+    rest = _TAGGED.sub("", query).strip()
+    if rest or not query.strip():
+        words = rest.split()
+        hint = f' For a species: gen:{words[0]} sp:{words[1]}, or en:"={rest}".' if len(words) == 2 else ""
+        raise InputError(
+            f"query: expected tags, as in 'gen:Parus cnt:Spain q:A', found {rest or 'nothing'!r}.{hint} "
+            f"All tags: {SERVER}/help/search"
+        )
+    return query.strip()
+
+
+@dataclass(frozen=True)
+class Found:
+    """A recording that a query found, and where its sound is."""
+
+    row: RecordingRow
+    file_url: str
+    file_name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Limits for the recordings to fetch."""
+
+    licenses: Sequence[str]
+    per_species: int | None = None
+    limit: int | None = None
+    max_length_s: float | None = None
+
+    def choose(self, found: Iterable[Found]) -> tuple[list[Found], Counter[str]]:
+        """Choose the recordings to fetch, best quality first within a species; count the others by reason."""
+        left_out: Counter[str] = Counter()
+        fitting = []
+        for item in found:
+            reason = self._unfit(item)
+            if reason:
+                left_out[reason] += 1
+            else:
+                fitting.append(item)
+        fitting.sort(key=lambda f: (f.row.scientific_name or "", _grade(f.row.quality), int(f.row.recording_id[2:])))
+        chosen: list[Found] = []
+        per_species: Counter[str | None] = Counter()
+        for item in fitting:
+            if self.per_species is not None and per_species[item.row.scientific_name] >= self.per_species:
+                left_out["more than wanted of the species"] += 1
+                continue
+            per_species[item.row.scientific_name] += 1
+            chosen.append(item)
+        if self.limit is not None and len(chosen) > self.limit:
+            left_out["more than wanted"] += len(chosen) - self.limit
+            chosen = chosen[: self.limit]
+        return chosen, left_out
+
+    def _unfit(self, item: Found) -> str | None:
+        row = item.row
+        if not item.file_url:
+            return "no sound (restricted species)"
+        if not is_allowed(row.license, self.licenses):
+            return f"licence {row.license or 'not given'}"
+        if self.max_length_s is not None and (row.duration_s or 0) > self.max_length_s:
+            return "too long"
+        return None
+
+
+def search(
+    web: Web, query: str, *, key: str, server: str = SERVER, on_note: Callable[[str], None] = lambda _note: None
+) -> list[Found]:
+    """Return everything that the query finds, each recording once, in the order of their numbers.
+
+    Recordings come and go while pages are read, which moves others from page to page: the listing is read again until
+    one reading has as many recordings as each of its pages promised. `on_note` is told if none had, and of recordings
+    that are listed under two species.
+
+    Raises:
+        FetchFailed: the server refused (the message says how to get a key), sent something else than a listing, or
+            could not be reached.
+    """
+    seen: dict[str, Found] = {}
+    species: dict[str, set[str]] = {}
+    before: tuple[set[int], set[str]] | None = None
+    for _ in range(MAX_READINGS):
+        found: dict[str, Found] = {}
+        promised = set()
+        for page in _pages(web, query, key=key, server=server):
+            promised.add(page.n_recordings)
+            found |= {item.row.recording_id: item for item in page.found}
+            for item in page.found:
+                species.setdefault(item.row.recording_id, set()).add(item.row.scientific_name or "unknown")
+        seen |= found
+        if promised == {len(found)}:
+            _note_contradictions(species, found, on_note)
+            return _sorted(found)
+        if before == (promised, set(found)):  # it is not changing: its numbers are wrong
+            break
+        before = promised, set(found)
+    numbers = " and ".join(map(str, sorted(promised)))
+    on_note(
+        f"the listing is uncertain: its pages promised {numbers} recordings, the last reading had {len(found)}, all "
+        f"readings {len(seen)}. Some may be missing or gone; run the same command again later."
+    )
+    _note_contradictions(species, seen, on_note)
+    return _sorted(seen)
+
+
+def _note_contradictions(
+    species: Mapping[str, Set[str]], found: Mapping[str, Found], on_note: Callable[[str], None]
+) -> None:
+    """Say which recordings are listed under several species."""
+    several = sorted(name for name, names in species.items() if len(names) > 1)
+    if several:
+        first = several[0]
+        names = ", ".join(sorted(species[first]))
+        on_note(
+            f"listed under several species: {len(several)} recordings (as {first}: {names}; "
+            f"{found[first].row.scientific_name or 'unknown'} is taken). Look at their pages."
+        )
+
+
+def look_up(web: Web, recording_id: str, *, key: str, server: str = SERVER) -> Found | None:
+    """Return one recording by its identifier; None if the archive has it no more.
+
+    Raises:
+        FetchFailed: as `search`.
+    """
+    found = search(web, f"nr:{recording_id.removeprefix('XC')}", key=key, server=server)
+    return next((item for item in found if item.row.recording_id == recording_id), None)
+
+
+def _sorted(found: Mapping[str, Found]) -> list[Found]:
+    return sorted(found.values(), key=lambda item: int(item.row.recording_id[2:]))
+
+
+@dataclass(frozen=True)
+class _Page:
+    """One page of a listing."""
+
+    n_recordings: int
+    """In the whole listing, as this page says."""
+    n_pages: int
+    found: tuple[Found, ...]
+
+
+def _pages(web: Web, query: str, *, key: str, server: str) -> Iterator[_Page]:
+    number, n_pages = 1, 1
+    while number <= n_pages:
+        asked = urllib.parse.urlencode({"query": query, "key": key, "page": number, "per_page": PER_PAGE})
+        try:
+            content = web.read(f"{server}/api/3/recordings?{asked}")
+        except FetchFailed as error:
+            if error.status in (401, 403):
+                raise FetchFailed(f"xeno-canto did not take the key. {_HOW_TO_GET_A_KEY}", error.status) from None
+            raise
+        try:
+            page = _read_page(content, number)
+        except ValueError as error:
+            shown = " ".join(content[:_N_SHOWN].decode("utf-8", "replace").split()).replace(key, "***")
+            raise FetchFailed(f"{server}, page {number} of {query!r}: {error}. It sent: {shown}", None) from None
+        yield page
+        n_pages = page.n_pages if page.found else 0
+        number += 1
+
+
+def _read_page(content: bytes, number: int) -> _Page:
+    """Read the reply for the page of this number.
+
+    Raises:
+        ValueError: it is no page of a listing, or another one.
+    """
+    try:
+        reply = json.loads(content)
+    except (ValueError, RecursionError):
+        raise ValueError("expected JSON from its API, found something else") from None
+    if not isinstance(reply, dict):
+        raise ValueError(f"expected an object, got a {type(reply).__name__}")
+    if reply.get("error"):
+        raise ValueError(f"the server says error: {str(reply.get('message') or reply['error'])[:_N_SHOWN]}")
+    n_recordings, n_pages = (_count(reply, name) for name in ("numRecordings", "numPages"))
+    if "page" in reply and _count(reply, "page") != number:
+        raise ValueError(f"expected page {number}, got page {reply['page']}")
+    recordings = reply.get("recordings")
+    if not isinstance(recordings, list):
+        raise ValueError("expected a list of recordings")
+    recordings = [fields for fields in recordings if fields != {"also": []}]  # as on a page after the last recording
+    if n_recordings and not recordings and number == 1:
+        raise ValueError(f"expected some of its {n_recordings} recordings, got none")
+    for fields in recordings:
+        if not isinstance(fields, dict) or not re.fullmatch(r"[0-9]+", str(fields.get("id"))):
+            raise ValueError("expected recordings with their numbers")
+    return _Page(n_recordings, n_pages, tuple(map(found_of, recordings)))
+
+
+def _count(reply: Mapping[str, Any], name: str) -> int:
+    text = str(reply.get(name)).strip()
+    if not re.fullmatch(r"[0-9]{1,12}", text):
+        raise ValueError(f"expected a number as {name}, got {reply.get(name)!r}")
+    return int(text)
+
+
+def found_of(fields: Mapping[str, Any]) -> Found:
+    """Return a recording from the API's reply, whose values are strings, often empty or null."""
+
+    def text(name: str) -> str | None:
+        value = fields.get(name)
+        return str(value).strip() or None if value is not None else None
+
+    number = text("id") or ""
+    also = fields.get("also")
+    names = [part for part in (text("gen"), text("sp")) if part]
+    species = " ".join(names).capitalize()
+    is_named = _is_species(species) and not is_unnamed(text("en") or "bird")
+    file_url = _with_scheme(text("file")) or ""
+    suffix = PurePosixPath(text("file-name") or "x.mp3").suffix.lower() or ".mp3"
+    row = RecordingRow(
+        recording_id=f"XC{number}",
+        path=f"audio/XC{number}{suffix}",
+        scientific_name=species if is_named else None,
+        common_name=text("en") if is_named else None,
+        kind="soundscape" if "soundscape" in (text("en") or "").casefold() or names[:1] == ["Sonus"] else "focal",
+        secondary=tuple(
+            str(name).strip() for name in (also if isinstance(also, list) else ()) if _is_species(str(name or ""))
+        ),
+        source="xeno-canto",
+        url=_with_scheme(text("url")) or f"https://xeno-canto.org/{number}",
+        recordist=text("rec"),
+        license=spdx_of(_with_scheme(text("lic"))),
+        latitude=_number(text("lat")),
+        longitude=_number(text("lon") or text("lng")),
+        locality=text("loc"),
+        country=text("cnt"),
+        date=iso_date(text("date")),
+        time=clock(text("time")),
+        quality=text("q"),
+        sound_type=text("type"),
+        duration_s=_length_s(text("length")),
+        rate_hz=int(_number(text("smp")) or 0) or None,
+    )
+    return Found(row, file_url, f"XC{number}{suffix}")
+
+
+def _is_species(name: str) -> bool:
+    """Return False for no name, and for names that leave open which species it is."""
+    return not is_unnamed(name) and not is_indeterminate(name)
+
+
+def _with_scheme(address: str | None) -> str | None:
+    return f"https:{address}" if address is not None and address.startswith("//") else address
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _length_s(text: str | None) -> float | None:
+    """Seconds from `m:ss` or `h:mm:ss`."""
+    parts = [_number(part) for part in (text or "").split(":")]
+    if not parts or None in parts:
+        return None
+    seconds = 0.0
+    for part in parts:
+        seconds = 60 * seconds + (part or 0.0)
+    return seconds
+
+
+def _grade(quality: str | None) -> int:
+    """Return the sort key of a grade: A first, recordings without a grade after B."""
+    return 2 * _QUALITIES.index(quality) if quality and quality in _QUALITIES else 3

@@ -1,0 +1,1 @@
+"""Synthetic birds, with known truth."""

@@ -1,0 +1,118 @@
+"""Data sets of birds that do not exist: songs drawn by seed, one folder per species, and soundscapes with truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dawnchorus.data.synthesis.scenes import Scene, Singer, compose_scene
+from dawnchorus.data.synthesis.songs import Note, Song
+from dawnchorus.errors import InputError
+
+SOUNDSCAPES_FOLDER = "soundscapes"
+CLIPS_FOLDER = "clips"
+BACKGROUND_CLASS = "noise"
+"""Folder of recordings without any bird, named as BirdNET-Analyzer expects it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyntheticPlan:
+    """Size of a synthetic data set.
+
+    Raises:
+        InputError: a number is out of range.
+    """
+
+    n_species: int = 5
+    n_clips: int = 20
+    """Recordings of each species, and of background."""
+    clip_s: float = 5.0
+    n_soundscapes: int = 3
+    soundscape_s: float = 60.0
+    rate_hz: int = 32_000
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("n_species", 1, 500),
+            ("n_clips", 0, 100_000),
+            ("clip_s", 1, 600),
+            ("n_soundscapes", 0, 100_000),
+            ("soundscape_s", 5, 7200),
+            ("rate_hz", 16_000, 96_000),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise InputError(f"{name}: expected {low} to {high}, got {value}.")
+
+
+def invented_song(number: int, *, rng: np.random.Generator) -> Song:
+    """Return an invented song: a phrase of notes whose pitch, shape and rhythm are drawn from `rng`."""
+    centre_hz = 700 * 2 ** rng.uniform(0, 3.2)
+    n_notes = int(rng.integers(1, 6))
+    every_s = rng.uniform(0.12, 0.4)
+    shape = rng.choice(["flat", "up", "down", "arch"])
+    bend = {"flat": (1, 1, 1), "up": (0.85, 1, 1.2), "down": (1.2, 1, 0.85), "arch": (0.9, 1.15, 0.9)}[shape]
+    step = rng.uniform(0.85, 1.18)
+    trill_hz = float(rng.choice([0, 0, 0, rng.uniform(18, 45)]))
+    notes = tuple(
+        Note(
+            start_s=k * every_s,
+            duration_s=every_s * 0.75,
+            pitch_hz=tuple(centre_hz * step ** (k - n_notes / 2) * b for b in bend),
+            pulse_hz=trill_hz,
+        )
+        for k in range(n_notes)
+    )
+    return Song(
+        scientific_name=f"Avis ficta{number:03d}",
+        common_name=f"Synthetic Bird {number:03d}",
+        notes=notes,
+        period_s=n_notes * every_s + rng.uniform(0.2, 0.8),
+        repeats=int(rng.integers(1, 4)),
+    )
+
+
+def synthetic_recordings(plan: SyntheticPlan, *, seed: int) -> Iterator[tuple[Path, Scene]]:
+    """Relative path and scene of every recording; the same for the same plan and seed.
+
+    `clips/<scientific name>_<common name>/*.wav` have one bird each, `clips/noise/*.wav` none, and
+    `soundscapes/*.wav` several at known times.
+    """
+    root = np.random.SeedSequence(seed)
+    song_seed, clip_seed, scene_seed = root.spawn(3)
+    song_rng = np.random.default_rng(song_seed)
+    songs = [invented_song(number, rng=song_rng) for number in range(1, plan.n_species + 1)]
+    clip_rng = np.random.default_rng(clip_seed)
+    for song in songs:
+        folder = Path(CLIPS_FOLDER, f"{song.scientific_name}_{song.common_name}")
+        for k in range(plan.n_clips):
+            yield folder / f"{song.scientific_name.replace(' ', '_')}_{k:04d}.wav", _clip(song, plan, clip_rng)
+    for k in range(plan.n_clips):
+        yield Path(CLIPS_FOLDER, BACKGROUND_CLASS, f"{BACKGROUND_CLASS}_{k:04d}.wav"), _clip(None, plan, clip_rng)
+    scene_rng = np.random.default_rng(scene_seed)
+    for k in range(plan.n_soundscapes):
+        yield Path(SOUNDSCAPES_FOLDER, f"soundscape_{k:04d}.wav"), _soundscape(songs, plan, scene_rng)
+
+
+def _clip(song: Song | None, plan: SyntheticPlan, rng: np.random.Generator) -> Scene:
+    singers = []
+    if song is not None:
+        latest_s = max(plan.clip_s - song.duration_s, 0.0)
+        singers.append(Singer(song, rng.uniform(0, latest_s), rng.uniform(-26, -8)))
+    return compose_scene(
+        singers, duration_s=plan.clip_s, rate_hz=plan.rate_hz, rng=rng, background_db=rng.uniform(-56, -40)
+    )
+
+
+def _soundscape(songs: list[Song], plan: SyntheticPlan, rng: np.random.Generator) -> Scene:
+    singers, at_s = [], rng.uniform(0.5, 4.0)
+    while at_s < plan.soundscape_s - 1:
+        song = songs[int(rng.integers(len(songs)))]
+        singers.append(Singer(song, at_s, rng.uniform(-28, -10)))
+        at_s += rng.exponential(4.0) + 0.5
+    return compose_scene(
+        singers, duration_s=plan.soundscape_s, rate_hz=plan.rate_hz, rng=rng, background_db=rng.uniform(-56, -44)
+    )

@@ -1,0 +1,127 @@
+"""Soundscapes with known truth: songs at known times over wind and insects, heard from a distance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from dawnchorus.data.synthesis.songs import Song, render_song
+from dawnchorus.types import Detection, Origin, RecordingTable
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Singer:
+    """A song that begins at `start_s`, with its peak at `level_db` below full scale."""
+
+    song: Song
+    start_s: float
+    level_db: float = -12.0
+
+
+@dataclass(frozen=True)
+class Event:
+    """A true event of a scene: a species sings from `start_s` to `end_s`, between two pitches."""
+
+    start_s: float
+    end_s: float
+    scientific_name: str
+    common_name: str
+    low_hz: float
+    high_hz: float
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A soundscape: mono samples [n] at `rate_hz`, and its true events ordered by start."""
+
+    samples: FloatArray
+    rate_hz: int
+    events: tuple[Event, ...]
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return len(self.samples) / self.rate_hz
+
+    def truth(self, recording: str) -> RecordingTable:
+        """Return the true events as a table of the recording that the scene is written to."""
+        detections = tuple(Detection(kind="species", score=1.0, **asdict(event)) for event in self.events)
+        return RecordingTable(recording, self.duration_s, self.rate_hz, Origin(), None, detections)
+
+
+def compose_scene(
+    singers: Sequence[Singer],
+    *,
+    duration_s: float,
+    rate_hz: int,
+    rng: np.random.Generator,
+    background_db: float = -52.0,
+) -> Scene:
+    """Put the singers into one place. What would sing beyond the end is cut there, in the sound and in the truth."""
+    n = round(duration_s * rate_hz)
+    sound = np.zeros(n)
+    events = []
+    for singer in singers:
+        song = singer.song
+        wave = _distance(render_song(song, rate_hz=rate_hz, rng=rng), rate_hz, rng)
+        wave = wave * 10 ** (singer.level_db / 20) / np.max(np.abs(wave))
+        start = round(singer.start_s * rate_hz)
+        stop = min(start + len(wave), n)
+        sound[start:stop] += wave[: stop - start]
+        low, high = song.pitch_range_hz
+        end_s = min(singer.start_s + song.duration_s, duration_s)
+        events.append(Event(singer.start_s, end_s, song.scientific_name, song.common_name, 0.9 * low, 1.1 * high))
+    level = 10 ** (background_db / 20)
+    sound += level * (_wind(n, rate_hz, rng) + 0.5 * _insects(n, rate_hz, rng))
+    peak = np.max(np.abs(sound))
+    if peak > 0.95:
+        sound *= 0.95 / peak
+    return Scene(sound.astype(np.float32), rate_hz, tuple(sorted(events, key=lambda e: e.start_s)))
+
+
+def _distance(
+    sound: FloatArray, rate_hz: int, rng: np.random.Generator, *, decay_s: float = 0.07
+) -> npt.NDArray[np.float64]:
+    """Faint echoes, as among trees: exponentially decaying noise after the direct sound."""
+    n_echo = round(5 * decay_s * rate_hz)
+    echo = rng.standard_normal(n_echo) * np.exp(-np.arange(n_echo) / (decay_s * rate_hz)) * 0.012
+    echo[0] = 1.0
+    n = len(sound) + n_echo
+    spectrum = np.fft.rfft(sound, n) * np.fft.rfft(echo, n)
+    heard: npt.NDArray[np.float64] = np.fft.irfft(spectrum, n)
+    return heard
+
+
+def _shaped_noise(
+    n: int, rate_hz: int, rng: np.random.Generator, shape: npt.NDArray[np.float64], grid_hz: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Noise [n] of standard deviation 1 with the amplitude spectrum `shape` at the frequencies `grid_hz`."""
+    spectrum = np.fft.rfft(rng.standard_normal(n))
+    frequencies = np.fft.rfftfreq(n, 1 / rate_hz)
+    noise: npt.NDArray[np.float64] = np.fft.irfft(spectrum * np.interp(frequencies, grid_hz, shape), n)
+    return noise / np.std(noise)
+
+
+def _swell(n: int, rate_hz: int, rng: np.random.Generator, *, every_s: float, depth: float) -> npt.NDArray[np.float64]:
+    """Return a level [n] that drifts around 1."""
+    points = 1 + depth * rng.uniform(-1, 1, max(int(n / rate_hz / every_s), 1) + 2)
+    return np.interp(np.arange(n) / (every_s * rate_hz), np.arange(len(points)), points)
+
+
+def _wind(n: int, rate_hz: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Gusts: noise that falls off from 100 Hz upwards."""
+    grid = np.array([0.0, 40, 100, 400, 1500, 6000, rate_hz / 2])
+    shape = np.array([0.0, 0.6, 1.0, 0.3, 0.09, 0.05, 0.03])
+    return _shaped_noise(n, rate_hz, rng, shape, grid) * _swell(n, rate_hz, rng, every_s=4, depth=0.6)
+
+
+def _insects(n: int, rate_hz: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Return a meadow's hiss between 6 and 11 kHz [n]."""
+    grid = np.array([0.0, 5500, 7000, 9000, 11_500, max(rate_hz / 2, 12_000)])
+    shape = np.array([0.0, 0.0, 1.0, 0.8, 0.0, 0.0])
+    return _shaped_noise(n, rate_hz, rng, shape, grid) * _swell(n, rate_hz, rng, every_s=2, depth=0.3)

@@ -1,0 +1,222 @@
+"""Scores in recordings without any of the species: false alarms, and how high they score."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dawnchorus.data.presence import ABSENT, is_without_birds
+from dawnchorus.data.recordings import RecordingRow
+from dawnchorus.evaluation.events import join_windows
+from dawnchorus.evaluation.scoring import Scores
+from dawnchorus.identification.options import DEFAULT_MIN_SCORE
+from dawnchorus.metrics.bootstrap import resampled_sums
+from dawnchorus.models.bundle import Activation
+
+PERCENTILE = 95
+
+ALARM_SCORES = (DEFAULT_MIN_SCORE, 0.5, 0.9)
+
+GROUP_S = 60.0
+"""Windows of the same minute of a recording are one piece of evidence for the interval."""
+
+
+@dataclass(frozen=True)
+class BackgroundScore:
+    """Scores of the windows of one background recording, each the highest of the species that are not in it."""
+
+    recording_id: str
+    highest: float
+    percentile_95: float
+    scientific_name: str
+    """The species with the highest score."""
+
+
+@dataclass(frozen=True)
+class FalseAlarms:
+    """Windows with a species that is not there, from one score on."""
+
+    min_score: float
+    n_alarms: int
+    """Windows, counted for each species."""
+    per_hour: float
+    """The sum over species, each by the hours in which it is known to be absent."""
+    low: float
+    """The 95 % interval of `per_hour`: see `_interval`."""
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.per_hour:.3g} ({self.low:.3g} to {self.high:.3g}) from score {self.min_score:g}"
+
+
+@dataclass(frozen=True)
+class BackgroundTest:
+    """Scores of all background recordings, the highest first."""
+
+    n_recordings: int
+    n_species: int
+    """Species that are absent from some of the recordings: the others are not judged."""
+    n_not_judged: int
+    n_heard: int
+    """Recordings in which a species scores `min_score` or more."""
+    min_score: float
+    """The score from which `identify` shows a species by default."""
+    highest: float
+    percentile_95: float
+    """95 % of the recordings have a highest score of at most this."""
+    scored_h: float
+    """Hours of sound in them."""
+    false_alarms: tuple[FalseAlarms, ...]
+    """From `min_score` on, and from higher scores."""
+    recordings: tuple[BackgroundScore, ...]
+
+    def as_record(self) -> dict[str, Any]:
+        """Return the figures of all recordings together."""
+        names = (
+            "n_recordings",
+            "n_species",
+            "n_not_judged",
+            "n_heard",
+            "min_score",
+            "highest",
+            "percentile_95",
+            "scored_h",
+        )
+        figures = {name: getattr(self, name) for name in names}
+        return {**figures, "false_alarms": [vars(each) for each in self.false_alarms]}
+
+    def __str__(self) -> str:
+        first = self.recordings[0]
+        return (
+            f"highest score {self.highest:.3f} ({first.scientific_name} in {first.recording_id}), 95th percentile "
+            f"{self.percentile_95:.3f}; from {self.min_score:g} on in {self.n_heard} of {self.n_recordings} "
+            f"background recordings; false alarms per hour: {', '.join(map(str, self.false_alarms))}, in "
+            f"{60 * self.scored_h:.3g} minutes, of {self.n_species} species"
+        )
+
+
+def measure_background(scores: Scores) -> BackgroundTest | None:
+    """Measure the scores in background recordings; None where there are none.
+
+    Background, and recordings that are annotated with nothing marked. Of a recording that is known to be without some
+    species, as BirdNET-Analyzer's negatives are, only these count.
+    """
+    recordings = [
+        _BirdFreeRecording(row, windows, columns)
+        for k, row in enumerate(scores.rows)
+        if is_without_birds(row)
+        and len(windows := np.flatnonzero(scores.recording == k))
+        and len(columns := np.flatnonzero((scores.presence[windows] == ABSENT).all(0)))
+    ]
+    if not recordings:
+        return None
+    results = [_of_recording(each, scores) for each in recordings]
+    hours = np.array([_covered_h(scores, each) for each in recordings])
+    is_judged = np.zeros(len(scores.classes), bool)
+    for each in recordings:
+        is_judged[each.columns] = True
+    highest = [each.highest for each in results]
+    return BackgroundTest(
+        n_recordings=len(results),
+        n_species=int(is_judged.sum()),
+        n_not_judged=int((~is_judged).sum()),
+        n_heard=sum(score >= DEFAULT_MIN_SCORE for score in highest),
+        min_score=DEFAULT_MIN_SCORE,
+        highest=max(highest),
+        percentile_95=float(np.percentile(highest, PERCENTILE)),
+        scored_h=float(hours.sum()),
+        false_alarms=tuple(_false_alarms(scores, recordings, hours, each) for each in ALARM_SCORES),
+        recordings=tuple(sorted(results, key=lambda each: -each.highest)),
+    )
+
+
+@dataclass(frozen=True)
+class _BirdFreeRecording:
+    """A recording without birds, its windows, and the columns of the classes that are absent."""
+
+    row: RecordingRow
+    windows: npt.NDArray[np.int64]
+    columns: npt.NDArray[np.int64]
+
+
+def _of_recording(recording: _BirdFreeRecording, scores: Scores) -> BackgroundScore:
+    values = scores.scores[np.ix_(recording.windows, recording.columns)]
+    best = values.max(1)
+    return BackgroundScore(
+        recording_id=recording.row.recording_id,
+        highest=float(best.max()),
+        percentile_95=float(np.percentile(best, PERCENTILE)),
+        scientific_name=scores.classes[recording.columns[int(values.max(0).argmax())]],
+    )
+
+
+def _covered_h(scores: Scores, recording: _BirdFreeRecording) -> float:
+    stretches = join_windows(scores.start_s[recording.windows], scores.window_s)
+    return sum(end - start for start, end in stretches) / 3600
+
+
+def _false_alarms(
+    scores: Scores, recordings: Sequence[_BirdFreeRecording], hours: npt.NDArray[np.float64], min_score: float
+) -> FalseAlarms:
+    shape = (len(recordings), len(scores.classes))
+    counts, hours_of = np.zeros(shape), np.zeros(shape)
+    n_groups = 0
+    for k, each in enumerate(recordings):
+        is_alarm = scores.scores[np.ix_(each.windows, each.columns)] >= min_score
+        counts[k, each.columns] = is_alarm.sum(0)
+        hours_of[k, each.columns] = hours[k]
+        n_groups += len(np.unique(scores.start_s[each.windows[is_alarm.any(1)]] // GROUP_S))
+    low, high = _interval(counts, hours_of, n_groups)
+    return FalseAlarms(min_score, int(counts.sum()), float(_rates(counts.sum(0), hours_of.sum(0))), low, high)
+
+
+def _rates(counts: npt.NDArray[np.float64], hours: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return alarms per hour, summed over species [...], of counts and hours [..., species]."""
+    return np.asarray((counts / np.where(hours > 0, hours, 1)).sum(-1))
+
+
+def _interval(counts: npt.NDArray[np.float64], hours: npt.NDArray[np.float64], n_groups: int) -> tuple[float, float]:
+    """Return the 95 % interval of alarms per hour, from counts and hours [recordings, species].
+
+    The wider of two: that of a Poisson process (Byar's approximation; Breslow and Day, 1987, p. 69), of which the
+    minutes with alarms are the events, as windows of one minute are not independent; it says how much none at all can
+    mean. And that of recordings drawn anew, as some are full of alarms.
+    """
+    n, z = n_groups, 1.96
+    rate = float(_rates(counts.sum(0), hours.sum(0)))
+    upper = (n + 1) * (1 - 1 / (9 * (n + 1)) + z / (3 * (n + 1) ** 0.5)) ** 3
+    if not n:
+        return 0.0, float(upper / hours.sum(0).max())
+    lower = max(n * (1 - 1 / (9 * n) - z / (3 * n**0.5)) ** 3, 0.0)
+    sums = resampled_sums(np.concatenate([counts, hours], axis=1))
+    drawn = _rates(sums[:, : counts.shape[1]], sums[:, counts.shape[1] :])
+    drawn_low, drawn_high = np.quantile(drawn, [0.025, 0.975])
+    return float(min(rate * lower / n, drawn_low)), float(max(rate * upper / n, drawn_high))
+
+
+def describe_background(test: BackgroundTest | None, *, model: str, activation: Activation) -> Iterator[str]:
+    """Yield what a user should know of a model's scores in background, and do about high ones."""
+    if test is None:
+        yield (
+            f"warning: none of these recordings is without birds, so it is not known what {model} hears in noise, nor "
+            f"how many false alarms it gives in an hour. Add some, as a folder 'noise', and split again."
+        )
+        return
+    if test.n_not_judged:
+        yield (
+            f"warning: no recording is without the other {test.n_not_judged} of {test.n_species + test.n_not_judged} "
+            f"species, so it is not known how often {model} hears these in noise."
+        )
+    if not test.n_heard:
+        yield f"background: {model}: {test}"
+        return
+    remedy = (
+        "Its scores sum to 1 in every window, so that some species is heard in noise as well: train with loss=bce."
+        if activation == "softmax"
+        else "Add recordings like these to the background for training, train longer, or use a higher --min-score."
+    )
+    yield f"warning: {model} hears species in background: {test}. {remedy}"

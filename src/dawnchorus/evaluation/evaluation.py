@@ -1,0 +1,381 @@
+"""An evaluation: every metric of a bundle on a data set, overall and by species."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dawnchorus.data.presence import Secondary
+from dawnchorus.evaluation.background import BackgroundTest, describe_background, measure_background
+from dawnchorus.evaluation.data_quality import Doubt, Leak, doubtful_labels, learned_from, overlap_notes
+from dawnchorus.evaluation.events import EventCounts, count_events
+from dawnchorus.evaluation.scoring import Pool, Scores
+from dawnchorus.metrics import classification
+from dawnchorus.metrics.bootstrap import Interval, Metric, RowMean, interval, paired_interval
+from dawnchorus.models.bundle import Activation, Bundle
+from dawnchorus.models.runner import probabilities_of
+
+SCHEMA = 1
+
+MAX_NAMED = 10
+"""Species that a sentence names."""
+
+
+def _decided(kind: int, average: str) -> Metric:
+    """Precision, recall or F1 (0, 1, 2) of deciding for the best species of each row."""
+
+    def metric(truth: classification.BoolArray, scores: classification.FloatArray) -> classification.FloatArray:
+        found = classification.best_class(scores) & truth.any(-1, keepdims=True)
+        if average == "micro":
+            flat = (*truth.shape[:-2], -1, 1)
+            return classification.precision_recall_f1(truth.reshape(flat), found.reshape(flat))[kind, ..., 0]
+        each = np.nan_to_num(classification.precision_recall_f1(truth, found)[kind])  # never named: precision 0
+        counts = truth.sum(-2)
+        weights = counts if average == "weighted" else counts > 0
+        with np.errstate(invalid="ignore"):
+            return np.asarray((each * weights).sum(-1) / weights.sum(-1))
+
+    return metric
+
+
+METRICS: dict[str, Metric] = {
+    "accuracy": RowMean(lambda truth, scores: classification.top_k_hits(truth, scores, 1)),
+    "top_1": RowMean(lambda truth, scores: classification.top_k_hits(truth, scores, 1)),
+    "top_5": RowMean(lambda truth, scores: classification.top_k_hits(truth, scores, 5)),
+    "macro_roc_auc": classification.macro_roc_auc,
+    "cmap": classification.cmap,
+    "padded_cmap": lambda truth, scores: classification.cmap(truth, scores, n_padding=5),
+    "label_ranking_average_precision": RowMean(classification.label_ranking_average_precision),
+    "macro_precision": _decided(0, "macro"),
+    "macro_recall": _decided(1, "macro"),
+    "macro_f1": _decided(2, "macro"),
+    "micro_f1": _decided(2, "micro"),
+    "weighted_precision": _decided(0, "weighted"),
+    "weighted_recall": _decided(1, "weighted"),
+    "weighted_f1": _decided(2, "weighted"),
+    "log_loss": RowMean(classification.log_loss),
+    "multilabel_log_loss": RowMean(classification.multilabel_log_loss),
+}
+"""By name: what is computed of recordings with intervals, and of windows without."""
+
+SECONDARY_NOTES: dict[Secondary, str] = {
+    "count": "Secondary species count as truth.",
+    "mask": "Secondary species count neither for nor against.",
+}
+
+OF_ALL_RECORDINGS = ("macro_roc_auc", "cmap", "padded_cmap", "multilabel_log_loss")
+"""Metrics in which recordings without any of the species count as well: as negatives."""
+
+PAIRED = ("top_1", "macro_roc_auc", "cmap", "macro_f1")
+
+
+@dataclass(frozen=True)
+class SpeciesResult:
+    """Metrics of one species."""
+
+    scientific_name: str
+    n_recordings: int
+    roc_auc: float
+    average_precision: float
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Numbers of recordings and species that a figure is computed from."""
+
+    n_recordings: int
+    n_species: int
+
+    def __str__(self) -> str:
+        return f"{self.n_recordings} recordings, {self.n_species} species"
+
+
+@dataclass(frozen=True)
+class UnknownSpecies:
+    """A species of the recordings that the model does not know."""
+
+    scientific_name: str
+    n_recordings: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Differences of the metrics of two bundles, on the recordings and species that both have."""
+
+    counted: Counted
+    first_minus_other: dict[str, Interval]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All of it."""
+
+    model: str
+    bundle_id: str
+    activation: Activation
+    n_recordings: int
+    n_windows: int
+    n_failed: int
+    n_unlabelled: int
+    """Recordings left out because nobody said what is in them."""
+    n_known_species: int
+    """Species of these recordings that the model knows: all figures are of these, but `with_unknown`."""
+    n_model_species: int
+    """All species that the model knows; the best is looked for among `n_known_species`."""
+    unknown_species: tuple[UnknownSpecies, ...]
+    """The others, those with most recordings first."""
+    n_unknown_recordings: int
+    """Recordings of which the model knows no species: they count only as negatives."""
+    pool: Pool
+    secondary: Secondary
+    by_recording: dict[str, Interval]
+    counted: dict[str, Counted]
+    """By metric of recordings."""
+    with_unknown: dict[str, Interval]
+    """Metrics for which species that the model does not know count as never found; empty where it knows all."""
+    by_window: dict[str, float]
+    species: tuple[SpeciesResult, ...]
+    confusion: npt.NDArray[np.int64]
+    """[species, species]: recordings of the one for which the other has the best score."""
+    calibration_error: float
+    reliability: tuple[tuple[float, float, int], ...]
+    """In each tenth of the score: mean score, share that is right, number of windows and species."""
+    calibrated_error: float | None
+    """The same of the probabilities that the bundle's calibration makes of the scores; None: it has none."""
+    calibrated_reliability: tuple[tuple[float, float, int], ...]
+    background: BackgroundTest | None
+    """Scores where there is no bird; None: there is no background recording."""
+    events: dict[str, EventCounts]
+    """By threshold, where there are annotations."""
+    n_unknown_marks: int
+    """Marks of species that the model does not know, which the events leave out."""
+    leaks: tuple[Leak, ...]
+    leak_notes: tuple[str, ...]
+    """Relations to the recordings for training that could not be looked for."""
+    doubtful: tuple[Doubt, ...]
+
+    @property
+    def background_notes(self) -> tuple[str, ...]:
+        """Say what the scores in background mean."""
+        return tuple(describe_background(self.background, model=self.model, activation=self.activation))
+
+    def counted_with_unknown(self, name: str) -> Counted:
+        """Return how many recordings and species a metric of `with_unknown` is of."""
+        known = self.counted[name]
+        n_more = 0 if name in OF_ALL_RECORDINGS else self.n_unknown_recordings
+        return Counted(known.n_recordings + n_more, known.n_species + len(self.unknown_species))
+
+    @property
+    def coverage_notes(self) -> tuple[str, ...]:
+        """Say which recordings and species the figures are of, and which are left out; unknown species come first."""
+        return tuple(_describe_coverage(self))
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines."""
+        fields = asdict(self)
+        fields["confusion"] = self.confusion.tolist()
+        fields["events"] = {name: counts.as_json() for name, counts in self.events.items()}
+        return {"schema": SCHEMA, **fields}
+
+    def as_record(self) -> dict[str, Any]:
+        """Return what a run keeps of it: the bundle, and each metric of recordings with its interval."""
+        names = ("bundle_id", "n_recordings", "n_unknown_recordings", "pool", "secondary")
+        about = {name: getattr(self, name) for name in names}
+        return {**about, "metrics": {name: vars(value) for name, value in self.by_recording.items()}}
+
+
+def evaluate(bundle: Bundle, scores: Scores, *, pool: Pool = "mean") -> Evaluation:
+    """Every metric of scores that were made with the bundle."""
+    by_recording, truth = scores.by_recording(pool)
+    known = scores.known_scores
+    n_model_species = sum(label.kind == "species" for label in bundle.labels)
+    unknown = _unknown_species(scores)
+    calibration = bundle.info.calibration
+    probabilities = None if calibration is None else probabilities_of(known, calibration)
+    return Evaluation(
+        model=bundle.info.name,
+        bundle_id=bundle.id,
+        activation=bundle.info.activation,
+        n_recordings=len(scores.rows),
+        n_windows=len(known),
+        n_failed=len(scores.failures),
+        n_unlabelled=len(scores.unlabelled),
+        n_known_species=len(scores.classes),
+        n_model_species=n_model_species,
+        unknown_species=unknown,
+        n_unknown_recordings=int(_is_unknown(scores, truth).sum()),
+        pool=pool,
+        secondary=scores.secondary,
+        by_recording={name: interval(metric, truth, by_recording) for name, metric in METRICS.items()},
+        counted={name: _counted(name, truth, by_recording) for name in METRICS},
+        with_unknown=_with_unknown(scores, truth, by_recording) if unknown else {},
+        by_window={name: float(metric(scores.truth, known)) for name, metric in METRICS.items()},
+        species=_species(scores, truth, by_recording),
+        confusion=confusion_of(truth, by_recording),
+        calibration_error=classification.expected_calibration_error(scores.truth, known),
+        reliability=_reliability(known, scores.truth),
+        calibrated_error=(
+            None if probabilities is None else classification.expected_calibration_error(scores.truth, probabilities)
+        ),
+        calibrated_reliability=() if probabilities is None else _reliability(probabilities, scores.truth),
+        background=measure_background(scores),
+        events=count_events(scores),
+        n_unknown_marks=sum(
+            mark.scientific_name in unknown
+            for row, unknown in zip(scores.rows, scores.unknown_species, strict=False)
+            for mark in row.annotations
+        ),
+        leaks=learned_from(bundle, scores.rows),
+        leak_notes=overlap_notes(bundle, scores.rows),
+        doubtful=doubtful_labels(scores),
+    )
+
+
+def compare(first: Scores, second: Scores, *, pool: Pool = "mean") -> Comparison:
+    """Compare two bundles, on the recordings and species that both have."""
+    classes = [name for name in first.classes if name in second.classes]
+    ids = [row.recording_id for row in first.rows]
+    other = {row.recording_id: k for k, row in enumerate(second.rows)}
+    shared = [k for k, name in enumerate(ids) if name in other]
+
+    def part(scores: Scores, rows: list[int]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        values, truth = scores.by_recording(pool)
+        columns = [scores.classes.index(name) for name in classes]
+        return values[rows][:, columns], truth[rows][:, columns]
+
+    if not classes or not shared:
+        nothing = Interval(float("nan"), float("nan"), float("nan"))
+        return Comparison(Counted(0, len(classes)), dict.fromkeys(PAIRED, nothing))
+    own, truth = part(first, shared)
+    others, _ = part(second, [other[ids[k]] for k in shared])
+    return Comparison(
+        Counted(int(truth.any(1).sum()), len(classes)),
+        {name: paired_interval(METRICS[name], truth, own, others) for name in PAIRED},
+    )
+
+
+def _counted(name: str, truth: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> Counted:
+    is_known = ~np.isnan(scores)
+    rows = is_known.any(1) if name in OF_ALL_RECORDINGS else truth.any(1)
+    columns = truth.any(0)
+    if name == "macro_roc_auc":
+        columns &= (~truth & is_known).any(0)
+    return Counted(int(rows.sum()), int(columns.sum()))
+
+
+def _unknown_species(scores: Scores) -> tuple[UnknownSpecies, ...]:
+    counts = Counter(name for names in scores.unknown_species for name in names)
+    return tuple(UnknownSpecies(name, n) for name, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _is_unknown(scores: Scores, truth: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Mark the recordings of which the model knows no species, though they have some [recordings]."""
+    has_unknown = np.array([bool(names) for names in scores.unknown_species] or [False] * len(truth))
+    return np.asarray(has_unknown & ~truth.any(1))
+
+
+def _with_unknown(
+    scores: Scores, truth: npt.NDArray[np.bool_], by_recording: npt.NDArray[np.float64]
+) -> dict[str, Interval]:
+    """Return metrics in which each species that the model does not know is a class that it never finds."""
+    names = sorted({name for each in scores.unknown_species for name in each})
+    n_known = len(scores.classes)
+    present = np.array([[name in each for name in names] for each in scores.unknown_species], bool)
+
+    def of_rows(k: int) -> Metric:
+        def hits(all_truth: classification.BoolArray, values: classification.FloatArray) -> classification.FloatArray:
+            known = classification.top_k_hits(all_truth[..., :n_known], values[..., :n_known], k)
+            return np.asarray(np.where(all_truth.any(-1), np.nan_to_num(known), np.nan))
+
+        return RowMean(hits)
+
+    def of_classes(metric: Metric) -> Metric:
+        def mean(all_truth: classification.BoolArray, values: classification.FloatArray) -> classification.FloatArray:
+            known = metric(all_truth[..., :n_known], values[..., :n_known])
+            n_never = all_truth[..., n_known:].any(-2).sum(-1)
+            n_found = all_truth[..., :n_known].any(-2).sum(-1)
+            return np.asarray(np.nan_to_num(known) * n_found / np.maximum(n_found + n_never, 1))
+
+        return mean
+
+    all_truth = np.concatenate([truth, present], axis=1)
+    values = np.concatenate([by_recording, np.zeros(present.shape)], axis=1)
+    with_all = {
+        "accuracy": of_rows(1),
+        "top_5": of_rows(5),
+        "cmap": of_classes(METRICS["cmap"]),
+        "macro_f1": of_classes(METRICS["macro_f1"]),
+    }
+    return {name: interval(metric, all_truth, values) for name, metric in with_all.items()}
+
+
+def _describe_coverage(evaluation: Evaluation) -> Iterator[str]:
+    unknown = evaluation.unknown_species
+    n_species = evaluation.n_known_species + len(unknown)
+    model = evaluation.model
+    if unknown:
+        named = ", ".join(f"{each.scientific_name} ({each.n_recordings})" for each in unknown[:MAX_NAMED])
+        more = f" and {len(unknown) - MAX_NAMED} more" if len(unknown) > MAX_NAMED else ""
+        yield (
+            f"warning: {model} does not know {len(unknown)} of the {n_species} species of these recordings: {named}"
+            f"{more}. In {evaluation.n_unknown_recordings} of {evaluation.n_recordings} recordings it knows none; "
+            f"these are negatives for ROC AUC and average precision, and left out of the others where nothing else is "
+            f"said."
+        )
+    left_out = [
+        f"{n} {what}"
+        for n, what in (
+            (evaluation.n_unlabelled, "unlabelled"),
+            (evaluation.n_failed, "failed"),
+        )
+        if n
+    ]
+    among = (
+        f" The best species is chosen among these, not among all {evaluation.n_model_species} that it knows."
+        if evaluation.n_model_species > evaluation.n_known_species
+        else ""
+    )
+    yield (
+        f"{model}: {evaluation.n_recordings} recordings of {n_species} species, of which it knows "
+        f"{evaluation.n_known_species}.{among}" + (f" Left out: {', '.join(left_out)}." if left_out else "")
+    )
+
+
+def _species(
+    scores: Scores, truth: npt.NDArray[np.bool_], by_recording: npt.NDArray[np.float64]
+) -> tuple[SpeciesResult, ...]:
+    auc, ap = classification.roc_auc(truth, by_recording), classification.average_precision(truth, by_recording)
+    precision, recall, f1 = classification.precision_recall_f1(truth, classification.best_class(by_recording))
+    return tuple(
+        SpeciesResult(name, int(truth[:, k].sum()), *(float(v[k]) for v in (auc, ap, precision, recall, f1)))
+        for k, name in enumerate(scores.classes)
+    )
+
+
+def confusion_of(truth: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Count, for each species, the best-scoring class of its rows [species, species]."""
+    table = np.zeros((truth.shape[1], truth.shape[1]), np.int64)
+    best = classification.best_index(scores)
+    for k in np.flatnonzero(truth.any(1)).tolist():
+        table[truth[k], best[k]] += 1
+    return table
+
+
+def _reliability(scores: npt.NDArray[np.float64], truth: npt.NDArray[np.bool_]) -> tuple[tuple[float, float, int], ...]:
+    known = ~np.isnan(scores)
+    said, right = scores[known], truth[known]
+    bins = np.minimum((said * 10).astype(int), 9)
+    found = []
+    for k in range(10):
+        here = bins == k
+        if here.any():
+            found.append((float(said[here].mean()), float(right[here].mean()), int(here.sum())))
+    return tuple(found)

@@ -1,0 +1,85 @@
+"""Events in annotated soundscapes: which marked sounds are found, and which finds are marked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dawnchorus.data.presence import touches
+from dawnchorus.data.recordings import Annotation
+from dawnchorus.evaluation.scoring import FloatArray, Scores
+
+THRESHOLDS = (0.1, 0.25, 0.5, 0.75, 0.9)
+
+
+@dataclass(frozen=True)
+class EventCounts:
+    """At one threshold: events found, those of them that touch a marked sound of their species, and the reverse."""
+
+    n_found: int
+    n_right: int
+    n_marked: int
+    n_marked_found: int
+    n_recordings: int = 0
+    """Annotated recordings, in which it was counted."""
+
+    @property
+    def precision(self) -> float:
+        """The share of events found that are right."""
+        return self.n_right / self.n_found if self.n_found else float("nan")
+
+    @property
+    def recall(self) -> float:
+        """The share of marked sounds that are found."""
+        return self.n_marked_found / self.n_marked if self.n_marked else float("nan")
+
+    def as_json(self) -> dict[str, Any]:
+        """Return counts and shares."""
+        return {**vars(self), "precision": self.precision, "recall": self.recall}
+
+
+def count_events(scores: Scores) -> dict[str, EventCounts]:
+    """Count in annotated recordings, by threshold; nothing where none is annotated.
+
+    A recording in which somebody listened and marked nothing is annotated: each event found there is wrong. An event
+    that touches no mark of its species, but one without a species, is not counted.
+    """
+    annotated = [k for k, row in enumerate(scores.rows) if row.is_annotated]
+    if not annotated:
+        return {}
+    return {f"{threshold:g}": _counted(scores, annotated, threshold) for threshold in THRESHOLDS}
+
+
+def _counted(scores: Scores, annotated: list[int], threshold: float) -> EventCounts:
+    """Count events, each of neighbouring windows above the threshold."""
+    counts = np.zeros(4, int)
+    for recording in annotated:
+        unnamed = [mark for mark in scores.rows[recording].annotations if not mark.scientific_name]
+        here = np.flatnonzero(scores.recording == recording)
+        for k, name in enumerate(scores.classes):
+            marked = [mark for mark in scores.rows[recording].annotations if mark.scientific_name == name]
+            found = join_windows(scores.start_s[here[scores.scores[here, k] >= threshold]], scores.window_s)
+            found = [each for each in found if _touch(marked, *each) or not _touch(unnamed, *each)]
+            right = sum(_touch(marked, start, end) for start, end in found)
+            hit = sum(any(touches(mark, start, end) for start, end in found) for mark in marked)
+            counts += (len(found), right, len(marked), hit)
+    n_found, n_right, n_marked, n_marked_found = counts.tolist()
+    return EventCounts(n_found, n_right, n_marked, n_marked_found, len(annotated))
+
+
+def _touch(marks: Sequence[Annotation], start_s: float, end_s: float) -> bool:
+    return any(touches(mark, start_s, end_s) for mark in marks)
+
+
+def join_windows(start_s: FloatArray, window_s: float) -> list[tuple[float, float]]:
+    """Return start and end of each stretch that windows cover without a gap; `start_s` [windows] rises."""
+    joined: list[tuple[float, float]] = []
+    for start in start_s.tolist():
+        if joined and start <= joined[-1][1] + 1e-3:
+            joined[-1] = (joined[-1][0], start + window_s)
+        else:
+            joined.append((start, start + window_s))
+    return joined

@@ -1,0 +1,127 @@
+"""A smaller bundle, with what that costs measured and written into its card."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from dawnchorus import __version__
+from dawnchorus.audio.decode import read_clip
+from dawnchorus.data.recordings import RecordingRow, RecordingsTable
+from dawnchorus.errors import AudioError, InputError, ModelError
+from dawnchorus.evaluation.evaluation import PAIRED, Evaluation, compare, evaluate
+from dawnchorus.evaluation.scoring import score_data_set
+from dawnchorus.metrics.bootstrap import Interval
+from dawnchorus.models.bundle import RECORDINGS_NAME, Bundle, BundleInfo, file_sha256, write_bundle
+from dawnchorus.models.graphs.onnx_files import load_graph
+from dawnchorus.models.graphs.precision import Precision, halved, quantised
+from dawnchorus.models.runner import milliseconds
+from dawnchorus.models.store import ModelStore
+
+N_SHOWN, LISTEN_S = 64, 60.0
+"""Windows from which the ranges of activations are estimated: the loudest of the first minute of as many recordings."""
+
+
+def shrink(
+    bundle: Bundle, folder: Path, precision: Precision, table: RecordingsTable, *, part: str, store: ModelStore
+) -> Bundle:
+    """Write the bundle with a smaller graph: "half" stores weights in half precision, "int8" computes in 8 bits.
+
+    Both bundles are measured on the recordings of `part`, and the differences are in the new one's card. Ranges for
+    "int8" are taken from other recordings of the data set.
+
+    Raises:
+        InputError: there are no recordings to measure on, or none to take ranges from.
+        ModelError: the bundle has no ONNX graph.
+    """
+    if bundle.info.graph != "model.onnx":
+        raise ModelError(f"{bundle.folder}: expected an ONNX graph, found {bundle.info.graph}.")
+    rows = [row for row in table.rows if row.split == part]
+    others = [row for row in table.rows if row.split not in (part, None) and row.kind == "focal"]
+    if not rows or (precision == "int8" and not others):
+        raise InputError(
+            f"{table.folder}: expected recordings in the part {part!r} to measure on and, for int8, focal ones in "
+            f"another part to take ranges from. Split with `dawnchorus data split`."
+        )
+
+    def write_files(target: Path) -> None:
+        if precision == "half":
+            onnx.save(halved(load_graph(bundle.graph_path)), target / "model.onnx")
+        else:
+            quantised(bundle.graph_path, target / "model.onnx", _windows(bundle, table, others))
+        for name in ("range.onnx", RECORDINGS_NAME):
+            if (bundle.folder / name).is_file():
+                (target / name).write_bytes((bundle.folder / name).read_bytes())
+
+    def describe(target: Path) -> BundleInfo:
+        changes = {
+            "name": f"{bundle.info.name}-{precision}",
+            "sha256": file_sha256(target / "model.onnx"),
+            "source": f"{bundle.info.name} {bundle.id} in {_WORDS[precision]}",
+            "made_by": f"dawnchorus {__version__}",
+        }
+        return bundle.info.model_copy(update=changes)
+
+    def card(made: Bundle) -> str:
+        found = [score_data_set(each, table, rows, store=store) for each in (bundle, made)]
+        evaluations = [evaluate(each, scores) for each, scores in zip((bundle, made), found, strict=True)]
+        return _card(bundle, made, precision, evaluations, compare(found[1], found[0]).first_minus_other)
+
+    return write_bundle(folder, write_graphs=write_files, describe=describe, labels=bundle.labels, card=card)
+
+
+_WORDS: dict[Precision, str] = {"half": "half precision", "int8": "8 bits"}
+
+
+def _windows(bundle: Bundle, table: RecordingsTable, rows: Sequence[RecordingRow]) -> list[npt.NDArray[np.float32]]:
+    """Windows of recordings spread over the data set."""
+    found, reason = [], ""
+    for row in rows[:: -(-len(rows) // N_SHOWN)]:
+        try:
+            end_s = min(row.duration_s or LISTEN_S, LISTEN_S)
+            samples = read_clip(table.file(row), start_s=0, end_s=end_s, rate_hz=bundle.info.sample_rate_hz)
+        except AudioError as error:
+            reason = str(error)
+            continue
+        padded = np.pad(samples, (0, -len(samples) % bundle.n_window))
+        windows = padded.reshape(-1, bundle.n_window)
+        if len(windows):
+            found.append(windows[(windows**2).sum(1).argmax()])
+    if not found:
+        raise InputError(f"{table.folder}: none of {len(rows)} recordings to take ranges from can be read: {reason}")
+    return found
+
+
+def _card(
+    bundle: Bundle,
+    made: Bundle,
+    precision: Precision,
+    evaluations: Sequence[Evaluation],
+    difference: dict[str, Interval],
+) -> str:
+    before, after = evaluations
+    rows = "\n".join(
+        f"| {name.replace('_', ' ')} | {before.by_recording[name]} | {after.by_recording[name]} | "
+        f"{difference[name].value:+.3f} ({difference[name].low:+.3f} to {difference[name].high:+.3f}) |"
+        for name in PAIRED
+    )
+    sizes = [each.graph_path.stat().st_size / 1e6 for each in (bundle, made)]
+    times = [milliseconds(each) for each in (bundle, made)]
+    loss = f"""## What {_WORDS[precision]} costs
+
+Measured on {after.n_recordings} recordings against {bundle.info.name} {bundle.id}; differences with 95 % intervals.
+
+| | {bundle.info.name} | {made.info.name} | difference |
+| --- | --- | --- | --- |
+{rows}
+| MB | {sizes[0]:.1f} | {sizes[1]:.1f} | |
+| ms for 5 s on one core | {times[0]:.1f} | {times[1]:.1f} | |
+
+"""
+    card = bundle.folder / "MODEL_CARD.md"
+    about = card.read_text(encoding="utf-8") if card.is_file() else f"# {bundle.info.name}\n"
+    return f"{about.rstrip()}\n\n{loss}".replace(f"# {bundle.info.name}\n", f"# {made.info.name}\n", 1)

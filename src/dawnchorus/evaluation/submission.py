@@ -1,0 +1,299 @@
+"""BirdCLEF's submission.csv, in the shape of the year whose sample is given: 5 seconds of a soundscape are a window."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, table_path
+from dawnchorus.errors import FormatError, InputError
+from dawnchorus.evaluation.scoring import FloatArray, Scores, score_data_set
+from dawnchorus.formats.text import text_stream
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.models.store import ModelStore
+from dawnchorus.storage.files import atomic_file
+from dawnchorus.tables import Table, header_key
+
+ROW_ID, SPECIES_LIST, TARGET, NOBODY = "row_id", "birds", "target", "nocall"
+STEP_S = 5
+DEFAULT_MIN_SCORE = 0.5
+N_SHOWN = 3
+"""Number of rows of each kind that a message names."""
+
+HEADERS = (
+    f"the header of BirdCLEF 2021 ({ROW_ID},{SPECIES_LIST}), of 2022 ({ROW_ID},{TARGET}), or of 2023 and "
+    f"later ({ROW_ID} and a column for each class)"
+)
+_CODE_COLUMNS = ("primary_label", "species_code", "ebird_code")
+_NAME_COLUMNS = ("scientific_name", "sci_name")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A competition's sample_submission.csv."""
+
+    path: Path
+    columns: tuple[str, ...]
+    """Names of the columns after `row_id`."""
+    row_ids: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    """Guesses made in reading the file, such as its encoding."""
+
+    def window_of(self, row_id: str) -> str:
+        """Return the window that a row is about: recording and end; in 2022 the species' code stands between them."""
+        if self.columns != (TARGET,):
+            return row_id
+        start, _, end = row_id.rpartition("_")
+        return f"{start.rpartition('_')[0]}_{end}"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The codes that rows or columns are about; of 2021's none, because there any species can be listed."""
+        if self.columns == (TARGET,):
+            return tuple(dict.fromkeys(row_id.rpartition("_")[0].rpartition("_")[2] for row_id in self.row_ids))
+        return () if self.columns == (SPECIES_LIST,) else self.columns
+
+    @property
+    def recordings(self) -> frozenset[str]:
+        """The names of the recordings that rows are about."""
+        return frozenset(self.window_of(row_id).rpartition("_")[0] for row_id in self.row_ids)
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A file that was written."""
+
+    n_rows: int
+    notes: tuple[str, ...]
+    """Guesses made in reading the sample, and classes and rows in which sample, model and recordings differ."""
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """Scores of windows, by name, and what a submission calls the classes."""
+
+    rows: Mapping[str, FloatArray]
+    codes: Sequence[str]
+    """[classes]: how a class is written."""
+    columns: Mapping[str, int]
+    """A class's place by every name that it may be called by."""
+    thresholds: FloatArray
+    """[classes]: from which score a species counts as there."""
+
+
+def write_submission(
+    path: Path,
+    bundle: Bundle,
+    table: RecordingsTable,
+    rows: Sequence[RecordingRow],
+    *,
+    store: ModelStore,
+    sample: Path | None,
+    min_score: float = DEFAULT_MIN_SCORE,
+    turns: int = 1,
+    n_workers: int | None = None,
+) -> Submission:
+    """Write the file; with a sample, its rows in its order and shape, from those of `rows` that it names.
+
+    Classes are known by the codes in the bundle's own recordings, in `rows`, and in a taxonomy beside the sample, and
+    by their scientific names. A window's score counts for the 5 seconds that its middle is in, and for those whose
+    middle is in it. Where a shape asks for decisions, a species is there from its threshold in the bundle, or else
+    `min_score`.
+
+    Raises:
+        InputError: the model knows none of the sample's classes, or no recording is one that the sample names.
+        FormatError: the sample has no shape that is known, or a row twice, or rows of which there is no recording.
+    """
+    given = None if sample is None else read_sample(sample)
+    named = _named_recordings(table, rows, given)
+    codes, names = _class_names(bundle, table, sample)
+    classes = [label.scientific_name for label in bundle.labels if label.kind == "species"]
+    notes = [] if given is None else [f"{given.path}: {sentence}" for sentence in given.notes]
+    if given is not None and given.classes:
+        wanted = {names[code] for code in given.classes if code in names}
+        classes = [name for name in classes if name in wanted]
+        notes += _check_classes(bundle, given, names)
+    chosen = [row for row in rows if row.recording_id in named]
+    scores = score_data_set(bundle, table, chosen, store=store, classes=classes, turns=turns, n_workers=n_workers)
+    ids, values = by_step(scores, named)
+    place = {name: k for k, name in enumerate(scores.classes)}
+    windows = _Windows(
+        rows=dict(zip(ids, values, strict=True)),
+        codes=[codes.get(name, name) for name in scores.classes],
+        columns={alias: place[name] for alias, name in names.items() if name in place},
+        thresholds=np.array([bundle.info.thresholds.get(name, min_score) for name in scores.classes]),
+    )
+    if given is None:
+        given = Sample(path, tuple(windows.codes), tuple(ids))
+    notes += _check_rows(given, ids, scores.failures)
+    _write(path, given, windows)
+    return Submission(len(given.row_ids), tuple(notes))
+
+
+def read_sample(path: Path) -> Sample:
+    """Read a competition's sample.
+
+    Raises:
+        InputError: the file cannot be read.
+        FormatError: it is no sample submission.
+    """
+    try:
+        table = Table(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
+    if header_key(table.header[0]) != header_key(ROW_ID) or len(table.header) < 2:
+        raise FormatError(f"{path}: expected {HEADERS}, found {','.join(table.header[:4])}.")
+    row_ids = tuple(cells[0].strip() for _line, cells in table if cells[0].strip())
+    if table.long_rows:
+        raise FormatError(f"{path}, line {table.long_rows[0]}: expected {len(table.header)} cells as in the header.")
+    if not row_ids:
+        raise FormatError(f"{path}: expected a row for each window below the header, found none.")
+    return Sample(path, tuple(table.header[1:]), row_ids, tuple(table.notes.sentences()))
+
+
+def by_step(scores: Scores, names: Mapping[str, str]) -> tuple[list[str], FloatArray]:
+    """Return row ids, and the largest score of each class [rows, classes] in each 5 seconds.
+
+    `names` are those that row ids begin with, by recording_id.
+    """
+    ids: list[str] = []
+    parts = []
+    for number, row in enumerate(scores.rows):
+        here = scores.recording == number
+        starts, each = scores.start_s[here], scores.scores[here]
+        middle = starts + scores.window_s / 2
+        n_steps = max(math.ceil(((row.duration_s or 0.0) or middle.max()) / STEP_S - 1e-6), 1)
+        values = np.zeros((n_steps, len(scores.classes)))
+        np.maximum.at(values, np.minimum((middle / STEP_S).astype(int), n_steps - 1), each)
+        for k in range(n_steps):
+            is_within = (starts <= STEP_S * (k + 0.5)) & (STEP_S * (k + 0.5) < starts + scores.window_s)
+            values[k] = np.maximum(values[k], each[is_within].max(0, initial=0))
+        ids += [f"{names[row.recording_id]}_{STEP_S * (k + 1)}" for k in range(n_steps)]
+        parts.append(values)
+    return ids, np.concatenate(parts)
+
+
+def _named_recordings(table: RecordingsTable, rows: Sequence[RecordingRow], sample: Sample | None) -> dict[str, str]:
+    """Return the name in row ids by recording_id, of the recordings that the sample names; without one, of all.
+
+    In 2021 files have a date behind the name: `2782_SSW_20170701.ogg` is `2782_SSW`.
+    """
+    stems = {row.recording_id: Path(row.path).stem for row in rows}
+    if sample is None:
+        return stems
+    undated = {name: re.sub(r"_\d{8}$", "", stem) for name, stem in stems.items()}
+    known = sample.recordings
+    named = {name: next((s for s in (stem, undated[name]) if s in known), None) for name, stem in stems.items()}
+    found = {name: stem for name, stem in named.items() if stem is not None}
+    if not found:
+        raise InputError(
+            f"{table.folder}: expected recordings that {sample.path} names, such as {min(known)}, found "
+            f"{', '.join(sorted(stems.values())[:N_SHOWN]) or 'none'}. Give the data set of the competition's "
+            f"soundscapes."
+        )
+    return found
+
+
+def _class_names(bundle: Bundle, table: RecordingsTable, sample: Path | None) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the code of each class, by scientific name, and the scientific name by every code and name."""
+    pairs: list[tuple[str | None, str | None]] = []
+    if table_path(bundle.folder).is_file():
+        pairs += [(row.ebird_code, row.scientific_name) for row in read_table(bundle.folder).rows]
+    pairs += [(row.ebird_code, row.scientific_name) for row in table.rows]
+    if sample is not None:
+        for path in sorted(sample.absolute().parent.iterdir()):
+            if re.fullmatch(r"(ebird_)?taxonomy.*\.csv", path.name, re.IGNORECASE):
+                pairs += _taxonomy(path)
+    known = bundle.class_by_scientific_name
+    codes: dict[str, str] = {}
+    names: dict[str, str] = {}
+    for code, name in pairs:
+        if code and name in known:
+            codes.setdefault(name, code)
+            names.setdefault(code, name)
+    return codes, names | {name: name for name in known}
+
+
+def _taxonomy(path: Path) -> list[tuple[str | None, str | None]]:
+    """Return code and scientific name of each line of BirdCLEF's or eBird's taxonomy."""
+    table = Table(path)
+    code, scientific = table.place(_CODE_COLUMNS), table.place(_NAME_COLUMNS)
+    if code is None or scientific is None:
+        return []
+    return [(cells[code].strip(), cells[scientific].strip()) for _line, cells in table]
+
+
+def _check_classes(bundle: Bundle, sample: Sample, names: Mapping[str, str]) -> list[str]:
+    """Return a note of the classes that the model does not know."""
+    unknown = [code for code in sample.classes if code not in names]
+    if len(unknown) == len(sample.classes):
+        raise InputError(
+            f"{sample.path}: the model {bundle.info.name} knows none of its {len(unknown)} classes (as "
+            f"{', '.join(unknown[:N_SHOWN])}). Codes are those of the recordings that the model was trained on, and of "
+            f"taxonomy.csv or eBird_Taxonomy*.csv beside the sample. A sample has {HEADERS}."
+        )
+    if not unknown:
+        return []
+    return [f"{len(unknown)} of {len(sample.classes)} classes are not the model's, and 0: {', '.join(unknown[:20])}"]
+
+
+def _check_rows(sample: Sample, ids: Sequence[str], failures: Mapping[str, str]) -> list[str]:
+    """Return a note of the windows that the sample does not ask for."""
+    expected = Counter(sample.row_ids)
+    windows = {sample.window_of(row_id): row_id for row_id in reversed(sample.row_ids)}
+    there = Counter(ids)
+    missing = [row_id for window, row_id in windows.items() if window not in there]
+    doubled = sorted({name for counts in (expected, there) for name, n in counts.items() if n > 1})
+    unknown = [window for window in there if window not in windows]
+    problems = [
+        f"{len(each)} {word} ({', '.join(sorted(each)[:N_SHOWN])}{', ...' if len(each) > N_SHOWN else ''})"
+        for word, each in (("missing", missing), ("twice", doubled), ("unknown to the sample", unknown))
+        if each
+    ]
+    if missing or doubled:
+        reasons = "".join(f" {name}: {reason}." for name, reason in list(failures.items())[:N_SHOWN])
+        raise FormatError(
+            f"{sample.path}: expected a window for each of its {len(expected)} rows, found {'; '.join(problems)}."
+            f"{reasons} Give each of the competition's soundscapes once, whole."
+        )
+    return [f"windows that are left out: {problem}" for problem in problems]
+
+
+def _write(path: Path, sample: Sample, windows: _Windows) -> None:
+    cells = _CELLS.get(sample.columns, _scores)
+    with atomic_file(path) as stream, text_stream(stream) as text:
+        out = csv.writer(text, lineterminator="\n")
+        out.writerow([ROW_ID, *sample.columns])
+        for row_id in sample.row_ids:
+            out.writerow([row_id, *cells(sample, row_id, windows)])
+
+
+def _scores(sample: Sample, row_id: str, windows: _Windows) -> list[str]:
+    values = windows.rows[row_id]
+    places = [windows.columns.get(column) for column in sample.columns]
+    return ["0" if place is None else f"{values[place]:.6f}" for place in places]
+
+
+def _species(_sample: Sample, row_id: str, windows: _Windows) -> list[str]:
+    is_there = windows.rows[row_id] >= windows.thresholds
+    return [" ".join(code for code, there in zip(windows.codes, is_there, strict=True) if there) or NOBODY]
+
+
+def _target(sample: Sample, row_id: str, windows: _Windows) -> list[str]:
+    place = windows.columns.get(row_id.rpartition("_")[0].rpartition("_")[2])
+    values = windows.rows[sample.window_of(row_id)]
+    return [str(place is not None and bool(values[place] >= windows.thresholds[place]))]
+
+
+_CELLS: dict[tuple[str, ...], Callable[[Sample, str, _Windows], list[str]]] = {
+    (SPECIES_LIST,): _species,
+    (TARGET,): _target,
+}
+"""Writers of a row, by the header; under any other header, a row has a score for each column."""

@@ -1,0 +1,136 @@
+"""From the hits of a recording to its table of detections."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+
+from dawnchorus.audio.windows import WindowPlan
+from dawnchorus.identification.input_tables import DatedOrigin
+from dawnchorus.identification.options import Options
+from dawnchorus.identification.output_paths import printable
+from dawnchorus.identification.range_filter import RangeFilter
+from dawnchorus.identification.weeks import week_of
+from dawnchorus.inference.scoring import Scored
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.models.runner import probabilities_of
+from dawnchorus.types import Detection, Origin, RecordingTable, Span
+
+
+@dataclass(frozen=True)
+class TableBuilder:
+    """Makes the table of a scored recording."""
+
+    bundle: Bundle
+    plan: WindowPlan
+    options: Options
+    range_filter: RangeFilter | None
+    origins: dict[Path, Origin]
+    """Places and times from a `--recordings` table, by absolute path; they take precedence over the file's metadata."""
+
+    def build(self, scored: Scored) -> RecordingTable:
+        """Build the detections, with time and place, ordered by start, then by falling score."""
+        origin = self.origin(scored.path, scored.origin)
+        day = self._given_day(scored.path) or origin.start_time
+        week = self.options.week or (week_of(day) if day is not None else None)
+        expected = self._expected(origin, week)
+        labels, calibration = self.bundle.labels, self.bundle.info.calibration
+        options = self.options
+        rows = []
+        for window, index, score in scored.hits.tolist():
+            in_range = None if expected is None else expected[index]
+            label, kept_s = labels[index], self.plan.start_s(window)
+            start_s = scored.kept.start_s(kept_s)
+            end_s = max(min(scored.kept.end_s(kept_s + self.plan.window_s), scored.duration_s), start_s)
+            human_voice = None if options.speech is None else _has_any(scored.speech, start_s, end_s)
+            if (options.drop_out_of_range and in_range is False) or (options.speech == "drop" and human_voice):
+                continue
+            rows.append(
+                Detection(
+                    start_s=start_s,
+                    end_s=end_s,
+                    scientific_name=label.scientific_name,
+                    common_name=label.common_name,
+                    kind=label.kind,
+                    score=score,
+                    in_range=in_range,
+                    probability=None if calibration is None else float(probabilities_of(np.array(score), calibration)),
+                    human_voice=human_voice,
+                )
+            )
+        if options.merge:
+            rows = merge_events(rows)
+        return RecordingTable(
+            recording=printable(scored.path),
+            duration_s=scored.duration_s,
+            rate_hz=scored.info.rate_hz,
+            origin=origin,
+            week=week,
+            detections=tuple(rows),
+            speech=scored.speech if options.speech is not None else (),
+            is_silenced=options.speech in ("blank", "drop"),
+            channel=options.channel,
+        )
+
+    def origin(self, path: Path, own: Origin) -> Origin:
+        """Time and place of a recording, from the table, the file and the options together."""
+        given = self.origins.get(Path(os.path.abspath(path)), Origin())
+        day = self._given_day(path)
+        is_same_day = day is None or own.start_time is None or own.start_time.date() == day
+        origin = Origin(
+            start_time=given.start_time or (own.start_time if is_same_day else None),
+            latitude=own.latitude if given.latitude is None else given.latitude,
+            longitude=own.longitude if given.longitude is None else given.longitude,
+            recorder=own.recorder,
+            source=given.source or own.source,
+            conflict=None if given.start_time else own.conflict,
+            unread=None if given.start_time else own.unread,
+        )
+        if self.options.latitude is not None:
+            origin = replace(origin, latitude=self.options.latitude, longitude=self.options.longitude)
+        return origin
+
+    def _given_day(self, path: Path) -> date | None:
+        """Return the day of a recording of which a table tells no time."""
+        given = self.origins.get(Path(os.path.abspath(path)))
+        return given.day if isinstance(given, DatedOrigin) else None
+
+    def _expected(self, origin: Origin, week: int | None) -> list[bool | None] | None:
+        if self.range_filter is None or origin.latitude is None or origin.longitude is None:
+            return None
+        return self.range_filter.expected(latitude=origin.latitude, longitude=origin.longitude, week=week)
+
+
+def _has_any(spans: Sequence[Span], start_s: float, end_s: float) -> bool:
+    return any(span.start_s < end_s and span.end_s > start_s for span in spans)
+
+
+_GAP_S = timedelta(milliseconds=1).total_seconds()
+"""Windows that lie this close together touch: their ends are sums of rounded seconds."""
+
+
+def merge_events(rows: list[Detection]) -> list[Detection]:
+    """Join detections of one class whose windows touch or overlap; an event has the best score of its windows."""
+    open_events: dict[str, Detection] = {}
+    events: list[Detection] = []
+    for row in sorted(rows, key=lambda r: r.start_s):
+        event = open_events.get(row.scientific_name)
+        if event is not None and row.start_s <= event.end_s + _GAP_S:
+            open_events[row.scientific_name] = replace(
+                event,
+                end_s=max(event.end_s, row.end_s),
+                score=max(event.score, row.score),
+                probability=max((p for p in (event.probability, row.probability) if p is not None), default=None),
+                human_voice=event.human_voice or row.human_voice,
+            )
+            continue
+        if event is not None:
+            events.append(event)
+        open_events[row.scientific_name] = row
+    events.extend(open_events.values())
+    return sorted(events, key=lambda r: (r.start_s, -r.score, r.scientific_name))

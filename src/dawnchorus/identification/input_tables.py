@@ -1,0 +1,307 @@
+"""Lists that users bring: species, thresholds per species, time and place per recording."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import date, datetime, time
+from pathlib import Path
+
+from dawnchorus.audio.metadata import LAST_YEAR
+from dawnchorus.errors import FormatError, InputError
+from dawnchorus.formats.text import NamedColumns, near_column
+from dawnchorus.tables import (
+    Notes,
+    Stamp,
+    Table,
+    headers,
+    is_blank,
+    parse_latitude,
+    parse_longitude,
+    parse_place,
+    posix_path,
+    read_text,
+)
+from dawnchorus.taxonomy.labels import name_key, parse_label, read_label
+from dawnchorus.types import Origin
+
+PATH_COLUMNS = ("path", "recording", "file", "filename", "file_path", "begin path", "begin file", "in file")
+PLACE_COLUMNS = (*headers.PLACE, "location")
+TIME_COLUMNS = ("start_time", *headers.TIME, *headers.MOMENT)
+_USUAL_COLUMNS = (*headers.LATITUDE, *headers.LONGITUDE, *PLACE_COLUMNS, *headers.DATE, *TIME_COLUMNS)
+SPECIES_COLUMNS = ("scientific_name", "species")
+SCORE_COLUMNS = ("min_score", "threshold", "score", "confidence")
+
+OnNote = Callable[[str], None]
+
+
+def _ignore(_note: str) -> None:
+    """Take a note and leave it."""
+
+
+@dataclass(frozen=True)
+class DatedOrigin(Origin):
+    """Place and day of a recording whose time of day the table does not tell."""
+
+    day: date | None = None
+
+
+def _require_file(path: Path) -> None:
+    """Refuse what cannot be read; a pipe, such as the shell's `<(...)`, can."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        mode = 0
+    if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
+        raise InputError(f"{path}: no such file.")
+
+
+def read_species_list(path: Path, *, on_note: OnNote = _ignore) -> tuple[str, ...]:
+    """Return names from a text file with one species in a line: `Parus major`, `Parus major_Great Tit` or `Great Tit`.
+
+    The file may also be a table with a column scientific_name. Empty lines and lines that begin with `#` are left out.
+
+    Raises:
+        InputError: no such file, or no name in it.
+        FormatError: the file is no text.
+    """
+    _require_file(path)
+    notes = Notes()
+    lines = [line.strip().strip('"').strip() for line in _species_lines(path, read_text(path, notes))]
+    given = [line for line in lines if line and not line.startswith("#")]
+    if not given:
+        raise InputError(f"{path}: expected one species in a line, found none.")
+    first: dict[str, str] = {}
+    names = tuple(parse_label(line).scientific_name for line in given)
+    doubled = [
+        (first[key], line)
+        for line, key in zip(given, map(name_key, names), strict=True)
+        if first.setdefault(key, line) is not line
+    ]
+    if doubled:
+        notes.say(f"names that are there twice: {len(doubled)}, as {doubled[0][0]!r} and {doubled[0][1]!r}.")
+    _tell(path, notes, on_note)
+    return names
+
+
+def _species_lines(path: Path, text: str) -> list[str]:
+    """Return the lines of a list, or the column of species of a table."""
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    if not lines:
+        return []
+    table = Table(path, text=text)
+    column = table.place(SPECIES_COLUMNS)
+    return lines if column is None else list(table.column(column))
+
+
+def read_thresholds(path: Path, *, on_note: OnNote = _ignore) -> dict[str, float]:
+    """Return the smallest score by name, from a table with the columns scientific_name and min_score.
+
+    Raises:
+        InputError: no such file.
+        FormatError: a column is missing, a score is not a number from 0 to 1, or a species has two scores.
+    """
+    _require_file(path)
+    rows = NamedColumns(path)
+    species, score = rows.require(SPECIES_COLUMNS), rows.require(SCORE_COLUMNS)
+    thresholds: dict[str, tuple[int, str, float]] = {}
+    for line, fields in rows:
+        label = read_label(rows.text(fields, species) or "")
+        value = rows.number(line, fields, score)
+        if label is None or not 0 <= value <= 1:
+            raise FormatError(f"{path}, line {line}: expected a species and a score from 0 to 1, found {fields}.")
+        name = label.scientific_name
+        first_line, _, first_value = thresholds.setdefault(name_key(name), (line, name, value))
+        if value != first_value:
+            raise FormatError(
+                f"{path}, lines {first_line} and {line}: expected one score for {name}, found {first_value:g} and "
+                f"{value:g}. Remove one of the lines."
+            )
+    _tell(path, rows.table.notes, on_note)
+    return {name: value for _, name, value in thresholds.values()}
+
+
+def read_recordings(path: Path, *, on_note: OnNote = _ignore) -> dict[Path, Origin]:
+    """Return time and place by absolute path, from a table with a path and any of latitude, longitude, date and time.
+
+    `place` holds both of a place, `start_time` or `date` both of a moment. Any of them may be missing or empty. A date
+    without a time counts for the week. Paths are relative to the table's folder, or else to the current one.
+
+    Raises:
+        InputError: no such file.
+        FormatError: a column is missing, a value is not what it should be, or a recording is there twice with
+            different values.
+    """
+    _require_file(path)
+    rows = NamedColumns(path)
+    file = rows.require(PATH_COLUMNS)
+    places, moments = _Places(rows), _Moments(rows)
+    if not places.columns and not moments.columns:
+        raise FormatError(
+            f"{path}: expected columns latitude and longitude, or start_time; found {rows.header}."
+            f"{near_column(rows.header, _USUAL_COLUMNS)}"
+        )
+    read = {file, *places.columns, *moments.columns}
+    others = [name for place, name in enumerate(rows.header) if name and place not in read]
+    if near := near_column(others, _USUAL_COLUMNS):
+        rows.table.notes.say(f"a column is not read.{near}")
+    found: dict[Path, Origin] = {}
+    first_lines: dict[Path, int] = {}
+    for line, fields in rows:
+        name = rows.text(fields, file)
+        if name is None:
+            raise FormatError(f"{path}, line {line}: expected a path, found {fields}.")
+        latitude, longitude = places.read(line, fields)
+        moment = moments.read(line, fields)
+        origin: Origin
+        if moment is None or isinstance(moment, datetime):
+            origin = Origin(start_time=moment, latitude=latitude, longitude=longitude, source=path.name)
+        else:
+            origin = DatedOrigin(latitude=latitude, longitude=longitude, source=path.name, day=moment)
+        recording = _resolve(path, name)
+        first_line = first_lines.setdefault(recording, line)
+        if found.setdefault(recording, origin) != origin:
+            raise FormatError(
+                f"{path}, lines {first_line} and {line}: expected one time and place for each recording, found "
+                f"{_origin_text(found[recording])} and {_origin_text(origin)} of {name}. Remove one of the lines."
+            )
+    nowhere = [path.name for path, origin in found.items() if (origin.latitude, origin.longitude) == (0, 0)]
+    if nowhere:
+        rows.table.notes.say(
+            f"{len(nowhere)} of {len(found)} recordings are at latitude 0, longitude 0 (as {nowhere[0]}), which many "
+            f"tables write where no place is known. Leave both empty if it is not."
+        )
+    n_days = sum(isinstance(origin, DatedOrigin) for origin in found.values())
+    if n_days:
+        rows.table.notes.say(f"{n_days} of {len(found)} recordings have a date without a time: it counts for the week.")
+    _tell(path, rows.table.notes, on_note)
+    return found
+
+
+def _origin_text(origin: Origin) -> str:
+    """Return place and time as a reader of a table knows them."""
+    day = origin.day if isinstance(origin, DatedOrigin) else None
+    parts = (origin.latitude, origin.longitude, origin.start_time or day)
+    return " ".join(str(part) for part in parts if part is not None) or "nothing"
+
+
+def _tell(path: Path, notes: Notes, on_note: OnNote) -> None:
+    for sentence in notes.sentences():
+        on_note(f"{path}: {sentence}")
+
+
+def _resolve(table: Path, name: str) -> Path:
+    """Return the absolute path of the file that a table names; of a path of Windows, with slashes forward."""
+    for text in dict.fromkeys((name, posix_path(name))):
+        for folder in (table.parent, Path()):
+            full = Path(os.path.abspath(folder / text))
+            # Not `Path.exists`, which raises for names that are too long.
+            if os.path.exists(full):
+                return full
+    return Path(os.path.abspath(posix_path(name)))
+
+
+class _Places:
+    """The place in a row: in two columns, or both in one."""
+
+    def __init__(self, rows: NamedColumns) -> None:
+        self._rows = rows
+        self._latitude, self._longitude = rows.place(headers.LATITUDE), rows.place(headers.LONGITUDE)
+        place = rows.place(PLACE_COLUMNS)
+        if place is None and self._longitude is None:
+            place, self._latitude = self._latitude, None
+        is_place = place is not None and any(parse_place(cell) for cell in rows.table.column(place))
+        self._place = place if is_place else None
+        self.columns = [each for each in (self._latitude, self._longitude, self._place) if each is not None]
+        if len(self.columns) == 1 and self._place is None:
+            self._latitude = rows.require(headers.LATITUDE[:2])
+            self._longitude = rows.require(headers.LONGITUDE[:2])
+
+    def read(self, line: int, fields: list[str]) -> tuple[float | None, float | None]:
+        """Return latitude and longitude, or None for both.
+
+        Raises:
+            FormatError: it is no place on Earth.
+        """
+        given = [column for column in (self._latitude, self._longitude) if not is_blank(self._text(fields, column))]
+        together = self._text(fields, self._place)
+        if not given and is_blank(together):
+            return None, None
+        if given:
+            north, east = self._text(fields, self._latitude), self._text(fields, self._longitude)
+            latitude, longitude = parse_latitude(north), parse_longitude(east)
+            came = f"({north!r}, {east!r})"
+        else:
+            latitude, longitude = parse_place(together) or (None, None)
+            came = repr(together)
+        if latitude is None or longitude is None:
+            raise FormatError(
+                f"{self._rows.path}, line {line}: expected a latitude from -90 to 90 and a longitude from -180 to 180, "
+                f"found {came}."
+            )
+        return latitude, longitude
+
+    def _text(self, fields: list[str], column: int | None) -> str:
+        return self._rows.text(fields, column) or ""
+
+
+class _Moments:
+    """The time in a row: in one column, or as a date and a time of day in two."""
+
+    def __init__(self, rows: NamedColumns) -> None:
+        self._rows = rows
+        self._date, self._time = rows.place(headers.DATE), rows.place(TIME_COLUMNS)
+        self.columns = [column for column in (self._date, self._time) if column is not None]
+        self._dates = None if self._date is None else rows.table.dates(self._date)
+        self._times = None if self._time is None else rows.table.times(self._time)
+        self._moments = None if self._time is None or self._has_clock_times() else rows.table.dates(self._time)
+
+    def _has_clock_times(self) -> bool:
+        """Return True if dates and times of day stand in a column each."""
+        if self._date is None or self._time is None or self._times is None:
+            return False
+        return all(is_blank(cell) or self._times.parse(cell) for cell in self._rows.table.column(self._time))
+
+    def read(self, line: int, fields: list[str]) -> datetime | date | None:
+        """Return the moment, or the day where no time of day is told.
+
+        Raises:
+            FormatError: it is no time, or a date is not known to the day.
+        """
+        day_text, time_text = self._text(fields, self._date), self._text(fields, self._time)
+        if is_blank(day_text) and is_blank(time_text):
+            return None
+        day = self._dates.parse(day_text) if self._dates and not is_blank(day_text) else None
+        at = self._times.parse(time_text) if self._times and self._dates else None
+        whole = self._moments.parse(time_text) if self._moments and at is None else None
+        if day is not None and self._dates and not self._dates.has_times:
+            day = replace(day, time=None)
+        moment = _moment(day, at, whole, is_time_given=not is_blank(time_text), is_day_given=not is_blank(day_text))
+        if moment is None or moment.year > LAST_YEAR:
+            came = " ".join(text for text in (day_text, time_text) if text)
+            raise FormatError(
+                f"{self._rows.path}, line {line}: expected a time like 2026-05-01T04:30:00, found {came!r}."
+            )
+        return moment
+
+    def _text(self, fields: list[str], column: int | None) -> str:
+        return self._rows.text(fields, column) or ""
+
+
+def _moment(
+    day: Stamp | None, at: time | None, whole: Stamp | None, *, is_time_given: bool, is_day_given: bool
+) -> datetime | date | None:
+    """Return the moment of a date, a time of day, and a date with a time; None where they do not make one."""
+    if is_day_given and day is None:
+        return None
+    if is_time_given and whole is None:
+        return None if day is None else day.moment(at)
+    if whole is not None and day is not None and day.date != whole.date:
+        return None
+    known = whole or day
+    if known is None:
+        return None
+    moment = known.moment(known.time or time())
+    return moment if moment is None or known.time is not None else moment.date()

@@ -1,0 +1,250 @@
+"""The journal of a run: what is done, skipped or failed, on disk before it is counted.
+
+One SQLite file. A recording's hits are committed in one transaction, so a run that is killed at any moment loses at
+most the recordings that were being scored, and the same command goes on from there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dawnchorus.audio.metadata import origin_from_json, origin_to_json
+from dawnchorus.errors import JournalDamagedError, OutputError
+from dawnchorus.identification.output_paths import printable, shared_folder
+from dawnchorus.inference.preparation import Kept
+from dawnchorus.inference.scoring import HIT, Failed, Scored
+from dawnchorus.types import AudioInfo, Origin, Span
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS run (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS recordings (
+    path BLOB PRIMARY KEY, given BLOB NOT NULL, size INTEGER, mtime_ns INTEGER, status TEXT NOT NULL, reason TEXT,
+    duration_s REAL, about TEXT, hits BLOB, in_table INTEGER NOT NULL DEFAULT 0
+) STRICT;
+"""
+
+FileMark = tuple[int | None, int | None]
+"""Size and modification time in nanoseconds."""
+
+NO_FILE: FileMark = (None, None)
+
+
+@dataclass(frozen=True)
+class Note:
+    """Facts on a scored recording besides its hits."""
+
+    path: Path
+    origin: Origin
+    warnings: tuple[str, ...]
+    speech_s: float
+    """Seconds of human voices, if they were looked for."""
+    kept_s: float
+    """Seconds that windows are cut from."""
+
+
+def file_mark(path: Path) -> FileMark:
+    """Return a mark by which a file that has changed since it was scored is recognized."""
+    try:
+        status = path.stat()
+    except OSError:
+        return NO_FILE
+    return status.st_size, status.st_mtime_ns
+
+
+def _key(path: Path) -> bytes:
+    return os.fsencode(os.path.abspath(path))
+
+
+class Journal:
+    """The journal at `path`, created if it is not there; None: a temporary one, which goes with the process.
+
+    Raises:
+        JournalDamagedError: If the file is no journal, or parts of it cannot be read.
+        OutputError: If it cannot be created or written. So do all methods.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.replaced: Path | None = None
+        """A damaged journal that was at `path` before, under its new name."""
+        with self._explain():
+            self._db = sqlite3.connect(path or "", isolation_level=None, check_same_thread=False)
+            try:
+                self._prepare()
+            except sqlite3.Error:
+                self._db.close()
+                raise
+
+    def _prepare(self) -> None:
+        (state,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
+        if state != "ok":
+            raise sqlite3.DatabaseError(state)
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.executescript(_SCHEMA)
+
+    @contextmanager
+    def _explain(self) -> Iterator[None]:
+        place = self.path or "temporary files"
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise OutputError(
+                f"{place}: cannot write the journal of this run ({error}). Check free space and access rights; "
+                f"the same command then goes on where it stopped."
+            ) from error
+        except sqlite3.Error as error:
+            raise JournalDamagedError(
+                f"{place}: the journal of this run is damaged ({error}). Use --overwrite to start again; the damaged "
+                f"file is kept under another name."
+            ) from error
+
+    def parameters(self) -> dict[str, Any] | None:
+        """Parameters of the run; None for a new journal."""
+        with self._explain():
+            row = self._db.execute("SELECT value FROM run WHERE key = 'parameters'").fetchone()
+        return None if row is None else json.loads(row[0])
+
+    @property
+    def written(self) -> dict[str, Any] | None:
+        """Layout in which the run's tables were last written; None while they are not."""
+        with self._explain():
+            row = self._db.execute("SELECT value FROM run WHERE key = 'written'").fetchone()
+        return None if row is None else json.loads(row[0])
+
+    @written.setter
+    def written(self, how: dict[str, Any] | None) -> None:
+        with self._explain():
+            if how is not None:
+                self._db.execute("INSERT OR REPLACE INTO run VALUES ('written', ?)", [json.dumps(how)])
+            else:
+                self._db.execute("DELETE FROM run WHERE key = 'written'")
+
+    def root(self, paths: Sequence[Path]) -> str | None:
+        """Return the folder that the run's recordings are below, as it was when this was asked first."""
+        with self._explain():
+            self._db.execute("INSERT OR IGNORE INTO run VALUES ('root', ?)", [json.dumps(shared_folder(paths))])
+            row = self._db.execute("SELECT value FROM run WHERE key = 'root'").fetchone()
+        root: str | None = json.loads(row[0])
+        return root
+
+    def paths(self) -> list[Path]:
+        """Every recording that the run has come to, as it was given, in the order in which they were done."""
+        with self._explain():
+            rows = self._db.execute("SELECT path, given FROM recordings ORDER BY rowid").fetchall()
+        # A relative path means the same file only while the current folder is the same.
+        return [Path(os.fsdecode(given if _key(Path(os.fsdecode(given))) == path else path)) for path, given in rows]
+
+    def start(self, parameters: dict[str, Any]) -> None:
+        """Forget everything and begin a run with `parameters`."""
+        with self._explain():
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute("DELETE FROM recordings")
+            self._db.execute("DELETE FROM run")
+            self._db.execute("INSERT INTO run VALUES ('parameters', ?)", [json.dumps(parameters)])
+            self._db.execute("COMMIT")
+
+    def is_done(self, path: Path, mark: FileMark) -> bool:
+        """Return True if the recording was scored and has not changed since; a missing file counts as unchanged."""
+        with self._explain():
+            row = self._db.execute(
+                "SELECT size, mtime_ns FROM recordings WHERE path = ? AND status = 'done'",
+                [_key(path)],
+            ).fetchone()
+        return row is not None and mark in (row, NO_FILE)
+
+    def add(self, result: Scored | Failed, mark: FileMark) -> None:
+        """Write one result; it is safe on disk when this returns. `mark` is the file's from before it was read."""
+        if isinstance(result, Failed):
+            values: list[Any] = ["failed", printable(result.reason), None, None, None]
+        else:
+            about = {
+                "info": asdict(result.info),
+                "origin": origin_to_json(result.origin),
+                "warnings": [printable(warning) for warning in result.warnings],
+                "speech": [(span.start_s, span.end_s) for span in result.speech],
+            }
+            if not result.kept.is_whole:
+                about["kept"] = [(span.start_s, span.end_s) for span in result.kept.spans]
+            values = ["done", None, result.duration_s, json.dumps(about), result.hits.tobytes()]
+        with self._explain():
+            self._db.execute(
+                "INSERT OR REPLACE INTO recordings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
+                [_key(result.path), os.fsencode(result.path), *mark, *values],
+            )
+
+    def is_in_table(self, path: Path) -> bool:
+        """Return True if the table of this recording alone was written since it was scored."""
+        with self._explain():
+            row = self._db.execute("SELECT in_table FROM recordings WHERE path = ?", [_key(path)]).fetchone()
+        return row is not None and bool(row[0])
+
+    def note_in_table(self, path: Path) -> None:
+        """Note that the table of this recording alone is written."""
+        with self._explain():
+            self._db.execute("UPDATE recordings SET in_table = 1 WHERE path = ?", [_key(path)])
+
+    def read(self, path: Path) -> Scored | Failed | None:
+        """Read the results of a recording; None if it has not been scored."""
+        with self._explain():
+            row = self._db.execute(
+                "SELECT status, reason, duration_s, about, hits FROM recordings WHERE path = ?",
+                [_key(path)],
+            ).fetchone()
+        if row is None:
+            return None
+        status, reason, duration_s, about, hits = row
+        if status == "failed":
+            return Failed(path, reason)
+        fields = json.loads(about)
+        return Scored(
+            path=path,
+            info=AudioInfo(**fields["info"]),
+            origin=origin_from_json(fields["origin"]),
+            duration_s=duration_s,
+            warnings=tuple(fields["warnings"]),
+            hits=np.frombuffer(hits, HIT),
+            speech=tuple(Span(*times) for times in fields.get("speech", ())),
+            kept=Kept(tuple(Span(*times) for times in fields.get("kept", ())), is_whole="kept" not in fields),
+        )
+
+    def read_note(self, path: Path) -> Failed | Note | None:
+        """As `read`, without the hits: cheap for any number of recordings."""
+        with self._explain():
+            row = self._db.execute(
+                "SELECT status, reason, duration_s, about FROM recordings WHERE path = ?", [_key(path)]
+            ).fetchone()
+        if row is None:
+            return None
+        status, reason, duration_s, about = row
+        if status == "failed":
+            return Failed(path, reason)
+        fields = json.loads(about)
+        speech_s = sum(end - start for start, end in fields.get("speech", ()))
+        kept_s = sum(end - start for start, end in fields["kept"]) if "kept" in fields else duration_s
+        return Note(path, origin_from_json(fields["origin"]), tuple(fields["warnings"]), speech_s, kept_s)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged journal, with the files that SQLite keeps beside it, and return its new name."""
+    names = (path.with_name(f"{path.name}.damaged-{k}") for k in count(1))
+    kept = next(name for name in names if not name.exists())
+    for suffix in ("-wal", "-shm", ""):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.rename(kept.with_name(kept.name + suffix))
+    return kept

@@ -1,0 +1,231 @@
+"""Output of a run: one file for all recordings, or a folder with one per recording."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from dawnchorus.errors import Busy, InputError, JournalDamagedError, OutputExists
+from dawnchorus.formats.registry import TableFormat, format_of_file, table_format
+from dawnchorus.formats.text import text_stream
+from dawnchorus.identification.journal import Journal, set_aside
+from dawnchorus.identification.output_paths import named_after, relative_places
+from dawnchorus.storage.files import atomic_file, cannot_write
+
+if TYPE_CHECKING:
+    from dawnchorus.identification.result import Run
+
+PARAMETERS_SUFFIX = ".params.json"
+FAILURES_SUFFIX = ".failures.csv"
+
+
+@dataclass(frozen=True)
+class Target:
+    """The place `path` and the formats that go there."""
+
+    path: Path
+    is_folder: bool
+    formats: tuple[TableFormat, ...]
+    combined: bool
+    """True if a folder gets one table of all recordings instead of one for each."""
+
+    @classmethod
+    def of(cls, path: Path, formats: Sequence[str] | None, *, combined: bool) -> Target:
+        """Return a file if `path` has a suffix and is no folder, else a folder.
+
+        Raises:
+            InputError: an unknown format, several formats for one file, or a suffix that no format has.
+        """
+        is_folder = path.is_dir() or not path.suffix
+        if formats is None:
+            formats = ["csv"] if is_folder else [format_of_file(path).name]
+        chosen = tuple(table_format(name) for name in formats)
+        if len(chosen) > 1 and not is_folder:
+            raise InputError(
+                f"{path}: one file holds one format, got {', '.join(f.name for f in chosen)}. Give a folder."
+            )
+        return cls(path, is_folder, chosen, combined)
+
+    @property
+    def _state(self) -> Path:
+        """Journal and lock lie beside the file, or in the folder, under this name."""
+        return self.path / ".dawnchorus" if self.is_folder else self.path.with_name(f".{self.path.name}")
+
+    @property
+    def journal_path(self) -> Path:
+        """The run's journal."""
+        return self._state.with_name(self._state.name + ".journal")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes away.
+
+        Raises:
+            Busy: another process is writing here.
+            OutputError: the place cannot be written.
+        """
+        folder = self._state.parent
+        lock_path = self._state.with_name(self._state.name + ".lock")
+        lock = FileLock(lock_path, timeout=0)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout:
+            raise Busy(
+                f"{self.path}: another dawnchorus process is writing here. Wait for it, or choose another output."
+            ) from None
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+        try:
+            yield
+        finally:
+            if sys.platform != "win32":  # there the open file cannot be removed, and release() does it
+                lock_path.unlink(missing_ok=True)
+            lock.release()
+
+    def open_journal(self, key: dict[str, Any], paths: Sequence[Path], *, resume: bool, overwrite: bool) -> Journal:
+        """Open the journal to write to: new, or that of the run to continue.
+
+        A damaged journal is set aside: `Journal.replaced` says where it is.
+
+        Raises:
+            OutputExists: a finished run or another file is there, and may not be touched.
+            InputError: the run to continue had another model or other options.
+            JournalDamagedError: the journal of the run to add to is damaged.
+        """
+        if not overwrite and not self.journal_path.exists():
+            self._refuse_existing(paths)
+        try:
+            journal = Journal(self.journal_path)
+        except JournalDamagedError:
+            if resume and not overwrite:
+                raise
+            if not overwrite:
+                self._refuse_existing(paths)
+            kept = set_aside(self.journal_path)
+            journal = Journal(self.journal_path)
+            journal.replaced = kept
+        try:
+            self._continue(journal, key, resume=resume, overwrite=overwrite)
+            self._keep_layout(journal.root(paths), paths)
+        except BaseException:
+            journal.close()
+            raise
+        return journal
+
+    def _refuse_existing(self, paths: Sequence[Path]) -> None:
+        in_the_way = next((place for place in self._places(paths) if place.exists()), None)
+        if in_the_way is not None:
+            raise OutputExists(
+                f"{in_the_way} is there already. Use --overwrite to replace it, or choose another output."
+            )
+
+    def _keep_layout(self, root: str | None, paths: Sequence[Path]) -> None:
+        """Keep the layout of earlier tables for recordings that are added later."""
+        if root is None or not self.is_folder or self.combined:
+            return
+        outside = next((path for path in paths if not Path(os.path.abspath(path)).is_relative_to(root)), None)
+        if outside is not None:
+            raise InputError(
+                f"{self.path} was begun with recordings below {root}, and {outside} is elsewhere, so that their "
+                f"tables could be taken for each other's. Choose another output."
+            )
+
+    def _continue(self, journal: Journal, key: dict[str, Any], *, resume: bool, overwrite: bool) -> None:
+        known = journal.parameters()
+        if overwrite or known is None:
+            journal.start(key)
+            return
+        wanted = _as_json(key)
+        if known != wanted:
+            changed = sorted(name for name in known.keys() | wanted if known.get(name) != wanted.get(name))
+            raise InputError(
+                f"{self.path} was begun with other settings ({', '.join(changed)} changed). Use the same ones to "
+                f"continue it, --overwrite to begin again, or choose another output."
+            )
+        if journal.written is not None and not resume and self.path.exists():
+            raise OutputExists(
+                f"{self.path} holds a finished run. Use --resume to add new recordings to it, --overwrite to replace "
+                f"it, or choose another output."
+            )
+
+    def _places(self, paths: Sequence[Path]) -> Iterator[Path]:
+        """Every table of a run with these recordings."""
+        if not self.is_folder:
+            yield self.path
+        elif self.combined:
+            yield from (self.path / f"detections{chosen.suffix}" for chosen in self.formats)
+        else:
+            for place in relative_places(paths).values():
+                yield from (self.path / named_after(place, chosen.suffix) for chosen in self.formats)
+
+    def write(self, run: Run) -> None:
+        """Write the tables from the run's journal, and note there how.
+
+        Raises:
+            OutputError: no space, or no permission.
+        """
+        before, how = run.journal.written, _as_json(self._how(run))
+        run.journal.written = None
+        if self.is_folder and not self.combined:
+            self._write_each(run, all_of_them=before != how)
+        else:
+            for chosen in self.formats:
+                place = self.path / f"detections{chosen.suffix}" if self.is_folder else self.path
+                with atomic_file(place) as stream:
+                    chosen.write(stream, run.tables(), run.provenance)
+        with atomic_file(self._beside(PARAMETERS_SUFFIX)) as stream:
+            text = json.dumps(asdict(run.provenance), indent=2, ensure_ascii=False)
+            stream.write(text.encode() + b"\n")
+        self._write_failures(run)
+        run.journal.written = how
+
+    def _how(self, run: Run) -> dict[str, Any]:
+        return {"formats": [chosen.name for chosen in self.formats], "provenance": asdict(run.provenance)}
+
+    def _beside(self, suffix: str) -> Path:
+        place = self.path / "run" if self.is_folder else self.path
+        return place.with_name(place.name + suffix)
+
+    def _write_failures(self, run: Run) -> None:
+        place = self._beside(FAILURES_SUFFIX)
+        if not run.failures:
+            place.unlink(missing_ok=True)
+            return
+        with atomic_file(place) as stream, text_stream(stream) as text:
+            rows = csv.writer(text, lineterminator="\n")
+            rows.writerow(["recording", "reason"])
+            rows.writerows([problem.recording, problem.reason] for problem in run.failures)
+
+    def _write_each(self, run: Run, *, all_of_them: bool) -> None:
+        """Write the table of each recording; unless all are asked for, only those that are not there or out of date."""
+        places = relative_places(run.paths, run.journal.root(run.paths))
+        for path in run.paths:
+            waiting = [(chosen, self.path / named_after(places[path], chosen.suffix)) for chosen in self.formats]
+            up_to_date = run.journal.is_in_table(path) and all(place.exists() for _, place in waiting)
+            if up_to_date and not all_of_them:
+                continue
+            table = run.table(path)
+            if table is None:
+                continue
+            for chosen, place in waiting:
+                try:
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                except OSError as error:
+                    raise cannot_write(place.parent, error) from error
+                with atomic_file(place) as stream:
+                    chosen.write(stream, [table], run.provenance)
+            run.journal.note_in_table(path)
+
+
+def _as_json(value: dict[str, Any]) -> Any:
+    return json.loads(json.dumps(value))

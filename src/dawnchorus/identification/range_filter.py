@@ -1,0 +1,51 @@
+"""The range filter: which species a place and a week can be expected to have."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from dawnchorus.errors import ModelNotFound
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.models.graphs.onnx_files import open_onnx_session
+
+WHOLE_YEAR = -1
+"""The range model's input for "no week given"."""
+
+
+class RangeFilter:
+    """A bundle's range model, asked about the classes of another (or the same) bundle.
+
+    Species are matched by scientific name; a class that the range model does not know is neither in nor out.
+
+    Raises:
+        ModelNotFound: the bundle has no range model.
+    """
+
+    def __init__(self, source: Bundle, *, bundle: Bundle, threshold: float) -> None:
+        if not source.range_path.is_file():
+            raise ModelNotFound(
+                f"{source.folder}: this bundle has no range model. Leave latitude and longitude out, or run "
+                f"`dawnchorus models pull birdnet`."
+            )
+        self._session = open_onnx_session(source.range_path)
+        known = source.class_by_scientific_name
+        self._classes = np.array(
+            [known.get(label.scientific_name, -1) if label.kind == "species" else -1 for label in bundle.labels]
+        )
+        self._threshold = threshold
+        self._ask = lru_cache(maxsize=4096)(self._probabilities)
+
+    def _probabilities(self, latitude: float, longitude: float, week: int) -> npt.NDArray[np.float32]:
+        place = np.array([[latitude, longitude, week]], np.float32)
+        found: npt.NDArray[np.float32] = self._session.run(["probabilities"], {"place": place})[0][0]
+        return found
+
+    def expected(self, *, latitude: float, longitude: float, week: int | None) -> list[bool | None]:
+        """For each class of the bundle: in range, out of range, or None where the range model does not know it."""
+        week = WHOLE_YEAR if week is None else week
+        found = self._ask(round(latitude, 2), round(longitude, 2), week)
+        inside = found >= self._threshold
+        return [bool(inside[k]) if k >= 0 else None for k in self._classes]

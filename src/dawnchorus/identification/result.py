@@ -1,0 +1,133 @@
+"""Results of a run: tables read from its journal, counts, failures and warnings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from dawnchorus import __version__
+from dawnchorus.audio.clock_report import ClockReport
+from dawnchorus.audio.windows import RestReport
+from dawnchorus.identification.detection_table import TableBuilder
+from dawnchorus.identification.journal import Journal, Note
+from dawnchorus.identification.options import Options
+from dawnchorus.identification.output_paths import printable
+from dawnchorus.inference.scoring import Failed, Scored
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.types import Provenance, RecordingTable
+
+SOFTWARE = f"dawnchorus {__version__}"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A recording that could not be scored, or not to its end, and why."""
+
+    recording: str
+    reason: str
+
+
+@dataclass
+class Progress:
+    """Progress of a run; the same object is passed to every call of the progress function."""
+
+    n_files: int
+    n_resumed: int = 0
+    """Recordings that an earlier, interrupted run had scored."""
+    n_done: int = 0
+    """Recordings scored now."""
+    n_failed: int = 0
+    n_detections: int = 0
+    scored_s: float = 0.0
+    """Seconds of sound scored now."""
+
+
+@dataclass
+class Run:
+    """A finished run: its tables, read from the journal one recording at a time, and what went wrong."""
+
+    bundle: Bundle
+    paths: list[Path]
+    progress: Progress
+    journal: Journal
+    builder: TableBuilder
+    failures: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+    speech_s: float = 0.0
+    """Seconds of human voices, if they were looked for."""
+    notes: list[str] = field(default_factory=list)
+    """Sentences on all recordings together: those without a time, contradicting sources, ends that are not scored."""
+    has_place: bool = False
+    """True if the range filter was used for at least one recording."""
+
+    def tables(self) -> Iterator[RecordingTable]:
+        """Yield the table of every scored recording, in the order of `paths`."""
+        for path in self.paths:
+            table = self.table(path)
+            if table is not None:
+                yield table
+
+    def table(self, path: Path) -> RecordingTable | None:
+        """Return the table of one recording; None if it failed."""
+        found = self.journal.read(path)
+        return self.builder.build(found) if isinstance(found, Scored) else None
+
+    def species_counts(self) -> Counter[tuple[str, str, str]]:
+        """Count detections by kind, scientific and common name."""
+        counts: Counter[tuple[str, str, str]] = Counter()
+        for table in self.tables():
+            counts.update((d.kind, d.scientific_name, d.common_name) for d in table.detections)
+        return counts
+
+    def take_notes(self) -> None:
+        """Gather failures, warnings and places from the journal, in the order of `paths`."""
+        clocks, rests = ClockReport(), RestReport()
+        for path in self.paths:
+            note = self.journal.read_note(path)
+            if isinstance(note, Failed):
+                self.failures.append(Problem(printable(path), note.reason))
+            elif isinstance(note, Note):
+                self.warnings.extend(Problem(printable(path), warning) for warning in note.warnings)
+                self.speech_s += note.speech_s
+                rests.add(printable(path), self.builder.plan, note.kept_s)
+                origin = self.builder.origin(path, note.origin)
+                has_time = origin.start_time is not None
+                clocks.add(printable(path), has_time=has_time, conflict=origin.conflict, unread=origin.unread)
+                if self.builder.range_filter and origin.latitude is not None:
+                    self.has_place = True
+        self.notes += clocks.notes()
+        rest = rests.note(self.builder.plan)
+        self.notes += [] if rest is None else [rest]
+
+    @cached_property
+    def provenance(self) -> Provenance:
+        """Provenance of the rows; available after the run has ended."""
+        return provenance_of(self.bundle, self.builder.options, range_filter=self.has_place)
+
+
+def provenance_of(bundle: Bundle, options: Options, *, range_filter: bool) -> Provenance:
+    """Return the provenance of rows: bundle, software and options; `range_filter` is True if a place was known."""
+    parameters: dict[str, Any] = {
+        **options.scoring(),
+        "merge": options.merge,
+        "latitude": options.latitude,
+        "longitude": options.longitude,
+        "week": options.week,
+        "range_filter": range_filter,
+        "range_threshold": options.range_threshold,
+        "drop_out_of_range": options.drop_out_of_range,
+        "speech": options.speech,
+    }
+    if bundle.info.cleaning:
+        parameters["cleaning"] = bundle.info.cleaning.model_dump(exclude_defaults=True)
+    return Provenance(
+        model=bundle.info.name,
+        model_version=bundle.info.version,
+        bundle_id=bundle.id,
+        software=SOFTWARE,
+        parameters=parameters,
+    )

@@ -1,0 +1,265 @@
+"""`identify`: from paths to tables of detections, with a journal, so that nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+
+from dawnchorus.audio.discovery import find_recordings
+from dawnchorus.audio.windows import WindowPlan
+from dawnchorus.cores import usable_cores
+from dawnchorus.errors import InputError
+from dawnchorus.identification.detection_table import TableBuilder
+from dawnchorus.identification.journal import NO_FILE, Journal, file_mark
+from dawnchorus.identification.options import Options
+from dawnchorus.identification.output import Target
+from dawnchorus.identification.output_paths import printable
+from dawnchorus.identification.range_filter import RangeFilter
+from dawnchorus.identification.result import Problem, Progress, Run
+from dawnchorus.inference.preparation import Cleaner
+from dawnchorus.inference.scoring import Failed, Scored, Selection, score_recordings
+from dawnchorus.inference.speech import SpeechFinder
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.models.catalog.silero import open_cleaner, speech_graph
+from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
+from dawnchorus.taxonomy.classes import KnownClasses
+from dawnchorus.taxonomy.labels import Label
+from dawnchorus.types import Origin
+
+
+def identify(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    options: Options | None = None,
+    *,
+    model: str | Path = DEFAULT_MODEL,
+    out: str | os.PathLike[str] | None = None,
+    formats: Sequence[str] | None = None,
+    combined: bool = False,
+    recordings: dict[Path, Origin] | None = None,
+    workers: int | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    store: ModelStore | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Run:
+    """Find the birds in recordings.
+
+    Args:
+        paths: files, folders (searched to any depth) and globs.
+        options: thresholds, overlap, place, merging.
+        model: a built-in model's name, or a bundle's folder.
+        out: a file for one table of all recordings, or a folder for one table per recording; None keeps the
+            detections in the returned `Run` only.
+        formats: names of table formats; default: by the suffix of `out`, else csv.
+        combined: with a folder as `out`, one table of all recordings in each format, instead of one per recording.
+        recordings: place and time by absolute path, stronger than the files' own metadata.
+        workers: cores to use; default: all that this process may use.
+        resume: add to a finished run: new and changed recordings, and those that failed. What it had stays.
+        overwrite: replace a finished or interrupted run.
+        store: where the bundles of built-in models are; default: the user's cache folder.
+        on_progress: called after every batch of windows and every recording, from any thread.
+
+    An interrupted run is continued by the same call; its result equals that of an undisturbed one.
+
+    Raises:
+        InputError: no recordings, or an option out of range, or another model or options than the run to continue.
+        ModelError: the model cannot be had or run.
+        OutputExists: `out` is there already, and neither `resume` nor `overwrite` was given.
+        OutputError: results cannot be written.
+        Busy: another process is writing to `out`.
+    """
+    options = options or Options()
+    found = find_recordings([paths] if isinstance(paths, str | os.PathLike) else paths)
+    store = store or ModelStore(default_folder())
+    bundle = store.open(model)
+    plan = WindowPlan.from_seconds(
+        rate_hz=bundle.info.sample_rate_hz, window_s=bundle.info.window_s, overlap_s=options.overlap_s
+    )
+    range_filter = range_filter_of(bundle, options, recordings, store)
+    builder = TableBuilder(bundle, plan, options, range_filter, recordings or {})
+    selection = selection_of(bundle, options)
+    finder = SpeechFinder(speech_graph(store.folder)) if options.speech is not None else None
+    cleaner = open_cleaner(bundle.info.cleaning, store.folder)
+    key = {"bundle_id": bundle.id, **options.scoring()}
+    if bundle.info.cleaning:  # two bundles may have one graph and clean differently
+        key["cleaning"] = bundle.info.cleaning.model_dump(exclude_defaults=True)
+
+    def finished_run(journal: Journal) -> Run:
+        paths = _with_earlier(found, journal) if resume else found
+        run = Run(bundle, paths, Progress(len(paths)), journal, builder)
+        weakref.finalize(run, journal.close)
+        if journal.replaced is not None:
+            lost = "the journal of an earlier run was damaged, so its results could not be used; it is kept"
+            run.warnings.append(Problem(printable(journal.replaced), lost))
+        _score_waiting(run, selection, workers or usable_cores(), cleaner, finder, on_progress)
+        run.take_notes()
+        run.notes += _notes_on_thresholds(bundle, options)
+        return run
+
+    if out is None:
+        journal = Journal(None)
+        journal.start(key)
+        return finished_run(journal)
+    target = Target.of(Path(out), formats, combined=combined)
+    with target.locked():
+        run = finished_run(target.open_journal(key, found, resume=resume, overwrite=overwrite))
+        target.write(run)
+    return run
+
+
+def _with_earlier(paths: list[Path], journal: Journal) -> list[Path]:
+    """Return the recordings that earlier runs scored and `paths` does not have, and then these."""
+    given = {os.path.abspath(path) for path in paths}
+    return [path for path in journal.paths() if os.path.abspath(path) not in given] + paths
+
+
+def _score_waiting(
+    run: Run,
+    selection: Selection,
+    n_workers: int,
+    cleaner: Cleaner,
+    speech_finder: SpeechFinder | None,
+    on_progress: Callable[[Progress], None] | None,
+) -> None:
+    """Score what the journal does not have yet, and write every result to it as it comes."""
+    journal, progress = run.journal, run.progress
+    marks = {path: file_mark(path) for path in run.paths}
+    waiting = [path for path in run.paths if not journal.is_done(path, marks[path])]
+    for path in set(run.paths).difference(waiting):
+        if marks[path] == NO_FILE:
+            gone = "it is not there any more; what an earlier run found in it is kept"
+            run.warnings.append(Problem(printable(path), gone))
+    progress.n_resumed = len(run.paths) - len(waiting)
+    if on_progress:
+        on_progress(progress)
+    if not waiting:
+        return
+    plan = run.builder.plan
+    lock = threading.Lock()
+
+    def note_windows(n: int) -> None:
+        with lock:
+            progress.scored_s += n * plan.n_hop / plan.rate_hz
+        if on_progress:
+            on_progress(progress)
+
+    results = score_recordings(
+        waiting,
+        run.bundle,
+        plan=plan,
+        selection=selection,
+        n_workers=n_workers,
+        cleaner=cleaner,
+        turns=run.builder.options.turns,
+        channel=run.builder.options.channel,
+        speech_finder=speech_finder,
+        on_windows=note_windows,
+    )
+    with closing(results):  # also where `on_progress` raises: threads and decoders end now, not with the exception
+        for result in results:
+            journal.add(result, marks[result.path])
+            if isinstance(result, Failed):
+                progress.n_failed += 1
+            else:
+                progress.n_done += 1
+                with lock:  # windows overlap, and the last one is filled up
+                    progress.scored_s += plan.scored_s(result.kept_s) - _windows_s(result, plan)
+                progress.n_detections += len(result.hits)
+            if on_progress:
+                on_progress(progress)
+
+
+def _windows_s(result: Scored, plan: WindowPlan) -> float:
+    return plan.start_s(plan.count(round(result.kept_s * plan.rate_hz)))
+
+
+def selection_of(bundle: Bundle, options: Options) -> Selection:
+    """Return the selection of the bundle's scores that the options describe.
+
+    Raises:
+        InputError: none of the species asked for is a class.
+    """
+    thresholds = np.full(len(bundle.labels), options.min_score, np.float32)
+    known = bundle.class_by_scientific_name
+    for name, value in bundle.info.thresholds.items():
+        if name in known:
+            thresholds[known[name]] = value
+    for place, value in _asked_thresholds(bundle, options).items():
+        thresholds[place] = value
+    if options.species is not None:
+        wanted = list(_places(bundle, options.species).values())
+        if not wanted:
+            raise InputError(
+                f"species list: none of its {len(options.species)} names is a class of the model "
+                f"{bundle.info.name}. Names are scientific ('Parus major'), labels ('Parus major_Great Tit') or those "
+                f"that the model's labels have ('Great Tit')."
+            )
+        others = np.ones(len(bundle.labels), bool)
+        others[wanted] = False
+        thresholds[others] = np.inf
+    return Selection(thresholds=thresholds, top=options.top)
+
+
+def _places(bundle: Bundle, names: Iterable[str]) -> dict[str, int]:
+    """Return the place of the class of each name that the bundle has, by its scientific or its common name."""
+    names = tuple(names)
+    known = bundle.class_by_scientific_name
+    others = [name for name in names if name not in known]
+    classes = KnownClasses(bundle.labels if others else ())
+    places = {name: known[name] for name in names if name in known}
+    for name in others:
+        label = classes.find(Label(name, name))
+        if label is not None:
+            places[name] = known[label.scientific_name]
+    return places
+
+
+def _asked_thresholds(bundle: Bundle, options: Options) -> dict[int, float]:
+    """Return the smallest scores that the options give, by the place of the class.
+
+    Raises:
+        InputError: two names of one class have different ones.
+    """
+    first: dict[int, str] = {}
+    for name, place in _places(bundle, options.thresholds).items():
+        other = first.setdefault(place, name)
+        if options.thresholds[other] != options.thresholds[name]:
+            raise InputError(
+                f"thresholds: '{other}' and '{name}' are one class of the model {bundle.info.name}, but have the "
+                f"scores {options.thresholds[other]:g} and {options.thresholds[name]:g}. Leave one of them out."
+            )
+    return {place: options.thresholds[name] for place, name in first.items()}
+
+
+def _notes_on_thresholds(bundle: Bundle, options: Options) -> Iterator[str]:
+    """Yield a sentence if thresholds are given for some of the species, and others are reported as well."""
+    given = set(_places(bundle, options.thresholds).values())
+    reported = set(_places(bundle, options.species or bundle.class_by_scientific_name).values())
+    others = [
+        label for place, label in enumerate(bundle.labels) if place in reported - given and label.kind == "species"
+    ]
+    if given and others:
+        yield (
+            f"thresholds: none for {len(others)} of {len(reported)} classes of {bundle.info.name} (as "
+            f"{others[0].scientific_name}), which are reported from score {options.min_score:g} on. A species list "
+            f"leaves them out."
+        )
+
+
+def range_filter_of(
+    bundle: Bundle, options: Options, recordings: dict[Path, Origin] | None, store: ModelStore
+) -> RangeFilter | None:
+    """Return the range filter, where a place is known or the bundle has one; else None."""
+    if bundle.range_path.is_file():
+        source = bundle
+    elif options.latitude is None and not any(o.latitude is not None for o in (recordings or {}).values()):
+        return None
+    else:
+        source = store.open(DEFAULT_MODEL)
+    return RangeFilter(source, bundle=bundle, threshold=options.range_threshold)

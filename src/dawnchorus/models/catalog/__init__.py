@@ -1,0 +1,1 @@
+"""The built-in models: where they come from, and how they become bundles."""

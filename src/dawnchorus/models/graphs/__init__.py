@@ -1,0 +1,1 @@
+"""Graphs of models: reading, wrapping, merging, ensembles, precision."""

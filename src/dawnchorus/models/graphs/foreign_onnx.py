@@ -1,0 +1,211 @@
+"""A foreign ONNX graph, given the input and the outputs of a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime import RunOptions
+
+from dawnchorus.errors import ModelError
+from dawnchorus.models.graphs.onnx_files import load_graph, open_onnx_session
+from dawnchorus.models.graphs.ports import Port, Scale, layout_of, measured
+
+BUNDLE_NAMES = frozenset(("waveform", "logits", "embeddings"))
+
+_DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64"}
+_PASSING = frozenset(
+    ("Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "QuantizeLinear", "DequantizeLinear")
+)
+"""Operators that leave values as they are."""
+
+
+class ForeignOnnx:
+    """A graph of which one input and all outputs are known.
+
+    Raises:
+        BundleInvalid: it is no ONNX model that can be loaded.
+        ModelError: it takes no waveforms of `n_window` samples, or does not run.
+    """
+
+    def __init__(self, path: Path, n_window: int) -> None:
+        self._path, self._n_window = path, n_window
+        self._model = load_graph(path)
+        self._constants = _constants(self._model.graph)
+        session = open_onnx_session(path)
+        inputs = [self._with_scale(_port(info)) for info in session.get_inputs()]
+        self.layout = layout_of(path, inputs, n_window)
+        self._input = inputs[0]
+        if self.layout.batch is None:
+            with suppress(ModelError):
+                self.outputs, self.n_windows = self._measure(session, 2), 2
+                return
+            self.layout = self.layout.with_batch(1)
+        self.n_windows = self.layout.batch or 1
+        self.outputs = self._measure(session, self.n_windows)
+
+    def _measure(self, session: Any, n_windows: int) -> list[Port]:
+        """Return the outputs with the shapes that they have for so many windows of silence.
+
+        Raises:
+            ModelError: the graph does not run.
+        """
+        given = self._input.encode(np.zeros(self.layout.with_batch(n_windows).shape, np.float32))
+        quiet = RunOptions()
+        quiet.log_severity_level = 4  # what fails is said here
+        try:
+            found = session.run(None, {self._input.name: given}, quiet)
+        except Exception as error:  # onnxruntime's errors have no common base below Exception
+            reason = str(error).splitlines()[0]
+            raise ModelError(
+                f"{self._path}: the graph does not run on {n_windows} windows of {self._n_window} samples: {reason}"
+            ) from error
+        ports = zip(session.get_outputs(), found, strict=True)
+        return [measured(self._with_scale(_port(info)), values) for info, values in ports]
+
+    def _with_scale(self, port: Port) -> Port:
+        """Return the port with the scale that the nodes beside it use, if its numbers are quantised."""
+        for node in self._model.graph.node:
+            is_beside = (node.op_type == "DequantizeLinear" and node.input[0] == port.name) or (
+                node.op_type == "QuantizeLinear" and node.output[0] == port.name
+            )
+            if is_beside:
+                numbers = [float(np.ravel(self._constants[n])[0]) for n in node.input[1:] if n in self._constants]
+                if len(numbers) == len(node.input) - 1:
+                    scale, zero = (*numbers, 0.0)[:2]
+                    return replace(port, scale=Scale(scale, int(zero)))
+        return port
+
+    def last_operator(self, position: int) -> str:
+        """Return the operator that makes the values of the output at this position."""
+        producers = {name: node for node in self._model.graph.node for name in node.output}
+        node = producers.get(self.outputs[position].name)
+        while node is not None and node.op_type in _PASSING and node.input:
+            node = producers.get(node.input[0])
+        return "" if node is None else node.op_type
+
+    def save(self, target: Path, outputs: dict[str, tuple[Port, int]]) -> None:
+        """Write the graph with the input `waveform` [batch, samples], and outputs [batch, width] of these names.
+
+        Numbers are in single precision on both sides.
+        """
+        graph = self._model.graph
+        prefix = _free_prefix(graph)
+        _set_aside(graph, BUNDLE_NAMES, prefix)
+        given = prefix + self._input.name if self._input.name in BUNDLE_NAMES else self._input.name
+        declared = next(value for value in graph.input if value.name == given)
+        batch: int | str = self.layout.batch or next(
+            (dim.dim_param for dim in declared.type.tensor_type.shape.dim[:1] if dim.dim_param), "batch"
+        )
+        graph.input.remove(declared)
+        graph.input.insert(0, helper.make_tensor_value_info("waveform", TensorProto.FLOAT, [batch, self._n_window]))
+        before = _Chain(graph, prefix + "in", "waveform")
+        if len(self.layout.shape) != 2:
+            before.reshape(self.layout.shape)
+        before.encode(self._input)
+        del graph.output[:]
+        for name, (port, width) in outputs.items():
+            source = prefix + port.name if port.name in BUNDLE_NAMES else port.name
+            after = _Chain(graph, prefix + name, source)
+            after.decode(port)
+            if len(port.shape) != 2 or port.shape[1] != width:
+                after.reshape((self.layout.batch or -1, width))
+            graph.node.extend(after.nodes(name))
+            graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, width]))
+        for node in reversed(before.nodes(given)):
+            graph.node.insert(0, node)
+        onnx.save(self._model, target)
+
+
+class _Chain:
+    """Nodes one after the other, with constants of their own."""
+
+    def __init__(self, graph: onnx.GraphProto, prefix: str, source: str) -> None:
+        self._graph, self._prefix, self._source = graph, prefix, source
+        self._steps: list[tuple[str, list[str], dict[str, Any]]] = []
+
+    def reshape(self, shape: Sequence[int]) -> None:
+        """Give the values another shape."""
+        self._steps.append(("Reshape", [self._constant(np.array(shape, np.int64))], {}))
+
+    def encode(self, port: Port) -> None:
+        """Turn single precision into what the port takes."""
+        if port.scale is not None:
+            self._steps.append(("QuantizeLinear", self._scale(port, port.scale), {}))
+        elif port.dtype != "float32":
+            self._steps.append(("Cast", [], {"to": helper.np_dtype_to_tensor_dtype(np.dtype(port.dtype))}))
+
+    def decode(self, port: Port) -> None:
+        """Turn what the port gives into single precision."""
+        if port.scale is not None:
+            self._steps.append(("DequantizeLinear", self._scale(port, port.scale), {}))
+        elif port.dtype != "float32":
+            self._steps.append(("Cast", [], {"to": TensorProto.FLOAT}))
+
+    def nodes(self, target: str) -> list[onnx.NodeProto]:
+        """Return the nodes, of which the last one gives `target`."""
+        steps = self._steps or [("Identity", [], {})]
+        names = [self._source, *(f"{self._prefix}_step_{k}" for k in range(1, len(steps))), target]
+        return [
+            helper.make_node(kind, [names[k], *constants], [names[k + 1]], **attributes)
+            for k, (kind, constants, attributes) in enumerate(steps)
+        ]
+
+    def _scale(self, port: Port, scale: Scale) -> list[str]:
+        zero = np.array(scale.zero, np.dtype(port.dtype))
+        return [self._constant(np.array(scale.scale, np.float32)), self._constant(zero)]
+
+    def _constant(self, values: np.ndarray) -> str:
+        name = f"{self._prefix}_constant_{sum(len(step[1]) for step in self._steps)}_{values.dtype}"
+        self._graph.initializer.append(numpy_helper.from_array(values, name))
+        return name
+
+
+def _port(info: Any) -> Port:
+    kind = str(info.type)
+    dtype = _DTYPES.get(kind, kind.removeprefix("tensor(").removesuffix(")"))
+    sizes = [size if isinstance(size, int) and size > 0 else None for size in info.shape or ()]
+    return Port(str(info.name), dtype, tuple(sizes) if info.shape else (None, None))
+
+
+def _constants(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
+    """Return the small constants of a graph by name."""
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        values = [attribute.t for attribute in node.attribute if attribute.name == "value"]
+        if node.op_type == "Constant" and values:
+            tensors[node.output[0]] = values[0]
+    return {name: numpy_helper.to_array(tensor) for name, tensor in tensors.items() if np.prod(tensor.dims) == 1}
+
+
+def _free_prefix(graph: onnx.GraphProto) -> str:
+    """Return a prefix that no name of the graph has: it may have been wrapped before."""
+    names = {value.name for values in (graph.input, graph.output, graph.initializer) for value in values}
+    names |= {name for node in graph.node for name in (*node.input, *node.output)}
+    prefix = "outside."
+    while any(name.startswith(prefix) for name in names):
+        prefix += "outside."
+    return prefix
+
+
+def _set_aside(graph: onnx.GraphProto, names: frozenset[str], prefix: str) -> None:
+    """Give values inside the graph that have one of `names` a prefix."""
+
+    def free(name: str) -> str:
+        return prefix + name if name in names else name
+
+    for values in (graph.input, graph.output, graph.initializer, graph.value_info):
+        for value in values:
+            value.name = free(value.name)
+    for node in graph.node:
+        node.input[:] = map(free, node.input)
+        node.output[:] = map(free, node.output)
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                _set_aside(inner, names, prefix)

@@ -1,0 +1,134 @@
+"""A graph made to fit another sample rate and a longer window: what an ensemble of unlike members needs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import compose, utils, version_converter
+
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.models.graphs.onnx_files import load_graph
+from dawnchorus.models.graphs.onnx_writer import OnnxWriter
+
+FloatArray = npt.NDArray[np.float32]
+
+N_CROSSINGS = 32
+"""Zero crossings of the resampling filter on each side."""
+
+PASS = 0.95
+"""The share of the lower rate's band that resampling keeps whole."""
+
+KAISER_BETA = 9.0
+
+
+def crop_starts(n_long: int, n_short: int) -> list[int]:
+    """Return the starts of windows of n_short samples that cover n_long samples evenly."""
+    n = math.ceil(n_long / n_short)
+    return [round((n_long - n_short) * k / max(n - 1, 1)) for k in range(n)]
+
+
+def resampling_filters(from_hz: int, to_hz: int) -> tuple[FloatArray, int, int]:
+    """Return filters [L, 1, taps] that give L output samples for every M input samples, M, and the padding before them.
+
+    Output sample q * L + p is the p-th filter over the input around sample q * M: a band limited by a windowed sinc
+    (Kaiser window, beta 9).
+    """
+    shared = math.gcd(from_hz, to_hz)
+    n_out, n_step = to_hz // shared, from_hz // shared
+    band = PASS * min(from_hz, to_hz) / from_hz  # as a share of the input's band
+    half = math.ceil(N_CROSSINGS / band)
+    taps = np.arange(-half, n_step + half)
+    apart = taps - np.arange(n_out)[:, None] * (from_hz / to_hz)
+    inside = np.clip(1 - (apart / half) ** 2, 0, None)
+    window = np.i0(KAISER_BETA * np.sqrt(inside)) / np.i0(KAISER_BETA) * (inside > 0)
+    filters = band * np.sinc(band * apart) * window
+    return filters[:, None].astype(np.float32), n_step, half
+
+
+def fitted(bundle: Bundle, *, rate_hz: int, window_s: float) -> onnx.ModelProto:
+    """Return the bundle's graph for another rate and window, no lower and no shorter.
+
+    The waveform is resampled; each of the bundle's windows that cover it evenly is run, and for every class the best
+    is taken.
+    """
+    model = load_graph(bundle.graph_path)
+    n_window, own_hz = bundle.n_window, bundle.info.sample_rate_hz
+    to_n_window = round(window_s * rate_hz)
+    if (own_hz, n_window) == (rate_hz, to_n_window):
+        return model
+    n_classes = _width(model, "logits")
+    before = OnnxWriter()
+    sound, n_sound = "waveform", to_n_window
+    if own_hz != rate_hz:
+        n_sound = round(to_n_window * own_hz / rate_hz)
+        sound = _resampled(before, sound, to_n_window, n_sound, from_hz=rate_hz, to_hz=own_hz)
+    if n_sound < n_window:  # a sample may be missing by rounding
+        sound = before.node("Pad", [sound, before.constant([0, 0, 0, n_window - n_sound], dtype=np.int64)])
+    starts = crop_starts(max(n_sound, n_window), n_window)
+    crops = [_sliced(before, sound, start, start + n_window) for start in starts]
+    _reshaped(before, before.node("Concat", crops, axis=1), [-1, n_window], output="windows")
+    after = OnnxWriter()
+    # Logits before a softmax mean nothing across windows; their logarithms after it do.
+    each = after.node("LogSoftmax", ["each"], axis=1) if bundle.info.activation == "softmax" else "each"
+    rows = _reshaped(after, each, [-1, len(starts), n_classes])
+    after.node("ReduceMax", [rows], output="logits", axes=[1], keepdims=0)
+
+    parts = [
+        before.model(inputs={"waveform": ("batch", to_n_window)}, outputs={"windows": ("windows", n_window)}),
+        model,
+        after.model(inputs={"each": ("windows", n_classes)}, outputs={"logits": ("batch", n_classes)}),
+    ]
+    first, own, last = (compose.add_prefix(p, f"{name}.") for p, name in zip(alike(parts), "foa", strict=True))
+    own = utils.Extractor(own).extract_model(["o.waveform"], ["o.logits"])
+    joined = compose.merge_models(first, own, [("f.windows", "o.waveform")])
+    whole = compose.merge_models(joined, last, [("o.logits", "a.each")])
+    names = {"f.waveform": "waveform", "a.logits": "logits"}
+    for value in (*whole.graph.input, *whole.graph.output):
+        value.name = names.get(value.name, value.name)
+    del whole.graph.value_info[:]  # it names the batch of the windows as it names that of the waveforms
+    for node in whole.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    return whole
+
+
+def alike(models: Sequence[onnx.ModelProto]) -> list[onnx.ModelProto]:
+    """All with the same version of ONNX's operators and format, which merging asks for: the newest of theirs."""
+    newest = max(entry.version for model in models for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    found = []
+    for model in models:
+        own = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+        found.append(model if own == newest else version_converter.convert_version(model, newest))
+    for model in found:
+        model.ir_version = max(each.ir_version for each in found)
+    return found
+
+
+def _width(model: onnx.ModelProto, output: str) -> int:
+    (found,) = (value for value in model.graph.output if value.name == output)
+    return int(found.type.tensor_type.shape.dim[-1].dim_value)
+
+
+def _sliced(writer: OnnxWriter, sound: str, start: int, end: int) -> str:
+    limits = [writer.constant([value], dtype=np.int64) for value in (start, end, 1)]
+    return writer.node("Slice", [sound, *limits])
+
+
+def _reshaped(writer: OnnxWriter, values: str, shape: Sequence[int], *, output: str | None = None) -> str:
+    return writer.node("Reshape", [values, writer.constant(shape, dtype=np.int64)], output=output)
+
+
+def _resampled(writer: OnnxWriter, sound: str, n_from: int, n_to: int, *, from_hz: int, to_hz: int) -> str:
+    """[batch, n_to] from [batch, n_from]."""
+    filters, n_step, n_before = resampling_filters(from_hz, to_hz)
+    n_blocks = -(-n_to // len(filters))
+    n_after = max((n_blocks - 1) * n_step + filters.shape[2] - n_before - n_from, 0)
+    pads = writer.constant([0, 0, n_before, 0, 0, n_after], dtype=np.int64)
+    padded = writer.node("Pad", [_reshaped(writer, sound, [-1, 1, n_from]), pads])
+    blocks = writer.node("Conv", [padded, writer.constant(filters)], strides=[n_step])
+    turned = writer.node("Transpose", [blocks], perm=[0, 2, 1])
+    return _sliced(writer, _reshaped(writer, turned, [0, -1]), 0, n_to)

@@ -1,0 +1,111 @@
+"""Smaller graphs: weights in half precision, or weights and activations in 8 bits."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from dawnchorus.models.graphs.onnx_files import load_graph
+
+FloatArray = npt.NDArray[np.float32]
+Precision = Literal["half", "int8"]
+
+MIN_HALVED = 1024
+"""Tensors with fewer numbers stay as they are."""
+
+_FRONT_ENDS = ("front_end", "acoustic", "spectrum")
+"""In the names of a front end's nodes: its levels span more than 8 bits can tell apart."""
+
+_QUANTISED = ("Conv", "Gemm", "MatMul")
+
+
+def halved(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the graph with its large weights stored in half precision; computation stays in single precision.
+
+    Runtimes turn the weights back when they load the graph, so it is as fast as before, and half as large.
+    """
+    model = onnx.ModelProto()
+    model.CopyFrom(graph)
+    casts = []
+    for tensor in model.graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < MIN_HALVED:
+            continue
+        values = numpy_helper.to_array(tensor)
+        if np.abs(values).max() > np.finfo(np.float16).max:
+            continue
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
+        casts.append(helper.make_node("Cast", [tensor.name], [name], to=TensorProto.FLOAT))
+    nodes = list(model.graph.node)
+    del model.graph.node[:], model.graph.value_info[:]
+    model.graph.node.extend([*casts, *nodes])
+    return model
+
+
+def quantised(graph: Path, out: Path, windows: Iterable[FloatArray]) -> None:
+    """Write the graph with 8-bit weights and activations behind its front end.
+
+    `windows` [samples] of real sound, some dozens, show what range each activation has. Weights have a scale for every
+    channel.
+    """
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Windows(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._left: Iterator[FloatArray] = iter(windows)
+
+        def get_next(self) -> dict[str, FloatArray] | None:
+            window = next(self._left, None)
+            return None if window is None else {"waveform": window[np.newaxis]}
+
+    model = _named(load_graph(graph))
+    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = Path(scratch, "named.onnx")
+        onnx.save(model, path)
+        quantize_static(
+            path,
+            out,
+            Windows(),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            op_types_to_quantize=list(_QUANTISED),
+            nodes_to_exclude=_front_end(model),
+        )
+
+
+def _named(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Every node with a name, because nodes are left out by theirs."""
+    for k, node in enumerate(model.graph.node):
+        node.name = node.name or f"node_{k}"
+    return model
+
+
+def _front_end(model: onnx.ModelProto) -> list[str]:
+    """Return the names of the nodes before any two-dimensional convolution.
+
+    Of a graph that has none, these are the nodes that a front end of ours is made of.
+    """
+    images = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) == 4}
+    images |= {node.output[0] for node in model.graph.node if node.op_type == "Cast" and node.input[0] in images}
+    behind: set[str] = set()
+    before: list[str] = []
+    for node in model.graph.node:  # in the order in which they can be computed
+        is_first = node.op_type == "Conv" and node.input[1] in images
+        if is_first or behind.intersection(node.input):
+            behind.update(node.output)
+        else:
+            before.append(node.name)
+    if behind:
+        return before
+    return [node.name for node in model.graph.node if any(part in node.name for part in _FRONT_ENDS)]

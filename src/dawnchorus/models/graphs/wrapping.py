@@ -1,0 +1,177 @@
+"""Any outside ONNX or TFLite classifier as a bundle: BirdNET 3, Perch, YAMNet, a model of one's own."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from dawnchorus import __version__
+from dawnchorus.errors import InputError
+from dawnchorus.inference.preparation import Cleaning
+from dawnchorus.models.bundle import (
+    Activation,
+    Bundle,
+    BundleInfo,
+    OutputName,
+    file_sha256,
+    validation_lines,
+    write_bundle,
+)
+from dawnchorus.models.graphs.foreign_onnx import ForeignOnnx
+from dawnchorus.models.graphs.ports import Chosen, Port, choose_outputs
+from dawnchorus.models.graphs.trial import try_scores
+from dawnchorus.models.litert import LiteRtGraph
+from dawnchorus.taxonomy.labels import Label
+
+KERAS_SUFFIXES = frozenset((".h5", ".hdf5", ".keras"))
+KERAS_HINT = (
+    "Where TensorFlow is installed, tf2onnx writes a Keras model as ONNX (or tf.lite.TFLiteConverter as TFLite). The "
+    "graph has to take sound: join the features, the scaler and the model in one graph, and write the classes of the "
+    "label encoder, in its order, to the file for --labels. docs/KERAS.md has the two scripts."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelDescription:
+    """Facts on a model that its graph does not state."""
+
+    name: str
+    version: str
+    sample_rate_hz: int
+    window_s: float
+    activation: Activation
+    license: str
+    attribution: str = "not stated"
+    family: str = "outside"
+    cleaning: Cleaning | None = None
+    """Steps that the model expects recordings to have gone through."""
+
+
+@dataclass(frozen=True)
+class _Adapted:
+    """A graph in the form of a bundle."""
+
+    embedding_dim: int | None = None
+    graph_outputs: dict[OutputName, int] | None = None
+    last_operator: str = ""
+    """Operator that makes the scores."""
+
+
+_Choose = Callable[[Sequence[Port], int], tuple[Chosen, dict[OutputName, int]]]
+"""Choice among outputs that have the shapes of so many windows, with the positions of the chosen ones."""
+
+
+def wrap_model(
+    graph: Path,
+    folder: Path,
+    *,
+    labels: Sequence[Label],
+    description: ModelDescription,
+    scores_output: str | None = None,
+    embeddings_output: str | None = None,
+    on_note: Callable[[str], None] = lambda _note: None,
+) -> Bundle:
+    """Write the bundle to `folder` and try it on silence, noise and a tone.
+
+    `scores_output` names the graph's output with one number per class (default: the only one with as many as there
+    are labels that is not called an embedding); `embeddings_output` the one with an embedding (default: the one that
+    is called so, if any). Numbers in half or double precision, and quantised ones, are converted; a fixed number of
+    windows is filled up. A bundle that does not run, or whose scores are not what `activation` says, is not written.
+    `on_note` takes a sentence for each choice and doubt.
+
+    Raises:
+        InputError: no such file, or it is neither ONNX nor TFLite, or a number of the description is out of range.
+        ModelError: the graph is not a classifier of waveforms that fits the description.
+    """
+    if not graph.is_file():
+        raise InputError(f"{graph}: no such file; expected an ONNX or TFLite model.")
+    is_tflite = graph.suffix.lower() == ".tflite"
+    if not is_tflite and graph.suffix.lower() != ".onnx":
+        hint = f" {KERAS_HINT}" if graph.suffix.lower() in KERAS_SUFFIXES else ""
+        raise InputError(f"{graph}: expected a file that ends in .onnx or .tflite.{hint}")
+    doubled = [name for name, n in Counter(label.scientific_name for label in labels).items() if n > 1]
+    if doubled:
+        raise InputError(f"labels: expected each class once, got {len(doubled)} more than once, as {doubled[0]!r}.")
+    n_window = round(description.window_s * description.sample_rate_hz)
+    adapted = _Adapted()
+
+    def choose(outputs: Sequence[Port], n_windows: int) -> tuple[Chosen, dict[OutputName, int]]:
+        chosen = choose_outputs(
+            graph,
+            outputs,
+            n_windows=n_windows,
+            n_classes=len(labels),
+            scores_output=scores_output,
+            embeddings_output=embeddings_output,
+        )
+        positions: dict[OutputName, int] = {"logits": outputs.index(chosen.scores)}
+        if chosen.embeddings is not None:
+            positions["embeddings"] = outputs.index(chosen.embeddings)
+        if len(outputs) > 1:
+            on_note(f"{graph}: {chosen.describe(outputs)}")
+        return chosen, positions
+
+    def write_graphs(target: Path) -> None:
+        nonlocal adapted
+        adapted = (_adapt_tflite if is_tflite else _adapt_onnx)(graph, n_window, target, choose)
+
+    def describe(target: Path) -> BundleInfo:
+        name = "model.tflite" if is_tflite else "model.onnx"
+        fields = {
+            **vars(description),
+            "cleaning": description.cleaning or None,
+            "graph": name,
+            "sha256": file_sha256(target / name),
+            "embedding_dim": adapted.embedding_dim,
+            "graph_outputs": adapted.graph_outputs,
+            "source": f"{graph.name} (sha256 {file_sha256(graph)})",
+            "made_by": f"dawnchorus {__version__}",
+        }
+        try:
+            return BundleInfo.model_validate(fields)
+        except ValidationError as error:
+            raise InputError(f"{graph}: {validation_lines(error)}") from error
+
+    return write_bundle(
+        folder,
+        write_graphs=write_graphs,
+        describe=describe,
+        labels=labels,
+        card=_card(description, len(labels)),
+        check=lambda bundle: try_scores(bundle, adapted.last_operator, on_note),
+    )
+
+
+def _adapt_onnx(graph: Path, n_window: int, target: Path, choose: _Choose) -> _Adapted:
+    model = ForeignOnnx(graph, n_window)
+    chosen, positions = choose(model.outputs, model.n_windows)
+    last = model.last_operator(positions["logits"])
+    outputs = {"logits": (chosen.scores, chosen.n_classes)}
+    if chosen.embeddings is not None and chosen.embedding_dim is not None:
+        outputs["embeddings"] = (chosen.embeddings, chosen.embedding_dim)
+    model.save(target / "model.onnx", outputs)
+    return _Adapted(chosen.embedding_dim, None, last)
+
+
+def _adapt_tflite(graph: Path, n_window: int, target: Path, choose: _Choose) -> _Adapted:
+    model = LiteRtGraph(graph, n_window)
+    chosen, positions = choose(model.measured_outputs(n_window), model.batch)
+    shutil.copyfile(graph, target / "model.tflite")
+    return _Adapted(chosen.embedding_dim, positions, model.last_operator(positions["logits"]))
+
+
+def _card(description: ModelDescription, n_classes: int) -> str:
+    return f"""# {description.name} {description.version}
+
+{description.attribution}.
+
+- **Licence of the weights: {description.license}**
+- {n_classes} classes.
+- Input: {description.window_s:g} s of mono sound at {description.sample_rate_hz} Hz.
+- A score is not a probability: choose thresholds with recordings of your own.
+"""

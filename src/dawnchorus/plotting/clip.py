@@ -1,0 +1,67 @@
+"""The picture and sound of one detection."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from dawnchorus.audio.decode import read_clip
+from dawnchorus.audio.write import encode_mp3
+from dawnchorus.inference.speech import silence
+from dawnchorus.plotting.spectrogram import RATE_HZ, Spectrogram, clip_spectrogram
+from dawnchorus.plotting.style import DAWN, FAINT, GRID, INK, NIGHT
+from dawnchorus.reports.summary import CLIP_MARGIN_S, Clip
+
+MAX_CLIP_S = 8.0
+DPI = 100
+
+
+def clip_png_and_mp3(clip: Clip) -> tuple[bytes, bytes]:
+    """Return a PNG of the detection with a second around it, and the same as MP3.
+
+    Raises:
+        AudioError: the recording cannot be decoded (any more).
+    """
+    found = clip.detection
+    begin_s = max(found.start_s - CLIP_MARGIN_S, 0.0)
+    end_s = min(found.end_s + CLIP_MARGIN_S, begin_s + MAX_CLIP_S, clip.recording_s)
+    samples = read_clip(clip.path, start_s=begin_s, end_s=end_s, rate_hz=RATE_HZ, channel=clip.channel)
+    samples = silence(samples, clip.silent, rate_hz=RATE_HZ, start_s=begin_s)
+    spectrogram = clip_spectrogram(samples, rate_hz=RATE_HZ, start_s=begin_s)
+    edges_s = [edge_s for edge_s in (found.start_s, found.end_s) if begin_s < edge_s < spectrogram.end_s]
+    return draw_clip(spectrogram, edges_s), encode_mp3(samples, rate_hz=RATE_HZ)
+
+
+def draw_clip(spectrogram: Spectrogram, edges_s: Sequence[float] = ()) -> bytes:
+    """Draw a small PNG of a spectrogram, with dotted lines at some times."""
+    figure = Figure(figsize=(4.4, 2.0), dpi=DPI)
+    figure.set_facecolor(NIGHT)
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.075, 0.13, 0.895, 0.81))
+    low, high = spectrogram.limits_db()
+    axes.imshow(
+        spectrogram.levels_db,
+        origin="lower",
+        aspect="auto",
+        extent=(spectrogram.start_s, spectrogram.end_s, 0, spectrogram.top_hz / 1000),
+        cmap=DAWN,
+        vmin=low,
+        vmax=high,
+        interpolation="bilinear",
+    )
+    for edge_s in edges_s:
+        axes.axvline(edge_s, color=INK, linewidth=0.8, linestyle=(0, (2, 3)))
+    axes.set_xlim(spectrogram.start_s, spectrogram.end_s)
+    axes.set_ylim(0, spectrogram.top_hz / 1000)
+    axes.set_yticks([4, 8, 12])
+    axes.set_yticklabels(["4", "8", "kHz"])
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g} s")
+    axes.tick_params(labelcolor=FAINT, labelsize=6.5, length=2, color=GRID)
+    for side in axes.spines.values():
+        side.set_visible(False)
+    out = io.BytesIO()
+    figure.savefig(out, format="png", facecolor=NIGHT)
+    return out.getvalue()

@@ -1,0 +1,252 @@
+"""The picture of a recording: its spectrogram in rows, with every detection boxed and named."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, MultipleLocator
+
+from dawnchorus.plotting.spectrogram import Spectrogram, recording_spectrogram
+from dawnchorus.plotting.style import DAWN, FAINT, GRID, INK, NIGHT, colours_by_name
+from dawnchorus.plotting.waveform import Waveform, recording_waveform
+from dawnchorus.types import Detection, RecordingTable, Span
+
+ROW_S = 30.0
+"""Seconds in a row, up to `MAX_ROWS` rows; longer recordings get longer rows."""
+
+MAX_ROWS = 8
+MAX_LANES = 12
+"""Lanes of name tags above a row; in a crowded row the lowest scores are boxed and not named."""
+
+WIDTH_IN, ROW_IN, LANE_IN, WAVEFORM_IN = 14.0, 2.1, 0.24, 0.7
+DPI = 110
+
+_STEPS_S = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)
+_CHARACTER_IN = 0.075
+_AXES_WIDTH = 0.918
+"""Part of the picture's width that the spectrogram takes."""
+
+
+def draw_recording(path: Path, table: RecordingTable) -> bytes:
+    """Draw a PNG of the recording with the detections of `table`.
+
+    Raises:
+        AudioError: the recording cannot be decoded.
+    """
+    spectrogram = recording_spectrogram(path, duration_s=table.duration_s, silent=table.silenced, channel=table.channel)
+    return draw_table(spectrogram, table, title=path.name)
+
+
+def draw_recording_with_waveform(path: Path, table: RecordingTable) -> bytes:
+    """Draw a PNG of the recording with its waveform above each row of the spectrogram.
+
+    Raises:
+        AudioError: the recording cannot be decoded.
+    """
+    spectrogram = recording_spectrogram(path, duration_s=table.duration_s, silent=table.silenced, channel=table.channel)
+    waveform = recording_waveform(path, duration_s=table.duration_s, silent=table.silenced, channel=table.channel)
+    return draw_table(spectrogram, table, title=path.name, waveform=waveform)
+
+
+def draw_table(
+    spectrogram: Spectrogram, table: RecordingTable, *, title: str, waveform: Waveform | None = None
+) -> bytes:
+    """Draw a PNG of a spectrogram with the detections of `table`, a time axis in clock time where it is known."""
+    row_s = _row_length(spectrogram.end_s)
+    starts = [k * row_s for k in range(max(math.ceil(spectrogram.end_s / row_s - 1e-6), 1))]
+    rows = [[d for d in table.detections if d.start_s < s + row_s and d.end_s > s] for s in starts]
+    tags = [_tags(row, start, start + row_s) for row, start in zip(rows, starts, strict=True)]
+    heights = [ROW_IN + LANE_IN * max((tag.lane + 1 for tag in row), default=0) for row in tags]
+    above_in = 0.0 if waveform is None else WAVEFORM_IN
+    figure = Figure(figsize=(WIDTH_IN, sum(heights) + (0.5 + above_in) * len(rows) + 0.75), dpi=DPI)
+    figure.set_facecolor(NIGHT)
+    FigureCanvasAgg(figure)
+    grid = figure.add_gridspec(len(rows), 1, height_ratios=heights, hspace=(0.32 + above_in) * len(rows) / sum(heights))
+    total_in = figure.get_figheight()
+    top = 1 - (0.55 + above_in) / total_in
+    figure.subplots_adjust(left=0.052, right=0.052 + _AXES_WIDTH, top=top, bottom=0.45 / total_in)
+    figure.text(0.052, 1 - 0.3 / total_in, _title(title, table), color=INK, fontsize=12, weight="bold")
+    colours = colours_by_name(d.common_name for d in table.detections)
+    limits = spectrogram.limits_db()
+    for k, start in enumerate(starts):
+        part = spectrogram.between(start, min(start + row_s, spectrogram.end_s))
+        axes = figure.add_subplot(grid[k])
+        _draw_sound(axes, part, limits)
+        _style(axes, part, table, row_s=row_s, first=start, height_in=heights[k])
+        _draw_voices(axes, table.speech)
+        _draw_boxes(axes, rows[k], part, colours)
+        _draw_tags(axes, tags[k], part, colours)
+        if waveform is not None:
+            _draw_waveform(axes, waveform, height=above_in / heights[k])
+    out = io.BytesIO()
+    figure.savefig(out, format="png", facecolor=NIGHT)
+    return out.getvalue()
+
+
+def _row_length(duration_s: float) -> float:
+    if duration_s <= ROW_S:
+        return max(duration_s, 1e-3)
+    if duration_s <= ROW_S * MAX_ROWS:
+        return ROW_S
+    return duration_s / MAX_ROWS
+
+
+def _title(title: str, table: RecordingTable) -> str:
+    """Return the file's name, and the time and place of the recording."""
+    name = title.encode("utf-8", "backslashreplace").decode()
+    parts = [name]
+    if table.origin.start_time is not None:
+        parts.append(f"{table.origin.start_time:%Y-%m-%d %H:%M}")
+    if table.origin.latitude is not None and table.origin.longitude is not None:
+        parts.append(f"{table.origin.latitude:.3f}, {table.origin.longitude:.3f}")
+    return "   ·   ".join(parts).replace("$", r"\$")
+
+
+@dataclass(frozen=True)
+class _Tag:
+    """The name tag of a detection: above the row, in a lane, from `left_s` to `right_s`."""
+
+    found: Detection
+    text: str
+    lane: int
+    left_s: float
+    right_s: float
+
+
+def _tags(row: Sequence[Detection], start_s: float, end_s: float) -> list[_Tag]:
+    """Tags that do not cover each other, the best scores in the lowest lanes; none where all lanes are full."""
+    per_character_s = _CHARACTER_IN * (end_s - start_s) / (WIDTH_IN * _AXES_WIDTH)
+    lanes: list[list[_Tag]] = []
+    for found in sorted(row, key=lambda d: (-round(d.score, 2), d.start_s)):
+        text = f"{found.common_name}{' ?' if found.in_range is False else ''}  {found.score:.2f}"
+        left_s = max(found.start_s, start_s)
+        width_s = max(min(found.end_s, end_s) - left_s, (len(text) + 1) * per_character_s)
+        left_s = max(min(left_s, end_s - width_s), start_s)
+        free = (k for k, lane in enumerate(lanes) if all(_apart(tag, left_s, left_s + width_s) for tag in lane))
+        lane = next(free, len(lanes))
+        if lane == MAX_LANES:
+            continue
+        if lane == len(lanes):
+            lanes.append([])
+        lanes[lane].append(_Tag(found, text, lane, left_s, left_s + width_s))
+    return [tag for lane in lanes for tag in lane]
+
+
+def _apart(tag: _Tag, left_s: float, right_s: float) -> bool:
+    return tag.right_s <= left_s + 1e-6 or right_s <= tag.left_s + 1e-6
+
+
+def _draw_sound(axes: Axes, part: Spectrogram, limits: tuple[float, float]) -> None:
+    axes.imshow(
+        part.levels_db,
+        origin="lower",
+        aspect="auto",
+        extent=(part.start_s, part.end_s, 0, part.top_hz / 1000),
+        cmap=DAWN,
+        vmin=limits[0],
+        vmax=limits[1],
+        interpolation="bilinear",
+    )
+
+
+def _draw_waveform(axes: Axes, waveform: Waveform, *, height: float) -> None:
+    """Draw the row's part of the waveform above it, `height` as a share of the row's height."""
+    left_s, right_s = axes.get_xlim()
+    above = axes.inset_axes((0, 1, 1, height))
+    shown = (waveform.times_s >= left_s) & (waveform.times_s <= right_s)
+    above.fill_between(waveform.times_s[shown], waveform.low[shown], waveform.high[shown], color=FAINT, linewidth=0.5)
+    above.set_xlim(left_s, right_s)
+    limit = 1.05 * max(waveform.peak, 1e-3)
+    above.set_ylim(-limit, limit)
+    above.set_axis_off()
+
+
+def _style(
+    axes: Axes,
+    part: Spectrogram,
+    table: RecordingTable,
+    *,
+    row_s: float,
+    first: float,
+    height_in: float,
+) -> None:
+    top_khz = part.top_hz / 1000
+    axes.set_xlim(first, first + row_s)
+    axes.set_ylim(0, top_khz * height_in / ROW_IN)
+    axes.set_facecolor(NIGHT)
+    axes.set_yticks([k for k in (0, 2, 4, 6, 8, 10, 12) if k <= top_khz])
+    axes.set_ylabel("kHz", color=FAINT, fontsize=8, y=top_khz / 2 / axes.get_ylim()[1])
+    step = next((s for s in _STEPS_S if row_s / s <= 12), 7200)
+    axes.xaxis.set_major_locator(MultipleLocator(step))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _time_label(value, step, table)))
+    axes.tick_params(colors=FAINT, labelsize=8, length=3, color=GRID)
+    for side in axes.spines.values():
+        side.set_visible(False)
+
+
+def _time_label(start_s: float, step: float, table: RecordingTable) -> str:
+    moment = table.clock_time(start_s)
+    if moment is not None:
+        return f"{moment:%H:%M:%S}" if step < 60 else f"{moment:%H:%M}"
+    if step < 1:
+        return f"{start_s:.1f}"
+    whole = str(timedelta(seconds=round(start_s)))
+    return whole[2:] if whole.startswith("0:") else whole
+
+
+def _draw_voices(axes: Axes, speech: Sequence[Span]) -> None:
+    """Draw a line below human speech."""
+    left_edge, right_edge = axes.get_xlim()
+    for span in speech:
+        left, right = max(span.start_s, left_edge), min(span.end_s, right_edge)
+        if left < right:
+            axes.plot([left, right], [0, 0], color=INK, linewidth=3, solid_capstyle="butt", clip_on=False)
+            axes.annotate("voice", (left, 0), (2, 3), textcoords="offset points", color=INK, fontsize=7)
+
+
+def _draw_boxes(axes: Axes, row: Sequence[Detection], part: Spectrogram, colours: dict[str, str]) -> None:
+    top_khz = part.top_hz / 1000
+    left_edge, right_edge = axes.get_xlim()
+    for found in row:
+        left, right = max(found.start_s, left_edge), min(found.end_s, right_edge)
+        axes.add_patch(
+            Rectangle(
+                (left, 0.02 * top_khz),
+                right - left,
+                0.96 * top_khz,
+                fill=False,
+                edgecolor=colours[found.common_name],
+                linewidth=1.2,
+                linestyle=(0, (3, 2)) if found.in_range is False else "solid",
+            )
+        )
+
+
+def _draw_tags(axes: Axes, tags: Sequence[_Tag], part: Spectrogram, colours: dict[str, str]) -> None:
+    top_khz = part.top_hz / 1000
+    lane_khz = top_khz * LANE_IN / ROW_IN
+    left_edge, right_edge = axes.get_xlim()
+    margin = 0.004 * (right_edge - left_edge)
+    for tag in tags:
+        bottom = top_khz + tag.lane * lane_khz
+        axes.add_patch(
+            Rectangle(
+                (tag.left_s, bottom + 0.1 * lane_khz),
+                tag.right_s - tag.left_s,
+                0.8 * lane_khz,
+                facecolor=colours[tag.found.common_name],
+                alpha=0.18 + 0.5 * tag.found.score,
+                linewidth=0,
+            )
+        )
+        text = tag.text.replace("$", r"\$")
+        axes.text(tag.left_s + margin, bottom + lane_khz / 2, text, color=INK, fontsize=8, va="center", clip_on=True)

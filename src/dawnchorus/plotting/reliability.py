@@ -1,0 +1,38 @@
+"""Reliability diagrams: scores against the share of them that is right."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from dawnchorus.plotting.style import FAINT, GRID, INK, NIGHT, SPECIES_COLOURS
+
+
+def draw_reliability(curves: Mapping[str, Sequence[tuple[float, float, int]]]) -> bytes:
+    """Draw a PNG of scores against the share that is right: a curve for each name, of (score, share, count)."""
+    figure = Figure(figsize=(4.6, 4.2), dpi=100)
+    figure.set_facecolor(NIGHT)
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.13, 0.12, 0.83, 0.83))
+    axes.set_facecolor(NIGHT)
+    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, linestyle=(0, (3, 3)))
+    for (name, bins), colour in zip(curves.items(), SPECIES_COLOURS, strict=False):
+        axes.plot([x for x, _, _ in bins], [y for _, y, _ in bins], "o-", color=colour, linewidth=1.4, label=name)
+        for x, y, n in bins:
+            axes.annotate(f"{n:,}", (x, y), (5, -9), textcoords="offset points", color=FAINT, fontsize=7)
+    if len(curves) > 1:
+        axes.legend(loc="upper left", fontsize=8, frameon=False, labelcolor=INK)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.set_xlabel("what is said, on average", color=INK, fontsize=9)
+    axes.set_ylabel("share that is right", color=INK, fontsize=9)
+    axes.grid(visible=True, color=GRID, linewidth=0.5)
+    axes.tick_params(colors=FAINT, labelsize=8, length=2, color=GRID)
+    for side in axes.spines.values():
+        side.set_visible(False)
+    out = io.BytesIO()
+    figure.savefig(out, format="png", facecolor=NIGHT)
+    return out.getvalue()

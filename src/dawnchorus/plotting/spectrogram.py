@@ -1,0 +1,133 @@
+"""The picture of sound as numbers: level by frequency and time, computed block by block."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from dawnchorus.audio.decode import clip_blocks, open_recording
+from dawnchorus.inference.speech import silenced
+from dawnchorus.types import Channel, Span
+
+FloatArray = npt.NDArray[np.float32]
+
+RATE_HZ = 24_000
+"""Sound is brought to at most this rate first: pictures go up to 12 kHz, where nearly all birds are."""
+
+N_FFT = 512
+N_HOP = 256
+
+MAX_COLUMNS = 12_000
+"""Longer recordings get fewer columns per second; each column then shows the loudest of its moments."""
+
+
+@dataclass(frozen=True)
+class Spectrogram:
+    """Levels in dB [bins, columns], from 0 to `top_hz` and from `start_s` to `end_s` of the recording."""
+
+    levels_db: FloatArray
+    top_hz: float
+    start_s: float
+    end_s: float
+
+    @property
+    def columns_per_s(self) -> float:
+        """Columns in a second."""
+        return float(self.levels_db.shape[1] / (self.end_s - self.start_s))
+
+    def between(self, start_s: float, end_s: float) -> Spectrogram:
+        """Return the part between two times."""
+        first = max(round((start_s - self.start_s) * self.columns_per_s), 0)
+        last = max(round((end_s - self.start_s) * self.columns_per_s), first + 1)
+        part = self.levels_db[:, first:last]
+        return Spectrogram(part, self.top_hz, start_s, start_s + part.shape[1] / self.columns_per_s)
+
+    def limits_db(self) -> tuple[float, float]:
+        """Levels for the dark and the bright end: a little below the usual background to near the loudest."""
+        floor, loudest = np.percentile(self.levels_db, [40, 99.95])
+        return float(floor), float(max(loudest, floor + 35))
+
+
+def recording_spectrogram(
+    path: Path, *, duration_s: float, silent: Sequence[Span] = (), channel: Channel = "mean"
+) -> Spectrogram:
+    """Compute the spectrogram of a whole recording of about `duration_s` seconds; memory does not grow with its length.
+
+    Nothing of what is to be `silent` is seen.
+
+    Raises:
+        AudioError: the recording cannot be decoded.
+    """
+    with open_recording(path) as recording:
+        rate_hz = min(RATE_HZ, recording.info.rate_hz)
+        pool = max(round(duration_s * rate_hz / N_HOP / MAX_COLUMNS), 1)
+        blocks = silenced(recording.blocks(rate_hz=rate_hz, channel=channel), silent, rate_hz=rate_hz)
+        levels = list(_pooled(_columns(blocks), pool))
+        return Spectrogram(np.concatenate(levels, axis=1), rate_hz / 2, 0.0, max(recording.duration_s, 1e-3))
+
+
+def stretch_spectrogram(path: Path, *, start_s: float, end_s: float) -> Spectrogram:
+    """Compute the spectrogram of a part of a recording, up to 12 kHz; memory does not grow with the part's length.
+
+    Raises:
+        AudioError: the recording cannot be decoded there.
+    """
+    pool = max(math.ceil((end_s - start_s) * RATE_HZ / N_HOP / MAX_COLUMNS), 1)
+    n_samples = 0
+
+    def counted() -> Iterator[FloatArray]:
+        nonlocal n_samples
+        for block in clip_blocks(path, start_s=start_s, end_s=end_s, rate_hz=RATE_HZ):
+            n_samples += len(block)
+            yield block
+
+    levels = np.concatenate(list(_pooled(_columns(counted()), pool)), axis=1)
+    return Spectrogram(levels, RATE_HZ / 2, start_s, start_s + n_samples / RATE_HZ)
+
+
+def clip_spectrogram(samples: FloatArray, *, rate_hz: int, start_s: float = 0.0) -> Spectrogram:
+    """Compute the spectrogram of mono samples [n]."""
+    levels = np.concatenate(list(_columns([samples])), axis=1)
+    return Spectrogram(levels, rate_hz / 2, start_s, start_s + len(samples) / rate_hz)
+
+
+def _columns(blocks: Iterable[FloatArray]) -> Iterator[FloatArray]:
+    """Level in dB [bins, columns] of overlapping Hann windows; the end is filled up with zeros."""
+    window = np.hanning(N_FFT).astype(np.float32)
+    rest = np.zeros(N_FFT // 2, np.float32)
+    for block in blocks:
+        samples = np.concatenate([rest, block])
+        if len(samples) >= N_FFT:
+            frames = np.lib.stride_tricks.sliding_window_view(samples, N_FFT)[::N_HOP]
+            rest = samples[len(frames) * N_HOP :]
+            yield _levels(frames * window)
+        else:
+            rest = samples
+    padded = np.concatenate([rest, np.zeros(N_FFT, np.float32)])[:N_FFT]
+    yield _levels(padded[np.newaxis] * window)
+
+
+def _levels(frames: FloatArray) -> FloatArray:
+    power = np.abs(np.fft.rfft(frames, axis=1)) ** 2
+    return (10 * np.log10(power + 1e-12)).T.astype(np.float32)
+
+
+def _pooled(parts: Iterable[FloatArray], pool: int) -> Iterator[FloatArray]:
+    """Yield the maximum of every `pool` neighbouring columns."""
+    if pool == 1:
+        yield from parts
+        return
+    waiting = np.empty((N_FFT // 2 + 1, 0), np.float32)
+    for part in parts:
+        waiting = np.concatenate([waiting, part], axis=1)
+        n_full = waiting.shape[1] // pool
+        if n_full:
+            full, waiting = waiting[:, : n_full * pool], waiting[:, n_full * pool :]
+            yield full.reshape(len(full), n_full, pool).max(axis=2)
+    if waiting.shape[1]:
+        yield waiting.max(axis=1, keepdims=True)

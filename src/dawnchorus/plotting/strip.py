@@ -1,0 +1,24 @@
+"""A spectrogram as a bare picture, for pages that draw axes and detections over it."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from dawnchorus.plotting.spectrogram import Spectrogram
+from dawnchorus.plotting.style import DAWN
+
+_COLOURS = (DAWN(np.arange(DAWN.N))[:, :3] * 255).astype(np.uint8)
+
+
+def draw_strip(spectrogram: Spectrogram, *, width: int, height: int) -> bytes:
+    """Draw a PNG of `width` x `height` pixels: time to the right, frequency upwards, nothing else."""
+    low, high = spectrogram.limits_db()
+    shown = (spectrogram.levels_db[::-1] - low) * (len(_COLOURS) / (high - low))
+    colours = _COLOURS[np.clip(shown, 0, len(_COLOURS) - 1, out=shown).astype(np.uint8)]
+    picture = Image.fromarray(colours).resize((width, height), Image.Resampling.BILINEAR)
+    out = io.BytesIO()
+    picture.save(out, format="png", compress_level=3)
+    return out.getvalue()

@@ -1,0 +1,69 @@
+"""The outline of a recording's waveform, computed block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from dawnchorus.audio.decode import open_recording
+from dawnchorus.inference.speech import silenced
+from dawnchorus.plotting.spectrogram import MAX_COLUMNS, RATE_HZ
+from dawnchorus.types import Channel, Span
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Waveform:
+    """The lowest and highest sample of each column [columns], evenly spaced from 0 to `end_s`."""
+
+    low: FloatArray
+    high: FloatArray
+    end_s: float
+
+    @property
+    def times_s(self) -> npt.NDArray[np.float64]:
+        """The middle of each column."""
+        n = len(self.low)
+        return np.linspace(0, self.end_s, n, endpoint=False, dtype=np.float64) + self.end_s / n / 2
+
+    @property
+    def peak(self) -> float:
+        """The largest sample, without its sign."""
+        return float(max(self.high.max(initial=0.0), -self.low.min(initial=0.0)))
+
+
+def recording_waveform(
+    path: Path, *, duration_s: float, silent: Sequence[Span] = (), channel: Channel = "mean"
+) -> Waveform:
+    """Compute the waveform's outline of a recording of about `duration_s` seconds; its length costs no memory.
+
+    What is to be `silent` is flat.
+
+    Raises:
+        AudioError: the recording cannot be decoded.
+    """
+    with open_recording(path) as recording:
+        rate_hz = min(RATE_HZ, recording.info.rate_hz)
+        n_column = max(round(duration_s * rate_hz / MAX_COLUMNS), 1)
+        blocks = silenced(recording.blocks(rate_hz=rate_hz, channel=channel), silent, rate_hz=rate_hz)
+        columns = list(_columns(blocks, n_column)) or [np.zeros((2, 1), np.float32)]
+        low, high = np.concatenate(columns, axis=1)
+        return Waveform(low, high, max(recording.duration_s, 1e-3))
+
+
+def _columns(blocks: Iterable[FloatArray], n_column: int) -> Iterator[FloatArray]:
+    """Yield the lowest and highest sample [2, columns] of every `n_column` samples."""
+    rest = np.empty(0, np.float32)
+    for block in blocks:
+        samples = np.concatenate([rest, block])
+        n_full = len(samples) // n_column
+        full, rest = samples[: n_full * n_column].reshape(n_full, n_column), samples[n_full * n_column :]
+        if n_full:
+            yield np.stack([full.min(axis=1), full.max(axis=1)])
+    if len(rest):
+        yield np.array([[rest.min()], [rest.max()]], np.float32)

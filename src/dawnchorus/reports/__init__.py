@@ -1,0 +1,1 @@
+"""HTML pages of runs, data sets and evaluations."""

@@ -1,0 +1,19 @@
+"""The template environment of pages."""
+
+from __future__ import annotations
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+
+def page_environment() -> Environment:
+    """Templates whose values are text, not markup, and all of which must be given."""
+    environment = Environment(
+        loader=PackageLoader("dawnchorus.plotting", "templates"), autoescape=True, undefined=StrictUndefined
+    )
+    environment.filters["readable"] = _readable
+    return environment
+
+
+def _readable(text: str) -> str:
+    """Text that can be encoded, whatever bytes a name came from."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,85 @@
+"""The page that sums up a run: one HTML file that holds its pictures and sounds."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dawnchorus.errors import AudioError
+from dawnchorus.plotting.clip import clip_png_and_mp3
+from dawnchorus.plotting.style import DAWN
+from dawnchorus.reports.environment import page_environment
+from dawnchorus.reports.summary import N_HOURS, ClassSummary, RunSummary
+from dawnchorus.types import Provenance
+
+MAX_CLIPS = 60
+"""Species with picture and sound; what is rarer is in the table of counts only."""
+
+
+@dataclass(frozen=True)
+class _Card:
+    entry: ClassSummary
+    png: str | None
+    mp3: str | None
+    why_not: str | None
+
+
+def render_page(
+    summary: RunSummary,
+    provenance: Provenance,
+    *,
+    license_note: str,
+    failures: Sequence[tuple[str, str]] = (),
+    warnings: Sequence[tuple[str, str]] = (),
+) -> str:
+    """Render the page as HTML.
+
+    `failures` and `warnings` are pairs of recording and reason. A clip whose recording is gone is named as such.
+    """
+    species = summary.of_kind("species")
+    return (
+        page_environment()
+        .get_template("page.html")
+        .render(
+            summary=summary,
+            species=species,
+            sounds=summary.of_kind("sound"),
+            cards=[_card(entry) for entry in species[:MAX_CLIPS]],
+            heat=_heat(species[:MAX_CLIPS]),
+            hours=range(N_HOURS),
+            max_count=max((entry.n_detections for entry in species), default=1),
+            max_clips=MAX_CLIPS,
+            provenance=provenance,
+            license_note=license_note,
+            failures=failures,
+            warnings=warnings,
+        )
+    )
+
+
+def _card(entry: ClassSummary) -> _Card:
+    if entry.best is None:
+        return _Card(entry, None, None, "A human voice is near every detection, so no sound is shown.")
+    try:
+        png, mp3 = clip_png_and_mp3(entry.best)
+    except AudioError as error:
+        return _Card(entry, None, None, str(error))
+    return _Card(entry, base64.b64encode(png).decode(), base64.b64encode(mp3).decode(), None)
+
+
+def _heat(species: Sequence[ClassSummary]) -> list[tuple[ClassSummary, list[tuple[int, str]]]]:
+    """For each species the count and colour of every hour, each row relative to its own largest hour."""
+    rows = []
+    for entry in species:
+        largest = max(entry.by_hour)
+        if largest:
+            rows.append((entry, [(count, _colour(count / largest)) for count in entry.by_hour]))
+    return rows
+
+
+def _colour(part: float) -> str:
+    if part == 0:
+        return "transparent"
+    red, green, blue, _ = DAWN(0.25 + 0.65 * part, bytes=True)
+    return f"rgb({red} {green} {blue})"

@@ -1,0 +1,1 @@
+"""Training data from clients, and retraining."""

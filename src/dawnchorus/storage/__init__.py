@@ -1,0 +1,1 @@
+"""Reading and writing files, by path or URL."""

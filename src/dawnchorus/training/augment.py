@@ -1,0 +1,137 @@
+"""Augmentation of clips in training, so that a network learns the bird and not the recording."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dawnchorus.training.config import AugmentConfig
+from dawnchorus.training.losses import IGNORED
+from dawnchorus.training.vocoder import change_pitch_and_speed
+
+
+class Augment:
+    """Changes batches; everything random comes from the generator that each call is given."""
+
+    def __init__(self, config: AugmentConfig, *, backgrounds: Tensor | None = None) -> None:
+        self._config = config
+        self._backgrounds = backgrounds
+
+    def sound(self, waveform: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Waveforms [batch, samples] and targets [batch, classes], changed."""
+        config = self._config
+        if config.pitch_shift or config.time_stretch:
+            pitch = 2 ** ((2 * _uniform(len(waveform), rng, waveform) - 1) * config.pitch_shift / 12)
+            speed = (1 + config.time_stretch) ** (2 * _uniform(len(waveform), rng, waveform) - 1)
+            waveform = change_pitch_and_speed(waveform, pitch, speed)
+        if config.shift:
+            waveform = _shifted(waveform, config.shift, rng)
+        if config.gain_db:
+            gain_db = (2 * _uniform(len(waveform), rng, waveform) - 1) * config.gain_db
+            waveform = waveform * 10 ** (gain_db / 20)[:, None]
+        if config.tilt_db:
+            waveform = _tilted(waveform, config.tilt_db, rng)
+        if config.background_p and self._backgrounds is not None:
+            chosen = torch.randint(len(self._backgrounds), (len(waveform),), generator=rng)
+            under = _shifted(self._backgrounds[chosen].to(waveform.device), 1.0, rng)
+            waveform = _laid_under(waveform, under, config.background_p, config.background_snr_db, rng)
+        if config.noise_p:
+            white = torch.randn(waveform.shape, generator=rng).to(waveform.device)
+            waveform = _laid_under(waveform, white, config.noise_p, config.noise_snr_db, rng)
+        return self._mixed(waveform, targets, rng, mix=_sounds_mixed)
+
+    def mixed(self, values: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Mixup (Zhang et al., 2018) of features [batch, ...] with others of the batch."""
+        return self._mixed(values, targets, rng, mix=lambda one, other, share: share * one + (1 - share) * other)
+
+    def _mixed(
+        self, values: Tensor, targets: Tensor, rng: torch.Generator, *, mix: Callable[[Tensor, Tensor, Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        config = self._config
+        if not config.mixup_p:
+            return values, targets
+        other = torch.randperm(len(values), generator=rng).to(values.device)
+        share = _beta(len(values), config.mixup_alpha, rng).to(values.device)
+        share = torch.where(_uniform(len(values), rng, values) < config.mixup_p, share, torch.ones_like(share))
+        is_ignored = (targets == IGNORED) | ((targets[other] == IGNORED) & (share < 1)[:, None])
+        wide = share.reshape(-1, *(1,) * (values.ndim - 1))
+        mixed = mix(values, values[other], wide)
+        if config.mixup_target == "both":
+            both = torch.where((share < 1)[:, None], torch.maximum(targets, targets[other]), targets)
+            return mixed, both.masked_fill(is_ignored, IGNORED)
+        shares = share[:, None] * targets + (1 - share[:, None]) * targets[other]
+        return mixed, shares.masked_fill(is_ignored, IGNORED)
+
+    def picture(self, levels: Tensor, rng: torch.Generator) -> Tensor:
+        """Levels [batch, 1, bands, columns] with parts hidden behind their mean (Park et al., 2019; DeVries, 2017)."""
+        config = self._config
+        n_bands, n_columns = levels.shape[-2:]
+        if config.band_shift:
+            by = torch.randint(-config.band_shift, config.band_shift + 1, (len(levels), 1), generator=rng)
+            places = (torch.arange(n_bands) - by).clamp(0, n_bands - 1).to(levels.device)
+            levels = levels.gather(2, places[:, None, :, None].expand_as(levels))
+        hidden = torch.zeros(len(levels), n_bands, n_columns, dtype=torch.bool)
+        for _ in range(config.time_masks):
+            hidden |= _stripe(len(levels), n_columns, config.time_mask_share, rng)[:, None, :]
+        for _ in range(config.band_masks):
+            hidden |= _stripe(len(levels), n_bands, config.band_mask_share, rng)[:, :, None]
+        for _ in range(config.cutouts):
+            across = _stripe(len(levels), n_columns, config.cutout_share, rng)
+            hidden |= _stripe(len(levels), n_bands, config.cutout_share, rng)[:, :, None] & across[:, None, :]
+        if not hidden.any():
+            return levels
+        fill = levels.mean((1, 2, 3), keepdim=True)
+        return torch.where(hidden[:, None].to(levels.device), fill, levels)
+
+
+def _uniform(n: int, rng: torch.Generator, like: Tensor) -> Tensor:
+    return torch.rand(n, generator=rng).to(like.device)
+
+
+def _beta(n: int, alpha: float, rng: torch.Generator) -> Tensor:
+    """Values of the beta distribution with both parameters `alpha`, or one minus them: the larger."""
+    numbers = np.random.default_rng(int(torch.randint(1 << 62, (1,), generator=rng)))
+    share = torch.from_numpy(numbers.beta(alpha, alpha, n).astype(np.float32))
+    return torch.maximum(share, 1 - share)
+
+
+def _shifted(waveform: Tensor, share: float, rng: torch.Generator) -> Tensor:
+    """Each waveform turned around in time; its end comes in again at the start."""
+    n = waveform.shape[1]
+    by = (torch.rand(len(waveform), generator=rng) * share * n).long().to(waveform.device)
+    return waveform.gather(1, (torch.arange(n, device=waveform.device) + by[:, None]) % n)
+
+
+def _tilted(waveform: Tensor, tilt_db: float, rng: torch.Generator) -> Tensor:
+    """Each waveform with a gain that grows or falls with frequency, by at most `tilt_db` up to the highest."""
+    by_db = ((2 * torch.rand(len(waveform), generator=rng) - 1) * tilt_db).to(waveform.device)
+    spectrum = torch.fft.rfft(waveform)
+    frequency = torch.linspace(-0.5, 0.5, spectrum.shape[1], device=waveform.device)
+    tilted: Tensor = torch.fft.irfft(spectrum * 10 ** (by_db[:, None] * frequency / 20), n=waveform.shape[1])
+    return tilted
+
+
+def _laid_under(waveform: Tensor, under: Tensor, p: float, snr_db: Sequence[float], rng: torch.Generator) -> Tensor:
+    low, high = snr_db
+    wanted_db = low + (high - low) * _uniform(len(waveform), rng, waveform)
+    own, other = ((x**2).mean(1).sqrt() for x in (waveform, under))
+    gain = own / other.clamp(min=1e-9) * 10 ** (-wanted_db / 20)
+    gain = torch.where(_uniform(len(waveform), rng, waveform) < p, gain, torch.zeros_like(gain))
+    return waveform + gain[:, None] * under
+
+
+def _sounds_mixed(waveform: Tensor, other: Tensor, share: Tensor) -> Tensor:
+    """Both made equally loud first, so that energies are in these shares (after Tokozume et al., ICLR 2018)."""
+    own, others = ((x**2).mean(1, keepdim=True).sqrt() for x in (waveform, other))
+    return share.sqrt() * waveform + (1 - share).sqrt() * other * (own / others.clamp(min=1e-9))
+
+
+def _stripe(n: int, size: int, share: float, rng: torch.Generator) -> Tensor:
+    """Draw a stretch [n, size] of at most `share`."""
+    width = torch.rand(n, generator=rng) * share * size
+    start = torch.rand(n, generator=rng) * (size - width)
+    places = torch.arange(size)
+    return (places >= start[:, None]) & (places < (start + width)[:, None])

@@ -1,0 +1,178 @@
+"""From a trained network to a bundle: export, parity with torch, calibration, card."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from dawnchorus import __version__
+from dawnchorus.data.licenses import strictest
+from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
+from dawnchorus.errors import ModelError
+from dawnchorus.evaluation.calibration import fit_calibration
+from dawnchorus.evaluation.scoring import Scores
+from dawnchorus.models.bundle import (
+    Activation,
+    Bundle,
+    BundleInfo,
+    TrainingSummary,
+    file_sha256,
+    write_bundle,
+)
+from dawnchorus.models.runner import open_session
+from dawnchorus.taxonomy.labels import Label
+from dawnchorus.training.cards import card_text
+from dawnchorus.training.config import TrainConfig
+from dawnchorus.training.examples import Examples
+from dawnchorus.training.families import FamilyConfig, Network
+from dawnchorus.training.families.base import Pretrained
+
+PARITY = 1e-4
+"""The largest difference between torch's logits and the bundle's, relative to the largest logit if that is above 1."""
+
+N_PARITY = 8
+
+
+def write_trained_bundle(
+    folder: Path,
+    network: Network,
+    config: TrainConfig,
+    shape: FamilyConfig,
+    examples: Examples,
+    *,
+    recipe: dict[str, Any],
+    backbone: Bundle | None,
+    pretrained: Pretrained | None,
+    metrics: dict[str, float],
+    kept_back: Scores | None,
+    effort: str,
+) -> Bundle:
+    """Write the bundle, calibrated by what was kept back, and hold it to what torch says of real clips.
+
+    `recipe` is `TrainConfig.recipe` of the settings as they were given, which a retraining begins with again.
+
+    Raises:
+        ModelError: the exported graph does not give what the network gives.
+    """
+    network = network.eval().cpu()
+    labels = _labels(examples)
+    licenses = [row.license for row in examples.rows]
+    made_from = (backbone.info if backbone else None, pretrained)
+    sources = [source for source in made_from if source is not None]
+    license_name = config.license or strictest([*licenses, *(source.license for source in sources)])
+    training = TrainingSummary(
+        data=examples.fingerprint,
+        n_recordings=sum(row.split == "train" for row in examples.rows),
+        n_clips=len(examples.train),
+        licenses=dict(Counter(name or "unknown" for name in licenses).most_common()),
+        backbone=f"{backbone.info.name} {backbone.id}" if backbone else None,
+        metrics={name: round(value, 6) for name, value in metrics.items()},
+        recipe=_with_clips(recipe, examples),
+    )
+
+    calibration = None
+    if kept_back is not None and not config.data.by_clip:
+        calibration = fit_calibration(kept_back.known_scores, kept_back.truth, n_recordings=len(kept_back.rows))
+
+    def describe(target: Path) -> BundleInfo:
+        return BundleInfo(
+            name=config.name or str(config.model["family"]),
+            version="1",
+            family=str(config.model["family"]),
+            sha256=file_sha256(target / "model.onnx"),
+            sample_rate_hz=shape.rate_hz,
+            window_s=shape.window_s,
+            activation=activation_of(config),
+            embedding_dim=_embedding_dim(network, shape),
+            license=license_name,
+            attribution="; ".join(["Recordists: see the model card", *(source.attribution for source in sources)]),
+            source=f"trained with dawnchorus {__version__}",
+            made_by=f"dawnchorus {__version__}",
+            cleaning=examples.clips.cleaning or None,
+            calibration=calibration,
+            training=training,
+        )
+
+    def write_files(target: Path) -> None:
+        network.write_onnx(target / "model.onnx", n_window=shape.n_window)
+        write_table(RecordingsTable(target, tuple(map(_as_learned, examples.rows))))
+
+    def check(bundle: Bundle) -> None:
+        difference = parity(network, bundle, sample_windows(examples))
+        if not difference <= PARITY:
+            raise ModelError(
+                f"{folder}: the exported graph's logits differ from torch's by {difference:.2g}, more than {PARITY:g}. "
+                f"Nothing was written; the checkpoint is kept."
+            )
+
+    return write_bundle(
+        folder,
+        write_graphs=write_files,
+        describe=describe,
+        labels=labels,
+        card=lambda bundle: card_text(bundle, config, examples, kept_back=kept_back, backbone=backbone, effort=effort),
+        check=check,
+    )
+
+
+def _with_clips(recipe: dict[str, Any], examples: Examples) -> dict[str, Any]:
+    """Return the recipe with the way in which the clips were made, where they had been prepared before."""
+    made = {name: value for name, value in examples.clips.recipe.items() if name in recipe["data"]}
+    if made["take"] == "scored":  # by a model's scores, which training does not ask for
+        made["take"] = "loudest"
+    return {**recipe, "data": {**recipe["data"], **made}}
+
+
+def activation_of(config: TrainConfig) -> Activation:
+    """Return the activation that turns the network's logits into scores; its loss decides which."""
+    return "softmax" if config.loss.name == "cross_entropy" else "sigmoid"
+
+
+def sample_windows(examples: Examples) -> npt.NDArray[np.float32]:
+    """Return some real clips and silence [n, samples]."""
+    chosen = examples.train[:: max(len(examples.train) // N_PARITY, 1)][:N_PARITY].tolist()
+    clips = [examples.clips.samples(k) for k in chosen]
+    return np.stack([*clips, np.zeros_like(clips[0])])
+
+
+def parity(network: Network, bundle: Bundle, windows: npt.NDArray[np.float32]) -> float:
+    """Return the largest difference between the network's logits and the bundle's, relative to the largest above 1."""
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(windows))[0].numpy()
+    found = open_session(bundle).run(windows).logits
+    return float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1.0))
+
+
+def _embedding_dim(network: Network, shape: FamilyConfig) -> int:
+    with torch.inference_mode():
+        return int(network(torch.zeros(1, shape.n_window))[1].shape[1])
+
+
+def _as_learned(row: RecordingRow) -> RecordingRow:
+    """Return the fields that a bundle publishes: author and identity of the recording, but not its place."""
+    return RecordingRow(
+        recording_id=row.recording_id,
+        path="",
+        scientific_name=row.scientific_name,
+        common_name=row.common_name,
+        ebird_code=row.ebird_code,
+        kind=row.kind,
+        url=row.url,
+        recordist=row.recordist,
+        license=row.license,
+        duration_s=row.duration_s,
+        content_hash=row.content_hash,
+        sound_hash=row.sound_hash,
+        duplicate_of=row.duplicate_of,
+        split=row.split,
+    )
+
+
+def _labels(examples: Examples) -> tuple[Label, ...]:
+    common = {row.scientific_name: row.common_name for row in examples.rows if row.common_name}
+    return tuple(Label(name, common.get(name) or name) for name in examples.classes)

@@ -1,0 +1,151 @@
+"""Callbacks of Lightning's trainer: checkpoints, early stopping, progress, profilers."""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from dawnchorus.errors import OutputError
+from dawnchorus.formats.text import text_stream
+from dawnchorus.storage.files import atomic_file
+from dawnchorus.training.config import TrainConfig
+from dawnchorus.training.runs import METRICS_NAME, Run
+from dawnchorus.training.tracing import StepTracer
+from dawnchorus.training.trainer import BEST, LAST, EpochReport, OnEpoch
+from dawnchorus.training.usage import UsageMeter
+
+REPORTS = "reports"
+
+
+class Progress(Callback):
+    """Tells how far it is, writes `metrics.csv`, and remembers the best epoch's metrics."""
+
+    def __init__(self, run: Run, config: TrainConfig, on_epoch: OnEpoch) -> None:
+        self._log = run.folder / METRICS_NAME
+        self._monitor, self._on_epoch = config.trainer.monitor, on_epoch
+        self._settings = config.model_dump(mode="json")
+        self._n_epochs = 0
+        self._begin = time.monotonic()
+        self._first = 0
+        self._usage = UsageMeter()
+        self.best: dict[str, float] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best = state_dict["best"]
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        del pl_module
+        # Only now: a tracker's threads would not live on in processes that are forked after it began.
+        for log in trainer.loggers if trainer.is_global_zero else ():
+            log.log_hyperparams(self._settings)
+        self._n_epochs = trainer.max_epochs
+        self._begin, self._first = time.monotonic(), trainer.current_epoch
+        self._usage = UsageMeter()
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        del pl_module
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        if is_better(metrics, self.best, self._monitor):
+            self.best = metrics
+        done = trainer.current_epoch + 1
+        left_s = (time.monotonic() - self._begin) / (done - self._first) * (self._n_epochs - done)
+        if trainer.is_global_zero:
+            usage = self._usage.read()
+            for log in trainer.loggers:
+                log.log_metrics(usage, step=trainer.global_step)
+            write_metrics(self._log, done, {**metrics, **usage})
+            self._on_epoch(EpochReport(done, self._n_epochs, metrics, left_s))
+
+
+def write_metrics(path: Path, epoch: int, metrics: dict[str, float]) -> None:
+    """Add an epoch to the table; epochs from this one on, which an interrupted run had written, are replaced."""
+    rows: list[dict[str, Any]] = []
+    if path.is_file():
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = [row for row in csv.DictReader(file) if int(row["epoch"]) < epoch]
+    rows.append({"epoch": epoch, **metrics})
+    columns = ["epoch", *sorted({name for row in rows for name in row} - {"epoch"})]
+    with atomic_file(path) as stream, text_stream(stream) as text:
+        out = csv.DictWriter(text, columns, lineterminator="\n")
+        out.writeheader()
+        out.writerows(rows)
+
+
+def best_metrics(checkpoint: Path) -> dict[str, float]:
+    """Return the metrics that `Progress` had when the checkpoint was written, in whichever process that was."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    found: dict[str, float] = state["callbacks"][Progress.__qualname__]["best"]
+    return found
+
+
+def is_better(new: dict[str, float], old: dict[str, float], monitor: str) -> bool:
+    """Return True if the new epoch's metrics are better."""
+    if monitor not in new or monitor not in old or math.isnan(old[monitor]):
+        return True
+    return new[monitor] < old[monitor] if _mode(monitor) == "min" else new[monitor] > old[monitor]
+
+
+def _mode(monitor: str) -> str:
+    return "min" if monitor.endswith("loss") else "max"
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are there as a whole or not at all, so that the last good one survives a full disk."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        del storage_options
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with atomic_file(Path(path)) as stream:
+                torch.save(checkpoint, stream)
+        except RuntimeError as error:  # torch's writer hides the file's own error
+            raise OutputError(f"{path}: cannot be written ({error}).") from error
+
+
+def callbacks_of(run: Run, config: TrainConfig, *, has_validation: bool, on_epoch: OnEpoch) -> list[Callback]:
+    """Checkpoints of the last and the best epoch, early stopping where it is wanted, and progress."""
+    folder, monitor = str(run.folder / "checkpoints"), config.trainer.monitor
+    # The checkpoint comes last, so that it holds what the others know after the epoch.
+    found: list[Callback] = [Progress(run, config, on_epoch)]
+    if has_validation and config.trainer.patience is not None:
+        found.append(EarlyStopping(monitor, mode=_mode(monitor), patience=config.trainer.patience))
+    if has_validation:
+        found.append(
+            ModelCheckpoint(
+                folder,
+                filename=BEST,
+                monitor=monitor,
+                mode=_mode(monitor),
+                enable_version_counter=False,
+                save_on_train_epoch_end=True,
+            )
+        )
+    if config.profiler.name == "torch":
+        found.append(StepTracer(config.profiler, run.folder / REPORTS))
+    found.append(_last_checkpoint(folder))
+    return found
+
+
+def _last_checkpoint(folder: str) -> ModelCheckpoint:
+    return ModelCheckpoint(
+        folder, filename=LAST, save_top_k=1, enable_version_counter=False, save_on_train_epoch_end=True
+    )
+
+
+def profiler_of(run: Run, config: TrainConfig) -> Any:
+    """Lightning's profiler, if it was asked for; it writes to the run's `reports/`."""
+    if config.profiler.name != "simple":
+        return None
+    from lightning.pytorch.profilers import SimpleProfiler
+
+    return SimpleProfiler(dirpath=run.folder / REPORTS, filename="profile")

@@ -1,0 +1,177 @@
+"""The model card of a bundle of one's own."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+
+import numpy as np
+
+from dawnchorus.evaluation.background import describe_background, measure_background
+from dawnchorus.evaluation.evaluation import METRICS, confusion_of
+from dawnchorus.evaluation.scoring import Scores
+from dawnchorus.inference.preparation import Cleaning
+from dawnchorus.metrics.bootstrap import interval
+from dawnchorus.metrics.classification import expected_calibration_error
+from dawnchorus.models.bundle import Bundle, TrainingSummary
+from dawnchorus.models.runner import milliseconds, probabilities_of
+from dawnchorus.training.config import TrainConfig
+from dawnchorus.training.examples import Examples
+
+MAX_CONFUSIONS = 12
+
+
+def card_text(
+    bundle: Bundle,
+    config: TrainConfig,
+    examples: Examples,
+    *,
+    kept_back: Scores | None,
+    backbone: Bundle | None,
+    effort: str,
+) -> str:
+    """Markdown, with the front matter that model hubs read.
+
+    `kept_back` are the scores of recordings for validation; `effort` says what training took.
+    """
+    info = bundle.info
+    training = info.training or TrainingSummary(data="", n_recordings=0, n_clips=0, licenses={})
+    base = f", on the frozen embeddings of {backbone.info.name} ({backbone.info.license})" if backbone else ""
+    licenses = "\n".join(f"| {license_} | {n} |" for license_, n in training.licenses.items())
+    return f"""---
+license: {"other" if info.license == "unknown" else info.license.lower()}
+library_name: onnx
+pipeline_tag: audio-classification
+tags: [bioacoustics, birds, dawnchorus]
+---
+# {info.name}
+
+A classifier of the family `{config.model["family"]}`{base}, trained with Dawn Chorus on {training.n_recordings}
+recordings ({training.n_clips} clips; data {training.data}).
+
+- **Licence of the weights: {info.license}**, the strictest of those that it is made from.
+- {len(bundle.labels)} classes.
+- Input: {info.window_s:g} s of mono sound at {info.sample_rate_hz} Hz.
+- Cost: {bundle.graph_path.stat().st_size / 1e6:.1f} MB; {milliseconds(bundle):.1f} ms for 5 s of sound on one core of
+  the machine that made it; trained for {effort}.
+{_before_the_model(bundle, config)}{_scores(bundle)}
+{_validation(bundle, kept_back, by_clip=config.data.by_clip)}
+## Species
+
+| species | recordings | recordists | clips |
+| --- | ---: | ---: | ---: |
+{_species(examples)}
+
+## Licences of the recordings
+
+| licence | recordings |
+| --- | ---: |
+{licenses}
+
+## Recordists
+
+{_recordists(examples)}
+"""
+
+
+def _before_the_model(bundle: Bundle, config: TrainConfig) -> str:
+    """Return lines on what is done to a recording before the model, and on features that are not librosa's."""
+    cleaning = bundle.info.cleaning or Cleaning()
+    steps = [
+        f"start and end removed while {cleaning.trim_db:g} dB below the loudest frame" if cleaning.trim_db else "",
+        f"noise reduced ({cleaning.denoise})" if cleaning.denoise else "",
+        "human speech removed" if cleaning.cut_speech else "",
+    ]
+    lines = []
+    if any(steps):
+        lines.append(f"- Before the model, each recording is cleaned: {'; '.join(filter(None, steps))}.\n")
+    if config.model["family"] == "acoustic_mlp":
+        lines.append("- Of its 95 features, chroma's are taken at concert pitch, where librosa estimates the tuning.\n")
+    return "".join(lines)
+
+
+def _scores(bundle: Bundle) -> str:
+    """Return a line on what the scores of a window can say."""
+    if bundle.info.activation == "softmax":
+        return (
+            "- **It always names somebody**: the scores of a window sum to 1, so that some species is heard in noise,\n"
+            "  and of two birds at once one is missed.\n"
+        )
+    return "- Each species is scored by itself: several can be heard at once, or none.\n"
+
+
+def _validation(bundle: Bundle, kept_back: Scores | None, *, by_clip: bool) -> str:
+    heading = "## On recordings kept back for validation\n\n"
+    if kept_back is None:
+        return heading + "None were kept back: nothing here says how good it is, and its scores are no probabilities.\n"
+    if by_clip:
+        heading = "## On clips kept back for validation\n\n**Of recordings that other clips were learned from.** "
+    scores, truth = kept_back.by_recording("mean")
+    rows = "\n".join(
+        f"| {name.replace('_', ' ')} | {interval(metric, truth, scores)} |" for name, metric in METRICS.items()
+    )
+    return f"""{heading}{len(scores)} recordings; in brackets 95 % intervals over recordings.
+The best epoch was chosen on them, so they flatter: measure with `dawnchorus evaluate` on recordings that had no
+part in it.
+
+| metric | value |
+| --- | ---: |
+{rows}
+
+{_calibration(bundle, kept_back)}
+
+### Scores in background
+
+{_background(bundle, kept_back)}
+
+### Known confusions
+
+{_confusions(kept_back.classes, confusion_of(truth, scores))}
+"""
+
+
+def _background(bundle: Bundle, held_out: Scores) -> str:
+    test = measure_background(held_out)
+    return "\n".join(describe_background(test, model=bundle.info.name, activation=bundle.info.activation))
+
+
+def _calibration(bundle: Bundle, kept_back: Scores) -> str:
+    known = kept_back.known_scores
+    before = expected_calibration_error(kept_back.truth, known)
+    calibration = bundle.info.calibration
+    if calibration is None:
+        return f"Expected calibration error of the scores: {before:.3f}. There is no calibration."
+    after = expected_calibration_error(kept_back.truth, probabilities_of(known, calibration))
+    return (
+        f"Expected calibration error: {before:.3f} of the scores, {after:.3f} of the probabilities that the\n"
+        f"calibration in `bundle.json` makes of them (scale {calibration.scale:.3g}, offset {calibration.offset:.3g})."
+    )
+
+
+def _confusions(classes: tuple[str, ...], confusion: np.ndarray) -> str:
+    off = confusion * ~np.eye(len(classes), dtype=bool)
+    worst = [divmod(k, len(classes)) for k in np.argsort(-off, axis=None, kind="stable")[:MAX_CONFUSIONS].tolist()]
+    lines = [
+        f"| {classes[a]} | {classes[b]} | {off[a, b]} of {confusion[a].sum()} |" for a, b in worst if off[a, b] > 0
+    ]
+    if not lines:
+        return "None in these recordings."
+    return "\n".join(["| species | taken for | recordings |", "| --- | --- | ---: |", *lines])
+
+
+def _species(examples: Examples) -> str:
+    recordings: Counter[str | None] = Counter()
+    recordists: dict[str | None, set[str]] = defaultdict(set)
+    for row in examples.rows:
+        if row.split == "train":
+            recordings[row.scientific_name] += 1
+            recordists[row.scientific_name].add(row.recordist or row.recording_id)
+    counts = examples.class_counts.tolist()
+    return "\n".join(
+        f"| {name} | {recordings[name]} | {len(recordists[name])} | {counts[k]:.0f} |"
+        for k, name in enumerate(examples.classes)
+    )
+
+
+def _recordists(examples: Examples) -> str:
+    names = sorted({row.recordist for row in examples.rows if row.recordist})
+    return ", ".join(names) + "." if names else "Not known."

@@ -1,0 +1,355 @@
+"""From what a user types (`model=efficientnet data=my-set optimizer.lr=3e-4`) to a validated configuration."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import json
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from dawnchorus.errors import InputError, OutputExists
+from dawnchorus.models.store import ModelStore
+from dawnchorus.storage.files import cannot_write
+from dawnchorus.tables.text_files import read_text
+from dawnchorus.training.config import TrainConfig
+from dawnchorus.training.families import Family, FamilyConfig, family_of
+
+CONF = Path(__file__).parents[1] / "conf"
+ROOT_NAME = "dawnchorus"
+"""The list of groups among Hydra's configurations, apart from files of a user that may be called config.yaml."""
+
+USER_PATHS = (
+    "data.path",
+    "paths.runs",
+    "paths.clips",
+    "paths.models",
+    "model.source",
+    "model.backbone",
+    "tracker.address",
+)
+"""Keys whose values are taken as they are typed."""
+
+INSTEAD_OF_HYDRA = {
+    "searchpath": "Own groups: --config-dir FOLDER.",
+    "run": "Folder of runs: paths.runs=FOLDER.",
+    "sweep": "Folder of runs: paths.runs=FOLDER.",
+    "mode": "Combinations of values: --multirun.",
+    "sweeper": "Combinations of values: --multirun. Search: dawnchorus tune.",
+    "launcher": "Several machines: deploy/train.slurm. Several processes: trainer.devices=2.",
+    "verbose": "Whole trace of an error: dawnchorus --debug.",
+}
+"""Hydra's own settings, and the way to the same end here."""
+
+
+def list_choices(folder: Path) -> dict[str, tuple[str, ...]]:
+    """List the named choices of each group below a folder of configuration files."""
+    return {
+        group.name: tuple(sorted(path.relative_to(group).with_suffix("").as_posix() for path in group.rglob("*.yaml")))
+        for group in sorted(folder.iterdir())
+        if group.is_dir() and not group.name.startswith((".", "_"))
+    }
+
+
+GROUPS = list_choices(CONF)
+"""The built-in choices."""
+
+
+def available_choices(config_dir: Path | None) -> dict[str, tuple[str, ...]]:
+    """List the built-in choices and those of a user's folder.
+
+    Raises:
+        InputError: the folder is none, or has no groups.
+    """
+    own = {} if config_dir is None else _own_choices(config_dir)
+    groups = {**dict.fromkeys(GROUPS, ()), **dict.fromkeys(own, ())}
+    return {group: tuple(sorted({*GROUPS.get(group, ()), *own.get(group, ())})) for group in groups}
+
+
+def describe_config_dir(config_dir: Path) -> list[str]:
+    """Name the files of a user's folder that take the place of built-in ones, and those that are no choices.
+
+    Raises:
+        InputError: the folder is none, or has no groups.
+    """
+    own = _own_choices(config_dir)
+    notes = []
+    shadowed = [
+        f"{group}/{choice}.yaml"
+        for group, choices in own.items()
+        for choice in choices
+        if choice in GROUPS.get(group, ()) and _differs(f"{group}/{choice}.yaml", config_dir)
+    ]
+    if shadowed:
+        notes.append(f"{config_dir}: taken instead of the built-in files: {', '.join(shadowed)}.")
+    unread = [path.name for path in sorted(config_dir.glob("*.y*ml")) if re.search(r"(?m)^defaults:", read_text(path))]
+    unread += sorted(f"{path.parent.name}/{path.name}" for path in config_dir.glob("*/*.yml"))
+    if unread:
+        notes.append(
+            f"{config_dir}: no choices of a group: {', '.join(unread)}. A choice is GROUP/NAME.yaml; settings of "
+            f"several groups go into experiment/NAME.yaml, with '# @package _global_' as its first line."
+        )
+    return notes
+
+
+def write_config_dir(folder: Path) -> None:
+    """Write the built-in groups into a new folder.
+
+    Raises:
+        OutputExists: the folder has something in it.
+        OutputError: the folder cannot be written.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputExists(f"{folder}: expected a new or empty folder.")
+    try:
+        for group in GROUPS:
+            shutil.copytree(CONF / group, folder / group, ignore=shutil.ignore_patterns("__pycache__"))
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+
+
+def _own_choices(config_dir: Path) -> dict[str, tuple[str, ...]]:
+    if not config_dir.is_dir():
+        raise InputError(f"--config-dir: {config_dir}: no such folder.")
+    own = {group: choices for group, choices in list_choices(config_dir).items() if choices}
+    if not own:
+        raise InputError(
+            f"--config-dir: {config_dir}: expected files GROUP/NAME.yaml, such as scheduler/mine.yaml, found none. "
+            f"Write the built-in ones into a new folder with `dawnchorus train --init-config FOLDER`."
+        )
+    return own
+
+
+def _differs(name: str, config_dir: Path) -> bool:
+    return (config_dir / name).read_bytes() != (CONF / name).read_bytes()
+
+
+def refuse_contradictions(overrides: Sequence[str]) -> None:
+    """Check that no key was typed with two values, of which Hydra would take the last.
+
+    Raises:
+        InputError: one was.
+    """
+    first: dict[str, str] = {}
+    for override in overrides:
+        key, _, value = override.partition("=")
+        key = key.lstrip("+")
+        key = "data.path" if key == "data" and value not in GROUPS["data"] else key
+        other = first.setdefault(key, override)
+        if other.partition("=")[2] != value:
+            raise InputError(
+                f"{other} {override}: expected one value of {key}. Leave one of them out, or try both with --multirun "
+                f"{key}={other.partition('=')[2]},{value}."
+            )
+
+
+def compose_config(overrides: Sequence[str], *, config_dir: Path | None = None) -> TrainConfig:
+    """Compose the configuration that the overrides describe.
+
+    Choices of groups are looked up in `config_dir` first, and then in the built-in ones.
+
+    Raises:
+        InputError: an override that is none, an unknown group, choice or key, or a value out of range; the nearest
+            name is suggested.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.core.config_store import ConfigStore
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    choices = available_choices(config_dir)
+    typed = [_typed(override, choices) for override in overrides]
+    if config_dir is not None:
+        typed.append(f"hydra.searchpath=[{_quoted(f'file://{CONF}')}]")
+    ConfigStore.instance().store(ROOT_NAME, OmegaConf.load(CONF / "config.yaml"))
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str((config_dir or CONF).absolute()), version_base="1.3"):
+            composed = compose(ROOT_NAME, typed, return_hydra_config=True)
+            chosen: Any = composed.hydra.runtime.choices
+            found: Any = {
+                key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+                for key, value in composed.items()
+                if key != "hydra"
+            }
+    except (HydraException, OmegaConfBaseException) as error:
+        raise InputError(f"{' '.join(overrides)}: {_first_line(error)}") from error
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{config_dir}: expected YAML in UTF-8: {' '.join(str(error).split())}.") from error
+    if config_dir is not None:
+        _check_own_files(config_dir, chosen, found)
+    if found["data"].get("path") in (None, "???"):
+        raise InputError(
+            "data: expected a data set's folder, as in data=my-set. Make one with `dawnchorus data import`."
+        )
+    found.pop("experiment", None)
+    return validated(found)
+
+
+def _check_own_files(config_dir: Path, chosen: Mapping[str, str | None], composed: Mapping[str, Any]) -> None:
+    """Refuse chosen files whose settings would be lost."""
+    for group, choice in chosen.items():
+        path = config_dir / group / f"{choice}.yaml"
+        if not path.is_file():
+            continue
+        if re.search(r"(?m)^hydra:", read_text(path)):
+            raise InputError(f"{path}: hydra: settings of Hydra itself are not supported. Take them out of the file.")
+        if group not in TrainConfig.model_fields and group in composed:
+            raise InputError(
+                f"{path}: {group}: there is no such key. Begin the file with '# @package _global_'; its settings then "
+                f"are those of {', '.join(TrainConfig.model_fields)}."
+            )
+
+
+def validated(fields: dict[str, Any]) -> TrainConfig:
+    """Validate the fields of a configuration.
+
+    Raises:
+        InputError: an unknown key or a value out of range.
+    """
+    try:
+        config = TrainConfig.model_validate(fields)
+    except ValidationError as error:
+        raise InputError(_explained(error, TrainConfig)) from error
+    family_of(str(config.model.get("family")))
+    return config
+
+
+def recipe_overrides(recipe: Mapping[str, Any]) -> list[str]:
+    """Return the overrides that make the settings of a bundle's recipe again (`TrainConfig.recipe`)."""
+    overrides = [f"model={recipe['model']['family']}"]
+    overrides += [f"{key}={_hydra_value(value)}" for key, value in _leaves(recipe) if key != "model.family"]
+    return overrides
+
+
+def _leaves(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _hydra_value(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_hydra_value, value))}]"
+    if isinstance(value, str):
+        return _quoted(value) if value else "''"
+    return json.dumps(value)
+
+
+def family_config(config: TrainConfig, store: ModelStore) -> tuple[Family[Any], FamilyConfig]:
+    """Return the family and its own configuration, completed from its backbone.
+
+    Raises:
+        InputError: an unknown family, key or value.
+        ModelError: the backbone cannot be had.
+    """
+    family = family_of(str(config.model.get("family")))
+    fields = {name: value for name, value in config.model.items() if name != "family"}
+    known = {name: value for name, value in fields.items() if value is not None or name not in ("window_s", "rate_hz")}
+    try:
+        return family, family.config.model_validate(family.completed(known, store))
+    except ValidationError as error:
+        raise InputError(_explained(error, family.config, prefix="model.")) from error
+
+
+def sweep(overrides: Sequence[str]) -> Iterator[list[str]]:
+    """Every combination of overrides of which some have several values: `optimizer.lr=1e-3,1e-2`."""
+    choices = []
+    for override in overrides:
+        key, _, values = override.partition("=")
+        choices.append([f"{key}={value}" for value in _split_values(values)])
+    yield from (list(combination) for combination in itertools.product(*choices))
+
+
+def _split_values(text: str) -> list[str]:
+    """Split at commas outside brackets and quotes."""
+    return re.findall(r"(?:\[[^\]]*\]|\{[^}]*\}|\"[^\"]*\"|'[^']*'|[^,\[\]{}\"'])+", text) or [text]
+
+
+def _typed(override: str, choices: Mapping[str, Sequence[str]]) -> str:
+    """Translate an override to Hydra's grammar: a data set's folder by its path, and keys that a YAML does not list."""
+    key, separator, value = override.partition("=")
+    key = key.lstrip("+")
+    if not separator or not key:
+        raise InputError(f"{override!r}: expected KEY=VALUE, such as model=efficientnet or optimizer.lr=3e-4.")
+    _refuse_hydra_setting(key)
+    if key == "data" and value not in choices["data"]:
+        return f"++data.path={_quoted(value)}"
+    if key in choices:
+        if value not in choices[key]:
+            raise InputError(
+                f"{key}: expected one of {', '.join(choices[key])}, got {value!r}.{_hint(value, choices[key])} "
+                f"Own files: --config-dir FOLDER, with {key}/NAME.yaml in it."
+            )
+        return f"{key}={value}" if key in GROUPS else f"+{key}={value}"
+    if key in USER_PATHS:
+        value = _quoted(value)
+    return f"++{key}={value}"
+
+
+def _refuse_hydra_setting(key: str) -> None:
+    head, *rest = re.split(r"[./@]", key.lstrip("~"))
+    if head == "hydra":
+        instead = INSTEAD_OF_HYDRA.get(rest[0] if rest else "", "")
+        raise InputError(f"{key}: settings of Hydra itself are not supported. {instead}".rstrip())
+
+
+def _quoted(value: str) -> str:
+    """Quote a path for Hydra."""
+    if value[:1] in "'\"" or value in ("null", "~"):
+        return value
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+UNSUPPORTED = {
+    "trainer.num_workers": "Clips are read from a mapped file, which leaves nothing for workers to do. Leave it out.",
+    "trainer.pin_memory": "Clips are read from a mapped file, whose memory is not torch's to pin. Leave it out.",
+    "wandb": "Curves go to W&B with tracker=wandb, and a sweep's file is run by `dawnchorus tune --sweep FILE`.",
+}
+"""Keys of other programs that have no equal here, and the reason or the way."""
+
+
+def _explained(error: ValidationError, model: type[BaseModel], *, prefix: str = "") -> str:
+    lines = []
+    for problem in error.errors():
+        key = prefix + ".".join(map(str, problem["loc"]))
+        if key in UNSUPPORTED:
+            lines.append(f"{key}: there is no such key. {UNSUPPORTED[key]}")
+        elif problem["type"] == "extra_forbidden":
+            known = _keys(model, problem["loc"][:-1])
+            lines.append(f"{key}: there is no such key.{_hint(str(problem['loc'][-1]), known)}")
+        else:
+            lines.append(f"{key}: {problem['msg']}, got {problem['input']!r}.")
+    return " ".join(lines)
+
+
+def _keys(model: type[BaseModel], place: Sequence[int | str]) -> tuple[str, ...]:
+    """Return the fields of the configuration at `place` within `model`."""
+    for name in place:
+        field = model.model_fields.get(str(name))
+        kinds = [] if field is None else [field.annotation, *get_args(field.annotation)]
+        inner = next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
+        if inner is None:
+            return ()
+        model = inner
+    return tuple(model.model_fields)
+
+
+def _hint(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f" Did you mean '{near[0]}'?" if near else f" Known: {', '.join(known)}."
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

@@ -1,0 +1,234 @@
+"""The frozen schema of a training run; Hydra composes it from `conf/`, and nothing behind it sees a raw dict."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from dawnchorus.inference.preparation import Cleaning
+
+if TYPE_CHECKING:
+    from dawnchorus.data.presence import Secondary
+
+
+class Config(BaseModel):
+    """Refuses unknown keys, and does not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(Config):
+    """Recordings to train on, and the clips taken from them."""
+
+    path: str
+    """A data set's folder."""
+    classes: tuple[str, ...] | None = None
+    """Only these species, by scientific name; None: all that are the subject of a recording for training."""
+    take: Literal["all", "first", "random", "loudest"] = "all"
+    n_clips: int = Field(default=1, ge=1)
+    overlap_s: float = Field(default=0.0, ge=0)
+    fill: Literal["zeros", "noise", "repeat"] = "repeat"
+    crop: Literal["fixed", "random"] = "fixed"
+    """"random": every epoch has one window of each recording for training, at a place drawn anew; validation is on
+    fixed windows."""
+    trim_db: float | None = Field(default=None, gt=0, le=120)
+    denoise: Literal["stationary", "nonstationary"] | None = None
+    cut_speech: bool = False
+    secondary: float | None = Field(default=None, ge=0, le=1)
+    """The target of a secondary species; None: it counts neither for nor against."""
+    validation: float = Field(default=0.15, ge=0, lt=1)
+    """The share of the training recordings to validate on, where the table's split has no such part; 0: none."""
+    by_clip: bool = False
+    """Validate on clips drawn at random from all recordings for training, as many do: it leaks, and flatters."""
+    auxiliary: str | None = None
+    """Another data set, whose other species are learned beside, so that the network hears more; they are no classes of
+    the bundle. Its recordings of the kind "background" are background here, too."""
+    auxiliary_share: float = Field(default=0.2, gt=0, lt=1)
+    """The share of drawn clips that are from it."""
+    fold: int | None = None
+    """Of a table split into folds: this one is for validation, the others for training."""
+    seed: int = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_mask(cls, fields: Any) -> Any:
+        """Accept `mask_secondary`, by which runs and recipes said until 2026 that secondary species do not count."""
+        if isinstance(fields, dict) and "mask_secondary" in fields:
+            fields = dict(fields)
+            if fields.pop("mask_secondary"):
+                fields["secondary"] = None
+        return fields
+
+    @property
+    def secondary_rule(self) -> Secondary:
+        """Presence of secondary species in validation: they count where they are learned."""
+        return "count" if self.secondary else "mask"
+
+    @property
+    def cleaning(self) -> Cleaning:
+        """Steps that recordings go through before windows, in training and for ever after: the bundle names them."""
+        return Cleaning(trim_db=self.trim_db, denoise=self.denoise, cut_speech=self.cut_speech)
+
+
+class OptimizerConfig(Config):
+    """Optimizer settings."""
+
+    name: Literal["adamw", "adam", "sgd"] = "adamw"
+    lr: float = Field(default=1e-3, gt=0)
+    head_lr: float = Field(default=1.0, gt=0)
+    """The rate of what begins at random, as a multiple of `lr`, where the rest is pretrained."""
+    weight_decay: float = Field(default=1e-2, ge=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+
+
+class SchedulerConfig(Config):
+    """Learning-rate schedule."""
+
+    name: Literal["constant", "cosine", "one_cycle", "plateau", "step", "warm_restarts"] = "cosine"
+    warmup: float = Field(default=0.05, ge=0, lt=1)
+    """The share of all steps in which the rate rises."""
+    patience: int = Field(default=5, ge=0)
+    factor: float = Field(default=0.5, gt=0, lt=1)
+    step_size: int = Field(default=10, ge=1)
+    """Epochs between two steps."""
+    gamma: float = Field(default=0.5, gt=0, le=1)
+    """The factor of the rate at each step."""
+    restart_epochs: int = Field(default=10, ge=1)
+    """Epochs of the first cosine, of `warm_restarts`."""
+    restart_factor: int = Field(default=1, ge=1)
+    """Length of each cosine, as a multiple of the one before."""
+
+
+class AugmentConfig(Config):
+    """Augmentation of clips in training; each kind has a probability (`_p`), and is off where that is 0."""
+
+    gain_db: float = Field(default=0.0, ge=0)
+    """Louder or softer by at most so much."""
+    shift: float = Field(default=0.0, ge=0, le=1)
+    """Turned around in time by at most so large a share of the window."""
+    pitch_shift: float = Field(default=0.0, ge=0, le=12)
+    """Higher or lower by at most so many semitones, at the same speed."""
+    time_stretch: float = Field(default=0.0, ge=0, lt=1)
+    """Faster or slower by at most this share, at the same pitch."""
+    tilt_db: float = Field(default=0.0, ge=0)
+    """High frequencies up or down, against low ones, by at most so much: other microphones, other distances."""
+    noise_p: float = Field(default=0.0, ge=0, le=1)
+    noise_snr_db: tuple[float, float] = (10.0, 40.0)
+    background_p: float = Field(default=0.0, ge=0, le=1)
+    """Recordings of the kind "background" laid under clips."""
+    background_snr_db: tuple[float, float] = (3.0, 20.0)
+    mixup_p: float = Field(default=0.0, ge=0, le=1)
+    mixup_alpha: float = Field(default=0.4, gt=0)
+    mixup_target: Literal["share", "both"] = "share"
+    """Targets in the shares of the sounds, or all of both."""
+    band_shift: int = Field(default=0, ge=0)
+    """A spectrogram moved up or down by at most so many bands."""
+    time_masks: int = Field(default=0, ge=0)
+    time_mask_share: float = Field(default=0.15, gt=0, lt=1)
+    band_masks: int = Field(default=0, ge=0)
+    band_mask_share: float = Field(default=0.15, gt=0, lt=1)
+    cutouts: int = Field(default=0, ge=0)
+    cutout_share: float = Field(default=0.25, gt=0, lt=1)
+
+
+class LossConfig(Config):
+    """Loss function."""
+
+    name: Literal["auto", "cross_entropy", "bce", "focal"] = "auto"
+    """"auto": bce where clips for training have no species, or several; else cross_entropy. With cross_entropy, the
+    scores of a window sum to 1: some species is heard in everything."""
+    class_weights: bool = False
+    """Rare classes count more: n / (classes * n of the class)."""
+    label_smoothing: float | None = Field(default=None, ge=0, lt=1)
+    """None: 0.05 with cross_entropy, none with the others."""
+    focal_gamma: float = Field(default=2.0, ge=0)
+
+
+class TrainerConfig(Config):
+    """Length of the training, batches, and hardware."""
+
+    epochs: int = Field(default=30, ge=1)
+    steps: int = Field(default=1, ge=1)
+    """The least number of steps: epochs are added until there are as many."""
+    batch: int = Field(default=32, ge=1)
+    draw: Literal["clips", "recordings"] = "clips"
+    """Unit that an epoch has once: each clip, or one clip of each recording, louder ones drawn more often."""
+    balance: float = Field(default=0.0, ge=0, le=1)
+    """Oversampling of rare classes: 0 none, 1 until all classes are drawn equally often."""
+    patience: int | None = Field(default=None, ge=1)
+    """Epochs without a better validation after which training ends."""
+    monitor: Literal["val_loss", "val_auc", "val_accuracy"] = "val_loss"
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: int = Field(default=1, ge=1)
+    precision: Literal["auto", "32", "16-mixed", "bf16-mixed"] = "auto"
+    """"auto" is mixed on a GPU, and 32 elsewhere."""
+    clip_gradient: float | None = Field(default=None, gt=0)
+    threads: int | None = Field(default=None, ge=1)
+
+
+class TrackerConfig(Config):
+    """Experiment tracker, besides the run's own log."""
+
+    name: Literal["none", "tensorboard", "wandb", "mlflow"] = "none"
+    project: str = "dawnchorus"
+    address: str | None = None
+    """Of an MLflow server, or of an Azure ML workspace (its MLflow tracking URI); None: `mlflow.db` beside the runs."""
+    offline: bool = True
+
+
+class ProfilerConfig(Config):
+    """Profiler; its reports are in the run's `reports/`."""
+
+    name: Literal["none", "simple", "torch"] = "none"
+    wait: int = Field(default=1, ge=0)
+    """Steps before the trace; this and the next five are of the profiler "torch"."""
+    warmup: int = Field(default=1, ge=0)
+    """Steps that are traced and dropped, because the profiler's own start distorts them."""
+    active: int = Field(default=3, ge=1)
+    """Steps in the trace."""
+    record_shapes: bool = False
+    profile_memory: bool = False
+    with_stack: bool = False
+
+
+class PathsConfig(Config):
+    """Output folders."""
+
+    runs: str = "runs"
+    clips: str | None = None
+    """Prepared clips; None: in the data set's folder."""
+    models: str | None = None
+    """Built-in models and pretrained weights; None: the user's cache."""
+
+
+class TrainConfig(Config):
+    """Everything that decides a run."""
+
+    model: dict[str, Any]
+    """The family's own configuration, validated by it; `family` names it."""
+    data: DataConfig
+    optimizer: OptimizerConfig = OptimizerConfig()
+    scheduler: SchedulerConfig = SchedulerConfig()
+    augment: AugmentConfig = AugmentConfig()
+    loss: LossConfig = LossConfig()
+    trainer: TrainerConfig = TrainerConfig()
+    tracker: TrackerConfig = TrackerConfig()
+    profiler: ProfilerConfig = ProfilerConfig()
+    paths: PathsConfig = PathsConfig()
+    name: str | None = None
+    """Of the model; None: the family's."""
+    license: str | None = None
+    """Of the new weights; None: the strictest that its data and backbone ask for."""
+    seed: int = Field(default=1, ge=0)
+
+    def recipe(self) -> dict[str, Any]:
+        """Return the settings that do not depend on this data set and this machine."""
+        return self.model_dump(
+            mode="json",
+            include={"model", "data", "optimizer", "scheduler", "augment", "loss", "trainer", "seed"},
+            exclude={
+                "data": {"path", "classes", "auxiliary", "fold"},
+                "trainer": {"accelerator", "devices", "threads"},
+            },
+        )

@@ -1,0 +1,77 @@
+"""Random crops: a window at another place of a recording whenever it is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from dawnchorus.training.examples import Batches, Examples, rank_share
+
+FloatArray = npt.NDArray[np.float32]
+
+MAX_DRAWS = 50
+"""Draws of one crop, of a recording of a species whose sounds are annotated, until one of them is inside."""
+
+Draw = tuple[int, int]
+"""Place of a recording in `Examples.train`, and the number of the draw in the whole run."""
+
+
+class CropData(Dataset[tuple[Tensor, Tensor, int]]):
+    """Input, target and clip number of a random crop of each recording for training.
+
+    The crop depends on the seed, the recording and the number of the draw only: a resumed run draws what an
+    uninterrupted one draws, and the number of processes makes no difference.
+    """
+
+    def __init__(self, examples: Examples, *, seed: int) -> None:
+        self._examples, self._seed = examples, seed
+
+    def __len__(self) -> int:
+        return len(self._examples.train)
+
+    def __getitem__(self, drawn: Draw) -> tuple[Tensor, Tensor, int]:
+        place, number = drawn
+        clip = int(self._examples.train[place])
+        rng = np.random.default_rng([self._seed, int(self._examples.recordings[clip]), number])
+        audio, target = self._crop(clip, rng)
+        return torch.from_numpy(audio), torch.from_numpy(target), clip
+
+    def _crop(self, clip: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+        clips, recording = self._examples.clips, self._examples.crops[clip]
+        number = int(self._examples.recordings[clip])
+        needs_target = self._examples.rows[number].kind == "focal"
+        n_starts = max(recording.n_samples - clips.n_window, 0) + 1
+        for _ in range(MAX_DRAWS):
+            start = int(rng.integers(n_starts))
+            stop = min(start + clips.n_window, recording.n_samples)
+            target = self._examples.target_between(
+                number, recording.recorded_s(start / clips.rate_hz), recording.recorded_s(stop / clips.rate_hz)
+            )
+            if not needs_target or (target > 0).any():
+                break
+        return clips.crop(recording, start), target
+
+
+class DrawBatches(Sampler[list[Draw]]):
+    """Batches with the number of each draw, so that a recording gets another crop in each epoch.
+
+    Every process numbers the draws of all processes, and takes its own share of every batch.
+    """
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+        self.sampler = batches  # where Lightning looks for set_epoch
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        number = self._batches.first_draw
+        for batch in self._batches.whole():
+            yield rank_share([(place, number + k) for k, place in enumerate(batch)])
+            number += len(batch)

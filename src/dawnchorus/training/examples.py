@@ -1,0 +1,515 @@
+"""Training examples: clips of a data set with their targets, read in place."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from dawnchorus.cores import usable_cores
+from dawnchorus.data.clips import Clips, WholeRecording, has_clips
+from dawnchorus.data.identity import is_same_recording
+from dawnchorus.data.prepare import prepare
+from dawnchorus.data.presence import ABSENT, NOT_KNOWN, Presence, PresenceArray
+from dawnchorus.data.recipes import Recipe
+from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, species_of
+from dawnchorus.data.relations import find_leaks
+from dawnchorus.data.split import split_table
+from dawnchorus.errors import InputError
+from dawnchorus.models.catalog.silero import open_cleaner
+from dawnchorus.models.store import ModelStore
+from dawnchorus.training.config import DataConfig
+from dawnchorus.training.losses import IGNORED
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+Item = TypeVar("Item")
+
+WAIT_S = 3600.0
+"""Another run may be preparing the same clips."""
+
+LOUD_DB = 3.0
+"""A clip this much softer than another of its recording is drawn e times more seldom."""
+
+SILENT = 1e-4
+"""A clip whose largest sample is smaller teaches nothing."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Clips with targets, and which of them are for what."""
+
+    clips: Clips
+    classes: tuple[str, ...]
+    targets: FloatArray
+    """[clips, classes] from 0 to 1, or `IGNORED`."""
+    presence: PresenceArray
+    """[clips, classes]: what is known to be in each clip, and known not to be; `dawnchorus.data.presence`."""
+    recordings: IntArray
+    """[clips]: the number of the clip's recording."""
+    train: IntArray
+    validation: IntArray
+    backgrounds: IntArray
+    crops: Mapping[int, WholeRecording]
+    """Recordings to draw random crops from, by clip number in `train`, which then has one clip of each recording, with
+    the targets of all; empty where clips are trained on as they are."""
+    target_between: Callable[[int, float, float], FloatArray]
+    """Returns the targets [classes] of the seconds from start to end of a recording, by its number."""
+    n_auxiliary: int
+    """The last so many of `targets`' columns are of species that are learned beside the classes."""
+    rows: tuple[RecordingRow, ...]
+    """The recordings for training."""
+    fingerprint: str
+    """Changes with the recordings, their labels and their parts."""
+    warnings: tuple[str, ...]
+
+    @property
+    def class_counts(self) -> Tensor:
+        """Clips of each class for training [classes], those learned beside included."""
+        return torch.from_numpy((self.targets[self.train] > 0.5).sum(0).astype(np.float32))
+
+
+def load_examples(
+    config: DataConfig, *, rate_hz: int, window_s: float, clips_folder: Path | None, store: ModelStore
+) -> Examples:
+    """Prepare the clips that are not there yet, and say what is in each.
+
+    Where the data set is a folder of `dawnchorus prepare`, its clips are taken as they are, and its recordings table
+    says their labels and split.
+
+    Raises:
+        InputError: there is no split, or a class has no recording to learn from, or all clips are silent, or prepared
+            clips have another length or sample rate than the model's.
+    """
+    _check_crop(config)
+    table = read_table(Path(config.path))
+    if has_clips(table.folder):
+        return _prepared_examples(table, config, rate_hz=rate_hz, window_s=window_s)
+    parts = _parts(table, config)
+    classes = _classes(parts["train"], config)
+    beside = _beside(table, config, classes)
+    parts["train"] += beside
+    warnings = (*_unlabelled(table), *_warnings(parts["train"], classes), *_leak_warnings(parts))
+    # In the table's order, whatever part they are in: what is made of the clips then serves every fold.
+    chosen = {row.recording_id: row for rows in parts.values() for row in rows}
+    used = table.with_rows([*(chosen[row.recording_id] for row in table.rows if row.recording_id in chosen), *beside])
+    recipe = Recipe(
+        rate_hz=rate_hz,
+        window_s=window_s,
+        overlap_s=config.overlap_s,
+        take=config.take,
+        n_clips=config.n_clips,
+        fill=config.fill,
+        **config.cleaning.model_dump(),
+    )
+    folder = (clips_folder or table.folder / "clips") / _digest([recipe.as_json(), config.seed])
+    cleaner = open_cleaner(recipe.cleaning, store.folder)
+    prepare(used, folder, recipe, seed=config.seed, n_workers=usable_cores(), cleaner=cleaner, wait_s=WAIT_S)
+    clips = Clips(folder)
+    return _examples(clips, used, parts, classes, species_of(beside), config, warnings)
+
+
+def _check_crop(config: DataConfig) -> None:
+    """Raise `InputError` if crops are to be drawn from anything but whole recordings."""
+    if config.crop == "random" and (config.take != "all" or config.overlap_s or config.by_clip):
+        raise InputError(
+            f"data.crop=random draws from whole recordings: expected data.take=all, data.overlap_s=0 and "
+            f"data.by_clip=false, got {config.take}, {config.overlap_s:g} and {str(config.by_clip).lower()}."
+        )
+
+
+def _prepared_examples(table: RecordingsTable, config: DataConfig, *, rate_hz: int, window_s: float) -> Examples:
+    """Take the clips that `dawnchorus prepare` wrote to the table's folder, as they are."""
+    clips = Clips(table.folder)
+    _check_shape(clips, rate_hz=rate_hz, window_s=window_s)
+    if config.auxiliary is not None:
+        raise InputError(
+            f"data.auxiliary: expected a data set, but {table.folder} holds prepared clips. Name the data set that "
+            f"they are of, or leave data.auxiliary out."
+        )
+    with_clips = set(clips.index["recording_id"].to_pylist())
+    parts = {
+        name: [row for row in rows if row.recording_id in with_clips] for name, rows in _parts(table, config).items()
+    }
+    classes = _classes(parts["train"], config)
+    warnings = (
+        *_unlabelled(table),
+        *_species_without_clips(table, with_clips),
+        *_warnings(parts["train"], classes),
+        *_leak_warnings(parts),
+        *_unused_options(clips, config),
+    )
+    chosen = {row.recording_id for rows in parts.values() for row in rows}
+    used = table.with_rows(row for row in table.rows if row.recording_id in chosen)
+    return _examples(clips, used, parts, classes, (), config, warnings)
+
+
+def _check_shape(clips: Clips, *, rate_hz: int, window_s: float) -> None:
+    """Raise `InputError` if the clips are not what the network takes."""
+    if (clips.rate_hz, clips.n_window) != (rate_hz, round(window_s * rate_hz)):
+        raise InputError(
+            f"{clips.folder}: expected clips of {window_s:g} s at {rate_hz} Hz for this model, found clips of "
+            f"{clips.window_s:g} s at {clips.rate_hz} Hz. Prepare others with `dawnchorus prepare --rate {rate_hz} "
+            f"--window {window_s:g}`, name the data set instead, or set model.window_s={clips.window_s:g} and "
+            f"model.rate_hz={clips.rate_hz} where the model has these keys."
+        )
+
+
+def _species_without_clips(table: RecordingsTable, with_clips: Collection[str]) -> tuple[str, ...]:
+    """Return a warning if there are species of which no clip was prepared."""
+    prepared = species_of([row for row in table.rows if row.recording_id in with_clips])
+    missing = sorted(set(species_of(table.rows)) - set(prepared))
+    if not missing:
+        return ()
+    return (f"{len(missing)} species have no clips in {table.folder} and are no classes: {', '.join(missing[:5])}.",)
+
+
+def _unused_options(clips: Clips, config: DataConfig) -> tuple[str, ...]:
+    """Return a warning for each option of clips that differs from what the clips were prepared with."""
+    defaults = {name: field.default for name, field in DataConfig.model_fields.items() if name in clips.recipe}
+    return tuple(
+        f"data.{name}={getattr(config, name)} is not used: the clips in {clips.folder} were prepared with "
+        f"{name}={clips.recipe[name]}."
+        for name, default in defaults.items()
+        if name != "seed" and getattr(config, name) not in (default, clips.recipe[name])
+    )
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _parts(table: RecordingsTable, config: DataConfig) -> dict[str, list[RecordingRow]]:
+    """Return the recordings for training and for validation; unlabelled ones are in neither."""
+    table = table.with_rows(row for row in table.rows if not row.is_unlabelled)
+    named = {row.split for row in table.rows if row.split}
+    if not named:
+        raise InputError(f"{table.folder}: the recordings are not split yet. Run `dawnchorus data split` first.")
+    if config.fold is not None:
+        fold = f"fold{config.fold}"
+        if fold not in named:
+            raise InputError(f"data.fold: expected one of {', '.join(sorted(named))}, got {config.fold}.")
+        others = [row for row in table.rows if row.split and row.split != fold]
+        return {"train": others, "validation": [row for row in table.rows if row.split == fold]}
+    train = [row for row in table.rows if row.split == "train"]
+    validation = [row for row in table.rows if row.split == "validation"]
+    if not train:
+        raise InputError(
+            f"{table.folder}: no recording is in the part 'train'; its parts are {', '.join(sorted(map(str, named)))}. "
+            f"Name a fold with data.fold=0, or split again with `dawnchorus data split`."
+        )
+    if not validation and config.validation:
+        shares = {"train": 1 - config.validation, "validation": config.validation}
+        split = split_table(table.with_rows(train), shares, seed=config.seed).rows
+        train = [row for row in split if row.split == "train"]
+        validation = [row for row in split if row.split == "validation"]
+    return {"train": train, "validation": validation}
+
+
+def _classes(rows: Sequence[RecordingRow], config: DataConfig) -> tuple[str, ...]:
+    found = species_of(rows)
+    missing = sorted(set(config.classes or ()) - set(found))
+    if missing:
+        raise InputError(
+            f"data.classes: no recording for training has {', '.join(missing)}. Add recordings, or leave it out."
+        )
+    classes = tuple(config.classes or found)
+    if not classes:
+        raise InputError(f"{config.path}: expected at least one species to learn, found none.")
+    if len(classes) == 1 and config.auxiliary is None and not any(_may_be_without(row, classes[0]) for row in rows):
+        raise _no_background(config.path, classes[0])
+    return classes
+
+
+def _unlabelled(table: RecordingsTable) -> tuple[str, ...]:
+    """Return a warning if there are recordings of which nobody said what is in them."""
+    found = [row.recording_id for row in table.rows if row.is_unlabelled]
+    if not found:
+        return ()
+    return (
+        f"{len(found)} of {len(table.rows)} recordings are unlabelled ({', '.join(found[:3])}...) and left out: nobody "
+        f"said what is in them.",
+    )
+
+
+def _may_be_without(row: RecordingRow, name: str) -> bool:
+    """Return True if some of the recording may be learned from as being without the species."""
+    if row.kind == "background":
+        return not row.absent or name in row.absent
+    return row.is_annotated or row.scientific_name not in (None, name)
+
+
+def _no_background(path: str | Path, name: str) -> InputError:
+    return InputError(
+        f"{path}: expected background beside the only species, {name}, found none for training. Add recordings without "
+        f"it: a folder 'noise', or '-{name}' for what is mistaken for it; then import and split again."
+    )
+
+
+def _beside(table: RecordingsTable, config: DataConfig, classes: Sequence[str]) -> list[RecordingRow]:
+    """Return recordings of auxiliary species, and background; none that the data set itself has."""
+    if config.auxiliary is None:
+        return []
+    other = read_table(Path(config.auxiliary))
+    own = {row.recording_id: row for row in table.rows}
+    sounds = {row.sound_hash for row in table.rows if row.sound_hash}
+    found = [
+        replace(row, path=str(other.file(row).absolute()), split="train")
+        for row in other.rows
+        if (row.kind == "background" or (row.scientific_name is not None and row.scientific_name not in classes))
+        and row.sound_hash not in sounds
+        and not (row.recording_id in own and is_same_recording(row, own[row.recording_id]))
+    ]
+    # Another recording of the same name in the two data sets is another recording.
+    found = [
+        replace(row, recording_id=f"{row.recording_id}#{row.content_hash}") if row.recording_id in own else row
+        for row in found
+    ]
+    if not any(row.scientific_name for row in found):
+        raise InputError(f"data.auxiliary: {config.auxiliary} has no recordings of other species.")
+    return found
+
+
+def _warnings(rows: Sequence[RecordingRow], classes: Sequence[str]) -> Iterator[str]:
+    counts = Counter(row.scientific_name for row in rows)
+    alone = [name for name in classes if counts[name] == 1]
+    if alone:
+        yield (
+            f"{len(alone)} species have one recording to learn from ({', '.join(alone[:5])}...): what the model knows "
+            f"of them may be that recording's, and cannot be validated."
+        )
+    beside = Counter(name for row in rows for name in row.secondary if name not in classes)
+    if beside:
+        named = ", ".join(f"{name} ({n})" for name, n in beside.most_common(5))
+        yield (
+            f"{len(beside)} species are only secondary ones of recordings ({named}...) and are not learned: give them "
+            f"recordings or marks of their own."
+        )
+
+
+def _leak_warnings(parts: Mapping[str, Sequence[RecordingRow]]) -> Iterator[str]:
+    """Yield a warning if recordings to validate on are related to some for training."""
+    part_of = {row.recording_id: part for part, rows in parts.items() for row in rows}
+    leaks = list(find_leaks([row for rows in parts.values() for row in rows], lambda row: part_of[row.recording_id]))
+    if leaks:
+        names = {row.recording_id for leak in leaks for row in (leak.first, leak.second)}
+        n_related = sum(part_of[name] == "validation" for name in names)
+        first = leaks[0]
+        yield (
+            f"{n_related} of {len(parts['validation'])} recordings to validate on belong together with some for "
+            f"training ({first.first.recording_id} and {first.second.recording_id}: {first.relation}...), so that "
+            f"validation flatters. Split again with `dawnchorus data split`."
+        )
+
+
+def _examples(
+    clips: Clips,
+    table: RecordingsTable,
+    parts: dict[str, list[RecordingRow]],
+    classes: tuple[str, ...],
+    beside: Sequence[str],
+    config: DataConfig,
+    warnings: tuple[str, ...],
+) -> Examples:
+    rows = {row.recording_id: row for row in table.rows}
+    part_of = {row.recording_id: part for part, members in parts.items() for row in members}
+    number_of = {name: k for k, name in enumerate(rows)}
+    index = {k: clip for k, clip in enumerate(clips.index.to_pylist()) if clip["recording_id"] in rows}
+    number = {name: k for k, name in enumerate([*classes, *beside])}
+    targets = np.zeros((len(clips), len(number)), np.float32)
+    presence = Presence(tuple(number), secondary=config.secondary_rule)
+    present = np.full(targets.shape, NOT_KNOWN, np.int8)
+    target_between = partial(_target_between, tuple(rows.values()), presence, number, config.secondary)
+    recordings = np.full(len(clips), -1, np.int64)
+    chosen: dict[str, list[int]] = {"train": [], "validation": [], "background": []}
+    for k, clip in index.items():
+        row = rows[clip["recording_id"]]
+        recordings[k] = number_of[row.recording_id]
+        present[k] = presence.between(row, clip["start_s"], clip["end_s"])
+        targets[k] = target_between(int(recordings[k]), clip["start_s"], clip["end_s"])
+        part = part_of[row.recording_id]
+        if row.kind == "background" and part == "train":
+            chosen["background"].append(k)
+        has_own = bool((targets[k] > 0).any())
+        # One class has no other to be told from: recordings of other species are what it is not.
+        if has_own or row.kind != "focal" or row.is_annotated or len(number) == 1:
+            chosen[part].append(k)
+    loud = {part: [k for k in members if np.abs(clips.samples(k)).max() > SILENT] for part, members in chosen.items()}
+    n_silent = len(chosen["train"]) - len(loud["train"])
+    if not loud["train"]:
+        raise InputError(f"{table.folder}: all {n_silent} clips for training are silent. Run `dawnchorus data check`.")
+    if n_silent:
+        warnings = (*warnings, f"{n_silent} silent clips are left out.")
+    empty = [name for name in classes if not (targets[loud["train"], number[name]] > 0.5).any()]
+    if empty:
+        raise InputError(
+            f"{table.folder}: no clip for training has {', '.join(empty)} (its recordings may be silent, broken or "
+            f"copies). Run `dawnchorus data check`, add recordings, or leave it out with data.classes."
+        )
+    if len(number) == 1 and not (targets[loud["train"]] == 0).any():
+        raise _no_background(table.folder, classes[0])
+    if config.by_clip:
+        every = np.random.default_rng(config.seed).permutation(loud["train"] + loud["validation"])
+        n_validation = round(len(every) * (config.validation or 0.2))
+        loud = {**loud, "train": sorted(every[n_validation:].tolist()), "validation": every[:n_validation].tolist()}
+        heard = {index[k]["recording_id"] for k in loud["train"]}
+        part_of |= dict.fromkeys(heard, "train")  # whole recordings are kept back no more
+    crops: dict[int, WholeRecording] = {}
+    if config.crop == "random":
+        loud["train"] = _one_clip_each(loud["train"], recordings, targets)
+        whole = clips.whole_recordings()
+        crops = {k: whole[index[k]["recording_id"]] for k in loud["train"]}
+    about = [[row.recording_id, row.sound_hash, row.scientific_name, part_of[row.recording_id]] for row in table.rows]
+    return Examples(
+        clips=clips,
+        classes=classes,
+        targets=targets,
+        presence=present[:, : len(classes)],
+        recordings=recordings,
+        train=np.array(loud["train"], np.int64),
+        validation=np.array(loud["validation"], np.int64),
+        backgrounds=np.array(loud["background"], np.int64),
+        crops=crops,
+        target_between=target_between,
+        n_auxiliary=len(beside),
+        rows=tuple(replace(row, split=part_of[row.recording_id]) for row in table.rows),
+        fingerprint=_digest(about),
+        warnings=warnings,
+    )
+
+
+def _one_clip_each(clips: Sequence[int], recordings: IntArray, targets: FloatArray) -> list[int]:
+    """Return the first clip of each recording; its targets become the highest of the recording's clips."""
+    first: dict[int, int] = {}
+    for k in clips:
+        clip = first.setdefault(int(recordings[k]), k)
+        targets[clip] = np.maximum(targets[clip], targets[k])
+    return list(first.values())
+
+
+def _target_between(
+    rows: Sequence[RecordingRow],
+    presence: Presence,
+    number: Mapping[str, int],
+    secondary: float | None,
+    recording: int,
+    start_s: float,
+    end_s: float,
+) -> FloatArray:
+    row = rows[recording]
+    known = presence.between(row, start_s, end_s)
+    target = np.where(known == NOT_KNOWN, IGNORED, known).astype(np.float32)
+    if secondary is not None and not row.is_annotated:
+        for name in set(row.secondary) - {row.scientific_name}:
+            if name in number and known[number[name]] != ABSENT:
+                target[number[name]] = secondary
+    return target
+
+
+class ClipData(Dataset[tuple[Tensor, Tensor, int]]):
+    """Input, target and number of each clip of a part; the input is its sound, or features that are fixed."""
+
+    def __init__(self, examples: Examples, members: IntArray, features: FloatArray | None) -> None:
+        self._examples, self._members, self._features = examples, members, features
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __getitem__(self, place: int) -> tuple[Tensor, Tensor, int]:
+        k = int(self._members[place])
+        own = self._examples.clips.samples(k) if self._features is None else self._features[k]
+        return torch.from_numpy(np.array(own)), torch.from_numpy(self._examples.targets[k]), k
+
+
+class Batches(Sampler[list[int]]):
+    """The batches of an epoch, the same in every process; each process takes its own share of every batch.
+
+    With `weights` [clips], `n` clips are drawn with replacement in their proportion; otherwise each of `n` comes once.
+    """
+
+    def __init__(self, n: int, *, batch: int, seed: int, weights: Tensor | None) -> None:
+        self._n, self.n_per_batch, self._seed, self._weights = n, batch, seed, weights
+        self._epoch = 0
+        self.sampler = self  # where Lightning looks for set_epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch whose batches come next."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return max(self._n // self.n_per_batch, 1)
+
+    @property
+    def first_draw(self) -> int:
+        """The number of draws in the epochs before."""
+        return self._epoch * self._n
+
+    def __iter__(self) -> Iterator[list[int]]:
+        yield from map(rank_share, self.whole())
+
+    def whole(self) -> Iterator[list[int]]:
+        """Yield the epoch's batches with the shares of all processes."""
+        rng = torch.Generator().manual_seed(self._seed * 100_003 + self._epoch)
+        if self._weights is None:
+            order = torch.randperm(self._n, generator=rng)
+        else:
+            order = torch.multinomial(self._weights, self._n, replacement=True, generator=rng)
+        for k in range(len(self)):
+            yield order[k * self.n_per_batch : (k + 1) * self.n_per_batch].tolist()
+
+
+def rank_share(batch: list[Item]) -> list[Item]:
+    """Return the part of a batch that this process takes."""
+    is_shared = torch.distributed.is_available() and torch.distributed.is_initialized()
+    rank, n_ranks = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if is_shared else (0, 1)
+    return batch[rank::n_ranks]
+
+
+def draw_weights(examples: Examples, *, draw: str, balance: float, auxiliary_share: float) -> tuple[int, Tensor | None]:
+    """Return the number of clips of an epoch, and the weight of each clip [clips]; None where each comes once.
+
+    `balance` 1 gives every class the same weight, 0 every recording (or clip); in between, the class's number to the
+    power of -balance. Within a recording, three tenths of its weight go to all clips alike and the rest to loud ones.
+    """
+    members = examples.train
+    targets = examples.targets[members] > 0.5
+    recordings = examples.recordings[members]
+    if draw == "clips" and not balance and not examples.n_auxiliary:
+        return len(members), None
+    if draw == "recordings":
+        weights = _loud_shares(examples, members, recordings)
+        n = len(np.unique(recordings))
+    else:
+        weights, n = np.ones(len(members), np.float64), len(members)
+    counts = (targets * weights[:, None]).sum(0).clip(min=1e-9)
+    weights = weights * np.where(targets, counts**-balance, 0).max(1)
+    weights[~targets.any(1)] = weights[targets.any(1)].mean() if targets.any() else 1.0
+    if examples.n_auxiliary:
+        is_beside = targets[:, -examples.n_auxiliary :].any(1)
+        for part, share in ((is_beside, auxiliary_share), (~is_beside, 1 - auxiliary_share)):
+            weights[part] *= share / weights[part].sum()
+        n = round(n * (~is_beside).mean() / (1 - auxiliary_share)) if draw == "clips" else n
+    return max(n, 1), torch.from_numpy(weights)
+
+
+def _loud_shares(examples: Examples, members: IntArray, recordings: IntArray) -> npt.NDArray[np.float64]:
+    """Return each clip's share of its recording's weight [clips]; loudness is that of the first difference, in dB."""
+    levels = np.array([np.mean(np.diff(examples.clips.samples(k)) ** 2) for k in members.tolist()])
+    loud_db = 10 * np.log10(levels + 1e-12)
+    shares = np.zeros(len(members))
+    for recording in np.unique(recordings).tolist():
+        here = recordings == recording
+        powers = np.exp((loud_db[here] - loud_db[here].max()) / LOUD_DB)
+        shares[here] = 0.3 / here.sum() + 0.7 * powers / powers.sum()
+    return shares

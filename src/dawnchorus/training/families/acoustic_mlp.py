@@ -1,0 +1,68 @@
+"""95 acoustic features of a clip into a multilayer perceptron."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from dawnchorus.training.acoustic import FEATURES, FLOORS, RATE_HZ, AcousticFeatures
+from dawnchorus.training.families.base import Context, Family, FamilyConfig, Network
+
+
+class AcousticMlpConfig(FamilyConfig):
+    """Layers and the dropout behind each."""
+
+    rate_hz: Literal[22_050] = RATE_HZ  # type: ignore[assignment]
+    window_s: float = 5.0
+    hidden: tuple[int, ...] = (512, 256, 128)
+    dropout: tuple[float, ...] = Field(default=(0.5, 0.4, 0.3))
+
+    @model_validator(mode="after")
+    def _as_many(self) -> AcousticMlpConfig:
+        if len(self.hidden) != len(self.dropout):
+            raise ValueError(f"expected one dropout for each of the {len(self.hidden)} hidden layers")
+        return self
+
+
+class AcousticMlp(Network):
+    """The network."""
+
+    has_fixed_features = True
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, config: AcousticMlpConfig, *, n_classes: int) -> None:
+        super().__init__()
+        self.acoustic = AcousticFeatures(n_window=config.n_window)
+        self.register_buffer("mean", torch.zeros(len(FEATURES)))
+        self.register_buffer("scale", torch.ones(len(FEATURES)))
+        sizes = (len(FEATURES), *config.hidden)
+        layers: list[nn.Module] = []
+        for n_in, n_out, dropout in zip(sizes[:-1], sizes[1:], config.dropout, strict=True):
+            layers += [nn.Linear(n_in, n_out), nn.ReLU(), nn.Dropout(dropout)]
+        self.layers = nn.Sequential(*layers)
+        self.head = nn.Linear(sizes[-1], n_classes)
+
+    def features(self, waveform: Tensor) -> Tensor:
+        features: Tensor = self.acoustic(waveform)
+        return features
+
+    def classify(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        embeddings = self.layers((features - self.mean) * self.scale)
+        return self.head(embeddings), embeddings
+
+    def prepare(self, features: Tensor) -> None:
+        self.mean.copy_(features.mean(0))
+        deviation = features.std(0)
+        is_constant = deviation < torch.tensor(FLOORS, device=deviation.device)
+        self.scale.copy_(torch.where(is_constant, 1.0, 1 / deviation.clamp(min=min(FLOORS))))
+
+
+def _build(config: AcousticMlpConfig, context: Context) -> Network:
+    return AcousticMlp(config, n_classes=len(context.classes))
+
+
+ACOUSTIC_MLP = Family("acoustic_mlp", "95 acoustic features into a multilayer perceptron", AcousticMlpConfig, _build)

@@ -1,0 +1,129 @@
+"""Base classes of model families: networks that contain their front end."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from dawnchorus.models.store import ModelStore
+from dawnchorus.training.config import Config
+
+
+class FamilyConfig(Config):
+    """Settings that all families share."""
+
+    rate_hz: int = Field(ge=4_000, le=192_000)
+    window_s: float = Field(gt=0, le=60)
+
+    @property
+    def n_window(self) -> int:
+        """Samples in a window."""
+        return round(self.rate_hz * self.window_s)
+
+
+class Network(nn.Module, ABC):
+    """Waveforms [batch, samples] -> logits [batch, classes] and embeddings [batch, dim].
+
+    `features` is the front end, `classify` the rest; augmentation of spectrograms goes between the two.
+    """
+
+    has_fixed_features = False
+    """True if training needs the front end's result only once per clip, because nothing in it is learned."""
+
+    features_key: str | None = None
+    """Of fixed features that are worth keeping for other runs: what they depend on besides the clips."""
+
+    pretrained: tuple[str, ...] = ()
+    """Prefixes of the names of weights that are not initialized at random."""
+
+    start_note: str | None = None
+    """A remark on the weights that the network begins with, for whoever trains it."""
+
+    n_outputs: int | None = None
+    """Of the classes that are learned, so many are the bundle's; None: all."""
+
+    @abstractmethod
+    def features(self, waveform: Tensor) -> Tensor:
+        """Compute the front end's result of waveforms [batch, samples]."""
+
+    @abstractmethod
+    def classify(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [batch, classes] and embeddings [batch, dim]."""
+
+    def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of the bundle's classes, and embeddings."""
+        logits, embeddings = self.classify(self.features(waveform))
+        return logits[:, : self.n_outputs], embeddings
+
+    def prepare(self, features: Tensor) -> None:
+        """Look at features [clips, ...] before training begins, of all its clips or of many: means, scales."""
+
+    def write_onnx(self, path: Path, *, n_window: int) -> None:
+        """Write the whole network as a bundle's graph."""
+        export_onnx(self, path, torch.zeros(2, n_window), "waveform", ("logits", "embeddings"))
+
+
+def export_onnx(
+    network: nn.Module, path: Path, example: Tensor, name: str, outputs: tuple[str, ...], *, opset: int = 17
+) -> None:
+    """Write a network of one input as ONNX, for batches of any size."""
+    axes = {each: {0: "batch"} for each in (name, *outputs)}
+    with warnings.catch_warnings():
+        # It still is the exporter that keeps shapes free of guards; torch announces its successor on every call.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network.eval(),
+            (example.to(next(network.parameters()).device),),
+            str(path),
+            input_names=[name],
+            output_names=list(outputs),
+            dynamic_axes=axes,
+            opset_version=opset,
+            dynamo=False,
+        )
+
+
+@dataclass(frozen=True)
+class Context:
+    """Inputs for building a network besides its configuration."""
+
+    classes: tuple[str, ...]
+    """Scientific names, in the order of the outputs."""
+    store: ModelStore
+    """The store of built-in models and pretrained weights."""
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """Weights that a network begins with."""
+
+    license: str
+    """SPDX identifier, or "unknown"."""
+    attribution: str
+
+
+C = TypeVar("C", bound=FamilyConfig)
+
+
+@dataclass(frozen=True)
+class Family(Generic[C]):
+    """A kind of network by name, with its configuration and how it is built."""
+
+    name: str
+    summary: str
+    config: type[C]
+    build: Callable[[C, Context], Network]
+    completed: Callable[[dict[str, Any], ModelStore], dict[str, Any]] = lambda fields, _store: fields
+    """Fills in what another model decides (a backbone's sample rate)."""
+    base_bundle: Callable[[C], str | None] = lambda _config: None
+    """The bundle that the network is built on, whose licence the new one inherits."""
+    pretrained: Callable[[C], Pretrained | None] = lambda _config: None
+    """Weights of others that it begins with."""

@@ -1,0 +1,193 @@
+"""Any backbone of timm, made for images, on mel spectrograms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from dawnchorus.errors import InputError, ModelNotFound
+from dawnchorus.training.families.base import Context, Family, FamilyConfig, Network, Pretrained
+from dawnchorus.training.front_ends import MelConfig, MelFrontEnd
+from dawnchorus.training.operators import declare_vision_operators
+from dawnchorus.training.pretrained import LITE0_ATTRIBUTION, LITE0_LICENSE, lite0_weights
+
+MIN_KNOWN = 0.8
+"""A file with a smaller share of a backbone's weights is another one's."""
+
+
+class EfficientNetConfig(FamilyConfig):
+    """A backbone and how its maps become one vector."""
+
+    rate_hz: int = 32_000
+    window_s: float = 5.0
+    mel: MelConfig = MelConfig()
+    backbone: str = "tf_efficientnet_lite0"
+    """Any name that timm knows."""
+    weights: str | None = "imagenet"
+    """"imagenet" (of EfficientNet-Lite0 from a package, of others from timm's hub), a file, or None: at random."""
+    pooling: Literal["average", "attention", "bands"] = "average"
+    """"attention" weighs each moment by class, as for sound event detection (Kong et al., 2020); "bands" keeps low and
+    high frequencies apart and sees two depths of the backbone."""
+    freeze: int = Field(default=0, ge=0)
+    """Number of the backbone's first stages that stay as they are, unless they begin at random."""
+    dropout: float = Field(default=0.3, ge=0, lt=1)
+    drop_path: float = Field(default=0.0, ge=0, lt=1)
+
+
+class EfficientNet(Network):
+    """The network."""
+
+    def __init__(self, config: EfficientNetConfig, backbone: nn.Module, *, n_classes: int) -> None:
+        super().__init__()
+        self.front_end = MelFrontEnd(config.mel, rate_hz=config.rate_hz, n_window=config.n_window)
+        self.backbone = backbone
+        self.pretrained = ("backbone.",) if config.weights is not None else ()
+        self.frozen = _first_stages(backbone, config.freeze if self.pretrained else 0)
+        if not self.pretrained:
+            self.start_note = "model.weights is null: the backbone begins at random, so all of it is learned."
+        n_maps = int(getattr(backbone, "num_features", 1))
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(n_maps, n_classes)
+        self.attention = nn.Linear(n_maps, n_classes) if config.pooling == "attention" else None
+
+    def train(self, mode: bool = True) -> EfficientNet:  # noqa: FBT001, FBT002 - torch's own signature
+        super().train(mode)
+        for stage in self.frozen:
+            stage.eval()  # what its layers know of the mean and deviation of images stays, too
+        return self
+
+    def features(self, waveform: Tensor) -> Tensor:
+        levels: Tensor = self.front_end(waveform)
+        return levels
+
+    def classify(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        maps = self.backbone(features)  # [batch, maps, bands, columns]
+        moments = maps.mean(2).transpose(1, 2)  # [batch, columns, maps]
+        embeddings = moments.mean(1)
+        if self.attention is None:
+            return self.head(self.dropout(embeddings)), embeddings
+        moments = self.dropout(moments)
+        shares = torch.softmax(self.attention(moments).clamp(-10, 10), dim=1)
+        return (shares * self.head(moments)).sum(1), embeddings
+
+
+class BandsEfficientNet(EfficientNet):
+    """With a head that knows at which frequencies things are."""
+
+    N_BANDS = (4, 2)
+
+    def __init__(self, config: EfficientNetConfig, backbone: nn.Module, *, n_classes: int) -> None:
+        super().__init__(config, backbone, n_classes=n_classes)
+        depths: list[int] = backbone.feature_info.channels()  # type: ignore[union-attr, operator]
+        n_embedding = sum(2 * n * bands for n, bands in zip(depths, self.N_BANDS, strict=True))
+        self.norm = nn.BatchNorm1d(n_embedding)
+        self.head = nn.Linear(n_embedding, n_classes)
+
+    def classify(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        parts = []
+        for maps, n_bands in zip(self.backbone(features), self.N_BANDS, strict=True):
+            height = maps.shape[2] // n_bands
+            for k in range(n_bands):
+                band = maps[:, :, k * height : (k + 1) * height if k + 1 < n_bands else maps.shape[2]].mean(2)
+                parts += [band.mean(2), band.amax(2)]
+        embeddings = torch.cat(parts, dim=1)
+        return self.head(self.dropout(self.norm(embeddings))), embeddings
+
+
+def _first_stages(backbone: nn.Module, n: int) -> list[nn.Module]:
+    """Return the stem and the first `n` stages, frozen."""
+    if not n:
+        return []
+    parts = dict(backbone.named_children())
+    found = [parts[name] for name in ("conv_stem", "bn1") if name in parts]
+    found += list(getattr(backbone, "blocks", ()))[:n]
+    for part in found:
+        for weights in part.parameters():
+            weights.requires_grad = False
+    return found
+
+
+def _build(config: EfficientNetConfig, context: Context) -> Network:
+    declare_vision_operators()
+    import timm
+
+    if not timm.is_model(config.backbone):
+        near = timm.list_models(f"*{config.backbone.split('_')[-1]}*")[:5]
+        raise InputError(
+            f"model.backbone: timm knows no '{config.backbone}'. Near: {', '.join(near) or 'nothing'}; "
+            f"all are in timm.list_models()."
+        )
+    from_hub = config.weights == "imagenet" and config.backbone != "tf_efficientnet_lite0"
+    options: dict[str, Any] = {"in_chans": 1, "drop_path_rate": config.drop_path}
+    if config.pooling == "bands":
+        options |= {"features_only": True, "out_indices": (3, 4)}
+    else:
+        options |= {"num_classes": 0, "global_pool": ""}
+    try:
+        backbone = timm.create_model(config.backbone, pretrained=from_hub, **options)
+    except (OSError, RuntimeError) as error:
+        raise ModelNotFound(
+            f"The weights of {config.backbone} could not be had from timm's hub ({error}). Give a file of them with "
+            f"model.weights=FILE, or begin at random with model.weights=null."
+        ) from error
+    random: set[str] = set()
+    if config.weights is not None and not from_hub:
+        weights = (
+            lite0_weights(context.store.folder, timm.create_model(config.backbone))
+            if config.weights == "imagenet"
+            else _from_file(Path(config.weights))
+        )
+        own = {name for name in backbone.state_dict() if not name.endswith("num_batches_tracked")}
+        known = {name: value for name, value in _one_channel(weights).items() if name in own}
+        if len(known) < MIN_KNOWN * len(own):
+            raise InputError(
+                f"model.weights: {config.weights} has {len(known)} of the {len(own)} weights of {config.backbone}. "
+                f"Give the file of that backbone's state dict."
+            )
+        backbone.load_state_dict(known, strict=False)
+        random = own - known.keys()
+    kind = BandsEfficientNet if config.pooling == "bands" else EfficientNet
+    network = kind(config, backbone, n_classes=len(context.classes))
+    for name, weights_of_layer in backbone.named_parameters():
+        if name in random:
+            weights_of_layer.requires_grad = True
+    return network
+
+
+def _from_file(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise InputError(f"model.weights: {path}: no such file.")
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    found = torch.load(path, map_location="cpu", weights_only=True)
+    for name in ("state_dict", "model"):
+        found = found.get(name, found)
+    return {name.removeprefix("module."): value for name, value in found.items() if isinstance(value, Tensor)}
+
+
+def _one_channel(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights with a first convolution for one channel instead of three colours, and no classifier."""
+    found = {}
+    for name, value in weights.items():
+        is_first = value.ndim == 4 and value.shape[1] == 3
+        found[name] = value.sum(1, keepdim=True) if is_first else value
+    return {name: value for name, value in found.items() if not name.startswith(("classifier.", "head.fc."))}
+
+
+def _pretrained(config: EfficientNetConfig) -> Pretrained | None:
+    if config.weights is None:
+        return None
+    if config.weights == "imagenet" and config.backbone == "tf_efficientnet_lite0":
+        return Pretrained(LITE0_LICENSE, LITE0_ATTRIBUTION)
+    return Pretrained("unknown", f"{config.backbone} ({config.weights})")
+
+
+EFFICIENTNET = Family(
+    "efficientnet", "a backbone of timm on mel spectrograms", EfficientNetConfig, _build, pretrained=_pretrained
+)

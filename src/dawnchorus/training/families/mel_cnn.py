@@ -1,0 +1,56 @@
+"""A compact convolutional network over a mel front end of which everything is configuration, to study front ends."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from dawnchorus.training.families.base import Context, Family, FamilyConfig, Network
+from dawnchorus.training.front_ends import MelConfig, MelFrontEnd
+
+
+class MelCnnConfig(FamilyConfig):
+    """Blocks of two 3 x 3 convolutions, each block half the size of the one before."""
+
+    rate_hz: int = 22_050
+    window_s: float = 1.0
+    mel: MelConfig = MelConfig(n_fft=1024, n_hop=256, n_bands=96)
+    channels: tuple[int, ...] = Field(default=(24, 48, 96, 128), min_length=1)
+    dropout: float = Field(default=0.3, ge=0, lt=1)
+
+
+class MelCnn(Network):
+    """The network."""
+
+    def __init__(self, config: MelCnnConfig, *, n_classes: int) -> None:
+        super().__init__()
+        self.front_end = MelFrontEnd(config.mel, rate_hz=config.rate_hz, n_window=config.n_window)
+        self.has_fixed_features = not config.mel.learn
+        blocks = [_block(n_in, n_out) for n_in, n_out in zip((1, *config.channels[:-1]), config.channels, strict=True)]
+        self.blocks = nn.Sequential(*blocks)
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(config.channels[-1], n_classes)
+
+    def features(self, waveform: Tensor) -> Tensor:
+        levels: Tensor = self.front_end(waveform)
+        return levels
+
+    def classify(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        maps = self.blocks(features)
+        pooled = maps.mean(2)  # over bands
+        embeddings = pooled.mean(2) + pooled.amax(2)
+        return self.head(self.dropout(embeddings)), embeddings
+
+
+def _block(n_in: int, n_out: int) -> nn.Module:
+    def convolution(channels: int) -> list[nn.Module]:
+        return [nn.Conv2d(channels, n_out, 3, padding=1, bias=False), nn.BatchNorm2d(n_out), nn.ReLU()]
+
+    return nn.Sequential(*convolution(n_in), *convolution(n_out), nn.MaxPool2d(2, ceil_mode=True))
+
+
+def _build(config: MelCnnConfig, context: Context) -> Network:
+    return MelCnn(config, n_classes=len(context.classes))
+
+
+MEL_CNN = Family("mel_cnn", "a compact CNN over a mel front end that can be learned", MelCnnConfig, _build)

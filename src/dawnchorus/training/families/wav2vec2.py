@@ -1,0 +1,119 @@
+"""Wav2Vec2 of transformers on raw sound."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from dawnchorus.errors import InputError, ModelNotFound
+from dawnchorus.training.families.base import Context, Family, FamilyConfig, Network, Pretrained
+from dawnchorus.training.operators import declare_vision_operators
+
+
+class Wav2Vec2Config(FamilyConfig):
+    """Pretrained weights, or the sizes of a network that begins at random."""
+
+    rate_hz: Literal[16_000] = 16_000
+    window_s: float = 5.0
+    source: str | None = None
+    """A name at the hub (facebook/wav2vec2-base), or a folder with config.json and weights; None: at random."""
+    layers: int = Field(default=12, ge=1)
+    """This and the next three: of a network that begins at random."""
+    units: int = Field(default=768, ge=16)
+    heads: int = Field(default=12, ge=1)
+    channels: int = Field(default=512, ge=8)
+    freeze_feature_encoder: bool = True
+    """This and the next one: of a network with published weights; what begins at random is always learned."""
+    freeze_transformer: bool = False
+    masked_share: float = Field(default=0.05, ge=0, lt=1)
+    """Moments hidden from the transformer in training."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+
+
+class Wav2Vec2(Network):
+    """The network; the sound is brought to mean 0 and deviation 1, as the published weights expect."""
+
+    def __init__(
+        self, config: Wav2Vec2Config, body: nn.Module, *, n_classes: int, random: frozenset[str] = frozenset()
+    ) -> None:
+        super().__init__()
+        self.body = body
+        n_units: int = body.config.hidden_size  # type: ignore[assignment, union-attr]
+        self.projector = nn.Linear(n_units, 256)
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(256, n_classes)
+        if config.source is None:
+            self.start_note = (
+                "model.source is null: Wav2Vec2 begins at random, so all of it is learned. Published weights need far "
+                "fewer recordings: model.source=facebook/wav2vec2-base, or a folder."
+            )
+            return
+        frozen = ["feature_extractor."] if config.freeze_feature_encoder else []
+        frozen += ["feature_projection.", "encoder."] if config.freeze_transformer else []
+        for name, weights in self.body.named_parameters():
+            weights.requires_grad = not name.startswith(tuple(frozen)) or name in random
+        if random:
+            self.start_note = (
+                f"model.source: {config.source} lacks {len(random)} weights of Wav2Vec2 ({min(random)}, ...): they "
+                f"begin at random, and are learned."
+            )
+
+    def features(self, waveform: Tensor) -> Tensor:
+        mean = waveform.mean(1, keepdim=True)
+        deviation = ((waveform - mean) ** 2).mean(1, keepdim=True).sqrt()
+        return (waveform - mean) / (deviation + 1e-5)
+
+    def classify(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        moments = self.body(features).last_hidden_state
+        embeddings = self.projector(moments).mean(1)
+        return self.head(self.dropout(embeddings)), embeddings
+
+
+def _build(config: Wav2Vec2Config, context: Context) -> Network:
+    declare_vision_operators()
+    from transformers import Wav2Vec2Config as Sizes
+    from transformers import Wav2Vec2Model
+
+    options: dict[str, Any] = {"attn_implementation": "eager"}
+    changes: dict[str, Any] = {
+        "mask_time_prob": config.masked_share,
+        "apply_spec_augment": config.masked_share > 0,
+        "layerdrop": 0.0,
+    }
+    if config.source is None:
+        sizes = Sizes(
+            num_hidden_layers=config.layers,
+            hidden_size=config.units,
+            intermediate_size=4 * config.units,
+            num_attention_heads=config.heads,
+            conv_dim=(config.channels,) * 7,
+            num_conv_pos_embedding_groups=16,
+            **changes,
+            **options,
+        )
+        body: nn.Module = Wav2Vec2Model(sizes)
+        random: frozenset[str] = frozenset()
+    else:
+        if config.source.startswith((".", "/")) and not Path(config.source).is_dir():
+            raise InputError(f"model.source: {config.source}: no such folder.")
+        load: Any = Wav2Vec2Model.from_pretrained  # its type knows nothing of output_loading_info
+        try:
+            body, loading = load(config.source, output_loading_info=True, **changes, **options)
+            # The mask is for training alone, and most published files leave it out.
+            random = frozenset(loading["missing_keys"]) - {"masked_spec_embed"}
+        except (OSError, ValueError) as error:
+            raise ModelNotFound(
+                f"model.source: {config.source!r} is neither a folder with Wav2Vec2's config.json and weights nor to "
+                f"be had from the hub ({str(error).splitlines()[0]}). Bring the folder, or check the name and network."
+            ) from error
+    return Wav2Vec2(config, body, n_classes=len(context.classes), random=random)
+
+
+def _pretrained(config: Wav2Vec2Config) -> Pretrained | None:
+    return None if config.source is None else Pretrained("unknown", config.source)
+
+
+WAV2VEC2 = Family("wav2vec2", "Wav2Vec2 on raw sound", Wav2Vec2Config, _build, pretrained=_pretrained)

@@ -1,0 +1,131 @@
+"""Mel front ends that are part of a network: their parameters are configuration, and may be learned."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from dawnchorus.audio.mel import mel_filters
+from dawnchorus.training.config import Config
+from dawnchorus.training.spectrum import PowerSpectrum
+
+FLOOR = 0.1
+
+SMALLEST_VARIANCE = 1e-12
+"""Keeps the slope of the deviation finite in silence."""
+
+PCEN_WHITE = 4.0
+"""PCEN's level of clear calls, which becomes the white of an image."""
+
+
+FIRST_S = 2.5
+"""PCEN takes what a clip is like at first from so much of it."""
+
+
+class MelConfig(Config):
+    """A mel spectrogram."""
+
+    n_fft: int = Field(default=1024, ge=64, le=16_384)
+    n_hop: int = Field(default=320, ge=16)
+    """Samples from column to column; it should share a large divisor with `n_fft`."""
+    n_bands: int = Field(default=128, ge=8, le=512)
+    low_hz: float = Field(default=50.0, ge=0)
+    high_hz: float = Field(default=14_000.0, gt=0)
+    """Or half the sample rate, if that is less."""
+    level: Literal["log", "pcen"] = "log"
+    """Scale of levels: the logarithm of energy, or per-channel energy normalisation, which follows slow changes of the
+    background and of distance (Wang et al., ICASSP 2017; for birds Lostanlen et al., IEEE SPL 2019)."""
+    pcen_s: float = Field(default=0.3, gt=0)
+    """Time constant of PCEN's smoothing, in seconds."""
+    pcen_gain: float = Field(default=0.9, gt=0, le=1)
+    normalise: Literal["clip", "band", "image", "none"] = "clip"
+    """Mean 0 and deviation 1 over each clip, or over each band of each clip; "image": PCEN's levels in the range that
+    weights of ImageNet expect; or as it is."""
+    learn: bool = False
+    """True if filters and level are learned with the network."""
+
+
+class MelFrontEnd(nn.Module):
+    """Levels [batch, 1, bands, columns] of waveforms [batch, samples]."""
+
+    filters: Tensor
+
+    def __init__(self, config: MelConfig, *, rate_hz: int, n_window: int) -> None:
+        super().__init__()
+        self.spectrum = PowerSpectrum(n_window=n_window, n_fft=config.n_fft, n_hop=config.n_hop)
+        filters = mel_filters(
+            rate_hz=rate_hz,
+            n_fft=config.n_fft,
+            n_bands=config.n_bands,
+            low_hz=config.low_hz,
+            high_hz=min(config.high_hz, rate_hz / 2),
+        )
+        # Made comparable: every band's filter adds up to 1, whatever its width.
+        values = torch.tensor(filters / filters.sum(axis=1, keepdims=True))
+        self.filters = nn.Parameter(values, requires_grad=config.learn)
+        n_columns = self.spectrum.n_frames
+        self.level: nn.Module = (
+            _Pcen(config.n_bands, n_columns, columns_per_s=rate_hz / config.n_hop, config=config)
+            if config.level == "pcen"
+            else _Log()
+        )
+        self.dims: tuple[int, ...] = {"clip": (1, 2), "band": (2,)}.get(config.normalise, ())
+        self.is_image = config.normalise == "image"
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        bands = self.filters.clamp(min=0) @ self.spectrum(waveform)  # [batch, bands, columns]
+        levels = self.level(bands)
+        if self.dims:
+            mean = _mean(levels, self.dims)
+            deviation = (_mean((levels - mean) ** 2, self.dims) + SMALLEST_VARIANCE).sqrt()
+            # The floor keeps silence, where all levels are equal but for rounding, from becoming noise at full scale.
+            levels = (levels - mean) / (deviation + FLOOR)
+        if self.is_image:
+            levels = ((levels / PCEN_WHITE).clamp(0, 1.5) - 0.45) / 0.225
+        picture: Tensor = levels[:, None]
+        return picture
+
+
+def _mean(values: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """Average over several axes, one after the other: runtimes that add up naively stay exact enough."""
+    for dim in dims:
+        values = values.mean(dim, keepdim=True)
+    return values
+
+
+class _Log(nn.Module):
+    def forward(self, bands: Tensor) -> Tensor:
+        return torch.log(1 + 1e6 * bands)  # silence is exactly 0, in every runtime
+
+
+class _Pcen(nn.Module):
+    """(E / (floor + M)^gain + bias)^power - bias^power, where M follows E slowly, in each band."""
+
+    smoothing: Tensor
+
+    def __init__(self, n_bands: int, n_columns: int, *, columns_per_s: float, config: MelConfig) -> None:
+        super().__init__()
+        step = 1 / (1 + config.pcen_s * columns_per_s)
+        # M[t] = (1 - step) M[t-1] + step E[t] for all t at once: a product with a fixed matrix. Before the clip M is
+        # the mean of the clip's first moments, because a single column may be anything.
+        apart = torch.arange(n_columns)[None, :] - torch.arange(n_columns)[:, None]
+        decay = torch.where(apart >= 0, step * (1 - step) ** apart.clamp(min=0), torch.zeros(()))
+        n_first = min(round(FIRST_S * columns_per_s), n_columns)
+        decay[:n_first] += (1 - step) ** (1 + torch.arange(n_columns)) / n_first
+        self.register_buffer("smoothing", decay.float(), persistent=False)
+        for name, value in (("gain", config.pcen_gain), ("bias", 2.0), ("power", 0.5)):
+            start = torch.full((n_bands, 1), float(torch.tensor(value).log()))
+            self.register_parameter(f"log_{name}", nn.Parameter(start, requires_grad=config.learn))
+
+    def forward(self, bands: Tensor) -> Tensor:
+        # The clip's usual energy becomes 1, so that the bias means the same for soft and loud recordings.
+        logs = torch.log(bands + 1e-10)
+        bands = torch.exp(logs - _mean(logs, (1, 2)))
+        gain, bias, power = (getattr(self, f"log_{name}").exp() for name in ("gain", "bias", "power"))
+        followed = bands @ self.smoothing
+        # Quotients of powers as exponentials of differences of logarithms: no overflow for loud or silent bands.
+        ratio = torch.exp(torch.log(bands + 1e-9) - gain * torch.log(followed + 1e-6))
+        return torch.exp(power * torch.log(ratio + bias)) - torch.exp(power * torch.log(bias))

@@ -1,0 +1,141 @@
+"""One step of learning, and what is measured while it goes on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from torch import Tensor
+
+from dawnchorus.data.presence import NOT_KNOWN, PRESENT
+from dawnchorus.errors import TrainingFailed
+from dawnchorus.evaluation.scoring import pool_windows
+from dawnchorus.metrics.classification import macro_roc_auc, top_k_accuracy
+from dawnchorus.training.augment import Augment
+from dawnchorus.training.config import TrainConfig
+from dawnchorus.training.examples import Examples
+from dawnchorus.training.families import Network
+from dawnchorus.training.losses import Loss
+from dawnchorus.training.schedules import BY_EPOCH, build_optimizer, build_scheduler
+
+Batch = tuple[Tensor, Tensor, Tensor]
+
+PER_RANK = 982_451_653
+"""Distance between the seeds of two processes: a prime, far more than steps, in the 32 bits that torch's CPU generator
+takes of a seed."""
+
+
+class Learner(lightning.LightningModule):
+    """A network with its loss, augmentation and optimizer.
+
+    `silence` [1, ...] is digital silence, or its features where these are `fixed`: it is in every batch for training,
+    with none of the classes. Recorders leave gaps of it, and a network that never saw any may score it high.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        config: TrainConfig,
+        *,
+        loss: Loss,
+        augment: Augment,
+        examples: Examples,
+        fixed: bool,
+        silence: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self._config, self._loss, self._augment, self._fixed = config, loss, augment, fixed
+        self._silence = silence
+        self._recordings = examples.recordings
+        self._presence = examples.presence
+        self._validation = examples.validation
+        self._seen: list[tuple[Tensor, Tensor]] = []
+
+    def training_step(self, batch: Batch, _number: int) -> Tensor:
+        values, targets, _ = batch
+        # What is random in a step depends on nothing before it, so a continued run equals an undisturbed one.
+        own = self.global_step + PER_RANK * self.global_rank
+        torch.manual_seed(self._config.seed * 1_000_003 + own)
+        rng = torch.Generator().manual_seed(self._config.seed * 7919 + own)
+        augment = self._augment.mixed if self._fixed else self._augment.sound
+        values, targets = augment(values, targets, rng)
+        n = len(values)
+        if self._silence is not None:
+            values = torch.cat([values, self._silence.to(values)])
+        features = values if self._fixed else self._features(values)
+        if features.ndim == 4 and features.shape[1] == 1:
+            features = self._augment.picture(features, rng)
+        logits, _ = self.network.classify(features)
+        loss = self._loss(logits[:n], targets)
+        if self._silence is not None:  # one clip of the whole batch, of which each process has its share
+            silent = self._loss(logits[n:], targets.new_zeros(1, targets.shape[1]))
+            loss = loss + silent / (n * self.trainer.world_size)
+        if not torch.isfinite(loss):
+            raise TrainingFailed(
+                f"The loss became {loss.item()} in epoch {self.current_epoch + 1}. Lower optimizer.lr, set "
+                f"trainer.clip_gradient=1, or use trainer.precision=32; the best checkpoint so far is kept."
+            )
+        self.log("loss", loss, on_step=False, on_epoch=True, batch_size=n, sync_dist=True)
+        self._log_accuracy(logits[:n].detach(), targets)
+        return loss
+
+    def _log_accuracy(self, logits: Tensor, targets: Tensor) -> None:
+        """Log the share of clips whose best class has the largest target; clips of no class do not count."""
+        best = targets.amax(1)
+        is_named = best > 0
+        is_right = (targets.gather(1, logits.argmax(1, keepdim=True))[:, 0] == best) & is_named
+        n_named = int(is_named.sum())
+        accuracy = is_right.sum() / max(n_named, 1)
+        self.log("accuracy", accuracy, on_step=False, on_epoch=True, batch_size=n_named, sync_dist=True)
+
+    def _features(self, sound: Tensor) -> Tensor:
+        """Compute the front end's result, always in single precision: energies leave the range of half precision."""
+        with torch.autocast(sound.device.type, enabled=False):
+            return self.network.features(sound.float())
+
+    def validation_step(self, batch: Batch, _number: int) -> None:
+        values, targets, numbers = batch
+        logits, _ = self.network.classify(values if self._fixed else self._features(values))
+        loss = self._loss(logits, targets)
+        self.log("val_loss", loss, batch_size=len(values), sync_dist=True)
+        self._seen.append((numbers.cpu(), logits.float().cpu()))
+
+    def on_validation_epoch_end(self) -> None:
+        numbers, logits = (torch.cat(part) for part in zip(*self._seen, strict=True))
+        self._seen.clear()
+        accuracy, auc = self._by_recording(numbers.numpy(), logits)
+        self.log("val_accuracy", accuracy, sync_dist=True)
+        self.log("val_auc", auc, sync_dist=True)
+        is_present = self._presence[numbers.numpy()] == PRESENT
+        clip_accuracy = float(top_k_accuracy(is_present, logits[:, : self.network.n_outputs].numpy(), 1))
+        self.log("val_clip_accuracy", clip_accuracy, sync_dist=True)
+
+    def _by_recording(self, numbers: np.ndarray, logits: Tensor) -> tuple[float, float]:
+        """Return top-1 accuracy and macro ROC AUC over recordings."""
+        is_softmax = self._config.loss.name == "cross_entropy"
+        logits = logits[:, : self.network.n_outputs]
+        scores = (torch.softmax(logits, 1) if is_softmax else torch.sigmoid(logits)).numpy()
+        presence = self._presence[numbers]
+        recordings, recording = np.unique(self._recordings[numbers], return_inverse=True)
+        known = np.where(presence == NOT_KNOWN, np.nan, scores.astype(np.float64))
+        pooled, truth = pool_windows(known, presence == PRESENT, recording, n_recordings=len(recordings))
+        accuracy, auc = float(top_k_accuracy(truth, pooled, 1)), float(macro_roc_auc(truth, pooled))
+        return 0.0 if np.isnan(accuracy) else accuracy, 0.5 if np.isnan(auc) else auc
+
+    def configure_optimizers(self) -> Any:
+        optimizer = build_optimizer(self._config.optimizer, self.network)
+        n_steps = int(self.trainer.estimated_stepping_batches)
+        # Without validation recordings, the training loss is all that can stop going down.
+        monitor = self._config.trainer.monitor if len(self._validation) else "loss"
+        falls = monitor.endswith("loss")
+        scheduler = build_scheduler(self._config.scheduler, optimizer, n_steps=n_steps, falls=falls)
+        if scheduler is None:
+            return optimizer
+        interval = "epoch" if self._config.scheduler.name in BY_EPOCH else "step"
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": interval, "monitor": monitor},
+        }

@@ -1,0 +1,181 @@
+"""The folder of a run: what was asked for, where it ran, what came out."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from dawnchorus.errors import InputError, MissingExtra, OutputError
+from dawnchorus.models.bundle import RUN_BUNDLE_NAME
+from dawnchorus.storage.files import atomic_file, cannot_write
+
+RUN_NAME, CONFIG_NAME, METRICS_NAME = "run.json", "config.yaml", "metrics.csv"
+PACKAGES = ("dawnchorus", "torch", "lightning", "timm", "transformers", "onnx", "onnxruntime", "numpy")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run on disk."""
+
+    folder: Path
+    about: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+    @property
+    def bundle(self) -> Path:
+        """Folder of the bundle, which is there when the run is done."""
+        return self.folder / RUN_BUNDLE_NAME
+
+    @property
+    def lock(self) -> FileLock:
+        """Held by the process that trains the run."""
+        return FileLock(self.folder / ".lock", timeout=0)
+
+    @property
+    def status(self) -> str:
+        """The status in `run.json`, but "interrupted" for a running one whose process has ended."""
+        status: str = self.about["status"]
+        if status != "running":
+            return status
+        try:
+            with self.lock:
+                return "interrupted"
+        except (Timeout, OSError):  # held, or in a folder that cannot be written
+            return status
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The best values on validation data, and those of evaluations."""
+        found: dict[str, float] = self.about.get("metrics", {})
+        return found
+
+    @property
+    def evaluations(self) -> list[dict[str, Any]]:
+        """Results of `dawnchorus evaluate`, the latest last: data set, part, bundle, date, values with intervals."""
+        found: list[dict[str, Any]] = self.about.get("evaluations", [])
+        return found
+
+    def add_evaluation(self, result: dict[str, Any]) -> Run:
+        """Write `run.json` with the result in place of an earlier one on the same part of the same data set."""
+        run = read_run(self.folder)
+        place = ("data_set", "part")
+        others = [each for each in run.evaluations if any(each[name] != result[name] for name in place)]
+        values = {f"{result['part']}_{name}": each["value"] for name, each in result["metrics"].items()}
+        return run.update(evaluations=[*others, result], metrics={**run.metrics, **values})
+
+    def update(self, **changes: Any) -> Run:
+        """Write `run.json` with changes."""
+        about = {**self.about, **changes}
+        with atomic_file(self.folder / RUN_NAME) as stream:
+            stream.write(json.dumps(about, indent=2, ensure_ascii=False).encode())
+        return Run(self.folder, about)
+
+
+def new_run(root: Path, *, label: str, started: datetime, config: dict[str, Any], overrides: list[str]) -> Run:
+    """Make the folder of a run.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    import yaml
+
+    stem = f"{started:%Y%m%d-%H%M%S}-{label}"
+    for number in range(1, 1000):
+        folder = root / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise cannot_write(folder, error) from error
+        break
+    else:
+        raise OutputError(f"{root}: no free name for a run like {stem}.")
+    with atomic_file(folder / CONFIG_NAME) as stream:
+        stream.write(yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
+    about = {
+        "status": "running",
+        "started": started.isoformat(timespec="seconds"),
+        "overrides": overrides,
+        "environment": _environment(),
+        "git": _git(),
+    }
+    return Run(folder, {}).update(**about)
+
+
+def read_run(folder: Path) -> Run:
+    """Open a run.
+
+    Raises:
+        InputError: there is none.
+    """
+    path = folder / RUN_NAME
+    try:
+        return Run(folder, json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, json.JSONDecodeError) as error:
+        raise InputError(f"{folder}: expected the folder of a run, with {RUN_NAME} in it.") from error
+
+
+def find_run_of(model: str | Path) -> Run | None:
+    """Return the run whose folder, or bundle, `model` names; None where it names something else."""
+    for folder in (Path(model), Path(model).parent):
+        if (folder / RUN_NAME).is_file() and Path(model) in (folder, folder / RUN_BUNDLE_NAME):
+            return read_run(folder)
+    return None
+
+
+def find_runs(root: Path) -> Iterator[Run]:
+    """Yield the runs below `root`, the oldest first."""
+    for path in sorted(root.glob(f"*/{RUN_NAME}")):
+        yield read_run(path.parent)
+
+
+def read_config(run: Run) -> dict[str, Any]:
+    """Read the settings that the run was started with.
+
+    Raises:
+        MissingExtra: PyYAML is not installed.
+    """
+    try:
+        import yaml
+    except ImportError as error:
+        raise MissingExtra("PyYAML", extra="train", purpose="Reading a run's configuration") from error
+
+    found: dict[str, Any] = yaml.safe_load((run.folder / CONFIG_NAME).read_text(encoding="utf-8"))
+    return found
+
+
+def _environment() -> dict[str, Any]:
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {"python": sys.version.split()[0], "platform": platform.platform(), "packages": versions}
+
+
+def _git() -> dict[str, Any] | None:
+    """Commit and whether files were changed, of the working directory's repository."""
+    try:
+        commit, changes = (
+            subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()  # noqa: S607
+            for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain"])
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return {"commit": commit, "is_changed": bool(changes)}

@@ -1,0 +1,171 @@
+"""Sweep files of Weights & Biases, read as settings for `tune`."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from dawnchorus.errors import InputError
+from dawnchorus.tables.text_files import read_text
+from dawnchorus.training.tune import Method, Metric
+
+METHODS: dict[str, Method] = {"bayes": "tpe", "random": "random", "grid": "grid"}
+GOALS: dict[str, str] = {"val_loss": "minimize", "val_auc": "maximize", "val_accuracy": "maximize"}
+
+INTERVALS = {"uniform", "int_uniform", "q_uniform", "log_uniform", "log_uniform_values"}
+READ = {"method", "metric", "parameters", "run_cap"}
+LABELS = {"name", "description", "project", "entity"}
+"""Keys that change nothing of what is trained."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep file in the terms of `tune`."""
+
+    overrides: tuple[str, ...]
+    method: Method
+    metric: Metric | None
+    n_trials: int | None
+    unused: tuple[str, ...]
+    """Keys of the file that have no equal here."""
+
+    def overrides_with(self, given: Sequence[str]) -> tuple[str, ...]:
+        """Combine the file's settings with given ones, which win."""
+        keys = {override.partition("=")[0].lstrip("+") for override in given}
+        return (*(override for override in self.overrides if override.partition("=")[0] not in keys), *given)
+
+
+def _loader() -> Any:
+    """Return a safe loader of YAML that refuses a key with two values."""
+    from yaml import SafeLoader
+    from yaml.constructor import ConstructorError
+
+    class Loader(SafeLoader):  # type: ignore[misc]
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+            first: dict[str, Any] = {}
+            for key, _value in node.value:
+                if first.setdefault(str(key.value), key) is not key:
+                    raise ConstructorError(None, None, f"'{key.value}' is there twice", key.start_mark)
+            found: dict[Any, Any] = super().construct_mapping(node, deep)
+            return found
+
+    return Loader
+
+
+def read_sweep(path: Path) -> Sweep:
+    """Read a sweep file.
+
+    Raises:
+        InputError: no such file, no sweep, or a parameter or metric that has no equal here.
+    """
+    from yaml import YAMLError, load
+
+    if not path.is_file():
+        raise InputError(f"--sweep: {path}: no such file.")
+    try:
+        content = load(read_text(path), _loader())  # noqa: S506 - a safe one
+    except YAMLError as error:
+        raise InputError(f"{path}: expected YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(content, dict) or not isinstance(content.get("parameters"), dict):
+        raise InputError(f"{path}: expected a sweep with method, metric and parameters.")
+    method = str(content.get("method"))
+    if method not in METHODS:
+        raise InputError(f"{path}: method: expected one of {', '.join(METHODS)}, got {method!r}.")
+    overrides = tuple(_overrides(content["parameters"], prefix="", path=path))
+    return Sweep(
+        overrides,
+        METHODS[method],
+        _metric(content.get("metric"), path),
+        _run_cap(content.get("run_cap"), path),
+        tuple(sorted(content.keys() - READ - LABELS)),
+    )
+
+
+def _overrides(parameters: Mapping[str, Any], *, prefix: str, path: Path) -> Iterator[str]:
+    for name, parameter in parameters.items():
+        key = f"{prefix}{name}"
+        if not isinstance(parameter, dict):
+            raise InputError(f"{path}: parameters.{key}: expected value, values, or min and max, got {parameter!r}.")
+        if isinstance(parameter.get("parameters"), dict):
+            yield from _overrides(parameter["parameters"], prefix=f"{key}.", path=path)
+        else:
+            yield f"{key}={_values(parameter, f'{path}: parameters.{key}')}"
+
+
+def _values(parameter: Mapping[str, Any], place: str) -> str:
+    """Return the values of a parameter in Hydra's grammar."""
+    if "value" in parameter:
+        return _typed(parameter["value"])
+    if "values" in parameter:
+        if "probabilities" in parameter:
+            raise InputError(f"{place}: probabilities are not supported; expected values that are equally likely.")
+        values = parameter["values"]
+        if not isinstance(values, list) or not values:
+            raise InputError(f"{place}: values: expected a list, got {values!r}.")
+        return f"choice({','.join(map(_typed, values))})"
+    low, high = _number(parameter.get("min"), place), _number(parameter.get("max"), place)
+    is_whole = isinstance(low, int) and isinstance(high, int)
+    kind = parameter.get("distribution", "int_uniform" if is_whole else "uniform")
+    if kind not in INTERVALS:
+        raise InputError(f"{place}: distribution: expected one of {', '.join(sorted(INTERVALS))}, got {kind!r}.")
+    if kind == "q_uniform":
+        return f"choice({','.join(_typed(value) for value in _steps(low, high, parameter.get('q', 1), place))})"
+    if kind == "log_uniform":
+        low, high = math.exp(low), math.exp(high)
+    elif kind != "int_uniform":
+        low, high = float(low), float(high)
+    interval = f"interval({low!r},{high!r})"
+    return f"tag(log,{interval})" if kind.startswith("log_") else interval
+
+
+def _number(value: object, place: str) -> int | float:
+    # YAML reads 1e-5, without a point, as text.
+    try:
+        return value if isinstance(value, int | float) else float(str(value))
+    except ValueError:
+        raise InputError(f"{place}: expected value, values, or min and max as numbers, got {value!r}.") from None
+
+
+def _steps(low: float, high: float, q: object, place: str) -> list[float]:
+    step = _number(q, place)
+    if step <= 0 or high < low:
+        raise InputError(f"{place}: expected q above 0 and min below max.")
+    return [round(k * step, 12) for k in range(round(low / step), round(high / step) + 1)]
+
+
+def _typed(value: object) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{','.join(map(_typed, value))}]"
+    text = str(value)
+    if re.fullmatch(r"[\w.+/:-]+", text):
+        return text
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _metric(metric: object, path: Path) -> Metric | None:
+    if metric is None:
+        return None
+    fields = metric if isinstance(metric, dict) else {"name": metric}
+    name: Any = str(fields.get("name")).removeprefix("metric/")
+    if name not in get_args(Metric):
+        raise InputError(f"{path}: metric.name: expected one of {', '.join(get_args(Metric))}, got {name!r}.")
+    goal = fields.get("goal", GOALS[name])
+    if goal != GOALS[name]:
+        raise InputError(f"{path}: metric.goal: expected {GOALS[name]!r} for {name}, got {goal!r}.")
+    found: Metric = name
+    return found
+
+
+def _run_cap(value: object, path: Path) -> int | None:
+    if value is None or (isinstance(value, int) and value > 0):
+        return value
+    raise InputError(f"{path}: run_cap: expected a whole number above 0, got {value!r}.")

@@ -1,0 +1,158 @@
+"""Trackers of curves besides the run's own log; a tracker that fails never ends a run."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+
+from dawnchorus.errors import InputError, MissingExtra
+from dawnchorus.training.config import TrackerConfig
+from dawnchorus.training.runs import Run
+
+MLFLOW_NAME = "mlflow.db"
+"""Beside the runs, where no server is named; show it with `mlflow ui --backend-store-uri sqlite:///runs/mlflow.db`."""
+
+MODULES = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
+DATABASES = ("sqlite:", "postgresql", "mysql", "mssql")
+AZURE = "azureml://"
+WANDB_URL = "https://api.wandb.ai"
+
+ANSWER_S = 5
+"""Time for an answer of a tracker's server."""
+
+MLFLOW_LIMITS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": str(ANSWER_S), "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+"""Without these MLflow's client tries for minutes."""
+
+OnNote = Callable[[str], None]
+
+
+def check_tracker(config: TrackerConfig, on_note: OnNote) -> TrackerConfig:
+    """Try the tracker, and return what of it can be used.
+
+    Raises:
+        MissingExtra: the tracker's package is not installed.
+        InputError: an address that is none, or a tracker that wants a login and has none.
+    """
+    if config.name == "none":
+        return config
+    _require(MODULES[config.name], extra=config.name, purpose=f"The tracker {config.name}")
+    if config.name == "wandb" and not config.offline:
+        return _check_wandb(config, on_note)
+    if config.name == "mlflow":
+        return _check_mlflow(config, on_note)
+    return config
+
+
+def build_loggers(run: Run, config: TrackerConfig, on_note: OnNote) -> list[Logger]:
+    """Make the log of the tracker; the run's own log is `callbacks.Progress`'s."""
+    if config.name == "tensorboard":
+        return [TensorBoardLogger(run.folder, name="", version="tensorboard")]
+    if config.name == "wandb":
+        return [WandbLogger(name=run.name, project=config.project, save_dir=run.folder, offline=config.offline)]
+    if config.name == "mlflow":
+        address = config.address or f"sqlite:///{(run.folder.parent / MLFLOW_NAME).resolve()}"
+        return [TolerantMlflow(config.project, run_name=run.name, tracking_uri=address, on_note=on_note)]
+    return []
+
+
+class TolerantMlflow(MLFlowLogger):
+    """MLflow's log, given up with one note when its server fails."""
+
+    def __init__(self, project: str, *, run_name: str, tracking_uri: str, on_note: OnNote) -> None:
+        super().__init__(project, run_name=run_name, tracking_uri=tracking_uri)
+        self._on_note = on_note
+        self._is_given_up = False
+
+    def log_hyperparams(self, params: Any) -> None:
+        self._attempt(lambda: super(TolerantMlflow, self).log_hyperparams(params))
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self._attempt(lambda: super(TolerantMlflow, self).log_metrics(metrics, step))
+
+    def finalize(self, status: str = "success") -> None:
+        self._attempt(lambda: super(TolerantMlflow, self).finalize(status))
+
+    def _attempt(self, work: Callable[[], None]) -> None:
+        from mlflow.exceptions import MlflowException
+
+        if self._is_given_up:
+            return
+        try:
+            work()
+        except (MlflowException, OSError) as error:
+            self._is_given_up = True
+            self._on_note(f"warning: MLflow failed ({_reason(error)}). {_LOCAL}")
+
+
+_LOCAL = "The run goes on, and its curves are in its own metrics.csv."
+
+
+def _check_mlflow(config: TrackerConfig, on_note: OnNote) -> TrackerConfig:
+    address = config.address or DATABASES[0]
+    if address.startswith(DATABASES):
+        return config
+    if address.startswith(AZURE):
+        _require("azureml.mlflow", package="azureml-mlflow", extra="azureml", purpose=f"A tracker at {AZURE}")
+    for name, value in MLFLOW_LIMITS.items():
+        os.environ.setdefault(name, value)
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    try:
+        MlflowClient(address).get_experiment_by_name(config.project)
+    except (MlflowException, OSError, ValueError) as error:
+        if not address.startswith(("http://", "https://")):
+            raise InputError(f"tracker.address: {address} cannot be used by MLflow ({_first_line(error)}).") from error
+        on_note(f"warning: tracker.address: no MLflow server answers at {address} ({_reason(error)}). {_LOCAL}")
+        return config.model_copy(update={"name": "none"})
+    return config
+
+
+def _check_wandb(config: TrackerConfig, on_note: OnNote) -> TrackerConfig:
+    import wandb
+
+    url = os.environ.get("WANDB_BASE_URL", WANDB_URL)
+    try:
+        urllib.request.urlopen(url, timeout=ANSWER_S).close()  # noqa: S310 - W&B's own address, or the user's
+    except urllib.error.HTTPError:
+        pass  # an answer, too
+    except (OSError, ValueError) as error:
+        on_note(
+            f"warning: tracker.offline=false: W&B does not answer at {url} ({error}). The run is logged into its own "
+            f"folder; send it later with `wandb sync`."
+        )
+        return config.model_copy(update={"offline": True})
+    try:
+        wandb.login()
+    except wandb.errors.UsageError as error:
+        raise InputError(
+            f"tracker.offline=false: W&B knows no login ({_reason(error)}). Run `wandb login`, set WANDB_API_KEY, "
+            f"or use tracker.offline=true."
+        ) from error
+    return config
+
+
+def _require(module: str, *, extra: str, purpose: str, package: str | None = None) -> None:
+    try:
+        is_there = importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # of a package that the module would be in
+        is_there = False
+    if not is_there:
+        raise MissingExtra(package or module, extra=extra, purpose=purpose)
+
+
+def _reason(error: BaseException) -> str:
+    """Return the first line of the original error."""
+    while (earlier := error.__cause__ or error.__context__) is not None:
+        error = earlier
+    return _first_line(error)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0][:200] or type(error).__name__

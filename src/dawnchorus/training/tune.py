@@ -1,0 +1,264 @@
+"""Good values for some settings, found by trying: Optuna proposes, training answers, on recordings kept back."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from dawnchorus import __version__
+from dawnchorus.data.recordings import RecordingRow, read_table
+from dawnchorus.errors import InputError, ModelError, OutputError, TrainingFailed
+from dawnchorus.training.compose import compose_config
+from dawnchorus.training.config import TrainConfig
+from dawnchorus.training.trainer import train
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.samplers import BaseSampler
+    from optuna.trial import FrozenTrial, Trial
+
+Metric = Literal["val_auc", "val_accuracy", "val_loss"]
+
+Method = Literal["tpe", "random", "grid"]
+"""The tree-structured Parzen estimator (Bergstra et al., 2011), values at random, or every combination."""
+
+STUDIES_NAME = "studies.db"
+"""In the folder of runs: every trial of every study, so that a study that was stopped goes on."""
+
+N_TRIALS = 20
+"""Trials where nobody says how many; of a grid: all."""
+
+N_STARTUP = 5
+"""Number of trials drawn at random before the others are compared with them."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A trial that ended."""
+
+    number: int
+    overrides: tuple[str, ...]
+    state: str
+    """"complete", "pruned" (given up after a fold, because others were better) or "fail"."""
+    value: float | None
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """All trials of a study, and what its best one was told."""
+
+    tried: tuple[Tried, ...]
+    best: Tried
+
+
+def tune(
+    overrides: Sequence[str],
+    *,
+    n_trials: int | None = None,
+    metric: Metric = "val_auc",
+    method: Method = "tpe",
+    by_fold: bool = False,
+    config_dir: Path | None = None,
+    clock: Callable[[], datetime],
+    on_trial: Callable[[Tried], None] = lambda _tried: None,
+    on_failure: Callable[[Sequence[str], str], None] = lambda _settings, _reason: None,
+) -> Tuned:
+    """Train up to `n_trials` times, with values for those overrides that name several, and give the best.
+
+    Overrides are `train`'s; those to be tuned have Hydra's sweep syntax: `optimizer.lr=tag(log,interval(1e-5,1e-2))`,
+    `model.mel.n_bands=choice(32,64,128)`, `trainer.epochs=range(10,50,10)`, `augment.mixup_p=interval(0,1)`. Values are
+    proposed by `method`. With `by_fold` each trial is trained on
+    every fold of a data set that is split into folds, its value is the mean, and it is given up when it is worse than
+    the median of others after as many folds. The same call goes on with its study, and counts what is there.
+
+    A trial whose values do not go together fails, and the next one follows.
+
+    Raises:
+        InputError: nothing to tune, or settings that are wrong from the start.
+        TrainingFailed: no trial came to an end.
+        OutputError: the study cannot be written.
+    """
+    import optuna
+    from optuna.trial import TrialState
+    from sqlalchemy.exc import OperationalError
+
+    fixed, space = _space(overrides)
+    if not space:
+        raise InputError(
+            "tune: expected a setting with several values, such as optimizer.lr=tag(log,interval(1e-5,1e-2)) or "
+            "model.mel.n_bands=choice(32,64)."
+        )
+    grid = list(_grid(space)) if method == "grid" else []
+    n_wanted = min(n_trials or len(grid), len(grid)) if grid else n_trials or N_TRIALS
+    probes = {name: _probe(distribution) for name, distribution in space.items()}
+    config = compose_config([*fixed, *_chosen(space, probes)], config_dir=config_dir)
+    folds = _folds(config) if by_fold else [None]
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    root, rows = Path(config.paths.runs), read_table(Path(config.data.path)).rows
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        study = optuna.create_study(
+            storage=f"sqlite:///{root / STUDIES_NAME}",
+            study_name=_digest(config, space, f"{metric} {method}", len(folds), rows),
+            direction="minimize" if metric == "val_loss" else "maximize",
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=N_STARTUP),
+            load_if_exists=True,
+        )
+    except (OSError, OperationalError) as error:
+        raise OutputError(f"{root / STUDIES_NAME}: cannot be written ({error}). Choose another paths.runs.") from error
+
+    n_done = sum(trial.state.is_finished() for trial in study.trials)
+    # A study that goes on draws other numbers than those that it has drawn already.
+    study.sampler = _sampler(method, config.seed + len(study.trials))
+    for values in grid[:n_wanted]:
+        study.enqueue_trial(values, skip_if_exists=True)
+    for _ in range(n_done, n_wanted):
+        trial = study.ask(fixed_distributions=space)
+        settings = [*fixed, *_chosen(space, trial.params)]
+        try:
+            value = _value(trial, settings, folds, metric, clock, config_dir)
+        except optuna.TrialPruned:
+            study.tell(trial, state=TrialState.PRUNED)
+        except BaseException as error:
+            # Values that do not go together, or too much for the memory, are no reason to end; a full disk is.
+            if not isinstance(error, TrainingFailed | InputError | ModelError | MemoryError | RuntimeError):
+                raise
+            study.tell(trial, state=TrialState.FAIL)
+            on_failure(settings, str(error).partition("\n")[0] or type(error).__name__)
+        else:
+            study.tell(trial, value)
+        on_trial(_tried(space, study.trials[trial.number]))
+    tried = tuple(_tried(space, trial) for trial in study.trials if trial.state.is_finished())
+    if not any(each.state == "complete" for each in tried):
+        raise TrainingFailed(f"tune: none of {len(tried)} trials came to an end. Narrow the range of what is tuned.")
+    return Tuned(tried, _tried(space, study.best_trial))
+
+
+def _sampler(method: Method, seed: int) -> BaseSampler:
+    """Make what proposes values; those of a grid are in the study's queue already."""
+    from optuna.samplers import RandomSampler, TPESampler
+
+    return TPESampler(seed=seed, n_startup_trials=N_STARTUP) if method == "tpe" else RandomSampler(seed=seed)
+
+
+def _space(overrides: Sequence[str]) -> tuple[list[str], dict[str, BaseDistribution]]:
+    """Return the overrides with one value, and the ranges of the others."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep
+    from hydra.errors import HydraException
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    fixed: list[str] = []
+    space: dict[str, BaseDistribution] = {}
+    for override in overrides:
+        try:
+            parsed = OverridesParser.create().parse_override(override)
+        except HydraException:
+            fixed.append(override)  # a path, say; what is wrong with it is said where it is composed
+            continue
+        value = parsed.value()
+        if not parsed.is_sweep_override():
+            fixed.append(override)
+        elif isinstance(value, IntervalSweep):
+            low, high, is_log = value.start, value.end, "log" in value.tags
+            if low is None or high is None or not (low < high and (low > 0 or not is_log)):
+                raise InputError(
+                    f"{override}: expected an interval from a smaller to a larger number, above 0 for log."
+                )
+            whole = isinstance(low, int) and isinstance(high, int)
+            kind = IntDistribution if whole else FloatDistribution
+            space[parsed.key_or_group] = kind(low, high, log=is_log)
+        elif isinstance(value, ChoiceSweep) or parsed.is_range_sweep():
+            space[parsed.key_or_group] = CategoricalDistribution(tuple(parsed.sweep_string_iterator()))
+        else:
+            raise InputError(f"{override}: expected choice(...), interval(...), range(...) or values between commas.")
+    return fixed, space
+
+
+def _grid(space: dict[str, BaseDistribution]) -> Iterator[dict[str, Any]]:
+    """Every combination of values.
+
+    Raises:
+        InputError: a setting has no countable values.
+    """
+    from optuna.distributions import CategoricalDistribution
+
+    for name, distribution in space.items():
+        if not isinstance(distribution, CategoricalDistribution):
+            raise InputError(f"{name}: expected values to make a grid of, such as choice(1,2,3), got an interval.")
+    choices = [distribution.choices for distribution in space.values()]
+    for values in itertools.product(*choices):
+        yield dict(zip(space, values, strict=True))
+
+
+def _value(
+    trial: Trial,
+    settings: Sequence[str],
+    folds: Sequence[int | None],
+    metric: Metric,
+    clock: Callable[[], datetime],
+    config_dir: Path | None,
+) -> float:
+    """Return the metric's mean over the folds."""
+    import optuna
+
+    values: list[float] = []
+    for step, fold in enumerate(folds):
+        own = [*settings, *([] if fold is None else [f"data.fold={fold}"])]
+        run = train(compose_config(own, config_dir=config_dir), started=clock(), overrides=own)
+        if metric not in run.metrics:
+            raise InputError(f"tune: training gave no {metric}: keep recordings back with data.validation=0.15.")
+        values.append(run.metrics[metric])
+        trial.report(sum(values) / len(values), step)
+        if step + 1 < len(folds) and trial.should_prune():
+            raise optuna.TrialPruned
+    return sum(values) / len(values)
+
+
+def _probe(distribution: BaseDistribution) -> Any:
+    """Return a valid value, fractional where the range allows it."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[0]
+    share = 0.382 if isinstance(distribution, FloatDistribution) else 0
+    return distribution.low + share * (distribution.high - distribution.low)
+
+
+def _chosen(space: dict[str, BaseDistribution], values: dict[str, Any]) -> list[str]:
+    return [f"{name}={values[name]}" for name in space]
+
+
+def _tried(space: dict[str, BaseDistribution], trial: FrozenTrial) -> Tried:
+    return Tried(trial.number, tuple(_chosen(space, trial.params)), trial.state.name.lower(), trial.value)
+
+
+def _folds(config: TrainConfig) -> list[int | None]:
+    names = {row.split for row in read_table(Path(config.data.path)).rows if row.split}
+    found = sorted(int(name[4:]) for name in names if name.startswith("fold") and name[4:].isdigit())
+    if len(found) < 2:
+        raise InputError(
+            f"{config.data.path}: expected recordings split into folds, found the parts {', '.join(sorted(names))}. "
+            f"Split them with `dawnchorus data split --folds 5`."
+        )
+    return list(found)
+
+
+def _digest(
+    config: TrainConfig,
+    space: dict[str, BaseDistribution],
+    metric: str,
+    n_folds: int,
+    rows: Sequence[RecordingRow],
+) -> str:
+    """Names a study: values of other recordings, parts or software are not compared."""
+    values = {name: repr(distribution) for name, distribution in space.items()}
+    data = [[row.recording_id, row.sound_hash, row.scientific_name, row.split] for row in rows]
+    about = [__version__, config.model_dump(mode="json"), values, metric, n_folds, data]
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]

@@ -1,0 +1,49 @@
+"""Scores of a trained network for the validation recordings."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import DataLoader
+
+from dawnchorus.evaluation.scoring import Scores
+from dawnchorus.models.bundle import Activation
+from dawnchorus.models.runner import scores_of
+from dawnchorus.training.examples import ClipData, Examples
+from dawnchorus.training.families import Network
+
+
+def validation_scores(
+    network: Network,
+    examples: Examples,
+    features: npt.NDArray[np.float32] | None,
+    *,
+    activation: Activation,
+    window_s: float,
+    batch: int,
+) -> Scores | None:
+    """Scores of every clip of the part for validation; None where nothing was kept back.
+
+    `features` [clips, ...] are the front end's results, where they are fixed.
+    """
+    members = examples.validation
+    if not len(members):
+        return None
+    network.eval()
+    loader = DataLoader(ClipData(examples, members, features), batch_size=batch)
+    with torch.inference_mode():
+        found = [network(x)[0] if features is None else network.classify(x)[0] for x, _, _ in loader]
+    n_classes = len(examples.classes)
+    numbers, recording = np.unique(examples.recordings[members], return_inverse=True)
+    starts = examples.clips.index["start_s"].to_numpy()
+    return Scores(
+        classes=examples.classes,
+        rows=tuple(examples.rows[k] for k in numbers.tolist()),
+        recording=recording,
+        start_s=starts[members],
+        window_s=window_s,
+        scores=scores_of(torch.cat(found)[:, :n_classes].numpy(), activation).astype(np.float64),
+        presence=examples.presence[members],
+        failures={},
+    )

@@ -1,0 +1,357 @@
+"""Fetching from a local server that speaks the true API v3."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import urllib.parse
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from tests.conftest import Command
+from tests.data.sources.xeno_canto_server import KEY, XenoCanto, running
+
+from dawnchorus.data.recordings import RecordingRow, read_table
+from dawnchorus.data.sources.download import claim_folder, fetch_recordings
+from dawnchorus.data.sources.xeno_canto import PER_PAGE, Wanted, check_query, found_of, search
+from dawnchorus.errors import FetchFailed, InputError
+from dawnchorus.storage.http_client import Web
+from dawnchorus.taxonomy.labels import read_label
+
+
+@pytest.fixture
+def archive() -> Iterator[XenoCanto]:
+    with running(XenoCanto()) as archive:
+        yield archive
+
+
+def web() -> Web:
+    return Web(per_s=1000, secret=KEY)
+
+
+Fetch = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def fetch(archive: XenoCanto, command: Command) -> Fetch:
+    """Run the command against the archive: exit code, standard output, standard error."""
+
+    def run(data_set: Path, *more: str, key: str = KEY) -> tuple[int, str, str]:
+        arguments = ("fetch", "xeno-canto", "cnt:Spain", data_set, "--server", archive.address, *more)
+        done = command(*arguments, XENO_CANTO_API_KEY=key, XCKEY="")
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+    return run
+
+
+def test_everything_is_read_whatever_the_quirks(archive: XenoCanto) -> None:
+    found = {item.row.recording_id: item for item in search(web(), "cnt:Spain", key=KEY, server=archive.address)}
+    assert len(found) == 25
+    one = found["XC5"].row
+    assert (one.scientific_name, one.common_name, one.license) == ("Sylvia borin", "Garden Warbler", "CC-BY-NC-ND-4.0")
+    assert (one.latitude, one.date, one.time, one.duration_s) == (41.5, "2024-05-05", "05:30", 5.0)
+    assert one.url == "https://xeno-canto.org/5"
+    assert one.secondary == ("Turdus merula",)
+    assert found["XC4"].row.latitude is None
+    assert found["XC4"].row.time is None
+    assert found["XC7"].file_url == ""
+
+
+def test_null_and_empty_and_missing_values_are_unknown() -> None:
+    row = found_of({"id": "1", "gen": "Parus", "sp": "", "lic": None, "length": "1:02:03", "date": "0000-00-00"}).row
+    assert (row.scientific_name, row.license, row.duration_s, row.date, row.secondary) == (
+        "Parus",
+        None,
+        3723,
+        None,
+        (),
+    )
+
+
+def test_pages_that_shift_while_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dawnchorus.data.sources.xeno_canto.PER_PAGE", 10)
+    with running(XenoCanto(shift_after_page=1)) as archive:
+        found = search(web(), "cnt:Spain", key=KEY, server=archive.address)
+    assert [item.row.recording_id for item in found] == [f"XC{k}" for k in range(1, 27)]
+    assert PER_PAGE == 500
+
+
+def test_a_recording_that_is_removed_while_pages_are_read_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dawnchorus.data.sources.xeno_canto.PER_PAGE", 5)
+    with running(XenoCanto(n_recordings=20, remove_after_page=1)) as archive:
+        found = search(web(), "cnt:Spain", key=KEY, server=archive.address, on_note=pytest.fail)
+    assert [item.row.recording_id for item in found] == [f"XC{k}" for k in range(1, 20)]
+
+
+def test_a_listing_that_never_settles_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dawnchorus.data.sources.xeno_canto.PER_PAGE", 10)
+    notes: list[str] = []
+    with running(XenoCanto(n_recordings=15)) as archive:
+        first = json.dumps(archive.page({"key": KEY, "query": "cnt:Spain", "per_page": "10"})[1]).encode()
+        archive.odd_pages = {1: first.replace(b'"15"', b'"17"')}
+        found = search(web(), "cnt:Spain", key=KEY, server=archive.address, on_note=notes.append)
+    assert len(found) == 15
+    assert len(archive.seen_urls) == 4, "read twice, with the same outcome"
+    assert "promised 15 and 17 recordings, the last reading had 15" in notes[0]
+    notes.clear()
+    with running(XenoCanto(n_recordings=15)) as archive:
+        page = archive.page({"key": KEY, "query": "cnt:Spain", "per_page": "10"})[1]
+        page["recordings"][-1] = {**page["recordings"][0], "gen": "Corvus", "sp": "corax"}
+        archive.odd_pages = {1: json.dumps(page).encode()}
+        search(web(), "cnt:Spain", key=KEY, server=archive.address, on_note=notes.append)
+    assert any("listed under several species: 1 recordings (as XC15: Corvus corax, " in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"error": "server_error", "message": "the database is down"}, "the server says error: the database is down"),
+        ({"error": {"code": 500, "message": "timeout"}}, "timeout"),
+        ({"recordings": []}, "expected a number as numRecordings, got None"),
+        ({"numRecordings": "0", "recordings": []}, "expected a number as numPages"),
+        ({"numRecordings": "12", "numPages": 3, "recordings": None}, "expected a list of recordings"),
+        ({"numRecordings": "-1", "numPages": 3, "recordings": []}, "got '-1'"),
+        ({"numRecordings": "12", "numPages": 3, "page": 7, "recordings": []}, "got page 7"),
+        ({"numRecordings": "12", "numPages": 3, "recordings": [{"gen": "Parus"}]}, "recordings with their numbers"),
+        ([], "expected an object, got a list"),
+        (None, "expected an object"),
+        ("<html>Service Unavailable</html>", "It sent: <html>Service Unavailable"),
+        ("", "expected JSON"),
+    ],
+)
+def test_a_reply_that_is_no_page_is_an_error_that_names_the_page(
+    content: object, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dawnchorus.data.sources.xeno_canto.PER_PAGE", 10)
+    sent = content.encode() if isinstance(content, str) else json.dumps(content).encode()
+    with running(XenoCanto()) as archive:
+        for page in (1, 2):
+            archive.odd_pages = {page: sent}
+            with pytest.raises(FetchFailed) as failure:
+                search(web(), "cnt:Spain", key=KEY, server=archive.address)
+            assert f"page {page} of 'cnt:Spain'" in str(failure.value)
+            assert said in str(failure.value)
+
+
+def test_a_page_after_the_last_recording_adds_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The archive counts one page too many where the last one is full, and sends a recording without anything."""
+    monkeypatch.setattr("dawnchorus.data.sources.xeno_canto.PER_PAGE", 5)
+    with running(XenoCanto(n_recordings=10)) as archive:
+        pages = [archive.page({"key": KEY, "query": "cnt:Spain", "per_page": "5", "page": str(n)})[1] for n in (1, 2)]
+        pages.append({"numRecordings": "10", "numSpecies": "3", "page": 3, "recordings": [{"also": []}]})
+        archive.odd_pages = {n: json.dumps({**page, "numPages": 3}).encode() for n, page in enumerate(pages, start=1)}
+        assert len(search(web(), "cnt:Spain", key=KEY, server=archive.address, on_note=pytest.fail)) == 10
+
+
+def test_a_query_without_recordings_finds_none() -> None:
+    with running(XenoCanto(n_recordings=0)) as archive:
+        assert not search(web(), "cnt:Spain", key=KEY, server=archive.address, on_note=pytest.fail)
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind"),
+    [
+        ({"gen": "Mystery", "sp": "mystery", "en": "Identity unknown"}, "focal"),
+        ({"gen": "MYSTERY", "sp": "Mystery ", "en": ""}, "focal"),
+        ({"gen": "Mystery", "sp": "", "en": "Identity Unknown"}, "focal"),
+        ({"gen": "", "sp": "", "en": "identity  unknown"}, "focal"),
+        ({"gen": "Sonus", "sp": "naturalis", "en": "Soundscape"}, "soundscape"),
+        ({"gen": "", "sp": "", "en": "Soundscape"}, "soundscape"),
+    ],
+)
+def test_what_is_no_species_is_no_class(fields: dict[str, str], kind: str) -> None:
+    row = found_of(
+        {"id": "1", **fields, "also": ["Parus major", "Mystery mystery", "Sonus naturalis", "Parus sp."]}
+    ).row
+    assert (row.scientific_name, row.common_name, row.kind) == (None, None, kind)
+    assert row.secondary == ("Parus major",)
+    binomial = f"{fields['gen']} {fields['sp']}" if fields["sp"] else ""
+    for name in (binomial, binomial.replace(" ", "_"), fields["en"], fields["en"].replace(" ", "_")):
+        assert read_label(name) is None
+    for open_name in ("sp.", "cf. major", "major x minor"):
+        assert found_of({"id": "1", "gen": "Parus", "sp": open_name, "en": "A tit"}).row.scientific_name is None
+    assert found_of({"id": "1", "gen": "parus", "sp": "Major", "en": "Great Tit"}).row.scientific_name == "Parus major"
+
+
+def test_rows_that_the_archive_has_changed_are_named_and_updated(
+    archive: XenoCanto, fetch: Fetch, tmp_path: Path
+) -> None:
+    data_set = tmp_path / "set"
+    assert fetch(data_set)[0] == 0
+    (data_set / "audio" / "XC10.mp3").write_bytes(b"<!DOCTYPE html><html>Too many requests</html>")
+    (data_set / "audio" / "XC12.mp3").write_bytes(bytes(range(256)))
+    archive.removed = {2}
+    archive.outside = {3}
+    archive.sounds = {12: bytes(range(256)) * 4}
+    archive.changed = {
+        3: {"gen": "Cyanistes", "sp": "caeruleus", "en": "Blue Tit"},
+        4: {"gen": "Mystery", "sp": "mystery", "en": "Identity unknown"},
+        6: {"lic": "//creativecommons.org/licenses/by-nc-nd/4.0/"},
+        8: {"length": "1:00"},
+    }
+    archive.n_downloads = 0
+    code, _, errors = fetch(data_set)
+    said = " ".join(errors.split())
+    rows = {row.recording_id: row for row in read_table(data_set).rows}
+    assert code != 0, "XC12 failed"
+    assert "that the archive has removed, whose rows and sound stay: 1 (XC2)." in said
+    assert "under another species at the archive now: 2 (" in said
+    assert "XC3: Parus major -> Cyanistes caeruleus" in said
+    assert "XC4: Cuculus canorus -> unknown" in said
+    assert "under another licence at the archive now: 1 (XC6: CC-BY-SA-4.0 -> CC-BY-NC-ND-4.0)." in said
+    assert "another file at the archive now, which is fetched if it is wanted: 1 (XC8)." in said
+    assert "no sound, removed: 2 (as XC10); fetched again: 1; without a row now: 1." in said
+    assert (rows["XC3"].scientific_name, rows["XC4"].scientific_name) == ("Cyanistes caeruleus", None)
+    assert rows["XC8"].duration_s == 60
+    assert rows["XC6"].license == "CC-BY-NC-ND-4.0"
+    assert "XC2" in rows
+    assert "XC12" not in rows
+    files = {path.name: path.read_bytes() for path in (data_set / "audio").iterdir()}
+    assert {Path(row.path).name for row in rows.values()} == set(files)
+    assert not any(content.startswith(b"<") for content in files.values())
+
+
+def test_the_table_has_what_is_there_when_a_fetch_is_killed(archive: XenoCanto, tmp_path: Path) -> None:
+    found = [item for item in search(web(), "cnt:Spain", key=KEY, server=archive.address) if item.file_url]
+    kept: list[int] = []
+
+    def keep(rows: Sequence[RecordingRow]) -> None:
+        there = {path.name for path in (tmp_path / "audio").glob("XC*.mp3")}
+        assert {Path(row.path).name for row in rows} <= there
+        kept.append(len(rows))
+        if len(rows) >= 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fetch_recordings(web(), found, tmp_path, n_workers=1, keep=keep)
+    assert kept[0] == 0
+    assert 5 <= kept[-1] < len(found)
+    kept.clear()
+    fetch_recordings(web(), found, tmp_path, n_workers=1, keep=lambda rows: kept.append(len(rows)))
+    assert kept[0] >= 5
+    assert kept[-1] == len(found)
+
+
+def test_best_quality_first_and_licences_and_limits(archive: XenoCanto) -> None:
+    found = search(web(), "cnt:Spain", key=KEY, server=archive.address)
+    chosen, left_out = Wanted(licenses=("CC-BY", "CC-BY-SA", "CC-BY-NC-SA"), per_species=2).choose(found)
+    assert len(chosen) == 6
+    assert {item.row.license for item in chosen}.isdisjoint({"CC-BY-NC-ND-4.0"})
+    assert left_out["licence CC-BY-NC-ND-4.0"] == 6, "XC21 is without sound besides"
+    assert left_out["no sound (restricted species)"] == 3
+    great_tits = [item.row.quality for item in chosen if item.row.common_name == "Great Tit"]
+    assert great_tits == ["A", "A"], "XC6 and XC12, not XC3"
+
+
+def test_a_fetch_writes_sound_table_and_attribution(archive: XenoCanto, fetch: Fetch, tmp_path: Path) -> None:
+    code, _, errors = fetch(tmp_path / "set")
+    assert code == 0, errors
+    assert "sounds that are shorter than the archive lists them: 1" in " ".join(errors.split())
+    table = read_table(tmp_path / "set")
+    files = {path.name for path in (tmp_path / "set" / "audio").iterdir()}
+    assert files == {Path(row.path).name for row in table.rows}
+    assert len(files) == 25 - 7 - 3 + 1  # XC21 has no sound and no licence to derive
+    text = (tmp_path / "set" / "ATTRIBUTION.md").read_text()
+    assert "Recordist 3, XC3. Accessible at www.xeno-canto.org/3" in text
+    assert all(row.license and row.n_bytes for row in table.rows)
+    n_before = archive.n_downloads
+    assert fetch(tmp_path / "set")[0] == 0
+    assert archive.n_downloads == n_before, "what is there is not fetched again"
+
+
+def test_two_fetches_do_not_write_the_same_files(archive: XenoCanto, fetch: Fetch, tmp_path: Path) -> None:
+    with claim_folder(tmp_path / "set"):
+        code, _, errors = fetch(tmp_path / "set")
+    assert code != 0
+    assert "another dawnchorus process fetches into it" in " ".join(errors.split())
+    assert archive.n_downloads == 0
+
+
+def test_a_dry_run_counts_and_fetches_nothing(archive: XenoCanto, fetch: Fetch, tmp_path: Path) -> None:
+    _, _, errors = fetch(tmp_path / "set", "--dry-run")
+    assert "25 recordings found" in errors
+    assert archive.n_downloads == 0
+    assert not (tmp_path / "set").exists()
+
+
+def test_a_busy_server_and_broken_connections_are_outlasted(tmp_path: Path) -> None:
+    def fetched(archive: XenoCanto, folder: Path) -> dict[str, bytes]:
+        with running(archive):
+            patient = Web(per_s=1e6, secret=KEY, sleep=lambda _seconds: None)
+            wanted = search(patient, "cnt:Spain", key=KEY, server=archive.address)[:9]
+            done = fetch_recordings(patient, [item for item in wanted if item.file_url], folder, n_workers=3)
+        assert not done.failures
+        return {path.name: path.read_bytes() for path in (folder / "audio").iterdir()}
+
+    busy = XenoCanto(busy_every=4, break_every=3)
+    assert fetched(busy, tmp_path / "busy") == fetched(XenoCanto(), tmp_path / "calm")
+    assert busy.broken
+
+
+@pytest.mark.ops
+def test_five_hundred_recordings_and_five_kills(tmp_path: Path) -> None:
+    rng = random.Random(3)
+    data_set = tmp_path / "set"
+    environment = {**os.environ, "XENO_CANTO_API_KEY": KEY}
+    with running(XenoCanto(n_recordings=800, break_every=20)) as archive:
+        command = [sys.executable, "-m", "dawnchorus", "fetch", "xeno-canto", "cnt:Spain", str(data_set)]
+        command += ["--server", archive.address, "--limit", "500", "--license", "CC-BY", "--license", "CC-BY-SA"]
+        command += ["--license", "CC-BY-NC-SA", "--license", "CC-BY-NC-ND", "--workers", "8"]
+        for _ in range(5):
+            process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            time.sleep(rng.uniform(1.0, 2.0))
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    table = read_table(data_set)
+    assert len(table.rows) == 500
+    assert {path.name for path in (data_set / "audio").iterdir()} == {Path(row.path).name for row in table.rows}
+
+
+def test_without_a_good_key_the_way_to_one_is_told_and_the_key_is_never_shown(fetch: Fetch, tmp_path: Path) -> None:
+    code, _, advice = fetch(tmp_path / "set", key="")
+    assert (code, "export XENO_CANTO_API_KEY=" in advice) == (2, True)
+    wrong = fetch(tmp_path / "set", key="wrong-key-9876")
+    assert wrong[0] == 3
+    assert "copy the key from your account page" in wrong[2]
+    good = fetch(tmp_path / "set", "--limit", "3")
+    for text in (advice, *wrong[1:], *good[1:]):
+        assert "wrong-key-9876" not in text
+        assert KEY not in text
+    for path in (tmp_path / "set").rglob("*"):
+        assert not path.is_file() or KEY.encode() not in path.read_bytes()
+
+
+def test_a_server_that_is_not_there_is_said_without_the_key() -> None:
+    waits: list[float] = []
+    gone = Web(per_s=1000, secret=KEY, sleep=waits.append)
+    with pytest.raises(FetchFailed, match="tried 6 times") as caught:
+        gone.read(f"http://127.0.0.1:9/api/3/recordings?key={KEY}")
+    assert KEY not in str(caught.value)
+    assert [round(w) >= 0 for w in waits[:5]] == [True] * 5
+    assert sum(waits) > 10, "longer and longer waits"
+
+
+def test_a_key_with_odd_characters_is_hidden_in_an_address_too() -> None:
+    key = "a+b/c=d&e"
+    gone = Web(per_s=1000, secret=key, sleep=lambda _: None)
+    with pytest.raises(FetchFailed) as caught:
+        gone.read("http://127.0.0.1:9/?" + urllib.parse.urlencode({"key": key}))
+    assert "key=***" in str(caught.value)
+
+
+@pytest.mark.parametrize("query", ["Parus major", "", "gen:Parus major", '"great tit"'])
+def test_free_text_is_refused_with_a_hint(query: str) -> None:
+    with pytest.raises(InputError, match="expected tags"):
+        check_query(query)
+
+
+def test_queries_with_quotes_and_ranges_pass() -> None:
+    assert check_query('en:"=great tit" len:10-30 q:">C"') == 'en:"=great tit" len:10-30 q:">C"'

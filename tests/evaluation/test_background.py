@@ -1,0 +1,102 @@
+"""A model that hears birds in noise is said to, with figures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dawnchorus.data.presence import Presence
+from dawnchorus.data.recordings import RecordingRow
+from dawnchorus.evaluation.background import describe_background, measure_background
+from dawnchorus.evaluation.scoring import Scores
+
+CLASSES = ("Avis magna", "Avis parva")
+PRESENCE = Presence(CLASSES)
+
+
+def scores(rows: list[RecordingRow], each: list[list[list[float]]]) -> Scores:
+    """Of windows [recordings, windows, classes]."""
+    windows = [(k, window) for k, recording in enumerate(each) for window in recording]
+    return Scores(
+        classes=CLASSES,
+        rows=tuple(rows),
+        recording=np.array([k for k, _ in windows]),
+        start_s=np.concatenate([np.arange(len(recording), dtype=float) for recording in each]),
+        window_s=1.0,
+        scores=np.array([window for _, window in windows]),
+        presence=np.array([PRESENCE.between(rows[k], 0, 1) for k, _ in windows]),
+        failures={},
+    )
+
+
+def background(name: str, *absent: str) -> RecordingRow:
+    return RecordingRow(recording_id=name, path=name, kind="background", absent=absent)
+
+
+BIRD = RecordingRow(recording_id="bird", path="bird", scientific_name="Avis magna")
+
+
+def test_the_highest_score_of_each_background_recording_counts() -> None:
+    found = measure_background(
+        scores([BIRD, background("rain"), background("wind")], [[[0.9, 0.9]], [[0.1, 0.2], [0.3, 0.1]], [[0.0, 0.1]]])
+    )
+    assert found is not None
+    assert (found.n_recordings, found.n_heard, found.highest) == (2, 1, 0.3)
+    assert found.percentile_95 == pytest.approx(0.29)
+    rain, wind = found.recordings
+    assert (rain.recording_id, rain.scientific_name, rain.highest) == ("rain", "Avis magna", 0.3)
+    assert rain.percentile_95 == pytest.approx(0.295)
+    assert (wind.scientific_name, wind.highest) == ("Avis parva", 0.1)
+
+
+def test_of_negatives_only_the_species_that_they_are_without_counts() -> None:
+    found = measure_background(scores([background("not magna", "Avis magna")], [[[0.1, 0.9]]]))
+    assert found is not None
+    assert (found.highest, found.n_heard) == (0.1, 0)
+    assert measure_background(scores([background("not a class", "Avis alia")], [[[0.9, 0.9]]])) is None
+
+
+def test_high_scores_are_a_warning_with_what_to_do_and_no_background_is_said() -> None:
+    heard = measure_background(scores([background("rain")], [[[0.9, 0.1]]]))
+    (softmax,) = describe_background(heard, model="mine", activation="softmax")
+    assert softmax.startswith("warning: mine hears species in background: highest score 0.900 (Avis magna in rain)")
+    assert "in 1 of 1 background recordings" in softmax
+    assert "train with loss=bce" in softmax
+    (sigmoid,) = describe_background(heard, model="mine", activation="sigmoid")
+    assert "Add recordings like these" in sigmoid
+    quiet = measure_background(scores([background("rain")], [[[0.1, 0.1]]]))
+    assert next(describe_background(quiet, model="mine", activation="sigmoid")).startswith("background: mine: highest")
+    (none,) = describe_background(None, model="mine", activation="sigmoid")
+    assert none.startswith("warning: none of these recordings is without birds")
+
+
+def test_false_alarms_are_windows_by_the_hours_in_which_a_species_is_judged() -> None:
+    hour = [[0.9, 0.0]] * 3600
+    found = measure_background(scores([background("hum")], [hour]))
+    assert found is not None
+    low_score, _, high_score = found.false_alarms
+    assert (low_score.n_alarms, low_score.per_hour, found.scored_h) == (3600, 3600, 1)
+    assert high_score.per_hour == 3600
+    assert low_score.low == pytest.approx(3600 * 0.763, rel=0.01), "60 minutes are 60 pieces of evidence"
+    assert low_score.high == pytest.approx(3600 * 1.287, rel=0.01)
+    negatives = [background(f"not magna {k}", "Avis magna") for k in range(9)]
+    noise = [[0.0, 0.9]] * 4 + [[0.0, 0.1]] * 6
+    both = measure_background(scores([background("noise"), *negatives], [noise, *[[[0.1, 0.9]] * 400] * 9]))
+    assert both is not None
+    assert both.false_alarms[0].per_hour == pytest.approx(4 / (10 / 3600)), "in the hours of others nobody knows"
+    assert (both.n_species, both.n_not_judged) == (2, 0)
+
+
+def test_no_alarm_in_a_minute_is_not_none_at_all() -> None:
+    found = measure_background(scores([background("rain")], [[[0.1, 0.1]] * 60]))
+    assert found is not None
+    alarms = found.false_alarms[0]
+    assert (alarms.n_alarms, alarms.per_hour, alarms.low) == (0, 0, 0)
+    assert alarms.high == pytest.approx(60 * 3.69, rel=0.01), "the exact bound of a Poisson process"
+
+
+def test_species_that_no_background_is_without_are_not_passed_for_judged() -> None:
+    found = measure_background(scores([background("not magna", "Avis magna")], [[[0.1, 0.9]] * 60]))
+    warning, line = describe_background(found, model="mine", activation="sigmoid")
+    assert warning.startswith("warning: no recording is without the other 1 of 2 species")
+    assert line.endswith("in 1 minutes, of 1 species")

@@ -1,0 +1,220 @@
+"""From hits to rows: times, place, week, what is dropped and what is joined."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, replace
+from datetime import date, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.ranges import KNOWN, range_bundle
+
+from dawnchorus.audio.windows import WindowPlan
+from dawnchorus.identification import Options
+from dawnchorus.identification.detection_table import TableBuilder, merge_events
+from dawnchorus.identification.input_tables import DatedOrigin
+from dawnchorus.identification.range_filter import RangeFilter
+from dawnchorus.inference.scoring import HIT, Scored
+from dawnchorus.models.bundle import Bundle, Calibration
+from dawnchorus.taxonomy.labels import Label
+from dawnchorus.types import AudioInfo, Detection, Origin, RecordingTable, Span
+
+PATH = Path("/data/a.wav")
+PLAN = WindowPlan(rate_hz=16_000, n_window=16_000, n_hop=8_000)
+NOWHERE = Origin()
+BERLIN = Origin(datetime(2026, 5, 1, 4, 30), 52.5, 13.4, "AudioMoth", "guano")
+
+
+def scored(
+    *hits: tuple[int, int, float], origin: Origin = NOWHERE, duration_s: float = 10.0, speech: tuple[Span, ...] = ()
+) -> Scored:
+    info = AudioInfo("WAV", "PCM_16", 44_100, 1, None)
+    return Scored(PATH, info, origin, duration_s, (), np.array(list(hits), HIT), speech)
+
+
+def builder(bundle: Bundle, origins: dict[Path, Origin] | None = None, **options: object) -> TableBuilder:
+    return TableBuilder(bundle, PLAN, Options(**options), None, origins or {})  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def placed(tmp_path: Path, level_bundle: Bundle) -> Bundle:
+    """Class 0 is expected north of 32 degrees, class 1 east of 32; class 4 is not known."""
+    bundle = range_bundle(tmp_path, level_bundle)
+    return replace(bundle, labels=(*bundle.labels, Label("Avis nova", "New Bird")))
+
+
+def range_filter(bundle: Bundle) -> RangeFilter:
+    return RangeFilter(replace(bundle, labels=KNOWN), bundle=bundle, threshold=0.5)
+
+
+def in_range(bundle: Bundle, origin: Origin, **options: object) -> dict[str, bool | None]:
+    filtered = replace(builder(bundle, **options), range_filter=range_filter(bundle))
+    table = filtered.build(scored(*[(0, k, 0.5) for k in (0, 1, 4)], origin=origin))
+    return {found.common_name: found.in_range for found in table.detections}
+
+
+def test_rows_have_the_times_of_their_windows(level_bundle: Bundle) -> None:
+    table = builder(level_bundle).build(scored((0, 0, 0.5), (1, 1, 0.75), (4, 2, 1.0), duration_s=2.75))
+    assert table == RecordingTable(
+        recording="/data/a.wav",
+        duration_s=2.75,
+        rate_hz=44_100,
+        origin=NOWHERE,
+        week=None,
+        detections=(
+            Detection(0.0, 1.0, "Avis magna", "Loud Bird", "species", 0.5),
+            Detection(0.5, 1.5, "Avis parva", "Quiet Bird", "species", 0.75),
+            Detection(2.0, 2.75, "Engine", "Engine", "sound", 1.0),
+        ),
+    )
+
+
+def test_row_never_ends_before_it_starts(level_bundle: Bundle) -> None:
+    (found,) = builder(level_bundle).build(scored((4, 0, 0.5), duration_s=1.5)).detections
+    assert (found.start_s, found.end_s) == (2.0, 2.0)
+
+
+def test_probability_is_the_calibrated_score(level_bundle: Bundle) -> None:
+    """sigmoid(2 * log odds of 0.75) = sigmoid(2 ln 3) = 9 / 10."""
+    info = level_bundle.info.model_copy(update={"calibration": Calibration(scale=2, offset=0, n_recordings=9)})
+    (found,) = builder(replace(level_bundle, info=info)).build(scored((0, 0, 0.75))).detections
+    assert found.probability == pytest.approx(0.9)
+
+
+def test_week_is_the_options_or_else_the_recordings(level_bundle: Bundle) -> None:
+    assert builder(level_bundle).build(scored(origin=BERLIN)).week == 17
+    assert builder(level_bundle, week=3).build(scored(origin=BERLIN)).week == 3
+    assert builder(level_bundle, week=3).build(scored()).week == 3
+    assert builder(level_bundle).build(scored()).week is None
+
+
+def test_table_of_recordings_wins_over_the_file(level_bundle: Bundle) -> None:
+    def origin(**given: object) -> Origin:
+        return builder(level_bundle, {PATH: Origin(**given)}).origin(PATH, BERLIN)  # type: ignore[arg-type]
+
+    assert builder(level_bundle).origin(PATH, BERLIN) == BERLIN
+    assert origin() == BERLIN
+    moment = datetime(2025, 1, 1)
+    assert origin(start_time=moment, source="x.csv") == replace(BERLIN, start_time=moment, source="x.csv")
+    assert origin(latitude=0.0, longitude=0.0) == replace(BERLIN, latitude=0.0, longitude=0.0)
+    everything = Origin(moment, 1.0, 2.0, None, "x.csv")
+    assert builder(level_bundle, {PATH: everything}).origin(PATH, NOWHERE) == everything
+    assert builder(level_bundle, {Path("/data/b.wav"): everything}).origin(PATH, BERLIN) == BERLIN
+
+
+def test_place_of_the_options_wins_over_all(level_bundle: Bundle) -> None:
+    given = builder(level_bundle, {PATH: Origin(latitude=1.0, longitude=2.0)}, latitude=0.0, longitude=9.0)
+    assert given.origin(PATH, BERLIN) == replace(BERLIN, latitude=0.0, longitude=9.0)
+
+
+def test_relative_path_has_the_place_of_its_absolute_one(
+    level_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = builder(level_bundle, {tmp_path / "a.wav": Origin(latitude=1.0, longitude=2.0)})
+    assert given.origin(Path("a.wav"), NOWHERE).latitude == 1.0
+
+
+def test_range_is_known_where_both_coordinates_are(placed: Bundle) -> None:
+    north_east = {"Northern Bird": True, "Eastern Bird": True, "New Bird": None}
+    assert in_range(placed, Origin(latitude=60, longitude=60)) == north_east
+    assert in_range(placed, Origin(latitude=60, longitude=0)) == north_east | {"Eastern Bird": False}
+    unknown = dict.fromkeys(north_east)
+    assert in_range(placed, Origin(latitude=60)) == unknown
+    assert in_range(placed, Origin(longitude=60)) == unknown
+    assert in_range(placed, NOWHERE) == unknown
+
+
+def test_place_without_a_range_model_flags_nothing(level_bundle: Bundle) -> None:
+    (found,) = builder(level_bundle).build(scored((0, 0, 0.5), origin=BERLIN)).detections
+    assert found.in_range is None
+
+
+def test_range_is_asked_for_the_week(placed: Bundle) -> None:
+    """Class 2 has minus the week as its probability: expected where no week is known, which is asked for as -1."""
+    filtered = replace(builder(placed), range_filter=range_filter(placed))
+    for origin, expected in ((replace(BERLIN, start_time=None), True), (BERLIN, False)):
+        (found,) = filtered.build(scored((0, 2, 0.5), origin=origin)).detections
+        assert found.in_range is expected
+
+
+def test_only_what_is_out_of_range_is_dropped(placed: Bundle) -> None:
+    north = Origin(latitude=60, longitude=0)
+    assert in_range(placed, north, drop_out_of_range=True) == {"Northern Bird": True, "New Bird": None}
+    assert set(in_range(placed, NOWHERE, drop_out_of_range=True).values()) == {None}
+
+
+VOICE = (Span(1.0, 2.0),)
+
+
+@pytest.mark.parametrize(
+    ("window", "has_voice"),
+    [(0, False), (1, True), (2, True), (3, True), (4, False), (7, False)],
+)
+def test_voice_is_in_windows_that_overlap_it(level_bundle: Bundle, window: int, has_voice: bool) -> None:
+    """Windows of a second begin every half: one that only touches the voice has none of it."""
+    (found,) = builder(level_bundle, speech="flag").build(scored((window, 0, 0.5), speech=VOICE)).detections
+    assert found.human_voice is has_voice
+
+
+def test_uses_of_a_voice(level_bundle: Bundle) -> None:
+    heard = scored((0, 0, 0.5), (2, 0, 0.5), (4, 0, 0.5), speech=VOICE)
+    tables = {use: builder(level_bundle, speech=use).build(heard) for use in (None, "flag", "blank", "drop")}
+    assert {use: [found.human_voice for found in table.detections] for use, table in tables.items()} == {
+        None: [None, None, None],
+        "flag": [False, True, False],
+        "blank": [False, True, False],
+        "drop": [False, False],
+    }
+    assert {use: table.speech for use, table in tables.items()} == {
+        None: (), "flag": VOICE, "blank": VOICE, "drop": VOICE
+    }  # fmt: skip
+    assert {use for use, table in tables.items() if table.is_silenced} == {"blank", "drop"}
+
+
+def row(start_s: float, end_s: float, name: str = "a", score: float = 0.5, **more: object) -> Detection:
+    return Detection(start_s, end_s, name, name, "species", score, **more)  # type: ignore[arg-type]
+
+
+def test_events_join_over_a_gap_of_a_millisecond() -> None:
+    assert merge_events([row(0, 3), row(3.0009, 6)]) == [row(0, 6)]
+    assert merge_events([row(0, 3), row(3.0015, 6)]) == [row(0, 3), row(3.0015, 6)]
+
+
+def test_event_has_the_best_of_its_windows() -> None:
+    first = row(0, 3, score=0.9, probability=0.2, human_voice=False)
+    second = row(2, 4, score=0.3, probability=0.7, human_voice=True)
+    best = row(0, 4, score=0.9, probability=0.7, human_voice=True)
+    assert merge_events([first, second]) == [best]
+    assert merge_events([second, first]) == [best]
+    assert merge_events([first, row(1, 2)]) == [replace(first, human_voice=None)]
+    assert merge_events([row(0, 3), row(1, 2)]) == [row(0, 3)]
+
+
+def test_events_are_ordered_by_start_score_and_name() -> None:
+    rows = [row(0, 1, "b", 0.3), row(0, 1, "c", 0.7), row(0, 1, "a", 0.3), row(5, 6, "a", 0.9), row(5, 6, "b", 0.95)]
+    assert [(found.start_s, found.scientific_name) for found in merge_events(rows)] == [
+        (0, "c"), (0, "a"), (0, "b"), (5, "b"), (5, "a")
+    ]  # fmt: skip
+
+
+def test_merging_is_asked_for(level_bundle: Bundle) -> None:
+    hits = scored((0, 0, 0.5), (1, 0, 0.75), (6, 0, 0.5))
+    assert len(builder(level_bundle).build(hits).detections) == 3
+    merged = builder(level_bundle, merge=True).build(hits).detections
+    assert [(found.start_s, found.end_s, found.score) for found in merged] == [(0.0, 1.5, 0.75), (3.0, 4.0, 0.5)]
+
+
+def test_builder_cannot_be_changed(level_bundle: Bundle) -> None:
+    with pytest.raises(FrozenInstanceError):
+        builder(level_bundle).origins = {}  # type: ignore[misc]
+
+
+def test_day_of_the_table_gives_the_week_and_no_time(level_bundle: Bundle) -> None:
+    def build(day: date) -> RecordingTable:
+        return builder(level_bundle, {PATH: DatedOrigin(day=day, source="x.csv")}).build(scored(origin=BERLIN))
+
+    same, other = build(date(2026, 5, 1)), build(date(2026, 8, 1))
+    assert (same.week, same.origin.start_time) == (17, BERLIN.start_time)
+    assert (other.week, other.origin.start_time) == (29, None)

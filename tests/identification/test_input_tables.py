@@ -1,0 +1,262 @@
+"""Lists that users bring: both sides of every limit, and messages with the line."""
+
+from __future__ import annotations
+
+import os
+import threading
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from dawnchorus.cli.identify import command
+from dawnchorus.errors import FormatError, InputError
+from dawnchorus.identification.input_tables import DatedOrigin, read_recordings, read_species_list, read_thresholds
+from dawnchorus.identification.options import Options
+from dawnchorus.identification.run import selection_of
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.taxonomy.classes import nearest_species
+from dawnchorus.types import Origin
+
+
+def written(folder: Path, text: str) -> Path:
+    (folder / "list.csv").write_text(text)
+    return folder / "list.csv"
+
+
+@pytest.mark.parametrize("read", [read_species_list, read_thresholds, read_recordings])
+def test_lists_that_are_not_there_are_refused(tmp_path: Path, read: object) -> None:
+    with pytest.raises(InputError, match=r"none\.csv: no such file"):
+        read(tmp_path / "none.csv")  # type: ignore[operator]
+    with pytest.raises(InputError, match="no such file"):
+        read(tmp_path)  # type: ignore[operator]
+
+
+def test_species_list_of_comments_alone_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"list\.csv: expected one species in a line, found none"):
+        read_species_list(written(tmp_path, "# none\n\n  \n"))
+    assert read_species_list(written(tmp_path, "# one\n\n  Parus major \n")) == ("Parus major",)
+
+
+def test_thresholds_are_taken_from_0_to_1(tmp_path: Path) -> None:
+    table = written(tmp_path, "species,min_score\nParus major,0\nCuculus canorus,0.5\nStrix aluco,1\n")
+    assert read_thresholds(table) == {"Parus major": 0.0, "Cuculus canorus": 0.5, "Strix aluco": 1.0}
+
+
+@pytest.mark.parametrize("row", ["Parus major,-0.01", "Parus major,1.01", ",0.5"])
+def test_thresholds_beyond_0_to_1_are_refused(tmp_path: Path, row: str) -> None:
+    table = written(tmp_path, f"species,min_score\nStrix aluco,0.5\n{row}\n")
+    with pytest.raises(FormatError, match=r"list\.csv, line 3: expected a species and a score from 0 to 1"):
+        read_thresholds(table)
+
+
+@pytest.mark.parametrize("place", [(-90, -180), (0, 0), (90, 180), (52.5, 13.4)])
+def test_places_at_the_ends_of_the_earth_are_taken(tmp_path: Path, place: tuple[float, float]) -> None:
+    (origin,) = read_recordings(written(tmp_path, f"path,lat,lon\na.wav,{place[0]},{place[1]}\n")).values()
+    assert origin == Origin(latitude=place[0], longitude=place[1], source="list.csv")
+
+
+@pytest.mark.parametrize("place", ["-90.1,0", "90.1,0", "0,-180.1", "0,180.1", "1,", ",1"])
+def test_places_beyond_the_earth_are_refused(tmp_path: Path, place: str) -> None:
+    table = written(tmp_path, f"path,lat,lon\nb.wav,1,1\na.wav,{place}\n")
+    with pytest.raises(FormatError, match=r"list\.csv, line 3: expected a latitude from -90 to 90 and a longitude"):
+        read_recordings(table)
+
+
+def test_recordings_may_lack_place_or_time_but_not_both(tmp_path: Path) -> None:
+    expected = Origin(start_time=datetime(2026, 5, 1, 4, 30), source="list.csv")
+    for table in ("path,time\na.wav,2026-05-01T04:30:00\n", "path,time,lat,lon\na.wav,2026-05-01T04:30,,\n"):
+        assert list(read_recordings(written(tmp_path, table)).values()) == [expected]
+    (origin,) = read_recordings(written(tmp_path, "path,lat,lon,time\na.wav,1,2,\n")).values()
+    assert origin == Origin(latitude=1, longitude=2, source="list.csv")
+    with pytest.raises(FormatError, match=r"expected columns latitude and longitude, or start_time; found \['path'"):
+        read_recordings(written(tmp_path, "path,notes\na.wav,x\n"))
+    with pytest.raises(FormatError, match="line 2: expected a path, found"):
+        read_recordings(written(tmp_path, "path,lat,lon\n,1,2\n"))
+
+
+def test_times_are_taken_to_the_year_2100(tmp_path: Path) -> None:
+    (origin,) = read_recordings(written(tmp_path, "path,time\na.wav,2100-12-31T23:59:59\n")).values()
+    assert origin.start_time == datetime(2100, 12, 31, 23, 59, 59)
+    for text in ("2101-01-01", "9999-01-01", "dawn"):
+        with pytest.raises(FormatError, match=f"line 2: expected a time like 2026-05-01T04:30:00, found '{text}'"):
+            read_recordings(written(tmp_path, f"path,time\na.wav,{text}\n"))
+
+
+def test_paths_are_beside_the_table_or_else_in_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("tables", "here"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "tables" / "a.wav").touch()
+    monkeypatch.chdir(tmp_path / "here")
+    long_name = "x" * 300 + ".wav"
+    table = written(tmp_path / "tables", f"path,lat,lon\na.wav,1,2\nb.wav,1,2\n{long_name},1,2\n")
+    assert list(read_recordings(table)) == [
+        tmp_path / "tables" / "a.wav",
+        tmp_path / "here" / "b.wav",
+        tmp_path / "here" / long_name,
+    ]
+
+
+def encoded(folder: Path, text: str, encoding: str) -> Path:
+    (folder / "list.csv").write_bytes(text.encode(encoding))
+    return folder / "list.csv"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "cp1252"])
+def test_lists_are_read_in_the_encodings_of_windows(tmp_path: Path, encoding: str) -> None:
+    assert read_species_list(encoded(tmp_path, "Parus major\r\nGrünspecht\r\n", encoding)) == (
+        "Parus major",
+        "Grünspecht",
+    )
+    assert read_thresholds(encoded(tmp_path, "species;min_score\r\nGrünspecht;0,5\r\n", encoding)) == {
+        "Grünspecht": 0.5
+    }
+
+
+def test_species_lists_may_be_tables(tmp_path: Path) -> None:
+    table = written(tmp_path, "Common Name;Scientific Name\nGreat Tit;Parus major\n")
+    assert read_species_list(table) == ("Parus major",)
+    assert read_species_list(written(tmp_path, "Species\nParus major\n")) == ("Parus major",)
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ("latitude;longitude;start_time\na.wav;52,5;13,4;03.05.2024 06:00", (52.5, 13.4, datetime(2024, 5, 3, 6))),
+        ("lat;lon;date;time\na.wav;52°30'N;13.4E;2024-05-03;0600", (52.5, 13.4, datetime(2024, 5, 3, 6))),
+        ("Lat ;LON;Date;Time\na.wav;52.5;13.4;3 May 2024;6:00 AM", (52.5, 13.4, datetime(2024, 5, 3, 6))),
+        ("place;datetime\na.wav;52.5, 13.4;2024-05-03T06:00:00Z", (52.5, 13.4, datetime(2024, 5, 3, 6, tzinfo=UTC))),
+        ("lat;date\na.wav;52.5, 13.4;2024-05-03 06:00", (52.5, 13.4, datetime(2024, 5, 3, 6))),
+        ("lat;lon;date;time\na.wav;52.5;13.4;45415;0.25", (52.5, 13.4, datetime(2024, 5, 3, 6))),
+        ("start_time\na.wav;2024-05-03 00:00:00", (None, None, datetime(2024, 5, 3))),
+    ],
+)
+def test_places_and_times_as_people_write_them(tmp_path: Path, row: str, expected: tuple[object, ...]) -> None:
+    (origin,) = read_recordings(written(tmp_path, f"path;{row}\n")).values()
+    assert (origin.latitude, origin.longitude, origin.start_time) == expected
+
+
+@pytest.mark.parametrize("column", ["date", "start_time"])
+def test_a_date_alone_is_a_day_without_a_time(tmp_path: Path, column: str) -> None:
+    notes: list[str] = []
+    (origin,) = read_recordings(written(tmp_path, f"path,{column}\na.wav,2024-05-03\n"), on_note=notes.append).values()
+    assert origin == DatedOrigin(source="list.csv", day=date(2024, 5, 3))
+    assert notes == [f"{tmp_path / 'list.csv'}: 1 of 1 recordings have a date without a time: it counts for the week."]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("path,date,time\na.wav,2024-05-03,early\n", "line 2: expected a time like .*, found '2024-05-03 early'"),
+        ("path,date,time\na.wav,2024-05,06:00\n", "expected a time like"),
+        ("path,date,time\na.wav,,06:00\n", "expected a time like"),
+        ("path,date\na.wav,spring\n", "found 'spring'"),
+        ("path,place\na.wav,48.1 11.5\nb.wav,Pond\n", "line 3: expected a latitude .* found 'Pond'"),
+        (
+            "path,lat,lon\na.wav,1,2\na.wav,1,3\n",
+            "lines 2 and 3: expected one time and place for each recording, found .* and .* of a.wav",
+        ),
+        ("path,lat,lon\na.wav,1,2,3\n", "line 2"),
+    ],
+)
+def test_values_that_are_not_understood_are_named(tmp_path: Path, rows: str, message: str) -> None:
+    with pytest.raises(FormatError, match=message):
+        read_recordings(written(tmp_path, rows))
+
+
+def test_orders_of_day_and_month_that_cannot_be_told_are_said(tmp_path: Path) -> None:
+    notes: list[str] = []
+    found = read_recordings(
+        written(tmp_path, "path,date,time\na.wav,5/3/2024,6:00\nb.wav,5/4/2024,6:00\n"), on_note=notes.append
+    )
+    assert [origin.start_time for origin in found.values()] == [datetime(2024, 5, 3, 6), datetime(2024, 5, 4, 6)]
+    assert "in 2 rows day and month could change places (as '5/3/2024')" in notes[0]
+
+
+def test_times_with_hyphens_are_no_dates(tmp_path: Path) -> None:
+    notes: list[str] = []
+    table = written(tmp_path, "path,date,time\na.wav,2024-05-03,05-06-07\n")
+    (origin,) = read_recordings(table, on_note=notes.append).values()
+    assert (origin.start_time, notes) == (datetime(2024, 5, 3, 5, 6, 7), [])
+
+
+def test_paths_of_windows_are_found(tmp_path: Path) -> None:
+    (tmp_path / "night").mkdir()
+    (tmp_path / "night" / "a.wav").touch()
+    assert list(read_recordings(written(tmp_path, "path,lat,lon\n.\\night\\a.wav,1,2\n"))) == [
+        tmp_path / "night" / "a.wav"
+    ]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+@pytest.mark.parametrize(
+    ("read", "text", "expected"),
+    [
+        (read_species_list, "Parus major\n", ("Parus major",)),
+        (read_thresholds, "species,min_score\nParus major,0.5\n", {"Parus major": 0.5}),
+    ],
+)
+def test_lists_may_be_pipes(tmp_path: Path, read: object, text: str, expected: object) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=(text,))
+    writer.start()
+    assert read(pipe) == expected  # type: ignore[operator]
+    writer.join()
+
+
+def test_a_species_with_two_thresholds_is_refused_with_both_lines(tmp_path: Path) -> None:
+    table = written(tmp_path, "species,min_score\nParus major,0.9\nStrix aluco,0.5\nparus  major_Great Tit,0.1\n")
+    with pytest.raises(FormatError, match=r"lines 2 and 4: expected one score for parus major, found 0\.9 and 0\.1"):
+        read_thresholds(table)
+    same = written(tmp_path, "species,min_score\nParus major,0.9\nParus major_Great Tit,0.9\n")
+    assert read_thresholds(same) == {"Parus major": 0.9}
+
+
+def test_lists_have_any_name_of_a_class(tmp_path: Path, level_bundle: Bundle) -> None:
+    names = read_species_list(written(tmp_path, "loud_bird\n?\nAVIS PARVA_Quiet Bird\n"))
+    assert nearest_species(names, level_bundle.labels) == ["'?' is not a class of the model."]
+    assert np.isfinite(selection_of(level_bundle, Options(species=names)).thresholds).tolist() == [True, True, False]
+    thresholds = {"Loud Bird": 0.9, "Avis parva": 0.8}
+    kept = selection_of(level_bundle, Options(thresholds=thresholds)).thresholds
+    assert kept[:2].tolist() == pytest.approx([0.9, 0.8])
+    with pytest.raises(InputError, match=r"'Avis magna' and 'Loud Bird' are one class of the model .* 0\.1 and 0\.9"):
+        selection_of(level_bundle, Options(thresholds={"Avis magna": 0.1, "Loud Bird": 0.9}))
+
+
+def test_names_that_are_twice_in_a_species_list_are_said(tmp_path: Path) -> None:
+    path, notes = tmp_path / "list.txt", list[str]()
+    path.write_text("Parus major\nTurdus merula\nparus  major_Great Tit\n")
+    assert len(read_species_list(path, on_note=notes.append)) == 3
+    assert notes == [f"{path}: names that are there twice: 1, as 'Parus major' and 'parus  major_Great Tit'."]
+
+
+def test_places_of_options_and_table_that_differ_are_said(tmp_path: Path) -> None:
+    (tmp_path / "places.csv").write_text("path,latitude,longitude\na.wav,52.5,13.4\nb.wav,48.1,11.5\n")
+    (tmp_path / "a.wav").write_bytes(b"")
+    given = ["--recordings", str(tmp_path / "places.csv"), "--lat", "48.1", "--lon", "11.5", "--model", "none"]
+    done = CliRunner().invoke(command, [str(tmp_path / "a.wav"), *given])
+    assert "--lat and --lon (48.1, 11.5) are used for 1 recordings that have another place" in done.output
+    assert "as a.wav (52.5, 13.4)" in done.output
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("path,latt,lon\na.wav,1,2\n", "Is the column 'latt' meant to be 'lat'?"),
+        ("path,latitud,longtude\na.wav,1,2\n", "Is the column 'longtude' meant to be 'longitude'?"),
+        ("path,lat,lon,star_time\na.wav,1,2,2024-05-01\n", "Is the column 'star_time' meant to be 'start_time'?"),
+        ("path,lat,lon\na.wav,0,0\n", "1 of 1 recordings are at latitude 0, longitude 0 (as a.wav)"),
+    ],
+)
+def test_misspelt_columns_and_doubtful_places_are_said(tmp_path: Path, content: str, said: str) -> None:
+    notes: list[str] = []
+    try:
+        read_recordings(written(tmp_path, content), on_note=notes.append)
+    except FormatError as error:
+        notes.append(str(error))
+    assert said in "\n".join(notes)

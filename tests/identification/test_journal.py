@@ -1,0 +1,226 @@
+"""The journal of a run, on its own: what it remembers, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import FrozenInstanceError
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dawnchorus.errors import JournalDamagedError, OutputError
+from dawnchorus.identification.journal import NO_FILE, Journal, Note, file_mark, set_aside
+from dawnchorus.inference.scoring import HIT, Failed, Scored
+from dawnchorus.types import AudioInfo, Origin, Span
+
+MARK = (1000, 2_000_000)
+
+INFO = AudioInfo("WAV", "PCM_16", 16_000, 1, None)
+
+
+def scored(path: Path, *, speech: tuple[Span, ...] = ()) -> Scored:
+    hits = np.array([(0, 1, 0.5), (2, 0, 0.25)], HIT)
+    origin = Origin(datetime(2026, 5, 1, 4, 30), 52.5, 13.4, "AudioMoth", "guano")
+    return Scored(path, INFO, origin, 3.0, ("truncated",), hits, speech)
+
+
+def new_journal(path: Path | None = None) -> Journal:
+    journal = Journal(path)
+    journal.start({"min_score": 0.25})
+    return journal
+
+
+def test_journal_keeps_what_it_was_given(tmp_path: Path) -> None:
+    first, second = scored(Path("/a.wav"), speech=(Span(0.5, 1.0), Span(2.0, 3.25))), Failed(Path("/b.wav"), "broken")
+    with closing(new_journal(tmp_path / "run.journal")) as journal:
+        journal.add(first, MARK)
+        journal.add(second, MARK)
+    with closing(Journal(tmp_path / "run.journal")) as journal:
+        assert journal.parameters() == {"min_score": 0.25}
+        read = journal.read(first.path)
+        assert isinstance(read, Scored)
+        assert read.hits.tolist() == first.hits.tolist()
+        assert {**vars(read), "hits": None} == {**vars(first), "hits": None}
+        assert journal.read(second.path) == second
+        assert journal.read(Path("/c.wav")) is None
+        assert journal.read_note(first.path) == Note(
+            first.path, first.origin, ("truncated",), speech_s=1.75, kept_s=first.duration_s
+        )
+        assert journal.read_note(second.path) == second
+        assert journal.read_note(Path("/c.wav")) is None
+        assert journal.paths() == [first.path, second.path]
+
+
+def test_journal_of_a_new_run_is_empty() -> None:
+    with closing(Journal(None)) as journal:
+        assert journal.parameters() is None
+        assert journal.written is None
+        assert journal.paths() == []
+        assert journal.replaced is None
+
+
+def test_journal_that_starts_again_forgets_everything() -> None:
+    with closing(new_journal()) as journal:
+        journal.add(scored(Path("/a.wav")), MARK)
+        journal.written = {"formats": ["csv"]}
+        journal.start({"min_score": 0.5})
+        assert journal.parameters() == {"min_score": 0.5}
+        assert journal.written is None
+        assert journal.paths() == []
+
+
+def test_journal_notes_how_tables_were_written() -> None:
+    with closing(new_journal()) as journal:
+        journal.written = {"formats": ["csv"]}
+        assert journal.written == {"formats": ["csv"]}
+        journal.written = {"formats": ["raven"]}
+        assert journal.written == {"formats": ["raven"]}
+        journal.written = None
+        assert journal.written is None
+
+
+def test_recording_is_done_while_its_file_is_the_same() -> None:
+    path = Path("/a.wav")
+    with closing(new_journal()) as journal:
+        assert not journal.is_done(path, MARK)
+        assert not journal.is_done(path, NO_FILE)
+        journal.add(Failed(path, "broken"), MARK)
+        assert not journal.is_done(path, MARK)
+        journal.add(scored(path), MARK)
+        assert journal.is_done(path, MARK)
+        assert journal.is_done(path, NO_FILE), "a drive that is away"
+        assert not journal.is_done(path, (MARK[0] + 1, MARK[1]))
+        assert not journal.is_done(path, (MARK[0], MARK[1] + 1))
+
+
+def test_own_table_is_out_of_date_when_scored_again() -> None:
+    path = Path("/a.wav")
+    with closing(new_journal()) as journal:
+        assert not journal.is_in_table(path)
+        journal.add(scored(path), MARK)
+        assert not journal.is_in_table(path)
+        journal.note_in_table(path)
+        assert journal.is_in_table(path)
+        journal.add(scored(path), MARK)
+        assert not journal.is_in_table(path)
+
+
+def test_root_stays_as_it_was_asked_first(tmp_path: Path) -> None:
+    with closing(new_journal()) as journal:
+        assert journal.root([tmp_path / "a" / "x.wav"]) == str(tmp_path / "a")
+        assert journal.root([tmp_path / "b" / "x.wav"]) == str(tmp_path / "a")
+    with closing(new_journal()) as journal:
+        assert journal.root([]) is None
+
+
+@pytest.mark.parametrize("elsewhere", ["a", "z"])
+def test_relative_paths_are_kept_where_they_mean_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: str
+) -> None:
+    for name in ("m", elsewhere):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "m")
+    with closing(new_journal()) as journal:
+        journal.add(scored(Path("x.wav")), MARK)
+        assert journal.paths() == [Path("x.wav")]
+        monkeypatch.chdir(tmp_path / elsewhere)
+        assert journal.paths() == [tmp_path / "m" / "x.wav"]
+
+
+def test_journal_is_used_by_several_threads() -> None:
+    with closing(new_journal()) as journal, ThreadPoolExecutor(1) as pool:
+        pool.submit(journal.add, scored(Path("/a.wav")), MARK).result()
+        assert pool.submit(journal.paths).result() == [Path("/a.wav")]
+
+
+def test_odd_letters_of_reasons_and_warnings_are_printable() -> None:
+    with closing(new_journal()) as journal:
+        journal.add(Failed(Path("/a.wav"), "caf\udce9.wav: broken"), MARK)
+        assert journal.read(Path("/a.wav")) == Failed(Path("/a.wav"), "caf\\udce9.wav: broken")
+
+
+def test_mark_is_size_and_time_of_a_file(tmp_path: Path) -> None:
+    assert file_mark(tmp_path / "none.wav") == NO_FILE
+    (tmp_path / "a.wav").write_bytes(b"123")
+    assert file_mark(tmp_path / "a.wav") == (3, (tmp_path / "a.wav").stat().st_mtime_ns)
+
+
+def test_journal_that_cannot_be_made_says_where(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"none.run\.journal: cannot write the journal of this run \(unable to open"):
+        Journal(tmp_path / "none" / "run.journal")
+
+
+def test_temporary_journal_that_fails_says_so() -> None:
+    journal = Journal(None)
+    journal.close()
+    with pytest.raises(JournalDamagedError, match="temporary files: the journal of this run is damaged"):
+        journal.parameters()
+
+
+def test_file_that_is_no_journal_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "run.journal").write_bytes(b"no database " * 100)
+    with pytest.raises(JournalDamagedError, match=r"run\.journal: the journal of this run is damaged \(file is not a"):
+        Journal(tmp_path / "run.journal")
+
+
+def test_journal_with_a_broken_page_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "run.journal"
+    with closing(new_journal(path)) as journal:
+        for k in range(200):
+            journal.add(scored(Path(f"/{k}.wav")), MARK)
+    content = bytearray(path.read_bytes())
+    content[5 * 4096 : 6 * 4096] = bytes(4096)
+    path.write_bytes(content)
+    with pytest.raises(JournalDamagedError, match=r"--overwrite to start again; the damaged file is kept"):
+        Journal(path)
+
+
+def test_journal_of_an_older_version_lacks_speech() -> None:
+    with closing(new_journal()) as journal:
+        journal.add(scored(Path("/a.wav")), MARK)
+        journal._db.execute("UPDATE recordings SET about = json_remove(about, '$.speech')")
+        read, note = journal.read(Path("/a.wav")), journal.read_note(Path("/a.wav"))
+        assert isinstance(read, Scored)
+        assert isinstance(note, Note)
+        assert (read.speech, note.speech_s) == ((), 0)
+        with pytest.raises(FrozenInstanceError):
+            note.speech_s = 1.0  # type: ignore[misc]
+
+
+def test_damaged_journal_is_set_aside_with_its_companions(tmp_path: Path) -> None:
+    path = tmp_path / "run.journal"
+    for k in (1, 2):
+        for suffix in ("", "-wal", "-shm"):
+            (tmp_path / f"run.journal{suffix}").write_text(f"{k}{suffix}")
+        assert set_aside(path) == tmp_path / f"run.journal.damaged-{k}"
+    path.write_text("alone")
+    set_aside(path)
+    assert {each.name: each.read_text() for each in tmp_path.iterdir()} == {
+        "run.journal.damaged-1": "1",
+        "run.journal.damaged-1-wal": "1-wal",
+        "run.journal.damaged-1-shm": "1-shm",
+        "run.journal.damaged-2": "2",
+        "run.journal.damaged-2-wal": "2-wal",
+        "run.journal.damaged-2-shm": "2-shm",
+        "run.journal.damaged-3": "alone",
+    }
+
+
+def test_journal_that_is_refused_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run.journal").write_bytes(b"no database " * 100)
+    opened: list[sqlite3.Connection] = []
+    connect = sqlite3.connect
+
+    def remembered(*arguments: object, **more: object) -> sqlite3.Connection:
+        opened.append(connect(*arguments, **more))  # type: ignore[call-overload]
+        return opened[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", remembered)
+    with pytest.raises(JournalDamagedError):
+        Journal(tmp_path / "run.journal")
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        opened[0].execute("SELECT 1")

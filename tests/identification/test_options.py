@@ -1,0 +1,100 @@
+"""Options are checked when they are made, at both ends of every limit."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, fields
+from typing import Any
+
+import pytest
+
+from dawnchorus.errors import InputError
+from dawnchorus.identification import Options
+
+AT_THE_LIMITS: list[dict[str, Any]] = [
+    {"min_score": 0},
+    {"min_score": 1},
+    {"min_score": 0.5},
+    {"overlap_s": 0},
+    {"overlap_s": 0.5},
+    {"turns": 1},
+    {"turns": 2},
+    {"turns": 16},
+    {"top": None},
+    {"top": 1},
+    {"thresholds": {"a": 0, "b": 0.5, "c": 1}},
+    {"latitude": -90, "longitude": -180},
+    {"latitude": 0, "longitude": 0},
+    {"latitude": 90, "longitude": 180},
+    {"week": 1},
+    {"week": 24},
+    {"week": 48},
+    {"range_threshold": 0},
+    {"range_threshold": 0.5},
+    {"range_threshold": 1},
+    {"speech": None},
+    {"speech": "flag"},
+    {"speech": "blank"},
+    {"speech": "drop"},
+]
+
+BEYOND_THE_LIMITS: list[tuple[dict[str, Any], str]] = [
+    ({"min_score": -0.01}, "min_score: expected a number from 0 to 1, got -0.01"),
+    ({"min_score": 1.01}, "min_score: expected a number from 0 to 1, got 1.01"),
+    ({"overlap_s": -0.01}, "overlap: expected 0 or more seconds, got -0.01"),
+    ({"turns": 0}, "turns: expected 1 to 16, got 0"),
+    ({"turns": 17}, "turns: expected 1 to 16, got 17"),
+    ({"top": 0}, "top: expected 1 or more, got 0"),
+    ({"thresholds": {"a": 0.5, "b": -0.01}}, "thresholds: expected numbers from 0 to 1"),
+    ({"thresholds": {"a": 1.01}}, "thresholds: expected numbers from 0 to 1"),
+    ({"latitude": 50.0}, "latitude and longitude: expected both or none"),
+    ({"longitude": 50.0}, "latitude and longitude: expected both or none"),
+    ({"latitude": -90.1, "longitude": 0}, "latitude: expected -90 to 90 degrees, got -90.1"),
+    ({"latitude": 90.1, "longitude": 0}, "latitude: expected -90 to 90 degrees, got 90.1"),
+    ({"latitude": 0, "longitude": -180.1}, "longitude: expected -180 to 180 degrees, got -180.1"),
+    ({"latitude": 0, "longitude": 180.1}, "longitude: expected -180 to 180 degrees, got 180.1"),
+    ({"week": 0}, "week: expected 1 to 48, got 0"),
+    ({"week": 49}, "week: expected 1 to 48, got 49"),
+    ({"range_threshold": -0.01}, "range_threshold: expected a number from 0 to 1, got -0.01"),
+    ({"range_threshold": 1.01}, "range_threshold: expected a number from 0 to 1, got 1.01"),
+    ({"speech": "mute"}, "speech: expected one of flag, blank, drop, got 'mute'"),
+]
+
+
+@pytest.mark.parametrize("given", AT_THE_LIMITS, ids=str)
+def test_options_at_their_limits_are_taken(given: dict[str, Any]) -> None:
+    options = Options(**given)
+    assert {name: getattr(options, name) for name in given} == given
+
+
+@pytest.mark.parametrize(("given", "message"), BEYOND_THE_LIMITS, ids=str)
+def test_options_beyond_their_limits_are_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError) as refused:
+        Options(**given)
+    assert str(refused.value).startswith(message)
+
+
+def test_options_are_named_and_cannot_be_changed_later() -> None:
+    with pytest.raises(TypeError):
+        Options(0.5)  # type: ignore[misc]
+    with pytest.raises(FrozenInstanceError):
+        Options().min_score = 7  # type: ignore[misc]
+
+
+def test_options_that_are_off_unless_asked_for() -> None:
+    options = Options()
+    off = {name for name in (field.name for field in fields(options)) if not getattr(options, name)}
+    assert off == {
+        "overlap_s", "top", "species", "thresholds", "merge", "latitude", "longitude", "week", "drop_out_of_range",
+        "speech",
+    }  # fmt: skip
+
+
+def test_scoring_options_are_those_of_older_journals() -> None:
+    """An option that came later is written only where it is on: a run begun before it can be gone on with."""
+    older = {"min_score": 0.25, "overlap_s": 0.0, "top": None, "species": None, "thresholds": {}}
+    assert Options().scoring() == older
+    assert Options(merge=True, latitude=1, longitude=2, week=3, drop_out_of_range=True).scoring() == older
+    assert Options(turns=2).scoring() == {**older, "turns": 2}
+    assert Options(speech="drop").scoring() == {**older, "find_speech": True}
+    changed = {"min_score": 0.5, "overlap_s": 1.0, "top": 3, "species": ("a",), "thresholds": {"a": 0.1}}
+    assert Options(**changed).scoring() == changed  # type: ignore[arg-type]

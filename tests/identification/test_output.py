@@ -1,0 +1,382 @@
+"""Places of tables, what may be replaced there, and the files beside them."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from contextlib import closing
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+
+import numpy as np
+import pytest
+from filelock import FileLock
+
+from dawnchorus.audio.windows import WindowPlan
+from dawnchorus.errors import Busy, InputError, JournalDamagedError, OutputError, OutputExists
+from dawnchorus.identification import Options
+from dawnchorus.identification.detection_table import TableBuilder
+from dawnchorus.identification.journal import Journal
+from dawnchorus.identification.output import Target
+from dawnchorus.identification.result import Progress, Run
+from dawnchorus.inference.scoring import HIT, Failed, Scored
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.types import AudioInfo, Origin
+
+MARK = (1, 2)
+KEY = {"bundle_id": "0123456789ab", "min_score": 0.25, "species": None}
+
+
+def target(path: Path, *formats: str, combined: bool = False) -> Target:
+    return Target.of(path, list(formats) or None, combined=combined)
+
+
+# ---------------------------------------------------------------------- formats and names
+
+
+def test_file_has_the_format_of_its_suffix(tmp_path: Path) -> None:
+    for name, expected in (("x.csv", "csv"), ("x.selections.txt", "raven"), ("x.parquet", "parquet")):
+        chosen = target(tmp_path / name)
+        assert ([each.name for each in chosen.formats], chosen.is_folder) == ([expected], False)
+    chosen = target(tmp_path / "x.txt", "audacity")
+    assert ([each.name for each in chosen.formats], chosen.is_folder) == (["audacity"], False)
+
+
+def test_folder_has_csv_unless_formats_are_named(tmp_path: Path) -> None:
+    (tmp_path / "made.2026").mkdir()
+    for name in ("none", "made.2026"):
+        chosen = target(tmp_path / name)
+        assert ([each.name for each in chosen.formats], chosen.is_folder) == (["csv"], True)
+    chosen = target(tmp_path / "none", "csv", "raven", combined=True)
+    assert ([each.name for each in chosen.formats], chosen.is_folder, chosen.combined) == (["csv", "raven"], True, True)
+    assert not target(tmp_path / "none").combined
+    with pytest.raises(FrozenInstanceError):
+        chosen.combined = False  # type: ignore[misc]
+
+
+def test_several_formats_in_one_file_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"x\.csv: one file holds one format, got csv, raven\. Give a folder"):
+        target(tmp_path / "x.csv", "csv", "raven")
+    with pytest.raises(InputError, match="no table format has this suffix"):
+        target(tmp_path / "x.xlsx")
+
+
+def test_journal_lies_beside_a_file_or_in_its_folder(tmp_path: Path) -> None:
+    assert target(tmp_path / "x.csv").journal_path == tmp_path / ".x.csv.journal"
+    assert target(tmp_path / "x").journal_path == tmp_path / "x" / ".dawnchorus.journal"
+
+
+# ---------------------------------------------------------------------- locks
+
+
+@pytest.mark.parametrize("name", ["new/folder/x.csv", "new/folder"])
+def test_lock_is_held_in_a_folder_that_it_makes(tmp_path: Path, name: str) -> None:
+    place = target(tmp_path / name)
+    for _ in range(2):
+        with place.locked():
+            (lock,) = (tmp_path / "new" / "folder").iterdir()
+            assert lock.name in (".x.csv.lock", ".dawnchorus.lock")
+            with pytest.raises(Busy, match="another dawnchorus process is writing here"), place.locked():
+                pass
+        assert sys.platform == "win32" or not lock.exists()
+
+
+def test_lock_is_given_back_after_an_error(tmp_path: Path) -> None:
+    place = target(tmp_path / "x.csv")
+    with pytest.raises(ZeroDivisionError), place.locked():
+        raise ZeroDivisionError
+    with place.locked(), pytest.raises(Busy), place.locked():
+        pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there an open file cannot be removed")
+def test_lock_that_someone_removed_does_no_harm(tmp_path: Path) -> None:
+    with target(tmp_path / "x.csv").locked():
+        (tmp_path / ".x.csv.lock").unlink()
+
+
+def test_lock_of_another_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wait(_seconds: float) -> None:
+        pytest.fail("waits for the lock")
+
+    monkeypatch.setattr(time, "sleep", wait)
+    lock, refused = (
+        FileLock(tmp_path / ".x.csv.lock"),
+        pytest.raises(Busy, match=r"x\.csv: another dawnchorus.*Wait for"),
+    )
+    with lock, refused, target(tmp_path / "x.csv").locked():
+        pass
+    assert sys.platform == "win32" or (tmp_path / ".x.csv.lock").exists()
+
+
+def test_place_below_a_file_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"x\.csv: cannot be written"), target(tmp_path / "file" / "x.csv").locked():
+        pass
+
+
+# ---------------------------------------------------------------------- journals to begin or to go on with
+
+
+def opened(
+    place: Target,
+    paths: list[Path],
+    key: dict[str, object] = KEY,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Journal:
+    return place.open_journal(key, paths, resume=resume, overwrite=overwrite)
+
+
+def begun(place: Target, paths: list[Path]) -> None:
+    """A run that was interrupted after its first recording."""
+    with closing(opened(place, paths)) as journal:
+        journal.add(Failed(paths[0], "broken"), MARK)
+
+
+def finished(place: Target, paths: list[Path]) -> None:
+    with closing(opened(place, paths)) as journal:
+        journal.add(Failed(paths[0], "broken"), MARK)
+        journal.written = {}
+    if not place.is_folder:
+        place.path.touch()
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> list[Path]:
+    return [tmp_path / "sounds" / "a.wav", tmp_path / "sounds" / "b" / "c.wav"]
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out"
+
+
+def test_interrupted_run_goes_on_with_the_same_settings(out: Path, paths: list[Path]) -> None:
+    place = target(out / "x.csv")
+    begun(place, paths)
+    with closing(opened(place, paths)) as journal:
+        assert journal.paths() == paths[:1]
+        assert journal.parameters() == KEY
+
+
+def test_run_with_other_settings_is_refused_and_left_as_it_is(out: Path, paths: list[Path]) -> None:
+    place = target(out / "x.csv")
+    begun(place, paths)
+    changed = {"bundle_id": "0123456789ab", "min_score": 0.5, "turns": 2}
+    with pytest.raises(InputError, match=r"x\.csv was begun with other settings \(min_score, turns changed\)"):
+        opened(place, paths, changed)
+    with closing(opened(place, paths)) as journal:
+        assert journal.paths() == paths[:1]
+    with closing(opened(place, paths, changed, overwrite=True)) as journal:
+        assert journal.paths() == []
+        assert journal.parameters() == changed
+
+
+def test_finished_run_is_kept_unless_it_is_to_be_added_to(out: Path, paths: list[Path]) -> None:
+    place = target(out / "x.csv")
+    finished(place, paths)
+    with pytest.raises(OutputExists, match=r"holds a finished run. Use --resume to add"):
+        opened(place, paths)
+    with closing(opened(place, paths, resume=True)) as journal:
+        assert journal.paths() == paths[:1]
+    place.path.unlink()
+    with closing(opened(place, paths)) as journal:
+        assert journal.paths() == paths[:1], "its table was deleted, and is written again"
+    with closing(opened(place, paths, overwrite=True)) as journal:
+        assert journal.paths() == []
+
+
+@pytest.mark.parametrize(
+    ("formats", "combined", "names"),
+    [
+        (("csv",), False, ["a.wav.csv", "b/c.wav.csv"]),
+        (("raven", "jsonl"), False, ["a.wav.selections.txt", "a.wav.jsonl", "b/c.wav.jsonl"]),
+        (("raven", "jsonl"), True, ["detections.selections.txt", "detections.jsonl"]),
+    ],
+)
+def test_tables_of_someone_else_are_in_the_way(
+    out: Path, paths: list[Path], formats: tuple[str, ...], combined: bool, names: list[str]
+) -> None:
+    place = target(out, *formats, combined=combined)
+    for name in names:
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).touch()
+        with pytest.raises(OutputExists) as refused:
+            opened(place, paths)
+        assert str(refused.value).startswith(f"{out / name} is there already. Use --overwrite")
+        assert not place.journal_path.exists()
+        (out / name).unlink()
+    (out / "other.csv").touch()
+    opened(place, paths).close()
+
+
+def test_file_of_someone_else_is_replaced_only_when_asked(out: Path, paths: list[Path]) -> None:
+    place = target(out / "x.csv")
+    place.path.touch()
+    with pytest.raises(OutputExists, match="is there already"):
+        opened(place, paths)
+    with pytest.raises(OutputExists, match="is there already"):
+        opened(place, paths, resume=True)
+    with closing(opened(place, paths, overwrite=True)) as journal:
+        assert journal.parameters() == KEY
+
+
+@pytest.mark.parametrize(("resume", "overwrite"), [(False, False), (False, True), (True, True)])
+def test_damaged_journal_is_replaced_and_kept(out: Path, paths: list[Path], resume: bool, overwrite: bool) -> None:
+    place = target(out / "x.csv")
+    place.journal_path.write_bytes(b"no database " * 100)
+    with closing(opened(place, paths, resume=resume, overwrite=overwrite)) as journal:
+        assert journal.replaced == out / ".x.csv.journal.damaged-1"
+        assert journal.replaced.read_bytes() == b"no database " * 100
+        assert journal.parameters() == KEY
+
+
+def test_damaged_journal_stops_what_would_add_to_it(out: Path, paths: list[Path]) -> None:
+    place = target(out / "x.csv")
+    place.journal_path.write_bytes(b"no database " * 100)
+    with pytest.raises(JournalDamagedError):
+        opened(place, paths, resume=True)
+    place.path.touch()
+    with pytest.raises(OutputExists, match="is there already"):
+        opened(place, paths)
+    assert place.journal_path.read_bytes() == b"no database " * 100
+    with closing(opened(place, paths, overwrite=True)) as journal:
+        assert journal.replaced is not None
+
+
+def test_recordings_elsewhere_do_not_fit_a_folder_of_tables(out: Path, paths: list[Path], tmp_path: Path) -> None:
+    added = [*paths, tmp_path / "elsewhere.wav"]
+    for place in (target(out / "x.csv"), target(out / "all", combined=True)):
+        place.journal_path.parent.mkdir(exist_ok=True)
+        begun(place, paths)
+        opened(place, added).close()
+    each = target(out / "each")
+    each.path.mkdir()
+    begun(each, paths)
+    opened(each, [paths[1], paths[0].with_name("d.wav")]).close()
+    with pytest.raises(InputError, match=rf"each was begun with recordings below .*sounds, and {added[2]} is elsewher"):
+        opened(each, added)
+
+
+def test_folder_of_tables_begins_without_recordings(out: Path) -> None:
+    with closing(opened(target(out), [])) as journal:
+        assert journal.paths() == []
+
+
+def test_journal_is_closed_when_it_is_refused(out: Path, paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    place = target(out / "x.csv")
+    finished(place, paths)
+    closed: list[Journal] = []
+    monkeypatch.setattr(Journal, "close", lambda self: closed.append(self))  # noqa: PLW0108 - as a method
+    with pytest.raises(OutputExists):
+        opened(place, paths)
+    (journal,) = closed
+    journal._db.close()
+
+
+# ---------------------------------------------------------------------- what is written
+
+
+def run_of(bundle: Bundle, journal: Journal, paths: list[Path], *, n_failed: int = 0, **options: object) -> Run:
+    """A run that found one loud bird in each recording, but in the first `n_failed`, which are broken."""
+    plan = WindowPlan.from_seconds(rate_hz=16_000, window_s=1.0)
+    builder = TableBuilder(bundle, plan, Options(**options), None, {})  # type: ignore[arg-type]
+    info = AudioInfo("WAV", "PCM_16", 16_000, 1, None)
+    for k, path in enumerate(paths):
+        if k < n_failed:
+            journal.add(Failed(path, f"{path.name}: broken"), MARK)
+        elif not journal.is_done(path, MARK):
+            journal.add(Scored(path, info, Origin(), 1.0, (), np.array([(0, 0, 0.5)], HIT)), MARK)
+    run = Run(bundle, paths, Progress(len(paths)), journal, builder)
+    run.take_notes()
+    return run
+
+
+def written(folder: Path) -> set[str]:
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix() for path in found if not path.name.startswith(".")}
+
+
+HEADER = "Start (s),End (s),Scientific name,Common name,Confidence,File\n"
+ROW = "0.0,1.0,Avis magna,Loud Bird,0.5000,{}\n"
+
+
+def test_one_file_holds_all_recordings(out: Path, paths: list[Path], level_bundle: Bundle) -> None:
+    place = target(out / "x.csv")
+    with closing(opened(place, paths)) as journal:
+        place.write(run_of(level_bundle, journal, paths))
+        assert journal.written is not None
+        assert journal.written["formats"] == ["csv"]
+    assert written(out) == {"x.csv", "x.csv.params.json"}
+    assert (out / "x.csv").read_text() == HEADER + ROW.format(paths[0]) + ROW.format(paths[1])
+
+
+def test_combined_folder_holds_one_table_in_each_format(out: Path, paths: list[Path], level_bundle: Bundle) -> None:
+    place = target(out, "csv", "jsonl", combined=True)
+    with closing(opened(place, paths)) as journal:
+        place.write(run_of(level_bundle, journal, paths))
+    assert written(out) == {"detections.csv", "detections.jsonl", "run.params.json"}
+    assert (out / "detections.csv").read_text() == HEADER + ROW.format(paths[0]) + ROW.format(paths[1])
+
+
+def test_folder_holds_a_table_of_each_recording(out: Path, paths: list[Path], level_bundle: Bundle) -> None:
+    place = target(out, "csv", "jsonl")
+    with closing(opened(place, paths)) as journal:
+        place.write(run_of(level_bundle, journal, paths))
+    assert written(out) == {"a.wav.csv", "a.wav.jsonl", "b/c.wav.csv", "b/c.wav.jsonl", "run.params.json"}
+    assert (out / "b" / "c.wav.csv").read_text() == HEADER + ROW.format(paths[1])
+
+
+def test_failures_lie_beside_the_tables_while_there_are_any(out: Path, paths: list[Path], level_bundle: Bundle) -> None:
+    place = target(out)
+    with closing(opened(place, paths)) as journal:
+        place.write(run_of(level_bundle, journal, paths, n_failed=1))
+        assert written(out) == {"b/c.wav.csv", "run.params.json", "run.failures.csv"}
+        assert (out / "run.failures.csv").read_text() == f"recording,reason\n{paths[0]},a.wav: broken\n"
+        place.write(run_of(level_bundle, journal, paths))
+    assert written(out) == {"a.wav.csv", "b/c.wav.csv", "run.params.json"}
+
+
+def test_tables_are_written_again_only_where_needed(out: Path, paths: list[Path], level_bundle: Bundle) -> None:
+    place = target(out, "csv", "jsonl")
+    with closing(opened(place, paths)) as journal:
+        run = run_of(level_bundle, journal, paths)
+        place.write(run)
+        for name in ("a.wav.csv", "b/c.wav.csv"):
+            (out / name).write_text("reviewed by hand")
+        (out / "b" / "c.wav.jsonl").unlink()
+        place.write(run)
+        assert (out / "a.wav.csv").read_text() == "reviewed by hand"
+        assert (out / "b" / "c.wav.csv").read_text().startswith(HEADER), "one of its tables was gone"
+        (out / "b" / "c.wav.csv").write_text("reviewed by hand")
+        place.write(run_of(level_bundle, journal, paths, merge=True))
+        assert (out / "a.wav.csv").read_text().startswith(HEADER), "the parameters are others"
+        assert (out / "b" / "c.wav.csv").read_text().startswith(HEADER)
+
+
+def test_parameters_are_for_readers(out: Path, paths: list[Path], level_bundle: Bundle) -> None:
+    place = target(out / "x.csv")
+    with closing(opened(place, paths)) as journal:
+        place.write(run_of(level_bundle, journal, paths, thresholds={"Ärger": 0.5}))
+    text = (out / "x.csv.params.json").read_text(encoding="utf-8")
+    assert text.startswith('{\n  "model": "level",\n')
+    assert text.endswith("}\n")
+    assert '"Ärger": 0.5' in text
+    assert json.loads(text)["bundle_id"] == level_bundle.id
+
+
+def test_run_is_not_noted_as_written_when_writing_fails(out: Path, paths: list[Path], level_bundle: Bundle) -> None:
+    place = target(out)
+    with closing(opened(place, paths)) as journal:
+        run = run_of(level_bundle, journal, paths)
+        place.write(run)
+        (out / "b" / "c.wav.csv").unlink()
+        (out / "b").rmdir()
+        (out / "b").write_text("in the way")
+        with pytest.raises(OutputError, match=r"b: cannot be written"):
+            place.write(run)
+        assert journal.written is None

@@ -1,0 +1,70 @@
+"""Names and places of outputs, which a later run must find again."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from dawnchorus.identification import output_paths
+from dawnchorus.identification.output_paths import named_after, printable, relative_places, shared_folder
+
+NAME_BYTES = 240
+
+
+def n_bytes(path: Path) -> int:
+    return len(os.fsencode(path.name))
+
+
+def test_name_stays_whole_up_to_what_file_systems_take() -> None:
+    longest = Path("site", "x" * (NAME_BYTES - 4))
+    assert named_after(longest, ".csv") == Path("site", longest.name + ".csv")
+    longer = named_after(Path("site", "x" * (NAME_BYTES - 3)), ".csv")
+    assert longer.name != "x" * (NAME_BYTES - 3) + ".csv"
+    assert n_bytes(longer) == NAME_BYTES
+
+
+def test_long_name_is_cut_and_ends_in_its_digest() -> None:
+    """The digits are the first twelve of the name's sha256; a resumed run must find its tables under them."""
+    name = named_after(Path("a", "y" * 300), ".selections.txt").name
+    assert name == "y" * 212 + "-9637cfead94a.selections.txt"
+    other = named_after(Path("a", "y" * 301), ".selections.txt").name
+    assert other[:212] == name[:212]
+    assert other != name
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems count other units")
+def test_long_name_is_cut_between_letters() -> None:
+    name = named_after(Path("ä" * 150), ".csv").name
+    assert name.startswith("ä" * 111 + "-")
+    assert name.isprintable()
+    assert n_bytes(Path(name)) == 239
+
+
+def test_folder_that_recordings_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shared_folder([]) is None
+    assert shared_folder([tmp_path / "a" / "x.wav"]) == str(tmp_path / "a")
+    assert shared_folder([tmp_path / "a" / "x.wav", tmp_path / "ab" / "x.wav"]) == str(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert shared_folder([Path("a/x.wav"), tmp_path / "a" / "y.wav"]) == str(tmp_path / "a")
+
+
+def test_places_are_below_the_root_or_the_shared_folder(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "x.wav"
+    assert relative_places([]) == {}
+    assert relative_places([path]) == {path: Path("x.wav")}
+    assert relative_places([path], str(tmp_path)) == {path: Path("a/b/x.wav")}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="paths there begin with a drive")
+def test_places_keep_the_whole_path_without_a_shared_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows, with recordings on two drives."""
+    monkeypatch.setattr(output_paths, "shared_folder", lambda _paths: None)
+    assert relative_places([Path("/a/b/x.wav")]) == {Path("/a/b/x.wav"): Path("/a/b/x.wav")}
+
+
+def test_bytes_that_are_no_text_are_written_as_escapes() -> None:
+    assert printable(Path("caf\udce9.wav")) == "caf\\udce9.wav"
+    assert printable("Ärger") == "Ärger"

@@ -1,0 +1,220 @@
+"""A run's choices and counts: which scores are kept, which range model is asked, and what is reported."""
+
+from __future__ import annotations
+
+import gc
+import sqlite3
+from collections import Counter
+from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pytest
+import soundfile
+from tests.ranges import range_bundle
+
+from dawnchorus.audio.windows import WindowPlan
+from dawnchorus.errors import InputError
+from dawnchorus.identification import Options, Progress, identify
+from dawnchorus.identification.detection_table import TableBuilder
+from dawnchorus.identification.journal import Journal
+from dawnchorus.identification.range_filter import RangeFilter
+from dawnchorus.identification.result import Problem, Run, provenance_of
+from dawnchorus.identification.run import range_filter_of, selection_of
+from dawnchorus.inference.scoring import HIT, Failed, Scored
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.models.store import ModelStore
+from dawnchorus.types import AudioInfo, Origin, Span
+
+MARK = (1, 2)
+BROKEN = Path("/data/caf\udce9.wav")
+
+
+# ---------------------------------------------------------------------- which scores are kept
+
+
+def thresholds(bundle: Bundle, **options: object) -> list[float]:
+    return selection_of(bundle, Options(**options)).thresholds.tolist()  # type: ignore[arg-type]
+
+
+def test_thresholds_of_classes_are_the_users_the_models_or_the_runs(level_bundle: Bundle) -> None:
+    info = level_bundle.info.model_copy(update={"thresholds": {"Avis parva": 0.5, "Avis nova": 0.1, "Engine": 0.75}})
+    bundle = replace(level_bundle, info=info)
+    assert thresholds(level_bundle) == [0.25, 0.25, 0.25]
+    assert thresholds(bundle) == [0.25, 0.5, 0.75]
+    mine = {"Avis parva": 0.125, "Turdus merula": 0.0}
+    assert thresholds(bundle, min_score=0.0, thresholds=mine) == [0.0, 0.125, 0.75]
+
+
+def test_species_list_keeps_its_classes_alone(level_bundle: Bundle) -> None:
+    listed = ("Turdus merula", "Avis parva")
+    assert thresholds(level_bundle, species=listed) == [np.inf, 0.25, np.inf]
+    assert selection_of(level_bundle, Options(top=2)).top == 2
+    assert selection_of(level_bundle, Options()).top is None
+    with pytest.raises(InputError, match="none of its 2 names is a class of the model level. Names are scientific"):
+        selection_of(level_bundle, Options(species=("Turdus merula", "Lout Bird")))
+
+
+# ---------------------------------------------------------------------- which range model is asked
+
+
+class Store:
+    """A store with a range model, which remembers whether it was opened."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle, self.folder = bundle, bundle.folder.parent
+        self.opened: list[str | Path] = []
+
+    def open(self, model: str | Path) -> Bundle:
+        self.opened.append(model)
+        return self._bundle
+
+
+@pytest.fixture
+def placed(tmp_path: Path, level_bundle: Bundle) -> Bundle:
+    return range_bundle(tmp_path, level_bundle)
+
+
+def asks_store(placed: Bundle, bundle: Bundle, recordings: dict[Path, Origin] | None = None, **options: float) -> bool:
+    """Find the range filter; return whether there is one, which comes from the store."""
+    store = Store(placed)
+    found = range_filter_of(bundle, Options(**options), recordings, cast(ModelStore, store))  # type: ignore[arg-type]
+    assert (found is not None) == (store.opened == ["birdnet"])
+    return found is not None
+
+
+def test_range_model_is_asked_where_a_place_is_known(placed: Bundle, level_bundle: Bundle) -> None:
+    somewhere, nowhere = Origin(latitude=0.0, longitude=0.0), Origin()
+    assert asks_store(placed, level_bundle, latitude=0.0, longitude=0.0)
+    assert asks_store(placed, level_bundle, {Path("/a"): nowhere, Path("/b"): somewhere})
+    assert asks_store(placed, level_bundle, {Path("/a"): nowhere}, latitude=0.0, longitude=0.0)
+    assert not asks_store(placed, level_bundle)
+    assert not asks_store(placed, level_bundle, {})
+    assert not asks_store(placed, level_bundle, {Path("/a"): nowhere})
+
+
+def test_own_range_model_of_a_bundle_is_asked(placed: Bundle) -> None:
+    store = Store(placed)
+    found = range_filter_of(placed, Options(range_threshold=0.75), None, cast(ModelStore, store))
+    assert store.opened == []
+    assert found is not None
+    assert found.expected(latitude=47, longitude=48, week=1)[:2] == [False, True]
+
+
+def test_run_takes_the_store_that_it_is_given(tmp_path: Path, level_bundle: Bundle) -> None:
+    soundfile.write(tmp_path / "a.wav", np.full(16_000, 0.5), 16_000)
+    store = Store(level_bundle)
+    run = identify(tmp_path / "a.wav", model="mine", store=cast(ModelStore, store), workers=1)
+    assert store.opened == ["mine"]
+    assert run.provenance.model == "level"
+
+
+# ---------------------------------------------------------------------- what is reported
+
+
+def run_of(bundle: Bundle, *, range_filter: RangeFilter | None = None, **options: object) -> Run:
+    """A run of two recordings, the first broken."""
+    plan = WindowPlan.from_seconds(rate_hz=16_000, window_s=1.0)
+    journal = Journal(None)
+    journal.start({})
+    scored = Scored(
+        Path("/data/a.wav"),
+        AudioInfo("WAV", "PCM_16", 16_000, 1, None),
+        Origin(),
+        2.0,
+        ("truncated",),
+        np.array([(0, 0, 0.5), (0, 1, 0.5), (1, 0, 0.5)], HIT),
+        (Span(0.5, 0.75), Span(1.0, 1.5)),
+    )
+    journal.add(Failed(BROKEN, "broken"), MARK)
+    journal.add(scored, MARK)
+    builder = TableBuilder(bundle, plan, Options(**options), range_filter, {})  # type: ignore[arg-type]
+    paths = [BROKEN, scored.path, Path("/data/never.wav")]
+    return Run(bundle, paths, Progress(len(paths)), journal, builder)
+
+
+def test_run_tells_failures_warnings_and_voices(level_bundle: Bundle) -> None:
+    run = run_of(level_bundle)
+    assert (run.failures, run.warnings, run.speech_s, run.has_place) == ([], [], 0.0, False)
+    run.take_notes()
+    assert run.failures == [Problem("/data/caf\\udce9.wav", "broken")]
+    assert run.warnings == [Problem("/data/a.wav", "truncated")]
+    assert (run.speech_s, run.has_place) == (0.75, False)
+    with pytest.raises(FrozenInstanceError):
+        run.failures[0].reason = ""  # type: ignore[misc]
+
+
+def test_run_has_a_table_of_each_scored_recording(level_bundle: Bundle) -> None:
+    run = run_of(level_bundle)
+    assert [run.table(path) is None for path in run.paths] == [True, False, True]
+    assert [table.recording for table in run.tables()] == ["/data/a.wav"]
+    assert run.species_counts() == Counter(
+        {("species", "Avis magna", "Loud Bird"): 2, ("species", "Avis parva", "Quiet Bird"): 1}
+    )
+
+
+@pytest.mark.parametrize(("has_model", "has_place"), [(False, False), (False, True), (True, False), (True, True)])
+def test_range_filter_is_noted_where_it_was_asked(
+    placed: Bundle, level_bundle: Bundle, has_model: bool, has_place: bool
+) -> None:
+    asked = RangeFilter(placed, bundle=level_bundle, threshold=0.5) if has_model else None
+    place = {"latitude": 0.0, "longitude": 0.0} if has_place else {}
+    run = run_of(level_bundle, range_filter=asked, **place)
+    run.take_notes()
+    assert run.has_place is (has_model and has_place)
+    assert run.provenance.parameters["range_filter"] is (has_model and has_place)
+    assert run.provenance is run.provenance
+
+
+def test_provenance_names_model_and_every_option(level_bundle: Bundle) -> None:
+    made = provenance_of(level_bundle, Options(turns=2, week=3, speech="flag"), range_filter=True)
+    assert (made.model, made.model_version, made.bundle_id) == ("level", "1", level_bundle.id)
+    assert made.software.startswith("dawnchorus ")
+    assert made.parameters == {
+        "min_score": 0.25, "overlap_s": 0.0, "top": None, "species": None, "thresholds": {}, "find_speech": True,
+        "turns": 2, "merge": False, "latitude": None, "longitude": None, "week": 3, "range_filter": True,
+        "range_threshold": 0.03, "drop_out_of_range": False, "speech": "flag",
+    }  # fmt: skip
+
+
+def test_progress_counts_recordings_windows_and_seconds(tmp_path: Path, level_bundle: Bundle) -> None:
+    """Of two recordings of two seconds, three windows each with half a second of overlap, and two hits in a window."""
+    sounds = tmp_path / "sounds"
+    sounds.mkdir()
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(sounds / name, np.full(32_000, 0.5), 16_000)
+    (sounds / "broken.wav").write_text("no sound")
+    (sounds / "empty.wav").write_bytes(b"")
+    seen: list[Progress] = []
+
+    def scored(**more: bool) -> Run:
+        seen.clear()
+        return identify(
+            sounds,
+            Options(overlap_s=0.5),
+            model=level_bundle.folder,
+            out=tmp_path / "x.csv",
+            workers=2,
+            on_progress=lambda progress: seen.append(replace(progress)),
+            **more,  # type: ignore[arg-type]
+        )
+
+    run = scored()
+    assert seen[0] == Progress(n_files=4, n_resumed=0, n_done=0, n_failed=0, n_detections=0, scored_s=0.0)
+    assert run.progress == Progress(n_files=4, n_resumed=0, n_done=2, n_failed=2, n_detections=12, scored_s=4.0)
+    assert [Path(problem.recording).name for problem in run.failures] == ["broken.wav", "empty.wav"]
+    run = scored(resume=True)
+    assert seen[0] == Progress(n_files=4, n_resumed=2)
+    assert run.progress == Progress(n_files=4, n_resumed=2, n_failed=2)
+    assert run.warnings == []
+
+
+def test_journal_of_a_run_is_closed_with_it(level_bundle: Bundle, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.full(16_000, 0.5), 16_000)
+    run = identify(tmp_path / "a.wav", model=level_bundle.folder, workers=1)
+    database = run.journal._db
+    del run
+    gc.collect()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        database.execute("SELECT 1")

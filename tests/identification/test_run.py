@@ -1,0 +1,508 @@
+"""One predict path: scores per window, selection, events, range, tables, and the rules of going on with a run."""
+
+from __future__ import annotations
+
+import gc
+import json
+import threading
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import soundfile
+from tests.conftest import Command
+from tests.sounds import tone
+from tests.waiting import wait_for
+
+from dawnchorus.audio.decode import read_mono
+from dawnchorus.audio.discovery import find_recordings
+from dawnchorus.errors import Busy, FormatError, InputError, JournalDamagedError, OutputExists
+from dawnchorus.identification import Options, identify
+from dawnchorus.identification.detection_table import merge_events
+from dawnchorus.identification.input_tables import read_recordings, read_species_list, read_thresholds
+from dawnchorus.identification.output_paths import relative_places
+from dawnchorus.identification.weeks import week_of
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.models.runner import open_session, scores_of
+from dawnchorus.models.store import ModelStore
+from dawnchorus.types import Detection
+
+
+@pytest.fixture
+def levels(tmp_path: Path) -> Path:
+    """A recording of four seconds; the level model gives them 0.1, 0.3, 0.5 and 0.2 of "loud"."""
+    soundfile.write(tmp_path / "levels.wav", np.repeat([0.1, -0.3, 0.5, 0.2], 16_000), 16_000, subtype="FLOAT")
+    return tmp_path / "levels.wav"
+
+
+def scores(run: object, name: str) -> list[tuple[float, float]]:
+    return [(d.start_s, round(d.score, 2)) for t in run.tables() for d in t.detections if d.common_name == name]  # type: ignore[attr-defined]
+
+
+def test_each_window_gets_its_own_score(levels: Path, level_bundle: Bundle) -> None:
+    run = identify(levels, Options(min_score=0.05), model=level_bundle.folder)
+    assert scores(run, "Loud Bird") == [(0.0, 0.1), (1.0, 0.3), (2.0, 0.5), (3.0, 0.2)]
+    assert scores(run, "Quiet Bird") == [(0.0, 0.9), (1.0, 0.7), (2.0, 0.5), (3.0, 0.8)]
+    assert scores(run, "Engine") == []
+
+
+def test_the_end_that_no_window_holds_is_said(levels: Path, level_bundle: Bundle) -> None:
+    samples, rate_hz = soundfile.read(levels)
+    soundfile.write(levels.with_name("rest.wav"), samples[:51_200], rate_hz)
+    run = identify([levels, levels.with_name("rest.wav")], Options(), model=level_bundle.folder)
+    (note,) = [note for note in run.notes if "not scored" in note]
+    assert note.startswith(
+        "0.20 s at the ends of 1 of 2 recordings are not scored, being less than a quarter of a window"
+    )
+    assert note.endswith("rest.wav: the last 0.20 of 3.20 s.")
+
+
+def test_overlap_gives_windows_in_between(levels: Path, level_bundle: Bundle) -> None:
+    run = identify(levels, Options(min_score=0.05, overlap_s=0.5), model=level_bundle.folder)
+    assert scores(run, "Loud Bird") == [
+        (0.0, 0.1), (0.5, 0.2), (1.0, 0.3), (1.5, 0.4), (2.0, 0.5), (2.5, 0.35), (3.0, 0.2)
+    ]  # fmt: skip
+
+
+def test_thresholds_top_and_species_list_select(levels: Path, level_bundle: Bundle) -> None:
+    def loud(**options: object) -> list[float]:
+        return [s for s, _ in scores(identify(levels, Options(**options), model=level_bundle.folder), "Loud Bird")]  # type: ignore[arg-type]
+
+    assert loud() == [1.0, 2.0]
+    assert loud(thresholds={"Avis magna": 0.4}) == [2.0]
+    run = identify(levels, Options(thresholds={"Avis magna": 0.4}), model=level_bundle.folder)
+    assert "thresholds: none for 1 of 3 classes of level (as Avis parva), which are reported from score 0.25" in str(
+        run.notes
+    )
+    run = identify(levels, Options(thresholds={"Avis magna": 0.4}, species=("Avis magna",)), model=level_bundle.folder)
+    assert "thresholds: none" not in str(run.notes)
+    assert loud(min_score=0.4, thresholds={"Avis magna": 0.15}) == [1.0, 2.0, 3.0]
+    assert loud(top=1) == [2.0], "0.5 of both: the first class wins"
+    assert loud(species=("Avis magna",)) == [1.0, 2.0]
+    assert loud(species=("Avis parva",)) == []
+    with pytest.raises(InputError, match="species list: none of its 1 names is a class"):
+        loud(species=("Turdus merula",))
+
+
+def test_merging_joins_windows_that_touch(levels: Path, level_bundle: Bundle) -> None:
+    run = identify(levels, Options(merge=True, thresholds={"Avis parva": 0.75}), model=level_bundle.folder)
+    (table,) = run.tables()
+    rows = [(d.common_name, d.start_s, d.end_s, round(d.score, 2)) for d in table.detections]
+    assert rows == [("Quiet Bird", 0, 1, 0.9), ("Loud Bird", 1, 3, 0.5), ("Quiet Bird", 3, 4, 0.8)]
+
+
+def detection(start_s: float, end_s: float, name: str = "a", score: float = 0.5) -> Detection:
+    return Detection(start_s, end_s, name, name, "species", score)
+
+
+def test_events_join_over_overlaps_and_not_over_gaps() -> None:
+    rows = [detection(0, 3, score=0.3), detection(1.5, 4.5, score=0.9), detection(4.5, 7.5), detection(8, 11)]
+    rows += [detection(2, 5, "b")]
+    assert [(d.scientific_name, d.start_s, d.end_s, d.score) for d in merge_events(rows)] == [
+        ("a", 0, 7.5, 0.9),
+        ("b", 2, 5, 0.5),
+        ("a", 8, 11, 0.5),
+    ]
+
+
+def test_the_command_and_the_function_give_the_numbers_of_the_bare_model(
+    dawn: Path, birdnet: Bundle, store: ModelStore, command: Command
+) -> None:
+    """The golden test of the one predict path."""
+    samples, _ = read_mono(dawn)
+    windows = samples[: len(samples) // 144_000 * 144_000].reshape(-1, 144_000)
+    expected = scores_of(open_session(birdnet).run(windows).logits, "sigmoid")
+    run = identify(dawn, Options(min_score=0.1), store=store)
+    (table,) = run.tables()
+    found = np.zeros_like(expected)
+    for d in table.detections:
+        found[round(d.start_s / 3), birdnet.class_by_scientific_name[d.scientific_name]] = d.score
+    np.testing.assert_allclose(found, np.where(expected >= 0.1, expected, 0), atol=1e-4)
+    done = command("identify", dawn, "--min-score", "0.1", "--json", "-q")
+    printed = json.loads(done.stdout)
+    assert printed["schema"] == 1
+    assert [(d["start_s"], d["scientific_name"], d["score"]) for d in printed["detections"]] == [
+        (d.start_s, d.scientific_name, round(d.score, 4)) for d in table.detections
+    ]
+
+
+def test_any_number_of_workers_gives_the_same_table(tmp_path: Path, dawn: Path, band_bundle: Bundle) -> None:
+    samples, rate_hz = read_mono(dawn)
+    for k, seconds in enumerate((1, 3, 4, 10, 31)):
+        soundfile.write(tmp_path / f"{k}.wav", samples[: seconds * rate_hz], rate_hz)
+    options = Options(min_score=0.0)
+    tables = [list(identify(tmp_path, options, model=band_bundle.folder, workers=n).tables()) for n in (1, 2, 5)]
+    assert [t.detections for t in tables[0]] != [()] * 5
+    for other in tables[1:]:
+        for a, b in zip(tables[0], other, strict=True):
+            assert [(d.start_s, d.scientific_name) for d in a.detections] == [
+                (d.start_s, d.scientific_name) for d in b.detections
+            ]
+            np.testing.assert_allclose([d.score for d in a.detections], [d.score for d in b.detections], atol=1e-5)
+
+
+def test_place_and_week_flag_what_is_out_of_range(dawn: Path, store: ModelStore) -> None:
+    """A cuckoo in Sweden in May, and the same one in New Zealand."""
+    name = "Cuculus canorus"
+
+    def cuckoo(**options: object) -> list[bool | None]:
+        (table,) = identify(dawn, Options(**options), store=store).tables()  # type: ignore[arg-type]
+        return list({d.in_range for d in table.detections if d.scientific_name == name})
+
+    assert cuckoo() == [None]
+    assert cuckoo(latitude=62.0, longitude=15.0) == [True]
+    assert cuckoo(latitude=-41.0, longitude=174.0) == [False]
+    assert cuckoo(latitude=-41.0, longitude=174.0, drop_out_of_range=True) == []
+    assert cuckoo(latitude=62.0, longitude=15.0, week=1) == [False]
+
+
+def test_the_week_comes_from_the_recording(dawn: Path, store: ModelStore) -> None:
+    (table,) = identify(dawn, Options(latitude=62.0, longitude=15.0), store=store).tables()
+    assert table.week == 17  # the first of May
+    assert str(table.clock_time(3.0)) == "2026-05-01 03:45:03"
+
+
+@pytest.mark.parametrize(
+    ("day", "week"),
+    [
+        ("01-01", 1),
+        ("01-07", 1),
+        ("01-08", 2),
+        ("01-28", 4),
+        ("01-31", 4),
+        ("02-29", 8),
+        ("06-14", 22),
+        ("06-15", 23),
+        ("06-21", 23),
+        ("06-22", 24),
+        ("12-31", 48),
+    ],
+)
+def test_weeks_are_four_to_a_month(day: str, week: int) -> None:
+    from datetime import date
+
+    assert week_of(date.fromisoformat(f"2028-{day}")) == week
+
+
+# ---------------------------------------------------------------------- going on with a run
+
+
+def test_a_finished_run_is_kept_added_to_or_replaced(tmp_path: Path, level_bundle: Bundle) -> None:
+    sounds, out = tmp_path / "sounds", tmp_path / "all.csv"
+    sounds.mkdir()
+    soundfile.write(sounds / "a.wav", tone(), 16_000)
+    model = level_bundle.folder
+    identify(sounds, model=model, out=out)
+    before = out.read_bytes()
+    with pytest.raises(OutputExists, match="holds a finished run. Use --resume"):
+        identify(sounds, model=model, out=out)
+    soundfile.write(sounds / "b.wav", tone(), 16_000)
+    run = identify(sounds, model=model, out=out, resume=True)
+    assert (run.progress.n_resumed, run.progress.n_done) == (1, 1)
+    assert out.read_bytes().startswith(before)
+    assert len(out.read_bytes().splitlines()) == 9
+    soundfile.write(sounds / "a.wav", tone(seconds=3), 16_000)
+    run = identify(sounds, model=model, out=out, resume=True)
+    assert (run.progress.n_resumed, run.progress.n_done) == (1, 1), "a changed recording is scored again"
+    with pytest.raises(InputError, match=r"begun with other settings \(min_score changed\)"):
+        identify(sounds, Options(min_score=0.4), model=model, out=out, resume=True)
+    assert out.exists()
+    run = identify(sounds, Options(min_score=0.4), model=model, out=out, overwrite=True)
+    assert run.progress.n_done == 2
+
+
+def test_a_file_of_someone_else_is_not_replaced(tmp_path: Path, level_bundle: Bundle) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(), 16_000)
+    (tmp_path / "thesis.csv").write_text("years of work")
+    with pytest.raises(OutputExists, match="is there already"):
+        identify(tmp_path, model=level_bundle.folder, out=tmp_path / "thesis.csv")
+    assert (tmp_path / "thesis.csv").read_text() == "years of work"
+
+
+def test_how_scores_are_shown_may_change_without_scoring_again(levels: Path, level_bundle: Bundle) -> None:
+    out = levels.with_name("all.csv")
+    identify(levels, model=level_bundle.folder, out=out)
+    run = identify(levels, Options(merge=True), model=level_bundle.folder, out=out, resume=True)
+    assert run.progress.n_done == 0
+    assert len(out.read_text().splitlines()) == 3
+
+
+def test_two_runs_cannot_write_to_one_place(tmp_path: Path, level_bundle: Bundle) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(), 16_000)
+    errors: list[Exception] = []
+
+    def second(_progress: object) -> None:
+        if not errors:
+            try:
+                identify(tmp_path, model=level_bundle.folder, out=tmp_path / "all.csv")
+            except Busy as error:
+                errors.append(error)
+
+    identify(tmp_path, model=level_bundle.folder, out=tmp_path / "all.csv", on_progress=second)
+    assert "another dawnchorus process is writing here" in str(errors[0])
+
+
+def test_no_thread_or_process_stays(tmp_path: Path, level_bundle: Bundle) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(), 16_000)
+
+    def children() -> set[int]:
+        return {child.pid for child in psutil.Process().children(recursive=True)}
+
+    before = threading.active_count(), children()
+    for _ in range(3):
+        identify(tmp_path, model=level_bundle.folder)
+    wait_for(lambda: threading.active_count() <= before[0])
+    wait_for(lambda: children() <= before[1])
+
+
+# ---------------------------------------------------------------------- output places
+
+
+def test_a_folder_gets_one_table_for_each_recording_at_its_own_place(tmp_path: Path, level_bundle: Bundle) -> None:
+    for place in ("site1/a.wav", "site2/a.wav"):
+        path = tmp_path / "in" / place
+        path.parent.mkdir(parents=True)
+        soundfile.write(path, tone(), 16_000)
+    out = tmp_path / "out"
+    identify(tmp_path / "in", model=level_bundle.folder, out=out, formats=["csv", "raven"])
+    written = sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file() and not p.name.startswith("."))
+    assert written == [
+        "run.params.json",
+        "site1/a.wav.csv",
+        "site1/a.wav.selections.txt",
+        "site2/a.wav.csv",
+        "site2/a.wav.selections.txt",
+    ]
+    parameters = json.loads((out / "run.params.json").read_text())
+    assert parameters["bundle_id"] == level_bundle.id
+    assert parameters["parameters"]["min_score"] == 0.25
+
+
+def test_places_below_the_folder_that_all_share(tmp_path: Path) -> None:
+    places = relative_places([tmp_path / "x" / "a.wav", tmp_path / "y" / "z" / "a.wav"])
+    assert list(places.values()) == [Path("x/a.wav"), Path("y/z/a.wav")]
+
+
+def test_recordings_are_found_once_in_any_case_and_depth(tmp_path: Path) -> None:
+    for place in ("b/c/x.WAV", "b/y.Flac", "a.mp3", ".hidden.wav", "notes.txt", ".git/z.wav"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).touch()
+    (tmp_path / "loop").symlink_to(tmp_path)
+    found = find_recordings([tmp_path, tmp_path / "a.mp3", str(tmp_path / "b" / "*.Flac")])
+    assert [str(p.relative_to(tmp_path)) for p in found] == ["a.mp3", "b/y.Flac", "b/c/x.WAV"]
+    with pytest.raises(InputError, match="No recordings found"):
+        find_recordings([tmp_path / "b" / "c" / "*.mp3"])
+
+
+# ---------------------------------------------------------------------- lists
+
+
+def test_lists_as_people_write_them(tmp_path: Path) -> None:
+    species = tmp_path / "species.txt"
+    species.write_bytes(
+        b"\xef\xbb\xbf# my list\r\nParus major_Great Tit\r\n\r\nCuculus canorus\r\n",
+    )
+    assert read_species_list(species) == ("Parus major", "Cuculus canorus")
+    thresholds = tmp_path / "thresholds.csv"
+    thresholds.write_text("Species,Threshold\nParus major_Great Tit,0.7\n")
+    assert read_thresholds(thresholds) == {"Parus major": 0.7}
+    thresholds.write_text("species,threshold\nParus major,7\n")
+    with pytest.raises(FormatError, match=r"thresholds.csv, line 2: expected a species and a score from 0 to 1"):
+        read_thresholds(thresholds)
+
+
+def test_a_recordings_table_gives_time_and_place(levels: Path, level_bundle: Bundle) -> None:
+    table = levels.with_name("recordings.csv")
+    table.write_text("file,lat,lon,time\nlevels.wav,62,15,2026-05-01T04:00:00+02:00\n")
+    origins = read_recordings(table)
+    assert list(origins) == [levels]
+    run = identify(levels, model=level_bundle.folder, recordings=origins)
+    (found,) = run.tables()
+    assert (found.origin.latitude, found.origin.longitude, found.week) == (62, 15, 17)
+    table.write_text("file,lat,lon\nlevels.wav,620,15\n")
+    with pytest.raises(FormatError, match="line 2: expected a latitude from -90 to 90"):
+        read_recordings(table)
+    table.write_text("file,lat,lon,time\nlevels.wav,,,yesterday\n")
+    with pytest.raises(FormatError, match="expected a time like 2026-05-01"):
+        read_recordings(table)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"min_score": 1.5}, "min_score"),
+        ({"overlap_s": -1.0}, "overlap"),
+        ({"top": 0}, "top"),
+        ({"latitude": 50.0}, "latitude and longitude"),
+        ({"latitude": 95.0, "longitude": 0.0}, "latitude"),
+        ({"week": 49}, "week"),
+    ],
+)
+def test_options_out_of_range_are_refused_at_once(options: dict[str, float], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Options(**options)  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------------- what a second run must not lose
+
+
+def test_resuming_with_other_recordings_keeps_the_earlier_ones(tmp_path: Path, level_bundle: Bundle) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        soundfile.write(tmp_path / name / "x.wav", tone(), 16_000)
+    model, out = level_bundle.folder, tmp_path / "all.csv"
+    identify(tmp_path / "a", model=model, out=out)
+    identify(tmp_path / "b", model=model, out=out, resume=True)
+    resumed = out.read_bytes()
+    identify([tmp_path / "a", tmp_path / "b"], model=model, out=out, overwrite=True)
+    assert out.read_bytes() == resumed
+
+
+def test_a_drive_that_is_away_takes_nothing_with_it(tmp_path: Path, level_bundle: Bundle) -> None:
+    drive = tmp_path / "drive"
+    drive.mkdir()
+    paths = [drive / "a.wav", tmp_path / "b.wav"]
+    for path in paths:
+        soundfile.write(path, tone(), 16_000)
+    out = tmp_path / "all.csv"
+    identify(paths, model=level_bundle.folder, out=out)
+    before = out.read_bytes()
+    drive.rename(tmp_path / "unplugged")
+    run = identify(paths, model=level_bundle.folder, out=out, resume=True)
+    assert out.read_bytes() == before
+    assert [(w.recording, "what an earlier run found in it is kept" in w.reason) for w in run.warnings] == [
+        (str(paths[0]), True)
+    ]
+
+
+def test_tables_in_a_folder_are_left_alone_where_nothing_changed(tmp_path: Path, level_bundle: Bundle) -> None:
+    sounds, out, model = tmp_path / "sounds", tmp_path / "out", level_bundle.folder
+    sounds.mkdir()
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(sounds / name, tone(), 16_000)
+    out.mkdir()
+    (out / "a.wav.csv").write_text("mine")
+    with pytest.raises(OutputExists, match=r"a\.wav\.csv is there already"):
+        identify(sounds, model=model, out=out)
+    (out / "a.wav.csv").unlink()
+    identify(sounds, model=model, out=out)
+    (out / "a.wav.csv").write_text("reviewed by hand")
+    soundfile.write(sounds / "b.wav", tone(seconds=3), 16_000)
+    identify(sounds, model=model, out=out, resume=True)
+    assert (out / "a.wav.csv").read_text() == "reviewed by hand"
+    assert len((out / "b.wav.csv").read_text().splitlines()) == 7
+    identify(sounds, Options(merge=True), model=model, out=out, resume=True)
+    assert len((out / "a.wav.csv").read_text().splitlines()) == 3, "another presentation writes all of them again"
+    with pytest.raises(InputError, match="is elsewhere"):
+        soundfile.write(tmp_path / "c.wav", tone(), 16_000)
+        identify(tmp_path / "c.wav", Options(merge=True), model=model, out=out, resume=True)
+
+
+def test_a_table_that_was_deleted_is_written_again(tmp_path: Path, level_bundle: Bundle) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(), 16_000)
+    out = tmp_path / "all.csv"
+    identify(tmp_path / "a.wav", model=level_bundle.folder, out=out)
+    before = out.read_bytes()
+    out.unlink()
+    assert identify(tmp_path / "a.wav", model=level_bundle.folder, out=out).progress.n_done == 0
+    assert out.read_bytes() == before
+
+
+def test_a_run_that_is_given_up_leaves_no_thread(tmp_path: Path, level_bundle: Bundle) -> None:
+    for k in range(20):
+        soundfile.write(tmp_path / f"{k}.wav", tone(seconds=5), 16_000)
+
+    def stop(_progress: object) -> None:
+        if threading.current_thread() is threading.main_thread() and _progress.n_done:  # type: ignore[attr-defined]
+            raise KeyboardInterrupt
+
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        identify(tmp_path, model=level_bundle.folder, workers=2, on_progress=stop)
+    wait_for(lambda: threading.active_count() <= before)
+
+
+def test_places_of_a_table_are_found_whatever_way_the_recording_is_named(
+    levels: Path, level_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = levels.with_name("recordings.csv")
+    table.write_text("file,lat,lon\nlevels.wav,62,15\n")
+    (levels.parent / "here").mkdir()
+    monkeypatch.chdir(levels.parent / "here")
+    (found,) = identify(
+        "../levels.wav", model=level_bundle.folder, recordings=read_recordings(Path("../recordings.csv"))
+    ).tables()
+    assert found.origin.latitude == 62
+
+
+def test_modules_in_the_current_folder_are_not_run(
+    levels: Path, level_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (levels.parent / "soundfile.py").write_text("raise SystemExit('this code came with the data')")
+    monkeypatch.chdir(levels.parent)
+    assert identify("levels.wav", model=level_bundle.folder).failures == []
+
+
+def test_turns_average_the_logits_of_turned_windows(
+    dawn: Path, birdnet: Bundle, command: Command, tmp_path: Path
+) -> None:
+    samples, _ = read_mono(dawn)
+    windows = samples[: 4 * 144_000].reshape(-1, 144_000)
+    session = open_session(birdnet)
+    turned = [session.run(np.roll(windows, -k * 48_000, axis=1)).logits for k in range(3)]
+    expected = scores_of(np.mean(turned, axis=0), "sigmoid")
+    soundfile.write(tmp_path / "four.wav", windows.reshape(-1), 48_000, subtype="FLOAT")
+    done = command("identify", tmp_path / "four.wav", "--turns", "3", "--min-score", "0.1", "--json", "-q")
+    assert "turns" not in Options().scoring(), "journals of older versions are gone on with"
+    rows = json.loads(done.stdout)["detections"]
+    assert len(rows) == (expected >= 0.1).sum() > 0
+    for row in rows:
+        column = birdnet.class_by_scientific_name[row["scientific_name"]]
+        assert row["score"] == pytest.approx(expected[round(row["start_s"] / 3), column], abs=1e-4)
+    with pytest.raises(InputError, match="turns"):
+        Options(turns=0)
+
+
+def damage(journal: Path) -> None:
+    gc.collect()  # the run before, with its journal
+    content = bytearray(journal.read_bytes())
+    content[:100] = bytes(100)
+    journal.write_bytes(content)
+
+
+def test_damaged_journal_is_set_aside_and_the_run_starts_again(tmp_path: Path, level_bundle: Bundle) -> None:
+    sounds, out, journal = tmp_path / "sounds", tmp_path / "all.csv", tmp_path / ".all.csv.journal"
+    sounds.mkdir()
+    soundfile.write(sounds / "a.wav", tone(), 16_000)
+    identify(sounds, model=level_bundle.folder, out=out)
+    before = out.read_bytes()
+    for k in (1, 2):
+        damage(journal)
+        broken = journal.read_bytes()
+        with pytest.raises(OutputExists, match="is there already"):
+            identify(sounds, model=level_bundle.folder, out=out)
+        with pytest.raises(JournalDamagedError, match=r"all\.csv\.journal.*is damaged.*--overwrite"):
+            identify(sounds, model=level_bundle.folder, out=out, resume=True)
+        assert journal.read_bytes() == broken, "it is touched only where it is replaced"
+        warnings = identify(sounds, model=level_bundle.folder, out=out, overwrite=True).warnings
+        kept = tmp_path / f".all.csv.journal.damaged-{k}"
+        assert [warning.recording for warning in warnings] == [str(kept)]
+        assert kept.read_bytes() == broken
+        assert out.read_bytes() == before
+    out.unlink()
+    damage(journal)
+    run = identify(sounds, model=level_bundle.folder, out=out)
+    assert (run.progress.n_done, len(run.warnings)) == (1, 1)
+    assert identify(sounds, model=level_bundle.folder, out=out, resume=True).progress.n_resumed == 1
+
+
+def test_run_without_output_leaves_no_file(
+    levels: Path, level_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    run = identify(levels, model=level_bundle.folder)
+    assert not list(scratch.iterdir())
+    assert len(list(run.tables())) == 1

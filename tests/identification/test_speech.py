@@ -1,0 +1,106 @@
+"""Human voices in recordings to identify: found, flagged, silenced, dropped, and remembered."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from tests.conftest import VOICE_RATE_HZ as RATE_HZ
+from tests.conftest import Command
+from tests.sounds import tone
+
+from dawnchorus.audio.decode import read_mono, resampler
+from dawnchorus.errors import InputError
+from dawnchorus.identification import Options, identify
+from dawnchorus.inference.speech import RAMP_S, Listening, SpeechFinder, silence, silenced
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.models.catalog.silero import speech_graph
+from dawnchorus.models.store import ModelStore
+from dawnchorus.types import Span
+
+FloatArray = np.ndarray
+
+
+@pytest.fixture(scope="session")
+def finder(store: ModelStore) -> SpeechFinder:
+    return SpeechFinder(speech_graph(store.folder))
+
+
+@pytest.fixture(scope="session")
+def spoken(tmp_path_factory: pytest.TempPathFactory, voice: FloatArray) -> Path:
+    """Ten seconds of a bird-like tone, four of a voice, ten of the tone."""
+    bird = tone(4000, seconds=10, level=0.3)
+    path = tmp_path_factory.mktemp("spoken") / "spoken.wav"
+    soundfile.write(path, np.concatenate([bird, voice, bird]), RATE_HZ)
+    return path
+
+
+def test_block_by_block_is_the_same_as_at_once(finder: SpeechFinder, spoken: Path) -> None:
+    samples, _ = read_mono(spoken)
+    whole = finder.find(samples)
+    assert whole
+    assert all(9.5 < span.start_s < span.end_s < 14.5 for span in whole)
+    for n_block in (100, 4_096, 77_777):
+        listening = Listening(finder, rate_hz=RATE_HZ)
+        for start in range(0, len(samples), n_block):
+            listening.add(samples[start : start + n_block])
+        assert listening.finish() == whole
+    at_48k = resampler(RATE_HZ, 48_000).resample_chunk(samples, last=True)
+    for a, b in zip(finder.find(at_48k, rate_hz=48_000), whole, strict=True):
+        assert (a.start_s, a.end_s) == (pytest.approx(b.start_s, abs=0.1), pytest.approx(b.end_s, abs=0.1))
+
+
+def test_silence_is_silent_inside_and_touches_nothing_outside() -> None:
+    sound = np.ones(1000, np.float32)
+    spans = (Span(0.2, 0.4), Span(0.9, 5.0))
+    quiet = silence(sound, spans, rate_hz=1000)
+    assert not quiet[200:401].any()
+    assert not quiet[900:].any()
+    before, after = round((0.2 - RAMP_S) * 1000), round((0.4 + RAMP_S) * 1000)
+    assert (quiet[: before + 1] == 1).all()
+    assert (quiet[after:880] == 1).all()
+    assert (sound == 1).all(), "the caller's samples stay as they are"
+    blocks = list(silenced([sound[:250], sound[250:300], sound[300:]], spans, rate_hz=1000))
+    np.testing.assert_allclose(np.concatenate(blocks), quiet, atol=1e-5)
+
+
+def test_windows_with_a_voice_are_flagged_or_dropped(spoken: Path, level_bundle: Bundle, store: ModelStore) -> None:
+    def windows(**more: object) -> dict[float, bool | None]:
+        options = Options(min_score=0.0, species=("Avis magna",), **more)  # type: ignore[arg-type]
+        run = identify(spoken, options, model=level_bundle.folder, store=store)
+        (table,) = run.tables()
+        assert (run.speech_s > 0) == (options.speech is not None)
+        assert bool(table.silenced) == (options.speech in ("blank", "drop"))
+        return {d.start_s: d.human_voice for d in table.detections}
+
+    assert set(windows().values()) == {None}, "nobody looked"
+    flagged = windows(speech="flag")
+    assert [flagged[s] for s in (0.0, 8.0, 11.0, 12.0, 15.0, 23.0)] == [False, False, True, True, False, False]
+    assert windows(speech="blank") == flagged
+    assert windows(speech="drop") == {start: False for start, voice in flagged.items() if not voice}
+    merged = identify(spoken, Options(min_score=0.0, speech="flag", merge=True), model=level_bundle.folder, store=store)
+    assert any(d.human_voice for t in merged.tables() for d in t.detections)
+    with pytest.raises(InputError, match="speech: expected one of flag, blank, drop, got 'mute'"):
+        Options(speech="mute")  # type: ignore[arg-type]
+
+
+def test_the_journal_remembers_voices_and_the_csv_names_them(
+    spoken: Path, level_bundle: Bundle, tmp_path: Path, command: Command
+) -> None:
+    out = tmp_path / "out.csv"
+    arguments = ["identify", spoken, "--model", level_bundle.folder, "--min-score", "0.1", "--out", out, "-q"]
+    assert command(*arguments, "--speech", "flag").returncode == 0
+    with out.open() as file:
+        flagged = {row["Start (s)"]: row["human_voice"] for row in csv.DictReader(file)}
+    assert flagged["11.0"] == "true"
+    assert flagged["0.0"] == "false"
+    # Another use of what was found needs no second listening.
+    assert command(*arguments, "--speech", "drop", "--resume").returncode == 0
+    with out.open() as file:
+        assert {row["human_voice"] for row in csv.DictReader(file)} == {"false"}
+    refused = command(*arguments, "--resume")
+    assert refused.returncode == 2
+    assert b"find_speech" in refused.stderr

@@ -1,0 +1,161 @@
+"""Foreign graphs give the values of a reference, or are refused in words."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from tests.conftest import LEVEL_LABELS, level_graph
+from tests.models.foreign import N_CLASSES, N_WINDOW, RATE_HZ, Foreign
+
+from dawnchorus.errors import BundleInvalid, FormatError, InputError, ModelError
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.models.class_lists import read_classes
+from dawnchorus.models.graphs.wrapping import ModelDescription, wrap_model
+from dawnchorus.models.runner import open_session
+from dawnchorus.taxonomy.labels import Label
+
+ABOUT = ModelDescription(
+    name="x", version="1", sample_rate_hz=RATE_HZ, window_s=N_WINDOW / RATE_HZ, activation="sigmoid", license="CC0-1.0"
+)
+LABELS = tuple(Label(f"Avis {name}", f"Avis {name}") for name in "abc")[:N_CLASSES]
+WINDOWS = np.random.default_rng(3).uniform(-0.9, 0.9, (11, N_WINDOW)).astype(np.float32)
+TOLERANCES = {"float64": 1e-5, "float32": 1e-5, "float16": 0.01, "int8": 0.15, "uint8": 0.15}
+
+
+def about(foreign: Foreign) -> ModelDescription:
+    return ModelDescription(**{**vars(ABOUT), "activation": "identity" if foreign.has_sigmoid else "sigmoid"})
+
+
+def check(foreign: Foreign, path: Path) -> None:
+    """Wrap a graph, and compare scores and embeddings of 11 windows with the reference."""
+    bundle = wrap_model(foreign.write(path), path.with_suffix(""), labels=LABELS, description=about(foreign))
+    found, expected = open_session(bundle).run(WINDOWS, embeddings=True), foreign.reference(WINDOWS)
+    tolerance = TOLERANCES[foreign.dtype]
+    np.testing.assert_allclose(found.logits, expected["label"], atol=tolerance, err_msg=f"{foreign}")
+    assert (found.embeddings is None) == (foreign.n_outputs == 1)
+    if found.embeddings is not None:
+        np.testing.assert_allclose(found.embeddings, expected["embedding"], atol=tolerance, err_msg=f"{foreign}")
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".tflite"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8", "uint8"])
+def test_graph_of_any_type_and_batch_gives_the_values_of_the_reference(suffix: str, dtype: str, tmp_path: Path) -> None:
+    numbers = itertools.cycle(range(1, 5))
+    for batch, has_sigmoid in itertools.product((None, 1, 8), (False, True)):
+        foreign = Foreign(dtype, batch, next(numbers), has_sigmoid)
+        check(foreign, tmp_path / f"{batch} {has_sigmoid}{suffix}")
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".tflite"])
+@pytest.mark.parametrize("axes", [(1, N_WINDOW), (N_WINDOW, 1), (2, N_WINDOW // 2), (N_WINDOW * 2,), (4, 4, 1)])
+def test_axes_of_size_1_are_added_and_others_are_refused(axes: tuple[int, ...], suffix: str, tmp_path: Path) -> None:
+    foreign = Foreign(axes=axes)
+    if axes in ((1, N_WINDOW), (N_WINDOW, 1)):
+        check(foreign, tmp_path / f"x{suffix}")
+        return
+    with pytest.raises(ModelError, match=r"the graph takes 32 samples|expected one input of shape \[batch, samples\]"):
+        check(foreign, tmp_path / f"x{suffix}")
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".tflite"])
+def test_two_outputs_of_the_size_are_refused_until_one_is_named(suffix: str, tmp_path: Path) -> None:
+    foreign = Foreign(n_outputs=2, embedding_name="one")
+    path = foreign.write(tmp_path / f"x{suffix}")
+
+    def wrap(scores_output: str | None = None, embeddings_output: str | None = None) -> Bundle:
+        return wrap_model(
+            path,
+            tmp_path / "x",
+            labels=LABELS,
+            description=about(foreign),
+            scores_output=scores_output,
+            embeddings_output=embeddings_output,
+        )
+
+    refused: tuple[tuple[dict[str, str], str], ...] = (
+        ({}, "expected one output with 3 classes, found one .* label .*--scores-output"),
+        ({"scores_output": "two"}, "expected an output two with 3 classes"),
+        ({"scores_output": "one", "embeddings_output": "two"}, "expected an output two with one embedding"),
+        ({"scores_output": "one", "embeddings_output": "one"}, r"beside the scores \(one\)"),
+    )
+    for options, told in refused:
+        with pytest.raises(ModelError, match=told):
+            wrap(**options)
+    assert wrap(scores_output="label").info.embedding_dim is None
+    assert wrap(embeddings_output="one").info.embedding_dim == N_CLASSES
+    named = wrap(scores_output="one", embeddings_output="label")
+    output = open_session(named).run(WINDOWS, embeddings=True)
+    expected = foreign.reference(WINDOWS)
+    assert output.embeddings is not None
+    np.testing.assert_allclose(output.logits, expected["embedding"], atol=1e-5)
+    np.testing.assert_allclose(output.embeddings, expected["label"], atol=1e-5)
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".tflite"])
+def test_activation_that_the_scores_do_not_have_is_refused(suffix: str, tmp_path: Path) -> None:
+    for has_sigmoid, activation, told in (
+        (False, "identity", "Expected scores from 0 to 1 with activation identity: .* Use --activation sigmoid"),
+        (True, "sigmoid", "The graph ends in Sigmoid, .* Use --activation identity"),
+        (True, "softmax", "The graph ends in Sigmoid"),
+    ):
+        path = Foreign(has_sigmoid=has_sigmoid, dtype="uint8").write(tmp_path / f"x{suffix}")
+        description = ModelDescription(**{**vars(ABOUT), "activation": activation})
+        with pytest.raises(BundleInvalid, match=told):
+            wrap_model(path, tmp_path / "x", labels=LABELS, description=description)
+
+
+def test_doubts_and_choices_are_said(tmp_path: Path) -> None:
+    notes: list[str] = []
+    graph = level_graph(tmp_path / "level.onnx", n_window=N_WINDOW)
+    wrap_model(graph, tmp_path / "a", labels=LEVEL_LABELS, description=ABOUT, on_note=notes.append)
+    path = Foreign(n_outputs=4).write(tmp_path / "x.onnx")
+    wrap_model(path, tmp_path / "b", labels=LABELS, description=ABOUT, on_note=notes.append)
+    doubt, choice = notes
+    assert "Activation sigmoid: on silence, noise and a tone the graph gives 0 to 1, as scores" in doubt
+    assert "scores are label; embeddings are embedding; not used: spectrogram [2, 4, 4] float32, index" in choice
+
+
+def test_whole_numbers_without_a_scale_are_refused(tmp_path: Path) -> None:
+    sound = helper.make_tensor_value_info("sound", TensorProto.INT16, ["n", N_WINDOW])
+    scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", N_WINDOW])
+    cast = helper.make_node("Cast", ["sound"], ["scores"], to=TensorProto.FLOAT)
+    graph = helper.make_graph([cast], "pcm", [sound], [scores])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "x.onnx")
+    with pytest.raises(ModelError, match=r"found sound \[any, 16\] int16. .* Export it with a float input"):
+        wrap_model(tmp_path / "x.onnx", tmp_path / "x", labels=LABELS, description=ABOUT)
+
+
+CLASSES = ["Avis a", "Avis b", "Avis c"]
+LISTS: dict[str, tuple[str, list[str] | str]] = {
+    "x.txt": ("Avis a\nAvis b\nAvis c\n\n", CLASSES),
+    "numbered.txt": ("2 Avis c\n0 Avis a\n1 Avis b\n", CLASSES),
+    "from one.txt": ("1: Avis a\n2: Avis b\n3: Avis c\n", CLASSES),
+    "semicolons.csv": ("idx;sci_name;com_name\n1;Avis b;B\n0;Avis a;A\n2;Avis c;C\n", CLASSES),
+    "tabs.tsv": ("label\tid\nAvis b\t2\nAvis a\t1\nAvis c\t3\n", CLASSES),
+    "blank.txt": ("Avis a\n\nAvis c\n", "line 2: expected a name for each class, found none"),
+    "blank.csv": ("index,name\n0,Avis a\n1,\n", "line 3: expected a name for each class, found none"),
+    "doubled.txt": ("Avis a\nAvis b\navis  A_Same\n", "lines 1 and 3: expected each class once, found 'Avis a' and"),
+    "twice.csv": ("index,name\n1,Avis a\n0,Avis a\n", "lines 2 and 3: expected each class once"),
+    "gap.txt": ("0 Avis a\n2 Avis c\n", "expected the numbers 0 to 1"),
+    "x.json": ("{}", "expected a text file or a csv of labels, found .json"),
+}
+
+
+@pytest.mark.parametrize("name", list(LISTS))
+def test_lists_of_classes_are_read_in_order_or_refused(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    text, expected = LISTS[name]
+    path.write_text(text)
+    notes: list[str] = []
+    if isinstance(expected, str):
+        with pytest.raises((FormatError, InputError), match=expected):
+            read_classes(path)
+    else:
+        assert [label.scientific_name for label in read_classes(path, on_note=notes.append)] == expected
+        assert len(notes) == (name in ("from one.txt", "tabs.tsv"))

@@ -1,0 +1,131 @@
+"""A bundle made to fit another rate and window says what it says of the same sound at its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import soxr
+from onnx import TensorProto, helper, numpy_helper
+from tests.conftest import LEVEL, LEVEL_LABELS, level_graph
+
+from dawnchorus.errors import InputError, ModelError
+from dawnchorus.models.bundle import Bundle, read_bundle
+from dawnchorus.models.graphs.ensemble import make_ensemble
+from dawnchorus.models.graphs.input_adapter import crop_starts, fitted, resampling_filters
+from dawnchorus.models.graphs.wrapping import wrap_model
+from dawnchorus.models.runner import open_session, scores_of
+from dawnchorus.taxonomy.labels import Label
+
+
+def chirp(rate_hz: int, seconds: float, *, up_to_hz: float) -> np.ndarray:
+    t = np.arange(round(rate_hz * seconds)) / rate_hz
+    return (0.3 * np.sin(2 * np.pi * (200 * t + (up_to_hz - 200) * t**2 / (2 * seconds)))).astype(np.float32)
+
+
+@pytest.mark.parametrize(("from_hz", "to_hz"), [(48_000, 32_000), (48_000, 22_050), (48_000, 16_000)])
+def test_resampling_in_the_graph_is_soxrs(from_hz: int, to_hz: int) -> None:
+    sound = chirp(from_hz, 1.0, up_to_hz=0.42 * to_hz)
+    filters, n_step, n_before = resampling_filters(from_hz, to_hz)
+    n_blocks = -(-to_hz // len(filters))
+    padded = np.pad(sound, (n_before, n_step * n_blocks))
+    blocks = [padded[k * n_step : k * n_step + filters.shape[2]] @ filters[:, 0].T for k in range(n_blocks)]
+    expected = soxr.resample(sound, from_hz, to_hz, "VHQ")
+    middle = slice(to_hz // 20, -to_hz // 20)
+    found = np.concatenate(blocks)[:to_hz]
+    assert np.abs(found[middle] - expected[:to_hz][middle]).max() < 3e-4
+
+
+def test_windows_cover_a_longer_one_evenly() -> None:
+    assert crop_starts(5, 5) == [0]
+    assert crop_starts(10, 5) == [0, 5]
+    assert crop_starts(11, 5) == [0, 3, 6]
+
+
+def test_a_bundle_fits_a_longer_window_at_a_higher_rate(birdnet: Bundle) -> None:
+    graph = fitted(birdnet, rate_hz=96_000, window_s=5.0)
+    high = chirp(96_000, 5.0, up_to_hz=9_000)
+    session = onnxruntime.InferenceSession(graph.SerializeToString())
+    found = session.run(["logits"], {"waveform": np.stack([high, high[::-1]])})[0]
+    own = soxr.resample(high, 96_000, 48_000, "VHQ")
+    expected = open_session(birdnet).run(np.stack([own[:144_000], own[-144_000:]])).logits.max(0)
+    assert found.shape == (2, len(birdnet.labels))
+    best = expected.argsort()[-20:]
+    np.testing.assert_allclose(found[0, best], expected[best], atol=0.1)
+
+
+def test_an_ensemble_of_unlike_members_hears_with_each(level_bundle: Bundle, tmp_path: Path) -> None:
+    graph = level_graph(tmp_path / "level.onnx", n_window=3 * 8_000)
+    description = replace(LEVEL, name="low", sample_rate_hz=8_000, window_s=3.0)
+    low = wrap_model(graph, tmp_path / "low", labels=LEVEL_LABELS, description=description)
+    made = make_ensemble([level_bundle, low], tmp_path / "both", name="both", license_name="CC0-1.0", weights=[3, 1])
+    assert (made.info.sample_rate_hz, made.info.window_s) == (16_000, 3.0)
+    sound = np.repeat(np.array([0.1, 0.6, 0.2], np.float32), 16_000)[None]  # a second each of three levels
+    found = open_session(made).run(sound).logits[0]
+    # The one takes the best of its three seconds for each class, the other hears their mean level.
+    own = np.array(
+        [scores_of(open_session(level_bundle).run(part[None]).logits, "identity")[0] for part in sound.reshape(3, -1)]
+    )
+    others = open_session(low).run(np.full((1, 24_000), 0.3, np.float32)).logits[0]
+    np.testing.assert_allclose(found, 0.75 * own.max(0) + 0.25 * others, atol=0.01)
+
+
+def test_a_member_may_take_no_batch_and_no_class_twice(level_bundle: Bundle, tmp_path: Path) -> None:
+    flat = onnx.load(level_graph(tmp_path / "flat.onnx", n_window=16_000))
+    name = flat.graph.input[0].name
+    flat.graph.initializer.append(numpy_helper.from_array(np.array([1, 16_000]), "shape"))
+    flat.graph.node.insert(0, helper.make_node("Reshape", ["flat", "shape"], [name]))
+    del flat.graph.input[:]
+    flat.graph.input.append(helper.make_tensor_value_info("flat", TensorProto.FLOAT, [16_000]))
+    onnx.save(flat, tmp_path / "flat.onnx")
+    member = wrap_model(tmp_path / "flat.onnx", tmp_path / "flat", labels=LEVEL_LABELS, description=LEVEL)
+    made = make_ensemble([level_bundle, member], tmp_path / "both", name="x", license_name="CC0-1.0")
+    windows = np.linspace(0, 0.3, 3 * 16_000, dtype=np.float32).reshape(3, -1)
+    expected = open_session(level_bundle).run(windows).logits
+    np.testing.assert_allclose(open_session(made).run(windows).logits, expected, atol=1e-6)
+    with pytest.raises(InputError, match="expected each class once, got 1 more than once"):
+        wrap_model(
+            tmp_path / "flat.onnx",
+            tmp_path / "twice",
+            labels=(*LEVEL_LABELS[:2], LEVEL_LABELS[0]),
+            description=LEVEL,
+        )
+
+
+def test_classes_of_members_are_put_into_one_order(level_bundle: Bundle, tmp_path: Path) -> None:
+    def member(name: str, labels: Sequence[Label], batch: str | int = "n") -> Bundle:
+        graph = level_graph(tmp_path / f"{name}.onnx", n_window=16_000, batch=batch)
+        return wrap_model(graph, tmp_path / name, labels=labels, description=replace(LEVEL, name=name))
+
+    quiet, loud, engine = LEVEL_LABELS
+    turned = member("turned", (engine, quiet, loud))
+    windows = np.full((2, 16_000), 0.25, np.float32)
+    own = open_session(level_bundle).run(windows).logits
+    for average in ("mean", "rank"):
+        made = make_ensemble(
+            [level_bundle, turned], tmp_path / average, name="x", license_name="CC0-1.0", average=average
+        )
+        assert made.labels == level_bundle.labels
+    np.testing.assert_allclose(
+        open_session(read_bundle(tmp_path / "mean")).run(windows).logits, (own + own[:, [1, 2, 0]]) / 2, atol=1e-6
+    )
+    other = member("other", (quiet, loud, Label("Avis alia", "Avis alia")))
+    with pytest.raises(InputError, match="other: its classes are not those of .* 2 differ, as 'Avis alia'"):
+        make_ensemble([level_bundle, other], tmp_path / "no", name="no", license_name="CC0-1.0")
+    with pytest.raises(ModelError, match="eight: expected a graph that takes any number of windows, found .* takes 8"):
+        make_ensemble([level_bundle, member("eight", LEVEL_LABELS, 8)], tmp_path / "no", name="n", license_name="x")
+
+
+def test_members_that_take_one_window_at_a_time(tmp_path: Path) -> None:
+    graph = level_graph(tmp_path / "level.onnx", n_window=16_000, batch=1)
+    members = [
+        wrap_model(graph, tmp_path / name, labels=LEVEL_LABELS, description=replace(LEVEL, name=name)) for name in "ab"
+    ]
+    made = make_ensemble(members, tmp_path / "both", name="both", license_name="CC0-1.0")
+    windows = np.full((3, 16_000), 0.25, np.float32)
+    np.testing.assert_allclose(open_session(made).run(windows).logits, [[0.25, 0.75, 0]] * 3, atol=1e-5)

@@ -1,0 +1,255 @@
+"""Jobs: each is done once, by one; none is lost with its server; how they went can be heard again."""
+
+from __future__ import annotations
+
+import json
+import threading
+from datetime import timedelta
+from pathlib import Path
+
+import httpx2 as httpx
+import numpy as np
+import pytest
+import soundfile
+from tests.server.conftest import Serve
+from tests.waiting import wait_for
+
+from dawnchorus.errors import Busy, NotKnown
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.server.state.clock import now
+from dawnchorus.server.state.database import Database
+from dawnchorus.server.state.job_queue import MAX_ATTEMPTS, MAX_LOOK_S, STALE_S, Jobs
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    return Database(f"sqlite:///{tmp_path / 'state.db'}")
+
+
+def test_each_job_is_done_by_one(database: Database) -> None:
+    servers = [Jobs(database, owner=f"server {k}") for k in range(4)]
+    for k in range(40):
+        servers[0].add("identify", {"k": k})
+    claimed: list[int] = []
+
+    def work(jobs: Jobs) -> None:
+        while (job := jobs.claim("identify")) is not None:
+            claimed.append(job.parameters["k"])
+            jobs.end(job.id, "done")
+
+    threads = [threading.Thread(target=work, args=(jobs,)) for jobs in servers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(claimed) == list(range(40))
+    assert servers[0].counts(("queued", "running", "done")) == {"queued": 0, "running": 0, "done": 40}
+
+
+def test_one_retraining_at_a_time(database: Database) -> None:
+    one, two = Jobs(database, owner="one"), Jobs(database, owner="two")
+    first = one.add("retrain", {})
+    with pytest.raises(Busy, match="under way"):
+        two.add("retrain", {})
+    assert two.claim("retrain")
+    with pytest.raises(Busy):
+        one.add("retrain", {})
+    two.end(first.id, "failed", error="x")
+    assert one.add("retrain", {}).status == "queued"
+
+
+class Clock:
+    """A monotonic clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+N_LOOKS = 1 + int(STALE_S / MAX_LOOK_S)
+"""Looks at the same heartbeat, as far apart as they count, after which a server is not yet gone."""
+
+
+def look(jobs: Jobs, clock: Clock, n_looks: int = 1) -> None:
+    """Have a server look, so often."""
+    for _ in range(n_looks):
+        clock.now_s += MAX_LOOK_S
+        jobs.beat(())
+
+
+def test_a_server_that_is_gone_loses_its_jobs_to_others_and_a_poisonous_one_is_given_up(database: Database) -> None:
+    clock = Clock()
+    gone, here = Jobs(database, owner="gone"), Jobs(database, owner="here", monotonic=clock)
+    job = gone.add("identify", {})
+    for attempt in range(MAX_ATTEMPTS):
+        assert (claimed := gone.claim("identify"))
+        assert claimed.attempts == attempt + 1
+        look(here, clock, N_LOOKS)
+        assert here.get(job.id).status == "running", "it was heard of just now"
+        look(here, clock)
+        gone.tell(job.id, "too late", 0.5)
+        gone.end(job.id, "done")
+    found = here.get(job.id)
+    assert found.status == "failed"
+    assert "not tried again" in (found.error or "")
+    assert found.progress == 0
+
+
+@pytest.mark.parametrize("offset", [timedelta(minutes=1), timedelta(days=-1), timedelta(days=400)])
+def test_a_server_with_another_clock_takes_no_job_and_loses_none(
+    database: Database, offset: timedelta, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two servers; the clock of one is wrong, and jumps back each time that it is read."""
+    clock = Clock()
+    right, wrong = (Jobs(database, owner=name, monotonic=clock) for name in ("right", "wrong"))
+    shift = timedelta()
+    monkeypatch.setattr("dawnchorus.server.state.job_queue.now", lambda: now() + shift)
+
+    def beat(server: Jobs, *in_hand: str) -> None:
+        nonlocal shift
+        shift = offset - timedelta(seconds=2 * clock.now_s) if server is wrong else timedelta()
+        server.beat(in_hand)
+
+    for worker, other in ((right, wrong), (wrong, right)):
+        job = worker.add("identify", {})
+        assert worker.claim("identify")
+        for _ in range(N_LOOKS + 2):
+            clock.now_s += MAX_LOOK_S
+            beat(worker, job.id)
+            beat(other)
+            assert worker.is_wanted(job.id), clock.now_s
+        worker.end(job.id, "done")
+        assert (worker.get(job.id).status, worker.get(job.id).attempts) == ("done", 1)
+
+
+def test_a_server_that_could_not_look_learns_nothing_from_that_time(database: Database) -> None:
+    """Both were asleep for an hour, or the database was away: who looks first finds an old heartbeat."""
+    clock = Clock()
+    mine, other = Jobs(database, owner="mine", monotonic=clock), Jobs(database, owner="other", monotonic=clock)
+    job = mine.add("identify", {})
+    mine.claim("identify")
+    look(other, clock, 2)
+    clock.now_s += 3600
+    other.beat(())
+    assert mine.is_wanted(job.id)
+    mine.beat((job.id,))
+    look(other, clock, N_LOOKS)
+    assert mine.is_wanted(job.id)
+    look(other, clock)
+    assert not mine.is_wanted(job.id)
+
+
+def test_jobs_are_done_in_the_order_they_came_by_whatever_clock(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = Jobs(database, owner="one")
+    ids = []
+    for hours in (24, 0, -24):
+        monkeypatch.setattr("dawnchorus.server.state.tables.now", lambda hours=hours: now() + timedelta(hours=hours))
+        ids.append(jobs.add("identify", {"k": hours}).id)
+    claimed = [jobs.claim("identify") for _ in ids]
+    assert [job.id for job in claimed if job] == ids
+
+
+def test_progress_never_goes_back_and_ends_whole(database: Database) -> None:
+    jobs = Jobs(database, owner="one")
+    job = jobs.add("identify", {})
+    jobs.claim("identify")
+    for share in (0.2, 0.5, 0.3, 0.9):
+        jobs.tell(job.id, "listening", share)
+    jobs.end(job.id, "done", result={"x": 1})
+    jobs.end(job.id, "failed", error="too late")
+    shown = [event.data["progress"] for event in jobs.events(job.id)]
+    assert shown == sorted(shown)
+    assert shown[-1] == 1
+    assert jobs.get(job.id).status == "done"
+    events = jobs.events(job.id)
+    assert [e.id for e in jobs.events(job.id, after=events[2].id)] == [e.id for e in events[3:]]
+
+
+def test_cancelling(database: Database) -> None:
+    jobs = Jobs(database, owner="one")
+    waiting = jobs.add("identify", {})
+    assert jobs.cancel(waiting.id).status == "cancelled"
+    assert jobs.claim("identify") is None
+    running = jobs.add("identify", {})
+    jobs.claim("identify")
+    assert jobs.cancel(running.id).status == "running"
+    assert not jobs.is_wanted(running.id)
+    with pytest.raises(Busy):
+        jobs.remove(running.id)
+    jobs.give_back()
+    assert jobs.get(running.id).status == "cancelled"
+    jobs.remove(running.id)
+    with pytest.raises(NotKnown):
+        jobs.get(running.id)
+
+
+def heard(client: httpx.Client, address: str, after: str | None = None) -> list[tuple[str, dict[str, object]]]:
+    """Number and data of the events of a job, to its end."""
+    found, number = [], ""
+    with client.stream("GET", address, headers={"Last-Event-ID": after} if after else {}) as reply:
+        assert reply.headers["content-type"].startswith("text/event-stream")
+        for line in reply.iter_lines():
+            if line.startswith("id: "):
+                number = line[4:]
+            elif line.startswith("event: end"):
+                return found
+            elif line.startswith("data: "):
+                found.append((number, json.loads(line[6:])))
+    raise AssertionError("the stream ended before the job")
+
+
+def test_a_long_recording_is_a_job_that_can_be_heard_again(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
+    path = tmp_path / "LONG_20260501_034500.wav"
+    sound = np.full(1_000 * 16_000, 0.1, np.float32)
+    sound[500 * 16_000 : 501 * 16_000] = 0.9
+    soundfile.write(path, sound, 16_000)
+    client = serve(model=level_bundle.folder)
+    with path.open("rb") as file:
+        reply = client.post("/api/v1/identify?min_score=0.8", files={"audio": (path.name, file)})
+    assert reply.status_code == 202, reply.text
+    job = reply.json()
+    assert reply.headers["location"] == f"/api/v1/jobs/{job['id']}"
+    events = heard(client, job["events"])
+    assert [data["progress"] for _, data in events] == sorted(data["progress"] for _, data in events)
+    assert events[-1][1]["status"] == "done"
+    assert heard(client, job["events"], after=events[1][0]) == events[2:]
+    done = client.get(f"/api/v1/jobs/{job['id']}").json()
+    found = client.get(f"/api/v1/recordings/{done['result']['recording']}/detections").json()["detections"]
+    loud = [row for row in found if row["common_name"] == "Loud Bird"]
+    assert [(row["start_s"], row["score"]) for row in loud] == [(500.0, pytest.approx(0.9, abs=1e-3))]
+    assert loud[0]["clock_time"] == "2026-05-01T03:53:20"
+    answered = client.post("/api/v1/identify?min_score=0.8&background=false", content=path.read_bytes()).json()
+    assert len(answered["detections"]) == len(found)
+    for name in ("csv", "raven", "audacity", "json"):
+        table = client.get(f"/api/v1/recordings/{done['result']['recording']}/detections?format={name}")
+        assert table.status_code == 200
+        assert table.content
+
+
+def test_a_recording_that_cannot_be_heard_is_named_as_its_sender_did_and_does_not_stay(
+    level_bundle: Bundle, serve: Serve, tmp_path: Path
+) -> None:
+    client = serve(model=level_bundle.folder)
+    sent = client.post("/api/v1/identify?background=true", files={"audio": ("mine.wav", b"no sound")}).json()
+    wait_for(lambda: client.get(f"/api/v1/jobs/{sent['id']}").json()["status"] == "failed")
+    error = client.get(f"/api/v1/jobs/{sent['id']}").json()["error"]
+    assert "mine.wav" in error
+    assert "/tmp" not in error
+    store = tmp_path / "server" / "files"
+    wait_for(lambda: not [path for path in store.rglob("*") if path.is_file()])
+
+
+def test_a_job_is_cancelled_within_seconds(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
+    path = tmp_path / "long.flac"
+    soundfile.write(path, np.zeros(5 * 3600 * 8_000, np.int16), 8_000)
+    client = serve(model=level_bundle.folder)
+    job = client.post("/api/v1/identify", content=path.read_bytes()).json()
+    wait_for(lambda: client.get(f"/api/v1/jobs/{job['id']}").json()["status"] == "running")
+    client.post(f"/api/v1/jobs/{job['id']}/cancel")
+    wait_for(lambda: client.get(f"/api/v1/jobs/{job['id']}").json()["status"] == "cancelled", within_s=30)
+    assert client.delete(f"/api/v1/jobs/{job['id']}").status_code == 204
+    assert client.get(f"/api/v1/jobs/{job['id']}").status_code == 404

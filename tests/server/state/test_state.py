@@ -1,0 +1,416 @@
+"""What a server remembers: whole or not at all, brought up to date with a backup, shared or refused."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from filelock import FileLock
+from sqlalchemy import create_engine, text
+from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
+from sqlalchemy.exc import OperationalError
+from tests.server.conftest import Serve
+
+import dawnchorus.server.state.database as module
+from dawnchorus.errors import Busy, InputError, MissingExtra, OutputError
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.server.service import open_service
+from dawnchorus.server.settings import Settings
+from dawnchorus.server.state.blobs import PART, FileStore
+from dawnchorus.server.state.database import Database, alembic_config
+from dawnchorus.server.state.retention import drop_unneeded, is_needed, needed_files
+from dawnchorus.server.state.tables import Base, Job, Lesson, Model, Recording, UtcTime
+
+
+def database(folder: Path) -> Database:
+    return Database(f"sqlite:///{folder / 'state.db'}")
+
+
+def test_migrations_make_the_tables_that_the_code_has(tmp_path: Path) -> None:
+    found = database(tmp_path)
+    with found.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": False})
+        assert not compare_metadata(context, Base.metadata)
+    with found.engine.begin() as connection:
+        command.downgrade(alembic_config(connection), "base")
+        names = connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'table'")).scalars().all()
+    assert set(names) <= {"alembic_version", "sqlite_sequence"}
+    found.close()
+
+
+def schema(path: Path) -> dict[str, list[object]]:
+    """Columns, keys and indexes of every table, as SQLite tells them."""
+    found: dict[str, list[object]] = {}
+    with closing(sqlite3.connect(path)) as connection:
+        tables = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall()
+        for name, sql in tables:
+            if name in ("alembic_version", "sqlite_sequence"):
+                continue
+            columns = [row[1:4] + row[5:] for row in connection.execute(f"PRAGMA table_info({name})")]
+            keys = [row[2:] for row in connection.execute(f"PRAGMA foreign_key_list({name})")]
+            indexes = sorted(row[1:] for row in connection.execute(f"PRAGMA index_list({name})"))
+            of_indexes = [connection.execute(f"PRAGMA index_info({index[0]})").fetchall() for index in indexes]
+            found[name] = [columns, sorted(keys), indexes, of_indexes, "AUTOINCREMENT" in sql]
+        found["where"] = connection.execute("SELECT sql FROM sqlite_master WHERE sql LIKE '%WHERE%'").fetchall()
+    return found
+
+
+def test_migrated_tables_equal_those_of_the_code_column_by_column(tmp_path: Path) -> None:
+    database(tmp_path).close()
+    engine = create_engine(f"sqlite:///{tmp_path / 'declared.db'}")
+    Base.metadata.create_all(engine)
+    engine.dispose()
+    assert schema(tmp_path / "state.db") == schema(tmp_path / "declared.db")
+
+
+def test_sqlite_is_set_up_for_several_writers_and_power_cuts(tmp_path: Path) -> None:
+    found = database(tmp_path)
+    expected = {"journal_mode": "wal", "synchronous": 2, "busy_timeout": 20_000, "foreign_keys": 1}
+    for open_session in (found.read, found.write):
+        with open_session() as session:
+            assert {name: session.scalar(text(f"PRAGMA {name}")) for name in expected} == expected
+    with found.read(), found.write():
+        pass  # a reader keeps no writer waiting
+    found.close()
+
+
+def test_opening_again_makes_no_backup(tmp_path: Path) -> None:
+    for _ in range(2):
+        database(tmp_path).close()
+    assert not list(tmp_path.glob("*.backup"))
+
+
+def test_moments_are_kept_in_utc_whatever_their_zone() -> None:
+    column, dialect = UtcTime(), sqlite_dialect()
+    noon = datetime(2026, 5, 1, 12, tzinfo=timezone(timedelta(hours=2)))
+    kept = column.process_bind_param(noon, dialect)
+    assert kept == datetime(2026, 5, 1, 10)
+    assert column.process_result_value(kept, dialect) == noon
+    assert column.process_bind_param(None, dialect) is None
+    assert column.process_result_value(None, dialect) is None
+    first = datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))
+    assert column.process_bind_param(first, dialect) == datetime(1, 1, 1)
+
+
+def test_new_job_waits_and_has_not_been_tried(tmp_path: Path) -> None:
+    found = database(tmp_path)
+    with found.write() as session:
+        session.add(Job(id="a", kind="identify", parameters={}))
+    with found.read() as session:
+        job = session.get_one(Job, "a")
+    values = (job.status, job.stage, job.progress, job.attempts, job.is_cancelled, job.owner)
+    assert values == ("queued", "waiting", 0.0, 0, False, None)
+    assert abs(job.created_at - datetime.now(UTC)) < timedelta(hours=1)
+    found.close()
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        Recording(sha256="a" * 64, name="x", n_bytes=1),
+        Lesson(sha256="a" * 64, name="x", n_bytes=1, duration_s=1.0, rate_hz=1, source="upload"),
+        Model(bundle_id="b", name="x", family="x", n_classes=1, place="a" * 64, origin="retrained"),
+        Job(id="j", kind="identify", parameters={"sha256": "a" * 64}),
+    ],
+    ids=lambda row: type(row).__name__,
+)
+def test_files_that_something_refers_to_are_needed(row: Base, tmp_path: Path) -> None:
+    found, files = database(tmp_path), FileStore(tmp_path / "files", cache=tmp_path, scratch=tmp_path)
+    sha256 = "a" * 64
+    content = tmp_path / "files" / sha256[:2] / sha256
+    content.parent.mkdir(parents=True)
+    content.write_bytes(b"x")
+    with found.write() as session:
+        session.add(row)
+    with found.read() as session:
+        assert needed_files(session) == {sha256}
+        assert is_needed(session, sha256)
+        assert not is_needed(session, "b" * 64)
+    drop_unneeded(found, files, sha256)
+    assert content.exists()
+    with found.write() as session:
+        session.delete(session.merge(row))
+    with found.read() as session:
+        assert not is_needed(session, sha256)
+    drop_unneeded(found, files, sha256)
+    assert not content.exists()
+    found.close()
+
+
+@pytest.mark.parametrize(("kind", "status"), [("identify", "done"), ("retrain", "queued")])
+def test_files_of_other_jobs_are_not_needed(kind: str, status: str, tmp_path: Path) -> None:
+    found = database(tmp_path)
+    with found.write() as session:
+        session.add(Job(id="j", kind=kind, status=status, parameters={"sha256": "a" * 64}))
+    with found.read() as session:
+        assert needed_files(session) == set()
+        assert not is_needed(session, "a" * 64)
+    found.close()
+
+
+def test_tables_of_a_newer_version_are_left_alone(tmp_path: Path) -> None:
+    database(tmp_path).close()
+    with closing(sqlite3.connect(tmp_path / "state.db")) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    before = (tmp_path / "state.db").read_bytes()
+    with pytest.raises(InputError, match="revision 9999.*Update dawnchorus"):
+        database(tmp_path)
+    assert (tmp_path / "state.db").read_bytes() == before
+
+
+NEXT = """
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision = "9999", "{head}"
+
+
+def upgrade():
+    op.create_table("newer", sa.Column("id", sa.Integer(), primary_key=True))
+    {then}
+"""
+
+
+def with_next_revision(folder: Path, monkeypatch: pytest.MonkeyPatch, *, then: str) -> None:
+    """Let there be a migration that this version does not have."""
+    shutil.copytree(module.MIGRATIONS, folder)
+    head = ScriptDirectory.from_config(alembic_config()).get_current_head()
+    (folder / "versions" / "9999_next.py").write_text(NEXT.format(head=head, then=then))
+    monkeypatch.setattr(module, "MIGRATIONS", folder)
+
+
+def rows(path: Path, query: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(query).fetchall()
+
+
+def test_tables_of_an_older_version_are_brought_up_to_date_and_kept_beside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = database(tmp_path)
+    with found.write() as session:
+        session.add(Recording(sha256="x" * 64, name="kept", n_bytes=1))
+    found.close()
+    with_next_revision(tmp_path / "migrations", monkeypatch, then="pass")
+    database(tmp_path).close()
+    (backup,) = tmp_path.glob("state.db.*.backup")
+    for path in (tmp_path / "state.db", backup):
+        assert rows(path, "SELECT name FROM recordings") == [("kept",)]
+    newer = "SELECT name FROM sqlite_master WHERE name = 'newer'"
+    assert rows(tmp_path / "state.db", newer)
+    assert not rows(backup, newer)
+
+
+def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database(tmp_path).close()
+    with_next_revision(tmp_path / "migrations", monkeypatch, then="1 / 0")
+    with pytest.raises(ZeroDivisionError):
+        database(tmp_path)
+    assert not rows(tmp_path / "state.db", "SELECT name FROM sqlite_master WHERE name = 'newer'")
+    assert rows(tmp_path / "state.db", "SELECT version_num FROM alembic_version") != [("9999",)]
+
+
+@pytest.mark.parametrize("url", ["nonsense", "nonsense://x", "postgresql+nothing://x"])
+def test_an_address_that_is_none(url: str) -> None:
+    with pytest.raises(InputError, match="expected an address such as"):
+        Database(url)
+
+
+def test_a_database_that_cannot_be_reached_is_named_without_its_password(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="cannot be used") as error:
+        Database("postgresql+psycopg://dawn:secret@127.0.0.1:1/dawn")
+    assert "secret" not in str(error.value)
+    with pytest.raises(OutputError, match="cannot be used"):
+        Database(f"sqlite:///{tmp_path / 'no' / 'such' / 'folder' / 'state.db'}")
+
+
+def test_a_missing_driver_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(MissingExtra, match=r"psycopg.*dawnchorus\[postgresql\]"):
+        Database("postgresql+psycopg://dawn@127.0.0.1:1/dawn")
+
+
+def test_writers_wait_for_each_other(tmp_path: Path) -> None:
+    found = database(tmp_path)
+
+    def write(k: int) -> None:
+        for n in range(20):
+            with found.write() as session:
+                known = session.query(Recording).count()
+                session.add(Recording(sha256=f"{k:032d}{n:032d}", name=str(known), n_bytes=1))
+
+    threads = [threading.Thread(target=write, args=(k,)) for k in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with found.read() as session:
+        assert sorted(int(row.name) for row in session.query(Recording)) == list(range(160))
+    found.close()
+
+
+def test_a_block_that_fails_changes_nothing(tmp_path: Path) -> None:
+    found = database(tmp_path)
+    with pytest.raises(ZeroDivisionError), found.write() as session:
+        session.add(Recording(sha256="x" * 64, name="x", n_bytes=1))
+        session.flush()
+        raise ZeroDivisionError
+    with found.read() as session:
+        assert session.query(Recording).count() == 0
+    found.close()
+
+
+@pytest.mark.parametrize("place", ["folder", "memory://dawn"])
+def test_files_are_kept_by_what_is_in_them(place: str, tmp_path: Path) -> None:
+    files = FileStore(tmp_path / place if "://" not in place else place, cache=tmp_path / "cache", scratch=tmp_path)
+    path = tmp_path / "x.bin"
+    path.write_bytes(bytes(range(256)) * 8192)
+    sha256 = files.put(path)
+    assert files.put(path) == sha256
+    assert files.size(sha256) == 1 << 21
+    assert b"".join(files.read(sha256, 255, 258)) == b"\xff\x00\x01"
+    assert b"".join(files.read(sha256, 0, 1 << 21)) == path.read_bytes()
+    assert files.local(sha256).read_bytes() == path.read_bytes()
+    assert not list(tmp_path.rglob("*.part"))
+    if "://" in place:
+        assert files.local(sha256) == tmp_path / "cache" / sha256
+        files.drop(sha256)
+        assert not (tmp_path / "cache" / sha256).exists()
+        assert files.size(sha256) is None
+        files.ensure(sha256, path)
+    files.ensure(sha256, tmp_path / "no such file")
+    assert [len(part) for part in files.read(sha256, 5, PART + 15)] == [PART, 10]
+    assert list(files.read(sha256, 1 << 21, 1 << 22)) == []
+    files.sweep({sha256})
+    assert files.size(sha256)
+    files.sweep(())
+    assert files.size(sha256) is None
+    files.drop(sha256)
+    with pytest.raises(InputError, match="not in the store"):
+        files.local(sha256)
+
+
+def test_a_store_that_is_full_keeps_nothing_that_looks_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = FileStore(tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path)
+    path = tmp_path / "x.bin"
+    path.write_bytes(bytes(1000))
+
+    def full(_self: object, source: str, target: str, **_: object) -> None:
+        Path(target).write_bytes(Path(source).read_bytes()[:100])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("fsspec.implementations.local.LocalFileSystem.put_file", full)
+    with pytest.raises(OutputError, match="No space left"):
+        files.put(path)
+    assert not [found for found in (tmp_path / "files").rglob("*") if found.is_file()]
+
+
+def test_an_unknown_store_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--files"):
+        FileStore("nonsense://x", cache=tmp_path, scratch=tmp_path)
+
+
+def test_a_second_server_does_not_share_a_folder(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
+    serve(model=level_bundle.folder)
+    with (
+        pytest.raises(Busy, match="another server uses this folder"),
+        open_service(Settings(data=tmp_path / "server", model=level_bundle.folder)),
+    ):
+        pass
+
+
+def test_what_a_killed_server_left_is_cleared(level_bundle: Bundle, tmp_path: Path) -> None:
+    left = tmp_path / "server" / "spool-abc"
+    left.mkdir(parents=True)
+    (left / "upload-1").write_bytes(b"x")
+    left.with_suffix(".lock").touch()
+    of_another = tmp_path / "server" / "spool-def"
+    of_another.mkdir()
+    with (
+        FileLock(of_another.with_suffix(".lock")),
+        open_service(Settings(data=tmp_path / "server", model=level_bundle.folder)),
+    ):
+        assert not left.exists()
+        assert of_another.exists()
+    assert not list((tmp_path / "server").glob("spool-abc*"))
+
+
+def test_what_was_cut_off_long_ago_goes_and_what_is_being_written_stays(tmp_path: Path) -> None:
+    files = FileStore(tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path)
+    path = tmp_path / "x.bin"
+    path.write_bytes(b"x")
+    whole = files.local(files.put(path))
+    parts = [whole.parent / f"{whole.name}.{digit * 32}.part" for digit in "12"]
+    for part in parts:
+        part.write_bytes(b"x")
+    os.utime(parts[0], (0, 0))
+    os.utime(whole, (0, 0))
+    files.sweep_parts(older_than=timedelta(days=1))
+    assert [place.exists() for place in (whole, *parts)] == [True, False, True]
+    assert {place.name for place in (tmp_path / "files").iterdir()} == {whole.parent.name}, "no file for the time stays"
+    files.now = lambda: datetime.fromtimestamp(0, UTC)  # type: ignore[method-assign] - the store's clock is far behind
+    files.sweep_parts(older_than=timedelta(days=1))
+    assert parts[1].exists()
+
+
+def test_a_sound_stays_when_its_removal_cannot_be_written_down(
+    level_bundle: Bundle, serve: Serve, tone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = serve(model=level_bundle.folder)
+    client.post("/api/v1/identify?keep=true", content=tone.read_bytes())
+    (recording,) = client.get("/api/v1/recordings").json()["recordings"]
+    whole = Database.write
+
+    @contextmanager
+    def failing(self: Database, **options: Any) -> Iterator[Any]:
+        with whole(self, **options) as session:
+            yield session
+            session.flush()
+            raise OperationalError("COMMIT", {}, Exception("disk full"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "write", failing)
+        assert client.delete(f"/api/v1/recordings/{recording['sha256']}").status_code == 503
+    assert client.get(recording["sound"]).content == tone.read_bytes()
+    assert client.delete(f"/api/v1/recordings/{recording['sha256']}").status_code == 204
+    assert client.get(recording["sound"]).status_code == 404
+
+
+def test_what_ended_jobs_have_left_is_cleared(level_bundle: Bundle, tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path / "server", model=level_bundle.folder)
+    with open_service(settings) as service:
+        ended, waiting = service.jobs.add("retrain", {"overrides": [], "by_hand": False}), "f" * 32
+        service.jobs.cancel(ended.id)
+    folder = tmp_path / "server" / "retraining"
+    for job_id in (ended.id, waiting):
+        (folder / job_id / "runs").mkdir(parents=True)
+        (folder / job_id / "log.txt").write_text("x")
+    (folder / "sounds-of-all").mkdir()
+    with open_service(settings):
+        assert sorted(path.name for path in folder.rglob("*")) == sorted([ended.id, "log.txt", "sounds-of-all"])
+
+
+def test_a_sweep_leaves_what_is_not_ours(tmp_path: Path) -> None:
+    files = FileStore(tmp_path, cache=tmp_path / "cache", scratch=tmp_path)
+    music = tmp_path / "Music" / "dear.wav"
+    music.parent.mkdir()
+    music.write_bytes(b"x")
+    left = tmp_path / "ab" / f"ab{'0' * 62}.{'1' * 32}.part"
+    left.parent.mkdir()
+    left.write_bytes(b"x")
+    files.sweep(())
+    assert music.exists()
+    assert not left.exists()

@@ -1,0 +1,218 @@
+"""The queue of jobs and the registry of models, against models of them in a few lines, for any order of calls."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle as Names
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from tests.conftest import LEVEL, LEVEL_LABELS, level_graph
+
+from dawnchorus.errors import Busy, InputError, NotKnown
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.models.graphs.wrapping import wrap_model
+from dawnchorus.models.store import ModelStore
+from dawnchorus.server.registry import Registry
+from dawnchorus.server.scheduling import Lanes
+from dawnchorus.server.state.blobs import FileStore
+from dawnchorus.server.state.database import Database
+from dawnchorus.server.state.job_queue import MAX_ATTEMPTS, MAX_LOOK_S, STALE_S, Jobs
+
+FEW = settings(max_examples=12, stateful_step_count=20, deadline=None)
+
+OWNERS = ("one", "two")
+owners = st.sampled_from(OWNERS)
+
+
+class Queue(RuleBasedStateMachine):
+    """Two servers that add, claim, finish, cancel and lose jobs."""
+
+    jobs = Names("jobs")
+
+    @initialize()
+    def start(self) -> None:
+        self._scratch = tempfile.TemporaryDirectory()
+        self.database = Database(f"sqlite:///{self._scratch.name}/state.db")
+        self.seconds = dict.fromkeys(OWNERS, 0.0)
+        self.servers = {
+            name: Jobs(self.database, owner=name, monotonic=partial(self.seconds.__getitem__, name)) for name in OWNERS
+        }
+        self.expected: dict[str, dict[str, Any]] = {}
+        self.order: list[str] = []
+
+    def teardown(self) -> None:
+        self.database.close()
+        self._scratch.cleanup()
+
+    @rule(target=jobs, owner=owners)
+    def add(self, owner: str) -> str:
+        job = self.servers[owner].add("identify", {"k": len(self.order)})
+        self.expected[job.id] = {"status": "queued", "owner": None, "attempts": 0, "cancelled": False}
+        self.order.append(job.id)
+        return job.id
+
+    @rule(owner=owners)
+    def claim(self, owner: str) -> None:
+        waiting = [job for job in self.order if self.expected.get(job, {}).get("status") == "queued"]
+        job = self.servers[owner].claim("identify")
+        if not waiting:
+            assert job is None
+            return
+        assert job is not None
+        assert job.id in waiting
+        mine = self.expected[job.id]
+        mine.update(status="running", owner=owner, attempts=mine["attempts"] + 1)
+
+    @rule(job=jobs, owner=owners, status=st.sampled_from(["done", "failed"]))
+    def end(self, job: str, owner: str, status: str) -> None:
+        self.servers[owner].end(job, status)
+        mine = self.expected.get(job)
+        if mine is not None and mine["status"] == "running" and mine["owner"] == owner:
+            mine["status"] = status
+
+    @rule(job=jobs, owner=owners)
+    def cancel(self, job: str, owner: str) -> None:
+        mine = self.expected.get(job)
+        if mine is None:
+            with pytest.raises(NotKnown):
+                self.servers[owner].cancel(job)
+            return
+        self.servers[owner].cancel(job)
+        mine["cancelled"] |= mine["status"] in ("queued", "running")
+        if mine["status"] == "queued":
+            mine["status"] = "cancelled"
+
+    @rule(job=jobs, owner=owners)
+    def remove(self, job: str, owner: str) -> None:
+        mine = self.expected.get(job)
+        if mine is None:
+            with pytest.raises(NotKnown):
+                self.servers[owner].remove(job)
+        elif mine["status"] in ("queued", "running"):
+            with pytest.raises(Busy):
+                self.servers[owner].remove(job)
+        else:
+            self.servers[owner].remove(job)
+            del self.expected[job]
+
+    @rule(owner=owners)
+    def give_back(self, owner: str) -> None:
+        self.servers[owner].give_back()
+        for mine in self.expected.values():
+            if mine["status"] == "running" and mine["owner"] == owner:
+                mine.update(status="cancelled" if mine["cancelled"] else "queued", attempts=mine["attempts"] - 1)
+
+    @rule(gone=owners)
+    def lose_server(self, gone: str) -> None:
+        """A server is not heard of any more, and the other one looks."""
+        (other,) = set(OWNERS) - {gone}
+        in_hand = [job for job, mine in self.expected.items() if mine["owner"] == other]
+        for _ in range(2 + int(STALE_S / MAX_LOOK_S)):
+            self.seconds[other] += MAX_LOOK_S
+            self.servers[other].beat(in_hand)
+        for mine in self.expected.values():
+            if mine["status"] == "running" and mine["owner"] == gone:
+                given_up = "failed" if mine["attempts"] >= MAX_ATTEMPTS else "queued"
+                mine["status"] = "cancelled" if mine["cancelled"] else given_up
+
+    @invariant()
+    def every_job_is_where_it_should_be(self) -> None:
+        if not hasattr(self, "expected"):
+            return
+        n, found = self.servers["one"].find(limit=1000)
+        assert n == len(found) == len(self.expected)
+        for job in found:
+            mine = self.expected[job.id]
+            assert (job.status, job.attempts) == (mine["status"], mine["attempts"]), mine
+            wanted = mine["status"] == "running" and not mine["cancelled"]
+            assert self.servers[mine["owner"] or "one"].is_wanted(job.id) == wanted
+            progress = [event.data["progress"] for event in self.servers["one"].events(job.id)]
+            assert progress == sorted(progress)
+
+
+def test_jobs_are_where_they_should_be_after_any_calls() -> None:
+    run_state_machine_as_test(Queue, settings=FEW)
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Bundle]:
+    """Four models."""
+    folder = tmp_path_factory.mktemp("bundles")
+    made = []
+    for k in range(4):
+        graph = level_graph(folder / f"{k}.onnx", n_window=4_000 * (k + 1))
+        about = replace(LEVEL, name=f"model-{k}", window_s=0.25 * (k + 1))
+        made.append(wrap_model(graph, folder / f"{k}", labels=LEVEL_LABELS, description=about))
+    return made
+
+
+def test_registry_serves_what_was_activated_last(bundles: list[Bundle], store: ModelStore) -> None:
+    class Models(RuleBasedStateMachine):
+        """Two servers that add, activate and roll back models, and follow each other."""
+
+        @initialize()
+        def start(self) -> None:
+            self._scratch = tempfile.TemporaryDirectory()
+            folder = Path(self._scratch.name)
+            self.database = Database(f"sqlite:///{folder / 'state.db'}")
+            files = FileStore(str(folder / "files"), cache=folder / "cache", scratch=folder)
+            self.servers = []
+            for k in range(2):
+                registry = Registry(self.database, files, store, folder / f"models{k}", scratch=folder)
+                first = registry.first(bundles[0].folder, is_alone=False)
+                registry.lanes = Lanes(first, store=store, n_lanes=1)
+                self.servers.append(registry)
+            self.known = {bundles[0].id}
+            self.served = [bundles[0].id]
+
+        def teardown(self) -> None:
+            for registry in self.servers:
+                assert registry.lanes is not None
+                registry.lanes.close()
+            self.database.close()
+            self._scratch.cleanup()
+
+        @rule(k=st.integers(1, 3), server=st.integers(0, 1))
+        def add(self, k: int, server: int) -> None:
+            self.servers[server].add_retrained(bundles[k], job="0" * 32, report={})
+            self.known.add(bundles[k].id)
+
+        @rule(k=st.integers(0, 3), server=st.integers(0, 1))
+        def activate(self, k: int, server: int) -> None:
+            bundle_id = bundles[k].id
+            if bundle_id not in self.known:
+                with pytest.raises(NotKnown):
+                    self.servers[server].activate(bundle_id, "because")
+                return
+            self.servers[server].activate(bundle_id, "because")
+            self.served.append(bundle_id)
+
+        @rule(server=st.integers(0, 1))
+        def roll_back(self, server: int) -> None:
+            before = next((name for name in reversed(self.served) if name != self.served[-1]), None)
+            assert self.servers[server].has_previous() == (before is not None)
+            if before is None:
+                with pytest.raises(InputError, match="nothing to roll back"):
+                    self.servers[server].roll_back()
+                return
+            assert self.servers[server].roll_back() == before
+            self.served.append(before)
+
+        @invariant()
+        def all_serve_the_last_one(self) -> None:
+            if not hasattr(self, "served"):
+                return
+            for registry in self.servers:
+                registry.follow()
+                assert registry.serving().id == self.served[-1]
+            assert {model.bundle_id for model in self.servers[0].models()} == self.known
+            assert [activation.bundle_id for activation, _ in self.servers[0].history()] == self.served[::-1][:100]
+
+    run_state_machine_as_test(Models, settings=settings(FEW, max_examples=6))

@@ -1,0 +1,257 @@
+"""Every GET route at its worst, 40 requests at once: memory stays within a bound, and the server goes on answering."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+import socket
+import sys
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2 as httpx
+import numpy as np
+import pytest
+import soundfile
+from fastapi.routing import APIRoute
+from sqlalchemy import insert
+from tests.e2e.machines import Server, serving, wait_for
+from tests.server.conftest import Serve
+
+from dawnchorus.formats.registry import FORMATS
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.server.http import routes
+from dawnchorus.server.http.routes.recordings import MAX_LISTED
+from dawnchorus.server.http.routes.replies import MAX_PAGE
+from dawnchorus.server.service import MAX_BATCHES, Service, open_service
+from dawnchorus.server.settings import Settings
+from dawnchorus.server.state.clock import now
+from dawnchorus.server.state.tables import DetectionRow, Identification, Job, JobEvent, Recording
+from dawnchorus.server.training.runner import LOG_NAME
+
+N_AT_ONCE = 40
+MAX_GROWTH_BYTES = 500e6
+DURATION_S = 1200
+PATIENCE_S = 10.0
+"""Clients leave when nothing comes for so long, except the first."""
+
+MAX_READ_BYTES = 8 << 20
+"""Clients leave in the middle of a longer answer."""
+
+LAST_PAGE = f"limit={MAX_PAGE}&offset={MAX_LISTED - 2 * MAX_PAGE}"
+V1, V2 = "/api/v1", "/v2/models/{name}"
+
+WORST: dict[str, tuple[str, ...]] = {
+    "/": ("/",),
+    "/recordings/{sha256}": ("/recordings/{sha256}",),
+    "/jobs/{job_id}": ("/jobs/{job_id}",),
+    "/history": (f"/history?species=a&min_score=0.1&since=2001-01-01&reviewed=false&offset={MAX_LISTED - 100}",),
+    "/review": ("/review",),
+    "/teach": ("/teach",),
+    "/models": ("/models",),
+    "/system": ("/system",),
+    "/login": ("/login",),
+    "/docs": ("/docs",),
+    "/static/{name}": ("/static/style.css",),
+    "/metrics": ("/metrics",),
+    "/api/openapi.json": ("/api/openapi.json",),
+    "/api/health": ("/api/health",),
+    "/api/metrics": ("/api/metrics",),
+    "/api/classes": ("/api/classes",),
+    "/api/retrain_status": ("/api/retrain_status",),
+    "/api/system_stats": ("/api/system_stats",),
+    "/api/model_performance": ("/api/model_performance",),
+    f"{V1}/health/live": (f"{V1}/health/live",),
+    f"{V1}/health/ready": (f"{V1}/health/ready",),
+    f"{V1}/recordings": (f"{V1}/recordings?limit={MAX_PAGE}",),
+    f"{V1}/recordings/{{sha256}}": (f"{V1}/recordings/{{sha256}}",),
+    f"{V1}/recordings/{{sha256}}/sound": (f"{V1}/recordings/{{sha256}}/sound",),
+    f"{V1}/recordings/{{sha256}}/picture": tuple(
+        f"{V1}/recordings/{{sha256}}/picture?start_s={{k}}&end_s={end}&width=2400&height=600"
+        for end in (DURATION_S, 599)
+    ),
+    f"{V1}/recordings/{{sha256}}/detections": tuple(
+        f"{V1}/recordings/{{sha256}}/detections?format={name}" for name in ("json", *FORMATS)
+    ),
+    f"{V1}/detections": (f"{V1}/detections?species=a&{LAST_PAGE}", f"{V1}/detections?reviewed=false&{LAST_PAGE}"),
+    f"{V1}/detections/{{number}}/sound": (f"{V1}/detections/{{number}}/sound",),
+    f"{V1}/detections/{{number}}/picture": (f"{V1}/detections/{{number}}/picture",),
+    f"{V1}/jobs": (f"{V1}/jobs?limit={MAX_PAGE}",),
+    f"{V1}/jobs/{{job_id}}": (f"{V1}/jobs/{{job_id}}",),
+    f"{V1}/jobs/{{job_id}}/log": (f"{V1}/jobs/{{job_id}}/log",),
+    f"{V1}/jobs/{{job_id}}/events": (f"{V1}/jobs/{{job_id}}/events",),
+    f"{V1}/lessons": (f"{V1}/lessons",),
+    f"{V1}/models": (f"{V1}/models",),
+    f"{V1}/models/active": (f"{V1}/models/active",),
+    f"{V1}/models/{{bundle_id}}/card": (f"{V1}/models/{{bundle_id}}/card",),
+    "/v2": ("/v2",),
+    "/v2/health/live": ("/v2/health/live",),
+    "/v2/health/ready": ("/v2/health/ready",),
+    V2: (V2,),
+    f"{V2}/ready": (f"{V2}/ready",),
+    f"{V2}/versions/{{version}}": (f"{V2}/versions/{{bundle_id}}",),
+    f"{V2}/versions/{{version}}/ready": (f"{V2}/versions/{{bundle_id}}/ready",),
+}
+"""Requests of every route, in turn; `k` is the number of the request, so that answers differ where they can."""
+
+
+def all_routes() -> list[APIRoute]:
+    """Every route of the server."""
+    found = [
+        importlib.import_module(f"{routes.__name__}.{each.name}") for each in pkgutil.iter_modules(routes.__path__)
+    ]
+    return [route for module in found if hasattr(module, "router") for route in module.router.routes]
+
+
+def test_every_route_is_driven() -> None:
+    assert set(WORST) == {route.path for route in all_routes() if "GET" in route.methods}
+
+
+def test_bodies_that_are_no_recordings_are_read_to_a_limit(level_bundle: Bundle, serve: Serve) -> None:
+    client = serve(model=level_bundle.folder)
+    described = [(method, route.path) for route in all_routes() if route.body_field for method in route.methods]
+    assert len(described) >= 3
+
+    def parts() -> Iterator[bytes]:
+        for _ in range(32):  # in chunks: no header says how much there is
+            yield bytes(1 << 16)
+
+    for method, path in [*described, ("POST", "/login"), ("POST", "/logout")]:
+        reply = client.request(method, path.format(number=1), content=parts())
+        assert reply.status_code == 413, (method, path, reply.text)
+    values = (
+        b'{"inputs": [{"name": "waveform", "shape": [1, 9], "datatype": "FP32", "data": [' + b"0," * 200_000 + b"0]}]}"
+    )
+    reply = client.post("/v2/models/level/infer", content=values)
+    assert (reply.status_code, "more values" in reply.text) == (400, True)
+
+
+def test_few_folders_come_at_once(level_bundle: Bundle, serve: Serve) -> None:
+    client = serve(model=level_bundle.folder)
+    head = "POST /api/v1/lessons HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+    body = '--x\r\nContent-Disposition: form-data; name="audio"; filename="a.wav"\r\n\r\n'
+    with ExitStack() as stack:
+        for _ in range(MAX_BATCHES):
+            coming = stack.enter_context(socket.create_connection(("127.0.0.1", client.base_url.port or 0)))
+            coming.sendall(f"{head}Content-Length: 1000\r\n\r\n{body}".encode())
+
+        def refusal() -> httpx.Response | None:
+            reply = client.post("/api/v1/lessons", files={"audio": ("a.txt", b"nothing")})
+            return reply if reply.status_code == 503 else None
+
+        reply = wait_for(refusal)
+        assert isinstance(reply, httpx.Response)
+        assert reply.headers["Retry-After"]
+    wait_for(lambda: client.post("/api/v1/lessons", files={"audio": ("a.txt", b"nothing")}).status_code == 422)
+
+
+@dataclass(frozen=True)
+class Filled:
+    """Content of the database."""
+
+    sha256: str
+    job_id: str
+    bundle_id: str
+    name: str
+
+    def address(self, template: str, k: int) -> str:
+        return template.format(**vars(self), k=k, number=MAX_LISTED - k)
+
+
+def fill(service: Service, folder: Path) -> Filled:
+    """A recording of 20 minutes with as many detections as one answer may have, and a job with many events."""
+    path = folder / "long.wav"
+    second = np.random.default_rng(1).normal(0, 0.05, (48_000, 2)).astype(np.float32)
+    with soundfile.SoundFile(path, "w", 48_000, 2, subtype="PCM_16") as file:
+        for _ in range(DURATION_S):
+            file.write(second)
+    sha256, bundle = service.files.put(path), service.lanes.bundle
+    path.unlink()
+    job_id = uuid.uuid4().hex
+    detection = {
+        "identification": 1,
+        "recording": sha256,
+        "scientific_name": "Avis magna",
+        "common_name": "A Bird With Quite A Long Name",
+        "bundle_id": bundle.id,
+    }
+    times = np.linspace(0, DURATION_S - 60, MAX_LISTED).tolist()
+    rows = [{**detection, "start_s": t, "end_s": t + 60, "score": 0.2 + t / 2000} for t in times]
+    with service.database.write() as session:
+        session.add(
+            Recording(
+                sha256=sha256,
+                name="n" * 255,
+                n_bytes=1,
+                duration_s=DURATION_S,
+                rate_hz=48_000,
+                recorded_at="2026-05-01T04:00:00",
+            )
+        )
+        session.flush()
+        session.add(Identification(id=1, recording=sha256, bundle_id=bundle.id, duration_s=DURATION_S))
+        session.flush()
+        session.execute(insert(DetectionRow), rows)
+        session.add(Job(id=job_id, kind="identify", status="done", parameters={"sha256": sha256}, ended_at=now()))
+        session.flush()
+        session.execute(insert(JobEvent), [{"job": job_id, "data": {"progress": k}} for k in range(5000)])
+    log = service.settings.data / "retraining" / job_id / LOG_NAME
+    log.parent.mkdir(parents=True)
+    log.write_text("a line of the log\n" * 500_000)
+    return Filled(sha256, job_id, bundle.id, bundle.info.name)
+
+
+def ask(address: str, patience_s: float) -> tuple[int, bool]:
+    """The status, and if the answer says when to come again; status 0: nothing came in time."""
+    limits = httpx.Timeout(60, read=patience_s)
+    try:
+        with httpx.stream("GET", address, timeout=limits) as reply:
+            n = 0
+            for part in reply.iter_raw():
+                n += len(part)
+                if n > MAX_READ_BYTES:
+                    break
+            return reply.status_code, "Retry-After" in reply.headers
+    except httpx.ReadTimeout:
+        return 0, False
+
+
+def memory_bytes(server: Server, field: str) -> int:
+    assert server.process is not None
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    found = re.search(rf"{field}:\s+(\d+) kB", status)
+    assert found is not None
+    return int(found[1]) * 1024
+
+
+@pytest.fixture
+def filled(level_bundle: Bundle, tmp_path: Path) -> Iterator[tuple[Server, Filled]]:
+    data = tmp_path / "server"
+    with open_service(Settings(data=data, model=level_bundle.folder, work=())) as service:
+        names = fill(service, tmp_path)
+    server = Server(data, "--model", level_bundle.folder)
+    with serving(server):
+        yield server, names
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+@pytest.mark.ops
+def test_forty_at_once_on_any_route_take_500_mb_at_most(filled: tuple[Server, Filled]) -> None:
+    server, names = filled
+    before = memory_bytes(server, "VmRSS")
+    with ThreadPoolExecutor(N_AT_ONCE) as pool:
+        for path, templates in WORST.items():
+            addresses = [names.address(templates[k % len(templates)], k) for k in range(N_AT_ONCE)]
+            patience_s = [10 * PATIENCE_S] + [PATIENCE_S] * (N_AT_ONCE - 1)
+            replies = Counter(pool.map(ask, [server.address + address for address in addresses], patience_s))
+            assert set(replies) <= {(200, False), (503, True), (0, False)}, (path, replies)
+            assert replies[200, False], (path, replies)
+            growth = memory_bytes(server, "VmHWM") - before
+            assert growth <= MAX_GROWTH_BYTES, (path, growth)
+            assert httpx.get(f"{server.address}/api/v1/health/ready", timeout=30).status_code == 200

@@ -1,0 +1,150 @@
+"""The interface of an existing dashboard: the keys and types that its page and its load test read."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+from tests.server.conftest import Serve, running_service
+
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.server.settings import Settings
+
+NUMBER = (int, float)
+EXPECTED: dict[str, dict[str, Any]] = {
+    "health": {
+        "status": str,
+        "uptime_seconds": NUMBER,
+        "model_version": str,
+        "total_requests": int,
+        "error_count": int,
+        "is_retraining": bool,
+        "last_retrain": (str, type(None)),
+        "timestamp": str,
+    },
+    "metrics": {
+        "total_predictions": int,
+        "avg_confidence": NUMBER,
+        "species_distribution": dict,
+        "recent_predictions": list,
+        "uptime": NUMBER,
+    },
+    "retrain_status": {
+        "is_retraining": bool,
+        "progress": NUMBER,
+        "last_retrain": (str, type(None)),
+        "model_version": str,
+    },
+}
+PREDICTION = {
+    "predicted_species": str,
+    "confidence": float,
+    "confidence_percent": str,
+    "top_5_predictions": dict,
+    "timestamp": str,
+}
+UPLOAD = {"message": str, "uploaded_count": int, "skipped_count": int, "total_files_in_folder": int}
+
+
+def check_shape(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    wrong = {key: found.get(key, "nothing") for key, kind in expected.items() if not isinstance(found.get(key), kind)}
+    assert found.keys() >= expected.keys(), expected.keys() - found.keys()
+    assert not wrong
+
+
+def check_all(client: httpx.Client) -> None:
+    for route, expected in EXPECTED.items():
+        check_shape(client.get(f"/api/{route}").json(), expected)
+
+
+def test_replies_have_the_keys_that_the_page_reads_before_and_after_predictions(
+    level_bundle: Bundle, serve: Serve, tone: Path
+) -> None:
+    client = serve(model=level_bundle.folder)
+    check_all(client)
+    for _ in range(22):
+        found = client.post("/api/predict", files={"audio": ("x.wav", tone.read_bytes())}).json()
+    check_shape(found, PREDICTION)
+    scores = list(found["top_5_predictions"].values())
+    assert scores == sorted(scores, reverse=True)
+    assert next(iter(found["top_5_predictions"].items())) == (found["predicted_species"], found["confidence"])
+    check_all(client)
+    metrics = client.get("/api/metrics").json()
+    times = [datetime.fromisoformat(each["timestamp"]) for each in metrics["recent_predictions"]]
+    assert times == sorted(times), "the oldest first"
+    assert len(times) == 20
+    assert set(metrics["recent_predictions"][0]) >= {"timestamp", "species", "confidence"}
+    assert metrics["avg_confidence"] == metrics["average_confidence"]
+
+
+def test_errors_are_counted_and_have_the_field_that_the_page_shows(
+    level_bundle: Bundle, serve: Serve, tone: Path
+) -> None:
+    client = serve(model=level_bundle.folder)
+    for wrong in ({"files": {"audio": ("x.txt", b"no sound")}}, {"files": {"file": ("x.wav", tone.read_bytes())}}, {}):
+        refused = client.post("/api/predict", **wrong)  # type: ignore[arg-type]
+        assert refused.status_code in (400, 422)
+        assert refused.json()["error"] == refused.json()["detail"]
+    assert client.post("/api/trigger_retrain").json()["error"].startswith("there is nothing to learn from yet")
+    health = client.get("/api/health").json()
+    assert (health["total_requests"], health["error_count"]) == (4, 4)
+
+
+def test_the_state_of_the_server_and_of_its_model_is_told(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    before = client.get("/api/system_stats").json()
+    client.post("/api/v1/identify?keep=true", files={"audio": ("x.wav", tone.read_bytes())})
+    client.post("/api/upload_bulk", files={"files": ("Loud Bird1.wav", tone.read_bytes())})
+    stats = client.get("/api/system_stats").json()
+    assert (before["recordings"], stats["recordings"], before["lessons"], stats["lessons"]) == (0, 1, 0, 1)
+    assert stats["cpu_seconds"] > before["cpu_seconds"] > 0
+    assert 10e6 < stats["memory_bytes"] < 10e9
+    performance = client.get("/api/model_performance").json()
+    assert performance == {"model": "level", "model_version": level_bundle.id, "num_classes": 3, "report": None}
+    assert client.get("/api/feature_analysis").status_code == 404
+
+
+def test_an_upload_is_a_success_only_if_a_file_is_taken(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    good, bad = ("files", ("Loud Bird/a.wav", tone.read_bytes())), ("files", ("Loud Bird/b.wav", b"no sound"))
+    for route in ("upload_bulk", "v1/lessons"):
+        refused = client.post(f"/api/{route}", files=[bad])
+        assert refused.status_code == 422
+        assert "b.wav" in refused.json()["detail"]
+        assert [each["status"] for each in refused.json()["files"]] == ["refused"]
+    check_shape(refused := client.post("/api/upload_bulk", files=[bad]).json(), UPLOAD)
+    assert (refused["uploaded_count"], refused["skipped_count"]) == (0, 1)
+    taken = client.post("/api/upload_bulk", files=[good, bad])
+    assert taken.status_code == 200
+    check_shape(taken.json(), UPLOAD)
+    counts = [taken.json()[key] for key in ("uploaded_count", "skipped_count", "total_files_in_folder")]
+    assert counts == [1, 1, 1]
+    again = client.post("/api/upload_bulk", files=[good])
+    assert (again.status_code, again.json()["uploaded_count"]) == (200, 0), "an upload may be repeated"
+
+
+def test_a_retraining_is_told_while_it_goes_on_and_after_it_was_done(level_bundle: Bundle, tmp_path: Path) -> None:
+    settings = Settings(model=level_bundle.folder, data=tmp_path / "server", work=("identify",))
+    with running_service(settings) as (client, service):
+
+        def told() -> list[dict[str, Any]]:
+            check_all(client)
+            return [client.get(f"/api/{route}").json() for route in ("health", "retrain_status")]
+
+        begin, times = datetime.now(UTC) - timedelta(seconds=1), set()
+        for status, progress in (("done", 100), ("failed", 30)):
+            service.jobs.add("retrain", {})
+            assert [each["is_retraining"] for each in told()] == [True, True]
+            job = service.jobs.claim("retrain")
+            assert job is not None
+            service.jobs.tell(job.id, "training", 0.3)
+            assert told()[1]["progress"] == 30
+            service.jobs.end(job.id, status)
+            health, state = told()
+            assert (health["is_retraining"], state["is_retraining"], state["progress"]) == (False, False, progress)
+            assert health["last_retrain"] == state["last_retrain"]
+            times.add(state["last_retrain"])
+        assert len(times) == 1, "one that failed made no model"
+        assert begin < datetime.fromisoformat(times.pop()) < datetime.now(UTC)

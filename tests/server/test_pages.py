@@ -1,0 +1,149 @@
+"""The pages, as they are without scripts: a recording in, its birds out; names are text, and errors help."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from importlib import resources
+from pathlib import Path
+
+import httpx2 as httpx
+from tests.server.conftest import Serve
+
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.models.store import ModelStore
+from dawnchorus.server.settings import Role
+
+PAGES = ("/", "/history", "/review", "/teach", "/models", "/system", "/docs")
+
+
+def test_a_recording_becomes_pictures_sounds_and_a_table(
+    dawn: Path, birdnet: Bundle, store: ModelStore, serve: Serve
+) -> None:
+    del birdnet  # it is made
+    client = serve(models_folder=store.folder)
+    home = client.get("/")
+    assert "Which bird was that?" in home.text
+    assert "default-src 'self'" in home.headers["content-security-policy"]
+    assert "unsafe" not in home.headers["content-security-policy"]
+    name = f'"my" <script>.wav {dawn.name}'
+    reply = client.post("/", files={"audio": (name, dawn.read_bytes())}, follow_redirects=True)
+    assert reply.status_code == 200, reply.text[:2000]
+    assert "Common Cuckoo" in reply.text
+    assert "<i>Cuculus canorus</i>" in reply.text
+    assert "2026-05-01T03:45:00" in reply.text
+    for page in (reply.text, client.get("/history").text, client.get("/").text):
+        assert "<script>." not in page
+        assert "&lt;script&gt;.wav" in page
+    pictures = re.findall(r'src="(/api/v1/[^"]+/picture[^"]*)"', reply.text)
+    sounds = re.findall(r'src="(/api/v1/[^"]+/sound)"', reply.text)
+    assert len(pictures) == len(sounds) >= 3
+    assert all(client.get(path.replace("&amp;", "&")).content.startswith(b"\x89PNG") for path in pictures)
+    assert all(client.get(path).headers["content-type"] in ("audio/mpeg", "audio/wav") for path in sounds)
+    rows = client.post("/api/v1/identify?merge=true", content=dawn.read_bytes()).json()["detections"]
+    assert reply.text.count("<tr data-span") == len(rows)
+    for page in PAGES:
+        assert client.get(page).status_code == 200, page
+    assert "Common Cuckoo" in client.get("/review").text
+    assert "Common Cuckoo" in client.get("/system").text
+    assert "Common Cuckoo" not in client.get("/history?species=tit&min_score=0.5").text
+    assert "Great Tit" in client.get("/history?species=tit&min_score=0.5&since=2026-01-01&reviewed=false").text
+    assert "widen the filters" in client.get("/history?reviewed=true").text
+    assert client.get("/history?since=tomorrow").status_code == 400
+
+
+def test_what_does_not_work_is_said_on_the_page(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    for files, status, message in (
+        ({"audio": ("x.wav", b"nothing")}, 422, "x.wav: not a sound file"),
+        ({"other": ("x.wav", b"nothing")}, 400, "expected a file in the field"),
+        ({"audio": ("x.wav", b"")}, 400, "got nothing"),
+    ):
+        reply = client.post("/", files=files)
+        assert reply.status_code == status
+        assert 'role="alert"' in reply.text
+        assert message in reply.text
+        assert str(tmp_path) not in reply.text
+    for page in PAGES:
+        assert client.get(page).status_code == 200, page
+    assert client.get("/static/style.css").headers["content-type"].startswith("text/css")
+    script = client.get("/static/page.js")
+    assert script.headers["content-type"].startswith("text/javascript")
+    tag = {"If-None-Match": script.headers["etag"]}
+    assert client.get("/static/page.js", headers=tag).status_code == 304
+    assert client.get("/static/charts.js", headers=tag).status_code == 200
+    assert client.get("/static/..%2fapp.py").status_code == 404
+    assert client.get("/static/app.py").status_code == 404
+
+
+def test_the_charts_of_others_are_as_published_and_have_what_they_draw_on_the_page(
+    level_bundle: Bundle, serve: Serve, tone: Path
+) -> None:
+    folder = resources.files("dawnchorus.server").joinpath("static", "vendor")
+    for line in folder.joinpath("SHA256SUMS").read_text("utf-8").splitlines():
+        sha256, name = line.split()
+        assert hashlib.sha256(folder.joinpath(name).read_bytes()).hexdigest() == sha256
+    assert "MIT License" in folder.joinpath("uPlot.LICENSE").read_text("utf-8")
+    client = serve(model=level_bundle.folder)
+    client.post("/api/predict", content=tone.read_bytes())
+    page = client.get("/system").text
+    for script in re.findall(r'/static/[^"]+', page):
+        assert client.get(script).status_code == 200, script
+    assert '<tr data-name="Quiet Bird" data-value="1">' in page
+    assert re.search(r'<tr data-name="Quiet Bird" data-value="0.75\d*" data-at="\d{4}-[^"]+">', page)
+    assert "style=" not in page, "the policy for contents refuses it"
+    history = client.get("/history").text
+    assert 'is counted on the page <a href="/system">' in history, "what was only predicted is not listed"
+
+
+def test_who_logs_in_may_do_what_the_token_allows(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    tokens = {"the-operators-one": Role.OPERATE, "one-for-identifying": Role.IDENTIFY}
+    client = serve(model=level_bundle.folder, tokens=tokens)
+    client.headers["Accept"] = "text/html"
+    assert client.get("/").headers["location"] == "/login"
+    assert client.get("/login").status_code == 200
+    assert client.post("/login", data={"token": "a-wrong-one"}).status_code == 401
+    reply = client.post("/login", data={"token": "one-for-identifying"})
+    assert reply.headers["location"] == "/"
+    cookie = reply.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    assert "one-for" not in cookie
+    csrf = re.search(r'data-csrf="(\w+)"', client.get("/").text)
+    assert csrf is not None
+    audio = {"audio": (tone.name, tone.read_bytes())}
+    assert client.post("/", files=audio).status_code == 403, "without the form's own field"
+    assert client.post("/", files=audio, data={"csrf": "wrong"}).status_code == 403
+    assert client.post("/", files=audio, data={"csrf": csrf[1]}).status_code == 303
+    assert client.post("/api/predict", files=audio).status_code == 403
+    assert client.post("/api/predict", files=audio, headers={"X-CSRF-Token": csrf[1]}).status_code == 200
+    refused = client.post("/api/v1/retrain", headers={"X-CSRF-Token": csrf[1]})
+    assert refused.status_code == 403
+    assert "allows to teach" in refused.json()["detail"]
+    assert client.post("/logout", data={"csrf": csrf[1]}).headers["location"] == "/login"
+    assert client.get("/").headers["location"] == "/login"
+
+
+def test_who_guesses_is_not_listened_to(level_bundle: Bundle, serve: Serve) -> None:
+    client = serve(model=level_bundle.folder, tokens={"the-operators-one": Role.OPERATE})
+    replies = [client.get("/api/health", headers={"Authorization": f"Bearer guess-{k}"}) for k in range(100)]
+    assert [reply.status_code for reply in replies[:20]] == [401] * 20
+    assert {reply.status_code for reply in replies[20:]} == {429}
+    assert replies[-1].headers["retry-after"]
+    cookie = {"Cookie": f"dawnchorus_session={'0' * 64}"}
+    assert client.get("/api/health", headers=cookie).status_code == 429, "by the cookie either"
+    assert client.get("/api/health", headers={"Authorization": "Bearer the-operators-one"}).status_code == 200
+    assert client.get("/api/v1/health/live").status_code == 200
+
+
+def cross_site(client: httpx.Client, headers: dict[str, str], tone: Path) -> int:
+    return client.post("/api/predict", content=tone.read_bytes(), headers=headers).status_code
+
+
+def test_a_page_of_another_origin_is_refused_whatever_it_says(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    own = str(client.base_url).rstrip("/")
+    assert cross_site(client, {"Origin": own}, tone) == 200
+    assert cross_site(client, {"Origin": "https://evil.example.org"}, tone) == 403
+    assert cross_site(client, {"Origin": "null"}, tone) == 403
+    assert cross_site(client, {"Origin": "https://evil.example.org", "Sec-Fetch-Site": "same-origin"}, tone) == 403

@@ -1,0 +1,202 @@
+"""Parameters of requests: the same in the address and in the form, and none is passed over."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from fastapi.routing import _IncludedRouter
+from starlette.routing import Route
+from tests.server.conftest import Serve, running_service
+
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.server.http.app import create_app
+from dawnchorus.server.settings import Settings
+
+IDENTIFY = "/api/v1/identify"
+
+
+def test_form_fields_mean_the_same_as_the_address(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    files = {"audio": (tone.name, tone.read_bytes())}
+    fields = {"min_score": "0.5", "top": "1", "lat": "52.5", "lon": "13.4", "week": "", "merge": "true"}
+    in_address = client.post(f"{IDENTIFY}?min_score=0.5&top=1&lat=52.5&lon=13.4&week=&merge=true", files=files)
+    in_form = client.post(IDENTIFY, files=files, data=fields)
+    in_both = client.post(f"{IDENTIFY}?top=1&min_score=0.50", files=files, data=fields)
+    assert in_form.status_code == 200, in_form.text
+    assert in_form.json() == in_address.json() == in_both.json()
+    (row,) = in_form.json()["detections"]
+    assert (row["latitude"], row["longitude"]) == (52.5, 13.4)
+    table = client.post(IDENTIFY, files=files, data={"format": "raven", "min_score": "0"}).status_code
+    assert table == 400, "nearly every class, as in the address"
+    assert client.post(IDENTIFY, files=files, data={"format": "raven"}).text.startswith("Selection\t")
+    kept = client.post(IDENTIFY, files=files, data={"keep": "yes"})
+    assert kept.status_code == 200
+    assert client.get("/api/v1/recordings").json()["total"] == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "fields", "status", "message"),
+    [
+        ("?minscore=0.97", {}, 400, "parameter 'minscore': expected .*Did you mean 'min_score'?"),
+        ("", {"minscore": "0.97"}, 400, "field 'minscore': expected .*Did you mean 'min_score'?"),
+        ("", {"meta": '{"lat": 52.5}'}, 400, "field 'meta': expected background, channel, format, keep, lat"),
+        ("?week=20", {"week": "21"}, 400, "week: expected one value, got 20 in the address and 21 in the form"),
+        ("", {"lat": "north"}, 422, "lat: Input should be a valid number"),
+        ("", {"lat": "95"}, 422, "lat: Input should be less than or equal to 90, got '95'"),
+        ("?min_score=1.5", {}, 422, "min_score: Input should be less than or equal to 1, got '1.5'"),
+        ("?week=49", {}, 422, "week: Input should be less than or equal to 48, got '49'"),
+        ("?MIN_SCORE=0.97", {}, 400, "parameter 'MIN_SCORE': expected .*Did you mean 'min_score'?"),
+        ("?channel=middle", {}, 422, "channel: Input should be 'mean', 'left', 'right' or 'best', got 'middle'"),
+        ("?lat=52.5", {}, 400, "latitude and longitude: expected both"),
+        ("?top=1&top=2", {}, 400, "parameter 'top': expected one value, got 2"),
+    ],
+)
+def test_what_is_not_understood_is_refused_by_name(
+    query: str, fields: dict[str, str], status: int, message: str, level_bundle: Bundle, serve: Serve, tone: Path
+) -> None:
+    client = serve(model=level_bundle.folder)
+    reply = client.post(IDENTIFY + query, files={"audio": (tone.name, tone.read_bytes())}, data=fields)
+    assert reply.status_code == status, reply.text
+    with pytest.raises(ValueError, match=message):
+        raise ValueError(reply.json()["detail"])
+
+
+def test_every_route_refuses_parameters_that_it_does_not_read(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    files = {"audio": (tone.name, tone.read_bytes())}
+    for path in ("/api/v1/detections?specis=Parus", "/api/health?x=1", "/history?specis=Parus", "/v2?x=1", "/?x=1"):
+        reply = client.get(path)
+        assert reply.status_code == 400, path
+        assert "parameter '" in reply.json()["detail"], path
+    assert client.get("/history?specis=Parus", headers={"accept": "text/html"}).status_code == 400
+    assert client.post("/api/predict", files=files, data={"lat": "52.5"}).status_code == 400
+    refused = client.post("/api/v1/lessons", files=files, data={"specie": "Loud Bird"})
+    assert refused.status_code == 400
+    assert "Did you mean 'species'?" in refused.json()["detail"]
+    twice = client.post("/api/v1/lessons", files=files, data={"species": ["Loud Bird", "Quiet Bird"]})
+    assert (twice.status_code, "field 'species': expected one value" in twice.text) == (400, True)
+    tensor = {"name": "waveform", "shape": [1, 3], "datatype": "FP32", "data": [0, 0, 0]}
+    asked = {"inputs": [tensor], "outputs": [{"name": "embeddings"}]}
+    reply = client.post(f"/v2/models/{level_bundle.info.name}/infer", json=asked)
+    assert reply.status_code == 400
+    assert "outputs.0.name" in reply.json()["detail"]
+
+
+def test_compressed_bodies_are_refused_before_they_are_read(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    for encoding in ("gzip", "br", "gzip, identity"):
+        headers = {"Content-Encoding": encoding}
+        reply = client.post(IDENTIFY, content=gzip.compress(tone.read_bytes()), headers=headers)
+        assert (reply.status_code, reply.headers["accept-encoding"]) == (415, "identity")
+        assert "Send it uncompressed" in reply.json()["detail"]
+    plain = client.post(IDENTIFY, content=tone.read_bytes(), headers={"Content-Encoding": "identity"})
+    assert plain.status_code == 200
+
+
+def test_media_types_are_read_in_any_case(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    head = b'--x\r\nContent-Disposition: form-data; name="audio"; filename="a.wav"\r\n\r\n'
+    body = head + tone.read_bytes() + b"\r\n--x--\r\n"
+    reply = client.post(IDENTIFY, content=body, headers={"Content-Type": "Multipart/Form-Data; boundary=x"})
+    assert reply.status_code == 200, reply.text
+    assert reply.json()["recording"] == "a.wav"
+
+
+NAMES = [
+    ("filename=\"a.wav\"; filename*=UTF-8''M%C3%B6we%20%E9%B3%A5.wav", "M\u00f6we \u9ce5.wav"),
+    ("FileName*=utf-8'de'M%C3%B6we.wav; filename=a.wav", "M\u00f6we.wav"),
+    ("filename*=iso-8859-1''M%F6we.wav", "M\u00f6we.wav"),
+    ("filename*=\"UTF-8''20240601_013005.wav\"", "20240601_013005.wav"),
+    ("filename*=UTF-8''..%2F..%2Fa%00b.wav", "ab.wav"),
+    ("filename=a.wav; filename*=UTF-9''b.wav", "a.wav"),
+    ("filename=a.wav; filename*=UTF-8''%FF.wav", "a.wav"),
+    ("filename=\"a; filename*=UTF-8''b.wav\"", "a; filename*=UTF-8''b.wav"),
+]
+
+
+def test_names_of_files_are_read_as_clients_write_them(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    """RFC 8187's `filename*` comes from .NET's HttpClient, Apache HttpComponents and old requests and urllib3."""
+    client = serve(model=level_bundle.folder)
+    headers = {"content-type": "MULTIPART/Form-Data; Boundary=x"}
+    for given, expected in NAMES:
+        head = f'--x\r\ncontent-disposition: Form-Data; Name="audio"; {given}\r\ncontent-type: AUDIO/Wav\r\n\r\n'
+        body = head.encode() + tone.read_bytes() + b"\r\n--x--\r\n"
+        reply = client.post(IDENTIFY, content=body, headers=headers)
+        assert (reply.status_code, reply.json().get("recording")) == (200, expected), (given, reply.text)
+
+
+def test_two_files_are_refused_by_name(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    sound = tone.read_bytes()
+    for second, expected in (("audio", "'b.wav' in 'audio'. Send a request for each"), ("photo", "'b.wav' in 'photo'")):
+        reply = client.post(IDENTIFY, files=[("audio", ("a.wav", sound)), (second, ("b.wav", sound))])
+        assert reply.status_code == 400
+        assert (
+            f"expected one file in the field 'audio', got 2: 'a.wav' in 'audio', {expected}" in reply.json()["detail"]
+        )
+    other = client.post(IDENTIFY, files={"Audio": ("a.wav", sound)}).json()["detail"]
+    assert other == "expected a file in the field 'audio', got the fields ['Audio']. Did you mean 'audio'?"
+    reply = client.post(IDENTIFY, files=[("audio", (f"{k}.wav", sound)) for k in range(9)])
+    assert (reply.status_code, reply.json()["detail"]) == (400, "expected at most 8 files in a request, got more.")
+
+
+def test_sound_is_judged_over_http_as_on_the_command_line(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    sound = np.zeros((32_000, 2), np.float32)
+    soundfile.write(tmp_path / "x.wav", sound, 16_000)
+    silence = ["silence: no sample of 2.000 s is above one step of 16 bits; what a model names in it is not there"]
+    content = {"audio": ("x.wav", (tmp_path / "x.wav").read_bytes())}
+    assert client.post(IDENTIFY, files=content).json()["warnings"] == silence
+    assert client.post("/api/predict", files=content).json()["warnings"] == silence
+    sound[:, 1] = 0.5 * np.sin(np.arange(32_000))
+    soundfile.write(tmp_path / "x.wav", sound, 16_000)
+    content = {"audio": ("x.wav", (tmp_path / "x.wav").read_bytes())}
+    (warning,) = client.post(IDENTIFY, files=content).json()["warnings"]
+    assert "left is silent; it weakens the mean of all" in warning
+    assert client.post(f"{IDENTIFY}?channel=right", files=content).json()["warnings"] == []
+    (warning,) = client.post(IDENTIFY, files=content, data={"channel": "left"}).json()["warnings"]
+    assert warning == "channels: left is silent, and it is the one that is read; right has more"
+
+
+def test_a_week_without_a_place_is_said(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    warnings = client.post(f"{IDENTIFY}?week=20", content=tone.read_bytes()).json()["warnings"]
+    assert warnings == ["week 20 has no effect: the recording has no place. Give lat and lon."]
+    assert client.post(IDENTIFY, content=tone.read_bytes()).json()["warnings"] == []
+
+
+def test_head_is_get_without_a_body(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    client.post(f"{IDENTIFY}?keep=true", content=tone.read_bytes())
+    (recording,) = client.get("/api/v1/recordings").json()["recordings"]
+    base = f"/api/v1/recordings/{recording['sha256']}"
+    paths = ["/", "/history", "/metrics", "/api/v1/health/live", "/v2/health/ready", "/api/health", "/static/style.css"]
+    paths += [base, f"{base}/sound", f"{base}/picture", f"{base}/detections?format=raven", "/api/v1/jobs/none/events"]
+    for path in paths:
+        expected, reply = client.get(path), client.head(path)
+        assert reply.status_code == expected.status_code, path
+        assert reply.headers["content-type"] == expected.headers["content-type"], path
+        assert reply.content == b"", path
+    assert client.head("/api/v1/health/live", params={"x": "1"}).status_code == 400
+    assert client.head("/api/predict").status_code == 405
+    job = client.post(f"{IDENTIFY}?background=true", content=tone.read_bytes()).json()
+    assert client.head(job["events"]).headers["content-type"].startswith("text/event-stream")
+    assert 'method="HEAD",route="/api/v1/health/live",status="200"' in client.get("/metrics").text
+
+
+def test_every_route_of_get_answers_head(level_bundle: Bundle, tmp_path: Path) -> None:
+    with running_service(Settings(data=tmp_path / "server", model=level_bundle.folder)) as (client, service):
+        routers = [route.original_router for route in create_app(service).routes if isinstance(route, _IncludedRouter)]
+        routes = [route for router in routers for route in router.routes if isinstance(route, Route)]
+        paths = [re.sub(r"\{[^}]*\}", "0" * 64, route.path) for route in routes if "GET" in (route.methods or ())]
+        assert len(paths) > 40
+        for path in sorted(set(paths)):
+            expected, reply = client.get(path), client.head(path)
+            assert reply.status_code == expected.status_code, path
+            assert reply.headers.get("content-type") == expected.headers.get("content-type"), path
+            assert reply.content == b"", path

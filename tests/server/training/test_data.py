@@ -1,0 +1,465 @@
+"""Teaching: what people send is taken with its label or refused by name; what they review becomes a lesson."""
+
+from __future__ import annotations
+
+import io
+import stat
+import struct
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+import numpy as np
+import pytest
+import soundfile
+from tests.server.conftest import Serve
+
+from dawnchorus.data.recordings import read_table
+from dawnchorus.errors import InputError, UnknownClass, UploadTooLarge
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.server.scheduling import Limits
+from dawnchorus.server.state.blobs import FileStore
+from dawnchorus.server.state.database import Database
+from dawnchorus.server.state.tables import Lesson
+from dawnchorus.server.training import archives
+from dawnchorus.server.training.archives import unpack
+from dawnchorus.server.training.data import Lessons, class_of, parse_species
+from dawnchorus.taxonomy.classes import KnownClasses
+from dawnchorus.taxonomy.labels import Label
+
+
+def sound(level: float = 0.25, seconds: float = 1.0) -> bytes:
+    out = io.BytesIO()
+    soundfile.write(out, np.full(round(seconds * 16_000), level, np.float32), 16_000, format="WAV")
+    return out.getvalue()
+
+
+def packed(members: dict[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return out.getvalue()
+
+
+def taught(client: httpx.Client, *files: tuple[str, bytes], **texts: str) -> dict[str, tuple[str, str | None]]:
+    """What became of the files: status and species by name."""
+    reply = client.post("/api/v1/lessons", files=[("audio", file) for file in files], data=texts)
+    is_refused = all(each["status"] == "refused" for each in reply.json()["files"])
+    assert reply.status_code == (422 if is_refused else 200), reply.text
+    return {each["name"]: (each["status"], each["species"]) for each in reply.json()["files"]}
+
+
+def test_labels_come_from_the_form_the_folder_a_zip_or_a_table(level_bundle: Bundle, serve: Serve) -> None:
+    client = serve(model=level_bundle.folder)
+    assert taught(client, ("a.wav", sound(0.1)), ("b.wav", sound(0.2)), species="loud bird") == {
+        "a.wav": ("taken", "Loud Bird"),
+        "b.wav": ("taken", "Loud Bird"),
+    }
+    assert taught(client, ("birds/Avis parva_Quiet Bird/c.wav", sound(0.3))) == {"c.wav": ("taken", "Quiet Bird")}
+    assert taught(client, ("noise/n.wav", sound(0.01))) == {"n.wav": ("taken", "no species")}
+    bundle = packed(
+        {"set/Avis nova_New Bird/d.wav": sound(0.4), "set/noise/e.wav": sound(0.5), "set/readme.txt": b"hello"}
+    )
+    assert taught(client, ("set.zip", bundle), new_class="yes") == {
+        "d.wav": ("taken", "New Bird"),
+        "e.wav": ("taken", "no species"),
+    }
+    table = b"filename,primary_label,scientific_name,common_name\nf.wav,x,Avis magna,Loud Bird\n"
+    assert taught(client, ("f.wav", sound(0.6)), ("labels.csv", table)) == {"f.wav": ("taken", "Loud Bird")}
+    balance = {row["common_name"]: row["n_recordings"] for row in client.get("/api/v1/lessons").json()["species"]}
+    assert balance == {"Loud Bird": 3, "Quiet Bird": 1, "New Bird": 1, "no species, or unknown": 2}
+
+
+def test_a_csv_in_a_zip_and_nested_folders_are_read_and_the_rest_is_said(level_bundle: Bundle, serve: Serve) -> None:
+    client = serve(model=level_bundle.folder)
+    table = b"filename,scientific_name\na.wav,Avis magna\nmore/b.wav,Avis parva\nc.wav,Avis magna\n"
+    sounds = {"set/a.wav": sound(0.1), "set/more/b.wav": sound(0.2), "set/more/deep/d.wav": sound(0.3)}
+    reply = client.post(
+        "/api/v1/lessons", files={"audio": ("set.zip", packed({**sounds, "set/labels.csv": table, "set/x.zip": b"PK"}))}
+    )
+    found = {each["name"]: each for each in reply.json()["files"]}
+    assert {name: (each["status"], each["species"]) for name, each in found.items()} == {
+        "a.wav": ("taken", "Loud Bird"),
+        "b.wav": ("taken", "Quiet Bird"),
+        "c.wav": ("refused", None),
+        "d.wav": ("refused", None),
+        "x.zip": ("refused", None),
+    }
+    assert found["d.wav"]["reason"] == "set/more/deep/d.wav: the csv labels.csv does not name it"
+    assert found["x.zip"]["reason"].startswith("set/x.zip: a zip in a zip is not unpacked")
+    nested = {
+        "2024/site/Loud Bird/e.wav": sound(0.4),
+        "2024/Quiet Bird/f.wav": sound(0.5),
+        "notes.csv": b"day,rain\n1,2\n",
+    }
+    assert taught(client, ("nested.zip", packed(nested))) == {
+        "e.wav": ("taken", "Loud Bird"),
+        "f.wav": ("taken", "Quiet Bird"),
+        "notes.csv": ("refused", None),
+    }
+
+
+def test_one_sound_under_two_species_is_a_conflict_and_not_taken(level_bundle: Bundle, serve: Serve) -> None:
+    client = serve(model=level_bundle.folder)
+    members = {"Loud Bird/a.wav": sound(0.1), "Quiet Bird/b.wav": sound(0.1), "Quiet Bird/c.wav": sound(0.2)}
+    members |= {"Avis magna/d.wav": sound(0.3), "Loud Bird/d.wav": sound(0.3)}
+    reply = client.post("/api/v1/lessons", files={"audio": ("x.zip", packed(members))}).json()["files"]
+    assert sorted((each["name"], each["status"]) for each in reply) == [
+        *(("a.wav", "refused"), ("b.wav", "refused"), ("c.wav", "taken"), ("d.wav", "known"), ("d.wav", "taken"))
+    ]
+    said = "the same sound has several labels: Loud Bird/a.wav as Loud Bird, Quiet Bird/b.wav as Quiet Bird."
+    assert all(each["reason"].startswith(said) for each in reply if each["status"] == "refused")
+
+
+def test_a_flat_file_is_labelled_by_a_known_species_and_a_number_in_its_name(
+    level_bundle: Bundle, serve: Serve
+) -> None:
+    client = serve(model=level_bundle.folder)
+    names = ("Loud Bird1.wav", "quiet_bird_12.WAV", "Avis magna (3).wav", "recording7.wav", "Lod Bird2.wav")
+    found = taught(client, *((name, sound(0.1 + 0.01 * k)) for k, name in enumerate(names)))
+    expected = dict(zip(names, ("Loud Bird", "Quiet Bird", "Loud Bird", None, None), strict=True))
+    assert {name: species for name, (_, species) in found.items()} == expected
+    reply = client.post("/api/v1/lessons", files={"files": ("recording7.wav", sound(0.2))})
+    assert reply.status_code == 422
+    assert "names its species" in reply.json()["detail"]
+    # a folder that names no class, as when a whole folder is sent, and a zip of flat files
+    assert taught(client, ("retrain_data/Loud Bird4.wav", sound(0.21))) == {"Loud Bird4.wav": ("taken", "Loud Bird")}
+    members = {"Loud Bird5.wav": sound(0.22), "retrain_data/Quiet Bird6.wav": sound(0.23), "some.wav": sound(0.24)}
+    for consent, level in (({}, 0.0), ({"new_class": "yes"}, 0.1)):
+        members = {name: sound(0.22 + level + 0.01 * k) for k, name in enumerate(members)}
+        assert taught(client, ("flat.zip", packed(members)), **consent) == {
+            "Loud Bird5.wav": ("taken", "Loud Bird"),
+            "Quiet Bird6.wav": ("taken", "retrain data" if consent else "Quiet Bird"),
+            "some.wav": ("refused", None),
+        }
+    # what is said of a file counts more than its name
+    assert taught(client, ("Loud Bird7.wav", sound(0.4)), species="Quiet Bird")["Loud Bird7.wav"][1] == "Quiet Bird"
+    assert taught(client, ("Loud Bird8.wav", sound(0.41)), species="Unknown Bird")["Loud Bird8.wav"][0] == "refused"
+    assert taught(client, ("noise/Loud Bird9.wav", sound(0.42)))["Loud Bird9.wav"] == ("taken", "no species")
+    assert taught(client, ("Quiet Bird/Loud Bird9.wav", sound(0.43)))["Loud Bird9.wav"] == ("taken", "Quiet Bird")
+
+
+def test_the_same_sound_is_one_lesson_and_its_label_can_be_changed(level_bundle: Bundle, serve: Serve) -> None:
+    client = serve(model=level_bundle.folder)
+    assert taught(client, ("a.wav", sound()), species="Avis magna") == {"a.wav": ("taken", "Loud Bird")}
+    assert taught(client, ("again.wav", sound()), species="Loud Bird") == {"again.wav": ("known", "Loud Bird")}
+    assert taught(client, ("a.wav", sound()), species="Quiet Bird") == {"a.wav": ("taken", "Quiet Bird")}
+    (row,) = client.get("/api/v1/lessons").json()["species"]
+    assert (row["common_name"], row["n_recordings"]) == ("Quiet Bird", 1)
+
+
+def test_what_cannot_be_learned_from_is_refused_by_name_and_the_rest_is_taken(
+    level_bundle: Bundle, serve: Serve, tmp_path: Path
+) -> None:
+    client = serve(model=level_bundle.folder)
+    found = taught(client, ("bad.wav", b"RIFF no"), ("good.wav", sound()), species="Loud Bird")
+    assert found == {"bad.wav": ("refused", None), "good.wav": ("taken", "Loud Bird")}
+    found = taught(
+        client,
+        ("x.txt", b"hello"),
+        ("nobody.wav", sound(0.7)),
+        ("loud bird/s.wav", sound(0.71)),
+        ("Avis parva/s.wav", sound(0.72)),
+    )
+    assert found == {"x.txt": ("refused", None), "nobody.wav": ("refused", None), "s.wav": ("taken", "Loud Bird")}
+    assert client.get("/api/v1/lessons").json()["total"] == 3, "two files of one name are two lessons"
+    negative = taught(
+        client, ("-Avis magna_Loud Bird/n.wav", sound(0.73)), ("Avis magna,Avis parva/two.wav", sound(0.74))
+    )
+    assert negative == {"n.wav": ("taken", "no species"), "two.wav": ("refused", None)}
+    for files, status, message in (
+        ([], 400, "multipart/form-data"),
+        ([("audio", ("x.zip", b"PK no zip"))], 400, "expected a zip of recordings"),
+        ([("species", ("", b"x"))], 400, "got none"),
+    ):
+        reply = client.post("/api/v1/lessons", files=files)
+        assert reply.status_code == status, reply.text
+        assert message in reply.json()["detail"]
+        assert str(tmp_path) not in reply.text
+    reply = client.post("/api/v1/lessons", files={"audio": ("x.wav", sound(0.9))}, data={"species": "x" * 1000})
+    assert reply.status_code == 400
+    reply = client.post("/api/upload_bulk", files={"audio": ("bad.wav", b"no")})
+    assert (reply.status_code, reply.json()["failed"], reply.json()["skipped_count"]) == (422, 1, 1)
+    assert reply.json()["error"].startswith("nothing was taken: bad.wav: ")
+    (spool,) = (tmp_path / "server").glob("spool-*/")
+    assert not list(spool.iterdir())
+
+
+def link(name: str) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name)
+    info.external_attr = (stat.S_IFLNK | 0o777) << 16
+    return info
+
+
+def test_zips_that_mean_no_good_are_refused_and_leave_nothing_outside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["../x.wav", "a/../../x.wav", "/etc/x.wav", "C:\\x.wav", "..\\x.wav", "a/" + "b" * 300, "\\\\server\\share"]
+    cases: list[tuple[type[Exception], dict[str, bytes]]] = [(InputError, {name: b"x"}) for name in names]
+    cases.append((InputError, {"a.wav": b"x", "A.WAV": b"y"}))
+    cases.append((InputError, {"a": b"x", "a/b": b"y"}))
+    cases.append((UploadTooLarge, {"bomb.wav": bytes(5_000_000)}))
+    for k, (kind, members) in enumerate(cases):
+        path = tmp_path / f"{k}.zip"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in members.items():
+                archive.writestr(zipfile.ZipInfo(name) if "\\" in name else name, content, zipfile.ZIP_DEFLATED)
+        target = tmp_path / f"out{k}" / "in"
+        target.mkdir(parents=True)
+        with pytest.raises(kind):
+            unpack(path, target, max_bytes=1 << 30)
+        assert list((tmp_path / f"out{k}").iterdir()) == [target]
+    with zipfile.ZipFile(tmp_path / "link.zip", "w") as archive:
+        archive.writestr(link("a.wav"), "/etc/passwd")
+    with pytest.raises(InputError):
+        unpack(tmp_path / "link.zip", tmp_path / "out0", max_bytes=1 << 20)
+    monkeypatch.setattr(archives, "MAX_MEMBERS", 5)
+    (tmp_path / "many.zip").write_bytes(packed({f"{k}.wav": b"" for k in range(6)}))
+    with pytest.raises(UploadTooLarge, match="at most 5 files"):
+        unpack(tmp_path / "many.zip", tmp_path / "out0", max_bytes=1 << 20)
+    assert not (tmp_path / "x.wav").exists()
+
+
+def test_a_zip_that_lies_about_its_size_is_stopped(tmp_path: Path) -> None:
+    path = tmp_path / "lie.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.wav", bytes(3_000_000))
+    data = bytearray(path.read_bytes())
+    place = data.rindex(b"PK\x01\x02")
+    data[place + 24 : place + 28] = struct.pack("<I", 1000)  # the directory's word for the size
+    path.write_bytes(data)
+    with pytest.raises((InputError, UploadTooLarge)):
+        unpack(path, tmp_path, max_bytes=100_000)
+    assert not (tmp_path / "a.wav").exists() or (tmp_path / "a.wav").stat().st_size <= 100_000
+
+
+LABELS = (Label("Parus major", "Great Tit"), Label("Cuculus canorus", "Common Cuckoo"))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Parus major", LABELS[0]),
+        ("great  tit", LABELS[0]),
+        ("Parus major_Kohlmeise", LABELS[0]),
+        ("Parus_major", LABELS[0]),
+        ("PARUS MAJOR_great tit", LABELS[0]),
+        ("Parus ater_Common Cuckoo", LABELS[1]),
+        ("great_tit", LABELS[0]),
+        ("Nova avis_New Bird", Label("Nova avis", "New Bird")),
+        ("mystery", Label("mystery", "mystery")),
+    ],
+)
+def test_names_that_people_write(name: str, expected: Label) -> None:
+    assert class_of(parse_species(name), KnownClasses(LABELS), is_new=True) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "suggestions", "hint"),
+    [
+        ("Parus mjor", ("Parus major_Great Tit",), " Did you mean Parus major (Great Tit)?"),
+        ("grate tit", ("Parus major_Great Tit",), " Did you mean Parus major (Great Tit)?"),
+        ("Paurs major_Graet Tit", ("Parus major_Great Tit",), " Did you mean Parus major (Great Tit)?"),
+        ("Kohlmeise", (), ""),
+    ],
+)
+def test_unknown_name_is_asked_back_with_near_ones(name: str, suggestions: tuple[str, ...], hint: str) -> None:
+    with pytest.raises(UnknownClass) as found:
+        class_of(parse_species(name), KnownClasses(LABELS), is_new=False)
+    assert str(found.value).startswith(f"'{name}': no such class.{hint} Send it with the right name, or with new_class")
+    assert found.value.suggestions == suggestions
+
+
+@pytest.mark.parametrize("name", ["", "   ", "x" * 300, "a\x00b", "a\nb\x07"])
+def test_names_that_are_none(name: str) -> None:
+    with pytest.raises(InputError, match="species: expected a name"):
+        parse_species(name)
+
+
+def test_upload_asks_back_for_unknown_names_and_takes_the_rest(level_bundle: Bundle, serve: Serve) -> None:
+    client = serve(model=level_bundle.folder)
+
+    def send(**texts: str) -> dict[str, Any]:
+        members = {"Loud Bird/a.wav": 0.1, "Avis mgna/b.wav": 0.2, "-Quiet Brd/c.wav": 0.3, "Xy/d.wav": 0.4}
+        files = [("audio", (name, sound(level))) for name, level in members.items()]
+        reply = client.post("/api/v1/lessons", files=files, data=texts)
+        assert reply.status_code == 200, reply.text
+        return {each["name"]: each for each in reply.json()["files"]}
+
+    found = send()
+    assert {name: each["status"] for name, each in found.items()} == {
+        "a.wav": "taken",
+        "b.wav": "refused",
+        "c.wav": "refused",
+        "d.wav": "refused",
+    }
+    assert {name: each["suggestions"] for name, each in found.items()} == {
+        "a.wav": None,
+        "b.wav": ["Avis magna_Loud Bird"],
+        "c.wav": ["Avis parva_Quiet Bird"],
+        "d.wav": [],
+    }
+    assert "'Avis mgna': no such class. Did you mean Avis magna (Loud Bird)?" in found["b.wav"]["reason"]
+    assert client.get("/api/v1/lessons").json()["total"] == 1
+    bulk = client.post("/api/upload_bulk", files={"audio": ("Avis mgna/b.wav", sound(0.2))}).json()
+    assert (bulk["uploaded"], bulk["failed"]) == (0, 1)
+    assert bulk["files"][0]["suggestions"] == ["Avis magna_Loud Bird"]
+    again = send(new_class="yes")
+    assert {name: each["species"] for name, each in again.items()} == {
+        "a.wav": "Loud Bird",
+        "b.wav": "Avis mgna",
+        "c.wav": "no species",
+        "d.wav": "Xy",
+    }
+    # what was taught once is known from then on
+    assert taught(client, ("e.wav", sound(0.5)), species="xY") == {"e.wav": ("taken", "Xy")}
+    wrong = client.post("/api/v1/lessons", files={"audio": ("x.wav", sound())}, data={"new_class": "perhaps"})
+    assert wrong.status_code == 400
+    assert "new_class: expected yes or no, got 'perhaps'" in wrong.json()["detail"]
+
+
+def test_labels_that_differ_in_case_and_spaces_are_one_class(tmp_path: Path) -> None:
+    """Also those that were stored before names were compared."""
+    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
+    with database.write() as session:
+        for k, name in enumerate(("Nova avis", "nova  Avis")):
+            session.add(
+                Lesson(
+                    sha256=f"{k}", name="x", n_bytes=1, duration_s=1.0, rate_hz=1, scientific_name=name, source="upload"
+                )
+            )
+    files = FileStore(tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path)
+    (row,) = Lessons(database, files, Limits()).balance()
+    assert (row.scientific_name, row.n_recordings, row.duration_s) == ("Nova avis", 2, 2.0)
+    database.close()
+
+
+def test_a_review_becomes_a_lesson_and_can_be_changed(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    client.post("/api/v1/identify?keep=true&min_score=0.7", files={"audio": (tone.name, tone.read_bytes())})
+    found = client.get("/api/v1/detections").json()
+    assert found["total"] == 3
+    first, second, third = (row["id"] for row in found["detections"])
+    assert client.put(f"/api/v1/detections/{first}/review", json={"verdict": "right"}).status_code == 200
+    said = {"verdict": "other", "species": "Avis mgna"}
+    refused = client.put(f"/api/v1/detections/{second}/review", json=said)
+    assert refused.status_code == 400
+    assert "Did you mean Avis magna (Loud Bird)?" in refused.json()["detail"]
+    assert refused.json()["suggestions"] == ["Avis magna_Loud Bird"]
+    said = {"verdict": "other", "species": "Avis nova_New Bird", "new_class": True}
+    assert client.put(f"/api/v1/detections/{second}/review", json=said).json()["common_name"] == "New Bird"
+    assert client.put(f"/api/v1/detections/{third}/review", json={"verdict": "wrong"}).status_code == 200
+    balance = {row["common_name"]: row["n_recordings"] for row in client.get("/api/v1/lessons").json()["species"]}
+    assert balance == {"Quiet Bird": 1, "New Bird": 1, "no species, or unknown": 1}
+    assert client.get("/api/v1/detections?reviewed=false").json()["total"] == 0
+    client.put(f"/api/v1/detections/{second}/review", json={"verdict": "right"})
+    client.delete(f"/api/v1/detections/{third}/review")
+    balance = {row["common_name"]: row["n_recordings"] for row in client.get("/api/v1/lessons").json()["species"]}
+    assert balance == {"Quiet Bird": 2}
+    for body, status in (
+        ({"verdict": "other"}, 400),
+        ({"verdict": "right", "species": "x"}, 400),
+        ({"verdict": "maybe"}, 422),
+        ({}, 422),
+    ):
+        assert client.put(f"/api/v1/detections/{first}/review", json=body).status_code == status
+    assert client.put("/api/v1/detections/999999/review", json={"verdict": "right"}).status_code == 404
+    # the sound is forgotten; what was learned of it stays
+    sha256 = client.get("/api/v1/recordings").json()["recordings"][0]["sha256"]
+    assert client.delete(f"/api/v1/recordings/{sha256}").status_code == 204
+    assert client.get("/api/v1/detections").json()["total"] == 0
+    assert client.get(f"/api/v1/recordings/{sha256}/sound").status_code == 404
+    assert client.get("/api/v1/lessons").json()["total"] == 2
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "nothing,of,use\n1,2,3\n",
+        f"path,species\n{'x' * 300}.wav,A_a\n",
+        "path,species,secondary_labels\nx.wav,A_a,[{[]: 1}]\n",
+        f"path,species,secondary_labels\nx.wav,A_a,[{'-' * 100_000}1]\n",
+        "path,species\nx.wav,\ud800\n",
+        "\0\0\0",
+    ],
+)
+def test_a_table_that_is_none_is_no_fault_of_ours(table: str, level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    files = [("audio", ("t.csv", table.encode("utf-8", "surrogatepass"))), ("audio", ("x.wav", tone.read_bytes()))]
+    reply = client.post("/api/v1/lessons", files=files)
+    assert reply.status_code in (200, 400, 422), reply.text
+    assert "/tmp" not in reply.text
+
+
+def test_a_species_that_cannot_be_written_is_refused(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    part = b'--b\r\nContent-Disposition: form-data; name="%s"\r\n%s\r\n%s\r\n'
+    body = part % (b"species", b"Content-Type: text/plain; charset=utf-7\r\n", b"+2AA-")
+    body += part % (b'audio"; filename="x.wav', b"", tone.read_bytes()) + b"--b--\r\n"
+    kind = {"Content-Type": "multipart/form-data; boundary=b; charset=utf-7"}
+    assert client.post("/api/v1/lessons", content=body, headers=kind).status_code in (200, 400, 422)
+
+
+def test_a_snapshot_does_not_change_with_what_comes_later(tmp_path: Path, level_bundle: Bundle) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
+    lessons = Lessons(database, FileStore(tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path), Limits())
+
+    def teach(name: str, level: float) -> None:
+        folder = tmp_path / name
+        folder.mkdir()
+        path = folder / "upload"
+        path.write_bytes(sound(level))
+        lessons.take(folder, {"species": "Loud Bird"}, [(name, path)], level_bundle.labels, max_bytes=1 << 20)
+
+    teach("a.wav", 0.1)
+    (tmp_path / "job").mkdir()
+    before = lessons.snapshot(tmp_path / "job").rows
+    teach("b.wav", 0.2)
+    assert read_table(tmp_path / "job").rows == before
+    assert len(before) == 1
+    database.close()
+
+
+def test_a_table_reads_nothing_but_what_was_sent_with_it(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    secret = tmp_path / "secret.wav"
+    secret.write_bytes(sound(0.3))
+    for name in (str(secret), "../../../secret.wav", "/etc/passwd", "x.m3u8", "ok.wav"):
+        table = f"path,species\n{name},Avis magna\n".encode()
+        found = taught(client, ("ok.wav", sound(0.4)), ("labels.csv", table))
+        expected = ("taken", "Loud Bird") if name == "ok.wav" else ("refused", None)
+        assert set(found.values()) == {expected}, name
+    reply = client.post("/api/v1/lessons", files=[("audio", ("x.csv", "p\u00e9th".encode("latin-1")))])
+    assert reply.status_code == 400
+    assert client.get("/api/v1/lessons").json()["total"] == 1
+
+
+def test_what_is_said_survives_another_listening_and_other_recordings(
+    level_bundle: Bundle, serve: Serve, tone: Path
+) -> None:
+    client = serve(model=level_bundle.folder)
+
+    def listen(body: bytes) -> None:
+        client.post("/api/v1/identify?keep=true&min_score=0.7", files={"audio": (tone.name, body)})
+
+    listen(tone.read_bytes())
+    for row in client.get("/api/v1/detections").json()["detections"]:
+        client.put(f"/api/v1/detections/{row['id']}/review", json={"verdict": "right"})
+    listen(tone.read_bytes())
+    again = client.get("/api/v1/detections?reviewed=true").json()
+    assert again["total"] == 3
+    assert client.get("/api/v1/lessons").json()["total"] == 3
+    client.put(f"/api/v1/detections/{again['detections'][0]['id']}/review", json={"verdict": "wrong"})
+    assert client.get("/api/v1/lessons").json()["total"] == 3, "another word replaces the first"
+    # the recording goes; numbers of its detections are not given to others, so nothing is said of those
+    taught(client, ("same.wav", tone.read_bytes()), species="Quiet Bird")
+    sha256 = client.get("/api/v1/recordings").json()["recordings"][0]["sha256"]
+    client.delete(f"/api/v1/recordings/{sha256}")
+    listen(sound(0.2, 3))
+    new = client.get("/api/v1/detections").json()["detections"]
+    assert not {row["id"] for row in new} & {row["id"] for row in again["detections"]}
+    for row in new:
+        client.delete(f"/api/v1/detections/{row['id']}/review")
+    assert client.get("/api/v1/lessons").json()["total"] == 4

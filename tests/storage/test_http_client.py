@@ -1,0 +1,236 @@
+"""Downloads from a server that misbehaves: one sound whole, or no file and a reason."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import socketserver
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from email.message import Message
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from dawnchorus.data.sources.download import decode_sound
+from dawnchorus.errors import FetchFailed, OutputError
+from dawnchorus.storage.http_client import MAX_WAIT_S, Web, asked_wait_s
+
+NAME = "XC1.wav"
+DATE = "Fri, 27 Nov 2026 01:00:00 GMT"
+OLD, NEW = "Wed, 01 Apr 2026 01:00:00 GMT", "Thu, 02 Apr 2026 01:00:00 GMT"
+
+
+def sound(seed: int, n: int = 1000) -> bytes:
+    out = io.BytesIO()
+    soundfile.write(out, np.random.default_rng(seed).normal(0, 0.1, n), 8000, format="WAV")
+    return out.getvalue()
+
+
+A, B, LONGER = sound(1), sound(2), sound(3, 1500)
+N = len(A)
+HALF = N // 2
+PAGE = b"<!DOCTYPE html><html><body>Too many requests</body></html>"
+
+
+def reply(
+    body: bytes, status: str = "200 OK", *, cut: int | None = None, length: int | str | None = -1, **headers: str
+) -> bytes:
+    """One reply; of `cut`, only so many bytes of its body. `length` -1 is the true one, None is none."""
+    fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    if length is not None:
+        fields["Content-Length"] = str(len(body) if length == -1 else length)
+    head = "".join(f"{name}: {value}\r\n" for name, value in {"Date": DATE, **fields}.items())
+    return f"HTTP/1.1 {status}\r\n{head}Connection: close\r\n\r\n".encode() + body[:cut]
+
+
+def part(
+    body: bytes, first: int, *, whole: int | str | None = None, status: str = "206 Partial Content", **headers: str
+) -> bytes:
+    place = f"bytes {first}-{len(body) - 1}/{len(body) if whole is None else whole}"
+    return reply(body[first:], status, cut=None, length=-1, Content_Range=place, **headers)
+
+
+def chunked(body: bytes, *, end: bytes = b"0\r\n\r\n") -> bytes:
+    return reply(b"%x\r\n%s\r\n" % (len(body), body) + end, length=None, Transfer_Encoding="chunked")
+
+
+CUT_A = reply(A, ETag='"a"', cut=HALF)
+PACKED = gzip.compress(A)
+
+MISBEHAVIOURS: dict[str, tuple[list[bytes], bytes | None]] = {
+    "goes on with the same file": ([CUT_A, part(A, HALF, ETag='"a"')], A),
+    "goes on by the time of last modification": (
+        [reply(A, Last_Modified=OLD, cut=HALF), part(A, HALF, Last_Modified=OLD)],
+        A,
+    ),
+    "replaced half way: 200 with the new file": ([CUT_A, reply(B, ETag='"b"')], B),
+    "replaced half way: 206 in spite of If-Range": ([CUT_A, part(B, HALF, ETag='"b"'), reply(B, ETag='"b"')], B),
+    "replaced, and told by the time alone": (
+        [reply(A, Last_Modified=OLD, cut=HALF), part(B, HALF, Last_Modified=NEW), reply(B)],
+        B,
+    ),
+    "replaced by a longer one": ([CUT_A, part(LONGER, HALF), reply(LONGER)], LONGER),
+    "neither ETag nor time": ([reply(A, cut=HALF), reply(B)], B),
+    "a weak ETag is none": ([reply(A, ETag='W/"a"', cut=HALF), reply(B, ETag='W/"a"')], B),
+    "modified in the second of the reply": ([reply(A, Last_Modified=DATE, cut=HALF), reply(B)], B),
+    "another part than asked for": ([CUT_A, part(A, HALF - 10, ETag='"a"'), reply(A)], A),
+    "a part without its place": ([CUT_A, reply(A[HALF:], "206 Partial Content"), reply(A)], A),
+    "a part with a place that is none": (
+        [CUT_A, reply(A[HALF:], "206 Partial Content", Content_Range="bytes */x"), reply(A)],
+        A,
+    ),
+    "a part of unknown length, which is known already": ([CUT_A, part(A, HALF, whole="*", ETag='"a"')], A),
+    "a part sent as 200": ([CUT_A, part(A, HALF, status="200 OK", ETag='"a"')], A),
+    "the first half as 200, with its place": ([reply(A[:HALF], Content_Range=f"bytes 0-{HALF - 1}/{N}")], None),
+    "no more than we have: 416": ([CUT_A, reply(b"", "416 Range Not Satisfiable"), reply(B)], B),
+    "always cut": (
+        [CUT_A, reply(A[HALF:], "206 Partial Content", cut=0, Content_Range=f"bytes {HALF}-{N - 1}/{N}", ETag='"a"')],
+        None,
+    ),
+    "a page with 200": ([reply(PAGE, Content_Type="text/html")], None),
+    "a page with 200, as sound": ([reply(b"\xef\xbb\xbf  " + PAGE, Content_Type="audio/wav"), reply(A)], A),
+    "an error as JSON with 200": ([reply(b'{"error": "the database is down"}')], None),
+    "the pointer of a large file": (
+        [reply(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")],
+        None,
+    ),
+    "an empty file": ([reply(b""), reply(A)], A),
+    "bytes that are no sound": ([reply(bytes(range(256)) * 8)], None),
+    "no length, cut once": ([reply(A, length=None, cut=HALF), reply(A, length=None), reply(A, length=None)], A),
+    "a length that is none": ([reply(A, length="many"), reply(A, length="many")], A),
+    "compressed, though not asked for": ([reply(PACKED, Content_Encoding="gzip")], A),
+    "compressed and cut": (
+        [reply(PACKED, Content_Encoding="gzip", ETag='"a"', cut=HALF), reply(PACKED, Content_Encoding="x-gzip")],
+        A,
+    ),
+    "compressed by what we do not know": ([reply(A, Content_Encoding="br")], None),
+    "in chunks, cut": ([chunked(A[:HALF], end=b""), chunked(A)], A),
+    "accepted, not ready": ([reply(b"", "202 Accepted"), reply(A)], A),
+    "no content": ([reply(b"", "204 No Content")], None),
+    "busy, with an odd wait": (
+        [reply(b"", "503 Busy", Retry_After="soon"), reply(b"", "429 Busy", Retry_After="-5"), reply(A)],
+        A,
+    ),
+}
+
+
+@dataclass
+class Misbehaving:
+    """A server that gives one reply after another, the last one for ever."""
+
+    replies: list[bytes]
+    address: str = ""
+    requests: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def server() -> Iterator[Misbehaving]:
+    script = Misbehaving([])
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            script.requests.append(b"".join(iter(self.rfile.readline, b"\r\n")).decode())
+            self.wfile.write(script.replies[min(len(script.requests), len(script.replies)) - 1])
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Handler) as listening:
+        script.address = f"http://127.0.0.1:{listening.server_address[1]}/{NAME}"
+        threading.Thread(target=listening.serve_forever, args=(0.01,), daemon=True).start()
+        yield script
+        listening.shutdown()
+
+
+def download(server: Misbehaving, path: Path) -> list[float]:
+    """Download, and give the waits."""
+    waits: list[float] = []
+    web = Web(per_s=1e6, sleep=waits.append)
+    web.download(server.address, path, check=lambda part: decode_sound(part, path.name))
+    return waits
+
+
+@pytest.mark.parametrize(("replies", "expected"), MISBEHAVIOURS.values(), ids=MISBEHAVIOURS.keys())
+def test_a_file_is_one_sound_or_not_there(
+    server: Misbehaving, tmp_path: Path, replies: list[bytes], expected: bytes | None
+) -> None:
+    server.replies = replies
+    if expected is None:
+        with pytest.raises(FetchFailed) as failure:
+            download(server, tmp_path / NAME)
+        assert server.address in str(failure.value) or "expected sound" in str(failure.value)
+    else:
+        waits = download(server, tmp_path / NAME)
+        assert all(0 <= wait <= MAX_WAIT_S for wait in waits)
+    left = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert left.get(NAME) == expected
+    assert NAME not in left or len(left) == 1, "nothing else is left beside a whole file"
+
+
+def test_a_later_run_goes_on_only_with_what_it_knows(server: Misbehaving, tmp_path: Path) -> None:
+    server.replies = [CUT_A, reply(b"", "404 Not Found"), part(A, HALF, ETag='"a"')]
+    with pytest.raises(FetchFailed):
+        download(server, tmp_path / NAME)
+    download(server, tmp_path / NAME)
+    assert (tmp_path / NAME).read_bytes() == A
+    assert 'If-Range: "a"' in server.requests[-1]
+    for note in (None, b"{", b'{"address": "of another", "origin": {"validator": "a", "n_bytes": 9}}'):
+        (tmp_path / NAME).unlink()
+        (tmp_path / f".{NAME}.part").write_bytes(B[:HALF])
+        if note is not None:
+            (tmp_path / f".{NAME}.part.json").write_bytes(note)
+        server.requests, server.replies = [], [reply(A)]
+        download(server, tmp_path / NAME)
+        assert "Range:" not in server.requests[0]
+        assert (tmp_path / NAME).read_bytes() == A
+
+
+def test_a_full_disk_leaves_no_file_with_the_name(
+    server: Misbehaving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    server.replies = [reply(A)]
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="No space left"):
+        download(server, tmp_path / NAME)
+    assert not (tmp_path / NAME).exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        *(("7", 7.0), ("0.493", 0.493), ("0", 0.0), ("1000000000", MAX_WAIT_S), ("9" * 5000, MAX_WAIT_S)),
+        *((text, None) for text in ("-1", "nan", "", "soon", "12 seconds", "Wed, 99 Foo 2026", "inf, 3")),
+        ("Fri, 27 Nov 2026 01:00:30 GMT", 30.0),
+        ("Fri, 27 Nov 2026 01:00:30 -0000", 30.0),
+        ("Fri, 27 Nov 2026 00:00:00 GMT", None),
+        ("Fri, 27 Nov 99999 00:00:00 GMT", None),
+    ],
+)
+def test_any_retry_after_is_survived(value: str, expected: float | None) -> None:
+    headers: Message[str, str] = Message()
+    headers["Retry-After"], headers["Date"] = value, DATE
+    assert asked_wait_s(headers) == expected
+
+
+@pytest.mark.parametrize(("name", "content"), [("x.zip", A), ("x.onnx", A), ("x.tflite", A), ("x.npz", b"PK\3\4" + A)])
+def test_a_file_of_another_kind_is_refused(server: Misbehaving, tmp_path: Path, name: str, content: bytes) -> None:
+    server.replies = [reply(content)]
+    with pytest.raises(FetchFailed, match="expected a"):
+        Web(per_s=1e6).download(server.address, tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_address_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FetchFailed, match="cannot be understood"):
+        Web(per_s=1e6).download("http://[x/y", tmp_path / "y")
+
+
+def test_a_page_is_read_whole_and_unpacked(server: Misbehaving) -> None:
+    server.replies = [reply(PACKED, cut=HALF), reply(PACKED, Content_Encoding="gzip", cut=HALF)]
+    server.replies.append(reply(PACKED, Content_Encoding="gzip"))
+    assert Web(per_s=1e6, sleep=lambda _seconds: None).read(server.address) == A

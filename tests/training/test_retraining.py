@@ -1,0 +1,232 @@
+"""What decides whether a retrained model serves."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from tests.conftest import Command
+
+from dawnchorus.audio.write import write_recording
+from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, write_table
+from dawnchorus.data.split import split_table
+from dawnchorus.models.bundle import Bundle, TrainingSummary, read_bundle
+from dawnchorus.models.store import ModelStore
+from dawnchorus.training.compose import compose_config
+from dawnchorus.training.retraining import (
+    KNOWN,
+    MAX_FEWER_RIGHT,
+    MAX_LOSS,
+    MAX_MORE_ALARMS,
+    MIN_HELD_OUT,
+    PARTS,
+    checked,
+    compared,
+    judged,
+    too_few_held_out,
+    training_settings,
+)
+
+
+def recordings(name: str, *, n_train: int, n_test: int) -> list[RecordingRow]:
+    splits = ["train"] * n_train + ["test"] * n_test
+    return [
+        RecordingRow(
+            recording_id=f"{name} {k}",
+            path=f"{name} {k}.wav",
+            scientific_name=f"Avis {name}",
+            common_name=f"{name} Bird",
+            split=split,
+        )
+        for k, split in enumerate(splits)
+    ]
+
+
+HELD_OUT = (
+    *recordings("Common", n_train=15, n_test=5),
+    *recordings("Rare", n_train=13, n_test=4),
+    *recordings("Untrained", n_train=0, n_test=1),
+)
+
+
+def test_classes_with_too_few_held_out_recordings_are_named() -> None:
+    marked = Annotation(start_s=0, end_s=1, scientific_name="Avis Marked")
+    soundscapes = [
+        RecordingRow(recording_id=f"{k}", path=f"{k}", kind="soundscape", annotations=(marked, marked), split=split)
+        for k, split in enumerate(["train"] * 30 + ["test"] * 3)
+    ]
+    cut = recordings("Cut", n_train=10, n_test=10)
+    clips = [replace(row, path=f"XC{k // 10} {k}.mp3") for k, row in enumerate(cut)]
+    parts = [replace(row, given_group=f"{row.split}") for row in recordings("Reviewed", n_train=15, n_test=5)]
+    lone = recordings("Lone", n_train=1, n_test=0)
+    assert too_few_held_out([*HELD_OUT, *soundscapes, *clips, *parts, *lone]) == [
+        {"scientific_name": "Avis Cut", "common_name": "Cut Bird", "n_held_out": 1, "n_needed": 18},
+        {"scientific_name": "Avis Lone", "common_name": "Lone Bird", "n_held_out": 0, "n_needed": 19},
+        {"scientific_name": "Avis Marked", "common_name": "Avis Marked", "n_held_out": 3, "n_needed": 2},
+        {"scientific_name": "Avis Rare", "common_name": "Rare Bird", "n_held_out": 4, "n_needed": 3},
+        {"scientific_name": "Avis Reviewed", "common_name": "Reviewed Bird", "n_held_out": 1, "n_needed": 18},
+    ]
+
+
+def test_fewer_held_out_recordings_cannot_rule_out_that_half_are_guessed() -> None:
+    assert 0.05 ** (1 / MIN_HELD_OUT) > 0.5 > 0.05 ** (1 / (MIN_HELD_OUT - 1))
+
+
+def test_as_many_recordings_as_are_asked_for_are_enough(tmp_path: Path) -> None:
+    rows = [replace(row, split=None) for row in recordings("New", n_train=3, n_test=0)]
+    n_needed = too_few_held_out([replace(row, split="train") for row in rows])[0]["n_needed"]
+    rows += [replace(row, recording_id=f"more {k}", path=f"more {k}.wav") for k, row in enumerate(rows[:1] * n_needed)]
+    split = split_table(RecordingsTable(tmp_path, tuple(rows)), PARTS, seed=1)
+    assert too_few_held_out(split.rows) == []
+
+
+def test_clips_that_were_sent_are_held_out_by_recording(tmp_path: Path) -> None:
+    """As a server has them: under names of its own, with the names that they came with as locality."""
+    rng = np.random.default_rng(1)
+    rows = []
+    for k in range(24):
+        path = tmp_path / f"{k:064x}"
+        soundfile.write(path, rng.normal(0, 0.1, 8000), 16_000, format="WAV")
+        rows.append(
+            RecordingRow(
+                recording_id=f"{k}",
+                path=str(path),
+                scientific_name="Avis magna",
+                given_group=f"{k:064x}",
+                locality=f"XC{k // 4}_{k % 4}.wav",
+            )
+        )
+    split = checked(RecordingsTable(tmp_path, tuple(rows)), n_workers=1, on_stage=lambda _stage: None)
+    sides = {(row.locality.partition("_")[0], row.split) for row in split.rows if row.locality}
+    assert len(sides) == 6
+    assert {side for _, side in sides} == {"train", "test"}
+
+
+def report(**changes: Any) -> dict[str, Any]:
+    """Of two models that do equally well."""
+    species = {"common_name": "Loud Bird", "active_average_precision": 0.9, "new_average_precision": 0.9}
+    same: dict[str, Any] = {name: {"active": 0.8, "new": 0.8} for name in ("average_precision", "top_1")}
+    alarms = {"active": 0.1, "new": 0.1}
+    return {**same, "false_alarms": alarms, "species": [species], "too_few_held_out": [], **changes}
+
+
+def test_a_model_that_does_as_well_is_promoted_and_a_little_worse_is_as_well(level_bundle: Bundle) -> None:
+    assert judged(level_bundle, level_bundle, report()) == ()
+    nearly = report(
+        average_precision={"active": 0.8, "new": 0.8 - MAX_LOSS / 2},
+        top_1={"active": 0.8, "new": 0.8 - MAX_FEWER_RIGHT / 2},
+        false_alarms={"active": 0.1, "new": 0.1 + MAX_MORE_ALARMS / 2},
+    )
+    assert judged(level_bundle, level_bundle, nearly) == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"average_precision": {"active": 0.8, "new": 0.78}}, "macro average precision"),
+        ({"top_1": {"active": 0.8, "new": 0.7}}, "it names 70% of the recordings"),
+        ({"top_1": {"active": 0.8, "new": None}}, "it names none"),
+        ({"top_1": {"active": 0.0, "new": 0.0}}, "it names none of the held-out recordings right"),
+        ({"too_few_held_out": too_few_held_out(HELD_OUT)}, "to tell: Rare Bird 4 of 5 (add 3 recordings);"),
+        ({"false_alarms": {"active": 0.0, "new": 0.2}}, "where they are not, in 20%"),
+        (
+            {"species": [{"common_name": "Loud Bird", "active_average_precision": 0.9, "new_average_precision": 0.4}]},
+            "much worse",
+        ),
+        (
+            {"species": [{"common_name": "Loud Bird", "active_average_precision": 0.9, "new_average_precision": None}]},
+            "Loud Bird much worse",
+        ),
+    ],
+)
+def test_a_model_that_does_worse_is_kept_and_not_promoted(
+    changes: dict[str, Any], reason: str, level_bundle: Bundle
+) -> None:
+    (found,) = judged(level_bundle, level_bundle, report(**changes))
+    assert reason in found
+
+
+def test_a_model_that_has_lost_a_class_is_not_promoted(level_bundle: Bundle) -> None:
+    smaller = replace(level_bundle, labels=level_bundle.labels[1:])
+    (found,) = judged(level_bundle, smaller, report())
+    assert "Loud Bird" in found
+    assert judged(smaller, level_bundle, report()) == (), "it may know more"
+
+
+def test_a_species_that_was_not_known_before_cannot_be_lost(level_bundle: Bundle) -> None:
+    unknown = {"common_name": "New Bird", "active_average_precision": KNOWN / 2, "new_average_precision": 0.0}
+    assert judged(level_bundle, level_bundle, report(species=[unknown])) == ()
+
+
+def test_held_out_recordings_that_the_active_model_learned_from_are_counted(
+    level_bundle: Bundle, store: ModelStore, tmp_path: Path
+) -> None:
+    write_recording(tmp_path / "XC1.wav", np.full(16_000, 0.3, np.float32), rate_hz=16_000)
+    row = RecordingRow(recording_id="XC1", path="XC1.wav", scientific_name="Avis magna", split="test")
+    shutil.copytree(level_bundle.folder, tmp_path / "active")
+    write_table(RecordingsTable(tmp_path / "active", (replace(row, split="train"),)))
+    table = RecordingsTable(tmp_path, (row,))
+    for folder, expected in ((tmp_path / "active", 1), (level_bundle.folder, 0)):
+        report = compared(read_bundle(folder), level_bundle, table, store=store, n_workers=1)
+        assert report["n_learned_by_active"] == expected
+
+
+def test_a_misspelt_label_ends_the_command_before_anything_is_trained(
+    level_bundle: Bundle, tmp_path: Path, command: Command
+) -> None:
+    for name in ("Avis mgna", "Nova avis", "quiet bird"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        soundfile.write(tmp_path / "data" / name / "a.wav", np.full(1600, 0.2, np.float32), 16_000)
+    options = ["--data", tmp_path / "data", "--model", level_bundle.folder, "--new-class", "Nova avis"]
+    run = command("retrain", *options)
+    assert run.returncode == 2, run.stderr
+    assert b"'Avis mgna': no such class. Did you mean Avis magna (Loud Bird)? Recordings: 1." in run.stderr
+    refusal = run.stderr.partition(b"Error")[2]
+    assert b"Nova avis" not in refusal
+    assert b"quiet bird" not in refusal
+    assert not (tmp_path / "data" / "retrained").exists()
+
+
+def test_a_model_of_ones_own_is_trained_again_by_its_own_recipe(level_bundle: Bundle) -> None:
+    config = compose_config(["experiment=acoustic-95", "data=a-set", "model.hidden=[16]", "model.dropout=[0.1]"])
+    training = TrainingSummary(data="", n_recordings=9, n_clips=9, licenses={}, recipe=config.recipe())
+    own = replace(
+        level_bundle, info=level_bundle.info.model_copy(update={"family": "acoustic_mlp", "training": training})
+    )
+    again = training_settings(own, ["trainer.epochs=2"], backbone="birdnet")
+    assert not again.is_default
+    made = compose_config([*again.overrides, "data=lessons"])
+    assert (made.model["family"], made.model["hidden"], made.trainer.epochs) == ("acoustic_mlp", [16], 2)
+    assert made.data.cleaning == config.data.cleaning
+    assert made.data.path == "lessons"
+
+    others = training_settings(level_bundle, [], backbone="birdnet")
+    assert others.is_default
+    assert compose_config([*others.overrides, "data=lessons"]).model["cautious"]
+    taught = training.model_copy(update={"recipe": compose_config([*others.overrides, "data=x"]).recipe()})
+    again = training_settings(
+        replace(own, info=own.info.model_copy(update={"training": taught})), [], backbone="birdnet"
+    )
+    assert again.is_default, "what was taught before is taught again, on the same backbone"
+
+    chosen = training_settings(own, ["experiment=best-free"], backbone="birdnet")
+    assert chosen.is_chosen
+    assert compose_config([*chosen.overrides, "data=lessons"]).model["family"] == "efficientnet"
+    other = replace(level_bundle, info=level_bundle.info.model_copy(update={"family": "embedding_head"}))
+    assert any("another family" in reason for reason in judged(own, other, report()))
+    assert not any("another family" in reason for reason in judged(own, other, report(), may_change_family=True))
+
+
+def test_settings_for_retraining_are_checked_before_there_are_recordings(
+    level_bundle: Bundle, command: Command
+) -> None:
+    refused = command("retrain", "--check", "--model", level_bundle.folder, "trainer.epoch=3")
+    assert refused.returncode == 2
+    assert b"trainer.epoch" in refused.stderr
+    assert b"'epochs'" in refused.stderr
+    assert command("retrain", "--model", level_bundle.folder).returncode == 2

@@ -1,0 +1,97 @@
+"""Tuning: proposals become settings of runs, a study goes on, and wrong requests are named."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from tests.conftest import Command
+
+from dawnchorus.data.recordings import read_table, write_table
+from dawnchorus.errors import InputError
+from dawnchorus.training.runs import find_runs, read_config
+from dawnchorus.training.tune import tune
+
+MLP = ("model=acoustic_mlp", "model.window_s=2", "model.hidden=[16]", "model.dropout=[0]", "trainer.epochs=1")
+
+
+def test_trials_are_runs_and_a_study_goes_on(birds: Path, tmp_path: Path, command: Command) -> None:
+    runs = tmp_path / "runs"
+    settings = [
+        *MLP, f"data={birds}", f"paths.runs={runs}", "optimizer.lr=tag(log,interval(1e-4,1e-1))", "trainer.batch=4,8",
+        "optimizer.weight_decay=choice(0,0.001)", "trainer.accelerator=cpu",
+    ]  # fmt: skip
+    first = command("tune", *settings, "--trials", "1")
+    assert first.returncode == 0, first.stderr
+    assert len(list(find_runs(runs))) == 1
+    second = command("tune", *settings, "--trials", "2")
+    assert second.returncode == 0, second.stderr
+    configs = [read_config(run) for run in find_runs(runs)]
+    assert len(configs) == 2, "what the study had is not made again"
+    rates = [config["optimizer"]["lr"] for config in configs]
+    assert len(set(rates)) == 2
+    assert all(1e-4 <= rate <= 1e-1 for rate in rates)
+    assert {config["trainer"]["batch"] for config in configs} <= {4, 8}
+    best = max(find_runs(runs), key=lambda run: run.metrics["val_auc"])
+    (printed,) = second.stdout.decode().splitlines()
+    chosen = dict(part.split("=") for part in printed.split(" "))
+    assert list(chosen) == ["optimizer.lr", "trainer.batch", "optimizer.weight_decay"]
+    assert any(
+        run.metrics["val_auc"] == best.metrics["val_auc"]
+        and read_config(run)["optimizer"]["lr"] == pytest.approx(float(chosen["optimizer.lr"]))
+        for run in find_runs(runs)
+    )
+    assert command("train", *MLP, f"data={birds}", f"paths.runs={runs}", *printed.split(" ")).returncode == 0
+
+
+def test_folds_are_averaged(birds: Path, tmp_path: Path, command: Command) -> None:
+    data = tmp_path / "set"
+    shutil.copytree(birds, data, ignore=shutil.ignore_patterns("clips"))
+    table = read_table(birds)
+    write_table(read_table(data).with_rows(replace(row, path=str(table.file(row).resolve())) for row in table.rows))
+    assert command("data", "split", data, "--folds", "2").returncode == 0
+    found = tune(
+        [*MLP, f"data={data}", f"paths.runs={tmp_path / 'runs'}", "optimizer.lr=0.01,0.02"],
+        n_trials=1,
+        by_fold=True,
+        clock=datetime.now,
+    )
+    values = [run.metrics["val_auc"] for run in find_runs(tmp_path / "runs")]
+    assert len(values) == 2
+    assert found.best.value == pytest.approx(sum(values) / 2)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["optimizer.lr=1e-3"], "several values"),
+        (["optimizer.lr=interval(1,0)"], "from a smaller to a larger"),
+        (["optimizer.lr=tag(log,interval(0,1))"], "above 0 for log"),
+        (["trainer.batch=interval(2,8)"], "trainer.batch: Input should be a valid integer"),
+        (["optimiser.lr=choice(1,2)"], "there is no such key. Did you mean 'optimizer'"),
+    ],
+)
+def test_what_cannot_be_tuned_is_named(overrides: list[str], message: str, birds: Path, tmp_path: Path) -> None:
+    settings = [*MLP, f"data={birds}", f"paths.runs={tmp_path / 'runs'}", *overrides]
+    with pytest.raises(InputError, match=message):
+        tune(settings, n_trials=1, clock=datetime.now)
+
+
+def test_a_trial_that_cannot_be_trained_fails_and_the_next_one_follows(birds: Path, tmp_path: Path) -> None:
+    settings = [*MLP, f"data={birds}", f"paths.runs={tmp_path / 'runs'}", "model.window_s=choice(2,1000)", "seed=5"]
+    failures: list[str] = []
+    found = tune(settings, n_trials=4, clock=datetime.now, on_failure=lambda _, reason: failures.append(reason))
+    states = [tried.state for tried in found.tried]
+    assert set(states) == {"complete", "fail"}
+    assert states.count("fail") == len(failures)
+    assert all("window_s" in reason for reason in failures)
+    assert found.best.overrides == ("model.window_s=2",)
+
+
+def test_folds_need_folds(birds: Path, tmp_path: Path) -> None:
+    settings = [*MLP, f"data={birds}", f"paths.runs={tmp_path / 'runs'}", "optimizer.lr=1,2"]
+    with pytest.raises(InputError, match="--folds"):
+        tune(settings, n_trials=1, by_fold=True, clock=datetime.now)
