@@ -13,9 +13,9 @@ from bench.results import RESULTS, SHARED_AUDIO
 from dawnchorus.data.recordings import RecordingsTable
 from dawnchorus.evaluation.evaluation import METRICS
 from dawnchorus.evaluation.scoring import score_data_set
-from dawnchorus.inference.preparation import Cleaning
 from dawnchorus.metrics.bootstrap import interval
 from dawnchorus.models.bundle import Bundle, read_bundle
+from dawnchorus.models.cleaning import Cleaning
 from dawnchorus.models.store import ModelStore, default_folder
 from dawnchorus.training.compose import compose_config
 from dawnchorus.training.trainer import train

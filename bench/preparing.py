@@ -16,11 +16,12 @@ import soundfile
 
 from dawnchorus.cores import usable_cores
 from dawnchorus.data.prepare import prepare
-from dawnchorus.data.recipes import Recipe, known_recipes
+from dawnchorus.data.recipes import Recipe
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
 from dawnchorus.data.synthesis.dawn_chorus import dawn_chorus
-from dawnchorus.models.catalog.silero import open_cleaner
+from dawnchorus.inference.preparation import open_cleaner
 from dawnchorus.models.store import default_folder
+from dawnchorus.training.clip_recipes import known_recipes
 
 FloatArray = npt.NDArray[np.float32]
 

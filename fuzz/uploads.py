@@ -9,7 +9,8 @@ from fastapi import Request
 from starlette.types import Message
 
 from dawnchorus.server.http.routes.recordings import parse_range
-from dawnchorus.server.http.uploads import MAX_NAME, announced_bytes, base_name, uploaded, uploaded_batch
+from dawnchorus.server.http.uploads import announced_bytes, receive_file, receive_files
+from dawnchorus.server.state.file_names import MAX_NAME, base_name
 from fuzz.contract import ContractBroken, Reader, Target, scratch_folder
 
 _FILE_BYTES = 1000
@@ -52,12 +53,12 @@ def _read_announced(content: bytes) -> None:
 
 
 async def _read_upload(content: bytes) -> None:
-    async with uploaded(_request(content), scratch_folder(), max_bytes=_MAX_BYTES) as (path, name):
+    async with receive_file(_request(content), scratch_folder(), max_bytes=_MAX_BYTES) as (path, name):
         path.with_name(name)
 
 
 async def _read_batch(content: bytes) -> None:
-    async with uploaded_batch(_request(content), scratch_folder(), max_bytes=_MAX_BYTES):
+    async with receive_files(_request(content), scratch_folder(), max_bytes=_MAX_BYTES):
         pass
 
 

@@ -21,12 +21,14 @@ from dawnchorus.audio.mel import MelImage, hz_of_mel, mel_filters, mel_of_hz
 from dawnchorus.data.clips import Clips, ClipWriter
 from dawnchorus.data.images import write_images
 from dawnchorus.data.prepare import Prepared, loudest_starts, prepare
-from dawnchorus.data.recipes import Recipe, known_recipes
+from dawnchorus.data.recipes import Recipe
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
 from dawnchorus.errors import Busy, InputError
+from dawnchorus.inference.preparation import open_cleaner
 from dawnchorus.inference.speech import SpeechFinder, spans_of
-from dawnchorus.models.catalog.silero import open_cleaner, speech_graph
+from dawnchorus.models.catalog.silero import speech_graph
 from dawnchorus.models.store import ModelStore
+from dawnchorus.training.clip_recipes import known_recipes
 
 RATE_HZ = 16_000
 

@@ -15,10 +15,10 @@ from tests.conftest import Command
 from tests.server.conftest import running
 from tests.waiting import wait_for
 
-from dawnchorus.data.recipes import known_recipes
 from dawnchorus.models.bundle import Bundle, read_bundle
 from dawnchorus.models.store import ModelStore
 from dawnchorus.server.settings import Settings
+from dawnchorus.training.clip_recipes import known_recipes
 from dawnchorus.training.runs import find_runs
 
 pytestmark = pytest.mark.ops

@@ -13,9 +13,10 @@ from tests.conftest import Command
 from tests.sounds import tone
 
 from dawnchorus.audio.decode import read_mono, resampler
+from dawnchorus.audio.silencing import RAMP_S, silence, silenced
 from dawnchorus.errors import InputError
 from dawnchorus.identification import Options, identify
-from dawnchorus.inference.speech import RAMP_S, Listening, SpeechFinder, silence, silenced
+from dawnchorus.inference.speech import Listening, SpeechFinder
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.catalog.silero import speech_graph
 from dawnchorus.models.store import ModelStore

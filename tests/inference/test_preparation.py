@@ -19,8 +19,9 @@ from dawnchorus.data.recordings import RecordingRow, RecordingsTable
 from dawnchorus.errors import InputError
 from dawnchorus.evaluation.scoring import score_data_set
 from dawnchorus.identification import Options, identify
-from dawnchorus.inference.preparation import Cleaner, Cleaning, Kept
+from dawnchorus.inference.preparation import Cleaner, Kept
 from dawnchorus.models.bundle import Bundle, read_bundle
+from dawnchorus.models.cleaning import Cleaning
 from dawnchorus.models.graphs.ensemble import make_ensemble
 from dawnchorus.models.store import ModelStore
 from dawnchorus.types import Span

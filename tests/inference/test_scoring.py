@@ -18,9 +18,10 @@ from dawnchorus.audio.process import Ended, Opened
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.errors import AudioError, BundleInvalid
 from dawnchorus.inference import scoring
-from dawnchorus.inference.preparation import WHOLE, Cleaner, Cleaning
+from dawnchorus.inference.preparation import WHOLE, Cleaner
 from dawnchorus.inference.scoring import HIT, Failed, Scored, Selection, score_recordings
 from dawnchorus.models.bundle import Bundle
+from dawnchorus.models.cleaning import Cleaning
 from dawnchorus.models.runner import Output, Session, open_session
 from dawnchorus.types import AudioInfo, Origin, Span
 

@@ -10,7 +10,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tests.sounds import tone
 
-from dawnchorus.inference.speech import Listening, SpeechFinder, silence, silenced, spans_of
+from dawnchorus.audio.silencing import silence, silenced
+from dawnchorus.inference.speech import Listening, SpeechFinder, spans_of
 from dawnchorus.types import Span
 
 

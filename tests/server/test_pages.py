@@ -79,7 +79,7 @@ def test_what_does_not_work_is_said_on_the_page(level_bundle: Bundle, serve: Ser
 def test_the_charts_of_others_are_as_published_and_have_what_they_draw_on_the_page(
     level_bundle: Bundle, serve: Serve, tone: Path
 ) -> None:
-    folder = resources.files("dawnchorus.server").joinpath("static", "vendor")
+    folder = resources.files("dawnchorus.server.http").joinpath("static", "vendor")
     for line in folder.joinpath("SHA256SUMS").read_text("utf-8").splitlines():
         sha256, name = line.split()
         assert hashlib.sha256(folder.joinpath(name).read_bytes()).hexdigest() == sha256

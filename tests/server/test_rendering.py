@@ -14,7 +14,8 @@ from starlette.requests import ClientDisconnect
 from tests.e2e.machines import wait_for
 
 from dawnchorus.errors import OutputError, Overloaded
-from dawnchorus.server.rendering import Renderer, Write, while_connected
+from dawnchorus.server.http.responses import while_connected
+from dawnchorus.server.rendering import Renderer, Write
 
 SOME, OTHER = "a" * 64, "b" * 64
 

@@ -17,9 +17,10 @@ from dawnchorus.errors import InputError
 from dawnchorus.models.store import ModelStore
 from dawnchorus.training.compose import compose_config
 from dawnchorus.training.crops import CropData, DrawBatches
+from dawnchorus.training.epochs import EpochReport
 from dawnchorus.training.examples import Batches, Examples, load_examples
 from dawnchorus.training.losses import IGNORED
-from dawnchorus.training.trainer import EpochReport, resume
+from dawnchorus.training.trainer import resume
 
 RATE_HZ = 8_000
 LENGTHS_S = {"a": 7.3, "b": 2.0, "c": 0.5}

@@ -27,12 +27,13 @@ from dawnchorus.models.store import ModelStore
 from dawnchorus.training.augment import Augment
 from dawnchorus.training.compose import GROUPS, compose_config, sweep
 from dawnchorus.training.config import AugmentConfig, LossConfig
+from dawnchorus.training.epochs import EpochReport
 from dawnchorus.training.examples import Batches, load_examples
 from dawnchorus.training.families import Network
 from dawnchorus.training.losses import IGNORED, build_loss
 from dawnchorus.training.operators import declare_vision_operators
 from dawnchorus.training.runs import find_runs, read_config, read_run
-from dawnchorus.training.trainer import EpochReport, resume
+from dawnchorus.training.trainer import resume
 
 SMALL = ("model=mel_cnn", "model.window_s=2", "model.channels=[8]", "model.mel.n_bands=32", "trainer.batch=4")
 MLP = ("model=acoustic_mlp", "model.window_s=2", "model.hidden=[16]", "model.dropout=[0.2]", "trainer.batch=6")

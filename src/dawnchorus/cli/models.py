@@ -15,9 +15,9 @@ from dawnchorus.cli.remote import DEFAULT_SERVER, ask_server
 from dawnchorus.data.licenses import strictest
 from dawnchorus.data.recordings import read_table
 from dawnchorus.errors import InputError, OutputExists
-from dawnchorus.inference.preparation import Cleaning
 from dawnchorus.models.bundle import Activation, verify_bundle
 from dawnchorus.models.class_lists import read_classes
+from dawnchorus.models.cleaning import Cleaning
 from dawnchorus.models.graphs.ensemble import Average, make_ensemble
 from dawnchorus.models.graphs.precision import Precision
 from dawnchorus.models.graphs.wrapping import ModelDescription, wrap_model

@@ -30,13 +30,14 @@ from dawnchorus.data.images import FOLDER as IMAGES
 from dawnchorus.data.images import write_images
 from dawnchorus.data.model_check import call_times
 from dawnchorus.data.prepare import prepare
-from dawnchorus.data.recipes import Fill, Take, known_recipes
+from dawnchorus.data.recipes import Fill, Take
 from dawnchorus.data.recordings import read_table
 from dawnchorus.data.thresholds import ClipThresholds, apply_thresholds
 from dawnchorus.errors import InputError
-from dawnchorus.models.catalog.silero import open_cleaner
+from dawnchorus.inference.preparation import open_cleaner
 from dawnchorus.models.store import ModelStore
 from dawnchorus.storage.files import atomic_file, cannot_write
+from dawnchorus.training.clip_recipes import known_recipes
 
 WHOLE: Mapping[str, Any] = {"take": "all", "overlap_s": 0.0, "normalise": False}
 """Changes of a recipe that make its clips consecutive windows of whole recordings."""

@@ -15,8 +15,8 @@ from dawnchorus.cli.present import console
 from dawnchorus.errors import DawnChorusError, InputError, MissingExtra
 
 if TYPE_CHECKING:
+    from dawnchorus.training.epochs import EpochReport
     from dawnchorus.training.runs import Run
-    from dawnchorus.training.trainer import EpochReport
 
 
 @click.command("train")

@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
 from dawnchorus.errors import Busy, FormatError, InputError, OutputError
-from dawnchorus.inference.preparation import Cleaning
+from dawnchorus.models.cleaning import Cleaning
 from dawnchorus.storage.files import atomic_file
 from dawnchorus.storage.parquet_files import reading_parquet
 

@@ -1,17 +1,13 @@
-"""Named recipes for the preparation of clips."""
+"""Rules by which recordings become clips."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from functools import cache
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
-
-import yaml
 
 from dawnchorus.audio.noise import NoiseKind
 from dawnchorus.errors import InputError
-from dawnchorus.inference.preparation import Cleaning
+from dawnchorus.models.cleaning import Cleaning
 
 Take = Literal["all", "first", "random", "loudest", "scored"]
 Fill = Literal["zeros", "noise", "repeat"]
@@ -70,41 +66,3 @@ class Recipe:
     def as_json(self) -> dict[str, Any]:
         """All fields."""
         return asdict(self)
-
-
-FOLDER = Path(__file__).parents[1] / "conf" / "experiment"
-"""Recipes for training: each file says how its clips are made as well."""
-
-_CLIPS: dict[str, tuple[str, Recipe]] = {
-    "birdclef-5s": ("5 s windows at 32 kHz, as BirdCLEF, BirdSet and Perch", Recipe()),
-    "birdnet-3s": ("3 s windows at 48 kHz, as BirdNET", Recipe(rate_hz=48_000, window_s=3.0)),
-    "scored-5s": ("the 5 s of each recording in which BirdNET hears its species best", Recipe(take="scored")),
-    "loudest-5s": ("the 5 s of each recording with the most sound, at 32 kHz", Recipe(take="loudest")),
-}
-
-
-@cache
-def known_recipes() -> dict[str, tuple[str, Recipe]]:
-    """Return description and recipe by name: of clips alone, and of the training recipes that fix rate and window."""
-    found = dict(_CLIPS)
-    for path in sorted(FOLDER.glob("*.yaml")):
-        text = path.read_text(encoding="utf-8")
-        recipe = _recipe_in(yaml.safe_load(text))
-        if recipe is not None:
-            found[path.stem] = (_description_in(text), recipe)
-    return found
-
-
-def _recipe_in(training: dict[str, Any]) -> Recipe | None:
-    model = training.get("model", {})
-    if not {"rate_hz", "window_s"} <= set(model):
-        return None
-    names = {field.name for field in fields(Recipe)}
-    chosen = {name: value for name, value in training.get("data", {}).items() if name in names}
-    return Recipe(rate_hz=model["rate_hz"], window_s=model["window_s"], **chosen)
-
-
-def _description_in(text: str) -> str:
-    """Return the first line of the comment at the top of a training recipe."""
-    comments = [line.removeprefix("#").strip() for line in text.splitlines() if line.startswith("#")]
-    return comments[1].rstrip(".")

@@ -22,11 +22,11 @@ from dawnchorus.identification.output import Target
 from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.result import Problem, Progress, Run
-from dawnchorus.inference.preparation import Cleaner
+from dawnchorus.inference.preparation import Cleaner, open_cleaner
 from dawnchorus.inference.scoring import Failed, Scored, Selection, score_recordings
 from dawnchorus.inference.speech import SpeechFinder
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.models.catalog.silero import open_cleaner, speech_graph
+from dawnchorus.models.catalog.silero import speech_graph
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label

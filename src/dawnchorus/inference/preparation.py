@@ -14,12 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
 
 from dawnchorus.audio.decode import MAX_DECODED_SAMPLES
-from dawnchorus.audio.noise import NoiseKind, reduce_noise
+from dawnchorus.audio.noise import reduce_noise
 from dawnchorus.audio.process import DecoderProcess, Ended, Opened
 from dawnchorus.inference.speech import Listening, SpeechFinder
+from dawnchorus.models.catalog.silero import speech_graph
+from dawnchorus.models.cleaning import Cleaning
 from dawnchorus.types import Channel, Span
 
 FloatArray = npt.NDArray[np.float32]
@@ -29,27 +30,6 @@ CHUNK_S = 120.0
 
 _FRAME, _HOP = 2048, 512
 """Samples in a frame whose level is measured for trimming, and between the centres of neighbouring frames."""
-
-
-class Cleaning(BaseModel):
-    """Steps in the order in which they are applied; none by default."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    trim_db: float | None = Field(default=None, gt=0, le=120)
-    """Remove the start and the end as far as they are this much below the loudest frame (as librosa.effects.trim)."""
-    denoise: NoiseKind | None = None
-    """Reduce noise by spectral gating (noisereduce)."""
-    cut_speech: bool = False
-    """Remove human speech (Silero VAD)."""
-
-    @property
-    def removes(self) -> bool:
-        """True if parts of a recording are removed."""
-        return self.cut_speech or self.trim_db is not None
-
-    def __bool__(self) -> bool:
-        return self.removes or self.denoise is not None
 
 
 @dataclass(frozen=True)
@@ -180,6 +160,16 @@ class Cleaner:
         removed = listening.finish() if listening is not None else ()
         spans = _without(Span(first / rate_hz, last / rate_hz), removed) if n else []
         return Kept(tuple(spans), is_whole=(first, last) == (0, n) and not removed)
+
+
+def open_cleaner(cleaning: Cleaning | None, folder: Path) -> Cleaner:
+    """Open a cleaner of recordings, with the speech detector in the models' `folder` where speech is cut.
+
+    Raises:
+        ModelError: see `speech_graph`.
+    """
+    steps = cleaning or Cleaning()
+    return Cleaner(steps, SpeechFinder(speech_graph(folder)) if steps.cut_speech else None)
 
 
 def _chunks(parts: Iterator[Opened | FloatArray | Ended], rate_hz: int) -> Iterator[Opened | FloatArray | Ended]:

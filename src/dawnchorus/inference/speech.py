@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +34,6 @@ MAX_GAP_S = 1.0
 
 PAD_S = 0.3
 """Seconds cut before and after speech."""
-
-RAMP_S = 0.01
-"""Length of the fades around silenced spans, so that they do not click."""
 
 
 class SpeechFinder:
@@ -100,29 +97,6 @@ class Listening:
             self._found.append(found)
         self._waiting = [samples[n_frames * _FRAME :]]
         self._n_waiting -= n_frames * _FRAME
-
-
-def silence(samples: FloatArray, spans: Sequence[Span], *, rate_hz: int, start_s: float = 0.0) -> FloatArray:
-    """Mono samples [n], which begin at `start_s` of the recording, with nothing to hear in `spans`."""
-    quiet = samples
-    for span in spans:
-        first = max(round((span.start_s - RAMP_S - start_s) * rate_hz), 0)
-        last = min(round((span.end_s + RAMP_S - start_s) * rate_hz), len(samples))
-        if first >= last:
-            continue
-        quiet = samples.copy() if quiet is samples else quiet
-        times = start_s + np.arange(first, last) / rate_hz
-        corners = [span.start_s - RAMP_S, span.start_s, span.end_s, span.end_s + RAMP_S]
-        quiet[first:last] *= np.interp(times, corners, [1.0, 0.0, 0.0, 1.0]).astype(np.float32)
-    return quiet
-
-
-def silenced(blocks: Iterable[FloatArray], spans: Sequence[Span], *, rate_hz: int) -> Iterator[FloatArray]:
-    """Yield the blocks of a whole recording, silenced in `spans`."""
-    n = 0
-    for block in blocks:
-        yield silence(block, spans, rate_hz=rate_hz, start_s=n / rate_hz)
-        n += len(block)
 
 
 def spans_of(probabilities: FloatArray, *, duration_s: float) -> tuple[Span, ...]:

@@ -25,7 +25,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dawnchorus.errors import BundleInvalid, FormatError, OutputError, OutputExists
-from dawnchorus.inference.preparation import Cleaning
+from dawnchorus.models.cleaning import Cleaning
 from dawnchorus.taxonomy.labels import Label, read_labels, write_labels
 
 SCHEMA_VERSION: Literal[1] = 1

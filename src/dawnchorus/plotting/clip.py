@@ -4,19 +4,38 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from dawnchorus.audio.decode import read_clip
+from dawnchorus.audio.silencing import silence
 from dawnchorus.audio.write import encode_mp3
-from dawnchorus.inference.speech import silence
 from dawnchorus.plotting.spectrogram import RATE_HZ, Spectrogram, clip_spectrogram
 from dawnchorus.plotting.style import DAWN, FAINT, GRID, INK, NIGHT
-from dawnchorus.reports.summary import CLIP_MARGIN_S, Clip
+from dawnchorus.types import Channel, Detection, Span
+
+CLIP_MARGIN_S = 1.0
+"""Sound before and after the detection in a clip."""
 
 MAX_CLIP_S = 8.0
 DPI = 100
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A detection worth looking at, and the recording that it is in."""
+
+    path: Path
+    detection: Detection
+    time: datetime | None
+    recording_s: float
+    silent: tuple[Span, ...] = ()
+    """Spans of the recording that must not be audible."""
+    channel: Channel = "mean"
 
 
 def clip_png_and_mp3(clip: Clip) -> tuple[bytes, bytes]:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dawnchorus.audio.decode import clip_blocks, open_recording
-from dawnchorus.inference.speech import silenced
+from dawnchorus.audio.silencing import silenced
 from dawnchorus.types import Channel, Span
 
 FloatArray = npt.NDArray[np.float32]

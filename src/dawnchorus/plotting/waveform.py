@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dawnchorus.audio.decode import open_recording
-from dawnchorus.inference.speech import silenced
+from dawnchorus.audio.silencing import silenced
 from dawnchorus.plotting.spectrogram import MAX_COLUMNS, RATE_HZ
 from dawnchorus.types import Channel, Span
 

@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from dawnchorus.audio.decode import read_clip
+from dawnchorus.audio.silencing import silence
 from dawnchorus.audio.write import encode_mp3
 from dawnchorus.errors import AudioError
-from dawnchorus.inference.speech import silence
 from dawnchorus.plotting.clip import draw_clip
 from dawnchorus.plotting.spectrogram import RATE_HZ, Spectrogram, clip_spectrogram
 from dawnchorus.plotting.style import DAWN, FAINT, GRID, INK, NIGHT, SPECIES_COLOURS

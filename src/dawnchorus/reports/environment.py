@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 def page_environment() -> Environment:
     """Templates whose values are text, not markup, and all of which must be given."""
     environment = Environment(
-        loader=PackageLoader("dawnchorus.plotting", "templates"), autoescape=True, undefined=StrictUndefined
+        loader=PackageLoader("dawnchorus.reports", "templates"), autoescape=True, undefined=StrictUndefined
     )
     environment.filters["readable"] = _readable
     return environment

@@ -13,10 +13,9 @@ from dawnchorus.errors import AudioError
 from dawnchorus.evaluation.evaluation import SECONDARY_NOTES, Comparison, Evaluation
 from dawnchorus.evaluation.scoring import Scores
 from dawnchorus.metrics.classification import best_index
-from dawnchorus.plotting.clip import clip_png_and_mp3
+from dawnchorus.plotting.clip import Clip, clip_png_and_mp3
 from dawnchorus.plotting.reliability import draw_reliability
 from dawnchorus.reports.environment import page_environment
-from dawnchorus.reports.summary import Clip
 from dawnchorus.types import Detection
 
 MAX_MISTAKES = 60

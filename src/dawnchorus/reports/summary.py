@@ -7,22 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from dawnchorus.types import Channel, Detection, RecordingTable, Span
+from dawnchorus.plotting.clip import CLIP_MARGIN_S, Clip
+from dawnchorus.types import Detection, RecordingTable, Span
 
 N_HOURS = 24
-
-
-@dataclass(frozen=True)
-class Clip:
-    """A detection worth looking at, and the recording that it is in."""
-
-    path: Path
-    detection: Detection
-    time: datetime | None
-    recording_s: float
-    silent: tuple[Span, ...] = ()
-    """Spans of the recording that must not be audible."""
-    channel: Channel = "mean"
 
 
 @dataclass
@@ -113,7 +101,3 @@ def _is_voice(found: Detection) -> bool:
 def _overlaps(found: Detection, others: Sequence[Detection | Span]) -> bool:
     """Return True if a clip around `found` would make people audible."""
     return any(o.start_s < found.end_s + CLIP_MARGIN_S and o.end_s > found.start_s - CLIP_MARGIN_S for o in others)
-
-
-CLIP_MARGIN_S = 1.0
-"""Sound before and after the detection in a clip."""

@@ -30,10 +30,9 @@ from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.options import Options
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.run import range_filter_of, selection_of
-from dawnchorus.inference.preparation import WHOLE, Kept
+from dawnchorus.inference.preparation import WHOLE, Kept, open_cleaner
 from dawnchorus.inference.scoring import HIT, Scored
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.models.catalog.silero import open_cleaner
 from dawnchorus.models.runner import BATCH_WINDOWS, FloatArray, Session, open_session, scores_of
 from dawnchorus.models.store import ModelStore
 from dawnchorus.types import AudioInfo, RecordingTable

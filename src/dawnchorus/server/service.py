@@ -14,9 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
 
-from fastapi import Depends, Request
 from filelock import FileLock, Timeout
 from sqlalchemy import URL
 
@@ -26,7 +24,6 @@ from dawnchorus.models.bundle import Bundle, file_sha256
 from dawnchorus.models.runner import FloatArray
 from dawnchorus.models.store import ModelStore, default_folder
 from dawnchorus.server.history import History
-from dawnchorus.server.http.uploads import Batch, announced_bytes, uploaded, uploaded_batch
 from dawnchorus.server.monitoring import Meters
 from dawnchorus.server.registry import Registry
 from dawnchorus.server.rendering import Renderer
@@ -122,36 +119,10 @@ class Service:
             message = message.replace(f"{folder.absolute()}{os.sep}", "").replace(f"{folder}{os.sep}", "")
         return message
 
-    @asynccontextmanager
-    async def uploaded(self, request: Request, *, patient: bool = False) -> AsyncIterator[tuple[Path, str]]:
-        """Yield the recording that the request brings, and the name that its sender gave it; errors name it so.
-
-        Raises:
-            Overloaded: too much is waiting, and the sender is not `patient`; nothing was read.
-            UploadTooLarge, InputError, OutputError: see `uploads.uploaded`.
-        """
-        begin = time.monotonic()
-        announced = announced_bytes(request)
-        if announced is not None and not patient:
-            self.lanes.check_room(announced)
-        is_small = announced is not None and announced <= MAX_IN_MEMORY
-        spool = self.memory if is_small and _is_roomy(self.memory) else self.spool
-        async with uploaded(request, spool, max_bytes=self.settings.limits.max_bytes) as (path, name):
-            self.meters.stage("receive", time.monotonic() - begin)
-            request.state.shown = lambda message: message.replace(str(path), name)
-            yield path, name
-
-    @asynccontextmanager
-    async def uploaded_batch(self, request: Request) -> AsyncIterator[Batch]:
-        """Several files: see `uploads.uploaded_batch`; errors name no place on this machine.
-
-        Raises:
-            Overloaded: other batches are coming; nothing was read.
-        """
-        limit = self.settings.limits.max_bytes
-        async with unless_full(self.batches, "uploads"), uploaded_batch(request, self.spool, max_bytes=limit) as batch:
-            request.state.shown = lambda message: message.replace(f"{batch[0]}/tree/", "").replace(str(batch[0]), "it")
-            yield batch
+    def spool_for(self, announced_bytes: int | None) -> Path:
+        """Return the folder for an upload: the one in memory for small ones, if there is room."""
+        is_small = announced_bytes is not None and announced_bytes <= MAX_IN_MEMORY
+        return self.memory if is_small and _is_roomy(self.memory) else self.spool
 
     async def probed(self, path: Path) -> AudioInfo:
         """Read an uploaded recording's header and metadata.
@@ -354,11 +325,3 @@ def _locked(data: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-async def _service(request: Request) -> Service:  # what is not async takes a turn on a thread
-    service: Service = request.app.state.service
-    return service
-
-
-ServiceOf = Annotated[Service, Depends(_service)]

@@ -16,9 +16,9 @@ from dawnchorus.errors import OutputError
 from dawnchorus.formats.text import text_stream
 from dawnchorus.storage.files import atomic_file
 from dawnchorus.training.config import TrainConfig
+from dawnchorus.training.epochs import BEST, LAST, EpochReport, OnEpoch
 from dawnchorus.training.runs import METRICS_NAME, Run
 from dawnchorus.training.tracing import StepTracer
-from dawnchorus.training.trainer import BEST, LAST, EpochReport, OnEpoch
 from dawnchorus.training.usage import UsageMeter
 
 REPORTS = "reports"

@@ -9,10 +9,10 @@ import numpy as np
 from dawnchorus.evaluation.background import describe_background, measure_background
 from dawnchorus.evaluation.evaluation import METRICS, confusion_of
 from dawnchorus.evaluation.scoring import Scores
-from dawnchorus.inference.preparation import Cleaning
 from dawnchorus.metrics.bootstrap import interval
 from dawnchorus.metrics.classification import expected_calibration_error
 from dawnchorus.models.bundle import Bundle, TrainingSummary
+from dawnchorus.models.cleaning import Cleaning
 from dawnchorus.models.runner import milliseconds, probabilities_of
 from dawnchorus.training.config import TrainConfig
 from dawnchorus.training.examples import Examples

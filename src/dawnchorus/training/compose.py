@@ -20,7 +20,7 @@ from dawnchorus.tables.text_files import read_text
 from dawnchorus.training.config import TrainConfig
 from dawnchorus.training.families import Family, FamilyConfig, family_of
 
-CONF = Path(__file__).parents[1] / "conf"
+CONF = Path(__file__).parent / "conf"
 ROOT_NAME = "dawnchorus"
 """The list of groups among Hydra's configurations, apart from files of a user that may be called config.yaml."""
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from dawnchorus.inference.preparation import Cleaning
+from dawnchorus.models.cleaning import Cleaning
 
 if TYPE_CHECKING:
     from dawnchorus.data.presence import Secondary

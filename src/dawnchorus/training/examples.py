@@ -27,7 +27,7 @@ from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table
 from dawnchorus.data.relations import find_leaks
 from dawnchorus.data.split import split_table
 from dawnchorus.errors import InputError
-from dawnchorus.models.catalog.silero import open_cleaner
+from dawnchorus.inference.preparation import open_cleaner
 from dawnchorus.models.store import ModelStore
 from dawnchorus.training.config import DataConfig
 from dawnchorus.training.losses import IGNORED

@@ -28,6 +28,7 @@ from dawnchorus.training.bundles import activation_of, write_trained_bundle
 from dawnchorus.training.compose import family_config, validated
 from dawnchorus.training.config import ProfilerConfig, TrainConfig, TrainerConfig
 from dawnchorus.training.crops import CropData, DrawBatches
+from dawnchorus.training.epochs import BEST, LAST, OnEpoch
 from dawnchorus.training.examples import Batches, ClipData, Examples, draw_weights, load_examples
 from dawnchorus.training.families import Context, Network
 from dawnchorus.training.features import fixed_features
@@ -41,21 +42,6 @@ FloatArray = npt.NDArray[np.float32]
 FEATURE_BATCH = 16
 N_SHOWN, SHOWN_BYTES = 256, 32_000_000
 """A network looks at so many clips, or fixed features, before it learns: for means and deviations."""
-
-LAST, BEST = "last", "best"
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """Progress of a run after an epoch."""
-
-    epoch: int
-    n_epochs: int
-    metrics: dict[str, float]
-    left_s: float
-
-
-OnEpoch = Callable[[EpochReport], None]
 
 
 def store_of(config: TrainConfig) -> ModelStore:
@@ -177,7 +163,7 @@ def _trained(run: Run, config: TrainConfig, on_epoch: OnEpoch, on_note: Callable
     learned = (*examples.classes, *(f"auxiliary {k}" for k in range(examples.n_auxiliary)))
     network = family.build(shape, Context(learned, store))
     # Channels innermost: the layout that convolutions of oneDNN and of tensor cores are fastest in.
-    network = network.to(memory_format=torch.channels_last)
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # not in torch's stubs
     network.n_outputs = len(examples.classes) if examples.n_auxiliary else None
     if examples.n_auxiliary and family.base_bundle(shape):
         raise InputError("data.auxiliary: a head on frozen embeddings learns nothing from other species; leave it out.")

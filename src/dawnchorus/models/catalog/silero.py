@@ -8,8 +8,6 @@ import zipfile
 from pathlib import Path
 
 from dawnchorus.errors import ModelError
-from dawnchorus.inference.preparation import Cleaner, Cleaning
-from dawnchorus.inference.speech import SpeechFinder
 from dawnchorus.models.bundle import file_sha256
 from dawnchorus.models.catalog.packages import Wheel, download_wheel
 
@@ -19,16 +17,6 @@ WHEEL = Wheel(
 LICENSE = "MIT"
 SHA256 = "9ccdacc4719d8aa7e45a77536bfabec45a03ba1f2fad5e241ab4060b24238a85"
 _MEMBER = "silero_vad/data/silero_vad_16k_sequence.onnx"
-
-
-def open_cleaner(cleaning: Cleaning | None, folder: Path) -> Cleaner:
-    """Open what cleans recordings, with the speech finder in the models' `folder` where speech is cut.
-
-    Raises:
-        ModelError: see `speech_graph`.
-    """
-    steps = cleaning or Cleaning()
-    return Cleaner(steps, SpeechFinder(speech_graph(folder)) if steps.cut_speech else None)
 
 
 def speech_graph(folder: Path, *, wheel: Path | None = None) -> Path:

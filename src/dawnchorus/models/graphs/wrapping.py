@@ -12,7 +12,6 @@ from pydantic import ValidationError
 
 from dawnchorus import __version__
 from dawnchorus.errors import InputError
-from dawnchorus.inference.preparation import Cleaning
 from dawnchorus.models.bundle import (
     Activation,
     Bundle,
@@ -22,6 +21,7 @@ from dawnchorus.models.bundle import (
     validation_lines,
     write_bundle,
 )
+from dawnchorus.models.cleaning import Cleaning
 from dawnchorus.models.graphs.foreign_onnx import ForeignOnnx
 from dawnchorus.models.graphs.ports import Chosen, Port, choose_outputs
 from dawnchorus.models.graphs.trial import try_scores

@@ -163,7 +163,7 @@ class DawnChorusAPI(FastAPI):
 
 
 def _add_examples(description: dict[str, Any]) -> None:
-    examples = json.loads(files("dawnchorus.server").joinpath("examples.json").read_text("utf-8"))
+    examples = json.loads(files("dawnchorus.server.http").joinpath("examples.json").read_text("utf-8"))
     for operation, replies in examples.items():
         method, path = operation.split()
         for status, example in replies.items():

@@ -23,6 +23,7 @@ from starlette.types import Message, Receive
 
 from dawnchorus.errors import InputError, UploadTooLarge, UploadTooSlow
 from dawnchorus.server.http.parameters import refuse_repeated
+from dawnchorus.server.state.file_names import MAX_NAME, base_name
 from dawnchorus.storage.files import cannot_write
 from dawnchorus.suggestions import suggestion
 
@@ -36,9 +37,6 @@ MAX_REFUSED = 8
 
 PATIENCE_S, MIN_BYTES_PER_S = 30.0, 1_000
 """A body may take so long, and as long again as its bytes at this pace."""
-
-MAX_NAME = 255
-"""Bytes."""
 
 IN_MEMORY = MultiPartParser.spool_max_size
 """Bytes of a file up to which the parser keeps it in memory."""
@@ -57,7 +55,7 @@ def announced_bytes(request: Request) -> int | None:
 
 
 @asynccontextmanager
-async def uploaded(request: Request, spool: Path, *, max_bytes: int) -> AsyncIterator[tuple[Path, str]]:
+async def receive_file(request: Request, spool: Path, *, max_bytes: int) -> AsyncIterator[tuple[Path, str]]:
     """Receive the recording of a request, as a file and the name that its sender gave it.
 
     It is the multipart field `audio`, or the whole body of any other type. The form's texts become `state.texts`.
@@ -100,11 +98,11 @@ async def uploaded(request: Request, spool: Path, *, max_bytes: int) -> AsyncIte
 
 
 @asynccontextmanager
-async def uploaded_batch(request: Request, spool: Path, *, max_bytes: int) -> AsyncIterator[Batch]:
+async def receive_files(request: Request, spool: Path, *, max_bytes: int) -> AsyncIterator[Batch]:
     """Receive a form: a temporary folder, its texts, and its files by the name that their sender gave them.
 
     Raises:
-        UploadTooLarge, InputError, OutputError: as of `uploaded`.
+        UploadTooLarge, InputError, OutputError: as of `receive_file`.
     """
     try:
         folder = Path(tempfile.mkdtemp(prefix="batch-", dir=spool))
@@ -153,12 +151,6 @@ def _texts(form: FormData) -> dict[str, str]:
     texts = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
     refuse_repeated([name for name, _ in texts], "field")
     return dict(texts)
-
-
-def base_name(given: str) -> str:
-    """Return the last part of a name that a stranger gave, cut to the length that file systems take."""
-    last = given.replace("\\", "/").rpartition("/")[2].replace("\0", "")
-    return last.encode("utf-8", "replace")[:MAX_NAME].decode("utf-8", "ignore") or "upload"
 
 
 @contextmanager

@@ -28,10 +28,10 @@ from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table
 from dawnchorus.data.synthesis.negatives import SOURCE as GENERATED
 from dawnchorus.errors import AudioTooLarge, FormatError, InputError, NotKnown, UnknownClass
 from dawnchorus.models.bundle import file_sha256
-from dawnchorus.server.http.uploads import base_name
 from dawnchorus.server.scheduling import Limits
 from dawnchorus.server.state.blobs import FileStore
 from dawnchorus.server.state.database import Database
+from dawnchorus.server.state.file_names import base_name
 from dawnchorus.server.state.retention import drop_unneeded
 from dawnchorus.server.state.tables import ACTIVE_STATUSES, DetectionRow, Job, Lesson, Part, Recording, Review
 from dawnchorus.server.training.archives import unpack

@@ -15,10 +15,11 @@ from dawnchorus.cores import usable_cores
 from dawnchorus.errors import InputError
 from dawnchorus.identification.options import Options
 from dawnchorus.server.http.auth import needs
+from dawnchorus.server.http.dependencies import ServiceOf, receive_recording
 from dawnchorus.server.http.parameters import refuse_unknown
 from dawnchorus.server.http.routes.replies import problems
 from dawnchorus.server.http.routes.training_data import take, upload_reply
-from dawnchorus.server.service import Service, ServiceOf
+from dawnchorus.server.service import Service
 from dawnchorus.server.settings import Role
 from dawnchorus.server.state.clock import now
 from dawnchorus.server.state.tables import ACTIVE_STATUSES
@@ -122,7 +123,7 @@ _BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"
 )
 async def predict(request: Request, service: ServiceOf) -> dict[str, Any]:
     """Return the best species of a clip (multipart field `audio`), and the five best, by their best window."""
-    async with service.uploaded(request) as (path, name):
+    async with receive_recording(service, request) as (path, name):
         refuse_unknown(request.state.texts, (), "field")
         found = await service.recognised(path, Options(min_score=0.0, top=N_TOP), name)
     best: dict[str, Detection] = {}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from dawnchorus.server.http.auth import needs
+from dawnchorus.server.http.dependencies import ServiceOf
 from dawnchorus.server.http.routes.replies import problems
-from dawnchorus.server.service import ServiceOf
 from dawnchorus.server.settings import Role
 from dawnchorus.server.state.tables import ACTIVE_STATUSES
 

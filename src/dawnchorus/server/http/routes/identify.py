@@ -18,10 +18,11 @@ from dawnchorus.formats.registry import TableFormat, table_format
 from dawnchorus.identification.options import DEFAULT_MIN_SCORE, DEFAULT_RANGE_THRESHOLD, Options
 from dawnchorus.identification.result import provenance_of
 from dawnchorus.server.http.auth import needs
+from dawnchorus.server.http.dependencies import ServiceOf, receive_recording
 from dawnchorus.server.http.parameters import merge_fields
 from dawnchorus.server.http.routes.replies import job_fields, problems
 from dawnchorus.server.scheduling import Recognition
-from dawnchorus.server.service import Service, ServiceOf
+from dawnchorus.server.service import Service
 from dawnchorus.server.settings import Role
 from dawnchorus.server.state.retention import drop_unneeded
 from dawnchorus.server.state.tables import Job
@@ -119,7 +120,7 @@ async def identify(request: Request, service: ServiceOf, query: Annotated[Identi
     The parameters may also come as fields of the form. What a job finds is kept, and is at
     /api/v1/recordings/{sha256}/detections when it is done.
     """
-    async with service.uploaded(request, patient=bool(query.background)) as (path, name):
+    async with receive_recording(service, request, bypass_queue_limit=bool(query.background)) as (path, name):
         asked = merge_fields(query, request.state.texts)
         wanted = None if asked.format == "json" else table_format(asked.format)
         options = asked.options()

@@ -19,9 +19,9 @@ from dawnchorus import __version__
 from dawnchorus.errors import InputError, NotKnown
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.http.auth import needs
+from dawnchorus.server.http.dependencies import ServiceOf
 from dawnchorus.server.http.routes.replies import problems
 from dawnchorus.server.http.uploads import received_body
-from dawnchorus.server.service import ServiceOf
 from dawnchorus.server.settings import Role
 
 MAX_WINDOWS, MAX_BODY = 8, 32 << 20

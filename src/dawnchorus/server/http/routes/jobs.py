@@ -13,8 +13,9 @@ from fastapi import APIRouter, Header, Path, Request, Response
 from fastapi.responses import StreamingResponse
 
 from dawnchorus.server.http.auth import needs
+from dawnchorus.server.http.dependencies import ServiceOf
 from dawnchorus.server.http.routes.replies import Limit, Offset, job_fields, problems
-from dawnchorus.server.service import Service, ServiceOf
+from dawnchorus.server.service import Service
 from dawnchorus.server.settings import Role
 from dawnchorus.server.state.job_queue import Kind
 from dawnchorus.server.state.retention import drop_unneeded

@@ -12,8 +12,9 @@ from dawnchorus.identification.options import Options
 from dawnchorus.identification.run import identify
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.http.auth import needs
+from dawnchorus.server.http.dependencies import ServiceOf
 from dawnchorus.server.http.routes.replies import JsonRoute, as_fields, problems
-from dawnchorus.server.service import Service, ServiceOf, unless_full
+from dawnchorus.server.service import Service, unless_full
 from dawnchorus.server.settings import Role
 from dawnchorus.server.state.tables import Model
 

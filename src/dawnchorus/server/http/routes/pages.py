@@ -19,12 +19,12 @@ from dawnchorus.errors import DawnChorusError, InputError
 from dawnchorus.identification.options import DEFAULT_MIN_SCORE, Options
 from dawnchorus.server.history import Found, Heard
 from dawnchorus.server.http.auth import COOKIE, CSRF_FIELD, check_form, needs, own_path
+from dawnchorus.server.http.dependencies import ServiceOf, receive_recording
 from dawnchorus.server.http.error_handlers import shown, status_of
 from dawnchorus.server.http.parameters import refuse_unknown
 from dawnchorus.server.http.routes.identify import is_long, queued
 from dawnchorus.server.http.routes.replies import Sha256
 from dawnchorus.server.http.uploads import read_body
-from dawnchorus.server.service import ServiceOf
 from dawnchorus.server.settings import Role
 
 N_TILES, N_QUEUE, N_ROWS = 8, 24, 50
@@ -48,7 +48,9 @@ _STATIC = {
 }
 """Path below `static` and media type by name."""
 
-_PAGES = Environment(loader=PackageLoader("dawnchorus.server", "templates"), autoescape=True, undefined=StrictUndefined)
+_PAGES = Environment(
+    loader=PackageLoader("dawnchorus.server.http", "templates"), autoescape=True, undefined=StrictUndefined
+)
 
 router = APIRouter(include_in_schema=False)
 
@@ -96,7 +98,7 @@ async def found(request: Request, service: ServiceOf) -> Response:
     """Listen to it, keep it, and show what was heard; of a long one, how far it is."""
     options = Options(min_score=DEFAULT_MIN_SCORE, merge=True)
     try:
-        async with service.uploaded(request) as (path, name):
+        async with receive_recording(service, request) as (path, name):
             check_form(request, request.state.texts.get(CSRF_FIELD, ""))
             refuse_unknown(request.state.texts, (CSRF_FIELD,), "field")
             if await is_long(service, path):
@@ -331,7 +333,7 @@ def static(request: Request, name: str) -> Response:
 @cache
 def _read_static(name: str) -> tuple[bytes, str]:
     """Return a file's content, and its entity tag."""
-    content = resources.files("dawnchorus.server").joinpath("static", _STATIC[name][0]).read_bytes()
+    content = resources.files("dawnchorus.server.http").joinpath("static", _STATIC[name][0]).read_bytes()
     if name == "style.css":
-        content = resources.files("dawnchorus.plotting").joinpath("templates", name).read_bytes() + content
+        content = resources.files("dawnchorus.reports").joinpath("templates", name).read_bytes() + content
     return content, f'"{hashlib.sha256(content).hexdigest()[:32]}"'

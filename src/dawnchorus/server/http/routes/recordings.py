@@ -23,12 +23,13 @@ from dawnchorus.errors import InputError
 from dawnchorus.formats.registry import TableFormat, table_format
 from dawnchorus.identification.options import Options
 from dawnchorus.identification.result import provenance_of
-from dawnchorus.plotting.clip import draw_clip
+from dawnchorus.plotting.clip import CLIP_MARGIN_S, draw_clip
 from dawnchorus.plotting.spectrogram import RATE_HZ, clip_spectrogram, stretch_spectrogram
 from dawnchorus.plotting.strip import draw_strip
-from dawnchorus.reports.summary import CLIP_MARGIN_S
 from dawnchorus.server.history import Found, Heard, as_detection
 from dawnchorus.server.http.auth import needs
+from dawnchorus.server.http.dependencies import ServiceOf
+from dawnchorus.server.http.responses import FileResponse, while_connected
 from dawnchorus.server.http.routes.replies import (
     JsonRoute,
     Limit,
@@ -39,8 +40,7 @@ from dawnchorus.server.http.routes.replies import (
     recording_fields,
     review_fields,
 )
-from dawnchorus.server.rendering import FileResponse, while_connected
-from dawnchorus.server.service import Service, ServiceOf
+from dawnchorus.server.service import Service
 from dawnchorus.server.settings import Role
 from dawnchorus.server.state.tables import DetectionRow, Recording
 from dawnchorus.server.training.data import Verdict

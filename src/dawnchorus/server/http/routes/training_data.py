@@ -12,10 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dawnchorus.errors import InputError
 from dawnchorus.server.http.auth import needs
+from dawnchorus.server.http.dependencies import ServiceOf, receive_batch
 from dawnchorus.server.http.error_handlers import problem
 from dawnchorus.server.http.parameters import refuse_unknown
 from dawnchorus.server.http.routes.replies import JsonRoute, job_fields, problems
-from dawnchorus.server.service import Service, ServiceOf
+from dawnchorus.server.service import Service
 from dawnchorus.server.settings import Role
 from dawnchorus.server.training.data import Taken, lesson_fields
 
@@ -71,7 +72,7 @@ def upload_reply(files: Sequence[Taken], fields: Mapping[str, Any]) -> Response:
 
 async def take(request: Request, service: Service) -> list[Taken]:
     """Add labelled recordings, and return the outcome for each file."""
-    async with service.uploaded_batch(request) as (folder, texts, files):
+    async with receive_batch(service, request) as (folder, texts, files):
         refuse_unknown(texts, FIELDS, "field")
         labels, limit = service.lanes.bundle.labels, service.settings.limits.max_bytes
         async with service.few:

@@ -1,0 +1,28 @@
+"""Fixed steps that a recording's sound goes through before it is cut into windows."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from dawnchorus.audio.noise import NoiseKind
+
+
+class Cleaning(BaseModel):
+    """Steps in the order in which they are applied; none by default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    trim_db: float | None = Field(default=None, gt=0, le=120)
+    """Remove the start and the end as far as they are this much below the loudest frame (as librosa.effects.trim)."""
+    denoise: NoiseKind | None = None
+    """Reduce noise by spectral gating (noisereduce)."""
+    cut_speech: bool = False
+    """Remove human speech (Silero VAD)."""
+
+    @property
+    def removes(self) -> bool:
+        """True if parts of a recording are removed."""
+        return self.cut_speech or self.trim_db is not None
+
+    def __bool__(self) -> bool:
+        return self.removes or self.denoise is not None
