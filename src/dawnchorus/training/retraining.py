@@ -29,6 +29,7 @@ from dawnchorus.models.store import ModelStore
 from dawnchorus.training import trainer
 from dawnchorus.training.compose import compose_config, family_config, recipe_overrides
 from dawnchorus.training.config import TrainConfig
+from dawnchorus.training.epochs import EpochReport
 from dawnchorus.training.runs import Run, find_runs
 
 RECIPE = ("experiment=retrain",)
@@ -221,7 +222,7 @@ def checked(table: RecordingsTable, *, n_workers: int, on_stage: OnStage) -> Rec
 
 
 def _trained(config: TrainConfig, overrides: list[str], started: datetime, on_stage: OnStage) -> Run:
-    def told(report: trainer.EpochReport) -> None:
+    def told(report: EpochReport) -> None:
         progress = 0.3 + 0.45 * report.epoch / report.n_epochs
         shown = {name: round(value, 5) for name, value in report.metrics.items() if math.isfinite(value)}
         on_stage(Stage("training", progress, "", report.epoch, report.n_epochs, report.left_s, shown))
