@@ -19,7 +19,7 @@ from dawnchorus.identify import Options
 from dawnchorus.identify.journal import Journal
 from dawnchorus.identify.result import Progress, Run
 from dawnchorus.identify.rows import TableBuilder
-from dawnchorus.identify.score import HIT, Failed, Scored
+from dawnchorus.identify.score import HIT, ChannelHits, Failed, Scored
 from dawnchorus.identify.target import Target
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.types import AudioInfo, Origin
@@ -290,7 +290,7 @@ def run_of(bundle: Bundle, journal: Journal, paths: list[Path], *, n_failed: int
         if k < n_failed:
             journal.add(Failed(path, f"{path.name}: broken"), MARK)
         elif not journal.is_done(path, MARK):
-            journal.add(Scored(path, info, Origin(), 1.0, (), np.array([(0, 0, 0.5)], HIT)), MARK)
+            journal.add(Scored(path, info, Origin(), 1.0, (), (ChannelHits(np.array([(0, 0, 0.5)], HIT)),)), MARK)
     run = Run(bundle, paths, Progress(len(paths)), journal, builder)
     run.take_notes()
     return run

@@ -31,7 +31,7 @@ from dawnchorus.identify.options import Options
 from dawnchorus.identify.place import RangeFilter
 from dawnchorus.identify.rows import TableBuilder
 from dawnchorus.identify.run import range_filter_of, selection_of
-from dawnchorus.identify.score import HIT, Scored
+from dawnchorus.identify.score import HIT, ChannelHits, Scored
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import BATCH_WINDOWS, FloatArray, Session, open_session, scores_of
 from dawnchorus.models.silero import open_cleaner
@@ -418,12 +418,13 @@ class Lanes:
             raise ModelError("The decoder said neither what the recording is nor that it ended.")
         found = np.concatenate(hits) if hits else np.empty(0, HIT)
         origin = with_name(opened.origin, about.name)
-        scored = Scored(path, opened.info, origin, ended.duration_s, ended.warnings, found, kept=kept)
+        channels = (ChannelHits(found, kept),)
+        scored = Scored(path, opened.info, origin, ended.duration_s, ended.warnings, channels)
         table = builder.build(scored)
         watch.end("table")
         self._learn_cost(about.n_bytes, watch.work_s)
         if future.set_running_or_notify_cancel():
-            notes = (*_unused_options(options, table), *_unscored_rest(about.name, plan, scored.kept_s))
+            notes = (*_unused_options(options, table), *_unscored_rest(about.name, plan, scored.kept_s[0]))
             future.set_result(Recognition(table, bundle, (*ended.warnings, *notes), watch.took_s))
 
     def _window_steps(self, windows: FloatArray, future: Future[tuple[FloatArray, Bundle]]) -> Steps:
