@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.audio.channels import channel_sources
 from dawnchorus.audio.cleaning import WHOLE, Cleaner, Kept
 from dawnchorus.audio.process import DecoderProcess, Ended, Opened
 from dawnchorus.audio.speech import Listening, SpeechFinder, join_overlapping
@@ -133,6 +134,10 @@ class _Pending:
     n_out: int = 0
     streams: list[_Stream] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def count_channels(self) -> int:
+        """Return the number of channels, of a recording that was opened."""
+        return 1 if self.opened is None else self.opened.info.n_channels
 
     def take_back(self, stream: _Stream, hits: npt.NDArray[np.void]) -> Scored | None:
         """Note what came back; the finished recording once nothing is out any more."""
@@ -305,13 +310,8 @@ class _Pipeline:
 
     def _decode(self, decoder: DecoderProcess, path: Path) -> None:
         recording = _Pending(path)
-        if self._channel != "each":
-            self._decode_stream(decoder, recording, self._channel)
-        else:
-            self._decode_stream(decoder, recording, 1)
-            n_channels = 1 if recording.opened is None else recording.opened.info.n_channels
-            for number in range(2, n_channels + 1):
-                self._decode_stream(decoder, recording, number)
+        for source in channel_sources(self._channel, recording.count_channels):
+            self._decode_stream(decoder, recording, source)
         self._finish(recording.end())
 
     def _decode_stream(self, decoder: DecoderProcess, recording: _Pending, source: ChannelSource) -> None:
