@@ -133,7 +133,7 @@ def test_faults_of_channels_are_said_once_for_each(level_bundle: Bundle, tmp_pat
     content = (tmp_path / "x.wav").read_bytes()
     (tmp_path / "x.wav").write_bytes(content[:-80_000])
     run = identify(tmp_path / "x.wav", Options(channel="each"), model=level_bundle.folder)
-    truncated, dead = [warning.reason for warning in run.warnings]
+    dead, truncated = [warning.reason for warning in run.warnings]
     assert truncated.startswith("truncated: ")
     assert dead == "channels: channel 3 of 4 is silent"
 

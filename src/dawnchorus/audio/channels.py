@@ -152,11 +152,10 @@ class ChannelStatistics:
         is_good = variations >= EQUAL_VARIATION * variations.max()
         return int(np.argmax(np.where(is_good, self.powers()[:-1], -1)))
 
-    def faults(self, index: int) -> Iterator[str]:
-        """Yield what is wrong with one channel, by its number."""
+    def faults(self) -> Iterator[str]:
+        """Yield what is wrong with any channel, by its number."""
         for k, what in self._bad():
-            if k == index:
-                yield f"channels: channel {k + 1} of {self.n_channels} is {what}"
+            yield f"channels: channel {k + 1} of {self.n_channels} is {what}"
 
     def _bad(self) -> list[tuple[int, str]]:
         return [(k, "silent") for k in self.dead()] + [(k, "only noise") for k in self.only_noise()]
@@ -164,7 +163,7 @@ class ChannelStatistics:
     def warnings(self, used: int | None) -> Iterator[str]:
         """Yield what is wrong with the channel that is `used`, or with the mean of all."""
         bad = self._bad()
-        advice = "the channel left, right or best reads one (identify --channel, or channel over HTTP)"
+        advice = "the channel left, right or best reads one, each all of them (identify --channel, or channel over HTTP)"
         for k, what in bad:
             whole = f"{name_channel(k, self.n_channels)} is {what}"
             if used is None:

@@ -80,7 +80,8 @@ class Recording:
         """Mono float32 blocks [samples] at `rate_hz` (default: the file's own rate) of the `channel` that is named.
 
         The best channel is looked for first, in a decoding of its own. Damage after the first decoded sample ends the
-        sound there and leaves a line in `warnings`.
+        sound there and leaves a line in `warnings`. Channels are read by their numbers one decoding after the other, so
+        only the first one's warnings say which channels are silent or only noise.
 
         Raises:
             AudioUnreadable: not one sample could be decoded, none of them is a finite number, or there is no such
@@ -88,10 +89,12 @@ class Recording:
             AudioTooLarge: more than `max_samples` samples, counted over all channels.
         """
         used = _find_channel(self.path, self.info.n_channels, channel)
-        mono = self._mono_blocks(max_samples=max_samples, used=used, is_alone=isinstance(channel, int))
+        mono = self._mono_blocks(
+            max_samples=max_samples, used=used, number=channel if isinstance(channel, int) else None
+        )
         yield from _resample(mono, self.info.rate_hz, rate_hz or self.info.rate_hz)
 
-    def _mono_blocks(self, *, max_samples: int, used: int | None, is_alone: bool) -> Iterator[FloatArray]:
+    def _mono_blocks(self, *, max_samples: int, used: int | None, number: int | None) -> Iterator[FloatArray]:
         n_bad, n_zeros, is_silent = 0, 0, True
         statistics = None
         try:
@@ -109,7 +112,7 @@ class Recording:
                     n_bad += int(finite.size - np.count_nonzero(finite))
                     block = np.where(finite, block, np.float32(0))
                 is_silent = is_silent and float(np.abs(block).max(initial=0)) <= SILENT_PEAK
-                if block.shape[1] > 1:
+                if block.shape[1] > 1 and number in (None, 1):
                     statistics = statistics or ChannelStatistics(block.shape[1])
                     statistics.add(block)
                 yield mix_to_mono(block) if used is None else np.ascontiguousarray(block[:, used])
@@ -130,7 +133,7 @@ class Recording:
             )
         self._check_zeros(n_zeros / self.info.rate_hz)
         if statistics is not None:
-            self.warnings += statistics.faults(used) if is_alone and used is not None else statistics.warnings(used)
+            self.warnings += statistics.warnings(used) if number is None else statistics.faults()
         self._check_end()
 
     def _check_zeros(self, zeros_s: float) -> None:
