@@ -163,7 +163,9 @@ class ChannelStatistics:
     def warnings(self, used: int | None) -> Iterator[str]:
         """Yield what is wrong with the channel that is `used`, or with the mean of all."""
         bad = self._bad()
-        advice = "the channel left, right or best reads one, each all of them (identify --channel, or channel over HTTP)"
+        advice = (
+            "the channel left, right or best reads one, each all of them (identify --channel, or channel over HTTP)"
+        )
         for k, what in bad:
             whole = f"{name_channel(k, self.n_channels)} is {what}"
             if used is None:

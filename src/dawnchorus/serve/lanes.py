@@ -38,7 +38,7 @@ from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import BATCH_WINDOWS, FloatArray, Session, open_session, scores_of
 from dawnchorus.models.silero import open_cleaner
 from dawnchorus.models.store import ModelStore
-from dawnchorus.types import AudioInfo, ChannelSource, RecordingTable
+from dawnchorus.types import AudioInfo, ChannelOption, ChannelSource, RecordingTable
 
 FIRST_COST_S = 2e-8
 """Seconds of work for a byte, before any was measured."""
@@ -170,25 +170,25 @@ class _Progress:
     active: _Active
     plan: WindowPlan
     selection: Selection
+    channel: ChannelOption
     future: Future[Recognition]
     about: _About
     watch: _Watch = field(default_factory=_Watch)
     opened: Opened | None = None
     ended: list[Ended] = field(default_factory=list)
     channels: list[ChannelHits] = field(default_factory=list)
-    n_signals: int = 1
 
     def count_channels(self) -> int:
         """Return the number of channels, of a recording that was opened."""
-        self.n_signals = 1 if self.opened is None else self.opened.info.n_channels
-        return self.n_signals
+        return 1 if self.opened is None else self.opened.info.n_channels
 
     def tell(self, n_windows: int) -> None:
         """Tell the share of the recording that is done, `n_windows` of the signal under way among it."""
         duration_s = None if self.opened is None else self.opened.info.duration_s
         if duration_s:
             share = min(self.plan.start_s(n_windows) / duration_s, 1.0)
-            self.about.on_progress((len(self.channels) + share) / self.n_signals)
+            n_signals = self.count_channels() if self.channel == "each" else 1
+            self.about.on_progress((len(self.channels) + share) / n_signals)
 
     def pick(self, windows: FloatArray, first_window: int, lane: int) -> npt.NDArray[np.void]:
         """Return the hits in windows [n, samples], scored on a lane."""
@@ -412,7 +412,7 @@ class Lanes:
         rate_hz = bundle.info.sample_rate_hz
         plan = WindowPlan.from_seconds(rate_hz=rate_hz, window_s=bundle.info.window_s, overlap_s=options.overlap_s)
         builder = TableBuilder(bundle, plan, options, active.range_filter(options), {})
-        progress = _Progress(active, plan, selection_of(bundle, options), future, about)
+        progress = _Progress(active, plan, selection_of(bundle, options), options.channel, future, about)
         lane = yield
         progress.watch.end("wait")
         with self.decoder() as decoder:
