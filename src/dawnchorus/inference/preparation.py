@@ -20,7 +20,7 @@ from dawnchorus.audio.decode import MAX_DECODED_SAMPLES
 from dawnchorus.audio.noise import NoiseKind, reduce_noise
 from dawnchorus.audio.process import DecoderProcess, Ended, Opened
 from dawnchorus.inference.speech import Listening, SpeechFinder
-from dawnchorus.types import Channel, Span
+from dawnchorus.types import ChannelSource, Span
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -126,7 +126,7 @@ class Cleaner:
         *,
         rate_hz: int,
         max_samples: int = MAX_DECODED_SAMPLES,
-        channel: Channel = "mean",
+        channel: ChannelSource = "mean",
     ) -> Iterator[Opened | Kept | FloatArray | Ended]:
         """Yield `Opened`, `Kept` where parts are removed, mono blocks [samples] at `rate_hz` of what is kept, `Ended`.
 

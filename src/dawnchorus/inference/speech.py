@@ -141,6 +141,17 @@ def spans_of(probabilities: FloatArray, *, duration_s: float) -> tuple[Span, ...
     return tuple(Span(max(a - PAD_S, 0.0), min(b + PAD_S, duration_s)) for a, b in long_enough)
 
 
+def join_overlapping(spans: Iterable[Span]) -> tuple[Span, ...]:
+    """Return the stretches that any of the spans holds, in order."""
+    joined: list[Span] = []
+    for span in sorted(spans, key=lambda span: span.start_s):
+        if joined and span.start_s <= joined[-1].end_s:
+            joined[-1] = Span(joined[-1].start_s, max(joined[-1].end_s, span.end_s))
+        else:
+            joined.append(span)
+    return tuple(joined)
+
+
 def _join_over_pauses(spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Join spans, which follow each other, over pauses of `MAX_GAP_S`; padding fits twice into a longer one."""
     joined: list[tuple[float, float]] = []
