@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 Channel = Literal["mean", "left", "right", "best"]
 """The mean of all channels, the first, the second, or the one with the clearest sound."""
+
+ChannelSource = Channel | int
+"""Source of a mono signal; a number is that of one channel, from 1."""
+
+ChannelOption = Literal[Channel, "each"]
+"""One signal of each recording, or each channel by itself."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,8 @@ class Detection:
     """Probability that the species is present, where the model is calibrated; a score is none."""
     human_voice: bool | None = None
     """True if someone speaks in it; None where voices were not looked for."""
+    channel: int | None = None
+    """Number of the channel, from 1; None where one signal was scored for all channels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +126,19 @@ class RecordingTable:
     """Spans of human speech, if voices were looked for."""
     is_silenced: bool = False
     """True if `speech` must be neither audible nor visible in anything made of the recording."""
-    channel: Channel = "mean"
-    """The channel in which the detections are, of a recording with several."""
+    channel: ChannelSource = "mean"
+    """The channel in which the detections are, of a recording with several; their own `channel` takes precedence."""
+    n_channels: int | None = None
+    """Number of channels that were scored by themselves; None where one signal was scored."""
+
+    def by_channel(self) -> tuple[RecordingTable, ...]:
+        """Return a table for each channel that was scored by itself; this one where none was."""
+        if self.n_channels is None:
+            return (self,)
+        return tuple(
+            replace(self, channel=number, detections=tuple(d for d in self.detections if d.channel == number))
+            for number in range(1, self.n_channels + 1)
+        )
 
     @property
     def silenced(self) -> tuple[Span, ...]:

@@ -12,7 +12,8 @@ from tests.sounds import tone
 
 from dawnchorus.audio.channels import ChannelStatistics, mix_to_mono
 from dawnchorus.audio.decode import open_recording
-from dawnchorus.types import Channel
+from dawnchorus.errors import AudioUnreadable
+from dawnchorus.types import Channel, ChannelSource
 
 RATE = 16_000
 RANDOM = np.random.default_rng(17)
@@ -27,7 +28,7 @@ def stereo(path: Path, *channels: np.ndarray) -> Path:
     return path
 
 
-def read(path: Path, channel: Channel = "mean") -> tuple[np.ndarray, list[str]]:
+def read(path: Path, channel: ChannelSource = "mean") -> tuple[np.ndarray, list[str]]:
     with open_recording(path) as recording:
         return np.concatenate(list(recording.blocks(channel=channel))), recording.warnings
 
@@ -97,6 +98,18 @@ def test_a_chosen_channel_that_is_silent_is_said(tmp_path: Path) -> None:
     assert read(stereo(tmp_path / "x.wav", SONG, DEAD), "right")[1] == [
         "channels: right is silent, and it is the one that is read; left has more"
     ]
+
+
+def test_a_channel_is_read_by_its_number_and_one_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    path = stereo(tmp_path / "x.wav", NOISE, SONG, DEAD)
+    samples, warnings = read(path, 2)
+    np.testing.assert_array_equal(samples, SONG.astype(np.float32))
+    assert warnings == []
+    assert read(path, 1)[1] == [
+        f"channels: channel {k} of 3 is {what}" for k, what in ((3, "silent"), (1, "only noise"))
+    ]
+    with pytest.raises(AudioUnreadable, match="x.wav: expected a channel 4, and the recording has 3"):
+        read(path, 4)
 
 
 @pytest.mark.parametrize("channel", get_args(Channel))

@@ -18,7 +18,9 @@ from dawnchorus.audio.metadata import origin_from_json, origin_to_json, read_ori
 from dawnchorus.formats.registry import FORMATS
 from dawnchorus.types import Detection, Origin, Provenance, RecordingTable
 
-PROVENANCE = Provenance("model", "1", "0" * 12, "dawnchorus", {"range_filter": True, "speech": "flag"})
+PROVENANCE = Provenance(
+    "model", "1", "0" * 12, "dawnchorus", {"range_filter": True, "speech": "flag", "channel": "each"}
+)
 
 words = st.text(st.characters(blacklist_categories=("Cs", "Cc", "Zl", "Zp", "Zs")), min_size=1, max_size=12)
 names = st.lists(words.filter(lambda word: not set(word) & set("_;")), min_size=1, max_size=3).map(" ".join)
@@ -41,6 +43,7 @@ def detections(draw: st.DrawFn) -> Detection:
         score=draw(st.integers(0, 10_000)) / 10_000,
         in_range=draw(st.sampled_from([None, True, False])),
         human_voice=draw(st.sampled_from([None, True, False])),
+        channel=draw(st.integers(1, 256)),
     )
 
 
@@ -73,10 +76,20 @@ def read_back(name: str, made: list[RecordingTable]) -> list[tuple[str | None, D
 
 
 KEPT = {
-    "csv": ("start_s", "end_s", "scientific_name", "common_name", "score", "in_range", "human_voice"),
-    "raven": ("start_s", "end_s", "scientific_name", "common_name", "score"),
+    "csv": ("start_s", "end_s", "scientific_name", "common_name", "score", "in_range", "human_voice", "channel"),
+    "raven": ("start_s", "end_s", "scientific_name", "common_name", "score", "channel"),
     "audacity": ("start_s", "end_s", "score"),
-    "parquet": ("start_s", "end_s", "scientific_name", "common_name", "kind", "score", "in_range", "human_voice"),
+    "parquet": (
+        "start_s",
+        "end_s",
+        "scientific_name",
+        "common_name",
+        "kind",
+        "score",
+        "in_range",
+        "human_voice",
+        "channel",
+    ),
 }
 """The fields that each format keeps."""
 
@@ -113,6 +126,7 @@ def test_json_lines_hold_every_detection_with_its_clock_time(made: list[Recordin
     for row, (table, detection) in zip(rows, expected, strict=True):
         assert row["recording"] == table.recording
         assert (row["start_s"], row["score"]) == (round(detection.start_s, 3), round(detection.score, 4))
+        assert row["channel"] == detection.channel
         if table.origin.start_time is None:
             assert row["start_time"] is None
         else:

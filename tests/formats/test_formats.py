@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dawnchorus.errors import FormatError, InputError
-from dawnchorus.formats import audacity, birdnet_csv, kaleidoscope, raven
+from dawnchorus.formats import audacity, birdnet_csv, kaleidoscope, parquet, raven
 from dawnchorus.formats.registry import FORMATS, format_of_file, read_annotations, table_format
 from dawnchorus.types import Detection, Origin, Provenance, RecordingTable
 
@@ -137,6 +137,44 @@ def test_audacity_labels_of_ours_and_of_others(tmp_path: Path) -> None:
     path.write_text("no labels here")
     with pytest.raises(FormatError, match="line 1"):
         list(audacity.read(path))
+
+
+EACH = Provenance("birdnet", "2.4", "0123456789ab", "dawnchorus 1", {"channel": "each"})
+
+
+def test_tables_of_one_signal_are_those_of_older_versions(tmp_path: Path) -> None:
+    table = RecordingTable("/data/a.wav", 30.0, 16_000, Origin(), None, (detection(0.0),))
+    one = Provenance("birdnet", "2.4", "0123456789ab", "dawnchorus 1", {"channel": "left"})
+    lines = {name: written(name, [table], one).decode().splitlines()[-1] for name in ("csv", "kaleidoscope", "jsonl")}
+    assert lines["csv"] == "0.0,3.0,Parus major,Great Tit,0.8765,/data/a.wav"
+    assert lines["kaleidoscope"] == "/,data,a.wav,0.0,3.0,Great Tit,0.1235"
+    assert "channel" not in lines["jsonl"]
+    assert (
+        written("raven", [table], one).split(b"\n")[1].startswith(b"1\tSpectrogram 1\t1\t0.0\t3.0\t0.0\t8000.0\tGreat")
+    )
+    (tmp_path / "x.parquet").write_bytes(written("parquet", [table], one))
+    assert "channel" not in pq.read_schema(tmp_path / "x.parquet").names
+    ((_, found),) = parquet.read(tmp_path / "x.parquet")
+    assert found.channel is None
+
+
+def test_channels_are_numbered_as_each_program_does() -> None:
+    table = RecordingTable("/data/a.wav", 30.0, 16_000, Origin(), None, (detection(0.0, channel=2),))
+    assert written("csv", [table], EACH).split()[-1].endswith(b"/data/a.wav,2")
+    assert written("raven", [table], EACH).split(b"\n")[1].startswith(b"1\tSpectrogram 1\t2\t0.0")
+    header, row = written("kaleidoscope", [table], EACH).decode().splitlines()
+    assert header == "INDIR,FOLDER,IN FILE,CHANNEL,OFFSET,DURATION,TOP1MATCH,TOP1DIST"
+    assert row == "/,data,a.wav,1,0.0,3.0,Great Tit,0.1235"
+
+
+def test_a_raven_selection_in_two_channels_is_two_detections(tmp_path: Path) -> None:
+    """Channels that have names, as in some tables, have no number."""
+    path = tmp_path / "x.txt"
+    header = "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tSpecies\n"
+    rows = [f"{number}\t{view}\t{channel}\t0\t1\tParus major\n"
+            for number, view, channel in ((1, "W", 1), (1, "S", 1), (1, "S", 2), (2, "S", "left"))]  # fmt: skip
+    path.write_text(header + "".join(rows))
+    assert [found.channel for _, found in raven.read(path)] == [1, 2, None]
 
 
 def test_kaleidoscope_has_its_columns() -> None:

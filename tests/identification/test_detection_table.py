@@ -15,7 +15,7 @@ from dawnchorus.identification import Options
 from dawnchorus.identification.detection_table import TableBuilder, merge_events
 from dawnchorus.identification.input_tables import DatedOrigin
 from dawnchorus.identification.range_filter import RangeFilter
-from dawnchorus.inference.scoring import HIT, Scored
+from dawnchorus.inference.scoring import HIT, ChannelHits, Scored
 from dawnchorus.models.bundle import Bundle, Calibration
 from dawnchorus.taxonomy.labels import Label
 from dawnchorus.types import AudioInfo, Detection, Origin, RecordingTable, Span
@@ -30,7 +30,7 @@ def scored(
     *hits: tuple[int, int, float], origin: Origin = NOWHERE, duration_s: float = 10.0, speech: tuple[Span, ...] = ()
 ) -> Scored:
     info = AudioInfo("WAV", "PCM_16", 44_100, 1, None)
-    return Scored(PATH, info, origin, duration_s, (), np.array(list(hits), HIT), speech)
+    return Scored(PATH, info, origin, duration_s, (), (ChannelHits(np.array(list(hits), HIT)),), speech)
 
 
 def builder(bundle: Bundle, origins: dict[Path, Origin] | None = None, **options: object) -> TableBuilder:
@@ -68,6 +68,26 @@ def test_rows_have_the_times_of_their_windows(level_bundle: Bundle) -> None:
             Detection(2.0, 2.75, "Engine", "Engine", "sound", 1.0),
         ),
     )
+
+
+def test_channels_are_merged_apart_and_share_their_voices(level_bundle: Bundle) -> None:
+    """A person who speaks beside one microphone is in the others, too, if not as loud."""
+    hits = [np.array([(0, 0, score), (1, 0, 0.5)], HIT) for score in (0.5, 0.75)]
+    given = replace(
+        scored(speech=(Span(1.2, 1.3),)),
+        channels=tuple(ChannelHits(each, channel=number) for number, each in enumerate(hits, start=1)),
+    )
+    table = builder(level_bundle, channel="each", speech="flag").build(given)
+    assert [(d.start_s, d.score, d.channel, d.human_voice) for d in table.detections] == [
+        (0.0, 0.75, 2, False),
+        (0.0, 0.5, 1, False),
+        (0.5, 0.5, 1, True),
+        (0.5, 0.5, 2, True),
+    ]
+    assert [[d.score for d in each.detections] for each in table.by_channel()] == [[0.5, 0.5], [0.75, 0.5]]
+    assert [each.channel for each in table.by_channel()] == [1, 2]
+    merged = builder(level_bundle, channel="each", merge=True).build(given).detections
+    assert [(d.start_s, d.end_s, d.score, d.channel) for d in merged] == [(0.0, 1.5, 0.75, 2), (0.0, 1.5, 0.5, 1)]
 
 
 def test_row_never_ends_before_it_starts(level_bundle: Bundle) -> None:

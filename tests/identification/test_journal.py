@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -14,7 +14,8 @@ import pytest
 
 from dawnchorus.errors import JournalDamagedError, OutputError
 from dawnchorus.identification.journal import NO_FILE, Journal, Note, file_mark, set_aside
-from dawnchorus.inference.scoring import HIT, Failed, Scored
+from dawnchorus.inference.preparation import Kept
+from dawnchorus.inference.scoring import HIT, ChannelHits, Failed, Scored
 from dawnchorus.types import AudioInfo, Origin, Span
 
 MARK = (1000, 2_000_000)
@@ -25,7 +26,13 @@ INFO = AudioInfo("WAV", "PCM_16", 16_000, 1, None)
 def scored(path: Path, *, speech: tuple[Span, ...] = ()) -> Scored:
     hits = np.array([(0, 1, 0.5), (2, 0, 0.25)], HIT)
     origin = Origin(datetime(2026, 5, 1, 4, 30), 52.5, 13.4, "AudioMoth", "guano")
-    return Scored(path, INFO, origin, 3.0, ("truncated",), hits, speech)
+    return Scored(path, INFO, origin, 3.0, ("truncated",), (ChannelHits(hits),), speech)
+
+
+def contents(result: Scored) -> dict[str, object]:
+    """Every field, the hits as lists."""
+    channels = [(each.channel, each.kept, each.hits.tolist()) for each in result.channels]
+    return {**vars(result), "channels": channels}
 
 
 def new_journal(path: Path | None = None) -> Journal:
@@ -43,16 +50,31 @@ def test_journal_keeps_what_it_was_given(tmp_path: Path) -> None:
         assert journal.parameters() == {"min_score": 0.25}
         read = journal.read(first.path)
         assert isinstance(read, Scored)
-        assert read.hits.tolist() == first.hits.tolist()
-        assert {**vars(read), "hits": None} == {**vars(first), "hits": None}
+        assert contents(read) == contents(first)
         assert journal.read(second.path) == second
         assert journal.read(Path("/c.wav")) is None
         assert journal.read_note(first.path) == Note(
-            first.path, first.origin, ("truncated",), speech_s=1.75, kept_s=first.duration_s
+            first.path, first.origin, ("truncated",), speech_s=1.75, kept_s=(first.duration_s,)
         )
         assert journal.read_note(second.path) == second
         assert journal.read_note(Path("/c.wav")) is None
         assert journal.paths() == [first.path, second.path]
+
+
+def test_journal_keeps_channels_apart() -> None:
+    """The second has no hits, and the third keeps a part of the recording only."""
+    one = scored(Path("/a.wav"))
+    hits = one.channels[0].hits
+    cut = Kept((Span(0.5, 1.0), Span(2.0, 2.25)), is_whole=False)
+    three = replace(one, channels=(ChannelHits(hits, channel=1), ChannelHits(hits[:0], channel=2),
+                                   ChannelHits(hits[1:], cut, 3)))  # fmt: skip
+    with closing(new_journal()) as journal:
+        journal.add(three, MARK)
+        read, note = journal.read(one.path), journal.read_note(one.path)
+        assert isinstance(read, Scored)
+        assert isinstance(note, Note)
+        assert contents(read) == contents(three)
+        assert note.kept_s == (3.0, 3.0, 0.75)
 
 
 def test_journal_of_a_new_run_is_empty() -> None:

@@ -20,7 +20,7 @@ from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.journal import Journal
 from dawnchorus.identification.output import Target
 from dawnchorus.identification.result import Progress, Run
-from dawnchorus.inference.scoring import HIT, Failed, Scored
+from dawnchorus.inference.scoring import HIT, ChannelHits, Failed, Scored
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.types import AudioInfo, Origin
 
@@ -290,7 +290,7 @@ def run_of(bundle: Bundle, journal: Journal, paths: list[Path], *, n_failed: int
         if k < n_failed:
             journal.add(Failed(path, f"{path.name}: broken"), MARK)
         elif not journal.is_done(path, MARK):
-            journal.add(Scored(path, info, Origin(), 1.0, (), np.array([(0, 0, 0.5)], HIT)), MARK)
+            journal.add(Scored(path, info, Origin(), 1.0, (), (ChannelHits(np.array([(0, 0, 0.5)], HIT)),)), MARK)
     run = Run(bundle, paths, Progress(len(paths)), journal, builder)
     run.take_notes()
     return run

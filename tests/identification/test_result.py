@@ -22,7 +22,7 @@ from dawnchorus.identification.journal import Journal
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.result import Problem, Run, provenance_of
 from dawnchorus.identification.run import range_filter_of, selection_of
-from dawnchorus.inference.scoring import HIT, Failed, Scored
+from dawnchorus.inference.scoring import HIT, ChannelHits, Failed, Scored
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
 from dawnchorus.types import AudioInfo, Origin, Span
@@ -124,7 +124,7 @@ def run_of(bundle: Bundle, *, range_filter: RangeFilter | None = None, **options
         Origin(),
         2.0,
         ("truncated",),
-        np.array([(0, 0, 0.5), (0, 1, 0.5), (1, 0, 0.5)], HIT),
+        (ChannelHits(np.array([(0, 0, 0.5), (0, 1, 0.5), (1, 0, 0.5)], HIT)),),
         (Span(0.5, 0.75), Span(1.0, 1.5)),
     )
     journal.add(Failed(BROKEN, "broken"), MARK)

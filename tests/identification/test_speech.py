@@ -88,6 +88,22 @@ def test_windows_with_a_voice_are_flagged_or_dropped(spoken: Path, level_bundle:
         Options(speech="mute")  # type: ignore[arg-type]
 
 
+def test_a_voice_in_one_channel_counts_for_all(
+    voice: FloatArray, tmp_path: Path, level_bundle: Bundle, store: ModelStore
+) -> None:
+    bird = tone(4000, seconds=4, level=0.3)
+    spoken = np.concatenate([bird, voice])
+    soundfile.write(tmp_path / "x.wav", np.column_stack([np.resize(bird, len(spoken)), spoken]), RATE_HZ)
+    options = Options(min_score=0.0, species=("Avis magna",), speech="flag", channel="each")
+    run = identify(tmp_path / "x.wav", options, model=level_bundle.folder, store=store)
+    (table,) = run.tables()
+    left, right = ({d.start_s: d.human_voice for d in each.detections} for each in table.by_channel())
+    assert left == right
+    assert (left[0.0], left[5.0]) == (False, True)
+    assert run.speech_s == pytest.approx(sum(span.length_s for span in table.speech))
+    assert run.speech_s < table.duration_s
+
+
 def test_the_journal_remembers_voices_and_the_csv_names_them(
     spoken: Path, level_bundle: Bundle, tmp_path: Path, command: Command
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,22 @@ def test_trimmed_recording_is_scored_from_its_sound_on(
         assert table.duration_s == pytest.approx(9.0)
     untrimmed = identify(quiet_ends, Options(min_score=0.0), model=level_bundle.folder, store=store)
     assert len(next(iter(untrimmed.tables())).detections) > len(table.detections)
+
+
+def test_each_channel_is_trimmed_by_itself(
+    level_bundle: Bundle, quiet_ends: Path, tmp_path: Path, store: ModelStore
+) -> None:
+    bundle = with_cleaning(level_bundle, tmp_path / "trimming", trim_db=23)
+    sound, _ = soundfile.read(quiet_ends)
+    late = tmp_path / "late.wav"
+    soundfile.write(late, np.roll(sound, 24_000), RATE_HZ, subtype="FLOAT")
+    soundfile.write(tmp_path / "both.wav", np.column_stack([sound, np.roll(sound, 24_000)]), RATE_HZ, subtype="FLOAT")
+    options = Options(min_score=0.0, channel="each")
+    run = identify([tmp_path / "both.wav", quiet_ends, late], options, model=bundle.folder, store=store)
+    both, *alone = run.tables()
+    for number, (channel, mono) in enumerate(zip(both.by_channel(), alone, strict=True), start=1):
+        assert channel.detections == tuple(replace(d, channel=number) for d in mono.detections)
+    assert alone[1].detections[0].start_s == pytest.approx(4.7, abs=0.1)
 
 
 def test_speech_is_removed_and_windows_beside_it_have_times_of_the_recording(

@@ -84,8 +84,9 @@ def run(monkeypatch: pytest.MonkeyPatch, level_bundle: Bundle) -> Callable[..., 
 def levels(result: Scored | Failed) -> list[float]:
     """The hits' scores, after a check that there is one for each window, in order."""
     assert isinstance(result, Scored)
-    assert result.hits["window"].tolist() == list(range(len(result.hits)))
-    return [round(value * 64, 3) for value in result.hits["score"].tolist()]
+    (channel,) = result.channels
+    assert channel.hits["window"].tolist() == list(range(result.n_hits))
+    return [round(value * 64, 3) for value in channel.hits["score"].tolist()]
 
 
 # ---------------------------------------------------------------------- which scores are kept
@@ -134,15 +135,14 @@ def test_recording_is_scored_to_its_end(run: Callable[..., Iterator[Scored | Fai
     (result,) = run(Decoders({"a": lambda: recording(20)}), on_windows=seen.append)
     assert levels(result) == list(range(20))
     assert isinstance(result, Scored)
-    assert {**vars(result), "hits": None} == {
+    assert {**vars(result), "channels": [(each.kept, each.channel) for each in result.channels]} == {
         "path": Path("a"),
         "info": OPENED.info,
         "origin": OPENED.origin,
         "duration_s": 3.5,
         "warnings": ("truncated",),
-        "hits": None,
+        "channels": [(WHOLE, None)],
         "speech": (),
-        "kept": WHOLE,
     }
     assert sum(seen) == 20
 

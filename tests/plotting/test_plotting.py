@@ -16,6 +16,9 @@ from matplotlib.image import imread
 from tests.sounds import tone
 
 from dawnchorus.audio.decode import read_clip
+from dawnchorus.cli.present import write_pictures
+from dawnchorus.identification import Options, identify
+from dawnchorus.models.bundle import Bundle
 from dawnchorus.plotting.clip import clip_png_and_mp3
 from dawnchorus.plotting.recording import DPI, WAVEFORM_IN, draw_recording, draw_recording_with_waveform
 from dawnchorus.plotting.spectrogram import MAX_COLUMNS, clip_spectrogram, recording_spectrogram, stretch_spectrogram
@@ -240,3 +243,35 @@ def test_names_cannot_put_scripts_into_the_page(recording: Path) -> None:
 def test_a_page_of_a_run_without_birds(recording: Path) -> None:
     _, reader = page_of((recording, table(recording)))
     assert "No species" in reader.text or "no species" in reader.text.lower()
+
+
+def test_the_clip_of_a_species_is_of_the_channel_of_its_best_detection(tmp_path: Path) -> None:
+    """The first channel is silent, and the mean half as loud."""
+    path = tmp_path / "x.wav"
+    sound = tone(3000, seconds=3, rate_hz=24_000)
+    soundfile.write(path, np.column_stack([0 * sound, sound]), 24_000, subtype="FLOAT")
+    found = replace(table(path, bird(0, channel=1, score=0.4), bird(0, channel=2), duration_s=3.0), n_channels=2)
+    best = summarise([(path, found)]).classes["Parus major"].best
+    assert best is not None
+    assert best.channel == 2
+    first, second = (recording_spectrogram(path, duration_s=3, channel=each.channel) for each in found.by_channel())
+    assert second.levels_db.max() > first.levels_db.max() + 60
+    page = render_page(summarise([(path, found)]), PROVENANCE, license_note="CC BY")
+    assert "at 0.0 s, channel 2" in page
+
+
+def test_each_channel_has_a_picture(level_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def draw(path: Path, table: RecordingTable) -> bytes:
+        return f"{path.name} {table.channel} {len(table.detections)}".encode()
+
+    monkeypatch.setattr("dawnchorus.plotting.recording.draw_recording", draw)
+    for name, n in (("one.wav", 1), ("two.wav", 2)):
+        soundfile.write(tmp_path / name, np.full((16_000, n), 0.5), 16_000)
+    run = identify(tmp_path, Options(channel="each", species=("Avis magna",)), model=level_bundle.folder)
+    write_pictures(run, tmp_path / "pictures")
+    drawn = {path.name: path.read_text() for path in (tmp_path / "pictures").glob("*.png")}
+    assert drawn == {
+        "one.wav.png": "one.wav 1 1",
+        "two.wav.channel1.png": "two.wav 1 1",
+        "two.wav.channel2.png": "two.wav 2 1",
+    }

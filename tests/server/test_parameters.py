@@ -51,7 +51,12 @@ def test_form_fields_mean_the_same_as_the_address(level_bundle: Bundle, serve: S
         ("?min_score=1.5", {}, 422, "min_score: Input should be less than or equal to 1, got '1.5'"),
         ("?week=49", {}, 422, "week: Input should be less than or equal to 48, got '49'"),
         ("?MIN_SCORE=0.97", {}, 400, "parameter 'MIN_SCORE': expected .*Did you mean 'min_score'?"),
-        ("?channel=middle", {}, 422, "channel: Input should be 'mean', 'left', 'right' or 'best', got 'middle'"),
+        (
+            "?channel=middle",
+            {},
+            422,
+            "channel: Input should be 'mean', 'left', 'right', 'best' or 'each', got 'middle'",
+        ),
         ("?lat=52.5", {}, 400, "latitude and longitude: expected both"),
         ("?top=1&top=2", {}, 400, "parameter 'top': expected one value, got 2"),
     ],
@@ -161,6 +166,34 @@ def test_sound_is_judged_over_http_as_on_the_command_line(level_bundle: Bundle, 
     assert client.post(f"{IDENTIFY}?channel=right", files=content).json()["warnings"] == []
     (warning,) = client.post(IDENTIFY, files=content, data={"channel": "left"}).json()["warnings"]
     assert warning == "channels: left is silent, and it is the one that is read; right has more"
+
+
+def test_each_channel_is_told_kept_shown_and_taken_away(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
+    """The channels cancel out in their mean, of which there is nothing to see or hear."""
+    client = serve(model=level_bundle.folder)
+    left = np.repeat([0.9, 0.6], 16_000) * np.tile([1.0, -1.0], 16_000)
+    soundfile.write(tmp_path / "x.wav", np.column_stack([left, -0.9 * left]), 16_000, subtype="FLOAT")
+    given = {"files": {"audio": ("x.wav", (tmp_path / "x.wav").read_bytes())}, "params": {"min_score": "0.5"}}
+    reply = client.post(IDENTIFY, **given, data={"channel": "each", "keep": "yes"})
+    told = [(d["start_s"], d["channel"], d["score"]) for d in reply.json()["detections"]]
+    assert told == [(0, 1, 0.9), (0, 2, 0.81), (1, 1, 0.6), (1, 2, 0.54)]
+    (row,) = client.get("/api/v1/recordings").json()["recordings"]
+    address = f"/api/v1/recordings/{row['sha256']}/detections"
+    kept = client.get(address).json()["detections"]
+    assert [(d["start_s"], d["channel"], d["score"]) for d in kept] == told
+    pictures = {client.get(found["picture"]).content for found in kept[:2]}
+    assert len(pictures) == 2
+    assert client.get(address, params={"format": "csv"}).text.splitlines()[1].endswith(",x.wav,1")
+    assert client.get(address, params={"format": "raven"}).text.splitlines()[2].split("\t")[2] == "2"
+    assert '<th scope="col">channel</th>' in client.get(f"/recordings/{row['sha256']}").text
+    assert client.put(f"/api/v1/detections/{kept[1]['id']}/review", json={"verdict": "right"}).status_code == 200
+    client.post(IDENTIFY, **given, data={"channel": "each", "keep": "yes"})
+    again = client.get(address).json()["detections"]
+    assert [bool(d["review"]) for d in again] == [False, True, False, False], "a review stays with its channel"
+    plain = client.post(IDENTIFY, **given, data={"channel": "left", "keep": "yes"}).json()["detections"]
+    assert [(d["start_s"], d.get("channel")) for d in plain] == [(0, None), (1, None)]
+    assert '<th scope="col">channel</th>' not in client.get(f"/recordings/{row['sha256']}").text
+    assert not client.get(address, params={"format": "csv"}).text.splitlines()[0].endswith("channel")
 
 
 def test_a_week_without_a_place_is_said(level_bundle: Bundle, serve: Serve, tone: Path) -> None:

@@ -14,7 +14,7 @@ from tests.conftest import LEVEL, LEVEL_LABELS, level_graph
 from tests.server.conftest import busy
 
 from dawnchorus.errors import AudioUnreadable, InputError, ModelError, Overloaded
-from dawnchorus.identification import Options
+from dawnchorus.identification import Options, identify
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.graphs.wrapping import wrap_model
 from dawnchorus.models.store import ModelStore
@@ -136,3 +136,19 @@ def test_a_bad_recording_touches_no_other_and_lanes_end_when_all_is_done(
         else:
             assert future.result().table.duration_s == 3
     assert lanes.n_waiting == 0
+
+
+def test_each_channel_has_the_detections_of_the_command_line_and_a_share_of_the_progress(
+    level_bundle: Bundle, store: ModelStore, tmp_path: Path
+) -> None:
+    """Ten seconds are two slices; the share is told before each but the first."""
+    levels = np.linspace(0.1, 0.9, 30).reshape(10, 3).repeat(16_000, axis=0)
+    soundfile.write(tmp_path / "x.wav", levels * np.resize([[1.0], [-1.0]], (160_000, 1)), 16_000, subtype="FLOAT")
+    options = Options(min_score=0.0, channel="each", merge=True, top=2)
+    shares: list[float] = []
+    with Lanes(level_bundle, store=store, n_lanes=1) as lanes:
+        found = lanes.submit(tmp_path / "x.wav", options, on_progress=shares.append).result(timeout=60)
+    assert shares == pytest.approx([0.8 / 3, 1 / 3, 1.8 / 3, 2 / 3, 2.8 / 3])
+    (table,) = identify(tmp_path / "x.wav", options, model=level_bundle.folder, store=store).tables()
+    assert found.table.detections == table.detections
+    assert {d.channel for d in table.detections} == {1, 2, 3}

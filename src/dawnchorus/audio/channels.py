@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
+
+from dawnchorus.types import ChannelOption, ChannelSource
 
 FloatArray = npt.NDArray[np.float32]
 Powers = npt.NDArray[np.float64]
@@ -51,6 +53,15 @@ def mix_to_mono(samples: FloatArray) -> FloatArray:
     else:
         mono = samples.mean(axis=1, dtype=np.float32)
     return mono
+
+
+def channel_sources(channel: ChannelOption, count_channels: Callable[[], int]) -> Iterator[ChannelSource]:
+    """Yield the signals of a recording to read: one, or each channel; `count_channels` is called after the first."""
+    if channel != "each":
+        yield channel
+        return
+    yield 1
+    yield from range(2, count_channels() + 1)
 
 
 def name_channel(index: int, n_channels: int) -> str:
@@ -141,10 +152,20 @@ class ChannelStatistics:
         is_good = variations >= EQUAL_VARIATION * variations.max()
         return int(np.argmax(np.where(is_good, self.powers()[:-1], -1)))
 
+    def faults(self) -> Iterator[str]:
+        """Yield what is wrong with any channel, by its number."""
+        for k, what in self._bad():
+            yield f"channels: channel {k + 1} of {self.n_channels} is {what}"
+
+    def _bad(self) -> list[tuple[int, str]]:
+        return [(k, "silent") for k in self.dead()] + [(k, "only noise") for k in self.only_noise()]
+
     def warnings(self, used: int | None) -> Iterator[str]:
         """Yield what is wrong with the channel that is `used`, or with the mean of all."""
-        bad = [(k, "silent") for k in self.dead()] + [(k, "only noise") for k in self.only_noise()]
-        advice = "the channel left, right or best reads one (identify --channel, or channel over HTTP)"
+        bad = self._bad()
+        advice = (
+            "the channel left, right or best reads one, each all of them (identify --channel, or channel over HTTP)"
+        )
         for k, what in bad:
             whole = f"{name_channel(k, self.n_channels)} is {what}"
             if used is None:

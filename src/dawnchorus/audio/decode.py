@@ -17,7 +17,7 @@ from dawnchorus.audio.header_lengths import find_unwritten
 from dawnchorus.audio.ogg import is_cut_off
 from dawnchorus.audio.riff import missing_data_bytes
 from dawnchorus.errors import AudioTooLarge, AudioUnreadable
-from dawnchorus.types import AudioInfo, Channel
+from dawnchorus.types import AudioInfo, ChannelSource
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -75,22 +75,26 @@ class Recording:
         return self.n_frames_decoded / self.info.rate_hz
 
     def blocks(
-        self, *, rate_hz: int | None = None, max_samples: int = MAX_DECODED_SAMPLES, channel: Channel = "mean"
+        self, *, rate_hz: int | None = None, max_samples: int = MAX_DECODED_SAMPLES, channel: ChannelSource = "mean"
     ) -> Iterator[FloatArray]:
         """Mono float32 blocks [samples] at `rate_hz` (default: the file's own rate) of the `channel` that is named.
 
         The best channel is looked for first, in a decoding of its own. Damage after the first decoded sample ends the
-        sound there and leaves a line in `warnings`.
+        sound there and leaves a line in `warnings`. Channels are read by their numbers one decoding after the other, so
+        only the first one's warnings say which channels are silent or only noise.
 
         Raises:
-            AudioUnreadable: not one sample could be decoded, or none of them is a finite number.
+            AudioUnreadable: not one sample could be decoded, none of them is a finite number, or there is no such
+                channel.
             AudioTooLarge: more than `max_samples` samples, counted over all channels.
         """
         used = _find_channel(self.path, self.info.n_channels, channel)
-        mono = self._mono_blocks(max_samples=max_samples, used=used)
+        mono = self._mono_blocks(
+            max_samples=max_samples, used=used, number=channel if isinstance(channel, int) else None
+        )
         yield from _resample(mono, self.info.rate_hz, rate_hz or self.info.rate_hz)
 
-    def _mono_blocks(self, *, max_samples: int, used: int | None) -> Iterator[FloatArray]:
+    def _mono_blocks(self, *, max_samples: int, used: int | None, number: int | None) -> Iterator[FloatArray]:
         n_bad, n_zeros, is_silent = 0, 0, True
         statistics = None
         try:
@@ -108,7 +112,7 @@ class Recording:
                     n_bad += int(finite.size - np.count_nonzero(finite))
                     block = np.where(finite, block, np.float32(0))
                 is_silent = is_silent and float(np.abs(block).max(initial=0)) <= SILENT_PEAK
-                if block.shape[1] > 1:
+                if block.shape[1] > 1 and number in (None, 1):
                     statistics = statistics or ChannelStatistics(block.shape[1])
                     statistics.add(block)
                 yield mix_to_mono(block) if used is None else np.ascontiguousarray(block[:, used])
@@ -129,7 +133,7 @@ class Recording:
             )
         self._check_zeros(n_zeros / self.info.rate_hz)
         if statistics is not None:
-            self.warnings += statistics.warnings(used)
+            self.warnings += statistics.warnings(used) if number is None else statistics.faults()
         self._check_end()
 
     def _check_zeros(self, zeros_s: float) -> None:
@@ -159,10 +163,14 @@ class Recording:
             )
 
 
-def _find_channel(path: Path, n_channels: int, channel: Channel) -> int | None:
-    """Return the number of the channel to read; None for the mean of all, or the only one."""
+def _find_channel(path: Path, n_channels: int, channel: ChannelSource) -> int | None:
+    """Return the index of the channel to read; None for the mean of all, or the only one."""
+    if isinstance(channel, int) and channel > n_channels:
+        raise AudioUnreadable(f"{path}: expected a channel {channel}, and the recording has {n_channels}.")
     if channel == "mean" or n_channels == 1:
         return None
+    if isinstance(channel, int):
+        return channel - 1
     if channel == "best":
         backend = open_backend(path)
         try:
@@ -210,7 +218,7 @@ def read_mono(path: Path, *, rate_hz: int | None = None) -> tuple[FloatArray, in
         return samples, rate_hz or recording.info.rate_hz
 
 
-def read_clip(path: Path, *, start_s: float, end_s: float, rate_hz: int, channel: Channel = "mean") -> FloatArray:
+def read_clip(path: Path, *, start_s: float, end_s: float, rate_hz: int, channel: ChannelSource = "mean") -> FloatArray:
     """Read the part of a recording between two times, as mono float32 [samples]; shorter where the recording ends.
 
     Raises:
@@ -221,7 +229,7 @@ def read_clip(path: Path, *, start_s: float, end_s: float, rate_hz: int, channel
 
 
 def clip_blocks(
-    path: Path, *, start_s: float, end_s: float, rate_hz: int, channel: Channel = "mean"
+    path: Path, *, start_s: float, end_s: float, rate_hz: int, channel: ChannelSource = "mean"
 ) -> Iterator[FloatArray]:
     """Decode the part of a recording between two times, as mono float32 blocks [samples], one in memory at a time.
 

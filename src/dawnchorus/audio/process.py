@@ -27,7 +27,7 @@ from dawnchorus import errors
 from dawnchorus.audio.decode import MAX_DECODED_SAMPLES, open_recording
 from dawnchorus.audio.metadata import origin_from_json, origin_to_json, read_origin
 from dawnchorus.audio.ring_buffer import N_SLOTS, SLOT_SAMPLES, Ring, reserve_file
-from dawnchorus.types import AudioInfo, Channel, Origin
+from dawnchorus.types import AudioInfo, ChannelSource, Origin
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -108,7 +108,7 @@ class DecoderProcess:
         return cast(Opened, opened)
 
     def decode(
-        self, path: Path, *, rate_hz: int, max_samples: int = MAX_DECODED_SAMPLES, channel: Channel = "mean"
+        self, path: Path, *, rate_hz: int, max_samples: int = MAX_DECODED_SAMPLES, channel: ChannelSource = "mean"
     ) -> Iterator[Opened | FloatArray | Ended]:
         """Yield `Opened`, then mono float32 blocks [samples] of the channel at `rate_hz`, then `Ended`.
 

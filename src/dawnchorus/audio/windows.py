@@ -70,6 +70,10 @@ class WindowPlan:
         n_windows = self.count(n_samples)
         return min(max(n_windows - 1, 0) * self.n_hop + self.n_window * min(n_windows, 1), n_samples) / self.rate_hz
 
+    def rest_s(self, duration_s: float) -> float:
+        """Return how many seconds at the end of a recording are in no window."""
+        return duration_s - self.scored_s(duration_s)
+
 
 @dataclass
 class RestReport:
@@ -83,7 +87,7 @@ class RestReport:
     def add(self, name: str, plan: WindowPlan, duration_s: float) -> None:
         """Count one recording."""
         self.n += 1
-        rest_s = duration_s - plan.scored_s(duration_s)
+        rest_s = plan.rest_s(duration_s)
         if rest_s >= _MIN_REST_S:
             self.n_with_rest += 1
             self.rest_s += rest_s

@@ -32,6 +32,7 @@ from dawnchorus.cli.present import (
 )
 from dawnchorus.cli.progress import shown_progress
 from dawnchorus.errors import InputError
+from dawnchorus.formats.fields import has_channels
 from dawnchorus.formats.registry import FORMATS, table_format
 from dawnchorus.identification import Options, Problem, Run, identify
 from dawnchorus.identification.estimate import Estimate, estimate_run
@@ -39,7 +40,7 @@ from dawnchorus.identification.input_tables import read_recordings, read_species
 from dawnchorus.identification.options import DEFAULT_MIN_SCORE, SpeechUse
 from dawnchorus.models.store import ModelStore
 from dawnchorus.taxonomy.classes import nearest_species
-from dawnchorus.types import Channel, Origin
+from dawnchorus.types import ChannelOption, Origin
 
 JSON_SCHEMA = 1
 
@@ -58,10 +59,10 @@ def _formats(_context: click.Context, _option: click.Parameter, value: tuple[str
 @turns_option
 @click.option(
     "--channel",
-    type=click.Choice(get_args(Channel)),
+    type=click.Choice(get_args(ChannelOption)),
     default="mean",
     show_default=True,
-    help="Of several channels: the mean of all, the first, the second, or the one with the clearest sound.",
+    help="Of several channels: the mean of all, the first, the second, the clearest, or each by itself.",
 )
 @click.option("--top", type=int, help="At most so many species in one window.")
 @click.option("--species-list", type=click.Path(path_type=Path), help="Only these species: one name in a line.")
@@ -93,7 +94,7 @@ def command(
     thresholds: Path | None,
     overlap: float,
     turns: int,
-    channel: Channel,
+    channel: ChannelOption,
     top: int | None,
     species_list: Path | None,
     place: dict[str, Any],
@@ -150,8 +151,10 @@ def command(
     plan = WindowPlan.from_seconds(rate_hz=bundle.info.sample_rate_hz, window_s=bundle.info.window_s, overlap_s=overlap)
     estimate = None
     if dry_run or not quiet:
-        estimate = estimate_run(found, bundle, plan, n_workers=workers, turns=turns, clock=time.perf_counter)
-        _say_estimate(screen, estimate, workers, out)
+        estimate = estimate_run(
+            found, bundle, plan, n_workers=workers, turns=turns, channel=channel, clock=time.perf_counter
+        )
+        _say_estimate(screen, estimate, options, workers, out)
     if dry_run:
         if as_json:
             click.echo(json.dumps({"schema": JSON_SCHEMA, "dry_run": True, **vars(estimate)}))
@@ -273,6 +276,7 @@ class _Result:
                     "probability": found.probability and round(found.probability, 4),
                     "in_range": found.in_range,
                     "human_voice": found.human_voice,
+                    **({"channel": found.channel} if found.channel is not None else {}),
                 }
                 for table in run.tables()
                 for found in table.detections
@@ -280,10 +284,11 @@ class _Result:
         return fields
 
 
-def _say_estimate(screen: Console, estimate: Estimate, n_workers: int, out: Path | None) -> None:
+def _say_estimate(screen: Console, estimate: Estimate, options: Options, n_workers: int, out: Path | None) -> None:
     size_mb = estimate.output_bytes / 1e6
+    each = ", each channel counted" if options.channel == "each" else ""
     screen.print(
-        f"{counted(estimate.n_files, 'recording')}, {_length(estimate.duration_s)} of sound; about "
+        f"{counted(estimate.n_files, 'recording')}, {_length(estimate.duration_s)} of sound{each}; about "
         f"{_length(estimate.needed_s)} on {n_workers} cores; a csv table of at most about {size_mb:.1f} MB."
     )
     if out is None:
@@ -301,18 +306,23 @@ def _length(seconds: float) -> str:
 
 def _print_table(run: Run, formats: tuple[str, ...]) -> None:
     if formats or not sys.stdout.isatty():
-        table_format(formats[0] if formats else "csv").write(sys.stdout.buffer, run.tables(), run.provenance)
+        chosen = table_format(formats[0] if formats else "csv")
+        run.note_channels([chosen])
+        chosen.write(sys.stdout.buffer, run.tables(), run.provenance)
         return
     shown = Table()
     for name, side in (("recording", "left"), ("start s", "right"), ("end s", "right"), ("species", "left")):
         shown.add_column(name, justify="right" if side == "right" else "left")
     shown.add_column("score", justify="right")
+    if has_channels(run.provenance):
+        shown.add_column("channel", justify="right")
     for table in run.tables():
         for found in table.detections:
             mark = " (out of range)" if found.in_range is False else ""
             name = Path(table.recording).name
             times = (f"{found.start_s:.1f}", f"{found.end_s:.1f}")
-            shown.add_row(name, *times, f"{found.common_name}{mark}", f"{found.score:.2f}")
+            channel = [] if found.channel is None else [str(found.channel)]
+            shown.add_row(name, *times, f"{found.common_name}{mark}", f"{found.score:.2f}", *channel)
     print_table(shown)
 
 

@@ -96,7 +96,9 @@ def license_note(run: Run) -> str:
 
 
 def write_pictures(run: Run, folder: Path) -> tuple[Path, list[Problem]]:
-    """One PNG per recording and the page that sums up the run; the page's path, and what could not be drawn.
+    """Write a PNG of each recording, or of each channel that was scored by itself, and the page that sums up the run.
+
+    Returns the page's path, and what could not be drawn.
 
     Raises:
         OutputError: no space, or no permission.
@@ -110,12 +112,14 @@ def write_pictures(run: Run, folder: Path) -> tuple[Path, list[Problem]]:
         table = run.table(path)
         if table is None:
             continue
-        try:
-            picture = draw_recording(path, table)
-        except AudioError as error:
-            problems.append(Problem(table.recording, f"no picture: {error}"))
-            continue
-        _write(folder / named_after(place, ".png"), picture)
+        channels = table.by_channel()
+        for number, channel in enumerate(channels, start=1):
+            suffix = f".channel{number}.png" if len(channels) > 1 else ".png"
+            try:
+                _write(folder / named_after(place, suffix), draw_recording(path, channel))
+            except AudioError as error:
+                problems.append(Problem(table.recording, f"no picture: {error}"))
+                break
     page = render_page(
         summarise(_path_and_table(run)),
         run.provenance,

@@ -1,4 +1,4 @@
-"""CSV with BirdNET-Analyzer's columns; `in_range` and `human_voice` follow them where they were asked for."""
+"""CSV with BirdNET-Analyzer's columns; `in_range`, `human_voice` and `channel` follow them where asked for."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from dawnchorus.formats.fields import has_channels
 from dawnchorus.formats.text import (
     NamedColumns,
     OnNote,
@@ -22,15 +23,17 @@ COLUMNS = ("Start (s)", "End (s)", "Scientific name", "Common name", "Confidence
 
 _WORDS = {None: "", True: "true", False: "false"}
 _TRUTHS = {word: truth for truth, word in _WORDS.items()}
+_CHANNEL = "channel"
 
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
     """Write the header and one row per detection."""
     asked_for = {"in_range": "range_filter", "human_voice": "speech"}
     more = [name for name, parameter in asked_for.items() if provenance.parameters.get(parameter)]
+    channel = [_CHANNEL] if has_channels(provenance) else []
     with text_stream(stream) as text:
         rows = csv.writer(text, lineterminator="\n")
-        rows.writerow([*COLUMNS, *more])
+        rows.writerow([*COLUMNS, *more, *channel])
         for table in tables:
             for found in table.detections:
                 row = [
@@ -41,7 +44,9 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
                     score(found.score),
                     table.recording,
                 ]
-                rows.writerow(row + [_WORDS[getattr(found, name)] for name in more])
+                rows.writerow(
+                    [*row, *(_WORDS[getattr(found, name)] for name in more), *(found.channel for _ in channel)]
+                )
 
 
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
@@ -65,6 +70,7 @@ def read_marks(path: Path, on_note: OnNote = say_nothing) -> Iterator[Mark]:
     common = rows.require(["Common name"])
     confidence = rows.require(["Confidence"])
     file, in_range, voice = rows.place(["File"]), rows.place(["in_range"]), rows.place(["human_voice"])
+    channel = rows.place([_CHANNEL])
 
     def mark(line: int, fields: list[str]) -> Mark:
         detection = Detection(
@@ -76,6 +82,7 @@ def read_marks(path: Path, on_note: OnNote = say_nothing) -> Iterator[Mark]:
             score=rows.number(line, fields, confidence),
             in_range=_TRUTHS.get(rows.text(fields, in_range) or ""),
             human_voice=_TRUTHS.get(rows.text(fields, voice) or ""),
+            channel=rows.channel(fields, channel),
         )
         return Mark(line, detection, rows.text(fields, file))
 

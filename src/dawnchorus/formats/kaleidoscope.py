@@ -1,4 +1,8 @@
-"""Kaleidoscope's CSV (`TOP1DIST` is a distance: 0 for the best match, so 1 minus the score)."""
+"""Kaleidoscope's CSV.
+
+`TOP1DIST` is a distance: 0 for the best match, so 1 minus the score. `CHANNEL` counts from 0, and is there where each
+channel was scored by itself.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +11,21 @@ from collections.abc import Iterable
 from pathlib import PurePath
 from typing import BinaryIO
 
+from dawnchorus.formats.fields import has_channels
 from dawnchorus.formats.text import score, seconds, text_stream
 from dawnchorus.types import Provenance, RecordingTable
 
 COLUMNS = ("INDIR", "FOLDER", "IN FILE", "OFFSET", "DURATION", "TOP1MATCH", "TOP1DIST")
+_BEFORE_CHANNEL = 3
 
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
     """Write the header and one row per detection."""
-    del provenance  # Kaleidoscope has no place for it; it goes into the file beside the table
+    # Kaleidoscope has no place for the provenance; it goes into the file beside the table
+    channel = ["CHANNEL"] if has_channels(provenance) else []
     with text_stream(stream) as text:
         rows = csv.writer(text, lineterminator="\n")
-        rows.writerow(COLUMNS)
+        rows.writerow([*COLUMNS[:_BEFORE_CHANNEL], *channel, *COLUMNS[_BEFORE_CHANNEL:]])
         for table in tables:
             path = PurePath(table.recording)
             for found in table.detections:
@@ -27,6 +34,7 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
                         str(path.parent.parent),
                         path.parent.name,
                         path.name,
+                        *((found.channel or 1) - 1 for _ in channel),
                         seconds(found.start_s),
                         seconds(found.end_s - found.start_s),
                         found.common_name,

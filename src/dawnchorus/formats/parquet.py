@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dawnchorus.errors import FormatError
-from dawnchorus.formats.fields import fields_of
+from dawnchorus.formats.fields import fields_of, has_channels
 from dawnchorus.storage.parquet_files import reading_parquet
 from dawnchorus.types import Detection, Provenance, RecordingTable
 
@@ -46,6 +46,9 @@ SCHEMA = pa.schema(
 )
 
 
+_CHANNEL = pa.field("channel", pa.int16())
+"""The last column of tables of channels that were scored by themselves."""
+
 _READ = pa.schema(
     [
         pa.field("recording", pa.string()),
@@ -60,16 +63,13 @@ _READ = pa.schema(
         pa.field("human_voice", pa.bool_()),
     ]
 )
-"""The columns that are read back."""
-
-
-_OF_DETECTION = tuple(field.name for field in fields(Detection) if field.name in SCHEMA.names)
+"""The columns that are read back, besides `_CHANNEL`."""
 
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
     """Write one row per detection, some 10,000 rows in memory at a time."""
     metadata = {METADATA_KEY: json.dumps(asdict(provenance), ensure_ascii=False).encode()}
-    schema = SCHEMA.with_metadata(metadata)
+    schema = (SCHEMA.append(_CHANNEL) if has_channels(provenance) else SCHEMA).with_metadata(metadata)
     rows: list[dict[str, Any]] = []
     with pq.ParquetWriter(stream, schema, compression="zstd") as writer:
         for table in tables:
@@ -97,7 +97,8 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
 
 def _rows(path: Path, file: pq.ParquetFile) -> Iterator[dict[str, Any]]:
     with reading_parquet(path):
-        for batch in file.iter_batches(columns=_READ.names):
-            table = pa.Table.from_batches([batch]).select(_READ.names).cast(_READ)
+        wanted = _READ.append(_CHANNEL) if _CHANNEL.name in file.schema_arrow.names else _READ
+        for batch in file.iter_batches(columns=wanted.names):
+            table = pa.Table.from_batches([batch]).select(wanted.names).cast(wanted)
             table.validate(full=True)
             yield from table.to_pylist()

@@ -71,7 +71,7 @@ def _row(number: int, before_s: float, table: RecordingTable, found: Detection) 
     return [
         str(number),
         "Spectrogram 1",
-        "1",
+        str(found.channel or 1),
         seconds(before_s + found.start_s),
         seconds(before_s + found.end_s),
         f"{low:.1f}",
@@ -94,12 +94,13 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     Raises:
         FormatError: a needed column is missing, or a number is none.
     """
-    seen: set[tuple[str | None, str, float, float]] = set()
+    seen: set[tuple[str | None, str, float, float, int | None]] = set()
     for mark in read_marks(path):
         for recording, detection in detections_of_marks(path, [mark]):
             if mark.selection is not None:
-                # A number that comes again with other times is another selection, of a table joined from several.
-                key = (recording, mark.selection, detection.start_s, detection.end_s)
+                # A number that comes again with other times is another selection, of a table joined from several;
+                # one that comes again with another channel is a sound in both.
+                key = (recording, mark.selection, detection.start_s, detection.end_s, detection.channel)
                 if key in seen:
                     continue  # the same selection in another view
                 seen.add(key)
@@ -144,6 +145,7 @@ class _Columns:
             "common": ["Common Name"],
             "code": CODE_COLUMNS,
             "selection": ["Selection"],
+            "channel": ["Channel"],
             "view": ["View"],
             "confidence": ["Confidence", "Score"],
             "path": ["Begin Path"],
@@ -180,6 +182,7 @@ class _Columns:
             score=1.0 if value is None else value,
             low_hz=rows.number_or_none(line, fields, self.places["low"]),
             high_hz=rows.number_or_none(line, fields, self.places["high"]),
+            channel=rows.channel(fields, self.places["channel"]),
         )
         return Mark(line, detection, named, within is not None or named is None, text["selection"], text["view"])
 

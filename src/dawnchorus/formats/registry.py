@@ -31,6 +31,8 @@ class TableFormat:
     summary: str
     write: Write
     read: Read | None = None
+    has_channel: bool = True
+    """False where a table has no place for the channel of a detection."""
 
 
 FORMATS: dict[str, TableFormat] = {
@@ -38,7 +40,7 @@ FORMATS: dict[str, TableFormat] = {
     for entry in (
         TableFormat("csv", ".csv", "BirdNET-Analyzer's columns", birdnet_csv.write, birdnet_csv.read),
         TableFormat("raven", ".selections.txt", "Raven selection table", raven.write, raven.read),
-        TableFormat("audacity", ".labels.txt", "Audacity labels", audacity.write, audacity.read),
+        TableFormat("audacity", ".labels.txt", "Audacity labels", audacity.write, audacity.read, has_channel=False),
         TableFormat("kaleidoscope", ".kaleidoscope.csv", "Kaleidoscope", kaleidoscope.write),
         TableFormat("parquet", ".parquet", "everything, typed, small", parquet.write, parquet.read),
         TableFormat("jsonl", ".jsonl", "everything, one JSON object per line", json_lines.write),
@@ -57,6 +59,18 @@ def table_format(name: str) -> TableFormat:
         hint = f" Did you mean '{near[0]}'?" if near else ""
         raise InputError(f"format: expected one of {', '.join(FORMATS)}, got {name!r}.{hint}")
     return FORMATS[name]
+
+
+def channel_note(formats: Iterable[TableFormat]) -> str | None:
+    """Return a sentence on the formats that have no place for the channel; None where all have one."""
+    without = [entry.name for entry in formats if not entry.has_channel]
+    if not without:
+        return None
+    others = ", ".join(entry.name for entry in FORMATS.values() if entry.has_channel)
+    return (
+        f"channels: tables of {' and '.join(without)} have no place for them, so detections of all channels are in one "
+        f"list there. These have one: {others}."
+    )
 
 
 def format_of_file(path: Path) -> TableFormat:

@@ -167,6 +167,11 @@ class NamedColumns:
             return None
         return self.number(line, fields, column)
 
+    def channel(self, fields: list[str], column: int | None) -> int | None:
+        """Return the number of a channel, from 1; None for anything else, as some people's channels have names."""
+        text = self.text(fields, column) or ""
+        return int(text) if text.isdecimal() and int(text) else None
+
     @staticmethod
     def text(fields: list[str], column: int | None) -> str | None:
         """Return the field without spaces around it; None for an empty field or column."""

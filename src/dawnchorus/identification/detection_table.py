@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -16,7 +16,7 @@ from dawnchorus.identification.options import Options
 from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.weeks import week_of
-from dawnchorus.inference.scoring import Scored
+from dawnchorus.inference.scoring import ChannelHits, Scored
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import probabilities_of
 from dawnchorus.types import Detection, Origin, RecordingTable, Span
@@ -39,32 +39,12 @@ class TableBuilder:
         day = self._given_day(scored.path) or origin.start_time
         week = self.options.week or (week_of(day) if day is not None else None)
         expected = self._expected(origin, week)
-        labels, calibration = self.bundle.labels, self.bundle.info.calibration
         options = self.options
-        rows = []
-        for window, index, score in scored.hits.tolist():
-            in_range = None if expected is None else expected[index]
-            label, kept_s = labels[index], self.plan.start_s(window)
-            start_s = scored.kept.start_s(kept_s)
-            end_s = max(min(scored.kept.end_s(kept_s + self.plan.window_s), scored.duration_s), start_s)
-            human_voice = None if options.speech is None else _has_any(scored.speech, start_s, end_s)
-            if (options.drop_out_of_range and in_range is False) or (options.speech == "drop" and human_voice):
-                continue
-            rows.append(
-                Detection(
-                    start_s=start_s,
-                    end_s=end_s,
-                    scientific_name=label.scientific_name,
-                    common_name=label.common_name,
-                    kind=label.kind,
-                    score=score,
-                    in_range=in_range,
-                    probability=None if calibration is None else float(probabilities_of(np.array(score), calibration)),
-                    human_voice=human_voice,
-                )
-            )
+        rows = [row for channel in scored.channels for row in self._rows(scored, channel, expected)]
         if options.merge:
             rows = merge_events(rows)
+        else:
+            rows.sort(key=lambda r: (r.start_s, -r.score))
         return RecordingTable(
             recording=printable(scored.path),
             duration_s=scored.duration_s,
@@ -74,8 +54,34 @@ class TableBuilder:
             detections=tuple(rows),
             speech=scored.speech if options.speech is not None else (),
             is_silenced=options.speech in ("blank", "drop"),
-            channel=options.channel,
+            channel="mean" if options.channel == "each" else options.channel,
+            n_channels=len(scored.channels) if options.channel == "each" else None,
         )
+
+    def _rows(self, scored: Scored, channel: ChannelHits, expected: list[bool | None] | None) -> Iterator[Detection]:
+        """Yield the detections in one channel; `expected` has what the range filter says of each class."""
+        labels, calibration = self.bundle.labels, self.bundle.info.calibration
+        options = self.options
+        for window, index, score in channel.hits.tolist():
+            in_range = None if expected is None else expected[index]
+            label, kept_s = labels[index], self.plan.start_s(window)
+            start_s = channel.kept.start_s(kept_s)
+            end_s = max(min(channel.kept.end_s(kept_s + self.plan.window_s), scored.duration_s), start_s)
+            human_voice = None if options.speech is None else _has_any(scored.speech, start_s, end_s)
+            if (options.drop_out_of_range and in_range is False) or (options.speech == "drop" and human_voice):
+                continue
+            yield Detection(
+                start_s=start_s,
+                end_s=end_s,
+                scientific_name=label.scientific_name,
+                common_name=label.common_name,
+                kind=label.kind,
+                score=score,
+                in_range=in_range,
+                probability=None if calibration is None else float(probabilities_of(np.array(score), calibration)),
+                human_voice=human_voice,
+                channel=channel.channel,
+            )
 
     def origin(self, path: Path, own: Origin) -> Origin:
         """Time and place of a recording, from the table, the file and the options together."""
@@ -115,13 +121,17 @@ _GAP_S = timedelta(milliseconds=1).total_seconds()
 
 
 def merge_events(rows: list[Detection]) -> list[Detection]:
-    """Join detections of one class whose windows touch or overlap; an event has the best score of its windows."""
-    open_events: dict[str, Detection] = {}
+    """Join detections of one class in one channel whose windows touch or overlap.
+
+    An event has the best score of its windows.
+    """
+    open_events: dict[tuple[str, int | None], Detection] = {}
     events: list[Detection] = []
     for row in sorted(rows, key=lambda r: r.start_s):
-        event = open_events.get(row.scientific_name)
+        key = (row.scientific_name, row.channel)
+        event = open_events.get(key)
         if event is not None and row.start_s <= event.end_s + _GAP_S:
-            open_events[row.scientific_name] = replace(
+            open_events[key] = replace(
                 event,
                 end_s=max(event.end_s, row.end_s),
                 score=max(event.score, row.score),
@@ -131,6 +141,6 @@ def merge_events(rows: list[Detection]) -> list[Detection]:
             continue
         if event is not None:
             events.append(event)
-        open_events[row.scientific_name] = row
+        open_events[key] = row
     events.extend(open_events.values())
-    return sorted(events, key=lambda r: (r.start_s, -r.score, r.scientific_name))
+    return sorted(events, key=lambda r: (r.start_s, -r.score, r.scientific_name, r.channel or 0))

@@ -14,6 +14,7 @@ from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.errors import AudioError
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import BATCH_WINDOWS, open_session
+from dawnchorus.types import ChannelOption
 
 MAX_PROBED = 400
 """Of more files, so many are opened and the rest is extrapolated from them."""
@@ -28,6 +29,7 @@ class Estimate:
 
     n_files: int
     duration_s: float
+    """Seconds to score: of channels that are scored by themselves, the sum."""
     needed_s: float
     """Time that the run will take, about."""
     output_bytes: int
@@ -41,11 +43,12 @@ def estimate_run(
     *,
     n_workers: int,
     turns: int = 1,
+    channel: ChannelOption = "mean",
     clock: Callable[[], float],
 ) -> Estimate:
     """Probe the files' headers and time one batch of the model with `clock`, which gives seconds."""
     probed = paths[:: max(len(paths) // MAX_PROBED, 1)]
-    known = _durations(probed)
+    known = _durations(probed, channel)
     duration_s = sum(known) * len(paths) / max(len(probed), 1)
     n_windows = duration_s * plan.rate_hz / plan.n_hop
     session = open_session(bundle, turns=turns)
@@ -57,13 +60,14 @@ def estimate_run(
     return Estimate(len(paths), duration_s, n_windows * per_window_s / n_workers, round(n_windows * ROW_BYTES))
 
 
-def _durations(paths: Sequence[Path]) -> list[float]:
-    """Return durations from headers, in seconds; none for files that cannot be opened or do not have one."""
+def _durations(paths: Sequence[Path], channel: ChannelOption) -> list[float]:
+    """Return seconds to score, from headers; none for files that cannot be opened or do not have a duration."""
     decoder = DecoderProcess()
     known = []
     for path in paths:
         with suppress(AudioError):
-            duration_s = decoder.probe(path).info.duration_s
-            known += [] if duration_s is None else [duration_s]
+            info = decoder.probe(path).info
+            n_signals = info.n_channels if channel == "each" else 1
+            known += [] if info.duration_s is None else [info.duration_s * n_signals]
     decoder.close()
     return known

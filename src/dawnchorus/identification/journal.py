@@ -22,7 +22,7 @@ from dawnchorus.audio.metadata import origin_from_json, origin_to_json
 from dawnchorus.errors import JournalDamagedError, OutputError
 from dawnchorus.identification.output_paths import printable, shared_folder
 from dawnchorus.inference.preparation import Kept
-from dawnchorus.inference.scoring import HIT, Failed, Scored
+from dawnchorus.inference.scoring import HIT, ChannelHits, Failed, Scored
 from dawnchorus.types import AudioInfo, Origin, Span
 
 _SCHEMA = """
@@ -48,8 +48,8 @@ class Note:
     warnings: tuple[str, ...]
     speech_s: float
     """Seconds of human voices, if they were looked for."""
-    kept_s: float
-    """Seconds that windows are cut from."""
+    kept_s: tuple[float, ...]
+    """Seconds that windows are cut from, for each channel that was scored by itself, or for one signal of all."""
 
 
 def file_mark(path: Path) -> FileMark:
@@ -174,9 +174,8 @@ class Journal:
                 "warnings": [printable(warning) for warning in result.warnings],
                 "speech": [(span.start_s, span.end_s) for span in result.speech],
             }
-            if not result.kept.is_whole:
-                about["kept"] = [(span.start_s, span.end_s) for span in result.kept.spans]
-            values = ["done", None, result.duration_s, json.dumps(about), result.hits.tobytes()]
+            hits, fields = _pack(result.channels)
+            values = ["done", None, result.duration_s, json.dumps(about | fields), hits]
         with self._explain():
             self._db.execute(
                 "INSERT OR REPLACE INTO recordings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
@@ -213,9 +212,8 @@ class Journal:
             origin=origin_from_json(fields["origin"]),
             duration_s=duration_s,
             warnings=tuple(fields["warnings"]),
-            hits=np.frombuffer(hits, HIT),
+            channels=_unpack(hits, fields),
             speech=tuple(Span(*times) for times in fields.get("speech", ())),
-            kept=Kept(tuple(Span(*times) for times in fields.get("kept", ())), is_whole="kept" not in fields),
         )
 
     def read_note(self, path: Path) -> Failed | Note | None:
@@ -231,12 +229,44 @@ class Journal:
             return Failed(path, reason)
         fields = json.loads(about)
         speech_s = sum(end - start for start, end in fields.get("speech", ()))
-        kept_s = sum(end - start for start, end in fields["kept"]) if "kept" in fields else duration_s
+        kept_s = tuple(each.kept_s(duration_s) for each in _unpack(b"", fields))
         return Note(path, origin_from_json(fields["origin"]), tuple(fields["warnings"]), speech_s, kept_s)
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+
+def _pack(channels: Sequence[ChannelHits]) -> tuple[bytes, dict[str, Any]]:
+    """Return the hits of all channels, one channel after the other, and the fields that tell them apart."""
+    hits = b"".join(each.hits.tobytes() for each in channels)
+    if len(channels) == 1 and channels[0].channel is None:
+        return hits, _kept_fields(channels[0].kept)
+    return hits, {
+        "channels": [
+            {"channel": each.channel, "n_hits": len(each.hits), **_kept_fields(each.kept)} for each in channels
+        ]
+    }
+
+
+def _unpack(hits: bytes, fields: dict[str, Any]) -> tuple[ChannelHits, ...]:
+    """Return what `_pack` was given."""
+    rest = np.frombuffer(hits, HIT)
+    if "channels" not in fields:
+        return (ChannelHits(rest, _read_kept(fields)),)
+    channels = []
+    for each in fields["channels"]:
+        channels.append(ChannelHits(rest[: each["n_hits"]], _read_kept(each), each["channel"]))
+        rest = rest[each["n_hits"] :]
+    return tuple(channels)
+
+
+def _kept_fields(kept: Kept) -> dict[str, Any]:
+    return {} if kept.is_whole else {"kept": [(span.start_s, span.end_s) for span in kept.spans]}
+
+
+def _read_kept(fields: dict[str, Any]) -> Kept:
+    return Kept(tuple(Span(*times) for times in fields.get("kept", ())), is_whole="kept" not in fields)
 
 
 def set_aside(path: Path) -> Path:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from dawnchorus.errors import InputError
-from dawnchorus.types import Channel
+from dawnchorus.types import ChannelOption
 
 DEFAULT_MIN_SCORE = 0.25
 DEFAULT_RANGE_THRESHOLD = 0.03
@@ -34,8 +34,8 @@ class Options:
     overlap_s: float = 0.0
     turns: int = 1
     """Test-time augmentation: each window is scored so many times, turned around in time, and the logits averaged."""
-    channel: Channel = "mean"
-    """The channel of a recording with several that is scored."""
+    channel: ChannelOption = "mean"
+    """The channel of a recording with several that is scored; "each": all, each by itself."""
     top: int | None = None
     """At most so many classes in one window."""
     species: tuple[str, ...] | None = None
@@ -58,7 +58,8 @@ class Options:
         _require(0 <= self.min_score <= 1, "min_score", "a number from 0 to 1", self.min_score)
         _require(self.overlap_s >= 0, "overlap", "0 or more seconds", self.overlap_s)
         _require(1 <= self.turns <= MAX_TURNS, "turns", f"1 to {MAX_TURNS}", self.turns)
-        _require(self.channel in get_args(Channel), "channel", f"one of {', '.join(get_args(Channel))}", self.channel)
+        channels = get_args(ChannelOption)
+        _require(self.channel in channels, "channel", f"one of {', '.join(channels)}", self.channel)
         _require(self.top is None or self.top >= 1, "top", "1 or more", self.top)
         _require(
             all(0 <= value <= 1 for value in self.thresholds.values()),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 from dawnchorus import __version__
 from dawnchorus.audio.clock_report import ClockReport
 from dawnchorus.audio.windows import RestReport
+from dawnchorus.formats.registry import TableFormat, channel_note
 from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.journal import Journal, Note
 from dawnchorus.identification.options import Options
@@ -43,7 +44,7 @@ class Progress:
     n_failed: int = 0
     n_detections: int = 0
     scored_s: float = 0.0
-    """Seconds of sound scored now."""
+    """Seconds of sound scored now; of channels that are scored by themselves, the sum."""
 
 
 @dataclass
@@ -93,7 +94,7 @@ class Run:
             elif isinstance(note, Note):
                 self.warnings.extend(Problem(printable(path), warning) for warning in note.warnings)
                 self.speech_s += note.speech_s
-                rests.add(printable(path), self.builder.plan, note.kept_s)
+                rests.add(printable(path), self.builder.plan, max(note.kept_s, key=self.builder.plan.rest_s))
                 origin = self.builder.origin(path, note.origin)
                 has_time = origin.start_time is not None
                 clocks.add(printable(path), has_time=has_time, conflict=origin.conflict, unread=origin.unread)
@@ -102,6 +103,11 @@ class Run:
         self.notes += clocks.notes()
         rest = rests.note(self.builder.plan)
         self.notes += [] if rest is None else [rest]
+
+    def note_channels(self, formats: Sequence[TableFormat]) -> None:
+        """Note which formats have no place for the channel, where each was scored by itself."""
+        note = channel_note(formats) if self.builder.options.channel == "each" else None
+        self.notes += [] if note is None else [note]
 
     @cached_property
     def provenance(self) -> Provenance:

@@ -23,7 +23,7 @@ from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.result import Problem, Progress, Run
 from dawnchorus.inference.preparation import Cleaner, open_cleaner
-from dawnchorus.inference.scoring import Failed, Scored, Selection, score_recordings
+from dawnchorus.inference.scoring import Failed, Selection, score_recordings
 from dawnchorus.inference.speech import SpeechFinder
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.catalog.silero import speech_graph
@@ -109,6 +109,7 @@ def identify(
     target = Target.of(Path(out), formats, combined=combined)
     with target.locked():
         run = finished_run(target.open_journal(key, found, resume=resume, overwrite=overwrite))
+        run.note_channels(target.formats)
         target.write(run)
     return run
 
@@ -169,14 +170,14 @@ def _score_waiting(
             else:
                 progress.n_done += 1
                 with lock:  # windows overlap, and the last one is filled up
-                    progress.scored_s += plan.scored_s(result.kept_s) - _windows_s(result, plan)
-                progress.n_detections += len(result.hits)
+                    progress.scored_s += sum(plan.scored_s(s) - _windows_s(s, plan) for s in result.kept_s)
+                progress.n_detections += result.n_hits
             if on_progress:
                 on_progress(progress)
 
 
-def _windows_s(result: Scored, plan: WindowPlan) -> float:
-    return plan.start_s(plan.count(round(result.kept_s * plan.rate_hz)))
+def _windows_s(kept_s: float, plan: WindowPlan) -> float:
+    return plan.start_s(plan.count(round(kept_s * plan.rate_hz)))
 
 
 def selection_of(bundle: Bundle, options: Options) -> Selection:

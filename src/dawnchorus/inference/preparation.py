@@ -21,7 +21,7 @@ from dawnchorus.audio.process import DecoderProcess, Ended, Opened
 from dawnchorus.inference.speech import Listening, SpeechFinder
 from dawnchorus.models.catalog.silero import speech_graph
 from dawnchorus.models.cleaning import Cleaning
-from dawnchorus.types import Channel, Span
+from dawnchorus.types import ChannelSource, Span
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -106,7 +106,7 @@ class Cleaner:
         *,
         rate_hz: int,
         max_samples: int = MAX_DECODED_SAMPLES,
-        channel: Channel = "mean",
+        channel: ChannelSource = "mean",
     ) -> Iterator[Opened | Kept | FloatArray | Ended]:
         """Yield `Opened`, `Kept` where parts are removed, mono blocks [samples] at `rate_hz` of what is kept, `Ended`.
 

@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.audio.channels import channel_sources
 from dawnchorus.audio.process import DecoderProcess, Ended, Opened
 from dawnchorus.audio.windows import Windower, WindowPlan
 from dawnchorus.errors import AudioError
 from dawnchorus.inference.preparation import WHOLE, Cleaner, Kept
-from dawnchorus.inference.speech import Listening, SpeechFinder
+from dawnchorus.inference.speech import Listening, SpeechFinder, join_overlapping
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import BATCH_WINDOWS, Session, open_session, scores_of
-from dawnchorus.types import AudioInfo, Channel, Origin, Span
+from dawnchorus.types import AudioInfo, ChannelOption, ChannelSource, Origin, Span
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -59,6 +60,21 @@ class Selection:
 
 
 @dataclass(frozen=True)
+class ChannelHits:
+    """Hits in one channel of a recording, or in the one signal that was scored for all of them."""
+
+    hits: npt.NDArray[np.void]
+    kept: Kept = WHOLE
+    """Spans of the recording that the bundle's cleaning keeps, and that windows are cut from."""
+    channel: int | None = None
+    """Number of the channel, from 1; None for one signal of all channels."""
+
+    def kept_s(self, duration_s: float) -> float:
+        """Return the seconds of sound that windows are cut from, of a recording of this length."""
+        return duration_s if self.kept.is_whole else sum(span.length_s for span in self.kept.spans)
+
+
+@dataclass(frozen=True)
 class Scored:
     """A recording that was scored to its end."""
 
@@ -67,16 +83,20 @@ class Scored:
     origin: Origin
     duration_s: float
     warnings: tuple[str, ...]
-    hits: npt.NDArray[np.void]
+    channels: tuple[ChannelHits, ...]
+    """Hits of each channel that was scored by itself, in order, or of one signal."""
     speech: tuple[Span, ...] = ()
-    """Spans of human speech, if voices were looked for."""
-    kept: Kept = WHOLE
-    """Spans of the recording that the bundle's cleaning keeps, and that windows are cut from."""
+    """Spans of human speech in any channel, if voices were looked for."""
 
     @property
-    def kept_s(self) -> float:
-        """Return the seconds of sound that windows are cut from."""
-        return self.duration_s if self.kept.is_whole else sum(span.length_s for span in self.kept.spans)
+    def n_hits(self) -> int:
+        """Number of hits in all channels."""
+        return sum(len(each.hits) for each in self.channels)
+
+    @property
+    def kept_s(self) -> tuple[float, ...]:
+        """Seconds of sound that windows are cut from, for each of `channels`."""
+        return tuple(each.kept_s(self.duration_s) for each in self.channels)
 
 
 @dataclass(frozen=True)
@@ -88,44 +108,69 @@ class Failed:
 
 
 @dataclass
+class _Stream:
+    """One mono signal of a recording: batches go out to the lanes and their hits come back in any order."""
+
+    source: ChannelSource
+    kept: Kept = WHOLE
+    speech: tuple[Span, ...] = ()
+    ended: Ended | None = None
+    hits: list[npt.NDArray[np.void]] = field(default_factory=list)
+
+    def ordered(self) -> ChannelHits:
+        """Return the hits in the order of windows."""
+        found = np.concatenate(self.hits) if self.hits else np.empty(0, HIT)
+        channel = self.source if isinstance(self.source, int) else None
+        return ChannelHits(found[np.argsort(found["window"], kind="stable")], self.kept, channel)
+
+
+@dataclass
 class _Pending:
-    """A recording on its way: batches go out to the lanes and their hits come back in any order."""
+    """A recording on its way, one stream after the other."""
 
     path: Path
     opened: Opened | None = None
-    ended: Ended | None = None
-    speech: tuple[Span, ...] = ()
-    kept: Kept = WHOLE
+    is_decoded: bool = False
     n_out: int = 0
-    hits: list[npt.NDArray[np.void]] = field(default_factory=list)
+    streams: list[_Stream] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def take_back(self, hits: npt.NDArray[np.void] | None, ended: Ended | None) -> Scored | None:
+    def count_channels(self) -> int:
+        """Return the number of channels, of a recording that was opened."""
+        return 1 if self.opened is None else self.opened.info.n_channels
+
+    def take_back(self, stream: _Stream, hits: npt.NDArray[np.void]) -> Scored | None:
         """Note what came back; the finished recording once nothing is out any more."""
         with self.lock:
-            if hits is not None:
-                self.hits.append(hits)
-                self.n_out -= 1
-            if ended is not None:
-                self.ended = ended
-            if self.n_out or self.ended is None or self.opened is None:
-                return None
-        found = np.concatenate(self.hits) if self.hits else np.empty(0, HIT)
+            stream.hits.append(hits)
+            self.n_out -= 1
+            return self._finished()
+
+    def end(self) -> Scored | None:
+        """Note that all streams are decoded; the finished recording if nothing is out any more."""
+        with self.lock:
+            self.is_decoded = True
+            return self._finished()
+
+    def _finished(self) -> Scored | None:
+        ended = [stream.ended for stream in self.streams if stream.ended is not None]
+        if self.n_out or not self.is_decoded or self.opened is None or not ended:
+            return None
         return Scored(
             path=self.path,
             info=self.opened.info,
             origin=self.opened.origin,
-            duration_s=self.ended.duration_s,
-            warnings=self.ended.warnings,
-            hits=found[np.argsort(found["window"], kind="stable")],
-            speech=self.speech,
-            kept=self.kept,
+            duration_s=ended[0].duration_s,
+            warnings=tuple(dict.fromkeys(warning for each in ended for warning in each.warnings)),
+            channels=tuple(stream.ordered() for stream in self.streams),
+            speech=join_overlapping(span for stream in self.streams for span in stream.speech),
         )
 
 
 @dataclass(frozen=True)
 class _Batch:
     recording: _Pending
+    stream: _Stream
     first_window: int
     windows: FloatArray
 
@@ -139,7 +184,7 @@ def score_recordings(
     n_workers: int,
     cleaner: Cleaner,
     turns: int = 1,
-    channel: Channel = "mean",
+    channel: ChannelOption = "mean",
     speech_finder: SpeechFinder | None = None,
     on_windows: Callable[[int], None] | None = None,
 ) -> Generator[Scored | Failed, None, None]:
@@ -147,8 +192,9 @@ def score_recordings(
 
     A recording that cannot be decoded gives a `Failed` and touches no other. Memory is bounded by the number of
     workers, not by the length or number of recordings. The `cleaner` does what the bundle asks for. With a
-    `speech_finder`, voices are looked for as well. `turns`: see `open_session`. `on_windows` is told how many windows
-    were scored, from any thread.
+    `speech_finder`, voices are looked for as well. `turns`: see `open_session`. With the `channel` "each", channels are
+    decoded and scored one after the other, as if each was a mono recording. `on_windows` is told how many windows were
+    scored, from any thread.
 
     Raises:
         ModelError: the bundle cannot be run.
@@ -173,7 +219,7 @@ class _Pipeline:
         n_workers: int,
         cleaner: Cleaner,
         turns: int,
-        channel: Channel,
+        channel: ChannelOption,
         speech_finder: SpeechFinder | None,
         on_windows: Callable[[int], None] | None,
     ) -> None:
@@ -264,37 +310,45 @@ class _Pipeline:
 
     def _decode(self, decoder: DecoderProcess, path: Path) -> None:
         recording = _Pending(path)
+        for source in channel_sources(self._channel, recording.count_channels):
+            self._decode_stream(decoder, recording, source)
+        self._finish(recording.end())
+
+    def _decode_stream(self, decoder: DecoderProcess, recording: _Pending, source: ChannelSource) -> None:
+        """Decode one signal of a recording, and send its windows to the lanes."""
+        stream = _Stream(source)
+        recording.streams.append(stream)
         windower = Windower(self._plan, batch=BATCH_WINDOWS)
         listening = None
         if self._speech_finder is not None:
             listening = Listening(self._speech_finder, rate_hz=self._plan.rate_hz)
         first = 0
-        for part in self._cleaner.decode(decoder, path, rate_hz=self._plan.rate_hz, channel=self._channel):
+        for part in self._cleaner.decode(decoder, recording.path, rate_hz=self._plan.rate_hz, channel=source):
             if isinstance(part, Opened):
                 recording.opened = part
             elif isinstance(part, Kept):
-                recording.kept = part
+                stream.kept = part
             elif isinstance(part, Ended):
                 rest = windower.finish()
                 if rest is not None:
-                    self._send(recording, first, rest)
+                    self._send(recording, stream, first, rest)
                 if listening is not None:
-                    recording.speech = tuple(
-                        Span(recording.kept.start_s(span.start_s), recording.kept.end_s(span.end_s))
+                    stream.speech = tuple(
+                        Span(stream.kept.start_s(span.start_s), stream.kept.end_s(span.end_s))
                         for span in listening.finish()
                     )
-                self._finish(recording.take_back(None, part))
+                stream.ended = part
             else:
                 if listening is not None:
                     listening.add(part)
                 for windows in windower.push(part):
-                    self._send(recording, first, windows)
+                    self._send(recording, stream, first, windows)
                     first += len(windows)
 
-    def _send(self, recording: _Pending, first: int, windows: FloatArray) -> None:
+    def _send(self, recording: _Pending, stream: _Stream, first: int, windows: FloatArray) -> None:
         with recording.lock:
             recording.n_out += 1
-        self._put(self._batches, _Batch(recording, first, windows))
+        self._put(self._batches, _Batch(recording, stream, first, windows))
 
     def _finish(self, scored: Scored | None) -> None:
         if scored is not None:
@@ -343,6 +397,6 @@ class _Pipeline:
             part = scores[start : start + len(batch.windows)]
             start += len(batch.windows)
             hits = self._selection.pick(part, batch.first_window)
-            self._finish(batch.recording.take_back(hits, None))
+            self._finish(batch.recording.take_back(batch.stream, hits))
         if self._on_windows is not None:
             self._on_windows(len(windows))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +113,17 @@ def spans_of(probabilities: FloatArray, *, duration_s: float) -> tuple[Span, ...
         raw.append((begin * FRAME_S, len(probabilities) * FRAME_S))
     long_enough = [(a, b) for a, b in _join_over_pauses(raw) if b - a >= MIN_SPEECH_S]
     return tuple(Span(max(a - PAD_S, 0.0), min(b + PAD_S, duration_s)) for a, b in long_enough)
+
+
+def join_overlapping(spans: Iterable[Span]) -> tuple[Span, ...]:
+    """Return the stretches that any of the spans holds, in order."""
+    joined: list[Span] = []
+    for span in sorted(spans, key=lambda span: span.start_s):
+        if joined and span.start_s <= joined[-1].end_s:
+            joined[-1] = Span(joined[-1].start_s, max(joined[-1].end_s, span.end_s))
+        else:
+            joined.append(span)
+    return tuple(joined)
 
 
 def _join_over_pauses(spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -16,7 +16,7 @@ from dawnchorus.audio.silencing import silence
 from dawnchorus.audio.write import encode_mp3
 from dawnchorus.plotting.spectrogram import RATE_HZ, Spectrogram, clip_spectrogram
 from dawnchorus.plotting.style import DAWN, FAINT, GRID, INK, NIGHT
-from dawnchorus.types import Channel, Detection, Span
+from dawnchorus.types import ChannelSource, Detection, Span
 
 CLIP_MARGIN_S = 1.0
 """Sound before and after the detection in a clip."""
@@ -35,7 +35,7 @@ class Clip:
     recording_s: float
     silent: tuple[Span, ...] = ()
     """Spans of the recording that must not be audible."""
-    channel: Channel = "mean"
+    channel: ChannelSource = "mean"
 
 
 def clip_png_and_mp3(clip: Clip) -> tuple[bytes, bytes]:

@@ -104,6 +104,8 @@ def _title(title: str, table: RecordingTable) -> str:
     """Return the file's name, and the time and place of the recording."""
     name = title.encode("utf-8", "backslashreplace").decode()
     parts = [name]
+    if isinstance(table.channel, int):
+        parts.append(f"channel {table.channel}")
     if table.origin.start_time is not None:
         parts.append(f"{table.origin.start_time:%Y-%m-%d %H:%M}")
     if table.origin.latitude is not None and table.origin.longitude is not None:

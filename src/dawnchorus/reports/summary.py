@@ -70,9 +70,8 @@ def summarise(tables: Iterable[tuple[Path, RecordingTable]]) -> RunSummary:
             entry.n_recordings += found.scientific_name not in seen
             seen.add(found.scientific_name)
             if found.kind == "species" and found.score > entry.best_score and not _overlaps(found, voices):
-                entry.best = Clip(
-                    path, found, table.clock_time(found.start_s), table.duration_s, table.silenced, table.channel
-                )
+                time, channel = table.clock_time(found.start_s), found.channel or table.channel
+                entry.best = Clip(path, found, time, table.duration_s, table.silenced, channel)
     return summary
 
 

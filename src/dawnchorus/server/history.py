@@ -288,6 +288,7 @@ def as_detection(row: DetectionRow) -> Detection:
         row.score,
         in_range=row.in_range,
         probability=row.probability,
+        channel=row.channel,
     )
 
 
@@ -321,11 +322,12 @@ def _detection(row: Detection, identification: Identification, bundle_id: str) -
         "probability": row.probability,
         "in_range": row.in_range,
         "bundle_id": bundle_id,
+        "channel": row.channel,
     }
 
 
 def _carry_reviews(session: Session, sha256: str, identification: int) -> None:
-    """Copy the reviews of a recording's earlier detections to new ones of the same species at the same time."""
+    """Copy the reviews of a recording's earlier detections to new ones of the same species, time and channel."""
     said = select(DetectionRow, Review).join(Review, Review.detection == DetectionRow.id)
     # The latest first by the database's own numbers: the clocks of the servers may differ.
     said = said.order_by(DetectionRow.identification.desc(), DetectionRow.id).where(
@@ -340,7 +342,9 @@ def _carry_reviews(session: Session, sha256: str, identification: int) -> None:
         shared = {
             row: min(row.end_s, before.end_s) - max(row.start_s, before.start_s)
             for row in new
-            if row.scientific_name == before.scientific_name and row.id not in taken
+            if row.scientific_name == before.scientific_name
+            and (row.channel == before.channel or None in (row.channel, before.channel))
+            and row.id not in taken
         }
         best = max(shared, key=lambda row: shared[row], default=None)
         if best is not None and shared[best] > 0:

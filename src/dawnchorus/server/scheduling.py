@@ -12,15 +12,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import CancelledError, Future, InvalidStateError
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
+import numpy.typing as npt
 
+from dawnchorus.audio.channels import channel_sources
 from dawnchorus.audio.metadata import with_name
 from dawnchorus.audio.process import DecoderProcess, Ended, Opened
 from dawnchorus.audio.windows import RestReport, Windower, WindowPlan
@@ -31,11 +33,11 @@ from dawnchorus.identification.options import Options
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.run import range_filter_of, selection_of
 from dawnchorus.inference.preparation import WHOLE, Kept, open_cleaner
-from dawnchorus.inference.scoring import HIT, Scored
+from dawnchorus.inference.scoring import HIT, ChannelHits, Scored, Selection
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import BATCH_WINDOWS, FloatArray, Session, open_session, scores_of
 from dawnchorus.models.store import ModelStore
-from dawnchorus.types import AudioInfo, RecordingTable
+from dawnchorus.types import AudioInfo, ChannelOption, ChannelSource, RecordingTable
 
 FIRST_COST_S = 2e-8
 """Seconds of work for a byte, before any was measured."""
@@ -158,6 +160,39 @@ class _Task:
     """Estimated."""
     deadline: float
     is_started: bool = False
+
+
+@dataclass
+class _Progress:
+    """A recording on its way, one signal after the other."""
+
+    active: _Active
+    plan: WindowPlan
+    selection: Selection
+    channel: ChannelOption
+    future: Future[Recognition]
+    about: _About
+    watch: _Watch = field(default_factory=_Watch)
+    opened: Opened | None = None
+    ended: list[Ended] = field(default_factory=list)
+    channels: list[ChannelHits] = field(default_factory=list)
+
+    def count_channels(self) -> int:
+        """Return the number of channels, of a recording that was opened."""
+        return 1 if self.opened is None else self.opened.info.n_channels
+
+    def tell(self, n_windows: int) -> None:
+        """Tell the share of the recording that is done, `n_windows` of the signal under way among it."""
+        duration_s = None if self.opened is None else self.opened.info.duration_s
+        if duration_s:
+            share = min(self.plan.start_s(n_windows) / duration_s, 1.0)
+            n_signals = self.count_channels() if self.channel == "each" else 1
+            self.about.on_progress((len(self.channels) + share) / n_signals)
+
+    def pick(self, windows: FloatArray, first_window: int, lane: int) -> npt.NDArray[np.void]:
+        """Return the hits in windows [n, samples], scored on a lane."""
+        logits = self.active.sessions[lane].run(windows).logits
+        return self.selection.pick(scores_of(logits, self.active.bundle.info.activation), first_window)
 
 
 class Lanes:
@@ -375,55 +410,62 @@ class Lanes:
         bundle = active.bundle
         rate_hz = bundle.info.sample_rate_hz
         plan = WindowPlan.from_seconds(rate_hz=rate_hz, window_s=bundle.info.window_s, overlap_s=options.overlap_s)
-        selection = selection_of(bundle, options)
         builder = TableBuilder(bundle, plan, options, active.range_filter(options), {})
-        hits, n_windows, watch = [], 0, _Watch()
+        progress = _Progress(active, plan, selection_of(bundle, options), options.channel, future, about)
         lane = yield
-        watch.end("wait")
+        progress.watch.end("wait")
         with self.decoder() as decoder:
-            opened, ended, kept = None, None, WHOLE
-            windower = Windower(plan, batch=BATCH_WINDOWS)
-            max_samples = round(self.limits.max_duration_s * rate_hz)
-            for part in active.cleaner.decode(
-                decoder, path, rate_hz=rate_hz, max_samples=max_samples, channel=options.channel
-            ):
-                if isinstance(part, Opened):
-                    opened = part
-                    self._check(part.info)
-                    continue
-                if isinstance(part, Kept):
-                    kept = part
-                    continue
-                watch.end("decode")
-                if isinstance(part, Ended):
-                    ended = part
-                    rest = windower.finish()
-                    batches = [] if rest is None else [rest]
-                else:
-                    batches = windower.push(part)
-                for windows in batches:
-                    if n_windows:
-                        lane = yield
-                        watch.end("wait")
-                        if future.cancelled():
-                            return
-                        if opened is not None and opened.info.n_frames:
-                            about.on_progress(min(plan.start_s(n_windows) / (opened.info.duration_s or 1.0), 1.0))
-                    scores = scores_of(active.sessions[lane].run(windows).logits, bundle.info.activation)
-                    hits.append(selection.pick(scores, n_windows))
-                    n_windows += len(windows)
-                    watch.end("infer")
-        if opened is None or ended is None:
+            for source in channel_sources(options.channel, progress.count_channels):
+                max_samples = round(self.limits.max_duration_s * rate_hz)
+                parts = active.cleaner.decode(decoder, path, rate_hz=rate_hz, max_samples=max_samples, channel=source)
+                lane = yield from self._stream_steps(parts, source, progress, lane)
+        opened, ended = progress.opened, progress.ended
+        if opened is None or not ended:
             raise ModelError("The decoder said neither what the recording is nor that it ended.")
-        found = np.concatenate(hits) if hits else np.empty(0, HIT)
         origin = with_name(opened.origin, about.name)
-        scored = Scored(path, opened.info, origin, ended.duration_s, ended.warnings, found, kept=kept)
+        warnings = tuple(dict.fromkeys(warning for each in ended for warning in each.warnings))
+        scored = Scored(path, opened.info, origin, ended[0].duration_s, warnings, tuple(progress.channels))
         table = builder.build(scored)
-        watch.end("table")
-        self._learn_cost(about.n_bytes, watch.work_s)
+        progress.watch.end("table")
+        self._learn_cost(about.n_bytes, progress.watch.work_s)
         if future.set_running_or_notify_cancel():
-            notes = (*_unused_options(options, table), *_unscored_rest(about.name, plan, scored.kept_s))
-            future.set_result(Recognition(table, bundle, (*ended.warnings, *notes), watch.took_s))
+            rest = _unscored_rest(about.name, plan, max(scored.kept_s, key=plan.rest_s))
+            notes = (*_unused_options(options, table), *rest)
+            future.set_result(Recognition(table, bundle, (*warnings, *notes), progress.watch.took_s))
+
+    def _stream_steps(
+        self, parts: Iterator[Opened | Kept | FloatArray | Ended], source: ChannelSource, progress: _Progress, lane: int
+    ) -> Generator[None, int, int]:
+        """Score one signal of a recording, and return the lane that its last slice was scored on."""
+        windower, kept, hits, n_windows = Windower(progress.plan, batch=BATCH_WINDOWS), WHOLE, [], 0
+        for part in parts:
+            if isinstance(part, Opened):
+                progress.opened = part
+                self._check(part.info)
+                continue
+            if isinstance(part, Kept):
+                kept = part
+                continue
+            progress.watch.end("decode")
+            if isinstance(part, Ended):
+                progress.ended.append(part)
+                rest = windower.finish()
+                batches = [] if rest is None else [rest]
+            else:
+                batches = windower.push(part)
+            for windows in batches:
+                if n_windows or progress.channels:
+                    lane = yield
+                    progress.watch.end("wait")
+                    if progress.future.cancelled():
+                        raise CancelledError
+                    progress.tell(n_windows)
+                hits.append(progress.pick(windows, n_windows, lane))
+                n_windows += len(windows)
+                progress.watch.end("infer")
+        found = np.concatenate(hits) if hits else np.empty(0, HIT)
+        progress.channels.append(ChannelHits(found, kept, source if isinstance(source, int) else None))
+        return lane
 
     def _window_steps(self, windows: FloatArray, future: Future[tuple[FloatArray, Bundle]]) -> Steps:
         active = self._active

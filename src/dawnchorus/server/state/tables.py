@@ -22,6 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from dawnchorus.server.state.clock import now
+from dawnchorus.types import ChannelSource
 
 ACTIVE_STATUSES = ("queued", "running")
 
@@ -122,6 +123,13 @@ class DetectionRow(Base):
     probability: Mapped[float | None]
     in_range: Mapped[bool | None]
     bundle_id: Mapped[str] = mapped_column(String(12))
+    channel: Mapped[int | None]
+    """Number of the channel, from 1; None where one signal was scored for all channels."""
+
+    @property
+    def source(self) -> ChannelSource:
+        """Signal that the detection is in."""
+        return "mean" if self.channel is None else self.channel
 
 
 class Review(Base):

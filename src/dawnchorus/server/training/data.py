@@ -305,7 +305,8 @@ class Lessons:
         """Cut the span of a detection into a sound of its own."""
         middle_s, half_s = (row.start_s + row.end_s) / 2, min(row.end_s - row.start_s, MAX_STRETCH_S) / 2
         path = self._files.local(row.recording)
-        samples = read_clip(path, start_s=middle_s - half_s, end_s=middle_s + half_s, rate_hz=LESSON_RATE_HZ)
+        start_s, end_s = middle_s - half_s, middle_s + half_s
+        samples = read_clip(path, start_s=start_s, end_s=end_s, rate_hz=LESSON_RATE_HZ, channel=row.source)
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch, "stretch.flac")
             write_recording(path, samples, rate_hz=LESSON_RATE_HZ)

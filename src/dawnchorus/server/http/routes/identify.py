@@ -26,7 +26,7 @@ from dawnchorus.server.service import Service
 from dawnchorus.server.settings import Role
 from dawnchorus.server.state.retention import drop_unneeded
 from dawnchorus.server.state.tables import Job
-from dawnchorus.types import Channel
+from dawnchorus.types import ChannelOption
 
 SCHEMA = 1
 
@@ -47,7 +47,9 @@ class IdentifyRequest(BaseModel):
     min_score: float = Field(default=DEFAULT_MIN_SCORE, ge=0, le=1)
     overlap: float = Field(default=0.0, ge=0, le=120, description="Seconds shared by neighbouring windows.")
     top: int | None = Field(default=None, ge=1, le=100_000)
-    channel: Channel = Field(default="mean", description="Of several: the mean, the first, the second, the clearest.")
+    channel: ChannelOption = Field(
+        default="mean", description="Of several: the mean, the first, the second, the clearest, or each by itself."
+    )
     merge: bool = Field(default=False, description="Join neighbouring windows into events.")
     lat: float | None = Field(default=None, ge=-90, le=90)
     lon: float | None = Field(default=None, ge=-180, le=180)
@@ -124,7 +126,7 @@ async def identify(request: Request, service: ServiceOf, query: Annotated[Identi
         asked = merge_fields(query, request.state.texts)
         wanted = None if asked.format == "json" else table_format(asked.format)
         options = asked.options()
-        if asked.background or (asked.background is None and await is_long(service, path)):
+        if asked.background or (asked.background is None and await is_long(service, path, asked.channel)):
             job = await asyncio.to_thread(queued, service, path, name, options)
             return JSONResponse(job_fields(job), 202, {"Location": f"/api/v1/jobs/{job.id}"})
         found = await service.recognised(path, options, name)
@@ -136,13 +138,14 @@ async def identify(request: Request, service: ServiceOf, query: Annotated[Identi
     return await asyncio.to_thread(_reply, found, name, options, wanted)
 
 
-async def is_long(service: Service, path: Path) -> bool:
+async def is_long(service: Service, path: Path, channel: ChannelOption = "mean") -> bool:
     """Return True if a recording takes longer than somebody waits.
 
     Raises:
         AudioError: it cannot be opened, or is too much.
     """
-    return ((await service.probed(path)).duration_s or 0.0) > LONG_S
+    info = await service.probed(path)
+    return (info.duration_s or 0.0) * (info.n_channels if channel == "each" else 1) > LONG_S
 
 
 def queued(service: Service, path: Path, name: str, options: Options) -> Job:

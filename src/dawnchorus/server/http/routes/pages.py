@@ -120,7 +120,16 @@ def recording(request: Request, service: ServiceOf, sha256: Sha256) -> Response:
     if total > N_SHOWN:
         _, surest = service.history.detections(Heard(recording=sha256), limit=N_SHOWN, by_score=True)
     groups = _by_species(surest)
-    return _page("recording.html", request, row=row, detections=detections, total=total, groups=groups)
+    has_channels = any(each.detection.channel is not None for each in detections)
+    return _page(
+        "recording.html",
+        request,
+        row=row,
+        detections=detections,
+        total=total,
+        groups=groups,
+        has_channels=has_channels,
+    )
 
 
 def _by_species(detections: list[Found]) -> list[list[Found]]:

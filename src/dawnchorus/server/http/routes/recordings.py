@@ -212,7 +212,8 @@ def _tables(row: Recording, pages: Iterator[list[Found]]) -> Iterator[RecordingT
 
 def _provenance(service: Service, found: list[Found]) -> Provenance:
     """Return the provenance of the rows, even if their model is not there any more."""
-    provenance = provenance_of(service.lanes.bundle, Options(), range_filter=False)
+    options = Options(channel="each") if found and found[0].detection.channel is not None else Options()
+    provenance = provenance_of(service.lanes.bundle, options, range_filter=False)
     if not found or found[0].detection.bundle_id == provenance.bundle_id:
         return provenance
     model = service.registry.model(found[0].detection.bundle_id)
@@ -246,7 +247,8 @@ def detections(
 async def detection_sound(request: Request, service: ServiceOf, number: Number) -> Response:
     """Return the detection with a second around it, as MP3 at full level."""
     row = await run_in_threadpool(service.history.detection, number)
-    answer = service.renderer.cached(row.recording, ("clip", row.start_s, row.end_s), partial(_cut, service, row))
+    shown = "clip", row.start_s, row.end_s, row.channel
+    answer = service.renderer.cached(row.recording, shown, partial(_cut, service, row))
     return FileResponse(await while_connected(request, answer), media_type="audio/mpeg", headers=_KEPT)
 
 
@@ -259,7 +261,8 @@ async def detection_sound(request: Request, service: ServiceOf, number: Number) 
 async def detection_picture(request: Request, service: ServiceOf, number: Number) -> Response:
     """Its spectrogram, and that of a second around it."""
     row = await run_in_threadpool(service.history.detection, number)
-    answer = service.renderer.cached(row.recording, ("still", row.start_s, row.end_s), partial(_draw, service, row))
+    shown = "still", row.start_s, row.end_s, row.channel
+    answer = service.renderer.cached(row.recording, shown, partial(_draw, service, row))
     return FileResponse(await while_connected(request, answer), media_type="image/png", headers=_KEPT)
 
 
@@ -280,7 +283,8 @@ def _stretch(service: Service, row: DetectionRow) -> tuple[np.ndarray, float]:
     """Return the sound of a detection with its margins, and its start."""
     begin_s = max(row.start_s - CLIP_MARGIN_S, 0.0)
     end_s = min(row.end_s, row.start_s + MAX_CLIP_S) + CLIP_MARGIN_S
-    return read_clip(service.files.local(row.recording), start_s=begin_s, end_s=end_s, rate_hz=RATE_HZ), begin_s
+    path = service.files.local(row.recording)
+    return read_clip(path, start_s=begin_s, end_s=end_s, rate_hz=RATE_HZ, channel=row.source), begin_s
 
 
 class Said(BaseModel):

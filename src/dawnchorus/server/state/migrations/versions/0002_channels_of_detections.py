@@ -1,0 +1,19 @@
+"""Channels of detections."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    """To it."""
+    op.add_column("detections", sa.Column("channel", sa.Integer(), nullable=True))
+
+
+def downgrade() -> None:
+    """From it."""
+    op.drop_column("detections", "channel")
