@@ -100,7 +100,7 @@ _MARK_READERS: dict[str, Callable[[Path, OnNote], Iterator[Mark]]] = {
 
 
 def marks_format(path: Path) -> str | None:
-    """Return the kind of table of marks that a file is by its first line; None if it is none."""
+    """Return the kind of table of marks that a file is by its first lines; None if it is none."""
     with path.open("rb") as file:
         data = file.read(_FIRST_BYTES)
     encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
@@ -112,7 +112,7 @@ def marks_format(path: Path) -> str | None:
         return "Raven"
     if "start (s)" in first.lower():
         return "BirdNET-Analyzer"
-    if mark_lists.has_columns(first):
+    if mark_lists.is_list(text):
         return "list"
     return "Audacity" if _AUDACITY_LINE.match(first) else None
 

@@ -30,14 +30,20 @@ from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.file_names import find_class_of_file, label_of_file, label_of_folder
 from dawnchorus.taxonomy.labels import OTHER_SOUNDS, Label, is_indeterminate, is_scientific, name_key, split_labels
 
+_NUMBERED = (
+    r"(?:site|plot|dev|device|station|point|card|unit|recorder|deployment|location|transect|grid|zone|area|week|day|month"
+    r"|year|visit|survey|session|batch|fold|part|set|aru|sm)s?(?:[ _-]*\d+[a-z]?|[ _-]+[a-z]|(?-i:[A-Z]))?"
+)
+_GENERAL = (
+    r"(?:data|dataset|audios?|sounds?|recordings?|raw|wavs?|mp3|flac|ogg|clips|segments|files?|media|train|training|test"
+    r"|testing|val|valid|validation|short|soundscapes?)"
+)
 _NO_LABELS = re.compile(
-    r"""
+    rf"""
     ~.*                                                                     # the server's own folders
     | [\d\W_]*                                                              # numbers, years, dates
-    | (data|dataset|audio|audios|sound|sounds|recording|recordings|raw|wav|wavs|mp3|flac|ogg|clips|segments|files|media
-       |train|training|test|testing|val|valid|validation|train_audio|train_short_audio|soundscapes?)
-    | (site|plot|dev|device|station|point|card|unit|recorder|deployment|location|transect|grid|zone|area|week|day|month
-       |year|visit|survey|session|batch|fold|part|set|aru|sm)s?([ _-]*\d+[a-z]?|[ _-]+[a-z]|(?-i:[A-Z]))?
+    | {_NUMBERED}
+    | {_GENERAL}(?:[ _.-]+(?:{_GENERAL}|\d+))*                              # train_audio, soundscape_data, audio 2
     """,
     re.IGNORECASE | re.VERBOSE,
 )

@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from dawnchorus.audio.find import SUFFIXES
+
 _FOLDERS = ("", "train_audio", "train_short_audio", "audio")
 """Folders that a table's paths may begin in, below the folder of the sound."""
 
@@ -39,6 +41,8 @@ def _places(path: str, code: str) -> Iterator[str]:
     suffix = PurePosixPath(path).suffix
     if suffix:
         yield path.removesuffix(suffix) + suffix.swapcase()
+    if suffix.lower() not in SUFFIXES:
+        yield from (path + ending for suffix in sorted(SUFFIXES) for ending in (suffix, suffix.upper()))
     if not is_absolute(path):
         yield str(Path(code, path))
         if "\\" in path:
