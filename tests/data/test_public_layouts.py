@@ -10,7 +10,7 @@ from tests.sounds import tone
 
 from dawnchorus.data.importing import import_recordings
 from dawnchorus.data.recordings import RecordingRow
-from dawnchorus.errors import InputError
+from dawnchorus.errors import FormatError, InputError
 
 
 def archive(folder: Path, files: dict[str, str]) -> Path:
@@ -90,6 +90,17 @@ MARKED: dict[str, tuple[dict[str, str], dict[str, Marks]]] = {
         },
         {"Audios/AM1/d/AM1_2.WAV": [(1.5, 3.0, "Avis una")]},
     ),
+    # AviaNZ: a file beside each recording
+    "avianz": (
+        {
+            "a.wav.data": '[{"Operator": "A"}, [1, 3.5, 500, 1900, [{"species": "Kiwi", "certainty": 100}]]'
+            ', [5, 6, 0, 0, [{"species": "Morepork", "certainty": 50}, {"species": "Tui", "certainty": 100}]]]',
+            "a.wav": "",
+            "b.wav.data": '[{"Operator": "A", "Duration": 8.0}]',
+            "b.wav": "",
+        },
+        {"a.wav": [(1.0, 3.5, "Kiwi"), (5.0, 6.0, "?"), (5.0, 6.0, "Tui")], "b.wav": []},
+    ),
     # BirdSet's columns
     "birdset": (
         {
@@ -111,6 +122,16 @@ def test_tables_of_marks_are_read(files: dict[str, str], expected: dict[str, Mar
     }
     assert found == {name: sorted(marks) for name, marks in expected.items()}
     assert all(row.is_annotated and row.scientific_name is None for row in rows.values())
+
+
+def test_segments_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    content = '[[1, 2, 0, 0, [{"species": "Kiwi"}]], [1, 2], [3, "x", 0, 0, [{"species": "Tui", "certainty": 30}]], 7]'
+    rows, notes = imported(archive(tmp_path / "in", {"a.wav.data": content, "a.wav": ""}))
+    assert [mark.scientific_name for mark in rows["a.wav"].annotations] == ["Kiwi"]
+    assert "a.wav.data line 2, expected [start, end, low, high, species], got [1, 2]" in notes
+    (tmp_path / "in" / "a.wav.data").write_text("[[1, 2")
+    with pytest.raises(FormatError, match="a.wav.data: expected a list of segments in JSON"):
+        imported(tmp_path / "in")
 
 
 NOT_READ = {

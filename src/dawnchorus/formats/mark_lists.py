@@ -63,13 +63,15 @@ _N_ROWS = 20
 
 def is_list(text: str) -> bool:
     """Return True if the first lines of a file are those of such a list."""
-    header, _, rest = text.partition("\n")
-    names = next(csv.reader([header.rstrip("\r")], delimiter=_delimiter(header)), [])
+    lines = text.splitlines()[: _N_ROWS + 1]
+    try:
+        names, *rows = csv.reader(lines or [""], delimiter=_delimiter(lines[0] if lines else ""))
+    except csv.Error:  # it is no table
+        return False
     if _column(names, _RECORDING) is None or _spans(names) is None:
         return False
     if _column(names, _LABEL) is not None:
         return True
-    rows = csv.reader(rest.splitlines()[:_N_ROWS], delimiter=_delimiter(header))
     return bool(_class_columns(names, [row for row in rows if len(row) == len(names)]))
 
 

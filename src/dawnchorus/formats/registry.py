@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dawnchorus.errors import FormatError, InputError
-from dawnchorus.formats import audacity, birdnet_csv, json_lines, kaleidoscope, mark_lists, parquet, raven
+from dawnchorus.formats import audacity, avianz, birdnet_csv, json_lines, kaleidoscope, mark_lists, parquet, raven
 from dawnchorus.formats.text import OnNote, say_nothing
 from dawnchorus.types import Detection, Mark, Provenance, RecordingTable
 
@@ -77,7 +77,7 @@ def format_of_file(path: Path) -> TableFormat:
     )
 
 
-MARK_SUFFIXES = (".txt", ".tsv", ".csv")
+MARK_SUFFIXES = (".txt", ".tsv", ".csv", avianz.SUFFIX)
 """Ends of the names of tables of marks, in lower case."""
 
 _AUDACITY_LINE = re.compile(r"\s*-?\d[\d.,:eE+-]*\t\s*-?\d[\d.,:eE+-]*(\t|$)")
@@ -94,6 +94,7 @@ _MARK_READERS: dict[str, Callable[[Path, OnNote], Iterator[Mark]]] = {
     "BirdNET-Analyzer": birdnet_csv.read_marks,
     "list": mark_lists.read_marks,
     "Audacity": audacity.read_marks,
+    "AviaNZ": avianz.read_marks,
     "empty": _read_no_marks,
 }
 """Readers of tables in which somebody marked sounds, by what the table's first line looks like."""
@@ -108,6 +109,8 @@ def marks_format(path: Path) -> str | None:
     first = text.partition("\n")[0].rstrip("\r")
     if not text.strip():
         return "empty"
+    if path.suffix.lower() == avianz.SUFFIX:
+        return "AviaNZ" if text.lstrip().startswith("[") else None
     if "begin time" in first.lower():
         return "Raven"
     if "start (s)" in first.lower():
@@ -118,7 +121,7 @@ def marks_format(path: Path) -> str | None:
 
 
 def read_annotations(path: Path, on_note: OnNote = say_nothing) -> list[Mark]:
-    """Return the rows of a table of marks: Raven's, BirdNET-Analyzer's or another with a header, or Audacity's.
+    """Return the rows of a table of marks, of Raven, BirdNET-Analyzer, Audacity, AviaNZ or another with a header.
 
     Rows that cannot be read are marks with a problem. `on_note` is told what had to be guessed, as an encoding.
 
@@ -129,8 +132,8 @@ def read_annotations(path: Path, on_note: OnNote = say_nothing) -> list[Mark]:
     if kind is None:
         raise FormatError(
             f"{path}: expected a selection table of Raven ('Begin Time (s)' in its first line), a table of "
-            f"BirdNET-Analyzer ('Start (s)'), a list with columns for recording, start, end and label, or labels of "
-            f"Audacity ('start TAB end TAB label')."
+            f"BirdNET-Analyzer ('Start (s)'), a list with columns for recording, start, end and label, labels of "
+            f"Audacity ('start TAB end TAB label'), or a .data file of AviaNZ."
         )
     if kind == "Raven":
         raven.require_names(path)

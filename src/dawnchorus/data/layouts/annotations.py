@@ -1,4 +1,4 @@
-"""Tables of marks, of Raven, Audacity or BirdNET-Analyzer, and the recordings that they are of.
+"""Tables of marks, of Raven, Audacity, BirdNET-Analyzer or AviaNZ, and the recordings that they are of.
 
 A row that names a recording (`Begin Path`, `Begin File`, `File`) is of that one, wherever the table lies. Other rows
 are of the recording that the table is named after: `a.Table.1.selections.txt` of `a.wav`, in the same folder, in a
@@ -30,7 +30,7 @@ ReadAnnotations = Callable[[Path, Callable[[str], None]], Iterable[Mark]]
 
 _END_OF_TABLE = re.compile(
     r"([._ -]*(wave?|flac|mp3|ogg|table[._ -]*\d*|selections?|labels?|annotations?|marks?|birdnet|results?|audacity"
-    r"|raven))*\.(txt|tsv|csv)",
+    r"|raven))*\.(txt|tsv|csv|data)",
     re.IGNORECASE,
 )
 """Ends of a table's name behind the name of its recording."""
