@@ -101,6 +101,16 @@ MARKED: dict[str, tuple[dict[str, str], dict[str, Marks]]] = {
         },
         {"a.wav": [(1.0, 3.5, "Kiwi"), (5.0, 6.0, "?"), (5.0, 6.0, "Tui")], "b.wav": []},
     ),
+    # crowsetta, TweetyNet, DAS: a list without recordings, named after its own
+    "of one recording": (
+        {
+            "a.csv": "label,onset_s,offset_s\nx,0.5,1.0\n",
+            "a.wav": "",
+            "b_annotations.csv": "name,start_seconds,stop_seconds\nsine,2,3\n",
+            "b.wav": "",
+        },
+        {"a.wav": [(0.5, 1.0, "x")], "b.wav": [(2.0, 3.0, "sine")]},
+    ),
     # BirdSet's columns
     "birdset": (
         {
@@ -148,6 +158,14 @@ NOT_READ = {
     "no header": ({"rec1.csv": "0.5,0.25,Avis una\n2.5,0.4,Avis altera\n", "rec1.wav": ""},
                   "rec1.csv is named after rec1.wav"),
 }  # fmt: skip
+
+
+def test_catalogue_numbers_are_names_of_files(tmp_path: Path) -> None:
+    """Macaulay Library: its search results, and files as they are downloaded."""
+    table = "ML Catalog Number,Common Name,Scientific Name,Background Species\n12,A bird,Avis una,Avis altera\n"
+    source = archive(tmp_path / "in", {"ML_2024.csv": table, "ML12.wav": ""})
+    (row,) = import_recordings(source / "ML_2024.csv", tmp_path / "set", n_workers=1).rows
+    assert (row.scientific_name, row.secondary, row.problems) == ("Avis una", ("Avis altera",), ())
 
 
 @pytest.mark.parametrize(("files", "evidence"), NOT_READ.values(), ids=list(NOT_READ))

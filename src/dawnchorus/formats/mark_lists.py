@@ -18,6 +18,9 @@ from dawnchorus.taxonomy.labels import parse_label
 from dawnchorus.text_files import read_text
 from dawnchorus.types import Detection, Mark
 
+LIST, LIST_OF_ONE = "list", "list of one recording"
+"""Kinds of lists: with a column for recordings, and without, as of the one that it is named after."""
+
 _RECORDING = (
     "recording",
     "audio_file",
@@ -61,18 +64,25 @@ _N_ROWS = 20
 """Rows that tell a column of a class."""
 
 
-def is_list(text: str) -> bool:
-    """Return True if the first lines of a file are those of such a list."""
+def kind_of_list(text: str) -> str | None:
+    """Return `LIST` or `LIST_OF_ONE` for the first lines of such a list, and None for those of another file."""
+    names, rows = _first_rows(text)
+    if _spans(names) is None:
+        return None
+    has_labels = _column(names, _LABEL) is not None
+    if _column(names, _RECORDING) is None:
+        return LIST_OF_ONE if has_labels else None
+    return LIST if has_labels or _class_columns(names, rows) else None
+
+
+def _first_rows(text: str) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the first whole rows; none of a text that is no table."""
     lines = text.splitlines()[: _N_ROWS + 1]
     try:
         names, *rows = csv.reader(lines or [""], delimiter=_delimiter(lines[0] if lines else ""))
-    except csv.Error:  # it is no table
-        return False
-    if _column(names, _RECORDING) is None or _spans(names) is None:
-        return False
-    if _column(names, _LABEL) is not None:
-        return True
-    return bool(_class_columns(names, [row for row in rows if len(row) == len(names)]))
+    except csv.Error:
+        return [], []
+    return names, [row for row in rows if len(row) == len(names)]
 
 
 def has_times(path: Path) -> bool:
@@ -82,7 +92,7 @@ def has_times(path: Path) -> bool:
         FormatError: it is no text.
     """
     text = read_text(path)
-    if not is_list(text):
+    if kind_of_list(text) != LIST:
         return False
     rows = NamedColumns(path, delimiter=_delimiter(text.partition("\n")[0]))
     start, end, _ = _require_span(rows)
@@ -100,7 +110,7 @@ def read_marks(path: Path, on_note: OnNote = say_nothing) -> Iterator[Mark]:
         FormatError: a needed column is missing.
     """
     rows = NamedColumns(path, delimiter=_delimiter(read_text(path).partition("\n")[0]))
-    recording = rows.require(_RECORDING)
+    recording = rows.place(_RECORDING)
     if rows.place(_LABEL) is None:
         classes = _class_columns(rows.header, [fields for _, fields in rows.table])
         if classes:
@@ -141,7 +151,7 @@ class _ClassColumns:
     """A table with a column for each class."""
 
     rows: NamedColumns
-    recording: int
+    recording: int | None
     start: int
     end: int
     is_duration: bool

@@ -92,7 +92,8 @@ def _read_no_marks(path: Path, on_note: OnNote) -> Iterator[Mark]:
 _MARK_READERS: dict[str, Callable[[Path, OnNote], Iterator[Mark]]] = {
     "Raven": raven.read_marks,
     "BirdNET-Analyzer": birdnet_csv.read_marks,
-    "list": mark_lists.read_marks,
+    mark_lists.LIST: mark_lists.read_marks,
+    mark_lists.LIST_OF_ONE: mark_lists.read_marks,
     "Audacity": audacity.read_marks,
     "AviaNZ": avianz.read_marks,
     "empty": _read_no_marks,
@@ -115,9 +116,7 @@ def marks_format(path: Path) -> str | None:
         return "Raven"
     if "start (s)" in first.lower():
         return "BirdNET-Analyzer"
-    if mark_lists.is_list(text):
-        return "list"
-    return "Audacity" if _AUDACITY_LINE.match(first) else None
+    return mark_lists.kind_of_list(text) or ("Audacity" if _AUDACITY_LINE.match(first) else None)
 
 
 def read_annotations(path: Path, on_note: OnNote = say_nothing) -> list[Mark]:

@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TypeVar
 
 from dawnchorus.data.layouts.sound_files import is_absolute
+from dawnchorus.formats.mark_lists import LIST_OF_ONE
 from dawnchorus.formats.registry import MARK_SUFFIXES, marks_format
 from dawnchorus.types import Mark
 
@@ -144,7 +145,7 @@ def find_marks(
             found.unused.append(f"{path.name}: results of a model (import it alone, with --layout detections)")
             continue
         rows = list(read(path, found.notes.append))
-        if kind == "Audacity" and not owners:
+        if kind in ("Audacity", LIST_OF_ONE) and not owners:
             found.unused.append(f"{path.name}: labels that are named after no recording")
             continue
         found.tables.append(path)
