@@ -74,6 +74,18 @@ def test_a_second_file_that_was_cut_is_no_sound_of_the_first(tmp_path: Path) -> 
     assert "with another WAV file" in warning
 
 
+@pytest.mark.parametrize("flags", [0, 1, 2])
+def test_an_mp3_without_counts_has_no_end(tmp_path: Path, flags: int) -> None:
+    content = bytearray(sound(tmp_path / "x.mp3"))
+    at = max(content.find(b"Xing"), content.find(b"Info")) + 7
+    content[at] = flags
+    (tmp_path / "x.mp3").write_bytes(content + NOT_IN_HEADER)
+    assert find_remainder(tmp_path / "x.mp3") is None
+    content[at], content[at + 5 : at + 9] = 3, bytes(4)
+    (tmp_path / "x.mp3").write_bytes(content + NOT_IN_HEADER)
+    assert find_remainder(tmp_path / "x.mp3") is None
+
+
 def test_a_second_mp4_is_said(tmp_path: Path) -> None:
     (tmp_path / "x.m4a").write_bytes(MP4)
     assert find_remainder(tmp_path / "x.m4a") is None
@@ -96,7 +108,7 @@ def test_digits_behind_a_wave64_file_are_no_chunk(tmp_path: Path) -> None:
 )
 def test_damaged_headers_have_no_remainder(tmp_path: Path, start: bytes) -> None:
     rng = np.random.default_rng(1)
-    for rest in (b"", bytes(40), b"\xff" * 40, rng.bytes(4096), b"Xing\xff\xff\xff\xff"):
+    for rest in (b"", bytes(40), b"\xff" * 40, rng.bytes(4096), b"Xing\xff\xff\xff\xff", b"Info"):
         (tmp_path / "x").write_bytes(start + rest)
         found = find_remainder(tmp_path / "x")
         assert found is None or found.container is None

@@ -25,7 +25,8 @@ _TAGS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN")
 _MP3_HEAD_BYTES = 1 << 12
 _MP3_SYNC = re.compile(rb"\xff[\xe2-\xff]")
 _XING = re.compile(rb"Xing|Info")
-_XING_HAS_BYTES = 2
+_XING_COUNTS = 3
+"""Flags of a count of frames, by which libsndfile stops, and of one of bytes."""
 _MAX_BOXES = 10_000
 
 
@@ -188,7 +189,7 @@ def _end_of_mp3(file: BinaryIO) -> int | None:
     file.seek(start)
     frame = file.read(_MP3_HEAD_BYTES)
     xing = _XING.search(frame, 0, 200) if _MP3_SYNC.match(frame) else None
-    if xing is None or not frame[xing.end() + 3] & _XING_HAS_BYTES:
+    if xing is None or len(frame) < xing.end() + 12 or frame[xing.end() + 3] & _XING_COUNTS != _XING_COUNTS:
         return None
-    at = xing.end() + 4 + (4 if frame[xing.end() + 3] & 1 else 0)
-    return start + int.from_bytes(frame[at : at + 4], "big")
+    n_bytes = int.from_bytes(frame[xing.end() + 8 : xing.end() + 12], "big")
+    return start + n_bytes if n_bytes else None
