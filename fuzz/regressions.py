@@ -13,5 +13,6 @@ REGRESSIONS: tuple[tuple[str, str, bytes], ...] = (
     ("tables", "layout", b"path,species\n" + b"x" * 300 + b",y\n"),
     ("tables", "layout", b"path,species,date,time\na,b,2019-20-05,4:30\n"),  # the 20th month
     ("tables", "voices", b"common_name,scientific_name\nGreat Tit\n"),
+    ("tables", "annotations", b"a\rb\tc\nd\te\n"),  # a line end inside of a line
     ("tables", "sample", b"row_id,\xe4\n"),
 )

@@ -133,6 +133,16 @@ TARGET = Target(
         *_formats(),
         Reader("annotations", from_file(read_annotations, "a.txt"), (_written("raven"), _AUDACITY)),
         Reader(
+            "classes",
+            from_file(read_annotations, "a.csv"),
+            (b"file,start,end,A,B\na.wav,0,5,1,0\na.wav,5,9,POS,UNK\n",),
+        ),
+        Reader(
+            "avianz",
+            from_file(read_annotations, "a.wav.data"),
+            (b'[{"Duration": 6}, [1, 2.5, 0, 0, [{"species": "Kiwi", "certainty": 100}]]]',),
+        ),
+        Reader(
             "layout",
             from_file(_read_layout, "metadata.csv"),
             (_METADATA_CSV, "Datei;species\nfilename,species\nä.wav,Meise\n".encode("cp1252"), b"path,name\na,b\n"),

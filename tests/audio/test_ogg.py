@@ -54,9 +54,10 @@ def test_pages_without_segments_and_of_the_largest_size_are_known(path: Path) ->
         assert cut_off(path, page(flags=0x02) * 3000 + last[:-1]) is True
 
 
-def test_the_last_page_is_looked_for_near_the_end(path: Path) -> None:
-    """Two headers' and a largest page's bytes hold the start of any last page."""
-    last = page(flags=0x04)
+@pytest.mark.parametrize(("flags", "expected"), [(0x04, False), (0x00, True)])
+def test_bytes_behind_the_last_page_do_not_hide_it(path: Path, flags: int, expected: bool) -> None:
+    """Two headers' and a largest page's bytes hold the start of any last page; with more behind it pages are walked."""
+    last = page(flags=flags)
     room = LARGEST_PAGE + 27 - len(last)
-    assert cut_off(path, last + bytes(room)) is False
-    assert cut_off(path, last + bytes(room + 1)) is True
+    assert cut_off(path, last + bytes(room)) is expected
+    assert cut_off(path, page(flags=0x02) + last + bytes(room + 1)) is expected

@@ -123,6 +123,7 @@ def test_the_plot_of_lengths_has_ticks_that_can_be_read(
     monkeypatch.setattr(plots, "_png", lambda figure: figures.append(figure) or b"")
     plots._lengths(SimpleNamespace(lengths_s=lengths_s))  # type: ignore[arg-type]
     (axes,) = figures[0].axes
+    assert axes.get_axisbelow() is True, "grid lines are behind the bars"
     figures[0].draw_without_rendering()
     minor = [tick.label1 for tick in axes.xaxis.get_minor_ticks()]
     assert not any(label.get_text() for label in minor), "black on black, as 6 x 10^0"

@@ -88,6 +88,8 @@ def test_clips_as_arrays_by_split_with_labels_and_groups(data_set: Path, folder:
     np.testing.assert_array_equal(x, np.stack([clips.samples(k) for k in members]))
     about = json.loads((out / "export.json").read_text())
     assert (about["sample_rate_hz"], about["window_s"], about["n_items"]) == (RATE_HZ, 1.0, 7)
+    with pytest.raises(InputError, match=f"{out}: this is a folder of the data set {folder}. Name that one."):
+        read_table(out)
 
 
 def test_exporting_twice_changes_nothing_and_new_labels_are_exported(

@@ -26,6 +26,7 @@ KNOWN = KnownClasses((GUAN, TIT, Label("gretit1", "gretit1")))
         ("sound", "sound", "sound"),
         ("gretit1", "gretit1", "gretit1"),
         ("Dog_Dog", "Dog", "Dog"),
+        ("03111_Animalia_Chordata_Aves_Passeriformes_Turdidae_Turdus_merula", "Turdus merula", "Turdus merula"),
     ],
 )
 def test_labels_of_folders(name: str, scientific: str, common: str) -> None:

@@ -51,6 +51,9 @@ def imported(source: Path, **more: object) -> tuple[dict[str, RecordingRow], str
         (("Field_recording_01.wav", "Field_recording_02.wav"), [None, None]),
         (("20240501_060000.wav", "Great Tit3.wav"), [None, PARUS]),
         (("plot7/20240501_060000.wav",), [None]),
+        (("train_soundscapes/1.wav", "soundscape_data/2.wav", "mp3_Files/Recording_1/3.wav"), [None, None, None]),
+        (("great tit-a1_1_2015_12B_462_478.wav", "call-_2_2015_12B_5_6.wav", "Turdus merula/x-_3_2015_12B_1_2.wav"),
+         [PARUS, "call", TURDUS]),
     ],
 )  # fmt: skip
 def test_species_are_found_at_any_depth(names: tuple[str, ...], species: list[str | None], tmp_path: Path) -> None:

@@ -138,6 +138,8 @@ def test_what_is_no_time_is_none(name: str) -> None:
         ("forest_0.6s_0.8999999999999999s", "forest"),
         ("forest.segmented_003", "forest"),
         ("forest_01m_30s__02m_00s", "forest"),
+        ("call-Orca-A12_130_2015_12B_46210_47810", "2015 12b"),
+        ("noise-_2381_2010_101BC_10005000_10003000", "2010 101bc"),
         ("forest_6_8", None),
         ("forest_2", None),
         ("Andean Guan1", None),
@@ -181,6 +183,7 @@ def test_start_and_end_join_in_a_folder_whatever_the_name() -> None:
         (("part1_creek", "part2_creek"), None, False),
         (("site_1", "site_2", "plot_1", "plot_2"), 3.0, False),
         (("creek{1}", "creek{2}", "hill{1}", "hill{2}"), 3.0, True),
+        (("Clip 000 364 459", "Clip 000 364 460"), 3.0, False),
     ],
 )
 def test_series_are_joined_or_not_known(names: tuple[str, ...], duration_s: float | None, is_cut: bool) -> None:
@@ -211,6 +214,15 @@ def test_running_numbers_join_only_where_there_is_evidence() -> None:
     assert [[each.path for each in found] for found in undecided_series(series)] == [
         ["a/r0.wav", "a/r1.wav", "a/r2.wav"]
     ]
+
+
+def test_clips_of_one_night_are_joined_by_station_and_microphone() -> None:
+    """HaroldMills/Vesper#166: names have the time of the call, not the start of the night's recording."""
+    evening = "a/Ithaca_21c 0_Old Bird Thrush Detector Redux 1.1_2020-03-04_21.36.23.456_Z_Call.WOTH.wav"
+    morning = "b/Ithaca_21c 0_Old Bird Tseep Detector Redux 1.1_2020-03-05_01.36.23.457_Z_Call.wav"
+    others = [evening.replace("03-04", "03-05"), evening.replace("Ithaca", "Ajo"), evening.replace("21c 0", "NFC 1")]
+    assert groups(evening, morning, *others) == [{evening, morning}]
+    assert groups(*(name.replace(".456", "").replace(".457", "") for name in (evening, morning))) == []
 
 
 def test_a_name_that_every_folder_has_joins_only_in_its_own() -> None:

@@ -45,6 +45,16 @@ def test_import_counts_what_has_no_time_length_or_one_clock(tmp_path: Path) -> N
     assert problems(check_table(table, n_workers=1)) == expected, "a check keeps them, and calls nothing damaged"
 
 
+def test_an_import_says_that_another_file_follows(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "20240601_013005.wav", tone(seconds=0.2), 16_000)
+    content = (tmp_path / "20240601_013005.wav").read_bytes()
+    (tmp_path / "20240601_013005.wav").write_bytes(content + content)
+    table = imported(tmp_path)
+    assert problems(table) == {"20240601_013005.wav": ["rest_not_read"]}
+    (note,) = notes_of_sound(table)
+    assert note.startswith(f"rest of the file in 1 of 1 recordings, as 20240601_013005.wav: {len(content)} bytes with")
+
+
 def test_check_tells_channels_from_damage(tmp_path: Path) -> None:
     song = tone(seconds=2.0)
     soundfile.write(tmp_path / "20240601_013005.wav", np.column_stack([song, -song]), 16_000)
@@ -57,11 +67,20 @@ def test_every_warning_is_a_known_problem() -> None:
         "channels: b",
         "low rate: x",
         "zeros at the end: x",
+        "rest of the file: x",
         "length never written: x",
         "11 samples",
     ]
     found = problems_of_sound(warnings, Origin(conflict="x"))
-    assert found == ["channels", "low_rate", "zeros_at_end", "length_not_written", "damaged", "clock_conflict"]
+    assert found == [
+        "channels",
+        "low_rate",
+        "zeros_at_end",
+        "rest_not_read",
+        "length_not_written",
+        "damaged",
+        "clock_conflict",
+    ]
     assert set(found) <= set(PROBLEMS)
 
 

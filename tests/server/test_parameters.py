@@ -166,6 +166,13 @@ def test_sound_is_judged_over_http_as_on_the_command_line(level_bundle: Bundle, 
     assert client.post(f"{IDENTIFY}?channel=right", files=content).json()["warnings"] == []
     (warning,) = client.post(IDENTIFY, files=content, data={"channel": "left"}).json()["warnings"]
     assert warning == "channels: left is silent, and it is the one that is read; right has more"
+    assert client.post("/api/predict?channel=right", files=content).json()["warnings"] == []
+    assert client.post("/api/predict", files=content, data={"channel": "left"}).json()["warnings"] == [warning]
+    reply = client.post("/api/predict?channel=right", files=content, data={"channel": "left"})
+    assert (reply.status_code, reply.json()["detail"]) == (
+        400,
+        "channel: expected one value, got right in the address and left in the form.",
+    )
 
 
 def test_each_channel_is_told_kept_shown_and_taken_away(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:

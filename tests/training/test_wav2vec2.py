@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.server
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -73,11 +74,17 @@ def test_weights_that_the_folder_lacks_are_learned_and_named(published: Path, tm
     store = ModelStore(tmp_path)
     config = compose_config(["data=x", "model=wav2vec2", f"model.source={folder}", "model.freeze_transformer=true"])
     family, shape = family_config(config, store)
+    lines: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = lines.append  # type: ignore[method-assign]
+    logging.getLogger("transformers").addHandler(handler)
     network = family.build(shape, Context(("Avis a", "Avis b"), store))
+    logging.getLogger("transformers").removeHandler(handler)
     learned = {name for name, weights in network.named_parameters() if weights.requires_grad}
     assert f"body.{lacking}" in learned
     assert "body.feature_extractor.conv_layers.5.conv.weight" not in learned
     assert f"lacks 1 weights of Wav2Vec2 ({lacking}, ...)" in (network.start_note or "")
+    assert lines == [], "transformers' own table of the same"
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from dawnchorus.audio.backends import Backend, open_backend
 from dawnchorus.audio.channels import ChannelStatistics, find_best_channel, mix_to_mono
 from dawnchorus.audio.header_lengths import find_unwritten
 from dawnchorus.audio.ogg import is_cut_off
+from dawnchorus.audio.remainder import find_remainder, find_second_flac
 from dawnchorus.audio.riff import missing_data_bytes
 from dawnchorus.errors import AudioTooLarge, AudioUnreadable
 from dawnchorus.types import AudioInfo, ChannelSource
@@ -146,6 +147,9 @@ class Recording:
 
     def _check_end(self) -> None:
         """Compare what came with what the header promised."""
+        second = find_second_flac(self.path) if self.info.container == "FLAC" else None
+        if second is not None:
+            self.warnings.append(second.warning)
         if any(line.startswith("damaged") for line in self.warnings):
             return
         promised_s = self.info.duration_s
@@ -204,8 +208,8 @@ def open_recording(path: Path) -> Recording:
         AudioUnreadable: no decoder knows the file, or its rate or channel count is out of bounds.
     """
     backend = open_backend(path)
-    unwritten = find_unwritten(path)
-    warnings = [] if unwritten is None else [unwritten.warning]
+    rest = find_unwritten(path) or find_remainder(path)
+    warnings = [] if rest is None else [rest.warning]
     if backend.info.rate_hz < LOW_RATE_HZ:
         warnings.append(f"low rate: {backend.info.rate_hz} Hz hold no sound above {backend.info.rate_hz // 2} Hz")
     return Recording(path=path, info=backend.info, _backend=backend, warnings=warnings)

@@ -20,6 +20,7 @@ SUFFIXES = frozenset(
 COMPANIONS = frozenset(
     {
         ".csv",
+        ".data",
         ".html",
         ".jpeg",
         ".jpg",

@@ -33,6 +33,9 @@ _ZEROS_STEP_BYTES = 1 << 20
 _MIN_ZEROS_S = 0.1
 """Fewer zeros at the end are silence; more are space that was set aside for sound that did not come."""
 
+_OTHER_FILES = (b"RIFF", b"RF64", b"BW64")
+"""Starts of another file, which is no part of this one's sound."""
+
 _MIN_BEHIND_S = 0.1
 """Less behind a length that was written is padding."""
 
@@ -160,7 +163,7 @@ def _behind_length(
     min_bytes = _MIN_BEHIND_S * form.rate_hz * form.frame_bytes
     if size - end < min_bytes:
         return None
-    if others and (others[0].name in _TRAILING_CHUNKS or _is_chain(others, end, size)):
+    if others and (others[0].name in (*_TRAILING_CHUNKS, *_OTHER_FILES) or _is_chain(others, end, size)):
         return None
     file.seek(end)
     start_of_rest = file.read(_TEXT_BYTES)

@@ -1,28 +1,61 @@
-"""Detection of truncated Ogg files: the format (RFC 3533) marks the last page of a stream."""
+"""Pages of Ogg files, and truncated ones: the format (RFC 3533) marks the last page of a stream."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 _MAGIC = b"OggS"
-_LAST_PAGE = 0x04
+_FIRST_PAGE, _LAST_PAGE = 0x02, 0x04
 _PAGE_HEADER = 27
 _MAX_PAGE = 65_307
 
 
+@dataclass(frozen=True)
+class OggPage:
+    """Header of a page."""
+
+    start: int
+    n_bytes: int
+    serial: int
+    """Number of its stream."""
+    is_first: bool
+    is_last: bool
+
+
+def iter_pages(file: BinaryIO, *, start: int = 0) -> Iterator[OggPage]:
+    """Yield the pages from byte `start` on, up to bytes that are no page; the last may be cut."""
+    while True:
+        file.seek(start)
+        header = file.read(_PAGE_HEADER + 255)
+        n_segments = header[26] if len(header) >= _PAGE_HEADER else 0
+        lengths = header[_PAGE_HEADER : _PAGE_HEADER + n_segments]
+        if header[:4] != _MAGIC or len(header) < _PAGE_HEADER or len(lengths) < n_segments:
+            return
+        n_bytes = _PAGE_HEADER + n_segments + sum(lengths)
+        serial = int.from_bytes(header[14:18], "little")
+        yield OggPage(start, n_bytes, serial, bool(header[5] & _FIRST_PAGE), bool(header[5] & _LAST_PAGE))
+        start += n_bytes
+
+
+def find_last_page(file: BinaryIO) -> OggPage | None:
+    """Return the last page if it is whole; None if the file is cut off in it, or has none."""
+    size = file.seek(0, 2)
+    first = max(size - _MAX_PAGE - _PAGE_HEADER, 0)
+    file.seek(first)
+    at = file.read().rfind(_MAGIC)
+    page = None if at < 0 else next(iter_pages(file, start=first + at), None)
+    if at < 0:  # other bytes may follow the pages
+        *_others, page = [None, *iter_pages(file)]
+    return page if page is not None and page.start + page.n_bytes <= size else None
+
+
 def is_cut_off(path: Path) -> bool:
-    """Return True if the file is Ogg and does not end with a whole page that is marked as the last."""
+    """Return True if the file is Ogg and its last page is not whole, or not marked as the last."""
     with path.open("rb") as file:
         if file.read(4) != _MAGIC:
             return False
-        size = file.seek(0, 2)
-        file.seek(max(size - _MAX_PAGE - _PAGE_HEADER, 0))
-        tail = file.read()
-    start = tail.rfind(_MAGIC)
-    page = tail[start:]
-    if start < 0 or len(page) < _PAGE_HEADER:
-        return True
-    n_segments = page[26]
-    lengths = page[_PAGE_HEADER : _PAGE_HEADER + n_segments]
-    complete = len(lengths) == n_segments and len(page) >= _PAGE_HEADER + n_segments + sum(lengths)
-    return not (complete and page[5] & _LAST_PAGE)
+        page = find_last_page(file)
+    return page is None or not page.is_last

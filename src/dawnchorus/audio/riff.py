@@ -19,7 +19,7 @@ MAX_CHUNKS = 1000
 _IN_DS64 = 0xFFFFFFFF
 """The size in an RF64 file that stands for the one in its ds64 chunk."""
 
-_NEVER = 1 << 62
+_NEVER = 1 << 48
 """Long sizes from here on are placeholders: no file is so large."""
 
 _WAVE64 = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"

@@ -17,7 +17,7 @@ from dawnchorus.audio.process import DecoderProcess, Ended, Opened
 from dawnchorus.data.identity import hash_content
 from dawnchorus.data.importing import MISSING, UNREADABLE
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable
-from dawnchorus.data.sound_notes import CLOCK_UNREAD, CONFLICT, LENGTH, problems_of_sound
+from dawnchorus.data.sound_notes import CLOCK_UNREAD, CONFLICT, LENGTH, REMAINDER, problems_of_sound
 from dawnchorus.errors import AudioError, AudioNotFound
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label
@@ -57,6 +57,7 @@ PROBLEMS: dict[str, str] = {
     UNREADABLE: "no decoder can open it: fetch it again, or drop it",
     "damaged": "it ends early or is damaged inside: fetch it again; what can be decoded is used",
     LENGTH: "its header does not say how long it is: save it again with a sound editor; all of it is used",
+    REMAINDER: "another file, or junk, follows the sound and is not read: cut it off, or into a file of its own",
     "zeros_at_end": "it ends with exact zeros, as space that a recorder set aside: cut them off",
     "low_rate": "its sample rate is too low for birds",
     "channels": "a channel is silent or only noise, or they cancel out in their mean: keep one of them",

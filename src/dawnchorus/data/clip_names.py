@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import PurePosixPath
 
@@ -53,8 +55,18 @@ _UNIX_HEX = re.compile(r"(?P<moment>[0-9A-Fa-f]{8})(?=$|[-_. ])")
 _FIRST_UNIX, _LAST_UNIX = 0x52C35A80, 0x7FFFFFFF
 """2014, before the first AudioMoth, and the last moment that four bytes hold."""
 _ZONE = re.compile(r"^(?:\.\d+)?[-_ ]?(?:Z|UTC|[+-]\d\d:?(?:\d\d)?)(?![\dA-Za-z])")
-_SCORE = re.compile(r"^(?:.*[-_ ])?[01]\.\d+[-_](?:\d+[-_])?")
+_SCORE = re.compile(r"^(?:.*[-_ ])?(?:0\.\d+|1\.0+)[-_](?:\d+[-_])?")
 """Before the name of the recording: score and number of BirdNET-Analyzer's segments."""
+
+_DETECTION = re.compile(
+    r"(?P<recorder>.+?)[-_ ]"
+    r"(?P<moment>(?:19|20)\d\d-?[01]\d-?[0-3]\d[-_T ][0-2]\d[-.:]?[0-5]\d[-.:]?[0-5]\d)\.\d{3}(?!\d)"
+)
+"""Thousandths of a second tell a detection's time from that at which a recorder starts."""
+
+_TAPE_CLIP = re.compile(
+    r"(?P<label>[^_]+)_\d+_(?P<year>(?:19|20)\d\d)_(?P<tape>[^_]+)_(?P<start_ms>\d+)_(?P<end_ms>\d+)", re.ASCII
+)
 
 _NUMBER = r"\d+(?:[.,]\d+)?"
 _DECIMAL = r"\d+[.,]\d+"
@@ -176,6 +188,43 @@ def recorder_name(stem: str) -> RecorderName | None:
     return None
 
 
+@lru_cache(maxsize=_CACHED)
+def recorder_night(stem: str) -> str | None:
+    """Return recorder and night of a detection that a clip is named after; None for other names.
+
+    Vesper names its clips `station_microphone_detector_2020-03-04_21.36.23.456_Z_class`. A night lasts from noon to
+    noon of the clock in the name.
+    """
+    match = _DETECTION.match(stem)
+    if match is None:
+        return None
+    parts = match["recorder"].split("_")
+    without_detector = parts[:-1] if len(parts) > 2 else parts
+    recorder = " ".join(without_detector).strip("-_ ").casefold()
+    with suppress(ValueError):
+        moment = datetime.strptime(re.sub(r"\D", "", match["moment"]), "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+        return f"{recorder}|{moment - timedelta(hours=12):%Y-%m-%d}"
+    return None
+
+
+@dataclass(frozen=True)
+class TapeClip:
+    """A name as ANIMAL-SPOT wants it: `class-information_id_year_tape_start_end`, times in milliseconds."""
+
+    class_name: str
+    tape: str
+    """Year and name of the recording."""
+
+
+@lru_cache(maxsize=_CACHED)
+def tape_clip(stem: str) -> TapeClip | None:
+    """Return class and recording in a name of ANIMAL-SPOT's form; None for other names."""
+    match = _TAPE_CLIP.fullmatch(stem)
+    if match is None:
+        return None
+    return TapeClip(match["label"].partition("-")[0].strip(), f"{match['year']} {match['tape'].casefold()}")
+
+
 @dataclass(frozen=True)
 class Cut:
     """A clip's name, without the times or the part that it has in it."""
@@ -193,6 +242,8 @@ def cut_from(stem: str, duration_s: float | None) -> Cut | None:
     Times, words such as "part 2", or another file's name inside say so. Two whole numbers are times only if they are as
     far apart as the clip is long.
     """
+    if clip := tape_clip(stem):
+        return Cut((clip.tape,), is_range=True)
     moment = _MOMENT.search(stem)
     after_moment = moment.end() if moment else 0
     for pattern in _RANGES:

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from dawnchorus.audio.discovery import find_recordings
 from dawnchorus.data.layouts.annotations import ReadAnnotations, find_marks
-from dawnchorus.data.layouts.folders import SPECIES, read_folders
+from dawnchorus.data.layouts.folders import SPECIES, FolderReading, read_folders
+from dawnchorus.data.layouts.naming_tables import find_naming_tables
 from dawnchorus.data.layouts.search_results import find_search_results
 from dawnchorus.data.layouts.voices import find_voices_table
 from dawnchorus.errors import InputError
+from dawnchorus.formats.mark_lists import has_times
 from dawnchorus.formats.registry import MARK_SUFFIXES, marks_format, read_annotations
 from dawnchorus.taxonomy.classes import KnownClasses
 
@@ -69,6 +71,7 @@ def detect_layout(
     marked = found.recordings()
     reading = read_folders(source, files, known)
     if not found.tables or (not marked and reading.sure):
+        _consider_naming_tables(source, files, reading, on_note)
         on_note(f"layout: folders, because none of {count_recordings(files)} has a table of marks.")
         if found.tables:
             on_note(
@@ -93,9 +96,33 @@ def detect_layout(
     return "annotations"
 
 
+def _consider_naming_tables(source: Path, files: Sequence[Path], reading: FolderReading, on_note: OnNote) -> None:
+    """Name the tables that say something of recordings in columns that are not known.
+
+    Raises:
+        InputError: folders with names of no known form would be the species of such recordings.
+    """
+    tables = list(find_naming_tables(source, files))
+    for table in (table for table in tables if table.column is not None):
+        doubtful = [path for path in table.recordings if path in reading.labels and path not in reading.sure]
+        if doubtful:
+            raise InputError(
+                f"{source}: two layouts are as likely. {table.evidence()}, in columns that are not known, and "
+                f"'{reading.labels[doubtful[0]]}', a folder of {doubtful[0].name}, may be a species. Import the table "
+                f"(`{table.command()}`), or repeat the command with --layout folders, which does not read it."
+            )
+    if tables:
+        commands = [f"`{table.command()}`" for table in tables if table.column]
+        advice = f" If a column has the species of whole recordings: {commands[0]}." if commands else ""
+        evidence = list_some([table.evidence() for table in tables])
+        on_note(f"tables of recordings in columns that are not known, not read: {len(tables)} ({evidence}).{advice}")
+
+
 def described_layout(source: Path) -> tuple[Layout, str] | None:
     """Return the layout of a source that a table describes, and the table's name."""
     if (table := find_known_table(source)) is not None:
+        if has_times(table):
+            return "annotations", f"the columns of {table.name}: times within recordings"
         return "csv", table.name
     if (results := find_search_results(source)) is not None:
         return "xeno-canto", results.name

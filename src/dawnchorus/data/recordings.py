@@ -188,6 +188,9 @@ def read_table(data_set: Path) -> RecordingsTable:
     """
     path = table_path(data_set)
     if not path.is_file():
+        above = data_set.absolute().parent
+        if table_path(above).is_file():
+            raise InputError(f"{data_set}: this is a folder of the data set {above}. Name that one.")
         raise InputError(f"{path}: no such file. Make it with `dawnchorus data import`.")
     with reading_parquet(path):
         table = pq.read_table(path)

@@ -20,6 +20,7 @@ from dawnchorus.data.clip_names import (
     number_behind,
     page_number,
     recorder_name,
+    recorder_night,
     stem_of,
     two_numbers,
 )
@@ -41,6 +42,9 @@ _MIN_DIGITS = 4
 _WEAK = 5
 _WORD = 4
 """Names that are shorter, or of fewer letters, come again in other folders."""
+
+_IDENTIFIER = re.compile(r"clip[-_ ]\d{3}(?:[-_ ]\d{3})+", re.ASCII)
+"""Thousands of a number that counts all clips of an archive, as `Clip 000 364` of Vesper's `Clip 000 364 459`."""
 
 _NO_NAMES = frozenset(
     (
@@ -143,6 +147,12 @@ def _recorder_keys(rows: Sequence[RecordingRow]) -> Keys:
     ]
 
 
+def _night_keys(rows: Sequence[RecordingRow]) -> Keys:
+    """Return recorder and night of clips that are named after a detection's time."""
+    named = ([recorder_night(stem) for stem in _names(row)] for row in rows)
+    return [tuple(dict.fromkeys(night for night in nights if night)) for nights in named]
+
+
 def _words(text: str | None) -> set[str]:
     return set(re.findall(r"[^\W\d_]+", (text or "").casefold()))
 
@@ -156,6 +166,8 @@ def _names_no_recording(base: str, row: RecordingRow) -> bool:
     """Return True if a name says no more than its class, as `parus major` in the folder of that species does."""
     labels = (row.scientific_name, row.common_name, row.ebird_code, *row.absent, *row.secondary)
     if _plain(base) in map(_plain, (_folder(row).rpartition("/")[2], *labels)):
+        return True
+    if _IDENTIFIER.fullmatch(base):
         return True
     if any(map(str.isdigit, base)):
         return False
@@ -356,7 +368,7 @@ def _numbered(rows: Sequence[RecordingRow]) -> Numbered:
             if are_clips(series, others, rows[series.members[0]]):
                 cut.append(series)
                 free.difference_update(series.members)
-            elif series.length_s is not None and _is_even(series):
+            elif (series.length_s is not None or _IDENTIFIER.fullmatch(series.base)) and _is_even(series):
                 doubtful.append(series)
         has_clips |= {series.place for series in cut}
     undecided = []
@@ -412,6 +424,12 @@ RELATIONS: tuple[Relation, ...] = (
     Relation("the same group", _by_row(lambda row: row.given_group), "a group that its source gives"),
     ARCHIVE,
     RECORDER,
+    Relation(
+        "clips of one recorder's night",
+        _night_keys,
+        "a recorder and a detection's time to the thousandth of a second in its name",
+        is_of_one_recording=False,
+    ),
     Relation("cut from the same recording", _cut_keys, "times or a part in its name"),
     Relation("numbered clips of the same recording", _numbered_keys, "a number that is known to be a clip's"),
     Relation("the same sound", _by_row(lambda row: row.sound_hash), "been listened to; run `dawnchorus data check`"),

@@ -6,14 +6,17 @@ from collections.abc import Iterator, Sequence
 
 from dawnchorus.audio.clock_report import ClockReport
 from dawnchorus.audio.metadata import read_origin
+from dawnchorus.audio.remainder import find_remainder
 from dawnchorus.data.recordings import RecordingsTable
 from dawnchorus.types import Origin
 
 LENGTH, CONFLICT, CLOCK_UNREAD = "length_not_written", "clock_conflict", "clock_not_understood"
+REMAINDER = "rest_not_read"
 
 _PROBLEM_OF_WARNING = {
     "length never written": LENGTH,
     "length too short": LENGTH,
+    "rest of the file": REMAINDER,
     "zeros at the end": "zeros_at_end",
     "low rate": "low_rate",
     "silence": "silent",
@@ -33,7 +36,7 @@ def problems_of_sound(warnings: Sequence[str], origin: Origin) -> list[str]:
 
 
 def notes_of_sound(table: RecordingsTable) -> Iterator[str]:
-    """Yield a sentence on recordings without a time, on contradicting sources, and on lengths never written."""
+    """Yield a sentence on recordings without a time, contradicting sources, and bytes that headers do not count."""
     report = ClockReport()
     rows = [row for row in table.rows if not _UNREAD.intersection(row.problems)]
     for row in rows:
@@ -53,3 +56,8 @@ def notes_of_sound(table: RecordingsTable) -> Iterator[str]:
             f"length not written, or too short, in {len(unwritten)} of {len(rows)} recordings, as "
             f"{unwritten[0].recording_id}: all samples behind the header are read."
         )
+    longer = [row for row in rows if REMAINDER in row.problems]
+    if longer:
+        remainder = find_remainder(table.file(longer[0]))
+        example = "another file begins there" if remainder is None else remainder.description
+        yield f"rest of the file in {len(longer)} of {len(rows)} recordings, as {longer[0].recording_id}: {example}."

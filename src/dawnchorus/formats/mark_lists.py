@@ -1,14 +1,25 @@
-"""Lists of marks with columns for recording, start, end and label, as OpenSoundscape and others write them."""
+"""Lists of marks with columns for recording, start, end and label, as OpenSoundscape and others write them.
+
+Instead of an end there may be a duration, and instead of a label a column for each class, with 1 or POS where it is
+present, 0 or NEG where it is not, and UNK where nobody knows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from dawnchorus.formats.text import NamedColumns, OnNote, say_nothing
+from dawnchorus.tables import column_keys, header_key
 from dawnchorus.tables.text_files import read_text
 from dawnchorus.taxonomy.labels import parse_label
 from dawnchorus.types import Detection, Mark
+
+LIST, LIST_OF_ONE = "list", "list of one recording"
+"""Kinds of lists: with a column for recordings, and without, as of the one that it is named after."""
 
 _RECORDING = (
     "recording",
@@ -20,26 +31,77 @@ _RECORDING = (
     "filepath",
     "path",
     "begin file",
+    "in file",
+    "recording_id",
 )
-_START = ("start_time", "start_s", "start", "start_offset_s", "start (s)", "onset", "begin", "begin_time", "start time")
-_END = ("end_time", "end_s", "end", "end_offset_s", "end (s)", "offset", "end time", "stop")
-_LABEL = ("scientific_name", "scientific name", "species", "annotation", "label", "label:species", "class", "name")
+_START = (
+    *("start_time", "start_s", "start", "start_offset_s", "start (s)", "onset", "begin", "begin_time", "start time"),
+    *("t_min", "min_t", "onset_s", "start_seconds", "event_start_seconds"),
+)
+_END = (
+    *("end_time", "end_s", "end", "end_offset_s", "end (s)", "offset", "end time", "stop"),
+    *("t_max", "max_t", "offset_s", "stop_s", "stop_seconds", "end_seconds", "event_end_seconds"),
+)
+_DURATION = ("duration", "duration_s")
+_START_BEFORE_DURATION = (*_START, "offset")
+"""Kaleidoscope's `OFFSET` is where a sound of its `DURATION` starts."""
+_LABEL = (
+    *("scientific_name", "scientific name", "species", "annotation", "label", "label:species", "class", "name"),
+    *("manual id", "specie", "latin name", "common name", "species ebird code", "ebird code", "primary_label"),
+)
 _SCORE = ("score", "confidence")
 _LOW, _HIGH = ("low_f", "low_hz", "low freq (hz)"), ("high_f", "high_hz", "high freq (hz)")
 _KIND = ("label_type",)
 """Hoplite's: "positive", "negative" (looked for, not there) or "uncertain"."""
 
+_PRESENT, _ABSENT = frozenset(("1", "1.0", "true", "pos")), frozenset(("0", "0.0", "false", "neg", ""))
+_UNCERTAIN = frozenset(("unk",))
+_NAMELESS_CLASS = "q"
+"""DCASE's column for the one class of a file, which is not named."""
+
 _DELIMITERS = ",;\t"
+_N_ROWS = 20
+"""Rows that tell a column of a class."""
 
 
-def has_columns(header: str) -> bool:
-    """Return True if a first line names the columns of such a list."""
-    names = {name.strip(' "\r').lower() for name in header.split(_delimiter(header))}
-    return all(not names.isdisjoint(wanted) for wanted in (_RECORDING, _START, _END, _LABEL))
+def kind_of_list(text: str) -> str | None:
+    """Return `LIST` or `LIST_OF_ONE` for the first lines of such a list, and None for those of another file."""
+    names, rows = _first_rows(text)
+    if _spans(names) is None:
+        return None
+    has_labels = _column(names, _LABEL) is not None
+    if _column(names, _RECORDING) is None:
+        return LIST_OF_ONE if has_labels else None
+    return LIST if has_labels or _class_columns(names, rows) else None
+
+
+def _first_rows(text: str) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the first whole rows; none of a text that is no table."""
+    lines = text.splitlines()[: _N_ROWS + 1]
+    try:
+        names, *rows = csv.reader(lines or [""], delimiter=_delimiter(lines[0] if lines else ""))
+    except csv.Error:
+        return [], []
+    return names, [row for row in rows if len(row) == len(names)]
+
+
+def has_times(path: Path) -> bool:
+    """Return True if the file is such a list, in which most rows have times as numbers.
+
+    Raises:
+        FormatError: it is no text.
+    """
+    text = read_text(path)
+    if kind_of_list(text) != LIST:
+        return False
+    rows = NamedColumns(path, delimiter=_delimiter(text.partition("\n")[0]))
+    start, end, _ = _require_span(rows)
+    timed = [all(re.fullmatch(r"\s*\d[\d.,]*\s*", fields[place]) for place in (start, end)) for _, fields in rows.table]
+    return sum(timed) > len(timed) / 2
 
 
 def read_marks(path: Path, on_note: OnNote = say_nothing) -> Iterator[Mark]:
-    """Yield each row, also those that cannot be read.
+    """Yield each row, also those that cannot be read; of a table with a column for each class, each class of a row.
 
     Rows without times that have no label, or that of no species (`nocall`), and negative ones, say that somebody
     listened.
@@ -48,22 +110,30 @@ def read_marks(path: Path, on_note: OnNote = say_nothing) -> Iterator[Mark]:
         FormatError: a needed column is missing.
     """
     rows = NamedColumns(path, delimiter=_delimiter(read_text(path).partition("\n")[0]))
-    recording, label = rows.require(_RECORDING), rows.require(_LABEL)
-    start, end = rows.require(_START), rows.require(_END)
+    recording = rows.place(_RECORDING)
+    if rows.place(_LABEL) is None:
+        classes = _class_columns(rows.header, [fields for _, fields in rows.table])
+        if classes:
+            columns = _ClassColumns(rows, recording, *_require_span(rows), tuple(classes))
+            on_note(f"{path}: a column for each class, 1 or POS where it is present: {columns.names()}.")
+            return rows.marks_of_rows(columns.marks, on_note)
+    label, (start, end, is_duration) = rows.require(_LABEL), _require_span(rows)
     score, low, high, kind = (rows.place(names) for names in (_SCORE, _LOW, _HIGH, _KIND))
 
-    def mark(line: int, fields: list[str]) -> Mark:
+    def marks(line: int, fields: list[str]) -> Iterator[Mark]:
         named, text = rows.text(fields, recording), rows.text(fields, label) or ""
         certainty = (rows.text(fields, kind) or "positive").lower()
         found = parse_label(text if certainty == "positive" else "?")
         has_times = rows.text(fields, start) is not None or rows.text(fields, end) is not None
         is_bare = not has_times and (not text or found.kind == "sound")
         if is_bare or (named and certainty == "negative"):
-            return Mark(line, None, named)
+            yield Mark(line, None, named)
+            return
         value = rows.number_or_none(line, fields, score)
+        start_s, end_s = rows.offset_s(line, fields, start), rows.offset_s(line, fields, end)
         detection = Detection(
-            start_s=rows.offset_s(line, fields, start),
-            end_s=rows.offset_s(line, fields, end),
+            start_s=start_s,
+            end_s=start_s + end_s if is_duration else end_s,
             scientific_name=found.scientific_name,
             common_name=found.common_name,
             kind=found.kind,
@@ -71,9 +141,90 @@ def read_marks(path: Path, on_note: OnNote = say_nothing) -> Iterator[Mark]:
             low_hz=rows.number_or_none(line, fields, low),
             high_hz=rows.number_or_none(line, fields, high),
         )
-        return Mark(line, detection, named)
+        yield Mark(line, detection, named)
 
-    return rows.marks(mark, on_note)
+    return rows.marks_of_rows(marks, on_note)
+
+
+@dataclass(frozen=True)
+class _ClassColumns:
+    """A table with a column for each class."""
+
+    rows: NamedColumns
+    recording: int | None
+    start: int
+    end: int
+    is_duration: bool
+    classes: tuple[int, ...]
+
+    def names(self) -> str:
+        """Return the number of classes and the first of them."""
+        return f"{len(self.classes)} (as '{self.rows.header[self.classes[0]]}')"
+
+    def marks(self, line: int, fields: list[str]) -> Iterator[Mark]:
+        """Yield a mark for each class that is present or uncertain in a row; without any, that somebody listened.
+
+        Raises:
+            FormatError: a time is none.
+        """
+        named = self.rows.text(fields, self.recording)
+        start_s = self.rows.offset_s(line, fields, self.start)
+        end_s = self.rows.offset_s(line, fields, self.end) + (start_s if self.is_duration else 0.0)
+        names = list(self._present(fields))
+        if not names:
+            yield Mark(line, None, named)
+        for name in names:
+            found = parse_label(name)
+            yield Mark(
+                line, Detection(start_s, end_s, found.scientific_name, found.common_name, found.kind, 1.0), named
+            )
+
+    def _present(self, fields: list[str]) -> Iterator[str]:
+        for place in self.classes:
+            name, value = self.rows.header[place], fields[place].strip().lower()
+            if value in _UNCERTAIN or (value in _PRESENT and name.strip().lower() == _NAMELESS_CLASS):
+                yield "?"
+            elif value in _PRESENT:
+                yield name
+
+
+def _class_columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    """Return the columns of classes: all but those of recording, start and end, if every cell says there or not there.
+
+    Numbers of another kind, as of channels, are told from classes by cells that say not there.
+    """
+    span = _spans(header)
+    used = {_column(header, _RECORDING), *(span[:2] if span else ())}
+    places = [place for place, name in enumerate(header) if name.strip() and place not in used]
+    cells = {row[place].strip().lower() for place in places for row in rows}
+    is_known = cells <= _PRESENT | _ABSENT | _UNCERTAIN and not cells.isdisjoint(_PRESENT)
+    is_nameless = [header[place].strip().lower() for place in places] == [_NAMELESS_CLASS]
+    return places if is_known and (is_nameless or not cells.isdisjoint(_ABSENT)) else []
+
+
+def _spans(header: Sequence[str]) -> tuple[int, int, bool] | None:
+    """Return the columns of start and end, and if the latter is a duration; None if there are none."""
+    start, end = _column(header, _START), _column(header, _END)
+    if start is not None and end is not None:
+        return start, end, False
+    start, duration = _column(header, _START_BEFORE_DURATION), _column(header, _DURATION)
+    return None if start is None or duration is None else (start, duration, True)
+
+
+def _require_span(rows: NamedColumns) -> tuple[int, int, bool]:
+    """As `_spans`.
+
+    Raises:
+        FormatError: there are none.
+    """
+    span = _spans(rows.header)
+    return (rows.require(_START), rows.require(_END), False) if span is None else span
+
+
+def _column(header: Sequence[str], names: Sequence[str]) -> int | None:
+    """Return the column that has one of `names`, the first that is there, with or without a unit in brackets."""
+    keys = column_keys(header)
+    return next((keys[key] for key in map(header_key, names) if key in keys), None)
 
 
 def _delimiter(header: str) -> str:

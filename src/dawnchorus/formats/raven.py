@@ -150,6 +150,7 @@ class _Columns:
             "confidence": ["Confidence", "Score"],
             "path": ["Begin Path"],
             "file": ["Begin File"],
+            "recording": ["Recording", "Filename", "File"],
         }
         places = {field: rows.place(columns) for field, columns in names.items()}
         return cls(rows, rows.require(["Begin Time (s)"]), rows.require(["End Time (s)"]), places)
@@ -162,7 +163,8 @@ class _Columns:
         """
         rows = self.rows
         text = {field: rows.text(fields, place) for field, place in self.places.items()}
-        named = text["path"] or text["file"]
+        counted_on = text["path"] or text["file"]
+        named = counted_on or text["recording"]
         label = parse_label(text["name"] or text["common"] or text["code"] or "")
         has_times = rows.text(fields, self.begin) is not None or rows.text(fields, self.end) is not None
         if not has_times and (not label.scientific_name or label.kind == "sound"):
@@ -184,7 +186,7 @@ class _Columns:
             high_hz=rows.number_or_none(line, fields, self.places["high"]),
             channel=rows.channel(fields, self.places["channel"]),
         )
-        return Mark(line, detection, named, within is not None or named is None, text["selection"], text["view"])
+        return Mark(line, detection, named, within is not None or counted_on is None, text["selection"], text["view"])
 
 
 def require_names(path: Path) -> None:

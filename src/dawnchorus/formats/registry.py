@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dawnchorus.errors import FormatError, InputError
-from dawnchorus.formats import audacity, birdnet_csv, json_lines, kaleidoscope, mark_lists, parquet, raven
+from dawnchorus.formats import audacity, avianz, birdnet_csv, json_lines, kaleidoscope, mark_lists, parquet, raven
 from dawnchorus.formats.text import OnNote, say_nothing
 from dawnchorus.types import Detection, Mark, Provenance, RecordingTable
 
@@ -91,7 +91,7 @@ def format_of_file(path: Path) -> TableFormat:
     )
 
 
-MARK_SUFFIXES = (".txt", ".tsv", ".csv")
+MARK_SUFFIXES = (".txt", ".tsv", ".csv", avianz.SUFFIX)
 """Ends of the names of tables of marks, in lower case."""
 
 _AUDACITY_LINE = re.compile(r"\s*-?\d[\d.,:eE+-]*\t\s*-?\d[\d.,:eE+-]*(\t|$)")
@@ -106,15 +106,17 @@ def _read_no_marks(path: Path, on_note: OnNote) -> Iterator[Mark]:
 _MARK_READERS: dict[str, Callable[[Path, OnNote], Iterator[Mark]]] = {
     "Raven": raven.read_marks,
     "BirdNET-Analyzer": birdnet_csv.read_marks,
-    "list": mark_lists.read_marks,
+    mark_lists.LIST: mark_lists.read_marks,
+    mark_lists.LIST_OF_ONE: mark_lists.read_marks,
     "Audacity": audacity.read_marks,
+    "AviaNZ": avianz.read_marks,
     "empty": _read_no_marks,
 }
 """Readers of tables in which somebody marked sounds, by what the table's first line looks like."""
 
 
 def marks_format(path: Path) -> str | None:
-    """Return the kind of table of marks that a file is by its first line; None if it is none."""
+    """Return the kind of table of marks that a file is by its first lines; None if it is none."""
     with path.open("rb") as file:
         data = file.read(_FIRST_BYTES)
     encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
@@ -122,17 +124,17 @@ def marks_format(path: Path) -> str | None:
     first = text.partition("\n")[0].rstrip("\r")
     if not text.strip():
         return "empty"
+    if path.suffix.lower() == avianz.SUFFIX:
+        return "AviaNZ" if text.lstrip().startswith("[") else None
     if "begin time" in first.lower():
         return "Raven"
     if "start (s)" in first.lower():
         return "BirdNET-Analyzer"
-    if mark_lists.has_columns(first):
-        return "list"
-    return "Audacity" if _AUDACITY_LINE.match(first) else None
+    return mark_lists.kind_of_list(text) or ("Audacity" if _AUDACITY_LINE.match(first) else None)
 
 
 def read_annotations(path: Path, on_note: OnNote = say_nothing) -> list[Mark]:
-    """Return the rows of a table of marks: Raven's, BirdNET-Analyzer's or another with a header, or Audacity's.
+    """Return the rows of a table of marks, of Raven, BirdNET-Analyzer, Audacity, AviaNZ or another with a header.
 
     Rows that cannot be read are marks with a problem. `on_note` is told what had to be guessed, as an encoding.
 
@@ -143,8 +145,8 @@ def read_annotations(path: Path, on_note: OnNote = say_nothing) -> list[Mark]:
     if kind is None:
         raise FormatError(
             f"{path}: expected a selection table of Raven ('Begin Time (s)' in its first line), a table of "
-            f"BirdNET-Analyzer ('Start (s)'), a list with columns for recording, start, end and label, or labels of "
-            f"Audacity ('start TAB end TAB label')."
+            f"BirdNET-Analyzer ('Start (s)'), a list with columns for recording, start, end and label, labels of "
+            f"Audacity ('start TAB end TAB label'), or a .data file of AviaNZ."
         )
     if kind == "Raven":
         raven.require_names(path)

@@ -104,9 +104,13 @@ class NamedColumns:
 
         `on_note` is told what had to be guessed.
         """
+        return self.marks_of_rows(lambda line, fields: (read(line, fields),), on_note)
+
+    def marks_of_rows(self, read: Callable[[int, list[str]], Iterable[Mark]], on_note: OnNote) -> Iterator[Mark]:
+        """As `marks`, of rows that may be several marks each."""
         for line, fields in self.table:
             try:
-                yield read(line, fields)
+                yield from list(read(line, fields))
             except RowError as error:
                 yield Mark(line, None, problem=error.reason)
         for line in self.table.long_rows:

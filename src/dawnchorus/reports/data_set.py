@@ -40,6 +40,7 @@ def _figure(width: float, height: float, title: str) -> tuple[Figure, Axes]:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.set_facecolor(NIGHT)
+    axes.set_axisbelow(True)  # grid lines behind the bars, not across them
     axes.set_title(title, color=INK, fontsize=11, loc="left", pad=8)
     axes.tick_params(colors=FAINT, labelsize=8, length=0)
     for name, side in axes.spines.items():

@@ -10,7 +10,7 @@ from dawnchorus.tables.notes import Notes
 from dawnchorus.tables.numbers import NumberColumn, parse_number
 from dawnchorus.tables.offsets import parse_offset_s
 from dawnchorus.tables.places import parse_latitude, parse_longitude, parse_place
-from dawnchorus.tables.table import Table, header_key
+from dawnchorus.tables.table import Table, column_keys, header_key
 from dawnchorus.tables.times import TimeColumn, parse_time
 from dawnchorus.tables.words import is_blank
 
@@ -21,6 +21,7 @@ __all__ = [
     "Stamp",
     "Table",
     "TimeColumn",
+    "column_keys",
     "exact_id",
     "header_key",
     "is_blank",

@@ -80,7 +80,7 @@ class Table:
         if not any(map(header_key, header)):
             raise FormatError(f"{path}: expected a header line, found an empty file.")
         self.header = [name.strip() for name in header]
-        self._keys = _keys(self.header)
+        self._keys = column_keys(self.header)
         self._skips_first_cell = self._has_row_names()
         self.long_rows: Sequence[int] = ()
         """Lines of the rows with more cells than the header, once the rows have been read."""
@@ -243,7 +243,7 @@ class _Lines:
         return cls(rest, n_skipped=1, delimiter=found[1]) if found else cls(text, n_skipped=0, delimiter=None)
 
 
-def _keys(header: Sequence[str]) -> dict[str, int]:
+def column_keys(header: Sequence[str]) -> dict[str, int]:
     """Return the columns by what their names are found by, with and without a unit in brackets; the first counts."""
     keys: dict[str, int] = {}
     for name_of in (header_key, lambda name: header_key(re.sub(r"[(\[].*?[)\]]", "", name))):

@@ -8,12 +8,16 @@ from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label, parse_label
 
 _SOUND_SUFFIX = re.compile(r"(?<=.)_+sounds?$", re.IGNORECASE)
+_RANKS = re.compile(r"(?:\d+_)?(?:Animalia|Plantae|Fungi|Chromista)(?:_[A-Z][a-z]+)+_(?P<species>[A-Z][a-z]+_[a-z-]+)")
+"""Names of iNaturalist's data sets: a number, and all ranks from the kingdom to the species."""
 _NUMBERS_AT_END = re.compile(r"(?<=[^\W\d_])[ _()\d-]*\d\)?$")
 _XENO_CANTO_DOWNLOAD = re.compile(r"XC\d+ - (?P<common>.+) - (?P<scientific>[A-Z][a-z-]+ [a-z-]+)(?: [a-z-]+)?")
 
 
 def label_of_folder(name: str) -> Label:
-    """Return the label in the name of a folder; a `_sound` at the end is no part of it."""
+    """Return the label in the name of a folder; a `_sound` at the end, and ranks above the genus, are no part of it."""
+    if ranks := _RANKS.fullmatch(name):
+        return parse_label(ranks["species"])
     return parse_label(_SOUND_SUFFIX.sub("", name))
 
 

@@ -142,7 +142,10 @@ def test_what_is_not_there_and_what_is_no_name() -> None:
 def test_a_server_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kagglehub.clients, "get_user_agent", lambda: "kagglehub")  # it reads the whole stack's sources
     monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.QA, "http://127.0.0.1:9")
-    with pytest.raises(FetchFailed, match="Check the name and the network"):
+    with pytest.raises(
+        FetchFailed,
+        match=r"Kaggle, .*: 127\.0\.0\.1 cannot be reached \(Connection refused\)\. Check the name and the net",
+    ):
         download(find_source("owner/birds"))
 
 

@@ -57,14 +57,16 @@ def test_labels_come_from_the_form_the_folder_a_zip_or_a_table(level_bundle: Bun
         "a.wav": ("taken", "Loud Bird"),
         "b.wav": ("taken", "Loud Bird"),
     }
-    assert taught(client, ("birds/Avis parva_Quiet Bird/c.wav", sound(0.3))) == {"c.wav": ("taken", "Quiet Bird")}
-    assert taught(client, ("noise/n.wav", sound(0.01))) == {"n.wav": ("taken", "no species")}
+    assert taught(client, ("birds/Avis parva_Quiet Bird/c.wav", sound(0.3))) == {
+        "birds/Avis parva_Quiet Bird/c.wav": ("taken", "Quiet Bird")
+    }
+    assert taught(client, ("noise/n.wav", sound(0.01))) == {"noise/n.wav": ("taken", "no species")}
     bundle = packed(
         {"set/Avis nova_New Bird/d.wav": sound(0.4), "set/noise/e.wav": sound(0.5), "set/readme.txt": b"hello"}
     )
     assert taught(client, ("set.zip", bundle), new_class="yes") == {
-        "d.wav": ("taken", "New Bird"),
-        "e.wav": ("taken", "no species"),
+        "set/Avis nova_New Bird/d.wav": ("taken", "New Bird"),
+        "set/noise/e.wav": ("taken", "no species"),
     }
     table = b"filename,primary_label,scientific_name,common_name\nf.wav,x,Avis magna,Loud Bird\n"
     assert taught(client, ("f.wav", sound(0.6)), ("labels.csv", table)) == {"f.wav": ("taken", "Loud Bird")}
@@ -81,22 +83,22 @@ def test_a_csv_in_a_zip_and_nested_folders_are_read_and_the_rest_is_said(level_b
     )
     found = {each["name"]: each for each in reply.json()["files"]}
     assert {name: (each["status"], each["species"]) for name, each in found.items()} == {
-        "a.wav": ("taken", "Loud Bird"),
-        "b.wav": ("taken", "Quiet Bird"),
-        "c.wav": ("refused", None),
-        "d.wav": ("refused", None),
-        "x.zip": ("refused", None),
+        "set/a.wav": ("taken", "Loud Bird"),
+        "set/more/b.wav": ("taken", "Quiet Bird"),
+        "set/c.wav": ("refused", None),
+        "set/more/deep/d.wav": ("refused", None),
+        "set/x.zip": ("refused", None),
     }
-    assert found["d.wav"]["reason"] == "set/more/deep/d.wav: the csv labels.csv does not name it"
-    assert found["x.zip"]["reason"].startswith("set/x.zip: a zip in a zip is not unpacked")
+    assert found["set/more/deep/d.wav"]["reason"] == "the csv labels.csv does not name it"
+    assert found["set/x.zip"]["reason"].startswith("a zip in a zip is not unpacked")
     nested = {
         "2024/site/Loud Bird/e.wav": sound(0.4),
         "2024/Quiet Bird/f.wav": sound(0.5),
         "notes.csv": b"day,rain\n1,2\n",
     }
     assert taught(client, ("nested.zip", packed(nested))) == {
-        "e.wav": ("taken", "Loud Bird"),
-        "f.wav": ("taken", "Quiet Bird"),
+        "2024/site/Loud Bird/e.wav": ("taken", "Loud Bird"),
+        "2024/Quiet Bird/f.wav": ("taken", "Quiet Bird"),
         "notes.csv": ("refused", None),
     }
 
@@ -107,7 +109,8 @@ def test_one_sound_under_two_species_is_a_conflict_and_not_taken(level_bundle: B
     members |= {"Avis magna/d.wav": sound(0.3), "Loud Bird/d.wav": sound(0.3)}
     reply = client.post("/api/v1/lessons", files={"audio": ("x.zip", packed(members))}).json()["files"]
     assert sorted((each["name"], each["status"]) for each in reply) == [
-        *(("a.wav", "refused"), ("b.wav", "refused"), ("c.wav", "taken"), ("d.wav", "known"), ("d.wav", "taken"))
+        *(("Avis magna/d.wav", "taken"), ("Loud Bird/a.wav", "refused"), ("Loud Bird/d.wav", "known")),
+        *(("Quiet Bird/b.wav", "refused"), ("Quiet Bird/c.wav", "taken")),
     ]
     said = "the same sound has several labels: Loud Bird/a.wav as Loud Bird, Quiet Bird/b.wav as Quiet Bird."
     assert all(each["reason"].startswith(said) for each in reply if each["status"] == "refused")
@@ -125,20 +128,25 @@ def test_a_flat_file_is_labelled_by_a_known_species_and_a_number_in_its_name(
     assert reply.status_code == 422
     assert "names its species" in reply.json()["detail"]
     # a folder that names no class, as when a whole folder is sent, and a zip of flat files
-    assert taught(client, ("retrain_data/Loud Bird4.wav", sound(0.21))) == {"Loud Bird4.wav": ("taken", "Loud Bird")}
+    assert taught(client, ("retrain_data/Loud Bird4.wav", sound(0.21))) == {
+        "retrain_data/Loud Bird4.wav": ("taken", "Loud Bird")
+    }
     members = {"Loud Bird5.wav": sound(0.22), "retrain_data/Quiet Bird6.wav": sound(0.23), "some.wav": sound(0.24)}
     for consent, level in (({}, 0.0), ({"new_class": "yes"}, 0.1)):
         members = {name: sound(0.22 + level + 0.01 * k) for k, name in enumerate(members)}
         assert taught(client, ("flat.zip", packed(members)), **consent) == {
             "Loud Bird5.wav": ("taken", "Loud Bird"),
-            "Quiet Bird6.wav": ("taken", "retrain data" if consent else "Quiet Bird"),
+            "retrain_data/Quiet Bird6.wav": ("taken", "retrain data" if consent else "Quiet Bird"),
             "some.wav": ("refused", None),
         }
     # what is said of a file counts more than its name
     assert taught(client, ("Loud Bird7.wav", sound(0.4)), species="Quiet Bird")["Loud Bird7.wav"][1] == "Quiet Bird"
     assert taught(client, ("Loud Bird8.wav", sound(0.41)), species="Unknown Bird")["Loud Bird8.wav"][0] == "refused"
-    assert taught(client, ("noise/Loud Bird9.wav", sound(0.42)))["Loud Bird9.wav"] == ("taken", "no species")
-    assert taught(client, ("Quiet Bird/Loud Bird9.wav", sound(0.43)))["Loud Bird9.wav"] == ("taken", "Quiet Bird")
+    assert taught(client, ("noise/Loud Bird9.wav", sound(0.42)))["noise/Loud Bird9.wav"] == ("taken", "no species")
+    assert taught(client, ("Quiet Bird/Loud Bird9.wav", sound(0.43)))["Quiet Bird/Loud Bird9.wav"] == (
+        "taken",
+        "Quiet Bird",
+    )
 
 
 def test_the_same_sound_is_one_lesson_and_its_label_can_be_changed(level_bundle: Bundle, serve: Serve) -> None:
@@ -163,12 +171,20 @@ def test_what_cannot_be_learned_from_is_refused_by_name_and_the_rest_is_taken(
         ("loud bird/s.wav", sound(0.71)),
         ("Avis parva/s.wav", sound(0.72)),
     )
-    assert found == {"x.txt": ("refused", None), "nobody.wav": ("refused", None), "s.wav": ("taken", "Loud Bird")}
+    assert found == {
+        "x.txt": ("refused", None),
+        "nobody.wav": ("refused", None),
+        "loud bird/s.wav": ("taken", "Loud Bird"),
+        "Avis parva/s.wav": ("taken", "Quiet Bird"),
+    }
     assert client.get("/api/v1/lessons").json()["total"] == 3, "two files of one name are two lessons"
     negative = taught(
         client, ("-Avis magna_Loud Bird/n.wav", sound(0.73)), ("Avis magna,Avis parva/two.wav", sound(0.74))
     )
-    assert negative == {"n.wav": ("taken", "no species"), "two.wav": ("refused", None)}
+    assert negative == {
+        "-Avis magna_Loud Bird/n.wav": ("taken", "no species"),
+        "Avis magna,Avis parva/two.wav": ("refused", None),
+    }
     for files, status, message in (
         ([], 400, "multipart/form-data"),
         ([("audio", ("x.zip", b"PK no zip"))], 400, "expected a zip of recordings"),
@@ -286,7 +302,7 @@ def test_upload_asks_back_for_unknown_names_and_takes_the_rest(level_bundle: Bun
         files = [("audio", (name, sound(level))) for name, level in members.items()]
         reply = client.post("/api/v1/lessons", files=files, data=texts)
         assert reply.status_code == 200, reply.text
-        return {each["name"]: each for each in reply.json()["files"]}
+        return {each["name"].rpartition("/")[2]: each for each in reply.json()["files"]}
 
     found = send()
     assert {name: each["status"] for name, each in found.items()} == {

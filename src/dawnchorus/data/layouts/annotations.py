@@ -1,4 +1,4 @@
-"""Tables of marks, of Raven, Audacity or BirdNET-Analyzer, and the recordings that they are of.
+"""Tables of marks, of Raven, Audacity, BirdNET-Analyzer or AviaNZ, and the recordings that they are of.
 
 A row that names a recording (`Begin Path`, `Begin File`, `File`) is of that one, wherever the table lies. Other rows
 are of the recording that the table is named after: `a.Table.1.selections.txt` of `a.wav`, in the same folder, in a
@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TypeVar
 
 from dawnchorus.data.layouts.sound_files import is_absolute
+from dawnchorus.formats.mark_lists import LIST_OF_ONE
 from dawnchorus.formats.registry import MARK_SUFFIXES, marks_format
 from dawnchorus.types import Mark
 
@@ -30,7 +31,7 @@ ReadAnnotations = Callable[[Path, Callable[[str], None]], Iterable[Mark]]
 
 _END_OF_TABLE = re.compile(
     r"([._ -]*(wave?|flac|mp3|ogg|table[._ -]*\d*|selections?|labels?|annotations?|marks?|birdnet|results?|audacity"
-    r"|raven))*\.(txt|tsv|csv)",
+    r"|raven))*\.(txt|tsv|csv|data)",
     re.IGNORECASE,
 )
 """Ends of a table's name behind the name of its recording."""
@@ -144,7 +145,7 @@ def find_marks(
             found.unused.append(f"{path.name}: results of a model (import it alone, with --layout detections)")
             continue
         rows = list(read(path, found.notes.append))
-        if kind == "Audacity" and not owners:
+        if kind in ("Audacity", LIST_OF_ONE) and not owners:
             found.unused.append(f"{path.name}: labels that are named after no recording")
             continue
         found.tables.append(path)

@@ -24,19 +24,26 @@ from datetime import date
 from itertools import pairwise
 from pathlib import Path
 
+from dawnchorus.data.clip_names import tape_clip
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.file_names import find_class_of_file, label_of_file, label_of_folder
 from dawnchorus.taxonomy.labels import OTHER_SOUNDS, Label, is_indeterminate, is_scientific, name_key, split_labels
 
+_NUMBERED = (
+    r"(?:site|plot|dev|device|station|point|card|unit|recorder|deployment|location|transect|grid|zone|area|week|day|month"
+    r"|year|visit|survey|session|batch|fold|part|set|aru|sm)s?(?:[ _-]*\d+[a-z]?|[ _-]+[a-z]|(?-i:[A-Z]))?"
+)
+_GENERAL = (
+    r"(?:data|dataset|audios?|sounds?|recordings?|raw|wavs?|mp3|flac|ogg|clips|segments|files?|media|train|training|test"
+    r"|testing|val|valid|validation|short|soundscapes?)"
+)
 _NO_LABELS = re.compile(
-    r"""
+    rf"""
     ~.*                                                                     # the server's own folders
     | [\d\W_]*                                                              # numbers, years, dates
-    | (data|dataset|audio|audios|sound|sounds|recording|recordings|raw|wav|wavs|mp3|flac|ogg|clips|segments|files|media
-       |train|training|test|testing|val|valid|validation|train_audio|train_short_audio|soundscapes?)
-    | (site|plot|dev|device|station|point|card|unit|recorder|deployment|location|transect|grid|zone|area|week|day|month
-       |year|visit|survey|session|batch|fold|part|set|aru|sm)s?([ _-]*\d+[a-z]?|[ _-]+[a-z]|(?-i:[A-Z]))?
+    | {_NUMBERED}
+    | {_GENERAL}(?:[ _.-]+(?:{_GENERAL}|\d+))*                              # train_audio, soundscape_data, audio 2
     """,
     re.IGNORECASE | re.VERBOSE,
 )
@@ -85,6 +92,8 @@ class FolderReading:
     """Names of folders that are labels, with their numbers of recordings, by depth below the source, from 1."""
     others: Counter[str] = field(default_factory=Counter)
     """Names of other folders, with their numbers of recordings."""
+    tape_clips: list[Path] = field(default_factory=list)
+    """Recordings labelled by a name of ANIMAL-SPOT's form."""
 
     def notes(self) -> Iterator[str]:
         """Yield where labels were read, in sentences."""
@@ -100,6 +109,11 @@ class FolderReading:
         if self.of_files:
             named = _first(label.scientific_name for label in self.of_files.values())
             yield f"labels read from the names of files: {len(self.of_files)} recordings ({named})."
+        if self.tape_clips:
+            yield (
+                f"names of the form class-information_id_year_tape_start_end: {len(self.tape_clips)} (as "
+                f"{self.tape_clips[0].name}); the class is the label, the information is not read."
+            )
 
 
 def _first(names: Iterable[str]) -> str:
@@ -124,12 +138,22 @@ def read_folders(
             _read_given(reading, path, folders, levels)
         else:
             _read_names(reading, path, folders, holding, known)
-        if path not in reading.labels and path not in reading.ties and known is not None:
-            found = find_class_of_file(path.stem, known)
-            if found is not None:
-                reading.of_files[path] = found
-    _read_file_names(reading, [path for path in files if path not in reading.labels and path not in reading.ties])
+        if path not in reading.labels and path not in reading.ties:
+            _read_file_name(reading, path, known)
+    unnamed = [path for path in files if path not in reading.labels and path not in reading.ties]
+    _read_file_names(reading, [path for path in unnamed if tape_clip(path.stem) is None])
     return reading
+
+
+def _read_file_name(reading: FolderReading, path: Path, known: KnownClasses | None) -> None:
+    """Label a file outside folders by the class in its own name, if that has one for certain."""
+    clip = tape_clip(path.stem)
+    found = None if known is None else find_class_of_file(path.stem if clip is None else clip.class_name, known)
+    if clip is not None:
+        found = found or label_of_folder(clip.class_name)
+        reading.tape_clips.append(path)
+    if found is not None:
+        reading.of_files[path] = found
 
 
 def _read_given(reading: FolderReading, path: Path, folders: Sequence[str], levels: Sequence[str]) -> None:

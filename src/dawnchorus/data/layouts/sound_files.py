@@ -6,8 +6,13 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from dawnchorus.audio.discovery import SUFFIXES
+
 _FOLDERS = ("", "train_audio", "train_short_audio", "audio")
 """Folders that a table's paths may begin in, below the folder of the sound."""
+
+_ENDINGS = tuple(ending for suffix in sorted(SUFFIXES) for ending in (suffix, suffix.upper()))
+"""Ends of files that a table names without theirs."""
 
 _MAX_TAIL = 3
 """Last parts of a path of another machine that are looked for here: folder, species, file."""
@@ -39,6 +44,9 @@ def _places(path: str, code: str) -> Iterator[str]:
     suffix = PurePosixPath(path).suffix
     if suffix:
         yield path.removesuffix(suffix) + suffix.swapcase()
+    if suffix.lower() not in SUFFIXES:
+        names = (path, f"ML{path}", f"XC{path}") if path.isdigit() else (path,)
+        yield from (name + ending for name in names for ending in _ENDINGS)
     if not is_absolute(path):
         yield str(Path(code, path))
         if "\\" in path:

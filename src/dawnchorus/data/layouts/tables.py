@@ -32,14 +32,26 @@ from dawnchorus.tables import (
 from dawnchorus.taxonomy.labels import Label, is_binomial, label_text, read_label, split_labels
 
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "path": ("path", "filepath", "file_path", "filename", "file_name", "in_file", "file", "audio", "recording"),
+    "path": (
+        "path",
+        "filepath",
+        "file_path",
+        "filename",
+        "file_name",
+        "in_file",
+        "file",
+        "audio",
+        "recording",
+        "ml_catalog_number",
+        "catalog_number",
+    ),
     "xc_id": ("xc_id", "xeno_canto_id"),
     "recording_id": ("recording_id", "file_id", "id"),
     "scientific_name": ("scientific_name", "species_scientific", "sci_name", "species", "scientific"),
     "common_name": ("common_name", "species_common", "com_name", "english_name", "en", "name", "species"),
     "ebird_code": ("ebird_code", "primary_label", "ebird_code_multilabel"),
     "secondary": ("secondary_labels", "other_species", "secondary"),
-    "background": ("background",),
+    "background": ("background", "background_species"),
     "url": ("url", "source_url", "xc_url", "download_link"),
     "recordist": ("recordist", "recordist_name", "author", "rec", "recorded_by"),
     "license": ("license", "licence", "lic", "license_url"),

@@ -155,9 +155,27 @@ def _kagglehub(name: str) -> Iterator[Any]:
         status = getattr(getattr(error, "response", None), "status_code", None)
         is_refusal = status in (401, 403) or isinstance(error, UnauthenticatedError)
         what_to_do = KEY_HELP if is_refusal else "Check the name and the network; the same command then goes on."
-        first = " ".join(str(error).split())
-        raise FetchFailed(f"Kaggle, {name}: {first} {what_to_do}", status) from error
+        raise FetchFailed(f"Kaggle, {name}: {_describe(error)} {what_to_do}", status) from error
     except (DataCorruptionError, *_DAMAGED) as error:
         raise FetchFailed(
             f"Kaggle, {name}: what came is damaged ({error}). Run the same command again.", None
         ) from error
+
+
+def _describe(error: Exception) -> str:
+    """Return the reason of an error in words; where no reply came, the server's name and the system's reason."""
+    host = urlsplit(getattr(getattr(error, "request", None), "url", None) or "").hostname
+    if host is None or getattr(error, "response", None) is not None:
+        return " ".join(str(error).split())
+    causes = list(_causes(error))
+    reasons = [each.strerror for each in causes if isinstance(each, OSError) and each.strerror]
+    reason = reasons[-1] if reasons else type(causes[-1]).__name__
+    return f"{host} cannot be reached ({reason})."
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, and those that it was raised for, the first one last."""
+    following: BaseException | None = error
+    while following is not None:
+        yield following
+        following = following.__cause__ or following.__context__

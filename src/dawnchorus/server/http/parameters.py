@@ -4,18 +4,31 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fastapi import Request, params
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from dawnchorus.errors import InputError
 from dawnchorus.suggestions import suggestion
 
 Parameters = TypeVar("Parameters", bound=BaseModel)
+
+
+class RequestParameters(BaseModel):
+    """Parameters that may come in the address or as fields of the form; one without a value counts as not sent."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_empty(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict):
+            return fields
+        return {name: value for name, value in fields.items() if not (isinstance(value, str) and not value.strip())}
 
 
 def refuse_unknown_query(request: Request) -> None:

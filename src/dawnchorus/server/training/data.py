@@ -58,6 +58,9 @@ SEPARATOR = "~"
 ZIP = f"{SEPARATOR}zip "
 """The folders into which zips are unpacked: this and a number."""
 
+OF_FIELD = f"{SEPARATOR}field"
+"""The folder of files whose label is the text `species`, in a folder of that name."""
+
 NO_SPECIES = (
     "neither a folder, a csv nor the field 'species' names its species, and its own name is not that of a known "
     "species and a number, such as 'Great Tit12.mp3'"
@@ -69,6 +72,7 @@ class Taken:
     """Outcome for a file that somebody sent."""
 
     name: str
+    """Its name as it was sent; of a file in a zip, with its folders there."""
     status: Literal["taken", "known", "refused"]
     species: str | None
     reason: str | None = None
@@ -191,7 +195,7 @@ class Lessons:
             rows = [_labelled_by_file(row, tree, known, is_new=is_new) for row in rows]
         found, conflicts = _without_conflicts(tree, table_of(rows, tree, n_workers=1).rows, known)
         refused = [Taken(name, "refused", None, reason) for name, reason in (*conflicts, *others, *outside)]
-        return [*(self._taken(tree / row.path, row, known, is_new=is_new) for row in found), *refused]
+        return [*(self._taken(tree, row, known, is_new=is_new) for row in found), *refused]
 
     def _known_classes(self, labels: Sequence[Label]) -> KnownClasses:
         """Return `labels` and the classes that have training data already."""
@@ -201,8 +205,9 @@ class Lessons:
         taught = (Label(scientific, common or scientific) for scientific, common in rows if scientific)
         return KnownClasses([*labels, *taught])
 
-    def _taken(self, path: Path, row: RecordingRow, known: KnownClasses, *, is_new: bool) -> Taken:
-        name = _given_name(row.path)
+    def _taken(self, tree: Path, row: RecordingRow, known: KnownClasses, *, is_new: bool) -> Taken:
+        path = tree / row.path
+        name = _given_path(tree, path)
         try:
             label, absent = _labels_of(row, known, is_new=is_new)
             self._limits.check(n_channels=row.n_channels or 0, rate_hz=row.rate_hz or 0, duration_s=row.duration_s)
@@ -213,7 +218,7 @@ class Lessons:
         sha256 = self._files.put(path)
         lesson = Lesson(
             sha256=sha256,
-            name=name,
+            name=_given_name(row.path),
             n_bytes=path.stat().st_size,
             duration_s=row.duration_s or 0.0,
             rate_hz=row.rate_hz or 0,
@@ -398,25 +403,25 @@ def _laid_out(tree: Path, species: str, files: Sequence[tuple[str, Path]], max_b
             left -= sum(found.stat().st_size for found in target.rglob("*") if found.is_file())
             path.unlink()
         elif suffix == ".csv" and (tree / KNOWN_TABLES[-1]).exists():
-            refused.append((base_name(given), "only one csv can say which species the recordings are of"))
+            refused.append((_sent_path(given), "only one csv can say which species the recordings are of"))
         elif suffix == ".csv":
             shutil.move(path, tree / KNOWN_TABLES[-1])
         elif suffix and suffix not in SUFFIXES:
-            refused.append((base_name(given), f"files that end in {suffix[:20]} are no recordings"))
+            refused.append((_sent_path(given), f"files that end in {suffix[:20]} are no recordings"))
         else:
             parts = _safe_parts(given)
-            label = _safe_parts(species)[-1] if species else "".join(parts[-2:-1])
+            folder = tree / OF_FIELD / _safe_parts(species)[-1] if species else tree.joinpath(*parts[:-1])
             # Two files of one name are two recordings.
-            target = tree.joinpath(*parts) if has_table else tree / label / f"{k}{SEPARATOR}{parts[-1]}"
+            target = tree.joinpath(*parts) if has_table else folder / f"{k}{SEPARATOR}{parts[-1]}"
             target = target if suffix else target.with_name(f"{target.name}.wav")
             if target.exists():
-                refused.append((base_name(given), "another file of this name came before it"))
+                refused.append((_sent_path(given), "another file of this name came before it"))
                 continue
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.move(path, target)
             except OSError as error:
-                refused.append((base_name(given), f"it cannot be stored under this name ({error.strerror})"))
+                refused.append((_sent_path(given), f"it cannot be stored under this name ({error.strerror})"))
     return refused
 
 
@@ -453,20 +458,17 @@ def _left_out(tree: Path, rows: Sequence[RecordingRow], table: Path | None) -> I
     for path in sorted(path for path in tree.rglob("*") if path.is_file() and path != table):
         suffix = path.suffix.lower()
         if suffix == ".csv":
-            yield _given_name(path.name), f"{_given_path(tree, path)}: only one csv can say which species they are of"
+            yield _given_path(tree, path), "only one csv can say which species they are of"
         elif suffix == ".zip":
-            yield (
-                _given_name(path.name),
-                f"{_given_path(tree, path)}: a zip in a zip is not unpacked: send it by itself",
-            )
+            yield _given_path(tree, path), "a zip in a zip is not unpacked: send it by itself"
         elif suffix in SUFFIXES and table is not None and path.resolve() not in used:
-            yield _given_name(path.name), f"{_given_path(tree, path)}: the csv {table.name} does not name it"
+            yield _given_path(tree, path), f"the csv {table.name} does not name it"
 
 
 def _given_path(tree: Path, path: Path) -> str:
-    """Return the place of a file as its sender sees it: in the folders of a zip or of its name."""
+    """Return the path of a file as its sender sees it: in the folders of a zip or of its name."""
     folders = path.relative_to(tree).parts[:-1]
-    own = folders[1:] if folders and folders[0].startswith(ZIP) else folders
+    own = () if OF_FIELD in folders[:1] else folders[1:] if folders and folders[0].startswith(ZIP) else folders
     return "/".join((*own, _given_name(path.name)))
 
 
@@ -488,7 +490,7 @@ def _without_conflicts(
             for row in copies
         )
         reason = f"the same sound has several labels: {said}. None is taken; send it once, with the right one"
-        conflicts += [(_given_name(row.path), reason) for row in copies]
+        conflicts += [(_given_path(tree, tree / row.path), reason) for row in copies]
     return kept, conflicts
 
 
@@ -525,7 +527,12 @@ def _rows_of_table(tree: Path, table: Path) -> tuple[list[RecordingRow], list[tu
         if is_ours:
             inside.append(row)
         else:
-            outside.append((base_name(row.path), "the csv names no recording that was sent with it"))
+            outside.append(
+                (
+                    _sent_path(os.path.relpath(row.path, table.parent)),
+                    "the csv names no recording that was sent with it",
+                )
+            )
     return inside, outside
 
 
@@ -559,6 +566,11 @@ def _safe_parts(given: str) -> list[str]:
     return [part.encode("utf-8", "ignore")[:MAX_LABEL].decode("utf-8", "ignore") for part in parts if part] or [
         "unnamed"
     ]
+
+
+def _sent_path(given: str) -> str:
+    """Return a name that a stranger gave, as it is written in a reply."""
+    return "/".join(_safe_parts(given))
 
 
 def _suffix(given: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -72,6 +74,19 @@ class Wav2Vec2(Network):
         return self.head(self.dropout(embeddings)), embeddings
 
 
+@contextmanager
+def _without_load_report() -> Iterator[None]:
+    """Keep transformers from printing a table of weights: `start_note` has those that are missing."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
 def _build(config: Wav2Vec2Config, context: Context) -> Network:
     declare_vision_operators()
     from transformers import Wav2Vec2Config as Sizes
@@ -101,7 +116,8 @@ def _build(config: Wav2Vec2Config, context: Context) -> Network:
             raise InputError(f"model.source: {config.source}: no such folder.")
         load: Any = Wav2Vec2Model.from_pretrained  # its type knows nothing of output_loading_info
         try:
-            body, loading = load(config.source, output_loading_info=True, **changes, **options)
+            with _without_load_report():
+                body, loading = load(config.source, output_loading_info=True, **changes, **options)
             # The mask is for training alone, and most published files leave it out.
             random = frozenset(loading["missing_keys"]) - {"masked_spec_embed"}
         except (OSError, ValueError) as error:

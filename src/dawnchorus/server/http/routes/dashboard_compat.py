@@ -7,23 +7,24 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import Field
 
 from dawnchorus.cores import usable_cores
 from dawnchorus.errors import InputError
 from dawnchorus.identification.options import Options
 from dawnchorus.server.http.auth import needs
 from dawnchorus.server.http.dependencies import ServiceOf, receive_recording
-from dawnchorus.server.http.parameters import refuse_unknown
+from dawnchorus.server.http.parameters import RequestParameters, merge_fields
 from dawnchorus.server.http.routes.replies import problems
 from dawnchorus.server.http.routes.training_data import take, upload_reply
 from dawnchorus.server.service import Service
 from dawnchorus.server.settings import Role
 from dawnchorus.server.state.clock import now
 from dawnchorus.server.state.tables import ACTIVE_STATUSES
-from dawnchorus.types import Detection
+from dawnchorus.types import Channel, Detection
 
 N_TOP, N_RECENT = 5, 20
 
@@ -115,17 +116,26 @@ _AUDIO = {"type": "object", "required": ["audio"], "properties": {"audio": {"typ
 _BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _AUDIO}}}}
 
 
+class PredictRequest(RequestParameters):
+    """Parameters of a prediction."""
+
+    channel: Channel = Field(default="mean", description="Of several: the mean, the first, the second, the clearest.")
+
+
 @router.post(
     "/predict",
     dependencies=[needs(Role.IDENTIFY)],
     responses=problems(408, 413, 503, 507),
     openapi_extra=_BODY,
 )
-async def predict(request: Request, service: ServiceOf) -> dict[str, Any]:
-    """Return the best species of a clip (multipart field `audio`), and the five best, by their best window."""
+async def predict(request: Request, service: ServiceOf, query: Annotated[PredictRequest, Query()]) -> dict[str, Any]:
+    """Return the best species of a clip (multipart field `audio`), and the five best, by their best window.
+
+    The channel may also come as a field of the form.
+    """
     async with receive_recording(service, request) as (path, name):
-        refuse_unknown(request.state.texts, (), "field")
-        found = await service.recognised(path, Options(min_score=0.0, top=N_TOP), name)
+        channel = merge_fields(query, request.state.texts).channel
+        found = await service.recognised(path, Options(min_score=0.0, top=N_TOP, channel=channel), name)
     best: dict[str, Detection] = {}
     for detection in found.table.detections:
         known = best.get(detection.common_name)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field
 
 from dawnchorus.errors import Busy, InputError
 from dawnchorus.formats.fields import fields_of
@@ -19,7 +19,7 @@ from dawnchorus.identification.options import DEFAULT_MIN_SCORE, DEFAULT_RANGE_T
 from dawnchorus.identification.result import provenance_of
 from dawnchorus.server.http.auth import needs
 from dawnchorus.server.http.dependencies import ServiceOf, receive_recording
-from dawnchorus.server.http.parameters import merge_fields
+from dawnchorus.server.http.parameters import RequestParameters, merge_fields
 from dawnchorus.server.http.routes.replies import job_fields, problems
 from dawnchorus.server.scheduling import Recognition
 from dawnchorus.server.service import Service
@@ -39,10 +39,8 @@ MIN_SCORE, MAX_TOP = 0.01, 100
 router = APIRouter(prefix="/api/v1", tags=["identify"])
 
 
-class IdentifyRequest(BaseModel):
+class IdentifyRequest(RequestParameters):
     """Parameters of a recording's identification, and of its reply."""
-
-    model_config = ConfigDict(extra="forbid")
 
     min_score: float = Field(default=DEFAULT_MIN_SCORE, ge=0, le=1)
     overlap: float = Field(default=0.0, ge=0, le=120, description="Seconds shared by neighbouring windows.")
@@ -58,14 +56,6 @@ class IdentifyRequest(BaseModel):
     format: str = Field(default="json", description="json, or the name of a table's format.")
     keep: bool = Field(default=False, description="Keep the sound and what is heard for the history.")
     background: bool | None = Field(default=None, description="A job; else only if it is longer than ten minutes.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_empty(cls, fields: Any) -> Any:
-        """Count a parameter without a value as not sent, in the address as in a form."""
-        if not isinstance(fields, dict):
-            return fields
-        return {name: value for name, value in fields.items() if not (isinstance(value, str) and not value.strip())}
 
     def options(self) -> Options:
         """Return the options of the run.

@@ -1,0 +1,195 @@
+"""Bytes behind the end of the sound in a file: another file that was appended to it, or junk."""
+
+from __future__ import annotations
+
+import mmap
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from dawnchorus.audio.ogg import find_last_page, iter_pages
+from dawnchorus.audio.riff import is_placeholder, iter_chunks
+
+MIN_UNKNOWN_BYTES = 1 << 17
+"""Fewer bytes of no known kind are tags, or what is left of a card's cluster."""
+
+_WAV, _AIFF, _AU, _CAF = (b"RIFF", b"RF64", b"BW64"), b"FORM", b".snd", b"caff"
+_NAMES = {**dict.fromkeys(_WAV, "WAV"), _AIFF: "AIFF", _AU: "AU", _CAF: "CAF", b"fLaC": "FLAC", b"OggS": "Ogg"}
+_FLAC_START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
+_MP4_TYPE = b"ftyp"
+_TAGS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN")
+"""Starts of tags behind an MP3."""
+
+_MP3_HEAD_BYTES = 1 << 12
+_MP3_SYNC = re.compile(rb"\xff[\xe2-\xff]")
+_XING = re.compile(rb"Xing|Info")
+_XING_COUNTS = 3
+"""Flags of a count of frames, by which libsndfile stops, and of one of bytes."""
+_MAX_BOXES = 10_000
+
+
+@dataclass(frozen=True)
+class Remainder:
+    """Bytes that belong to no part of the sound."""
+
+    start: int
+    n_bytes: int
+    container: str | None
+    """Kind of the file that begins there; None if it is not known."""
+
+    @property
+    def warning(self) -> str:
+        """A line for the user."""
+        return f"rest of the file: {self.description}"
+
+    @property
+    def description(self) -> str:
+        """Number of bytes, what they are, and what to do."""
+        content = "of no known kind" if self.container is None else f"with another {self.container} file"
+        advice = "" if self.container is None else f": cut the file at byte {self.start} into two"
+        return f"{self.n_bytes} bytes {content} follow the sound and are not read{advice}"
+
+
+def find_remainder(path: Path) -> Remainder | None:
+    """Return the bytes behind the sound, as the headers tell where it ends; None if there are none worth a word.
+
+    The end of a FLAC is not in its header: see `find_second_flac`.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        magic = file.read(12)
+        file.seek(0)
+        if magic[:4] in _WAV:
+            end = _end_of_wav(file)
+        elif magic[:4] == _AIFF:
+            end = _end_of_aiff(magic)
+        elif magic[:4] == _AU:
+            end = _end_of_au(file)
+        elif magic[:4] == _CAF:
+            end = _end_of_caf(file, size)
+        elif magic[:4] == b"OggS":
+            end = _end_of_ogg(file, size)
+        elif magic[4:8] == _MP4_TYPE:
+            end = _end_of_mp4(file, size)
+        else:
+            end = _end_of_mp3(file)
+        return None if end is None else _behind(file, end, size)
+
+
+def find_second_flac(path: Path) -> Remainder | None:
+    """Return where another FLAC begins in a FLAC file; None if none does. The whole file is read."""
+    size = path.stat().st_size
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        found = _FLAC_START.search(content, 4) if content[:4] == b"fLaC" else None
+        return None if found is None else Remainder(found.start(), size - found.start(), "FLAC")
+
+
+def _behind(file: BinaryIO, end: int, size: int) -> Remainder | None:
+    if not 0 < end < size:
+        return None
+    file.seek(end)
+    start = file.read(_MP3_HEAD_BYTES)
+    container = _container_of(start)
+    is_small = container is None and size - end < MIN_UNKNOWN_BYTES
+    return None if is_small or start.startswith(_TAGS) else Remainder(end, size - end, container)
+
+
+def _container_of(start: bytes) -> str | None:
+    """Return the kind of the file that starts with these bytes; None if it is not known."""
+    if start[4:8] == _MP4_TYPE:
+        return "MP4"
+    is_mp3 = start[:3] == b"ID3" or (_MP3_SYNC.match(start) and _XING.search(start))
+    return "MP3" if is_mp3 else _NAMES.get(start[:4])
+
+
+def _end_of_wav(file: BinaryIO) -> int | None:
+    """Return the end of the last chunk, or of the last before another file; None where the samples have no end."""
+    end = None
+    size = file.seek(0, 2)
+    file.seek(0)
+    for chunk in iter_chunks(file):
+        is_beyond = chunk.start + chunk.size > size
+        if chunk.name == b"data" and (is_beyond or is_placeholder(chunk.size)):
+            return None
+        if is_beyond or chunk.name in _NAMES:
+            return end
+        end = chunk.start + chunk.size + chunk.size % 2
+    return end
+
+
+def _end_of_aiff(header: bytes) -> int | None:
+    n_bytes = int.from_bytes(header[4:8], "big")
+    return None if is_placeholder(n_bytes) else 8 + n_bytes + n_bytes % 2
+
+
+def _end_of_au(file: BinaryIO) -> int | None:
+    start, n_bytes = struct.unpack(">II", file.read(12)[4:].ljust(8, b"\0"))
+    return None if is_placeholder(n_bytes) else int(start + n_bytes)
+
+
+def _end_of_caf(file: BinaryIO, size: int) -> int | None:
+    """Return the end of the last chunk; None if the length of its samples was never written."""
+    position = 8
+    while position + 12 <= size:
+        file.seek(position)
+        name, n_bytes = struct.unpack(">4sq", file.read(12))
+        if name[:4] == _CAF or not name.isalnum():
+            return position
+        if n_bytes < 0:
+            return None
+        position += 12 + n_bytes
+    return position
+
+
+def _end_of_mp4(file: BinaryIO, size: int) -> int | None:
+    """Return the end of the last box, or of the last before another file's first."""
+    position = 0
+    for _ in range(_MAX_BOXES):
+        file.seek(position)
+        head = file.read(16)
+        n_bytes, name = int.from_bytes(head[:4], "big"), head[4:8]
+        if n_bytes == 1:
+            n_bytes = int.from_bytes(head[8:16], "big")
+        if position and (name == _MP4_TYPE or not name.isalnum()):
+            return position
+        if n_bytes < 8 or position + n_bytes > size:
+            return None
+        position += n_bytes
+    return None
+
+
+def _end_of_ogg(file: BinaryIO, size: int) -> int | None:
+    """Return the end of the first streams: all have ended, or others begin."""
+    first, last = next(iter_pages(file), None), find_last_page(file)
+    is_alone = first is not None and last is not None and last.is_last and last.serial == first.serial
+    if is_alone and last is not None and size - last.start - last.n_bytes < MIN_UNKNOWN_BYTES:
+        return None
+    running: set[int] = set()
+    has_sound = False
+    for page in iter_pages(file):
+        if page.is_first and has_sound:
+            return page.start
+        has_sound = has_sound or not page.is_first
+        running.add(page.serial)
+        if page.is_last:
+            running.discard(page.serial)
+            if not running:
+                return page.start + page.n_bytes
+    return None
+
+
+def _end_of_mp3(file: BinaryIO) -> int | None:
+    """Return the end by the count of bytes in an encoder's first frame; None if it has none."""
+    head = file.read(10)
+    start = 0
+    if head[:3] == b"ID3" and len(head) == 10:
+        start = 10 + sum((byte & 127) << 7 * (3 - k) for k, byte in enumerate(head[6:10]))
+    file.seek(start)
+    frame = file.read(_MP3_HEAD_BYTES)
+    xing = _XING.search(frame, 0, 200) if _MP3_SYNC.match(frame) else None
+    if xing is None or len(frame) < xing.end() + 12 or frame[xing.end() + 3] & _XING_COUNTS != _XING_COUNTS:
+        return None
+    n_bytes = int.from_bytes(frame[xing.end() + 8 : xing.end() + 12], "big")
+    return start + n_bytes if n_bytes else None

@@ -1,0 +1,83 @@
+"""Tables that name recordings, or are named after one, in columns that no reader of tables knows."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path, PurePosixPath
+
+from dawnchorus.data.layouts.annotations import RecordingNames, text_files
+from dawnchorus.errors import FormatError
+from dawnchorus.formats.registry import marks_format
+from dawnchorus.tables import Table, posix_path
+
+MAX_TABLE_BYTES = 1 << 26
+"""Larger text files are not read for names."""
+
+_N_ROWS = 2000
+"""Rows that are read."""
+
+_MIN_SHARE = 0.5
+"""Share of a column's cells, or of the recordings, that must be names of recordings."""
+
+
+@dataclass(frozen=True)
+class NamingTable:
+    """A table that says something of recordings, but not in columns that are known."""
+
+    path: Path
+    recordings: tuple[Path, ...]
+    column: str | None
+    """Column with names of recordings; None if the table is named after its recording."""
+
+    def evidence(self) -> str:
+        """Return why it is taken for a table of recordings."""
+        if self.column is None:
+            return f"{self.path.name} is named after {self.recordings[0].name}"
+        n = len(self.recordings)
+        return f"'{self.column}' of {self.path.name} names {n} recording{'' if n == 1 else 's'}"
+
+    def command(self) -> str:
+        """Return the command by which it is read as a table of the species of whole recordings."""
+        folder = os.path.commonpath([path.parent for path in self.recordings])
+        paths = f"path={self.column}"
+        words = ("data", "import", str(self.path), "SET", "--audio", folder, "--column", paths, "--column")
+        return f"{shlex.join(words)} scientific_name=COLUMN"
+
+
+def find_naming_tables(source: Path, files: Sequence[Path]) -> Iterator[NamingTable]:
+    """Yield the tables at or below `source`, of those that are no tables of marks, that name some of `files`."""
+    names = RecordingNames(source, files)
+    by_name: dict[str, list[Path]] = {}
+    for path in files:
+        for name in {path.name.casefold(), path.stem.casefold()}:
+            by_name.setdefault(name, []).append(path)
+    for table in text_files(source):
+        if table.stat().st_size > MAX_TABLE_BYTES or marks_format(table) is not None:
+            continue
+        found = _named_in(table, by_name, len(files))
+        owners = names.named_by_table(table)
+        if found is not None:
+            yield found
+        elif len(owners) == 1:
+            yield NamingTable(table, tuple(owners), None)
+
+
+def _named_in(table: Path, by_name: dict[str, list[Path]], n_files: int) -> NamingTable | None:
+    """Return the table with its column that names the most recordings; None if none names enough."""
+    try:
+        rows = Table(table)
+        cells = [fields for _, fields in islice(rows, _N_ROWS)]
+    except FormatError:
+        return None
+    best: NamingTable | None = None
+    for place, column in enumerate(rows.header):
+        given = {PurePosixPath(posix_path(fields[place].strip())).name.casefold() for fields in cells} - {""}
+        named = sorted({path for name in given for path in by_name.get(name, ())})
+        is_enough = len(named) >= _MIN_SHARE * min(len(given), n_files)
+        if named and is_enough and (best is None or len(named) > len(best.recordings)):
+            best = NamingTable(table, tuple(named), column)
+    return best
