@@ -74,7 +74,12 @@ def test_resampled_sound_keeps_its_length_however_it_arrives(
 
 
 names = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=40).filter(str.strip)
-labels = st.lists(st.builds(Label, names, names, st.sampled_from(["species", "sound"])), min_size=1, max_size=12)
+labels = st.lists(
+    st.builds(Label, names, names, st.sampled_from(["species", "sound"])),
+    min_size=1,
+    max_size=12,
+    unique_by=lambda label: label.scientific_name,
+)
 
 
 @given(labels=labels)

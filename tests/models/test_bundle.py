@@ -174,7 +174,11 @@ def test_folder_that_is_no_bundle_is_not_replaced(tmp_path: Path, level_bundle: 
 
 def test_labels_that_cannot_be_read_are_named(bundle: Path) -> None:
     (bundle / "labels.csv").write_text("nonsense\n")
-    with pytest.raises(BundleInvalid, match=r"labels\.csv.*Make the bundle again"):
+    with pytest.raises(BundleInvalid, match=r"labels\.csv.*make the bundle again"):
+        read_bundle(bundle)
+    labels = "scientific_name,common_name,kind\nParus major,Great Tit,species\nParus major,Great Tit (song),species\n"
+    (bundle / "labels.csv").write_text(labels)
+    with pytest.raises(BundleInvalid, match=r"line 3: expected each class once, found a second 'Parus major'"):
         read_bundle(bundle)
     (bundle / "labels.csv").unlink()
     with pytest.raises(BundleInvalid, match=r"labels\.csv is missing"):

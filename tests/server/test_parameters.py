@@ -71,6 +71,23 @@ def test_what_is_not_understood_is_refused_by_name(
         raise ValueError(reply.json()["detail"])
 
 
+def test_a_body_that_says_two_things_is_refused(level_bundle: Bundle, serve: Serve) -> None:
+    client = serve(model=level_bundle.folder)
+    ask, retrain = f"/v2/models/{level_bundle.info.name}/infer", "/api/v1/retrain"
+    for path, body, message in (
+        (retrain, b'{"by_hand": true, "by_hand": false}', "field 'by_hand': expected one value, got 2"),
+        (retrain, b'{"by_hand": true, "\\u0062y_hand": true}', "field 'by_hand': expected one value, got 2"),
+        (retrain, b'{"recipe": [-Infinity]}', "expected a number or null, got -Infinity"),
+        (retrain, b'{"recipe": ["seed=1", "seed=2"]}', "recipe 'seed': expected one value, got 2"),
+        (retrain, b'{"recipe": ["optimizer.lr=nan"]}', "got 'optimizer.lr=nan'"),
+        (ask, b'{"id": "1", "id": "2"}', "field 'id': expected one value, got 2"),
+        (ask, b'{"id": NaN}', "expected a number or null, got NaN"),
+    ):
+        reply = client.post(path, content=body, headers={"content-type": "application/json"})
+        assert reply.status_code == 400, reply.text
+        assert message in reply.json()["detail"]
+
+
 def test_every_route_refuses_parameters_that_it_does_not_read(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
     client = serve(model=level_bundle.folder)
     files = {"audio": (tone.name, tone.read_bytes())}

@@ -171,7 +171,7 @@ def read_bundle(folder: Path) -> Bundle:
     try:
         labels = read_labels(labels_path)
     except FormatError as error:
-        raise BundleInvalid(f"{error} Make the bundle again.") from error
+        raise BundleInvalid(f"{error} Correct the file, or make the bundle again.") from error
     return Bundle(folder=folder, info=info, labels=labels)
 
 

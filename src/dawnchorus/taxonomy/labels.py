@@ -317,7 +317,8 @@ def read_labels(path: Path) -> tuple[Label, ...]:
     """Read the labels of a bundle's `labels.csv`, in output order.
 
     Raises:
-        FormatError: columns or values are not as expected.
+        FormatError: columns or values are not as expected, or two classes have one scientific name: thresholds, species
+            lists and figures could not say which of them is meant.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -326,17 +327,23 @@ def read_labels(path: Path) -> tuple[Label, ...]:
     columns, rows = csv_records(path, text)
     if tuple(columns) != _COLUMNS:
         raise FormatError(f"{path}: expected the columns {_COLUMNS}, found {columns}.")
-    labels = []
+    labels: dict[str, Label] = {}
     for number, row in enumerate(rows, start=2):
-        kind = _KINDS.get(row["kind"])
+        kind, name = _KINDS.get(row["kind"]), row["scientific_name"]
         if kind is None:
             raise FormatError(
                 f"{path}, line {number}: expected kind to be one of {tuple(_KINDS)}, found {row['kind']!r}."
             )
-        labels.append(Label(row["scientific_name"], row["common_name"], kind))
+        if name in labels:
+            raise FormatError(
+                f"{path}, line {number}: expected each class once, found a second {name!r}, whose scores could not be "
+                f"told from those of the first. Give the two scientific names that differ (as {name + ' song'!r}); the "
+                f"order of the lines stays."
+            )
+        labels[name] = Label(name, row["common_name"], kind)
     if not labels:
         raise FormatError(f"{path}: expected one row per class, found none.")
-    return tuple(labels)
+    return tuple(labels.values())
 
 
 def write_labels(path: Path, labels: Sequence[Label]) -> None:

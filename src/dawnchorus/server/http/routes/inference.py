@@ -7,7 +7,6 @@ JSON; https://github.com/kserve/open-inference-protocol has the shapes.
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import IO, Any, Literal
 
 import numpy as np
@@ -20,6 +19,7 @@ from dawnchorus.errors import InputError, NotKnown
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.http.auth import needs
 from dawnchorus.server.http.dependencies import ServiceOf
+from dawnchorus.server.http.json_bodies import parse_json
 from dawnchorus.server.http.routes.replies import problems
 from dawnchorus.server.http.uploads import received_body
 from dawnchorus.server.settings import Role
@@ -158,7 +158,7 @@ def _windows(file: IO[bytes], n_window: int) -> tuple[str | None, npt.NDArray[np
     if body.count(b",") > MAX_WINDOWS * n_window + MAX_OTHER_VALUES:
         raise InputError(f"expected 1 to {MAX_WINDOWS} windows of {n_window} numbers, got more values.")
     try:
-        question = Question.model_validate(json.loads(body))
+        question = Question.model_validate(parse_json(body))
         given = question.inputs[0]
         with np.errstate(over="ignore"):  # infinite, which is refused below
             windows = np.array(given.data, np.float64).astype(np.float32)

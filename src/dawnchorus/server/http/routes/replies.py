@@ -11,8 +11,10 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Message
 
+from dawnchorus.errors import InputError
 from dawnchorus.server.history import Found
 from dawnchorus.server.http.error_handlers import MEDIA_TYPE
+from dawnchorus.server.http.json_bodies import parse_json
 from dawnchorus.server.http.uploads import read_body
 from dawnchorus.server.state.tables import Job, Recording, Review
 
@@ -28,7 +30,7 @@ MAX_JSON_BYTES = 1 << 20
 
 
 class JsonRoute(APIRoute):
-    """A route whose JSON body, if it has one, is refused when it is too long; FastAPI alone would read any."""
+    """A route whose JSON body is refused when it is too long or says one thing twice; FastAPI alone would take any."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Read the body first."""
@@ -38,6 +40,7 @@ class JsonRoute(APIRoute):
 
         async def answer(request: Request) -> Response:
             body = await read_body(request, max_bytes=MAX_JSON_BYTES)
+            _refuse_ambiguous(body)
 
             async def receive() -> Message:
                 return {"type": "http.request", "body": body, "more_body": False}
@@ -45,6 +48,16 @@ class JsonRoute(APIRoute):
             return await handle(Request(request.scope, receive))
 
         return answer
+
+
+def _refuse_ambiguous(body: bytes) -> None:
+    """Raise `InputError` for JSON that can be read in two ways; what is no JSON is left to the route."""
+    try:
+        parse_json(body)
+    except InputError:
+        raise
+    except (ValueError, RecursionError):
+        return
 
 
 class Problem(BaseModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from dawnchorus.errors import InputError
 from dawnchorus.server.http.auth import needs
 from dawnchorus.server.http.dependencies import ServiceOf, receive_batch
 from dawnchorus.server.http.error_handlers import problem
-from dawnchorus.server.http.parameters import refuse_unknown
+from dawnchorus.server.http.parameters import refuse_repeated, refuse_unknown
 from dawnchorus.server.http.routes.replies import JsonRoute, job_fields, problems
 from dawnchorus.server.service import Service
 from dawnchorus.server.settings import Role
@@ -101,6 +102,7 @@ class Wish(BaseModel):
 def retrain(service: ServiceOf, wish: Wish | None = None) -> dict[str, Any]:
     """Learn from all lessons; the new model is compared with the active one on recordings that neither learned from."""
     wish = wish or Wish()
+    refuse_repeated([setting.partition("=")[0] for setting in wish.recipe], "recipe")
     overrides = [*service.settings.recipe, *map(_number, wish.recipe)]
     return job_fields(service.learning.start(overrides, by_hand=wish.by_hand))
 
@@ -119,9 +121,9 @@ ALLOWED = (
 def _number(override: str) -> str:
     key, _, value = override.partition("=")
     try:
-        float(value)
+        is_number = math.isfinite(float(value))
     except ValueError:
-        key = ""
-    if key not in ALLOWED:
+        is_number = False
+    if key not in ALLOWED or not is_number:
         raise InputError(f"recipe: expected numbers for {', '.join(ALLOWED)}, got {override[:80]!r}.")
     return override
