@@ -38,16 +38,18 @@ PACKAGE = Path("src/dawnchorus")
 MODULES = (
     "audio/*.py",
     "data/split.py",
-    "evaluate/metrics.py",
+    "metrics/*.py",
     "formats/*.py",
-    "identify/*.py",
+    "inference/*.py",
+    "identification/*.py",
     "models/bundle.py",
-    "serve/state/*.py",
+    "server/state/*.py",
 )
 
 MIRRORS = {
     "audio": ("tests/audio", "tests/identification"),
-    "serve": ("tests/server/state/test_state.py", "tests/server/state/test_job_queue.py"),
+    "inference": ("tests/inference", "tests/identification"),
+    "server": ("tests/server/state/test_state.py", "tests/server/state/test_job_queue.py"),
 }
 """Tests that reach a package by way of child processes, whose coverage is lost when they are killed."""
 
@@ -57,7 +59,8 @@ MAX_S, MAX_TESTS = 30.0, 80
 SLOW_TO_IMPORT = (
     "tests/training/",
     "tests/contracts/test_families.py",
-    "tests/evaluation/test_s",
+    "tests/evaluation/test_data_quality",
+    "tests/evaluation/test_quantization",
     "tests/server/test_abuse.py",
 )
 """Tests that take seconds before they begin; for faults in the training code, which is not among `MODULES`."""

@@ -45,7 +45,8 @@ collect_ignore = [] if find_spec("playwright") else ["e2e/test_browser.py"]
 NEEDS_TORCH = (
     "tests/training/",
     "tests/contracts/test_families.py",
-    "tests/evaluation/test_s",
+    "tests/evaluation/test_data_quality",
+    "tests/evaluation/test_quantization",
     "tests/e2e/test_notebooks.py",
 )
 
