@@ -93,7 +93,8 @@ OPEN = (
         "cf. Parus major",
     ),
     *("Parus aff. major", "Parus major/minor", "Parus major / Parus minor", "Greater/Lesser Scaup", "Parus indet."),
-    *("Anas platyrhynchos x acuta", "Mallard \u00d7 Pintail", "Parus major?"),
+    *("Anas platyrhynchos x acuta", "Mallard \u00d7 Pintail", "Parus major?", "?Great Tit", "Great Tit (?)"),
+    *("poss. Great Tit", "probable Great Tit", "unidentified tit", "Great Tit or Blue Tit"),
 )
 
 
@@ -102,6 +103,8 @@ def test_names_that_leave_the_species_open_are_no_class_unless_they_are_known() 
         assert (text, read_label(text)) == (text, None)
         known = KnownClasses([parse_label(text)])
         assert read_label(text, known) == parse_label(text)
+    tit = KnownClasses([parse_label("Parus major_Great Tit")])
+    assert not any(read_label(text, tit) for text in ("Parus major?", "Great Tit ?", "?Great Tit", "Great Tit (?)"))
     reader = LabelReader(KnownClasses(()))
     found = reader.read([row("1", "Parus sp.", "Parus sp.", "Parus major")])
     assert (found[0].scientific_name, found[0].is_unlabelled) == (None, False)

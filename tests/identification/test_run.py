@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import shutil
 import threading
 from pathlib import Path
 
@@ -210,6 +211,19 @@ def test_a_finished_run_is_kept_added_to_or_replaced(tmp_path: Path, level_bundl
     assert out.exists()
     run = identify(sounds, Options(min_score=0.4), model=model, out=out, overwrite=True)
     assert run.progress.n_done == 2
+
+
+def test_resume_refuses_a_bundle_of_the_same_graph_with_another_activation(
+    tmp_path: Path, level_bundle: Bundle
+) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(), 16_000)
+    model = tmp_path / "model"
+    shutil.copytree(level_bundle.folder, model)
+    identify(tmp_path / "a.wav", model=model, out=tmp_path / "x.csv")
+    about = json.loads((model / "bundle.json").read_text())
+    (model / "bundle.json").write_text(json.dumps({**about, "activation": "softmax"}))
+    with pytest.raises(InputError, match=r"begun with other settings \(activation changed\)"):
+        identify(tmp_path / "a.wav", model=model, out=tmp_path / "x.csv", resume=True)
 
 
 def test_a_file_of_someone_else_is_not_replaced(tmp_path: Path, level_bundle: Bundle) -> None:

@@ -146,6 +146,7 @@ class Target:
             journal.start(key)
             return
         wanted = _as_json(key)
+        known = {"activation": wanted.get("activation")} | known  # which earlier versions did not write
         if known != wanted:
             changed = sorted(name for name in known.keys() | wanted if known.get(name) != wanted.get(name))
             raise InputError(

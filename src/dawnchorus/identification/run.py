@@ -86,8 +86,9 @@ def identify(
     selection = selection_of(bundle, options)
     finder = SpeechFinder(speech_graph(store.folder)) if options.speech is not None else None
     cleaner = open_cleaner(bundle.info.cleaning, store.folder)
-    key = {"bundle_id": bundle.id, **options.scoring()}
-    if bundle.info.cleaning:  # two bundles may have one graph and clean differently
+    # Two bundles may have one graph, and activate or clean differently.
+    key = {"bundle_id": bundle.id, "activation": bundle.info.activation, **options.scoring()}
+    if bundle.info.cleaning:
         key["cleaning"] = bundle.info.cleaning.model_dump(exclude_defaults=True)
 
     def finished_run(journal: Journal) -> Run:

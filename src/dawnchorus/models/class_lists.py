@@ -28,8 +28,8 @@ INDEX_COLUMNS = ("index", "idx", "id")
 """Columns that say which output a row is of."""
 
 _NO_LISTS = frozenset((".json", ".yaml", ".yml", ".pkl", ".npy", ".npz", ".xlsx"))
-_NUMBERED = re.compile(r"(\d+)\s*[\s,:;]\s*(\S.*)")
-"""A line that begins with its index, `0 Background Noise`."""
+_NUMBERED = re.compile(r"(\d+)\s*[\s,:;.)_-]\s*(\S.*)")
+"""A line that begins with its index: `0 Background Noise`, `0. Noise`, `0_Noise`."""
 
 
 @dataclass(frozen=True)
@@ -107,12 +107,38 @@ def _table_rows(path: Path) -> tuple[str, list[_Row]]:
     def cell(cells: list[str], place: int | None) -> str:
         return cells[place].strip() if place is not None and place < len(cells) else ""
 
-    rows = [
-        _Row(line, cell(cells, name), cell(cells, common), cell(cells, index)) for line, cells in numbered if any(cells)
-    ]
+    table = list(numbered)
+    rows = [_Row(line, cell(row, name), cell(row, common), cell(row, index)) for line, row in table if any(row)]
+    for place, given in enumerate(header):
+        if place not in (name, common, index):
+            _refuse_other_order(
+                path, given, [cell(cells, place) for _, cells in table if any(cells)], [row.index for row in rows]
+            )
     column = "" if index is None else header[index]
     is_order = column.lower() != "id" or any(row.index.isdecimal() for row in rows)
     return column if is_order else "", rows
+
+
+def _refuse_other_order(path: Path, column: str, values: list[str], indices: list[str]) -> None:
+    """Refuse a column that counts the classes in another order than the rows, or than their indices.
+
+    Raises:
+        FormatError: it does.
+    """
+    order = [value.removesuffix(".0") for value in values]
+    if len(order) < 2 or not all(value.isdecimal() for value in order):
+        return
+    numbers = [int(value) for value in order]
+    first = min(numbers)
+    is_count = first in (0, 1) and sorted(numbers) == list(range(first, first + len(numbers)))
+    expected = [index for index in indices if index] or list(map(str, range(first, first + len(numbers))))
+    if is_count and order != expected:
+        others = "index" if any(indices) else "rows"
+        raise FormatError(
+            f"{path}: column '{column}' counts the classes in another order than the {others}: {', '.join(order[:5])}"
+            f"{'...' if len(order) > 5 else ''}. If it is the order of the model's outputs, call it 'index' and leave "
+            f"other indices out; if not, leave it out."
+        )
 
 
 def _in_output_order(path: Path, rows: list[_Row], column: str, on_note: Callable[[str], None]) -> list[_Row]:
@@ -123,6 +149,7 @@ def _in_output_order(path: Path, rows: list[_Row], column: str, on_note: Callabl
     """
     if not column:
         return rows
+    rows = [replace(row, index=row.index.removesuffix(".0")) for row in rows]
     given = [row.index for row in rows]
     numbers = sorted(int(text) for text in given if text.isdecimal())
     first = numbers[0] if numbers else 0

@@ -69,7 +69,9 @@ _INDETERMINATE = re.compile(
     | (?<=\w\ )(?:(?:indet|unid)\b|spec\.|agg\b)
     | ^[A-Z](?=.*\ ).*[^\W\d_]{3}\ ?/\ ?[^\W\d_]{3}    # Parus major/minor, Greater/Lesser Scaup
     | ^[A-Z].*[a-z.]\ [x\u00d7]\ [A-Za-z]            # Anas platyrhynchos x acuta
-    | (?<=\w)\ ?\?$                                 # Parus major?
+    | \?                                            # Parus major?, Great Tit (?)
+    | ^(?i:poss(?:ibl[ey])?|prob(?:abl[ey])?|maybe|unidentified|unid)\b\.?\ (?=\w)    # probable Great Tit
+    | ^[A-Z].*\w\ or\ [A-Z]                         # Great Tit or Blue Tit
     """,
     re.VERBOSE,
 )
@@ -152,8 +154,13 @@ def read_label(text: str, names: Names | None = None) -> Label | None:
     if is_unnamed(clean):
         return None
     label = _read(clean, names)
-    is_open = is_indeterminate(clean) and (names is None or names.find(label) is None)
-    return None if is_open else label
+    return None if is_indeterminate(clean) and not _is_known(clean, label, names) else label
+
+
+def _is_known(text: str, label: Label, names: Names | None) -> bool:
+    """Return True if a list has the name; lookups pass over punctuation, but a question mark is part of the name."""
+    known = None if names is None else names.find(label)
+    return known is not None and ("?" not in text or "?" in known.scientific_name + known.common_name)
 
 
 def _clean(text: str) -> str:

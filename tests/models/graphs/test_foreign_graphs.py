@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from tests.conftest import LEVEL_LABELS, level_graph
-from tests.models.foreign import N_CLASSES, N_WINDOW, RATE_HZ, Foreign
+from tests.models.foreign import N_CLASSES, N_WINDOW, RATE_HZ, WEIGHTS, Foreign
 
 from dawnchorus.errors import BundleInvalid, FormatError, InputError, ModelError
 from dawnchorus.models.bundle import Bundle
@@ -131,6 +131,56 @@ def test_whole_numbers_without_a_scale_are_refused(tmp_path: Path) -> None:
         wrap_model(tmp_path / "x.onnx", tmp_path / "x", labels=LABELS, description=ABOUT)
 
 
+def test_graph_that_mixes_the_windows_of_a_batch_is_refused(tmp_path: Path) -> None:
+    sound = helper.make_tensor_value_info("sound", TensorProto.FLOAT, ["n", N_WINDOW])
+    scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", N_CLASSES])
+    nodes = [
+        helper.make_node("Abs", ["sound"], ["level"]),
+        helper.make_node("ReduceMax", ["level"], ["peak"], keepdims=0),
+        helper.make_node("Add", ["peak", "tiny"], ["divisor"]),
+        helper.make_node("Div", ["sound", "divisor"], ["scaled"]),
+        helper.make_node("MatMul", ["scaled", "weights"], ["scores"]),
+    ]
+    constants = [
+        numpy_helper.from_array(WEIGHTS.T.copy(), "weights"),
+        numpy_helper.from_array(np.array(1e-6, np.float32), "tiny"),
+    ]
+    graph = helper.make_graph(nodes, "peak", [sound], [scores], constants)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "x.onnx")
+    with pytest.raises(BundleInvalid, match="change by up to .* with the windows that are scored with it"):
+        wrap_model(tmp_path / "x.onnx", tmp_path / "x", labels=LABELS, description=ABOUT)
+
+
+def test_missing_zero_point_of_the_input_is_0_of_its_own_type(tmp_path: Path) -> None:
+    sound = helper.make_tensor_value_info("sound", TensorProto.INT8, ["n", N_WINDOW])
+    scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", N_CLASSES])
+    nodes = [
+        helper.make_node("DequantizeLinear", ["sound", "scale"], ["wave"]),
+        helper.make_node("MatMul", ["wave", "weights"], ["scores"]),
+    ]
+    constants = [
+        numpy_helper.from_array(WEIGHTS.T.copy(), "weights"),
+        numpy_helper.from_array(np.array(1 / 128, np.float32), "scale"),
+    ]
+    graph = helper.make_graph(nodes, "int8", [sound], [scores], constants)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "x.onnx")
+    bundle = wrap_model(tmp_path / "x.onnx", tmp_path / "x", labels=LABELS, description=ABOUT)
+    windows = np.random.default_rng(1).integers(-120, 120, (3, N_WINDOW)).astype(np.float32) / 128
+    np.testing.assert_allclose(open_session(bundle).run(windows).logits, windows @ WEIGHTS.T, atol=1e-5)
+
+
+def test_windows_without_a_sample_are_refused(tmp_path: Path) -> None:
+    path = Foreign().write(tmp_path / "x.onnx")
+    for window_s in (-1.0, float("nan")):
+        with pytest.raises(InputError, match="expected a window of one sample or more"):
+            wrap_model(
+                path,
+                tmp_path / "x",
+                labels=LABELS,
+                description=ModelDescription(**{**vars(ABOUT), "window_s": window_s}),
+            )
+
+
 CLASSES = ["Avis a", "Avis b", "Avis c"]
 LISTS: dict[str, tuple[str, list[str] | str]] = {
     "x.txt": ("Avis a\nAvis b\nAvis c\n\n", CLASSES),
@@ -143,6 +193,17 @@ LISTS: dict[str, tuple[str, list[str] | str]] = {
     "doubled.txt": ("Avis a\nAvis b\navis  A_Same\n", "lines 1 and 3: expected each class once, found 'Avis a' and"),
     "twice.csv": ("index,name\n1,Avis a\n0,Avis a\n", "lines 2 and 3: expected each class once"),
     "gap.txt": ("0 Avis a\n2 Avis c\n", "expected the numbers 0 to 1"),
+    "points.txt": ("2. Avis c\n0. Avis a\n1. Avis b\n", CLASSES),
+    "floats.csv": ("index,name\n1.0,Avis b\n0.0,Avis a\n2.0,Avis c\n", CLASSES),
+    "other.csv": (
+        "class_id,name\n1,Avis b\n0,Avis a\n",
+        "'class_id' counts the classes in another order than the rows",
+    ),
+    "pandas.csv": (",name\n1,Avis b\n0,Avis a\n", "column '' counts the classes in another order than the rows"),
+    "contradicting.csv": (
+        "index,id,name\n0,1,Avis a\n1,0,Avis b\n",
+        "'id' counts the classes in another order than the index",
+    ),
     "x.json": ("{}", "expected a text file or a csv of labels, found .json"),
 }
 

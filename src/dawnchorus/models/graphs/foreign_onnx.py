@@ -109,6 +109,7 @@ class ForeignOnnx:
         if len(self.layout.shape) != 2:
             before.reshape(self.layout.shape)
         before.encode(self._input)
+        self._write_zero_point(given, before)
         del graph.output[:]
         for name, (port, width) in outputs.items():
             source = prefix + port.name if port.name in BUNDLE_NAMES else port.name
@@ -121,6 +122,16 @@ class ForeignOnnx:
         for node in reversed(before.nodes(given)):
             graph.node.insert(0, node)
         onnx.save(self._model, target)
+
+    def _write_zero_point(self, name: str, chain: _Chain) -> None:
+        """Write the zero point of the node that takes the input, where the graph leaves it out.
+
+        ONNX takes it as 0 of the input's type. Where onnxruntime (1.31) joins that node with the one before, it takes
+        it as that of unsigned numbers: negative samples would be lost.
+        """
+        for node in self._model.graph.node:
+            if node.op_type == "DequantizeLinear" and node.input[0] == name and len(node.input) == 2:
+                node.input.append(chain.zero_point(self._input))
 
 
 class _Chain:
@@ -156,6 +167,10 @@ class _Chain:
             helper.make_node(kind, [names[k], *constants], [names[k + 1]], **attributes)
             for k, (kind, constants, attributes) in enumerate(steps)
         ]
+
+    def zero_point(self, port: Port) -> str:
+        """Return the name of a constant 0 of the port's type."""
+        return self._constant(np.array(0, np.dtype(port.dtype)))
 
     def _scale(self, port: Port, scale: Scale) -> list[str]:
         zero = np.array(scale.zero, np.dtype(port.dtype))

@@ -18,6 +18,10 @@ TONE_HZ = 1_000
 ROUNDING = 1e-3
 """Distance from 0 and 1 that rounding explains, also in half precision."""
 
+MAX_BATCH_EFFECT = 0.02
+"""Change of a window's scores by the windows beside it, as a share of the scores' range, that a scale of quantized
+numbers explains which is chosen for the whole batch."""
+
 _ACTIVATION_BEHIND: dict[str, Activation] = {"Sigmoid": "identity", "Softmax": "identity", "LogSoftmax": "softmax"}
 """Activations that make scores of what such an operator gives."""
 
@@ -31,7 +35,8 @@ def try_scores(bundle: Bundle, last_operator: str, on_note: Callable[[str], None
         BundleInvalid: numbers that are not finite or of another shape, or scores of another activation.
     """
     sounds = _sounds(bundle)
-    logits = open_session(bundle).run(np.stack(list(sounds.values()))).logits
+    session = open_session(bundle)
+    logits = session.run(np.stack(list(sounds.values()))).logits
     n_classes = len(bundle.labels)
     if logits.shape != (len(sounds), n_classes):
         raise BundleInvalid(f"On {len(sounds)} windows the model gave {logits.shape}; expected {n_classes} for each.")
@@ -42,11 +47,27 @@ def try_scores(bundle: Bundle, last_operator: str, on_note: Callable[[str], None
                 f"({n_classes},) for each window. A recording may have such windows: keep the graph from dividing by "
                 f"0 or taking its logarithm, for example by adding 1e-6 to the level that it divides by."
             )
+    _check_batch(np.concatenate([session.run(sound[None]).logits for sound in sounds.values()]), logits)
     _check_activation(bundle.info.activation, last_operator, logits, on_note)
-    if len(logits) > 1 and np.ptp(logits, axis=0).max() <= 1e-6:
+    if len(logits) > 1 and np.ptp(logits, axis=0).max() <= ROUNDING:
         on_note(
             "The model gives the same scores for silence, noise and a tone. It is given samples from -1 to 1: does it "
             "expect others, such as whole numbers up to 32767?"
+        )
+
+
+def _check_batch(alone: FloatArray, together: FloatArray) -> None:
+    """Refuse a graph that scores a window differently with others beside it.
+
+    Raises:
+        BundleInvalid: it does.
+    """
+    effect = float(np.abs(alone - together).max())
+    if effect > MAX_BATCH_EFFECT * max(float(np.ptp(together)), ROUNDING):
+        raise BundleInvalid(
+            f"The scores of a window change by up to {effect:.3g} with the windows that are scored with it, so they "
+            f"would depend on what comes before and after in a recording. Export the graph so that levels, means and "
+            f"softmax are of each window by itself (axis 1, not the batch), or with a fixed batch of 1."
         )
 
 

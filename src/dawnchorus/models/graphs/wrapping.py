@@ -97,7 +97,7 @@ def wrap_model(
     doubled = [name for name, n in Counter(label.scientific_name for label in labels).items() if n > 1]
     if doubled:
         raise InputError(f"labels: expected each class once, got {len(doubled)} more than once, as {doubled[0]!r}.")
-    n_window = round(description.window_s * description.sample_rate_hz)
+    n_window = _window_samples(description)
     adapted = _Adapted()
 
     def choose(outputs: Sequence[Port], n_windows: int) -> tuple[Chosen, dict[OutputName, int]]:
@@ -145,6 +145,21 @@ def wrap_model(
         card=_card(description, len(labels)),
         check=lambda bundle: try_scores(bundle, adapted.last_operator, on_note),
     )
+
+
+def _window_samples(description: ModelDescription) -> int:
+    """Return the samples of a window.
+
+    Raises:
+        InputError: the description's window or rate is no number above 0.
+    """
+    n = description.window_s * description.sample_rate_hz
+    if not 1 <= n < float("inf"):
+        raise InputError(
+            f"expected a window of one sample or more, got {description.window_s:g} s at "
+            f"{description.sample_rate_hz} Hz."
+        )
+    return round(n)
 
 
 def _adapt_onnx(graph: Path, n_window: int, target: Path, choose: _Choose) -> _Adapted:
