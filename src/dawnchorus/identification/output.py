@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 PARAMETERS_SUFFIX = ".params.json"
 FAILURES_SUFFIX = ".failures.csv"
 
+LATER_SETTINGS = ("activation",)
+"""Settings that journals of earlier versions do not have."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -146,7 +149,7 @@ class Target:
             journal.start(key)
             return
         wanted = _as_json(key)
-        known = {"activation": wanted.get("activation")} | known  # which earlier versions did not write
+        known = {name: wanted[name] for name in LATER_SETTINGS if name in wanted} | known
         if known != wanted:
             changed = sorted(name for name in known.keys() | wanted if known.get(name) != wanted.get(name))
             raise InputError(
