@@ -100,6 +100,13 @@ def test_columns_that_are_not_read_are_named(tmp_path: Path) -> None:
     assert notes == ["columns that are not read: Wind. Name one with --column FIELD=COLUMN."]
 
 
+def test_species_is_joined_with_its_genus(tmp_path: Path) -> None:
+    content = "filename,genus,species\na.wav,Parus,major\nb.wav,Dendrocopos,major\nc.wav,Sitta,Sitta europaea\n"
+    rows, notes = imported(tmp_path, content, "a.wav", "b.wav", "c.wav")
+    assert [row.scientific_name for row in rows] == ["Parus major", "Dendrocopos major", "Sitta europaea"]
+    assert notes == []
+
+
 def test_a_place_may_stand_in_one_column(tmp_path: Path) -> None:
     for head, cell in (("coordinates", '"48.1, 11.5"'), ("lat", '"48,1; 11,5"'), ("location", "48.1 11.5")):
         (row,), notes = imported(tmp_path, f"filename,species,{head}\na.wav,Parus major,{cell}\n")

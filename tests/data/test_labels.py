@@ -127,6 +127,14 @@ def test_lists_of_labels(text: str, expected: list[str]) -> None:
     assert split_labels(text) == expected
 
 
+def test_equal_marks_of_one_class_under_two_names_are_counted_once() -> None:
+    reader = LabelReader(KnownClasses([parse_label("Parus major_Great Tit")]))
+    (read,) = reader.read([row("1", "Parus major", "Great Tit", "Parus major", "Avis altera")])
+    assert [mark.scientific_name for mark in read.annotations] == ["Parus major", "Avis altera"]
+    (said,) = [note for note in notes_of_labels(reader) if "marks" in note]
+    assert said == "marks of one class under two names, at the same times: 1, each counted once."
+
+
 def test_one_rule_for_lists_in_folders_tables_and_marks(tmp_path: Path) -> None:
     names = ("Parus major (Linnaeus, 1758)", "Avis una, Avis altera", "Avis una, noise", "-Avis una, Avis altera")
     for k, name in enumerate(names):

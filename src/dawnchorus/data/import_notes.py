@@ -26,6 +26,8 @@ def notes_of_labels(labels: LabelReader) -> Iterator[str]:
             f"lists of several labels, of which a recording's first is the main one, and a mark is one of each: "
             f"{_counted(labels.lists)}."
         )
+    if labels.n_equal_marks:
+        yield f"marks of one class under two names, at the same times: {labels.n_equal_marks}, each counted once."
     given: dict[str, list[str]] = defaultdict(list)
     common: dict[str, set[str]] = defaultdict(set)
     for use in labels.uses:

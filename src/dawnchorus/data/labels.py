@@ -52,6 +52,8 @@ class LabelReader:
 
     lists: Counter[str] = field(default_factory=Counter)
     """Recordings and marks by labels that are lists of several."""
+    n_equal_marks: int = 0
+    """Marks that are equal to another of their recording once both have the names of their class."""
     _classes: dict[Given, Label | None] = field(default_factory=dict)
     """Classes of the labels of the rows that were read."""
 
@@ -75,6 +77,7 @@ class LabelReader:
             key=lambda use: (-use.n_recordings, label_text(use.label), use.given),
         )
         self.unnamed = Counter()
+        self.n_equal_marks = 0
         return [self._renamed(row, self._classes) for row in rows]
 
     def _find_classes(self, counts: Counter[Given], others: Iterable[Given]) -> dict[Given, Label | None]:
@@ -100,6 +103,9 @@ class LabelReader:
             code = code or (scientific if self.known.has_code(scientific) else None)
             scientific, common = (label.scientific_name, label.common_name) if label else (None, None)
         secondary = self._names(row.secondary, classes)
+        marks = [self._renamed_mark(mark, classes) for mark in row.annotations]
+        annotations = tuple(dict.fromkeys(marks))
+        self.n_equal_marks += len(marks) - len(annotations)
         return replace(
             row,
             scientific_name=scientific,
@@ -107,7 +113,7 @@ class LabelReader:
             ebird_code=code,
             secondary=tuple(name for name in secondary if name != scientific),
             absent=self._names(row.absent, classes),
-            annotations=tuple(self._renamed_mark(mark, classes) for mark in row.annotations),
+            annotations=annotations,
         )
 
     def _renamed_mark(self, mark: Annotation, classes: Mapping[Given, Label | None]) -> Annotation:

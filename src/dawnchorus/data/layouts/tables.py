@@ -47,7 +47,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     ),
     "xc_id": ("xc_id", "xeno_canto_id"),
     "recording_id": ("recording_id", "file_id", "id"),
-    "scientific_name": ("scientific_name", "species_scientific", "sci_name", "species", "scientific"),
+    "scientific_name": ("scientific_name", "species_scientific", "sci_name", "species", "scientific", "epithet", "sp"),
+    "genus": ("genus", "gen"),
     "common_name": ("common_name", "species_common", "com_name", "english_name", "en", "name", "species"),
     "ebird_code": ("ebird_code", "primary_label", "ebird_code_multilabel"),
     "secondary": ("secondary_labels", "other_species", "secondary"),
@@ -153,8 +154,12 @@ class TableLayout:
         return f" Did you mean --column {' --column '.join(found)}?" if found else ""
 
     def fields(self, cells: Sequence[str]) -> dict[str, str | None]:
-        """Return the text of each field; None for an empty one."""
-        return {field: cells[place].strip() or None for field, place in self.columns.items()}
+        """Return the text of each field; None for an empty one. A species without its genus gets that of its column."""
+        fields = {field: cells[place].strip() or None for field, place in self.columns.items()}
+        genus, species = fields.get("genus"), fields.get("scientific_name")
+        if genus and species and is_binomial(f"{genus} {species}"):
+            fields["scientific_name"] = f"{genus} {species}"
+        return fields
 
     def _taxon(self, cells: Sequence[str]) -> tuple[str | None, str | None, str | None]:
         fields = self.fields(cells)
