@@ -104,7 +104,7 @@ class LabelReader:
             scientific, common = (label.scientific_name, label.common_name) if label else (None, None)
         secondary = self._names(row.secondary, classes)
         marks = [self._renamed_mark(mark, classes) for mark in row.annotations]
-        annotations = tuple(dict.fromkeys(marks))
+        annotations = _without_equal(marks)
         self.n_equal_marks += len(marks) - len(annotations)
         return replace(
             row,
@@ -133,6 +133,12 @@ class LabelReader:
         if label is None:
             self.unnamed[scientific.strip() or BLANK] += 1
         return label
+
+
+def _without_equal(marks: Sequence[Annotation]) -> tuple[Annotation, ...]:
+    """Return the marks, of equal ones the first; those without a name may be of different species."""
+    first = {mark: number for number, mark in reversed(list(enumerate(marks)))}
+    return tuple(mark for number, mark in enumerate(marks) if not mark.scientific_name or first[mark] == number)
 
 
 def _with_single_labels(row: RecordingRow, lists: Counter[str]) -> RecordingRow:
