@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from dawnchorus.evaluation.thresholds import Threshold, thresholds_for_precision
-from dawnchorus.inference.scoring import Selection
+from dawnchorus.inference.scoring import ScoreFilter
 
 EIGHTHS = [k / 8 for k in range(9)]
 
@@ -21,7 +21,7 @@ def test_hits_are_the_best_scores_at_or_above_the_threshold(
     values: np.ndarray, threshold: float, top: int | None, first: int
 ) -> None:
     thresholds = np.full(values.shape[1], threshold, np.float32)
-    hits = Selection(thresholds=thresholds, top=top).pick(values, first)
+    hits = ScoreFilter(thresholds=thresholds, top=top).apply(values, first)
     expected = []
     for row, line in enumerate(values):
         kept = sorted((-score, k) for k, score in enumerate(line.tolist()) if score >= thresholds[k])

@@ -15,7 +15,7 @@ from dawnchorus.cli.identify import command
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.identification.input_tables import DatedOrigin, read_recordings, read_species_list, read_thresholds
 from dawnchorus.identification.options import Options
-from dawnchorus.identification.run import selection_of
+from dawnchorus.identification.run import build_score_filter
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.taxonomy.classes import nearest_species
 from dawnchorus.types import Origin
@@ -220,12 +220,16 @@ def test_a_species_with_two_thresholds_is_refused_with_both_lines(tmp_path: Path
 def test_lists_have_any_name_of_a_class(tmp_path: Path, level_bundle: Bundle) -> None:
     names = read_species_list(written(tmp_path, "loud_bird\n?\nAVIS PARVA_Quiet Bird\n"))
     assert nearest_species(names, level_bundle.labels) == ["'?' is not a class of the model."]
-    assert np.isfinite(selection_of(level_bundle, Options(species=names)).thresholds).tolist() == [True, True, False]
+    assert np.isfinite(build_score_filter(level_bundle, Options(species=names)).thresholds).tolist() == [
+        True,
+        True,
+        False,
+    ]
     thresholds = {"Loud Bird": 0.9, "Avis parva": 0.8}
-    kept = selection_of(level_bundle, Options(thresholds=thresholds)).thresholds
+    kept = build_score_filter(level_bundle, Options(thresholds=thresholds)).thresholds
     assert kept[:2].tolist() == pytest.approx([0.9, 0.8])
     with pytest.raises(InputError, match=r"'Avis magna' and 'Loud Bird' are one class of the model .* 0\.1 and 0\.9"):
-        selection_of(level_bundle, Options(thresholds={"Avis magna": 0.1, "Loud Bird": 0.9}))
+        build_score_filter(level_bundle, Options(thresholds={"Avis magna": 0.1, "Loud Bird": 0.9}))
 
 
 def test_names_that_are_twice_in_a_species_list_are_said(tmp_path: Path) -> None:

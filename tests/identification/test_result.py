@@ -21,7 +21,7 @@ from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.journal import Journal
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.result import Problem, Run, provenance_of
-from dawnchorus.identification.run import range_filter_of, selection_of
+from dawnchorus.identification.run import build_score_filter, range_filter_of
 from dawnchorus.inference.scoring import HIT, ChannelHits, Failed, Scored
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
@@ -35,7 +35,7 @@ BROKEN = Path("/data/caf\udce9.wav")
 
 
 def thresholds(bundle: Bundle, **options: object) -> list[float]:
-    return selection_of(bundle, Options(**options)).thresholds.tolist()  # type: ignore[arg-type]
+    return build_score_filter(bundle, Options(**options)).thresholds.tolist()  # type: ignore[arg-type]
 
 
 def test_thresholds_of_classes_are_the_users_the_models_or_the_runs(level_bundle: Bundle) -> None:
@@ -50,10 +50,10 @@ def test_thresholds_of_classes_are_the_users_the_models_or_the_runs(level_bundle
 def test_species_list_keeps_its_classes_alone(level_bundle: Bundle) -> None:
     listed = ("Turdus merula", "Avis parva")
     assert thresholds(level_bundle, species=listed) == [np.inf, 0.25, np.inf]
-    assert selection_of(level_bundle, Options(top=2)).top == 2
-    assert selection_of(level_bundle, Options()).top is None
+    assert build_score_filter(level_bundle, Options(top=2)).top == 2
+    assert build_score_filter(level_bundle, Options()).top is None
     with pytest.raises(InputError, match="none of its 2 names is a class of the model level. Names are scientific"):
-        selection_of(level_bundle, Options(species=("Turdus merula", "Lout Bird")))
+        build_score_filter(level_bundle, Options(species=("Turdus merula", "Lout Bird")))
 
 
 # ---------------------------------------------------------------------- which range model is asked

@@ -19,7 +19,7 @@ from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.errors import AudioError, BundleInvalid
 from dawnchorus.inference import scoring
 from dawnchorus.inference.preparation import WHOLE, Cleaner
-from dawnchorus.inference.scoring import HIT, Failed, Scored, Selection, score_recordings
+from dawnchorus.inference.scoring import HIT, Failed, Scored, ScoreFilter, score_recordings
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.cleaning import Cleaning
 from dawnchorus.models.runner import Output, Session, open_session
@@ -27,7 +27,7 @@ from dawnchorus.types import AudioInfo, Origin, Span
 
 RATE_HZ = 1_000
 PLAN = WindowPlan(rate_hz=RATE_HZ, n_window=16_000, n_hop=16_000)
-EVERYTHING = Selection(thresholds=np.array([0, np.inf, np.inf], np.float32))
+EVERYTHING = ScoreFilter(thresholds=np.array([0, np.inf, np.inf], np.float32))
 """Every window's mean level."""
 
 FloatArray = np.ndarray
@@ -75,7 +75,7 @@ def run(monkeypatch: pytest.MonkeyPatch, level_bundle: Bundle) -> Callable[..., 
 
     def begin(decoders: Decoders, *, n_workers: int = 1, **more: Any) -> Iterator[Scored | Failed]:
         monkeypatch.setattr(scoring, "DecoderProcess", decoders)
-        given = {"plan": PLAN, "selection": EVERYTHING, "cleaner": Cleaner(Cleaning()), **more}
+        given = {"plan": PLAN, "score_filter": EVERYTHING, "cleaner": Cleaner(Cleaning()), **more}
         return score_recordings(map(Path, decoders.recordings), level_bundle, n_workers=n_workers, **given)
 
     return begin
@@ -94,7 +94,7 @@ def levels(result: Scored | Failed) -> list[float]:
 
 def test_best_scores_of_each_window_come_first() -> None:
     scores = np.array([[0.5, 0.25, 0.75], [0.25, 0.25, 0.0], [0.0, 0.0, 0.0]], np.float32)
-    kept = Selection(thresholds=np.array([0.25, 0.25, 0.5], np.float32)).pick(scores, 7)
+    kept = ScoreFilter(thresholds=np.array([0.25, 0.25, 0.5], np.float32)).apply(scores, 7)
     assert kept.dtype == HIT
     assert kept.tolist() == [(7, 2, 0.75), (7, 0, 0.5), (7, 1, 0.25), (8, 0, 0.25), (8, 1, 0.25)]
 
@@ -105,7 +105,7 @@ def test_best_scores_of_each_window_come_first() -> None:
 )
 def test_top_scores_are_the_best_and_then_the_first(top: int, classes: list[int]) -> None:
     scores = np.array([[0.5, 0.25, 0.75], [0.25, 0.25, 0.25]], np.float32)
-    kept = Selection(thresholds=np.zeros(3, np.float32), top=top).pick(scores, 0)
+    kept = ScoreFilter(thresholds=np.zeros(3, np.float32), top=top).apply(scores, 0)
     assert kept["class"].tolist() == classes
 
 
@@ -114,7 +114,7 @@ def test_top_scores_are_the_best_of_many_classes(top: int) -> None:
     """Scores are 0/512 to 400/512 in an order of their own; the 273 from 128/512 on reach the threshold."""
     order = np.arange(401) * 177 % 401
     scores = np.stack([order, order[::-1]]).astype(np.float32) / 512
-    kept = Selection(thresholds=np.full(401, 0.25, np.float32), top=top).pick(scores, 0)
+    kept = ScoreFilter(thresholds=np.full(401, 0.25, np.float32), top=top).apply(scores, 0)
     n = min(top, 273)
     assert (kept["score"] * 512).tolist() == list(range(400, 400 - n, -1)) * 2
     assert kept["window"].tolist() == [0] * n + [1] * n
@@ -123,7 +123,7 @@ def test_top_scores_are_the_best_of_many_classes(top: int) -> None:
 
 def test_no_score_is_kept_of_quiet_windows() -> None:
     for top in (None, 1, 3):
-        kept = Selection(thresholds=np.full(3, 0.5, np.float32), top=top).pick(np.zeros((2, 3), np.float32), 0)
+        kept = ScoreFilter(thresholds=np.full(3, 0.5, np.float32), top=top).apply(np.zeros((2, 3), np.float32), 0)
         assert kept.tolist() == []
 
 
@@ -362,6 +362,6 @@ def test_run_that_is_given_up_ends_decoders_and_threads(run: Callable[..., Itera
     assert all(made.is_closed for made in decoders.made)
 
 
-def test_selection_cannot_be_changed() -> None:
+def test_score_filter_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
         EVERYTHING.top = 1  # type: ignore[misc]

@@ -23,7 +23,7 @@ from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.result import Problem, Progress, Run
 from dawnchorus.inference.preparation import Cleaner, open_cleaner
-from dawnchorus.inference.scoring import Failed, Selection, score_recordings
+from dawnchorus.inference.scoring import Failed, ScoreFilter, score_recordings
 from dawnchorus.inference.speech import SpeechFinder
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.catalog.silero import speech_graph
@@ -83,7 +83,7 @@ def identify(
     )
     range_filter = range_filter_of(bundle, options, recordings, store)
     builder = TableBuilder(bundle, plan, options, range_filter, recordings or {})
-    selection = selection_of(bundle, options)
+    score_filter = build_score_filter(bundle, options)
     finder = SpeechFinder(speech_graph(store.folder)) if options.speech is not None else None
     cleaner = open_cleaner(bundle.info.cleaning, store.folder)
     # Two bundles may have one graph, and activate or clean differently.
@@ -98,7 +98,7 @@ def identify(
         if journal.replaced is not None:
             lost = "the journal of an earlier run was damaged, so its results could not be used; it is kept"
             run.warnings.append(Problem(printable(journal.replaced), lost))
-        _score_waiting(run, selection, workers or usable_cores(), cleaner, finder, on_progress)
+        _score_waiting(run, score_filter, workers or usable_cores(), cleaner, finder, on_progress)
         run.take_notes()
         run.notes += _notes_on_thresholds(bundle, options)
         return run
@@ -123,7 +123,7 @@ def _with_earlier(paths: list[Path], journal: Journal) -> list[Path]:
 
 def _score_waiting(
     run: Run,
-    selection: Selection,
+    score_filter: ScoreFilter,
     n_workers: int,
     cleaner: Cleaner,
     speech_finder: SpeechFinder | None,
@@ -155,7 +155,7 @@ def _score_waiting(
         waiting,
         run.bundle,
         plan=plan,
-        selection=selection,
+        score_filter=score_filter,
         n_workers=n_workers,
         cleaner=cleaner,
         turns=run.builder.options.turns,
@@ -181,8 +181,8 @@ def _windows_s(kept_s: float, plan: WindowPlan) -> float:
     return plan.start_s(plan.count(round(kept_s * plan.rate_hz)))
 
 
-def selection_of(bundle: Bundle, options: Options) -> Selection:
-    """Return the selection of the bundle's scores that the options describe.
+def build_score_filter(bundle: Bundle, options: Options) -> ScoreFilter:
+    """Return the filter of the bundle's scores that the options describe.
 
     Raises:
         InputError: none of the species asked for is a class.
@@ -205,7 +205,7 @@ def selection_of(bundle: Bundle, options: Options) -> Selection:
         others = np.ones(len(bundle.labels), bool)
         others[wanted] = False
         thresholds[others] = np.inf
-    return Selection(thresholds=thresholds, top=options.top)
+    return ScoreFilter(thresholds=thresholds, top=options.top)
 
 
 def _places(bundle: Bundle, names: Iterable[str]) -> dict[str, int]:

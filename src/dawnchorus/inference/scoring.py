@@ -34,13 +34,13 @@ _DONE_AHEAD = 64
 
 
 @dataclass(frozen=True)
-class Selection:
+class ScoreFilter:
     """Scores to keep: those of at least `thresholds` [classes]; of these the `top` best in each window."""
 
     thresholds: FloatArray
     top: int | None = None
 
-    def pick(self, scores: FloatArray, first_window: int) -> npt.NDArray[np.void]:
+    def apply(self, scores: FloatArray, first_window: int) -> npt.NDArray[np.void]:
         """Return the hits in `scores` [n, classes] of windows from `first_window` on, best first in a window."""
         is_kept = scores >= self.thresholds
         if self.top is not None and self.top < scores.shape[1]:
@@ -180,7 +180,7 @@ def score_recordings(
     bundle: Bundle,
     *,
     plan: WindowPlan,
-    selection: Selection,
+    score_filter: ScoreFilter,
     n_workers: int,
     cleaner: Cleaner,
     turns: int = 1,
@@ -199,7 +199,9 @@ def score_recordings(
     Raises:
         ModelError: the bundle cannot be run.
     """
-    pipeline = _Pipeline(paths, bundle, plan, selection, n_workers, cleaner, turns, channel, speech_finder, on_windows)
+    pipeline = _Pipeline(
+        paths, bundle, plan, score_filter, n_workers, cleaner, turns, channel, speech_finder, on_windows
+    )
     with ExitStack() as stack:
         stack.callback(pipeline.stop)
         yield from pipeline.results()
@@ -215,7 +217,7 @@ class _Pipeline:
         paths: Iterable[Path],
         bundle: Bundle,
         plan: WindowPlan,
-        selection: Selection,
+        score_filter: ScoreFilter,
         n_workers: int,
         cleaner: Cleaner,
         turns: int,
@@ -227,7 +229,7 @@ class _Pipeline:
         self._paths_lock = threading.Lock()
         self._bundle = bundle
         self._plan = plan
-        self._selection = selection
+        self._score_filter = score_filter
         self._cleaner = cleaner
         self._turns = turns
         self._channel = channel
@@ -396,7 +398,7 @@ class _Pipeline:
         for batch in group:
             part = scores[start : start + len(batch.windows)]
             start += len(batch.windows)
-            hits = self._selection.pick(part, batch.first_window)
+            hits = self._score_filter.apply(part, batch.first_window)
             self._finish(batch.recording.take_back(batch.stream, hits))
         if self._on_windows is not None:
             self._on_windows(len(windows))

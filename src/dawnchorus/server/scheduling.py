@@ -31,9 +31,9 @@ from dawnchorus.errors import AudioTooLarge, InputError, ModelError, Overloaded
 from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.options import Options
 from dawnchorus.identification.range_filter import RangeFilter
-from dawnchorus.identification.run import range_filter_of, selection_of
+from dawnchorus.identification.run import build_score_filter, range_filter_of
 from dawnchorus.inference.preparation import WHOLE, Kept, open_cleaner
-from dawnchorus.inference.scoring import HIT, ChannelHits, Scored, Selection
+from dawnchorus.inference.scoring import HIT, ChannelHits, Scored, ScoreFilter
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import BATCH_WINDOWS, FloatArray, Session, open_session, scores_of
 from dawnchorus.models.store import ModelStore
@@ -168,7 +168,7 @@ class _Progress:
 
     active: _Active
     plan: WindowPlan
-    selection: Selection
+    score_filter: ScoreFilter
     channel: ChannelOption
     future: Future[Recognition]
     about: _About
@@ -189,10 +189,10 @@ class _Progress:
             n_signals = self.count_channels() if self.channel == "each" else 1
             self.about.on_progress((len(self.channels) + share) / n_signals)
 
-    def pick(self, windows: FloatArray, first_window: int, lane: int) -> npt.NDArray[np.void]:
-        """Return the hits in windows [n, samples], scored on a lane."""
-        logits = self.active.sessions[lane].run(windows).logits
-        return self.selection.pick(scores_of(logits, self.active.bundle.info.activation), first_window)
+    def score(self, windows: FloatArray, first_window: int, thread: int) -> npt.NDArray[np.void]:
+        """Return the hits in windows [n, samples], scored with the session of a thread, by its number."""
+        logits = self.active.sessions[thread].run(windows).logits
+        return self.score_filter.apply(scores_of(logits, self.active.bundle.info.activation), first_window)
 
 
 class Lanes:
@@ -411,7 +411,7 @@ class Lanes:
         rate_hz = bundle.info.sample_rate_hz
         plan = WindowPlan.from_seconds(rate_hz=rate_hz, window_s=bundle.info.window_s, overlap_s=options.overlap_s)
         builder = TableBuilder(bundle, plan, options, active.range_filter(options), {})
-        progress = _Progress(active, plan, selection_of(bundle, options), options.channel, future, about)
+        progress = _Progress(active, plan, build_score_filter(bundle, options), options.channel, future, about)
         lane = yield
         progress.watch.end("wait")
         with self.decoder() as decoder:
@@ -460,7 +460,7 @@ class Lanes:
                     if progress.future.cancelled():
                         raise CancelledError
                     progress.tell(n_windows)
-                hits.append(progress.pick(windows, n_windows, lane))
+                hits.append(progress.score(windows, n_windows, lane))
                 n_windows += len(windows)
                 progress.watch.end("infer")
         found = np.concatenate(hits) if hits else np.empty(0, HIT)

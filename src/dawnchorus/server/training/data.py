@@ -195,7 +195,7 @@ class Lessons:
             rows = [_labelled_by_file(row, tree, known, is_new=is_new) for row in rows]
         found, conflicts = _without_conflicts(tree, table_of(rows, tree, n_workers=1).rows, known)
         refused = [Taken(name, "refused", None, reason) for name, reason in (*conflicts, *others, *outside)]
-        return [*(self._taken(tree, row, known, is_new=is_new) for row in found), *refused]
+        return [*(self._store_row(tree, row, known, is_new=is_new) for row in found), *refused]
 
     def _known_classes(self, labels: Sequence[Label]) -> KnownClasses:
         """Return `labels` and the classes that have training data already."""
@@ -205,7 +205,7 @@ class Lessons:
         taught = (Label(scientific, common or scientific) for scientific, common in rows if scientific)
         return KnownClasses([*labels, *taught])
 
-    def _taken(self, tree: Path, row: RecordingRow, known: KnownClasses, *, is_new: bool) -> Taken:
+    def _store_row(self, tree: Path, row: RecordingRow, known: KnownClasses, *, is_new: bool) -> Taken:
         path = tree / row.path
         name = _given_path(tree, path)
         try:
