@@ -137,10 +137,10 @@ def test_any_number_of_workers_gives_the_same_table(tmp_path: Path, dawn: Path, 
     assert [t.detections for t in tables[0]] != [()] * 5
     for other in tables[1:]:
         for a, b in zip(tables[0], other, strict=True):
-            assert [(d.start_s, d.scientific_name) for d in a.detections] == [
-                (d.start_s, d.scientific_name) for d in b.detections
-            ]
-            np.testing.assert_allclose([d.score for d in a.detections], [d.score for d in b.detections], atol=1e-5)
+            # Another batch may change a score's last bits, and with them the order within a window.
+            ours, theirs = (sorted(t.detections, key=lambda d: (d.start_s, d.scientific_name)) for t in (a, b))
+            assert [(d.start_s, d.scientific_name) for d in ours] == [(d.start_s, d.scientific_name) for d in theirs]
+            np.testing.assert_allclose([d.score for d in ours], [d.score for d in theirs], atol=1e-5)
 
 
 def test_place_and_week_flag_what_is_out_of_range(dawn: Path, store: ModelStore) -> None:
