@@ -74,7 +74,7 @@ def _events(bundle: str) -> dict[str, Any]:
     scenes = KEPT / "sets" / "scenes"
     if not scenes.exists():
         _dawnchorus("data", "import", str(SHARED_AUDIO / "soundscapes" / "composite"), str(scenes))
-    done = _dawnchorus("evaluate", bundle, str(scenes), "--part", "all", "--json")
+    done = _dawnchorus("evaluate", bundle, str(scenes), "--split", "all", "--json")
     found: dict[str, Any] = json.loads(done.stdout)["evaluations"][0]["events"]
     return found
 

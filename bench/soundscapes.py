@@ -35,7 +35,7 @@ def measure(n_recordings: int = N_RECORDINGS) -> dict[str, Any]:
         for bundle in (store.open(DEFAULT_MODEL), store.open(_train(folder))):
             sample, out = _write_sample(folder, bundle, names), folder / "submission.csv"
             start_s = time.perf_counter()
-            _dawnchorus("evaluate", bundle.folder, folder / "set", "--submission", out, "--sample", sample)
+            _dawnchorus("evaluate", bundle.folder, folder / "set", "--submission", out, "--sample-submission", sample)
             seconds[bundle.info.name] = time.perf_counter() - start_s
     return {"n_recordings": n_recordings, "n_classes": N_CLASSES, "seconds": seconds}
 
@@ -65,7 +65,7 @@ def _write_soundscapes(source: Path, folder: Path, n_recordings: int) -> list[st
 def _train(folder: Path) -> Path:
     """Train a network for an epoch, and return its run; what it knows has no part in its speed."""
     _dawnchorus("data", "import", folder / "raw" / "clips", folder / "birds")
-    _dawnchorus("data", "split", folder / "birds", "--parts", "0.9,0.1")
+    _dawnchorus("data", "split", folder / "birds", "--ratios", "0.9,0.1")
     _dawnchorus("train", *SETTINGS, f"data={folder / 'birds'}", f"paths.runs={folder / 'runs'}", "--quiet")
     (run,) = (folder / "runs").glob(f"*-{FAMILY}")
     return run

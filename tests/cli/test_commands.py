@@ -119,7 +119,7 @@ def test_a_dry_run_writes_nothing(sounds: Path, level_bundle: Bundle, command: C
         (["models", "path", "nothing"], 5, "neither a built-in model"),
         (["identify", "sounds", "--format", "csv,raven", "--model", "LEVEL"], 2, "Standard output takes one format"),
         (["identify", "sounds", "--models-folder", "sounds/a.wav"], 4, "sounds/a.wav"),
-        (["picture", "sounds"], 2, "expected a recording, found a folder"),
+        (["spectrogram", "sounds"], 2, "expected a recording, found a folder"),
         (["synth", "birds", "--seed", "-1"], 2, "-1"),
     ],
 )
@@ -233,14 +233,14 @@ def test_ctrl_c_keeps_what_was_scored(
     assert len((tmp_path / "x.csv").read_bytes().splitlines()) == 1 + 32 * 4
 
 
-def test_the_picture_command(dawn: Path, tmp_path: Path, command: Command) -> None:
-    done = command("picture", dawn, cwd=tmp_path)
+def test_spectrogram_command(dawn: Path, tmp_path: Path, command: Command) -> None:
+    done = command("spectrogram", dawn, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     written = tmp_path / done.stdout.decode().strip()
     assert written.read_bytes().startswith(b"\x89PNG")
     broken = tmp_path / "broken.wav"
     broken.write_text("no sound")
-    done = command("picture", broken, cwd=tmp_path)
+    done = command("spectrogram", broken, cwd=tmp_path)
     assert (done.returncode, b"not a sound file" in done.stderr) == (3, True)
 
 

@@ -10,7 +10,7 @@ from dawnchorus.models.bundle import Bundle
 
 
 def test_a_machine_on_which_all_is_well(command: Command, birdnet: Bundle, tmp_path: Path) -> None:
-    run = command("doctor", "--data", tmp_path)
+    run = command("doctor", "--check-dir", tmp_path)
     assert run.returncode == 0, run.stderr
     text = run.stdout.decode()
     assert "WAV, FLAC, MP3, Ogg; with FFmpeg" in text
@@ -27,6 +27,6 @@ def test_what_is_missing_is_said_with_advice(command: Command, tmp_path: Path) -
 
 
 def test_a_folder_that_cannot_be_written_ends_with_1(command: Command) -> None:
-    run = command("doctor", "--data", "/proc/nowhere")
+    run = command("doctor", "--check-dir", "/proc/nowhere")
     assert run.returncode == 1
     assert b"cannot be written" in run.stdout

@@ -161,7 +161,7 @@ def test_the_command_says_of_each_label_whether_it_was_checked(
         soundfile.write(tmp_path / "birds" / name / "x.wav", np.full(16_000, level, np.float32), 16_000)
     (tmp_path / "birds" / "Nova avis" / "broken.wav").write_bytes(b"no sound")
     assert command("data", "import", "birds", "set", cwd=tmp_path).returncode == 0
-    done = command("data", "check", "set", "--labels", "--model", level_bundle.folder, cwd=tmp_path)
+    done = command("data", "check", "set", "--check-labels", "--model", level_bundle.folder, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     said = done.stdout.decode()
     assert (
@@ -185,7 +185,7 @@ def test_a_data_set_without_labels_has_nothing_to_compare(
     (tmp_path / "birds" / "noise").mkdir(parents=True)
     soundfile.write(tmp_path / "birds" / "noise" / "x.wav", np.full(16_000, 0.5, np.float32), 16_000)
     assert command("data", "import", "birds", "set", cwd=tmp_path).returncode == 0
-    done = command("data", "check", "set", "--labels", "--model", level_bundle.folder, cwd=tmp_path)
+    done = command("data", "check", "set", "--check-labels", "--model", level_bundle.folder, cwd=tmp_path)
     assert (done.returncode, b"labels of 1 recording: 1 not labelled" in done.stdout) == (0, True), done.stderr
 
 

@@ -22,7 +22,7 @@ from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table
 from dawnchorus.errors import Busy, InputError, MissingExtra, OutputError, OutputExists
 
 RATE_HZ = 8_000
-SHAPE = ("--rate", "8000", "--window", "1")
+SHAPE = ("--sample-rate", "8000", "--window", "1")
 
 
 @pytest.fixture

@@ -72,10 +72,10 @@ def test_copies_are_still_of_their_original_when_its_identifier_gets_a_digest(
 
 def test_the_command_says_what_was_added_and_what_replaced(sites: list[Path], command: Command, tmp_path: Path) -> None:
     command("data", "import", "siteA", "set", cwd=tmp_path)
-    done = command("data", "import", "siteB", "set", "--add", cwd=tmp_path)
+    done = command("data", "import", "siteB", "set", "--append", cwd=tmp_path)
     assert b"added to the table: 2 recordings; there already: 0." in done.stderr
     sound(sites[1] / "Avis una" / "20240500_060000.wav", 3000)
-    done = command("data", "import", "siteB", "set", "--add", cwd=tmp_path)
+    done = command("data", "import", "siteB", "set", "--append", cwd=tmp_path)
     assert b"rows updated, of the same file: 1" in done.stderr
     assert len(read_table(tmp_path / "set").rows) == 4
 

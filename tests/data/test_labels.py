@@ -296,7 +296,7 @@ def test_import_says_the_class_of_each_label_and_adding_keeps_it(tmp_path: Path,
     (tmp_path / "names.csv").write_text("species_code,sci_name,common_name\namerob,Turdus migratorius,American Robin\n")
     models = ["--models-folder", str(tmp_path / "none")]
     command("data", "import", "one", "set", *models, cwd=tmp_path)
-    done = command("data", "import", "two", "set", "--add", "--checklist", "names.csv", *models, cwd=tmp_path)
+    done = command("data", "import", "two", "set", "--append", "--checklist", "names.csv", *models, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "amerob -> Turdus migratorius_American Robin, 1 recording\n" in done.stderr.decode()
     assert "names were looked up in names.csv" in done.stderr.decode()

@@ -94,7 +94,7 @@ def test_a_planted_copy_and_a_planted_wrong_label_are_found(
     (clean,) = json.loads(honest.stdout)["evaluations"]
     assert clean["leaks"] == clean["doubtful"] == []
     assert clean["calibrated_error"] is not None
-    assert command("evaluate", run.folder, birds, "--part", "train").stderr.count(b"the same sound") == 1
+    assert command("evaluate", run.folder, birds, "--split", "train").stderr.count(b"the same sound") == 1
 
 
 def test_names_that_two_data_sets_share_are_no_evidence_where_bytes_are_known(

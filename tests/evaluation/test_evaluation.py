@@ -86,7 +86,7 @@ def test_a_run_keeps_what_was_measured_with_it(
     run.mkdir(parents=True)
     (run / "bundle").symlink_to(band_bundle.folder.resolve())
     (run / "run.json").write_text(json.dumps({"status": "done", "metrics": {"val_auc": 0.5}}))
-    for model, options in ((run, ()), (run / "bundle", ("--part", "all")), (run, ("--pool", "max"))):
+    for model, options in ((run, ()), (run / "bundle", ("--split", "all")), (run, ("--pool", "max"))):
         done = command("evaluate", model, duet.folder, *options)
         assert done.returncode == 0, done.stderr
     assert Path(command("models", "path", run).stdout.decode().strip()) == run / "bundle", "a run is its bundle"
@@ -246,11 +246,11 @@ def test_bundles_that_know_other_species_and_background_alone_are_reported(
         write_recording(tmp_path / row.path, rng.normal(0, 0.1, 16_000).astype(np.float32), rate_hz=16_000)
     write_table(RecordingsTable(tmp_path, rows))
     done = command(
-        "evaluate", band_bundle.folder, level_bundle.folder, tmp_path, "--part", "all", "--out", tmp_path / "report"
+        "evaluate", band_bundle.folder, level_bundle.folder, tmp_path, "--split", "all", "--out", tmp_path / "report"
     )
     assert done.returncode == 0, done.stderr
     write_table(RecordingsTable(tmp_path, rows[2:]))
-    done = command("evaluate", level_bundle.folder, tmp_path, "--part", "all", "--json")
+    done = command("evaluate", level_bundle.folder, tmp_path, "--split", "all", "--json")
     (found,) = json.loads(done.stdout)["evaluations"]
     assert found["background"]["n_recordings"] == 1
     assert found["background"]["n_species"] == 2, "all that the model knows"

@@ -43,7 +43,9 @@ def test_half_and_eight_bits_are_smaller_and_say_what_they_lose(
         assert len(read_table(folder).rows) == len(read_table(whole.folder).rows)
     kinds = [node.op_type for node in onnx.load(tmp_path / "int8" / "model.onnx").graph.node]
     assert "QuantizeLinear" in kinds
-    refused = command("models", "shrink", whole.folder, tmp_path / "x", "--to", "half", "--data", birds, "--part", "no")
+    refused = command(
+        "models", "shrink", whole.folder, tmp_path / "x", "--to", "half", "--data", birds, "--split", "no"
+    )
     assert refused.returncode == 2
     assert b"in the part 'no'" in refused.stderr
     assert not (tmp_path / "x").exists()

@@ -48,7 +48,9 @@ def submit(command: Command, model: Path, test_set: Path, folder: Path, sample: 
     (folder / "eBird_Taxonomy_v2021.csv").write_text(taxonomy)
     out = folder / "submission.csv"
     out.unlink(missing_ok=True)
-    done = command("evaluate", model, test_set, "--submission", out, "--sample", folder / "sample_submission.csv")
+    done = command(
+        "evaluate", model, test_set, "--submission", out, "--sample-submission", folder / "sample_submission.csv"
+    )
     assert done.returncode in (0, 2), done.stderr
     return out.read_text().splitlines() if done.returncode == 0 else [], done.stderr.decode()
 
@@ -122,7 +124,7 @@ def test_without_a_sample_every_recording_is_in_it_and_parts_are_named(
     assert done.returncode == 0, done.stderr
     assert out.read_text().splitlines()[0] == "row_id,deebir1,Avis murmurans"
     assert len(out.read_text().splitlines()) == 1 + 6
-    for part in ((), ("--part", "test", "--submission", out)):
+    for part in ((), ("--split", "test", "--submission", out)):
         refused = command("evaluate", trained, test_set, *part).stderr.decode()
         assert "the recordings are not split" in refused
         assert "None" not in refused
@@ -133,7 +135,7 @@ def test_without_a_sample_every_recording_is_in_it_and_parts_are_named(
     [
         (["--submission", "s.csv", "--pool", "max"], "--pool has no effect: --submission writes no report"),
         (["--submission", "s.csv", "--json"], "--json has no effect"),
-        (["--sample", "sample.csv"], "--sample has no effect: it is for a submission"),
+        (["--sample-submission", "sample.csv"], "--sample-submission has no effect: it is for a submission"),
         (["--min-score", "0.5"], "--min-score has no effect"),
         (["--precision", "0.8"], "--precision has no effect: it is for --thresholds FILE"),
     ],

@@ -131,7 +131,7 @@ def test_any_name_that_the_system_takes(tmp_path: Path, level_bundle: Bundle, co
     out = tmp_path / "out"
     formats = "csv,raven,audacity,kaleidoscope,parquet,jsonl"
     done = command("identify", ".", "--model", level_bundle.folder, "--out", out, "--format", formats, "--combined",
-                   "--pictures", tmp_path / "pictures", cwd=tmp_path)  # fmt: skip
+                   "--report", tmp_path / "pictures", cwd=tmp_path)  # fmt: skip
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in (out / "detections.jsonl").read_text(encoding="utf-8").splitlines()]
     assert len(rows) == 6

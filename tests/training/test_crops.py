@@ -185,7 +185,7 @@ def test_crops_are_of_whole_recordings_only(setting: str, ramps: Path, store: Mo
 
 def test_prepared_clips_of_whole_recordings_are_cropped(ramps: Path, store: ModelStore, command: Command) -> None:
     folder = ramps / "clips of mine"
-    shape = ("--rate", "8000", "--window", "1", "--fill", "repeat")
+    shape = ("--sample-rate", "8000", "--window", "1", "--fill", "repeat")
     assert command("prepare", ramps, folder, *shape, "--whole").returncode == 0
     own, prepared = (epoch(CropData(loaded(path, store), seed=1), 4) for path in (ramps, folder))
     assert own.keys() == prepared.keys()
@@ -198,6 +198,6 @@ def test_prepared_clips_that_are_no_whole_recordings_are_refused(
     options: list[str], ramps: Path, store: ModelStore, command: Command
 ) -> None:
     folder = ramps / "clips of mine"
-    assert command("prepare", ramps, folder, "--rate", "8000", "--window", "1", *options).returncode == 0
+    assert command("prepare", ramps, folder, "--sample-rate", "8000", "--window", "1", *options).returncode == 0
     with pytest.raises(InputError, match=r"consecutive windows of whole recordings.*--take all --overlap 0"):
         loaded(folder, store)

@@ -24,7 +24,7 @@ from dawnchorus.training.compose import compose_config
 from dawnchorus.training.examples import Examples, load_examples
 
 MLP = ("model=acoustic_mlp", "model.window_s=2", "model.hidden=[16]", "model.dropout=[0]", "trainer.epochs=2")
-SHAPE = ("--rate", "22050", "--window", "2")
+SHAPE = ("--sample-rate", "22050", "--window", "2")
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,9 @@ def test_a_folder_of_any_name_that_cannot_be_written_is_enough_to_train(
     birds: Path, tmp_path: Path, run_training: Train, command: Command
 ) -> None:
     source, mounted = tmp_path / "source", tmp_path / "50% clips #1?"
-    assert command("prepare", birds, source, "--rate", "16000", "--window", "1", "--take", "first").returncode == 0
+    assert (
+        command("prepare", birds, source, "--sample-rate", "16000", "--window", "1", "--take", "first").returncode == 0
+    )
     for path in source.glob("*.sqlite-*"):
         path.unlink()
     mounted.mkdir()

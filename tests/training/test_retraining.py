@@ -182,7 +182,7 @@ def test_a_misspelt_label_ends_the_command_before_anything_is_trained(
     for name in ("Avis mgna", "Nova avis", "quiet bird"):
         (tmp_path / "data" / name).mkdir(parents=True)
         soundfile.write(tmp_path / "data" / name / "a.wav", np.full(1600, 0.2, np.float32), 16_000)
-    options = ["--data", tmp_path / "data", "--model", level_bundle.folder, "--new-class", "Nova avis"]
+    options = ["--dataset", tmp_path / "data", "--model", level_bundle.folder, "--new-class", "Nova avis"]
     run = command("retrain", *options)
     assert run.returncode == 2, run.stderr
     assert b"'Avis mgna': no such class. Did you mean Avis magna (Loud Bird)? Recordings: 1." in run.stderr

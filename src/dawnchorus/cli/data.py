@@ -83,7 +83,7 @@ def _columns(_context: click.Context, _option: click.Parameter, values: tuple[st
     help="At most so many recordings of a species, the first; background and negatives are all taken.",
 )
 @checklists_option
-@click.option("--add", is_flag=True, help="Add to the table that is there.")
+@click.option("--append", is_flag=True, help="Add to the table that is there.")
 @click.option("--overwrite", is_flag=True, help="Replace the table that is there.")
 @models_folder_option
 @workers_option
@@ -96,7 +96,7 @@ def import_(
     audio: Path | None,
     per_species: int | None,
     checklists: tuple[Path, ...],
-    add: bool,
+    append: bool,
     overwrite: bool,
     models_folder: Path | None,
     workers: int,
@@ -109,11 +109,11 @@ def import_(
     English names and codes are looked up in --checklist, in the labels of birdnet, if that model is on this machine, in
     a taxonomy.csv or eBird taxonomy in SOURCE or above it, and in AviList, if the extra [taxonomy] is installed.
     """
-    if table_path(data_set).exists() and not (add or overwrite):
+    if table_path(data_set).exists() and not (append or overwrite):
         raise OutputExists(
-            f"{table_path(data_set)} is there already. Use --add or --overwrite, or name another folder."
+            f"{table_path(data_set)} is there already. Use --append or --overwrite, or name another folder."
         )
-    before = read_table(data_set) if add and table_path(data_set).exists() else None
+    before = read_table(data_set) if append and table_path(data_set).exists() else None
     own = labels_of_rows(before.rows) if before else ()
     names = open_name_lists(models_folder, source, checklists=checklists, own=own)
     labels = LabelReader(names.known)
@@ -207,23 +207,23 @@ def _bar(n: int, what: str) -> Any:
 
 @command.command("check")
 @click.argument("data_set", type=click.Path(path_type=Path))
-@click.option("--labels", is_flag=True, help="Also ask a model whether it hears the labelled species.")
+@click.option("--check-labels", is_flag=True, help="Also ask a model whether it hears the labelled species.")
 @checklists_option
 @model_options
 @workers_option
 def check(
-    *, data_set: Path, labels: bool, checklists: tuple[Path, ...], model: str, store: ModelStore, workers: int
+    *, data_set: Path, check_labels: bool, checklists: tuple[Path, ...], model: str, store: ModelStore, workers: int
 ) -> None:
     """Find missing, broken, silent, clipped, duplicate and mislabelled recordings, and say what to do.
 
     Labels without a name, of nearly the same spelling, and those that no list of names has are named; the lists are
     those of `dawnchorus data import`.
 
-    The findings, true durations and sound hashes are written into the table. With --labels, so are the outcome of that
-    check for each recording, and another species that the model hears instead, with its score and clip.
+    Issues, true durations and sound hashes are written into the table. With --check-labels, so are the outcome of that check
+    for each recording, and another species that the model detects instead, with its score and clip.
     """
     table = read_table(data_set)
-    scores = model_scores(table, model, store, workers) if labels else None
+    scores = model_scores(table, model, store, workers) if check_labels else None
     with _bar(len(table.rows), "listening") as advance:
         checked = check_table(table, n_workers=workers, scores=scores, on_recording=advance)
     write_table(checked)
@@ -274,7 +274,7 @@ def _detail(row: RecordingRow, problem: str) -> str:
 
 @command.command("split")
 @click.argument("data_set", type=click.Path(path_type=Path))
-@click.option("--parts", default="0.7,0.15,0.15", show_default=True, help="Train, validation, test.")
+@click.option("--ratios", default="0.7,0.15,0.15", show_default=True, help="Train, validation, test.")
 @click.option("--folds", type=int, help="Equal folds instead.")
 @click.option("--counts", help="So many recordings of each species instead, as 8,0,7, in the table's order.")
 @click.option(
@@ -284,44 +284,44 @@ def _detail(row: RecordingRow, problem: str) -> str:
     multiple=True,
     help="The split of a table instead: a csv with a column split, or named train, valid or test; or JSON. Repeatable.",
 )
-@click.option("--keep", is_flag=True, help="Keep the split that is there, and only report.")
+@click.option("--report-only", is_flag=True, help="Keep the split that is there, and only report.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
 def split(
     *,
     data_set: Path,
-    parts: str,
+    ratios: str,
     folds: int | None,
     counts: str | None,
     tables: tuple[Path, ...],
-    keep: bool,
+    report_only: bool,
     seed: int,
 ) -> None:
-    """Split into parts, so that nothing that belongs together is on two sides, and report leaks.
+    """Split so that recordings that belong together stay together, and report leaks.
 
     A split by --counts or --from is taken as it is; leaks are only reported.
     """
-    if sum((folds is not None, counts is not None, bool(tables), keep)) > 1:
-        raise InputError("--folds, --counts, --from, --keep: expected one of them, got several.")
+    if sum((folds is not None, counts is not None, bool(tables), report_only)) > 1:
+        raise InputError("--folds, --counts, --from, --report-only: expected one of them, got several.")
     table = read_table(data_set)
-    asked: list[str] = []
-    if not keep:
+    requested: list[str] = []
+    if not report_only:
         if not any(row.sound_hash for row in table.rows):
             click.echo("warning: not checked yet, so duplicates are not known; run `dawnchorus data check`", err=True)
         if tables:
             table = _split_by_tables(table, tables)
         elif counts is not None:
             numbers = _counts(counts)
-            asked = [name for name, n in numbers.items() if n]
+            requested = [name for name, n in numbers.items() if n]
             table = split_by_counts(table, numbers)
         else:
-            shares = fold_parts(folds) if folds else _parts(parts)
-            asked = list(shares)
+            shares = fold_parts(folds) if folds else _ratios(ratios)
+            requested = list(shares)
             table = split_table(table, shares, seed=seed)
         write_table(table)
-    _report_split(table, asked, seed=seed)
+    _report_split(table, requested, seed=seed)
     n_unsplit = sum(row.split is None for row in table.rows)
     if n_unsplit:
-        click.echo(f"in no part: {n_unsplit} of {len(table.rows)} recordings", err=True)
+        click.echo(f"in no split: {n_unsplit} of {len(table.rows)} recordings", err=True)
 
 
 def _split_by_tables(table: RecordingsTable, paths: Sequence[Path]) -> RecordingsTable:
@@ -334,11 +334,11 @@ def _split_by_tables(table: RecordingsTable, paths: Sequence[Path]) -> Recording
 
 
 def _counts(text: str) -> dict[str, int]:
-    return _named_parts("--counts", "two or three numbers such as 8,0,7", text, _values(text, int))
+    return _by_split("--counts", "two or three numbers such as 8,0,7", text, _values(text, int))
 
 
-def _parts(text: str) -> dict[str, float]:
-    return _named_parts("--parts", "two or three numbers such as 0.7,0.15,0.15", text, _values(text, float))
+def _ratios(text: str) -> dict[str, float]:
+    return _by_split("--ratios", "two or three numbers such as 0.7,0.15,0.15", text, _values(text, float))
 
 
 def _values(text: str, number: Callable[[str], Number]) -> list[Number]:
@@ -349,7 +349,7 @@ def _values(text: str, number: Callable[[str], Number]) -> list[Number]:
         return []
 
 
-def _named_parts(option: str, expected: str, text: str, values: Sequence[Number]) -> dict[str, Number]:
+def _by_split(option: str, expected: str, text: str, values: Sequence[Number]) -> dict[str, Number]:
     """Return the values by the names of their parts: train, validation and test, or train and test."""
     if not 2 <= len(values) <= len(SPLITS):
         raise InputError(f"{option}: expected {expected}, got {text!r}.")
@@ -357,7 +357,7 @@ def _named_parts(option: str, expected: str, text: str, values: Sequence[Number]
     return dict(zip(names, values, strict=True))
 
 
-def _say_gaps(rows: Sequence[RecordingRow], parts: Sequence[str]) -> None:
+def _print_gaps(rows: Sequence[RecordingRow], parts: Sequence[str]) -> None:
     """Print the parts without recordings of some species, with an example."""
     for gap in part_gaps(rows, parts):
         lacks = (
@@ -376,9 +376,9 @@ def _report_split(table: RecordingsTable, parts: Sequence[str], *, seed: int) ->
     for name, n in splits.items():
         hours = sum(row.duration_s or 0 for row in rows if row.split == name) / 3600
         click.echo(f"{name}: {counted(n, 'recording')}, {hours:.2f} hours, {len(species[name] - {None})} species")
-    _say_gaps(rows, parts)
+    _print_gaps(rows, parts)
     report = leak_report(table.rows, seed=seed)
-    _say_leaks(report.leaks)
+    _print_leaks(report.leaks)
     click.echo(
         f"{report.n_leaking} of {report.n_tested} recordings outside the largest part have a known relative in it; "
         f"a split at random would have {report.n_leaking_at_random:.1f}."
@@ -411,7 +411,7 @@ def describe_coverage(report: LeakReport) -> Iterator[str]:
         )
 
 
-def _say_leaks(leaks: Sequence[Any]) -> None:
+def _print_leaks(leaks: Sequence[Any]) -> None:
     for leak in leaks[:MAX_LISTED]:
         first, second = leak.first, leak.second
         click.echo(

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from dawnchorus.audio.write import write_recording
 from dawnchorus.cli.options import models_folder_option
-from dawnchorus.cli.present import announce_model, print_table, write_pictures
+from dawnchorus.cli.present import announce_model, print_table, write_report
 from dawnchorus.data.synthesis.dawn_chorus import DAWN_LATITUDE, DAWN_LONGITUDE, DAWN_START_TIME, dawn_chorus
 from dawnchorus.formats import raven
 from dawnchorus.identification import Options, Run, identify
@@ -43,7 +43,7 @@ def command(*, folder: Path, seed: int, models_folder: Path | None) -> None:
     for name, tables in (("truth", [truth]), ("detections", list(run.tables()))):
         with atomic_file(folder / f"{name}.selections.txt") as stream:
             raven.write(stream, tables, run.provenance)
-    page, _ = write_pictures(run, folder)
+    page, _ = write_report(run, folder)
     _show(truth, run)
     _say_next(folder, recording, page)
 
@@ -91,7 +91,7 @@ Written to {folder}:
 {lines}
 
 Next, with recordings of your own:
-  dawnchorus identify FOLDER --out detections.csv --pictures pictures
+  dawnchorus identify FOLDER --out detections.csv --report report
   dawnchorus identify FOLDER --out detections.parquet --lat 52.5 --lon 13.4
   dawnchorus identify --help"""
     )

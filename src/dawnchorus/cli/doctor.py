@@ -44,15 +44,22 @@ class Finding:
 
 
 @click.command("doctor")
-@click.option("--data", type=click.Path(path_type=Path), default=Path(), help="A folder that you want to write to.")
+@click.option(
+    "--check-dir", type=click.Path(path_type=Path), default=Path(), help="A folder that you want to write to."
+)
 @models_folder_option
-def command(*, data: Path, models_folder: Path | None) -> None:
+def command(*, check_dir: Path, models_folder: Path | None) -> None:
     """Look at this machine: versions, formats, models, space, rights, ports; say what to do about what is missing.
 
     Ends with 1 if something that every use needs is missing.
     """
     folder = models_folder or default_folder()
-    needed = [_python(), _formats(), _writable("the models' folder", folder), _writable("the working folder", data)]
+    needed = [
+        _python(),
+        _formats(),
+        _writable("the models' folder", folder),
+        _writable("the working folder", check_dir),
+    ]
     others = [_cores(), *(_extra(name) for name in EXTRAS), *_models(folder), _gpu(), _port()]
     for finding in (*needed, *others):
         mark = "ok " if finding.advice is None else "-- "

@@ -64,9 +64,9 @@ class _Share(click.FloatRange):
 @click.argument("models", nargs=-1, required=True, metavar="BUNDLE...")
 @click.argument("data_set", type=click.Path(path_type=Path))
 @click.option(
-    "--part",
-    help="The part of the split to use; all: every recording.  [default: test; with --submission the recordings that "
-    "--sample names, in whatever part]",
+    "--split",
+    help="Split to use; all: every recording.  [default: test; with --submission the recordings that "
+    "--sample-submission names, in any split]",
 )
 @click.option(
     "--secondary",
@@ -82,7 +82,12 @@ class _Share(click.FloatRange):
 @click.option("--precision", type=_Share(0, 1, min_open=True, max_open=True), default=0.9, show_default=True,
     help="For --thresholds: the share of a species' windows that is right, kept with 95 % confidence.")  # fmt: skip
 @click.option("--submission", type=click.Path(path_type=Path), help="Write BirdCLEF's submission.csv.")
-@click.option("--sample", type=click.Path(path_type=Path), help="BirdCLEF's sample_submission.csv: its shape and rows.")
+@click.option(
+    "--sample-submission",
+    "sample",
+    type=click.Path(path_type=Path),
+    help="BirdCLEF's sample_submission.csv: its shape and rows.",
+)
 @click.option(
     "--min-score",
     type=click.FloatRange(0, 1),
@@ -97,7 +102,7 @@ def command(
     *,
     models: tuple[str, ...],
     data_set: Path,
-    part: str | None,
+    split: str | None,
     secondary: Secondary | None,
     out: Path | None,
     pool: Pool,
@@ -127,7 +132,7 @@ def command(
     screen = console()
     if submission is not None:
         bundle = _single(models, store)
-        rows = _part(table, part or "all")
+        rows = _rows_of_split(table, split or "all")
         written = write_submission(
             submission, bundle, table, rows, store=store, sample=sample, min_score=min_score, turns=turns,
             n_workers=workers,
@@ -135,8 +140,8 @@ def command(
         for line in (*written.notes, f"{submission}: {counted(written.n_rows, 'row')}"):
             click.echo(line, err=True)
         return
-    part = part or "test"
-    rows = _part(table, part)
+    split = split or "test"
+    rows = _rows_of_split(table, split)
     bundles = []
     for name in models:
         announce_model(store, name)
@@ -158,12 +163,12 @@ def command(
                 on_progress=update,
             )
         found.append((evaluate(bundle, scores, pool=pool), scores))
-        options = {"data_set": str(data_set.resolve()), "part": part, "overlap_s": overlap, "turns": turns}
+        options = {"data_set": str(data_set.resolve()), "part": split, "overlap_s": overlap, "turns": turns}
         _remember(name, found[-1][0], options)
     differences = [compare(found[0][1], other, pool=pool) for _, other in found[1:]]
     fields: dict[str, Any] = {
         "data_set": str(data_set),
-        "part": part,
+        "part": split,
         "secondary": secondary,
         "evaluations": [evaluation.as_json() for evaluation, _ in found],
         "first_minus_other": [
@@ -219,13 +224,13 @@ def _refuse_unused(*, is_submission: bool, has_thresholds: bool) -> None:
             raise click.UsageError(f"{option.opts[0]} has no effect: {unused[option.name]}.")
 
 
-def _part(table: RecordingsTable, part: str) -> list[RecordingRow]:
-    rows = [row for row in table.rows if part in ("all", row.split) and "missing" not in row.problems]
+def _rows_of_split(table: RecordingsTable, split: str) -> list[RecordingRow]:
+    rows = [row for row in table.rows if split in ("all", row.split) and "missing" not in row.problems]
     if not rows:
         parts = sorted({row.split for row in table.rows if row.split})
         known = f"one of {', '.join(parts)} or all" if parts else "all, because the recordings are not split"
         raise InputError(
-            f"--part: expected {known}, got {part!r}, in which {table.folder} has no recordings. Split with "
+            f"--split: expected {known}, got {split!r}, in which {table.folder} has no recordings. Split with "
             f"`dawnchorus data split`."
         )
     return rows

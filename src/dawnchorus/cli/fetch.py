@@ -153,17 +153,17 @@ def _keep(table: RecordingsTable) -> None:
 @command.command("kaggle")
 @click.argument("handle")
 @click.argument("data_set", type=click.Path(path_type=Path))
-@click.option("--add", is_flag=True, help="Add to the table that is there.")
+@click.option("--append", is_flag=True, help="Add to the table that is there.")
 @workers_option
-def kaggle(*, handle: str, data_set: Path, add: bool, workers: int) -> None:
+def kaggle(*, handle: str, data_set: Path, append: bool, workers: int) -> None:
     """Fetch the Kaggle data set or competition HANDLE, and make DATA_SET's recordings table of it.
 
     HANDLE is OWNER/NAME, a competition such as birdclef-2026, or the address of its page, or of a notebook that uses
     it. Needs the extra [data], and a Kaggle token for what is not public. The files stay in kagglehub's cache
     (~/.cache/kagglehub).
     """
-    if table_path(data_set).exists() and not add:
-        raise OutputExists(f"{table_path(data_set)} is there already. Use --add, or name another folder.")
+    if table_path(data_set).exists() and not append:
+        raise OutputExists(f"{table_path(data_set)} is there already. Use --append, or name another folder.")
     screen = console()
     source = find_source(handle)
     folder = download(source)

@@ -28,7 +28,7 @@ from dawnchorus.cli.present import (
     counted,
     files_from,
     print_table,
-    write_pictures,
+    write_report,
 )
 from dawnchorus.cli.progress import shown_progress
 from dawnchorus.errors import InputError
@@ -77,7 +77,7 @@ def _formats(_context: click.Context, _option: click.Parameter, value: tuple[str
 )
 @click.option("--format", "formats", multiple=True, callback=_formats, help=f"Any of {', '.join(FORMATS)}.")
 @click.option("--combined", is_flag=True, help="In an --out folder, one table of all recordings.")
-@click.option("--pictures", type=click.Path(path_type=Path), help="Folder for a picture of each and a summary page.")
+@click.option("--report", type=click.Path(path_type=Path), help="Folder for a picture of each and a summary page.")
 @workers_option
 @click.option("--resume", is_flag=True, help="Add new and changed recordings to a finished run.")
 @click.option("--overwrite", is_flag=True, help="Replace what is there.")
@@ -104,7 +104,7 @@ def command(
     out: Path | None,
     formats: tuple[str, ...],
     combined: bool,
-    pictures: Path | None,
+    report: Path | None,
     workers: int,
     resume: bool,
     overwrite: bool,
@@ -177,8 +177,8 @@ def command(
             on_progress=update,
         )
     result = _Result(run, out, time.monotonic() - begin)
-    if pictures:
-        page, problems = write_pictures(run, pictures)
+    if report:
+        page, problems = write_report(run, report)
         run.warnings.extend(problems)
         screen.print(f"Pictures and summary page: {page}")
     if (place["drop_out_of_range"] or place["week"]) and not run.has_place:

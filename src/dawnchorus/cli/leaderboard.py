@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.argument("data_set", type=click.Path(path_type=Path))
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--recipe", "recipes", multiple=True, help="Only this recipe; may be repeated.  [default: all]")
-@click.option("--part", default="test", show_default=True, help="The part of the split to measure on.")
+@click.option("--split", default="test", show_default=True, help="Split to measure on.")
 @click.option("--open-set", type=click.Path(path_type=Path), help="A data set of species that are not learned.")
 @click.option("--random-split", is_flag=True, help="Also show how much a split of clips at random flatters.")
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Train so many, and average.")
@@ -38,7 +38,7 @@ def command(
     data_set: Path,
     overrides: tuple[str, ...],
     recipes: tuple[str, ...],
-    part: str,
+    split: str,
     open_set: Path | None,
     random_split: bool,
     seeds: int,
@@ -55,8 +55,8 @@ def command(
 
     refuse_contradictions(overrides)
     table = read_table(data_set)
-    if not any(row.split == part for row in table.rows):
-        raise InputError(f"{data_set}: no recording is in the part {part!r}. Run `dawnchorus data split` first.")
+    if not any(row.split == split for row in table.rows):
+        raise InputError(f"{data_set}: no recording is in the split {split!r}. Run `dawnchorus data split` first.")
     unknown = read_table(open_set) if open_set is not None else None
     screen = console()
     print_config_dir_notes(config_dir, screen)
@@ -69,7 +69,7 @@ def command(
                 recipe,
                 overrides,
                 table,
-                part=part,
+                part=split,
                 clock=datetime.now,
                 unknown=unknown,
                 random_split=random_split,

@@ -26,7 +26,7 @@ from dawnchorus.suggestions import suggestion
 VERBS = {
     "demo": "Make a dawn chorus with known truth, identify it, and show both.",
     "identify": "Find the birds in recordings: a table of detections.",
-    "picture": "Draw a recording's spectrogram with its detections.",
+    "spectrogram": "Draw a recording's spectrogram with its detections.",
     "models": "List, make, check and wrap models.",
     "fetch": "Fetch recordings from archives.",
     "data": "Import, check, split and describe recordings for training.",

@@ -173,11 +173,11 @@ def _say(note: str) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--to", "precision", type=click.Choice(get_args(Precision)), required=True)
 @click.option("--data", "data_set", type=click.Path(path_type=Path), required=True, help="To measure the loss on.")
-@click.option("--part", default="test", show_default=True, help="The part of the split to measure on.")
+@click.option("--split", default="test", show_default=True, help="Split to measure on.")
 @click.option("--overwrite", is_flag=True)
 @click.pass_obj
 def shrink_model(
-    store: ModelStore, *, model: str, folder: Path, precision: Precision, data_set: Path, part: str, overwrite: bool
+    store: ModelStore, *, model: str, folder: Path, precision: Precision, data_set: Path, split: str, overwrite: bool
 ) -> None:
     """Make a smaller bundle in FOLDER, measure what it loses, and write that into its card.
 
@@ -187,7 +187,7 @@ def shrink_model(
 
     if folder.exists() and not overwrite:
         raise OutputExists(f"{folder} is there already. Choose another folder, or use --overwrite.")
-    bundle = shrink(store.open(model), folder, precision, read_table(data_set), part=part, store=store)
+    bundle = shrink(store.open(model), folder, precision, read_table(data_set), part=split, store=store)
     click.echo((folder / "MODEL_CARD.md").read_text(encoding="utf-8").rpartition("## What")[2], err=True)
     click.echo(f"{folder}: bundle {bundle.id}. Use it with --model {folder}")
 

@@ -95,7 +95,7 @@ def license_note(run: Run) -> str:
     return f"The model's weights: {info.license}. {info.attribution}"
 
 
-def write_pictures(run: Run, folder: Path) -> tuple[Path, list[Problem]]:
+def write_report(run: Run, folder: Path) -> tuple[Path, list[Problem]]:
     """Write a PNG of each recording, or of each channel that was scored by itself, and the page that sums up the run.
 
     Returns the page's path, and what could not be drawn.

@@ -37,7 +37,7 @@ PARENT_GONE = 75
 
 @click.command("retrain")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--data", type=click.Path(path_type=Path), help="A data set, or a folder per species.")
+@click.option("--dataset", type=click.Path(path_type=Path), help="A data set, or a folder per species.")
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="The model in use, to compare with.")
 @click.option("--backbone", help="What the new model is built on.  [default: the model in use]")
 @click.option(
@@ -47,13 +47,13 @@ PARENT_GONE = 75
 @click.option("--json", "as_json", is_flag=True, help="Print every step, and the outcome, as a line of JSON.")
 @click.option("--check", "only_check", is_flag=True, help="Check the settings, and train nothing.")
 @click.option("--supervised", is_flag=True, hidden=True, help="End when the standard input does.")
-@click.option("--sounds", type=click.Path(path_type=Path), hidden=True, help="Where other sounds are made.")
+@click.option("--negatives", type=click.Path(path_type=Path), hidden=True, help="Where other sounds are made.")
 @models_folder_option
 @workers_option
 def command(
     *,
     overrides: tuple[str, ...],
-    data: Path | None,
+    dataset: Path | None,
     model: str,
     backbone: str | None,
     new_classes: tuple[str, ...],
@@ -61,7 +61,7 @@ def command(
     as_json: bool,
     only_check: bool,
     supervised: bool,
-    sounds: Path | None,
+    negatives: Path | None,
     models_folder: Path | None,
     workers: int,
 ) -> None:
@@ -87,13 +87,13 @@ def command(
     if only_check:
         check_settings(store.open(model), overrides, backbone=backbone or model, store=store)
         return
-    if data is None:
-        raise click.UsageError("Missing option '--data'.")
+    if dataset is None:
+        raise click.UsageError("Missing option '--dataset'.")
     shown = _told if as_json else _Shown(console()).show
     try:
         active = store.open(model)
         labels = [*active.labels, *(store.open(backbone).labels if backbone else ())]
-        source = _table(data, workers, [*labels, *map(parse_label, new_classes)])
+        source = _table(dataset, workers, [*labels, *map(parse_label, new_classes)])
         folder = out or source.folder / "retrained"
         table = _in(folder, source.with_rows(with_known_classes(source.rows, labels, new_classes)))
         outcome = retrain(
@@ -102,7 +102,7 @@ def command(
             folder,
             backbone=backbone or model,
             store=store,
-            sounds=sounds or store.folder,
+            sounds=negatives or store.folder,
             started=datetime.now(),  # noqa: DTZ005 - a folder's name, in the user's own time
             overrides=overrides,
             n_workers=workers,

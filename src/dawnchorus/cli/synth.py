@@ -23,7 +23,7 @@ from dawnchorus.types import Provenance
 @click.option("--clip-seconds", type=float, default=SyntheticPlan.clip_s, show_default=True)
 @click.option("--soundscapes", type=int, default=SyntheticPlan.n_soundscapes, show_default=True)
 @click.option("--soundscape-seconds", type=float, default=SyntheticPlan.soundscape_s, show_default=True)
-@click.option("--rate", type=int, default=SyntheticPlan.rate_hz, show_default=True, help="Sample rate in Hz.")
+@click.option("--sample-rate", type=int, default=SyntheticPlan.rate_hz, show_default=True, help="Sample rate in Hz.")
 @click.option(
     "--seed", type=click.IntRange(0), default=1, show_default=True, help="The same seed makes the same data set."
 )
@@ -36,7 +36,7 @@ def command(
     clip_seconds: float,
     soundscapes: int,
     soundscape_seconds: float,
-    rate: int,
+    sample_rate: int,
     seed: int,
     overwrite: bool,
 ) -> None:
@@ -51,7 +51,7 @@ def command(
         clip_s=clip_seconds,
         n_soundscapes=soundscapes,
         soundscape_s=soundscape_seconds,
-        rate_hz=rate,
+        rate_hz=sample_rate,
     )
     if folder.exists() and not overwrite and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputExists(f"{folder} is not empty. Choose another folder, or use --overwrite.")

@@ -112,11 +112,11 @@ class Learning:
 
     def _command(self, folder: Path, active: Path, job: Job) -> list[str]:
         options = {
-            "--data": folder,
+            "--dataset": folder,
             "--model": active,
             "--backbone": self._backbone,
             "--out": folder,
-            "--sounds": self._folder,
+            "--negatives": self._folder,
         }
         given = [str(part) for option in options.items() for part in option]
         # Each was confirmed when it was sent.

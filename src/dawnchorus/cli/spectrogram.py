@@ -1,4 +1,4 @@
-"""`dawnchorus picture`."""
+"""`dawnchorus spectrogram`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dawnchorus.models.store import ModelStore
 from dawnchorus.storage.files import atomic_file
 
 
-@click.command("picture")
+@click.command("spectrogram")
 @click.argument("recording", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="The PNG.  [default: RECORDING.png, here]")
 @click.option("--min-score", type=float, default=DEFAULT_MIN_SCORE, show_default=True)
@@ -41,7 +41,7 @@ def command(
 
     if recording.is_dir():
         raise InputError(
-            f"{recording}: expected a recording, found a folder. For a folder: dawnchorus identify --pictures"
+            f"{recording}: expected a recording, found a folder. For a folder: dawnchorus identify --report"
         )
     announce_model(store, model)
     options = Options(min_score=min_score, overlap_s=overlap, merge=True, speech=speech, **place)  # type: ignore[arg-type]
