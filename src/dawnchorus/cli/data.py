@@ -219,8 +219,8 @@ def check(
     Labels without a name, of nearly the same spelling, and those that no list of names has are named; the lists are
     those of `dawnchorus data import`.
 
-    Issues, true durations and sound hashes are written into the table. With --check-labels, so are the outcome of that check
-    for each recording, and another species that the model detects instead, with its score and clip.
+    Issues, true durations and sound hashes are written into the table. With --check-labels, so are the outcome of that
+    check for each recording, and another species that the model detects instead, with its score and clip.
     """
     table = read_table(data_set)
     scores = model_scores(table, model, store, workers) if check_labels else None

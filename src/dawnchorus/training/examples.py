@@ -161,8 +161,8 @@ def _check_shape(clips: Clips, *, rate_hz: int, window_s: float) -> None:
         raise InputError(
             f"{clips.folder}: expected clips of {window_s:g} s at {rate_hz} Hz for this model, found clips of "
             f"{clips.window_s:g} s at {clips.rate_hz} Hz. Prepare others with `dawnchorus prepare "
-            f"--sample-rate {rate_hz} --window {window_s:g}`, name the data set instead, or set model.window_s={clips.window_s:g} and "
-            f"model.rate_hz={clips.rate_hz} where the model has these keys."
+            f"--sample-rate {rate_hz} --window {window_s:g}`, name the data set instead, or set "
+            f"model.window_s={clips.window_s:g} and model.rate_hz={clips.rate_hz} where the model has these keys."
         )
 
 
