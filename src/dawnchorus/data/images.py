@@ -41,7 +41,7 @@ def write_images(
     """
     rows = clips.index.to_pylist()
     paths = [folder / plain_name(row["scientific_name"] or row["kind"]) / _name(row) for row in rows]
-    numbers = {path: number for number, path in enumerate(paths)}  # clips of the same samples share an image
+    numbers = {path: number for number, path in enumerate(paths)}  # clips within a millisecond share an image
 
     def write(number: int) -> bool:
         row, path = rows[number], paths[number]
