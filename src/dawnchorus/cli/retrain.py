@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 import threading
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,19 +16,14 @@ from rich.console import Console
 from rich.table import Table
 
 from dawnchorus.cli.options import models_folder_option, workers_option
-from dawnchorus.cli.present import MAX_LISTED, announce_model, console, print_table
+from dawnchorus.cli.present import announce_model, console, print_table
 from dawnchorus.data.classes import with_known_classes
-from dawnchorus.data.importing import import_recordings
-from dawnchorus.data.recordings import RecordingsTable, read_table, table_path
 from dawnchorus.errors import DawnChorusError, MissingExtra
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
-from dawnchorus.storage.files import atomic_file, cannot_write
-from dawnchorus.taxonomy.labels import Label, parse_label
+from dawnchorus.taxonomy.labels import parse_label
 
 if TYPE_CHECKING:
     from dawnchorus.training.retraining import Outcome, Stage
-
-REPORT_NAME = "retraining.json"
 
 PARENT_GONE = 75
 
@@ -77,6 +70,7 @@ def command(
     try:
         from dawnchorus.training.compose import refuse_contradictions
         from dawnchorus.training.retraining import check_settings, retrain
+        from dawnchorus.training.retraining_folder import copy_table, load_labeled_recordings, write_report
     except ImportError as error:
         raise MissingExtra(error.name or "torch", extra="train", purpose="Retraining") from error
 
@@ -93,9 +87,14 @@ def command(
     try:
         active = store.open(model)
         labels = [*active.labels, *(store.open(backbone).labels if backbone else ())]
-        source = _table(dataset, workers, [*labels, *map(parse_label, new_classes)])
+        source = load_labeled_recordings(
+            dataset,
+            [*labels, *map(parse_label, new_classes)],
+            n_workers=workers,
+            on_note=lambda note: click.echo(note, err=True),
+        )
         folder = out or source.folder / "retrained"
-        table = _in(folder, source.with_rows(with_known_classes(source.rows, labels, new_classes)))
+        table = copy_table(source.with_rows(with_known_classes(source.rows, labels, new_classes)), folder)
         outcome = retrain(
             table,
             active,
@@ -119,52 +118,11 @@ def command(
         "reasons": list(outcome.reasons),
         "report": outcome.report,
     }
-    with atomic_file(folder / REPORT_NAME) as stream:
-        stream.write(json.dumps(fields, indent=2, ensure_ascii=False).encode())
+    write_report(folder, fields)
     if as_json:
         _print({"stage": "done", "outcome": fields})
     else:
         _present(outcome)
-
-
-def _table(data: Path, workers: int, known: Sequence[Label]) -> RecordingsTable:
-    """Return the data set's table; of a folder without one, what is in it, with files labelled by `known` names."""
-    if table_path(data).exists():
-        return read_table(data)
-    notes: list[str] = []
-    table = import_recordings(data, data, known=known, n_workers=workers, on_note=notes.append)
-    for note in notes:
-        click.echo(f"note: {note}", err=True)
-    unnamed = [row.path for row in table.rows if row.is_unlabelled]
-    if unnamed:
-        click.echo(
-            f"left out, because neither folder nor file name is that of a species that the model knows: "
-            f"{len(unnamed)} files ({', '.join(unnamed[:MAX_LISTED])})",
-            err=True,
-        )
-    return table.with_rows(row for row in table.rows if row.path not in unnamed)
-
-
-def _in(folder: Path, source: RecordingsTable) -> RecordingsTable:
-    """Copy the table into the retraining's own folder; the user's is left as it is.
-
-    What an earlier retraining kept back there is kept back again. If that one has ended, this is a new one.
-    """
-    if (folder / REPORT_NAME).is_file():
-        (folder / REPORT_NAME).unlink()
-        for part in ("runs", "bundle"):
-            shutil.rmtree(folder / part, ignore_errors=True)
-    before = read_table(folder).rows if table_path(folder).exists() else ()
-    parts = {row.recording_id: row.split for row in before}
-    rows = (
-        replace(row, path=str(source.file(row).absolute()), split=row.split or parts.get(row.recording_id))
-        for row in source.rows
-    )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-    return RecordingsTable(folder, tuple(rows))
 
 
 def _end_with_parent() -> None:

@@ -1,0 +1,76 @@
+"""The folder of a retraining: labeled recordings, a copy of their table, and the report."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from dawnchorus.data.importing import import_recordings
+from dawnchorus.data.recordings import RecordingsTable, read_table, table_path
+from dawnchorus.storage.files import atomic_file, cannot_write
+from dawnchorus.taxonomy.labels import Label
+
+REPORT_NAME = "retraining.json"
+
+MAX_NAMED = 20
+"""Files without a label that a note names."""
+
+
+def load_labeled_recordings(
+    dataset: Path, known: Sequence[Label], *, n_workers: int, on_note: Callable[[str], None]
+) -> RecordingsTable:
+    """Read a data set's table, or import a folder without one, with files labeled by the names of `known`.
+
+    Files of a folder that no name labels are left out with a note.
+
+    Raises:
+        InputError: `dataset` is not there, or has no recordings.
+    """
+    if table_path(dataset).exists():
+        return read_table(dataset)
+    table = import_recordings(
+        dataset, dataset, known=known, n_workers=n_workers, on_note=lambda n: on_note(f"note: {n}")
+    )
+    unlabeled = {row.path for row in table.rows if row.is_unlabelled}
+    if unlabeled:
+        named = ", ".join(sorted(unlabeled)[:MAX_NAMED])
+        on_note(
+            f"left out, because neither folder nor file name is that of a species that the model knows: "
+            f"{len(unlabeled)} files ({named})"
+        )
+    return table.with_rows(row for row in table.rows if row.path not in unlabeled)
+
+
+def copy_table(source: RecordingsTable, folder: Path) -> RecordingsTable:
+    """Copy the table into the retraining's own folder; the user's is left unchanged.
+
+    Recordings that an unfinished retraining in this folder held out are held out again. A finished one is replaced.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    if (folder / REPORT_NAME).is_file():
+        (folder / REPORT_NAME).unlink()
+        for name in ("runs", "bundle"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+    before = read_table(folder).rows if table_path(folder).exists() else ()
+    splits = {row.recording_id: row.split for row in before}
+    rows = (
+        replace(row, path=str(source.file(row).absolute()), split=row.split or splits.get(row.recording_id))
+        for row in source.rows
+    )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    return RecordingsTable(folder, tuple(rows))
+
+
+def write_report(folder: Path, fields: dict[str, Any]) -> None:
+    """Write the outcome of a finished retraining."""
+    with atomic_file(folder / REPORT_NAME) as stream:
+        stream.write(json.dumps(fields, indent=2, ensure_ascii=False).encode())
