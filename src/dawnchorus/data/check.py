@@ -62,7 +62,7 @@ PROBLEMS: dict[str, str] = {
     "low_rate": "its sample rate is too low for birds",
     "channels": "a channel is silent or only noise, or they cancel out in their mean: keep one of them",
     CONFLICT: "its metadata and its name give different times or places: correct one of them",
-    CLOCK_UNREAD: "its metadata have a time in a form that is not known: its name or nothing tells when it began",
+    CLOCK_UNREAD: "its metadata have a time or a place in a form that is not known: its name or nothing tells it",
     "silent": f"it is below {SILENT_DB:g} dB all the way: drop it",
     "clipped": f"more than {CLIPPED_PART:.1%} of its samples are at full scale: prefer another recording",
     "short": f"it is shorter than {SHORT_S:g} s",
