@@ -88,7 +88,10 @@ _CLIP = (
     r"|fen\u00eatre|trozo|extracto|recorte|fragmento|trecho|segmento|ritaglio|spezzone|deel|stuk|fragm)"
 )
 """Words for a part of a recording, in English, German, French, Spanish, Portuguese, Italian and Dutch."""
-_START = r"(?:start|begin|from|onset|offset|at|beginn|anfang|versatz|ab|von|d\u00e9but|debut|depuis|inicio|desde|inizio|da|van)"
+_START = (
+    r"(?:start|begin|from|onset|offset|at|beginn|anfang|versatz|ab|von|van|d\u00e9but|debut|depuis|inicio|desde|inizio"
+    r"|da)"
+)
 _END = r"(?:end|stop|to|offset|ende|bis|fin|jusqu|hasta|fine|fim|a|tot|einde)"
 _LENGTH = (
     r"(?:dur|duration|len|length|dauer|l\u00e4nge|laenge|dur\u00e9e|duree|duraci\u00f3n|duracion|durata"
@@ -320,21 +323,26 @@ def cut_from(stem: str, duration_s: float | None) -> Cut | None:
         match = pattern.match(stem)
         if match and match.end("before") >= after_moment and _are_times(match):
             return _cut(match["before"], match["after"])
-    if match := _PART_OF.match(stem):
-        return Cut(_bases(match["base"]), is_range=False)
-    match = _CLOCK_END.match(stem)
-    if match and not _DATE.search(match["before"]):  # after a date it is a time of day
-        return Cut(_bases(match["before"]), is_range=False)
-    for pattern in _ENDS:
-        match = pattern.match(stem)
-        if match and match.end("before") >= after_moment:
-            return Cut(_bases(match["before"]), is_range=False)
+    base = _base_of_part(stem, after_moment)
+    if base is not None:
+        return Cut(_bases(base), is_range=False)
     two = two_numbers(stem)
     if two and duration_s:
         step = two.end - two.start
         if any(abs(step / per_second - duration_s) <= _TOLERANCE_S for per_second in (1, 1000)):
             return two.cut
     return None
+
+
+def _base_of_part(stem: str, after_moment: int) -> str | None:
+    """Return the text beside the words or the offset that name a part of a recording; None without them."""
+    if match := _PART_OF.match(stem):
+        return match["base"]
+    match = _CLOCK_END.match(stem)
+    if match and not _DATE.search(match["before"]):  # after a date it is a time of day
+        return match["before"]
+    matches = filter(None, (pattern.match(stem) for pattern in _ENDS))
+    return next((match["before"] for match in matches if match.end("before") >= after_moment), None)
 
 
 @dataclass(frozen=True)
