@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 from tests.conftest import Command
-from tests.sounds import tone
+from tests.sounds import own_tone
 
 from dawnchorus.data.attribution import attribution_text
 from dawnchorus.data.import_notes import notes_of_import
@@ -36,7 +36,7 @@ from dawnchorus.taxonomy.labels import Label
 
 def sound(path: Path, seconds: float = 1.0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, tone(seconds=seconds), 16_000)
+    soundfile.write(path, own_tone(path, seconds=seconds), 16_000)
     return path
 
 

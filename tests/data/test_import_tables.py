@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from tests.sounds import tone
+from tests.sounds import own_tone
 
 from dawnchorus.data.given_split import split_by_tables
 from dawnchorus.data.import_notes import notes_of_import
@@ -22,7 +22,7 @@ ISO = "filename,species,recordist,latitude,longitude,date\na.wav,Parus major,Jö
 def imported(folder: Path, content: str | bytes, *sounds: str) -> tuple[list[RecordingRow], list[str]]:
     for name in sounds or ("a.wav",):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(folder / name, tone(seconds=0.1), 16_000)
+        soundfile.write(folder / name, own_tone(folder / name, seconds=0.1), 16_000)
     table = folder / "mine.csv"
     table.write_bytes(content.encode() if isinstance(content, str) else content)
     notes: list[str] = []

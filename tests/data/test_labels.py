@@ -10,7 +10,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.conftest import Command
-from tests.sounds import tone
+from tests.sounds import own_tone
 
 from dawnchorus.data.import_notes import describe_labels, notes_of_labels
 from dawnchorus.data.importing import import_recordings
@@ -279,7 +279,7 @@ def test_near_names_are_found_among_thousands() -> None:
 
 def sound(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, tone(seconds=0.5), 16_000)
+    soundfile.write(path, own_tone(path, seconds=0.5), 16_000)
 
 
 def test_folders_with_english_names_third_parts_and_unknown_are_each_their_own_class(tmp_path: Path) -> None:

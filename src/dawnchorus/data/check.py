@@ -14,6 +14,7 @@ from dawnchorus.audio.decode import resampler
 from dawnchorus.audio.fingerprint import HASH, MAX_S, RATE_HZ, fingerprint, near_pairs
 from dawnchorus.audio.parallel import map_recordings
 from dawnchorus.audio.process import DecoderProcess, Ended, Opened
+from dawnchorus.data.contradictions import CONTRADICTORY
 from dawnchorus.data.identity import hash_content
 from dawnchorus.data.importing import MISSING, UNREADABLE
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable
@@ -69,6 +70,7 @@ PROBLEMS: dict[str, str] = {
     "duplicate": "another row has the same sound: drop it; the split keeps both together",
     "near_duplicate": "another row has nearly the same sound (another codec, level or cut): drop it",
     "unlabelled": "it has no species, and is not marked as background: name its species",
+    CONTRADICTORY: "its file lay under several labels: keep it under the right one, and import with --overwrite",
     "doubtful_label": "a model hears another species and not this one: listen to it",
     "other_species": "a model that does not know its label hears another species: listen to it, or correct the label",
     "no_license": "its licence is not known: ask its recordist before you publish anything made from it",
@@ -144,6 +146,7 @@ def _listen(decoder: DecoderProcess, table: RecordingsTable, row: RecordingRow) 
     row = replace(row, label_check=None, heard_species=None, heard_score=None, heard_start_s=None, heard_end_s=None)
     problems = [] if row.scientific_name or row.is_annotated or row.kind != "focal" else ["unlabelled"]
     problems += [] if row.license else ["no_license"]
+    problems += [CONTRADICTORY] if CONTRADICTORY in row.problems else []
     try:
         opened = decoder.probe(path)
         rate_hz = opened.info.rate_hz
