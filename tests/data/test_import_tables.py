@@ -153,7 +153,7 @@ def test_misspelt_columns_and_fields_are_asked_about(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=f"Did you mean '{near}'"):
             import_recordings(tmp_path / "mine.csv", tmp_path, columns=columns, n_workers=1)
     doubtful = replace(rows[0], latitude=0.0, longitude=0.0)
-    assert any("doubtful places" in note for note in notes_of_import([doubtful], sources=()))
+    assert any("doubtful places" in note for note in notes_of_import([doubtful]))
 
 
 def test_the_encoding_of_a_table_of_voices_is_said(tmp_path: Path) -> None:
