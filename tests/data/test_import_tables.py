@@ -168,9 +168,12 @@ def test_the_encoding_of_a_table_of_voices_is_said(tmp_path: Path) -> None:
 
 def test_places_in_the_other_order_half_places_and_none_are_read_or_said(tmp_path: Path) -> None:
     table = 'path,species,"lon,lat"\na.wav,Avis una,"11.5,48.1"\nb.wav,Avis una,32U 691604 5334760\n'
-    rows, notes = imported(tmp_path, table, "a.wav", "b.wav")
-    assert [(row.latitude, row.longitude) for row in rows] == [(48.1, 11.5), (None, None)]
-    assert any("column 'lon,lat': not understood, and left out, in 1 row (as '32U 691604 5334760')" in n for n in notes)
+    rows, notes = imported(tmp_path, f'{table}c.wav,Avis una,"0,0"\nd.wav,Avis una,Pond\n', "a.wav")
+    assert [(row.latitude, row.longitude) for row in rows] == [(48.1, 11.5), *[(None, None)] * 3]
+    assert [row.locality for row in rows] == [None, None, None, "Pond"]
+    assert any(
+        "column 'lon,lat': not understood, and left out, in 2 rows (as '32U 691604 5334760')" in n for n in notes
+    )
     rows, notes = imported(tmp_path, "path,species,place\na.wav,Avis una,151.2 -33.8\nb.wav,Avis una,11.5 48.1\n")
     assert [(row.latitude, row.longitude) for row in rows] == [(-33.8, 151.2), (48.1, 11.5)]
     assert any("column 'place': read as longitude, latitude, because in 1 row only this is a place" in n for n in notes)

@@ -375,5 +375,4 @@ def test_names_of_marks_that_no_list_has_are_said_and_joined_species_are_two() -
     assert "name nothing, or no one species: Robin? (1)" in notes
     assert "without a scientific name: Robin and Wren (1), song (1); not in AviList." in notes
     assert "of a scientific name's form, but in no list: End of survey (1); not in AviList." in notes
-    assert "lists of several labels" in notes
-    assert "Great Tit + Blackbird (1)" in notes
+    assert "and a mark is one of each: Great Tit + Blackbird (1), Blackbird & Great Tit (1)." in notes

@@ -155,7 +155,8 @@ def _with_single_labels(row: RecordingRow, lists: Counter[str], known: KnownClas
     marks: list[Annotation] = []
     for mark in row.annotations:
         labels = parts[mark.scientific_name]
-        lists[mark.scientific_name] += len(labels) > 1
+        if len(labels) > 1:
+            lists[mark.scientific_name] += 1
         marks += [replace(mark, scientific_name=label) for label in labels] or [mark]
     return replace(row, annotations=tuple(marks))
 

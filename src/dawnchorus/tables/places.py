@@ -138,7 +138,7 @@ def _halves(text: str) -> Iterator[tuple[str, str]]:
 
 def has_two_numbers(text: str) -> bool:
     """Return True for a text that may be a place in a notation that is not known, and is no name of one."""
-    return len(re.findall(r"\d+(?:[.,]\d+)?", text)) >= 2
+    return len(re.findall(r"\d+", text)) >= 2
 
 
 NO_FIX = "latitude 0, longitude 0, which many tables have where no place is known"

@@ -319,7 +319,8 @@ class _Reader:
     def _place_name(self, fields: Mapping[str, str | None]) -> str | None:
         """Return the text of a column of places that is none in degrees, but a name."""
         text = fields.get("place")
-        return None if text is None or is_blank(text) or self._places["place"].parse(text) else text
+        is_name = text is not None and not is_blank(text) and not has_two_numbers(text)
+        return text if is_name else None
 
     def _moment(self, fields: Mapping[str, str | None]) -> tuple[str | None, str | None]:
         """Return date and time of day, which can stand behind the date."""
