@@ -142,7 +142,7 @@ class FolderReading:
         if others:
             yield (
                 f"folders of a review without a species: {len(others)} recordings (as {others[0].parent.name}/"
-                f"{others[0].name}), which are unlabelled. Import the folder above, if its name is the species."
+                f"{others[0].name}), which are unlabelled. Put these folders into one named after the species."
             )
 
 
