@@ -84,7 +84,7 @@ _OPEN, _CLOSE = r"(?:^|[-_ @.,#+=([{]+)", r"[)\]}]?(?![\d:])"
 _HMS = r"\d\d?(?P<{}>[-_.:])[0-5]\d(?P={})[0-5]\d(?:[.,]\d+)?|\d+:[0-5]\d"
 _CLIP = (
     r"(?:(?:part|pt|chunk|clip|seg|segment(?:ed)?|slice|split|excerpt|window|win|frame|cut|piece|sel|selection|snippet|copy"
-    r"|fragment|extract)s?|teil|ausschnitt|abschnitt|schnipsel|st\u00fcck|fenster|kopie|parte|partie|extrait|tranche|morceau"
+    r"|fragment|extract)s?|teil|ausschnitt|abschnitt|schnipsel|st(?:\u00fc|ue)ck|fenster|kopie|parte|partie|extrait|tranche|morceau"
     r"|fen\u00eatre|trozo|extracto|recorte|fragmento|trecho|segmento|ritaglio|spezzone|deel|stuk|fragm)"
 )
 """Words for a part of a recording, in English, German, French, Spanish, Portuguese, Italian and Dutch."""
@@ -108,6 +108,7 @@ _RANGES: tuple[re.Pattern[str], ...] = tuple(
         rf"(?P<start>{_HMS.format('a', 'a')}){_TO}(?P<end>{_HMS.format('b', 'b')})",  # a_00-00-03_00-00-06, a_0:03-0:06
         rf"(?P<start>{_DECIMAL}){_TO}(?P<end>{_DECIMAL})",  # a_6.0_9.0
         rf"{_START}[-_ =:]*{_NUMBER}{_SECONDS}?[-_ ,]*(?:{_END}|{_LENGTH})[-_ =:]*{_NUMBER}{_SECONDS}?",
+        rf"t[-_=]?{_NUMBER}[-_ ]+t[-_=]?{_NUMBER}",  # a_t0_t3
         rf"{_NUMBER}{_SECONDS}?[-_ ,]+{_LENGTH}[-_ =:]*{_NUMBER}{_SECONDS}?",
     )
 )
@@ -123,6 +124,7 @@ _ENDS: tuple[re.Pattern[str], ...] = tuple(
         rf"(?:@{_NUMBER}s?|[-_ ]+{_DECIMAL}|{_OPEN}(?:{_WITH_UNIT}|{_MINUTES}){_CLOSE})",  # a@6, a_6.0, a_6s
         rf"{_OPEN}(?:offset|start|begin|beginn|onset|at|versatz|d\u00e9but|inicio)[-_ =:]*{_NUMBER}{_SECONDS}?{_CLOSE}",
         rf"{_OPEN}(?:{_CLIP}[-_ #.]*\d+(?:{_OF}\d+)?|\d+{_OF}\d+){_CLOSE}",  # a_part2, a 2 of 5
+        rf"{_OPEN}\d+(?:\.|st|nd|rd|th)[-_ ]*{_CLIP}{_CLOSE}",  # a 2nd part, a 2. Teil
     )
 )
 _PART_OF = re.compile(
@@ -153,7 +155,9 @@ _CACHED = 1 << 17
 """Names that are remembered: a split and its report ask several times."""
 
 
-_CLIP_WORD = re.compile(rf"{_CLIP}\d*|of|from|von|aus|de|di|van", re.IGNORECASE)
+_CLIP_WORD = re.compile(
+    rf"(?:{_CLIP}|detection|detektion|event|annotation|call|ruf)\d*|of|from|von|aus|de|di|van", re.IGNORECASE
+)
 _NUMBER_WORD = re.compile(rf"\d+{_SECONDS}?", re.IGNORECASE)
 _RECORDER = re.compile(r"(?=.*[^\W\d_])(?=.*\d).{4,}")
 """Name of a recorder that is plainly one, such as a serial number, `s4a01`; a plain word may be a place of several."""
