@@ -68,7 +68,7 @@ SPECIES, GENUS = "species", "genus"
 
 _MAX_NAMED = 5
 
-_Labels = dict[str, Any]
+Labels = dict[str, Any]
 """Fields of a row that say what is in the recording."""
 
 
@@ -301,11 +301,11 @@ def rows_of_reading(root: Path, files: Sequence[Path], reading: FolderReading) -
         else:
             labels = _labels_of_file(reading.of_files.get(path))
         if path in reading.reviews:
-            labels = _reviewed(labels, reading.reviews[path][1])
+            labels = apply_review(labels, reading.reviews[path][1])
         yield RecordingRow(**facts_of_name(path, root), **labels)  # type: ignore[arg-type]
 
 
-def _reviewed(labels: _Labels, review: Review) -> _Labels:
+def apply_review(labels: Labels, review: Review) -> Labels:
     """Return the labels that a recording has by a review of whether its species is there.
 
     Of a rejected background, or a rejected absence, nothing is known.
@@ -338,7 +338,7 @@ def date_of_folders(path: Path) -> str | None:
     return None
 
 
-def _labels_of_file(label: Label | None) -> _Labels:
+def _labels_of_file(label: Label | None) -> Labels:
     if label is None:
         return {"kind": "soundscape"}
     if label.kind == "sound":
@@ -346,7 +346,7 @@ def _labels_of_file(label: Label | None) -> _Labels:
     return {"scientific_name": label.scientific_name, "common_name": label.common_name}
 
 
-def _labels(folder: str) -> _Labels:
+def _labels(folder: str) -> Labels:
     if folder.lower() in OTHER_SOUNDS:
         return {"kind": "background"}
     labels = [label_of_folder(part) for part in split_labels(folder.removeprefix("-"))]

@@ -22,7 +22,7 @@ from dawnchorus.audio.discovery import SUFFIXES, find_recordings
 from dawnchorus.audio.write import write_recording
 from dawnchorus.data.importing import MISSING, UNREADABLE, table_of
 from dawnchorus.data.layout_detection import KNOWN_TABLES
-from dawnchorus.data.layouts.folders import rows_of_folders
+from dawnchorus.data.layouts.folders import apply_review, rows_of_folders
 from dawnchorus.data.layouts.review_folders import review_of_folders
 from dawnchorus.data.layouts.tables import TableLayout
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table
@@ -553,7 +553,9 @@ def _labelled_by_file(row: RecordingRow, root: Path, known: KnownClasses, *, is_
         return row
     found = find_class_of_file(Path(_given_name(row.path)).stem, known)
     if found is not None:
-        return replace(row, scientific_name=found.scientific_name, common_name=found.common_name, kind="focal")
+        labels = {"scientific_name": found.scientific_name, "common_name": found.common_name, "kind": "focal"}
+        reviewed = labels if review is None else apply_review(labels, review[1])
+        return replace(row, **{"scientific_name": None, "common_name": None, **reviewed})
     return row if has_folder else replace(row, scientific_name=None, common_name=None, kind="soundscape")
 
 
