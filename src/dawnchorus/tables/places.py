@@ -127,7 +127,14 @@ def _spaced(angle: str, *, n_degrees: int) -> str:
 
 def _halves(text: str) -> Iterator[tuple[str, str]]:
     """Yield what may be the two halves of a place."""
-    for separator in (r"\s*[;/|]\s*", r"\s*,\s+", r"(?<=[NSEWOnsewo])[\s,]+", r"\s+(?=[NSEWOnsewo])", r"\s+"):
+    for separator in (
+        r"\s*[;/|\\]\s*",
+        r"\s*,\s+",
+        r"\s+(?=[-+])",
+        r"(?<=[NSEWOnsewo])[\s,]+",
+        r"\s+(?=[NSEWOnsewo])",
+        r"\s+",
+    ):
         parts = re.split(separator, text)
         if len(parts) == 2 and all(parts):
             yield parts[0], parts[1]
