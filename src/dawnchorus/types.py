@@ -33,7 +33,7 @@ class Origin:
     conflict: str | None = None
     """A sentence on sources that contradict each other, with what each says."""
     unread: str | None = None
-    """A sentence on times that sources have, but that are not understood."""
+    """A sentence on times and places that sources have, but that are not understood."""
 
 
 @dataclass(frozen=True)

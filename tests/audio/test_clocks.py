@@ -11,7 +11,7 @@ import soundfile
 from tests.sounds import tone
 
 from dawnchorus.audio.clock_report import ClockReport
-from dawnchorus.audio.clocks import parse_location, parse_time, parse_zone
+from dawnchorus.audio.clocks import parse_time, parse_zone
 from dawnchorus.audio.file_names import read_name
 from dawnchorus.audio.metadata import merge_origins, read_origin, with_name
 from dawnchorus.types import Origin
@@ -314,11 +314,6 @@ def test_times_without_a_known_zone_are_unknown() -> None:
     assert parse_time("2024-06-01 01:30") == datetime(2024, 6, 1, 1, 30)
     assert parse_time("2024-06-01 01:30:05 CEST") is None
     assert parse_time("yesterday") is None
-    assert parse_location("0.0 0.0") is None
-    for text in ("48.1N 11.5E", "48,1; 11,5", "48\u00b008'N, 11\u00b034'E", "4811.5 1130.2", "48.1"):
-        assert parse_location(text) is None, text
-    for text in ("48.1, 11.5", "48.1;11.5", "+48.1+011.5/", "+48.1+011.5+520.3CRSWGS_84/", " 48.1 11.5 "):
-        assert parse_location(text) == (48.1, 11.5), text
 
 
 def test_a_time_that_is_not_understood_is_said_where_the_name_has_another(tmp_path: Path) -> None:
@@ -367,4 +362,4 @@ def test_a_report_counts_and_names_the_first_of_each_kind() -> None:
     untimed, conflict, unread = report.notes()
     assert untimed.startswith("no time found for 2 of 3 recordings, as b: ")
     assert conflict.endswith("in 2 of 3 recordings (the first one is used), as b: x says 1, y 2.")
-    assert unread.startswith("times that are not understood, in 2 of 3 recordings")
+    assert unread.startswith("times or places that are not understood, in 2 of 3 recordings")

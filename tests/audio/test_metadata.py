@@ -12,7 +12,7 @@ from tests.sounds import tone
 
 from dawnchorus.audio import metadata as module
 from dawnchorus.audio.metadata import origin_from_json, origin_to_json, read_origin, with_name
-from dawnchorus.audio.recorder_notes import Notes, _guano_location
+from dawnchorus.audio.recorder_notes import Notes, read_guano, read_wamd
 from dawnchorus.audio.riff import iter_chunks, missing_data_bytes
 from dawnchorus.types import Origin
 
@@ -72,14 +72,16 @@ def test_audiomoth_comment_gives_the_time_with_its_zone(tmp_path: Path) -> None:
     assert origin.recorder == "AudioMoth 24E144085F256BE5"
 
 
-@pytest.mark.parametrize("position", ["52.5", "999 999", "nan nan", "north"])
-def test_a_place_that_is_none_is_left_out(tmp_path: Path, position: str) -> None:
+@pytest.mark.parametrize("position", ["52.5", "999 999", "32U 691604 5334760", "0.0 0.0", "nan nan", "north"])
+def test_a_place_that_is_none_is_left_out_and_said(tmp_path: Path, position: str) -> None:
     path = tmp_path / "X_20200101_000000.wav"
     soundfile.write(path, tone(seconds=0.1), 16_000)
     add_chunk(path, b"guan", f"GUANO|Version: 1.0\nLoc Position: {position}\n".encode())
     origin = read_origin(path)
     assert (origin.latitude, origin.longitude) == (None, None)
     assert origin.start_time == datetime(2020, 1, 1)
+    is_known = position in ("0.0 0.0", "nan nan")
+    assert origin.unread == (None if is_known else f"guano has a place that is not understood: {position!r}")
 
 
 def test_broken_metadata_is_not_an_error(tmp_path: Path) -> None:
@@ -168,18 +170,23 @@ def test_guanos_times_end_with_the_year_2100(tmp_path: Path, year: int, is_known
     assert (origin.recorder, origin.latitude) == (None, None)
 
 
-@pytest.mark.parametrize(
-    ("position", "place"),
-    [
-        ((90, 180), (90.0, 180.0)),
-        ((-90, -180), (-90.0, -180.0)),
-        ((12.5, -70), (12.5, -70.0)),
-        *(((90.1, 0), None), ((0, 180.1), None), ((-91, 5), None), ((5, -181), None)),
-        *(((1, 2, 3), None), ((1,), None), ([1, 2], None), ("12", None), (None, None)),
-    ],
-)
-def test_places_are_on_earth(position: object, place: tuple[float, float] | None) -> None:
-    assert _guano_location(position) == place
+def test_places_of_recorders_are_read_in_any_notation() -> None:
+    for position in (
+        "-33.8,151.2",
+        "(-33.8, 151.2)",
+        "S33.8 E151.2",
+        "33\u00b048.0' S 151\u00b012.0' E",
+        "-33.8 151.2",
+    ):
+        origin = read_guano({"guan": f"GUANO|Version: 1.0\nLoc Position: {position}\n".encode()})
+        assert origin is not None
+        assert (origin.latitude, origin.longitude, origin.unread) == (-33.8, 151.2, None), position
+    for place, latitude in (("WGS84,0.0,11.5", 0.0), ("WGS84,42.12,N,71.12,W,55", 42.12), ("UTM,32U,691604", None)):
+        fields = ((5, b"2024-06-01 01:30:05"), (6, place.encode()))
+        origin = read_wamd({"wamd": b"".join(struct.pack("<HI", k, len(text)) + text for k, text in fields)})
+        assert origin is not None
+        assert (origin.latitude, origin.start_time) == (latitude, datetime(2024, 6, 1, 1, 30, 5))
+        assert (origin.unread is None) == (latitude is not None)
 
 
 def test_a_reader_that_fails_leaves_it_to_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from tests.conftest import Command
 from tests.sounds import tone
 
+from dawnchorus.data.check import check_table
+from dawnchorus.data.contradictions import CONTRADICTORY
 from dawnchorus.data.identity import hash_content, merge, with_unique_ids
 from dawnchorus.data.importing import import_recordings, merge_tables
 from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, read_table, write_table
@@ -109,12 +111,11 @@ def test_a_file_that_was_moved_is_the_same_and_a_copy_is_another(tmp_path: Path)
 
 def test_the_same_bytes_in_two_folders_of_an_import_are_said(tmp_path: Path) -> None:
     sound(tmp_path / "in" / "Avis una" / "1.wav", 500)
-    (tmp_path / "in" / "Avis altera").mkdir()
-    shutil.copy(tmp_path / "in" / "Avis una" / "1.wav", tmp_path / "in" / "Avis altera" / "2.wav")
+    shutil.copy(tmp_path / "in" / "Avis una" / "1.wav", tmp_path / "in" / "Avis una" / "2.wav")
     notes: list[str] = []
     table = import_recordings(tmp_path / "in", tmp_path, n_workers=1, on_note=notes.append)
     assert len(table.rows) == 2
-    assert any(note.startswith("files of the same bytes as another: 2 (Avis altera/2.wav, Avis una") for note in notes)
+    assert any(note.startswith("files of the same bytes as another: 2 (Avis una/1.wav, Avis una/2") for note in notes)
 
 
 def test_content_is_known_by_start_middle_and_end(tmp_path: Path) -> None:
@@ -248,3 +249,28 @@ def test_adding_a_source_without_marks_or_persons_keeps_them(tmp_path: Path) -> 
     assert (row.scientific_name, row.recordist, row.latitude, len(row.annotations)) == ("Avis una", "A", 48.1, 1)
     assert "species changed: 1 (Avis altera by Avis una: XC1)." in notes
     assert any("kept from before" in note and "marks 1 (as of XC1)" in note for note in notes)
+
+
+def test_one_file_under_two_species_is_one_recording_without_a_label(tmp_path: Path) -> None:
+    source, other = tmp_path / "in", tmp_path / "other"
+    for path in (source / "Avis una" / "1.wav", source / "Avis altera" / "2.wav", other / "noise" / "3.wav"):
+        sound(path, 500)
+    sound(source / "Avis una" / "4.wav", 600)
+    sound(source / "-Avis altera" / "5.wav", 600)
+    notes: list[str] = []
+    table = import_recordings(source, tmp_path, n_workers=1, on_note=notes.append)
+    assert {row.recording_id: (row.scientific_name, row.problems) for row in table.rows} == {
+        "-Avis altera/5.wav": (None, ()),
+        "Avis una/4.wav": ("Avis una", ()),
+        "Avis altera/2.wav": (None, ("contradictory_labels",)),
+    }
+    said = "1 (in/Avis altera/2.wav as Avis altera, in/Avis una/1.wav as Avis una). Each is one recording without"
+    assert any(said in note for note in notes), notes
+    for once in (merge(table, import_recordings(other, tmp_path, n_workers=1)), merge(table, table)):
+        assert (once.n_added, once.table) == (0, table), "the same bytes are known to be in doubt"
+    (source / "Avis altera").rename(tmp_path / "Avis altera")
+    table = added(tmp_path, other, source)
+    assert [row.scientific_name for row in table.rows if CONTRADICTORY in row.problems] == [None]
+    again = merge(table, import_recordings(source, tmp_path, n_workers=1))
+    assert (again.table, again.n_added, again.n_unchanged) == (table, 0, 3)
+    assert CONTRADICTORY in check_table(table, n_workers=1).rows[0].problems

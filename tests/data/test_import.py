@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 from tests.conftest import Command
-from tests.sounds import tone
+from tests.sounds import own_tone
 
 from dawnchorus.data.attribution import attribution_text
-from dawnchorus.data.import_notes import notes_of_import
+from dawnchorus.data.import_notes import notes_of_import, notes_of_names
 from dawnchorus.data.importing import import_recordings, merge_tables
 from dawnchorus.data.labels import LabelReader
 from dawnchorus.data.layout_detection import detect_layout
@@ -36,7 +36,7 @@ from dawnchorus.taxonomy.labels import Label
 
 def sound(path: Path, seconds: float = 1.0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, tone(seconds=seconds), 16_000)
+    soundfile.write(path, own_tone(path, seconds=seconds), 16_000)
     return path
 
 
@@ -186,8 +186,8 @@ def test_english_names_are_looked_up_and_unknown_ones_are_said_once(tmp_path: Pa
         "-Andean_Guan/5.wav",
     ):
         sound(tmp_path / place)
-    labels = (Label("Penelope montagnii", "Andean Guan"),)
-    rows = imported(tmp_path, tmp_path, known=labels)
+    reader = LabelReader(KnownClasses((Label("Penelope montagnii", "Andean Guan"),)))
+    rows = imported(tmp_path, tmp_path, labels=reader)
     assert {name: (row.scientific_name, row.common_name) for name, row in rows.items()} == {
         "Andean_Guan_sound/Andean_Guan1.wav": ("Penelope montagnii", "Andean Guan"),
         "Brushland_Tinamou_sound/1.wav": ("Brushland Tinamou", "Brushland Tinamou"),
@@ -197,8 +197,9 @@ def test_english_names_are_looked_up_and_unknown_ones_are_said_once(tmp_path: Pa
         "-Andean_Guan/5.wav": (None, None),
     }
     assert rows["-Andean_Guan/5.wav"].absent == ("Penelope montagnii",)
-    assert list(notes_of_import(list(rows.values()), sources=["the labels of birdnet"])) == [
-        "kept as written, without a scientific name: Brushland Tinamou (1); the labels of birdnet do not have them."
+    assert list(notes_of_names(reader, sources=["the labels of birdnet"])) == [
+        "kept as written, without a scientific name: Brushland Tinamou (1); not in the labels of birdnet. They are "
+        "classes of your own."
     ]
 
 
@@ -263,7 +264,7 @@ def test_codes_of_secondary_species_without_a_taxonomy(tmp_path: Path) -> None:
     rows = imported(tmp_path, tmp_path)
     assert rows["XC1"].secondary == ("Passer domesticus", "xyz1")
     assert rows["XC2"].secondary == ("Orthotomus sutorius", "xyz1")
-    notes = "\n".join(notes_of_import(list(rows.values()), sources=["the labels of birdnet"]))
+    notes = "\n".join(notes_of_import(list(rows.values())))
     assert "not at the path that is given: 2" in notes
     assert "codes that no taxonomy beside the table has: xyz1 (2)" in notes
 
@@ -294,7 +295,7 @@ def test_paths_of_another_machine(tmp_path: Path) -> None:
 def test_a_table_that_a_spreadsheet_wrote_with_semicolons(tmp_path: Path) -> None:
     sound(tmp_path / "a, b.wav")
     table = tmp_path / "mine.csv"
-    table.write_bytes("\ufeffpath;species;lat\r\na, b.WAV;Parus major;44,5\r\n;;\r\n".encode())
+    table.write_bytes("\ufeffpath;species;lat;lon\r\na, b.WAV;Parus major;44,5;11,5\r\n;;;\r\n".encode())
     ((name, row),) = imported(table, tmp_path).items()
     assert (name, row.scientific_name, row.problems, row.latitude) == ("a, b.WAV", "Parus major", (), 44.5)
 

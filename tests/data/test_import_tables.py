@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from tests.sounds import tone
+from tests.sounds import own_tone
 
 from dawnchorus.data.given_split import split_by_tables
 from dawnchorus.data.import_notes import notes_of_import
@@ -22,7 +22,7 @@ ISO = "filename,species,recordist,latitude,longitude,date\na.wav,Parus major,Jö
 def imported(folder: Path, content: str | bytes, *sounds: str) -> tuple[list[RecordingRow], list[str]]:
     for name in sounds or ("a.wav",):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(folder / name, tone(seconds=0.1), 16_000)
+        soundfile.write(folder / name, own_tone(folder / name, seconds=0.1), 16_000)
     table = folder / "mine.csv"
     table.write_bytes(content.encode() if isinstance(content, str) else content)
     notes: list[str] = []
@@ -70,7 +70,7 @@ def test_what_is_not_understood_is_counted_once_with_an_example(tmp_path: Path) 
         "a.wav,Parus major,summer,?,Pond,13.4,,\n",
     )
     assert [(row.date, row.time, row.latitude, row.longitude, row.split) for row in rows] == [
-        (None, None, None, 13.4, None)
+        (None, None, None, None, None)
     ] * 2
     assert [note.split("; expected")[0] for note in notes] == [
         "column 'xc_id': not understood, and left out, in 1 row (as '5.88E+05')",
@@ -153,7 +153,7 @@ def test_misspelt_columns_and_fields_are_asked_about(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=f"Did you mean '{near}'"):
             import_recordings(tmp_path / "mine.csv", tmp_path, columns=columns, n_workers=1)
     doubtful = replace(rows[0], latitude=0.0, longitude=0.0)
-    assert any("doubtful places" in note for note in notes_of_import([doubtful], sources=()))
+    assert any("doubtful places" in note for note in notes_of_import([doubtful]))
 
 
 def test_the_encoding_of_a_table_of_voices_is_said(tmp_path: Path) -> None:
@@ -164,3 +164,22 @@ def test_the_encoding_of_a_table_of_voices_is_said(tmp_path: Path) -> None:
     (row,) = import_recordings(tmp_path, tmp_path, n_workers=1, on_note=notes.append).rows
     assert row.scientific_name == "Larus canus"
     assert any("Birds Voice.csv: not in UTF-8: 1 of 2 lines read as code page cp1252" in note for note in notes)
+
+
+def test_places_in_the_other_order_half_places_and_none_are_read_or_said(tmp_path: Path) -> None:
+    table = 'path,species,"lon,lat"\na.wav,Avis una,"11.5,48.1"\nb.wav,Avis una,32U 691604 5334760\n'
+    rows, notes = imported(tmp_path, f'{table}c.wav,Avis una,"0,0"\nd.wav,Avis una,Pond\n', "a.wav")
+    assert [(row.latitude, row.longitude) for row in rows] == [(48.1, 11.5), *[(None, None)] * 3]
+    assert [row.locality for row in rows] == [None, None, None, "Pond"]
+    assert any(
+        "column 'lon,lat': not understood, and left out, in 2 rows (as '32U 691604 5334760')" in n for n in notes
+    )
+    rows, notes = imported(tmp_path, "path,species,place\na.wav,Avis una,151.2 -33.8\nb.wav,Avis una,11.5 48.1\n")
+    assert [(row.latitude, row.longitude) for row in rows] == [(-33.8, 151.2), (48.1, 11.5)]
+    assert any("column 'place': read as longitude, latitude, because in 1 row only this is a place" in n for n in notes)
+    rows, notes = imported(
+        tmp_path, "path,species,lat,lon\na.wav,Avis una,48.1,\nb.wav,Avis una,0.0,0\nc.wav,Avis una,0,9\n"
+    )
+    assert [(row.latitude, row.longitude) for row in rows] == [(None, None), (None, None), (0, 9)]
+    assert any("half a place, a latitude alone: left out in 1 row (as '48.1')" in n for n in notes)
+    assert any("where no place is known: left out in 1 row (as '0, 0')" in n for n in notes)

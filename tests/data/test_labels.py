@@ -10,9 +10,9 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.conftest import Command
-from tests.sounds import tone
+from tests.sounds import own_tone
 
-from dawnchorus.data.import_notes import describe_labels, notes_of_labels
+from dawnchorus.data.import_notes import describe_labels, notes_of_labels, notes_of_names
 from dawnchorus.data.importing import import_recordings
 from dawnchorus.data.label_check import label_doubts, near_names
 from dawnchorus.data.labels import LabelReader
@@ -279,7 +279,7 @@ def test_near_names_are_found_among_thousands() -> None:
 
 def sound(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, tone(seconds=0.5), 16_000)
+    soundfile.write(path, own_tone(path, seconds=0.5), 16_000)
 
 
 def test_folders_with_english_names_third_parts_and_unknown_are_each_their_own_class(tmp_path: Path) -> None:
@@ -352,3 +352,27 @@ def test_case_blanks_and_unicode_form_make_no_difference(text: str, data: st.Dat
     )
     rows = LabelReader(KNOWN).read([row("a", text), row("b", other)])
     assert rows[0].scientific_name == rows[1].scientific_name
+
+
+def test_names_of_marks_that_no_list_has_are_said_and_joined_species_are_two() -> None:
+    known = KnownClasses((Label("Parus major", "Great Tit"), Label("Turdus merula", "Blackbird")))
+    known.add(Label("Ara chloropterus", "Red and green Macaw"))
+    reader = LabelReader(known)
+    names = ("End of survey", "song", "Great Tit + Blackbird", "Red and green Macaw", "Robin and Wren")
+    marks = tuple(Annotation(start_s=k, end_s=k + 1.0, scientific_name=name) for k, name in enumerate(names))
+    (row, other) = reader.read(
+        (
+            RecordingRow(recording_id="a", path="a.wav", annotations=marks, kind="soundscape"),
+            RecordingRow(
+                recording_id="b", path="b.wav", scientific_name="Blackbird & Great Tit", secondary=("Robin?",)
+            ),
+        )
+    )
+    read = [mark.scientific_name for mark in row.annotations]
+    assert read[1:] == ["song", "Parus major", "Turdus merula", "Ara chloropterus", "Robin and Wren"]
+    assert (other.scientific_name, other.secondary) == ("Turdus merula", ("Parus major",))
+    notes = "\n".join((*notes_of_labels(reader), *notes_of_names(reader, sources=["AviList"])))
+    assert "name nothing, or no one species: Robin? (1)" in notes
+    assert "without a scientific name: Robin and Wren (1), song (1); not in AviList." in notes
+    assert "of a scientific name's form, but in no list: End of survey (1); not in AviList." in notes
+    assert "and a mark is one of each: Great Tit + Blackbird (1), Blackbird & Great Tit (1)." in notes

@@ -103,6 +103,28 @@ def test_a_zip_that_was_sent_is_read_by_the_same_rule(tmp_path: Path) -> None:
     assert rows["~zip 0/wren/wood/4.wav"] == "wren"
 
 
+def test_folders_of_a_review_say_if_the_species_is_there(tmp_path: Path) -> None:
+    names = ("Parus major/Positive/1.wav", "Parus major/negative/2.wav", "false_positives/Parus major/3.wav")
+    names += ("robin/Confirmed clips/4.wav", "robin/rejected/site7/5.wav", "robin/unsure/6.wav", "neg/7.wav")
+    rows, notes = imported(sounds(tmp_path / "in", *names))
+    read = [(rows[name].scientific_name, rows[name].absent, rows[name].is_unlabelled) for name in names]
+    absent = (None, (PARUS,), False)
+    assert read[:3] == [(PARUS, (), False), absent, absent]
+    assert read[3:] == [("robin", (), False), (None, ("robin",), False), (None, (), True), (None, (), True)]
+    for note in (
+        "folders of a review, Positive (1), Confirmed clips (1): the species is there, in 2 recordings.",
+        "negative (1), false_positives (1), rejected (1): the species is known not to be there, in 3 recordings.",
+        "folders of a review, unsure (1): nothing is known of them, in 1 recordings.",
+        "folders of a review without a species: 1 recordings (as neg/7.wav), which are unlabelled.",
+    ):
+        assert note in notes, notes
+    rows, _ = imported(sounds(tmp_path / "Parus major_Great Tit", "pos/1.wav", "incorrect/2.wav"))
+    assert [(row.scientific_name, row.absent) for row in rows.values()] == [(None, (PARUS,)), (PARUS, ())]
+    source = sounds(tmp_path / "zip", "~zip 0/Parus major_Great Tit/Negative/1.wav")
+    (row,) = rows_of_folders(source, find_recordings([source]))
+    assert (row.scientific_name, row.absent) == (None, (PARUS,)), "a zip that was sent"
+
+
 def test_the_command_takes_a_layout_of_folders(tmp_path: Path, command: Command) -> None:
     sounds(tmp_path / "in", "meadow/robin/1.wav", "wood/wren/2.wav")
     done = command("data", "import", "in", "set", "--layout", "place/species", cwd=tmp_path)

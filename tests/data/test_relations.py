@@ -86,10 +86,22 @@ def test_numbers_of_archives_are_known_from_pages(url: str, number: str | None) 
         ("De03_2019_05_03_08_32_23", "de03", "20190503083223", False),
         ("2024-05-01_06-00-00", "", "20240501060000", False),
         ("5B1A2C30_3", "", "5b1a2c30", True),
+        ("Site_5B1A2C30", "site", "5b1a2c30", False),
+        ("1_S4A01_20240501_050000", "s4a01", "20240501050000", True),
+        ("clip0_of_S4A01_20240501_050000", "s4a01", "20240501050000", True),
+        ("0001_S4A01_20240501_050000_0.000", "s4a01", "20240501050000", True),
+        ("Avis_magna_0_S4A02_20240501_050000", "s4a02", "20240501050000", True),
+        ("wood pipit 0.0s 3.0s from Creek_20240501_050000", "creek", "20240501050000", True),
+        ("detection_12_of_SWIFT01_20240501_050000", "swift01", "20240501050000", True),
+        ("SITE_seg3_20240501_050000", "site", "20240501050000", True),
+        ("1_Forest_20240501_050000", "1 forest", "20240501050000", False),
+        ("plot1_S4A01_20240501_050000", "plot1 s4a01", "20240501050000", False),
+        ("2_SM4_20240501_050000", "2 sm4", "20240501050000", False),
+        ("Avis_magna_20240501_050000", "avis magna", "20240501050000", False),
     ],
 )
 def test_recorder_and_start_are_known(name: str, recorder: str, start: str, is_clip: bool) -> None:
-    found = recorder_name(name)
+    found = recorder_name(name, frozenset(("avis magna", "wood pipit")))
     assert found is not None
     assert (found.recorder, found.start, found.is_clip) == (recorder, start, is_clip)
 
@@ -129,6 +141,20 @@ def test_what_is_no_time_is_none(name: str) -> None:
         ("forest_from_6_to_9", "forest"),
         ("forest_offset_6", "forest"),
         ("forest_2_of_3", "forest"),
+        ("forest 1 von 8", "forest"),
+        ("forest_1_de_8", "forest"),
+        ("forest Teil 2", "forest"),
+        ("Teil 2 von forest", "forest"),
+        ("forest 2. Teil", "forest"),
+        ("forest_t0_t3", "forest"),
+        ("clip_3_of_8_from_forest", "forest"),
+        ("forest St\u00fcck_3", "forest"),
+        ("forest_0sek", "forest"),
+        ("forest_3 Sekunden", "forest"),
+        ("forest_offset_0_dur_3", "forest"),
+        ("forest von 0 bis 3", "forest"),
+        ("forest_inicio_0_fin_3", "forest"),
+        ("forest_0s_len_3s", "forest"),
         ("forest_6-9_song", "forest"),
         ("forest_6.0-9.0_0.81", "forest"),
         ("0006-0009 forest", "forest"),
@@ -148,6 +174,8 @@ def test_what_is_no_time_is_none(name: str) -> None:
         ("20240501-00-00-06", None),
         ("forest_48.13_11.58", "forest_48.13"),
         ("forest_5kHz-8kHz", None),
+        ("forest 1z8", None),
+        ("rue de 8", None),
     ],
 )
 def test_times_and_parts_name_the_recording_that_a_clip_is_cut_from(name: str, recording: str | None) -> None:
@@ -267,6 +295,11 @@ CLIP_NAMES: dict[str, Callable[[int, int], tuple[str, dict[str, object]]]] = {
     "page": lambda r, k: (f"p{r}-{k}y.wav", {"url": f"https://xeno-canto.org/{9000 + r}"}),
     "recorder": lambda r, k: (f"s{k % 3}/SITE_202405{r + 1:02d}_060000{('', '_1', '_part2')[k % 3]}.wav", {}),
     "segments": lambda r, k: (f"s{k % 2}/0.{91 + k}_{k}_202406{r + 1:02d}_060000_{3 * k}.0s_{3 * k + 3}.0s.wav", {}),
+    "number, recorder": lambda r, k: (f"s{k % 2}/{k}_S4A0{r}_20240701_060000.wav", {}),
+    "class, recorder": lambda r, k: (f"s{k % 2}/Avis_{'ab'[k % 2]}_{k}_R{r}_20240702_060000.wav", {}),
+    "clip of recorder": lambda r, k: (f"clip{k}_of_S4A01_202408{r + 1:02d}_060000.wav", {}),
+    "of, in German": lambda r, k: (f"s{k % 2}/Eichwald{r} {k + 1} von 8.wav", {}),
+    "offset and length": lambda r, k: (f"s{k % 2}/Heide{r}y_offset_{3 * k}_dur_3.wav", {}),
     "opensoundscape": lambda r, k: (f"creek{r}water_{5 * k}.0s_{5 * k + 5}.0s.wav", {}),
     "two times": lambda r, k: (f"lake{r}shore_{3 * k}_{3 * k + 3}.wav", {}),
     "selections": lambda r, k: (f"s{k % 2}/river{r}bank.wav-{k + 1}.wav", {}),

@@ -52,7 +52,7 @@ def test_thresholds_beyond_0_to_1_are_refused(tmp_path: Path, row: str) -> None:
         read_thresholds(table)
 
 
-@pytest.mark.parametrize("place", [(-90, -180), (0, 0), (90, 180), (52.5, 13.4)])
+@pytest.mark.parametrize("place", [(-90, -180), (0, 11), (90, 180), (52.5, 13.4)])
 def test_places_at_the_ends_of_the_earth_are_taken(tmp_path: Path, place: tuple[float, float]) -> None:
     (origin,) = read_recordings(written(tmp_path, f"path,lat,lon\na.wav,{place[0]},{place[1]}\n")).values()
     assert origin == Origin(latitude=place[0], longitude=place[1], source="list.csv")
@@ -254,7 +254,7 @@ def test_places_of_options_and_table_that_differ_are_said(tmp_path: Path) -> Non
         ("path,latt,lon\na.wav,1,2\n", "Is the column 'latt' meant to be 'lat'?"),
         ("path,latitud,longtude\na.wav,1,2\n", "Is the column 'longtude' meant to be 'longitude'?"),
         ("path,lat,lon,star_time\na.wav,1,2,2024-05-01\n", "Is the column 'star_time' meant to be 'start_time'?"),
-        ("path,lat,lon\na.wav,0,0\n", "1 of 1 recordings are at latitude 0, longitude 0 (as a.wav)"),
+        ("path,lat,lon\na.wav,0,0\n", "no place is known: left out in 1 row (as '0, 0')"),
     ],
 )
 def test_misspelt_columns_and_doubtful_places_are_said(tmp_path: Path, content: str, said: str) -> None:

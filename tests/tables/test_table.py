@@ -147,3 +147,12 @@ def test_doubled_names_are_said_where_they_differ(tmp_path: Path) -> None:
     assert "differ in 1 row (line 2: 'Turdus' and 'Parus'); the first is read" in found.notes.sentences()[0]
     filled = table(tmp_path, "path,species,species\na.wav,,Parus\n")
     assert (filled.place(["species"]), filled.notes.sentences()) == (2, [])
+
+
+def test_errors_of_a_spreadsheet_are_empty_cells_and_said(tmp_path: Path) -> None:
+    found = table(tmp_path, "path,species,lat\na.wav,#N/A,#NV\nb.wav,#DIV/0!, #BEZUG! \nc.wav,Sp #1,#NAME?\n")
+    assert rows(found) == [["a.wav", "", ""], ["b.wav", "", ""], ["c.wav", "Sp #1", ""]]
+    assert found.notes.sentences() == [
+        "column 'species': errors of a spreadsheet, read as empty, in 2 rows (line 2: '#N/A').",
+        "column 'lat': errors of a spreadsheet, read as empty, in 3 rows (line 2: '#NV').",
+    ]

@@ -179,13 +179,15 @@ def test_longitudes_know_west_and_ost() -> None:
 
 @pytest.mark.parametrize(
     "text", ["48.1, 11.5", "48.1,11.5", "48,1; 11,5", "48,1, 11,5", "48.1 11.5", "48°6'N 11°30'E", "(48.1, 11.5)",
-             "POINT(11.5 48.1)", "11.5E, 48.1N"]
+             "POINT(11.5 48.1)", "11.5E, 48.1N", "N48.1 E11.5", "lon: 11.5, lat: 48.1", "geo:48.1,11.5",
+             "48 6 0 N 11 30 0 E", "4806.000,N,01130.000,E", "+48.1+011.5+520.3CRSWGS_84/", "+4806+01130/",
+             "+480600+0113000/", "48 6 +11 30", "48.1\\11.5"]
 )  # fmt: skip
 def test_places_in_one_cell(text: str) -> None:
     assert parse_place(text) == (48.1, 11.5)
 
 
-@pytest.mark.parametrize("text", ["48,1", "Pond", "Berlin, Ost", "91.5, 11.5", ""])
+@pytest.mark.parametrize("text", ["48,1", "Pond", "Berlin, Ost", "91.5, 11.5", "", "32U 691604 5334760", "48-11"])
 def test_other_texts_are_no_places(text: str) -> None:
     assert parse_place(text) is None
 

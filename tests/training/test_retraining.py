@@ -179,9 +179,9 @@ def test_held_out_recordings_that_the_active_model_learned_from_are_counted(
 def test_a_misspelt_label_ends_the_command_before_anything_is_trained(
     level_bundle: Bundle, tmp_path: Path, command: Command
 ) -> None:
-    for name in ("Avis mgna", "Nova avis", "quiet bird"):
+    for k, name in enumerate(("Avis mgna", "Nova avis", "quiet bird")):
         (tmp_path / "data" / name).mkdir(parents=True)
-        soundfile.write(tmp_path / "data" / name / "a.wav", np.full(1600, 0.2, np.float32), 16_000)
+        soundfile.write(tmp_path / "data" / name / "a.wav", np.full(1600, 0.1 + 0.1 * k, np.float32), 16_000)
     options = ["--dataset", tmp_path / "data", "--model", level_bundle.folder, "--new-class", "Nova avis"]
     run = command("retrain", *options)
     assert run.returncode == 2, run.stderr

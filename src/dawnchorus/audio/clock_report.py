@@ -1,4 +1,4 @@
-"""A sentence each on all recordings without a time, with contradicting sources, and with times not understood."""
+"""A sentence each on all recordings without a time, with contradicting sources, and with what was not understood."""
 
 from __future__ import annotations
 
@@ -45,6 +45,6 @@ class ClockReport:
             )
         if self.n_unread:
             yield (
-                f"times that are not understood, in {self.n_unread} of {self.n} recordings (another source is used, "
-                f"if there is one), as {self._unread}."
+                f"times or places that are not understood, in {self.n_unread} of {self.n} recordings (another source "
+                f"is used, if there is one), as {self._unread}."
             )

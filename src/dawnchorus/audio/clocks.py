@@ -21,10 +21,6 @@ _TIME = re.compile(
     r"(?P<hour>\d{2})[-:. ](?P<minute>\d{2})(?:[-:. ](?P<second>\d{2})(?:[.,](?P<fraction>\d+))?)?\s*(?P<zone>\S+)?"
 )
 
-_LOCATION = re.compile(
-    r"\s*(?P<latitude>[+-]?\d{1,2}(?:\.\d+)?)(?:[\s,;]+|(?=[+-]))(?P<longitude>[+-]?\d{1,3}(?:\.\d+)?)(?=[\s/+-]|CRS|$)"
-)
-
 
 def parse_zone(text: str) -> timezone | None:
     """Return the zone that `Z`, `UTC`, `UTC+2`, `UTC-3:30`, `+0545` or `-03:30` names; None for anything else."""
@@ -84,12 +80,3 @@ def check_location(latitude: float, longitude: float) -> tuple[float, float] | N
     if not (abs(latitude) <= 90 and abs(longitude) <= 180) or latitude == longitude == 0:
         return None
     return latitude, longitude
-
-
-def parse_location(text: str) -> tuple[float, float] | None:
-    """Return the location of `47.5 8.25`, `47.5, 8.25` or `+47.5000+008.2500/` (ISO 6709, decimal degrees).
-
-    Degrees and minutes, letters and decimal commas give None: a part of them would be another place.
-    """
-    match = _LOCATION.match(text)
-    return None if match is None else check_location(float(match["latitude"]), float(match["longitude"]))

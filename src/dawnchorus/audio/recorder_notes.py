@@ -13,11 +13,11 @@ from dawnchorus.audio.clocks import (
     build_time,
     check_location,
     check_time,
-    parse_location,
     parse_time,
     parse_zone,
 )
 from dawnchorus.audio.riff import MAX_METADATA_BYTES, iter_chunks, read_chunk
+from dawnchorus.tables import is_blank, parse_place
 from dawnchorus.types import Origin
 
 Notes = dict[str, bytes]
@@ -37,6 +37,7 @@ _RECORDED_AT = re.compile(
 _BY_AUDIOMOTH = re.compile(r"AudioMoth ([0-9A-Fa-f]{16})")
 
 _GUANO_TIME = re.compile(r"^Timestamp:[ \t]*(.+)", re.MULTILINE)
+_GUANO_PLACE = re.compile(r"^Loc Position:[ \t]*(.+)", re.MULTILINE)
 
 _WAMD_MODEL, _WAMD_SERIAL, _WAMD_TIME, _WAMD_LOCATION = 0x01, 0x02, 0x05, 0x06
 
@@ -114,21 +115,15 @@ def read_guano(notes: Notes) -> Origin | None:
 
     text = _text(notes, "guan")
     fields = GuanoFile.from_string(text, strict=False)
-    written = _GUANO_TIME.search(text)
+    written, place = _GUANO_TIME.search(text), _GUANO_PLACE.search(text)
     made_by = [str(fields[key]) for key in ("Make", "Model", "Serial") if fields.get(key)]
     return _origin(
         "guano",
         start_time=check_time(fields.get("Timestamp")),
         written="" if written is None else written[1],
-        location=_guano_location(fields.get("Loc Position")),
+        place="" if place is None else place[1].strip(),
         recorder=" ".join(made_by),
     )
-
-
-def _guano_location(position: object) -> tuple[float, float] | None:
-    if not isinstance(position, tuple) or len(position) != 2:
-        return None
-    return check_location(*map(float, position))
 
 
 def read_audiomoth_comment(notes: Notes) -> Origin | None:
@@ -162,7 +157,7 @@ def read_wamd(notes: Notes) -> Origin | None:
         "wamd",
         start_time=parse_time(fields.get(_WAMD_TIME, "")),
         written=fields.get(_WAMD_TIME, ""),
-        location=_wamd_location(fields.get(_WAMD_LOCATION, "")),
+        place=_wamd_place(fields.get(_WAMD_LOCATION, "")),
         recorder=" ".join(part for part in ("Wildlife Acoustics", model, serial) if part) if model or serial else "",
     )
 
@@ -178,14 +173,16 @@ def _iter_wamd(content: bytes) -> Iterator[tuple[int, str]]:
         position += 6 + size
 
 
-def _wamd_location(text: str) -> tuple[float, float] | None:
-    """Read `WGS84,42.12,N,71.12,W,55` of Song Meters, or `WGS84,42.12,-71.12,55` of the Echo Meter Touch."""
-    fields = [field.strip() for field in text.split(",")][1:]
-    if len(fields) >= 4 and fields[1].upper() in ("N", "S"):
-        latitude, longitude = float(fields[0]), float(fields[2])
-        south, west = fields[1].upper() == "S", fields[3].upper() == "W"
-        return check_location(-latitude if south else latitude, -longitude if west else longitude)
-    return check_location(float(fields[0]), float(fields[1])) if len(fields) >= 2 else None
+def _wamd_place(text: str) -> str:
+    """Return `42.12,N,71.12,W` of a Song Meter's `WGS84,42.12,N,71.12,W,55`, or `42.12, -71.12` of an Echo Meter's.
+
+    Other texts are returned as they are.
+    """
+    datum, *fields = [field.strip() for field in text.split(",")]
+    if not datum.upper().startswith("WGS"):
+        return text
+    is_directed = len(fields) >= 4 and fields[1].upper() in ("N", "S")
+    return ",".join(fields[:4]) if is_directed else ", ".join(fields[:2])
 
 
 def read_bext(notes: Notes) -> Origin | None:
@@ -203,9 +200,7 @@ def read_ixml(notes: Notes) -> Origin | None:
     if not text:
         return None
     date, time = _element(text, "BWF_ORIGINATION_DATE"), _element(text, "BWF_ORIGINATION_TIME")
-    return _origin(
-        "iXML", start_time=parse_time(f"{date} {time}"), location=parse_location(_element(text, "LOCATION_GPS"))
-    )
+    return _origin("iXML", start_time=parse_time(f"{date} {time}"), place=_element(text, "LOCATION_GPS"))
 
 
 def _element(text: str, name: str) -> str:
@@ -223,7 +218,7 @@ def read_flac_comments(notes: Notes) -> Origin | None:
         "FLAC comments",
         start_time=parse_time(time),
         written=time,
-        location=parse_location(place),
+        place=place,
         recorder=" ".join(("Frontier Labs", _text(notes, "FLAC/SENSORUID"))).strip(),
     )
 
@@ -243,17 +238,22 @@ def _origin(
     *,
     start_time: datetime | None = None,
     written: str = "",
-    location: tuple[float, float] | None = None,
+    place: str = "",
     recorder: str = "",
 ) -> Origin:
-    """Return what a source says; a time that is `written` but not understood is said in `unread`."""
-    latitude, longitude = location or (None, None)
-    is_lost = start_time is None and written
+    """Return what a source says; a time that is `written`, or a `place`, that is not understood is said in `unread`."""
+    given = parse_place(place)
+    latitude, longitude = (given and check_location(*given)) or (None, None)
+    unread = []
+    if start_time is None and written:
+        unread.append(f"{source} has a time that is not understood: {written[:_MAX_SAID]!r}")
+    if given is None and not all(map(is_blank, place.split())):
+        unread.append(f"{source} has a place that is not understood: {place[:_MAX_SAID]!r}")
     return Origin(
         start_time=start_time,
         latitude=latitude,
         longitude=longitude,
         recorder=recorder or None,
         source=source,
-        unread=f"{source} has a time that is not understood: {written[:_MAX_SAID]!r}" if is_lost else None,
+        unread="; ".join(unread) or None,
     )

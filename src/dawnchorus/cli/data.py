@@ -20,7 +20,7 @@ from dawnchorus.data.attribution import FILE_NAME, attribution_text
 from dawnchorus.data.check import LABEL_CHECKS, PROBLEMS, ModelScores, check_table, problem_counts
 from dawnchorus.data.given_split import split_by_counts, split_by_tables
 from dawnchorus.data.identity import merge
-from dawnchorus.data.import_notes import describe_labels, notes_of_import, notes_of_labels
+from dawnchorus.data.import_notes import describe_labels, notes_of_import, notes_of_labels, notes_of_names
 from dawnchorus.data.importing import import_recordings
 from dawnchorus.data.label_check import label_doubts
 from dawnchorus.data.labels import LabelReader, labels_of_rows
@@ -129,7 +129,8 @@ def import_(
         n_workers=workers,
         on_note=notes.append,
     )
-    notes += (*notes_of_labels(labels), *notes_of_import(table.rows, sources=names.editions), *notes_of_sound(table))
+    notes += (*notes_of_labels(labels), *notes_of_names(labels, sources=names.editions))
+    notes += (*notes_of_import(table.rows), *notes_of_sound(table))
     if before is not None:
         merged = merge(before, table)
         table = merged.table

@@ -15,7 +15,7 @@ from dawnchorus.cli.options import workers_option
 from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, console, counted
 from dawnchorus.data.attribution import FILE_NAME, attribution_text
 from dawnchorus.data.identity import merge
-from dawnchorus.data.import_notes import notes_of_import, notes_of_labels
+from dawnchorus.data.import_notes import notes_of_import, notes_of_labels, notes_of_names
 from dawnchorus.data.importing import import_recordings
 from dawnchorus.data.labels import LabelReader, labels_of_rows
 from dawnchorus.data.licenses import DEFAULT_ALLOWED
@@ -173,7 +173,8 @@ def kaggle(*, handle: str, data_set: Path, append: bool, workers: int) -> None:
     labels = LabelReader(names.known)
     notes: list[str] = []
     table = import_recordings(folder, data_set, labels=labels, n_workers=workers, on_note=notes.append)
-    notes += (*notes_of_labels(labels), *notes_of_import(table.rows, sources=names.editions), *notes_of_sound(table))
+    notes += (*notes_of_labels(labels), *notes_of_names(labels, sources=names.editions))
+    notes += (*notes_of_import(table.rows), *notes_of_sound(table))
     if before is not None:
         merged = merge(before, table)
         table = merged.table

@@ -14,6 +14,7 @@ from dawnchorus.audio.decode import resampler
 from dawnchorus.audio.fingerprint import HASH, MAX_S, RATE_HZ, fingerprint, near_pairs
 from dawnchorus.audio.parallel import map_recordings
 from dawnchorus.audio.process import DecoderProcess, Ended, Opened
+from dawnchorus.data.contradictions import CONTRADICTORY
 from dawnchorus.data.identity import hash_content
 from dawnchorus.data.importing import MISSING, UNREADABLE
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable
@@ -62,13 +63,14 @@ PROBLEMS: dict[str, str] = {
     "low_rate": "its sample rate is too low for birds",
     "channels": "a channel is silent or only noise, or they cancel out in their mean: keep one of them",
     CONFLICT: "its metadata and its name give different times or places: correct one of them",
-    CLOCK_UNREAD: "its metadata have a time in a form that is not known: its name or nothing tells when it began",
+    CLOCK_UNREAD: "its metadata have a time or a place in a form that is not known: its name or nothing tells it",
     "silent": f"it is below {SILENT_DB:g} dB all the way: drop it",
     "clipped": f"more than {CLIPPED_PART:.1%} of its samples are at full scale: prefer another recording",
     "short": f"it is shorter than {SHORT_S:g} s",
     "duplicate": "another row has the same sound: drop it; the split keeps both together",
     "near_duplicate": "another row has nearly the same sound (another codec, level or cut): drop it",
     "unlabelled": "it has no species, and is not marked as background: name its species",
+    CONTRADICTORY: "its file lay under several labels: keep it under the right one, and import with --overwrite",
     "doubtful_label": "a model hears another species and not this one: listen to it",
     "other_species": "a model that does not know its label hears another species: listen to it, or correct the label",
     "no_license": "its licence is not known: ask its recordist before you publish anything made from it",
@@ -144,6 +146,7 @@ def _listen(decoder: DecoderProcess, table: RecordingsTable, row: RecordingRow) 
     row = replace(row, label_check=None, heard_species=None, heard_score=None, heard_start_s=None, heard_end_s=None)
     problems = [] if row.scientific_name or row.is_annotated or row.kind != "focal" else ["unlabelled"]
     problems += [] if row.license else ["no_license"]
+    problems += [CONTRADICTORY] if CONTRADICTORY in row.problems else []
     try:
         opened = decoder.probe(path)
         rate_hz = opened.info.rate_hz

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -51,7 +53,9 @@ _MOMENT = re.compile(
     r"|(?:19|20)\d\d([-_.])[01]\d\1[0-3]\d[-_T ]+[0-2]\d([-_:.h])[0-5]\d(?:\2[0-5]\d)?(?!\d)"  # 2024-05-01_06-00-00
     r")"
 )
-_UNIX_HEX = re.compile(r"(?P<moment>[0-9A-Fa-f]{8})(?=$|[-_. ])")
+_UNIX_HEX = re.compile(
+    r"^(?P<moment>[0-9A-Fa-f]{8})(?=$|[-_. ])|(?<![^\W_])(?P<inside>(?=\d{0,7}[A-F])[5-7][0-9A-F]{7})(?=$|[-_. ])"
+)
 _FIRST_UNIX, _LAST_UNIX = 0x52C35A80, 0x7FFFFFFF
 """2014, before the first AudioMoth, and the last moment that four bytes hold."""
 _ZONE = re.compile(r"^(?:\.\d+)?[-_ ]?(?:Z|UTC|[+-]\d\d:?(?:\d\d)?)(?![\dA-Za-z])")
@@ -70,7 +74,8 @@ _TAPE_CLIP = re.compile(
 
 _NUMBER = r"\d+(?:[.,]\d+)?"
 _DECIMAL = r"\d+[.,]\d+"
-_WITH_UNIT = rf"{_NUMBER} ?(?:s|secs?|seconds?|ms|msec)(?![a-z])"
+_SECONDS = r"(?:s|secs?|seconds?|ms|msec|sek|sekunden?|sekund(?:er)?|secondes?|segundos?|secondi|seconden)"
+_WITH_UNIT = rf"{_NUMBER} ?{_SECONDS}(?![a-z])"
 _MINUTES = rf"(?:\d+[ _]?h[ _]?)?\d+[ _]?m(?:in)?[ _]?{_NUMBER}[ _]?s?(?:ec)?(?![a-z])"  # 0m06s, 1h02m03.5s, 00m_06s
 _OFFSET = r"(?:0?0(?P<a>[-_.:])[0-5]\d(?P=a)[0-5]\d|\d\d?(?P<b>[-_.:])[0-5]\d(?P=b)[0-5]\d[.,]\d+)"
 """A clock time in the first hour, or with parts of a second: no time of day."""
@@ -78,9 +83,21 @@ _TO = r"(?: ?[-_~\u2013\u2014]+ ?|[-_ ]*to[-_ ]*| )"
 _OPEN, _CLOSE = r"(?:^|[-_ @.,#+=([{]+)", r"[)\]}]?(?![\d:])"
 _HMS = r"\d\d?(?P<{}>[-_.:])[0-5]\d(?P={})[0-5]\d(?:[.,]\d+)?|\d+:[0-5]\d"
 _CLIP = (
-    r"(?:part|pt|chunk|clip|seg|segment(?:ed)?|slice|split|excerpt|window|win|frame|cut|piece|sel|selection|snippet|copy)"
-    "s?"
+    r"(?:(?:part|pt|chunk|clip|seg|segment(?:ed)?|slice|split|excerpt|window|win|frame|cut|piece|sel|selection|snippet|copy"
+    r"|fragment|extract)s?|teil|ausschnitt|abschnitt|schnipsel|st(?:\u00fc|ue)ck|fenster|kopie|parte|partie|extrait|tranche|morceau"
+    r"|fen\u00eatre|trozo|extracto|recorte|fragmento|trecho|segmento|ritaglio|spezzone|deel|stuk|fragm)"
 )
+"""Words for a part of a recording, in English, German, French, Spanish, Portuguese, Italian and Dutch."""
+_START = (
+    r"(?:start|begin|from|onset|offset|at|beginn|anfang|versatz|ab|von|van|d\u00e9but|debut|depuis|inicio|desde|inizio"
+    r"|da)"
+)
+_END = r"(?:end|stop|to|offset|ende|bis|fin|jusqu|hasta|fine|fim|a|tot|einde)"
+_LENGTH = (
+    r"(?:dur|duration|len|length|dauer|l\u00e4nge|laenge|dur\u00e9e|duree|duraci\u00f3n|duracion|durata"
+    r"|dura\u00e7\u00e3o|duur)"
+)
+_OF = r"(?:[-_ ]*of[-_ ]*|[-_ ]+(?:von|aus|de|du|di|da|van|av|af|sur|su|z|ze)[-_ ]+)"
 
 _RANGES: tuple[re.Pattern[str], ...] = tuple(
     re.compile(rf"^(?P<before>.*?){_OPEN}(?:{pattern}){_CLOSE}(?P<after>.*)$", re.IGNORECASE)
@@ -90,7 +107,9 @@ _RANGES: tuple[re.Pattern[str], ...] = tuple(
         rf"{_NUMBER}(?: ?[-~\u2013\u2014] ?|[-_ ]*to[-_ ]*){_WITH_UNIT}",  # a_6-9s
         rf"(?P<start>{_HMS.format('a', 'a')}){_TO}(?P<end>{_HMS.format('b', 'b')})",  # a_00-00-03_00-00-06, a_0:03-0:06
         rf"(?P<start>{_DECIMAL}){_TO}(?P<end>{_DECIMAL})",  # a_6.0_9.0
-        rf"(?:start|begin|from|onset)[-_ =:]*{_NUMBER}s?[-_ ,]*(?:end|stop|to|offset)[-_ =:]*{_NUMBER}s?",
+        rf"{_START}[-_ =:]*{_NUMBER}{_SECONDS}?[-_ ,]*(?:{_END}|{_LENGTH})[-_ =:]*{_NUMBER}{_SECONDS}?",
+        rf"t[-_=]?{_NUMBER}[-_ ]+t[-_=]?{_NUMBER}",  # a_t0_t3
+        rf"{_NUMBER}{_SECONDS}?[-_ ,]+{_LENGTH}[-_ =:]*{_NUMBER}{_SECONDS}?",
     )
 )
 """Two times, in front, in the middle or at the end."""
@@ -103,10 +122,16 @@ _ENDS: tuple[re.Pattern[str], ...] = tuple(
     for pattern in (
         rf"\.(?:{_TYPE})\b.+",  # a.wav_0, a.wav-12
         rf"(?:@{_NUMBER}s?|[-_ ]+{_DECIMAL}|{_OPEN}(?:{_WITH_UNIT}|{_MINUTES}){_CLOSE})",  # a@6, a_6.0, a_6s
-        rf"{_OPEN}(?:offset|start|begin|onset|at)[-_ =:]*{_NUMBER}s?{_CLOSE}",  # a_offset_6
-        rf"{_OPEN}(?:{_CLIP}[-_ #.]*\d+(?:[-_ ]*of[-_ ]*\d+)?|\d+[-_ ]*of[-_ ]*\d+){_CLOSE}",  # a_part2, a 2 of 5
+        rf"{_OPEN}(?:offset|start|begin|beginn|onset|at|versatz|d\u00e9but|inicio)[-_ =:]*{_NUMBER}{_SECONDS}?{_CLOSE}",
+        rf"{_OPEN}(?:{_CLIP}[-_ #.]*\d+(?:{_OF}\d+)?|\d+{_OF}\d+){_CLOSE}",  # a_part2, a 2 of 5
+        rf"{_OPEN}\d+(?:\.|st|nd|rd|th)[-_ ]*{_CLIP}{_CLOSE}",  # a 2nd part, a 2. Teil
     )
 )
+_PART_OF = re.compile(
+    rf"^{_CLIP}[-_ #.]*\d+(?:{_OF}\d+)?[-_ ]+(?:of|from|von|aus|de|di|da|van)[-_ ]+(?P<base>.*[^\W\d_].*)$",
+    re.IGNORECASE,
+)
+"""A part before the name of the recording: `clip 3 of creek`."""
 _DATE = re.compile(r"(?:19|20)\d\d([-_.]?)[01]\d\1[0-3]\d")
 _DATE_BEHIND = re.compile(rf"(?<!\d){_DATE.pattern}$")
 _CLOCK_END = re.compile(rf"^(?P<before>.*?){_OPEN}{_OFFSET}{_CLOSE}$")
@@ -130,9 +155,19 @@ _CACHED = 1 << 17
 """Names that are remembered: a split and its report ask several times."""
 
 
+_CLIP_WORD = re.compile(
+    rf"(?:{_CLIP}|detection|detektion|event|annotation|call|ruf)\d*|of|from|von|aus|de|di|van", re.IGNORECASE
+)
+_NUMBER_WORD = re.compile(rf"\d+{_SECONDS}?", re.IGNORECASE)
+_RECORDER = re.compile(r"(?=.*[^\W\d_])(?=.*\d).{4,}")
+"""Name of a recorder that is plainly one, such as a serial number, `s4a01`; a plain word may be a place of several."""
+_MAX_CLASS_WORDS = 5
+
+
 @lru_cache(maxsize=_CACHED)
 def stem_of(name: str) -> str:
     """Return the last part of a path of any system, without a sound file's suffix and the `#2` of an import."""
+    name = unicodedata.normalize("NFC", name)
     last = re.sub(r"(?<=.)#\d+$", "", name.replace("\\", "/").rstrip("/").rpartition("/")[2])
     path = PurePosixPath(last)
     return path.stem if path.suffix.lower() in SUFFIXES else last
@@ -171,21 +206,63 @@ class RecorderName:
     start: str
     """Digits of date and time, or eight hexadecimal ones."""
     is_clip: bool
-    """Text other than a time zone follows, or a clip's score stands before."""
+    """Text other than a time zone follows, or a clip's number, class or score stands before."""
 
 
 @lru_cache(maxsize=_CACHED)
-def recorder_name(stem: str) -> RecorderName | None:
-    """Return recorder and start time that a name has in it; None if there is no time."""
+def recorder_name(stem: str, classes: frozenset[str] = frozenset()) -> RecorderName | None:
+    """Return recorder and start time that a name has in it; None if there is no time.
+
+    A clip's number, words such as `clip0 of`, a score, and names of `classes`, in lower case and with single blanks,
+    belong to no recorder's name.
+    """
     if match := _MOMENT.search(stem):
-        before = _SCORE.sub("", stem[: match.start()])
-        rest = _ZONE.sub("", stem[match.end() :]).strip("-_ ")
-        recorder = re.sub(r"[\W_]+", " ", before).strip().casefold()
-        return RecorderName(recorder, re.sub(r"\D", "", match[0]), bool(rest) or _SCORE.match(stem) is not None)
-    match = _UNIX_HEX.match(_SCORE.sub("", stem))
-    if match and _FIRST_UNIX <= int(match["moment"], 16) <= _LAST_UNIX and re.search(r"\d", match["moment"]):
-        return RecorderName("", match["moment"].casefold(), match["moment"] != stem)
-    return None
+        start = re.sub(r"\D", "", match[0])
+        before, rest = stem[: match.start()], _ZONE.sub("", stem[match.end() :]).strip("-_ ")
+    else:
+        name = _SCORE.sub("", stem)
+        match = _UNIX_HEX.search(name)
+        start = (match["moment"] or match["inside"]).casefold() if match else ""
+        if match is None or not _FIRST_UNIX <= int(start, 16) <= _LAST_UNIX or not re.search(r"\d", start):
+            return None
+        before, rest = stem[: len(stem) - len(name) + match.start()], name[match.end() :]
+    given = re.sub(r"[\W_]+", " ", _SCORE.sub("", before)).strip().casefold()
+    is_clip = bool(rest) or _SCORE.match(before) is not None
+    recorder = _without_clip(given, classes, is_clip=is_clip)
+    return RecorderName(recorder, start, is_clip or recorder != given)
+
+
+def _without_clip(given: str, classes: frozenset[str], *, is_clip: bool) -> str:
+    """Return the words before a time without those that tell a clip; all of them if none would be left.
+
+    Numbers alone may be those of places, `1 forest`, unless they stand before a recorder's own name, `1 s4a01`.
+    """
+    words = given.split()
+    n_before, has_clip_word = 0, is_clip
+    while n_before < len(words):
+        n_class = _class_words(words[n_before:], classes)
+        if n_class:
+            n_before, has_clip_word = n_before + n_class, True
+        elif _CLIP_WORD.fullmatch(words[n_before]):
+            n_before, has_clip_word = n_before + 1, True
+        elif _NUMBER_WORD.fullmatch(words[n_before]):
+            n_before += 1
+        else:
+            break
+    left = words[n_before:]
+    while len(left) > 1 and re.fullmatch(rf"{_CLIP}\d+", left[-1]):
+        left.pop()
+        has_clip_word = True
+    recorder = " ".join(left)
+    return recorder if recorder and (has_clip_word or _RECORDER.fullmatch(recorder)) else given
+
+
+def _class_words(words: Sequence[str], classes: frozenset[str]) -> int:
+    """Return how many of the first words are a class's name: several ones, or one before a number."""
+    for n in range(min(len(words) - 1, _MAX_CLASS_WORDS), 0, -1):
+        if " ".join(words[:n]) in classes and (n > 1 or _NUMBER_WORD.fullmatch(words[n])):
+            return n
+    return 0
 
 
 @lru_cache(maxsize=_CACHED)
@@ -250,19 +327,26 @@ def cut_from(stem: str, duration_s: float | None) -> Cut | None:
         match = pattern.match(stem)
         if match and match.end("before") >= after_moment and _are_times(match):
             return _cut(match["before"], match["after"])
-    match = _CLOCK_END.match(stem)
-    if match and not _DATE.search(match["before"]):  # after a date it is a time of day
-        return Cut(_bases(match["before"]), is_range=False)
-    for pattern in _ENDS:
-        match = pattern.match(stem)
-        if match and match.end("before") >= after_moment:
-            return Cut(_bases(match["before"]), is_range=False)
+    base = _base_of_part(stem, after_moment)
+    if base is not None:
+        return Cut(_bases(base), is_range=False)
     two = two_numbers(stem)
     if two and duration_s:
         step = two.end - two.start
         if any(abs(step / per_second - duration_s) <= _TOLERANCE_S for per_second in (1, 1000)):
             return two.cut
     return None
+
+
+def _base_of_part(stem: str, after_moment: int) -> str | None:
+    """Return the text beside the words or the offset that name a part of a recording; None without them."""
+    if match := _PART_OF.match(stem):
+        return match["base"]
+    match = _CLOCK_END.match(stem)
+    if match and not _DATE.search(match["before"]):  # after a date it is a time of day
+        return match["before"]
+    matches = filter(None, (pattern.match(stem) for pattern in _ENDS))
+    return next((match["before"] for match in matches if match.end("before") >= after_moment), None)
 
 
 @dataclass(frozen=True)

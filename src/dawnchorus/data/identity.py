@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dawnchorus.data.combine import MISSING, Change, combine
+from dawnchorus.data.contradictions import CONTRADICTORY, Joined, join_contradictory
 from dawnchorus.data.layouts.folders import archive_id
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable
 
@@ -101,6 +102,8 @@ class Merge:
     """Recordings by the facts that the new source does not have: they stay as they were."""
     changes: Mapping[str, Sequence[tuple[str, Change]]]
     """Recordings by the facts on which the new source contradicts what was known, with both."""
+    joined: Joined
+    """All rows, and files of both sources whose labels contradict each other."""
 
     def notes(self) -> Iterator[str]:
         """Yield what was added, and what became of rows that were there."""
@@ -114,6 +117,7 @@ class Merge:
         if self.moved:
             paths = [f"{name}: {old} by {new}" for name, old, new in self.moved]
             yield f"rows that lead to another file now, of the same recording: {len(paths)} ({_listed(paths, '; ')})."
+        yield from self.joined.notes()
         if self.kept:
             facts = ", ".join(f"{fact} {len(names)} (as of {names[0]})" for fact, names in self.kept.items())
             yield f"kept from before, because the new source does not have it: {facts}."
@@ -143,7 +147,8 @@ def merge(known: RecordingsTable, new: RecordingsTable) -> Merge:
     """Return both tables' recordings; one that both have keeps its identifier and all that only one of them knows.
 
     The same recording is one with the same number at an archive, the same file, or a file of the same bytes whose old
-    path is empty now. Where the tables contradict each other, the new one counts.
+    path is empty now. Where the tables contradict each other, the new one counts; but two files of the same bytes
+    under contradicting labels become one recording without a label, and stay it.
     """
     rows = list(known.rows)
     places = _Places(known)
@@ -154,6 +159,9 @@ def merge(known: RecordingsTable, new: RecordingsTable) -> Merge:
         k = places.find(row)
         if k is None:
             added.append(row)
+            continue
+        if CONTRADICTORY in rows[k].problems and rows[k].content_hash == row.content_hash:
+            n_unchanged += 1
             continue
         old, combined = rows[k], combine(rows[k], row)
         rows[k] = combined.row
@@ -167,12 +175,16 @@ def merge(known: RecordingsTable, new: RecordingsTable) -> Merge:
             updated.append(old.recording_id)
         else:
             n_unchanged += 1
-    named = list(with_unique_ids([*rows, *added]))
-    new_ids = {old.recording_id: row.recording_id for old, row in zip(rows, named, strict=False)}
+    joined = join_contradictory([*rows, *added])
+    named = list(with_unique_ids(joined.rows))
+    new_ids: dict[str, str] = {}
+    for old, row in zip(joined.rows, named, strict=True):
+        new_ids.setdefault(old.recording_id, row.recording_id)  # the known rows come first
     table = new.with_rows(
         replace(row, duplicate_of=new_ids[row.duplicate_of]) if row.duplicate_of in new_ids else row for row in named
     )
-    return Merge(table, len(added), n_unchanged, tuple(updated), tuple(moved), kept, changes)
+    n_added = len(joined.rows) - len(rows)
+    return Merge(table, n_added, n_unchanged, tuple(updated), tuple(moved), kept, changes, joined)
 
 
 class _Places:
@@ -197,12 +209,12 @@ class _Places:
         if found is None and (name := archive_number(row)) is not None:
             found = self._one_of(self._by_archive.get(name, ()), row)
         if found is None and row.content_hash:
-            gone = [
-                k
-                for k in self._by_content.get(row.content_hash, ())
-                if not self._table.file(self._table.rows[k]).exists()
-            ]
-            found = self._one_of(gone, row)
+            copies = self._by_content.get(row.content_hash, ())
+            contradictory = (k for k in copies if CONTRADICTORY in self._table.rows[k].problems)
+            found = next(contradictory, None)
+            if found is None:
+                gone = [k for k in copies if not self._table.file(self._table.rows[k]).exists()]
+                found = self._one_of(gone, row)
         if found is not None:
             self._free.discard(found)
         return found

@@ -9,7 +9,7 @@ from dawnchorus.data.labels import LabelReader
 from dawnchorus.data.layouts.voices import SOURCE as VOICES
 from dawnchorus.data.licenses import allows_derivatives
 from dawnchorus.data.recordings import RecordingRow
-from dawnchorus.taxonomy.labels import is_scientific, label_text
+from dawnchorus.taxonomy.labels import Label, is_scientific, label_text
 
 _MAX_NAMED = 5
 
@@ -19,7 +19,7 @@ def notes_of_labels(labels: LabelReader) -> Iterator[str]:
     if labels.unnamed:
         yield (
             f"labels that name nothing, or no one species: {_counted(labels.unnamed)}. These recordings and marks are "
-            f"kept without a species, and are not trained on."
+            f"kept without a species, and are not trained on; as other species of a recording they are left out."
         )
     if labels.lists:
         yield (
@@ -48,18 +48,38 @@ def describe_labels(labels: LabelReader) -> Iterator[str]:
         yield f"{use.given} -> {label_text(use.label)}, {n}"
 
 
-def notes_of_import(rows: Sequence[RecordingRow], *, sources: Sequence[str]) -> Iterator[str]:
-    """Yield a sentence for each thing that the rows lack; `sources` are the lists in which names were looked up."""
+def notes_of_names(labels: LabelReader, *, sources: Sequence[str]) -> Iterator[str]:
+    """Yield a sentence for the names that no list has; `sources` are the lists in which they were looked up."""
+    as_written: Counter[str] = Counter()
+    unknown: Counter[str] = Counter()
+    for use in labels.uses:
+        name = use.label.scientific_name
+        species = name.partition(" (")[0]
+        if use.label.kind != "species" or labels.known.find(Label(species, species)) is not None:
+            continue
+        if is_scientific(name):
+            unknown[name] += use.n_recordings
+        elif use.label.common_name == name:
+            as_written[name] += use.n_recordings
+    lack = f"not in {_joined(sources)}" if sources else "no label list on this machine could be asked"
+    if as_written:
+        advice = "" if sources else " (`dawnchorus models pull birdnet` brings one)"
+        yield (
+            f"kept as written, without a scientific name: {_counted(as_written)}; {lack}{advice}. They are classes of "
+            f"your own."
+        )
+    if unknown and sources:
+        yield (
+            f"kept as written, of a scientific name's form, but in no list: {_counted(unknown)}; {lack}. They are "
+            f"classes of your own."
+        )
+
+
+def notes_of_import(rows: Sequence[RecordingRow]) -> Iterator[str]:
+    """Yield a sentence for each thing that the rows lack."""
     n_missing = sum("missing" in row.problems for row in rows)
     if n_missing:
         yield f"recordings that are not at the path that is given: {n_missing}. Name their folder with --audio."
-    species = Counter(row.scientific_name for row in rows if _has_one_name(row))
-    if species:
-        reason = "no label list on this machine could be asked (`dawnchorus models pull birdnet` brings one)"
-        yield (
-            f"kept as written, without a scientific name: {_counted(species)}; "
-            f"{f'{_joined(sources)} do not have them' if sources else reason}."
-        )
     nowhere = [row.recording_id for row in rows if (row.latitude, row.longitude) == (0, 0)]
     if nowhere:
         yield (
@@ -108,11 +128,6 @@ def _listed(texts: Sequence[str]) -> str:
     """Return the first of the texts, and how many more there are."""
     more = len(texts) - _MAX_NAMED
     return ", ".join(texts[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
-def _has_one_name(row: RecordingRow) -> bool:
-    name = row.scientific_name
-    return name is not None and row.common_name in (None, name) and not is_scientific(name)
 
 
 def _counted(names: Counter[str | None] | Counter[str]) -> str:

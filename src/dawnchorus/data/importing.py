@@ -12,6 +12,7 @@ from pathlib import Path
 from dawnchorus.audio.discovery import describe_skipped, find_recordings
 from dawnchorus.audio.parallel import map_recordings
 from dawnchorus.audio.process import DecoderProcess
+from dawnchorus.data.contradictions import join_contradictory
 from dawnchorus.data.identity import hash_content, merge, with_unique_ids
 from dawnchorus.data.labels import LabelReader
 from dawnchorus.data.layout_detection import (
@@ -98,7 +99,10 @@ def import_recordings(
         rows = list(_rows(source, layout, columns or {}, audio, labels.known, on_note))
         named = _read_labels(labels, rows, per_species, on_note)
         _check_names(source, named)
-        table = table_of(named, folder, n_workers=n_workers)
+        joined = join_contradictory(table_of(named, folder, n_workers=n_workers).rows)
+        table = RecordingsTable(folder, tuple(joined.rows))
+        for note in joined.notes():
+            on_note(note)
         if layout in ("csv", "xeno-canto") and (source.is_dir() or audio is not None):
             _say_undescribed(sounds_folder(source, audio), rows, on_note)
     if not table.rows:

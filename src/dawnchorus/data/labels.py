@@ -60,7 +60,7 @@ class LabelReader:
     def read(self, rows: Iterable[RecordingRow]) -> list[RecordingRow]:
         """Return the rows under the names of their classes; those that name nothing are without a species."""
         self.lists = Counter()
-        rows = [_with_single_labels(row, self.lists) for row in rows]
+        rows = [_with_single_labels(row, self.lists, self.known) for row in rows]
         counts = _counts(rows)
         others = {(name, "") for row in rows for name in (*row.secondary, *row.absent)}
         self._classes = self._find_classes(counts, others - set(counts))
@@ -69,7 +69,7 @@ class LabelReader:
     def count(self, rows: Iterable[RecordingRow]) -> list[RecordingRow]:
         """Return some of the rows that were read under the names of their classes, and count only these."""
         self.lists = Counter()
-        return self._count([_with_single_labels(row, self.lists) for row in rows])
+        return self._count([_with_single_labels(row, self.lists, self.known) for row in rows])
 
     def _count(self, rows: Sequence[RecordingRow]) -> list[RecordingRow]:
         self.uses = sorted(
@@ -141,20 +141,22 @@ def _without_equal(marks: Sequence[Annotation]) -> tuple[Annotation, ...]:
     return tuple(mark for number, mark in enumerate(marks) if not mark.scientific_name or first[mark] == number)
 
 
-def _with_single_labels(row: RecordingRow, lists: Counter[str]) -> RecordingRow:
+def _with_single_labels(row: RecordingRow, lists: Counter[str], known: KnownClasses) -> RecordingRow:
     """Return the row with one label in each place: of a list, the first is the main one; a mark is one of each."""
-    labels = split_labels(row.scientific_name or "")
+    labels = split_labels(row.scientific_name or "", known)
     if len(labels) > 1:
         lists[row.scientific_name or ""] += 1
-        common = split_labels(row.common_name or "")
+        common = split_labels(row.common_name or "", known)
         name = common[0] if len(common) == len(labels) else None
         row = replace(row, scientific_name=labels[0], common_name=name, secondary=(*labels[1:], *row.secondary))
-    if not any(len(split_labels(mark.scientific_name)) > 1 for mark in row.annotations):
+    parts = {name: split_labels(name, known) for name in {mark.scientific_name for mark in row.annotations}}
+    if not any(len(labels) > 1 for labels in parts.values()):
         return row
     marks: list[Annotation] = []
     for mark in row.annotations:
-        labels = split_labels(mark.scientific_name)
-        lists[mark.scientific_name] += len(labels) > 1
+        labels = parts[mark.scientific_name]
+        if len(labels) > 1:
+            lists[mark.scientific_name] += 1
         marks += [replace(mark, scientific_name=label) for label in labels] or [mark]
     return replace(row, annotations=tuple(marks))
 

@@ -131,8 +131,9 @@ def _recorder_keys(rows: Sequence[RecordingRow]) -> Keys:
     """
     found = []
     has_clips = set()
+    classes = _class_names(rows)
     for row in rows:
-        named = [name for stem in [*_names(row), stem_of(_folder(row))] if (name := recorder_name(stem))]
+        named = [name for stem in [*_names(row), stem_of(_folder(row))] if (name := recorder_name(stem, classes))]
         found.append(named)
         has_clips |= {(name.recorder, name.start) for name in named if name.is_clip}
     return [
@@ -145,6 +146,16 @@ def _recorder_keys(rows: Sequence[RecordingRow]) -> Keys:
         )
         for named in found
     ]
+
+
+def _class_names(rows: Sequence[RecordingRow]) -> frozenset[str]:
+    """Return the names of the rows' classes, as words in lower case."""
+    names = {
+        name
+        for row in rows
+        for name in (row.scientific_name, row.common_name, row.ebird_code, *row.secondary, *row.absent)
+    }
+    return frozenset(map(_plain, names)) - {""}
 
 
 def _night_keys(rows: Sequence[RecordingRow]) -> Keys:

@@ -95,7 +95,7 @@ class TableBuilder:
             recorder=own.recorder,
             source=given.source or own.source,
             conflict=None if given.start_time else own.conflict,
-            unread=None if given.start_time else own.unread,
+            unread=None if given.start_time and given.latitude is not None else own.unread,
         )
         if self.options.latitude is not None:
             origin = replace(origin, latitude=self.options.latitude, longitude=self.options.longitude)

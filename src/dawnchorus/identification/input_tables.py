@@ -13,14 +13,16 @@ from dawnchorus.audio.metadata import LAST_YEAR
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.formats.text import NamedColumns, near_column
 from dawnchorus.tables import (
+    NO_FIX,
     Notes,
+    PlaceColumn,
     Stamp,
     Table,
     headers,
     is_blank,
+    is_without_fix,
     parse_latitude,
     parse_longitude,
-    parse_place,
     posix_path,
     read_text,
 )
@@ -167,12 +169,6 @@ def read_recordings(path: Path, *, on_note: OnNote = _ignore) -> dict[Path, Orig
                 f"{path}, lines {first_line} and {line}: expected one time and place for each recording, found "
                 f"{_origin_text(found[recording])} and {_origin_text(origin)} of {name}. Remove one of the lines."
             )
-    nowhere = [path.name for path, origin in found.items() if (origin.latitude, origin.longitude) == (0, 0)]
-    if nowhere:
-        rows.table.notes.say(
-            f"{len(nowhere)} of {len(found)} recordings are at latitude 0, longitude 0 (as {nowhere[0]}), which many "
-            f"tables write where no place is known. Leave both empty if it is not."
-        )
     n_days = sum(isinstance(origin, DatedOrigin) for origin in found.values())
     if n_days:
         rows.table.notes.say(f"{n_days} of {len(found)} recordings have a date without a time: it counts for the week.")
@@ -212,8 +208,10 @@ class _Places:
         place = rows.place(PLACE_COLUMNS)
         if place is None and self._longitude is None:
             place, self._latitude = self._latitude, None
-        is_place = place is not None and any(parse_place(cell) for cell in rows.table.column(place))
-        self._place = place if is_place else None
+        self._reader = (
+            None if place is None else PlaceColumn(rows.header[place], rows.table.column(place), rows.table.notes)
+        )
+        self._place = place if self._reader is not None and self._reader.has_places else None
         self.columns = [each for each in (self._latitude, self._longitude, self._place) if each is not None]
         if len(self.columns) == 1 and self._place is None:
             self._latitude = rows.require(headers.LATITUDE[:2])
@@ -234,13 +232,19 @@ class _Places:
             latitude, longitude = parse_latitude(north), parse_longitude(east)
             came = f"({north!r}, {east!r})"
         else:
-            latitude, longitude = parse_place(together) or (None, None)
+            latitude, longitude = (self._reader and self._reader.parse(together)) or (None, None)
             came = repr(together)
         if latitude is None or longitude is None:
             raise FormatError(
                 f"{self._rows.path}, line {line}: expected a latitude from -90 to 90 and a longitude from -180 to 180, "
                 f"found {came}."
             )
+        if is_without_fix(latitude, longitude):
+            self._rows.table.notes.leave_out(
+                NO_FIX,
+                f"{latitude:g}, {longitude:g}",
+            )
+            return None, None
         return latitude, longitude
 
     def _text(self, fields: list[str], column: int | None) -> str:

@@ -9,23 +9,35 @@ from dawnchorus.tables.ids import exact_id, is_day, posix_path
 from dawnchorus.tables.notes import Notes
 from dawnchorus.tables.numbers import NumberColumn, parse_number
 from dawnchorus.tables.offsets import parse_offset_s
-from dawnchorus.tables.places import parse_latitude, parse_longitude, parse_place
+from dawnchorus.tables.places import (
+    NO_FIX,
+    PlaceColumn,
+    has_two_numbers,
+    is_without_fix,
+    parse_latitude,
+    parse_longitude,
+    parse_place,
+)
 from dawnchorus.tables.table import Table, column_keys, header_key
 from dawnchorus.tables.times import TimeColumn, parse_time
 from dawnchorus.tables.words import is_blank
 
 __all__ = [
+    "NO_FIX",
     "DateColumn",
     "Notes",
     "NumberColumn",
+    "PlaceColumn",
     "Stamp",
     "Table",
     "TimeColumn",
     "column_keys",
     "exact_id",
+    "has_two_numbers",
     "header_key",
     "is_blank",
     "is_day",
+    "is_without_fix",
     "parse_latitude",
     "parse_longitude",
     "parse_number",

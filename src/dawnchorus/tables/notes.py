@@ -20,6 +20,7 @@ class Notes:
     def __init__(self) -> None:
         self._said: dict[str, None] = {}
         self._misread: dict[str, _Misread] = {}
+        self._left_out: dict[str, _Misread] = {}
 
     def say(self, sentence: str) -> None:
         """Add a sentence, unless it is there."""
@@ -28,6 +29,10 @@ class Notes:
     def misread(self, column: str, value: str, *, expected: str) -> None:
         """Count a value that was not understood."""
         self._misread.setdefault(column, _Misread(expected, value)).n_rows += 1
+
+    def leave_out(self, description: str, value: str) -> None:
+        """Count a value that is left out although it is understood; those of one description are one sentence."""
+        self._left_out.setdefault(description, _Misread("", value)).n_rows += 1
 
     def n_misread(self, column: str) -> int:
         """Return the number of values of a column that were not understood."""
@@ -41,6 +46,10 @@ class Notes:
                 f"column '{column}': not understood, and left out, in {counted_rows(each.n_rows)} (as "
                 f"'{each.example}'); expected {each.expected}."
                 for column, each in self._misread.items()
+            ),
+            *(
+                f"{description}: left out in {counted_rows(each.n_rows)} (as '{each.example}')."
+                for description, each in self._left_out.items()
             ),
         ]
 

@@ -1,11 +1,14 @@
-"""Latitudes, longitudes, and places in one cell."""
+"""Latitudes, longitudes, and places in one text: the one reader of them, for tables, options and recorders."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from dawnchorus.tables.headers import is_longitude_first
+from dawnchorus.tables.notes import Notes, counted_rows
 from dawnchorus.tables.numbers import parse_number
+from dawnchorus.tables.words import is_blank
 
 MAX_LATITUDE, MAX_LONGITUDE = 90.0, 180.0
 
@@ -18,6 +21,14 @@ _ANGLE = re.compile(
     rf"(?:{_DEGREES}(?:(?P<minutes>{_PART})(?:{_MINUTES}(?:(?P<seconds>{_PART})\s*(?:\"|'')?)?)?)?)?",
     re.ASCII,
 )
+_NMEA = re.compile(r"(?P<degrees>\d{2,3})(?P<minutes>\d{2}\.\d+)", re.ASCII)
+"""Degrees and minutes of a satellite receiver, `4806.000` and `01130.000`, always with a direction."""
+_ISO_6709 = re.compile(
+    r"(?P<latitude>[-+]\d{2,6}(?:\.\d+)?)(?P<longitude>[-+]\d{1,7}(?:\.\d+)?)(?:[-+]\d+(?:\.\d+)?)?(?:CRS\w+)?/?",
+    re.ASCII,
+)
+_BEFORE = re.compile(r"^(?:geo|gps|position|wgs[ _-]?84|epsg:4326)\b[\s:,;=]*", re.IGNORECASE)
+_NAMED = re.compile(r"(?P<name>lat|lon|lng)[a-z]*\.?\s*[:=]?\s*(?=[-+\dNSEWO])", re.IGNORECASE)
 _SIGNS = str.maketrans(
     dict.fromkeys("\u2018\u2019\u2032\u00b4`", "'")
     | dict.fromkeys("\u201c\u201d\u2033", '"')
@@ -44,16 +55,17 @@ def parse_angle(text: str, *, largest: float, letters: str) -> float | None:
     letter, text = _direction(text)
     if letter and letter not in letters:
         return None
-    found = _ANGLE.fullmatch(text)
-    if found is None or (found["sign"] and letter):
+    found = (_NMEA.fullmatch(text) if letter else None) or _ANGLE.fullmatch(text)
+    given = {} if found is None else found.groupdict()
+    if found is None or (given.get("sign") and letter):
         return None
-    parts = [_decimal(found[name]) for name in ("degrees", "minutes", "seconds")]
+    parts = [_decimal(given.get(name)) for name in ("degrees", "minutes", "seconds")]
     if any(part >= 60 for part in parts[1:]):
         return None
     value = parts[0] + parts[1] / 60 + parts[2] / 3600
     if value > largest:
         return None
-    return -value if letter in {"S", "W"} or found["sign"] == "-" else value
+    return -value if letter in {"S", "W"} or given.get("sign") == "-" else value
 
 
 def _direction(text: str) -> tuple[str, str]:
@@ -70,27 +82,100 @@ def _decimal(text: str | None) -> float:
     return float((text or "0").replace(",", "."))
 
 
-def parse_place(text: str) -> tuple[float, float] | None:
-    """Return latitude and longitude from one text: `48.1, 11.5`, `48,1; 11,5`, `48°6'N 11°30'E`; None for others."""
-    text = text.strip()
+def parse_place(text: str, *, longitude_first: bool = False) -> tuple[float, float] | None:
+    """Return latitude and longitude from one text; None for others.
+
+    `48.1, 11.5`, `48,1; 11,5`, `48°6'N 11°30'E`, `N48.1 E11.5`, `lat 48.1 lon 11.5`, `4806.000,N,01130.000,E`,
+    `geo:48.1,11.5`, `+48.1+011.5/` (ISO 6709) and `POINT(11.5 48.1)` are places. The longitude is first where it has
+    the direction or the name of one, or else if `longitude_first`.
+    """
+    text = _BEFORE.sub("", text.strip())
     if point := re.fullmatch(r"POINT\s*\(\s*(\S+)\s+(\S+)\s*\)", text, re.IGNORECASE):
-        text = f"{point[2]} {point[1]}"
-    for first, second in _halves(text.strip("()[] ")):
-        for north, east in ((first, second), (second, first)):
+        text, longitude_first = f"{point[2]} {point[1]}", False
+    if place := _iso_place(text):
+        return place
+    if name := _NAMED.search(text):
+        text, longitude_first = _NAMED.sub(" ", text), name["name"].lower() != "lat"
+    text = re.sub(r",\s*(?=[NSEWO]\b)", " ", text.strip("()[]{} "), flags=re.IGNORECASE)
+    orders = [longitude_first, not longitude_first] if re.search(r"[NSEWO]", text, re.IGNORECASE) else [longitude_first]
+    for halves in _halves(text):
+        for is_reversed in orders:
+            north, east = reversed(halves) if is_reversed else halves
             latitude, longitude = parse_latitude(north), parse_longitude(east)
             if latitude is not None and longitude is not None:
                 return latitude, longitude
-            if not re.search(r"[NSEWO]", text, re.IGNORECASE):
-                break
     return None
+
+
+def _iso_place(text: str) -> tuple[float, float] | None:
+    """Return the place of ISO 6709: `+48.1+011.5/`, `+4806+01130/` with minutes, `+480600+0113000/` with seconds."""
+    found = _ISO_6709.fullmatch(text)
+    if found is None:
+        return None
+    latitude = parse_latitude(_spaced(found["latitude"], n_degrees=2))
+    longitude = parse_longitude(_spaced(found["longitude"], n_degrees=3))
+    return None if latitude is None or longitude is None else (latitude, longitude)
+
+
+def _spaced(angle: str, *, n_degrees: int) -> str:
+    """Return degrees, minutes and seconds, of which the latter have two digits each, with spaces between."""
+    n_digits = len(angle[1:].partition(".")[0])
+    if n_digits == n_degrees + 4:
+        return f"{angle[: 1 + n_degrees]} {angle[1 + n_degrees : 3 + n_degrees]} {angle[3 + n_degrees :]}"
+    return f"{angle[: 1 + n_degrees]} {angle[1 + n_degrees :]}" if n_digits == n_degrees + 2 else angle
 
 
 def _halves(text: str) -> Iterator[tuple[str, str]]:
     """Yield what may be the two halves of a place."""
-    for separator in (r"\s*[;/|]\s*", r",\s+", r"(?<=[NSEWOnsewo])[\s,]+", r"\s+(?=[NSEWOnsewo])", r"\s+"):
+    for separator in (
+        r"\s*[;/|\\]\s*",
+        r"\s*,\s+",
+        r"\s+(?=[-+])",
+        r"(?<=[NSEWOnsewo])[\s,]+",
+        r"\s+(?=[NSEWOnsewo])",
+        r"\s+",
+    ):
         parts = re.split(separator, text)
         if len(parts) == 2 and all(parts):
             yield parts[0], parts[1]
     parts = text.split(",")
     if len(parts) == 2 and all(parse_number(part) is not None and "." in part for part in parts):
         yield parts[0].strip(), parts[1].strip()
+
+
+def has_two_numbers(text: str) -> bool:
+    """Return True for a text that may be a place in a notation that is not known, and is no name of one."""
+    return len(re.findall(r"\d+", text)) >= 2
+
+
+NO_FIX = "latitude 0, longitude 0, which many tables have where no place is known"
+"""Description of such a place."""
+
+
+def is_without_fix(latitude: float | None, longitude: float | None) -> bool:
+    """Return True for latitude 0, longitude 0, which recorders and tables write where no place is known."""
+    return latitude == longitude == 0
+
+
+class PlaceColumn:
+    """The places of a column that has latitude and longitude in one cell, in the order that it tells."""
+
+    def __init__(self, name: str, values: Iterable[str], notes: Notes) -> None:
+        given = [value for value in values if not is_blank(value)]
+        self._longitude_first = is_longitude_first(name)
+        reversed_only = [value for value in given if parse_place(value) is None and self._is_reversed(value)]
+        if not self._longitude_first and reversed_only and all(map(self._is_reversed, given)):
+            self._longitude_first = True
+            notes.say(
+                f"column '{name}': read as longitude, latitude, because in {counted_rows(len(reversed_only))} only "
+                f"this is a place (as '{reversed_only[0]}')."
+            )
+        self.has_places = any(self.parse(value) for value in given)
+
+    @staticmethod
+    def _is_reversed(text: str) -> bool:
+        return parse_place(text, longitude_first=True) is not None
+
+    def parse(self, text: str) -> tuple[float, float] | None:
+        """Return latitude and longitude; None if the text is no place."""
+        return parse_place(text, longitude_first=self._longitude_first)

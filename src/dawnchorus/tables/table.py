@@ -7,6 +7,7 @@ import io
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,7 @@ from dawnchorus.tables.encoding import read_text
 from dawnchorus.tables.notes import Notes, counted_rows
 from dawnchorus.tables.numbers import NumberColumn
 from dawnchorus.tables.times import TimeColumn
+from dawnchorus.tables.words import ERROR_VALUE, is_error_value
 
 DELIMITERS = (",", ";", "\t", "|")
 ONE_COLUMN = "\x1f"
@@ -44,7 +46,7 @@ class Table:
 
     Names of columns are without spaces around them. Every row has a cell for each column; blank rows are left out.
     Rows that have more than that, and rows that are the header again, are left out with a note. Notes are complete
-    once the rows have been read.
+    once the rows have been read. A cell with an error of a spreadsheet, such as `#REF!`, is empty, with a note.
 
     `delimiter` is taken where the header has it, otherwise it is found. `quoted` says whether cells may stand in
     quotes; None: if the first one does. `text` is the content, where it has been read.
@@ -70,6 +72,7 @@ class Table:
         self.delimiter = lines.delimiter or usual or _find_delimiter(lines.text, self._quoting)
         self._lines = lines
         self._has_formulas = '="' in lines.text
+        self._has_errors = ERROR_VALUE.search(lines.text) is not None
         open_quote = _line_of_open_quote(lines.text, self.delimiter) if quoted else None
         self._by_line = open_quote is not None
         self._remarks: dict[int, str] = {}
@@ -95,6 +98,7 @@ class Table:
     def __iter__(self) -> Iterator[tuple[int, list[str]]]:
         """Yield line number and cells of each row."""
         long_rows: list[int] = []
+        errors: list[_CellError] = []
         n_headers = n_rows = 0
         n_cells = len(self.header)
         for line, cells in self._body():
@@ -106,8 +110,12 @@ class Table:
                 n_rows += 1
                 if self._has_formulas:
                     cells = [_FORMULA.sub(r"\1", cell) for cell in cells]
+                if self._has_errors:
+                    errors += self._find_errors(line, cells)
+                    cells = ["" if is_error_value(cell) else cell for cell in cells]
                 yield line, cells if len(cells) == n_cells else [*cells, *[""] * (n_cells - len(cells))][:n_cells]
         self._note_rows(long_rows, n_headers, n_rows)
+        self._note_errors(errors)
 
     def place(self, names: Sequence[str]) -> int | None:
         """Return the column that has one of `names`, the first that is there, however it is spelt."""
@@ -186,6 +194,23 @@ class Table:
             firsts.append(cells[0])
         return len(set(firsts)) == len(firsts) > 0 and len(self.header) > 1
 
+    def _find_errors(self, line: int, cells: Sequence[str]) -> Iterator[_CellError]:
+        """Yield the cells of a row that hold an error of a spreadsheet."""
+        for name, cell in zip(self.header, cells, strict=False):
+            if is_error_value(cell):
+                yield _CellError(line, name, cell.strip())
+
+    def _note_errors(self, errors: Sequence[_CellError]) -> None:
+        columns: dict[str, list[_CellError]] = {}
+        for error in errors:
+            columns.setdefault(error.column, []).append(error)
+        for name, of_column in columns.items():
+            first = of_column[0]
+            self.notes.say(
+                f"column '{name}': errors of a spreadsheet, read as empty, in {counted_rows(len(of_column))} (line "
+                f"{first.line}: '{first.value}')."
+            )
+
     def _note_rows(self, long_rows: Sequence[int], n_headers: int, n_rows: int) -> None:
         self.long_rows = long_rows
         if long_rows:
@@ -226,6 +251,15 @@ class Table:
         line, value, other = pairs[0]
         differ = f"which differ in {counted_rows(len(pairs))} (line {line}: '{value}' and '{other}')"
         self.notes.say(f"two columns '{self.header[first]}', {differ}; the first is read.")
+
+
+@dataclass(frozen=True)
+class _CellError:
+    """A cell with an error of a spreadsheet."""
+
+    line: int
+    column: str
+    value: str
 
 
 class _Lines:

@@ -62,6 +62,8 @@ _AUTHORITY = re.compile(
 """A scientific name, who gave it, and what is behind this."""
 _LIST_SEPARATOR = re.compile(r"[,;|](?![^(]*\))(?!\s*\d{4}\b)")
 """Separators of the labels of a list: not in brackets, and not before the year of an author's name."""
+_JOINED = re.compile(r"\s*[+&]\s*|\s+(?:and|und|et|y|en|og|och)\s+")
+"""Words and signs between two species, which also are in names of one."""
 _INDETERMINATE = re.compile(
     r"""
     (?<=\w\ )spp?(?!\w|\.?\ ?\d)                    # Parus sp.; but Parus sp. 2 is a class of somebody's own
@@ -129,9 +131,22 @@ def is_indeterminate(text: str) -> bool:
     return _INDETERMINATE.search(" ".join(text.replace("_", " ").split())) is not None
 
 
-def split_labels(text: str) -> list[str]:
-    """Return the labels of a list, between commas, semicolons or bars; a comma of an author's name parts none."""
-    return [label for part in _LIST_SEPARATOR.split(text) if (label := part.strip())]
+def split_labels(text: str, names: Names | None = None) -> list[str]:
+    """Return the labels of a list, between commas, semicolons or bars; a comma of an author's name parts none.
+
+    With `names`, also the species of `Great Tit + Blackbird`, `A & B` and `A and B`, if each is known, or has the form
+    of a scientific name, and they are no known class together.
+    """
+    labels = [label for part in _LIST_SEPARATOR.split(text) if (label := part.strip())]
+    return labels if names is None else [species for label in labels for species in _split_joined(label, names)]
+
+
+def _split_joined(label: str, names: Names) -> list[str]:
+    parts = [part.strip() for part in _JOINED.split(label)]
+    if len(parts) == 1 or names.find(Label(label, label)) is not None:
+        return [label]
+    species = [is_binomial(part) or names.find(parse_label(part)) is not None for part in parts]
+    return parts if all(species) else [label]
 
 
 def label_text(label: Label) -> str:

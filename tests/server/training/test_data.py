@@ -24,7 +24,7 @@ from dawnchorus.server.state.database import Database
 from dawnchorus.server.state.tables import Lesson
 from dawnchorus.server.training import archives
 from dawnchorus.server.training.archives import unpack
-from dawnchorus.server.training.data import Lessons, class_of, parse_species
+from dawnchorus.server.training.data import NO_SPECIES, Lessons, class_of, parse_species
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label
 
@@ -101,6 +101,15 @@ def test_a_csv_in_a_zip_and_nested_folders_are_read_and_the_rest_is_said(level_b
         "2024/Quiet Bird/f.wav": ("taken", "Quiet Bird"),
         "notes.csv": ("refused", None),
     }
+    reviewed = {"Quiet Bird/Positive/g.wav": sound(0.6), "Quiet Bird/Negative/h.wav": sound(0.7)}
+    reviewed |= {"rejected/Quiet Bird7.wav": sound(0.8), "Quiet Bird/unsure/Quiet Bird8.wav": sound(0.9)}
+    reply = client.post("/api/v1/lessons", files={"audio": ("reviewed.zip", packed(reviewed))}).json()["files"]
+    assert [(each["species"], each["reason"]) for each in sorted(reply, key=lambda each: each["name"])][:3] == [
+        ("no species", "it is without Quiet Bird"),
+        ("Quiet Bird", None),
+        (None, NO_SPECIES),
+    ]
+    assert [each["reason"] for each in reply if each["name"].startswith("rejected")] == ["it is without Quiet Bird"]
 
 
 def test_one_sound_under_two_species_is_a_conflict_and_not_taken(level_bundle: Bundle, serve: Serve) -> None:

@@ -9,6 +9,9 @@ Of the folders that a recording is in, the one whose name is most clearly a spec
 word. Numbers, dates and words such as `audio` or `plot7` are no species. Of words that are as clear, the outer counts
 if recordings lie directly in it; else nobody can tell, and the layout has to be given: `species/site`, `site/species`.
 
+A folder such as `positive`, `negative` or `rejected` around or below it says whether the species is there: see
+`dawnchorus.data.layouts.review_folders`.
+
 Files outside folders are labelled by their own names, where those are of known classes, or all have the form of
 scientific names.
 """
@@ -23,8 +26,10 @@ from dataclasses import dataclass, field
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from dawnchorus.data.clip_names import tape_clip
+from dawnchorus.data.layouts.review_folders import Review, review_of_folder, review_of_folders
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.file_names import find_class_of_file, label_of_file, label_of_folder
@@ -63,6 +68,9 @@ SPECIES, GENUS = "species", "genus"
 
 _MAX_NAMED = 5
 
+Labels = dict[str, Any]
+"""Fields of a row that say what is in the recording."""
+
 
 def xeno_canto_id(name: str) -> str | None:
     """`XC580880`, where a file's name has such a number."""
@@ -92,6 +100,8 @@ class FolderReading:
     """Names of folders that are labels, with their numbers of recordings, by depth below the source, from 1."""
     others: Counter[str] = field(default_factory=Counter)
     """Names of other folders, with their numbers of recordings."""
+    reviews: dict[Path, tuple[str, Review]] = field(default_factory=dict)
+    """Folders that say whether the species is there, by recording."""
     tape_clips: list[Path] = field(default_factory=list)
     """Recordings labelled by a name of ANIMAL-SPOT's form."""
 
@@ -109,10 +119,30 @@ class FolderReading:
         if self.of_files:
             named = _first(label.scientific_name for label in self.of_files.values())
             yield f"labels read from the names of files: {len(self.of_files)} recordings ({named})."
+        yield from self._notes_of_reviews()
         if self.tape_clips:
             yield (
                 f"names of the form class-information_id_year_tape_start_end: {len(self.tape_clips)} (as "
                 f"{self.tape_clips[0].name}); the class is the label, the information is not read."
+            )
+
+    def _notes_of_reviews(self) -> Iterator[str]:
+        outcomes = {
+            "present": "the species is there",
+            "absent": "the species is known not to be there",
+            "undecided": "nothing is known of them",
+        }
+        labelled = {path: each for path, each in self.reviews.items() if path in self.labels or path in self.of_files}
+        for review, outcome in outcomes.items():
+            names = Counter(name for name, each in labelled.values() if each == review)
+            if names:
+                listed = ", ".join(f"{name} ({n})" for name, n in names.most_common(_MAX_NAMED))
+                yield f"folders of a review, {listed}: {outcome}, in {names.total()} recordings."
+        others = [path for path in self.reviews if path not in labelled]
+        if others:
+            yield (
+                f"folders of a review without a species: {len(others)} recordings (as {others[0].parent.name}/"
+                f"{others[0].name}), which are unlabelled. Put these folders into one named after the species."
             )
 
 
@@ -134,12 +164,16 @@ def read_folders(
     holding = {path.parent for path in files}
     for path in files:
         folders = path.relative_to(root).parts[:-1]
+        if (review := review_of_folders(folders)) is not None:
+            reading.reviews[path] = review
         if levels:
             _read_given(reading, path, folders, levels)
         else:
             _read_names(reading, path, folders, holding, known)
         if path not in reading.labels and path not in reading.ties:
             _read_file_name(reading, path, known)
+        if path in reading.reviews and path not in reading.labels and path not in reading.of_files:
+            _read_source_name(reading, path, root, known)
     unnamed = [path for path in files if path not in reading.labels and path not in reading.ties]
     _read_file_names(reading, [path for path in unnamed if tape_clip(path.stem) is None])
     return reading
@@ -156,6 +190,14 @@ def _read_file_name(reading: FolderReading, path: Path, known: KnownClasses | No
         reading.of_files[path] = found
 
 
+def _read_source_name(reading: FolderReading, path: Path, root: Path, known: KnownClasses | None) -> None:
+    """Label a file in a folder of a review alone by the name of the source, if that is plainly a species."""
+    name = root.absolute().name
+    if path not in reading.ties and _clearness(name, known) == _SURE:
+        reading.labels[path] = name
+        reading.sure.add(path)
+
+
 def _read_given(reading: FolderReading, path: Path, folders: Sequence[str], levels: Sequence[str]) -> None:
     level = levels.index(SPECIES)
     if level >= len(folders):
@@ -163,16 +205,16 @@ def _read_given(reading: FolderReading, path: Path, folders: Sequence[str], leve
     is_joined = level > 0 and levels[level - 1] == GENUS
     reading.labels[path] = " ".join(folders[level - 1 : level + 1]) if is_joined else folders[level]
     reading.of_levels[level + 1][reading.labels[path]] += 1
-    reading.others.update(name for k, name in enumerate(folders) if k != level and not (is_joined and k == level - 1))
+    _count_others(reading, [name for k, name in enumerate(folders) if k not in {level, level - is_joined}])
 
 
 def _read_names(
     reading: FolderReading, path: Path, folders: Sequence[str], holding: set[Path], known: KnownClasses | None
 ) -> None:
-    clearness = [_clearness(name, known) for name in folders]
+    clearness = [_NONE if review_of_folder(name) else _clearness(name, known) for name in folders]
     best = max(clearness, default=_NONE)
     if best == _NONE:
-        reading.others.update(folders)
+        _count_others(reading, folders)
         return
     likely = [level for level, value in enumerate(clearness) if value == best]
     parents = list(path.parents)[: len(folders)][::-1]
@@ -186,9 +228,14 @@ def _read_names(
         return
     reading.labels[path] = folders[chosen]
     reading.of_levels[chosen + 1][folders[chosen]] += 1
-    reading.others.update(name for level, name in enumerate(folders) if level != chosen)
+    _count_others(reading, [name for level, name in enumerate(folders) if level != chosen])
     if best > _WORD:
         reading.sure.add(path)
+
+
+def _count_others(reading: FolderReading, folders: Sequence[str]) -> None:
+    """Count folders that are no labels, but for those of a review."""
+    reading.others.update(name for name in folders if review_of_folder(name) is None)
 
 
 def _joined(folders: Sequence[str], known: KnownClasses) -> list[str] | None:
@@ -253,7 +300,22 @@ def rows_of_reading(root: Path, files: Sequence[Path], reading: FolderReading) -
             labels = _labels(reading.labels[path])
         else:
             labels = _labels_of_file(reading.of_files.get(path))
+        if path in reading.reviews:
+            labels = apply_review(labels, reading.reviews[path][1])
         yield RecordingRow(**facts_of_name(path, root), **labels)  # type: ignore[arg-type]
+
+
+def apply_review(labels: Labels, review: Review) -> Labels:
+    """Return the labels that a recording has by a review of whether its species is there.
+
+    Of a rejected background, or a rejected absence, nothing is known.
+    """
+    if review == "present":
+        return labels
+    species = (labels.get("scientific_name"), *labels.get("secondary", ()))
+    if review == "absent" and species[0] is not None:
+        return {"kind": "background", "absent": species}
+    return {"kind": "soundscape"}
 
 
 def facts_of_name(path: Path, root: Path) -> dict[str, object]:
@@ -276,7 +338,7 @@ def date_of_folders(path: Path) -> str | None:
     return None
 
 
-def _labels_of_file(label: Label | None) -> dict[str, object]:
+def _labels_of_file(label: Label | None) -> Labels:
     if label is None:
         return {"kind": "soundscape"}
     if label.kind == "sound":
@@ -284,7 +346,7 @@ def _labels_of_file(label: Label | None) -> dict[str, object]:
     return {"scientific_name": label.scientific_name, "common_name": label.common_name}
 
 
-def _labels(folder: str) -> dict[str, object]:
+def _labels(folder: str) -> Labels:
     if folder.lower() in OTHER_SOUNDS:
         return {"kind": "background"}
     labels = [label_of_folder(part) for part in split_labels(folder.removeprefix("-"))]

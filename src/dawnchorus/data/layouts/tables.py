@@ -18,14 +18,17 @@ from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.suggestions import suggestion
 from dawnchorus.tables import (
+    NO_FIX,
+    PlaceColumn,
     Table,
     exact_id,
+    has_two_numbers,
     headers,
     is_blank,
     is_day,
+    is_without_fix,
     parse_latitude,
     parse_longitude,
-    parse_place,
     parse_time,
     posix_path,
 )
@@ -196,6 +199,8 @@ class _Reader:
         date_column, time_column = layout.columns.get("date"), layout.columns.get("time")
         self._dates = None if date_column is None else self._table.dates(date_column)
         self._times = None if time_column is None else self._table.times(time_column)
+        together = ["place", *([] if "longitude" in layout.columns else ["latitude", "locality"])]
+        self._places = {field: self._place_column(field) for field in together if field in layout.columns}
 
     def row(self, cells: Sequence[str], names: TaxonNames) -> RecordingRow:
         """Return the recording that a row describes."""
@@ -224,7 +229,7 @@ class _Reader:
             license=spdx_of(fields.get("license")),
             latitude=latitude,
             longitude=longitude,
-            locality=fields.get("locality"),
+            locality=fields.get("locality") or self._place_name(fields),
             country=fields.get("country"),
             date=date,
             time=time,
@@ -248,6 +253,9 @@ class _Reader:
                 f"before them are found with zeros (as '{found.name}')."
             )
         return given, found or self._table.path.parent / given
+
+    def _place_column(self, field: str) -> PlaceColumn:
+        return PlaceColumn(self._header(field), self._table.column(self._layout.columns[field]), self._notes)
 
     def _header(self, field: str) -> str:
         return self._table.header[self._layout.columns[field]]
@@ -281,19 +289,38 @@ class _Reader:
         return code
 
     def _place(self, fields: Mapping[str, str | None]) -> tuple[float | None, float | None]:
-        """Return latitude and longitude, from a column each or from one with both."""
-        for field in ("place", "latitude", "locality"):
-            text = fields.get(field)
-            is_alone = field == "place" or "longitude" not in self._layout.columns
-            if text is not None and is_alone and (place := parse_place(text)):
-                return place
+        """Return latitude and longitude, from a column each or from one with both; half a place is none."""
+        for field, column in self._places.items():
+            text = fields.get(field) or ""
+            if place := column.parse(text):
+                return self._with_fix(*place)
+            if field == "place" and has_two_numbers(text):
+                self._notes.misread(self._header(field), text, expected="a place such as 48.1, 11.5")
         readers = {"latitude": parse_latitude, "longitude": parse_longitude}
         values = {field: parse(fields.get(field) or "") for field, parse in readers.items()}
-        for field, value in values.items():
-            text = fields.get(field) or ""
-            if value is None and not is_blank(text):
-                self._notes.misread(self._header(field), text, expected=f"a {field} in degrees such as 52.5")
-        return values["latitude"], values["longitude"]
+        unread = [field for field in readers if values[field] is None and not is_blank(fields.get(field) or "")]
+        for field in unread:
+            self._notes.misread(self._header(field), fields[field] or "", expected=f"a {field} in degrees such as 52.5")
+        latitude, longitude = values["latitude"], values["longitude"]
+        if latitude is not None and longitude is not None:
+            return self._with_fix(latitude, longitude)
+        half = next((field for field in readers if values[field] is not None), None)
+        if half is not None and not unread:
+            self._notes.leave_out(f"half a place, a {half} alone", fields[half] or "")
+        return None, None
+
+    def _with_fix(self, latitude: float, longitude: float) -> tuple[float | None, float | None]:
+        """Return the place, but for that which stands where no place is known."""
+        if not is_without_fix(latitude, longitude):
+            return latitude, longitude
+        self._notes.leave_out(NO_FIX, "0, 0")
+        return None, None
+
+    def _place_name(self, fields: Mapping[str, str | None]) -> str | None:
+        """Return the text of a column of places that is none in degrees, but a name."""
+        text = fields.get("place")
+        is_name = text is not None and not is_blank(text) and not has_two_numbers(text)
+        return text if is_name else None
 
     def _moment(self, fields: Mapping[str, str | None]) -> tuple[str | None, str | None]:
         """Return date and time of day, which can stand behind the date."""

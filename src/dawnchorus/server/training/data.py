@@ -22,7 +22,8 @@ from dawnchorus.audio.discovery import SUFFIXES, find_recordings
 from dawnchorus.audio.write import write_recording
 from dawnchorus.data.importing import MISSING, UNREADABLE, table_of
 from dawnchorus.data.layout_detection import KNOWN_TABLES
-from dawnchorus.data.layouts.folders import rows_of_folders
+from dawnchorus.data.layouts.folders import apply_review, rows_of_folders
+from dawnchorus.data.layouts.review_folders import review_of_folders
 from dawnchorus.data.layouts.tables import TableLayout
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table
 from dawnchorus.data.synthesis.negatives import SOURCE as GENERATED
@@ -229,12 +230,13 @@ class Lessons:
             source="upload",
         )
         shown = "no species" if label is None else label.common_name
+        reason = None if absent is None else f"it is without {absent.common_name}"
         with self._database.write(about=sha256) as session:
             self._files.ensure(sha256, path)
             earlier = session.scalar(select(Lesson).where(Lesson.sha256 == sha256, Lesson.source == "upload"))
             if earlier is None:
                 session.add(lesson)
-                return Taken(name, "taken", shown)
+                return Taken(name, "taken", shown, reason)
             if (earlier.scientific_name, earlier.absent) == (lesson.scientific_name, lesson.absent):
                 return Taken(name, "known", shown, "the same sound was sent before")
             before = earlier.common_name or "no species"
@@ -541,7 +543,8 @@ def _labelled_by_file(row: RecordingRow, root: Path, known: KnownClasses, *, is_
 
     If `is_new`, every folder's name is a label, except those of `root` and of zips themselves.
     """
-    if row.kind == "background" or row.secondary:
+    review = review_of_folders(Path(row.path).parts[:-1])
+    if row.kind == "background" or row.secondary or (review is not None and review[1] == "undecided"):
         return row
     folder = Path(row.path).parent
     has_folder = folder != root and not folder.name.startswith(ZIP)
@@ -550,7 +553,9 @@ def _labelled_by_file(row: RecordingRow, root: Path, known: KnownClasses, *, is_
         return row
     found = find_class_of_file(Path(_given_name(row.path)).stem, known)
     if found is not None:
-        return replace(row, scientific_name=found.scientific_name, common_name=found.common_name, kind="focal")
+        labels = {"scientific_name": found.scientific_name, "common_name": found.common_name, "kind": "focal"}
+        reviewed = labels if review is None else apply_review(labels, review[1])
+        return replace(row, **{"scientific_name": None, "common_name": None, **reviewed})
     return row if has_folder else replace(row, scientific_name=None, common_name=None, kind="soundscape")
 
 

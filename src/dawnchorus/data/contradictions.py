@@ -1,0 +1,99 @@
+"""Files of the same bytes under labels that contradict each other: one recording, of which no label is certain."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from dawnchorus.data.combine import combine
+from dawnchorus.data.recordings import RecordingRow
+
+CONTRADICTORY = "contradictory_labels"
+"""Problem of a recording whose file lay under several labels."""
+
+_MAX_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Rows of which those of one file under contradicting labels are one."""
+
+    rows: list[RecordingRow]
+    contradictions: tuple[str, ...]
+    """Each file's paths, with their labels."""
+
+    def notes(self) -> Iterator[str]:
+        """Yield what contradicts, in a sentence."""
+        if self.contradictions:
+            n = len(self.contradictions)
+            listed = "; ".join(self.contradictions[:_MAX_NAMED])
+            more = f"; and {n - _MAX_NAMED} more" if n > _MAX_NAMED else ""
+            yield (
+                f"files of the same bytes under contradicting labels: {n} ({listed}{more}). Each is one recording "
+                f"without a species, which is neither trained on nor evaluated. Keep the file under the right label, "
+                f"or in a folder of both (`Parus major,Turdus merula`), and import with --overwrite."
+            )
+
+
+def join_contradictory(rows: Sequence[RecordingRow]) -> Joined:
+    """Return the rows with one, without a label, for files of the same bytes whose labels contradict each other.
+
+    Several rows of one path, as tables of several labels have them, are left as they are.
+    """
+    same: dict[str, list[RecordingRow]] = defaultdict(list)
+    for row in rows:
+        if row.content_hash is not None:
+            same[row.content_hash].append(row)
+    joined: dict[str, RecordingRow] = {}
+    contradictions = []
+    for content_hash, copies in same.items():
+        if len({row.path for row in copies}) > 1 and _is_contradictory(copies):
+            joined[content_hash] = _join(copies)
+            contradictions.append(", ".join(f"{row.path} as {_label_text(row)}" for row in copies))
+    seen: set[str] = set()
+    kept = []
+    for row in rows:
+        content_hash = row.content_hash or ""
+        if content_hash not in joined:
+            kept.append(row)
+        elif content_hash not in seen:
+            seen.add(content_hash)
+            kept.append(joined[content_hash])
+    return Joined(kept, tuple(contradictions))
+
+
+def _is_contradictory(rows: Sequence[RecordingRow]) -> bool:
+    species = {row.scientific_name for row in rows if row.scientific_name}
+    present = species.union(*(row.secondary for row in rows))
+    absent = {name for row in rows for name in row.absent}
+    is_without_any = any(row.kind == "background" and not row.absent for row in rows)
+    is_known_before = any(CONTRADICTORY in row.problems for row in rows)
+    return is_known_before or len(species) > 1 or bool(present & absent) or (is_without_any and bool(present))
+
+
+def _join(rows: Sequence[RecordingRow]) -> RecordingRow:
+    """Return the first row with all that others know besides, but without a label."""
+    first, *others = rows
+    joined = first
+    for other in others:
+        joined = combine(other, joined).row
+    return replace(
+        joined,
+        recording_id=first.recording_id,
+        scientific_name=None,
+        common_name=None,
+        ebird_code=None,
+        secondary=(),
+        absent=(),
+        kind="soundscape",
+        problems=tuple(dict.fromkeys((*first.problems, CONTRADICTORY))),
+    )
+
+
+def _label_text(row: RecordingRow) -> str:
+    if row.scientific_name:
+        return row.scientific_name
+    if row.absent:
+        return f"without {', '.join(row.absent)}"
+    return row.kind if row.kind == "background" else "unlabelled"
