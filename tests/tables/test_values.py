@@ -174,7 +174,13 @@ def test_latitudes(text: str, degrees: float | None) -> None:
 
 
 def test_longitudes_know_west_and_ost() -> None:
-    assert [parse_longitude(text) for text in ("13,4 O", "13.4W", "13°24' Ost", "180.1")] == [13.4, -13.4, 13.4, None]
+    assert [parse_longitude(text) for text in ("13,4 O", "13.4W", "13°24' Ost", "4.2 Oeste", "180.1")] == [
+        None,  # east in German, west in French and Spanish
+        -13.4,
+        13.4,
+        -4.2,
+        None,
+    ]
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,14 @@ from dawnchorus.tables.words import is_blank
 
 MAX_LATITUDE, MAX_LONGITUDE = 90.0, 180.0
 
-_NORTH_SOUTH, _EAST_WEST = "NS", "EWO"
-_WORDS = {"north": "N", "south": "S", "east": "E", "west": "W", "nord": "N", "süd": "S", "ost": "E", "est": "E"}
+_NORTH_SOUTH, _EAST_WEST = "NS", "EW"
+_WORDS = {
+    **dict.fromkeys(("north", "nord", "norte"), "N"),
+    **dict.fromkeys(("south", "süd", "sud", "sur", "sul"), "S"),
+    **dict.fromkeys(("east", "ost", "est", "este", "leste"), "E"),
+    **dict.fromkeys(("west", "ouest", "oeste", "ovest"), "W"),
+}
+"""`O` alone is no direction: it is east in German, west in French, Italian, Portuguese and Spanish."""
 _PART = r"\d+(?:[.,]\d+)?"
 _DEGREES, _MINUTES = r"(?:\s*(?:°|º|˚|deg|d|:)\s*|\s+)", r"(?:\s*(?:'|m|:)\s*|\s+)"
 _ANGLE = re.compile(
