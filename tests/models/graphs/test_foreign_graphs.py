@@ -193,6 +193,17 @@ LISTS: dict[str, tuple[str, list[str] | str]] = {
     "doubled.txt": ("Avis a\nAvis b\navis  A_Same\n", "lines 1 and 3: expected each class once, found 'Avis a' and"),
     "twice.csv": ("index,name\n1,Avis a\n0,Avis a\n", "lines 2 and 3: expected each class once"),
     "gap.txt": ("0 Avis a\n2 Avis c\n", "expected the numbers 0 to 1"),
+    "behind.txt": ("Avis c 2\nAvis a 0\nAvis b\t1\n", CLASSES),
+    "behind from one.txt": ("Avis c: 3\nAvis a: 1\nAvis b: 2\n", CLASSES),
+    "behind doubled.txt": ("Great Tit 0\nBlue Tit 0\nRobin 2\n", "expected the numbers 0 to 2"),
+    "some behind.txt": ("Great Tit 0\nBlue Tit\nRobin 2\n", "on 2 of 3 lines, as 'Great Tit 0' .* 'Blue Tit' .line 2"),
+    "some.txt": ("2 Robin\nBlue Tit\n0 Great Tit\n", "on 2 of 3 lines, as '2 Robin' .line 1., and none in 'Blue Tit'"),
+    "one of many.txt": ("Avis a\nAvis b\n9 Parus major\nAvis d\n", "on 1 of 4 lines, as '9 Parus major'"),
+    "header.txt": ("index,name\n1,Avis b\n0,Avis a\n", "none in 'index,name' .line 1.* ends in .csv"),
+    "own numbers.txt": (
+        "song 1\nsong 2\n2 stroke engine\nwind\nrain\n",
+        ["song 1", "song 2", "2 stroke engine", "wind", "rain"],
+    ),
     "points.txt": ("2. Avis c\n0. Avis a\n1. Avis b\n", CLASSES),
     "floats.csv": ("index,name\n1.0,Avis b\n0.0,Avis a\n2.0,Avis c\n", CLASSES),
     "other.csv": (
@@ -219,4 +230,4 @@ def test_lists_of_classes_are_read_in_order_or_refused(name: str, tmp_path: Path
             read_classes(path)
     else:
         assert [label.scientific_name for label in read_classes(path, on_note=notes.append)] == expected
-        assert len(notes) == (name in ("from one.txt", "tabs.tsv"))
+        assert len(notes) == (name in ("from one.txt", "behind from one.txt", "tabs.tsv"))
