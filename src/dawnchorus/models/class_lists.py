@@ -11,7 +11,15 @@ from typing import NoReturn
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.tables import header_key
 from dawnchorus.tables.text_files import csv_rows, read_text
-from dawnchorus.taxonomy.labels import Kind, Label, name_key, parse_label, with_common_name
+from dawnchorus.taxonomy.labels import (
+    Kind,
+    Label,
+    doubled_class,
+    name_key,
+    names_one_species,
+    parse_label,
+    with_common_name,
+)
 
 NAME_COLUMNS = (
     "scientific_name",
@@ -27,6 +35,9 @@ NAME_COLUMNS = (
 COMMON_NAME_COLUMNS = ("common_name", "com_name")
 INDEX_COLUMNS = ("index", "idx", "id")
 """Columns that say which output a row is of."""
+
+MAX_NAMED = 10
+"""Classes that a note names."""
 
 _NO_LISTS = frozenset((".json", ".yaml", ".yml", ".pkl", ".npy", ".npz", ".xlsx"))
 _INDEX_BEFORE = re.compile(r"(?P<index>\d+)\s*[\s,:;=.)_-]\s*(?P<name>\S.*)")
@@ -74,11 +85,16 @@ def read_classes(
             raise FormatError(f"{path}, line {row.line}: expected a name for each class, found none.")
     labels = tuple(map(_label, rows))
     _refuse_doubled(path, rows, labels)
-    return labels if kind is None else tuple(replace(label, kind=kind) for label in labels)
+    if kind is not None:
+        return tuple(replace(label, kind=kind) for label in labels)
+    _say_other_sounds(path, labels, on_note)
+    return labels
 
 
 def _label(row: _Row) -> Label:
     label = parse_label(row.name)
+    if not names_one_species(row.name):
+        label = replace(label, kind="sound")
     return with_common_name(label, row.common_name) if row.common_name else label
 
 
@@ -222,12 +238,21 @@ def _refuse_doubled(path: Path, rows: list[_Row], labels: tuple[Label, ...]) -> 
     Raises:
         FormatError: a class is there twice.
     """
-    first: dict[str, _Row] = {}
-    for row, label in zip(rows, labels, strict=True):
-        other = first.setdefault(name_key(label.scientific_name), row)
-        if other is not row:
-            lines = sorted((other.line, row.line))
-            raise FormatError(
-                f"{path}, lines {lines[0]} and {lines[1]}: expected each class once, found {other.name!r} and "
-                f"{row.name!r}, which are one class. Give the two outputs names that differ."
-            )
+    doubled = doubled_class(labels)
+    if doubled is None:
+        return
+    first, second = sorted((rows[place] for place in doubled), key=lambda row: row.line)
+    raise FormatError(
+        f"{path}, lines {first.line} and {second.line}: expected each class once, found {first.name!r} and "
+        f"{second.name!r}, which are one class. Give the two outputs names that differ."
+    )
+
+
+def _say_other_sounds(path: Path, labels: tuple[Label, ...], on_note: Callable[[str], None]) -> None:
+    """Name the classes that are no species."""
+    others = [label.scientific_name for label in labels if label.kind == "sound"]
+    if others:
+        on_note(
+            f"{path}: {len(others)} of {len(labels)} classes are not one species, and are never counted as species: "
+            f"{', '.join(others[:MAX_NAMED])}{'...' if len(others) > MAX_NAMED else ''}."
+        )

@@ -191,6 +191,7 @@ LISTS: dict[str, tuple[str, list[str] | str]] = {
     "blank.txt": ("Avis a\n\nAvis c\n", "line 2: expected a name for each class, found none"),
     "blank.csv": ("index,name\n0,Avis a\n1,\n", "line 3: expected a name for each class, found none"),
     "doubled.txt": ("Avis a\nAvis b\navis  A_Same\n", "lines 1 and 3: expected each class once, found 'Avis a' and"),
+    "by both names.txt": ("Great Tit\nAvis b\nParus major_Great Tit\n", "lines 1 and 3: expected each class once"),
     "twice.csv": ("index,name\n1,Avis a\n0,Avis a\n", "lines 2 and 3: expected each class once"),
     "gap.txt": ("0 Avis a\n2 Avis c\n", "expected the numbers 0 to 1"),
     "behind.txt": ("Avis c 2\nAvis a 0\nAvis b\t1\n", CLASSES),
@@ -217,6 +218,20 @@ LISTS: dict[str, tuple[str, list[str] | str]] = {
     ),
     "x.json": ("{}", "expected a text file or a csv of labels, found .json"),
 }
+
+
+def test_classes_that_are_no_species_are_named_and_marked(tmp_path: Path) -> None:
+    path, notes = tmp_path / "x.txt", list[str]()
+    path.write_text(
+        "Avis a\nunknown bird\nAvis b, Avis c\nParus sp.\nnoise\nAvis d (Linnaeus, 1758)\nA a_One\nB b_One\n"
+    )
+    kinds = [label.kind for label in read_classes(path, on_note=notes.append)]
+    assert kinds == ["species", *["sound"] * 4, *["species"] * 3]
+    (note,) = notes
+    assert note.endswith(
+        "4 of 8 classes are not one species, and are never counted as species: unknown bird, "
+        "Avis b, Avis c, Parus sp., noise."
+    )
 
 
 @pytest.mark.parametrize("name", list(LISTS))

@@ -88,7 +88,7 @@ def test_a_member_may_take_no_batch_and_no_class_twice(level_bundle: Bundle, tmp
     windows = np.linspace(0, 0.3, 3 * 16_000, dtype=np.float32).reshape(3, -1)
     expected = open_session(level_bundle).run(windows).logits
     np.testing.assert_allclose(open_session(made).run(windows).logits, expected, atol=1e-6)
-    with pytest.raises(InputError, match="expected each class once, got 1 more than once"):
+    with pytest.raises(InputError, match="expected each class once, got .* are one class"):
         wrap_model(
             tmp_path / "flat.onnx",
             tmp_path / "twice",
