@@ -121,6 +121,35 @@ def test_doubts_and_choices_are_said(tmp_path: Path) -> None:
     assert "scores are label; embeddings are embedding; not used: spectrogram [2, 4, 4] float32, index" in choice
 
 
+def test_percent_is_told_from_logits(tmp_path: Path) -> None:
+    def wrap(factor: float, activation: str, notes: list[str]) -> None:
+        sound = helper.make_tensor_value_info("sound", TensorProto.FLOAT, ["n", N_WINDOW])
+        scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", N_CLASSES])
+        nodes = [
+            helper.make_node("MatMul", ["sound", "weights"], ["sums"]),
+            helper.make_node("Sigmoid", ["sums"], ["shares"]),
+            helper.make_node("Mul", ["shares", "factor"], ["scores"]),
+        ]
+        constants = [
+            numpy_helper.from_array(WEIGHTS.T.copy(), "weights"),
+            numpy_helper.from_array(np.array(factor, np.float32), "factor"),
+        ]
+        graph = helper.make_graph(nodes, "percent", [sound], [scores], constants)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        onnx.save(model, tmp_path / "x.onnx")
+        description = ModelDescription(**{**vars(ABOUT), "activation": activation})
+        wrap_model(tmp_path / "x.onnx", tmp_path / "x", labels=LABELS, description=description, on_note=notes.append)
+
+    percent = "sigmoid would give 0.5 or more everywhere. They look like percent: divide them by 100"
+    with pytest.raises(BundleInvalid, match=percent):
+        wrap(100, "identity", [])
+    with pytest.raises(BundleInvalid, match="None is negative, .* Export the values before the last step"):
+        wrap(3, "identity", [])
+    notes: list[str] = []
+    wrap(100, "sigmoid", notes)
+    assert percent in notes[0]
+
+
 def test_whole_numbers_without_a_scale_are_refused(tmp_path: Path) -> None:
     sound = helper.make_tensor_value_info("sound", TensorProto.INT16, ["n", N_WINDOW])
     scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", N_WINDOW])

@@ -18,6 +18,9 @@ TONE_HZ = 1_000
 ROUNDING = 1e-3
 """Distance from 0 and 1 that rounding explains, also in half precision."""
 
+MIN_PERCENT = 10.0
+"""Largest of values from 0 to 100 above which they look like percent."""
+
 MAX_BATCH_EFFECT = 0.02
 """Change of a window's scores by the windows beside it, as a share of the scores' range, that a scale of quantized
 numbers explains which is chosen for the whole batch."""
@@ -83,16 +86,28 @@ def _check_activation(
             f"The graph ends in {last_operator}, so that scores with activation {activation} would be wrong ({came}). "
             f"Use --activation {right}, or choose the output before it with --scores-output."
         )
+    is_positive = lowest >= -ROUNDING and not is_inside
     if activation == "identity" and not is_inside:
-        raise BundleInvalid(
-            f"Expected scores from 0 to 1 with activation identity: {came}. Use --activation sigmoid if each class is "
-            f"scored by itself, or softmax if one class of all is present."
+        advice = (
+            "Use --activation sigmoid if each class is scored by itself, or softmax if one class of all is present."
         )
+        advice = _advice_on_positive(highest) if is_positive else advice
+        raise BundleInvalid(f"Expected scores from 0 to 1 with activation identity: {came}. {advice}")
+    if activation == "sigmoid" and is_positive:
+        on_note(f"Activation sigmoid: {came}. {_advice_on_positive(highest)}")
     if activation != "identity" and right is None and is_inside:
         on_note(
             f"Activation {activation}: {came}, as scores would that need none. If they are scores already, use "
             f"--activation identity."
         )
+
+
+def _advice_on_positive(highest: float) -> str:
+    """Return sentences on values of which none is negative and some are above 1: a sigmoid makes no scores of them."""
+    advice = "Export the values before the last step, or scores from 0 to 1."
+    if MIN_PERCENT < highest <= 100 * (1 + ROUNDING):
+        advice = "They look like percent: divide them by 100 in the graph when it is exported, and use identity."
+    return f"None is negative, so they are hardly logits: a sigmoid would give 0.5 or more everywhere. {advice}"
 
 
 def _sounds(bundle: Bundle) -> dict[str, FloatArray]:
