@@ -181,8 +181,6 @@ def command(
         page, problems = write_pictures(run, pictures)
         run.warnings.extend(problems)
         screen.print(f"Pictures and summary page: {page}")
-    if (place["drop_out_of_range"] or place["week"]) and not run.has_place:
-        click.echo("warning: no recording has a place, so none was checked for range; give --lat and --lon", err=True)
     if as_json:
         click.echo(json.dumps(result.as_json(), ensure_ascii=False))
     elif out is None:
