@@ -23,7 +23,7 @@ def parse_json(body: bytes) -> Any:
 
 
 def _unambiguous(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    refuse_repeated([name for name, _ in pairs], "field")
+    refuse_repeated(pairs, "field")
     return dict(pairs)
 
 

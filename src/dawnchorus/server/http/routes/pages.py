@@ -290,7 +290,7 @@ async def _form(request: Request) -> dict[str, str]:
     """
     body = await read_body(request, max_bytes=MAX_FORM_BYTES)
     fields = parse_qsl(body.decode("utf-8", "replace"))
-    refuse_repeated([name for name, _ in fields], "field")
+    refuse_repeated([(name, "not shown") for name, _ in fields], "field")  # a token is no text for messages
     return dict(fields)
 
 

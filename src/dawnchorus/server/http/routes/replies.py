@@ -15,7 +15,7 @@ from dawnchorus.errors import InputError
 from dawnchorus.server.history import Found
 from dawnchorus.server.http.error_handlers import MEDIA_TYPE
 from dawnchorus.server.http.json_bodies import parse_json
-from dawnchorus.server.http.uploads import read_body
+from dawnchorus.server.http.uploads import media_type, read_body
 from dawnchorus.server.state.tables import Job, Recording, Review
 
 MAX_PAGE = 200
@@ -40,6 +40,8 @@ class JsonRoute(APIRoute):
 
         async def answer(request: Request) -> Response:
             body = await read_body(request, max_bytes=MAX_JSON_BYTES)
+            if body:
+                _refuse_other_type(request)
             _refuse_ambiguous(body)
 
             async def receive() -> Message:
@@ -48,6 +50,15 @@ class JsonRoute(APIRoute):
             return await handle(Request(request.scope, receive))
 
         return answer
+
+
+def _refuse_other_type(request: Request) -> None:
+    """Raise `InputError` for a body that is not said to be JSON."""
+    kind = media_type(request)
+    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+        raise InputError(
+            f"expected a body in JSON with the Content-Type application/json, got {kind[:80] or 'no Content-Type'}."
+        )
 
 
 def _refuse_ambiguous(body: bytes) -> None:
