@@ -40,10 +40,13 @@ MAX_NAMED = 10
 """Classes that a note names."""
 
 _NO_LISTS = frozenset((".json", ".yaml", ".yml", ".pkl", ".npy", ".npz", ".xlsx"))
-_INDEX_BEFORE = re.compile(r"(?P<index>\d+)\s*[\s,:;=.)_-]\s*(?P<name>\S.*)")
-"""A line that begins with its index: `0 Background Noise`, `0. Noise`, `0_Noise`."""
-_INDEX_BEHIND = re.compile(r"(?P<name>\S.*?)\s*[\s,:;=_]\s*(?P<index>\d+)")
-"""A line that ends in its index: `Background Noise 0`, `Noise: 0`."""
+_INDEX_BEFORE = re.compile(r"[\[(]?(?P<index>\d+)\s*[\s,:;=|.)\]_-]\s*(?P<name>\S.*)")
+"""A line that begins with its index: `0 Background Noise`, `0. Noise`, `0_Noise`, `[0] Noise`."""
+_INDEX_BEHIND = re.compile(r"(?P<name>\S.*?)\s*[\s,:;=|_(\[]\s*(?P<index>\d+)[)\]]?")
+"""A line that ends in its index: `Background Noise 0`, `Noise: 0`, `Noise (0)`."""
+_QUOTED = re.compile(r"(?P<quote>['\"])(?P<name>.+)(?P=quote)")
+_STRUCTURE = re.compile(r".*[{}].*|\[.*,.*\]|[\[\]]")
+"""A line of JSON, of Python, or of a `.pbtxt`, and no name."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,12 @@ def _label(row: _Row) -> Label:
 
 def _line_rows(path: Path) -> tuple[str, list[_Row]]:
     lines = read_text(path).rstrip().splitlines()
-    rows = [_Row(number, line.strip()) for number, line in enumerate(lines, start=1)]
+    rows = [_Row(number, _without_quotes(line)) for number, line in enumerate(lines, start=1)]
+    for row in rows:
+        if _STRUCTURE.fullmatch(row.name):
+            raise FormatError(
+                f"{path}, line {row.line}: expected one class in a line, and nothing else; found {row.name!r}."
+            )
     before = [_INDEX_BEFORE.fullmatch(row.name) for row in rows]
     if len(rows) > 1 and all(before):
         return "index", _indexed(rows, before)
@@ -109,12 +117,27 @@ def _line_rows(path: Path) -> tuple[str, list[_Row]]:
         return "index", _indexed(rows, behind)
     if _is_partly_indexed(rows, before) or (_n_distinct(behind) > 1 and _are_positions(behind)):
         _refuse_partly_indexed(path, rows, before if any(before) else behind)
+    for separator in "\t;|":
+        if len(rows) > 1 and all(separator in row.name for row in rows):
+            raise FormatError(
+                f"{path}: expected one class in a line, found {separator!r} in each, as in {rows[0].name!r}. A table "
+                f"needs a header with a column of names, and a name that ends in .csv."
+            )
     return "", rows
+
+
+def _without_quotes(line: str) -> str:
+    """Return a line without blanks, a comma at its end, and the quotes around the whole."""
+    text = line.strip().removesuffix(",").rstrip()
+    match = _QUOTED.fullmatch(text)
+    return text if match is None else match["name"].strip()
 
 
 def _indexed(rows: list[_Row], matches: Sequence[re.Match[str] | None]) -> list[_Row]:
     pairs = zip(rows, matches, strict=True)
-    return [_Row(row.line, match["name"], "", match["index"]) for row, match in pairs if match is not None]
+    return [
+        _Row(row.line, _without_quotes(match["name"]), "", match["index"]) for row, match in pairs if match is not None
+    ]
 
 
 def _n_distinct(matches: Sequence[re.Match[str] | None]) -> int:

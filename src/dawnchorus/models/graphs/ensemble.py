@@ -142,12 +142,13 @@ def _refuse_repeated(bundles: Sequence[Bundle]) -> None:
     """
     first: dict[tuple[object, ...], Bundle] = {}
     for bundle in bundles:
-        other = first.setdefault((bundle.id, bundle.info.activation, bundle.labels), bundle)
-        if other is not bundle:
+        key = (bundle.id, bundle.info.activation, bundle.labels)
+        if (other := first.get(key)) is not None:
             raise InputError(
                 f"ensemble: expected different members, got {other.folder} and {bundle.folder}, which are one model "
                 f"(bundle {bundle.id}). Leave one of them out; --weights gives the other more weight."
             )
+        first[key] = bundle
 
 
 def _class_order(bundle: Bundle, first: Bundle) -> list[int]:

@@ -28,6 +28,12 @@ numbers explains which is chosen for the whole batch."""
 _ACTIVATION_BEHIND: dict[str, Activation] = {"Sigmoid": "identity", "Softmax": "identity", "LogSoftmax": "softmax"}
 """Activations that make scores of what such an operator gives."""
 
+_NO_LOGITS = {
+    "Tanh": "From -1 to 1, a sigmoid gives no less than 0.27 and no more than 0.73: export the values before it.",
+    "Log": "Of logarithms of scores, a sigmoid gives no more than 0.5: export the scores, and use identity.",
+}
+"""Operators of which a sigmoid makes no scores over the whole range, with the reason."""
+
 
 def try_scores(bundle: Bundle, last_operator: str, on_note: Callable[[str], None]) -> None:
     """Run the bundle on some sounds, and hold its scores against its activation.
@@ -50,12 +56,27 @@ def try_scores(bundle: Bundle, last_operator: str, on_note: Callable[[str], None
                 f"({n_classes},) for each window. A recording may have such windows: keep the graph from dividing by "
                 f"0 or taking its logarithm, for example by adding 1e-6 to the level that it divides by."
             )
+    _check_repeated(session.run(np.stack(list(sounds.values()))).logits, logits)
     _check_batch(np.concatenate([session.run(sound[None]).logits for sound in sounds.values()]), logits)
     _check_activation(bundle.info.activation, last_operator, logits, on_note)
     if len(logits) > 1 and np.ptp(logits, axis=0).max() <= ROUNDING:
         on_note(
             "The model gives the same scores for silence, noise and a tone. It is given samples from -1 to 1: does it "
             "expect others, such as whole numbers up to 32767?"
+        )
+
+
+def _check_repeated(again: FloatArray, logits: FloatArray) -> None:
+    """Refuse a graph that scores the same windows differently the second time.
+
+    Raises:
+        BundleInvalid: it does.
+    """
+    effect = float(np.abs(again - logits).max())
+    if effect > ROUNDING * max(float(np.ptp(logits)), 1):
+        raise BundleInvalid(
+            f"The scores of the same windows change by up to {effect:.3g} from one run to the next. The graph draws "
+            f"random numbers or keeps a state: export it for inference (in PyTorch after model.eval())."
         )
 
 
@@ -93,6 +114,8 @@ def _check_activation(
         )
         advice = _advice_on_positive(highest) if is_positive else advice
         raise BundleInvalid(f"Expected scores from 0 to 1 with activation identity: {came}. {advice}")
+    if activation == "sigmoid" and last_operator in _NO_LOGITS:
+        on_note(f"Activation sigmoid: {came}, and ends in {last_operator}. {_NO_LOGITS[last_operator]}")
     if activation == "sigmoid" and is_positive:
         on_note(f"Activation sigmoid: {came}. {_advice_on_positive(highest)}")
     if activation != "identity" and right is None and is_inside:
