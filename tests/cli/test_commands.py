@@ -165,6 +165,16 @@ def test_a_range_without_a_place_is_said(sounds: Path, level_bundle: Bundle, com
     assert b"no recording was checked for range: none has a place" in done.stderr
 
 
+def test_options_that_are_given_twice_are_said(sounds: Path, level_bundle: Bundle, command: Command) -> None:
+    """As asked for in pallets/click#2340, anntzer/defopt#110 and rachis-org/rachis-cli#143."""
+    options = ("--min-score", "0.9", "-q", "-q", "--format", "csv", "--min-score=0.95", "--format", "raven")
+    done = command("identify", sounds, "--model", level_bundle.folder, *options)
+    assert done.stderr.splitlines()[0] == b"note: --min-score is given 2 times; the last one counts"
+    assert b"--format" not in done.stderr
+    below = command("models", "wrap", "x.onnx", "y", "--version", "1", "--version", "2")
+    assert b"note: --version is given 2 times" in below.stderr
+
+
 def test_nearest_species_are_named(sounds: Path, level_bundle: Bundle, command: Command) -> None:
     (sounds.parent / "list.txt").write_text("Avis magna\nAvis parvaa\n")
     done = command("identify", sounds, "--model", level_bundle.folder, "--species-list", sounds.parent / "list.txt")

@@ -136,7 +136,7 @@ def write_tail(path: Path, *nodes: onnx.NodeProto, dtype: int = TensorProto.FLOA
 def test_percent_is_told_from_logits(tmp_path: Path) -> None:
     def wrap(factor: float, activation: str, notes: list[str]) -> None:
         shares = helper.make_node("Sigmoid", ["sums"], ["shares"])
-        constant = helper.make_node("Constant", [], ["factor"], value_float=factor)
+        constant = helper.make_node("Constant", [], ["factor"], value_float=float(factor))
         times = helper.make_node("Mul", ["shares", "factor"], ["scores"])
         path = write_tail(tmp_path / "x.onnx", shares, constant, times)
         description = ModelDescription(**{**vars(ABOUT), "activation": activation})
