@@ -348,6 +348,8 @@ def _say_result(screen: Console, result: _Result) -> None:
     )
     if result.out:
         screen.print(f"Written: {result.out}", markup=False)
+        if (journal := run.journal.path) is not None:
+            screen.print(f"Kept for --resume: {journal}; it can be deleted.", markup=False)
 
 
 def _say_problems(screen: Console, word: str, problems: list[Problem]) -> None:
