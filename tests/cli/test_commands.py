@@ -91,6 +91,7 @@ def test_json_for_machines_has_failures_and_counts(sounds: Path, level_bundle: B
     assert printed["failures"][0]["recording"].endswith("bad.wav")
     assert {s["common_name"]: s["n_detections"] for s in printed["species"]} == {"Loud Bird": 4, "Quiet Bird": 4}
     assert "detections" not in printed
+    assert b"Kept for --resume: " in done.stderr
     assert (sounds.parent / "x.parquet.failures.csv").read_text().startswith("recording,reason\n")
 
 

@@ -94,6 +94,10 @@ def test_a_body_that_says_two_things_is_refused(level_bundle: Bundle, serve: Ser
         reply = client.post(retrain, content=b"by_hand=true&by_hand=false", headers={"content-type": kind})
         assert reply.status_code == 400, reply.text
         assert f"expected a body in JSON with the Content-Type application/json, got {kind[:9]}" in reply.text
+    for path in ("/api/trigger_retrain", "/api/v1/models/rollback"):
+        reply = client.post(path, json={"by_hand": True})
+        assert (reply.status_code, reply.json()["detail"][:16]) == (400, "expected no body")
+        assert "expected no body" not in client.post(path, json={}).text
     reply = client.post("/login", data={"token": ["first secret", "second secret"]})
     assert reply.status_code == 400
     assert "field &#39;token&#39;" in reply.text or "field 'token': expected one value, got 2" in reply.text

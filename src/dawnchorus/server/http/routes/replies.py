@@ -29,19 +29,29 @@ MAX_JSON_BYTES = 1 << 20
 """Of a body that a route's model describes."""
 
 
+EMPTY_BODIES = (b"", b"{}", b"null")
+"""Bodies that say nothing, which some clients send always."""
+
+
 class JsonRoute(APIRoute):
-    """A route whose JSON body is refused when it is too long or says one thing twice; FastAPI alone would take any."""
+    """A route whose JSON body is refused when it is too long, says one thing twice, or is not read by the route.
+
+    FastAPI alone would take any.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Read the body first."""
+        """Read the body first, unless the route reads it by itself or its method has none."""
         handle = super().get_route_handler()
-        if self.body_field is None:
+        has_model = self.body_field is not None
+        if not has_model and (self.dependant.request_param_name is not None or self.methods <= {"GET", "HEAD"}):
             return handle
 
         async def answer(request: Request) -> Response:
             body = await read_body(request, max_bytes=MAX_JSON_BYTES)
-            if body:
+            if has_model and body:
                 _refuse_other_type(request)
+            if not has_model and body.strip() not in EMPTY_BODIES:
+                raise InputError("expected no body: this address takes no parameters in one.")
             _refuse_ambiguous(body)
 
             async def receive() -> Message:
