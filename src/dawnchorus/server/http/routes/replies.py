@@ -38,7 +38,7 @@ class JsonRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Read the body first, unless the route reads it by itself or its method has none."""
         handle = super().get_route_handler()
-        reads_itself = self.dependant.request_param_name is not None or self.methods <= {"GET", "HEAD"}
+        reads_itself = self.dependant.request_param_name is not None or (self.methods or set()) <= {"GET", "HEAD"}
         if self.body_field is None and reads_itself:
             return handle
 
