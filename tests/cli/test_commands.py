@@ -91,6 +91,7 @@ def test_json_for_machines_has_failures_and_counts(sounds: Path, level_bundle: B
     assert printed["failures"][0]["recording"].endswith("bad.wav")
     assert {s["common_name"]: s["n_detections"] for s in printed["species"]} == {"Loud Bird": 4, "Quiet Bird": 4}
     assert "detections" not in printed
+    assert b"Kept for --resume: " in done.stderr
     assert (sounds.parent / "x.parquet.failures.csv").read_text().startswith("recording,reason\n")
 
 
@@ -162,7 +163,17 @@ def test_a_glob_without_match_is_reported(sounds: Path, level_bundle: Bundle, co
 
 def test_a_range_without_a_place_is_said(sounds: Path, level_bundle: Bundle, command: Command) -> None:
     done = command("identify", sounds, "--model", level_bundle.folder, "--drop-out-of-range")
-    assert b"no recording has a place" in done.stderr
+    assert b"no recording was checked for range: none has a place" in done.stderr
+
+
+def test_options_that_are_given_twice_are_said(sounds: Path, level_bundle: Bundle, command: Command) -> None:
+    """As asked for in pallets/click#2340, anntzer/defopt#110 and rachis-org/rachis-cli#143."""
+    options = ("--min-score", "0.9", "-q", "-q", "--format", "csv", "--min-score=0.95", "--format", "raven")
+    done = command("identify", sounds, "--model", level_bundle.folder, *options)
+    assert done.stderr.splitlines()[0] == b"note: --min-score is given 2 times; the last one counts"
+    assert b"--format" not in done.stderr
+    below = command("models", "wrap", "x.onnx", "y", "--version", "1", "--version", "2")
+    assert b"note: --version is given 2 times" in below.stderr
 
 
 def test_nearest_species_are_named(sounds: Path, level_bundle: Bundle, command: Command) -> None:

@@ -102,6 +102,25 @@ def test_own_range_model_of_a_bundle_is_asked(placed: Bundle) -> None:
     assert found.expected(latitude=47, longitude=48, week=1)[:2] == [False, True]
 
 
+def test_place_and_week_without_effect_are_said(tmp_path: Path, placed: Bundle, level_bundle: Bundle) -> None:
+    soundfile.write(tmp_path / "a.wav", np.full(16_000, 0.5), 16_000)
+
+    class Store(ModelStore):
+        def open(self, name_or_folder: str | Path) -> Bundle:
+            return placed if name_or_folder == "birdnet" else level_bundle
+
+    def notes(**options: float) -> list[str]:
+        asked = Options(**options)  # type: ignore[arg-type]
+        found = identify(tmp_path / "a.wav", asked, model="mine", store=Store(tmp_path), workers=1).notes
+        return [note for note in found if not note.startswith("no time found")]
+
+    assert notes() == []
+    (note,) = notes(latitude=1.0, longitude=1.0)
+    assert note.startswith("place and week have no effect: the range model of level knows none of the classes of level")
+    (note,) = notes(week=3)
+    assert note.startswith("no recording was checked for range")
+
+
 def test_run_takes_the_store_that_it_is_given(tmp_path: Path, level_bundle: Bundle) -> None:
     soundfile.write(tmp_path / "a.wav", np.full(16_000, 0.5), 16_000)
     store = Store(level_bundle)

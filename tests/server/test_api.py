@@ -117,6 +117,8 @@ def test_bad_uploads_are_refused_by_name_and_leave_nothing(
     assert client.post("/api/predict", files={"other": b"x"}).status_code == 400
     assert client.post("/api/predict", files=[("audio", b"x"), ("audio", b"y")]).status_code == 400
     assert client.get("/nowhere").json()["title"] == "Not Found"
+    detail = client.post("/api/v1/identify/", content=b"x").json()["detail"]
+    assert detail == "Not Found: /api/v1/identify/. Addresses here have no slash at their end."
     (spool,) = (tmp_path / "server").glob("spool-*/")
     assert not list(spool.iterdir()), "no upload stays"
     assert client.post("/api/predict", files={"audio": tone.read_bytes()}).status_code == 200

@@ -33,7 +33,7 @@ def test_form_fields_mean_the_same_as_the_address(level_bundle: Bundle, serve: S
     assert (row["latitude"], row["longitude"]) == (52.5, 13.4)
     table = client.post(IDENTIFY, files=files, data={"format": "raven", "min_score": "0"}).status_code
     assert table == 400, "nearly every class, as in the address"
-    assert client.post(IDENTIFY, files=files, data={"format": "raven"}).text.startswith("Selection\t")
+    assert client.post(IDENTIFY, files=files, data={"format": "Raven"}).text.startswith("Selection\t")
     kept = client.post(IDENTIFY, files=files, data={"keep": "yes"})
     assert kept.status_code == 200
     assert client.get("/api/v1/recordings").json()["total"] == 1
@@ -58,7 +58,7 @@ def test_form_fields_mean_the_same_as_the_address(level_bundle: Bundle, serve: S
             "channel: Input should be 'mean', 'left', 'right', 'best' or 'each', got 'middle'",
         ),
         ("?lat=52.5", {}, 400, "latitude and longitude: expected both"),
-        ("?top=1&top=2", {}, 400, "parameter 'top': expected one value, got 2"),
+        ("?top=1&top=2", {}, 400, "parameter 'top': expected one value, got 2: '1' and '2'."),
     ],
 )
 def test_what_is_not_understood_is_refused_by_name(
@@ -75,10 +75,14 @@ def test_a_body_that_says_two_things_is_refused(level_bundle: Bundle, serve: Ser
     client = serve(model=level_bundle.folder)
     ask, retrain = f"/v2/models/{level_bundle.info.name}/infer", "/api/v1/retrain"
     for path, body, message in (
-        (retrain, b'{"by_hand": true, "by_hand": false}', "field 'by_hand': expected one value, got 2"),
+        (
+            retrain,
+            b'{"by_hand": true, "by_hand": false}',
+            "field 'by_hand': expected one value, got 2: True and False.",
+        ),
         (retrain, b'{"by_hand": true, "\\u0062y_hand": true}', "field 'by_hand': expected one value, got 2"),
         (retrain, b'{"recipe": [-Infinity]}', "expected a number or null, got -Infinity"),
-        (retrain, b'{"recipe": ["seed=1", "seed=2"]}', "recipe 'seed': expected one value, got 2"),
+        (retrain, b'{"recipe": ["seed=1", "seed=2"]}', "recipe 'seed': expected one value, got 2: '1' and '2'."),
         (retrain, b'{"recipe": ["optimizer.lr=nan"]}', "got 'optimizer.lr=nan'"),
         (ask, b'{"id": "1", "id": "2"}', "field 'id': expected one value, got 2"),
         (ask, b'{"id": NaN}', "expected a number or null, got NaN"),
@@ -86,6 +90,34 @@ def test_a_body_that_says_two_things_is_refused(level_bundle: Bundle, serve: Ser
         reply = client.post(path, content=body, headers={"content-type": "application/json"})
         assert reply.status_code == 400, reply.text
         assert message in reply.json()["detail"]
+    for kind in ("application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain"):
+        reply = client.post(retrain, content=b"by_hand=true&by_hand=false", headers={"content-type": kind})
+        assert reply.status_code == 400, reply.text
+        assert f"expected a body in JSON with the Content-Type application/json, got {kind[:9]}" in reply.text
+    for path in ("/api/trigger_retrain", "/api/v1/models/rollback"):
+        reply = client.post(path, json={"by_hand": True})
+        assert (reply.status_code, reply.json()["detail"][:16]) == (400, "expected no body")
+        assert "expected no body" not in client.post(path, json={}).text
+    reply = client.post("/login", data={"token": ["first secret", "second secret"]})
+    assert reply.status_code == 400
+    assert "field &#39;token&#39;" in reply.text or "field 'token': expected one value, got 2" in reply.text
+    assert "secret" not in reply.text
+
+
+def test_forms_without_a_boundary_and_encoded_parts_are_refused(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    head = b"--x\r\nContent-Disposition: form-data; Name=audio; Filename=a.wav\r\n"
+
+    def post(header: bytes, kind: str) -> tuple[int, str]:
+        body = head + header + b"\r\n" + tone.read_bytes() + b"\r\n--x--\r\n"
+        reply = client.post(IDENTIFY, content=body, headers={"content-type": kind})
+        return reply.status_code, reply.json().get("detail", "")
+
+    assert post(b"content-transfer-encoding: Binary\r\n", "multipart/form-data; boundary=x") == (200, "")
+    status, detail = post(b"Content-Transfer-Encoding: BASE64\r\n", "multipart/form-data; boundary=x")
+    assert (status, "Content-Transfer-Encoding 'base64'. Send its bytes as they are" in detail) == (400, True)
+    status, detail = post(b"", "multipart/form-data")
+    assert (status, "it knows the boundary" in detail) == (400, True)
 
 
 def test_every_route_refuses_parameters_that_it_does_not_read(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
@@ -220,11 +252,13 @@ def test_each_channel_is_told_kept_shown_and_taken_away(level_bundle: Bundle, se
     assert not client.get(address, params={"format": "csv"}).text.splitlines()[0].endswith("channel")
 
 
-def test_a_week_without_a_place_is_said(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+def test_a_place_or_a_week_without_effect_is_said(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
     client = serve(model=level_bundle.folder)
     warnings = client.post(f"{IDENTIFY}?week=20", content=tone.read_bytes()).json()["warnings"]
     assert warnings == ["week 20 has no effect: the recording has no place. Give lat and lon."]
     assert client.post(IDENTIFY, content=tone.read_bytes()).json()["warnings"] == []
+    (warning,) = client.post(f"{IDENTIFY}?lat=52.5&lon=13.4&week=20", content=tone.read_bytes()).json()["warnings"]
+    assert warning.startswith("place and week have no effect: the range model of birdnet knows none of the classes")
 
 
 def test_head_is_get_without_a_body(level_bundle: Bundle, serve: Serve, tone: Path) -> None:

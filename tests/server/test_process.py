@@ -53,6 +53,7 @@ def test_what_is_under_way_is_answered_when_the_server_is_ended(level_bundle: Bu
         errors = process.communicate(timeout=30)[1]
         assert process.returncode == 0, errors
         assert "Traceback" not in errors
+        assert f"Serving at {address}\n" in errors
         assert {path.name for path in (tmp_path / "server").iterdir()} == {"server.lock", "state.db"}
     finally:
         process.kill()

@@ -181,8 +181,6 @@ def command(
         page, problems = write_report(run, report)
         run.warnings.extend(problems)
         screen.print(f"Pictures and summary page: {page}")
-    if (place["drop_out_of_range"] or place["week"]) and not run.has_place:
-        click.echo("warning: no recording has a place, so none was checked for range; give --lat and --lon", err=True)
     if as_json:
         click.echo(json.dumps(result.as_json(), ensure_ascii=False))
     elif out is None:
@@ -350,6 +348,8 @@ def _say_result(screen: Console, result: _Result) -> None:
     )
     if result.out:
         screen.print(f"Written: {result.out}", markup=False)
+        if (journal := run.journal.path) is not None:
+            screen.print(f"Kept for --resume: {journal}; it can be deleted.", markup=False)
 
 
 def _say_problems(screen: Console, word: str, problems: list[Problem]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from importlib import import_module
 from types import FrameType
 
@@ -70,7 +72,33 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in VERBS and not args[0].startswith("-"):
             ctx.fail(f"No such command '{args[0]}'.{suggestion(args[0], VERBS)}")
-        return super().resolve_command(ctx, args)
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None and not ctx.resilient_parsing:
+            for option, n in repeated_options(command, rest).items():
+                click.echo(f"note: {option} is given {n} times; the last one counts", err=True)
+        return name, command, rest
+
+
+def repeated_options(command: click.Command, arguments: Sequence[str]) -> dict[str, int]:
+    """Return the options of one value that the arguments of a command, or of a verb below it, give more than once.
+
+    click takes the last one. What it cannot read is left to it.
+    """
+    context = click.Context(command, **command.context_settings)
+    try:
+        _, rest, given = command.make_parser(context).parse_args(list(arguments))
+    except click.UsageError:
+        return {}
+    counts = Counter(option for option in given if isinstance(option, click.Option) and _has_one_value(option))
+    found = {max(option.opts, key=len): n for option, n in counts.items() if n > 1}
+    if isinstance(command, click.Group) and rest and (verb := command.get_command(context, rest[0])) is not None:
+        found |= repeated_options(verb, rest[1:])
+    return found
+
+
+def _has_one_value(option: click.Option) -> bool:
+    """Return True if a second value takes the place of the first; a flag that is set twice is set."""
+    return not option.multiple and not option.count and (not option.is_flag or bool(option.secondary_opts))
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

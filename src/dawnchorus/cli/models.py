@@ -212,6 +212,7 @@ def ensemble(
 ) -> None:
     """Make one bundle in FOLDER that averages the scores of several, which must have the same classes.
 
+    Members with a shorter window than the longest take part with the best of their own windows that cover it.
     A training run's folder stands for its bundle.
     """
     if folder.exists() and not overwrite:

@@ -108,6 +108,7 @@ def command(
     )
     with _listening(host, port) as listener, open_service(settings) as service:
         _announce_served(service, model, ModelStore(folder))
+        click.echo(f"Serving at {_url(host, listener)}{base.rstrip('/')}", err=True)
         config = server_config(service, base=base, access_log=access_log)
         # uvicorn ends what is under way and then raises the signal again: being asked to end is no failure.
         signal.signal(signal.SIGTERM, lambda *_: None)
@@ -138,6 +139,12 @@ def _server(config: Any, service: Service) -> Any:
             super().handle_exit(sig, frame)
 
     return Server(config)
+
+
+def _url(host: str, listener: socket.socket) -> str:
+    """Return the address that the server listens on, also where the system chose the port."""
+    port = listener.getsockname()[1]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import BinaryIO
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.formats import audacity, avianz, birdnet_csv, json_lines, kaleidoscope, mark_lists, parquet, raven
 from dawnchorus.formats.text import OnNote, say_nothing
+from dawnchorus.suggestions import suggestion
 from dawnchorus.types import Detection, Mark, Provenance, RecordingTable
 
 Write = Callable[[BinaryIO, Iterable[RecordingTable], Provenance], None]
@@ -49,16 +49,14 @@ FORMATS: dict[str, TableFormat] = {
 
 
 def table_format(name: str) -> TableFormat:
-    """Return the format of this name.
+    """Return the format of this name, in capitals or small letters.
 
     Raises:
         InputError: there is none.
     """
-    if name not in FORMATS:
-        near = difflib.get_close_matches(name, FORMATS, n=1)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
-        raise InputError(f"format: expected one of {', '.join(FORMATS)}, got {name!r}.{hint}")
-    return FORMATS[name]
+    if name.lower() not in FORMATS:
+        raise InputError(f"format: expected one of {', '.join(FORMATS)}, got {name!r}.{suggestion(name, FORMATS)}")
+    return FORMATS[name.lower()]
 
 
 def channel_note(formats: Iterable[TableFormat]) -> str | None:

@@ -35,6 +35,7 @@ class RangeFilter:
         self._classes = np.array(
             [known.get(label.scientific_name, -1) if label.kind == "species" else -1 for label in bundle.labels]
         )
+        self._names = source.info.name, bundle.info.name
         self._threshold = threshold
         self._ask = lru_cache(maxsize=4096)(self._probabilities)
 
@@ -42,6 +43,13 @@ class RangeFilter:
         place = np.array([[latitude, longitude, week]], np.float32)
         found: npt.NDArray[np.float32] = self._session.run(["probabilities"], {"place": place})[0][0]
         return found
+
+    def note(self) -> str | None:
+        """Return a sentence if the range model knows no species of the bundle; else None."""
+        if (self._classes >= 0).any():
+            return None
+        source, bundle = self._names
+        return f"place and week have no effect: the range model of {source} knows none of the classes of {bundle}."
 
     def expected(self, *, latitude: float, longitude: float, week: int | None) -> list[bool | None]:
         """For each class of the bundle: in range, out of range, or None where the range model does not know it."""

@@ -100,7 +100,7 @@ def identify(
             run.warnings.append(Problem(printable(journal.replaced), lost))
         _score_waiting(run, score_filter, workers or usable_cores(), cleaner, finder, on_progress)
         run.take_notes()
-        run.notes += _notes_on_thresholds(bundle, options)
+        run.notes += [*_notes_on_thresholds(bundle, options), *_notes_on_place(run, options)]
         return run
 
     if out is None:
@@ -251,6 +251,18 @@ def _notes_on_thresholds(bundle: Bundle, options: Options) -> Iterator[str]:
             f"thresholds: none for {len(others)} of {len(reported)} classes of {bundle.info.name} (as "
             f"{others[0].scientific_name}), which are reported from score {options.min_score:g} on. A species list "
             f"leaves them out."
+        )
+
+
+def _notes_on_place(run: Run, options: Options) -> Iterator[str]:
+    """Yield a sentence if the options ask for a range check of which nothing can come."""
+    range_filter = run.builder.range_filter
+    if run.has_place and range_filter is not None and (note := range_filter.note()) is not None:
+        yield note
+    if (options.drop_out_of_range or options.week is not None) and not run.has_place:
+        yield (
+            "no recording was checked for range: none has a place, or the model has no range model. Give latitude and "
+            "longitude (--lat and --lon)."
         )
 
 

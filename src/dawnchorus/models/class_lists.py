@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.tables import header_key
 from dawnchorus.tables.text_files import csv_rows, read_text
-from dawnchorus.taxonomy.labels import Kind, Label, name_key, parse_label, with_common_name
+from dawnchorus.taxonomy.labels import (
+    Kind,
+    Label,
+    doubled_class,
+    name_key,
+    names_one_species,
+    parse_label,
+    with_common_name,
+)
 
 NAME_COLUMNS = (
     "scientific_name",
@@ -27,9 +36,17 @@ COMMON_NAME_COLUMNS = ("common_name", "com_name")
 INDEX_COLUMNS = ("index", "idx", "id")
 """Columns that say which output a row is of."""
 
+MAX_NAMED = 10
+"""Classes that a note names."""
+
 _NO_LISTS = frozenset((".json", ".yaml", ".yml", ".pkl", ".npy", ".npz", ".xlsx"))
-_NUMBERED = re.compile(r"(\d+)\s*[\s,:;.)_-]\s*(\S.*)")
-"""A line that begins with its index: `0 Background Noise`, `0. Noise`, `0_Noise`."""
+_INDEX_BEFORE = re.compile(r"[\[(]?(?P<index>\d+)\s*[\s,:;=|.)\]_-]\s*(?P<name>\S.*)")
+"""A line that begins with its index: `0 Background Noise`, `0. Noise`, `0_Noise`, `[0] Noise`."""
+_INDEX_BEHIND = re.compile(r"(?P<name>\S.*?)\s*[\s,:;=|_(\[]\s*(?P<index>\d+)[)\]]?")
+"""A line that ends in its index: `Background Noise 0`, `Noise: 0`, `Noise (0)`."""
+_QUOTED = re.compile(r"(?P<quote>['\"])(?P<name>.+)(?P=quote)")
+_STRUCTURE = re.compile(r".*[{}].*|\[.*,.*\]|[\[\]]")
+"""A line of JSON, of Python, or of a `.pbtxt`, and no name."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +65,13 @@ def read_classes(
     """Return labels in output order: one in a line, or a csv with a header that names a column of names.
 
     The rows of a csv are sorted by a column `index`, `idx` or `id`, if its values are whole numbers; lines that all
-    begin with a number are sorted by it. Numbers may begin at 0 or at 1.
+    begin with a number, or all end in one, are sorted by it. Numbers may begin at 0 or at 1.
 
     `kind` overrides what the names look like.
 
     Raises:
-        FormatError: the file is no text, a class has no name or is there twice, or the indices are not 0, 1, 2...
+        FormatError: the file is no text, a class has no name or is there twice, or the indices are not 0, 1, 2..., or
+            only some lines have one.
         InputError: no such file, a file of another kind, no labels, or a csv without a column of names.
     """
     if not path.is_file():
@@ -70,22 +88,95 @@ def read_classes(
             raise FormatError(f"{path}, line {row.line}: expected a name for each class, found none.")
     labels = tuple(map(_label, rows))
     _refuse_doubled(path, rows, labels)
-    return labels if kind is None else tuple(replace(label, kind=kind) for label in labels)
+    if kind is not None:
+        return tuple(replace(label, kind=kind) for label in labels)
+    _say_other_sounds(path, labels, on_note)
+    return labels
 
 
 def _label(row: _Row) -> Label:
     label = parse_label(row.name)
+    if not names_one_species(row.name):
+        label = replace(label, kind="sound")
     return with_common_name(label, row.common_name) if row.common_name else label
 
 
 def _line_rows(path: Path) -> tuple[str, list[_Row]]:
     lines = read_text(path).rstrip().splitlines()
-    rows = [_Row(number, line.strip()) for number, line in enumerate(lines, start=1)]
-    numbered = [_NUMBERED.fullmatch(row.name) for row in rows]
-    matches = [match for match in numbered if match is not None]
-    if len(matches) < max(len(rows), 2):
-        return "", rows
-    return "index", [_Row(row.line, match[2], "", match[1]) for row, match in zip(rows, matches, strict=True)]
+    rows = [_Row(number, _without_quotes(line)) for number, line in enumerate(lines, start=1)]
+    for row in rows:
+        if _STRUCTURE.fullmatch(row.name):
+            raise FormatError(
+                f"{path}, line {row.line}: expected one class in a line, and nothing else; found {row.name!r}."
+            )
+    before = [_INDEX_BEFORE.fullmatch(row.name) for row in rows]
+    if len(rows) > 1 and all(before):
+        return "index", _indexed(rows, before)
+    behind = [_INDEX_BEHIND.fullmatch(row.name) for row in rows]
+    if _are_all_indexed(behind):
+        return "index", _indexed(rows, behind)
+    if _is_partly_indexed(rows, before) or (_n_distinct(behind) > 1 and _are_positions(behind)):
+        _refuse_partly_indexed(path, rows, before if any(before) else behind)
+    for separator in "\t;|":
+        if len(rows) > 1 and all(separator in row.name for row in rows):
+            raise FormatError(
+                f"{path}: expected one class in a line, found {separator!r} in each, as in {rows[0].name!r}. A table "
+                f"needs a header with a column of names, and a name that ends in .csv."
+            )
+    return "", rows
+
+
+def _without_quotes(line: str) -> str:
+    """Return a line without blanks, a comma at its end, and the quotes around the whole."""
+    text = line.strip().removesuffix(",").rstrip()
+    match = _QUOTED.fullmatch(text)
+    return text if match is None else match["name"].strip()
+
+
+def _indexed(rows: list[_Row], matches: Sequence[re.Match[str] | None]) -> list[_Row]:
+    pairs = zip(rows, matches, strict=True)
+    return [
+        _Row(row.line, _without_quotes(match["name"]), "", match["index"]) for row, match in pairs if match is not None
+    ]
+
+
+def _n_distinct(matches: Sequence[re.Match[str] | None]) -> int:
+    """Return the number of names without their numbers; 0 if two are alike, so that the number belongs to the name."""
+    names = [name_key(match["name"]) for match in matches if match is not None]
+    return len(names) if len(set(names)) == len(names) else 0
+
+
+def _are_all_indexed(behind: Sequence[re.Match[str] | None]) -> bool:
+    """Return True if every line ends in an index: names differ without it (`Song 1`, `Song 2` do not)."""
+    numbers = [int(match["index"]) for match in behind if match is not None]
+    return 1 < len(behind) == _n_distinct(behind) and max(numbers) <= len(behind)
+
+
+def _are_positions(matches: Sequence[re.Match[str] | None]) -> bool:
+    """Return True if the numbers of two lines or more are those of the lines, from 0 or from 1."""
+    apart = [int(match["index"]) - place for place, match in enumerate(matches) if match is not None]
+    return len(apart) > 1 and set(apart) in ({0}, {1})
+
+
+def _is_partly_indexed(rows: list[_Row], before: Sequence[re.Match[str] | None]) -> bool:
+    """Return True if some lines begin with an index, which is no part of a name as in `2 stroke engine`."""
+    found = [(row, match) for row, match in zip(rows, before, strict=True) if match is not None]
+    is_list = 2 * len(found) >= len(rows) and all(int(match["index"]) <= len(rows) for _, match in found)
+    is_dropped = any(parse_label(row.name) == parse_label(match["name"]) for row, match in found)
+    return len(rows) > 1 and (is_list or is_dropped or _are_positions(before))
+
+
+def _refuse_partly_indexed(path: Path, rows: list[_Row], matches: Sequence[re.Match[str] | None]) -> NoReturn:
+    with_index, without = (
+        [row for row, match in zip(rows, matches, strict=True) if (match is None) is is_without]
+        for is_without in (False, True)
+    )
+    raise FormatError(
+        f"{path}: expected a number on every line, as the order of the model's outputs, or on none; found one on "
+        f"{len(with_index)} of {len(rows)} lines, as {with_index[0].name!r} (line {with_index[0].line}), and none in "
+        f"{without[0].name!r} (line {without[0].line}). Number all lines, or none. A table with a header needs a name "
+        f"that ends in .csv; there, numbers in the column of names are part of them."
+    )
 
 
 def _table_rows(path: Path) -> tuple[str, list[_Row]]:
@@ -170,12 +261,21 @@ def _refuse_doubled(path: Path, rows: list[_Row], labels: tuple[Label, ...]) -> 
     Raises:
         FormatError: a class is there twice.
     """
-    first: dict[str, _Row] = {}
-    for row, label in zip(rows, labels, strict=True):
-        other = first.setdefault(name_key(label.scientific_name), row)
-        if other is not row:
-            lines = sorted((other.line, row.line))
-            raise FormatError(
-                f"{path}, lines {lines[0]} and {lines[1]}: expected each class once, found {other.name!r} and "
-                f"{row.name!r}, which are one class. Give the two outputs names that differ."
-            )
+    doubled = doubled_class(labels)
+    if doubled is None:
+        return
+    first, second = sorted((rows[place] for place in doubled), key=lambda row: row.line)
+    raise FormatError(
+        f"{path}, lines {first.line} and {second.line}: expected each class once, found {first.name!r} and "
+        f"{second.name!r}, which are one class. Give the two outputs names that differ."
+    )
+
+
+def _say_other_sounds(path: Path, labels: tuple[Label, ...], on_note: Callable[[str], None]) -> None:
+    """Name the classes that are no species."""
+    others = [label.scientific_name for label in labels if label.kind == "sound"]
+    if others:
+        on_note(
+            f"{path}: {len(others)} of {len(labels)} classes are not one species, and are never counted as species: "
+            f"{', '.join(others[:MAX_NAMED])}{'...' if len(others) > MAX_NAMED else ''}."
+        )

@@ -12,7 +12,7 @@ from dawnchorus.errors import BundleInvalid, MissingExtra, ModelError
 from dawnchorus.models.graphs.ports import FloatArray, Port, Scale, layout_of, measured
 from dawnchorus.models.graphs.tflite_file import TfliteFile
 
-_OPERATORS = {"LOGISTIC": "Sigmoid", "SOFTMAX": "Softmax", "LOG_SOFTMAX": "LogSoftmax"}
+_OPERATORS = {"LOGISTIC": "Sigmoid", "SOFTMAX": "Softmax", "LOG_SOFTMAX": "LogSoftmax", "TANH": "Tanh", "LOG": "Log"}
 """Operators by their names in ONNX."""
 _PASSING = frozenset(("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "CAST", "QUANTIZE", "DEQUANTIZE"))
 

@@ -430,7 +430,7 @@ class Lanes:
         self._learn_cost(about.n_bytes, progress.watch.work_s)
         if future.set_running_or_notify_cancel():
             rest = _unscored_rest(about.name, plan, max(scored.kept_s, key=plan.rest_s))
-            notes = (*_unused_options(options, table), *rest)
+            notes = (*_unused_options(options, table, builder.range_filter), *rest)
             future.set_result(Recognition(table, bundle, (*warnings, *notes), progress.watch.took_s))
 
     def _stream_steps(
@@ -505,8 +505,10 @@ class Lanes:
                 self._idle_decoders.append(decoder)
 
 
-def _unused_options(options: Options, table: RecordingTable) -> Iterator[str]:
+def _unused_options(options: Options, table: RecordingTable, range_filter: RangeFilter | None) -> Iterator[str]:
     """Yield a sentence for each option that had nothing to act on."""
+    if options.latitude is not None and range_filter is not None and (note := range_filter.note()) is not None:
+        yield note
     if options.week is not None and table.origin.latitude is None:
         yield f"week {options.week} has no effect: the recording has no place. Give lat and lon."
 

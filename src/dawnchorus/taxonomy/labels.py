@@ -149,6 +149,30 @@ def _split_joined(label: str, names: Names) -> list[str]:
     return parts if all(species) else [label]
 
 
+def names_one_species(text: str) -> bool:
+    """Return False for texts that name nothing, leave open which species it is, or list several."""
+    return not (is_unnamed(text) or is_indeterminate(text)) and len(split_labels(text)) == 1
+
+
+def doubled_class(labels: Sequence[Label]) -> tuple[int, int] | None:
+    """Return the positions of the first two labels of one class; None if there are none.
+
+    Their scientific names are alike, or the one name of one of them is the other's common name: `Parus major_Great Tit`
+    and `Great Tit`. Two species may have one common name.
+    """
+    by_name: dict[str, int] = {}
+    for place, label in enumerate(labels):
+        other = by_name.setdefault(name_key(label.scientific_name), place)
+        if other != place:
+            return other, place
+    for place, label in enumerate(labels):
+        other = by_name.get(name_key(label.common_name), place)
+        other_label = labels[other]
+        if other != place and name_key(other_label.common_name) == name_key(other_label.scientific_name):
+            return min(other, place), max(other, place)
+    return None
+
+
 def label_text(label: Label) -> str:
     """Return the label as BirdNET writes it, `Genus species_Common Name`, or its one name."""
     if label.common_name in ("", label.scientific_name):
@@ -339,8 +363,8 @@ def read_labels(path: Path) -> tuple[Label, ...]:
     """Read the labels of a bundle's `labels.csv`, in output order.
 
     Raises:
-        FormatError: columns or values are not as expected, or two classes have one scientific name: thresholds, species
-            lists and figures could not say which of them is meant.
+        FormatError: columns or values are not as expected, or two classes are one (`doubled_class`): thresholds,
+            species lists and figures could not say which of them is meant.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -349,23 +373,24 @@ def read_labels(path: Path) -> tuple[Label, ...]:
     columns, rows = csv_records(path, text)
     if tuple(columns) != _COLUMNS:
         raise FormatError(f"{path}: expected the columns {_COLUMNS}, found {columns}.")
-    labels: dict[str, Label] = {}
+    labels = []
     for number, row in enumerate(rows, start=2):
-        kind, name = _KINDS.get(row["kind"]), row["scientific_name"]
+        kind = _KINDS.get(row["kind"])
         if kind is None:
             raise FormatError(
                 f"{path}, line {number}: expected kind to be one of {tuple(_KINDS)}, found {row['kind']!r}."
             )
-        if name in labels:
-            raise FormatError(
-                f"{path}, line {number}: expected each class once, found a second {name!r}, whose scores could not be "
-                f"told from those of the first. Give the two scientific names that differ (as {name + ' song'!r}); the "
-                f"order of the lines stays."
-            )
-        labels[name] = Label(name, row["common_name"], kind)
+        labels.append(Label(row["scientific_name"], row["common_name"], kind))
     if not labels:
         raise FormatError(f"{path}: expected one row per class, found none.")
-    return tuple(labels.values())
+    if (doubled := doubled_class(labels)) is not None:
+        first, second = (label_text(labels[place]) for place in doubled)
+        raise FormatError(
+            f"{path}, line {doubled[1] + 2}: expected each class once, found a second {second!r} (line "
+            f"{doubled[0] + 2}: {first!r}), whose scores could not be told from those of the first. Give the two "
+            f"names that differ (as {labels[doubled[1]].scientific_name + ' song'!r}); the order of the lines stays."
+        )
+    return tuple(labels)
 
 
 def write_labels(path: Path, labels: Sequence[Label]) -> None:

@@ -25,10 +25,9 @@ from dawnchorus.models.bundle import (
     write_bundle,
 )
 from dawnchorus.models.runner import open_session
-from dawnchorus.taxonomy.labels import Label
 from dawnchorus.training.cards import card_text
 from dawnchorus.training.config import TrainConfig
-from dawnchorus.training.examples import Examples
+from dawnchorus.training.examples import Examples, class_labels
 from dawnchorus.training.families import FamilyConfig, Network
 from dawnchorus.training.families.base import Pretrained
 
@@ -60,7 +59,7 @@ def write_trained_bundle(
         ModelError: the exported graph does not give what the network gives.
     """
     network = network.eval().cpu()
-    labels = _labels(examples)
+    labels = class_labels(examples.rows, examples.classes)
     licenses = [row.license for row in examples.rows]
     made_from = (backbone.info if backbone else None, pretrained)
     sources = [source for source in made_from if source is not None]
@@ -171,8 +170,3 @@ def _as_learned(row: RecordingRow) -> RecordingRow:
         duplicate_of=row.duplicate_of,
         split=row.split,
     )
-
-
-def _labels(examples: Examples) -> tuple[Label, ...]:
-    common = {row.scientific_name: row.common_name for row in examples.rows if row.common_name}
-    return tuple(Label(name, common.get(name) or name) for name in examples.classes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from dawnchorus.data.split import split_table
 from dawnchorus.errors import InputError
 from dawnchorus.inference.preparation import open_cleaner
 from dawnchorus.models.store import ModelStore
+from dawnchorus.taxonomy.labels import Label, doubled_class, label_text
 from dawnchorus.training.config import DataConfig
 from dawnchorus.training.losses import IGNORED
 
@@ -229,7 +230,19 @@ def _classes(rows: Sequence[RecordingRow], config: DataConfig) -> tuple[str, ...
         raise InputError(f"{config.path}: expected at least one species to learn, found none.")
     if len(classes) == 1 and config.auxiliary is None and not any(_may_be_without(row, classes[0]) for row in rows):
         raise _no_background(config.path, classes[0])
+    if (doubled := doubled_class(labels := class_labels(rows, classes))) is not None:
+        first, second = (label_text(labels[place]) for place in doubled)
+        raise InputError(
+            f"{config.path}: expected each class once, found {first!r} and {second!r}, which are one class. "
+            f"`dawnchorus data check` names such labels; correct them and import the recordings again."
+        )
     return classes
+
+
+def class_labels(rows: Iterable[RecordingRow], classes: Iterable[str]) -> tuple[Label, ...]:
+    """Return the labels of the classes, with the common names that the rows give them."""
+    common = {row.scientific_name: row.common_name for row in rows if row.common_name}
+    return tuple(Label(name, common.get(name) or name) for name in classes)
 
 
 def _unlabelled(table: RecordingsTable) -> tuple[str, ...]:

@@ -121,6 +121,56 @@ def test_doubts_and_choices_are_said(tmp_path: Path) -> None:
     assert "scores are label; embeddings are embedding; not used: spectrogram [2, 4, 4] float32, index" in choice
 
 
+def write_tail(path: Path, *nodes: onnx.NodeProto, dtype: int = TensorProto.FLOAT) -> Path:
+    """Write a graph of linear sums, which `nodes` turn into scores."""
+    sound = helper.make_tensor_value_info("sound", TensorProto.FLOAT, ["n", N_WINDOW])
+    scores = helper.make_tensor_value_info("scores", dtype, ["n", N_CLASSES])
+    first = helper.make_node("MatMul", ["sound", "weights"], ["sums"])
+    graph = helper.make_graph(
+        [first, *nodes], "tail", [sound], [scores], [numpy_helper.from_array(WEIGHTS.T.copy(), "weights")]
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+def test_percent_is_told_from_logits(tmp_path: Path) -> None:
+    def wrap(factor: float, activation: str, notes: list[str]) -> None:
+        shares = helper.make_node("Sigmoid", ["sums"], ["shares"])
+        constant = helper.make_node("Constant", [], ["factor"], value_float=float(factor))
+        times = helper.make_node("Mul", ["shares", "factor"], ["scores"])
+        path = write_tail(tmp_path / "x.onnx", shares, constant, times)
+        description = ModelDescription(**{**vars(ABOUT), "activation": activation})
+        wrap_model(path, tmp_path / "x", labels=LABELS, description=description, on_note=notes.append)
+
+    percent = "sigmoid would give 0.5 or more everywhere. They look like percent: divide them by 100"
+    with pytest.raises(BundleInvalid, match=percent):
+        wrap(100, "identity", [])
+    with pytest.raises(BundleInvalid, match="None is negative, .* Export the values before the last step"):
+        wrap(3, "identity", [])
+    notes: list[str] = []
+    wrap(100, "sigmoid", notes)
+    assert percent in notes[0]
+
+
+def test_whole_numbers_and_random_ones_are_no_scores(tmp_path: Path) -> None:
+    """Labels as the only output: onnx/sklearn-onnx#974. Dropout that stayed in: microsoft/onnxruntime#5600."""
+    cast = helper.make_node("Cast", ["sums"], ["scores"], to=TensorProto.INT64)
+    whole = write_tail(tmp_path / "whole.onnx", cast, dtype=TensorProto.INT64)
+    with pytest.raises(ModelError, match=r"scores \[2, 3\] int64. scores gives int64, which are no scores"):
+        wrap_model(whole, tmp_path / "x", labels=LABELS, description=ABOUT)
+    noise = helper.make_node("RandomNormalLike", ["sums"], ["noise"])
+    random = write_tail(tmp_path / "random.onnx", noise, helper.make_node("Add", ["sums", "noise"], ["scores"]))
+    with pytest.raises(BundleInvalid, match=r"change by up to .* from one run to the next.*model\.eval"):
+        wrap_model(random, tmp_path / "x", labels=LABELS, description=ABOUT)
+
+
+def test_ends_that_a_sigmoid_makes_no_scores_of_are_said(tmp_path: Path) -> None:
+    notes: list[str] = []
+    path = write_tail(tmp_path / "tanh.onnx", helper.make_node("Tanh", ["sums"], ["scores"]))
+    wrap_model(path, tmp_path / "x", labels=LABELS, description=ABOUT, on_note=notes.append)
+    assert "ends in Tanh. From -1 to 1, a sigmoid gives no less than 0.27" in notes[0]
+
+
 def test_whole_numbers_without_a_scale_are_refused(tmp_path: Path) -> None:
     sound = helper.make_tensor_value_info("sound", TensorProto.INT16, ["n", N_WINDOW])
     scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", N_WINDOW])
@@ -191,8 +241,30 @@ LISTS: dict[str, tuple[str, list[str] | str]] = {
     "blank.txt": ("Avis a\n\nAvis c\n", "line 2: expected a name for each class, found none"),
     "blank.csv": ("index,name\n0,Avis a\n1,\n", "line 3: expected a name for each class, found none"),
     "doubled.txt": ("Avis a\nAvis b\navis  A_Same\n", "lines 1 and 3: expected each class once, found 'Avis a' and"),
+    "by both names.txt": ("Great Tit\nAvis b\nParus major_Great Tit\n", "lines 1 and 3: expected each class once"),
     "twice.csv": ("index,name\n1,Avis a\n0,Avis a\n", "lines 2 and 3: expected each class once"),
     "gap.txt": ("0 Avis a\n2 Avis c\n", "expected the numbers 0 to 1"),
+    "behind.txt": ("Avis c 2\nAvis a 0\nAvis b\t1\n", CLASSES),
+    "behind from one.txt": ("Avis c: 3\nAvis a: 1\nAvis b: 2\n", CLASSES),
+    "behind doubled.txt": ("Great Tit 0\nBlue Tit 0\nRobin 2\n", "expected the numbers 0 to 2"),
+    "some behind.txt": ("Great Tit 0\nBlue Tit\nRobin 2\n", "on 2 of 3 lines, as 'Great Tit 0' .* 'Blue Tit' .line 2"),
+    "some.txt": ("2 Robin\nBlue Tit\n0 Great Tit\n", "on 2 of 3 lines, as '2 Robin' .line 1., and none in 'Blue Tit'"),
+    "one of many.txt": ("Avis a\nAvis b\n9 Parus major\nAvis d\n", "on 1 of 4 lines, as '9 Parus major'"),
+    "bars.txt": ("2|Avis c\n0|Avis a\n1|Avis b\n", CLASSES),
+    "brackets.txt": ("[2] Avis c\n[0] Avis a\n[1] Avis b\n", CLASSES),
+    "brackets behind.txt": ("Avis c (2)\nAvis a (0)\nAvis b (1)\n", CLASSES),
+    "dictionary.txt": ("2: 'Avis c',\n0: 'Avis a',\n1: 'Avis b'\n", CLASSES),
+    "quotes.txt": ('"Avis a",\n"Avis b",\n"Avis c"\n', CLASSES),
+    "json.txt": ('[\n"Avis a",\n"Avis b"\n]\n', "line 1: expected one class in a line, and nothing else; found '\\['"),
+    "python.txt": ("['Avis a', 'Avis b']\n", "line 1: expected one class in a line, and nothing else"),
+    "map.pbtxt": ('item {\n id: 1\n name: "Avis a"\n}\n', "line 1: .* found 'item {'"),
+    "yolo.txt": ("names:\n  0: Avis a\n  1: Avis b\n", "none in 'names:' .line 1"),
+    "tabs.txt": ("Avis a\tA Bird\nAvis b\tB Bird\n", "found '.{1,2}t' in each, as in .* A table needs a header"),
+    "header.txt": ("index,name\n1,Avis b\n0,Avis a\n", "none in 'index,name' .line 1.* ends in .csv"),
+    "own numbers.txt": (
+        "song 1\nsong 2\n2 stroke engine\nwind\nrain\n",
+        ["song 1", "song 2", "2 stroke engine", "wind", "rain"],
+    ),
     "points.txt": ("2. Avis c\n0. Avis a\n1. Avis b\n", CLASSES),
     "floats.csv": ("index,name\n1.0,Avis b\n0.0,Avis a\n2.0,Avis c\n", CLASSES),
     "other.csv": (
@@ -208,6 +280,20 @@ LISTS: dict[str, tuple[str, list[str] | str]] = {
 }
 
 
+def test_classes_that_are_no_species_are_named_and_marked(tmp_path: Path) -> None:
+    path, notes = tmp_path / "x.txt", list[str]()
+    path.write_text(
+        "Avis a\nunknown bird\nAvis b, Avis c\nParus sp.\nnoise\nAvis d (Linnaeus, 1758)\nA a_One\nB b_One\n"
+    )
+    kinds = [label.kind for label in read_classes(path, on_note=notes.append)]
+    assert kinds == ["species", *["sound"] * 4, *["species"] * 3]
+    (note,) = notes
+    assert note.endswith(
+        "4 of 8 classes are not one species, and are never counted as species: unknown bird, "
+        "Avis b, Avis c, Parus sp., noise."
+    )
+
+
 @pytest.mark.parametrize("name", list(LISTS))
 def test_lists_of_classes_are_read_in_order_or_refused(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
@@ -219,4 +305,4 @@ def test_lists_of_classes_are_read_in_order_or_refused(name: str, tmp_path: Path
             read_classes(path)
     else:
         assert [label.scientific_name for label in read_classes(path, on_note=notes.append)] == expected
-        assert len(notes) == (name in ("from one.txt", "tabs.tsv"))
+        assert len(notes) == (name in ("from one.txt", "behind from one.txt", "tabs.tsv"))

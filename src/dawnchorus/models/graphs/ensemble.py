@@ -50,7 +50,7 @@ def make_ensemble(
     members. The others hear the window resampled, and the best of as many of their own windows as cover it.
 
     Raises:
-        InputError: fewer than two members, or they differ in classes, or weights do not fit.
+        InputError: fewer than two members, or one of them twice, or they differ in classes, or weights do not fit.
         ModelError: a member is no ONNX graph, or the new one does not give what its members give.
     """
     if any(bundle.info.cleaning != bundles[0].info.cleaning for bundle in bundles):
@@ -114,6 +114,7 @@ def _shares(bundles: Sequence[Bundle], weights: Sequence[float] | None) -> np.nd
     if len(bundles) < 2:
         raise InputError(f"ensemble: expected at least two bundles, got {len(bundles)}.")
     first = bundles[0]
+    _refuse_repeated(bundles)
     for bundle in bundles:
         if bundle.info.graph != "model.onnx":
             raise ModelError(
@@ -131,6 +132,23 @@ def _shares(bundles: Sequence[Bundle], weights: Sequence[float] | None) -> np.nd
         given = ", ".join(f"{value:g}" for value in values)
         raise InputError(f"weights: expected {len(bundles)} numbers of 0 or more, not all of them 0, got {given}.")
     return np.asarray(values / values.sum())
+
+
+def _refuse_repeated(bundles: Sequence[Bundle]) -> None:
+    """Refuse a member that is there twice: it would count double without a word.
+
+    Raises:
+        InputError: there is one.
+    """
+    first: dict[tuple[object, ...], Bundle] = {}
+    for bundle in bundles:
+        key = (bundle.id, bundle.info.activation, bundle.labels)
+        if (other := first.get(key)) is not None:
+            raise InputError(
+                f"ensemble: expected different members, got {other.folder} and {bundle.folder}, which are one model "
+                f"(bundle {bundle.id}). Leave one of them out; --weights gives the other more weight."
+            )
+        first[key] = bundle
 
 
 def _class_order(bundle: Bundle, first: Bundle) -> list[int]:
@@ -248,6 +266,18 @@ def _write_recordings(target: Path, bundles: Sequence[Bundle]) -> None:
     pq.write_table(pa.Table.from_pylist(list(rows.values()), tables[0].schema), target / RECORDINGS_NAME)
 
 
+def _on_windows(info: BundleInfo, bundles: Sequence[Bundle]) -> str:
+    """Return a sentence on members with shorter windows, if there are any."""
+    shorter = [bundle.info for bundle in bundles if bundle.info.window_s < info.window_s]
+    if not shorter:
+        return ""
+    named = ", ".join(f"{each.name} ({each.window_s:g} s)" for each in shorter)
+    return (
+        f" Members with shorter windows ({named}) score as many of their own as cover {info.window_s:g} s; the best "
+        f"score of each class is averaged with the other members'."
+    )
+
+
 def _card(info: BundleInfo, bundles: Sequence[Bundle], shares: np.ndarray, average: Average) -> str:
     rows = "\n".join(
         f"| {bundle.info.name} {bundle.id} | {bundle.info.family} | {share:.3f} | {bundle.info.license} |"
@@ -255,7 +285,7 @@ def _card(info: BundleInfo, bundles: Sequence[Bundle], shares: np.ndarray, avera
     )
     return f"""# {info.name}
 
-The {average} average of {len(bundles)} models.
+The {average} average of {len(bundles)} models.{_on_windows(info, bundles)}
 
 - **Licence of the weights: {info.license}**
 - {len(bundles[0].labels)} classes.

@@ -157,7 +157,7 @@ def choose_outputs(
     if not candidates:
         raise ModelError(
             f"{path}: expected an output {scores_output or 'of the size'} with {n_classes} classes (as many as there "
-            f"are labels), found {_listed(outputs)}. Name it with --scores-output, or correct the labels."
+            f"are labels), found {_listed(outputs)}. {_advice(outputs)}"
         )
     if len(candidates) > 1:
         raise ModelError(
@@ -213,6 +213,17 @@ def _width(port: Port, n_windows: int) -> int | None:
     elif n_windows > 1:
         return None
     return math.prod(sizes) if sum(size != 1 for size in sizes) <= 1 else None
+
+
+def _advice(outputs: Sequence[Port]) -> str:
+    """Return a sentence on what to do if none of the outputs has the scores."""
+    if not outputs or any(port.is_convertible for port in outputs):
+        return "Name it with --scores-output, or correct the labels."
+    first = outputs[0]
+    return (
+        f"{first.name} gives {first.dtype}, which are no scores (the number of the best class, perhaps). Export the "
+        f"scores of all classes as float32."
+    )
 
 
 def _listed(ports: Sequence[Port]) -> str:

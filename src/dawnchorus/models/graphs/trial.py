@@ -18,12 +18,21 @@ TONE_HZ = 1_000
 ROUNDING = 1e-3
 """Distance from 0 and 1 that rounding explains, also in half precision."""
 
+MIN_PERCENT = 10.0
+"""Largest of values from 0 to 100 above which they look like percent."""
+
 MAX_BATCH_EFFECT = 0.02
 """Change of a window's scores by the windows beside it, as a share of the scores' range, that a scale of quantized
 numbers explains which is chosen for the whole batch."""
 
 _ACTIVATION_BEHIND: dict[str, Activation] = {"Sigmoid": "identity", "Softmax": "identity", "LogSoftmax": "softmax"}
 """Activations that make scores of what such an operator gives."""
+
+_NO_LOGITS = {
+    "Tanh": "From -1 to 1, a sigmoid gives no less than 0.27 and no more than 0.73: export the values before it.",
+    "Log": "Of logarithms of scores, a sigmoid gives no more than 0.5: export the scores, and use identity.",
+}
+"""Operators of which a sigmoid makes no scores over the whole range, with the reason."""
 
 
 def try_scores(bundle: Bundle, last_operator: str, on_note: Callable[[str], None]) -> None:
@@ -47,12 +56,27 @@ def try_scores(bundle: Bundle, last_operator: str, on_note: Callable[[str], None
                 f"({n_classes},) for each window. A recording may have such windows: keep the graph from dividing by "
                 f"0 or taking its logarithm, for example by adding 1e-6 to the level that it divides by."
             )
+    _check_repeated(session.run(np.stack(list(sounds.values()))).logits, logits)
     _check_batch(np.concatenate([session.run(sound[None]).logits for sound in sounds.values()]), logits)
     _check_activation(bundle.info.activation, last_operator, logits, on_note)
     if len(logits) > 1 and np.ptp(logits, axis=0).max() <= ROUNDING:
         on_note(
             "The model gives the same scores for silence, noise and a tone. It is given samples from -1 to 1: does it "
             "expect others, such as whole numbers up to 32767?"
+        )
+
+
+def _check_repeated(again: FloatArray, logits: FloatArray) -> None:
+    """Refuse a graph that scores the same windows differently the second time.
+
+    Raises:
+        BundleInvalid: it does.
+    """
+    effect = float(np.abs(again - logits).max())
+    if effect > ROUNDING * max(float(np.ptp(logits)), 1):
+        raise BundleInvalid(
+            f"The scores of the same windows change by up to {effect:.3g} from one run to the next. The graph draws "
+            f"random numbers or keeps a state: export it for inference (in PyTorch after model.eval())."
         )
 
 
@@ -83,16 +107,30 @@ def _check_activation(
             f"The graph ends in {last_operator}, so that scores with activation {activation} would be wrong ({came}). "
             f"Use --activation {right}, or choose the output before it with --scores-output."
         )
+    is_positive = lowest >= -ROUNDING and not is_inside
     if activation == "identity" and not is_inside:
-        raise BundleInvalid(
-            f"Expected scores from 0 to 1 with activation identity: {came}. Use --activation sigmoid if each class is "
-            f"scored by itself, or softmax if one class of all is present."
+        advice = (
+            "Use --activation sigmoid if each class is scored by itself, or softmax if one class of all is present."
         )
+        advice = _advice_on_positive(highest) if is_positive else advice
+        raise BundleInvalid(f"Expected scores from 0 to 1 with activation identity: {came}. {advice}")
+    if activation == "sigmoid" and last_operator in _NO_LOGITS:
+        on_note(f"Activation sigmoid: {came}, and ends in {last_operator}. {_NO_LOGITS[last_operator]}")
+    if activation == "sigmoid" and is_positive:
+        on_note(f"Activation sigmoid: {came}. {_advice_on_positive(highest)}")
     if activation != "identity" and right is None and is_inside:
         on_note(
             f"Activation {activation}: {came}, as scores would that need none. If they are scores already, use "
             f"--activation identity."
         )
+
+
+def _advice_on_positive(highest: float) -> str:
+    """Return sentences on values of which none is negative and some are above 1: a sigmoid makes no scores of them."""
+    advice = "Export the values before the last step, or scores from 0 to 1."
+    if MIN_PERCENT < highest <= 100 * (1 + ROUNDING):
+        advice = "They look like percent: divide them by 100 in the graph when it is exported, and use identity."
+    return f"None is negative, so they are hardly logits: a sigmoid would give 0.5 or more everywhere. {advice}"
 
 
 def _sounds(bundle: Bundle) -> dict[str, FloatArray]:

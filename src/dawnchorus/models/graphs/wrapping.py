@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from dawnchorus.models.graphs.foreign_onnx import ForeignOnnx
 from dawnchorus.models.graphs.ports import Chosen, Port, choose_outputs
 from dawnchorus.models.graphs.trial import try_scores
 from dawnchorus.models.litert import LiteRtGraph
-from dawnchorus.taxonomy.labels import Label
+from dawnchorus.taxonomy.labels import Label, doubled_class, label_text
 
 KERAS_SUFFIXES = frozenset((".h5", ".hdf5", ".keras"))
 KERAS_HINT = (
@@ -94,9 +93,9 @@ def wrap_model(
     if not is_tflite and graph.suffix.lower() != ".onnx":
         hint = f" {KERAS_HINT}" if graph.suffix.lower() in KERAS_SUFFIXES else ""
         raise InputError(f"{graph}: expected a file that ends in .onnx or .tflite.{hint}")
-    doubled = [name for name, n in Counter(label.scientific_name for label in labels).items() if n > 1]
-    if doubled:
-        raise InputError(f"labels: expected each class once, got {len(doubled)} more than once, as {doubled[0]!r}.")
+    if (doubled := doubled_class(labels)) is not None:
+        first, second = (label_text(labels[place]) for place in doubled)
+        raise InputError(f"labels: expected each class once, got {first!r} and {second!r}, which are one class.")
     n_window = _window_samples(description)
     adapted = _Adapted()
 

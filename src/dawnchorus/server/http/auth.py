@@ -17,6 +17,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import Message
 
 from dawnchorus.server.http.error_handlers import problem
+from dawnchorus.server.http.json_bodies import refuse_other_body
 from dawnchorus.server.http.parameters import refuse_unknown_query
 from dawnchorus.server.http.uploads import announced_bytes
 from dawnchorus.server.settings import Role, Settings
@@ -50,7 +51,7 @@ MAX_FAILURES, FAILURES_S = 20, 60.0
 
 
 def needs(role: Role) -> Any:
-    """Return a dependency of a route that requires a role, and then refuses parameters that the route does not read."""
+    """Return a dependency of a route that requires a role, and then refuses what the route does not read."""
 
     async def check(request: Request) -> None:  # what is not async takes a turn on a thread
         if request.state.role is Role.OPEN and role > Role.OPEN:
@@ -58,6 +59,7 @@ def needs(role: Role) -> Any:
         if request.state.role < role:
             raise HTTPException(403, f"expected a token that allows to {role.name.lower()}; this one does not.")
         refuse_unknown_query(request)
+        refuse_other_body(request)
 
     check.role = role  # type: ignore[attr-defined]
     return Depends(check)

@@ -125,11 +125,14 @@ async def _database(request: Request, error: Exception) -> JSONResponse:
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - it is installed for no other
     is_page = _is_page(request)
+    detail, path = str(error.detail), request.scope["path"]
+    if error.status_code == HTTPStatus.NOT_FOUND and path.endswith("/"):
+        detail = f"{detail}: {path[:MAX_SHOWN]}. Addresses here have no slash at their end."
     if error.status_code == HTTPStatus.UNAUTHORIZED and is_page:
         return RedirectResponse(request.scope.get("root_path", "").rstrip("/") + "/login", 303)
     if is_page:
-        return await _shown(request, error.status_code, str(error.detail))
-    return problem(error.status_code, str(error.detail), headers=error.headers)
+        return await _shown(request, error.status_code, detail)
+    return problem(error.status_code, detail, headers=error.headers)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

@@ -6,8 +6,33 @@ import json
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from fastapi import Request
+from fastapi.routing import APIRoute
+
 from dawnchorus.errors import InputError
 from dawnchorus.server.http.parameters import refuse_repeated
+from dawnchorus.server.http.uploads import media_type
+
+EMPTY_BODIES = (b"", b"{}", b"null")
+"""Bodies that say nothing, which some clients send always."""
+
+
+def refuse_other_body(request: Request) -> None:
+    """Refuse a body of another type than JSON, or one that the route does not read, of routes of `JsonRoute`.
+
+    Raises:
+        InputError: it is such a body.
+    """
+    body, route = getattr(request.state, "body", b""), request.scope.get("route")
+    if not isinstance(route, APIRoute) or body.strip() in EMPTY_BODIES:
+        return
+    if route.body_field is None:
+        raise InputError("expected no body: this address takes no parameters in one.")
+    kind = media_type(request)
+    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+        raise InputError(
+            f"expected a body in JSON with the Content-Type application/json, got {kind[:80] or 'no Content-Type'}."
+        )
 
 
 def parse_json(body: bytes) -> Any:
@@ -23,7 +48,7 @@ def parse_json(body: bytes) -> Any:
 
 
 def _unambiguous(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    refuse_repeated([name for name, _ in pairs], "field")
+    refuse_repeated(pairs, "field")
     return dict(pairs)
 
 

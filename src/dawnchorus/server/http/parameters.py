@@ -15,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from dawnchorus.errors import InputError
 from dawnchorus.suggestions import suggestion
 
+MAX_SHOWN = 40
+"""Characters of a value in a message."""
+
 Parameters = TypeVar("Parameters", bound=BaseModel)
 
 
@@ -44,7 +47,7 @@ def refuse_unknown_query(request: Request) -> None:
     fields = get_flat_params(route.dependant)
     known = [field.alias for field in fields if not isinstance(field.field_info, elsewhere)]
     refuse_unknown(request.query_params.keys(), known, "parameter")
-    refuse_repeated([name for name, _ in request.query_params.multi_items()], "parameter")
+    refuse_repeated(request.query_params.multi_items(), "parameter")
 
 
 def refuse_unknown(names: Collection[str], known: Collection[str], noun: str) -> None:
@@ -60,15 +63,16 @@ def refuse_unknown(names: Collection[str], known: Collection[str], noun: str) ->
         raise InputError(f"{noun} '{unknown[0][:80]}': {expected}.{nearest}")
 
 
-def refuse_repeated(names: Sequence[str], noun: str) -> None:
+def refuse_repeated(pairs: Sequence[tuple[str, object]], noun: str) -> None:
     """Refuse names that come more than once: no value is passed over for another.
 
     Raises:
-        InputError: there is one.
+        InputError: there is one; the message has its values.
     """
-    for name, n in Counter(names).items():
+    for name, n in Counter(name for name, _ in pairs).items():
         if n > 1:
-            raise InputError(f"{noun} '{name[:80]}': expected one value, got {n}.")
+            values = " and ".join(f"{value!r}"[:MAX_SHOWN] for each, value in pairs if each == name)
+            raise InputError(f"{noun} '{name[:80]}': expected one value, got {n}: {values[: 4 * MAX_SHOWN]}.")
 
 
 def merge_fields(query: Parameters, fields: Mapping[str, str]) -> Parameters:

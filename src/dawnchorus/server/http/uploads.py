@@ -77,7 +77,7 @@ async def receive_file(request: Request, spool: Path, *, max_bytes: int) -> Asyn
     path = Path(name)
     try:
         with _writing(spool), os.fdopen(handle, "wb") as file:
-            if _media_type(request) == FORM_TYPE:
+            if media_type(request) == FORM_TYPE:
                 async with _form(request, max_bytes, max_files=MAX_REFUSED) as form:
                     request.state.texts = _texts(form)
                     upload = _only_file(form)
@@ -149,7 +149,7 @@ def _texts(form: FormData) -> dict[str, str]:
         InputError: a field comes twice.
     """
     texts = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
-    refuse_repeated([name for name, _ in texts], "field")
+    refuse_repeated(texts, "field")
     return dict(texts)
 
 
@@ -224,10 +224,15 @@ def paced(receive: Receive) -> Receive:
     return receive_in_time
 
 
-def _media_type(request: Request) -> str:
+def media_type(request: Request) -> str:
     """Return the type of the body in lower case, without parameters."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
+
+NO_BOUNDARY = " Leave the Content-Type to the program that sends the form: it knows the boundary."
+
+PLAIN_ENCODINGS = frozenset((b"", b"binary", b"8bit", b"7bit"))
+"""Transfer encodings of a part's bytes as they are."""
 
 _DISPOSITION_PARAMETER = re.compile(rb';\s*([^=;\s]+)\s*=\s*("(?:\\.|[^"\\])*"|[^;]*)')
 
@@ -253,8 +258,18 @@ class _FormParser(MultiPartParser):
         return self._current_files
 
     def on_headers_finished(self) -> None:
-        """Begin a file or a text field."""
+        """Begin a file or a text field.
+
+        Raises:
+            MultiPartException: the part is encoded, which RFC 7578 (section 4.7) forbids; nothing here decodes it.
+        """
         part = self._current_part
+        encoding = dict(part.item_headers).get(b"content-transfer-encoding", b"").strip().lower()
+        if encoding not in PLAIN_ENCODINGS:
+            raise MultiPartException(
+                f"a part has the Content-Transfer-Encoding {encoding[:40].decode('latin-1')!r}. Send its bytes as they "
+                f"are."
+            )
         name = _extended_name(part.content_disposition or b"")
         if name is not None:
             part.content_disposition = (part.content_disposition or b"") + b'; filename="upload"'  # makes it a file
@@ -287,7 +302,7 @@ async def _form(
 
     Its files are closed afterwards.
     """
-    if (kind := _media_type(request)) != FORM_TYPE:
+    if (kind := media_type(request)) != FORM_TYPE:
         raise InputError(f"expected a body of the type {FORM_TYPE}, got {kind[:80] or 'none'}.")
     parser = _FormParser(
         request.headers,
@@ -305,7 +320,8 @@ async def _form(
     except MultiPartException as error:
         if parser.n_files > max_files:
             raise InputError(f"expected at most {max_files} files in a request, got more.") from error
-        raise InputError(f"the multipart body cannot be read: {error.message}") from error
+        hint = "" if "boundary=" in request.headers["content-type"].lower() else NO_BOUNDARY
+        raise InputError(f"the multipart body cannot be read: {error.message}{hint}") from error
     try:
         yield form
     finally:

@@ -18,7 +18,7 @@ from dawnchorus.identification.options import Options
 from dawnchorus.server.http.auth import needs
 from dawnchorus.server.http.dependencies import ServiceOf, receive_recording
 from dawnchorus.server.http.parameters import RequestParameters, merge_fields
-from dawnchorus.server.http.routes.replies import problems
+from dawnchorus.server.http.routes.replies import JsonRoute, problems
 from dawnchorus.server.http.routes.training_data import take, upload_reply
 from dawnchorus.server.service import Service
 from dawnchorus.server.settings import Role
@@ -28,7 +28,7 @@ from dawnchorus.types import Channel, Detection
 
 N_TOP, N_RECENT = 5, 20
 
-router = APIRouter(prefix="/api", tags=["seed"])
+router = APIRouter(prefix="/api", tags=["seed"], route_class=JsonRoute)
 
 
 @router.get("/health", dependencies=[needs(Role.IDENTIFY)], responses=problems())

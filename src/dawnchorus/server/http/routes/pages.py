@@ -21,7 +21,7 @@ from dawnchorus.server.history import Found, Heard
 from dawnchorus.server.http.auth import COOKIE, CSRF_FIELD, check_form, needs, own_path
 from dawnchorus.server.http.dependencies import ServiceOf, receive_recording
 from dawnchorus.server.http.error_handlers import shown, status_of
-from dawnchorus.server.http.parameters import refuse_unknown
+from dawnchorus.server.http.parameters import refuse_repeated, refuse_unknown
 from dawnchorus.server.http.routes.identify import is_long, queued
 from dawnchorus.server.http.routes.replies import Sha256
 from dawnchorus.server.http.uploads import read_body
@@ -283,8 +283,15 @@ def login(request: Request) -> Response:
 
 
 async def _form(request: Request) -> dict[str, str]:
-    """Read a small form."""
-    return dict(parse_qsl((await read_body(request, max_bytes=MAX_FORM_BYTES)).decode("utf-8", "replace")))
+    """Read a small form.
+
+    Raises:
+        InputError: a field comes twice.
+    """
+    body = await read_body(request, max_bytes=MAX_FORM_BYTES)
+    fields = parse_qsl(body.decode("utf-8", "replace"))
+    refuse_repeated([(name, "not shown") for name, _ in fields], "field")  # a token is no text for messages
+    return dict(fields)
 
 
 @router.post("/login", dependencies=[needs(Role.OPEN)])

@@ -30,16 +30,21 @@ MAX_JSON_BYTES = 1 << 20
 
 
 class JsonRoute(APIRoute):
-    """A route whose JSON body is refused when it is too long or says one thing twice; FastAPI alone would take any."""
+    """A route whose JSON body is refused when it is too long or says one thing twice; FastAPI alone would take any.
+
+    `refuse_other_body` finds it in `request.state.body`.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Read the body first."""
+        """Read the body first, unless the route reads it by itself or its method has none."""
         handle = super().get_route_handler()
-        if self.body_field is None:
+        reads_itself = self.dependant.request_param_name is not None or (self.methods or set()) <= {"GET", "HEAD"}
+        if self.body_field is None and reads_itself:
             return handle
 
         async def answer(request: Request) -> Response:
             body = await read_body(request, max_bytes=MAX_JSON_BYTES)
+            request.state.body = body
             _refuse_ambiguous(body)
 
             async def receive() -> Message:

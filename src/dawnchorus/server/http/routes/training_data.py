@@ -102,7 +102,7 @@ class Wish(BaseModel):
 def retrain(service: ServiceOf, wish: Wish | None = None) -> dict[str, Any]:
     """Learn from all lessons; the new model is compared with the active one on recordings that neither learned from."""
     wish = wish or Wish()
-    refuse_repeated([setting.partition("=")[0] for setting in wish.recipe], "recipe")
+    refuse_repeated([(name, value) for name, _, value in (each.partition("=") for each in wish.recipe)], "recipe")
     overrides = [*service.settings.recipe, *map(_number, wish.recipe)]
     return job_fields(service.learning.start(overrides, by_hand=wish.by_hand))
 
