@@ -65,7 +65,7 @@ def fixed_features(network: Network, examples: Examples, *, scratch: Path) -> It
 
 
 def birdless_features(network: Network, sounds: Tensor, folder: Path) -> Tensor:
-    """Return the front end's result for sounds that are the same in every run [sounds, ...].
+    """Return the front end's result for sounds without birds that are the same in every run [sounds, ...].
 
     Where the network's front end has a name, the file stays in the folder of the clips, as that of `fixed_features`.
 
