@@ -94,7 +94,7 @@ class BackgroundTest:
 
     def __str__(self) -> str:
         first = self.recordings[0]
-        in_part = f" (in {self.n_in_part} of them between marks)" if self.n_in_part else ""
+        in_part = f" (of {self.n_in_part} the time between marks)" if self.n_in_part else ""
         return (
             f"highest score {self.highest:.3f} ({first.scientific_name} in {first.recording_id}), 95th percentile "
             f"{self.percentile_95:.3f}; from {self.min_score:g} on in {self.n_heard} of {self.n_recordings} "
