@@ -317,9 +317,16 @@ def test_results_of_xeno_cantos_api_beside_the_sound(source: str, tmp_path: Path
     sound(tmp_path / "xeno-canto" / "XC25.wav")
     sound(tmp_path / "xeno-canto" / "26.WAV")
     (tmp_path / "xc.json").write_text(
-        f"[{results({'id': 25})}, {results({'id': '26'}, {'id': '25'}, {'id': '27'}, {'id': ''})}]"
+        f"[{results({'id': 25, 'length': '0:02'})}, "
+        f"{results({'id': '26', 'length': '1:05'}, {'id': '25', 'length': '0:02'}, {'id': '27'}, {'id': ''})}]"
     )
-    rows = imported(tmp_path / source, tmp_path)
+    notes: list[str] = []
+    rows = imported(tmp_path / source, tmp_path, on_note=notes.append)
+    assert (
+        "recordings of another length than their source lists: 1 (as XC26: 1.0 s, listed with 65.0 s). The table has "
+        "the length of the file." in notes
+    )
+    assert [row.duration_s for row in rows.values()] == [1.0, 1.0, None]
     assert list(rows) == ["XC25", "XC26", "XC27"]
     assert [row.problems for row in rows.values()] == [(), (), ("missing",)]
     row = rows["XC25"]

@@ -56,8 +56,16 @@ def test_what_is_known_of_three_seconds(
 
 
 def test_recordings_without_birds_are_background_and_those_in_which_nothing_is_marked() -> None:
-    assert is_without_birds(row(kind="background"))
-    assert is_without_birds(row(kind="soundscape", is_annotated=True))
-    assert not is_without_birds(row(kind="background", annotations=(mark(0, 1, "A a"),)))
-    assert not is_without_birds(row(kind="soundscape"))
-    assert not is_without_birds(OF_ONE)
+    assert is_without_birds(row(kind="background"), 0, 3)
+    assert is_without_birds(row(kind="soundscape", is_annotated=True), 0, 3)
+    assert not is_without_birds(row(kind="background", annotations=(mark(0, 1, "A a"),)), 0, 3)
+    assert not is_without_birds(row(kind="soundscape"), 0, 3)
+    assert not is_without_birds(OF_ONE, 0, 3)
+
+
+def test_time_between_marks_is_without_birds_where_no_mark_is_touched() -> None:
+    assert [is_without_birds(MARKED, start_s, start_s + 1) for start_s in (0, 1, 2, 7, 8, 9.5, 11)] == [
+        *(False, True, False, False, True, False, True)
+    ]
+    assert not is_without_birds(SOMETHING, 1.5, 4.5), "a sound of unknown species"
+    assert is_without_birds(SOMETHING, 2, 5)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from dawnchorus.data.presence import Presence
-from dawnchorus.data.recordings import RecordingRow
+from dawnchorus.data.recordings import Annotation, RecordingRow
 from dawnchorus.evaluation.background import describe_background, measure_background
 from dawnchorus.evaluation.scoring import Scores
 
@@ -24,7 +26,13 @@ def scores(rows: list[RecordingRow], each: list[list[list[float]]]) -> Scores:
         start_s=np.concatenate([np.arange(len(recording), dtype=float) for recording in each]),
         window_s=1.0,
         scores=np.array([window for _, window in windows]),
-        presence=np.array([PRESENCE.between(rows[k], 0, 1) for k, _ in windows]),
+        presence=np.array(
+            [
+                PRESENCE.between(rows[k], start_s, start_s + 1.0)
+                for k, recording in enumerate(each)
+                for start_s in range(len(recording))
+            ]
+        ),
         failures={},
     )
 
@@ -54,6 +62,27 @@ def test_of_negatives_only_the_species_that_they_are_without_counts() -> None:
     assert found is not None
     assert (found.highest, found.n_heard) == (0.1, 0)
     assert measure_background(scores([background("not a class", "Avis alia")], [[[0.9, 0.9]]])) is None
+
+
+def test_windows_between_the_marks_of_an_annotated_recording_count_and_no_others() -> None:
+    marks = (
+        Annotation(start_s=1.0, end_s=2.0, scientific_name="Avis magna"),
+        Annotation(start_s=2.9, end_s=3.05, scientific_name="Avis aliena"),
+    )
+    marked = RecordingRow(recording_id="marsh", path="marsh", kind="soundscape", annotations=marks)
+    windows = [[0.1, 0.3], [0.9, 0.9], [0.9, 0.9], [0.9, 0.9], [0.0, 0.2]]
+    found = measure_background(scores([marked], [windows]))
+    assert found is not None
+    assert (found.n_recordings, found.n_in_part, found.highest) == (1, 1, 0.3)
+    assert found.scored_h * 3600 == pytest.approx(2), "the seconds 0 to 1 and 4 to 5"
+    assert found.false_alarms[0].n_alarms == 1
+    line = next(describe_background(found, model="mine", activation="sigmoid"))
+    assert "in 1 of 1 background recordings (of 1 the time between marks)" in line
+    full = replace(marked, annotations=(replace(marks[0], start_s=0.5, end_s=4.5),))
+    silent = RecordingRow(recording_id="calm", path="calm", kind="soundscape", is_annotated=True)
+    both = measure_background(scores([full, silent], [windows, windows]))
+    assert both is not None
+    assert (both.n_recordings, both.n_in_part) == (1, 0), "nothing of the first is between its marks"
 
 
 def test_high_scores_are_a_warning_with_what_to_do_and_no_background_is_said() -> None:

@@ -146,6 +146,21 @@ def test_what_nobody_said_is_not_learned_as_absent(tmp_path: Path, store: ModelS
     assert examples.warnings[0].startswith("1 of 4 recordings are unlabelled (never...) and left out")
 
 
+def test_clips_between_marks_are_learned_from_as_background(tmp_path: Path, store: ModelStore) -> None:
+    marks = (
+        Annotation(start_s=0, end_s=1.1, scientific_name="Avis una"),
+        Annotation(start_s=4.5, end_s=4.6, scientific_name="Avis aliena"),
+    )
+    soundfile.write(tmp_path / "a.wav", np.full(6 * RATE_HZ, 0.1), RATE_HZ)
+    row = RecordingRow(recording_id="a", path="a.wav", kind="soundscape", annotations=marks, split="train")
+    write_table(RecordingsTable(tmp_path, (row,)))
+    options = ("data.validation=0", "data.crop=fixed", "data.classes=[Avis una]")
+    examples = loaded(tmp_path, store, *options)
+    assert examples.targets[:, 0].tolist() == [1.0, IGNORED, 0.0, 0.0, 0.0, 0.0]
+    assert examples.train.tolist() == [0, 1, 2, 3, 4, 5]
+    assert examples.backgrounds.tolist() == [2, 3, 5], "another species is in the fifth"
+
+
 def test_times_of_crops_count_what_was_cut_out() -> None:
     whole = WholeRecording(0, 0, 100, ((2.0, 5.0), (6.0, 7.0)))
     assert [whole.recorded_s(kept_s) for kept_s in (0.0, 1.9, 2.5, 2.9, 3.5)] == [0.0, 1.9, 5.5, 5.9, 7.5]

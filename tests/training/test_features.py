@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tests.conftest import Command
 from tests.tiny_training import Train
 
@@ -16,6 +17,8 @@ from dawnchorus.errors import InputError
 from dawnchorus.evaluation.data_quality import learned_from
 from dawnchorus.models.bundle import read_bundle
 from dawnchorus.models.graphs.ensemble import make_ensemble
+from dawnchorus.training.families import Network
+from dawnchorus.training.features import birdless_features
 from dawnchorus.training.runs import Run
 from dawnchorus.training.trainer import resume
 
@@ -68,6 +71,29 @@ def test_features_of_a_stopped_run_are_not_trusted(own: Path, run_training: Trai
     again = resume(stopped.folder)
     assert again.about["status"] == "done"
     assert not (run.folder / "features.npy").exists()
+
+
+def test_embeddings_of_noise_are_computed_once(tmp_path: Path) -> None:
+    class Counting(Network):
+        features_key = "ear"
+        n_sounds = 0
+
+        def features(self, waveform: torch.Tensor) -> torch.Tensor:
+            self.n_sounds += len(waveform)
+            return waveform[:, :2]
+
+        def classify(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return features, features
+
+    sounds = torch.arange(80.0).reshape(20, 4)
+    network = Counting()
+    found = [birdless_features(network, sounds, tmp_path) for _ in range(2)]
+    assert all(torch.equal(each, sounds[:, :2]) for each in found)
+    assert network.n_sounds == 20
+    birdless_features(network, sounds[:5], tmp_path)
+    assert network.n_sounds == 25, "other sounds have a file of their own"
+    network.features_key = None
+    assert torch.equal(birdless_features(network, sounds, tmp_path), sounds[:, :2])
 
 
 def test_a_run_goes_on_only_with_its_own_data(own: Path, run_training: Train) -> None:

@@ -149,6 +149,37 @@ def test_processes_hear_different_noise_and_each_the_same_again(monkeypatch: pyt
     assert torch.equal(other, again)
 
 
+def test_silence_and_some_noise_are_in_every_batch_with_none_of_the_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    declare_vision_operators()
+    from dawnchorus.training.learner import Learner
+
+    birdless = torch.arange(9.0)[:, None].expand(9, 400)
+    batch = (torch.full((4, 400), -1.0), torch.eye(2).repeat(2, 1), torch.arange(4))
+    drawn: dict[tuple[float, int], list[float]] = {}
+    losses: dict[float, float] = {}
+    monkeypatch.setattr(Learner, "log", lambda *_args, **_options: None)
+    monkeypatch.setattr(Learner, "trainer", SimpleNamespace(world_size=1))
+    for share, step in ((0.5, 0), (0.5, 1), (0.5, 0), (0.25, 0)):
+        config = compose_config(["data=x", "loss=bce", f"data.noise_share={share}"])
+        ear = _Ear()
+        torch.nn.init.constant_(ear.head.weight, 0.0)
+        torch.nn.init.constant_(ear.head.bias, 0.0)
+        learner = Learner(
+            ear, config, loss=build_loss(config.loss, torch.ones(2)), augment=Augment(config.augment),
+            examples=SimpleNamespace(recordings=None, presence=None, validation=()), fixed=False,  # type: ignore[arg-type]
+            birdless=birdless,
+        )  # fmt: skip
+        monkeypatch.setattr(Learner, "global_step", step)
+        losses[share] = learner.training_step(batch, 0).item()
+        values = ear.heard[0][4:, 0].tolist()
+        assert drawn.setdefault((share, step), values) == values, "the same step draws the same"
+    assert [values[0] for values in drawn.values()] == [0, 0, 0], "silence"
+    assert [len(values) for values in drawn.values()] == [3, 3, 2]
+    assert drawn[0.5, 0] != drawn[0.5, 1]
+    each = 2 * np.log(2)
+    assert losses == pytest.approx({0.5: each * (4 + 3) / 4, 0.25: each * (4 + 2) / 4}), "each counts as a clip"
+
+
 def test_a_loss_that_is_no_number_ends_with_advice_and_keeps_what_there_is(run_training: Train, tmp_path: Path) -> None:
     with pytest.raises(TrainingFailed, match=r"The loss became .* Lower optimizer\.lr"):
         run_training(*SMALL, "optimizer=sgd", "optimizer.lr=1e30", "trainer.epochs=3", "scheduler=constant")

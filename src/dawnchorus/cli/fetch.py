@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -21,7 +22,7 @@ from dawnchorus.data.labels import LabelReader, labels_of_rows
 from dawnchorus.data.licenses import DEFAULT_ALLOWED
 from dawnchorus.data.recordings import RecordingsTable, read_table, table_path, write_table
 from dawnchorus.data.sound_notes import notes_of_sound
-from dawnchorus.data.sources.archive_changes import compare_with_archive, read_search, write_search
+from dawnchorus.data.sources.archive_changes import EarlierSearch, compare_with_archive, read_search, write_search
 from dawnchorus.data.sources.download import claim_folder, fetch_recordings
 from dawnchorus.data.sources.kaggle import download, find_source
 from dawnchorus.data.sources.xeno_canto import (
@@ -112,6 +113,13 @@ def xeno_canto(
         changes = compare_with_archive(before, found, earlier, lambda name: look_up(web, name, **at))
         notes += changes.notes()
         print_notes(notes, screen)
+        # Noted before files come, so that they are known as these if the run is ended; replaced ones once they came.
+        listed_s = {item.row.recording_id: item.row.duration_s for item in chosen}
+        now = EarlierSearch(
+            tuple(item.row.recording_id for item in found),
+            {name: seconds for name, seconds in listed_s.items() if name not in changes.replaced},
+        )
+        write_search(data_set, query, now)
         with Bar(console=screen, transient=True) as bar:
             task = bar.add_task("fetching", total=len(chosen))
             fetched = fetch_recordings(
@@ -119,7 +127,7 @@ def xeno_canto(
                 chosen,
                 data_set,
                 n_workers=workers,
-                known_bytes={row.recording_id: row.n_bytes for row in before.rows},
+                known={row.recording_id: row for row in before.rows},
                 replaced=changes.replaced,
                 on_recording=lambda: bar.advance(task),
                 keep=lambda rows: _keep(merge(changes.table, RecordingsTable(data_set, tuple(rows))).table),
@@ -127,7 +135,8 @@ def xeno_canto(
         written, lost = read_table(data_set), set(fetched.unsound) & set(fetched.failures)
         table = written.with_rows(row for row in written.rows if row.recording_id not in lost)
         _keep(table)
-        write_search(data_set, query, (item.row.recording_id for item in found))
+        came = set(changes.replaced) - set(fetched.failures)
+        write_search(data_set, query, replace(now, listed_s={name: listed_s[name] for name in came & set(listed_s)}))
     describe(table, screen)
     print_notes(fetched.notes(), screen)
     notes += fetched.notes()

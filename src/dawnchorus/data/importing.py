@@ -44,6 +44,7 @@ from dawnchorus.data.layouts.voices import find_voices_table, rows_of_voices
 from dawnchorus.data.marks import hold_marks
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, first_of_each_species
 from dawnchorus.data.sound_notes import problems_of_sound
+from dawnchorus.data.sources.archive_changes import differ
 from dawnchorus.errors import AudioError, InputError
 from dawnchorus.formats.registry import MARK_SUFFIXES, format_of_file, marks_format, read_annotations
 from dawnchorus.taxonomy.classes import KnownClasses
@@ -99,7 +100,9 @@ def import_recordings(
         rows = list(_rows(source, layout, columns or {}, audio, labels.known, on_note))
         named = _read_labels(labels, rows, per_species, on_note)
         _check_names(source, named)
-        joined = join_contradictory(table_of(named, folder, n_workers=n_workers).rows)
+        described = table_of(named, folder, n_workers=n_workers)
+        _say_other_lengths(named, described.rows, on_note)
+        joined = join_contradictory(described.rows)
         table = RecordingsTable(folder, tuple(joined.rows))
         for note in joined.notes():
             on_note(note)
@@ -310,7 +313,7 @@ def _with_facts(decoder: DecoderProcess, row: RecordingRow) -> RecordingRow:
         opened = decoder.probe(path)
         n_bytes, content = path.stat().st_size, hash_content(path)
     except (AudioError, OSError):
-        return replace(row, problems=(UNREADABLE if os.path.exists(path) else MISSING,))
+        return replace(row, duration_s=None, problems=(UNREADABLE if os.path.exists(path) else MISSING,))
     origin, info, moment = opened.origin, opened.info, opened.origin.start_time
     return replace(
         row,
@@ -365,6 +368,20 @@ def _say_unread_tables(source: Path, layout: Layout, on_note: OnNote) -> None:
     tables += [table[1] for table in [described_layout(source)] if table is not None and source.is_dir()]
     if tables:
         on_note(f"tables that are not read, because of --layout {layout}: {len(tables)} ({list_some(tables)}).")
+
+
+def _say_other_lengths(listed: Iterable[RecordingRow], rows: Iterable[RecordingRow], on_note: OnNote) -> None:
+    """Count the recordings that are not as long as their source lists them."""
+    others = [
+        f"{row.recording_id}: {row.duration_s:.1f} s, listed with {before.duration_s:.1f} s"
+        for before, row in zip(listed, rows, strict=True)
+        if before.duration_s is not None and row.duration_s is not None and differ(before.duration_s, row.duration_s)
+    ]
+    if others:
+        on_note(
+            f"recordings of another length than their source lists: {len(others)} (as {others[0]}). The table has the "
+            f"length of the file."
+        )
 
 
 def _say_undescribed(sounds: Path, rows: Iterable[RecordingRow], on_note: OnNote) -> None:

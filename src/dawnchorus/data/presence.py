@@ -76,9 +76,12 @@ def touches(mark: Annotation, start_s: float, end_s: float) -> bool:
     return mark.start_s < end_s and (mark.end_s > start_s or mark.start_s == mark.end_s == start_s)
 
 
-def is_without_birds(row: RecordingRow) -> bool:
-    """Return True if no species is in any part of the recording: background, or annotated with nothing marked.
+def is_without_birds(row: RecordingRow, start_s: float, end_s: float) -> bool:
+    """Return True if no species is in the recording from start to end: background, or annotated and not marked there.
 
-    Background of some species only counts, as long as no more than these are looked at.
+    A mark that is only touched counts, also one without a species, as the sound may reach beyond it. Background of some
+    species only is without birds, as long as no more than these are looked at.
     """
-    return not row.annotations if row.is_annotated else row.kind == "background"
+    if row.is_annotated:
+        return not any(touches(mark, start_s, end_s) for mark in row.annotations)
+    return row.kind == "background"

@@ -27,7 +27,7 @@ GROUP_S = 60.0
 
 @dataclass(frozen=True)
 class BackgroundScore:
-    """Scores of the windows of one background recording, each the highest of the species that are not in it."""
+    """Scores of the windows without birds of one recording, each the highest of the species that are not in it."""
 
     recording_id: str
     highest: float
@@ -55,9 +55,11 @@ class FalseAlarms:
 
 @dataclass(frozen=True)
 class BackgroundTest:
-    """Scores of all background recordings, the highest first."""
+    """Scores of all recordings that are without birds, or in part, the highest first."""
 
     n_recordings: int
+    n_in_part: int
+    """Annotated recordings of them, of which only the windows count in which nothing is marked."""
     n_species: int
     """Species that are absent from some of the recordings: the others are not judged."""
     n_not_judged: int
@@ -78,6 +80,7 @@ class BackgroundTest:
         """Return the figures of all recordings together."""
         names = (
             "n_recordings",
+            "n_in_part",
             "n_species",
             "n_not_judged",
             "n_heard",
@@ -91,10 +94,11 @@ class BackgroundTest:
 
     def __str__(self) -> str:
         first = self.recordings[0]
+        in_part = f" (of {self.n_in_part} the time between marks)" if self.n_in_part else ""
         return (
             f"highest score {self.highest:.3f} ({first.scientific_name} in {first.recording_id}), 95th percentile "
             f"{self.percentile_95:.3f}; from {self.min_score:g} on in {self.n_heard} of {self.n_recordings} "
-            f"background recordings; false alarms per hour: {', '.join(map(str, self.false_alarms))}, in "
+            f"background recordings{in_part}; false alarms per hour: {', '.join(map(str, self.false_alarms))}, in "
             f"{60 * self.scored_h:.3g} minutes, of {self.n_species} species"
         )
 
@@ -102,14 +106,13 @@ class BackgroundTest:
 def measure_background(scores: Scores) -> BackgroundTest | None:
     """Measure the scores in background recordings; None where there are none.
 
-    Background, and recordings that are annotated with nothing marked. Of a recording that is known to be without some
-    species, as BirdNET-Analyzer's negatives are, only these count.
+    Background, and the windows of annotated recordings in which nothing is marked. Of a recording that is known to be
+    without some species, as BirdNET-Analyzer's negatives are, only these count.
     """
     recordings = [
         _BirdFreeRecording(row, windows, columns)
         for k, row in enumerate(scores.rows)
-        if is_without_birds(row)
-        and len(windows := np.flatnonzero(scores.recording == k))
+        if len(windows := _windows_without_birds(scores, k))
         and len(columns := np.flatnonzero((scores.presence[windows] == ABSENT).all(0)))
     ]
     if not recordings:
@@ -122,6 +125,7 @@ def measure_background(scores: Scores) -> BackgroundTest | None:
     highest = [each.highest for each in results]
     return BackgroundTest(
         n_recordings=len(results),
+        n_in_part=sum(bool(each.row.annotations) for each in recordings),
         n_species=int(is_judged.sum()),
         n_not_judged=int((~is_judged).sum()),
         n_heard=sum(score >= DEFAULT_MIN_SCORE for score in highest),
@@ -134,9 +138,16 @@ def measure_background(scores: Scores) -> BackgroundTest | None:
     )
 
 
+def _windows_without_birds(scores: Scores, recording: int) -> npt.NDArray[np.int64]:
+    """Return the numbers of the windows of a recording that are without birds."""
+    row, windows = scores.rows[recording], np.flatnonzero(scores.recording == recording)
+    starts_s = scores.start_s[windows].tolist()
+    return windows[[is_without_birds(row, start_s, start_s + scores.window_s) for start_s in starts_s]]
+
+
 @dataclass(frozen=True)
 class _BirdFreeRecording:
-    """A recording without birds, its windows, and the columns of the classes that are absent."""
+    """A recording, its windows without birds, and the columns of the classes that are absent in them."""
 
     row: RecordingRow
     windows: npt.NDArray[np.int64]

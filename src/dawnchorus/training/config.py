@@ -46,6 +46,9 @@ class DataConfig(Config):
     the bundle. Its recordings of the kind "background" are background here, too."""
     auxiliary_share: float = Field(default=0.2, gt=0, lt=1)
     """The share of drawn clips that are from it."""
+    noise_share: float = Field(default=0.25, ge=0, le=1)
+    """Synthetic noise, with none of the classes, added to each batch of the losses bce and focal: so many clips, as a
+    share of the batch; 0: none."""
     fold: int | None = None
     """Of a table split into folds: this one is for validation, the others for training."""
     seed: int = 1

@@ -64,7 +64,7 @@ class DrawBatches(Sampler[list[Draw]]):
     """
 
     def __init__(self, batches: Batches) -> None:
-        self._batches = batches
+        self._batches, self.n_per_batch = batches, batches.n_per_batch
         self.sampler = batches  # where Lightning looks for set_epoch
 
     def __len__(self) -> int:

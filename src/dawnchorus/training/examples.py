@@ -21,7 +21,7 @@ from dawnchorus.cores import usable_cores
 from dawnchorus.data.clips import Clips, WholeRecording, has_clips
 from dawnchorus.data.identity import is_same_recording
 from dawnchorus.data.prepare import prepare
-from dawnchorus.data.presence import ABSENT, NOT_KNOWN, Presence, PresenceArray
+from dawnchorus.data.presence import ABSENT, NOT_KNOWN, Presence, PresenceArray, is_without_birds
 from dawnchorus.data.recipes import Recipe
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, species_of
 from dawnchorus.data.relations import find_leaks
@@ -62,6 +62,7 @@ class Examples:
     train: IntArray
     validation: IntArray
     backgrounds: IntArray
+    """Clips for training that are without birds."""
     crops: Mapping[int, WholeRecording]
     """Recordings to draw random crops from, by clip number in `train`, which then has one clip of each recording, with
     the targets of all; empty where clips are trained on as they are."""
@@ -352,7 +353,7 @@ def _examples(
         present[k] = presence.between(row, clip["start_s"], clip["end_s"])
         targets[k] = target_between(int(recordings[k]), clip["start_s"], clip["end_s"])
         part = part_of[row.recording_id]
-        if row.kind == "background" and part == "train":
+        if part == "train" and is_without_birds(row, clip["start_s"], clip["end_s"]):
             chosen["background"].append(k)
         has_own = bool((targets[k] > 0).any())
         # One class has no other to be told from: recordings of other species are what it is not.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from dawnchorus import __version__
 from dawnchorus.cores import usable_cores
@@ -45,7 +46,7 @@ def fixed_features(network: Network, examples: Examples, *, scratch: Path) -> It
         path.unlink(missing_ok=True)  # of a run that was ended: what it is of is not known
     if not path.is_file():
         try:
-            _write(path, network, examples)
+            _write(path, network, len(examples.clips), examples.clips.samples)
         except OSError as error:
             raise cannot_write(path, error) from error
         if kept is not None:
@@ -63,13 +64,38 @@ def fixed_features(network: Network, examples: Examples, *, scratch: Path) -> It
                 path.unlink()
 
 
+def birdless_features(network: Network, sounds: Tensor, folder: Path) -> Tensor:
+    """Return the front end's result for sounds without birds that are the same in every run [sounds, ...].
+
+    Where the network's front end has a name, the file stays in the folder of the clips, as that of `fixed_features`.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    network.eval()
+    digest = hashlib.sha256(sounds.numpy().tobytes()).hexdigest()[:12]
+    kept = _path_to_keep(network, folder, f"noise-{{kind}}-{digest}.npy")
+    if kept is None:
+        return torch.cat([_compute(network, part.numpy()) for part in sounds.split(BATCH)])
+    if not kept.is_file():
+        try:
+            _write(kept, network, len(sounds), lambda k: sounds[k].numpy())
+        except OSError as error:
+            raise cannot_write(kept, error) from error
+    return torch.from_numpy(np.load(kept))
+
+
 def _kept_path(network: Network, examples: Examples) -> Path | None:
     """Return where the features stay for other runs; None where they have no name, or the folder is read-only."""
+    return _path_to_keep(network, examples.clips.folder, f"features-{{kind}}-{_digest(examples)}.npy")
+
+
+def _path_to_keep(network: Network, folder: Path, name: str) -> Path | None:
     if network.features_key is None:
         return None
     kind = hashlib.sha256(f"{__version__} {network.features_key}".encode()).hexdigest()[:8]
-    path = examples.clips.folder / f"features-{kind}-{_digest(examples)}.npy"
-    return path if path.is_file() or os.access(path.parent, os.W_OK) else None
+    path = folder / name.format(kind=kind)
+    return path if path.is_file() or os.access(folder, os.W_OK) else None
 
 
 def _digest(examples: Examples) -> str:
@@ -86,14 +112,16 @@ def _drop_others(path: Path, pattern: str) -> None:
                 older.unlink()
 
 
-def _write(path: Path, network: Network, examples: Examples) -> None:
-    """Write all or nothing."""
-    n = len(examples.clips)
+def _compute(network: Network, sounds: FloatArray) -> Tensor:
+    with torch.inference_mode():
+        return network.features(torch.from_numpy(sounds)).clone()
+
+
+def _write(path: Path, network: Network, n: int, samples: Callable[[int], FloatArray]) -> None:
+    """Write the features of `n` sounds, of which `samples` returns each, all or nothing."""
 
     def computed(start: int) -> FloatArray:
-        sound = np.stack([examples.clips.samples(k) for k in range(start, min(start + BATCH, n))])
-        with torch.inference_mode():
-            return network.features(torch.from_numpy(sound)).numpy()
+        return _compute(network, np.stack([samples(k) for k in range(start, min(start + BATCH, n))])).numpy()
 
     first = computed(0)
     with tempfile.TemporaryDirectory(prefix=".features-", dir=path.parent) as folder:

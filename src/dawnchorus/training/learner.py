@@ -15,7 +15,7 @@ from dawnchorus.evaluation.scoring import pool_windows
 from dawnchorus.metrics.classification import macro_roc_auc, top_k_accuracy
 from dawnchorus.training.augment import Augment
 from dawnchorus.training.config import TrainConfig
-from dawnchorus.training.examples import Examples
+from dawnchorus.training.examples import Examples, rank_share
 from dawnchorus.training.families import Network
 from dawnchorus.training.losses import Loss
 from dawnchorus.training.schedules import BY_EPOCH, build_optimizer, build_scheduler
@@ -30,8 +30,9 @@ takes of a seed."""
 class Learner(lightning.LightningModule):
     """A network with its loss, augmentation and optimizer.
 
-    `silence` [1, ...] is digital silence, or its features where these are `fixed`: it is in every batch for training,
-    with none of the classes. Recorders leave gaps of it, and a network that never saw any may score it high.
+    `birdless` [1 + noises, ...] is digital silence and then synthetic noise, or their features where these are `fixed`:
+    silence and some of the noise are in every batch for training, with none of the classes. A network that never saw
+    any may score it high.
     """
 
     def __init__(
@@ -43,12 +44,12 @@ class Learner(lightning.LightningModule):
         augment: Augment,
         examples: Examples,
         fixed: bool,
-        silence: Tensor | None = None,
+        birdless: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self._config, self._loss, self._augment, self._fixed = config, loss, augment, fixed
-        self._silence = silence
+        self._birdless = birdless
         self._recordings = examples.recordings
         self._presence = examples.presence
         self._validation = examples.validation
@@ -63,16 +64,15 @@ class Learner(lightning.LightningModule):
         augment = self._augment.mixed if self._fixed else self._augment.sound
         values, targets = augment(values, targets, rng)
         n = len(values)
-        if self._silence is not None:
-            values = torch.cat([values, self._silence.to(values)])
+        if self._birdless is not None:
+            values = torch.cat([values, self._draw_birdless(self._birdless, n).to(values)])
         features = values if self._fixed else self._features(values)
         if features.ndim == 4 and features.shape[1] == 1:
             features = self._augment.picture(features, rng)
         logits, _ = self.network.classify(features)
         loss = self._loss(logits[:n], targets)
-        if self._silence is not None:  # one clip of the whole batch, of which each process has its share
-            silent = self._loss(logits[n:], targets.new_zeros(1, targets.shape[1]))
-            loss = loss + silent / (n * self.trainer.world_size)
+        if self._birdless is not None:
+            loss = loss + self._birdless_loss(logits[n:], n)
         if not torch.isfinite(loss):
             raise TrainingFailed(
                 f"The loss became {loss.item()} in epoch {self.current_epoch + 1}. Lower optimizer.lr, set "
@@ -80,6 +80,25 @@ class Learner(lightning.LightningModule):
             )
         self.log("loss", loss, on_step=False, on_epoch=True, batch_size=n, sync_dist=True)
         self._log_accuracy(logits[:n].detach(), targets)
+        return loss
+
+    def _draw_birdless(self, birdless: Tensor, n_clips: int) -> Tensor:
+        """Return silence, and this process's share of the noise that is drawn for the whole batch."""
+        n_noises, n_processes = len(birdless) - 1, self.trainer.world_size
+        drawn = [0]
+        if n_noises:
+            n_drawn = max(round(self._config.data.noise_share * n_clips), 1) * n_processes
+            rng = torch.Generator().manual_seed(self._config.seed * 6_000_011 + self.global_step)
+            drawn += rank_share((1 + torch.randint(n_noises, (n_drawn,), generator=rng)).tolist())
+        return birdless[drawn]
+
+    def _birdless_loss(self, logits: Tensor, n_clips: int) -> Tensor:
+        """Return the loss of silence and noise, each of which counts as one of the `n_clips` of the batch."""
+        nothing = torch.zeros_like(logits)
+        # Silence is one clip of the whole batch, of which each process has its share.
+        loss = self._loss(logits[:1], nothing[:1]) / (n_clips * self.trainer.world_size)
+        if len(logits) > 1:
+            loss = loss + self._loss(logits[1:], nothing[1:]) * (len(logits) - 1) / n_clips
         return loss
 
     def _log_accuracy(self, logits: Tensor, targets: Tensor) -> None:

@@ -20,6 +20,7 @@ import torch
 from filelock import Timeout
 
 from dawnchorus.cores import usable_cores
+from dawnchorus.data.synthesis.noise import make_noise
 from dawnchorus.errors import Busy, DawnChorusError, InputError, OutputError, TrainingFailed
 from dawnchorus.evaluation.background import describe_background, measure_background
 from dawnchorus.models.store import ModelStore, default_folder
@@ -31,7 +32,7 @@ from dawnchorus.training.crops import CropData, DrawBatches
 from dawnchorus.training.epochs import BEST, LAST, OnEpoch
 from dawnchorus.training.examples import Batches, ClipData, Examples, draw_weights, load_examples
 from dawnchorus.training.families import Context, Network
-from dawnchorus.training.features import fixed_features
+from dawnchorus.training.features import birdless_features, fixed_features
 from dawnchorus.training.losses import build_loss, loss_for
 from dawnchorus.training.operators import declare_vision_operators
 from dawnchorus.training.runs import Run, new_run, read_config, read_run
@@ -42,6 +43,10 @@ FloatArray = npt.NDArray[np.float32]
 FEATURE_BATCH = 16
 N_SHOWN, SHOWN_BYTES = 256, 32_000_000
 """A network looks at so many clips, or fixed features, before it learns: for means and deviations."""
+
+NOISE_SEED = 20261127
+MIN_NOISES, MAX_NOISES, NOISE_BYTES = 8, 64, 64_000_000
+"""Sounds of noise that a run draws from: fewer where windows are long."""
 
 
 def store_of(config: TrainConfig) -> ModelStore:
@@ -232,15 +237,23 @@ def _with_chosen_loss(config: TrainConfig, examples: Examples, on_note: Callable
     return config.model_copy(update={"loss": loss})
 
 
-def _silence(network: Network, config: TrainConfig, examples: Examples, *, fixed: bool) -> torch.Tensor | None:
-    """Return digital silence as a batch for training has it [1, ...]; None where the loss learns nothing from it."""
+def _birdless(
+    network: Network, config: TrainConfig, examples: Examples, *, n_clips: int, fixed: bool
+) -> torch.Tensor | None:
+    """Return digital silence and then synthetic noise, as a batch for training has them [sounds, ...].
+
+    None where the loss learns nothing from them. Every run has the same ones, and draws from them by its seed; one that
+    sees few clips (`n_clips`, counted whenever they come) has no more than it draws.
+    """
     if config.loss.name == "cross_entropy":
         return None
-    silence = torch.zeros(1, examples.clips.n_window)
-    if not fixed:
-        return silence
-    with torch.inference_mode():
-        return network.features(silence).clone()
+    clips = examples.clips
+    n_drawn = math.ceil(config.data.noise_share * n_clips)
+    n_noises = min(max(NOISE_BYTES // (4 * clips.n_window), MIN_NOISES), MAX_NOISES, n_drawn)
+    rng = np.random.default_rng(NOISE_SEED)
+    noises = [make_noise(clips.n_window, rate_hz=clips.rate_hz, rng=rng) for _ in range(n_noises)]
+    sounds = torch.from_numpy(np.stack([np.zeros(clips.n_window, np.float32), *noises]))
+    return birdless_features(network, sounds, clips.folder) if fixed else sounds
 
 
 def _check_devices(options: TrainerConfig) -> None:
@@ -332,6 +345,16 @@ def _fit(
     from dawnchorus.training.trackers import build_loggers
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its import has set another level
+    options = config.trainer
+    has_validation = len(examples.validation) > 0
+    callbacks = callbacks_of(run, config, has_validation=has_validation, on_epoch=on_epoch)
+    training = _loader(examples, examples.train, config, features, learn=True)
+    n_batch = training.batch_sampler.n_per_batch
+    if options.devices > 1:
+        on_note(_describe_processes(options, network, n_batch))
+    n_epochs = max(options.epochs, math.ceil(options.steps / len(training)))
+    n_steps = n_epochs * len(training)
+    _check_profiler(config.profiler, n_steps=n_steps)
     learner = Learner(
         network,
         config,
@@ -339,16 +362,8 @@ def _fit(
         augment=Augment(config.augment, backgrounds=_backgrounds(examples)),
         examples=examples,
         fixed=features is not None,
-        silence=_silence(network, config, examples, fixed=features is not None),
+        birdless=_birdless(network, config, examples, n_clips=n_steps * n_batch, fixed=features is not None),
     )
-    options = config.trainer
-    has_validation = len(examples.validation) > 0
-    callbacks = callbacks_of(run, config, has_validation=has_validation, on_epoch=on_epoch)
-    training = _loader(examples, examples.train, config, features, learn=True)
-    if options.devices > 1:
-        on_note(_describe_processes(options, network, training.batch_sampler.n_per_batch))
-    n_epochs = max(options.epochs, math.ceil(options.steps / len(training)))
-    _check_profiler(config.profiler, n_steps=n_epochs * len(training))
     # A small head is done before a second thread has woken up.
     torch.set_num_threads(options.threads or (usable_cores() if features is None else 1))
     with warnings.catch_warnings():

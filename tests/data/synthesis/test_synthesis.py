@@ -11,6 +11,7 @@ from tests.conftest import Command
 
 from dawnchorus.data.synthesis.datasets import SyntheticPlan, synthetic_recordings
 from dawnchorus.data.synthesis.dawn_chorus import DAWN_LATITUDE, DAWN_LONGITUDE, dawn_chorus
+from dawnchorus.data.synthesis.noise import make_noise
 from dawnchorus.data.synthesis.scenes import Scene
 from dawnchorus.errors import InputError
 from dawnchorus.formats import raven
@@ -28,6 +29,19 @@ def test_the_same_seed_makes_the_same_sounds() -> None:
         np.testing.assert_array_equal(a.samples, b.samples)
         assert a.events == b.events
     assert any(not np.array_equal(a.samples, b.samples) for (_, a), (_, b) in zip(first, other, strict=True))
+
+
+def test_noise_of_every_kind_is_within_full_scale_and_of_drawn_level() -> None:
+    rng = np.random.default_rng(1)
+    for n_samples, rate_hz in ((4_001, 4_000), (1_000, 96_000)):
+        noises = np.stack([make_noise(n_samples, rate_hz=rate_hz, rng=rng) for _ in range(40)])
+        assert np.isfinite(noises).all()
+        assert np.abs(noises).max() <= 1
+        levels_db = 20 * np.log10(np.sqrt((noises.astype(float) ** 2).mean(1)))
+        assert levels_db.min() < -50
+        assert levels_db.max() > -25
+    first, again = (make_noise(100, rate_hz=8_000, rng=np.random.default_rng(3)) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
 
 
 def band_level(scene: Scene, start_s: float, end_s: float, low_hz: float, high_hz: float) -> float:

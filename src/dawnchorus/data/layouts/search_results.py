@@ -37,6 +37,8 @@ def find_search_results(source: Path) -> Path | None:
 def rows_of_search_results(results: Path | None, sounds: Path, files: Sequence[Path]) -> Iterator[RecordingRow]:
     """Yield a row for each recording of the results, once; its file is the one of `files` with its number.
 
+    Its length is the listed one.
+
     Raises:
         InputError: there are no results.
         FormatError: the file has no such results.
@@ -55,7 +57,7 @@ def rows_of_search_results(results: Path | None, sounds: Path, files: Sequence[P
             f"found none that have an id and a genus."
         )
     for name, row in rows.items():
-        yield replace(row, path=str(by_id.get(name, sounds / f"{name}.mp3")), duration_s=None, rate_hz=None)
+        yield replace(row, path=str(by_id.get(name, sounds / f"{name}.mp3")), rate_hz=None)
 
 
 def _recording_id(path: Path) -> str | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable
 from dawnchorus.data.sources.xeno_canto import Found
@@ -60,20 +61,29 @@ class ArchiveChanges:
                 yield f"recordings of the table {text}: {len(names)} ({', '.join(names[:_MAX_NAMED])})."
 
 
+@dataclass(frozen=True)
+class EarlierSearch:
+    """Outcome of a search in earlier runs."""
+
+    recording_ids: tuple[str, ...] = ()
+    listed_s: Mapping[str, float | None] = field(default_factory=dict)
+    """Lengths that the archive listed for the files of the data set, whatever search found them."""
+
+
 def compare_with_archive(
-    table: RecordingsTable, found: Sequence[Found], earlier: Iterable[str], look_up: Callable[[str], Found | None]
+    table: RecordingsTable, found: Sequence[Found], earlier: EarlierSearch, look_up: Callable[[str], Found | None]
 ) -> ArchiveChanges:
     """Return the table under the archive's present names and licences.
 
     Args:
         table: The data set's rows.
         found: Everything that the search finds now.
-        earlier: Recordings that the same search found before.
+        earlier: The same search, before.
         look_up: Gives a recording by its identifier; None if the archive has it no more. May raise FetchFailed.
     """
     now = {item.row.recording_id: item for item in found}
     known = {row.recording_id for row in table.rows}
-    lost = sorted(set(earlier) & known - set(now))
+    lost = sorted(set(earlier.recording_ids) & known - set(now))
     looked_up: dict[str, Found | None] = {}
     for name in lost[:MAX_LOOKED_UP]:
         with suppress(FetchFailed):
@@ -84,7 +94,7 @@ def compare_with_archive(
         table.with_rows(_updated(row, now) for row in table.rows),
         renamed=_differences(pairs, "scientific_name"),
         relicensed=_differences(pairs, "license"),
-        replaced=tuple(row.recording_id for row, item in pairs if _is_other_file(row, item)),
+        replaced=tuple(row.recording_id for row, item in pairs if _is_other_file(row, item, earlier)),
         gone=tuple(name for name, item in looked_up.items() if item is None),
         unsettled=tuple(name for name in lost if name not in looked_up),
     )
@@ -103,31 +113,41 @@ def _differences(pairs: Iterable[tuple[RecordingRow, Found]], name: str) -> tupl
     )
 
 
-def _is_other_file(row: RecordingRow, item: Found) -> bool:
-    lengths = row.duration_s, item.row.duration_s
-    is_longer = None not in lengths and abs((lengths[0] or 0) - (lengths[1] or 0)) > SAME_LENGTH_S
-    return bool(item.file_url) and (row.path != item.row.path or is_longer)
+def differ(first_s: float, second_s: float) -> bool:
+    """Return True if two lengths cannot be those of one sound."""
+    return abs(first_s - second_s) > SAME_LENGTH_S
 
 
-def read_search(folder: Path, query: str) -> list[str]:
-    """Return the recordings that a query found before; none where nothing is known of it."""
-    return _searches(folder).get(query, [])
+def _is_other_file(row: RecordingRow, item: Found, earlier: EarlierSearch) -> bool:
+    """Return True if the archive has another file than the table, by its listings: a file is as long as it is."""
+    before_s, now_s = earlier.listed_s.get(row.recording_id, row.duration_s), item.row.duration_s
+    has_other_length = before_s is not None and now_s is not None and differ(before_s, now_s)
+    return bool(item.file_url) and (row.path != item.row.path or has_other_length)
 
 
-def write_search(folder: Path, query: str, recording_ids: Iterable[str]) -> None:
-    """Note the recordings that a query found.
+def read_search(folder: Path, query: str) -> EarlierSearch:
+    """Return the outcome of a query in earlier runs; nothing where nothing is known of it."""
+    known = _read(folder)
+    return EarlierSearch(tuple(known["searches"].get(query, ())), known["listed_s"])
+
+
+def write_search(folder: Path, query: str, search: EarlierSearch) -> None:
+    """Note the recordings that a query found, and the lengths that are listed for the files that are there.
 
     Raises:
         OutputError: no space, or no permission.
     """
-    searches = {**_searches(folder), query: sorted(recording_ids)}
+    known = _read(folder)
+    searches = {**known["searches"], query: sorted(search.recording_ids)}
+    listed_s = {**known["listed_s"], **search.listed_s}
     with atomic_file(folder / SEARCHES_NAME) as stream:
-        stream.write(json.dumps({"schema": 1, "searches": searches}).encode())
+        stream.write(json.dumps({"schema": 1, "searches": searches, "listed_s": listed_s}).encode())
 
 
-def _searches(folder: Path) -> dict[str, list[str]]:
+def _read(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return what is noted of searches, by name; runs before 2026-11-27 noted no lengths."""
     try:
-        searches: dict[str, list[str]] = json.loads((folder / SEARCHES_NAME).read_bytes())["searches"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-    return searches
+        found = json.loads((folder / SEARCHES_NAME).read_bytes())
+        return {"searches": dict(found["searches"]), "listed_s": dict(found.get("listed_s", {}))}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {"searches": {}, "listed_s": {}}

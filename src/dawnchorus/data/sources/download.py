@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from dawnchorus.audio.decode import open_recording
 from dawnchorus.data.recordings import RecordingRow
-from dawnchorus.data.sources.archive_changes import SAME_LENGTH_S
+from dawnchorus.data.sources.archive_changes import differ
 from dawnchorus.data.sources.xeno_canto import Found
 from dawnchorus.errors import AudioError, Busy, FetchFailed, OutputError
 from dawnchorus.storage.file_kinds import find_page
@@ -34,16 +34,18 @@ class Fetched:
     failures: dict[str, str]
     unsound: tuple[str, ...] = ()
     """Recordings whose file of an earlier run was no sound; it was removed, and fetched again."""
-    cut: tuple[tuple[str, float, float], ...] = ()
-    """Recordings that came shorter than the archive lists them: recording_id, seconds that came, seconds listed."""
+    other_lengths: tuple[tuple[str, float, float], ...] = ()
+    """Recordings of another length than the archive lists: recording_id, seconds of the file, seconds listed."""
 
     def notes(self) -> Iterator[str]:
-        """Yield what became of files of earlier runs, and sounds that are shorter than they should be."""
-        if self.cut:
-            name, came_s, listed_s = self.cut[0]
+        """Yield what became of files of earlier runs, and sounds that are not as long as they should be."""
+        if self.other_lengths:
+            n_shorter = sum(length_s < listed_s for _, length_s, listed_s in self.other_lengths)
+            name, length_s, listed_s = self.other_lengths[0]
             yield (
-                f"sounds that are shorter than the archive lists them: {len(self.cut)} (as {name}: {came_s:.1f} of "
-                f"{listed_s:.1f} s). They are kept; remove a file to fetch it again."
+                f"sounds of another length than the archive lists: {len(self.other_lengths)}, {n_shorter} of them "
+                f"shorter (as {name}: {length_s:.1f} s, listed with {listed_s:.1f} s). The table has the length of the "
+                f"file; remove a file to fetch it again."
             )
         if self.unsound:
             n_failed = len(set(self.unsound) & set(self.failures))
@@ -84,7 +86,7 @@ def fetch_recordings(
     folder: Path,
     *,
     n_workers: int,
-    known_bytes: Mapping[str, int | None] | None = None,
+    known: Mapping[str, RecordingRow] | None = None,
     replaced: Collection[str] = (),
     on_recording: Callable[[], None] = lambda: None,
     keep: Callable[[Sequence[RecordingRow]], None] = lambda _rows: None,
@@ -99,7 +101,7 @@ def fetch_recordings(
         wanted: The recordings.
         folder: The data set.
         n_workers: Downloads at a time.
-        known_bytes: Sizes of files by recording, which are not opened again if they still have them.
+        known: Rows of earlier runs, whose files are not opened again if they still have as many bytes.
         replaced: Recordings to fetch though their file is there, because the archive has another one.
         on_recording: Called after each download.
         keep: Called with the rows of what is there, again and again while files come.
@@ -113,23 +115,29 @@ def fetch_recordings(
     except OSError as error:
         raise cannot_write(place, error) from error
     there = {item.row.recording_id: place / item.file_name for item in wanted if (place / item.file_name).exists()}
-    unsound = tuple(name for name, path in there.items() if not _is_sound(path, (known_bytes or {}).get(name)))
+    known = known or {}
+    decoded_s, unsound = _decode_unknown(there, known)
     for name in unsound:
         there.pop(name).unlink()
     missing = [item for item in wanted if item.row.recording_id not in there or item.row.recording_id in replaced]
     got = set(there)
     failures: dict[str, str] = {}
-    came_s: dict[str, float] = {}
 
     def rows() -> list[RecordingRow]:
         have = [item for item in wanted if item.row.recording_id in got]
-        return [replace(item.row, n_bytes=(place / item.file_name).stat().st_size) for item in have]
+        n_bytes = {item.row.recording_id: (place / item.file_name).stat().st_size for item in have}
+        before_s = {name: row.duration_s for name, row in known.items() if row.duration_s is not None}
+        length_s = {item.row.recording_id: item.row.duration_s for item in have} | before_s | decoded_s
+        return [
+            replace(item.row, n_bytes=n_bytes[item.row.recording_id], duration_s=length_s[item.row.recording_id])
+            for item in have
+        ]
 
     def fetch(item: Found) -> str:
         name = item.row.recording_id
 
         def check(path: Path) -> None:
-            came_s[name] = decode_sound(path, item.file_name)
+            decoded_s[name] = decode_sound(path, item.file_name)
 
         try:
             web.download(item.file_url, place / item.file_name, check=check)
@@ -158,13 +166,13 @@ def fetch_recordings(
             raise
     keep(rows())
     listed_s = {item.row.recording_id: item.row.duration_s for item in wanted}
-    cut = ((name, came_s[name], listed_s[name] or 0.0) for name in sorted(set(came_s) & got))
+    lengths = ((name, decoded_s[name], listed_s[name]) for name in sorted(set(decoded_s) & got))
     return Fetched(
         tuple(rows()),
         len(wanted) - len(missing),
         failures,
         unsound,
-        tuple(each for each in cut if each[2] - each[1] > SAME_LENGTH_S),
+        tuple((name, own_s, each_s) for name, own_s, each_s in lengths if each_s is not None and differ(own_s, each_s)),
     )
 
 
@@ -184,13 +192,18 @@ def decode_sound(path: Path, name: str) -> float:
         raise FetchFailed(f"expected sound, got {n_bytes} bytes that no decoder opens: {reason}", None) from error
 
 
-def _is_sound(path: Path, known_bytes: int | None) -> bool:
-    if find_page(path, path.name) is not None:
-        return False
-    if path.stat().st_size == known_bytes:
-        return True
-    try:
-        decode_sound(path, path.name)
-    except FetchFailed:
-        return False
-    return True
+def _decode_unknown(
+    paths: Mapping[str, Path], known: Mapping[str, RecordingRow]
+) -> tuple[dict[str, float], tuple[str, ...]]:
+    """Return the seconds of each file that is not an earlier run's by its bytes, and the files that are no sound."""
+    decoded_s: dict[str, float] = {}
+    unsound = []
+    for name, path in paths.items():
+        if find_page(path, path.name) is not None:
+            unsound.append(name)
+        elif name not in known or path.stat().st_size != known[name].n_bytes:
+            try:
+                decoded_s[name] = decode_sound(path, path.name)
+            except FetchFailed:
+                unsound.append(name)
+    return decoded_s, tuple(unsound)
