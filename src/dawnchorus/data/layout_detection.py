@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from dawnchorus.audio.discovery import find_recordings
-from dawnchorus.data.layouts.annotations import ReadAnnotations, find_marks
+from dawnchorus.data.layouts.annotations import FoundMarks, ReadAnnotations, find_marks
 from dawnchorus.data.layouts.folders import SPECIES, FolderReading, read_folders
 from dawnchorus.data.layouts.naming_tables import find_naming_tables
 from dawnchorus.data.layouts.search_results import find_search_results
@@ -67,7 +67,7 @@ def detect_layout(
         on_note(f"layout: {described[0]}, by {described[1]}.")
         return described[0]
     files = find_recordings([source])
-    found = find_marks(source, sounds_folder(source, None), files, read_annotations, with_results=False)
+    found = find_marks(source, sounds_folder(source, None), files, read_annotations, with_model_output=False)
     marked = found.recordings()
     reading = read_folders(source, files, known)
     if not found.tables or (not marked and reading.sure):
@@ -77,7 +77,7 @@ def detect_layout(
             on_note(
                 f"tables of marks of other recordings: {len(found.tables)} ({list_some(file_names(found.tables))})."
             )
-        for note in describe_unused(found.unused):
+        for note in describe_unread_tables(found):
             on_note(note)
         return "folders"
     named = reading.sure - marked
@@ -151,10 +151,21 @@ def sounds_folder(source: Path, audio: Path | None) -> Path:
     return audio or (source.parent if source.is_file() else source)
 
 
-def describe_unused(reasons: Sequence[str]) -> Iterator[str]:
-    """Yield how many text files are not read as marks, and why the first are not."""
-    if reasons:
-        yield f"files that are not read as marks: {len(reasons)} ({'; '.join(reasons[:_MAX_NAMED])})."
+def describe_unread_tables(found: FoundMarks) -> Iterator[str]:
+    """Yield how many text files are not read as marks, by reason, each with examples."""
+    if found.unused:
+        yield f"files that are not read as marks: {len(found.unused)} ({'; '.join(found.unused[:_MAX_NAMED])})."
+    if found.unreadable:
+        yield (
+            f"tables of marks that cannot be read, left out: {len(found.unreadable)} "
+            f"({list_some(file_names(found.unreadable))}). {next(iter(found.unreadable.values()))}"
+        )
+    if found.model_output:
+        yield (
+            f"tables of what a model found, which are no annotations: {len(found.model_output)} with "
+            f"{sum(found.model_output.values())} rows ({list_some(file_names(found.model_output))}). If somebody "
+            f"listened to all of it, --layout annotations reads them too."
+        )
 
 
 def count_recordings(files: Sequence[object]) -> str:

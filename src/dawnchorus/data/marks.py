@@ -30,6 +30,9 @@ _FATES = {
     "moment": "of no length: kept as moments",
     "view": "of the same selection in another view: counted once",
     "twice": "that are there twice: kept once",
+    "rejected": "that are wrong by their own table (columns such as Reject or Valid): left out",
+    "unverified": "that nobody has confirmed by their own table (columns such as Verified): kept as a sound that may "
+    "be of any species",
     "unnamed": "without a species (blank, '?', unknown): kept as a sound that may be of any species",
     "no bird": "of other sounds or of none (nocall, noise): no species, but somebody listened",
     "effort": "without times and name: somebody listened",
@@ -117,7 +120,10 @@ def _hold(held: HeldMarks, kept: Kept, each: NamedMark, durations: Mapping[Path,
         _say(held, "effort", each)
         kept.setdefault(recording, [])
         return
-    if detection.score != 1.0:
+    if each.mark.review == "rejected":
+        _say(held, "rejected", each)
+        return
+    if each.mark.is_scored:
         held.n_scored += 1
     if detection.kind == "sound":
         _say(held, "no bird", each, detection.scientific_name)
@@ -127,7 +133,10 @@ def _hold(held: HeldMarks, kept: Kept, each: NamedMark, durations: Mapping[Path,
     if times is None:
         return
     name = detection.scientific_name.strip()
-    if is_unnamed(name):
+    if each.mark.review == "unverified":
+        _say(held, "unverified", each)
+        name = ""
+    elif is_unnamed(name):
         _say(held, "unnamed", each, repr(name) if name else "")
         name = ""
     low_hz, high_hz = detection.low_hz, detection.high_hz

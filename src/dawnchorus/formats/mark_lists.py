@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dawnchorus.formats.text import NamedColumns, OnNote, say_nothing
+from dawnchorus.formats.mark_notes import MarkNotes
+from dawnchorus.formats.text import NamedColumns
 from dawnchorus.tables import column_keys, header_key
 from dawnchorus.tables.text_files import read_text
 from dawnchorus.taxonomy.labels import parse_label
@@ -49,7 +50,7 @@ _LABEL = (
     *("scientific_name", "scientific name", "species", "annotation", "label", "label:species", "class", "name"),
     *("manual id", "specie", "latin name", "common name", "species ebird code", "ebird code", "primary_label"),
 )
-_SCORE = ("score", "confidence")
+SCORE_COLUMNS = ("score", "confidence", "probability", "logit")
 _LOW, _HIGH = ("low_f", "low_hz", "low freq (hz)"), ("high_f", "high_hz", "high freq (hz)")
 _KIND = ("label_type",)
 """Hoplite's: "positive", "negative" (looked for, not there) or "uncertain"."""
@@ -100,7 +101,7 @@ def has_times(path: Path) -> bool:
     return sum(timed) > len(timed) / 2
 
 
-def read_marks(path: Path, on_note: OnNote = say_nothing) -> Iterator[Mark]:
+def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
     """Yield each row, also those that cannot be read; of a table with a column for each class, each class of a row.
 
     Rows without times that have no label, or that of no species (`nocall`), and negative ones, say that somebody
@@ -115,10 +116,13 @@ def read_marks(path: Path, on_note: OnNote = say_nothing) -> Iterator[Mark]:
         classes = _class_columns(rows.header, [fields for _, fields in rows.table])
         if classes:
             columns = _ClassColumns(rows, recording, *_require_span(rows), tuple(classes))
-            on_note(f"{path}: a column for each class, 1 or POS where it is present: {columns.names()}.")
-            return rows.marks_of_rows(columns.marks, on_note)
+            rows.use(*classes)
+            if notes is not None:
+                notes.say(path, f"a column for each class, 1 or POS where it is present: {columns.names()}.")
+            return rows.marks_of_rows(columns.marks, notes)
     label, (start, end, is_duration) = rows.require(_LABEL), _require_span(rows)
-    score, low, high, kind = (rows.place(names) for names in (_SCORE, _LOW, _HIGH, _KIND))
+    score = rows.score_column(SCORE_COLUMNS)
+    low, high, kind = (rows.place(names) for names in (_LOW, _HIGH, _KIND))
 
     def marks(line: int, fields: list[str]) -> Iterator[Mark]:
         named, text = rows.text(fields, recording), rows.text(fields, label) or ""
@@ -141,9 +145,9 @@ def read_marks(path: Path, on_note: OnNote = say_nothing) -> Iterator[Mark]:
             low_hz=rows.number_or_none(line, fields, low),
             high_hz=rows.number_or_none(line, fields, high),
         )
-        yield Mark(line, detection, named)
+        yield Mark(line, detection, named, is_scored=value is not None)
 
-    return rows.marks_of_rows(marks, on_note)
+    return rows.marks_of_rows(marks, notes)
 
 
 @dataclass(frozen=True)
@@ -218,7 +222,10 @@ def _require_span(rows: NamedColumns) -> tuple[int, int, bool]:
         FormatError: there are none.
     """
     span = _spans(rows.header)
-    return (rows.require(_START), rows.require(_END), False) if span is None else span
+    if span is None:
+        return rows.require(_START), rows.require(_END), False
+    rows.use(*span[:2])
+    return span
 
 
 def _column(header: Sequence[str], names: Sequence[str]) -> int | None:

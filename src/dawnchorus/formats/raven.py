@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dawnchorus.errors import FormatError
+from dawnchorus.formats.mark_notes import MarkNotes
 from dawnchorus.formats.text import (
     NamedColumns,
-    OnNote,
     detections_of_marks,
-    say_nothing,
     score,
     seconds,
     text_stream,
@@ -46,6 +45,7 @@ BOX_TOP_HZ = 15_000
 """Upper edge of a box whose frequencies nobody marked, where the recording goes as high."""
 
 NAME_COLUMNS = ("Scientific Name", "Label", "Annotation", "Species", "Class")
+SCORE_COLUMNS = ("Confidence", "Score")
 CODE_COLUMNS = ("Species Code", "eBird Code", "Tags", "Type")
 """Columns in which people keep names and codes; a common name is looked for between the two."""
 
@@ -107,7 +107,7 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
             yield recording, detection
 
 
-def read_marks(path: Path, on_note: OnNote = say_nothing) -> Iterator[Mark]:
+def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
     """Yield each row of a table, also those of the same selection in another view, and those that cannot be read.
 
     Columns are separated by tabs, or by commas or semicolons where a spreadsheet saved the table. Rows without times
@@ -118,7 +118,7 @@ def read_marks(path: Path, on_note: OnNote = say_nothing) -> Iterator[Mark]:
     """
     header = read_text(path).partition("\n")[0]
     rows = NamedColumns(path, delimiter=max("\t;,", key=header.count), quoted=None)
-    return rows.marks(_Columns.of(rows).mark, on_note)
+    return rows.marks(_Columns.of(rows).mark, notes)
 
 
 @dataclass(frozen=True)
@@ -147,12 +147,12 @@ class _Columns:
             "selection": ["Selection"],
             "channel": ["Channel"],
             "view": ["View"],
-            "confidence": ["Confidence", "Score"],
             "path": ["Begin Path"],
             "file": ["Begin File"],
             "recording": ["Recording", "Filename", "File"],
         }
         places = {field: rows.place(columns) for field, columns in names.items()}
+        places["confidence"] = rows.score_column(SCORE_COLUMNS)
         return cls(rows, rows.require(["Begin Time (s)"]), rows.require(["End Time (s)"]), places)
 
     def mark(self, line: int, fields: list[str]) -> Mark:
@@ -186,7 +186,9 @@ class _Columns:
             high_hz=rows.number_or_none(line, fields, self.places["high"]),
             channel=rows.channel(fields, self.places["channel"]),
         )
-        return Mark(line, detection, named, within is not None or counted_on is None, text["selection"], text["view"])
+        is_within_file = within is not None or counted_on is None
+        selection, view = text["selection"], text["view"]
+        return Mark(line, detection, named, is_within_file, selection, view, is_scored=value is not None)
 
 
 def require_names(path: Path) -> None:
