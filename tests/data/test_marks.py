@@ -256,7 +256,7 @@ def test_verdicts_on_marks_count_and_other_columns_are_named_once(tmp_path: Path
             more="\tReject\tVerified\tSex\tSpecies 2\tPeak Freq (Hz)",
         )
     found, notes = marks(tmp_path / "in")
-    assert found == dict.fromkeys(("a.wav", "b.wav"), [(1, 2, "Avis una"), (5, 6, "")])
+    assert found == {name: [(1, 2, "Avis una"), (5, 6, "")] for name in ("a.wav", "b.wav")}
     assert "(columns such as Reject or Valid): left out: 2 (a.txt line 3: 3 to 4 s; b.txt line 3: 3 to 4 s)." in notes
     assert "(columns such as Verified): kept as a sound that may be of any species: 2 (a.txt line 4: 5 to 6 s;" in notes
     named = "Sex (as 'male' in a.txt line 2), Species 2 (as 'Avis altera' in a.txt line 2), Peak Freq (Hz) (as '4120.5'"
