@@ -245,6 +245,28 @@ def test_grades_of_people_are_no_scores(tmp_path: Path) -> None:
     assert "columns of tables of marks that are not read: Confidence (as 'high' in a.txt line 2)." in notes
 
 
+@pytest.mark.parametrize(
+    ("name", "header", "more"),
+    [
+        ("list.csv", "Datei;Art;Beginn (s);Ende (s)", ""),
+        # The columns of an annotation program in German, and of Vigie-Chiro's tables in French.
+        ("liste.csv", "Datei;Art;Start (s);Ende (s);Freq. tief (Hz);BirdNET Konfidenz;Verifiziert", ";2000;;ja"),
+        ("v.csv", "nom du fichier;observateur_taxon;temps_debut;temps_fin;tadarida_probabilite", ";"),
+        ("marques.csv", "Fichier\tEspèce\tDébut\tFin", ""),
+        ("marcas.csv", "Archivo,Especie,Inicio,Fin", ""),
+        ("marcas2.csv", "Arquivo,Espécie,Início,Fim", ""),
+        ("lijst.csv", "Bestand;Soort;Begin;Einde", ""),
+        ("lista.csv", "ESPECE;FICHIER;DEBUT;DUREE", "order"),
+    ],
+)
+def test_headers_in_other_languages(name: str, header: str, more: str, tmp_path: Path) -> None:
+    sound(tmp_path / "in" / "a.wav", 5)
+    delimiter = next(sign for sign in ";\t," if sign in header)
+    cells = ["Avis una", "a.wav", "1", "2"] if more == "order" else ["a.wav", "Avis una", "1", "3"]
+    (tmp_path / "in" / name).write_text(f"{header}\n{delimiter.join(cells)}{more.removeprefix('order')}\n", "utf-8")
+    assert marks(tmp_path / "in")[0] == {"a.wav": [(1, 3, "Avis una")]}
+
+
 def test_verdicts_on_marks_count_and_other_columns_are_named_once(tmp_path: Path) -> None:
     for name in ("a", "b"):
         sound(tmp_path / "in" / f"{name}.wav", 9)

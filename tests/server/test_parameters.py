@@ -163,6 +163,8 @@ def test_two_files_are_refused_by_name(level_bundle: Bundle, serve: Serve, tone:
         )
     other = client.post(IDENTIFY, files={"Audio": ("a.wav", sound)}).json()["detail"]
     assert other == "expected a file in the field 'audio', got the fields ['Audio']. Did you mean 'audio'?"
+    text = client.post(IDENTIFY, files={"audio": (None, b"a.wav")}).json()["detail"]
+    assert text.startswith("expected a file in the field 'audio', got a text. Send it with a file name")
     reply = client.post(IDENTIFY, files=[("audio", (f"{k}.wav", sound)) for k in range(9)])
     assert (reply.status_code, reply.json()["detail"]) == (400, "expected at most 8 files in a request, got more.")
 

@@ -50,9 +50,12 @@ def describe_labels(labels: LabelReader) -> Iterator[str]:
 
 def notes_of_import(rows: Sequence[RecordingRow], *, sources: Sequence[str]) -> Iterator[str]:
     """Yield a sentence for each thing that the rows lack; `sources` are the lists in which names were looked up."""
-    n_missing = sum("missing" in row.problems for row in rows)
-    if n_missing:
-        yield f"recordings that are not at the path that is given: {n_missing}. Name their folder with --audio."
+    missing = [row.path for row in rows if "missing" in row.problems]
+    if missing:
+        yield (
+            f"recordings that are not at the path that is given: {len(missing)} (as {missing[0]}). Name their folder "
+            f"with --audio."
+        )
     species = Counter(row.scientific_name for row in rows if _has_one_name(row))
     if species:
         reason = "no label list on this machine could be asked (`dawnchorus models pull birdnet` brings one)"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dawnchorus.formats.mark_notes import MarkNotes
 from dawnchorus.formats.text import NamedColumns
-from dawnchorus.tables import column_keys, header_key
+from dawnchorus.tables import column_keys, header_key, headers
 from dawnchorus.tables.text_files import read_text
 from dawnchorus.taxonomy.labels import parse_label
 from dawnchorus.types import Detection, Mark
@@ -34,24 +34,28 @@ _RECORDING = (
     "begin file",
     "in file",
     "recording_id",
+    *headers.FILE,
 )
 _START = (
     *("start_time", "start_s", "start", "start_offset_s", "start (s)", "onset", "begin", "begin_time", "start time"),
     *("t_min", "min_t", "onset_s", "start_seconds", "event_start_seconds"),
+    *headers.START,
 )
 _END = (
     *("end_time", "end_s", "end", "end_offset_s", "end (s)", "offset", "end time", "stop"),
     *("t_max", "max_t", "offset_s", "stop_s", "stop_seconds", "end_seconds", "event_end_seconds"),
+    *headers.END,
 )
-_DURATION = ("duration", "duration_s")
+_DURATION = ("duration", "duration_s", *headers.DURATION)
 _START_BEFORE_DURATION = (*_START, "offset")
 """Kaleidoscope's `OFFSET` is where a sound of its `DURATION` starts."""
 _LABEL = (
     *("scientific_name", "scientific name", "species", "annotation", "label", "label:species", "class", "name"),
     *("manual id", "specie", "latin name", "common name", "species ebird code", "ebird code", "primary_label"),
+    *(*headers.SCIENTIFIC_NAME, *headers.SPECIES, *headers.COMMON_NAME, *headers.LABEL),
 )
-SCORE_COLUMNS = ("score", "confidence", "probability", "logit")
-_LOW, _HIGH = ("low_f", "low_hz", "low freq (hz)"), ("high_f", "high_hz", "high freq (hz)")
+_LOW = ("low_f", "low_hz", "low freq (hz)", *headers.LOW_HZ)
+_HIGH = ("high_f", "high_hz", "high freq (hz)", *headers.HIGH_HZ)
 _KIND = ("label_type",)
 """Hoplite's: "positive", "negative" (looked for, not there) or "uncertain"."""
 
@@ -121,7 +125,7 @@ def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
                 notes.say(path, f"a column for each class, 1 or POS where it is present: {columns.names()}.")
             return rows.marks_of_rows(columns.marks, notes)
     label, (start, end, is_duration) = rows.require(_LABEL), _require_span(rows)
-    score = rows.score_column(SCORE_COLUMNS)
+    score = rows.score_column(headers.SCORE)
     low, high, kind = (rows.place(names) for names in (_LOW, _HIGH, _KIND))
 
     def marks(line: int, fields: list[str]) -> Iterator[Mark]:

@@ -21,6 +21,7 @@ from dawnchorus.formats.text import (
     seconds,
     text_stream,
 )
+from dawnchorus.tables import headers
 from dawnchorus.tables.text_files import read_text
 from dawnchorus.taxonomy.labels import parse_label
 from dawnchorus.types import Detection, Mark, Provenance, RecordingTable
@@ -45,7 +46,6 @@ BOX_TOP_HZ = 15_000
 """Upper edge of a box whose frequencies nobody marked, where the recording goes as high."""
 
 NAME_COLUMNS = ("Scientific Name", "Label", "Annotation", "Species", "Class")
-SCORE_COLUMNS = ("Confidence", "Score")
 CODE_COLUMNS = ("Species Code", "eBird Code", "Tags", "Type")
 """Columns in which people keep names and codes; a common name is looked for between the two."""
 
@@ -152,7 +152,7 @@ class _Columns:
             "recording": ["Recording", "Filename", "File"],
         }
         places = {field: rows.place(columns) for field, columns in names.items()}
-        places["confidence"] = rows.score_column(SCORE_COLUMNS)
+        places["confidence"] = rows.score_column(headers.SCORE)
         return cls(rows, rows.require(["Begin Time (s)"]), rows.require(["End Time (s)"]), places)
 
     def mark(self, line: int, fields: list[str]) -> Mark:

@@ -12,7 +12,7 @@ from typing import BinaryIO
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.formats import audacity, avianz, birdnet_csv, json_lines, kaleidoscope, mark_lists, parquet, raven
 from dawnchorus.formats.mark_notes import MarkNotes
-from dawnchorus.tables import Table
+from dawnchorus.tables import Table, headers
 from dawnchorus.types import Detection, Mark, Provenance, RecordingTable
 
 Write = Callable[[BinaryIO, Iterable[RecordingTable], Provenance], None]
@@ -166,4 +166,4 @@ def is_model_output(path: Path, marks: Sequence[Mark]) -> bool:
     if marks:
         return any(mark.is_scored for mark in marks)
     is_table = marks_format(path) in ("Raven", "BirdNET-Analyzer", mark_lists.LIST, mark_lists.LIST_OF_ONE)
-    return is_table and Table(path, quoted=None).place((*raven.SCORE_COLUMNS, *mark_lists.SCORE_COLUMNS)) is not None
+    return is_table and Table(path, quoted=None).place(headers.SCORE) is not None

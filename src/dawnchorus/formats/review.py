@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from dawnchorus.tables import Table, is_blank
+from dawnchorus.tables import Table, headers, is_blank
 from dawnchorus.types import Mark, Review
-
-REJECT_COLUMNS = ("reject", "rejected", "false_positive", "is_false_positive", "wrong", "incorrect")
-VALID_COLUMNS = ("valid", "is_valid", "accepted", "correct", "is_correct", "true_positive", "is_true_positive")
-VERIFIED_COLUMNS = ("verified", "is_verified", "validated", "confirmed", "reviewed", "checked")
 
 _YES = frozenset(("yes", "y", "true", "t", "1", "1.0", "x", "✓", "ja", "j", "wahr", "oui", "vrai", "sí", "si", "sim"))
 _NO = frozenset(("no", "n", "false", "f", "0", "0.0", "nein", "falsch", "non", "faux", "não", "nao", "nee"))
 
 _VERDICTS: tuple[tuple[Sequence[str], Mapping[bool, Review]], ...] = (
-    (REJECT_COLUMNS, {True: "rejected"}),
-    (VALID_COLUMNS, {False: "rejected"}),
-    (VERIFIED_COLUMNS, {False: "unverified"}),
+    (headers.REJECT, {True: "rejected"}),
+    (headers.VALID, {False: "rejected"}),
+    (headers.VERIFIED, {False: "unverified"}),
 )
 """Columns, and what their yes or no says of a mark; the first verdict counts."""
 

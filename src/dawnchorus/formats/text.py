@@ -63,6 +63,7 @@ class RowError(FormatError):
         self.reason = reason
 
 
+_MAX_NAMED = 8
 _SIMILARITY = 0.8
 """Smallest ratio (difflib's) of a column's name to a usual one that is asked about."""
 
@@ -165,10 +166,9 @@ class NamedColumns:
         """As `place`; FormatError if there is no such column."""
         found = self.place(names)
         if found is None:
-            raise FormatError(
-                f"{self.path}: expected a column {' or '.join(repr(n) for n in names)}, found {self.header}."
-                f"{near_column(self.header, names)}"
-            )
+            usual = " or ".join(map(repr, names[:_MAX_NAMED]))
+            near = near_column(self.header, names)
+            raise FormatError(f"{self.path}: expected a column {usual}, found {self.header}.{near}")
         return found
 
     def number(self, line: int, fields: list[str], column: int) -> float:
