@@ -153,6 +153,7 @@ async def predict(request: Request, service: ServiceOf, query: Annotated[Predict
         "timestamp": now().isoformat(timespec="milliseconds"),
         "model_version": found.bundle.id,
         "warnings": list(found.warnings),
+        "notes": list(found.notes),
     }
 
 
