@@ -115,6 +115,16 @@ def test_times_that_count_on_are_read_where_only_that_fits(tmp_path: Path) -> No
     assert marks(tmp_path / "in")[0]["c.wav"] == [(4, 5, "Avis altera")]
 
 
+def test_a_mark_over_the_border_of_two_files_is_cut_and_said(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        sound(tmp_path / "in" / f"{name}.wav", 4)
+    rows = (row(1, 1, 2, "Avis una", "a.wav"), row(2, 3, 5, "Avis una", "a.wav"), row(3, 6, 7, "Avis altera", "b.wav"))
+    table(tmp_path / "in" / "all.txt", *rows, more="\tBegin File")
+    found, notes = marks(tmp_path / "in")
+    assert found == {"a.wav": [(1, 2, "Avis una"), (3, 4, "Avis una")], "b.wav": [(2, 3, "Avis altera")]}
+    assert "longer than their recording: cut at its ends: 1 (all.txt line 3: 3 to 5 s, of 4 s)" in notes
+
+
 def test_times_that_may_be_either_are_left_out(tmp_path: Path) -> None:
     sound(tmp_path / "in" / "a.wav", 2)
     sound(tmp_path / "in" / "b.wav", 10)
@@ -245,6 +255,13 @@ def test_grades_of_people_are_no_scores(tmp_path: Path) -> None:
     assert "columns of tables of marks that are not read: Confidence (as 'high' in a.txt line 2)." in notes
 
 
+@pytest.mark.parametrize("word", ["none", "No birds", "no_bird", "nothing", "nocall", ""])
+def test_a_row_of_nothing_without_times_says_that_somebody_listened(word: str, tmp_path: Path) -> None:
+    sound(tmp_path / "in" / "a.wav")
+    (tmp_path / "in" / "list.csv").write_text(f"file,start_time,end_time,species\na.wav,,,{word}\n")
+    assert marks(tmp_path / "in")[0] == {"a.wav": []}
+
+
 @pytest.mark.parametrize(
     ("name", "header", "more"),
     [
@@ -324,6 +341,13 @@ def test_text_files_that_are_no_tables_are_named(tmp_path: Path) -> None:
     rows, notes = imported(tmp_path / "in")
     assert rows["robin/a.wav"].scientific_name == "robin"
     assert "files that are not read as marks: 1 (a.txt: no table of marks)" in notes
+
+
+def test_a_table_that_lacks_a_column_of_marks_is_named_with_it(tmp_path: Path) -> None:
+    sound(tmp_path / "in" / "a.wav")
+    (tmp_path / "in" / "list.csv").write_text("file,start_time,upto,species\nx.wav,1,2,Avis una\n")
+    said = "it has 'file' for recording, 'start_time' for start, 'species' for label, but no column for end; its other"
+    assert f"list.csv: no table of marks: {said} columns are upto" in marks(tmp_path / "in")[1]
 
 
 def test_a_table_of_detections_takes_the_recordings_that_it_names_alone(tmp_path: Path) -> None:

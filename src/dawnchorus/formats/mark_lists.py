@@ -16,7 +16,7 @@ from dawnchorus.formats.mark_notes import MarkNotes
 from dawnchorus.formats.text import NamedColumns
 from dawnchorus.tables import column_keys, header_key, headers
 from dawnchorus.tables.text_files import read_text
-from dawnchorus.taxonomy.labels import parse_label
+from dawnchorus.taxonomy.labels import is_nothing, parse_label
 from dawnchorus.types import Detection, Mark
 
 LIST, LIST_OF_ONE = "list", "list of one recording"
@@ -64,6 +64,9 @@ _UNCERTAIN = frozenset(("unk",))
 _NAMELESS_CLASS = "q"
 """DCASE's column for the one class of a file, which is not named."""
 
+_MIN_KNOWN = 2
+"""Columns by which a table is taken for one of marks that lacks others."""
+
 _DELIMITERS = ",;\t"
 _N_ROWS = 20
 """Rows that tell a column of a class."""
@@ -78,6 +81,21 @@ def kind_of_list(text: str) -> str | None:
     if _column(names, _RECORDING) is None:
         return LIST_OF_ONE if has_labels else None
     return LIST if has_labels or _class_columns(names, rows) else None
+
+
+def describe_missing_columns(text: str) -> str:
+    """Return which columns of a list the first lines have, and which they lack; nothing if they have none or all."""
+    names, _ = _first_rows(text)
+    ends = (*_END, *_DURATION)
+    roles = {"recording": _RECORDING, "start": _START, "end": ends, "label": _LABEL}
+    places = {role: _column(names, of) for role, of in roles.items()}
+    known = [f"'{names[place]}' for {role}" for role, place in places.items() if place is not None]
+    missing = [role for role, place in places.items() if place is None and role != "recording"]
+    if len(known) < _MIN_KNOWN or not missing:
+        return ""
+    others = [name for place, name in enumerate(names) if place not in places.values()]
+    of_others = f"; its other columns are {', '.join(others)}" if others else ""
+    return f"{', '.join(known)}, but no column for {' and '.join(missing)}{of_others}"
 
 
 def _first_rows(text: str) -> tuple[list[str], list[list[str]]]:
@@ -133,7 +151,7 @@ def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
         certainty = (rows.text(fields, kind) or "positive").lower()
         found = parse_label(text if certainty == "positive" else "?")
         has_times = rows.text(fields, start) is not None or rows.text(fields, end) is not None
-        is_bare = not has_times and (not text or found.kind == "sound")
+        is_bare = not has_times and is_nothing(found)
         if is_bare or (named and certainty == "negative"):
             yield Mark(line, None, named)
             return

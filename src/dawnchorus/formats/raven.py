@@ -23,7 +23,7 @@ from dawnchorus.formats.text import (
 )
 from dawnchorus.tables import headers
 from dawnchorus.tables.text_files import read_text
-from dawnchorus.taxonomy.labels import parse_label
+from dawnchorus.taxonomy.labels import is_nothing, parse_label
 from dawnchorus.types import Detection, Mark, Provenance, RecordingTable
 
 COLUMNS = (
@@ -167,7 +167,7 @@ class _Columns:
         named = counted_on or text["recording"]
         label = parse_label(text["name"] or text["common"] or text["code"] or "")
         has_times = rows.text(fields, self.begin) is not None or rows.text(fields, self.end) is not None
-        if not has_times and (not label.scientific_name or label.kind == "sound"):
+        if not has_times and is_nothing(label):
             return Mark(line, None, named)
         start_s = rows.offset_s(line, fields, self.begin)
         length_s = rows.offset_s(line, fields, self.end) - start_s

@@ -118,10 +118,7 @@ _MARK_READERS: dict[str, Callable[[Path, MarkNotes | None], Iterator[Mark]]] = {
 
 def marks_format(path: Path) -> str | None:
     """Return the kind of table of marks that a file is by its first lines; None if it is none."""
-    with path.open("rb") as file:
-        data = file.read(_FIRST_BYTES)
-    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    text = data.decode(encoding, "replace").lstrip("\r\n")
+    text = _first_text(path)
     first = text.partition("\n")[0].rstrip("\r")
     if not text.strip():
         return "empty"
@@ -132,6 +129,18 @@ def marks_format(path: Path) -> str | None:
     if "start (s)" in first.lower() and "confidence" in first.lower():
         return "BirdNET-Analyzer"
     return mark_lists.kind_of_list(text) or ("Audacity" if _AUDACITY_LINE.match(first) else None)
+
+
+def _first_text(path: Path) -> str:
+    with path.open("rb") as file:
+        data = file.read(_FIRST_BYTES)
+    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    return data.decode(encoding, "replace").lstrip("\r\n")
+
+
+def describe_missing_columns(path: Path) -> str:
+    """Return the columns that a file lacks to be a list of marks, and those that it has; nothing of other files."""
+    return mark_lists.describe_missing_columns(_first_text(path))
 
 
 def read_annotations(path: Path, notes: MarkNotes | None = None) -> list[Mark]:
@@ -145,10 +154,11 @@ def read_annotations(path: Path, notes: MarkNotes | None = None) -> list[Mark]:
     """
     kind = marks_format(path)
     if kind is None:
+        missing = describe_missing_columns(path)
         raise FormatError(
             f"{path}: expected a selection table of Raven ('Begin Time (s)' in its first line), a table of "
             f"BirdNET-Analyzer ('Start (s)'), a list with columns for recording, start, end and label, labels of "
-            f"Audacity ('start TAB end TAB label'), or a .data file of AviaNZ."
+            f"Audacity ('start TAB end TAB label'), or a .data file of AviaNZ.{missing and f' It has {missing}.'}"
         )
     if kind == "Raven":
         raven.require_names(path)

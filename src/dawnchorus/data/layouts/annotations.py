@@ -24,7 +24,7 @@ from dawnchorus.data.layouts.sound_files import is_absolute
 from dawnchorus.errors import FormatError
 from dawnchorus.formats.mark_lists import LIST_OF_ONE
 from dawnchorus.formats.mark_notes import MarkNotes
-from dawnchorus.formats.registry import MARK_SUFFIXES, is_model_output, marks_format
+from dawnchorus.formats.registry import MARK_SUFFIXES, describe_missing_columns, is_model_output, marks_format
 from dawnchorus.types import Mark
 
 T = TypeVar("T")
@@ -145,7 +145,9 @@ def find_marks(
         kind = marks_format(path)
         owners = names.named_by_table(path)
         if kind is None or (kind == "empty" and not owners):
-            found.unused.append(f"{path.name}: {'no table of marks' if kind is None else 'empty, of no recording'}")
+            found.unused.append(
+                f"{path.name}: {_describe_other_file(path) if kind is None else 'empty, of no recording'}"
+            )
             continue
         notes = MarkNotes()
         try:
@@ -178,6 +180,11 @@ def find_marks(
     if found.unreadable and not found.tables:
         _refuse(found.unreadable)
     return found
+
+
+def _describe_other_file(path: Path) -> str:
+    missing = describe_missing_columns(path)
+    return f"no table of marks: it has {missing}" if missing else "no table of marks"
 
 
 def _refuse(unreadable: Mapping[Path, str]) -> None:

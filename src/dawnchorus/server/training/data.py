@@ -511,7 +511,9 @@ def _rows_of_folders(tree: Path) -> tuple[list[RecordingRow], list[tuple[str, st
 def _rows_of_table(tree: Path, table: Path) -> tuple[list[RecordingRow], list[tuple[str, str]]]:
     """Return the recordings that a csv names, and its names that lead elsewhere."""
     try:
-        rows = list(TableLayout.of(table, {}, sounds=[table.parent, tree]).rows())
+        # Paths in it may begin in its own folder, or in one above it in the zip.
+        folders = [folder for folder in table.parents if folder.is_relative_to(tree)]
+        rows = list(TableLayout.of(table, {}, sounds=folders).rows())
     except FormatError as error:
         raise InputError(str(error).replace(f"{table}: ", "the csv: ")) from error
     except (OSError, ValueError, csv.Error) as error:
