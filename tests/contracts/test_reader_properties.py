@@ -19,7 +19,7 @@ from dawnchorus.formats.registry import read_annotations
 from dawnchorus.identification.input_tables import read_recordings
 
 MARK_HEADERS = {
-    "a.Table.1.selections.txt": "Selection\tView\tBegin Time (s)\tEnd Time (s)\tSpecies\tReject\tConfidence\tBegin File",
+    "a.Table.1.selections.txt": "View\tBegin Time (s)\tEnd Time (s)\tSpecies\tReject\tConfidence\tBegin File",
     "a.BirdNET.results.csv": "Start (s),End (s),Scientific name,Common name,Confidence,File",
     "list.csv": "file,start_time,end_time,species,score,sex",
     "a.csv": "label,onset_s,offset_s,verified",
