@@ -340,7 +340,8 @@ def test_text_files_that_are_no_tables_are_named(tmp_path: Path) -> None:
     (tmp_path / "in" / "robin" / "a.txt").write_text("Heard at dawn.\n")
     rows, notes = imported(tmp_path / "in")
     assert rows["robin/a.wav"].scientific_name == "robin"
-    assert "files that are not read as marks: 1 (a.txt: no table of marks)" in notes
+    assert "tables of recordings in columns that are not known, not read: 1 (a.txt is named after a.wav)" in notes
+    assert notes.count("a.txt") == 1
 
 
 def test_a_table_that_lacks_a_column_of_marks_is_named_with_it(tmp_path: Path) -> None:

@@ -38,12 +38,14 @@ _RECORDING = (
 )
 _START = (
     *("start_time", "start_s", "start", "start_offset_s", "start (s)", "onset", "begin", "begin_time", "start time"),
-    *("t_min", "min_t", "onset_s", "start_seconds", "event_start_seconds"),
+    *("t_min", "min_t", "onset_s", "start_seconds", "event_start_seconds", "start_sec"),
+    *("window_start", "begin_s", "begin_sec", "begin_seconds"),
     *headers.START,
 )
 _END = (
     *("end_time", "end_s", "end", "end_offset_s", "end (s)", "offset", "end time", "stop"),
-    *("t_max", "max_t", "offset_s", "stop_s", "stop_seconds", "end_seconds", "event_end_seconds"),
+    *("t_max", "max_t", "offset_s", "stop_s", "stop_seconds", "end_seconds", "event_end_seconds", "end_sec"),
+    *("window_end", "stop_sec"),
     *headers.END,
 )
 _DURATION = ("duration", "duration_s", *headers.DURATION)

@@ -31,6 +31,8 @@ T = TypeVar("T")
 
 ReadAnnotations = Callable[[Path, MarkNotes], Sequence[Mark]]
 
+NO_MARKS = "no table of marks"
+
 _END_OF_TABLE = re.compile(
     r"([._ -]*(wave?|flac|mp3|ogg|table[._ -]*\d*|selections?|labels?|annotations?|marks?|birdnet|results?|audacity"
     r"|raven))*\.(txt|tsv|csv|data)",
@@ -184,7 +186,7 @@ def find_marks(
 
 def _describe_other_file(path: Path) -> str:
     missing = describe_missing_columns(path)
-    return f"no table of marks: it has {missing}" if missing else "no table of marks"
+    return f"{NO_MARKS}: it has {missing}" if missing else NO_MARKS
 
 
 def _refuse(unreadable: Mapping[Path, str]) -> None:
