@@ -67,7 +67,7 @@ class FoundMarks:
     unreadable: dict[Path, str] = field(default_factory=dict)
     """Tables of marks that lack what a reader needs, and the reasons."""
     notes: MarkNotes = field(default_factory=MarkNotes)
-    """What had to be guessed in the tables, as their encoding, and their columns that are not read."""
+    """Guesses about the tables, as of their encoding, and their columns that are not read."""
     elsewhere: dict[str, Path] = field(default_factory=dict)
     """Recordings whose folders are not all those that rows name, by the paths in these rows."""
 
