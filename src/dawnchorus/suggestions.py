@@ -6,6 +6,11 @@ import difflib
 from collections.abc import Iterable
 
 
+def is_misspelt(name: str, known: str) -> bool:
+    """Return False for a known name with more than one letter added, which means something else (`subspecies`)."""
+    return known not in name or len(name) - len(known) <= 1
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return ` Did you mean 'x'?` with the known name that is most like `name`; nothing where none is like it.
 

@@ -93,6 +93,10 @@ class Detection:
     """Number of the channel, from 1; None where one signal was scored for all channels."""
 
 
+Review = Literal["", "rejected", "unverified"]
+"""Verdict of a person on a mark: none or that it is right, that it is wrong, or that nobody confirmed it yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class Mark:
     """One row of a table in which somebody marked sounds."""
@@ -109,6 +113,10 @@ class Mark:
     view: str | None = None
     problem: str = ""
     """Reason why the row could not be read; empty for one that could."""
+    is_scored: bool = False
+    """True if the row has the score of a model."""
+    review: Review = ""
+    """Verdict on the mark in a column such as `Reject` or `Verified`."""
 
 
 @dataclass(frozen=True)

@@ -265,7 +265,7 @@ def test_codes_of_secondary_species_without_a_taxonomy(tmp_path: Path) -> None:
     assert rows["XC1"].secondary == ("Passer domesticus", "xyz1")
     assert rows["XC2"].secondary == ("Orthotomus sutorius", "xyz1")
     notes = "\n".join(notes_of_import(list(rows.values())))
-    assert "not at the path that is given: 2" in notes
+    assert "not at the path that is given: 2 (as " in notes
     assert "codes that no taxonomy beside the table has: xyz1 (2)" in notes
 
 
@@ -388,13 +388,13 @@ def test_marked_soundscapes_count_for_each_species_in_them() -> None:
 
 def test_a_csv_with_columns_of_any_name(tmp_path: Path) -> None:
     sound(tmp_path / "x.wav")
-    table = write_csv(tmp_path / "mine.csv", {"Datei": "x.wav", "Art": "Parus major", "split": "VAL"})
-    with pytest.raises(FormatError, match=r"expected a column with paths .*it has \['Datei', 'Art', 'split'\]"):
+    table = write_csv(tmp_path / "mine.csv", {"Klang": "x.wav", "Vogel": "Parus major", "split": "VAL"})
+    with pytest.raises(FormatError, match=r"expected a column with paths .*it has \['Klang', 'Vogel', 'split'\]"):
         imported(table, tmp_path)
-    row = imported(table, tmp_path, columns={"path": "Datei", "scientific_name": "Art"})["x.wav"]
+    row = imported(table, tmp_path, columns={"path": "Klang", "scientific_name": "Vogel"})["x.wav"]
     assert (row.scientific_name, row.split) == ("Parus major", "validation")
     with pytest.raises(InputError, match="Did you mean 'scientific_name'"):
-        imported(table, tmp_path, columns={"scientific": "Art", "path": "Datei"})
+        imported(table, tmp_path, columns={"scientific": "Vogel", "path": "Klang"})
     with pytest.raises(InputError, match="there is no column 'Ort'"):
         imported(table, tmp_path, columns={"path": "Ort"})
 

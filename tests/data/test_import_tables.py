@@ -93,11 +93,32 @@ def test_times_of_day_in_their_own_column_or_behind_the_date(tmp_path: Path) -> 
     assert (row.date, row.time) == ("2024-05-03", None)
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Datei;Artname;Datum;Breitengrad;Längengrad;Fundort",
+        "Fichier;Espèce;Date;Latitude;Longitude;Lieu",
+        "Archivo;Nombre científico;Fecha;Latitud;Longitud;Localidad",
+        "Arquivo;Espécie;Data;Latitude;Longitude;Local",
+        "Bestandsnaam;Soort;Datum;Breedtegraad;Lengtegraad;Plaats",
+    ],
+)
+def test_headers_in_other_languages(header: str, tmp_path: Path) -> None:
+    (row,), notes = imported(tmp_path, f"{header}\na.wav;Parus major;17.05.2024;52,5;13,4;Aue\n")
+    assert (row.path, row.scientific_name, row.date) == ("a.wav", "Parus major", "2024-05-17")
+    assert (row.latitude, row.longitude, row.locality, notes) == (52.5, 13.4, "Aue", [])
+
+
+def test_a_longer_name_is_no_misspelt_one(tmp_path: Path) -> None:
+    _, notes = imported(tmp_path, "path,scientific_name,subspecies,recordisst\na.wav,Parus major,newtoni,Mo\n")
+    assert notes[0].endswith("Name one with --column FIELD=COLUMN. Did you mean --column recordist=recordisst?")
+
+
 def test_columns_that_are_not_read_are_named(tmp_path: Path) -> None:
     table = "FileName,Species,StartDate,StartTime,Wind,Empty\na.wav,Parus major,03/05/2024,06:00,2,\n"
     rows, notes = imported(tmp_path, table + "a.wav,Parus major,17/05/2024,18:30,3,\n")
     assert [(row.date, row.time) for row in rows] == [("2024-05-03", "06:00"), ("2024-05-17", "18:30")]
-    assert notes == ["columns that are not read: Wind. Name one with --column FIELD=COLUMN."]
+    assert notes == ["columns that are not read: Wind (as '2'). Name one with --column FIELD=COLUMN."]
 
 
 def test_species_is_joined_with_its_genus(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from dawnchorus.data.importing import import_detections, import_recordings
 from dawnchorus.data.layouts.annotations import FoundMarks, NamedMark, RecordingNames
 from dawnchorus.data.marks import hold_marks
 from dawnchorus.data.recordings import RecordingRow
-from dawnchorus.errors import InputError
+from dawnchorus.errors import FormatError, InputError
 from dawnchorus.formats.registry import format_of_file
 from dawnchorus.types import Detection, Mark
 
@@ -115,6 +115,16 @@ def test_times_that_count_on_are_read_where_only_that_fits(tmp_path: Path) -> No
     assert marks(tmp_path / "in")[0]["c.wav"] == [(4, 5, "Avis altera")]
 
 
+def test_a_mark_over_the_border_of_two_files_is_cut_and_said(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        sound(tmp_path / "in" / f"{name}.wav", 4)
+    rows = (row(1, 1, 2, "Avis una", "a.wav"), row(2, 3, 5, "Avis una", "a.wav"), row(3, 6, 7, "Avis altera", "b.wav"))
+    table(tmp_path / "in" / "all.txt", *rows, more="\tBegin File")
+    found, notes = marks(tmp_path / "in")
+    assert found == {"a.wav": [(1, 2, "Avis una"), (3, 4, "Avis una")], "b.wav": [(2, 3, "Avis altera")]}
+    assert "longer than their recording: cut at its ends: 1 (all.txt line 3: 3 to 5 s, of 4 s)" in notes
+
+
 def test_times_that_may_be_either_are_left_out(tmp_path: Path) -> None:
     sound(tmp_path / "in" / "a.wav", 2)
     sound(tmp_path / "in" / "b.wav", 10)
@@ -210,10 +220,101 @@ def test_two_paths_are_two_recordings_also_if_only_one_is_here(tmp_path: Path) -
         assert ("paths of another machine, taken for recordings here: 1 ('C:\\x\\siteB" in notes) == (len(named) == 1)
 
 
-def test_scores_of_a_model_are_said(tmp_path: Path) -> None:
+RAVEN_OF_BIRDNET = (
+    "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\tHigh Freq (Hz)\tCommon Name\t"
+    "Species Code\tConfidence\tBegin Path\tFile Offset (s)\n"
+)
+
+
+def test_a_table_of_a_model_is_no_truth_unless_asked(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    for name in ("a", "b", "c", "d"):
+        sound(source / f"{name}.wav")
+    (source / "a.txt").write_text("0.5\t1.0\tAvis una\n")  # by hand, in Audacity
+    found_row = "1\tSpectrogram 1\t1\t0\t2\t0\t4000\tGreat Tit\tgretit1\t0.8113\tb.wav\t0\n"
+    (source / "b.BirdNET.selection.table.txt").write_text(RAVEN_OF_BIRDNET + found_row)
+    (source / "c.BirdNET.selection.table.txt").write_text(RAVEN_OF_BIRDNET)
+    (source / "d.labels.txt").write_text("0.0\t2.0\tGreat Tit;0.9100\n")
+    header = "Start (s),End (s),Scientific name,Common name,Confidence,File"
+    (source / "results.csv").write_text(f"{header}\n0,1,Avis altera,Other,0.7,a.wav\n0,1,Avis altera,Other,0.7,c.wav\n")
+    found, notes = marks(source)
+    assert found == {"a.wav": [(0.5, 1.0, "Avis una")], "b.wav": None, "c.wav": None, "d.wav": None}
+    assert "tables of what a model found, which are no annotations: 4 with 4 rows (b.BirdNET" in notes
+    asked, notes = marks(source, "annotations")
+    assert {name: len(of or ()) for name, of in asked.items()} == {"a.wav": 2, "b.wav": 1, "c.wav": 1, "d.wav": 1}
+    assert "marks that have a score: 4." in notes
+
+
+def test_grades_of_people_are_no_scores(tmp_path: Path) -> None:
+    for name, words in (("a", ("high", "low")), ("b", ("1", "3")), ("c", ("", ""))):
+        sound(tmp_path / "in" / f"{name}.wav")
+        rows = [row(number, number, number + 0.5, "Avis una", word) for number, word in enumerate(words)]
+        table(tmp_path / "in" / f"{name}.txt", *rows, more="\tConfidence")
+    found, notes = marks(tmp_path / "in")
+    assert [len(of or ()) for of in found.values()] == [2, 2, 2]
+    assert "columns of tables of marks that are not read: Confidence (as 'high' in a.txt line 2)." in notes
+
+
+@pytest.mark.parametrize("word", ["none", "No birds", "no_bird", "nothing", "nocall", ""])
+def test_a_row_of_nothing_without_times_says_that_somebody_listened(word: str, tmp_path: Path) -> None:
     sound(tmp_path / "in" / "a.wav")
-    table(tmp_path / "in" / "a.BirdNET.selection.table.txt", row(1, 0, 1, "Avis una", "0.9"), more="\tConfidence")
-    assert "marks that have a score: 1" in marks(tmp_path / "in")[1]
+    (tmp_path / "in" / "list.csv").write_text(f"file,start_time,end_time,species\na.wav,,,{word}\n")
+    assert marks(tmp_path / "in")[0] == {"a.wav": []}
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "more"),
+    [
+        ("list.csv", "Datei;Art;Beginn (s);Ende (s)", ""),
+        # The columns of an annotation program in German, and of Vigie-Chiro's tables in French.
+        ("liste.csv", "Datei;Art;Start (s);Ende (s);Freq. tief (Hz);BirdNET Konfidenz;Verifiziert", ";2000;;ja"),
+        ("v.csv", "nom du fichier;observateur_taxon;temps_debut;temps_fin;tadarida_probabilite", ";"),
+        ("marques.csv", "Fichier\tEspèce\tDébut\tFin", ""),
+        ("marcas.csv", "Archivo,Especie,Inicio,Fin", ""),
+        ("marcas2.csv", "Arquivo,Espécie,Início,Fim", ""),
+        ("lijst.csv", "Bestand;Soort;Begin;Einde", ""),
+        ("lista.csv", "ESPECE;FICHIER;DEBUT;DUREE", "order"),
+    ],
+)
+def test_headers_in_other_languages(name: str, header: str, more: str, tmp_path: Path) -> None:
+    sound(tmp_path / "in" / "a.wav", 5)
+    delimiter = next(sign for sign in ";\t," if sign in header)
+    cells = ["Avis una", "a.wav", "1", "2"] if more == "order" else ["a.wav", "Avis una", "1", "3"]
+    (tmp_path / "in" / name).write_text(f"{header}\n{delimiter.join(cells)}{more.removeprefix('order')}\n", "utf-8")
+    assert marks(tmp_path / "in")[0] == {"a.wav": [(1, 3, "Avis una")]}
+
+
+def test_verdicts_on_marks_count_and_other_columns_are_named_once(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        sound(tmp_path / "in" / f"{name}.wav", 9)
+        table(
+            tmp_path / "in" / f"{name}.txt",
+            row(1, 1, 2, "Avis una", "", "yes", "male", "Avis altera", "4120.5"),
+            row(2, 3, 4, "Avis una", "x", "yes", "female", "", "4210"),
+            row(3, 5, 6, "Avis una", "", "no", "", "", "4100"),
+            more="\tReject\tVerified\tSex\tSpecies 2\tPeak Freq (Hz)",
+        )
+    found, notes = marks(tmp_path / "in")
+    assert found == {name: [(1, 2, "Avis una"), (5, 6, "")] for name in ("a.wav", "b.wav")}
+    assert "(columns such as Reject or Valid): left out: 2 (a.txt line 3: 3 to 4 s; b.txt line 3: 3 to 4 s)." in notes
+    assert "(columns such as Verified): kept as a sound that may be of any species: 2 (a.txt line 4: 5 to 6 s;" in notes
+    named = "Sex (as 'male' in a.txt line 2), Species 2 (as 'Avis altera' in a.txt line 2), Peak Freq (Hz) (as '4120.5'"
+    assert notes.count(named) == notes.count("not read") == 1
+
+
+def test_a_table_that_cannot_be_read_does_not_stop_the_others(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        sound(tmp_path / "in" / f"{name}.wav")
+    table(tmp_path / "in" / "a.txt", row(1, 0, 1, "Avis una"))
+    nameless = "Selection\tBegin Time (s)\tEnd Time (s)\tOccurrence\n1\t0\t1\tAvis una\n"
+    (tmp_path / "in" / "b.txt").write_text(nameless)
+    found, notes = marks(tmp_path / "in")
+    assert found == {"a.wav": [(0, 1, "Avis una")], "b.wav": None}
+    assert "tables of marks that cannot be read, left out: 1 (b.txt)." in notes
+    assert "Rename the column that has them." in notes
+    (tmp_path / "in" / "a.txt").write_text(nameless)
+    with pytest.raises(FormatError, match=r"a\.txt: expected names of species .* 1 other table cannot be read either"):
+        marks(tmp_path / "in")
 
 
 @pytest.mark.parametrize(
@@ -239,7 +340,15 @@ def test_text_files_that_are_no_tables_are_named(tmp_path: Path) -> None:
     (tmp_path / "in" / "robin" / "a.txt").write_text("Heard at dawn.\n")
     rows, notes = imported(tmp_path / "in")
     assert rows["robin/a.wav"].scientific_name == "robin"
-    assert "files that are not read as marks: 1 (a.txt: no table of marks)" in notes
+    assert "tables of recordings in columns that are not known, not read: 1 (a.txt is named after a.wav)" in notes
+    assert notes.count("a.txt") == 1
+
+
+def test_a_table_that_lacks_a_column_of_marks_is_named_with_it(tmp_path: Path) -> None:
+    sound(tmp_path / "in" / "a.wav")
+    (tmp_path / "in" / "list.csv").write_text("file,start_time,upto,species\nx.wav,1,2,Avis una\n")
+    said = "it has 'file' for recording, 'start_time' for start, 'species' for label, but no column for end; its other"
+    assert f"list.csv: no table of marks: {said} columns are upto" in marks(tmp_path / "in")[1]
 
 
 def test_a_table_of_detections_takes_the_recordings_that_it_names_alone(tmp_path: Path) -> None:
@@ -328,6 +437,7 @@ rows_of_tables = st.lists(
         is_within_file=st.booleans(),
         selection=st.sampled_from([None, "1", "2"]),
         view=st.sampled_from([None, "Waveform 1", "Spectrogram 1"]),
+        review=st.sampled_from(["", "rejected", "unverified"]),
     ),
     max_size=6,
     unique_by=lambda mark: mark.line,
@@ -343,7 +453,18 @@ def test_every_row_is_kept_or_said(rows: list[Mark]) -> None:
         for mark in rows
     ]
     held = hold_marks(FoundMarks(named, tables=[Path("t.txt")]), {files[0]: 10.0, files[1]: None}, files)
-    lost = ("unread", "no recording", "no number", "beyond", "other time", "view", "twice", "no bird", "effort")
+    lost = (
+        "unread",
+        "no recording",
+        "no number",
+        "beyond",
+        "other time",
+        "view",
+        "twice",
+        "no bird",
+        "effort",
+        "rejected",
+    )
     assert held.n_kept + sum(len(held.fates.get(fate, ())) for fate in lost) == len(rows)
     for path, found in held.annotations.items():
         for mark in found:

@@ -56,6 +56,7 @@ FAILING: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "300 channels": ("bad.wav", lambda p: header(p, n_channels=300), "the header says 300 channels"),
     "a folder": ("bad.wav", lambda p: p.mkdir(), "found a folder"),
     "a dangling link": ("bad.wav", lambda p: p.symlink_to("nowhere.wav"), "points to a file that is not there"),
+    "a page": ("bad.mp3", lambda p: p.write_text("<!DOCTYPE html><html></html>"), "but a page in HTML, as a failed"),
     "random bytes": ("bad.mp3", lambda p: p.write_bytes(os.urandom(20_000)), "not a sound file|no samples"),
     "a zip": ("bad.flac", lambda p: p.write_bytes(b"PK\x03\x04" + b"\0" * 500), "not a sound file"),
 }

@@ -117,7 +117,9 @@ def test_table_of_recordings_wins_over_the_file(level_bundle: Bundle) -> None:
     assert origin() == BERLIN
     moment = datetime(2025, 1, 1)
     assert origin(start_time=moment, source="x.csv") == replace(BERLIN, start_time=moment, source="x.csv")
-    assert origin(latitude=0.0, longitude=0.0) == replace(BERLIN, latitude=0.0, longitude=0.0)
+    other = f"(0.0, 0.0) is given, {BERLIN.source or 'the file'} says ({BERLIN.latitude}, {BERLIN.longitude})"
+    assert origin(latitude=0.0, longitude=0.0) == replace(BERLIN, latitude=0.0, longitude=0.0, conflict=other)
+    assert origin(latitude=BERLIN.latitude, longitude=BERLIN.longitude).conflict is None
     everything = Origin(moment, 1.0, 2.0, None, "x.csv")
     assert builder(level_bundle, {PATH: everything}).origin(PATH, NOWHERE) == everything
     assert builder(level_bundle, {Path("/data/b.wav"): everything}).origin(PATH, BERLIN) == BERLIN
@@ -125,7 +127,9 @@ def test_table_of_recordings_wins_over_the_file(level_bundle: Bundle) -> None:
 
 def test_place_of_the_options_wins_over_all(level_bundle: Bundle) -> None:
     given = builder(level_bundle, {PATH: Origin(latitude=1.0, longitude=2.0)}, latitude=0.0, longitude=9.0)
-    assert given.origin(PATH, BERLIN) == replace(BERLIN, latitude=0.0, longitude=9.0)
+    found = given.origin(PATH, BERLIN)
+    assert (found.latitude, found.longitude) == (0.0, 9.0)
+    assert (found.conflict or "").startswith("(0.0, 9.0) is given, ")
 
 
 def test_relative_path_has_the_place_of_its_absolute_one(

@@ -184,6 +184,14 @@ def test_times_with_hyphens_are_no_dates(tmp_path: Path) -> None:
     assert (origin.start_time, notes) == (datetime(2024, 5, 3, 5, 6, 7), [])
 
 
+def test_columns_that_are_not_read_are_named_with_an_example(tmp_path: Path) -> None:
+    notes: list[str] = []
+    table = written(tmp_path, "Datei,date,week,timezone,place,empty\na.wav,2024-05-03,18,Europe/Berlin,Austin,\n")
+    assert len(read_recordings(table, on_note=notes.append)) == 1
+    named = "columns that are not read: week (as '18'), timezone (as 'Europe/Berlin'), place (as 'Austin')."
+    assert any(note.endswith(named) for note in notes)
+
+
 def test_paths_of_windows_are_found(tmp_path: Path) -> None:
     (tmp_path / "night").mkdir()
     (tmp_path / "night" / "a.wav").touch()
@@ -241,11 +249,14 @@ def test_names_that_are_twice_in_a_species_list_are_said(tmp_path: Path) -> None
 
 def test_places_of_options_and_table_that_differ_are_said(tmp_path: Path) -> None:
     (tmp_path / "places.csv").write_text("path,latitude,longitude\na.wav,52.5,13.4\nb.wav,48.1,11.5\n")
-    (tmp_path / "a.wav").write_bytes(b"")
+    for name in ("a.wav", "c.wav"):
+        (tmp_path / name).write_bytes(b"")
     given = ["--recordings", str(tmp_path / "places.csv"), "--lat", "48.1", "--lon", "11.5", "--model", "none"]
-    done = CliRunner().invoke(command, [str(tmp_path / "a.wav"), *given])
+    done = CliRunner().invoke(command, [str(tmp_path), *given])
     assert "--lat and --lon (48.1, 11.5) are used for 1 recordings that have another place" in done.output
     assert "as a.wav (52.5, 13.4)" in done.output
+    assert "has 1 rows of other recordings, as " in done.output
+    assert f"has no row of 1 of 2 recordings, as {tmp_path / 'c.wav'}" in done.output
 
 
 @pytest.mark.parametrize(

@@ -195,6 +195,8 @@ def test_two_files_are_refused_by_name(level_bundle: Bundle, serve: Serve, tone:
         )
     other = client.post(IDENTIFY, files={"Audio": ("a.wav", sound)}).json()["detail"]
     assert other == "expected a file in the field 'audio', got the fields ['Audio']. Did you mean 'audio'?"
+    text = client.post(IDENTIFY, files={"audio": (None, b"a.wav")}).json()["detail"]
+    assert text.startswith("expected a file in the field 'audio', got a text. Send it with a file name")
     reply = client.post(IDENTIFY, files=[("audio", (f"{k}.wav", sound)) for k in range(9)])
     assert (reply.status_code, reply.json()["detail"]) == (400, "expected at most 8 files in a request, got more.")
 
@@ -259,6 +261,24 @@ def test_a_place_or_a_week_without_effect_is_said(level_bundle: Bundle, serve: S
     assert client.post(IDENTIFY, content=tone.read_bytes()).json()["warnings"] == []
     (warning,) = client.post(f"{IDENTIFY}?lat=52.5&lon=13.4&week=20", content=tone.read_bytes()).json()["warnings"]
     assert warning.startswith("place and week have no effect: the range model of birdnet knows none of the classes")
+
+
+def test_time_and_place_are_said_as_on_the_command_line(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+
+    def notes(address: str, name: str, **fields: str) -> list[str]:
+        found: list[str] = client.post(address, files={"audio": (name, tone.read_bytes())}, data=fields).json()["notes"]
+        return found
+
+    name = "20240501T060000+0200_REC [52.5000 13.4000].wav"
+    assert notes(IDENTIFY, name) == notes(IDENTIFY, name, lat="52.5", lon="13.4") == []
+    for address in (IDENTIFY, "/api/predict"):
+        (untimed,) = notes(address, "a.wav")
+        assert untimed.startswith("no time found for 1 of 1 recordings, as a.wav")
+    (other,) = notes(IDENTIFY, name, lat="48.1", lon="11.5")
+    assert other.endswith(f"{name}: (48.1, 11.5) is given, file name says (52.5, 13.4).")
+    schema = client.get("/api/openapi.json").json()["paths"][IDENTIFY]["post"]["responses"]["200"]
+    assert "No time found" in schema["content"]["application/json"]["schema"]["properties"]["notes"]["description"]
 
 
 def test_head_is_get_without_a_body(level_bundle: Bundle, serve: Serve, tone: Path) -> None:

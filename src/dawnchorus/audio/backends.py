@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -24,6 +25,9 @@ BLOCK_FRAMES = 1 << 16
 
 BLOCK_SAMPLES = BLOCK_FRAMES * 32
 """Samples of all channels read at a time: of more channels, fewer frames."""
+
+_WEB_PAGE = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype\s+html|html)\b", re.IGNORECASE)
+_N_FIRST_BYTES = 1024
 
 MIN_RATE_HZ, MAX_RATE_HZ = 500, 500_000
 MAX_CHANNELS = 256
@@ -71,6 +75,11 @@ def _open_decoder(path: Path) -> Backend:
         try:
             return _AvBackend(path)
         except AudioUnreadable as second:
+            if _is_web_page(path):
+                raise AudioUnreadable(
+                    f"{path}: not a sound file that we can decode, but a page in HTML, as a failed download leaves. "
+                    f"Fetch the recording again."
+                ) from second
             raise AudioUnreadable(
                 f"{path}: not a sound file that we can decode (libsndfile: {_reason(first)}; "
                 f"FFmpeg: {second}). Check that the copy is complete."
@@ -96,8 +105,17 @@ def _open_unwritten(path: Path) -> Backend | None:
 
 
 def _reason(error: soundfile.LibsndfileError) -> str:
-    """Return libsndfile's own message, without the object address that soundfile puts before them."""
-    return str(error.error_string).strip().rstrip(".")
+    """Return libsndfile's own message, without the object address that soundfile puts before them.
+
+    Of an mp3 without sound it says that the file does not exist.
+    """
+    message = str(error.error_string).strip().rstrip(".")
+    return "no sound found in it" if message.startswith("File does not exist") else message
+
+
+def _is_web_page(path: Path) -> bool:
+    with path.open("rb") as file:
+        return _WEB_PAGE.match(file.read(_N_FIRST_BYTES)) is not None
 
 
 def _require_file(path: Path) -> None:

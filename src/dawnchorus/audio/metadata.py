@@ -127,6 +127,14 @@ def _place_conflicts(placed: Sequence[Origin]) -> list[str]:
     ]
 
 
+def describe_other_place(own: Origin, used: Origin) -> str | None:
+    """Return a sentence if the place that a file has is not the one that is used; None if one of them has none."""
+    is_known = own.latitude is not None and used.latitude is not None
+    if not is_known or np.allclose(_location(own), _location(used), rtol=0, atol=_SAME_DEGREES):
+        return None
+    return f"{_location(used)} is given, {own.source or 'the file'} says {_location(own)}"
+
+
 def _location(origin: Origin) -> tuple[float, float]:
     return origin.latitude or 0.0, origin.longitude or 0.0
 

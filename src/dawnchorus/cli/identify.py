@@ -139,9 +139,8 @@ def command(
     )
     origins = read_recordings(recordings, on_note=_say_note) if recordings else None
     found = _find_recordings(paths)
-    unused = set(origins or ()).difference(Path(os.path.abspath(path)) for path in found)
-    if unused:
-        click.echo(f"warning: {recordings} has {len(unused)} rows of other recordings, as {min(unused)}", err=True)
+    if origins is not None:
+        _say_unmatched(recordings, origins, found)
     _warn_of_other_places(options, origins or {})
     announce_model(store, model)
     bundle = store.open(model)
@@ -204,6 +203,20 @@ def _find_recordings(paths: Sequence[str]) -> list[Path]:
 
 def _say_note(note: str) -> None:
     click.echo(f"note: {note}", err=True)
+
+
+def _say_unmatched(table: Path | None, origins: Mapping[Path, Origin], found: Sequence[Path]) -> None:
+    """Count the rows without a recording, and the recordings without a row."""
+    full = {Path(os.path.abspath(path)) for path in found}
+    unused, unnamed = set(origins) - full, full - set(origins)
+    if unused:
+        click.echo(f"warning: {table} has {len(unused)} rows of other recordings, as {min(unused)}", err=True)
+    if unnamed:
+        click.echo(
+            f"warning: {table} has no row of {len(unnamed)} of {len(full)} recordings, as {min(unnamed)}: time and "
+            f"place of these are those of the file or the options",
+            err=True,
+        )
 
 
 def _warn_of_other_places(options: Options, origins: Mapping[Path, Origin]) -> None:

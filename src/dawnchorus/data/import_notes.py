@@ -77,9 +77,12 @@ def notes_of_names(labels: LabelReader, *, sources: Sequence[str]) -> Iterator[s
 
 def notes_of_import(rows: Sequence[RecordingRow]) -> Iterator[str]:
     """Yield a sentence for each thing that the rows lack."""
-    n_missing = sum("missing" in row.problems for row in rows)
-    if n_missing:
-        yield f"recordings that are not at the path that is given: {n_missing}. Name their folder with --audio."
+    missing = [row.path for row in rows if "missing" in row.problems]
+    if missing:
+        yield (
+            f"recordings that are not at the path that is given: {len(missing)} (as {missing[0]}). Name their folder "
+            f"with --audio."
+        )
     nowhere = [row.recording_id for row in rows if (row.latitude, row.longitude) == (0, 0)]
     if nowhere:
         yield (

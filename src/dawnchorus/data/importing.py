@@ -20,7 +20,7 @@ from dawnchorus.data.layout_detection import (
     Layout,
     OnNote,
     count_recordings,
-    describe_unused,
+    describe_unread_tables,
     described_layout,
     detect_layout,
     find_known_table,
@@ -46,6 +46,7 @@ from dawnchorus.data.recordings import RecordingRow, RecordingsTable, first_of_e
 from dawnchorus.data.sound_notes import problems_of_sound
 from dawnchorus.data.sources.archive_changes import differ
 from dawnchorus.errors import AudioError, InputError
+from dawnchorus.formats.mark_notes import MarkNotes
 from dawnchorus.formats.registry import MARK_SUFFIXES, format_of_file, marks_format, read_annotations
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label, is_binomial
@@ -80,7 +81,8 @@ def import_recordings(
         FormatError: a table is not as it should be.
     """
     labels = labels or LabelReader(KnownClasses(known))
-    if layout == "auto":
+    is_given = layout != "auto"
+    if not is_given:
         layout = detect_layout(source, labels.known, read_annotations, on_note)
     elif layout == "folders" or "/" in layout:
         _say_unread_tables(source, layout, on_note)
@@ -89,7 +91,7 @@ def import_recordings(
             on_note(note)
     if layout in ("annotations", "detections"):
         table = (
-            _annotated(source, folder, audio, read_annotations, n_workers, on_note)
+            _annotated(source, folder, audio, read_annotations, n_workers, on_note, with_model_output=is_given)
             if layout == "annotations"
             else import_detections(
                 source, folder, _reader_of(source), audio=audio, n_workers=n_workers, on_note=on_note
@@ -273,8 +275,9 @@ def import_detections(
         FormatError: the table is not as it should be.
     """
     has_lines = source.suffix.lower() in MARK_SUFFIXES and marks_format(source) in ("Raven", "BirdNET-Analyzer", "list")
+    notes = MarkNotes()
     marks: list[Mark] = (
-        list(read_annotations(source, on_note))
+        read_annotations(source, notes)
         if has_lines
         else [Mark(line, detection, name) for line, (name, detection) in enumerate(read(source), start=1)]
     )
@@ -292,7 +295,7 @@ def import_detections(
     durations = {path: row.duration_s for path, row in zip(files, table.rows, strict=True)}
     named = [NamedMark(source, mark, paths.get(mark.recording or ""), "the row names none") for mark in marks]
     held = hold_marks(FoundMarks(named, tables=[source]), durations, files)
-    for note in held.notes():
+    for note in (*notes.sentences(), *held.notes()):
         on_note(note)
     return table.with_rows(
         replace(row, annotations=held.annotations.get(path, ()), is_annotated=path in held.annotations)
@@ -345,16 +348,23 @@ def _annotated(
     read: ReadAnnotations,
     n_workers: int,
     on_note: OnNote,
+    *,
+    with_model_output: bool,
 ) -> RecordingsTable:
     """Return the recordings with what tables of marks say of them."""
     root = sounds_folder(source, audio)
     files = _described_recordings(root)
-    found = find_marks(source, root, files, read, with_results=True)
+    found = find_marks(source, root, files, read, with_model_output=with_model_output)
     rows = [RecordingRow(kind="soundscape", **facts_of_name(path, root)) for path in files]  # type: ignore[arg-type]
     table = table_of(rows, folder, n_workers=n_workers)
     durations = {path: row.duration_s for path, row in zip(files, table.rows, strict=True)}
     held = hold_marks(found, durations, files)
-    for note in (*found.notes, *describe_unused(found.unused), *_describe_foreign_paths(found), *held.notes()):
+    for note in (
+        *found.notes.sentences(),
+        *describe_unread_tables(found),
+        *_describe_foreign_paths(found),
+        *held.notes(),
+    ):
         on_note(note)
     return table.with_rows(
         replace(row, annotations=held.annotations[path], is_annotated=True) if path in held.annotations else row

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from dawnchorus.audio.discovery import find_recordings
-from dawnchorus.data.layouts.annotations import ReadAnnotations, find_marks
+from dawnchorus.data.layouts.annotations import NO_MARKS, FoundMarks, ReadAnnotations, find_marks
 from dawnchorus.data.layouts.folders import SPECIES, FolderReading, read_folders
 from dawnchorus.data.layouts.naming_tables import find_naming_tables
 from dawnchorus.data.layouts.search_results import find_search_results
@@ -14,6 +14,7 @@ from dawnchorus.data.layouts.voices import find_voices_table
 from dawnchorus.errors import InputError
 from dawnchorus.formats.mark_lists import has_times
 from dawnchorus.formats.registry import MARK_SUFFIXES, marks_format, read_annotations
+from dawnchorus.tables.notes import counted_rows
 from dawnchorus.taxonomy.classes import KnownClasses
 
 Layout = str
@@ -67,17 +68,18 @@ def detect_layout(
         on_note(f"layout: {described[0]}, by {described[1]}.")
         return described[0]
     files = find_recordings([source])
-    found = find_marks(source, sounds_folder(source, None), files, read_annotations, with_results=False)
+    found = find_marks(source, sounds_folder(source, None), files, read_annotations, with_model_output=False)
     marked = found.recordings()
     reading = read_folders(source, files, known)
     if not found.tables or (not marked and reading.sure):
-        _consider_naming_tables(source, files, reading, on_note)
+        named_before = _consider_naming_tables(source, files, reading, on_note)
+        found.unused = [reason for reason in found.unused if reason.removesuffix(f": {NO_MARKS}") not in named_before]
         on_note(f"layout: folders, because none of {count_recordings(files)} has a table of marks.")
         if found.tables:
             on_note(
                 f"tables of marks of other recordings: {len(found.tables)} ({list_some(file_names(found.tables))})."
             )
-        for note in describe_unused(found.unused):
+        for note in describe_unread_tables(found):
             on_note(note)
         return "folders"
     named = reading.sure - marked
@@ -96,8 +98,8 @@ def detect_layout(
     return "annotations"
 
 
-def _consider_naming_tables(source: Path, files: Sequence[Path], reading: FolderReading, on_note: OnNote) -> None:
-    """Name the tables that say something of recordings in columns that are not known.
+def _consider_naming_tables(source: Path, files: Sequence[Path], reading: FolderReading, on_note: OnNote) -> set[str]:
+    """Name the tables that say something of recordings in columns that are not known, and return their names.
 
     Raises:
         InputError: folders with names of no known form would be the species of such recordings.
@@ -116,6 +118,7 @@ def _consider_naming_tables(source: Path, files: Sequence[Path], reading: Folder
         advice = f" If a column has the species of whole recordings: {commands[0]}." if commands else ""
         evidence = list_some([table.evidence() for table in tables])
         on_note(f"tables of recordings in columns that are not known, not read: {len(tables)} ({evidence}).{advice}")
+    return {table.path.name for table in tables}
 
 
 def described_layout(source: Path) -> tuple[Layout, str] | None:
@@ -151,10 +154,22 @@ def sounds_folder(source: Path, audio: Path | None) -> Path:
     return audio or (source.parent if source.is_file() else source)
 
 
-def describe_unused(reasons: Sequence[str]) -> Iterator[str]:
-    """Yield how many text files are not read as marks, and why the first are not."""
-    if reasons:
-        yield f"files that are not read as marks: {len(reasons)} ({'; '.join(reasons[:_MAX_NAMED])})."
+def describe_unread_tables(found: FoundMarks) -> Iterator[str]:
+    """Yield how many text files are not read as marks, by reason, each with examples."""
+    if found.unused:
+        yield f"files that are not read as marks: {len(found.unused)} ({'; '.join(found.unused[:_MAX_NAMED])})."
+    if found.unreadable:
+        yield (
+            f"tables of marks that cannot be read, left out: {len(found.unreadable)} "
+            f"({list_some(file_names(found.unreadable))}). {next(iter(found.unreadable.values()))}"
+        )
+    if found.model_output:
+        rows = counted_rows(sum(found.model_output.values()))
+        yield (
+            f"tables of what a model found, which are no annotations: {len(found.model_output)} with {rows} "
+            f"({list_some(file_names(found.model_output))}). If somebody listened to all of it, --layout annotations "
+            f"reads them too."
+        )
 
 
 def count_recordings(files: Sequence[object]) -> str:

@@ -30,6 +30,9 @@ _FATES = {
     "moment": "of no length: kept as moments",
     "view": "of the same selection in another view: counted once",
     "twice": "that are there twice: kept once",
+    "rejected": "that are wrong by their own table (columns such as Reject or Valid): left out",
+    "unverified": "that nobody has confirmed by their own table (columns such as Verified): kept as a sound that may "
+    "be of any species",
     "unnamed": "without a species (blank, '?', unknown): kept as a sound that may be of any species",
     "no bird": "of other sounds or of none (nocall, noise): no species, but somebody listened",
     "effort": "without times and name: somebody listened",
@@ -117,7 +120,10 @@ def _hold(held: HeldMarks, kept: Kept, each: NamedMark, durations: Mapping[Path,
         _say(held, "effort", each)
         kept.setdefault(recording, [])
         return
-    if detection.score != 1.0:
+    if each.mark.review == "rejected":
+        _say(held, "rejected", each)
+        return
+    if each.mark.is_scored:
         held.n_scored += 1
     if detection.kind == "sound":
         _say(held, "no bird", each, detection.scientific_name)
@@ -127,7 +133,10 @@ def _hold(held: HeldMarks, kept: Kept, each: NamedMark, durations: Mapping[Path,
     if times is None:
         return
     name = detection.scientific_name.strip()
-    if is_unnamed(name):
+    if each.mark.review == "unverified":
+        _say(held, "unverified", each)
+        name = ""
+    elif is_unnamed(name):
         _say(held, "unnamed", each, repr(name) if name else "")
         name = ""
     low_hz, high_hz = detection.low_hz, detection.high_hz
@@ -165,7 +174,9 @@ def _within_files(
     """Yield the rows of a table, each selection in one view, with times within their own files."""
     rows = list(_in_one_view(held, rows))
     open_rows = [row for row in rows if _may_count_on(row)]
-    sequences = [{}] if not open_rows else list(_readings(open_rows, durations, files))
+    sequences = [{}] if not open_rows else list(_readings(open_rows, durations, files, may_cross=False))
+    # A mark over the border of two files fits in none; it is cut at the end of the one that it begins in.
+    sequences = sequences or list(_readings(open_rows, durations, files, may_cross=True))
     if len(sequences) == 1:
         yield from (_earlier(row, sequences[0]) for row in rows)
         return
@@ -192,21 +203,22 @@ def _earlier(row: NamedMark, before_s: Mapping[Path, float]) -> NamedMark:
 
 
 def _readings(
-    rows: Sequence[NamedMark], durations: Mapping[Path, float | None], files: Sequence[Path]
+    rows: Sequence[NamedMark], durations: Mapping[Path, float | None], files: Sequence[Path], *, may_cross: bool
 ) -> Iterator[dict[Path, float]]:
     """Yield the seconds before each file, for each way to read a table's times that fits all rows.
 
-    Times are within each file, or count on over the files that are named, or over all files of their folders.
+    Times are within each file, or count on over the files that are named, or over all files of their folders. With
+    `may_cross`, only in tables of several files whose times count on, marks may end in the next file.
     """
     named = list(dict.fromkeys(row.recording for row in sorted(rows, key=_start_s) if row.recording is not None))
     folders = {path.parent for path in named}
     of_folders = sorted((path for path in files if path.parent in folders), key=lambda path: path.as_posix().casefold())
     seen: list[dict[Path, float]] = []
-    for order in ([], named, of_folders):
-        if len(named) == 1 and seen:
+    for order in (named, of_folders) if may_cross else ([], named, of_folders):
+        if len(named) == 1 and (seen or may_cross):
             return  # a table of one file: its times are within it, if they can be
         before_s = _before(order, durations) if order else dict.fromkeys(named, 0.0)
-        if before_s is None or not all(_fits(row, before_s, durations) for row in rows):
+        if before_s is None or not all(_fits(row, before_s, durations, may_cross=may_cross) for row in rows):
             continue
         reading = {path: before_s[path] for path in named}
         if reading not in seen:
@@ -230,13 +242,15 @@ def _before(order: Iterable[Path], durations: Mapping[Path, float | None]) -> di
     return before_s
 
 
-def _fits(row: NamedMark, before_s: Mapping[Path, float], durations: Mapping[Path, float | None]) -> bool:
+def _fits(
+    row: NamedMark, before_s: Mapping[Path, float], durations: Mapping[Path, float | None], *, may_cross: bool
+) -> bool:
     detection, recording = row.mark.detection, row.recording
     if detection is None or recording is None:
         return True
     first, last = sorted((detection.start_s - before_s[recording], detection.end_s - before_s[recording]))
     duration_s = durations.get(recording)
-    return first >= -NEARLY_S and (duration_s is None or last <= duration_s + NEARLY_S)
+    return first >= -NEARLY_S and (duration_s is None or (first if may_cross else last) <= duration_s + NEARLY_S)
 
 
 def _in_one_view(held: HeldMarks, rows: Iterable[NamedMark]) -> Iterator[NamedMark]:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from dawnchorus.formats.text import OnNote, detections_of_marks, say_nothing, score, text_stream
+from dawnchorus.formats.mark_notes import MarkNotes
+from dawnchorus.formats.text import detections_of_marks, score, text_stream
 from dawnchorus.tables import Notes, parse_offset_s, read_text
 from dawnchorus.taxonomy.labels import parse_label
 from dawnchorus.types import Detection, Mark, Provenance, RecordingTable
@@ -37,12 +38,13 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     return detections_of_marks(path, read_marks(path))
 
 
-def read_marks(path: Path, on_note: OnNote = say_nothing) -> Iterator[Mark]:
+def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
     """Yield each label with its line, and each line that is neither a label nor frequencies as one with a problem."""
-    notes = Notes()
-    lines = read_text(path, notes).splitlines()
-    for sentence in notes.sentences():
-        on_note(f"{path}: {sentence}")
+    guesses = Notes()
+    lines = read_text(path, guesses).splitlines()
+    if notes is not None:
+        for sentence in guesses.sentences():
+            notes.say(path, sentence)
     pending: Mark | None = None
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -52,7 +54,7 @@ def read_marks(path: Path, on_note: OnNote = say_nothing) -> Iterator[Mark]:
             if fields[0].strip() == "\\":
                 pending = _with_frequencies(pending, fields)
                 continue
-            following = Mark(number, _detection(fields))
+            following = _mark(number, fields)
         except (ValueError, IndexError):
             following = Mark(number, None, problem=f"expected 'start TAB end TAB label', found {line!r}.")
         if pending is not None:
@@ -62,15 +64,15 @@ def read_marks(path: Path, on_note: OnNote = say_nothing) -> Iterator[Mark]:
         yield pending
 
 
-def _detection(fields: list[str]) -> Detection:
+def _mark(number: int, fields: list[str]) -> Mark:
     name, separator, behind = (fields[2] if len(fields) > 2 else "").strip().rpartition(";")
     try:
         value = float(fields[3]) if len(fields) > 3 else float(behind if separator or "." in behind else "none")
-        name = name or behind if len(fields) > 3 else name
+        name, is_scored = name or behind if len(fields) > 3 else name, True
     except ValueError:
-        name, value = (fields[2].strip() if len(fields) > 2 else ""), 1.0
+        name, value, is_scored = (fields[2].strip() if len(fields) > 2 else ""), 1.0, False
     label = parse_label(name)
-    return Detection(
+    detection = Detection(
         start_s=_offset_s(fields[0]),
         end_s=_offset_s(fields[1]),
         scientific_name=label.scientific_name,
@@ -78,6 +80,7 @@ def _detection(fields: list[str]) -> Detection:
         kind=label.kind,
         score=value,
     )
+    return Mark(number, detection, is_scored=is_scored)
 
 
 def _number(text: str) -> float:

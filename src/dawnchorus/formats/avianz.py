@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dawnchorus.errors import FormatError
-from dawnchorus.formats.text import OnNote, say_nothing
+from dawnchorus.formats.mark_notes import MarkNotes
 from dawnchorus.tables.text_files import read_text
 from dawnchorus.taxonomy.labels import parse_label
 from dawnchorus.types import Detection, Mark
@@ -22,7 +22,7 @@ SUFFIX = ".data"
 _SURE = 100
 
 
-def read_marks(path: Path, on_note: OnNote = say_nothing) -> Iterator[Mark]:
+def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
     """Yield a mark for each species of each segment, numbered from 1; what nobody is sure of has no name.
 
     Segments that cannot be read are marks with a problem.
@@ -43,9 +43,9 @@ def read_marks(path: Path, on_note: OnNote = say_nothing) -> Iterator[Mark]:
         except (TypeError, ValueError, KeyError, AttributeError, OverflowError):
             marks = [Mark(number, None, problem=f"expected [start, end, low, high, species], got {segment!r:.80}.")]
         yield from marks
-    if uncertain:
-        on_note(
-            f"{path}: species of less than full certainty, kept without a name: {len(uncertain)} (as {uncertain[0]})."
+    if uncertain and notes is not None:
+        notes.say(
+            path, f"species of less than full certainty, kept without a name: {len(uncertain)} (as {uncertain[0]})."
         )
 
 

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dawnchorus.formats.fields import has_channels
+from dawnchorus.formats.mark_notes import MarkNotes
 from dawnchorus.formats.text import (
     NamedColumns,
-    OnNote,
     detections_of_marks,
-    say_nothing,
     score,
     seconds,
     text_stream,
@@ -58,7 +57,7 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     return detections_of_marks(path, read_marks(path))
 
 
-def read_marks(path: Path, on_note: OnNote = say_nothing) -> Iterator[Mark]:
+def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
     """Yield each row with its line, also those that cannot be read.
 
     Raises:
@@ -84,6 +83,6 @@ def read_marks(path: Path, on_note: OnNote = say_nothing) -> Iterator[Mark]:
             human_voice=_TRUTHS.get(rows.text(fields, voice) or ""),
             channel=rows.channel(fields, channel),
         )
-        return Mark(line, detection, rows.text(fields, file))
+        return Mark(line, detection, rows.text(fields, file), is_scored=True)
 
-    return rows.marks(mark, on_note)
+    return rows.marks(mark, notes)

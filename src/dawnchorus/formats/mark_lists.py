@@ -12,10 +12,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dawnchorus.formats.text import NamedColumns, OnNote, say_nothing
-from dawnchorus.tables import column_keys, header_key
+from dawnchorus.formats.mark_notes import MarkNotes
+from dawnchorus.formats.text import NamedColumns
+from dawnchorus.tables import column_keys, header_key, headers
 from dawnchorus.tables.text_files import read_text
-from dawnchorus.taxonomy.labels import parse_label
+from dawnchorus.taxonomy.labels import is_nothing, parse_label
 from dawnchorus.types import Detection, Mark
 
 LIST, LIST_OF_ONE = "list", "list of one recording"
@@ -33,24 +34,30 @@ _RECORDING = (
     "begin file",
     "in file",
     "recording_id",
+    *headers.FILE,
 )
 _START = (
     *("start_time", "start_s", "start", "start_offset_s", "start (s)", "onset", "begin", "begin_time", "start time"),
-    *("t_min", "min_t", "onset_s", "start_seconds", "event_start_seconds"),
+    *("t_min", "min_t", "onset_s", "start_seconds", "event_start_seconds", "start_sec"),
+    *("window_start", "begin_s", "begin_sec", "begin_seconds"),
+    *headers.START,
 )
 _END = (
     *("end_time", "end_s", "end", "end_offset_s", "end (s)", "offset", "end time", "stop"),
-    *("t_max", "max_t", "offset_s", "stop_s", "stop_seconds", "end_seconds", "event_end_seconds"),
+    *("t_max", "max_t", "offset_s", "stop_s", "stop_seconds", "end_seconds", "event_end_seconds", "end_sec"),
+    *("window_end", "stop_sec"),
+    *headers.END,
 )
-_DURATION = ("duration", "duration_s")
+_DURATION = ("duration", "duration_s", *headers.DURATION)
 _START_BEFORE_DURATION = (*_START, "offset")
 """Kaleidoscope's `OFFSET` is where a sound of its `DURATION` starts."""
 _LABEL = (
     *("scientific_name", "scientific name", "species", "annotation", "label", "label:species", "class", "name"),
     *("manual id", "specie", "latin name", "common name", "species ebird code", "ebird code", "primary_label"),
+    *(*headers.SCIENTIFIC_NAME, *headers.SPECIES, *headers.COMMON_NAME, *headers.LABEL),
 )
-_SCORE = ("score", "confidence")
-_LOW, _HIGH = ("low_f", "low_hz", "low freq (hz)"), ("high_f", "high_hz", "high freq (hz)")
+_LOW = ("low_f", "low_hz", "low freq (hz)", *headers.LOW_HZ)
+_HIGH = ("high_f", "high_hz", "high freq (hz)", *headers.HIGH_HZ)
 _KIND = ("label_type",)
 """Hoplite's: "positive", "negative" (looked for, not there) or "uncertain"."""
 
@@ -58,6 +65,9 @@ _PRESENT, _ABSENT = frozenset(("1", "1.0", "true", "pos")), frozenset(("0", "0.0
 _UNCERTAIN = frozenset(("unk",))
 _NAMELESS_CLASS = "q"
 """DCASE's column for the one class of a file, which is not named."""
+
+_MIN_KNOWN = 2
+"""Columns by which a table is taken for one of marks that lacks others."""
 
 _DELIMITERS = ",;\t"
 _N_ROWS = 20
@@ -73,6 +83,21 @@ def kind_of_list(text: str) -> str | None:
     if _column(names, _RECORDING) is None:
         return LIST_OF_ONE if has_labels else None
     return LIST if has_labels or _class_columns(names, rows) else None
+
+
+def describe_missing_columns(text: str) -> str:
+    """Return which columns of a list the first lines have, and which they lack; nothing if they have none or all."""
+    names, _ = _first_rows(text)
+    ends = (*_END, *_DURATION)
+    roles = {"recording": _RECORDING, "start": _START, "end": ends, "label": _LABEL}
+    places = {role: _column(names, of) for role, of in roles.items()}
+    known = [f"'{names[place]}' for {role}" for role, place in places.items() if place is not None]
+    missing = [role for role, place in places.items() if place is None and role != "recording"]
+    if len(known) < _MIN_KNOWN or not missing:
+        return ""
+    others = [name for place, name in enumerate(names) if place not in places.values()]
+    of_others = f"; its other columns are {', '.join(others)}" if others else ""
+    return f"{', '.join(known)}, but no column for {' and '.join(missing)}{of_others}"
 
 
 def _first_rows(text: str) -> tuple[list[str], list[list[str]]]:
@@ -100,7 +125,7 @@ def has_times(path: Path) -> bool:
     return sum(timed) > len(timed) / 2
 
 
-def read_marks(path: Path, on_note: OnNote = say_nothing) -> Iterator[Mark]:
+def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
     """Yield each row, also those that cannot be read; of a table with a column for each class, each class of a row.
 
     Rows without times that have no label, or that of no species (`nocall`), and negative ones, say that somebody
@@ -115,17 +140,20 @@ def read_marks(path: Path, on_note: OnNote = say_nothing) -> Iterator[Mark]:
         classes = _class_columns(rows.header, [fields for _, fields in rows.table])
         if classes:
             columns = _ClassColumns(rows, recording, *_require_span(rows), tuple(classes))
-            on_note(f"{path}: a column for each class, 1 or POS where it is present: {columns.names()}.")
-            return rows.marks_of_rows(columns.marks, on_note)
+            rows.use(*classes)
+            if notes is not None:
+                notes.say(path, f"a column for each class, 1 or POS where it is present: {columns.names()}.")
+            return rows.marks_of_rows(columns.marks, notes)
     label, (start, end, is_duration) = rows.require(_LABEL), _require_span(rows)
-    score, low, high, kind = (rows.place(names) for names in (_SCORE, _LOW, _HIGH, _KIND))
+    score = rows.score_column(headers.SCORE)
+    low, high, kind = (rows.place(names) for names in (_LOW, _HIGH, _KIND))
 
     def marks(line: int, fields: list[str]) -> Iterator[Mark]:
         named, text = rows.text(fields, recording), rows.text(fields, label) or ""
         certainty = (rows.text(fields, kind) or "positive").lower()
         found = parse_label(text if certainty == "positive" else "?")
         has_times = rows.text(fields, start) is not None or rows.text(fields, end) is not None
-        is_bare = not has_times and (not text or found.kind == "sound")
+        is_bare = not has_times and is_nothing(found)
         if is_bare or (named and certainty == "negative"):
             yield Mark(line, None, named)
             return
@@ -141,9 +169,9 @@ def read_marks(path: Path, on_note: OnNote = say_nothing) -> Iterator[Mark]:
             low_hz=rows.number_or_none(line, fields, low),
             high_hz=rows.number_or_none(line, fields, high),
         )
-        yield Mark(line, detection, named)
+        yield Mark(line, detection, named, is_scored=value is not None)
 
-    return rows.marks_of_rows(marks, on_note)
+    return rows.marks_of_rows(marks, notes)
 
 
 @dataclass(frozen=True)
@@ -218,7 +246,10 @@ def _require_span(rows: NamedColumns) -> tuple[int, int, bool]:
         FormatError: there are none.
     """
     span = _spans(rows.header)
-    return (rows.require(_START), rows.require(_END), False) if span is None else span
+    if span is None:
+        return rows.require(_START), rows.require(_END), False
+    rows.use(*span[:2])
+    return span
 
 
 def _column(header: Sequence[str], names: Sequence[str]) -> int | None:

@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dawnchorus.errors import FormatError
+from dawnchorus.formats.mark_notes import MarkNotes
 from dawnchorus.formats.text import (
     NamedColumns,
-    OnNote,
     detections_of_marks,
-    say_nothing,
     score,
     seconds,
     text_stream,
 )
+from dawnchorus.tables import headers
 from dawnchorus.tables.text_files import read_text
-from dawnchorus.taxonomy.labels import parse_label
+from dawnchorus.taxonomy.labels import is_nothing, parse_label
 from dawnchorus.types import Detection, Mark, Provenance, RecordingTable
 
 COLUMNS = (
@@ -107,7 +107,7 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
             yield recording, detection
 
 
-def read_marks(path: Path, on_note: OnNote = say_nothing) -> Iterator[Mark]:
+def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
     """Yield each row of a table, also those of the same selection in another view, and those that cannot be read.
 
     Columns are separated by tabs, or by commas or semicolons where a spreadsheet saved the table. Rows without times
@@ -118,7 +118,7 @@ def read_marks(path: Path, on_note: OnNote = say_nothing) -> Iterator[Mark]:
     """
     header = read_text(path).partition("\n")[0]
     rows = NamedColumns(path, delimiter=max("\t;,", key=header.count), quoted=None)
-    return rows.marks(_Columns.of(rows).mark, on_note)
+    return rows.marks(_Columns.of(rows).mark, notes)
 
 
 @dataclass(frozen=True)
@@ -147,12 +147,12 @@ class _Columns:
             "selection": ["Selection"],
             "channel": ["Channel"],
             "view": ["View"],
-            "confidence": ["Confidence", "Score"],
             "path": ["Begin Path"],
             "file": ["Begin File"],
             "recording": ["Recording", "Filename", "File"],
         }
         places = {field: rows.place(columns) for field, columns in names.items()}
+        places["confidence"] = rows.score_column(headers.SCORE)
         return cls(rows, rows.require(["Begin Time (s)"]), rows.require(["End Time (s)"]), places)
 
     def mark(self, line: int, fields: list[str]) -> Mark:
@@ -167,7 +167,7 @@ class _Columns:
         named = counted_on or text["recording"]
         label = parse_label(text["name"] or text["common"] or text["code"] or "")
         has_times = rows.text(fields, self.begin) is not None or rows.text(fields, self.end) is not None
-        if not has_times and (not label.scientific_name or label.kind == "sound"):
+        if not has_times and is_nothing(label):
             return Mark(line, None, named)
         start_s = rows.offset_s(line, fields, self.begin)
         length_s = rows.offset_s(line, fields, self.end) - start_s
@@ -186,7 +186,9 @@ class _Columns:
             high_hz=rows.number_or_none(line, fields, self.places["high"]),
             channel=rows.channel(fields, self.places["channel"]),
         )
-        return Mark(line, detection, named, within is not None or counted_on is None, text["selection"], text["view"])
+        is_within_file = within is not None or counted_on is None
+        selection, view = text["selection"], text["view"]
+        return Mark(line, detection, named, is_within_file, selection, view, is_scored=value is not None)
 
 
 def require_names(path: Path) -> None:

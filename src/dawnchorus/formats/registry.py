@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.formats import audacity, avianz, birdnet_csv, json_lines, kaleidoscope, mark_lists, parquet, raven
-from dawnchorus.formats.text import OnNote, say_nothing
+from dawnchorus.formats.mark_notes import MarkNotes
 from dawnchorus.suggestions import suggestion
+from dawnchorus.tables import Table, headers
 from dawnchorus.types import Detection, Mark, Provenance, RecordingTable
 
 Write = Callable[[BinaryIO, Iterable[RecordingTable], Provenance], None]
@@ -96,12 +97,12 @@ _AUDACITY_LINE = re.compile(r"\s*-?\d[\d.,:eE+-]*\t\s*-?\d[\d.,:eE+-]*(\t|$)")
 _FIRST_BYTES = 8192
 
 
-def _read_no_marks(path: Path, on_note: OnNote) -> Iterator[Mark]:
-    del path, on_note
+def _read_no_marks(path: Path, notes: MarkNotes | None) -> Iterator[Mark]:
+    del path, notes
     return iter(())
 
 
-_MARK_READERS: dict[str, Callable[[Path, OnNote], Iterator[Mark]]] = {
+_MARK_READERS: dict[str, Callable[[Path, MarkNotes | None], Iterator[Mark]]] = {
     "Raven": raven.read_marks,
     "BirdNET-Analyzer": birdnet_csv.read_marks,
     mark_lists.LIST: mark_lists.read_marks,
@@ -115,10 +116,7 @@ _MARK_READERS: dict[str, Callable[[Path, OnNote], Iterator[Mark]]] = {
 
 def marks_format(path: Path) -> str | None:
     """Return the kind of table of marks that a file is by its first lines; None if it is none."""
-    with path.open("rb") as file:
-        data = file.read(_FIRST_BYTES)
-    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    text = data.decode(encoding, "replace").lstrip("\r\n")
+    text = _first_text(path)
     first = text.partition("\n")[0].rstrip("\r")
     if not text.strip():
         return "empty"
@@ -126,26 +124,54 @@ def marks_format(path: Path) -> str | None:
         return "AviaNZ" if text.lstrip().startswith("[") else None
     if "begin time" in first.lower():
         return "Raven"
-    if "start (s)" in first.lower():
+    if "start (s)" in first.lower() and "confidence" in first.lower():
         return "BirdNET-Analyzer"
     return mark_lists.kind_of_list(text) or ("Audacity" if _AUDACITY_LINE.match(first) else None)
 
 
-def read_annotations(path: Path, on_note: OnNote = say_nothing) -> list[Mark]:
+def _first_text(path: Path) -> str:
+    with path.open("rb") as file:
+        data = file.read(_FIRST_BYTES)
+    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    return data.decode(encoding, "replace").lstrip("\r\n")
+
+
+def describe_missing_columns(path: Path) -> str:
+    """Return the columns that a file lacks to be a list of marks, and those that it has; nothing of other files."""
+    return mark_lists.describe_missing_columns(_first_text(path))
+
+
+def read_annotations(path: Path, notes: MarkNotes | None = None) -> list[Mark]:
     """Return the rows of a table of marks, of Raven, BirdNET-Analyzer, Audacity, AviaNZ or another with a header.
 
-    Rows that cannot be read are marks with a problem. `on_note` is told what had to be guessed, as an encoding.
+    Rows that cannot be read are marks with a problem. `notes` get what had to be guessed, as an encoding, and the
+    columns that are not read.
 
     Raises:
         FormatError: it is none of these, or selections have no column of names.
     """
     kind = marks_format(path)
     if kind is None:
+        missing = describe_missing_columns(path)
         raise FormatError(
             f"{path}: expected a selection table of Raven ('Begin Time (s)' in its first line), a table of "
             f"BirdNET-Analyzer ('Start (s)'), a list with columns for recording, start, end and label, labels of "
-            f"Audacity ('start TAB end TAB label'), or a .data file of AviaNZ."
+            f"Audacity ('start TAB end TAB label'), or a .data file of AviaNZ.{missing and f' It has {missing}.'}"
         )
     if kind == "Raven":
         raven.require_names(path)
-    return list(_MARK_READERS[kind](path, on_note))
+    return list(_MARK_READERS[kind](path, notes))
+
+
+def is_model_output(path: Path, marks: Sequence[Mark]) -> bool:
+    """Return True if a table of marks is what a model found: some of its rows have scores.
+
+    Without rows, its column of scores tells.
+
+    Raises:
+        FormatError: it is no table.
+    """
+    if marks:
+        return any(mark.is_scored for mark in marks)
+    is_table = marks_format(path) in ("Raven", "BirdNET-Analyzer", mark_lists.LIST, mark_lists.LIST_OF_ONE)
+    return is_table and Table(path, quoted=None).place(headers.SCORE) is not None

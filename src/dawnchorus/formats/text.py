@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -10,15 +11,13 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from dawnchorus.errors import FormatError
-from dawnchorus.tables import Table, parse_offset_s
+from dawnchorus.formats.mark_notes import MarkNotes
+from dawnchorus.formats.review import ReviewColumns
+from dawnchorus.tables import Table, is_blank, parse_offset_s
 from dawnchorus.types import Detection, Mark
 
-OnNote = Callable[[str], None]
-
-
-def say_nothing(note: str) -> None:
-    """Ignore a note."""
-    del note
+_GRADE = re.compile(r"\d|10")
+"""A grade that a person gives; scores of models have decimals."""
 
 
 def detections_of_marks(path: Path, marks: Iterable[Mark]) -> Iterator[tuple[str | None, Detection]]:
@@ -64,6 +63,7 @@ class RowError(FormatError):
         self.reason = reason
 
 
+_MAX_NAMED = 8
 _SIMILARITY = 0.8
 """Smallest ratio (difflib's) of a column's name to a usual one that is asked about."""
 
@@ -92,6 +92,8 @@ class NamedColumns:
         self.header = self.table.header
         self._clocks: set[int] = set()
         """Columns with times as on a clock."""
+        self._used: set[int] = set()
+        """Columns that were asked for."""
 
     def __iter__(self) -> Iterator[tuple[int, list[str]]]:
         """Yield line numbers and fields, blank lines left out."""
@@ -99,24 +101,33 @@ class NamedColumns:
         if self.table.long_rows:
             raise RowError(self.path, self.table.long_rows[0], self._too_long())
 
-    def marks(self, read: Callable[[int, list[str]], Mark], on_note: OnNote) -> Iterator[Mark]:
+    def marks(self, read: Callable[[int, list[str]], Mark], notes: MarkNotes | None) -> Iterator[Mark]:
         """Yield what `read` makes of each row; those that cannot be read are marks with a problem.
 
-        `on_note` is told what had to be guessed.
+        `notes` get what had to be guessed, and the columns that are not read.
         """
-        return self.marks_of_rows(lambda line, fields: (read(line, fields),), on_note)
+        return self.marks_of_rows(lambda line, fields: (read(line, fields),), notes)
 
-    def marks_of_rows(self, read: Callable[[int, list[str]], Iterable[Mark]], on_note: OnNote) -> Iterator[Mark]:
+    def marks_of_rows(
+        self, read: Callable[[int, list[str]], Iterable[Mark]], notes: MarkNotes | None
+    ) -> Iterator[Mark]:
         """As `marks`, of rows that may be several marks each."""
+        notes = notes or MarkNotes()
+        review = ReviewColumns(self.table)
+        self.use(*review.places)
+        unread = [place for place in range(len(self.header)) if place not in self._used]
         for line, fields in self.table:
+            for place in [place for place in unread if fields[place].strip()]:
+                notes.add_unread(self.path, line, self.header[place] or f"column {place + 1}", fields[place].strip())
+                unread.remove(place)
             try:
-                yield from list(read(line, fields))
+                yield from [review.judge(mark, fields) for mark in read(line, fields)]
             except RowError as error:
                 yield Mark(line, None, problem=error.reason)
         for line in self.table.long_rows:
             yield Mark(line, None, problem=self._too_long())
         for sentence in self.table.notes.sentences():
-            on_note(f"{self.path}: {sentence}")
+            notes.say(self.path, sentence)
 
     def _too_long(self) -> str:
         return (
@@ -126,16 +137,38 @@ class NamedColumns:
 
     def place(self, names: Sequence[str]) -> int | None:
         """Return the column that has one of `names`, the first that is there."""
-        return self.table.place(names)
+        found = self.table.place(names)
+        if found is not None:
+            self.use(found)
+        return found
+
+    def use(self, *places: int) -> None:
+        """Count columns among those that are read."""
+        self._used.update(places)
+
+    def score_column(self, names: Sequence[str]) -> int | None:
+        """Return the column with scores of a model; None if there is none.
+
+        A column of words (`high`), or of grades from 0 to 10, is a person's.
+        """
+        found = self.table.place(names)
+        if found is None:
+            return None
+        numbers = self.table.numbers(found)
+        filled = [cell.strip() for cell in self.table.column(found) if not is_blank(cell)]
+        n_scores = sum(not _GRADE.fullmatch(cell) for cell in filled if numbers.parse(cell) is not None)
+        if filled and (n_scores == 0 or sum(numbers.parse(cell) is not None for cell in filled) * 2 <= len(filled)):
+            return None
+        self.use(found)
+        return found
 
     def require(self, names: Sequence[str]) -> int:
         """As `place`; FormatError if there is no such column."""
         found = self.place(names)
         if found is None:
-            raise FormatError(
-                f"{self.path}: expected a column {' or '.join(repr(n) for n in names)}, found {self.header}."
-                f"{near_column(self.header, names)}"
-            )
+            usual = " or ".join(map(repr, names[:_MAX_NAMED]))
+            near = near_column(self.header, names)
+            raise FormatError(f"{self.path}: expected a column {usual}, found {self.header}.{near}")
         return found
 
     def number(self, line: int, fields: list[str], column: int) -> float:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dawnchorus.audio.metadata import describe_other_place
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.identification.input_tables import DatedOrigin
 from dawnchorus.identification.options import Options
@@ -99,7 +100,8 @@ class TableBuilder:
         )
         if self.options.latitude is not None:
             origin = replace(origin, latitude=self.options.latitude, longitude=self.options.longitude)
-        return origin
+        conflicts = (origin.conflict, describe_other_place(own, origin))
+        return replace(origin, conflict="; ".join(filter(None, conflicts)) or None)
 
     def _given_day(self, path: Path) -> date | None:
         """Return the day of a recording of which a table tells no time."""

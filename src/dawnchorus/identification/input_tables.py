@@ -21,6 +21,7 @@ from dawnchorus.tables import (
     headers,
     is_blank,
     is_without_fix,
+    list_columns,
     parse_latitude,
     parse_longitude,
     posix_path,
@@ -29,12 +30,22 @@ from dawnchorus.tables import (
 from dawnchorus.taxonomy.labels import name_key, parse_label, read_label
 from dawnchorus.types import Origin
 
-PATH_COLUMNS = ("path", "recording", "file", "filename", "file_path", "begin path", "begin file", "in file")
+PATH_COLUMNS = (
+    "path",
+    "recording",
+    "file",
+    "filename",
+    "file_path",
+    "begin path",
+    "begin file",
+    "in file",
+    *headers.FILE,
+)
 PLACE_COLUMNS = (*headers.PLACE, "location")
 TIME_COLUMNS = ("start_time", *headers.TIME, *headers.MOMENT)
 _USUAL_COLUMNS = (*headers.LATITUDE, *headers.LONGITUDE, *PLACE_COLUMNS, *headers.DATE, *TIME_COLUMNS)
-SPECIES_COLUMNS = ("scientific_name", "species")
-SCORE_COLUMNS = ("min_score", "threshold", "score", "confidence")
+SPECIES_COLUMNS = ("scientific_name", "species", *headers.SCIENTIFIC_NAME, *headers.SPECIES)
+SCORE_COLUMNS = ("min_score", "threshold", *headers.SCORE)
 
 OnNote = Callable[[str], None]
 
@@ -145,10 +156,9 @@ def read_recordings(path: Path, *, on_note: OnNote = _ignore) -> dict[Path, Orig
             f"{path}: expected columns latitude and longitude, or start_time; found {rows.header}."
             f"{near_column(rows.header, _USUAL_COLUMNS)}"
         )
-    read = {file, *places.columns, *moments.columns}
-    others = [name for place, name in enumerate(rows.header) if name and place not in read]
-    if near := near_column(others, _USUAL_COLUMNS):
-        rows.table.notes.say(f"a column is not read.{near}")
+    if others := rows.table.unread({file, *places.columns, *moments.columns}):
+        near = near_column(others, _USUAL_COLUMNS)
+        rows.table.notes.say(f"columns that are not read: {list_columns(others)}.{near}")
     found: dict[Path, Origin] = {}
     first_lines: dict[Path, int] = {}
     for line, fields in rows:

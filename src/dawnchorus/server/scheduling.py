@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dawnchorus.audio.channels import channel_sources
+from dawnchorus.audio.clock_report import ClockReport
 from dawnchorus.audio.metadata import with_name
 from dawnchorus.audio.process import DecoderProcess, Ended, Opened
 from dawnchorus.audio.windows import RestReport, Windower, WindowPlan
@@ -37,7 +38,7 @@ from dawnchorus.inference.scoring import HIT, ChannelHits, Scored, ScoreFilter
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import BATCH_WINDOWS, FloatArray, Session, open_session, scores_of
 from dawnchorus.models.store import ModelStore
-from dawnchorus.types import AudioInfo, ChannelOption, ChannelSource, RecordingTable
+from dawnchorus.types import AudioInfo, ChannelOption, ChannelSource, Origin, RecordingTable
 
 FIRST_COST_S = 2e-8
 """Seconds of work for a byte, before any was measured."""
@@ -109,6 +110,8 @@ class Recognition:
     table: RecordingTable
     bundle: Bundle
     warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+    """Sentences on time and place, as those of `dawnchorus identify`."""
     took_s: Mapping[Stage, float]
 
 
@@ -430,8 +433,9 @@ class Lanes:
         self._learn_cost(about.n_bytes, progress.watch.work_s)
         if future.set_running_or_notify_cancel():
             rest = _unscored_rest(about.name, plan, max(scored.kept_s, key=plan.rest_s))
-            notes = (*_unused_options(options, table, builder.range_filter), *rest)
-            future.set_result(Recognition(table, bundle, (*warnings, *notes), progress.watch.took_s))
+            warnings = (*warnings, *_unused_options(options, table, builder.range_filter), *rest)
+            notes = tuple(_notes_on_clock(about.name, table.origin))
+            future.set_result(Recognition(table, bundle, warnings, notes, progress.watch.took_s))
 
     def _stream_steps(
         self, parts: Iterator[Opened | Kept | FloatArray | Ended], source: ChannelSource, progress: _Progress, lane: int
@@ -511,6 +515,14 @@ def _unused_options(options: Options, table: RecordingTable, range_filter: Range
         yield note
     if options.week is not None and table.origin.latitude is None:
         yield f"week {options.week} has no effect: the recording has no place. Give lat and lon."
+
+
+def _notes_on_clock(name: str, origin: Origin) -> Iterator[str]:
+    """Yield sentences on a time that was not found or not understood, and on sources that contradict each other."""
+    report = ClockReport()
+    has_time = origin.start_time is not None
+    report.add(name, has_time=has_time, conflict=origin.conflict, unread=origin.unread)
+    yield from report.notes()
 
 
 def _unscored_rest(name: str, plan: WindowPlan, duration_s: float) -> Iterator[str]:

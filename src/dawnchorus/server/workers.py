@@ -163,5 +163,6 @@ class Workers:
             "duration_s": found.table.duration_s,
             "bundle_id": found.bundle.id,
             "warnings": list(found.warnings),
+            "notes": list(found.notes),
         }
         self._jobs.end(job.id, "done", result=result)

@@ -6,7 +6,7 @@
 from dawnchorus.tables.dates import DateColumn, Stamp
 from dawnchorus.tables.encoding import read_text
 from dawnchorus.tables.ids import exact_id, is_day, posix_path
-from dawnchorus.tables.notes import Notes
+from dawnchorus.tables.notes import Notes, list_columns
 from dawnchorus.tables.numbers import NumberColumn, parse_number
 from dawnchorus.tables.offsets import parse_offset_s
 from dawnchorus.tables.places import (
@@ -38,6 +38,7 @@ __all__ = [
     "is_blank",
     "is_day",
     "is_without_fix",
+    "list_columns",
     "parse_latitude",
     "parse_longitude",
     "parse_number",

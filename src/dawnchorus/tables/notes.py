@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -52,6 +53,11 @@ class Notes:
                 for description, each in self._left_out.items()
             ),
         ]
+
+
+def list_columns(values: Mapping[str, str]) -> str:
+    """Return columns, each with a value that it has: `week (as '18')`."""
+    return ", ".join(f"{column} (as {value!r:.40})" for column, value in values.items())
 
 
 def counted_rows(n: int) -> str:

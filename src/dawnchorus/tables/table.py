@@ -6,7 +6,7 @@ import csv
 import io
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -37,8 +37,8 @@ _N_NAMED = 3
 
 
 def header_key(name: str) -> str:
-    """Return what a column's name is found by: its letters and digits, in lower case."""
-    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", name).casefold())
+    """Return what a column's name is found by: its letters without accents and its digits, in lower case."""
+    return re.sub(r"[\W_\u0300-\u036f]+", "", unicodedata.normalize("NFKD", name).casefold())
 
 
 class Table:
@@ -124,6 +124,12 @@ class Table:
     def column(self, place: int) -> Iterator[str]:
         """Yield the cells of a column."""
         return (cells[place] for _line, cells in self)
+
+    def unread(self, read: Collection[int]) -> dict[str, str]:
+        """Return the columns with values that are not among those `read`, with the first value of each."""
+        others = [place for place in range(len(self.header)) if place not in read]
+        values = {place: next((cell.strip() for cell in self.column(place) if cell.strip()), "") for place in others}
+        return {self.header[place] or f"column {place + 1}": value for place, value in values.items() if value}
 
     def numbers(self, place: int) -> NumberColumn:
         """Return the reader of a column of numbers."""

@@ -21,6 +21,7 @@ OTHER_SOUNDS = frozenset(
     for name in (
         *("Dog", "Engine", "Environmental", "Fireworks", "Gun", "Human non-vocal", "Human vocal", "Human whistle"),
         *("Noise", "Power tools", "Siren", "Other", "Background", "Silence", "nocall", "no_call", "no-call"),
+        *("No bird", "No birds", "No birds heard", "No detection", "No detections", "Nothing"),
     )
 )
 """Class names that are no species: BirdNET's, and the background folders of training sets. In lower case."""
@@ -116,6 +117,12 @@ def is_scientific(name: str) -> bool:
     """Return True for names of the form of a scientific one, and of a class below a species: `Strix aluco (male)`."""
     below = _IN_BRACKETS.fullmatch(name)
     return is_binomial(name if below is None else below["before"])
+
+
+def is_nothing(label: Label) -> bool:
+    """Return True for a label of no species: blank, `none`, or that of another sound (`nocall`, `no birds`)."""
+    name = label.scientific_name
+    return not name.strip() or name_key(name) == "none" or label.kind == "sound"
 
 
 def is_unnamed(text: str) -> bool:

@@ -76,7 +76,7 @@ def test_labels_come_from_the_form_the_folder_a_zip_or_a_table(level_bundle: Bun
 
 def test_a_csv_in_a_zip_and_nested_folders_are_read_and_the_rest_is_said(level_bundle: Bundle, serve: Serve) -> None:
     client = serve(model=level_bundle.folder)
-    table = b"filename,scientific_name\na.wav,Avis magna\nmore/b.wav,Avis parva\nc.wav,Avis magna\n"
+    table = b"filename,scientific_name,wind\na.wav,Avis magna,3\nset/more/b.wav,Avis parva\nc.wav,Avis magna\n"
     sounds = {"set/a.wav": sound(0.1), "set/more/b.wav": sound(0.2), "set/more/deep/d.wav": sound(0.3)}
     reply = client.post(
         "/api/v1/lessons", files={"audio": ("set.zip", packed({**sounds, "set/labels.csv": table, "set/x.zip": b"PK"}))}
@@ -90,6 +90,9 @@ def test_a_csv_in_a_zip_and_nested_folders_are_read_and_the_rest_is_said(level_b
         "set/x.zip": ("refused", None),
     }
     assert found["set/more/deep/d.wav"]["reason"] == "the csv labels.csv does not name it"
+    unread, untimed = reply.json()["notes"]
+    assert unread == "the csv: columns that are not read: wind (as '3')."
+    assert untimed.startswith("no time found for 2 of 2 recordings, as set/a.wav: ")
     assert found["set/x.zip"]["reason"].startswith("a zip in a zip is not unpacked")
     nested = {
         "2024/site/Loud Bird/e.wav": sound(0.4),

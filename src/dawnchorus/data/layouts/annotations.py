@@ -15,19 +15,23 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TypeVar
 
 from dawnchorus.data.layouts.sound_files import is_absolute
+from dawnchorus.errors import FormatError
 from dawnchorus.formats.mark_lists import LIST_OF_ONE
-from dawnchorus.formats.registry import MARK_SUFFIXES, marks_format
+from dawnchorus.formats.mark_notes import MarkNotes
+from dawnchorus.formats.registry import MARK_SUFFIXES, describe_missing_columns, is_model_output, marks_format
 from dawnchorus.types import Mark
 
 T = TypeVar("T")
 
-ReadAnnotations = Callable[[Path, Callable[[str], None]], Iterable[Mark]]
+ReadAnnotations = Callable[[Path, MarkNotes], Sequence[Mark]]
+
+NO_MARKS = "no table of marks"
 
 _END_OF_TABLE = re.compile(
     r"([._ -]*(wave?|flac|mp3|ogg|table[._ -]*\d*|selections?|labels?|annotations?|marks?|birdnet|results?|audacity"
@@ -58,8 +62,12 @@ class FoundMarks:
     tables: list[Path] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
     """Reasons why other files, which look like tables of recordings, are of none."""
-    notes: list[str] = field(default_factory=list)
-    """Sentences on what had to be guessed in the tables, as their encoding."""
+    model_output: dict[Path, int] = field(default_factory=dict)
+    """Tables of what a model found, which are not read as marks, with their numbers of rows."""
+    unreadable: dict[Path, str] = field(default_factory=dict)
+    """Tables of marks that lack what a reader needs, and the reasons."""
+    notes: MarkNotes = field(default_factory=MarkNotes)
+    """Guesses about the tables, as of their encoding, and their columns that are not read."""
     elsewhere: dict[str, Path] = field(default_factory=dict)
     """Recordings whose folders are not all those that rows name, by the paths in these rows."""
 
@@ -125,26 +133,36 @@ class RecordingNames:
 
 
 def find_marks(
-    source: Path, root: Path, files: Sequence[Path], read: ReadAnnotations, *, with_results: bool
+    source: Path, root: Path, files: Sequence[Path], read: ReadAnnotations, *, with_model_output: bool
 ) -> FoundMarks:
     """Return what the tables at or below `source` say of the recordings `files`, which are below `root`.
 
-    Tables with the columns of BirdNET-Analyzer, which are mostly what a model found, count `with_results` only.
+    Tables of what a model found count `with_model_output` only, or where one is the source itself.
 
     Raises:
-        FormatError: a table is not as it should be.
+        FormatError: none of the tables of marks can be read, or not the one that is the source.
     """
     names, found = RecordingNames(root, files), FoundMarks()
     for path in [source] if source.is_file() else text_files(source):
         kind = marks_format(path)
         owners = names.named_by_table(path)
         if kind is None or (kind == "empty" and not owners):
-            found.unused.append(f"{path.name}: {'no table of marks' if kind is None else 'empty, of no recording'}")
+            found.unused.append(
+                f"{path.name}: {_describe_other_file(path) if kind is None else 'empty, of no recording'}"
+            )
             continue
-        if kind == "BirdNET-Analyzer" and not (with_results or source.is_file()):
-            found.unused.append(f"{path.name}: results of a model (import it alone, with --layout detections)")
+        notes = MarkNotes()
+        try:
+            rows = read(path, notes)
+        except FormatError as error:
+            if source.is_file():
+                raise
+            found.unreadable[path] = str(error)
             continue
-        rows = list(read(path, found.notes.append))
+        if not with_model_output and source.is_dir() and is_model_output(path, rows):
+            found.model_output[path] = len(rows)
+            continue
+        found.notes.extend(notes)
         if kind in ("Audacity", LIST_OF_ONE) and not owners:
             found.unused.append(f"{path.name}: labels that are named after no recording")
             continue
@@ -161,7 +179,26 @@ def find_marks(
         for mark in rows:
             recording, why = (owner, reason) if mark.recording is None else named[mark.recording]
             found.marks.append(NamedMark(path, mark, recording, why))
+    if found.unreadable and not found.tables:
+        _refuse(found.unreadable)
     return found
+
+
+def _describe_other_file(path: Path) -> str:
+    missing = describe_missing_columns(path)
+    return f"{NO_MARKS}: it has {missing}" if missing else NO_MARKS
+
+
+def _refuse(unreadable: Mapping[Path, str]) -> None:
+    """Refuse tables of marks of which none can be read.
+
+    Raises:
+        FormatError: always, with the first reason.
+    """
+    first, *others = unreadable
+    tables = f"{len(others)} other table{'' if len(others) == 1 else 's'}"
+    more = f" {tables} cannot be read either (as {others[0]})." if others else ""
+    raise FormatError(unreadable[first] + more)
 
 
 def _named_in_rows(

@@ -16,7 +16,7 @@ from dawnchorus.data.layouts.taxon_names import TaxonNames
 from dawnchorus.data.licenses import spdx_of
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.errors import FormatError, InputError
-from dawnchorus.suggestions import suggestion
+from dawnchorus.suggestions import is_misspelt, suggestion
 from dawnchorus.tables import (
     NO_FIX,
     PlaceColumn,
@@ -27,6 +27,7 @@ from dawnchorus.tables import (
     is_blank,
     is_day,
     is_without_fix,
+    list_columns,
     parse_latitude,
     parse_longitude,
     parse_time,
@@ -47,12 +48,19 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "recording",
         "ml_catalog_number",
         "catalog_number",
+        *headers.FILE,
     ),
     "xc_id": ("xc_id", "xeno_canto_id"),
     "recording_id": ("recording_id", "file_id", "id"),
-    "scientific_name": ("scientific_name", "species_scientific", "sci_name", "species", "scientific", "epithet", "sp"),
+    "scientific_name": (
+        *("scientific_name", "species_scientific", "sci_name", "species", "scientific", "epithet", "sp"),
+        *(*headers.SCIENTIFIC_NAME, *headers.SPECIES),
+    ),
     "genus": ("genus", "gen"),
-    "common_name": ("common_name", "species_common", "com_name", "english_name", "en", "name", "species"),
+    "common_name": (
+        *("common_name", "species_common", "com_name", "english_name", "en", "name", "species"),
+        *(*headers.COMMON_NAME, *headers.SPECIES),
+    ),
     "ebird_code": ("ebird_code", "primary_label", "ebird_code_multilabel"),
     "secondary": ("secondary_labels", "other_species", "secondary"),
     "background": ("background", "background_species"),
@@ -62,8 +70,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "latitude": headers.LATITUDE,
     "longitude": headers.LONGITUDE,
     "place": headers.PLACE,
-    "locality": ("location", "locality", "loc"),
-    "country": ("country", "cnt"),
+    "locality": ("location", "locality", "loc", *headers.LOCALITY),
+    "country": ("country", "cnt", *headers.COUNTRY),
     "date": (*headers.DATE, *headers.MOMENT),
     "time": headers.TIME,
     "quality": ("quality", "rating", "q"),
@@ -74,6 +82,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 }
 """The fields that a csv can give, and the columns that each is looked for in, in this order and however spelt."""
 
+_MAX_NAMED = 7
 _UNKNOWN_CODES = frozenset(("", "nan", "none", "no score", "[]"))
 SPLIT_NAMES = {"train": "train", "valid": "validation", "val": "validation", "validation": "validation", "test": "test"}
 """Parts of a split by the names that tables give them, in lower case."""
@@ -113,15 +122,9 @@ class TableLayout:
         if "time" not in columns and start is not None and any(":" in cell for cell in table.column(start)):
             columns["time"] = start  # elsewhere, seconds within a recording
         if "path" not in columns:
-            raise FormatError(
-                f"{csv_path}: expected a column with paths ({', '.join(COLUMNS['path'])}); it has {table.header}. "
-                f"Name it with --column path=NAME."
-            )
+            raise _missing_column(table, "paths", "path")
         if not {"scientific_name", "common_name", "ebird_code"} & set(columns):
-            raise FormatError(
-                f"{csv_path}: expected a column with species ({', '.join(COLUMNS['scientific_name'])}); it has "
-                f"{table.header}. Name it with --column scientific_name=NAME."
-            )
+            raise _missing_column(table, "species", "scientific_name")
         usual = [place for name in COLUMNS["path"] if (place := table.place([name])) is not None]
         paths = [columns["path"], *([] if "path" in given else usual)]
         return cls(table, columns, tuple(dict.fromkeys(paths)), tuple(sounds) or (csv_path.parent,))
@@ -139,21 +142,22 @@ class TableLayout:
 
     def _note_unread(self) -> None:
         """Note the columns with values that give no field."""
-        read = {*self.columns.values(), *self.path_columns}
-        header = self.table.header
-        others = [place for place, name in enumerate(header) if name and place not in read]
-        filled = [header[place] for place in others if any(cell.strip() for cell in self.table.column(place))]
+        filled = self.table.unread({*self.columns.values(), *self.path_columns})
         if filled:
             self.table.notes.say(
-                f"columns that are not read: {', '.join(filled)}. Name one with --column FIELD=COLUMN."
-                f"{self._near_fields(filled)}"
+                f"columns that are not read: {list_columns(filled)}. Name one with --column FIELD=COLUMN."
+                f"{self._near_fields(list(filled))}"
             )
 
     def _near_fields(self, columns: Sequence[str]) -> str:
         """Return questions for columns that are spelt nearly like one of a field that the table lacks."""
         names = {name: field for field, names in COLUMNS.items() if field not in self.columns for name in names}
         near = {column: difflib.get_close_matches(column.lower(), names, n=1, cutoff=0.8) for column in columns}
-        found = [f"{names[alike[0]]}={column}" for column, alike in near.items() if alike]
+        found = [
+            f"{names[alike[0]]}={column}"
+            for column, alike in near.items()
+            if alike and is_misspelt(column.lower(), alike[0])
+        ]
         return f" Did you mean --column {' --column '.join(found)}?" if found else ""
 
     def fields(self, cells: Sequence[str]) -> dict[str, str | None]:
@@ -168,6 +172,14 @@ class TableLayout:
         fields = self.fields(cells)
         scientific = fields.get("scientific_name") or ""
         return fields.get("ebird_code"), scientific if is_binomial(scientific) else None, fields.get("common_name")
+
+
+def _missing_column(table: Table, content: str, field: str) -> FormatError:
+    names = ", ".join(COLUMNS[field][:_MAX_NAMED])
+    return FormatError(
+        f"{table.path}: expected a column with {content} ({names}, ...); it has {table.header}. Name it with --column "
+        f"{field}=NAME."
+    )
 
 
 def _given_columns(table: Table, given: Mapping[str, str]) -> dict[str, int]:

@@ -132,6 +132,11 @@ def _only_file(form: FormData) -> UploadFile:
     given = [(name, value) for name, value in form.multi_items() if isinstance(value, UploadFile)]
     files = [(name, value) for name, value in given if name == FIELD or value.filename or value.size]
     if FIELD not in [name for name, _ in files]:
+        if FIELD in form:
+            raise InputError(
+                f"expected a file in the field '{FIELD}', got a text. Send it with a file name "
+                f"(curl -F {FIELD}=@night.wav)."
+            )
         nearest = suggestion(next(iter(form), "").lower(), [FIELD])
         raise InputError(f"expected a file in the field '{FIELD}', got the fields {sorted(form)}.{nearest}")
     if len(files) > 1:

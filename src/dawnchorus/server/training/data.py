@@ -21,11 +21,12 @@ from dawnchorus.audio.decode import read_clip
 from dawnchorus.audio.discovery import SUFFIXES, find_recordings
 from dawnchorus.audio.write import write_recording
 from dawnchorus.data.importing import MISSING, UNREADABLE, table_of
-from dawnchorus.data.layout_detection import KNOWN_TABLES
+from dawnchorus.data.layout_detection import KNOWN_TABLES, OnNote, say_nothing
 from dawnchorus.data.layouts.folders import apply_review, rows_of_folders
 from dawnchorus.data.layouts.review_folders import review_of_folders
 from dawnchorus.data.layouts.tables import TableLayout
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table
+from dawnchorus.data.sound_notes import notes_of_sound
 from dawnchorus.data.synthesis.negatives import SOURCE as GENERATED
 from dawnchorus.errors import AudioTooLarge, FormatError, InputError, NotKnown, UnknownClass
 from dawnchorus.models.bundle import file_sha256
@@ -170,13 +171,15 @@ class Lessons:
         labels: Sequence[Label],
         *,
         max_bytes: int,
+        on_note: OnNote = say_nothing,
     ) -> list[Taken]:
         """Take labelled recordings, and say what became of each file.
 
         A file's species is the text `species`, or the folder in its name or in a zip, or what a csv says; `noise` has
         none. It must be one of `labels` or have been taught before; other names need the text `new_class`, which then
         makes classes of them. Where neither a folder nor a csv names a species, the file's own name may be that of
-        a known one with a number: `Great Tit12.mp3`. `folder` is for scratch.
+        a known one with a number: `Great Tit12.mp3`. `folder` is for scratch. `on_note` is told
+        what a csv has that is not read, and what is known of time and sound.
 
         Raises:
             InputError, UploadTooLarge: a zip or a table that cannot be used, or nothing to take.
@@ -191,10 +194,14 @@ class Lessons:
         others = _laid_out(tree, species, files, max_bytes)
         if others and not any(tree.iterdir()):
             return [Taken(name, "refused", None, reason) for name, reason in others]
-        rows, outside, has_table = _rows_of(tree)
+        rows, outside, has_table = _rows_of(tree, on_note)
         if not has_table and not species:
             rows = [_labelled_by_file(row, tree, known, is_new=is_new) for row in rows]
-        found, conflicts = _without_conflicts(tree, table_of(rows, tree, n_workers=1).rows, known)
+        complete = table_of(rows, tree, n_workers=1).rows
+        named = tuple(replace(row, recording_id=_given_path(tree, tree / row.path)) for row in complete)
+        for note in notes_of_sound(RecordingsTable(tree, named)):
+            on_note(note)
+        found, conflicts = _without_conflicts(tree, complete, known)
         refused = [Taken(name, "refused", None, reason) for name, reason in (*conflicts, *others, *outside)]
         return [*(self._store_row(tree, row, known, is_new=is_new) for row in found), *refused]
 
@@ -427,7 +434,7 @@ def _laid_out(tree: Path, species: str, files: Sequence[tuple[str, Path]], max_b
     return refused
 
 
-def _rows_of(tree: Path) -> tuple[list[RecordingRow], list[tuple[str, str]], bool]:
+def _rows_of(tree: Path, on_note: OnNote) -> tuple[list[RecordingRow], list[tuple[str, str]], bool]:
     """Return the recordings of a tree with their labels, what is not used and why, and if a csv has the labels.
 
     A csv that was sent beside the recordings has to be readable; one in a zip may be about something else.
@@ -436,7 +443,7 @@ def _rows_of(tree: Path) -> tuple[list[RecordingRow], list[tuple[str, str]], boo
     packed = _packed_table(tree) if sent is None else None
     table = sent or packed
     try:
-        rows, unused = _rows_of_folders(tree) if table is None else _rows_of_table(tree, table)
+        rows, unused = _rows_of_folders(tree) if table is None else _rows_of_table(tree, table, on_note)
     except InputError as error:
         if table is None or table is sent:
             raise
@@ -510,10 +517,15 @@ def _rows_of_folders(tree: Path) -> tuple[list[RecordingRow], list[tuple[str, st
         raise InputError(f"{tree}: there are no recordings in it.") from error
 
 
-def _rows_of_table(tree: Path, table: Path) -> tuple[list[RecordingRow], list[tuple[str, str]]]:
+def _rows_of_table(tree: Path, table: Path, on_note: OnNote) -> tuple[list[RecordingRow], list[tuple[str, str]]]:
     """Return the recordings that a csv names, and its names that lead elsewhere."""
     try:
-        rows = list(TableLayout.of(table, {}, sounds=[table.parent, tree]).rows())
+        # Paths in it may begin in its own folder, or in one above it in the zip.
+        folders = [folder for folder in table.parents if folder.is_relative_to(tree)]
+        layout = TableLayout.of(table, {}, sounds=folders)
+        rows = list(layout.rows())
+        for note in layout.table.notes.sentences():
+            on_note(f"the csv: {note.partition(' Name one with --column')[0]}")  # advice for the command line
     except FormatError as error:
         raise InputError(str(error).replace(f"{table}: ", "the csv: ")) from error
     except (OSError, ValueError, csv.Error) as error:

@@ -153,6 +153,7 @@ async def predict(request: Request, service: ServiceOf, query: Annotated[Predict
         "timestamp": now().isoformat(timespec="milliseconds"),
         "model_version": found.bundle.id,
         "warnings": list(found.warnings),
+        "notes": list(found.notes),
     }
 
 
@@ -164,7 +165,8 @@ async def predict(request: Request, service: ServiceOf, query: Annotated[Predict
 )
 async def upload_bulk(request: Request, service: ServiceOf) -> Response:
     """Take labelled recordings to learn from, in any field: see /api/v1/lessons."""
-    files = await take(request, service)
+    notes: list[str] = []
+    files = await take(request, service, notes.append)
     n_taken = sum(each.status == "taken" for each in files)
     fields = {
         "message": f"{n_taken} of {len(files)} files were taken.",
@@ -173,6 +175,7 @@ async def upload_bulk(request: Request, service: ServiceOf) -> Response:
         "failed": sum(each.status == "refused" for each in files),
         "skipped_count": len(files) - n_taken,
         "total_files_in_folder": await asyncio.to_thread(service.lessons.count),
+        "notes": notes,
     }
     return upload_reply(files, fields)
 

@@ -95,12 +95,32 @@ _BODY = {
 }
 
 
+_SENTENCES = {"type": "array", "items": {"type": "string"}}
+_REPLY = {
+    "type": "object",
+    "required": ["schema", "recording", "duration_s", "bundle_id", "warnings", "notes", "detections"],
+    "properties": {
+        "schema": {"type": "integer"},
+        "recording": {"type": "string"},
+        "duration_s": {"type": "number"},
+        "bundle_id": {"type": "string"},
+        "warnings": {**_SENTENCES, "description": "Faults of the sound, and parameters without effect."},
+        "notes": {
+            **_SENTENCES,
+            "description": "No time found, a time that is not understood, sources of time or place that contradict "
+            "each other, a place given that is not the file's.",
+        },
+        "detections": {"type": "array", "items": {"type": "object"}},
+    },
+}
+
+
 @router.post(
     "/identify",
     dependencies=[needs(Role.IDENTIFY)],
     response_class=Response,
     responses={
-        200: {"content": {"application/json": {}, "application/octet-stream": {}}},
+        200: {"content": {"application/json": {"schema": _REPLY}, "application/octet-stream": {}}},
         202: {"description": "A job", "content": {"application/json": {}}},
         **problems(408, 413, 503, 507),
     },
@@ -173,4 +193,5 @@ def _reply(found: Recognition, name: str, options: Options, wanted: TableFormat 
         for row in table.detections
     ]
     about: dict[str, Any] = {"schema": SCHEMA, "recording": name, "duration_s": table.duration_s}
-    return JSONResponse({**about, "bundle_id": found.bundle.id, "warnings": list(found.warnings), "detections": rows})
+    said = {"warnings": list(found.warnings), "notes": list(found.notes)}
+    return JSONResponse({**about, "bundle_id": found.bundle.id, **said, "detections": rows})

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from dawnchorus.data.layout_detection import OnNote
 from dawnchorus.errors import InputError
 from dawnchorus.server.http.auth import needs
 from dawnchorus.server.http.dependencies import ServiceOf, receive_batch
@@ -54,10 +55,12 @@ _BODY = {
 async def teach(request: Request, service: ServiceOf) -> Response:
     """Take labelled recordings, a zip with a folder per species, or recordings and a csv; says what became of each.
 
+    `notes` say which columns of the csv are not read, and what is known of time and sound.
     422 if every file was refused: its fields are those of a success, besides the reasons in `detail`.
     """
-    files = await take(request, service)
-    return upload_reply(files, {"n_taken": sum(each.status == "taken" for each in files)})
+    notes: list[str] = []
+    files = await take(request, service, notes.append)
+    return upload_reply(files, {"n_taken": sum(each.status == "taken" for each in files), "notes": notes})
 
 
 def upload_reply(files: Sequence[Taken], fields: Mapping[str, Any]) -> Response:
@@ -71,13 +74,15 @@ def upload_reply(files: Sequence[Taken], fields: Mapping[str, Any]) -> Response:
     return problem(422, f"nothing was taken: {shown}{more}".rstrip(".") + ".", more=told)
 
 
-async def take(request: Request, service: Service) -> list[Taken]:
+async def take(request: Request, service: Service, on_note: OnNote) -> list[Taken]:
     """Add labelled recordings, and return the outcome for each file."""
     async with receive_batch(service, request) as (folder, texts, files):
         refuse_unknown(texts, FIELDS, "field")
         labels, limit = service.lanes.bundle.labels, service.settings.limits.max_bytes
         async with service.few:
-            return await asyncio.to_thread(service.lessons.take, folder, texts, files, labels, max_bytes=4 * limit)
+            return await asyncio.to_thread(
+                service.lessons.take, folder, texts, files, labels, max_bytes=4 * limit, on_note=on_note
+            )
 
 
 @router.get("/lessons", dependencies=[needs(Role.IDENTIFY)], responses=problems())

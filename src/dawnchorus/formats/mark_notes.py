@@ -1,0 +1,48 @@
+"""Sentences on tables of marks, each said once for all tables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+_MAX_NAMED = 8
+_NUMBER = re.compile(r"[-+\d.,:eE\s]+")
+
+
+class MarkNotes:
+    """Guesses in tables of marks, and their columns that are not read."""
+
+    def __init__(self) -> None:
+        self._tables: dict[str, list[Path]] = {}
+        """Tables by what is said of them."""
+        self._unread: dict[str, tuple[str, str]] = {}
+        """Columns that are not read, with a value and the row that has it."""
+
+    def say(self, table: Path, sentence: str) -> None:
+        """Add a sentence on a table."""
+        self._tables.setdefault(sentence, []).append(table)
+
+    def add_unread(self, table: Path, line: int, column: str, value: str) -> None:
+        """Add a column that is not read, and a value in it."""
+        self._unread.setdefault(column, (value, f"{table.name} line {line}"))
+
+    def extend(self, other: MarkNotes) -> None:
+        """Add what others say."""
+        for sentence, tables in other._tables.items():
+            self._tables.setdefault(sentence, []).extend(tables)
+        for column, example in other._unread.items():
+            self._unread.setdefault(column, example)
+
+    def sentences(self) -> Iterator[str]:
+        """Yield each sentence once, with the first table that it is about and the number of others."""
+        for sentence, tables in self._tables.items():
+            n_others = len(dict.fromkeys(tables)) - 1
+            others = f" and {n_others} other table{'' if n_others == 1 else 's'}" if n_others else ""
+            yield f"{tables[0]}{others}: {sentence}"
+        if self._unread:
+            # Columns of words before those of measurements, which programs add by themselves.
+            columns = sorted(self._unread.items(), key=lambda each: _NUMBER.fullmatch(each[1][0]) is not None)
+            named = [f"{column} (as '{value}' in {row})" for column, (value, row) in columns[:_MAX_NAMED]]
+            more = f" and {len(columns) - _MAX_NAMED} more" if len(columns) > _MAX_NAMED else ""
+            yield f"columns of tables of marks that are not read: {', '.join(named)}{more}."
