@@ -73,8 +73,8 @@ def _distances_from_exact(
         for (recording, start_s, name), (ours, litert) in pairs.items():
             samples, _ = read_mono(Path(recording), rate_hz=rate_hz)
             first = round(start_s * rate_hz)
-            window = np.zeros(bundle.n_window, np.float32)
-            part = samples[first : first + bundle.n_window]
+            window = np.zeros(bundle.window_samples, np.float32)
+            part = samples[first : first + bundle.window_samples]
             window[: len(part)] = part
             score = float(exact.scores(window)[bundle.class_by_scientific_name[name]])
             distances.append((abs(ours - score), abs(litert - score)))

@@ -31,17 +31,20 @@ def _model(folder: Path, names: tuple[str, str, str]) -> Bundle:
     folder.mkdir()
     labels = tuple(Label(name, f"{name} of {folder.name}") for name in names)
     # Another window makes it another graph, and so another id.
-    n_window = 16_000 if folder.name == "one" else 8_000
+    window_samples = 16_000 if folder.name == "one" else 8_000
     about = ModelDescription(
         name=folder.name,
         version="1",
         sample_rate_hz=16_000,
-        window_s=n_window / 16_000,
+        window_s=window_samples / 16_000,
         activation="identity",
         license="CC0-1.0",
     )
     return wrap_model(
-        level_graph(folder / "x.onnx", n_window=n_window), folder / "bundle", labels=labels, description=about
+        level_graph(folder / "x.onnx", window_samples=window_samples),
+        folder / "bundle",
+        labels=labels,
+        description=about,
     )
 
 

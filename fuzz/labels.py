@@ -50,8 +50,8 @@ def _folder(*, info: bytes, labels: bytes) -> Path:
 
 def _open_bundle(folder: Path) -> None:
     bundle = read_bundle(folder)
-    if bundle.n_window < 1:
-        raise ContractBroken(f"a bundle with windows of {bundle.n_window} samples was opened")
+    if bundle.window_samples < 1:
+        raise ContractBroken(f"a bundle with windows of {bundle.window_samples} samples was opened")
     verify_bundle(bundle)
 
 

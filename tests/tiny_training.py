@@ -35,9 +35,9 @@ TINY: dict[str, tuple[str, ...]] = {
         "model.backbone=test_efficientnet",
         "model.weights=null",
         "model.window_s=2",
-        "model.mel.n_bands=64",
+        "model.mel.n_mels=64",
     ),
-    "mel_cnn": ("model=mel_cnn", "model.window_s=2", "model.channels=[8,16]", "model.mel.n_bands=48"),
+    "mel_cnn": ("model=mel_cnn", "model.window_s=2", "model.channels=[8,16]", "model.mel.n_mels=48"),
 }
 
 

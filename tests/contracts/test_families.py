@@ -61,7 +61,7 @@ def test_the_graph_says_what_torch_says_for_any_number_of_windows(
     torch.manual_seed(5)
     classes = tuple(f"Avis {k}" for k in "abcd")
     network = kind.build(shape, Context(classes, store)).eval()
-    network.write_onnx(tmp_path / "model.onnx", n_window=shape.n_window)
+    network.write_onnx(tmp_path / "model.onnx", window_samples=shape.window_samples)
     (tmp_path / "labels.csv").write_text(
         "scientific_name,common_name,kind\n" + "".join(f"{c},{c},species\n" for c in classes)
     )
@@ -74,10 +74,10 @@ def test_the_graph_says_what_torch_says_for_any_number_of_windows(
     bundle = read_bundle(tmp_path)
     rng = np.random.default_rng(7)
     for n in (1, 3):
-        windows = rng.normal(0, 0.1, (n, shape.n_window)).astype(np.float32)
-        windows[0, : shape.n_window // 2] = 0
+        windows = rng.normal(0, 0.1, (n, shape.window_samples)).astype(np.float32)
+        windows[0, : shape.window_samples // 2] = 0
         assert parity(network, bundle, windows) < PARITY
-    assert parity(network, bundle, np.zeros((1, shape.n_window), np.float32)) < PARITY
+    assert parity(network, bundle, np.zeros((1, shape.window_samples), np.float32)) < PARITY
     output = open_session(bundle).run(windows, embeddings=True)
     assert output.embeddings is not None
     assert len(output.embeddings) == 3

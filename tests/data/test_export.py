@@ -172,7 +172,7 @@ def test_spectrograms_are_those_of_the_images(data_set: Path, folder: Path, comm
     x = np.load(folder / "mel-npy" / "test_x.npy")
     clips = Clips(folder)
     (number,) = [k for k, clip in enumerate(clips.index.to_pylist()) if clip["split"] == "test"]
-    levels = MelImage(n_bands=24).levels(clips.samples(number), rate_hz=RATE_HZ)
+    levels = MelImage(n_mels=24).levels(clips.samples(number), rate_hz=RATE_HZ)
     np.testing.assert_array_equal(x, levels[None])
     for wrong in (("--format", "wav"), ("--format", "npy", "--whole"), ()):
         assert command("prepare", data_set, folder, *SHAPE, "--mel", *wrong).returncode == 2

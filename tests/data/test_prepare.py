@@ -273,7 +273,7 @@ def test_calls_are_found_in_what_is_left_after_cutting(tmp_path: Path, voice: np
 def test_images_show_the_clips_and_say_where_they_are_from(table: RecordingsTable) -> None:
     soundfile.write(table.folder / "long.wav", tone(3000, seconds=12), RATE_HZ)
     _, clips = made(table, "all", Recipe(rate_hz=RATE_HZ))
-    folder, how = table.folder / "all" / "images", MelImage(n_bands=64, high_hz=20_000)
+    folder, how = table.folder / "all" / "images", MelImage(n_mels=64, high_hz=20_000)
     assert write_images(clips, folder, how, n_workers=2) == 4
     assert write_images(clips, folder, how, n_workers=2) == 0, "they are there"
     with Image.open(folder / "Avis una" / "long_5.000-10.000.png") as image:
@@ -285,9 +285,9 @@ def test_images_show_the_clips_and_say_where_they_are_from(table: RecordingsTabl
     band = int(levels[:, 250].argmax())
     assert edges[band] < 3000 < edges[band + 2]
     assert levels[band, 250] == 255
-    assert write_images(clips, folder, MelImage(n_bands=32), n_workers=1) == 4, "drawn another way"
+    assert write_images(clips, folder, MelImage(n_mels=32), n_workers=1) == 4, "drawn another way"
     with pytest.raises(InputError, match="narrower than"):
-        write_images(clips, folder, MelImage(n_bands=500), n_workers=1)
+        write_images(clips, folder, MelImage(n_mels=500), n_workers=1)
 
 
 def test_clips_that_begin_nearly_together_have_images_of_their_own(table: RecordingsTable) -> None:
@@ -295,13 +295,13 @@ def test_clips_that_begin_nearly_together_have_images_of_their_own(table: Record
     starts = [(clip["recording_id"], clip["start_s"]) for clip in clips.index.to_pylist()]
     assert len({(name, round(start_s, 2)) for name, start_s in starts}) < len(set(starts))
     folder = table.folder / "many" / "images"
-    assert write_images(clips, folder, MelImage(n_bands=8), n_workers=2) == len(set(starts))
+    assert write_images(clips, folder, MelImage(n_mels=8), n_workers=2) == len(set(starts))
     assert len(list(folder.rglob("*.png"))) == len(set(starts))
 
 
 @pytest.mark.ops
 def test_mel_bands_are_librosas() -> None:
-    filters = mel_filters(rate_hz=22_050, n_fft=2048, n_bands=40, low_hz=0, high_hz=11_025)
+    filters = mel_filters(rate_hz=22_050, n_fft=2048, n_mels=40, low_hz=0, high_hz=11_025)
     librosa = pytest.importorskip("librosa")
     np.testing.assert_allclose(filters, librosa.filters.mel(sr=22_050, n_fft=2048, n_mels=40), atol=1e-7)
 
@@ -322,14 +322,14 @@ def test_prepare_with_scores_and_images_from_the_command_line(tmp_path: Path, da
 
 
 def test_two_at_once_do_not_write_into_each_other(tmp_path: Path) -> None:
-    first = ClipWriter(tmp_path, n_window=10, recipe={"a": 1})
+    first = ClipWriter(tmp_path, window_samples=10, recipe={"a": 1})
     with pytest.raises(Busy, match="another process is preparing clips here"):
-        ClipWriter(tmp_path, n_window=10, recipe={"a": 1})
+        ClipWriter(tmp_path, window_samples=10, recipe={"a": 1})
     first.close()
-    ClipWriter(tmp_path, n_window=10, recipe={"a": 1}).close()
+    ClipWriter(tmp_path, window_samples=10, recipe={"a": 1}).close()
     with pytest.raises(InputError, match="clips of another recipe"):
-        ClipWriter(tmp_path, n_window=10, recipe={"a": 2})
-    ClipWriter(tmp_path, n_window=10, recipe={"a": 1}).close()
+        ClipWriter(tmp_path, window_samples=10, recipe={"a": 2})
+    ClipWriter(tmp_path, window_samples=10, recipe={"a": 1}).close()
 
 
 def test_speech_across_the_edge_of_a_chunk_is_cut_as_a_whole(

@@ -14,7 +14,7 @@ from dawnchorus.data.recordings import read_table
 from dawnchorus.models.bundle import read_bundle, verify_bundle
 from dawnchorus.models.runner import open_session
 
-CNN = ("model=mel_cnn", "model.window_s=2", "model.channels=[16,32,64]", "model.mel.n_bands=64", "trainer.epochs=2")
+CNN = ("model=mel_cnn", "model.window_s=2", "model.channels=[16,32,64]", "model.mel.n_mels=64", "trainer.epochs=2")
 
 
 @pytest.mark.ops
@@ -22,7 +22,7 @@ def test_half_and_eight_bits_are_smaller_and_say_what_they_lose(
     run_training: Train, birds: Path, tmp_path: Path, command: Command
 ) -> None:
     whole = read_bundle(run_training(*CNN).bundle)
-    windows = np.random.default_rng(1).normal(0, 0.1, (2, whole.n_window)).astype(np.float32)
+    windows = np.random.default_rng(1).normal(0, 0.1, (2, whole.window_samples)).astype(np.float32)
     logits = open_session(whole).run(windows).logits
     size = whole.graph_path.stat().st_size
     for precision, tolerance in (("half", 0.02), ("int8", 1.0)):

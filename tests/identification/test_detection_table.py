@@ -21,7 +21,7 @@ from dawnchorus.taxonomy.labels import Label
 from dawnchorus.types import AudioInfo, Detection, Origin, RecordingTable, Span
 
 PATH = Path("/data/a.wav")
-PLAN = WindowPlan(rate_hz=16_000, n_window=16_000, n_hop=8_000)
+PLAN = WindowPlan(rate_hz=16_000, window_samples=16_000, hop_samples=8_000)
 NOWHERE = Origin()
 BERLIN = Origin(datetime(2026, 5, 1, 4, 30), 52.5, 13.4, "AudioMoth", "guano")
 

@@ -144,7 +144,7 @@ def test_steps_that_are_none_are_refused() -> None:
 
 
 def test_wrapped_model_may_want_cleaning(quiet_ends: Path, tmp_path: Path, command: Command) -> None:
-    graph = level_graph(tmp_path / "level.onnx", n_window=RATE_HZ)
+    graph = level_graph(tmp_path / "level.onnx", window_samples=RATE_HZ)
     (tmp_path / "labels.txt").write_text("Avis magna\nAvis parva\nEngine\n")
     given = ("--labels", tmp_path / "labels.txt", "--sample-rate", "16000", "--window", "1", "--activation", "identity")
     made = command("models", "wrap", graph, tmp_path / "own", *given, "--trim", "23")

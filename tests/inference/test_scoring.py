@@ -26,7 +26,7 @@ from dawnchorus.models.runner import Output, Session, open_session
 from dawnchorus.types import AudioInfo, Origin, Span
 
 RATE_HZ = 1_000
-PLAN = WindowPlan(rate_hz=RATE_HZ, n_window=16_000, n_hop=16_000)
+PLAN = WindowPlan(rate_hz=RATE_HZ, window_samples=16_000, hop_samples=16_000)
 EVERYTHING = ScoreFilter(thresholds=np.array([0, np.inf, np.inf], np.float32))
 """Every window's mean level."""
 
@@ -39,7 +39,7 @@ ENDED = Ended(3.5, ("truncated",))
 
 def sound(levels: Iterable[float]) -> FloatArray:
     """One window for each level."""
-    return np.repeat(np.array(list(levels), np.float32), PLAN.n_window)
+    return np.repeat(np.array(list(levels), np.float32), PLAN.window_samples)
 
 
 def recording(n: int, *, first_level: float = 0.0) -> list[Opened | FloatArray | Ended]:

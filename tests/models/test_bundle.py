@@ -103,14 +103,18 @@ def test_description_leaves_out_what_is_usual(bundle: Path) -> None:
     info = made.info
     assert (info.schema_version, info.graph, info.embedding_dim, info.calibration) == (1, "model.onnx", None, None)
     assert (info.training, info.range_sha256, info.thresholds) == (None, None, {})
-    assert (made.n_window, made.graph_path, made.range_path) == (16_000, bundle / "model.onnx", bundle / "range.onnx")
+    assert (made.window_samples, made.graph_path, made.range_path) == (
+        16_000,
+        bundle / "model.onnx",
+        bundle / "range.onnx",
+    )
     assert made.class_by_scientific_name == {"Avis magna": 0, "Avis parva": 1, "Engine": 2}
     with pytest.raises(ValidationError, match="frozen"):
         info.name = "other"  # type: ignore[misc]
     with pytest.raises(FrozenInstanceError):
         made.folder = bundle  # type: ignore[misc]
     change(bundle, window_s=0.33335)
-    assert read_bundle(bundle).n_window == 5334, "rounded to whole samples"
+    assert read_bundle(bundle).window_samples == 5334, "rounded to whole samples"
 
 
 def test_range_model_is_verified_too(bundle: Path) -> None:
@@ -222,7 +226,7 @@ def test_a_bundle_is_written_whole_or_not_at_all(tmp_path: Path, level_bundle: B
 
 
 def test_two_processes_may_make_the_same_bundle(tmp_path: Path) -> None:
-    graph = level_graph(tmp_path / "level.onnx", n_window=16_000)
+    graph = level_graph(tmp_path / "level.onnx", window_samples=16_000)
     for _ in range(2):
         wrap_model(graph, tmp_path / "bundle", labels=LEVEL_LABELS, description=LEVEL)
     assert {p.name for p in tmp_path.iterdir()} == {"bundle", "level.onnx"}
@@ -239,14 +243,14 @@ def test_activations_give_scores(activation: str) -> None:
 
 
 def test_a_graph_that_takes_one_window_at_a_time(tmp_path: Path) -> None:
-    graph = level_graph(tmp_path / "one.onnx", n_window=16_000, batch=1)
+    graph = level_graph(tmp_path / "one.onnx", window_samples=16_000, batch=1)
     bundle = wrap_model(graph, tmp_path / "bundle", labels=LEVEL_LABELS, description=LEVEL)
     sounds = np.array([[0.1], [0.2], [0.3]], np.float32).repeat(16_000, axis=1)
     np.testing.assert_allclose(open_session(bundle).run(sounds).logits[:, 0], [0.1, 0.2, 0.3], atol=1e-4)
 
 
 def test_a_graph_that_does_not_fit_is_refused_with_what_came(tmp_path: Path) -> None:
-    graph = level_graph(tmp_path / "level.onnx", n_window=16_000)
+    graph = level_graph(tmp_path / "level.onnx", window_samples=16_000)
     folder = tmp_path / "bundle"
     with pytest.raises(ModelError, match="expected an output of the size with 2 classes"):
         wrap_model(graph, folder, labels=LEVEL_LABELS[:2], description=LEVEL)
@@ -264,7 +268,7 @@ def test_a_graph_that_does_not_fit_is_refused_with_what_came(tmp_path: Path) -> 
 
 def test_a_graph_whose_weights_lie_elsewhere_is_refused(tmp_path: Path) -> None:
     """External data may name any file of the machine."""
-    model = onnx.load(level_graph(tmp_path / "level.onnx", n_window=16_000))
+    model = onnx.load(level_graph(tmp_path / "level.onnx", window_samples=16_000))
     secret = tmp_path / "secret"
     secret.write_bytes(b"\0" * 12)
     weights = model.graph.initializer[0]
@@ -300,7 +304,7 @@ def test_a_model_that_gives_no_numbers_is_refused(tmp_path: Path) -> None:
 def test_names_inside_the_graph_may_be_ours(tmp_path: Path) -> None:
     """A graph whose own values are called logits, waveform and embeddings: `level_graph` has such a `logits`."""
     bundle = wrap_model(
-        level_graph(tmp_path / "x.onnx", n_window=16_000), tmp_path / "b", labels=LEVEL_LABELS, description=LEVEL
+        level_graph(tmp_path / "x.onnx", window_samples=16_000), tmp_path / "b", labels=LEVEL_LABELS, description=LEVEL
     )
     assert open_session(bundle).run(np.ones((1, 16_000), np.float32)).logits.tolist() == [[1, 0, 0]]
 
@@ -308,7 +312,7 @@ def test_names_inside_the_graph_may_be_ours(tmp_path: Path) -> None:
 def test_a_wrapped_graph_can_be_wrapped_again(tmp_path: Path, band_bundle: Bundle) -> None:
     about = replace(LEVEL, window_s=band_bundle.info.window_s, activation=band_bundle.info.activation)
     bundle = band_bundle
-    windows = np.random.default_rng(1).normal(0, 0.1, (2, band_bundle.n_window)).astype(np.float32)
+    windows = np.random.default_rng(1).normal(0, 0.1, (2, band_bundle.window_samples)).astype(np.float32)
     expected = open_session(band_bundle).run(windows, embeddings=True)
     for name in ("again", "once more"):
         bundle = wrap_model(bundle.graph_path, tmp_path / name, labels=band_bundle.labels, description=about)
@@ -318,7 +322,7 @@ def test_a_wrapped_graph_can_be_wrapped_again(tmp_path: Path, band_bundle: Bundl
 
 
 def test_the_wrap_command(tmp_path: Path, command: Command) -> None:
-    level_graph(tmp_path / "level.onnx", n_window=16_000)
+    level_graph(tmp_path / "level.onnx", window_samples=16_000)
     (tmp_path / "labels.txt").write_text("Avis magna_Loud Bird\nAvis parva_Quiet Bird\nEngine_Engine\n")
     arguments = ["models", "wrap", "level.onnx", "mine", "--labels", "labels.txt", "--sample-rate", "16000"]
     arguments += ["--window", "1", "--activation", "identity", "--license", "CC0-1.0"]
@@ -330,7 +334,7 @@ def test_the_wrap_command(tmp_path: Path, command: Command) -> None:
 
 
 def test_overwrite_replaces_bundles_and_nothing_else(tmp_path: Path) -> None:
-    graph = level_graph(tmp_path / "level.onnx", n_window=16_000)
+    graph = level_graph(tmp_path / "level.onnx", window_samples=16_000)
     home = tmp_path / "home"
     home.mkdir()
     (home / "thesis.txt").write_text("years of work")
@@ -344,7 +348,7 @@ def test_overwrite_replaces_bundles_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_a_description_out_of_range_is_one_line(tmp_path: Path) -> None:
-    graph = level_graph(tmp_path / "level.onnx", n_window=16_000)
+    graph = level_graph(tmp_path / "level.onnx", window_samples=16_000)
     slow = ModelDescription(**{**vars(LEVEL), "sample_rate_hz": 1000, "window_s": 16.0})
     with pytest.raises(InputError, match="level.onnx: sample_rate_hz: Input should be greater than or equal to 4000$"):
         wrap_model(graph, tmp_path / "bundle", labels=LEVEL_LABELS, description=slow)
@@ -387,7 +391,7 @@ def test_weights_that_are_not_the_published_ones_are_refused(tmp_path: Path) -> 
 
 def test_the_shared_yamnet_loads(tmp_path: Path, shared_yamnet: Path) -> None:
     bundle = ModelStore(tmp_path).pull("yamnet", source=shared_yamnet)
-    assert (len(bundle.labels), bundle.n_window, bundle.info.embedding_dim) == (521, 15_600, 1024)
+    assert (len(bundle.labels), bundle.window_samples, bundle.info.embedding_dim) == (521, 15_600, 1024)
     output = open_session(bundle).run(np.zeros((2, 15_600), np.float32), embeddings=True)
     assert output.embeddings is not None
     assert output.embeddings.shape == (2, 1024)

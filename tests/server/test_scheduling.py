@@ -26,7 +26,7 @@ EVERYTHING = Options(min_score=0.0)
 @pytest.fixture
 def other(tmp_path: Path) -> Bundle:
     """The same graph for windows of half a second: another bundle, twice as many rows."""
-    graph = level_graph(tmp_path / "half.onnx", n_window=8_000)
+    graph = level_graph(tmp_path / "half.onnx", window_samples=8_000)
     return wrap_model(graph, tmp_path / "half", labels=LEVEL_LABELS, description=replace(LEVEL, window_s=0.5))
 
 

@@ -24,7 +24,7 @@ from dawnchorus.training.trainer import resume
 
 RATE_HZ = 8_000
 LENGTHS_S = {"a": 7.3, "b": 2.0, "c": 0.5}
-SMALL = ("model=mel_cnn", "model.window_s=2", "model.channels=[4]", "model.mel.n_bands=16", "trainer.batch=4")
+SMALL = ("model=mel_cnn", "model.window_s=2", "model.channels=[4]", "model.mel.n_mels=16", "trainer.batch=4")
 
 
 @pytest.fixture

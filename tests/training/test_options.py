@@ -119,9 +119,9 @@ def test_the_mean_alone_of_several_windows_is_what_a_bundle_gives(run_training: 
     )
     bundle = read_bundle(run.bundle)
     assert bundle.info.embedding_dim == band_bundle.info.embedding_dim
-    wave = torch.randn(2, bundle.n_window, generator=torch.Generator().manual_seed(1)).numpy() * 0.1
-    n = band_bundle.n_window
-    starts = [0, round((bundle.n_window - n) / 2), bundle.n_window - n]
+    wave = torch.randn(2, bundle.window_samples, generator=torch.Generator().manual_seed(1)).numpy() * 0.1
+    n = band_bundle.window_samples
+    starts = [0, round((bundle.window_samples - n) / 2), bundle.window_samples - n]
     session = open_session(band_bundle)
     each = [session.run(wave[:, start : start + n].copy(), embeddings=True).embeddings for start in starts]
     mean = sum(part for part in each if part is not None) / 3

@@ -35,7 +35,7 @@ from dawnchorus.training.operators import declare_vision_operators
 from dawnchorus.training.runs import find_runs, read_config, read_run
 from dawnchorus.training.trainer import resume
 
-SMALL = ("model=mel_cnn", "model.window_s=2", "model.channels=[8]", "model.mel.n_bands=32", "trainer.batch=4")
+SMALL = ("model=mel_cnn", "model.window_s=2", "model.channels=[8]", "model.mel.n_mels=32", "trainer.batch=4")
 MLP = ("model=acoustic_mlp", "model.window_s=2", "model.hidden=[16]", "model.dropout=[0.2]", "trainer.batch=6")
 
 
@@ -387,7 +387,7 @@ def test_auxiliary_species_are_learned_and_not_told(run_training: Train, birds: 
 
 def test_an_ensemble_is_the_average_of_its_members(run_training: Train, tmp_path: Path) -> None:
     bundles = [read_bundle(run_training(*SMALL, "trainer.epochs=1", f"seed={seed}").bundle) for seed in (1, 2)]
-    windows = np.random.default_rng(1).normal(0, 0.1, (3, bundles[0].n_window)).astype(np.float32)
+    windows = np.random.default_rng(1).normal(0, 0.1, (3, bundles[0].window_samples)).astype(np.float32)
     each = [scores_of(open_session(b).run(windows).logits, b.info.activation) for b in bundles]
     for average, weights in (("mean", None), ("mean", [3, 1]), ("geometric", None), ("rank", None)):
         made = make_ensemble(

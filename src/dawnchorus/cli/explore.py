@@ -107,7 +107,7 @@ def _loudest(path: Path, finder: SpeechFinder | None) -> tuple[float, tuple[Span
         samples = read_clip(path, start_s=0.0, end_s=SEARCHED_S, rate_hz=SEARCH_RATE_HZ)
     except AudioError:
         return None
-    n_window = round(EXAMPLE_S * SEARCH_RATE_HZ)
-    starts = loudest_starts(samples, n_window, 1) if len(samples) > n_window else [0]
+    window_samples = round(EXAMPLE_S * SEARCH_RATE_HZ)
+    starts = loudest_starts(samples, window_samples, 1) if len(samples) > window_samples else [0]
     silent = () if finder is None else finder.find(samples, rate_hz=SEARCH_RATE_HZ)
     return starts[0] / SEARCH_RATE_HZ, silent

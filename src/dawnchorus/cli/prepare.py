@@ -130,7 +130,7 @@ def command(
         _check_whole(changes)
         changes |= WHOLE
     recipe = replace(known_recipes()[name][1], **changes)
-    kind = build_kind(export_format, whole=whole, mel=MelImage(n_bands=bands) if mel else None)
+    kind = build_kind(export_format, whole=whole, mel=MelImage(n_mels=bands) if mel else None)
     convert = load_converter(kind)
     table = read_table(data_set)
     if folder.resolve() == table.folder.resolve():
@@ -175,7 +175,7 @@ def command(
         clips = Clips(folder)
         with Bar(console=screen, transient=True) as bar:
             task = bar.add_task("drawing", total=len(clips))
-            how, out = MelImage(n_bands=bands), folder / IMAGES
+            how, out = MelImage(n_mels=bands), folder / IMAGES
             n = write_images(clips, out, how, n_workers=workers, on_image=lambda: bar.advance(task))
         screen.print(f"{counted(n, 'image')} drawn, {len(clips) - n} were there", markup=False)
     if kind is not None:

@@ -49,7 +49,7 @@ def command(
     """Find good values for settings, by training with some.
 
     Example: dawnchorus tune model=mel_cnn data=my-set 'optimizer.lr=tag(log,interval(1e-4,1e-2))'
-    'model.mel.n_bands=choice(32,64,128)'
+    'model.mel.n_mels=choice(32,64,128)'
 
     What `train` would take for the best is printed in the end. A tuning that was stopped goes on by the same command.
     Settings given here win over those of a sweep file.

@@ -76,7 +76,9 @@ def prepare(
     result = Prepared()
     usable = [row for row in table.rows if not _UNUSABLE.intersection(row.problems)]
     result.n_left_out = len(table.rows) - len(usable)
-    writer = ClipWriter(folder, n_window=recipe.n_window, recipe={**recipe.as_json(), "seed": seed}, wait_s=wait_s)
+    writer = ClipWriter(
+        folder, window_samples=recipe.window_samples, recipe={**recipe.as_json(), "seed": seed}, wait_s=wait_s
+    )
     cleaner = cleaner or Cleaner(recipe.cleaning)
     try:
         with tempfile.TemporaryDirectory(prefix=".prepare-", dir=folder) as scratch:
@@ -214,7 +216,7 @@ class _Making:
         return np.concatenate([real, noise])
 
     def _clips(self, decoder: DecoderProcess, path: Path) -> Iterator[list[tuple[FloatArray, int]]]:
-        """Clips [n_window] with their first sample in the kept sound, in batches."""
+        """Clips [window_samples] with their first sample in the kept sound, in batches."""
         recipe = self._recipe
         if recipe.take != "all":
             parts: list[FloatArray] = []
@@ -223,22 +225,22 @@ class _Making:
                 if self._n_kept >= MAX_CHOICE_S * recipe.rate_hz:
                     break
             sound = np.concatenate(parts) if parts else np.empty(0, np.float32)
-            yield [(_window(sound, start, recipe.n_window), start) for start in self._starts(sound)]
+            yield [(_window(sound, start, recipe.window_samples), start) for start in self._starts(sound)]
             return
-        plan = WindowPlan(rate_hz=recipe.rate_hz, n_window=recipe.n_window, n_hop=recipe.n_hop)
+        plan = WindowPlan(rate_hz=recipe.rate_hz, window_samples=recipe.window_samples, hop_samples=recipe.hop_samples)
         windower = Windower(plan, batch=_BATCH)
         n = 0
         for part in self._cleaned(decoder, path):
             for windows in windower.push(part):
-                yield [(window, (n + k) * recipe.n_hop) for k, window in enumerate(windows)]
+                yield [(window, (n + k) * recipe.hop_samples) for k, window in enumerate(windows)]
                 n += len(windows)
         rest = windower.finish()
         if rest is not None:
-            yield [(window, (n + k) * recipe.n_hop) for k, window in enumerate(rest)]
+            yield [(window, (n + k) * recipe.hop_samples) for k, window in enumerate(rest)]
 
     def _starts(self, sound: FloatArray) -> list[int]:
         recipe = self._recipe
-        last = len(sound) - recipe.n_window
+        last = len(sound) - recipe.window_samples
         if not len(sound):
             return []
         if recipe.take == "first" or last <= 0:
@@ -247,7 +249,7 @@ class _Making:
             return sorted(self._rng.integers(0, last + 1, recipe.n_clips).tolist())
         if recipe.take == "scored" and self._calls:
             return sorted(self._called_starts(last))
-        return sorted(loudest_starts(sound, recipe.n_window, recipe.n_clips))
+        return sorted(loudest_starts(sound, recipe.window_samples, recipe.n_clips))
 
     def _called_starts(self, last: int) -> list[int]:
         """Return the starts of windows with a call in their middle, without overlap."""
@@ -255,8 +257,8 @@ class _Making:
         chosen: list[int] = []
         for call_s in self._calls:
             middle = round(self._kept.kept_s(call_s) * recipe.rate_hz)
-            start = min(max(middle - recipe.n_window // 2, 0), last)
-            if all(abs(start - other) >= recipe.n_window for other in chosen):
+            start = min(max(middle - recipe.window_samples // 2, 0), last)
+            if all(abs(start - other) >= recipe.window_samples for other in chosen):
                 chosen.append(start)
             if len(chosen) == recipe.n_clips:
                 break
@@ -284,25 +286,25 @@ class _Making:
                 n += len(part)
 
 
-def _window(sound: FloatArray, start: int, n_window: int) -> FloatArray:
-    window = np.zeros(n_window, np.float32)
-    part = sound[start : start + n_window]
+def _window(sound: FloatArray, start: int, window_samples: int) -> FloatArray:
+    window = np.zeros(window_samples, np.float32)
+    part = sound[start : start + window_samples]
     window[: len(part)] = part
     return window
 
 
-def loudest_starts(sound: FloatArray, n_window: int, n_clips: int) -> list[int]:
+def loudest_starts(sound: FloatArray, window_samples: int, n_clips: int) -> list[int]:
     """Return the starts of the windows with the most sound, without overlap; wind counts little.
 
     Loudness is the energy of the first difference, which raises high frequencies by 6 dB per octave.
     """
-    hop = max(n_window // 4, 1)
-    starts = np.arange(0, len(sound) - n_window + 1, hop)
+    hop = max(window_samples // 4, 1)
+    starts = np.arange(0, len(sound) - window_samples + 1, hop)
     total = np.concatenate([[0.0], np.cumsum(np.diff(sound, prepend=sound[:1]).astype(np.float64) ** 2)])
-    energy = total[starts + n_window] - total[starts]
+    energy = total[starts + window_samples] - total[starts]
     chosen: list[int] = []
     for k in np.argsort(-energy, kind="stable").tolist():
-        if all(abs(int(starts[k]) - other) >= n_window for other in chosen):
+        if all(abs(int(starts[k]) - other) >= window_samples for other in chosen):
             chosen.append(int(starts[k]))
         if len(chosen) == n_clips:
             break

@@ -54,14 +54,14 @@ class Recipe:
         return Cleaning(trim_db=self.trim_db, denoise=self.denoise, cut_speech=self.cut_speech)
 
     @property
-    def n_window(self) -> int:
+    def window_samples(self) -> int:
         """Samples in a clip."""
         return round(self.window_s * self.rate_hz)
 
     @property
-    def n_hop(self) -> int:
+    def hop_samples(self) -> int:
         """Samples from one window's start to the next one's."""
-        return self.n_window - round(self.overlap_s * self.rate_hz)
+        return self.window_samples - round(self.overlap_s * self.rate_hz)
 
     def as_json(self) -> dict[str, Any]:
         """All fields."""

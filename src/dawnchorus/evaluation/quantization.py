@@ -87,8 +87,8 @@ def _windows(bundle: Bundle, table: RecordingsTable, rows: Sequence[RecordingRow
         except AudioError as error:
             reason = str(error)
             continue
-        padded = np.pad(samples, (0, -len(samples) % bundle.n_window))
-        windows = padded.reshape(-1, bundle.n_window)
+        padded = np.pad(samples, (0, -len(samples) % bundle.window_samples))
+        windows = padded.reshape(-1, bundle.window_samples)
         if len(windows):
             found.append(windows[(windows**2).sum(1).argmax()])
     if not found:

@@ -50,9 +50,9 @@ def estimate_run(
     probed = paths[:: max(len(paths) // MAX_PROBED, 1)]
     known = _durations(probed, channel)
     duration_s = sum(known) * len(paths) / max(len(probed), 1)
-    n_windows = duration_s * plan.rate_hz / plan.n_hop
+    n_windows = duration_s * plan.rate_hz / plan.hop_samples
     session = open_session(bundle, turns=turns)
-    windows = np.zeros((BATCH_WINDOWS, plan.n_window), np.float32)
+    windows = np.zeros((BATCH_WINDOWS, plan.window_samples), np.float32)
     session.run(windows)
     begin = clock()
     session.run(windows)

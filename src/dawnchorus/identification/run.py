@@ -147,7 +147,7 @@ def _score_waiting(
 
     def note_windows(n: int) -> None:
         with lock:
-            progress.scored_s += n * plan.n_hop / plan.rate_hz
+            progress.scored_s += n * plan.hop_samples / plan.rate_hz
         if on_progress:
             on_progress(progress)
 

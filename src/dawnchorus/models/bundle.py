@@ -128,7 +128,7 @@ class Bundle:
         return self.folder / "range.onnx"
 
     @property
-    def n_window(self) -> int:
+    def window_samples(self) -> int:
         """Samples in a window."""
         return round(self.info.window_s * self.info.sample_rate_hz)
 

@@ -18,7 +18,7 @@ _PASSING = frozenset(("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "CAST", "QUANTIZE", "
 
 
 class LiteRtGraph:
-    """A loaded graph that takes waveforms of `n_window` samples; not to be used by two threads at once.
+    """A loaded graph that takes waveforms of `window_samples` samples; not to be used by two threads at once.
 
     Raises:
         BundleInvalid: it cannot be loaded.
@@ -26,7 +26,7 @@ class LiteRtGraph:
         ModelError: it takes no such waveforms.
     """
 
-    def __init__(self, path: Path, n_window: int) -> None:
+    def __init__(self, path: Path, window_samples: int) -> None:
         try:
             from ai_edge_litert.interpreter import Interpreter
         except ImportError:
@@ -36,7 +36,7 @@ class LiteRtGraph:
             self._interpreter = Interpreter(str(path), num_threads=1)
             details = self._interpreter.get_input_details()
             inputs = [_port(each, {}) for each in details]
-            layout = layout_of(path, inputs, n_window).with_batch(1)
+            layout = layout_of(path, inputs, window_samples).with_batch(1)
             self._input = inputs[0]
             self.batch = layout.batch or 1
             """Windows in one run."""
@@ -55,13 +55,13 @@ class LiteRtGraph:
         found = zip(positions, self._invoke(windows, positions), strict=True)
         return [self._outputs[k].decode(values).reshape(self.batch, -1) for k, values in found]
 
-    def measured_outputs(self, n_window: int) -> list[Port]:
+    def measured_outputs(self, window_samples: int) -> list[Port]:
         """Return the outputs with the shapes that they have for windows of silence.
 
         Raises:
             ModelError: the graph does not run.
         """
-        found = self._invoke(np.zeros((self.batch, n_window), np.float32), range(len(self._outputs)))
+        found = self._invoke(np.zeros((self.batch, window_samples), np.float32), range(len(self._outputs)))
         return [measured(port, values) for port, values in zip(self._outputs, found, strict=True)]
 
     def last_operator(self, position: int) -> str:

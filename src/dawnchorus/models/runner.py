@@ -36,7 +36,7 @@ class Output:
 def milliseconds(bundle: Bundle, *, sound_s: float = 5.0) -> float:
     """Measure the graph's time for so many seconds of sound on one core: the median of some runs of one window."""
     session = open_session(bundle)
-    window = np.random.default_rng(1).normal(0, 0.05, (1, bundle.n_window)).astype(np.float32)
+    window = np.random.default_rng(1).normal(0, 0.05, (1, bundle.window_samples)).astype(np.float32)
     session.run(window)
     took = []
     for _ in range(N_TIMED):
@@ -122,10 +122,10 @@ class _OnnxSession:
             raise BundleInvalid(
                 f"{bundle.folder}: the graph has {outputs['logits'][-1]} classes, labels.csv has {len(bundle.labels)}."
             )
-        if inputs["waveform"][-1] not in (bundle.n_window, None) and not isinstance(inputs["waveform"][-1], str):
+        if inputs["waveform"][-1] not in (bundle.window_samples, None) and not isinstance(inputs["waveform"][-1], str):
             raise BundleInvalid(
                 f"{bundle.folder}: the graph takes {inputs['waveform'][-1]} samples, bundle.json says "
-                f"{bundle.n_window}."
+                f"{bundle.window_samples}."
             )
         self._has_embeddings = "embeddings" in outputs
         batch = inputs["waveform"][0]
@@ -156,10 +156,10 @@ class _LiteRtSession:
     def __init__(self, bundle: Bundle) -> None:
         from dawnchorus.models.litert import LiteRtGraph
 
-        self._graph = LiteRtGraph(bundle.graph_path, bundle.n_window)
+        self._graph = LiteRtGraph(bundle.graph_path, bundle.window_samples)
         places = bundle.info.graph_outputs
         if places is None:
-            outputs = self._graph.measured_outputs(bundle.n_window)
+            outputs = self._graph.measured_outputs(bundle.window_samples)
             chosen = choose_outputs(
                 bundle.graph_path, outputs, n_windows=self._graph.batch, n_classes=len(bundle.labels)
             )

@@ -121,7 +121,7 @@ class _Active:
         self._range_filter = lru_cache(maxsize=8)(self._new_range_filter)
         self.sessions: list[Session] = [open_session(bundle) for _ in range(n_lanes)]
         for session in self.sessions:
-            logits = session.run(np.zeros((1, bundle.n_window), np.float32)).logits
+            logits = session.run(np.zeros((1, bundle.window_samples), np.float32)).logits
             if not np.isfinite(logits).all():
                 raise ModelError(f"{bundle.folder}: on silence the model gives numbers that are not finite.")
         self.cleaner = open_cleaner(bundle.info.cleaning, store.folder)
@@ -469,8 +469,8 @@ class Lanes:
 
     def _window_steps(self, windows: FloatArray, future: Future[tuple[FloatArray, Bundle]]) -> Steps:
         active = self._active
-        if windows.shape[1] != active.bundle.n_window:
-            raise InputError(f"expected windows of {active.bundle.n_window} samples, got {windows.shape[1]}.")
+        if windows.shape[1] != active.bundle.window_samples:
+            raise InputError(f"expected windows of {active.bundle.window_samples} samples, got {windows.shape[1]}.")
         scores = []
         for k in range(0, len(windows), BATCH_WINDOWS):
             lane = yield

@@ -59,10 +59,10 @@ def chroma_filters(*, rate_hz: int, n_fft: int, n_chroma: int = N_CHROMA) -> np.
     return np.array(filters[:, : n_fft // 2 + 1], np.float32)
 
 
-def cosine_transform(n_bands: int, n_out: int) -> np.ndarray:
-    """Return the orthonormal discrete cosine transform of type II [n_bands, n_out]."""
-    k, n = np.arange(n_out), np.arange(n_bands)[:, None]
-    matrix = np.sqrt(2 / n_bands) * np.cos(np.pi * (n + 0.5) * k / n_bands)
+def cosine_transform(n_mels: int, n_out: int) -> np.ndarray:
+    """Return the orthonormal discrete cosine transform of type II [n_mels, n_out]."""
+    k, n = np.arange(n_out), np.arange(n_mels)[:, None]
+    matrix = np.sqrt(2 / n_mels) * np.cos(np.pi * (n + 0.5) * k / n_mels)
     matrix[:, 0] /= np.sqrt(2)
     return np.array(matrix, np.float32)
 
@@ -111,10 +111,10 @@ class AcousticFeatures(nn.Module):
     frequencies: Tensor
     below: Tensor
 
-    def __init__(self, *, n_window: int) -> None:
+    def __init__(self, *, window_samples: int) -> None:
         super().__init__()
-        self.spectrum = PowerSpectrum(n_window=n_window, n_fft=N_FFT, n_hop=N_HOP)
-        mel = mel_filters(rate_hz=RATE_HZ, n_fft=N_FFT, n_bands=N_BANDS, low_hz=0.0, high_hz=RATE_HZ / 2)
+        self.spectrum = PowerSpectrum(window_samples=window_samples, n_fft=N_FFT, hop_length=N_HOP)
+        mel = mel_filters(rate_hz=RATE_HZ, n_fft=N_FFT, n_mels=N_BANDS, low_hz=0.0, high_hz=RATE_HZ / 2)
         for name, values in (
             ("mel", mel),
             ("cosine", cosine_transform(N_BANDS, N_MFCC).T),

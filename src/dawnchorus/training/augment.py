@@ -68,19 +68,19 @@ class Augment:
     def picture(self, levels: Tensor, rng: torch.Generator) -> Tensor:
         """Levels [batch, 1, bands, columns] with parts hidden behind their mean (Park et al., 2019; DeVries, 2017)."""
         config = self._config
-        n_bands, n_columns = levels.shape[-2:]
+        n_mels, n_columns = levels.shape[-2:]
         if config.band_shift:
             by = torch.randint(-config.band_shift, config.band_shift + 1, (len(levels), 1), generator=rng)
-            places = (torch.arange(n_bands) - by).clamp(0, n_bands - 1).to(levels.device)
+            places = (torch.arange(n_mels) - by).clamp(0, n_mels - 1).to(levels.device)
             levels = levels.gather(2, places[:, None, :, None].expand_as(levels))
-        hidden = torch.zeros(len(levels), n_bands, n_columns, dtype=torch.bool)
+        hidden = torch.zeros(len(levels), n_mels, n_columns, dtype=torch.bool)
         for _ in range(config.time_masks):
             hidden |= _stripe(len(levels), n_columns, config.time_mask_share, rng)[:, None, :]
         for _ in range(config.band_masks):
-            hidden |= _stripe(len(levels), n_bands, config.band_mask_share, rng)[:, :, None]
+            hidden |= _stripe(len(levels), n_mels, config.band_mask_share, rng)[:, :, None]
         for _ in range(config.cutouts):
             across = _stripe(len(levels), n_columns, config.cutout_share, rng)
-            hidden |= _stripe(len(levels), n_bands, config.cutout_share, rng)[:, :, None] & across[:, None, :]
+            hidden |= _stripe(len(levels), n_mels, config.cutout_share, rng)[:, :, None] & across[:, None, :]
         if not hidden.any():
             return levels
         fill = levels.mean((1, 2, 3), keepdim=True)

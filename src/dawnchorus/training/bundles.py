@@ -99,7 +99,7 @@ def write_trained_bundle(
         )
 
     def write_files(target: Path) -> None:
-        network.write_onnx(target / "model.onnx", n_window=shape.n_window)
+        network.write_onnx(target / "model.onnx", window_samples=shape.window_samples)
         write_table(RecordingsTable(target, tuple(map(_as_learned, examples.rows))))
 
     def check(bundle: Bundle) -> None:
@@ -150,7 +150,7 @@ def parity(network: Network, bundle: Bundle, windows: npt.NDArray[np.float32]) -
 
 def _embedding_dim(network: Network, shape: FamilyConfig) -> int:
     with torch.inference_mode():
-        return int(network(torch.zeros(1, shape.n_window))[1].shape[1])
+        return int(network(torch.zeros(1, shape.window_samples))[1].shape[1])
 
 
 def _as_learned(row: RecordingRow) -> RecordingRow:

@@ -45,10 +45,10 @@ class CropData(Dataset[tuple[Tensor, Tensor, int]]):
         clips, recording = self._examples.clips, self._examples.crops[clip]
         number = int(self._examples.recordings[clip])
         needs_target = self._examples.rows[number].kind == "focal"
-        n_starts = max(recording.n_samples - clips.n_window, 0) + 1
+        n_starts = max(recording.n_samples - clips.window_samples, 0) + 1
         for _ in range(MAX_DRAWS):
             start = int(rng.integers(n_starts))
-            stop = min(start + clips.n_window, recording.n_samples)
+            stop = min(start + clips.window_samples, recording.n_samples)
             target = self._examples.target_between(
                 number, recording.recorded_s(start / clips.rate_hz), recording.recorded_s(stop / clips.rate_hz)
             )

@@ -157,7 +157,7 @@ def _prepared_examples(table: RecordingsTable, config: DataConfig, *, rate_hz: i
 
 def _check_shape(clips: Clips, *, rate_hz: int, window_s: float) -> None:
     """Raise `InputError` if the clips are not what the network takes."""
-    if (clips.rate_hz, clips.n_window) != (rate_hz, round(window_s * rate_hz)):
+    if (clips.rate_hz, clips.window_samples) != (rate_hz, round(window_s * rate_hz)):
         raise InputError(
             f"{clips.folder}: expected clips of {window_s:g} s at {rate_hz} Hz for this model, found clips of "
             f"{clips.window_s:g} s at {clips.rate_hz} Hz. Prepare others with `dawnchorus prepare --rate {rate_hz} "

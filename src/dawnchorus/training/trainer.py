@@ -236,7 +236,7 @@ def _silence(network: Network, config: TrainConfig, examples: Examples, *, fixed
     """Return digital silence as a batch for training has it [1, ...]; None where the loss learns nothing from it."""
     if config.loss.name == "cross_entropy":
         return None
-    silence = torch.zeros(1, examples.clips.n_window)
+    silence = torch.zeros(1, examples.clips.window_samples)
     if not fixed:
         return silence
     with torch.inference_mode():

@@ -72,7 +72,7 @@ def tune(
     """Train up to `n_trials` times, with values for those overrides that name several, and give the best.
 
     Overrides are `train`'s; those to be tuned have Hydra's sweep syntax: `optimizer.lr=tag(log,interval(1e-5,1e-2))`,
-    `model.mel.n_bands=choice(32,64,128)`, `trainer.epochs=range(10,50,10)`, `augment.mixup_p=interval(0,1)`. Values are
+    `model.mel.n_mels=choice(32,64,128)`, `trainer.epochs=range(10,50,10)`, `augment.mixup_p=interval(0,1)`. Values are
     proposed by `method`. With `by_fold` each trial is trained on
     every fold of a data set that is split into folds, its value is the mean, and it is given up when it is worse than
     the median of others after as many folds. The same call goes on with its study, and counts what is there.
@@ -92,7 +92,7 @@ def tune(
     if not space:
         raise InputError(
             "tune: expected a setting with several values, such as optimizer.lr=tag(log,interval(1e-5,1e-2)) or "
-            "model.mel.n_bands=choice(32,64)."
+            "model.mel.n_mels=choice(32,64)."
         )
     grid = list(_grid(space)) if method == "grid" else []
     n_wanted = min(n_trials or len(grid), len(grid)) if grid else n_trials or N_TRIALS

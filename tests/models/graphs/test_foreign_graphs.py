@@ -112,7 +112,7 @@ def test_activation_that_the_scores_do_not_have_is_refused(suffix: str, tmp_path
 
 def test_doubts_and_choices_are_said(tmp_path: Path) -> None:
     notes: list[str] = []
-    graph = level_graph(tmp_path / "level.onnx", n_window=N_WINDOW)
+    graph = level_graph(tmp_path / "level.onnx", window_samples=N_WINDOW)
     wrap_model(graph, tmp_path / "a", labels=LEVEL_LABELS, description=ABOUT, on_note=notes.append)
     path = Foreign(n_outputs=4).write(tmp_path / "x.onnx")
     wrap_model(path, tmp_path / "b", labels=LABELS, description=ABOUT, on_note=notes.append)

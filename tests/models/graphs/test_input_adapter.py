@@ -60,7 +60,7 @@ def test_a_bundle_fits_a_longer_window_at_a_higher_rate(birdnet: Bundle) -> None
 
 
 def test_an_ensemble_of_unlike_members_hears_with_each(level_bundle: Bundle, tmp_path: Path) -> None:
-    graph = level_graph(tmp_path / "level.onnx", n_window=3 * 8_000)
+    graph = level_graph(tmp_path / "level.onnx", window_samples=3 * 8_000)
     description = replace(LEVEL, name="low", sample_rate_hz=8_000, window_s=3.0)
     low = wrap_model(graph, tmp_path / "low", labels=LEVEL_LABELS, description=description)
     made = make_ensemble([level_bundle, low], tmp_path / "both", name="both", license_name="CC0-1.0", weights=[3, 1])
@@ -76,7 +76,7 @@ def test_an_ensemble_of_unlike_members_hears_with_each(level_bundle: Bundle, tmp
 
 
 def test_a_member_may_take_no_batch_and_no_class_twice(level_bundle: Bundle, tmp_path: Path) -> None:
-    flat = onnx.load(level_graph(tmp_path / "flat.onnx", n_window=16_000))
+    flat = onnx.load(level_graph(tmp_path / "flat.onnx", window_samples=16_000))
     name = flat.graph.input[0].name
     flat.graph.initializer.append(numpy_helper.from_array(np.array([1, 16_000]), "shape"))
     flat.graph.node.insert(0, helper.make_node("Reshape", ["flat", "shape"], [name]))
@@ -99,7 +99,7 @@ def test_a_member_may_take_no_batch_and_no_class_twice(level_bundle: Bundle, tmp
 
 def test_classes_of_members_are_put_into_one_order(level_bundle: Bundle, tmp_path: Path) -> None:
     def member(name: str, labels: Sequence[Label], batch: str | int = "n") -> Bundle:
-        graph = level_graph(tmp_path / f"{name}.onnx", n_window=16_000, batch=batch)
+        graph = level_graph(tmp_path / f"{name}.onnx", window_samples=16_000, batch=batch)
         return wrap_model(graph, tmp_path / name, labels=labels, description=replace(LEVEL, name=name))
 
     quiet, loud, engine = LEVEL_LABELS
@@ -122,7 +122,7 @@ def test_classes_of_members_are_put_into_one_order(level_bundle: Bundle, tmp_pat
 
 
 def test_members_that_take_one_window_at_a_time(tmp_path: Path) -> None:
-    graph = level_graph(tmp_path / "level.onnx", n_window=16_000, batch=1)
+    graph = level_graph(tmp_path / "level.onnx", window_samples=16_000, batch=1)
     members = [
         wrap_model(graph, tmp_path / name, labels=LEVEL_LABELS, description=replace(LEVEL, name=name)) for name in "ab"
     ]

@@ -147,7 +147,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Bundle]:
     folder = tmp_path_factory.mktemp("bundles")
     made = []
     for k in range(4):
-        graph = level_graph(folder / f"{k}.onnx", n_window=4_000 * (k + 1))
+        graph = level_graph(folder / f"{k}.onnx", window_samples=4_000 * (k + 1))
         about = replace(LEVEL, name=f"model-{k}", window_s=0.25 * (k + 1))
         made.append(wrap_model(graph, folder / f"{k}", labels=LEVEL_LABELS, description=about))
     return made

@@ -268,19 +268,19 @@ class _Converter:
         weighs neighbouring blocks, gives the same result for less.
         """
         onnx = self._onnx
-        n_bands, n_taps = branch.kernel.shape
+        n_mels, n_taps = branch.kernel.shape
         n_blocks = -(-n_taps // branch.hop)
-        padded = np.zeros((n_bands, n_blocks * branch.hop))
+        padded = np.zeros((n_mels, n_blocks * branch.hop))
         padded[:, :n_taps] = branch.kernel
-        matrix = padded.reshape(n_bands * n_blocks, branch.hop)
+        matrix = padded.reshape(n_mels * n_blocks, branch.hop)
         left, strengths, right = np.linalg.svd(matrix, full_matrices=False)
         tail = np.sqrt(np.cumsum((strengths**2)[::-1])[::-1] / np.sum(strengths**2))
         rank = int(np.count_nonzero(tail > LOW_RANK_TOLERANCE))
-        if rank * (branch.hop + n_bands * n_blocks) >= n_bands * n_taps:
+        if rank * (branch.hop + n_mels * n_blocks) >= n_mels * n_taps:
             kernel = onnx.constant(branch.kernel[:, None, :])
             return onnx.node("Conv", [waveform, kernel], strides=[branch.hop])
         missing = (n_frames - 1 + n_blocks) * branch.hop - self._n_samples
-        weights = (left[:, :rank] * strengths[:rank]).reshape(n_bands, n_blocks, rank)
+        weights = (left[:, :rank] * strengths[:rank]).reshape(n_mels, n_blocks, rank)
         blocks = onnx.node(
             "Conv",
             [waveform, onnx.constant(right[:rank, None, :])],

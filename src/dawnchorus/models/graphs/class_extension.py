@@ -22,7 +22,12 @@ def can_grow(base: Bundle, head: Bundle) -> bool:
     """Return True if the two can be one model: both score every class by itself, of recordings cleaned alike."""
     is_each_by_itself = base.info.activation == head.info.activation == "sigmoid"
     is_same_sound = base.info.cleaning == head.info.cleaning
-    return is_each_by_itself and is_same_sound and base.info.graph == "model.onnx" and base.n_window == head.n_window
+    return (
+        is_each_by_itself
+        and is_same_sound
+        and base.info.graph == "model.onnx"
+        and base.window_samples == head.window_samples
+    )
 
 
 def grown_bundle(base: Bundle, head: Bundle, folder: Path, *, name: str) -> Bundle:
@@ -64,7 +69,7 @@ def grown_bundle(base: Bundle, head: Bundle, folder: Path, *, name: str) -> Bund
             shutil.copy(head.folder / RECORDINGS_NAME, target / RECORDINGS_NAME)
 
     def check(made: Bundle) -> None:
-        windows = np.random.default_rng(1).normal(0, 0.05, (2, made.n_window)).astype(np.float32)
+        windows = np.random.default_rng(1).normal(0, 0.05, (2, made.window_samples)).astype(np.float32)
         each = [open_session(bundle).run(windows).logits for bundle in (base, head)]
         expected = np.concatenate(each, axis=1)[:, sources]
         found = open_session(made).run(windows).logits
@@ -103,7 +108,7 @@ def _graph(base: Bundle, head: Bundle, sources: np.ndarray) -> onnx.ModelProto:
     graph.node.insert(0, helper.make_node("Identity", ["waveform"], ["base.waveform"]))
     dimension = base.info.embedding_dim
     del graph.input[:], graph.output[:]
-    graph.input.append(helper.make_tensor_value_info("waveform", TensorProto.FLOAT, ["batch", base.n_window]))
+    graph.input.append(helper.make_tensor_value_info("waveform", TensorProto.FLOAT, ["batch", base.window_samples]))
     graph.output.append(helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", len(sources)]))
     graph.output.append(helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, ["batch", dimension]))
     return merged

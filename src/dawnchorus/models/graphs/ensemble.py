@@ -83,7 +83,7 @@ def make_ensemble(
     models = alike([fitted(bundle, rate_hz=rate_hz, window_s=window_s) for bundle in bundles])
 
     def check(bundle: Bundle) -> None:
-        windows = np.random.default_rng(1).normal(0, 0.05, (3, bundle.n_window)).astype(np.float32)
+        windows = np.random.default_rng(1).normal(0, 0.05, (3, bundle.window_samples)).astype(np.float32)
         each = []
         for member, model in zip(bundles, models, strict=True):
             session = open_onnx_session(model.SerializeToString())
@@ -173,7 +173,7 @@ def _graph(
 ) -> onnx.ModelProto:
     """Join the members behind one input, and average their scores."""
     inner = [compose.add_prefix(model, f"m{k}.") for k, model in enumerate(models)]
-    n_window = models[0].graph.input[0].type.tensor_type.shape.dim[-1].dim_value
+    window_samples = models[0].graph.input[0].type.tensor_type.shape.dim[-1].dim_value
     whole = reduce(lambda first, second: compose.merge_models(first, second, io_map=[]), inner)
     graph = whole.graph
     n_classes = len(bundles[0].labels)
@@ -192,7 +192,7 @@ def _graph(
     inputs = [helper.make_node("Identity", ["waveform"], [f"m{k}.waveform"]) for k in range(len(bundles))]
     del graph.input[:], graph.output[:]
     batch = 1 if any(_fixed_batch(bundle) == 1 for bundle in bundles) else "batch"
-    graph.input.append(helper.make_tensor_value_info("waveform", TensorProto.FLOAT, [batch, n_window]))
+    graph.input.append(helper.make_tensor_value_info("waveform", TensorProto.FLOAT, [batch, window_samples]))
     graph.output.append(helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, n_classes]))
     graph.initializer.extend(constants)
     members = list(graph.node)

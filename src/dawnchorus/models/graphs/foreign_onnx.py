@@ -31,16 +31,16 @@ class ForeignOnnx:
 
     Raises:
         BundleInvalid: it is no ONNX model that can be loaded.
-        ModelError: it takes no waveforms of `n_window` samples, or does not run.
+        ModelError: it takes no waveforms of `window_samples` samples, or does not run.
     """
 
-    def __init__(self, path: Path, n_window: int) -> None:
-        self._path, self._n_window = path, n_window
+    def __init__(self, path: Path, window_samples: int) -> None:
+        self._path, self._n_window = path, window_samples
         self._model = load_graph(path)
         self._constants = _constants(self._model.graph)
         session = open_onnx_session(path)
         inputs = [self._with_scale(_port(info)) for info in session.get_inputs()]
-        self.layout = layout_of(path, inputs, n_window)
+        self.layout = layout_of(path, inputs, window_samples)
         self._input = inputs[0]
         if self.layout.batch is None:
             with suppress(ModelError):

@@ -56,9 +56,9 @@ def fitted(bundle: Bundle, *, rate_hz: int, window_s: float) -> onnx.ModelProto:
     is taken.
     """
     model = load_graph(bundle.graph_path)
-    n_window, own_hz = bundle.n_window, bundle.info.sample_rate_hz
+    window_samples, own_hz = bundle.window_samples, bundle.info.sample_rate_hz
     to_n_window = round(window_s * rate_hz)
-    if (own_hz, n_window) == (rate_hz, to_n_window):
+    if (own_hz, window_samples) == (rate_hz, to_n_window):
         return model
     n_classes = _width(model, "logits")
     before = OnnxWriter()
@@ -66,11 +66,11 @@ def fitted(bundle: Bundle, *, rate_hz: int, window_s: float) -> onnx.ModelProto:
     if own_hz != rate_hz:
         n_sound = round(to_n_window * own_hz / rate_hz)
         sound = _resampled(before, sound, to_n_window, n_sound, from_hz=rate_hz, to_hz=own_hz)
-    if n_sound < n_window:  # a sample may be missing by rounding
-        sound = before.node("Pad", [sound, before.constant([0, 0, 0, n_window - n_sound], dtype=np.int64)])
-    starts = crop_starts(max(n_sound, n_window), n_window)
-    crops = [_sliced(before, sound, start, start + n_window) for start in starts]
-    _reshaped(before, before.node("Concat", crops, axis=1), [-1, n_window], output="windows")
+    if n_sound < window_samples:  # a sample may be missing by rounding
+        sound = before.node("Pad", [sound, before.constant([0, 0, 0, window_samples - n_sound], dtype=np.int64)])
+    starts = crop_starts(max(n_sound, window_samples), window_samples)
+    crops = [_sliced(before, sound, start, start + window_samples) for start in starts]
+    _reshaped(before, before.node("Concat", crops, axis=1), [-1, window_samples], output="windows")
     after = OnnxWriter()
     # Logits before a softmax mean nothing across windows; their logarithms after it do.
     each = after.node("LogSoftmax", ["each"], axis=1) if bundle.info.activation == "softmax" else "each"
@@ -78,7 +78,7 @@ def fitted(bundle: Bundle, *, rate_hz: int, window_s: float) -> onnx.ModelProto:
     after.node("ReduceMax", [rows], output="logits", axes=[1], keepdims=0)
 
     parts = [
-        before.model(inputs={"waveform": ("batch", to_n_window)}, outputs={"windows": ("windows", n_window)}),
+        before.model(inputs={"waveform": ("batch", to_n_window)}, outputs={"windows": ("windows", window_samples)}),
         model,
         after.model(inputs={"each": ("windows", n_classes)}, outputs={"logits": ("batch", n_classes)}),
     ]

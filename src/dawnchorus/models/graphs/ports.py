@@ -85,7 +85,7 @@ class Layout:
         return self if self.batch else Layout(batch, tuple(batch if size == -1 else size for size in self.shape))
 
 
-def layout_of(path: Path, inputs: Sequence[Port], n_window: int) -> Layout:
+def layout_of(path: Path, inputs: Sequence[Port], window_samples: int) -> Layout:
     """Return the form of a graph's only input: [samples], or [batch, samples], between which axes of size 1 may be.
 
     Raises:
@@ -108,12 +108,12 @@ def layout_of(path: Path, inputs: Sequence[Port], n_window: int) -> Layout:
             f"front end inside, and sound has one channel."
         )
     size = rest[samples[0]]
-    if size is not None and size != n_window:
+    if size is not None and size != window_samples:
         raise ModelError(
-            f"{path}: the graph takes {size} samples, but window times sample rate is {n_window}. "
+            f"{path}: the graph takes {size} samples, but window times sample rate is {window_samples}. "
             f"Give the model's own --window and --sample-rate."
         )
-    full = tuple(n_window if axis == samples[0] else 1 for axis in range(len(rest)))
+    full = tuple(window_samples if axis == samples[0] else 1 for axis in range(len(rest)))
     return Layout(first, (-1 if first is None else first, *full) if has_batch else full)
 
 

@@ -97,10 +97,10 @@ def _check_activation(
 
 def _sounds(bundle: Bundle) -> dict[str, FloatArray]:
     """Return windows by what they are."""
-    rate_hz, n_window = bundle.info.sample_rate_hz, bundle.n_window
-    noise = np.random.default_rng(1).normal(size=n_window)
-    tone = np.sin(2 * np.pi * TONE_HZ * np.arange(n_window) / rate_hz)
-    waves = {"silence": np.zeros(n_window)}
+    rate_hz, window_samples = bundle.info.sample_rate_hz, bundle.window_samples
+    noise = np.random.default_rng(1).normal(size=window_samples)
+    tone = np.sin(2 * np.pi * TONE_HZ * np.arange(window_samples) / rate_hz)
+    waves = {"silence": np.zeros(window_samples)}
     waves |= {f"noise of level {level}": np.clip(level * noise, -1, 1) for level in NOISE_LEVELS}
     waves |= {f"a tone of level {level}": level * tone for level in TONE_LEVELS}
     return {name: wave.astype(np.float32) for name, wave in waves.items()}

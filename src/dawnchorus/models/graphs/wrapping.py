@@ -97,7 +97,7 @@ def wrap_model(
     doubled = [name for name, n in Counter(label.scientific_name for label in labels).items() if n > 1]
     if doubled:
         raise InputError(f"labels: expected each class once, got {len(doubled)} more than once, as {doubled[0]!r}.")
-    n_window = _window_samples(description)
+    window_samples = _window_samples(description)
     adapted = _Adapted()
 
     def choose(outputs: Sequence[Port], n_windows: int) -> tuple[Chosen, dict[OutputName, int]]:
@@ -118,7 +118,7 @@ def wrap_model(
 
     def write_graphs(target: Path) -> None:
         nonlocal adapted
-        adapted = (_adapt_tflite if is_tflite else _adapt_onnx)(graph, n_window, target, choose)
+        adapted = (_adapt_tflite if is_tflite else _adapt_onnx)(graph, window_samples, target, choose)
 
     def describe(target: Path) -> BundleInfo:
         name = "model.tflite" if is_tflite else "model.onnx"
@@ -162,8 +162,8 @@ def _window_samples(description: ModelDescription) -> int:
     return round(n)
 
 
-def _adapt_onnx(graph: Path, n_window: int, target: Path, choose: _Choose) -> _Adapted:
-    model = ForeignOnnx(graph, n_window)
+def _adapt_onnx(graph: Path, window_samples: int, target: Path, choose: _Choose) -> _Adapted:
+    model = ForeignOnnx(graph, window_samples)
     chosen, positions = choose(model.outputs, model.n_windows)
     last = model.last_operator(positions["logits"])
     outputs = {"logits": (chosen.scores, chosen.n_classes)}
@@ -173,9 +173,9 @@ def _adapt_onnx(graph: Path, n_window: int, target: Path, choose: _Choose) -> _A
     return _Adapted(chosen.embedding_dim, None, last)
 
 
-def _adapt_tflite(graph: Path, n_window: int, target: Path, choose: _Choose) -> _Adapted:
-    model = LiteRtGraph(graph, n_window)
-    chosen, positions = choose(model.measured_outputs(n_window), model.batch)
+def _adapt_tflite(graph: Path, window_samples: int, target: Path, choose: _Choose) -> _Adapted:
+    model = LiteRtGraph(graph, window_samples)
+    chosen, positions = choose(model.measured_outputs(window_samples), model.batch)
     shutil.copyfile(graph, target / "model.tflite")
     return _Adapted(chosen.embedding_dim, positions, model.last_operator(positions["logits"]))
 

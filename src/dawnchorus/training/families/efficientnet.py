@@ -43,7 +43,7 @@ class EfficientNet(Network):
 
     def __init__(self, config: EfficientNetConfig, backbone: nn.Module, *, n_classes: int) -> None:
         super().__init__()
-        self.front_end = MelFrontEnd(config.mel, rate_hz=config.rate_hz, n_window=config.n_window)
+        self.front_end = MelFrontEnd(config.mel, rate_hz=config.rate_hz, window_samples=config.window_samples)
         self.backbone = backbone
         self.pretrained = ("backbone.",) if config.weights is not None else ()
         self.frozen = _first_stages(backbone, config.freeze if self.pretrained else 0)
@@ -89,10 +89,10 @@ class BandsEfficientNet(EfficientNet):
 
     def classify(self, features: Tensor) -> tuple[Tensor, Tensor]:
         parts = []
-        for maps, n_bands in zip(self.backbone(features), self.N_BANDS, strict=True):
-            height = maps.shape[2] // n_bands
-            for k in range(n_bands):
-                band = maps[:, :, k * height : (k + 1) * height if k + 1 < n_bands else maps.shape[2]].mean(2)
+        for maps, n_mels in zip(self.backbone(features), self.N_BANDS, strict=True):
+            height = maps.shape[2] // n_mels
+            for k in range(n_mels):
+                band = maps[:, :, k * height : (k + 1) * height if k + 1 < n_mels else maps.shape[2]].mean(2)
                 parts += [band.mean(2), band.amax(2)]
         embeddings = torch.cat(parts, dim=1)
         return self.head(self.dropout(self.norm(embeddings))), embeddings

@@ -74,11 +74,11 @@ class EmbeddingHeadConfig(FamilyConfig):
 class _Framing(nn.Module):
     """Waveforms [batch, samples] -> the backbone's windows [batch * frames, samples of the backbone]."""
 
-    def __init__(self, *, n_window: int, n_backbone: int, n_frames: int) -> None:
+    def __init__(self, *, window_samples: int, n_backbone: int, n_frames: int) -> None:
         super().__init__()
-        self.n_missing = max(n_backbone - n_window, 0)
+        self.n_missing = max(n_backbone - window_samples, 0)
         self.n_backbone = n_backbone
-        last = max(n_window - n_backbone, 0)
+        last = max(window_samples - n_backbone, 0)
         self.starts = [round(last * k / max(n_frames - 1, 1)) for k in range(n_frames)]
         self.unused = nn.Parameter(torch.zeros(1), requires_grad=False)
 
@@ -137,8 +137,10 @@ class EmbeddingHead(Network):
         super().__init__()
         self.bundle = bundle
         n_dim = _embedding_dim(bundle)
-        self.features_key = f"{bundle.info.sha256} {config.n_frames} {config.n_window}"
-        self.framing = _Framing(n_window=config.n_window, n_backbone=bundle.n_window, n_frames=config.n_frames)
+        self.features_key = f"{bundle.info.sha256} {config.n_frames} {config.window_samples}"
+        self.framing = _Framing(
+            window_samples=config.window_samples, n_backbone=bundle.window_samples, n_frames=config.n_frames
+        )
         own = _own_classifier(bundle, classes, n_dim, wanted=config.own_classes, cautious=config.cautious)
         self.is_cautious = config.cautious
         self.head = _Head(config, n_dim=n_dim, n_classes=len(classes), own=own)
@@ -172,12 +174,12 @@ class EmbeddingHead(Network):
         head.mean.copy_(pooled.mean(0))
         head.scale.copy_(1 / (pooled.std(0) + 1e-3))
 
-    def write_onnx(self, path: Path, *, n_window: int) -> None:
+    def write_onnx(self, path: Path, *, window_samples: int) -> None:
         backbone = _backbone_graph(self.bundle)
         opset = next(entry.version for entry in backbone.opset_import if entry.domain in ("", "ai.onnx"))
         with tempfile.TemporaryDirectory() as scratch:
             parts = Path(scratch, "framing.onnx"), Path(scratch, "head.onnx")
-            export_onnx(self.framing, parts[0], torch.zeros(2, n_window), "waveform", ("windows",), opset=opset)
+            export_onnx(self.framing, parts[0], torch.zeros(2, window_samples), "waveform", ("windows",), opset=opset)
             example = torch.zeros(2 * self.head.n_frames, self.head.n_dim)
             export_onnx(self.head, parts[1], example, "each", ("logits", "embeddings"), opset=opset)
             framing, head = (load_graph(part) for part in parts)
@@ -239,7 +241,7 @@ def last_layer(bundle: Bundle) -> tuple[FloatArray, FloatArray] | None:
     matrices = [t for t in tensors if t.shape == (n_dim, n_classes)]
     matrices += [t.T for t in tensors if t.shape == (n_classes, n_dim)]
     biases = [t for t in tensors if t.shape == (n_classes,)]
-    noise = np.random.default_rng(1).normal(0, 0.05, (1, bundle.n_window)).astype(np.float32)
+    noise = np.random.default_rng(1).normal(0, 0.05, (1, bundle.window_samples)).astype(np.float32)
     output = open_session(bundle).run(noise, embeddings=True)
     for matrix in matrices:
         for bias in biases:
