@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.exact import ExactBirdnet
+from bench.float64_reference import ExactBirdnet
 from bench.peers import PREFIX, published_weights
 from bench.results import SHARED_AUDIO
 from dawnchorus.audio.decode import read_mono

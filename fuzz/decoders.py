@@ -17,7 +17,7 @@ import soundfile
 
 from dawnchorus.audio.decode import open_recording
 from dawnchorus.audio.metadata import origin_to_json, read_origin
-from dawnchorus.audio.process import DecoderProcess, Ended
+from dawnchorus.audio.process import DecodeFinished, DecoderProcess
 from dawnchorus.errors import AudioError, DecoderCrashed
 from fuzz.contract import scratch_folder
 
@@ -148,7 +148,7 @@ def _files(n_files: int) -> Iterator[tuple[str, bytes]]:
 def _outcome(decoder: DecoderProcess, path: Path) -> str:
     try:
         for item in decoder.decode(path, rate_hz=RATE_HZ):
-            if isinstance(item, Ended):
+            if isinstance(item, DecodeFinished):
                 return "decoded with warnings" if item.warnings else "decoded"
     except DecoderCrashed as error:
         status = re.search(r"exit status (-?\d+)", str(error))

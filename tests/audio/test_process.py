@@ -21,8 +21,15 @@ import soundfile
 from tests.sounds import tone
 
 from dawnchorus.audio import process
-from dawnchorus.audio.process import DecoderProcess, Ended, Opened, _Answerer, _Watchdog, can_share_memory
-from dawnchorus.audio.ring_buffer import Ring, reserve_file
+from dawnchorus.audio.process import (
+    DecodeFinished,
+    DecoderProcess,
+    DecodeStarted,
+    _Answerer,
+    _Watchdog,
+    can_share_memory,
+)
+from dawnchorus.audio.ring_buffer import SharedRingBuffer, reserve_file
 from dawnchorus.errors import AudioNotFound, AudioTooLarge, AudioUnreadable, DecoderCrashed
 from dawnchorus.types import AudioInfo, Origin
 
@@ -43,9 +50,9 @@ def test_the_process_gives_what_the_file_holds(recording: Path, shares_memory: b
         part.copy() if isinstance(part, np.ndarray) else part for part in decoder.decode(recording, rate_hz=48_000)
     ]
     first, *blocks, last = items
-    assert isinstance(first, Opened)
-    assert isinstance(last, Ended)
-    assert last == Ended(20.0, ())
+    assert isinstance(first, DecodeStarted)
+    assert isinstance(last, DecodeFinished)
+    assert last == DecodeFinished(20.0, ())
     np.testing.assert_array_equal(np.concatenate(blocks), tone(rate_hz=48_000, seconds=20))
     decoder.close()
 
@@ -54,7 +61,7 @@ def test_the_process_gives_what_the_file_holds(recording: Path, shares_memory: b
 def test_replies_to_a_request_that_was_left_are_not_taken_for_others(recording: Path, shares_memory: bool) -> None:
     decoder = DecoderProcess(shares_memory=shares_memory)
     left = decoder.decode(recording, rate_hz=384_000)
-    assert isinstance(next(left), Opened)
+    assert isinstance(next(left), DecodeStarted)
     short = recording.with_name("short.wav")
     soundfile.write(short, np.zeros(800), 16_000)
     assert decoder.probe(short).info.n_frames == 800
@@ -62,7 +69,7 @@ def test_replies_to_a_request_that_was_left_are_not_taken_for_others(recording: 
     next(items)
     left.close()
     *_, last = items
-    assert isinstance(last, Ended)
+    assert isinstance(last, DecodeFinished)
     assert last.duration_s == 0.05
     decoder.close()
 
@@ -74,7 +81,7 @@ def test_a_crash_costs_one_file_and_the_next_one_works(recording: Path, shares_m
         for _ in decoder.decode(recording, rate_hz=384_000):  # more than the ring holds
             assert decoder._process is not None
             os.kill(decoder._process.pid, signal.SIGSEGV)
-    assert isinstance(list(decoder.decode(recording, rate_hz=48_000))[-1], Ended)
+    assert isinstance(list(decoder.decode(recording, rate_hz=48_000))[-1], DecodeFinished)
     decoder.close()
 
 
@@ -87,7 +94,9 @@ def test_a_hung_decoder_is_ended(recording: Path) -> None:
     decoder._watchdog = _Watchdog(decoder._process, 0.1)  # the decoder's own would take two minutes
     with pytest.raises(AudioUnreadable, match="gave nothing for 120 s and was ended"):
         list(decoder.decode(recording, rate_hz=48_000))
-    assert isinstance(list(decoder.decode(recording, rate_hz=48_000))[-1], Ended), "another process took its place"
+    assert isinstance(list(decoder.decode(recording, rate_hz=48_000))[-1], DecodeFinished), (
+        "another process took its place"
+    )
     decoder.close()
 
 
@@ -128,7 +137,7 @@ def test_a_child_killed_while_it_starts_leaves_nothing_behind(recording: Path) -
     assert all(line.endswith("(deleted)") for line in shared), "the memory has no name"
     process.kill()
     process.wait()
-    assert isinstance(list(decoder.decode(recording, rate_hz=48_000))[-1], Ended)
+    assert isinstance(list(decoder.decode(recording, rate_hz=48_000))[-1], DecodeFinished)
     decoder.close()
 
 
@@ -170,10 +179,10 @@ def test_what_was_wrong_comes_through(tmp_path: Path) -> None:
     soundfile.write(path, sound, 16_000, subtype="FLOAT")
     decoder = DecoderProcess()
     first, _, last = decoder.decode(path, rate_hz=16_000)
-    assert isinstance(first, Opened)
+    assert isinstance(first, DecodeStarted)
     assert first.origin == Origin(start_time=datetime(2026, 5, 1, 4, 30), source="file name")
     assert first.info == AudioInfo("WAV", "FLOAT", 16_000, 1, 1600)
-    assert last == Ended(0.1, ("1 samples are NaN, infinite or as good as that; they were set to zero",))
+    assert last == DecodeFinished(0.1, ("1 samples are NaN, infinite or as good as that; they were set to zero",))
     decoder.close()
 
 
@@ -312,7 +321,7 @@ def test_a_watchdog_bites_after_its_time_and_only_while_someone_waits(
 class Caller:
     """Requests for an answerer, and what it replies."""
 
-    def __init__(self, *messages: object, ring: Ring | None = None) -> None:
+    def __init__(self, *messages: object, ring: SharedRingBuffer | None = None) -> None:
         self.replies = io.BytesIO()
         self._requests = io.BytesIO(b"".join(json.dumps(message).encode() + b"\n" for message in messages))
         _Answerer(ring, self._requests, self.replies).run()
@@ -366,7 +375,7 @@ def test_slots_are_filled_one_after_another(tmp_path: Path, n: int, sizes: list[
     sound = (np.arange(n) % 30_011).astype(np.float32) / 32_768
     soundfile.write(tmp_path / "x.wav", sound, 48_000, subtype="FLOAT")
     with reserve_file() as file:
-        ring = Ring(file.fileno())
+        ring = SharedRingBuffer(file.fileno())
     lines = Caller(request(tmp_path / "x.wav", rate_hz=48_000, max_samples=n), ring=ring).lines()[1:-1]
     assert lines == [{"kind": "samples", "slot": k, "n": size} for k, size in enumerate(sizes)]
     parts = [ring.slot(k)[:size] for k, size in enumerate(sizes)]
@@ -377,7 +386,7 @@ def test_a_slot_is_used_again_when_the_caller_has_read_it(tmp_path: Path) -> Non
     soundfile.write(tmp_path / "x.wav", np.zeros(5 * 2**18 + 5, np.int16), 48_000)
     asked = request(tmp_path / "x.wav", rate_hz=48_000, max_samples=10**7)
     with reserve_file() as file:
-        ring = Ring(file.fileno())
+        ring = SharedRingBuffer(file.fileno())
     lines = Caller(asked, 2, 0, ring=ring).lines()
     assert [line.get("slot") for line in lines] == [None, 0, 1, 2, 3, 2, 0, None]
     gone = Caller(asked, 2, ring=ring).lines()

@@ -118,7 +118,7 @@ def test_exporting_twice_changes_nothing_and_new_labels_are_exported(
 
 
 def test_images_of_clips_with_another_label_now_are_removed(data_set: Path, folder: Path, command: Command) -> None:
-    arguments = ("prepare", data_set, folder, *SHAPE, "--images", "--bands", "24")
+    arguments = ("prepare", data_set, folder, *SHAPE, "--images", "--n-mels", "24")
     assert command(*arguments).returncode == 0
     (folder / "images" / "Avis una" / "mine.png").write_bytes(b"not ours")
     table = read_table(data_set)
@@ -141,7 +141,7 @@ def test_names_that_look_alike_or_lead_elsewhere_stay_apart_and_inside(
     rows = [replace(row, scientific_name="../..") for row in table.rows if row.recording_id.startswith("b")]
     long = replace(rows[0], recording_id="ä/" * 200, scientific_name="Å" * 300)
     write_table(table.with_rows([*rows, long]))
-    assert command("prepare", data_set, folder, *SHAPE, "--format", "wav", "--take", "first").returncode == 0
+    assert command("prepare", data_set, folder, *SHAPE, "--format", "wav", "--select", "first").returncode == 0
     species, other = sorted(path for path in (folder / "wav").iterdir() if path.is_dir())
     assert sorted(path.name for path in species.iterdir()) == ["b_c_0.000-1.000-2.wav", "b_c_0.000-1.000.wav"]
     (path,) = other.iterdir()
@@ -161,13 +161,13 @@ def test_whole_recordings_have_their_own_lengths(data_set: Path, folder: Path, c
     np.testing.assert_allclose(samples, original, atol=1e-4)
     np.testing.assert_allclose(array, original, atol=1e-4)
     assert (folder / "whole-wav" / "background" / "wind.wav").is_file()
-    done = command(*arguments, "--take", "first")
+    done = command(*arguments, "--select", "first")
     assert done.returncode == 2
     assert b"--whole: expected all of each recording" in done.stderr
 
 
 def test_spectrograms_are_those_of_the_images(data_set: Path, folder: Path, command: Command) -> None:
-    done = command("prepare", data_set, folder, *SHAPE, "--format", "npy", "--mel", "--bands", "24")
+    done = command("prepare", data_set, folder, *SHAPE, "--format", "npy", "--mel", "--n-mels", "24")
     assert done.returncode == 0, done.stderr
     x = np.load(folder / "mel-npy" / "test_x.npy")
     clips = Clips(folder)

@@ -87,7 +87,7 @@ def test_a_model_from_recordings_to_roll_back(
     if recipe == "birdclef-yamnet":
         pytest.importorskip("noisereduce")
     own = (f"model.backbone={band_bundle.folder}",) if recipe == "birdclef-yamnet" else ()
-    settings = [f"experiment={recipe}", *SMALL[recipe], *own, "trainer.epochs=3", "trainer.batch=8"]
+    settings = [f"experiment={recipe}", *SMALL[recipe], *own, "trainer.epochs=3", "trainer.batch_size=8"]
     here = [f"data={data_set}", f"paths.runs={tmp_path / 'runs'}", f"paths.models={store.folder}"]
     here += ["trainer.accelerator=cpu"]
 

@@ -78,18 +78,18 @@ def test_estimate_opens_a_part_of_very_many_files(headers: Headers, level_bundle
 
 
 @pytest.mark.usefixtures("headers")
-@pytest.mark.parametrize(("given", "turns"), [({}, 1), ({"turns": 3}, 3)])
-def test_estimate_times_the_turns_of_the_run(
-    level_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, given: dict[str, int], turns: int
+@pytest.mark.parametrize(("given", "tta_shifts"), [({}, 1), ({"tta_shifts": 3}, 3)])
+def test_estimate_uses_tta_shifts(
+    level_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, given: dict[str, int], tta_shifts: int
 ) -> None:
     opened: list[int] = []
     shapes: list[tuple[int, ...]] = []
 
-    def open_session(_bundle: Bundle, *, turns: int) -> SimpleNamespace:
-        opened.append(turns)
+    def open_session(_bundle: Bundle, *, tta_shifts: int) -> SimpleNamespace:
+        opened.append(tta_shifts)
         return SimpleNamespace(run=lambda windows: shapes.append(windows.shape))
 
     monkeypatch.setattr(estimate, "open_session", open_session)
     estimated(["1"], level_bundle, **given)
-    assert opened == [turns]
+    assert opened == [tta_shifts]
     assert shapes == [(8, 16_000)] * 2, "a first batch warms the session up"

@@ -20,7 +20,7 @@ from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.journal import Journal
 from dawnchorus.identification.output import Target
 from dawnchorus.identification.result import Progress, Run
-from dawnchorus.inference.scoring import HIT, ChannelHits, Failed, Scored
+from dawnchorus.inference.scoring import HIT, ChannelHits, FailedRecording, ScoredRecording
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.types import AudioInfo, Origin
 
@@ -133,12 +133,12 @@ def opened(
 def begun(place: Target, paths: list[Path]) -> None:
     """A run that was interrupted after its first recording."""
     with closing(opened(place, paths)) as journal:
-        journal.add(Failed(paths[0], "broken"), MARK)
+        journal.add(FailedRecording(paths[0], "broken"), MARK)
 
 
 def finished(place: Target, paths: list[Path]) -> None:
     with closing(opened(place, paths)) as journal:
-        journal.add(Failed(paths[0], "broken"), MARK)
+        journal.add(FailedRecording(paths[0], "broken"), MARK)
         journal.written = {}
     if not place.is_folder:
         place.path.touch()
@@ -166,8 +166,8 @@ def test_interrupted_run_goes_on_with_the_same_settings(out: Path, paths: list[P
 def test_run_with_other_settings_is_refused_and_left_as_it_is(out: Path, paths: list[Path]) -> None:
     place = target(out / "x.csv")
     begun(place, paths)
-    changed = {"bundle_id": "0123456789ab", "min_score": 0.5, "turns": 2}
-    with pytest.raises(InputError, match=r"x\.csv was begun with other settings \(min_score, turns changed\)"):
+    changed = {"bundle_id": "0123456789ab", "min_score": 0.5, "tta_shifts": 2}
+    with pytest.raises(InputError, match=r"x\.csv was begun with other settings \(min_score, tta_shifts changed\)"):
         opened(place, paths, changed)
     with closing(opened(place, paths)) as journal:
         assert journal.paths() == paths[:1]
@@ -288,9 +288,11 @@ def run_of(bundle: Bundle, journal: Journal, paths: list[Path], *, n_failed: int
     info = AudioInfo("WAV", "PCM_16", 16_000, 1, None)
     for k, path in enumerate(paths):
         if k < n_failed:
-            journal.add(Failed(path, f"{path.name}: broken"), MARK)
+            journal.add(FailedRecording(path, f"{path.name}: broken"), MARK)
         elif not journal.is_done(path, MARK):
-            journal.add(Scored(path, info, Origin(), 1.0, (), (ChannelHits(np.array([(0, 0, 0.5)], HIT)),)), MARK)
+            journal.add(
+                ScoredRecording(path, info, Origin(), 1.0, (), (ChannelHits(np.array([(0, 0, 0.5)], HIT)),)), MARK
+            )
     run = Run(bundle, paths, Progress(len(paths)), journal, builder)
     run.take_notes()
     return run

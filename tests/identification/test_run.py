@@ -25,7 +25,7 @@ from dawnchorus.identification.input_tables import read_recordings, read_species
 from dawnchorus.identification.output_paths import relative_places
 from dawnchorus.identification.weeks import week_of
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.models.runner import open_session, scores_of
+from dawnchorus.models.runner import apply_activation, open_session
 from dawnchorus.models.store import ModelStore
 from dawnchorus.types import Detection
 
@@ -113,7 +113,7 @@ def test_the_command_and_the_function_give_the_numbers_of_the_bare_model(
     """The golden test of the one predict path."""
     samples, _ = read_mono(dawn)
     windows = samples[: len(samples) // 144_000 * 144_000].reshape(-1, 144_000)
-    expected = scores_of(open_session(birdnet).run(windows).logits, "sigmoid")
+    expected = apply_activation(open_session(birdnet).run(windows).logits, "sigmoid")
     run = identify(dawn, Options(min_score=0.1), store=store)
     (table,) = run.tables()
     found = np.zeros_like(expected)
@@ -458,24 +458,22 @@ def test_modules_in_the_current_folder_are_not_run(
     assert identify("levels.wav", model=level_bundle.folder).failures == []
 
 
-def test_turns_average_the_logits_of_turned_windows(
-    dawn: Path, birdnet: Bundle, command: Command, tmp_path: Path
-) -> None:
+def test_tta_averages_logits_of_shifted_windows(dawn: Path, birdnet: Bundle, command: Command, tmp_path: Path) -> None:
     samples, _ = read_mono(dawn)
     windows = samples[: 4 * 144_000].reshape(-1, 144_000)
     session = open_session(birdnet)
     turned = [session.run(np.roll(windows, -k * 48_000, axis=1)).logits for k in range(3)]
-    expected = scores_of(np.mean(turned, axis=0), "sigmoid")
+    expected = apply_activation(np.mean(turned, axis=0), "sigmoid")
     soundfile.write(tmp_path / "four.wav", windows.reshape(-1), 48_000, subtype="FLOAT")
-    done = command("identify", tmp_path / "four.wav", "--turns", "3", "--min-score", "0.1", "--json", "-q")
-    assert "turns" not in Options().scoring(), "journals of older versions are gone on with"
+    done = command("identify", tmp_path / "four.wav", "--tta", "3", "--min-score", "0.1", "--json", "-q")
+    assert "tta_shifts" not in Options().scoring(), "journals of older versions are gone on with"
     rows = json.loads(done.stdout)["detections"]
     assert len(rows) == (expected >= 0.1).sum() > 0
     for row in rows:
         column = birdnet.class_by_scientific_name[row["scientific_name"]]
         assert row["score"] == pytest.approx(expected[round(row["start_s"] / 3), column], abs=1e-4)
-    with pytest.raises(InputError, match="turns"):
-        Options(turns=0)
+    with pytest.raises(InputError, match="tta_shifts"):
+        Options(tta_shifts=0)
 
 
 def damage(journal: Path) -> None:

@@ -27,7 +27,7 @@ from dawnchorus.errors import (
 from dawnchorus.models.bundle import Bundle, file_sha256, read_bundle, verify_bundle, write_bundle
 from dawnchorus.models.class_lists import read_classes
 from dawnchorus.models.graphs.wrapping import ModelDescription, wrap_model
-from dawnchorus.models.runner import open_session, scores_of
+from dawnchorus.models.runner import apply_activation, open_session
 from dawnchorus.models.store import ModelStore
 
 
@@ -236,7 +236,7 @@ def test_two_processes_may_make_the_same_bundle(tmp_path: Path) -> None:
 def test_activations_give_scores(activation: str) -> None:
     logits = np.array([[-200.0, 0.0, 200.0]], np.float32)
     expected = {"sigmoid": [0, 0.5, 1], "softmax": [0, 0, 1], "identity": [-200, 0, 200]}[activation]
-    np.testing.assert_allclose(scores_of(logits, activation), [expected], atol=1e-6)  # type: ignore[arg-type]
+    np.testing.assert_allclose(apply_activation(logits, activation), [expected], atol=1e-6)  # type: ignore[arg-type]
 
 
 # ---------------------------------------------------------------------- models of others

@@ -20,7 +20,7 @@ from dawnchorus.training.families import Context, Network
 from dawnchorus.training.schedules import build_optimizer, build_scheduler
 from dawnchorus.training.vocoder import change_pitch_and_speed
 
-MLP = ("model=acoustic_mlp", "model.window_s=2", "model.hidden=[16]", "model.dropout=[0.2]", "trainer.batch=6")
+MLP = ("model=acoustic_mlp", "model.window_s=2", "model.hidden=[16]", "model.dropout=[0.2]", "trainer.batch_size=6")
 
 
 def build(store: ModelStore, *overrides: str) -> Network:
@@ -53,7 +53,7 @@ def test_the_rate_falls_in_steps_or_starts_anew(store: ModelStore) -> None:
 
 def test_the_schedule_of_steps_counts_epochs(run_training: Train) -> None:
     settings = (*MLP, "trainer.epochs=4", "scheduler=step", "scheduler.step_size=2", "scheduler.gamma=0.1")
-    run = run_training(*settings, "trainer.batch=2")
+    run = run_training(*settings, "trainer.batch_size=2")
     state = torch.load(run.folder / "checkpoints" / "last.ckpt", weights_only=True)
     assert state["optimizer_states"][0]["param_groups"][0]["lr"] == pytest.approx(1e-5)
 

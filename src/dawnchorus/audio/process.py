@@ -1,7 +1,7 @@
 """Decoding in a process of its own, so that a decoder's crash or hang costs one file and not the run.
 
 `DecoderProcess` is the caller's side; `python -m dawnchorus.audio.process [DESCRIPTOR]` is the other. Requests, replies
-and the numbers of free slots are lines of JSON. Samples are in a `Ring`, in the open file of this number;
+and the numbers of free slots are lines of JSON. Samples are in a `SharedRingBuffer`, in the open file of this number;
 where a process cannot inherit one (Windows), they follow their line through the pipe.
 """
 
@@ -26,7 +26,7 @@ import numpy.typing as npt
 from dawnchorus import errors
 from dawnchorus.audio.decode import MAX_DECODED_SAMPLES, open_recording
 from dawnchorus.audio.metadata import origin_from_json, origin_to_json, read_origin
-from dawnchorus.audio.ring_buffer import N_SLOTS, SLOT_SAMPLES, Ring, reserve_file
+from dawnchorus.audio.ring_buffer import N_SLOTS, SLOT_SAMPLES, SharedRingBuffer, reserve_file
 from dawnchorus.types import AudioInfo, ChannelSource, Origin
 
 FloatArray = npt.NDArray[np.float32]
@@ -36,7 +36,7 @@ STALL_S = 60.0
 
 
 @dataclass(frozen=True)
-class Opened:
+class DecodeStarted:
     """First reply: what the file says of itself."""
 
     info: AudioInfo
@@ -46,7 +46,7 @@ class Opened:
 
 
 @dataclass(frozen=True)
-class Ended:
+class DecodeFinished:
     """Last reply: the true length, and what was wrong with the file though it could be decoded."""
 
     duration_s: float
@@ -93,24 +93,24 @@ class DecoderProcess:
         self._stall_s = stall_s
         self._shares_memory = can_share_memory() if shares_memory is None else shares_memory
         self._process: subprocess.Popen[bytes] | None = None
-        self._ring: Ring | None = None
+        self._ring: SharedRingBuffer | None = None
         self._request: dict[str, Any] | None = None
         """Request whose reply has not been read to its end."""
         self._watchdog: _Watchdog | None = None
 
-    def probe(self, path: Path) -> Opened:
+    def probe(self, path: Path) -> DecodeStarted:
         """Read the file's header and metadata, without decoding it.
 
         Raises:
             AudioError: the file cannot be opened, or the decoder crashed or hung on it.
         """
         opened, _ended = self._ask({"path": os.fsencode(path).hex()}, path)
-        return cast(Opened, opened)
+        return cast(DecodeStarted, opened)
 
     def decode(
         self, path: Path, *, rate_hz: int, max_samples: int = MAX_DECODED_SAMPLES, channel: ChannelSource = "mean"
-    ) -> Iterator[Opened | FloatArray | Ended]:
-        """Yield `Opened`, then mono float32 blocks [samples] of the channel at `rate_hz`, then `Ended`.
+    ) -> Iterator[DecodeStarted | FloatArray | DecodeFinished]:
+        """Yield `DecodeStarted`, then mono float32 blocks [samples] of the channel at `rate_hz`, then `DecodeFinished`.
 
         A block is valid until the next item is asked for: copy what is to stay.
 
@@ -120,7 +120,7 @@ class DecoderProcess:
         request = {"path": os.fsencode(path).hex(), "rate_hz": rate_hz, "max_samples": max_samples, "channel": channel}
         yield from self._ask(request, path)
 
-    def _ask(self, request: dict[str, Any], path: Path) -> Iterator[Opened | FloatArray | Ended]:
+    def _ask(self, request: dict[str, Any], path: Path) -> Iterator[DecodeStarted | FloatArray | DecodeFinished]:
         if self._request is not None:  # somebody still holds what it yields, and its replies would be taken for ours
             self.close()
         process, watchdog = self._started()
@@ -139,12 +139,12 @@ class DecoderProcess:
                 elif kind == "samples":
                     yield self._receive_samples(path, stdout, watchdog, reply["n"])
                 elif kind == "opened":
-                    yield Opened(
+                    yield DecodeStarted(
                         AudioInfo(**reply["info"]), origin_from_json(reply["origin"]), tuple(reply["warnings"])
                     )
                 elif kind == "ended":
                     finished = True
-                    yield Ended(reply["duration_s"], tuple(reply["warnings"]))
+                    yield DecodeFinished(reply["duration_s"], tuple(reply["warnings"]))
                 else:
                     finished = True
                     raise getattr(errors, kind)(reply["message"])
@@ -177,7 +177,7 @@ class DecoderProcess:
             self.close()
             if self._shares_memory:
                 with reserve_file() as file:
-                    self._ring = Ring(file.fileno())
+                    self._ring = SharedRingBuffer(file.fileno())
                     self._process = _start_child(file.fileno())
             else:
                 self._process = _start_child()
@@ -255,7 +255,7 @@ def _child_environment() -> dict[str, str]:
 class _Answerer:
     """Answers one request after another; `free` are the slots that the caller has read."""
 
-    def __init__(self, ring: Ring | None, requests: IO[bytes], replies: IO[bytes]) -> None:
+    def __init__(self, ring: SharedRingBuffer | None, requests: IO[bytes], replies: IO[bytes]) -> None:
         self._ring = ring
         self._requests = requests
         self._replies = replies
@@ -306,7 +306,7 @@ class _Answerer:
         else:
             self._share_samples(self._ring, blocks)
 
-    def _share_samples(self, ring: Ring, blocks: Iterator[FloatArray]) -> None:
+    def _share_samples(self, ring: SharedRingBuffer, blocks: Iterator[FloatArray]) -> None:
         n = 0
         for block in blocks:
             rest = block
@@ -332,7 +332,7 @@ class _Answerer:
 
 def main() -> None:
     """Answer requests until the caller closes the pipe."""
-    ring = Ring(int(sys.argv[1])) if len(sys.argv) > 1 else None
+    ring = SharedRingBuffer(int(sys.argv[1])) if len(sys.argv) > 1 else None
     _Answerer(ring, sys.stdin.buffer, os.fdopen(os.dup(1), "wb")).run()
 
 

@@ -32,7 +32,7 @@ def export_options(function: Function) -> Function:
             help="Also write sound files by species (wav), or arrays (npy) or tensors (pt) by part of the split.",
         ),
         click.option("--whole", is_flag=True, help="Whole recordings in place of clips: one file for each."),
-        click.option("--mel", is_flag=True, help="Log-mel spectrograms of --bands bands in the arrays."),
+        click.option("--mel", is_flag=True, help="Log-mel spectrograms of --n-mels bands in the arrays."),
     )
     for option in reversed(options):
         function = option(function)

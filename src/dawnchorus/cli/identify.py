@@ -19,7 +19,7 @@ from rich.table import Table
 
 from dawnchorus.audio.discovery import describe_skipped, find_recordings
 from dawnchorus.audio.windows import WindowPlan
-from dawnchorus.cli.options import model_options, place_options, speech_option, turns_option, workers_option
+from dawnchorus.cli.options import model_options, place_options, speech_option, tta_option, workers_option
 from dawnchorus.cli.present import (
     MAX_LISTED,
     SOME_FAILED,
@@ -56,7 +56,7 @@ def _formats(_context: click.Context, _option: click.Parameter, value: tuple[str
 @click.option("--min-score", type=float, default=DEFAULT_MIN_SCORE, show_default=True, help="Smallest score to report.")
 @click.option("--thresholds", type=click.Path(path_type=Path), help="csv: scientific_name, min_score.")
 @click.option("--overlap", type=float, default=0.0, show_default=True, help="Seconds shared by neighbouring windows.")
-@turns_option
+@tta_option
 @click.option(
     "--channel",
     type=click.Choice(get_args(ChannelOption)),
@@ -93,7 +93,7 @@ def command(
     min_score: float,
     thresholds: Path | None,
     overlap: float,
-    turns: int,
+    tta_shifts: int,
     channel: ChannelOption,
     top: int | None,
     species_list: Path | None,
@@ -128,7 +128,7 @@ def command(
     options = Options(
         min_score=min_score,
         overlap_s=overlap,
-        turns=turns,
+        tta_shifts=tta_shifts,
         channel=channel,
         top=top,
         species=read_species_list(species_list, on_note=_say_note) if species_list else None,
@@ -152,7 +152,7 @@ def command(
     estimate = None
     if dry_run or not quiet:
         estimate = estimate_run(
-            found, bundle, plan, n_workers=workers, turns=turns, channel=channel, clock=time.perf_counter
+            found, bundle, plan, n_workers=workers, tta_shifts=tta_shifts, channel=channel, clock=time.perf_counter
         )
         _say_estimate(screen, estimate, options, workers, out)
     if dry_run:

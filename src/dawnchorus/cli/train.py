@@ -16,7 +16,7 @@ from dawnchorus.errors import DawnChorusError, InputError, MissingExtra
 
 if TYPE_CHECKING:
     from dawnchorus.training.epochs import EpochReport
-    from dawnchorus.training.runs import Run
+    from dawnchorus.training.runs import TrainingRun
 
 
 @click.command("train")
@@ -110,8 +110,8 @@ class _Shown:
         self._screen.print(f"epoch {report.epoch:3d} of {report.n_epochs}  {values}  {left} left", markup=False)
 
 
-def _done(run: Run, screen: Console) -> None:
-    about = run.about
+def _done(run: TrainingRun, screen: Console) -> None:
+    about = run.metadata
     screen.print(
         f"Trained in {about['fit_s']:.1f} s on {about['devices']} ({about['features_s']:.1f} s for features). "
         f"Its folder: {run.folder}",

@@ -16,7 +16,7 @@ from dawnchorus.cli.train import print_config_dir_notes
 from dawnchorus.errors import MissingExtra
 
 if TYPE_CHECKING:
-    from dawnchorus.training.tune import Method, Metric, Tried
+    from dawnchorus.training.tune import Method, Metric, TrialResult
 
 METRICS: tuple[Metric, ...] = ("val_auc", "val_accuracy", "val_loss")
 METHODS: tuple[Method, ...] = ("tpe", "random", "grid")
@@ -65,9 +65,9 @@ def command(
     screen = Console(quiet=True) if quiet else console()
     notes = console()
 
-    def show(tried: Tried) -> None:
-        value = "" if tried.value is None else f"{tried.value:.4f}"
-        screen.print(f"trial {tried.number + 1:3d}  {tried.state}  {value}  {' '.join(tried.overrides)}", markup=False)
+    def show(trial: TrialResult) -> None:
+        value = "" if trial.value is None else f"{trial.value:.4f}"
+        screen.print(f"trial {trial.number + 1:3d}  {trial.state}  {value}  {' '.join(trial.overrides)}", markup=False)
 
     print_config_dir_notes(config_dir, notes)
     if sweep_path is not None:
@@ -92,9 +92,9 @@ def command(
     for column in ("trial", metric, "settings"):
         table.add_column(column)
     sign = 1 if metric == "val_loss" else -1
-    done = [tried for tried in found.tried if tried.state == "complete"]
-    for tried in sorted(done, key=lambda tried: sign * (tried.value or 0))[:10]:
-        table.add_row(str(tried.number + 1), f"{tried.value:.4f}", " ".join(tried.overrides))
+    done = [trial for trial in found.trials if trial.state == "complete"]
+    for trial in sorted(done, key=lambda trial: sign * (trial.value or 0))[:10]:
+        table.add_row(str(trial.number + 1), f"{trial.value:.4f}", " ".join(trial.overrides))
     if not quiet:
         print_table(table, stderr=True)
     click.echo(" ".join(found.best.overrides))

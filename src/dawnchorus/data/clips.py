@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
+from dawnchorus.data.recipes import recipe_fields
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
 from dawnchorus.errors import Busy, FormatError, InputError, OutputError
 from dawnchorus.models.cleaning import Cleaning
@@ -270,7 +271,7 @@ class Clips:
         with reading_parquet(path):
             self.index: pa.Table = pq.read_table(path)
         ((recipe,),) = self._query("SELECT value FROM about WHERE name = 'recipe'")
-        self.recipe: dict[str, Any] = json.loads(recipe)
+        self.recipe: dict[str, Any] = recipe_fields(json.loads(recipe))
         self.rate_hz: int = self.recipe["rate_hz"]
         self.window_s: float = self.recipe["window_s"]
         self.window_samples = round(self.window_s * self.rate_hz)
@@ -314,11 +315,11 @@ class Clips:
         Raises:
             InputError: the clips are not consecutive windows at the recording's level.
         """
-        if self.recipe["take"] != "all" or self.recipe["overlap_s"] or self.recipe.get("normalise"):
+        if self.recipe["clip_selection"] != "all" or self.recipe["overlap_s"] or self.recipe.get("normalize"):
             raise InputError(
-                f"{self.folder}: expected clips that are consecutive windows of whole recordings, found take="
-                f"{self.recipe['take']}, overlap={self.recipe['overlap_s']:g}, normalise="
-                f"{self.recipe.get('normalise')}. Prepare into another folder with `dawnchorus prepare --take all "
+                f"{self.folder}: expected clips that are consecutive windows of whole recordings, found clip_selection="
+                f"{self.recipe['clip_selection']}, overlap={self.recipe['overlap_s']:g}, normalize="
+                f"{self.recipe.get('normalize')}. Prepare into another folder with `dawnchorus prepare --select all "
                 f"--overlap 0 --keep-level`."
             )
         known = set(self.index["recording_id"].to_pylist())

@@ -14,15 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from dawnchorus.audio.parallel import map_recordings
-from dawnchorus.audio.process import DecoderProcess, Ended, Opened
+from dawnchorus.audio.process import DecodeFinished, DecoderProcess, DecodeStarted
 from dawnchorus.audio.windows import Windower, WindowPlan
 from dawnchorus.audio.write import write_recording
 from dawnchorus.data.clips import FULL_SCALE, SAMPLE, ClipWriter
 from dawnchorus.data.recipes import MAX_CHOICE_S, Recipe
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable
 from dawnchorus.errors import AudioError
-from dawnchorus.inference.preparation import WHOLE, Cleaner, Kept, samples_in
-from dawnchorus.types import Span
+from dawnchorus.inference.preparation import WHOLE, Cleaner, Kept, sample_ranges
+from dawnchorus.types import Segment
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -188,14 +188,14 @@ class _Making:
             name = self._row.recording_id.replace("/", "_") + ".speech.wav"
             samples = np.concatenate(list(self._blocks_in(decoder, path, removed)))
             write_recording(self._speech_folder / name, samples, rate_hz=self._recipe.rate_hz)
-        cuts = [(round(span.start_s, 3), round(span.end_s, 3)) for span in removed]
+        cuts = [(round(segment.start_s, 3), round(segment.end_s, 3)) for segment in removed]
         return _Made(self._row.recording_id, self._key, self._path, times, cuts)
 
     def _write(self, write: Callable[[bytes], object], clip: FloatArray, start: int) -> tuple[float, float]:
         recipe = self._recipe
         n_real = min(len(clip), self._n_kept - start)
         clip = self._filled(clip, n_real)
-        if recipe.normalise:
+        if recipe.normalize:
             clip = clip * (0.9 / max(float(np.abs(clip).max()), 1e-9))
         write(np.rint(np.clip(clip, -1, 1) * FULL_SCALE).astype(SAMPLE).tobytes())
         return (
@@ -206,10 +206,10 @@ class _Making:
     def _filled(self, clip: FloatArray, n_real: int) -> FloatArray:
         """Return the clip, filled beyond the end of its recording as the recipe says."""
         n_missing = len(clip) - n_real
-        if n_missing <= 0 or self._recipe.fill == "zeros":
+        if n_missing <= 0 or self._recipe.pad_mode == "zeros":
             return clip
         real = clip[:n_real]
-        if self._recipe.fill == "repeat":
+        if self._recipe.pad_mode == "repeat":
             return np.resize(real, len(clip))
         level = 0.01 * float(np.sqrt(np.mean(real**2)))
         noise = level * self._rng.standard_normal(n_missing).astype(np.float32)
@@ -218,7 +218,7 @@ class _Making:
     def _clips(self, decoder: DecoderProcess, path: Path) -> Iterator[list[tuple[FloatArray, int]]]:
         """Clips [window_samples] with their first sample in the kept sound, in batches."""
         recipe = self._recipe
-        if recipe.take != "all":
+        if recipe.clip_selection != "all":
             parts: list[FloatArray] = []
             for part in self._cleaned(decoder, path):
                 parts.append(part)
@@ -243,11 +243,11 @@ class _Making:
         last = len(sound) - recipe.window_samples
         if not len(sound):
             return []
-        if recipe.take == "first" or last <= 0:
+        if recipe.clip_selection == "first" or last <= 0:
             return [0]
-        if recipe.take == "random":
+        if recipe.clip_selection == "random":
             return sorted(self._rng.integers(0, last + 1, recipe.n_clips).tolist())
-        if recipe.take == "scored" and self._calls:
+        if recipe.clip_selection == "scored" and self._calls:
             return sorted(self._called_starts(last))
         return sorted(loudest_starts(sound, recipe.window_samples, recipe.n_clips))
 
@@ -269,19 +269,19 @@ class _Making:
         for part in self._cleaner.decode(decoder, path, rate_hz=self._recipe.rate_hz):
             if isinstance(part, Kept):
                 self._kept = part
-            elif isinstance(part, Ended):
+            elif isinstance(part, DecodeFinished):
                 self._duration_s = part.duration_s
-            elif not isinstance(part, Opened):
+            elif not isinstance(part, DecodeStarted):
                 self._n_kept += len(part)
                 yield part.copy()
 
-    def _blocks_in(self, decoder: DecoderProcess, path: Path, spans: Sequence[Span]) -> Iterator[FloatArray]:
+    def _blocks_in(self, decoder: DecoderProcess, path: Path, segments: Sequence[Segment]) -> Iterator[FloatArray]:
         """Yield the samples in spans of the recording, block by block."""
         rate_hz = self._recipe.rate_hz
         n = 0
         for part in decoder.decode(path, rate_hz=rate_hz):
-            if not isinstance(part, Opened | Ended):
-                for start, stop in samples_in(spans, n, len(part), rate_hz):
+            if not isinstance(part, DecodeStarted | DecodeFinished):
+                for start, stop in sample_ranges(segments, n, len(part), rate_hz):
                     yield part[start:stop].copy()
                 n += len(part)
 

@@ -18,7 +18,7 @@ from dawnchorus.evaluation.scoring import score_data_set
 from dawnchorus.metrics.bootstrap import Interval
 from dawnchorus.models.bundle import RECORDINGS_NAME, Bundle, BundleInfo, file_sha256, write_bundle
 from dawnchorus.models.graphs.onnx_files import load_graph
-from dawnchorus.models.graphs.precision import Precision, halved, quantised
+from dawnchorus.models.graphs.precision import Precision, quantize, to_float16
 from dawnchorus.models.runner import milliseconds
 from dawnchorus.models.store import ModelStore
 
@@ -50,9 +50,9 @@ def shrink(
 
     def write_files(target: Path) -> None:
         if precision == "half":
-            onnx.save(halved(load_graph(bundle.graph_path)), target / "model.onnx")
+            onnx.save(to_float16(load_graph(bundle.graph_path)), target / "model.onnx")
         else:
-            quantised(bundle.graph_path, target / "model.onnx", _windows(bundle, table, others))
+            quantize(bundle.graph_path, target / "model.onnx", _windows(bundle, table, others))
         for name in ("range.onnx", RECORDINGS_NAME):
             if (bundle.folder / name).is_file():
                 (target / name).write_bytes((bundle.folder / name).read_bytes())
@@ -123,5 +123,5 @@ Measured on {after.n_recordings} recordings against {bundle.info.name} {bundle.i
 
 """
     card = bundle.folder / "MODEL_CARD.md"
-    about = card.read_text(encoding="utf-8") if card.is_file() else f"# {bundle.info.name}\n"
-    return f"{about.rstrip()}\n\n{loss}".replace(f"# {bundle.info.name}\n", f"# {made.info.name}\n", 1)
+    text = card.read_text(encoding="utf-8") if card.is_file() else f"# {bundle.info.name}\n"
+    return f"{text.rstrip()}\n\n{loss}".replace(f"# {bundle.info.name}\n", f"# {made.info.name}\n", 1)

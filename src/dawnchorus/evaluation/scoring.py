@@ -102,7 +102,7 @@ def score_data_set(
     n_workers: int | None = None,
     classes: Sequence[str] | None = None,
     overlap_s: float = 0.0,
-    turns: int = 1,
+    tta_shifts: int = 1,
     secondary: Secondary = "count",
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Scores:
@@ -141,7 +141,7 @@ def score_data_set(
         species=wanted,
         thresholds=dict.fromkeys(bundle.info.thresholds, 0.0),
         overlap_s=overlap_s,
-        turns=turns,
+        tta_shifts=tta_shifts,
     )
     run = identify(list(by_path), options, model=bundle.folder, store=store, workers=n_workers, on_progress=on_progress)
     column = {known[name]: k for k, name in enumerate(wanted)}

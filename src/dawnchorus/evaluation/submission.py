@@ -97,7 +97,7 @@ def write_submission(
     store: ModelStore,
     sample: Path | None,
     min_score: float = DEFAULT_MIN_SCORE,
-    turns: int = 1,
+    tta_shifts: int = 1,
     n_workers: int | None = None,
 ) -> Submission:
     """Write the file; with a sample, its rows in its order and shape, from those of `rows` that it names.
@@ -121,7 +121,9 @@ def write_submission(
         classes = [name for name in classes if name in wanted]
         notes += _check_classes(bundle, given, names)
     chosen = [row for row in rows if row.recording_id in named]
-    scores = score_data_set(bundle, table, chosen, store=store, classes=classes, turns=turns, n_workers=n_workers)
+    scores = score_data_set(
+        bundle, table, chosen, store=store, classes=classes, tta_shifts=tta_shifts, n_workers=n_workers
+    )
     ids, values = by_step(scores, named)
     place = {name: k for k, name in enumerate(scores.classes)}
     windows = _Windows(

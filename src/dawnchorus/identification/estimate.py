@@ -42,7 +42,7 @@ def estimate_run(
     plan: WindowPlan,
     *,
     n_workers: int,
-    turns: int = 1,
+    tta_shifts: int = 1,
     channel: ChannelOption = "mean",
     clock: Callable[[], float],
 ) -> Estimate:
@@ -51,7 +51,7 @@ def estimate_run(
     known = _durations(probed, channel)
     duration_s = sum(known) * len(paths) / max(len(probed), 1)
     n_windows = duration_s * plan.rate_hz / plan.hop_samples
-    session = open_session(bundle, turns=turns)
+    session = open_session(bundle, tta_shifts=tta_shifts)
     windows = np.zeros((BATCH_WINDOWS, plan.window_samples), np.float32)
     session.run(windows)
     begin = clock()

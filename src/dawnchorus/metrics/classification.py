@@ -108,11 +108,11 @@ def top_k_accuracy(truth: npt.ArrayLike, scores: npt.ArrayLike, k: int) -> Float
     return mean_of_known(top_k_hits(truth, scores, k))
 
 
-def precision_recall_f1(truth: npt.ArrayLike, decisions: npt.ArrayLike) -> FloatArray:
-    """Return precision, recall and F1 of each class [3, ..., classes] for `decisions` [..., rows, classes]."""
-    truth, decisions = np.asarray(truth, bool), np.asarray(decisions, bool)
-    hits, n_found, n_true = (truth & decisions).sum(-2), decisions.sum(-2), truth.sum(-2)
-    return np.stack([_over(hits, n_found), _over(hits, n_true), _over(2 * hits, n_found + n_true)])
+def precision_recall_f1(y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> FloatArray:
+    """Return precision, recall and F1 of each class [3, ..., classes] for `y_pred` [..., rows, classes]."""
+    y_true, y_pred = np.asarray(y_true, bool), np.asarray(y_pred, bool)
+    hits, n_predicted, n_true = (y_true & y_pred).sum(-2), y_pred.sum(-2), y_true.sum(-2)
+    return np.stack([_over(hits, n_predicted), _over(hits, n_true), _over(2 * hits, n_predicted + n_true)])
 
 
 def best_index(scores: npt.ArrayLike) -> npt.NDArray[np.int64]:

@@ -54,21 +54,21 @@ class Session(Protocol):
         ...
 
 
-def open_session(bundle: Bundle, *, turns: int = 1) -> Session:
+def open_session(bundle: Bundle, *, tta_shifts: int = 1) -> Session:
     """Load the bundle's graph for use by one thread: ONNX with onnxruntime, TFLite with LiteRT.
 
-    With `turns` above 1 (test-time augmentation) every window is run so many times, turned around in time by equal
-    parts of its length, and logits and embeddings are the means.
+    With `tta_shifts` above 1 (test-time augmentation) logits and embeddings are the means over so many circular time
+    shifts of every window, by equal fractions of its length.
 
     Raises:
         BundleInvalid: the graph cannot be loaded, or does not fit bundle.json.
         MissingExtra: the graph is a TFLite file and LiteRT is not installed.
     """
     session: Session = _LiteRtSession(bundle) if bundle.info.graph == "model.tflite" else _OnnxSession(bundle)
-    return session if turns == 1 else _TurningSession(session, turns)
+    return session if tta_shifts == 1 else _TtaSession(session, tta_shifts)
 
 
-def scores_of(logits: FloatArray, activation: Activation) -> FloatArray:
+def apply_activation(logits: FloatArray, activation: Activation) -> FloatArray:
     """Scores between 0 and 1 from logits [n, classes], by the bundle's activation."""
     return _ACTIVATIONS[activation](logits)
 
@@ -80,7 +80,7 @@ def log_odds(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     return found
 
 
-def probabilities_of(scores: npt.NDArray[np.floating], calibration: Calibration) -> npt.NDArray[np.float64]:
+def apply_calibration(scores: npt.NDArray[np.floating], calibration: Calibration) -> npt.NDArray[np.float64]:
     """Probabilities from scores, by the bundle's calibration."""
     return 1 / (1 + np.exp(-(calibration.scale * log_odds(scores) + calibration.offset)))
 
@@ -139,14 +139,16 @@ class _OnnxSession:
         return Output(found[0], found[1] if len(found) > 1 else None)
 
 
-class _TurningSession:
-    def __init__(self, session: Session, turns: int) -> None:
-        self._session, self._turns = session, turns
+class _TtaSession:
+    def __init__(self, session: Session, tta_shifts: int) -> None:
+        self._session, self._tta_shifts = session, tta_shifts
 
     def run(self, windows: FloatArray, *, embeddings: bool = False) -> Output:
         each = [
-            self._session.run(np.roll(windows, -k * windows.shape[1] // self._turns, axis=1), embeddings=embeddings)
-            for k in range(self._turns)
+            self._session.run(
+                np.roll(windows, -k * windows.shape[1] // self._tta_shifts, axis=1), embeddings=embeddings
+            )
+            for k in range(self._tta_shifts)
         ]
         found = [output.embeddings for output in each if output.embeddings is not None]
         return Output(np.mean([output.logits for output in each], axis=0), np.mean(found, axis=0) if found else None)

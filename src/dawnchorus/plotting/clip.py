@@ -16,7 +16,7 @@ from dawnchorus.audio.silencing import silence
 from dawnchorus.audio.write import encode_mp3
 from dawnchorus.plotting.spectrogram import RATE_HZ, Spectrogram, clip_spectrogram
 from dawnchorus.plotting.style import DAWN, FAINT, GRID, INK, NIGHT
-from dawnchorus.types import ChannelSource, Detection, Span
+from dawnchorus.types import ChannelSource, Detection, Segment
 
 CLIP_MARGIN_S = 1.0
 """Sound before and after the detection in a clip."""
@@ -33,7 +33,7 @@ class Clip:
     detection: Detection
     time: datetime | None
     recording_s: float
-    silent: tuple[Span, ...] = ()
+    silent: tuple[Segment, ...] = ()
     """Spans of the recording that must not be audible."""
     channel: ChannelSource = "mean"
 

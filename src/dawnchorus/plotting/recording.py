@@ -18,7 +18,7 @@ from matplotlib.ticker import FuncFormatter, MultipleLocator
 from dawnchorus.plotting.spectrogram import Spectrogram, recording_spectrogram
 from dawnchorus.plotting.style import DAWN, FAINT, GRID, INK, NIGHT, colours_by_name
 from dawnchorus.plotting.waveform import Waveform, recording_waveform
-from dawnchorus.types import Detection, RecordingTable, Span
+from dawnchorus.types import Detection, RecordingTable, Segment
 
 ROW_S = 30.0
 """Seconds in a row, up to `MAX_ROWS` rows; longer recordings get longer rows."""
@@ -205,11 +205,11 @@ def _time_label(start_s: float, step: float, table: RecordingTable) -> str:
     return whole[2:] if whole.startswith("0:") else whole
 
 
-def _draw_voices(axes: Axes, speech: Sequence[Span]) -> None:
+def _draw_voices(axes: Axes, speech: Sequence[Segment]) -> None:
     """Draw a line below human speech."""
     left_edge, right_edge = axes.get_xlim()
-    for span in speech:
-        left, right = max(span.start_s, left_edge), min(span.end_s, right_edge)
+    for segment in speech:
+        left, right = max(segment.start_s, left_edge), min(segment.end_s, right_edge)
         if left < right:
             axes.plot([left, right], [0, 0], color=INK, linewidth=3, solid_capstyle="butt", clip_on=False)
             axes.annotate("voice", (left, 0), (2, 3), textcoords="offset points", color=INK, fontsize=7)

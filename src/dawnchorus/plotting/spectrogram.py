@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from dawnchorus.audio.decode import clip_blocks, open_recording
 from dawnchorus.audio.silencing import silenced
-from dawnchorus.types import ChannelSource, Span
+from dawnchorus.types import ChannelSource, Segment
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -54,7 +54,7 @@ class Spectrogram:
 
 
 def recording_spectrogram(
-    path: Path, *, duration_s: float, silent: Sequence[Span] = (), channel: ChannelSource = "mean"
+    path: Path, *, duration_s: float, silent: Sequence[Segment] = (), channel: ChannelSource = "mean"
 ) -> Spectrogram:
     """Compute the spectrogram of a whole recording of about `duration_s` seconds; memory does not grow with its length.
 

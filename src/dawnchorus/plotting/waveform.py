@@ -12,7 +12,7 @@ import numpy.typing as npt
 from dawnchorus.audio.decode import open_recording
 from dawnchorus.audio.silencing import silenced
 from dawnchorus.plotting.spectrogram import MAX_COLUMNS, RATE_HZ
-from dawnchorus.types import ChannelSource, Span
+from dawnchorus.types import ChannelSource, Segment
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -38,7 +38,7 @@ class Waveform:
 
 
 def recording_waveform(
-    path: Path, *, duration_s: float, silent: Sequence[Span] = (), channel: ChannelSource = "mean"
+    path: Path, *, duration_s: float, silent: Sequence[Segment] = (), channel: ChannelSource = "mean"
 ) -> Waveform:
     """Compute the waveform's outline of a recording of about `duration_s` seconds; its length costs no memory.
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from dawnchorus.plotting.clip import CLIP_MARGIN_S, Clip
-from dawnchorus.types import Detection, RecordingTable, Span
+from dawnchorus.types import Detection, RecordingTable, Segment
 
 N_HOURS = 24
 
@@ -58,7 +58,7 @@ def summarise(tables: Iterable[tuple[Path, RecordingTable]]) -> RunSummary:
         summary.n_recordings += 1
         summary.duration_s += table.duration_s
         _note_origin(summary, table)
-        voices: list[Detection | Span] = [d for d in table.detections if _is_voice(d)]
+        voices: list[Detection | Segment] = [d for d in table.detections if _is_voice(d)]
         voices += () if table.is_silenced else table.speech
         seen: set[str] = set()
         for found in table.detections:
@@ -97,6 +97,6 @@ def _is_voice(found: Detection) -> bool:
     return found.kind == "sound" and found.scientific_name.lower().startswith(("human", "speech"))
 
 
-def _overlaps(found: Detection, others: Sequence[Detection | Span]) -> bool:
+def _overlaps(found: Detection, others: Sequence[Detection | Segment]) -> bool:
     """Return True if a clip around `found` would make people audible."""
     return any(o.start_s < found.end_s + CLIP_MARGIN_S and o.end_s > found.start_s - CLIP_MARGIN_S for o in others)

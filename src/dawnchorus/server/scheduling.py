@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from dawnchorus.audio.channels import channel_sources
 from dawnchorus.audio.metadata import with_name
-from dawnchorus.audio.process import DecoderProcess, Ended, Opened
+from dawnchorus.audio.process import DecodeFinished, DecoderProcess, DecodeStarted
 from dawnchorus.audio.windows import RestReport, Windower, WindowPlan
 from dawnchorus.cores import usable_cores
 from dawnchorus.errors import AudioTooLarge, InputError, ModelError, Overloaded
@@ -33,9 +33,9 @@ from dawnchorus.identification.options import Options
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.run import build_score_filter, range_filter_of
 from dawnchorus.inference.preparation import WHOLE, Kept, open_cleaner
-from dawnchorus.inference.scoring import HIT, ChannelHits, Scored, ScoreFilter
+from dawnchorus.inference.scoring import HIT, ChannelHits, ScoredRecording, ScoreFilter
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.models.runner import BATCH_WINDOWS, FloatArray, Session, open_session, scores_of
+from dawnchorus.models.runner import BATCH_WINDOWS, FloatArray, Session, apply_activation, open_session
 from dawnchorus.models.store import ModelStore
 from dawnchorus.types import AudioInfo, ChannelOption, ChannelSource, RecordingTable
 
@@ -173,8 +173,8 @@ class _Progress:
     future: Future[Recognition]
     about: _About
     watch: _Watch = field(default_factory=_Watch)
-    opened: Opened | None = None
-    ended: list[Ended] = field(default_factory=list)
+    opened: DecodeStarted | None = None
+    ended: list[DecodeFinished] = field(default_factory=list)
     channels: list[ChannelHits] = field(default_factory=list)
 
     def count_channels(self) -> int:
@@ -192,7 +192,7 @@ class _Progress:
     def score(self, windows: FloatArray, first_window: int, thread: int) -> npt.NDArray[np.void]:
         """Return the hits in windows [n, samples], scored with the session of a thread, by its number."""
         logits = self.active.sessions[thread].run(windows).logits
-        return self.score_filter.apply(scores_of(logits, self.active.bundle.info.activation), first_window)
+        return self.score_filter.apply(apply_activation(logits, self.active.bundle.info.activation), first_window)
 
 
 class Lanes:
@@ -424,7 +424,7 @@ class Lanes:
             raise ModelError("The decoder said neither what the recording is nor that it ended.")
         origin = with_name(opened.origin, about.name)
         warnings = tuple(dict.fromkeys(warning for each in ended for warning in each.warnings))
-        scored = Scored(path, opened.info, origin, ended[0].duration_s, warnings, tuple(progress.channels))
+        scored = ScoredRecording(path, opened.info, origin, ended[0].duration_s, warnings, tuple(progress.channels))
         table = builder.build(scored)
         progress.watch.end("table")
         self._learn_cost(about.n_bytes, progress.watch.work_s)
@@ -434,12 +434,16 @@ class Lanes:
             future.set_result(Recognition(table, bundle, (*warnings, *notes), progress.watch.took_s))
 
     def _stream_steps(
-        self, parts: Iterator[Opened | Kept | FloatArray | Ended], source: ChannelSource, progress: _Progress, lane: int
+        self,
+        parts: Iterator[DecodeStarted | Kept | FloatArray | DecodeFinished],
+        source: ChannelSource,
+        progress: _Progress,
+        lane: int,
     ) -> Generator[None, int, int]:
         """Score one signal of a recording, and return the lane that its last slice was scored on."""
         windower, kept, hits, n_windows = Windower(progress.plan, batch=BATCH_WINDOWS), WHOLE, [], 0
         for part in parts:
-            if isinstance(part, Opened):
+            if isinstance(part, DecodeStarted):
                 progress.opened = part
                 self._check(part.info)
                 continue
@@ -447,7 +451,7 @@ class Lanes:
                 kept = part
                 continue
             progress.watch.end("decode")
-            if isinstance(part, Ended):
+            if isinstance(part, DecodeFinished):
                 progress.ended.append(part)
                 rest = windower.finish()
                 batches = [] if rest is None else [rest]
@@ -475,7 +479,7 @@ class Lanes:
         for k in range(0, len(windows), BATCH_WINDOWS):
             lane = yield
             logits = active.sessions[lane].run(windows[k : k + BATCH_WINDOWS]).logits
-            scores.append(scores_of(logits, active.bundle.info.activation))
+            scores.append(apply_activation(logits, active.bundle.info.activation))
         if future.set_running_or_notify_cancel():
             future.set_result((np.concatenate(scores), active.bundle))
 

@@ -27,8 +27,8 @@ class Augment:
             pitch = 2 ** ((2 * _uniform(len(waveform), rng, waveform) - 1) * config.pitch_shift / 12)
             speed = (1 + config.time_stretch) ** (2 * _uniform(len(waveform), rng, waveform) - 1)
             waveform = change_pitch_and_speed(waveform, pitch, speed)
-        if config.shift:
-            waveform = _shifted(waveform, config.shift, rng)
+        if config.time_roll:
+            waveform = _shifted(waveform, config.time_roll, rng)
         if config.gain_db:
             gain_db = (2 * _uniform(len(waveform), rng, waveform) - 1) * config.gain_db
             waveform = waveform * 10 ** (gain_db / 20)[:, None]
@@ -69,16 +69,16 @@ class Augment:
         """Levels [batch, 1, bands, columns] with parts hidden behind their mean (Park et al., 2019; DeVries, 2017)."""
         config = self._config
         n_mels, n_columns = levels.shape[-2:]
-        if config.band_shift:
-            by = torch.randint(-config.band_shift, config.band_shift + 1, (len(levels), 1), generator=rng)
+        if config.freq_shift:
+            by = torch.randint(-config.freq_shift, config.freq_shift + 1, (len(levels), 1), generator=rng)
             places = (torch.arange(n_mels) - by).clamp(0, n_mels - 1).to(levels.device)
             levels = levels.gather(2, places[:, None, :, None].expand_as(levels))
         hidden = torch.zeros(len(levels), n_mels, n_columns, dtype=torch.bool)
         for _ in range(config.time_masks):
             hidden |= _stripe(len(levels), n_columns, config.time_mask_share, rng)[:, None, :]
-        for _ in range(config.band_masks):
-            hidden |= _stripe(len(levels), n_mels, config.band_mask_share, rng)[:, :, None]
-        for _ in range(config.cutouts):
+        for _ in range(config.freq_masks):
+            hidden |= _stripe(len(levels), n_mels, config.freq_mask_share, rng)[:, :, None]
+        for _ in range(config.n_cutouts):
             across = _stripe(len(levels), n_columns, config.cutout_share, rng)
             hidden |= _stripe(len(levels), n_mels, config.cutout_share, rng)[:, :, None] & across[:, None, :]
         if not hidden.any():

@@ -35,15 +35,15 @@ class MelConfig(Config):
     low_hz: float = Field(default=50.0, ge=0)
     high_hz: float = Field(default=14_000.0, gt=0)
     """Or half the sample rate, if that is less."""
-    level: Literal["log", "pcen"] = "log"
+    compression: Literal["log", "pcen"] = "log"
     """Scale of levels: the logarithm of energy, or per-channel energy normalisation, which follows slow changes of the
     background and of distance (Wang et al., ICASSP 2017; for birds Lostanlen et al., IEEE SPL 2019)."""
     pcen_s: float = Field(default=0.3, gt=0)
     """Time constant of PCEN's smoothing, in seconds."""
     pcen_gain: float = Field(default=0.9, gt=0, le=1)
-    normalise: Literal["clip", "band", "image", "none"] = "clip"
-    """Mean 0 and deviation 1 over each clip, or over each band of each clip; "image": PCEN's levels in the range that
-    weights of ImageNet expect; or as it is."""
+    normalize: Literal["clip", "band", "imagenet", "none"] = "clip"
+    """Mean 0 and deviation 1 over each clip, or over each band of each clip; "imagenet": PCEN's levels in the range
+    that weights of ImageNet expect; or as it is."""
     learn: bool = False
     """True if filters and level are learned with the network."""
 
@@ -69,11 +69,11 @@ class MelFrontEnd(nn.Module):
         n_columns = self.spectrum.n_frames
         self.level: nn.Module = (
             _Pcen(config.n_mels, n_columns, columns_per_s=rate_hz / config.hop_length, config=config)
-            if config.level == "pcen"
+            if config.compression == "pcen"
             else _Log()
         )
-        self.dims: tuple[int, ...] = {"clip": (1, 2), "band": (2,)}.get(config.normalise, ())
-        self.is_image = config.normalise == "image"
+        self.dims: tuple[int, ...] = {"clip": (1, 2), "band": (2,)}.get(config.normalize, ())
+        self.is_image = config.normalize == "imagenet"
 
     def forward(self, waveform: Tensor) -> Tensor:
         bands = self.filters.clamp(min=0) @ self.spectrum(waveform)  # [batch, bands, columns]

@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, W
 
 from dawnchorus.errors import InputError, MissingExtra
 from dawnchorus.training.config import TrackerConfig
-from dawnchorus.training.runs import Run
+from dawnchorus.training.runs import TrainingRun
 
 MLFLOW_NAME = "mlflow.db"
 """Beside the runs, where no server is named; show it with `mlflow ui --backend-store-uri sqlite:///runs/mlflow.db`."""
@@ -49,15 +49,15 @@ def check_tracker(config: TrackerConfig, on_note: OnNote) -> TrackerConfig:
     return config
 
 
-def build_loggers(run: Run, config: TrackerConfig, on_note: OnNote) -> list[Logger]:
+def build_loggers(run: TrainingRun, config: TrackerConfig, on_note: OnNote) -> list[Logger]:
     """Make the log of the tracker; the run's own log is `callbacks.Progress`'s."""
     if config.name == "tensorboard":
         return [TensorBoardLogger(run.folder, name="", version="tensorboard")]
     if config.name == "wandb":
         return [WandbLogger(name=run.name, project=config.project, save_dir=run.folder, offline=config.offline)]
     if config.name == "mlflow":
-        address = config.address or f"sqlite:///{(run.folder.parent / MLFLOW_NAME).resolve()}"
-        return [TolerantMlflow(config.project, run_name=run.name, tracking_uri=address, on_note=on_note)]
+        uri = config.uri or f"sqlite:///{(run.folder.parent / MLFLOW_NAME).resolve()}"
+        return [TolerantMlflow(config.project, run_name=run.name, tracking_uri=uri, on_note=on_note)]
     return []
 
 
@@ -94,10 +94,10 @@ _LOCAL = "The run goes on, and its curves are in its own metrics.csv."
 
 
 def _check_mlflow(config: TrackerConfig, on_note: OnNote) -> TrackerConfig:
-    address = config.address or DATABASES[0]
-    if address.startswith(DATABASES):
+    uri = config.uri or DATABASES[0]
+    if uri.startswith(DATABASES):
         return config
-    if address.startswith(AZURE):
+    if uri.startswith(AZURE):
         _require("azureml.mlflow", package="azureml-mlflow", extra="azureml", purpose=f"A tracker at {AZURE}")
     for name, value in MLFLOW_LIMITS.items():
         os.environ.setdefault(name, value)
@@ -105,11 +105,11 @@ def _check_mlflow(config: TrackerConfig, on_note: OnNote) -> TrackerConfig:
     from mlflow.tracking import MlflowClient
 
     try:
-        MlflowClient(address).get_experiment_by_name(config.project)
+        MlflowClient(uri).get_experiment_by_name(config.project)
     except (MlflowException, OSError, ValueError) as error:
-        if not address.startswith(("http://", "https://")):
-            raise InputError(f"tracker.address: {address} cannot be used by MLflow ({_first_line(error)}).") from error
-        on_note(f"warning: tracker.address: no MLflow server answers at {address} ({_reason(error)}). {_LOCAL}")
+        if not uri.startswith(("http://", "https://")):
+            raise InputError(f"tracker.uri: {uri} cannot be used by MLflow ({_first_line(error)}).") from error
+        on_note(f"warning: tracker.uri: no MLflow server answers at {uri} ({_reason(error)}). {_LOCAL}")
         return config.model_copy(update={"name": "none"})
     return config
 

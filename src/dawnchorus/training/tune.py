@@ -39,7 +39,7 @@ N_STARTUP = 5
 
 
 @dataclass(frozen=True)
-class Tried:
+class TrialResult:
     """A trial that ended."""
 
     number: int
@@ -50,11 +50,11 @@ class Tried:
 
 
 @dataclass(frozen=True)
-class Tuned:
+class StudyResult:
     """All trials of a study, and what its best one was told."""
 
-    tried: tuple[Tried, ...]
-    best: Tried
+    trials: tuple[TrialResult, ...]
+    best: TrialResult
 
 
 def tune(
@@ -66,9 +66,9 @@ def tune(
     by_fold: bool = False,
     config_dir: Path | None = None,
     clock: Callable[[], datetime],
-    on_trial: Callable[[Tried], None] = lambda _tried: None,
+    on_trial: Callable[[TrialResult], None] = lambda _trial_result: None,
     on_failure: Callable[[Sequence[str], str], None] = lambda _settings, _reason: None,
-) -> Tuned:
+) -> StudyResult:
     """Train up to `n_trials` times, with values for those overrides that name several, and give the best.
 
     Overrides are `train`'s; those to be tuned have Hydra's sweep syntax: `optimizer.lr=tag(log,interval(1e-5,1e-2))`,
@@ -133,11 +133,11 @@ def tune(
             on_failure(settings, str(error).partition("\n")[0] or type(error).__name__)
         else:
             study.tell(trial, value)
-        on_trial(_tried(space, study.trials[trial.number]))
-    tried = tuple(_tried(space, trial) for trial in study.trials if trial.state.is_finished())
-    if not any(each.state == "complete" for each in tried):
-        raise TrainingFailed(f"tune: none of {len(tried)} trials came to an end. Narrow the range of what is tuned.")
-    return Tuned(tried, _tried(space, study.best_trial))
+        on_trial(_trial_result(space, study.trials[trial.number]))
+    trials = tuple(_trial_result(space, trial) for trial in study.trials if trial.state.is_finished())
+    if not any(each.state == "complete" for each in trials):
+        raise TrainingFailed(f"tune: none of {len(trials)} trials came to an end. Narrow the range of what is tuned.")
+    return StudyResult(trials, _trial_result(space, study.best_trial))
 
 
 def _sampler(method: Method, seed: int) -> BaseSampler:
@@ -210,7 +210,7 @@ def _value(
 
     values: list[float] = []
     for step, fold in enumerate(folds):
-        own = [*settings, *([] if fold is None else [f"data.fold={fold}"])]
+        own = [*settings, *([] if fold is None else [f"data.validation_fold={fold}"])]
         run = train(compose_config(own, config_dir=config_dir), started=clock(), overrides=own)
         if metric not in run.metrics:
             raise InputError(f"tune: training gave no {metric}: keep recordings back with data.validation=0.15.")
@@ -235,8 +235,8 @@ def _chosen(space: dict[str, BaseDistribution], values: dict[str, Any]) -> list[
     return [f"{name}={values[name]}" for name in space]
 
 
-def _tried(space: dict[str, BaseDistribution], trial: FrozenTrial) -> Tried:
-    return Tried(trial.number, tuple(_chosen(space, trial.params)), trial.state.name.lower(), trial.value)
+def _trial_result(space: dict[str, BaseDistribution], trial: FrozenTrial) -> TrialResult:
+    return TrialResult(trial.number, tuple(_chosen(space, trial.params)), trial.state.name.lower(), trial.value)
 
 
 def _folds(config: TrainConfig) -> list[int | None]:
@@ -260,5 +260,5 @@ def _digest(
     """Names a study: values of other recordings, parts or software are not compared."""
     values = {name: repr(distribution) for name, distribution in space.items()}
     data = [[row.recording_id, row.sound_hash, row.scientific_name, row.split] for row in rows]
-    about = [__version__, config.model_dump(mode="json"), values, metric, n_folds, data]
-    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
+    identity = [__version__, config.model_dump(mode="json"), values, metric, n_folds, data]
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]

@@ -19,7 +19,7 @@ from dawnchorus.models.bundle import Bundle, read_bundle
 from dawnchorus.models.graphs.ensemble import make_ensemble
 from dawnchorus.models.graphs.input_adapter import crop_starts, fitted, resampling_filters
 from dawnchorus.models.graphs.wrapping import wrap_model
-from dawnchorus.models.runner import open_session, scores_of
+from dawnchorus.models.runner import apply_activation, open_session
 from dawnchorus.taxonomy.labels import Label
 
 
@@ -69,7 +69,10 @@ def test_an_ensemble_of_unlike_members_hears_with_each(level_bundle: Bundle, tmp
     found = open_session(made).run(sound).logits[0]
     # The one takes the best of its three seconds for each class, the other hears their mean level.
     own = np.array(
-        [scores_of(open_session(level_bundle).run(part[None]).logits, "identity")[0] for part in sound.reshape(3, -1)]
+        [
+            apply_activation(open_session(level_bundle).run(part[None]).logits, "identity")[0]
+            for part in sound.reshape(3, -1)
+        ]
     )
     others = open_session(low).run(np.full((1, 24_000), 0.3, np.float32)).logits[0]
     np.testing.assert_allclose(found, 0.75 * own.max(0) + 0.25 * others, atol=0.01)

@@ -15,13 +15,13 @@ from tests.conftest import LEVEL, LEVEL_LABELS
 
 from dawnchorus.errors import BundleInvalid
 from dawnchorus.identification.range_filter import RangeFilter
-from dawnchorus.inference.speech import SpeechFinder
+from dawnchorus.inference.speech import VoiceActivityDetector
 from dawnchorus.models.bundle import Bundle, file_sha256, read_bundle, verify_bundle
-from dawnchorus.models.graphs.class_extension import grown_bundle
+from dawnchorus.models.graphs.class_extension import extend_classes
 from dawnchorus.models.graphs.ensemble import make_ensemble
 from dawnchorus.models.graphs.input_adapter import fitted
 from dawnchorus.models.graphs.onnx_files import load_graph, open_onnx_session
-from dawnchorus.models.graphs.precision import quantised
+from dawnchorus.models.graphs.precision import quantize
 from dawnchorus.models.graphs.wrapping import wrap_model
 from dawnchorus.models.runner import open_session
 from dawnchorus.models.store import ModelStore
@@ -80,11 +80,11 @@ WAYS: dict[str, Callable[[Bundle, Bundle, Path], object]] = {
     "wrapping": lambda stolen, _good, out: wrap_model(stolen.graph_path, out, labels=LEVEL_LABELS, description=LEVEL),
     "an ensemble": lambda stolen, good, out: make_ensemble([good, stolen], out, name="x", license_name="CC0-1.0"),
     "another window": lambda stolen, _good, _out: fitted(stolen, rate_hz=32_000, window_s=2.0),
-    "8 bits": lambda stolen, _good, out: quantised(stolen.graph_path, out, [np.zeros(16_000, np.float32)]),
-    "a backbone": lambda stolen, good, out: grown_bundle(sigmoid(stolen), sigmoid(good), out, name="x"),
-    "a head": lambda stolen, good, out: grown_bundle(sigmoid(good), sigmoid(stolen), out, name="x"),
+    "8 bits": lambda stolen, _good, out: quantize(stolen.graph_path, out, [np.zeros(16_000, np.float32)]),
+    "a backbone": lambda stolen, good, out: extend_classes(sigmoid(stolen), sigmoid(good), out, name="x"),
+    "a head": lambda stolen, good, out: extend_classes(sigmoid(good), sigmoid(stolen), out, name="x"),
     "a range model": lambda stolen, good, _out: RangeFilter(stolen, bundle=good, threshold=0.1),
-    "a speech model": lambda stolen, _good, _out: SpeechFinder(stolen.graph_path),
+    "a speech model": lambda stolen, _good, _out: VoiceActivityDetector(stolen.graph_path),
 }
 
 

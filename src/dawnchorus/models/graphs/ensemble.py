@@ -25,7 +25,7 @@ from dawnchorus.models.bundle import (
 )
 from dawnchorus.models.graphs.input_adapter import alike, fitted
 from dawnchorus.models.graphs.onnx_files import load_graph, open_onnx_session
-from dawnchorus.models.runner import open_session, scores_of
+from dawnchorus.models.runner import apply_activation, open_session
 
 Average = Literal["mean", "geometric", "rank"]
 
@@ -89,7 +89,7 @@ def make_ensemble(
             session = open_onnx_session(model.SerializeToString())
             # One by one, because some graphs take no more at once.
             logits = [session.run(["logits"], {"waveform": window[np.newaxis]})[0] for window in windows]
-            scores = scores_of(np.concatenate(logits), member.info.activation)
+            scores = apply_activation(np.concatenate(logits), member.info.activation)
             each.append(scores[:, _class_order(member, bundles[0])])
         expected = _averaged(np.stack(each), shares, average)
         found = open_session(bundle).run(windows).logits

@@ -15,7 +15,7 @@ from dawnchorus.evaluation.scoring import pool_windows
 from dawnchorus.metrics.classification import macro_roc_auc, top_k_accuracy
 from dawnchorus.training.augment import Augment
 from dawnchorus.training.config import TrainConfig
-from dawnchorus.training.examples import Examples
+from dawnchorus.training.dataset import LabeledClips
 from dawnchorus.training.families import Network
 from dawnchorus.training.losses import Loss
 from dawnchorus.training.schedules import BY_EPOCH, build_optimizer, build_scheduler
@@ -27,7 +27,7 @@ PER_RANK = 982_451_653
 takes of a seed."""
 
 
-class Learner(lightning.LightningModule):
+class ClassifierModule(lightning.LightningModule):
     """A network with its loss, augmentation and optimizer.
 
     `silence` [1, ...] is digital silence, or its features where these are `fixed`: it is in every batch for training,
@@ -41,7 +41,7 @@ class Learner(lightning.LightningModule):
         *,
         loss: Loss,
         augment: Augment,
-        examples: Examples,
+        examples: LabeledClips,
         fixed: bool,
         silence: Tensor | None = None,
     ) -> None:
@@ -76,7 +76,7 @@ class Learner(lightning.LightningModule):
         if not torch.isfinite(loss):
             raise TrainingFailed(
                 f"The loss became {loss.item()} in epoch {self.current_epoch + 1}. Lower optimizer.lr, set "
-                f"trainer.clip_gradient=1, or use trainer.precision=32; the best checkpoint so far is kept."
+                f"trainer.gradient_clip_val=1, or use trainer.precision=32; the best checkpoint so far is kept."
             )
         self.log("loss", loss, on_step=False, on_epoch=True, batch_size=n, sync_dist=True)
         self._log_accuracy(logits[:n].detach(), targets)
