@@ -38,7 +38,7 @@ def measure() -> dict[str, Any] | None:
         return None
     begin = time.perf_counter()
     ours = identify(SHARED_AUDIO, Options(min_score=MIN_SCORE))
-    took_s = time.perf_counter() - begin
+    elapsed_s = time.perf_counter() - begin
     reference = _rows(identify(SHARED_AUDIO, Options(min_score=MIN_SCORE - SLACK), model="birdnet-litert"))
     rows = _rows(ours)
     differences = {key: abs(score - reference.get(key, 0.0)) for key, score in rows.items()}
@@ -49,7 +49,7 @@ def measure() -> dict[str, Any] | None:
         "n_recordings": len(ours.paths),
         "n_failed": len(ours.failures),
         "hours": sum(table.duration_s for table in ours.tables()) / 3600,
-        "identify_x": sum(table.duration_s for table in ours.tables()) / took_s,
+        "identify_x": sum(table.duration_s for table in ours.tables()) / elapsed_s,
         "n_rows": len(rows),
         "largest_difference": max(differences.values()),
         "tolerance": TOLERANCE,

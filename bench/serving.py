@@ -110,9 +110,9 @@ def load(port: int, body: bytes, *, n_clients: int = N_CLIENTS, seconds: float =
         thread.start()
     for thread in threads:
         thread.join()
-    took_s = time.perf_counter() - begin
+    elapsed_s = time.perf_counter() - begin
     p50, p99 = np.percentile(waits, [50, 99])
-    return {"per_s": len(waits) / took_s, "p50_ms": float(p50), "p99_ms": float(p99), "n_failed": len(failures)}
+    return {"per_s": len(waits) / elapsed_s, "p50_ms": float(p50), "p99_ms": float(p99), "n_failed": len(failures)}
 
 
 def _bare(name: str | Path) -> float:

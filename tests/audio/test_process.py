@@ -25,7 +25,7 @@ from dawnchorus.audio.process import (
     DecodeFinished,
     DecoderProcess,
     DecodeStarted,
-    _Answerer,
+    _DecoderServer,
     _Watchdog,
     can_share_memory,
 )
@@ -324,7 +324,7 @@ class Caller:
     def __init__(self, *messages: object, ring: SharedRingBuffer | None = None) -> None:
         self.replies = io.BytesIO()
         self._requests = io.BytesIO(b"".join(json.dumps(message).encode() + b"\n" for message in messages))
-        _Answerer(ring, self._requests, self.replies).run()
+        _DecoderServer(ring, self._requests, self.replies).run()
 
     def lines(self) -> list[dict[str, object]]:
         return [json.loads(line) for line in self.replies.getvalue().splitlines()]

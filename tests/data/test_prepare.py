@@ -145,12 +145,12 @@ def test_kill_minus_nine_and_again_gives_the_same_clips(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "dawnchorus", "prepare", "--format", "npy", str(tmp_path)]
     begin = time.monotonic()
     subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True)
-    took_s = time.monotonic() - begin
+    elapsed_s = time.monotonic() - begin
     for part in (0.4, 0.55, 0.7, 0.9):
         process = subprocess.Popen(
             [*command, str(tmp_path / "killed")], stderr=subprocess.DEVNULL, start_new_session=True
         )
-        time.sleep(part * took_s)
+        time.sleep(part * elapsed_s)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     subprocess.run([*command, str(tmp_path / "killed")], check=True, capture_output=True)
@@ -311,7 +311,7 @@ def test_prepare_with_scores_and_images_from_the_command_line(tmp_path: Path, da
     write_table(
         RecordingsTable(tmp_path, (RecordingRow(recording_id="d", path=str(dawn), scientific_name="Cuculus canorus"),))
     )
-    done = command("prepare", tmp_path, tmp_path / "clips", "--recipe", "scored-5s", "--images", "--bands", "64")
+    done = command("prepare", tmp_path, tmp_path / "clips", "--recipe", "scored-5s", "--images", "--n-mels", "64")
     assert done.returncode == 0, done.stderr
     (row,) = Clips(tmp_path / "clips").index.to_pylist()
     heard = command("identify", dawn, "--min-score", "0.3", "--format", "csv").stdout.decode()

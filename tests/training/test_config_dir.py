@@ -109,7 +109,7 @@ def test_the_built_in_choices_are_written_changed_and_trained_with(
     assert done.returncode == 0, done.stderr
     assert done.stderr.count(b"instead of the built-in files: trainer/default.yaml") == 1
     (run,) = find_runs(tmp_path / "runs")
-    assert read_config(run)["trainer"]["batch"] == 5
+    assert read_config(run)["trainer"]["batch_size"] == 5
     again = command("train", "--init-config", folder)
     assert again.returncode == 4
     assert b"expected a new or empty folder" in again.stderr

@@ -95,7 +95,9 @@ def test_a_grid_is_trained_once_each_and_goes_on(birds: Path, tmp_path: Path, co
     assert command("tune", "--sweep", path, *settings, "--trials", "1").returncode == 0
     done = command("tune", "--sweep", path, *settings)
     assert done.returncode == 0, done.stderr
-    tried = [(config["optimizer"]["lr"], config["trainer"]["batch"]) for config in map(read_config, find_runs(runs))]
+    tried = [
+        (config["optimizer"]["lr"], config["trainer"]["batch_size"]) for config in map(read_config, find_runs(runs))
+    ]
     assert sorted(tried) == [(0.001, 4), (0.01, 4)]
     best = min(find_runs(runs), key=lambda run: run.metrics["val_loss"])
     assert f"optimizer.lr={read_config(best)['optimizer']['lr']}" in done.stdout.decode()

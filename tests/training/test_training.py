@@ -165,7 +165,7 @@ def test_a_loss_that_is_no_number_ends_with_advice_and_keeps_what_there_is(run_t
         (["model=efficientnt"], "model: expected one of .*Did you mean 'efficientnet'"),
         (["optimizer.lrr=1"], r"optimizer\.lrr: there is no such key\. Did you mean 'lr'"),
         (["trainer.epochs=0"], r"trainer\.epochs: .*greater than or equal to 1, got 0"),
-        (["experiment=bst"], "experiment: expected one of .*Did you mean 'best'"),
+        (["experiment=retrian"], "experiment: expected one of .*Did you mean 'retrain'"),
         (["nonsense"], "expected KEY=VALUE"),
         (["data.validation_fold=3"], r"data\.validation_fold: expected one of .*, got 3"),
         (["data.classes=[Turdus merula]"], "no recording for training has Turdus merula"),

@@ -34,7 +34,7 @@ def test_trials_are_runs_and_a_study_goes_on(birds: Path, tmp_path: Path, comman
     rates = [config["optimizer"]["lr"] for config in configs]
     assert len(set(rates)) == 2
     assert all(1e-4 <= rate <= 1e-1 for rate in rates)
-    assert {config["trainer"]["batch"] for config in configs} <= {4, 8}
+    assert {config["trainer"]["batch_size"] for config in configs} <= {4, 8}
     best = max(find_runs(runs), key=lambda run: run.metrics["val_auc"])
     (printed,) = second.stdout.decode().splitlines()
     chosen = dict(part.split("=") for part in printed.split(" "))

@@ -232,8 +232,8 @@ class _AvBackend:
         to_float = self._av.AudioResampler(format="fltp")
         try:
             for frame in self._container.decode(self._stream):
-                for part in to_float.resample(frame):
-                    samples = part.to_ndarray().T.astype(np.float32, copy=False)
+                for resampled in to_float.resample(frame):
+                    samples = resampled.to_ndarray().T.astype(np.float32, copy=False)
                     skipped = min(first_frame, len(samples))
                     first_frame -= skipped
                     if skipped < len(samples):

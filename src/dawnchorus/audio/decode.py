@@ -255,10 +255,10 @@ def _mono_clip(path: Path, backend: Backend, start_s: float, end_s: float, used:
     n = 0
     ended = backend.info.n_frames is not None and first >= backend.info.n_frames
     for block in () if ended else backend.blocks(first_frame=first):
-        part = block[: wanted - n]
-        part = np.nan_to_num(part, nan=0.0, posinf=0.0, neginf=0.0)
-        n += len(part)
-        yield mix_to_mono(part) if used is None else np.ascontiguousarray(part[:, used])
+        chunk = block[: wanted - n]
+        chunk = np.nan_to_num(chunk, nan=0.0, posinf=0.0, neginf=0.0)
+        n += len(chunk)
+        yield mix_to_mono(chunk) if used is None else np.ascontiguousarray(chunk[:, used])
         if n == wanted:
             return
     if not n:

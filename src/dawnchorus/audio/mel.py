@@ -75,5 +75,5 @@ class MelImage:
         filters = mel_filters(rate_hz=rate_hz, n_fft=n_fft, n_mels=self.n_mels, low_hz=self.low_hz, high_hz=high_hz)
         bands = filters @ power.T
         levels = 10 * np.log10(np.maximum(bands, 1e-12) / max(float(bands.max()), 1e-12))
-        found: FloatArray = np.maximum(levels, -self.range_db).astype(np.float32)
-        return found
+        clipped: FloatArray = np.maximum(levels, -self.range_db).astype(np.float32)
+        return clipped

@@ -252,7 +252,7 @@ def _child_environment() -> dict[str, str]:
 # ---------------------------------------------------------------------- the other side
 
 
-class _Answerer:
+class _DecoderServer:
     """Answers one request after another; `free` are the slots that the caller has read."""
 
     def __init__(self, ring: SharedRingBuffer | None, requests: IO[bytes], replies: IO[bytes]) -> None:
@@ -311,9 +311,9 @@ class _Answerer:
         for block in blocks:
             rest = block
             while len(rest):
-                part = rest[: SLOT_SAMPLES - n]
-                ring.slot(self._free_slot())[n : n + len(part)] = part
-                rest, n = rest[len(part) :], n + len(part)
+                chunk = rest[: SLOT_SAMPLES - n]
+                ring.slot(self._free_slot())[n : n + len(chunk)] = chunk
+                rest, n = rest[len(chunk) :], n + len(chunk)
                 if n == SLOT_SAMPLES:
                     self._reply("samples", slot=self._free.popleft(), n=n)
                     n = 0
@@ -333,7 +333,7 @@ class _Answerer:
 def main() -> None:
     """Answer requests until the caller closes the pipe."""
     ring = SharedRingBuffer(int(sys.argv[1])) if len(sys.argv) > 1 else None
-    _Answerer(ring, sys.stdin.buffer, os.fdopen(os.dup(1), "wb")).run()
+    _DecoderServer(ring, sys.stdin.buffer, os.fdopen(os.dup(1), "wb")).run()
 
 
 if __name__ == "__main__":

@@ -82,8 +82,8 @@ def find_second_flac(path: Path) -> Remainder | None:
     """Return where another FLAC begins in a FLAC file; None if none does. The whole file is read."""
     size = path.stat().st_size
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        found = _FLAC_START.search(content, 4) if content[:4] == b"fLaC" else None
-        return None if found is None else Remainder(found.start(), size - found.start(), "FLAC")
+        match = _FLAC_START.search(content, 4) if content[:4] == b"fLaC" else None
+        return None if match is None else Remainder(match.start(), size - match.start(), "FLAC")
 
 
 def _behind(file: BinaryIO, end: int, size: int) -> Remainder | None:

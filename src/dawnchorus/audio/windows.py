@@ -123,10 +123,10 @@ class Windower:
         self._n_total += len(block)
         batches = []
         while len(block):
-            part = block[: self._needed - self._n_held]
-            self._samples[self._n_held : self._n_held + len(part)] = part
-            self._n_held += len(part)
-            block = block[len(part) :]
+            chunk = block[: self._needed - self._n_held]
+            self._samples[self._n_held : self._n_held + len(chunk)] = chunk
+            self._n_held += len(chunk)
+            block = block[len(chunk) :]
             if self._n_held == self._needed:
                 batches.append(self._cut(self._samples, self._batch))
                 rest = self._samples[self._batch * self._plan.hop_samples :]

@@ -160,7 +160,7 @@ def command(
             click.echo(json.dumps({"schema": JSON_SCHEMA, "dry_run": True, **vars(estimate)}))
         return
     duration_s = estimate.duration_s if estimate else 0.0
-    begin = time.monotonic()
+    start_s = time.monotonic()
     with _saying_what_is_kept(out), shown_progress(screen, duration_s=duration_s) as update:
         run = identify(
             found,
@@ -176,7 +176,7 @@ def command(
             store=store,
             on_progress=update,
         )
-    result = _Result(run, out, time.monotonic() - begin)
+    result = _Result(run, out, time.monotonic() - start_s)
     if pictures:
         page, problems = write_pictures(run, pictures)
         run.warnings.extend(problems)
@@ -239,7 +239,7 @@ def _saying_what_is_kept(out: Path | None) -> Iterator[None]:
 class _Result:
     run: Run
     out: Path | None
-    took_s: float
+    elapsed_s: float
 
     def as_json(self) -> dict[str, Any]:
         """Return the run for JSON; with its detections where they are written nowhere else."""
@@ -253,7 +253,7 @@ class _Result:
             "n_failed": len(run.failures),
             "scored_s": round(progress.scored_s, 3),
             "speech_s": round(run.speech_s, 3) if run.builder.options.speech is not None else None,
-            "took_s": round(self.took_s, 3),
+            "elapsed_s": round(self.elapsed_s, 3),
             "species": [
                 {"scientific_name": scientific, "common_name": common, "kind": kind, "n_detections": n}
                 for (kind, scientific, common), n in run.species_counts().most_common()
@@ -289,7 +289,7 @@ def _say_estimate(screen: Console, estimate: Estimate, options: Options, n_worke
     each = ", each channel counted" if options.channel == "each" else ""
     screen.print(
         f"{counted(estimate.n_files, 'recording')}, {_length(estimate.duration_s)} of sound{each}; about "
-        f"{_length(estimate.needed_s)} on {n_workers} cores; a csv table of at most about {size_mb:.1f} MB."
+        f"{_length(estimate.estimated_s)} on {n_workers} cores; a csv table of at most about {size_mb:.1f} MB."
     )
     if out is None:
         return
@@ -346,7 +346,7 @@ def _say_result(screen: Console, result: _Result) -> None:
     n_done = progress.n_done + progress.n_resumed
     screen.print(
         f"{counted(n_done, 'recording')} done{resumed}, {len(run.failures)} failed; {_length(progress.scored_s)} of "
-        f"sound in {_length(result.took_s)}, {progress.scored_s / max(result.took_s, 1e-6):,.0f} x real time."
+        f"sound in {_length(result.elapsed_s)}, {progress.scored_s / max(result.elapsed_s, 1e-6):,.0f} x real time."
     )
     if result.out:
         screen.print(f"Written: {result.out}", markup=False)

@@ -187,7 +187,7 @@ def shrink_model(
 
     if folder.exists() and not overwrite:
         raise OutputExists(f"{folder} is there already. Choose another folder, or use --overwrite.")
-    bundle = shrink(store.open(model), folder, precision, read_table(data_set), part=part, store=store)
+    bundle = shrink(store.open(model), folder, precision, read_table(data_set), split=part, store=store)
     click.echo((folder / "MODEL_CARD.md").read_text(encoding="utf-8").rpartition("## What")[2], err=True)
     click.echo(f"{folder}: bundle {bundle.id}. Use it with --model {folder}")
 

@@ -150,15 +150,15 @@ def score_data_set(
     recording, starts, scores, present = [], [], [], []
     presence = Presence(wanted, secondary=secondary)
     for path, row in by_path.items():
-        found = run.table(path)
-        if found is None or not found.detections:
+        recording_table = run.table(path)
+        if recording_table is None or not recording_table.detections:
             failed.add(path)
             continue
         each: dict[tuple[float, float], FloatArray] = {}
-        for detection in found.detections:
+        for detection in recording_table.detections:
             values = each.setdefault((detection.start_s, detection.end_s), np.zeros(len(wanted)))
             values[column[known[detection.scientific_name]]] = detection.score
-        for (start_s, end_s), values in sorted(each.items(), key=lambda item: item[0]):
+        for (start_s, end_s), values in sorted(each.items(), key=lambda entry: entry[0]):
             recording.append(len(found_rows))
             starts.append(start_s)
             scores.append(values)

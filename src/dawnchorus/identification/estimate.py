@@ -30,8 +30,8 @@ class Estimate:
     n_files: int
     duration_s: float
     """Seconds to score: of channels that are scored by themselves, the sum."""
-    needed_s: float
-    """Time that the run will take, about."""
+    estimated_s: float
+    """Estimated duration of the run."""
     output_bytes: int
     """Size of a csv with one detection in every window."""
 
@@ -54,9 +54,9 @@ def estimate_run(
     session = open_session(bundle, tta_shifts=tta_shifts)
     windows = np.zeros((BATCH_WINDOWS, plan.window_samples), np.float32)
     session.run(windows)
-    begin = clock()
+    start_s = clock()
     session.run(windows)
-    per_window_s = (clock() - begin) / BATCH_WINDOWS
+    per_window_s = (clock() - start_s) / BATCH_WINDOWS
     return Estimate(len(paths), duration_s, n_windows * per_window_s / n_workers, round(n_windows * ROW_BYTES))
 
 

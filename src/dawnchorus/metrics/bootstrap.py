@@ -82,9 +82,9 @@ def _draws(truth: BoolArray, seed: int) -> list[npt.NDArray[np.int64]]:
 
 
 def _limits(blocks: list[FloatArray]) -> tuple[float, float]:
-    found = np.concatenate(blocks)
-    found = found[~np.isnan(found)]
-    if not len(found):
+    differences = np.concatenate(blocks)
+    differences = differences[~np.isnan(differences)]
+    if not len(differences):
         return float("nan"), float("nan")
-    low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(differences, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)

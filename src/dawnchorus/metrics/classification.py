@@ -45,8 +45,8 @@ def _last_of_equals(ordered: FloatArray) -> npt.NDArray[np.int64]:
     n = ordered.shape[-2]
     is_last = np.ones(ordered.shape, bool)
     is_last[..., :-1, :] = ordered[..., 1:, :] != ordered[..., :-1, :]
-    places = np.where(is_last, np.arange(n)[:, None], n)
-    last: npt.NDArray[np.int64] = np.flip(np.minimum.accumulate(np.flip(places, -2), axis=-2), -2)
+    positions = np.where(is_last, np.arange(n)[:, None], n)
+    last: npt.NDArray[np.int64] = np.flip(np.minimum.accumulate(np.flip(positions, -2), axis=-2), -2)
     return last
 
 
@@ -124,9 +124,9 @@ def best_index(scores: npt.ArrayLike) -> npt.NDArray[np.int64]:
 
 def best_class(scores: npt.ArrayLike) -> BoolArray:
     """Return the decision for the best-scoring class of every row [..., rows, classes]."""
-    found = np.zeros(np.shape(scores), bool)
-    np.put_along_axis(found, best_index(scores)[..., None], values=True, axis=-1)
-    return found
+    is_best = np.zeros(np.shape(scores), bool)
+    np.put_along_axis(is_best, best_index(scores)[..., None], values=True, axis=-1)
+    return is_best
 
 
 def log_loss(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:

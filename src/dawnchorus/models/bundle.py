@@ -190,10 +190,10 @@ def verify_bundle(bundle: Bundle) -> None:
     if bundle.info.range_sha256 is not None:
         expected[bundle.range_path] = bundle.info.range_sha256
     for path, sha256 in expected.items():
-        found = file_sha256(path) if path.is_file() else "no file"
-        if found != sha256:
+        digest = file_sha256(path) if path.is_file() else "no file"
+        if digest != sha256:
             raise BundleInvalid(
-                f"{path} is damaged or was replaced: expected sha256 {sha256}, found {found}. "
+                f"{path} is damaged or was replaced: expected sha256 {sha256}, found {digest}. "
                 f"Delete the folder and make it again."
             )
 

@@ -40,9 +40,9 @@ def milliseconds(bundle: Bundle, *, sound_s: float = 5.0) -> float:
     session.run(window)
     took = []
     for _ in range(N_TIMED):
-        begin = time.perf_counter()
+        start_s = time.perf_counter()
         session.run(window)
-        took.append(time.perf_counter() - begin)
+        took.append(time.perf_counter() - start_s)
     return 1000 * statistics.median(took) * sound_s / bundle.info.window_s
 
 
@@ -76,8 +76,8 @@ def apply_activation(logits: FloatArray, activation: Activation) -> FloatArray:
 def log_odds(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """Return the logarithm of score / (1 - score), finite for 0 and 1."""
     inside = np.clip(np.asarray(scores, np.float64), 1e-9, 1 - 1e-9)
-    found: npt.NDArray[np.float64] = np.log(inside / (1 - inside))
-    return found
+    odds: npt.NDArray[np.float64] = np.log(inside / (1 - inside))
+    return odds
 
 
 def apply_calibration(scores: npt.NDArray[np.floating], calibration: Calibration) -> npt.NDArray[np.float64]:
@@ -133,10 +133,10 @@ class _OnnxSession:
 
     def run(self, windows: FloatArray, *, embeddings: bool = False) -> Output:
         wanted = ["logits"] + (["embeddings"] if embeddings and self._has_embeddings else [])
-        found = run_in_batches(
-            lambda part: self._session.run(wanted, {"waveform": part}), windows, self._batch or max(len(windows), 1)
+        outputs = run_in_batches(
+            lambda chunk: self._session.run(wanted, {"waveform": chunk}), windows, self._batch or max(len(windows), 1)
         )
-        return Output(found[0], found[1] if len(found) > 1 else None)
+        return Output(outputs[0], outputs[1] if len(outputs) > 1 else None)
 
 
 class _TtaSession:
@@ -150,8 +150,10 @@ class _TtaSession:
             )
             for k in range(self._tta_shifts)
         ]
-        found = [output.embeddings for output in each if output.embeddings is not None]
-        return Output(np.mean([output.logits for output in each], axis=0), np.mean(found, axis=0) if found else None)
+        embedded = [output.embeddings for output in each if output.embeddings is not None]
+        return Output(
+            np.mean([output.logits for output in each], axis=0), np.mean(embedded, axis=0) if embedded else None
+        )
 
 
 class _LiteRtSession:
@@ -159,18 +161,18 @@ class _LiteRtSession:
         from dawnchorus.models.litert import LiteRtGraph
 
         self._graph = LiteRtGraph(bundle.graph_path, bundle.window_samples)
-        places = bundle.info.graph_outputs
-        if places is None:
+        indices = bundle.info.graph_outputs
+        if indices is None:
             outputs = self._graph.measured_outputs(bundle.window_samples)
             chosen = choose_outputs(
                 bundle.graph_path, outputs, n_windows=self._graph.batch, n_classes=len(bundle.labels)
             )
-            places = {"logits": outputs.index(chosen.scores)}
-        self._logits, self._embeddings = places["logits"], places.get("embeddings")
+            indices = {"logits": outputs.index(chosen.scores)}
+        self._logits, self._embeddings = indices["logits"], indices.get("embeddings")
 
     def run(self, windows: FloatArray, *, embeddings: bool = False) -> Output:
         wanted = [self._logits]
         if embeddings and self._embeddings is not None:
             wanted.append(self._embeddings)
-        found = run_in_batches(lambda part: self._graph.run(part, wanted), windows, self._graph.batch)
-        return Output(found[0], found[1] if len(found) > 1 else None)
+        outputs = run_in_batches(lambda chunk: self._graph.run(chunk, wanted), windows, self._graph.batch)
+        return Output(outputs[0], outputs[1] if len(outputs) > 1 else None)

@@ -78,8 +78,8 @@ def _heat(species: Sequence[ClassSummary]) -> list[tuple[ClassSummary, list[tupl
     return rows
 
 
-def _colour(part: float) -> str:
-    if part == 0:
+def _colour(share: float) -> str:
+    if share == 0:
         return "transparent"
-    red, green, blue, _ = DAWN(0.25 + 0.65 * part, bytes=True)
+    red, green, blue, _ = DAWN(0.25 + 0.65 * share, bytes=True)
     return f"rgb({red} {green} {blue})"

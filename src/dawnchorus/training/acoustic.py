@@ -70,13 +70,13 @@ def cosine_transform(n_mels: int, n_out: int) -> np.ndarray:
 def _stats(values: Tensor, *names: str) -> Tensor:
     """Mean, deviation, largest and smallest over the last axis of [batch, ..., frames], joined."""
     mean = values.mean(-1, keepdim=True)
-    found = {
+    stats = {
         "mean": lambda: mean,
         "std": lambda: _square(values - mean).mean(-1, keepdim=True).sqrt(),
         "max": lambda: values.amax(-1, keepdim=True),
         "min": lambda: values.amin(-1, keepdim=True),
     }
-    return torch.cat([found[name]().flatten(1) for name in names], dim=1)
+    return torch.cat([stats[name]().flatten(1) for name in names], dim=1)
 
 
 def _map_stats(values: Tensor, *names: str) -> Tensor:
@@ -85,12 +85,12 @@ def _map_stats(values: Tensor, *names: str) -> Tensor:
     Sums are made row by row: of 50,000 numbers in a row, runtimes lose four digits, each in another way.
     """
     mean = values.mean(2, keepdim=True).mean(1, keepdim=True)
-    found = {
+    stats = {
         "mean": lambda: mean,
         "std": lambda: _square(values - mean).mean(2, keepdim=True).mean(1, keepdim=True).sqrt(),
         "max": lambda: values.amax((1, 2), keepdim=True),
     }
-    return torch.cat([found[name]().flatten(1) for name in names], dim=1)
+    return torch.cat([stats[name]().flatten(1) for name in names], dim=1)
 
 
 def _square(values: Tensor) -> Tensor:
@@ -173,7 +173,7 @@ class AcousticFeatures(nn.Module):
             within[:, 0] < threshold,
             (so_far < threshold[:, :, None]).reshape(magnitude.shape[0], -1, self.spectrum.n_frames),
         ]
-        n_below = sum(_sum_of_rows(part.to(magnitude.dtype)) for part in is_below)
+        n_below = sum(_sum_of_rows(mask.to(magnitude.dtype)) for mask in is_below)
         return n_below[:, 0] * (RATE_HZ / N_FFT)  # type: ignore[index]
 
     def _chroma(self, power: Tensor) -> Tensor:

@@ -71,8 +71,8 @@ class Augment:
         n_mels, n_columns = levels.shape[-2:]
         if config.freq_shift:
             by = torch.randint(-config.freq_shift, config.freq_shift + 1, (len(levels), 1), generator=rng)
-            places = (torch.arange(n_mels) - by).clamp(0, n_mels - 1).to(levels.device)
-            levels = levels.gather(2, places[:, None, :, None].expand_as(levels))
+            bands = (torch.arange(n_mels) - by).clamp(0, n_mels - 1).to(levels.device)
+            levels = levels.gather(2, bands[:, None, :, None].expand_as(levels))
         hidden = torch.zeros(len(levels), n_mels, n_columns, dtype=torch.bool)
         for _ in range(config.time_masks):
             hidden |= _stripe(len(levels), n_columns, config.time_mask_share, rng)[:, None, :]
@@ -133,5 +133,5 @@ def _stripe(n: int, size: int, share: float, rng: torch.Generator) -> Tensor:
     """Draw a stretch [n, size] of at most `share`."""
     width = torch.rand(n, generator=rng) * share * size
     start = torch.rand(n, generator=rng) * (size - width)
-    places = torch.arange(size)
-    return (places >= start[:, None]) & (places < (start + width)[:, None])
+    positions = torch.arange(size)
+    return (positions >= start[:, None]) & (positions < (start + width)[:, None])

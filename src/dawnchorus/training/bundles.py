@@ -144,8 +144,8 @@ def parity(network: Network, bundle: Bundle, windows: npt.NDArray[np.float32]) -
     """Return the largest difference between the network's logits and the bundle's, relative to the largest above 1."""
     with torch.inference_mode():
         expected = network(torch.from_numpy(windows))[0].numpy()
-    found = open_session(bundle).run(windows).logits
-    return float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1.0))
+    logits = open_session(bundle).run(windows).logits
+    return float(np.abs(logits - expected).max() / max(np.abs(expected).max(), 1.0))
 
 
 def _embedding_dim(network: Network, shape: FamilyConfig) -> int:

@@ -104,7 +104,7 @@ class ClassifierModule(lightning.LightningModule):
         self._seen.append((numbers.cpu(), logits.float().cpu()))
 
     def on_validation_epoch_end(self) -> None:
-        numbers, logits = (torch.cat(part) for part in zip(*self._seen, strict=True))
+        numbers, logits = (torch.cat(tensors) for tensors in zip(*self._seen, strict=True))
         self._seen.clear()
         accuracy, auc = self._by_recording(numbers.numpy(), logits)
         self.log("val_accuracy", accuracy, sync_dist=True)

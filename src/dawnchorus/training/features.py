@@ -90,12 +90,12 @@ def _write(path: Path, network: Network, examples: LabeledClips) -> None:
     """Write all or nothing."""
     n = len(examples.clips)
 
-    def computed(start: int) -> FloatArray:
+    def compute(start: int) -> FloatArray:
         sound = np.stack([examples.clips.samples(k) for k in range(start, min(start + BATCH, n))])
         with torch.inference_mode():
             return network.features(torch.from_numpy(sound)).numpy()
 
-    first = computed(0)
+    first = compute(0)
     with tempfile.TemporaryDirectory(prefix=".features-", dir=path.parent) as folder:
         unfinished = Path(folder, path.name)
         header = {"descr": "<f4", "fortran_order": False, "shape": (n, *first.shape[1:])}
@@ -105,6 +105,6 @@ def _write(path: Path, network: Network, examples: LabeledClips) -> None:
             with ThreadPoolExecutor(usable_cores()) as pool:
                 # In order, and so many at once that what waits to be written stays small.
                 for start in range(BATCH, n, BATCH * N_AT_ONCE):
-                    for part in pool.map(computed, range(start, min(start + BATCH * N_AT_ONCE, n), BATCH)):
-                        file.write(np.ascontiguousarray(part, "<f4").data)
+                    for features in pool.map(compute, range(start, min(start + BATCH * N_AT_ONCE, n), BATCH)):
+                        file.write(np.ascontiguousarray(features, "<f4").data)
         os.replace(unfinished, path)

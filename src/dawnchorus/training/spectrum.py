@@ -54,8 +54,8 @@ class PowerSpectrum(nn.Module):
         padded = nn.functional.pad(waveform, (self.n_pad, self.n_end))[:, : self.n_used]
         phases = padded.reshape(-1, self.n_used // self.b, self.b).transpose(1, 2)
         turned = nn.functional.conv1d(phases, self.first, stride=self.hop_length // self.b, groups=self.b)
-        parts = self.second @ turned.reshape(-1, 2 * self.b, self.n_half * self.n_frames)
-        squares = (parts * parts).reshape(-1, 2, self.b * self.n_half, self.n_frames)
+        spectrum = self.second @ turned.reshape(-1, 2 * self.b, self.n_half * self.n_frames)
+        squares = (spectrum * spectrum).reshape(-1, 2, self.b * self.n_half, self.n_frames)
         power = squares[:, 0] + squares[:, 1]
         return power[:, self.order]
 

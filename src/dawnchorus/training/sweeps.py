@@ -50,8 +50,8 @@ def _loader() -> Any:
             for key, _value in node.value:
                 if first.setdefault(str(key.value), key) is not key:
                     raise ConstructorError(None, None, f"'{key.value}' is there twice", key.start_mark)
-            found: dict[Any, Any] = super().construct_mapping(node, deep)
-            return found
+            mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+            return mapping
 
     return Loader
 
@@ -161,8 +161,8 @@ def _metric(metric: object, path: Path) -> Metric | None:
     goal = fields.get("goal", GOALS[name])
     if goal != GOALS[name]:
         raise InputError(f"{path}: metric.goal: expected {GOALS[name]!r} for {name}, got {goal!r}.")
-    found: Metric = name
-    return found
+    known: Metric = name
+    return known
 
 
 def _run_cap(value: object, path: Path) -> int | None:

@@ -241,13 +241,13 @@ def _trial_result(space: dict[str, BaseDistribution], trial: FrozenTrial) -> Tri
 
 def _folds(config: TrainConfig) -> list[int | None]:
     names = {row.split for row in read_table(Path(config.data.path)).rows if row.split}
-    found = sorted(int(name[4:]) for name in names if name.startswith("fold") and name[4:].isdigit())
-    if len(found) < 2:
+    folds = sorted(int(name[4:]) for name in names if name.startswith("fold") and name[4:].isdigit())
+    if len(folds) < 2:
         raise InputError(
             f"{config.data.path}: expected recordings split into folds, found the parts {', '.join(sorted(names))}. "
             f"Split them with `dawnchorus data split --folds 5`."
         )
-    return list(found)
+    return list(folds)
 
 
 def _digest(

@@ -17,7 +17,7 @@ from tests.conftest import LEVEL, LEVEL_LABELS, level_graph
 from dawnchorus.errors import InputError, ModelError
 from dawnchorus.models.bundle import Bundle, read_bundle
 from dawnchorus.models.graphs.ensemble import make_ensemble
-from dawnchorus.models.graphs.input_adapter import crop_starts, fitted, resampling_filters
+from dawnchorus.models.graphs.input_adapter import adapt_input, crop_starts, resampling_filters
 from dawnchorus.models.graphs.wrapping import wrap_model
 from dawnchorus.models.runner import apply_activation, open_session
 from dawnchorus.taxonomy.labels import Label
@@ -48,7 +48,7 @@ def test_windows_cover_a_longer_one_evenly() -> None:
 
 
 def test_a_bundle_fits_a_longer_window_at_a_higher_rate(birdnet: Bundle) -> None:
-    graph = fitted(birdnet, rate_hz=96_000, window_s=5.0)
+    graph = adapt_input(birdnet, rate_hz=96_000, window_s=5.0)
     high = chirp(96_000, 5.0, up_to_hz=9_000)
     session = onnxruntime.InferenceSession(graph.SerializeToString())
     found = session.run(["logits"], {"waveform": np.stack([high, high[::-1]])})[0]

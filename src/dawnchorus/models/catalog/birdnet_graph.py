@@ -32,13 +32,13 @@ BLOCK_CHANNELS = 16
 _KNOW_FILLED = frozenset(("CONV_2D", "MAX_POOL_2D", "AVERAGE_POOL_2D", "CONCATENATION"))
 
 
-def _spread(values: FloatArray, places: npt.NDArray[np.int64], n: int, *, axis: int) -> FloatArray:
-    """`values` at `places` along `axis`, which gets the length `n`; zeros elsewhere."""
+def _spread(values: FloatArray, positions: npt.NDArray[np.int64], n: int, *, axis: int) -> FloatArray:
+    """`values` at `positions` along `axis`, which gets the length `n`; zeros elsewhere."""
     shape = list(values.shape)
     shape[axis] = n
     spread = np.zeros(shape, values.dtype)
     index: list[slice | npt.NDArray[np.int64]] = [slice(None)] * values.ndim
-    index[axis] = places
+    index[axis] = positions
     spread[tuple(index)] = values
     return spread
 
@@ -70,8 +70,8 @@ class _Channels:
     n: int
 
 
-def convert_birdnet(source: Path, target: Path) -> None:
-    """Write the BirdNET V2.4 TFLite file `source` as ONNX to `target`.
+def convert_birdnet(source: Path, out_path: Path) -> None:
+    """Write the BirdNET V2.4 TFLite file `source` as ONNX to `out_path`.
 
     The graph reads `waveform` float32 [batch, samples] and gives `logits` [batch, classes] and
     `embeddings` [batch, dim].
@@ -79,7 +79,7 @@ def convert_birdnet(source: Path, target: Path) -> None:
     Raises:
         ModelError: the file holds an operator or a structure that the converter does not know.
     """
-    _Converter(TfliteFile(source)).write(target)
+    _Converter(TfliteFile(source)).write(out_path)
 
 
 class _Converter:
@@ -105,7 +105,7 @@ class _Converter:
             "FULLY_CONNECTED": self._connect,
         }
 
-    def write(self, target: Path) -> None:
+    def write(self, out_path: Path) -> None:
         model = self._model
         branches, last = self.read_branches()
         self._join_branches(self._scale(), branches, last)
@@ -118,7 +118,7 @@ class _Converter:
         self._onnx.node("Identity", [self._names[model.outputs[0]]], output="logits")
         self._onnx.node("Flatten", [embeddings], output="embeddings", axis=1)
         self._onnx.save(
-            target,
+            out_path,
             inputs={"waveform": ("batch", self._n_samples)},
             outputs={"logits": ("batch", n_classes), "embeddings": ("batch", n_dim)},
         )
@@ -415,9 +415,9 @@ class _Converter:
             raise ModelError(f"{self._model.path}: CONCATENATION along axis {options.Axis()}.")
         self._keep_size(operator)
         if not self._filled.keys().isdisjoint(operator.inputs):
-            parts = [self._filled[t] for t in operator.inputs]
-            starts = np.cumsum([0, *(part.n for part in parts)])
-            real = np.concatenate([part.real + start for part, start in zip(parts, starts, strict=False)])
+            tensors = [self._filled[t] for t in operator.inputs]
+            starts = np.cumsum([0, *(tensor.n for tensor in tensors)])
+            real = np.concatenate([tensor.real + start for tensor, start in zip(tensors, starts, strict=False)])
             self._filled[operator.outputs[0]] = _Channels(real, int(starts[-1]))
         return self._onnx.node("Concat", [self._names[t] for t in operator.inputs], axis=1)
 

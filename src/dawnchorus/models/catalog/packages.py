@@ -128,5 +128,5 @@ class _Links(HTMLParser):
 def _with_login(url: str, index: str) -> str:
     """Add the index's user and password to the address of a file on the same server."""
     login, _, server = urllib.parse.urlsplit(index).netloc.rpartition("@")
-    parts = urllib.parse.urlsplit(url)
-    return parts._replace(netloc=f"{login}@{server}").geturl() if login and parts.netloc == server else url
+    split_url = urllib.parse.urlsplit(url)
+    return split_url._replace(netloc=f"{login}@{server}").geturl() if login and split_url.netloc == server else url

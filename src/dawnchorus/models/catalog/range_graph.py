@@ -16,8 +16,8 @@ _BINARY = {"ADD": "Add", "SUB": "Sub", "MUL": "Mul", "GREATER": "Greater", "LESS
 _UNARY = {"SIN": "Sin", "LOGISTIC": "Sigmoid"}
 
 
-def convert_range_model(source: Path, target: Path) -> None:
-    """Write the TFLite file `source` as ONNX to `target`.
+def convert_range_model(source: Path, out_path: Path) -> None:
+    """Write the TFLite file `source` as ONNX to `out_path`.
 
     The graph reads `place` float32 [batch, 3] and gives `probabilities` [batch, classes].
 
@@ -39,7 +39,7 @@ def convert_range_model(source: Path, target: Path) -> None:
         names[operator.outputs[0]] = _convert(model, onnx, operator, name_of)
     onnx.node("Identity", [names[model.outputs[0]]], output="probabilities")
     onnx.save(
-        target,
+        out_path,
         inputs={"place": ("batch", model.shape(model.inputs[0])[1])},
         outputs={"probabilities": ("batch", model.shape(model.outputs[0])[1])},
     )
@@ -64,10 +64,10 @@ def _convert(  # noqa: PLR0911 - one return per operator
         return onnx.node("Unsqueeze", [name_of(inputs[0]), _whole(onnx, [1])])
     if kind == "STRIDED_SLICE":
         # Column k of the input: begin [0, k], end [0, k + 1], the column axis dropped.
-        begin, end = model.constant(inputs[1]), model.constant(inputs[2])
-        if begin is None or end is None or end[1] - begin[1] != 1:
+        start, end = model.constant(inputs[1]), model.constant(inputs[2])
+        if start is None or end is None or end[1] - start[1] != 1:
             raise ModelError(f"{model.path}: STRIDED_SLICE that is not one column.")
-        column = onnx.node("Gather", [name_of(inputs[0]), _whole(onnx, [begin[1]])], axis=1)
+        column = onnx.node("Gather", [name_of(inputs[0]), _whole(onnx, [start[1]])], axis=1)
         return onnx.node("Squeeze", [column, _whole(onnx, [1])])
     if kind == "CONCATENATION":
         return onnx.node("Concat", [name_of(t) for t in inputs], axis=1)

@@ -64,9 +64,9 @@ def make_yamnet(source: Path, folder: Path) -> Bundle:
 def _labels(source: Path) -> tuple[Label, ...]:
     from dawnchorus.models.class_lists import read_classes
 
-    beside = source.with_name(CLASS_MAP)
-    if beside.is_file():
-        return read_classes(beside, kind="sound")
+    class_map = source.with_name(CLASS_MAP)
+    if class_map.is_file():
+        return read_classes(class_map, kind="sound")
     if source.is_file() and zipfile.is_zipfile(source):
         with zipfile.ZipFile(source) as archive:
             names = [name for name in archive.namelist() if name.endswith(".txt")]
@@ -90,12 +90,12 @@ def fetch_yamnet(folder: Path, *, url: str = URL, sha256: str = SHA256) -> Path:
         ModelNotFound: It could not be downloaded, or another file came.
         OutputError: It cannot be written.
     """
-    target = folder / "yamnet.tflite"
+    out_path = folder / "yamnet.tflite"
     try:
-        Web(per_s=10, max_tries=MAX_TRIES).download(url, target, sha256=sha256)
+        Web(per_s=10, max_tries=MAX_TRIES).download(url, out_path, sha256=sha256)
     except FetchFailed as error:
         raise ModelNotFound(
             f"YAMNet could not be downloaded ({error}). Bring a file of it (ONNX or TFLite, with "
             f"{CLASS_MAP} beside it) and run `dawnchorus models pull yamnet --from FILE`."
         ) from error
-    return target
+    return out_path

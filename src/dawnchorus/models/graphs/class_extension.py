@@ -72,8 +72,8 @@ def extend_classes(base: Bundle, head: Bundle, folder: Path, *, name: str) -> Bu
         windows = np.random.default_rng(1).normal(0, 0.05, (2, made.window_samples)).astype(np.float32)
         each = [open_session(bundle).run(windows).logits for bundle in (base, head)]
         expected = np.concatenate(each, axis=1)[:, sources]
-        found = open_session(made).run(windows).logits
-        if not np.abs(found - expected).max() <= PARITY:
+        logits = open_session(made).run(windows).logits
+        if not np.abs(logits - expected).max() <= PARITY:
             raise ModelError(
                 f"{folder}: the grown model's logits differ from those it is made of by more than {PARITY}."
             )

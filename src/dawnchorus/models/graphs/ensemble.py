@@ -23,7 +23,7 @@ from dawnchorus.models.bundle import (
     file_sha256,
     write_bundle,
 )
-from dawnchorus.models.graphs.input_adapter import alike, fitted
+from dawnchorus.models.graphs.input_adapter import adapt_input, unify_opsets
 from dawnchorus.models.graphs.onnx_files import load_graph, open_onnx_session
 from dawnchorus.models.runner import apply_activation, open_session
 
@@ -63,12 +63,12 @@ def make_ensemble(
     rate_hz = max(bundle.info.sample_rate_hz for bundle in bundles)
     window_s = max(bundle.info.window_s for bundle in bundles)
 
-    def describe(target: Path) -> BundleInfo:
+    def describe(path: Path) -> BundleInfo:
         return BundleInfo(
             name=name,
             version="1",
             family="ensemble",
-            sha256=file_sha256(target / "model.onnx"),
+            sha256=file_sha256(path / "model.onnx"),
             sample_rate_hz=rate_hz,
             window_s=window_s,
             activation="identity",
@@ -80,7 +80,7 @@ def make_ensemble(
             training=_training(bundles),
         )
 
-    models = alike([fitted(bundle, rate_hz=rate_hz, window_s=window_s) for bundle in bundles])
+    models = unify_opsets([adapt_input(bundle, rate_hz=rate_hz, window_s=window_s) for bundle in bundles])
 
     def check(bundle: Bundle) -> None:
         windows = np.random.default_rng(1).normal(0, 0.05, (3, bundle.window_samples)).astype(np.float32)
@@ -92,13 +92,13 @@ def make_ensemble(
             scores = apply_activation(np.concatenate(logits), member.info.activation)
             each.append(scores[:, _class_order(member, bundles[0])])
         expected = _averaged(np.stack(each), shares, average)
-        found = open_session(bundle).run(windows).logits
-        if not np.abs(found - expected).max() <= PARITY:
+        ensemble = open_session(bundle).run(windows).logits
+        if not np.abs(ensemble - expected).max() <= PARITY:
             raise ModelError(f"{folder}: the ensemble's scores differ from its members' by more than {PARITY:g}.")
 
-    def write_files(target: Path) -> None:
-        onnx.save(_graph(bundles, models, shares, average), target / "model.onnx")
-        _write_recordings(target, bundles)
+    def write_files(path: Path) -> None:
+        onnx.save(_graph(bundles, models, shares, average), path / "model.onnx")
+        _write_recordings(path, bundles)
 
     return write_bundle(
         folder,
@@ -149,8 +149,8 @@ def _class_order(bundle: Bundle, first: Bundle) -> list[int]:
             f"{len(differing)} differ, as {differing[0]!r}), and an ensemble's members must share them. Train them on "
             f"the same data set."
         )
-    places = {name: place for place, name in enumerate(own)}
-    return [places[name] for name in wanted]
+    index_by_name = {name: index for index, name in enumerate(own)}
+    return [index_by_name[name] for name in wanted]
 
 
 def _fixed_batch(bundle: Bundle) -> int | None:
@@ -233,7 +233,7 @@ def _training(bundles: Sequence[Bundle]) -> TrainingSummary | None:
     return first.model_copy(update={"metrics": {}})
 
 
-def _write_recordings(target: Path, bundles: Sequence[Bundle]) -> None:
+def _write_recordings(folder: Path, bundles: Sequence[Bundle]) -> None:
     """All that the members have learned from, where they say so."""
     paths = [path for bundle in bundles if (path := bundle.folder / RECORDINGS_NAME).is_file()]
     if not paths:
@@ -245,7 +245,7 @@ def _write_recordings(target: Path, bundles: Sequence[Bundle]) -> None:
             # What one member has learned from, the ensemble has.
             if row["recording_id"] not in rows or row["split"] == "train":
                 rows[row["recording_id"]] = row
-    pq.write_table(pa.Table.from_pylist(list(rows.values()), tables[0].schema), target / RECORDINGS_NAME)
+    pq.write_table(pa.Table.from_pylist(list(rows.values()), tables[0].schema), folder / RECORDINGS_NAME)
 
 
 def _card(info: BundleInfo, bundles: Sequence[Bundle], shares: np.ndarray, average: Average) -> str:

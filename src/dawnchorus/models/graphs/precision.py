@@ -108,4 +108,4 @@ def _front_end(model: onnx.ModelProto) -> list[str]:
             before.append(node.name)
     if behind:
         return before
-    return [node.name for node in model.graph.node if any(part in node.name for part in _FRONT_ENDS)]
+    return [node.name for node in model.graph.node if any(name in node.name for name in _FRONT_ENDS)]

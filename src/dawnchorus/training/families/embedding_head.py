@@ -184,11 +184,11 @@ class EmbeddingHead(Network):
         backbone = _backbone_graph(self.bundle)
         opset = next(entry.version for entry in backbone.opset_import if entry.domain in ("", "ai.onnx"))
         with tempfile.TemporaryDirectory() as scratch:
-            parts = Path(scratch, "framing.onnx"), Path(scratch, "head.onnx")
-            export_onnx(self.framing, parts[0], torch.zeros(2, window_samples), "waveform", ("windows",), opset=opset)
+            paths = Path(scratch, "framing.onnx"), Path(scratch, "head.onnx")
+            export_onnx(self.framing, paths[0], torch.zeros(2, window_samples), "waveform", ("windows",), opset=opset)
             example = torch.zeros(2 * self.head.n_frames, self.head.n_dim)
-            export_onnx(self.head, parts[1], example, "each", ("logits", "embeddings"), opset=opset)
-            framing, head = (load_graph(part) for part in parts)
+            export_onnx(self.head, paths[1], example, "each", ("logits", "embeddings"), opset=opset)
+            framing, head = (load_graph(each) for each in paths)
         models = [
             compose.add_prefix(m, p) for m, p in ((framing, "framing."), (backbone, "backbone."), (head, "head."))
         ]
