@@ -61,7 +61,7 @@ def measure() -> dict[str, Any]:
         process = subprocess.Popen([sys.executable, *command], stdout=log, stderr=log)
         try:
             _wait_for(PORT)
-            return _carried_out(sound.read_bytes(), {one.id: "one", two.id: "two"})
+            return _measure_swaps(sound.read_bytes(), {one.id: "one", two.id: "two"})
         finally:
             process.terminate()
             process.wait()
@@ -77,7 +77,7 @@ def _register(data: Path, one: Bundle, two: Bundle) -> None:
             pass
 
 
-def _carried_out(body: bytes, names: dict[str, str]) -> dict[str, Any]:
+def _measure_swaps(body: bytes, names: dict[str, str]) -> dict[str, Any]:
     counts: Counter[str] = Counter()
     lock, left = threading.Lock(), [N_REQUESTS]
     done = threading.Event()

@@ -123,7 +123,7 @@ class RecordingTable:
     """Week of the 48-week year (four in a month)."""
     detections: tuple[Detection, ...]
     speech: tuple[Segment, ...] = ()
-    """Segments of human speech, if voices were looked for."""
+    """Segments of human speech, if speech was looked for."""
     is_silenced: bool = False
     """True if `speech` must be neither audible nor visible in anything made of the recording."""
     channel: ChannelSource = "mean"

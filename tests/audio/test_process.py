@@ -131,7 +131,7 @@ def test_closing_from_another_thread_ends_a_running_decode(recording: Path) -> N
 
 def test_a_child_killed_while_it_starts_leaves_nothing_behind(recording: Path) -> None:
     decoder = DecoderProcess()
-    process, _watchdog = decoder._started()
+    process, _watchdog = decoder._start()
     maps = Path("/proc/self/maps")
     shared = [line for line in maps.read_text().splitlines() if "/dev/shm/" in line] if maps.exists() else []
     assert all(line.endswith("(deleted)") for line in shared), "the memory has no name"

@@ -13,7 +13,7 @@ from tests.conftest import Command
 from tests.sounds import tone
 
 from dawnchorus.audio.decode import read_mono, resampler
-from dawnchorus.audio.silencing import RAMP_S, silence, silenced
+from dawnchorus.audio.silencing import RAMP_S, silence, silence_blocks
 from dawnchorus.errors import InputError
 from dawnchorus.identification import Options, identify
 from dawnchorus.inference.speech import VadStream, VoiceActivityDetector
@@ -64,7 +64,7 @@ def test_silence_is_silent_inside_and_touches_nothing_outside() -> None:
     assert (quiet[: before + 1] == 1).all()
     assert (quiet[after:880] == 1).all()
     assert (sound == 1).all(), "the caller's samples stay as they are"
-    blocks = list(silenced([sound[:250], sound[250:300], sound[300:]], segments, rate_hz=1000))
+    blocks = list(silence_blocks([sound[:250], sound[250:300], sound[300:]], segments, rate_hz=1000))
     np.testing.assert_allclose(np.concatenate(blocks), quiet, atol=1e-5)
 
 

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tests.sounds import tone
 
-from dawnchorus.audio.silencing import silence, silenced
+from dawnchorus.audio.silencing import silence, silence_blocks
 from dawnchorus.inference.speech import VadStream, VoiceActivityDetector, build_segments
 from dawnchorus.types import Segment
 
@@ -178,6 +178,6 @@ def test_silence_reaches_both_ends_and_skips_spans_elsewhere() -> None:
 def test_blocks_are_silenced_by_their_own_times() -> None:
     sound = np.ones(3000, np.float32)
     marked = [Segment(0.5, 0.6), Segment(1.7, 2.2)]
-    blocks = list(silenced([sound[:700], sound[700:1900], sound[1900:]], marked, rate_hz=1000))
+    blocks = list(silence_blocks([sound[:700], sound[700:1900], sound[1900:]], marked, rate_hz=1000))
     assert [len(block) for block in blocks] == [700, 1200, 1100]
     np.testing.assert_allclose(np.concatenate(blocks), silence(sound, marked, rate_hz=1000), atol=1e-4)

@@ -83,7 +83,7 @@ def test_a_run_goes_on_only_with_its_own_data(own: Path, run_training: Train) ->
 def test_a_split_of_clips_is_named_so(own: Path, run_training: Train) -> None:
     run = run_training(*MLP, f"data={own}", "data.random_clip_split=true")
     bundle = read_bundle(run.bundle)
-    assert "Of recordings that other clips were learned from" in (run.bundle / "MODEL_CARD.md").read_text()
+    assert "Of recordings whose other clips were trained on" in (run.bundle / "MODEL_CARD.md").read_text()
     assert bundle.info.calibration is None
     rows = [row for row in read_table(own).rows if row.split == "train" and row.scientific_name]
     assert len(find_training_overlap(bundle, rows)) == len(rows)

@@ -160,7 +160,7 @@ def test_pitch_and_speed_change_by_themselves() -> None:
 def test_pitch_and_stretch_are_drawn_for_each_clip_and_again_the_same() -> None:
     tones = torch.sin(2 * torch.pi * 2000 * torch.arange(RATE_HZ) / RATE_HZ).repeat(5, 1)
     augment = Augment(AugmentConfig(pitch_shift=2.0, time_stretch=0.2))
-    first, again = (augment.sound(tones, torch.eye(5), torch.Generator().manual_seed(7))[0] for _ in range(2))
+    first, again = (augment.augment_audio(tones, torch.eye(5), torch.Generator().manual_seed(7))[0] for _ in range(2))
     assert torch.equal(first, again)
     heard_hz = [peak_hz(wave) for wave in first]
     assert len({round(hz) for hz in heard_hz}) > 3

@@ -127,7 +127,7 @@ def test_a_server_that_fails_does_not_end_the_run(
     assert done.returncode == 0, done.stderr
     expected = b"MLflow failed (" if server == "breaking_server" else b"no MLflow server answers at http://127.0.0.1"
     assert expected in done.stderr
-    assert done.stderr.count(b"The run goes on, and its curves are in its own metrics.csv") == 1
+    assert done.stderr.count(b"The run continues, and its curves are in its own metrics.csv") == 1
     (run,) = find_runs(tmp_path)
     assert run.metadata["status"] == "done"
     assert (run.folder / "metrics.csv").is_file()

@@ -252,7 +252,7 @@ def test_augmentation_does_what_it_says() -> None:
     targets = torch.eye(6)
 
     def changed(**options: object) -> tuple[torch.Tensor, torch.Tensor]:
-        return Augment(AugmentConfig(**options), backgrounds=torch.ones(2, 8000)).sound(sound, targets, rng())  # type: ignore[arg-type]
+        return Augment(AugmentConfig(**options), backgrounds=torch.ones(2, 8000)).augment_audio(sound, targets, rng())  # type: ignore[arg-type]
 
     same, same_targets = changed()
     assert torch.equal(same, sound)
@@ -286,11 +286,11 @@ def test_augmentation_does_what_it_says() -> None:
 
 def test_masks_hide_and_bands_move() -> None:
     picture = torch.arange(40.0).reshape(1, 1, 40, 1).expand(4, 1, 40, 100).clone()
-    masked = Augment(AugmentConfig(time_masks=2, freq_masks=1, n_cutouts=1)).picture(picture, rng())
+    masked = Augment(AugmentConfig(time_masks=2, freq_masks=1, n_cutouts=1)).augment_spectrogram(picture, rng())
     hidden = masked != picture
     assert 0 < hidden.float().mean() < 0.6
     assert torch.allclose(masked[hidden], torch.full_like(masked[hidden], 19.5)), "behind the mean"
-    moved = Augment(AugmentConfig(freq_shift=3)).picture(picture, rng())
+    moved = Augment(AugmentConfig(freq_shift=3)).augment_spectrogram(picture, rng())
     steps = (moved - picture)[:, 0, 20, 0]
     assert steps.abs().max() <= 3
     assert len(steps.unique()) > 1

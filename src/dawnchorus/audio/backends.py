@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from dawnchorus.audio.header_lengths import UnwrittenSound, find_unwritten, open_unwritten
+from dawnchorus.audio.header_lengths import UnwrittenAudio, find_unwritten, open_unwritten
 from dawnchorus.errors import AudioNotFound, AudioUnreadable
 from dawnchorus.types import AudioInfo
 
@@ -84,13 +84,13 @@ def _open_soundfile(path: Path) -> soundfile.SoundFile:
 
 def _open_unwritten(path: Path) -> Backend | None:
     """Return a decoder of samples that the header does not count; None if there are none that we can decode."""
-    sound = find_unwritten(path)
-    if sound is None:
+    audio = find_unwritten(path)
+    if audio is None:
         return None
     try:
-        if sound.subtype is None:
+        if audio.subtype is None:
             return _AvBackend(path)
-        return _RawBackend(path, sound, sound.subtype)
+        return _RawBackend(path, audio, audio.subtype)
     except (AudioUnreadable, soundfile.LibsndfileError):
         return None
 
@@ -162,19 +162,19 @@ class _SoundfileBackend:
 class _RawBackend(_SoundfileBackend):
     """The samples of a file whose header does not count them."""
 
-    def __init__(self, path: Path, sound: UnwrittenSound, subtype: str) -> None:
+    def __init__(self, path: Path, audio: UnwrittenAudio, subtype: str) -> None:
         with ExitStack() as opened:
-            samples = opened.enter_context(open_unwritten(path, sound))
+            samples = opened.enter_context(open_unwritten(path, audio))
             file = soundfile.SoundFile(
                 samples,
                 format="RAW",
                 subtype=subtype,
-                endian=sound.endian,
-                samplerate=sound.rate_hz,
-                channels=sound.n_channels,
+                endian=audio.endian,
+                samplerate=audio.rate_hz,
+                channels=audio.n_channels,
             )
             self._opened = opened.pop_all()
-        super().__init__(path, file, container=sound.container)
+        super().__init__(path, file, container=audio.container)
 
     def close(self) -> None:
         super().close()

@@ -104,7 +104,7 @@ class DecoderProcess:
         Raises:
             AudioError: the file cannot be opened, or the decoder crashed or hung on it.
         """
-        opened, _ended = self._ask({"path": os.fsencode(path).hex()}, path)
+        opened, _ended = self._exchange({"path": os.fsencode(path).hex()}, path)
         return cast(DecodeStarted, opened)
 
     def decode(
@@ -118,12 +118,12 @@ class DecoderProcess:
             AudioError: the recording cannot be decoded, or the decoder crashed or hung on it.
         """
         request = {"path": os.fsencode(path).hex(), "rate_hz": rate_hz, "max_samples": max_samples, "channel": channel}
-        yield from self._ask(request, path)
+        yield from self._exchange(request, path)
 
-    def _ask(self, request: dict[str, Any], path: Path) -> Iterator[DecodeStarted | FloatArray | DecodeFinished]:
+    def _exchange(self, request: dict[str, Any], path: Path) -> Iterator[DecodeStarted | FloatArray | DecodeFinished]:
         if self._request is not None:  # somebody still holds what it yields, and its replies would be taken for ours
             self.close()
-        process, watchdog = self._started()
+        process, watchdog = self._start()
         self._request = request
         ring = self._ring
         stdin, stdout = cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout)
@@ -172,7 +172,7 @@ class DecoderProcess:
                     continue
         process.wait()
 
-    def _started(self) -> tuple[subprocess.Popen[bytes], _Watchdog]:
+    def _start(self) -> tuple[subprocess.Popen[bytes], _Watchdog]:
         if self._process is None or self._watchdog is None or self._process.poll() is not None:
             self.close()
             if self._shares_memory:
@@ -189,7 +189,7 @@ class DecoderProcess:
             stdin.write(json.dumps(message).encode() + b"\n")
             stdin.flush()
         except (OSError, ValueError) as error:  # ValueError: closed by another thread
-            raise self._crashed(path) from error
+            raise self._describe_crash(path) from error
 
     def _receive(self, path: Path, stdout: IO[bytes], watchdog: _Watchdog) -> dict[str, Any]:
         try:
@@ -197,7 +197,7 @@ class DecoderProcess:
                 line = stdout.readline()
             reply: dict[str, Any] = json.loads(line)
         except ValueError as error:  # no line: it ended, or was closed by another thread
-            raise self._stalled(path) if watchdog.has_bitten else self._crashed(path) from error
+            raise self._describe_stall(path) if watchdog.has_bitten else self._describe_crash(path) from error
         return reply
 
     def _receive_samples(self, path: Path, stdout: IO[bytes], watchdog: _Watchdog, n: int) -> FloatArray:
@@ -206,16 +206,16 @@ class DecoderProcess:
                 content = stdout.read(4 * n)
             samples: FloatArray = np.frombuffer(content, np.float32, count=n)
         except ValueError as error:  # fewer: see _receive
-            raise self._stalled(path) if watchdog.has_bitten else self._crashed(path) from error
+            raise self._describe_stall(path) if watchdog.has_bitten else self._describe_crash(path) from error
         return samples
 
-    def _stalled(self, path: Path) -> errors.DecoderCrashed:
+    def _describe_stall(self, path: Path) -> errors.DecoderCrashed:
         return errors.DecoderCrashed(
             f"{path}: the decoder gave nothing for {self._stall_s:g} s and was ended. "
             f"The file, or the drive that it is on, is probably damaged."
         )
 
-    def _crashed(self, path: Path) -> errors.DecoderCrashed:
+    def _describe_crash(self, path: Path) -> errors.DecoderCrashed:
         code = None if self._process is None else self._process.wait()
         return errors.DecoderCrashed(
             f"{path}: the decoder crashed on this file (exit status {code}). The file is probably damaged."

@@ -91,12 +91,12 @@ def _behind(file: BinaryIO, end: int, size: int) -> Remainder | None:
         return None
     file.seek(end)
     start = file.read(_MP3_HEAD_BYTES)
-    container = _container_of(start)
+    container = _find_container(start)
     is_small = container is None and size - end < MIN_UNKNOWN_BYTES
     return None if is_small or start.startswith(_TAGS) else Remainder(end, size - end, container)
 
 
-def _container_of(start: bytes) -> str | None:
+def _find_container(start: bytes) -> str | None:
     """Return the kind of the file that starts with these bytes; None if it is not known."""
     if start[4:8] == _MP4_TYPE:
         return "MP4"

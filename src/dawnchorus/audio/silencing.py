@@ -16,7 +16,7 @@ RAMP_S = 0.01
 
 
 def silence(samples: FloatArray, segments: Sequence[Segment], *, rate_hz: int, start_s: float = 0.0) -> FloatArray:
-    """Mono samples [n], which begin at `start_s` of the recording, with nothing to hear in `segments`."""
+    """Mono samples [n], which begin at `start_s` of the recording, silenced in `segments`."""
     quiet = samples
     for segment in segments:
         first = max(round((segment.start_s - RAMP_S - start_s) * rate_hz), 0)
@@ -30,7 +30,7 @@ def silence(samples: FloatArray, segments: Sequence[Segment], *, rate_hz: int, s
     return quiet
 
 
-def silenced(blocks: Iterable[FloatArray], segments: Sequence[Segment], *, rate_hz: int) -> Iterator[FloatArray]:
+def silence_blocks(blocks: Iterable[FloatArray], segments: Sequence[Segment], *, rate_hz: int) -> Iterator[FloatArray]:
     """Yield the blocks of a whole recording, silenced in `segments`."""
     n = 0
     for block in blocks:

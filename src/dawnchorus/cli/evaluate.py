@@ -243,9 +243,9 @@ def secondary_of(bundle: Bundle) -> Secondary:
 
 def _remember(model: str, evaluation: Evaluation, options: dict[str, Any]) -> None:
     """Write what was measured into the model's run, if it has one; a run that cannot be written is a warning."""
-    from dawnchorus.training.runs import find_run_of
+    from dawnchorus.training.runs import find_run
 
-    run = find_run_of(model)
+    run = find_run(model)
     if run is None:
         return
     date = datetime.now().isoformat(timespec="seconds")  # noqa: DTZ005 - as a run's start, in the user's own time

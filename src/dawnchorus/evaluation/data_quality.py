@@ -1,4 +1,4 @@
-"""Recordings that make an evaluation less than it seems: those that were learned from, and those labelled wrongly."""
+"""Data quality of an evaluation: overlap with the training recordings, and likely label errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dawnchorus.models.bundle import Bundle
 
 @dataclass(frozen=True)
 class TrainingOverlap:
-    """A recording that the bundle has learned from, or from a relative of."""
+    """A recording that the bundle was trained on, itself or a relative of it."""
 
     recording_id: str
     trained_as: str
@@ -26,7 +26,7 @@ class TrainingOverlap:
 
 @dataclass(frozen=True)
 class LabelIssue:
-    """A recording in which the bundle hears another species than its label's, and nothing of that one."""
+    """A recording for which the bundle predicts another species than its label, and never the labelled one."""
 
     recording_id: str
     label: str

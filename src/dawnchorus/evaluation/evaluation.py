@@ -94,7 +94,7 @@ class SpeciesResult:
 
 
 @dataclass(frozen=True)
-class Counted:
+class SampleSize:
     """Numbers of recordings and species that a figure is computed from."""
 
     n_recordings: int
@@ -116,7 +116,7 @@ class UnknownSpecies:
 class Comparison:
     """Differences of the metrics of two bundles, on the recordings and species that both have."""
 
-    counted: Counted
+    counted: SampleSize
     first_minus_other: dict[str, Interval]
 
 
@@ -131,7 +131,7 @@ class Evaluation:
     n_windows: int
     n_failed: int
     n_unlabelled: int
-    """Recordings left out because nobody said what is in them."""
+    """Unlabelled recordings, which are left out."""
     n_known_species: int
     """Species of these recordings that the model knows: all figures are of these, but `with_unknown`."""
     n_model_species: int
@@ -143,7 +143,7 @@ class Evaluation:
     pool: Pool
     secondary: Secondary
     by_recording: dict[str, Interval]
-    counted: dict[str, Counted]
+    counted: dict[str, SampleSize]
     """By metric of recordings."""
     with_unknown: dict[str, Interval]
     """Metrics for which species that the model does not know count as never found; empty where it knows all."""
@@ -173,11 +173,11 @@ class Evaluation:
         """Say what the scores in background mean."""
         return tuple(describe_background(self.background, model=self.model, activation=self.activation))
 
-    def counted_with_unknown(self, name: str) -> Counted:
+    def counted_with_unknown(self, name: str) -> SampleSize:
         """Return how many recordings and species a metric of `with_unknown` is of."""
         known = self.counted[name]
         n_more = 0 if name in OF_ALL_RECORDINGS else self.n_unknown_recordings
-        return Counted(known.n_recordings + n_more, known.n_species + len(self.unknown_species))
+        return SampleSize(known.n_recordings + n_more, known.n_species + len(self.unknown_species))
 
     @property
     def coverage_notes(self) -> tuple[str, ...]:
@@ -259,22 +259,22 @@ def compare(first: Scores, second: Scores, *, pool: Pool = "mean") -> Comparison
 
     if not classes or not shared:
         nothing = Interval(float("nan"), float("nan"), float("nan"))
-        return Comparison(Counted(0, len(classes)), dict.fromkeys(PAIRED, nothing))
+        return Comparison(SampleSize(0, len(classes)), dict.fromkeys(PAIRED, nothing))
     own, truth = select(first, shared)
     others, _ = select(second, [other[ids[k]] for k in shared])
     return Comparison(
-        Counted(int(truth.any(1).sum()), len(classes)),
+        SampleSize(int(truth.any(1).sum()), len(classes)),
         {name: paired_interval(METRICS[name], truth, own, others) for name in PAIRED},
     )
 
 
-def _count_rows(name: str, truth: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> Counted:
+def _count_rows(name: str, truth: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> SampleSize:
     is_known = ~np.isnan(scores)
     rows = is_known.any(1) if name in OF_ALL_RECORDINGS else truth.any(1)
     columns = truth.any(0)
     if name == "macro_roc_auc":
         columns &= (~truth & is_known).any(0)
-    return Counted(int(rows.sum()), int(columns.sum()))
+    return SampleSize(int(rows.sum()), int(columns.sum()))
 
 
 def _unknown_species(scores: Scores) -> tuple[UnknownSpecies, ...]:

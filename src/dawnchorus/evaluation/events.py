@@ -75,7 +75,7 @@ def _touch(marks: Sequence[Annotation], start_s: float, end_s: float) -> bool:
 
 
 def join_windows(start_s: FloatArray, window_s: float) -> list[tuple[float, float]]:
-    """Return start and end of each stretch that windows cover without a gap; `start_s` [windows] rises."""
+    """Return start and end of each segment that windows cover without a gap; `start_s` [windows] rises."""
     joined: list[tuple[float, float]] = []
     for start in start_s.tolist():
         if joined and start <= joined[-1][1] + 1e-3:

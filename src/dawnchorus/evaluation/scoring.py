@@ -42,7 +42,7 @@ class Scores:
     failures: dict[str, str]
     """Reasons why other recordings could not be scored, by recording_id."""
     unlabelled: tuple[str, ...] = ()
-    """The recording_id of each recording that was left out because nobody said what is in it."""
+    """The recording_id of each recording that was left out because it is unlabelled."""
     secondary: Secondary = "count"
     unknown_species: tuple[tuple[str, ...], ...] = ()
     """[recordings]: the species of each recording that the model does not know; empty: it knows all of them."""

@@ -46,7 +46,7 @@ class Sample:
     notes: tuple[str, ...] = ()
     """Guesses made in reading the file, such as its encoding."""
 
-    def window_of(self, row_id: str) -> str:
+    def window_name(self, row_id: str) -> str:
         """Return the window that a row is about: recording and end; in 2022 the species' code stands between them."""
         if self.columns != (TARGET,):
             return row_id
@@ -63,7 +63,7 @@ class Sample:
     @property
     def recordings(self) -> frozenset[str]:
         """The names of the recordings that rows are about."""
-        return frozenset(self.window_of(row_id).rpartition("_")[0] for row_id in self.row_ids)
+        return frozenset(self.window_name(row_id).rpartition("_")[0] for row_id in self.row_ids)
 
 
 @dataclass(frozen=True)
@@ -249,7 +249,7 @@ def _check_classes(bundle: Bundle, sample: Sample, names: Mapping[str, str]) -> 
 def _check_rows(sample: Sample, ids: Sequence[str], failures: Mapping[str, str]) -> list[str]:
     """Return a note of the windows that the sample does not ask for."""
     expected = Counter(sample.row_ids)
-    windows = {sample.window_of(row_id): row_id for row_id in reversed(sample.row_ids)}
+    windows = {sample.window_name(row_id): row_id for row_id in reversed(sample.row_ids)}
     there = Counter(ids)
     missing = [row_id for window, row_id in windows.items() if window not in there]
     doubled = sorted({name for counts in (expected, there) for name, n in counts.items() if n > 1})
@@ -290,7 +290,7 @@ def _species(_sample: Sample, row_id: str, windows: _Windows) -> list[str]:
 
 def _target(sample: Sample, row_id: str, windows: _Windows) -> list[str]:
     column = windows.columns.get(row_id.rpartition("_")[0].rpartition("_")[2])
-    values = windows.rows[sample.window_of(row_id)]
+    values = windows.rows[sample.window_name(row_id)]
     return [str(column is not None and bool(values[column] >= windows.thresholds[column]))]
 
 

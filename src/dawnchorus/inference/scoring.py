@@ -86,7 +86,7 @@ class ScoredRecording:
     channels: tuple[ChannelHits, ...]
     """Hits of each channel that was scored by itself, in order, or of one signal."""
     speech: tuple[Segment, ...] = ()
-    """Segments of human speech in any channel, if voices were looked for."""
+    """Segments of human speech in any channel, if speech was looked for."""
 
     @property
     def n_hits(self) -> int:

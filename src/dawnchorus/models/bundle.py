@@ -6,7 +6,7 @@ model.onnx      input `waveform` float32 [batch, samples]; outputs `logits` [bat
 range.onnx      optional: input `place` float32 [batch, 3] = latitude, longitude, week 1 to 48; output
                 `probabilities` [batch, classes] that a species occurs there and then
 labels.csv      one row per class, in output order: scientific_name, common_name, kind
-recordings.parquet  optional: the recordings that it has learned from, as a recordings table without places
+recordings.parquet  optional: its training recordings, as a recordings table without locations
 MODEL_CARD.md   the same for a reader, with the licence
 """
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dawnchorus.audio.decode import clip_blocks, open_recording
-from dawnchorus.audio.silencing import silenced
+from dawnchorus.audio.silencing import silence_blocks
 from dawnchorus.types import ChannelSource, Segment
 
 FloatArray = npt.NDArray[np.float32]
@@ -66,7 +66,7 @@ def recording_spectrogram(
     with open_recording(path) as recording:
         rate_hz = min(RATE_HZ, recording.info.rate_hz)
         pool = max(round(duration_s * rate_hz / N_HOP / MAX_COLUMNS), 1)
-        blocks = silenced(recording.blocks(rate_hz=rate_hz, channel=channel), silent, rate_hz=rate_hz)
+        blocks = silence_blocks(recording.blocks(rate_hz=rate_hz, channel=channel), silent, rate_hz=rate_hz)
         levels = list(_pool(_columns(blocks), pool))
         return Spectrogram(np.concatenate(levels, axis=1), rate_hz / 2, 0.0, max(recording.duration_s, 1e-3))
 

@@ -60,7 +60,7 @@ def render_page(
 
 def _card(entry: ClassSummary) -> _Card:
     if entry.best is None:
-        return _Card(entry, None, None, "A human voice is near every detection, so no sound is shown.")
+        return _Card(entry, None, None, "Speech is near every detection, so no audio is shown.")
     try:
         png, mp3 = clip_png_and_mp3(entry.best)
     except AudioError as error:

@@ -52,7 +52,7 @@ def write_trained_bundle(
     held_out: Scores | None,
     effort: str,
 ) -> Bundle:
-    """Write the bundle, calibrated by what was kept back, and hold it to what torch says of real clips.
+    """Write the bundle, calibrated on held-out recordings, and check its logits against torch's on real clips.
 
     `recipe` is `TrainConfig.recipe` of the settings as they were given, which a retraining begins with again.
 

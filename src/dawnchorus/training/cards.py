@@ -93,18 +93,18 @@ def _scores(bundle: Bundle) -> str:
     """Return a line on what the scores of a window can say."""
     if bundle.info.activation == "softmax":
         return (
-            "- **It always names somebody**: the scores of a window sum to 1, so that some species is heard in noise,\n"
-            "  and of two birds at once one is missed.\n"
+            "- **It always predicts a species**: the scores of a window sum to 1, so that some species is detected\n"
+            "  in noise, and of two birds at once one is missed.\n"
         )
-    return "- Each species is scored by itself: several can be heard at once, or none.\n"
+    return "- Each species is scored by itself: several can be detected at once, or none.\n"
 
 
 def _validation(bundle: Bundle, held_out: Scores | None, *, random_clip_split: bool) -> str:
-    heading = "## On recordings kept back for validation\n\n"
+    heading = "## On recordings held out for validation\n\n"
     if held_out is None:
-        return heading + "None were kept back: nothing here says how good it is, and its scores are no probabilities.\n"
+        return heading + "None were held out: the quality is not known, and its scores are no probabilities.\n"
     if random_clip_split:
-        heading = "## On clips kept back for validation\n\n**Of recordings that other clips were learned from.** "
+        heading = "## On clips held out for validation\n\n**Of recordings whose other clips were trained on.** "
     scores, truth = held_out.by_recording("mean")
     rows = "\n".join(
         f"| {name.replace('_', ' ')} | {interval(metric, truth, scores)} |" for name, metric in METRICS.items()

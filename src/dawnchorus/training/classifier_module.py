@@ -1,4 +1,4 @@
-"""One step of learning, and what is measured while it goes on."""
+"""The Lightning module: training and validation steps, and their metrics."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ class ClassifierModule(lightning.LightningModule):
         own = self.global_step + PER_RANK * self.global_rank
         torch.manual_seed(self._config.seed * 1_000_003 + own)
         rng = torch.Generator().manual_seed(self._config.seed * 7919 + own)
-        augment = self._augment.mixed if self._fixed else self._augment.sound
+        augment = self._augment.mix_features if self._fixed else self._augment.augment_audio
         values, targets = augment(values, targets, rng)
         n = len(values)
         if self._silence is not None:
             values = torch.cat([values, self._silence.to(values)])
         features = values if self._fixed else self._features(values)
         if features.ndim == 4 and features.shape[1] == 1:
-            features = self._augment.picture(features, rng)
+            features = self._augment.augment_spectrogram(features, rng)
         logits, _ = self.network.classify(features)
         loss = self._loss(logits[:n], targets)
         if self._silence is not None:  # one clip of the whole batch, of which each process has its share
@@ -91,10 +91,10 @@ class ClassifierModule(lightning.LightningModule):
         accuracy = is_right.sum() / max(n_named, 1)
         self.log("accuracy", accuracy, on_step=False, on_epoch=True, batch_size=n_named, sync_dist=True)
 
-    def _features(self, sound: Tensor) -> Tensor:
+    def _features(self, audio: Tensor) -> Tensor:
         """Compute the front end's result, always in single precision: energies leave the range of half precision."""
-        with torch.autocast(sound.device.type, enabled=False):
-            return self.network.features(sound.float())
+        with torch.autocast(audio.device.type, enabled=False):
+            return self.network.features(audio.float())
 
     def validation_step(self, batch: Batch, _number: int) -> None:
         values, targets, numbers = batch

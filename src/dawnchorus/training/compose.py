@@ -258,7 +258,7 @@ def family_config(config: TrainConfig, store: ModelStore) -> tuple[Family[Any], 
     fields = {name: value for name, value in config.model.items() if name != "family"}
     known = {name: value for name, value in fields.items() if value is not None or name not in ("window_s", "rate_hz")}
     try:
-        return family, family.config.model_validate(family.completed(known, store))
+        return family, family.config.model_validate(family.complete(known, store))
     except ValidationError as error:
         raise InputError(_explain(error, family.config, prefix="model.")) from error
 

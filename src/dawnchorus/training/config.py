@@ -42,7 +42,7 @@ class DataConfig(Config):
     random_clip_split: bool = False
     """Validate on clips drawn at random from all recordings for training, as many do: it leaks, and flatters."""
     auxiliary: str | None = None
-    """Another data set, whose other species are learned beside, so that the network hears more; they are no classes of
+    """Another data set, whose other species are trained as auxiliary classes, for more variety; they are no classes of
     the bundle. Its recordings of the kind "background" are background here, too."""
     auxiliary_share: float = Field(default=0.2, gt=0, lt=1)
     """The share of drawn clips that are from it."""
@@ -137,7 +137,7 @@ class LossConfig(Config):
 
     name: Literal["auto", "cross_entropy", "bce", "focal"] = "auto"
     """"auto": bce where clips for training have no species, or several; else cross_entropy. With cross_entropy, the
-    scores of a window sum to 1: some species is heard in everything."""
+    scores of a window sum to 1: some species is detected in everything."""
     class_weights: bool = False
     """Rare classes count more: n / (classes * n of the class)."""
     label_smoothing: float | None = Field(default=None, ge=0, lt=1)
@@ -173,7 +173,7 @@ class TrackerConfig(Config):
     name: Literal["none", "tensorboard", "wandb", "mlflow"] = "none"
     project: str = "dawnchorus"
     uri: str | None = None
-    """Of an MLflow server, or of an Azure ML workspace (its MLflow tracking URI); None: `mlflow.db` beside the runs."""
+    """Of an MLflow server, or an Azure ML workspace (its MLflow tracking URI); None: `mlflow.db` next to the runs."""
     offline: bool = True
 
 

@@ -43,7 +43,7 @@ LOUD_DB = 3.0
 """A clip this much softer than another of its recording is drawn e times more seldom."""
 
 SILENT = 1e-4
-"""A clip whose largest sample is smaller teaches nothing."""
+"""A clip whose largest sample is smaller is silent, and left out."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class LabeledClips:
     target_between: Callable[[int, float, float], FloatArray]
     """Returns the targets [classes] of the seconds from start to end of a recording, by its number."""
     n_auxiliary: int
-    """The last so many of `targets`' columns are of species that are learned beside the classes."""
+    """The last so many of `targets`' columns are of auxiliary species."""
     rows: tuple[RecordingRow, ...]
     """The recordings for training."""
     fingerprint: str
@@ -76,7 +76,7 @@ class LabeledClips:
 
     @property
     def class_counts(self) -> Tensor:
-        """Clips of each class for training [classes], those learned beside included."""
+        """Clips of each class for training [classes], auxiliary species included."""
         return torch.from_numpy((self.targets[self.train] > 0.5).sum(0).astype(np.float32))
 
 
@@ -239,7 +239,7 @@ def _classes(rows: Sequence[RecordingRow], config: DataConfig) -> tuple[str, ...
 
 
 def _warn_unlabelled(table: RecordingsTable) -> tuple[str, ...]:
-    """Return a warning if there are recordings of which nobody said what is in them."""
+    """Return a warning if there are unlabelled recordings."""
     unlabelled = [row.recording_id for row in table.rows if row.is_unlabelled]
     if not unlabelled:
         return ()
@@ -250,7 +250,7 @@ def _warn_unlabelled(table: RecordingsTable) -> tuple[str, ...]:
 
 
 def _may_be_without(row: RecordingRow, name: str) -> bool:
-    """Return True if some of the recording may be learned from as being without the species."""
+    """Return True if some of the recording may be trained on as a negative example of the species."""
     if row.kind == "background":
         return not row.absent or name in row.absent
     return row.is_annotated or row.scientific_name not in (None, name)
@@ -370,7 +370,7 @@ def _label_clips(
         n_validation = round(len(every) * (config.validation or 0.2))
         loud = {**loud, "train": sorted(every[n_validation:].tolist()), "validation": every[:n_validation].tolist()}
         with_train_clips = {index[k]["recording_id"] for k in loud["train"]}
-        split_of |= dict.fromkeys(with_train_clips, "train")  # whole recordings are kept back no more
+        split_of |= dict.fromkeys(with_train_clips, "train")  # whole recordings are no longer held out
     crops: dict[int, WholeRecording] = {}
     if config.crop == "random":
         loud["train"] = _one_clip_each(loud["train"], recordings, targets)

@@ -91,9 +91,9 @@ def _write(path: Path, network: Network, examples: LabeledClips) -> None:
     n = len(examples.clips)
 
     def compute(start: int) -> FloatArray:
-        sound = np.stack([examples.clips.samples(k) for k in range(start, min(start + BATCH, n))])
+        audio = np.stack([examples.clips.samples(k) for k in range(start, min(start + BATCH, n))])
         with torch.inference_mode():
-            return network.features(torch.from_numpy(sound)).numpy()
+            return network.features(torch.from_numpy(audio)).numpy()
 
     first = compute(0)
     with tempfile.TemporaryDirectory(prefix=".features-", dir=path.parent) as folder:

@@ -85,8 +85,8 @@ class MelFrontEnd(nn.Module):
             levels = (levels - mean) / (deviation + FLOOR)
         if self.is_image:
             levels = ((levels / PCEN_WHITE).clamp(0, 1.5) - 0.45) / 0.225
-        picture: Tensor = levels[:, None]
-        return picture
+        image: Tensor = levels[:, None]
+        return image
 
 
 def _mean(values: Tensor, dims: tuple[int, ...]) -> Tensor:

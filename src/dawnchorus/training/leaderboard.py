@@ -43,7 +43,7 @@ class LeaderboardRow:
     """ROC AUC of the best score, for recordings of known species against those of species that were not trained on."""
     random_split_accuracy: float | None
     """The share of clips that are right where clips, not recordings, are drawn at random for validation; beside it
-    stands `grouped_split_accuracy`, the same for clips of recordings that were kept back whole."""
+    stands `grouped_split_accuracy`, the same for clips of recordings that were held out whole."""
     grouped_split_accuracy: float | None
 
     def total(self, name: str) -> float:

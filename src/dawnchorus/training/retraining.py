@@ -1,4 +1,4 @@
-"""From labelled recordings to a model that replaces the one in use, if it is as good on what neither learned from."""
+"""Retraining: a new model from labelled recordings, compared with the active one on held-out recordings."""
 
 from __future__ import annotations
 
@@ -104,11 +104,12 @@ def retrain(
     n_workers: int,
     on_progress: OnProgress = lambda _progress: None,
 ) -> RetrainingResult:
-    """Learn from a table's recordings, and compare the new bundle with the active one on those kept back.
+    """Train on a table's recordings, and compare the new bundle with the active one on those held out.
 
     Recordings that have a part of the split keep it. The new bundle, below `folder`, knows all that its backbone knew,
-    where that can be (`models.growing`). A retraining that was interrupted in `folder` goes on from its checkpoint.
-    In the folder `sounds` is what else there is to hear; it is made there if it is not (`data.other_sounds`).
+    where that can be (`models.graphs.class_extension`). A retraining that was interrupted in `folder` is resumed from
+    its checkpoint. The folder `sounds` has the negative examples; they are made there if they are missing
+    (`data.synthesis.negatives`).
     `overrides` are those of `dawnchorus train`, on top of the active model's recipe: see `training_settings`.
 
     Raises:
@@ -131,7 +132,7 @@ def retrain(
     config = compose_config(given)
     run = _train(config, given, started, on_progress)
     bundle = _merge_with_backbone(run, config, folder / "bundle", store)
-    on_progress(RetrainingProgress("comparing", 0.8, "with the active model, on recordings that were kept back"))
+    on_progress(RetrainingProgress("comparing", 0.8, "with the active model, on held-out recordings"))
     report = compare(active, bundle, ready, store=store, n_workers=n_workers)
     if report["n_learned_by_active"]:
         on_progress(
@@ -172,7 +173,7 @@ def training_settings(active: Bundle, overrides: Sequence[str], *, backbone: str
     """Return the overrides for `compose_config` that train what the active model is.
 
     A model that was trained here is trained again by its own recipe, which its bundle carries. Of others, such as
-    BirdNET, and of heads that were taught before, a head on the embeddings of `backbone` is trained. Overrides that
+    BirdNET, and of heads that were trained before, a head on the embeddings of `backbone` is trained. Overrides that
     choose an experiment or a family (`experiment=`, `model=`) win over both.
     """
     is_chosen = any(override.split("=")[0].lstrip("+") in ("experiment", "model") for override in overrides)
@@ -193,7 +194,7 @@ def _own_recipe(bundle: Bundle) -> dict[str, Any] | None:
 
 
 def prepare_table(table: RecordingsTable, *, n_workers: int, on_progress: OnProgress) -> RecordingsTable:
-    """Check and split the table, without recordings that cannot be learned from.
+    """Check and split the table, without recordings that cannot be trained on.
 
     Raises:
         InputError: nothing is left, or no species could be compared.
@@ -211,7 +212,7 @@ def prepare_table(table: RecordingsTable, *, n_workers: int, on_progress: OnProg
         for problem in set(row.problems).intersection(UNUSABLE):
             on_progress(RetrainingProgress("checking", 0.1, f"left out: {row.recording_id} is {problem}"))
     if not usable:
-        raise InputError(f"{table.folder}: none of its {len(table.rows)} recordings can be learned from.")
+        raise InputError(f"{table.folder}: none of its {len(table.rows)} recordings can be trained on.")
     split = split_table(table.with_rows(usable), PARTS, seed=1, keep=True)
     counts = Counter((row.scientific_name, row.split) for row in split.rows)
     species = species_of(split.rows)
@@ -219,12 +220,12 @@ def prepare_table(table: RecordingsTable, *, n_workers: int, on_progress: OnProg
     if len(without_test) == len(species):
         raise InputError(
             f"{table.folder}: expected at least two recordings, from different occasions, of some species, so that one "
-            f"can be kept back to compare models on. Add recordings."
+            f"can be held out to compare models on. Add recordings."
         )
     for name in without_test:
         on_progress(
             RetrainingProgress(
-                "checking", 0.1, f"{name}: too few recordings to keep one back; how well it is told stays unknown"
+                "checking", 0.1, f"{name}: too few recordings to hold one out; its accuracy stays unknown"
             )
         )
     return split
@@ -244,7 +245,7 @@ def _train(config: TrainConfig, overrides: list[str], started: datetime, on_prog
         if run.metadata["status"] == "done":
             return run
         if (run.folder / "checkpoints").is_dir():
-            report_text("goes on from the last checkpoint")
+            report_text("resuming from the last checkpoint")
             return trainer.resume(run.folder, on_epoch=report_epoch, on_note=report_text)
     return trainer.train(config, started=started, overrides=overrides, on_epoch=report_epoch, on_note=report_text)
 
@@ -256,7 +257,7 @@ def _merge_with_backbone(run: TrainingRun, config: TrainConfig, folder: Path, st
     backbone = family.base_bundle(shape)
     if backbone is None or not can_extend(base := store.open(backbone), learned):
         return learned
-    return extend_classes(base, learned, folder, name=f"{base.info.name}, taught")
+    return extend_classes(base, learned, folder, name=f"{base.info.name}, retrained")
 
 
 def compare(
@@ -312,18 +313,18 @@ def find_regressions(
     before, after = (report["average_precision"][name] for name in ("active", "new"))
     if after < before - MAX_LOSS:
         reasons.append(
-            f"its macro average precision on the recordings kept back is {after:.3f}, the active model's {before:.3f}"
+            f"its macro average precision on the held-out recordings is {after:.3f}, the active model's {before:.3f}"
         )
     right = {name: share or 0.0 for name, share in report["top_1"].items()}
     if not right["new"]:
         reasons.append("it names none of the held-out recordings right")
     elif right["new"] < right["active"] - MAX_FEWER_RIGHT:
         reasons.append(
-            f"it names {right['new']:.0%} of the recordings kept back, the active model {right['active']:.0%}"
+            f"it names {right['new']:.0%} of the held-out recordings, the active model {right['active']:.0%}"
         )
     alarms = report["false_alarms"]
     if alarms["new"] > alarms["active"] + MAX_MORE_ALARMS:
-        reasons.append(f"it hears these species where they are not, in {alarms['new']:.0%} of the recordings kept back")
+        reasons.append(f"it detects absent species in {alarms['new']:.0%} of the held-out recordings")
     for row in report["species"]:
         old, own = row["active_average_precision"], row["new_average_precision"] or 0.0
         if old is not None and old >= KNOWN and own < old / 2:
@@ -379,7 +380,7 @@ class _ModelScores:
     precision: dict[str, float]
     """Average precision over recordings, by species that the model knows."""
     false_alarms: float
-    """The share of recordings in which it hears one of these species that is not there, from a score of `ALARM` on."""
+    """The share of recordings in which it detects one of these species that is absent, from a score of `ALARM` on."""
     best: dict[str, dict[str, Any]]
     """The best species of all that the model knows, by recording."""
     is_right: dict[str, bool]

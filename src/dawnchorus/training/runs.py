@@ -139,7 +139,7 @@ def _with_current_names(metadata: dict[str, Any]) -> dict[str, Any]:
     return renamed
 
 
-def find_run_of(model: str | Path) -> TrainingRun | None:
+def find_run(model: str | Path) -> TrainingRun | None:
     """Return the run whose folder, or bundle, `model` names; None where it names something else."""
     for folder in (Path(model), Path(model).parent):
         if (folder / RUN_NAME).is_file() and Path(model) in (folder, folder / RUN_BUNDLE_NAME):

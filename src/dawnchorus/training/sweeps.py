@@ -99,21 +99,21 @@ def _overrides(parameters: Mapping[str, Any], *, prefix: str, path: Path) -> Ite
 def _values(parameter: Mapping[str, Any], key: str) -> str:
     """Return the values of a parameter in Hydra's grammar."""
     if "value" in parameter:
-        return _typed(parameter["value"])
+        return _to_text(parameter["value"])
     if "values" in parameter:
         if "probabilities" in parameter:
             raise InputError(f"{key}: probabilities are not supported; expected values that are equally likely.")
         values = parameter["values"]
         if not isinstance(values, list) or not values:
             raise InputError(f"{key}: values: expected a list, got {values!r}.")
-        return f"choice({','.join(map(_typed, values))})"
+        return f"choice({','.join(map(_to_text, values))})"
     low, high = _number(parameter.get("min"), key), _number(parameter.get("max"), key)
     is_whole = isinstance(low, int) and isinstance(high, int)
     kind = parameter.get("distribution", "int_uniform" if is_whole else "uniform")
     if kind not in INTERVALS:
         raise InputError(f"{key}: distribution: expected one of {', '.join(sorted(INTERVALS))}, got {kind!r}.")
     if kind == "q_uniform":
-        return f"choice({','.join(_typed(value) for value in _steps(low, high, parameter.get('q', 1), key))})"
+        return f"choice({','.join(_to_text(value) for value in _steps(low, high, parameter.get('q', 1), key))})"
     if kind == "log_uniform":
         low, high = math.exp(low), math.exp(high)
     elif kind != "int_uniform":
@@ -137,13 +137,13 @@ def _steps(low: float, high: float, q: object, key: str) -> list[float]:
     return [round(k * step, 12) for k in range(round(low / step), round(high / step) + 1)]
 
 
-def _typed(value: object) -> str:
+def _to_text(value: object) -> str:
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
-        return f"[{','.join(map(_typed, value))}]"
+        return f"[{','.join(map(_to_text, value))}]"
     text = str(value)
     if re.fullmatch(r"[\w.+/:-]+", text):
         return text

@@ -90,7 +90,7 @@ class TolerantMlflow(MLFlowLogger):
             self._on_note(f"warning: MLflow failed ({_reason(error)}). {_LOCAL}")
 
 
-_LOCAL = "The run goes on, and its curves are in its own metrics.csv."
+_LOCAL = "The run continues, and its curves are in its own metrics.csv."
 
 
 def _check_mlflow(config: TrackerConfig, on_note: OnNote) -> TrackerConfig:

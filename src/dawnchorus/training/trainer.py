@@ -66,7 +66,7 @@ def train(
     """Train a model, and write its run and bundle.
 
     Raises:
-        InputError: a configuration or data set that cannot be learned from; no run is left then.
+        InputError: a configuration or data set that cannot be trained on; no run is left then.
         TrainingFailed: the loss is no number any more.
         OutputError: no space, or no permission.
     """
@@ -93,7 +93,7 @@ def _is_refusal(run: TrainingRun, error: DawnChorusError) -> bool:
 def resume(
     folder: Path, *, on_epoch: OnEpoch = lambda _report: None, on_note: Callable[[str], None] = print
 ) -> TrainingRun:
-    """Go on with an interrupted run from its last checkpoint.
+    """Resume an interrupted run from its last checkpoint.
 
     Raises:
         InputError: there is no such run, or it is done.
@@ -136,7 +136,7 @@ def _train_and_record(
     except KeyboardInterrupt:
         _record_end(run, status="interrupted")
         if (run.folder / "checkpoints").is_dir():
-            on_note(f"interrupted; `dawnchorus train --resume {run.folder}` goes on from the last epoch")
+            on_note(f"interrupted; `dawnchorus train --resume {run.folder}` resumes from the last epoch")
         raise
     except Exception as error:
         _record_end(run, status="failed", reason=f"{type(error).__name__}: {error}")
@@ -187,7 +187,7 @@ def _train(run: TrainingRun, config: TrainConfig, on_epoch: OnEpoch, on_note: Ca
         _show_clips(network, examples, features)
         features_s, prepared_s = time.monotonic() - before_features, time.monotonic() - start_s
         run = _record_sizes(run, network, examples, on_note)
-        fitted = _fit(run, network, config, examples, features, on_epoch=on_epoch, on_note=on_note)
+        fit = _fit(run, network, config, examples, features, on_epoch=on_epoch, on_note=on_note)
         held_out = validation_scores(
             network,
             examples,
@@ -209,17 +209,17 @@ def _train(run: TrainingRun, config: TrainConfig, on_epoch: OnEpoch, on_note: Ca
             recipe=recipe,
             backbone=backbone,
             pretrained=family.pretrained(shape),
-            metrics=fitted.metrics,
+            metrics=fit.metrics,
             held_out=held_out,
-            effort=f"{fitted.n_epochs} epochs in {fitted.elapsed_s:.0f} s on {fitted.devices}",
+            effort=f"{fit.n_epochs} epochs in {fit.elapsed_s:.0f} s on {fit.devices}",
         )
         return run.update(
             status="done",
-            metrics=fitted.metrics,
+            metrics=fit.metrics,
             background=None if background is None else background.as_record(),
-            devices=fitted.devices,
-            epochs=fitted.n_epochs,
-            fit_s=round(fitted.elapsed_s, 3),
+            devices=fit.devices,
+            epochs=fit.n_epochs,
+            fit_s=round(fit.elapsed_s, 3),
             features_s=round(features_s, 3),
             prepared_s=round(prepared_s, 3),
             bundle_id=bundle.id,
@@ -239,7 +239,7 @@ def _with_chosen_loss(config: TrainConfig, examples: LabeledClips, on_note: Call
     elif loss.name == "cross_entropy" and len(examples.backgrounds):
         on_note(
             f"warning: loss=cross_entropy learns nothing from the {len(examples.backgrounds)} clips of background, and "
-            f"some species is heard in noise. loss=bce learns from them."
+            f"some species is detected in noise. loss=bce learns from them."
         )
     return config.model_copy(update={"loss": loss})
 
@@ -316,8 +316,8 @@ def _show_clips(network: Network, examples: LabeledClips, features: FloatArray |
         network.prepare(torch.from_numpy(features[some]))
         return
     with torch.inference_mode():
-        sound = torch.from_numpy(np.stack([examples.clips.samples(k) for k in some.tolist()]))
-        network.prepare(torch.cat([network.features(chunk) for chunk in sound.split(FEATURE_BATCH)]))
+        audio = torch.from_numpy(np.stack([examples.clips.samples(k) for k in some.tolist()]))
+        network.prepare(torch.cat([network.features(chunk) for chunk in audio.split(FEATURE_BATCH)]))
 
 
 @dataclass(frozen=True)

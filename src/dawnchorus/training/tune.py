@@ -1,4 +1,4 @@
-"""Good values for some settings, found by trying: Optuna proposes, training answers, on recordings kept back."""
+"""Hyperparameter search with Optuna, on held-out recordings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Method = Literal["tpe", "random", "grid"]
 """The tree-structured Parzen estimator (Bergstra et al., 2011), values at random, or every combination."""
 
 STUDIES_NAME = "studies.db"
-"""In the folder of runs: every trial of every study, so that a study that was stopped goes on."""
+"""In the folder of runs: every trial of every study, so that a stopped study can be resumed."""
 
 N_TRIALS = 20
 """Trials where nobody says how many; of a grid: all."""
@@ -75,7 +75,7 @@ def tune(
     `model.mel.n_mels=choice(32,64,128)`, `trainer.epochs=range(10,50,10)`, `augment.mixup_p=interval(0,1)`. Values are
     proposed by `method`. With `by_fold` each trial is trained on
     every fold of a data set that is split into folds, its value is the mean, and it is given up when it is worse than
-    the median of others after as many folds. The same call goes on with its study, and counts what is there.
+    the median of others after as many folds. The same call resumes its study, and counts the trials that are there.
 
     A trial whose values do not go together fails, and the next one follows.
 
@@ -114,7 +114,7 @@ def tune(
         raise OutputError(f"{root / STUDIES_NAME}: cannot be written ({error}). Choose another paths.runs.") from error
 
     n_done = sum(trial.state.is_finished() for trial in study.trials)
-    # A study that goes on draws other numbers than those that it has drawn already.
+    # A resumed study draws other numbers than those that it has drawn already.
     study.sampler = _sampler(method, config.seed + len(study.trials))
     for values in grid[:n_wanted]:
         study.enqueue_trial(values, skip_if_exists=True)
@@ -213,7 +213,7 @@ def _value(
         own = [*settings, *([] if fold is None else [f"data.validation_fold={fold}"])]
         run = train(compose_config(own, config_dir=config_dir), started=clock(), overrides=own)
         if metric not in run.metrics:
-            raise InputError(f"tune: training gave no {metric}: keep recordings back with data.validation=0.15.")
+            raise InputError(f"tune: training gave no {metric}: hold recordings out with data.validation=0.15.")
         values.append(run.metrics[metric])
         trial.report(sum(values) / len(values), step)
         if step + 1 < len(folds) and trial.should_prune():

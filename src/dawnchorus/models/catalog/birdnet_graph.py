@@ -54,7 +54,7 @@ class _Branch:
 
 
 @dataclass(frozen=True)
-class _Scaled:
+class _ScaledWaveform:
     """The names of tensors whose combination `gain * varying + constant` is the scaled waveform."""
 
     varying: str
@@ -139,7 +139,7 @@ class _Converter:
             )
         joined = branches[0].output
         last = self._follow(joined, "MUL")
-        factors = self._stored(next(tensor for tensor in last.inputs if tensor != joined)).reshape(-1)
+        factors = self._read_constant(next(tensor for tensor in last.inputs if tensor != joined)).reshape(-1)
         if joined not in last.inputs or factors.shape != (len(branches),) or not (factors > 0).all():
             raise ModelError(
                 f"{model.path}: expected the joined branches to be multiplied by positive numbers. "
@@ -160,7 +160,7 @@ class _Converter:
             )
         return float(values.reshape(-1)[0])
 
-    def _scale(self) -> _Scaled:
+    def _scale(self) -> _ScaledWaveform:
         """Return the per-window scaling at the graph's start, `((x - low) / (high - low + epsilon) - shift) * scale`.
 
         The scaled waveform lies around some constant. In single precision the traces of that in bands that hold
@@ -185,7 +185,7 @@ class _Converter:
         constant = onnx.node("Sub", [above_low, onnx.constant(shift * scale)])
         varying = onnx.node("Sub", ["waveform", mean])
         axis = onnx.constant([1], dtype=np.int64)
-        return _Scaled(*(onnx.node("Unsqueeze", [name, axis]) for name in (varying, gain, constant)))
+        return _ScaledWaveform(*(onnx.node("Unsqueeze", [name, axis]) for name in (varying, gain, constant)))
 
     def _follow(self, tensor: int, name: str) -> Operator:
         """Return the first operator called `name` downstream of `tensor`."""
@@ -236,7 +236,7 @@ class _Converter:
             output=self._follow(mirror.outputs[0], "CONCATENATION").outputs[0],
         )
 
-    def _join_branches(self, waveform: _Scaled, branches: list[_Branch], last: Operator) -> None:
+    def _join_branches(self, waveform: _ScaledWaveform, branches: list[_Branch], last: Operator) -> None:
         """Both branches as the two channels of one picture, which is what `last` gives."""
         onnx = self._onnx
         pictures = []
@@ -304,7 +304,7 @@ class _Converter:
             )
         self._names[operator.outputs[0]] = handler(operator)
 
-    def _stored(self, tensor: int) -> FloatArray:
+    def _read_constant(self, tensor: int) -> FloatArray:
         values = self._model.constant(tensor)
         if values is None:
             raise ModelError(f"{self._model.path}: expected tensor {tensor} to be stored.")
@@ -335,7 +335,7 @@ class _Converter:
 
     def _convolve(self, operator: Operator) -> str:
         options = operator.options(tflite.Conv2DOptions)
-        kernel = self._stored(operator.inputs[1]).transpose(0, 3, 1, 2)
+        kernel = self._read_constant(operator.inputs[1]).transpose(0, 3, 1, 2)
         filled = self._filled.get(operator.inputs[0])
         if filled is not None:
             kernel = _spread(kernel, filled.real, filled.n, axis=1)
@@ -356,7 +356,7 @@ class _Converter:
 
     def _convolve_depthwise(self, operator: Operator) -> str:
         options = operator.options(tflite.DepthwiseConv2DOptions)
-        kernel = self._stored(operator.inputs[1]).transpose(3, 0, 1, 2)
+        kernel = self._read_constant(operator.inputs[1]).transpose(3, 0, 1, 2)
         return self._conv_node(operator, options, kernel, groups=kernel.shape[0])
 
     def _conv_node(
@@ -437,7 +437,7 @@ class _Converter:
         return self._activate(name, operator, options.FusedActivationFunction())
 
     def _pad(self, operator: Operator) -> str:
-        amounts = self._stored(operator.inputs[1])
+        amounts = self._read_constant(operator.inputs[1])
         (top, bottom), (left, right) = amounts[1].tolist(), amounts[2].tolist()
         height, width = self._sizes[operator.inputs[0]]
         self._sizes[operator.outputs[0]] = (height + top + bottom, width + left + right)
@@ -445,7 +445,7 @@ class _Converter:
         return self._onnx.node("Pad", [self._names[operator.inputs[0]], pads])
 
     def _mean(self, operator: Operator) -> str:
-        axes = self._stored(operator.inputs[1]).tolist()
+        axes = self._read_constant(operator.inputs[1]).tolist()
         if axes != [1, 2]:
             raise ModelError(f"{self._model.path}: MEAN over the axes {axes}, expected [1, 2].")
         self._sizes[operator.outputs[0]] = (1, 1)
@@ -461,7 +461,7 @@ class _Converter:
     def _connect(self, operator: Operator) -> str:
         options = operator.options(tflite.FullyConnectedOptions)
         flat = self._onnx.node("Flatten", [self._names[operator.inputs[0]]], axis=1)
-        weights = self._onnx.constant(self._stored(operator.inputs[1]))
-        bias = self._onnx.constant(self._stored(operator.inputs[2]))
+        weights = self._onnx.constant(self._read_constant(operator.inputs[1]))
+        bias = self._onnx.constant(self._read_constant(operator.inputs[2]))
         name = self._onnx.node("Gemm", [flat, weights, bias], transB=1)
         return self._activate(name, operator, options.FusedActivationFunction())

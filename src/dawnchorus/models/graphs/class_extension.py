@@ -81,8 +81,8 @@ def extend_classes(base: Bundle, head: Bundle, folder: Path, *, name: str) -> Bu
     card = (head.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     n_new = len(labels) - n_base
     introduction = (
-        f"Of its {len(labels)} classes, {len(head.labels)} were taught (the rest of this card is about them; {n_new} "
-        f"are new). The others are scored as {base.info.name} {base.id} scores them.\n\n"
+        f"Of its {len(labels)} classes, {len(head.labels)} were trained on its embeddings (the rest of this "
+        f"card is about them; {n_new} are new). The others are scored as {base.info.name} {base.id} scores them.\n\n"
     )
     return write_bundle(
         folder, write_graphs=write_files, describe=describe, labels=labels, card=introduction + card, check=check

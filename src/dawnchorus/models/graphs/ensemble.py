@@ -47,7 +47,7 @@ def make_ensemble(
     window, as shares of the number of classes).
 
     Its classes are in the order of the first member's. It has the highest sample rate and the longest window of its
-    members. The others hear the window resampled, and the best of as many of their own windows as cover it.
+    members. The others get the window resampled, and the best of as many of their own windows as cover it.
 
     Raises:
         InputError: fewer than two members, or they differ in classes, or weights do not fit.
@@ -91,7 +91,7 @@ def make_ensemble(
             logits = [session.run(["logits"], {"waveform": window[np.newaxis]})[0] for window in windows]
             scores = apply_activation(np.concatenate(logits), member.info.activation)
             each.append(scores[:, _class_order(member, bundles[0])])
-        expected = _averaged(np.stack(each), shares, average)
+        expected = _average(np.stack(each), shares, average)
         ensemble = open_session(bundle).run(windows).logits
         if not np.abs(ensemble - expected).max() <= PARITY:
             raise ModelError(f"{folder}: the ensemble's scores differ from its members' by more than {PARITY:g}.")
@@ -159,7 +159,7 @@ def _fixed_batch(bundle: Bundle) -> int | None:
     return int(declared[0].dim_value) or None
 
 
-def _averaged(scores: np.ndarray, shares: np.ndarray, average: Average) -> np.ndarray:
+def _average(scores: np.ndarray, shares: np.ndarray, average: Average) -> np.ndarray:
     """Compute the graph's average with NumPy, of scores [members, windows, classes]."""
     if average == "geometric":
         return np.asarray(np.exp(np.tensordot(shares, np.log(np.maximum(scores, 1e-9)), 1)))
@@ -234,7 +234,7 @@ def _training(bundles: Sequence[Bundle]) -> TrainingSummary | None:
 
 
 def _write_recordings(folder: Path, bundles: Sequence[Bundle]) -> None:
-    """All that the members have learned from, where they say so."""
+    """All recordings that the members were trained on, where their bundles have the table."""
     paths = [path for bundle in bundles if (path := bundle.folder / RECORDINGS_NAME).is_file()]
     if not paths:
         return
@@ -242,7 +242,7 @@ def _write_recordings(folder: Path, bundles: Sequence[Bundle]) -> None:
     tables = [pq.read_table(path) for path in paths]
     for table in tables:
         for row in table.to_pylist():
-            # What one member has learned from, the ensemble has.
+            # Training recordings of one member are those of the ensemble.
             if row["recording_id"] not in rows or row["split"] == "train":
                 rows[row["recording_id"]] = row
     pq.write_table(pa.Table.from_pylist(list(rows.values()), tables[0].schema), folder / RECORDINGS_NAME)

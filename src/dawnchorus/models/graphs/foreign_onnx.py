@@ -35,7 +35,7 @@ class ForeignOnnx:
     """
 
     def __init__(self, path: Path, window_samples: int) -> None:
-        self._path, self._n_window = path, window_samples
+        self._path, self._window_samples = path, window_samples
         self._model = load_graph(path)
         self._constants = _constants(self._model.graph)
         session = open_onnx_session(path)
@@ -64,7 +64,8 @@ class ForeignOnnx:
         except Exception as error:  # onnxruntime's errors have no common base below Exception
             reason = str(error).splitlines()[0]
             raise ModelError(
-                f"{self._path}: the graph does not run on {n_windows} windows of {self._n_window} samples: {reason}"
+                f"{self._path}: the graph does not run on {n_windows} windows of {self._window_samples} samples: "
+                f"{reason}"
             ) from error
         ports = zip(session.get_outputs(), values, strict=True)
         return [with_measured_width(self._with_scale(_port(info)), values) for info, values in ports]
@@ -72,10 +73,10 @@ class ForeignOnnx:
     def _with_scale(self, port: Port) -> Port:
         """Return the port with the scale that the nodes beside it use, if its numbers are quantised."""
         for node in self._model.graph.node:
-            is_beside = (node.op_type == "DequantizeLinear" and node.input[0] == port.name) or (
+            is_next_to = (node.op_type == "DequantizeLinear" and node.input[0] == port.name) or (
                 node.op_type == "QuantizeLinear" and node.output[0] == port.name
             )
-            if is_beside:
+            if is_next_to:
                 numbers = [float(np.ravel(self._constants[n])[0]) for n in node.input[1:] if n in self._constants]
                 if len(numbers) == len(node.input) - 1:
                     scale, zero = (*numbers, 0.0)[:2]
@@ -104,7 +105,9 @@ class ForeignOnnx:
             (dim.dim_param for dim in declared.type.tensor_type.shape.dim[:1] if dim.dim_param), "batch"
         )
         graph.input.remove(declared)
-        graph.input.insert(0, helper.make_tensor_value_info("waveform", TensorProto.FLOAT, [batch, self._n_window]))
+        graph.input.insert(
+            0, helper.make_tensor_value_info("waveform", TensorProto.FLOAT, [batch, self._window_samples])
+        )
         before = _Chain(graph, prefix + "in", "waveform")
         if len(self.layout.shape) != 2:
             before.reshape(self.layout.shape)

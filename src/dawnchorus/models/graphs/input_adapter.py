@@ -57,19 +57,19 @@ def adapt_input(bundle: Bundle, *, rate_hz: int, window_s: float) -> onnx.ModelP
     """
     model = load_graph(bundle.graph_path)
     window_samples, own_hz = bundle.window_samples, bundle.info.sample_rate_hz
-    to_n_window = round(window_s * rate_hz)
-    if (own_hz, window_samples) == (rate_hz, to_n_window):
+    out_samples = round(window_s * rate_hz)
+    if (own_hz, window_samples) == (rate_hz, out_samples):
         return model
     n_classes = _width(model, "logits")
     before = OnnxWriter()
-    sound, n_sound = "waveform", to_n_window
+    waveform, n_sound = "waveform", out_samples
     if own_hz != rate_hz:
-        n_sound = round(to_n_window * own_hz / rate_hz)
-        sound = _resample(before, sound, to_n_window, n_sound, from_hz=rate_hz, to_hz=own_hz)
+        n_sound = round(out_samples * own_hz / rate_hz)
+        waveform = _resample(before, waveform, out_samples, n_sound, from_hz=rate_hz, to_hz=own_hz)
     if n_sound < window_samples:  # a sample may be missing by rounding
-        sound = before.node("Pad", [sound, before.constant([0, 0, 0, window_samples - n_sound], dtype=np.int64)])
+        waveform = before.node("Pad", [waveform, before.constant([0, 0, 0, window_samples - n_sound], dtype=np.int64)])
     starts = crop_starts(max(n_sound, window_samples), window_samples)
-    crops = [_slice(before, sound, start, start + window_samples) for start in starts]
+    crops = [_slice(before, waveform, start, start + window_samples) for start in starts]
     _reshape(before, before.node("Concat", crops, axis=1), [-1, window_samples], output="windows")
     after = OnnxWriter()
     # Logits before a softmax mean nothing across windows; their logarithms after it do.
@@ -78,7 +78,7 @@ def adapt_input(bundle: Bundle, *, rate_hz: int, window_s: float) -> onnx.ModelP
     after.node("ReduceMax", [rows], output="logits", axes=[1], keepdims=0)
 
     models = [
-        before.model(inputs={"waveform": ("batch", to_n_window)}, outputs={"windows": ("windows", window_samples)}),
+        before.model(inputs={"waveform": ("batch", out_samples)}, outputs={"windows": ("windows", window_samples)}),
         model,
         after.model(inputs={"each": ("windows", n_classes)}, outputs={"logits": ("batch", n_classes)}),
     ]
@@ -113,22 +113,22 @@ def _width(model: onnx.ModelProto, output: str) -> int:
     return int(value_info.type.tensor_type.shape.dim[-1].dim_value)
 
 
-def _slice(writer: OnnxWriter, sound: str, start: int, end: int) -> str:
+def _slice(writer: OnnxWriter, waveform: str, start: int, end: int) -> str:
     limits = [writer.constant([value], dtype=np.int64) for value in (start, end, 1)]
-    return writer.node("Slice", [sound, *limits])
+    return writer.node("Slice", [waveform, *limits])
 
 
 def _reshape(writer: OnnxWriter, values: str, shape: Sequence[int], *, output: str | None = None) -> str:
     return writer.node("Reshape", [values, writer.constant(shape, dtype=np.int64)], output=output)
 
 
-def _resample(writer: OnnxWriter, sound: str, n_from: int, n_to: int, *, from_hz: int, to_hz: int) -> str:
+def _resample(writer: OnnxWriter, waveform: str, n_from: int, n_to: int, *, from_hz: int, to_hz: int) -> str:
     """[batch, n_to] from [batch, n_from]."""
     filters, n_step, n_before = resampling_filters(from_hz, to_hz)
     n_blocks = -(-n_to // len(filters))
     n_after = max((n_blocks - 1) * n_step + filters.shape[2] - n_before - n_from, 0)
     pads = writer.constant([0, 0, n_before, 0, 0, n_after], dtype=np.int64)
-    padded = writer.node("Pad", [_reshape(writer, sound, [-1, 1, n_from]), pads])
+    padded = writer.node("Pad", [_reshape(writer, waveform, [-1, 1, n_from]), pads])
     blocks = writer.node("Conv", [padded, writer.constant(filters)], strides=[n_step])
     turned = writer.node("Transpose", [blocks], perm=[0, 2, 1])
     return _slice(writer, _reshape(writer, turned, [0, -1]), 0, n_to)

@@ -66,7 +66,7 @@ def quantize(graph: Path, out: Path, windows: Iterable[FloatArray]) -> None:
             window = next(self._left, None)
             return None if window is None else {"waveform": window[np.newaxis]}
 
-    model = _named(load_graph(graph))
+    model = _name_nodes(load_graph(graph))
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         path = Path(scratch, "named.onnx")
@@ -84,7 +84,7 @@ def quantize(graph: Path, out: Path, windows: Iterable[FloatArray]) -> None:
         )
 
 
-def _named(model: onnx.ModelProto) -> onnx.ModelProto:
+def _name_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
     """Every node with a name, because nodes are left out by theirs."""
     for k, node in enumerate(model.graph.node):
         node.name = node.name or f"node_{k}"

@@ -40,14 +40,14 @@ def try_scores(bundle: Bundle, last_operator: str, on_note: Callable[[str], None
     n_classes = len(bundle.labels)
     if logits.shape != (len(sounds), n_classes):
         raise BundleInvalid(f"On {len(sounds)} windows the model gave {logits.shape}; expected {n_classes} for each.")
-    for sound, row in zip(sounds, logits, strict=True):
+    for name, row in zip(sounds, logits, strict=True):
         if not np.isfinite(row).all():
             raise BundleInvalid(
-                f"On {sound} the model gave {row[~np.isfinite(row)][0]}; expected finite numbers of shape "
+                f"On {name} the model gave {row[~np.isfinite(row)][0]}; expected finite numbers of shape "
                 f"({n_classes},) for each window. A recording may have such windows: keep the graph from dividing by "
                 f"0 or taking its logarithm, for example by adding 1e-6 to the level that it divides by."
             )
-    _check_batch(np.concatenate([session.run(sound[None]).logits for sound in sounds.values()]), logits)
+    _check_batch(np.concatenate([session.run(waveform[None]).logits for waveform in sounds.values()]), logits)
     _check_activation(bundle.info.activation, last_operator, logits, on_note)
     if len(logits) > 1 and np.ptp(logits, axis=0).max() <= ROUNDING:
         on_note(

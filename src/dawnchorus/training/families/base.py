@@ -121,7 +121,7 @@ class Family(Generic[C]):
     summary: str
     config: type[C]
     build: Callable[[C, Context], Network]
-    completed: Callable[[dict[str, Any], ModelStore], dict[str, Any]] = lambda fields, _store: fields
+    complete: Callable[[dict[str, Any], ModelStore], dict[str, Any]] = lambda fields, _store: fields
     """Fills in what another model decides (a backbone's sample rate)."""
     base_bundle: Callable[[C], str | None] = lambda _config: None
     """The bundle that the network is built on, whose licence the new one inherits."""

@@ -180,7 +180,7 @@ def _one_channel(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value for name, value in adapted.items() if not name.startswith(("classifier.", "head.fc."))}
 
 
-def _pretrained(config: EfficientNetConfig) -> Pretrained | None:
+def _describe_pretrained(config: EfficientNetConfig) -> Pretrained | None:
     if config.weights is None:
         return None
     if config.weights == "imagenet" and config.backbone == "tf_efficientnet_lite0":
@@ -189,5 +189,9 @@ def _pretrained(config: EfficientNetConfig) -> Pretrained | None:
 
 
 EFFICIENTNET = Family(
-    "efficientnet", "a backbone of timm on mel spectrograms", EfficientNetConfig, _build, pretrained=_pretrained
+    "efficientnet",
+    "a backbone of timm on mel spectrograms",
+    EfficientNetConfig,
+    _build,
+    pretrained=_describe_pretrained,
 )

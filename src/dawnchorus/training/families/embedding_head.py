@@ -267,7 +267,7 @@ def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
         node.output[:] = [names.get(name, name) for name in node.output]
 
 
-def _completed(fields: dict[str, Any], store: ModelStore) -> dict[str, Any]:
+def _complete_config(fields: dict[str, Any], store: ModelStore) -> dict[str, Any]:
     """Fill in the backbone's sample rate, and its window times `n_frames` at half overlap where none is given."""
     info = store.open(fields.get("backbone") or DEFAULT_MODEL).info
     n_frames = fields.get("n_frames") or 1
@@ -284,6 +284,6 @@ EMBEDDING_HEAD = Family(
     "two layers on the frozen embeddings of another bundle",
     EmbeddingHeadConfig,
     _build,
-    completed=_completed,
+    complete=_complete_config,
     base_bundle=lambda config: config.backbone,
 )

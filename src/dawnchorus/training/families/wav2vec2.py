@@ -128,8 +128,8 @@ def _build(config: Wav2Vec2Config, context: Context) -> Network:
     return Wav2Vec2(config, body, n_classes=len(context.classes), random=random)
 
 
-def _pretrained(config: Wav2Vec2Config) -> Pretrained | None:
+def _describe_pretrained(config: Wav2Vec2Config) -> Pretrained | None:
     return None if config.source is None else Pretrained("unknown", config.source)
 
 
-WAV2VEC2 = Family("wav2vec2", "Wav2Vec2 on raw sound", Wav2Vec2Config, _build, pretrained=_pretrained)
+WAV2VEC2 = Family("wav2vec2", "Wav2Vec2 on raw sound", Wav2Vec2Config, _build, pretrained=_describe_pretrained)
