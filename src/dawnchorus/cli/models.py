@@ -168,26 +168,26 @@ def _say(note: str) -> None:
     click.echo(note, err=True)
 
 
-@command.command("shrink")
+@command.command("quantize")
 @click.argument("model", metavar="BUNDLE")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--to", "precision", type=click.Choice(get_args(Precision)), required=True)
+@click.option("--precision", type=click.Choice(get_args(Precision)), required=True)
 @click.option("--data", "data_set", type=click.Path(path_type=Path), required=True, help="To measure the loss on.")
 @click.option("--part", default="test", show_default=True, help="The part of the split to measure on.")
 @click.option("--overwrite", is_flag=True)
 @click.pass_obj
-def shrink_model(
+def quantize_model(
     store: ModelStore, *, model: str, folder: Path, precision: Precision, data_set: Path, part: str, overwrite: bool
 ) -> None:
     """Make a smaller bundle in FOLDER, measure what it loses, and write that into its card.
 
-    half stores weights in half precision and computes as before; int8 computes in 8 bits.
+    float16 stores weights in half precision and computes as before; int8 computes in 8 bits.
     """
-    from dawnchorus.evaluation.quantization import shrink
+    from dawnchorus.evaluation.quantization import quantize_bundle
 
     if folder.exists() and not overwrite:
         raise OutputExists(f"{folder} is there already. Choose another folder, or use --overwrite.")
-    bundle = shrink(store.open(model), folder, precision, read_table(data_set), split=part, store=store)
+    bundle = quantize_bundle(store.open(model), folder, precision, read_table(data_set), split=part, store=store)
     click.echo((folder / "MODEL_CARD.md").read_text(encoding="utf-8").rpartition("## What")[2], err=True)
     click.echo(f"{folder}: bundle {bundle.id}. Use it with --model {folder}")
 

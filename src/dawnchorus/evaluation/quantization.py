@@ -26,10 +26,10 @@ N_SHOWN, LISTEN_S = 64, 60.0
 """Windows from which the ranges of activations are estimated: the loudest of the first minute of as many recordings."""
 
 
-def shrink(
+def quantize_bundle(
     bundle: Bundle, folder: Path, precision: Precision, table: RecordingsTable, *, split: str, store: ModelStore
 ) -> Bundle:
-    """Write the bundle with a smaller graph: "half" stores weights in half precision, "int8" computes in 8 bits.
+    """Write the bundle with a smaller graph: "float16" stores weights in half precision, "int8" computes in 8 bits.
 
     Both bundles are measured on the recordings of `split`, and the differences are in the new one's card. Ranges for
     "int8" are taken from other recordings of the data set.
@@ -49,7 +49,7 @@ def shrink(
         )
 
     def write_files(path: Path) -> None:
-        if precision == "half":
+        if precision == "float16":
             onnx.save(to_float16(load_graph(bundle.graph_path)), path / "model.onnx")
         else:
             quantize(bundle.graph_path, path / "model.onnx", _windows(bundle, table, others))
@@ -76,7 +76,7 @@ def shrink(
     return write_bundle(folder, write_graphs=write_files, describe=describe, labels=bundle.labels, card=card)
 
 
-_WORDS: dict[Precision, str] = {"half": "half precision", "int8": "8 bits"}
+_WORDS: dict[Precision, str] = {"float16": "half precision", "int8": "8 bits"}
 
 
 def _windows(bundle: Bundle, table: RecordingsTable, rows: Sequence[RecordingRow]) -> list[npt.NDArray[np.float32]]:

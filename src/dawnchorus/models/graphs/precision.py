@@ -16,9 +16,9 @@ from onnx import TensorProto, helper, numpy_helper
 from dawnchorus.models.graphs.onnx_files import load_graph
 
 FloatArray = npt.NDArray[np.float32]
-Precision = Literal["half", "int8"]
+Precision = Literal["float16", "int8"]
 
-MIN_HALVED = 1024
+MIN_FLOAT16 = 1024
 """Tensors with fewer numbers stay as they are."""
 
 _FRONT_ENDS = ("front_end", "acoustic", "spectrum")
@@ -36,7 +36,7 @@ def to_float16(graph: onnx.ModelProto) -> onnx.ModelProto:
     model.CopyFrom(graph)
     casts = []
     for tensor in model.graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < MIN_HALVED:
+        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < MIN_FLOAT16:
             continue
         values = numpy_helper.to_array(tensor)
         if np.abs(values).max() > np.finfo(np.float16).max:
