@@ -199,7 +199,7 @@ class Example:
     end_s: float
     scientific_name: str
     common_name: str
-    about: str
+    caption: str
     """Origin and licence."""
     silent: tuple[Segment, ...] = ()
     """Segments that must not be audible, in the recording's seconds."""

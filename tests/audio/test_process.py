@@ -106,7 +106,7 @@ def test_watchdog_ends_only_who_keeps_its_caller_waiting() -> None:
         assert process.poll() is None
         with watchdog.waiting():
             process.wait()
-        assert watchdog.has_bitten
+        assert watchdog.has_expired
         watchdog.close()
 
 
@@ -247,14 +247,14 @@ def test_a_request_that_cannot_be_sent_is_a_crash(error: Exception) -> None:
 
 
 def test_replies_are_read_to_their_last_byte_and_no_further() -> None:
-    decoder, watchdog = DecoderProcess(), SimpleNamespace(has_bitten=False, waiting=nullcontext)
+    decoder, watchdog = DecoderProcess(), SimpleNamespace(has_expired=False, waiting=nullcontext)
     path, samples = Path("x.wav"), np.arange(5, dtype=np.float32)
     stdout = io.BytesIO(b'{"kind": "samples"}\n' + samples.tobytes() + b"next")
     assert decoder._receive(path, stdout, watchdog) == {"kind": "samples"}  # type: ignore[arg-type]
     np.testing.assert_array_equal(decoder._receive_samples(path, stdout, watchdog, 5), samples)  # type: ignore[arg-type]
     assert stdout.read() == b"next"
-    for has_bitten, reason in ((False, "crashed on this file"), (True, "gave nothing for 60 s and was ended")):
-        watchdog.has_bitten = has_bitten
+    for has_expired, reason in ((False, "crashed on this file"), (True, "gave nothing for 60 s and was ended")):
+        watchdog.has_expired = has_expired
         with pytest.raises(DecoderCrashed, match=reason):
             decoder._receive(path, io.BytesIO(), watchdog)  # type: ignore[arg-type]
         with pytest.raises(DecoderCrashed, match=reason):
@@ -306,11 +306,11 @@ def test_a_watchdog_bites_after_its_time_and_only_while_someone_waits(
         patch.setattr(time, "monotonic", lambda: clock.now)
         watchdog = _Watchdog(child, 8.0)  # type: ignore[arg-type]
         watchdog._over = clock  # type: ignore[assignment]
-        assert not watchdog.has_bitten
+        assert not watchdog.has_expired
         with watchdog.waiting() if waits else nullcontext():
             watchdog._watch()
     assert threads[0]["daemon"] is True
-    assert (child.calls, watchdog.has_bitten) == ((["kill"], True) if bitten_at else ([], False))
+    assert (child.calls, watchdog.has_expired) == ((["kill"], True) if bitten_at else ([], False))
     assert bitten_at is None or clock.now == bitten_at
     assert watchdog._since is None
 

@@ -57,7 +57,7 @@ class _Watchdog:
     """Ends a process that has kept its caller waiting for too long."""
 
     def __init__(self, process: subprocess.Popen[bytes], stall_s: float) -> None:
-        self.has_bitten = False
+        self.has_expired = False
         self._process, self._stall_s = process, stall_s
         self._since: float | None = None
         self._over = threading.Event()
@@ -80,7 +80,7 @@ class _Watchdog:
         while not self._over.wait(self._stall_s / 8):
             since = self._since
             if since is not None and time.monotonic() - since > self._stall_s:
-                self.has_bitten = True
+                self.has_expired = True
                 self._process.kill()
                 return
 
@@ -197,7 +197,7 @@ class DecoderProcess:
                 line = stdout.readline()
             reply: dict[str, Any] = json.loads(line)
         except ValueError as error:  # no line: it ended, or was closed by another thread
-            raise self._describe_stall(path) if watchdog.has_bitten else self._describe_crash(path) from error
+            raise self._describe_stall(path) if watchdog.has_expired else self._describe_crash(path) from error
         return reply
 
     def _receive_samples(self, path: Path, stdout: IO[bytes], watchdog: _Watchdog, n: int) -> FloatArray:
@@ -206,7 +206,7 @@ class DecoderProcess:
                 content = stdout.read(4 * n)
             samples: FloatArray = np.frombuffer(content, np.float32, count=n)
         except ValueError as error:  # fewer: see _receive
-            raise self._describe_stall(path) if watchdog.has_bitten else self._describe_crash(path) from error
+            raise self._describe_stall(path) if watchdog.has_expired else self._describe_crash(path) from error
         return samples
 
     def _describe_stall(self, path: Path) -> errors.DecoderCrashed:

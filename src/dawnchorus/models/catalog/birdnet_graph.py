@@ -237,9 +237,9 @@ class _Converter:
         )
 
     def _join_branches(self, waveform: _ScaledWaveform, branches: list[_Branch], last: Operator) -> None:
-        """Both branches as the two channels of one picture, which is what `last` gives."""
+        """Both branches as the two channels of one image, which is what `last` gives."""
         onnx = self._onnx
-        pictures = []
+        images = []
         n_frames = {(self._n_samples - b.kernel.shape[1]) // b.hop + 1 for b in branches}
         if len(n_frames) != 1:
             raise ModelError(
@@ -255,9 +255,9 @@ class _Converter:
             # (x^2)^p as exp(2 p log |x|): runtimes compute exp and log many values at a time.
             logs = onnx.node("Log", [onnx.node("Abs", [bands])])
             raised = onnx.node("Mul", [logs, onnx.constant(2 * branch.exponent)])
-            picture = onnx.node("Exp", [raised])
-            pictures.append(onnx.node("Unsqueeze", [picture, onnx.constant([1], dtype=np.int64)]))
-        self._names[last.outputs[0]] = onnx.node("Concat", pictures, axis=1)
+            image = onnx.node("Exp", [raised])
+            images.append(onnx.node("Unsqueeze", [image, onnx.constant([1], dtype=np.int64)]))
+        self._names[last.outputs[0]] = onnx.node("Concat", images, axis=1)
         self._sizes[last.outputs[0]] = (branches[0].kernel.shape[0], width)
 
     def _low_rank_branch(self, waveform: str, branch: _Branch, *, n_frames: int) -> str:
