@@ -144,4 +144,4 @@ def test_background_is_learned_from_by_default_and_warned_of_where_it_teaches_no
     run = run_training(*settings, "loss=cross_entropy", on_note=notes.append)
     assert any("loss=cross_entropy learns nothing from the" in note for note in notes)
     assert any(note.startswith("warning:") and "detects species in background" in note for note in notes)
-    assert "It always names somebody" in (run.bundle / "MODEL_CARD.md").read_text()
+    assert "It always predicts a species" in (run.bundle / "MODEL_CARD.md").read_text()
