@@ -40,7 +40,7 @@ def list_models(store: ModelStore) -> None:
     for name in ("name", "bundle", "licence of the weights", "what it is"):
         table.add_column(name)
     for model in BUILTIN_MODELS.values():
-        bundle = store.installed(model.name)
+        bundle = store.find_installed(model.name)
         table.add_row(model.name, bundle.id if bundle else "not made yet", model.license, model.summary)
     print_table(table)
 

@@ -144,15 +144,15 @@ class _Pending:
         with self.lock:
             stream.hits.append(hits)
             self.n_out -= 1
-            return self._finished()
+            return self._build_result()
 
     def finish_decoding(self) -> ScoredRecording | None:
         """Note that all streams are decoded; the finished recording if nothing is out any more."""
         with self.lock:
             self.is_decoded = True
-            return self._finished()
+            return self._build_result()
 
-    def _finished(self) -> ScoredRecording | None:
+    def _build_result(self) -> ScoredRecording | None:
         ended = [stream.ended for stream in self.streams if stream.ended is not None]
         if self.n_out or not self.is_decoded or self.opened is None or not ended:
             return None

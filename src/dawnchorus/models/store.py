@@ -106,7 +106,7 @@ class ModelStore:
         model = builtin_model(name)
         return self.folder / f"{name}-{model.source_version}-{BUNDLE_FORMAT}"
 
-    def installed(self, name: str) -> Bundle | None:
+    def find_installed(self, name: str) -> Bundle | None:
         """Return the built-in model's bundle if it has been made."""
         folder = self.bundle_folder(name)
         return read_bundle(folder) if folder.is_dir() else None
@@ -149,7 +149,7 @@ class ModelStore:
                     f"{folder}: this run has no bundle yet. Go on with it: dawnchorus train --resume {folder}"
                 )
             return read_bundle(folder)
-        return self.installed(name) or self.pull(name)
+        return self.find_installed(name) or self.pull(name)
 
 
 def builtin_model(name: str) -> BuiltinModel:
