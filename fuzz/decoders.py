@@ -18,7 +18,7 @@ import soundfile
 from dawnchorus.audio.decode import open_recording
 from dawnchorus.audio.metadata import origin_to_json, read_origin
 from dawnchorus.audio.process import DecodeFinished, DecoderProcess
-from dawnchorus.errors import AudioError, DecoderCrashed
+from dawnchorus.errors import AudioError, DecoderCrashError
 from fuzz.contract import scratch_folder
 
 NAME = "decoders"
@@ -150,7 +150,7 @@ def _outcome(decoder: DecoderProcess, path: Path) -> str:
         for item in decoder.decode(path, rate_hz=RATE_HZ):
             if isinstance(item, DecodeFinished):
                 return "decoded with warnings" if item.warnings else "decoded"
-    except DecoderCrashed as error:
+    except DecoderCrashError as error:
         status = re.search(r"exit status (-?\d+)", str(error))
         return f"decoder ended with status {status[1]}" if status else "decoder hung"
     except AudioError:

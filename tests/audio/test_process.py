@@ -30,7 +30,7 @@ from dawnchorus.audio.process import (
     can_share_memory,
 )
 from dawnchorus.audio.ring_buffer import SharedRingBuffer, reserve_file
-from dawnchorus.errors import AudioNotFound, AudioTooLarge, AudioUnreadable, DecoderCrashed
+from dawnchorus.errors import AudioDecodeError, AudioNotFoundError, AudioTooLargeError, DecoderCrashError
 from dawnchorus.types import AudioInfo, Origin
 
 pytestmark = pytest.mark.usefixtures("own_decoders")
@@ -77,7 +77,7 @@ def test_replies_to_a_request_that_was_left_are_not_taken_for_others(recording: 
 @pytest.mark.parametrize("shares_memory", [True, False])
 def test_a_crash_costs_one_file_and_the_next_one_works(recording: Path, shares_memory: bool) -> None:
     decoder = DecoderProcess(shares_memory=shares_memory)
-    with pytest.raises(AudioUnreadable, match=r"x\.wav: the decoder crashed on this file"):
+    with pytest.raises(AudioDecodeError, match=r"x\.wav: the decoder crashed on this file"):
         for _ in decoder.decode(recording, rate_hz=384_000):  # more than the ring holds
             assert decoder._process is not None
             os.kill(decoder._process.pid, signal.SIGSEGV)
@@ -92,7 +92,7 @@ def test_a_hung_decoder_is_ended(recording: Path) -> None:
     assert decoder._watchdog is not None
     os.kill(decoder._process.pid, signal.SIGSTOP)
     decoder._watchdog = _Watchdog(decoder._process, 0.1)  # the decoder's own would take two minutes
-    with pytest.raises(AudioUnreadable, match="gave nothing for 120 s and was ended"):
+    with pytest.raises(AudioDecodeError, match="gave nothing for 120 s and was ended"):
         list(decoder.decode(recording, rate_hz=48_000))
     assert isinstance(list(decoder.decode(recording, rate_hz=48_000))[-1], DecodeFinished), (
         "another process took its place"
@@ -112,7 +112,7 @@ def test_watchdog_ends_only_who_keeps_its_caller_waiting() -> None:
 
 def test_errors_come_through_with_their_kind(tmp_path: Path) -> None:
     decoder = DecoderProcess()
-    with pytest.raises(AudioNotFound, match="no such file"):
+    with pytest.raises(AudioNotFoundError, match="no such file"):
         list(decoder.decode(tmp_path / "none.wav", rate_hz=48_000))
     decoder.close()
 
@@ -125,7 +125,7 @@ def test_closing_from_another_thread_ends_a_running_decode(recording: Path) -> N
     thread = threading.Thread(target=decoder.close)
     thread.start()
     thread.join()
-    with pytest.raises(AudioUnreadable):
+    with pytest.raises(AudioDecodeError):
         list(blocks)
 
 
@@ -147,9 +147,9 @@ def test_a_file_that_fails_does_not_cost_the_process(recording: Path, tmp_path: 
     process = decoder._process
     assert process is not None
     assert os.getpgid(process.pid) != os.getpgrp(), "Ctrl-C is not for it"
-    with pytest.raises(AudioNotFound, match="no such file"):
+    with pytest.raises(AudioNotFoundError, match="no such file"):
         decoder.probe(tmp_path / "none.wav")
-    with pytest.raises(AudioTooLarge):
+    with pytest.raises(AudioTooLargeError):
         list(decoder.decode(recording, rate_hz=48_000, max_samples=1000))
     lengths = [len(part) for part in decoder.decode(recording, rate_hz=48_000) if isinstance(part, np.ndarray)]
     assert lengths == [2**18] * 3 + [20 * 48_000 - 3 * 2**18]
@@ -239,10 +239,10 @@ class Child:
 @pytest.mark.parametrize("error", [BrokenPipeError(32, "Broken pipe"), ValueError("write to closed file")])
 def test_a_request_that_cannot_be_sent_is_a_crash(error: Exception) -> None:
     decoder = DecoderProcess()
-    with pytest.raises(DecoderCrashed, match=r"x\.wav: .*\(exit status None\)"):
+    with pytest.raises(DecoderCrashError, match=r"x\.wav: .*\(exit status None\)"):
         decoder._send(Path("x.wav"), Pipe(error), 5)
     decoder._process = Child()  # type: ignore[assignment]
-    with pytest.raises(DecoderCrashed, match=r"x\.wav: .*\(exit status -11\)"):
+    with pytest.raises(DecoderCrashError, match=r"x\.wav: .*\(exit status -11\)"):
         decoder._send(Path("x.wav"), Pipe(error), 5)
 
 
@@ -255,9 +255,9 @@ def test_replies_are_read_to_their_last_byte_and_no_further() -> None:
     assert stdout.read() == b"next"
     for has_expired, reason in ((False, "crashed on this file"), (True, "gave nothing for 60 s and was ended")):
         watchdog.has_expired = has_expired
-        with pytest.raises(DecoderCrashed, match=reason):
+        with pytest.raises(DecoderCrashError, match=reason):
             decoder._receive(path, io.BytesIO(), watchdog)  # type: ignore[arg-type]
-        with pytest.raises(DecoderCrashed, match=reason):
+        with pytest.raises(DecoderCrashError, match=reason):
             decoder._receive_samples(path, io.BytesIO(b"short"), watchdog, 5)  # type: ignore[arg-type]
 
 
@@ -338,7 +338,7 @@ def test_requests_are_answered_one_after_another(tmp_path: Path) -> None:
     path = tmp_path / "x.wav"
     soundfile.write(path, np.array([0.5, -0.5, 0.25, 0.0], np.float32), 16_000, subtype="FLOAT")
     lines = Caller(request(tmp_path / "none.wav"), 3, request(path)).lines()
-    assert [line["kind"] for line in lines] == ["AudioNotFound", "opened", "ended"]
+    assert [line["kind"] for line in lines] == ["AudioNotFoundError", "opened", "ended"]
     assert "no such file" in str(lines[0]["message"])
     assert lines[2] == {"kind": "ended", "duration_s": 0.0, "warnings": []}
     content = Caller(request(path, rate_hz=16_000, max_samples=4)).replies.getvalue()
@@ -357,8 +357,8 @@ def test_failing_drives_and_callers_that_are_gone(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(process, "open_recording", fail)
     assert Caller(*[request(tmp_path)] * 4).lines() == [
-        {"kind": "AudioUnreadable", "message": "/x: Input/output error"},
-        {"kind": "AudioUnreadable", "message": "reading: odd"},
+        {"kind": "AudioDecodeError", "message": "/x: Input/output error"},
+        {"kind": "AudioDecodeError", "message": "reading: odd"},
     ]
 
 

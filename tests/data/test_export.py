@@ -19,7 +19,7 @@ from dawnchorus.audio.write import MAX_WAV_BYTES, write_wav
 from dawnchorus.data.clips import LOCK_NAME, Clips
 from dawnchorus.data.export import ExportKind, write_export
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table
-from dawnchorus.errors import Busy, InputError, MissingExtra, OutputError, OutputExists
+from dawnchorus.errors import BusyError, InputError, MissingExtraError, OutputError, OutputExistsError
 
 RATE_HZ = 8_000
 SHAPE = ("--rate", "8000", "--window", "1")
@@ -203,9 +203,9 @@ def test_nothing_of_others_is_replaced(data_set: Path, folder: Path, command: Co
     (folder / "npy").mkdir(parents=True)
     (folder / "npy" / "precious.txt").write_text("mine")
     done = command("prepare", data_set, folder, *SHAPE, "--format", "npy")
-    assert done.returncode == OutputExists.exit_code
+    assert done.returncode == OutputExistsError.exit_code
     assert (folder / "npy" / "precious.txt").read_text() == "mine"
-    with FileLock(folder / LOCK_NAME), pytest.raises(Busy, match="another process is writing here"):
+    with FileLock(folder / LOCK_NAME), pytest.raises(BusyError, match="another process is writing here"):
         write_export(read_table(folder), ExportKind("wav"))
 
 
@@ -250,6 +250,6 @@ def test_tensors_without_pytorch_are_refused_before_anything_is_prepared(
 ) -> None:
     monkeypatch.setitem(sys.modules, "dawnchorus.training.tensor_files", None)
     done = command("prepare", data_set, folder, *SHAPE, "--format", "pt")
-    assert done.returncode == MissingExtra.exit_code
+    assert done.returncode == MissingExtraError.exit_code
     assert b"--format pt needs the package" in done.stderr
     assert not folder.exists()

@@ -23,7 +23,7 @@ from dawnchorus.data.images import write_images
 from dawnchorus.data.prepare import Prepared, loudest_starts, prepare
 from dawnchorus.data.recipes import Recipe
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
-from dawnchorus.errors import Busy, InputError
+from dawnchorus.errors import BusyError, InputError
 from dawnchorus.inference.preparation import open_cleaner
 from dawnchorus.inference.speech import VoiceActivityDetector, build_segments
 from dawnchorus.models.catalog.silero import speech_graph
@@ -323,7 +323,7 @@ def test_prepare_with_scores_and_images_from_the_command_line(tmp_path: Path, da
 
 def test_two_at_once_do_not_write_into_each_other(tmp_path: Path) -> None:
     first = ClipWriter(tmp_path, window_samples=10, recipe={"a": 1})
-    with pytest.raises(Busy, match="another process is preparing clips here"):
+    with pytest.raises(BusyError, match="another process is preparing clips here"):
         ClipWriter(tmp_path, window_samples=10, recipe={"a": 1})
     first.close()
     ClipWriter(tmp_path, window_samples=10, recipe={"a": 1}).close()

@@ -18,7 +18,7 @@ from tests.waiting import wait_for
 
 from dawnchorus.audio.decode import read_mono
 from dawnchorus.audio.discovery import find_recordings
-from dawnchorus.errors import Busy, FormatError, InputError, JournalDamagedError, OutputExists
+from dawnchorus.errors import BusyError, FormatError, InputError, JournalDamagedError, OutputExistsError
 from dawnchorus.identification import Options, identify
 from dawnchorus.identification.detection_table import merge_events
 from dawnchorus.identification.input_tables import read_recordings, read_species_list, read_thresholds
@@ -196,7 +196,7 @@ def test_a_finished_run_is_kept_added_to_or_replaced(tmp_path: Path, level_bundl
     model = level_bundle.folder
     identify(sounds, model=model, out=out)
     before = out.read_bytes()
-    with pytest.raises(OutputExists, match="holds a finished run. Use --resume"):
+    with pytest.raises(OutputExistsError, match="holds a finished run. Use --resume"):
         identify(sounds, model=model, out=out)
     soundfile.write(sounds / "b.wav", tone(), 16_000)
     run = identify(sounds, model=model, out=out, resume=True)
@@ -229,7 +229,7 @@ def test_resume_refuses_a_bundle_of_the_same_graph_with_another_activation(
 def test_a_file_of_someone_else_is_not_replaced(tmp_path: Path, level_bundle: Bundle) -> None:
     soundfile.write(tmp_path / "a.wav", tone(), 16_000)
     (tmp_path / "thesis.csv").write_text("years of work")
-    with pytest.raises(OutputExists, match="is there already"):
+    with pytest.raises(OutputExistsError, match="is there already"):
         identify(tmp_path, model=level_bundle.folder, out=tmp_path / "thesis.csv")
     assert (tmp_path / "thesis.csv").read_text() == "years of work"
 
@@ -250,7 +250,7 @@ def test_two_runs_cannot_write_to_one_place(tmp_path: Path, level_bundle: Bundle
         if not errors:
             try:
                 identify(tmp_path, model=level_bundle.folder, out=tmp_path / "all.csv")
-            except Busy as error:
+            except BusyError as error:
                 errors.append(error)
 
     identify(tmp_path, model=level_bundle.folder, out=tmp_path / "all.csv", on_progress=second)
@@ -397,7 +397,7 @@ def test_tables_in_a_folder_are_left_alone_where_nothing_changed(tmp_path: Path,
         soundfile.write(sounds / name, tone(), 16_000)
     out.mkdir()
     (out / "a.wav.csv").write_text("mine")
-    with pytest.raises(OutputExists, match=r"a\.wav\.csv is there already"):
+    with pytest.raises(OutputExistsError, match=r"a\.wav\.csv is there already"):
         identify(sounds, model=model, out=out)
     (out / "a.wav.csv").unlink()
     identify(sounds, model=model, out=out)
@@ -492,7 +492,7 @@ def test_damaged_journal_is_set_aside_and_the_run_starts_again(tmp_path: Path, l
     for k in (1, 2):
         damage(journal)
         broken = journal.read_bytes()
-        with pytest.raises(OutputExists, match="is there already"):
+        with pytest.raises(OutputExistsError, match="is there already"):
             identify(sounds, model=level_bundle.folder, out=out)
         with pytest.raises(JournalDamagedError, match=r"all\.csv\.journal.*is damaged.*--overwrite"):
             identify(sounds, model=level_bundle.folder, out=out, resume=True)

@@ -16,7 +16,7 @@ from tests.waiting import wait_for
 
 from dawnchorus.audio.process import DecodeFinished, DecodeStarted
 from dawnchorus.audio.windows import WindowPlan
-from dawnchorus.errors import AudioError, BundleInvalid
+from dawnchorus.errors import AudioError, InvalidBundleError
 from dawnchorus.inference import scoring
 from dawnchorus.inference.preparation import WHOLE, Cleaner
 from dawnchorus.inference.scoring import HIT, FailedRecording, ScoredRecording, ScoreFilter, score_recordings
@@ -231,10 +231,10 @@ def test_bundle_that_cannot_be_run_is_an_error(
     run: Callable[..., Iterator[ScoredRecording | FailedRecording]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_bundle: Bundle, **_more: int) -> Session:
-        raise BundleInvalid("cannot be loaded")
+        raise InvalidBundleError("cannot be loaded")
 
     monkeypatch.setattr(scoring, "open_session", refuse)
-    with pytest.raises(BundleInvalid, match="cannot be loaded"):
+    with pytest.raises(InvalidBundleError, match="cannot be loaded"):
         list(run(Decoders({"a": lambda: recording(1)})))
 
 

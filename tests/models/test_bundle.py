@@ -16,13 +16,13 @@ from pydantic import ValidationError
 from tests.conftest import LEVEL, LEVEL_LABELS, Command, level_graph
 
 from dawnchorus.errors import (
-    BundleInvalid,
     FormatError,
     InputError,
+    InvalidBundleError,
     ModelError,
-    ModelNotFound,
+    ModelNotFoundError,
     OutputError,
-    OutputExists,
+    OutputExistsError,
 )
 from dawnchorus.models.bundle import Bundle, file_sha256, read_bundle, verify_bundle, write_bundle
 from dawnchorus.models.class_lists import read_classes
@@ -77,7 +77,7 @@ def test_a_run_stands_for_the_bundle_in_it(bundle: Path) -> None:
 )
 def test_an_invalid_description_is_refused(bundle: Path, fields: dict[str, object], message: str) -> None:
     change(bundle, **fields)
-    with pytest.raises(BundleInvalid, match=message):
+    with pytest.raises(InvalidBundleError, match=message):
         read_bundle(bundle)
 
 
@@ -123,10 +123,10 @@ def test_range_model_is_verified_too(bundle: Path) -> None:
     change(bundle, range_sha256=file_sha256(bundle / "range.onnx"))
     verify_bundle(read_bundle(bundle))
     (bundle / "range.onnx").write_bytes(b"another one")
-    with pytest.raises(BundleInvalid, match=r"range\.onnx is damaged or was replaced"):
+    with pytest.raises(InvalidBundleError, match=r"range\.onnx is damaged or was replaced"):
         verify_bundle(read_bundle(bundle))
     (bundle / "range.onnx").unlink()
-    with pytest.raises(BundleInvalid, match=r"range\.onnx.*found no file"):
+    with pytest.raises(InvalidBundleError, match=r"range\.onnx.*found no file"):
         verify_bundle(read_bundle(bundle))
 
 
@@ -159,7 +159,7 @@ def test_check_that_fails_leaves_the_bundle_that_was_there(tmp_path: Path, level
     with pytest.raises(ModelError):
         write_again(folder, level_bundle, card="another card", check=refuse)
     assert (folder / "MODEL_CARD.md").read_text() == "a card"
-    with pytest.raises(BundleInvalid, match="damaged or was replaced"):
+    with pytest.raises(InvalidBundleError, match="damaged or was replaced"):
         changed = level_bundle.info.model_copy(update={"sha256": "0" * 64})
         write_again(folder, level_bundle, describe=lambda _: changed)
     write_again(folder, level_bundle, card="another card")
@@ -169,7 +169,7 @@ def test_check_that_fails_leaves_the_bundle_that_was_there(tmp_path: Path, level
 
 def test_folder_that_is_no_bundle_is_not_replaced(tmp_path: Path, level_bundle: Bundle) -> None:
     (tmp_path / "thesis").mkdir()
-    with pytest.raises(OutputExists, match="is there and is no bundle"):
+    with pytest.raises(OutputExistsError, match="is there and is no bundle"):
         write_again(tmp_path / "thesis", level_bundle)
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError, match="cannot be made"):
@@ -178,39 +178,39 @@ def test_folder_that_is_no_bundle_is_not_replaced(tmp_path: Path, level_bundle: 
 
 def test_labels_that_cannot_be_read_are_named(bundle: Path) -> None:
     (bundle / "labels.csv").write_text("nonsense\n")
-    with pytest.raises(BundleInvalid, match=r"labels\.csv.*make the bundle again"):
+    with pytest.raises(InvalidBundleError, match=r"labels\.csv.*make the bundle again"):
         read_bundle(bundle)
     labels = "scientific_name,common_name,kind\nParus major,Great Tit,species\nParus major,Great Tit (song),species\n"
     (bundle / "labels.csv").write_text(labels)
-    with pytest.raises(BundleInvalid, match=r"line 3: expected each class once, found a second 'Parus major'"):
+    with pytest.raises(InvalidBundleError, match=r"line 3: expected each class once, found a second 'Parus major'"):
         read_bundle(bundle)
     (bundle / "labels.csv").unlink()
-    with pytest.raises(BundleInvalid, match=r"labels\.csv is missing"):
+    with pytest.raises(InvalidBundleError, match=r"labels\.csv is missing"):
         read_bundle(bundle)
 
 
 def test_a_damaged_bundle_is_refused(bundle: Path) -> None:
     with (bundle / "model.onnx").open("ab") as graph:
         graph.write(b"more")
-    with pytest.raises(BundleInvalid, match="is damaged or was replaced"):
+    with pytest.raises(InvalidBundleError, match="is damaged or was replaced"):
         verify_bundle(read_bundle(bundle))
     (bundle / "model.onnx").write_bytes(b"\x80\x04pickle")
-    with pytest.raises(BundleInvalid, match="cannot be loaded"):
+    with pytest.raises(InvalidBundleError, match="cannot be loaded"):
         open_session(read_bundle(bundle))
     (bundle / "model.onnx").unlink()
-    with pytest.raises(BundleInvalid, match="model.onnx is missing"):
+    with pytest.raises(InvalidBundleError, match="model.onnx is missing"):
         read_bundle(bundle)
-    with pytest.raises(BundleInvalid, match="there is no bundle.json"):
+    with pytest.raises(InvalidBundleError, match="there is no bundle.json"):
         read_bundle(bundle.parent.parent)
 
 
 def test_labels_and_window_must_fit_the_graph(bundle: Path) -> None:
     change(bundle, window_s=2.0)
-    with pytest.raises(BundleInvalid, match="the graph takes 16000 samples, bundle.json says 32000"):
+    with pytest.raises(InvalidBundleError, match="the graph takes 16000 samples, bundle.json says 32000"):
         open_session(read_bundle(bundle))
     change(bundle, window_s=1.0)
     (bundle / "labels.csv").write_text("scientific_name,common_name,kind\nA a,A,species\n")
-    with pytest.raises(BundleInvalid, match="the graph has 3 classes, labels.csv has 1"):
+    with pytest.raises(InvalidBundleError, match="the graph has 3 classes, labels.csv has 1"):
         open_session(read_bundle(bundle))
 
 
@@ -296,7 +296,7 @@ def test_a_model_that_gives_no_numbers_is_refused(tmp_path: Path) -> None:
     onnx.save(
         helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), tmp_path / "nan.onnx"
     )
-    with pytest.raises(BundleInvalid, match="expected finite numbers"):
+    with pytest.raises(InvalidBundleError, match="expected finite numbers"):
         wrap_model(tmp_path / "nan.onnx", tmp_path / "bundle", labels=LEVEL_LABELS, description=LEVEL)
     assert not (tmp_path / "bundle").exists()
 
@@ -330,7 +330,7 @@ def test_the_wrap_command(tmp_path: Path, command: Command) -> None:
     assert done.returncode == 0, done.stderr
     assert read_bundle(tmp_path / "mine").labels == LEVEL_LABELS
     again = command(*arguments, cwd=tmp_path)
-    assert (again.returncode, b"is there already" in again.stderr) == (OutputExists.exit_code, True)
+    assert (again.returncode, b"is there already" in again.stderr) == (OutputExistsError.exit_code, True)
 
 
 def test_overwrite_replaces_bundles_and_nothing_else(tmp_path: Path) -> None:
@@ -338,7 +338,7 @@ def test_overwrite_replaces_bundles_and_nothing_else(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     (home / "thesis.txt").write_text("years of work")
-    with pytest.raises(OutputExists, match="is no bundle, so it is not replaced"):
+    with pytest.raises(OutputExistsError, match="is no bundle, so it is not replaced"):
         wrap_model(graph, home, labels=LEVEL_LABELS, description=LEVEL)
     assert (home / "thesis.txt").exists()
     bundle = wrap_model(graph, tmp_path / "good", labels=LEVEL_LABELS, description=LEVEL)
@@ -360,7 +360,7 @@ def test_a_folder_called_like_a_built_in_model_is_not_in_its_way(
     (tmp_path / "birdnet").mkdir()
     monkeypatch.chdir(tmp_path)
     assert store.open("birdnet") == birdnet
-    with pytest.raises(BundleInvalid, match="is not a bundle"):
+    with pytest.raises(InvalidBundleError, match="is not a bundle"):
         store.open("./birdnet")
 
 
@@ -376,7 +376,7 @@ def test_labels_of_csv_files(tmp_path: Path) -> None:
 
 
 def test_a_wrong_name_gets_a_hint(tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFound, match="Did you mean 'birdnet'"):
+    with pytest.raises(ModelNotFoundError, match="Did you mean 'birdnet'"):
         ModelStore(tmp_path).open("birdnte")
 
 

@@ -151,7 +151,7 @@ def test_times_of_crops_count_what_was_cut_out() -> None:
     assert [whole.recorded_s(kept_s) for kept_s in (0.0, 1.9, 2.5, 2.9, 3.5)] == [0.0, 1.9, 5.5, 5.9, 7.5]
 
 
-class _Interruption(Exception):
+class _InterruptionError(Exception):
     """The end of a run after an epoch."""
 
 
@@ -162,9 +162,9 @@ def test_a_resumed_run_draws_the_crops_of_an_uninterrupted_one(run_training: Tra
 
     def stop(report: EpochReport) -> None:
         if report.epoch == 1:
-            raise _Interruption
+            raise _InterruptionError
 
-    with pytest.raises(_Interruption):
+    with pytest.raises(_InterruptionError):
         run_training(*settings, f"paths.runs={tmp_path / 'stopped'}", on_epoch=stop)
     (folder,) = (tmp_path / "stopped").iterdir()
     assert resume(folder).metrics == pytest.approx(whole.metrics, abs=1e-5)

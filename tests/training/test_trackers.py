@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import Command
 from tests.http_server import QuietHandler, serving_http
 
-from dawnchorus.errors import InputError, MissingExtra
+from dawnchorus.errors import InputError, MissingExtraError
 from dawnchorus.training.config import TrackerConfig
 from dawnchorus.training.operators import declare_vision_operators
 from dawnchorus.training.runs import find_runs
@@ -79,13 +79,13 @@ def test_azure_needs_its_package_before_anything_is_prepared(
     missing = "azureml.mlflow"
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else find_spec(name))
     config = TrackerConfig(name="mlflow", uri="azureml://westeurope.api.azureml.ms/mlflow/v1.0/subscriptions/1")
-    with pytest.raises(MissingExtra, match=r"'azureml-mlflow', which is not installed.*dawnchorus\[azureml\]"):
+    with pytest.raises(MissingExtraError, match=r"'azureml-mlflow', which is not installed.*dawnchorus\[azureml\]"):
         check_tracker(config, print)
 
 
 def test_a_tracker_without_its_package_is_named(check_tracker: Check, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    with pytest.raises(MissingExtra, match=r"The tracker wandb needs .*dawnchorus\[wandb\]"):
+    with pytest.raises(MissingExtraError, match=r"The tracker wandb needs .*dawnchorus\[wandb\]"):
         check_tracker(TrackerConfig(name="wandb"), print)
 
 

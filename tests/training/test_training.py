@@ -19,7 +19,7 @@ from tests.conftest import Command
 from tests.tiny_training import Train
 
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table
-from dawnchorus.errors import Busy, InputError, ModelNotFound, OutputError, TrainingFailed
+from dawnchorus.errors import BusyError, InputError, ModelNotFoundError, OutputError, TrainingError
 from dawnchorus.models.bundle import read_bundle
 from dawnchorus.models.graphs.ensemble import make_ensemble
 from dawnchorus.models.runner import apply_activation, open_session
@@ -47,7 +47,7 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(run_training:
     assert first.folder != same.folder
 
 
-class _Stop(Exception):
+class _StopError(Exception):
     """Interruption at the end of an epoch."""
 
 
@@ -57,9 +57,9 @@ def test_interrupted_run_resumes_to_the_same_metrics(run_training: Train, tmp_pa
 
     def stop(report: EpochReport) -> None:
         if report.epoch == 1:
-            raise _Stop
+            raise _StopError
 
-    with pytest.raises(_Stop):
+    with pytest.raises(_StopError):
         run_training(*settings, f"paths.runs={tmp_path / 'stopped'}", on_epoch=stop)
     (folder,) = (tmp_path / "stopped").iterdir()
     resumed = resume(folder)
@@ -150,7 +150,7 @@ def test_processes_hear_different_noise_and_each_the_same_again(monkeypatch: pyt
 
 
 def test_a_loss_that_is_no_number_ends_with_advice_and_keeps_what_there_is(run_training: Train, tmp_path: Path) -> None:
-    with pytest.raises(TrainingFailed, match=r"The loss became .* Lower optimizer\.lr"):
+    with pytest.raises(TrainingError, match=r"The loss became .* Lower optimizer\.lr"):
         run_training(*SMALL, "optimizer=sgd", "optimizer.lr=1e30", "trainer.epochs=3", "scheduler=constant")
     (folder,) = (tmp_path / "runs").iterdir()
     run = read_run(folder)
@@ -216,7 +216,7 @@ def test_a_hub_that_is_not_there_and_a_backbone_that_is_unknown(
     run_training: Train,
 ) -> None:
     with pytest.raises(
-        ModelNotFound, match="'facebook/wav2vec2-base' is neither a folder .* nor to be had from the hub"
+        ModelNotFoundError, match="'facebook/wav2vec2-base' is neither a folder .* nor to be had from the hub"
     ):
         run_training("model=wav2vec2", "model.source=facebook/wav2vec2-base", "model.window_s=2")
     with pytest.raises(InputError, match="no such folder"):
@@ -513,7 +513,7 @@ def test_a_run_is_trained_by_one_process_at_a_time(run_training: Train, tmp_path
 
     def resume_as_well(_report: EpochReport) -> None:
         (run,) = find_runs(tmp_path / "runs")
-        with pytest.raises(Busy, match="another process trains this run") as error:
+        with pytest.raises(BusyError, match="another process trains this run") as error:
             resume(run.folder)
         refused.append(str(error.value))
         assert b",running," in command(*listed).stdout

@@ -209,15 +209,15 @@ class DecoderProcess:
             raise self._describe_stall(path) if watchdog.has_expired else self._describe_crash(path) from error
         return samples
 
-    def _describe_stall(self, path: Path) -> errors.DecoderCrashed:
-        return errors.DecoderCrashed(
+    def _describe_stall(self, path: Path) -> errors.DecoderCrashError:
+        return errors.DecoderCrashError(
             f"{path}: the decoder gave nothing for {self._stall_s:g} s and was ended. "
             f"The file, or the drive that it is on, is probably damaged."
         )
 
-    def _describe_crash(self, path: Path) -> errors.DecoderCrashed:
+    def _describe_crash(self, path: Path) -> errors.DecoderCrashError:
         code = None if self._process is None else self._process.wait()
-        return errors.DecoderCrashed(
+        return errors.DecoderCrashError(
             f"{path}: the decoder crashed on this file (exit status {code}). The file is probably damaged."
         )
 
@@ -274,7 +274,7 @@ class _DecoderServer:
             except BrokenPipeError:
                 return
             except OSError as error:
-                self._reply("AudioUnreadable", message=f"{error.filename or 'reading'}: {error.strerror or error}")
+                self._reply("AudioDecodeError", message=f"{error.filename or 'reading'}: {error.strerror or error}")
 
     def _reply(self, kind: str, *, then: bytes = b"", **fields: Any) -> None:
         self._replies.write(json.dumps({"kind": kind, **fields}).encode() + b"\n" + then)

@@ -15,7 +15,7 @@ from dawnchorus.cli.options import config_dir_option
 from dawnchorus.cli.present import console, print_table
 from dawnchorus.cli.train import print_config_dir_notes
 from dawnchorus.data.recordings import read_table
-from dawnchorus.errors import DawnChorusError, InputError, MissingExtra
+from dawnchorus.errors import DawnChorusError, InputError, MissingExtraError
 from dawnchorus.storage.files import atomic_file
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def command(
         from dawnchorus.training.compose import available_choices, refuse_contradictions
         from dawnchorus.training.leaderboard import measure_recipe
     except ImportError as error:
-        raise MissingExtra(error.name or "torch", extra="train", purpose="Training") from error
+        raise MissingExtraError(error.name or "torch", extra="train", purpose="Training") from error
 
     refuse_contradictions(overrides)
     table = read_table(data_set)

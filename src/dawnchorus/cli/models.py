@@ -14,7 +14,7 @@ from dawnchorus.cli.present import print_table
 from dawnchorus.cli.remote import DEFAULT_SERVER, ask_server
 from dawnchorus.data.licenses import strictest
 from dawnchorus.data.recordings import read_table
-from dawnchorus.errors import InputError, OutputExists
+from dawnchorus.errors import InputError, OutputExistsError
 from dawnchorus.models.bundle import Activation, verify_bundle
 from dawnchorus.models.class_lists import read_classes
 from dawnchorus.models.cleaning import Cleaning
@@ -142,7 +142,7 @@ def wrap(
     recordings wants --trim, --denoise or --cut-speech: whoever scores with the bundle then hears the same.
     """
     if folder.exists() and not overwrite:
-        raise OutputExists(f"{folder} is there already. Choose another folder, or use --overwrite.")
+        raise OutputExistsError(f"{folder} is there already. Choose another folder, or use --overwrite.")
     bundle = wrap_model(
         graph,
         folder,
@@ -186,7 +186,7 @@ def quantize_model(
     from dawnchorus.evaluation.quantization import quantize_bundle
 
     if folder.exists() and not overwrite:
-        raise OutputExists(f"{folder} is there already. Choose another folder, or use --overwrite.")
+        raise OutputExistsError(f"{folder} is there already. Choose another folder, or use --overwrite.")
     bundle = quantize_bundle(store.open(model), folder, precision, read_table(data_set), split=part, store=store)
     click.echo((folder / "MODEL_CARD.md").read_text(encoding="utf-8").rpartition("## What")[2], err=True)
     click.echo(f"{folder}: bundle {bundle.id}. Use it with --model {folder}")
@@ -215,7 +215,7 @@ def ensemble(
     A training run's folder stands for its bundle.
     """
     if folder.exists() and not overwrite:
-        raise OutputExists(f"{folder} is there already. Choose another folder, or use --overwrite.")
+        raise OutputExistsError(f"{folder} is there already. Choose another folder, or use --overwrite.")
     bundles = [store.open(member) for member in members]
     try:
         shares = None if weights is None else [float(part) for part in weights.split(",")]

@@ -22,7 +22,7 @@ from dawnchorus.cli.present import MAX_LISTED, announce_model, console, print_ta
 from dawnchorus.data.classes import with_known_classes
 from dawnchorus.data.importing import import_recordings
 from dawnchorus.data.recordings import RecordingsTable, read_table, table_path
-from dawnchorus.errors import DawnChorusError, MissingExtra
+from dawnchorus.errors import DawnChorusError, MissingExtraError
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
 from dawnchorus.storage.files import atomic_file, cannot_write
 from dawnchorus.taxonomy.labels import Label, parse_label
@@ -78,7 +78,7 @@ def command(
         from dawnchorus.training.compose import refuse_contradictions
         from dawnchorus.training.retraining import check_settings, retrain
     except ImportError as error:
-        raise MissingExtra(error.name or "torch", extra="train", purpose="Retraining") from error
+        raise MissingExtraError(error.name or "torch", extra="train", purpose="Retraining") from error
 
     if not supervised:  # a server's own settings come before those of a request, which win
         refuse_contradictions(overrides)

@@ -15,7 +15,7 @@ import click
 from rich.table import Table
 
 from dawnchorus.cli.present import print_table
-from dawnchorus.errors import Busy, InputError, MissingExtra
+from dawnchorus.errors import BusyError, InputError, MissingExtraError
 from dawnchorus.storage.files import atomic_file
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def _runs(root: Path, names: tuple[str, ...] = ()) -> list[TrainingRun]:
     try:
         from dawnchorus.training import runs
     except ImportError as error:
-        raise MissingExtra(error.name or "torch", extra="train", purpose="Training") from error
+        raise MissingExtraError(error.name or "torch", extra="train", purpose="Training") from error
     if names:
         return [runs.read_run(Path(name) if Path(name).is_dir() else root / name) for name in names]
     found = list(runs.find_runs(root))
@@ -238,7 +238,7 @@ def rm(*, names: tuple[str, ...], root: Path) -> None:
     found = _runs(root, names)
     for run in found:
         if run.status == "running":
-            raise Busy(f"{run.folder}: a process trains this run. End it first; no run was deleted.")
+            raise BusyError(f"{run.folder}: a process trains this run. End it first; no run was deleted.")
     for run in found:
         shutil.rmtree(run.folder)
         click.echo(f"deleted: {run.folder}")

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from dawnchorus.cli.options import config_dir_option
 from dawnchorus.cli.present import console
-from dawnchorus.errors import DawnChorusError, InputError, MissingExtra
+from dawnchorus.errors import DawnChorusError, InputError, MissingExtraError
 
 if TYPE_CHECKING:
     from dawnchorus.training.epochs import EpochReport
@@ -47,7 +47,7 @@ def command(
     try:
         from dawnchorus.training import compose, trainer
     except ImportError as error:
-        raise MissingExtra(error.name or "torch", extra="train", purpose="Training") from error
+        raise MissingExtraError(error.name or "torch", extra="train", purpose="Training") from error
 
     if show_options:
         _show_options(compose.available_choices(config_dir))

@@ -13,7 +13,7 @@ from rich.table import Table
 from dawnchorus.cli.options import config_dir_option
 from dawnchorus.cli.present import console, print_table
 from dawnchorus.cli.train import print_config_dir_notes
-from dawnchorus.errors import MissingExtra
+from dawnchorus.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from dawnchorus.training.tune import Method, Metric, TrialResult
@@ -59,7 +59,7 @@ def command(
         from dawnchorus.training.sweeps import read_sweep
         from dawnchorus.training.tune import tune
     except ImportError as error:
-        raise MissingExtra(error.name or "torch", extra="train", purpose="Tuning") from error
+        raise MissingExtraError(error.name or "torch", extra="train", purpose="Tuning") from error
 
     refuse_contradictions(overrides)
     screen = Console(quiet=True) if quiet else console()

@@ -18,7 +18,7 @@ from dawnchorus.data.identity import hash_content
 from dawnchorus.data.importing import MISSING, UNREADABLE
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable
 from dawnchorus.data.sound_notes import CLOCK_UNREAD, CONFLICT, LENGTH, REMAINDER, problems_of_sound
-from dawnchorus.errors import AudioError, AudioNotFound
+from dawnchorus.errors import AudioError, AudioNotFoundError
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label
 from dawnchorus.types import Detection
@@ -158,7 +158,7 @@ def _listen(decoder: DecoderProcess, table: RecordingsTable, row: RecordingRow) 
                 digest.update(np.rint(np.clip(part, -1, 1) * 32767).astype("<i2").tobytes())
                 start.add(part)
     except (AudioError, OSError) as error:
-        problems.append(MISSING if isinstance(error, AudioNotFound) else UNREADABLE)
+        problems.append(MISSING if isinstance(error, AudioNotFoundError) else UNREADABLE)
         return Heard(replace(row, problems=tuple(problems)), np.empty(0, HASH))
     problems += level.problems()
     problems += problems_of_sound(ended.warnings, opened.origin)

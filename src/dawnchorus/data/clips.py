@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 
 from dawnchorus.data.recipes import recipe_fields
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
-from dawnchorus.errors import Busy, FormatError, InputError, OutputError
+from dawnchorus.errors import BusyError, FormatError, InputError, OutputError
 from dawnchorus.models.cleaning import Cleaning
 from dawnchorus.storage.files import atomic_file
 from dawnchorus.storage.parquet_files import reading_parquet
@@ -77,7 +77,7 @@ class ClipWriter:
 
     Raises:
         InputError: the folder holds clips of another recipe.
-        Busy: another process adds to the folder, for longer than `wait_s`.
+        BusyError: another process adds to the folder, for longer than `wait_s`.
         OutputError: no space, or no permission. So do all methods.
     """
 
@@ -92,7 +92,9 @@ class ClipWriter:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.executescript(_SCHEMA)
         except Timeout:
-            raise Busy(f"{folder}: another process is preparing clips here. Wait for it, or choose another.") from None
+            raise BusyError(
+                f"{folder}: another process is preparing clips here. Wait for it, or choose another."
+            ) from None
         except (OSError, sqlite3.Error) as error:
             raise OutputError(f"{folder}: cannot be written ({error}). Check free space and access rights.") from error
         known = self._db.execute("SELECT value FROM about WHERE name = 'recipe'").fetchone()
@@ -199,14 +201,14 @@ def lock_clips(folder: Path) -> Iterator[None]:
     """Keep other processes from changing the folder.
 
     Raises:
-        Busy: another process changes it.
+        BusyError: another process changes it.
     """
     lock = FileLock(folder / LOCK_NAME, timeout=0)
     try:
         with lock:
             yield
     except Timeout:
-        raise Busy(f"{folder}: another process is writing here. Wait for it, or choose another folder.") from None
+        raise BusyError(f"{folder}: another process is writing here. Wait for it, or choose another folder.") from None
 
 
 def write_prepared_table(table: RecordingsTable, folder: Path) -> Path:

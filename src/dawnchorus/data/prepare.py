@@ -70,7 +70,7 @@ def prepare(
 
     Raises:
         InputError: the folder holds clips of another recipe.
-        Busy: another process prepares clips there.
+        BusyError: another process prepares clips there.
         OutputError: no space, or no permission.
     """
     result = Prepared()

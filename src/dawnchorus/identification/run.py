@@ -70,9 +70,9 @@ def identify(
     Raises:
         InputError: no recordings, or an option out of range, or another model or options than the run to continue.
         ModelError: the model cannot be had or run.
-        OutputExists: `out` is there already, and neither `resume` nor `overwrite` was given.
+        OutputExistsError: `out` is there already, and neither `resume` nor `overwrite` was given.
         OutputError: results cannot be written.
-        Busy: another process is writing to `out`.
+        BusyError: another process is writing to `out`.
     """
     options = options or Options()
     found = find_recordings([paths] if isinstance(paths, str | os.PathLike) else paths)

@@ -115,7 +115,7 @@ class Cleaner:
 
         Raises:
             AudioError: the recording cannot be decoded, or the decoder crashed or hung on it.
-            MissingExtra: noisereduce is not installed.
+            MissingExtraError: noisereduce is not installed.
         """
         messages = decoder.decode(path, rate_hz=rate_hz, max_samples=max_samples, channel=channel)
         if not self.cleaning:

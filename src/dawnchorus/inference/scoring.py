@@ -207,7 +207,7 @@ def score_recordings(
         yield from pipeline.results()
 
 
-class _Stopped(Exception):
+class _StoppedError(Exception):
     """The caller takes no more results."""
 
 
@@ -267,7 +267,7 @@ class _Pipeline:
         """Run a thread's work; what it does not handle goes to the caller."""
         try:
             work()
-        except _Stopped:
+        except _StoppedError:
             return
         except BaseException as error:  # noqa: BLE001 - it is raised again, in the caller's thread
             if not self._stopping.is_set():
@@ -280,7 +280,7 @@ class _Pipeline:
                 return
             except queue.Full:
                 continue
-        raise _Stopped
+        raise _StoppedError
 
     def _next_batch(self) -> _Batch | None:
         while not self._stopping.is_set():
@@ -288,7 +288,7 @@ class _Pipeline:
                 return self._batches.get(timeout=0.2)
             except queue.Empty:
                 continue
-        raise _Stopped
+        raise _StoppedError
 
     def _next_path(self) -> Path | None:
         with self._paths_lock:

@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dawnchorus.errors import BundleInvalid, FormatError, OutputError, OutputExists
+from dawnchorus.errors import FormatError, InvalidBundleError, OutputError, OutputExistsError
 from dawnchorus.models.cleaning import Cleaning
 from dawnchorus.taxonomy.labels import Label, read_labels, write_labels
 
@@ -150,7 +150,7 @@ def read_bundle(folder: Path) -> Bundle:
     The graph's bytes are not hashed here (`verify_bundle` does that).
 
     Raises:
-        BundleInvalid: a file is missing, or its content breaks the contract.
+        InvalidBundleError: a file is missing, or its content breaks the contract.
     """
     if not (folder / "bundle.json").is_file() and (folder / RUN_BUNDLE_NAME / "bundle.json").is_file():
         folder = folder / RUN_BUNDLE_NAME
@@ -158,20 +158,20 @@ def read_bundle(folder: Path) -> Bundle:
     try:
         info = BundleInfo.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise BundleInvalid(
+        raise InvalidBundleError(
             f"{folder} is not a bundle: there is no bundle.json in it. Give the folder that "
             f"`dawnchorus models path NAME` prints, or wrap a model with `dawnchorus models wrap`."
         ) from None
     except ValidationError as error:
-        raise BundleInvalid(f"{path} is not valid: {validation_lines(error)}") from error
+        raise InvalidBundleError(f"{path} is not valid: {validation_lines(error)}") from error
     graph, labels_path = folder / info.graph, folder / "labels.csv"
     for needed in (graph, labels_path):
         if not needed.is_file():
-            raise BundleInvalid(f"{folder} is not complete: {needed.name} is missing. Make it again.")
+            raise InvalidBundleError(f"{folder} is not complete: {needed.name} is missing. Make it again.")
     try:
         labels = read_labels(labels_path)
     except FormatError as error:
-        raise BundleInvalid(f"{error} Correct the file, or make the bundle again.") from error
+        raise InvalidBundleError(f"{error} Correct the file, or make the bundle again.") from error
     return Bundle(folder=folder, info=info, labels=labels)
 
 
@@ -184,7 +184,7 @@ def verify_bundle(bundle: Bundle) -> None:
     """Check that the graph's bytes are those that bundle.json names.
 
     Raises:
-        BundleInvalid: they are not.
+        InvalidBundleError: they are not.
     """
     expected = {bundle.graph_path: bundle.info.sha256}
     if bundle.info.range_sha256 is not None:
@@ -192,7 +192,7 @@ def verify_bundle(bundle: Bundle) -> None:
     for path, sha256 in expected.items():
         digest = file_sha256(path) if path.is_file() else "no file"
         if digest != sha256:
-            raise BundleInvalid(
+            raise InvalidBundleError(
                 f"{path} is damaged or was replaced: expected sha256 {sha256}, found {digest}. "
                 f"Delete the folder and make it again."
             )
@@ -214,11 +214,11 @@ def write_bundle(
     A bundle that is at `folder` already is replaced.
 
     Raises:
-        OutputExists: there is something else than a bundle at `folder`.
+        OutputExistsError: there is something else than a bundle at `folder`.
         OutputError: no space, or no permission.
     """
     if folder.exists() and not (folder / "bundle.json").is_file():
-        raise OutputExists(f"{folder} is there and is no bundle, so it is not replaced. Choose another folder.")
+        raise OutputExistsError(f"{folder} is there and is no bundle, so it is not replaced. Choose another folder.")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))

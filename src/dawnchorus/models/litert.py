@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dawnchorus.errors import BundleInvalid, MissingExtra, ModelError
+from dawnchorus.errors import InvalidBundleError, MissingExtraError, ModelError
 from dawnchorus.models.graphs.ports import FloatArray, Port, Scale, find_layout, with_measured_width
 from dawnchorus.models.graphs.tflite_file import TfliteFile
 
@@ -21,8 +21,8 @@ class LiteRtGraph:
     """A loaded graph that takes waveforms of `window_samples` samples; not to be used by two threads at once.
 
     Raises:
-        BundleInvalid: it cannot be loaded.
-        MissingExtra: LiteRT is not installed.
+        InvalidBundleError: it cannot be loaded.
+        MissingExtraError: LiteRT is not installed.
         ModelError: it takes no such waveforms.
     """
 
@@ -30,7 +30,7 @@ class LiteRtGraph:
         try:
             from ai_edge_litert.interpreter import Interpreter
         except ImportError:
-            raise MissingExtra("ai-edge-litert", extra="litert", purpose=f"The TFLite model {path}") from None
+            raise MissingExtraError("ai-edge-litert", extra="litert", purpose=f"The TFLite model {path}") from None
         self._path = path
         try:
             self._interpreter = Interpreter(str(path), num_threads=1)
@@ -46,7 +46,7 @@ class LiteRtGraph:
                 self._interpreter.resize_tensor_input(self._place, self._shape)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise BundleInvalid(f"{path} cannot be loaded: {error}") from error
+            raise InvalidBundleError(f"{path} cannot be loaded: {error}") from error
         self._details = self._interpreter.get_output_details()
         self._outputs = [_port(each, self._signature_names()) for each in self._details]
 

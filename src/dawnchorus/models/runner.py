@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from dawnchorus.errors import BundleInvalid
+from dawnchorus.errors import InvalidBundleError
 from dawnchorus.models.bundle import Activation, Bundle, Calibration
 from dawnchorus.models.graphs.onnx_files import open_onnx_session
 from dawnchorus.models.graphs.ports import choose_outputs, run_in_batches
@@ -61,8 +61,8 @@ def open_session(bundle: Bundle, *, tta_shifts: int = 1) -> Session:
     shifts of every window, by equal fractions of its length.
 
     Raises:
-        BundleInvalid: the graph cannot be loaded, or does not fit bundle.json.
-        MissingExtra: the graph is a TFLite file and LiteRT is not installed.
+        InvalidBundleError: the graph cannot be loaded, or does not fit bundle.json.
+        MissingExtraError: the graph is a TFLite file and LiteRT is not installed.
     """
     session: Session = _LiteRtSession(bundle) if bundle.info.graph == "model.tflite" else _OnnxSession(bundle)
     return session if tta_shifts == 1 else _TtaSession(session, tta_shifts)
@@ -114,16 +114,16 @@ class _OnnxSession:
         inputs = {i.name: i.shape for i in self._session.get_inputs()}
         outputs = {o.name: o.shape for o in self._session.get_outputs()}
         if list(inputs) != ["waveform"] or "logits" not in outputs:
-            raise BundleInvalid(
+            raise InvalidBundleError(
                 f"{bundle.graph_path}: expected the input 'waveform' and the output 'logits', "
                 f"found {list(inputs)} and {list(outputs)}. Wrap outside models with `dawnchorus models wrap`."
             )
         if outputs["logits"][-1] != len(bundle.labels):
-            raise BundleInvalid(
+            raise InvalidBundleError(
                 f"{bundle.folder}: the graph has {outputs['logits'][-1]} classes, labels.csv has {len(bundle.labels)}."
             )
         if inputs["waveform"][-1] not in (bundle.window_samples, None) and not isinstance(inputs["waveform"][-1], str):
-            raise BundleInvalid(
+            raise InvalidBundleError(
                 f"{bundle.folder}: the graph takes {inputs['waveform'][-1]} samples, bundle.json says "
                 f"{bundle.window_samples}."
             )

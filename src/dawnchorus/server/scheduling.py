@@ -27,7 +27,7 @@ from dawnchorus.audio.metadata import with_name
 from dawnchorus.audio.process import DecodeFinished, DecoderProcess, DecodeStarted
 from dawnchorus.audio.windows import RestReport, Windower, WindowPlan
 from dawnchorus.cores import usable_cores
-from dawnchorus.errors import AudioTooLarge, InputError, ModelError, Overloaded
+from dawnchorus.errors import AudioTooLargeError, InputError, ModelError, OverloadedError
 from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.options import Options
 from dawnchorus.identification.range_filter import RangeFilter
@@ -68,15 +68,15 @@ class Limits:
         """Refuse recordings whose headers promise more.
 
         Raises:
-            AudioTooLarge: it promises more.
+            AudioTooLargeError: it promises more.
         """
         if n_channels > self.max_channels or not self.min_rate_hz <= rate_hz <= self.max_rate_hz:
-            raise AudioTooLarge(
+            raise AudioTooLargeError(
                 f"expected at most {self.max_channels} channels at {self.min_rate_hz} to {self.max_rate_hz} Hz, "
                 f"got {n_channels} at {rate_hz} Hz."
             )
         if duration_s is not None and duration_s > self.max_duration_s:
-            raise AudioTooLarge(
+            raise AudioTooLargeError(
                 f"expected at most {self.max_duration_s:g} s of sound, its header promises {duration_s:.0f} s."
             )
 
@@ -278,10 +278,10 @@ class Lanes:
 
         `name` is what its sender called it, which may say when it was made. Who is `patient` is neither refused nor too
         late. `on_progress` is told the share that is done, where the length is known. The future raises AudioError for
-        sound that cannot be decoded or is too much, and Overloaded when its turn came too late.
+        sound that cannot be decoded or is too much, and OverloadedError when its turn came too late.
 
         Raises:
-            Overloaded: too much is waiting already.
+            OverloadedError: too much is waiting already.
             InputError: options that the bundle cannot fulfil.
         """
         future: Future[Recognition] = Future()
@@ -294,7 +294,7 @@ class Lanes:
         """Score windows [n, samples] that are decoded already; the scores [n, classes], and by which bundle.
 
         Raises:
-            Overloaded: too much is waiting already.
+            OverloadedError: too much is waiting already.
             InputError: windows of another length.
         """
         future: Future[tuple[FloatArray, Bundle]] = Future()
@@ -306,12 +306,12 @@ class Lanes:
         """Refuse an upload of so many bytes if it would not be admitted.
 
         Raises:
-            Overloaded: too much is waiting already.
+            OverloadedError: too much is waiting already.
         """
         with self._changed:
             waiting_s = sum(task.work_s for task in self._tasks if not task.is_started)
             if waiting_s + self._work_s(n_bytes) > self.limits.max_queue_s * self.n_lanes:
-                raise Overloaded(
+                raise OverloadedError(
                     "too many recordings are waiting. Try again later.",
                     retry_after_s=max(waiting_s / self.n_lanes, 1.0),
                 )
@@ -394,7 +394,7 @@ class Lanes:
             task.steps.close()
             late = f"It has waited for {self.limits.wait_s:g} s. Try again later."
             with suppress(InvalidStateError):  # cancelled
-                task.future.set_exception(Overloaded(late, retry_after_s=self.limits.wait_s))
+                task.future.set_exception(OverloadedError(late, retry_after_s=self.limits.wait_s))
         return None
 
     def _end(self) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dawnchorus.data.presence import NOT_KNOWN, PRESENT
-from dawnchorus.errors import TrainingFailed
+from dawnchorus.errors import TrainingError
 from dawnchorus.evaluation.scoring import pool_windows
 from dawnchorus.metrics.classification import macro_roc_auc, top_k_accuracy
 from dawnchorus.training.augment import Augment
@@ -74,7 +74,7 @@ class ClassifierModule(lightning.LightningModule):
             silent = self._loss(logits[n:], targets.new_zeros(1, targets.shape[1]))
             loss = loss + silent / (n * self.trainer.world_size)
         if not torch.isfinite(loss):
-            raise TrainingFailed(
+            raise TrainingError(
                 f"The loss became {loss.item()} in epoch {self.current_epoch + 1}. Lower optimizer.lr, set "
                 f"trainer.gradient_clip_val=1, or use trainer.precision=32; the best checkpoint so far is kept."
             )

@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from dawnchorus.errors import InputError, OutputExists
+from dawnchorus.errors import InputError, OutputExistsError
 from dawnchorus.models.store import ModelStore
 from dawnchorus.storage.files import cannot_write
 from dawnchorus.tables.text_files import read_text
@@ -102,11 +102,11 @@ def write_config_dir(folder: Path) -> None:
     """Write the built-in groups into a new folder.
 
     Raises:
-        OutputExists: the folder has something in it.
+        OutputExistsError: the folder has something in it.
         OutputError: the folder cannot be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputExists(f"{folder}: expected a new or empty folder.")
+        raise OutputExistsError(f"{folder}: expected a new or empty folder.")
     try:
         for group in GROUPS:
             shutil.copytree(CONF / group, folder / group, ignore=shutil.ignore_patterns("__pycache__"))

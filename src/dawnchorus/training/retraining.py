@@ -114,7 +114,7 @@ def retrain(
 
     Raises:
         InputError: too few recordings, or settings that cannot be.
-        TrainingFailed, OutputError: see `trainer.train`.
+        TrainingError, OutputError: see `trainer.train`.
     """
     settings = training_settings(active, overrides, backbone=backbone)
     table = table.with_rows(row for row in table.rows if row.source != SOURCE)  # of a retraining before

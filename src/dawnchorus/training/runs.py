@@ -15,7 +15,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from dawnchorus.errors import InputError, MissingExtra, OutputError
+from dawnchorus.errors import InputError, MissingExtraError, OutputError
 from dawnchorus.models.bundle import RUN_BUNDLE_NAME
 from dawnchorus.storage.files import atomic_file, cannot_write
 from dawnchorus.training.renamed_keys import rename_keys, with_current_keys
@@ -157,12 +157,12 @@ def read_config(run: TrainingRun) -> dict[str, Any]:
     """Read the settings that the run was started with.
 
     Raises:
-        MissingExtra: PyYAML is not installed.
+        MissingExtraError: PyYAML is not installed.
     """
     try:
         import yaml
     except ImportError as error:
-        raise MissingExtra("PyYAML", extra="train", purpose="Reading a run's configuration") from error
+        raise MissingExtraError("PyYAML", extra="train", purpose="Reading a run's configuration") from error
 
     return with_current_keys(yaml.safe_load((run.folder / CONFIG_NAME).read_text(encoding="utf-8")))
 

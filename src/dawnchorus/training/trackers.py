@@ -11,7 +11,7 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
-from dawnchorus.errors import InputError, MissingExtra
+from dawnchorus.errors import InputError, MissingExtraError
 from dawnchorus.training.config import TrackerConfig
 from dawnchorus.training.runs import TrainingRun
 
@@ -36,7 +36,7 @@ def check_tracker(config: TrackerConfig, on_note: OnNote) -> TrackerConfig:
     """Try the tracker, and return what of it can be used.
 
     Raises:
-        MissingExtra: the tracker's package is not installed.
+        MissingExtraError: the tracker's package is not installed.
         InputError: an address that is none, or a tracker that wants a login and has none.
     """
     if config.name == "none":
@@ -144,7 +144,7 @@ def _require(module: str, *, extra: str, purpose: str, package: str | None = Non
     except ModuleNotFoundError:  # of a package that the module would be in
         is_there = False
     if not is_there:
-        raise MissingExtra(package or module, extra=extra, purpose=purpose)
+        raise MissingExtraError(package or module, extra=extra, purpose=purpose)
 
 
 def _reason(error: BaseException) -> str:

@@ -20,7 +20,7 @@ import torch
 from filelock import Timeout
 
 from dawnchorus.cores import usable_cores
-from dawnchorus.errors import Busy, DawnChorusError, InputError, OutputError, TrainingFailed
+from dawnchorus.errors import BusyError, DawnChorusError, InputError, OutputError, TrainingError
 from dawnchorus.evaluation.background import describe_background, measure_background
 from dawnchorus.models.store import ModelStore, default_folder
 from dawnchorus.training.augment import Augment
@@ -67,7 +67,7 @@ def train(
 
     Raises:
         InputError: a configuration or data set that cannot be trained on; no run is left then.
-        TrainingFailed: the loss is no number any more.
+        TrainingError: the loss is no number any more.
         OutputError: no space, or no permission.
     """
     run = new_run(
@@ -87,7 +87,7 @@ def train(
 
 def _is_refusal(run: TrainingRun, error: DawnChorusError) -> bool:
     """Return True if settings or data were refused before anything was learned."""
-    return not isinstance(error, OutputError | TrainingFailed) and not (run.folder / "checkpoints").is_dir()
+    return not isinstance(error, OutputError | TrainingError) and not (run.folder / "checkpoints").is_dir()
 
 
 def resume(
@@ -111,7 +111,7 @@ def _run_training(
     try:
         lock.acquire()
     except Timeout:
-        raise Busy(f"{run.folder}: another process trains this run. Wait for it, or end it.") from None
+        raise BusyError(f"{run.folder}: another process trains this run. Wait for it, or end it.") from None
     try:
         return _train_and_record(run, config, on_epoch, on_note)
     finally:

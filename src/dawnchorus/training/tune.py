@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dawnchorus import __version__
 from dawnchorus.data.recordings import RecordingRow, read_table
-from dawnchorus.errors import InputError, ModelError, OutputError, TrainingFailed
+from dawnchorus.errors import InputError, ModelError, OutputError, TrainingError
 from dawnchorus.training.compose import compose_config
 from dawnchorus.training.config import TrainConfig
 from dawnchorus.training.trainer import train
@@ -81,7 +81,7 @@ def tune(
 
     Raises:
         InputError: nothing to tune, or settings that are wrong from the start.
-        TrainingFailed: no trial came to an end.
+        TrainingError: no trial came to an end.
         OutputError: the study cannot be written.
     """
     import optuna
@@ -127,7 +127,7 @@ def tune(
             study.tell(trial, state=TrialState.PRUNED)
         except BaseException as error:
             # Values that do not go together, or too much for the memory, are no reason to end; a full disk is.
-            if not isinstance(error, TrainingFailed | InputError | ModelError | MemoryError | RuntimeError):
+            if not isinstance(error, TrainingError | InputError | ModelError | MemoryError | RuntimeError):
                 raise
             study.tell(trial, state=TrialState.FAIL)
             on_failure(settings, str(error).partition("\n")[0] or type(error).__name__)
@@ -136,7 +136,7 @@ def tune(
         on_trial(_trial_result(space, study.trials[trial.number]))
     trials = tuple(_trial_result(space, trial) for trial in study.trials if trial.state.is_finished())
     if not any(each.state == "complete" for each in trials):
-        raise TrainingFailed(f"tune: none of {len(trials)} trials came to an end. Narrow the range of what is tuned.")
+        raise TrainingError(f"tune: none of {len(trials)} trials came to an end. Narrow the range of what is tuned.")
     return StudyResult(trials, _trial_result(space, study.best_trial))
 
 

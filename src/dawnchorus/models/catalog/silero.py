@@ -23,7 +23,7 @@ def speech_graph(folder: Path, *, wheel: Path | None = None) -> Path:
     """Return the graph in the models' `folder`, fetched on first use (11 MB from the package index, or `wheel`).
 
     Raises:
-        ModelNotFound: the package could not be downloaded.
+        ModelNotFoundError: the package could not be downloaded.
         ModelError: it is not the published one.
     """
     out_path = folder / f"silero-vad-{SHA256[:12]}.onnx"

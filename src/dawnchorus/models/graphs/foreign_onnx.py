@@ -30,7 +30,7 @@ class ForeignOnnx:
     """A graph of which one input and all outputs are known.
 
     Raises:
-        BundleInvalid: it is no ONNX model that can be loaded.
+        InvalidBundleError: it is no ONNX model that can be loaded.
         ModelError: it takes no waveforms of `window_samples` samples, or does not run.
     """
 

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from dawnchorus.errors import InputError, ModelNotFound
+from dawnchorus.errors import InputError, ModelNotFoundError
 from dawnchorus.training.families.base import Context, Family, FamilyConfig, Network, Pretrained
 from dawnchorus.training.front_ends import MelConfig, MelFrontEnd
 from dawnchorus.training.operators import declare_vision_operators
@@ -130,7 +130,7 @@ def _build(config: EfficientNetConfig, context: Context) -> Network:
     try:
         backbone = timm.create_model(config.backbone, pretrained=from_hub, **options)
     except (OSError, RuntimeError) as error:
-        raise ModelNotFound(
+        raise ModelNotFoundError(
             f"The weights of {config.backbone} could not be had from timm's hub ({error}). Give a file of them with "
             f"model.weights=FILE, or begin at random with model.weights=null."
         ) from error

@@ -15,7 +15,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dawnchorus import __version__
-from dawnchorus.errors import InputError, NotKnown
+from dawnchorus.errors import InputError, NotFoundError
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.http.auth import needs
 from dawnchorus.server.http.dependencies import ServiceOf
@@ -146,7 +146,7 @@ async def infer(request: Request, service: ServiceOf, name: str, version: str | 
 
 def _asked(serving: Bundle, name: str, version: str | None) -> Bundle:
     if name != serving.info.name or version not in (None, serving.id):
-        raise NotKnown(
+        raise NotFoundError(
             f"expected the model that serves, {serving.info.name!r} of the version {serving.id}; others are at "
             f"/api/v1/models."
         )
