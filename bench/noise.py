@@ -19,7 +19,7 @@ from dawnchorus.audio.write import write_recording
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
 from dawnchorus.data.synthesis.datasets import CLIPS_FOLDER, SyntheticPlan, synthetic_recordings
 from dawnchorus.models.bundle import Bundle, read_bundle
-from dawnchorus.models.runner import open_session, scores_of
+from dawnchorus.models.runner import apply_activation, open_session
 from dawnchorus.training.compose import compose_config
 from dawnchorus.training.trainer import train
 
@@ -31,7 +31,7 @@ N_CLIPS, N_TRAIN = 20, 14
 LEVELS_DB = (-55, -40, -25, -12)
 FAMILIES: dict[str, tuple[str, ...]] = {
     "embedding_head": ("model=embedding_head",),
-    "mel_cnn": ("model=mel_cnn", "model.channels=[8,16,32]", "model.mel.n_bands=48"),
+    "mel_cnn": ("model=mel_cnn", "model.channels=[8,16,32]", "model.mel.n_mels=48"),
 }
 
 
@@ -96,11 +96,11 @@ def _measured(bundle: Bundle, table: RecordingsTable) -> dict[str, float]:
     names = [label.scientific_name for label in bundle.labels]
 
     def scores(windows: FloatArray) -> FloatArray:
-        return scores_of(session.run(windows).logits, bundle.info.activation)
+        return apply_activation(session.run(windows).logits, bundle.info.activation)
 
     measured = {}
     for kind in ("white", "pink", "brown", "wind", "rain"):
-        measured[kind] = float(scores(_noise(kind, bundle.n_window, bundle.info.sample_rate_hz)).max())
+        measured[kind] = float(scores(_noise(kind, bundle.window_samples, bundle.info.sample_rate_hz)).max())
     rain = [*_windows(bundle, sorted((SHARED_AUDIO / "general" / "esc10" / "rain").glob("*")))]
     if rain:
         measured["real rain"] = float(max(scores(windows).max() for windows in rain))
@@ -114,7 +114,7 @@ def _measured(bundle: Bundle, table: RecordingsTable) -> dict[str, float]:
 
 def _windows(bundle: Bundle, paths: list[Path]) -> Iterator[FloatArray]:
     """Yield the whole windows [windows, samples] of each recording."""
-    n = bundle.n_window
+    n = bundle.window_samples
     for path in paths:
         with open_recording(path) as recording:
             sound = np.concatenate(list(recording.blocks(rate_hz=bundle.info.sample_rate_hz)))

@@ -211,14 +211,14 @@ def _element(text: str, name: str) -> str:
 
 def read_flac_comments(notes: Notes) -> Origin | None:
     """Return what the comments of Frontier Labs' FLAC files say."""
-    time, place = _text(notes, "FLAC/RECORDINGSTART"), _text(notes, "FLAC/SENSORLOCATION")
-    if not time and not place:
+    time, location = _text(notes, "FLAC/RECORDINGSTART"), _text(notes, "FLAC/SENSORLOCATION")
+    if not time and not location:
         return None
     return _origin(
         "FLAC comments",
         start_time=parse_time(time),
         written=time,
-        place=place,
+        place=location,
         recorder=" ".join(("Frontier Labs", _text(notes, "FLAC/SENSORUID"))).strip(),
     )
 

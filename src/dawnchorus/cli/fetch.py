@@ -36,7 +36,7 @@ from dawnchorus.data.sources.xeno_canto import (
     look_up,
     search,
 )
-from dawnchorus.errors import InputError, OutputExists
+from dawnchorus.errors import InputError, OutputExistsError
 from dawnchorus.storage.files import atomic_file
 from dawnchorus.storage.http_client import Web
 
@@ -172,7 +172,7 @@ def kaggle(*, handle: str, data_set: Path, append: bool, workers: int) -> None:
     (~/.cache/kagglehub).
     """
     if table_path(data_set).exists() and not append:
-        raise OutputExists(f"{table_path(data_set)} is there already. Use --append, or name another folder.")
+        raise OutputExistsError(f"{table_path(data_set)} is there already. Use --append, or name another folder.")
     screen = console()
     source = find_source(handle)
     folder = download(source)

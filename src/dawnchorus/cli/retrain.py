@@ -18,12 +18,12 @@ from rich.table import Table
 from dawnchorus.cli.options import models_folder_option, workers_option
 from dawnchorus.cli.present import announce_model, console, print_table
 from dawnchorus.data.classes import with_known_classes
-from dawnchorus.errors import DawnChorusError, MissingExtra
+from dawnchorus.errors import DawnChorusError, MissingExtraError
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
 from dawnchorus.taxonomy.labels import parse_label
 
 if TYPE_CHECKING:
-    from dawnchorus.training.retraining import Outcome, Stage
+    from dawnchorus.training.retraining import RetrainingProgress, RetrainingResult
 
 PARENT_GONE = 75
 
@@ -72,7 +72,7 @@ def command(
         from dawnchorus.training.retraining import check_settings, retrain
         from dawnchorus.training.retraining_folder import copy_table, load_labeled_recordings, write_report
     except ImportError as error:
-        raise MissingExtra(error.name or "torch", extra="train", purpose="Retraining") from error
+        raise MissingExtraError(error.name or "torch", extra="train", purpose="Retraining") from error
 
     if not supervised:  # a server's own settings come before those of a request, which win
         refuse_contradictions(overrides)
@@ -83,7 +83,7 @@ def command(
         return
     if dataset is None:
         raise click.UsageError("Missing option '--dataset'.")
-    shown = _told if as_json else _Shown(console()).show
+    shown = _print_progress if as_json else _Shown(console()).show
     try:
         active = store.open(model)
         labels = [*active.labels, *(store.open(backbone).labels if backbone else ())]
@@ -95,7 +95,7 @@ def command(
         )
         folder = out or source.folder / "retrained"
         table = copy_table(source.with_rows(with_known_classes(source.rows, labels, new_classes)), folder)
-        outcome = retrain(
+        result = retrain(
             table,
             active,
             folder,
@@ -105,24 +105,24 @@ def command(
             started=datetime.now(),  # noqa: DTZ005 - a folder's name, in the user's own time
             overrides=overrides,
             n_workers=workers,
-            on_stage=shown,
+            on_progress=shown,
         )
     except DawnChorusError as error:
         if as_json:
             _print({"stage": "failed", "error": str(error)})
         raise
     fields = {
-        "bundle": str(outcome.bundle.folder.absolute()),
-        "bundle_id": outcome.bundle.id,
-        "is_better": outcome.is_better,
-        "reasons": list(outcome.reasons),
-        "report": outcome.report,
+        "bundle": str(result.bundle.folder.absolute()),
+        "bundle_id": result.bundle.id,
+        "is_better": result.meets_promotion_rule,
+        "reasons": list(result.reasons),
+        "report": result.report,
     }
     write_report(folder, fields)
     if as_json:
         _print({"stage": "done", "outcome": fields})
     else:
-        _present(outcome)
+        _present(result)
 
 
 def _end_with_parent() -> None:
@@ -136,8 +136,8 @@ def _print(fields: dict[str, object]) -> None:
     sys.stdout.flush()
 
 
-def _told(stage: Stage) -> None:
-    fields = {name: value for name, value in asdict(stage).items() if value not in (None, "")}
+def _print_progress(progress: RetrainingProgress) -> None:
+    fields = {name: value for name, value in asdict(progress).items() if value not in (None, "")}
     _print({"stage": fields.pop("name"), **fields})
 
 
@@ -148,17 +148,17 @@ class _Shown:
         self._screen = screen
         self._stage = ""
 
-    def show(self, stage: Stage) -> None:
-        if stage.epoch is not None:
-            values = "  ".join(f"{name} {value:.3f}" for name, value in (stage.metrics or {}).items())
-            self._screen.print(f"epoch {stage.epoch:3d} of {stage.n_epochs}  {values}", markup=False)
-        elif stage.message or stage.name != self._stage:
-            self._screen.print(f"{stage.name}: {stage.message}".rstrip(": "), markup=False)
-        self._stage = stage.name
+    def show(self, progress: RetrainingProgress) -> None:
+        if progress.epoch is not None:
+            values = "  ".join(f"{name} {value:.3f}" for name, value in (progress.metrics or {}).items())
+            self._screen.print(f"epoch {progress.epoch:3d} of {progress.n_epochs}  {values}", markup=False)
+        elif progress.message or progress.name != self._stage:
+            self._screen.print(f"{progress.name}: {progress.message}".rstrip(": "), markup=False)
+        self._stage = progress.name
 
 
-def _present(outcome: Outcome) -> None:
-    report = outcome.report
+def _present(result: RetrainingResult) -> None:
+    report = result.report
     table = Table(box=None)
     for column in ("species", "learned from", "kept back", "in use", "new"):
         table.add_column(column, justify="left" if column == "species" else "right")
@@ -171,6 +171,6 @@ def _present(outcome: Outcome) -> None:
         "average precision", str(report["n_learned"]), str(report["n_kept_back"]), *(f"{m:.3f}" for m in means)
     )
     print_table(table)
-    verdict = "use the new one" if outcome.is_better else f"keep the old one: {'; '.join(outcome.reasons)}"
+    verdict = "use the new one" if result.meets_promotion_rule else f"keep the old one: {'; '.join(result.reasons)}"
     click.echo(f"Advice: {verdict}")
-    click.echo(outcome.bundle.folder)
+    click.echo(result.bundle.folder)

@@ -18,7 +18,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
-from dawnchorus.errors import NotKnown
+from dawnchorus.errors import NotFoundError
 from dawnchorus.server.scheduling import Recognition
 from dawnchorus.server.state.blobs import FileStore
 from dawnchorus.server.state.clock import now
@@ -178,7 +178,7 @@ class History:
         """Remove a recording, its detections and their reviews; what was learned from it stays a lesson.
 
         Raises:
-            NotKnown: there is none.
+            NotFoundError: there is none.
         """
         with self._database.write(about=sha256) as session:
             recording = _recording(session, sha256)
@@ -203,7 +203,7 @@ class History:
         """Return a kept recording.
 
         Raises:
-            NotKnown: there is none.
+            NotFoundError: there is none.
         """
         with self._database.read() as session:
             return _recording(session, sha256)
@@ -212,12 +212,12 @@ class History:
         """Return a detection.
 
         Raises:
-            NotKnown: there is none.
+            NotFoundError: there is none.
         """
         with self._database.read() as session:
             found = session.get(DetectionRow, number)
         if found is None:
-            raise NotKnown(f"there is no detection {number}.")
+            raise NotFoundError(f"there is no detection {number}.")
         return found
 
     def detections(
@@ -295,7 +295,7 @@ def as_detection(row: DetectionRow) -> Detection:
 def _recording(session: Session, sha256: str) -> Recording:
     found = session.get(Recording, sha256)
     if found is None:
-        raise NotKnown(f"there is no recording {sha256[:64]}.")
+        raise NotFoundError(f"there is no recording {sha256[:64]}.")
     return found
 
 

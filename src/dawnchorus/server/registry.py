@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from dawnchorus.errors import DawnChorusError, InputError, ModelError, NotKnown
+from dawnchorus.errors import DawnChorusError, InputError, ModelError, NotFoundError
 from dawnchorus.models.bundle import Bundle, read_bundle, verify_bundle
 from dawnchorus.models.store import ModelStore
 from dawnchorus.server.scheduling import Lanes
@@ -121,20 +121,20 @@ class Registry:
         """One of them.
 
         Raises:
-            NotKnown: there is none.
+            NotFoundError: there is none.
         """
         with self._database.read() as session:
             found = session.get(Model, bundle_id)
         if found is None:
             known = ", ".join(model.bundle_id for model in self.models())
-            raise NotKnown(f"there is no model {bundle_id[:64]!r}; expected one of {known}.")
+            raise NotFoundError(f"there is no model {bundle_id[:64]!r}; expected one of {known}.")
         return found
 
     def open(self, bundle_id: str) -> Bundle:
         """Its bundle, checked against its hash; unpacked here, if it is not yet.
 
         Raises:
-            NotKnown: there is no such model.
+            NotFoundError: there is no such model.
             ModelError: it is damaged, or gone.
         """
         model = self.model(bundle_id)
@@ -164,7 +164,7 @@ class Registry:
                 archive.extractall(building)
             with suppress(OSError):  # another server of this folder was first
                 building.rename(folder)
-        except (zipfile.BadZipFile, zlib.error, NotKnown, OSError) as error:
+        except (zipfile.BadZipFile, zlib.error, NotFoundError, OSError) as error:
             raise ModelError(f"the bundle {model.bundle_id} cannot be unpacked ({error}).") from error
         finally:
             shutil.rmtree(building, ignore_errors=True)
@@ -189,7 +189,7 @@ class Registry:
         """Serve with another model from now on: here at once, on other servers within a second.
 
         Raises:
-            NotKnown: there is no such model.
+            NotFoundError: there is no such model.
             ModelError: it cannot be run; nothing changes.
         """
         bundle = self.open(bundle_id)

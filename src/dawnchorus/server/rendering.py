@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
-from dawnchorus.errors import NotKnown, Overloaded
+from dawnchorus.errors import NotFoundError, OverloadedError
 from dawnchorus.storage.files import cannot_write
 
 MAX_RUNNING = 2
@@ -86,9 +86,9 @@ class Renderer:
         """Open an answer from the cache; render it first if it is not there. Requests for the same share one rendering.
 
         Raises:
-            Overloaded: too many answers wait.
+            OverloadedError: too many answers wait.
             OutputError: no space for the answer.
-            NotKnown: the recording was removed meanwhile.
+            NotFoundError: the recording was removed meanwhile.
         """
         key = sha256, parameters
         if key in self._finished:
@@ -109,13 +109,13 @@ class Renderer:
         try:
             return path.open("rb")
         except FileNotFoundError:
-            raise NotKnown(f"the recording {sha256[:12]} was removed meanwhile.") from None
+            raise NotFoundError(f"the recording {sha256[:12]} was removed meanwhile.") from None
 
     async def once(self, write: Write) -> BinaryIO:
         """Render an answer that is not kept: its file is removed when it is closed.
 
         Raises:
-            Overloaded: too many answers wait.
+            OverloadedError: too many answers wait.
             OutputError: no space for the answer.
         """
         try:
@@ -129,10 +129,10 @@ class Renderer:
         """Run `work` in one of the threads. Cancelling gives up the place in the queue; what runs already is finished.
 
         Raises:
-            Overloaded: too many answers wait.
+            OverloadedError: too many answers wait.
         """
         if not self._slots.acquire(blocking=False):
-            raise Overloaded(
+            raise OverloadedError(
                 "too many pictures, clips and tables are waiting. Try again later.",
                 retry_after_s=max(self._mean_s * self._queue_length, 1.0),
             )

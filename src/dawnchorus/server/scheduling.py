@@ -25,18 +25,18 @@ import numpy.typing as npt
 from dawnchorus.audio.channels import channel_sources
 from dawnchorus.audio.clock_report import ClockReport
 from dawnchorus.audio.metadata import with_name
-from dawnchorus.audio.process import DecoderProcess, Ended, Opened
+from dawnchorus.audio.process import DecodeFinished, DecoderProcess, DecodeStarted
 from dawnchorus.audio.windows import RestReport, Windower, WindowPlan
 from dawnchorus.cores import usable_cores
-from dawnchorus.errors import AudioTooLarge, InputError, ModelError, Overloaded
+from dawnchorus.errors import AudioTooLargeError, InputError, ModelError, OverloadedError
 from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.options import Options
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.run import build_score_filter, range_filter_of
 from dawnchorus.inference.preparation import WHOLE, Kept, open_cleaner
-from dawnchorus.inference.scoring import HIT, ChannelHits, Scored, ScoreFilter
+from dawnchorus.inference.scoring import HIT, ChannelHits, ScoredRecording, ScoreFilter
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.models.runner import BATCH_WINDOWS, FloatArray, Session, open_session, scores_of
+from dawnchorus.models.runner import BATCH_WINDOWS, FloatArray, Session, apply_activation, open_session
 from dawnchorus.models.store import ModelStore
 from dawnchorus.types import AudioInfo, ChannelOption, ChannelSource, Origin, RecordingTable
 
@@ -69,15 +69,15 @@ class Limits:
         """Refuse recordings whose headers promise more.
 
         Raises:
-            AudioTooLarge: it promises more.
+            AudioTooLargeError: it promises more.
         """
         if n_channels > self.max_channels or not self.min_rate_hz <= rate_hz <= self.max_rate_hz:
-            raise AudioTooLarge(
+            raise AudioTooLargeError(
                 f"expected at most {self.max_channels} channels at {self.min_rate_hz} to {self.max_rate_hz} Hz, "
                 f"got {n_channels} at {rate_hz} Hz."
             )
         if duration_s is not None and duration_s > self.max_duration_s:
-            raise AudioTooLarge(
+            raise AudioTooLargeError(
                 f"expected at most {self.max_duration_s:g} s of sound, its header promises {duration_s:.0f} s."
             )
 
@@ -124,7 +124,7 @@ class _Active:
         self._range_filter = lru_cache(maxsize=8)(self._new_range_filter)
         self.sessions: list[Session] = [open_session(bundle) for _ in range(n_lanes)]
         for session in self.sessions:
-            logits = session.run(np.zeros((1, bundle.n_window), np.float32)).logits
+            logits = session.run(np.zeros((1, bundle.window_samples), np.float32)).logits
             if not np.isfinite(logits).all():
                 raise ModelError(f"{bundle.folder}: on silence the model gives numbers that are not finite.")
         self.cleaner = open_cleaner(bundle.info.cleaning, store.folder)
@@ -176,8 +176,8 @@ class _Progress:
     future: Future[Recognition]
     about: _About
     watch: _Watch = field(default_factory=_Watch)
-    opened: Opened | None = None
-    ended: list[Ended] = field(default_factory=list)
+    opened: DecodeStarted | None = None
+    ended: list[DecodeFinished] = field(default_factory=list)
     channels: list[ChannelHits] = field(default_factory=list)
 
     def count_channels(self) -> int:
@@ -195,7 +195,7 @@ class _Progress:
     def score(self, windows: FloatArray, first_window: int, thread: int) -> npt.NDArray[np.void]:
         """Return the hits in windows [n, samples], scored with the session of a thread, by its number."""
         logits = self.active.sessions[thread].run(windows).logits
-        return self.score_filter.apply(scores_of(logits, self.active.bundle.info.activation), first_window)
+        return self.score_filter.apply(apply_activation(logits, self.active.bundle.info.activation), first_window)
 
 
 class Lanes:
@@ -281,10 +281,10 @@ class Lanes:
 
         `name` is what its sender called it, which may say when it was made. Who is `patient` is neither refused nor too
         late. `on_progress` is told the share that is done, where the length is known. The future raises AudioError for
-        sound that cannot be decoded or is too much, and Overloaded when its turn came too late.
+        sound that cannot be decoded or is too much, and OverloadedError when its turn came too late.
 
         Raises:
-            Overloaded: too much is waiting already.
+            OverloadedError: too much is waiting already.
             InputError: options that the bundle cannot fulfil.
         """
         future: Future[Recognition] = Future()
@@ -297,7 +297,7 @@ class Lanes:
         """Score windows [n, samples] that are decoded already; the scores [n, classes], and by which bundle.
 
         Raises:
-            Overloaded: too much is waiting already.
+            OverloadedError: too much is waiting already.
             InputError: windows of another length.
         """
         future: Future[tuple[FloatArray, Bundle]] = Future()
@@ -309,12 +309,12 @@ class Lanes:
         """Refuse an upload of so many bytes if it would not be admitted.
 
         Raises:
-            Overloaded: too much is waiting already.
+            OverloadedError: too much is waiting already.
         """
         with self._changed:
             waiting_s = sum(task.work_s for task in self._tasks if not task.is_started)
             if waiting_s + self._work_s(n_bytes) > self.limits.max_queue_s * self.n_lanes:
-                raise Overloaded(
+                raise OverloadedError(
                     "too many recordings are waiting. Try again later.",
                     retry_after_s=max(waiting_s / self.n_lanes, 1.0),
                 )
@@ -397,7 +397,7 @@ class Lanes:
             task.steps.close()
             late = f"It has waited for {self.limits.wait_s:g} s. Try again later."
             with suppress(InvalidStateError):  # cancelled
-                task.future.set_exception(Overloaded(late, retry_after_s=self.limits.wait_s))
+                task.future.set_exception(OverloadedError(late, retry_after_s=self.limits.wait_s))
         return None
 
     def _end(self) -> None:
@@ -427,7 +427,7 @@ class Lanes:
             raise ModelError("The decoder said neither what the recording is nor that it ended.")
         origin = with_name(opened.origin, about.name)
         warnings = tuple(dict.fromkeys(warning for each in ended for warning in each.warnings))
-        scored = Scored(path, opened.info, origin, ended[0].duration_s, warnings, tuple(progress.channels))
+        scored = ScoredRecording(path, opened.info, origin, ended[0].duration_s, warnings, tuple(progress.channels))
         table = builder.build(scored)
         progress.watch.end("table")
         self._learn_cost(about.n_bytes, progress.watch.work_s)
@@ -438,12 +438,16 @@ class Lanes:
             future.set_result(Recognition(table, bundle, warnings, notes, progress.watch.took_s))
 
     def _stream_steps(
-        self, parts: Iterator[Opened | Kept | FloatArray | Ended], source: ChannelSource, progress: _Progress, lane: int
+        self,
+        parts: Iterator[DecodeStarted | Kept | FloatArray | DecodeFinished],
+        source: ChannelSource,
+        progress: _Progress,
+        lane: int,
     ) -> Generator[None, int, int]:
         """Score one signal of a recording, and return the lane that its last slice was scored on."""
         windower, kept, hits, n_windows = Windower(progress.plan, batch=BATCH_WINDOWS), WHOLE, [], 0
         for part in parts:
-            if isinstance(part, Opened):
+            if isinstance(part, DecodeStarted):
                 progress.opened = part
                 self._check(part.info)
                 continue
@@ -451,7 +455,7 @@ class Lanes:
                 kept = part
                 continue
             progress.watch.end("decode")
-            if isinstance(part, Ended):
+            if isinstance(part, DecodeFinished):
                 progress.ended.append(part)
                 rest = windower.finish()
                 batches = [] if rest is None else [rest]
@@ -473,13 +477,13 @@ class Lanes:
 
     def _window_steps(self, windows: FloatArray, future: Future[tuple[FloatArray, Bundle]]) -> Steps:
         active = self._active
-        if windows.shape[1] != active.bundle.n_window:
-            raise InputError(f"expected windows of {active.bundle.n_window} samples, got {windows.shape[1]}.")
+        if windows.shape[1] != active.bundle.window_samples:
+            raise InputError(f"expected windows of {active.bundle.window_samples} samples, got {windows.shape[1]}.")
         scores = []
         for k in range(0, len(windows), BATCH_WINDOWS):
             lane = yield
             logits = active.sessions[lane].run(windows[k : k + BATCH_WINDOWS]).logits
-            scores.append(scores_of(logits, active.bundle.info.activation))
+            scores.append(apply_activation(logits, active.bundle.info.activation))
         if future.set_running_or_notify_cancel():
             future.set_result((np.concatenate(scores), active.bundle))
 

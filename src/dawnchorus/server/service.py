@@ -18,7 +18,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from sqlalchemy import URL
 
-from dawnchorus.errors import AudioUnreadable, Busy, DecoderCrashed, Overloaded
+from dawnchorus.errors import AudioDecodeError, BusyError, DecoderCrashError, OverloadedError
 from dawnchorus.identification.options import Options
 from dawnchorus.models.bundle import Bundle, file_sha256
 from dawnchorus.models.runner import FloatArray
@@ -73,10 +73,10 @@ class Poison:
         """Refuse a file on which decoders have crashed too often.
 
         Raises:
-            AudioUnreadable: decoders have crashed on it too often.
+            AudioDecodeError: decoders have crashed on it too often.
         """
         if self._crashes[file_sha256(path)] >= MAX_CRASHES:
-            raise AudioUnreadable(
+            raise AudioDecodeError(
                 f"{path}: decoders have crashed on this file {MAX_CRASHES} times; it is not tried again."
             )
 
@@ -148,7 +148,7 @@ class Service:
             await asyncio.to_thread(self.poison.check, path)
         try:
             yield
-        except DecoderCrashed:
+        except DecoderCrashError:
             await asyncio.to_thread(self.poison.add, path)
             raise
 
@@ -156,7 +156,7 @@ class Service:
         """Identify an uploaded recording.
 
         Raises:
-            AudioError, InputError, Overloaded: see `Lanes.submit`.
+            AudioError, InputError, OverloadedError: see `Lanes.submit`.
         """
         if options.latitude is not None:
             await asyncio.to_thread(self.lanes.warm, options)
@@ -175,10 +175,10 @@ class Service:
         """Check that the server can answer.
 
         Raises:
-            Overloaded: it is about to end.
+            OverloadedError: it is about to end.
         """
         if self.ending.is_set():
-            raise Overloaded("the server is ending.", retry_after_s=5)
+            raise OverloadedError("the server is ending.", retry_after_s=5)
 
     @property
     def uptime_s(self) -> float:
@@ -191,10 +191,10 @@ async def unless_full(slots: asyncio.Semaphore, what: str) -> AsyncIterator[None
     """Hold one of the slots.
 
     Raises:
-        Overloaded: none is free.
+        OverloadedError: none is free.
     """
     if slots.locked():
-        raise Overloaded(f"too many {what} at once. Try again later.", retry_after_s=TRY_AGAIN_S)
+        raise OverloadedError(f"too many {what} at once. Try again later.", retry_after_s=TRY_AGAIN_S)
     async with slots:
         yield
 
@@ -206,7 +206,7 @@ def open_service(settings: Settings) -> Iterator[Service]:
     Work in progress is then finished, or goes back to the queue.
 
     Raises:
-        Busy: another server uses the folder.
+        BusyError: another server uses the folder.
         InputError, OutputError: the database cannot be used.
         ModelError: the model cannot be run.
     """
@@ -317,7 +317,7 @@ def _locked(data: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise Busy(
+        raise BusyError(
             f"{data}: another server uses this folder. End it, give another folder with --data, or let several share "
             f"PostgreSQL with --database."
         ) from None

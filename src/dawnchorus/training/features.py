@@ -19,7 +19,7 @@ from dawnchorus import __version__
 from dawnchorus.cores import usable_cores
 from dawnchorus.errors import OutputError
 from dawnchorus.storage.files import cannot_write
-from dawnchorus.training.examples import Examples
+from dawnchorus.training.dataset import LabeledClips
 from dawnchorus.training.families import Network
 
 FloatArray = npt.NDArray[np.float32]
@@ -29,7 +29,7 @@ BATCH, N_AT_ONCE = 16, 8
 
 
 @contextmanager
-def fixed_features(network: Network, examples: Examples, *, scratch: Path) -> Iterator[FloatArray]:
+def fixed_features(network: Network, examples: LabeledClips, *, scratch: Path) -> Iterator[FloatArray]:
     """Yield the front end's result for every clip [clips, ...], mapped from a file.
 
     Where the network's front end has a name (`features_key`) the file stays with the clips, if their folder can be
@@ -85,7 +85,7 @@ def birdless_features(network: Network, sounds: Tensor, folder: Path) -> Tensor:
     return torch.from_numpy(np.load(kept))
 
 
-def _kept_path(network: Network, examples: Examples) -> Path | None:
+def _kept_path(network: Network, examples: LabeledClips) -> Path | None:
     """Return where the features stay for other runs; None where they have no name, or the folder is read-only."""
     return _path_to_keep(network, examples.clips.folder, f"features-{{kind}}-{_digest(examples)}.npy")
 
@@ -98,11 +98,11 @@ def _path_to_keep(network: Network, folder: Path, name: str) -> Path | None:
     return path if path.is_file() or os.access(folder, os.W_OK) else None
 
 
-def _digest(examples: Examples) -> str:
-    found = hashlib.sha256()
+def _digest(examples: LabeledClips) -> str:
+    digest = hashlib.sha256()
     for name in ("recording_id", "start_s", "shard", "row"):
-        found.update(repr(examples.clips.index[name].to_pylist()).encode())
-    return found.hexdigest()[:12]
+        digest.update(repr(examples.clips.index[name].to_pylist()).encode())
+    return digest.hexdigest()[:12]
 
 
 def _drop_others(path: Path, pattern: str) -> None:
@@ -120,10 +120,10 @@ def _compute(network: Network, sounds: FloatArray) -> Tensor:
 def _write(path: Path, network: Network, n: int, samples: Callable[[int], FloatArray]) -> None:
     """Write the features of `n` sounds, of which `samples` returns each, all or nothing."""
 
-    def computed(start: int) -> FloatArray:
+    def compute(start: int) -> FloatArray:
         return _compute(network, np.stack([samples(k) for k in range(start, min(start + BATCH, n))])).numpy()
 
-    first = computed(0)
+    first = compute(0)
     with tempfile.TemporaryDirectory(prefix=".features-", dir=path.parent) as folder:
         unfinished = Path(folder, path.name)
         header = {"descr": "<f4", "fortran_order": False, "shape": (n, *first.shape[1:])}
@@ -133,6 +133,6 @@ def _write(path: Path, network: Network, n: int, samples: Callable[[int], FloatA
             with ThreadPoolExecutor(usable_cores()) as pool:
                 # In order, and so many at once that what waits to be written stays small.
                 for start in range(BATCH, n, BATCH * N_AT_ONCE):
-                    for part in pool.map(computed, range(start, min(start + BATCH * N_AT_ONCE, n), BATCH)):
-                        file.write(np.ascontiguousarray(part, "<f4").data)
+                    for features in pool.map(compute, range(start, min(start + BATCH * N_AT_ONCE, n), BATCH)):
+                        file.write(np.ascontiguousarray(features, "<f4").data)
         os.replace(unfinished, path)

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.conftest import LEVEL_LABELS, level_graph
 from tests.models.foreign import N_CLASSES, N_WINDOW, RATE_HZ, WEIGHTS, Foreign
 
-from dawnchorus.errors import BundleInvalid, FormatError, InputError, ModelError
+from dawnchorus.errors import FormatError, InputError, InvalidBundleError, ModelError
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.class_lists import read_classes
 from dawnchorus.models.graphs.wrapping import ModelDescription, wrap_model
@@ -106,13 +106,13 @@ def test_activation_that_the_scores_do_not_have_is_refused(suffix: str, tmp_path
     ):
         path = Foreign(has_sigmoid=has_sigmoid, dtype="uint8").write(tmp_path / f"x{suffix}")
         description = ModelDescription(**{**vars(ABOUT), "activation": activation})
-        with pytest.raises(BundleInvalid, match=told):
+        with pytest.raises(InvalidBundleError, match=told):
             wrap_model(path, tmp_path / "x", labels=LABELS, description=description)
 
 
 def test_doubts_and_choices_are_said(tmp_path: Path) -> None:
     notes: list[str] = []
-    graph = level_graph(tmp_path / "level.onnx", n_window=N_WINDOW)
+    graph = level_graph(tmp_path / "level.onnx", window_samples=N_WINDOW)
     wrap_model(graph, tmp_path / "a", labels=LEVEL_LABELS, description=ABOUT, on_note=notes.append)
     path = Foreign(n_outputs=4).write(tmp_path / "x.onnx")
     wrap_model(path, tmp_path / "b", labels=LABELS, description=ABOUT, on_note=notes.append)
@@ -143,9 +143,9 @@ def test_percent_is_told_from_logits(tmp_path: Path) -> None:
         wrap_model(path, tmp_path / "x", labels=LABELS, description=description, on_note=notes.append)
 
     percent = "sigmoid would give 0.5 or more everywhere. They look like percent: divide them by 100"
-    with pytest.raises(BundleInvalid, match=percent):
+    with pytest.raises(InvalidBundleError, match=percent):
         wrap(100, "identity", [])
-    with pytest.raises(BundleInvalid, match="None is negative, .* Export the values before the last step"):
+    with pytest.raises(InvalidBundleError, match="None is negative, .* Export the values before the last step"):
         wrap(3, "identity", [])
     notes: list[str] = []
     wrap(100, "sigmoid", notes)
@@ -160,7 +160,7 @@ def test_whole_numbers_and_random_ones_are_no_scores(tmp_path: Path) -> None:
         wrap_model(whole, tmp_path / "x", labels=LABELS, description=ABOUT)
     noise = helper.make_node("RandomNormalLike", ["sums"], ["noise"])
     random = write_tail(tmp_path / "random.onnx", noise, helper.make_node("Add", ["sums", "noise"], ["scores"]))
-    with pytest.raises(BundleInvalid, match=r"change by up to .* from one run to the next.*model\.eval"):
+    with pytest.raises(InvalidBundleError, match=r"change by up to .* from one run to the next.*model\.eval"):
         wrap_model(random, tmp_path / "x", labels=LABELS, description=ABOUT)
 
 
@@ -197,7 +197,7 @@ def test_graph_that_mixes_the_windows_of_a_batch_is_refused(tmp_path: Path) -> N
     ]
     graph = helper.make_graph(nodes, "peak", [sound], [scores], constants)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "x.onnx")
-    with pytest.raises(BundleInvalid, match="change by up to .* with the windows that are scored with it"):
+    with pytest.raises(InvalidBundleError, match="change by up to .* with the windows that are scored with it"):
         wrap_model(tmp_path / "x.onnx", tmp_path / "x", labels=LABELS, description=ABOUT)
 
 

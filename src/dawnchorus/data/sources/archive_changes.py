@@ -11,7 +11,7 @@ from typing import Any
 
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable
 from dawnchorus.data.sources.xeno_canto import Found
-from dawnchorus.errors import FetchFailed
+from dawnchorus.errors import DownloadError
 from dawnchorus.storage.files import atomic_file
 
 SEARCHES_NAME = "searches.json"
@@ -86,7 +86,7 @@ def compare_with_archive(
     lost = sorted(set(earlier.recording_ids) & known - set(now))
     looked_up: dict[str, Found | None] = {}
     for name in lost[:MAX_LOOKED_UP]:
-        with suppress(FetchFailed):
+        with suppress(DownloadError):
             looked_up[name] = look_up(name)
     now |= {name: item for name, item in looked_up.items() if item is not None}
     pairs = [(row, now[row.recording_id]) for row in table.rows if row.recording_id in now]

@@ -29,8 +29,8 @@ async def receive_recording(
     """Yield the recording that the request brings, and the client's name for it, which errors use.
 
     Raises:
-        Overloaded: the queue is full and `bypass_queue_limit` is False; nothing was read.
-        UploadTooLarge, InputError, OutputError: see `uploads.receive_file`.
+        OverloadedError: the queue is full and `bypass_queue_limit` is False; nothing was read.
+        UploadTooLargeError, InputError, OutputError: see `uploads.receive_file`.
     """
     begin = time.monotonic()
     announced = announced_bytes(request)
@@ -48,7 +48,7 @@ async def receive_batch(service: Service, request: Request) -> AsyncIterator[Bat
     """Yield the files of a request, see `uploads.receive_files`; errors have no path of this machine.
 
     Raises:
-        Overloaded: too many batches are being received; nothing was read.
+        OverloadedError: too many batches are being received; nothing was read.
     """
     limit = service.settings.limits.max_bytes
     batches = unless_full(service.batches, "uploads")

@@ -21,7 +21,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
-from dawnchorus.errors import InputError, UploadTooLarge, UploadTooSlow
+from dawnchorus.errors import InputError, UploadTooLargeError, UploadTooSlowError
 from dawnchorus.server.http.parameters import refuse_repeated
 from dawnchorus.server.state.file_names import MAX_NAME, base_name
 from dawnchorus.storage.files import cannot_write
@@ -61,15 +61,15 @@ async def receive_file(request: Request, spool: Path, *, max_bytes: int) -> Asyn
     It is the multipart field `audio`, or the whole body of any other type. The form's texts become `state.texts`.
 
     Raises:
-        UploadTooLarge: it has more than `max_bytes`, or says so.
-        UploadTooSlow: it does not come.
+        UploadTooLargeError: it has more than `max_bytes`, or says so.
+        UploadTooSlowError: it does not come.
         InputError: there is none.
         OutputError: there is no space for it.
     """
     request.state.texts = {}
     announced = announced_bytes(request)
     if announced is not None and announced > max_bytes:
-        raise UploadTooLarge(f"expected at most {max_bytes} bytes, got {announced}.")
+        raise UploadTooLargeError(f"expected at most {max_bytes} bytes, got {announced}.")
     try:
         handle, name = tempfile.mkstemp(prefix="upload-", dir=spool)
     except OSError as error:
@@ -102,7 +102,7 @@ async def receive_files(request: Request, spool: Path, *, max_bytes: int) -> Asy
     """Receive a form: a temporary folder, its texts, and its files by the name that their sender gave them.
 
     Raises:
-        UploadTooLarge, InputError, OutputError: as of `receive_file`.
+        UploadTooLargeError, InputError, OutputError: as of `receive_file`.
     """
     try:
         folder = Path(tempfile.mkdtemp(prefix="batch-", dir=spool))
@@ -170,8 +170,8 @@ async def read_body(request: Request, *, max_bytes: int) -> bytes:
     """Read a body that is no recording, as a whole.
 
     Raises:
-        UploadTooLarge: it has more than `max_bytes`.
-        UploadTooSlow: it does not come.
+        UploadTooLargeError: it has more than `max_bytes`.
+        UploadTooSlowError: it does not come.
     """
     return b"".join([part async for part in _counted(request, max_bytes)])
 
@@ -181,8 +181,8 @@ async def received_body(request: Request, spool: Path, *, max_bytes: int) -> Asy
     """Receive a body that is no recording into a file, of which little is in memory while it comes.
 
     Raises:
-        UploadTooLarge: it has more than `max_bytes`.
-        UploadTooSlow: it does not come.
+        UploadTooLargeError: it has more than `max_bytes`.
+        UploadTooSlowError: it does not come.
         OutputError: there is no space for it.
     """
     with tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(spool)) as file:
@@ -198,14 +198,14 @@ async def _counted(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
     async for part in request.stream():
         n += len(part)
         if n > max_bytes:
-            raise UploadTooLarge(f"expected at most {max_bytes} bytes.")
+            raise UploadTooLargeError(f"expected at most {max_bytes} bytes.")
         yield part
 
 
 def paced(receive: Receive) -> Receive:
     """Return a function that receives a request's body as long as it comes fast enough.
 
-    It raises UploadTooSlow: nothing came for `PATIENCE_S`, or too little in all.
+    It raises UploadTooSlowError: nothing came for `PATIENCE_S`, or too little in all.
     """
     n, begin, is_whole = 0, time.monotonic(), False
 
@@ -218,7 +218,7 @@ def paced(receive: Receive) -> Receive:
             async with asyncio.timeout(min(max(left_s, 0), PATIENCE_S)):
                 message = await receive()
         except TimeoutError:
-            raise UploadTooSlow(
+            raise UploadTooSlowError(
                 f"expected {MIN_BYTES_PER_S} bytes in a second, after {PATIENCE_S:g} s, and no pause as long; got {n} "
                 f"bytes in all."
             ) from None
@@ -295,7 +295,7 @@ async def _closing(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     try:
         async for part in parts:
             yield part
-    except (UploadTooLarge, UploadTooSlow, ClientDisconnect) as error:
+    except (UploadTooLargeError, UploadTooSlowError, ClientDisconnect) as error:
         raise _Ended(error) from error
 
 

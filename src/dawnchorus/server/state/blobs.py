@@ -13,7 +13,7 @@ from pathlib import Path
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from dawnchorus.errors import InputError, NotKnown
+from dawnchorus.errors import InputError, NotFoundError
 from dawnchorus.storage.files import cannot_write
 
 PART = 1 << 18
@@ -80,10 +80,10 @@ class FileStore:
         """Return the path of a file on this machine with the content; it must not be changed.
 
         Raises:
-            NotKnown: it is not there.
+            NotFoundError: it is not there.
         """
         if self.size(sha256) is None:
-            raise NotKnown(f"the file {sha256[:12]} is not in the store any more.")
+            raise NotFoundError(f"the file {sha256[:12]} is not in the store any more.")
         if self._is_local:
             return Path(self._path(sha256))
         copy = self._cache / sha256

@@ -15,7 +15,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 from sqlalchemy.orm import Session
 
-from dawnchorus.errors import InputError, MissingExtra, OutputError
+from dawnchorus.errors import InputError, MissingExtraError, OutputError
 
 FILE_NAME = "state.db"
 
@@ -36,7 +36,7 @@ class Database:
 
         Raises:
             InputError: an address that is none, or tables of a newer version of this program.
-            MissingExtra: the driver that the address names is not installed.
+            MissingExtraError: the driver that the address names is not installed.
             OutputError: the database cannot be reached or written.
         """
         try:
@@ -46,7 +46,7 @@ class Database:
                 "--database: expected an address such as postgresql+psycopg://USER@HOST/NAME; this one cannot be read."
             ) from error
         except ModuleNotFoundError as error:
-            raise MissingExtra(error.name or "psycopg", extra="postgresql", purpose="This database") from error
+            raise MissingExtraError(error.name or "psycopg", extra="postgresql", purpose="This database") from error
         self._writing = self.engine.execution_options(dawnchorus_write=True)
         try:
             _upgrade(self.engine)

@@ -14,7 +14,7 @@ from sqlalchemy import and_, delete, func, select, update
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
-from dawnchorus.errors import Busy, NotKnown
+from dawnchorus.errors import BusyError, NotFoundError
 from dawnchorus.server.state.clock import now
 from dawnchorus.server.state.database import Database
 from dawnchorus.server.state.tables import ACTIVE_STATUSES, Job, JobEvent
@@ -67,7 +67,7 @@ class Jobs:
         """Have something done; `ready` is called just before, while others cannot write `about` the same.
 
         Raises:
-            Busy: a retraining is under way already, or too much waits.
+            BusyError: a retraining is under way already, or too much waits.
         """
         job = Job(id=uuid.uuid4().hex, kind=kind, parameters=dict(parameters))
         try:
@@ -75,24 +75,24 @@ class Jobs:
                 ready()
                 waiting = select(func.count()).select_from(Job).where(Job.status == "queued")
                 if (session.scalar(waiting) or 0) >= MAX_JOBS:
-                    raise Busy(f"{MAX_JOBS} jobs wait already. Try again when some are done.")
+                    raise BusyError(f"{MAX_JOBS} jobs wait already. Try again when some are done.")
                 session.add(job)
                 session.flush()
                 session.add(JobEvent(job=job.id, data=_shown(job)))
         except IntegrityError as error:
-            raise Busy("a retraining is under way already. Wait for its end, or cancel it.") from error
+            raise BusyError("a retraining is under way already. Wait for its end, or cancel it.") from error
         return job
 
     def get(self, job_id: str) -> Job:
         """Return a job.
 
         Raises:
-            NotKnown: there is none.
+            NotFoundError: there is none.
         """
         with self._database.read() as session:
             job = session.get(Job, job_id)
         if job is None:
-            raise NotKnown(f"there is no job {job_id[:32]}.")
+            raise NotFoundError(f"there is no job {job_id[:32]}.")
         return job
 
     def find(self, *, kind: Kind | None = None, limit: int = 50, offset: int = 0) -> tuple[int, list[Job]]:
@@ -127,7 +127,7 @@ class Jobs:
         """Ask for its end; one that only waits ends at once.
 
         Raises:
-            NotKnown: there is none.
+            NotFoundError: there is none.
         """
         self.get(job_id)
         with self._database.write() as session:
@@ -263,11 +263,11 @@ class Jobs:
         """Forget a job that has ended.
 
         Raises:
-            NotKnown: there is none.
-            Busy: it has not ended.
+            NotFoundError: there is none.
+            BusyError: it has not ended.
         """
         if self.get(job_id).status in ACTIVE_STATUSES:
-            raise Busy("the job has not ended. Cancel it first.")
+            raise BusyError("the job has not ended. Cancel it first.")
         with self._database.write() as session:
             session.execute(delete(Job).where(Job.id == job_id))
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from dawnchorus.errors import InputError, UploadTooLarge
+from dawnchorus.errors import InputError, UploadTooLargeError
 from dawnchorus.storage.files import cannot_write
 
 MAX_MEMBERS = 10_000
@@ -43,7 +43,7 @@ def unpack(path: Path, folder: Path, *, max_bytes: int) -> None:
 
     Raises:
         InputError: it is no zip, or a member has a name that leads elsewhere, is a link, or comes twice.
-        UploadTooLarge: it has too many members, or unpacks to more than `max_bytes`.
+        UploadTooLargeError: it has too many members, or unpacks to more than `max_bytes`.
     """
     try:
         with _opened(path) as archive:
@@ -82,10 +82,10 @@ def _reading() -> Iterator[None]:
 
 def _check(members: list[zipfile.ZipInfo], n_packed: int, max_bytes: int) -> None:
     if len(members) > MAX_MEMBERS:
-        raise UploadTooLarge(f"expected at most {MAX_MEMBERS} files in a zip, got {len(members)}.")
+        raise UploadTooLargeError(f"expected at most {MAX_MEMBERS} files in a zip, got {len(members)}.")
     total = sum(member.file_size for member in members)
     if total > max_bytes or total > max(n_packed * MAX_RATIO, FREE_BYTES):
-        raise UploadTooLarge(f"expected a zip of at most {max_bytes} bytes, this one says that it has {total}.")
+        raise UploadTooLargeError(f"expected a zip of at most {max_bytes} bytes, this one says that it has {total}.")
     seen: set[str] = set()
     for member in members:
         name = member.filename
@@ -112,7 +112,7 @@ def _copied(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, lef
         for part in _parts(archive, member):
             n += len(part)
             if n > left:
-                raise UploadTooLarge("the zip unpacks to more than it says.")
+                raise UploadTooLargeError("the zip unpacks to more than it says.")
             file.write(part)
     return n
 

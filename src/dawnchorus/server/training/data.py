@@ -28,7 +28,7 @@ from dawnchorus.data.layouts.tables import TableLayout
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table
 from dawnchorus.data.sound_notes import notes_of_sound
 from dawnchorus.data.synthesis.negatives import SOURCE as GENERATED
-from dawnchorus.errors import AudioTooLarge, FormatError, InputError, NotKnown, UnknownClass
+from dawnchorus.errors import AudioTooLargeError, FormatError, InputError, NotFoundError, UnknownClassError
 from dawnchorus.models.bundle import file_sha256
 from dawnchorus.server.scheduling import Limits
 from dawnchorus.server.state.blobs import FileStore
@@ -141,7 +141,7 @@ def class_of(given: Label, known: KnownClasses, *, is_new: bool) -> Label:
     """Return the known class that has a name of `given`; if there is none and `is_new`, add it to `known`.
 
     Raises:
-        UnknownClass: there is none; the message asks for the nearest ones.
+        UnknownClassError: there is none; the message asks for the nearest ones.
     """
     found = known.find(given)
     if found is not None:
@@ -149,7 +149,7 @@ def class_of(given: Label, known: KnownClasses, *, is_new: bool) -> Label:
     if is_new:
         known.add(given)
         return given
-    raise UnknownClass(
+    raise UnknownClassError(
         f"{known.question(given)} Send it with the right name, or with new_class=yes to train a class of this name.",
         suggestions=tuple(map(label_text, known.near(given))),
     )
@@ -182,7 +182,7 @@ class Lessons:
         what a csv has that is not read, and what is known of time and sound.
 
         Raises:
-            InputError, UploadTooLarge: a zip or a table that cannot be used, or nothing to take.
+            InputError, UploadTooLargeError: a zip or a table that cannot be used, or nothing to take.
         """
         is_new = is_yes("new_class", texts.get("new_class", ""))
         species = texts.get("species", "").strip()
@@ -219,9 +219,9 @@ class Lessons:
         try:
             label, absent = _labels_of(row, known, is_new=is_new)
             self._limits.check(n_channels=row.n_channels or 0, rate_hz=row.rate_hz or 0, duration_s=row.duration_s)
-        except UnknownClass as error:
+        except UnknownClassError as error:
             return Taken(name, "refused", None, str(error), error.suggestions)
-        except (InputError, AudioTooLarge) as error:
+        except (InputError, AudioTooLargeError) as error:
             return Taken(name, "refused", None, str(error))
         sha256 = self._files.put(path)
         lesson = Lesson(
@@ -265,8 +265,8 @@ class Lessons:
         """Write down what a person says of a detection, and make a lesson of it; it replaces an earlier word.
 
         Raises:
-            NotKnown: no such detection.
-            UnknownClass: `species` is neither one of `labels` nor taught before, and no `new_class`.
+            NotFoundError: no such detection.
+            UnknownClassError: `species` is neither one of `labels` nor taught before, and no `new_class`.
             InputError: "other" and no species.
         """
         if (verdict == "other") != bool(species):
@@ -299,7 +299,7 @@ class Lessons:
             with self._database.write(about=lesson.sha256) as session:
                 self._files.ensure(lesson.sha256, path)
                 if session.get(DetectionRow, detection_id, with_for_update=True) is None:  # one word at a time
-                    raise NotKnown(f"there is no detection {detection_id}.")
+                    raise NotFoundError(f"there is no detection {detection_id}.")
                 _forget(session, detection_id)
                 session.add_all([review, lesson])
         return review
@@ -372,7 +372,7 @@ class Lessons:
         for lesson in lessons:
             try:
                 path = self._files.local(lesson.sha256).absolute()
-            except NotKnown as error:
+            except NotFoundError as error:
                 LOG.error("the lesson %d is left out: %s", lesson.id, error)
                 continue
             yield RecordingRow(
@@ -598,7 +598,7 @@ def _labels_of(row: RecordingRow, known: KnownClasses, *, is_new: bool) -> tuple
     """Return the species of a recording, or None, and the one that is known not to be in it, or None.
 
     Raises:
-        UnknownClass: no class has its label; see `class_of`.
+        UnknownClassError: no class has its label; see `class_of`.
         InputError: it cannot be learned from.
     """
     unopened = [problem for problem in row.problems if problem in (MISSING, UNREADABLE)]
@@ -619,7 +619,7 @@ def _labels_of(row: RecordingRow, known: KnownClasses, *, is_new: bool) -> tuple
 def _detection(session: Session, detection_id: int) -> tuple[DetectionRow, Recording]:
     row = session.get(DetectionRow, detection_id)
     if row is None:
-        raise NotKnown(f"there is no detection {detection_id}.")
+        raise NotFoundError(f"there is no detection {detection_id}.")
     return row, session.get_one(Recording, row.recording)
 
 

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
-from dawnchorus.errors import Busy, InputError
+from dawnchorus.errors import BusyError, InputError
 from dawnchorus.formats.fields import fields_of
 from dawnchorus.formats.registry import TableFormat, table_format
 from dawnchorus.identification.options import DEFAULT_MIN_SCORE, DEFAULT_RANGE_THRESHOLD, Options
@@ -162,7 +162,7 @@ def queued(service: Service, path: Path, name: str, options: Options) -> Job:
     """Add a job that identifies a recording, whose sound is kept.
 
     Raises:
-        Busy: too many wait.
+        BusyError: too many wait.
         OutputError: no space.
     """
     files, sha256 = service.files, service.files.put(path)
@@ -170,7 +170,7 @@ def queued(service: Service, path: Path, name: str, options: Options) -> Job:
     parameters = {"sha256": sha256, "name": name, "options": given}
     try:
         return service.jobs.add("identify", parameters, about=sha256, ready=lambda: files.ensure(sha256, path))
-    except Busy:
+    except BusyError:
         drop_unneeded(service.database, files, sha256)
         raise
 

@@ -15,7 +15,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dawnchorus import __version__
-from dawnchorus.errors import InputError, NotKnown
+from dawnchorus.errors import InputError, NotFoundError
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.http.auth import needs
 from dawnchorus.server.http.dependencies import ServiceOf
@@ -97,7 +97,7 @@ async def model(service: ServiceOf, name: str, version: str | None = None) -> di
         "name": bundle.info.name,
         "versions": [bundle.id],
         "platform": "dawnchorus_bundle",
-        "inputs": [{"name": INPUT, "datatype": "FP32", "shape": [-1, bundle.n_window]}],
+        "inputs": [{"name": INPUT, "datatype": "FP32", "shape": [-1, bundle.window_samples]}],
         "outputs": [{"name": OUTPUT, "datatype": "FP32", "shape": [-1, len(bundle.labels)]}],
     }
 
@@ -130,7 +130,7 @@ async def infer(request: Request, service: ServiceOf, name: str, version: str | 
     asked = _asked(service.lanes.bundle, name, version)
     service.lanes.check_room(0)  # before anything is read
     async with received_body(request, service.spool, max_bytes=MAX_BODY) as file, service.few:
-        number, windows = await asyncio.to_thread(_windows, file, asked.n_window)
+        number, windows = await asyncio.to_thread(_windows, file, asked.window_samples)
     scores, bundle = await service.scored(windows)
     _asked(bundle, name, version)  # it may have been changed meanwhile
     if not np.isfinite(scores).all():
@@ -146,17 +146,17 @@ async def infer(request: Request, service: ServiceOf, name: str, version: str | 
 
 def _asked(serving: Bundle, name: str, version: str | None) -> Bundle:
     if name != serving.info.name or version not in (None, serving.id):
-        raise NotKnown(
+        raise NotFoundError(
             f"expected the model that serves, {serving.info.name!r} of the version {serving.id}; others are at "
             f"/api/v1/models."
         )
     return serving
 
 
-def _windows(file: IO[bytes], n_window: int) -> tuple[str | None, npt.NDArray[np.float32]]:
+def _windows(file: IO[bytes], window_samples: int) -> tuple[str | None, npt.NDArray[np.float32]]:
     body = file.read()
-    if body.count(b",") > MAX_WINDOWS * n_window + MAX_OTHER_VALUES:
-        raise InputError(f"expected 1 to {MAX_WINDOWS} windows of {n_window} numbers, got more values.")
+    if body.count(b",") > MAX_WINDOWS * window_samples + MAX_OTHER_VALUES:
+        raise InputError(f"expected 1 to {MAX_WINDOWS} windows of {window_samples} numbers, got more values.")
     try:
         question = Question.model_validate(parse_json(body))
         given = question.inputs[0]
@@ -164,12 +164,12 @@ def _windows(file: IO[bytes], n_window: int) -> tuple[str | None, npt.NDArray[np
             windows = np.array(given.data, np.float64).astype(np.float32)
     except (ValidationError, ValueError, TypeError, RecursionError, OverflowError) as error:
         raise InputError(f"expected a question of the Open Inference Protocol: {str(error)[:300]}") from error
-    if given.name != INPUT or given.datatype != "FP32" or len(given.shape) != 2 or given.shape[1] != n_window:
+    if given.name != INPUT or given.datatype != "FP32" or len(given.shape) != 2 or given.shape[1] != window_samples:
         raise InputError(
-            f"expected the input {INPUT!r} of FP32 and the shape [n, {n_window}], got {given.name[:40]!r} of "
+            f"expected the input {INPUT!r} of FP32 and the shape [n, {window_samples}], got {given.name[:40]!r} of "
             f"{given.datatype[:10]} and {given.shape}."
         )
-    if not 1 <= given.shape[0] <= MAX_WINDOWS or windows.size != given.shape[0] * n_window:
+    if not 1 <= given.shape[0] <= MAX_WINDOWS or windows.size != given.shape[0] * window_samples:
         raise InputError(
             f"expected 1 to {MAX_WINDOWS} windows and as many numbers as the shape says, got {windows.size} numbers."
         )
