@@ -182,16 +182,12 @@ def test_labels_that_cannot_be_read_are_named(bundle: Path) -> None:
         read_bundle(bundle)
     labels = "scientific_name,common_name,kind\nParus major,Great Tit,species\nParus major,Great Tit (song),species\n"
     (bundle / "labels.csv").write_text(labels)
-    with pytest.raises(
-        InvalidBundleError, match=r"line 3: expected each class once, found a second 'Parus major_Great"
-    ):
+    with pytest.raises(InvalidBundleError, match=r"line 3: expected each class once, .* 'Parus major_Great"):
         read_bundle(bundle)
     (bundle / "labels.csv").write_text(
         "scientific_name,common_name,kind\nGreat Tit,Great Tit,species\nParus major,great tit,species\n"
     )
-    with pytest.raises(
-        InvalidBundleError, match=r"line 3: .* found a second 'Parus major_great tit' \(line 2: 'Great Tit'"
-    ):
+    with pytest.raises(InvalidBundleError, match=r"line 3: .* second 'Parus major_great tit' \(line 2: 'Great Tit'"):
         read_bundle(bundle)
     (bundle / "labels.csv").unlink()
     with pytest.raises(InvalidBundleError, match=r"labels\.csv is missing"):

@@ -16,7 +16,7 @@ from matplotlib.image import imread
 from tests.sounds import tone
 
 from dawnchorus.audio.decode import read_clip
-from dawnchorus.cli.present import write_pictures
+from dawnchorus.cli.present import write_report
 from dawnchorus.identification import Options, identify
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.plotting.clip import clip_png_and_mp3
@@ -268,7 +268,7 @@ def test_each_channel_has_a_picture(level_bundle: Bundle, tmp_path: Path, monkey
     for name, n in (("one.wav", 1), ("two.wav", 2)):
         soundfile.write(tmp_path / name, np.full((16_000, n), 0.5), 16_000)
     run = identify(tmp_path, Options(channel="each", species=("Avis magna",)), model=level_bundle.folder)
-    write_pictures(run, tmp_path / "pictures")
+    write_report(run, tmp_path / "pictures")
     drawn = {path.name: path.read_text() for path in (tmp_path / "pictures").glob("*.png")}
     assert drawn == {
         "one.wav.png": "one.wav 1 1",

@@ -19,6 +19,7 @@ from dawnchorus.models.bundle import read_bundle
 from dawnchorus.models.graphs.ensemble import make_ensemble
 from dawnchorus.training.families import Network
 from dawnchorus.training.features import birdless_features
+from dawnchorus.training.runs import TrainingRun
 from dawnchorus.training.trainer import resume
 
 HEAD = ("model=embedding_head", "model.hidden=8", "trainer.epochs=1")
