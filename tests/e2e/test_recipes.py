@@ -123,7 +123,7 @@ def test_a_model_from_recordings_to_roll_back(
     assert {row["scientific_name"] for row in rows} <= set(SPECIES)
 
     # Serve it, teach it, compare, promote, roll back, and find that again after a restart.
-    server = Settings(data=tmp_path / "server", model=bundle.folder, models_folder=store.folder, n_lanes=1,
+    server = Settings(data=tmp_path / "server", model=bundle.folder, models_folder=store.folder, n_inference_threads=1,
                       recipe=("trainer.epochs=2",))  # fmt: skip
     with running(server) as client:
         served = client.post("/api/v1/identify?min_score=0.01", content=recording.read_bytes()).json()["detections"]

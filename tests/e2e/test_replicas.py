@@ -23,7 +23,7 @@ from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
 from dawnchorus.server.state.clock import now
 from dawnchorus.server.state.database import Database
-from dawnchorus.server.state.job_queue import STALE_S, Jobs
+from dawnchorus.server.state.job_queue import STALE_S, JobQueue
 
 pytestmark = pytest.mark.ops
 
@@ -123,19 +123,19 @@ def test_a_server_with_another_clock_takes_no_job(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("dawnchorus.server.state.job_queue.now", lambda: now() + offset)
     with Postgres(tmp_path / "postgres") as place:
         database = Database(place.url)
-        right, ahead = (Jobs(database, owner=name, monotonic=lambda: seconds[0]) for name in ("right", "ahead"))
+        right, ahead = (JobQueue(database, owner=name, monotonic=lambda: seconds[0]) for name in ("right", "ahead"))
         job = right.add("retrain", {})
         assert right.claim("retrain")
         for _ in range(2 * int(STALE_S)):
             seconds[0] += 1
             offset = timedelta()
-            right.beat((job.id,))
+            right.heartbeat((job.id,))
             offset = timedelta(days=1)
-            ahead.beat(())
-        assert right.is_wanted(job.id)
+            ahead.heartbeat(())
+        assert right.should_continue(job.id)
         for _ in range(int(STALE_S) + 2):  # and when it is gone, its job is taken over
             seconds[0] += 1
-            ahead.beat(())
+            ahead.heartbeat(())
         assert (right.get(job.id).status, right.get(job.id).attempts) == ("queued", 1)
         database.close()
 

@@ -27,15 +27,15 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from tests.server.conftest import Serve
 
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.server.history import History
+from dawnchorus.server.history import DetectionStore
 from dawnchorus.server.http.app import create_app
-from dawnchorus.server.http.auth import role_of_route
-from dawnchorus.server.scheduling import Lanes, Limits
+from dawnchorus.server.http.auth import required_role
+from dawnchorus.server.scheduling import InferencePool, Limits
 from dawnchorus.server.service import open_service
 from dawnchorus.server.settings import Role, Settings
 
 ROLES = {
-    Role.OPEN: {
+    Role.PUBLIC: {
         "GET /api/v1/health/live",
         "GET /api/v1/health/ready",
         "GET /login",
@@ -58,12 +58,12 @@ ROLES = {
         *("GET /v2/models/{name}/versions/{version}", "GET /v2/models/{name}/versions/{version}/ready"),
         "POST /v2/models/{name}/versions/{version}/infer",
     },
-    Role.TEACH: {
+    Role.TRAIN: {
         *("GET /api/v1/jobs/{job_id}/log", "POST /api/v1/jobs/{job_id}/cancel", "POST /api/v1/lessons"),
         *("POST /api/v1/retrain", "POST /api/trigger_retrain", "POST /api/upload_bulk", "POST /api/v1/models/compare"),
         *("PUT /api/v1/detections/{number}/review", "DELETE /api/v1/detections/{number}/review"),
     },
-    Role.OPERATE: {
+    Role.ADMIN: {
         *("DELETE /api/v1/jobs/{job_id}", "DELETE /api/v1/recordings/{sha256}"),
         *("POST /api/v1/models/rollback", "POST /api/v1/models/{bundle_id}/activate"),
     },
@@ -83,7 +83,7 @@ def test_every_route_asks_for_the_role_that_is_named_here(level_bundle: Bundle, 
             routes.extend(inner)
         elif hasattr(route, "dependant"):
             for method in route.methods:
-                found.setdefault(role_of_route(route), set()).add(f"{method} {route.path}")
+                found.setdefault(required_role(route), set()).add(f"{method} {route.path}")
     assert found == ROLES
 
 
@@ -103,7 +103,7 @@ def test_what_changes_something_needs_the_pages_own_token_and_origin(
     token: str, level_bundle: Bundle, serve: Serve, tone: Path
 ) -> None:
     """Of those who are logged in by a cookie; browsers send it along with what other sites ask for."""
-    client = serve(model=level_bundle.folder, tokens={"the-operators-one": Role.OPERATE})
+    client = serve(model=level_bundle.folder, tokens={"the-operators-one": Role.ADMIN})
     assert client.post("/login", data={"token": "the-operators-one"}).status_code == 303
     csrf = re.search(r'data-csrf="(\w+)"', client.get("/").text)
     assert csrf is not None
@@ -183,7 +183,7 @@ def test_host_header_gives_no_right(target: str, host: str, status: int, level_b
 
 
 def test_local_names_open_no_server_that_has_tokens(level_bundle: Bundle, serve: Serve) -> None:
-    client = serve(model=level_bundle.folder, tokens={"the-operators-one": Role.OPERATE})
+    client = serve(model=level_bundle.folder, tokens={"the-operators-one": Role.ADMIN})
     for host in ("127.0.0.1", "localhost"):
         assert client.get("/api/health", headers={"Host": host, "X-Forwarded-For": "127.0.0.1"}).status_code == 401
 
@@ -203,8 +203,8 @@ def test_faults_tell_nothing_of_the_inside(
     replies = []
     for error in kinds:
         for owner, method, ask in (
-            (Lanes, "submit", partial(client.post, "/api/predict", content=good)),
-            (History, "recordings", partial(client.get, "/api/v1/recordings")),
+            (InferencePool, "submit", partial(client.post, "/api/predict", content=good)),
+            (DetectionStore, "recordings", partial(client.get, "/api/v1/recordings")),
         ):
             with monkeypatch.context() as patch:
                 patch.setattr(owner, method, Mock(side_effect=error))
@@ -225,9 +225,9 @@ def test_faults_tell_nothing_of_the_inside(
     assert client.post("/api/predict", content=good).status_code == 200
 
 
-@pytest.mark.parametrize("role", [None, Role.IDENTIFY, Role.TEACH])
+@pytest.mark.parametrize("role", [None, Role.IDENTIFY, Role.TRAIN])
 def test_who_may_not_is_refused_before_anything_is_read(role: Role | None, level_bundle: Bundle, serve: Serve) -> None:
-    tokens = {f"the-token-of-{each.name}": each for each in (Role.IDENTIFY, Role.TEACH, Role.OPERATE)}
+    tokens = {f"the-token-of-{each.name}": each for each in (Role.IDENTIFY, Role.TRAIN, Role.ADMIN)}
     client = serve(model=level_bundle.folder, tokens=tokens)
     headers = {"Authorization": f"Bearer the-token-of-{role.name}"} if role else {}
     for needed, routes in ROLES.items():
@@ -238,7 +238,7 @@ def test_who_may_not_is_refused_before_anything_is_read(role: Role | None, level
             reply = client.request(
                 method, path.format(**VALUES), headers=headers, content=b"{}" if role else b"x" * 70_000
             )
-            is_allowed = needed is Role.OPEN or (role is not None and role >= needed)
+            is_allowed = needed is Role.PUBLIC or (role is not None and role >= needed)
             if is_allowed:
                 assert reply.status_code not in (401, 403), route
             else:
@@ -371,7 +371,7 @@ ODD = [
 """Requests whose values no client of ours sends."""
 
 
-@pytest.mark.parametrize("tokens", [{}, {"the-operators-one": Role.OPERATE}], ids=["open", "closed"])
+@pytest.mark.parametrize("tokens", [{}, {"the-operators-one": Role.ADMIN}], ids=["open", "closed"])
 def test_odd_values_are_refused_and_nothing_fails(tokens: dict[str, Role], level_bundle: Bundle, serve: Serve) -> None:
     client = serve(model=level_bundle.folder, tokens=tokens)
     right = {"Authorization": b"Bearer the-operators-one"}
@@ -496,7 +496,7 @@ def test_playlists_ask_nobody(level_bundle: Bundle, serve: Serve, tmp_path: Path
 
 def test_secrets_are_told_nowhere(level_bundle: Bundle, serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     token = "a-secret-nobody-may-see"  # noqa: S105 - of this test
-    client = serve(model=level_bundle.folder, tokens={token: Role.OPERATE})
+    client = serve(model=level_bundle.folder, tokens={token: Role.ADMIN})
     client.headers["Authorization"] = f"Bearer {token}"
     pages = ("/", "/system", "/metrics", "/api/metrics", "/api/health", "/api/openapi.json", "/docs", "/models")
     for page in pages:

@@ -138,7 +138,7 @@ def test_a_client_that_goes_away_leaves_nothing(level_bundle: Bundle, serve: Ser
 
 
 def test_a_token_is_asked_for_everywhere_but_by_load_balancers(level_bundle: Bundle, serve: Serve) -> None:
-    client = serve(model=level_bundle.folder, tokens={"operator-secret": Role.OPERATE})
+    client = serve(model=level_bundle.folder, tokens={"operator-secret": Role.ADMIN})
     assert client.get("/api/v1/health/live").status_code == 200
     for path in ("/api/health", "/api/metrics", "/metrics", "/docs", "/api/openapi.json", "/api/v1/recordings"):
         assert client.get(path).status_code == 401
@@ -153,14 +153,14 @@ def test_a_token_is_asked_for_everywhere_but_by_load_balancers(level_bundle: Bun
 def test_an_address_that_others_reach_needs_a_token(host: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a token is needed"):
         Settings(data=tmp_path, host=host)
-    settings = Settings(data=tmp_path, host=host, tokens={"operator-secret": Role.OPERATE})
+    settings = Settings(data=tmp_path, host=host, tokens={"operator-secret": Role.ADMIN})
     assert "secret" not in repr(settings)
     with pytest.raises(InputError, match="fewer than 12 characters"):
-        Settings(data=tmp_path, host=host, tokens={"short": Role.OPERATE})
+        Settings(data=tmp_path, host=host, tokens={"short": Role.ADMIN})
 
 
 def test_every_route_asks_for_a_token_unless_it_is_named_here(level_bundle: Bundle, serve: Serve) -> None:
-    client = serve(model=level_bundle.folder, tokens={"operator-secret": Role.OPERATE})
+    client = serve(model=level_bundle.folder, tokens={"operator-secret": Role.ADMIN})
     paths = client.get("/api/openapi.json", headers={"Authorization": "Bearer operator-secret"}).json()["paths"]
     routes = {(method.upper(), path) for path, methods in paths.items() for method in methods}
     assert len(routes) >= 7
@@ -249,17 +249,17 @@ def test_a_picture_is_drawn_once_and_goes_with_its_recording(
     client.post("/api/v1/identify?keep=true&min_score=0.5", content=tone.read_bytes())
     (recording,) = client.get("/api/v1/recordings").json()["recordings"]
     first = client.get(recording["picture"])
-    kept = list((tmp_path / "server").glob("spool-*/answer-*"))
+    kept = list((tmp_path / "server").glob("spool-*/response-*"))
     assert [path.read_bytes() for path in kept] == [first.content]
     assert client.get(recording["picture"]).content == first.content
-    assert list((tmp_path / "server").glob("spool-*/answer-*")) == kept
+    assert list((tmp_path / "server").glob("spool-*/response-*")) == kept
     assert client.delete(f"/api/v1/recordings/{recording['sha256']}").status_code == 204
-    assert not list((tmp_path / "server").glob("spool-*/answer-*"))
+    assert not list((tmp_path / "server").glob("spool-*/response-*"))
     assert client.get(recording["picture"]).status_code == 404
 
 
 def test_one_token_for_two_roles_is_refused() -> None:
-    apart = token_roles(identify="for-identifying", teach=None, operate="the-operators-one")
-    assert apart == {"for-identifying": Role.IDENTIFY, "the-operators-one": Role.OPERATE}
+    apart = token_roles(identify="for-identifying", train=None, admin="the-operators-one")
+    assert apart == {"for-identifying": Role.IDENTIFY, "the-operators-one": Role.ADMIN}
     with pytest.raises(InputError, match=r"\$DAWNCHORUS_TEACH_TOKEN and \$DAWNCHORUS_TOKEN: expected two tokens"):
-        token_roles(identify=None, teach="the-same-token", operate="the-same-token")
+        token_roles(identify=None, train="the-same-token", admin="the-same-token")

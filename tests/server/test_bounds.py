@@ -171,7 +171,7 @@ def fill(service: Service, folder: Path) -> Filled:
     with soundfile.SoundFile(path, "w", 48_000, 2, subtype="PCM_16") as file:
         for _ in range(DURATION_S):
             file.write(second)
-    sha256, bundle = service.files.put(path), service.lanes.bundle
+    sha256, bundle = service.files.put(path), service.pool.bundle
     path.unlink()
     job_id = uuid.uuid4().hex
     detection = {

@@ -87,7 +87,7 @@ def test_errors_are_counted_and_have_the_field_that_the_page_shows(
         refused = client.post("/api/predict", **wrong)  # type: ignore[arg-type]
         assert refused.status_code in (400, 422)
         assert refused.json()["error"] == refused.json()["detail"]
-    assert client.post("/api/trigger_retrain").json()["error"].startswith("there is nothing to learn from yet")
+    assert client.post("/api/trigger_retrain").json()["error"].startswith("no training data yet")
     health = client.get("/api/health").json()
     assert (health["total_requests"], health["error_count"]) == (4, 4)
 
@@ -139,9 +139,9 @@ def test_a_retraining_is_told_while_it_goes_on_and_after_it_was_done(level_bundl
             assert [each["is_retraining"] for each in told()] == [True, True]
             job = service.jobs.claim("retrain")
             assert job is not None
-            service.jobs.tell(job.id, "training", 0.3)
+            service.jobs.update_progress(job.id, "training", 0.3)
             assert told()[1]["progress"] == 30
-            service.jobs.end(job.id, status)
+            service.jobs.finish(job.id, status)
             health, state = told()
             assert (health["is_retraining"], state["is_retraining"], state["progress"]) == (False, False, progress)
             assert health["last_retrain"] == state["last_retrain"]

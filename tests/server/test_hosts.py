@@ -65,7 +65,7 @@ def test_a_server_without_tokens_knows_its_own_names(level_bundle: Bundle, serve
 
 
 def test_local_names_and_addresses_are_no_token(level_bundle: Bundle, serve: Serve) -> None:
-    client = serve(model=level_bundle.folder, tokens={TOKEN: Role.OPERATE}, proxy="127.0.0.1")
+    client = serve(model=level_bundle.folder, tokens={TOKEN: Role.ADMIN}, proxy="127.0.0.1")
     for target in ("/api/v1/models", "http://localhost/api/v1/models", "/api/v1/models?host=localhost"):
         for said in ("X-Forwarded-For: 127.0.0.1", "X-Forwarded-Host: localhost", "Forwarded: for=127.0.0.1"):
             assert ask(client, target, "Host: localhost", said) == 401, (target, said)

@@ -97,7 +97,7 @@ def test_the_charts_of_others_are_as_published_and_have_what_they_draw_on_the_pa
 
 
 def test_who_logs_in_may_do_what_the_token_allows(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
-    tokens = {"the-operators-one": Role.OPERATE, "one-for-identifying": Role.IDENTIFY}
+    tokens = {"the-operators-one": Role.ADMIN, "one-for-identifying": Role.IDENTIFY}
     client = serve(model=level_bundle.folder, tokens=tokens)
     client.headers["Accept"] = "text/html"
     assert client.get("/").headers["location"] == "/login"
@@ -125,7 +125,7 @@ def test_who_logs_in_may_do_what_the_token_allows(level_bundle: Bundle, serve: S
 
 
 def test_who_guesses_is_not_listened_to(level_bundle: Bundle, serve: Serve) -> None:
-    client = serve(model=level_bundle.folder, tokens={"the-operators-one": Role.OPERATE})
+    client = serve(model=level_bundle.folder, tokens={"the-operators-one": Role.ADMIN})
     replies = [client.get("/api/health", headers={"Authorization": f"Bearer guess-{k}"}) for k in range(100)]
     assert [reply.status_code for reply in replies[:20]] == [401] * 20
     assert {reply.status_code for reply in replies[20:]} == {429}

@@ -223,7 +223,7 @@ def test_each_channel_is_told_kept_shown_and_taken_away(level_bundle: Bundle, se
 def test_a_week_without_a_place_is_said(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
     client = serve(model=level_bundle.folder)
     warnings = client.post(f"{IDENTIFY}?week=20", content=tone.read_bytes()).json()["warnings"]
-    assert warnings == ["week 20 has no effect: the recording has no place. Give lat and lon."]
+    assert warnings == ["week 20 has no effect: the recording has no location. Give lat and lon."]
     assert client.post(IDENTIFY, content=tone.read_bytes()).json()["warnings"] == []
 
 

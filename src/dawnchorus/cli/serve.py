@@ -101,14 +101,14 @@ def command(
         recipe=recipe,
         host=host,
         proxy=proxy,
-        tokens=token_roles(identify=identify_token, teach=teach_token, operate=token),
+        tokens=token_roles(identify=identify_token, train=teach_token, admin=token),
         requests_per_s=rate or None,
         work=tuple(kind for kind in KINDS if kind in work or not work),
-        n_lanes=workers,
+        n_inference_threads=workers,
     )
     with _listening(host, port) as listener, open_service(settings) as service:
         _announce_served(service, model, ModelStore(folder))
-        config = server_config(service, base=base, access_log=access_log)
+        config = server_config(service, root_path=base, access_log=access_log)
         # uvicorn ends what is under way and then raises the signal again: being asked to end is no failure.
         signal.signal(signal.SIGTERM, lambda *_: None)
         _server(config, service).run(sockets=[listener])
@@ -116,7 +116,7 @@ def command(
 
 def _announce_served(service: Service, model: str, store: ModelStore) -> None:
     """Say so if another model serves than the one that was named: the last that was activated in this folder."""
-    served, named = service.lanes.bundle, store.open(model)
+    served, named = service.pool.bundle, store.open(model)
     if served.id != named.id:
         click.echo(
             f"note: {served.info.name} ({served.id}) serves, which was activated here last, and not "
@@ -131,10 +131,10 @@ def _server(config: Any, service: Service) -> Any:
 
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: Any) -> None:
-            if service.ending.is_set():
+            if service.shutting_down.is_set():
                 # Asked twice: at once. Decoders and training end with us, and jobs go on after the next start.
                 os._exit(128 + sig)
-            service.ending.set()
+            service.shutting_down.set()
             super().handle_exit(sig, frame)
 
     return Server(config)

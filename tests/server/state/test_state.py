@@ -29,10 +29,10 @@ from dawnchorus.errors import Busy, InputError, MissingExtra, OutputError
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.service import open_service
 from dawnchorus.server.settings import Settings
-from dawnchorus.server.state.blobs import PART, FileStore
+from dawnchorus.server.state.blobs import CHUNK_BYTES, BlobStore
 from dawnchorus.server.state.database import Database, alembic_config
-from dawnchorus.server.state.retention import drop_unneeded, is_needed, needed_files
-from dawnchorus.server.state.tables import Base, Job, Lesson, Model, Recording, UtcTime
+from dawnchorus.server.state.retention import delete_if_unreferenced, is_referenced, referenced_files
+from dawnchorus.server.state.tables import Base, Job, LabeledRecording, Model, Recording, UtcTime
 
 
 def database(folder: Path) -> Database:
@@ -121,14 +121,14 @@ def test_new_job_waits_and_has_not_been_tried(tmp_path: Path) -> None:
     "row",
     [
         Recording(sha256="a" * 64, name="x", n_bytes=1),
-        Lesson(sha256="a" * 64, name="x", n_bytes=1, duration_s=1.0, rate_hz=1, source="upload"),
+        LabeledRecording(sha256="a" * 64, name="x", n_bytes=1, duration_s=1.0, rate_hz=1, source="upload"),
         Model(bundle_id="b", name="x", family="x", n_classes=1, place="a" * 64, origin="retrained"),
         Job(id="j", kind="identify", parameters={"sha256": "a" * 64}),
     ],
     ids=lambda row: type(row).__name__,
 )
 def test_files_that_something_refers_to_are_needed(row: Base, tmp_path: Path) -> None:
-    found, files = database(tmp_path), FileStore(tmp_path / "files", cache=tmp_path, scratch=tmp_path)
+    found, files = database(tmp_path), BlobStore(tmp_path / "files", cache=tmp_path, scratch=tmp_path)
     sha256 = "a" * 64
     content = tmp_path / "files" / sha256[:2] / sha256
     content.parent.mkdir(parents=True)
@@ -136,16 +136,16 @@ def test_files_that_something_refers_to_are_needed(row: Base, tmp_path: Path) ->
     with found.write() as session:
         session.add(row)
     with found.read() as session:
-        assert needed_files(session) == {sha256}
-        assert is_needed(session, sha256)
-        assert not is_needed(session, "b" * 64)
-    drop_unneeded(found, files, sha256)
+        assert referenced_files(session) == {sha256}
+        assert is_referenced(session, sha256)
+        assert not is_referenced(session, "b" * 64)
+    delete_if_unreferenced(found, files, sha256)
     assert content.exists()
     with found.write() as session:
         session.delete(session.merge(row))
     with found.read() as session:
-        assert not is_needed(session, sha256)
-    drop_unneeded(found, files, sha256)
+        assert not is_referenced(session, sha256)
+    delete_if_unreferenced(found, files, sha256)
     assert not content.exists()
     found.close()
 
@@ -156,8 +156,8 @@ def test_files_of_other_jobs_are_not_needed(kind: str, status: str, tmp_path: Pa
     with found.write() as session:
         session.add(Job(id="j", kind=kind, status=status, parameters={"sha256": "a" * 64}))
     with found.read() as session:
-        assert needed_files(session) == set()
-        assert not is_needed(session, "a" * 64)
+        assert referenced_files(session) == set()
+        assert not is_referenced(session, "a" * 64)
     found.close()
 
 
@@ -275,7 +275,7 @@ def test_a_block_that_fails_changes_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", ["folder", "memory://dawn"])
 def test_files_are_kept_by_what_is_in_them(place: str, tmp_path: Path) -> None:
-    files = FileStore(tmp_path / place if "://" not in place else place, cache=tmp_path / "cache", scratch=tmp_path)
+    files = BlobStore(tmp_path / place if "://" not in place else place, cache=tmp_path / "cache", scratch=tmp_path)
     path = tmp_path / "x.bin"
     path.write_bytes(bytes(range(256)) * 8192)
     sha256 = files.put(path)
@@ -287,24 +287,24 @@ def test_files_are_kept_by_what_is_in_them(place: str, tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.part"))
     if "://" in place:
         assert files.local(sha256) == tmp_path / "cache" / sha256
-        files.drop(sha256)
+        files.delete(sha256)
         assert not (tmp_path / "cache" / sha256).exists()
         assert files.size(sha256) is None
         files.ensure(sha256, path)
     files.ensure(sha256, tmp_path / "no such file")
-    assert [len(part) for part in files.read(sha256, 5, PART + 15)] == [PART, 10]
+    assert [len(chunk) for chunk in files.read(sha256, 5, CHUNK_BYTES + 15)] == [CHUNK_BYTES, 10]
     assert list(files.read(sha256, 1 << 21, 1 << 22)) == []
-    files.sweep({sha256})
+    files.collect_garbage(keep={sha256})
     assert files.size(sha256)
-    files.sweep(())
+    files.collect_garbage(keep=())
     assert files.size(sha256) is None
-    files.drop(sha256)
+    files.delete(sha256)
     with pytest.raises(InputError, match="not in the store"):
         files.local(sha256)
 
 
 def test_a_store_that_is_full_keeps_nothing_that_looks_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = FileStore(tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path)
+    files = BlobStore(tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path)
     path = tmp_path / "x.bin"
     path.write_bytes(bytes(1000))
 
@@ -320,7 +320,7 @@ def test_a_store_that_is_full_keeps_nothing_that_looks_whole(tmp_path: Path, mon
 
 def test_an_unknown_store_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--files"):
-        FileStore("nonsense://x", cache=tmp_path, scratch=tmp_path)
+        BlobStore("nonsense://x", cache=tmp_path, scratch=tmp_path)
 
 
 def test_a_second_server_does_not_share_a_folder(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
@@ -349,7 +349,7 @@ def test_what_a_killed_server_left_is_cleared(level_bundle: Bundle, tmp_path: Pa
 
 
 def test_what_was_cut_off_long_ago_goes_and_what_is_being_written_stays(tmp_path: Path) -> None:
-    files = FileStore(tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path)
+    files = BlobStore(tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path)
     path = tmp_path / "x.bin"
     path.write_bytes(b"x")
     whole = files.local(files.put(path))
@@ -358,11 +358,11 @@ def test_what_was_cut_off_long_ago_goes_and_what_is_being_written_stays(tmp_path
         part.write_bytes(b"x")
     os.utime(parts[0], (0, 0))
     os.utime(whole, (0, 0))
-    files.sweep_parts(older_than=timedelta(days=1))
+    files.delete_partial_files(older_than=timedelta(days=1))
     assert [place.exists() for place in (whole, *parts)] == [True, False, True]
     assert {place.name for place in (tmp_path / "files").iterdir()} == {whole.parent.name}, "no file for the time stays"
     files.now = lambda: datetime.fromtimestamp(0, UTC)  # type: ignore[method-assign] - the store's clock is far behind
-    files.sweep_parts(older_than=timedelta(days=1))
+    files.delete_partial_files(older_than=timedelta(days=1))
     assert parts[1].exists()
 
 
@@ -404,13 +404,13 @@ def test_what_ended_jobs_have_left_is_cleared(level_bundle: Bundle, tmp_path: Pa
 
 
 def test_a_sweep_leaves_what_is_not_ours(tmp_path: Path) -> None:
-    files = FileStore(tmp_path, cache=tmp_path / "cache", scratch=tmp_path)
+    files = BlobStore(tmp_path, cache=tmp_path / "cache", scratch=tmp_path)
     music = tmp_path / "Music" / "dear.wav"
     music.parent.mkdir()
     music.write_bytes(b"x")
     left = tmp_path / "ab" / f"ab{'0' * 62}.{'1' * 32}.part"
     left.parent.mkdir()
     left.write_bytes(b"x")
-    files.sweep(())
+    files.collect_garbage(keep=())
     assert music.exists()
     assert not left.exists()

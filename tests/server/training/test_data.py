@@ -19,12 +19,12 @@ from dawnchorus.data.recordings import read_table
 from dawnchorus.errors import InputError, UnknownClass, UploadTooLarge
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.scheduling import Limits
-from dawnchorus.server.state.blobs import FileStore
+from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.database import Database
-from dawnchorus.server.state.tables import Lesson
+from dawnchorus.server.state.tables import LabeledRecording
 from dawnchorus.server.training import archives
 from dawnchorus.server.training.archives import unpack
-from dawnchorus.server.training.data import Lessons, class_of, parse_species
+from dawnchorus.server.training.data import TrainingData, parse_species, resolve_class
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label
 
@@ -112,7 +112,7 @@ def test_one_sound_under_two_species_is_a_conflict_and_not_taken(level_bundle: B
         *(("Avis magna/d.wav", "taken"), ("Loud Bird/a.wav", "refused"), ("Loud Bird/d.wav", "known")),
         *(("Quiet Bird/b.wav", "refused"), ("Quiet Bird/c.wav", "taken")),
     ]
-    said = "the same sound has several labels: Loud Bird/a.wav as Loud Bird, Quiet Bird/b.wav as Quiet Bird."
+    said = "the same audio has several labels: Loud Bird/a.wav as Loud Bird, Quiet Bird/b.wav as Quiet Bird."
     assert all(each["reason"].startswith(said) for each in reply if each["status"] == "refused")
 
 
@@ -198,7 +198,7 @@ def test_what_cannot_be_learned_from_is_refused_by_name_and_the_rest_is_taken(
     assert reply.status_code == 400
     reply = client.post("/api/upload_bulk", files={"audio": ("bad.wav", b"no")})
     assert (reply.status_code, reply.json()["failed"], reply.json()["skipped_count"]) == (422, 1, 1)
-    assert reply.json()["error"].startswith("nothing was taken: bad.wav: ")
+    assert reply.json()["error"].startswith("no file was accepted: bad.wav: ")
     (spool,) = (tmp_path / "server").glob("spool-*/")
     assert not list(spool.iterdir())
 
@@ -269,7 +269,7 @@ LABELS = (Label("Parus major", "Great Tit"), Label("Cuculus canorus", "Common Cu
     ],
 )
 def test_names_that_people_write(name: str, expected: Label) -> None:
-    assert class_of(parse_species(name), KnownClasses(LABELS), is_new=True) == expected
+    assert resolve_class(parse_species(name), KnownClasses(LABELS), is_new=True) == expected
 
 
 @pytest.mark.parametrize(
@@ -283,7 +283,7 @@ def test_names_that_people_write(name: str, expected: Label) -> None:
 )
 def test_unknown_name_is_asked_back_with_near_ones(name: str, suggestions: tuple[str, ...], hint: str) -> None:
     with pytest.raises(UnknownClass) as found:
-        class_of(parse_species(name), KnownClasses(LABELS), is_new=False)
+        resolve_class(parse_species(name), KnownClasses(LABELS), is_new=False)
     assert str(found.value).startswith(f"'{name}': no such class.{hint} Send it with the right name, or with new_class")
     assert found.value.suggestions == suggestions
 
@@ -342,12 +342,12 @@ def test_labels_that_differ_in_case_and_spaces_are_one_class(tmp_path: Path) -> 
     with database.write() as session:
         for k, name in enumerate(("Nova avis", "nova  Avis")):
             session.add(
-                Lesson(
+                LabeledRecording(
                     sha256=f"{k}", name="x", n_bytes=1, duration_s=1.0, rate_hz=1, scientific_name=name, source="upload"
                 )
             )
-    files = FileStore(tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path)
-    (row,) = Lessons(database, files, Limits()).balance()
+    files = BlobStore(tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path)
+    (row,) = TrainingData(database, files, Limits()).count_by_species()
     assert (row.scientific_name, row.n_recordings, row.duration_s) == ("Nova avis", 2, 2.0)
     database.close()
 
@@ -420,14 +420,16 @@ def test_a_species_that_cannot_be_written_is_refused(level_bundle: Bundle, serve
 
 def test_a_snapshot_does_not_change_with_what_comes_later(tmp_path: Path, level_bundle: Bundle) -> None:
     database = Database(f"sqlite:///{tmp_path / 'state.db'}")
-    lessons = Lessons(database, FileStore(tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path), Limits())
+    lessons = TrainingData(
+        database, BlobStore(tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path), Limits()
+    )
 
     def teach(name: str, level: float) -> None:
         folder = tmp_path / name
         folder.mkdir()
         path = folder / "upload"
         path.write_bytes(sound(level))
-        lessons.take(folder, {"species": "Loud Bird"}, [(name, path)], level_bundle.labels, max_bytes=1 << 20)
+        lessons.add_files(folder, {"species": "Loud Bird"}, [(name, path)], level_bundle.labels, max_bytes=1 << 20)
 
     teach("a.wav", 0.1)
     (tmp_path / "job").mkdir()

@@ -180,7 +180,7 @@ def test_a_trainer_that_is_killed_leaves_the_model_serving_and_its_last_words(
         os.kill(pid, signal.SIGKILL)
     done = ended(client, job["id"])
     assert done["status"] == "failed"
-    assert "training ended with status -9. The model that serves is unchanged" in str(done["error"])
+    assert "training ended with status -9. The active model is unchanged" in str(done["error"])
     assert client.get("/api/v1/models/active").json()["bundle_id"] == band_bundle.id
     assert hears(client, songs[0]) == "Deep Bird"
     assert ended(client, client.post("/api/v1/retrain").json()["id"])["status"] == "done"
