@@ -204,7 +204,7 @@ def test_faults_tell_nothing_of_the_inside(
     for error in kinds:
         for owner, method, ask in (
             (InferencePool, "submit", partial(client.post, "/api/predict", content=good)),
-            (DetectionStore, "recordings", partial(client.get, "/api/v1/recordings")),
+            (DetectionStore, "list_recordings", partial(client.get, "/api/v1/recordings")),
         ):
             with monkeypatch.context() as patch:
                 patch.setattr(owner, method, Mock(side_effect=error))

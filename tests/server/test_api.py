@@ -225,7 +225,7 @@ def test_multipart_bodies_that_mean_no_good(level_bundle: Bundle, serve: Serve, 
 def test_tables_that_are_read_in_pages_are_whole_and_in_order(
     level_bundle: Bundle, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history, "PAGE", 7)
+    monkeypatch.setattr(history, "PAGE_ROWS", 7)
     client = serve(model=level_bundle.folder)
     soundfile.write(tmp_path / "long.wav", np.full(20 * 16_000, 0.25, np.float32), 16_000, subtype="FLOAT")
     body = (tmp_path / "long.wav").read_bytes()

@@ -49,7 +49,7 @@ def test_each_job_is_done_by_one(database: Database) -> None:
 def test_one_retraining_at_a_time(database: Database) -> None:
     one, two = JobQueue(database, owner="one"), JobQueue(database, owner="two")
     first = one.add("retrain", {})
-    with pytest.raises(Busy, match="under way"):
+    with pytest.raises(Busy, match="in progress"):
         two.add("retrain", {})
     assert two.claim("retrain")
     with pytest.raises(Busy):
@@ -93,7 +93,7 @@ def test_a_server_that_is_gone_loses_its_jobs_to_others_and_a_poisonous_one_is_g
         gone.finish(job.id, "done")
     found = here.get(job.id)
     assert found.status == "failed"
-    assert "not tried again" in (found.error or "")
+    assert "not retried" in (found.error or "")
     assert found.progress == 0
 
 

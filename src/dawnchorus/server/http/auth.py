@@ -110,7 +110,7 @@ class Authorizer:
         """True if no token is needed, since only this machine can connect."""
         return not self._tokens
 
-    async def refusal(self, request: Request) -> Response | None:
+    async def check(self, request: Request) -> Response | None:
         """Return the error response to a request that is not allowed; otherwise set `request.state.role`, return None.
 
         Without tokens the server listens on this machine only, and every client that can connect has all rights: no
