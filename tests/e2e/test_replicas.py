@@ -123,7 +123,7 @@ def test_a_server_with_another_clock_takes_no_job(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("dawnchorus.server.state.job_queue.now", lambda: now() + offset)
     with Postgres(tmp_path / "postgres") as place:
         database = Database(place.url)
-        right, ahead = (JobQueue(database, owner=name, monotonic=lambda: seconds[0]) for name in ("right", "ahead"))
+        right, ahead = (JobQueue(database, worker_id=name, monotonic=lambda: seconds[0]) for name in ("right", "ahead"))
         job = right.add("retrain", {})
         assert right.claim("retrain")
         for _ in range(2 * int(STALE_S)):

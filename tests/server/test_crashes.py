@@ -154,7 +154,7 @@ def test_clocks_that_jump_give_no_job_away_and_make_no_age_negative(
     for module in (job_queue, history, tables):
         monkeypatch.setattr(module, "now", lambda: real() + jump[0])
     database = Database(f"sqlite:///{tmp_path / 'state.db'}")
-    mine, other = JobQueue(database, owner="mine"), JobQueue(database, owner="other")
+    mine, other = JobQueue(database, worker_id="mine"), JobQueue(database, worker_id="other")
     job = mine.add("identify", {})
     claimed = mine.claim("identify")
     assert claimed is not None

@@ -54,7 +54,7 @@ class Registry:
         """
         own = self._given = self.store.open(given)
         storage_key = str(given) if not Path(given).is_dir() else str(Path(given).absolute())
-        self._add(own, storage_key=storage_key, origin=GIVEN, job=None, report=None)
+        self._add(own, storage_key=storage_key, source=GIVEN, job=None, report=None)
         bundle, why = own, "the server was started with it"
         for k, activation in enumerate(self._activations()):
             try:
@@ -72,13 +72,13 @@ class Registry:
         return bundle
 
     def _add(
-        self, bundle: Bundle, *, storage_key: str, origin: str, job: str | None, report: dict[str, Any] | None
+        self, bundle: Bundle, *, storage_key: str, source: str, job: str | None, report: dict[str, Any] | None
     ) -> None:
         with self._database.write(lock_key=f"model {bundle.id}") as session:
             known = session.get(Model, bundle.id)
             if known is not None:
-                if known.origin == origin:
-                    known.place = storage_key
+                if known.source == source:
+                    known.storage_key = storage_key
                 return
             session.add(
                 Model(
@@ -86,8 +86,8 @@ class Registry:
                     name=bundle.info.name,
                     family=bundle.info.family,
                     n_classes=len(bundle.labels),
-                    place=storage_key,
-                    origin=origin,
+                    storage_key=storage_key,
+                    source=source,
                     job=job,
                     report=report,
                 )
@@ -110,7 +110,7 @@ class Registry:
             raise cannot_write(self._scratch, error) from error
         finally:
             packed.unlink(missing_ok=True)
-        self._add(bundle, storage_key=sha256, origin=RETRAINED, job=job, report=report)
+        self._add(bundle, storage_key=sha256, source=RETRAINED, job=job, report=report)
 
     # ------------------------------------------------------------------ queries
 
@@ -142,7 +142,7 @@ class Registry:
         model = self.model(bundle_id)
         if self._given is not None and self._given.id == bundle_id:
             return self._given
-        bundle = self.store.open(model.place) if model.origin == GIVEN else self._unpack(model)
+        bundle = self.store.open(model.storage_key) if model.source == GIVEN else self._unpack(model)
         verify_bundle(bundle)
         if bundle.id != bundle_id:
             raise ModelError(f"{bundle.folder}: expected the model {bundle_id}, found {bundle.id}. It was replaced.")
@@ -162,7 +162,7 @@ class Registry:
         building = self._scratch / f"{model.bundle_id}-{uuid.uuid4().hex}"
         self._folder.mkdir(parents=True, exist_ok=True)
         try:
-            with zipfile.ZipFile(self._files.local(model.place)) as archive:  # trusted: written by add_retrained
+            with zipfile.ZipFile(self._files.local(model.storage_key)) as archive:  # trusted: written by add_retrained
                 archive.extractall(building)
             with suppress(OSError):  # another server of this folder has unpacked it
                 building.rename(folder)

@@ -202,7 +202,7 @@ def open_service(settings: Settings) -> Iterator[Service]:
         )
         stack.callback(pool.close)
         registry.pool = pool
-        jobs = JobQueue(database, owner=f"{socket.gethostname()[:20]}-{uuid.uuid4().hex[:12]}")
+        jobs = JobQueue(database, worker_id=f"{socket.gethostname()[:20]}-{uuid.uuid4().hex[:12]}")
         if is_alone:
             jobs.requeue_orphans()
             if settings.files is None:

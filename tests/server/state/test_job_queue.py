@@ -27,7 +27,7 @@ def database(tmp_path: Path) -> Database:
 
 
 def test_each_job_is_done_by_one(database: Database) -> None:
-    servers = [JobQueue(database, owner=f"server {k}") for k in range(4)]
+    servers = [JobQueue(database, worker_id=f"server {k}") for k in range(4)]
     for k in range(40):
         servers[0].add("identify", {"k": k})
     claimed: list[int] = []
@@ -47,7 +47,7 @@ def test_each_job_is_done_by_one(database: Database) -> None:
 
 
 def test_one_retraining_at_a_time(database: Database) -> None:
-    one, two = JobQueue(database, owner="one"), JobQueue(database, owner="two")
+    one, two = JobQueue(database, worker_id="one"), JobQueue(database, worker_id="two")
     first = one.add("retrain", {})
     with pytest.raises(Busy, match="in progress"):
         two.add("retrain", {})
@@ -81,7 +81,7 @@ def look(jobs: JobQueue, clock: Clock, n_looks: int = 1) -> None:
 
 def test_a_server_that_is_gone_loses_its_jobs_to_others_and_a_poisonous_one_is_given_up(database: Database) -> None:
     clock = Clock()
-    gone, here = JobQueue(database, owner="gone"), JobQueue(database, owner="here", monotonic=clock)
+    gone, here = JobQueue(database, worker_id="gone"), JobQueue(database, worker_id="here", monotonic=clock)
     job = gone.add("identify", {})
     for attempt in range(MAX_ATTEMPTS):
         assert (claimed := gone.claim("identify"))
@@ -103,7 +103,7 @@ def test_a_server_with_another_clock_takes_no_job_and_loses_none(
 ) -> None:
     """Two servers; the clock of one is wrong, and jumps back each time that it is read."""
     clock = Clock()
-    right, wrong = (JobQueue(database, owner=name, monotonic=clock) for name in ("right", "wrong"))
+    right, wrong = (JobQueue(database, worker_id=name, monotonic=clock) for name in ("right", "wrong"))
     shift = timedelta()
     monkeypatch.setattr("dawnchorus.server.state.job_queue.now", lambda: now() + shift)
 
@@ -127,7 +127,10 @@ def test_a_server_with_another_clock_takes_no_job_and_loses_none(
 def test_a_server_that_could_not_look_learns_nothing_from_that_time(database: Database) -> None:
     """Both were asleep for an hour, or the database was away: who looks first finds an old heartbeat."""
     clock = Clock()
-    mine, other = JobQueue(database, owner="mine", monotonic=clock), JobQueue(database, owner="other", monotonic=clock)
+    mine, other = (
+        JobQueue(database, worker_id="mine", monotonic=clock),
+        JobQueue(database, worker_id="other", monotonic=clock),
+    )
     job = mine.add("identify", {})
     mine.claim("identify")
     look(other, clock, 2)
@@ -144,7 +147,7 @@ def test_a_server_that_could_not_look_learns_nothing_from_that_time(database: Da
 def test_jobs_are_done_in_the_order_they_came_by_whatever_clock(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jobs = JobQueue(database, owner="one")
+    jobs = JobQueue(database, worker_id="one")
     ids = []
     for hours in (24, 0, -24):
         monkeypatch.setattr("dawnchorus.server.state.tables.now", lambda hours=hours: now() + timedelta(hours=hours))
@@ -154,7 +157,7 @@ def test_jobs_are_done_in_the_order_they_came_by_whatever_clock(
 
 
 def test_progress_never_goes_back_and_ends_whole(database: Database) -> None:
-    jobs = JobQueue(database, owner="one")
+    jobs = JobQueue(database, worker_id="one")
     job = jobs.add("identify", {})
     jobs.claim("identify")
     for share in (0.2, 0.5, 0.3, 0.9):
@@ -170,7 +173,7 @@ def test_progress_never_goes_back_and_ends_whole(database: Database) -> None:
 
 
 def test_cancelling(database: Database) -> None:
-    jobs = JobQueue(database, owner="one")
+    jobs = JobQueue(database, worker_id="one")
     waiting = jobs.add("identify", {})
     assert jobs.cancel(waiting.id).status == "cancelled"
     assert jobs.claim("identify") is None

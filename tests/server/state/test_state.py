@@ -32,7 +32,16 @@ from dawnchorus.server.settings import Settings
 from dawnchorus.server.state.blobs import CHUNK_BYTES, BlobStore
 from dawnchorus.server.state.database import Database, alembic_config
 from dawnchorus.server.state.retention import delete_if_unreferenced, is_referenced, referenced_files
-from dawnchorus.server.state.tables import Base, Job, LabeledRecording, Model, Recording, UtcTime
+from dawnchorus.server.state.tables import (
+    Base,
+    Job,
+    LabeledRecording,
+    Model,
+    ModelActivation,
+    Recording,
+    SplitAssignment,
+    UtcTime,
+)
 
 
 def database(folder: Path) -> Database:
@@ -111,7 +120,7 @@ def test_new_job_waits_and_has_not_been_tried(tmp_path: Path) -> None:
         session.add(Job(id="a", kind="identify", parameters={}))
     with found.read() as session:
         job = session.get_one(Job, "a")
-    values = (job.status, job.stage, job.progress, job.attempts, job.is_cancelled, job.owner)
+    values = (job.status, job.stage, job.progress, job.attempts, job.cancel_requested, job.worker_id)
     assert values == ("queued", "waiting", 0.0, 0, False, None)
     assert abs(job.created_at - datetime.now(UTC)) < timedelta(hours=1)
     found.close()
@@ -122,7 +131,7 @@ def test_new_job_waits_and_has_not_been_tried(tmp_path: Path) -> None:
     [
         Recording(sha256="a" * 64, name="x", n_bytes=1),
         LabeledRecording(sha256="a" * 64, name="x", n_bytes=1, duration_s=1.0, rate_hz=1, source="upload"),
-        Model(bundle_id="b", name="x", family="x", n_classes=1, place="a" * 64, origin="retrained"),
+        Model(bundle_id="b", name="x", family="x", n_classes=1, storage_key="a" * 64, source="retrained"),
         Job(id="j", kind="identify", parameters={"sha256": "a" * 64}),
     ],
     ids=lambda row: type(row).__name__,
@@ -414,3 +423,33 @@ def test_a_sweep_leaves_what_is_not_ours(tmp_path: Path) -> None:
     files.collect_garbage(keep=())
     assert music.exists()
     assert not left.exists()
+
+
+def test_database_of_revision_0002_opens(tmp_path: Path) -> None:
+    """A database written before the tables and fields were renamed, as a dump of SQLite."""
+    with closing(sqlite3.connect(tmp_path / "state.db")) as connection:
+        connection.executescript(Path(__file__).with_name("revision_0002.sql").read_text("utf-8"))
+    state = database(tmp_path)
+    with state.write() as session:
+        reviewed, uploaded = session.query(LabeledRecording).order_by(LabeledRecording.id)
+        assert (reviewed.source, reviewed.detection, uploaded.name) == ("review", 1, "tit.wav")
+        assert session.get_one(SplitAssignment, uploaded.group).split == "test"
+        assert session.query(ModelActivation).one().bundle_id == "0123456789ab"
+        given, retrained = session.query(Model).order_by(Model.bundle_id)
+        assert (given.storage_key, given.source, given.report) == ("level", "given", None)
+        assert retrained.report is not None
+        assert retrained.report["meets_promotion_rule"] is False
+        report = retrained.report["report"]
+        assert (report["n_held_out"], report["species"][0]["n_train_recordings"]) == (2, 6)
+        assert report["recordings"][0]["new_prediction"] == {"species": "Great Tit", "score": 0.9}
+        done, queued, running = session.query(Job).order_by(Job.id)
+        assert done.result == {"bundle_id": "ba9876543210", "is_promoted": False, **retrained.report}
+        assert queued.parameters == {"overrides": [], "require_approval": True}
+        assert (running.worker_id, running.cancel_requested) == ("old-server", True)
+        assert running.parameters["options"] == {"channel": "each"}
+    state.close()
+    with closing(sqlite3.connect(tmp_path / "state.db")) as connection:
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+        last_id = "SELECT seq FROM sqlite_sequence WHERE name = 'labeled_recordings'"
+        assert connection.execute(last_id).fetchall() == [(5,)], "ids of deleted rows are not reused"
+    assert rows(tmp_path / "state.db.0002.backup", "SELECT count(*) FROM lessons") == [(2,)]

@@ -42,7 +42,7 @@ class Queue(RuleBasedStateMachine):
         self.database = Database(f"sqlite:///{self._scratch.name}/state.db")
         self.seconds = dict.fromkeys(OWNERS, 0.0)
         self.servers = {
-            name: JobQueue(self.database, owner=name, monotonic=partial(self.seconds.__getitem__, name))
+            name: JobQueue(self.database, worker_id=name, monotonic=partial(self.seconds.__getitem__, name))
             for name in OWNERS
         }
         self.expected: dict[str, dict[str, Any]] = {}
@@ -52,62 +52,62 @@ class Queue(RuleBasedStateMachine):
         self.database.close()
         self._scratch.cleanup()
 
-    @rule(target=jobs, owner=owners)
-    def add(self, owner: str) -> str:
-        job = self.servers[owner].add("identify", {"k": len(self.order)})
+    @rule(target=jobs, worker_id=owners)
+    def add(self, worker_id: str) -> str:
+        job = self.servers[worker_id].add("identify", {"k": len(self.order)})
         self.expected[job.id] = {"status": "queued", "owner": None, "attempts": 0, "cancelled": False}
         self.order.append(job.id)
         return job.id
 
-    @rule(owner=owners)
-    def claim(self, owner: str) -> None:
+    @rule(worker_id=owners)
+    def claim(self, worker_id: str) -> None:
         waiting = [job for job in self.order if self.expected.get(job, {}).get("status") == "queued"]
-        job = self.servers[owner].claim("identify")
+        job = self.servers[worker_id].claim("identify")
         if not waiting:
             assert job is None
             return
         assert job is not None
         assert job.id in waiting
         mine = self.expected[job.id]
-        mine.update(status="running", owner=owner, attempts=mine["attempts"] + 1)
+        mine.update(status="running", worker_id=worker_id, attempts=mine["attempts"] + 1)
 
-    @rule(job=jobs, owner=owners, status=st.sampled_from(["done", "failed"]))
-    def end(self, job: str, owner: str, status: str) -> None:
-        self.servers[owner].finish(job, status)
+    @rule(job=jobs, worker_id=owners, status=st.sampled_from(["done", "failed"]))
+    def end(self, job: str, worker_id: str, status: str) -> None:
+        self.servers[worker_id].finish(job, status)
         mine = self.expected.get(job)
-        if mine is not None and mine["status"] == "running" and mine["owner"] == owner:
+        if mine is not None and mine["status"] == "running" and mine["owner"] == worker_id:
             mine["status"] = status
 
-    @rule(job=jobs, owner=owners)
-    def cancel(self, job: str, owner: str) -> None:
+    @rule(job=jobs, worker_id=owners)
+    def cancel(self, job: str, worker_id: str) -> None:
         mine = self.expected.get(job)
         if mine is None:
             with pytest.raises(NotKnown):
-                self.servers[owner].cancel(job)
+                self.servers[worker_id].cancel(job)
             return
-        self.servers[owner].cancel(job)
+        self.servers[worker_id].cancel(job)
         mine["cancelled"] |= mine["status"] in ("queued", "running")
         if mine["status"] == "queued":
             mine["status"] = "cancelled"
 
-    @rule(job=jobs, owner=owners)
-    def remove(self, job: str, owner: str) -> None:
+    @rule(job=jobs, worker_id=owners)
+    def remove(self, job: str, worker_id: str) -> None:
         mine = self.expected.get(job)
         if mine is None:
             with pytest.raises(NotKnown):
-                self.servers[owner].remove(job)
+                self.servers[worker_id].remove(job)
         elif mine["status"] in ("queued", "running"):
             with pytest.raises(Busy):
-                self.servers[owner].remove(job)
+                self.servers[worker_id].remove(job)
         else:
-            self.servers[owner].remove(job)
+            self.servers[worker_id].remove(job)
             del self.expected[job]
 
-    @rule(owner=owners)
-    def release(self, owner: str) -> None:
-        self.servers[owner].release()
+    @rule(worker_id=owners)
+    def release(self, worker_id: str) -> None:
+        self.servers[worker_id].release()
         for mine in self.expected.values():
-            if mine["status"] == "running" and mine["owner"] == owner:
+            if mine["status"] == "running" and mine["owner"] == worker_id:
                 mine.update(status="cancelled" if mine["cancelled"] else "queued", attempts=mine["attempts"] - 1)
 
     @rule(gone=owners)

@@ -54,9 +54,9 @@ class JobQueue:
     that checks. Times written by two servers are never compared, because their clocks may differ.
     """
 
-    def __init__(self, database: Database, *, owner: str, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, database: Database, *, worker_id: str, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._database = database
-        self.owner = owner
+        self.worker_id = worker_id
         self._monotonic = monotonic
         self._last_check_s = monotonic()
         self._silences: dict[str, _Silence] = {}
@@ -138,7 +138,7 @@ class JobQueue:
         with self._database.write() as session:
             job = session.get_one(Job, job_id, with_for_update=True)
             if job.status in ACTIVE_STATUSES:
-                job.is_cancelled = True
+                job.cancel_requested = True
             if job.status == "queued":
                 job.status, job.stage, job.ended_at = "cancelled", "cancelled", now()
                 session.add(JobEvent(job=job.id, data=_to_dict(job)))
@@ -160,8 +160,8 @@ class JobQueue:
                     .where(Job.id == job_id, Job.status == "queued")
                     .values(
                         status="running",
-                        owner=self.owner,
-                        seen_at=now(),
+                        worker_id=self.worker_id,
+                        heartbeat_at=now(),
                         started_at=func.coalesce(Job.started_at, now()),
                         attempts=Job.attempts + 1,
                     )
@@ -180,20 +180,27 @@ class JobQueue:
             job = self._owned_job(session, job_id)
             if job is None:
                 return
-            job.stage, job.progress, job.seen_at = stage, max(job.progress, round(progress, 4)), now()
+            job.stage, job.progress, job.heartbeat_at = stage, max(job.progress, round(progress, 4)), now()
             session.add(JobEvent(job=job_id, data={**_to_dict(job), **(details or {})}))
 
     def should_continue(self, job_id: str) -> bool:
         """Return True while this server owns the job and it is not cancelled."""
         with self._database.read() as session:
             job = session.get(Job, job_id)
-            return job is not None and job.owner == self.owner and job.status == "running" and not job.is_cancelled
+            return (
+                job is not None
+                and job.worker_id == self.worker_id
+                and job.status == "running"
+                and not job.cancel_requested
+            )
 
     def is_cancel_requested(self, job_id: str) -> bool:
         """Return True if this server owns the job and its cancellation was requested."""
         with self._database.read() as session:
             job = session.get(Job, job_id)
-            return job is not None and job.owner == self.owner and job.status == "running" and job.is_cancelled
+            return (
+                job is not None and job.worker_id == self.worker_id and job.status == "running" and job.cancel_requested
+            )
 
     def finish(
         self, job_id: str, status: str, *, result: Mapping[str, Any] | None = None, error: str | None = None
@@ -211,31 +218,36 @@ class JobQueue:
     def _owned_job(self, session: Session, job_id: str) -> Job | None:
         """Return the job if this server still owns it."""
         job = session.get(Job, job_id, with_for_update=True)
-        return job if job is not None and job.status == "running" and job.owner == self.owner else None
+        return job if job is not None and job.status == "running" and job.worker_id == self.worker_id else None
 
     def release(self) -> None:
         """Return this server's unfinished jobs to the queue; this does not count as a failed attempt."""
         with self._database.write() as session:
-            owned = update(Job).where(Job.owner == self.owner, Job.status == "running")
+            owned = update(Job).where(Job.worker_id == self.worker_id, Job.status == "running")
             session.execute(owned.values(attempts=Job.attempts - 1))
-        self._requeue(Job.owner == self.owner)
+        self._requeue(Job.worker_id == self.worker_id)
 
     def heartbeat(self, active_ids: Collection[str]) -> None:
         """Renew the heartbeat of this server's active jobs, and requeue jobs whose server is gone."""
         with self._database.write() as session:
-            active = update(Job).where(Job.owner == self.owner, Job.status == "running", Job.id.in_(active_ids))
-            session.execute(active.values(seen_at=now()))
+            active = update(Job).where(Job.worker_id == self.worker_id, Job.status == "running", Job.id.in_(active_ids))
+            session.execute(active.values(heartbeat_at=now()))
         for job_id, heartbeat in self._find_abandoned():
-            owner, attempts, seen_at = heartbeat
-            same = (Job.owner == owner, Job.attempts == attempts, Job.seen_at.is_not_distinct_from(seen_at))
+            worker_id, attempts, heartbeat_at = heartbeat
+            same = (
+                Job.worker_id == worker_id,
+                Job.attempts == attempts,
+                Job.heartbeat_at.is_not_distinct_from(heartbeat_at),
+            )
             self._requeue(and_(Job.id == job_id, *same))
 
     def _find_abandoned(self) -> list[tuple[str, Heartbeat]]:
         """Return the running jobs whose heartbeat has not changed for `STALE_S`, with that heartbeat."""
-        running = select(Job.id, Job.owner, Job.attempts, Job.seen_at).where(Job.status == "running")
+        running = select(Job.id, Job.worker_id, Job.attempts, Job.heartbeat_at).where(Job.status == "running")
         with self._database.read() as session:
             heartbeats: dict[str, Heartbeat] = {
-                job_id: (owner, attempts, seen_at) for job_id, owner, attempts, seen_at in session.execute(running)
+                job_id: (worker_id, attempts, heartbeat_at)
+                for job_id, worker_id, attempts, heartbeat_at in session.execute(running)
             }
         interval_s = min(self._monotonic() - self._last_check_s, MAX_CHECK_INTERVAL_S)
         self._last_check_s = self._monotonic()
@@ -251,19 +263,19 @@ class JobQueue:
 
     def requeue_orphans(self) -> None:
         """Requeue the jobs of earlier servers; only valid if no other server can be running."""
-        self._requeue(Job.owner != self.owner)
+        self._requeue(Job.worker_id != self.worker_id)
 
     def _requeue(self, condition: Any) -> None:
         with self._database.write() as session:
             running = select(Job).where(Job.status == "running", condition).with_for_update(skip_locked=True)
             for job in session.scalars(running):
-                if job.is_cancelled:
+                if job.cancel_requested:
                     job.status, job.stage, job.ended_at = "cancelled", "cancelled", now()
                 elif job.attempts >= MAX_ATTEMPTS:
                     job.status, job.stage, job.ended_at = "failed", "failed", now()
                     job.error = f"its server ended {job.attempts} times while it worked on this job; it is not retried."
                 else:
-                    job.status, job.stage, job.owner = "queued", "interrupted, waiting", None
+                    job.status, job.stage, job.worker_id = "queued", "interrupted, waiting", None
                 session.add(JobEvent(job=job.id, data=_to_dict(job)))
 
     def remove(self, job_id: str) -> None:

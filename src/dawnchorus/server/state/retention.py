@@ -17,7 +17,7 @@ def referenced_files(session: Session) -> set[str]:
     sha256s = {
         str(parameters["sha256"]) for parameters in session.scalars(select(Job.parameters).where(_ACTIVE_IDENTIFY))
     }
-    for column in (Recording.sha256, LabeledRecording.sha256, Model.place):
+    for column in (Recording.sha256, LabeledRecording.sha256, Model.storage_key):
         sha256s.update(session.scalars(select(column)))
     return sha256s
 
@@ -25,7 +25,12 @@ def referenced_files(session: Session) -> set[str]:
 def is_referenced(session: Session, sha256: str) -> bool:
     """Return True if a file is referenced."""
     is_job_input = and_(_ACTIVE_IDENTIFY, Job.parameters["sha256"].as_string() == sha256)
-    references = (Recording.sha256 == sha256, LabeledRecording.sha256 == sha256, Model.place == sha256, is_job_input)
+    references = (
+        Recording.sha256 == sha256,
+        LabeledRecording.sha256 == sha256,
+        Model.storage_key == sha256,
+        is_job_input,
+    )
     return any(session.scalar(select(exists().where(reference))) for reference in references)
 
 

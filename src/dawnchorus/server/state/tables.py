@@ -149,7 +149,7 @@ class Review(Base):
 class LabeledRecording(Base):
     """A recording of the training data: an uploaded labeled recording, or the clip of a reviewed detection."""
 
-    __tablename__ = "lessons"
+    __tablename__ = "labeled_recordings"
     __table_args__ = AUTOINCREMENT
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -178,7 +178,7 @@ class SplitAssignment(Base):
     model was tested on.
     """
 
-    __tablename__ = "parts"
+    __tablename__ = "split_assignments"
 
     group: Mapped[str] = mapped_column("group_name", String(255), primary_key=True)
     split: Mapped[str] = mapped_column(String(16))
@@ -193,9 +193,9 @@ class Model(Base):
     name: Mapped[str] = mapped_column(String(255))
     family: Mapped[str] = mapped_column(String(64))
     n_classes: Mapped[int]
-    place: Mapped[str] = mapped_column(Text)
+    storage_key: Mapped[str] = mapped_column(Text)
     """Name or folder of a given bundle; sha256 of a retrained bundle's zip in the file store."""
-    origin: Mapped[str] = mapped_column(String(16))
+    source: Mapped[str] = mapped_column(String(16))
     """"given" at the start of a server, or "retrained"."""
     job: Mapped[str | None] = mapped_column(String(32))
     report: Mapped[dict[str, Any] | None]
@@ -206,7 +206,7 @@ class Model(Base):
 class ModelActivation(Base):
     """An activation of a model; the last row belongs to the active one."""
 
-    __tablename__ = "activations"
+    __tablename__ = "model_activations"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     bundle_id: Mapped[str] = mapped_column(ForeignKey("models.bundle_id"))
@@ -240,11 +240,11 @@ class Job(Base):
     result: Mapped[dict[str, Any] | None]
     error: Mapped[str | None] = mapped_column(Text)
     attempts: Mapped[int] = mapped_column(default=0)
-    is_cancelled: Mapped[bool] = mapped_column(default=False)
+    cancel_requested: Mapped[bool] = mapped_column(default=False)
     """True if cancellation was requested."""
-    owner: Mapped[str | None] = mapped_column(String(64))
+    worker_id: Mapped[str | None] = mapped_column(String(64))
     """Id of the server that runs it."""
-    seen_at: Mapped[datetime | None]
+    heartbeat_at: Mapped[datetime | None]
     """Time of that server's last heartbeat."""
     created_at: Mapped[datetime] = mapped_column(default=now, index=True)
     started_at: Mapped[datetime | None]

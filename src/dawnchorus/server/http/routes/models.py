@@ -43,7 +43,7 @@ def models(service: ServiceDependency) -> dict[str, Any]:
 
 def _model_fields(row: Model, active: str) -> dict[str, Any]:
     fields = as_fields(row)
-    del fields["place"]
+    del fields["storage_key"]
     return {**fields, "is_active": row.bundle_id == active}
 
 

@@ -123,7 +123,7 @@ def review_fields(review: Review | None) -> dict[str, Any] | None:
 
 def job_fields(job: Job) -> dict[str, Any]:
     """Return the fields of a job, with the path of its events."""
-    hidden = ("owner", "seen_at")
+    hidden = ("worker_id", "heartbeat_at")
     fields = {name: value for name, value in as_fields(job).items() if name not in hidden}
     return {**fields, "events": f"/api/v1/jobs/{job.id}/events"}
 
