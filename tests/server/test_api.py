@@ -67,7 +67,7 @@ def test_the_dashboards_interface(level_bundle: Bundle, serve: Serve, tone: Path
     assert metrics["species_distribution"] == {"Quiet Bird": 3}
     counted = client.get("/metrics").text
     assert 'dawnchorus_requests_total{method="POST",route="/api/predict",status="200"} 3.0' in counted
-    assert "dawnchorus_sound_seconds_total 9.0" in counted
+    assert "dawnchorus_audio_seconds_total 9.0" in counted
     assert client.get("/api/v1/health/ready").json() == {"status": "ready", "bundle_id": level_bundle.id}
     assert client.get("/api/v1/models/active").json()["n_classes"] == 3
     assert "/api/v1/identify" in client.get("/api/openapi.json").json()["paths"]
@@ -229,7 +229,7 @@ def test_tables_that_are_read_in_pages_are_whole_and_in_order(
     client = serve(model=level_bundle.folder)
     soundfile.write(tmp_path / "long.wav", np.full(20 * 16_000, 0.25, np.float32), 16_000, subtype="FLOAT")
     body = (tmp_path / "long.wav").read_bytes()
-    assert client.post("/api/v1/identify?keep=true&min_score=0.5", content=body).status_code == 200
+    assert client.post("/api/v1/identify?store=true&min_score=0.5", content=body).status_code == 200
     (recording,) = client.get("/api/v1/recordings").json()["recordings"]
     table = f"/api/v1/recordings/{recording['sha256']}/detections"
     rows = client.get(table).json()["detections"]
@@ -246,20 +246,20 @@ def test_a_picture_is_drawn_once_and_goes_with_its_recording(
     level_bundle: Bundle, serve: Serve, tone: Path, tmp_path: Path
 ) -> None:
     client = serve(model=level_bundle.folder)
-    client.post("/api/v1/identify?keep=true&min_score=0.5", content=tone.read_bytes())
+    client.post("/api/v1/identify?store=true&min_score=0.5", content=tone.read_bytes())
     (recording,) = client.get("/api/v1/recordings").json()["recordings"]
-    first = client.get(recording["picture"])
+    first = client.get(recording["spectrogram"])
     kept = list((tmp_path / "server").glob("spool-*/response-*"))
     assert [path.read_bytes() for path in kept] == [first.content]
-    assert client.get(recording["picture"]).content == first.content
+    assert client.get(recording["spectrogram"]).content == first.content
     assert list((tmp_path / "server").glob("spool-*/response-*")) == kept
     assert client.delete(f"/api/v1/recordings/{recording['sha256']}").status_code == 204
     assert not list((tmp_path / "server").glob("spool-*/response-*"))
-    assert client.get(recording["picture"]).status_code == 404
+    assert client.get(recording["spectrogram"]).status_code == 404
 
 
 def test_one_token_for_two_roles_is_refused() -> None:
     apart = token_roles(identify="for-identifying", train=None, admin="the-operators-one")
     assert apart == {"for-identifying": Role.IDENTIFY, "the-operators-one": Role.ADMIN}
-    with pytest.raises(InputError, match=r"\$DAWNCHORUS_TEACH_TOKEN and \$DAWNCHORUS_TOKEN: expected two tokens"):
+    with pytest.raises(InputError, match=r"\$DAWNCHORUS_TRAIN_TOKEN and \$DAWNCHORUS_TOKEN: expected two tokens"):
         token_roles(identify=None, train="the-same-token", admin="the-same-token")

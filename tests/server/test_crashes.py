@@ -133,10 +133,10 @@ def test_what_health_says_from_the_start_to_the_end(
         assert states(client, level_bundle) == well
         big = tone.read_bytes() + bytes(9 << 20)  # too large for the folder in memory
         assert client.post("/api/v1/identify", content=big).status_code == 507
-        kept = client.post("/api/v1/identify?keep=true", content=tone.read_bytes())
+        kept = client.post("/api/v1/identify?store=true", content=tone.read_bytes())
         assert kept.status_code in (503, 507), kept.text
         ballast.unlink()
-        assert client.post("/api/v1/identify?keep=true", content=tone.read_bytes()).status_code == 200
+        assert client.post("/api/v1/identify?store=true", content=tone.read_bytes()).status_code == 200
         assert client.get("/api/v1/recordings").json()["total"] == 1
     with open_service(Settings(data=tmp_path / "ending", model=level_bundle.folder)) as service:
         client = TestClient(create_app(service), base_url="http://127.0.0.1")
@@ -172,11 +172,11 @@ def test_clocks_that_jump_give_no_job_away_and_make_no_age_negative(
     assert [event.id for event in mine.events(job.id)] == sorted(event.id for event in mine.events(job.id))
 
     client = serve(model=level_bundle.folder)
-    client.post("/api/v1/identify?keep=true", content=tone.read_bytes())
+    client.post("/api/v1/identify?store=true", content=tone.read_bytes())
     jump[0] = timedelta(days=-400)
-    again = client.post("/api/v1/identify?keep=true&background=true", content=tone.read_bytes()).json()
+    again = client.post("/api/v1/identify?store=true&background=true", content=tone.read_bytes()).json()
     wait_for(lambda: client.get(f"/api/v1/jobs/{again['id']}").json()["status"] == "done")
-    for page in ("/", "/history", "/system", "/teach", "/models"):
+    for page in ("/", "/history", "/system", "/training", "/models"):
         text = client.get(page).text
         assert not re.search(r">\s*-\d", text), page
     # Times without a zone are UTC, as all that are stored.

@@ -179,7 +179,7 @@ def test_pickles_are_models_nowhere(level_bundle: Bundle, tmp_path: Path, comman
         made = command("models", "wrap", tmp_path / name, tmp_path / f"of {name}", *common)
         assert made.returncode not in (0, 1), made.stderr
         assert b"Traceback" not in made.stderr
-        served = command("serve", "--model", tmp_path / name, "--data", tmp_path / "server")
+        served = command("serve", "--model", tmp_path / name, "--data-dir", tmp_path / "server")
         assert served.returncode not in (0, 1), served.stderr
         assert b"Traceback" not in served.stderr
     for part in ("model.onnx", "bundle.json", "labels.csv"):
@@ -187,7 +187,7 @@ def test_pickles_are_models_nowhere(level_bundle: Bundle, tmp_path: Path, comman
         folder.mkdir()
         for path in level_bundle.folder.iterdir():
             (folder / path.name).write_bytes(payload if path.name == part else path.read_bytes())
-        served = command("serve", "--model", folder, "--data", tmp_path / "server")
+        served = command("serve", "--model", folder, "--data-dir", tmp_path / "server")
         assert served.returncode not in (0, 1), served.stderr
         assert b"Traceback" not in served.stderr
     assert not canary.exists()

@@ -14,7 +14,7 @@ from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
 from dawnchorus.server.settings import Role
 
-PAGES = ("/", "/history", "/review", "/teach", "/models", "/system", "/docs")
+PAGES = ("/", "/history", "/review", "/training", "/models", "/system", "/docs")
 
 
 def test_a_recording_becomes_pictures_sounds_and_a_table(
@@ -35,8 +35,8 @@ def test_a_recording_becomes_pictures_sounds_and_a_table(
     for page in (reply.text, client.get("/history").text, client.get("/").text):
         assert "<script>." not in page
         assert "&lt;script&gt;.wav" in page
-    pictures = re.findall(r'src="(/api/v1/[^"]+/picture[^"]*)"', reply.text)
-    sounds = re.findall(r'src="(/api/v1/[^"]+/sound)"', reply.text)
+    pictures = re.findall(r'src="(/api/v1/[^"]+/spectrogram[^"]*)"', reply.text)
+    sounds = re.findall(r'src="(/api/v1/[^"]+/audio)"', reply.text)
     assert len(pictures) == len(sounds) >= 3
     assert all(client.get(path.replace("&amp;", "&")).content.startswith(b"\x89PNG") for path in pictures)
     assert all(client.get(path).headers["content-type"] in ("audio/mpeg", "audio/wav") for path in sounds)

@@ -115,7 +115,7 @@ def command(
     fields = {
         "bundle": str(outcome.bundle.folder.absolute()),
         "bundle_id": outcome.bundle.id,
-        "is_better": outcome.is_better,
+        "meets_promotion_rule": outcome.is_better,
         "reasons": list(outcome.reasons),
         "report": outcome.report,
     }
@@ -207,10 +207,10 @@ def _present(outcome: Outcome) -> None:
     for row in report["species"]:
         values = [row[f"{name}_average_precision"] for name in ("active", "new")]
         shown = ["does not know it" if value is None else f"{value:.3f}" for value in values]
-        table.add_row(row["common_name"], str(row["n_learned"]), str(row["n_kept_back"]), *shown)
+        table.add_row(row["common_name"], str(row["n_train_recordings"]), str(row["n_held_out"]), *shown)
     means = [report["average_precision"][name] for name in ("active", "new")]
     table.add_row(
-        "average precision", str(report["n_learned"]), str(report["n_kept_back"]), *(f"{m:.3f}" for m in means)
+        "average precision", str(report["n_train_recordings"]), str(report["n_held_out"]), *(f"{m:.3f}" for m in means)
     )
     print_table(table)
     verdict = "use the new one" if outcome.is_better else f"keep the old one: {'; '.join(outcome.reasons)}"

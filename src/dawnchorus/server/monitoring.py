@@ -28,7 +28,7 @@ class ServerMetrics:
             buckets=SECONDS,
             registry=self.registry,
         )
-        self._audio = Counter("dawnchorus_sound_seconds", "Seconds of audio identified.", registry=self.registry)
+        self._audio = Counter("dawnchorus_audio_seconds", "Seconds of audio identified.", registry=self.registry)
         self.waiting = Gauge("dawnchorus_recordings_waiting", "Recordings that wait.", registry=self.registry)
         self.jobs = Gauge("dawnchorus_jobs", "Jobs by status.", ["status"], registry=self.registry)
         self.model = Gauge("dawnchorus_model_info", "1 for the active model.", ["bundle_id"], registry=self.registry)

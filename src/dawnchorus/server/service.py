@@ -219,10 +219,10 @@ def open_service(settings: Settings) -> Iterator[Service]:
             backbone=str(settings.model),
             models=store.folder,
         )
-        if settings.recipe:
-            retraining.check(settings.recipe)
+        if settings.retrain_overrides:
+            retraining.check(settings.retrain_overrides)
         retraining.clean_up()
-        workers = Workers(database, jobs, pool, detections, files, retraining, registry, kinds=settings.work)
+        workers = Workers(database, jobs, pool, detections, files, retraining, registry, kinds=settings.job_kinds)
         stack.callback(workers.close)
         renderer = Renderer(spool)
         stack.callback(renderer.close)
@@ -293,7 +293,7 @@ def _locked(data: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         raise Busy(
-            f"{data}: another server uses this folder. Stop it, give another folder with --data, or let several share "
+            f"{data}: another server uses this folder. Stop it, give another folder with --data-dir, or let several share "
             f"PostgreSQL with --database."
         ) from None
     try:

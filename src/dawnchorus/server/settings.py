@@ -43,16 +43,16 @@ class Settings:
     model: str | Path = DEFAULT_MODEL
     """Model of a first start, and base of retrained models."""
     models_folder: Path | None = None
-    recipe: tuple[str, ...] = ()
+    retrain_overrides: tuple[str, ...] = ()
     """Overrides of `dawnchorus train` for retraining; empty: a head on the embeddings of `model`."""
     host: str = "127.0.0.1"
-    proxy: str | None = None
+    trusted_proxy: str | None = None
     """Address of a trusted reverse proxy, through which other machines can reach the server."""
     tokens: dict[str, Role] = field(default_factory=dict, repr=False)
     """Bearer tokens with their roles; empty: no token is needed, and only this machine can connect."""
     requests_per_s: float | None = None
     """Limit of one client's requests that change or identify something; None means no limit."""
-    work: tuple[Kind, ...] = KINDS
+    job_kinds: tuple[Kind, ...] = KINDS
     """Kinds of jobs that this server runs; other servers of the database may run the others."""
     n_inference_threads: int | None = None
     limits: Limits = field(default_factory=Limits)
@@ -63,9 +63,9 @@ class Settings:
                 f"--host {self.host}: others can reach this address, so a token is needed. Give one in "
                 f"$DAWNCHORUS_TOKEN, or serve on 127.0.0.1 only."
             )
-        if not self.tokens and self.proxy is not None:
+        if not self.tokens and self.trusted_proxy is not None:
             raise InputError(
-                f"--proxy {self.proxy}: others can reach the server through it, so a token is needed. Give one in "
+                f"--trusted-proxy {self.trusted_proxy}: others can reach the server through it, so a token is needed. Give one in "
                 f"$DAWNCHORUS_TOKEN."
             )
         if any(len(token) < MIN_TOKEN for token in self.tokens):
@@ -99,7 +99,7 @@ def token_roles(*, identify: str | None, train: str | None, admin: str | None) -
     """
     given = (
         ("DAWNCHORUS_IDENTIFY_TOKEN", identify, Role.IDENTIFY),
-        ("DAWNCHORUS_TEACH_TOKEN", train, Role.TRAIN),
+        ("DAWNCHORUS_TRAIN_TOKEN", train, Role.TRAIN),
         ("DAWNCHORUS_TOKEN", admin, Role.ADMIN),
     )
     first: dict[str, str] = {}

@@ -379,7 +379,7 @@ def test_a_sound_stays_when_its_removal_cannot_be_written_down(
     level_bundle: Bundle, serve: Serve, tone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = serve(model=level_bundle.folder)
-    client.post("/api/v1/identify?keep=true", content=tone.read_bytes())
+    client.post("/api/v1/identify?store=true", content=tone.read_bytes())
     (recording,) = client.get("/api/v1/recordings").json()["recordings"]
     whole = Database.write
 
@@ -393,15 +393,15 @@ def test_a_sound_stays_when_its_removal_cannot_be_written_down(
     with monkeypatch.context() as patch:
         patch.setattr(Database, "write", failing)
         assert client.delete(f"/api/v1/recordings/{recording['sha256']}").status_code == 503
-    assert client.get(recording["sound"]).content == tone.read_bytes()
+    assert client.get(recording["audio"]).content == tone.read_bytes()
     assert client.delete(f"/api/v1/recordings/{recording['sha256']}").status_code == 204
-    assert client.get(recording["sound"]).status_code == 404
+    assert client.get(recording["audio"]).status_code == 404
 
 
 def test_what_ended_jobs_have_left_is_cleared(level_bundle: Bundle, tmp_path: Path) -> None:
     settings = Settings(data=tmp_path / "server", model=level_bundle.folder)
     with open_service(settings) as service:
-        ended, waiting = service.jobs.add("retrain", {"overrides": [], "by_hand": False}), "f" * 32
+        ended, waiting = service.jobs.add("retrain", {"overrides": [], "require_approval": False}), "f" * 32
         service.jobs.cancel(ended.id)
     folder = tmp_path / "server" / "retraining"
     for job_id in (ended.id, waiting):

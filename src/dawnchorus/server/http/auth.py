@@ -28,7 +28,7 @@ FORM_ROUTES = ("/", "/login", "/logout")
 
 COOKIE, CSRF_HEADER, CSRF_FIELD = "dawnchorus_session", "x-csrf-token", "csrf"
 
-UPLOAD_ROUTES = ("/", "/api/predict", "/api/upload_bulk", "/api/v1/identify", "/api/v1/lessons")
+UPLOAD_ROUTES = ("/", "/api/predict", "/api/upload_bulk", "/api/v1/identify", "/api/v1/training-data")
 INFER = "/infer"
 """Suffix of routes that accept samples as text."""
 

@@ -19,7 +19,7 @@ HEADERS_S = 20.0
 
 def server_config(service: Service, *, port: int = 0, root_path: str = "", access_log: bool = False) -> uvicorn.Config:
     """Return uvicorn's configuration; `root_path` is the path at which a proxy mounts the server."""
-    proxy = service.settings.proxy
+    proxy = service.settings.trusted_proxy
     return uvicorn.Config(
         create_app(service),
         port=port,

@@ -81,7 +81,7 @@ class UploadOutcome:
 
     name: str
     """The client's name; of a file in a zip, with its folders in the zip."""
-    status: Literal["taken", "known", "refused"]
+    status: Literal["accepted", "duplicate", "rejected"]
     species: str | None
     reason: str | None = None
     suggestions: tuple[str, ...] | None = None
@@ -204,12 +204,12 @@ class TrainingData:
         known = self._known_classes(labels)
         unusable = _lay_out(tree, species, files, max_bytes)
         if unusable and not any(tree.iterdir()):
-            return [UploadOutcome(name, "refused", None, reason) for name, reason in unusable]
+            return [UploadOutcome(name, "rejected", None, reason) for name, reason in unusable]
         rows, outside, has_table = _read_rows(tree)
         if not has_table and not species:
             rows = [_label_by_file_name(row, tree, known, is_new=is_new) for row in rows]
         usable, conflicts = _drop_conflicts(tree, table_of(rows, tree, n_workers=1).rows, known)
-        rejected = [UploadOutcome(name, "refused", None, reason) for name, reason in (*conflicts, *unusable, *outside)]
+        rejected = [UploadOutcome(name, "rejected", None, reason) for name, reason in (*conflicts, *unusable, *outside)]
         return [*(self._store_row(tree, row, known, is_new=is_new) for row in usable), *rejected]
 
     def _known_classes(self, labels: Sequence[Label]) -> KnownClasses:
@@ -227,9 +227,9 @@ class TrainingData:
             label, absent = _parse_labels(row, known, is_new=is_new)
             self._limits.check(n_channels=row.n_channels or 0, rate_hz=row.rate_hz or 0, duration_s=row.duration_s)
         except UnknownClass as error:
-            return UploadOutcome(name, "refused", None, str(error), error.suggestions)
+            return UploadOutcome(name, "rejected", None, str(error), error.suggestions)
         except (InputError, AudioTooLarge) as error:
-            return UploadOutcome(name, "refused", None, str(error))
+            return UploadOutcome(name, "rejected", None, str(error))
         sha256 = self._files.put(path)
         labeled = LabeledRecording(
             sha256=sha256,
@@ -250,13 +250,13 @@ class TrainingData:
             earlier = session.scalar(select(LabeledRecording).where(*is_same_upload))
             if earlier is None:
                 session.add(labeled)
-                return UploadOutcome(name, "taken", species)
+                return UploadOutcome(name, "accepted", species)
             if (earlier.scientific_name, earlier.absent) == (labeled.scientific_name, labeled.absent):
-                return UploadOutcome(name, "known", species, "the same audio was uploaded before")
+                return UploadOutcome(name, "duplicate", species, "the same audio was uploaded before")
             before = earlier.common_name or "no species"
             earlier.scientific_name, earlier.common_name = labeled.scientific_name, labeled.common_name
             earlier.absent = labeled.absent
-            return UploadOutcome(name, "taken", species, f"it was labeled {before} before")
+            return UploadOutcome(name, "accepted", species, f"it was labeled {before} before")
 
     # ------------------------------------------------------------------ reviews
 

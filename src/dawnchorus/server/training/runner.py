@@ -56,7 +56,7 @@ class RetrainingRunner:
         self._jobs, self._training_data, self._registry = jobs, training_data, registry
         self._folder, self._backbone, self._models = folder, backbone, models
 
-    def start(self, overrides: list[str], *, by_hand: bool) -> Job:
+    def start(self, overrides: list[str], *, require_approval: bool) -> Job:
         """Queue a retraining.
 
         Raises:
@@ -65,7 +65,7 @@ class RetrainingRunner:
         """
         if not self._training_data.count():
             raise InputError("no training data yet: upload labeled recordings or review detections.")
-        return self._jobs.add("retrain", {"overrides": overrides, "by_hand": by_hand})
+        return self._jobs.add("retrain", {"overrides": overrides, "require_approval": require_approval})
 
     def check(self, overrides: Sequence[str]) -> None:
         """Check settings for retraining, in a child process.
@@ -79,7 +79,7 @@ class RetrainingRunner:
         completed = subprocess.run(command, capture_output=True, check=False)
         if completed.returncode:
             message = completed.stderr.decode(errors="replace").strip().removeprefix("Error: ")
-            raise InputError(f"--set: {message or 'the settings cannot be checked'}")
+            raise InputError(f"--override: {message or 'the settings cannot be checked'}")
 
     def log(self, job_id: str) -> list[str]:
         """Return the last lines of the process's log."""
@@ -136,9 +136,9 @@ class RetrainingRunner:
         self._jobs.update_progress(job.id, "promoting", 0.98)
         bundle = read_bundle(Path(outcome["bundle"]))
         self._training_data.save_split(folder)
-        report = {name: outcome[name] for name in ("is_better", "reasons", "report")}
+        report = {name: outcome[name] for name in ("meets_promotion_rule", "reasons", "report")}
         self._registry.add_retrained(bundle, job=job.id, report=report)
-        is_promoted = outcome["is_better"] and not job.parameters["by_hand"]
+        is_promoted = outcome["meets_promotion_rule"] and not job.parameters["require_approval"]
         if is_promoted:
             self._registry.activate(bundle.id, "promoted by the rule after retraining")
         self._jobs.finish(job.id, "done", result={"bundle_id": bundle.id, "is_promoted": is_promoted, **report})

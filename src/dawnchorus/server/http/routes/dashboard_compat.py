@@ -167,12 +167,12 @@ async def predict(
 async def upload_bulk(request: Request, service: ServiceDependency) -> Response:
     """Add labeled recordings in any field: see /api/v1/training-data."""
     files = await add_files(request, service)
-    n_accepted = sum(each.status == "taken" for each in files)
+    n_accepted = sum(each.status == "accepted" for each in files)
     fields = {
         "message": f"{n_accepted} of {len(files)} files were accepted.",
         "uploaded": n_accepted,
         "uploaded_count": n_accepted,
-        "failed": sum(each.status == "refused" for each in files),
+        "failed": sum(each.status == "rejected" for each in files),
         "skipped_count": len(files) - n_accepted,
         "total_files_in_folder": await asyncio.to_thread(service.training_data.count),
     }
@@ -182,7 +182,7 @@ async def upload_bulk(request: Request, service: ServiceDependency) -> Response:
 @router.post("/trigger_retrain", dependencies=[require_role(Role.TRAIN)], responses=error_responses(409))
 def trigger_retrain(service: ServiceDependency) -> dict[str, Any]:
     """Retrain on all training data; the new model is activated if it meets the promotion rule."""
-    job = service.retraining.start(list(service.settings.recipe), by_hand=False)
+    job = service.retraining.start(list(service.settings.retrain_overrides), require_approval=False)
     return {"message": "Retraining has started.", "status": job.status, "job_id": job.id}
 
 

@@ -54,7 +54,7 @@ class IdentifyRequest(RequestParameters):
     week: int | None = Field(default=None, ge=1, le=48)
     range_threshold: float = Field(default=DEFAULT_RANGE_THRESHOLD, ge=0, le=1)
     format: str = Field(default="json", description="json, or the name of a table format.")
-    keep: bool = Field(default=False, description="Store the audio and the detections for the history.")
+    store: bool = Field(default=False, description="Store the audio and the detections for the history.")
     background: bool | None = Field(
         default=None, description="Run as a job; by default if it is longer than ten minutes."
     )
@@ -125,7 +125,7 @@ async def identify(
             return JSONResponse(job_fields(job), 202, {"Location": f"/api/v1/jobs/{job.id}"})
         result = await service.identify(path, options, name)
         best = max(result.table.detections, key=lambda d: d.score, default=None)
-        if merged.keep:
+        if merged.store:
             await asyncio.to_thread(service.detections.store, result, path, name)
         else:
             service.detections.count(result, best)

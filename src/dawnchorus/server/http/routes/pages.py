@@ -7,6 +7,7 @@ import hashlib
 import shutil
 from datetime import UTC, datetime
 from functools import cache
+from http import HTTPStatus
 from importlib import resources
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, urlencode
@@ -72,7 +73,9 @@ def _page(template: str, request: Request, *, status: int = 200, **values: objec
 
 async def error_page(request: Request, status: int, detail: str) -> Response:
     """Render an error page."""
-    return await asyncio.to_thread(_page, "error.html", request, status=status, error=detail)
+    return await asyncio.to_thread(
+        _page, "error.html", request, status=status, error=detail, phrase=HTTPStatus(status).phrase
+    )
 
 
 def _redirect(request: Request, path: str) -> Response:
@@ -147,7 +150,7 @@ def _by_species(detections: list[DetectionRecord]) -> list[list[DetectionRecord]
 def job(request: Request, service: ServiceDependency, job_id: str) -> Response:
     """Show the progress of a job."""
     row = service.jobs.get(job_id)
-    then = f"/recordings/{row.parameters['sha256']}" if row.kind == "identify" else "/teach"
+    then = f"/recordings/{row.parameters['sha256']}" if row.kind == "identify" else "/training"
     return _page("job.html", request, job=row, then=then)
 
 
@@ -215,14 +218,14 @@ def review(request: Request, service: ServiceDependency) -> Response:
 # ---------------------------------------------------------------------- training
 
 
-@router.get("/teach", dependencies=[require_role(Role.IDENTIFY)])
+@router.get("/training", dependencies=[require_role(Role.IDENTIFY)])
 def training(request: Request, service: ServiceDependency) -> Response:
     """Show the training data and the progress of a retraining."""
     counts = service.training_data.count_by_species()
     _, rows = service.jobs.find(kind="retrain", limit=1)
     job = rows[0] if rows else None
     return _page(
-        "teach.html",
+        "training.html",
         request,
         counts=counts,
         most=max((row.n_recordings for row in counts), default=1),

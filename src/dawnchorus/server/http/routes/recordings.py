@@ -95,12 +95,12 @@ async def delete_recording(service: ServiceDependency, sha256: Sha256) -> Respon
 
 
 @router.get(
-    "/recordings/{sha256}/sound",
+    "/recordings/{sha256}/audio",
     dependencies=[require_role(Role.IDENTIFY)],
     response_class=Response,
     responses={200: {"content": {"audio/*": {}}}, 206: {"content": {"audio/*": {}}}, **error_responses(404, 416)},
 )
-def sound(
+def recording_audio(
     service: ServiceDependency, sha256: Sha256, range_: Annotated[str | None, Header(alias="range")] = None
 ) -> Response:
     """Return the uploaded file, or the bytes of a Range header."""
@@ -134,12 +134,12 @@ def parse_range(header: str | None, n: int) -> tuple[int, int] | None:
 
 
 @router.get(
-    "/recordings/{sha256}/picture",
+    "/recordings/{sha256}/spectrogram",
     dependencies=[require_role(Role.IDENTIFY)],
     response_class=Response,
     responses={200: {"content": {"image/png": {}}}, **error_responses(404, 503)},
 )
-async def picture(
+async def recording_spectrogram(
     request: Request,
     service: ServiceDependency,
     sha256: Sha256,
@@ -245,12 +245,12 @@ def detections(
 
 
 @router.get(
-    "/detections/{number}/sound",
+    "/detections/{number}/audio",
     dependencies=[require_role(Role.IDENTIFY)],
     response_class=Response,
     responses={200: {"content": {"audio/mpeg": {}}}, **error_responses(404, 503)},
 )
-async def detection_sound(request: Request, service: ServiceDependency, number: Number) -> Response:
+async def detection_audio(request: Request, service: ServiceDependency, number: Number) -> Response:
     """Return a detection with a margin of one second, normalized, as MP3."""
     row = await run_in_threadpool(service.detections.get, number)
     parameters = "clip", row.start_s, row.end_s, row.channel
@@ -259,12 +259,12 @@ async def detection_sound(request: Request, service: ServiceDependency, number: 
 
 
 @router.get(
-    "/detections/{number}/picture",
+    "/detections/{number}/spectrogram",
     dependencies=[require_role(Role.IDENTIFY)],
     response_class=Response,
     responses={200: {"content": {"image/png": {}}}, **error_responses(404, 503)},
 )
-async def detection_picture(request: Request, service: ServiceDependency, number: Number) -> Response:
+async def detection_spectrogram(request: Request, service: ServiceDependency, number: Number) -> Response:
     """Return the spectrogram of a detection with a margin of one second."""
     row = await run_in_threadpool(service.detections.get, number)
     parameters = "still", row.start_s, row.end_s, row.channel

@@ -99,7 +99,7 @@ def as_fields(row: Any) -> dict[str, Any]:
 def recording_fields(row: Recording) -> dict[str, Any]:
     """Return the fields of a recording, with the paths of its audio and spectrogram."""
     base = f"api/v1/recordings/{row.sha256}"
-    return {**as_fields(row), "sound": f"/{base}/sound", "picture": f"/{base}/picture"}
+    return {**as_fields(row), "audio": f"/{base}/audio", "spectrogram": f"/{base}/spectrogram"}
 
 
 def detection_fields(record: DetectionRecord) -> dict[str, Any]:
@@ -111,8 +111,8 @@ def detection_fields(record: DetectionRecord) -> dict[str, Any]:
         "recording_name": record.recording.name,
         "clock_time": _clock_time(record.recording, row.start_s),
         "review": review_fields(record.review),
-        "sound": f"/api/v1/detections/{row.id}/sound",
-        "picture": f"/api/v1/detections/{row.id}/picture",
+        "audio": f"/api/v1/detections/{row.id}/audio",
+        "spectrogram": f"/api/v1/detections/{row.id}/spectrogram",
     }
 
 

@@ -52,7 +52,7 @@ _BODY = {
 
 
 @router.post(
-    "/lessons",
+    "/training-data",
     dependencies=[require_role(Role.TRAIN)],
     responses=error_responses(408, 409, 413, 503, 507),
     openapi_extra=_BODY,
@@ -63,13 +63,13 @@ async def upload(request: Request, service: ServiceDependency) -> Response:
     422 if every file was rejected: with the fields of a success, and the reasons in `detail`.
     """
     files = await add_files(request, service)
-    return upload_reply(files, {"n_taken": sum(each.status == "taken" for each in files)})
+    return upload_reply(files, {"n_accepted": sum(each.status == "accepted" for each in files)})
 
 
 def upload_reply(files: Sequence[UploadOutcome], fields: Mapping[str, Any]) -> Response:
     """Return the response to an upload: `fields` and the outcome of each file; a problem if all were rejected."""
     content = {**fields, "files": [vars(each) for each in files]}
-    if any(each.status != "refused" for each in files):
+    if any(each.status != "rejected" for each in files):
         return JSONResponse(content)
     reasons = [f"{each.name}: {each.reason}" for each in files]
     listed = "; ".join(reasons[:N_REASONS]) or "no recordings"
@@ -88,7 +88,7 @@ async def add_files(request: Request, service: Service) -> list[UploadOutcome]:
             )
 
 
-@router.get("/lessons", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
+@router.get("/training-data", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 def count_by_species(service: ServiceDependency) -> dict[str, Any]:
     """Return the amount of training data by species."""
     rows = service.training_data.count_by_species()
@@ -100,9 +100,9 @@ class RetrainRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    by_hand: bool = False
+    require_approval: bool = False
     """True if the new model is not activated without approval."""
-    recipe: tuple[str, ...] = Field(default=(), max_length=20)
+    overrides: tuple[str, ...] = Field(default=(), max_length=20)
     """Numeric overrides of `dawnchorus train`, such as trainer.epochs=60."""
 
 
@@ -112,9 +112,9 @@ class RetrainRequest(BaseModel):
 def retrain(service: ServiceDependency, body: RetrainRequest | None = None) -> dict[str, Any]:
     """Retrain on all training data; the new model is compared with the active one on held-out recordings."""
     body = body or RetrainRequest()
-    refuse_repeated([setting.partition("=")[0] for setting in body.recipe], "recipe")
-    overrides = [*service.settings.recipe, *map(_check_override, body.recipe)]
-    return job_fields(service.retraining.start(overrides, by_hand=body.by_hand))
+    refuse_repeated([setting.partition("=")[0] for setting in body.overrides], "overrides")
+    overrides = [*service.settings.retrain_overrides, *map(_check_override, body.overrides)]
+    return job_fields(service.retraining.start(overrides, require_approval=body.require_approval))
 
 
 ALLOWED = (
@@ -135,5 +135,5 @@ def _check_override(override: str) -> str:
     except ValueError:
         is_number = False
     if key not in ALLOWED or not is_number:
-        raise InputError(f"recipe: expected numbers for {', '.join(ALLOWED)}, got {override[:80]!r}.")
+        raise InputError(f"overrides: expected numbers for {', '.join(ALLOWED)}, got {override[:80]!r}.")
     return override
