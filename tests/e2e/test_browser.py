@@ -117,12 +117,12 @@ def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way
                 page.get_by_role("button", name="Send", exact=True).click()
             continue
         page.get_by_role("button", name="Send", exact=True).click()
-        questions = page.get_by_role("group", name="Names that no class has")
+        questions = page.get_by_role("group", name="Unknown names")
         expect(questions.get_by_role("listitem")).to_have_count(1, timeout=60_000)
         questions.get_by_label("This is a new class").check()
         with page.expect_navigation():
             questions.get_by_role("button", name="Send these again").click()
-        expect(page.get_by_role("heading", name="What there is to learn from")).to_be_visible()
+        expect(page.get_by_role("heading", name="Training data")).to_be_visible()
     expect(page.get_by_role("row").filter(has_text="Synthetic Bird 001")).to_contain_text("8")
 
     # retrain, and see it go on
@@ -130,10 +130,10 @@ def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way
     page.get_by_label("Require my approval").check()
     page.get_by_role("button", name="Retrain").click()
     expect(page.locator("[data-stage]")).to_contain_text(re.compile(r"epoch \d+ of \d+"), timeout=120_000)
-    expect(page.get_by_role("img", name="Loss by round")).to_be_visible()
-    expect(page.get_by_role("heading", name="The new model against the old")).to_be_visible(timeout=120_000)
-    expect(page.get_by_text("It waits for your decision: too few held-out recordings")).to_be_visible()
-    expect(page.get_by_role("row").filter(has_text="Synthetic Bird 001").nth(1)).to_contain_text("does not know it")
+    expect(page.get_by_role("img", name="Loss by epoch")).to_be_visible()
+    expect(page.get_by_role("heading", name="New and previous model")).to_be_visible(timeout=120_000)
+    expect(page.get_by_text("The new model requires your approval: too few held-out recordings")).to_be_visible()
+    expect(page.get_by_role("row").filter(has_text="Synthetic Bird 001").nth(1)).to_contain_text("no class")
     if SCREENSHOTS:
         _take_pictures(browser, server, Path(SCREENSHOTS))
 
@@ -160,7 +160,7 @@ def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way
 
     # remove it, when all of it is there: pictures of what is gone are not found
     page.wait_for_load_state("networkidle")
-    page.get_by_role("button", name="Remove").click()
+    page.get_by_role("button", name="Delete").click()
     page.wait_for_url("**/history")
     expect(page.locator("main")).not_to_contain_text("Avis_ficta")
 
@@ -207,7 +207,7 @@ def test_the_microphone_is_heard(page: Page) -> None:
     page.get_by_role("button", name="Record from the microphone").click()
     expect(page.get_by_text("Recording…")).to_be_visible()
     page.wait_for_timeout(2_500)
-    page.get_by_role("button", name="Stop").click()
+    page.get_by_role("button", name="Stop and identify").click()
     page.wait_for_url("**/recordings/*")
     expect(page.locator("main")).to_contain_text("microphone 20")
 
@@ -272,7 +272,7 @@ def test_the_charts_of_the_system_keep_current_and_can_be_read_by_pointer_and_ke
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
         page.goto("/system")
-        expect(page.get_by_text("Nothing was identified yet.")).to_be_visible()
+        expect(page.get_by_text("No identifications yet.")).to_be_visible()
         charts = page.locator(".chart")
         expect(charts.first).to_be_hidden()
         for k in range(25):
@@ -338,7 +338,7 @@ def test_flat_files_are_taught_by_their_names(browser: Browser, level_bundle: Bu
         page.get_by_label("Species (empty").fill("Lod Bird")
         page.set_input_files("#recordings", sounds[1:])  # type: ignore[arg-type]
         page.get_by_role("button", name="Send", exact=True).click()
-        questions = page.get_by_role("group", name="Names that no class has")
+        questions = page.get_by_role("group", name="Unknown names")
         expect(questions.get_by_role("listitem")).to_contain_text("Did you mean")
         page.context.close()
 
@@ -367,7 +367,7 @@ def test_what_fails_is_said_and_nothing_is_lost(browser: Browser, server: str) -
     page.get_by_role("button", name="Send").click()
     expect(page.get_by_text("0 accepted, 1 rejected")).to_be_visible()
     page.context.set_offline(True)
-    alert = page.get_by_role("alert").filter(has_text="does not answer")
+    alert = page.get_by_role("alert").filter(has_text="Cannot reach the server")
     expect(alert).to_be_visible()
     page.context.set_offline(False)
     expect(alert).to_be_hidden()

@@ -293,8 +293,8 @@ def _locked(data: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         raise Busy(
-            f"{data}: another server uses this folder. Stop it, give another folder with --data-dir, or let several share "
-            f"PostgreSQL with --database."
+            f"{data}: another server uses this folder. Stop it, give another folder with --data-dir, or let several "
+            f"share PostgreSQL with --database."
         ) from None
     try:
         yield

@@ -65,8 +65,8 @@ class Settings:
             )
         if not self.tokens and self.trusted_proxy is not None:
             raise InputError(
-                f"--trusted-proxy {self.trusted_proxy}: others can reach the server through it, so a token is needed. Give one in "
-                f"$DAWNCHORUS_TOKEN."
+                f"--trusted-proxy {self.trusted_proxy}: others can reach the server through it, so a token is "
+                f"needed. Give one in $DAWNCHORUS_TOKEN."
             )
         if any(len(token) < MIN_TOKEN for token in self.tokens):
             raise InputError(f"a token has fewer than {MIN_TOKEN} characters. Take one of `openssl rand -hex 16`.")
