@@ -82,7 +82,7 @@ def test_a_body_that_says_two_things_is_refused(level_bundle: Bundle, serve: Ser
         ),
         (
             retrain,
-            b'{"require_approval": true, "\\u0062y_hand": true}',
+            b'{"require_approval": true, "\\u0072equire_approval": true}',
             "field 'require_approval': expected one value, got 2",
         ),
         (retrain, b'{"overrides": [-Infinity]}', "expected a number or null, got -Infinity"),
