@@ -48,7 +48,7 @@ def test_a_recording_becomes_pictures_sounds_and_a_table(
     assert "Common Cuckoo" in client.get("/system").text
     assert "Common Cuckoo" not in client.get("/history?species=tit&min_score=0.5").text
     assert "Great Tit" in client.get("/history?species=tit&min_score=0.5&since=2026-01-01&reviewed=false").text
-    assert "widen the filters" in client.get("/history?reviewed=true").text
+    assert "Widen the filters" in client.get("/history?reviewed=true").text
     assert client.get("/history?since=tomorrow").status_code == 400
 
 
@@ -93,7 +93,7 @@ def test_the_charts_of_others_are_as_published_and_have_what_they_draw_on_the_pa
     assert re.search(r'<tr data-name="Quiet Bird" data-value="0.75\d*" data-at="\d{4}-[^"]+">', page)
     assert "style=" not in page, "the policy for contents refuses it"
     history = client.get("/history").text
-    assert 'is counted on the page <a href="/system">' in history, "what was only predicted is not listed"
+    assert 'are counted on the page <a href="/system">' in history, "what was only predicted is not listed"
 
 
 def test_who_logs_in_may_do_what_the_token_allows(level_bundle: Bundle, serve: Serve, tone: Path) -> None:

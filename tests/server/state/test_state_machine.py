@@ -55,7 +55,7 @@ class Queue(RuleBasedStateMachine):
     @rule(target=jobs, worker_id=owners)
     def add(self, worker_id: str) -> str:
         job = self.servers[worker_id].add("identify", {"k": len(self.order)})
-        self.expected[job.id] = {"status": "queued", "owner": None, "attempts": 0, "cancelled": False}
+        self.expected[job.id] = {"status": "queued", "worker_id": None, "attempts": 0, "cancelled": False}
         self.order.append(job.id)
         return job.id
 
@@ -75,7 +75,7 @@ class Queue(RuleBasedStateMachine):
     def end(self, job: str, worker_id: str, status: str) -> None:
         self.servers[worker_id].finish(job, status)
         mine = self.expected.get(job)
-        if mine is not None and mine["status"] == "running" and mine["owner"] == worker_id:
+        if mine is not None and mine["status"] == "running" and mine["worker_id"] == worker_id:
             mine["status"] = status
 
     @rule(job=jobs, worker_id=owners)
@@ -107,19 +107,19 @@ class Queue(RuleBasedStateMachine):
     def release(self, worker_id: str) -> None:
         self.servers[worker_id].release()
         for mine in self.expected.values():
-            if mine["status"] == "running" and mine["owner"] == worker_id:
+            if mine["status"] == "running" and mine["worker_id"] == worker_id:
                 mine.update(status="cancelled" if mine["cancelled"] else "queued", attempts=mine["attempts"] - 1)
 
     @rule(gone=owners)
     def lose_server(self, gone: str) -> None:
         """A server is not heard of any more, and the other one looks."""
         (other,) = set(OWNERS) - {gone}
-        in_hand = [job for job, mine in self.expected.items() if mine["owner"] == other]
+        in_hand = [job for job, mine in self.expected.items() if mine["worker_id"] == other]
         for _ in range(2 + int(STALE_S / MAX_CHECK_INTERVAL_S)):
             self.seconds[other] += MAX_CHECK_INTERVAL_S
             self.servers[other].heartbeat(in_hand)
         for mine in self.expected.values():
-            if mine["status"] == "running" and mine["owner"] == gone:
+            if mine["status"] == "running" and mine["worker_id"] == gone:
                 given_up = "failed" if mine["attempts"] >= MAX_ATTEMPTS else "queued"
                 mine["status"] = "cancelled" if mine["cancelled"] else given_up
 
@@ -133,7 +133,7 @@ class Queue(RuleBasedStateMachine):
             mine = self.expected[job.id]
             assert (job.status, job.attempts) == (mine["status"], mine["attempts"]), mine
             wanted = mine["status"] == "running" and not mine["cancelled"]
-            assert self.servers[mine["owner"] or "one"].should_continue(job.id) == wanted
+            assert self.servers[mine["worker_id"] or "one"].should_continue(job.id) == wanted
             progress = [event.data["progress"] for event in self.servers["one"].events(job.id)]
             assert progress == sorted(progress)
 
