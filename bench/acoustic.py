@@ -26,9 +26,9 @@ N_CLIPS, CLIP_S, N_ROUNDS = 24, 5.0, 3
 
 
 class _Graph(torch.nn.Module):
-    def __init__(self, n_window: int) -> None:
+    def __init__(self, window_samples: int) -> None:
         super().__init__()
-        self.acoustic = AcousticFeatures(n_window=n_window)
+        self.acoustic = AcousticFeatures(window_samples=window_samples)
         self.unused = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.exact import ExactBirdnet
+from bench.float64_reference import ExactBirdnet
 from bench.peers import PREFIX, published_weights
 from bench.results import SHARED_AUDIO
 from dawnchorus.audio.decode import read_mono
@@ -38,7 +38,7 @@ def measure() -> dict[str, Any] | None:
         return None
     begin = time.perf_counter()
     ours = identify(SHARED_AUDIO, Options(min_score=MIN_SCORE))
-    took_s = time.perf_counter() - begin
+    elapsed_s = time.perf_counter() - begin
     reference = _rows(identify(SHARED_AUDIO, Options(min_score=MIN_SCORE - SLACK), model="birdnet-litert"))
     rows = _rows(ours)
     differences = {key: abs(score - reference.get(key, 0.0)) for key, score in rows.items()}
@@ -49,7 +49,7 @@ def measure() -> dict[str, Any] | None:
         "n_recordings": len(ours.paths),
         "n_failed": len(ours.failures),
         "hours": sum(table.duration_s for table in ours.tables()) / 3600,
-        "identify_x": sum(table.duration_s for table in ours.tables()) / took_s,
+        "identify_x": sum(table.duration_s for table in ours.tables()) / elapsed_s,
         "n_rows": len(rows),
         "largest_difference": max(differences.values()),
         "tolerance": TOLERANCE,
@@ -73,8 +73,8 @@ def _distances_from_exact(
         for (recording, start_s, name), (ours, litert) in pairs.items():
             samples, _ = read_mono(Path(recording), rate_hz=rate_hz)
             first = round(start_s * rate_hz)
-            window = np.zeros(bundle.n_window, np.float32)
-            part = samples[first : first + bundle.n_window]
+            window = np.zeros(bundle.window_samples, np.float32)
+            part = samples[first : first + bundle.window_samples]
             window[: len(part)] = part
             score = float(exact.scores(window)[bundle.class_by_scientific_name[name]])
             distances.append((abs(ours - score), abs(litert - score)))

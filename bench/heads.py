@@ -65,10 +65,10 @@ def _ours(
     folder = scratch / f"draw-{len(list(scratch.iterdir()))}"
     folder.mkdir()
     write_table(RecordingsTable(folder, tuple(replace(row, split="train") for row in rows)))
-    settings = ["experiment=best", f"data={folder}", "data.validation=0", f"paths.runs={scratch / 'runs'}"]
+    settings = ["experiment=birdnet-head", f"data={folder}", "data.validation=0", f"paths.runs={scratch / 'runs'}"]
     run = train(compose_config([*settings, "trainer.accelerator=cpu"]), started=datetime.now())  # noqa: DTZ005 - a folder's name
     scores = score_data_set(read_bundle(run.bundle), test, test.rows, store=store)
-    return scores.by_recording("mean")[0], float(run.about["fit_s"])
+    return scores.by_recording("mean")[0], float(run.metadata["fit_s"])
 
 
 def _embeddings(test: RecordingsTable, store: ModelStore) -> list[npt.NDArray[np.float32]]:

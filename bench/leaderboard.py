@@ -22,16 +22,16 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "autobird": ("model.layers=2", "model.units=128", "model.heads=4", "model.channels=64", *SEEDS),
     "birdclef-yamnet": ("model.backbone={yamnet}", "data.validation=0", "--random-split", *SEEDS),
     "acoustic-95": ("data.validation=0", "--random-split", *SEEDS),
-    "best": ("--random-split",),
-    "best-free": ("data.auxiliary={others}", "data.validation=0", "--overlap", "2.5", *SEEDS),
+    "birdnet-head": ("--random-split",),
+    "efficientnet-pcen": ("data.auxiliary={others}", "data.validation=0", "--overlap", "2.5", *SEEDS),
 }
 """Recipes, each with its settings other than the defaults.
 
-Wav2Vec2 begins at random here, where no hub can be reached, and is small, so that it ends today; `best-free` is of the
-same family as `birdclef-2024`.
+Wav2Vec2 begins at random here, where no hub can be reached, and is small, so that it ends today; `efficientnet-pcen`
+is of the same family as `birdclef-2024`.
 """
 
-SCENES = ("best", "best-free")
+SCENES = ("birdnet-head", "efficientnet-pcen")
 """Recipes whose bundles hear the composite soundscapes as well."""
 
 YAMNET = SHARED_AUDIO.parent / "models" / "yamnet" / "yamnet_waveform.onnx"

@@ -33,8 +33,8 @@ def measure() -> dict[str, Any]:
         windows = []
         for path in sorted(folder.glob("*.wav")):
             samples, _ = read_mono(path)
-            whole = len(samples) // bundle.n_window
-            windows.append(samples[: whole * bundle.n_window].reshape(whole, bundle.n_window))
+            whole = len(samples) // bundle.window_samples
+            windows.append(samples[: whole * bundle.window_samples].reshape(whole, bundle.window_samples))
         batches = [w[k : k + BATCH_WINDOWS] for w in windows for k in range(0, len(w), BATCH_WINDOWS)]
 
         def run_lane(lane: int) -> float:

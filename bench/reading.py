@@ -44,7 +44,7 @@ def _clips(folder: Path) -> Clips:
 
 def _arrow(clips: Clips, path: Path) -> Read:
     """One Arrow file of binary values, memory-mapped."""
-    kind = pa.binary(clips.n_window * 2)
+    kind = pa.binary(clips.window_samples * 2)
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, pa.schema([("clip", kind)])) as writer:
         for start in range(0, len(clips), 1000):
             values = [_int16(clips.samples(k)).tobytes() for k in range(start, min(start + 1000, len(clips)))]

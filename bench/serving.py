@@ -24,7 +24,7 @@ from dawnchorus.models.store import ModelStore, default_folder
 N_CLIENTS, ROUND_S, N_ROUNDS = 8, 8.0, 3
 CLIP_S = 5
 BOUNDARY = "recording"
-SMALL = ("model.rate_hz=16000", "model.window_s=5", "model.channels=[16,32,48,64]", "model.mel.n_bands=64")
+SMALL = ("model.rate_hz=16000", "model.window_s=5", "model.channels=[16,32,48,64]", "model.mel.n_mels=64")
 
 SEED = """
 import sys, tempfile, warnings
@@ -110,9 +110,9 @@ def load(port: int, body: bytes, *, n_clients: int = N_CLIENTS, seconds: float =
         thread.start()
     for thread in threads:
         thread.join()
-    took_s = time.perf_counter() - begin
+    elapsed_s = time.perf_counter() - begin
     p50, p99 = np.percentile(waits, [50, 99])
-    return {"per_s": len(waits) / took_s, "p50_ms": float(p50), "p99_ms": float(p99), "n_failed": len(failures)}
+    return {"per_s": len(waits) / elapsed_s, "p50_ms": float(p50), "p99_ms": float(p99), "n_failed": len(failures)}
 
 
 def _bare(name: str | Path) -> float:
@@ -120,7 +120,7 @@ def _bare(name: str | Path) -> float:
     bundle = ModelStore(default_folder()).open(name)
     sessions = [open_session(bundle) for _ in range(usable_cores())]
     n = -(-CLIP_S // int(bundle.info.window_s))
-    windows = np.random.default_rng(1).normal(0, 0.05, (n, bundle.n_window)).astype(np.float32)
+    windows = np.random.default_rng(1).normal(0, 0.05, (n, bundle.window_samples)).astype(np.float32)
     counts = [0] * len(sessions)
     until = time.perf_counter() + ROUND_S / 2
 

@@ -16,7 +16,7 @@ from bench.results import SHARED_AUDIO
 from dawnchorus.audio.decode import read_mono
 from dawnchorus.audio.write import write_recording
 from dawnchorus.data.synthesis.dawn_chorus import dawn_chorus
-from dawnchorus.inference.speech import RATE_HZ, SpeechFinder
+from dawnchorus.inference.speech import RATE_HZ, VoiceActivityDetector
 from dawnchorus.models.catalog.silero import speech_graph
 from dawnchorus.models.store import default_folder
 
@@ -80,9 +80,9 @@ def measure() -> dict[str, Any] | None:
     if not speech:
         print(f"  neither recordings at {SHARED_AUDIO} nor espeak-ng: left out")
         return None
-    finder = SpeechFinder(speech_graph(default_folder()))
+    detector = VoiceActivityDetector(speech_graph(default_folder()))
     begin = time.perf_counter()
-    finder.find(np.concatenate(birds))
+    detector.find(np.concatenate(birds))
     speed = len(birds) * BIRD_S / (time.perf_counter() - begin)
     results = []
     for level_db in LEVELS_DB:
@@ -96,8 +96,8 @@ def measure() -> dict[str, Any] | None:
             sound = np.concatenate([birds[(k + 1) % len(birds)], with_voice, birds[(k + 2) % len(birds)]])
             first = len(bird) + start
             cut = np.zeros(len(sound), bool)
-            for span in finder.find(sound):
-                cut[round(span.start_s * RATE_HZ) : round(span.end_s * RATE_HZ)] = True
+            for segment in detector.find(sound):
+                cut[round(segment.start_s * RATE_HZ) : round(segment.end_s * RATE_HZ)] = True
             is_speech = np.zeros(len(sound), bool)
             is_speech[first : first + len(voice)] = True
             n_speech, n_cut = n_speech + is_speech.sum(), n_cut + (cut & is_speech).sum()

@@ -31,17 +31,20 @@ def _model(folder: Path, names: tuple[str, str, str]) -> Bundle:
     folder.mkdir()
     labels = tuple(Label(name, f"{name} of {folder.name}") for name in names)
     # Another window makes it another graph, and so another id.
-    n_window = 16_000 if folder.name == "one" else 8_000
+    window_samples = 16_000 if folder.name == "one" else 8_000
     about = ModelDescription(
         name=folder.name,
         version="1",
         sample_rate_hz=16_000,
-        window_s=n_window / 16_000,
+        window_s=window_samples / 16_000,
         activation="identity",
         license="CC0-1.0",
     )
     return wrap_model(
-        level_graph(folder / "x.onnx", n_window=n_window), folder / "bundle", labels=labels, description=about
+        level_graph(folder / "x.onnx", window_samples=window_samples),
+        folder / "bundle",
+        labels=labels,
+        description=about,
     )
 
 
@@ -68,7 +71,7 @@ def measure() -> dict[str, Any]:
         process = subprocess.Popen([sys.executable, *command], stdout=log, stderr=log)
         try:
             _wait_for(PORT)
-            return _carried_out(sound.read_bytes(), {one.id: "one", two.id: "two"})
+            return _measure_swaps(sound.read_bytes(), {one.id: "one", two.id: "two"})
         finally:
             process.terminate()
             process.wait()
@@ -84,7 +87,7 @@ def _register(data: Path, one: Bundle, two: Bundle) -> None:
             pass
 
 
-def _carried_out(body: bytes, names: dict[str, str]) -> dict[str, Any]:
+def _measure_swaps(body: bytes, names: dict[str, str]) -> dict[str, Any]:
     counts: Counter[str] = Counter()
     lock, left = threading.Lock(), [N_REQUESTS]
     done = threading.Event()

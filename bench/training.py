@@ -30,7 +30,7 @@ def watch():
 
 threading.Thread(target=watch, daemon=True).start()
 run = train(compose_config(sys.argv[1:]), started=datetime.now())
-print(json.dumps({"n_clips": run.about["n_train"], "own_mb": own[0] / 1024,
+print(json.dumps({"n_clips": run.metadata["n_train"], "own_mb": own[0] / 1024,
                   "peak_mb": int(status()["VmHWM"].split()[0]) / 1024}))
 """
 

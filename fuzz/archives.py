@@ -7,7 +7,7 @@ import shutil
 import zipfile
 
 from dawnchorus.server.training.archives import unpack
-from fuzz.contract import ContractBroken, Reader, Target, scratch_folder
+from fuzz.contract import ContractError, Reader, Target, scratch_folder
 
 _MAX_BYTES = 1 << 20
 
@@ -23,7 +23,7 @@ def _unpack(content: bytes) -> None:
         entries = list(folder.rglob("*"))
         shutil.rmtree(folder)
     if any(entry.is_symlink() for entry in entries) or set(scratch_folder().iterdir()) != before - {folder}:
-        raise ContractBroken(f"the zip unpacked to links, or outside its folder: {entries}")
+        raise ContractError(f"the zip unpacked to links, or outside its folder: {entries}")
 
 
 def _zip(method: int, *names: str) -> bytes:

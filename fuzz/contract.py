@@ -13,7 +13,7 @@ from pathlib import Path
 from dawnchorus.errors import DawnChorusError
 
 
-class ContractBroken(Exception):
+class ContractError(Exception):
     """A reader took bytes that it should have refused, or refused them without naming the file."""
 
 
@@ -40,7 +40,7 @@ class Target:
         """Give an input to its reader.
 
         Raises:
-            ContractBroken: the error does not name the file.
+            ContractError: the error does not name the file.
             Exception: whatever else the reader raised.
         """
         if not data:
@@ -78,7 +78,7 @@ def from_file(read: Callable[[Path], object], name: str) -> Callable[[bytes], ob
             return read(path)
         except DawnChorusError as error:
             if path.name not in str(error):
-                raise ContractBroken(f"expected the file's name in the message, found: {error}") from error
+                raise ContractError(f"expected the file's name in the message, found: {error}") from error
             raise
 
     return read_bytes

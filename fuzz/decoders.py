@@ -17,8 +17,8 @@ import soundfile
 
 from dawnchorus.audio.decode import open_recording
 from dawnchorus.audio.metadata import origin_to_json, read_origin
-from dawnchorus.audio.process import DecoderProcess, Ended
-from dawnchorus.errors import AudioError, DecoderCrashed
+from dawnchorus.audio.process import DecodeFinished, DecoderProcess
+from dawnchorus.errors import AudioError, DecoderCrashError
 from fuzz.contract import scratch_folder
 
 NAME = "decoders"
@@ -148,9 +148,9 @@ def _files(n_files: int) -> Iterator[tuple[str, bytes]]:
 def _outcome(decoder: DecoderProcess, path: Path) -> str:
     try:
         for item in decoder.decode(path, rate_hz=RATE_HZ):
-            if isinstance(item, Ended):
+            if isinstance(item, DecodeFinished):
                 return "decoded with warnings" if item.warnings else "decoded"
-    except DecoderCrashed as error:
+    except DecoderCrashError as error:
         status = re.search(r"exit status (-?\d+)", str(error))
         return f"decoder ended with status {status[1]}" if status else "decoder hung"
     except AudioError:

@@ -10,7 +10,7 @@ from dawnchorus.models.class_lists import read_classes
 from dawnchorus.taxonomy.classes import nearest_species
 from dawnchorus.taxonomy.labels import read_label_lines, read_labels
 from dawnchorus.types import RecordingTable
-from fuzz.contract import ContractBroken, Reader, Target, from_file, scratch_folder
+from fuzz.contract import ContractError, Reader, Target, from_file, scratch_folder
 
 _LABELS = b"scientific_name,common_name,kind\nParus major,Great Tit,species\nEngine,Engine,sound\n"
 _LINES = "Parus major_Great Tit\nEngine_Engine\nStrix aluco\nCorvus corax_Kolkrabe ä\n".encode()
@@ -50,8 +50,8 @@ def _folder(*, info: bytes, labels: bytes) -> Path:
 
 def _open_bundle(folder: Path) -> None:
     bundle = read_bundle(folder)
-    if bundle.n_window < 1:
-        raise ContractBroken(f"a bundle with windows of {bundle.n_window} samples was opened")
+    if bundle.window_samples < 1:
+        raise ContractError(f"a bundle with windows of {bundle.window_samples} samples was opened")
     verify_bundle(bundle)
 
 

@@ -12,7 +12,7 @@ from dawnchorus.audio.metadata import origin_from_json, origin_to_json, read_ori
 from dawnchorus.audio.ogg import is_cut_off
 from dawnchorus.audio.riff import missing_data_bytes
 from dawnchorus.types import Origin, RecordingTable
-from fuzz.contract import ContractBroken, Reader, Target, from_file
+from fuzz.contract import ContractError, Reader, Target, from_file
 
 _LONG_RECORDING_S = 100 * 24 * 3600.0
 
@@ -59,7 +59,7 @@ def _ogg(flags: int) -> bytes:
 def _use(origin: Origin) -> None:
     """Use what was read as the decoder's process, tables and pictures do."""
     if origin_from_json(json.loads(json.dumps(origin_to_json(origin)))) != origin:
-        raise ContractBroken(f"{origin} is another one after its way between processes")
+        raise ContractError(f"{origin} is another one after its way between processes")
     table = RecordingTable("r", _LONG_RECORDING_S, 48_000, origin, None, ())
     time = table.clock_time(_LONG_RECORDING_S)
     if time is not None:

@@ -11,7 +11,7 @@ from starlette.types import Message
 from dawnchorus.server.http.routes.recordings import parse_range
 from dawnchorus.server.http.uploads import announced_bytes, receive_file, receive_files
 from dawnchorus.server.state.file_names import MAX_NAME, base_name
-from fuzz.contract import ContractBroken, Reader, Target, scratch_folder
+from fuzz.contract import ContractError, Reader, Target, scratch_folder
 
 _FILE_BYTES = 1000
 _MAX_BYTES = 1 << 16
@@ -27,13 +27,13 @@ _FORM = b"multipart/form-data; boundary=b\n" + _BODY
 def _read_name(content: bytes) -> None:
     name = base_name(content.decode("utf-8", "surrogateescape"))
     if not name or "/" in name or "\0" in name or len(os.fsencode(name)) > MAX_NAME:
-        raise ContractBroken(f"expected a name that a folder takes, got {name!r}")
+        raise ContractError(f"expected a name that a folder takes, got {name!r}")
 
 
 def _read_range(content: bytes) -> None:
     part = parse_range(content.decode("latin-1"), _FILE_BYTES)
     if part is not None and (part[0] < 0 or part[1] > _FILE_BYTES):
-        raise ContractBroken(f"expected bytes within {_FILE_BYTES}, got {part}")
+        raise ContractError(f"expected bytes within {_FILE_BYTES}, got {part}")
 
 
 def _request(content: bytes) -> Request:

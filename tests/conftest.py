@@ -134,7 +134,7 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def level_graph(path: Path, *, n_window: int, batch: str | int = "n") -> Path:
+def level_graph(path: Path, *, window_samples: int, batch: str | int = "n") -> Path:
     """An ONNX file whose classes are "loud" (score: mean level), "quiet" (one minus it) and "engine" (0)."""
     weights = numpy_helper.from_array(np.array([[1, -1, 0]], np.float32), "w")
     bias = numpy_helper.from_array(np.array([0, 1, 0], np.float32), "b")
@@ -147,7 +147,7 @@ def level_graph(path: Path, *, n_window: int, batch: str | int = "n") -> Path:
     graph = helper.make_graph(
         nodes,
         "level",
-        [helper.make_tensor_value_info("sound", TensorProto.FLOAT, [batch, n_window])],
+        [helper.make_tensor_value_info("sound", TensorProto.FLOAT, [batch, window_samples])],
         [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [batch, 3])],
         [weights, bias, axes],
     )
@@ -165,7 +165,7 @@ LEVEL = ModelDescription(
 def level_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A real bundle that runs in microseconds: see `level_graph`."""
     folder = tmp_path_factory.mktemp("level")
-    graph = level_graph(folder / "level.onnx", n_window=16_000)
+    graph = level_graph(folder / "level.onnx", window_samples=16_000)
     return wrap_model(graph, folder / "bundle", labels=LEVEL_LABELS, description=LEVEL)
 
 

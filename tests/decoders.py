@@ -15,7 +15,7 @@ import pytest
 
 from dawnchorus.audio.process import DecoderProcess
 
-OWN = {name: getattr(DecoderProcess, name) for name in ("_started", "close", "_ask")}
+OWN = {name: getattr(DecoderProcess, name) for name in ("_start", "close", "_exchange")}
 """Methods of decoders that nothing shares."""
 
 Process = Popen[bytes]

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.training.runs import Run
+from dawnchorus.training.runs import TrainingRun
 
 if TYPE_CHECKING:
     from tests.conftest import Command
 
-Train = Callable[..., Run]
+Train = Callable[..., TrainingRun]
 
 STARTED = datetime(2026, 5, 1, 4, 30)
 
@@ -35,9 +35,9 @@ TINY: dict[str, tuple[str, ...]] = {
         "model.backbone=test_efficientnet",
         "model.weights=null",
         "model.window_s=2",
-        "model.mel.n_bands=64",
+        "model.mel.n_mels=64",
     ),
-    "mel_cnn": ("model=mel_cnn", "model.window_s=2", "model.channels=[8,16]", "model.mel.n_bands=48"),
+    "mel_cnn": ("model=mel_cnn", "model.window_s=2", "model.channels=[8,16]", "model.mel.n_mels=48"),
 }
 
 
@@ -67,7 +67,7 @@ def tiny(band_bundle: Bundle) -> dict[str, tuple[str, ...]]:
 def run_training(birds: Path, band_bundle: Bundle, tmp_path: Path) -> Train:
     """`train` on the birds with some overrides."""
 
-    def run(*overrides: str, **more: object) -> Run:
+    def run(*overrides: str, **more: object) -> TrainingRun:
         from dawnchorus.training.compose import compose_config
         from dawnchorus.training.trainer import train
 

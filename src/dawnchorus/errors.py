@@ -1,28 +1,28 @@
 """Every error that Dawn Chorus raises on purpose.
 
 DawnChorusError
-├── InputError            the user's request cannot be carried out as asked (also a ValueError)
-│   ├── UploadTooLarge        a request brings more bytes than the server takes
-│   ├── UploadTooSlow         a request's body comes too slowly
-│   ├── UnknownClass          a label is of no known class
-│   └── NotKnown              there is no recording, detection, model or job of this name
-├── AudioError            a recording cannot be used
-│   ├── AudioNotFound         no such file, or it is not a regular file
-│   ├── AudioUnreadable       the bytes are not a sound file that we can decode
-│   │   └── DecoderCrashed        a decoder ended, or hung, on it
-│   └── AudioTooLarge         more samples than the caller allowed
-├── ModelError            a model or bundle cannot be used
-│   ├── ModelNotFound         unknown name, or the weights are not on this machine
-│   └── BundleInvalid         a bundle folder breaks the contract
-├── FormatError           a table is not in the format it should be in
-├── TrainingFailed        learning came to nothing: the loss is no number any more
-├── Overloaded            a server has too much to do; ask again later
-├── FetchFailed           a server refused, or cannot be reached
-├── MissingExtra          an optional package is not installed
-├── OutputError           results cannot be written
-│   ├── OutputExists          something is there already and may not be replaced
-│   └── JournalDamagedError   the journal of a run cannot be read
-└── Busy                  another process works on the same output
+├── InputError                  the user's request cannot be carried out as asked (also a ValueError)
+│   ├── UploadTooLargeError     a request brings more bytes than the server takes
+│   ├── UploadTooSlowError      a request's body comes too slowly
+│   ├── UnknownClassError       a label is of no known class
+│   └── NotFoundError           there is no recording, detection, model or job of this name
+├── AudioError                  a recording cannot be used
+│   ├── AudioNotFoundError      no such file, or it is not a regular file
+│   ├── AudioDecodeError        the bytes are not a sound file that we can decode
+│   │   └── DecoderCrashError   a decoder ended, or hung, on it
+│   └── AudioTooLargeError      more samples than the caller allowed
+├── ModelError                  a model or bundle cannot be used
+│   ├── ModelNotFoundError      unknown name, or the weights are not on this machine
+│   └── InvalidBundleError      a bundle folder breaks the contract
+├── FormatError                 a table is not in the format it should be in
+├── TrainingError               learning came to nothing: the loss is no number any more
+├── OverloadedError             a server has too much to do; ask again later
+├── DownloadError               a server refused, or cannot be reached
+├── MissingExtraError           an optional package is not installed
+├── OutputError                 results cannot be written
+│   ├── OutputExistsError       something is there already and may not be replaced
+│   └── JournalDamagedError     the journal of a run cannot be read
+└── BusyError                   another process works on the same output
 
 Each message says what was expected, what came, which file, and what to do.
 """
@@ -50,19 +50,19 @@ class AudioError(DawnChorusError):
     exit_code = 3
 
 
-class AudioNotFound(AudioError):
+class AudioNotFoundError(AudioError):
     """The file is not there, or is a folder, a device or a dangling link."""
 
 
-class AudioUnreadable(AudioError):
+class AudioDecodeError(AudioError):
     """No decoder can make sound of the file."""
 
 
-class DecoderCrashed(AudioUnreadable):
+class DecoderCrashError(AudioDecodeError):
     """The decoder's process ended, or gave nothing for too long."""
 
 
-class AudioTooLarge(AudioError):
+class AudioTooLargeError(AudioError):
     """The file decodes to more samples than the caller allowed."""
 
 
@@ -72,11 +72,11 @@ class ModelError(DawnChorusError):
     exit_code = 5
 
 
-class ModelNotFound(ModelError):
+class ModelNotFoundError(ModelError):
     """The model's name is unknown, or its weights are not on this machine."""
 
 
-class BundleInvalid(ModelError):
+class InvalidBundleError(ModelError):
     """A bundle folder breaks the contract of `dawnchorus.models.bundle`."""
 
 
@@ -86,19 +86,19 @@ class FormatError(DawnChorusError):
     exit_code = 2
 
 
-class TrainingFailed(DawnChorusError):
+class TrainingError(DawnChorusError):
     """Learning came to nothing."""
 
 
-class UploadTooLarge(InputError):
+class UploadTooLargeError(InputError):
     """A request brings more bytes than the server takes."""
 
 
-class UploadTooSlow(InputError):
+class UploadTooSlowError(InputError):
     """A request's body comes too slowly."""
 
 
-class UnknownClass(InputError):
+class UnknownClassError(InputError):
     """A label is of no known class; `suggestions` are the nearest ones, as `Genus species_Common Name`."""
 
     def __init__(self, message: str, *, suggestions: tuple[str, ...] = ()) -> None:
@@ -106,11 +106,11 @@ class UnknownClass(InputError):
         self.suggestions = suggestions
 
 
-class NotKnown(InputError):
+class NotFoundError(InputError):
     """There is nothing of the name that was asked for."""
 
 
-class Overloaded(DawnChorusError):
+class OverloadedError(DawnChorusError):
     """A server has too much to do; it may be asked again after `retry_after_s`."""
 
     def __init__(self, message: str, *, retry_after_s: float) -> None:
@@ -118,7 +118,7 @@ class Overloaded(DawnChorusError):
         self.retry_after_s = retry_after_s
 
 
-class FetchFailed(DawnChorusError):
+class DownloadError(DawnChorusError):
     """A server refused, or could not be reached; `status` is the HTTP status, if it gave one."""
 
     exit_code = 3
@@ -128,7 +128,7 @@ class FetchFailed(DawnChorusError):
         self.status = status
 
 
-class MissingExtra(DawnChorusError):
+class MissingExtraError(DawnChorusError):
     """An optional package is needed and not installed."""
 
     exit_code = 5
@@ -146,7 +146,7 @@ class OutputError(DawnChorusError):
     exit_code = 4
 
 
-class OutputExists(OutputError):
+class OutputExistsError(OutputError):
     """The output is there already and the caller did not allow replacing it."""
 
 
@@ -154,7 +154,7 @@ class JournalDamagedError(OutputError):
     """The journal of a run is not the database that it was."""
 
 
-class Busy(DawnChorusError):
+class BusyError(DawnChorusError):
     """Another process is writing the same output."""
 
     exit_code = 6

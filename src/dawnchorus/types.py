@@ -57,8 +57,8 @@ class AudioInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """A stretch of a recording in seconds."""
+class Segment:
+    """A segment of a recording in seconds."""
 
     start_s: float
     end_s: float
@@ -122,8 +122,8 @@ class RecordingTable:
     week: int | None
     """Week of the 48-week year (four in a month)."""
     detections: tuple[Detection, ...]
-    speech: tuple[Span, ...] = ()
-    """Spans of human speech, if voices were looked for."""
+    speech: tuple[Segment, ...] = ()
+    """Segments of human speech, if speech was looked for."""
     is_silenced: bool = False
     """True if `speech` must be neither audible nor visible in anything made of the recording."""
     channel: ChannelSource = "mean"
@@ -141,8 +141,8 @@ class RecordingTable:
         )
 
     @property
-    def silenced(self) -> tuple[Span, ...]:
-        """Spans that must be silent in clips and pictures."""
+    def silenced(self) -> tuple[Segment, ...]:
+        """Segments that must be silent in clips and pictures."""
         return self.speech if self.is_silenced else ()
 
     def clock_time(self, start_s: float) -> datetime | None:
@@ -192,14 +192,14 @@ class DataSetSummary:
 
 @dataclass(frozen=True)
 class Example:
-    """A stretch of a recording that shows a species."""
+    """A segment of a recording that shows a species."""
 
     path: Path
     start_s: float
     end_s: float
     scientific_name: str
     common_name: str
-    about: str
+    caption: str
     """Origin and licence."""
-    silent: tuple[Span, ...] = ()
-    """Spans that must not be audible, in the recording's seconds."""
+    silent: tuple[Segment, ...] = ()
+    """Segments that must not be audible, in the recording's seconds."""

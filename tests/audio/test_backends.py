@@ -16,7 +16,7 @@ import soundfile
 from tests.sounds import tone
 
 from dawnchorus.audio.backends import _AvBackend, _check_bounds, open_backend
-from dawnchorus.errors import AudioNotFound, AudioUnreadable
+from dawnchorus.errors import AudioDecodeError, AudioNotFoundError
 from dawnchorus.types import AudioInfo
 
 
@@ -58,10 +58,10 @@ def test_what_is_no_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (tmp_path / "none", "no such file"),
         (tmp_path, "found a folder or a device"),
     ):
-        with pytest.raises(AudioNotFound, match=reason):
+        with pytest.raises(AudioNotFoundError, match=reason):
             open_backend(path)
     monkeypatch.setattr(os, "access", lambda path, mode: (path, mode) != (good, os.R_OK))
-    with pytest.raises(AudioNotFound, match="no permission to read"):
+    with pytest.raises(AudioNotFoundError, match="no permission to read"):
         open_backend(good)
 
 
@@ -70,7 +70,7 @@ def test_what_is_no_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 )
 def test_what_is_no_sound_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "x.wav").write_bytes(content)
-    with pytest.raises(AudioUnreadable, match=reason) as caught:
+    with pytest.raises(AudioDecodeError, match=reason) as caught:
         open_backend(tmp_path / "x.wav")
     assert "0x" not in str(caught.value)
 
@@ -87,13 +87,13 @@ def test_rates_and_channels_are_bounded(rate_hz: int, n_channels: int, is_good: 
     if is_good:
         _check_bounds(Path("x.wav"), info)
     else:
-        with pytest.raises(AudioUnreadable, match=r"x\.wav: the header says .* expected (500 to 500000 Hz|1 to 256)"):
+        with pytest.raises(AudioDecodeError, match=r"x\.wav: the header says .* expected (500 to 500000 Hz|1 to 256)"):
             _check_bounds(Path("x.wav"), info)
 
 
 def test_a_file_out_of_bounds_is_closed(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "x.wav", tone(seconds=0.1), 499)
-    with pytest.raises(AudioUnreadable, match="499 Hz"):
+    with pytest.raises(AudioDecodeError, match="499 Hz"):
         open_backend(tmp_path / "x.wav")
     assert not [link for link in Path("/proc/self/fd").iterdir() if link.resolve() == tmp_path / "x.wav"]
 
@@ -141,14 +141,14 @@ def test_reading_beyond_the_end_and_failing_reads_are_audio_errors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     soundfile.write(tmp_path / "x.wav", tone(seconds=0.1), 16_000)
-    with pytest.raises(AudioUnreadable, match=r"x\.wav: "):
+    with pytest.raises(AudioDecodeError, match=r"x\.wav: "):
         samples_of(tmp_path / "x.wav", first_frame=10**9)
 
     def fail(*_args: object, **_more: object) -> None:
         raise soundfile.LibsndfileError(1)
 
     monkeypatch.setattr(soundfile.SoundFile, "read", fail)
-    with pytest.raises(AudioUnreadable, match=r"x\.wav: "):
+    with pytest.raises(AudioDecodeError, match=r"x\.wav: "):
         samples_of(tmp_path / "x.wav")
 
 
@@ -178,7 +178,7 @@ def test_a_length_that_ffmpeg_does_not_know_is_none() -> None:
         backend._container = SimpleNamespace(duration=container, format=form)  # type: ignore[assignment]
         assert backend._read_info() == AudioInfo("AAC", "AAC", 16_000, 2, n_frames)
     context.sample_rate = 0
-    with pytest.raises(AudioUnreadable, match="no sound in the file"):
+    with pytest.raises(AudioDecodeError, match="no sound in the file"):
         backend._read_info()
 
 
@@ -188,7 +188,7 @@ def test_a_film_without_sound_is_refused(tmp_path: Path) -> None:
         stream.width = stream.height = 16
         container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")))
         container.mux(stream.encode(None))
-    with pytest.raises(AudioUnreadable, match="FFmpeg: there is no sound in the file"):
+    with pytest.raises(AudioDecodeError, match="FFmpeg: there is no sound in the file"):
         open_backend(tmp_path / "x.mp4")
 
 
@@ -210,7 +210,7 @@ def test_all_that_ffmpeg_raises_is_an_audio_error(
     write(tmp_path / "x.mka", codec="pcm_s16le", n=4_000)
     backend = _AvBackend(tmp_path / "x.mka")
     monkeypatch.setattr(av, "open", fail)
-    with pytest.raises(AudioUnreadable) as caught:
+    with pytest.raises(AudioDecodeError) as caught:
         _AvBackend(tmp_path / "x.mka")
     assert str(caught.value) == reason
     backend.close()
@@ -227,6 +227,6 @@ def test_damage_that_ffmpeg_finds_is_an_audio_error(tmp_path: Path) -> None:
     backend._container = SimpleNamespace(decode=decode)  # type: ignore[assignment]
     blocks = backend.blocks()
     assert len(next(blocks)) > 0
-    with pytest.raises(AudioUnreadable, match=r"x\.mka: Invalid data$"):
+    with pytest.raises(AudioDecodeError, match=r"x\.mka: Invalid data$"):
         next(blocks)
     backend.close()

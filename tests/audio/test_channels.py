@@ -12,7 +12,7 @@ from tests.sounds import tone
 
 from dawnchorus.audio.channels import ChannelStatistics, mix_to_mono
 from dawnchorus.audio.decode import open_recording
-from dawnchorus.errors import AudioUnreadable
+from dawnchorus.errors import AudioDecodeError
 from dawnchorus.types import Channel, ChannelSource
 
 RATE = 16_000
@@ -108,7 +108,7 @@ def test_a_channel_is_read_by_its_number_and_one_that_is_not_there_is_refused(tm
     assert read(path, 1)[1] == [
         f"channels: channel {k} of 3 is {what}" for k, what in ((3, "silent"), (1, "only noise"))
     ]
-    with pytest.raises(AudioUnreadable, match="x.wav: expected a channel 4, and the recording has 3"):
+    with pytest.raises(AudioDecodeError, match="x.wav: expected a channel 4, and the recording has 3"):
         read(path, 4)
 
 

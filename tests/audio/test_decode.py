@@ -14,7 +14,7 @@ from tests.sounds import tone
 from dawnchorus.audio import decode
 from dawnchorus.audio.channels import mix_to_mono
 from dawnchorus.audio.decode import Recording, open_recording, read_clip, read_mono
-from dawnchorus.errors import AudioTooLarge, AudioUnreadable
+from dawnchorus.errors import AudioDecodeError, AudioTooLargeError
 from dawnchorus.types import AudioInfo
 
 LOSSLESS = [
@@ -152,7 +152,7 @@ def test_nan_becomes_silence_with_a_warning(tmp_path: Path) -> None:
 def test_a_decompression_bomb_is_stopped_early(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "x.flac", np.zeros((1_000_000, 8), np.float32), 96_000)
     assert (tmp_path / "x.flac").stat().st_size < 200_000
-    with open_recording(tmp_path / "x.flac") as recording, pytest.raises(AudioTooLarge, match="Split it"):
+    with open_recording(tmp_path / "x.flac") as recording, pytest.raises(AudioTooLargeError, match="Split it"):
         for _ in recording.blocks(max_samples=1_000_000):
             pass
     assert recording.n_frames_decoded < 300_000
@@ -180,7 +180,7 @@ def test_a_clip_is_the_same_part_of_the_whole(tmp_path: Path, name: str) -> None
     whole, _ = read_mono(tmp_path / name)
     clip = read_clip(tmp_path / name, start_s=1.0, end_s=2.5, rate_hz=48_000)
     np.testing.assert_allclose(clip, whole[48_000:120_000], atol=2e-2 if name == "x.mp3" else 1e-4)
-    with pytest.raises(AudioUnreadable, match="no sound at"):
+    with pytest.raises(AudioDecodeError, match="no sound at"):
         read_clip(tmp_path / name, start_s=100.0, end_s=101.0, rate_hz=48_000)
 
 
@@ -196,14 +196,14 @@ def test_a_codec_that_nobody_decodes_is_named_as_the_reason(tmp_path: Path) -> N
     content = bytearray(path.read_bytes())
     content[20:22] = b"\xf0\xff"  # the format tag
     path.write_bytes(content)
-    with pytest.raises(AudioUnreadable, match="no decoder for the codec"):
+    with pytest.raises(AudioDecodeError, match="no decoder for the codec"):
         open_recording(path)
 
 
 class Fake:
     """A backend that gives what it is told, and then fails if it is told to."""
 
-    def __init__(self, *blocks: np.ndarray, info: AudioInfo, error: AudioUnreadable | None = None) -> None:
+    def __init__(self, *blocks: np.ndarray, info: AudioInfo, error: AudioDecodeError | None = None) -> None:
         self.info, self._blocks, self._error, self.n_closed = info, blocks, error, 0
 
     def blocks(self, *, first_frame: int = 0) -> Iterator[np.ndarray]:
@@ -220,7 +220,7 @@ def info(*, n_frames: int | None = None, n_channels: int = 1, rate_hz: int = 16_
     return AudioInfo(container="X", codec="X", rate_hz=rate_hz, n_channels=n_channels, n_frames=n_frames)
 
 
-def recording_of(path: Path, *blocks: np.ndarray, error: AudioUnreadable | None = None, **more: int) -> Recording:
+def recording_of(path: Path, *blocks: np.ndarray, error: AudioDecodeError | None = None, **more: int) -> Recording:
     path.touch()
     fake = Fake(*blocks, info=info(**more), error=error)
     return Recording(path=path, info=fake.info, _backend=fake)
@@ -240,12 +240,12 @@ def test_values_of_a_million_million_are_no_samples(tmp_path: Path) -> None:
 
 def test_a_recording_without_one_number_is_refused(tmp_path: Path) -> None:
     bad = frames(np.nan, np.nan, np.nan, np.nan, n_channels=2)
-    with pytest.raises(AudioUnreadable, match="all samples are NaN"):
+    with pytest.raises(AudioDecodeError, match="all samples are NaN"):
         list(recording_of(tmp_path / "x", bad, n_channels=2).blocks())
     bad[0, 0] = 0.5
     (block,) = recording_of(tmp_path / "x", bad, n_channels=2).blocks()
     assert block.tolist() == [0.25, 0]
-    with pytest.raises(AudioUnreadable, match="there are no samples in the file"):
+    with pytest.raises(AudioDecodeError, match="there are no samples in the file"):
         list(recording_of(tmp_path / "x").blocks())
 
 
@@ -258,14 +258,14 @@ def test_half_a_second_may_be_missing_at_the_end(tmp_path: Path, n_promised: int
 
 
 def test_damage_ends_the_sound_and_is_one_warning(tmp_path: Path) -> None:
-    damage = AudioUnreadable("lost")
+    damage = AudioDecodeError("lost")
     recording = recording_of(tmp_path / "x", frames(*[0.5] * 1600), error=damage, n_frames=64_000)
     assert len(np.concatenate(list(recording.blocks()))) == 1600
     assert recording.warnings == ["damaged: decoding stopped at 0.100 s (lost)"]
     recording = recording_of(tmp_path / "x", frames(0.5, np.nan), error=damage, n_frames=64_000)
     list(recording.blocks())
     assert [line[:9] for line in recording.warnings] == ["damaged: ", "1 samples"]
-    with pytest.raises(AudioUnreadable, match="lost"):
+    with pytest.raises(AudioDecodeError, match="lost"):
         list(recording_of(tmp_path / "x", error=damage).blocks())
 
 
@@ -274,9 +274,9 @@ def test_400_hours_of_48_khz_are_the_limit_over_all_channels(tmp_path: Path) -> 
     limit = 400 * 3600 * 48_000
     (block,) = recording_of(tmp_path / "x", frames(0.5), n_channels=limit).blocks()
     assert block.tolist() == [0.5]
-    with pytest.raises(AudioTooLarge, match=f"more than {limit} samples"):
+    with pytest.raises(AudioTooLargeError, match=f"more than {limit} samples"):
         list(recording_of(tmp_path / "x", frames(0.5), n_channels=limit + 1).blocks())
-    with pytest.raises(AudioTooLarge):
+    with pytest.raises(AudioTooLargeError):
         list(recording_of(tmp_path / "x", frames(1, 2), frames(3, 4, n_channels=2), n_channels=2).blocks(max_samples=5))
     assert len(list(recording_of(tmp_path / "x", frames(1, 2), frames(3)).blocks(max_samples=3))) == 2
 
@@ -325,17 +325,17 @@ def test_a_clip_begins_and_ends_at_its_samples(monkeypatch: pytest.MonkeyPatch, 
         assert fake.n_closed == 1
     for start_s in (1.0, 7.0):
         fake = Fake(sound, info=info(n_frames=n_frames))
-        with pytest.raises(AudioUnreadable, match=f"there is no sound at {start_s:.3f} s"):
+        with pytest.raises(AudioDecodeError, match=f"there is no sound at {start_s:.3f} s"):
             clip(fake, monkeypatch, start_s, 9.0)
         assert fake.n_closed == 1
 
 
 def test_a_clip_of_several_blocks_stops_where_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    damage = AudioUnreadable("lost")
+    damage = AudioDecodeError("lost")
     fake = Fake(frames(1, 2), frames(3, 4), frames(5, 6), info=info(rate_hz=4_000), error=damage)
     assert clip(fake, monkeypatch, 0.0, 0.00075) == [1, 2, 3]
     assert clip(fake, monkeypatch, 0.0, 0.001) == [1, 2, 3, 4]
-    with pytest.raises(AudioUnreadable, match="lost"):
+    with pytest.raises(AudioDecodeError, match="lost"):
         clip(fake, monkeypatch, 0.0, 0.01)
 
 

@@ -13,7 +13,7 @@ from tests.sounds import tone
 from dawnchorus.audio.decode import open_recording, read_clip
 from dawnchorus.audio.header_lengths import find_unwritten
 from dawnchorus.audio.process import DecoderProcess
-from dawnchorus.errors import AudioUnreadable
+from dawnchorus.errors import AudioDecodeError
 
 SOUND = np.rint(tone(seconds=1.0) * 32767).astype("<i2")
 ZERO, MAX, LONG = bytes(4), b"\xff" * 4, b"\xff" * 8
@@ -67,7 +67,7 @@ def test_a_written_length_is_believed(tmp_path: Path, kind: str) -> None:
 def test_a_file_without_samples_has_none(tmp_path: Path, kind: str) -> None:
     soundfile.write(tmp_path / "x.wav", np.zeros(0), 16_000, format=kind, subtype="PCM_16")
     assert find_unwritten(tmp_path / "x.wav") is None
-    with pytest.raises(AudioUnreadable, match="there are no samples in the file"):
+    with pytest.raises(AudioDecodeError, match="there are no samples in the file"):
         decoded(tmp_path / "x.wav")
 
 
@@ -114,7 +114,7 @@ def test_no_samples_before_a_chunk_or_padding_are_none(tmp_path: Path) -> None:
     header = wav(tmp_path / "x.wav", (40, ZERO)).read_bytes()[:44]
     for rest in (b"LIST\4\0\0\0INFO", b"LIST\5\0\0\0INFOx", bytes(468)):
         (tmp_path / "x.wav").write_bytes(header + rest)
-        with pytest.raises(AudioUnreadable, match="there are no samples"):
+        with pytest.raises(AudioDecodeError, match="there are no samples"):
             decoded(tmp_path / "x.wav")
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.sounds import tone
 
 from dawnchorus.audio.noise import reduce_noise
-from dawnchorus.errors import MissingExtra
+from dawnchorus.errors import MissingExtraError
 
 
 @pytest.mark.parametrize(("kind", "stationary"), [("stationary", True), ("nonstationary", False)])
@@ -32,5 +32,5 @@ def test_the_kind_and_the_rate_reach_the_library(kind: str, stationary: bool, mo
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "noisereduce", None)
-    with pytest.raises(MissingExtra, match=r"Noise reduction needs the package 'noisereduce'.*dawnchorus\[data\]"):
+    with pytest.raises(MissingExtraError, match=r"Noise reduction needs the package 'noisereduce'.*dawnchorus\[data\]"):
         reduce_noise(tone(), rate_hz=16_000, kind="stationary")

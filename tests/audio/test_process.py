@@ -21,9 +21,16 @@ import soundfile
 from tests.sounds import tone
 
 from dawnchorus.audio import process
-from dawnchorus.audio.process import DecoderProcess, Ended, Opened, _Answerer, _Watchdog, can_share_memory
-from dawnchorus.audio.ring_buffer import Ring, reserve_file
-from dawnchorus.errors import AudioNotFound, AudioTooLarge, AudioUnreadable, DecoderCrashed
+from dawnchorus.audio.process import (
+    DecodeFinished,
+    DecoderProcess,
+    DecodeStarted,
+    _DecoderServer,
+    _Watchdog,
+    can_share_memory,
+)
+from dawnchorus.audio.ring_buffer import SharedRingBuffer, reserve_file
+from dawnchorus.errors import AudioDecodeError, AudioNotFoundError, AudioTooLargeError, DecoderCrashError
 from dawnchorus.types import AudioInfo, Origin
 
 pytestmark = pytest.mark.usefixtures("own_decoders")
@@ -43,9 +50,9 @@ def test_the_process_gives_what_the_file_holds(recording: Path, shares_memory: b
         part.copy() if isinstance(part, np.ndarray) else part for part in decoder.decode(recording, rate_hz=48_000)
     ]
     first, *blocks, last = items
-    assert isinstance(first, Opened)
-    assert isinstance(last, Ended)
-    assert last == Ended(20.0, ())
+    assert isinstance(first, DecodeStarted)
+    assert isinstance(last, DecodeFinished)
+    assert last == DecodeFinished(20.0, ())
     np.testing.assert_array_equal(np.concatenate(blocks), tone(rate_hz=48_000, seconds=20))
     decoder.close()
 
@@ -54,7 +61,7 @@ def test_the_process_gives_what_the_file_holds(recording: Path, shares_memory: b
 def test_replies_to_a_request_that_was_left_are_not_taken_for_others(recording: Path, shares_memory: bool) -> None:
     decoder = DecoderProcess(shares_memory=shares_memory)
     left = decoder.decode(recording, rate_hz=384_000)
-    assert isinstance(next(left), Opened)
+    assert isinstance(next(left), DecodeStarted)
     short = recording.with_name("short.wav")
     soundfile.write(short, np.zeros(800), 16_000)
     assert decoder.probe(short).info.n_frames == 800
@@ -62,7 +69,7 @@ def test_replies_to_a_request_that_was_left_are_not_taken_for_others(recording: 
     next(items)
     left.close()
     *_, last = items
-    assert isinstance(last, Ended)
+    assert isinstance(last, DecodeFinished)
     assert last.duration_s == 0.05
     decoder.close()
 
@@ -70,11 +77,11 @@ def test_replies_to_a_request_that_was_left_are_not_taken_for_others(recording: 
 @pytest.mark.parametrize("shares_memory", [True, False])
 def test_a_crash_costs_one_file_and_the_next_one_works(recording: Path, shares_memory: bool) -> None:
     decoder = DecoderProcess(shares_memory=shares_memory)
-    with pytest.raises(AudioUnreadable, match=r"x\.wav: the decoder crashed on this file"):
+    with pytest.raises(AudioDecodeError, match=r"x\.wav: the decoder crashed on this file"):
         for _ in decoder.decode(recording, rate_hz=384_000):  # more than the ring holds
             assert decoder._process is not None
             os.kill(decoder._process.pid, signal.SIGSEGV)
-    assert isinstance(list(decoder.decode(recording, rate_hz=48_000))[-1], Ended)
+    assert isinstance(list(decoder.decode(recording, rate_hz=48_000))[-1], DecodeFinished)
     decoder.close()
 
 
@@ -85,9 +92,11 @@ def test_a_hung_decoder_is_ended(recording: Path) -> None:
     assert decoder._watchdog is not None
     os.kill(decoder._process.pid, signal.SIGSTOP)
     decoder._watchdog = _Watchdog(decoder._process, 0.1)  # the decoder's own would take two minutes
-    with pytest.raises(AudioUnreadable, match="gave nothing for 120 s and was ended"):
+    with pytest.raises(AudioDecodeError, match="gave nothing for 120 s and was ended"):
         list(decoder.decode(recording, rate_hz=48_000))
-    assert isinstance(list(decoder.decode(recording, rate_hz=48_000))[-1], Ended), "another process took its place"
+    assert isinstance(list(decoder.decode(recording, rate_hz=48_000))[-1], DecodeFinished), (
+        "another process took its place"
+    )
     decoder.close()
 
 
@@ -97,13 +106,13 @@ def test_watchdog_ends_only_who_keeps_its_caller_waiting() -> None:
         assert process.poll() is None
         with watchdog.waiting():
             process.wait()
-        assert watchdog.has_bitten
+        assert watchdog.has_expired
         watchdog.close()
 
 
 def test_errors_come_through_with_their_kind(tmp_path: Path) -> None:
     decoder = DecoderProcess()
-    with pytest.raises(AudioNotFound, match="no such file"):
+    with pytest.raises(AudioNotFoundError, match="no such file"):
         list(decoder.decode(tmp_path / "none.wav", rate_hz=48_000))
     decoder.close()
 
@@ -116,19 +125,19 @@ def test_closing_from_another_thread_ends_a_running_decode(recording: Path) -> N
     thread = threading.Thread(target=decoder.close)
     thread.start()
     thread.join()
-    with pytest.raises(AudioUnreadable):
+    with pytest.raises(AudioDecodeError):
         list(blocks)
 
 
 def test_a_child_killed_while_it_starts_leaves_nothing_behind(recording: Path) -> None:
     decoder = DecoderProcess()
-    process, _watchdog = decoder._started()
+    process, _watchdog = decoder._start()
     maps = Path("/proc/self/maps")
     shared = [line for line in maps.read_text().splitlines() if "/dev/shm/" in line] if maps.exists() else []
     assert all(line.endswith("(deleted)") for line in shared), "the memory has no name"
     process.kill()
     process.wait()
-    assert isinstance(list(decoder.decode(recording, rate_hz=48_000))[-1], Ended)
+    assert isinstance(list(decoder.decode(recording, rate_hz=48_000))[-1], DecodeFinished)
     decoder.close()
 
 
@@ -138,9 +147,9 @@ def test_a_file_that_fails_does_not_cost_the_process(recording: Path, tmp_path: 
     process = decoder._process
     assert process is not None
     assert os.getpgid(process.pid) != os.getpgrp(), "Ctrl-C is not for it"
-    with pytest.raises(AudioNotFound, match="no such file"):
+    with pytest.raises(AudioNotFoundError, match="no such file"):
         decoder.probe(tmp_path / "none.wav")
-    with pytest.raises(AudioTooLarge):
+    with pytest.raises(AudioTooLargeError):
         list(decoder.decode(recording, rate_hz=48_000, max_samples=1000))
     lengths = [len(part) for part in decoder.decode(recording, rate_hz=48_000) if isinstance(part, np.ndarray)]
     assert lengths == [2**18] * 3 + [20 * 48_000 - 3 * 2**18]
@@ -170,10 +179,10 @@ def test_what_was_wrong_comes_through(tmp_path: Path) -> None:
     soundfile.write(path, sound, 16_000, subtype="FLOAT")
     decoder = DecoderProcess()
     first, _, last = decoder.decode(path, rate_hz=16_000)
-    assert isinstance(first, Opened)
+    assert isinstance(first, DecodeStarted)
     assert first.origin == Origin(start_time=datetime(2026, 5, 1, 4, 30), source="file name")
     assert first.info == AudioInfo("WAV", "FLOAT", 16_000, 1, 1600)
-    assert last == Ended(0.1, ("1 samples are NaN, infinite or as good as that; they were set to zero",))
+    assert last == DecodeFinished(0.1, ("1 samples are NaN, infinite or as good as that; they were set to zero",))
     decoder.close()
 
 
@@ -230,25 +239,25 @@ class Child:
 @pytest.mark.parametrize("error", [BrokenPipeError(32, "Broken pipe"), ValueError("write to closed file")])
 def test_a_request_that_cannot_be_sent_is_a_crash(error: Exception) -> None:
     decoder = DecoderProcess()
-    with pytest.raises(DecoderCrashed, match=r"x\.wav: .*\(exit status None\)"):
+    with pytest.raises(DecoderCrashError, match=r"x\.wav: .*\(exit status None\)"):
         decoder._send(Path("x.wav"), Pipe(error), 5)
     decoder._process = Child()  # type: ignore[assignment]
-    with pytest.raises(DecoderCrashed, match=r"x\.wav: .*\(exit status -11\)"):
+    with pytest.raises(DecoderCrashError, match=r"x\.wav: .*\(exit status -11\)"):
         decoder._send(Path("x.wav"), Pipe(error), 5)
 
 
 def test_replies_are_read_to_their_last_byte_and_no_further() -> None:
-    decoder, watchdog = DecoderProcess(), SimpleNamespace(has_bitten=False, waiting=nullcontext)
+    decoder, watchdog = DecoderProcess(), SimpleNamespace(has_expired=False, waiting=nullcontext)
     path, samples = Path("x.wav"), np.arange(5, dtype=np.float32)
     stdout = io.BytesIO(b'{"kind": "samples"}\n' + samples.tobytes() + b"next")
     assert decoder._receive(path, stdout, watchdog) == {"kind": "samples"}  # type: ignore[arg-type]
     np.testing.assert_array_equal(decoder._receive_samples(path, stdout, watchdog, 5), samples)  # type: ignore[arg-type]
     assert stdout.read() == b"next"
-    for has_bitten, reason in ((False, "crashed on this file"), (True, "gave nothing for 60 s and was ended")):
-        watchdog.has_bitten = has_bitten
-        with pytest.raises(DecoderCrashed, match=reason):
+    for has_expired, reason in ((False, "crashed on this file"), (True, "gave nothing for 60 s and was ended")):
+        watchdog.has_expired = has_expired
+        with pytest.raises(DecoderCrashError, match=reason):
             decoder._receive(path, io.BytesIO(), watchdog)  # type: ignore[arg-type]
-        with pytest.raises(DecoderCrashed, match=reason):
+        with pytest.raises(DecoderCrashError, match=reason):
             decoder._receive_samples(path, io.BytesIO(b"short"), watchdog, 5)  # type: ignore[arg-type]
 
 
@@ -297,11 +306,11 @@ def test_a_watchdog_bites_after_its_time_and_only_while_someone_waits(
         patch.setattr(time, "monotonic", lambda: clock.now)
         watchdog = _Watchdog(child, 8.0)  # type: ignore[arg-type]
         watchdog._over = clock  # type: ignore[assignment]
-        assert not watchdog.has_bitten
+        assert not watchdog.has_expired
         with watchdog.waiting() if waits else nullcontext():
             watchdog._watch()
     assert threads[0]["daemon"] is True
-    assert (child.calls, watchdog.has_bitten) == ((["kill"], True) if bitten_at else ([], False))
+    assert (child.calls, watchdog.has_expired) == ((["kill"], True) if bitten_at else ([], False))
     assert bitten_at is None or clock.now == bitten_at
     assert watchdog._since is None
 
@@ -312,10 +321,10 @@ def test_a_watchdog_bites_after_its_time_and_only_while_someone_waits(
 class Caller:
     """Requests for an answerer, and what it replies."""
 
-    def __init__(self, *messages: object, ring: Ring | None = None) -> None:
+    def __init__(self, *messages: object, ring: SharedRingBuffer | None = None) -> None:
         self.replies = io.BytesIO()
         self._requests = io.BytesIO(b"".join(json.dumps(message).encode() + b"\n" for message in messages))
-        _Answerer(ring, self._requests, self.replies).run()
+        _DecoderServer(ring, self._requests, self.replies).run()
 
     def lines(self) -> list[dict[str, object]]:
         return [json.loads(line) for line in self.replies.getvalue().splitlines()]
@@ -329,7 +338,7 @@ def test_requests_are_answered_one_after_another(tmp_path: Path) -> None:
     path = tmp_path / "x.wav"
     soundfile.write(path, np.array([0.5, -0.5, 0.25, 0.0], np.float32), 16_000, subtype="FLOAT")
     lines = Caller(request(tmp_path / "none.wav"), 3, request(path)).lines()
-    assert [line["kind"] for line in lines] == ["AudioNotFound", "opened", "ended"]
+    assert [line["kind"] for line in lines] == ["AudioNotFoundError", "opened", "ended"]
     assert "no such file" in str(lines[0]["message"])
     assert lines[2] == {"kind": "ended", "duration_s": 0.0, "warnings": []}
     content = Caller(request(path, rate_hz=16_000, max_samples=4)).replies.getvalue()
@@ -348,8 +357,8 @@ def test_failing_drives_and_callers_that_are_gone(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(process, "open_recording", fail)
     assert Caller(*[request(tmp_path)] * 4).lines() == [
-        {"kind": "AudioUnreadable", "message": "/x: Input/output error"},
-        {"kind": "AudioUnreadable", "message": "reading: odd"},
+        {"kind": "AudioDecodeError", "message": "/x: Input/output error"},
+        {"kind": "AudioDecodeError", "message": "reading: odd"},
     ]
 
 
@@ -366,7 +375,7 @@ def test_slots_are_filled_one_after_another(tmp_path: Path, n: int, sizes: list[
     sound = (np.arange(n) % 30_011).astype(np.float32) / 32_768
     soundfile.write(tmp_path / "x.wav", sound, 48_000, subtype="FLOAT")
     with reserve_file() as file:
-        ring = Ring(file.fileno())
+        ring = SharedRingBuffer(file.fileno())
     lines = Caller(request(tmp_path / "x.wav", rate_hz=48_000, max_samples=n), ring=ring).lines()[1:-1]
     assert lines == [{"kind": "samples", "slot": k, "n": size} for k, size in enumerate(sizes)]
     parts = [ring.slot(k)[:size] for k, size in enumerate(sizes)]
@@ -377,7 +386,7 @@ def test_a_slot_is_used_again_when_the_caller_has_read_it(tmp_path: Path) -> Non
     soundfile.write(tmp_path / "x.wav", np.zeros(5 * 2**18 + 5, np.int16), 48_000)
     asked = request(tmp_path / "x.wav", rate_hz=48_000, max_samples=10**7)
     with reserve_file() as file:
-        ring = Ring(file.fileno())
+        ring = SharedRingBuffer(file.fileno())
     lines = Caller(asked, 2, 0, ring=ring).lines()
     assert [line.get("slot") for line in lines] == [None, 0, 1, 2, 3, 2, 0, None]
     gone = Caller(asked, 2, ring=ring).lines()

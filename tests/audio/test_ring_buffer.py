@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from dawnchorus.audio import ring_buffer
-from dawnchorus.audio.ring_buffer import N_SLOTS, SLOT_SAMPLES, Ring, reserve_file
+from dawnchorus.audio.ring_buffer import N_SLOTS, SLOT_SAMPLES, SharedRingBuffer, reserve_file
 
 SIZE = N_SLOTS * SLOT_SAMPLES * 4
 
 
 def test_two_rings_of_one_file_share_their_slots() -> None:
     with reserve_file() as file:
-        one, other = Ring(file.fileno()), Ring(file.fileno())
+        one, other = SharedRingBuffer(file.fileno()), SharedRingBuffer(file.fileno())
     for number in range(N_SLOTS):
         assert one.slot(number).shape == (SLOT_SAMPLES,)
         one.slot(number)[:] = number + 1

@@ -11,7 +11,7 @@ import pytest
 
 from dawnchorus.audio import decode
 from dawnchorus.audio.selftest import broken_formats
-from dawnchorus.errors import AudioUnreadable
+from dawnchorus.errors import AudioDecodeError
 
 
 def fail_import(monkeypatch: pytest.MonkeyPatch, package: str, error: Exception) -> None:
@@ -43,8 +43,8 @@ def test_every_format_is_tried_and_named_if_it_fails(monkeypatch: pytest.MonkeyP
         assert path.stat().st_size > 0
         if path.suffix == ".mp3":
             raise RuntimeError
-        raise AudioUnreadable("no")
+        raise AudioDecodeError("no")
 
     monkeypatch.setattr(decode, "read_mono", fail)
-    expected = ["wav (AudioUnreadable)", "flac (AudioUnreadable)", "mp3 (RuntimeError)", "ogg (AudioUnreadable)"]
+    expected = ["wav (AudioDecodeError)", "flac (AudioDecodeError)", "mp3 (RuntimeError)", "ogg (AudioDecodeError)"]
     assert broken_formats() == expected

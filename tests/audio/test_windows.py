@@ -18,27 +18,27 @@ def cut(samples: np.ndarray, plan: WindowPlan, block: int, batch: int = 8) -> np
         parts += windower.push(samples[start : start + block])
     rest = windower.finish()
     parts += [] if rest is None else [rest]
-    return np.concatenate(parts) if parts else np.empty((0, plan.n_window), np.float32)
+    return np.concatenate(parts) if parts else np.empty((0, plan.window_samples), np.float32)
 
 
 @given(
     n=st.integers(1, 400),
-    n_window=st.integers(1, 40),
+    window_samples=st.integers(1, 40),
     hop_part=st.integers(0, 39),
     block=st.integers(1, 97),
     batch=st.integers(1, 9),
 )
 def test_windows_do_not_depend_on_how_the_sound_arrives(
-    n: int, n_window: int, hop_part: int, block: int, batch: int
+    n: int, window_samples: int, hop_part: int, block: int, batch: int
 ) -> None:
-    plan = WindowPlan(rate_hz=100, n_window=n_window, n_hop=max(n_window - hop_part, 1))
+    plan = WindowPlan(rate_hz=100, window_samples=window_samples, hop_samples=max(window_samples - hop_part, 1))
     samples = np.arange(1, n + 1, dtype=np.float32)
     windows = cut(samples, plan, block, batch)
-    assert windows.shape == (plan.count(n), n_window)
-    padded = np.concatenate([samples, np.zeros(n_window, np.float32)])
+    assert windows.shape == (plan.count(n), window_samples)
+    padded = np.concatenate([samples, np.zeros(window_samples, np.float32)])
     for index, window in enumerate(windows):
-        start = index * plan.n_hop
-        np.testing.assert_array_equal(window, padded[start : start + n_window])
+        start = index * plan.hop_samples
+        np.testing.assert_array_equal(window, padded[start : start + window_samples])
 
 
 def test_a_short_tail_is_left_out_and_a_longer_one_is_filled_with_zeros() -> None:
@@ -64,7 +64,7 @@ def test_an_impossible_overlap_is_refused(overlap: float) -> None:
 
 def test_windows_that_overlap_are_counted_with_the_same_tail() -> None:
     plan = WindowPlan.from_seconds(rate_hz=100, window_s=1.0, overlap_s=0.5)
-    assert (plan.n_window, plan.n_hop, plan.rate_hz) == (100, 50, 100)
+    assert (plan.window_samples, plan.hop_samples, plan.rate_hz) == (100, 50, 100)
     assert [plan.count(n) for n in (-1, 0, 1, 99, 100, 124, 125, 150, 174, 175, 200, 225)] == [
         *(0, 0, 1, 1, 1, 1),
         *(2, 2, 2, 3, 3, 4),
@@ -74,12 +74,12 @@ def test_windows_that_overlap_are_counted_with_the_same_tail() -> None:
 
 def test_an_overlap_of_all_but_one_sample_is_possible() -> None:
     plan = WindowPlan.from_seconds(rate_hz=100, window_s=1.0, overlap_s=0.99)
-    assert (plan.n_hop, plan.count(103)) == (1, 4)
-    assert WindowPlan.from_seconds(rate_hz=48_000, window_s=3.0).n_hop == 144_000
+    assert (plan.hop_samples, plan.count(103)) == (1, 4)
+    assert WindowPlan.from_seconds(rate_hz=48_000, window_s=3.0).hop_samples == 144_000
 
 
 def test_nothing_remains_after_whole_batches() -> None:
-    plan = WindowPlan(rate_hz=100, n_window=10, n_hop=10)
+    plan = WindowPlan(rate_hz=100, window_samples=10, hop_samples=10)
     assert Windower(plan, batch=2).finish() is None
     windower = Windower(plan, batch=2)
     (batch,) = windower.push(np.arange(20, dtype=np.float32))
@@ -89,7 +89,7 @@ def test_nothing_remains_after_whole_batches() -> None:
 
 
 def test_batches_stay_as_they_are_when_more_comes() -> None:
-    windower = Windower(WindowPlan(rate_hz=100, n_window=300, n_hop=300), batch=1)
+    windower = Windower(WindowPlan(rate_hz=100, window_samples=300, hop_samples=300), batch=1)
     block = np.full(300, 1, np.float32)
     (first,) = windower.push(block)
     block[:] = 2

@@ -24,13 +24,13 @@ NAMES = [f"2026050{k}-043000-a_name_that_is_long_enough_to_be_cut" for k in (1, 
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
-    """Two runs of a study of `n_bands`; the second one was evaluated."""
-    for name, n_bands in zip(NAMES, (64, 128), strict=True):
+    """Two runs of a study of `n_mels`; the second one was evaluated."""
+    for name, n_mels in zip(NAMES, (64, 128), strict=True):
         folder = tmp_path / "runs" / name
         folder.mkdir(parents=True)
         about = {"status": "done", "metrics": {"val_accuracy": 0.5, "val_auc": 0.75}, "devices": "1 x CPU (2 threads)"}
         (folder / "run.json").write_text(json.dumps(about))
-        (folder / "config.yaml").write_text(f"model: {{mel: {{n_bands: {n_bands}}}}}\nseed: {n_bands}\n")
+        (folder / "config.yaml").write_text(f"model: {{mel: {{n_mels: {n_mels}}}}}\nseed: {n_mels}\n")
         (folder / "metrics.csv").write_text("epoch,loss,val_loss\n1,0.9,0.9\n2,0.5,0.6\n")
     result = {"data_set": "/x/birds", "part": "test", "date": "2026-05-03T04:30:00"}
     measured = {**about, "evaluations": [{**result, "metrics": {"accuracy": {"value": 0.7, "low": 0.6, "high": 0.8}}}]}
@@ -45,7 +45,7 @@ def test_names_are_whole_in_a_pipe_whatever_the_width(runs: Path, command: Comma
     for text in (*NAMES, "birds test 2026-05-03", "0.700", "1 x CPU (2 threads)"):
         assert text in listed
     compared = command("runs", "compare", *NAMES, "--runs", runs, COLUMNS="20").stdout.decode()
-    for text in (*NAMES, "model.mel.n_bands", "test_accuracy", "evaluated on"):
+    for text in (*NAMES, "model.mel.n_mels", "test_accuracy", "evaluated on"):
         assert text in compared
 
 
@@ -82,9 +82,9 @@ def test_the_picture_of_a_study_names_runs_by_what_was_varied(runs: Path, comman
     assert (tmp_path / "runs.png").read_bytes().startswith(b"\x89PNG")
     points = {"loss": [(1.0, 0.9), (2.0, 0.5)]}
     study = [Curves("128", points, 0.7, (0.6, 0.8)), Curves("64", points, 0.5, None)]
-    figure = draw_figure(study, setting="model.mel.n_bands", metric="test_accuracy")
+    figure = draw_figure(study, setting="model.mel.n_mels", metric="test_accuracy")
     results = figure.axes[-1]
-    assert results.get_ylabel() == "model.mel.n_bands"
+    assert results.get_ylabel() == "model.mel.n_mels"
     assert [label.get_text() for label in results.get_yticklabels()] == ["64", "128"]
     assert "intervals" in results.get_title("left")
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["64", "128"]
@@ -98,5 +98,5 @@ def test_trials_of_a_tuning_are_named_by_all_settings_in_few_digits(runs: Path) 
         config = runs / name / "config.yaml"
         config.write_text(f"{config.read_text()}optimizer: {{lr: {rate}}}\n")
     setting, labels = label_runs([read_run(runs / name) for name in NAMES])
-    assert setting == "model.mel.n_bands, optimizer.lr"
-    assert labels == ["n_bands=64, lr=0.0006824", "n_bands=128, lr=0.001"]
+    assert setting == "model.mel.n_mels, optimizer.lr"
+    assert labels == ["n_mels=64, lr=0.0006824", "n_mels=128, lr=0.001"]

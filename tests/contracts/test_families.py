@@ -13,7 +13,7 @@ from tests.tiny_training import STARTED, TINY, Train
 from dawnchorus.data.recordings import read_table
 from dawnchorus.identification import Options, identify
 from dawnchorus.models.bundle import read_bundle, verify_bundle
-from dawnchorus.models.runner import open_session, scores_of
+from dawnchorus.models.runner import apply_activation, open_session
 from dawnchorus.models.store import ModelStore
 from dawnchorus.training.bundles import PARITY, parity
 from dawnchorus.training.compose import compose_config, family_config
@@ -28,9 +28,9 @@ def test_every_family_is_tried_here() -> None:
 def test_a_family_from_recordings_to_detections(
     family: str, run_training: Train, birds: Path, store: ModelStore
 ) -> None:
-    run = run_training(*TINY[family], "loss=cross_entropy", "trainer.epochs=2", "trainer.batch=8")
-    assert run.about["status"] == "done"
-    assert run.about["started"] == STARTED.isoformat(timespec="seconds")
+    run = run_training(*TINY[family], "loss=cross_entropy", "trainer.epochs=2", "trainer.batch_size=8")
+    assert run.metadata["status"] == "done"
+    assert run.metadata["started"] == STARTED.isoformat(timespec="seconds")
     assert {"val_loss", "val_auc", "val_accuracy"} <= set(run.metrics)
     bundle = read_bundle(run.bundle)
     verify_bundle(bundle)
@@ -61,7 +61,7 @@ def test_the_graph_says_what_torch_says_for_any_number_of_windows(
     torch.manual_seed(5)
     classes = tuple(f"Avis {k}" for k in "abcd")
     network = kind.build(shape, Context(classes, store)).eval()
-    network.write_onnx(tmp_path / "model.onnx", n_window=shape.n_window)
+    network.write_onnx(tmp_path / "model.onnx", window_samples=shape.window_samples)
     (tmp_path / "labels.csv").write_text(
         "scientific_name,common_name,kind\n" + "".join(f"{c},{c},species\n" for c in classes)
     )
@@ -74,11 +74,11 @@ def test_the_graph_says_what_torch_says_for_any_number_of_windows(
     bundle = read_bundle(tmp_path)
     rng = np.random.default_rng(7)
     for n in (1, 3):
-        windows = rng.normal(0, 0.1, (n, shape.n_window)).astype(np.float32)
-        windows[0, : shape.n_window // 2] = 0
+        windows = rng.normal(0, 0.1, (n, shape.window_samples)).astype(np.float32)
+        windows[0, : shape.window_samples // 2] = 0
         assert parity(network, bundle, windows) < PARITY
-    assert parity(network, bundle, np.zeros((1, shape.n_window), np.float32)) < PARITY
+    assert parity(network, bundle, np.zeros((1, shape.window_samples), np.float32)) < PARITY
     output = open_session(bundle).run(windows, embeddings=True)
     assert output.embeddings is not None
     assert len(output.embeddings) == 3
-    assert scores_of(output.logits, "softmax").sum(1) == pytest.approx(np.ones(3), abs=1e-5)
+    assert apply_activation(output.logits, "softmax").sum(1) == pytest.approx(np.ones(3), abs=1e-5)

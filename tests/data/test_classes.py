@@ -6,7 +6,7 @@ import pytest
 
 from dawnchorus.data.classes import label_names, with_known_classes
 from dawnchorus.data.recordings import Annotation, RecordingRow
-from dawnchorus.errors import UnknownClass
+from dawnchorus.errors import UnknownClassError
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label
 
@@ -36,7 +36,7 @@ def test_labels_get_the_names_of_the_classes_that_they_mean() -> None:
 
 def test_unknown_labels_are_asked_back_all_at_once() -> None:
     rows = [row(f"{k}", "Parus mjor") for k in range(3)] + [row("x", "Nova avis"), row("y", "nova  avis")]
-    with pytest.raises(UnknownClass) as found:
+    with pytest.raises(UnknownClassError) as found:
         with_known_classes([*rows, row("z", "Great Tit")], LABELS, ())
     assert str(found.value).splitlines() == [
         "expected labels that are classes of the model, got 2 that are not:",
@@ -44,7 +44,7 @@ def test_unknown_labels_are_asked_back_all_at_once() -> None:
         "    'Parus mjor': no such class. Did you mean Parus major (Great Tit)? Recordings: 3.",
         "Correct them, or repeat the command with --new-class NAME for each that is a new class.",
     ]
-    with pytest.raises(UnknownClass, match="got 1 that are not:\n    'Parus mjor'"):
+    with pytest.raises(UnknownClassError, match="got 1 that are not:\n    'Parus mjor'"):
         with_known_classes(rows, LABELS, ["Nova avis"])
 
 

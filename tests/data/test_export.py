@@ -19,7 +19,7 @@ from dawnchorus.audio.write import MAX_WAV_BYTES, write_wav
 from dawnchorus.data.clips import LOCK_NAME, Clips
 from dawnchorus.data.export import ExportKind, write_export
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table
-from dawnchorus.errors import Busy, InputError, MissingExtra, OutputError, OutputExists
+from dawnchorus.errors import BusyError, InputError, MissingExtraError, OutputError, OutputExistsError
 
 RATE_HZ = 8_000
 SHAPE = ("--rate", "8000", "--window", "1")
@@ -118,7 +118,7 @@ def test_exporting_twice_changes_nothing_and_new_labels_are_exported(
 
 
 def test_images_of_clips_with_another_label_now_are_removed(data_set: Path, folder: Path, command: Command) -> None:
-    arguments = ("prepare", data_set, folder, *SHAPE, "--images", "--bands", "24")
+    arguments = ("prepare", data_set, folder, *SHAPE, "--images", "--n-mels", "24")
     assert command(*arguments).returncode == 0
     (folder / "images" / "Avis una" / "mine.png").write_bytes(b"not ours")
     table = read_table(data_set)
@@ -141,7 +141,7 @@ def test_names_that_look_alike_or_lead_elsewhere_stay_apart_and_inside(
     rows = [replace(row, scientific_name="../..") for row in table.rows if row.recording_id.startswith("b")]
     long = replace(rows[0], recording_id="ä/" * 200, scientific_name="Å" * 300)
     write_table(table.with_rows([*rows, long]))
-    assert command("prepare", data_set, folder, *SHAPE, "--format", "wav", "--take", "first").returncode == 0
+    assert command("prepare", data_set, folder, *SHAPE, "--format", "wav", "--select", "first").returncode == 0
     species, other = sorted(path for path in (folder / "wav").iterdir() if path.is_dir())
     assert sorted(path.name for path in species.iterdir()) == ["b_c_0.000-1.000-2.wav", "b_c_0.000-1.000.wav"]
     (path,) = other.iterdir()
@@ -161,18 +161,18 @@ def test_whole_recordings_have_their_own_lengths(data_set: Path, folder: Path, c
     np.testing.assert_allclose(samples, original, atol=1e-4)
     np.testing.assert_allclose(array, original, atol=1e-4)
     assert (folder / "whole-wav" / "background" / "wind.wav").is_file()
-    done = command(*arguments, "--take", "first")
+    done = command(*arguments, "--select", "first")
     assert done.returncode == 2
     assert b"--whole: expected all of each recording" in done.stderr
 
 
 def test_spectrograms_are_those_of_the_images(data_set: Path, folder: Path, command: Command) -> None:
-    done = command("prepare", data_set, folder, *SHAPE, "--format", "npy", "--mel", "--bands", "24")
+    done = command("prepare", data_set, folder, *SHAPE, "--format", "npy", "--mel", "--n-mels", "24")
     assert done.returncode == 0, done.stderr
     x = np.load(folder / "mel-npy" / "test_x.npy")
     clips = Clips(folder)
     (number,) = [k for k, clip in enumerate(clips.index.to_pylist()) if clip["split"] == "test"]
-    levels = MelImage(n_bands=24).levels(clips.samples(number), rate_hz=RATE_HZ)
+    levels = MelImage(n_mels=24).levels(clips.samples(number), rate_hz=RATE_HZ)
     np.testing.assert_array_equal(x, levels[None])
     for wrong in (("--format", "wav"), ("--format", "npy", "--whole"), ()):
         assert command("prepare", data_set, folder, *SHAPE, "--mel", *wrong).returncode == 2
@@ -203,9 +203,9 @@ def test_nothing_of_others_is_replaced(data_set: Path, folder: Path, command: Co
     (folder / "npy").mkdir(parents=True)
     (folder / "npy" / "precious.txt").write_text("mine")
     done = command("prepare", data_set, folder, *SHAPE, "--format", "npy")
-    assert done.returncode == OutputExists.exit_code
+    assert done.returncode == OutputExistsError.exit_code
     assert (folder / "npy" / "precious.txt").read_text() == "mine"
-    with FileLock(folder / LOCK_NAME), pytest.raises(Busy, match="another process is writing here"):
+    with FileLock(folder / LOCK_NAME), pytest.raises(BusyError, match="another process is writing here"):
         write_export(read_table(folder), ExportKind("wav"))
 
 
@@ -250,6 +250,6 @@ def test_tensors_without_pytorch_are_refused_before_anything_is_prepared(
 ) -> None:
     monkeypatch.setitem(sys.modules, "dawnchorus.training.tensor_files", None)
     done = command("prepare", data_set, folder, *SHAPE, "--format", "pt")
-    assert done.returncode == MissingExtra.exit_code
+    assert done.returncode == MissingExtraError.exit_code
     assert b"--format pt needs the package" in done.stderr
     assert not folder.exists()

@@ -23,9 +23,9 @@ from dawnchorus.data.images import write_images
 from dawnchorus.data.prepare import Prepared, loudest_starts, prepare
 from dawnchorus.data.recipes import Recipe
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
-from dawnchorus.errors import Busy, InputError
+from dawnchorus.errors import BusyError, InputError
 from dawnchorus.inference.preparation import open_cleaner
-from dawnchorus.inference.speech import SpeechFinder, spans_of
+from dawnchorus.inference.speech import VoiceActivityDetector, build_segments
 from dawnchorus.models.catalog.silero import speech_graph
 from dawnchorus.models.store import ModelStore
 from dawnchorus.training.clip_recipes import known_recipes
@@ -98,12 +98,12 @@ def test_running_it_twice_changes_nothing_and_a_changed_recording_is_made_again(
 
 
 def test_first_random_and_loudest_windows(table: RecordingsTable) -> None:
-    _, clips = made(table, "first", Recipe(rate_hz=RATE_HZ, take="first"))
+    _, clips = made(table, "first", Recipe(rate_hz=RATE_HZ, clip_selection="first"))
     assert [(r["recording_id"], r["start_s"]) for r in clips.index.to_pylist()] == [("long", 0.0), ("short", 0.0)]
-    _, clips = made(table, "random", Recipe(rate_hz=RATE_HZ, take="random", window_s=1.0, n_clips=5))
+    _, clips = made(table, "random", Recipe(rate_hz=RATE_HZ, clip_selection="random", window_s=1.0, n_clips=5))
     starts = [r["start_s"] for r in clips.index.to_pylist() if r["recording_id"] == "long"]
     assert len(set(starts)) == 5
-    _, again = made(table, "again", Recipe(rate_hz=RATE_HZ, take="random", window_s=1.0, n_clips=5))
+    _, again = made(table, "again", Recipe(rate_hz=RATE_HZ, clip_selection="random", window_s=1.0, n_clips=5))
     assert again.index == clips.index, "the same seed takes the same windows"
 
 
@@ -118,19 +118,19 @@ def test_the_loudest_windows_hold_the_calls_and_not_the_wind() -> None:
     assert 12 <= starts[1] <= 13
 
 
-@pytest.mark.parametrize("fill", ["noise", "repeat"])
-def test_short_recordings_are_filled_as_the_recipe_says(table: RecordingsTable, fill: str) -> None:
-    _, clips = made(table, fill, Recipe(rate_hz=RATE_HZ, fill=fill))  # type: ignore[arg-type]
+@pytest.mark.parametrize("pad_mode", ["noise", "repeat"])
+def test_short_recordings_are_filled_as_the_recipe_says(table: RecordingsTable, pad_mode: str) -> None:
+    _, clips = made(table, pad_mode, Recipe(rate_hz=RATE_HZ, pad_mode=pad_mode))  # type: ignore[arg-type]
     samples = clips.samples(3)
     beyond = samples[2 * RATE_HZ :]
-    if fill == "repeat":
+    if pad_mode == "repeat":
         np.testing.assert_array_equal(beyond[: 2 * RATE_HZ], samples[: 2 * RATE_HZ])
     else:
         assert 0.001 < np.abs(beyond).max() < 0.1
 
 
 def test_clips_can_be_brought_to_one_level(table: RecordingsTable) -> None:
-    _, clips = made(table, "level", Recipe(rate_hz=RATE_HZ, normalise=True))
+    _, clips = made(table, "level", Recipe(rate_hz=RATE_HZ, normalize=True))
     assert all(np.abs(clips.samples(k)).max() == pytest.approx(0.9, abs=1e-3) for k in range(len(clips)))
 
 
@@ -145,12 +145,12 @@ def test_kill_minus_nine_and_again_gives_the_same_clips(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "dawnchorus", "prepare", "--format", "npy", str(tmp_path)]
     begin = time.monotonic()
     subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True)
-    took_s = time.monotonic() - begin
+    elapsed_s = time.monotonic() - begin
     for part in (0.4, 0.55, 0.7, 0.9):
         process = subprocess.Popen(
             [*command, str(tmp_path / "killed")], stderr=subprocess.DEVNULL, start_new_session=True
         )
-        time.sleep(part * took_s)
+        time.sleep(part * elapsed_s)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     subprocess.run([*command, str(tmp_path / "killed")], check=True, capture_output=True)
@@ -169,30 +169,30 @@ def test_hysteresis_gaps_and_edges_of_speech() -> None:
     probabilities[60] = 0.4  # not low enough to end it
     probabilities[90:100] = 0.9  # 2.88 to 3.2 s: a short pause before
     probabilities[150:153] = 0.9  # too short
-    (span,) = spans_of(probabilities, duration_s=6.4)
-    assert (span.start_s, span.end_s) == (pytest.approx(1.3), pytest.approx(3.5))
+    (segment,) = build_segments(probabilities, duration_s=6.4)
+    assert (segment.start_s, segment.end_s) == (pytest.approx(1.3), pytest.approx(3.5))
 
 
 @pytest.fixture(scope="session")
-def finder(store: ModelStore) -> SpeechFinder:
+def detector(store: ModelStore) -> VoiceActivityDetector:
     """Silero VAD, from the package index if it is not on this machine yet."""
-    return SpeechFinder(speech_graph(store.folder))
+    return VoiceActivityDetector(speech_graph(store.folder))
 
 
 def test_speech_is_cut_and_its_place_remembered(
-    tmp_path: Path, voice: np.ndarray, store: ModelStore, finder: SpeechFinder
+    tmp_path: Path, voice: np.ndarray, store: ModelStore, detector: VoiceActivityDetector
 ) -> None:
     bird = tone(4000, seconds=10, level=0.1)
     sound = np.concatenate([bird, voice, bird])
     soundfile.write(tmp_path / "x.wav", sound, RATE_HZ)
-    truth = finder.find(voice)
-    assert truth, "the finder hears the voice alone"
+    truth = detector.find(voice)
+    assert truth, "the detector finds the voice alone"
     table = RecordingsTable(tmp_path, (RecordingRow(recording_id="x", path="x.wav", scientific_name="A a"),))
     recipe = Recipe(rate_hz=RATE_HZ, window_s=1.0, cut_speech=True)
     done, clips = made(
         table, "cut", recipe, cleaner=open_cleaner(recipe.cleaning, store.folder), speech_folder=tmp_path
     )
-    assert done.cut_s["x"] == pytest.approx(sum(span.length_s for span in truth), abs=1.0)
+    assert done.cut_s["x"] == pytest.approx(sum(segment.length_s for segment in truth), abs=1.0)
     starts = [r["start_s"] for r in clips.index.to_pylist()]
     assert starts[:9] == [float(k) for k in range(9)]
     assert starts[-1] > 20, "times are those of the recording, not of what is left of it"
@@ -200,13 +200,13 @@ def test_speech_is_cut_and_its_place_remembered(
     assert len(heard) / RATE_HZ == pytest.approx(done.cut_s["x"], abs=0.01)
 
 
-def test_birds_are_no_speech(finder: SpeechFinder, dawn: Path) -> None:
+def test_birds_are_no_speech(detector: VoiceActivityDetector, dawn: Path) -> None:
     from dawnchorus.audio.decode import read_mono
 
     samples, _ = read_mono(dawn, rate_hz=RATE_HZ)
-    assert sum(span.length_s for span in finder.find(samples)) < 0.05 * len(samples) / RATE_HZ
-    assert finder.find(np.zeros(RATE_HZ, np.float32)) == ()
-    assert finder.find(np.zeros(0, np.float32)) == ()
+    assert sum(segment.length_s for segment in detector.find(samples)) < 0.05 * len(samples) / RATE_HZ
+    assert detector.find(np.zeros(RATE_HZ, np.float32)) == ()
+    assert detector.find(np.zeros(0, np.float32)) == ()
 
 
 @pytest.mark.parametrize("name", [name for name, (_, recipe) in known_recipes().items() if recipe.denoise is None])
@@ -240,7 +240,7 @@ def test_recipes_out_of_range_are_refused(field: str, value: float) -> None:
 
 def test_the_prepare_command(table: RecordingsTable, command: Command) -> None:
     write_table(table)
-    done = command("prepare", table.folder, table.folder / "out", "--recipe", "birdnet-3s", "--take", "loudest")
+    done = command("prepare", table.folder, table.folder / "out", "--recipe", "birdnet-3s", "--select", "loudest")
     assert done.returncode == 3
     assert b"2 clips of 2 recordings (0 of them before); 0 left out, 1 failed" in done.stderr
     assert b"broken: " in done.stderr
@@ -249,7 +249,7 @@ def test_the_prepare_command(table: RecordingsTable, command: Command) -> None:
 
 
 def test_clips_are_taken_where_the_species_calls(table: RecordingsTable) -> None:
-    recipe = Recipe(rate_hz=RATE_HZ, window_s=2.0, take="scored", n_clips=2)
+    recipe = Recipe(rate_hz=RATE_HZ, window_s=2.0, clip_selection="scored", n_clips=2)
     _, clips = made(table, "scored", recipe, calls={"long": [7.5, 8.0, 0.2]})
     starts = {r["recording_id"]: [] for r in clips.index.to_pylist()}
     for row in clips.index.to_pylist():
@@ -262,7 +262,7 @@ def test_calls_are_found_in_what_is_left_after_cutting(tmp_path: Path, voice: np
     call, quiet = tone(4000, seconds=2, level=0.3), np.zeros(6 * RATE_HZ, np.float32)
     soundfile.write(tmp_path / "x.wav", np.concatenate([quiet, voice, quiet, call, quiet]), RATE_HZ)
     table = RecordingsTable(tmp_path, (RecordingRow(recording_id="x", path="x.wav", scientific_name="A a"),))
-    recipe = Recipe(rate_hz=RATE_HZ, window_s=2.0, take="scored", cut_speech=True)
+    recipe = Recipe(rate_hz=RATE_HZ, window_s=2.0, clip_selection="scored", cut_speech=True)
     _, clips = made(table, "cut", recipe, cleaner=open_cleaner(recipe.cleaning, store.folder), calls={"x": [17.0]})
     (row,) = clips.index.to_pylist()
     assert (row["start_s"], row["end_s"]) == (pytest.approx(16.0, abs=0.01), pytest.approx(18.0, abs=0.01))
@@ -273,7 +273,7 @@ def test_calls_are_found_in_what_is_left_after_cutting(tmp_path: Path, voice: np
 def test_images_show_the_clips_and_say_where_they_are_from(table: RecordingsTable) -> None:
     soundfile.write(table.folder / "long.wav", tone(3000, seconds=12), RATE_HZ)
     _, clips = made(table, "all", Recipe(rate_hz=RATE_HZ))
-    folder, how = table.folder / "all" / "images", MelImage(n_bands=64, high_hz=20_000)
+    folder, how = table.folder / "all" / "images", MelImage(n_mels=64, high_hz=20_000)
     assert write_images(clips, folder, how, n_workers=2) == 4
     assert write_images(clips, folder, how, n_workers=2) == 0, "they are there"
     with Image.open(folder / "Avis una" / "long_5.000-10.000.png") as image:
@@ -285,23 +285,23 @@ def test_images_show_the_clips_and_say_where_they_are_from(table: RecordingsTabl
     band = int(levels[:, 250].argmax())
     assert edges[band] < 3000 < edges[band + 2]
     assert levels[band, 250] == 255
-    assert write_images(clips, folder, MelImage(n_bands=32), n_workers=1) == 4, "drawn another way"
+    assert write_images(clips, folder, MelImage(n_mels=32), n_workers=1) == 4, "drawn another way"
     with pytest.raises(InputError, match="narrower than"):
-        write_images(clips, folder, MelImage(n_bands=500), n_workers=1)
+        write_images(clips, folder, MelImage(n_mels=500), n_workers=1)
 
 
 def test_clips_that_begin_nearly_together_have_images_of_their_own(table: RecordingsTable) -> None:
-    _, clips = made(table, "many", Recipe(rate_hz=RATE_HZ, window_s=0.5, take="random", n_clips=80))
+    _, clips = made(table, "many", Recipe(rate_hz=RATE_HZ, window_s=0.5, clip_selection="random", n_clips=80))
     starts = [(clip["recording_id"], clip["start_s"]) for clip in clips.index.to_pylist()]
     assert len({(name, round(start_s, 2)) for name, start_s in starts}) < len(set(starts))
     folder = table.folder / "many" / "images"
-    assert write_images(clips, folder, MelImage(n_bands=8), n_workers=2) == len(set(starts))
+    assert write_images(clips, folder, MelImage(n_mels=8), n_workers=2) == len(set(starts))
     assert len(list(folder.rglob("*.png"))) == len(set(starts))
 
 
 @pytest.mark.ops
 def test_mel_bands_are_librosas() -> None:
-    filters = mel_filters(rate_hz=22_050, n_fft=2048, n_bands=40, low_hz=0, high_hz=11_025)
+    filters = mel_filters(rate_hz=22_050, n_fft=2048, n_mels=40, low_hz=0, high_hz=11_025)
     librosa = pytest.importorskip("librosa")
     np.testing.assert_allclose(filters, librosa.filters.mel(sr=22_050, n_fft=2048, n_mels=40), atol=1e-7)
 
@@ -311,7 +311,7 @@ def test_prepare_with_scores_and_images_from_the_command_line(tmp_path: Path, da
     write_table(
         RecordingsTable(tmp_path, (RecordingRow(recording_id="d", path=str(dawn), scientific_name="Cuculus canorus"),))
     )
-    done = command("prepare", tmp_path, tmp_path / "clips", "--recipe", "scored-5s", "--images", "--bands", "64")
+    done = command("prepare", tmp_path, tmp_path / "clips", "--recipe", "scored-5s", "--images", "--n-mels", "64")
     assert done.returncode == 0, done.stderr
     (row,) = Clips(tmp_path / "clips").index.to_pylist()
     heard = command("identify", dawn, "--min-score", "0.3", "--format", "csv").stdout.decode()
@@ -322,14 +322,14 @@ def test_prepare_with_scores_and_images_from_the_command_line(tmp_path: Path, da
 
 
 def test_two_at_once_do_not_write_into_each_other(tmp_path: Path) -> None:
-    first = ClipWriter(tmp_path, n_window=10, recipe={"a": 1})
-    with pytest.raises(Busy, match="another process is preparing clips here"):
-        ClipWriter(tmp_path, n_window=10, recipe={"a": 1})
+    first = ClipWriter(tmp_path, window_samples=10, recipe={"a": 1})
+    with pytest.raises(BusyError, match="another process is preparing clips here"):
+        ClipWriter(tmp_path, window_samples=10, recipe={"a": 1})
     first.close()
-    ClipWriter(tmp_path, n_window=10, recipe={"a": 1}).close()
+    ClipWriter(tmp_path, window_samples=10, recipe={"a": 1}).close()
     with pytest.raises(InputError, match="clips of another recipe"):
-        ClipWriter(tmp_path, n_window=10, recipe={"a": 2})
-    ClipWriter(tmp_path, n_window=10, recipe={"a": 1}).close()
+        ClipWriter(tmp_path, window_samples=10, recipe={"a": 2})
+    ClipWriter(tmp_path, window_samples=10, recipe={"a": 1}).close()
 
 
 def test_speech_across_the_edge_of_a_chunk_is_cut_as_a_whole(
@@ -342,5 +342,5 @@ def test_speech_across_the_edge_of_a_chunk_is_cut_as_a_whole(
     recipe = Recipe(rate_hz=RATE_HZ, window_s=1.0, cut_speech=True)
     done, _ = made(table, "cut", recipe, cleaner=open_cleaner(recipe.cleaning, store.folder))
     samples, _ = soundfile.read(tmp_path / "x.wav", dtype="float32")
-    whole = sum(span.length_s for span in SpeechFinder(speech_graph(store.folder)).find(samples))
+    whole = sum(segment.length_s for segment in VoiceActivityDetector(speech_graph(store.folder)).find(samples))
     assert done.cut_s["x"] == pytest.approx(whole, abs=0.02)

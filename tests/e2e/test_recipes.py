@@ -30,8 +30,8 @@ N_EACH = 20
 SMALL: dict[str, tuple[str, ...]] = {
     "autobird": ("model.layers=1", "model.units=32", "model.heads=2", "model.channels=16", "optimizer.lr=1e-3"),
     "birdclef-yamnet": ("model.hidden=[16,8]", "trainer.monitor=val_loss"),
-    "birdsong-kapre": ("model.channels=[8]", "model.mel.n_bands=32"),
-    "birdclef-2024": ("model.weights=null", "model.mel.n_bands=32", "model.window_s=1.0"),
+    "birdsong-kapre": ("model.channels=[8]", "model.mel.n_mels=32"),
+    "birdclef-2024": ("model.weights=null", "model.mel.n_mels=32", "model.window_s=1.0"),
     "acoustic-95": ("model.hidden=[16]", "model.dropout=[0]"),
 }
 """Settings that make each recipe's network small; its data, loss and schedule are the recipe's."""
@@ -87,7 +87,7 @@ def test_a_model_from_recordings_to_roll_back(
     if recipe == "birdclef-yamnet":
         pytest.importorskip("noisereduce")
     own = (f"model.backbone={band_bundle.folder}",) if recipe == "birdclef-yamnet" else ()
-    settings = [f"experiment={recipe}", *SMALL[recipe], *own, "trainer.epochs=3", "trainer.batch=8"]
+    settings = [f"experiment={recipe}", *SMALL[recipe], *own, "trainer.epochs=3", "trainer.batch_size=8"]
     here = [f"data={data_set}", f"paths.runs={tmp_path / 'runs'}", f"paths.models={store.folder}"]
     here += ["trainer.accelerator=cpu"]
 

@@ -59,7 +59,7 @@ def test_of_negatives_only_the_species_that_they_are_without_counts() -> None:
 def test_high_scores_are_a_warning_with_what_to_do_and_no_background_is_said() -> None:
     heard = measure_background(scores([background("rain")], [[[0.9, 0.1]]]))
     (softmax,) = describe_background(heard, model="mine", activation="softmax")
-    assert softmax.startswith("warning: mine hears species in background: highest score 0.900 (Avis magna in rain)")
+    assert softmax.startswith("warning: mine detects species in background: highest score 0.900 (Avis magna in rain)")
     assert "in 1 of 1 background recordings" in softmax
     assert "train with loss=bce" in softmax
     (sigmoid,) = describe_background(heard, model="mine", activation="sigmoid")

@@ -14,7 +14,7 @@ from tests.tiny_training import Train
 
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table
 from dawnchorus.data.relations import find_leaks
-from dawnchorus.evaluation.data_quality import learned_from, overlap_notes
+from dawnchorus.evaluation.data_quality import find_training_overlap, overlap_notes
 from dawnchorus.models.bundle import Bundle, read_bundle
 
 
@@ -35,7 +35,7 @@ def test_clips_of_recordings_that_were_learned_from_are_found(band_bundle: Bundl
     bundle = learned(band_bundle, tmp_path / "bundle", *own, replace(recording("XC11"), split="test"))
     given = ("xc-0007_4", "b/SITE_20240501_060000", "creek_3.0s_6.0s", "XC9", "XC10", "XC11")
     rows = list(map(recording, given))
-    assert [(leak.recording_id, leak.learned_as, leak.why) for leak in learned_from(bundle, rows)] == [
+    assert [(leak.recording_id, leak.trained_as, leak.relation) for leak in find_training_overlap(bundle, rows)] == [
         ("xc-0007_4", "XC7#2", "the same number of an archive"),
         ("b/SITE_20240501_060000", "SITE_20240501_060000_0", "the same recorder and start"),
         ("creek_3.0s_6.0s", "creek_0.0s_3.0s", "cut from the same recording"),
@@ -76,23 +76,23 @@ def test_a_planted_copy_and_a_planted_wrong_label_are_found(
     assert command("data", "check", planted).returncode == 0
     report = command("evaluate", run.folder, planted, "--out", tmp_path / "report")
     assert report.returncode == 0, report.stderr
-    assert b"has learned from 1 of these recordings" in report.stderr
-    assert b"label to doubt" in report.stderr
+    assert b"was trained on 1 of these recordings" in report.stderr
+    assert b"possible label error" in report.stderr
     (found,) = json.loads((tmp_path / "report" / "evaluation.json").read_text())["evaluations"]
-    assert found["leaks"] == [
-        {"recording_id": "softer", "learned_as": learned.recording_id, "why": "nearly the same sound"}
+    assert found["training_overlap"] == [
+        {"recording_id": "softer", "trained_as": learned.recording_id, "relation": "nearly the same sound"}
     ]
-    (doubt,) = found["doubtful"]
-    assert (doubt["recording_id"], doubt["label"], doubt["heard"]) == (wrong.recording_id, species[1], species[0])
+    (doubt,) = found["label_issues"]
+    assert (doubt["recording_id"], doubt["label"], doubt["prediction"]) == (wrong.recording_id, species[1], species[0])
     page = (tmp_path / "report" / "evaluation.html").read_text()
-    assert "Labels to doubt" in page
-    assert "Learned from" in page
+    assert "Possible label errors" in page
+    assert "Overlap with training" in page
     leak, *_ = find_leaks(read_table(planted).rows, lambda row: row.split)
     assert "softer" in str(leak), "the split's own report names it as well"
 
     honest = command("evaluate", run.folder, birds, "--json")
     (clean,) = json.loads(honest.stdout)["evaluations"]
-    assert clean["leaks"] == clean["doubtful"] == []
+    assert clean["training_overlap"] == clean["label_issues"] == []
     assert clean["calibrated_error"] is not None
     assert command("evaluate", run.folder, birds, "--part", "train").stderr.count(b"the same sound") == 1
 
@@ -114,7 +114,7 @@ def test_names_that_two_data_sets_share_are_no_evidence_where_bytes_are_known(
         replace(learned[1], content_hash="d"),
         replace(learned[0], content_hash=None),
     ]
-    found = learned_from(replace(level_bundle, folder=folder), rows)
-    assert [(leak.recording_id, leak.why) for leak in found] == [
+    found = find_training_overlap(replace(level_bundle, folder=folder), rows)
+    assert [(leak.recording_id, leak.relation) for leak in found] == [
         ("other.wav", "the same file"), ("XC1", "the same identifier"), ("Avis/1.wav", "the same identifier"),
     ]  # fmt: skip

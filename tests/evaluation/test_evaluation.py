@@ -208,7 +208,7 @@ def test_events_in_a_recording_that_is_annotated_as_empty_are_wrong() -> None:
         failures={},
     )
     counts = count_events(scores)["0.5"]
-    assert (counts.precision, counts.n_found, counts.recall, counts.n_recordings) == (0.5, 2, 1.0, 2)
+    assert (counts.precision, counts.n_predicted, counts.recall, counts.n_recordings) == (0.5, 2, 1.0, 2)
 
 
 def test_a_short_mark_on_a_boundary_is_found_and_an_unnamed_one_decides_nothing() -> None:
@@ -228,7 +228,7 @@ def test_a_short_mark_on_a_boundary_is_found_and_an_unnamed_one_decides_nothing(
     )
     assert scores.presence[:, 0].tolist() == [PRESENT, PRESENT, ABSENT, NOT_KNOWN, ABSENT, ABSENT]
     counts = count_events(scores)["0.5"]
-    assert (counts.n_found, counts.n_right, counts.recall) == (2, 1, 1.0)
+    assert (counts.n_predicted, counts.n_correct, counts.recall) == (2, 1, 1.0)
 
 
 def test_bundles_that_know_other_species_and_background_alone_are_reported(

@@ -14,20 +14,20 @@ from dawnchorus.data.recordings import read_table
 from dawnchorus.models.bundle import read_bundle, verify_bundle
 from dawnchorus.models.runner import open_session
 
-CNN = ("model=mel_cnn", "model.window_s=2", "model.channels=[16,32,64]", "model.mel.n_bands=64", "trainer.epochs=2")
+CNN = ("model=mel_cnn", "model.window_s=2", "model.channels=[16,32,64]", "model.mel.n_mels=64", "trainer.epochs=2")
 
 
 @pytest.mark.ops
-def test_half_and_eight_bits_are_smaller_and_say_what_they_lose(
+def test_quantized_bundles_are_smaller_and_state_their_loss(
     run_training: Train, birds: Path, tmp_path: Path, command: Command
 ) -> None:
     whole = read_bundle(run_training(*CNN).bundle)
-    windows = np.random.default_rng(1).normal(0, 0.1, (2, whole.n_window)).astype(np.float32)
+    windows = np.random.default_rng(1).normal(0, 0.1, (2, whole.window_samples)).astype(np.float32)
     logits = open_session(whole).run(windows).logits
     size = whole.graph_path.stat().st_size
-    for precision, tolerance in (("half", 0.02), ("int8", 1.0)):
+    for precision, tolerance in (("float16", 0.02), ("int8", 1.0)):
         folder = tmp_path / precision
-        done = command("models", "shrink", whole.folder, folder, "--to", precision, "--data", birds)
+        done = command("models", "quantize", whole.folder, folder, "--precision", precision, "--data", birds)
         assert done.returncode == 0, done.stderr
         made = read_bundle(folder)
         verify_bundle(made)
@@ -43,7 +43,9 @@ def test_half_and_eight_bits_are_smaller_and_say_what_they_lose(
         assert len(read_table(folder).rows) == len(read_table(whole.folder).rows)
     kinds = [node.op_type for node in onnx.load(tmp_path / "int8" / "model.onnx").graph.node]
     assert "QuantizeLinear" in kinds
-    refused = command("models", "shrink", whole.folder, tmp_path / "x", "--to", "half", "--data", birds, "--part", "no")
+    refused = command(
+        "models", "quantize", whole.folder, tmp_path / "x", "--precision", "float16", "--data", birds, "--part", "no"
+    )
     assert refused.returncode == 2
     assert b"in the part 'no'" in refused.stderr
     assert not (tmp_path / "x").exists()

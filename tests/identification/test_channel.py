@@ -145,7 +145,7 @@ def test_estimate_counts_each_channel(level_bundle: Bundle, stereo: Path) -> Non
     one = estimate_run([stereo], level_bundle, plan, **given)  # type: ignore[arg-type]
     each = estimate_run([stereo], level_bundle, plan, channel="each", **given)  # type: ignore[arg-type]
     assert (one.duration_s, each.duration_s) == (2.0, 4.0)
-    assert each.needed_s == pytest.approx(2 * one.needed_s)
+    assert each.estimated_s == pytest.approx(2 * one.estimated_s)
 
 
 def test_the_command_says_which_tables_have_no_channel(

@@ -15,22 +15,22 @@ from dawnchorus.identification import Options
 from dawnchorus.identification.detection_table import TableBuilder, merge_events
 from dawnchorus.identification.input_tables import DatedOrigin
 from dawnchorus.identification.range_filter import RangeFilter
-from dawnchorus.inference.scoring import HIT, ChannelHits, Scored
+from dawnchorus.inference.scoring import HIT, ChannelHits, ScoredRecording
 from dawnchorus.models.bundle import Bundle, Calibration
 from dawnchorus.taxonomy.labels import Label
-from dawnchorus.types import AudioInfo, Detection, Origin, RecordingTable, Span
+from dawnchorus.types import AudioInfo, Detection, Origin, RecordingTable, Segment
 
 PATH = Path("/data/a.wav")
-PLAN = WindowPlan(rate_hz=16_000, n_window=16_000, n_hop=8_000)
+PLAN = WindowPlan(rate_hz=16_000, window_samples=16_000, hop_samples=8_000)
 NOWHERE = Origin()
 BERLIN = Origin(datetime(2026, 5, 1, 4, 30), 52.5, 13.4, "AudioMoth", "guano")
 
 
 def scored(
-    *hits: tuple[int, int, float], origin: Origin = NOWHERE, duration_s: float = 10.0, speech: tuple[Span, ...] = ()
-) -> Scored:
+    *hits: tuple[int, int, float], origin: Origin = NOWHERE, duration_s: float = 10.0, speech: tuple[Segment, ...] = ()
+) -> ScoredRecording:
     info = AudioInfo("WAV", "PCM_16", 44_100, 1, None)
-    return Scored(PATH, info, origin, duration_s, (), (ChannelHits(np.array(list(hits), HIT)),), speech)
+    return ScoredRecording(PATH, info, origin, duration_s, (), (ChannelHits(np.array(list(hits), HIT)),), speech)
 
 
 def builder(bundle: Bundle, origins: dict[Path, Origin] | None = None, **options: object) -> TableBuilder:
@@ -74,7 +74,7 @@ def test_channels_are_merged_apart_and_share_their_voices(level_bundle: Bundle) 
     """A person who speaks beside one microphone is in the others, too, if not as loud."""
     hits = [np.array([(0, 0, score), (1, 0, 0.5)], HIT) for score in (0.5, 0.75)]
     given = replace(
-        scored(speech=(Span(1.2, 1.3),)),
+        scored(speech=(Segment(1.2, 1.3),)),
         channels=tuple(ChannelHits(each, channel=number) for number, each in enumerate(hits, start=1)),
     )
     table = builder(level_bundle, channel="each", speech="flag").build(given)
@@ -165,7 +165,7 @@ def test_only_what_is_out_of_range_is_dropped(placed: Bundle) -> None:
     assert set(in_range(placed, NOWHERE, drop_out_of_range=True).values()) == {None}
 
 
-VOICE = (Span(1.0, 2.0),)
+VOICE = (Segment(1.0, 2.0),)
 
 
 @pytest.mark.parametrize(

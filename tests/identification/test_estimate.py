@@ -50,10 +50,10 @@ def estimated(names: Sequence[str], bundle: Bundle, *, n_workers: int = 1, **mor
 
 def test_estimate_of_a_few_recordings(headers: Headers, level_bundle: Bundle) -> None:
     found = estimated(["3", "10", "7"], level_bundle)
-    assert found == Estimate(n_files=3, duration_s=20.0, needed_s=20.0, output_bytes=40 * 110)
+    assert found == Estimate(n_files=3, duration_s=20.0, estimated_s=20.0, output_bytes=40 * 110)
     assert headers.probed == ["3", "10", "7"]
     assert headers.is_closed
-    assert estimated(["3", "10", "7"], level_bundle, n_workers=4).needed_s == 5.0
+    assert estimated(["3", "10", "7"], level_bundle, n_workers=4).estimated_s == 5.0
     with pytest.raises(AttributeError):
         found.n_files = 4  # type: ignore[misc]
 
@@ -78,18 +78,18 @@ def test_estimate_opens_a_part_of_very_many_files(headers: Headers, level_bundle
 
 
 @pytest.mark.usefixtures("headers")
-@pytest.mark.parametrize(("given", "turns"), [({}, 1), ({"turns": 3}, 3)])
-def test_estimate_times_the_turns_of_the_run(
-    level_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, given: dict[str, int], turns: int
+@pytest.mark.parametrize(("given", "tta_shifts"), [({}, 1), ({"tta_shifts": 3}, 3)])
+def test_estimate_uses_tta_shifts(
+    level_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, given: dict[str, int], tta_shifts: int
 ) -> None:
     opened: list[int] = []
     shapes: list[tuple[int, ...]] = []
 
-    def open_session(_bundle: Bundle, *, turns: int) -> SimpleNamespace:
-        opened.append(turns)
+    def open_session(_bundle: Bundle, *, tta_shifts: int) -> SimpleNamespace:
+        opened.append(tta_shifts)
         return SimpleNamespace(run=lambda windows: shapes.append(windows.shape))
 
     monkeypatch.setattr(estimate, "open_session", open_session)
     estimated(["1"], level_bundle, **given)
-    assert opened == [turns]
+    assert opened == [tta_shifts]
     assert shapes == [(8, 16_000)] * 2, "a first batch warms the session up"

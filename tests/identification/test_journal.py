@@ -15,21 +15,21 @@ import pytest
 from dawnchorus.errors import JournalDamagedError, OutputError
 from dawnchorus.identification.journal import NO_FILE, Journal, Note, file_mark, set_aside
 from dawnchorus.inference.preparation import Kept
-from dawnchorus.inference.scoring import HIT, ChannelHits, Failed, Scored
-from dawnchorus.types import AudioInfo, Origin, Span
+from dawnchorus.inference.scoring import HIT, ChannelHits, FailedRecording, ScoredRecording
+from dawnchorus.types import AudioInfo, Origin, Segment
 
 MARK = (1000, 2_000_000)
 
 INFO = AudioInfo("WAV", "PCM_16", 16_000, 1, None)
 
 
-def scored(path: Path, *, speech: tuple[Span, ...] = ()) -> Scored:
+def scored(path: Path, *, speech: tuple[Segment, ...] = ()) -> ScoredRecording:
     hits = np.array([(0, 1, 0.5), (2, 0, 0.25)], HIT)
     origin = Origin(datetime(2026, 5, 1, 4, 30), 52.5, 13.4, "AudioMoth", "guano")
-    return Scored(path, INFO, origin, 3.0, ("truncated",), (ChannelHits(hits),), speech)
+    return ScoredRecording(path, INFO, origin, 3.0, ("truncated",), (ChannelHits(hits),), speech)
 
 
-def contents(result: Scored) -> dict[str, object]:
+def contents(result: ScoredRecording) -> dict[str, object]:
     """Every field, the hits as lists."""
     channels = [(each.channel, each.kept, each.hits.tolist()) for each in result.channels]
     return {**vars(result), "channels": channels}
@@ -42,14 +42,17 @@ def new_journal(path: Path | None = None) -> Journal:
 
 
 def test_journal_keeps_what_it_was_given(tmp_path: Path) -> None:
-    first, second = scored(Path("/a.wav"), speech=(Span(0.5, 1.0), Span(2.0, 3.25))), Failed(Path("/b.wav"), "broken")
+    first, second = (
+        scored(Path("/a.wav"), speech=(Segment(0.5, 1.0), Segment(2.0, 3.25))),
+        FailedRecording(Path("/b.wav"), "broken"),
+    )
     with closing(new_journal(tmp_path / "run.journal")) as journal:
         journal.add(first, MARK)
         journal.add(second, MARK)
     with closing(Journal(tmp_path / "run.journal")) as journal:
         assert journal.parameters() == {"min_score": 0.25}
         read = journal.read(first.path)
-        assert isinstance(read, Scored)
+        assert isinstance(read, ScoredRecording)
         assert contents(read) == contents(first)
         assert journal.read(second.path) == second
         assert journal.read(Path("/c.wav")) is None
@@ -65,16 +68,22 @@ def test_journal_keeps_channels_apart() -> None:
     """The second has no hits, and the third keeps a part of the recording only."""
     one = scored(Path("/a.wav"))
     hits = one.channels[0].hits
-    cut = Kept((Span(0.5, 1.0), Span(2.0, 2.25)), is_whole=False)
+    cut = Kept((Segment(0.5, 1.0), Segment(2.0, 2.25)), is_whole=False)
     three = replace(one, channels=(ChannelHits(hits, channel=1), ChannelHits(hits[:0], channel=2),
                                    ChannelHits(hits[1:], cut, 3)))  # fmt: skip
     with closing(new_journal()) as journal:
         journal.add(three, MARK)
         read, note = journal.read(one.path), journal.read_note(one.path)
-        assert isinstance(read, Scored)
+        assert isinstance(read, ScoredRecording)
         assert isinstance(note, Note)
         assert contents(read) == contents(three)
         assert note.kept_s == (3.0, 3.0, 0.75)
+
+
+def test_older_journal_has_the_names_of_today() -> None:
+    journal = Journal(None)
+    journal.start({"turns": 3, "top": 1})
+    assert journal.parameters() == {"tta_shifts": 3, "top": 1}
 
 
 def test_journal_of_a_new_run_is_empty() -> None:
@@ -110,7 +119,7 @@ def test_recording_is_done_while_its_file_is_the_same() -> None:
     with closing(new_journal()) as journal:
         assert not journal.is_done(path, MARK)
         assert not journal.is_done(path, NO_FILE)
-        journal.add(Failed(path, "broken"), MARK)
+        journal.add(FailedRecording(path, "broken"), MARK)
         assert not journal.is_done(path, MARK)
         journal.add(scored(path), MARK)
         assert journal.is_done(path, MARK)
@@ -161,8 +170,8 @@ def test_journal_is_used_by_several_threads() -> None:
 
 def test_odd_letters_of_reasons_and_warnings_are_printable() -> None:
     with closing(new_journal()) as journal:
-        journal.add(Failed(Path("/a.wav"), "caf\udce9.wav: broken"), MARK)
-        assert journal.read(Path("/a.wav")) == Failed(Path("/a.wav"), "caf\\udce9.wav: broken")
+        journal.add(FailedRecording(Path("/a.wav"), "caf\udce9.wav: broken"), MARK)
+        assert journal.read(Path("/a.wav")) == FailedRecording(Path("/a.wav"), "caf\\udce9.wav: broken")
 
 
 def test_mark_is_size_and_time_of_a_file(tmp_path: Path) -> None:
@@ -206,7 +215,7 @@ def test_journal_of_an_older_version_lacks_speech() -> None:
         journal.add(scored(Path("/a.wav")), MARK)
         journal._db.execute("UPDATE recordings SET about = json_remove(about, '$.speech')")
         read, note = journal.read(Path("/a.wav")), journal.read_note(Path("/a.wav"))
-        assert isinstance(read, Scored)
+        assert isinstance(read, ScoredRecording)
         assert isinstance(note, Note)
         assert (read.speech, note.speech_s) == ((), 0)
         with pytest.raises(FrozenInstanceError):

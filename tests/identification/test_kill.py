@@ -74,7 +74,7 @@ def test_ten_kills_lose_nothing(folder: Path, tmp_path: Path, command: Command, 
     store.open("birdnet")
     begin = time.monotonic()
     undisturbed = command("identify", folder, "--out", tmp_path / "whole.csv", "-q")
-    took_s = time.monotonic() - begin
+    elapsed_s = time.monotonic() - begin
     assert undisturbed.returncode == 3
     rng = np.random.default_rng(7)
     out = tmp_path / "killed.csv"
@@ -83,7 +83,7 @@ def test_ten_kills_lose_nothing(folder: Path, tmp_path: Path, command: Command, 
     n_killed = 0
     for _ in range(5 * N_KILLS):
         process = subprocess.Popen(arguments, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
-        time.sleep(rng.uniform(0.2, 0.7) * took_s)
+        time.sleep(rng.uniform(0.2, 0.7) * elapsed_s)
         if process.poll() is None and not out.exists():
             os.killpg(process.pid, signal.SIGKILL)
             n_killed += 1
@@ -91,7 +91,7 @@ def test_ten_kills_lose_nothing(folder: Path, tmp_path: Path, command: Command, 
         if out.exists():
             out.unlink()  # a run that was quicker than its killer: begin again
             (tmp_path / ".killed.csv.journal").unlink()
-            took_s *= 0.8
+            elapsed_s *= 0.8
         if n_killed == N_KILLS:
             break
     assert n_killed == N_KILLS

@@ -16,9 +16,9 @@ AT_THE_LIMITS: list[dict[str, Any]] = [
     {"min_score": 0.5},
     {"overlap_s": 0},
     {"overlap_s": 0.5},
-    {"turns": 1},
-    {"turns": 2},
-    {"turns": 16},
+    {"tta_shifts": 1},
+    {"tta_shifts": 2},
+    {"tta_shifts": 16},
     {"top": None},
     {"top": 1},
     {"thresholds": {"a": 0, "b": 0.5, "c": 1}},
@@ -41,8 +41,8 @@ BEYOND_THE_LIMITS: list[tuple[dict[str, Any], str]] = [
     ({"min_score": -0.01}, "min_score: expected a number from 0 to 1, got -0.01"),
     ({"min_score": 1.01}, "min_score: expected a number from 0 to 1, got 1.01"),
     ({"overlap_s": -0.01}, "overlap: expected 0 or more seconds, got -0.01"),
-    ({"turns": 0}, "turns: expected 1 to 16, got 0"),
-    ({"turns": 17}, "turns: expected 1 to 16, got 17"),
+    ({"tta_shifts": 0}, "tta_shifts: expected 1 to 16, got 0"),
+    ({"tta_shifts": 17}, "tta_shifts: expected 1 to 16, got 17"),
     ({"top": 0}, "top: expected 1 or more, got 0"),
     ({"thresholds": {"a": 0.5, "b": -0.01}}, "thresholds: expected numbers from 0 to 1"),
     ({"thresholds": {"a": 1.01}}, "thresholds: expected numbers from 0 to 1"),
@@ -94,7 +94,7 @@ def test_scoring_options_are_those_of_older_journals() -> None:
     older = {"min_score": 0.25, "overlap_s": 0.0, "top": None, "species": None, "thresholds": {}}
     assert Options().scoring() == older
     assert Options(merge=True, latitude=1, longitude=2, week=3, drop_out_of_range=True).scoring() == older
-    assert Options(turns=2).scoring() == {**older, "turns": 2}
+    assert Options(tta_shifts=2).scoring() == {**older, "tta_shifts": 2}
     assert Options(speech="drop").scoring() == {**older, "find_speech": True}
     changed = {"min_score": 0.5, "overlap_s": 1.0, "top": 3, "species": ("a",), "thresholds": {"a": 0.1}}
     assert Options(**changed).scoring() == changed  # type: ignore[arg-type]

@@ -14,13 +14,13 @@ import pytest
 from filelock import FileLock
 
 from dawnchorus.audio.windows import WindowPlan
-from dawnchorus.errors import Busy, InputError, JournalDamagedError, OutputError, OutputExists
+from dawnchorus.errors import BusyError, InputError, JournalDamagedError, OutputError, OutputExistsError
 from dawnchorus.identification import Options
 from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.journal import Journal
 from dawnchorus.identification.output import Target
 from dawnchorus.identification.result import Progress, Run
-from dawnchorus.inference.scoring import HIT, ChannelHits, Failed, Scored
+from dawnchorus.inference.scoring import HIT, ChannelHits, FailedRecording, ScoredRecording
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.types import AudioInfo, Origin
 
@@ -77,7 +77,7 @@ def test_lock_is_held_in_a_folder_that_it_makes(tmp_path: Path, name: str) -> No
         with place.locked():
             (lock,) = (tmp_path / "new" / "folder").iterdir()
             assert lock.name in (".x.csv.lock", ".dawnchorus.lock")
-            with pytest.raises(Busy, match="another dawnchorus process is writing here"), place.locked():
+            with pytest.raises(BusyError, match="another dawnchorus process is writing here"), place.locked():
                 pass
         assert sys.platform == "win32" or not lock.exists()
 
@@ -86,7 +86,7 @@ def test_lock_is_given_back_after_an_error(tmp_path: Path) -> None:
     place = target(tmp_path / "x.csv")
     with pytest.raises(ZeroDivisionError), place.locked():
         raise ZeroDivisionError
-    with place.locked(), pytest.raises(Busy), place.locked():
+    with place.locked(), pytest.raises(BusyError), place.locked():
         pass
 
 
@@ -103,7 +103,7 @@ def test_lock_of_another_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(time, "sleep", wait)
     lock, refused = (
         FileLock(tmp_path / ".x.csv.lock"),
-        pytest.raises(Busy, match=r"x\.csv: another dawnchorus.*Wait for"),
+        pytest.raises(BusyError, match=r"x\.csv: another dawnchorus.*Wait for"),
     )
     with lock, refused, target(tmp_path / "x.csv").locked():
         pass
@@ -133,12 +133,12 @@ def opened(
 def begun(place: Target, paths: list[Path]) -> None:
     """A run that was interrupted after its first recording."""
     with closing(opened(place, paths)) as journal:
-        journal.add(Failed(paths[0], "broken"), MARK)
+        journal.add(FailedRecording(paths[0], "broken"), MARK)
 
 
 def finished(place: Target, paths: list[Path]) -> None:
     with closing(opened(place, paths)) as journal:
-        journal.add(Failed(paths[0], "broken"), MARK)
+        journal.add(FailedRecording(paths[0], "broken"), MARK)
         journal.written = {}
     if not place.is_folder:
         place.path.touch()
@@ -166,8 +166,8 @@ def test_interrupted_run_goes_on_with_the_same_settings(out: Path, paths: list[P
 def test_run_with_other_settings_is_refused_and_left_as_it_is(out: Path, paths: list[Path]) -> None:
     place = target(out / "x.csv")
     begun(place, paths)
-    changed = {"bundle_id": "0123456789ab", "min_score": 0.5, "turns": 2}
-    with pytest.raises(InputError, match=r"x\.csv was begun with other settings \(min_score, turns changed\)"):
+    changed = {"bundle_id": "0123456789ab", "min_score": 0.5, "tta_shifts": 2}
+    with pytest.raises(InputError, match=r"x\.csv was begun with other settings \(min_score, tta_shifts changed\)"):
         opened(place, paths, changed)
     with closing(opened(place, paths)) as journal:
         assert journal.paths() == paths[:1]
@@ -179,7 +179,7 @@ def test_run_with_other_settings_is_refused_and_left_as_it_is(out: Path, paths: 
 def test_finished_run_is_kept_unless_it_is_to_be_added_to(out: Path, paths: list[Path]) -> None:
     place = target(out / "x.csv")
     finished(place, paths)
-    with pytest.raises(OutputExists, match=r"holds a finished run. Use --resume to add"):
+    with pytest.raises(OutputExistsError, match=r"holds a finished run. Use --resume to add"):
         opened(place, paths)
     with closing(opened(place, paths, resume=True)) as journal:
         assert journal.paths() == paths[:1]
@@ -205,7 +205,7 @@ def test_tables_of_someone_else_are_in_the_way(
     for name in names:
         (out / name).parent.mkdir(exist_ok=True)
         (out / name).touch()
-        with pytest.raises(OutputExists) as refused:
+        with pytest.raises(OutputExistsError) as refused:
             opened(place, paths)
         assert str(refused.value).startswith(f"{out / name} is there already. Use --overwrite")
         assert not place.journal_path.exists()
@@ -217,9 +217,9 @@ def test_tables_of_someone_else_are_in_the_way(
 def test_file_of_someone_else_is_replaced_only_when_asked(out: Path, paths: list[Path]) -> None:
     place = target(out / "x.csv")
     place.path.touch()
-    with pytest.raises(OutputExists, match="is there already"):
+    with pytest.raises(OutputExistsError, match="is there already"):
         opened(place, paths)
-    with pytest.raises(OutputExists, match="is there already"):
+    with pytest.raises(OutputExistsError, match="is there already"):
         opened(place, paths, resume=True)
     with closing(opened(place, paths, overwrite=True)) as journal:
         assert journal.parameters() == KEY
@@ -241,7 +241,7 @@ def test_damaged_journal_stops_what_would_add_to_it(out: Path, paths: list[Path]
     with pytest.raises(JournalDamagedError):
         opened(place, paths, resume=True)
     place.path.touch()
-    with pytest.raises(OutputExists, match="is there already"):
+    with pytest.raises(OutputExistsError, match="is there already"):
         opened(place, paths)
     assert place.journal_path.read_bytes() == b"no database " * 100
     with closing(opened(place, paths, overwrite=True)) as journal:
@@ -272,7 +272,7 @@ def test_journal_is_closed_when_it_is_refused(out: Path, paths: list[Path], monk
     finished(place, paths)
     closed: list[Journal] = []
     monkeypatch.setattr(Journal, "close", lambda self: closed.append(self))  # noqa: PLW0108 - as a method
-    with pytest.raises(OutputExists):
+    with pytest.raises(OutputExistsError):
         opened(place, paths)
     (journal,) = closed
     journal._db.close()
@@ -288,9 +288,11 @@ def run_of(bundle: Bundle, journal: Journal, paths: list[Path], *, n_failed: int
     info = AudioInfo("WAV", "PCM_16", 16_000, 1, None)
     for k, path in enumerate(paths):
         if k < n_failed:
-            journal.add(Failed(path, f"{path.name}: broken"), MARK)
+            journal.add(FailedRecording(path, f"{path.name}: broken"), MARK)
         elif not journal.is_done(path, MARK):
-            journal.add(Scored(path, info, Origin(), 1.0, (), (ChannelHits(np.array([(0, 0, 0.5)], HIT)),)), MARK)
+            journal.add(
+                ScoredRecording(path, info, Origin(), 1.0, (), (ChannelHits(np.array([(0, 0, 0.5)], HIT)),)), MARK
+            )
     run = Run(bundle, paths, Progress(len(paths)), journal, builder)
     run.take_notes()
     return run

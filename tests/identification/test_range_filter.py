@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.ranges import range_bundle
 
-from dawnchorus.errors import ModelNotFound
+from dawnchorus.errors import ModelNotFoundError
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.taxonomy.labels import Label
@@ -52,5 +52,7 @@ def test_classes_are_matched_by_the_name_of_a_species(source: Bundle, level_bund
 
 
 def test_bundle_without_range_model_says_what_to_do(level_bundle: Bundle) -> None:
-    with pytest.raises(ModelNotFound, match=r"no range model.*Leave latitude and longitude out, or run.*pull birdnet"):
+    with pytest.raises(
+        ModelNotFoundError, match=r"no range model.*Leave latitude and longitude out, or run.*pull birdnet"
+    ):
         RangeFilter(level_bundle, bundle=level_bundle, threshold=0.5)

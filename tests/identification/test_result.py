@@ -22,10 +22,10 @@ from dawnchorus.identification.journal import Journal
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.result import Problem, Run, provenance_of
 from dawnchorus.identification.run import build_score_filter, range_filter_of
-from dawnchorus.inference.scoring import HIT, ChannelHits, Failed, Scored
+from dawnchorus.inference.scoring import HIT, ChannelHits, FailedRecording, ScoredRecording
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
-from dawnchorus.types import AudioInfo, Origin, Span
+from dawnchorus.types import AudioInfo, Origin, Segment
 
 MARK = (1, 2)
 BROKEN = Path("/data/caf\udce9.wav")
@@ -118,16 +118,16 @@ def run_of(bundle: Bundle, *, range_filter: RangeFilter | None = None, **options
     plan = WindowPlan.from_seconds(rate_hz=16_000, window_s=1.0)
     journal = Journal(None)
     journal.start({})
-    scored = Scored(
+    scored = ScoredRecording(
         Path("/data/a.wav"),
         AudioInfo("WAV", "PCM_16", 16_000, 1, None),
         Origin(),
         2.0,
         ("truncated",),
         (ChannelHits(np.array([(0, 0, 0.5), (0, 1, 0.5), (1, 0, 0.5)], HIT)),),
-        (Span(0.5, 0.75), Span(1.0, 1.5)),
+        (Segment(0.5, 0.75), Segment(1.0, 1.5)),
     )
-    journal.add(Failed(BROKEN, "broken"), MARK)
+    journal.add(FailedRecording(BROKEN, "broken"), MARK)
     journal.add(scored, MARK)
     builder = TableBuilder(bundle, plan, Options(**options), range_filter, {})  # type: ignore[arg-type]
     paths = [BROKEN, scored.path, Path("/data/never.wav")]
@@ -168,12 +168,12 @@ def test_range_filter_is_noted_where_it_was_asked(
 
 
 def test_provenance_names_model_and_every_option(level_bundle: Bundle) -> None:
-    made = provenance_of(level_bundle, Options(turns=2, week=3, speech="flag"), range_filter=True)
+    made = provenance_of(level_bundle, Options(tta_shifts=2, week=3, speech="flag"), range_filter=True)
     assert (made.model, made.model_version, made.bundle_id) == ("level", "1", level_bundle.id)
     assert made.software.startswith("dawnchorus ")
     assert made.parameters == {
         "min_score": 0.25, "overlap_s": 0.0, "top": None, "species": None, "thresholds": {}, "find_speech": True,
-        "turns": 2, "merge": False, "latitude": None, "longitude": None, "week": 3, "range_filter": True,
+        "tta_shifts": 2, "merge": False, "latitude": None, "longitude": None, "week": 3, "range_filter": True,
         "range_threshold": 0.03, "drop_out_of_range": False, "speech": "flag",
     }  # fmt: skip
 

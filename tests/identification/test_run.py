@@ -18,14 +18,14 @@ from tests.waiting import wait_for
 
 from dawnchorus.audio.decode import read_mono
 from dawnchorus.audio.discovery import find_recordings
-from dawnchorus.errors import Busy, FormatError, InputError, JournalDamagedError, OutputExists
+from dawnchorus.errors import BusyError, FormatError, InputError, JournalDamagedError, OutputExistsError
 from dawnchorus.identification import Options, identify
 from dawnchorus.identification.detection_table import merge_events
 from dawnchorus.identification.input_tables import read_recordings, read_species_list, read_thresholds
 from dawnchorus.identification.output_paths import relative_places
 from dawnchorus.identification.weeks import week_of
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.models.runner import open_session, scores_of
+from dawnchorus.models.runner import apply_activation, open_session
 from dawnchorus.models.store import ModelStore
 from dawnchorus.types import Detection
 
@@ -113,7 +113,7 @@ def test_the_command_and_the_function_give_the_numbers_of_the_bare_model(
     """The golden test of the one predict path."""
     samples, _ = read_mono(dawn)
     windows = samples[: len(samples) // 144_000 * 144_000].reshape(-1, 144_000)
-    expected = scores_of(open_session(birdnet).run(windows).logits, "sigmoid")
+    expected = apply_activation(open_session(birdnet).run(windows).logits, "sigmoid")
     run = identify(dawn, Options(min_score=0.1), store=store)
     (table,) = run.tables()
     found = np.zeros_like(expected)
@@ -196,7 +196,7 @@ def test_a_finished_run_is_kept_added_to_or_replaced(tmp_path: Path, level_bundl
     model = level_bundle.folder
     identify(sounds, model=model, out=out)
     before = out.read_bytes()
-    with pytest.raises(OutputExists, match="holds a finished run. Use --resume"):
+    with pytest.raises(OutputExistsError, match="holds a finished run. Use --resume"):
         identify(sounds, model=model, out=out)
     soundfile.write(sounds / "b.wav", tone(), 16_000)
     run = identify(sounds, model=model, out=out, resume=True)
@@ -229,7 +229,7 @@ def test_resume_refuses_a_bundle_of_the_same_graph_with_another_activation(
 def test_a_file_of_someone_else_is_not_replaced(tmp_path: Path, level_bundle: Bundle) -> None:
     soundfile.write(tmp_path / "a.wav", tone(), 16_000)
     (tmp_path / "thesis.csv").write_text("years of work")
-    with pytest.raises(OutputExists, match="is there already"):
+    with pytest.raises(OutputExistsError, match="is there already"):
         identify(tmp_path, model=level_bundle.folder, out=tmp_path / "thesis.csv")
     assert (tmp_path / "thesis.csv").read_text() == "years of work"
 
@@ -250,7 +250,7 @@ def test_two_runs_cannot_write_to_one_place(tmp_path: Path, level_bundle: Bundle
         if not errors:
             try:
                 identify(tmp_path, model=level_bundle.folder, out=tmp_path / "all.csv")
-            except Busy as error:
+            except BusyError as error:
                 errors.append(error)
 
     identify(tmp_path, model=level_bundle.folder, out=tmp_path / "all.csv", on_progress=second)
@@ -397,7 +397,7 @@ def test_tables_in_a_folder_are_left_alone_where_nothing_changed(tmp_path: Path,
         soundfile.write(sounds / name, tone(), 16_000)
     out.mkdir()
     (out / "a.wav.csv").write_text("mine")
-    with pytest.raises(OutputExists, match=r"a\.wav\.csv is there already"):
+    with pytest.raises(OutputExistsError, match=r"a\.wav\.csv is there already"):
         identify(sounds, model=model, out=out)
     (out / "a.wav.csv").unlink()
     identify(sounds, model=model, out=out)
@@ -458,24 +458,22 @@ def test_modules_in_the_current_folder_are_not_run(
     assert identify("levels.wav", model=level_bundle.folder).failures == []
 
 
-def test_turns_average_the_logits_of_turned_windows(
-    dawn: Path, birdnet: Bundle, command: Command, tmp_path: Path
-) -> None:
+def test_tta_averages_logits_of_shifted_windows(dawn: Path, birdnet: Bundle, command: Command, tmp_path: Path) -> None:
     samples, _ = read_mono(dawn)
     windows = samples[: 4 * 144_000].reshape(-1, 144_000)
     session = open_session(birdnet)
     turned = [session.run(np.roll(windows, -k * 48_000, axis=1)).logits for k in range(3)]
-    expected = scores_of(np.mean(turned, axis=0), "sigmoid")
+    expected = apply_activation(np.mean(turned, axis=0), "sigmoid")
     soundfile.write(tmp_path / "four.wav", windows.reshape(-1), 48_000, subtype="FLOAT")
-    done = command("identify", tmp_path / "four.wav", "--turns", "3", "--min-score", "0.1", "--json", "-q")
-    assert "turns" not in Options().scoring(), "journals of older versions are gone on with"
+    done = command("identify", tmp_path / "four.wav", "--tta", "3", "--min-score", "0.1", "--json", "-q")
+    assert "tta_shifts" not in Options().scoring(), "journals of older versions are gone on with"
     rows = json.loads(done.stdout)["detections"]
     assert len(rows) == (expected >= 0.1).sum() > 0
     for row in rows:
         column = birdnet.class_by_scientific_name[row["scientific_name"]]
         assert row["score"] == pytest.approx(expected[round(row["start_s"] / 3), column], abs=1e-4)
-    with pytest.raises(InputError, match="turns"):
-        Options(turns=0)
+    with pytest.raises(InputError, match="tta_shifts"):
+        Options(tta_shifts=0)
 
 
 def damage(journal: Path) -> None:
@@ -494,7 +492,7 @@ def test_damaged_journal_is_set_aside_and_the_run_starts_again(tmp_path: Path, l
     for k in (1, 2):
         damage(journal)
         broken = journal.read_bytes()
-        with pytest.raises(OutputExists, match="is there already"):
+        with pytest.raises(OutputExistsError, match="is there already"):
             identify(sounds, model=level_bundle.folder, out=out)
         with pytest.raises(JournalDamagedError, match=r"all\.csv\.journal.*is damaged.*--overwrite"):
             identify(sounds, model=level_bundle.folder, out=out, resume=True)

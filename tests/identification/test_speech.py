@@ -13,21 +13,21 @@ from tests.conftest import Command
 from tests.sounds import tone
 
 from dawnchorus.audio.decode import read_mono, resampler
-from dawnchorus.audio.silencing import RAMP_S, silence, silenced
+from dawnchorus.audio.silencing import RAMP_S, silence, silence_blocks
 from dawnchorus.errors import InputError
 from dawnchorus.identification import Options, identify
-from dawnchorus.inference.speech import Listening, SpeechFinder
+from dawnchorus.inference.speech import VadStream, VoiceActivityDetector
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.catalog.silero import speech_graph
 from dawnchorus.models.store import ModelStore
-from dawnchorus.types import Span
+from dawnchorus.types import Segment
 
 FloatArray = np.ndarray
 
 
 @pytest.fixture(scope="session")
-def finder(store: ModelStore) -> SpeechFinder:
-    return SpeechFinder(speech_graph(store.folder))
+def detector(store: ModelStore) -> VoiceActivityDetector:
+    return VoiceActivityDetector(speech_graph(store.folder))
 
 
 @pytest.fixture(scope="session")
@@ -39,32 +39,32 @@ def spoken(tmp_path_factory: pytest.TempPathFactory, voice: FloatArray) -> Path:
     return path
 
 
-def test_block_by_block_is_the_same_as_at_once(finder: SpeechFinder, spoken: Path) -> None:
+def test_block_by_block_is_the_same_as_at_once(detector: VoiceActivityDetector, spoken: Path) -> None:
     samples, _ = read_mono(spoken)
-    whole = finder.find(samples)
+    whole = detector.find(samples)
     assert whole
-    assert all(9.5 < span.start_s < span.end_s < 14.5 for span in whole)
+    assert all(9.5 < segment.start_s < segment.end_s < 14.5 for segment in whole)
     for n_block in (100, 4_096, 77_777):
-        listening = Listening(finder, rate_hz=RATE_HZ)
+        vad_stream = VadStream(detector, rate_hz=RATE_HZ)
         for start in range(0, len(samples), n_block):
-            listening.add(samples[start : start + n_block])
-        assert listening.finish() == whole
+            vad_stream.add(samples[start : start + n_block])
+        assert vad_stream.finish() == whole
     at_48k = resampler(RATE_HZ, 48_000).resample_chunk(samples, last=True)
-    for a, b in zip(finder.find(at_48k, rate_hz=48_000), whole, strict=True):
+    for a, b in zip(detector.find(at_48k, rate_hz=48_000), whole, strict=True):
         assert (a.start_s, a.end_s) == (pytest.approx(b.start_s, abs=0.1), pytest.approx(b.end_s, abs=0.1))
 
 
 def test_silence_is_silent_inside_and_touches_nothing_outside() -> None:
     sound = np.ones(1000, np.float32)
-    spans = (Span(0.2, 0.4), Span(0.9, 5.0))
-    quiet = silence(sound, spans, rate_hz=1000)
+    segments = (Segment(0.2, 0.4), Segment(0.9, 5.0))
+    quiet = silence(sound, segments, rate_hz=1000)
     assert not quiet[200:401].any()
     assert not quiet[900:].any()
     before, after = round((0.2 - RAMP_S) * 1000), round((0.4 + RAMP_S) * 1000)
     assert (quiet[: before + 1] == 1).all()
     assert (quiet[after:880] == 1).all()
     assert (sound == 1).all(), "the caller's samples stay as they are"
-    blocks = list(silenced([sound[:250], sound[250:300], sound[300:]], spans, rate_hz=1000))
+    blocks = list(silence_blocks([sound[:250], sound[250:300], sound[300:]], segments, rate_hz=1000))
     np.testing.assert_allclose(np.concatenate(blocks), quiet, atol=1e-5)
 
 
@@ -100,7 +100,7 @@ def test_a_voice_in_one_channel_counts_for_all(
     left, right = ({d.start_s: d.human_voice for d in each.detections} for each in table.by_channel())
     assert left == right
     assert (left[0.0], left[5.0]) == (False, True)
-    assert run.speech_s == pytest.approx(sum(span.length_s for span in table.speech))
+    assert run.speech_s == pytest.approx(sum(segment.length_s for segment in table.speech))
     assert run.speech_s < table.duration_s
 
 

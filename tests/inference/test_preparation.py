@@ -25,7 +25,7 @@ from dawnchorus.models.bundle import Bundle, read_bundle
 from dawnchorus.models.cleaning import Cleaning
 from dawnchorus.models.graphs.ensemble import make_ensemble
 from dawnchorus.models.store import ModelStore
-from dawnchorus.types import Span
+from dawnchorus.types import Segment
 
 RATE_HZ = 16_000
 
@@ -123,18 +123,18 @@ def test_members_of_an_ensemble_clean_alike(level_bundle: Bundle, tmp_path: Path
 
 @given(st.lists(st.tuples(st.integers(1, 50), st.integers(1, 50)), min_size=1, max_size=6), st.integers(0, 50))
 def test_times_of_what_is_kept_are_found_again(lengths: list[tuple[int, int]], quarter: int) -> None:
-    spans, at = [], 0.0
+    segments, at = [], 0.0
     for gap, length in lengths:
-        spans.append(Span(at + gap, at + gap + length))
+        segments.append(Segment(at + gap, at + gap + length))
         at += gap + length
-    kept = Kept(tuple(spans), is_whole=False)
-    total = sum(span.length_s for span in spans)
+    kept = Kept(tuple(segments), is_whole=False)
+    total = sum(segment.length_s for segment in segments)
     time_s = min(quarter / 4, total)
     start_s, end_s = kept.start_s(time_s), kept.end_s(time_s)
     assert kept.kept_s(end_s) == pytest.approx(time_s)
     assert kept.kept_s(start_s) == pytest.approx(time_s)
     assert start_s >= end_s - 1e-9 or time_s == 0
-    assert sum(span.length_s for span in kept.removed(at + 3)) == pytest.approx(at + 3 - total)
+    assert sum(segment.length_s for segment in kept.removed(at + 3)) == pytest.approx(at + 3 - total)
 
 
 def test_steps_that_are_none_are_refused() -> None:
@@ -144,7 +144,7 @@ def test_steps_that_are_none_are_refused() -> None:
 
 
 def test_wrapped_model_may_want_cleaning(quiet_ends: Path, tmp_path: Path, command: Command) -> None:
-    graph = level_graph(tmp_path / "level.onnx", n_window=RATE_HZ)
+    graph = level_graph(tmp_path / "level.onnx", window_samples=RATE_HZ)
     (tmp_path / "labels.txt").write_text("Avis magna\nAvis parva\nEngine\n")
     given = ("--labels", tmp_path / "labels.txt", "--sample-rate", "16000", "--window", "1", "--activation", "identity")
     made = command("models", "wrap", graph, tmp_path / "own", *given, "--trim", "23")

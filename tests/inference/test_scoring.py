@@ -14,35 +14,35 @@ import numpy as np
 import pytest
 from tests.waiting import wait_for
 
-from dawnchorus.audio.process import Ended, Opened
+from dawnchorus.audio.process import DecodeFinished, DecodeStarted
 from dawnchorus.audio.windows import WindowPlan
-from dawnchorus.errors import AudioError, BundleInvalid
+from dawnchorus.errors import AudioError, InvalidBundleError
 from dawnchorus.inference import scoring
 from dawnchorus.inference.preparation import WHOLE, Cleaner
-from dawnchorus.inference.scoring import HIT, Failed, Scored, ScoreFilter, score_recordings
+from dawnchorus.inference.scoring import HIT, FailedRecording, ScoredRecording, ScoreFilter, score_recordings
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.cleaning import Cleaning
 from dawnchorus.models.runner import Output, Session, open_session
-from dawnchorus.types import AudioInfo, Origin, Span
+from dawnchorus.types import AudioInfo, Origin, Segment
 
 RATE_HZ = 1_000
-PLAN = WindowPlan(rate_hz=RATE_HZ, n_window=16_000, n_hop=16_000)
+PLAN = WindowPlan(rate_hz=RATE_HZ, window_samples=16_000, hop_samples=16_000)
 EVERYTHING = ScoreFilter(thresholds=np.array([0, np.inf, np.inf], np.float32))
 """Every window's mean level."""
 
 FloatArray = np.ndarray
-Parts = Iterable[Opened | FloatArray | Ended]
+Parts = Iterable[DecodeStarted | FloatArray | DecodeFinished]
 
-OPENED = Opened(AudioInfo("WAV", "PCM_16", RATE_HZ, 1, None), Origin(recorder="AudioMoth"))
-ENDED = Ended(3.5, ("truncated",))
+OPENED = DecodeStarted(AudioInfo("WAV", "PCM_16", RATE_HZ, 1, None), Origin(recorder="AudioMoth"))
+ENDED = DecodeFinished(3.5, ("truncated",))
 
 
 def sound(levels: Iterable[float]) -> FloatArray:
     """One window for each level."""
-    return np.repeat(np.array(list(levels), np.float32), PLAN.n_window)
+    return np.repeat(np.array(list(levels), np.float32), PLAN.window_samples)
 
 
-def recording(n: int, *, first_level: float = 0.0) -> list[Opened | FloatArray | Ended]:
+def recording(n: int, *, first_level: float = 0.0) -> list[DecodeStarted | FloatArray | DecodeFinished]:
     """The parts of a recording whose `n` windows are louder by 1/64 from one to the next."""
     return [OPENED, sound(first_level + k / 64 for k in range(n)), ENDED]
 
@@ -62,7 +62,9 @@ class Decoders:
         self.made.append(made)
         return made
 
-    def _decode(self, path: Path, *, rate_hz: int, **_limits: int) -> Iterator[Opened | FloatArray | Ended]:
+    def _decode(
+        self, path: Path, *, rate_hz: int, **_limits: int
+    ) -> Iterator[DecodeStarted | FloatArray | DecodeFinished]:
         assert rate_hz == RATE_HZ
         self.threads.add(threading.current_thread())
         self.begun.append(path.name)
@@ -70,10 +72,12 @@ class Decoders:
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, level_bundle: Bundle) -> Callable[..., Iterator[Scored | Failed]]:
+def run(
+    monkeypatch: pytest.MonkeyPatch, level_bundle: Bundle
+) -> Callable[..., Iterator[ScoredRecording | FailedRecording]]:
     """Begin to score recordings, given as functions that give their parts."""
 
-    def begin(decoders: Decoders, *, n_workers: int = 1, **more: Any) -> Iterator[Scored | Failed]:
+    def begin(decoders: Decoders, *, n_workers: int = 1, **more: Any) -> Iterator[ScoredRecording | FailedRecording]:
         monkeypatch.setattr(scoring, "DecoderProcess", decoders)
         given = {"plan": PLAN, "score_filter": EVERYTHING, "cleaner": Cleaner(Cleaning()), **more}
         return score_recordings(map(Path, decoders.recordings), level_bundle, n_workers=n_workers, **given)
@@ -81,9 +85,9 @@ def run(monkeypatch: pytest.MonkeyPatch, level_bundle: Bundle) -> Callable[..., 
     return begin
 
 
-def levels(result: Scored | Failed) -> list[float]:
+def levels(result: ScoredRecording | FailedRecording) -> list[float]:
     """The hits' scores, after a check that there is one for each window, in order."""
-    assert isinstance(result, Scored)
+    assert isinstance(result, ScoredRecording)
     (channel,) = result.channels
     assert channel.hits["window"].tolist() == list(range(result.n_hits))
     return [round(value * 64, 3) for value in channel.hits["score"].tolist()]
@@ -130,11 +134,11 @@ def test_no_score_is_kept_of_quiet_windows() -> None:
 # ---------------------------------------------------------------------- from parts to results
 
 
-def test_recording_is_scored_to_its_end(run: Callable[..., Iterator[Scored | Failed]]) -> None:
+def test_recording_is_scored_to_its_end(run: Callable[..., Iterator[ScoredRecording | FailedRecording]]) -> None:
     seen: list[int] = []
     (result,) = run(Decoders({"a": lambda: recording(20)}), on_windows=seen.append)
     assert levels(result) == list(range(20))
-    assert isinstance(result, Scored)
+    assert isinstance(result, ScoredRecording)
     assert {**vars(result), "channels": [(each.kept, each.channel) for each in result.channels]} == {
         "path": Path("a"),
         "info": OPENED.info,
@@ -148,17 +152,21 @@ def test_recording_is_scored_to_its_end(run: Callable[..., Iterator[Scored | Fai
 
 
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 16, 17])
-def test_every_window_is_scored_whatever_their_number(run: Callable[..., Iterator[Scored | Failed]], n: int) -> None:
+def test_every_window_is_scored_whatever_their_number(
+    run: Callable[..., Iterator[ScoredRecording | FailedRecording]], n: int
+) -> None:
     (result,) = run(Decoders({"a": lambda: recording(n)}))
     assert levels(result) == list(range(n))
 
 
-def test_recording_without_a_window_has_no_hits(run: Callable[..., Iterator[Scored | Failed]]) -> None:
+def test_recording_without_a_window_has_no_hits(
+    run: Callable[..., Iterator[ScoredRecording | FailedRecording]],
+) -> None:
     (result,) = run(Decoders({"a": lambda: [OPENED, ENDED]}))
     assert levels(result) == []
 
 
-def test_recording_that_fails_touches_no_other(run: Callable[..., Iterator[Scored | Failed]]) -> None:
+def test_recording_that_fails_touches_no_other(run: Callable[..., Iterator[ScoredRecording | FailedRecording]]) -> None:
     def broken() -> Parts:
         yield OPENED
         yield sound([0.5])
@@ -166,7 +174,7 @@ def test_recording_that_fails_touches_no_other(run: Callable[..., Iterator[Score
 
     decoders = Decoders({"a": lambda: recording(2), "b": broken, "c": lambda: recording(3)})
     results = {result.path.name: result for result in run(decoders)}
-    assert results["b"] == Failed(Path("b"), "b: broken")
+    assert results["b"] == FailedRecording(Path("b"), "b: broken")
     assert (levels(results["a"]), levels(results["c"])) == ([0, 1], [0, 1, 2])
     with pytest.raises(FrozenInstanceError):
         results["b"].reason = ""  # type: ignore[union-attr,misc]
@@ -175,7 +183,9 @@ def test_recording_that_fails_touches_no_other(run: Callable[..., Iterator[Score
 
 
 @pytest.mark.parametrize("n_workers", [1, 2, 3])
-def test_each_worker_has_a_decoder(run: Callable[..., Iterator[Scored | Failed]], n_workers: int) -> None:
+def test_each_worker_has_a_decoder(
+    run: Callable[..., Iterator[ScoredRecording | FailedRecording]], n_workers: int
+) -> None:
     decoders = Decoders({str(k): lambda k=k: recording(1, first_level=k / 64) for k in range(9)})  # type: ignore[misc]
     found = {result.path.name: levels(result) for result in run(decoders, n_workers=n_workers)}
     assert found == {str(k): [k] for k in range(9)}
@@ -184,32 +194,32 @@ def test_each_worker_has_a_decoder(run: Callable[..., Iterator[Scored | Failed]]
     assert all(thread.daemon for thread in decoders.threads), "one that hangs does not keep the program from ending"
 
 
-def test_no_recording_gives_no_result(run: Callable[..., Iterator[Scored | Failed]]) -> None:
+def test_no_recording_gives_no_result(run: Callable[..., Iterator[ScoredRecording | FailedRecording]]) -> None:
     assert list(run(Decoders({}), n_workers=2)) == []
 
 
 def test_voices_are_listened_for_in_every_part(
-    run: Callable[..., Iterator[Scored | Failed]], monkeypatch: pytest.MonkeyPatch
+    run: Callable[..., Iterator[ScoredRecording | FailedRecording]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Listening:
-        def __init__(self, finder: object, *, rate_hz: int) -> None:
-            assert (finder, rate_hz) == ("finder", RATE_HZ)
+    class VadStream:
+        def __init__(self, detector: object, *, rate_hz: int) -> None:
+            assert (detector, rate_hz) == ("detector", RATE_HZ)
             self.n = 0
 
         def add(self, samples: FloatArray) -> None:
             self.n += len(samples)
 
-        def finish(self) -> tuple[Span, ...]:
-            return (Span(0.0, self.n / RATE_HZ),)
+        def finish(self) -> tuple[Segment, ...]:
+            return (Segment(0.0, self.n / RATE_HZ),)
 
-    monkeypatch.setattr(scoring, "Listening", Listening)
+    monkeypatch.setattr(scoring, "VadStream", VadStream)
     parts = {"a": lambda: [OPENED, sound([0.1]), sound([0.2, 0.3]), ENDED]}
-    (result,) = run(Decoders(parts), speech_finder="finder")
-    assert isinstance(result, Scored)
-    assert result.speech == (Span(0.0, 48.0),)
+    (result,) = run(Decoders(parts), speech_detector="detector")
+    assert isinstance(result, ScoredRecording)
+    assert result.speech == (Segment(0.0, 48.0),)
 
 
-def test_other_errors_reach_the_caller(run: Callable[..., Iterator[Scored | Failed]]) -> None:
+def test_other_errors_reach_the_caller(run: Callable[..., Iterator[ScoredRecording | FailedRecording]]) -> None:
     def faulty() -> Parts:
         raise ZeroDivisionError("a fault of ours")
 
@@ -218,32 +228,32 @@ def test_other_errors_reach_the_caller(run: Callable[..., Iterator[Scored | Fail
 
 
 def test_bundle_that_cannot_be_run_is_an_error(
-    run: Callable[..., Iterator[Scored | Failed]], monkeypatch: pytest.MonkeyPatch
+    run: Callable[..., Iterator[ScoredRecording | FailedRecording]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_bundle: Bundle, **_more: int) -> Session:
-        raise BundleInvalid("cannot be loaded")
+        raise InvalidBundleError("cannot be loaded")
 
     monkeypatch.setattr(scoring, "open_session", refuse)
-    with pytest.raises(BundleInvalid, match="cannot be loaded"):
+    with pytest.raises(InvalidBundleError, match="cannot be loaded"):
         list(run(Decoders({"a": lambda: recording(1)})))
 
 
-@pytest.mark.parametrize(("given", "turns"), [({}, 1), ({"turns": 4}, 4)])
+@pytest.mark.parametrize(("given", "tta_shifts"), [({}, 1), ({"tta_shifts": 4}, 4)])
 def test_windows_are_turned_as_often_as_asked(
-    run: Callable[..., Iterator[Scored | Failed]],
+    run: Callable[..., Iterator[ScoredRecording | FailedRecording]],
     monkeypatch: pytest.MonkeyPatch,
     given: dict[str, int],
-    turns: int,
+    tta_shifts: int,
 ) -> None:
     opened: list[int] = []
 
-    def remember(bundle: Bundle, *, turns: int) -> Session:
-        opened.append(turns)
+    def remember(bundle: Bundle, *, tta_shifts: int) -> Session:
+        opened.append(tta_shifts)
         return open_session(bundle)
 
     monkeypatch.setattr(scoring, "open_session", remember)
     list(run(Decoders({"a": lambda: recording(1)}), **given))
-    assert opened == [turns]
+    assert opened == [tta_shifts]
 
 
 # ---------------------------------------------------------------------- what waits, and for whom
@@ -256,9 +266,9 @@ class LateSession:
         self.calls: list[int] = []
         self._is_time = is_time
 
-    def open(self, bundle: Bundle, *, turns: int) -> LateSession:
+    def open(self, bundle: Bundle, *, tta_shifts: int) -> LateSession:
         wait_for(self._is_time, within_s=10)
-        self._session = open_session(bundle, turns=turns)
+        self._session = open_session(bundle, tta_shifts=tta_shifts)
         return self
 
     def run(self, windows: FloatArray) -> Output:
@@ -271,7 +281,7 @@ class LateSession:
     [((3, 5), [8]), ((1, 1), [2]), ((3, 6), [3, 6]), ((7, 2), [7, 2]), ((8, 1), [8, 1]), ((8, 8), [8, 8])],
 )
 def test_short_recordings_share_a_call_of_the_model(
-    run: Callable[..., Iterator[Scored | Failed]],
+    run: Callable[..., Iterator[ScoredRecording | FailedRecording]],
     monkeypatch: pytest.MonkeyPatch,
     sizes: tuple[int, int],
     calls: list[int],
@@ -294,7 +304,7 @@ def test_short_recordings_share_a_call_of_the_model(
 
 
 def test_recording_is_whole_when_it_was_decoded_before_the_model_was_loaded(
-    run: Callable[..., Iterator[Scored | Failed]], monkeypatch: pytest.MonkeyPatch
+    run: Callable[..., Iterator[ScoredRecording | FailedRecording]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoders = Decoders({"a": lambda: recording(9)})
     session = LateSession(lambda: all(made.is_closed for made in decoders.made))
@@ -329,7 +339,7 @@ class ImpatientQueue(queue.Queue[Any]):
 
 @pytest.mark.parametrize("n_workers", [1, 3])
 def test_what_waits_is_bounded_by_the_workers_and_nothing_is_lost(
-    run: Callable[..., Iterator[Scored | Failed]], monkeypatch: pytest.MonkeyPatch, n_workers: int
+    run: Callable[..., Iterator[ScoredRecording | FailedRecording]], monkeypatch: pytest.MonkeyPatch, n_workers: int
 ) -> None:
     queues: list[ImpatientQueue] = []
 
@@ -346,7 +356,9 @@ def test_what_waits_is_bounded_by_the_workers_and_nothing_is_lost(
     assert queues[0].most <= 2 * n_workers
 
 
-def test_run_that_is_given_up_ends_decoders_and_threads(run: Callable[..., Iterator[Scored | Failed]]) -> None:
+def test_run_that_is_given_up_ends_decoders_and_threads(
+    run: Callable[..., Iterator[ScoredRecording | FailedRecording]],
+) -> None:
     def endless() -> Parts:
         yield OPENED
         while True:

@@ -10,14 +10,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tests.sounds import tone
 
-from dawnchorus.audio.silencing import silence, silenced
-from dawnchorus.inference.speech import Listening, SpeechFinder, spans_of
-from dawnchorus.types import Span
+from dawnchorus.audio.silencing import silence, silence_blocks
+from dawnchorus.inference.speech import VadStream, VoiceActivityDetector, build_segments
+from dawnchorus.types import Segment
 
 
-def spans(probabilities: list[float], *, duration_s: float = 60.0) -> list[tuple[float, float]]:
-    found = spans_of(np.array(probabilities, np.float32), duration_s=duration_s)
-    return [(round(span.start_s, 6), round(span.end_s, 6)) for span in found]
+def segments(probabilities: list[float], *, duration_s: float = 60.0) -> list[tuple[float, float]]:
+    found = build_segments(np.array(probabilities, np.float32), duration_s=duration_s)
+    return [(round(segment.start_s, 6), round(segment.end_s, 6)) for segment in found]
 
 
 def frames(*parts: tuple[int, float]) -> list[float]:
@@ -26,36 +26,38 @@ def frames(*parts: tuple[int, float]) -> list[float]:
 
 
 def test_speech_begins_at_0_4_and_ends_below_0_2() -> None:
-    assert spans(frames((20, 0.0), (1, 0.4), (19, 0.2), (30, 0.19))) == [(0.34, 1.58)]
-    assert spans(frames((20, 0.0), (20, 0.39), (30, 0.0))) == []
-    assert spans(frames((20, 0.3), (20, 0.9), (10, 0.3), (30, 0.1))) == [(0.34, 1.9)]
-    assert spans([]) == []
+    assert segments(frames((20, 0.0), (1, 0.4), (19, 0.2), (30, 0.19))) == [(0.34, 1.58)]
+    assert segments(frames((20, 0.0), (20, 0.39), (30, 0.0))) == []
+    assert segments(frames((20, 0.3), (20, 0.9), (10, 0.3), (30, 0.1))) == [(0.34, 1.9)]
+    assert segments([]) == []
 
 
 def test_speech_is_padded_within_the_recording() -> None:
-    assert spans(frames((10, 1.0)), duration_s=0.31) == [(0.0, 0.31)]
-    assert spans(frames((80, 0.0), (20, 1.0)), duration_s=3.2) == [(2.26, 3.2)]
-    assert spans(frames((80, 0.0), (20, 1.0)), duration_s=10.0) == [(2.26, 3.5)]
-    assert spans(frames((9, 0.0), (20, 1.0)), duration_s=10.0) == [(0.0, 1.228)]
+    assert segments(frames((10, 1.0)), duration_s=0.31) == [(0.0, 0.31)]
+    assert segments(frames((80, 0.0), (20, 1.0)), duration_s=3.2) == [(2.26, 3.2)]
+    assert segments(frames((80, 0.0), (20, 1.0)), duration_s=10.0) == [(2.26, 3.5)]
+    assert segments(frames((9, 0.0), (20, 1.0)), duration_s=10.0) == [(0.0, 1.228)]
 
 
 def test_less_than_a_fifth_of_a_second_is_no_speech() -> None:
-    assert spans(frames((20, 0.0), (6, 1.0), (20, 0.0))) == []
-    assert spans(frames((20, 0.0), (7, 1.0), (20, 0.0))) == [(0.34, 1.164)]
-    assert spans(frames((200, 0.0), (6, 1.0), (20, 0.0))) == [], "its length counts, not its time"
+    assert segments(frames((20, 0.0), (6, 1.0), (20, 0.0))) == []
+    assert segments(frames((20, 0.0), (7, 1.0), (20, 0.0))) == [(0.34, 1.164)]
+    assert segments(frames((200, 0.0), (6, 1.0), (20, 0.0))) == [], "its length counts, not its time"
 
 
 def test_pauses_of_a_second_belong_to_speech() -> None:
     """31 frames are 0.992 s and 32 frames are 1.024 s."""
-    assert spans(frames((20, 0.0), (10, 1.0), (31, 0.0), (10, 1.0), (20, 0.0))) == [(0.34, 2.572)]
-    assert spans(frames((20, 0.0), (10, 1.0), (32, 0.0), (10, 1.0), (20, 0.0))) == [(0.34, 1.26), (1.684, 2.604)]
-    assert spans(frames((20, 0.0), (4, 1.0), (5, 0.0), (4, 1.0), (20, 0.0))) == [(0.34, 1.356)], "short, but together"
+    assert segments(frames((20, 0.0), (10, 1.0), (31, 0.0), (10, 1.0), (20, 0.0))) == [(0.34, 2.572)]
+    assert segments(frames((20, 0.0), (10, 1.0), (32, 0.0), (10, 1.0), (20, 0.0))) == [(0.34, 1.26), (1.684, 2.604)]
+    assert segments(frames((20, 0.0), (4, 1.0), (5, 0.0), (4, 1.0), (20, 0.0))) == [(0.34, 1.356)], (
+        "short, but together"
+    )
     three = frames((20, 0.0), (10, 1.0), (31, 0.0), (10, 1.0), (31, 0.0), (10, 1.0), (60, 0.0), (10, 1.0))
-    assert spans(three) == [(0.34, 3.884), (5.204, 6.124)]
+    assert segments(three) == [(0.34, 3.884), (5.204, 6.124)]
 
 
-class Loudness(SpeechFinder):
-    """A finder whose probability is 1 in frames with a loud sample; it notes what it is given."""
+class Loudness(VoiceActivityDetector):
+    """A detector whose probability is 1 in frames with a loud sample; it notes what it is given."""
 
     def __init__(self) -> None:
         self.given: list[np.ndarray] = []
@@ -75,12 +77,12 @@ class Loudness(SpeechFinder):
 @pytest.mark.parametrize("n_block", [100, 512, 5000])
 def test_frames_of_512_see_64_samples_before_them(n: int, n_block: int) -> None:
     samples = np.random.default_rng(n).uniform(-0.4, 0.4, n).astype(np.float32)
-    finder = Loudness()
-    listening = Listening(finder, rate_hz=16_000)
+    detector = Loudness()
+    vad_stream = VadStream(detector, rate_hz=16_000)
     for start in range(0, n, n_block):
-        listening.add(samples[start : start + n_block])
-    assert listening.finish() == ()
-    given = np.concatenate(finder.given)
+        vad_stream.add(samples[start : start + n_block])
+    assert vad_stream.finish() == ()
+    given = np.concatenate(detector.given)
     padded = np.concatenate([samples, np.zeros(-n % 512, np.float32)])
     np.testing.assert_array_equal(given[:, 64:].ravel(), padded)
     before = np.concatenate([np.zeros(64, np.float32), padded])
@@ -95,27 +97,27 @@ def test_long_sound_is_listened_to_in_parts(n_block: int, parts: list[int]) -> N
     """Memory for frames is bounded by 1024 of them, and a block with less than these waits for the next."""
     samples = np.zeros(1_200_000, np.float32)
     samples[1_000_000:1_010_000] = 1
-    finder = Loudness()
-    listening = Listening(finder, rate_hz=16_000)
+    detector = Loudness()
+    vad_stream = VadStream(detector, rate_hz=16_000)
     for start in range(0, len(samples), n_block):
-        listening.add(samples[start : start + n_block])
-    (span,) = listening.finish()
-    assert (span.start_s, span.end_s) == (pytest.approx(1953 * 0.032 - 0.3), pytest.approx(1973 * 0.032 + 0.3))
-    assert [len(part) for part in finder.given][:2] == parts
-    assert sum(map(len, finder.given)) == -(-len(samples) // 512)
+        vad_stream.add(samples[start : start + n_block])
+    (segment,) = vad_stream.finish()
+    assert (segment.start_s, segment.end_s) == (pytest.approx(1953 * 0.032 - 0.3), pytest.approx(1973 * 0.032 + 0.3))
+    assert [len(part) for part in detector.given][:2] == parts
+    assert sum(map(len, detector.given)) == -(-len(samples) // 512)
 
 
 def test_the_callers_samples_may_change_after_they_were_heard() -> None:
-    finder = Loudness()
-    listening = Listening(finder, rate_hz=16_000)
+    detector = Loudness()
+    vad_stream = VadStream(detector, rate_hz=16_000)
     samples = np.full(16_000, 0.9, np.float32)
-    listening.add(samples)
+    vad_stream.add(samples)
     samples[:] = 0
-    assert listening.finish() == (Span(0.0, 1.0),)
+    assert vad_stream.finish() == (Segment(0.0, 1.0),)
 
 
 def test_nothing_heard_is_no_speech() -> None:
-    assert Listening(Loudness(), rate_hz=16_000).finish() == ()
+    assert VadStream(Loudness(), rate_hz=16_000).finish() == ()
 
 
 @pytest.mark.parametrize("rate_hz", [16_000, 8_000, 48_000])
@@ -140,42 +142,42 @@ def test_a_graph_is_run_on_sound_of_any_rate(tmp_path: Path, rate_hz: int) -> No
         [numpy_helper.from_array(np.array([1], np.int64), "axes")],
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), tmp_path / "x.onnx")
-    finder = SpeechFinder(tmp_path / "x.onnx")
+    detector = VoiceActivityDetector(tmp_path / "x.onnx")
     sound = np.concatenate([np.zeros(2 * rate_hz), tone(seconds=2, rate_hz=rate_hz, level=0.9)]).astype(np.float32)
-    (span,) = finder.find(sound, rate_hz=rate_hz)
-    assert (span.start_s, span.end_s) == (pytest.approx(1.7, abs=0.035), 4.0)
+    (segment,) = detector.find(sound, rate_hz=rate_hz)
+    assert (segment.start_s, segment.end_s) == (pytest.approx(1.7, abs=0.035), 4.0)
     if rate_hz == 16_000:
-        assert finder.find(sound) == (span,)
+        assert detector.find(sound) == (segment,)
 
 
 def test_silence_begins_and_ends_within_10_ms() -> None:
     sound = np.full(1000, 2.0, np.float32)
-    quiet = silence(sound, [Span(0.2, 0.4)], rate_hz=1000)
+    quiet = silence(sound, [Segment(0.2, 0.4)], rate_hz=1000)
     expected = np.full(1000, 2.0)
     expected[190:200] = np.linspace(2, 0, 11)[:10]
     expected[200:401] = 0
     expected[401:410] = np.linspace(0, 2, 11)[1:10]
     np.testing.assert_allclose(quiet, expected, atol=1e-5)
-    later = silence(sound, [Span(7.2, 7.4)], rate_hz=1000, start_s=7.0)
+    later = silence(sound, [Segment(7.2, 7.4)], rate_hz=1000, start_s=7.0)
     np.testing.assert_allclose(later, expected, atol=1e-5)
     assert (sound == 2).all()
 
 
 def test_silence_reaches_both_ends_and_skips_spans_elsewhere() -> None:
     sound = np.ones(1000, np.float32)
-    elsewhere = [Span(0.0, 4.0), Span(9.0, 9.5)]
+    elsewhere = [Segment(0.0, 4.0), Segment(9.0, 9.5)]
     assert silence(sound, elsewhere, rate_hz=1000, start_s=5.0) is sound
     assert silence(sound, [], rate_hz=1000) is sound
-    quiet = silence(sound, [Span(1.0, 2.0), Span(4.5, 5.1), Span(5.9, 7.0)], rate_hz=1000, start_s=5.0)
+    quiet = silence(sound, [Segment(1.0, 2.0), Segment(4.5, 5.1), Segment(5.9, 7.0)], rate_hz=1000, start_s=5.0)
     assert not quiet[:101].any()
     assert (quiet[110:890] == 1).all()
     assert not quiet[900:].any()
-    assert not silence(sound, [Span(0.0, 5.0)], rate_hz=1000).any()
+    assert not silence(sound, [Segment(0.0, 5.0)], rate_hz=1000).any()
 
 
 def test_blocks_are_silenced_by_their_own_times() -> None:
     sound = np.ones(3000, np.float32)
-    marked = [Span(0.5, 0.6), Span(1.7, 2.2)]
-    blocks = list(silenced([sound[:700], sound[700:1900], sound[1900:]], marked, rate_hz=1000))
+    marked = [Segment(0.5, 0.6), Segment(1.7, 2.2)]
+    blocks = list(silence_blocks([sound[:700], sound[700:1900], sound[1900:]], marked, rate_hz=1000))
     assert [len(block) for block in blocks] == [700, 1200, 1100]
     np.testing.assert_allclose(np.concatenate(blocks), silence(sound, marked, rate_hz=1000), atol=1e-4)

@@ -17,7 +17,7 @@ from dawnchorus.evaluation.scoring import Scores
 from dawnchorus.evaluation.submission import by_step
 from dawnchorus.metrics import classification
 from dawnchorus.metrics.bootstrap import interval, paired_interval
-from dawnchorus.models.runner import probabilities_of
+from dawnchorus.models.runner import apply_calibration
 
 
 @given(st.integers(0, 10_000), st.integers(2, 40), st.integers(2, 6))
@@ -173,11 +173,11 @@ def test_calibration_recovers_the_curve_that_made_the_truth() -> None:
     assert found is not None
     assert (found.scale, found.offset) == (pytest.approx(0.6, abs=0.05), pytest.approx(-1.0, abs=0.07))
     before = classification.expected_calibration_error(truth, scores)
-    assert classification.expected_calibration_error(truth, probabilities_of(scores, found)) < before / 5
+    assert classification.expected_calibration_error(truth, apply_calibration(scores, found)) < before / 5
     assert fit_calibration(scores, np.zeros_like(truth), n_recordings=1) is None
     perfect = fit_calibration(np.array([[0.99], [0.01]] * 20), np.array([[True], [False]] * 20), n_recordings=2)
     assert perfect is not None
-    assert probabilities_of(np.array([0.99]), perfect)[0] < 0.999, "forty windows prove no certainty"
+    assert apply_calibration(np.array([0.99]), perfect)[0] < 0.999, "forty windows prove no certainty"
 
 
 def test_events_join_windows_and_count_both_ways() -> None:
@@ -202,9 +202,9 @@ def test_events_join_windows_and_count_both_ways() -> None:
         failures={},
     )
     counts = count_events(scores)["0.5"]
-    assert (counts.n_found, counts.n_right, counts.n_marked, counts.n_marked_found) == (2, 1, 2, 1)
+    assert (counts.n_predicted, counts.n_correct, counts.n_annotated, counts.n_recalled) == (2, 1, 2, 1)
     assert (counts.precision, counts.recall) == (0.5, 0.5)
-    assert np.isnan(count_events(scores)["0.9"].precision) or counts.n_found
+    assert np.isnan(count_events(scores)["0.9"].precision) or counts.n_predicted
 
 
 @pytest.mark.parametrize("window_s", [3.0, 5.0, 10.0])

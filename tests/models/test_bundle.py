@@ -16,18 +16,18 @@ from pydantic import ValidationError
 from tests.conftest import LEVEL, LEVEL_LABELS, Command, level_graph
 
 from dawnchorus.errors import (
-    BundleInvalid,
     FormatError,
     InputError,
+    InvalidBundleError,
     ModelError,
-    ModelNotFound,
+    ModelNotFoundError,
     OutputError,
-    OutputExists,
+    OutputExistsError,
 )
 from dawnchorus.models.bundle import Bundle, file_sha256, read_bundle, verify_bundle, write_bundle
 from dawnchorus.models.class_lists import read_classes
 from dawnchorus.models.graphs.wrapping import ModelDescription, wrap_model
-from dawnchorus.models.runner import open_session, scores_of
+from dawnchorus.models.runner import apply_activation, open_session
 from dawnchorus.models.store import ModelStore
 
 
@@ -77,7 +77,7 @@ def test_a_run_stands_for_the_bundle_in_it(bundle: Path) -> None:
 )
 def test_an_invalid_description_is_refused(bundle: Path, fields: dict[str, object], message: str) -> None:
     change(bundle, **fields)
-    with pytest.raises(BundleInvalid, match=message):
+    with pytest.raises(InvalidBundleError, match=message):
         read_bundle(bundle)
 
 
@@ -103,14 +103,18 @@ def test_description_leaves_out_what_is_usual(bundle: Path) -> None:
     info = made.info
     assert (info.schema_version, info.graph, info.embedding_dim, info.calibration) == (1, "model.onnx", None, None)
     assert (info.training, info.range_sha256, info.thresholds) == (None, None, {})
-    assert (made.n_window, made.graph_path, made.range_path) == (16_000, bundle / "model.onnx", bundle / "range.onnx")
+    assert (made.window_samples, made.graph_path, made.range_path) == (
+        16_000,
+        bundle / "model.onnx",
+        bundle / "range.onnx",
+    )
     assert made.class_by_scientific_name == {"Avis magna": 0, "Avis parva": 1, "Engine": 2}
     with pytest.raises(ValidationError, match="frozen"):
         info.name = "other"  # type: ignore[misc]
     with pytest.raises(FrozenInstanceError):
         made.folder = bundle  # type: ignore[misc]
     change(bundle, window_s=0.33335)
-    assert read_bundle(bundle).n_window == 5334, "rounded to whole samples"
+    assert read_bundle(bundle).window_samples == 5334, "rounded to whole samples"
 
 
 def test_range_model_is_verified_too(bundle: Path) -> None:
@@ -119,10 +123,10 @@ def test_range_model_is_verified_too(bundle: Path) -> None:
     change(bundle, range_sha256=file_sha256(bundle / "range.onnx"))
     verify_bundle(read_bundle(bundle))
     (bundle / "range.onnx").write_bytes(b"another one")
-    with pytest.raises(BundleInvalid, match=r"range\.onnx is damaged or was replaced"):
+    with pytest.raises(InvalidBundleError, match=r"range\.onnx is damaged or was replaced"):
         verify_bundle(read_bundle(bundle))
     (bundle / "range.onnx").unlink()
-    with pytest.raises(BundleInvalid, match=r"range\.onnx.*found no file"):
+    with pytest.raises(InvalidBundleError, match=r"range\.onnx.*found no file"):
         verify_bundle(read_bundle(bundle))
 
 
@@ -155,7 +159,7 @@ def test_check_that_fails_leaves_the_bundle_that_was_there(tmp_path: Path, level
     with pytest.raises(ModelError):
         write_again(folder, level_bundle, card="another card", check=refuse)
     assert (folder / "MODEL_CARD.md").read_text() == "a card"
-    with pytest.raises(BundleInvalid, match="damaged or was replaced"):
+    with pytest.raises(InvalidBundleError, match="damaged or was replaced"):
         changed = level_bundle.info.model_copy(update={"sha256": "0" * 64})
         write_again(folder, level_bundle, describe=lambda _: changed)
     write_again(folder, level_bundle, card="another card")
@@ -165,7 +169,7 @@ def test_check_that_fails_leaves_the_bundle_that_was_there(tmp_path: Path, level
 
 def test_folder_that_is_no_bundle_is_not_replaced(tmp_path: Path, level_bundle: Bundle) -> None:
     (tmp_path / "thesis").mkdir()
-    with pytest.raises(OutputExists, match="is there and is no bundle"):
+    with pytest.raises(OutputExistsError, match="is there and is no bundle"):
         write_again(tmp_path / "thesis", level_bundle)
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError, match="cannot be made"):
@@ -174,39 +178,39 @@ def test_folder_that_is_no_bundle_is_not_replaced(tmp_path: Path, level_bundle: 
 
 def test_labels_that_cannot_be_read_are_named(bundle: Path) -> None:
     (bundle / "labels.csv").write_text("nonsense\n")
-    with pytest.raises(BundleInvalid, match=r"labels\.csv.*make the bundle again"):
+    with pytest.raises(InvalidBundleError, match=r"labels\.csv.*make the bundle again"):
         read_bundle(bundle)
     labels = "scientific_name,common_name,kind\nParus major,Great Tit,species\nParus major,Great Tit (song),species\n"
     (bundle / "labels.csv").write_text(labels)
-    with pytest.raises(BundleInvalid, match=r"line 3: expected each class once, found a second 'Parus major'"):
+    with pytest.raises(InvalidBundleError, match=r"line 3: expected each class once, found a second 'Parus major'"):
         read_bundle(bundle)
     (bundle / "labels.csv").unlink()
-    with pytest.raises(BundleInvalid, match=r"labels\.csv is missing"):
+    with pytest.raises(InvalidBundleError, match=r"labels\.csv is missing"):
         read_bundle(bundle)
 
 
 def test_a_damaged_bundle_is_refused(bundle: Path) -> None:
     with (bundle / "model.onnx").open("ab") as graph:
         graph.write(b"more")
-    with pytest.raises(BundleInvalid, match="is damaged or was replaced"):
+    with pytest.raises(InvalidBundleError, match="is damaged or was replaced"):
         verify_bundle(read_bundle(bundle))
     (bundle / "model.onnx").write_bytes(b"\x80\x04pickle")
-    with pytest.raises(BundleInvalid, match="cannot be loaded"):
+    with pytest.raises(InvalidBundleError, match="cannot be loaded"):
         open_session(read_bundle(bundle))
     (bundle / "model.onnx").unlink()
-    with pytest.raises(BundleInvalid, match="model.onnx is missing"):
+    with pytest.raises(InvalidBundleError, match="model.onnx is missing"):
         read_bundle(bundle)
-    with pytest.raises(BundleInvalid, match="there is no bundle.json"):
+    with pytest.raises(InvalidBundleError, match="there is no bundle.json"):
         read_bundle(bundle.parent.parent)
 
 
 def test_labels_and_window_must_fit_the_graph(bundle: Path) -> None:
     change(bundle, window_s=2.0)
-    with pytest.raises(BundleInvalid, match="the graph takes 16000 samples, bundle.json says 32000"):
+    with pytest.raises(InvalidBundleError, match="the graph takes 16000 samples, bundle.json says 32000"):
         open_session(read_bundle(bundle))
     change(bundle, window_s=1.0)
     (bundle / "labels.csv").write_text("scientific_name,common_name,kind\nA a,A,species\n")
-    with pytest.raises(BundleInvalid, match="the graph has 3 classes, labels.csv has 1"):
+    with pytest.raises(InvalidBundleError, match="the graph has 3 classes, labels.csv has 1"):
         open_session(read_bundle(bundle))
 
 
@@ -222,7 +226,7 @@ def test_a_bundle_is_written_whole_or_not_at_all(tmp_path: Path, level_bundle: B
 
 
 def test_two_processes_may_make_the_same_bundle(tmp_path: Path) -> None:
-    graph = level_graph(tmp_path / "level.onnx", n_window=16_000)
+    graph = level_graph(tmp_path / "level.onnx", window_samples=16_000)
     for _ in range(2):
         wrap_model(graph, tmp_path / "bundle", labels=LEVEL_LABELS, description=LEVEL)
     assert {p.name for p in tmp_path.iterdir()} == {"bundle", "level.onnx"}
@@ -232,21 +236,21 @@ def test_two_processes_may_make_the_same_bundle(tmp_path: Path) -> None:
 def test_activations_give_scores(activation: str) -> None:
     logits = np.array([[-200.0, 0.0, 200.0]], np.float32)
     expected = {"sigmoid": [0, 0.5, 1], "softmax": [0, 0, 1], "identity": [-200, 0, 200]}[activation]
-    np.testing.assert_allclose(scores_of(logits, activation), [expected], atol=1e-6)  # type: ignore[arg-type]
+    np.testing.assert_allclose(apply_activation(logits, activation), [expected], atol=1e-6)  # type: ignore[arg-type]
 
 
 # ---------------------------------------------------------------------- models of others
 
 
 def test_a_graph_that_takes_one_window_at_a_time(tmp_path: Path) -> None:
-    graph = level_graph(tmp_path / "one.onnx", n_window=16_000, batch=1)
+    graph = level_graph(tmp_path / "one.onnx", window_samples=16_000, batch=1)
     bundle = wrap_model(graph, tmp_path / "bundle", labels=LEVEL_LABELS, description=LEVEL)
     sounds = np.array([[0.1], [0.2], [0.3]], np.float32).repeat(16_000, axis=1)
     np.testing.assert_allclose(open_session(bundle).run(sounds).logits[:, 0], [0.1, 0.2, 0.3], atol=1e-4)
 
 
 def test_a_graph_that_does_not_fit_is_refused_with_what_came(tmp_path: Path) -> None:
-    graph = level_graph(tmp_path / "level.onnx", n_window=16_000)
+    graph = level_graph(tmp_path / "level.onnx", window_samples=16_000)
     folder = tmp_path / "bundle"
     with pytest.raises(ModelError, match="expected an output of the size with 2 classes"):
         wrap_model(graph, folder, labels=LEVEL_LABELS[:2], description=LEVEL)
@@ -264,7 +268,7 @@ def test_a_graph_that_does_not_fit_is_refused_with_what_came(tmp_path: Path) -> 
 
 def test_a_graph_whose_weights_lie_elsewhere_is_refused(tmp_path: Path) -> None:
     """External data may name any file of the machine."""
-    model = onnx.load(level_graph(tmp_path / "level.onnx", n_window=16_000))
+    model = onnx.load(level_graph(tmp_path / "level.onnx", window_samples=16_000))
     secret = tmp_path / "secret"
     secret.write_bytes(b"\0" * 12)
     weights = model.graph.initializer[0]
@@ -292,7 +296,7 @@ def test_a_model_that_gives_no_numbers_is_refused(tmp_path: Path) -> None:
     onnx.save(
         helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), tmp_path / "nan.onnx"
     )
-    with pytest.raises(BundleInvalid, match="expected finite numbers"):
+    with pytest.raises(InvalidBundleError, match="expected finite numbers"):
         wrap_model(tmp_path / "nan.onnx", tmp_path / "bundle", labels=LEVEL_LABELS, description=LEVEL)
     assert not (tmp_path / "bundle").exists()
 
@@ -300,7 +304,7 @@ def test_a_model_that_gives_no_numbers_is_refused(tmp_path: Path) -> None:
 def test_names_inside_the_graph_may_be_ours(tmp_path: Path) -> None:
     """A graph whose own values are called logits, waveform and embeddings: `level_graph` has such a `logits`."""
     bundle = wrap_model(
-        level_graph(tmp_path / "x.onnx", n_window=16_000), tmp_path / "b", labels=LEVEL_LABELS, description=LEVEL
+        level_graph(tmp_path / "x.onnx", window_samples=16_000), tmp_path / "b", labels=LEVEL_LABELS, description=LEVEL
     )
     assert open_session(bundle).run(np.ones((1, 16_000), np.float32)).logits.tolist() == [[1, 0, 0]]
 
@@ -308,7 +312,7 @@ def test_names_inside_the_graph_may_be_ours(tmp_path: Path) -> None:
 def test_a_wrapped_graph_can_be_wrapped_again(tmp_path: Path, band_bundle: Bundle) -> None:
     about = replace(LEVEL, window_s=band_bundle.info.window_s, activation=band_bundle.info.activation)
     bundle = band_bundle
-    windows = np.random.default_rng(1).normal(0, 0.1, (2, band_bundle.n_window)).astype(np.float32)
+    windows = np.random.default_rng(1).normal(0, 0.1, (2, band_bundle.window_samples)).astype(np.float32)
     expected = open_session(band_bundle).run(windows, embeddings=True)
     for name in ("again", "once more"):
         bundle = wrap_model(bundle.graph_path, tmp_path / name, labels=band_bundle.labels, description=about)
@@ -318,7 +322,7 @@ def test_a_wrapped_graph_can_be_wrapped_again(tmp_path: Path, band_bundle: Bundl
 
 
 def test_the_wrap_command(tmp_path: Path, command: Command) -> None:
-    level_graph(tmp_path / "level.onnx", n_window=16_000)
+    level_graph(tmp_path / "level.onnx", window_samples=16_000)
     (tmp_path / "labels.txt").write_text("Avis magna_Loud Bird\nAvis parva_Quiet Bird\nEngine_Engine\n")
     arguments = ["models", "wrap", "level.onnx", "mine", "--labels", "labels.txt", "--sample-rate", "16000"]
     arguments += ["--window", "1", "--activation", "identity", "--license", "CC0-1.0"]
@@ -326,15 +330,15 @@ def test_the_wrap_command(tmp_path: Path, command: Command) -> None:
     assert done.returncode == 0, done.stderr
     assert read_bundle(tmp_path / "mine").labels == LEVEL_LABELS
     again = command(*arguments, cwd=tmp_path)
-    assert (again.returncode, b"is there already" in again.stderr) == (OutputExists.exit_code, True)
+    assert (again.returncode, b"is there already" in again.stderr) == (OutputExistsError.exit_code, True)
 
 
 def test_overwrite_replaces_bundles_and_nothing_else(tmp_path: Path) -> None:
-    graph = level_graph(tmp_path / "level.onnx", n_window=16_000)
+    graph = level_graph(tmp_path / "level.onnx", window_samples=16_000)
     home = tmp_path / "home"
     home.mkdir()
     (home / "thesis.txt").write_text("years of work")
-    with pytest.raises(OutputExists, match="is no bundle, so it is not replaced"):
+    with pytest.raises(OutputExistsError, match="is no bundle, so it is not replaced"):
         wrap_model(graph, home, labels=LEVEL_LABELS, description=LEVEL)
     assert (home / "thesis.txt").exists()
     bundle = wrap_model(graph, tmp_path / "good", labels=LEVEL_LABELS, description=LEVEL)
@@ -344,7 +348,7 @@ def test_overwrite_replaces_bundles_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_a_description_out_of_range_is_one_line(tmp_path: Path) -> None:
-    graph = level_graph(tmp_path / "level.onnx", n_window=16_000)
+    graph = level_graph(tmp_path / "level.onnx", window_samples=16_000)
     slow = ModelDescription(**{**vars(LEVEL), "sample_rate_hz": 1000, "window_s": 16.0})
     with pytest.raises(InputError, match="level.onnx: sample_rate_hz: Input should be greater than or equal to 4000$"):
         wrap_model(graph, tmp_path / "bundle", labels=LEVEL_LABELS, description=slow)
@@ -356,7 +360,7 @@ def test_a_folder_called_like_a_built_in_model_is_not_in_its_way(
     (tmp_path / "birdnet").mkdir()
     monkeypatch.chdir(tmp_path)
     assert store.open("birdnet") == birdnet
-    with pytest.raises(BundleInvalid, match="is not a bundle"):
+    with pytest.raises(InvalidBundleError, match="is not a bundle"):
         store.open("./birdnet")
 
 
@@ -372,7 +376,7 @@ def test_labels_of_csv_files(tmp_path: Path) -> None:
 
 
 def test_a_wrong_name_gets_a_hint(tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFound, match="Did you mean 'birdnet'"):
+    with pytest.raises(ModelNotFoundError, match="Did you mean 'birdnet'"):
         ModelStore(tmp_path).open("birdnte")
 
 
@@ -387,7 +391,7 @@ def test_weights_that_are_not_the_published_ones_are_refused(tmp_path: Path) -> 
 
 def test_the_shared_yamnet_loads(tmp_path: Path, shared_yamnet: Path) -> None:
     bundle = ModelStore(tmp_path).pull("yamnet", source=shared_yamnet)
-    assert (len(bundle.labels), bundle.n_window, bundle.info.embedding_dim) == (521, 15_600, 1024)
+    assert (len(bundle.labels), bundle.window_samples, bundle.info.embedding_dim) == (521, 15_600, 1024)
     output = open_session(bundle).run(np.zeros((2, 15_600), np.float32), embeddings=True)
     assert output.embeddings is not None
     assert output.embeddings.shape == (2, 1024)

@@ -25,7 +25,7 @@ from dawnchorus.plotting.spectrogram import MAX_COLUMNS, clip_spectrogram, recor
 from dawnchorus.plotting.waveform import recording_waveform
 from dawnchorus.reports.identification import render_page
 from dawnchorus.reports.summary import summarise
-from dawnchorus.types import Detection, Origin, Provenance, RecordingTable, Span
+from dawnchorus.types import Detection, Origin, Provenance, RecordingTable, Segment
 
 PROVENANCE = Provenance("birdnet", "2.4", "0123456789ab", "dawnchorus 1", {"min_score": 0.25})
 
@@ -59,7 +59,7 @@ def test_a_tone_is_where_it_is_in_time_and_pitch(recording: Path) -> None:
 
 
 def test_what_is_silenced_is_neither_seen_nor_heard(recording: Path) -> None:
-    silent = (Span(3.5, 5.5),)
+    silent = (Segment(3.5, 5.5),)
     whole = recording_spectrogram(recording, duration_s=10, silent=silent)
     assert whole.between(3.0, 5.4).levels_db.max() < whole.between(5.6, 5.9).levels_db.max() - 60
     found = bird(3.0, human_voice=True)
@@ -75,7 +75,7 @@ def test_what_is_silenced_is_neither_seen_nor_heard(recording: Path) -> None:
 
 
 def test_a_waveform_is_flat_where_nothing_is_heard_and_as_high_as_the_sound(recording: Path) -> None:
-    waveform = recording_waveform(recording, duration_s=10, silent=(Span(3.5, 5.5),))
+    waveform = recording_waveform(recording, duration_s=10, silent=(Segment(3.5, 5.5),))
     is_heard = (waveform.times_s > 5.51) & (waveform.times_s < 5.99)
     assert waveform.high[is_heard].min() == pytest.approx(0.5, abs=0.1)
     assert waveform.low[is_heard].max() == pytest.approx(-0.5, abs=0.1)
@@ -110,7 +110,7 @@ def test_a_waveform_stands_above_each_row(tmp_path: Path) -> None:
 
 
 def test_no_clip_is_made_where_a_voice_is_only_flagged(recording: Path) -> None:
-    spoken = replace(table(recording, bird(3.0), bird(7.0, score=0.5)), speech=(Span(3.5, 5.5),))
+    spoken = replace(table(recording, bird(3.0), bird(7.0, score=0.5)), speech=(Segment(3.5, 5.5),))
     (entry,) = summarise([(recording, spoken)]).of_kind("species")
     assert entry.best is not None
     assert entry.best.detection.start_s == 7.0, "the better one, at 3 s, has a voice"
@@ -229,7 +229,7 @@ def test_people_are_not_heard_in_clips(recording: Path) -> None:
     voice = Detection(3.0, 6.0, "Human vocal", "Human vocal", "sound", 0.9)
     _, reader = page_of((recording, table(recording, bird(4.0), voice)))
     assert not any(tag == "audio" for tag, _ in reader.tags)
-    assert "human voice" in reader.text
+    assert "Speech is near" in reader.text
 
 
 def test_names_cannot_put_scripts_into_the_page(recording: Path) -> None:

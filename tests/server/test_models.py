@@ -30,7 +30,7 @@ from dawnchorus.server.settings import Role, Settings
 
 @pytest.fixture
 def other(tmp_path: Path) -> Bundle:
-    graph = level_graph(tmp_path / "half.onnx", n_window=8_000)
+    graph = level_graph(tmp_path / "half.onnx", window_samples=8_000)
     return wrap_model(graph, tmp_path / "half", labels=LEVEL_LABELS, description=replace(LEVEL, window_s=0.5))
 
 

@@ -13,7 +13,7 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 from tests.e2e.machines import wait_for
 
-from dawnchorus.errors import OutputError, Overloaded
+from dawnchorus.errors import OutputError, OverloadedError
 from dawnchorus.server.http.responses import while_connected
 from dawnchorus.server.rendering import Renderer, Write
 
@@ -76,7 +76,7 @@ def test_few_run_at_once_a_few_wait_and_more_are_refused(tmp_path: Path, gate: G
         tasks = [asyncio.create_task(renderer.get_or_render(SOME, k, gate.write)) for k in range(5)]
         await until(lambda: gate.n_begun == 2)
         for refused in (renderer.get_or_render(OTHER, 0, gate.write), renderer.render_once(gate.write)):
-            with pytest.raises(Overloaded) as error:
+            with pytest.raises(OverloadedError) as error:
                 await refused
             assert error.value.retry_after_s >= 1
         gate.is_open.set()
@@ -109,7 +109,7 @@ def test_who_leaves_gives_up_the_place_in_the_queue(tmp_path: Path, gate: Gate) 
         waiting = [asyncio.create_task(renderer.get_or_render(SOME, k, gate.write)) for k in range(2)]
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        with pytest.raises(Overloaded):
+        with pytest.raises(OverloadedError):
             await renderer.get_or_render(SOME, 2, gate.write)
         for task in waiting:
             task.cancel()

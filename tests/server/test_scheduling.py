@@ -13,7 +13,7 @@ import soundfile
 from tests.conftest import LEVEL, LEVEL_LABELS, level_graph
 from tests.server.conftest import busy
 
-from dawnchorus.errors import AudioUnreadable, InputError, ModelError, Overloaded
+from dawnchorus.errors import AudioDecodeError, InputError, ModelError, OverloadedError
 from dawnchorus.identification import Options, identify
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.graphs.wrapping import wrap_model
@@ -26,7 +26,7 @@ EVERYTHING = Options(min_score=0.0)
 @pytest.fixture
 def other(tmp_path: Path) -> Bundle:
     """The same graph for windows of half a second: another bundle, twice as many rows."""
-    graph = level_graph(tmp_path / "half.onnx", n_window=8_000)
+    graph = level_graph(tmp_path / "half.onnx", window_samples=8_000)
     return wrap_model(graph, tmp_path / "half", labels=LEVEL_LABELS, description=replace(LEVEL, window_s=0.5))
 
 
@@ -87,7 +87,7 @@ def test_what_comes_too_late_is_not_worked_out(level_bundle: Bundle, store: Mode
     with InferencePool(level_bundle, store=store, n_inference_threads=1, limits=Limits(wait_s=0.0)) as inference_pool:
         with busy(inference_pool):
             late = inference_pool.submit(tone, Options())
-        with pytest.raises(Overloaded, match="has waited"):
+        with pytest.raises(OverloadedError, match="has waited"):
             late.result(timeout=60)
 
 
@@ -96,9 +96,9 @@ def test_what_is_too_much_is_refused(level_bundle: Bundle, store: ModelStore, to
     with InferencePool(level_bundle, store=store, n_inference_threads=1, limits=room_for_one) as inference_pool:
         with busy(inference_pool):
             waiting = inference_pool.submit(tone, Options())
-            with pytest.raises(Overloaded) as refused:
+            with pytest.raises(OverloadedError) as refused:
                 inference_pool.submit(tone, Options())
-            with pytest.raises(Overloaded):
+            with pytest.raises(OverloadedError):
                 inference_pool.check_room(1)
             assert refused.value.retry_after_s >= 1
         assert waiting.result(timeout=60).table.duration_s == 3
@@ -139,7 +139,7 @@ def test_a_bad_recording_touches_no_other_and_lanes_end_when_all_is_done(
     for k, future in enumerate(futures):
         assert future.done()
         if k % 3 == 0:
-            assert isinstance(future.exception(), AudioUnreadable)
+            assert isinstance(future.exception(), AudioDecodeError)
         else:
             assert future.result().table.duration_s == 3
     assert inference_pool.n_waiting == 0

@@ -17,7 +17,7 @@ import pytest
 import soundfile
 
 from dawnchorus.data.sources.download import decode_sound
-from dawnchorus.errors import FetchFailed, OutputError
+from dawnchorus.errors import DownloadError, OutputError
 from dawnchorus.storage.http_client import MAX_WAIT_S, Web, asked_wait_s
 
 NAME = "XC1.wav"
@@ -158,7 +158,7 @@ def test_a_file_is_one_sound_or_not_there(
 ) -> None:
     server.replies = replies
     if expected is None:
-        with pytest.raises(FetchFailed) as failure:
+        with pytest.raises(DownloadError) as failure:
             download(server, tmp_path / NAME)
         assert server.address in str(failure.value) or "expected sound" in str(failure.value)
     else:
@@ -171,7 +171,7 @@ def test_a_file_is_one_sound_or_not_there(
 
 def test_a_later_run_goes_on_only_with_what_it_knows(server: Misbehaving, tmp_path: Path) -> None:
     server.replies = [CUT_A, reply(b"", "404 Not Found"), part(A, HALF, ETag='"a"')]
-    with pytest.raises(FetchFailed):
+    with pytest.raises(DownloadError):
         download(server, tmp_path / NAME)
     download(server, tmp_path / NAME)
     assert (tmp_path / NAME).read_bytes() == A
@@ -220,13 +220,13 @@ def test_any_retry_after_is_survived(value: str, expected: float | None) -> None
 @pytest.mark.parametrize(("name", "content"), [("x.zip", A), ("x.onnx", A), ("x.tflite", A), ("x.npz", b"PK\3\4" + A)])
 def test_a_file_of_another_kind_is_refused(server: Misbehaving, tmp_path: Path, name: str, content: bytes) -> None:
     server.replies = [reply(content)]
-    with pytest.raises(FetchFailed, match="expected a"):
+    with pytest.raises(DownloadError, match="expected a"):
         Web(per_s=1e6).download(server.address, tmp_path / name)
     assert not list(tmp_path.iterdir())
 
 
 def test_an_address_that_is_none_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FetchFailed, match="cannot be understood"):
+    with pytest.raises(DownloadError, match="cannot be understood"):
         Web(per_s=1e6).download("http://[x/y", tmp_path / "y")
 
 

@@ -64,7 +64,7 @@ def test_features_are_librosas(kind: str) -> None:
         "half silent": np.where(np.arange(3 * RATE_HZ) < RATE_HZ, 0, birds).astype(np.float32),
         "silence": np.zeros(3 * RATE_HZ, np.float32),
     }[kind]
-    found = AcousticFeatures(n_window=len(y))(torch.from_numpy(y)[None])[0].numpy()
+    found = AcousticFeatures(window_samples=len(y))(torch.from_numpy(y)[None])[0].numpy()
     expected = librosas(y)
     off = np.abs(found - expected) / np.maximum(np.abs(expected), 1)
     worst = {FEATURES[k]: float(off[k]) for k in np.argsort(-off)[:3]}
@@ -88,7 +88,7 @@ def test_features_have_librosas_values() -> None:
     time = np.arange(2 * RATE_HZ) / RATE_HZ
     noise = 0.01 * np.random.default_rng(1).normal(size=len(time))
     y = (0.3 * np.sin(2 * np.pi * (1500 + 800 * time) * time) * np.hanning(len(time)) + noise).astype(np.float32)
-    values = AcousticFeatures(n_window=len(y))(torch.from_numpy(y)[None])[0].tolist()
+    values = AcousticFeatures(window_samples=len(y))(torch.from_numpy(y)[None])[0].tolist()
     found = dict(zip(FEATURES, values, strict=True))
     assert {name: found[name] for name in GOLDEN} == pytest.approx(GOLDEN, rel=TOLERANCE)
 
@@ -96,22 +96,24 @@ def test_features_have_librosas_values() -> None:
 @pytest.mark.ops
 def test_mel_filters_are_librosas() -> None:
     librosa = load_librosa()
-    for rate_hz, n_fft, n_bands, low, high in ((22_050, 2048, 128, 0, 11_025), (32_000, 1024, 64, 150, 15_000)):
-        own = mel_filters(rate_hz=rate_hz, n_fft=n_fft, n_bands=n_bands, low_hz=low, high_hz=high)
-        theirs = librosa.filters.mel(sr=rate_hz, n_fft=n_fft, n_mels=n_bands, fmin=low, fmax=high)
+    for rate_hz, n_fft, n_mels, low, high in ((22_050, 2048, 128, 0, 11_025), (32_000, 1024, 64, 150, 15_000)):
+        own = mel_filters(rate_hz=rate_hz, n_fft=n_fft, n_mels=n_mels, low_hz=low, high_hz=high)
+        theirs = librosa.filters.mel(sr=rate_hz, n_fft=n_fft, n_mels=n_mels, fmin=low, fmax=high)
         np.testing.assert_allclose(own, theirs, atol=1e-7)
 
 
 @pytest.mark.parametrize(
-    ("n_window", "n_fft", "n_hop"),
+    ("window_samples", "n_fft", "hop_length"),
     [(16_000, 1024, 320), (5_000, 512, 100), (999, 256, 256), (6_000, 1000, 441), (8_000, 400, 160), (9_000, 90, 30)],
 )
-def test_power_is_torchs(n_window: int, n_fft: int, n_hop: int) -> None:
-    x = torch.randn(2, n_window, generator=torch.Generator().manual_seed(2))
-    power = PowerSpectrum(n_window=n_window, n_fft=n_fft, n_hop=n_hop)(x)
+def test_power_is_torchs(window_samples: int, n_fft: int, hop_length: int) -> None:
+    x = torch.randn(2, window_samples, generator=torch.Generator().manual_seed(2))
+    power = PowerSpectrum(window_samples=window_samples, n_fft=n_fft, hop_length=hop_length)(x)
     window = torch.hann_window(n_fft, dtype=torch.float64)
-    stft = torch.stft(x.double(), n_fft, n_hop, window=window, center=True, pad_mode="constant", return_complex=True)
+    stft = torch.stft(
+        x.double(), n_fft, hop_length, window=window, center=True, pad_mode="constant", return_complex=True
+    )
     expected = stft.abs() ** 2
-    assert power.shape == (2, n_fft // 2 + 1, 1 + n_window // n_hop)
+    assert power.shape == (2, n_fft // 2 + 1, 1 + window_samples // hop_length)
     n = min(power.shape[2], expected.shape[2])
     assert float((power[:, :, :n] - expected[:, :, :n]).abs().max() / expected.max()) < 3e-6

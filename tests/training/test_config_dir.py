@@ -20,7 +20,7 @@ defaults:
   - override /loss: focal
 trainer:
   epochs: 1
-  batch: 4
+  batch_size: 4
 """,
     "habits/slow.yaml": "# @package _global_\noptimizer:\n  lr: 1.0e-5\n",
     "habits/lost.yaml": "lr: 1.0e-5\n",
@@ -45,7 +45,7 @@ def test_own_files_win_and_built_in_ones_are_found_from_them(configs: Path) -> N
     assert config.model["family"] == "mel_cnn"
     assert (config.scheduler.step_size, config.scheduler.gamma) == (6, 0.89)
     assert config.loss.name == "focal"
-    assert config.trainer.batch == 4
+    assert config.trainer.batch_size == 4
     assert config.optimizer.lr == 1e-5
     assert compose_config(["data=x", "scheduler=step"]).scheduler.step_size != 6
     assert available_choices(configs)["habits"] == ("lost", "slow")
@@ -103,13 +103,13 @@ def test_the_built_in_choices_are_written_changed_and_trained_with(
     folder = tmp_path / "conf"
     assert command("train", "--init-config", folder).returncode == 0
     assert describe_config_dir(folder) == []
-    (folder / "trainer" / "default.yaml").write_text("epochs: 1\nbatch: 5\n")
+    (folder / "trainer" / "default.yaml").write_text("epochs: 1\nbatch_size: 5\n")
     settings = [f"data={birds}", f"paths.runs={tmp_path / 'runs'}", "model=acoustic_mlp", "model.window_s=2"]
     done = command("train", "--config-dir", folder, *settings, "model.hidden=[8]", "model.dropout=[0]")
     assert done.returncode == 0, done.stderr
     assert done.stderr.count(b"instead of the built-in files: trainer/default.yaml") == 1
     (run,) = find_runs(tmp_path / "runs")
-    assert read_config(run)["trainer"]["batch"] == 5
+    assert read_config(run)["trainer"]["batch_size"] == 5
     again = command("train", "--init-config", folder)
     assert again.returncode == 4
     assert b"expected a new or empty folder" in again.stderr

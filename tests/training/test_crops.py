@@ -16,15 +16,15 @@ from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable
 from dawnchorus.errors import InputError
 from dawnchorus.models.store import ModelStore
 from dawnchorus.training.compose import compose_config
-from dawnchorus.training.crops import CropData, DrawBatches
+from dawnchorus.training.crops import CropBatchSampler, CropDataset
+from dawnchorus.training.dataset import DistributedBatchSampler, LabeledClips, load_labeled_clips
 from dawnchorus.training.epochs import EpochReport
-from dawnchorus.training.examples import Batches, Examples, load_examples
 from dawnchorus.training.losses import IGNORED
 from dawnchorus.training.trainer import resume
 
 RATE_HZ = 8_000
 LENGTHS_S = {"a": 7.3, "b": 2.0, "c": 0.5}
-SMALL = ("model=mel_cnn", "model.window_s=2", "model.channels=[4]", "model.mel.n_bands=16", "trainer.batch=4")
+SMALL = ("model=mel_cnn", "model.window_s=2", "model.channels=[4]", "model.mel.n_mels=16", "trainer.batch_size=4")
 
 
 @pytest.fixture
@@ -45,16 +45,16 @@ def ramps(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def loaded(data_set: Path, store: ModelStore, *more: str) -> Examples:
+def loaded(data_set: Path, store: ModelStore, *more: str) -> LabeledClips:
     config = compose_config([f"data={data_set}", "model=mel_cnn", "data.crop=random", *more])
-    return load_examples(config.data, rate_hz=RATE_HZ, window_s=1.0, clips_folder=None, store=store)
+    return load_labeled_clips(config.data, rate_hz=RATE_HZ, window_s=1.0, clips_folder=None, store=store)
 
 
-def epoch(data: CropData, number: int) -> dict[str, np.ndarray]:
+def epoch(data: CropDataset, number: int) -> dict[str, np.ndarray]:
     """The crops of an epoch by recording."""
-    batches = Batches(len(data), batch=3, seed=1, weights=None)
+    batches = DistributedBatchSampler(len(data), batch=3, seed=1, weights=None)
     batches.set_epoch(number)
-    drawn = [data[draw] for batch in DrawBatches(batches) for draw in batch]
+    drawn = [data[draw] for batch in CropBatchSampler(batches) for draw in batch]
     examples = data._examples
     return {examples.rows[examples.recordings[clip]].recording_id: audio.numpy() for audio, _, clip in drawn}
 
@@ -63,7 +63,7 @@ def test_a_crop_is_a_part_of_its_recording_at_a_place_drawn_anew(ramps: Path, st
     examples = loaded(ramps, store)
     assert len(examples.train) == 3, "one of each recording"
     assert len(examples.validation) == 8 + 2 + 1, "every window"
-    data = CropData(examples, seed=1)
+    data = CropDataset(examples, seed=1)
     epochs = [epoch(data, number) for number in range(20)]
     starts_s = []
     for crops in epochs:
@@ -76,28 +76,28 @@ def test_a_crop_is_a_part_of_its_recording_at_a_place_drawn_anew(ramps: Path, st
     assert 5 < max(starts_s) <= 6.3
     short, _ = soundfile.read(ramps / "c-train.wav", dtype="float32")
     np.testing.assert_allclose(epochs[0]["c-train"], np.tile(short, 2), atol=1e-4)
-    again, other = CropData(examples, seed=1), CropData(examples, seed=2)
+    again, other = CropDataset(examples, seed=1), CropDataset(examples, seed=2)
     np.testing.assert_array_equal(epoch(again, 3)["a-train"], epochs[3]["a-train"])
     assert not np.array_equal(epoch(other, 3)["a-train"], epochs[3]["a-train"])
 
 
 def test_a_recording_that_is_drawn_twice_in_an_epoch_gives_two_crops(ramps: Path, store: ModelStore) -> None:
-    data = CropData(loaded(ramps, store), seed=1)
-    batches = Batches(50, batch=10, seed=1, weights=torch.tensor([1.0, 1e-9, 1e-9]))
-    firsts = {float(data[draw][0][0]) for batch in DrawBatches(batches) for draw in batch}
+    data = CropDataset(loaded(ramps, store), seed=1)
+    batches = DistributedBatchSampler(50, batch=10, seed=1, weights=torch.tensor([1.0, 1e-9, 1e-9]))
+    firsts = {float(data[draw][0][0]) for batch in CropBatchSampler(batches) for draw in batch}
     assert len(firsts) > 40
 
 
 def test_processes_share_the_crops_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    batches = Batches(12, batch=4, seed=1, weights=None)
+    batches = DistributedBatchSampler(12, batch=4, seed=1, weights=None)
     batches.set_epoch(2)
-    alone = list(DrawBatches(batches))
+    alone = list(CropBatchSampler(batches))
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
     shares = []
     for rank in (0, 1):
         monkeypatch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
-        shares.append(list(DrawBatches(batches)))
+        shares.append(list(CropBatchSampler(batches)))
     for whole, first, second in zip(alone, *shares, strict=True):
         assert sorted(first + second) == sorted(whole)
         assert len(first) == len(second)
@@ -119,7 +119,7 @@ def test_targets_are_what_is_annotated_in_the_crop(tmp_path: Path, store: ModelS
     write_table(RecordingsTable(tmp_path, rows))
     examples = loaded(tmp_path, store, "data.validation=0")
     assert examples.class_counts.tolist() == [2, 2], "each recording has both species somewhere"
-    data = CropData(examples, seed=1)
+    data = CropDataset(examples, seed=1)
     found = {name: [data[place, k][1].tolist() for k in range(60)] for place, name in enumerate("xy")}
     known = {tuple(target) for target in found["x"] if IGNORED not in target}
     assert known == {(0.0, 0.0), (0.0, 1.0), (1.0, 0.0)}, "with a sliver of a mark nothing is known"
@@ -151,7 +151,7 @@ def test_times_of_crops_count_what_was_cut_out() -> None:
     assert [whole.recorded_s(kept_s) for kept_s in (0.0, 1.9, 2.5, 2.9, 3.5)] == [0.0, 1.9, 5.5, 5.9, 7.5]
 
 
-class _Interruption(Exception):
+class _InterruptionError(Exception):
     """The end of a run after an epoch."""
 
 
@@ -162,9 +162,9 @@ def test_a_resumed_run_draws_the_crops_of_an_uninterrupted_one(run_training: Tra
 
     def stop(report: EpochReport) -> None:
         if report.epoch == 1:
-            raise _Interruption
+            raise _InterruptionError
 
-    with pytest.raises(_Interruption):
+    with pytest.raises(_InterruptionError):
         run_training(*settings, f"paths.runs={tmp_path / 'stopped'}", on_epoch=stop)
     (folder,) = (tmp_path / "stopped").iterdir()
     assert resume(folder).metrics == pytest.approx(whole.metrics, abs=1e-5)
@@ -173,11 +173,13 @@ def test_a_resumed_run_draws_the_crops_of_an_uninterrupted_one(run_training: Tra
 def test_embeddings_of_random_crops_are_computed_in_each_epoch(run_training: Train) -> None:
     head = ("model=embedding_head", "model.hidden=4", "trainer.epochs=1")
     fixed, cropped = run_training(*head), run_training(*head, "data.crop=random")
-    assert cropped.about["n_train"] < fixed.about["n_train"], "one crop of each recording"
+    assert cropped.metadata["n_train"] < fixed.metadata["n_train"], "one crop of each recording"
     assert cropped.metrics["loss"] != fixed.metrics["loss"]
 
 
-@pytest.mark.parametrize("setting", ["data.take=loudest", "data.overlap_s=0.5", "data.by_clip=true"])
+@pytest.mark.parametrize(
+    "setting", ["data.clip_selection=loudest", "data.overlap_s=0.5", "data.random_clip_split=true"]
+)
 def test_crops_are_of_whole_recordings_only(setting: str, ramps: Path, store: ModelStore) -> None:
     with pytest.raises(InputError, match=r"data\.crop=random draws from whole recordings"):
         loaded(ramps, store, setting)
@@ -185,19 +187,19 @@ def test_crops_are_of_whole_recordings_only(setting: str, ramps: Path, store: Mo
 
 def test_prepared_clips_of_whole_recordings_are_cropped(ramps: Path, store: ModelStore, command: Command) -> None:
     folder = ramps / "clips of mine"
-    shape = ("--rate", "8000", "--window", "1", "--fill", "repeat")
+    shape = ("--rate", "8000", "--window", "1", "--pad-mode", "repeat")
     assert command("prepare", ramps, folder, *shape, "--whole").returncode == 0
-    own, prepared = (epoch(CropData(loaded(path, store), seed=1), 4) for path in (ramps, folder))
+    own, prepared = (epoch(CropDataset(loaded(path, store), seed=1), 4) for path in (ramps, folder))
     assert own.keys() == prepared.keys()
     for name, audio in own.items():
         np.testing.assert_array_equal(prepared[name], audio)
 
 
-@pytest.mark.parametrize("options", [["--take", "first"], ["--overlap", "0.5"], ["--normalise"]])
+@pytest.mark.parametrize("options", [["--select", "first"], ["--overlap", "0.5"], ["--normalize"]])
 def test_prepared_clips_that_are_no_whole_recordings_are_refused(
     options: list[str], ramps: Path, store: ModelStore, command: Command
 ) -> None:
     folder = ramps / "clips of mine"
     assert command("prepare", ramps, folder, "--rate", "8000", "--window", "1", *options).returncode == 0
-    with pytest.raises(InputError, match=r"consecutive windows of whole recordings.*--take all --overlap 0"):
+    with pytest.raises(InputError, match=r"consecutive windows of whole recordings.*--select all --overlap 0"):
         loaded(folder, store)

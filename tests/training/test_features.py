@@ -13,10 +13,10 @@ from tests.tiny_training import Train
 
 from dawnchorus.data.recordings import read_table, write_table
 from dawnchorus.errors import InputError
-from dawnchorus.evaluation.data_quality import learned_from
+from dawnchorus.evaluation.data_quality import find_training_overlap
 from dawnchorus.models.bundle import read_bundle
 from dawnchorus.models.graphs.ensemble import make_ensemble
-from dawnchorus.training.runs import Run
+from dawnchorus.training.runs import TrainingRun
 from dawnchorus.training.trainer import resume
 
 HEAD = ("model=embedding_head", "model.hidden=8", "trainer.epochs=1")
@@ -37,24 +37,24 @@ def test_embeddings_are_kept_for_the_next_run_and_serve_every_fold(
     own: Path, run_training: Train, command: Command
 ) -> None:
     assert command("data", "split", own, "--folds", "3").returncode == 0
-    runs = [run_training(*HEAD, f"data={own}", "data.fold=0")]
+    runs = [run_training(*HEAD, f"data={own}", "data.validation_fold=0")]
     (kept,) = own.rglob("features-*.npy")
     made_at_ns = kept.stat().st_mtime_ns
-    runs += [run_training(*HEAD, f"data={own}", f"data.fold={k}") for k in (1, 2)]
+    runs += [run_training(*HEAD, f"data={own}", f"data.validation_fold={k}") for k in (1, 2)]
     assert kept.stat().st_mtime_ns == made_at_ns, "embeddings are not computed again"
     assert kept.stat().st_mode & 0o077 == (own / "recordings.parquet").stat().st_mode & 0o077
     bundles = [read_bundle(run.bundle) for run in runs]
     made = make_ensemble(bundles, own.parent / "folds", name="folds", license_name="CC0-1.0")
     rows = [row for row in read_table(own).rows if row.split]
-    each = [len(learned_from(bundle, rows)) for bundle in bundles]
+    each = [len(find_training_overlap(bundle, rows)) for bundle in bundles]
     assert all(0 < n < len(rows) for n in each)
-    assert len(learned_from(made, rows)) == len(rows), "some member has learned from each"
+    assert len(find_training_overlap(made, rows)) == len(rows), "some member has learned from each"
     assert made.info.training is None
     # Other recordings: the old file gives way to one that fits.
     table = read_table(own)
     fewer = [replace(row, split=None) if k == 0 else row for k, row in enumerate(table.rows)]
     write_table(table.with_rows(fewer[1:]))
-    run_training(*HEAD, f"data={own}", "data.fold=0")
+    run_training(*HEAD, f"data={own}", "data.validation_fold=0")
     found = list(own.rglob("features-*.npy"))
     assert all(len(np.load(path, mmap_mode="r")) > 0 for path in found)
 
@@ -62,11 +62,11 @@ def test_embeddings_are_kept_for_the_next_run_and_serve_every_fold(
 def test_features_of_a_stopped_run_are_not_trusted(own: Path, run_training: Train) -> None:
     run = run_training(*MLP, f"data={own}")
     assert not (run.folder / "features.npy").exists(), "they go with the run's end"
-    stopped = Run(run.folder, run.about).update(status="running")
+    stopped = TrainingRun(run.folder, run.metadata).update(status="running")
     np.save(run.folder / "features.npy", np.zeros((1, 95), np.float32))
     shutil.rmtree(run.bundle)
     again = resume(stopped.folder)
-    assert again.about["status"] == "done"
+    assert again.metadata["status"] == "done"
     assert not (run.folder / "features.npy").exists()
 
 
@@ -81,9 +81,9 @@ def test_a_run_goes_on_only_with_its_own_data(own: Path, run_training: Train) ->
 
 
 def test_a_split_of_clips_is_named_so(own: Path, run_training: Train) -> None:
-    run = run_training(*MLP, f"data={own}", "data.by_clip=true")
+    run = run_training(*MLP, f"data={own}", "data.random_clip_split=true")
     bundle = read_bundle(run.bundle)
-    assert "Of recordings that other clips were learned from" in (run.bundle / "MODEL_CARD.md").read_text()
+    assert "Of recordings whose other clips were trained on" in (run.bundle / "MODEL_CARD.md").read_text()
     assert bundle.info.calibration is None
     rows = [row for row in read_table(own).rows if row.split == "train" and row.scientific_name]
-    assert len(learned_from(bundle, rows)) == len(rows)
+    assert len(find_training_overlap(bundle, rows)) == len(rows)

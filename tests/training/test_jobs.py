@@ -32,7 +32,14 @@ def test_a_slurm_job_that_is_queued_again_goes_on(birds: Path, tmp_path: Path) -
         "SLURM_JOB_ID": "17",
         "DAWNCHORUS_RUNS": str(tmp_path / "my runs"),
     }
-    script = ["bash", str(DEPLOY / "train.slurm"), *SETTINGS, f"data={birds}", "trainer.epochs=40", "trainer.batch=2"]
+    script = [
+        "bash",
+        str(DEPLOY / "train.slurm"),
+        *SETTINGS,
+        f"data={birds}",
+        "trainer.epochs=40",
+        "trainer.batch_size=2",
+    ]
     process = subprocess.Popen(script, env=environment, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     for line in process.stderr:
@@ -45,7 +52,7 @@ def test_a_slurm_job_that_is_queued_again_goes_on(birds: Path, tmp_path: Path) -
     assert again.returncode == 0, again.stderr
     assert "epoch   1 of" not in again.stderr
     (run,) = find_runs(tmp_path / "my runs" / "slurm-17")
-    assert run.about["status"] == "done"
+    assert run.metadata["status"] == "done"
     without = subprocess.run(["bash", script[1]], env={"PATH": environment["PATH"]}, capture_output=True, text=True)
     assert without.returncode != 0
     assert "Call this script with sbatch." in without.stderr
@@ -60,4 +67,4 @@ def test_the_azure_job_is_a_command_that_composes() -> None:
     config = compose_config(arguments.stdout.splitlines())
     assert config.data.path == "/mnt/my set"
     assert (config.paths.runs, config.paths.clips) == ("/mnt/runs", "clips")
-    assert config.tracker.address == "azureml://somewhere/mlflow"
+    assert config.tracker.uri == "azureml://somewhere/mlflow"

@@ -55,7 +55,7 @@ def test_the_script_of_the_page_joins_features_and_model_to_one_bundle(tmp_path:
     wrapped = command(*arguments)
     assert wrapped.returncode == 0, wrapped.stderr
     sound = np.random.default_rng(2).normal(0, 0.1, (2, WINDOW_S * RATE_HZ)).astype(np.float32)
-    features = AcousticFeatures(n_window=sound.shape[1])(torch.from_numpy(sound)).numpy()
+    features = AcousticFeatures(window_samples=sound.shape[1])(torch.from_numpy(sound)).numpy()
     expected = np.exp(features @ weights)
     expected /= expected.sum(1, keepdims=True)
     scores = open_session(read_bundle(tmp_path / "dashboard-model")).run(sound).logits

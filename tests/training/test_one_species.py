@@ -17,7 +17,7 @@ from dawnchorus.errors import InputError
 from dawnchorus.models.bundle import read_bundle
 from dawnchorus.models.store import ModelStore
 from dawnchorus.training.compose import compose_config
-from dawnchorus.training.examples import load_examples
+from dawnchorus.training.dataset import load_labeled_clips
 
 RAIL = "Rallus aquaticus"
 
@@ -43,12 +43,12 @@ def rails(tmp_path_factory: pytest.TempPathFactory, command: Command) -> Path:
 @pytest.mark.parametrize("family", list(TINY))
 def test_every_family_learns_one_species_from_noise(family: str, rails: Path, run_training: Train) -> None:
     notes: list[str] = []
-    settings = (*TINY[family], f"data={rails}", "trainer.epochs=1", "trainer.batch=8")
+    settings = (*TINY[family], f"data={rails}", "trainer.epochs=1", "trainer.batch_size=8")
     run = run_training(*settings, "loss=cross_entropy", on_note=notes.append)
     bundle = read_bundle(run.bundle)
     assert [label.scientific_name for label in bundle.labels] == [RAIL]
     assert bundle.info.activation == "sigmoid"
-    assert run.about["background"]["n_recordings"] > 0
+    assert run.metadata["background"]["n_recordings"] > 0
     assert any(note.startswith("one class: trained with loss.name=bce") for note in notes)
     assert any("background" in note and "highest score" in note for note in notes)
     assert "### Scores in background" in (run.bundle / "MODEL_CARD.md").read_text()
@@ -62,7 +62,7 @@ def test_a_detector_of_one_species_is_silent_in_noise(
         "model.hidden=32",
         f"data={rails}",
         "trainer.epochs=25",
-        "trainer.batch=4",
+        "trainer.batch_size=4",
         "optimizer.lr=0.03",
     )
     done = command("evaluate", run.folder, rails, "--json", "--out", tmp_path / "report")
@@ -113,7 +113,7 @@ def test_relatives_of_what_is_learned_are_named_before_training(birds: Path, sto
     for each, expected in ((rows, 0), (related, 1)):
         write_table(RecordingsTable(tmp_path, tuple(each)))
         config = compose_config([f"data={tmp_path}", "model=acoustic_mlp"])
-        found = load_examples(config.data, rate_hz=22_050, window_s=2.0, clips_folder=None, store=store)
+        found = load_labeled_clips(config.data, rate_hz=22_050, window_s=2.0, clips_folder=None, store=store)
         said = [warning for warning in found.warnings if "belong together with some for training" in warning]
         assert len(said) == expected
         assert all(warning.startswith("1 of ") and "the same group" in warning for warning in said)
@@ -143,5 +143,5 @@ def test_background_is_learned_from_by_default_and_warned_of_where_it_teaches_no
     notes.clear()
     run = run_training(*settings, "loss=cross_entropy", on_note=notes.append)
     assert any("loss=cross_entropy learns nothing from the" in note for note in notes)
-    assert any(note.startswith("warning:") and "hears species in background" in note for note in notes)
-    assert "It always names somebody" in (run.bundle / "MODEL_CARD.md").read_text()
+    assert any(note.startswith("warning:") and "detects species in background" in note for note in notes)
+    assert "It always predicts a species" in (run.bundle / "MODEL_CARD.md").read_text()

@@ -20,7 +20,7 @@ from dawnchorus.training.families import Context, Network
 from dawnchorus.training.schedules import build_optimizer, build_scheduler
 from dawnchorus.training.vocoder import change_pitch_and_speed
 
-MLP = ("model=acoustic_mlp", "model.window_s=2", "model.hidden=[16]", "model.dropout=[0.2]", "trainer.batch=6")
+MLP = ("model=acoustic_mlp", "model.window_s=2", "model.hidden=[16]", "model.dropout=[0.2]", "trainer.batch_size=6")
 
 
 def build(store: ModelStore, *overrides: str) -> Network:
@@ -53,7 +53,7 @@ def test_the_rate_falls_in_steps_or_starts_anew(store: ModelStore) -> None:
 
 def test_the_schedule_of_steps_counts_epochs(run_training: Train) -> None:
     settings = (*MLP, "trainer.epochs=4", "scheduler=step", "scheduler.step_size=2", "scheduler.gamma=0.1")
-    run = run_training(*settings, "trainer.batch=2")
+    run = run_training(*settings, "trainer.batch_size=2")
     state = torch.load(run.folder / "checkpoints" / "last.ckpt", weights_only=True)
     assert state["optimizer_states"][0]["param_groups"][0]["lr"] == pytest.approx(1e-5)
 
@@ -119,9 +119,9 @@ def test_the_mean_alone_of_several_windows_is_what_a_bundle_gives(run_training: 
     )
     bundle = read_bundle(run.bundle)
     assert bundle.info.embedding_dim == band_bundle.info.embedding_dim
-    wave = torch.randn(2, bundle.n_window, generator=torch.Generator().manual_seed(1)).numpy() * 0.1
-    n = band_bundle.n_window
-    starts = [0, round((bundle.n_window - n) / 2), bundle.n_window - n]
+    wave = torch.randn(2, bundle.window_samples, generator=torch.Generator().manual_seed(1)).numpy() * 0.1
+    n = band_bundle.window_samples
+    starts = [0, round((bundle.window_samples - n) / 2), bundle.window_samples - n]
     session = open_session(band_bundle)
     each = [session.run(wave[:, start : start + n].copy(), embeddings=True).embeddings for start in starts]
     mean = sum(part for part in each if part is not None) / 3
@@ -160,7 +160,7 @@ def test_pitch_and_speed_change_by_themselves() -> None:
 def test_pitch_and_stretch_are_drawn_for_each_clip_and_again_the_same() -> None:
     tones = torch.sin(2 * torch.pi * 2000 * torch.arange(RATE_HZ) / RATE_HZ).repeat(5, 1)
     augment = Augment(AugmentConfig(pitch_shift=2.0, time_stretch=0.2))
-    first, again = (augment.sound(tones, torch.eye(5), torch.Generator().manual_seed(7))[0] for _ in range(2))
+    first, again = (augment.augment_audio(tones, torch.eye(5), torch.Generator().manual_seed(7))[0] for _ in range(2))
     assert torch.equal(first, again)
     heard_hz = [peak_hz(wave) for wave in first]
     assert len({round(hz) for hz in heard_hz}) > 3

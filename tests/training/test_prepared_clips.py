@@ -21,7 +21,7 @@ from dawnchorus.data.recordings import RecordingsTable, read_table, write_table
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.models.store import ModelStore
 from dawnchorus.training.compose import compose_config
-from dawnchorus.training.examples import Examples, load_examples
+from dawnchorus.training.dataset import LabeledClips, load_labeled_clips
 
 MLP = ("model=acoustic_mlp", "model.window_s=2", "model.hidden=[16]", "model.dropout=[0]", "trainer.epochs=2")
 SHAPE = ("--rate", "22050", "--window", "2")
@@ -31,7 +31,7 @@ SHAPE = ("--rate", "22050", "--window", "2")
 def prepared(birds: Path, tmp_path_factory: pytest.TempPathFactory, command: Command) -> Path:
     """Clips of the birds; no test may change them."""
     folder = tmp_path_factory.mktemp("prepared") / "my clips"
-    done = command("prepare", birds, folder, *SHAPE, "--take", "loudest")
+    done = command("prepare", birds, folder, *SHAPE, "--select", "loudest")
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -54,9 +54,9 @@ def read_only(source: Path, folder: Path) -> Iterator[None]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def loaded(folder: Path, store: ModelStore, *more: str, rate_hz: int = 22_050, window_s: float = 2.0) -> Examples:
+def loaded(folder: Path, store: ModelStore, *more: str, rate_hz: int = 22_050, window_s: float = 2.0) -> LabeledClips:
     config = compose_config([f"data={folder}", "model=acoustic_mlp", *more])
-    return load_examples(config.data, rate_hz=rate_hz, window_s=window_s, clips_folder=None, store=store)
+    return load_labeled_clips(config.data, rate_hz=rate_hz, window_s=window_s, clips_folder=None, store=store)
 
 
 def test_training_takes_exactly_the_prepared_clips(
@@ -64,7 +64,7 @@ def test_training_takes_exactly_the_prepared_clips(
 ) -> None:
     run = run_training(*MLP, f"data={prepared}")
     clips = Clips(prepared).index.to_pylist()
-    assert run.about["n_train"] == sum(clip["split"] == "train" for clip in clips)
+    assert run.metadata["n_train"] == sum(clip["split"] == "train" for clip in clips)
     assert not (prepared / "clips").exists(), "nothing was prepared again"
     of_set, of_clips = (
         json.loads(command("evaluate", run.folder, folder, "--json").stdout)["evaluations"][0]
@@ -83,10 +83,12 @@ def test_clips_of_another_shape_are_refused_with_both_shapes(prepared: Path, sto
 
 
 def test_options_that_the_clips_do_not_have_are_named(prepared: Path, store: ModelStore) -> None:
-    warnings = loaded(prepared, store, "data.take=first", "data.n_clips=1").warnings
-    assert any("data.take=first is not used" in line and "take=loudest" in line for line in warnings)
+    warnings = loaded(prepared, store, "data.clip_selection=first", "data.n_clips=1").warnings
+    assert any(
+        "data.clip_selection=first is not used" in line and "clip_selection=loudest" in line for line in warnings
+    )
     assert not any("n_clips" in line for line in warnings)
-    assert not loaded(prepared, store, "data.take=loudest").warnings
+    assert not loaded(prepared, store, "data.clip_selection=loudest").warnings
 
 
 def test_labels_and_split_are_the_data_sets_when_it_was_prepared_last(
@@ -97,7 +99,7 @@ def test_labels_and_split_are_the_data_sets_when_it_was_prepared_last(
     own.mkdir()
     rows = [replace(row, path=str(table.file(row).resolve()), split=None) for row in table.rows]
     write_table(RecordingsTable(own, tuple(rows)))
-    assert command("prepare", own, folder, *SHAPE, "--take", "first").returncode == 0
+    assert command("prepare", own, folder, *SHAPE, "--select", "first").returncode == 0
     with pytest.raises(InputError, match="not split yet"):
         loaded(folder, store)
     assert command("data", "split", own).returncode == 0
@@ -105,7 +107,7 @@ def test_labels_and_split_are_the_data_sets_when_it_was_prepared_last(
     renamed = replace(split.rows[0], scientific_name="Avis nova", split="train")
     write_table(split.with_rows([renamed, *split.rows[1:]]))
     before = (folder / "clips-00000.i16").read_bytes()
-    assert b"(32 of them before)" in command("prepare", own, folder, *SHAPE, "--take", "first").stderr
+    assert b"(32 of them before)" in command("prepare", own, folder, *SHAPE, "--select", "first").stderr
     assert (folder / "clips-00000.i16").read_bytes() == before, "no clip was made again"
     assert "Avis nova" in loaded(folder, store).classes
 
@@ -116,7 +118,7 @@ def test_the_folder_can_be_split_by_itself_and_needs_no_recordings_to_train(
     assert command("data", "split", own, "--folds", "3").returncode == 0
     table = read_table(own)
     write_table(table.with_rows(replace(row, path=f"/away/{row.recording_id}.wav") for row in table.rows))
-    found = loaded(own, store, "data.fold=1")
+    found = loaded(own, store, "data.validation_fold=1")
     assert len(found.train) + len(found.validation) == len(Clips(own))
 
 
@@ -137,7 +139,7 @@ def test_clips_are_not_prepared_into_their_own_data_set(birds: Path, command: Co
 
 def test_tensors_have_the_values_of_the_arrays(birds: Path, own: Path, command: Command) -> None:
     for export_format in ("npy", "pt"):
-        done = command("prepare", birds, own, *SHAPE, "--take", "loudest", "--format", export_format)
+        done = command("prepare", birds, own, *SHAPE, "--select", "loudest", "--format", export_format)
         assert done.returncode == 0, done.stderr
     names = sorted(path.stem for path in (own / "npy").glob("*.npy"))
     assert names == sorted(path.stem for path in (own / "pt").glob("*.pt"))
@@ -151,13 +153,13 @@ def test_a_folder_of_any_name_that_cannot_be_written_is_enough_to_train(
     birds: Path, tmp_path: Path, run_training: Train, command: Command
 ) -> None:
     source, mounted = tmp_path / "source", tmp_path / "50% clips #1?"
-    assert command("prepare", birds, source, "--rate", "16000", "--window", "1", "--take", "first").returncode == 0
+    assert command("prepare", birds, source, "--rate", "16000", "--window", "1", "--select", "first").returncode == 0
     for path in source.glob("*.sqlite-*"):
         path.unlink()
     mounted.mkdir()
     with read_only(source, mounted):
         run = run_training("model=embedding_head", "model.hidden=4", "trainer.epochs=1", f"data={mounted}")
-    assert run.about["status"] == "done"
+    assert run.metadata["status"] == "done"
     assert not list(source.glob("features*"))
 
 

@@ -25,9 +25,9 @@ from dawnchorus.training.retraining import (
     MAX_MORE_ALARMS,
     MIN_HELD_OUT,
     PARTS,
-    checked,
-    compared,
-    judged,
+    compare,
+    find_regressions,
+    prepare_table,
     too_few_held_out,
     training_settings,
 )
@@ -101,7 +101,7 @@ def test_clips_that_were_sent_are_held_out_by_recording(tmp_path: Path) -> None:
                 locality=f"XC{k // 4}_{k % 4}.wav",
             )
         )
-    split = checked(RecordingsTable(tmp_path, tuple(rows)), n_workers=1, on_stage=lambda _stage: None)
+    split = prepare_table(RecordingsTable(tmp_path, tuple(rows)), n_workers=1, on_progress=lambda _stage: None)
     sides = {(row.locality.partition("_")[0], row.split) for row in split.rows if row.locality}
     assert len(sides) == 6
     assert {side for _, side in sides} == {"train", "test"}
@@ -116,24 +116,24 @@ def report(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_model_that_does_as_well_is_promoted_and_a_little_worse_is_as_well(level_bundle: Bundle) -> None:
-    assert judged(level_bundle, level_bundle, report()) == ()
+    assert find_regressions(level_bundle, level_bundle, report()) == ()
     nearly = report(
         average_precision={"active": 0.8, "new": 0.8 - MAX_LOSS / 2},
         top_1={"active": 0.8, "new": 0.8 - MAX_FEWER_RIGHT / 2},
         false_alarms={"active": 0.1, "new": 0.1 + MAX_MORE_ALARMS / 2},
     )
-    assert judged(level_bundle, level_bundle, nearly) == ()
+    assert find_regressions(level_bundle, level_bundle, nearly) == ()
 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
         ({"average_precision": {"active": 0.8, "new": 0.78}}, "macro average precision"),
-        ({"top_1": {"active": 0.8, "new": 0.7}}, "it names 70% of the recordings"),
+        ({"top_1": {"active": 0.8, "new": 0.7}}, "it names 70% of the held-out recordings"),
         ({"top_1": {"active": 0.8, "new": None}}, "it names none"),
         ({"top_1": {"active": 0.0, "new": 0.0}}, "it names none of the held-out recordings right"),
         ({"too_few_held_out": too_few_held_out(HELD_OUT)}, "to tell: Rare Bird 4 of 5 (add 3 recordings);"),
-        ({"false_alarms": {"active": 0.0, "new": 0.2}}, "where they are not, in 20%"),
+        ({"false_alarms": {"active": 0.0, "new": 0.2}}, "it detects absent species in 20%"),
         (
             {"species": [{"common_name": "Loud Bird", "active_average_precision": 0.9, "new_average_precision": 0.4}]},
             "much worse",
@@ -147,20 +147,20 @@ def test_a_model_that_does_as_well_is_promoted_and_a_little_worse_is_as_well(lev
 def test_a_model_that_does_worse_is_kept_and_not_promoted(
     changes: dict[str, Any], reason: str, level_bundle: Bundle
 ) -> None:
-    (found,) = judged(level_bundle, level_bundle, report(**changes))
+    (found,) = find_regressions(level_bundle, level_bundle, report(**changes))
     assert reason in found
 
 
 def test_a_model_that_has_lost_a_class_is_not_promoted(level_bundle: Bundle) -> None:
     smaller = replace(level_bundle, labels=level_bundle.labels[1:])
-    (found,) = judged(level_bundle, smaller, report())
+    (found,) = find_regressions(level_bundle, smaller, report())
     assert "Loud Bird" in found
-    assert judged(smaller, level_bundle, report()) == (), "it may know more"
+    assert find_regressions(smaller, level_bundle, report()) == (), "it may know more"
 
 
 def test_a_species_that_was_not_known_before_cannot_be_lost(level_bundle: Bundle) -> None:
     unknown = {"common_name": "New Bird", "active_average_precision": KNOWN / 2, "new_average_precision": 0.0}
-    assert judged(level_bundle, level_bundle, report(species=[unknown])) == ()
+    assert find_regressions(level_bundle, level_bundle, report(species=[unknown])) == ()
 
 
 def test_held_out_recordings_that_the_active_model_learned_from_are_counted(
@@ -172,7 +172,7 @@ def test_held_out_recordings_that_the_active_model_learned_from_are_counted(
     write_table(RecordingsTable(tmp_path / "active", (replace(row, split="train"),)))
     table = RecordingsTable(tmp_path, (row,))
     for folder, expected in ((tmp_path / "active", 1), (level_bundle.folder, 0)):
-        report = compared(read_bundle(folder), level_bundle, table, store=store, n_workers=1)
+        report = compare(read_bundle(folder), level_bundle, table, store=store, n_workers=1)
         assert report["n_training_overlap"] == expected
 
 
@@ -207,19 +207,21 @@ def test_a_model_of_ones_own_is_trained_again_by_its_own_recipe(level_bundle: Bu
 
     others = training_settings(level_bundle, [], backbone="birdnet")
     assert others.is_default
-    assert compose_config([*others.overrides, "data=lessons"]).model["cautious"]
+    assert compose_config([*others.overrides, "data=lessons"]).model["init_from_backbone_mean"]
     taught = training.model_copy(update={"recipe": compose_config([*others.overrides, "data=x"]).recipe()})
     again = training_settings(
         replace(own, info=own.info.model_copy(update={"training": taught})), [], backbone="birdnet"
     )
     assert again.is_default, "what was taught before is taught again, on the same backbone"
 
-    chosen = training_settings(own, ["experiment=best-free"], backbone="birdnet")
+    chosen = training_settings(own, ["experiment=efficientnet-pcen"], backbone="birdnet")
     assert chosen.is_chosen
     assert compose_config([*chosen.overrides, "data=lessons"]).model["family"] == "efficientnet"
     other = replace(level_bundle, info=level_bundle.info.model_copy(update={"family": "embedding_head"}))
-    assert any("another family" in reason for reason in judged(own, other, report()))
-    assert not any("another family" in reason for reason in judged(own, other, report(), may_change_family=True))
+    assert any("another family" in reason for reason in find_regressions(own, other, report()))
+    assert not any(
+        "another family" in reason for reason in find_regressions(own, other, report(), may_change_family=True)
+    )
 
 
 def test_settings_for_retraining_are_checked_before_there_are_recordings(

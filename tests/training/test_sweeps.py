@@ -24,7 +24,7 @@ run_cap: 2
 early_terminate: {type: hyperband}
 parameters:
   optimizer.lr: {distribution: log_uniform_values, min: 1e-5, max: 3.0e-3}
-  trainer.batch: {values: [4, 8]}
+  trainer.batch_size: {values: [4, 8]}
   trainer.epochs: {min: 1, max: 3}
   augment:
     parameters:
@@ -46,7 +46,7 @@ def test_every_line_of_a_sweep_becomes_a_setting(tmp_path: Path) -> None:
     sweep = read_sweep(written(tmp_path, SWEEP))
     assert sweep.overrides == (
         "optimizer.lr=tag(log,interval(1e-05,0.003))",
-        "trainer.batch=choice(4,8)",
+        "trainer.batch_size=choice(4,8)",
         "trainer.epochs=interval(1,3)",
         "augment.gain_db=interval(0.0,6.0)",
         "augment.mixup_p=choice(0.0,0.25,0.5)",
@@ -56,8 +56,8 @@ def test_every_line_of_a_sweep_becomes_a_setting(tmp_path: Path) -> None:
     )
     assert (sweep.method, sweep.metric, sweep.n_trials) == ("random", "val_loss", 2)
     assert sweep.unused == ("early_terminate", "program")
-    assert sweep.overrides_with(["trainer.batch=2", "data=x"])[-2:] == ("trainer.batch=2", "data=x")
-    assert "trainer.batch=choice(4,8)" not in sweep.overrides_with(["trainer.batch=2"])
+    assert sweep.overrides_with(["trainer.batch_size=2", "data=x"])[-2:] == ("trainer.batch_size=2", "data=x")
+    assert "trainer.batch_size=choice(4,8)" not in sweep.overrides_with(["trainer.batch_size=2"])
 
 
 @pytest.mark.parametrize(
@@ -88,14 +88,16 @@ def test_a_grid_is_trained_once_each_and_goes_on(birds: Path, tmp_path: Path, co
     path = written(
         tmp_path,
         "method: grid\nmetric: {name: val_loss}\nparameters:\n"
-        "  optimizer.lr: {values: [0.01, 0.001]}\n  trainer.batch: {value: 4}\n",
+        "  optimizer.lr: {values: [0.01, 0.001]}\n  trainer.batch_size: {value: 4}\n",
     )
     runs = tmp_path / "runs"
     settings = [*MLP, f"data={birds}", f"paths.runs={runs}", "trainer.accelerator=cpu"]
     assert command("tune", "--sweep", path, *settings, "--trials", "1").returncode == 0
     done = command("tune", "--sweep", path, *settings)
     assert done.returncode == 0, done.stderr
-    tried = [(config["optimizer"]["lr"], config["trainer"]["batch"]) for config in map(read_config, find_runs(runs))]
+    tried = [
+        (config["optimizer"]["lr"], config["trainer"]["batch_size"]) for config in map(read_config, find_runs(runs))
+    ]
     assert sorted(tried) == [(0.001, 4), (0.01, 4)]
     best = min(find_runs(runs), key=lambda run: run.metrics["val_loss"])
     assert f"optimizer.lr={read_config(best)['optimizer']['lr']}" in done.stdout.decode()

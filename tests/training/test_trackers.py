@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import Command
 from tests.http_server import QuietHandler, serving_http
 
-from dawnchorus.errors import InputError, MissingExtra
+from dawnchorus.errors import InputError, MissingExtraError
 from dawnchorus.training.config import TrackerConfig
 from dawnchorus.training.operators import declare_vision_operators
 from dawnchorus.training.runs import find_runs
@@ -78,14 +78,14 @@ def test_azure_needs_its_package_before_anything_is_prepared(
     find_spec = importlib.util.find_spec
     missing = "azureml.mlflow"
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else find_spec(name))
-    config = TrackerConfig(name="mlflow", address="azureml://westeurope.api.azureml.ms/mlflow/v1.0/subscriptions/1")
-    with pytest.raises(MissingExtra, match=r"'azureml-mlflow', which is not installed.*dawnchorus\[azureml\]"):
+    config = TrackerConfig(name="mlflow", uri="azureml://westeurope.api.azureml.ms/mlflow/v1.0/subscriptions/1")
+    with pytest.raises(MissingExtraError, match=r"'azureml-mlflow', which is not installed.*dawnchorus\[azureml\]"):
         check_tracker(config, print)
 
 
 def test_a_tracker_without_its_package_is_named(check_tracker: Check, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    with pytest.raises(MissingExtra, match=r"The tracker wandb needs .*dawnchorus\[wandb\]"):
+    with pytest.raises(MissingExtraError, match=r"The tracker wandb needs .*dawnchorus\[wandb\]"):
         check_tracker(TrackerConfig(name="wandb"), print)
 
 
@@ -93,12 +93,12 @@ def test_a_tracker_without_its_package_is_named(check_tracker: Check, monkeypatc
 def test_an_address_that_is_none_is_refused_or_named(check_tracker: Check, address: str) -> None:
     pytest.importorskip("mlflow")
     notes: list[str] = []
-    config = TrackerConfig(name="mlflow", address=address)
+    config = TrackerConfig(name="mlflow", uri=address)
     if address.startswith("http"):
         assert check_tracker(config, notes.append).name == "none"
         assert "Invalid IPv6 URL" in notes[0]
     else:
-        with pytest.raises(InputError, match=r"tracker\.address: nonsense://x cannot be used by MLflow"):
+        with pytest.raises(InputError, match=r"tracker\.uri: nonsense://x cannot be used by MLflow"):
             check_tracker(config, notes.append)
 
 
@@ -123,11 +123,11 @@ def test_a_server_that_fails_does_not_end_the_run(
     settings = ["model=acoustic_mlp", "model.window_s=2", "model.hidden=[8]", "model.dropout=[0]", "trainer.epochs=1"]
     settings += [f"data={birds}", f"paths.runs={tmp_path}", "trainer.accelerator=cpu"]
     # MLflow leaves threads and handlers behind: a process of its own.
-    done = program("train", *settings, "tracker=mlflow", f"tracker.address={address}", env={**os.environ, **IMPATIENT})
+    done = program("train", *settings, "tracker=mlflow", f"tracker.uri={address}", env={**os.environ, **IMPATIENT})
     assert done.returncode == 0, done.stderr
     expected = b"MLflow failed (" if server == "breaking_server" else b"no MLflow server answers at http://127.0.0.1"
     assert expected in done.stderr
-    assert done.stderr.count(b"The run goes on, and its curves are in its own metrics.csv") == 1
+    assert done.stderr.count(b"The run continues, and its curves are in its own metrics.csv") == 1
     (run,) = find_runs(tmp_path)
-    assert run.about["status"] == "done"
+    assert run.metadata["status"] == "done"
     assert (run.folder / "metrics.csv").is_file()

@@ -19,35 +19,35 @@ from tests.conftest import Command
 from tests.tiny_training import Train
 
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table
-from dawnchorus.errors import Busy, InputError, ModelNotFound, OutputError, TrainingFailed
+from dawnchorus.errors import BusyError, InputError, ModelNotFoundError, OutputError, TrainingError
 from dawnchorus.models.bundle import read_bundle
 from dawnchorus.models.graphs.ensemble import make_ensemble
-from dawnchorus.models.runner import open_session, scores_of
+from dawnchorus.models.runner import apply_activation, open_session
 from dawnchorus.models.store import ModelStore
 from dawnchorus.training.augment import Augment
 from dawnchorus.training.compose import GROUPS, compose_config, sweep
 from dawnchorus.training.config import AugmentConfig, LossConfig
+from dawnchorus.training.dataset import DistributedBatchSampler, load_labeled_clips
 from dawnchorus.training.epochs import EpochReport
-from dawnchorus.training.examples import Batches, load_examples
 from dawnchorus.training.families import Network
 from dawnchorus.training.losses import IGNORED, build_loss
 from dawnchorus.training.operators import declare_vision_operators
 from dawnchorus.training.runs import find_runs, read_config, read_run
 from dawnchorus.training.trainer import resume
 
-SMALL = ("model=mel_cnn", "model.window_s=2", "model.channels=[8]", "model.mel.n_bands=32", "trainer.batch=4")
-MLP = ("model=acoustic_mlp", "model.window_s=2", "model.hidden=[16]", "model.dropout=[0.2]", "trainer.batch=6")
+SMALL = ("model=mel_cnn", "model.window_s=2", "model.channels=[8]", "model.mel.n_mels=32", "trainer.batch_size=4")
+MLP = ("model=acoustic_mlp", "model.window_s=2", "model.hidden=[16]", "model.dropout=[0.2]", "trainer.batch_size=6")
 
 
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(run_training: Train) -> None:
     first, same, other = (run_training(*SMALL, "trainer.epochs=2", f"seed={seed}") for seed in (1, 1, 2))
     assert first.metrics == same.metrics
-    assert first.about["bundle_id"] == same.about["bundle_id"]
+    assert first.metadata["bundle_id"] == same.metadata["bundle_id"]
     assert first.metrics["loss"] != other.metrics["loss"]
     assert first.folder != same.folder
 
 
-class _Stop(Exception):
+class _StopError(Exception):
     """Interruption at the end of an epoch."""
 
 
@@ -57,13 +57,13 @@ def test_interrupted_run_resumes_to_the_same_metrics(run_training: Train, tmp_pa
 
     def stop(report: EpochReport) -> None:
         if report.epoch == 1:
-            raise _Stop
+            raise _StopError
 
-    with pytest.raises(_Stop):
+    with pytest.raises(_StopError):
         run_training(*settings, f"paths.runs={tmp_path / 'stopped'}", on_epoch=stop)
     (folder,) = (tmp_path / "stopped").iterdir()
     resumed = resume(folder)
-    assert resumed.about["status"] == "done"
+    assert resumed.metadata["status"] == "done"
     assert resumed.metrics == pytest.approx(whole.metrics, abs=1e-5)
     with pytest.raises(InputError, match="this run is done"):
         resume(folder)
@@ -85,10 +85,10 @@ def test_a_killed_run_goes_on_to_the_same_end(birds: Path, tmp_path: Path, progr
     process.wait()
     process.stderr.close()
     (folder,) = runs.iterdir()
-    assert read_run(folder).about["status"] == "running"
+    assert read_run(folder).metadata["status"] == "running"
     assert program("train", "--resume", folder).returncode == 0
     resumed = read_run(folder)
-    assert resumed.about["status"] == "done"
+    assert resumed.metadata["status"] == "done"
     for name, value in whole.metrics.items():
         assert resumed.metrics[name] == pytest.approx(value, abs=1e-5), name
     with pytest.raises(InputError, match="this run is done"):
@@ -98,15 +98,15 @@ def test_a_killed_run_goes_on_to_the_same_end(birds: Path, tmp_path: Path, progr
 @pytest.mark.ops
 def test_two_processes_learn_what_one_learns(run_training: Train) -> None:
     settings = (*MLP[:-2], "model.dropout=[0]", "trainer.epochs=3")
-    one = run_training(*settings, "trainer.batch=8")
+    one = run_training(*settings, "trainer.batch_size=8")
     notes: list[str] = []
-    two = run_training(*settings, "trainer.batch=9", "trainer.devices=2", on_note=notes.append)
+    two = run_training(*settings, "trainer.batch_size=9", "trainer.devices=2", on_note=notes.append)
     for name in ("loss", "accuracy", "val_loss", "val_auc"):
         assert two.metrics[name] == pytest.approx(one.metrics[name], rel=1e-4)
-    assert two.about["devices"].startswith("2 x CPU")
+    assert two.metadata["devices"].startswith("2 x CPU")
     assert "2 processes share each batch of 8: 4 clips in each" in notes, "the shares are of one size"
     with pytest.raises(InputError, match=r"trainer\.devices: .* got 2 for 1\..*raise trainer\.batch"):
-        run_training(*settings, "trainer.batch=1", "trainer.devices=2")
+        run_training(*settings, "trainer.batch_size=1", "trainer.devices=2")
 
 
 class _Ear(Network):
@@ -127,20 +127,20 @@ class _Ear(Network):
 
 def test_processes_hear_different_noise_and_each_the_same_again(monkeypatch: pytest.MonkeyPatch) -> None:
     declare_vision_operators()
-    from dawnchorus.training.learner import Learner
+    from dawnchorus.training.classifier_module import ClassifierModule
 
     config = compose_config(["data=x", "augment.noise_p=1"])
     ear = _Ear()
     examples = SimpleNamespace(recordings=None, presence=None, validation=())
-    learner = Learner(
+    learner = ClassifierModule(
         ear, config, loss=build_loss(config.loss, torch.ones(2)), augment=Augment(config.augment),
         examples=examples, fixed=False,  # type: ignore[arg-type]
     )  # fmt: skip
     monkeypatch.setattr(learner, "log", lambda *_args, **_options: None)
     batch = (torch.randn(2, 400, generator=rng()), torch.eye(2), torch.arange(2))
     for rank, step in ((0, 0), (1, 0), (0, 1), (1, 0)):
-        monkeypatch.setattr(Learner, "global_rank", rank)
-        monkeypatch.setattr(Learner, "global_step", step)
+        monkeypatch.setattr(ClassifierModule, "global_rank", rank)
+        monkeypatch.setattr(ClassifierModule, "global_step", step)
         learner.training_step(batch, 0)
     first, other, later, again = ear.heard
     assert not torch.equal(first, other)
@@ -150,12 +150,12 @@ def test_processes_hear_different_noise_and_each_the_same_again(monkeypatch: pyt
 
 
 def test_a_loss_that_is_no_number_ends_with_advice_and_keeps_what_there_is(run_training: Train, tmp_path: Path) -> None:
-    with pytest.raises(TrainingFailed, match=r"The loss became .* Lower optimizer\.lr"):
+    with pytest.raises(TrainingError, match=r"The loss became .* Lower optimizer\.lr"):
         run_training(*SMALL, "optimizer=sgd", "optimizer.lr=1e30", "trainer.epochs=3", "scheduler=constant")
     (folder,) = (tmp_path / "runs").iterdir()
     run = read_run(folder)
-    assert run.about["status"] == "failed"
-    assert "Lower optimizer.lr" in run.about["reason"]
+    assert run.metadata["status"] == "failed"
+    assert "Lower optimizer.lr" in run.metadata["reason"]
     assert not run.bundle.exists()
 
 
@@ -165,9 +165,9 @@ def test_a_loss_that_is_no_number_ends_with_advice_and_keeps_what_there_is(run_t
         (["model=efficientnt"], "model: expected one of .*Did you mean 'efficientnet'"),
         (["optimizer.lrr=1"], r"optimizer\.lrr: there is no such key\. Did you mean 'lr'"),
         (["trainer.epochs=0"], r"trainer\.epochs: .*greater than or equal to 1, got 0"),
-        (["experiment=bst"], "experiment: expected one of .*Did you mean 'best'"),
+        (["experiment=retrian"], "experiment: expected one of .*Did you mean 'retrain'"),
         (["nonsense"], "expected KEY=VALUE"),
-        (["data.fold=3"], r"data\.fold: expected one of .*, got 3"),
+        (["data.validation_fold=3"], r"data\.validation_fold: expected one of .*, got 3"),
         (["data.classes=[Turdus merula]"], "no recording for training has Turdus merula"),
         (["model.hiddn=3"], r"model\.hiddn: there is no such key\. Did you mean 'hidden'"),
     ],
@@ -189,7 +189,7 @@ def test_data_that_cannot_be_learned_from_is_named(tmp_path: Path, birds: Path, 
         write_table(RecordingsTable(folder, tuple(rows)))
         config = compose_config([f"data={folder}", "model=acoustic_mlp", *more])
         with pytest.raises(InputError, match=message):
-            load_examples(config.data, rate_hz=22_050, window_s=2.0, clips_folder=None, store=store)
+            load_labeled_clips(config.data, rate_hz=22_050, window_s=2.0, clips_folder=None, store=store)
 
     from dataclasses import replace
 
@@ -216,7 +216,7 @@ def test_a_hub_that_is_not_there_and_a_backbone_that_is_unknown(
     run_training: Train,
 ) -> None:
     with pytest.raises(
-        ModelNotFound, match="'facebook/wav2vec2-base' is neither a folder .* nor to be had from the hub"
+        ModelNotFoundError, match="'facebook/wav2vec2-base' is neither a folder .* nor to be had from the hub"
     ):
         run_training("model=wav2vec2", "model.source=facebook/wav2vec2-base", "model.window_s=2")
     with pytest.raises(InputError, match="no such folder"):
@@ -233,13 +233,13 @@ def test_every_choice_of_every_group_composes(birds: Path) -> None:
 
 
 def test_batches_of_an_epoch_hold_every_clip_once_and_processes_share_them() -> None:
-    batches = Batches(10, batch=5, seed=1, weights=None)
+    batches = DistributedBatchSampler(10, batch=5, seed=1, weights=None)
     first = [k for batch in batches for k in batch]
     assert sorted(first) == list(range(10))
     batches.set_epoch(1)
     assert [k for batch in batches for k in batch] != first
     rare = torch.tensor([1.0] * 9 + [91.0])
-    drawn = [k for batch in Batches(1000, batch=100, seed=1, weights=rare) for k in batch]
+    drawn = [k for batch in DistributedBatchSampler(1000, batch=100, seed=1, weights=rare) for k in batch]
     assert drawn.count(9) == pytest.approx(910, abs=40)
 
 
@@ -252,7 +252,7 @@ def test_augmentation_does_what_it_says() -> None:
     targets = torch.eye(6)
 
     def changed(**options: object) -> tuple[torch.Tensor, torch.Tensor]:
-        return Augment(AugmentConfig(**options), backgrounds=torch.ones(2, 8000)).sound(sound, targets, rng())  # type: ignore[arg-type]
+        return Augment(AugmentConfig(**options), backgrounds=torch.ones(2, 8000)).augment_audio(sound, targets, rng())  # type: ignore[arg-type]
 
     same, same_targets = changed()
     assert torch.equal(same, sound)
@@ -261,7 +261,7 @@ def test_augmentation_does_what_it_says() -> None:
     gains_db = 20 * torch.log10(louder.std(1) / sound.std(1))
     assert gains_db.abs().max() <= 6.01
     assert gains_db.std() > 1
-    shifted, _ = changed(shift=1.0)
+    shifted, _ = changed(time_roll=1.0)
     assert torch.equal(shifted.sort(1).values, sound.sort(1).values)
     assert not torch.equal(shifted, sound)
     noisy, _ = changed(noise_p=1.0, noise_snr_db=(10.0, 10.0))
@@ -286,11 +286,11 @@ def test_augmentation_does_what_it_says() -> None:
 
 def test_masks_hide_and_bands_move() -> None:
     picture = torch.arange(40.0).reshape(1, 1, 40, 1).expand(4, 1, 40, 100).clone()
-    masked = Augment(AugmentConfig(time_masks=2, band_masks=1, cutouts=1)).picture(picture, rng())
+    masked = Augment(AugmentConfig(time_masks=2, freq_masks=1, n_cutouts=1)).augment_spectrogram(picture, rng())
     hidden = masked != picture
     assert 0 < hidden.float().mean() < 0.6
     assert torch.allclose(masked[hidden], torch.full_like(masked[hidden], 19.5)), "behind the mean"
-    moved = Augment(AugmentConfig(band_shift=3)).picture(picture, rng())
+    moved = Augment(AugmentConfig(freq_shift=3)).augment_spectrogram(picture, rng())
     steps = (moved - picture)[:, 0, 20, 0]
     assert steps.abs().max() <= 3
     assert len(steps.unique()) > 1
@@ -371,9 +371,9 @@ def test_auxiliary_species_are_learned_and_not_told(run_training: Train, birds: 
     other = tmp_path / "others"
     other.mkdir()
     write_table(RecordingsTable(other, tuple(others)))
-    run = run_training(*SMALL, "trainer.epochs=1", f"data.auxiliary={other}", "trainer.draw=recordings")
+    run = run_training(*SMALL, "trainer.epochs=1", f"data.auxiliary={other}", "trainer.sampling=recordings")
     assert [label.scientific_name for label in read_bundle(run.bundle).labels] == list(
-        load_examples(
+        load_labeled_clips(
             compose_config([f"data={birds}"]).data,
             rate_hz=22_050,
             window_s=2.0,
@@ -387,8 +387,8 @@ def test_auxiliary_species_are_learned_and_not_told(run_training: Train, birds: 
 
 def test_an_ensemble_is_the_average_of_its_members(run_training: Train, tmp_path: Path) -> None:
     bundles = [read_bundle(run_training(*SMALL, "trainer.epochs=1", f"seed={seed}").bundle) for seed in (1, 2)]
-    windows = np.random.default_rng(1).normal(0, 0.1, (3, bundles[0].n_window)).astype(np.float32)
-    each = [scores_of(open_session(b).run(windows).logits, b.info.activation) for b in bundles]
+    windows = np.random.default_rng(1).normal(0, 0.1, (3, bundles[0].window_samples)).astype(np.float32)
+    each = [apply_activation(open_session(b).run(windows).logits, b.info.activation) for b in bundles]
     for average, weights in (("mean", None), ("mean", [3, 1]), ("geometric", None), ("rank", None)):
         made = make_ensemble(
             bundles,
@@ -467,10 +467,10 @@ def test_the_leaderboard_trains_and_measures_recipes(birds: Path, tmp_path: Path
     assert entry["ms_per_5_s"] > 0
     assert len(entry["runs"]) == 2
     singles = [json.loads((runs / name / "run.json").read_text()) for name in entry["runs"]]
-    assert entry["n_learned"] == sum(single["n_learned"] for single in singles)
+    assert entry["n_trainable_parameters"] == sum(single["n_trainable_parameters"] for single in singles)
     assert [single["metrics"]["test_top_1"] for single in singles] == [each["top_1"] for each in entry["by_seed"]]
     assert read_bundle(Path(entry["bundle"])).info.family == "ensemble"
-    assert 0 <= entry["honest_accuracy"] <= 1
+    assert 0 <= entry["grouped_split_accuracy"] <= 1
 
 
 def test_a_checkpoint_that_does_not_fit_leaves_the_last_good_one(tmp_path: Path) -> None:
@@ -513,7 +513,7 @@ def test_a_run_is_trained_by_one_process_at_a_time(run_training: Train, tmp_path
 
     def resume_as_well(_report: EpochReport) -> None:
         (run,) = find_runs(tmp_path / "runs")
-        with pytest.raises(Busy, match="another process trains this run") as error:
+        with pytest.raises(BusyError, match="another process trains this run") as error:
             resume(run.folder)
         refused.append(str(error.value))
         assert b",running," in command(*listed).stdout
@@ -521,7 +521,7 @@ def test_a_run_is_trained_by_one_process_at_a_time(run_training: Train, tmp_path
         assert (kept.returncode, b"a process trains this run" in kept.stderr) == (6, True)
 
     run = run_training(*MLP, "trainer.epochs=1", on_epoch=resume_as_well)
-    assert run.about["status"] == "done"
+    assert run.metadata["status"] == "done"
     assert refused
     run.update(status="running")
     assert b",interrupted," in command(*listed).stdout, "as after kill -9"
@@ -539,6 +539,6 @@ def test_an_interrupted_run_says_how_to_go_on(run_training: Train, tmp_path: Pat
     with pytest.raises(KeyboardInterrupt):
         run_training(*MLP, "trainer.epochs=4", on_epoch=interrupt, on_note=notes.append)
     (run,) = find_runs(tmp_path / "runs")
-    assert run.about["status"] == "interrupted"
+    assert run.metadata["status"] == "interrupted"
     assert f"dawnchorus train --resume {run.folder}" in notes[-1]
-    assert resume(run.folder).about["status"] == "done"
+    assert resume(run.folder).metadata["status"] == "done"

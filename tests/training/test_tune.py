@@ -21,8 +21,8 @@ MLP = ("model=acoustic_mlp", "model.window_s=2", "model.hidden=[16]", "model.dro
 def test_trials_are_runs_and_a_study_goes_on(birds: Path, tmp_path: Path, command: Command) -> None:
     runs = tmp_path / "runs"
     settings = [
-        *MLP, f"data={birds}", f"paths.runs={runs}", "optimizer.lr=tag(log,interval(1e-4,1e-1))", "trainer.batch=4,8",
-        "optimizer.weight_decay=choice(0,0.001)", "trainer.accelerator=cpu",
+        *MLP, f"data={birds}", f"paths.runs={runs}", "optimizer.lr=tag(log,interval(1e-4,1e-1))",
+        "trainer.batch_size=4,8", "optimizer.weight_decay=choice(0,0.001)", "trainer.accelerator=cpu",
     ]  # fmt: skip
     first = command("tune", *settings, "--trials", "1")
     assert first.returncode == 0, first.stderr
@@ -34,11 +34,11 @@ def test_trials_are_runs_and_a_study_goes_on(birds: Path, tmp_path: Path, comman
     rates = [config["optimizer"]["lr"] for config in configs]
     assert len(set(rates)) == 2
     assert all(1e-4 <= rate <= 1e-1 for rate in rates)
-    assert {config["trainer"]["batch"] for config in configs} <= {4, 8}
+    assert {config["trainer"]["batch_size"] for config in configs} <= {4, 8}
     best = max(find_runs(runs), key=lambda run: run.metrics["val_auc"])
     (printed,) = second.stdout.decode().splitlines()
     chosen = dict(part.split("=") for part in printed.split(" "))
-    assert list(chosen) == ["optimizer.lr", "trainer.batch", "optimizer.weight_decay"]
+    assert list(chosen) == ["optimizer.lr", "trainer.batch_size", "optimizer.weight_decay"]
     assert any(
         run.metrics["val_auc"] == best.metrics["val_auc"]
         and read_config(run)["optimizer"]["lr"] == pytest.approx(float(chosen["optimizer.lr"]))
@@ -70,7 +70,7 @@ def test_folds_are_averaged(birds: Path, tmp_path: Path, command: Command) -> No
         (["optimizer.lr=1e-3"], "several values"),
         (["optimizer.lr=interval(1,0)"], "from a smaller to a larger"),
         (["optimizer.lr=tag(log,interval(0,1))"], "above 0 for log"),
-        (["trainer.batch=interval(2,8)"], "trainer.batch: Input should be a valid integer"),
+        (["trainer.batch_size=interval(2,8)"], "trainer.batch_size: Input should be a valid integer"),
         (["optimiser.lr=choice(1,2)"], "there is no such key. Did you mean 'optimizer'"),
     ],
 )
@@ -84,7 +84,7 @@ def test_a_trial_that_cannot_be_trained_fails_and_the_next_one_follows(birds: Pa
     settings = [*MLP, f"data={birds}", f"paths.runs={tmp_path / 'runs'}", "model.window_s=choice(2,1000)", "seed=5"]
     failures: list[str] = []
     found = tune(settings, n_trials=4, clock=datetime.now, on_failure=lambda _, reason: failures.append(reason))
-    states = [tried.state for tried in found.tried]
+    states = [trial.state for trial in found.trials]
     assert set(states) == {"complete", "fail"}
     assert states.count("fail") == len(failures)
     assert all("window_s" in reason for reason in failures)

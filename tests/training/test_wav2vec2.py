@@ -50,7 +50,7 @@ def test_weights_of_a_folder_are_what_is_trained_on(published: Path, run_trainin
     from safetensors.torch import load_file
 
     settings = ("model=wav2vec2", f"model.source={published}", "model.window_s=2", "model.freeze_transformer=true")
-    run = run_training(*settings, "trainer.epochs=1", "trainer.batch=8")
+    run = run_training(*settings, "trainer.epochs=1", "trainer.batch_size=8")
     last = torch.load(run.folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     given = load_file(published / "model.safetensors")
     name = "feature_extractor.conv_layers.0.conv.weight"
@@ -130,7 +130,7 @@ def hub(published: Path) -> Iterator[str]:
 def test_a_name_is_fetched_from_the_hub(hub: str, birds: Path, tmp_path: Path) -> None:
     settings = [
         f"data={birds}", "model=wav2vec2", f"model.source={REPOSITORY}", "model.window_s=2", "trainer.epochs=1",
-        "trainer.batch=8", "trainer.accelerator=cpu", f"paths.runs={tmp_path / 'runs'}",
+        "trainer.batch_size=8", "trainer.accelerator=cpu", f"paths.runs={tmp_path / 'runs'}",
     ]  # fmt: skip
     # The hub's client reads its address and cache when it is imported: a process of its own.
     environment = {**os.environ, "HF_ENDPOINT": hub, "HF_HOME": str(tmp_path / "hf"), "NO_PROXY": "127.0.0.1"}
@@ -140,6 +140,6 @@ def test_a_name_is_fetched_from_the_hub(hub: str, birds: Path, tmp_path: Path) -
     )
     assert done.returncode == 0, done.stderr
     run = read_run(Path(done.stdout.strip()).parent)
-    assert run.about["status"] == "done"
+    assert run.metadata["status"] == "done"
     assert REPOSITORY in read_bundle(run.bundle).info.attribution
     assert list((tmp_path / "hf").rglob("model.safetensors"))

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from dawnchorus.audio.header_lengths import UnwrittenSound, find_unwritten, open_unwritten
-from dawnchorus.errors import AudioNotFound, AudioUnreadable
+from dawnchorus.audio.header_lengths import UnwrittenAudio, find_unwritten, open_unwritten
+from dawnchorus.errors import AudioDecodeError, AudioNotFoundError
 from dawnchorus.types import AudioInfo
 
 FloatArray = npt.NDArray[np.float32]
@@ -47,14 +47,14 @@ def open_backend(path: Path) -> Backend:
     """Open `path` with libsndfile, else with FFmpeg.
 
     Raises:
-        AudioNotFound: no such file, a folder, a dangling link, or no permission to read it.
-        AudioUnreadable: neither decoder knows the file, or its rate or channel count is out of bounds.
+        AudioNotFoundError: no such file, a folder, a dangling link, or no permission to read it.
+        AudioDecodeError: neither decoder knows the file, or its rate or channel count is out of bounds.
     """
     _require_file(path)
     backend = _open_decoder(path)
     try:
         _check_bounds(path, backend.info)
-    except AudioUnreadable:
+    except AudioDecodeError:
         backend.close()
         raise
     return backend
@@ -70,8 +70,8 @@ def _open_decoder(path: Path) -> Backend:
     except soundfile.LibsndfileError as first:
         try:
             return _AvBackend(path)
-        except AudioUnreadable as second:
-            raise AudioUnreadable(
+        except AudioDecodeError as second:
+            raise AudioDecodeError(
                 f"{path}: not a sound file that we can decode (libsndfile: {_reason(first)}; "
                 f"FFmpeg: {second}). Check that the copy is complete."
             ) from second
@@ -84,14 +84,14 @@ def _open_soundfile(path: Path) -> soundfile.SoundFile:
 
 def _open_unwritten(path: Path) -> Backend | None:
     """Return a decoder of samples that the header does not count; None if there are none that we can decode."""
-    sound = find_unwritten(path)
-    if sound is None:
+    audio = find_unwritten(path)
+    if audio is None:
         return None
     try:
-        if sound.subtype is None:
+        if audio.subtype is None:
             return _AvBackend(path)
-        return _RawBackend(path, sound, sound.subtype)
-    except (AudioUnreadable, soundfile.LibsndfileError):
+        return _RawBackend(path, audio, audio.subtype)
+    except (AudioDecodeError, soundfile.LibsndfileError):
         return None
 
 
@@ -102,25 +102,25 @@ def _reason(error: soundfile.LibsndfileError) -> str:
 
 def _require_file(path: Path) -> None:
     if path.is_symlink() and not path.exists():
-        raise AudioNotFound(f"{path}: the link points to a file that is not there.")
+        raise AudioNotFoundError(f"{path}: the link points to a file that is not there.")
     if not path.exists():
-        raise AudioNotFound(f"{path}: no such file. Was it moved or is a drive missing?")
+        raise AudioNotFoundError(f"{path}: no such file. Was it moved or is a drive missing?")
     if not path.is_file():
-        raise AudioNotFound(f"{path}: expected a sound file, found a folder or a device.")
+        raise AudioNotFoundError(f"{path}: expected a sound file, found a folder or a device.")
     if path.stat().st_size == 0:
-        raise AudioUnreadable(f"{path}: the file is empty (0 bytes).")
+        raise AudioDecodeError(f"{path}: the file is empty (0 bytes).")
     if not os.access(path, os.R_OK):
-        raise AudioNotFound(f"{path}: no permission to read this file. Change its access rights.")
+        raise AudioNotFoundError(f"{path}: no permission to read this file. Change its access rights.")
 
 
 def _check_bounds(path: Path, info: AudioInfo) -> None:
     if not MIN_RATE_HZ <= info.rate_hz <= MAX_RATE_HZ:
-        raise AudioUnreadable(
+        raise AudioDecodeError(
             f"{path}: the header says {info.rate_hz} Hz; expected {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz. "
             f"The header is probably damaged."
         )
     if not 1 <= info.n_channels <= MAX_CHANNELS:
-        raise AudioUnreadable(
+        raise AudioDecodeError(
             f"{path}: the header says {info.n_channels} channels; expected 1 to {MAX_CHANNELS}. "
             f"Split the file by channel, or repair its header."
         )
@@ -144,13 +144,13 @@ class _SoundfileBackend:
             try:
                 self._file.seek(first_frame)
             except soundfile.LibsndfileError as error:
-                raise AudioUnreadable(f"{self._path}: {_reason(error)}") from error
+                raise AudioDecodeError(f"{self._path}: {_reason(error)}") from error
         n_frames = min(BLOCK_FRAMES, BLOCK_SAMPLES // self.info.n_channels)
         while True:
             try:
                 block = self._file.read(n_frames, dtype="float32", always_2d=True)
             except soundfile.LibsndfileError as error:
-                raise AudioUnreadable(f"{self._path}: {_reason(error)}") from error
+                raise AudioDecodeError(f"{self._path}: {_reason(error)}") from error
             if not len(block):
                 return
             yield block
@@ -162,19 +162,19 @@ class _SoundfileBackend:
 class _RawBackend(_SoundfileBackend):
     """The samples of a file whose header does not count them."""
 
-    def __init__(self, path: Path, sound: UnwrittenSound, subtype: str) -> None:
+    def __init__(self, path: Path, audio: UnwrittenAudio, subtype: str) -> None:
         with ExitStack() as opened:
-            samples = opened.enter_context(open_unwritten(path, sound))
+            samples = opened.enter_context(open_unwritten(path, audio))
             file = soundfile.SoundFile(
                 samples,
                 format="RAW",
                 subtype=subtype,
-                endian=sound.endian,
-                samplerate=sound.rate_hz,
-                channels=sound.n_channels,
+                endian=audio.endian,
+                samplerate=audio.rate_hz,
+                channels=audio.n_channels,
             )
             self._opened = opened.pop_all()
-        super().__init__(path, file, container=sound.container)
+        super().__init__(path, file, container=audio.container)
 
     def close(self) -> None:
         super().close()
@@ -202,9 +202,9 @@ class _AvBackend:
                 streams = self._container.streams.audio
             except (av.FFmpegError, OSError, ValueError) as error:
                 reason = error.strerror or error if isinstance(error, OSError) else error
-                raise AudioUnreadable(str(reason)) from error
+                raise AudioDecodeError(str(reason)) from error
             if not streams:
-                raise AudioUnreadable("there is no sound in the file")
+                raise AudioDecodeError("there is no sound in the file")
             self._stream = streams[0]
             self.info = self._read_info()
             self._opened = opened.pop_all()
@@ -212,9 +212,9 @@ class _AvBackend:
     def _read_info(self) -> AudioInfo:
         context = self._stream.codec_context
         if context is None:
-            raise AudioUnreadable("there is no decoder for the codec that the header names")
+            raise AudioDecodeError("there is no decoder for the codec that the header names")
         if not context.sample_rate:
-            raise AudioUnreadable("there is no sound in the file")
+            raise AudioDecodeError("there is no sound in the file")
         seconds = None
         if self._stream.duration is not None and self._stream.time_base is not None:
             seconds = float(self._stream.duration * self._stream.time_base)
@@ -232,14 +232,14 @@ class _AvBackend:
         to_float = self._av.AudioResampler(format="fltp")
         try:
             for frame in self._container.decode(self._stream):
-                for part in to_float.resample(frame):
-                    samples = part.to_ndarray().T.astype(np.float32, copy=False)
+                for resampled in to_float.resample(frame):
+                    samples = resampled.to_ndarray().T.astype(np.float32, copy=False)
                     skipped = min(first_frame, len(samples))
                     first_frame -= skipped
                     if skipped < len(samples):
                         yield samples[skipped:]
         except self._av.FFmpegError as error:
-            raise AudioUnreadable(f"{self._path}: {error.strerror or error}") from error
+            raise AudioDecodeError(f"{self._path}: {error.strerror or error}") from error
 
     def close(self) -> None:
         self._opened.close()

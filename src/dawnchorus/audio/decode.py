@@ -17,7 +17,7 @@ from dawnchorus.audio.header_lengths import find_unwritten
 from dawnchorus.audio.ogg import is_cut_off
 from dawnchorus.audio.remainder import find_remainder, find_second_flac
 from dawnchorus.audio.riff import missing_data_bytes
-from dawnchorus.errors import AudioTooLarge, AudioUnreadable
+from dawnchorus.errors import AudioDecodeError, AudioTooLargeError
 from dawnchorus.types import AudioInfo, ChannelSource
 
 FloatArray = npt.NDArray[np.float32]
@@ -85,9 +85,9 @@ class Recording:
         only the first one's warnings say which channels are silent or only noise.
 
         Raises:
-            AudioUnreadable: not one sample could be decoded, none of them is a finite number, or there is no such
+            AudioDecodeError: not one sample could be decoded, none of them is a finite number, or there is no such
                 channel.
-            AudioTooLarge: more than `max_samples` samples, counted over all channels.
+            AudioTooLargeError: more than `max_samples` samples, counted over all channels.
         """
         used = _find_channel(self.path, self.info.n_channels, channel)
         mono = self._mono_blocks(
@@ -103,7 +103,7 @@ class Recording:
                 self.n_frames_decoded += len(block)
                 n_zeros = _zeros_at_end(block, n_zeros)
                 if self.n_frames_decoded * self.info.n_channels > max_samples:
-                    raise AudioTooLarge(
+                    raise AudioTooLargeError(
                         f"{self.path}: decodes to more than {max_samples} samples "
                         f"({max_samples / self.info.n_channels / self.info.rate_hz / 3600:.1f} hours of "
                         f"{self.info.n_channels} channels at {self.info.rate_hz} Hz). Split it, or raise the limit."
@@ -117,14 +117,14 @@ class Recording:
                     statistics = statistics or ChannelStatistics(block.shape[1])
                     statistics.add(block)
                 yield mix_to_mono(block) if used is None else np.ascontiguousarray(block[:, used])
-        except AudioUnreadable as error:
+        except AudioDecodeError as error:
             if not self.n_frames_decoded:
                 raise
             self.warnings.append(f"damaged: decoding stopped at {self.duration_s:.3f} s ({error})")
         if not self.n_frames_decoded:
-            raise AudioUnreadable(f"{self.path}: there are no samples in the file.")
+            raise AudioDecodeError(f"{self.path}: there are no samples in the file.")
         if n_bad == self.n_frames_decoded * self.info.n_channels:
-            raise AudioUnreadable(f"{self.path}: all samples are NaN, infinite or as good as that.")
+            raise AudioDecodeError(f"{self.path}: all samples are NaN, infinite or as good as that.")
         if n_bad:
             self.warnings.append(f"{n_bad} samples are NaN, infinite or as good as that; they were set to zero")
         if is_silent:
@@ -170,7 +170,7 @@ class Recording:
 def _find_channel(path: Path, n_channels: int, channel: ChannelSource) -> int | None:
     """Return the index of the channel to read; None for the mean of all, or the only one."""
     if isinstance(channel, int) and channel > n_channels:
-        raise AudioUnreadable(f"{path}: expected a channel {channel}, and the recording has {n_channels}.")
+        raise AudioDecodeError(f"{path}: expected a channel {channel}, and the recording has {n_channels}.")
     if channel == "mean" or n_channels == 1:
         return None
     if isinstance(channel, int):
@@ -188,7 +188,7 @@ def _until_damage(blocks: Iterator[FloatArray]) -> Iterator[FloatArray]:
     """Yield the blocks up to the first that cannot be decoded, which decoding for good reports."""
     try:
         yield from blocks
-    except AudioUnreadable:
+    except AudioDecodeError:
         return
 
 
@@ -204,8 +204,8 @@ def open_recording(path: Path) -> Recording:
     """Open a sound file of any format that libsndfile or FFmpeg knows.
 
     Raises:
-        AudioNotFound: no such file, a folder, a dangling link, or no permission.
-        AudioUnreadable: no decoder knows the file, or its rate or channel count is out of bounds.
+        AudioNotFoundError: no such file, a folder, a dangling link, or no permission.
+        AudioDecodeError: no decoder knows the file, or its rate or channel count is out of bounds.
     """
     backend = open_backend(path)
     rest = find_unwritten(path) or find_remainder(path)
@@ -255,14 +255,14 @@ def _mono_clip(path: Path, backend: Backend, start_s: float, end_s: float, used:
     n = 0
     ended = backend.info.n_frames is not None and first >= backend.info.n_frames
     for block in () if ended else backend.blocks(first_frame=first):
-        part = block[: wanted - n]
-        part = np.nan_to_num(part, nan=0.0, posinf=0.0, neginf=0.0)
-        n += len(part)
-        yield mix_to_mono(part) if used is None else np.ascontiguousarray(part[:, used])
+        chunk = block[: wanted - n]
+        chunk = np.nan_to_num(chunk, nan=0.0, posinf=0.0, neginf=0.0)
+        n += len(chunk)
+        yield mix_to_mono(chunk) if used is None else np.ascontiguousarray(chunk[:, used])
         if n == wanted:
             return
     if not n:
-        raise AudioUnreadable(f"{path}: there is no sound at {start_s:.3f} s.")
+        raise AudioDecodeError(f"{path}: there is no sound at {start_s:.3f} s.")
 
 
 def _resample(blocks: Iterator[FloatArray], rate_in_hz: int, rate_out_hz: int) -> Iterator[FloatArray]:

@@ -50,17 +50,17 @@ def find_recordings(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
         InputError: nothing of all that is there.
     """
     given = [os.fspath(path) for path in paths]
-    found: dict[str, Path] = {}
+    recordings: dict[str, Path] = {}
     for path in given:
         for recording in _expand(path):
-            found.setdefault(os.path.abspath(recording), recording)
-    if not any(os.path.lexists(path) for path in found):
+            recordings.setdefault(os.path.abspath(recording), recording)
+    if not any(os.path.lexists(path) for path in recordings):
         raise InputError(
             f"No recordings found in {', '.join(given) or 'an empty list'}: expected sound files, folders with "
             f"sound files ({' '.join(sorted(SUFFIXES))}), or globs."
             + "".join(f" Passed over: {note}" for note in describe_skipped(given))
         )
-    return list(found.values())
+    return list(recordings.values())
 
 
 def describe_skipped(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:

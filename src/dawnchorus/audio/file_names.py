@@ -168,14 +168,14 @@ def _read_match(pattern: NamePattern, match: re.Match[str]) -> datetime | None:
     date = pattern.read_date(match)
     if date is None:
         return None
-    found = match.groupdict()
+    fields = match.groupdict()
     hour, minute, second = (
-        int(found.get(name) or found.get(f"{name}_at") or 0) for name in ("hour", "minute", "second")
+        int(fields.get(name) or fields.get(f"{name}_at") or 0) for name in ("hour", "minute", "second")
     )
-    if found["half"] is not None:
-        hour = hour % 12 + (12 if found["half"].lower() == "pm" else 0)
-    moment = build_time(*date, hour, minute, second, fraction=found["thousandths"] or found["fraction"])
-    zone = parse_zone(found["zone"] or found["offset"] or "")
+    if fields["half"] is not None:
+        hour = hour % 12 + (12 if fields["half"].lower() == "pm" else 0)
+    moment = build_time(*date, hour, minute, second, fraction=fields["thousandths"] or fields["fraction"])
+    zone = parse_zone(fields["zone"] or fields["offset"] or "")
     return moment if moment is None or zone is None else moment.replace(tzinfo=zone)
 
 
@@ -191,8 +191,8 @@ def _find_location(stem: str) -> tuple[float, float] | None:
     for regex in _LOCATIONS:
         match = regex.search(stem)
         if match is not None:
-            found = match.groupdict()
-            south, west = found.get("south") == "S", found.get("west") == "W"
-            latitude, longitude = float(found["latitude"]), float(found["longitude"])
+            fields = match.groupdict()
+            south, west = fields.get("south") == "S", fields.get("west") == "W"
+            latitude, longitude = float(fields["latitude"]), float(fields["longitude"])
             return check_location(-latitude if south else latitude, -longitude if west else longitude)
     return None

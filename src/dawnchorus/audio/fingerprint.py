@@ -57,8 +57,8 @@ def _largest_around(values: FloatArray, reach: int, axis: int) -> FloatArray:
     widths = [(0, 0), (0, 0)]
     widths[axis] = (reach, reach)
     padded = np.pad(values, widths)
-    found: FloatArray = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1, axis=axis).max(axis=-1)
-    return found
+    largest: FloatArray = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1, axis=axis).max(axis=-1)
+    return largest
 
 
 def _peaks(levels: FloatArray) -> IntArray:
@@ -72,7 +72,7 @@ def _peaks(levels: FloatArray) -> IntArray:
 
 
 def _pairs(peaks: IntArray) -> npt.NDArray[np.void]:
-    found = []
+    pairs = []
     for step in range(1, _PAIRS_PER_PEAK + 1):
         first, second = peaks[:-step], peaks[step:]
         apart, jump = second[:, 0] - first[:, 0], second[:, 1] - first[:, 1]
@@ -80,8 +80,8 @@ def _pairs(peaks: IntArray) -> npt.NDArray[np.void]:
         hashes = np.empty(int(fits.sum()), HASH)
         hashes["hash"] = (first[fits, 1] << 14) | ((jump[fits] + _MAX_JUMP) << 6) | apart[fits]
         hashes["frame"] = first[fits, 0]
-        found.append(hashes)
-    return np.concatenate(found)
+        pairs.append(hashes)
+    return np.concatenate(pairs)
 
 
 def near_pairs(prints: Iterable[npt.NDArray[np.void]]) -> list[tuple[int, int, float]]:
@@ -94,14 +94,14 @@ def near_pairs(prints: Iterable[npt.NDArray[np.void]]) -> list[tuple[int, int, f
     hashes = np.concatenate(each) if each else np.empty(0, HASH)
     order = np.argsort(hashes["hash"], kind="stable")
     index = _Index(hashes["hash"][order], np.repeat(np.arange(len(each)), sizes)[order], hashes["frame"][order])
-    found = []
+    pairs = []
     for a, own in enumerate(each):
         others, counts = index.common(a, own)
         for b, count in zip(others.tolist(), counts.tolist(), strict=True):
             shorter = min(sizes[a], sizes[b])
             if count >= MIN_COMMON and count >= MIN_PART * shorter:
-                found.append((a, b, min(float(count / shorter), 1.0)))
-    return found
+                pairs.append((a, b, min(float(count / shorter), 1.0)))
+    return pairs
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ _TEXT_BYTES = 64
 
 
 @dataclass(frozen=True)
-class UnwrittenSound:
+class UnwrittenAudio:
     """Place of samples that the header does not count."""
 
     start: int
@@ -73,7 +73,7 @@ class UnwrittenSound:
         return f"{fault}: the header says {self.said}; {outcome}{zeros}"
 
 
-def find_unwritten(path: Path) -> UnwrittenSound | None:
+def find_unwritten(path: Path) -> UnwrittenAudio | None:
     """Return the samples of a WAV, AIFF, AU or CAF file whose header does not say how many; None for any other.
 
     Of a WAV file, samples that go on behind the length in its header are found as well.
@@ -83,21 +83,21 @@ def find_unwritten(path: Path) -> UnwrittenSound | None:
         magic = file.read(4)
         file.seek(0)
         if magic in (b"RIFF", b"RF64", b"BW64", b"riff"):
-            sound = _in_wav(file, size)
+            audio = _in_wav(file, size)
         elif magic == b"FORM":
-            sound = _in_aiff(file, size)
+            audio = _in_aiff(file, size)
         elif magic == b".snd":
-            sound = _in_au(file, size)
+            audio = _in_au(file, size)
         elif magic == b"caff":
-            sound = _in_caf(file, size)
+            audio = _in_caf(file, size)
         else:
             return None
-        return None if sound is None else _without_zeros(file, sound)
+        return None if audio is None else _without_zeros(file, audio)
 
 
-def open_unwritten(path: Path, sound: UnwrittenSound) -> BinaryIO:
+def open_unwritten(path: Path, audio: UnwrittenAudio) -> BinaryIO:
     """Return the samples alone as a file."""
-    return io.BufferedReader(_Region(path, sound.start, sound.n_bytes))
+    return io.BufferedReader(_Region(path, audio.start, audio.n_bytes))
 
 
 class _Region(io.RawIOBase):
@@ -134,7 +134,7 @@ class _Region(io.RawIOBase):
         super().close()
 
 
-def _in_wav(file: BinaryIO, size: int) -> UnwrittenSound | None:
+def _in_wav(file: BinaryIO, size: int) -> UnwrittenAudio | None:
     chunks, form, end = list(iter_chunks(file)), None, 0
     for k, chunk in enumerate(chunks):
         if chunk.name == b"fmt ":
@@ -148,16 +148,16 @@ def _in_wav(file: BinaryIO, size: int) -> UnwrittenSound | None:
                 return None  # whole chunks follow up to the end: there are no samples
             said = "0 bytes" if chunk.size == 0 else f"{chunk.size} bytes, a placeholder"
             stop = _trailer_start(file, chunk.start, size)
-            return _sized(form, start=chunk.start, n_bytes=stop - chunk.start, said=said)
+            return _with_size(form, start=chunk.start, n_bytes=stop - chunk.start, said=said)
         end = chunk.start + chunk.size + chunk.size % 2
     if form is None or end >= size:
         return None
-    return _sized(form, start=end, n_bytes=size - end, said="nothing of its samples, it is cut short")
+    return _with_size(form, start=end, n_bytes=size - end, said="nothing of its samples, it is cut short")
 
 
 def _behind_length(
-    file: BinaryIO, form: UnwrittenSound, data: Chunk, others: list[Chunk], size: int
-) -> UnwrittenSound | None:
+    file: BinaryIO, form: UnwrittenAudio, data: Chunk, others: list[Chunk], size: int
+) -> UnwrittenAudio | None:
     """Find samples that go on behind a length; None where chunks, padding, zeros or text follow, or nothing."""
     end = data.start + data.size
     min_bytes = _MIN_BEHIND_S * form.rate_hz * form.frame_bytes
@@ -173,19 +173,19 @@ def _behind_length(
     if stop - end < min_bytes:
         return None
     said = f"{data.size} bytes, {stop - end} more follow that are no chunks"
-    sound = _sized(form, start=data.start, n_bytes=stop - data.start, said=said)
-    if sound is None or not _last_used(file, replace(form, start=end, n_bytes=stop - end)):
+    audio = _with_size(form, start=data.start, n_bytes=stop - data.start, said=said)
+    if audio is None or not _find_last_used(file, replace(form, start=end, n_bytes=stop - end)):
         return None
-    return replace(sound, is_short=True)
+    return replace(audio, is_short=True)
 
 
-def _sized(form: UnwrittenSound | None, *, start: int, n_bytes: int, said: str) -> UnwrittenSound | None:
+def _with_size(form: UnwrittenAudio | None, *, start: int, n_bytes: int, said: str) -> UnwrittenAudio | None:
     if form is None or n_bytes < form.frame_bytes:
         return None
     return replace(form, start=start, n_bytes=n_bytes, said=said)
 
 
-def _wav_format(content: bytes) -> UnwrittenSound | None:
+def _wav_format(content: bytes) -> UnwrittenAudio | None:
     if len(content) < 16:
         return None
     tag, n_channels, rate_hz, _, frame_bytes, bits = struct.unpack("<HHIIHH", content[:16])
@@ -194,7 +194,7 @@ def _wav_format(content: bytes) -> UnwrittenSound | None:
     if not (n_channels and rate_hz and frame_bytes):
         return None
     subtype = SUBTYPES.get((tag, bits)) if frame_bytes == n_channels * bits // 8 else None
-    return UnwrittenSound(0, 0, "", "WAV", rate_hz, n_channels, frame_bytes, subtype)
+    return UnwrittenAudio(0, 0, "", "WAV", rate_hz, n_channels, frame_bytes, subtype)
 
 
 def _is_chain(chunks: list[Chunk], start: int, size: int) -> bool:
@@ -233,7 +233,7 @@ def _fills(tail: bytes, at: int) -> bool:
     return len(tail) <= at <= len(tail) + 1
 
 
-def _in_aiff(file: BinaryIO, size: int) -> UnwrittenSound | None:
+def _in_aiff(file: BinaryIO, size: int) -> UnwrittenAudio | None:
     """Find the samples of an AIFF file whose frames are counted as 0."""
     form, position = None, 12
     while position + 8 <= size:
@@ -244,12 +244,12 @@ def _in_aiff(file: BinaryIO, size: int) -> UnwrittenSound | None:
         if name == b"SSND":
             if form is None or n_bytes > 8 or position + 16 >= size:
                 return None
-            return _sized(form, start=position + 16, n_bytes=size - position - 16, said="0 frames")
+            return _with_size(form, start=position + 16, n_bytes=size - position - 16, said="0 frames")
         position += 8 + n_bytes + n_bytes % 2
     return None
 
 
-def _aiff_format(content: bytes) -> UnwrittenSound | None:
+def _aiff_format(content: bytes) -> UnwrittenAudio | None:
     if len(content) < 18:
         return None
     n_channels, n_frames, bits, exponent, mantissa = struct.unpack(">hIhHQ", content[:18])
@@ -259,10 +259,10 @@ def _aiff_format(content: bytes) -> UnwrittenSound | None:
         return None
     subtype = _AIFF_SUBTYPES.get(bits) if encoding in (b"NONE", b"twos", b"sowt") else None
     endian = "LITTLE" if encoding == b"sowt" else "BIG"
-    return UnwrittenSound(0, 0, "", "AIFF", rate_hz, n_channels, max(n_channels * bits // 8, 1), subtype, endian)
+    return UnwrittenAudio(0, 0, "", "AIFF", rate_hz, n_channels, max(n_channels * bits // 8, 1), subtype, endian)
 
 
-def _in_au(file: BinaryIO, size: int) -> UnwrittenSound | None:
+def _in_au(file: BinaryIO, size: int) -> UnwrittenAudio | None:
     header = file.read(24)
     if len(header) < 24:
         return None
@@ -271,11 +271,11 @@ def _in_au(file: BinaryIO, size: int) -> UnwrittenSound | None:
         return None
     subtype, sample_bytes = _AU_SUBTYPES.get(encoding, (None, 1))
     said = "0 bytes" if n_bytes == 0 else f"{n_bytes} bytes, a placeholder"
-    form = UnwrittenSound(0, 0, "", "AU", rate_hz, n_channels, n_channels * sample_bytes, subtype, "BIG")
-    return _sized(form, start=start, n_bytes=size - start, said=said)
+    form = UnwrittenAudio(0, 0, "", "AU", rate_hz, n_channels, n_channels * sample_bytes, subtype, "BIG")
+    return _with_size(form, start=start, n_bytes=size - start, said=said)
 
 
-def _in_caf(file: BinaryIO, size: int) -> UnwrittenSound | None:
+def _in_caf(file: BinaryIO, size: int) -> UnwrittenAudio | None:
     """Find the samples of a CoreAudio file whose data chunk has the length 0 or -1; FFmpeg decodes them."""
     position = 8
     while position + 12 <= size:
@@ -285,33 +285,33 @@ def _in_caf(file: BinaryIO, size: int) -> UnwrittenSound | None:
             start = position + 16
             is_unknown = n_bytes in (-1, 0) and start < size
             said = f"{n_bytes} bytes"
-            return UnwrittenSound(start, size - start, said, "CAF") if is_unknown else None
+            return UnwrittenAudio(start, size - start, said, "CAF") if is_unknown else None
         if n_bytes < 0:
             return None
         position += 12 + n_bytes
     return None
 
 
-def _without_zeros(file: BinaryIO, sound: UnwrittenSound) -> UnwrittenSound | None:
+def _without_zeros(file: BinaryIO, audio: UnwrittenAudio) -> UnwrittenAudio | None:
     """Return the sound without the zeros behind it; None where there is nothing else."""
-    if sound.subtype is None:
-        return sound
-    n = _last_used(file, sound)
-    n_frames, n_used = sound.n_bytes // sound.frame_bytes, -(-n // sound.frame_bytes)
+    if audio.subtype is None:
+        return audio
+    n = _find_last_used(file, audio)
+    n_frames, n_used = audio.n_bytes // audio.frame_bytes, -(-n // audio.frame_bytes)
     if not n_used:
         return None
-    zeros_s = (n_frames - n_used) / sound.rate_hz
+    zeros_s = (n_frames - n_used) / audio.rate_hz
     if zeros_s < _MIN_ZEROS_S:
-        return sound
-    return replace(sound, n_bytes=n_used * sound.frame_bytes, zeros_s=zeros_s)
+        return audio
+    return replace(audio, n_bytes=n_used * audio.frame_bytes, zeros_s=zeros_s)
 
 
-def _last_used(file: BinaryIO, sound: UnwrittenSound) -> int:
+def _find_last_used(file: BinaryIO, audio: UnwrittenAudio) -> int:
     """Return the number of bytes up to the last one that is not zero."""
-    stop = sound.n_bytes
+    stop = audio.n_bytes
     while stop > 0:
         step = min(_ZEROS_STEP_BYTES, stop)
-        file.seek(sound.start + stop - step)
+        file.seek(audio.start + stop - step)
         used = len(file.read(step).rstrip(b"\0"))
         if used:
             return stop - step + used

@@ -32,7 +32,7 @@ def hz_of_mel(mel: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 @lru_cache(maxsize=32)
-def mel_filters(*, rate_hz: int, n_fft: int, n_bands: int, low_hz: float, high_hz: float) -> FloatArray:
+def mel_filters(*, rate_hz: int, n_fft: int, n_mels: int, low_hz: float, high_hz: float) -> FloatArray:
     """Triangular filters [bands, n_fft / 2 + 1] of equal area on Slaney's scale, as librosa's `filters.mel`.
 
     Raises:
@@ -40,14 +40,14 @@ def mel_filters(*, rate_hz: int, n_fft: int, n_bands: int, low_hz: float, high_h
     """
     if not 0 <= low_hz < high_hz <= rate_hz / 2:
         raise InputError(f"mel bands: expected 0 <= low < high <= {rate_hz / 2:g} Hz, got {low_hz:g} and {high_hz:g}.")
-    edges = hz_of_mel(np.linspace(mel_of_hz(low_hz), mel_of_hz(high_hz), n_bands + 2))
+    edges = hz_of_mel(np.linspace(mel_of_hz(low_hz), mel_of_hz(high_hz), n_mels + 2))
     bins = np.linspace(0, rate_hz / 2, n_fft // 2 + 1)
     rising = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
     falling = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
     filters = np.maximum(0, np.minimum(rising, falling)) * (2 / (edges[2:] - edges[:-2]))[:, None]
     if not filters.any(axis=1).all():
         raise InputError(
-            f"mel bands: {n_bands} bands from {low_hz:g} to {high_hz:g} Hz are narrower than {rate_hz / n_fft:.1f} Hz, "
+            f"mel bands: {n_mels} bands from {low_hz:g} to {high_hz:g} Hz are narrower than {rate_hz / n_fft:.1f} Hz, "
             f"the resolution of {n_fft} samples. Use fewer bands or more samples."
         )
     return filters.astype(np.float32)
@@ -57,7 +57,7 @@ def mel_filters(*, rate_hz: int, n_fft: int, n_bands: int, low_hz: float, high_h
 class MelImage:
     """Conversion of clips to images: columns every `hop_s`, bands from the lowest to the highest frequency."""
 
-    n_bands: int = 128
+    n_mels: int = 128
     hop_s: float = 0.01
     low_hz: float = 50.0
     high_hz: float = 15_000.0
@@ -66,14 +66,14 @@ class MelImage:
 
     def levels(self, samples: FloatArray, *, rate_hz: int) -> FloatArray:
         """Levels [bands, columns] of mono samples [n], in dB below the loudest, at least -`range_db`."""
-        n_hop = max(round(self.hop_s * rate_hz), 1)
-        n_fft = 1 << int(np.ceil(np.log2(3 * n_hop)))
+        hop_length = max(round(self.hop_s * rate_hz), 1)
+        n_fft = 1 << int(np.ceil(np.log2(3 * hop_length)))
         padded = np.pad(samples, n_fft // 2)
-        frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::n_hop]
+        frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop_length]
         power = np.abs(np.fft.rfft(frames * np.hanning(n_fft).astype(np.float32), axis=1)) ** 2
         high_hz = min(self.high_hz, rate_hz / 2)
-        filters = mel_filters(rate_hz=rate_hz, n_fft=n_fft, n_bands=self.n_bands, low_hz=self.low_hz, high_hz=high_hz)
+        filters = mel_filters(rate_hz=rate_hz, n_fft=n_fft, n_mels=self.n_mels, low_hz=self.low_hz, high_hz=high_hz)
         bands = filters @ power.T
         levels = 10 * np.log10(np.maximum(bands, 1e-12) / max(float(bands.max()), 1e-12))
-        found: FloatArray = np.maximum(levels, -self.range_db).astype(np.float32)
-        return found
+        clipped: FloatArray = np.maximum(levels, -self.range_db).astype(np.float32)
+        return clipped

@@ -54,13 +54,13 @@ def read_origin(path: Path) -> Origin:
     Sources that contradict each other leave a sentence in `conflict`, times that are not understood one in `unread`.
     """
     notes = read_notes(path)
-    found = []
+    origins = []
     for read in _READERS:
         try:
-            found.append(read(path, notes))
+            origins.append(read(path, notes))
         except Exception:  # noqa: BLE001, S112 - whatever a parser stumbles over in metadata, the sound is good
             continue
-    return merge_origins(origin for origin in found if origin is not None)
+    return merge_origins(origin for origin in origins if origin is not None)
 
 
 def with_name(known: Origin, name: str) -> Origin:

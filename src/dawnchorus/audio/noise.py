@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from dawnchorus.errors import MissingExtra
+from dawnchorus.errors import MissingExtraError
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -18,12 +18,12 @@ def reduce_noise(samples: FloatArray, *, rate_hz: int, kind: NoiseKind) -> Float
     """Mono samples [n] with what is always there ("stationary"), or what changes slowly, made faint.
 
     Raises:
-        MissingExtra: noisereduce is not installed.
+        MissingExtraError: noisereduce is not installed.
     """
     try:
         import noisereduce
     except ImportError:
-        raise MissingExtra("noisereduce", extra="data", purpose="Noise reduction") from None
+        raise MissingExtraError("noisereduce", extra="data", purpose="Noise reduction") from None
     if not np.any(samples):
         return samples  # there is nothing to gate, and the library would divide by it
     reduced: FloatArray = noisereduce.reduce_noise(y=samples, sr=rate_hz, stationary=kind == "stationary")

@@ -10,34 +10,34 @@ from typing import TypeVar
 
 from dawnchorus.audio.process import DecoderProcess
 
-Item = TypeVar("Item")
+Recording = TypeVar("Recording")
 Result = TypeVar("Result")
 
 _AHEAD = 4
-"""Items begun for each worker before the oldest result is taken."""
+"""Recordings started for each worker before the oldest result is taken."""
 
 
 def map_recordings(
-    work: Callable[[DecoderProcess, Item], Result], items: Iterable[Item], *, n_workers: int
+    work: Callable[[DecoderProcess, Recording], Result], recordings: Iterable[Recording], *, n_workers: int
 ) -> Iterator[Result]:
-    """`work(decoder, item)` for every item, `n_workers` at a time; results in the order of the items.
+    """`work(decoder, recording)` for every recording, `n_workers` at a time; results in the order of the recordings.
 
-    Each worker thread has a decoder process of its own. Items are taken as they are needed, so there may be any number.
+    Each worker thread has a decoder process of its own. They are read lazily, so there may be any number.
     """
     own = threading.local()
     decoders: list[DecoderProcess] = []
 
-    def run(item: Item) -> Result:
+    def run(recording: Recording) -> Result:
         if not hasattr(own, "decoder"):
             own.decoder = DecoderProcess()
             decoders.append(own.decoder)
-        return work(own.decoder, item)
+        return work(own.decoder, recording)
 
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(n_workers) as pool:
         try:
-            for item in items:
-                waiting.append(pool.submit(run, item))
+            for recording in recordings:
+                waiting.append(pool.submit(run, recording))
                 if len(waiting) >= _AHEAD * n_workers:
                     yield waiting.popleft().result()
             while waiting:

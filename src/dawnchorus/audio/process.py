@@ -1,7 +1,7 @@
 """Decoding in a process of its own, so that a decoder's crash or hang costs one file and not the run.
 
 `DecoderProcess` is the caller's side; `python -m dawnchorus.audio.process [DESCRIPTOR]` is the other. Requests, replies
-and the numbers of free slots are lines of JSON. Samples are in a `Ring`, in the open file of this number;
+and the numbers of free slots are lines of JSON. Samples are in a `SharedRingBuffer`, in the open file of this number;
 where a process cannot inherit one (Windows), they follow their line through the pipe.
 """
 
@@ -26,7 +26,7 @@ import numpy.typing as npt
 from dawnchorus import errors
 from dawnchorus.audio.decode import MAX_DECODED_SAMPLES, open_recording
 from dawnchorus.audio.metadata import origin_from_json, origin_to_json, read_origin
-from dawnchorus.audio.ring_buffer import N_SLOTS, SLOT_SAMPLES, Ring, reserve_file
+from dawnchorus.audio.ring_buffer import N_SLOTS, SLOT_SAMPLES, SharedRingBuffer, reserve_file
 from dawnchorus.types import AudioInfo, ChannelSource, Origin
 
 FloatArray = npt.NDArray[np.float32]
@@ -36,7 +36,7 @@ STALL_S = 60.0
 
 
 @dataclass(frozen=True)
-class Opened:
+class DecodeStarted:
     """First reply: what the file says of itself."""
 
     info: AudioInfo
@@ -46,7 +46,7 @@ class Opened:
 
 
 @dataclass(frozen=True)
-class Ended:
+class DecodeFinished:
     """Last reply: the true length, and what was wrong with the file though it could be decoded."""
 
     duration_s: float
@@ -57,7 +57,7 @@ class _Watchdog:
     """Ends a process that has kept its caller waiting for too long."""
 
     def __init__(self, process: subprocess.Popen[bytes], stall_s: float) -> None:
-        self.has_bitten = False
+        self.has_expired = False
         self._process, self._stall_s = process, stall_s
         self._since: float | None = None
         self._over = threading.Event()
@@ -80,7 +80,7 @@ class _Watchdog:
         while not self._over.wait(self._stall_s / 8):
             since = self._since
             if since is not None and time.monotonic() - since > self._stall_s:
-                self.has_bitten = True
+                self.has_expired = True
                 self._process.kill()
                 return
 
@@ -93,24 +93,24 @@ class DecoderProcess:
         self._stall_s = stall_s
         self._shares_memory = can_share_memory() if shares_memory is None else shares_memory
         self._process: subprocess.Popen[bytes] | None = None
-        self._ring: Ring | None = None
+        self._ring: SharedRingBuffer | None = None
         self._request: dict[str, Any] | None = None
         """Request whose reply has not been read to its end."""
         self._watchdog: _Watchdog | None = None
 
-    def probe(self, path: Path) -> Opened:
+    def probe(self, path: Path) -> DecodeStarted:
         """Read the file's header and metadata, without decoding it.
 
         Raises:
             AudioError: the file cannot be opened, or the decoder crashed or hung on it.
         """
-        opened, _ended = self._ask({"path": os.fsencode(path).hex()}, path)
-        return cast(Opened, opened)
+        opened, _ended = self._exchange({"path": os.fsencode(path).hex()}, path)
+        return cast(DecodeStarted, opened)
 
     def decode(
         self, path: Path, *, rate_hz: int, max_samples: int = MAX_DECODED_SAMPLES, channel: ChannelSource = "mean"
-    ) -> Iterator[Opened | FloatArray | Ended]:
-        """Yield `Opened`, then mono float32 blocks [samples] of the channel at `rate_hz`, then `Ended`.
+    ) -> Iterator[DecodeStarted | FloatArray | DecodeFinished]:
+        """Yield `DecodeStarted`, then mono float32 blocks [samples] of the channel at `rate_hz`, then `DecodeFinished`.
 
         A block is valid until the next item is asked for: copy what is to stay.
 
@@ -118,12 +118,12 @@ class DecoderProcess:
             AudioError: the recording cannot be decoded, or the decoder crashed or hung on it.
         """
         request = {"path": os.fsencode(path).hex(), "rate_hz": rate_hz, "max_samples": max_samples, "channel": channel}
-        yield from self._ask(request, path)
+        yield from self._exchange(request, path)
 
-    def _ask(self, request: dict[str, Any], path: Path) -> Iterator[Opened | FloatArray | Ended]:
+    def _exchange(self, request: dict[str, Any], path: Path) -> Iterator[DecodeStarted | FloatArray | DecodeFinished]:
         if self._request is not None:  # somebody still holds what it yields, and its replies would be taken for ours
             self.close()
-        process, watchdog = self._started()
+        process, watchdog = self._start()
         self._request = request
         ring = self._ring
         stdin, stdout = cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout)
@@ -139,12 +139,12 @@ class DecoderProcess:
                 elif kind == "samples":
                     yield self._receive_samples(path, stdout, watchdog, reply["n"])
                 elif kind == "opened":
-                    yield Opened(
+                    yield DecodeStarted(
                         AudioInfo(**reply["info"]), origin_from_json(reply["origin"]), tuple(reply["warnings"])
                     )
                 elif kind == "ended":
                     finished = True
-                    yield Ended(reply["duration_s"], tuple(reply["warnings"]))
+                    yield DecodeFinished(reply["duration_s"], tuple(reply["warnings"]))
                 else:
                     finished = True
                     raise getattr(errors, kind)(reply["message"])
@@ -172,12 +172,12 @@ class DecoderProcess:
                     continue
         process.wait()
 
-    def _started(self) -> tuple[subprocess.Popen[bytes], _Watchdog]:
+    def _start(self) -> tuple[subprocess.Popen[bytes], _Watchdog]:
         if self._process is None or self._watchdog is None or self._process.poll() is not None:
             self.close()
             if self._shares_memory:
                 with reserve_file() as file:
-                    self._ring = Ring(file.fileno())
+                    self._ring = SharedRingBuffer(file.fileno())
                     self._process = _start_child(file.fileno())
             else:
                 self._process = _start_child()
@@ -189,7 +189,7 @@ class DecoderProcess:
             stdin.write(json.dumps(message).encode() + b"\n")
             stdin.flush()
         except (OSError, ValueError) as error:  # ValueError: closed by another thread
-            raise self._crashed(path) from error
+            raise self._describe_crash(path) from error
 
     def _receive(self, path: Path, stdout: IO[bytes], watchdog: _Watchdog) -> dict[str, Any]:
         try:
@@ -197,7 +197,7 @@ class DecoderProcess:
                 line = stdout.readline()
             reply: dict[str, Any] = json.loads(line)
         except ValueError as error:  # no line: it ended, or was closed by another thread
-            raise self._stalled(path) if watchdog.has_bitten else self._crashed(path) from error
+            raise self._describe_stall(path) if watchdog.has_expired else self._describe_crash(path) from error
         return reply
 
     def _receive_samples(self, path: Path, stdout: IO[bytes], watchdog: _Watchdog, n: int) -> FloatArray:
@@ -206,18 +206,18 @@ class DecoderProcess:
                 content = stdout.read(4 * n)
             samples: FloatArray = np.frombuffer(content, np.float32, count=n)
         except ValueError as error:  # fewer: see _receive
-            raise self._stalled(path) if watchdog.has_bitten else self._crashed(path) from error
+            raise self._describe_stall(path) if watchdog.has_expired else self._describe_crash(path) from error
         return samples
 
-    def _stalled(self, path: Path) -> errors.DecoderCrashed:
-        return errors.DecoderCrashed(
+    def _describe_stall(self, path: Path) -> errors.DecoderCrashError:
+        return errors.DecoderCrashError(
             f"{path}: the decoder gave nothing for {self._stall_s:g} s and was ended. "
             f"The file, or the drive that it is on, is probably damaged."
         )
 
-    def _crashed(self, path: Path) -> errors.DecoderCrashed:
+    def _describe_crash(self, path: Path) -> errors.DecoderCrashError:
         code = None if self._process is None else self._process.wait()
-        return errors.DecoderCrashed(
+        return errors.DecoderCrashError(
             f"{path}: the decoder crashed on this file (exit status {code}). The file is probably damaged."
         )
 
@@ -252,10 +252,10 @@ def _child_environment() -> dict[str, str]:
 # ---------------------------------------------------------------------- the other side
 
 
-class _Answerer:
+class _DecoderServer:
     """Answers one request after another; `free` are the slots that the caller has read."""
 
-    def __init__(self, ring: Ring | None, requests: IO[bytes], replies: IO[bytes]) -> None:
+    def __init__(self, ring: SharedRingBuffer | None, requests: IO[bytes], replies: IO[bytes]) -> None:
         self._ring = ring
         self._requests = requests
         self._replies = replies
@@ -274,7 +274,7 @@ class _Answerer:
             except BrokenPipeError:
                 return
             except OSError as error:
-                self._reply("AudioUnreadable", message=f"{error.filename or 'reading'}: {error.strerror or error}")
+                self._reply("AudioDecodeError", message=f"{error.filename or 'reading'}: {error.strerror or error}")
 
     def _reply(self, kind: str, *, then: bytes = b"", **fields: Any) -> None:
         self._replies.write(json.dumps({"kind": kind, **fields}).encode() + b"\n" + then)
@@ -306,14 +306,14 @@ class _Answerer:
         else:
             self._share_samples(self._ring, blocks)
 
-    def _share_samples(self, ring: Ring, blocks: Iterator[FloatArray]) -> None:
+    def _share_samples(self, ring: SharedRingBuffer, blocks: Iterator[FloatArray]) -> None:
         n = 0
         for block in blocks:
             rest = block
             while len(rest):
-                part = rest[: SLOT_SAMPLES - n]
-                ring.slot(self._free_slot())[n : n + len(part)] = part
-                rest, n = rest[len(part) :], n + len(part)
+                chunk = rest[: SLOT_SAMPLES - n]
+                ring.slot(self._free_slot())[n : n + len(chunk)] = chunk
+                rest, n = rest[len(chunk) :], n + len(chunk)
                 if n == SLOT_SAMPLES:
                     self._reply("samples", slot=self._free.popleft(), n=n)
                     n = 0
@@ -332,8 +332,8 @@ class _Answerer:
 
 def main() -> None:
     """Answer requests until the caller closes the pipe."""
-    ring = Ring(int(sys.argv[1])) if len(sys.argv) > 1 else None
-    _Answerer(ring, sys.stdin.buffer, os.fdopen(os.dup(1), "wb")).run()
+    ring = SharedRingBuffer(int(sys.argv[1])) if len(sys.argv) > 1 else None
+    _DecoderServer(ring, sys.stdin.buffer, os.fdopen(os.dup(1), "wb")).run()
 
 
 if __name__ == "__main__":

@@ -163,7 +163,7 @@ def read_wamd(notes: Notes) -> Origin | None:
         start_time=parse_time(fields.get(_WAMD_TIME, "")),
         written=fields.get(_WAMD_TIME, ""),
         location=_wamd_location(fields.get(_WAMD_LOCATION, "")),
-        recorder=" ".join(part for part in ("Wildlife Acoustics", model, serial) if part) if model or serial else "",
+        recorder=" ".join(text for text in ("Wildlife Acoustics", model, serial) if text) if model or serial else "",
     )
 
 
@@ -216,14 +216,14 @@ def _element(text: str, name: str) -> str:
 
 def read_flac_comments(notes: Notes) -> Origin | None:
     """Return what the comments of Frontier Labs' FLAC files say."""
-    time, place = _text(notes, "FLAC/RECORDINGSTART"), _text(notes, "FLAC/SENSORLOCATION")
-    if not time and not place:
+    time, location = _text(notes, "FLAC/RECORDINGSTART"), _text(notes, "FLAC/SENSORLOCATION")
+    if not time and not location:
         return None
     return _origin(
         "FLAC comments",
         start_time=parse_time(time),
         written=time,
-        location=parse_location(place),
+        location=parse_location(location),
         recorder=" ".join(("Frontier Labs", _text(notes, "FLAC/SENSORUID"))).strip(),
     )
 

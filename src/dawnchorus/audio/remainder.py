@@ -82,8 +82,8 @@ def find_second_flac(path: Path) -> Remainder | None:
     """Return where another FLAC begins in a FLAC file; None if none does. The whole file is read."""
     size = path.stat().st_size
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        found = _FLAC_START.search(content, 4) if content[:4] == b"fLaC" else None
-        return None if found is None else Remainder(found.start(), size - found.start(), "FLAC")
+        match = _FLAC_START.search(content, 4) if content[:4] == b"fLaC" else None
+        return None if match is None else Remainder(match.start(), size - match.start(), "FLAC")
 
 
 def _behind(file: BinaryIO, end: int, size: int) -> Remainder | None:
@@ -91,12 +91,12 @@ def _behind(file: BinaryIO, end: int, size: int) -> Remainder | None:
         return None
     file.seek(end)
     start = file.read(_MP3_HEAD_BYTES)
-    container = _container_of(start)
+    container = _find_container(start)
     is_small = container is None and size - end < MIN_UNKNOWN_BYTES
     return None if is_small or start.startswith(_TAGS) else Remainder(end, size - end, container)
 
 
-def _container_of(start: bytes) -> str | None:
+def _find_container(start: bytes) -> str | None:
     """Return the kind of the file that starts with these bytes; None if it is not known."""
     if start[4:8] == _MP4_TYPE:
         return "MP4"

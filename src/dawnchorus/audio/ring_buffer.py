@@ -22,7 +22,7 @@ _BYTES = N_SLOTS * SLOT_SAMPLES * np.dtype(np.float32).itemsize
 _MEMORY = Path("/dev/shm")  # noqa: S108 - files there are memory
 
 
-class Ring:
+class SharedRingBuffer:
     """`N_SLOTS` arrays of `SLOT_SAMPLES` float32 samples each, in a file without a name that both processes map.
 
     Without a name, nothing of it stays when both are gone, however they ended.
@@ -40,7 +40,7 @@ class Ring:
 
 
 def reserve_file() -> IO[bytes]:
-    """Open a file without a name for a `Ring`, in memory if possible, else in the folder for temporary files.
+    """Open a file without a name for a `SharedRingBuffer`, in memory if possible, else on disk.
 
     Its space is taken, so that writing to its memory cannot fail later.
 

@@ -20,15 +20,15 @@ _MIN_REST_S = 0.01
 
 @dataclass(frozen=True)
 class WindowPlan:
-    """Windows of `n_window` samples that start every `n_hop` samples, at `rate_hz`.
+    """Windows of `window_samples` samples that start every `hop_samples` samples, at `rate_hz`.
 
     Padding rule: the last window is filled up with zeros. It exists when the samples that no earlier window holds
     are at least a quarter of a window, or when the recording is shorter than one window.
     """
 
     rate_hz: int
-    n_window: int
-    n_hop: int
+    window_samples: int
+    hop_samples: int
 
     @classmethod
     def from_seconds(cls, *, rate_hz: int, window_s: float, overlap_s: float = 0.0) -> WindowPlan:
@@ -37,38 +37,41 @@ class WindowPlan:
         Raises:
             InputError: the overlap is negative, or not shorter than the window.
         """
-        n_window = round(window_s * rate_hz)
-        n_hop = n_window - round(overlap_s * rate_hz)
-        if overlap_s < 0 or n_hop < 1:
+        window_samples = round(window_s * rate_hz)
+        hop_samples = window_samples - round(overlap_s * rate_hz)
+        if overlap_s < 0 or hop_samples < 1:
             raise InputError(
                 f"overlap: expected 0 or more and less than the model's window of {window_s:g} s, got {overlap_s:g} s."
             )
-        return cls(rate_hz=rate_hz, n_window=n_window, n_hop=n_hop)
+        return cls(rate_hz=rate_hz, window_samples=window_samples, hop_samples=hop_samples)
 
     @property
     def window_s(self) -> float:
         """Length of a window in seconds."""
-        return self.n_window / self.rate_hz
+        return self.window_samples / self.rate_hz
 
     def start_s(self, index: int) -> float:
         """Return the start of window `index`, in seconds from the start of the recording."""
-        return index * self.n_hop / self.rate_hz
+        return index * self.hop_samples / self.rate_hz
 
     def count(self, n_samples: int) -> int:
         """Return the number of windows of a recording of `n_samples` samples."""
         if n_samples <= 0:
             return 0
-        if n_samples < self.n_window:
+        if n_samples < self.window_samples:
             return 1
-        full = (n_samples - self.n_window) // self.n_hop + 1
-        covered = (full - 1) * self.n_hop + self.n_window
-        return full + int(n_samples - covered >= self.n_window * MIN_TAIL_FRACTION)
+        full = (n_samples - self.window_samples) // self.hop_samples + 1
+        covered = (full - 1) * self.hop_samples + self.window_samples
+        return full + int(n_samples - covered >= self.window_samples * MIN_TAIL_FRACTION)
 
     def scored_s(self, duration_s: float) -> float:
         """Return how many seconds from the start of a recording are in a window."""
         n_samples = round(duration_s * self.rate_hz)
         n_windows = self.count(n_samples)
-        return min(max(n_windows - 1, 0) * self.n_hop + self.n_window * min(n_windows, 1), n_samples) / self.rate_hz
+        return (
+            min(max(n_windows - 1, 0) * self.hop_samples + self.window_samples * min(n_windows, 1), n_samples)
+            / self.rate_hz
+        )
 
     def rest_s(self, duration_s: float) -> float:
         """Return how many seconds at the end of a recording are in no window."""
@@ -104,12 +107,12 @@ class RestReport:
 
 
 class Windower:
-    """Turns blocks of samples into arrays of windows [n, n_window], keeping only what the next windows need."""
+    """Turns blocks of samples into arrays of windows [n, window_samples], keeping only what the next windows need."""
 
     def __init__(self, plan: WindowPlan, *, batch: int) -> None:
         self._plan = plan
         self._batch = batch
-        self._needed = (batch - 1) * plan.n_hop + plan.n_window
+        self._needed = (batch - 1) * plan.hop_samples + plan.window_samples
         self._samples = np.empty(self._needed, np.float32)
         self._n_held = 0
         self._n_total = 0
@@ -120,13 +123,13 @@ class Windower:
         self._n_total += len(block)
         batches = []
         while len(block):
-            part = block[: self._needed - self._n_held]
-            self._samples[self._n_held : self._n_held + len(part)] = part
-            self._n_held += len(part)
-            block = block[len(part) :]
+            chunk = block[: self._needed - self._n_held]
+            self._samples[self._n_held : self._n_held + len(chunk)] = chunk
+            self._n_held += len(chunk)
+            block = block[len(chunk) :]
             if self._n_held == self._needed:
                 batches.append(self._cut(self._samples, self._batch))
-                rest = self._samples[self._batch * self._plan.n_hop :]
+                rest = self._samples[self._batch * self._plan.hop_samples :]
                 self._samples = np.empty(self._needed, np.float32)
                 self._samples[: len(rest)] = rest
                 self._n_held = len(rest)
@@ -137,13 +140,13 @@ class Windower:
         n_left = self._plan.count(self._n_total) - self._n_windows
         if n_left <= 0:
             return None
-        self._samples[self._n_held : (n_left - 1) * self._plan.n_hop + self._plan.n_window] = 0
+        self._samples[self._n_held : (n_left - 1) * self._plan.hop_samples + self._plan.window_samples] = 0
         return self._cut(self._samples, n_left)
 
     def _cut(self, samples: FloatArray, n: int) -> FloatArray:
         plan = self._plan
         self._n_windows += n
-        if plan.n_hop == plan.n_window:
-            return samples[: n * plan.n_window].reshape(n, plan.n_window)
-        views = np.lib.stride_tricks.sliding_window_view(samples, plan.n_window)
-        return np.ascontiguousarray(views[: (n - 1) * plan.n_hop + 1 : plan.n_hop])
+        if plan.hop_samples == plan.window_samples:
+            return samples[: n * plan.window_samples].reshape(n, plan.window_samples)
+        views = np.lib.stride_tricks.sliding_window_view(samples, plan.window_samples)
+        return np.ascontiguousarray(views[: (n - 1) * plan.hop_samples + 1 : plan.hop_samples])

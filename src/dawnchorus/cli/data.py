@@ -38,7 +38,7 @@ from dawnchorus.data.recordings import (
 )
 from dawnchorus.data.sound_notes import notes_of_sound
 from dawnchorus.data.split import LeakReport, fold_parts, leak_report, part_gaps, split_table
-from dawnchorus.errors import InputError, OutputExists
+from dawnchorus.errors import InputError, OutputExistsError
 from dawnchorus.models.store import ModelStore
 from dawnchorus.storage.files import atomic_file
 from dawnchorus.taxonomy.labels import Label
@@ -110,7 +110,7 @@ def import_(
     a taxonomy.csv or eBird taxonomy in SOURCE or above it, and in AviList, if the extra [taxonomy] is installed.
     """
     if table_path(data_set).exists() and not (add or overwrite):
-        raise OutputExists(
+        raise OutputExistsError(
             f"{table_path(data_set)} is there already. Use --add or --overwrite, or name another folder."
         )
     before = read_table(data_set) if add and table_path(data_set).exists() else None

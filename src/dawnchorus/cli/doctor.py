@@ -121,7 +121,7 @@ def _models(folder: Path) -> list[Finding]:
     store, found = ModelStore(folder), []
     for name in BUILTIN_MODELS:
         try:
-            bundle = store.installed(name)
+            bundle = store.find_installed(name)
         except DawnChorusError as error:
             found.append(Finding(f"model {name}", str(error), f"dawnchorus models pull {name}"))
             continue

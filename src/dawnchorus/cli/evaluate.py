@@ -15,7 +15,7 @@ from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Table
 
-from dawnchorus.cli.options import models_folder_option, turns_option, workers_option
+from dawnchorus.cli.options import models_folder_option, tta_option, workers_option
 from dawnchorus.cli.present import SOME_FAILED, announce_model, console, counted, print_table
 from dawnchorus.cli.progress import shown_progress
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table
@@ -77,7 +77,7 @@ class _Share(click.FloatRange):
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the page and the JSON.")
 @click.option("--pool", type=click.Choice(["mean", "max"]), default="mean", show_default=True, help="Of a recording.")
 @click.option("--overlap", type=float, default=0.0, show_default=True, help="Seconds shared by neighbouring windows.")
-@turns_option
+@tta_option
 @click.option("--thresholds", type=click.Path(path_type=Path), help="Write the scores that keep --precision, as csv.")
 @click.option("--precision", type=_Share(0, 1, min_open=True, max_open=True), default=0.9, show_default=True,
     help="For --thresholds: the share of a species' windows that is right, kept with 95 % confidence.")  # fmt: skip
@@ -102,7 +102,7 @@ def command(
     out: Path | None,
     pool: Pool,
     overlap: float,
-    turns: int,
+    tta_shifts: int,
     thresholds: Path | None,
     precision: float,
     submission: Path | None,
@@ -129,7 +129,7 @@ def command(
         bundle = _single(models, store)
         rows = _part(table, part or "all")
         written = write_submission(
-            submission, bundle, table, rows, store=store, sample=sample, min_score=min_score, turns=turns,
+            submission, bundle, table, rows, store=store, sample=sample, min_score=min_score, tta_shifts=tta_shifts,
             n_workers=workers,
         )  # fmt: skip
         for line in (*written.notes, f"{submission}: {counted(written.n_rows, 'row')}"):
@@ -153,12 +153,12 @@ def command(
                 store=store,
                 n_workers=workers,
                 overlap_s=overlap,
-                turns=turns,
+                tta_shifts=tta_shifts,
                 secondary=secondary,
                 on_progress=update,
             )
         found.append((evaluate(bundle, scores, pool=pool), scores))
-        options = {"data_set": str(data_set.resolve()), "part": part, "overlap_s": overlap, "turns": turns}
+        options = {"data_set": str(data_set.resolve()), "part": part, "overlap_s": overlap, "tta_shifts": tta_shifts}
         _remember(name, found[-1][0], options)
     differences = [compare(found[0][1], other, pool=pool) for _, other in found[1:]]
     fields: dict[str, Any] = {
@@ -181,9 +181,10 @@ def command(
         click.echo(text)
         sys.exit(0 if is_whole else SOME_FAILED)
     _show(found, differences)
-    for doubt in found[0][0].doubtful:
+    for issue in found[0][0].label_issues:
         click.echo(
-            f"label to doubt: {doubt.recording_id}: labelled {doubt.label}, heard {doubt.heard} ({doubt.score:.2f})",
+            f"possible label error: {issue.recording_id}: labelled {issue.label}, predicted {issue.prediction} "
+            f"({issue.score:.2f})",
             err=True,
         )
     unlabelled = found[0][1].unlabelled
@@ -233,16 +234,18 @@ def _part(table: RecordingsTable, part: str) -> list[RecordingRow]:
 
 def secondary_of(bundle: Bundle) -> Secondary:
     """Return "mask" where the bundle was trained here with secondary species counting neither way, else "count"."""
+    from dawnchorus.training.renamed_keys import with_current_keys
+
     recipe = None if bundle.info.training is None else bundle.info.training.recipe
-    data = {"secondary": 1.0} if recipe is None else recipe["data"]
-    return "count" if data.get("secondary") and not data.get("mask_secondary") else "mask"
+    data = {"secondary_target": 1.0} if recipe is None else with_current_keys(recipe)["data"]
+    return "count" if data.get("secondary_target") and not data.get("mask_secondary") else "mask"
 
 
 def _remember(model: str, evaluation: Evaluation, options: dict[str, Any]) -> None:
     """Write what was measured into the model's run, if it has one; a run that cannot be written is a warning."""
-    from dawnchorus.training.runs import find_run_of
+    from dawnchorus.training.runs import find_run
 
-    run = find_run_of(model)
+    run = find_run(model)
     if run is None:
         return
     date = datetime.now().isoformat(timespec="seconds")  # noqa: DTZ005 - as a run's start, in the user's own time
@@ -306,20 +309,21 @@ def _metrics_table(evaluations: list[Evaluation]) -> Table:
 
 
 def _show_notes(evaluation: Evaluation, screen: Console) -> None:
-    if evaluation.leaks:
+    if evaluation.training_overlap:
+        first = evaluation.training_overlap[0]
         click.echo(
-            f"warning: {evaluation.model} has learned from {len(evaluation.leaks)} of these recordings, or from "
-            f"copies or clips of them ({evaluation.leaks[0].recording_id}: {evaluation.leaks[0].why}...).",
+            f"warning: {evaluation.model} was trained on {len(evaluation.training_overlap)} of these recordings, or on "
+            f"copies or clips of them ({first.recording_id}: {first.relation}...).",
             err=True,
         )
-    for note in evaluation.leak_notes:
+    for note in evaluation.overlap_notes:
         click.echo(f"note: {note}", err=True)
     for note in evaluation.background_notes:
         click.echo(note, err=evaluation.background is None or evaluation.background.n_heard > 0)
     for threshold, counts in evaluation.events.items():
         screen.print(
             f"events of {evaluation.model} from score {threshold}: precision {counts.precision:.3f} of "
-            f"{counts.n_found}, recall {counts.recall:.3f} of {counts.n_marked}, in "
+            f"{counts.n_predicted}, recall {counts.recall:.3f} of {counts.n_annotated}, in "
             f"{counted(counts.n_recordings, 'annotated recording')}"
         )
     if evaluation.n_unknown_marks:

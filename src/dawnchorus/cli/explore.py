@@ -21,11 +21,11 @@ from dawnchorus.data.explore import summarise_data_set
 from dawnchorus.data.prepare import loudest_starts
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table
 from dawnchorus.errors import AudioError
-from dawnchorus.inference.speech import SpeechFinder
+from dawnchorus.inference.speech import VoiceActivityDetector
 from dawnchorus.models.catalog.silero import speech_graph
 from dawnchorus.models.store import default_folder
 from dawnchorus.storage.files import atomic_file, cannot_write
-from dawnchorus.types import Example, Span
+from dawnchorus.types import Example, Segment
 
 EXAMPLE_S, SEARCHED_S, SEARCH_RATE_HZ = 5.0, 60.0, 16_000
 
@@ -61,12 +61,12 @@ def command(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(out, error) from error
-    finder = SpeechFinder(speech_graph(models_folder or default_folder())) if silence_speech else None
+    detector = VoiceActivityDetector(speech_graph(models_folder or default_folder())) if silence_speech else None
     shown_species = [share.scientific_name for share in summary.species[:max_species]]
     with Bar(console=console(), transient=True) as bar:
         task = bar.add_task("drawing", total=len(shown_species) * examples)
         found = show_examples(
-            list(_examples(table, shown_species, examples, seed, finder)), on_example=lambda: bar.advance(task)
+            list(_examples(table, shown_species, examples, seed, detector)), on_example=lambda: bar.advance(task)
         )
     plots = draw_data_set(summary)
     for name, png in {**plots, **({"spectra": found.spectra} if found.spectra else {})}.items():
@@ -79,7 +79,7 @@ def command(
 
 
 def _examples(
-    table: RecordingsTable, species: list[str], n: int, seed: int, finder: SpeechFinder | None
+    table: RecordingsTable, species: list[str], n: int, seed: int, detector: VoiceActivityDetector | None
 ) -> Iterator[Example]:
     """Yield the loudest seconds of some recordings of each species, drawn by `seed`."""
     by_species: dict[str, list[RecordingRow]] = defaultdict(list)
@@ -90,7 +90,7 @@ def _examples(
     for name in species:
         rows = by_species.get(name, [])
         for row in rng.sample(rows, min(n, len(rows))):
-            loudest = _loudest(table.file(row), finder)
+            loudest = _loudest(table.file(row), detector)
             if loudest is not None:
                 start_s, silent = loudest
                 about = f"{attribution_line(row)} · {row.license or 'licence not known'} · {row.locality or ''}".rstrip(
@@ -101,13 +101,13 @@ def _examples(
                 )
 
 
-def _loudest(path: Path, finder: SpeechFinder | None) -> tuple[float, tuple[Span, ...]] | None:
+def _loudest(path: Path, detector: VoiceActivityDetector | None) -> tuple[float, tuple[Segment, ...]] | None:
     """Return the start of the loudest seconds, and the spans of human speech."""
     try:
         samples = read_clip(path, start_s=0.0, end_s=SEARCHED_S, rate_hz=SEARCH_RATE_HZ)
     except AudioError:
         return None
-    n_window = round(EXAMPLE_S * SEARCH_RATE_HZ)
-    starts = loudest_starts(samples, n_window, 1) if len(samples) > n_window else [0]
-    silent = () if finder is None else finder.find(samples, rate_hz=SEARCH_RATE_HZ)
+    window_samples = round(EXAMPLE_S * SEARCH_RATE_HZ)
+    starts = loudest_starts(samples, window_samples, 1) if len(samples) > window_samples else [0]
+    silent = () if detector is None else detector.find(samples, rate_hz=SEARCH_RATE_HZ)
     return starts[0] / SEARCH_RATE_HZ, silent

@@ -13,7 +13,7 @@ from dawnchorus.audio.mel import MelImage
 from dawnchorus.cli.present import MAX_LISTED, counted
 from dawnchorus.data.export import Export, ExportFormat, ExportKind
 from dawnchorus.data.thresholds import ClipThresholds, Excluded
-from dawnchorus.errors import InputError, MissingExtra
+from dawnchorus.errors import InputError, MissingExtraError
 
 Function = Callable[..., Any]
 STORED = "i16"
@@ -32,7 +32,7 @@ def export_options(function: Function) -> Function:
             help="Also write sound files by species (wav), or arrays (npy) or tensors (pt) by part of the split.",
         ),
         click.option("--whole", is_flag=True, help="Whole recordings in place of clips: one file for each."),
-        click.option("--mel", is_flag=True, help="Log-mel spectrograms of --bands bands in the arrays."),
+        click.option("--mel", is_flag=True, help="Log-mel spectrograms of --n-mels bands in the arrays."),
     )
     for option in reversed(options):
         function = option(function)
@@ -77,14 +77,14 @@ def load_converter(kind: ExportKind | None) -> Callable[[Path], None]:
     """Return the function that turns an export's arrays into its format.
 
     Raises:
-        MissingExtra: tensors are wanted, and PyTorch is not installed.
+        MissingExtraError: tensors are wanted, and PyTorch is not installed.
     """
     if kind is None or kind.format != "pt":
         return lambda _folder: None
     try:
         from dawnchorus.training.tensor_files import convert_arrays
     except ImportError as error:
-        raise MissingExtra(error.name or "torch", extra="train", purpose="--format pt") from error
+        raise MissingExtraError(error.name or "torch", extra="train", purpose="--format pt") from error
     return convert_arrays
 
 

@@ -35,7 +35,7 @@ from dawnchorus.data.sources.xeno_canto import (
     look_up,
     search,
 )
-from dawnchorus.errors import InputError, OutputExists
+from dawnchorus.errors import InputError, OutputExistsError
 from dawnchorus.storage.files import atomic_file
 from dawnchorus.storage.http_client import Web
 
@@ -163,7 +163,7 @@ def kaggle(*, handle: str, data_set: Path, add: bool, workers: int) -> None:
     (~/.cache/kagglehub).
     """
     if table_path(data_set).exists() and not add:
-        raise OutputExists(f"{table_path(data_set)} is there already. Use --add, or name another folder.")
+        raise OutputExistsError(f"{table_path(data_set)} is there already. Use --add, or name another folder.")
     screen = console()
     source = find_source(handle)
     folder = download(source)

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from dawnchorus.audio.discovery import describe_skipped, find_recordings
 from dawnchorus.audio.windows import WindowPlan
-from dawnchorus.cli.options import model_options, place_options, speech_option, turns_option, workers_option
+from dawnchorus.cli.options import model_options, place_options, speech_option, tta_option, workers_option
 from dawnchorus.cli.present import (
     MAX_LISTED,
     SOME_FAILED,
@@ -56,7 +56,7 @@ def _formats(_context: click.Context, _option: click.Parameter, value: tuple[str
 @click.option("--min-score", type=float, default=DEFAULT_MIN_SCORE, show_default=True, help="Smallest score to report.")
 @click.option("--thresholds", type=click.Path(path_type=Path), help="csv: scientific_name, min_score.")
 @click.option("--overlap", type=float, default=0.0, show_default=True, help="Seconds shared by neighbouring windows.")
-@turns_option
+@tta_option
 @click.option(
     "--channel",
     type=click.Choice(get_args(ChannelOption)),
@@ -93,7 +93,7 @@ def command(
     min_score: float,
     thresholds: Path | None,
     overlap: float,
-    turns: int,
+    tta_shifts: int,
     channel: ChannelOption,
     top: int | None,
     species_list: Path | None,
@@ -128,7 +128,7 @@ def command(
     options = Options(
         min_score=min_score,
         overlap_s=overlap,
-        turns=turns,
+        tta_shifts=tta_shifts,
         channel=channel,
         top=top,
         species=read_species_list(species_list, on_note=_say_note) if species_list else None,
@@ -152,7 +152,7 @@ def command(
     estimate = None
     if dry_run or not quiet:
         estimate = estimate_run(
-            found, bundle, plan, n_workers=workers, turns=turns, channel=channel, clock=time.perf_counter
+            found, bundle, plan, n_workers=workers, tta_shifts=tta_shifts, channel=channel, clock=time.perf_counter
         )
         _say_estimate(screen, estimate, options, workers, out)
     if dry_run:
@@ -160,7 +160,7 @@ def command(
             click.echo(json.dumps({"schema": JSON_SCHEMA, "dry_run": True, **vars(estimate)}))
         return
     duration_s = estimate.duration_s if estimate else 0.0
-    begin = time.monotonic()
+    start_s = time.monotonic()
     with _saying_what_is_kept(out), shown_progress(screen, duration_s=duration_s) as update:
         run = identify(
             found,
@@ -176,7 +176,7 @@ def command(
             store=store,
             on_progress=update,
         )
-    result = _Result(run, out, time.monotonic() - begin)
+    result = _Result(run, out, time.monotonic() - start_s)
     if pictures:
         page, problems = write_pictures(run, pictures)
         run.warnings.extend(problems)
@@ -239,7 +239,7 @@ def _saying_what_is_kept(out: Path | None) -> Iterator[None]:
 class _Result:
     run: Run
     out: Path | None
-    took_s: float
+    elapsed_s: float
 
     def as_json(self) -> dict[str, Any]:
         """Return the run for JSON; with its detections where they are written nowhere else."""
@@ -253,7 +253,7 @@ class _Result:
             "n_failed": len(run.failures),
             "scored_s": round(progress.scored_s, 3),
             "speech_s": round(run.speech_s, 3) if run.builder.options.speech is not None else None,
-            "took_s": round(self.took_s, 3),
+            "elapsed_s": round(self.elapsed_s, 3),
             "species": [
                 {"scientific_name": scientific, "common_name": common, "kind": kind, "n_detections": n}
                 for (kind, scientific, common), n in run.species_counts().most_common()
@@ -289,7 +289,7 @@ def _say_estimate(screen: Console, estimate: Estimate, options: Options, n_worke
     each = ", each channel counted" if options.channel == "each" else ""
     screen.print(
         f"{counted(estimate.n_files, 'recording')}, {_length(estimate.duration_s)} of sound{each}; about "
-        f"{_length(estimate.needed_s)} on {n_workers} cores; a csv table of at most about {size_mb:.1f} MB."
+        f"{_length(estimate.estimated_s)} on {n_workers} cores; a csv table of at most about {size_mb:.1f} MB."
     )
     if out is None:
         return
@@ -346,7 +346,7 @@ def _say_result(screen: Console, result: _Result) -> None:
     n_done = progress.n_done + progress.n_resumed
     screen.print(
         f"{counted(n_done, 'recording')} done{resumed}, {len(run.failures)} failed; {_length(progress.scored_s)} of "
-        f"sound in {_length(result.took_s)}, {progress.scored_s / max(result.took_s, 1e-6):,.0f} x real time."
+        f"sound in {_length(result.elapsed_s)}, {progress.scored_s / max(result.elapsed_s, 1e-6):,.0f} x real time."
     )
     if result.out:
         screen.print(f"Written: {result.out}", markup=False)

@@ -15,11 +15,11 @@ from dawnchorus.cli.options import config_dir_option
 from dawnchorus.cli.present import console, print_table
 from dawnchorus.cli.train import print_config_dir_notes
 from dawnchorus.data.recordings import read_table
-from dawnchorus.errors import DawnChorusError, InputError, MissingExtra
+from dawnchorus.errors import DawnChorusError, InputError, MissingExtraError
 from dawnchorus.storage.files import atomic_file
 
 if TYPE_CHECKING:
-    from dawnchorus.training.leaderboard import Entry
+    from dawnchorus.training.leaderboard import LeaderboardRow
 
 
 @click.command("leaderboard")
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.option("--recipe", "recipes", multiple=True, help="Only this recipe; may be repeated.  [default: all]")
 @click.option("--part", default="test", show_default=True, help="The part of the split to measure on.")
 @click.option("--open-set", type=click.Path(path_type=Path), help="A data set of species that are not learned.")
-@click.option("--random-split", is_flag=True, help="Also show how much a split of clips at random flatters.")
+@click.option("--random-split", is_flag=True, help="Also measure the optimistic bias of a random split of clips.")
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Train so many, and average.")
 @click.option("--overlap", type=float, default=0.0, show_default=True, help="Seconds shared by neighbouring windows.")
 @config_dir_option
@@ -51,7 +51,7 @@ def command(
         from dawnchorus.training.compose import available_choices, refuse_contradictions
         from dawnchorus.training.leaderboard import measure_recipe
     except ImportError as error:
-        raise MissingExtra(error.name or "torch", extra="train", purpose="Training") from error
+        raise MissingExtraError(error.name or "torch", extra="train", purpose="Training") from error
 
     refuse_contradictions(overrides)
     table = read_table(data_set)
@@ -60,16 +60,16 @@ def command(
     unknown = read_table(open_set) if open_set is not None else None
     screen = console()
     print_config_dir_notes(config_dir, screen)
-    entries: list[Entry] = []
+    rows: list[LeaderboardRow] = []
     failed = False
     for recipe in recipes or available_choices(config_dir)["experiment"]:
         screen.rule(recipe)
         try:
-            entry = measure_recipe(
+            row = measure_recipe(
                 recipe,
                 overrides,
                 table,
-                part=part,
+                split=part,
                 clock=datetime.now,
                 unknown=unknown,
                 random_split=random_split,
@@ -82,37 +82,37 @@ def command(
             screen.print(f"failed: {recipe}: {error}", markup=False)
             failed = True
             continue
-        entries.append(entry)
-        screen.print(f"top 1 {entry.evaluation.by_recording['top_1']}")
+        rows.append(row)
+        screen.print(f"top 1 {row.evaluation.by_recording['top_1']}")
         if out is not None:
             with atomic_file(out) as stream:
-                stream.write(json.dumps([e.as_json() for e in entries], indent=2).encode())
-    entries.sort(key=lambda e: -e.evaluation.by_recording["top_1"].value)
-    print_table(_table(entries))
+                stream.write(json.dumps([e.as_json() for e in rows], indent=2).encode())
+    rows.sort(key=lambda e: -e.evaluation.by_recording["top_1"].value)
+    print_table(_table(rows))
     if failed:
         sys.exit(1)
 
 
-def _table(entries: list[Entry]) -> Table:
+def _table(rows: list[LeaderboardRow]) -> Table:
     table = Table(box=None)
-    names = ("recipe", "top 1", "of each seed", "macro ROC AUC", "learned", "MB", "fit s", "ms per 5 s", "open set")
-    for column in (*names, "flattery"):
+    names = ("recipe", "top 1", "of each seed", "macro ROC AUC", "trainable", "MB", "fit s", "ms per 5 s", "open set")
+    for column in (*names, "random split bias"):
         table.add_column(column)
-    for entry in entries:
-        metrics = entry.evaluation.by_recording
-        flattery = ""
-        if entry.random_split_accuracy is not None and entry.honest_accuracy is not None:
-            flattery = f"{entry.random_split_accuracy:.2f} for {entry.honest_accuracy:.2f}"
+    for row in rows:
+        metrics = row.evaluation.by_recording
+        bias = ""
+        if row.random_split_accuracy is not None and row.grouped_split_accuracy is not None:
+            bias = f"{row.random_split_accuracy:.2f} for {row.grouped_split_accuracy:.2f}"
         table.add_row(
-            entry.recipe,
+            row.recipe,
             str(metrics["top_1"]),
-            "" if len(entry.by_seed) == 1 else ", ".join(f"{e.by_recording['top_1'].value:.3f}" for e in entry.by_seed),
+            "" if len(row.by_seed) == 1 else ", ".join(f"{e.by_recording['top_1'].value:.3f}" for e in row.by_seed),
             str(metrics["macro_roc_auc"]),
-            f"{entry.total('n_learned'):,.0f}",
-            f"{entry.bundle_mb:.1f}",
-            f"{entry.total('fit_s'):.1f}",
-            f"{entry.ms_per_5_s:.1f}",
-            "" if entry.open_set_auroc is None else f"{entry.open_set_auroc:.3f}",
-            flattery,
+            f"{row.total('n_trainable_parameters'):,.0f}",
+            f"{row.bundle_mb:.1f}",
+            f"{row.total('fit_s'):.1f}",
+            f"{row.ms_per_5_s:.1f}",
+            "" if row.open_set_auroc is None else f"{row.open_set_auroc:.3f}",
+            bias,
         )
     return table

@@ -14,7 +14,7 @@ from dawnchorus.cli.present import print_table
 from dawnchorus.cli.remote import DEFAULT_SERVER, ask_server
 from dawnchorus.data.licenses import strictest
 from dawnchorus.data.recordings import read_table
-from dawnchorus.errors import InputError, OutputExists
+from dawnchorus.errors import InputError, OutputExistsError
 from dawnchorus.models.bundle import Activation, verify_bundle
 from dawnchorus.models.class_lists import read_classes
 from dawnchorus.models.cleaning import Cleaning
@@ -40,7 +40,7 @@ def list_models(store: ModelStore) -> None:
     for name in ("name", "bundle", "licence of the weights", "what it is"):
         table.add_column(name)
     for model in BUILTIN_MODELS.values():
-        bundle = store.installed(model.name)
+        bundle = store.find_installed(model.name)
         table.add_row(model.name, bundle.id if bundle else "not made yet", model.license, model.summary)
     print_table(table)
 
@@ -142,7 +142,7 @@ def wrap(
     recordings wants --trim, --denoise or --cut-speech: whoever scores with the bundle then hears the same.
     """
     if folder.exists() and not overwrite:
-        raise OutputExists(f"{folder} is there already. Choose another folder, or use --overwrite.")
+        raise OutputExistsError(f"{folder} is there already. Choose another folder, or use --overwrite.")
     bundle = wrap_model(
         graph,
         folder,
@@ -168,26 +168,26 @@ def _say(note: str) -> None:
     click.echo(note, err=True)
 
 
-@command.command("shrink")
+@command.command("quantize")
 @click.argument("model", metavar="BUNDLE")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--to", "precision", type=click.Choice(get_args(Precision)), required=True)
+@click.option("--precision", type=click.Choice(get_args(Precision)), required=True)
 @click.option("--data", "data_set", type=click.Path(path_type=Path), required=True, help="To measure the loss on.")
 @click.option("--part", default="test", show_default=True, help="The part of the split to measure on.")
 @click.option("--overwrite", is_flag=True)
 @click.pass_obj
-def shrink_model(
+def quantize_model(
     store: ModelStore, *, model: str, folder: Path, precision: Precision, data_set: Path, part: str, overwrite: bool
 ) -> None:
     """Make a smaller bundle in FOLDER, measure what it loses, and write that into its card.
 
-    half stores weights in half precision and computes as before; int8 computes in 8 bits.
+    float16 stores weights in half precision and computes as before; int8 computes in 8 bits.
     """
-    from dawnchorus.evaluation.quantization import shrink
+    from dawnchorus.evaluation.quantization import quantize_bundle
 
     if folder.exists() and not overwrite:
-        raise OutputExists(f"{folder} is there already. Choose another folder, or use --overwrite.")
-    bundle = shrink(store.open(model), folder, precision, read_table(data_set), part=part, store=store)
+        raise OutputExistsError(f"{folder} is there already. Choose another folder, or use --overwrite.")
+    bundle = quantize_bundle(store.open(model), folder, precision, read_table(data_set), split=part, store=store)
     click.echo((folder / "MODEL_CARD.md").read_text(encoding="utf-8").rpartition("## What")[2], err=True)
     click.echo(f"{folder}: bundle {bundle.id}. Use it with --model {folder}")
 
@@ -215,7 +215,7 @@ def ensemble(
     A training run's folder stands for its bundle.
     """
     if folder.exists() and not overwrite:
-        raise OutputExists(f"{folder} is there already. Choose another folder, or use --overwrite.")
+        raise OutputExistsError(f"{folder} is there already. Choose another folder, or use --overwrite.")
     bundles = [store.open(member) for member in members]
     try:
         shares = None if weights is None else [float(part) for part in weights.split(",")]

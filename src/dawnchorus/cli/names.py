@@ -45,7 +45,7 @@ def open_name_lists(
         InputError, FormatError: a given checklist is not there, or is none.
     """
     lists = [read_checklist(path) for path in checklists]
-    bundle = ModelStore(models_folder or default_folder()).installed(DEFAULT_MODEL)
+    bundle = ModelStore(models_folder or default_folder()).find_installed(DEFAULT_MODEL)
     if bundle is not None:
         lists.append(Checklist(f"the labels of {DEFAULT_MODEL}", bundle.labels, {}))
     for path in checklists_beside(source):

@@ -12,7 +12,7 @@ import click
 
 from dawnchorus.cores import usable_cores
 from dawnchorus.errors import InputError
-from dawnchorus.identification.options import DEFAULT_RANGE_THRESHOLD, MAX_TURNS, SpeechUse
+from dawnchorus.identification.options import DEFAULT_RANGE_THRESHOLD, MAX_TTA_SHIFTS, SpeechUse
 from dawnchorus.identification.weeks import week_of
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
 from dawnchorus.tables import parse_latitude, parse_longitude, parse_number, parse_place
@@ -32,12 +32,13 @@ workers_option = click.option(
     "--workers", type=click.IntRange(1), default=usable_cores, show_default="all", help="Cores to use."
 )
 
-turns_option = click.option(
-    "--turns",
-    type=click.IntRange(1, MAX_TURNS),
+tta_option = click.option(
+    "--tta",
+    "tta_shifts",
+    type=click.IntRange(1, MAX_TTA_SHIFTS),
     default=1,
     show_default=True,
-    help="Test-time augmentation: score each window so many times, turned around in time, and average.",
+    help="Test-time augmentation: average the logits of this many circular time shifts of each window.",
 )
 
 config_dir_option = click.option(

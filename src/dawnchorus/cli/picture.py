@@ -8,7 +8,7 @@ import click
 
 from dawnchorus.cli.options import model_options, place_options, speech_option
 from dawnchorus.cli.present import announce_model
-from dawnchorus.errors import AudioUnreadable, InputError
+from dawnchorus.errors import AudioDecodeError, InputError
 from dawnchorus.identification import Options, identify
 from dawnchorus.identification.options import DEFAULT_MIN_SCORE, SpeechUse
 from dawnchorus.models.store import ModelStore
@@ -48,7 +48,7 @@ def command(
     run = identify(recording, options, model=model, store=store)
     table = run.table(run.paths[0])
     if table is None:
-        raise AudioUnreadable(run.failures[0].reason)
+        raise AudioDecodeError(run.failures[0].reason)
     out = out or Path(recording.name + ".png")
     draw = draw_recording_with_waveform if waveform else draw_recording
     with atomic_file(out) as stream:

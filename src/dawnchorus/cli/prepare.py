@@ -30,7 +30,7 @@ from dawnchorus.data.images import FOLDER as IMAGES
 from dawnchorus.data.images import write_images
 from dawnchorus.data.model_check import call_times
 from dawnchorus.data.prepare import prepare
-from dawnchorus.data.recipes import Fill, Take
+from dawnchorus.data.recipes import ClipSelection, PadMode
 from dawnchorus.data.recordings import read_table
 from dawnchorus.data.thresholds import ClipThresholds, apply_thresholds
 from dawnchorus.errors import InputError
@@ -39,7 +39,7 @@ from dawnchorus.models.store import ModelStore
 from dawnchorus.storage.files import atomic_file, cannot_write
 from dawnchorus.training.clip_recipes import known_recipes
 
-WHOLE: Mapping[str, Any] = {"take": "all", "overlap_s": 0.0, "normalise": False}
+WHOLE: Mapping[str, Any] = {"clip_selection": "all", "overlap_s": 0.0, "normalize": False}
 """Changes of a recipe that make its clips consecutive windows of whole recordings."""
 
 HEARD_NAME = "heard.parquet"
@@ -62,18 +62,18 @@ def _list_recipes(context: click.Context, _option: click.Parameter, value: bool)
 @click.option("--rate", "rate_hz", type=int, help="Hz, instead of the recipe's.")
 @click.option("--window", "window_s", type=float, help="Seconds of a clip, instead of the recipe's.")
 @click.option("--overlap", "overlap_s", type=float, help="Seconds shared by neighbouring clips.")
-@click.option("--take", type=click.Choice(get_args(Take)), help="Which windows.")
+@click.option("--select", "clip_selection", type=click.Choice(get_args(ClipSelection)), help="Which windows.")
 @click.option("--clips", "n_clips", type=int, help="How many random, loudest or scored ones of each recording.")
-@click.option("--fill", type=click.Choice(get_args(Fill)), help="What short recordings end with.")
+@click.option("--pad-mode", type=click.Choice(get_args(PadMode)), help="Padding of short recordings.")
 @click.option("--trim", "trim_db", type=TRIM_DB, help="Trim start and end this many dB below the loudest frame.")
 @click.option("--denoise", type=click.Choice(get_args(NoiseKind)), help="Reduce noise (extra [data]).")
 @click.option("--cut-speech/--keep-speech", "cut_speech", default=None, help="Cut out human speech.")
-@click.option("--normalise/--keep-level", "normalise", default=None, help="Bring each clip to the same peak.")
+@click.option("--normalize/--keep-level", "normalize", default=None, help="Bring each clip to the same peak.")
 @click.option(
     "--speech-audio", type=click.Path(path_type=Path), help="Folder for the speech that is cut, to listen to."
 )
 @click.option("--images", is_flag=True, help="Also write each clip's log-mel spectrogram as a PNG.")
-@click.option("--bands", type=click.IntRange(8, 1024), default=128, show_default=True, help="Mel bands of an image.")
+@click.option("--n-mels", type=click.IntRange(8, 1024), default=128, show_default=True, help="Mel bands of an image.")
 @export_options
 @threshold_options
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
@@ -87,16 +87,16 @@ def command(
     rate_hz: int | None,
     window_s: float | None,
     overlap_s: float | None,
-    take: Take | None,
+    clip_selection: ClipSelection | None,
     n_clips: int | None,
-    fill: Fill | None,
+    pad_mode: PadMode | None,
     trim_db: float | None,
     denoise: NoiseKind | None,
     cut_speech: bool | None,
-    normalise: bool | None,
+    normalize: bool | None,
     speech_audio: Path | None,
     images: bool,
-    bands: int,
+    n_mels: int,
     export_format: str,
     whole: bool,
     mel: bool,
@@ -117,20 +117,20 @@ def command(
         "rate_hz": rate_hz,
         "window_s": window_s,
         "overlap_s": overlap_s,
-        "take": take,
+        "clip_selection": clip_selection,
         "n_clips": n_clips,
-        "fill": fill,
+        "pad_mode": pad_mode,
         "trim_db": trim_db,
         "denoise": denoise,
         "cut_speech": cut_speech,
-        "normalise": normalise,
+        "normalize": normalize,
     }
     changes: dict[str, Any] = {field: value for field, value in given.items() if value is not None}
     if whole:
         _check_whole(changes)
         changes |= WHOLE
     recipe = replace(known_recipes()[name][1], **changes)
-    kind = build_kind(export_format, whole=whole, mel=MelImage(n_bands=bands) if mel else None)
+    kind = build_kind(export_format, whole=whole, mel=MelImage(n_mels=n_mels) if mel else None)
     convert = load_converter(kind)
     table = read_table(data_set)
     if folder.resolve() == table.folder.resolve():
@@ -143,7 +143,7 @@ def command(
             raise cannot_write(speech_audio, error) from error
     screen = console()
     calls = {}
-    if recipe.take == "scored":
+    if recipe.clip_selection == "scored":
         announce_model(store, model)
         calls = call_times(table, model, store, workers, out=folder / HEARD_NAME)
     with Bar(console=screen, transient=True) as bar:
@@ -175,7 +175,7 @@ def command(
         clips = Clips(folder)
         with Bar(console=screen, transient=True) as bar:
             task = bar.add_task("drawing", total=len(clips))
-            how, out = MelImage(n_bands=bands), folder / IMAGES
+            how, out = MelImage(n_mels=n_mels), folder / IMAGES
             n = write_images(clips, out, how, n_workers=workers, on_image=lambda: bar.advance(task))
         screen.print(f"{counted(n, 'image')} drawn, {len(clips) - n} were there", markup=False)
     if kind is not None:
@@ -196,5 +196,5 @@ def _check_whole(changes: Mapping[str, object]) -> None:
         if changes.get(field, value) != value:
             raise InputError(
                 f"--whole: expected all of each recording at its own level, got {field}={changes[field]}. Leave out "
-                f"--take, --overlap and --normalise."
+                f"--select, --overlap and --normalize."
             )

@@ -63,7 +63,7 @@ def _natural_width(table: Table) -> int:
 
 def announce_model(store: ModelStore, name: str | Path) -> None:
     """Before a built-in model is made for the first time: say so, and under which licence its weights are."""
-    if str(name) not in BUILTIN_MODELS or store.installed(str(name)) is not None:
+    if str(name) not in BUILTIN_MODELS or store.find_installed(str(name)) is not None:
         return
     model = BUILTIN_MODELS[str(name)]
     click.echo(f"Preparing the model '{model.name}' on this machine, once ({model.fetch_note}).", err=True)

@@ -10,7 +10,7 @@ import urllib.request
 from typing import Any
 
 from dawnchorus import __version__
-from dawnchorus.errors import FetchFailed, InputError
+from dawnchorus.errors import DownloadError, InputError
 
 DEFAULT_SERVER = "http://127.0.0.1:5000"
 TOKEN_VARIABLE = "DAWNCHORUS_TOKEN"  # noqa: S105 - its name
@@ -35,7 +35,7 @@ def ask_server(method: str, server: str, path: str, *, fields: tuple[str, ...]) 
 
     Raises:
         InputError: `server` is no address.
-        FetchFailed: the server cannot be reached, refused, or is another program.
+        DownloadError: the server cannot be reached, refused, or is another program.
     """
     if not server.startswith(("http://", "https://")):
         raise InputError(f"--server: expected an address such as {DEFAULT_SERVER}, got {server!r}.")
@@ -47,14 +47,14 @@ def ask_server(method: str, server: str, path: str, *, fields: tuple[str, ...]) 
         with urllib.request.build_opener(_NoRedirects).open(request, timeout=TIMEOUT_S) as reply:
             found = json.loads(reply.read(MAX_REPLY))
     except urllib.error.HTTPError as error:
-        raise FetchFailed(_refusal(server, error), error.code) from None
+        raise DownloadError(_refusal(server, error), error.code) from None
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
-        raise FetchFailed(f"{server}: the server cannot be reached ({reason}). Is it running?", None) from None
+        raise DownloadError(f"{server}: the server cannot be reached ({reason}). Is it running?", None) from None
     except ValueError:  # no JSON, or no address
         found = None
     if not isinstance(found, dict) or not found.keys() >= set(fields):
-        raise FetchFailed(f"{server}{path}: expected the reply of a Dawn Chorus server, got another one.", None)
+        raise DownloadError(f"{server}{path}: expected the reply of a Dawn Chorus server, got another one.", None)
     return found
 
 

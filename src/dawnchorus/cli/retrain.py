@@ -22,13 +22,13 @@ from dawnchorus.cli.present import MAX_LISTED, announce_model, console, print_ta
 from dawnchorus.data.classes import with_known_classes
 from dawnchorus.data.importing import import_recordings
 from dawnchorus.data.recordings import RecordingsTable, read_table, table_path
-from dawnchorus.errors import DawnChorusError, MissingExtra
+from dawnchorus.errors import DawnChorusError, MissingExtraError
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
 from dawnchorus.storage.files import atomic_file, cannot_write
 from dawnchorus.taxonomy.labels import Label, parse_label
 
 if TYPE_CHECKING:
-    from dawnchorus.training.retraining import Outcome, Stage
+    from dawnchorus.training.retraining import RetrainingProgress, RetrainingResult
 
 REPORT_NAME = "retraining.json"
 
@@ -78,7 +78,7 @@ def command(
         from dawnchorus.training.compose import refuse_contradictions
         from dawnchorus.training.retraining import check_settings, retrain
     except ImportError as error:
-        raise MissingExtra(error.name or "torch", extra="train", purpose="Retraining") from error
+        raise MissingExtraError(error.name or "torch", extra="train", purpose="Retraining") from error
 
     if not supervised:  # a server's own settings come before those of a request, which win
         refuse_contradictions(overrides)
@@ -89,14 +89,14 @@ def command(
         return
     if data is None:
         raise click.UsageError("Missing option '--data'.")
-    shown = _told if as_json else _Shown(console()).show
+    shown = _print_progress if as_json else _Shown(console()).show
     try:
         active = store.open(model)
         labels = [*active.labels, *(store.open(backbone).labels if backbone else ())]
         source = _table(data, workers, [*labels, *map(parse_label, new_classes)])
         folder = out or source.folder / "retrained"
         table = _in(folder, source.with_rows(with_known_classes(source.rows, labels, new_classes)))
-        outcome = retrain(
+        result = retrain(
             table,
             active,
             folder,
@@ -106,25 +106,25 @@ def command(
             started=datetime.now(),  # noqa: DTZ005 - a folder's name, in the user's own time
             overrides=overrides,
             n_workers=workers,
-            on_stage=shown,
+            on_progress=shown,
         )
     except DawnChorusError as error:
         if as_json:
             _print({"stage": "failed", "error": str(error)})
         raise
     fields = {
-        "bundle": str(outcome.bundle.folder.absolute()),
-        "bundle_id": outcome.bundle.id,
-        "meets_promotion_rule": outcome.is_better,
-        "reasons": list(outcome.reasons),
-        "report": outcome.report,
+        "bundle": str(result.bundle.folder.absolute()),
+        "bundle_id": result.bundle.id,
+        "meets_promotion_rule": result.meets_promotion_rule,
+        "reasons": list(result.reasons),
+        "report": result.report,
     }
     with atomic_file(folder / REPORT_NAME) as stream:
         stream.write(json.dumps(fields, indent=2, ensure_ascii=False).encode())
     if as_json:
         _print({"stage": "done", "outcome": fields})
     else:
-        _present(outcome)
+        _present(result)
 
 
 def _table(data: Path, workers: int, known: Sequence[Label]) -> RecordingsTable:
@@ -178,8 +178,8 @@ def _print(fields: dict[str, object]) -> None:
     sys.stdout.flush()
 
 
-def _told(stage: Stage) -> None:
-    fields = {name: value for name, value in asdict(stage).items() if value not in (None, "")}
+def _print_progress(progress: RetrainingProgress) -> None:
+    fields = {name: value for name, value in asdict(progress).items() if value not in (None, "")}
     _print({"stage": fields.pop("name"), **fields})
 
 
@@ -190,17 +190,17 @@ class _Shown:
         self._screen = screen
         self._stage = ""
 
-    def show(self, stage: Stage) -> None:
-        if stage.epoch is not None:
-            values = "  ".join(f"{name} {value:.3f}" for name, value in (stage.metrics or {}).items())
-            self._screen.print(f"epoch {stage.epoch:3d} of {stage.n_epochs}  {values}", markup=False)
-        elif stage.message or stage.name != self._stage:
-            self._screen.print(f"{stage.name}: {stage.message}".rstrip(": "), markup=False)
-        self._stage = stage.name
+    def show(self, progress: RetrainingProgress) -> None:
+        if progress.epoch is not None:
+            values = "  ".join(f"{name} {value:.3f}" for name, value in (progress.metrics or {}).items())
+            self._screen.print(f"epoch {progress.epoch:3d} of {progress.n_epochs}  {values}", markup=False)
+        elif progress.message or progress.name != self._stage:
+            self._screen.print(f"{progress.name}: {progress.message}".rstrip(": "), markup=False)
+        self._stage = progress.name
 
 
-def _present(outcome: Outcome) -> None:
-    report = outcome.report
+def _present(result: RetrainingResult) -> None:
+    report = result.report
     table = Table(box=None)
     for column in ("species", "learned from", "kept back", "in use", "new"):
         table.add_column(column, justify="left" if column == "species" else "right")
@@ -213,6 +213,6 @@ def _present(outcome: Outcome) -> None:
         "average precision", str(report["n_train_recordings"]), str(report["n_held_out"]), *(f"{m:.3f}" for m in means)
     )
     print_table(table)
-    verdict = "use the new one" if outcome.is_better else f"keep the old one: {'; '.join(outcome.reasons)}"
+    verdict = "use the new one" if result.meets_promotion_rule else f"keep the old one: {'; '.join(result.reasons)}"
     click.echo(f"Advice: {verdict}")
-    click.echo(outcome.bundle.folder)
+    click.echo(result.bundle.folder)

@@ -15,18 +15,18 @@ import click
 from rich.table import Table
 
 from dawnchorus.cli.present import print_table
-from dawnchorus.errors import Busy, InputError, MissingExtra
+from dawnchorus.errors import BusyError, InputError, MissingExtraError
 from dawnchorus.storage.files import atomic_file
 
 if TYPE_CHECKING:
-    from dawnchorus.training.runs import Run
+    from dawnchorus.training.runs import TrainingRun
 
 ROOT = click.option("--runs", "root", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
 METRICS = ("val_loss", "val_accuracy", "val_auc", "test_accuracy", "test_macro_roc_auc")
-FACTS = ("n_classes", "n_learned", "epochs", "fit_s")
-TITLES = {"n_classes": "classes", "n_learned": "learned", "fit_s": "fit s"}
+FACTS = ("n_classes", "n_trainable_parameters", "epochs", "fit_s")
+TITLES = {"n_classes": "classes", "n_trainable_parameters": "trainable", "fit_s": "fit s"}
 OPTIONAL = ("status", "test_accuracy", "val_accuracy", "test_macro_roc_auc", "val_auc", "evaluated on", "val_loss",
-            "epochs", "fit s", "classes", "learned", "devices")  # fmt: skip
+            "epochs", "fit s", "classes", "trainable", "devices")  # fmt: skip
 """Columns of `list`, those that a narrow terminal keeps longest first."""
 
 NOT_VARIED = ("seed", "data.seed", "paths.runs", "paths.models", "paths.clips", "name")
@@ -40,11 +40,11 @@ def command() -> None:
     """List, show, compare, plot and remove training runs."""
 
 
-def _runs(root: Path, names: tuple[str, ...] = ()) -> list[Run]:
+def _runs(root: Path, names: tuple[str, ...] = ()) -> list[TrainingRun]:
     try:
         from dawnchorus.training import runs
     except ImportError as error:
-        raise MissingExtra(error.name or "torch", extra="train", purpose="Training") from error
+        raise MissingExtraError(error.name or "torch", extra="train", purpose="Training") from error
     if names:
         return [runs.read_run(Path(name) if Path(name).is_dir() else root / name) for name in names]
     found = list(runs.find_runs(root))
@@ -61,7 +61,7 @@ def list_(*, root: Path, as_json: bool, as_csv: bool) -> None:
     """All runs, the oldest first."""
     found = _runs(root)
     if as_json:
-        lines = [{"run": run.name, **run.about, "status": run.status} for run in found]
+        lines = [{"run": run.name, **run.metadata, "status": run.status} for run in found]
         click.echo(json.dumps(lines, ensure_ascii=False))
         return
     if as_csv:
@@ -71,13 +71,13 @@ def list_(*, root: Path, as_json: bool, as_csv: bool) -> None:
     for column in ("run", "status", *(TITLES.get(name, name) for name in FACTS), *METRICS, "evaluated on", "devices"):
         table.add_column(column)
     for run in found:
-        facts = [str(run.about.get(name, "")) for name in FACTS]
+        facts = [str(run.metadata.get(name, "")) for name in FACTS]
         values = [_shown(run, name) for name in METRICS]
-        table.add_row(run.name, run.status, *facts, *values, _evaluated_on(run), run.about.get("devices", ""))
+        table.add_row(run.name, run.status, *facts, *values, _evaluated_on(run), run.metadata.get("devices", ""))
     print_table(table, optional=OPTIONAL)
 
 
-def _write_csv(runs: Sequence[Run]) -> None:
+def _write_csv(runs: Sequence[TrainingRun]) -> None:
     """Print a line for each run, with all metrics that any of them has."""
     names = list(dict.fromkeys(name for run in runs for name in run.metrics))
     facts = ("started", *FACTS, "devices")
@@ -85,21 +85,23 @@ def _write_csv(runs: Sequence[Run]) -> None:
     out.writerow(["run", "status", *facts, *names, "evaluated_on"])
     for run in runs:
         values = [run.metrics.get(name, "") for name in names]
-        out.writerow([run.name, run.status, *(run.about.get(name, "") for name in facts), *values, _evaluated_on(run)])
+        out.writerow(
+            [run.name, run.status, *(run.metadata.get(name, "") for name in facts), *values, _evaluated_on(run)]
+        )
 
 
-def _value(run: Run, name: str) -> float | None:
+def _value(run: TrainingRun, name: str) -> float | None:
     """Return a metric's value; runs that were measured before accuracy had its name have it as top 1."""
     value = run.metrics.get(name)
     return run.metrics.get("test_top_1") if value is None and name == "test_accuracy" else value
 
 
-def _shown(run: Run, name: str) -> str:
+def _shown(run: TrainingRun, name: str) -> str:
     value = _value(run, name)
     return "" if value is None else f"{value:.3f}"
 
 
-def _evaluated_on(run: Run) -> str:
+def _evaluated_on(run: TrainingRun) -> str:
     """Return the data set, part and date of the run's last evaluation."""
     if not run.evaluations:
         return ""
@@ -113,7 +115,7 @@ def _evaluated_on(run: Run) -> str:
 def show(*, name: str, root: Path) -> None:
     """Everything about one run."""
     (run,) = _runs(root, (name,))
-    click.echo(json.dumps(run.about, indent=2, ensure_ascii=False))
+    click.echo(json.dumps(run.metadata, indent=2, ensure_ascii=False))
     click.echo((run.folder / "config.yaml").read_text(encoding="utf-8"))
 
 
@@ -140,7 +142,7 @@ def compare(*, names: tuple[str, ...], root: Path) -> None:
     print_table(table)
 
 
-def _differences(runs: Sequence[Run]) -> dict[str, list[str]]:
+def _differences(runs: Sequence[TrainingRun]) -> dict[str, list[str]]:
     """Return the settings that are not the same in all runs, with each run's value."""
     from dawnchorus.training.runs import read_config
 
@@ -182,7 +184,7 @@ def plot(*, names: tuple[str, ...], root: Path, out: Path) -> None:
     click.echo(out)
 
 
-def label_runs(runs: Sequence[Run]) -> tuple[str, list[str]]:
+def label_runs(runs: Sequence[TrainingRun]) -> tuple[str, list[str]]:
     """Return the name of the setting that varies (of several: all of them), and each run's value of it."""
     differences = _differences(runs)
     chosen = {key: values for key, values in differences.items() if key not in NOT_VARIED} or differences
@@ -207,7 +209,7 @@ def _brief(value: str) -> str:
         return value
 
 
-def _interval(run: Run, metric: str) -> tuple[float, float] | None:
+def _interval(run: TrainingRun, metric: str) -> tuple[float, float] | None:
     """Return the limits of a metric of the test part, as the last evaluation has them."""
     name = metric.removeprefix("test_")
     for result in reversed(run.evaluations):
@@ -236,7 +238,7 @@ def rm(*, names: tuple[str, ...], root: Path) -> None:
     found = _runs(root, names)
     for run in found:
         if run.status == "running":
-            raise Busy(f"{run.folder}: a process trains this run. End it first; no run was deleted.")
+            raise BusyError(f"{run.folder}: a process trains this run. End it first; no run was deleted.")
     for run in found:
         shutil.rmtree(run.folder)
         click.echo(f"deleted: {run.folder}")

@@ -12,7 +12,7 @@ import click
 
 from dawnchorus.cli.options import models_folder_option, workers_option
 from dawnchorus.cli.present import announce_model
-from dawnchorus.errors import Busy, MissingExtra
+from dawnchorus.errors import BusyError, MissingExtraError
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def command(
         from dawnchorus.server.settings import Settings, is_loopback, token_roles
         from dawnchorus.server.state.job_queue import KINDS
     except ImportError as error:
-        raise MissingExtra(error.name or "fastapi", extra="serve", purpose="The server") from error
+        raise MissingExtraError(error.name or "fastapi", extra="serve", purpose="The server") from error
 
     if retrain_overrides:
         from dawnchorus.training.compose import refuse_contradictions
@@ -158,6 +158,6 @@ def _listening(host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family)
     except OSError as error:
-        raise Busy(
+        raise BusyError(
             f"{host} port {port}: cannot listen there ({error.strerror}). Choose another with --port."
         ) from error

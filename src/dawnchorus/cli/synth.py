@@ -10,7 +10,7 @@ from dawnchorus import __version__
 from dawnchorus.audio.write import write_recording
 from dawnchorus.cli.present import counted
 from dawnchorus.data.synthesis.datasets import SOUNDSCAPES_FOLDER, SyntheticPlan, synthetic_recordings
-from dawnchorus.errors import OutputExists
+from dawnchorus.errors import OutputExistsError
 from dawnchorus.formats import raven
 from dawnchorus.storage.files import atomic_file, cannot_write
 from dawnchorus.types import Provenance
@@ -54,7 +54,7 @@ def command(
         rate_hz=rate,
     )
     if folder.exists() and not overwrite and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputExists(f"{folder} is not empty. Choose another folder, or use --overwrite.")
+        raise OutputExistsError(f"{folder} is not empty. Choose another folder, or use --overwrite.")
     provenance = Provenance("synth", "1", "", f"dawnchorus {__version__}", {"seed": seed})
     n = 0
     for place, scene in synthetic_recordings(plan, seed=seed):

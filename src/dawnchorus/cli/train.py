@@ -12,11 +12,11 @@ from rich.console import Console
 
 from dawnchorus.cli.options import config_dir_option
 from dawnchorus.cli.present import console
-from dawnchorus.errors import DawnChorusError, InputError, MissingExtra
+from dawnchorus.errors import DawnChorusError, InputError, MissingExtraError
 
 if TYPE_CHECKING:
     from dawnchorus.training.epochs import EpochReport
-    from dawnchorus.training.runs import Run
+    from dawnchorus.training.runs import TrainingRun
 
 
 @click.command("train")
@@ -47,7 +47,7 @@ def command(
     try:
         from dawnchorus.training import compose, trainer
     except ImportError as error:
-        raise MissingExtra(error.name or "torch", extra="train", purpose="Training") from error
+        raise MissingExtraError(error.name or "torch", extra="train", purpose="Training") from error
 
     if show_options:
         _show_options(compose.available_choices(config_dir))
@@ -110,8 +110,8 @@ class _Shown:
         self._screen.print(f"epoch {report.epoch:3d} of {report.n_epochs}  {values}  {left} left", markup=False)
 
 
-def _done(run: Run, screen: Console) -> None:
-    about = run.about
+def _done(run: TrainingRun, screen: Console) -> None:
+    about = run.metadata
     screen.print(
         f"Trained in {about['fit_s']:.1f} s on {about['devices']} ({about['features_s']:.1f} s for features). "
         f"Its folder: {run.folder}",

@@ -13,10 +13,10 @@ from rich.table import Table
 from dawnchorus.cli.options import config_dir_option
 from dawnchorus.cli.present import console, print_table
 from dawnchorus.cli.train import print_config_dir_notes
-from dawnchorus.errors import MissingExtra
+from dawnchorus.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from dawnchorus.training.tune import Method, Metric, Tried
+    from dawnchorus.training.tune import Method, Metric, TrialResult
 
 METRICS: tuple[Metric, ...] = ("val_auc", "val_accuracy", "val_loss")
 METHODS: tuple[Method, ...] = ("tpe", "random", "grid")
@@ -49,7 +49,7 @@ def command(
     """Find good values for settings, by training with some.
 
     Example: dawnchorus tune model=mel_cnn data=my-set 'optimizer.lr=tag(log,interval(1e-4,1e-2))'
-    'model.mel.n_bands=choice(32,64,128)'
+    'model.mel.n_mels=choice(32,64,128)'
 
     What `train` would take for the best is printed in the end. A tuning that was stopped goes on by the same command.
     Settings given here win over those of a sweep file.
@@ -59,15 +59,15 @@ def command(
         from dawnchorus.training.sweeps import read_sweep
         from dawnchorus.training.tune import tune
     except ImportError as error:
-        raise MissingExtra(error.name or "torch", extra="train", purpose="Tuning") from error
+        raise MissingExtraError(error.name or "torch", extra="train", purpose="Tuning") from error
 
     refuse_contradictions(overrides)
     screen = Console(quiet=True) if quiet else console()
     notes = console()
 
-    def show(tried: Tried) -> None:
-        value = "" if tried.value is None else f"{tried.value:.4f}"
-        screen.print(f"trial {tried.number + 1:3d}  {tried.state}  {value}  {' '.join(tried.overrides)}", markup=False)
+    def show(trial: TrialResult) -> None:
+        value = "" if trial.value is None else f"{trial.value:.4f}"
+        screen.print(f"trial {trial.number + 1:3d}  {trial.state}  {value}  {' '.join(trial.overrides)}", markup=False)
 
     print_config_dir_notes(config_dir, notes)
     if sweep_path is not None:
@@ -92,9 +92,9 @@ def command(
     for column in ("trial", metric, "settings"):
         table.add_column(column)
     sign = 1 if metric == "val_loss" else -1
-    done = [tried for tried in found.tried if tried.state == "complete"]
-    for tried in sorted(done, key=lambda tried: sign * (tried.value or 0))[:10]:
-        table.add_row(str(tried.number + 1), f"{tried.value:.4f}", " ".join(tried.overrides))
+    done = [trial for trial in found.trials if trial.state == "complete"]
+    for trial in sorted(done, key=lambda trial: sign * (trial.value or 0))[:10]:
+        table.add_row(str(trial.number + 1), f"{trial.value:.4f}", " ".join(trial.overrides))
     if not quiet:
         print_table(table, stderr=True)
     click.echo(" ".join(found.best.overrides))

@@ -13,12 +13,12 @@ import numpy.typing as npt
 from dawnchorus.audio.decode import resampler
 from dawnchorus.audio.fingerprint import HASH, MAX_S, RATE_HZ, fingerprint, near_pairs
 from dawnchorus.audio.parallel import map_recordings
-from dawnchorus.audio.process import DecoderProcess, Ended, Opened
+from dawnchorus.audio.process import DecodeFinished, DecoderProcess, DecodeStarted
 from dawnchorus.data.identity import hash_content
 from dawnchorus.data.importing import MISSING, UNREADABLE
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable
 from dawnchorus.data.sound_notes import CLOCK_UNREAD, CONFLICT, LENGTH, REMAINDER, problems_of_sound
-from dawnchorus.errors import AudioError, AudioNotFound
+from dawnchorus.errors import AudioError, AudioNotFoundError
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label
 from dawnchorus.types import Detection
@@ -149,16 +149,16 @@ def _listen(decoder: DecoderProcess, table: RecordingsTable, row: RecordingRow) 
         rate_hz = opened.info.rate_hz
         row = replace(row, content_hash=hash_content(path))
         level, digest, start = _Level(), hashlib.sha256(), _Start(rate_hz)
-        ended = Ended(0.0, ())
+        ended = DecodeFinished(0.0, ())
         for part in decoder.decode(path, rate_hz=rate_hz):
-            if isinstance(part, Ended):
+            if isinstance(part, DecodeFinished):
                 ended = part
-            elif not isinstance(part, Opened):
+            elif not isinstance(part, DecodeStarted):
                 level.add(part)
                 digest.update(np.rint(np.clip(part, -1, 1) * 32767).astype("<i2").tobytes())
                 start.add(part)
     except (AudioError, OSError) as error:
-        problems.append(MISSING if isinstance(error, AudioNotFound) else UNREADABLE)
+        problems.append(MISSING if isinstance(error, AudioNotFoundError) else UNREADABLE)
         return Heard(replace(row, problems=tuple(problems)), np.empty(0, HASH))
     problems += level.problems()
     problems += problems_of_sound(ended.warnings, opened.origin)

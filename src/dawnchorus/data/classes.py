@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from dawnchorus.data.recordings import RecordingRow
-from dawnchorus.errors import UnknownClass
+from dawnchorus.errors import UnknownClassError
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label, is_unnamed, label_text, name_key, parse_label
 
@@ -25,7 +25,7 @@ def with_known_classes(
     A class is one of `labels`, or a label of the rows that `new_classes` has by either name.
 
     Raises:
-        UnknownClass: labels are no classes; the message has them all, with the nearest classes.
+        UnknownClassError: labels are no classes; the message has them all, with the nearest classes.
     """
     known = KnownClasses(labels)
     confirmed = KnownClasses(map(parse_label, new_classes))
@@ -37,7 +37,7 @@ def with_known_classes(
             known.add(label)
     unknown = {label: n for label, n in given.items() if known.find(label) is None}
     if unknown:
-        raise UnknownClass(_question(unknown, known))
+        raise UnknownClassError(_question(unknown, known))
     return tuple(_renamed(row, known) for row in rows)
 
 

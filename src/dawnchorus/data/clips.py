@@ -23,8 +23,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
+from dawnchorus.data.recipes import recipe_fields
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
-from dawnchorus.errors import Busy, FormatError, InputError, OutputError
+from dawnchorus.errors import BusyError, FormatError, InputError, OutputError
 from dawnchorus.models.cleaning import Cleaning
 from dawnchorus.storage.files import atomic_file
 from dawnchorus.storage.parquet_files import reading_parquet
@@ -76,14 +77,14 @@ class ClipWriter:
 
     Raises:
         InputError: the folder holds clips of another recipe.
-        Busy: another process adds to the folder, for longer than `wait_s`.
+        BusyError: another process adds to the folder, for longer than `wait_s`.
         OutputError: no space, or no permission. So do all methods.
     """
 
-    def __init__(self, folder: Path, *, n_window: int, recipe: dict[str, Any], wait_s: float = 0.0) -> None:
+    def __init__(self, folder: Path, *, window_samples: int, recipe: dict[str, Any], wait_s: float = 0.0) -> None:
         self.folder = folder
         self._lock = FileLock(folder / LOCK_NAME, timeout=wait_s)
-        self._clip_bytes = n_window * SAMPLE.itemsize
+        self._clip_bytes = window_samples * SAMPLE.itemsize
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
@@ -91,7 +92,9 @@ class ClipWriter:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.executescript(_SCHEMA)
         except Timeout:
-            raise Busy(f"{folder}: another process is preparing clips here. Wait for it, or choose another.") from None
+            raise BusyError(
+                f"{folder}: another process is preparing clips here. Wait for it, or choose another."
+            ) from None
         except (OSError, sqlite3.Error) as error:
             raise OutputError(f"{folder}: cannot be written ({error}). Check free space and access rights.") from error
         known = self._db.execute("SELECT value FROM about WHERE name = 'recipe'").fetchone()
@@ -198,14 +201,14 @@ def lock_clips(folder: Path) -> Iterator[None]:
     """Keep other processes from changing the folder.
 
     Raises:
-        Busy: another process changes it.
+        BusyError: another process changes it.
     """
     lock = FileLock(folder / LOCK_NAME, timeout=0)
     try:
         with lock:
             yield
     except Timeout:
-        raise Busy(f"{folder}: another process is writing here. Wait for it, or choose another folder.") from None
+        raise BusyError(f"{folder}: another process is writing here. Wait for it, or choose another folder.") from None
 
 
 def write_prepared_table(table: RecordingsTable, folder: Path) -> Path:
@@ -270,10 +273,10 @@ class Clips:
         with reading_parquet(path):
             self.index: pa.Table = pq.read_table(path)
         ((recipe,),) = self._query("SELECT value FROM about WHERE name = 'recipe'")
-        self.recipe: dict[str, Any] = json.loads(recipe)
+        self.recipe: dict[str, Any] = recipe_fields(json.loads(recipe))
         self.rate_hz: int = self.recipe["rate_hz"]
         self.window_s: float = self.recipe["window_s"]
-        self.n_window = round(self.window_s * self.rate_hz)
+        self.window_samples = round(self.window_s * self.rate_hz)
         shards = np.asarray(self.index["shard"])
         self._rows = np.asarray(self.index["row"])
         self._shards = shards
@@ -281,12 +284,14 @@ class Clips:
         for number in np.unique(shards).tolist():
             file = shard_path(folder, number)
             needed = int(self._rows[shards == number].max()) + 1
-            if not file.is_file() or file.stat().st_size < needed * self.n_window * SAMPLE.itemsize:
+            if not file.is_file() or file.stat().st_size < needed * self.window_samples * SAMPLE.itemsize:
                 raise FormatError(
                     f"{file}: expected {needed} clips, found fewer. Copy the folder as a whole, or prepare another."
                 )
             mapped = np.memmap(file, SAMPLE, mode="r")
-            self._samples[number] = mapped[: len(mapped) // self.n_window * self.n_window].reshape(-1, self.n_window)
+            self._samples[number] = mapped[: len(mapped) // self.window_samples * self.window_samples].reshape(
+                -1, self.window_samples
+            )
 
     @property
     def cleaning(self) -> Cleaning:
@@ -298,11 +303,11 @@ class Clips:
         return len(self._rows)
 
     def samples(self, number: int) -> npt.NDArray[np.float32]:
-        """Clip `number` of the table as float32 [n_window], full scale -1 to 1."""
+        """Clip `number` of the table as float32 [window_samples], full scale -1 to 1."""
         return as_float(self.stored_clip(number))
 
     def stored_clip(self, number: int) -> npt.NDArray[np.int16]:
-        """Return the 16-bit samples [n_window] of clip `number` of the table, mapped from their file."""
+        """Return the 16-bit samples [window_samples] of clip `number` of the table, mapped from their file."""
         clip: npt.NDArray[np.int16] = self._samples[int(self._shards[number])][self._rows[number]]
         return clip
 
@@ -312,11 +317,11 @@ class Clips:
         Raises:
             InputError: the clips are not consecutive windows at the recording's level.
         """
-        if self.recipe["take"] != "all" or self.recipe["overlap_s"] or self.recipe.get("normalise"):
+        if self.recipe["clip_selection"] != "all" or self.recipe["overlap_s"] or self.recipe.get("normalize"):
             raise InputError(
-                f"{self.folder}: expected clips that are consecutive windows of whole recordings, found take="
-                f"{self.recipe['take']}, overlap={self.recipe['overlap_s']:g}, normalise="
-                f"{self.recipe.get('normalise')}. Prepare into another folder with `dawnchorus prepare --take all "
+                f"{self.folder}: expected clips that are consecutive windows of whole recordings, found clip_selection="
+                f"{self.recipe['clip_selection']}, overlap={self.recipe['overlap_s']:g}, normalize="
+                f"{self.recipe.get('normalize')}. Prepare into another folder with `dawnchorus prepare --select all "
                 f"--overlap 0 --keep-level`."
             )
         known = set(self.index["recording_id"].to_pylist())
@@ -333,9 +338,9 @@ class Clips:
     ) -> WholeRecording:
         end_s = times[-1][1]
         kept_s = end_s - sum(stop - start for start, stop in cuts if start < end_s)
-        n_full = (len(times) - 1) * self.n_window
-        n_samples = min(max(round(kept_s * self.rate_hz), n_full + 1), n_full + self.n_window)
-        return WholeRecording(shard, first * self.n_window, n_samples, tuple(cuts))
+        n_full = (len(times) - 1) * self.window_samples
+        n_samples = min(max(round(kept_s * self.rate_hz), n_full + 1), n_full + self.window_samples)
+        return WholeRecording(shard, first * self.window_samples, n_samples, tuple(cuts))
 
     def stored_samples(self, recording: WholeRecording) -> npt.NDArray[np.int16]:
         """Return the 16-bit samples [n_samples] of a whole recording, mapped from their file."""
@@ -343,12 +348,12 @@ class Clips:
         return flat[recording.first_sample : recording.first_sample + recording.n_samples]
 
     def crop(self, recording: WholeRecording, start: int) -> npt.NDArray[np.float32]:
-        """Return the window [n_window] from the sample `start` of a recording, full scale -1 to 1.
+        """Return the window [window_samples] from the sample `start` of a recording, full scale -1 to 1.
 
         The window of a recording that is shorter ends as the recipe fills it.
         """
         first = recording.first_sample + start
-        return as_float(self._samples[recording.shard].reshape(-1)[first : first + self.n_window])
+        return as_float(self._samples[recording.shard].reshape(-1)[first : first + self.window_samples])
 
     def _query(self, statement: str) -> list[tuple[Any, ...]]:
         path = self.folder / JOURNAL_NAME

@@ -28,7 +28,7 @@ from dawnchorus.audio.write import write_wav
 from dawnchorus.data.clips import Clips, as_float, lock_clips
 from dawnchorus.data.images import plain_name
 from dawnchorus.data.recordings import RecordingsTable
-from dawnchorus.errors import InputError, OutputExists
+from dawnchorus.errors import InputError, OutputExistsError
 from dawnchorus.storage.files import atomic_file, cannot_write
 
 FloatArray = npt.NDArray[np.float32]
@@ -101,7 +101,7 @@ def write_export(table: RecordingsTable, kind: ExportKind, *, convert: Convert =
     if about is not None and about["key"] == key:
         return Export(folder, about["n_items"], about["n_without_species"], is_new=False)
     if about is None and folder.exists():
-        raise OutputExists(f"{folder}: expected no folder, or an export of an earlier run. Move it away.")
+        raise OutputExistsError(f"{folder}: expected no folder, or an export of an earlier run. Move it away.")
     try:
         with lock_clips(table.folder), _scratch_folder(table.folder) as scratch:
             unfinished = scratch / kind.folder_name

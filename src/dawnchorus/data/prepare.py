@@ -14,15 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from dawnchorus.audio.parallel import map_recordings
-from dawnchorus.audio.process import DecoderProcess, Ended, Opened
+from dawnchorus.audio.process import DecodeFinished, DecoderProcess, DecodeStarted
 from dawnchorus.audio.windows import Windower, WindowPlan
 from dawnchorus.audio.write import write_recording
 from dawnchorus.data.clips import FULL_SCALE, SAMPLE, ClipWriter
 from dawnchorus.data.recipes import MAX_CHOICE_S, Recipe
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable
 from dawnchorus.errors import AudioError
-from dawnchorus.inference.preparation import WHOLE, Cleaner, Kept, samples_in
-from dawnchorus.types import Span
+from dawnchorus.inference.preparation import WHOLE, Cleaner, Kept, sample_ranges
+from dawnchorus.types import Segment
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -70,13 +70,15 @@ def prepare(
 
     Raises:
         InputError: the folder holds clips of another recipe.
-        Busy: another process prepares clips there.
+        BusyError: another process prepares clips there.
         OutputError: no space, or no permission.
     """
     result = Prepared()
     usable = [row for row in table.rows if not _UNUSABLE.intersection(row.problems)]
     result.n_left_out = len(table.rows) - len(usable)
-    writer = ClipWriter(folder, n_window=recipe.n_window, recipe={**recipe.as_json(), "seed": seed}, wait_s=wait_s)
+    writer = ClipWriter(
+        folder, window_samples=recipe.window_samples, recipe={**recipe.as_json(), "seed": seed}, wait_s=wait_s
+    )
     cleaner = cleaner or Cleaner(recipe.cleaning)
     try:
         with tempfile.TemporaryDirectory(prefix=".prepare-", dir=folder) as scratch:
@@ -186,14 +188,14 @@ class _Making:
             name = self._row.recording_id.replace("/", "_") + ".speech.wav"
             samples = np.concatenate(list(self._blocks_in(decoder, path, removed)))
             write_recording(self._speech_folder / name, samples, rate_hz=self._recipe.rate_hz)
-        cuts = [(round(span.start_s, 3), round(span.end_s, 3)) for span in removed]
+        cuts = [(round(segment.start_s, 3), round(segment.end_s, 3)) for segment in removed]
         return _Made(self._row.recording_id, self._key, self._path, times, cuts)
 
     def _write(self, write: Callable[[bytes], object], clip: FloatArray, start: int) -> tuple[float, float]:
         recipe = self._recipe
         n_real = min(len(clip), self._n_kept - start)
         clip = self._filled(clip, n_real)
-        if recipe.normalise:
+        if recipe.normalize:
             clip = clip * (0.9 / max(float(np.abs(clip).max()), 1e-9))
         write(np.rint(np.clip(clip, -1, 1) * FULL_SCALE).astype(SAMPLE).tobytes())
         return (
@@ -204,50 +206,50 @@ class _Making:
     def _filled(self, clip: FloatArray, n_real: int) -> FloatArray:
         """Return the clip, filled beyond the end of its recording as the recipe says."""
         n_missing = len(clip) - n_real
-        if n_missing <= 0 or self._recipe.fill == "zeros":
+        if n_missing <= 0 or self._recipe.pad_mode == "zeros":
             return clip
         real = clip[:n_real]
-        if self._recipe.fill == "repeat":
+        if self._recipe.pad_mode == "repeat":
             return np.resize(real, len(clip))
         level = 0.01 * float(np.sqrt(np.mean(real**2)))
         noise = level * self._rng.standard_normal(n_missing).astype(np.float32)
         return np.concatenate([real, noise])
 
     def _clips(self, decoder: DecoderProcess, path: Path) -> Iterator[list[tuple[FloatArray, int]]]:
-        """Clips [n_window] with their first sample in the kept sound, in batches."""
+        """Clips [window_samples] with their first sample in the kept sound, in batches."""
         recipe = self._recipe
-        if recipe.take != "all":
+        if recipe.clip_selection != "all":
             parts: list[FloatArray] = []
             for part in self._cleaned(decoder, path):
                 parts.append(part)
                 if self._n_kept >= MAX_CHOICE_S * recipe.rate_hz:
                     break
             sound = np.concatenate(parts) if parts else np.empty(0, np.float32)
-            yield [(_window(sound, start, recipe.n_window), start) for start in self._starts(sound)]
+            yield [(_window(sound, start, recipe.window_samples), start) for start in self._starts(sound)]
             return
-        plan = WindowPlan(rate_hz=recipe.rate_hz, n_window=recipe.n_window, n_hop=recipe.n_hop)
+        plan = WindowPlan(rate_hz=recipe.rate_hz, window_samples=recipe.window_samples, hop_samples=recipe.hop_samples)
         windower = Windower(plan, batch=_BATCH)
         n = 0
         for part in self._cleaned(decoder, path):
             for windows in windower.push(part):
-                yield [(window, (n + k) * recipe.n_hop) for k, window in enumerate(windows)]
+                yield [(window, (n + k) * recipe.hop_samples) for k, window in enumerate(windows)]
                 n += len(windows)
         rest = windower.finish()
         if rest is not None:
-            yield [(window, (n + k) * recipe.n_hop) for k, window in enumerate(rest)]
+            yield [(window, (n + k) * recipe.hop_samples) for k, window in enumerate(rest)]
 
     def _starts(self, sound: FloatArray) -> list[int]:
         recipe = self._recipe
-        last = len(sound) - recipe.n_window
+        last = len(sound) - recipe.window_samples
         if not len(sound):
             return []
-        if recipe.take == "first" or last <= 0:
+        if recipe.clip_selection == "first" or last <= 0:
             return [0]
-        if recipe.take == "random":
+        if recipe.clip_selection == "random":
             return sorted(self._rng.integers(0, last + 1, recipe.n_clips).tolist())
-        if recipe.take == "scored" and self._calls:
+        if recipe.clip_selection == "scored" and self._calls:
             return sorted(self._called_starts(last))
-        return sorted(loudest_starts(sound, recipe.n_window, recipe.n_clips))
+        return sorted(loudest_starts(sound, recipe.window_samples, recipe.n_clips))
 
     def _called_starts(self, last: int) -> list[int]:
         """Return the starts of windows with a call in their middle, without overlap."""
@@ -255,8 +257,8 @@ class _Making:
         chosen: list[int] = []
         for call_s in self._calls:
             middle = round(self._kept.kept_s(call_s) * recipe.rate_hz)
-            start = min(max(middle - recipe.n_window // 2, 0), last)
-            if all(abs(start - other) >= recipe.n_window for other in chosen):
+            start = min(max(middle - recipe.window_samples // 2, 0), last)
+            if all(abs(start - other) >= recipe.window_samples for other in chosen):
                 chosen.append(start)
             if len(chosen) == recipe.n_clips:
                 break
@@ -267,42 +269,42 @@ class _Making:
         for part in self._cleaner.decode(decoder, path, rate_hz=self._recipe.rate_hz):
             if isinstance(part, Kept):
                 self._kept = part
-            elif isinstance(part, Ended):
+            elif isinstance(part, DecodeFinished):
                 self._duration_s = part.duration_s
-            elif not isinstance(part, Opened):
+            elif not isinstance(part, DecodeStarted):
                 self._n_kept += len(part)
                 yield part.copy()
 
-    def _blocks_in(self, decoder: DecoderProcess, path: Path, spans: Sequence[Span]) -> Iterator[FloatArray]:
+    def _blocks_in(self, decoder: DecoderProcess, path: Path, segments: Sequence[Segment]) -> Iterator[FloatArray]:
         """Yield the samples in spans of the recording, block by block."""
         rate_hz = self._recipe.rate_hz
         n = 0
         for part in decoder.decode(path, rate_hz=rate_hz):
-            if not isinstance(part, Opened | Ended):
-                for start, stop in samples_in(spans, n, len(part), rate_hz):
+            if not isinstance(part, DecodeStarted | DecodeFinished):
+                for start, stop in sample_ranges(segments, n, len(part), rate_hz):
                     yield part[start:stop].copy()
                 n += len(part)
 
 
-def _window(sound: FloatArray, start: int, n_window: int) -> FloatArray:
-    window = np.zeros(n_window, np.float32)
-    part = sound[start : start + n_window]
+def _window(sound: FloatArray, start: int, window_samples: int) -> FloatArray:
+    window = np.zeros(window_samples, np.float32)
+    part = sound[start : start + window_samples]
     window[: len(part)] = part
     return window
 
 
-def loudest_starts(sound: FloatArray, n_window: int, n_clips: int) -> list[int]:
+def loudest_starts(sound: FloatArray, window_samples: int, n_clips: int) -> list[int]:
     """Return the starts of the windows with the most sound, without overlap; wind counts little.
 
     Loudness is the energy of the first difference, which raises high frequencies by 6 dB per octave.
     """
-    hop = max(n_window // 4, 1)
-    starts = np.arange(0, len(sound) - n_window + 1, hop)
+    hop = max(window_samples // 4, 1)
+    starts = np.arange(0, len(sound) - window_samples + 1, hop)
     total = np.concatenate([[0.0], np.cumsum(np.diff(sound, prepend=sound[:1]).astype(np.float64) ** 2)])
-    energy = total[starts + n_window] - total[starts]
+    energy = total[starts + window_samples] - total[starts]
     chosen: list[int] = []
     for k in np.argsort(-energy, kind="stable").tolist():
-        if all(abs(int(starts[k]) - other) >= n_window for other in chosen):
+        if all(abs(int(starts[k]) - other) >= window_samples for other in chosen):
             chosen.append(int(starts[k]))
         if len(chosen) == n_clips:
             break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -9,8 +10,8 @@ from dawnchorus.audio.noise import NoiseKind
 from dawnchorus.errors import InputError
 from dawnchorus.models.cleaning import Cleaning
 
-Take = Literal["all", "first", "random", "loudest", "scored"]
-Fill = Literal["zeros", "noise", "repeat"]
+ClipSelection = Literal["all", "first", "random", "loudest", "scored"]
+PadMode = Literal["zeros", "noise", "repeat"]
 
 MAX_CHOICE_S = 600.0
 """Clips are chosen (by anything but "all") from so much of a recording's start."""
@@ -27,17 +28,17 @@ class Recipe:
     rate_hz: int = 32_000
     window_s: float = 5.0
     overlap_s: float = 0.0
-    take: Take = "all"
+    clip_selection: ClipSelection = "all"
     """Windows to take: all of them, the first, some at random, those with the most sound, or those in which a model
     hears the recording's species best (and with the most sound, where it does not hear it)."""
     n_clips: int = 1
     """Number of "random", "loudest" or "scored" windows of each recording."""
-    fill: Fill = "zeros"
+    pad_mode: PadMode = "zeros"
     """Filling of a clip that is longer than its recording."""
     trim_db: float | None = None
     denoise: NoiseKind | None = None
     cut_speech: bool = False
-    normalise: bool = False
+    normalize: bool = False
     """True if each clip is scaled so that its largest sample is 0.9 of full scale."""
 
     def __post_init__(self) -> None:
@@ -54,15 +55,25 @@ class Recipe:
         return Cleaning(trim_db=self.trim_db, denoise=self.denoise, cut_speech=self.cut_speech)
 
     @property
-    def n_window(self) -> int:
+    def window_samples(self) -> int:
         """Samples in a clip."""
         return round(self.window_s * self.rate_hz)
 
     @property
-    def n_hop(self) -> int:
+    def hop_samples(self) -> int:
         """Samples from one window's start to the next one's."""
-        return self.n_window - round(self.overlap_s * self.rate_hz)
+        return self.window_samples - round(self.overlap_s * self.rate_hz)
 
     def as_json(self) -> dict[str, Any]:
-        """All fields."""
-        return asdict(self)
+        """All fields, by their names in files."""
+        return {_STORED_NAMES.get(name, name): value for name, value in asdict(self).items()}
+
+
+_STORED_NAMES = {"clip_selection": "take", "pad_mode": "fill", "normalize": "normalise"}
+"""Names of fields in files of prepared clips, where they differ: renaming them would change the key of every clip."""
+
+
+def recipe_fields(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stored recipe (`Recipe.as_json`) by the names of its fields."""
+    names = {stored_name: name for name, stored_name in _STORED_NAMES.items()}
+    return {names.get(name, name): value for name, value in stored.items()}

@@ -155,8 +155,8 @@ def _of_recording(recording: _BirdFreeRecording, scores: Scores) -> BackgroundSc
 
 
 def _covered_h(scores: Scores, recording: _BirdFreeRecording) -> float:
-    stretches = join_windows(scores.start_s[recording.windows], scores.window_s)
-    return sum(end - start for start, end in stretches) / 3600
+    segments = join_windows(scores.start_s[recording.windows], scores.window_s)
+    return sum(end - start for start, end in segments) / 3600
 
 
 def _false_alarms(
@@ -202,21 +202,21 @@ def describe_background(test: BackgroundTest | None, *, model: str, activation: 
     """Yield what a user should know of a model's scores in background, and do about high ones."""
     if test is None:
         yield (
-            f"warning: none of these recordings is without birds, so it is not known what {model} hears in noise, nor "
-            f"how many false alarms it gives in an hour. Add some, as a folder 'noise', and split again."
+            f"warning: none of these recordings is without birds, so it is not known what {model} detects in noise, "
+            f"nor how many false alarms it gives in an hour. Add some, as a folder 'noise', and split again."
         )
         return
     if test.n_not_judged:
         yield (
             f"warning: no recording is without the other {test.n_not_judged} of {test.n_species + test.n_not_judged} "
-            f"species, so it is not known how often {model} hears these in noise."
+            f"species, so it is not known how often {model} detects these in noise."
         )
     if not test.n_heard:
         yield f"background: {model}: {test}"
         return
     remedy = (
-        "Its scores sum to 1 in every window, so that some species is heard in noise as well: train with loss=bce."
+        "Its scores sum to 1 in every window, so that some species is detected in noise as well: train with loss=bce."
         if activation == "softmax"
         else "Add recordings like these to the background for training, train longer, or use a higher --min-score."
     )
-    yield f"warning: {model} hears species in background: {test}. {remedy}"
+    yield f"warning: {model} detects species in background: {test}. {remedy}"

@@ -1,4 +1,4 @@
-"""From scores to probabilities, fitted on recordings kept back."""
+"""Calibration of scores to probabilities, fitted on held-out recordings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recordings that make an evaluation less than it seems: those that were learned from, and those labelled wrongly."""
+"""Data quality of an evaluation: overlap with the training recordings, and likely label errors."""
 
 from __future__ import annotations
 
@@ -15,56 +15,58 @@ from dawnchorus.models.bundle import Bundle
 
 
 @dataclass(frozen=True)
-class Leak:
-    """A recording that the bundle has learned from, or from a relative of."""
+class TrainingOverlap:
+    """A recording that the bundle was trained on, itself or a relative of it."""
 
     recording_id: str
-    learned_as: str
+    trained_as: str
     """The recording_id that it had there."""
-    why: str
+    relation: str
 
 
 @dataclass(frozen=True)
-class Doubt:
-    """A recording in which the bundle hears another species than its label's, and nothing of that one."""
+class LabelIssue:
+    """A recording for which the bundle predicts another species than its label, and never the labelled one."""
 
     recording_id: str
     label: str
-    heard: str
+    prediction: str
     score: float
 
 
-def learned_from(bundle: Bundle, rows: Sequence[RecordingRow]) -> tuple[Leak, ...]:
+def find_training_overlap(bundle: Bundle, rows: Sequence[RecordingRow]) -> tuple[TrainingOverlap, ...]:
     """Find the rows that the bundle was trained on, or on a relative of, by the table of recordings it carries.
 
     Sounds are compared where both data sets were checked (`dawnchorus data check`), identifiers elsewhere, and the
     relations of `dawnchorus.data.relations` that a bundle's table tells. A bundle without a table is taken at its word.
     """
-    learned = _training_rows(bundle)
-    by_id = {row.recording_id: row for row in learned}
-    by_sound = {row.sound_hash: row for row in learned if row.sound_hash}
-    by_content = {row.content_hash: row for row in learned if row.content_hash}
-    by_original = {row.duplicate_of or row.recording_id: row for row in learned}
-    relatives = _relatives(learned, rows)
+    trained = _training_rows(bundle)
+    by_id = {row.recording_id: row for row in trained}
+    by_sound = {row.sound_hash: row for row in trained if row.sound_hash}
+    by_content = {row.content_hash: row for row in trained if row.content_hash}
+    by_original = {row.duplicate_of or row.recording_id: row for row in trained}
+    relatives = _relatives(trained, rows)
 
-    def found() -> Iterator[Leak]:
+    def overlaps() -> Iterator[TrainingOverlap]:
         for row in rows:
             same = by_id.get(row.recording_id)
-            alike = by_original.get(row.duplicate_of or row.recording_id)
+            similar = by_original.get(row.duplicate_of or row.recording_id)
             if row.sound_hash in by_sound:
-                yield Leak(row.recording_id, by_sound[row.sound_hash].recording_id, "the same sound")
+                yield TrainingOverlap(row.recording_id, by_sound[row.sound_hash].recording_id, "the same sound")
             elif row.content_hash in by_content:
-                yield Leak(row.recording_id, by_content[row.content_hash].recording_id, "the same file")
+                yield TrainingOverlap(row.recording_id, by_content[row.content_hash].recording_id, "the same file")
             elif same is not None and not (row.sound_hash and same.sound_hash) and is_same_recording(row, same):
-                yield Leak(row.recording_id, same.recording_id, "the same identifier")
-            elif alike is not None and row.duplicate_of != alike.duplicate_of:
-                yield Leak(row.recording_id, alike.recording_id, "nearly the same sound")
-            elif alike is not None and row.duplicate_of is not None:
-                yield Leak(row.recording_id, alike.recording_id, "nearly the same sound as a third recording")
+                yield TrainingOverlap(row.recording_id, same.recording_id, "the same identifier")
+            elif similar is not None and row.duplicate_of != similar.duplicate_of:
+                yield TrainingOverlap(row.recording_id, similar.recording_id, "nearly the same sound")
+            elif similar is not None and row.duplicate_of is not None:
+                yield TrainingOverlap(
+                    row.recording_id, similar.recording_id, "nearly the same sound as a third recording"
+                )
             elif row.recording_id in relatives:
                 yield relatives[row.recording_id]
 
-    return tuple(found())
+    return tuple(overlaps())
 
 
 def _training_rows(bundle: Bundle) -> list[RecordingRow]:
@@ -81,23 +83,25 @@ NAMED_RELATIONS = tuple(
 """Relations that names and groups tell, also between two data sets."""
 
 
-def _relatives(learned: Sequence[RecordingRow], rows: Sequence[RecordingRow]) -> dict[str, Leak]:
+def _relatives(trained: Sequence[RecordingRow], rows: Sequence[RecordingRow]) -> dict[str, TrainingOverlap]:
     """Return the first relative in training of each row that has one, by recording_id."""
-    found: dict[str, Leak] = {}
+    relatives: dict[str, TrainingOverlap] = {}
     for relation in NAMED_RELATIONS:
-        keys = relation.keys([*learned, *rows])
-        by_key = {key: row for row, own in zip(learned, keys[: len(learned)], strict=True) for key in own}
-        for row, own in zip(rows, keys[len(learned) :], strict=True):
+        keys = relation.keys([*trained, *rows])
+        by_key = {key: row for row, own in zip(trained, keys[: len(trained)], strict=True) for key in own}
+        for row, own in zip(rows, keys[len(trained) :], strict=True):
             other = next((by_key[key] for key in own if key in by_key), None)
             if other is not None:
-                found.setdefault(row.recording_id, Leak(row.recording_id, other.recording_id, relation.name))
-    return found
+                relatives.setdefault(
+                    row.recording_id, TrainingOverlap(row.recording_id, other.recording_id, relation.name)
+                )
+    return relatives
 
 
 def overlap_notes(bundle: Bundle, rows: Sequence[RecordingRow]) -> tuple[str, ...]:
     """Say which relations between `rows` and the bundle's training recordings could not be looked for."""
-    learned = _training_rows(bundle)
-    if not learned:
+    trained = _training_rows(bundle)
+    if not trained:
         return (
             f"{bundle.info.name} has no table of the recordings that it was trained on: it is not known if some of "
             f"these are among them.",
@@ -109,21 +113,23 @@ def overlap_notes(bundle: Bundle, rows: Sequence[RecordingRow]) -> tuple[str, ..
             ("archive numbers", lambda row: bool(ARCHIVE.keys([row])[0])),
             ("recorders and start times", lambda row: bool(RECORDER.keys([row])[0])),
         )
-        if not (any(map(is_known, learned)) and any(map(is_known, rows)))
+        if not (any(map(is_known, trained)) and any(map(is_known, rows)))
     ]
     missing.append("recordists and days (a bundle does not tell dates and places)")
     return (f"not compared with the recordings that {bundle.info.name} was trained on: {', '.join(missing)}.",)
 
 
-def doubtful_labels(scores: Scores) -> tuple[Doubt, ...]:
+def find_label_issues(scores: Scores) -> tuple[LabelIssue, ...]:
     """Find recordings of one species whose label the scores contradict in every window, the highest scores first."""
     best, truth = scores.by_recording("max")
     strongest = best_index(best)
-    found = []
+    issues = []
     for k, row in enumerate(scores.rows):
         if row.is_annotated or row.scientific_name not in scores.classes or truth[k].sum() != 1:
             continue
-        heard = int(strongest[k])
-        if best[k, truth[k]].max() < DOUBTFUL_SCORE and best[k, heard] >= CERTAIN_SCORE:
-            found.append(Doubt(row.recording_id, row.scientific_name, scores.classes[heard], float(best[k, heard])))
-    return tuple(sorted(found, key=lambda doubt: -doubt.score))
+        predicted = int(strongest[k])
+        if best[k, truth[k]].max() < DOUBTFUL_SCORE and best[k, predicted] >= CERTAIN_SCORE:
+            issues.append(
+                LabelIssue(row.recording_id, row.scientific_name, scores.classes[predicted], float(best[k, predicted]))
+            )
+    return tuple(sorted(issues, key=lambda issue: -issue.score))

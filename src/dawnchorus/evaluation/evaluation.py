@@ -12,29 +12,35 @@ import numpy.typing as npt
 
 from dawnchorus.data.presence import Secondary
 from dawnchorus.evaluation.background import BackgroundTest, describe_background, measure_background
-from dawnchorus.evaluation.data_quality import Doubt, Leak, doubtful_labels, learned_from, overlap_notes
+from dawnchorus.evaluation.data_quality import (
+    LabelIssue,
+    TrainingOverlap,
+    find_label_issues,
+    find_training_overlap,
+    overlap_notes,
+)
 from dawnchorus.evaluation.events import EventCounts, count_events
 from dawnchorus.evaluation.scoring import Pool, Scores
 from dawnchorus.metrics import classification
 from dawnchorus.metrics.bootstrap import Interval, Metric, RowMean, interval, paired_interval
 from dawnchorus.models.bundle import Activation, Bundle
-from dawnchorus.models.runner import probabilities_of
+from dawnchorus.models.runner import apply_calibration
 
-SCHEMA = 1
+SCHEMA = 2
 
 MAX_NAMED = 10
 """Species that a sentence names."""
 
 
-def _decided(kind: int, average: str) -> Metric:
+def _decision_metric(kind: int, average: str) -> Metric:
     """Precision, recall or F1 (0, 1, 2) of deciding for the best species of each row."""
 
     def metric(truth: classification.BoolArray, scores: classification.FloatArray) -> classification.FloatArray:
-        found = classification.best_class(scores) & truth.any(-1, keepdims=True)
+        predicted = classification.best_class(scores) & truth.any(-1, keepdims=True)
         if average == "micro":
             flat = (*truth.shape[:-2], -1, 1)
-            return classification.precision_recall_f1(truth.reshape(flat), found.reshape(flat))[kind, ..., 0]
-        each = np.nan_to_num(classification.precision_recall_f1(truth, found)[kind])  # never named: precision 0
+            return classification.precision_recall_f1(truth.reshape(flat), predicted.reshape(flat))[kind, ..., 0]
+        each = np.nan_to_num(classification.precision_recall_f1(truth, predicted)[kind])  # never named: precision 0
         counts = truth.sum(-2)
         weights = counts if average == "weighted" else counts > 0
         with np.errstate(invalid="ignore"):
@@ -51,13 +57,13 @@ METRICS: dict[str, Metric] = {
     "cmap": classification.cmap,
     "padded_cmap": lambda truth, scores: classification.cmap(truth, scores, n_padding=5),
     "label_ranking_average_precision": RowMean(classification.label_ranking_average_precision),
-    "macro_precision": _decided(0, "macro"),
-    "macro_recall": _decided(1, "macro"),
-    "macro_f1": _decided(2, "macro"),
-    "micro_f1": _decided(2, "micro"),
-    "weighted_precision": _decided(0, "weighted"),
-    "weighted_recall": _decided(1, "weighted"),
-    "weighted_f1": _decided(2, "weighted"),
+    "macro_precision": _decision_metric(0, "macro"),
+    "macro_recall": _decision_metric(1, "macro"),
+    "macro_f1": _decision_metric(2, "macro"),
+    "micro_f1": _decision_metric(2, "micro"),
+    "weighted_precision": _decision_metric(0, "weighted"),
+    "weighted_recall": _decision_metric(1, "weighted"),
+    "weighted_f1": _decision_metric(2, "weighted"),
     "log_loss": RowMean(classification.log_loss),
     "multilabel_log_loss": RowMean(classification.multilabel_log_loss),
 }
@@ -88,7 +94,7 @@ class SpeciesResult:
 
 
 @dataclass(frozen=True)
-class Counted:
+class SampleSize:
     """Numbers of recordings and species that a figure is computed from."""
 
     n_recordings: int
@@ -110,7 +116,7 @@ class UnknownSpecies:
 class Comparison:
     """Differences of the metrics of two bundles, on the recordings and species that both have."""
 
-    counted: Counted
+    counted: SampleSize
     first_minus_other: dict[str, Interval]
 
 
@@ -125,7 +131,7 @@ class Evaluation:
     n_windows: int
     n_failed: int
     n_unlabelled: int
-    """Recordings left out because nobody said what is in them."""
+    """Unlabelled recordings, which are left out."""
     n_known_species: int
     """Species of these recordings that the model knows: all figures are of these, but `with_unknown`."""
     n_model_species: int
@@ -137,7 +143,7 @@ class Evaluation:
     pool: Pool
     secondary: Secondary
     by_recording: dict[str, Interval]
-    counted: dict[str, Counted]
+    counted: dict[str, SampleSize]
     """By metric of recordings."""
     with_unknown: dict[str, Interval]
     """Metrics for which species that the model does not know count as never found; empty where it knows all."""
@@ -157,21 +163,21 @@ class Evaluation:
     """By threshold, where there are annotations."""
     n_unknown_marks: int
     """Marks of species that the model does not know, which the events leave out."""
-    leaks: tuple[Leak, ...]
-    leak_notes: tuple[str, ...]
+    training_overlap: tuple[TrainingOverlap, ...]
+    overlap_notes: tuple[str, ...]
     """Relations to the recordings for training that could not be looked for."""
-    doubtful: tuple[Doubt, ...]
+    label_issues: tuple[LabelIssue, ...]
 
     @property
     def background_notes(self) -> tuple[str, ...]:
         """Say what the scores in background mean."""
         return tuple(describe_background(self.background, model=self.model, activation=self.activation))
 
-    def counted_with_unknown(self, name: str) -> Counted:
+    def counted_with_unknown(self, name: str) -> SampleSize:
         """Return how many recordings and species a metric of `with_unknown` is of."""
         known = self.counted[name]
         n_more = 0 if name in OF_ALL_RECORDINGS else self.n_unknown_recordings
-        return Counted(known.n_recordings + n_more, known.n_species + len(self.unknown_species))
+        return SampleSize(known.n_recordings + n_more, known.n_species + len(self.unknown_species))
 
     @property
     def coverage_notes(self) -> tuple[str, ...]:
@@ -188,8 +194,8 @@ class Evaluation:
     def as_record(self) -> dict[str, Any]:
         """Return what a run keeps of it: the bundle, and each metric of recordings with its interval."""
         names = ("bundle_id", "n_recordings", "n_unknown_recordings", "pool", "secondary")
-        about = {name: getattr(self, name) for name in names}
-        return {**about, "metrics": {name: vars(value) for name, value in self.by_recording.items()}}
+        fields = {name: getattr(self, name) for name in names}
+        return {**fields, "metrics": {name: vars(value) for name, value in self.by_recording.items()}}
 
 
 def evaluate(bundle: Bundle, scores: Scores, *, pool: Pool = "mean") -> Evaluation:
@@ -199,7 +205,7 @@ def evaluate(bundle: Bundle, scores: Scores, *, pool: Pool = "mean") -> Evaluati
     n_model_species = sum(label.kind == "species" for label in bundle.labels)
     unknown = _unknown_species(scores)
     calibration = bundle.info.calibration
-    probabilities = None if calibration is None else probabilities_of(known, calibration)
+    probabilities = None if calibration is None else apply_calibration(known, calibration)
     return Evaluation(
         model=bundle.info.name,
         bundle_id=bundle.id,
@@ -215,11 +221,11 @@ def evaluate(bundle: Bundle, scores: Scores, *, pool: Pool = "mean") -> Evaluati
         pool=pool,
         secondary=scores.secondary,
         by_recording={name: interval(metric, truth, by_recording) for name, metric in METRICS.items()},
-        counted={name: _counted(name, truth, by_recording) for name in METRICS},
+        counted={name: _count_rows(name, truth, by_recording) for name in METRICS},
         with_unknown=_with_unknown(scores, truth, by_recording) if unknown else {},
         by_window={name: float(metric(scores.truth, known)) for name, metric in METRICS.items()},
         species=_species(scores, truth, by_recording),
-        confusion=confusion_of(truth, by_recording),
+        confusion=count_confusions(truth, by_recording),
         calibration_error=classification.expected_calibration_error(scores.truth, known),
         reliability=_reliability(known, scores.truth),
         calibrated_error=(
@@ -233,9 +239,9 @@ def evaluate(bundle: Bundle, scores: Scores, *, pool: Pool = "mean") -> Evaluati
             for row, unknown in zip(scores.rows, scores.unknown_species, strict=False)
             for mark in row.annotations
         ),
-        leaks=learned_from(bundle, scores.rows),
-        leak_notes=overlap_notes(bundle, scores.rows),
-        doubtful=doubtful_labels(scores),
+        training_overlap=find_training_overlap(bundle, scores.rows),
+        overlap_notes=overlap_notes(bundle, scores.rows),
+        label_issues=find_label_issues(scores),
     )
 
 
@@ -246,34 +252,34 @@ def compare(first: Scores, second: Scores, *, pool: Pool = "mean") -> Comparison
     other = {row.recording_id: k for k, row in enumerate(second.rows)}
     shared = [k for k, name in enumerate(ids) if name in other]
 
-    def part(scores: Scores, rows: list[int]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    def select(scores: Scores, rows: list[int]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
         values, truth = scores.by_recording(pool)
         columns = [scores.classes.index(name) for name in classes]
         return values[rows][:, columns], truth[rows][:, columns]
 
     if not classes or not shared:
         nothing = Interval(float("nan"), float("nan"), float("nan"))
-        return Comparison(Counted(0, len(classes)), dict.fromkeys(PAIRED, nothing))
-    own, truth = part(first, shared)
-    others, _ = part(second, [other[ids[k]] for k in shared])
+        return Comparison(SampleSize(0, len(classes)), dict.fromkeys(PAIRED, nothing))
+    own, truth = select(first, shared)
+    others, _ = select(second, [other[ids[k]] for k in shared])
     return Comparison(
-        Counted(int(truth.any(1).sum()), len(classes)),
+        SampleSize(int(truth.any(1).sum()), len(classes)),
         {name: paired_interval(METRICS[name], truth, own, others) for name in PAIRED},
     )
 
 
-def _counted(name: str, truth: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> Counted:
+def _count_rows(name: str, truth: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> SampleSize:
     is_known = ~np.isnan(scores)
     rows = is_known.any(1) if name in OF_ALL_RECORDINGS else truth.any(1)
     columns = truth.any(0)
     if name == "macro_roc_auc":
         columns &= (~truth & is_known).any(0)
-    return Counted(int(rows.sum()), int(columns.sum()))
+    return SampleSize(int(rows.sum()), int(columns.sum()))
 
 
 def _unknown_species(scores: Scores) -> tuple[UnknownSpecies, ...]:
     counts = Counter(name for names in scores.unknown_species for name in names)
-    return tuple(UnknownSpecies(name, n) for name, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+    return tuple(UnknownSpecies(name, n) for name, n in sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])))
 
 
 def _is_unknown(scores: Scores, truth: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
@@ -301,8 +307,8 @@ def _with_unknown(
         def mean(all_truth: classification.BoolArray, values: classification.FloatArray) -> classification.FloatArray:
             known = metric(all_truth[..., :n_known], values[..., :n_known])
             n_never = all_truth[..., n_known:].any(-2).sum(-1)
-            n_found = all_truth[..., :n_known].any(-2).sum(-1)
-            return np.asarray(np.nan_to_num(known) * n_found / np.maximum(n_found + n_never, 1))
+            n_known_classes = all_truth[..., :n_known].any(-2).sum(-1)
+            return np.asarray(np.nan_to_num(known) * n_known_classes / np.maximum(n_known_classes + n_never, 1))
 
         return mean
 
@@ -360,7 +366,7 @@ def _species(
     )
 
 
-def confusion_of(truth: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+def count_confusions(truth: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     """Count, for each species, the best-scoring class of its rows [species, species]."""
     table = np.zeros((truth.shape[1], truth.shape[1]), np.int64)
     best = classification.best_index(scores)
@@ -371,11 +377,11 @@ def confusion_of(truth: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) 
 
 def _reliability(scores: npt.NDArray[np.float64], truth: npt.NDArray[np.bool_]) -> tuple[tuple[float, float, int], ...]:
     known = ~np.isnan(scores)
-    said, right = scores[known], truth[known]
-    bins = np.minimum((said * 10).astype(int), 9)
-    found = []
+    stated, correct = scores[known], truth[known]
+    bins = np.minimum((stated * 10).astype(int), 9)
+    bins_shown = []
     for k in range(10):
         here = bins == k
         if here.any():
-            found.append((float(said[here].mean()), float(right[here].mean()), int(here.sum())))
-    return tuple(found)
+            bins_shown.append((float(stated[here].mean()), float(correct[here].mean()), int(here.sum())))
+    return tuple(bins_shown)

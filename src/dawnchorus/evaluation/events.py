@@ -19,22 +19,22 @@ THRESHOLDS = (0.1, 0.25, 0.5, 0.75, 0.9)
 class EventCounts:
     """At one threshold: events found, those of them that touch a marked sound of their species, and the reverse."""
 
-    n_found: int
-    n_right: int
-    n_marked: int
-    n_marked_found: int
+    n_predicted: int
+    n_correct: int
+    n_annotated: int
+    n_recalled: int
     n_recordings: int = 0
     """Annotated recordings, in which it was counted."""
 
     @property
     def precision(self) -> float:
         """The share of events found that are right."""
-        return self.n_right / self.n_found if self.n_found else float("nan")
+        return self.n_correct / self.n_predicted if self.n_predicted else float("nan")
 
     @property
     def recall(self) -> float:
         """The share of marked sounds that are found."""
-        return self.n_marked_found / self.n_marked if self.n_marked else float("nan")
+        return self.n_recalled / self.n_annotated if self.n_annotated else float("nan")
 
     def as_json(self) -> dict[str, Any]:
         """Return counts and shares."""
@@ -50,10 +50,10 @@ def count_events(scores: Scores) -> dict[str, EventCounts]:
     annotated = [k for k, row in enumerate(scores.rows) if row.is_annotated]
     if not annotated:
         return {}
-    return {f"{threshold:g}": _counted(scores, annotated, threshold) for threshold in THRESHOLDS}
+    return {f"{threshold:g}": _count_at(scores, annotated, threshold) for threshold in THRESHOLDS}
 
 
-def _counted(scores: Scores, annotated: list[int], threshold: float) -> EventCounts:
+def _count_at(scores: Scores, annotated: list[int], threshold: float) -> EventCounts:
     """Count events, each of neighbouring windows above the threshold."""
     counts = np.zeros(4, int)
     for recording in annotated:
@@ -61,13 +61,13 @@ def _counted(scores: Scores, annotated: list[int], threshold: float) -> EventCou
         here = np.flatnonzero(scores.recording == recording)
         for k, name in enumerate(scores.classes):
             marked = [mark for mark in scores.rows[recording].annotations if mark.scientific_name == name]
-            found = join_windows(scores.start_s[here[scores.scores[here, k] >= threshold]], scores.window_s)
-            found = [each for each in found if _touch(marked, *each) or not _touch(unnamed, *each)]
-            right = sum(_touch(marked, start, end) for start, end in found)
-            hit = sum(any(touches(mark, start, end) for start, end in found) for mark in marked)
-            counts += (len(found), right, len(marked), hit)
-    n_found, n_right, n_marked, n_marked_found = counts.tolist()
-    return EventCounts(n_found, n_right, n_marked, n_marked_found, len(annotated))
+            events = join_windows(scores.start_s[here[scores.scores[here, k] >= threshold]], scores.window_s)
+            events = [each for each in events if _touch(marked, *each) or not _touch(unnamed, *each)]
+            correct = sum(_touch(marked, start, end) for start, end in events)
+            hit = sum(any(touches(mark, start, end) for start, end in events) for mark in marked)
+            counts += (len(events), correct, len(marked), hit)
+    n_predicted, n_correct, n_annotated, n_recalled = counts.tolist()
+    return EventCounts(n_predicted, n_correct, n_annotated, n_recalled, len(annotated))
 
 
 def _touch(marks: Sequence[Annotation], start_s: float, end_s: float) -> bool:
@@ -75,7 +75,7 @@ def _touch(marks: Sequence[Annotation], start_s: float, end_s: float) -> bool:
 
 
 def join_windows(start_s: FloatArray, window_s: float) -> list[tuple[float, float]]:
-    """Return start and end of each stretch that windows cover without a gap; `start_s` [windows] rises."""
+    """Return start and end of each segment that windows cover without a gap; `start_s` [windows] rises."""
     joined: list[tuple[float, float]] = []
     for start in start_s.tolist():
         if joined and start <= joined[-1][1] + 1e-3:

@@ -18,7 +18,7 @@ from dawnchorus.evaluation.scoring import score_data_set
 from dawnchorus.metrics.bootstrap import Interval
 from dawnchorus.models.bundle import RECORDINGS_NAME, Bundle, BundleInfo, file_sha256, write_bundle
 from dawnchorus.models.graphs.onnx_files import load_graph
-from dawnchorus.models.graphs.precision import Precision, halved, quantised
+from dawnchorus.models.graphs.precision import Precision, quantize, to_float16
 from dawnchorus.models.runner import milliseconds
 from dawnchorus.models.store import ModelStore
 
@@ -26,12 +26,12 @@ N_SHOWN, LISTEN_S = 64, 60.0
 """Windows from which the ranges of activations are estimated: the loudest of the first minute of as many recordings."""
 
 
-def shrink(
-    bundle: Bundle, folder: Path, precision: Precision, table: RecordingsTable, *, part: str, store: ModelStore
+def quantize_bundle(
+    bundle: Bundle, folder: Path, precision: Precision, table: RecordingsTable, *, split: str, store: ModelStore
 ) -> Bundle:
-    """Write the bundle with a smaller graph: "half" stores weights in half precision, "int8" computes in 8 bits.
+    """Write the bundle with a smaller graph: "float16" stores weights in half precision, "int8" computes in 8 bits.
 
-    Both bundles are measured on the recordings of `part`, and the differences are in the new one's card. Ranges for
+    Both bundles are measured on the recordings of `split`, and the differences are in the new one's card. Ranges for
     "int8" are taken from other recordings of the data set.
 
     Raises:
@@ -40,46 +40,48 @@ def shrink(
     """
     if bundle.info.graph != "model.onnx":
         raise ModelError(f"{bundle.folder}: expected an ONNX graph, found {bundle.info.graph}.")
-    rows = [row for row in table.rows if row.split == part]
-    others = [row for row in table.rows if row.split not in (part, None) and row.kind == "focal"]
+    rows = [row for row in table.rows if row.split == split]
+    others = [row for row in table.rows if row.split not in (split, None) and row.kind == "focal"]
     if not rows or (precision == "int8" and not others):
         raise InputError(
-            f"{table.folder}: expected recordings in the part {part!r} to measure on and, for int8, focal ones in "
+            f"{table.folder}: expected recordings in the part {split!r} to measure on and, for int8, focal ones in "
             f"another part to take ranges from. Split with `dawnchorus data split`."
         )
 
-    def write_files(target: Path) -> None:
-        if precision == "half":
-            onnx.save(halved(load_graph(bundle.graph_path)), target / "model.onnx")
+    def write_files(path: Path) -> None:
+        if precision == "float16":
+            onnx.save(to_float16(load_graph(bundle.graph_path)), path / "model.onnx")
         else:
-            quantised(bundle.graph_path, target / "model.onnx", _windows(bundle, table, others))
+            quantize(bundle.graph_path, path / "model.onnx", _windows(bundle, table, others))
         for name in ("range.onnx", RECORDINGS_NAME):
             if (bundle.folder / name).is_file():
-                (target / name).write_bytes((bundle.folder / name).read_bytes())
+                (path / name).write_bytes((bundle.folder / name).read_bytes())
 
-    def describe(target: Path) -> BundleInfo:
+    def describe(path: Path) -> BundleInfo:
         changes = {
             "name": f"{bundle.info.name}-{precision}",
-            "sha256": file_sha256(target / "model.onnx"),
+            "sha256": file_sha256(path / "model.onnx"),
             "source": f"{bundle.info.name} {bundle.id} in {_WORDS[precision]}",
             "made_by": f"dawnchorus {__version__}",
         }
         return bundle.info.model_copy(update=changes)
 
     def card(made: Bundle) -> str:
-        found = [score_data_set(each, table, rows, store=store) for each in (bundle, made)]
-        evaluations = [evaluate(each, scores) for each, scores in zip((bundle, made), found, strict=True)]
-        return _card(bundle, made, precision, evaluations, compare(found[1], found[0]).first_minus_other)
+        scores_of_both = [score_data_set(each, table, rows, store=store) for each in (bundle, made)]
+        evaluations = [evaluate(each, scores) for each, scores in zip((bundle, made), scores_of_both, strict=True)]
+        return _card(
+            bundle, made, precision, evaluations, compare(scores_of_both[1], scores_of_both[0]).first_minus_other
+        )
 
     return write_bundle(folder, write_graphs=write_files, describe=describe, labels=bundle.labels, card=card)
 
 
-_WORDS: dict[Precision, str] = {"half": "half precision", "int8": "8 bits"}
+_WORDS: dict[Precision, str] = {"float16": "half precision", "int8": "8 bits"}
 
 
 def _windows(bundle: Bundle, table: RecordingsTable, rows: Sequence[RecordingRow]) -> list[npt.NDArray[np.float32]]:
     """Windows of recordings spread over the data set."""
-    found, reason = [], ""
+    loudest, reason = [], ""
     for row in rows[:: -(-len(rows) // N_SHOWN)]:
         try:
             end_s = min(row.duration_s or LISTEN_S, LISTEN_S)
@@ -87,13 +89,13 @@ def _windows(bundle: Bundle, table: RecordingsTable, rows: Sequence[RecordingRow
         except AudioError as error:
             reason = str(error)
             continue
-        padded = np.pad(samples, (0, -len(samples) % bundle.n_window))
-        windows = padded.reshape(-1, bundle.n_window)
+        padded = np.pad(samples, (0, -len(samples) % bundle.window_samples))
+        windows = padded.reshape(-1, bundle.window_samples)
         if len(windows):
-            found.append(windows[(windows**2).sum(1).argmax()])
-    if not found:
+            loudest.append(windows[(windows**2).sum(1).argmax()])
+    if not loudest:
         raise InputError(f"{table.folder}: none of {len(rows)} recordings to take ranges from can be read: {reason}")
-    return found
+    return loudest
 
 
 def _card(
@@ -123,5 +125,5 @@ Measured on {after.n_recordings} recordings against {bundle.info.name} {bundle.i
 
 """
     card = bundle.folder / "MODEL_CARD.md"
-    about = card.read_text(encoding="utf-8") if card.is_file() else f"# {bundle.info.name}\n"
-    return f"{about.rstrip()}\n\n{loss}".replace(f"# {bundle.info.name}\n", f"# {made.info.name}\n", 1)
+    text = card.read_text(encoding="utf-8") if card.is_file() else f"# {bundle.info.name}\n"
+    return f"{text.rstrip()}\n\n{loss}".replace(f"# {bundle.info.name}\n", f"# {made.info.name}\n", 1)

@@ -42,7 +42,7 @@ class Scores:
     failures: dict[str, str]
     """Reasons why other recordings could not be scored, by recording_id."""
     unlabelled: tuple[str, ...] = ()
-    """The recording_id of each recording that was left out because nobody said what is in it."""
+    """The recording_id of each recording that was left out because it is unlabelled."""
     secondary: Secondary = "count"
     unknown_species: tuple[tuple[str, ...], ...] = ()
     """[recordings]: the species of each recording that the model does not know; empty: it knows all of them."""
@@ -102,7 +102,7 @@ def score_data_set(
     n_workers: int | None = None,
     classes: Sequence[str] | None = None,
     overlap_s: float = 0.0,
-    turns: int = 1,
+    tta_shifts: int = 1,
     secondary: Secondary = "count",
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Scores:
@@ -141,7 +141,7 @@ def score_data_set(
         species=wanted,
         thresholds=dict.fromkeys(bundle.info.thresholds, 0.0),
         overlap_s=overlap_s,
-        turns=turns,
+        tta_shifts=tta_shifts,
     )
     run = identify(list(by_path), options, model=bundle.folder, store=store, workers=n_workers, on_progress=on_progress)
     column = {known[name]: k for k, name in enumerate(wanted)}
@@ -150,15 +150,15 @@ def score_data_set(
     recording, starts, scores, present = [], [], [], []
     presence = Presence(wanted, secondary=secondary)
     for path, row in by_path.items():
-        found = run.table(path)
-        if found is None or not found.detections:
+        recording_table = run.table(path)
+        if recording_table is None or not recording_table.detections:
             failed.add(path)
             continue
         each: dict[tuple[float, float], FloatArray] = {}
-        for detection in found.detections:
+        for detection in recording_table.detections:
             values = each.setdefault((detection.start_s, detection.end_s), np.zeros(len(wanted)))
             values[column[known[detection.scientific_name]]] = detection.score
-        for (start_s, end_s), values in sorted(each.items(), key=lambda item: item[0]):
+        for (start_s, end_s), values in sorted(each.items(), key=lambda entry: entry[0]):
             recording.append(len(found_rows))
             starts.append(start_s)
             scores.append(values)

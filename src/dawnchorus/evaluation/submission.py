@@ -46,7 +46,7 @@ class Sample:
     notes: tuple[str, ...] = ()
     """Guesses made in reading the file, such as its encoding."""
 
-    def window_of(self, row_id: str) -> str:
+    def window_name(self, row_id: str) -> str:
         """Return the window that a row is about: recording and end; in 2022 the species' code stands between them."""
         if self.columns != (TARGET,):
             return row_id
@@ -63,7 +63,7 @@ class Sample:
     @property
     def recordings(self) -> frozenset[str]:
         """The names of the recordings that rows are about."""
-        return frozenset(self.window_of(row_id).rpartition("_")[0] for row_id in self.row_ids)
+        return frozenset(self.window_name(row_id).rpartition("_")[0] for row_id in self.row_ids)
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def write_submission(
     store: ModelStore,
     sample: Path | None,
     min_score: float = DEFAULT_MIN_SCORE,
-    turns: int = 1,
+    tta_shifts: int = 1,
     n_workers: int | None = None,
 ) -> Submission:
     """Write the file; with a sample, its rows in its order and shape, from those of `rows` that it names.
@@ -121,13 +121,15 @@ def write_submission(
         classes = [name for name in classes if name in wanted]
         notes += _check_classes(bundle, given, names)
     chosen = [row for row in rows if row.recording_id in named]
-    scores = score_data_set(bundle, table, chosen, store=store, classes=classes, turns=turns, n_workers=n_workers)
+    scores = score_data_set(
+        bundle, table, chosen, store=store, classes=classes, tta_shifts=tta_shifts, n_workers=n_workers
+    )
     ids, values = by_step(scores, named)
-    place = {name: k for k, name in enumerate(scores.classes)}
+    column_of = {name: k for k, name in enumerate(scores.classes)}
     windows = _Windows(
         rows=dict(zip(ids, values, strict=True)),
         codes=[codes.get(name, name) for name in scores.classes],
-        columns={alias: place[name] for alias, name in names.items() if name in place},
+        columns={alias: column_of[name] for alias, name in names.items() if name in column_of},
         thresholds=np.array([bundle.info.thresholds.get(name, min_score) for name in scores.classes]),
     )
     if given is None:
@@ -164,7 +166,7 @@ def by_step(scores: Scores, names: Mapping[str, str]) -> tuple[list[str], FloatA
     `names` are those that row ids begin with, by recording_id.
     """
     ids: list[str] = []
-    parts = []
+    blocks = []
     for number, row in enumerate(scores.rows):
         here = scores.recording == number
         starts, each = scores.start_s[here], scores.scores[here]
@@ -176,8 +178,8 @@ def by_step(scores: Scores, names: Mapping[str, str]) -> tuple[list[str], FloatA
             is_within = (starts <= STEP_S * (k + 0.5)) & (STEP_S * (k + 0.5) < starts + scores.window_s)
             values[k] = np.maximum(values[k], each[is_within].max(0, initial=0))
         ids += [f"{names[row.recording_id]}_{STEP_S * (k + 1)}" for k in range(n_steps)]
-        parts.append(values)
-    return ids, np.concatenate(parts)
+        blocks.append(values)
+    return ids, np.concatenate(blocks)
 
 
 def _named_recordings(table: RecordingsTable, rows: Sequence[RecordingRow], sample: Sample | None) -> dict[str, str]:
@@ -191,14 +193,14 @@ def _named_recordings(table: RecordingsTable, rows: Sequence[RecordingRow], samp
     undated = {name: re.sub(r"_\d{8}$", "", stem) for name, stem in stems.items()}
     known = sample.recordings
     named = {name: next((s for s in (stem, undated[name]) if s in known), None) for name, stem in stems.items()}
-    found = {name: stem for name, stem in named.items() if stem is not None}
-    if not found:
+    recordings = {name: stem for name, stem in named.items() if stem is not None}
+    if not recordings:
         raise InputError(
             f"{table.folder}: expected recordings that {sample.path} names, such as {min(known)}, found "
             f"{', '.join(sorted(stems.values())[:N_SHOWN]) or 'none'}. Give the data set of the competition's "
             f"soundscapes."
         )
-    return found
+    return recordings
 
 
 def _class_names(bundle: Bundle, table: RecordingsTable, sample: Path | None) -> tuple[dict[str, str], dict[str, str]]:
@@ -247,7 +249,7 @@ def _check_classes(bundle: Bundle, sample: Sample, names: Mapping[str, str]) -> 
 def _check_rows(sample: Sample, ids: Sequence[str], failures: Mapping[str, str]) -> list[str]:
     """Return a note of the windows that the sample does not ask for."""
     expected = Counter(sample.row_ids)
-    windows = {sample.window_of(row_id): row_id for row_id in reversed(sample.row_ids)}
+    windows = {sample.window_name(row_id): row_id for row_id in reversed(sample.row_ids)}
     there = Counter(ids)
     missing = [row_id for window, row_id in windows.items() if window not in there]
     doubled = sorted({name for counts in (expected, there) for name, n in counts.items() if n > 1})
@@ -277,8 +279,8 @@ def _write(path: Path, sample: Sample, windows: _Windows) -> None:
 
 def _scores(sample: Sample, row_id: str, windows: _Windows) -> list[str]:
     values = windows.rows[row_id]
-    places = [windows.columns.get(column) for column in sample.columns]
-    return ["0" if place is None else f"{values[place]:.6f}" for place in places]
+    columns = [windows.columns.get(column) for column in sample.columns]
+    return ["0" if column is None else f"{values[column]:.6f}" for column in columns]
 
 
 def _species(_sample: Sample, row_id: str, windows: _Windows) -> list[str]:
@@ -287,9 +289,9 @@ def _species(_sample: Sample, row_id: str, windows: _Windows) -> list[str]:
 
 
 def _target(sample: Sample, row_id: str, windows: _Windows) -> list[str]:
-    place = windows.columns.get(row_id.rpartition("_")[0].rpartition("_")[2])
-    values = windows.rows[sample.window_of(row_id)]
-    return [str(place is not None and bool(values[place] >= windows.thresholds[place]))]
+    column = windows.columns.get(row_id.rpartition("_")[0].rpartition("_")[2])
+    values = windows.rows[sample.window_name(row_id)]
+    return [str(column is not None and bool(values[column] >= windows.thresholds[column]))]
 
 
 _CELLS: dict[tuple[str, ...], Callable[[Sample, str, _Windows], list[str]]] = {

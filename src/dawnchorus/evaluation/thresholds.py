@@ -69,12 +69,12 @@ def thresholds_for_precision(
         groups: [windows]; windows of one number are one piece of evidence. Default: each window is one.
     """
     groups = np.arange(len(scores)) if groups is None else groups
-    found = {}
+    thresholds = {}
     for k, name in enumerate(classes):
         is_known = ~np.isnan(scores[:, k])
         cuts = _cuts(scores[is_known, k], truth[is_known, k], groups[is_known])
-        found[name] = _choose(cuts, precision) or _refuse(cuts, precision)
-    return found
+        thresholds[name] = _choose(cuts, precision) or _refuse(cuts, precision)
+    return thresholds
 
 
 def groups_of_windows(scores: Scores) -> IntArray:

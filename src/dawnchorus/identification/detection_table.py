@@ -16,10 +16,10 @@ from dawnchorus.identification.options import Options
 from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.weeks import week_of
-from dawnchorus.inference.scoring import ChannelHits, Scored
+from dawnchorus.inference.scoring import ChannelHits, ScoredRecording
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.models.runner import probabilities_of
-from dawnchorus.types import Detection, Origin, RecordingTable, Span
+from dawnchorus.models.runner import apply_calibration
+from dawnchorus.types import Detection, Origin, RecordingTable, Segment
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class TableBuilder:
     origins: dict[Path, Origin]
     """Places and times from a `--recordings` table, by absolute path; they take precedence over the file's metadata."""
 
-    def build(self, scored: Scored) -> RecordingTable:
+    def build(self, scored: ScoredRecording) -> RecordingTable:
         """Build the detections, with time and place, ordered by start, then by falling score."""
         origin = self.origin(scored.path, scored.origin)
         day = self._given_day(scored.path) or origin.start_time
@@ -58,7 +58,9 @@ class TableBuilder:
             n_channels=len(scored.channels) if options.channel == "each" else None,
         )
 
-    def _rows(self, scored: Scored, channel: ChannelHits, expected: list[bool | None] | None) -> Iterator[Detection]:
+    def _rows(
+        self, scored: ScoredRecording, channel: ChannelHits, expected: list[bool | None] | None
+    ) -> Iterator[Detection]:
         """Yield the detections in one channel; `expected` has what the range filter says of each class."""
         labels, calibration = self.bundle.labels, self.bundle.info.calibration
         options = self.options
@@ -78,7 +80,7 @@ class TableBuilder:
                 kind=label.kind,
                 score=score,
                 in_range=in_range,
-                probability=None if calibration is None else float(probabilities_of(np.array(score), calibration)),
+                probability=None if calibration is None else float(apply_calibration(np.array(score), calibration)),
                 human_voice=human_voice,
                 channel=channel.channel,
             )
@@ -112,8 +114,8 @@ class TableBuilder:
         return self.range_filter.expected(latitude=origin.latitude, longitude=origin.longitude, week=week)
 
 
-def _has_any(spans: Sequence[Span], start_s: float, end_s: float) -> bool:
-    return any(span.start_s < end_s and span.end_s > start_s for span in spans)
+def _has_any(segments: Sequence[Segment], start_s: float, end_s: float) -> bool:
+    return any(segment.start_s < end_s and segment.end_s > start_s for segment in segments)
 
 
 _GAP_S = timedelta(milliseconds=1).total_seconds()

@@ -30,8 +30,8 @@ class Estimate:
     n_files: int
     duration_s: float
     """Seconds to score: of channels that are scored by themselves, the sum."""
-    needed_s: float
-    """Time that the run will take, about."""
+    estimated_s: float
+    """Estimated duration of the run."""
     output_bytes: int
     """Size of a csv with one detection in every window."""
 
@@ -42,7 +42,7 @@ def estimate_run(
     plan: WindowPlan,
     *,
     n_workers: int,
-    turns: int = 1,
+    tta_shifts: int = 1,
     channel: ChannelOption = "mean",
     clock: Callable[[], float],
 ) -> Estimate:
@@ -50,13 +50,13 @@ def estimate_run(
     probed = paths[:: max(len(paths) // MAX_PROBED, 1)]
     known = _durations(probed, channel)
     duration_s = sum(known) * len(paths) / max(len(probed), 1)
-    n_windows = duration_s * plan.rate_hz / plan.n_hop
-    session = open_session(bundle, turns=turns)
-    windows = np.zeros((BATCH_WINDOWS, plan.n_window), np.float32)
+    n_windows = duration_s * plan.rate_hz / plan.hop_samples
+    session = open_session(bundle, tta_shifts=tta_shifts)
+    windows = np.zeros((BATCH_WINDOWS, plan.window_samples), np.float32)
     session.run(windows)
-    begin = clock()
+    start_s = clock()
     session.run(windows)
-    per_window_s = (clock() - begin) / BATCH_WINDOWS
+    per_window_s = (clock() - start_s) / BATCH_WINDOWS
     return Estimate(len(paths), duration_s, n_windows * per_window_s / n_workers, round(n_windows * ROW_BYTES))
 
 

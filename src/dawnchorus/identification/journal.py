@@ -22,8 +22,8 @@ from dawnchorus.audio.metadata import origin_from_json, origin_to_json
 from dawnchorus.errors import JournalDamagedError, OutputError
 from dawnchorus.identification.output_paths import printable, shared_folder
 from dawnchorus.inference.preparation import Kept
-from dawnchorus.inference.scoring import HIT, ChannelHits, Failed, Scored
-from dawnchorus.types import AudioInfo, Origin, Span
+from dawnchorus.inference.scoring import HIT, ChannelHits, FailedRecording, ScoredRecording
+from dawnchorus.types import AudioInfo, Origin, Segment
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS run (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -59,6 +59,10 @@ def file_mark(path: Path) -> FileMark:
     except OSError:
         return NO_FILE
     return status.st_size, status.st_mtime_ns
+
+
+_RENAMED_PARAMETERS = {"turns": "tta_shifts"}
+"""Names of parameters in journals written before 2026-12, and their names today."""
 
 
 def _key(path: Path) -> bytes:
@@ -113,7 +117,9 @@ class Journal:
         """Parameters of the run; None for a new journal."""
         with self._explain():
             row = self._db.execute("SELECT value FROM run WHERE key = 'parameters'").fetchone()
-        return None if row is None else json.loads(row[0])
+        if row is None:
+            return None
+        return {_RENAMED_PARAMETERS.get(name, name): value for name, value in json.loads(row[0]).items()}
 
     @property
     def written(self) -> dict[str, Any] | None:
@@ -163,16 +169,16 @@ class Journal:
             ).fetchone()
         return row is not None and mark in (row, NO_FILE)
 
-    def add(self, result: Scored | Failed, mark: FileMark) -> None:
+    def add(self, result: ScoredRecording | FailedRecording, mark: FileMark) -> None:
         """Write one result; it is safe on disk when this returns. `mark` is the file's from before it was read."""
-        if isinstance(result, Failed):
+        if isinstance(result, FailedRecording):
             values: list[Any] = ["failed", printable(result.reason), None, None, None]
         else:
             about = {
                 "info": asdict(result.info),
                 "origin": origin_to_json(result.origin),
                 "warnings": [printable(warning) for warning in result.warnings],
-                "speech": [(span.start_s, span.end_s) for span in result.speech],
+                "speech": [(segment.start_s, segment.end_s) for segment in result.speech],
             }
             hits, fields = _pack(result.channels)
             values = ["done", None, result.duration_s, json.dumps(about | fields), hits]
@@ -193,7 +199,7 @@ class Journal:
         with self._explain():
             self._db.execute("UPDATE recordings SET in_table = 1 WHERE path = ?", [_key(path)])
 
-    def read(self, path: Path) -> Scored | Failed | None:
+    def read(self, path: Path) -> ScoredRecording | FailedRecording | None:
         """Read the results of a recording; None if it has not been scored."""
         with self._explain():
             row = self._db.execute(
@@ -204,19 +210,19 @@ class Journal:
             return None
         status, reason, duration_s, about, hits = row
         if status == "failed":
-            return Failed(path, reason)
+            return FailedRecording(path, reason)
         fields = json.loads(about)
-        return Scored(
+        return ScoredRecording(
             path=path,
             info=AudioInfo(**fields["info"]),
             origin=origin_from_json(fields["origin"]),
             duration_s=duration_s,
             warnings=tuple(fields["warnings"]),
             channels=_unpack(hits, fields),
-            speech=tuple(Span(*times) for times in fields.get("speech", ())),
+            speech=tuple(Segment(*times) for times in fields.get("speech", ())),
         )
 
-    def read_note(self, path: Path) -> Failed | Note | None:
+    def read_note(self, path: Path) -> FailedRecording | Note | None:
         """As `read`, without the hits: cheap for any number of recordings."""
         with self._explain():
             row = self._db.execute(
@@ -226,7 +232,7 @@ class Journal:
             return None
         status, reason, duration_s, about = row
         if status == "failed":
-            return Failed(path, reason)
+            return FailedRecording(path, reason)
         fields = json.loads(about)
         speech_s = sum(end - start for start, end in fields.get("speech", ()))
         kept_s = tuple(each.kept_s(duration_s) for each in _unpack(b"", fields))
@@ -262,11 +268,11 @@ def _unpack(hits: bytes, fields: dict[str, Any]) -> tuple[ChannelHits, ...]:
 
 
 def _kept_fields(kept: Kept) -> dict[str, Any]:
-    return {} if kept.is_whole else {"kept": [(span.start_s, span.end_s) for span in kept.spans]}
+    return {} if kept.is_whole else {"kept": [(segment.start_s, segment.end_s) for segment in kept.segments]}
 
 
 def _read_kept(fields: dict[str, Any]) -> Kept:
-    return Kept(tuple(Span(*times) for times in fields.get("kept", ())), is_whole="kept" not in fields)
+    return Kept(tuple(Segment(*times) for times in fields.get("kept", ())), is_whole="kept" not in fields)
 
 
 def set_aside(path: Path) -> Path:

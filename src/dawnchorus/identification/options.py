@@ -11,7 +11,7 @@ from dawnchorus.types import ChannelOption
 DEFAULT_MIN_SCORE = 0.25
 DEFAULT_RANGE_THRESHOLD = 0.03
 N_WEEKS = 48
-MAX_TURNS = 16
+MAX_TTA_SHIFTS = 16
 
 SpeechUse = Literal["flag", "blank", "drop"]
 """Mark what has a human voice; also silence the voice in clips, pictures and pages; also drop what it is in."""
@@ -32,8 +32,8 @@ class Options:
 
     min_score: float = DEFAULT_MIN_SCORE
     overlap_s: float = 0.0
-    turns: int = 1
-    """Test-time augmentation: each window is scored so many times, turned around in time, and the logits averaged."""
+    tta_shifts: int = 1
+    """Test-time augmentation: number of circular time shifts of each window over which logits are averaged."""
     channel: ChannelOption = "mean"
     """The channel of a recording with several that is scored; "each": all, each by itself."""
     top: int | None = None
@@ -57,7 +57,7 @@ class Options:
     def __post_init__(self) -> None:
         _require(0 <= self.min_score <= 1, "min_score", "a number from 0 to 1", self.min_score)
         _require(self.overlap_s >= 0, "overlap", "0 or more seconds", self.overlap_s)
-        _require(1 <= self.turns <= MAX_TURNS, "turns", f"1 to {MAX_TURNS}", self.turns)
+        _require(1 <= self.tta_shifts <= MAX_TTA_SHIFTS, "tta_shifts", f"1 to {MAX_TTA_SHIFTS}", self.tta_shifts)
         channels = get_args(ChannelOption)
         _require(self.channel in channels, "channel", f"one of {', '.join(channels)}", self.channel)
         _require(self.top is None or self.top >= 1, "top", "1 or more", self.top)
@@ -106,7 +106,7 @@ class Options:
         # What was added later is left out where it is off, so that journals of older versions are still gone on with.
         later = {
             "find_speech": (True, self.speech is not None),
-            "turns": (self.turns, self.turns > 1),
+            "tta_shifts": (self.tta_shifts, self.tta_shifts > 1),
             "channel": (self.channel, self.channel != "mean"),
         }
         return {name: fields[name] for name in names} | {name: value for name, (value, is_on) in later.items() if is_on}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from dawnchorus.errors import Busy, InputError, JournalDamagedError, OutputExists
+from dawnchorus.errors import BusyError, InputError, JournalDamagedError, OutputExistsError
 from dawnchorus.formats.registry import TableFormat, format_of_file, table_format
 from dawnchorus.formats.text import text_stream
 from dawnchorus.identification.journal import Journal, set_aside
@@ -73,7 +73,7 @@ class Target:
         """Keep other processes away.
 
         Raises:
-            Busy: another process is writing here.
+            BusyError: another process is writing here.
             OutputError: the place cannot be written.
         """
         folder = self._state.parent
@@ -83,7 +83,7 @@ class Target:
             folder.mkdir(parents=True, exist_ok=True)
             lock.acquire()
         except Timeout:
-            raise Busy(
+            raise BusyError(
                 f"{self.path}: another dawnchorus process is writing here. Wait for it, or choose another output."
             ) from None
         except OSError as error:
@@ -101,7 +101,7 @@ class Target:
         A damaged journal is set aside: `Journal.replaced` says where it is.
 
         Raises:
-            OutputExists: a finished run or another file is there, and may not be touched.
+            OutputExistsError: a finished run or another file is there, and may not be touched.
             InputError: the run to continue had another model or other options.
             JournalDamagedError: the journal of the run to add to is damaged.
         """
@@ -128,7 +128,7 @@ class Target:
     def _refuse_existing(self, paths: Sequence[Path]) -> None:
         in_the_way = next((place for place in self._places(paths) if place.exists()), None)
         if in_the_way is not None:
-            raise OutputExists(
+            raise OutputExistsError(
                 f"{in_the_way} is there already. Use --overwrite to replace it, or choose another output."
             )
 
@@ -157,7 +157,7 @@ class Target:
                 f"continue it, --overwrite to begin again, or choose another output."
             )
         if journal.written is not None and not resume and self.path.exists():
-            raise OutputExists(
+            raise OutputExistsError(
                 f"{self.path} holds a finished run. Use --resume to add new recordings to it, --overwrite to replace "
                 f"it, or choose another output."
             )

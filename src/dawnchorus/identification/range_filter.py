@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from dawnchorus.errors import ModelNotFound
+from dawnchorus.errors import ModelNotFoundError
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.graphs.onnx_files import open_onnx_session
 
@@ -21,12 +21,12 @@ class RangeFilter:
     Species are matched by scientific name; a class that the range model does not know is neither in nor out.
 
     Raises:
-        ModelNotFound: the bundle has no range model.
+        ModelNotFoundError: the bundle has no range model.
     """
 
     def __init__(self, source: Bundle, *, bundle: Bundle, threshold: float) -> None:
         if not source.range_path.is_file():
-            raise ModelNotFound(
+            raise ModelNotFoundError(
                 f"{source.folder}: this bundle has no range model. Leave latitude and longitude out, or run "
                 f"`dawnchorus models pull birdnet`."
             )

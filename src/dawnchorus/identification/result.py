@@ -17,7 +17,7 @@ from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.journal import Journal, Note
 from dawnchorus.identification.options import Options
 from dawnchorus.identification.output_paths import printable
-from dawnchorus.inference.scoring import Failed, Scored
+from dawnchorus.inference.scoring import FailedRecording, ScoredRecording
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.types import Provenance, RecordingTable
 
@@ -75,7 +75,7 @@ class Run:
     def table(self, path: Path) -> RecordingTable | None:
         """Return the table of one recording; None if it failed."""
         found = self.journal.read(path)
-        return self.builder.build(found) if isinstance(found, Scored) else None
+        return self.builder.build(found) if isinstance(found, ScoredRecording) else None
 
     def species_counts(self) -> Counter[tuple[str, str, str]]:
         """Count detections by kind, scientific and common name."""
@@ -89,7 +89,7 @@ class Run:
         clocks, rests = ClockReport(), RestReport()
         for path in self.paths:
             note = self.journal.read_note(path)
-            if isinstance(note, Failed):
+            if isinstance(note, FailedRecording):
                 self.failures.append(Problem(printable(path), note.reason))
             elif isinstance(note, Note):
                 self.warnings.extend(Problem(printable(path), warning) for warning in note.warnings)

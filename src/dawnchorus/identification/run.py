@@ -23,8 +23,8 @@ from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.result import Problem, Progress, Run
 from dawnchorus.inference.preparation import Cleaner, open_cleaner
-from dawnchorus.inference.scoring import Failed, ScoreFilter, score_recordings
-from dawnchorus.inference.speech import SpeechFinder
+from dawnchorus.inference.scoring import FailedRecording, ScoreFilter, score_recordings
+from dawnchorus.inference.speech import VoiceActivityDetector
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.catalog.silero import speech_graph
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
@@ -70,9 +70,9 @@ def identify(
     Raises:
         InputError: no recordings, or an option out of range, or another model or options than the run to continue.
         ModelError: the model cannot be had or run.
-        OutputExists: `out` is there already, and neither `resume` nor `overwrite` was given.
+        OutputExistsError: `out` is there already, and neither `resume` nor `overwrite` was given.
         OutputError: results cannot be written.
-        Busy: another process is writing to `out`.
+        BusyError: another process is writing to `out`.
     """
     options = options or Options()
     found = find_recordings([paths] if isinstance(paths, str | os.PathLike) else paths)
@@ -84,7 +84,7 @@ def identify(
     range_filter = range_filter_of(bundle, options, recordings, store)
     builder = TableBuilder(bundle, plan, options, range_filter, recordings or {})
     score_filter = build_score_filter(bundle, options)
-    finder = SpeechFinder(speech_graph(store.folder)) if options.speech is not None else None
+    detector = VoiceActivityDetector(speech_graph(store.folder)) if options.speech is not None else None
     cleaner = open_cleaner(bundle.info.cleaning, store.folder)
     # Two bundles may have one graph, and activate or clean differently.
     key = {"bundle_id": bundle.id, "activation": bundle.info.activation, **options.scoring()}
@@ -98,7 +98,7 @@ def identify(
         if journal.replaced is not None:
             lost = "the journal of an earlier run was damaged, so its results could not be used; it is kept"
             run.warnings.append(Problem(printable(journal.replaced), lost))
-        _score_waiting(run, score_filter, workers or usable_cores(), cleaner, finder, on_progress)
+        _score_waiting(run, score_filter, workers or usable_cores(), cleaner, detector, on_progress)
         run.take_notes()
         run.notes += _notes_on_thresholds(bundle, options)
         return run
@@ -126,7 +126,7 @@ def _score_waiting(
     score_filter: ScoreFilter,
     n_workers: int,
     cleaner: Cleaner,
-    speech_finder: SpeechFinder | None,
+    speech_detector: VoiceActivityDetector | None,
     on_progress: Callable[[Progress], None] | None,
 ) -> None:
     """Score what the journal does not have yet, and write every result to it as it comes."""
@@ -147,7 +147,7 @@ def _score_waiting(
 
     def note_windows(n: int) -> None:
         with lock:
-            progress.scored_s += n * plan.n_hop / plan.rate_hz
+            progress.scored_s += n * plan.hop_samples / plan.rate_hz
         if on_progress:
             on_progress(progress)
 
@@ -158,15 +158,15 @@ def _score_waiting(
         score_filter=score_filter,
         n_workers=n_workers,
         cleaner=cleaner,
-        turns=run.builder.options.turns,
+        tta_shifts=run.builder.options.tta_shifts,
         channel=run.builder.options.channel,
-        speech_finder=speech_finder,
+        speech_detector=speech_detector,
         on_windows=note_windows,
     )
     with closing(results):  # also where `on_progress` raises: threads and decoders end now, not with the exception
         for result in results:
             journal.add(result, marks[result.path])
-            if isinstance(result, Failed):
+            if isinstance(result, FailedRecording):
                 progress.n_failed += 1
             else:
                 progress.n_done += 1

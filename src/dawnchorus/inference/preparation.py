@@ -17,16 +17,16 @@ import numpy.typing as npt
 
 from dawnchorus.audio.decode import MAX_DECODED_SAMPLES
 from dawnchorus.audio.noise import reduce_noise
-from dawnchorus.audio.process import DecoderProcess, Ended, Opened
-from dawnchorus.inference.speech import Listening, SpeechFinder
+from dawnchorus.audio.process import DecodeFinished, DecoderProcess, DecodeStarted
+from dawnchorus.inference.speech import VadStream, VoiceActivityDetector
 from dawnchorus.models.catalog.silero import speech_graph
 from dawnchorus.models.cleaning import Cleaning
-from dawnchorus.types import ChannelSource, Span
+from dawnchorus.types import ChannelSource, Segment
 
 FloatArray = npt.NDArray[np.float32]
 
 CHUNK_S = 120.0
-"""Noise is estimated in stretches of this length, so that memory does not depend on a recording's."""
+"""Noise is estimated in chunks of this length, so that memory does not depend on a recording's."""
 
 _FRAME, _HOP = 2048, 512
 """Samples in a frame whose level is measured for trimming, and between the centres of neighbouring frames."""
@@ -34,49 +34,49 @@ _FRAME, _HOP = 2048, 512
 
 @dataclass(frozen=True)
 class Kept:
-    """Spans of a recording that cleaning keeps, in order; without any spans, nothing is removed.
+    """Segments of a recording that cleaning keeps, in order; without any segments, nothing is removed.
 
     Args:
-        spans: seconds of the recording.
+        segments: seconds of the recording.
         is_whole: the whole recording is kept.
     """
 
-    spans: tuple[Span, ...] = ()
+    segments: tuple[Segment, ...] = ()
     is_whole: bool = True
 
     def start_s(self, kept_s: float) -> float:
         """Return the time in the recording of what begins at `kept_s` of the kept sound, both in seconds."""
-        if self.is_whole or not self.spans:
+        if self.is_whole or not self.segments:
             return kept_s
-        k = max(bisect.bisect_right(self._begins, kept_s + 1e-9) - 1, 0)
-        return self.spans[k].start_s + kept_s - self._begins[k]
+        k = max(bisect.bisect_right(self._starts_s, kept_s + 1e-9) - 1, 0)
+        return self.segments[k].start_s + kept_s - self._starts_s[k]
 
     def end_s(self, kept_s: float) -> float:
         """Return the time in the recording of what ends at `kept_s` of the kept sound, both in seconds."""
-        if self.is_whole or not self.spans:
+        if self.is_whole or not self.segments:
             return kept_s
-        k = max(bisect.bisect_left(self._begins, kept_s - 1e-9) - 1, 0)
-        return min(self.spans[k].start_s + kept_s - self._begins[k], self.spans[k].end_s)
+        k = max(bisect.bisect_left(self._starts_s, kept_s - 1e-9) - 1, 0)
+        return min(self.segments[k].start_s + kept_s - self._starts_s[k], self.segments[k].end_s)
 
     def kept_s(self, recording_s: float) -> float:
         """Return the time in the kept sound of a time in the recording; of one that is removed, the cut's."""
-        if self.is_whole or not self.spans:
+        if self.is_whole or not self.segments:
             return recording_s
-        k = max(bisect.bisect_right([span.start_s for span in self.spans], recording_s) - 1, 0)
-        inside_s = min(max(recording_s - self.spans[k].start_s, 0.0), self.spans[k].length_s)
-        return self._begins[k] + inside_s
+        k = max(bisect.bisect_right([segment.start_s for segment in self.segments], recording_s) - 1, 0)
+        inside_s = min(max(recording_s - self.segments[k].start_s, 0.0), self.segments[k].length_s)
+        return self._starts_s[k] + inside_s
 
-    def removed(self, duration_s: float) -> tuple[Span, ...]:
-        """Return the spans that cleaning removes from a recording of this length."""
+    def removed(self, duration_s: float) -> tuple[Segment, ...]:
+        """Return the segments that cleaning removes from a recording of this length."""
         if self.is_whole:
             return ()
-        ends = [0.0, *(span.end_s for span in self.spans)]
-        starts = [*(span.start_s for span in self.spans), duration_s]
-        return tuple(Span(a, b) for a, b in zip(ends, starts, strict=True) if b > a)
+        ends = [0.0, *(segment.end_s for segment in self.segments)]
+        starts = [*(segment.start_s for segment in self.segments), duration_s]
+        return tuple(Segment(a, b) for a, b in zip(ends, starts, strict=True) if b > a)
 
     @cached_property
-    def _begins(self) -> list[float]:
-        lengths = np.array([span.length_s for span in self.spans[:-1]])
+    def _starts_s(self) -> list[float]:
+        lengths = np.array([segment.length_s for segment in self.segments[:-1]])
         return [0.0, *np.cumsum(lengths).tolist()]
 
 
@@ -91,13 +91,13 @@ class Cleaner:
 
     Args:
         cleaning: the steps.
-        finder: finds speech; needed where speech is cut.
+        detector: finds speech; needed where speech is cut.
     """
 
-    def __init__(self, cleaning: Cleaning, finder: SpeechFinder | None = None) -> None:
-        if cleaning.cut_speech and finder is None:
-            raise ValueError("cut_speech needs a SpeechFinder")
-        self.cleaning, self._finder = cleaning, finder
+    def __init__(self, cleaning: Cleaning, detector: VoiceActivityDetector | None = None) -> None:
+        if cleaning.cut_speech and detector is None:
+            raise ValueError("cut_speech needs a VoiceActivityDetector")
+        self.cleaning, self._detector = cleaning, detector
 
     def decode(
         self,
@@ -107,59 +107,60 @@ class Cleaner:
         rate_hz: int,
         max_samples: int = MAX_DECODED_SAMPLES,
         channel: ChannelSource = "mean",
-    ) -> Iterator[Opened | Kept | FloatArray | Ended]:
-        """Yield `Opened`, `Kept` where parts are removed, mono blocks [samples] at `rate_hz` of what is kept, `Ended`.
+    ) -> Iterator[DecodeStarted | Kept | FloatArray | DecodeFinished]:
+        """Yield `DecodeStarted`, `Kept` where segments are removed, kept mono blocks [samples], `DecodeFinished`.
 
-        Where parts are removed, the recording is decoded twice. A block is valid until the next item is asked for.
+        Blocks are at `rate_hz`. Where segments are removed, the recording is decoded twice. A block is valid until the
+        next one is requested.
 
         Raises:
             AudioError: the recording cannot be decoded, or the decoder crashed or hung on it.
-            MissingExtra: noisereduce is not installed.
+            MissingExtraError: noisereduce is not installed.
         """
-        parts = decoder.decode(path, rate_hz=rate_hz, max_samples=max_samples, channel=channel)
+        messages = decoder.decode(path, rate_hz=rate_hz, max_samples=max_samples, channel=channel)
         if not self.cleaning:
-            yield from parts
+            yield from messages
             return
         kept = WHOLE
         if self.cleaning.removes:
             searched = decoder.decode(path, rate_hz=rate_hz, max_samples=max_samples, channel=channel)
             kept = self._find_kept(searched, rate_hz)
         n_read = 0
-        for part in _chunks(parts, rate_hz) if self.cleaning.denoise else parts:
-            if isinstance(part, Opened):
-                yield part
+        for message in _chunks(messages, rate_hz) if self.cleaning.denoise else messages:
+            if isinstance(message, DecodeStarted):
+                yield message
                 if not kept.is_whole:
                     yield kept
-            elif isinstance(part, Ended):
-                yield part
+            elif isinstance(message, DecodeFinished):
+                yield message
             else:
-                yield from self._clean(part, n_read, kept, rate_hz)
-                n_read += len(part)
+                yield from self._clean(message, n_read, kept, rate_hz)
+                n_read += len(message)
 
     def _clean(self, block: FloatArray, n_before: int, kept: Kept, rate_hz: int) -> Iterator[FloatArray]:
-        places = [(0, len(block))] if kept.is_whole else samples_in(kept.spans, n_before, len(block), rate_hz)
-        if places and self.cleaning.denoise is not None:
+        ranges = [(0, len(block))] if kept.is_whole else sample_ranges(kept.segments, n_before, len(block), rate_hz)
+        if ranges and self.cleaning.denoise is not None:
             block = reduce_noise(block, rate_hz=rate_hz, kind=self.cleaning.denoise)
-        for start, stop in places:
+        for start, stop in ranges:
             yield block[start:stop]
 
-    def _find_kept(self, parts: Iterator[Opened | FloatArray | Ended], rate_hz: int) -> Kept:
+    def _find_kept(self, messages: Iterator[DecodeStarted | FloatArray | DecodeFinished], rate_hz: int) -> Kept:
         """Go through the whole recording once: chunk by chunk, words at edges would be missed."""
-        listening = None if self._finder is None else Listening(self._finder, rate_hz=rate_hz)
+        vad_stream = None if self._detector is None else VadStream(self._detector, rate_hz=rate_hz)
         levels = _Levels()
         n = 0
-        for part in parts:
-            if isinstance(part, Opened | Ended):
+        for message in messages:
+            if isinstance(message, DecodeStarted | DecodeFinished):
                 continue
-            n += len(part)
-            if listening is not None:
-                listening.add(part)
+            n += len(message)
+            if vad_stream is not None:
+                vad_stream.add(message)
             if self.cleaning.trim_db is not None:
-                levels.add(part)
-        first, last = (0, n) if self.cleaning.trim_db is None else _trimmed(levels.frames(), self.cleaning.trim_db, n)
-        removed = listening.finish() if listening is not None else ()
-        spans = _without(Span(first / rate_hz, last / rate_hz), removed) if n else []
-        return Kept(tuple(spans), is_whole=(first, last) == (0, n) and not removed)
+                levels.add(message)
+        first, last = (0, n) if self.cleaning.trim_db is None else _trim(levels.frames(), self.cleaning.trim_db, n)
+        removed = vad_stream.finish() if vad_stream is not None else ()
+        segments = _without(Segment(first / rate_hz, last / rate_hz), removed) if n else []
+        return Kept(tuple(segments), is_whole=(first, last) == (0, n) and not removed)
 
 
 def open_cleaner(cleaning: Cleaning | None, folder: Path) -> Cleaner:
@@ -169,48 +170,50 @@ def open_cleaner(cleaning: Cleaning | None, folder: Path) -> Cleaner:
         ModelError: see `speech_graph`.
     """
     steps = cleaning or Cleaning()
-    return Cleaner(steps, SpeechFinder(speech_graph(folder)) if steps.cut_speech else None)
+    return Cleaner(steps, VoiceActivityDetector(speech_graph(folder)) if steps.cut_speech else None)
 
 
-def _chunks(parts: Iterator[Opened | FloatArray | Ended], rate_hz: int) -> Iterator[Opened | FloatArray | Ended]:
+def _chunks(
+    messages: Iterator[DecodeStarted | FloatArray | DecodeFinished], rate_hz: int
+) -> Iterator[DecodeStarted | FloatArray | DecodeFinished]:
     """Join the blocks to chunks of `CHUNK_S`."""
     waiting: list[FloatArray] = []
     n = 0
-    for part in parts:
-        if isinstance(part, Opened):
-            yield part
+    for message in messages:
+        if isinstance(message, DecodeStarted):
+            yield message
             continue
-        if not isinstance(part, Ended):
-            waiting.append(part.copy())
-            n += len(part)
-        if waiting and (isinstance(part, Ended) or n >= CHUNK_S * rate_hz):
+        if not isinstance(message, DecodeFinished):
+            waiting.append(message.copy())
+            n += len(message)
+        if waiting and (isinstance(message, DecodeFinished) or n >= CHUNK_S * rate_hz):
             yield np.concatenate(waiting)
             waiting, n = [], 0
-        if isinstance(part, Ended):
-            yield part
+        if isinstance(message, DecodeFinished):
+            yield message
 
 
-def samples_in(spans: Sequence[Span], n_before: int, n: int, rate_hz: int) -> list[tuple[int, int]]:
-    """Return the first and last samples of each span within a block of `n` samples that begins at sample `n_before`."""
-    places = []
-    for span in spans:
-        start = max(round(span.start_s * rate_hz) - n_before, 0)
-        stop = min(round(span.end_s * rate_hz) - n_before, n)
+def sample_ranges(segments: Sequence[Segment], n_before: int, n: int, rate_hz: int) -> list[tuple[int, int]]:
+    """Return the first and last samples of each segment in a block of `n` samples that starts at sample `n_before`."""
+    ranges = []
+    for segment in segments:
+        start = max(round(segment.start_s * rate_hz) - n_before, 0)
+        stop = min(round(segment.end_s * rate_hz) - n_before, n)
         if start < stop:
-            places.append((start, stop))
-    return places
+            ranges.append((start, stop))
+    return ranges
 
 
-def _without(span: Span, removed: tuple[Span, ...]) -> list[Span]:
-    """Return what is left of a span."""
-    kept, begin_s = [], span.start_s
+def _without(segment: Segment, removed: tuple[Segment, ...]) -> list[Segment]:
+    """Return what is left of a segment."""
+    kept, start_s = [], segment.start_s
     for cut in removed:
-        if cut.start_s > begin_s:
-            kept.append(Span(begin_s, min(cut.start_s, span.end_s)))
-        begin_s = max(begin_s, cut.end_s)
-        if begin_s >= span.end_s:
-            return [part for part in kept if part.length_s > 0]
-    return [part for part in [*kept, Span(begin_s, span.end_s)] if part.length_s > 0]
+        if cut.start_s > start_s:
+            kept.append(Segment(start_s, min(cut.start_s, segment.end_s)))
+        start_s = max(start_s, cut.end_s)
+        if start_s >= segment.end_s:
+            return [piece for piece in kept if piece.length_s > 0]
+    return [piece for piece in [*kept, Segment(start_s, segment.end_s)] if piece.length_s > 0]
 
 
 class _Levels:
@@ -239,7 +242,7 @@ def _energies(samples: FloatArray) -> npt.NDArray[np.float64]:
     return squares
 
 
-def _trimmed(energies: npt.NDArray[np.float64], trim_db: float, n: int) -> tuple[int, int]:
+def _trim(energies: npt.NDArray[np.float64], trim_db: float, n: int) -> tuple[int, int]:
     """Return first and last sample, of `n`, between which frames are louder than `trim_db` below the loudest."""
     loud = np.flatnonzero(energies > energies.max() * 10 ** (-trim_db / 10))
     if not len(loud):

@@ -15,21 +15,21 @@ import numpy as np
 import numpy.typing as npt
 
 from dawnchorus.audio.channels import channel_sources
-from dawnchorus.audio.process import DecoderProcess, Ended, Opened
+from dawnchorus.audio.process import DecodeFinished, DecoderProcess, DecodeStarted
 from dawnchorus.audio.windows import Windower, WindowPlan
 from dawnchorus.errors import AudioError
 from dawnchorus.inference.preparation import WHOLE, Cleaner, Kept
-from dawnchorus.inference.speech import Listening, SpeechFinder, join_overlapping
+from dawnchorus.inference.speech import VadStream, VoiceActivityDetector, join_overlapping
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.models.runner import BATCH_WINDOWS, Session, open_session, scores_of
-from dawnchorus.types import AudioInfo, ChannelOption, ChannelSource, Origin, Span
+from dawnchorus.models.runner import BATCH_WINDOWS, Session, apply_activation, open_session
+from dawnchorus.types import AudioInfo, ChannelOption, ChannelSource, Origin, Segment
 
 FloatArray = npt.NDArray[np.float32]
 
 HIT = np.dtype([("window", "<i4"), ("class", "<i4"), ("score", "<f4")])
 """One score at or above its threshold: the window's number, the class's output index, the score."""
 
-_BATCHES_PER_LANE = 2
+_BATCHES_PER_WORKER = 2
 _DONE_AHEAD = 64
 
 
@@ -48,15 +48,15 @@ class ScoreFilter:
             last = np.partition(np.where(is_kept, scores, -np.inf), -self.top, axis=1)[:, -self.top]
             is_kept &= scores >= last[:, np.newaxis]
         rows, classes = np.nonzero(is_kept)
-        found = np.empty(len(rows), HIT)
-        found["window"] = rows + first_window
-        found["class"] = classes
-        found["score"] = scores[rows, classes]
-        found = found[np.lexsort((found["class"], -found["score"], found["window"]))]
-        if self.top is None or not len(found):
-            return found
-        starts = np.searchsorted(found["window"], found["window"], side="left")
-        return found[np.arange(len(found)) - starts < self.top]
+        hits = np.empty(len(rows), HIT)
+        hits["window"] = rows + first_window
+        hits["class"] = classes
+        hits["score"] = scores[rows, classes]
+        hits = hits[np.lexsort((hits["class"], -hits["score"], hits["window"]))]
+        if self.top is None or not len(hits):
+            return hits
+        starts = np.searchsorted(hits["window"], hits["window"], side="left")
+        return hits[np.arange(len(hits)) - starts < self.top]
 
 
 @dataclass(frozen=True)
@@ -65,17 +65,17 @@ class ChannelHits:
 
     hits: npt.NDArray[np.void]
     kept: Kept = WHOLE
-    """Spans of the recording that the bundle's cleaning keeps, and that windows are cut from."""
+    """Segments of the recording that the bundle's cleaning keeps, and that windows are cut from."""
     channel: int | None = None
     """Number of the channel, from 1; None for one signal of all channels."""
 
     def kept_s(self, duration_s: float) -> float:
         """Return the seconds of sound that windows are cut from, of a recording of this length."""
-        return duration_s if self.kept.is_whole else sum(span.length_s for span in self.kept.spans)
+        return duration_s if self.kept.is_whole else sum(segment.length_s for segment in self.kept.segments)
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredRecording:
     """A recording that was scored to its end."""
 
     path: Path
@@ -85,8 +85,8 @@ class Scored:
     warnings: tuple[str, ...]
     channels: tuple[ChannelHits, ...]
     """Hits of each channel that was scored by itself, in order, or of one signal."""
-    speech: tuple[Span, ...] = ()
-    """Spans of human speech in any channel, if voices were looked for."""
+    speech: tuple[Segment, ...] = ()
+    """Segments of human speech in any channel, if speech was looked for."""
 
     @property
     def n_hits(self) -> int:
@@ -100,7 +100,7 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Failed:
+class FailedRecording:
     """A recording that could not be scored, and why."""
 
     path: Path
@@ -109,19 +109,19 @@ class Failed:
 
 @dataclass
 class _Stream:
-    """One mono signal of a recording: batches go out to the lanes and their hits come back in any order."""
+    """One mono signal of a recording: batches go out to the inference threads and their hits come back in any order."""
 
     source: ChannelSource
     kept: Kept = WHOLE
-    speech: tuple[Span, ...] = ()
-    ended: Ended | None = None
+    speech: tuple[Segment, ...] = ()
+    ended: DecodeFinished | None = None
     hits: list[npt.NDArray[np.void]] = field(default_factory=list)
 
-    def ordered(self) -> ChannelHits:
+    def collect_hits(self) -> ChannelHits:
         """Return the hits in the order of windows."""
-        found = np.concatenate(self.hits) if self.hits else np.empty(0, HIT)
+        hits = np.concatenate(self.hits) if self.hits else np.empty(0, HIT)
         channel = self.source if isinstance(self.source, int) else None
-        return ChannelHits(found[np.argsort(found["window"], kind="stable")], self.kept, channel)
+        return ChannelHits(hits[np.argsort(hits["window"], kind="stable")], self.kept, channel)
 
 
 @dataclass
@@ -129,7 +129,7 @@ class _Pending:
     """A recording on its way, one stream after the other."""
 
     path: Path
-    opened: Opened | None = None
+    opened: DecodeStarted | None = None
     is_decoded: bool = False
     n_out: int = 0
     streams: list[_Stream] = field(default_factory=list)
@@ -139,31 +139,31 @@ class _Pending:
         """Return the number of channels, of a recording that was opened."""
         return 1 if self.opened is None else self.opened.info.n_channels
 
-    def take_back(self, stream: _Stream, hits: npt.NDArray[np.void]) -> Scored | None:
+    def add_hits(self, stream: _Stream, hits: npt.NDArray[np.void]) -> ScoredRecording | None:
         """Note what came back; the finished recording once nothing is out any more."""
         with self.lock:
             stream.hits.append(hits)
             self.n_out -= 1
-            return self._finished()
+            return self._build_result()
 
-    def end(self) -> Scored | None:
+    def finish_decoding(self) -> ScoredRecording | None:
         """Note that all streams are decoded; the finished recording if nothing is out any more."""
         with self.lock:
             self.is_decoded = True
-            return self._finished()
+            return self._build_result()
 
-    def _finished(self) -> Scored | None:
+    def _build_result(self) -> ScoredRecording | None:
         ended = [stream.ended for stream in self.streams if stream.ended is not None]
         if self.n_out or not self.is_decoded or self.opened is None or not ended:
             return None
-        return Scored(
+        return ScoredRecording(
             path=self.path,
             info=self.opened.info,
             origin=self.opened.origin,
             duration_s=ended[0].duration_s,
             warnings=tuple(dict.fromkeys(warning for each in ended for warning in each.warnings)),
-            channels=tuple(stream.ordered() for stream in self.streams),
-            speech=join_overlapping(span for stream in self.streams for span in stream.speech),
+            channels=tuple(stream.collect_hits() for stream in self.streams),
+            speech=join_overlapping(segment for stream in self.streams for segment in stream.speech),
         )
 
 
@@ -183,31 +183,31 @@ def score_recordings(
     score_filter: ScoreFilter,
     n_workers: int,
     cleaner: Cleaner,
-    turns: int = 1,
+    tta_shifts: int = 1,
     channel: ChannelOption = "mean",
-    speech_finder: SpeechFinder | None = None,
+    speech_detector: VoiceActivityDetector | None = None,
     on_windows: Callable[[int], None] | None = None,
-) -> Generator[Scored | Failed, None, None]:
+) -> Generator[ScoredRecording | FailedRecording, None, None]:
     """Score every recording, in the order in which they finish.
 
-    A recording that cannot be decoded gives a `Failed` and touches no other. Memory is bounded by the number of
-    workers, not by the length or number of recordings. The `cleaner` does what the bundle asks for. With a
-    `speech_finder`, voices are looked for as well. `turns`: see `open_session`. With the `channel` "each", channels are
-    decoded and scored one after the other, as if each was a mono recording. `on_windows` is told how many windows were
-    scored, from any thread.
+    A recording that cannot be decoded gives a `FailedRecording` and touches no other. Memory is bounded by the number
+    of workers, not by the length or number of recordings. The `cleaner` does what the bundle asks for. With a
+    `speech_detector`, speech is detected as well. `tta_shifts`: see `open_session`. With the `channel` "each", channels
+    are decoded and scored one after the other, as if each was a mono recording. `on_windows` gets the number of
+    windows that were scored, from any thread.
 
     Raises:
         ModelError: the bundle cannot be run.
     """
     pipeline = _Pipeline(
-        paths, bundle, plan, score_filter, n_workers, cleaner, turns, channel, speech_finder, on_windows
+        paths, bundle, plan, score_filter, n_workers, cleaner, tta_shifts, channel, speech_detector, on_windows
     )
     with ExitStack() as stack:
         stack.callback(pipeline.stop)
         yield from pipeline.results()
 
 
-class _Stopped(Exception):
+class _StoppedError(Exception):
     """The caller takes no more results."""
 
 
@@ -220,9 +220,9 @@ class _Pipeline:
         score_filter: ScoreFilter,
         n_workers: int,
         cleaner: Cleaner,
-        turns: int,
+        tta_shifts: int,
         channel: ChannelOption,
-        speech_finder: SpeechFinder | None,
+        speech_detector: VoiceActivityDetector | None,
         on_windows: Callable[[int], None] | None,
     ) -> None:
         self._paths = iter(paths)
@@ -231,29 +231,29 @@ class _Pipeline:
         self._plan = plan
         self._score_filter = score_filter
         self._cleaner = cleaner
-        self._turns = turns
+        self._tta_shifts = tta_shifts
         self._channel = channel
-        self._speech_finder = speech_finder
+        self._speech_detector = speech_detector
         self._on_windows = on_windows
         self._stopping = threading.Event()
-        self._batches: queue.Queue[_Batch | None] = queue.Queue(_BATCHES_PER_LANE * n_workers)
-        self._done: queue.Queue[Scored | Failed | BaseException | None] = queue.Queue(_DONE_AHEAD)
+        self._batches: queue.Queue[_Batch | None] = queue.Queue(_BATCHES_PER_WORKER * n_workers)
+        self._done: queue.Queue[ScoredRecording | FailedRecording | BaseException | None] = queue.Queue(_DONE_AHEAD)
         self._decoders = [DecoderProcess() for _ in range(n_workers)]
         self._n_decoding = self._n_scoring = n_workers
         decoding = [partial(self._decode_all, decoder) for decoder in self._decoders]
         work: list[Callable[[], None]] = [*decoding, *[self._score_all] * n_workers]
-        self._threads = [threading.Thread(target=self._guard, args=(part,), daemon=True) for part in work]
+        self._threads = [threading.Thread(target=self._guard, args=(task,), daemon=True) for task in work]
 
-    def results(self) -> Iterator[Scored | Failed]:
+    def results(self) -> Iterator[ScoredRecording | FailedRecording]:
         for thread in self._threads:
             thread.start()
         while True:
-            item = self._done.get()
-            if item is None:
+            result = self._done.get()
+            if result is None:
                 return
-            if isinstance(item, BaseException):
-                raise item
-            yield item
+            if isinstance(result, BaseException):
+                raise result
+            yield result
 
     def stop(self) -> None:
         self._stopping.set()
@@ -267,28 +267,28 @@ class _Pipeline:
         """Run a thread's work; what it does not handle goes to the caller."""
         try:
             work()
-        except _Stopped:
+        except _StoppedError:
             return
         except BaseException as error:  # noqa: BLE001 - it is raised again, in the caller's thread
             if not self._stopping.is_set():
                 self._put(self._done, error)
 
-    def _put(self, target: queue.Queue[Any], item: Any) -> None:
+    def _put(self, output: queue.Queue[Any], value: Any) -> None:
         while not self._stopping.is_set():
             try:
-                target.put(item, timeout=0.2)
+                output.put(value, timeout=0.2)
                 return
             except queue.Full:
                 continue
-        raise _Stopped
+        raise _StoppedError
 
-    def _take(self) -> _Batch | None:
+    def _next_batch(self) -> _Batch | None:
         while not self._stopping.is_set():
             try:
                 return self._batches.get(timeout=0.2)
             except queue.Empty:
                 continue
-        raise _Stopped
+        raise _StoppedError
 
     def _next_path(self) -> Path | None:
         with self._paths_lock:
@@ -302,7 +302,7 @@ class _Pipeline:
                 try:
                     self._decode(decoder, path)
                 except AudioError as error:
-                    self._put(self._done, Failed(path, str(error)))
+                    self._put(self._done, FailedRecording(path, str(error)))
             with self._paths_lock:
                 self._n_decoding -= 1
                 last = self._n_decoding == 0
@@ -314,36 +314,36 @@ class _Pipeline:
         recording = _Pending(path)
         for source in channel_sources(self._channel, recording.count_channels):
             self._decode_stream(decoder, recording, source)
-        self._finish(recording.end())
+        self._finish(recording.finish_decoding())
 
     def _decode_stream(self, decoder: DecoderProcess, recording: _Pending, source: ChannelSource) -> None:
-        """Decode one signal of a recording, and send its windows to the lanes."""
+        """Decode one signal of a recording, and send its windows to the inference threads."""
         stream = _Stream(source)
         recording.streams.append(stream)
         windower = Windower(self._plan, batch=BATCH_WINDOWS)
-        listening = None
-        if self._speech_finder is not None:
-            listening = Listening(self._speech_finder, rate_hz=self._plan.rate_hz)
+        vad_stream = None
+        if self._speech_detector is not None:
+            vad_stream = VadStream(self._speech_detector, rate_hz=self._plan.rate_hz)
         first = 0
-        for part in self._cleaner.decode(decoder, recording.path, rate_hz=self._plan.rate_hz, channel=source):
-            if isinstance(part, Opened):
-                recording.opened = part
-            elif isinstance(part, Kept):
-                stream.kept = part
-            elif isinstance(part, Ended):
+        for message in self._cleaner.decode(decoder, recording.path, rate_hz=self._plan.rate_hz, channel=source):
+            if isinstance(message, DecodeStarted):
+                recording.opened = message
+            elif isinstance(message, Kept):
+                stream.kept = message
+            elif isinstance(message, DecodeFinished):
                 rest = windower.finish()
                 if rest is not None:
                     self._send(recording, stream, first, rest)
-                if listening is not None:
+                if vad_stream is not None:
                     stream.speech = tuple(
-                        Span(stream.kept.start_s(span.start_s), stream.kept.end_s(span.end_s))
-                        for span in listening.finish()
+                        Segment(stream.kept.start_s(segment.start_s), stream.kept.end_s(segment.end_s))
+                        for segment in vad_stream.finish()
                     )
-                stream.ended = part
+                stream.ended = message
             else:
-                if listening is not None:
-                    listening.add(part)
-                for windows in windower.push(part):
+                if vad_stream is not None:
+                    vad_stream.add(message)
+                for windows in windower.push(message):
                     self._send(recording, stream, first, windows)
                     first += len(windows)
 
@@ -352,17 +352,17 @@ class _Pipeline:
             recording.n_out += 1
         self._put(self._batches, _Batch(recording, stream, first, windows))
 
-    def _finish(self, scored: Scored | None) -> None:
+    def _finish(self, scored: ScoredRecording | None) -> None:
         if scored is not None:
             self._put(self._done, scored)
 
     # ------------------------------------------------------------------ scoring
 
     def _score_all(self) -> None:
-        session = open_session(self._bundle, turns=self._turns)  # loads while the decoders begin
+        session = open_session(self._bundle, tta_shifts=self._tta_shifts)  # loads while the decoders begin
         carried: _Batch | None = None
         while True:
-            batch = carried or self._take()
+            batch = carried or self._next_batch()
             if batch is None:
                 break
             group, carried, last = self._gather(batch)
@@ -393,12 +393,12 @@ class _Pipeline:
 
     def _score(self, session: Session, group: list[_Batch]) -> None:
         windows = group[0].windows if len(group) == 1 else np.concatenate([b.windows for b in group])
-        scores = scores_of(session.run(windows).logits, self._bundle.info.activation)
+        scores = apply_activation(session.run(windows).logits, self._bundle.info.activation)
         start = 0
         for batch in group:
-            part = scores[start : start + len(batch.windows)]
+            batch_scores = scores[start : start + len(batch.windows)]
             start += len(batch.windows)
-            hits = self._score_filter.apply(part, batch.first_window)
-            self._finish(batch.recording.take_back(batch.stream, hits))
+            hits = self._score_filter.apply(batch_scores, batch.first_window)
+            self._finish(batch.recording.add_hits(batch.stream, hits))
         if self._on_windows is not None:
             self._on_windows(len(windows))

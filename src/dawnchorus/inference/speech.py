@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from dawnchorus.audio.decode import resampler
 from dawnchorus.models.graphs.onnx_files import open_onnx_session
-from dawnchorus.types import Span
+from dawnchorus.types import Segment
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -36,7 +36,7 @@ PAD_S = 0.3
 """Seconds cut before and after speech."""
 
 
-class SpeechFinder:
+class VoiceActivityDetector:
     """The loaded graph; threads may share it, because it keeps nothing from call to call."""
 
     def __init__(self, graph: Path) -> None:
@@ -50,86 +50,86 @@ class SpeechFinder:
         values, state, cell = self._session.run(names, {"input": frames, "h": state, "c": cell})
         return values.reshape(-1), state, cell
 
-    def find(self, samples: FloatArray, *, rate_hz: int = RATE_HZ) -> tuple[Span, ...]:
-        """Return the spans of speech in mono samples [n]."""
-        listening = Listening(self, rate_hz=rate_hz)
-        listening.add(samples)
-        return listening.finish()
+    def find(self, samples: FloatArray, *, rate_hz: int = RATE_HZ) -> tuple[Segment, ...]:
+        """Return the segments of speech in mono samples [n]."""
+        vad_stream = VadStream(self, rate_hz=rate_hz)
+        vad_stream.add(samples)
+        return vad_stream.finish()
 
 
-class Listening:
-    """One recording on its way through a finder, block by block."""
+class VadStream:
+    """Streaming voice-activity detection over one recording."""
 
-    def __init__(self, finder: SpeechFinder, *, rate_hz: int) -> None:
-        self._finder = finder
+    def __init__(self, detector: VoiceActivityDetector, *, rate_hz: int) -> None:
+        self._detector = detector
         self._resampler = None if rate_hz == RATE_HZ else resampler(rate_hz, RATE_HZ)
         self._waiting = [np.zeros(_CONTEXT, np.float32)]
         self._n_waiting = self._n = 0
         self._state = self._cell = np.zeros((1, 1, 128), np.float32)
-        self._found: list[FloatArray] = []
+        self._probabilities: list[FloatArray] = []
 
     def add(self, block: FloatArray) -> None:
-        """Hear the next mono samples [n]."""
-        self._take(block.copy() if self._resampler is None else self._resampler.resample_chunk(block))
+        """Append the next mono samples [n]."""
+        self._append(block.copy() if self._resampler is None else self._resampler.resample_chunk(block))
 
-    def finish(self) -> tuple[Span, ...]:
-        """Return the spans of speech, after the last block."""
+    def finish(self) -> tuple[Segment, ...]:
+        """Return the segments of speech, after the last block."""
         if self._resampler is not None:
-            self._take(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True))
-        self._listen(np.concatenate([*self._waiting, np.zeros(-self._n_waiting % _FRAME, np.float32)]))
-        probabilities = np.concatenate(self._found) if self._found else np.empty(0, np.float32)
-        return spans_of(probabilities, duration_s=self._n / RATE_HZ)
+            self._append(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+        self._score_frames(np.concatenate([*self._waiting, np.zeros(-self._n_waiting % _FRAME, np.float32)]))
+        probabilities = np.concatenate(self._probabilities) if self._probabilities else np.empty(0, np.float32)
+        return build_segments(probabilities, duration_s=self._n / RATE_HZ)
 
-    def _take(self, samples: FloatArray) -> None:
+    def _append(self, samples: FloatArray) -> None:
         self._waiting.append(samples)
         self._n_waiting += len(samples)
         self._n += len(samples)
         if self._n_waiting >= _FRAMES_AT_A_TIME * _FRAME:
-            self._listen(np.concatenate(self._waiting))
+            self._score_frames(np.concatenate(self._waiting))
 
-    def _listen(self, samples: FloatArray) -> None:
-        """Go through all whole frames; each is seen with the end of the one before it."""
+    def _score_frames(self, samples: FloatArray) -> None:
+        """Compute the probabilities of all whole frames; each is seen with the end of the one before it."""
         n_frames = (len(samples) - _CONTEXT) // _FRAME
         frames = np.lib.stride_tricks.sliding_window_view(samples, _CONTEXT + _FRAME)[::_FRAME] if n_frames else ()
         for start in range(0, n_frames, _FRAMES_AT_A_TIME):
-            part = np.ascontiguousarray(frames[start : start + _FRAMES_AT_A_TIME])
-            found, self._state, self._cell = self._finder.probabilities(part, self._state, self._cell)
-            self._found.append(found)
+            chunk = np.ascontiguousarray(frames[start : start + _FRAMES_AT_A_TIME])
+            probabilities, self._state, self._cell = self._detector.probabilities(chunk, self._state, self._cell)
+            self._probabilities.append(probabilities)
         self._waiting = [samples[n_frames * _FRAME :]]
         self._n_waiting -= n_frames * _FRAME
 
 
-def spans_of(probabilities: FloatArray, *, duration_s: float) -> tuple[Span, ...]:
-    """Stretches of speech from frame probabilities: hysteresis, then gaps closed, the short dropped, edges padded."""
+def build_segments(probabilities: FloatArray, *, duration_s: float) -> tuple[Segment, ...]:
+    """Build segments of speech from frame probabilities by hysteresis; close gaps, drop short ones, pad the edges."""
     raw: list[tuple[float, float]] = []
-    begin: int | None = None
+    start: int | None = None
     for k, value in enumerate(probabilities):
-        if begin is None and value >= ON:
-            begin = k
-        elif begin is not None and value < OFF:
-            raw.append((begin * FRAME_S, k * FRAME_S))
-            begin = None
-    if begin is not None:
-        raw.append((begin * FRAME_S, len(probabilities) * FRAME_S))
+        if start is None and value >= ON:
+            start = k
+        elif start is not None and value < OFF:
+            raw.append((start * FRAME_S, k * FRAME_S))
+            start = None
+    if start is not None:
+        raw.append((start * FRAME_S, len(probabilities) * FRAME_S))
     long_enough = [(a, b) for a, b in _join_over_pauses(raw) if b - a >= MIN_SPEECH_S]
-    return tuple(Span(max(a - PAD_S, 0.0), min(b + PAD_S, duration_s)) for a, b in long_enough)
+    return tuple(Segment(max(a - PAD_S, 0.0), min(b + PAD_S, duration_s)) for a, b in long_enough)
 
 
-def join_overlapping(spans: Iterable[Span]) -> tuple[Span, ...]:
-    """Return the stretches that any of the spans holds, in order."""
-    joined: list[Span] = []
-    for span in sorted(spans, key=lambda span: span.start_s):
-        if joined and span.start_s <= joined[-1].end_s:
-            joined[-1] = Span(joined[-1].start_s, max(joined[-1].end_s, span.end_s))
+def join_overlapping(segments: Iterable[Segment]) -> tuple[Segment, ...]:
+    """Return the union of the segments, in order."""
+    joined: list[Segment] = []
+    for segment in sorted(segments, key=lambda segment: segment.start_s):
+        if joined and segment.start_s <= joined[-1].end_s:
+            joined[-1] = Segment(joined[-1].start_s, max(joined[-1].end_s, segment.end_s))
         else:
-            joined.append(span)
+            joined.append(segment)
     return tuple(joined)
 
 
-def _join_over_pauses(spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Join spans, which follow each other, over pauses of `MAX_GAP_S`; padding fits twice into a longer one."""
+def _join_over_pauses(segments: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Join segments, which follow each other, over pauses of `MAX_GAP_S`; padding fits twice into a longer one."""
     joined: list[tuple[float, float]] = []
-    for a, b in spans:
+    for a, b in segments:
         if joined and a - joined[-1][1] <= MAX_GAP_S:
             joined[-1] = (joined[-1][0], b)
         else:

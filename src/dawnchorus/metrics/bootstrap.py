@@ -45,7 +45,7 @@ class Interval:
 
 def interval(metric: Metric, truth: BoolArray, scores: FloatArray, *, seed: int = 1) -> Interval:
     """Compute the metric of recordings [recordings, classes] with its percentile interval (Efron, 1979)."""
-    return Interval(float(metric(truth, scores)), *_limits(_resampled(metric, truth, scores, _draws(truth, seed))))
+    return Interval(float(metric(truth, scores)), *_limits(_resample(metric, truth, scores, _draws(truth, seed))))
 
 
 def paired_interval(
@@ -54,7 +54,7 @@ def paired_interval(
     """Compute the difference of the metrics of `first` and `second` on the same recordings, with its interval."""
     value = float(metric(truth, first)) - float(metric(truth, second))
     draws = _draws(truth, seed)
-    values, others = (_resampled(metric, truth, scores, draws) for scores in (first, second))
+    values, others = (_resample(metric, truth, scores, draws) for scores in (first, second))
     return Interval(value, *_limits([a - b for a, b in zip(values, others, strict=True)]))
 
 
@@ -63,7 +63,7 @@ def resampled_sums(values: FloatArray, *, seed: int = 1) -> FloatArray:
     return np.concatenate([values[draws].sum(1) for draws in _draws(values.astype(bool), seed)])
 
 
-def _resampled(
+def _resample(
     metric: Metric, truth: BoolArray, scores: FloatArray, draws: list[npt.NDArray[np.int64]]
 ) -> list[FloatArray]:
     """Return the metric of each draw, in blocks [draws]."""
@@ -82,9 +82,9 @@ def _draws(truth: BoolArray, seed: int) -> list[npt.NDArray[np.int64]]:
 
 
 def _limits(blocks: list[FloatArray]) -> tuple[float, float]:
-    found = np.concatenate(blocks)
-    found = found[~np.isnan(found)]
-    if not len(found):
+    differences = np.concatenate(blocks)
+    differences = differences[~np.isnan(differences)]
+    if not len(differences):
         return float("nan"), float("nan")
-    low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(differences, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)

@@ -45,8 +45,8 @@ def _last_of_equals(ordered: FloatArray) -> npt.NDArray[np.int64]:
     n = ordered.shape[-2]
     is_last = np.ones(ordered.shape, bool)
     is_last[..., :-1, :] = ordered[..., 1:, :] != ordered[..., :-1, :]
-    places = np.where(is_last, np.arange(n)[:, None], n)
-    last: npt.NDArray[np.int64] = np.flip(np.minimum.accumulate(np.flip(places, -2), axis=-2), -2)
+    positions = np.where(is_last, np.arange(n)[:, None], n)
+    last: npt.NDArray[np.int64] = np.flip(np.minimum.accumulate(np.flip(positions, -2), axis=-2), -2)
     return last
 
 
@@ -108,11 +108,11 @@ def top_k_accuracy(truth: npt.ArrayLike, scores: npt.ArrayLike, k: int) -> Float
     return mean_of_known(top_k_hits(truth, scores, k))
 
 
-def precision_recall_f1(truth: npt.ArrayLike, decisions: npt.ArrayLike) -> FloatArray:
-    """Return precision, recall and F1 of each class [3, ..., classes] for `decisions` [..., rows, classes]."""
-    truth, decisions = np.asarray(truth, bool), np.asarray(decisions, bool)
-    hits, n_found, n_true = (truth & decisions).sum(-2), decisions.sum(-2), truth.sum(-2)
-    return np.stack([_over(hits, n_found), _over(hits, n_true), _over(2 * hits, n_found + n_true)])
+def precision_recall_f1(y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> FloatArray:
+    """Return precision, recall and F1 of each class [3, ..., classes] for `y_pred` [..., rows, classes]."""
+    y_true, y_pred = np.asarray(y_true, bool), np.asarray(y_pred, bool)
+    hits, n_predicted, n_true = (y_true & y_pred).sum(-2), y_pred.sum(-2), y_true.sum(-2)
+    return np.stack([_over(hits, n_predicted), _over(hits, n_true), _over(2 * hits, n_predicted + n_true)])
 
 
 def best_index(scores: npt.ArrayLike) -> npt.NDArray[np.int64]:
@@ -124,9 +124,9 @@ def best_index(scores: npt.ArrayLike) -> npt.NDArray[np.int64]:
 
 def best_class(scores: npt.ArrayLike) -> BoolArray:
     """Return the decision for the best-scoring class of every row [..., rows, classes]."""
-    found = np.zeros(np.shape(scores), bool)
-    np.put_along_axis(found, best_index(scores)[..., None], values=True, axis=-1)
-    return found
+    is_best = np.zeros(np.shape(scores), bool)
+    np.put_along_axis(is_best, best_index(scores)[..., None], values=True, axis=-1)
+    return is_best
 
 
 def log_loss(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:

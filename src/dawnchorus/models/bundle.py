@@ -6,7 +6,7 @@ model.onnx      input `waveform` float32 [batch, samples]; outputs `logits` [bat
 range.onnx      optional: input `place` float32 [batch, 3] = latitude, longitude, week 1 to 48; output
                 `probabilities` [batch, classes] that a species occurs there and then
 labels.csv      one row per class, in output order: scientific_name, common_name, kind
-recordings.parquet  optional: the recordings that it has learned from, as a recordings table without places
+recordings.parquet  optional: its training recordings, as a recordings table without locations
 MODEL_CARD.md   the same for a reader, with the licence
 """
 
@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dawnchorus.errors import BundleInvalid, FormatError, OutputError, OutputExists
+from dawnchorus.errors import FormatError, InvalidBundleError, OutputError, OutputExistsError
 from dawnchorus.models.cleaning import Cleaning
 from dawnchorus.taxonomy.labels import Label, read_labels, write_labels
 
@@ -128,7 +128,7 @@ class Bundle:
         return self.folder / "range.onnx"
 
     @property
-    def n_window(self) -> int:
+    def window_samples(self) -> int:
         """Samples in a window."""
         return round(self.info.window_s * self.info.sample_rate_hz)
 
@@ -150,7 +150,7 @@ def read_bundle(folder: Path) -> Bundle:
     The graph's bytes are not hashed here (`verify_bundle` does that).
 
     Raises:
-        BundleInvalid: a file is missing, or its content breaks the contract.
+        InvalidBundleError: a file is missing, or its content breaks the contract.
     """
     if not (folder / "bundle.json").is_file() and (folder / RUN_BUNDLE_NAME / "bundle.json").is_file():
         folder = folder / RUN_BUNDLE_NAME
@@ -158,20 +158,20 @@ def read_bundle(folder: Path) -> Bundle:
     try:
         info = BundleInfo.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise BundleInvalid(
+        raise InvalidBundleError(
             f"{folder} is not a bundle: there is no bundle.json in it. Give the folder that "
             f"`dawnchorus models path NAME` prints, or wrap a model with `dawnchorus models wrap`."
         ) from None
     except ValidationError as error:
-        raise BundleInvalid(f"{path} is not valid: {validation_lines(error)}") from error
+        raise InvalidBundleError(f"{path} is not valid: {validation_lines(error)}") from error
     graph, labels_path = folder / info.graph, folder / "labels.csv"
     for needed in (graph, labels_path):
         if not needed.is_file():
-            raise BundleInvalid(f"{folder} is not complete: {needed.name} is missing. Make it again.")
+            raise InvalidBundleError(f"{folder} is not complete: {needed.name} is missing. Make it again.")
     try:
         labels = read_labels(labels_path)
     except FormatError as error:
-        raise BundleInvalid(f"{error} Correct the file, or make the bundle again.") from error
+        raise InvalidBundleError(f"{error} Correct the file, or make the bundle again.") from error
     return Bundle(folder=folder, info=info, labels=labels)
 
 
@@ -184,16 +184,16 @@ def verify_bundle(bundle: Bundle) -> None:
     """Check that the graph's bytes are those that bundle.json names.
 
     Raises:
-        BundleInvalid: they are not.
+        InvalidBundleError: they are not.
     """
     expected = {bundle.graph_path: bundle.info.sha256}
     if bundle.info.range_sha256 is not None:
         expected[bundle.range_path] = bundle.info.range_sha256
     for path, sha256 in expected.items():
-        found = file_sha256(path) if path.is_file() else "no file"
-        if found != sha256:
-            raise BundleInvalid(
-                f"{path} is damaged or was replaced: expected sha256 {sha256}, found {found}. "
+        digest = file_sha256(path) if path.is_file() else "no file"
+        if digest != sha256:
+            raise InvalidBundleError(
+                f"{path} is damaged or was replaced: expected sha256 {sha256}, found {digest}. "
                 f"Delete the folder and make it again."
             )
 
@@ -214,11 +214,11 @@ def write_bundle(
     A bundle that is at `folder` already is replaced.
 
     Raises:
-        OutputExists: there is something else than a bundle at `folder`.
+        OutputExistsError: there is something else than a bundle at `folder`.
         OutputError: no space, or no permission.
     """
     if folder.exists() and not (folder / "bundle.json").is_file():
-        raise OutputExists(f"{folder} is there and is no bundle, so it is not replaced. Choose another folder.")
+        raise OutputExistsError(f"{folder} is there and is no bundle, so it is not replaced. Choose another folder.")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))

@@ -94,7 +94,7 @@ def _table_rows(path: Path) -> tuple[str, list[_Row]]:
     delimiter = max(",;\t", key=first.count)
     numbered = enumerate(csv_rows(path, text, delimiter=delimiter), start=1)
     header = [name.strip() for name in next(numbered, (0, []))[1]]
-    keys = {header_key(name): place for place, name in reversed(list(enumerate(header)))}
+    keys = {header_key(name): column for column, name in reversed(list(enumerate(header)))}
 
     def find(names: tuple[str, ...]) -> int | None:
         return next((keys[key] for key in map(header_key, names) if key in keys), None)
@@ -104,15 +104,15 @@ def _table_rows(path: Path) -> tuple[str, list[_Row]]:
         raise InputError(f"{path}: expected one of the columns {NAME_COLUMNS}, found {header}.")
     common = None if common == name else common
 
-    def cell(cells: list[str], place: int | None) -> str:
-        return cells[place].strip() if place is not None and place < len(cells) else ""
+    def cell(cells: list[str], column: int | None) -> str:
+        return cells[column].strip() if column is not None and column < len(cells) else ""
 
     table = list(numbered)
     rows = [_Row(line, cell(row, name), cell(row, common), cell(row, index)) for line, row in table if any(row)]
-    for place, given in enumerate(header):
-        if place not in (name, common, index):
+    for k, given in enumerate(header):
+        if k not in (name, common, index):
             _refuse_other_order(
-                path, given, [cell(cells, place) for _, cells in table if any(cells)], [row.index for row in rows]
+                path, given, [cell(cells, k) for _, cells in table if any(cells)], [row.index for row in rows]
             )
     column = "" if index is None else header[index]
     is_order = column.lower() != "id" or any(row.index.isdecimal() for row in rows)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from dawnchorus.errors import BundleInvalid, MissingExtra, ModelError
-from dawnchorus.models.graphs.ports import FloatArray, Port, Scale, layout_of, measured
+from dawnchorus.errors import InvalidBundleError, MissingExtraError, ModelError
+from dawnchorus.models.graphs.ports import FloatArray, Port, Scale, find_layout, with_measured_width
 from dawnchorus.models.graphs.tflite_file import TfliteFile
 
 _OPERATORS = {"LOGISTIC": "Sigmoid", "SOFTMAX": "Softmax", "LOG_SOFTMAX": "LogSoftmax"}
@@ -18,25 +18,25 @@ _PASSING = frozenset(("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "CAST", "QUANTIZE", "
 
 
 class LiteRtGraph:
-    """A loaded graph that takes waveforms of `n_window` samples; not to be used by two threads at once.
+    """A loaded graph that takes waveforms of `window_samples` samples; not to be used by two threads at once.
 
     Raises:
-        BundleInvalid: it cannot be loaded.
-        MissingExtra: LiteRT is not installed.
+        InvalidBundleError: it cannot be loaded.
+        MissingExtraError: LiteRT is not installed.
         ModelError: it takes no such waveforms.
     """
 
-    def __init__(self, path: Path, n_window: int) -> None:
+    def __init__(self, path: Path, window_samples: int) -> None:
         try:
             from ai_edge_litert.interpreter import Interpreter
         except ImportError:
-            raise MissingExtra("ai-edge-litert", extra="litert", purpose=f"The TFLite model {path}") from None
+            raise MissingExtraError("ai-edge-litert", extra="litert", purpose=f"The TFLite model {path}") from None
         self._path = path
         try:
             self._interpreter = Interpreter(str(path), num_threads=1)
             details = self._interpreter.get_input_details()
             inputs = [_port(each, {}) for each in details]
-            layout = layout_of(path, inputs, n_window).with_batch(1)
+            layout = find_layout(path, inputs, window_samples).with_batch(1)
             self._input = inputs[0]
             self.batch = layout.batch or 1
             """Windows in one run."""
@@ -46,23 +46,23 @@ class LiteRtGraph:
                 self._interpreter.resize_tensor_input(self._place, self._shape)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise BundleInvalid(f"{path} cannot be loaded: {error}") from error
+            raise InvalidBundleError(f"{path} cannot be loaded: {error}") from error
         self._details = self._interpreter.get_output_details()
         self._outputs = [_port(each, self._signature_names()) for each in self._details]
 
     def run(self, windows: FloatArray, positions: Sequence[int]) -> list[FloatArray]:
         """Run `batch` windows; return the outputs at these positions, one row [width] for each window."""
-        found = zip(positions, self._invoke(windows, positions), strict=True)
-        return [self._outputs[k].decode(values).reshape(self.batch, -1) for k, values in found]
+        outputs = zip(positions, self._invoke(windows, positions), strict=True)
+        return [self._outputs[k].decode(values).reshape(self.batch, -1) for k, values in outputs]
 
-    def measured_outputs(self, n_window: int) -> list[Port]:
+    def measured_outputs(self, window_samples: int) -> list[Port]:
         """Return the outputs with the shapes that they have for windows of silence.
 
         Raises:
             ModelError: the graph does not run.
         """
-        found = self._invoke(np.zeros((self.batch, n_window), np.float32), range(len(self._outputs)))
-        return [measured(port, values) for port, values in zip(self._outputs, found, strict=True)]
+        outputs = self._invoke(np.zeros((self.batch, window_samples), np.float32), range(len(self._outputs)))
+        return [with_measured_width(port, values) for port, values in zip(self._outputs, outputs, strict=True)]
 
     def last_operator(self, position: int) -> str:
         """Return the operator that makes the values of the output at this position, by its name in ONNX."""
@@ -86,8 +86,8 @@ class LiteRtGraph:
         signatures = list(self._interpreter.get_signature_list())
         if len(signatures) != 1:
             return {}
-        found = self._interpreter.get_signature_runner(signatures[0]).get_output_details()
-        return {int(detail["index"]): str(name) for name, detail in found.items()}
+        details = self._interpreter.get_signature_runner(signatures[0]).get_output_details()
+        return {int(detail["index"]): str(name) for name, detail in details.items()}
 
 
 def _port(detail: Mapping[str, Any], names: Mapping[int, str]) -> Port:

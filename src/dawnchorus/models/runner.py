@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from dawnchorus.errors import BundleInvalid
+from dawnchorus.errors import InvalidBundleError
 from dawnchorus.models.bundle import Activation, Bundle, Calibration
 from dawnchorus.models.graphs.onnx_files import open_onnx_session
 from dawnchorus.models.graphs.ports import choose_outputs, run_in_batches
@@ -36,13 +36,13 @@ class Output:
 def milliseconds(bundle: Bundle, *, sound_s: float = 5.0) -> float:
     """Measure the graph's time for so many seconds of sound on one core: the median of some runs of one window."""
     session = open_session(bundle)
-    window = np.random.default_rng(1).normal(0, 0.05, (1, bundle.n_window)).astype(np.float32)
+    window = np.random.default_rng(1).normal(0, 0.05, (1, bundle.window_samples)).astype(np.float32)
     session.run(window)
     took = []
     for _ in range(N_TIMED):
-        begin = time.perf_counter()
+        start_s = time.perf_counter()
         session.run(window)
-        took.append(time.perf_counter() - begin)
+        took.append(time.perf_counter() - start_s)
     return 1000 * statistics.median(took) * sound_s / bundle.info.window_s
 
 
@@ -54,21 +54,21 @@ class Session(Protocol):
         ...
 
 
-def open_session(bundle: Bundle, *, turns: int = 1) -> Session:
+def open_session(bundle: Bundle, *, tta_shifts: int = 1) -> Session:
     """Load the bundle's graph for use by one thread: ONNX with onnxruntime, TFLite with LiteRT.
 
-    With `turns` above 1 (test-time augmentation) every window is run so many times, turned around in time by equal
-    parts of its length, and logits and embeddings are the means.
+    With `tta_shifts` above 1 (test-time augmentation) logits and embeddings are the means over so many circular time
+    shifts of every window, by equal fractions of its length.
 
     Raises:
-        BundleInvalid: the graph cannot be loaded, or does not fit bundle.json.
-        MissingExtra: the graph is a TFLite file and LiteRT is not installed.
+        InvalidBundleError: the graph cannot be loaded, or does not fit bundle.json.
+        MissingExtraError: the graph is a TFLite file and LiteRT is not installed.
     """
     session: Session = _LiteRtSession(bundle) if bundle.info.graph == "model.tflite" else _OnnxSession(bundle)
-    return session if turns == 1 else _TurningSession(session, turns)
+    return session if tta_shifts == 1 else _TtaSession(session, tta_shifts)
 
 
-def scores_of(logits: FloatArray, activation: Activation) -> FloatArray:
+def apply_activation(logits: FloatArray, activation: Activation) -> FloatArray:
     """Scores between 0 and 1 from logits [n, classes], by the bundle's activation."""
     return _ACTIVATIONS[activation](logits)
 
@@ -76,11 +76,11 @@ def scores_of(logits: FloatArray, activation: Activation) -> FloatArray:
 def log_odds(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """Return the logarithm of score / (1 - score), finite for 0 and 1."""
     inside = np.clip(np.asarray(scores, np.float64), 1e-9, 1 - 1e-9)
-    found: npt.NDArray[np.float64] = np.log(inside / (1 - inside))
-    return found
+    odds: npt.NDArray[np.float64] = np.log(inside / (1 - inside))
+    return odds
 
 
-def probabilities_of(scores: npt.NDArray[np.floating], calibration: Calibration) -> npt.NDArray[np.float64]:
+def apply_calibration(scores: npt.NDArray[np.floating], calibration: Calibration) -> npt.NDArray[np.float64]:
     """Probabilities from scores, by the bundle's calibration."""
     return 1 / (1 + np.exp(-(calibration.scale * log_odds(scores) + calibration.offset)))
 
@@ -114,18 +114,18 @@ class _OnnxSession:
         inputs = {i.name: i.shape for i in self._session.get_inputs()}
         outputs = {o.name: o.shape for o in self._session.get_outputs()}
         if list(inputs) != ["waveform"] or "logits" not in outputs:
-            raise BundleInvalid(
+            raise InvalidBundleError(
                 f"{bundle.graph_path}: expected the input 'waveform' and the output 'logits', "
                 f"found {list(inputs)} and {list(outputs)}. Wrap outside models with `dawnchorus models wrap`."
             )
         if outputs["logits"][-1] != len(bundle.labels):
-            raise BundleInvalid(
+            raise InvalidBundleError(
                 f"{bundle.folder}: the graph has {outputs['logits'][-1]} classes, labels.csv has {len(bundle.labels)}."
             )
-        if inputs["waveform"][-1] not in (bundle.n_window, None) and not isinstance(inputs["waveform"][-1], str):
-            raise BundleInvalid(
+        if inputs["waveform"][-1] not in (bundle.window_samples, None) and not isinstance(inputs["waveform"][-1], str):
+            raise InvalidBundleError(
                 f"{bundle.folder}: the graph takes {inputs['waveform'][-1]} samples, bundle.json says "
-                f"{bundle.n_window}."
+                f"{bundle.window_samples}."
             )
         self._has_embeddings = "embeddings" in outputs
         batch = inputs["waveform"][0]
@@ -133,42 +133,46 @@ class _OnnxSession:
 
     def run(self, windows: FloatArray, *, embeddings: bool = False) -> Output:
         wanted = ["logits"] + (["embeddings"] if embeddings and self._has_embeddings else [])
-        found = run_in_batches(
-            lambda part: self._session.run(wanted, {"waveform": part}), windows, self._batch or max(len(windows), 1)
+        outputs = run_in_batches(
+            lambda chunk: self._session.run(wanted, {"waveform": chunk}), windows, self._batch or max(len(windows), 1)
         )
-        return Output(found[0], found[1] if len(found) > 1 else None)
+        return Output(outputs[0], outputs[1] if len(outputs) > 1 else None)
 
 
-class _TurningSession:
-    def __init__(self, session: Session, turns: int) -> None:
-        self._session, self._turns = session, turns
+class _TtaSession:
+    def __init__(self, session: Session, tta_shifts: int) -> None:
+        self._session, self._tta_shifts = session, tta_shifts
 
     def run(self, windows: FloatArray, *, embeddings: bool = False) -> Output:
         each = [
-            self._session.run(np.roll(windows, -k * windows.shape[1] // self._turns, axis=1), embeddings=embeddings)
-            for k in range(self._turns)
+            self._session.run(
+                np.roll(windows, -k * windows.shape[1] // self._tta_shifts, axis=1), embeddings=embeddings
+            )
+            for k in range(self._tta_shifts)
         ]
-        found = [output.embeddings for output in each if output.embeddings is not None]
-        return Output(np.mean([output.logits for output in each], axis=0), np.mean(found, axis=0) if found else None)
+        embedded = [output.embeddings for output in each if output.embeddings is not None]
+        return Output(
+            np.mean([output.logits for output in each], axis=0), np.mean(embedded, axis=0) if embedded else None
+        )
 
 
 class _LiteRtSession:
     def __init__(self, bundle: Bundle) -> None:
         from dawnchorus.models.litert import LiteRtGraph
 
-        self._graph = LiteRtGraph(bundle.graph_path, bundle.n_window)
-        places = bundle.info.graph_outputs
-        if places is None:
-            outputs = self._graph.measured_outputs(bundle.n_window)
+        self._graph = LiteRtGraph(bundle.graph_path, bundle.window_samples)
+        indices = bundle.info.graph_outputs
+        if indices is None:
+            outputs = self._graph.measured_outputs(bundle.window_samples)
             chosen = choose_outputs(
                 bundle.graph_path, outputs, n_windows=self._graph.batch, n_classes=len(bundle.labels)
             )
-            places = {"logits": outputs.index(chosen.scores)}
-        self._logits, self._embeddings = places["logits"], places.get("embeddings")
+            indices = {"logits": outputs.index(chosen.scores)}
+        self._logits, self._embeddings = indices["logits"], indices.get("embeddings")
 
     def run(self, windows: FloatArray, *, embeddings: bool = False) -> Output:
         wanted = [self._logits]
         if embeddings and self._embeddings is not None:
             wanted.append(self._embeddings)
-        found = run_in_batches(lambda part: self._graph.run(part, wanted), windows, self._graph.batch)
-        return Output(found[0], found[1] if len(found) > 1 else None)
+        outputs = run_in_batches(lambda chunk: self._graph.run(chunk, wanted), windows, self._graph.batch)
+        return Output(outputs[0], outputs[1] if len(outputs) > 1 else None)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import platformdirs
 
-from dawnchorus.errors import ModelNotFound
+from dawnchorus.errors import ModelNotFoundError
 from dawnchorus.models.bundle import RUN_BUNDLE_NAME, Bundle, read_bundle
 from dawnchorus.models.catalog import birdnet, yamnet
 from dawnchorus.storage.files import cannot_write
@@ -101,12 +101,12 @@ class ModelStore:
         """Return the folder of the built-in model's bundle, which may not exist yet.
 
         Raises:
-            ModelNotFound: there is no built-in model of this name.
+            ModelNotFoundError: there is no built-in model of this name.
         """
         model = builtin_model(name)
         return self.folder / f"{name}-{model.source_version}-{BUNDLE_FORMAT}"
 
-    def installed(self, name: str) -> Bundle | None:
+    def find_installed(self, name: str) -> Bundle | None:
         """Return the built-in model's bundle if it has been made."""
         folder = self.bundle_folder(name)
         return read_bundle(folder) if folder.is_dir() else None
@@ -115,7 +115,7 @@ class ModelStore:
         """Make the built-in model's bundle, from `source`, or from what is installed or can be downloaded.
 
         Raises:
-            ModelNotFound: unknown name, or the weights are not to be had.
+            ModelNotFoundError: unknown name, or the weights are not to be had.
             ModelError: the weights are not the published ones.
             OutputError: the store cannot be written, which is seen before anything is downloaded.
         """
@@ -137,29 +137,29 @@ class ModelStore:
         A folder called like a built-in model is given as `./NAME`.
 
         Raises:
-            ModelNotFound: neither a folder nor a built-in model's name.
-            BundleInvalid: the folder is not a bundle.
+            ModelNotFoundError: neither a folder nor a built-in model's name.
+            InvalidBundleError: the folder is not a bundle.
         """
         name = str(name_or_folder)
         folder = Path(name_or_folder)
         if name not in BUILTIN_MODELS and folder.is_dir():
             of_run = folder / RUN_BUNDLE_NAME
             if (folder / "run.json").is_file() and not of_run.is_dir():
-                raise ModelNotFound(
+                raise ModelNotFoundError(
                     f"{folder}: this run has no bundle yet. Go on with it: dawnchorus train --resume {folder}"
                 )
             return read_bundle(folder)
-        return self.installed(name) or self.pull(name)
+        return self.find_installed(name) or self.pull(name)
 
 
 def builtin_model(name: str) -> BuiltinModel:
     """Return the entry of the table.
 
     Raises:
-        ModelNotFound: there is no built-in model of this name.
+        ModelNotFoundError: there is no built-in model of this name.
     """
     if name not in BUILTIN_MODELS:
-        raise ModelNotFound(
+        raise ModelNotFoundError(
             f"'{name}' is neither a built-in model ({', '.join(BUILTIN_MODELS)}) nor a bundle's folder."
             f"{suggestion(name, BUILTIN_MODELS)}"
         )

@@ -16,7 +16,7 @@ from dawnchorus.audio.silencing import silence
 from dawnchorus.audio.write import encode_mp3
 from dawnchorus.plotting.spectrogram import RATE_HZ, Spectrogram, clip_spectrogram
 from dawnchorus.plotting.style import DAWN, FAINT, GRID, INK, NIGHT
-from dawnchorus.types import ChannelSource, Detection, Span
+from dawnchorus.types import ChannelSource, Detection, Segment
 
 CLIP_MARGIN_S = 1.0
 """Sound before and after the detection in a clip."""
@@ -33,7 +33,7 @@ class Clip:
     detection: Detection
     time: datetime | None
     recording_s: float
-    silent: tuple[Span, ...] = ()
+    silent: tuple[Segment, ...] = ()
     """Spans of the recording that must not be audible."""
     channel: ChannelSource = "mean"
 
@@ -44,13 +44,13 @@ def clip_png_and_mp3(clip: Clip) -> tuple[bytes, bytes]:
     Raises:
         AudioError: the recording cannot be decoded (any more).
     """
-    found = clip.detection
-    begin_s = max(found.start_s - CLIP_MARGIN_S, 0.0)
-    end_s = min(found.end_s + CLIP_MARGIN_S, begin_s + MAX_CLIP_S, clip.recording_s)
-    samples = read_clip(clip.path, start_s=begin_s, end_s=end_s, rate_hz=RATE_HZ, channel=clip.channel)
-    samples = silence(samples, clip.silent, rate_hz=RATE_HZ, start_s=begin_s)
-    spectrogram = clip_spectrogram(samples, rate_hz=RATE_HZ, start_s=begin_s)
-    edges_s = [edge_s for edge_s in (found.start_s, found.end_s) if begin_s < edge_s < spectrogram.end_s]
+    detection = clip.detection
+    start_s = max(detection.start_s - CLIP_MARGIN_S, 0.0)
+    end_s = min(detection.end_s + CLIP_MARGIN_S, start_s + MAX_CLIP_S, clip.recording_s)
+    samples = read_clip(clip.path, start_s=start_s, end_s=end_s, rate_hz=RATE_HZ, channel=clip.channel)
+    samples = silence(samples, clip.silent, rate_hz=RATE_HZ, start_s=start_s)
+    spectrogram = clip_spectrogram(samples, rate_hz=RATE_HZ, start_s=start_s)
+    edges_s = [edge_s for edge_s in (detection.start_s, detection.end_s) if start_s < edge_s < spectrogram.end_s]
     return draw_clip(spectrogram, edges_s), encode_mp3(samples, rate_hz=RATE_HZ)
 
 

@@ -18,16 +18,16 @@ from matplotlib.ticker import FuncFormatter, MultipleLocator
 from dawnchorus.plotting.spectrogram import Spectrogram, recording_spectrogram
 from dawnchorus.plotting.style import DAWN, FAINT, GRID, INK, NIGHT, colours_by_name
 from dawnchorus.plotting.waveform import Waveform, recording_waveform
-from dawnchorus.types import Detection, RecordingTable, Span
+from dawnchorus.types import Detection, RecordingTable, Segment
 
 ROW_S = 30.0
 """Seconds in a row, up to `MAX_ROWS` rows; longer recordings get longer rows."""
 
 MAX_ROWS = 8
-MAX_LANES = 12
-"""Lanes of name tags above a row; in a crowded row the lowest scores are boxed and not named."""
+MAX_LABEL_ROWS = 12
+"""Rows of name tags above a row of the spectrogram; in a crowded row the lowest scores are boxed and not named."""
 
-WIDTH_IN, ROW_IN, LANE_IN, WAVEFORM_IN = 14.0, 2.1, 0.24, 0.7
+WIDTH_IN, ROW_IN, LABEL_ROW_IN, WAVEFORM_IN = 14.0, 2.1, 0.24, 0.7
 DPI = 110
 
 _STEPS_S = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)
@@ -65,7 +65,7 @@ def draw_table(
     starts = [k * row_s for k in range(max(math.ceil(spectrogram.end_s / row_s - 1e-6), 1))]
     rows = [[d for d in table.detections if d.start_s < s + row_s and d.end_s > s] for s in starts]
     tags = [_tags(row, start, start + row_s) for row, start in zip(rows, starts, strict=True)]
-    heights = [ROW_IN + LANE_IN * max((tag.lane + 1 for tag in row), default=0) for row in tags]
+    heights = [ROW_IN + LABEL_ROW_IN * max((tag.label_row + 1 for tag in row), default=0) for row in tags]
     above_in = 0.0 if waveform is None else WAVEFORM_IN
     figure = Figure(figsize=(WIDTH_IN, sum(heights) + (0.5 + above_in) * len(rows) + 0.75), dpi=DPI)
     figure.set_facecolor(NIGHT)
@@ -78,13 +78,13 @@ def draw_table(
     colours = colours_by_name(d.common_name for d in table.detections)
     limits = spectrogram.limits_db()
     for k, start in enumerate(starts):
-        part = spectrogram.between(start, min(start + row_s, spectrogram.end_s))
+        row_spectrogram = spectrogram.between(start, min(start + row_s, spectrogram.end_s))
         axes = figure.add_subplot(grid[k])
-        _draw_sound(axes, part, limits)
-        _style(axes, part, table, row_s=row_s, first=start, height_in=heights[k])
-        _draw_voices(axes, table.speech)
-        _draw_boxes(axes, rows[k], part, colours)
-        _draw_tags(axes, tags[k], part, colours)
+        _draw_spectrogram(axes, row_spectrogram, limits)
+        _style(axes, row_spectrogram, table, row_s=row_s, first=start, height_in=heights[k])
+        _draw_speech(axes, table.speech)
+        _draw_boxes(axes, rows[k], row_spectrogram, colours)
+        _draw_tags(axes, tags[k], row_spectrogram, colours)
         if waveform is not None:
             _draw_waveform(axes, waveform, height=above_in / heights[k])
     out = io.BytesIO()
@@ -115,44 +115,48 @@ def _title(title: str, table: RecordingTable) -> str:
 
 @dataclass(frozen=True)
 class _Tag:
-    """The name tag of a detection: above the row, in a lane, from `left_s` to `right_s`."""
+    """The name tag of a detection: above the row, in a label row, from `left_s` to `right_s`."""
 
-    found: Detection
+    detection: Detection
     text: str
-    lane: int
+    label_row: int
     left_s: float
     right_s: float
 
 
 def _tags(row: Sequence[Detection], start_s: float, end_s: float) -> list[_Tag]:
-    """Tags that do not cover each other, the best scores in the lowest lanes; none where all lanes are full."""
+    """Tags that do not cover each other, the best scores in the lowest rows of tags; none where all rows are full."""
     per_character_s = _CHARACTER_IN * (end_s - start_s) / (WIDTH_IN * _AXES_WIDTH)
-    lanes: list[list[_Tag]] = []
-    for found in sorted(row, key=lambda d: (-round(d.score, 2), d.start_s)):
-        text = f"{found.common_name}{' ?' if found.in_range is False else ''}  {found.score:.2f}"
-        left_s = max(found.start_s, start_s)
-        width_s = max(min(found.end_s, end_s) - left_s, (len(text) + 1) * per_character_s)
+    label_rows: list[list[_Tag]] = []
+    for detection in sorted(row, key=lambda d: (-round(d.score, 2), d.start_s)):
+        text = f"{detection.common_name}{' ?' if detection.in_range is False else ''}  {detection.score:.2f}"
+        left_s = max(detection.start_s, start_s)
+        width_s = max(min(detection.end_s, end_s) - left_s, (len(text) + 1) * per_character_s)
         left_s = max(min(left_s, end_s - width_s), start_s)
-        free = (k for k, lane in enumerate(lanes) if all(_apart(tag, left_s, left_s + width_s) for tag in lane))
-        lane = next(free, len(lanes))
-        if lane == MAX_LANES:
+        free = (
+            k
+            for k, label_row in enumerate(label_rows)
+            if all(_apart(tag, left_s, left_s + width_s) for tag in label_row)
+        )
+        label_row = next(free, len(label_rows))
+        if label_row == MAX_LABEL_ROWS:
             continue
-        if lane == len(lanes):
-            lanes.append([])
-        lanes[lane].append(_Tag(found, text, lane, left_s, left_s + width_s))
-    return [tag for lane in lanes for tag in lane]
+        if label_row == len(label_rows):
+            label_rows.append([])
+        label_rows[label_row].append(_Tag(detection, text, label_row, left_s, left_s + width_s))
+    return [tag for label_row in label_rows for tag in label_row]
 
 
 def _apart(tag: _Tag, left_s: float, right_s: float) -> bool:
     return tag.right_s <= left_s + 1e-6 or right_s <= tag.left_s + 1e-6
 
 
-def _draw_sound(axes: Axes, part: Spectrogram, limits: tuple[float, float]) -> None:
+def _draw_spectrogram(axes: Axes, spectrogram: Spectrogram, limits: tuple[float, float]) -> None:
     axes.imshow(
-        part.levels_db,
+        spectrogram.levels_db,
         origin="lower",
         aspect="auto",
-        extent=(part.start_s, part.end_s, 0, part.top_hz / 1000),
+        extent=(spectrogram.start_s, spectrogram.end_s, 0, spectrogram.top_hz / 1000),
         cmap=DAWN,
         vmin=limits[0],
         vmax=limits[1],
@@ -174,14 +178,14 @@ def _draw_waveform(axes: Axes, waveform: Waveform, *, height: float) -> None:
 
 def _style(
     axes: Axes,
-    part: Spectrogram,
+    spectrogram: Spectrogram,
     table: RecordingTable,
     *,
     row_s: float,
     first: float,
     height_in: float,
 ) -> None:
-    top_khz = part.top_hz / 1000
+    top_khz = spectrogram.top_hz / 1000
     axes.set_xlim(first, first + row_s)
     axes.set_ylim(0, top_khz * height_in / ROW_IN)
     axes.set_facecolor(NIGHT)
@@ -205,50 +209,52 @@ def _time_label(start_s: float, step: float, table: RecordingTable) -> str:
     return whole[2:] if whole.startswith("0:") else whole
 
 
-def _draw_voices(axes: Axes, speech: Sequence[Span]) -> None:
+def _draw_speech(axes: Axes, speech: Sequence[Segment]) -> None:
     """Draw a line below human speech."""
     left_edge, right_edge = axes.get_xlim()
-    for span in speech:
-        left, right = max(span.start_s, left_edge), min(span.end_s, right_edge)
+    for segment in speech:
+        left, right = max(segment.start_s, left_edge), min(segment.end_s, right_edge)
         if left < right:
             axes.plot([left, right], [0, 0], color=INK, linewidth=3, solid_capstyle="butt", clip_on=False)
             axes.annotate("voice", (left, 0), (2, 3), textcoords="offset points", color=INK, fontsize=7)
 
 
-def _draw_boxes(axes: Axes, row: Sequence[Detection], part: Spectrogram, colours: dict[str, str]) -> None:
-    top_khz = part.top_hz / 1000
+def _draw_boxes(axes: Axes, row: Sequence[Detection], spectrogram: Spectrogram, colours: dict[str, str]) -> None:
+    top_khz = spectrogram.top_hz / 1000
     left_edge, right_edge = axes.get_xlim()
-    for found in row:
-        left, right = max(found.start_s, left_edge), min(found.end_s, right_edge)
+    for detection in row:
+        left, right = max(detection.start_s, left_edge), min(detection.end_s, right_edge)
         axes.add_patch(
             Rectangle(
                 (left, 0.02 * top_khz),
                 right - left,
                 0.96 * top_khz,
                 fill=False,
-                edgecolor=colours[found.common_name],
+                edgecolor=colours[detection.common_name],
                 linewidth=1.2,
-                linestyle=(0, (3, 2)) if found.in_range is False else "solid",
+                linestyle=(0, (3, 2)) if detection.in_range is False else "solid",
             )
         )
 
 
-def _draw_tags(axes: Axes, tags: Sequence[_Tag], part: Spectrogram, colours: dict[str, str]) -> None:
-    top_khz = part.top_hz / 1000
-    lane_khz = top_khz * LANE_IN / ROW_IN
+def _draw_tags(axes: Axes, tags: Sequence[_Tag], spectrogram: Spectrogram, colours: dict[str, str]) -> None:
+    top_khz = spectrogram.top_hz / 1000
+    label_row_khz = top_khz * LABEL_ROW_IN / ROW_IN
     left_edge, right_edge = axes.get_xlim()
     margin = 0.004 * (right_edge - left_edge)
     for tag in tags:
-        bottom = top_khz + tag.lane * lane_khz
+        bottom = top_khz + tag.label_row * label_row_khz
         axes.add_patch(
             Rectangle(
-                (tag.left_s, bottom + 0.1 * lane_khz),
+                (tag.left_s, bottom + 0.1 * label_row_khz),
                 tag.right_s - tag.left_s,
-                0.8 * lane_khz,
-                facecolor=colours[tag.found.common_name],
-                alpha=0.18 + 0.5 * tag.found.score,
+                0.8 * label_row_khz,
+                facecolor=colours[tag.detection.common_name],
+                alpha=0.18 + 0.5 * tag.detection.score,
                 linewidth=0,
             )
         )
         text = tag.text.replace("$", r"\$")
-        axes.text(tag.left_s + margin, bottom + lane_khz / 2, text, color=INK, fontsize=8, va="center", clip_on=True)
+        axes.text(
+            tag.left_s + margin, bottom + label_row_khz / 2, text, color=INK, fontsize=8, va="center", clip_on=True
+        )

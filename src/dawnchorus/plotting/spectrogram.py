@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dawnchorus.audio.decode import clip_blocks, open_recording
-from dawnchorus.audio.silencing import silenced
-from dawnchorus.types import ChannelSource, Span
+from dawnchorus.audio.silencing import silence_blocks
+from dawnchorus.types import ChannelSource, Segment
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -44,8 +44,8 @@ class Spectrogram:
         """Return the part between two times."""
         first = max(round((start_s - self.start_s) * self.columns_per_s), 0)
         last = max(round((end_s - self.start_s) * self.columns_per_s), first + 1)
-        part = self.levels_db[:, first:last]
-        return Spectrogram(part, self.top_hz, start_s, start_s + part.shape[1] / self.columns_per_s)
+        levels_db = self.levels_db[:, first:last]
+        return Spectrogram(levels_db, self.top_hz, start_s, start_s + levels_db.shape[1] / self.columns_per_s)
 
     def limits_db(self) -> tuple[float, float]:
         """Levels for the dark and the bright end: a little below the usual background to near the loudest."""
@@ -54,7 +54,7 @@ class Spectrogram:
 
 
 def recording_spectrogram(
-    path: Path, *, duration_s: float, silent: Sequence[Span] = (), channel: ChannelSource = "mean"
+    path: Path, *, duration_s: float, silent: Sequence[Segment] = (), channel: ChannelSource = "mean"
 ) -> Spectrogram:
     """Compute the spectrogram of a whole recording of about `duration_s` seconds; memory does not grow with its length.
 
@@ -66,8 +66,8 @@ def recording_spectrogram(
     with open_recording(path) as recording:
         rate_hz = min(RATE_HZ, recording.info.rate_hz)
         pool = max(round(duration_s * rate_hz / N_HOP / MAX_COLUMNS), 1)
-        blocks = silenced(recording.blocks(rate_hz=rate_hz, channel=channel), silent, rate_hz=rate_hz)
-        levels = list(_pooled(_columns(blocks), pool))
+        blocks = silence_blocks(recording.blocks(rate_hz=rate_hz, channel=channel), silent, rate_hz=rate_hz)
+        levels = list(_pool(_columns(blocks), pool))
         return Spectrogram(np.concatenate(levels, axis=1), rate_hz / 2, 0.0, max(recording.duration_s, 1e-3))
 
 
@@ -80,13 +80,13 @@ def stretch_spectrogram(path: Path, *, start_s: float, end_s: float) -> Spectrog
     pool = max(math.ceil((end_s - start_s) * RATE_HZ / N_HOP / MAX_COLUMNS), 1)
     n_samples = 0
 
-    def counted() -> Iterator[FloatArray]:
+    def count_columns() -> Iterator[FloatArray]:
         nonlocal n_samples
         for block in clip_blocks(path, start_s=start_s, end_s=end_s, rate_hz=RATE_HZ):
             n_samples += len(block)
             yield block
 
-    levels = np.concatenate(list(_pooled(_columns(counted()), pool)), axis=1)
+    levels = np.concatenate(list(_pool(_columns(count_columns()), pool)), axis=1)
     return Spectrogram(levels, RATE_HZ / 2, start_s, start_s + n_samples / RATE_HZ)
 
 
@@ -117,14 +117,14 @@ def _levels(frames: FloatArray) -> FloatArray:
     return (10 * np.log10(power + 1e-12)).T.astype(np.float32)
 
 
-def _pooled(parts: Iterable[FloatArray], pool: int) -> Iterator[FloatArray]:
+def _pool(blocks: Iterable[FloatArray], pool: int) -> Iterator[FloatArray]:
     """Yield the maximum of every `pool` neighbouring columns."""
     if pool == 1:
-        yield from parts
+        yield from blocks
         return
     waiting = np.empty((N_FFT // 2 + 1, 0), np.float32)
-    for part in parts:
-        waiting = np.concatenate([waiting, part], axis=1)
+    for block in blocks:
+        waiting = np.concatenate([waiting, block], axis=1)
         n_full = waiting.shape[1] // pool
         if n_full:
             full, waiting = waiting[:, : n_full * pool], waiting[:, n_full * pool :]

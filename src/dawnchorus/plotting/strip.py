@@ -1,4 +1,4 @@
-"""A spectrogram as a bare picture, for pages that draw axes and detections over it."""
+"""A spectrogram as a bare image, for pages that draw axes and detections over it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def draw_strip(spectrogram: Spectrogram, *, width: int, height: int) -> bytes:
     low, high = spectrogram.limits_db()
     shown = (spectrogram.levels_db[::-1] - low) * (len(_COLOURS) / (high - low))
     colours = _COLOURS[np.clip(shown, 0, len(_COLOURS) - 1, out=shown).astype(np.uint8)]
-    picture = Image.fromarray(colours).resize((width, height), Image.Resampling.BILINEAR)
+    image = Image.fromarray(colours).resize((width, height), Image.Resampling.BILINEAR)
     out = io.BytesIO()
-    picture.save(out, format="png", compress_level=3)
+    image.save(out, format="png", compress_level=3)
     return out.getvalue()

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dawnchorus.audio.decode import open_recording
-from dawnchorus.audio.silencing import silenced
+from dawnchorus.audio.silencing import silence_blocks
 from dawnchorus.plotting.spectrogram import MAX_COLUMNS, RATE_HZ
-from dawnchorus.types import ChannelSource, Span
+from dawnchorus.types import ChannelSource, Segment
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -38,7 +38,7 @@ class Waveform:
 
 
 def recording_waveform(
-    path: Path, *, duration_s: float, silent: Sequence[Span] = (), channel: ChannelSource = "mean"
+    path: Path, *, duration_s: float, silent: Sequence[Segment] = (), channel: ChannelSource = "mean"
 ) -> Waveform:
     """Compute the waveform's outline of a recording of about `duration_s` seconds; its length costs no memory.
 
@@ -50,7 +50,7 @@ def recording_waveform(
     with open_recording(path) as recording:
         rate_hz = min(RATE_HZ, recording.info.rate_hz)
         n_column = max(round(duration_s * rate_hz / MAX_COLUMNS), 1)
-        blocks = silenced(recording.blocks(rate_hz=rate_hz, channel=channel), silent, rate_hz=rate_hz)
+        blocks = silence_blocks(recording.blocks(rate_hz=rate_hz, channel=channel), silent, rate_hz=rate_hz)
         columns = list(_columns(blocks, n_column)) or [np.zeros((2, 1), np.float32)]
         low, high = np.concatenate(columns, axis=1)
         return Waveform(low, high, max(recording.duration_s, 1e-3))

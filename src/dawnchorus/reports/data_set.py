@@ -62,9 +62,9 @@ def _text(value: str) -> str:
 def _bars(title: str, values: Sequence[tuple[str, float]], unit: str, *, colour: str = _BLUE) -> bytes:
     """Horizontal bars, the first on top, each with its value."""
     figure, axes = _figure(6.4, 0.9 + 0.26 * max(len(values), 2), title)
-    places = range(len(values))
-    axes.barh(places, [value for _, value in values], color=colour, height=0.72)
-    axes.set_yticks(places, [_text(name[:44]) for name, _ in values])
+    positions = range(len(values))
+    axes.barh(positions, [value for _, value in values], color=colour, height=0.72)
+    axes.set_yticks(positions, [_text(name[:44]) for name, _ in values])
     axes.set_ylim(len(values) - 0.4, -0.6)
     axes.xaxis.set_visible(False)
     axes.spines["bottom"].set_visible(False)

@@ -26,19 +26,19 @@ MAX_MISTAKES = 60
 class _Mistake:
     recording: str
     truth: str
-    found: str
+    predicted: str
     truth_index: int
-    found_index: int
+    predicted_index: int
     score: float
     png: str
     mp3: str
 
 
 def render_evaluation(
-    table: RecordingsTable, found: Sequence[tuple[Evaluation, Scores]], differences: Sequence[Comparison]
+    table: RecordingsTable, results: Sequence[tuple[Evaluation, Scores]], differences: Sequence[Comparison]
 ) -> str:
     """Render the page as HTML; the confusions and mistakes are those of the first bundle."""
-    first, scores = found[0]
+    first, scores = results[0]
     mistakes = _mistakes(table, first, scores)
     curves = {"scores": first.reliability}
     if first.calibrated_reliability:
@@ -48,9 +48,9 @@ def render_evaluation(
         page_environment()
         .get_template("evaluation.html")
         .render(
-            evaluations=[evaluation for evaluation, _ in found],
+            evaluations=[evaluation for evaluation, _ in results],
             first=first,
-            differences=list(zip([evaluation for evaluation, _ in found[1:]], differences, strict=True)),
+            differences=list(zip([evaluation for evaluation, _ in results[1:]], differences, strict=True)),
             confusion=_cells(first),
             classes=scores.classes,
             secondary=SECONDARY_NOTES[scores.secondary],
@@ -77,7 +77,7 @@ def _mistakes(table: RecordingsTable, evaluation: Evaluation, scores: Scores) ->
     best = best_index(by_recording)
     wrong = [k for k in range(len(best)) if truth[k].any() and not truth[k, best[k]]]
     wrong.sort(key=lambda k: -by_recording[k, best[k]])
-    found = []
+    mistakes = []
     for k in wrong[:MAX_MISTAKES]:
         windows = np.flatnonzero(scores.recording == k)
         window = windows[scores.scores[windows, best[k]].argmax()]
@@ -92,5 +92,5 @@ def _mistakes(table: RecordingsTable, evaluation: Evaluation, scores: Scores) ->
             continue
         true = int(truth[k].argmax())
         encoded = [base64.b64encode(content).decode() for content in (png, mp3)]
-        found.append(_Mistake(row.recording_id, scores.classes[true], name, true, int(best[k]), score, *encoded))
-    return found
+        mistakes.append(_Mistake(row.recording_id, scores.classes[true], name, true, int(best[k]), score, *encoded))
+    return mistakes

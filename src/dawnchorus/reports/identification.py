@@ -60,7 +60,7 @@ def render_page(
 
 def _card(entry: ClassSummary) -> _Card:
     if entry.best is None:
-        return _Card(entry, None, None, "A human voice is near every detection, so no sound is shown.")
+        return _Card(entry, None, None, "Speech is near every detection, so no audio is shown.")
     try:
         png, mp3 = clip_png_and_mp3(entry.best)
     except AudioError as error:
@@ -78,8 +78,8 @@ def _heat(species: Sequence[ClassSummary]) -> list[tuple[ClassSummary, list[tupl
     return rows
 
 
-def _colour(part: float) -> str:
-    if part == 0:
+def _colour(share: float) -> str:
+    if share == 0:
         return "transparent"
-    red, green, blue, _ = DAWN(0.25 + 0.65 * part, bytes=True)
+    red, green, blue, _ = DAWN(0.25 + 0.65 * share, bytes=True)
     return f"rgb({red} {green} {blue})"

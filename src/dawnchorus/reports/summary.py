@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from dawnchorus.plotting.clip import CLIP_MARGIN_S, Clip
-from dawnchorus.types import Detection, RecordingTable, Span
+from dawnchorus.types import Detection, RecordingTable, Segment
 
 N_HOURS = 24
 
@@ -42,13 +42,13 @@ class RunSummary:
     has_clock_time: bool = False
     first_time: datetime | None = None
     last_time: datetime | None = None
-    places: set[tuple[float, float]] = field(default_factory=set)
+    locations: set[tuple[float, float]] = field(default_factory=set)
     classes: dict[str, ClassSummary] = field(default_factory=dict)
 
     def of_kind(self, kind: str) -> list[ClassSummary]:
         """Return the classes of a kind, the most frequent first; after them those that were never in range."""
-        found = [c for c in self.classes.values() if c.kind == kind]
-        return sorted(found, key=lambda c: (c.n_out_of_range == c.n_detections, -c.n_detections, c.common_name))
+        classes = [c for c in self.classes.values() if c.kind == kind]
+        return sorted(classes, key=lambda c: (c.n_out_of_range == c.n_detections, -c.n_detections, c.common_name))
 
 
 def summarise(tables: Iterable[tuple[Path, RecordingTable]]) -> RunSummary:
@@ -57,28 +57,29 @@ def summarise(tables: Iterable[tuple[Path, RecordingTable]]) -> RunSummary:
     for path, table in tables:
         summary.n_recordings += 1
         summary.duration_s += table.duration_s
-        _note_origin(summary, table)
-        voices: list[Detection | Span] = [d for d in table.detections if _is_voice(d)]
-        voices += () if table.is_silenced else table.speech
+        _add_origin(summary, table)
+        speech: list[Detection | Segment] = [d for d in table.detections if _is_speech(d)]
+        speech += () if table.is_silenced else table.speech
         seen: set[str] = set()
-        for found in table.detections:
+        for detection in table.detections:
             summary.n_detections += 1
             entry = summary.classes.setdefault(
-                found.scientific_name, ClassSummary(found.scientific_name, found.common_name, found.kind)
+                detection.scientific_name,
+                ClassSummary(detection.scientific_name, detection.common_name, detection.kind),
             )
-            _count(entry, found, table.clock_time(found.start_s))
-            entry.n_recordings += found.scientific_name not in seen
-            seen.add(found.scientific_name)
-            if found.kind == "species" and found.score > entry.best_score and not _overlaps(found, voices):
-                time, channel = table.clock_time(found.start_s), found.channel or table.channel
-                entry.best = Clip(path, found, time, table.duration_s, table.silenced, channel)
+            _count(entry, detection, table.clock_time(detection.start_s))
+            entry.n_recordings += detection.scientific_name not in seen
+            seen.add(detection.scientific_name)
+            if detection.kind == "species" and detection.score > entry.best_score and not _overlaps(detection, speech):
+                time, channel = table.clock_time(detection.start_s), detection.channel or table.channel
+                entry.best = Clip(path, detection, time, table.duration_s, table.silenced, channel)
     return summary
 
 
-def _note_origin(summary: RunSummary, table: RecordingTable) -> None:
+def _add_origin(summary: RunSummary, table: RecordingTable) -> None:
     origin = table.origin
     if origin.latitude is not None and origin.longitude is not None:
-        summary.places.add((round(origin.latitude, 3), round(origin.longitude, 3)))
+        summary.locations.add((round(origin.latitude, 3), round(origin.longitude, 3)))
     if origin.start_time is not None:
         summary.has_clock_time = True
         moment = origin.start_time.replace(tzinfo=None)
@@ -86,17 +87,19 @@ def _note_origin(summary: RunSummary, table: RecordingTable) -> None:
         summary.last_time = max(summary.last_time or moment, moment)
 
 
-def _count(entry: ClassSummary, found: Detection, time: datetime | None) -> None:
+def _count(entry: ClassSummary, detection: Detection, time: datetime | None) -> None:
     entry.n_detections += 1
-    entry.n_out_of_range += found.in_range is False
+    entry.n_out_of_range += detection.in_range is False
     if time is not None:
         entry.by_hour[time.hour] += 1
 
 
-def _is_voice(found: Detection) -> bool:
-    return found.kind == "sound" and found.scientific_name.lower().startswith(("human", "speech"))
+def _is_speech(detection: Detection) -> bool:
+    return detection.kind == "sound" and detection.scientific_name.lower().startswith(("human", "speech"))
 
 
-def _overlaps(found: Detection, others: Sequence[Detection | Span]) -> bool:
-    """Return True if a clip around `found` would make people audible."""
-    return any(o.start_s < found.end_s + CLIP_MARGIN_S and o.end_s > found.start_s - CLIP_MARGIN_S for o in others)
+def _overlaps(detection: Detection, others: Sequence[Detection | Segment]) -> bool:
+    """Return True if a clip around `detection` would make people audible."""
+    return any(
+        o.start_s < detection.end_s + CLIP_MARGIN_S and o.end_s > detection.start_s - CLIP_MARGIN_S for o in others
+    )

@@ -18,7 +18,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
-from dawnchorus.errors import NotKnown
+from dawnchorus.errors import NotFoundError
 from dawnchorus.server.scheduling import IdentifyResult
 from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.clock import now
@@ -217,7 +217,7 @@ class DetectionStore:
         with self._database.read() as session:
             row = session.get(DetectionRow, detection_id)
         if row is None:
-            raise NotKnown(f"there is no detection {detection_id}.")
+            raise NotFoundError(f"there is no detection {detection_id}.")
         return row
 
     def find(
@@ -297,7 +297,7 @@ def to_detection(row: DetectionRow) -> Detection:
 def _get_recording(session: Session, sha256: str) -> Recording:
     row = session.get(Recording, sha256)
     if row is None:
-        raise NotKnown(f"there is no recording {sha256[:64]}.")
+        raise NotFoundError(f"there is no recording {sha256[:64]}.")
     return row
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from dawnchorus.errors import AudioUnreadable
+from dawnchorus.errors import AudioDecodeError
 from dawnchorus.models.bundle import file_sha256
 
 MAX_CRASHES = 3
@@ -31,6 +31,6 @@ class DecoderQuarantine:
             AudioUnreadable: decoders have crashed on the file `MAX_CRASHES` times.
         """
         if self._crashes[file_sha256(path)] >= MAX_CRASHES:
-            raise AudioUnreadable(
+            raise AudioDecodeError(
                 f"{path}: decoders have crashed on this file {MAX_CRASHES} times; it is not tried again."
             )

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from dawnchorus.errors import DawnChorusError, InputError, ModelError, NotKnown
+from dawnchorus.errors import DawnChorusError, InputError, ModelError, NotFoundError
 from dawnchorus.models.bundle import Bundle, read_bundle, verify_bundle
 from dawnchorus.models.store import ModelStore
 from dawnchorus.server.scheduling import InferencePool
@@ -129,7 +129,7 @@ class Registry:
             model = session.get(Model, bundle_id)
         if model is None:
             known = ", ".join(each.bundle_id for each in self.models())
-            raise NotKnown(f"there is no model {bundle_id[:64]!r}; expected one of {known}.")
+            raise NotFoundError(f"there is no model {bundle_id[:64]!r}; expected one of {known}.")
         return model
 
     def open(self, bundle_id: str) -> Bundle:
@@ -166,7 +166,7 @@ class Registry:
                 archive.extractall(building)
             with suppress(OSError):  # another server of this folder has unpacked it
                 building.rename(folder)
-        except (zipfile.BadZipFile, zlib.error, NotKnown, OSError) as error:
+        except (zipfile.BadZipFile, zlib.error, NotFoundError, OSError) as error:
             raise ModelError(f"the bundle {model.bundle_id} cannot be unpacked ({error}).") from error
         finally:
             shutil.rmtree(building, ignore_errors=True)

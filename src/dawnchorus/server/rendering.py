@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
-from dawnchorus.errors import NotKnown, Overloaded
+from dawnchorus.errors import NotFoundError, OverloadedError
 from dawnchorus.storage.files import cannot_write
 
 MAX_RUNNING = 2
@@ -109,7 +109,7 @@ class Renderer:
         try:
             return path.open("rb")
         except FileNotFoundError:
-            raise NotKnown(f"the recording {sha256[:12]} was deleted meanwhile.") from None
+            raise NotFoundError(f"the recording {sha256[:12]} was deleted meanwhile.") from None
 
     async def render_once(self, write: Write) -> BinaryIO:
         """Render a response without caching; its file is deleted on close.
@@ -132,7 +132,7 @@ class Renderer:
             Overloaded: the queue is full.
         """
         if not self._slots.acquire(blocking=False):
-            raise Overloaded(
+            raise OverloadedError(
                 "too many spectrograms, clips and tables are waiting. Try again later.",
                 retry_after_s=max(self._mean_s * self._queue_length, 1.0),
             )

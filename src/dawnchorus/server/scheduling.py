@@ -24,18 +24,18 @@ import numpy.typing as npt
 
 from dawnchorus.audio.channels import channel_sources
 from dawnchorus.audio.metadata import with_name
-from dawnchorus.audio.process import DecoderProcess, Ended, Opened
+from dawnchorus.audio.process import DecodeFinished, DecoderProcess, DecodeStarted
 from dawnchorus.audio.windows import RestReport, Windower, WindowPlan
 from dawnchorus.cores import usable_cores
-from dawnchorus.errors import AudioTooLarge, InputError, ModelError, Overloaded
+from dawnchorus.errors import AudioTooLargeError, InputError, ModelError, OverloadedError
 from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.options import Options
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.run import build_score_filter, range_filter_of
 from dawnchorus.inference.preparation import WHOLE, Kept, open_cleaner
-from dawnchorus.inference.scoring import HIT, ChannelHits, Scored, ScoreFilter
+from dawnchorus.inference.scoring import HIT, ChannelHits, ScoredRecording, ScoreFilter
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.models.runner import BATCH_WINDOWS, FloatArray, Session, open_session, scores_of
+from dawnchorus.models.runner import BATCH_WINDOWS, FloatArray, Session, apply_activation, open_session
 from dawnchorus.models.store import ModelStore
 from dawnchorus.types import AudioInfo, ChannelOption, ChannelSource, RecordingTable
 
@@ -71,12 +71,12 @@ class Limits:
             AudioTooLarge: it exceeds them.
         """
         if n_channels > self.max_channels or not self.min_rate_hz <= rate_hz <= self.max_rate_hz:
-            raise AudioTooLarge(
+            raise AudioTooLargeError(
                 f"expected at most {self.max_channels} channels at {self.min_rate_hz} to {self.max_rate_hz} Hz, "
                 f"got {n_channels} at {rate_hz} Hz."
             )
         if duration_s is not None and duration_s > self.max_duration_s:
-            raise AudioTooLarge(
+            raise AudioTooLargeError(
                 f"expected at most {self.max_duration_s:g} s of audio, its header promises {duration_s:.0f} s."
             )
 
@@ -121,7 +121,7 @@ class _Active:
         self._range_filter = lru_cache(maxsize=8)(self._new_range_filter)
         self.sessions: list[Session] = [open_session(bundle) for _ in range(n_inference_threads)]
         for session in self.sessions:
-            logits = session.run(np.zeros((1, bundle.n_window), np.float32)).logits
+            logits = session.run(np.zeros((1, bundle.window_samples), np.float32)).logits
             if not np.isfinite(logits).all():
                 raise ModelError(f"{bundle.folder}: on silence the model gives numbers that are not finite.")
         self.cleaner = open_cleaner(bundle.info.cleaning, store.folder)
@@ -172,8 +172,8 @@ class _RecordingProgress:
     future: Future[IdentifyResult]
     upload: _UploadInfo
     timer: _StageTimer = field(default_factory=_StageTimer)
-    opened: Opened | None = None
-    ended: list[Ended] = field(default_factory=list)
+    opened: DecodeStarted | None = None
+    ended: list[DecodeFinished] = field(default_factory=list)
     channels: list[ChannelHits] = field(default_factory=list)
 
     def count_channels(self) -> int:
@@ -191,7 +191,7 @@ class _RecordingProgress:
     def score(self, windows: FloatArray, first_window: int, thread: int) -> npt.NDArray[np.void]:
         """Return the hits in windows [n, samples], scored with the session of a thread, by its number."""
         logits = self.active.sessions[thread].run(windows).logits
-        return self.score_filter.apply(scores_of(logits, self.active.bundle.info.activation), first_window)
+        return self.score_filter.apply(apply_activation(logits, self.active.bundle.info.activation), first_window)
 
 
 class InferencePool:
@@ -319,7 +319,7 @@ class InferencePool:
         with self._changed:
             waiting_s = sum(task.work_s for task in self._tasks if not task.is_started)
             if waiting_s + self._work_s(n_bytes) > self.limits.max_queue_s * self.n_inference_threads:
-                raise Overloaded(
+                raise OverloadedError(
                     "too many recordings are waiting. Try again later.",
                     retry_after_s=max(waiting_s / self.n_inference_threads, 1.0),
                 )
@@ -402,7 +402,7 @@ class InferencePool:
             task.steps.close()
             late = f"It has waited for {self.limits.wait_s:g} s. Try again later."
             with suppress(InvalidStateError):  # cancelled
-                task.future.set_exception(Overloaded(late, retry_after_s=self.limits.wait_s))
+                task.future.set_exception(OverloadedError(late, retry_after_s=self.limits.wait_s))
         return None
 
     def _finish_task(self) -> None:
@@ -436,7 +436,7 @@ class InferencePool:
             raise ModelError("The decoder reported neither the start nor the end of the recording.")
         origin = with_name(opened.origin, upload.name)
         warnings = tuple(dict.fromkeys(warning for each in ended for warning in each.warnings))
-        scored = Scored(path, opened.info, origin, ended[0].duration_s, warnings, tuple(progress.channels))
+        scored = ScoredRecording(path, opened.info, origin, ended[0].duration_s, warnings, tuple(progress.channels))
         table = builder.build(scored)
         progress.timer.finish("table")
         self._update_cost(upload.n_bytes, progress.timer.work_s)
@@ -447,7 +447,7 @@ class InferencePool:
 
     def _stream_steps(
         self,
-        messages: Iterator[Opened | Kept | FloatArray | Ended],
+        messages: Iterator[DecodeStarted | Kept | FloatArray | DecodeFinished],
         source: ChannelSource,
         progress: _RecordingProgress,
         thread: int,
@@ -455,7 +455,7 @@ class InferencePool:
         """Score one signal of a recording and return the thread of its last slice."""
         windower, kept, hits, n_windows = Windower(progress.plan, batch=BATCH_WINDOWS), WHOLE, [], 0
         for message in messages:
-            if isinstance(message, Opened):
+            if isinstance(message, DecodeStarted):
                 progress.opened = message
                 self._check(message.info)
                 continue
@@ -463,7 +463,7 @@ class InferencePool:
                 kept = message
                 continue
             progress.timer.finish("decode")
-            if isinstance(message, Ended):
+            if isinstance(message, DecodeFinished):
                 progress.ended.append(message)
                 rest = windower.finish()
                 batches = [] if rest is None else [rest]
@@ -485,13 +485,13 @@ class InferencePool:
 
     def _window_steps(self, windows: FloatArray, future: Future[tuple[FloatArray, Bundle]]) -> Steps:
         active = self._active
-        if windows.shape[1] != active.bundle.n_window:
-            raise InputError(f"expected windows of {active.bundle.n_window} samples, got {windows.shape[1]}.")
+        if windows.shape[1] != active.bundle.window_samples:
+            raise InputError(f"expected windows of {active.bundle.window_samples} samples, got {windows.shape[1]}.")
         scores = []
         for k in range(0, len(windows), BATCH_WINDOWS):
             thread = yield
             logits = active.sessions[thread].run(windows[k : k + BATCH_WINDOWS]).logits
-            scores.append(scores_of(logits, active.bundle.info.activation))
+            scores.append(apply_activation(logits, active.bundle.info.activation))
         if future.set_running_or_notify_cancel():
             future.set_result((np.concatenate(scores), active.bundle))
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from sqlalchemy import URL
 
-from dawnchorus.errors import Busy, DecoderCrashed, Overloaded
+from dawnchorus.errors import BusyError, DecoderCrashError, OverloadedError
 from dawnchorus.identification.options import Options
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import FloatArray
@@ -121,7 +121,7 @@ class Service:
             await asyncio.to_thread(self.quarantine.check, path)
         try:
             yield
-        except DecoderCrashed:
+        except DecoderCrashError:
             await asyncio.to_thread(self.quarantine.add, path)
             raise
 
@@ -151,7 +151,7 @@ class Service:
             Overloaded: it is shutting down.
         """
         if self.shutting_down.is_set():
-            raise Overloaded("the server is shutting down.", retry_after_s=5)
+            raise OverloadedError("the server is shutting down.", retry_after_s=5)
 
     @property
     def uptime_s(self) -> float:
@@ -167,7 +167,7 @@ async def hold_slot(slots: asyncio.Semaphore, operations: str) -> AsyncIterator[
         Overloaded: none is free.
     """
     if slots.locked():
-        raise Overloaded(f"too many {operations} at once. Try again later.", retry_after_s=RETRY_AFTER_S)
+        raise OverloadedError(f"too many {operations} at once. Try again later.", retry_after_s=RETRY_AFTER_S)
     async with slots:
         yield
 
@@ -292,7 +292,7 @@ def _locked(data: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise Busy(
+        raise BusyError(
             f"{data}: another server uses this folder. Stop it, give another folder with --data-dir, or let several "
             f"share PostgreSQL with --database."
         ) from None

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from dawnchorus import __version__
-from dawnchorus.errors import FetchFailed
+from dawnchorus.errors import DownloadError
 from dawnchorus.storage.file_kinds import find_other_kind, find_page
 from dawnchorus.storage.files import cannot_write
 from dawnchorus.storage.partial_files import Origin, PartialFile
@@ -79,7 +79,7 @@ class Web:
         """Return the content at `url`.
 
         Raises:
-            FetchFailed: the server refused, or could not be reached after several tries.
+            DownloadError: the server refused, or could not be reached after several tries.
         """
         return self.read_page(url).content
 
@@ -87,7 +87,7 @@ class Web:
         """Read the content at `url` in one of the media types in `accept`.
 
         Raises:
-            FetchFailed: as `read`.
+            DownloadError: as `read`.
         """
         page: Page = self._retried(url, lambda: self._read(url, accept))
         return page
@@ -104,10 +104,10 @@ class Web:
             url: The address.
             path: The file to write.
             sha256: The only content that is right; without it, the first bytes have to fit the name.
-            check: Raises FetchFailed for a file that is not as expected, before it has its name.
+            check: Raises DownloadError for a file that is not as expected, before it has its name.
 
         Raises:
-            FetchFailed: as `read`; or the content is not as expected.
+            DownloadError: as `read`; or the content is not as expected.
             OutputError: it cannot be written.
         """
         part = PartialFile(path, url)
@@ -124,9 +124,9 @@ class Web:
                 if sha256 is not None:
                     check_sha256(part.path, sha256, source=self._clean(url))
                 elif (kind := find_other_kind(part.path, path.name)) is not None:
-                    raise FetchFailed(self._clean(f"{url}: expected {kind}, got {part.n_bytes} other bytes"), None)
+                    raise DownloadError(self._clean(f"{url}: expected {kind}, got {part.n_bytes} other bytes"), None)
                 check(part.path)
-            except FetchFailed:
+            except DownloadError:
                 part.remove()
                 raise
             part.finish()
@@ -142,14 +142,14 @@ class Web:
                 with error:
                     if error.code not in RETRIED or number == self._max_tries:
                         answer = f"{url}: {error.code} {error.reason}. {_text_of(error)}"
-                        raise FetchFailed(self._clean(answer.rstrip(". ")), error.code) from None
+                        raise DownloadError(self._clean(answer.rstrip(". ")), error.code) from None
                 wait_s = asked_wait_s(error.headers)
             except _BROKEN as error:
                 if number == self._max_tries:
-                    raise FetchFailed(self._clean(f"{url}: {_reason(error)} (tried {number} times)"), None) from None
+                    raise DownloadError(self._clean(f"{url}: {_reason(error)} (tried {number} times)"), None) from None
                 wait_s = None
             except ValueError as error:  # an address or a header that is none, such as a broken redirect
-                raise FetchFailed(self._clean(f"{url}: the reply cannot be understood ({error})"), None) from None
+                raise DownloadError(self._clean(f"{url}: the reply cannot be understood ({error})"), None) from None
             if wait_s is None:
                 wait_s = 2.0 ** (number - 1) * random.uniform(0.5, 1.5)  # noqa: S311 - so that clients do not go in step
             self._sleep(min(wait_s, MAX_WAIT_S))
@@ -165,7 +165,7 @@ class Web:
 
     def _open(self, url: str, headers: dict[str, str]) -> Any:
         if not url.startswith(("https://", "http://")):
-            raise FetchFailed(self._clean(f"{url}: expected an address that begins with https://"), None)
+            raise DownloadError(self._clean(f"{url}: expected an address that begins with https://"), None)
         about = {"User-Agent": f"dawnchorus/{__version__}", **headers}
         parts = urllib.parse.urlsplit(url)
         login, _, server = parts.netloc.rpartition("@")
@@ -202,7 +202,7 @@ class Web:
         with reply:
             encoding = _encoding(reply)
             if encoding not in ("identity", "gzip"):
-                raise FetchFailed(self._clean(f"{url}: sent as {encoding!r}, which was not asked for"), None)
+                raise DownloadError(self._clean(f"{url}: sent as {encoding!r}, which was not asked for"), None)
             fault = _reply_fault(reply, known, n_before)
             if fault is not None:
                 part.remove()
@@ -250,14 +250,16 @@ def check_sha256(path: Path, expected: str, *, source: str) -> None:
     """Compare a downloaded file with its pinned checksum, and remove it if it is another file.
 
     Raises:
-        FetchFailed: it is another file.
+        DownloadError: it is another file.
     """
     with path.open("rb") as file:
         got = hashlib.file_digest(file, "sha256").hexdigest()
     if got != expected:
         n_bytes = path.stat().st_size
         path.unlink()
-        raise FetchFailed(f"{source}: expected a file of sha256 {expected}, got {n_bytes} bytes of sha256 {got}", None)
+        raise DownloadError(
+            f"{source}: expected a file of sha256 {expected}, got {n_bytes} bytes of sha256 {got}", None
+        )
 
 
 @functools.cache

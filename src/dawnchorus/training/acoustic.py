@@ -59,10 +59,10 @@ def chroma_filters(*, rate_hz: int, n_fft: int, n_chroma: int = N_CHROMA) -> np.
     return np.array(filters[:, : n_fft // 2 + 1], np.float32)
 
 
-def cosine_transform(n_bands: int, n_out: int) -> np.ndarray:
-    """Return the orthonormal discrete cosine transform of type II [n_bands, n_out]."""
-    k, n = np.arange(n_out), np.arange(n_bands)[:, None]
-    matrix = np.sqrt(2 / n_bands) * np.cos(np.pi * (n + 0.5) * k / n_bands)
+def cosine_transform(n_mels: int, n_out: int) -> np.ndarray:
+    """Return the orthonormal discrete cosine transform of type II [n_mels, n_out]."""
+    k, n = np.arange(n_out), np.arange(n_mels)[:, None]
+    matrix = np.sqrt(2 / n_mels) * np.cos(np.pi * (n + 0.5) * k / n_mels)
     matrix[:, 0] /= np.sqrt(2)
     return np.array(matrix, np.float32)
 
@@ -70,13 +70,13 @@ def cosine_transform(n_bands: int, n_out: int) -> np.ndarray:
 def _stats(values: Tensor, *names: str) -> Tensor:
     """Mean, deviation, largest and smallest over the last axis of [batch, ..., frames], joined."""
     mean = values.mean(-1, keepdim=True)
-    found = {
+    stats = {
         "mean": lambda: mean,
         "std": lambda: _square(values - mean).mean(-1, keepdim=True).sqrt(),
         "max": lambda: values.amax(-1, keepdim=True),
         "min": lambda: values.amin(-1, keepdim=True),
     }
-    return torch.cat([found[name]().flatten(1) for name in names], dim=1)
+    return torch.cat([stats[name]().flatten(1) for name in names], dim=1)
 
 
 def _map_stats(values: Tensor, *names: str) -> Tensor:
@@ -85,12 +85,12 @@ def _map_stats(values: Tensor, *names: str) -> Tensor:
     Sums are made row by row: of 50,000 numbers in a row, runtimes lose four digits, each in another way.
     """
     mean = values.mean(2, keepdim=True).mean(1, keepdim=True)
-    found = {
+    stats = {
         "mean": lambda: mean,
         "std": lambda: _square(values - mean).mean(2, keepdim=True).mean(1, keepdim=True).sqrt(),
         "max": lambda: values.amax((1, 2), keepdim=True),
     }
-    return torch.cat([found[name]().flatten(1) for name in names], dim=1)
+    return torch.cat([stats[name]().flatten(1) for name in names], dim=1)
 
 
 def _square(values: Tensor) -> Tensor:
@@ -111,10 +111,10 @@ class AcousticFeatures(nn.Module):
     frequencies: Tensor
     below: Tensor
 
-    def __init__(self, *, n_window: int) -> None:
+    def __init__(self, *, window_samples: int) -> None:
         super().__init__()
-        self.spectrum = PowerSpectrum(n_window=n_window, n_fft=N_FFT, n_hop=N_HOP)
-        mel = mel_filters(rate_hz=RATE_HZ, n_fft=N_FFT, n_bands=N_BANDS, low_hz=0.0, high_hz=RATE_HZ / 2)
+        self.spectrum = PowerSpectrum(window_samples=window_samples, n_fft=N_FFT, hop_length=N_HOP)
+        mel = mel_filters(rate_hz=RATE_HZ, n_fft=N_FFT, n_mels=N_BANDS, low_hz=0.0, high_hz=RATE_HZ / 2)
         for name, values in (
             ("mel", mel),
             ("cosine", cosine_transform(N_BANDS, N_MFCC).T),
@@ -173,7 +173,7 @@ class AcousticFeatures(nn.Module):
             within[:, 0] < threshold,
             (so_far < threshold[:, :, None]).reshape(magnitude.shape[0], -1, self.spectrum.n_frames),
         ]
-        n_below = sum(_sum_of_rows(part.to(magnitude.dtype)) for part in is_below)
+        n_below = sum(_sum_of_rows(mask.to(magnitude.dtype)) for mask in is_below)
         return n_below[:, 0] * (RATE_HZ / N_FFT)  # type: ignore[index]
 
     def _chroma(self, power: Tensor) -> Tensor:

@@ -20,34 +20,34 @@ class Augment:
         self._config = config
         self._backgrounds = backgrounds
 
-    def sound(self, waveform: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    def augment_audio(self, waveform: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Waveforms [batch, samples] and targets [batch, classes], changed."""
         config = self._config
         if config.pitch_shift or config.time_stretch:
             pitch = 2 ** ((2 * _uniform(len(waveform), rng, waveform) - 1) * config.pitch_shift / 12)
             speed = (1 + config.time_stretch) ** (2 * _uniform(len(waveform), rng, waveform) - 1)
             waveform = change_pitch_and_speed(waveform, pitch, speed)
-        if config.shift:
-            waveform = _shifted(waveform, config.shift, rng)
+        if config.time_roll:
+            waveform = _roll(waveform, config.time_roll, rng)
         if config.gain_db:
             gain_db = (2 * _uniform(len(waveform), rng, waveform) - 1) * config.gain_db
             waveform = waveform * 10 ** (gain_db / 20)[:, None]
         if config.tilt_db:
-            waveform = _tilted(waveform, config.tilt_db, rng)
+            waveform = _tilt(waveform, config.tilt_db, rng)
         if config.background_p and self._backgrounds is not None:
             chosen = torch.randint(len(self._backgrounds), (len(waveform),), generator=rng)
-            under = _shifted(self._backgrounds[chosen].to(waveform.device), 1.0, rng)
-            waveform = _laid_under(waveform, under, config.background_p, config.background_snr_db, rng)
+            under = _roll(self._backgrounds[chosen].to(waveform.device), 1.0, rng)
+            waveform = _add_background(waveform, under, config.background_p, config.background_snr_db, rng)
         if config.noise_p:
             white = torch.randn(waveform.shape, generator=rng).to(waveform.device)
-            waveform = _laid_under(waveform, white, config.noise_p, config.noise_snr_db, rng)
-        return self._mixed(waveform, targets, rng, mix=_sounds_mixed)
+            waveform = _add_background(waveform, white, config.noise_p, config.noise_snr_db, rng)
+        return self._mix_batch(waveform, targets, rng, mix=_mix_audio)
 
-    def mixed(self, values: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    def mix_features(self, values: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Mixup (Zhang et al., 2018) of features [batch, ...] with others of the batch."""
-        return self._mixed(values, targets, rng, mix=lambda one, other, share: share * one + (1 - share) * other)
+        return self._mix_batch(values, targets, rng, mix=lambda one, other, share: share * one + (1 - share) * other)
 
-    def _mixed(
+    def _mix_batch(
         self, values: Tensor, targets: Tensor, rng: torch.Generator, *, mix: Callable[[Tensor, Tensor, Tensor], Tensor]
     ) -> tuple[Tensor, Tensor]:
         config = self._config
@@ -65,26 +65,26 @@ class Augment:
         shares = share[:, None] * targets + (1 - share[:, None]) * targets[other]
         return mixed, shares.masked_fill(is_ignored, IGNORED)
 
-    def picture(self, levels: Tensor, rng: torch.Generator) -> Tensor:
+    def augment_spectrogram(self, levels: Tensor, rng: torch.Generator) -> Tensor:
         """Levels [batch, 1, bands, columns] with parts hidden behind their mean (Park et al., 2019; DeVries, 2017)."""
         config = self._config
-        n_bands, n_columns = levels.shape[-2:]
-        if config.band_shift:
-            by = torch.randint(-config.band_shift, config.band_shift + 1, (len(levels), 1), generator=rng)
-            places = (torch.arange(n_bands) - by).clamp(0, n_bands - 1).to(levels.device)
-            levels = levels.gather(2, places[:, None, :, None].expand_as(levels))
-        hidden = torch.zeros(len(levels), n_bands, n_columns, dtype=torch.bool)
+        n_mels, n_columns = levels.shape[-2:]
+        if config.freq_shift:
+            by = torch.randint(-config.freq_shift, config.freq_shift + 1, (len(levels), 1), generator=rng)
+            bands = (torch.arange(n_mels) - by).clamp(0, n_mels - 1).to(levels.device)
+            levels = levels.gather(2, bands[:, None, :, None].expand_as(levels))
+        hidden = torch.zeros(len(levels), n_mels, n_columns, dtype=torch.bool)
         for _ in range(config.time_masks):
             hidden |= _stripe(len(levels), n_columns, config.time_mask_share, rng)[:, None, :]
-        for _ in range(config.band_masks):
-            hidden |= _stripe(len(levels), n_bands, config.band_mask_share, rng)[:, :, None]
-        for _ in range(config.cutouts):
+        for _ in range(config.freq_masks):
+            hidden |= _stripe(len(levels), n_mels, config.freq_mask_share, rng)[:, :, None]
+        for _ in range(config.n_cutouts):
             across = _stripe(len(levels), n_columns, config.cutout_share, rng)
-            hidden |= _stripe(len(levels), n_bands, config.cutout_share, rng)[:, :, None] & across[:, None, :]
+            hidden |= _stripe(len(levels), n_mels, config.cutout_share, rng)[:, :, None] & across[:, None, :]
         if not hidden.any():
             return levels
-        fill = levels.mean((1, 2, 3), keepdim=True)
-        return torch.where(hidden[:, None].to(levels.device), fill, levels)
+        mean_level = levels.mean((1, 2, 3), keepdim=True)
+        return torch.where(hidden[:, None].to(levels.device), mean_level, levels)
 
 
 def _uniform(n: int, rng: torch.Generator, like: Tensor) -> Tensor:
@@ -98,14 +98,14 @@ def _beta(n: int, alpha: float, rng: torch.Generator) -> Tensor:
     return torch.maximum(share, 1 - share)
 
 
-def _shifted(waveform: Tensor, share: float, rng: torch.Generator) -> Tensor:
+def _roll(waveform: Tensor, share: float, rng: torch.Generator) -> Tensor:
     """Each waveform turned around in time; its end comes in again at the start."""
     n = waveform.shape[1]
     by = (torch.rand(len(waveform), generator=rng) * share * n).long().to(waveform.device)
     return waveform.gather(1, (torch.arange(n, device=waveform.device) + by[:, None]) % n)
 
 
-def _tilted(waveform: Tensor, tilt_db: float, rng: torch.Generator) -> Tensor:
+def _tilt(waveform: Tensor, tilt_db: float, rng: torch.Generator) -> Tensor:
     """Each waveform with a gain that grows or falls with frequency, by at most `tilt_db` up to the highest."""
     by_db = ((2 * torch.rand(len(waveform), generator=rng) - 1) * tilt_db).to(waveform.device)
     spectrum = torch.fft.rfft(waveform)
@@ -114,7 +114,7 @@ def _tilted(waveform: Tensor, tilt_db: float, rng: torch.Generator) -> Tensor:
     return tilted
 
 
-def _laid_under(waveform: Tensor, under: Tensor, p: float, snr_db: Sequence[float], rng: torch.Generator) -> Tensor:
+def _add_background(waveform: Tensor, under: Tensor, p: float, snr_db: Sequence[float], rng: torch.Generator) -> Tensor:
     low, high = snr_db
     wanted_db = low + (high - low) * _uniform(len(waveform), rng, waveform)
     own, other = ((x**2).mean(1).sqrt() for x in (waveform, under))
@@ -123,15 +123,15 @@ def _laid_under(waveform: Tensor, under: Tensor, p: float, snr_db: Sequence[floa
     return waveform + gain[:, None] * under
 
 
-def _sounds_mixed(waveform: Tensor, other: Tensor, share: Tensor) -> Tensor:
+def _mix_audio(waveform: Tensor, other: Tensor, share: Tensor) -> Tensor:
     """Both made equally loud first, so that energies are in these shares (after Tokozume et al., ICLR 2018)."""
     own, others = ((x**2).mean(1, keepdim=True).sqrt() for x in (waveform, other))
     return share.sqrt() * waveform + (1 - share).sqrt() * other * (own / others.clamp(min=1e-9))
 
 
 def _stripe(n: int, size: int, share: float, rng: torch.Generator) -> Tensor:
-    """Draw a stretch [n, size] of at most `share`."""
+    """Draw a contiguous mask [n, size] of at most `share`."""
     width = torch.rand(n, generator=rng) * share * size
     start = torch.rand(n, generator=rng) * (size - width)
-    places = torch.arange(size)
-    return (places >= start[:, None]) & (places < (start + width)[:, None])
+    positions = torch.arange(size)
+    return (positions >= start[:, None]) & (positions < (start + width)[:, None])

@@ -28,7 +28,7 @@ from dawnchorus.models.runner import open_session
 from dawnchorus.taxonomy.labels import Label
 from dawnchorus.training.cards import card_text
 from dawnchorus.training.config import TrainConfig
-from dawnchorus.training.examples import Examples
+from dawnchorus.training.dataset import LabeledClips
 from dawnchorus.training.families import FamilyConfig, Network
 from dawnchorus.training.families.base import Pretrained
 
@@ -43,16 +43,16 @@ def write_trained_bundle(
     network: Network,
     config: TrainConfig,
     shape: FamilyConfig,
-    examples: Examples,
+    examples: LabeledClips,
     *,
     recipe: dict[str, Any],
     backbone: Bundle | None,
     pretrained: Pretrained | None,
     metrics: dict[str, float],
-    kept_back: Scores | None,
+    held_out: Scores | None,
     effort: str,
 ) -> Bundle:
-    """Write the bundle, calibrated by what was kept back, and hold it to what torch says of real clips.
+    """Write the bundle, calibrated on held-out recordings, and check its logits against torch's on real clips.
 
     `recipe` is `TrainConfig.recipe` of the settings as they were given, which a retraining begins with again.
 
@@ -76,18 +76,18 @@ def write_trained_bundle(
     )
 
     calibration = None
-    if kept_back is not None and not config.data.by_clip:
-        calibration = fit_calibration(kept_back.known_scores, kept_back.truth, n_recordings=len(kept_back.rows))
+    if held_out is not None and not config.data.random_clip_split:
+        calibration = fit_calibration(held_out.known_scores, held_out.truth, n_recordings=len(held_out.rows))
 
-    def describe(target: Path) -> BundleInfo:
+    def describe(path: Path) -> BundleInfo:
         return BundleInfo(
             name=config.name or str(config.model["family"]),
             version="1",
             family=str(config.model["family"]),
-            sha256=file_sha256(target / "model.onnx"),
+            sha256=file_sha256(path / "model.onnx"),
             sample_rate_hz=shape.rate_hz,
             window_s=shape.window_s,
-            activation=activation_of(config),
+            activation=choose_activation(config),
             embedding_dim=_embedding_dim(network, shape),
             license=license_name,
             attribution="; ".join(["Recordists: see the model card", *(source.attribution for source in sources)]),
@@ -98,9 +98,9 @@ def write_trained_bundle(
             training=training,
         )
 
-    def write_files(target: Path) -> None:
-        network.write_onnx(target / "model.onnx", n_window=shape.n_window)
-        write_table(RecordingsTable(target, tuple(map(_as_learned, examples.rows))))
+    def write_files(path: Path) -> None:
+        network.write_onnx(path / "model.onnx", window_samples=shape.window_samples)
+        write_table(RecordingsTable(path, tuple(map(_published_fields, examples.rows))))
 
     def check(bundle: Bundle) -> None:
         difference = parity(network, bundle, sample_windows(examples))
@@ -115,25 +115,25 @@ def write_trained_bundle(
         write_graphs=write_files,
         describe=describe,
         labels=labels,
-        card=lambda bundle: card_text(bundle, config, examples, kept_back=kept_back, backbone=backbone, effort=effort),
+        card=lambda bundle: card_text(bundle, config, examples, held_out=held_out, backbone=backbone, effort=effort),
         check=check,
     )
 
 
-def _with_clips(recipe: dict[str, Any], examples: Examples) -> dict[str, Any]:
+def _with_clips(recipe: dict[str, Any], examples: LabeledClips) -> dict[str, Any]:
     """Return the recipe with the way in which the clips were made, where they had been prepared before."""
     made = {name: value for name, value in examples.clips.recipe.items() if name in recipe["data"]}
-    if made["take"] == "scored":  # by a model's scores, which training does not ask for
-        made["take"] = "loudest"
+    if made["clip_selection"] == "scored":  # by a model's scores, which training does not ask for
+        made["clip_selection"] = "loudest"
     return {**recipe, "data": {**recipe["data"], **made}}
 
 
-def activation_of(config: TrainConfig) -> Activation:
+def choose_activation(config: TrainConfig) -> Activation:
     """Return the activation that turns the network's logits into scores; its loss decides which."""
     return "softmax" if config.loss.name == "cross_entropy" else "sigmoid"
 
 
-def sample_windows(examples: Examples) -> npt.NDArray[np.float32]:
+def sample_windows(examples: LabeledClips) -> npt.NDArray[np.float32]:
     """Return some real clips and silence [n, samples]."""
     chosen = examples.train[:: max(len(examples.train) // N_PARITY, 1)][:N_PARITY].tolist()
     clips = [examples.clips.samples(k) for k in chosen]
@@ -144,16 +144,16 @@ def parity(network: Network, bundle: Bundle, windows: npt.NDArray[np.float32]) -
     """Return the largest difference between the network's logits and the bundle's, relative to the largest above 1."""
     with torch.inference_mode():
         expected = network(torch.from_numpy(windows))[0].numpy()
-    found = open_session(bundle).run(windows).logits
-    return float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1.0))
+    logits = open_session(bundle).run(windows).logits
+    return float(np.abs(logits - expected).max() / max(np.abs(expected).max(), 1.0))
 
 
 def _embedding_dim(network: Network, shape: FamilyConfig) -> int:
     with torch.inference_mode():
-        return int(network(torch.zeros(1, shape.n_window))[1].shape[1])
+        return int(network(torch.zeros(1, shape.window_samples))[1].shape[1])
 
 
-def _as_learned(row: RecordingRow) -> RecordingRow:
+def _published_fields(row: RecordingRow) -> RecordingRow:
     """Return the fields that a bundle publishes: author and identity of the recording, but not its place."""
     return RecordingRow(
         recording_id=row.recording_id,
@@ -173,6 +173,6 @@ def _as_learned(row: RecordingRow) -> RecordingRow:
     )
 
 
-def _labels(examples: Examples) -> tuple[Label, ...]:
+def _labels(examples: LabeledClips) -> tuple[Label, ...]:
     common = {row.scientific_name: row.common_name for row in examples.rows if row.common_name}
     return tuple(Label(name, common.get(name) or name) for name in examples.classes)

@@ -17,25 +17,33 @@ from dawnchorus.formats.text import text_stream
 from dawnchorus.storage.files import atomic_file
 from dawnchorus.training.config import TrainConfig
 from dawnchorus.training.epochs import BEST, LAST, EpochReport, OnEpoch
-from dawnchorus.training.runs import METRICS_NAME, Run
+from dawnchorus.training.runs import METRICS_NAME, TrainingRun
 from dawnchorus.training.tracing import StepTracer
 from dawnchorus.training.usage import UsageMeter
 
 REPORTS = "reports"
 
+STATE_KEY = "Progress"
+"""Key of `EpochLogger` in checkpoints: its name before 2026-12, so that runs from then can be resumed."""
 
-class Progress(Callback):
-    """Tells how far it is, writes `metrics.csv`, and remembers the best epoch's metrics."""
 
-    def __init__(self, run: Run, config: TrainConfig, on_epoch: OnEpoch) -> None:
+class EpochLogger(Callback):
+    """Reports progress, writes `metrics.csv`, and keeps the best epoch's metrics."""
+
+    def __init__(self, run: TrainingRun, config: TrainConfig, on_epoch: OnEpoch) -> None:
         self._log = run.folder / METRICS_NAME
         self._monitor, self._on_epoch = config.trainer.monitor, on_epoch
         self._settings = config.model_dump(mode="json")
         self._n_epochs = 0
-        self._begin = time.monotonic()
-        self._first = 0
+        self._start_s = time.monotonic()
+        self._first_epoch = 0
         self._usage = UsageMeter()
         self.best: dict[str, float] = {}
+
+    @property
+    def state_key(self) -> str:
+        """Key of the state in checkpoints."""
+        return STATE_KEY
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}
@@ -49,7 +57,7 @@ class Progress(Callback):
         for log in trainer.loggers if trainer.is_global_zero else ():
             log.log_hyperparams(self._settings)
         self._n_epochs = trainer.max_epochs
-        self._begin, self._first = time.monotonic(), trainer.current_epoch
+        self._start_s, self._first_epoch = time.monotonic(), trainer.current_epoch
         self._usage = UsageMeter()
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
@@ -58,7 +66,7 @@ class Progress(Callback):
         if is_better(metrics, self.best, self._monitor):
             self.best = metrics
         done = trainer.current_epoch + 1
-        left_s = (time.monotonic() - self._begin) / (done - self._first) * (self._n_epochs - done)
+        left_s = (time.monotonic() - self._start_s) / (done - self._first_epoch) * (self._n_epochs - done)
         if trainer.is_global_zero:
             usage = self._usage.read()
             for log in trainer.loggers:
@@ -82,10 +90,10 @@ def write_metrics(path: Path, epoch: int, metrics: dict[str, float]) -> None:
 
 
 def best_metrics(checkpoint: Path) -> dict[str, float]:
-    """Return the metrics that `Progress` had when the checkpoint was written, in whichever process that was."""
+    """Return the metrics that `EpochLogger` had when the checkpoint was written, in whichever process that was."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    found: dict[str, float] = state["callbacks"][Progress.__qualname__]["best"]
-    return found
+    best: dict[str, float] = state["callbacks"][STATE_KEY]["best"]
+    return best
 
 
 def is_better(new: dict[str, float], old: dict[str, float], monitor: str) -> bool:
@@ -112,15 +120,17 @@ class WholeCheckpoints(TorchCheckpointIO):
             raise OutputError(f"{path}: cannot be written ({error}).") from error
 
 
-def callbacks_of(run: Run, config: TrainConfig, *, has_validation: bool, on_epoch: OnEpoch) -> list[Callback]:
+def build_callbacks(
+    run: TrainingRun, config: TrainConfig, *, has_validation: bool, on_epoch: OnEpoch
+) -> list[Callback]:
     """Checkpoints of the last and the best epoch, early stopping where it is wanted, and progress."""
     folder, monitor = str(run.folder / "checkpoints"), config.trainer.monitor
     # The checkpoint comes last, so that it holds what the others know after the epoch.
-    found: list[Callback] = [Progress(run, config, on_epoch)]
+    callbacks: list[Callback] = [EpochLogger(run, config, on_epoch)]
     if has_validation and config.trainer.patience is not None:
-        found.append(EarlyStopping(monitor, mode=_mode(monitor), patience=config.trainer.patience))
+        callbacks.append(EarlyStopping(monitor, mode=_mode(monitor), patience=config.trainer.patience))
     if has_validation:
-        found.append(
+        callbacks.append(
             ModelCheckpoint(
                 folder,
                 filename=BEST,
@@ -131,9 +141,9 @@ def callbacks_of(run: Run, config: TrainConfig, *, has_validation: bool, on_epoc
             )
         )
     if config.profiler.name == "torch":
-        found.append(StepTracer(config.profiler, run.folder / REPORTS))
-    found.append(_last_checkpoint(folder))
-    return found
+        callbacks.append(StepTracer(config.profiler, run.folder / REPORTS))
+    callbacks.append(_last_checkpoint(folder))
+    return callbacks
 
 
 def _last_checkpoint(folder: str) -> ModelCheckpoint:
@@ -142,7 +152,7 @@ def _last_checkpoint(folder: str) -> ModelCheckpoint:
     )
 
 
-def profiler_of(run: Run, config: TrainConfig) -> Any:
+def build_profiler(run: TrainingRun, config: TrainConfig) -> Any:
     """Lightning's profiler, if it was asked for; it writes to the run's `reports/`."""
     if config.profiler.name != "simple":
         return None

@@ -7,15 +7,15 @@ from collections import Counter, defaultdict
 import numpy as np
 
 from dawnchorus.evaluation.background import describe_background, measure_background
-from dawnchorus.evaluation.evaluation import METRICS, confusion_of
+from dawnchorus.evaluation.evaluation import METRICS, count_confusions
 from dawnchorus.evaluation.scoring import Scores
 from dawnchorus.metrics.bootstrap import interval
 from dawnchorus.metrics.classification import expected_calibration_error
 from dawnchorus.models.bundle import Bundle, TrainingSummary
 from dawnchorus.models.cleaning import Cleaning
-from dawnchorus.models.runner import milliseconds, probabilities_of
+from dawnchorus.models.runner import apply_calibration, milliseconds
 from dawnchorus.training.config import TrainConfig
-from dawnchorus.training.examples import Examples
+from dawnchorus.training.dataset import LabeledClips
 
 MAX_CONFUSIONS = 12
 
@@ -23,15 +23,15 @@ MAX_CONFUSIONS = 12
 def card_text(
     bundle: Bundle,
     config: TrainConfig,
-    examples: Examples,
+    examples: LabeledClips,
     *,
-    kept_back: Scores | None,
+    held_out: Scores | None,
     backbone: Bundle | None,
     effort: str,
 ) -> str:
     """Markdown, with the front matter that model hubs read.
 
-    `kept_back` are the scores of recordings for validation; `effort` says what training took.
+    `held_out` are the scores of recordings for validation; `effort` says what training took.
     """
     info = bundle.info
     training = info.training or TrainingSummary(data="", n_recordings=0, n_clips=0, licenses={})
@@ -54,7 +54,7 @@ recordings ({training.n_clips} clips; data {training.data}).
 - Cost: {bundle.graph_path.stat().st_size / 1e6:.1f} MB; {milliseconds(bundle):.1f} ms for 5 s of sound on one core of
   the machine that made it; trained for {effort}.
 {_before_the_model(bundle, config)}{_scores(bundle)}
-{_validation(bundle, kept_back, by_clip=config.data.by_clip)}
+{_validation(bundle, held_out, random_clip_split=config.data.random_clip_split)}
 ## Species
 
 | species | recordings | recordists | clips |
@@ -93,19 +93,19 @@ def _scores(bundle: Bundle) -> str:
     """Return a line on what the scores of a window can say."""
     if bundle.info.activation == "softmax":
         return (
-            "- **It always names somebody**: the scores of a window sum to 1, so that some species is heard in noise,\n"
-            "  and of two birds at once one is missed.\n"
+            "- **It always predicts a species**: the scores of a window sum to 1, so that some species is detected\n"
+            "  in noise, and of two birds at once one is missed.\n"
         )
-    return "- Each species is scored by itself: several can be heard at once, or none.\n"
+    return "- Each species is scored by itself: several can be detected at once, or none.\n"
 
 
-def _validation(bundle: Bundle, kept_back: Scores | None, *, by_clip: bool) -> str:
-    heading = "## On recordings kept back for validation\n\n"
-    if kept_back is None:
-        return heading + "None were kept back: nothing here says how good it is, and its scores are no probabilities.\n"
-    if by_clip:
-        heading = "## On clips kept back for validation\n\n**Of recordings that other clips were learned from.** "
-    scores, truth = kept_back.by_recording("mean")
+def _validation(bundle: Bundle, held_out: Scores | None, *, random_clip_split: bool) -> str:
+    heading = "## On recordings held out for validation\n\n"
+    if held_out is None:
+        return heading + "None were held out: the quality is not known, and its scores are no probabilities.\n"
+    if random_clip_split:
+        heading = "## On clips held out for validation\n\n**Of recordings whose other clips were trained on.** "
+    scores, truth = held_out.by_recording("mean")
     rows = "\n".join(
         f"| {name.replace('_', ' ')} | {interval(metric, truth, scores)} |" for name, metric in METRICS.items()
     )
@@ -117,15 +117,15 @@ part in it.
 | --- | ---: |
 {rows}
 
-{_calibration(bundle, kept_back)}
+{_calibration(bundle, held_out)}
 
 ### Scores in background
 
-{_background(bundle, kept_back)}
+{_background(bundle, held_out)}
 
 ### Known confusions
 
-{_confusions(kept_back.classes, confusion_of(truth, scores))}
+{_confusions(held_out.classes, count_confusions(truth, scores))}
 """
 
 
@@ -134,13 +134,13 @@ def _background(bundle: Bundle, held_out: Scores) -> str:
     return "\n".join(describe_background(test, model=bundle.info.name, activation=bundle.info.activation))
 
 
-def _calibration(bundle: Bundle, kept_back: Scores) -> str:
-    known = kept_back.known_scores
-    before = expected_calibration_error(kept_back.truth, known)
+def _calibration(bundle: Bundle, held_out: Scores) -> str:
+    known = held_out.known_scores
+    before = expected_calibration_error(held_out.truth, known)
     calibration = bundle.info.calibration
     if calibration is None:
         return f"Expected calibration error of the scores: {before:.3f}. There is no calibration."
-    after = expected_calibration_error(kept_back.truth, probabilities_of(known, calibration))
+    after = expected_calibration_error(held_out.truth, apply_calibration(known, calibration))
     return (
         f"Expected calibration error: {before:.3f} of the scores, {after:.3f} of the probabilities that the\n"
         f"calibration in `bundle.json` makes of them (scale {calibration.scale:.3g}, offset {calibration.offset:.3g})."
@@ -158,7 +158,7 @@ def _confusions(classes: tuple[str, ...], confusion: np.ndarray) -> str:
     return "\n".join(["| species | taken for | recordings |", "| --- | --- | ---: |", *lines])
 
 
-def _species(examples: Examples) -> str:
+def _species(examples: LabeledClips) -> str:
     recordings: Counter[str | None] = Counter()
     recordists: dict[str | None, set[str]] = defaultdict(set)
     for row in examples.rows:
@@ -172,6 +172,6 @@ def _species(examples: Examples) -> str:
     )
 
 
-def _recordists(examples: Examples) -> str:
+def _recordists(examples: LabeledClips) -> str:
     names = sorted({row.recordist for row in examples.rows if row.recordist})
     return ", ".join(names) + "." if names else "Not known."

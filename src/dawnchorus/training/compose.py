@@ -13,12 +13,13 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from dawnchorus.errors import InputError, OutputExists
+from dawnchorus.errors import InputError, OutputExistsError
 from dawnchorus.models.store import ModelStore
 from dawnchorus.storage.files import cannot_write
 from dawnchorus.tables.text_files import read_text
 from dawnchorus.training.config import TrainConfig
-from dawnchorus.training.families import Family, FamilyConfig, family_of
+from dawnchorus.training.families import Family, FamilyConfig, get_family
+from dawnchorus.training.renamed_keys import current_key
 
 CONF = Path(__file__).parent / "conf"
 ROOT_NAME = "dawnchorus"
@@ -31,7 +32,7 @@ USER_PATHS = (
     "paths.models",
     "model.source",
     "model.backbone",
-    "tracker.address",
+    "tracker.uri",
 )
 """Keys whose values are taken as they are typed."""
 
@@ -101,11 +102,11 @@ def write_config_dir(folder: Path) -> None:
     """Write the built-in groups into a new folder.
 
     Raises:
-        OutputExists: the folder has something in it.
+        OutputExistsError: the folder has something in it.
         OutputError: the folder cannot be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputExists(f"{folder}: expected a new or empty folder.")
+        raise OutputExistsError(f"{folder}: expected a new or empty folder.")
     try:
         for group in GROUPS:
             shutil.copytree(CONF / group, folder / group, ignore=shutil.ignore_patterns("__pycache__"))
@@ -166,16 +167,16 @@ def compose_config(overrides: Sequence[str], *, config_dir: Path | None = None) 
     from yaml import YAMLError
 
     choices = available_choices(config_dir)
-    typed = [_typed(override, choices) for override in overrides]
+    arguments = [_to_hydra(override, choices) for override in overrides]
     if config_dir is not None:
-        typed.append(f"hydra.searchpath=[{_quoted(f'file://{CONF}')}]")
+        arguments.append(f"hydra.searchpath=[{_quote(f'file://{CONF}')}]")
     ConfigStore.instance().store(ROOT_NAME, OmegaConf.load(CONF / "config.yaml"))
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str((config_dir or CONF).absolute()), version_base="1.3"):
-            composed = compose(ROOT_NAME, typed, return_hydra_config=True)
+            composed = compose(ROOT_NAME, arguments, return_hydra_config=True)
             chosen: Any = composed.hydra.runtime.choices
-            found: Any = {
+            fields: Any = {
                 key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
                 for key, value in composed.items()
                 if key != "hydra"
@@ -185,13 +186,13 @@ def compose_config(overrides: Sequence[str], *, config_dir: Path | None = None) 
     except (YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{config_dir}: expected YAML in UTF-8: {' '.join(str(error).split())}.") from error
     if config_dir is not None:
-        _check_own_files(config_dir, chosen, found)
-    if found["data"].get("path") in (None, "???"):
+        _check_own_files(config_dir, chosen, fields)
+    if fields["data"].get("path") in (None, "???"):
         raise InputError(
             "data: expected a data set's folder, as in data=my-set. Make one with `dawnchorus data import`."
         )
-    found.pop("experiment", None)
-    return validated(found)
+    fields.pop("experiment", None)
+    return validate_config(fields)
 
 
 def _check_own_files(config_dir: Path, chosen: Mapping[str, str | None], composed: Mapping[str, Any]) -> None:
@@ -209,7 +210,7 @@ def _check_own_files(config_dir: Path, chosen: Mapping[str, str | None], compose
             )
 
 
-def validated(fields: dict[str, Any]) -> TrainConfig:
+def validate_config(fields: dict[str, Any]) -> TrainConfig:
     """Validate the fields of a configuration.
 
     Raises:
@@ -218,8 +219,8 @@ def validated(fields: dict[str, Any]) -> TrainConfig:
     try:
         config = TrainConfig.model_validate(fields)
     except ValidationError as error:
-        raise InputError(_explained(error, TrainConfig)) from error
-    family_of(str(config.model.get("family")))
+        raise InputError(_explain(error, TrainConfig)) from error
+    get_family(str(config.model.get("family")))
     return config
 
 
@@ -242,7 +243,7 @@ def _hydra_value(value: object) -> str:
     if isinstance(value, list | tuple):
         return f"[{','.join(map(_hydra_value, value))}]"
     if isinstance(value, str):
-        return _quoted(value) if value else "''"
+        return _quote(value) if value else "''"
     return json.dumps(value)
 
 
@@ -253,13 +254,13 @@ def family_config(config: TrainConfig, store: ModelStore) -> tuple[Family[Any], 
         InputError: an unknown family, key or value.
         ModelError: the backbone cannot be had.
     """
-    family = family_of(str(config.model.get("family")))
+    family = get_family(str(config.model.get("family")))
     fields = {name: value for name, value in config.model.items() if name != "family"}
     known = {name: value for name, value in fields.items() if value is not None or name not in ("window_s", "rate_hz")}
     try:
-        return family, family.config.model_validate(family.completed(known, store))
+        return family, family.config.model_validate(family.complete(known, store))
     except ValidationError as error:
-        raise InputError(_explained(error, family.config, prefix="model.")) from error
+        raise InputError(_explain(error, family.config, prefix="model.")) from error
 
 
 def sweep(overrides: Sequence[str]) -> Iterator[list[str]]:
@@ -276,7 +277,7 @@ def _split_values(text: str) -> list[str]:
     return re.findall(r"(?:\[[^\]]*\]|\{[^}]*\}|\"[^\"]*\"|'[^']*'|[^,\[\]{}\"'])+", text) or [text]
 
 
-def _typed(override: str, choices: Mapping[str, Sequence[str]]) -> str:
+def _to_hydra(override: str, choices: Mapping[str, Sequence[str]]) -> str:
     """Translate an override to Hydra's grammar: a data set's folder by its path, and keys that a YAML does not list."""
     key, separator, value = override.partition("=")
     key = key.lstrip("+")
@@ -284,7 +285,7 @@ def _typed(override: str, choices: Mapping[str, Sequence[str]]) -> str:
         raise InputError(f"{override!r}: expected KEY=VALUE, such as model=efficientnet or optimizer.lr=3e-4.")
     _refuse_hydra_setting(key)
     if key == "data" and value not in choices["data"]:
-        return f"++data.path={_quoted(value)}"
+        return f"++data.path={_quote(value)}"
     if key in choices:
         if value not in choices[key]:
             raise InputError(
@@ -293,7 +294,7 @@ def _typed(override: str, choices: Mapping[str, Sequence[str]]) -> str:
             )
         return f"{key}={value}" if key in GROUPS else f"+{key}={value}"
     if key in USER_PATHS:
-        value = _quoted(value)
+        value = _quote(value)
     return f"++{key}={value}"
 
 
@@ -304,7 +305,7 @@ def _refuse_hydra_setting(key: str) -> None:
         raise InputError(f"{key}: settings of Hydra itself are not supported. {instead}".rstrip())
 
 
-def _quoted(value: str) -> str:
+def _quote(value: str) -> str:
     """Quote a path for Hydra."""
     if value[:1] in "'\"" or value in ("null", "~"):
         return value
@@ -320,12 +321,14 @@ UNSUPPORTED = {
 """Keys of other programs that have no equal here, and the reason or the way."""
 
 
-def _explained(error: ValidationError, model: type[BaseModel], *, prefix: str = "") -> str:
+def _explain(error: ValidationError, model: type[BaseModel], *, prefix: str = "") -> str:
     lines = []
     for problem in error.errors():
         key = prefix + ".".join(map(str, problem["loc"]))
         if key in UNSUPPORTED:
             lines.append(f"{key}: there is no such key. {UNSUPPORTED[key]}")
+        elif (renamed := current_key(key)) is not None:
+            lines.append(f"{key}: there is no such key. It was renamed to {renamed}.")
         elif problem["type"] == "extra_forbidden":
             known = _keys(model, problem["loc"][:-1])
             lines.append(f"{key}: there is no such key.{_hint(str(problem['loc'][-1]), known)}")
@@ -334,9 +337,9 @@ def _explained(error: ValidationError, model: type[BaseModel], *, prefix: str = 
     return " ".join(lines)
 
 
-def _keys(model: type[BaseModel], place: Sequence[int | str]) -> tuple[str, ...]:
-    """Return the fields of the configuration at `place` within `model`."""
-    for name in place:
+def _keys(model: type[BaseModel], location: Sequence[int | str]) -> tuple[str, ...]:
+    """Return the fields of the configuration at `location` within `model`."""
+    for name in location:
         field = model.model_fields.get(str(name))
         kinds = [] if field is None else [field.annotation, *get_args(field.annotation)]
         inner = next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)

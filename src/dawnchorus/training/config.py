@@ -25,28 +25,28 @@ class DataConfig(Config):
     """A data set's folder."""
     classes: tuple[str, ...] | None = None
     """Only these species, by scientific name; None: all that are the subject of a recording for training."""
-    take: Literal["all", "first", "random", "loudest"] = "all"
+    clip_selection: Literal["all", "first", "random", "loudest"] = "all"
     n_clips: int = Field(default=1, ge=1)
     overlap_s: float = Field(default=0.0, ge=0)
-    fill: Literal["zeros", "noise", "repeat"] = "repeat"
+    pad_mode: Literal["zeros", "noise", "repeat"] = "repeat"
     crop: Literal["fixed", "random"] = "fixed"
     """"random": every epoch has one window of each recording for training, at a place drawn anew; validation is on
     fixed windows."""
     trim_db: float | None = Field(default=None, gt=0, le=120)
     denoise: Literal["stationary", "nonstationary"] | None = None
     cut_speech: bool = False
-    secondary: float | None = Field(default=None, ge=0, le=1)
+    secondary_target: float | None = Field(default=None, ge=0, le=1)
     """The target of a secondary species; None: it counts neither for nor against."""
     validation: float = Field(default=0.15, ge=0, lt=1)
     """The share of the training recordings to validate on, where the table's split has no such part; 0: none."""
-    by_clip: bool = False
+    random_clip_split: bool = False
     """Validate on clips drawn at random from all recordings for training, as many do: it leaks, and flatters."""
     auxiliary: str | None = None
-    """Another data set, whose other species are learned beside, so that the network hears more; they are no classes of
+    """Another data set, whose other species are trained as auxiliary classes, for more variety; they are no classes of
     the bundle. Its recordings of the kind "background" are background here, too."""
     auxiliary_share: float = Field(default=0.2, gt=0, lt=1)
     """The share of drawn clips that are from it."""
-    fold: int | None = None
+    validation_fold: int | None = None
     """Of a table split into folds: this one is for validation, the others for training."""
     seed: int = 1
 
@@ -57,13 +57,13 @@ class DataConfig(Config):
         if isinstance(fields, dict) and "mask_secondary" in fields:
             fields = dict(fields)
             if fields.pop("mask_secondary"):
-                fields["secondary"] = None
+                fields["secondary_target"] = None
         return fields
 
     @property
     def secondary_rule(self) -> Secondary:
         """Presence of secondary species in validation: they count where they are learned."""
-        return "count" if self.secondary else "mask"
+        return "count" if self.secondary_target else "mask"
 
     @property
     def cleaning(self) -> Cleaning:
@@ -76,7 +76,7 @@ class OptimizerConfig(Config):
 
     name: Literal["adamw", "adam", "sgd"] = "adamw"
     lr: float = Field(default=1e-3, gt=0)
-    head_lr: float = Field(default=1.0, gt=0)
+    head_lr_multiplier: float = Field(default=1.0, gt=0)
     """The rate of what begins at random, as a multiple of `lr`, where the rest is pretrained."""
     weight_decay: float = Field(default=1e-2, ge=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
@@ -105,7 +105,7 @@ class AugmentConfig(Config):
 
     gain_db: float = Field(default=0.0, ge=0)
     """Louder or softer by at most so much."""
-    shift: float = Field(default=0.0, ge=0, le=1)
+    time_roll: float = Field(default=0.0, ge=0, le=1)
     """Turned around in time by at most so large a share of the window."""
     pitch_shift: float = Field(default=0.0, ge=0, le=12)
     """Higher or lower by at most so many semitones, at the same speed."""
@@ -122,13 +122,13 @@ class AugmentConfig(Config):
     mixup_alpha: float = Field(default=0.4, gt=0)
     mixup_target: Literal["share", "both"] = "share"
     """Targets in the shares of the sounds, or all of both."""
-    band_shift: int = Field(default=0, ge=0)
+    freq_shift: int = Field(default=0, ge=0)
     """A spectrogram moved up or down by at most so many bands."""
     time_masks: int = Field(default=0, ge=0)
     time_mask_share: float = Field(default=0.15, gt=0, lt=1)
-    band_masks: int = Field(default=0, ge=0)
-    band_mask_share: float = Field(default=0.15, gt=0, lt=1)
-    cutouts: int = Field(default=0, ge=0)
+    freq_masks: int = Field(default=0, ge=0)
+    freq_mask_share: float = Field(default=0.15, gt=0, lt=1)
+    n_cutouts: int = Field(default=0, ge=0)
     cutout_share: float = Field(default=0.25, gt=0, lt=1)
 
 
@@ -137,7 +137,7 @@ class LossConfig(Config):
 
     name: Literal["auto", "cross_entropy", "bce", "focal"] = "auto"
     """"auto": bce where clips for training have no species, or several; else cross_entropy. With cross_entropy, the
-    scores of a window sum to 1: some species is heard in everything."""
+    scores of a window sum to 1: some species is detected in everything."""
     class_weights: bool = False
     """Rare classes count more: n / (classes * n of the class)."""
     label_smoothing: float | None = Field(default=None, ge=0, lt=1)
@@ -149,12 +149,12 @@ class TrainerConfig(Config):
     """Length of the training, batches, and hardware."""
 
     epochs: int = Field(default=30, ge=1)
-    steps: int = Field(default=1, ge=1)
+    min_steps: int = Field(default=1, ge=1)
     """The least number of steps: epochs are added until there are as many."""
-    batch: int = Field(default=32, ge=1)
-    draw: Literal["clips", "recordings"] = "clips"
+    batch_size: int = Field(default=32, ge=1)
+    sampling: Literal["clips", "recordings"] = "clips"
     """Unit that an epoch has once: each clip, or one clip of each recording, louder ones drawn more often."""
-    balance: float = Field(default=0.0, ge=0, le=1)
+    class_balance: float = Field(default=0.0, ge=0, le=1)
     """Oversampling of rare classes: 0 none, 1 until all classes are drawn equally often."""
     patience: int | None = Field(default=None, ge=1)
     """Epochs without a better validation after which training ends."""
@@ -163,7 +163,7 @@ class TrainerConfig(Config):
     devices: int = Field(default=1, ge=1)
     precision: Literal["auto", "32", "16-mixed", "bf16-mixed"] = "auto"
     """"auto" is mixed on a GPU, and 32 elsewhere."""
-    clip_gradient: float | None = Field(default=None, gt=0)
+    gradient_clip_val: float | None = Field(default=None, gt=0)
     threads: int | None = Field(default=None, ge=1)
 
 
@@ -172,8 +172,8 @@ class TrackerConfig(Config):
 
     name: Literal["none", "tensorboard", "wandb", "mlflow"] = "none"
     project: str = "dawnchorus"
-    address: str | None = None
-    """Of an MLflow server, or of an Azure ML workspace (its MLflow tracking URI); None: `mlflow.db` beside the runs."""
+    uri: str | None = None
+    """Of an MLflow server, or an Azure ML workspace (its MLflow tracking URI); None: `mlflow.db` next to the runs."""
     offline: bool = True
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from dawnchorus.training.examples import Batches, Examples, rank_share
+from dawnchorus.training.dataset import DistributedBatchSampler, LabeledClips, rank_share
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -18,25 +18,25 @@ MAX_DRAWS = 50
 """Draws of one crop, of a recording of a species whose sounds are annotated, until one of them is inside."""
 
 Draw = tuple[int, int]
-"""Place of a recording in `Examples.train`, and the number of the draw in the whole run."""
+"""Place of a recording in `LabeledClips.train`, and the number of the draw in the whole run."""
 
 
-class CropData(Dataset[tuple[Tensor, Tensor, int]]):
+class CropDataset(Dataset[tuple[Tensor, Tensor, int]]):
     """Input, target and clip number of a random crop of each recording for training.
 
     The crop depends on the seed, the recording and the number of the draw only: a resumed run draws what an
     uninterrupted one draws, and the number of processes makes no difference.
     """
 
-    def __init__(self, examples: Examples, *, seed: int) -> None:
+    def __init__(self, examples: LabeledClips, *, seed: int) -> None:
         self._examples, self._seed = examples, seed
 
     def __len__(self) -> int:
         return len(self._examples.train)
 
     def __getitem__(self, drawn: Draw) -> tuple[Tensor, Tensor, int]:
-        place, number = drawn
-        clip = int(self._examples.train[place])
+        index, number = drawn
+        clip = int(self._examples.train[index])
         rng = np.random.default_rng([self._seed, int(self._examples.recordings[clip]), number])
         audio, target = self._crop(clip, rng)
         return torch.from_numpy(audio), torch.from_numpy(target), clip
@@ -45,10 +45,10 @@ class CropData(Dataset[tuple[Tensor, Tensor, int]]):
         clips, recording = self._examples.clips, self._examples.crops[clip]
         number = int(self._examples.recordings[clip])
         needs_target = self._examples.rows[number].kind == "focal"
-        n_starts = max(recording.n_samples - clips.n_window, 0) + 1
+        n_starts = max(recording.n_samples - clips.window_samples, 0) + 1
         for _ in range(MAX_DRAWS):
             start = int(rng.integers(n_starts))
-            stop = min(start + clips.n_window, recording.n_samples)
+            stop = min(start + clips.window_samples, recording.n_samples)
             target = self._examples.target_between(
                 number, recording.recorded_s(start / clips.rate_hz), recording.recorded_s(stop / clips.rate_hz)
             )
@@ -57,13 +57,13 @@ class CropData(Dataset[tuple[Tensor, Tensor, int]]):
         return clips.crop(recording, start), target
 
 
-class DrawBatches(Sampler[list[Draw]]):
+class CropBatchSampler(Sampler[list[Draw]]):
     """Batches with the number of each draw, so that a recording gets another crop in each epoch.
 
     Every process numbers the draws of all processes, and takes its own share of every batch.
     """
 
-    def __init__(self, batches: Batches) -> None:
+    def __init__(self, batches: DistributedBatchSampler) -> None:
         self._batches = batches
         self.sampler = batches  # where Lightning looks for set_epoch
 
@@ -73,5 +73,5 @@ class DrawBatches(Sampler[list[Draw]]):
     def __iter__(self) -> Iterator[list[Draw]]:
         number = self._batches.first_draw
         for batch in self._batches.whole():
-            yield rank_share([(place, number + k) for k, place in enumerate(batch)])
+            yield rank_share([(index, number + k) for k, index in enumerate(batch)])
             number += len(batch)

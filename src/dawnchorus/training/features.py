@@ -18,7 +18,7 @@ from dawnchorus import __version__
 from dawnchorus.cores import usable_cores
 from dawnchorus.errors import OutputError
 from dawnchorus.storage.files import cannot_write
-from dawnchorus.training.examples import Examples
+from dawnchorus.training.dataset import LabeledClips
 from dawnchorus.training.families import Network
 
 FloatArray = npt.NDArray[np.float32]
@@ -28,7 +28,7 @@ BATCH, N_AT_ONCE = 16, 8
 
 
 @contextmanager
-def fixed_features(network: Network, examples: Examples, *, scratch: Path) -> Iterator[FloatArray]:
+def fixed_features(network: Network, examples: LabeledClips, *, scratch: Path) -> Iterator[FloatArray]:
     """Yield the front end's result for every clip [clips, ...], mapped from a file.
 
     Where the network's front end has a name (`features_key`) the file stays with the clips, if their folder can be
@@ -63,7 +63,7 @@ def fixed_features(network: Network, examples: Examples, *, scratch: Path) -> It
                 path.unlink()
 
 
-def _kept_path(network: Network, examples: Examples) -> Path | None:
+def _kept_path(network: Network, examples: LabeledClips) -> Path | None:
     """Return where the features stay for other runs; None where they have no name, or the folder is read-only."""
     if network.features_key is None:
         return None
@@ -72,11 +72,11 @@ def _kept_path(network: Network, examples: Examples) -> Path | None:
     return path if path.is_file() or os.access(path.parent, os.W_OK) else None
 
 
-def _digest(examples: Examples) -> str:
-    found = hashlib.sha256()
+def _digest(examples: LabeledClips) -> str:
+    digest = hashlib.sha256()
     for name in ("recording_id", "start_s", "shard", "row"):
-        found.update(repr(examples.clips.index[name].to_pylist()).encode())
-    return found.hexdigest()[:12]
+        digest.update(repr(examples.clips.index[name].to_pylist()).encode())
+    return digest.hexdigest()[:12]
 
 
 def _drop_others(path: Path, pattern: str) -> None:
@@ -86,16 +86,16 @@ def _drop_others(path: Path, pattern: str) -> None:
                 older.unlink()
 
 
-def _write(path: Path, network: Network, examples: Examples) -> None:
+def _write(path: Path, network: Network, examples: LabeledClips) -> None:
     """Write all or nothing."""
     n = len(examples.clips)
 
-    def computed(start: int) -> FloatArray:
-        sound = np.stack([examples.clips.samples(k) for k in range(start, min(start + BATCH, n))])
+    def compute(start: int) -> FloatArray:
+        audio = np.stack([examples.clips.samples(k) for k in range(start, min(start + BATCH, n))])
         with torch.inference_mode():
-            return network.features(torch.from_numpy(sound)).numpy()
+            return network.features(torch.from_numpy(audio)).numpy()
 
-    first = computed(0)
+    first = compute(0)
     with tempfile.TemporaryDirectory(prefix=".features-", dir=path.parent) as folder:
         unfinished = Path(folder, path.name)
         header = {"descr": "<f4", "fortran_order": False, "shape": (n, *first.shape[1:])}
@@ -105,6 +105,6 @@ def _write(path: Path, network: Network, examples: Examples) -> None:
             with ThreadPoolExecutor(usable_cores()) as pool:
                 # In order, and so many at once that what waits to be written stays small.
                 for start in range(BATCH, n, BATCH * N_AT_ONCE):
-                    for part in pool.map(computed, range(start, min(start + BATCH * N_AT_ONCE, n), BATCH)):
-                        file.write(np.ascontiguousarray(part, "<f4").data)
+                    for features in pool.map(compute, range(start, min(start + BATCH * N_AT_ONCE, n), BATCH)):
+                        file.write(np.ascontiguousarray(features, "<f4").data)
         os.replace(unfinished, path)

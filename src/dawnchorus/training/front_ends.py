@@ -29,21 +29,21 @@ class MelConfig(Config):
     """A mel spectrogram."""
 
     n_fft: int = Field(default=1024, ge=64, le=16_384)
-    n_hop: int = Field(default=320, ge=16)
+    hop_length: int = Field(default=320, ge=16)
     """Samples from column to column; it should share a large divisor with `n_fft`."""
-    n_bands: int = Field(default=128, ge=8, le=512)
+    n_mels: int = Field(default=128, ge=8, le=512)
     low_hz: float = Field(default=50.0, ge=0)
     high_hz: float = Field(default=14_000.0, gt=0)
     """Or half the sample rate, if that is less."""
-    level: Literal["log", "pcen"] = "log"
+    compression: Literal["log", "pcen"] = "log"
     """Scale of levels: the logarithm of energy, or per-channel energy normalisation, which follows slow changes of the
     background and of distance (Wang et al., ICASSP 2017; for birds Lostanlen et al., IEEE SPL 2019)."""
     pcen_s: float = Field(default=0.3, gt=0)
     """Time constant of PCEN's smoothing, in seconds."""
     pcen_gain: float = Field(default=0.9, gt=0, le=1)
-    normalise: Literal["clip", "band", "image", "none"] = "clip"
-    """Mean 0 and deviation 1 over each clip, or over each band of each clip; "image": PCEN's levels in the range that
-    weights of ImageNet expect; or as it is."""
+    normalize: Literal["clip", "band", "imagenet", "none"] = "clip"
+    """Mean 0 and deviation 1 over each clip, or over each band of each clip; "imagenet": PCEN's levels in the range
+    that weights of ImageNet expect; or as it is."""
     learn: bool = False
     """True if filters and level are learned with the network."""
 
@@ -53,13 +53,13 @@ class MelFrontEnd(nn.Module):
 
     filters: Tensor
 
-    def __init__(self, config: MelConfig, *, rate_hz: int, n_window: int) -> None:
+    def __init__(self, config: MelConfig, *, rate_hz: int, window_samples: int) -> None:
         super().__init__()
-        self.spectrum = PowerSpectrum(n_window=n_window, n_fft=config.n_fft, n_hop=config.n_hop)
+        self.spectrum = PowerSpectrum(window_samples=window_samples, n_fft=config.n_fft, hop_length=config.hop_length)
         filters = mel_filters(
             rate_hz=rate_hz,
             n_fft=config.n_fft,
-            n_bands=config.n_bands,
+            n_mels=config.n_mels,
             low_hz=config.low_hz,
             high_hz=min(config.high_hz, rate_hz / 2),
         )
@@ -68,12 +68,12 @@ class MelFrontEnd(nn.Module):
         self.filters = nn.Parameter(values, requires_grad=config.learn)
         n_columns = self.spectrum.n_frames
         self.level: nn.Module = (
-            _Pcen(config.n_bands, n_columns, columns_per_s=rate_hz / config.n_hop, config=config)
-            if config.level == "pcen"
+            _Pcen(config.n_mels, n_columns, columns_per_s=rate_hz / config.hop_length, config=config)
+            if config.compression == "pcen"
             else _Log()
         )
-        self.dims: tuple[int, ...] = {"clip": (1, 2), "band": (2,)}.get(config.normalise, ())
-        self.is_image = config.normalise == "image"
+        self.dims: tuple[int, ...] = {"clip": (1, 2), "band": (2,)}.get(config.normalize, ())
+        self.is_image = config.normalize == "imagenet"
 
     def forward(self, waveform: Tensor) -> Tensor:
         bands = self.filters.clamp(min=0) @ self.spectrum(waveform)  # [batch, bands, columns]
@@ -85,8 +85,8 @@ class MelFrontEnd(nn.Module):
             levels = (levels - mean) / (deviation + FLOOR)
         if self.is_image:
             levels = ((levels / PCEN_WHITE).clamp(0, 1.5) - 0.45) / 0.225
-        picture: Tensor = levels[:, None]
-        return picture
+        image: Tensor = levels[:, None]
+        return image
 
 
 def _mean(values: Tensor, dims: tuple[int, ...]) -> Tensor:
@@ -106,7 +106,7 @@ class _Pcen(nn.Module):
 
     smoothing: Tensor
 
-    def __init__(self, n_bands: int, n_columns: int, *, columns_per_s: float, config: MelConfig) -> None:
+    def __init__(self, n_mels: int, n_columns: int, *, columns_per_s: float, config: MelConfig) -> None:
         super().__init__()
         step = 1 / (1 + config.pcen_s * columns_per_s)
         # M[t] = (1 - step) M[t-1] + step E[t] for all t at once: a product with a fixed matrix. Before the clip M is
@@ -117,7 +117,7 @@ class _Pcen(nn.Module):
         decay[:n_first] += (1 - step) ** (1 + torch.arange(n_columns)) / n_first
         self.register_buffer("smoothing", decay.float(), persistent=False)
         for name, value in (("gain", config.pcen_gain), ("bias", 2.0), ("power", 0.5)):
-            start = torch.full((n_bands, 1), float(torch.tensor(value).log()))
+            start = torch.full((n_mels, 1), float(torch.tensor(value).log()))
             self.register_parameter(f"log_{name}", nn.Parameter(start, requires_grad=config.learn))
 
     def forward(self, bands: Tensor) -> Tensor:

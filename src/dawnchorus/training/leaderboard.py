@@ -19,19 +19,19 @@ from dawnchorus.models.graphs.ensemble import make_ensemble
 from dawnchorus.models.runner import milliseconds
 from dawnchorus.models.store import ModelStore
 from dawnchorus.training.compose import compose_config
-from dawnchorus.training.runs import Run
-from dawnchorus.training.trainer import store_of, train
+from dawnchorus.training.runs import TrainingRun
+from dawnchorus.training.trainer import open_store, train
 
 ENSEMBLE_NAME = "ensemble"
 """In the folder of the first run of several seeds."""
 
 
 @dataclass(frozen=True)
-class Entry:
+class LeaderboardRow:
     """A line of the table."""
 
     recipe: str
-    runs: tuple[Run, ...]
+    runs: tuple[TrainingRun, ...]
     """One for each seed."""
     bundle: Bundle
     evaluation: Evaluation
@@ -43,12 +43,12 @@ class Entry:
     """ROC AUC of the best score, for recordings of known species against those of species that were not trained on."""
     random_split_accuracy: float | None
     """The share of clips that are right where clips, not recordings, are drawn at random for validation; beside it
-    stands `honest_accuracy`, the same for clips of recordings that were kept back whole."""
-    honest_accuracy: float | None
+    stands `grouped_split_accuracy`, the same for clips of recordings that were held out whole."""
+    grouped_split_accuracy: float | None
 
     def total(self, name: str) -> float:
         """Of all seeds together: what they learned, or took."""
-        return sum(float(run.about[name]) for run in self.runs)
+        return sum(float(run.metadata[name]) for run in self.runs)
 
     @property
     def bundle_mb(self) -> float:
@@ -63,16 +63,16 @@ class Entry:
             "by_recording": {name: vars(value) for name, value in self.evaluation.by_recording.items()},
             "by_seed": [{name: value.value for name, value in each.by_recording.items()} for each in self.by_seed],
             "n_parameters": self.total("n_parameters"),
-            "n_learned": self.total("n_learned"),
+            "n_trainable_parameters": self.total("n_trainable_parameters"),
             "bundle": str(self.bundle.folder),
             "bundle_mb": self.bundle_mb,
             "fit_s": self.total("fit_s"),
             "features_s": self.total("features_s"),
-            "devices": self.runs[0].about["devices"],
+            "devices": self.runs[0].metadata["devices"],
             "ms_per_5_s": self.ms_per_5_s,
             "open_set_auroc": self.open_set_auroc,
             "random_split_accuracy": self.random_split_accuracy,
-            "honest_accuracy": self.honest_accuracy,
+            "grouped_split_accuracy": self.grouped_split_accuracy,
         }
 
 
@@ -81,7 +81,7 @@ def measure_recipe(
     overrides: Sequence[str],
     table: RecordingsTable,
     *,
-    part: str,
+    split: str,
     clock: Callable[[], datetime],
     unknown: RecordingsTable | None = None,
     random_split: bool = False,
@@ -89,15 +89,15 @@ def measure_recipe(
     overlap_s: float = 0.0,
     config_dir: Path | None = None,
     on_note: Callable[[str], None] = lambda _text: None,
-) -> Entry:
-    """Train a recipe of `conf/experiment` and measure its bundle on the recordings of `part`.
+) -> LeaderboardRow:
+    """Train a recipe of `conf/experiment` and measure its bundle on the recordings of `split`.
 
     Recipes in `config_dir` come before built-in ones. `unknown` are recordings of species that are not learned. With
     several seeds, each run is measured, and their scores are averaged (geometrically) in one bundle. `overlap_s` is
     that of neighbouring windows in measuring.
 
     Raises:
-        InputError, ModelError, TrainingFailed: as training does.
+        InputError, ModelError, TrainingError: as training does.
     """
     settings = [f"experiment={recipe}", f"data={table.folder}", f"name={recipe}", *overrides]
     config = compose_config(settings, config_dir=config_dir)
@@ -105,11 +105,11 @@ def measure_recipe(
     for seed in range(config.seed, config.seed + n_seeds):
         own = [*settings, f"seed={seed}"]
         runs.append(train(compose_config(own, config_dir=config_dir), started=clock(), overrides=own, on_note=on_note))
-    store, bundles = store_of(config), [read_bundle(each.bundle) for each in runs]
-    rows = [row for row in table.rows if row.split == part]
+    store, bundles = open_store(config), [read_bundle(each.bundle) for each in runs]
+    rows = [row for row in table.rows if row.split == split]
     measured = [score_data_set(each, table, rows, store=store, overlap_s=overlap_s) for each in bundles]
     by_seed = tuple(map(evaluate, bundles, measured))
-    options = {"data_set": str(table.folder.resolve()), "part": part, "overlap_s": overlap_s, "turns": 1}
+    options = {"data_set": str(table.folder.resolve()), "part": split, "overlap_s": overlap_s, "tta_shifts": 1}
     date = clock().isoformat(timespec="seconds")
     runs = [
         run.add_evaluation({**options, "date": date, **each.as_record()})
@@ -117,17 +117,17 @@ def measure_recipe(
     ]
     bundle, scores, evaluation = bundles[0], measured[0], by_seed[0]
     if n_seeds > 1:
-        bundle = _averaged(bundles, recipe)
+        bundle = _average_bundles(bundles, recipe)
         scores = score_data_set(bundle, table, rows, store=store, overlap_s=overlap_s)
         evaluation = evaluate(bundle, scores)
-    random_accuracy = honest = None
+    random_accuracy = grouped_split_accuracy = None
     if random_split:
-        by_clip = compose_config([*settings, "data.by_clip=true"], config_dir=config_dir)
-        flattered = train(by_clip, started=clock(), overrides=settings)
-        random_accuracy = flattered.metrics.get("val_clip_accuracy")
+        random_split_config = compose_config([*settings, "data.random_clip_split=true"], config_dir=config_dir)
+        random_split_run = train(random_split_config, started=clock(), overrides=settings)
+        random_accuracy = random_split_run.metrics.get("val_clip_accuracy")
         single = read_bundle(runs[0].bundle)
-        honest = evaluate(single, score_data_set(single, table, rows, store=store)).by_window["top_1"]
-    return Entry(
+        grouped_split_accuracy = evaluate(single, score_data_set(single, table, rows, store=store)).by_window["top_1"]
+    return LeaderboardRow(
         recipe=recipe,
         runs=tuple(runs),
         bundle=bundle,
@@ -136,11 +136,11 @@ def measure_recipe(
         ms_per_5_s=milliseconds(bundle),
         open_set_auroc=None if unknown is None else open_set_auroc(bundle, scores, unknown, store, overlap_s),
         random_split_accuracy=random_accuracy,
-        honest_accuracy=honest,
+        grouped_split_accuracy=grouped_split_accuracy,
     )
 
 
-def _averaged(bundles: Sequence[Bundle], name: str) -> Bundle:
+def _average_bundles(bundles: Sequence[Bundle], name: str) -> Bundle:
     folder = bundles[0].folder.parent / ENSEMBLE_NAME
     return make_ensemble(bundles, folder, name=name, license_name=bundles[0].info.license, average="geometric")
 

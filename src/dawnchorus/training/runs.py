@@ -9,26 +9,27 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from importlib import metadata
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from dawnchorus.errors import InputError, MissingExtra, OutputError
+from dawnchorus.errors import InputError, MissingExtraError, OutputError
 from dawnchorus.models.bundle import RUN_BUNDLE_NAME
 from dawnchorus.storage.files import atomic_file, cannot_write
+from dawnchorus.training.renamed_keys import rename_keys, with_current_keys
 
 RUN_NAME, CONFIG_NAME, METRICS_NAME = "run.json", "config.yaml", "metrics.csv"
 PACKAGES = ("dawnchorus", "torch", "lightning", "timm", "transformers", "onnx", "onnxruntime", "numpy")
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """A run on disk."""
 
     folder: Path
-    about: dict[str, Any]
+    metadata: dict[str, Any]
 
     @property
     def name(self) -> str:
@@ -48,7 +49,7 @@ class Run:
     @property
     def status(self) -> str:
         """The status in `run.json`, but "interrupted" for a running one whose process has ended."""
-        status: str = self.about["status"]
+        status: str = self.metadata["status"]
         if status != "running":
             return status
         try:
@@ -60,32 +61,32 @@ class Run:
     @property
     def metrics(self) -> dict[str, float]:
         """The best values on validation data, and those of evaluations."""
-        found: dict[str, float] = self.about.get("metrics", {})
-        return found
+        metrics: dict[str, float] = self.metadata.get("metrics", {})
+        return metrics
 
     @property
     def evaluations(self) -> list[dict[str, Any]]:
         """Results of `dawnchorus evaluate`, the latest last: data set, part, bundle, date, values with intervals."""
-        found: list[dict[str, Any]] = self.about.get("evaluations", [])
-        return found
+        evaluations: list[dict[str, Any]] = self.metadata.get("evaluations", [])
+        return evaluations
 
-    def add_evaluation(self, result: dict[str, Any]) -> Run:
+    def add_evaluation(self, result: dict[str, Any]) -> TrainingRun:
         """Write `run.json` with the result in place of an earlier one on the same part of the same data set."""
         run = read_run(self.folder)
-        place = ("data_set", "part")
-        others = [each for each in run.evaluations if any(each[name] != result[name] for name in place)]
+        key_fields = ("data_set", "part")
+        others = [each for each in run.evaluations if any(each[name] != result[name] for name in key_fields)]
         values = {f"{result['part']}_{name}": each["value"] for name, each in result["metrics"].items()}
         return run.update(evaluations=[*others, result], metrics={**run.metrics, **values})
 
-    def update(self, **changes: Any) -> Run:
+    def update(self, **changes: Any) -> TrainingRun:
         """Write `run.json` with changes."""
-        about = {**self.about, **changes}
+        metadata = {**self.metadata, **changes}
         with atomic_file(self.folder / RUN_NAME) as stream:
-            stream.write(json.dumps(about, indent=2, ensure_ascii=False).encode())
-        return Run(self.folder, about)
+            stream.write(json.dumps(metadata, indent=2, ensure_ascii=False).encode())
+        return TrainingRun(self.folder, metadata)
 
 
-def new_run(root: Path, *, label: str, started: datetime, config: dict[str, Any], overrides: list[str]) -> Run:
+def new_run(root: Path, *, label: str, started: datetime, config: dict[str, Any], overrides: list[str]) -> TrainingRun:
     """Make the folder of a run.
 
     Raises:
@@ -107,17 +108,17 @@ def new_run(root: Path, *, label: str, started: datetime, config: dict[str, Any]
         raise OutputError(f"{root}: no free name for a run like {stem}.")
     with atomic_file(folder / CONFIG_NAME) as stream:
         stream.write(yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
-    about = {
+    metadata = {
         "status": "running",
         "started": started.isoformat(timespec="seconds"),
         "overrides": overrides,
         "environment": _environment(),
         "git": _git(),
     }
-    return Run(folder, {}).update(**about)
+    return TrainingRun(folder, {}).update(**metadata)
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: Path) -> TrainingRun:
     """Open a run.
 
     Raises:
@@ -125,12 +126,20 @@ def read_run(folder: Path) -> Run:
     """
     path = folder / RUN_NAME
     try:
-        return Run(folder, json.loads(path.read_text(encoding="utf-8")))
+        return TrainingRun(folder, _with_current_names(json.loads(path.read_text(encoding="utf-8"))))
     except (OSError, json.JSONDecodeError) as error:
         raise InputError(f"{folder}: expected the folder of a run, with {RUN_NAME} in it.") from error
 
 
-def find_run_of(model: str | Path) -> Run | None:
+def _with_current_names(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Rename the fields of a `run.json` from before 2026-12."""
+    renamed = rename_keys(metadata, {"n_learned": "n_trainable_parameters"})
+    if "evaluations" in renamed:
+        renamed["evaluations"] = [rename_keys(each, {"turns": "tta_shifts"}) for each in renamed["evaluations"]]
+    return renamed
+
+
+def find_run(model: str | Path) -> TrainingRun | None:
     """Return the run whose folder, or bundle, `model` names; None where it names something else."""
     for folder in (Path(model), Path(model).parent):
         if (folder / RUN_NAME).is_file() and Path(model) in (folder, folder / RUN_BUNDLE_NAME):
@@ -138,33 +147,32 @@ def find_run_of(model: str | Path) -> Run | None:
     return None
 
 
-def find_runs(root: Path) -> Iterator[Run]:
+def find_runs(root: Path) -> Iterator[TrainingRun]:
     """Yield the runs below `root`, the oldest first."""
     for path in sorted(root.glob(f"*/{RUN_NAME}")):
         yield read_run(path.parent)
 
 
-def read_config(run: Run) -> dict[str, Any]:
+def read_config(run: TrainingRun) -> dict[str, Any]:
     """Read the settings that the run was started with.
 
     Raises:
-        MissingExtra: PyYAML is not installed.
+        MissingExtraError: PyYAML is not installed.
     """
     try:
         import yaml
     except ImportError as error:
-        raise MissingExtra("PyYAML", extra="train", purpose="Reading a run's configuration") from error
+        raise MissingExtraError("PyYAML", extra="train", purpose="Reading a run's configuration") from error
 
-    found: dict[str, Any] = yaml.safe_load((run.folder / CONFIG_NAME).read_text(encoding="utf-8"))
-    return found
+    return with_current_keys(yaml.safe_load((run.folder / CONFIG_NAME).read_text(encoding="utf-8")))
 
 
 def _environment() -> dict[str, Any]:
     versions = {}
     for package in PACKAGES:
         try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
+            versions[package] = version(package)
+        except PackageNotFoundError:
             continue
     return {"python": sys.version.split()[0], "platform": platform.platform(), "packages": versions}
 

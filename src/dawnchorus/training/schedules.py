@@ -26,7 +26,7 @@ def build_optimizer(config: OptimizerConfig, network: Network) -> torch.optim.Op
     learned = [(name, weights) for name, weights in network.named_parameters() if weights.requires_grad]
     groups = []
     for is_pretrained in (True, False):
-        rate = config.lr if is_pretrained else config.lr * config.head_lr
+        rate = config.lr if is_pretrained else config.lr * config.head_lr_multiplier
         own = [w for name, w in learned if name.startswith(network.pretrained) == is_pretrained]
         groups += [
             {"params": [w for w in own if w.ndim > 1], "weight_decay": config.weight_decay, "lr": rate},

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 class PowerSpectrum(nn.Module):
     """Power [batch, bins, frames] of waveforms [batch, samples] in Hann windows.
 
-    Frames are centred on multiples of n_hop, with zeros around the ends.
+    Frames are centred on multiples of hop_length, with zeros around the ends.
 
     A Fourier transform of a * b points is b transforms of a points, each turned a little, and a transform of b points
     over their results (Cooley and Tukey, 1965). With b a divisor of the hop, the first ones are a convolution of the
@@ -23,15 +23,15 @@ class PowerSpectrum(nn.Module):
     second: Tensor
     order: Tensor
 
-    def __init__(self, *, n_window: int, n_fft: int, n_hop: int) -> None:
+    def __init__(self, *, window_samples: int, n_fft: int, hop_length: int) -> None:
         super().__init__()
-        self.b = b = _phases(n_fft, n_hop)
+        self.b = b = _phases(n_fft, hop_length)
         self.a = a = n_fft // b
-        self.n_hop = n_hop
-        self.n_frames = 1 + n_window // n_hop
+        self.hop_length = hop_length
+        self.n_frames = 1 + window_samples // hop_length
         self.n_pad = n_fft // 2
-        self.n_used = -(-((self.n_frames - 1) * n_hop + n_fft) // b) * b
-        self.n_end = max(self.n_used - n_window - self.n_pad, 0)
+        self.n_used = -(-((self.n_frames - 1) * hop_length + n_fft) // b) * b
+        self.n_end = max(self.n_used - window_samples - self.n_pad, 0)
         self.n_half = a // 2 + 1  # of a real signal the other half is a mirror image
 
         sample = np.arange(b)[:, None] + b * np.arange(a)  # [phase, place]
@@ -53,16 +53,16 @@ class PowerSpectrum(nn.Module):
         # Sizes are constants, so that the exported graph computes sound and not shapes.
         padded = nn.functional.pad(waveform, (self.n_pad, self.n_end))[:, : self.n_used]
         phases = padded.reshape(-1, self.n_used // self.b, self.b).transpose(1, 2)
-        turned = nn.functional.conv1d(phases, self.first, stride=self.n_hop // self.b, groups=self.b)
-        parts = self.second @ turned.reshape(-1, 2 * self.b, self.n_half * self.n_frames)
-        squares = (parts * parts).reshape(-1, 2, self.b * self.n_half, self.n_frames)
+        turned = nn.functional.conv1d(phases, self.first, stride=self.hop_length // self.b, groups=self.b)
+        spectrum = self.second @ turned.reshape(-1, 2 * self.b, self.n_half * self.n_frames)
+        squares = (spectrum * spectrum).reshape(-1, 2, self.b * self.n_half, self.n_frames)
         power = squares[:, 0] + squares[:, 1]
         return power[:, self.order]
 
 
-def _phases(n_fft: int, n_hop: int) -> int:
+def _phases(n_fft: int, hop_length: int) -> int:
     """Return the common divisor with the least work."""
-    shared = math.gcd(n_fft, n_hop)
+    shared = math.gcd(n_fft, hop_length)
     return min((b for b in range(1, shared + 1) if shared % b == 0), key=lambda b: abs(n_fft / b - 2 * b))
 
 

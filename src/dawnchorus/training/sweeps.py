@@ -50,8 +50,8 @@ def _loader() -> Any:
             for key, _value in node.value:
                 if first.setdefault(str(key.value), key) is not key:
                     raise ConstructorError(None, None, f"'{key.value}' is there twice", key.start_mark)
-            found: dict[Any, Any] = super().construct_mapping(node, deep)
-            return found
+            mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+            return mapping
 
     return Loader
 
@@ -96,24 +96,24 @@ def _overrides(parameters: Mapping[str, Any], *, prefix: str, path: Path) -> Ite
             yield f"{key}={_values(parameter, f'{path}: parameters.{key}')}"
 
 
-def _values(parameter: Mapping[str, Any], place: str) -> str:
+def _values(parameter: Mapping[str, Any], key: str) -> str:
     """Return the values of a parameter in Hydra's grammar."""
     if "value" in parameter:
-        return _typed(parameter["value"])
+        return _to_text(parameter["value"])
     if "values" in parameter:
         if "probabilities" in parameter:
-            raise InputError(f"{place}: probabilities are not supported; expected values that are equally likely.")
+            raise InputError(f"{key}: probabilities are not supported; expected values that are equally likely.")
         values = parameter["values"]
         if not isinstance(values, list) or not values:
-            raise InputError(f"{place}: values: expected a list, got {values!r}.")
-        return f"choice({','.join(map(_typed, values))})"
-    low, high = _number(parameter.get("min"), place), _number(parameter.get("max"), place)
+            raise InputError(f"{key}: values: expected a list, got {values!r}.")
+        return f"choice({','.join(map(_to_text, values))})"
+    low, high = _number(parameter.get("min"), key), _number(parameter.get("max"), key)
     is_whole = isinstance(low, int) and isinstance(high, int)
     kind = parameter.get("distribution", "int_uniform" if is_whole else "uniform")
     if kind not in INTERVALS:
-        raise InputError(f"{place}: distribution: expected one of {', '.join(sorted(INTERVALS))}, got {kind!r}.")
+        raise InputError(f"{key}: distribution: expected one of {', '.join(sorted(INTERVALS))}, got {kind!r}.")
     if kind == "q_uniform":
-        return f"choice({','.join(_typed(value) for value in _steps(low, high, parameter.get('q', 1), place))})"
+        return f"choice({','.join(_to_text(value) for value in _steps(low, high, parameter.get('q', 1), key))})"
     if kind == "log_uniform":
         low, high = math.exp(low), math.exp(high)
     elif kind != "int_uniform":
@@ -122,28 +122,28 @@ def _values(parameter: Mapping[str, Any], place: str) -> str:
     return f"tag(log,{interval})" if kind.startswith("log_") else interval
 
 
-def _number(value: object, place: str) -> int | float:
+def _number(value: object, key: str) -> int | float:
     # YAML reads 1e-5, without a point, as text.
     try:
         return value if isinstance(value, int | float) else float(str(value))
     except ValueError:
-        raise InputError(f"{place}: expected value, values, or min and max as numbers, got {value!r}.") from None
+        raise InputError(f"{key}: expected value, values, or min and max as numbers, got {value!r}.") from None
 
 
-def _steps(low: float, high: float, q: object, place: str) -> list[float]:
-    step = _number(q, place)
+def _steps(low: float, high: float, q: object, key: str) -> list[float]:
+    step = _number(q, key)
     if step <= 0 or high < low:
-        raise InputError(f"{place}: expected q above 0 and min below max.")
+        raise InputError(f"{key}: expected q above 0 and min below max.")
     return [round(k * step, 12) for k in range(round(low / step), round(high / step) + 1)]
 
 
-def _typed(value: object) -> str:
+def _to_text(value: object) -> str:
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
-        return f"[{','.join(map(_typed, value))}]"
+        return f"[{','.join(map(_to_text, value))}]"
     text = str(value)
     if re.fullmatch(r"[\w.+/:-]+", text):
         return text
@@ -161,8 +161,8 @@ def _metric(metric: object, path: Path) -> Metric | None:
     goal = fields.get("goal", GOALS[name])
     if goal != GOALS[name]:
         raise InputError(f"{path}: metric.goal: expected {GOALS[name]!r} for {name}, got {goal!r}.")
-    found: Metric = name
-    return found
+    known: Metric = name
+    return known
 
 
 def _run_cap(value: object, path: Path) -> int | None:

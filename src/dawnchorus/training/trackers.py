@@ -11,9 +11,9 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
-from dawnchorus.errors import InputError, MissingExtra
+from dawnchorus.errors import InputError, MissingExtraError
 from dawnchorus.training.config import TrackerConfig
-from dawnchorus.training.runs import Run
+from dawnchorus.training.runs import TrainingRun
 
 MLFLOW_NAME = "mlflow.db"
 """Beside the runs, where no server is named; show it with `mlflow ui --backend-store-uri sqlite:///runs/mlflow.db`."""
@@ -36,7 +36,7 @@ def check_tracker(config: TrackerConfig, on_note: OnNote) -> TrackerConfig:
     """Try the tracker, and return what of it can be used.
 
     Raises:
-        MissingExtra: the tracker's package is not installed.
+        MissingExtraError: the tracker's package is not installed.
         InputError: an address that is none, or a tracker that wants a login and has none.
     """
     if config.name == "none":
@@ -49,15 +49,15 @@ def check_tracker(config: TrackerConfig, on_note: OnNote) -> TrackerConfig:
     return config
 
 
-def build_loggers(run: Run, config: TrackerConfig, on_note: OnNote) -> list[Logger]:
+def build_loggers(run: TrainingRun, config: TrackerConfig, on_note: OnNote) -> list[Logger]:
     """Make the log of the tracker; the run's own log is `callbacks.Progress`'s."""
     if config.name == "tensorboard":
         return [TensorBoardLogger(run.folder, name="", version="tensorboard")]
     if config.name == "wandb":
         return [WandbLogger(name=run.name, project=config.project, save_dir=run.folder, offline=config.offline)]
     if config.name == "mlflow":
-        address = config.address or f"sqlite:///{(run.folder.parent / MLFLOW_NAME).resolve()}"
-        return [TolerantMlflow(config.project, run_name=run.name, tracking_uri=address, on_note=on_note)]
+        uri = config.uri or f"sqlite:///{(run.folder.parent / MLFLOW_NAME).resolve()}"
+        return [TolerantMlflow(config.project, run_name=run.name, tracking_uri=uri, on_note=on_note)]
     return []
 
 
@@ -90,14 +90,14 @@ class TolerantMlflow(MLFlowLogger):
             self._on_note(f"warning: MLflow failed ({_reason(error)}). {_LOCAL}")
 
 
-_LOCAL = "The run goes on, and its curves are in its own metrics.csv."
+_LOCAL = "The run continues, and its curves are in its own metrics.csv."
 
 
 def _check_mlflow(config: TrackerConfig, on_note: OnNote) -> TrackerConfig:
-    address = config.address or DATABASES[0]
-    if address.startswith(DATABASES):
+    uri = config.uri or DATABASES[0]
+    if uri.startswith(DATABASES):
         return config
-    if address.startswith(AZURE):
+    if uri.startswith(AZURE):
         _require("azureml.mlflow", package="azureml-mlflow", extra="azureml", purpose=f"A tracker at {AZURE}")
     for name, value in MLFLOW_LIMITS.items():
         os.environ.setdefault(name, value)
@@ -105,11 +105,11 @@ def _check_mlflow(config: TrackerConfig, on_note: OnNote) -> TrackerConfig:
     from mlflow.tracking import MlflowClient
 
     try:
-        MlflowClient(address).get_experiment_by_name(config.project)
+        MlflowClient(uri).get_experiment_by_name(config.project)
     except (MlflowException, OSError, ValueError) as error:
-        if not address.startswith(("http://", "https://")):
-            raise InputError(f"tracker.address: {address} cannot be used by MLflow ({_first_line(error)}).") from error
-        on_note(f"warning: tracker.address: no MLflow server answers at {address} ({_reason(error)}). {_LOCAL}")
+        if not uri.startswith(("http://", "https://")):
+            raise InputError(f"tracker.uri: {uri} cannot be used by MLflow ({_first_line(error)}).") from error
+        on_note(f"warning: tracker.uri: no MLflow server answers at {uri} ({_reason(error)}). {_LOCAL}")
         return config.model_copy(update={"name": "none"})
     return config
 
@@ -144,7 +144,7 @@ def _require(module: str, *, extra: str, purpose: str, package: str | None = Non
     except ModuleNotFoundError:  # of a package that the module would be in
         is_there = False
     if not is_there:
-        raise MissingExtra(package or module, extra=extra, purpose=purpose)
+        raise MissingExtraError(package or module, extra=extra, purpose=purpose)
 
 
 def _reason(error: BaseException) -> str:

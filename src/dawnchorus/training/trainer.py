@@ -20,21 +20,27 @@ import torch
 from filelock import Timeout
 
 from dawnchorus.cores import usable_cores
-from dawnchorus.errors import Busy, DawnChorusError, InputError, OutputError, TrainingFailed
+from dawnchorus.errors import BusyError, DawnChorusError, InputError, OutputError, TrainingError
 from dawnchorus.evaluation.background import describe_background, measure_background
 from dawnchorus.models.store import ModelStore, default_folder
 from dawnchorus.training.augment import Augment
-from dawnchorus.training.bundles import activation_of, write_trained_bundle
-from dawnchorus.training.compose import family_config, validated
+from dawnchorus.training.bundles import choose_activation, write_trained_bundle
+from dawnchorus.training.compose import family_config, validate_config
 from dawnchorus.training.config import ProfilerConfig, TrainConfig, TrainerConfig
-from dawnchorus.training.crops import CropData, DrawBatches
+from dawnchorus.training.crops import CropBatchSampler, CropDataset
+from dawnchorus.training.dataset import (
+    ClipDataset,
+    DistributedBatchSampler,
+    LabeledClips,
+    load_labeled_clips,
+    sampling_weights,
+)
 from dawnchorus.training.epochs import BEST, LAST, OnEpoch
-from dawnchorus.training.examples import Batches, ClipData, Examples, draw_weights, load_examples
 from dawnchorus.training.families import Context, Network
 from dawnchorus.training.features import fixed_features
 from dawnchorus.training.losses import build_loss, loss_for
 from dawnchorus.training.operators import declare_vision_operators
-from dawnchorus.training.runs import Run, new_run, read_config, read_run
+from dawnchorus.training.runs import TrainingRun, new_run, read_config, read_run
 from dawnchorus.training.validation import validation_scores
 
 FloatArray = npt.NDArray[np.float32]
@@ -44,7 +50,7 @@ N_SHOWN, SHOWN_BYTES = 256, 32_000_000
 """A network looks at so many clips, or fixed features, before it learns: for means and deviations."""
 
 
-def store_of(config: TrainConfig) -> ModelStore:
+def open_store(config: TrainConfig) -> ModelStore:
     """Return the store of built-in models and pretrained weights."""
     return ModelStore(Path(config.paths.models) if config.paths.models else default_folder())
 
@@ -56,12 +62,12 @@ def train(
     overrides: list[str] | None = None,
     on_epoch: OnEpoch = lambda _report: None,
     on_note: Callable[[str], None] = lambda _text: None,
-) -> Run:
+) -> TrainingRun:
     """Train a model, and write its run and bundle.
 
     Raises:
-        InputError: a configuration or data set that cannot be learned from; no run is left then.
-        TrainingFailed: the loss is no number any more.
+        InputError: a configuration or data set that cannot be trained on; no run is left then.
+        TrainingError: the loss is no number any more.
         OutputError: no space, or no permission.
     """
     run = new_run(
@@ -72,85 +78,91 @@ def train(
         overrides=overrides or [],
     )
     try:
-        return _carried_out(run, config, on_epoch, on_note)
+        return _run_training(run, config, on_epoch, on_note)
     except DawnChorusError as error:
         if _is_refusal(run, error):
             shutil.rmtree(run.folder, ignore_errors=True)
         raise
 
 
-def _is_refusal(run: Run, error: DawnChorusError) -> bool:
+def _is_refusal(run: TrainingRun, error: DawnChorusError) -> bool:
     """Return True if settings or data were refused before anything was learned."""
-    return not isinstance(error, OutputError | TrainingFailed) and not (run.folder / "checkpoints").is_dir()
+    return not isinstance(error, OutputError | TrainingError) and not (run.folder / "checkpoints").is_dir()
 
 
-def resume(folder: Path, *, on_epoch: OnEpoch = lambda _report: None, on_note: Callable[[str], None] = print) -> Run:
-    """Go on with an interrupted run from its last checkpoint.
+def resume(
+    folder: Path, *, on_epoch: OnEpoch = lambda _report: None, on_note: Callable[[str], None] = print
+) -> TrainingRun:
+    """Resume an interrupted run from its last checkpoint.
 
     Raises:
         InputError: there is no such run, or it is done.
     """
     run = read_run(folder)
-    if run.about["status"] == "done":
+    if run.metadata["status"] == "done":
         raise InputError(f"{folder}: this run is done. Its bundle: {run.bundle}")
-    return _carried_out(run, validated(read_config(run)), on_epoch, on_note)
+    return _run_training(run, validate_config(read_config(run)), on_epoch, on_note)
 
 
-def _carried_out(run: Run, config: TrainConfig, on_epoch: OnEpoch, on_note: Callable[[str], None]) -> Run:
+def _run_training(
+    run: TrainingRun, config: TrainConfig, on_epoch: OnEpoch, on_note: Callable[[str], None]
+) -> TrainingRun:
     lock = run.lock
     try:
         lock.acquire()
     except Timeout:
-        raise Busy(f"{run.folder}: another process trains this run. Wait for it, or end it.") from None
+        raise BusyError(f"{run.folder}: another process trains this run. Wait for it, or end it.") from None
     try:
-        return _noted(run, config, on_epoch, on_note)
+        return _train_and_record(run, config, on_epoch, on_note)
     finally:
         lock.release()
 
 
-def _noted(run: Run, config: TrainConfig, on_epoch: OnEpoch, on_note: Callable[[str], None]) -> Run:
+def _train_and_record(
+    run: TrainingRun, config: TrainConfig, on_epoch: OnEpoch, on_note: Callable[[str], None]
+) -> TrainingRun:
     """Train, and write into the run how that ended."""
     try:
-        return _trained(run, config, on_epoch, on_note)
+        return _train(run, config, on_epoch, on_note)
     except (OSError, OutputError) as error:
-        _note_end(run, status="failed", reason=str(error))
+        _record_end(run, status="failed", reason=str(error))
         raise OutputError(
             f"{run.folder}: cannot be written ({error}). The last good checkpoint is kept: free some space and run "
             f"`dawnchorus train --resume {run.folder}`."
         ) from error
     except DawnChorusError as error:
-        _note_end(run, status="failed", reason=str(error))
+        _record_end(run, status="failed", reason=str(error))
         raise
     except KeyboardInterrupt:
-        _note_end(run, status="interrupted")
+        _record_end(run, status="interrupted")
         if (run.folder / "checkpoints").is_dir():
-            on_note(f"interrupted; `dawnchorus train --resume {run.folder}` goes on from the last epoch")
+            on_note(f"interrupted; `dawnchorus train --resume {run.folder}` resumes from the last epoch")
         raise
     except Exception as error:
-        _note_end(run, status="failed", reason=f"{type(error).__name__}: {error}")
+        _record_end(run, status="failed", reason=f"{type(error).__name__}: {error}")
         raise
 
 
-def _note_end(run: Run, **changes: str) -> None:
+def _record_end(run: TrainingRun, **changes: str) -> None:
     """Write how the run ended, if there is still space to."""
     with suppress(OutputError):
         run.update(**changes)
 
 
-def _trained(run: Run, config: TrainConfig, on_epoch: OnEpoch, on_note: Callable[[str], None]) -> Run:
+def _train(run: TrainingRun, config: TrainConfig, on_epoch: OnEpoch, on_note: Callable[[str], None]) -> TrainingRun:
     declare_vision_operators()
     from dawnchorus.training.trackers import check_tracker  # it imports Lightning, which looks for these operators
 
     _check_devices(config.trainer)
     config = config.model_copy(update={"tracker": check_tracker(config.tracker, on_note)})
-    store = store_of(config)
+    store = open_store(config)
     family, shape = family_config(config, store)
     clips_folder = Path(config.paths.clips) if config.paths.clips else None
-    begin = time.monotonic()
-    examples = load_examples(
+    start_s = time.monotonic()
+    examples = load_labeled_clips(
         config.data, rate_hz=shape.rate_hz, window_s=shape.window_s, clips_folder=clips_folder, store=store
     )
-    if run.about.get("data", examples.fingerprint) != examples.fingerprint:
+    if run.metadata.get("data", examples.fingerprint) != examples.fingerprint:
         raise InputError(
             f"{run.folder}: its data set has other recordings, labels or parts than when the run began. Put them back, "
             f"or start a new run."
@@ -172,21 +184,21 @@ def _trained(run: Run, config: TrainConfig, on_epoch: OnEpoch, on_note: Callable
     is_fixed = _has_fixed_features(network, config)
     before_features = time.monotonic()
     with fixed_features(network, examples, scratch=run.folder) if is_fixed else nullcontext() as features:
-        _prepared(network, examples, features)
-        features_s, prepared_s = time.monotonic() - before_features, time.monotonic() - begin
-        run = _described(run, network, examples, on_note)
-        fitted = _fit(run, network, config, examples, features, on_epoch=on_epoch, on_note=on_note)
-        kept_back = validation_scores(
+        _show_clips(network, examples, features)
+        features_s, prepared_s = time.monotonic() - before_features, time.monotonic() - start_s
+        run = _record_sizes(run, network, examples, on_note)
+        fit = _fit(run, network, config, examples, features, on_epoch=on_epoch, on_note=on_note)
+        held_out = validation_scores(
             network,
             examples,
             features,
-            activation=activation_of(config),
+            activation=choose_activation(config),
             window_s=shape.window_s,
-            batch=config.trainer.batch,
+            batch=config.trainer.batch_size,
         )
-        background = None if kept_back is None else measure_background(kept_back)
+        background = None if held_out is None else measure_background(held_out)
         name = config.name or str(config.model["family"])
-        for line in describe_background(background, model=name, activation=activation_of(config)):
+        for line in describe_background(background, model=name, activation=choose_activation(config)):
             on_note(line)
         bundle = write_trained_bundle(
             run.bundle,
@@ -197,17 +209,17 @@ def _trained(run: Run, config: TrainConfig, on_epoch: OnEpoch, on_note: Callable
             recipe=recipe,
             backbone=backbone,
             pretrained=family.pretrained(shape),
-            metrics=fitted.metrics,
-            kept_back=kept_back,
-            effort=f"{fitted.n_epochs} epochs in {fitted.took_s:.0f} s on {fitted.devices}",
+            metrics=fit.metrics,
+            held_out=held_out,
+            effort=f"{fit.n_epochs} epochs in {fit.elapsed_s:.0f} s on {fit.devices}",
         )
         return run.update(
             status="done",
-            metrics=fitted.metrics,
+            metrics=fit.metrics,
             background=None if background is None else background.as_record(),
-            devices=fitted.devices,
-            epochs=fitted.n_epochs,
-            fit_s=round(fitted.took_s, 3),
+            devices=fit.devices,
+            epochs=fit.n_epochs,
+            fit_s=round(fit.elapsed_s, 3),
             features_s=round(features_s, 3),
             prepared_s=round(prepared_s, 3),
             bundle_id=bundle.id,
@@ -215,7 +227,7 @@ def _trained(run: Run, config: TrainConfig, on_epoch: OnEpoch, on_note: Callable
         )
 
 
-def _with_chosen_loss(config: TrainConfig, examples: Examples, on_note: Callable[[str], None]) -> TrainConfig:
+def _with_chosen_loss(config: TrainConfig, examples: LabeledClips, on_note: Callable[[str], None]) -> TrainConfig:
     """Return the configuration with the loss that is trained with; say why where it is not the one asked for."""
     loss = loss_for(config.loss, torch.from_numpy(examples.targets[examples.train]))
     if config.loss.name == "cross_entropy" and loss.name == "bce":
@@ -227,16 +239,16 @@ def _with_chosen_loss(config: TrainConfig, examples: Examples, on_note: Callable
     elif loss.name == "cross_entropy" and len(examples.backgrounds):
         on_note(
             f"warning: loss=cross_entropy learns nothing from the {len(examples.backgrounds)} clips of background, and "
-            f"some species is heard in noise. loss=bce learns from them."
+            f"some species is detected in noise. loss=bce learns from them."
         )
     return config.model_copy(update={"loss": loss})
 
 
-def _silence(network: Network, config: TrainConfig, examples: Examples, *, fixed: bool) -> torch.Tensor | None:
+def _silence(network: Network, config: TrainConfig, examples: LabeledClips, *, fixed: bool) -> torch.Tensor | None:
     """Return digital silence as a batch for training has it [1, ...]; None where the loss learns nothing from it."""
     if config.loss.name == "cross_entropy":
         return None
-    silence = torch.zeros(1, examples.clips.n_window)
+    silence = torch.zeros(1, examples.clips.window_samples)
     if not fixed:
         return silence
     with torch.inference_mode():
@@ -259,13 +271,15 @@ def _check_devices(options: TrainerConfig) -> None:
         )
 
 
-def _described(run: Run, network: Network, examples: Examples, on_note: Callable[[str], None]) -> Run:
+def _record_sizes(
+    run: TrainingRun, network: Network, examples: LabeledClips, on_note: Callable[[str], None]
+) -> TrainingRun:
     """Write the sizes of network and data into the run."""
-    n_learned = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    n_trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)
     what = "recordings to crop in each epoch" if examples.crops else "clips to learn from"
     on_note(
         f"{len(examples.classes)} species, {len(examples.train)} {what}, {len(examples.validation)} to "
-        f"validate on; {n_learned:,} parameters are learned"
+        f"validate on; {n_trainable:,} trainable parameters"
     )
     if network.start_note:
         on_note(network.start_note)
@@ -275,7 +289,7 @@ def _described(run: Run, network: Network, examples: Examples, on_note: Callable
         n_validation=len(examples.validation),
         data=examples.fingerprint,
         n_parameters=sum(p.numel() for p in network.parameters()),
-        n_learned=n_learned,
+        n_trainable_parameters=n_trainable,
     )
 
 
@@ -284,7 +298,7 @@ def _has_fixed_features(network: Network, config: TrainConfig) -> bool:
     augment = config.augment
     changes_sound = (
         augment.gain_db,
-        augment.shift,
+        augment.time_roll,
         augment.pitch_shift,
         augment.time_stretch,
         augment.tilt_db,
@@ -294,7 +308,7 @@ def _has_fixed_features(network: Network, config: TrainConfig) -> bool:
     return network.has_fixed_features and config.data.crop == "fixed" and not any(changes_sound)
 
 
-def _prepared(network: Network, examples: Examples, features: FloatArray | None) -> None:
+def _show_clips(network: Network, examples: LabeledClips, features: FloatArray | None) -> None:
     """Show the network some of the training clips, as many as fit into `SHOWN_BYTES`, before it is trained."""
     n_shown = N_SHOWN if features is None else max(SHOWN_BYTES // features[0].nbytes, N_SHOWN)
     some = examples.train[:: -(-len(examples.train) // n_shown)]
@@ -302,37 +316,37 @@ def _prepared(network: Network, examples: Examples, features: FloatArray | None)
         network.prepare(torch.from_numpy(features[some]))
         return
     with torch.inference_mode():
-        sound = torch.from_numpy(np.stack([examples.clips.samples(k) for k in some.tolist()]))
-        network.prepare(torch.cat([network.features(part) for part in sound.split(FEATURE_BATCH)]))
+        audio = torch.from_numpy(np.stack([examples.clips.samples(k) for k in some.tolist()]))
+        network.prepare(torch.cat([network.features(chunk) for chunk in audio.split(FEATURE_BATCH)]))
 
 
 @dataclass(frozen=True)
-class _Fitted:
+class _FitResult:
     metrics: dict[str, float]
     devices: str
     n_epochs: int
-    took_s: float
+    elapsed_s: float
 
 
 def _fit(
-    run: Run,
+    run: TrainingRun,
     network: Network,
     config: TrainConfig,
-    examples: Examples,
+    examples: LabeledClips,
     features: FloatArray | None,
     *,
     on_epoch: OnEpoch,
     on_note: Callable[[str], None],
-) -> _Fitted:
+) -> _FitResult:
     """Train until the epochs are over or nothing gets better; the network then has its best weights."""
     import lightning
 
-    from dawnchorus.training.callbacks import WholeCheckpoints, best_metrics, callbacks_of, profiler_of
-    from dawnchorus.training.learner import Learner
+    from dawnchorus.training.callbacks import WholeCheckpoints, best_metrics, build_callbacks, build_profiler
+    from dawnchorus.training.classifier_module import ClassifierModule
     from dawnchorus.training.trackers import build_loggers
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its import has set another level
-    learner = Learner(
+    learner = ClassifierModule(
         network,
         config,
         loss=build_loss(config.loss, examples.class_counts),
@@ -343,11 +357,11 @@ def _fit(
     )
     options = config.trainer
     has_validation = len(examples.validation) > 0
-    callbacks = callbacks_of(run, config, has_validation=has_validation, on_epoch=on_epoch)
+    callbacks = build_callbacks(run, config, has_validation=has_validation, on_epoch=on_epoch)
     training = _loader(examples, examples.train, config, features, learn=True)
     if options.devices > 1:
         on_note(_describe_processes(options, network, training.batch_sampler.n_per_batch))
-    n_epochs = max(options.epochs, math.ceil(options.steps / len(training)))
+    n_epochs = max(options.epochs, math.ceil(options.min_steps / len(training)))
     _check_profiler(config.profiler, n_steps=n_epochs * len(training))
     # A small head is done before a second thread has woken up.
     torch.set_num_threads(options.threads or (usable_cores() if features is None else 1))
@@ -362,10 +376,10 @@ def _fit(
             sync_batchnorm=options.devices > 1 and _uses_gpu(options),
             precision=_precision(options),  # type: ignore[arg-type]
             max_epochs=n_epochs,
-            gradient_clip_val=options.clip_gradient,
+            gradient_clip_val=options.gradient_clip_val,
             logger=build_loggers(run, config.tracker, on_note) or False,
             callbacks=callbacks,
-            profiler=profiler_of(run, config),
+            profiler=build_profiler(run, config),
             plugins=[WholeCheckpoints()],
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -378,16 +392,16 @@ def _fit(
         validating = _loader(examples, examples.validation, config, features, learn=False) if has_validation else None
         network.train()  # Lightning leaves each part in the mode that it finds it in
         last = run.folder / "checkpoints" / f"{LAST}.ckpt"
-        begin = time.monotonic()
+        start_s = time.monotonic()
         with _interruptible(trainer):
             trainer.fit(
                 learner, training, validating, ckpt_path=str(last) if last.is_file() else None, weights_only=True
             )
-        took_s = time.monotonic() - begin
+        elapsed_s = time.monotonic() - start_s
     best = run.folder / "checkpoints" / f"{BEST}.ckpt"
     if best.is_file():
         learner.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
-    return _Fitted(best_metrics(last), _devices(trainer), trainer.current_epoch, took_s)
+    return _FitResult(best_metrics(last), _devices(trainer), trainer.current_epoch, elapsed_s)
 
 
 @contextmanager
@@ -426,7 +440,7 @@ def _check_profiler(options: ProfilerConfig, *, n_steps: int) -> None:
 
 
 def _loader(
-    examples: Examples,
+    examples: LabeledClips,
     members: npt.NDArray[np.int64],
     config: TrainConfig,
     features: FloatArray | None,
@@ -435,30 +449,30 @@ def _loader(
 ) -> Any:
     from torch.utils.data import DataLoader
 
-    data = ClipData(examples, members, features)
+    data = ClipDataset(examples, members, features)
     if not learn:
-        return DataLoader(data, batch_size=config.trainer.batch)
-    n, weights = draw_weights(
+        return DataLoader(data, batch_size=config.trainer.batch_size)
+    n, weights = sampling_weights(
         examples,
-        draw=config.trainer.draw,
-        balance=config.trainer.balance,
+        sampling=config.trainer.sampling,
+        class_balance=config.trainer.class_balance,
         auxiliary_share=config.data.auxiliary_share,
     )
     n_devices = config.trainer.devices
-    if min(config.trainer.batch, n) < n_devices:
+    if min(config.trainer.batch_size, n) < n_devices:
         raise InputError(
             f"trainer.devices: expected at most one process for each clip of a batch, got {n_devices} for "
-            f"{min(config.trainer.batch, n)}. Lower it, or raise trainer.batch."
+            f"{min(config.trainer.batch_size, n)}. Lower it, or raise trainer.batch_size."
         )
     # Shares of one size, so that the mean of the processes' gradients is that of the whole batch.
-    batch = min(config.trainer.batch, n) // n_devices * n_devices
-    batches = Batches(n, batch=batch, seed=config.seed, weights=weights)
+    batch = min(config.trainer.batch_size, n) // n_devices * n_devices
+    batches = DistributedBatchSampler(n, batch=batch, seed=config.seed, weights=weights)
     if examples.crops:
-        return DataLoader(CropData(examples, seed=config.seed), batch_sampler=DrawBatches(batches))
+        return DataLoader(CropDataset(examples, seed=config.seed), batch_sampler=CropBatchSampler(batches))
     return DataLoader(data, batch_sampler=batches)
 
 
-def _backgrounds(examples: Examples) -> torch.Tensor | None:
+def _backgrounds(examples: LabeledClips) -> torch.Tensor | None:
     if not len(examples.backgrounds):
         return None
     return torch.from_numpy(np.stack([examples.clips.samples(k) for k in examples.backgrounds[:500].tolist()]))

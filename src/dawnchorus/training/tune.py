@@ -1,4 +1,4 @@
-"""Good values for some settings, found by trying: Optuna proposes, training answers, on recordings kept back."""
+"""Hyperparameter search with Optuna, on held-out recordings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dawnchorus import __version__
 from dawnchorus.data.recordings import RecordingRow, read_table
-from dawnchorus.errors import InputError, ModelError, OutputError, TrainingFailed
+from dawnchorus.errors import InputError, ModelError, OutputError, TrainingError
 from dawnchorus.training.compose import compose_config
 from dawnchorus.training.config import TrainConfig
 from dawnchorus.training.trainer import train
@@ -29,7 +29,7 @@ Method = Literal["tpe", "random", "grid"]
 """The tree-structured Parzen estimator (Bergstra et al., 2011), values at random, or every combination."""
 
 STUDIES_NAME = "studies.db"
-"""In the folder of runs: every trial of every study, so that a study that was stopped goes on."""
+"""In the folder of runs: every trial of every study, so that a stopped study can be resumed."""
 
 N_TRIALS = 20
 """Trials where nobody says how many; of a grid: all."""
@@ -39,7 +39,7 @@ N_STARTUP = 5
 
 
 @dataclass(frozen=True)
-class Tried:
+class TrialResult:
     """A trial that ended."""
 
     number: int
@@ -50,11 +50,11 @@ class Tried:
 
 
 @dataclass(frozen=True)
-class Tuned:
+class StudyResult:
     """All trials of a study, and what its best one was told."""
 
-    tried: tuple[Tried, ...]
-    best: Tried
+    trials: tuple[TrialResult, ...]
+    best: TrialResult
 
 
 def tune(
@@ -66,22 +66,22 @@ def tune(
     by_fold: bool = False,
     config_dir: Path | None = None,
     clock: Callable[[], datetime],
-    on_trial: Callable[[Tried], None] = lambda _tried: None,
+    on_trial: Callable[[TrialResult], None] = lambda _trial_result: None,
     on_failure: Callable[[Sequence[str], str], None] = lambda _settings, _reason: None,
-) -> Tuned:
+) -> StudyResult:
     """Train up to `n_trials` times, with values for those overrides that name several, and give the best.
 
     Overrides are `train`'s; those to be tuned have Hydra's sweep syntax: `optimizer.lr=tag(log,interval(1e-5,1e-2))`,
-    `model.mel.n_bands=choice(32,64,128)`, `trainer.epochs=range(10,50,10)`, `augment.mixup_p=interval(0,1)`. Values are
+    `model.mel.n_mels=choice(32,64,128)`, `trainer.epochs=range(10,50,10)`, `augment.mixup_p=interval(0,1)`. Values are
     proposed by `method`. With `by_fold` each trial is trained on
     every fold of a data set that is split into folds, its value is the mean, and it is given up when it is worse than
-    the median of others after as many folds. The same call goes on with its study, and counts what is there.
+    the median of others after as many folds. The same call resumes its study, and counts the trials that are there.
 
     A trial whose values do not go together fails, and the next one follows.
 
     Raises:
         InputError: nothing to tune, or settings that are wrong from the start.
-        TrainingFailed: no trial came to an end.
+        TrainingError: no trial came to an end.
         OutputError: the study cannot be written.
     """
     import optuna
@@ -92,7 +92,7 @@ def tune(
     if not space:
         raise InputError(
             "tune: expected a setting with several values, such as optimizer.lr=tag(log,interval(1e-5,1e-2)) or "
-            "model.mel.n_bands=choice(32,64)."
+            "model.mel.n_mels=choice(32,64)."
         )
     grid = list(_grid(space)) if method == "grid" else []
     n_wanted = min(n_trials or len(grid), len(grid)) if grid else n_trials or N_TRIALS
@@ -114,7 +114,7 @@ def tune(
         raise OutputError(f"{root / STUDIES_NAME}: cannot be written ({error}). Choose another paths.runs.") from error
 
     n_done = sum(trial.state.is_finished() for trial in study.trials)
-    # A study that goes on draws other numbers than those that it has drawn already.
+    # A resumed study draws other numbers than those that it has drawn already.
     study.sampler = _sampler(method, config.seed + len(study.trials))
     for values in grid[:n_wanted]:
         study.enqueue_trial(values, skip_if_exists=True)
@@ -127,17 +127,17 @@ def tune(
             study.tell(trial, state=TrialState.PRUNED)
         except BaseException as error:
             # Values that do not go together, or too much for the memory, are no reason to end; a full disk is.
-            if not isinstance(error, TrainingFailed | InputError | ModelError | MemoryError | RuntimeError):
+            if not isinstance(error, TrainingError | InputError | ModelError | MemoryError | RuntimeError):
                 raise
             study.tell(trial, state=TrialState.FAIL)
             on_failure(settings, str(error).partition("\n")[0] or type(error).__name__)
         else:
             study.tell(trial, value)
-        on_trial(_tried(space, study.trials[trial.number]))
-    tried = tuple(_tried(space, trial) for trial in study.trials if trial.state.is_finished())
-    if not any(each.state == "complete" for each in tried):
-        raise TrainingFailed(f"tune: none of {len(tried)} trials came to an end. Narrow the range of what is tuned.")
-    return Tuned(tried, _tried(space, study.best_trial))
+        on_trial(_trial_result(space, study.trials[trial.number]))
+    trials = tuple(_trial_result(space, trial) for trial in study.trials if trial.state.is_finished())
+    if not any(each.state == "complete" for each in trials):
+        raise TrainingError(f"tune: none of {len(trials)} trials came to an end. Narrow the range of what is tuned.")
+    return StudyResult(trials, _trial_result(space, study.best_trial))
 
 
 def _sampler(method: Method, seed: int) -> BaseSampler:
@@ -210,10 +210,10 @@ def _value(
 
     values: list[float] = []
     for step, fold in enumerate(folds):
-        own = [*settings, *([] if fold is None else [f"data.fold={fold}"])]
+        own = [*settings, *([] if fold is None else [f"data.validation_fold={fold}"])]
         run = train(compose_config(own, config_dir=config_dir), started=clock(), overrides=own)
         if metric not in run.metrics:
-            raise InputError(f"tune: training gave no {metric}: keep recordings back with data.validation=0.15.")
+            raise InputError(f"tune: training gave no {metric}: hold recordings out with data.validation=0.15.")
         values.append(run.metrics[metric])
         trial.report(sum(values) / len(values), step)
         if step + 1 < len(folds) and trial.should_prune():
@@ -235,19 +235,19 @@ def _chosen(space: dict[str, BaseDistribution], values: dict[str, Any]) -> list[
     return [f"{name}={values[name]}" for name in space]
 
 
-def _tried(space: dict[str, BaseDistribution], trial: FrozenTrial) -> Tried:
-    return Tried(trial.number, tuple(_chosen(space, trial.params)), trial.state.name.lower(), trial.value)
+def _trial_result(space: dict[str, BaseDistribution], trial: FrozenTrial) -> TrialResult:
+    return TrialResult(trial.number, tuple(_chosen(space, trial.params)), trial.state.name.lower(), trial.value)
 
 
 def _folds(config: TrainConfig) -> list[int | None]:
     names = {row.split for row in read_table(Path(config.data.path)).rows if row.split}
-    found = sorted(int(name[4:]) for name in names if name.startswith("fold") and name[4:].isdigit())
-    if len(found) < 2:
+    folds = sorted(int(name[4:]) for name in names if name.startswith("fold") and name[4:].isdigit())
+    if len(folds) < 2:
         raise InputError(
             f"{config.data.path}: expected recordings split into folds, found the parts {', '.join(sorted(names))}. "
             f"Split them with `dawnchorus data split --folds 5`."
         )
-    return list(found)
+    return list(folds)
 
 
 def _digest(
@@ -260,5 +260,5 @@ def _digest(
     """Names a study: values of other recordings, parts or software are not compared."""
     values = {name: repr(distribution) for name, distribution in space.items()}
     data = [[row.recording_id, row.sound_hash, row.scientific_name, row.split] for row in rows]
-    about = [__version__, config.model_dump(mode="json"), values, metric, n_folds, data]
-    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
+    identity = [__version__, config.model_dump(mode="json"), values, metric, n_folds, data]
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]

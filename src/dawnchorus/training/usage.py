@@ -1,4 +1,4 @@
-"""Use of the machine by a stretch of training."""
+"""Use of the machine during training."""
 
 from __future__ import annotations
 

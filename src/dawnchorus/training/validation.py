@@ -9,21 +9,21 @@ from torch.utils.data import DataLoader
 
 from dawnchorus.evaluation.scoring import Scores
 from dawnchorus.models.bundle import Activation
-from dawnchorus.models.runner import scores_of
-from dawnchorus.training.examples import ClipData, Examples
+from dawnchorus.models.runner import apply_activation
+from dawnchorus.training.dataset import ClipDataset, LabeledClips
 from dawnchorus.training.families import Network
 
 
 def validation_scores(
     network: Network,
-    examples: Examples,
+    examples: LabeledClips,
     features: npt.NDArray[np.float32] | None,
     *,
     activation: Activation,
     window_s: float,
     batch: int,
 ) -> Scores | None:
-    """Scores of every clip of the part for validation; None where nothing was kept back.
+    """Scores of every clip of the part for validation; None where nothing was held out.
 
     `features` [clips, ...] are the front end's results, where they are fixed.
     """
@@ -31,9 +31,9 @@ def validation_scores(
     if not len(members):
         return None
     network.eval()
-    loader = DataLoader(ClipData(examples, members, features), batch_size=batch)
+    loader = DataLoader(ClipDataset(examples, members, features), batch_size=batch)
     with torch.inference_mode():
-        found = [network(x)[0] if features is None else network.classify(x)[0] for x, _, _ in loader]
+        logits = [network(x)[0] if features is None else network.classify(x)[0] for x, _, _ in loader]
     n_classes = len(examples.classes)
     numbers, recording = np.unique(examples.recordings[members], return_inverse=True)
     starts = examples.clips.index["start_s"].to_numpy()
@@ -43,7 +43,7 @@ def validation_scores(
         recording=recording,
         start_s=starts[members],
         window_s=window_s,
-        scores=scores_of(torch.cat(found)[:, :n_classes].numpy(), activation).astype(np.float64),
+        scores=apply_activation(torch.cat(logits)[:, :n_classes].numpy(), activation).astype(np.float64),
         presence=examples.presence[members],
         failures={},
     )

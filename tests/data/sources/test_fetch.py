@@ -20,7 +20,7 @@ from tests.data.sources.xeno_canto_server import KEY, XenoCanto, running
 from dawnchorus.data.recordings import RecordingRow, read_table
 from dawnchorus.data.sources.download import claim_folder, fetch_recordings
 from dawnchorus.data.sources.xeno_canto import PER_PAGE, Wanted, check_query, found_of, search
-from dawnchorus.errors import FetchFailed, InputError
+from dawnchorus.errors import DownloadError, InputError
 from dawnchorus.storage.http_client import Web
 from dawnchorus.taxonomy.labels import read_label
 
@@ -133,7 +133,7 @@ def test_a_reply_that_is_no_page_is_an_error_that_names_the_page(
     with running(XenoCanto()) as archive:
         for page in (1, 2):
             archive.odd_pages = {page: sent}
-            with pytest.raises(FetchFailed) as failure:
+            with pytest.raises(DownloadError) as failure:
                 search(web(), "cnt:Spain", key=KEY, server=archive.address)
             assert f"page {page} of 'cnt:Spain'" in str(failure.value)
             assert said in str(failure.value)
@@ -332,7 +332,7 @@ def test_without_a_good_key_the_way_to_one_is_told_and_the_key_is_never_shown(fe
 def test_a_server_that_is_not_there_is_said_without_the_key() -> None:
     waits: list[float] = []
     gone = Web(per_s=1000, secret=KEY, sleep=waits.append)
-    with pytest.raises(FetchFailed, match="tried 6 times") as caught:
+    with pytest.raises(DownloadError, match="tried 6 times") as caught:
         gone.read(f"http://127.0.0.1:9/api/3/recordings?key={KEY}")
     assert KEY not in str(caught.value)
     assert [round(w) >= 0 for w in waits[:5]] == [True] * 5
@@ -342,7 +342,7 @@ def test_a_server_that_is_not_there_is_said_without_the_key() -> None:
 def test_a_key_with_odd_characters_is_hidden_in_an_address_too() -> None:
     key = "a+b/c=d&e"
     gone = Web(per_s=1000, secret=key, sleep=lambda _: None)
-    with pytest.raises(FetchFailed) as caught:
+    with pytest.raises(DownloadError) as caught:
         gone.read("http://127.0.0.1:9/?" + urllib.parse.urlencode({"key": key}))
     assert "key=***" in str(caught.value)
 

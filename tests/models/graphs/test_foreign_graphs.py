@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.conftest import LEVEL_LABELS, level_graph
 from tests.models.foreign import N_CLASSES, N_WINDOW, RATE_HZ, WEIGHTS, Foreign
 
-from dawnchorus.errors import BundleInvalid, FormatError, InputError, ModelError
+from dawnchorus.errors import FormatError, InputError, InvalidBundleError, ModelError
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.class_lists import read_classes
 from dawnchorus.models.graphs.wrapping import ModelDescription, wrap_model
@@ -106,13 +106,13 @@ def test_activation_that_the_scores_do_not_have_is_refused(suffix: str, tmp_path
     ):
         path = Foreign(has_sigmoid=has_sigmoid, dtype="uint8").write(tmp_path / f"x{suffix}")
         description = ModelDescription(**{**vars(ABOUT), "activation": activation})
-        with pytest.raises(BundleInvalid, match=told):
+        with pytest.raises(InvalidBundleError, match=told):
             wrap_model(path, tmp_path / "x", labels=LABELS, description=description)
 
 
 def test_doubts_and_choices_are_said(tmp_path: Path) -> None:
     notes: list[str] = []
-    graph = level_graph(tmp_path / "level.onnx", n_window=N_WINDOW)
+    graph = level_graph(tmp_path / "level.onnx", window_samples=N_WINDOW)
     wrap_model(graph, tmp_path / "a", labels=LEVEL_LABELS, description=ABOUT, on_note=notes.append)
     path = Foreign(n_outputs=4).write(tmp_path / "x.onnx")
     wrap_model(path, tmp_path / "b", labels=LABELS, description=ABOUT, on_note=notes.append)
@@ -147,7 +147,7 @@ def test_graph_that_mixes_the_windows_of_a_batch_is_refused(tmp_path: Path) -> N
     ]
     graph = helper.make_graph(nodes, "peak", [sound], [scores], constants)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "x.onnx")
-    with pytest.raises(BundleInvalid, match="change by up to .* with the windows that are scored with it"):
+    with pytest.raises(InvalidBundleError, match="change by up to .* with the windows that are scored with it"):
         wrap_model(tmp_path / "x.onnx", tmp_path / "x", labels=LABELS, description=ABOUT)
 
 

@@ -17,9 +17,9 @@ from tests.conftest import LEVEL, LEVEL_LABELS, level_graph
 from dawnchorus.errors import InputError, ModelError
 from dawnchorus.models.bundle import Bundle, read_bundle
 from dawnchorus.models.graphs.ensemble import make_ensemble
-from dawnchorus.models.graphs.input_adapter import crop_starts, fitted, resampling_filters
+from dawnchorus.models.graphs.input_adapter import adapt_input, crop_starts, resampling_filters
 from dawnchorus.models.graphs.wrapping import wrap_model
-from dawnchorus.models.runner import open_session, scores_of
+from dawnchorus.models.runner import apply_activation, open_session
 from dawnchorus.taxonomy.labels import Label
 
 
@@ -48,7 +48,7 @@ def test_windows_cover_a_longer_one_evenly() -> None:
 
 
 def test_a_bundle_fits_a_longer_window_at_a_higher_rate(birdnet: Bundle) -> None:
-    graph = fitted(birdnet, rate_hz=96_000, window_s=5.0)
+    graph = adapt_input(birdnet, rate_hz=96_000, window_s=5.0)
     high = chirp(96_000, 5.0, up_to_hz=9_000)
     session = onnxruntime.InferenceSession(graph.SerializeToString())
     found = session.run(["logits"], {"waveform": np.stack([high, high[::-1]])})[0]
@@ -60,7 +60,7 @@ def test_a_bundle_fits_a_longer_window_at_a_higher_rate(birdnet: Bundle) -> None
 
 
 def test_an_ensemble_of_unlike_members_hears_with_each(level_bundle: Bundle, tmp_path: Path) -> None:
-    graph = level_graph(tmp_path / "level.onnx", n_window=3 * 8_000)
+    graph = level_graph(tmp_path / "level.onnx", window_samples=3 * 8_000)
     description = replace(LEVEL, name="low", sample_rate_hz=8_000, window_s=3.0)
     low = wrap_model(graph, tmp_path / "low", labels=LEVEL_LABELS, description=description)
     made = make_ensemble([level_bundle, low], tmp_path / "both", name="both", license_name="CC0-1.0", weights=[3, 1])
@@ -69,14 +69,17 @@ def test_an_ensemble_of_unlike_members_hears_with_each(level_bundle: Bundle, tmp
     found = open_session(made).run(sound).logits[0]
     # The one takes the best of its three seconds for each class, the other hears their mean level.
     own = np.array(
-        [scores_of(open_session(level_bundle).run(part[None]).logits, "identity")[0] for part in sound.reshape(3, -1)]
+        [
+            apply_activation(open_session(level_bundle).run(part[None]).logits, "identity")[0]
+            for part in sound.reshape(3, -1)
+        ]
     )
     others = open_session(low).run(np.full((1, 24_000), 0.3, np.float32)).logits[0]
     np.testing.assert_allclose(found, 0.75 * own.max(0) + 0.25 * others, atol=0.01)
 
 
 def test_a_member_may_take_no_batch_and_no_class_twice(level_bundle: Bundle, tmp_path: Path) -> None:
-    flat = onnx.load(level_graph(tmp_path / "flat.onnx", n_window=16_000))
+    flat = onnx.load(level_graph(tmp_path / "flat.onnx", window_samples=16_000))
     name = flat.graph.input[0].name
     flat.graph.initializer.append(numpy_helper.from_array(np.array([1, 16_000]), "shape"))
     flat.graph.node.insert(0, helper.make_node("Reshape", ["flat", "shape"], [name]))
@@ -99,7 +102,7 @@ def test_a_member_may_take_no_batch_and_no_class_twice(level_bundle: Bundle, tmp
 
 def test_classes_of_members_are_put_into_one_order(level_bundle: Bundle, tmp_path: Path) -> None:
     def member(name: str, labels: Sequence[Label], batch: str | int = "n") -> Bundle:
-        graph = level_graph(tmp_path / f"{name}.onnx", n_window=16_000, batch=batch)
+        graph = level_graph(tmp_path / f"{name}.onnx", window_samples=16_000, batch=batch)
         return wrap_model(graph, tmp_path / name, labels=labels, description=replace(LEVEL, name=name))
 
     quiet, loud, engine = LEVEL_LABELS
@@ -122,7 +125,7 @@ def test_classes_of_members_are_put_into_one_order(level_bundle: Bundle, tmp_pat
 
 
 def test_members_that_take_one_window_at_a_time(tmp_path: Path) -> None:
-    graph = level_graph(tmp_path / "level.onnx", n_window=16_000, batch=1)
+    graph = level_graph(tmp_path / "level.onnx", window_samples=16_000, batch=1)
     members = [
         wrap_model(graph, tmp_path / name, labels=LEVEL_LABELS, description=replace(LEVEL, name=name)) for name in "ab"
     ]

@@ -13,15 +13,15 @@ import pytest
 from onnx import TensorProto, helper
 from tests.conftest import LEVEL, LEVEL_LABELS
 
-from dawnchorus.errors import BundleInvalid
+from dawnchorus.errors import InvalidBundleError
 from dawnchorus.identification.range_filter import RangeFilter
-from dawnchorus.inference.speech import SpeechFinder
+from dawnchorus.inference.speech import VoiceActivityDetector
 from dawnchorus.models.bundle import Bundle, file_sha256, read_bundle, verify_bundle
-from dawnchorus.models.graphs.class_extension import grown_bundle
+from dawnchorus.models.graphs.class_extension import extend_classes
 from dawnchorus.models.graphs.ensemble import make_ensemble
-from dawnchorus.models.graphs.input_adapter import fitted
+from dawnchorus.models.graphs.input_adapter import adapt_input
 from dawnchorus.models.graphs.onnx_files import load_graph, open_onnx_session
-from dawnchorus.models.graphs.precision import quantised
+from dawnchorus.models.graphs.precision import quantize
 from dawnchorus.models.graphs.wrapping import wrap_model
 from dawnchorus.models.runner import open_session
 from dawnchorus.models.store import ModelStore
@@ -79,12 +79,12 @@ WAYS: dict[str, Callable[[Bundle, Bundle, Path], object]] = {
     "a session": lambda stolen, _good, _out: open_session(stolen),
     "wrapping": lambda stolen, _good, out: wrap_model(stolen.graph_path, out, labels=LEVEL_LABELS, description=LEVEL),
     "an ensemble": lambda stolen, good, out: make_ensemble([good, stolen], out, name="x", license_name="CC0-1.0"),
-    "another window": lambda stolen, _good, _out: fitted(stolen, rate_hz=32_000, window_s=2.0),
-    "8 bits": lambda stolen, _good, out: quantised(stolen.graph_path, out, [np.zeros(16_000, np.float32)]),
-    "a backbone": lambda stolen, good, out: grown_bundle(sigmoid(stolen), sigmoid(good), out, name="x"),
-    "a head": lambda stolen, good, out: grown_bundle(sigmoid(good), sigmoid(stolen), out, name="x"),
+    "another window": lambda stolen, _good, _out: adapt_input(stolen, rate_hz=32_000, window_s=2.0),
+    "8 bits": lambda stolen, _good, out: quantize(stolen.graph_path, out, [np.zeros(16_000, np.float32)]),
+    "a backbone": lambda stolen, good, out: extend_classes(sigmoid(stolen), sigmoid(good), out, name="x"),
+    "a head": lambda stolen, good, out: extend_classes(sigmoid(good), sigmoid(stolen), out, name="x"),
     "a range model": lambda stolen, good, _out: RangeFilter(stolen, bundle=good, threshold=0.1),
-    "a speech model": lambda stolen, _good, _out: SpeechFinder(stolen.graph_path),
+    "a speech model": lambda stolen, _good, _out: VoiceActivityDetector(stolen.graph_path),
 }
 
 
@@ -93,7 +93,7 @@ def test_graph_that_names_another_file_is_refused(
     way: str, stolen: Bundle, level_bundle: Bundle, store: ModelStore, tmp_path: Path
 ) -> None:
     assert store.open(stolen.folder).id == stolen.id
-    with pytest.raises(BundleInvalid, match=REFUSED):
+    with pytest.raises(InvalidBundleError, match=REFUSED):
         WAYS[way](stolen, replace(level_bundle), tmp_path / "out.onnx")
     assert not (tmp_path / "out.onnx").exists()
 
@@ -106,7 +106,7 @@ def test_every_place_of_a_graph_is_looked_at(where: str, location: str, level_bu
     path = tmp_path / "x.onnx"
     path.write_bytes(model.SerializeToString())
     for opened in (load_graph, open_onnx_session):
-        with pytest.raises(BundleInvalid, match=rf"x\.onnx: {REFUSED}"):
+        with pytest.raises(InvalidBundleError, match=rf"x\.onnx: {REFUSED}"):
             opened(path)
 
 
@@ -124,5 +124,5 @@ def test_graph_with_the_word_in_a_name_is_no_thief(level_bundle: Bundle, tmp_pat
 def test_file_that_is_no_graph_is_named(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "x.onnx"
     path.write_bytes(content)
-    with pytest.raises(BundleInvalid, match=r"x\.onnx"):
+    with pytest.raises(InvalidBundleError, match=r"x\.onnx"):
         open_onnx_session(path)

@@ -14,7 +14,7 @@ import soundfile
 from tests.server.conftest import Serve
 from tests.waiting import wait_for
 
-from dawnchorus.errors import Busy, NotKnown
+from dawnchorus.errors import BusyError, NotFoundError
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.state.clock import now
 from dawnchorus.server.state.database import Database
@@ -49,10 +49,10 @@ def test_each_job_is_done_by_one(database: Database) -> None:
 def test_one_retraining_at_a_time(database: Database) -> None:
     one, two = JobQueue(database, worker_id="one"), JobQueue(database, worker_id="two")
     first = one.add("retrain", {})
-    with pytest.raises(Busy, match="in progress"):
+    with pytest.raises(BusyError, match="in progress"):
         two.add("retrain", {})
     assert two.claim("retrain")
-    with pytest.raises(Busy):
+    with pytest.raises(BusyError):
         one.add("retrain", {})
     two.finish(first.id, "failed", error="x")
     assert one.add("retrain", {}).status == "queued"
@@ -181,12 +181,12 @@ def test_cancelling(database: Database) -> None:
     jobs.claim("identify")
     assert jobs.cancel(running.id).status == "running"
     assert not jobs.should_continue(running.id)
-    with pytest.raises(Busy):
+    with pytest.raises(BusyError):
         jobs.remove(running.id)
     jobs.release()
     assert jobs.get(running.id).status == "cancelled"
     jobs.remove(running.id)
-    with pytest.raises(NotKnown):
+    with pytest.raises(NotFoundError):
         jobs.get(running.id)
 
 

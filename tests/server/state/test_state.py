@@ -25,7 +25,7 @@ from sqlalchemy.exc import OperationalError
 from tests.server.conftest import Serve
 
 import dawnchorus.server.state.database as module
-from dawnchorus.errors import Busy, InputError, MissingExtra, OutputError
+from dawnchorus.errors import BusyError, InputError, MissingExtraError, OutputError
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.service import open_service
 from dawnchorus.server.settings import Settings
@@ -248,7 +248,7 @@ def test_a_database_that_cannot_be_reached_is_named_without_its_password(tmp_pat
 
 def test_a_missing_driver_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(MissingExtra, match=r"psycopg.*dawnchorus\[postgresql\]"):
+    with pytest.raises(MissingExtraError, match=r"psycopg.*dawnchorus\[postgresql\]"):
         Database("postgresql+psycopg://dawn@127.0.0.1:1/dawn")
 
 
@@ -335,7 +335,7 @@ def test_an_unknown_store_is_refused(tmp_path: Path) -> None:
 def test_a_second_server_does_not_share_a_folder(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
     serve(model=level_bundle.folder)
     with (
-        pytest.raises(Busy, match="another server uses this folder"),
+        pytest.raises(BusyError, match="another server uses this folder"),
         open_service(Settings(data=tmp_path / "server", model=level_bundle.folder)),
     ):
         pass

@@ -15,7 +15,7 @@ from hypothesis.stateful import Bundle as Names
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from tests.conftest import LEVEL, LEVEL_LABELS, level_graph
 
-from dawnchorus.errors import Busy, InputError, NotKnown
+from dawnchorus.errors import BusyError, InputError, NotFoundError
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.graphs.wrapping import wrap_model
 from dawnchorus.models.store import ModelStore
@@ -82,7 +82,7 @@ class Queue(RuleBasedStateMachine):
     def cancel(self, job: str, worker_id: str) -> None:
         mine = self.expected.get(job)
         if mine is None:
-            with pytest.raises(NotKnown):
+            with pytest.raises(NotFoundError):
                 self.servers[worker_id].cancel(job)
             return
         self.servers[worker_id].cancel(job)
@@ -94,10 +94,10 @@ class Queue(RuleBasedStateMachine):
     def remove(self, job: str, worker_id: str) -> None:
         mine = self.expected.get(job)
         if mine is None:
-            with pytest.raises(NotKnown):
+            with pytest.raises(NotFoundError):
                 self.servers[worker_id].remove(job)
         elif mine["status"] in ("queued", "running"):
-            with pytest.raises(Busy):
+            with pytest.raises(BusyError):
                 self.servers[worker_id].remove(job)
         else:
             self.servers[worker_id].remove(job)
@@ -148,7 +148,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Bundle]:
     folder = tmp_path_factory.mktemp("bundles")
     made = []
     for k in range(4):
-        graph = level_graph(folder / f"{k}.onnx", n_window=4_000 * (k + 1))
+        graph = level_graph(folder / f"{k}.onnx", window_samples=4_000 * (k + 1))
         about = replace(LEVEL, name=f"model-{k}", window_s=0.25 * (k + 1))
         made.append(wrap_model(graph, folder / f"{k}", labels=LEVEL_LABELS, description=about))
     return made
@@ -189,7 +189,7 @@ def test_registry_serves_what_was_activated_last(bundles: list[Bundle], store: M
         def activate(self, k: int, server: int) -> None:
             bundle_id = bundles[k].id
             if bundle_id not in self.known:
-                with pytest.raises(NotKnown):
+                with pytest.raises(NotFoundError):
                     self.servers[server].activate(bundle_id, "because")
                 return
             self.servers[server].activate(bundle_id, "because")

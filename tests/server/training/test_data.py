@@ -16,7 +16,7 @@ import soundfile
 from tests.server.conftest import Serve
 
 from dawnchorus.data.recordings import read_table
-from dawnchorus.errors import InputError, UnknownClass, UploadTooLarge
+from dawnchorus.errors import InputError, UnknownClassError, UploadTooLargeError
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.scheduling import Limits
 from dawnchorus.server.state.blobs import BlobStore
@@ -217,7 +217,7 @@ def test_zips_that_mean_no_good_are_refused_and_leave_nothing_outside(
     cases: list[tuple[type[Exception], dict[str, bytes]]] = [(InputError, {name: b"x"}) for name in names]
     cases.append((InputError, {"a.wav": b"x", "A.WAV": b"y"}))
     cases.append((InputError, {"a": b"x", "a/b": b"y"}))
-    cases.append((UploadTooLarge, {"bomb.wav": bytes(5_000_000)}))
+    cases.append((UploadTooLargeError, {"bomb.wav": bytes(5_000_000)}))
     for k, (kind, members) in enumerate(cases):
         path = tmp_path / f"{k}.zip"
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -234,7 +234,7 @@ def test_zips_that_mean_no_good_are_refused_and_leave_nothing_outside(
         unpack(tmp_path / "link.zip", tmp_path / "out0", max_bytes=1 << 20)
     monkeypatch.setattr(archives, "MAX_MEMBERS", 5)
     (tmp_path / "many.zip").write_bytes(packed({f"{k}.wav": b"" for k in range(6)}))
-    with pytest.raises(UploadTooLarge, match="at most 5 files"):
+    with pytest.raises(UploadTooLargeError, match="at most 5 files"):
         unpack(tmp_path / "many.zip", tmp_path / "out0", max_bytes=1 << 20)
     assert not (tmp_path / "x.wav").exists()
 
@@ -247,7 +247,7 @@ def test_a_zip_that_lies_about_its_size_is_stopped(tmp_path: Path) -> None:
     place = data.rindex(b"PK\x01\x02")
     data[place + 24 : place + 28] = struct.pack("<I", 1000)  # the directory's word for the size
     path.write_bytes(data)
-    with pytest.raises((InputError, UploadTooLarge)):
+    with pytest.raises((InputError, UploadTooLargeError)):
         unpack(path, tmp_path, max_bytes=100_000)
     assert not (tmp_path / "a.wav").exists() or (tmp_path / "a.wav").stat().st_size <= 100_000
 
@@ -283,7 +283,7 @@ def test_names_that_people_write(name: str, expected: Label) -> None:
     ],
 )
 def test_unknown_name_is_asked_back_with_near_ones(name: str, suggestions: tuple[str, ...], hint: str) -> None:
-    with pytest.raises(UnknownClass) as found:
+    with pytest.raises(UnknownClassError) as found:
         resolve_class(parse_species(name), KnownClasses(LABELS), is_new=False)
     assert str(found.value).startswith(f"'{name}': no such class.{hint} Send it with the right name, or with new_class")
     assert found.value.suggestions == suggestions

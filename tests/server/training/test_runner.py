@@ -23,7 +23,7 @@ from tests.waiting import wait_for
 
 from dawnchorus.data.synthesis.negatives import other_sounds
 from dawnchorus.models.bundle import Bundle, read_bundle
-from dawnchorus.models.graphs.class_extension import can_grow
+from dawnchorus.models.graphs.class_extension import can_extend
 from dawnchorus.models.runner import open_session
 
 pytestmark = pytest.mark.ops
@@ -365,7 +365,7 @@ def test_the_command_does_the_same_without_a_server(
     assert not list(data.glob("*.parquet")), "the user's folder is left as it is"
     report = json.loads((tmp_path / "out" / "retraining.json").read_text())
     assert report["meets_promotion_rule"]
-    assert not can_grow(read_bundle(new.folder), replace(new, info=new.info.model_copy(update={"window_s": 3.0})))
+    assert not can_extend(read_bundle(new.folder), replace(new, info=new.info.model_copy(update={"window_s": 3.0})))
     unknown = command("retrain", *options, "model.nonsense=1")
     assert unknown.returncode == 2
     assert b"there is no such key" in unknown.stderr

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable
 from dawnchorus.data.sources.xeno_canto import Found
-from dawnchorus.errors import FetchFailed
+from dawnchorus.errors import DownloadError
 from dawnchorus.storage.files import atomic_file
 
 SEARCHES_NAME = "searches.json"
@@ -69,14 +69,14 @@ def compare_with_archive(
         table: The data set's rows.
         found: Everything that the search finds now.
         earlier: Recordings that the same search found before.
-        look_up: Gives a recording by its identifier; None if the archive has it no more. May raise FetchFailed.
+        look_up: Gives a recording by its identifier; None if the archive has it no more. May raise DownloadError.
     """
     now = {item.row.recording_id: item for item in found}
     known = {row.recording_id for row in table.rows}
     lost = sorted(set(earlier) & known - set(now))
     looked_up: dict[str, Found | None] = {}
     for name in lost[:MAX_LOOKED_UP]:
-        with suppress(FetchFailed):
+        with suppress(DownloadError):
             looked_up[name] = look_up(name)
     now |= {name: item for name, item in looked_up.items() if item is not None}
     pairs = [(row, now[row.recording_id]) for row in table.rows if row.recording_id in now]

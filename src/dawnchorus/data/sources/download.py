@@ -16,7 +16,7 @@ from dawnchorus.audio.decode import open_recording
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.data.sources.archive_changes import SAME_LENGTH_S
 from dawnchorus.data.sources.xeno_canto import Found
-from dawnchorus.errors import AudioError, Busy, FetchFailed, OutputError
+from dawnchorus.errors import AudioError, BusyError, DownloadError, OutputError
 from dawnchorus.storage.file_kinds import find_page
 from dawnchorus.storage.files import cannot_write
 from dawnchorus.storage.http_client import Web
@@ -58,7 +58,7 @@ def claim_folder(folder: Path) -> Iterator[None]:
     """Keep other fetches away from a data set: two of them would write the same files.
 
     Raises:
-        Busy: another process fetches into it.
+        BusyError: another process fetches into it.
         OutputError: it cannot be written.
     """
     path = folder / ".fetch.lock"
@@ -67,7 +67,7 @@ def claim_folder(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
-        raise Busy(f"{folder}: another dawnchorus process fetches into it. Wait for its end.") from None
+        raise BusyError(f"{folder}: another dawnchorus process fetches into it. Wait for its end.") from None
     except OSError as error:
         raise cannot_write(folder, error) from error
     try:
@@ -133,7 +133,7 @@ def fetch_recordings(
 
         try:
             web.download(item.file_url, place / item.file_name, check=check)
-        except FetchFailed as error:
+        except DownloadError as error:
             failures[name] = str(error)
         on_recording()
         return name
@@ -172,7 +172,7 @@ def decode_sound(path: Path, name: str) -> float:
     """Decode a downloaded file to its end, and return the seconds that it holds.
 
     Raises:
-        FetchFailed: it is no sound.
+        DownloadError: it is no sound.
     """
     try:
         with open_recording(path) as recording:
@@ -181,7 +181,7 @@ def decode_sound(path: Path, name: str) -> float:
             return recording.duration_s
     except AudioError as error:
         reason, n_bytes = str(error).replace(str(path), name), path.stat().st_size
-        raise FetchFailed(f"expected sound, got {n_bytes} bytes that no decoder opens: {reason}", None) from error
+        raise DownloadError(f"expected sound, got {n_bytes} bytes that no decoder opens: {reason}", None) from error
 
 
 def _is_sound(path: Path, known_bytes: int | None) -> bool:
@@ -191,6 +191,6 @@ def _is_sound(path: Path, known_bytes: int | None) -> bool:
         return True
     try:
         decode_sound(path, path.name)
-    except FetchFailed:
+    except DownloadError:
         return False
     return True

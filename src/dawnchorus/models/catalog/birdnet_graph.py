@@ -32,13 +32,13 @@ BLOCK_CHANNELS = 16
 _KNOW_FILLED = frozenset(("CONV_2D", "MAX_POOL_2D", "AVERAGE_POOL_2D", "CONCATENATION"))
 
 
-def _spread(values: FloatArray, places: npt.NDArray[np.int64], n: int, *, axis: int) -> FloatArray:
-    """`values` at `places` along `axis`, which gets the length `n`; zeros elsewhere."""
+def _spread(values: FloatArray, positions: npt.NDArray[np.int64], n: int, *, axis: int) -> FloatArray:
+    """`values` at `positions` along `axis`, which gets the length `n`; zeros elsewhere."""
     shape = list(values.shape)
     shape[axis] = n
     spread = np.zeros(shape, values.dtype)
     index: list[slice | npt.NDArray[np.int64]] = [slice(None)] * values.ndim
-    index[axis] = places
+    index[axis] = positions
     spread[tuple(index)] = values
     return spread
 
@@ -54,7 +54,7 @@ class _Branch:
 
 
 @dataclass(frozen=True)
-class _Scaled:
+class _ScaledWaveform:
     """The names of tensors whose combination `gain * varying + constant` is the scaled waveform."""
 
     varying: str
@@ -70,8 +70,8 @@ class _Channels:
     n: int
 
 
-def convert_birdnet(source: Path, target: Path) -> None:
-    """Write the BirdNET V2.4 TFLite file `source` as ONNX to `target`.
+def convert_birdnet(source: Path, out_path: Path) -> None:
+    """Write the BirdNET V2.4 TFLite file `source` as ONNX to `out_path`.
 
     The graph reads `waveform` float32 [batch, samples] and gives `logits` [batch, classes] and
     `embeddings` [batch, dim].
@@ -79,7 +79,7 @@ def convert_birdnet(source: Path, target: Path) -> None:
     Raises:
         ModelError: the file holds an operator or a structure that the converter does not know.
     """
-    _Converter(TfliteFile(source)).write(target)
+    _Converter(TfliteFile(source)).write(out_path)
 
 
 class _Converter:
@@ -105,7 +105,7 @@ class _Converter:
             "FULLY_CONNECTED": self._connect,
         }
 
-    def write(self, target: Path) -> None:
+    def write(self, out_path: Path) -> None:
         model = self._model
         branches, last = self.read_branches()
         self._join_branches(self._scale(), branches, last)
@@ -118,7 +118,7 @@ class _Converter:
         self._onnx.node("Identity", [self._names[model.outputs[0]]], output="logits")
         self._onnx.node("Flatten", [embeddings], output="embeddings", axis=1)
         self._onnx.save(
-            target,
+            out_path,
             inputs={"waveform": ("batch", self._n_samples)},
             outputs={"logits": ("batch", n_classes), "embeddings": ("batch", n_dim)},
         )
@@ -139,7 +139,7 @@ class _Converter:
             )
         joined = branches[0].output
         last = self._follow(joined, "MUL")
-        factors = self._stored(next(tensor for tensor in last.inputs if tensor != joined)).reshape(-1)
+        factors = self._read_constant(next(tensor for tensor in last.inputs if tensor != joined)).reshape(-1)
         if joined not in last.inputs or factors.shape != (len(branches),) or not (factors > 0).all():
             raise ModelError(
                 f"{model.path}: expected the joined branches to be multiplied by positive numbers. "
@@ -160,7 +160,7 @@ class _Converter:
             )
         return float(values.reshape(-1)[0])
 
-    def _scale(self) -> _Scaled:
+    def _scale(self) -> _ScaledWaveform:
         """Return the per-window scaling at the graph's start, `((x - low) / (high - low + epsilon) - shift) * scale`.
 
         The scaled waveform lies around some constant. In single precision the traces of that in bands that hold
@@ -185,7 +185,7 @@ class _Converter:
         constant = onnx.node("Sub", [above_low, onnx.constant(shift * scale)])
         varying = onnx.node("Sub", ["waveform", mean])
         axis = onnx.constant([1], dtype=np.int64)
-        return _Scaled(*(onnx.node("Unsqueeze", [name, axis]) for name in (varying, gain, constant)))
+        return _ScaledWaveform(*(onnx.node("Unsqueeze", [name, axis]) for name in (varying, gain, constant)))
 
     def _follow(self, tensor: int, name: str) -> Operator:
         """Return the first operator called `name` downstream of `tensor`."""
@@ -236,10 +236,10 @@ class _Converter:
             output=self._follow(mirror.outputs[0], "CONCATENATION").outputs[0],
         )
 
-    def _join_branches(self, waveform: _Scaled, branches: list[_Branch], last: Operator) -> None:
-        """Both branches as the two channels of one picture, which is what `last` gives."""
+    def _join_branches(self, waveform: _ScaledWaveform, branches: list[_Branch], last: Operator) -> None:
+        """Both branches as the two channels of one image, which is what `last` gives."""
         onnx = self._onnx
-        pictures = []
+        images = []
         n_frames = {(self._n_samples - b.kernel.shape[1]) // b.hop + 1 for b in branches}
         if len(n_frames) != 1:
             raise ModelError(
@@ -255,9 +255,9 @@ class _Converter:
             # (x^2)^p as exp(2 p log |x|): runtimes compute exp and log many values at a time.
             logs = onnx.node("Log", [onnx.node("Abs", [bands])])
             raised = onnx.node("Mul", [logs, onnx.constant(2 * branch.exponent)])
-            picture = onnx.node("Exp", [raised])
-            pictures.append(onnx.node("Unsqueeze", [picture, onnx.constant([1], dtype=np.int64)]))
-        self._names[last.outputs[0]] = onnx.node("Concat", pictures, axis=1)
+            image = onnx.node("Exp", [raised])
+            images.append(onnx.node("Unsqueeze", [image, onnx.constant([1], dtype=np.int64)]))
+        self._names[last.outputs[0]] = onnx.node("Concat", images, axis=1)
         self._sizes[last.outputs[0]] = (branches[0].kernel.shape[0], width)
 
     def _low_rank_branch(self, waveform: str, branch: _Branch, *, n_frames: int) -> str:
@@ -268,19 +268,19 @@ class _Converter:
         weighs neighbouring blocks, gives the same result for less.
         """
         onnx = self._onnx
-        n_bands, n_taps = branch.kernel.shape
+        n_mels, n_taps = branch.kernel.shape
         n_blocks = -(-n_taps // branch.hop)
-        padded = np.zeros((n_bands, n_blocks * branch.hop))
+        padded = np.zeros((n_mels, n_blocks * branch.hop))
         padded[:, :n_taps] = branch.kernel
-        matrix = padded.reshape(n_bands * n_blocks, branch.hop)
+        matrix = padded.reshape(n_mels * n_blocks, branch.hop)
         left, strengths, right = np.linalg.svd(matrix, full_matrices=False)
         tail = np.sqrt(np.cumsum((strengths**2)[::-1])[::-1] / np.sum(strengths**2))
         rank = int(np.count_nonzero(tail > LOW_RANK_TOLERANCE))
-        if rank * (branch.hop + n_bands * n_blocks) >= n_bands * n_taps:
+        if rank * (branch.hop + n_mels * n_blocks) >= n_mels * n_taps:
             kernel = onnx.constant(branch.kernel[:, None, :])
             return onnx.node("Conv", [waveform, kernel], strides=[branch.hop])
         missing = (n_frames - 1 + n_blocks) * branch.hop - self._n_samples
-        weights = (left[:, :rank] * strengths[:rank]).reshape(n_bands, n_blocks, rank)
+        weights = (left[:, :rank] * strengths[:rank]).reshape(n_mels, n_blocks, rank)
         blocks = onnx.node(
             "Conv",
             [waveform, onnx.constant(right[:rank, None, :])],
@@ -304,7 +304,7 @@ class _Converter:
             )
         self._names[operator.outputs[0]] = handler(operator)
 
-    def _stored(self, tensor: int) -> FloatArray:
+    def _read_constant(self, tensor: int) -> FloatArray:
         values = self._model.constant(tensor)
         if values is None:
             raise ModelError(f"{self._model.path}: expected tensor {tensor} to be stored.")
@@ -335,7 +335,7 @@ class _Converter:
 
     def _convolve(self, operator: Operator) -> str:
         options = operator.options(tflite.Conv2DOptions)
-        kernel = self._stored(operator.inputs[1]).transpose(0, 3, 1, 2)
+        kernel = self._read_constant(operator.inputs[1]).transpose(0, 3, 1, 2)
         filled = self._filled.get(operator.inputs[0])
         if filled is not None:
             kernel = _spread(kernel, filled.real, filled.n, axis=1)
@@ -356,7 +356,7 @@ class _Converter:
 
     def _convolve_depthwise(self, operator: Operator) -> str:
         options = operator.options(tflite.DepthwiseConv2DOptions)
-        kernel = self._stored(operator.inputs[1]).transpose(3, 0, 1, 2)
+        kernel = self._read_constant(operator.inputs[1]).transpose(3, 0, 1, 2)
         return self._conv_node(operator, options, kernel, groups=kernel.shape[0])
 
     def _conv_node(
@@ -415,9 +415,9 @@ class _Converter:
             raise ModelError(f"{self._model.path}: CONCATENATION along axis {options.Axis()}.")
         self._keep_size(operator)
         if not self._filled.keys().isdisjoint(operator.inputs):
-            parts = [self._filled[t] for t in operator.inputs]
-            starts = np.cumsum([0, *(part.n for part in parts)])
-            real = np.concatenate([part.real + start for part, start in zip(parts, starts, strict=False)])
+            tensors = [self._filled[t] for t in operator.inputs]
+            starts = np.cumsum([0, *(tensor.n for tensor in tensors)])
+            real = np.concatenate([tensor.real + start for tensor, start in zip(tensors, starts, strict=False)])
             self._filled[operator.outputs[0]] = _Channels(real, int(starts[-1]))
         return self._onnx.node("Concat", [self._names[t] for t in operator.inputs], axis=1)
 
@@ -437,7 +437,7 @@ class _Converter:
         return self._activate(name, operator, options.FusedActivationFunction())
 
     def _pad(self, operator: Operator) -> str:
-        amounts = self._stored(operator.inputs[1])
+        amounts = self._read_constant(operator.inputs[1])
         (top, bottom), (left, right) = amounts[1].tolist(), amounts[2].tolist()
         height, width = self._sizes[operator.inputs[0]]
         self._sizes[operator.outputs[0]] = (height + top + bottom, width + left + right)
@@ -445,7 +445,7 @@ class _Converter:
         return self._onnx.node("Pad", [self._names[operator.inputs[0]], pads])
 
     def _mean(self, operator: Operator) -> str:
-        axes = self._stored(operator.inputs[1]).tolist()
+        axes = self._read_constant(operator.inputs[1]).tolist()
         if axes != [1, 2]:
             raise ModelError(f"{self._model.path}: MEAN over the axes {axes}, expected [1, 2].")
         self._sizes[operator.outputs[0]] = (1, 1)
@@ -461,7 +461,7 @@ class _Converter:
     def _connect(self, operator: Operator) -> str:
         options = operator.options(tflite.FullyConnectedOptions)
         flat = self._onnx.node("Flatten", [self._names[operator.inputs[0]]], axis=1)
-        weights = self._onnx.constant(self._stored(operator.inputs[1]))
-        bias = self._onnx.constant(self._stored(operator.inputs[2]))
+        weights = self._onnx.constant(self._read_constant(operator.inputs[1]))
+        bias = self._onnx.constant(self._read_constant(operator.inputs[2]))
         name = self._onnx.node("Gemm", [flat, weights, bias], transB=1)
         return self._activate(name, operator, options.FusedActivationFunction())

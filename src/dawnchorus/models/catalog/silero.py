@@ -23,25 +23,27 @@ def speech_graph(folder: Path, *, wheel: Path | None = None) -> Path:
     """Return the graph in the models' `folder`, fetched on first use (11 MB from the package index, or `wheel`).
 
     Raises:
-        ModelNotFound: the package could not be downloaded.
+        ModelNotFoundError: the package could not be downloaded.
         ModelError: it is not the published one.
     """
-    target = folder / f"silero-vad-{SHA256[:12]}.onnx"
-    if target.is_file():
-        return target
+    out_path = folder / f"silero-vad-{SHA256[:12]}.onnx"
+    if out_path.is_file():
+        return out_path
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         wheel = wheel or download_wheel(
-            WHEEL, Path(scratch), what="Silero VAD's weights", instead=f"copy {_MEMBER} out of it to {target}"
+            WHEEL, Path(scratch), what="Silero VAD's weights", instead=f"copy {_MEMBER} out of it to {out_path}"
         )
-        part = Path(scratch, "graph.onnx")
+        unpacked = Path(scratch, "graph.onnx")
         try:
             with zipfile.ZipFile(wheel) as archive:
-                part.write_bytes(archive.read(_MEMBER))
+                unpacked.write_bytes(archive.read(_MEMBER))
         except (zipfile.BadZipFile, KeyError) as error:
             raise ModelError(f"{wheel}: expected the wheel of {WHEEL.requirement} ({error}).") from error
-        found = file_sha256(part)
-        if found != SHA256:
-            raise ModelError(f"{wheel}: expected a graph of sha256 {SHA256}, found {found}. Bring {WHEEL.requirement}.")
-        os.replace(part, target)
-    return target
+        digest = file_sha256(unpacked)
+        if digest != SHA256:
+            raise ModelError(
+                f"{wheel}: expected a graph of sha256 {SHA256}, found {digest}. Bring {WHEEL.requirement}."
+            )
+        os.replace(unpacked, out_path)
+    return out_path

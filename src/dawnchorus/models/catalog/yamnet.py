@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-from dawnchorus.errors import FetchFailed, ModelError, ModelNotFound
+from dawnchorus.errors import DownloadError, ModelError, ModelNotFoundError
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.storage.http_client import Web
 from dawnchorus.taxonomy.labels import Label
@@ -30,13 +30,13 @@ def make_yamnet(source: Path, folder: Path) -> Bundle:
     The labels are those inside a TFLite file with metadata, or else `yamnet_class_map.csv` beside the file.
 
     Raises:
-        ModelNotFound: there is no such file, or there are no labels.
+        ModelNotFoundError: there is no such file, or there are no labels.
         ModelError: the file is not YAMNet.
     """
     if source.is_dir():
         files = sorted(path for path in source.iterdir() if path.suffix in (".onnx", ".tflite"))
         if len(files) != 1:
-            raise ModelNotFound(
+            raise ModelNotFoundError(
                 f"{source}: expected one .onnx or .tflite file in it, found {len(files)}. Name the file."
             )
         source = files[0]
@@ -64,15 +64,15 @@ def make_yamnet(source: Path, folder: Path) -> Bundle:
 def _labels(source: Path) -> tuple[Label, ...]:
     from dawnchorus.models.class_lists import read_classes
 
-    beside = source.with_name(CLASS_MAP)
-    if beside.is_file():
-        return read_classes(beside, kind="sound")
+    class_map = source.with_name(CLASS_MAP)
+    if class_map.is_file():
+        return read_classes(class_map, kind="sound")
     if source.is_file() and zipfile.is_zipfile(source):
         with zipfile.ZipFile(source) as archive:
             names = [name for name in archive.namelist() if name.endswith(".txt")]
             lines = archive.read(names[0]).decode("utf-8").splitlines() if names else []
         return tuple(Label(line.strip(), line.strip(), "sound") for line in lines if line.strip())
-    raise ModelNotFound(
+    raise ModelNotFoundError(
         f"{source}: expected the labels in {CLASS_MAP} beside it. The file is in tensorflow/models, "
         f"research/audioset/yamnet."
     )
@@ -87,15 +87,15 @@ def fetch_yamnet(folder: Path, *, url: str = URL, sha256: str = SHA256) -> Path:
     """Download Google's file (4 MB) into `folder`, and return its path.
 
     Raises:
-        ModelNotFound: It could not be downloaded, or another file came.
+        ModelNotFoundError: It could not be downloaded, or another file came.
         OutputError: It cannot be written.
     """
-    target = folder / "yamnet.tflite"
+    out_path = folder / "yamnet.tflite"
     try:
-        Web(per_s=10, max_tries=MAX_TRIES).download(url, target, sha256=sha256)
-    except FetchFailed as error:
-        raise ModelNotFound(
+        Web(per_s=10, max_tries=MAX_TRIES).download(url, out_path, sha256=sha256)
+    except DownloadError as error:
+        raise ModelNotFoundError(
             f"YAMNet could not be downloaded ({error}). Bring a file of it (ONNX or TFLite, with "
             f"{CLASS_MAP} beside it) and run `dawnchorus models pull yamnet --from FILE`."
         ) from error
-    return target
+    return out_path

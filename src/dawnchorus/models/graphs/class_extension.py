@@ -18,14 +18,19 @@ PARITY = 1e-3
 """The largest difference between a logit of the grown model and of the one that it is from."""
 
 
-def can_grow(base: Bundle, head: Bundle) -> bool:
+def can_extend(base: Bundle, head: Bundle) -> bool:
     """Return True if the two can be one model: both score every class by itself, of recordings cleaned alike."""
     is_each_by_itself = base.info.activation == head.info.activation == "sigmoid"
     is_same_sound = base.info.cleaning == head.info.cleaning
-    return is_each_by_itself and is_same_sound and base.info.graph == "model.onnx" and base.n_window == head.n_window
+    return (
+        is_each_by_itself
+        and is_same_sound
+        and base.info.graph == "model.onnx"
+        and base.window_samples == head.window_samples
+    )
 
 
-def grown_bundle(base: Bundle, head: Bundle, folder: Path, *, name: str) -> Bundle:
+def extend_classes(base: Bundle, head: Bundle, folder: Path, *, name: str) -> Bundle:
     """Write a bundle with the base's classes, in their order, and then the head's new ones.
 
     `head` is a bundle of the family embedding_head, trained on `base`. Classes of the head are scored by it, all others
@@ -34,7 +39,7 @@ def grown_bundle(base: Bundle, head: Bundle, folder: Path, *, name: str) -> Bund
     Raises:
         ModelError: the two cannot stand beside each other, or the new graph does not give what they give.
     """
-    if not can_grow(base, head):
+    if not can_extend(base, head):
         raise ModelError(
             f"{head.folder}: expected a head and a base {base.folder} that score every class by itself (sigmoid), got "
             f"{head.info.activation} and {base.info.activation}."
@@ -48,39 +53,39 @@ def grown_bundle(base: Bundle, head: Bundle, folder: Path, *, name: str) -> Bund
         for k, label in enumerate(labels)
     ]
 
-    def describe(target: Path) -> BundleInfo:
+    def describe(path: Path) -> BundleInfo:
         return head.info.model_copy(
             update={
                 "name": name,
-                "sha256": file_sha256(target / "model.onnx"),
+                "sha256": file_sha256(path / "model.onnx"),
                 "thresholds": {**base.info.thresholds, **head.info.thresholds},
                 "calibration": None,
             }
         )
 
-    def write_files(target: Path) -> None:
-        onnx.save(_graph(base, head, np.array(sources, np.int64)), target / "model.onnx")
+    def write_files(path: Path) -> None:
+        onnx.save(_graph(base, head, np.array(sources, np.int64)), path / "model.onnx")
         if (head.folder / RECORDINGS_NAME).is_file():
-            shutil.copy(head.folder / RECORDINGS_NAME, target / RECORDINGS_NAME)
+            shutil.copy(head.folder / RECORDINGS_NAME, path / RECORDINGS_NAME)
 
     def check(made: Bundle) -> None:
-        windows = np.random.default_rng(1).normal(0, 0.05, (2, made.n_window)).astype(np.float32)
+        windows = np.random.default_rng(1).normal(0, 0.05, (2, made.window_samples)).astype(np.float32)
         each = [open_session(bundle).run(windows).logits for bundle in (base, head)]
         expected = np.concatenate(each, axis=1)[:, sources]
-        found = open_session(made).run(windows).logits
-        if not np.abs(found - expected).max() <= PARITY:
+        logits = open_session(made).run(windows).logits
+        if not np.abs(logits - expected).max() <= PARITY:
             raise ModelError(
                 f"{folder}: the grown model's logits differ from those it is made of by more than {PARITY}."
             )
 
     card = (head.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     n_new = len(labels) - n_base
-    about = (
-        f"Of its {len(labels)} classes, {len(head.labels)} were taught (the rest of this card is about them; {n_new} "
-        f"are new). The others are scored as {base.info.name} {base.id} scores them.\n\n"
+    introduction = (
+        f"Of its {len(labels)} classes, {len(head.labels)} were trained on its embeddings (the rest of this "
+        f"card is about them; {n_new} are new). The others are scored as {base.info.name} {base.id} scores them.\n\n"
     )
     return write_bundle(
-        folder, write_graphs=write_files, describe=describe, labels=labels, card=about + card, check=check
+        folder, write_graphs=write_files, describe=describe, labels=labels, card=introduction + card, check=check
     )
 
 
@@ -103,7 +108,7 @@ def _graph(base: Bundle, head: Bundle, sources: np.ndarray) -> onnx.ModelProto:
     graph.node.insert(0, helper.make_node("Identity", ["waveform"], ["base.waveform"]))
     dimension = base.info.embedding_dim
     del graph.input[:], graph.output[:]
-    graph.input.append(helper.make_tensor_value_info("waveform", TensorProto.FLOAT, ["batch", base.n_window]))
+    graph.input.append(helper.make_tensor_value_info("waveform", TensorProto.FLOAT, ["batch", base.window_samples]))
     graph.output.append(helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", len(sources)]))
     graph.output.append(helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, ["batch", dimension]))
     return merged

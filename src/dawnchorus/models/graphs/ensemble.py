@@ -23,9 +23,9 @@ from dawnchorus.models.bundle import (
     file_sha256,
     write_bundle,
 )
-from dawnchorus.models.graphs.input_adapter import alike, fitted
+from dawnchorus.models.graphs.input_adapter import adapt_input, unify_opsets
 from dawnchorus.models.graphs.onnx_files import load_graph, open_onnx_session
-from dawnchorus.models.runner import open_session, scores_of
+from dawnchorus.models.runner import apply_activation, open_session
 
 Average = Literal["mean", "geometric", "rank"]
 
@@ -47,7 +47,7 @@ def make_ensemble(
     window, as shares of the number of classes).
 
     Its classes are in the order of the first member's. It has the highest sample rate and the longest window of its
-    members. The others hear the window resampled, and the best of as many of their own windows as cover it.
+    members. The others get the window resampled, and the best of as many of their own windows as cover it.
 
     Raises:
         InputError: fewer than two members, or they differ in classes, or weights do not fit.
@@ -63,12 +63,12 @@ def make_ensemble(
     rate_hz = max(bundle.info.sample_rate_hz for bundle in bundles)
     window_s = max(bundle.info.window_s for bundle in bundles)
 
-    def describe(target: Path) -> BundleInfo:
+    def describe(path: Path) -> BundleInfo:
         return BundleInfo(
             name=name,
             version="1",
             family="ensemble",
-            sha256=file_sha256(target / "model.onnx"),
+            sha256=file_sha256(path / "model.onnx"),
             sample_rate_hz=rate_hz,
             window_s=window_s,
             activation="identity",
@@ -80,25 +80,25 @@ def make_ensemble(
             training=_training(bundles),
         )
 
-    models = alike([fitted(bundle, rate_hz=rate_hz, window_s=window_s) for bundle in bundles])
+    models = unify_opsets([adapt_input(bundle, rate_hz=rate_hz, window_s=window_s) for bundle in bundles])
 
     def check(bundle: Bundle) -> None:
-        windows = np.random.default_rng(1).normal(0, 0.05, (3, bundle.n_window)).astype(np.float32)
+        windows = np.random.default_rng(1).normal(0, 0.05, (3, bundle.window_samples)).astype(np.float32)
         each = []
         for member, model in zip(bundles, models, strict=True):
             session = open_onnx_session(model.SerializeToString())
             # One by one, because some graphs take no more at once.
             logits = [session.run(["logits"], {"waveform": window[np.newaxis]})[0] for window in windows]
-            scores = scores_of(np.concatenate(logits), member.info.activation)
+            scores = apply_activation(np.concatenate(logits), member.info.activation)
             each.append(scores[:, _class_order(member, bundles[0])])
-        expected = _averaged(np.stack(each), shares, average)
-        found = open_session(bundle).run(windows).logits
-        if not np.abs(found - expected).max() <= PARITY:
+        expected = _average(np.stack(each), shares, average)
+        ensemble = open_session(bundle).run(windows).logits
+        if not np.abs(ensemble - expected).max() <= PARITY:
             raise ModelError(f"{folder}: the ensemble's scores differ from its members' by more than {PARITY:g}.")
 
-    def write_files(target: Path) -> None:
-        onnx.save(_graph(bundles, models, shares, average), target / "model.onnx")
-        _write_recordings(target, bundles)
+    def write_files(path: Path) -> None:
+        onnx.save(_graph(bundles, models, shares, average), path / "model.onnx")
+        _write_recordings(path, bundles)
 
     return write_bundle(
         folder,
@@ -149,8 +149,8 @@ def _class_order(bundle: Bundle, first: Bundle) -> list[int]:
             f"{len(differing)} differ, as {differing[0]!r}), and an ensemble's members must share them. Train them on "
             f"the same data set."
         )
-    places = {name: place for place, name in enumerate(own)}
-    return [places[name] for name in wanted]
+    index_by_name = {name: index for index, name in enumerate(own)}
+    return [index_by_name[name] for name in wanted]
 
 
 def _fixed_batch(bundle: Bundle) -> int | None:
@@ -159,7 +159,7 @@ def _fixed_batch(bundle: Bundle) -> int | None:
     return int(declared[0].dim_value) or None
 
 
-def _averaged(scores: np.ndarray, shares: np.ndarray, average: Average) -> np.ndarray:
+def _average(scores: np.ndarray, shares: np.ndarray, average: Average) -> np.ndarray:
     """Compute the graph's average with NumPy, of scores [members, windows, classes]."""
     if average == "geometric":
         return np.asarray(np.exp(np.tensordot(shares, np.log(np.maximum(scores, 1e-9)), 1)))
@@ -173,7 +173,7 @@ def _graph(
 ) -> onnx.ModelProto:
     """Join the members behind one input, and average their scores."""
     inner = [compose.add_prefix(model, f"m{k}.") for k, model in enumerate(models)]
-    n_window = models[0].graph.input[0].type.tensor_type.shape.dim[-1].dim_value
+    window_samples = models[0].graph.input[0].type.tensor_type.shape.dim[-1].dim_value
     whole = reduce(lambda first, second: compose.merge_models(first, second, io_map=[]), inner)
     graph = whole.graph
     n_classes = len(bundles[0].labels)
@@ -192,7 +192,7 @@ def _graph(
     inputs = [helper.make_node("Identity", ["waveform"], [f"m{k}.waveform"]) for k in range(len(bundles))]
     del graph.input[:], graph.output[:]
     batch = 1 if any(_fixed_batch(bundle) == 1 for bundle in bundles) else "batch"
-    graph.input.append(helper.make_tensor_value_info("waveform", TensorProto.FLOAT, [batch, n_window]))
+    graph.input.append(helper.make_tensor_value_info("waveform", TensorProto.FLOAT, [batch, window_samples]))
     graph.output.append(helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, n_classes]))
     graph.initializer.extend(constants)
     members = list(graph.node)
@@ -233,8 +233,8 @@ def _training(bundles: Sequence[Bundle]) -> TrainingSummary | None:
     return first.model_copy(update={"metrics": {}})
 
 
-def _write_recordings(target: Path, bundles: Sequence[Bundle]) -> None:
-    """All that the members have learned from, where they say so."""
+def _write_recordings(folder: Path, bundles: Sequence[Bundle]) -> None:
+    """All recordings that the members were trained on, where their bundles have the table."""
     paths = [path for bundle in bundles if (path := bundle.folder / RECORDINGS_NAME).is_file()]
     if not paths:
         return
@@ -242,10 +242,10 @@ def _write_recordings(target: Path, bundles: Sequence[Bundle]) -> None:
     tables = [pq.read_table(path) for path in paths]
     for table in tables:
         for row in table.to_pylist():
-            # What one member has learned from, the ensemble has.
+            # Training recordings of one member are those of the ensemble.
             if row["recording_id"] not in rows or row["split"] == "train":
                 rows[row["recording_id"]] = row
-    pq.write_table(pa.Table.from_pylist(list(rows.values()), tables[0].schema), target / RECORDINGS_NAME)
+    pq.write_table(pa.Table.from_pylist(list(rows.values()), tables[0].schema), folder / RECORDINGS_NAME)
 
 
 def _card(info: BundleInfo, bundles: Sequence[Bundle], shares: np.ndarray, average: Average) -> str:

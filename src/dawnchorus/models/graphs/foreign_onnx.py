@@ -15,7 +15,7 @@ from onnxruntime import RunOptions
 
 from dawnchorus.errors import ModelError
 from dawnchorus.models.graphs.onnx_files import load_graph, open_onnx_session
-from dawnchorus.models.graphs.ports import Port, Scale, layout_of, measured
+from dawnchorus.models.graphs.ports import Port, Scale, find_layout, with_measured_width
 
 BUNDLE_NAMES = frozenset(("waveform", "logits", "embeddings"))
 
@@ -30,17 +30,17 @@ class ForeignOnnx:
     """A graph of which one input and all outputs are known.
 
     Raises:
-        BundleInvalid: it is no ONNX model that can be loaded.
-        ModelError: it takes no waveforms of `n_window` samples, or does not run.
+        InvalidBundleError: it is no ONNX model that can be loaded.
+        ModelError: it takes no waveforms of `window_samples` samples, or does not run.
     """
 
-    def __init__(self, path: Path, n_window: int) -> None:
-        self._path, self._n_window = path, n_window
+    def __init__(self, path: Path, window_samples: int) -> None:
+        self._path, self._window_samples = path, window_samples
         self._model = load_graph(path)
         self._constants = _constants(self._model.graph)
         session = open_onnx_session(path)
         inputs = [self._with_scale(_port(info)) for info in session.get_inputs()]
-        self.layout = layout_of(path, inputs, n_window)
+        self.layout = find_layout(path, inputs, window_samples)
         self._input = inputs[0]
         if self.layout.batch is None:
             with suppress(ModelError):
@@ -60,22 +60,23 @@ class ForeignOnnx:
         quiet = RunOptions()
         quiet.log_severity_level = 4  # what fails is said here
         try:
-            found = session.run(None, {self._input.name: given}, quiet)
+            values = session.run(None, {self._input.name: given}, quiet)
         except Exception as error:  # onnxruntime's errors have no common base below Exception
             reason = str(error).splitlines()[0]
             raise ModelError(
-                f"{self._path}: the graph does not run on {n_windows} windows of {self._n_window} samples: {reason}"
+                f"{self._path}: the graph does not run on {n_windows} windows of {self._window_samples} samples: "
+                f"{reason}"
             ) from error
-        ports = zip(session.get_outputs(), found, strict=True)
-        return [measured(self._with_scale(_port(info)), values) for info, values in ports]
+        ports = zip(session.get_outputs(), values, strict=True)
+        return [with_measured_width(self._with_scale(_port(info)), values) for info, values in ports]
 
     def _with_scale(self, port: Port) -> Port:
         """Return the port with the scale that the nodes beside it use, if its numbers are quantised."""
         for node in self._model.graph.node:
-            is_beside = (node.op_type == "DequantizeLinear" and node.input[0] == port.name) or (
+            is_next_to = (node.op_type == "DequantizeLinear" and node.input[0] == port.name) or (
                 node.op_type == "QuantizeLinear" and node.output[0] == port.name
             )
-            if is_beside:
+            if is_next_to:
                 numbers = [float(np.ravel(self._constants[n])[0]) for n in node.input[1:] if n in self._constants]
                 if len(numbers) == len(node.input) - 1:
                     scale, zero = (*numbers, 0.0)[:2]
@@ -90,7 +91,7 @@ class ForeignOnnx:
             node = producers.get(node.input[0])
         return "" if node is None else node.op_type
 
-    def save(self, target: Path, outputs: dict[str, tuple[Port, int]]) -> None:
+    def save(self, out_path: Path, outputs: dict[str, tuple[Port, int]]) -> None:
         """Write the graph with the input `waveform` [batch, samples], and outputs [batch, width] of these names.
 
         Numbers are in single precision on both sides.
@@ -104,7 +105,9 @@ class ForeignOnnx:
             (dim.dim_param for dim in declared.type.tensor_type.shape.dim[:1] if dim.dim_param), "batch"
         )
         graph.input.remove(declared)
-        graph.input.insert(0, helper.make_tensor_value_info("waveform", TensorProto.FLOAT, [batch, self._n_window]))
+        graph.input.insert(
+            0, helper.make_tensor_value_info("waveform", TensorProto.FLOAT, [batch, self._window_samples])
+        )
         before = _Chain(graph, prefix + "in", "waveform")
         if len(self.layout.shape) != 2:
             before.reshape(self.layout.shape)
@@ -121,7 +124,7 @@ class ForeignOnnx:
             graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, width]))
         for node in reversed(before.nodes(given)):
             graph.node.insert(0, node)
-        onnx.save(self._model, target)
+        onnx.save(self._model, out_path)
 
     def _write_zero_point(self, name: str, chain: _Chain) -> None:
         """Write the zero point of the node that takes the input, where the graph leaves it out.
@@ -159,10 +162,10 @@ class _Chain:
         elif port.dtype != "float32":
             self._steps.append(("Cast", [], {"to": TensorProto.FLOAT}))
 
-    def nodes(self, target: str) -> list[onnx.NodeProto]:
-        """Return the nodes, of which the last one gives `target`."""
+    def nodes(self, output: str) -> list[onnx.NodeProto]:
+        """Return the nodes, of which the last one gives `output`."""
         steps = self._steps or [("Identity", [], {})]
-        names = [self._source, *(f"{self._prefix}_step_{k}" for k in range(1, len(steps))), target]
+        names = [self._source, *(f"{self._prefix}_step_{k}" for k in range(1, len(steps))), output]
         return [
             helper.make_node(kind, [names[k], *constants], [names[k + 1]], **attributes)
             for k, (kind, constants, attributes) in enumerate(steps)

@@ -49,40 +49,40 @@ def resampling_filters(from_hz: int, to_hz: int) -> tuple[FloatArray, int, int]:
     return filters[:, None].astype(np.float32), n_step, half
 
 
-def fitted(bundle: Bundle, *, rate_hz: int, window_s: float) -> onnx.ModelProto:
+def adapt_input(bundle: Bundle, *, rate_hz: int, window_s: float) -> onnx.ModelProto:
     """Return the bundle's graph for another rate and window, no lower and no shorter.
 
     The waveform is resampled; each of the bundle's windows that cover it evenly is run, and for every class the best
     is taken.
     """
     model = load_graph(bundle.graph_path)
-    n_window, own_hz = bundle.n_window, bundle.info.sample_rate_hz
-    to_n_window = round(window_s * rate_hz)
-    if (own_hz, n_window) == (rate_hz, to_n_window):
+    window_samples, own_hz = bundle.window_samples, bundle.info.sample_rate_hz
+    out_samples = round(window_s * rate_hz)
+    if (own_hz, window_samples) == (rate_hz, out_samples):
         return model
     n_classes = _width(model, "logits")
     before = OnnxWriter()
-    sound, n_sound = "waveform", to_n_window
+    waveform, n_sound = "waveform", out_samples
     if own_hz != rate_hz:
-        n_sound = round(to_n_window * own_hz / rate_hz)
-        sound = _resampled(before, sound, to_n_window, n_sound, from_hz=rate_hz, to_hz=own_hz)
-    if n_sound < n_window:  # a sample may be missing by rounding
-        sound = before.node("Pad", [sound, before.constant([0, 0, 0, n_window - n_sound], dtype=np.int64)])
-    starts = crop_starts(max(n_sound, n_window), n_window)
-    crops = [_sliced(before, sound, start, start + n_window) for start in starts]
-    _reshaped(before, before.node("Concat", crops, axis=1), [-1, n_window], output="windows")
+        n_sound = round(out_samples * own_hz / rate_hz)
+        waveform = _resample(before, waveform, out_samples, n_sound, from_hz=rate_hz, to_hz=own_hz)
+    if n_sound < window_samples:  # a sample may be missing by rounding
+        waveform = before.node("Pad", [waveform, before.constant([0, 0, 0, window_samples - n_sound], dtype=np.int64)])
+    starts = crop_starts(max(n_sound, window_samples), window_samples)
+    crops = [_slice(before, waveform, start, start + window_samples) for start in starts]
+    _reshape(before, before.node("Concat", crops, axis=1), [-1, window_samples], output="windows")
     after = OnnxWriter()
     # Logits before a softmax mean nothing across windows; their logarithms after it do.
     each = after.node("LogSoftmax", ["each"], axis=1) if bundle.info.activation == "softmax" else "each"
-    rows = _reshaped(after, each, [-1, len(starts), n_classes])
+    rows = _reshape(after, each, [-1, len(starts), n_classes])
     after.node("ReduceMax", [rows], output="logits", axes=[1], keepdims=0)
 
-    parts = [
-        before.model(inputs={"waveform": ("batch", to_n_window)}, outputs={"windows": ("windows", n_window)}),
+    models = [
+        before.model(inputs={"waveform": ("batch", out_samples)}, outputs={"windows": ("windows", window_samples)}),
         model,
         after.model(inputs={"each": ("windows", n_classes)}, outputs={"logits": ("batch", n_classes)}),
     ]
-    first, own, last = (compose.add_prefix(p, f"{name}.") for p, name in zip(alike(parts), "foa", strict=True))
+    first, own, last = (compose.add_prefix(p, f"{name}.") for p, name in zip(unify_opsets(models), "foa", strict=True))
     own = utils.Extractor(own).extract_model(["o.waveform"], ["o.logits"])
     joined = compose.merge_models(first, own, [("f.windows", "o.waveform")])
     whole = compose.merge_models(joined, last, [("o.logits", "a.each")])
@@ -96,39 +96,39 @@ def fitted(bundle: Bundle, *, rate_hz: int, window_s: float) -> onnx.ModelProto:
     return whole
 
 
-def alike(models: Sequence[onnx.ModelProto]) -> list[onnx.ModelProto]:
+def unify_opsets(models: Sequence[onnx.ModelProto]) -> list[onnx.ModelProto]:
     """All with the same version of ONNX's operators and format, which merging asks for: the newest of theirs."""
     newest = max(entry.version for model in models for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-    found = []
+    converted = []
     for model in models:
         own = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-        found.append(model if own == newest else version_converter.convert_version(model, newest))
-    for model in found:
-        model.ir_version = max(each.ir_version for each in found)
-    return found
+        converted.append(model if own == newest else version_converter.convert_version(model, newest))
+    for model in converted:
+        model.ir_version = max(each.ir_version for each in converted)
+    return converted
 
 
 def _width(model: onnx.ModelProto, output: str) -> int:
-    (found,) = (value for value in model.graph.output if value.name == output)
-    return int(found.type.tensor_type.shape.dim[-1].dim_value)
+    (value_info,) = (value for value in model.graph.output if value.name == output)
+    return int(value_info.type.tensor_type.shape.dim[-1].dim_value)
 
 
-def _sliced(writer: OnnxWriter, sound: str, start: int, end: int) -> str:
+def _slice(writer: OnnxWriter, waveform: str, start: int, end: int) -> str:
     limits = [writer.constant([value], dtype=np.int64) for value in (start, end, 1)]
-    return writer.node("Slice", [sound, *limits])
+    return writer.node("Slice", [waveform, *limits])
 
 
-def _reshaped(writer: OnnxWriter, values: str, shape: Sequence[int], *, output: str | None = None) -> str:
+def _reshape(writer: OnnxWriter, values: str, shape: Sequence[int], *, output: str | None = None) -> str:
     return writer.node("Reshape", [values, writer.constant(shape, dtype=np.int64)], output=output)
 
 
-def _resampled(writer: OnnxWriter, sound: str, n_from: int, n_to: int, *, from_hz: int, to_hz: int) -> str:
+def _resample(writer: OnnxWriter, waveform: str, n_from: int, n_to: int, *, from_hz: int, to_hz: int) -> str:
     """[batch, n_to] from [batch, n_from]."""
     filters, n_step, n_before = resampling_filters(from_hz, to_hz)
     n_blocks = -(-n_to // len(filters))
     n_after = max((n_blocks - 1) * n_step + filters.shape[2] - n_before - n_from, 0)
     pads = writer.constant([0, 0, n_before, 0, 0, n_after], dtype=np.int64)
-    padded = writer.node("Pad", [_reshaped(writer, sound, [-1, 1, n_from]), pads])
+    padded = writer.node("Pad", [_reshape(writer, waveform, [-1, 1, n_from]), pads])
     blocks = writer.node("Conv", [padded, writer.constant(filters)], strides=[n_step])
     turned = writer.node("Transpose", [blocks], perm=[0, 2, 1])
-    return _sliced(writer, _reshaped(writer, turned, [0, -1]), 0, n_to)
+    return _slice(writer, _reshape(writer, turned, [0, -1]), 0, n_to)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import onnxruntime
 
-from dawnchorus.errors import BundleInvalid
+from dawnchorus.errors import InvalidBundleError
 
 if TYPE_CHECKING:
     import onnx
@@ -27,7 +27,7 @@ def load_graph(path: Path) -> onnx.ModelProto:
     """Read a graph.
 
     Raises:
-        BundleInvalid: If the file is no ONNX model, or names other files.
+        InvalidBundleError: If the file is no ONNX model, or names other files.
     """
     import onnx
     from google.protobuf.message import DecodeError
@@ -35,9 +35,9 @@ def load_graph(path: Path) -> onnx.ModelProto:
     try:
         model = onnx.load(path, load_external_data=False)
     except DecodeError as error:
-        raise BundleInvalid(f"{path}: not an ONNX model ({error}).") from error
+        raise InvalidBundleError(f"{path}: not an ONNX model ({error}).") from error
     if any(tensor.external_data or tensor.data_location for tensor in _tensors(model)):
-        raise BundleInvalid(
+        raise InvalidBundleError(
             f"{path}: its weights are in another file, which is refused because it could be any file of this machine. "
             f"Save the model as one file."
         )
@@ -48,13 +48,13 @@ def check_self_contained(path: Path) -> None:
     """Check that a graph names no other files; 30 ms for 50 MB, a fraction of parsing it, and once for all sessions.
 
     Raises:
-        BundleInvalid: If it does, or is no ONNX model.
+        InvalidBundleError: If it does, or is no ONNX model.
     """
     try:
         status = path.stat()
         may_name_files = _has_external_key(path, status.st_size, status.st_mtime_ns)
     except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
-        raise BundleInvalid(f"{path} cannot be loaded: {error}.") from error
+        raise InvalidBundleError(f"{path} cannot be loaded: {error}.") from error
     if may_name_files:  # or has the word in a name
         load_graph(path)
 
@@ -70,7 +70,7 @@ def open_onnx_session(graph: Path | bytes) -> onnxruntime.InferenceSession:
     """Load a graph, from a file or as its bytes, for use on the CPU by one thread.
 
     Raises:
-        BundleInvalid: If it is no ONNX model, names other files, or cannot be run.
+        InvalidBundleError: If it is no ONNX model, names other files, or cannot be run.
     """
     if isinstance(graph, Path):
         check_self_contained(graph)
@@ -83,7 +83,7 @@ def open_onnx_session(graph: Path | bytes) -> onnxruntime.InferenceSession:
         return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no common base below Exception
         name = graph if isinstance(graph, Path) else "the graph"
-        raise BundleInvalid(f"{name} cannot be loaded: {error}") from error
+        raise InvalidBundleError(f"{name} cannot be loaded: {error}") from error
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:

@@ -63,10 +63,10 @@ class Port:
 
     def decode(self, values: npt.NDArray[np.generic]) -> FloatArray:
         """Turn numbers that the port gave into single precision."""
-        found = np.asarray(values, np.float32)
-        return found if self.scale is None else (found - self.scale.zero) * np.float32(self.scale.scale)
+        decoded = np.asarray(values, np.float32)
+        return decoded if self.scale is None else (decoded - self.scale.zero) * np.float32(self.scale.scale)
 
-    def is_called(self, name: str) -> bool:
+    def is_named(self, name: str) -> bool:
         """Return True if this is one of its names."""
         return name in (self.name, self.alias)
 
@@ -85,14 +85,14 @@ class Layout:
         return self if self.batch else Layout(batch, tuple(batch if size == -1 else size for size in self.shape))
 
 
-def layout_of(path: Path, inputs: Sequence[Port], n_window: int) -> Layout:
+def find_layout(path: Path, inputs: Sequence[Port], window_samples: int) -> Layout:
     """Return the form of a graph's only input: [samples], or [batch, samples], between which axes of size 1 may be.
 
     Raises:
         ModelError: there are several inputs, or it takes no waveforms of so many samples.
     """
     if len(inputs) != 1:
-        raise ModelError(f"{path}: expected one input of shape [batch, samples], found {_listed(inputs)}.")
+        raise ModelError(f"{path}: expected one input of shape [batch, samples], found {_describe_ports(inputs)}.")
     (port,) = inputs
     if not port.is_convertible:
         raise ModelError(
@@ -108,12 +108,12 @@ def layout_of(path: Path, inputs: Sequence[Port], n_window: int) -> Layout:
             f"front end inside, and sound has one channel."
         )
     size = rest[samples[0]]
-    if size is not None and size != n_window:
+    if size is not None and size != window_samples:
         raise ModelError(
-            f"{path}: the graph takes {size} samples, but window times sample rate is {n_window}. "
+            f"{path}: the graph takes {size} samples, but window times sample rate is {window_samples}. "
             f"Give the model's own --window and --sample-rate."
         )
-    full = tuple(n_window if axis == samples[0] else 1 for axis in range(len(rest)))
+    full = tuple(window_samples if axis == samples[0] else 1 for axis in range(len(rest)))
     return Layout(first, (-1 if first is None else first, *full) if has_batch else full)
 
 
@@ -130,7 +130,7 @@ class Chosen:
         """Return a sentence that says which outputs are used for what, and which are not."""
         others = [port for port in outputs if port not in (self.scores, self.embeddings)]
         said = [f"scores are {self.scores.name}", f"embeddings are {self.embeddings.name}" if self.embeddings else ""]
-        said.append(f"not used: {_listed(others)}" if others else "")
+        said.append(f"not used: {_describe_ports(others)}" if others else "")
         return "; ".join(filter(None, said)) + "."
 
 
@@ -151,39 +151,41 @@ def choose_outputs(
     rows = [port for port in outputs if port.is_convertible and _width(port, n_windows) is not None]
     fitting = [port for port in rows if _width(port, n_windows) == n_classes]
     if scores_output:
-        candidates = [port for port in fitting if port.is_called(scores_output)]
+        candidates = [port for port in fitting if port.is_named(scores_output)]
     else:
         candidates = [port for port in fitting if not _is_embedding(port, embeddings_output)]
     if not candidates:
         raise ModelError(
             f"{path}: expected an output {scores_output or 'of the size'} with {n_classes} classes (as many as there "
-            f"are labels), found {_listed(outputs)}. Name it with --scores-output, or correct the labels."
+            f"are labels), found {_describe_ports(outputs)}. Name it with --scores-output, or correct the labels."
         )
     if len(candidates) > 1:
         raise ModelError(
-            f"{path}: expected one output with {n_classes} classes, found {_listed(candidates)}. Name the one with the "
-            f"scores with --scores-output."
+            f"{path}: expected one output with {n_classes} classes, found {_describe_ports(candidates)}. Name the one "
+            f"with the scores with --scores-output."
         )
     (scores,) = candidates
     others = [port for port in rows if port is not scores]
     embeddings = [port for port in others if _is_embedding(port, embeddings_output)]
     if embeddings_output:
-        embeddings = [port for port in others if port.is_called(embeddings_output)]
+        embeddings = [port for port in others if port.is_named(embeddings_output)]
     if embeddings_output and not embeddings:
         raise ModelError(
             f"{path}: expected an output {embeddings_output} with one embedding for each window, beside the scores "
-            f"({scores.name}), found {_listed(outputs)}. Name it with --embeddings-output, or leave that out."
+            f"({scores.name}), found {_describe_ports(outputs)}. Name it with --embeddings-output, or leave that out."
         )
     if len(embeddings) > 1:
         raise ModelError(
-            f"{path}: expected one output with embeddings, found {_listed(embeddings)}. Name it with "
+            f"{path}: expected one output with embeddings, found {_describe_ports(embeddings)}. Name it with "
             f"--embeddings-output."
         )
-    found = embeddings[0] if embeddings else None
-    return Chosen(scores, n_classes, found, None if found is None else _width(found, n_windows))
+    embedding_port = embeddings[0] if embeddings else None
+    return Chosen(
+        scores, n_classes, embedding_port, None if embedding_port is None else _width(embedding_port, n_windows)
+    )
 
 
-def measured(port: Port, values: npt.NDArray[np.generic]) -> Port:
+def with_measured_width(port: Port, values: npt.NDArray[np.generic]) -> Port:
     """Return the port with the shape of what it gave."""
     return replace(port, shape=values.shape) if isinstance(values, np.ndarray) else replace(port, dtype="no tensor")
 
@@ -192,17 +194,17 @@ def run_in_batches(
     run: Callable[[FloatArray], Sequence[FloatArray]], windows: FloatArray, batch: int
 ) -> list[FloatArray]:
     """Run a graph that takes exactly `batch` windows; the last batch is filled up with silence."""
-    parts = []
+    batches = []
     for start in range(0, len(windows), batch):
-        part = windows[start : start + batch]
-        n_missing = batch - len(part)
-        filled = np.pad(part, ((0, n_missing), (0, 0))) if n_missing else part
-        parts.append([values[: len(part)] for values in run(filled)])
-    return [each[0] if len(each) == 1 else np.concatenate(each) for each in zip(*parts, strict=True)]
+        chunk = windows[start : start + batch]
+        n_missing = batch - len(chunk)
+        filled = np.pad(chunk, ((0, n_missing), (0, 0))) if n_missing else chunk
+        batches.append([values[: len(chunk)] for values in run(filled)])
+    return [each[0] if len(each) == 1 else np.concatenate(each) for each in zip(*batches, strict=True)]
 
 
 def _is_embedding(port: Port, named: str | None) -> bool:
-    return port.is_called(named) if named else any(_EMBEDDINGS.search(name) for name in (port.name, port.alias))
+    return port.is_named(named) if named else any(_EMBEDDINGS.search(name) for name in (port.name, port.alias))
 
 
 def _width(port: Port, n_windows: int) -> int | None:
@@ -215,5 +217,5 @@ def _width(port: Port, n_windows: int) -> int | None:
     return math.prod(sizes) if sum(size != 1 for size in sizes) <= 1 else None
 
 
-def _listed(ports: Sequence[Port]) -> str:
+def _describe_ports(ports: Sequence[Port]) -> str:
     return ", ".join(map(str, ports)) or "none"

@@ -16,9 +16,9 @@ from onnx import TensorProto, helper, numpy_helper
 from dawnchorus.models.graphs.onnx_files import load_graph
 
 FloatArray = npt.NDArray[np.float32]
-Precision = Literal["half", "int8"]
+Precision = Literal["float16", "int8"]
 
-MIN_HALVED = 1024
+MIN_FLOAT16 = 1024
 """Tensors with fewer numbers stay as they are."""
 
 _FRONT_ENDS = ("front_end", "acoustic", "spectrum")
@@ -27,7 +27,7 @@ _FRONT_ENDS = ("front_end", "acoustic", "spectrum")
 _QUANTISED = ("Conv", "Gemm", "MatMul")
 
 
-def halved(graph: onnx.ModelProto) -> onnx.ModelProto:
+def to_float16(graph: onnx.ModelProto) -> onnx.ModelProto:
     """Return the graph with its large weights stored in half precision; computation stays in single precision.
 
     Runtimes turn the weights back when they load the graph, so it is as fast as before, and half as large.
@@ -36,7 +36,7 @@ def halved(graph: onnx.ModelProto) -> onnx.ModelProto:
     model.CopyFrom(graph)
     casts = []
     for tensor in model.graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < MIN_HALVED:
+        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < MIN_FLOAT16:
             continue
         values = numpy_helper.to_array(tensor)
         if np.abs(values).max() > np.finfo(np.float16).max:
@@ -50,7 +50,7 @@ def halved(graph: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def quantised(graph: Path, out: Path, windows: Iterable[FloatArray]) -> None:
+def quantize(graph: Path, out: Path, windows: Iterable[FloatArray]) -> None:
     """Write the graph with 8-bit weights and activations behind its front end.
 
     `windows` [samples] of real sound, some dozens, show what range each activation has. Weights have a scale for every
@@ -66,7 +66,7 @@ def quantised(graph: Path, out: Path, windows: Iterable[FloatArray]) -> None:
             window = next(self._left, None)
             return None if window is None else {"waveform": window[np.newaxis]}
 
-    model = _named(load_graph(graph))
+    model = _name_nodes(load_graph(graph))
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         path = Path(scratch, "named.onnx")
@@ -84,7 +84,7 @@ def quantised(graph: Path, out: Path, windows: Iterable[FloatArray]) -> None:
         )
 
 
-def _named(model: onnx.ModelProto) -> onnx.ModelProto:
+def _name_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
     """Every node with a name, because nodes are left out by theirs."""
     for k, node in enumerate(model.graph.node):
         node.name = node.name or f"node_{k}"
@@ -108,4 +108,4 @@ def _front_end(model: onnx.ModelProto) -> list[str]:
             before.append(node.name)
     if behind:
         return before
-    return [node.name for node in model.graph.node if any(part in node.name for part in _FRONT_ENDS)]
+    return [node.name for node in model.graph.node if any(name in node.name for name in _FRONT_ENDS)]

@@ -72,12 +72,12 @@ class TfliteFile:
     @cached_property
     def operators(self) -> tuple[Operator, ...]:
         """All operators in the order in which they run."""
-        found = []
+        operators = []
         for position in range(self._graph.OperatorsLength()):
             table = self._graph.Operators(position)
             code = self._model.OperatorCodes(table.OpcodeIndex())
             number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-            found.append(
+            operators.append(
                 Operator(
                     name=_OPERATOR_NAMES.get(number, f"operator {number}"),
                     inputs=_indices(table.InputsAsNumpy()),
@@ -85,7 +85,7 @@ class TfliteFile:
                     table=table,
                 )
             )
-        return tuple(found)
+        return tuple(operators)
 
     @cached_property
     def _producers(self) -> dict[int, int]:

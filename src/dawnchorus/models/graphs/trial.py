@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dawnchorus.errors import BundleInvalid
+from dawnchorus.errors import InvalidBundleError
 from dawnchorus.models.bundle import Activation, Bundle
 from dawnchorus.models.graphs.ports import FloatArray
 from dawnchorus.models.runner import open_session
@@ -32,22 +32,24 @@ def try_scores(bundle: Bundle, last_operator: str, on_note: Callable[[str], None
     `last_operator` is the operator of ONNX that makes them.
 
     Raises:
-        BundleInvalid: numbers that are not finite or of another shape, or scores of another activation.
+        InvalidBundleError: numbers that are not finite or of another shape, or scores of another activation.
     """
     sounds = _sounds(bundle)
     session = open_session(bundle)
     logits = session.run(np.stack(list(sounds.values()))).logits
     n_classes = len(bundle.labels)
     if logits.shape != (len(sounds), n_classes):
-        raise BundleInvalid(f"On {len(sounds)} windows the model gave {logits.shape}; expected {n_classes} for each.")
-    for sound, row in zip(sounds, logits, strict=True):
+        raise InvalidBundleError(
+            f"On {len(sounds)} windows the model gave {logits.shape}; expected {n_classes} for each."
+        )
+    for name, row in zip(sounds, logits, strict=True):
         if not np.isfinite(row).all():
-            raise BundleInvalid(
-                f"On {sound} the model gave {row[~np.isfinite(row)][0]}; expected finite numbers of shape "
+            raise InvalidBundleError(
+                f"On {name} the model gave {row[~np.isfinite(row)][0]}; expected finite numbers of shape "
                 f"({n_classes},) for each window. A recording may have such windows: keep the graph from dividing by "
                 f"0 or taking its logarithm, for example by adding 1e-6 to the level that it divides by."
             )
-    _check_batch(np.concatenate([session.run(sound[None]).logits for sound in sounds.values()]), logits)
+    _check_batch(np.concatenate([session.run(waveform[None]).logits for waveform in sounds.values()]), logits)
     _check_activation(bundle.info.activation, last_operator, logits, on_note)
     if len(logits) > 1 and np.ptp(logits, axis=0).max() <= ROUNDING:
         on_note(
@@ -60,11 +62,11 @@ def _check_batch(alone: FloatArray, together: FloatArray) -> None:
     """Refuse a graph that scores a window differently with others beside it.
 
     Raises:
-        BundleInvalid: it does.
+        InvalidBundleError: it does.
     """
     effect = float(np.abs(alone - together).max())
     if effect > MAX_BATCH_EFFECT * max(float(np.ptp(together)), ROUNDING):
-        raise BundleInvalid(
+        raise InvalidBundleError(
             f"The scores of a window change by up to {effect:.3g} with the windows that are scored with it, so they "
             f"would depend on what comes before and after in a recording. Export the graph so that levels, means and "
             f"softmax are of each window by itself (axis 1, not the batch), or with a fixed batch of 1."
@@ -79,12 +81,12 @@ def _check_activation(
     came = f"on silence, noise and a tone the graph gives {lowest:.4g} to {highest:.4g}"
     right = _ACTIVATION_BEHIND.get(last_operator)
     if right is not None and right != activation:
-        raise BundleInvalid(
+        raise InvalidBundleError(
             f"The graph ends in {last_operator}, so that scores with activation {activation} would be wrong ({came}). "
             f"Use --activation {right}, or choose the output before it with --scores-output."
         )
     if activation == "identity" and not is_inside:
-        raise BundleInvalid(
+        raise InvalidBundleError(
             f"Expected scores from 0 to 1 with activation identity: {came}. Use --activation sigmoid if each class is "
             f"scored by itself, or softmax if one class of all is present."
         )
@@ -97,10 +99,10 @@ def _check_activation(
 
 def _sounds(bundle: Bundle) -> dict[str, FloatArray]:
     """Return windows by what they are."""
-    rate_hz, n_window = bundle.info.sample_rate_hz, bundle.n_window
-    noise = np.random.default_rng(1).normal(size=n_window)
-    tone = np.sin(2 * np.pi * TONE_HZ * np.arange(n_window) / rate_hz)
-    waves = {"silence": np.zeros(n_window)}
+    rate_hz, window_samples = bundle.info.sample_rate_hz, bundle.window_samples
+    noise = np.random.default_rng(1).normal(size=window_samples)
+    tone = np.sin(2 * np.pi * TONE_HZ * np.arange(window_samples) / rate_hz)
+    waves = {"silence": np.zeros(window_samples)}
     waves |= {f"noise of level {level}": np.clip(level * noise, -1, 1) for level in NOISE_LEVELS}
     waves |= {f"a tone of level {level}": level * tone for level in TONE_LEVELS}
     return {name: wave.astype(np.float32) for name, wave in waves.items()}

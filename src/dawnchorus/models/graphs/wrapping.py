@@ -53,7 +53,7 @@ class ModelDescription:
 
 
 @dataclass(frozen=True)
-class _Adapted:
+class _AdaptedGraph:
     """A graph in the form of a bundle."""
 
     embedding_dim: int | None = None
@@ -97,8 +97,8 @@ def wrap_model(
     doubled = [name for name, n in Counter(label.scientific_name for label in labels).items() if n > 1]
     if doubled:
         raise InputError(f"labels: expected each class once, got {len(doubled)} more than once, as {doubled[0]!r}.")
-    n_window = _window_samples(description)
-    adapted = _Adapted()
+    window_samples = _window_samples(description)
+    adapted = _AdaptedGraph()
 
     def choose(outputs: Sequence[Port], n_windows: int) -> tuple[Chosen, dict[OutputName, int]]:
         chosen = choose_outputs(
@@ -116,17 +116,17 @@ def wrap_model(
             on_note(f"{graph}: {chosen.describe(outputs)}")
         return chosen, positions
 
-    def write_graphs(target: Path) -> None:
+    def write_graphs(path: Path) -> None:
         nonlocal adapted
-        adapted = (_adapt_tflite if is_tflite else _adapt_onnx)(graph, n_window, target, choose)
+        adapted = (_adapt_tflite if is_tflite else _adapt_onnx)(graph, window_samples, path, choose)
 
-    def describe(target: Path) -> BundleInfo:
+    def describe(path: Path) -> BundleInfo:
         name = "model.tflite" if is_tflite else "model.onnx"
         fields = {
             **vars(description),
             "cleaning": description.cleaning or None,
             "graph": name,
-            "sha256": file_sha256(target / name),
+            "sha256": file_sha256(path / name),
             "embedding_dim": adapted.embedding_dim,
             "graph_outputs": adapted.graph_outputs,
             "source": f"{graph.name} (sha256 {file_sha256(graph)})",
@@ -162,22 +162,22 @@ def _window_samples(description: ModelDescription) -> int:
     return round(n)
 
 
-def _adapt_onnx(graph: Path, n_window: int, target: Path, choose: _Choose) -> _Adapted:
-    model = ForeignOnnx(graph, n_window)
+def _adapt_onnx(graph: Path, window_samples: int, folder: Path, choose: _Choose) -> _AdaptedGraph:
+    model = ForeignOnnx(graph, window_samples)
     chosen, positions = choose(model.outputs, model.n_windows)
     last = model.last_operator(positions["logits"])
     outputs = {"logits": (chosen.scores, chosen.n_classes)}
     if chosen.embeddings is not None and chosen.embedding_dim is not None:
         outputs["embeddings"] = (chosen.embeddings, chosen.embedding_dim)
-    model.save(target / "model.onnx", outputs)
-    return _Adapted(chosen.embedding_dim, None, last)
+    model.save(folder / "model.onnx", outputs)
+    return _AdaptedGraph(chosen.embedding_dim, None, last)
 
 
-def _adapt_tflite(graph: Path, n_window: int, target: Path, choose: _Choose) -> _Adapted:
-    model = LiteRtGraph(graph, n_window)
-    chosen, positions = choose(model.measured_outputs(n_window), model.batch)
-    shutil.copyfile(graph, target / "model.tflite")
-    return _Adapted(chosen.embedding_dim, positions, model.last_operator(positions["logits"]))
+def _adapt_tflite(graph: Path, window_samples: int, folder: Path, choose: _Choose) -> _AdaptedGraph:
+    model = LiteRtGraph(graph, window_samples)
+    chosen, positions = choose(model.measured_outputs(window_samples), model.batch)
+    shutil.copyfile(graph, folder / "model.tflite")
+    return _AdaptedGraph(chosen.embedding_dim, positions, model.last_operator(positions["logits"]))
 
 
 def _card(description: ModelDescription, n_classes: int) -> str:

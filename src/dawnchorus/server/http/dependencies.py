@@ -29,8 +29,8 @@ async def receive_recording(
     """Yield the uploaded recording and the client's name of it, which error messages use.
 
     Raises:
-        Overloaded: the queue is full and `bypass_queue_limit` is False; nothing was read.
-        UploadTooLarge, InputError, OutputError: see `uploads.receive_file`.
+        OverloadedError: the queue is full and `bypass_queue_limit` is False; nothing was read.
+        UploadTooLargeError, InputError, OutputError: see `uploads.receive_file`.
     """
     start_s = time.monotonic()
     announced = announced_bytes(request)
@@ -48,7 +48,7 @@ async def receive_batch(service: Service, request: Request) -> AsyncIterator[Bat
     """Yield the uploaded files, see `uploads.receive_files`; error messages have no path of this machine.
 
     Raises:
-        Overloaded: too many batches are being received; nothing was read.
+        OverloadedError: too many batches are being received; nothing was read.
     """
     limit = service.settings.limits.max_bytes
     batches = hold_slot(service.batches, "uploads")

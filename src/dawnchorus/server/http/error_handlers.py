@@ -17,18 +17,18 @@ from starlette.exceptions import HTTPException
 
 from dawnchorus.errors import (
     AudioError,
-    AudioTooLarge,
-    Busy,
+    AudioTooLargeError,
+    BusyError,
     DawnChorusError,
     FormatError,
     InputError,
     ModelError,
-    NotKnown,
+    NotFoundError,
     OutputError,
-    Overloaded,
-    UnknownClass,
-    UploadTooLarge,
-    UploadTooSlow,
+    OverloadedError,
+    UnknownClassError,
+    UploadTooLargeError,
+    UploadTooSlowError,
 )
 
 LOG = logging.getLogger(__name__)
@@ -39,13 +39,13 @@ MAX_VALUE_CHARS = 80
 """Maximum length of an invalid value in a message."""
 
 _STATUS: tuple[tuple[type[Exception], HTTPStatus], ...] = (
-    (Overloaded, HTTPStatus.SERVICE_UNAVAILABLE),
-    (UploadTooSlow, HTTPStatus.REQUEST_TIMEOUT),
-    (UploadTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
-    (NotKnown, HTTPStatus.NOT_FOUND),
-    (Busy, HTTPStatus.CONFLICT),
+    (OverloadedError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (UploadTooSlowError, HTTPStatus.REQUEST_TIMEOUT),
+    (UploadTooLargeError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (NotFoundError, HTTPStatus.NOT_FOUND),
+    (BusyError, HTTPStatus.CONFLICT),
     (ModelError, HTTPStatus.CONFLICT),
-    (AudioTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (AudioTooLargeError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (AudioError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (InputError, HTTPStatus.BAD_REQUEST),
     (FormatError, HTTPStatus.BAD_REQUEST),
@@ -98,13 +98,13 @@ async def _render_error_page(request: Request, status: int, detail: str) -> Resp
 async def known(request: Request, error: Exception) -> Response:
     """Return the response to a `DawnChorusError`."""
     status = http_status(error)
-    headers = {"Retry-After": f"{error.retry_after_s:.0f}"} if isinstance(error, Overloaded) else {}
+    headers = {"Retry-After": f"{error.retry_after_s:.0f}"} if isinstance(error, OverloadedError) else {}
     if status is HTTPStatus.INTERNAL_SERVER_ERROR:
         return await unknown(request, error)
     detail = error_message(request, error)
     if _is_page(request):
         return await _render_error_page(request, status, detail)
-    more = {"suggestions": error.suggestions} if isinstance(error, UnknownClass) else None
+    more = {"suggestions": error.suggestions} if isinstance(error, UnknownClassError) else None
     return problem_response(status, detail, headers=headers, more=more)
 
 

@@ -21,7 +21,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
-from dawnchorus.errors import InputError, UploadTooLarge, UploadTooSlow
+from dawnchorus.errors import InputError, UploadTooLargeError, UploadTooSlowError
 from dawnchorus.server.http.parameters import refuse_repeated
 from dawnchorus.server.state.file_names import MAX_NAME, base_name
 from dawnchorus.storage.files import cannot_write
@@ -70,7 +70,7 @@ async def receive_file(request: Request, spool: Path, *, max_bytes: int) -> Asyn
     request.state.texts = {}
     announced = announced_bytes(request)
     if announced is not None and announced > max_bytes:
-        raise UploadTooLarge(f"expected at most {max_bytes} bytes, got {announced}.")
+        raise UploadTooLargeError(f"expected at most {max_bytes} bytes, got {announced}.")
     try:
         handle, name = tempfile.mkstemp(prefix="upload-", dir=spool)
     except OSError as error:
@@ -194,7 +194,7 @@ async def _read_chunks(request: Request, max_bytes: int) -> AsyncIterator[bytes]
     async for chunk in request.stream():
         n += len(chunk)
         if n > max_bytes:
-            raise UploadTooLarge(f"expected at most {max_bytes} bytes.")
+            raise UploadTooLargeError(f"expected at most {max_bytes} bytes.")
         yield chunk
 
 
@@ -214,7 +214,7 @@ def limit_pace(receive: Receive) -> Receive:
             async with asyncio.timeout(min(max(left_s, 0), GRACE_S)):
                 message = await receive()
         except TimeoutError:
-            raise UploadTooSlow(
+            raise UploadTooSlowError(
                 f"expected {MIN_BYTES_PER_S} bytes in a second, after {GRACE_S:g} s, and no pause as long; got {n} "
                 f"bytes in all."
             ) from None
@@ -276,7 +276,7 @@ async def _convert_errors(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     try:
         async for chunk in chunks:
             yield chunk
-    except (UploadTooLarge, UploadTooSlow, ClientDisconnect) as error:
+    except (UploadTooLargeError, UploadTooSlowError, ClientDisconnect) as error:
         raise _BodyError(error) from error
 
 

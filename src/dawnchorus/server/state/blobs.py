@@ -13,7 +13,7 @@ from pathlib import Path
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from dawnchorus.errors import InputError, NotKnown
+from dawnchorus.errors import InputError, NotFoundError
 from dawnchorus.storage.files import cannot_write
 
 CHUNK_BYTES = 1 << 18
@@ -86,7 +86,7 @@ class BlobStore:
             NotKnown: the file is absent.
         """
         if self.size(sha256) is None:
-            raise NotKnown(f"the file {sha256[:12]} is not in the store any more.")
+            raise NotFoundError(f"the file {sha256[:12]} is not in the store any more.")
         if self._is_local:
             return Path(self._path(sha256))
         copy = self._cache / sha256

@@ -15,7 +15,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 from sqlalchemy.orm import Session
 
-from dawnchorus.errors import InputError, MissingExtra, OutputError
+from dawnchorus.errors import InputError, MissingExtraError, OutputError
 
 FILE_NAME = "state.db"
 
@@ -46,7 +46,7 @@ class Database:
                 "--database: expected an address such as postgresql+psycopg://USER@HOST/NAME; this one cannot be read."
             ) from error
         except ModuleNotFoundError as error:
-            raise MissingExtra(error.name or "psycopg", extra="postgresql", purpose="This database") from error
+            raise MissingExtraError(error.name or "psycopg", extra="postgresql", purpose="This database") from error
         self._writing = self.engine.execution_options(dawnchorus_write=True)
         try:
             _upgrade(self.engine)

@@ -14,7 +14,7 @@ from sqlalchemy import and_, delete, func, select, update
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
-from dawnchorus.errors import Busy, NotKnown
+from dawnchorus.errors import BusyError, NotFoundError
 from dawnchorus.server.state.clock import now
 from dawnchorus.server.state.database import Database
 from dawnchorus.server.state.tables import ACTIVE_STATUSES, Job, JobEvent
@@ -80,12 +80,12 @@ class JobQueue:
                 prepare()
                 waiting = select(func.count()).select_from(Job).where(Job.status == "queued")
                 if (session.scalar(waiting) or 0) >= MAX_JOBS:
-                    raise Busy(f"the queue is full: {MAX_JOBS} jobs are waiting. Try again when some are done.")
+                    raise BusyError(f"the queue is full: {MAX_JOBS} jobs are waiting. Try again when some are done.")
                 session.add(job)
                 session.flush()
                 session.add(JobEvent(job=job.id, data=_to_dict(job)))
         except IntegrityError as error:
-            raise Busy("a retraining is in progress. Wait for its end, or cancel it.") from error
+            raise BusyError("a retraining is in progress. Wait for its end, or cancel it.") from error
         return job
 
     def get(self, job_id: str) -> Job:
@@ -97,7 +97,7 @@ class JobQueue:
         with self._database.read() as session:
             job = session.get(Job, job_id)
         if job is None:
-            raise NotKnown(f"there is no job {job_id[:32]}.")
+            raise NotFoundError(f"there is no job {job_id[:32]}.")
         return job
 
     def find(self, *, kind: Kind | None = None, limit: int = 50, offset: int = 0) -> tuple[int, list[Job]]:
@@ -286,7 +286,7 @@ class JobQueue:
             Busy: it is queued or running.
         """
         if self.get(job_id).status in ACTIVE_STATUSES:
-            raise Busy("the job has not ended. Cancel it first.")
+            raise BusyError("the job has not ended. Cancel it first.")
         with self._database.write() as session:
             session.execute(delete(Job).where(Job.id == job_id))
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from dawnchorus.errors import InputError, UploadTooLarge
+from dawnchorus.errors import InputError, UploadTooLargeError
 from dawnchorus.storage.files import cannot_write
 
 MAX_MEMBERS = 10_000
@@ -82,10 +82,10 @@ def _reading() -> Iterator[None]:
 
 def _check(members: list[zipfile.ZipInfo], n_packed: int, max_bytes: int) -> None:
     if len(members) > MAX_MEMBERS:
-        raise UploadTooLarge(f"expected at most {MAX_MEMBERS} files in a zip, got {len(members)}.")
+        raise UploadTooLargeError(f"expected at most {MAX_MEMBERS} files in a zip, got {len(members)}.")
     total = sum(member.file_size for member in members)
     if total > max_bytes or total > max(n_packed * MAX_RATIO, FREE_BYTES):
-        raise UploadTooLarge(f"expected a zip of at most {max_bytes} bytes, got {total} by its headers.")
+        raise UploadTooLargeError(f"expected a zip of at most {max_bytes} bytes, got {total} by its headers.")
     seen: set[str] = set()
     for member in members:
         name = member.filename
@@ -112,7 +112,7 @@ def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, out_path: Path, 
         for chunk in _read_chunks(archive, member):
             n += len(chunk)
             if n > max_bytes:
-                raise UploadTooLarge("the zip unpacks to more than its headers state.")
+                raise UploadTooLargeError("the zip unpacks to more than its headers state.")
             file.write(chunk)
     return n
 

@@ -26,7 +26,7 @@ from dawnchorus.data.layouts.folders import rows_of_folders
 from dawnchorus.data.layouts.tables import TableLayout
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table
 from dawnchorus.data.synthesis.negatives import SOURCE as GENERATED
-from dawnchorus.errors import AudioTooLarge, FormatError, InputError, NotKnown, UnknownClass
+from dawnchorus.errors import AudioTooLargeError, FormatError, InputError, NotFoundError, UnknownClassError
 from dawnchorus.models.bundle import file_sha256
 from dawnchorus.server.scheduling import Limits
 from dawnchorus.server.state.blobs import BlobStore
@@ -155,7 +155,7 @@ def resolve_class(given: Label, known: KnownClasses, *, is_new: bool) -> Label:
     if is_new:
         known.add(given)
         return given
-    raise UnknownClass(
+    raise UnknownClassError(
         f"{known.question(given)} Send it with the right name, or with new_class=yes to train a class of this name.",
         suggestions=tuple(map(label_text, known.near(given))),
     )
@@ -226,9 +226,9 @@ class TrainingData:
         try:
             label, absent = _parse_labels(row, known, is_new=is_new)
             self._limits.check(n_channels=row.n_channels or 0, rate_hz=row.rate_hz or 0, duration_s=row.duration_s)
-        except UnknownClass as error:
+        except UnknownClassError as error:
             return UploadOutcome(name, "rejected", None, str(error), error.suggestions)
-        except (InputError, AudioTooLarge) as error:
+        except (InputError, AudioTooLargeError) as error:
             return UploadOutcome(name, "rejected", None, str(error))
         sha256 = self._files.put(path)
         labeled = LabeledRecording(
@@ -306,7 +306,7 @@ class TrainingData:
             with self._database.write(lock_key=labeled.sha256) as session:
                 self._files.ensure(labeled.sha256, path)
                 if session.get(DetectionRow, detection_id, with_for_update=True) is None:  # one review at a time
-                    raise NotKnown(f"there is no detection {detection_id}.")
+                    raise NotFoundError(f"there is no detection {detection_id}.")
                 _delete_review(session, detection_id)
                 session.add_all([review, labeled])
         return review
@@ -379,7 +379,7 @@ class TrainingData:
         for recording in labeled:
             try:
                 path = self._files.local(recording.sha256).absolute()
-            except NotKnown as error:
+            except NotFoundError as error:
                 LOG.error("the labeled recording %d is left out: %s", recording.id, error)
                 continue
             yield RecordingRow(
@@ -618,7 +618,7 @@ def _parse_labels(row: RecordingRow, known: KnownClasses, *, is_new: bool) -> tu
 def _get_detection(session: Session, detection_id: int) -> tuple[DetectionRow, Recording]:
     row = session.get(DetectionRow, detection_id)
     if row is None:
-        raise NotKnown(f"there is no detection {detection_id}.")
+        raise NotFoundError(f"there is no detection {detection_id}.")
     return row, session.get_one(Recording, row.recording)
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from dawnchorus.data.classes import label_names
 from dawnchorus.data.recordings import read_table
-from dawnchorus.errors import InputError, NotKnown
+from dawnchorus.errors import InputError, NotFoundError
 from dawnchorus.models.bundle import read_bundle
 from dawnchorus.server.registry import Registry
 from dawnchorus.server.state.job_queue import JobQueue
@@ -160,7 +160,7 @@ class RetrainingRunner:
                 continue  # not a job's
             try:
                 job = self._jobs.get(folder.name)
-            except NotKnown:
+            except NotFoundError:
                 shutil.rmtree(folder, ignore_errors=True)
             else:
                 if job.status not in ACTIVE_STATUSES:

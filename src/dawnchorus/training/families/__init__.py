@@ -13,14 +13,14 @@ from dawnchorus.training.families.embedding_head import EMBEDDING_HEAD
 from dawnchorus.training.families.mel_cnn import MEL_CNN
 from dawnchorus.training.families.wav2vec2 import WAV2VEC2
 
-__all__ = ["FAMILIES", "Context", "Family", "FamilyConfig", "Network", "family_of"]
+__all__ = ["FAMILIES", "Context", "Family", "FamilyConfig", "Network", "get_family"]
 
 FAMILIES: dict[str, Family[Any]] = {
     family.name: family for family in (ACOUSTIC_MLP, EMBEDDING_HEAD, WAV2VEC2, EFFICIENTNET, MEL_CNN)
 }
 
 
-def family_of(name: str) -> Family[Any]:
+def get_family(name: str) -> Family[Any]:
     """Return the family of this name.
 
     Raises:

@@ -36,7 +36,7 @@ class AcousticMlp(Network):
 
     def __init__(self, config: AcousticMlpConfig, *, n_classes: int) -> None:
         super().__init__()
-        self.acoustic = AcousticFeatures(n_window=config.n_window)
+        self.acoustic = AcousticFeatures(window_samples=config.window_samples)
         self.register_buffer("mean", torch.zeros(len(FEATURES)))
         self.register_buffer("scale", torch.ones(len(FEATURES)))
         sizes = (len(FEATURES), *config.hidden)

@@ -24,7 +24,7 @@ class FamilyConfig(Config):
     window_s: float = Field(gt=0, le=60)
 
     @property
-    def n_window(self) -> int:
+    def window_samples(self) -> int:
         """Samples in a window."""
         return round(self.rate_hz * self.window_s)
 
@@ -66,9 +66,9 @@ class Network(nn.Module, ABC):
     def prepare(self, features: Tensor) -> None:
         """Look at features [clips, ...] before training begins, of all its clips or of many: means, scales."""
 
-    def write_onnx(self, path: Path, *, n_window: int) -> None:
+    def write_onnx(self, path: Path, *, window_samples: int) -> None:
         """Write the whole network as a bundle's graph."""
-        export_onnx(self, path, torch.zeros(2, n_window), "waveform", ("logits", "embeddings"))
+        export_onnx(self, path, torch.zeros(2, window_samples), "waveform", ("logits", "embeddings"))
 
 
 def export_onnx(
@@ -121,7 +121,7 @@ class Family(Generic[C]):
     summary: str
     config: type[C]
     build: Callable[[C, Context], Network]
-    completed: Callable[[dict[str, Any], ModelStore], dict[str, Any]] = lambda fields, _store: fields
+    complete: Callable[[dict[str, Any], ModelStore], dict[str, Any]] = lambda fields, _store: fields
     """Fills in what another model decides (a backbone's sample rate)."""
     base_bundle: Callable[[C], str | None] = lambda _config: None
     """The bundle that the network is built on, whose licence the new one inherits."""

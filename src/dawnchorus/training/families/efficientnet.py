@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from dawnchorus.errors import InputError, ModelNotFound
+from dawnchorus.errors import InputError, ModelNotFoundError
 from dawnchorus.training.families.base import Context, Family, FamilyConfig, Network, Pretrained
 from dawnchorus.training.front_ends import MelConfig, MelFrontEnd
 from dawnchorus.training.operators import declare_vision_operators
@@ -43,7 +43,7 @@ class EfficientNet(Network):
 
     def __init__(self, config: EfficientNetConfig, backbone: nn.Module, *, n_classes: int) -> None:
         super().__init__()
-        self.front_end = MelFrontEnd(config.mel, rate_hz=config.rate_hz, n_window=config.n_window)
+        self.front_end = MelFrontEnd(config.mel, rate_hz=config.rate_hz, window_samples=config.window_samples)
         self.backbone = backbone
         self.pretrained = ("backbone.",) if config.weights is not None else ()
         self.frozen = _first_stages(backbone, config.freeze if self.pretrained else 0)
@@ -88,13 +88,13 @@ class BandsEfficientNet(EfficientNet):
         self.head = nn.Linear(n_embedding, n_classes)
 
     def classify(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        parts = []
-        for maps, n_bands in zip(self.backbone(features), self.N_BANDS, strict=True):
-            height = maps.shape[2] // n_bands
-            for k in range(n_bands):
-                band = maps[:, :, k * height : (k + 1) * height if k + 1 < n_bands else maps.shape[2]].mean(2)
-                parts += [band.mean(2), band.amax(2)]
-        embeddings = torch.cat(parts, dim=1)
+        pooled = []
+        for maps, n_mels in zip(self.backbone(features), self.N_BANDS, strict=True):
+            height = maps.shape[2] // n_mels
+            for k in range(n_mels):
+                band = maps[:, :, k * height : (k + 1) * height if k + 1 < n_mels else maps.shape[2]].mean(2)
+                pooled += [band.mean(2), band.amax(2)]
+        embeddings = torch.cat(pooled, dim=1)
         return self.head(self.dropout(self.norm(embeddings))), embeddings
 
 
@@ -102,13 +102,13 @@ def _first_stages(backbone: nn.Module, n: int) -> list[nn.Module]:
     """Return the stem and the first `n` stages, frozen."""
     if not n:
         return []
-    parts = dict(backbone.named_children())
-    found = [parts[name] for name in ("conv_stem", "bn1") if name in parts]
-    found += list(getattr(backbone, "blocks", ()))[:n]
-    for part in found:
-        for weights in part.parameters():
+    children = dict(backbone.named_children())
+    stages = [children[name] for name in ("conv_stem", "bn1") if name in children]
+    stages += list(getattr(backbone, "blocks", ()))[:n]
+    for stage in stages:
+        for weights in stage.parameters():
             weights.requires_grad = False
-    return found
+    return stages
 
 
 def _build(config: EfficientNetConfig, context: Context) -> Network:
@@ -130,7 +130,7 @@ def _build(config: EfficientNetConfig, context: Context) -> Network:
     try:
         backbone = timm.create_model(config.backbone, pretrained=from_hub, **options)
     except (OSError, RuntimeError) as error:
-        raise ModelNotFound(
+        raise ModelNotFoundError(
             f"The weights of {config.backbone} could not be had from timm's hub ({error}). Give a file of them with "
             f"model.weights=FILE, or begin at random with model.weights=null."
         ) from error
@@ -165,22 +165,22 @@ def _from_file(path: Path) -> dict[str, Tensor]:
         from safetensors.torch import load_file
 
         return load_file(path)
-    found = torch.load(path, map_location="cpu", weights_only=True)
+    state = torch.load(path, map_location="cpu", weights_only=True)
     for name in ("state_dict", "model"):
-        found = found.get(name, found)
-    return {name.removeprefix("module."): value for name, value in found.items() if isinstance(value, Tensor)}
+        state = state.get(name, state)
+    return {name.removeprefix("module."): value for name, value in state.items() if isinstance(value, Tensor)}
 
 
 def _one_channel(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the weights with a first convolution for one channel instead of three colours, and no classifier."""
-    found = {}
+    adapted = {}
     for name, value in weights.items():
         is_first = value.ndim == 4 and value.shape[1] == 3
-        found[name] = value.sum(1, keepdim=True) if is_first else value
-    return {name: value for name, value in found.items() if not name.startswith(("classifier.", "head.fc."))}
+        adapted[name] = value.sum(1, keepdim=True) if is_first else value
+    return {name: value for name, value in adapted.items() if not name.startswith(("classifier.", "head.fc."))}
 
 
-def _pretrained(config: EfficientNetConfig) -> Pretrained | None:
+def _describe_pretrained(config: EfficientNetConfig) -> Pretrained | None:
     if config.weights is None:
         return None
     if config.weights == "imagenet" and config.backbone == "tf_efficientnet_lite0":
@@ -189,5 +189,9 @@ def _pretrained(config: EfficientNetConfig) -> Pretrained | None:
 
 
 EFFICIENTNET = Family(
-    "efficientnet", "a backbone of timm on mel spectrograms", EfficientNetConfig, _build, pretrained=_pretrained
+    "efficientnet",
+    "a backbone of timm on mel spectrograms",
+    EfficientNetConfig,
+    _build,
+    pretrained=_describe_pretrained,
 )

@@ -56,9 +56,9 @@ class EmbeddingHeadConfig(FamilyConfig):
     hidden: Units | tuple[Units, ...] | None = 512
     """Units of the layer, or of each of the layers, before the last; None: one layer in all."""
     dropout: float = Field(default=0.3, ge=0, lt=1)
-    own_classes: bool = True
+    init_from_backbone: bool = True
     """Begin with the backbone's own classifier for the classes that it knows."""
-    cautious: bool = False
+    init_from_backbone_mean: bool = False
     """Classes that the backbone does not know begin at the mean of those that it knows, each of which was learned
     against all the others, so that a sound that nobody taught is none of them. What is learned is one layer of small
     departures from there, of embeddings as they are."""
@@ -66,7 +66,7 @@ class EmbeddingHeadConfig(FamilyConfig):
     @property
     def hidden_units(self) -> tuple[int, ...]:
         """Units of each layer before the last."""
-        if self.hidden is None or self.cautious:
+        if self.hidden is None or self.init_from_backbone_mean:
             return ()
         return (self.hidden,) if isinstance(self.hidden, int) else self.hidden
 
@@ -74,11 +74,11 @@ class EmbeddingHeadConfig(FamilyConfig):
 class _Framing(nn.Module):
     """Waveforms [batch, samples] -> the backbone's windows [batch * frames, samples of the backbone]."""
 
-    def __init__(self, *, n_window: int, n_backbone: int, n_frames: int) -> None:
+    def __init__(self, *, window_samples: int, n_backbone: int, n_frames: int) -> None:
         super().__init__()
-        self.n_missing = max(n_backbone - n_window, 0)
+        self.n_missing = max(n_backbone - window_samples, 0)
         self.n_backbone = n_backbone
-        last = max(n_window - n_backbone, 0)
+        last = max(window_samples - n_backbone, 0)
         self.starts = [round(last * k / max(n_frames - 1, 1)) for k in range(n_frames)]
         self.unused = nn.Parameter(torch.zeros(1), requires_grad=False)
 
@@ -104,16 +104,16 @@ class _Head(nn.Module):
             self.register_buffer(name, values)
         self.own_weight = nn.Parameter(own[0], requires_grad=False)
         self.own_bias = nn.Parameter(own[1], requires_grad=False)
-        self.trust = nn.Parameter(torch.zeros(1), requires_grad=not config.cautious)
+        self.trust = nn.Parameter(torch.zeros(1), requires_grad=not config.init_from_backbone_mean)
         sizes = (n_pooled, *config.hidden_units)
         layers: list[nn.Module] = [nn.Dropout(config.dropout)]
         for n_in, n_out in pairwise(sizes):
             layers += [nn.Linear(n_in, n_out), nn.ReLU(), nn.Dropout(config.dropout)]
         self.layers = nn.Sequential(*layers)
         self.last = nn.Linear(sizes[-1], n_classes)
-        if config.cautious:
+        if config.init_from_backbone_mean:
             self.last.bias.requires_grad = False
-        if config.cautious or bool(own[0].any()):
+        if config.init_from_backbone_mean or bool(own[0].any()):
             # What it learns is added to what the backbone says, so it begins at nothing.
             nn.init.zeros_(self.last.weight)
             nn.init.zeros_(self.last.bias)
@@ -137,10 +137,18 @@ class EmbeddingHead(Network):
         super().__init__()
         self.bundle = bundle
         n_dim = _embedding_dim(bundle)
-        self.features_key = f"{bundle.info.sha256} {config.n_frames} {config.n_window}"
-        self.framing = _Framing(n_window=config.n_window, n_backbone=bundle.n_window, n_frames=config.n_frames)
-        own = _own_classifier(bundle, classes, n_dim, wanted=config.own_classes, cautious=config.cautious)
-        self.is_cautious = config.cautious
+        self.features_key = f"{bundle.info.sha256} {config.n_frames} {config.window_samples}"
+        self.framing = _Framing(
+            window_samples=config.window_samples, n_backbone=bundle.window_samples, n_frames=config.n_frames
+        )
+        own = _own_classifier(
+            bundle,
+            classes,
+            n_dim,
+            wanted=config.init_from_backbone,
+            init_from_backbone_mean=config.init_from_backbone_mean,
+        )
+        self.starts_at_backbone_mean = config.init_from_backbone_mean
         self.head = _Head(config, n_dim=n_dim, n_classes=len(classes), own=own)
         self._sessions = threading.local()
 
@@ -149,10 +157,10 @@ class EmbeddingHead(Network):
         if not hasattr(self._sessions, "own"):
             self._sessions.own = open_session(self.bundle)
         session: Session = self._sessions.own
-        found = session.run(self.framing(waveform.cpu()).numpy(), embeddings=True).embeddings
-        if found is None:
+        embeddings = session.run(self.framing(waveform.cpu()).numpy(), embeddings=True).embeddings
+        if embeddings is None:
             raise ModelError(f"{self.bundle.folder}: the model gives no embeddings.")
-        return torch.from_numpy(found.reshape(len(waveform), -1, self.head.n_dim)).to(waveform.device)
+        return torch.from_numpy(embeddings.reshape(len(waveform), -1, self.head.n_dim)).to(waveform.device)
 
     def classify(self, features: Tensor) -> tuple[Tensor, Tensor]:
         logits, embeddings = self.head(features)
@@ -160,7 +168,7 @@ class EmbeddingHead(Network):
 
     def prepare(self, features: Tensor) -> None:
         head = self.head
-        if self.is_cautious:
+        if self.starts_at_backbone_mean:
             head.scale.fill_(LENGTH / float(head(features)[1].norm(dim=1).mean()))
             return
         own = (features @ head.own_weight + head.own_bias).mean((0, 1))
@@ -172,15 +180,15 @@ class EmbeddingHead(Network):
         head.mean.copy_(pooled.mean(0))
         head.scale.copy_(1 / (pooled.std(0) + 1e-3))
 
-    def write_onnx(self, path: Path, *, n_window: int) -> None:
+    def write_onnx(self, path: Path, *, window_samples: int) -> None:
         backbone = _backbone_graph(self.bundle)
         opset = next(entry.version for entry in backbone.opset_import if entry.domain in ("", "ai.onnx"))
         with tempfile.TemporaryDirectory() as scratch:
-            parts = Path(scratch, "framing.onnx"), Path(scratch, "head.onnx")
-            export_onnx(self.framing, parts[0], torch.zeros(2, n_window), "waveform", ("windows",), opset=opset)
+            paths = Path(scratch, "framing.onnx"), Path(scratch, "head.onnx")
+            export_onnx(self.framing, paths[0], torch.zeros(2, window_samples), "waveform", ("windows",), opset=opset)
             example = torch.zeros(2 * self.head.n_frames, self.head.n_dim)
-            export_onnx(self.head, parts[1], example, "each", ("logits", "embeddings"), opset=opset)
-            framing, head = (load_graph(part) for part in parts)
+            export_onnx(self.head, paths[1], example, "each", ("logits", "embeddings"), opset=opset)
+            framing, head = (load_graph(each) for each in paths)
         models = [
             compose.add_prefix(m, p) for m, p in ((framing, "framing."), (backbone, "backbone."), (head, "head."))
         ]
@@ -208,19 +216,20 @@ def _backbone_graph(bundle: Bundle) -> onnx.ModelProto:
 
 
 def _own_classifier(
-    bundle: Bundle, classes: tuple[str, ...], n_dim: int, *, wanted: bool, cautious: bool
+    bundle: Bundle, classes: tuple[str, ...], n_dim: int, *, wanted: bool, init_from_backbone_mean: bool
 ) -> tuple[Tensor, Tensor]:
     """Return weights [dim, classes] and biases [classes] of the backbone's own last layer.
 
-    Classes that it does not know have zeros; with `cautious`, the average of its classes, or an improbable score.
+    Classes that it does not know have zeros; with `init_from_backbone_mean`, the average of its classes, or an
+    improbable score.
     """
     weight, bias = torch.zeros(n_dim, len(classes)), torch.zeros(len(classes))
     own = last_layer(bundle) if wanted else None
     known = bundle.class_by_scientific_name
-    if cautious and own is not None and own[0].shape[1] >= MANY:
+    if init_from_backbone_mean and own is not None and own[0].shape[1] >= MANY:
         weight += torch.from_numpy(own[0].mean(1, keepdims=True))
         bias += float(own[1].mean())
-    elif cautious:
+    elif init_from_backbone_mean:
         bias += IMPROBABLE
     for k, name in enumerate(classes):
         if own is not None and name in known:
@@ -239,7 +248,7 @@ def last_layer(bundle: Bundle) -> tuple[FloatArray, FloatArray] | None:
     matrices = [t for t in tensors if t.shape == (n_dim, n_classes)]
     matrices += [t.T for t in tensors if t.shape == (n_classes, n_dim)]
     biases = [t for t in tensors if t.shape == (n_classes,)]
-    noise = np.random.default_rng(1).normal(0, 0.05, (1, bundle.n_window)).astype(np.float32)
+    noise = np.random.default_rng(1).normal(0, 0.05, (1, bundle.window_samples)).astype(np.float32)
     output = open_session(bundle).run(noise, embeddings=True)
     for matrix in matrices:
         for bias in biases:
@@ -258,7 +267,7 @@ def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
         node.output[:] = [names.get(name, name) for name in node.output]
 
 
-def _completed(fields: dict[str, Any], store: ModelStore) -> dict[str, Any]:
+def _complete_config(fields: dict[str, Any], store: ModelStore) -> dict[str, Any]:
     """Fill in the backbone's sample rate, and its window times `n_frames` at half overlap where none is given."""
     info = store.open(fields.get("backbone") or DEFAULT_MODEL).info
     n_frames = fields.get("n_frames") or 1
@@ -275,6 +284,6 @@ EMBEDDING_HEAD = Family(
     "two layers on the frozen embeddings of another bundle",
     EmbeddingHeadConfig,
     _build,
-    completed=_completed,
+    complete=_complete_config,
     base_bundle=lambda config: config.backbone,
 )

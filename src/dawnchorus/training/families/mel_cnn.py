@@ -14,7 +14,7 @@ class MelCnnConfig(FamilyConfig):
 
     rate_hz: int = 22_050
     window_s: float = 1.0
-    mel: MelConfig = MelConfig(n_fft=1024, n_hop=256, n_bands=96)
+    mel: MelConfig = MelConfig(n_fft=1024, hop_length=256, n_mels=96)
     channels: tuple[int, ...] = Field(default=(24, 48, 96, 128), min_length=1)
     dropout: float = Field(default=0.3, ge=0, lt=1)
 
@@ -24,7 +24,7 @@ class MelCnn(Network):
 
     def __init__(self, config: MelCnnConfig, *, n_classes: int) -> None:
         super().__init__()
-        self.front_end = MelFrontEnd(config.mel, rate_hz=config.rate_hz, n_window=config.n_window)
+        self.front_end = MelFrontEnd(config.mel, rate_hz=config.rate_hz, window_samples=config.window_samples)
         self.has_fixed_features = not config.mel.learn
         blocks = [_block(n_in, n_out) for n_in, n_out in zip((1, *config.channels[:-1]), config.channels, strict=True)]
         self.blocks = nn.Sequential(*blocks)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from dawnchorus.errors import InputError, ModelNotFound
+from dawnchorus.errors import InputError, ModelNotFoundError
 from dawnchorus.training.families.base import Context, Family, FamilyConfig, Network, Pretrained
 from dawnchorus.training.operators import declare_vision_operators
 
@@ -121,15 +121,15 @@ def _build(config: Wav2Vec2Config, context: Context) -> Network:
             # The mask is for training alone, and most published files leave it out.
             random = frozenset(loading["missing_keys"]) - {"masked_spec_embed"}
         except (OSError, ValueError) as error:
-            raise ModelNotFound(
+            raise ModelNotFoundError(
                 f"model.source: {config.source!r} is neither a folder with Wav2Vec2's config.json and weights nor to "
                 f"be had from the hub ({str(error).splitlines()[0]}). Bring the folder, or check the name and network."
             ) from error
     return Wav2Vec2(config, body, n_classes=len(context.classes), random=random)
 
 
-def _pretrained(config: Wav2Vec2Config) -> Pretrained | None:
+def _describe_pretrained(config: Wav2Vec2Config) -> Pretrained | None:
     return None if config.source is None else Pretrained("unknown", config.source)
 
 
-WAV2VEC2 = Family("wav2vec2", "Wav2Vec2 on raw sound", Wav2Vec2Config, _build, pretrained=_pretrained)
+WAV2VEC2 = Family("wav2vec2", "Wav2Vec2 on raw sound", Wav2Vec2Config, _build, pretrained=_describe_pretrained)

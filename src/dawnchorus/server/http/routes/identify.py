@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
-from dawnchorus.errors import Busy, InputError
+from dawnchorus.errors import BusyError, InputError
 from dawnchorus.formats.fields import fields_of
 from dawnchorus.formats.registry import TableFormat, table_format
 from dawnchorus.identification.options import DEFAULT_MIN_SCORE, DEFAULT_RANGE_THRESHOLD, Options
@@ -154,7 +154,7 @@ def enqueue(service: Service, path: Path, name: str, options: Options) -> Job:
     parameters = {"sha256": sha256, "name": name, "options": given}
     try:
         return service.jobs.add("identify", parameters, lock_key=sha256, prepare=lambda: files.ensure(sha256, path))
-    except Busy:
+    except BusyError:
         delete_if_unreferenced(service.database, files, sha256)
         raise
 

@@ -15,7 +15,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dawnchorus import __version__
-from dawnchorus.errors import InputError, NotKnown
+from dawnchorus.errors import InputError, NotFoundError
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.http.auth import require_role
 from dawnchorus.server.http.dependencies import ServiceDependency
@@ -99,7 +99,7 @@ async def model(service: ServiceDependency, name: str, version: str | None = Non
         "name": bundle.info.name,
         "versions": [bundle.id],
         "platform": "dawnchorus_bundle",
-        "inputs": [{"name": INPUT, "datatype": "FP32", "shape": [-1, bundle.n_window]}],
+        "inputs": [{"name": INPUT, "datatype": "FP32", "shape": [-1, bundle.window_samples]}],
         "outputs": [{"name": OUTPUT, "datatype": "FP32", "shape": [-1, len(bundle.labels)]}],
     }
 
@@ -137,7 +137,7 @@ async def infer(request: Request, service: ServiceDependency, name: str, version
     active = _check_model(service.pool.bundle, name, version)
     service.pool.check_room(0)  # before the body is read
     async with receive_body(request, service.spool, max_bytes=MAX_BODY) as file, service.blocking_slots:
-        number, windows = await asyncio.to_thread(_parse_windows, file, active.n_window)
+        number, windows = await asyncio.to_thread(_parse_windows, file, active.window_samples)
     scores, bundle = await service.score_windows(windows)
     _check_model(bundle, name, version)  # another model may have been activated
     if not np.isfinite(scores).all():
@@ -153,16 +153,16 @@ async def infer(request: Request, service: ServiceDependency, name: str, version
 
 def _check_model(active: Bundle, name: str, version: str | None) -> Bundle:
     if name != active.info.name or version not in (None, active.id):
-        raise NotKnown(
+        raise NotFoundError(
             f"expected the active model, {active.info.name!r} of the version {active.id}; others are at /api/v1/models."
         )
     return active
 
 
-def _parse_windows(file: IO[bytes], n_window: int) -> tuple[str | None, npt.NDArray[np.float32]]:
+def _parse_windows(file: IO[bytes], window_samples: int) -> tuple[str | None, npt.NDArray[np.float32]]:
     body = file.read()
-    if body.count(b",") > MAX_WINDOWS * n_window + MAX_OTHER_VALUES:
-        raise InputError(f"expected 1 to {MAX_WINDOWS} windows of {n_window} numbers, got more values.")
+    if body.count(b",") > MAX_WINDOWS * window_samples + MAX_OTHER_VALUES:
+        raise InputError(f"expected 1 to {MAX_WINDOWS} windows of {window_samples} numbers, got more values.")
     try:
         inference = InferenceRequest.model_validate(parse_json(body))
         tensor = inference.inputs[0]
@@ -170,12 +170,12 @@ def _parse_windows(file: IO[bytes], n_window: int) -> tuple[str | None, npt.NDAr
             windows = np.array(tensor.data, np.float64).astype(np.float32)
     except (ValidationError, ValueError, TypeError, RecursionError, OverflowError) as error:
         raise InputError(f"expected a request of the Open Inference Protocol: {str(error)[:300]}") from error
-    if tensor.name != INPUT or tensor.datatype != "FP32" or len(tensor.shape) != 2 or tensor.shape[1] != n_window:
+    if tensor.name != INPUT or tensor.datatype != "FP32" or len(tensor.shape) != 2 or tensor.shape[1] != window_samples:
         raise InputError(
-            f"expected the input {INPUT!r} of FP32 and the shape [n, {n_window}], got {tensor.name[:40]!r} of "
+            f"expected the input {INPUT!r} of FP32 and the shape [n, {window_samples}], got {tensor.name[:40]!r} of "
             f"{tensor.datatype[:10]} and {tensor.shape}."
         )
-    if not 1 <= tensor.shape[0] <= MAX_WINDOWS or windows.size != tensor.shape[0] * n_window:
+    if not 1 <= tensor.shape[0] <= MAX_WINDOWS or windows.size != tensor.shape[0] * window_samples:
         raise InputError(
             f"expected 1 to {MAX_WINDOWS} windows and as many numbers as the shape says, got {windows.size} numbers."
         )

@@ -121,7 +121,7 @@ ALLOWED = (
     "trainer.epochs",
     "optimizer.lr",
     "optimizer.weight_decay",
-    "trainer.balance",
+    "trainer.class_balance",
     "loss.label_smoothing",
     "seed",
 )

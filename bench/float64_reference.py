@@ -18,7 +18,7 @@ from onnx import TensorProto, helper
 
 from dawnchorus.models.catalog import birdnet_graph
 from dawnchorus.models.graphs.tflite_file import TfliteFile
-from dawnchorus.models.runner import scores_of
+from dawnchorus.models.runner import apply_activation
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -43,7 +43,7 @@ class ExactBirdnet:
         for name, branch in zip(self._inputs, self._branches, strict=True):
             frames = np.lib.stride_tricks.sliding_window_view(scaled, branch.kernel.shape[1])
             bands[name] = (frames[:: branch.hop] @ branch.kernel.T).T[np.newaxis].astype(np.float32)
-        scores: FloatArray = scores_of(self._session.run(["logits"], bands)[0], "sigmoid")[0]
+        scores: FloatArray = apply_activation(self._session.run(["logits"], bands)[0], "sigmoid")[0]
         return scores
 
 

@@ -1,4 +1,4 @@
-"""One step of learning, and what is measured while it goes on."""
+"""The Lightning module: training and validation steps, and their metrics."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from dawnchorus.data.presence import NOT_KNOWN, PRESENT
-from dawnchorus.errors import TrainingFailed
+from dawnchorus.errors import TrainingError
 from dawnchorus.evaluation.scoring import pool_windows
 from dawnchorus.metrics.classification import macro_roc_auc, top_k_accuracy
 from dawnchorus.training.augment import Augment
 from dawnchorus.training.config import TrainConfig
-from dawnchorus.training.examples import Examples
+from dawnchorus.training.dataset import LabeledClips
 from dawnchorus.training.families import Network
 from dawnchorus.training.losses import Loss
 from dawnchorus.training.schedules import BY_EPOCH, build_optimizer, build_scheduler
@@ -27,7 +27,7 @@ PER_RANK = 982_451_653
 takes of a seed."""
 
 
-class Learner(lightning.LightningModule):
+class ClassifierModule(lightning.LightningModule):
     """A network with its loss, augmentation and optimizer.
 
     `silence` [1, ...] is digital silence, or its features where these are `fixed`: it is in every batch for training,
@@ -41,7 +41,7 @@ class Learner(lightning.LightningModule):
         *,
         loss: Loss,
         augment: Augment,
-        examples: Examples,
+        examples: LabeledClips,
         fixed: bool,
         silence: Tensor | None = None,
     ) -> None:
@@ -60,23 +60,23 @@ class Learner(lightning.LightningModule):
         own = self.global_step + PER_RANK * self.global_rank
         torch.manual_seed(self._config.seed * 1_000_003 + own)
         rng = torch.Generator().manual_seed(self._config.seed * 7919 + own)
-        augment = self._augment.mixed if self._fixed else self._augment.sound
+        augment = self._augment.mix_features if self._fixed else self._augment.augment_audio
         values, targets = augment(values, targets, rng)
         n = len(values)
         if self._silence is not None:
             values = torch.cat([values, self._silence.to(values)])
         features = values if self._fixed else self._features(values)
         if features.ndim == 4 and features.shape[1] == 1:
-            features = self._augment.picture(features, rng)
+            features = self._augment.augment_spectrogram(features, rng)
         logits, _ = self.network.classify(features)
         loss = self._loss(logits[:n], targets)
         if self._silence is not None:  # one clip of the whole batch, of which each process has its share
             silent = self._loss(logits[n:], targets.new_zeros(1, targets.shape[1]))
             loss = loss + silent / (n * self.trainer.world_size)
         if not torch.isfinite(loss):
-            raise TrainingFailed(
+            raise TrainingError(
                 f"The loss became {loss.item()} in epoch {self.current_epoch + 1}. Lower optimizer.lr, set "
-                f"trainer.clip_gradient=1, or use trainer.precision=32; the best checkpoint so far is kept."
+                f"trainer.gradient_clip_val=1, or use trainer.precision=32; the best checkpoint so far is kept."
             )
         self.log("loss", loss, on_step=False, on_epoch=True, batch_size=n, sync_dist=True)
         self._log_accuracy(logits[:n].detach(), targets)
@@ -91,10 +91,10 @@ class Learner(lightning.LightningModule):
         accuracy = is_right.sum() / max(n_named, 1)
         self.log("accuracy", accuracy, on_step=False, on_epoch=True, batch_size=n_named, sync_dist=True)
 
-    def _features(self, sound: Tensor) -> Tensor:
+    def _features(self, audio: Tensor) -> Tensor:
         """Compute the front end's result, always in single precision: energies leave the range of half precision."""
-        with torch.autocast(sound.device.type, enabled=False):
-            return self.network.features(sound.float())
+        with torch.autocast(audio.device.type, enabled=False):
+            return self.network.features(audio.float())
 
     def validation_step(self, batch: Batch, _number: int) -> None:
         values, targets, numbers = batch
@@ -104,7 +104,7 @@ class Learner(lightning.LightningModule):
         self._seen.append((numbers.cpu(), logits.float().cpu()))
 
     def on_validation_epoch_end(self) -> None:
-        numbers, logits = (torch.cat(part) for part in zip(*self._seen, strict=True))
+        numbers, logits = (torch.cat(tensors) for tensors in zip(*self._seen, strict=True))
         self._seen.clear()
         accuracy, auc = self._by_recording(numbers.numpy(), logits)
         self.log("val_accuracy", accuracy, sync_dist=True)

@@ -27,7 +27,12 @@ N_DRAWS, N_TAUGHT, N_EACH = 3, 4, 6
 SCORE = 0.5
 RECIPES: dict[str, tuple[str, ...]] = {
     "cautious": (),
-    "plain": ("model.cautious=false", "optimizer.lr=1e-3", "optimizer.weight_decay=0.1", "trainer.epochs=30"),
+    "plain": (
+        "model.init_from_backbone_mean=false",
+        "optimizer.lr=1e-3",
+        "optimizer.weight_decay=0.1",
+        "trainer.epochs=30",
+    ),
 }
 """What a server does, and a head that is taught in the usual way."""
 

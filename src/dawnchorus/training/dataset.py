@@ -43,11 +43,11 @@ LOUD_DB = 3.0
 """A clip this much softer than another of its recording is drawn e times more seldom."""
 
 SILENT = 1e-4
-"""A clip whose largest sample is smaller teaches nothing."""
+"""A clip whose largest sample is smaller is silent, and left out."""
 
 
 @dataclass(frozen=True)
-class Examples:
+class LabeledClips:
     """Clips with targets, and which of them are for what."""
 
     clips: Clips
@@ -67,7 +67,7 @@ class Examples:
     target_between: Callable[[int, float, float], FloatArray]
     """Returns the targets [classes] of the seconds from start to end of a recording, by its number."""
     n_auxiliary: int
-    """The last so many of `targets`' columns are of species that are learned beside the classes."""
+    """The last so many of `targets`' columns are of auxiliary species."""
     rows: tuple[RecordingRow, ...]
     """The recordings for training."""
     fingerprint: str
@@ -76,13 +76,13 @@ class Examples:
 
     @property
     def class_counts(self) -> Tensor:
-        """Clips of each class for training [classes], those learned beside included."""
+        """Clips of each class for training [classes], auxiliary species included."""
         return torch.from_numpy((self.targets[self.train] > 0.5).sum(0).astype(np.float32))
 
 
-def load_examples(
+def load_labeled_clips(
     config: DataConfig, *, rate_hz: int, window_s: float, clips_folder: Path | None, store: ModelStore
-) -> Examples:
+) -> LabeledClips:
     """Prepare the clips that are not there yet, and say what is in each.
 
     Where the data set is a folder of `dawnchorus prepare`, its clips are taken as they are, and its recordings table
@@ -95,41 +95,44 @@ def load_examples(
     _check_crop(config)
     table = read_table(Path(config.path))
     if has_clips(table.folder):
-        return _prepared_examples(table, config, rate_hz=rate_hz, window_s=window_s)
-    parts = _parts(table, config)
-    classes = _classes(parts["train"], config)
-    beside = _beside(table, config, classes)
-    parts["train"] += beside
-    warnings = (*_unlabelled(table), *_warnings(parts["train"], classes), *_leak_warnings(parts))
+        return _read_prepared_clips(table, config, rate_hz=rate_hz, window_s=window_s)
+    splits = _assign_splits(table, config)
+    classes = _classes(splits["train"], config)
+    auxiliary_rows = _auxiliary_rows(table, config, classes)
+    splits["train"] += auxiliary_rows
+    warnings = (*_warn_unlabelled(table), *_warnings(splits["train"], classes), *_leak_warnings(splits))
     # In the table's order, whatever part they are in: what is made of the clips then serves every fold.
-    chosen = {row.recording_id: row for rows in parts.values() for row in rows}
-    used = table.with_rows([*(chosen[row.recording_id] for row in table.rows if row.recording_id in chosen), *beside])
+    chosen = {row.recording_id: row for rows in splits.values() for row in rows}
+    used = table.with_rows(
+        [*(chosen[row.recording_id] for row in table.rows if row.recording_id in chosen), *auxiliary_rows]
+    )
     recipe = Recipe(
         rate_hz=rate_hz,
         window_s=window_s,
         overlap_s=config.overlap_s,
-        take=config.take,
+        clip_selection=config.clip_selection,
         n_clips=config.n_clips,
-        fill=config.fill,
+        pad_mode=config.pad_mode,
         **config.cleaning.model_dump(),
     )
     folder = (clips_folder or table.folder / "clips") / _digest([recipe.as_json(), config.seed])
     cleaner = open_cleaner(recipe.cleaning, store.folder)
     prepare(used, folder, recipe, seed=config.seed, n_workers=usable_cores(), cleaner=cleaner, wait_s=WAIT_S)
     clips = Clips(folder)
-    return _examples(clips, used, parts, classes, species_of(beside), config, warnings)
+    return _label_clips(clips, used, splits, classes, species_of(auxiliary_rows), config, warnings)
 
 
 def _check_crop(config: DataConfig) -> None:
     """Raise `InputError` if crops are to be drawn from anything but whole recordings."""
-    if config.crop == "random" and (config.take != "all" or config.overlap_s or config.by_clip):
+    if config.crop == "random" and (config.clip_selection != "all" or config.overlap_s or config.random_clip_split):
         raise InputError(
-            f"data.crop=random draws from whole recordings: expected data.take=all, data.overlap_s=0 and "
-            f"data.by_clip=false, got {config.take}, {config.overlap_s:g} and {str(config.by_clip).lower()}."
+            f"data.crop=random draws from whole recordings: expected data.clip_selection=all, data.overlap_s=0 and "
+            f"data.random_clip_split=false, got {config.clip_selection}, {config.overlap_s:g} and "
+            f"{str(config.random_clip_split).lower()}."
         )
 
 
-def _prepared_examples(table: RecordingsTable, config: DataConfig, *, rate_hz: int, window_s: float) -> Examples:
+def _read_prepared_clips(table: RecordingsTable, config: DataConfig, *, rate_hz: int, window_s: float) -> LabeledClips:
     """Take the clips that `dawnchorus prepare` wrote to the table's folder, as they are."""
     clips = Clips(table.folder)
     _check_shape(clips, rate_hz=rate_hz, window_s=window_s)
@@ -139,25 +142,26 @@ def _prepared_examples(table: RecordingsTable, config: DataConfig, *, rate_hz: i
             f"they are of, or leave data.auxiliary out."
         )
     with_clips = set(clips.index["recording_id"].to_pylist())
-    parts = {
-        name: [row for row in rows if row.recording_id in with_clips] for name, rows in _parts(table, config).items()
+    splits = {
+        name: [row for row in rows if row.recording_id in with_clips]
+        for name, rows in _assign_splits(table, config).items()
     }
-    classes = _classes(parts["train"], config)
+    classes = _classes(splits["train"], config)
     warnings = (
-        *_unlabelled(table),
+        *_warn_unlabelled(table),
         *_species_without_clips(table, with_clips),
-        *_warnings(parts["train"], classes),
-        *_leak_warnings(parts),
+        *_warnings(splits["train"], classes),
+        *_leak_warnings(splits),
         *_unused_options(clips, config),
     )
-    chosen = {row.recording_id for rows in parts.values() for row in rows}
+    chosen = {row.recording_id for rows in splits.values() for row in rows}
     used = table.with_rows(row for row in table.rows if row.recording_id in chosen)
-    return _examples(clips, used, parts, classes, (), config, warnings)
+    return _label_clips(clips, used, splits, classes, (), config, warnings)
 
 
 def _check_shape(clips: Clips, *, rate_hz: int, window_s: float) -> None:
     """Raise `InputError` if the clips are not what the network takes."""
-    if (clips.rate_hz, clips.n_window) != (rate_hz, round(window_s * rate_hz)):
+    if (clips.rate_hz, clips.window_samples) != (rate_hz, round(window_s * rate_hz)):
         raise InputError(
             f"{clips.folder}: expected clips of {window_s:g} s at {rate_hz} Hz for this model, found clips of "
             f"{clips.window_s:g} s at {clips.rate_hz} Hz. Prepare others with `dawnchorus prepare --rate {rate_hz} "
@@ -190,16 +194,18 @@ def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _parts(table: RecordingsTable, config: DataConfig) -> dict[str, list[RecordingRow]]:
+def _assign_splits(table: RecordingsTable, config: DataConfig) -> dict[str, list[RecordingRow]]:
     """Return the recordings for training and for validation; unlabelled ones are in neither."""
     table = table.with_rows(row for row in table.rows if not row.is_unlabelled)
     named = {row.split for row in table.rows if row.split}
     if not named:
         raise InputError(f"{table.folder}: the recordings are not split yet. Run `dawnchorus data split` first.")
-    if config.fold is not None:
-        fold = f"fold{config.fold}"
+    if config.validation_fold is not None:
+        fold = f"fold{config.validation_fold}"
         if fold not in named:
-            raise InputError(f"data.fold: expected one of {', '.join(sorted(named))}, got {config.fold}.")
+            raise InputError(
+                f"data.validation_fold: expected one of {', '.join(sorted(named))}, got {config.validation_fold}."
+            )
         others = [row for row in table.rows if row.split and row.split != fold]
         return {"train": others, "validation": [row for row in table.rows if row.split == fold]}
     train = [row for row in table.rows if row.split == "train"]
@@ -207,7 +213,7 @@ def _parts(table: RecordingsTable, config: DataConfig) -> dict[str, list[Recordi
     if not train:
         raise InputError(
             f"{table.folder}: no recording is in the part 'train'; its parts are {', '.join(sorted(map(str, named)))}. "
-            f"Name a fold with data.fold=0, or split again with `dawnchorus data split`."
+            f"Name a fold with data.validation_fold=0, or split again with `dawnchorus data split`."
         )
     if not validation and config.validation:
         shares = {"train": 1 - config.validation, "validation": config.validation}
@@ -218,13 +224,13 @@ def _parts(table: RecordingsTable, config: DataConfig) -> dict[str, list[Recordi
 
 
 def _classes(rows: Sequence[RecordingRow], config: DataConfig) -> tuple[str, ...]:
-    found = species_of(rows)
-    missing = sorted(set(config.classes or ()) - set(found))
+    species = species_of(rows)
+    missing = sorted(set(config.classes or ()) - set(species))
     if missing:
         raise InputError(
             f"data.classes: no recording for training has {', '.join(missing)}. Add recordings, or leave it out."
         )
-    classes = tuple(config.classes or found)
+    classes = tuple(config.classes or species)
     if not classes:
         raise InputError(f"{config.path}: expected at least one species to learn, found none.")
     if len(classes) == 1 and config.auxiliary is None and not any(_may_be_without(row, classes[0]) for row in rows):
@@ -232,19 +238,19 @@ def _classes(rows: Sequence[RecordingRow], config: DataConfig) -> tuple[str, ...
     return classes
 
 
-def _unlabelled(table: RecordingsTable) -> tuple[str, ...]:
-    """Return a warning if there are recordings of which nobody said what is in them."""
-    found = [row.recording_id for row in table.rows if row.is_unlabelled]
-    if not found:
+def _warn_unlabelled(table: RecordingsTable) -> tuple[str, ...]:
+    """Return a warning if there are unlabelled recordings."""
+    unlabelled = [row.recording_id for row in table.rows if row.is_unlabelled]
+    if not unlabelled:
         return ()
     return (
-        f"{len(found)} of {len(table.rows)} recordings are unlabelled ({', '.join(found[:3])}...) and left out: nobody "
-        f"said what is in them.",
+        f"{len(unlabelled)} of {len(table.rows)} recordings are unlabelled ({', '.join(unlabelled[:3])}...) and left "
+        f"out: nobody said what is in them.",
     )
 
 
 def _may_be_without(row: RecordingRow, name: str) -> bool:
-    """Return True if some of the recording may be learned from as being without the species."""
+    """Return True if some of the recording may be trained on as a negative example of the species."""
     if row.kind == "background":
         return not row.absent or name in row.absent
     return row.is_annotated or row.scientific_name not in (None, name)
@@ -257,28 +263,28 @@ def _no_background(path: str | Path, name: str) -> InputError:
     )
 
 
-def _beside(table: RecordingsTable, config: DataConfig, classes: Sequence[str]) -> list[RecordingRow]:
+def _auxiliary_rows(table: RecordingsTable, config: DataConfig, classes: Sequence[str]) -> list[RecordingRow]:
     """Return recordings of auxiliary species, and background; none that the data set itself has."""
     if config.auxiliary is None:
         return []
     other = read_table(Path(config.auxiliary))
     own = {row.recording_id: row for row in table.rows}
-    sounds = {row.sound_hash for row in table.rows if row.sound_hash}
-    found = [
+    own_hashes = {row.sound_hash for row in table.rows if row.sound_hash}
+    auxiliary = [
         replace(row, path=str(other.file(row).absolute()), split="train")
         for row in other.rows
         if (row.kind == "background" or (row.scientific_name is not None and row.scientific_name not in classes))
-        and row.sound_hash not in sounds
+        and row.sound_hash not in own_hashes
         and not (row.recording_id in own and is_same_recording(row, own[row.recording_id]))
     ]
     # Another recording of the same name in the two data sets is another recording.
-    found = [
+    auxiliary = [
         replace(row, recording_id=f"{row.recording_id}#{row.content_hash}") if row.recording_id in own else row
-        for row in found
+        for row in auxiliary
     ]
-    if not any(row.scientific_name for row in found):
+    if not any(row.scientific_name for row in auxiliary):
         raise InputError(f"data.auxiliary: {config.auxiliary} has no recordings of other species.")
-    return found
+    return auxiliary
 
 
 def _warnings(rows: Sequence[RecordingRow], classes: Sequence[str]) -> Iterator[str]:
@@ -289,48 +295,48 @@ def _warnings(rows: Sequence[RecordingRow], classes: Sequence[str]) -> Iterator[
             f"{len(alone)} species have one recording to learn from ({', '.join(alone[:5])}...): what the model knows "
             f"of them may be that recording's, and cannot be validated."
         )
-    beside = Counter(name for row in rows for name in row.secondary if name not in classes)
-    if beside:
-        named = ", ".join(f"{name} ({n})" for name, n in beside.most_common(5))
+    untrained = Counter(name for row in rows for name in row.secondary if name not in classes)
+    if untrained:
+        named = ", ".join(f"{name} ({n})" for name, n in untrained.most_common(5))
         yield (
-            f"{len(beside)} species are only secondary ones of recordings ({named}...) and are not learned: give them "
-            f"recordings or marks of their own."
+            f"{len(untrained)} species are only secondary ones of recordings ({named}...) and are not learned: give "
+            f"them recordings or marks of their own."
         )
 
 
-def _leak_warnings(parts: Mapping[str, Sequence[RecordingRow]]) -> Iterator[str]:
+def _leak_warnings(splits: Mapping[str, Sequence[RecordingRow]]) -> Iterator[str]:
     """Yield a warning if recordings to validate on are related to some for training."""
-    part_of = {row.recording_id: part for part, rows in parts.items() for row in rows}
-    leaks = list(find_leaks([row for rows in parts.values() for row in rows], lambda row: part_of[row.recording_id]))
+    split_of = {row.recording_id: split for split, rows in splits.items() for row in rows}
+    leaks = list(find_leaks([row for rows in splits.values() for row in rows], lambda row: split_of[row.recording_id]))
     if leaks:
         names = {row.recording_id for leak in leaks for row in (leak.first, leak.second)}
-        n_related = sum(part_of[name] == "validation" for name in names)
+        n_related = sum(split_of[name] == "validation" for name in names)
         first = leaks[0]
         yield (
-            f"{n_related} of {len(parts['validation'])} recordings to validate on belong together with some for "
+            f"{n_related} of {len(splits['validation'])} recordings to validate on belong together with some for "
             f"training ({first.first.recording_id} and {first.second.recording_id}: {first.relation}...), so that "
             f"validation flatters. Split again with `dawnchorus data split`."
         )
 
 
-def _examples(
+def _label_clips(
     clips: Clips,
     table: RecordingsTable,
-    parts: dict[str, list[RecordingRow]],
+    splits: dict[str, list[RecordingRow]],
     classes: tuple[str, ...],
-    beside: Sequence[str],
+    auxiliary_species: Sequence[str],
     config: DataConfig,
     warnings: tuple[str, ...],
-) -> Examples:
+) -> LabeledClips:
     rows = {row.recording_id: row for row in table.rows}
-    part_of = {row.recording_id: part for part, members in parts.items() for row in members}
+    split_of = {row.recording_id: split for split, members in splits.items() for row in members}
     number_of = {name: k for k, name in enumerate(rows)}
     index = {k: clip for k, clip in enumerate(clips.index.to_pylist()) if clip["recording_id"] in rows}
-    number = {name: k for k, name in enumerate([*classes, *beside])}
+    number = {name: k for k, name in enumerate([*classes, *auxiliary_species])}
     targets = np.zeros((len(clips), len(number)), np.float32)
     presence = Presence(tuple(number), secondary=config.secondary_rule)
     present = np.full(targets.shape, NOT_KNOWN, np.int8)
-    target_between = partial(_target_between, tuple(rows.values()), presence, number, config.secondary)
+    target_between = partial(_target_between, tuple(rows.values()), presence, number, config.secondary_target)
     recordings = np.full(len(clips), -1, np.int64)
     chosen: dict[str, list[int]] = {"train": [], "validation": [], "background": []}
     for k, clip in index.items():
@@ -338,14 +344,14 @@ def _examples(
         recordings[k] = number_of[row.recording_id]
         present[k] = presence.between(row, clip["start_s"], clip["end_s"])
         targets[k] = target_between(int(recordings[k]), clip["start_s"], clip["end_s"])
-        part = part_of[row.recording_id]
-        if row.kind == "background" and part == "train":
+        split = split_of[row.recording_id]
+        if row.kind == "background" and split == "train":
             chosen["background"].append(k)
         has_own = bool((targets[k] > 0).any())
         # One class has no other to be told from: recordings of other species are what it is not.
         if has_own or row.kind != "focal" or row.is_annotated or len(number) == 1:
-            chosen[part].append(k)
-    loud = {part: [k for k in members if np.abs(clips.samples(k)).max() > SILENT] for part, members in chosen.items()}
+            chosen[split].append(k)
+    loud = {split: [k for k in members if np.abs(clips.samples(k)).max() > SILENT] for split, members in chosen.items()}
     n_silent = len(chosen["train"]) - len(loud["train"])
     if not loud["train"]:
         raise InputError(f"{table.folder}: all {n_silent} clips for training are silent. Run `dawnchorus data check`.")
@@ -359,19 +365,21 @@ def _examples(
         )
     if len(number) == 1 and not (targets[loud["train"]] == 0).any():
         raise _no_background(table.folder, classes[0])
-    if config.by_clip:
+    if config.random_clip_split:
         every = np.random.default_rng(config.seed).permutation(loud["train"] + loud["validation"])
         n_validation = round(len(every) * (config.validation or 0.2))
         loud = {**loud, "train": sorted(every[n_validation:].tolist()), "validation": every[:n_validation].tolist()}
-        heard = {index[k]["recording_id"] for k in loud["train"]}
-        part_of |= dict.fromkeys(heard, "train")  # whole recordings are kept back no more
+        with_train_clips = {index[k]["recording_id"] for k in loud["train"]}
+        split_of |= dict.fromkeys(with_train_clips, "train")  # whole recordings are no longer held out
     crops: dict[int, WholeRecording] = {}
     if config.crop == "random":
         loud["train"] = _one_clip_each(loud["train"], recordings, targets)
         whole = clips.whole_recordings()
         crops = {k: whole[index[k]["recording_id"]] for k in loud["train"]}
-    about = [[row.recording_id, row.sound_hash, row.scientific_name, part_of[row.recording_id]] for row in table.rows]
-    return Examples(
+    identity = [
+        [row.recording_id, row.sound_hash, row.scientific_name, split_of[row.recording_id]] for row in table.rows
+    ]
+    return LabeledClips(
         clips=clips,
         classes=classes,
         targets=targets,
@@ -382,9 +390,9 @@ def _examples(
         backgrounds=np.array(loud["background"], np.int64),
         crops=crops,
         target_between=target_between,
-        n_auxiliary=len(beside),
-        rows=tuple(replace(row, split=part_of[row.recording_id]) for row in table.rows),
-        fingerprint=_digest(about),
+        n_auxiliary=len(auxiliary_species),
+        rows=tuple(replace(row, split=split_of[row.recording_id]) for row in table.rows),
+        fingerprint=_digest(identity),
         warnings=warnings,
     )
 
@@ -417,22 +425,22 @@ def _target_between(
     return target
 
 
-class ClipData(Dataset[tuple[Tensor, Tensor, int]]):
+class ClipDataset(Dataset[tuple[Tensor, Tensor, int]]):
     """Input, target and number of each clip of a part; the input is its sound, or features that are fixed."""
 
-    def __init__(self, examples: Examples, members: IntArray, features: FloatArray | None) -> None:
+    def __init__(self, examples: LabeledClips, members: IntArray, features: FloatArray | None) -> None:
         self._examples, self._members, self._features = examples, members, features
 
     def __len__(self) -> int:
         return len(self._members)
 
-    def __getitem__(self, place: int) -> tuple[Tensor, Tensor, int]:
-        k = int(self._members[place])
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
+        k = int(self._members[index])
         own = self._examples.clips.samples(k) if self._features is None else self._features[k]
         return torch.from_numpy(np.array(own)), torch.from_numpy(self._examples.targets[k]), k
 
 
-class Batches(Sampler[list[int]]):
+class DistributedBatchSampler(Sampler[list[int]]):
     """The batches of an epoch, the same in every process; each process takes its own share of every batch.
 
     With `weights` [clips], `n` clips are drawn with replacement in their proportion; otherwise each of `n` comes once.
@@ -476,34 +484,37 @@ def rank_share(batch: list[Item]) -> list[Item]:
     return batch[rank::n_ranks]
 
 
-def draw_weights(examples: Examples, *, draw: str, balance: float, auxiliary_share: float) -> tuple[int, Tensor | None]:
+def sampling_weights(
+    examples: LabeledClips, *, sampling: str, class_balance: float, auxiliary_share: float
+) -> tuple[int, Tensor | None]:
     """Return the number of clips of an epoch, and the weight of each clip [clips]; None where each comes once.
 
-    `balance` 1 gives every class the same weight, 0 every recording (or clip); in between, the class's number to the
-    power of -balance. Within a recording, three tenths of its weight go to all clips alike and the rest to loud ones.
+    `class_balance` 1 gives every class the same weight, 0 every recording (or clip); in between, the class's number to
+    the power of -class_balance. Within a recording, three tenths of its weight go to all clips alike and the rest to
+    loud ones.
     """
     members = examples.train
     targets = examples.targets[members] > 0.5
     recordings = examples.recordings[members]
-    if draw == "clips" and not balance and not examples.n_auxiliary:
+    if sampling == "clips" and not class_balance and not examples.n_auxiliary:
         return len(members), None
-    if draw == "recordings":
+    if sampling == "recordings":
         weights = _loud_shares(examples, members, recordings)
         n = len(np.unique(recordings))
     else:
         weights, n = np.ones(len(members), np.float64), len(members)
     counts = (targets * weights[:, None]).sum(0).clip(min=1e-9)
-    weights = weights * np.where(targets, counts**-balance, 0).max(1)
+    weights = weights * np.where(targets, counts**-class_balance, 0).max(1)
     weights[~targets.any(1)] = weights[targets.any(1)].mean() if targets.any() else 1.0
     if examples.n_auxiliary:
-        is_beside = targets[:, -examples.n_auxiliary :].any(1)
-        for part, share in ((is_beside, auxiliary_share), (~is_beside, 1 - auxiliary_share)):
-            weights[part] *= share / weights[part].sum()
-        n = round(n * (~is_beside).mean() / (1 - auxiliary_share)) if draw == "clips" else n
+        is_auxiliary = targets[:, -examples.n_auxiliary :].any(1)
+        for of_kind, share in ((is_auxiliary, auxiliary_share), (~is_auxiliary, 1 - auxiliary_share)):
+            weights[of_kind] *= share / weights[of_kind].sum()
+        n = round(n * (~is_auxiliary).mean() / (1 - auxiliary_share)) if sampling == "clips" else n
     return max(n, 1), torch.from_numpy(weights)
 
 
-def _loud_shares(examples: Examples, members: IntArray, recordings: IntArray) -> npt.NDArray[np.float64]:
+def _loud_shares(examples: LabeledClips, members: IntArray, recordings: IntArray) -> npt.NDArray[np.float64]:
     """Return each clip's share of its recording's weight [clips]; loudness is that of the first difference, in dB."""
     levels = np.array([np.mean(np.diff(examples.clips.samples(k)) ** 2) for k in members.tolist()])
     loud_db = 10 * np.log10(levels + 1e-12)

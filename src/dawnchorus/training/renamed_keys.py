@@ -1,0 +1,58 @@
+"""Configuration keys of runs and recipes written before 2026-12, with their names today."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+RENAMED_KEYS: dict[str, dict[str, str]] = {
+    "data": {
+        "take": "clip_selection",
+        "fill": "pad_mode",
+        "secondary": "secondary_target",
+        "by_clip": "random_clip_split",
+        "fold": "validation_fold",
+    },
+    "optimizer": {"head_lr": "head_lr_multiplier"},
+    "augment": {
+        "shift": "time_roll",
+        "band_shift": "freq_shift",
+        "band_masks": "freq_masks",
+        "band_mask_share": "freq_mask_share",
+        "cutouts": "n_cutouts",
+    },
+    "trainer": {
+        "steps": "min_steps",
+        "batch": "batch_size",
+        "draw": "sampling",
+        "balance": "class_balance",
+        "clip_gradient": "gradient_clip_val",
+    },
+    "tracker": {"address": "uri"},
+    "model": {"cautious": "init_from_backbone_mean", "own_classes": "init_from_backbone"},
+    "model.mel": {"n_hop": "hop_length", "n_bands": "n_mels", "level": "compression", "normalise": "normalize"},
+}
+"""By group: old key and new key."""
+
+
+def rename_keys(fields: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Return the fields in their order, with the keys in `names` renamed."""
+    return {names.get(key, key): value for key, value in fields.items()}
+
+
+def with_current_keys(config: Mapping[str, Any], group: str = "") -> dict[str, Any]:
+    """Return a run's configuration, or a bundle's recipe, with the keys of today."""
+    renamed = rename_keys(config, RENAMED_KEYS.get(group, {}))
+    if group == "model.mel" and renamed.get("normalize") == "image":
+        renamed["normalize"] = "imagenet"
+    for name, value in renamed.items():
+        if isinstance(value, Mapping):
+            renamed[name] = with_current_keys(value, f"{group}.{name}".lstrip("."))
+    return renamed
+
+
+def current_key(key: str) -> str | None:
+    """Return the name today of a dotted key such as `trainer.batch`; None for one that was never renamed."""
+    group, _, name = key.rpartition(".")
+    renamed = RENAMED_KEYS.get(group, {}).get(name)
+    return None if renamed is None else f"{group}.{renamed}"
