@@ -24,7 +24,9 @@ def measure() -> dict[str, Any]:
         for n in (1, 2, 4):
             lanes = str(max(usable_cores() // n, 1))
             options = ["--database", database.url, "--files", f"{scratch}/files", "--workers", lanes]
-            servers = [Server(Path(scratch, f"server-{n}-{k}"), *options, "--proxy", "127.0.0.1") for k in range(n)]
+            servers = [
+                Server(Path(scratch, f"server-{n}-{k}"), *options, "--trusted-proxy", "127.0.0.1") for k in range(n)
+            ]
             with ExitStack() as stack:
                 stack.enter_context(serving(*servers))
                 address = stack.enter_context(nginx(Path(scratch, f"nginx-{n}"), *servers))

@@ -31,7 +31,7 @@ def measure() -> dict[str, Any]:
                 ("audio", (f"{path.parent.name}/{path.name}", path.read_bytes()))
                 for path in sorted((birds / "clips").glob("*/*.*"))
             ]
-            client.post("/api/v1/lessons", files=files, data={"new_class": "yes"}).raise_for_status()
+            client.post("/api/v1/training-data", files=files, data={"new_class": "yes"}).raise_for_status()
             _retrained(client)  # makes what later ones find made
             load(server.port, body(), n_clients=N_CLIENTS, seconds=2)
             for _ in range(N_RETRAININGS):
@@ -50,7 +50,7 @@ def measure() -> dict[str, Any]:
 
 def _retrained(client: httpx.Client) -> None:
     """Retrain, for comparison only, and wait for its end."""
-    job = client.post("/api/v1/retrain", json={"by_hand": True}).json()
+    job = client.post("/api/v1/retrain", json={"require_approval": True}).json()
     with client.stream("GET", job["events"], timeout=None) as stream:
         for _ in stream.iter_lines():
             continue

@@ -146,7 +146,7 @@ def measure() -> dict[str, Any]:
         models: dict[str, str | Path] = {"birdnet": "birdnet", "small": _small_model(Path(scratch))}
         servers = {"seed": (5870, [sys.executable, "-c", SEED, "5870"])}
         for k, (name, model) in enumerate(models.items()):
-            options = ["--data", f"{scratch}/{name}", "--model", str(model), "--port", str(5871 + k)]
+            options = ["--data-dir", f"{scratch}/{name}", "--model", str(model), "--port", str(5871 + k)]
             servers[name] = (5871 + k, [sys.executable, "-m", "dawnchorus", "serve", *options])
         processes = [
             subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

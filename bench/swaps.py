@@ -56,7 +56,17 @@ def measure() -> dict[str, Any]:
         soundfile.write(sound, np.full(16_000, 0.25, np.float32), 16_000)
         data = Path(scratch, "server")
         _register(data, one, two)
-        command = ["-m", "dawnchorus", "serve", "--data", str(data), "--model", str(one.folder), "--port", str(PORT)]
+        command = [
+            "-m",
+            "dawnchorus",
+            "serve",
+            "--data-dir",
+            str(data),
+            "--model",
+            str(one.folder),
+            "--port",
+            str(PORT),
+        ]
         log = Path(scratch, "log").open("wb")
         process = subprocess.Popen([sys.executable, *command], stdout=log, stderr=log)
         try:

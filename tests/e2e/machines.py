@@ -49,7 +49,7 @@ class Server:
             "serve",
             "--port",
             str(self.port),
-            "--data",
+            "--data-dir",
             str(data),
         ]
         self._command += map(str, options)

@@ -41,7 +41,7 @@ def main(folder: Path, lessons: Path, models: Path) -> dict[str, object]:
     server = Server(folder / "server", "--models-folder", models)
     with serving(server), server.client() as client:
         files = [("audio", (f"{p.parent.name}/{p.name}", p.read_bytes())) for p in sorted(lessons.glob("*/*.*"))]
-        taken = client.post("/api/v1/lessons", files=files, data={"new_class": "yes"}).json()["n_taken"]
+        taken = client.post("/api/v1/training-data", files=files, data={"new_class": "yes"}).json()["n_accepted"]
         job = client.post("/api/v1/retrain").json()["id"]
         until = time.monotonic() + 400
         while (row := client.get(f"/api/v1/jobs/{job}").json())["status"] in ("queued", "running"):

@@ -22,7 +22,7 @@ from dawnchorus.server.settings import Settings
 
 pytestmark = pytest.mark.ops
 
-PAGES = ("/", "/history", "/review", "/teach", "/models", "/system", "/docs", "/login")
+PAGES = ("/", "/history", "/review", "/training", "/models", "/system", "/docs", "/login")
 
 REFUSED = "the server responded with a status of 422"
 """Chromium's word for an upload that is refused, which pages show in their own words."""
@@ -70,7 +70,7 @@ def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way
 ) -> None:
     page.goto("/")
     page.set_input_files("#audio", dawn)
-    page.get_by_role("button", name="Which birds?").click()
+    page.get_by_role("button", name="Identify", exact=True).click()
     page.wait_for_url("**/recordings/*")
     expect(page.get_by_role("heading", level=1)).to_contain_text("Common Cuckoo and")
     for species in ("Great Tit", "Willow Tit", "Boreal Owl"):
@@ -90,7 +90,7 @@ def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way
     card = page.locator(".card", has_text="Willow Tit").first
     card.get_by_role("combobox").fill("Marsh Tit")
     card.get_by_role("button", name="Save").click()
-    expect(card.get_by_text("noted")).to_be_visible()
+    expect(card.get_by_text("saved")).to_be_visible()
     cuckoo = page.locator(".card", has_text="Common Cuckoo").first
     cuckoo.get_by_role("button", name="Right").click()
     expect(cuckoo.get_by_role("button", name="Right")).to_have_attribute("aria-pressed", "true")
@@ -103,46 +103,46 @@ def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way
     before = page.get_by_role("article").count()
     page.keyboard.press("j")
     page.keyboard.press("y")
-    expect(page.get_by_role("article").first.get_by_text("noted")).to_be_visible()
+    expect(page.get_by_role("article").first.get_by_text("saved")).to_be_visible()
     page.reload()
     expect(page.get_by_role("article")).to_have_count(before - 1)
 
     # teach, species by species
-    page.goto("/teach")
+    page.goto("/training")
     for folder in sorted({path.parent for path in lessons}):
         page.get_by_label("Species (empty").fill(folder.name)
-        page.set_input_files("#lessons", sorted(folder.iterdir()))
+        page.set_input_files("#recordings", sorted(folder.iterdir()))
         if folder.name == "noise":
             with page.expect_navigation():
                 page.get_by_role("button", name="Send", exact=True).click()
             continue
         page.get_by_role("button", name="Send", exact=True).click()
-        questions = page.get_by_role("group", name="Names that no class has")
+        questions = page.get_by_role("group", name="Unknown names")
         expect(questions.get_by_role("listitem")).to_have_count(1, timeout=60_000)
         questions.get_by_label("This is a new class").check()
         with page.expect_navigation():
             questions.get_by_role("button", name="Send these again").click()
-        expect(page.get_by_role("heading", name="What there is to learn from")).to_be_visible()
+        expect(page.get_by_role("heading", name="Training data")).to_be_visible()
     expect(page.get_by_role("row").filter(has_text="Synthetic Bird 001")).to_contain_text("8")
 
     # retrain, and see it go on
-    page.get_by_label("Rounds").fill("40")
-    page.get_by_label("I decide about the new model").check()
+    page.get_by_label("Minimum epochs").fill("40")
+    page.get_by_label("Require my approval").check()
     page.get_by_role("button", name="Retrain").click()
-    expect(page.locator("[data-stage]")).to_contain_text(re.compile(r"round \d+ of \d+"), timeout=120_000)
-    expect(page.get_by_role("img", name="Loss by round")).to_be_visible()
-    expect(page.get_by_role("heading", name="The new model against the old")).to_be_visible(timeout=120_000)
-    expect(page.get_by_text("It waits for your decision: too few held-out recordings")).to_be_visible()
-    expect(page.get_by_role("row").filter(has_text="Synthetic Bird 001").nth(1)).to_contain_text("does not know it")
+    expect(page.locator("[data-stage]")).to_contain_text(re.compile(r"epoch \d+ of \d+"), timeout=120_000)
+    expect(page.get_by_role("img", name="Loss by epoch")).to_be_visible()
+    expect(page.get_by_role("heading", name="New and previous model")).to_be_visible(timeout=120_000)
+    expect(page.get_by_text("The new model requires your approval: too few held-out recordings")).to_be_visible()
+    expect(page.get_by_role("row").filter(has_text="Synthetic Bird 001").nth(1)).to_contain_text("no class")
     if SCREENSHOTS:
         _take_pictures(browser, server, Path(SCREENSHOTS))
 
     # promote it, and identify again
-    page.get_by_role("button", name="Promote it").click()
+    page.get_by_role("button", name="Activate", exact=True).click()
     expect(page.get_by_role("button", name="Roll back")).to_be_visible()
     page.goto("/")
     page.set_input_files("#audio", next(path for path in lessons if "ficta001" in path.name))
-    page.get_by_role("button", name="Which birds?").click()
+    page.get_by_role("button", name="Identify", exact=True).click()
     page.wait_for_url("**/recordings/*")
     expect(page.get_by_role("heading", level=1)).to_contain_text("Synthetic Bird 001")
 
@@ -154,13 +154,13 @@ def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way
     expect(page.locator("footer")).to_contain_text("birdnet 2.4")
     page.goto("/")
     page.set_input_files("#audio", next(path for path in lessons if "ficta001" in path.name))
-    page.get_by_role("button", name="Which birds?").click()
+    page.get_by_role("button", name="Identify", exact=True).click()
     page.wait_for_url("**/recordings/*")
     expect(page.get_by_role("heading", level=1)).not_to_contain_text("Synthetic")
 
     # remove it, when all of it is there: pictures of what is gone are not found
     page.wait_for_load_state("networkidle")
-    page.get_by_role("button", name="Remove").click()
+    page.get_by_role("button", name="Delete").click()
     page.wait_for_url("**/history")
     expect(page.locator("main")).not_to_contain_text("Avis_ficta")
 
@@ -190,7 +190,7 @@ def test_every_page_is_accessible_and_fits(browser: Browser, server: str, dawn: 
     page = context.new_page()
     page.goto("/")
     page.set_input_files("#audio", dawn)
-    page.get_by_role("button", name="Which birds?").click()
+    page.get_by_role("button", name="Identify", exact=True).click()
     page.wait_for_url("**/recordings/*")
     for place in ("", *PAGES):
         if place:
@@ -207,7 +207,7 @@ def test_the_microphone_is_heard(page: Page) -> None:
     page.get_by_role("button", name="Record from the microphone").click()
     expect(page.get_by_text("Recording…")).to_be_visible()
     page.wait_for_timeout(2_500)
-    page.get_by_role("button", name="Stop").click()
+    page.get_by_role("button", name="Stop and identify").click()
     page.wait_for_url("**/recordings/*")
     expect(page.locator("main")).to_contain_text("microphone 20")
 
@@ -216,7 +216,7 @@ def test_names_run_no_scripts(page: Page, dawn: Path) -> None:
     page.goto("/")
     name = '<img src=x onerror="document.title=1">.wav'
     page.set_input_files("#audio", {"name": name, "mimeType": "audio/wav", "buffer": dawn.read_bytes() + b"1"})
-    page.get_by_role("button", name="Which birds?").click()
+    page.get_by_role("button", name="Identify", exact=True).click()
     page.wait_for_url("**/recordings/*")
     expect(page.locator("main")).to_contain_text("onerror")
     script = "<script>document.title=1</script>"
@@ -226,8 +226,8 @@ def test_names_run_no_scripts(page: Page, dawn: Path) -> None:
     assert page.request.put(review, data=said).ok
     card.get_by_role("combobox").fill(script)
     card.get_by_role("button", name="Save").click()
-    expect(page.get_by_text("noted")).to_be_visible()
-    for place in ("/", "/history", "/teach", "/review"):
+    expect(page.get_by_text("saved")).to_be_visible()
+    for place in ("/", "/history", "/training", "/review"):
         page.goto(place)
         assert "Dawn Chorus" in page.title()
 
@@ -235,7 +235,7 @@ def test_names_run_no_scripts(page: Page, dawn: Path) -> None:
 def test_review_asks_back_for_an_unknown_name(browser: Browser, server: str, dawn: Path) -> None:
     page = browser.new_page(base_url=server)
     sound = {"name": dawn.name, "mimeType": "audio/wav", "buffer": dawn.read_bytes() + b"2"}
-    kept = page.request.post("/api/v1/identify?keep=true", multipart={"audio": sound})
+    kept = page.request.post("/api/v1/identify?store=true", multipart={"audio": sound})
     assert kept.ok
     recording = page.request.get("/api/v1/recordings").json()["recordings"][0]["sha256"]
     page.goto("/review")
@@ -250,7 +250,7 @@ def test_review_asks_back_for_an_unknown_name(browser: Browser, server: str, daw
     expect(card.get_by_text("'Parus invented': no such class")).to_be_visible()
     card.get_by_label("This is a new class").check()
     card.get_by_role("button", name="Save").click()
-    expect(card.get_by_text("noted")).to_be_visible()
+    expect(card.get_by_text("saved")).to_be_visible()
     page.wait_for_load_state("networkidle")
     assert page.request.delete(f"/api/v1/recordings/{recording}").ok
     page.context.close()
@@ -272,7 +272,7 @@ def test_the_charts_of_the_system_keep_current_and_can_be_read_by_pointer_and_ke
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
         page.goto("/system")
-        expect(page.get_by_text("Nothing was identified yet.")).to_be_visible()
+        expect(page.get_by_text("No identifications yet.")).to_be_visible()
         charts = page.locator(".chart")
         expect(charts.first).to_be_hidden()
         for k in range(25):
@@ -323,22 +323,22 @@ def test_the_charts_of_the_system_keep_current_and_can_be_read_by_pointer_and_ke
 def test_flat_files_are_taught_by_their_names(browser: Browser, level_bundle: Bundle, tmp_path: Path) -> None:
     with running(Settings(model=level_bundle.folder, data=tmp_path / "server")) as client:
         page = browser.new_page(base_url=str(client.base_url))
-        page.goto("/teach")
+        page.goto("/training")
         names = ("Loud Bird1.wav", "New Recording 3.wav")
         sounds = [
             {"name": name, "mimeType": "audio/wav", "buffer": _steady_sound(0.1 + 0.1 * k)}
             for k, name in enumerate(names)
         ]
-        page.set_input_files("#lessons", sounds)  # type: ignore[arg-type]
+        page.set_input_files("#recordings", sounds)  # type: ignore[arg-type]
         page.get_by_role("button", name="Send", exact=True).click()
-        expect(page.get_by_text("1 taken, 1 refused")).to_be_visible()
-        expect(page.get_by_role("listitem").filter(has_text="Loud Bird1.wav")).to_contain_text("taken, Loud Bird")
+        expect(page.get_by_text("1 accepted, 1 rejected")).to_be_visible()
+        expect(page.get_by_role("listitem").filter(has_text="Loud Bird1.wav")).to_contain_text("accepted, Loud Bird")
         expect(page.get_by_role("listitem").filter(has_text="New Recording")).to_contain_text("names its species")
         # a name that no class has is asked about, although nothing was taken
         page.get_by_label("Species (empty").fill("Lod Bird")
-        page.set_input_files("#lessons", sounds[1:])  # type: ignore[arg-type]
+        page.set_input_files("#recordings", sounds[1:])  # type: ignore[arg-type]
         page.get_by_role("button", name="Send", exact=True).click()
-        questions = page.get_by_role("group", name="Names that no class has")
+        questions = page.get_by_role("group", name="Unknown names")
         expect(questions.get_by_role("listitem")).to_contain_text("Did you mean")
         page.context.close()
 
@@ -359,15 +359,15 @@ def test_what_fails_is_said_and_nothing_is_lost(browser: Browser, server: str) -
     page = browser.new_page(base_url=server)
     page.goto("/")
     page.set_input_files("#audio", {"name": "x.wav", "mimeType": "audio/wav", "buffer": b"no sound"})
-    page.get_by_role("button", name="Which birds?").click()
+    page.get_by_role("button", name="Identify", exact=True).click()
     expect(page.get_by_role("status").filter(has_text="not a sound file")).to_be_visible()
-    page.goto("/teach")
+    page.goto("/training")
     page.get_by_label("Species (empty").fill("Parus major")
-    page.set_input_files("#lessons", {"name": "y.wav", "mimeType": "audio/wav", "buffer": b"no sound"})
+    page.set_input_files("#recordings", {"name": "y.wav", "mimeType": "audio/wav", "buffer": b"no sound"})
     page.get_by_role("button", name="Send").click()
-    expect(page.get_by_text("0 taken, 1 refused")).to_be_visible()
+    expect(page.get_by_text("0 accepted, 1 rejected")).to_be_visible()
     page.context.set_offline(True)
-    alert = page.get_by_role("alert").filter(has_text="does not answer")
+    alert = page.get_by_role("alert").filter(has_text="Cannot reach the server")
     expect(alert).to_be_visible()
     page.context.set_offline(False)
     expect(alert).to_be_hidden()

@@ -103,7 +103,7 @@ def proxy(kind: str, folder: Path, server: Server) -> Iterator[httpx.Client]:
 
 @pytest.mark.parametrize("kind", ["nginx", "caddy"])
 def test_all_is_there_behind_a_proxy(kind: str, level_bundle: Bundle, tmp_path: Path) -> None:
-    options = ["--model", level_bundle.folder, "--base", "/birds", "--proxy", "127.0.0.1"]
+    options = ["--model", level_bundle.folder, "--root-path", "/birds", "--trusted-proxy", "127.0.0.1"]
     server = Server(tmp_path / "server", *options, DAWNCHORUS_TOKEN=TOKEN)
     with serving(server), proxy(kind, tmp_path / "proxy", server) as client:
         page = {"Accept": "text/html"}
@@ -111,7 +111,7 @@ def test_all_is_there_behind_a_proxy(kind: str, level_bundle: Bundle, tmp_path: 
         logged_in = client.post("/login", data={"token": TOKEN})
         assert logged_in.status_code == 303
         assert "Secure" in logged_in.headers["set-cookie"]
-        for path in ("/", "/history", "/review", "/teach", "/models", "/system", "/docs"):
+        for path in ("/", "/history", "/review", "/training", "/models", "/system", "/docs"):
             found = client.get(path, headers=page)
             assert found.status_code == 200, path
             assert 'src="/static' not in found.text
@@ -128,7 +128,7 @@ def test_all_is_there_behind_a_proxy(kind: str, level_bundle: Bundle, tmp_path: 
             told = [line for line in stream.iter_lines() if line.startswith("data:")]
         assert any('"done"' in line for line in told)
         recording = client.get("/api/v1/recordings").json()["recordings"][0]
-        part = client.get(recording["sound"], headers={"Range": "bytes=100-199"})
+        part = client.get(recording["audio"], headers={"Range": "bytes=100-199"})
         assert (part.status_code, len(part.content)) == (206, 100)
         assert client.get(f"{recording['picture']}?end_s=20").headers["content-type"] == "image/png"
         # From another site, though the proxy stands between.

@@ -80,7 +80,7 @@ def test_the_five_recipes_are_tried_here() -> None:
     assert set(SMALL) <= set(known_recipes())
 
 
-@pytest.mark.parametrize("recipe", list(SMALL))
+@pytest.mark.parametrize("overrides", list(SMALL))
 def test_a_model_from_recordings_to_roll_back(
     recipe: str, data_set: Path, folder: Path, band_bundle: Bundle, tmp_path: Path, store: ModelStore, command: Command
 ) -> None:
@@ -123,8 +123,8 @@ def test_a_model_from_recordings_to_roll_back(
     assert {row["scientific_name"] for row in rows} <= set(SPECIES)
 
     # Serve it, teach it, compare, promote, roll back, and find that again after a restart.
-    server = Settings(data=tmp_path / "server", model=bundle.folder, models_folder=store.folder, n_lanes=1,
-                      recipe=("trainer.epochs=2",))  # fmt: skip
+    server = Settings(data=tmp_path / "server", model=bundle.folder, models_folder=store.folder, n_inference_threads=1,
+                      retrain_overrides=("trainer.epochs=2",))  # fmt: skip
     with running(server) as client:
         served = client.post("/api/v1/identify?min_score=0.01", content=recording.read_bytes()).json()["detections"]
         assert [row["score"] for row in served] == pytest.approx([row["score"] for row in rows], abs=1e-3)

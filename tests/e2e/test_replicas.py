@@ -23,7 +23,7 @@ from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
 from dawnchorus.server.state.clock import now
 from dawnchorus.server.state.database import Database
-from dawnchorus.server.state.job_queue import STALE_S, Jobs
+from dawnchorus.server.state.job_queue import STALE_S, JobQueue
 
 pytestmark = pytest.mark.ops
 
@@ -32,9 +32,9 @@ TOKEN = "a-token-of-this-test"  # noqa: S105
 
 def send(client: httpx.Client, lessons: list[Path]) -> None:
     files = [("audio", (f"{path.parent.name}/{path.name}", path.read_bytes())) for path in lessons]
-    reply = client.post("/api/v1/lessons", files=files, data={"new_class": "yes"})
+    reply = client.post("/api/v1/training-data", files=files, data={"new_class": "yes"})
     assert reply.status_code == 200, reply.text
-    assert {each["status"] for each in reply.json()["files"]} <= {"taken", "known"}, reply.text
+    assert {each["status"] for each in reply.json()["files"]} <= {"accepted", "duplicate"}, reply.text
 
 
 def noise() -> bytes:
@@ -49,7 +49,7 @@ NOISE = noise()
 def test_two_servers_are_one(
     birdnet: Bundle, store: ModelStore, lessons: list[Path], dawn: Path, tmp_path: Path
 ) -> None:
-    shared = ["--models-folder", store.folder, "--files", tmp_path / "files", "--proxy", "127.0.0.1"]
+    shared = ["--models-folder", store.folder, "--files", tmp_path / "files", "--trusted-proxy", "127.0.0.1"]
     with Postgres(tmp_path / "postgres") as database:
         one, two = (
             Server(tmp_path / name, *shared, "--database", database.url, "--workers", "1", DAWNCHORUS_TOKEN=TOKEN)
@@ -63,16 +63,16 @@ def test_two_servers_are_one(
             httpx.Client(base_url=address, timeout=120, headers=one.headers) as both,
         ):
             # what is sent to one is known to the other
-            kept = first.post("/api/v1/identify?keep=true", files={"audio": (dawn.name, dawn.read_bytes())})
+            kept = first.post("/api/v1/identify?store=true", files={"audio": (dawn.name, dawn.read_bytes())})
             assert kept.status_code == 200, kept.text
             (recording,) = second.get("/api/v1/recordings").json()["recordings"]
-            assert second.get(recording["sound"]).content == dawn.read_bytes()
+            assert second.get(recording["audio"]).content == dawn.read_bytes()
             with ThreadPoolExecutor(6) as pool:  # at the same moment, of both
                 list(pool.map(partial(send, lessons=lessons), [first, second] * 3))
-            assert second.get("/api/v1/lessons").json()["total"] == len(lessons)
+            assert second.get("/api/v1/training-data").json()["total"] == len(lessons)
             with ThreadPoolExecutor(2) as pool:
                 kept_again = list(
-                    pool.map(lambda c: c.post("/api/v1/identify?keep=true", content=NOISE), [first, second])
+                    pool.map(lambda c: c.post("/api/v1/identify?store=true", content=NOISE), [first, second])
                 )
             assert [reply.status_code for reply in kept_again] == [200, 200]
             sha256 = hashlib.sha256(NOISE).hexdigest()
@@ -123,19 +123,19 @@ def test_a_server_with_another_clock_takes_no_job(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("dawnchorus.server.state.job_queue.now", lambda: now() + offset)
     with Postgres(tmp_path / "postgres") as place:
         database = Database(place.url)
-        right, ahead = (Jobs(database, owner=name, monotonic=lambda: seconds[0]) for name in ("right", "ahead"))
+        right, ahead = (JobQueue(database, worker_id=name, monotonic=lambda: seconds[0]) for name in ("right", "ahead"))
         job = right.add("retrain", {})
         assert right.claim("retrain")
         for _ in range(2 * int(STALE_S)):
             seconds[0] += 1
             offset = timedelta()
-            right.beat((job.id,))
+            right.heartbeat((job.id,))
             offset = timedelta(days=1)
-            ahead.beat(())
-        assert right.is_wanted(job.id)
+            ahead.heartbeat(())
+        assert right.should_continue(job.id)
         for _ in range(int(STALE_S) + 2):  # and when it is gone, its job is taken over
             seconds[0] += 1
-            ahead.beat(())
+            ahead.heartbeat(())
         assert (right.get(job.id).status, right.get(job.id).attempts) == ("queued", 1)
         database.close()
 
@@ -189,16 +189,16 @@ def test_the_database_is_killed_and_nothing_is_lost(level_bundle: Bundle, tone: 
             audio = {"audio": (tone.name, tone.read_bytes())}
             for k in range(5):
                 body = tone.read_bytes() + bytes([k])
-                assert client.post("/api/v1/identify?keep=true", content=body).status_code == 200
+                assert client.post("/api/v1/identify?store=true", content=body).status_code == 200
             database.kill()
             assert client.get("/api/v1/health/live").status_code == 200
-            lost = client.post("/api/v1/identify?keep=true", files=audio)
+            lost = client.post("/api/v1/identify?store=true", files=audio)
             assert lost.status_code == 503
             assert lost.headers["retry-after"]
             assert "database" in lost.json()["detail"]
             assert client.post("/api/predict", files=audio).status_code == 200, "what needs no database goes on"
             database.start()
-            wait_for(lambda: client.post("/api/v1/identify?keep=true", files=audio).status_code == 200)
+            wait_for(lambda: client.post("/api/v1/identify?store=true", files=audio).status_code == 200)
             assert client.get("/api/v1/recordings").json()["total"] == 6
             wait_for(lambda: client.get("/api/metrics").json()["total_predictions"] == 7)
 

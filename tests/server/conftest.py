@@ -17,7 +17,7 @@ import uvicorn
 from tests.waiting import wait_for
 
 from dawnchorus.server.http.connections import server_config
-from dawnchorus.server.scheduling import Lanes, Steps
+from dawnchorus.server.scheduling import InferencePool, Steps
 from dawnchorus.server.service import Service, open_service
 from dawnchorus.server.settings import Settings
 
@@ -48,13 +48,13 @@ def running_service(settings: Settings) -> Iterator[tuple[httpx.Client, Service]
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, verify=NO_AUTHORITIES) as client:
                 yield client, service
         finally:
-            service.ending.set()
+            service.shutting_down.set()
             server.should_exit = True
             thread.join()
 
 
 @contextmanager
-def busy(lanes: Lanes) -> Iterator[None]:
+def busy(inference_pool: InferencePool) -> Iterator[None]:
     """Keep the only lane at work until the block ends."""
     is_started, is_over = threading.Event(), threading.Event()
 
@@ -63,7 +63,7 @@ def busy(lanes: Lanes) -> Iterator[None]:
         is_started.set()
         is_over.wait()
 
-    lanes._enqueue(Future(), steps(), 0, patient=True)
+    inference_pool._enqueue(Future(), steps(), 0, bypass_queue_limit=True)
     is_started.wait()
     try:
         yield

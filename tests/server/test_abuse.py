@@ -27,15 +27,15 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from tests.server.conftest import Serve
 
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.server.history import History
+from dawnchorus.server.history import DetectionStore
 from dawnchorus.server.http.app import create_app
-from dawnchorus.server.http.auth import role_of_route
-from dawnchorus.server.scheduling import Lanes, Limits
+from dawnchorus.server.http.auth import required_role
+from dawnchorus.server.scheduling import InferencePool, Limits
 from dawnchorus.server.service import open_service
 from dawnchorus.server.settings import Role, Settings
 
 ROLES = {
-    Role.OPEN: {
+    Role.PUBLIC: {
         "GET /api/v1/health/live",
         "GET /api/v1/health/ready",
         "GET /login",
@@ -46,24 +46,37 @@ ROLES = {
     },
     Role.IDENTIFY: {
         *("GET /", "POST /", "GET /docs", "GET /history", "GET /jobs/{job_id}", "GET /models", "GET /review"),
-        *("GET /recordings/{sha256}", "GET /system", "GET /teach", "GET /metrics", "GET /api/openapi.json"),
+        *("GET /recordings/{sha256}", "GET /system", "GET /training", "GET /metrics", "GET /api/openapi.json"),
         *("GET /api/classes", "GET /api/health", "GET /api/metrics", "GET /api/retrain_status", "POST /api/predict"),
         *("GET /api/model_performance", "GET /api/system_stats"),
-        *("GET /api/v1/detections", "GET /api/v1/detections/{number}/picture", "GET /api/v1/detections/{number}/sound"),
-        *("GET /api/v1/jobs", "GET /api/v1/jobs/{job_id}", "GET /api/v1/jobs/{job_id}/events", "GET /api/v1/lessons"),
+        *(
+            "GET /api/v1/detections",
+            "GET /api/v1/detections/{number}/spectrogram",
+            "GET /api/v1/detections/{number}/audio",
+        ),
+        *(
+            "GET /api/v1/jobs",
+            "GET /api/v1/jobs/{job_id}",
+            "GET /api/v1/jobs/{job_id}/events",
+            "GET /api/v1/training-data",
+        ),
         *("GET /api/v1/models", "GET /api/v1/models/active", "GET /api/v1/models/{bundle_id}/card"),
         *("GET /api/v1/recordings", "GET /api/v1/recordings/{sha256}", "GET /api/v1/recordings/{sha256}/detections"),
-        *("GET /api/v1/recordings/{sha256}/picture", "GET /api/v1/recordings/{sha256}/sound", "POST /api/v1/identify"),
+        *(
+            "GET /api/v1/recordings/{sha256}/spectrogram",
+            "GET /api/v1/recordings/{sha256}/audio",
+            "POST /api/v1/identify",
+        ),
         *("GET /v2", "GET /v2/models/{name}", "GET /v2/models/{name}/ready", "POST /v2/models/{name}/infer"),
         *("GET /v2/models/{name}/versions/{version}", "GET /v2/models/{name}/versions/{version}/ready"),
         "POST /v2/models/{name}/versions/{version}/infer",
     },
-    Role.TEACH: {
-        *("GET /api/v1/jobs/{job_id}/log", "POST /api/v1/jobs/{job_id}/cancel", "POST /api/v1/lessons"),
+    Role.TRAIN: {
+        *("GET /api/v1/jobs/{job_id}/log", "POST /api/v1/jobs/{job_id}/cancel", "POST /api/v1/training-data"),
         *("POST /api/v1/retrain", "POST /api/trigger_retrain", "POST /api/upload_bulk", "POST /api/v1/models/compare"),
         *("PUT /api/v1/detections/{number}/review", "DELETE /api/v1/detections/{number}/review"),
     },
-    Role.OPERATE: {
+    Role.ADMIN: {
         *("DELETE /api/v1/jobs/{job_id}", "DELETE /api/v1/recordings/{sha256}"),
         *("POST /api/v1/models/rollback", "POST /api/v1/models/{bundle_id}/activate"),
     },
@@ -83,7 +96,7 @@ def test_every_route_asks_for_the_role_that_is_named_here(level_bundle: Bundle, 
             routes.extend(inner)
         elif hasattr(route, "dependant"):
             for method in route.methods:
-                found.setdefault(role_of_route(route), set()).add(f"{method} {route.path}")
+                found.setdefault(required_role(route), set()).add(f"{method} {route.path}")
     assert found == ROLES
 
 
@@ -103,7 +116,7 @@ def test_what_changes_something_needs_the_pages_own_token_and_origin(
     token: str, level_bundle: Bundle, serve: Serve, tone: Path
 ) -> None:
     """Of those who are logged in by a cookie; browsers send it along with what other sites ask for."""
-    client = serve(model=level_bundle.folder, tokens={"the-operators-one": Role.OPERATE})
+    client = serve(model=level_bundle.folder, tokens={"the-operators-one": Role.ADMIN})
     assert client.post("/login", data={"token": "the-operators-one"}).status_code == 303
     csrf = re.search(r'data-csrf="(\w+)"', client.get("/").text)
     assert csrf is not None
@@ -142,10 +155,10 @@ def test_pages_of_other_sites_may_not_read_and_hosts_and_headers_cannot_be_made_
         assert not [name for name in reply.headers if name.startswith("access-control")], path
     assert client.get("/", headers={"Host": "evil.example.org"}).status_code == 421
     name = "x\r\nSet-Cookie: a=b\r\n.wav"
-    kept = client.post("/api/v1/identify?keep=true", files={"audio": (name, tone.read_bytes())})
+    kept = client.post("/api/v1/identify?store=true", files={"audio": (name, tone.read_bytes())})
     assert "set-cookie" not in kept.headers
     (recording,) = client.get("/api/v1/recordings").json()["recordings"]
-    for address in (recording["sound"], recording["picture"], f"/recordings/{recording['sha256']}"):
+    for address in (recording["audio"], recording["spectrogram"], f"/recordings/{recording['sha256']}"):
         found = client.get(address)
         assert found.status_code == 200
         assert "set-cookie" not in found.headers
@@ -183,7 +196,7 @@ def test_host_header_gives_no_right(target: str, host: str, status: int, level_b
 
 
 def test_local_names_open_no_server_that_has_tokens(level_bundle: Bundle, serve: Serve) -> None:
-    client = serve(model=level_bundle.folder, tokens={"the-operators-one": Role.OPERATE})
+    client = serve(model=level_bundle.folder, tokens={"the-operators-one": Role.ADMIN})
     for host in ("127.0.0.1", "localhost"):
         assert client.get("/api/health", headers={"Host": host, "X-Forwarded-For": "127.0.0.1"}).status_code == 401
 
@@ -203,8 +216,8 @@ def test_faults_tell_nothing_of_the_inside(
     replies = []
     for error in kinds:
         for owner, method, ask in (
-            (Lanes, "submit", partial(client.post, "/api/predict", content=good)),
-            (History, "recordings", partial(client.get, "/api/v1/recordings")),
+            (InferencePool, "submit", partial(client.post, "/api/predict", content=good)),
+            (DetectionStore, "list_recordings", partial(client.get, "/api/v1/recordings")),
         ):
             with monkeypatch.context() as patch:
                 patch.setattr(owner, method, Mock(side_effect=error))
@@ -215,7 +228,7 @@ def test_faults_tell_nothing_of_the_inside(
         client.post("/api/v1/models/none/activate"),
         client.get("/api/v1/jobs/none"),
         client.post("/api/v1/retrain", content=b"{"),
-        client.post("/api/v1/lessons", files={"audio": ("x.zip", b"PK\x03\x04" + bytes(100))}),
+        client.post("/api/v1/training-data", files={"audio": ("x.zip", b"PK\x03\x04" + bytes(100))}),
     ]
     for reply in replies:
         assert reply.status_code >= 400
@@ -225,9 +238,9 @@ def test_faults_tell_nothing_of_the_inside(
     assert client.post("/api/predict", content=good).status_code == 200
 
 
-@pytest.mark.parametrize("role", [None, Role.IDENTIFY, Role.TEACH])
+@pytest.mark.parametrize("role", [None, Role.IDENTIFY, Role.TRAIN])
 def test_who_may_not_is_refused_before_anything_is_read(role: Role | None, level_bundle: Bundle, serve: Serve) -> None:
-    tokens = {f"the-token-of-{each.name}": each for each in (Role.IDENTIFY, Role.TEACH, Role.OPERATE)}
+    tokens = {f"the-token-of-{each.name}": each for each in (Role.IDENTIFY, Role.TRAIN, Role.ADMIN)}
     client = serve(model=level_bundle.folder, tokens=tokens)
     headers = {"Authorization": f"Bearer the-token-of-{role.name}"} if role else {}
     for needed, routes in ROLES.items():
@@ -238,7 +251,7 @@ def test_who_may_not_is_refused_before_anything_is_read(role: Role | None, level
             reply = client.request(
                 method, path.format(**VALUES), headers=headers, content=b"{}" if role else b"x" * 70_000
             )
-            is_allowed = needed is Role.OPEN or (role is not None and role >= needed)
+            is_allowed = needed is Role.PUBLIC or (role is not None and role >= needed)
             if is_allowed:
                 assert reply.status_code not in (401, 403), route
             else:
@@ -250,7 +263,7 @@ def test_what_the_description_promises_holds_whatever_is_asked(
     n_examples: int, level_bundle: Bundle, serve: Serve, tone: Path
 ) -> None:
     client = serve(model=level_bundle.folder)
-    client.post("/api/v1/identify?keep=true", files={"audio": (tone.name, tone.read_bytes())})
+    client.post("/api/v1/identify?store=true", files={"audio": (tone.name, tone.read_bytes())})
     document = client.get("/api/openapi.json").json()
     schema = schemathesis.openapi.from_dict(document)
     schema.config.base_url = str(client.base_url).rstrip("/")
@@ -327,7 +340,7 @@ def test_no_name_leads_outside(level_bundle: Bundle, serve: Serve, tmp_path: Pat
     client = serve(model=level_bundle.folder)
     assert len(TRAVERSAL) >= 50
     secret = b"root:"
-    routes = ("/static/{}", "/recordings/{}", "/api/v1/recordings/{}/sound", "/api/v1/models/{}/card", "/jobs/{}")
+    routes = ("/static/{}", "/recordings/{}", "/api/v1/recordings/{}/audio", "/api/v1/models/{}/card", "/jobs/{}")
     for k, text in enumerate(TRAVERSAL):
         for form in {text, quote(text, safe="")}:
             for route in {routes[0], routes[k % 5]}:
@@ -337,11 +350,11 @@ def test_no_name_leads_outside(level_bundle: Bundle, serve: Serve, tmp_path: Pat
                     continue
                 assert reply.status_code in (400, 404, 422), (route, form)
                 assert secret not in reply.content
-        reply = client.post("/api/v1/identify?keep=true", files={"audio": (text, tone.read_bytes())})
+        reply = client.post("/api/v1/identify?store=true", files={"audio": (text, tone.read_bytes())})
         assert reply.status_code in (200, 400), text
     files = [("audio", (f"{text}/x.wav", tone.read_bytes())) for text in TRAVERSAL]
     for species in ({}, *({"species": text} for text in TRAVERSAL[::8])):
-        assert client.post("/api/v1/lessons", files=files, data=species).status_code in (200, 400, 422), species
+        assert client.post("/api/v1/training-data", files=files, data=species).status_code in (200, 400, 422), species
     outside = {path.name for path in tmp_path.iterdir()}
     assert outside == {"server", tone.name}
     inside = {path.name for path in (tmp_path / "server").iterdir()}
@@ -357,10 +370,10 @@ ODD = [
     ("GET", "/api/v1/detections?species=%00", {}),
     ("GET", "/api/v1/detections?limit=99999999999999999999", {}),
     ("GET", "/api/v1/detections?min_score=nan", {}),
-    ("GET", "/api/v1/detections/99999999999999999999/sound", {}),
+    ("GET", "/api/v1/detections/99999999999999999999/audio", {}),
     ("GET", "/api/v1/jobs/%00", {}),
-    ("GET", "/api/v1/recordings/" + "f" * 64 + "/picture?end_s=nan", {}),
-    ("GET", "/api/v1/recordings/" + "f" * 64 + "/sound", {"Range": "bytes=99999999999999999999999-"}),
+    ("GET", "/api/v1/recordings/" + "f" * 64 + "/spectrogram?end_s=nan", {}),
+    ("GET", "/api/v1/recordings/" + "f" * 64 + "/audio", {"Range": "bytes=99999999999999999999999-"}),
     ("GET", "/history?min_score=x", {}),
     ("GET", "/history?since=0001-01-01", {"Accept": "text/html"}),
     ("POST", "/api/v1/retrain", {"Transfer-Encoding": "chunked"}),
@@ -371,7 +384,7 @@ ODD = [
 """Requests whose values no client of ours sends."""
 
 
-@pytest.mark.parametrize("tokens", [{}, {"the-operators-one": Role.OPERATE}], ids=["open", "closed"])
+@pytest.mark.parametrize("tokens", [{}, {"the-operators-one": Role.ADMIN}], ids=["open", "closed"])
 def test_odd_values_are_refused_and_nothing_fails(tokens: dict[str, Role], level_bundle: Bundle, serve: Serve) -> None:
     client = serve(model=level_bundle.folder, tokens=tokens)
     right = {"Authorization": b"Bearer the-operators-one"}
@@ -385,7 +398,7 @@ def test_odd_values_are_refused_and_nothing_fails(tokens: dict[str, Role], level
 def test_odd_lengths_are_refused(level_bundle: Bundle, serve: Serve) -> None:
     client = serve(model=level_bundle.folder)
     lengths = (b"0" * 5000, b"0" * 20 + b"99999999", b"9" * 30, b"-1", b"\xb2", b"1e3")
-    paths = (b"/api/predict", b"/api/v1/lessons", b"/api/v1/retrain", b"/v2/models/level/infer")
+    paths = (b"/api/predict", b"/api/v1/training-data", b"/api/v1/retrain", b"/v2/models/level/infer")
     for path, length in product(paths, lengths):
         with socket.create_connection(("127.0.0.1", client.base_url.port or 0), timeout=60) as connection:
             connection.sendall(
@@ -487,8 +500,8 @@ def test_playlists_ask_nobody(level_bundle: Bundle, serve: Serve, tmp_path: Path
         for path in ("/api/predict", "/api/v1/identify"):
             assert client.post(path, files={"audio": (name, body.encode())}).status_code == 422, name
         files = [("audio", (name, body.encode())), ("audio", ("t.csv", f"path,species\n{name},Avis magna\n".encode()))]
-        taken = client.post("/api/v1/lessons", files=files).json()["files"]
-        assert {each["status"] for each in taken} == {"refused"}
+        taken = client.post("/api/v1/training-data", files=files).json()["files"]
+        assert {each["status"] for each in taken} == {"rejected"}
     listener.shutdown()
     listener.server_close()
     assert not asked
@@ -496,7 +509,7 @@ def test_playlists_ask_nobody(level_bundle: Bundle, serve: Serve, tmp_path: Path
 
 def test_secrets_are_told_nowhere(level_bundle: Bundle, serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     token = "a-secret-nobody-may-see"  # noqa: S105 - of this test
-    client = serve(model=level_bundle.folder, tokens={token: Role.OPERATE})
+    client = serve(model=level_bundle.folder, tokens={token: Role.ADMIN})
     client.headers["Authorization"] = f"Bearer {token}"
     pages = ("/", "/system", "/metrics", "/api/metrics", "/api/health", "/api/openapi.json", "/docs", "/models")
     for page in pages:

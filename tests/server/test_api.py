@@ -67,7 +67,7 @@ def test_the_dashboards_interface(level_bundle: Bundle, serve: Serve, tone: Path
     assert metrics["species_distribution"] == {"Quiet Bird": 3}
     counted = client.get("/metrics").text
     assert 'dawnchorus_requests_total{method="POST",route="/api/predict",status="200"} 3.0' in counted
-    assert "dawnchorus_sound_seconds_total 9.0" in counted
+    assert "dawnchorus_audio_seconds_total 9.0" in counted
     assert client.get("/api/v1/health/ready").json() == {"status": "ready", "bundle_id": level_bundle.id}
     assert client.get("/api/v1/models/active").json()["n_classes"] == 3
     assert "/api/v1/identify" in client.get("/api/openapi.json").json()["paths"]
@@ -140,7 +140,7 @@ def test_a_client_that_goes_away_leaves_nothing(level_bundle: Bundle, serve: Ser
 
 
 def test_a_token_is_asked_for_everywhere_but_by_load_balancers(level_bundle: Bundle, serve: Serve) -> None:
-    client = serve(model=level_bundle.folder, tokens={"operator-secret": Role.OPERATE})
+    client = serve(model=level_bundle.folder, tokens={"operator-secret": Role.ADMIN})
     assert client.get("/api/v1/health/live").status_code == 200
     for path in ("/api/health", "/api/metrics", "/metrics", "/docs", "/api/openapi.json", "/api/v1/recordings"):
         assert client.get(path).status_code == 401
@@ -155,14 +155,14 @@ def test_a_token_is_asked_for_everywhere_but_by_load_balancers(level_bundle: Bun
 def test_an_address_that_others_reach_needs_a_token(host: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a token is needed"):
         Settings(data=tmp_path, host=host)
-    settings = Settings(data=tmp_path, host=host, tokens={"operator-secret": Role.OPERATE})
+    settings = Settings(data=tmp_path, host=host, tokens={"operator-secret": Role.ADMIN})
     assert "secret" not in repr(settings)
     with pytest.raises(InputError, match="fewer than 12 characters"):
-        Settings(data=tmp_path, host=host, tokens={"short": Role.OPERATE})
+        Settings(data=tmp_path, host=host, tokens={"short": Role.ADMIN})
 
 
 def test_every_route_asks_for_a_token_unless_it_is_named_here(level_bundle: Bundle, serve: Serve) -> None:
-    client = serve(model=level_bundle.folder, tokens={"operator-secret": Role.OPERATE})
+    client = serve(model=level_bundle.folder, tokens={"operator-secret": Role.ADMIN})
     paths = client.get("/api/openapi.json", headers={"Authorization": "Bearer operator-secret"}).json()["paths"]
     routes = {(method.upper(), path) for path, methods in paths.items() for method in methods}
     assert len(routes) >= 7
@@ -227,11 +227,11 @@ def test_multipart_bodies_that_mean_no_good(level_bundle: Bundle, serve: Serve, 
 def test_tables_that_are_read_in_pages_are_whole_and_in_order(
     level_bundle: Bundle, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history, "PAGE", 7)
+    monkeypatch.setattr(history, "PAGE_ROWS", 7)
     client = serve(model=level_bundle.folder)
     soundfile.write(tmp_path / "long.wav", np.full(20 * 16_000, 0.25, np.float32), 16_000, subtype="FLOAT")
     body = (tmp_path / "long.wav").read_bytes()
-    assert client.post("/api/v1/identify?keep=true&min_score=0.5", content=body).status_code == 200
+    assert client.post("/api/v1/identify?store=true&min_score=0.5", content=body).status_code == 200
     (recording,) = client.get("/api/v1/recordings").json()["recordings"]
     table = f"/api/v1/recordings/{recording['sha256']}/detections"
     rows = client.get(table).json()["detections"]
@@ -248,20 +248,20 @@ def test_a_picture_is_drawn_once_and_goes_with_its_recording(
     level_bundle: Bundle, serve: Serve, tone: Path, tmp_path: Path
 ) -> None:
     client = serve(model=level_bundle.folder)
-    client.post("/api/v1/identify?keep=true&min_score=0.5", content=tone.read_bytes())
+    client.post("/api/v1/identify?store=true&min_score=0.5", content=tone.read_bytes())
     (recording,) = client.get("/api/v1/recordings").json()["recordings"]
-    first = client.get(recording["picture"])
-    kept = list((tmp_path / "server").glob("spool-*/answer-*"))
+    first = client.get(recording["spectrogram"])
+    kept = list((tmp_path / "server").glob("spool-*/response-*"))
     assert [path.read_bytes() for path in kept] == [first.content]
-    assert client.get(recording["picture"]).content == first.content
-    assert list((tmp_path / "server").glob("spool-*/answer-*")) == kept
+    assert client.get(recording["spectrogram"]).content == first.content
+    assert list((tmp_path / "server").glob("spool-*/response-*")) == kept
     assert client.delete(f"/api/v1/recordings/{recording['sha256']}").status_code == 204
-    assert not list((tmp_path / "server").glob("spool-*/answer-*"))
-    assert client.get(recording["picture"]).status_code == 404
+    assert not list((tmp_path / "server").glob("spool-*/response-*"))
+    assert client.get(recording["spectrogram"]).status_code == 404
 
 
 def test_one_token_for_two_roles_is_refused() -> None:
-    apart = token_roles(identify="for-identifying", teach=None, operate="the-operators-one")
-    assert apart == {"for-identifying": Role.IDENTIFY, "the-operators-one": Role.OPERATE}
-    with pytest.raises(InputError, match=r"\$DAWNCHORUS_TEACH_TOKEN and \$DAWNCHORUS_TOKEN: expected two tokens"):
-        token_roles(identify=None, teach="the-same-token", operate="the-same-token")
+    apart = token_roles(identify="for-identifying", train=None, admin="the-operators-one")
+    assert apart == {"for-identifying": Role.IDENTIFY, "the-operators-one": Role.ADMIN}
+    with pytest.raises(InputError, match=r"\$DAWNCHORUS_TRAIN_TOKEN and \$DAWNCHORUS_TOKEN: expected two tokens"):
+        token_roles(identify=None, train="the-same-token", admin="the-same-token")

@@ -113,14 +113,14 @@ def test_bad_sound_is_refused_or_heard_as_far_as_it_goes(level_bundle: Bundle, s
                 assert reply.headers["content-type"] == "application/problem+json", name
                 assert says_nothing_inner(reply.text, tmp_path), f"{name}: {reply.text}"
     files = [("audio", (f"A_a/{name}.wav", body)) for name, body in {**REFUSED, **EITHER}.items()]
-    taken = client.post("/api/v1/lessons", files=files, data={"new_class": "yes"})
+    taken = client.post("/api/v1/training-data", files=files, data={"new_class": "yes"})
     assert taken.status_code == 200, taken.text
     assert says_nothing_inner(taken.text, tmp_path), taken.text
     statuses = {
         file["name"].removeprefix("A_a/").removesuffix(".wav"): file["status"] for file in taken.json()["files"]
     }
     assert statuses.keys() == {**REFUSED, **EITHER}.keys()
-    assert {name for name, status in statuses.items() if status == "refused"} >= REFUSED.keys()
+    assert {name for name, status in statuses.items() if status == "rejected"} >= REFUSED.keys()
     assert here.memory_info().rss - before < 200e6
     assert client.post("/api/predict", content=WAV).status_code == 200
 

@@ -53,7 +53,7 @@ WORST: dict[str, tuple[str, ...]] = {
     "/jobs/{job_id}": ("/jobs/{job_id}",),
     "/history": (f"/history?species=a&min_score=0.1&since=2001-01-01&reviewed=false&offset={MAX_LISTED - 100}",),
     "/review": ("/review",),
-    "/teach": ("/teach",),
+    "/training": ("/training",),
     "/models": ("/models",),
     "/system": ("/system",),
     "/login": ("/login",),
@@ -71,22 +71,22 @@ WORST: dict[str, tuple[str, ...]] = {
     f"{V1}/health/ready": (f"{V1}/health/ready",),
     f"{V1}/recordings": (f"{V1}/recordings?limit={MAX_PAGE}",),
     f"{V1}/recordings/{{sha256}}": (f"{V1}/recordings/{{sha256}}",),
-    f"{V1}/recordings/{{sha256}}/sound": (f"{V1}/recordings/{{sha256}}/sound",),
-    f"{V1}/recordings/{{sha256}}/picture": tuple(
-        f"{V1}/recordings/{{sha256}}/picture?start_s={{k}}&end_s={end}&width=2400&height=600"
+    f"{V1}/recordings/{{sha256}}/audio": (f"{V1}/recordings/{{sha256}}/audio",),
+    f"{V1}/recordings/{{sha256}}/spectrogram": tuple(
+        f"{V1}/recordings/{{sha256}}/spectrogram?start_s={{k}}&end_s={end}&width=2400&height=600"
         for end in (DURATION_S, 599)
     ),
     f"{V1}/recordings/{{sha256}}/detections": tuple(
         f"{V1}/recordings/{{sha256}}/detections?format={name}" for name in ("json", *FORMATS)
     ),
     f"{V1}/detections": (f"{V1}/detections?species=a&{LAST_PAGE}", f"{V1}/detections?reviewed=false&{LAST_PAGE}"),
-    f"{V1}/detections/{{number}}/sound": (f"{V1}/detections/{{number}}/sound",),
-    f"{V1}/detections/{{number}}/picture": (f"{V1}/detections/{{number}}/picture",),
+    f"{V1}/detections/{{number}}/audio": (f"{V1}/detections/{{number}}/audio",),
+    f"{V1}/detections/{{number}}/spectrogram": (f"{V1}/detections/{{number}}/spectrogram",),
     f"{V1}/jobs": (f"{V1}/jobs?limit={MAX_PAGE}",),
     f"{V1}/jobs/{{job_id}}": (f"{V1}/jobs/{{job_id}}",),
     f"{V1}/jobs/{{job_id}}/log": (f"{V1}/jobs/{{job_id}}/log",),
     f"{V1}/jobs/{{job_id}}/events": (f"{V1}/jobs/{{job_id}}/events",),
-    f"{V1}/lessons": (f"{V1}/lessons",),
+    f"{V1}/training-data": (f"{V1}/training-data",),
     f"{V1}/models": (f"{V1}/models",),
     f"{V1}/models/active": (f"{V1}/models/active",),
     f"{V1}/models/{{bundle_id}}/card": (f"{V1}/models/{{bundle_id}}/card",),
@@ -134,7 +134,7 @@ def test_bodies_that_are_no_recordings_are_read_to_a_limit(level_bundle: Bundle,
 
 def test_few_folders_come_at_once(level_bundle: Bundle, serve: Serve) -> None:
     client = serve(model=level_bundle.folder)
-    head = "POST /api/v1/lessons HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+    head = "POST /api/v1/training-data HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=x\r\n"
     body = '--x\r\nContent-Disposition: form-data; name="audio"; filename="a.wav"\r\n\r\n'
     with ExitStack() as stack:
         for _ in range(MAX_BATCHES):
@@ -142,13 +142,13 @@ def test_few_folders_come_at_once(level_bundle: Bundle, serve: Serve) -> None:
             coming.sendall(f"{head}Content-Length: 1000\r\n\r\n{body}".encode())
 
         def refusal() -> httpx.Response | None:
-            reply = client.post("/api/v1/lessons", files={"audio": ("a.txt", b"nothing")})
+            reply = client.post("/api/v1/training-data", files={"audio": ("a.txt", b"nothing")})
             return reply if reply.status_code == 503 else None
 
         reply = wait_for(refusal)
         assert isinstance(reply, httpx.Response)
         assert reply.headers["Retry-After"]
-    wait_for(lambda: client.post("/api/v1/lessons", files={"audio": ("a.txt", b"nothing")}).status_code == 422)
+    wait_for(lambda: client.post("/api/v1/training-data", files={"audio": ("a.txt", b"nothing")}).status_code == 422)
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def fill(service: Service, folder: Path) -> Filled:
     with soundfile.SoundFile(path, "w", 48_000, 2, subtype="PCM_16") as file:
         for _ in range(DURATION_S):
             file.write(second)
-    sha256, bundle = service.files.put(path), service.lanes.bundle
+    sha256, bundle = service.files.put(path), service.pool.bundle
     path.unlink()
     job_id = uuid.uuid4().hex
     detection = {
@@ -233,7 +233,7 @@ def memory_bytes(server: Server, field: str) -> int:
 @pytest.fixture
 def filled(level_bundle: Bundle, tmp_path: Path) -> Iterator[tuple[Server, Filled]]:
     data = tmp_path / "server"
-    with open_service(Settings(data=data, model=level_bundle.folder, work=())) as service:
+    with open_service(Settings(data=data, model=level_bundle.folder, job_kinds=())) as service:
         names = fill(service, tmp_path)
     server = Server(data, "--model", level_bundle.folder)
     with serving(server):

@@ -23,11 +23,12 @@ from tests.waiting import wait_for
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server import history
 from dawnchorus.server.http.app import create_app
-from dawnchorus.server.service import MAX_CRASHES, open_service
+from dawnchorus.server.quarantine import MAX_CRASHES
+from dawnchorus.server.service import open_service
 from dawnchorus.server.settings import Settings
 from dawnchorus.server.state import clock, job_queue, tables
 from dawnchorus.server.state.database import Database
-from dawnchorus.server.state.job_queue import Jobs
+from dawnchorus.server.state.job_queue import JobQueue
 
 pytestmark = pytest.mark.usefixtures("own_decoders")
 
@@ -132,15 +133,15 @@ def test_what_health_says_from_the_start_to_the_end(
         assert states(client, level_bundle) == well
         big = tone.read_bytes() + bytes(9 << 20)  # too large for the folder in memory
         assert client.post("/api/v1/identify", content=big).status_code == 507
-        kept = client.post("/api/v1/identify?keep=true", content=tone.read_bytes())
+        kept = client.post("/api/v1/identify?store=true", content=tone.read_bytes())
         assert kept.status_code in (503, 507), kept.text
         ballast.unlink()
-        assert client.post("/api/v1/identify?keep=true", content=tone.read_bytes()).status_code == 200
+        assert client.post("/api/v1/identify?store=true", content=tone.read_bytes()).status_code == 200
         assert client.get("/api/v1/recordings").json()["total"] == 1
     with open_service(Settings(data=tmp_path / "ending", model=level_bundle.folder)) as service:
         client = TestClient(create_app(service), base_url="http://127.0.0.1")
         assert states(client, level_bundle) == well
-        service.ending.set()
+        service.shutting_down.set()
         assert states(client, level_bundle) == (200, 503, 503, 503, 200)
         assert "retry-after" in client.get("/api/v1/health/ready").headers
 
@@ -153,17 +154,17 @@ def test_clocks_that_jump_give_no_job_away_and_make_no_age_negative(
     for module in (job_queue, history, tables):
         monkeypatch.setattr(module, "now", lambda: real() + jump[0])
     database = Database(f"sqlite:///{tmp_path / 'state.db'}")
-    mine, other = Jobs(database, owner="mine"), Jobs(database, owner="other")
+    mine, other = JobQueue(database, worker_id="mine"), JobQueue(database, worker_id="other")
     job = mine.add("identify", {})
     claimed = mine.claim("identify")
     assert claimed is not None
     for hours in (-5, 3, -1000, 0):
         jump[0] = timedelta(hours=hours)
-        mine.beat((job.id,))  # each server says often that it lives, by the clock as it is then
-        other.beat(())
-        assert mine.is_wanted(job.id), hours
+        mine.heartbeat((job.id,))  # each server says often that it lives, by the clock as it is then
+        other.heartbeat(())
+        assert mine.should_continue(job.id), hours
     jump[0] = timedelta(hours=-1)  # as at the end of summer time, for clocks that know of it
-    mine.end(job.id, "done")
+    mine.finish(job.id, "done")
     ended = mine.get(job.id)
     assert ended.status == "done"
     assert ended.ended_at is not None
@@ -171,11 +172,11 @@ def test_clocks_that_jump_give_no_job_away_and_make_no_age_negative(
     assert [event.id for event in mine.events(job.id)] == sorted(event.id for event in mine.events(job.id))
 
     client = serve(model=level_bundle.folder)
-    client.post("/api/v1/identify?keep=true", content=tone.read_bytes())
+    client.post("/api/v1/identify?store=true", content=tone.read_bytes())
     jump[0] = timedelta(days=-400)
-    again = client.post("/api/v1/identify?keep=true&background=true", content=tone.read_bytes()).json()
+    again = client.post("/api/v1/identify?store=true&background=true", content=tone.read_bytes()).json()
     wait_for(lambda: client.get(f"/api/v1/jobs/{again['id']}").json()["status"] == "done")
-    for page in ("/", "/history", "/system", "/teach", "/models"):
+    for page in ("/", "/history", "/system", "/training", "/models"):
         text = client.get(page).text
         assert not re.search(r">\s*-\d", text), page
     # Times without a zone are UTC, as all that are stored.

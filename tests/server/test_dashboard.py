@@ -87,7 +87,7 @@ def test_errors_are_counted_and_have_the_field_that_the_page_shows(
         refused = client.post("/api/predict", **wrong)  # type: ignore[arg-type]
         assert refused.status_code in (400, 422)
         assert refused.json()["error"] == refused.json()["detail"]
-    assert client.post("/api/trigger_retrain").json()["error"].startswith("there is nothing to learn from yet")
+    assert client.post("/api/trigger_retrain").json()["error"].startswith("no training data yet")
     health = client.get("/api/health").json()
     assert (health["total_requests"], health["error_count"]) == (4, 4)
 
@@ -95,7 +95,7 @@ def test_errors_are_counted_and_have_the_field_that_the_page_shows(
 def test_the_state_of_the_server_and_of_its_model_is_told(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
     client = serve(model=level_bundle.folder)
     before = client.get("/api/system_stats").json()
-    client.post("/api/v1/identify?keep=true", files={"audio": ("x.wav", tone.read_bytes())})
+    client.post("/api/v1/identify?store=true", files={"audio": ("x.wav", tone.read_bytes())})
     client.post("/api/upload_bulk", files={"files": ("Loud Bird1.wav", tone.read_bytes())})
     stats = client.get("/api/system_stats").json()
     assert (before["recordings"], stats["recordings"], before["lessons"], stats["lessons"]) == (0, 1, 0, 1)
@@ -109,11 +109,11 @@ def test_the_state_of_the_server_and_of_its_model_is_told(level_bundle: Bundle, 
 def test_an_upload_is_a_success_only_if_a_file_is_taken(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
     client = serve(model=level_bundle.folder)
     good, bad = ("files", ("Loud Bird/a.wav", tone.read_bytes())), ("files", ("Loud Bird/b.wav", b"no sound"))
-    for route in ("upload_bulk", "v1/lessons"):
+    for route in ("upload_bulk", "v1/training-data"):
         refused = client.post(f"/api/{route}", files=[bad])
         assert refused.status_code == 422
         assert "b.wav" in refused.json()["detail"]
-        assert [each["status"] for each in refused.json()["files"]] == ["refused"]
+        assert [each["status"] for each in refused.json()["files"]] == ["rejected"]
     check_shape(refused := client.post("/api/upload_bulk", files=[bad]).json(), UPLOAD)
     assert (refused["uploaded_count"], refused["skipped_count"]) == (0, 1)
     taken = client.post("/api/upload_bulk", files=[good, bad])
@@ -126,7 +126,7 @@ def test_an_upload_is_a_success_only_if_a_file_is_taken(level_bundle: Bundle, se
 
 
 def test_a_retraining_is_told_while_it_goes_on_and_after_it_was_done(level_bundle: Bundle, tmp_path: Path) -> None:
-    settings = Settings(model=level_bundle.folder, data=tmp_path / "server", work=("identify",))
+    settings = Settings(model=level_bundle.folder, data=tmp_path / "server", job_kinds=("identify",))
     with running_service(settings) as (client, service):
 
         def told() -> list[dict[str, Any]]:
@@ -139,9 +139,9 @@ def test_a_retraining_is_told_while_it_goes_on_and_after_it_was_done(level_bundl
             assert [each["is_retraining"] for each in told()] == [True, True]
             job = service.jobs.claim("retrain")
             assert job is not None
-            service.jobs.tell(job.id, "training", 0.3)
+            service.jobs.update_progress(job.id, "training", 0.3)
             assert told()[1]["progress"] == 30
-            service.jobs.end(job.id, status)
+            service.jobs.finish(job.id, status)
             health, state = told()
             assert (health["is_retraining"], state["is_retraining"], state["progress"]) == (False, False, progress)
             assert health["last_retrain"] == state["last_retrain"]

@@ -48,7 +48,7 @@ def test_examples_look_like_what_the_server_says(level_bundle: Bundle, serve: Se
         n_compared += 1
         return real.json()
 
-    check("POST /api/v1/identify", query="?keep=true&min_score=0.01", files={"audio": (tone.name, body)})
+    check("POST /api/v1/identify", query="?store=true&min_score=0.01", files={"audio": (tone.name, body)})
     values["job_id"] = check("POST /api/v1/identify", 202, query="?background=true", content=body)["id"]
     wait_for(lambda: client.get(f"/api/v1/jobs/{values['job_id']}").json()["status"] == "done")
     check("POST /api/predict", content=body)
@@ -56,7 +56,7 @@ def test_examples_look_like_what_the_server_says(level_bundle: Bundle, serve: Se
     values["sha256"] = recording["sha256"]
     values["number"] = client.get("/api/v1/detections").json()["detections"][0]["id"]
     check("PUT /api/v1/detections/{number}/review", json={"verdict": "other", "species": BIRD, "new_class": True})
-    check("POST /api/v1/lessons", files={"audio": (f"{BIRD}/x.wav", body)})
+    check("POST /api/v1/training-data", files={"audio": (f"{BIRD}/x.wav", body)})
     check("POST /api/upload_bulk", files={"audio": (f"{BIRD}/y.wav", body + b"\0")})
     for path, methods in paths.items():
         content = methods.get("get", {}).get("responses", {}).get("200", {}).get("content", {})

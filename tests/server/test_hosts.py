@@ -65,7 +65,7 @@ def test_a_server_without_tokens_knows_its_own_names(level_bundle: Bundle, serve
 
 
 def test_local_names_and_addresses_are_no_token(level_bundle: Bundle, serve: Serve) -> None:
-    client = serve(model=level_bundle.folder, tokens={TOKEN: Role.OPERATE}, proxy="127.0.0.1")
+    client = serve(model=level_bundle.folder, tokens={TOKEN: Role.ADMIN}, trusted_proxy="127.0.0.1")
     for target in ("/api/v1/models", "http://localhost/api/v1/models", "/api/v1/models?host=localhost"):
         for said in ("X-Forwarded-For: 127.0.0.1", "X-Forwarded-Host: localhost", "Forwarded: for=127.0.0.1"):
             assert ask(client, target, "Host: localhost", said) == 401, (target, said)
@@ -74,5 +74,5 @@ def test_local_names_and_addresses_are_no_token(level_bundle: Bundle, serve: Ser
 
 
 def test_a_proxy_lets_others_in_so_it_needs_a_token(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--proxy 127.0.0.1: .* a token is needed"):
-        Settings(data=tmp_path, proxy="127.0.0.1")
+    with pytest.raises(InputError, match="--trusted-proxy 127.0.0.1: .* a token is needed"):
+        Settings(data=tmp_path, trusted_proxy="127.0.0.1")

@@ -22,7 +22,7 @@ from dawnchorus.identification import Options
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
 from dawnchorus.server.http import connections, uploads
-from dawnchorus.server.http.auth import Allowances
+from dawnchorus.server.http.auth import RateLimiter
 from dawnchorus.server.scheduling import FIRST_COST_S, LEAST_BYTES, Limits
 from dawnchorus.server.settings import Settings
 
@@ -81,11 +81,11 @@ def test_no_request_is_lost_from_one_client_to_sixty_four(
 
 def test_full_queue_returns_503_before_reading_body(level_bundle: Bundle, tone: Path, tmp_path: Path) -> None:
     limits = Limits(max_queue_s=1.5 * FIRST_COST_S * LEAST_BYTES)  # room for one
-    settings = Settings(data=tmp_path / "server", model=level_bundle.folder, n_lanes=1, limits=limits)
+    settings = Settings(data=tmp_path / "server", model=level_bundle.folder, n_inference_threads=1, limits=limits)
     head = b"POST /api/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 96044\r\n\r\n"
     with running_service(settings) as (client, service):
-        with busy(service.lanes):
-            waiting = service.lanes.submit(tone, Options())
+        with busy(service.pool):
+            waiting = service.pool.submit(tone, Options())
             for _ in range(20):
                 with socket.create_connection(("127.0.0.1", client.base_url.port or 0), timeout=60) as connection:
                     connection.sendall(head)  # and nothing of the body
@@ -100,7 +100,7 @@ def test_full_queue_returns_503_before_reading_body(level_bundle: Bundle, tone: 
 def test_slow_senders_are_cut_off_and_keep_nobody_waiting(
     level_bundle: Bundle, serve: Serve, clip: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uploads, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(uploads, "GRACE_S", 1.0)
     monkeypatch.setattr(connections, "HEADERS_S", 1.0)
     client = serve(model=level_bundle.folder)
     head = b"POST /api/v1/identify HTTP/1.1\r\nHost: 127.0.0.1\r\n"
@@ -169,23 +169,23 @@ def _answer(connection: socket.socket) -> bytes:
 
 def test_a_share_of_less_than_one_in_a_while_is_a_share() -> None:
     now = [100.0]
-    allowances = Allowances(0.05, clock=lambda: now[0])
-    assert allowances.take("a") == 0
-    assert allowances.take("a") == pytest.approx(20)
-    assert allowances.take("b") == 0
+    limiter = RateLimiter(0.05, clock=lambda: now[0])
+    assert limiter.acquire("a") == 0
+    assert limiter.acquire("a") == pytest.approx(20)
+    assert limiter.acquire("b") == 0
     now[0] += 19
-    assert allowances.take("a") == pytest.approx(1)
+    assert limiter.acquire("a") == pytest.approx(1)
     now[0] += 1.5
-    assert allowances.take("a") == 0
-    assert allowances.take("a") > 19
+    assert limiter.acquire("a") == 0
+    assert limiter.acquire("a") > 19
 
 
 def test_a_burst_is_given_back_over_time() -> None:
     now = [0.0]
-    allowances = Allowances(2.0, clock=lambda: now[0])
-    assert [allowances.take("a") > 0 for _ in range(12)] == [False] * 10 + [True] * 2
+    limiter = RateLimiter(2.0, clock=lambda: now[0])
+    assert [limiter.acquire("a") > 0 for _ in range(12)] == [False] * 10 + [True] * 2
     now[0] += 1.1
-    assert [allowances.take("a") > 0 for _ in range(3)] == [False, False, True]
+    assert [limiter.acquire("a") > 0 for _ in range(3)] == [False, False, True]
 
 
 def test_one_client_may_not_send_more_than_its_share(level_bundle: Bundle, serve: Serve, clip: bytes) -> None:

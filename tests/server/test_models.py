@@ -52,8 +52,8 @@ def test_eight_who_switch_at_once_leave_one_model_and_no_memory_behind(
             list(pool.map(switch, range(8)))
         assert len(first) == 8
         assert psutil.Process().memory_info().rss < 1.1 * before
-        latest, _ = service.registry.history()[0]
-        assert service.lanes.bundle.id == latest.bundle_id
+        latest, _ = service.registry.list_activations()[0]
+        assert service.pool.bundle.id == latest.bundle_id
         assert latest.id == 1 + 2 * 8 * 128
         assert threading.active_count() < 40
 
@@ -99,7 +99,7 @@ def test_one_command_rolls_a_server_back(
     with open_service(Settings(data=tmp_path / "server", model=other.folder)):
         pass  # it has served
     token = "let-me-roll-back"  # noqa: S105 - of this test
-    client = serve(model=level_bundle.folder, tokens={token: Role.OPERATE, "only-identify": Role.IDENTIFY})
+    client = serve(model=level_bundle.folder, tokens={token: Role.ADMIN, "only-identify": Role.IDENTIFY})
     server = str(client.base_url)
     client.headers["Authorization"] = f"Bearer {token}"
 
@@ -108,7 +108,7 @@ def test_one_command_rolls_a_server_back(
         return run.returncode, (run.stdout + run.stderr).decode()
 
     code, said = roll_back()
-    assert (code, "no other model has served before" in said) == (3, True), said
+    assert (code, "no other model was active before" in said) == (3, True), said
     assert client.post(f"/api/v1/models/{level_bundle.id}/activate").status_code == 200
     for given in (None, "only-identify", "wrong-token-of-this-test"):
         code, said = roll_back(given)
@@ -179,7 +179,7 @@ def test_pickles_are_models_nowhere(level_bundle: Bundle, tmp_path: Path, comman
         made = command("models", "wrap", tmp_path / name, tmp_path / f"of {name}", *common)
         assert made.returncode not in (0, 1), made.stderr
         assert b"Traceback" not in made.stderr
-        served = command("serve", "--model", tmp_path / name, "--data", tmp_path / "server")
+        served = command("serve", "--model", tmp_path / name, "--data-dir", tmp_path / "server")
         assert served.returncode not in (0, 1), served.stderr
         assert b"Traceback" not in served.stderr
     for part in ("model.onnx", "bundle.json", "labels.csv"):
@@ -187,7 +187,7 @@ def test_pickles_are_models_nowhere(level_bundle: Bundle, tmp_path: Path, comman
         folder.mkdir()
         for path in level_bundle.folder.iterdir():
             (folder / path.name).write_bytes(payload if path.name == part else path.read_bytes())
-        served = command("serve", "--model", folder, "--data", tmp_path / "server")
+        served = command("serve", "--model", folder, "--data-dir", tmp_path / "server")
         assert served.returncode not in (0, 1), served.stderr
         assert b"Traceback" not in served.stderr
     assert not canary.exists()

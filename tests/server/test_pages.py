@@ -14,7 +14,7 @@ from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
 from dawnchorus.server.settings import Role
 
-PAGES = ("/", "/history", "/review", "/teach", "/models", "/system", "/docs")
+PAGES = ("/", "/history", "/review", "/training", "/models", "/system", "/docs")
 
 
 def test_a_recording_becomes_pictures_sounds_and_a_table(
@@ -35,8 +35,8 @@ def test_a_recording_becomes_pictures_sounds_and_a_table(
     for page in (reply.text, client.get("/history").text, client.get("/").text):
         assert "<script>." not in page
         assert "&lt;script&gt;.wav" in page
-    pictures = re.findall(r'src="(/api/v1/[^"]+/picture[^"]*)"', reply.text)
-    sounds = re.findall(r'src="(/api/v1/[^"]+/sound)"', reply.text)
+    pictures = re.findall(r'src="(/api/v1/[^"]+/spectrogram[^"]*)"', reply.text)
+    sounds = re.findall(r'src="(/api/v1/[^"]+/audio)"', reply.text)
     assert len(pictures) == len(sounds) >= 3
     assert all(client.get(path.replace("&amp;", "&")).content.startswith(b"\x89PNG") for path in pictures)
     assert all(client.get(path).headers["content-type"] in ("audio/mpeg", "audio/wav") for path in sounds)
@@ -48,7 +48,7 @@ def test_a_recording_becomes_pictures_sounds_and_a_table(
     assert "Common Cuckoo" in client.get("/system").text
     assert "Common Cuckoo" not in client.get("/history?species=tit&min_score=0.5").text
     assert "Great Tit" in client.get("/history?species=tit&min_score=0.5&since=2026-01-01&reviewed=false").text
-    assert "widen the filters" in client.get("/history?reviewed=true").text
+    assert "Widen the filters" in client.get("/history?reviewed=true").text
     assert client.get("/history?since=tomorrow").status_code == 400
 
 
@@ -93,11 +93,11 @@ def test_the_charts_of_others_are_as_published_and_have_what_they_draw_on_the_pa
     assert re.search(r'<tr data-name="Quiet Bird" data-value="0.75\d*" data-at="\d{4}-[^"]+">', page)
     assert "style=" not in page, "the policy for contents refuses it"
     history = client.get("/history").text
-    assert 'is counted on the page <a href="/system">' in history, "what was only predicted is not listed"
+    assert 'are counted on the page <a href="/system">' in history, "what was only predicted is not listed"
 
 
 def test_who_logs_in_may_do_what_the_token_allows(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
-    tokens = {"the-operators-one": Role.OPERATE, "one-for-identifying": Role.IDENTIFY}
+    tokens = {"the-operators-one": Role.ADMIN, "one-for-identifying": Role.IDENTIFY}
     client = serve(model=level_bundle.folder, tokens=tokens)
     client.headers["Accept"] = "text/html"
     assert client.get("/").headers["location"] == "/login"
@@ -119,13 +119,13 @@ def test_who_logs_in_may_do_what_the_token_allows(level_bundle: Bundle, serve: S
     assert client.post("/api/predict", files=audio, headers={"X-CSRF-Token": csrf[1]}).status_code == 200
     refused = client.post("/api/v1/retrain", headers={"X-CSRF-Token": csrf[1]})
     assert refused.status_code == 403
-    assert "allows to teach" in refused.json()["detail"]
+    assert "role 'train'" in refused.json()["detail"]
     assert client.post("/logout", data={"csrf": csrf[1]}).headers["location"] == "/login"
     assert client.get("/").headers["location"] == "/login"
 
 
 def test_who_guesses_is_not_listened_to(level_bundle: Bundle, serve: Serve) -> None:
-    client = serve(model=level_bundle.folder, tokens={"the-operators-one": Role.OPERATE})
+    client = serve(model=level_bundle.folder, tokens={"the-operators-one": Role.ADMIN})
     replies = [client.get("/api/health", headers={"Authorization": f"Bearer guess-{k}"}) for k in range(100)]
     assert [reply.status_code for reply in replies[:20]] == [401] * 20
     assert {reply.status_code for reply in replies[20:]} == {429}

@@ -34,7 +34,7 @@ def test_form_fields_mean_the_same_as_the_address(level_bundle: Bundle, serve: S
     table = client.post(IDENTIFY, files=files, data={"format": "raven", "min_score": "0"}).status_code
     assert table == 400, "nearly every class, as in the address"
     assert client.post(IDENTIFY, files=files, data={"format": "Raven"}).text.startswith("Selection\t")
-    kept = client.post(IDENTIFY, files=files, data={"keep": "yes"})
+    kept = client.post(IDENTIFY, files=files, data={"store": "yes"})
     assert kept.status_code == 200
     assert client.get("/api/v1/recordings").json()["total"] == 1
 
@@ -44,7 +44,7 @@ def test_form_fields_mean_the_same_as_the_address(level_bundle: Bundle, serve: S
     [
         ("?minscore=0.97", {}, 400, "parameter 'minscore': expected .*Did you mean 'min_score'?"),
         ("", {"minscore": "0.97"}, 400, "field 'minscore': expected .*Did you mean 'min_score'?"),
-        ("", {"meta": '{"lat": 52.5}'}, 400, "field 'meta': expected background, channel, format, keep, lat"),
+        ("", {"meta": '{"lat": 52.5}'}, 400, "field 'meta': expected background, channel, format, lat"),
         ("?week=20", {"week": "21"}, 400, "week: expected one value, got 20 in the address and 21 in the form"),
         ("", {"lat": "north"}, 422, "lat: Input should be a valid number"),
         ("", {"lat": "95"}, 422, "lat: Input should be less than or equal to 90, got '95'"),
@@ -77,13 +77,21 @@ def test_a_body_that_says_two_things_is_refused(level_bundle: Bundle, serve: Ser
     for path, body, message in (
         (
             retrain,
-            b'{"by_hand": true, "by_hand": false}',
-            "field 'by_hand': expected one value, got 2: True and False.",
+            b'{"require_approval": true, "require_approval": false}',
+            "field 'require_approval': expected one value, got 2: True and False.",
         ),
-        (retrain, b'{"by_hand": true, "\\u0062y_hand": true}', "field 'by_hand': expected one value, got 2"),
-        (retrain, b'{"recipe": [-Infinity]}', "expected a number or null, got -Infinity"),
-        (retrain, b'{"recipe": ["seed=1", "seed=2"]}', "recipe 'seed': expected one value, got 2: '1' and '2'."),
-        (retrain, b'{"recipe": ["optimizer.lr=nan"]}', "got 'optimizer.lr=nan'"),
+        (
+            retrain,
+            b'{"require_approval": true, "\\u0072equire_approval": true}',
+            "field 'require_approval': expected one value, got 2",
+        ),
+        (retrain, b'{"overrides": [-Infinity]}', "expected a number or null, got -Infinity"),
+        (
+            retrain,
+            b'{"overrides": ["seed=1", "seed=2"]}',
+            "overrides 'seed': expected one value, got 2: '1' and '2'.",
+        ),
+        (retrain, b'{"overrides": ["optimizer.lr=nan"]}', "got 'optimizer.lr=nan'"),
         (ask, b'{"id": "1", "id": "2"}', "field 'id': expected one value, got 2"),
         (ask, b'{"id": NaN}', "expected a number or null, got NaN"),
     ):
@@ -91,11 +99,11 @@ def test_a_body_that_says_two_things_is_refused(level_bundle: Bundle, serve: Ser
         assert reply.status_code == 400, reply.text
         assert message in reply.json()["detail"]
     for kind in ("application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain"):
-        reply = client.post(retrain, content=b"by_hand=true&by_hand=false", headers={"content-type": kind})
+        reply = client.post(retrain, content=b"require_approval=true&require_approval=false", headers={"content-type": kind})
         assert reply.status_code == 400, reply.text
         assert f"expected a body in JSON with the Content-Type application/json, got {kind[:9]}" in reply.text
     for path in ("/api/trigger_retrain", "/api/v1/models/rollback"):
-        reply = client.post(path, json={"by_hand": True})
+        reply = client.post(path, json={"require_approval": True})
         assert (reply.status_code, reply.json()["detail"][:16]) == (400, "expected no body")
         assert "expected no body" not in client.post(path, json={}).text
     reply = client.post("/login", data={"token": ["first secret", "second secret"]})
@@ -129,10 +137,10 @@ def test_every_route_refuses_parameters_that_it_does_not_read(level_bundle: Bund
         assert "parameter '" in reply.json()["detail"], path
     assert client.get("/history?specis=Parus", headers={"accept": "text/html"}).status_code == 400
     assert client.post("/api/predict", files=files, data={"lat": "52.5"}).status_code == 400
-    refused = client.post("/api/v1/lessons", files=files, data={"specie": "Loud Bird"})
+    refused = client.post("/api/v1/training-data", files=files, data={"specie": "Loud Bird"})
     assert refused.status_code == 400
     assert "Did you mean 'species'?" in refused.json()["detail"]
-    twice = client.post("/api/v1/lessons", files=files, data={"species": ["Loud Bird", "Quiet Bird"]})
+    twice = client.post("/api/v1/training-data", files=files, data={"species": ["Loud Bird", "Quiet Bird"]})
     assert (twice.status_code, "field 'species': expected one value" in twice.text) == (400, True)
     tensor = {"name": "waveform", "shape": [1, 3], "datatype": "FP32", "data": [0, 0, 0]}
     asked = {"inputs": [tensor], "outputs": [{"name": "embeddings"}]}
@@ -232,23 +240,23 @@ def test_each_channel_is_told_kept_shown_and_taken_away(level_bundle: Bundle, se
     left = np.repeat([0.9, 0.6], 16_000) * np.tile([1.0, -1.0], 16_000)
     soundfile.write(tmp_path / "x.wav", np.column_stack([left, -0.9 * left]), 16_000, subtype="FLOAT")
     given = {"files": {"audio": ("x.wav", (tmp_path / "x.wav").read_bytes())}, "params": {"min_score": "0.5"}}
-    reply = client.post(IDENTIFY, **given, data={"channel": "each", "keep": "yes"})
+    reply = client.post(IDENTIFY, **given, data={"channel": "each", "store": "yes"})
     told = [(d["start_s"], d["channel"], d["score"]) for d in reply.json()["detections"]]
     assert told == [(0, 1, 0.9), (0, 2, 0.81), (1, 1, 0.6), (1, 2, 0.54)]
     (row,) = client.get("/api/v1/recordings").json()["recordings"]
     address = f"/api/v1/recordings/{row['sha256']}/detections"
     kept = client.get(address).json()["detections"]
     assert [(d["start_s"], d["channel"], d["score"]) for d in kept] == told
-    pictures = {client.get(found["picture"]).content for found in kept[:2]}
+    pictures = {client.get(found["spectrogram"]).content for found in kept[:2]}
     assert len(pictures) == 2
     assert client.get(address, params={"format": "csv"}).text.splitlines()[1].endswith(",x.wav,1")
     assert client.get(address, params={"format": "raven"}).text.splitlines()[2].split("\t")[2] == "2"
     assert '<th scope="col">channel</th>' in client.get(f"/recordings/{row['sha256']}").text
     assert client.put(f"/api/v1/detections/{kept[1]['id']}/review", json={"verdict": "right"}).status_code == 200
-    client.post(IDENTIFY, **given, data={"channel": "each", "keep": "yes"})
+    client.post(IDENTIFY, **given, data={"channel": "each", "store": "yes"})
     again = client.get(address).json()["detections"]
     assert [bool(d["review"]) for d in again] == [False, True, False, False], "a review stays with its channel"
-    plain = client.post(IDENTIFY, **given, data={"channel": "left", "keep": "yes"}).json()["detections"]
+    plain = client.post(IDENTIFY, **given, data={"channel": "left", "store": "yes"}).json()["detections"]
     assert [(d["start_s"], d.get("channel")) for d in plain] == [(0, None), (1, None)]
     assert '<th scope="col">channel</th>' not in client.get(f"/recordings/{row['sha256']}").text
     assert not client.get(address, params={"format": "csv"}).text.splitlines()[0].endswith("channel")
@@ -257,7 +265,7 @@ def test_each_channel_is_told_kept_shown_and_taken_away(level_bundle: Bundle, se
 def test_a_place_or_a_week_without_effect_is_said(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
     client = serve(model=level_bundle.folder)
     warnings = client.post(f"{IDENTIFY}?week=20", content=tone.read_bytes()).json()["warnings"]
-    assert warnings == ["week 20 has no effect: the recording has no place. Give lat and lon."]
+    assert warnings == ["week 20 has no effect: the recording has no location. Give lat and lon."]
     assert client.post(IDENTIFY, content=tone.read_bytes()).json()["warnings"] == []
     (warning,) = client.post(f"{IDENTIFY}?lat=52.5&lon=13.4&week=20", content=tone.read_bytes()).json()["warnings"]
     assert warning.startswith("place and week have no effect: the range model of birdnet knows none of the classes")
@@ -283,11 +291,17 @@ def test_time_and_place_are_said_as_on_the_command_line(level_bundle: Bundle, se
 
 def test_head_is_get_without_a_body(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
     client = serve(model=level_bundle.folder)
-    client.post(f"{IDENTIFY}?keep=true", content=tone.read_bytes())
+    client.post(f"{IDENTIFY}?store=true", content=tone.read_bytes())
     (recording,) = client.get("/api/v1/recordings").json()["recordings"]
     base = f"/api/v1/recordings/{recording['sha256']}"
     paths = ["/", "/history", "/metrics", "/api/v1/health/live", "/v2/health/ready", "/api/health", "/static/style.css"]
-    paths += [base, f"{base}/sound", f"{base}/picture", f"{base}/detections?format=raven", "/api/v1/jobs/none/events"]
+    paths += [
+        base,
+        f"{base}/audio",
+        f"{base}/spectrogram",
+        f"{base}/detections?format=raven",
+        "/api/v1/jobs/none/events",
+    ]
     for path in paths:
         expected, reply = client.get(path), client.head(path)
         assert reply.status_code == expected.status_code, path

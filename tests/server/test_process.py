@@ -27,7 +27,7 @@ def test_what_is_under_way_is_answered_when_the_server_is_ended(level_bundle: Bu
         port = free.getsockname()[1]
     long = tmp_path / "long.wav"
     soundfile.write(long, np.full(900 * 16_000, 0.5, np.float32), 16_000)
-    arguments = ["serve", "--model", level_bundle.folder, "--port", str(port), "--data", tmp_path / "server"]
+    arguments = ["serve", "--model", level_bundle.folder, "--port", str(port), "--data-dir", tmp_path / "server"]
     process = subprocess.Popen([sys.executable, "-m", "dawnchorus", *arguments], stderr=subprocess.PIPE, text=True)
     address = f"http://127.0.0.1:{port}"
     try:
@@ -61,15 +61,15 @@ def test_what_is_under_way_is_answered_when_the_server_is_ended(level_bundle: Bu
 
 
 def test_wrong_requests_to_serve_end_with_advice(tmp_path: Path, command: Command) -> None:
-    public = command("serve", "--host", "0.0.0.0", "--data", tmp_path)
+    public = command("serve", "--host", "0.0.0.0", "--data-dir", tmp_path)
     assert public.returncode == 2
     assert b"a token is needed" in public.stderr
-    unknown = command("serve", "--model", "nothing", "--data", tmp_path, "--port", "0")
+    unknown = command("serve", "--model", "nothing", "--data-dir", tmp_path, "--port", "0")
     assert unknown.returncode == 5
     assert b"nothing" in unknown.stderr
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        refused = command("serve", "--port", str(port), "--data", tmp_path)
+        refused = command("serve", "--port", str(port), "--data-dir", tmp_path)
     assert refused.returncode == 6
     assert f"port {port}".encode() in refused.stderr
 
@@ -77,7 +77,7 @@ def test_wrong_requests_to_serve_end_with_advice(tmp_path: Path, command: Comman
 def test_a_proxy_may_show_it_below_a_path(level_bundle: Bundle, tmp_path: Path) -> None:
     sound = tmp_path / "x.wav"
     soundfile.write(sound, np.full(16_000, 0.5, np.float32), 16_000)
-    server = Server(tmp_path / "server", "--model", level_bundle.folder, "--base", "/birds")
+    server = Server(tmp_path / "server", "--model", level_bundle.folder, "--root-path", "/birds")
     with serving(server), server.client() as client:
         page = client.get("/history").text
         assert 'href="/birds/history" aria-current="page"' in page

@@ -73,30 +73,30 @@ async def content(file: BinaryIO) -> bytes:
 
 def test_few_run_at_once_a_few_wait_and_more_are_refused(tmp_path: Path, gate: Gate) -> None:
     async def use(renderer: Renderer) -> None:
-        tasks = [asyncio.create_task(renderer.cached(SOME, k, gate.write)) for k in range(5)]
+        tasks = [asyncio.create_task(renderer.get_or_render(SOME, k, gate.write)) for k in range(5)]
         await until(lambda: gate.n_begun == 2)
-        for refused in (renderer.cached(OTHER, 0, gate.write), renderer.once(gate.write)):
+        for refused in (renderer.get_or_render(OTHER, 0, gate.write), renderer.render_once(gate.write)):
             with pytest.raises(OverloadedError) as error:
                 await refused
             assert error.value.retry_after_s >= 1
         gate.is_open.set()
         assert [await content(file) for file in await asyncio.gather(*tasks)] == [b"done"] * 5
         assert (gate.n_begun, gate.n_most) == (5, 2)
-        assert await content(await renderer.once(writing(b"room again"))) == b"room again"
+        assert await content(await renderer.render_once(writing(b"room again"))) == b"room again"
 
     with_renderer(tmp_path, use, max_running=2, max_waiting=3)
 
 
 def test_the_same_answer_is_made_once_for_all_who_ask(tmp_path: Path, gate: Gate) -> None:
     async def use(renderer: Renderer) -> None:
-        tasks = [asyncio.create_task(renderer.cached(SOME, "picture", gate.write)) for _ in range(20)]
+        tasks = [asyncio.create_task(renderer.get_or_render(SOME, "spectrogram", gate.write)) for _ in range(20)]
         await until(lambda: gate.n_begun)
         tasks[0].cancel()
         gate.is_open.set()
         assert [await content(await task) for task in tasks[1:]] == [b"done"] * 19
-        assert await content(await renderer.cached(SOME, "picture", gate.write)) == b"done"
+        assert await content(await renderer.get_or_render(SOME, "spectrogram", gate.write)) == b"done"
         assert gate.n_begun == 1
-        renderer.drop(SOME)
+        renderer.discard(SOME)
         assert not list(tmp_path.iterdir())
 
     with_renderer(tmp_path, use, max_running=1, max_waiting=0)
@@ -104,17 +104,17 @@ def test_the_same_answer_is_made_once_for_all_who_ask(tmp_path: Path, gate: Gate
 
 def test_who_leaves_gives_up_the_place_in_the_queue(tmp_path: Path, gate: Gate) -> None:
     async def use(renderer: Renderer) -> None:
-        running = asyncio.create_task(renderer.once(gate.write))
+        running = asyncio.create_task(renderer.render_once(gate.write))
         await until(lambda: gate.n_begun == 1)
-        waiting = [asyncio.create_task(renderer.cached(SOME, k, gate.write)) for k in range(2)]
+        waiting = [asyncio.create_task(renderer.get_or_render(SOME, k, gate.write)) for k in range(2)]
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         with pytest.raises(OverloadedError):
-            await renderer.cached(SOME, 2, gate.write)
+            await renderer.get_or_render(SOME, 2, gate.write)
         for task in waiting:
             task.cancel()
         await asyncio.wait(waiting)
-        again = asyncio.create_task(renderer.cached(SOME, 0, writing(b"new")))
+        again = asyncio.create_task(renderer.get_or_render(SOME, 0, writing(b"new")))
         gate.is_open.set()
         assert await content(await again) == b"new"
         await content(await running)
@@ -126,8 +126,8 @@ def test_who_leaves_gives_up_the_place_in_the_queue(tmp_path: Path, gate: Gate) 
 def test_who_leaves_while_it_is_rendered_leaves_nothing_behind(tmp_path: Path, gate: Gate) -> None:
     async def use(renderer: Renderer) -> None:
         tasks = [
-            asyncio.create_task(renderer.cached(SOME, 0, gate.write)),
-            asyncio.create_task(renderer.once(gate.write)),
+            asyncio.create_task(renderer.get_or_render(SOME, 0, gate.write)),
+            asyncio.create_task(renderer.render_once(gate.write)),
         ]
         await until(lambda: gate.n_begun == 2)
         for task in tasks:
@@ -136,7 +136,7 @@ def test_who_leaves_while_it_is_rendered_leaves_nothing_behind(tmp_path: Path, g
         gate.is_open.set()
         await until(lambda: not gate.n_now)
         assert not list(tmp_path.iterdir())
-        assert await content(await renderer.cached(SOME, 0, writing(b"new"))) == b"new"
+        assert await content(await renderer.get_or_render(SOME, 0, writing(b"new"))) == b"new"
 
     with_renderer(tmp_path, use, max_running=2, max_waiting=0)
 
@@ -147,17 +147,17 @@ def test_the_cache_keeps_the_latest_within_its_bytes(tmp_path: Path) -> None:
 
     async def use(renderer: Renderer) -> None:
         for k in range(4):
-            assert await content(await renderer.cached(SOME, k, writing(bytes(100)))) == bytes(100)
+            assert await content(await renderer.get_or_render(SOME, k, writing(bytes(100)))) == bytes(100)
         assert size() == 300
         unused = writing(b"made again")
-        assert await content(await renderer.cached(SOME, 1, unused)) == bytes(100)
-        assert await content(await renderer.cached(SOME, 0, unused)) == b"made again"
-        assert await content(await renderer.cached(SOME, 1, unused)) == bytes(100), "used later than 2"
-        reading = await renderer.cached(SOME, 1, unused)
-        await content(await renderer.cached(OTHER, 0, writing(bytes(290))))
+        assert await content(await renderer.get_or_render(SOME, 1, unused)) == bytes(100)
+        assert await content(await renderer.get_or_render(SOME, 0, unused)) == b"made again"
+        assert await content(await renderer.get_or_render(SOME, 1, unused)) == bytes(100), "used later than 2"
+        reading = await renderer.get_or_render(SOME, 1, unused)
+        await content(await renderer.get_or_render(OTHER, 0, writing(bytes(290))))
         assert size() <= 300
         assert await content(reading) == bytes(100), "what was opened before it was removed"
-        renderer.drop(SOME)
+        renderer.discard(SOME)
         assert size() == 290
 
     with_renderer(tmp_path, use, max_cache_bytes=300)
@@ -169,11 +169,11 @@ def test_a_failure_reaches_all_who_wait_and_is_not_kept(tmp_path: Path) -> None:
         raise OSError(28, "No space left on device")
 
     async def use(renderer: Renderer) -> None:
-        asked = [renderer.cached(SOME, 0, fail) for _ in range(3)]
-        for error in await asyncio.gather(*asked, renderer.once(fail), return_exceptions=True):
+        asked = [renderer.get_or_render(SOME, 0, fail) for _ in range(3)]
+        for error in await asyncio.gather(*asked, renderer.render_once(fail), return_exceptions=True):
             assert isinstance(error, OutputError)
         assert not list(tmp_path.iterdir())
-        assert await content(await renderer.cached(SOME, 0, writing(b"whole"))) == b"whole"
+        assert await content(await renderer.get_or_render(SOME, 0, writing(b"whole"))) == b"whole"
 
     with_renderer(tmp_path, use)
 
@@ -187,7 +187,7 @@ def test_work_for_a_client_who_leaves_is_cancelled(tmp_path: Path, gate: Gate) -
 
     async def use(renderer: Renderer) -> None:
         with pytest.raises(ClientDisconnect):
-            await while_connected(Request({"type": "http"}, receive), renderer.cached(SOME, 0, gate.write))
+            await while_connected(Request({"type": "http"}, receive), renderer.get_or_render(SOME, 0, gate.write))
         gate.is_open.set()
         await until(lambda: not gate.n_now)
         assert not list(tmp_path.iterdir())

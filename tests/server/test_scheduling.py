@@ -18,7 +18,7 @@ from dawnchorus.identification import Options, identify
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.graphs.wrapping import wrap_model
 from dawnchorus.models.store import ModelStore
-from dawnchorus.server.scheduling import FIRST_COST_S, LEAST_BYTES, Lanes, Limits, Recognition
+from dawnchorus.server.scheduling import FIRST_COST_S, LEAST_BYTES, IdentifyResult, InferencePool, Limits
 
 EVERYTHING = Options(min_score=0.0)
 
@@ -34,12 +34,15 @@ def test_swaps_under_load_fail_no_request_and_mix_nothing(
     level_bundle: Bundle, other: Bundle, store: ModelStore, tone: Path
 ) -> None:
     n_rows = {level_bundle.id: 3 * 3, other.id: 6 * 3}
-    with Lanes(level_bundle, store=store, n_lanes=2) as lanes, ThreadPoolExecutor(4) as pool:
+    with (
+        InferencePool(level_bundle, store=store, n_inference_threads=2) as inference_pool,
+        ThreadPoolExecutor(4) as pool,
+    ):
         asked = []
         for k in range(10):
-            asked += [pool.submit(lambda: lanes.submit(tone, EVERYTHING).result(timeout=60)) for _ in range(6)]
+            asked += [pool.submit(lambda: inference_pool.submit(tone, EVERYTHING).result(timeout=60)) for _ in range(6)]
             asked[-3].result()
-            lanes.activate((other, level_bundle)[k % 2])
+            inference_pool.activate((other, level_bundle)[k % 2])
         found = [each.result() for each in asked]
     assert {f.bundle.id for f in found} == set(n_rows)
     for each in found:
@@ -49,16 +52,16 @@ def test_swaps_under_load_fail_no_request_and_mix_nothing(
 def test_a_bundle_that_cannot_run_changes_nothing(
     level_bundle: Bundle, store: ModelStore, tone: Path, tmp_path: Path
 ) -> None:
-    with Lanes(level_bundle, store=store, n_lanes=1) as lanes:
-        before = lanes.submit(tone, EVERYTHING).result().table.detections
+    with InferencePool(level_bundle, store=store, n_inference_threads=1) as inference_pool:
+        before = inference_pool.submit(tone, EVERYTHING).result().table.detections
         broken = replace(level_bundle, folder=tmp_path / "nowhere")
         with pytest.raises(ModelError):
-            lanes.activate(broken)
-        assert lanes.bundle is level_bundle
-        assert lanes.submit(tone, EVERYTHING).result().table.detections == before
+            inference_pool.activate(broken)
+        assert inference_pool.bundle is level_bundle
+        assert inference_pool.submit(tone, EVERYTHING).result().table.detections == before
 
 
-def ended_order(futures: Sequence[Future[Recognition]]) -> list[int]:
+def ended_order(futures: Sequence[Future[IdentifyResult]]) -> list[int]:
     """Positions of the futures in the order in which they are done; filled while they are waited for."""
     order: list[int] = []
     for k, future in enumerate(futures):
@@ -70,50 +73,54 @@ def test_a_long_recording_lets_short_ones_pass(
     level_bundle: Bundle, store: ModelStore, tone: Path, tmp_path: Path
 ) -> None:
     soundfile.write(tmp_path / "long.wav", np.full(60 * 16_000, 0.5, np.float32), 16_000)
-    with Lanes(level_bundle, store=store, n_lanes=1, limits=Limits(max_active_per_thread=10)) as lanes:
-        with busy(lanes):
-            futures = [lanes.submit(path, Options()) for path in (tmp_path / "long.wav", *[tone] * 5)]
+    with InferencePool(
+        level_bundle, store=store, n_inference_threads=1, limits=Limits(max_active_per_thread=10)
+    ) as inference_pool:
+        with busy(inference_pool):
+            futures = [inference_pool.submit(path, Options()) for path in (tmp_path / "long.wav", *[tone] * 5)]
             order = ended_order(futures)
         assert futures[0].result(timeout=60).table.duration_s == 60
     assert order == [1, 2, 3, 4, 5, 0]
 
 
 def test_what_comes_too_late_is_not_worked_out(level_bundle: Bundle, store: ModelStore, tone: Path) -> None:
-    with Lanes(level_bundle, store=store, n_lanes=1, limits=Limits(wait_s=0.0)) as lanes:
-        with busy(lanes):
-            late = lanes.submit(tone, Options())
+    with InferencePool(level_bundle, store=store, n_inference_threads=1, limits=Limits(wait_s=0.0)) as inference_pool:
+        with busy(inference_pool):
+            late = inference_pool.submit(tone, Options())
         with pytest.raises(OverloadedError, match="has waited"):
             late.result(timeout=60)
 
 
 def test_what_is_too_much_is_refused(level_bundle: Bundle, store: ModelStore, tone: Path) -> None:
     room_for_one = Limits(max_queue_s=1.5 * FIRST_COST_S * LEAST_BYTES)
-    with Lanes(level_bundle, store=store, n_lanes=1, limits=room_for_one) as lanes:
-        with busy(lanes):
-            waiting = lanes.submit(tone, Options())
+    with InferencePool(level_bundle, store=store, n_inference_threads=1, limits=room_for_one) as inference_pool:
+        with busy(inference_pool):
+            waiting = inference_pool.submit(tone, Options())
             with pytest.raises(OverloadedError) as refused:
-                lanes.submit(tone, Options())
+                inference_pool.submit(tone, Options())
             with pytest.raises(OverloadedError):
-                lanes.check_room(1)
+                inference_pool.check_room(1)
             assert refused.value.retry_after_s >= 1
         assert waiting.result(timeout=60).table.duration_s == 3
-        lanes.check_room(1)
+        inference_pool.check_room(1)
 
 
 def test_tiny_recordings_do_not_make_others_look_long(level_bundle: Bundle, store: ModelStore) -> None:
-    with Lanes(level_bundle, store=store, n_lanes=1) as lanes:
+    with InferencePool(level_bundle, store=store, n_inference_threads=1) as inference_pool:
         for _ in range(200):
-            lanes._learn_cost(100, took_s=0.02)
-        assert lanes._work_s(100_000) == pytest.approx(0.02, rel=0.1)
-        assert lanes._work_s(4 * LEAST_BYTES) == pytest.approx(0.08, rel=0.1)
-        lanes._learn_cost(LEAST_BYTES, took_s=1e6)
-        assert lanes._work_s(LEAST_BYTES) < 0.05, "one that hangs says little"
+            inference_pool._update_cost(100, elapsed_s=0.02)
+        assert inference_pool._work_s(100_000) == pytest.approx(0.02, rel=0.1)
+        assert inference_pool._work_s(4 * LEAST_BYTES) == pytest.approx(0.08, rel=0.1)
+        inference_pool._update_cost(LEAST_BYTES, elapsed_s=1e6)
+        assert inference_pool._work_s(LEAST_BYTES) < 0.05, "one that hangs says little"
 
 
 def test_who_waits_keeps_the_place(level_bundle: Bundle, store: ModelStore, tone: Path) -> None:
-    with Lanes(level_bundle, store=store, n_lanes=1, limits=Limits(max_active_per_thread=1)) as lanes:
-        with busy(lanes):
-            waiting = [lanes.submit(tone, Options()) for _ in range(12)]
+    with InferencePool(
+        level_bundle, store=store, n_inference_threads=1, limits=Limits(max_active_per_thread=1)
+    ) as inference_pool:
+        with busy(inference_pool):
+            waiting = [inference_pool.submit(tone, Options()) for _ in range(12)]
             order = ended_order(waiting)
         for future in waiting:
             future.result(timeout=60)
@@ -124,18 +131,18 @@ def test_a_bad_recording_touches_no_other_and_lanes_end_when_all_is_done(
     level_bundle: Bundle, store: ModelStore, tone: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "bad.wav").write_bytes(b"RIFF" + bytes(100))
-    lanes = Lanes(level_bundle, store=store, n_lanes=2)
-    futures = [lanes.submit(tmp_path / "bad.wav" if k % 3 == 0 else tone, Options()) for k in range(30)]
+    inference_pool = InferencePool(level_bundle, store=store, n_inference_threads=2)
+    futures = [inference_pool.submit(tmp_path / "bad.wav" if k % 3 == 0 else tone, Options()) for k in range(30)]
     with pytest.raises(InputError, match="overlap"):
-        lanes.submit(tone, Options(overlap_s=5))
-    lanes.close()
+        inference_pool.submit(tone, Options(overlap_s=5))
+    inference_pool.close()
     for k, future in enumerate(futures):
         assert future.done()
         if k % 3 == 0:
             assert isinstance(future.exception(), AudioDecodeError)
         else:
             assert future.result().table.duration_s == 3
-    assert lanes.n_waiting == 0
+    assert inference_pool.n_waiting == 0
 
 
 def test_each_channel_has_the_detections_of_the_command_line_and_a_share_of_the_progress(
@@ -146,8 +153,8 @@ def test_each_channel_has_the_detections_of_the_command_line_and_a_share_of_the_
     soundfile.write(tmp_path / "x.wav", levels * np.resize([[1.0], [-1.0]], (160_000, 1)), 16_000, subtype="FLOAT")
     options = Options(min_score=0.0, channel="each", merge=True, top=2)
     shares: list[float] = []
-    with Lanes(level_bundle, store=store, n_lanes=1) as lanes:
-        found = lanes.submit(tmp_path / "x.wav", options, on_progress=shares.append).result(timeout=60)
+    with InferencePool(level_bundle, store=store, n_inference_threads=1) as inference_pool:
+        found = inference_pool.submit(tmp_path / "x.wav", options, on_progress=shares.append).result(timeout=60)
     assert shares == pytest.approx([0.8 / 3, 1 / 3, 1.8 / 3, 2 / 3, 2.8 / 3])
     (table,) = identify(tmp_path / "x.wav", options, model=level_bundle.folder, store=store).tables()
     assert found.table.detections == table.detections

@@ -173,7 +173,7 @@ def test_held_out_recordings_that_the_active_model_learned_from_are_counted(
     table = RecordingsTable(tmp_path, (row,))
     for folder, expected in ((tmp_path / "active", 1), (level_bundle.folder, 0)):
         report = compare(read_bundle(folder), level_bundle, table, store=store, n_workers=1)
-        assert report["n_learned_by_active"] == expected
+        assert report["n_training_overlap"] == expected
 
 
 def test_a_misspelt_label_ends_the_command_before_anything_is_trained(

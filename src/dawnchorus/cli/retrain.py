@@ -114,7 +114,7 @@ def command(
     fields = {
         "bundle": str(result.bundle.folder.absolute()),
         "bundle_id": result.bundle.id,
-        "is_better": result.meets_promotion_rule,
+        "meets_promotion_rule": result.meets_promotion_rule,
         "reasons": list(result.reasons),
         "report": result.report,
     }
@@ -165,10 +165,10 @@ def _present(result: RetrainingResult) -> None:
     for row in report["species"]:
         values = [row[f"{name}_average_precision"] for name in ("active", "new")]
         shown = ["does not know it" if value is None else f"{value:.3f}" for value in values]
-        table.add_row(row["common_name"], str(row["n_learned"]), str(row["n_kept_back"]), *shown)
+        table.add_row(row["common_name"], str(row["n_train_recordings"]), str(row["n_held_out"]), *shown)
     means = [report["average_precision"][name] for name in ("active", "new")]
     table.add_row(
-        "average precision", str(report["n_learned"]), str(report["n_kept_back"]), *(f"{m:.3f}" for m in means)
+        "average precision", str(report["n_train_recordings"]), str(report["n_held_out"]), *(f"{m:.3f}" for m in means)
     )
     print_table(table)
     verdict = "use the new one" if result.meets_promotion_rule else f"keep the old one: {'; '.join(result.reasons)}"

@@ -18,10 +18,10 @@ from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
 if TYPE_CHECKING:
     from dawnchorus.server.service import Service
 
-DEFAULT_DATA = Path("dawnchorus-server")
+DEFAULT_DATA_DIR = Path("dawnchorus-server")
 
-OTHERS_RATE = 50.0
-"""Requests per second of one client, where others than this machine can ask."""
+DEFAULT_RATE_LIMIT = 50.0
+"""Requests per second of one client, if other machines can connect."""
 
 
 @click.command("serve")
@@ -29,26 +29,39 @@ OTHERS_RATE = 50.0
 @models_folder_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Any other needs $DAWNCHORUS_TOKEN.")
 @click.option("--port", type=click.IntRange(0, 65_535), default=5000, show_default=True)
-@click.option("--data", type=click.Path(path_type=Path), default=DEFAULT_DATA, show_default=True, help="Its folder.")
-@click.option("--database", envvar="DAWNCHORUS_DATABASE", help="An address, for servers that share.  [default: SQLite]")
-@click.option("--files", envvar="DAWNCHORUS_FILES", help="A folder, or s3://... (fsspec).  [default: in --data]")
-@click.option("--base", default="", help="The path below which a proxy shows the server, such as /birds.")
-@click.option("--access-log", is_flag=True, help="A line for every request.")
-@click.option("--proxy", help="The address of a proxy whose word of who asks is believed, such as 127.0.0.1.")
 @click.option(
-    "--rate",
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_DATA_DIR,
+    show_default=True,
+    help="Folder of the server's state.",
+)
+@click.option("--database", envvar="DAWNCHORUS_DATABASE", help="URL of a shared database.  [default: SQLite]")
+@click.option("--files", envvar="DAWNCHORUS_FILES", help="A folder, or s3://... (fsspec).  [default: in --data-dir]")
+@click.option("--root-path", default="", help="Path at which a reverse proxy mounts the server, such as /birds.")
+@click.option("--access-log", is_flag=True, help="Log every request.")
+@click.option("--trusted-proxy", help="Address of a trusted reverse proxy; its X-Forwarded-For header is used.")
+@click.option(
+    "--rate-limit",
     type=click.FloatRange(min=0),
-    help="Requests per second and client, 0: any.  [default: 50; 0 on this machine]",
+    help="Requests per second and client; 0: no limit.  [default: 50; 0 on this machine]",
 )
 @click.option(
-    "--work",
+    "--job-kind",
+    "job_kinds",
     multiple=True,
     type=click.Choice(["identify", "retrain"]),
-    help="Jobs to work on, where several servers share them.  [default: both]",
+    help="Kind of jobs to run, if several servers share them.  [default: both]",
 )
-@click.option("--set", "recipe", multiple=True, metavar="KEY=VALUE", help="For retraining: see `dawnchorus train`.")
+@click.option(
+    "--override",
+    "retrain_overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Setting of retraining: see `dawnchorus train`.",
+)
 @click.option("--token", envvar="DAWNCHORUS_TOKEN", hidden=True)
-@click.option("--teach-token", envvar="DAWNCHORUS_TEACH_TOKEN", hidden=True)
+@click.option("--train-token", envvar="DAWNCHORUS_TRAIN_TOKEN", hidden=True)
 @click.option("--identify-token", envvar="DAWNCHORUS_IDENTIFY_TOKEN", hidden=True)
 @workers_option
 def command(
@@ -57,24 +70,24 @@ def command(
     models_folder: Path | None,
     host: str,
     port: int,
-    data: Path,
+    data_dir: Path,
     database: str | None,
     files: str | None,
-    base: str,
+    root_path: str,
     access_log: bool,
-    proxy: str | None,
-    rate: float | None,
-    work: tuple[str, ...],
-    recipe: tuple[str, ...],
+    trusted_proxy: str | None,
+    rate_limit: float | None,
+    job_kinds: tuple[str, ...],
+    retrain_overrides: tuple[str, ...],
     token: str | None,
-    teach_token: str | None,
+    train_token: str | None,
     identify_token: str | None,
     workers: int,
 ) -> None:
-    """Identify birds over HTTP, on pages and for programs; learn from what people send, and from their corrections.
+    """Serve web pages and an HTTP API for identification, review and retraining.
 
-    On this machine everybody may do everything. For others, tokens are needed: $DAWNCHORUS_TOKEN allows everything,
-    $DAWNCHORUS_TEACH_TOKEN to teach and to identify, $DAWNCHORUS_IDENTIFY_TOKEN to identify.
+    On this machine no token is needed. Other machines need one: $DAWNCHORUS_TOKEN allows everything,
+    $DAWNCHORUS_TRAIN_TOKEN training and identification, $DAWNCHORUS_IDENTIFY_TOKEN identification.
     """
     try:
         from dawnchorus.server.http.connections import server_config
@@ -84,58 +97,58 @@ def command(
     except ImportError as error:
         raise MissingExtraError(error.name or "fastapi", extra="serve", purpose="The server") from error
 
-    if recipe:
+    if retrain_overrides:
         from dawnchorus.training.compose import refuse_contradictions
 
-        refuse_contradictions(recipe)
-    if rate is None and not is_loopback(host):
-        rate = OTHERS_RATE
+        refuse_contradictions(retrain_overrides)
+    if rate_limit is None and not is_loopback(host):
+        rate_limit = DEFAULT_RATE_LIMIT
     folder = models_folder or default_folder()
     announce_model(ModelStore(folder), model)
     settings = Settings(
-        data=data,
+        data=data_dir,
         database=database,
         files=files,
         model=model,
         models_folder=folder,
-        recipe=recipe,
+        retrain_overrides=retrain_overrides,
         host=host,
-        proxy=proxy,
-        tokens=token_roles(identify=identify_token, teach=teach_token, operate=token),
-        requests_per_s=rate or None,
-        work=tuple(kind for kind in KINDS if kind in work or not work),
-        n_lanes=workers,
+        trusted_proxy=trusted_proxy,
+        tokens=token_roles(identify=identify_token, train=train_token, admin=token),
+        requests_per_s=rate_limit or None,
+        job_kinds=tuple(kind for kind in KINDS if kind in job_kinds or not job_kinds),
+        n_inference_threads=workers,
     )
     with _listening(host, port) as listener, open_service(settings) as service:
         _announce_served(service, model, ModelStore(folder))
-        click.echo(f"Serving at {_url(host, listener)}{base.rstrip('/')}", err=True)
-        config = server_config(service, base=base, access_log=access_log)
-        # uvicorn ends what is under way and then raises the signal again: being asked to end is no failure.
+        click.echo(f"Serving at {_url(host, listener)}{root_path.rstrip('/')}", err=True)
+        config = server_config(service, root_path=root_path, access_log=access_log)
+        # uvicorn finishes open requests and then raises the signal again; a requested shutdown is no failure.
         signal.signal(signal.SIGTERM, lambda *_: None)
         _server(config, service).run(sockets=[listener])
 
 
 def _announce_served(service: Service, model: str, store: ModelStore) -> None:
-    """Say so if another model serves than the one that was named: the last that was activated in this folder."""
-    served, named = service.lanes.bundle, store.open(model)
+    """Print a note if the last activated model of this folder is not the given one."""
+    served, named = service.pool.bundle, store.open(model)
     if served.id != named.id:
         click.echo(
-            f"note: {served.info.name} ({served.id}) serves, which was activated here last, and not "
-            f"{named.info.name} ({named.id}); change it on the page Models, or start with another --data",
+            f"note: {served.info.name} ({served.id}) is active, since it was activated here last, and not "
+            f"{named.info.name} ({named.id}); change it on the page Models, or start with another --data-dir",
             err=True,
         )
 
 
 def _server(config: Any, service: Service) -> Any:
-    """Create a uvicorn server that ends event streams as soon as it is asked to, and ends at once if asked twice."""
+    """Create a uvicorn server that closes event streams on the first signal, and exits at once on the second."""
     import uvicorn
 
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: Any) -> None:
-            if service.ending.is_set():
-                # Asked twice: at once. Decoders and training end with us, and jobs go on after the next start.
+            if service.shutting_down.is_set():
+                # The second signal. Decoders and training exit with this process; jobs resume after the next start.
                 os._exit(128 + sig)
-            service.ending.set()
+            service.shutting_down.set()
             super().handle_exit(sig, frame)
 
     return Server(config)

@@ -1,4 +1,4 @@
-"""Metrics of one server for Prometheus (`/metrics`); identifications are counted in the database, for all servers."""
+"""Prometheus metrics of one server (`/metrics`); totals of all servers come from the database."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
-class Meters:
-    """Counts of one server; safe to use from any thread."""
+class ServerMetrics:
+    """Counters, gauges and histograms of one server; thread-safe."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -23,36 +23,36 @@ class Meters:
         )
         self._stages = Histogram(
             "dawnchorus_stage_seconds",
-            "Of a recording: received, waiting for a lane, decoded, scored, made a table.",
+            "Stages of a recording: receive, wait for a thread, decode, infer, table.",
             ["stage"],
             buckets=SECONDS,
             registry=self.registry,
         )
-        self._sound = Counter("dawnchorus_sound_seconds", "Seconds of sound identified.", registry=self.registry)
+        self._audio = Counter("dawnchorus_audio_seconds", "Seconds of audio identified.", registry=self.registry)
         self.waiting = Gauge("dawnchorus_recordings_waiting", "Recordings that wait.", registry=self.registry)
         self.jobs = Gauge("dawnchorus_jobs", "Jobs by status.", ["status"], registry=self.registry)
         self.model = Gauge("dawnchorus_model_info", "1 for the active model.", ["bundle_id"], registry=self.registry)
 
-    def request(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count an answered request."""
+    def observe_request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count an answered request and its duration."""
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
     def count_replies(self) -> tuple[int, int]:
-        """Return the number of answered requests, and of those that were answered with an error (400 or more)."""
+        """Return the number of answered requests, and of those with a status of 400 or more."""
         (family,) = self._requests.collect()
         samples = [sample for sample in family.samples if sample.name.endswith("_total")]
         n_errors = sum(sample.value for sample in samples if int(sample.labels["status"]) >= 400)
         return int(sum(sample.value for sample in samples)), int(n_errors)
 
-    def stage(self, name: str, seconds: float) -> None:
-        """Count the time of a stage."""
+    def observe_stage(self, name: str, seconds: float) -> None:
+        """Add the duration of a stage to its histogram."""
         self._stages.labels(name).observe(seconds)
 
-    def sound(self, seconds: float) -> None:
-        """Count seconds of identified sound."""
-        self._sound.inc(seconds)
+    def count_audio(self, seconds: float) -> None:
+        """Count seconds of identified audio."""
+        self._audio.inc(seconds)
 
-    def exposition(self) -> bytes:
-        """In Prometheus' text format."""
+    def render(self) -> bytes:
+        """Return the metrics in Prometheus' text format."""
         return generate_latest(self.registry)

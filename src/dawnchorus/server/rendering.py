@@ -1,4 +1,4 @@
-"""Answers that take long or much memory to make: a few at once, the rest in a bounded queue, the results in files."""
+"""Rendering of responses that need much time or memory: few threads, a bounded queue, results in files."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from dawnchorus.errors import NotFoundError, OverloadedError
 from dawnchorus.storage.files import cannot_write
 
 MAX_RUNNING = 2
-"""Answers that are rendered at once; bounds memory and the share of the processor."""
+"""Responses that are rendered at the same time; bounds memory and CPU load."""
 
 MAX_WAITING = 32
-"""Answers that wait for a thread; more are refused."""
+"""Maximum number of responses in the queue."""
 
 MAX_CACHE_BYTES = 256 << 20
-"""Of finished answers on disk."""
+"""Maximum size of the rendered responses on disk."""
 
 NEWEST_SHARE = 0.2
-"""Of the newest answer in the moving average of rendering times."""
+"""Weight of the newest response in the moving average of rendering times."""
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 Write = Callable[[BinaryIO], object]
-"""Writes an answer to a file; called in a thread."""
+"""Function that writes a response to a file; called in a thread."""
 
 Result = TypeVar("Result")
 
 
 @dataclass
 class _Pending:
-    """An answer that is being rendered, and the number of requests that wait for it."""
+    """A response that is being rendered, and the number of requests that wait for it."""
 
     task: asyncio.Task[Path]
     n_requests: int = 0
@@ -49,16 +49,16 @@ class _Pending:
 
 @dataclass(frozen=True)
 class _Finished:
-    """An answer in the cache."""
+    """A response in the cache."""
 
     path: Path
     n_bytes: int
 
 
 class Renderer:
-    """Threads that render answers into files in `folder`, and a cache of them; all methods belong to one event loop.
+    """Threads that render responses into files in `folder`, and a cache of them; all methods belong to one event loop.
 
-    An answer is known by the sha256 of the recording that it shows, and by parameters.
+    A response is identified by the sha256 of its recording and by parameters.
     """
 
     def __init__(
@@ -79,16 +79,16 @@ class Renderer:
         self._mean_s = 1.0
 
     def close(self) -> None:
-        """Stop; drop what waits."""
+        """Stop and cancel the queue."""
         self._threads.shutdown(cancel_futures=True)
 
-    async def cached(self, sha256: str, parameters: Hashable, write: Write) -> BinaryIO:
-        """Open an answer from the cache; render it first if it is not there. Requests for the same share one rendering.
+    async def get_or_render(self, sha256: str, parameters: Hashable, write: Write) -> BinaryIO:
+        """Open a response from the cache, or render it; concurrent requests for it share one rendering.
 
         Raises:
-            OverloadedError: too many answers wait.
-            OutputError: no space for the answer.
-            NotFoundError: the recording was removed meanwhile.
+            Overloaded: the queue is full.
+            OutputError: there is no space for the response.
+            NotKnown: the recording was deleted meanwhile.
         """
         key = sha256, parameters
         if key in self._finished:
@@ -109,14 +109,14 @@ class Renderer:
         try:
             return path.open("rb")
         except FileNotFoundError:
-            raise NotFoundError(f"the recording {sha256[:12]} was removed meanwhile.") from None
+            raise NotFoundError(f"the recording {sha256[:12]} was deleted meanwhile.") from None
 
-    async def once(self, write: Write) -> BinaryIO:
-        """Render an answer that is not kept: its file is removed when it is closed.
+    async def render_once(self, write: Write) -> BinaryIO:
+        """Render a response without caching; its file is deleted on close.
 
         Raises:
-            OverloadedError: too many answers wait.
-            OutputError: no space for the answer.
+            Overloaded: the queue is full.
+            OutputError: there is no space for the response.
         """
         try:
             file = cast("BinaryIO", tempfile.TemporaryFile(dir=self._folder))  # noqa: SIM115 - the caller closes it
@@ -126,34 +126,34 @@ class Renderer:
         return file
 
     async def run(self, work: Callable[[], Result]) -> Result:
-        """Run `work` in one of the threads. Cancelling gives up the place in the queue; what runs already is finished.
+        """Run `work` in one of the threads; cancelling removes it from the queue but does not interrupt it.
 
         Raises:
-            OverloadedError: too many answers wait.
+            Overloaded: the queue is full.
         """
         if not self._slots.acquire(blocking=False):
             raise OverloadedError(
-                "too many pictures, clips and tables are waiting. Try again later.",
+                "too many spectrograms, clips and tables are waiting. Try again later.",
                 retry_after_s=max(self._mean_s * self._queue_length, 1.0),
             )
         future = self._threads.submit(self._timed, work)
         future.add_done_callback(lambda _: self._slots.release())
         return await asyncio.wrap_future(future)
 
-    def drop(self, sha256: str) -> None:
-        """Remove all answers of a recording from the cache."""
+    def discard(self, sha256: str) -> None:
+        """Delete all responses of a recording from the cache."""
         for key in [key for key in self._finished if key[0] == sha256]:
             self._remove(key)
 
     def _timed(self, work: Callable[[], Result]) -> Result:
-        begin = time.monotonic()
+        start_s = time.monotonic()
         try:
             return work()
         finally:
-            self._mean_s += NEWEST_SHARE * (time.monotonic() - begin - self._mean_s)
+            self._mean_s += NEWEST_SHARE * (time.monotonic() - start_s - self._mean_s)
 
     async def _render(self, key: tuple[str, Hashable], write: Write) -> Path:
-        path = self._folder / f"answer-{uuid.uuid4().hex}"
+        path = self._folder / f"response-{uuid.uuid4().hex}"
         try:
             file = cast("BinaryIO", path.open("x+b"))
         except OSError as error:
@@ -164,13 +164,13 @@ class Renderer:
             path.unlink(missing_ok=True)
             raise
         file.close()
-        self._keep(key, _Finished(path, path.stat().st_size))
+        self._add_to_cache(key, _Finished(path, path.stat().st_size))
         return path
 
     async def _fill(self, file: BinaryIO, write: Write) -> None:
-        """Write an answer and go back to its beginning.
+        """Write a response and rewind the file.
 
-        On failure and cancellation the file is closed, which also ends a writer that is at work.
+        On failure and cancellation the file is closed, which also stops a running writer.
         """
 
         def fill() -> None:
@@ -186,15 +186,15 @@ class Renderer:
                 raise cannot_write(self._folder, error) from error
             raise
 
-    def _keep(self, key: tuple[str, Hashable], answer: _Finished) -> None:
-        """Put an answer into the cache; remove those that were not asked for longest, until it fits."""
-        self._finished[key] = answer
-        self._n_bytes += answer.n_bytes
+    def _add_to_cache(self, key: tuple[str, Hashable], response: _Finished) -> None:
+        """Add a response to the cache, and evict the least recently used ones until it fits."""
+        self._finished[key] = response
+        self._n_bytes += response.n_bytes
         while self._n_bytes > self._max_cache_bytes and len(self._finished) > 1:
             self._remove(next(iter(self._finished)))
 
     def _remove(self, key: tuple[str, Hashable]) -> None:
-        answer = self._finished.pop(key)
-        self._n_bytes -= answer.n_bytes
-        with suppress(OSError):  # open on Windows: removed with the folder
-            answer.path.unlink()
+        response = self._finished.pop(key)
+        self._n_bytes -= response.n_bytes
+        with suppress(OSError):  # open on Windows: deleted with the folder
+            response.path.unlink()

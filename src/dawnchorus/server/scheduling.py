@@ -1,8 +1,8 @@
-"""Lanes: one thread for each core, each with a session of its own; uploads pass through them in fair slices.
+"""Inference pool: one thread per core, each with its own session; uploads are scored in fair slices.
 
-A recording is decoded by a process that may be killed, and scored in slices of some windows; after each slice it goes
-behind those that wait, so an hour of sound does not keep a clip of three seconds waiting. What runs keeps the bundle
-that it began with, whatever is activated meanwhile.
+A recording is decoded in a process that can be killed, and scored in slices of a few windows. After each slice it goes
+to the end of the queue, so an hour of audio does not delay a clip of three seconds. A recording keeps the bundle that
+it started with, even if another one is activated meanwhile.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ from dawnchorus.models.store import ModelStore
 from dawnchorus.types import AudioInfo, ChannelOption, ChannelSource, Origin, RecordingTable
 
 FIRST_COST_S = 2e-8
-"""Seconds of work for a byte, before any was measured."""
+"""Seconds of work per byte before the first measurement."""
 
 LEARNING_RATE, MAX_JUMP = 0.1, 10.0
 
 LEAST_BYTES = 256 << 10
-"""A smaller recording takes as long as one of so many bytes: what it costs is to open it, and a window."""
+"""Minimum size for estimates of work: a smaller recording still has to be opened, and has one window."""
 
 
 @dataclass(frozen=True)
@@ -59,17 +59,17 @@ class Limits:
     min_rate_hz: int = 4_000
     max_rate_hz: int = 500_000
     wait_s: float = 30.0
-    """An answer that would come later is not worked out."""
+    """Maximum time in the queue; a request that has waited longer is rejected."""
     max_queue_s: float = 10.0
-    """Seconds of work for each inference thread that may wait; more is refused."""
+    """Maximum work in the queue, in seconds for each inference thread."""
     max_active_per_thread: int = 4
-    """Recordings that may be under way at once, each with a decoder."""
+    """Maximum number of recordings in progress for each inference thread; each has a decoder process."""
 
     def check(self, *, n_channels: int, rate_hz: int, duration_s: float | None) -> None:
-        """Refuse recordings whose headers promise more.
+        """Raise if a recording's header exceeds the limits.
 
         Raises:
-            AudioTooLargeError: it promises more.
+            AudioTooLarge: it exceeds them.
         """
         if n_channels > self.max_channels or not self.min_rate_hz <= rate_hz <= self.max_rate_hz:
             raise AudioTooLargeError(
@@ -78,33 +78,33 @@ class Limits:
             )
         if duration_s is not None and duration_s > self.max_duration_s:
             raise AudioTooLargeError(
-                f"expected at most {self.max_duration_s:g} s of sound, its header promises {duration_s:.0f} s."
+                f"expected at most {self.max_duration_s:g} s of audio, its header promises {duration_s:.0f} s."
             )
 
 
 Stage = Literal["wait", "decode", "infer", "table"]
 
 
-class _Watch:
-    """Times of the stages."""
+class _StageTimer:
+    """Seconds spent in each stage of a request."""
 
     def __init__(self) -> None:
-        self.took_s: dict[Stage, float] = {"wait": 0.0, "decode": 0.0, "infer": 0.0, "table": 0.0}
+        self.stage_s: dict[Stage, float] = {"wait": 0.0, "decode": 0.0, "infer": 0.0, "table": 0.0}
         self._last = time.monotonic()
 
-    def end(self, stage: Stage) -> None:
-        """Count the time since the last call for this stage."""
+    def finish(self, stage: Stage) -> None:
+        """Add the time since the last call to a stage."""
         now = time.monotonic()
-        self.took_s[stage] += now - self._last
+        self.stage_s[stage] += now - self._last
         self._last = now
 
     @property
     def work_s(self) -> float:
-        return sum(self.took_s.values()) - self.took_s["wait"]
+        return sum(self.stage_s.values()) - self.stage_s["wait"]
 
 
 @dataclass(frozen=True)
-class Recognition:
+class IdentifyResult:
     """Detections in a recording, and the bundle that made them."""
 
     table: RecordingTable
@@ -112,17 +112,17 @@ class Recognition:
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
     """Sentences on time and place, as those of `dawnchorus identify`."""
-    took_s: Mapping[Stage, float]
+    stage_s: Mapping[Stage, float]
 
 
 class _Active:
-    """A bundle with a warmed session for each lane."""
+    """A bundle with a warmed-up session for each inference thread."""
 
-    def __init__(self, bundle: Bundle, n_lanes: int, store: ModelStore) -> None:
+    def __init__(self, bundle: Bundle, n_inference_threads: int, store: ModelStore) -> None:
         self.bundle = bundle
         self._store = store
         self._range_filter = lru_cache(maxsize=8)(self._new_range_filter)
-        self.sessions: list[Session] = [open_session(bundle) for _ in range(n_lanes)]
+        self.sessions: list[Session] = [open_session(bundle) for _ in range(n_inference_threads)]
         for session in self.sessions:
             logits = session.run(np.zeros((1, bundle.window_samples), np.float32)).logits
             if not np.isfinite(logits).all():
@@ -131,14 +131,13 @@ class _Active:
         self.range_filter(Options())
 
     def range_filter(self, options: Options) -> RangeFilter | None:
-        """Range filter; loading it takes longer than scoring a clip, so it is kept."""
+        """Return the cached range filter, since loading it takes longer than scoring a clip."""
         return self._range_filter(options.range_threshold, options.latitude is not None)
 
-    def _new_range_filter(self, threshold: float, has_place: bool) -> RangeFilter | None:  # noqa: FBT001 - a cache's key
-        place = 0.0 if has_place else None
-        return range_filter_of(
-            self.bundle, Options(range_threshold=threshold, latitude=place, longitude=place), None, self._store
-        )
+    def _new_range_filter(self, threshold: float, has_location: bool) -> RangeFilter | None:  # noqa: FBT001 - a cache's key
+        coordinate = 0.0 if has_location else None
+        options = Options(range_threshold=threshold, latitude=coordinate, longitude=coordinate)
+        return range_filter_of(self.bundle, options, None, self._store)
 
 
 OnProgress = Callable[[float], None]
@@ -147,8 +146,8 @@ Steps = Generator[None, int, None]
 
 
 @dataclass(frozen=True)
-class _About:
-    """Facts on a recording before it is opened."""
+class _UploadInfo:
+    """Properties of an upload that are known before it is opened."""
 
     name: str
     n_bytes: int
@@ -166,31 +165,31 @@ class _Task:
 
 
 @dataclass
-class _Progress:
-    """A recording on its way, one signal after the other."""
+class _RecordingProgress:
+    """State of a recording in progress; its signals are scored one after the other."""
 
     active: _Active
     plan: WindowPlan
     score_filter: ScoreFilter
     channel: ChannelOption
-    future: Future[Recognition]
-    about: _About
-    watch: _Watch = field(default_factory=_Watch)
+    future: Future[IdentifyResult]
+    upload: _UploadInfo
+    timer: _StageTimer = field(default_factory=_StageTimer)
     opened: DecodeStarted | None = None
     ended: list[DecodeFinished] = field(default_factory=list)
     channels: list[ChannelHits] = field(default_factory=list)
 
     def count_channels(self) -> int:
-        """Return the number of channels, of a recording that was opened."""
+        """Return the number of channels; 1 before the recording is opened."""
         return 1 if self.opened is None else self.opened.info.n_channels
 
-    def tell(self, n_windows: int) -> None:
-        """Tell the share of the recording that is done, `n_windows` of the signal under way among it."""
+    def report(self, n_windows: int) -> None:
+        """Report the share of the recording that is done, including `n_windows` of the current signal."""
         duration_s = None if self.opened is None else self.opened.info.duration_s
         if duration_s:
             share = min(self.plan.start_s(n_windows) / duration_s, 1.0)
             n_signals = self.count_channels() if self.channel == "each" else 1
-            self.about.on_progress((len(self.channels) + share) / n_signals)
+            self.upload.on_progress((len(self.channels) + share) / n_signals)
 
     def score(self, windows: FloatArray, first_window: int, thread: int) -> npt.NDArray[np.void]:
         """Return the hits in windows [n, samples], scored with the session of a thread, by its number."""
@@ -198,28 +197,30 @@ class _Progress:
         return self.score_filter.apply(apply_activation(logits, self.active.bundle.info.activation), first_window)
 
 
-class Lanes:
-    """Scores uploads on all cores; see the module."""
+class InferencePool:
+    """Threads that score uploads on all cores; see the module."""
 
     def __init__(
-        self, bundle: Bundle, *, store: ModelStore, n_lanes: int | None = None, limits: Limits | None = None
+        self, bundle: Bundle, *, store: ModelStore, n_inference_threads: int | None = None, limits: Limits | None = None
     ) -> None:
-        """Load the bundle and start the lanes.
+        """Load the bundle and start the threads.
 
         Raises:
             ModelError: the bundle cannot be run.
         """
         self.limits = limits or Limits()
-        self.n_lanes = n_lanes or usable_cores()
+        self.n_inference_threads = n_inference_threads or usable_cores()
         self._store = store
-        self._active = _Active(bundle, self.n_lanes, store)
+        self._active = _Active(bundle, self.n_inference_threads, store)
         self._changed = threading.Condition()
         self._tasks: deque[_Task] = deque()
-        self._n_started = 0
+        self._n_active = 0
         self._cost_s = FIRST_COST_S
         self._closing = False
         self._idle_decoders: list[DecoderProcess] = []
-        self._threads = [threading.Thread(target=self._work, args=(k,), daemon=True) for k in range(self.n_lanes)]
+        self._threads = [
+            threading.Thread(target=self._run_thread, args=(k,), daemon=True) for k in range(self.n_inference_threads)
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -231,41 +232,41 @@ class Lanes:
 
     @property
     def bundle(self) -> Bundle:
-        """Bundle that new uploads are scored with."""
+        """Bundle that scores new uploads."""
         return self._active.bundle
 
     @property
-    def _max_started(self) -> int:
-        return self.limits.max_active_per_thread * self.n_lanes
+    def _max_active(self) -> int:
+        return self.limits.max_active_per_thread * self.n_inference_threads
 
     @property
     def n_waiting(self) -> int:
-        """Recordings that wait or are between two slices."""
+        """Number of recordings that wait or are between two slices."""
         return len(self._tasks)
 
     def activate(self, bundle: Bundle) -> None:
-        """Score new uploads with another bundle; those under way are finished with the one that they began with.
+        """Score new uploads with another bundle; recordings in progress keep the one that they started with.
 
         Raises:
             ModelError: it cannot be run; nothing changes.
         """
-        self.prepared(bundle)()
+        self.load(bundle)()
 
-    def prepared(self, bundle: Bundle) -> Callable[[], None]:
-        """Load another bundle, and give what switches to it; see `activate`.
+    def load(self, bundle: Bundle) -> Callable[[], None]:
+        """Load another bundle and return a function that switches to it; see `activate`.
 
         Raises:
             ModelError: it cannot be run.
         """
-        active = _Active(bundle, self.n_lanes, self._store)
+        active = _Active(bundle, self.n_inference_threads, self._store)
 
-        def use() -> None:
+        def switch() -> None:
             self._active = active
 
-        return use
+        return switch
 
     def warm(self, options: Options) -> None:
-        """Load what the options ask for besides the bundle: the range model."""
+        """Load the range model if the options need it."""
         self._active.range_filter(options)
 
     def submit(
@@ -274,64 +275,71 @@ class Lanes:
         options: Options,
         *,
         name: str = "",
-        patient: bool = False,
+        bypass_queue_limit: bool = False,
         on_progress: OnProgress = lambda _share: None,
-    ) -> Future[Recognition]:
+    ) -> Future[IdentifyResult]:
         """Score a recording; the file must stay until the future is done.
 
-        `name` is what its sender called it, which may say when it was made. Who is `patient` is neither refused nor too
-        late. `on_progress` is told the share that is done, where the length is known. The future raises AudioError for
-        sound that cannot be decoded or is too much, and OverloadedError when its turn came too late.
+        Args:
+            path: The recording.
+            options: Options of the run.
+            name: The client's name of the file, which may contain the time of the recording.
+            bypass_queue_limit: True for background jobs, which are neither rejected nor too late.
+            on_progress: Called with the share that is done, if the length is known.
+
+        Returns:
+            A future that raises AudioError if the recording cannot be decoded or exceeds the limits, and Overloaded if
+            it has waited too long.
 
         Raises:
-            OverloadedError: too much is waiting already.
-            InputError: options that the bundle cannot fulfil.
+            Overloaded: the queue is full.
+            InputError: the bundle does not support the options.
         """
-        future: Future[Recognition] = Future()
+        future: Future[IdentifyResult] = Future()
         n_bytes = path.stat().st_size
-        steps = self._steps(path, options, future, _About(name, n_bytes, on_progress))
-        self._enqueue(future, steps, n_bytes, patient=patient)
+        steps = self._steps(path, options, future, _UploadInfo(name, n_bytes, on_progress))
+        self._enqueue(future, steps, n_bytes, bypass_queue_limit=bypass_queue_limit)
         return future
 
     def submit_windows(self, windows: FloatArray) -> Future[tuple[FloatArray, Bundle]]:
-        """Score windows [n, samples] that are decoded already; the scores [n, classes], and by which bundle.
+        """Score decoded windows [n, samples]; the future returns scores [n, classes] and the bundle.
 
         Raises:
-            OverloadedError: too much is waiting already.
+            Overloaded: the queue is full.
             InputError: windows of another length.
         """
         future: Future[tuple[FloatArray, Bundle]] = Future()
-        # About as much work as a recording of 16 bits.
-        self._enqueue(future, self._window_steps(windows, future), windows.nbytes // 2, patient=False)
+        # As much work as a recording of 16 bits.
+        self._enqueue(future, self._window_steps(windows, future), windows.nbytes // 2, bypass_queue_limit=False)
         return future
 
     def check_room(self, n_bytes: int) -> None:
-        """Refuse an upload of so many bytes if it would not be admitted.
+        """Raise if an upload of `n_bytes` does not fit into the queue.
 
         Raises:
-            OverloadedError: too much is waiting already.
+            Overloaded: the queue is full.
         """
         with self._changed:
             waiting_s = sum(task.work_s for task in self._tasks if not task.is_started)
-            if waiting_s + self._work_s(n_bytes) > self.limits.max_queue_s * self.n_lanes:
+            if waiting_s + self._work_s(n_bytes) > self.limits.max_queue_s * self.n_inference_threads:
                 raise OverloadedError(
                     "too many recordings are waiting. Try again later.",
-                    retry_after_s=max(waiting_s / self.n_lanes, 1.0),
+                    retry_after_s=max(waiting_s / self.n_inference_threads, 1.0),
                 )
 
     def _work_s(self, n_bytes: int) -> float:
-        """Seconds that a recording will probably take; one alone fills no more than a lane's share of the queue."""
+        """Return the estimated work of a recording, at most one thread's share of the queue."""
         return min(max(n_bytes, LEAST_BYTES) * self._cost_s, self.limits.max_queue_s)
 
-    def _learn_cost(self, n_bytes: int, took_s: float) -> None:
-        """See what a byte costs; no single recording says so alone."""
+    def _update_cost(self, n_bytes: int, elapsed_s: float) -> None:
+        """Update the moving average of the cost of a byte; a single recording has little weight."""
         with self._changed:
-            seen = min(took_s / max(n_bytes, LEAST_BYTES), MAX_JUMP * self._cost_s)
-            self._cost_s += LEARNING_RATE * (seen - self._cost_s)
+            cost_s = min(elapsed_s / max(n_bytes, LEAST_BYTES), MAX_JUMP * self._cost_s)
+            self._cost_s += LEARNING_RATE * (cost_s - self._cost_s)
 
-    def _enqueue(self, future: Future[Any], steps: Steps, n_bytes: int, *, patient: bool) -> None:
+    def _enqueue(self, future: Future[Any], steps: Steps, n_bytes: int, *, bypass_queue_limit: bool) -> None:
         with self._changed:
-            if patient:
+            if bypass_queue_limit:
                 task = _Task(future, steps, 0.0, math.inf)
             else:
                 self.check_room(n_bytes)
@@ -341,7 +349,7 @@ class Lanes:
             self._changed.notify()
 
     def close(self, *, grace_s: float = 30.0) -> None:
-        """Finish what is under way or waits, for at most `grace_s`, and end."""
+        """Finish the recordings in progress and in the queue within `grace_s`, and stop."""
         until = time.monotonic() + grace_s
         with self._changed:
             self._closing = True
@@ -356,16 +364,16 @@ class Lanes:
         for decoder in decoders:
             decoder.close()
 
-    # ------------------------------------------------------------------ lanes
+    # ------------------------------------------------------------------ threads
 
-    def _work(self, lane: int) -> None:
-        while (task := self._next()) is not None:
+    def _run_thread(self, thread: int) -> None:
+        while (task := self._next_task()) is not None:
             try:
-                task.steps.send(lane)
+                task.steps.send(thread)
             except StopIteration:
-                self._end()
+                self._finish_task()
             except BaseException as error:  # noqa: BLE001 - it is the caller's
-                self._end()
+                self._finish_task()
                 with suppress(InvalidStateError):  # cancelled
                     task.future.set_exception(error)
             else:
@@ -373,25 +381,25 @@ class Lanes:
                     self._tasks.append(task)
                     self._changed.notify()
 
-    def _next(self) -> _Task | None:
-        """Return the next task whose turn it is; None when the lanes are to end."""
+    def _next_task(self) -> _Task | None:
+        """Wait for the next task that can run; return None when the pool shuts down."""
         with self._changed:
-            while (task := self._taken()) is None:
-                if self._closing and not self._n_started:
+            while (task := self._pop_ready_task()) is None:
+                if self._closing and not self._n_active:
                     self._changed.notify_all()
                     return None
                 self._changed.wait(timeout=1.0)
             return task
 
-    def _taken(self) -> _Task | None:
-        """Take the first task that can continue or begin; those that have waited for too long are refused."""
+    def _pop_ready_task(self) -> _Task | None:
+        """Remove and return the first task that can continue or start; reject those that have waited too long."""
         for task in tuple(self._tasks):
             is_late = task.future.cancelled() or time.monotonic() > task.deadline
-            if not task.is_started and not is_late and self._n_started >= self._max_started:
-                continue  # it keeps its place
+            if not task.is_started and not is_late and self._n_active >= self._max_active:
+                continue  # it keeps its position
             self._tasks.remove(task)
             if task.is_started or not is_late:
-                self._n_started += not task.is_started
+                self._n_active += not task.is_started
                 task.is_started = True
                 return task
             task.steps.close()
@@ -400,80 +408,84 @@ class Lanes:
                 task.future.set_exception(OverloadedError(late, retry_after_s=self.limits.wait_s))
         return None
 
-    def _end(self) -> None:
+    def _finish_task(self) -> None:
         with self._changed:
-            self._n_started -= 1
+            self._n_active -= 1
             self._changed.notify_all()
 
     # ------------------------------------------------------------------ one recording
 
-    def _steps(self, path: Path, options: Options, future: Future[Recognition], about: _About) -> Steps:
-        """Sent the number of a lane, score one slice on it; ends when the future is done."""
+    def _steps(self, path: Path, options: Options, future: Future[IdentifyResult], upload: _UploadInfo) -> Steps:
+        """Score one slice for each thread number that is sent; end when the future is done."""
         active = self._active
         bundle = active.bundle
         rate_hz = bundle.info.sample_rate_hz
         plan = WindowPlan.from_seconds(rate_hz=rate_hz, window_s=bundle.info.window_s, overlap_s=options.overlap_s)
         builder = TableBuilder(bundle, plan, options, active.range_filter(options), {})
-        progress = _Progress(active, plan, build_score_filter(bundle, options), options.channel, future, about)
-        lane = yield
-        progress.watch.end("wait")
+        progress = _RecordingProgress(
+            active, plan, build_score_filter(bundle, options), options.channel, future, upload
+        )
+        thread = yield
+        progress.timer.finish("wait")
         with self.decoder() as decoder:
             for source in channel_sources(options.channel, progress.count_channels):
                 max_samples = round(self.limits.max_duration_s * rate_hz)
-                parts = active.cleaner.decode(decoder, path, rate_hz=rate_hz, max_samples=max_samples, channel=source)
-                lane = yield from self._stream_steps(parts, source, progress, lane)
+                messages = active.cleaner.decode(
+                    decoder, path, rate_hz=rate_hz, max_samples=max_samples, channel=source
+                )
+                thread = yield from self._stream_steps(messages, source, progress, thread)
         opened, ended = progress.opened, progress.ended
         if opened is None or not ended:
-            raise ModelError("The decoder said neither what the recording is nor that it ended.")
-        origin = with_name(opened.origin, about.name)
+            raise ModelError("The decoder reported neither the start nor the end of the recording.")
+        origin = with_name(opened.origin, upload.name)
         warnings = tuple(dict.fromkeys(warning for each in ended for warning in each.warnings))
         scored = ScoredRecording(path, opened.info, origin, ended[0].duration_s, warnings, tuple(progress.channels))
         table = builder.build(scored)
-        progress.watch.end("table")
-        self._learn_cost(about.n_bytes, progress.watch.work_s)
+        progress.timer.finish("table")
+        self._update_cost(upload.n_bytes, progress.timer.work_s)
         if future.set_running_or_notify_cancel():
-            rest = _unscored_rest(about.name, plan, max(scored.kept_s, key=plan.rest_s))
+            rest = _unscored_rest(upload.name, plan, max(scored.kept_s, key=plan.rest_s))
             warnings = (*warnings, *_unused_options(options, table, builder.range_filter), *rest)
-            notes = tuple(_notes_on_clock(about.name, table.origin))
-            future.set_result(Recognition(table, bundle, warnings, notes, progress.watch.took_s))
+            notes = tuple(_notes_on_clock(upload.name, table.origin))
+            future.set_result(IdentifyResult(table, bundle, warnings, notes, progress.timer.stage_s))
 
     def _stream_steps(
         self,
-        parts: Iterator[DecodeStarted | Kept | FloatArray | DecodeFinished],
+        messages: Iterator[DecodeStarted | Kept | FloatArray | DecodeFinished],
         source: ChannelSource,
-        progress: _Progress,
-        lane: int,
+        progress: _RecordingProgress,
+        thread: int,
     ) -> Generator[None, int, int]:
-        """Score one signal of a recording, and return the lane that its last slice was scored on."""
+        """Score one signal of a recording and return the thread of its last slice."""
         windower, kept, hits, n_windows = Windower(progress.plan, batch=BATCH_WINDOWS), WHOLE, [], 0
-        for part in parts:
-            if isinstance(part, DecodeStarted):
-                progress.opened = part
-                self._check(part.info)
+        for message in messages:
+            if isinstance(message, DecodeStarted):
+                progress.opened = message
+                self._check(message.info)
                 continue
-            if isinstance(part, Kept):
-                kept = part
+            if isinstance(message, Kept):
+                kept = message
                 continue
-            progress.watch.end("decode")
-            if isinstance(part, DecodeFinished):
-                progress.ended.append(part)
+            progress.timer.finish("decode")
+            if isinstance(message, DecodeFinished):
+                progress.ended.append(message)
                 rest = windower.finish()
                 batches = [] if rest is None else [rest]
             else:
-                batches = windower.push(part)
+                batches = windower.push(message)
             for windows in batches:
                 if n_windows or progress.channels:
-                    lane = yield
-                    progress.watch.end("wait")
+                    thread = yield
+                    progress.timer.finish("wait")
                     if progress.future.cancelled():
                         raise CancelledError
-                    progress.tell(n_windows)
-                hits.append(progress.score(windows, n_windows, lane))
+                    progress.report(n_windows)
+                hits.append(progress.score(windows, n_windows, thread))
                 n_windows += len(windows)
-                progress.watch.end("infer")
-        found = np.concatenate(hits) if hits else np.empty(0, HIT)
-        progress.channels.append(ChannelHits(found, kept, source if isinstance(source, int) else None))
-        return lane
+                progress.timer.finish("infer")
+        all_hits = np.concatenate(hits) if hits else np.empty(0, HIT)
+        progress.channels.append(ChannelHits(all_hits, kept, source if isinstance(source, int) else None))
+        return thread
 
     def _window_steps(self, windows: FloatArray, future: Future[tuple[FloatArray, Bundle]]) -> Steps:
         active = self._active
@@ -481,8 +493,8 @@ class Lanes:
             raise InputError(f"expected windows of {active.bundle.window_samples} samples, got {windows.shape[1]}.")
         scores = []
         for k in range(0, len(windows), BATCH_WINDOWS):
-            lane = yield
-            logits = active.sessions[lane].run(windows[k : k + BATCH_WINDOWS]).logits
+            thread = yield
+            logits = active.sessions[thread].run(windows[k : k + BATCH_WINDOWS]).logits
             scores.append(apply_activation(logits, active.bundle.info.activation))
         if future.set_running_or_notify_cancel():
             future.set_result((np.concatenate(scores), active.bundle))
@@ -491,7 +503,7 @@ class Lanes:
         """Read a recording's header and metadata.
 
         Raises:
-            AudioError: it cannot be opened, or promises more than is taken.
+            AudioError: it cannot be opened, or exceeds the limits.
         """
         with self.decoder() as decoder:
             opened = decoder.probe(path)
@@ -503,7 +515,7 @@ class Lanes:
 
     @contextmanager
     def decoder(self) -> Generator[DecoderProcess, None, None]:
-        """Yield a decoder process that nobody else uses meanwhile."""
+        """Yield a decoder process for exclusive use."""
         with self._changed:
             decoder = self._idle_decoders.pop() if self._idle_decoders else DecoderProcess()
         try:
@@ -514,11 +526,11 @@ class Lanes:
 
 
 def _unused_options(options: Options, table: RecordingTable, range_filter: RangeFilter | None) -> Iterator[str]:
-    """Yield a sentence for each option that had nothing to act on."""
+    """Yield a warning for each option without effect."""
     if options.latitude is not None and range_filter is not None and (note := range_filter.note()) is not None:
         yield note
     if options.week is not None and table.origin.latitude is None:
-        yield f"week {options.week} has no effect: the recording has no place. Give lat and lon."
+        yield f"week {options.week} has no effect: the recording has no location. Give lat and lon."
 
 
 def _notes_on_clock(name: str, origin: Origin) -> Iterator[str]:
@@ -530,7 +542,7 @@ def _notes_on_clock(name: str, origin: Origin) -> Iterator[str]:
 
 
 def _unscored_rest(name: str, plan: WindowPlan, duration_s: float) -> Iterator[str]:
-    """Yield a sentence on the end of a recording that no window holds."""
+    """Yield a warning if no window covers the end of a recording."""
     report = RestReport()
     report.add(name, plan, duration_s)
     note = report.note(plan)

@@ -1,4 +1,4 @@
-"""A server's parts, and what the routes share of them."""
+"""Components of a running server, and the operations that routes share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import socket
 import threading
 import time
 import uuid
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -18,23 +17,24 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from sqlalchemy import URL
 
-from dawnchorus.errors import AudioDecodeError, BusyError, DecoderCrashError, OverloadedError
+from dawnchorus.errors import BusyError, DecoderCrashError, OverloadedError
 from dawnchorus.identification.options import Options
-from dawnchorus.models.bundle import Bundle, file_sha256
+from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import FloatArray
 from dawnchorus.models.store import ModelStore, default_folder
-from dawnchorus.server.history import History
-from dawnchorus.server.monitoring import Meters
+from dawnchorus.server.history import DetectionStore
+from dawnchorus.server.monitoring import ServerMetrics
+from dawnchorus.server.quarantine import DecoderQuarantine
 from dawnchorus.server.registry import Registry
 from dawnchorus.server.rendering import Renderer
-from dawnchorus.server.scheduling import Lanes, Recognition
+from dawnchorus.server.scheduling import IdentifyResult, InferencePool
 from dawnchorus.server.settings import Settings
-from dawnchorus.server.state.blobs import FileStore
+from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.database import FILE_NAME, Database
-from dawnchorus.server.state.job_queue import Jobs
-from dawnchorus.server.state.retention import needed_files
-from dawnchorus.server.training.data import Lessons
-from dawnchorus.server.training.runner import Learning
+from dawnchorus.server.state.job_queue import JobQueue
+from dawnchorus.server.state.retention import referenced_files
+from dawnchorus.server.training.data import TrainingData
+from dawnchorus.server.training.runner import RetrainingRunner
 from dawnchorus.server.workers import Workers
 from dawnchorus.storage.files import cannot_write
 from dawnchorus.types import AudioInfo
@@ -43,76 +43,49 @@ SPOOL = "spool-"
 
 MEMORY, MEMORY_PREFIX = Path("/dev/shm"), "dawnchorus-spool-"  # noqa: S108 - folders in it are private
 MAX_IN_MEMORY, MIN_MEMORY = 8 << 20, 256 << 20
-"""Bytes of an upload that is kept in memory while it is worked on, and what must be free for that."""
+"""Largest upload that is kept in memory, and the free memory that this requires, in bytes."""
 
-MAX_CRASHES = 3
-
-MAX_AT_ONCE = 3
-"""Of what takes a thread for long."""
+MAX_BLOCKING = 3
+"""Maximum number of concurrent blocking operations."""
 
 MAX_BATCHES, MAX_COMPARISONS = 4, 1
-"""At once; each takes some 50 MB, or what two models need."""
+"""Concurrent uploads of many files (50 MB of memory each) and comparisons (two models in memory)."""
 
-TRY_AGAIN_S = 10.0
-
-
-class Poison:
-    """Files on which decoders have crashed again and again: they are not tried any more."""
-
-    def __init__(self) -> None:
-        self._crashes: Counter[str] = Counter()
-
-    def __bool__(self) -> bool:
-        return bool(self._crashes)
-
-    def add(self, path: Path) -> None:
-        """Note that a decoder has crashed on the file."""
-        self._crashes[file_sha256(path)] += 1
-
-    def check(self, path: Path) -> None:
-        """Refuse a file on which decoders have crashed too often.
-
-        Raises:
-            AudioDecodeError: decoders have crashed on it too often.
-        """
-        if self._crashes[file_sha256(path)] >= MAX_CRASHES:
-            raise AudioDecodeError(
-                f"{path}: decoders have crashed on this file {MAX_CRASHES} times; it is not tried again."
-            )
+RETRY_AFTER_S = 10.0
 
 
 @dataclass(frozen=True)
 class Service:
-    """A server that runs."""
+    """A running server."""
 
     settings: Settings
     database: Database
-    files: FileStore
-    lanes: Lanes
-    meters: Meters
-    history: History
-    jobs: Jobs
-    lessons: Lessons
-    learning: Learning
+    files: BlobStore
+    pool: InferencePool
+    metrics: ServerMetrics
+    detections: DetectionStore
+    jobs: JobQueue
+    training_data: TrainingData
+    retraining: RetrainingRunner
     registry: Registry
     renderer: Renderer
     spool: Path
-    """Folder of uploads while they are worked on."""
+    """Folder of uploads that are being processed."""
     memory: Path
-    """The same for small ones: a folder in memory, where there is such a thing."""
-    poison: Poison = field(default_factory=Poison)
-    few: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_AT_ONCE))
-    """For what takes a thread for long: others need them as well."""
+    """Folder of small uploads: in memory, if the system has such a folder."""
+    quarantine: DecoderQuarantine = field(default_factory=DecoderQuarantine)
+    blocking_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_BLOCKING))
+    """Slots for operations that block a thread of the event loop's pool for long."""
     batches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_BATCHES))
-    """For bodies with many files."""
+    """Slots for uploads of many files."""
     comparisons: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_COMPARISONS))
-    """For models that are compared on recordings."""
-    ending: threading.Event = field(default_factory=threading.Event)
-    """Set as soon as the server is asked to end."""
-    begin: float = field(default_factory=time.monotonic)
+    """Slots for comparisons of two models."""
+    shutting_down: threading.Event = field(default_factory=threading.Event)
+    """Set when the server is asked to stop."""
+    start_monotonic_s: float = field(default_factory=time.monotonic)
 
-    def shown(self, message: str) -> str:
-        """Return a message for clients: without paths of this machine."""
+    def redact_paths(self, message: str) -> str:
+        """Return the message without paths of this machine."""
         settings = self.settings
         model = Path(settings.model)
         for folder in (settings.data, self.registry.store.folder, *((model.parent,) if model.is_dir() else ())):
@@ -120,93 +93,93 @@ class Service:
         return message
 
     def spool_for(self, announced_bytes: int | None) -> Path:
-        """Return the folder for an upload: the one in memory for small ones, if there is room."""
+        """Return the folder for an upload: in memory if the upload is small and memory is free."""
         is_small = announced_bytes is not None and announced_bytes <= MAX_IN_MEMORY
         return self.memory if is_small and _is_roomy(self.memory) else self.spool
 
-    async def probed(self, path: Path) -> AudioInfo:
+    async def probe(self, path: Path) -> AudioInfo:
         """Read an uploaded recording's header and metadata.
 
         Raises:
-            AudioError: see `Lanes.probe`.
+            AudioError: see `InferencePool.probe`.
         """
-        async with self._careful(path), self.few:
-            return await asyncio.to_thread(self.lanes.probe, path)
+        async with self._quarantined(path), self.blocking_slots:
+            return await asyncio.to_thread(self.pool.probe, path)
 
-    async def scored(self, windows: FloatArray) -> tuple[FloatArray, Bundle]:
-        """Scores of windows; see `Lanes.submit_windows`."""
-        future = self.lanes.submit_windows(windows)
+    async def score_windows(self, windows: FloatArray) -> tuple[FloatArray, Bundle]:
+        """Return the scores of windows and the bundle; see `InferencePool.submit_windows`."""
+        future = self.pool.submit_windows(windows)
         try:
             return await asyncio.wrap_future(future)
         finally:
             future.cancel()
 
     @asynccontextmanager
-    async def _careful(self, path: Path) -> AsyncIterator[None]:
-        """Keep decoders from files on which they crash."""
-        if self.poison:
-            await asyncio.to_thread(self.poison.check, path)
+    async def _quarantined(self, path: Path) -> AsyncIterator[None]:
+        """Reject a file in quarantine, and count a crash of a decoder on it."""
+        if self.quarantine:
+            await asyncio.to_thread(self.quarantine.check, path)
         try:
             yield
         except DecoderCrashError:
-            await asyncio.to_thread(self.poison.add, path)
+            await asyncio.to_thread(self.quarantine.add, path)
             raise
 
-    async def recognised(self, path: Path, options: Options, name: str) -> Recognition:
+    async def identify(self, path: Path, options: Options, name: str) -> IdentifyResult:
         """Identify an uploaded recording.
 
         Raises:
-            AudioError, InputError, OverloadedError: see `Lanes.submit`.
+            AudioError, InputError, Overloaded: see `InferencePool.submit`.
         """
         if options.latitude is not None:
-            await asyncio.to_thread(self.lanes.warm, options)
-        async with self._careful(path):
-            future = self.lanes.submit(path, options, name=name)
+            await asyncio.to_thread(self.pool.warm, options)
+        async with self._quarantined(path):
+            future = self.pool.submit(path, options, name=name)
             try:
-                found = await asyncio.wrap_future(future)
+                result = await asyncio.wrap_future(future)
             finally:
-                future.cancel()  # nobody waits for it any more
-        self.meters.sound(found.table.duration_s)
-        for stage, seconds in found.took_s.items():
-            self.meters.stage(stage, seconds)
-        return found
+                future.cancel()  # the client has left
+        self.metrics.count_audio(result.table.duration_s)
+        for stage, seconds in result.stage_s.items():
+            self.metrics.observe_stage(stage, seconds)
+        return result
 
     def check_ready(self) -> None:
-        """Check that the server can answer.
+        """Raise if the server does not accept requests.
 
         Raises:
-            OverloadedError: it is about to end.
+            Overloaded: it is shutting down.
         """
-        if self.ending.is_set():
-            raise OverloadedError("the server is ending.", retry_after_s=5)
+        if self.shutting_down.is_set():
+            raise OverloadedError("the server is shutting down.", retry_after_s=5)
 
     @property
     def uptime_s(self) -> float:
-        """Since the start."""
-        return time.monotonic() - self.begin
+        """Time since the start."""
+        return time.monotonic() - self.start_monotonic_s
 
 
 @asynccontextmanager
-async def unless_full(slots: asyncio.Semaphore, what: str) -> AsyncIterator[None]:
+async def hold_slot(slots: asyncio.Semaphore, operations: str) -> AsyncIterator[None]:
     """Hold one of the slots.
 
     Raises:
-        OverloadedError: none is free.
+        Overloaded: none is free.
     """
     if slots.locked():
-        raise OverloadedError(f"too many {what} at once. Try again later.", retry_after_s=TRY_AGAIN_S)
+        raise OverloadedError(f"too many {operations} at once. Try again later.", retry_after_s=RETRY_AFTER_S)
     async with slots:
         yield
 
 
 @contextmanager
 def open_service(settings: Settings) -> Iterator[Service]:
-    """Open everything that a server needs, until the block ends.
+    """Open all components of a server, and close them at the end of the block.
 
-    Work in progress is then finished, or goes back to the queue.
+    Work in progress is then finished or returned to the queue.
 
     Raises:
-        BusyError: another server uses the folder.
+        Busy: another server uses the folder.
         InputError, OutputError: the database cannot be used.
         ModelError: the model cannot be run.
     """
@@ -220,34 +193,36 @@ def open_service(settings: Settings) -> Iterator[Service]:
         own = URL.create("sqlite", database=str((data / FILE_NAME).absolute()))
         database = Database(settings.database or own)
         stack.callback(database.close)
-        files = FileStore(settings.files or (data / "files").absolute(), cache=data / "cache", scratch=spool)
+        files = BlobStore(settings.files or (data / "files").absolute(), cache=data / "cache", scratch=spool)
         store = ModelStore(settings.models_folder or default_folder())
         registry = Registry(database, files, store, data / "models", scratch=spool)
-        bundle = registry.first(settings.model, is_alone=is_alone)
-        lanes = Lanes(bundle, store=store, n_lanes=settings.n_lanes, limits=settings.limits)
-        stack.callback(lanes.close)
-        registry.lanes = lanes
-        jobs = Jobs(database, owner=f"{socket.gethostname()[:20]}-{uuid.uuid4().hex[:12]}")
+        bundle = registry.select_first(settings.model, is_alone=is_alone)
+        pool = InferencePool(
+            bundle, store=store, n_inference_threads=settings.n_inference_threads, limits=settings.limits
+        )
+        stack.callback(pool.close)
+        registry.pool = pool
+        jobs = JobQueue(database, worker_id=f"{socket.gethostname()[:20]}-{uuid.uuid4().hex[:12]}")
         if is_alone:
-            jobs.adopt_all()
+            jobs.requeue_orphans()
             if settings.files is None:
                 with database.read() as session:
-                    files.sweep(needed_files(session))
-        history = History(database, files)
-        stack.callback(history.close)
-        lessons = Lessons(database, files, settings.limits)
-        learning = Learning(
+                    files.collect_garbage(keep=referenced_files(session))
+        detections = DetectionStore(database, files)
+        stack.callback(detections.close)
+        training_data = TrainingData(database, files, settings.limits)
+        retraining = RetrainingRunner(
             jobs,
-            lessons,
+            training_data,
             registry,
             folder=(data / "retraining").absolute(),
             backbone=str(settings.model),
             models=store.folder,
         )
-        if settings.recipe:
-            learning.check(settings.recipe)
-        learning.tidy()
-        workers = Workers(database, jobs, lanes, history, files, learning, registry, kinds=settings.work)
+        if settings.retrain_overrides:
+            retraining.check(settings.retrain_overrides)
+        retraining.clean_up()
+        workers = Workers(database, jobs, pool, detections, files, retraining, registry, kinds=settings.job_kinds)
         stack.callback(workers.close)
         renderer = Renderer(spool)
         stack.callback(renderer.close)
@@ -255,12 +230,12 @@ def open_service(settings: Settings) -> Iterator[Service]:
             settings,
             database,
             files,
-            lanes,
-            Meters(),
-            history,
+            pool,
+            ServerMetrics(),
+            detections,
             jobs,
-            lessons,
-            learning,
+            training_data,
+            retraining,
             registry,
             renderer,
             spool,
@@ -269,18 +244,18 @@ def open_service(settings: Settings) -> Iterator[Service]:
 
 
 @contextmanager
-def _scratch(place: Path, prefix: str) -> Iterator[Path]:
-    """Create a folder for files in work; those of servers that were killed are removed.
+def _scratch(parent: Path, prefix: str) -> Iterator[Path]:
+    """Create a temporary folder, and remove those of servers that were killed.
 
-    Each is locked while its server lives: several may share the place, and numbers of processes are no names across
+    Each is locked while its server runs: several may share the parent folder, and process ids are not unique across
     containers.
     """
-    for left in place.glob(f"{prefix}*.lock"):
-        if left.is_symlink():
+    for stale in parent.glob(f"{prefix}*.lock"):
+        if stale.is_symlink():
             continue  # not ours
-        with suppress(Timeout, OSError), FileLock(left).acquire(timeout=0):  # OSError: another user's
-            _remove_scratch(left)
-    lock = place / f"{prefix}{uuid.uuid4().hex[:12]}.lock"
+        with suppress(Timeout, OSError), FileLock(stale).acquire(timeout=0):  # OSError: another user's
+            _remove_scratch(stale)
+    lock = parent / f"{prefix}{uuid.uuid4().hex[:12]}.lock"
     with FileLock(lock):
         folder = lock.with_suffix("")
         folder.mkdir(mode=0o700)
@@ -292,12 +267,12 @@ def _scratch(place: Path, prefix: str) -> Iterator[Path]:
 
 def _remove_scratch(lock: Path) -> None:
     shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
-    with suppress(OSError):  # where open files cannot be removed, the next start does it
+    with suppress(OSError):  # open files on Windows: the next start removes them
         lock.unlink()
 
 
 def _is_roomy(folder: Path) -> bool:
-    """Return True if small files may be kept there; it may be gone, with a user's session."""
+    """Return True if the folder is writable and has free space; it may have been removed at the user's logout."""
     try:
         return os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > MIN_MEMORY
     except OSError:
@@ -318,8 +293,8 @@ def _locked(data: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         raise BusyError(
-            f"{data}: another server uses this folder. End it, give another folder with --data, or let several share "
-            f"PostgreSQL with --database."
+            f"{data}: another server uses this folder. Stop it, give another folder with --data-dir, or let several "
+            f"share PostgreSQL with --database."
         ) from None
     try:
         yield

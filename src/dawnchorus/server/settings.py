@@ -16,45 +16,45 @@ from dawnchorus.server.state.job_queue import KINDS, Kind
 class Role(IntEnum):
     """Permissions of a client; each role includes those before it."""
 
-    OPEN = 0
-    """Ask whether the server lives, and log in."""
+    PUBLIC = 0
+    """Health checks and login."""
     IDENTIFY = 1
-    """Send recordings, and see what was heard."""
-    TEACH = 2
-    """Send lessons, review, and retrain."""
-    OPERATE = 3
-    """Choose the model that serves, and remove things."""
+    """Identification, and reading of all results."""
+    TRAIN = 2
+    """Uploads of training data, reviews and retraining."""
+    ADMIN = 3
+    """Activation of models and deletion."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Checked at construction.
+    """Settings of a server, validated on construction.
 
     Raises:
-        InputError: an address or a proxy by which others can reach the server, and no token.
+        InputError: other machines can reach the server and no token is set.
     """
 
     data: Path
-    """Folder of the server's state: the database, sounds, models, and uploads while they are worked on."""
+    """Folder of the server's state: database, audio, models, and uploads in progress."""
     database: str | None = None
-    """An address of SQLAlchemy's; None: SQLite in `data`. Several servers may share PostgreSQL."""
+    """URL of SQLAlchemy; None means SQLite in `data`. Several servers may share PostgreSQL."""
     files: str | None = None
-    """A folder or an address of fsspec's for sounds and models; None: in `data`."""
+    """Folder or URL of fsspec for audio and models; None means a folder in `data`."""
     model: str | Path = DEFAULT_MODEL
     """Model of a first start, and base of retrained models."""
     models_folder: Path | None = None
-    recipe: tuple[str, ...] = ()
-    """Settings of `dawnchorus train` for retraining; none: a head on the embeddings of `model`."""
+    retrain_overrides: tuple[str, ...] = ()
+    """Overrides of `dawnchorus train` for retraining; empty: a head on the embeddings of `model`."""
     host: str = "127.0.0.1"
-    proxy: str | None = None
-    """Address of a proxy whose word of who asks is believed; it lets others reach the server."""
+    trusted_proxy: str | None = None
+    """Address of a trusted reverse proxy, through which other machines can reach the server."""
     tokens: dict[str, Role] = field(default_factory=dict, repr=False)
-    """Bearer tokens that requests must carry, with the role of each; none: no token is needed, on this machine only."""
+    """Bearer tokens with their roles; empty: no token is needed, and only this machine can connect."""
     requests_per_s: float | None = None
-    """Limit for one client, of requests that change or identify something; None: any number."""
-    work: tuple[Kind, ...] = KINDS
-    """The kinds of jobs that this server works on; other servers of the database may do the others."""
-    n_lanes: int | None = None
+    """Limit of one client's requests that change or identify something; None means no limit."""
+    job_kinds: tuple[Kind, ...] = KINDS
+    """Kinds of jobs that this server runs; other servers of the database may run the others."""
+    n_inference_threads: int | None = None
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
@@ -63,10 +63,10 @@ class Settings:
                 f"--host {self.host}: others can reach this address, so a token is needed. Give one in "
                 f"$DAWNCHORUS_TOKEN, or serve on 127.0.0.1 only."
             )
-        if not self.tokens and self.proxy is not None:
+        if not self.tokens and self.trusted_proxy is not None:
             raise InputError(
-                f"--proxy {self.proxy}: others can reach the server through it, so a token is needed. Give one in "
-                f"$DAWNCHORUS_TOKEN."
+                f"--trusted-proxy {self.trusted_proxy}: others can reach the server through it, so a token is "
+                f"needed. Give one in $DAWNCHORUS_TOKEN."
             )
         if any(len(token) < MIN_TOKEN for token in self.tokens):
             raise InputError(f"a token has fewer than {MIN_TOKEN} characters. Take one of `openssl rand -hex 16`.")
@@ -91,22 +91,22 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def token_roles(*, identify: str | None, teach: str | None, operate: str | None) -> dict[str, Role]:
-    """Return the role of each token that was given.
+def token_roles(*, identify: str | None, train: str | None, admin: str | None) -> dict[str, Role]:
+    """Return the role of each token.
 
     Raises:
-        InputError: one token was given for two roles.
+        InputError: one token is given for two roles.
     """
     given = (
         ("DAWNCHORUS_IDENTIFY_TOKEN", identify, Role.IDENTIFY),
-        ("DAWNCHORUS_TEACH_TOKEN", teach, Role.TEACH),
-        ("DAWNCHORUS_TOKEN", operate, Role.OPERATE),
+        ("DAWNCHORUS_TRAIN_TOKEN", train, Role.TRAIN),
+        ("DAWNCHORUS_TOKEN", admin, Role.ADMIN),
     )
     first: dict[str, str] = {}
     for name, token, _role in given:
         if token and first.setdefault(token, name) != name:
             raise InputError(
-                f"${first[token]} and ${name}: expected two tokens, found one, which would allow all that ${name} "
+                f"${first[token]} and ${name}: expected two tokens, got one, which would allow all that ${name} "
                 f"does. Take another of `openssl rand -hex 16`, or leave one of them out."
             )
     return {token: role for _name, token, role in given if token}

@@ -1,4 +1,4 @@
-"""The threads of a server that work on jobs, and keep up with other servers."""
+"""Background threads of a server: jobs, heartbeats, model switches and clean-up."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from concurrent.futures import CancelledError
-from concurrent.futures import TimeoutError as NotYet
+from concurrent.futures import TimeoutError as FutureTimeout
 from datetime import timedelta
 from typing import Any
 
@@ -15,154 +15,162 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from dawnchorus.errors import AudioError, DawnChorusError
 from dawnchorus.identification.options import Options
-from dawnchorus.server.history import History
+from dawnchorus.server.history import DetectionStore
 from dawnchorus.server.registry import Registry
-from dawnchorus.server.scheduling import Lanes
-from dawnchorus.server.state.blobs import FileStore
+from dawnchorus.server.scheduling import InferencePool
+from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.database import Database
-from dawnchorus.server.state.job_queue import KINDS, Jobs, Kind
-from dawnchorus.server.state.retention import drop_unneeded
+from dawnchorus.server.state.job_queue import KINDS, JobQueue, Kind
+from dawnchorus.server.state.retention import delete_if_unreferenced
 from dawnchorus.server.state.tables import Job
-from dawnchorus.server.training.runner import Learning
+from dawnchorus.server.training.runner import RetrainingRunner
 
 LOG = logging.getLogger(__name__)
 
 N_THREADS: dict[Kind, int] = {"identify": 2, "retrain": 1}
 POLL_S = 0.25
-BEAT_S, FOLLOW_S, TIDY_S = 1.0, 1.0, 3600.0
-TELL_S = 0.5
-CUT_OFF = timedelta(days=1)
-"""A file whose writing has not ended for so long is not written any more."""
+HEARTBEAT_S, FOLLOW_S, CLEAN_UP_S = 1.0, 1.0, 3600.0
+"""Intervals of the periodic tasks."""
+PROGRESS_INTERVAL_S = 0.5
+PARTIAL_FILE_AGE = timedelta(days=1)
+"""Age from which a partly written file counts as abandoned."""
 
-LOOK_S = 0.2
-"""Seconds between checks whether a job is still wanted."""
+CANCEL_CHECK_S = 0.2
+"""Seconds between checks for cancellation of a job."""
 
 
 class Workers:
-    """Threads for each kind of job, and for what is done again and again."""
+    """Threads for each kind of job and for periodic tasks."""
 
     def __init__(
         self,
         database: Database,
-        jobs: Jobs,
-        lanes: Lanes,
-        history: History,
-        files: FileStore,
-        learning: Learning,
+        jobs: JobQueue,
+        pool: InferencePool,
+        detections: DetectionStore,
+        files: BlobStore,
+        retraining: RetrainingRunner,
         registry: Registry,
         *,
         kinds: Collection[Kind] = KINDS,
     ) -> None:
         self._database = database
-        self._jobs, self._lanes, self._history, self._files = jobs, lanes, history, files
-        self._learning = learning
-        self._ending = threading.Event()
-        self._in_hand: set[str] = set()
-        wanted = [kind for kind in N_THREADS for _ in range(N_THREADS[kind]) if kind in kinds]
-        self._threads = [threading.Thread(target=self._work, args=(kind,), daemon=True) for kind in wanted]
-        chores = ((BEAT_S, self._beat), (FOLLOW_S, registry.follow), (TIDY_S, self._tidy))
-        self._threads += [threading.Thread(target=self._again, args=chore, daemon=True) for chore in chores]
+        self._jobs, self._pool, self._detections, self._files = jobs, pool, detections, files
+        self._retraining = retraining
+        self._shutting_down = threading.Event()
+        self._active_ids: set[str] = set()
+        thread_kinds = [kind for kind in N_THREADS for _ in range(N_THREADS[kind]) if kind in kinds]
+        self._threads = [
+            threading.Thread(target=self._process_jobs, args=(kind,), daemon=True) for kind in thread_kinds
+        ]
+        tasks = ((HEARTBEAT_S, self._heartbeat), (FOLLOW_S, registry.follow), (CLEAN_UP_S, self._clean_up))
+        self._threads += [threading.Thread(target=self._repeat, args=task, daemon=True) for task in tasks]
         for thread in self._threads:
             thread.start()
 
     def close(self) -> None:
-        """Stop; what is not done goes back to the queue."""
-        self._ending.set()
+        """Stop, and return unfinished jobs to the queue."""
+        self._shutting_down.set()
         for thread in self._threads:
             thread.join(timeout=10)
         try:
-            self._jobs.give_back()
+            self._jobs.release()
         except SQLAlchemyError:
-            LOG.exception("the database is gone; other servers, or the next start, take the jobs over")
+            LOG.exception("the database cannot be reached; other servers, or the next start, requeue the jobs")
 
-    def _again(self, every_s: float, chore: Callable[[], None]) -> None:
-        while not self._ending.wait(every_s):
+    def _repeat(self, interval_s: float, task: Callable[[], None]) -> None:
+        while not self._shutting_down.wait(interval_s):
             try:
-                chore()
-            except Exception:  # the database restarts, a bundle is not there yet: next time
-                LOG.exception("a chore; it is tried again in %g s", every_s)
+                task()
+            except Exception:  # transient: database restart or missing bundle; retried next cycle
+                LOG.exception("a periodic task failed; it is retried in %g s", interval_s)
 
-    def _beat(self) -> None:
-        self._jobs.beat(tuple(self._in_hand))
+    def _heartbeat(self) -> None:
+        self._jobs.heartbeat(tuple(self._active_ids))
 
-    def _tidy(self) -> None:
-        self._learning.tidy()
-        self._files.sweep_parts(older_than=CUT_OFF)
+    def _clean_up(self) -> None:
+        self._retraining.clean_up()
+        self._files.delete_partial_files(older_than=PARTIAL_FILE_AGE)
 
-    def _work(self, kind: Kind) -> None:
-        while not self._ending.wait(POLL_S):
+    def _process_jobs(self, kind: Kind) -> None:
+        while not self._shutting_down.wait(POLL_S):
             try:
-                while not self._ending.is_set() and (job := self._jobs.claim(kind)) is not None:
-                    self._in_hand.add(job.id)
+                while not self._shutting_down.is_set() and (job := self._jobs.claim(kind)) is not None:
+                    self._active_ids.add(job.id)
                     try:
-                        self._carry_out(job)
+                        self._run_job(job)
                     finally:
-                        self._in_hand.discard(job.id)
-            except Exception:  # the database restarts; nothing is lost, what nobody has in hand is claimed again
+                        self._active_ids.discard(job.id)
+            except Exception:  # transient: database restart; the job is not active and will be claimed again
                 LOG.exception("a job of the kind %s", kind)
 
-    def _carry_out(self, job: Job) -> None:
-        def is_wanted() -> bool:
-            if self._ending.is_set():
+    def _run_job(self, job: Job) -> None:
+        def should_continue() -> bool:
+            if self._shutting_down.is_set():
                 return False
             try:
-                return self._jobs.is_wanted(job.id)
+                return self._jobs.should_continue(job.id)
             except OperationalError:  # the database restarts
                 return True
 
         try:
             if job.kind == "retrain":
-                self._learning.work(job, is_wanted)
+                self._retraining.run(job, should_continue)
             else:
-                self._identify(job, is_wanted)
+                self._identify(job, should_continue)
         except DawnChorusError as error:
-            self._jobs.end(job.id, "failed", error=str(error))
+            self._jobs.finish(job.id, "failed", error=str(error))
         except SQLAlchemyError:
             raise
         except Exception as error:
             LOG.exception("job %s", job.id)
-            self._jobs.end(job.id, "failed", error=f"{type(error).__name__}. The log has more under {job.id}.")
-        if not self._ending.is_set() and self._jobs.is_unwanted(job.id):
-            self._jobs.end(job.id, "cancelled")
-            self._learning.clear(job.id)
+            self._jobs.finish(
+                job.id, "failed", error=f"{type(error).__name__}. Details are in the server log under {job.id}."
+            )
+        if not self._shutting_down.is_set() and self._jobs.is_cancel_requested(job.id):
+            self._jobs.finish(job.id, "cancelled")
+            self._retraining.clear(job.id)
         if "sha256" in job.parameters:
-            drop_unneeded(self._database, self._files, job.parameters["sha256"])
+            delete_if_unreferenced(self._database, self._files, job.parameters["sha256"])
 
-    def _identify(self, job: Job, is_wanted: Any) -> None:
+    def _identify(self, job: Job, should_continue: Any) -> None:
         parameters = job.parameters
         path = self._files.local(parameters["sha256"])
-        told = [0.0]
+        progress = 0.0
 
-        def progress(share: float) -> None:
-            told[0] = share
+        def set_progress(share: float) -> None:
+            nonlocal progress
+            progress = share
 
         options = Options(**parameters["options"])
         if options.latitude is not None:
-            self._lanes.warm(options)
-        future = self._lanes.submit(path, options, name=parameters["name"], patient=True, on_progress=progress)
-        last = time.monotonic()
+            self._pool.warm(options)
+        future = self._pool.submit(
+            path, options, name=parameters["name"], bypass_queue_limit=True, on_progress=set_progress
+        )
+        last_report_s = time.monotonic()
         while True:
             try:
-                found = future.result(timeout=LOOK_S)
+                result = future.result(timeout=CANCEL_CHECK_S)
                 break
             except AudioError as error:
                 raise type(error)(str(error).replace(str(path), parameters["name"])) from error
-            except NotYet:
-                if not is_wanted():
+            except FutureTimeout:
+                if not should_continue():
                     future.cancel()
                     return
-            except CancelledError:  # the lanes are closing
+            except CancelledError:  # the pool is closing
                 return
-            if time.monotonic() - last >= TELL_S:
-                last = time.monotonic()
-                self._jobs.tell(job.id, "listening", told[0])
-        self._history.keep(found, path, parameters["name"])
-        result = {
+            if time.monotonic() - last_report_s >= PROGRESS_INTERVAL_S:
+                last_report_s = time.monotonic()
+                self._jobs.update_progress(job.id, "identifying", progress)
+        self._detections.store(result, path, parameters["name"])
+        summary = {
             "recording": parameters["sha256"],
-            "n_detections": len(found.table.detections),
-            "duration_s": found.table.duration_s,
-            "bundle_id": found.bundle.id,
-            "warnings": list(found.warnings),
-            "notes": list(found.notes),
+            "n_detections": len(result.table.detections),
+            "duration_s": result.table.duration_s,
+            "bundle_id": result.bundle.id,
+            "warnings": list(result.warnings),
+            "notes": list(result.notes),
         }
-        self._jobs.end(job.id, "done", result=result)
+        self._jobs.finish(job.id, "done", result=summary)

@@ -134,12 +134,12 @@ def retrain(
     bundle = _merge_with_backbone(run, config, folder / "bundle", store)
     on_progress(RetrainingProgress("comparing", 0.8, "with the active model, on held-out recordings"))
     report = compare(active, bundle, ready, store=store, n_workers=n_workers)
-    if report["n_learned_by_active"]:
+    if report["n_training_overlap"]:
         on_progress(
             RetrainingProgress(
                 "comparing",
                 0.9,
-                f"the active model was trained on {report['n_learned_by_active']} of {report['n_kept_back']} held-out "
+                f"the active model was trained on {report['n_training_overlap']} of {report['n_held_out']} held-out "
                 f"recordings, or on relatives of them: its figures are better than they would be for new ones",
             )
         )
@@ -269,9 +269,9 @@ def compare(
     results = {name: _score_model(bundle, table, rows, store, n_workers) for name, bundle in each.items()}
     species = species_of(rows)
     return {
-        "n_learned": sum(row.split == "train" and row.source != SOURCE for row in table.rows),
-        "n_kept_back": len(rows),
-        "n_learned_by_active": len(find_training_overlap(active, rows)),
+        "n_train_recordings": sum(row.split == "train" and row.source != SOURCE for row in table.rows),
+        "n_held_out": len(rows),
+        "n_training_overlap": len(find_training_overlap(active, rows)),
         "bundles": {name: bundle.id for name, bundle in each.items()},
         "average_precision": {name: _mean(m.precision.get(s, 0.0) for s in species) for name, m in results.items()},
         "false_alarms": {name: m.false_alarms for name, m in results.items()},
@@ -281,8 +281,8 @@ def compare(
             {
                 "scientific_name": s,
                 "common_name": next((r.common_name for r in rows if r.scientific_name == s and r.common_name), s),
-                "n_learned": sum(r.scientific_name == s and r.split == "train" for r in table.rows),
-                "n_kept_back": sum(r.scientific_name == s for r in rows),
+                "n_train_recordings": sum(r.scientific_name == s and r.split == "train" for r in table.rows),
+                "n_held_out": sum(r.scientific_name == s for r in rows),
                 **{f"{name}_average_precision": m.precision.get(s) for name, m in results.items()},
             }
             for s in species
@@ -292,8 +292,8 @@ def compare(
                 "recording_id": row.recording_id,
                 "name": row.locality or row.recording_id,
                 "scientific_name": row.scientific_name,
-                **{f"{name}_hears": m.best.get(row.recording_id) for name, m in results.items()},
-                **{f"{name}_is_right": m.is_right.get(row.recording_id) for name, m in results.items()},
+                **{f"{name}_prediction": m.best.get(row.recording_id) for name, m in results.items()},
+                **{f"{name}_is_correct": m.is_right.get(row.recording_id) for name, m in results.items()},
             }
             for row in rows
         ],

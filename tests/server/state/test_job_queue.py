@@ -18,7 +18,7 @@ from dawnchorus.errors import BusyError, NotFoundError
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.state.clock import now
 from dawnchorus.server.state.database import Database
-from dawnchorus.server.state.job_queue import MAX_ATTEMPTS, MAX_LOOK_S, STALE_S, Jobs
+from dawnchorus.server.state.job_queue import MAX_ATTEMPTS, MAX_CHECK_INTERVAL_S, STALE_S, JobQueue
 
 
 @pytest.fixture
@@ -27,15 +27,15 @@ def database(tmp_path: Path) -> Database:
 
 
 def test_each_job_is_done_by_one(database: Database) -> None:
-    servers = [Jobs(database, owner=f"server {k}") for k in range(4)]
+    servers = [JobQueue(database, worker_id=f"server {k}") for k in range(4)]
     for k in range(40):
         servers[0].add("identify", {"k": k})
     claimed: list[int] = []
 
-    def work(jobs: Jobs) -> None:
+    def work(jobs: JobQueue) -> None:
         while (job := jobs.claim("identify")) is not None:
             claimed.append(job.parameters["k"])
-            jobs.end(job.id, "done")
+            jobs.finish(job.id, "done")
 
     threads = [threading.Thread(target=work, args=(jobs,)) for jobs in servers]
     for thread in threads:
@@ -43,18 +43,18 @@ def test_each_job_is_done_by_one(database: Database) -> None:
     for thread in threads:
         thread.join()
     assert sorted(claimed) == list(range(40))
-    assert servers[0].counts(("queued", "running", "done")) == {"queued": 0, "running": 0, "done": 40}
+    assert servers[0].count_by_status(("queued", "running", "done")) == {"queued": 0, "running": 0, "done": 40}
 
 
 def test_one_retraining_at_a_time(database: Database) -> None:
-    one, two = Jobs(database, owner="one"), Jobs(database, owner="two")
+    one, two = JobQueue(database, worker_id="one"), JobQueue(database, worker_id="two")
     first = one.add("retrain", {})
-    with pytest.raises(BusyError, match="under way"):
+    with pytest.raises(BusyError, match="in progress"):
         two.add("retrain", {})
     assert two.claim("retrain")
     with pytest.raises(BusyError):
         one.add("retrain", {})
-    two.end(first.id, "failed", error="x")
+    two.finish(first.id, "failed", error="x")
     assert one.add("retrain", {}).status == "queued"
 
 
@@ -68,32 +68,32 @@ class Clock:
         return self.now_s
 
 
-N_LOOKS = 1 + int(STALE_S / MAX_LOOK_S)
+N_CHECKS = 1 + int(STALE_S / MAX_CHECK_INTERVAL_S)
 """Looks at the same heartbeat, as far apart as they count, after which a server is not yet gone."""
 
 
-def look(jobs: Jobs, clock: Clock, n_looks: int = 1) -> None:
+def look(jobs: JobQueue, clock: Clock, n_looks: int = 1) -> None:
     """Have a server look, so often."""
     for _ in range(n_looks):
-        clock.now_s += MAX_LOOK_S
-        jobs.beat(())
+        clock.now_s += MAX_CHECK_INTERVAL_S
+        jobs.heartbeat(())
 
 
 def test_a_server_that_is_gone_loses_its_jobs_to_others_and_a_poisonous_one_is_given_up(database: Database) -> None:
     clock = Clock()
-    gone, here = Jobs(database, owner="gone"), Jobs(database, owner="here", monotonic=clock)
+    gone, here = JobQueue(database, worker_id="gone"), JobQueue(database, worker_id="here", monotonic=clock)
     job = gone.add("identify", {})
     for attempt in range(MAX_ATTEMPTS):
         assert (claimed := gone.claim("identify"))
         assert claimed.attempts == attempt + 1
-        look(here, clock, N_LOOKS)
+        look(here, clock, N_CHECKS)
         assert here.get(job.id).status == "running", "it was heard of just now"
         look(here, clock)
-        gone.tell(job.id, "too late", 0.5)
-        gone.end(job.id, "done")
+        gone.update_progress(job.id, "too late", 0.5)
+        gone.finish(job.id, "done")
     found = here.get(job.id)
     assert found.status == "failed"
-    assert "not tried again" in (found.error or "")
+    assert "not retried" in (found.error or "")
     assert found.progress == 0
 
 
@@ -103,48 +103,51 @@ def test_a_server_with_another_clock_takes_no_job_and_loses_none(
 ) -> None:
     """Two servers; the clock of one is wrong, and jumps back each time that it is read."""
     clock = Clock()
-    right, wrong = (Jobs(database, owner=name, monotonic=clock) for name in ("right", "wrong"))
+    right, wrong = (JobQueue(database, worker_id=name, monotonic=clock) for name in ("right", "wrong"))
     shift = timedelta()
     monkeypatch.setattr("dawnchorus.server.state.job_queue.now", lambda: now() + shift)
 
-    def beat(server: Jobs, *in_hand: str) -> None:
+    def heartbeat(server: JobQueue, *in_hand: str) -> None:
         nonlocal shift
         shift = offset - timedelta(seconds=2 * clock.now_s) if server is wrong else timedelta()
-        server.beat(in_hand)
+        server.heartbeat(in_hand)
 
     for worker, other in ((right, wrong), (wrong, right)):
         job = worker.add("identify", {})
         assert worker.claim("identify")
-        for _ in range(N_LOOKS + 2):
-            clock.now_s += MAX_LOOK_S
-            beat(worker, job.id)
-            beat(other)
-            assert worker.is_wanted(job.id), clock.now_s
-        worker.end(job.id, "done")
+        for _ in range(N_CHECKS + 2):
+            clock.now_s += MAX_CHECK_INTERVAL_S
+            heartbeat(worker, job.id)
+            heartbeat(other)
+            assert worker.should_continue(job.id), clock.now_s
+        worker.finish(job.id, "done")
         assert (worker.get(job.id).status, worker.get(job.id).attempts) == ("done", 1)
 
 
 def test_a_server_that_could_not_look_learns_nothing_from_that_time(database: Database) -> None:
     """Both were asleep for an hour, or the database was away: who looks first finds an old heartbeat."""
     clock = Clock()
-    mine, other = Jobs(database, owner="mine", monotonic=clock), Jobs(database, owner="other", monotonic=clock)
+    mine, other = (
+        JobQueue(database, worker_id="mine", monotonic=clock),
+        JobQueue(database, worker_id="other", monotonic=clock),
+    )
     job = mine.add("identify", {})
     mine.claim("identify")
     look(other, clock, 2)
     clock.now_s += 3600
-    other.beat(())
-    assert mine.is_wanted(job.id)
-    mine.beat((job.id,))
-    look(other, clock, N_LOOKS)
-    assert mine.is_wanted(job.id)
+    other.heartbeat(())
+    assert mine.should_continue(job.id)
+    mine.heartbeat((job.id,))
+    look(other, clock, N_CHECKS)
+    assert mine.should_continue(job.id)
     look(other, clock)
-    assert not mine.is_wanted(job.id)
+    assert not mine.should_continue(job.id)
 
 
 def test_jobs_are_done_in_the_order_they_came_by_whatever_clock(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jobs = Jobs(database, owner="one")
+    jobs = JobQueue(database, worker_id="one")
     ids = []
     for hours in (24, 0, -24):
         monkeypatch.setattr("dawnchorus.server.state.tables.now", lambda hours=hours: now() + timedelta(hours=hours))
@@ -154,13 +157,13 @@ def test_jobs_are_done_in_the_order_they_came_by_whatever_clock(
 
 
 def test_progress_never_goes_back_and_ends_whole(database: Database) -> None:
-    jobs = Jobs(database, owner="one")
+    jobs = JobQueue(database, worker_id="one")
     job = jobs.add("identify", {})
     jobs.claim("identify")
     for share in (0.2, 0.5, 0.3, 0.9):
-        jobs.tell(job.id, "listening", share)
-    jobs.end(job.id, "done", result={"x": 1})
-    jobs.end(job.id, "failed", error="too late")
+        jobs.update_progress(job.id, "identifying", share)
+    jobs.finish(job.id, "done", result={"x": 1})
+    jobs.finish(job.id, "failed", error="too late")
     shown = [event.data["progress"] for event in jobs.events(job.id)]
     assert shown == sorted(shown)
     assert shown[-1] == 1
@@ -170,17 +173,17 @@ def test_progress_never_goes_back_and_ends_whole(database: Database) -> None:
 
 
 def test_cancelling(database: Database) -> None:
-    jobs = Jobs(database, owner="one")
+    jobs = JobQueue(database, worker_id="one")
     waiting = jobs.add("identify", {})
     assert jobs.cancel(waiting.id).status == "cancelled"
     assert jobs.claim("identify") is None
     running = jobs.add("identify", {})
     jobs.claim("identify")
     assert jobs.cancel(running.id).status == "running"
-    assert not jobs.is_wanted(running.id)
+    assert not jobs.should_continue(running.id)
     with pytest.raises(BusyError):
         jobs.remove(running.id)
-    jobs.give_back()
+    jobs.release()
     assert jobs.get(running.id).status == "cancelled"
     jobs.remove(running.id)
     with pytest.raises(NotFoundError):

@@ -29,10 +29,19 @@ from dawnchorus.errors import BusyError, InputError, MissingExtraError, OutputEr
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.service import open_service
 from dawnchorus.server.settings import Settings
-from dawnchorus.server.state.blobs import PART, FileStore
+from dawnchorus.server.state.blobs import CHUNK_BYTES, BlobStore
 from dawnchorus.server.state.database import Database, alembic_config
-from dawnchorus.server.state.retention import drop_unneeded, is_needed, needed_files
-from dawnchorus.server.state.tables import Base, Job, Lesson, Model, Recording, UtcTime
+from dawnchorus.server.state.retention import delete_if_unreferenced, is_referenced, referenced_files
+from dawnchorus.server.state.tables import (
+    Base,
+    Job,
+    LabeledRecording,
+    Model,
+    ModelActivation,
+    Recording,
+    SplitAssignment,
+    UtcTime,
+)
 
 
 def database(folder: Path) -> Database:
@@ -111,7 +120,7 @@ def test_new_job_waits_and_has_not_been_tried(tmp_path: Path) -> None:
         session.add(Job(id="a", kind="identify", parameters={}))
     with found.read() as session:
         job = session.get_one(Job, "a")
-    values = (job.status, job.stage, job.progress, job.attempts, job.is_cancelled, job.owner)
+    values = (job.status, job.stage, job.progress, job.attempts, job.cancel_requested, job.worker_id)
     assert values == ("queued", "waiting", 0.0, 0, False, None)
     assert abs(job.created_at - datetime.now(UTC)) < timedelta(hours=1)
     found.close()
@@ -121,14 +130,14 @@ def test_new_job_waits_and_has_not_been_tried(tmp_path: Path) -> None:
     "row",
     [
         Recording(sha256="a" * 64, name="x", n_bytes=1),
-        Lesson(sha256="a" * 64, name="x", n_bytes=1, duration_s=1.0, rate_hz=1, source="upload"),
-        Model(bundle_id="b", name="x", family="x", n_classes=1, place="a" * 64, origin="retrained"),
+        LabeledRecording(sha256="a" * 64, name="x", n_bytes=1, duration_s=1.0, rate_hz=1, source="upload"),
+        Model(bundle_id="b", name="x", family="x", n_classes=1, storage_key="a" * 64, source="retrained"),
         Job(id="j", kind="identify", parameters={"sha256": "a" * 64}),
     ],
     ids=lambda row: type(row).__name__,
 )
 def test_files_that_something_refers_to_are_needed(row: Base, tmp_path: Path) -> None:
-    found, files = database(tmp_path), FileStore(tmp_path / "files", cache=tmp_path, scratch=tmp_path)
+    found, files = database(tmp_path), BlobStore(tmp_path / "files", cache=tmp_path, scratch=tmp_path)
     sha256 = "a" * 64
     content = tmp_path / "files" / sha256[:2] / sha256
     content.parent.mkdir(parents=True)
@@ -136,16 +145,16 @@ def test_files_that_something_refers_to_are_needed(row: Base, tmp_path: Path) ->
     with found.write() as session:
         session.add(row)
     with found.read() as session:
-        assert needed_files(session) == {sha256}
-        assert is_needed(session, sha256)
-        assert not is_needed(session, "b" * 64)
-    drop_unneeded(found, files, sha256)
+        assert referenced_files(session) == {sha256}
+        assert is_referenced(session, sha256)
+        assert not is_referenced(session, "b" * 64)
+    delete_if_unreferenced(found, files, sha256)
     assert content.exists()
     with found.write() as session:
         session.delete(session.merge(row))
     with found.read() as session:
-        assert not is_needed(session, sha256)
-    drop_unneeded(found, files, sha256)
+        assert not is_referenced(session, sha256)
+    delete_if_unreferenced(found, files, sha256)
     assert not content.exists()
     found.close()
 
@@ -156,8 +165,8 @@ def test_files_of_other_jobs_are_not_needed(kind: str, status: str, tmp_path: Pa
     with found.write() as session:
         session.add(Job(id="j", kind=kind, status=status, parameters={"sha256": "a" * 64}))
     with found.read() as session:
-        assert needed_files(session) == set()
-        assert not is_needed(session, "a" * 64)
+        assert referenced_files(session) == set()
+        assert not is_referenced(session, "a" * 64)
     found.close()
 
 
@@ -275,7 +284,7 @@ def test_a_block_that_fails_changes_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", ["folder", "memory://dawn"])
 def test_files_are_kept_by_what_is_in_them(place: str, tmp_path: Path) -> None:
-    files = FileStore(tmp_path / place if "://" not in place else place, cache=tmp_path / "cache", scratch=tmp_path)
+    files = BlobStore(tmp_path / place if "://" not in place else place, cache=tmp_path / "cache", scratch=tmp_path)
     path = tmp_path / "x.bin"
     path.write_bytes(bytes(range(256)) * 8192)
     sha256 = files.put(path)
@@ -287,24 +296,24 @@ def test_files_are_kept_by_what_is_in_them(place: str, tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.part"))
     if "://" in place:
         assert files.local(sha256) == tmp_path / "cache" / sha256
-        files.drop(sha256)
+        files.delete(sha256)
         assert not (tmp_path / "cache" / sha256).exists()
         assert files.size(sha256) is None
         files.ensure(sha256, path)
     files.ensure(sha256, tmp_path / "no such file")
-    assert [len(part) for part in files.read(sha256, 5, PART + 15)] == [PART, 10]
+    assert [len(chunk) for chunk in files.read(sha256, 5, CHUNK_BYTES + 15)] == [CHUNK_BYTES, 10]
     assert list(files.read(sha256, 1 << 21, 1 << 22)) == []
-    files.sweep({sha256})
+    files.collect_garbage(keep={sha256})
     assert files.size(sha256)
-    files.sweep(())
+    files.collect_garbage(keep=())
     assert files.size(sha256) is None
-    files.drop(sha256)
+    files.delete(sha256)
     with pytest.raises(InputError, match="not in the store"):
         files.local(sha256)
 
 
 def test_a_store_that_is_full_keeps_nothing_that_looks_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = FileStore(tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path)
+    files = BlobStore(tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path)
     path = tmp_path / "x.bin"
     path.write_bytes(bytes(1000))
 
@@ -320,7 +329,7 @@ def test_a_store_that_is_full_keeps_nothing_that_looks_whole(tmp_path: Path, mon
 
 def test_an_unknown_store_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--files"):
-        FileStore("nonsense://x", cache=tmp_path, scratch=tmp_path)
+        BlobStore("nonsense://x", cache=tmp_path, scratch=tmp_path)
 
 
 def test_a_second_server_does_not_share_a_folder(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
@@ -349,7 +358,7 @@ def test_what_a_killed_server_left_is_cleared(level_bundle: Bundle, tmp_path: Pa
 
 
 def test_what_was_cut_off_long_ago_goes_and_what_is_being_written_stays(tmp_path: Path) -> None:
-    files = FileStore(tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path)
+    files = BlobStore(tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path)
     path = tmp_path / "x.bin"
     path.write_bytes(b"x")
     whole = files.local(files.put(path))
@@ -358,11 +367,11 @@ def test_what_was_cut_off_long_ago_goes_and_what_is_being_written_stays(tmp_path
         part.write_bytes(b"x")
     os.utime(parts[0], (0, 0))
     os.utime(whole, (0, 0))
-    files.sweep_parts(older_than=timedelta(days=1))
+    files.delete_partial_files(older_than=timedelta(days=1))
     assert [place.exists() for place in (whole, *parts)] == [True, False, True]
     assert {place.name for place in (tmp_path / "files").iterdir()} == {whole.parent.name}, "no file for the time stays"
     files.now = lambda: datetime.fromtimestamp(0, UTC)  # type: ignore[method-assign] - the store's clock is far behind
-    files.sweep_parts(older_than=timedelta(days=1))
+    files.delete_partial_files(older_than=timedelta(days=1))
     assert parts[1].exists()
 
 
@@ -370,7 +379,7 @@ def test_a_sound_stays_when_its_removal_cannot_be_written_down(
     level_bundle: Bundle, serve: Serve, tone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = serve(model=level_bundle.folder)
-    client.post("/api/v1/identify?keep=true", content=tone.read_bytes())
+    client.post("/api/v1/identify?store=true", content=tone.read_bytes())
     (recording,) = client.get("/api/v1/recordings").json()["recordings"]
     whole = Database.write
 
@@ -384,15 +393,15 @@ def test_a_sound_stays_when_its_removal_cannot_be_written_down(
     with monkeypatch.context() as patch:
         patch.setattr(Database, "write", failing)
         assert client.delete(f"/api/v1/recordings/{recording['sha256']}").status_code == 503
-    assert client.get(recording["sound"]).content == tone.read_bytes()
+    assert client.get(recording["audio"]).content == tone.read_bytes()
     assert client.delete(f"/api/v1/recordings/{recording['sha256']}").status_code == 204
-    assert client.get(recording["sound"]).status_code == 404
+    assert client.get(recording["audio"]).status_code == 404
 
 
 def test_what_ended_jobs_have_left_is_cleared(level_bundle: Bundle, tmp_path: Path) -> None:
     settings = Settings(data=tmp_path / "server", model=level_bundle.folder)
     with open_service(settings) as service:
-        ended, waiting = service.jobs.add("retrain", {"overrides": [], "by_hand": False}), "f" * 32
+        ended, waiting = service.jobs.add("retrain", {"overrides": [], "require_approval": False}), "f" * 32
         service.jobs.cancel(ended.id)
     folder = tmp_path / "server" / "retraining"
     for job_id in (ended.id, waiting):
@@ -404,13 +413,43 @@ def test_what_ended_jobs_have_left_is_cleared(level_bundle: Bundle, tmp_path: Pa
 
 
 def test_a_sweep_leaves_what_is_not_ours(tmp_path: Path) -> None:
-    files = FileStore(tmp_path, cache=tmp_path / "cache", scratch=tmp_path)
+    files = BlobStore(tmp_path, cache=tmp_path / "cache", scratch=tmp_path)
     music = tmp_path / "Music" / "dear.wav"
     music.parent.mkdir()
     music.write_bytes(b"x")
     left = tmp_path / "ab" / f"ab{'0' * 62}.{'1' * 32}.part"
     left.parent.mkdir()
     left.write_bytes(b"x")
-    files.sweep(())
+    files.collect_garbage(keep=())
     assert music.exists()
     assert not left.exists()
+
+
+def test_database_of_revision_0002_opens(tmp_path: Path) -> None:
+    """A database written before the tables and fields were renamed, as a dump of SQLite."""
+    with closing(sqlite3.connect(tmp_path / "state.db")) as connection:
+        connection.executescript(Path(__file__).with_name("revision_0002.sql").read_text("utf-8"))
+    state = database(tmp_path)
+    with state.write() as session:
+        reviewed, uploaded = session.query(LabeledRecording).order_by(LabeledRecording.id)
+        assert (reviewed.source, reviewed.detection, uploaded.name) == ("review", 1, "tit.wav")
+        assert session.get_one(SplitAssignment, uploaded.group).split == "test"
+        assert session.query(ModelActivation).one().bundle_id == "0123456789ab"
+        given, retrained = session.query(Model).order_by(Model.bundle_id)
+        assert (given.storage_key, given.source, given.report) == ("level", "given", None)
+        assert retrained.report is not None
+        assert retrained.report["meets_promotion_rule"] is False
+        report = retrained.report["report"]
+        assert (report["n_held_out"], report["species"][0]["n_train_recordings"]) == (2, 6)
+        assert report["recordings"][0]["new_prediction"] == {"species": "Great Tit", "score": 0.9}
+        done, queued, running = session.query(Job).order_by(Job.id)
+        assert done.result == {"bundle_id": "ba9876543210", "is_promoted": False, **retrained.report}
+        assert queued.parameters == {"overrides": [], "require_approval": True}
+        assert (running.worker_id, running.cancel_requested) == ("old-server", True)
+        assert running.parameters["options"] == {"channel": "each"}
+    state.close()
+    with closing(sqlite3.connect(tmp_path / "state.db")) as connection:
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+        last_id = "SELECT seq FROM sqlite_sequence WHERE name = 'labeled_recordings'"
+        assert connection.execute(last_id).fetchall() == [(5,)], "ids of deleted rows are not reused"
+    assert rows(tmp_path / "state.db.0002.backup", "SELECT count(*) FROM lessons") == [(2,)]

@@ -20,10 +20,10 @@ from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.graphs.wrapping import wrap_model
 from dawnchorus.models.store import ModelStore
 from dawnchorus.server.registry import Registry
-from dawnchorus.server.scheduling import Lanes
-from dawnchorus.server.state.blobs import FileStore
+from dawnchorus.server.scheduling import InferencePool
+from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.database import Database
-from dawnchorus.server.state.job_queue import MAX_ATTEMPTS, MAX_LOOK_S, STALE_S, Jobs
+from dawnchorus.server.state.job_queue import MAX_ATTEMPTS, MAX_CHECK_INTERVAL_S, STALE_S, JobQueue
 
 FEW = settings(max_examples=12, stateful_step_count=20, deadline=None)
 
@@ -42,7 +42,8 @@ class Queue(RuleBasedStateMachine):
         self.database = Database(f"sqlite:///{self._scratch.name}/state.db")
         self.seconds = dict.fromkeys(OWNERS, 0.0)
         self.servers = {
-            name: Jobs(self.database, owner=name, monotonic=partial(self.seconds.__getitem__, name)) for name in OWNERS
+            name: JobQueue(self.database, worker_id=name, monotonic=partial(self.seconds.__getitem__, name))
+            for name in OWNERS
         }
         self.expected: dict[str, dict[str, Any]] = {}
         self.order: list[str] = []
@@ -51,74 +52,74 @@ class Queue(RuleBasedStateMachine):
         self.database.close()
         self._scratch.cleanup()
 
-    @rule(target=jobs, owner=owners)
-    def add(self, owner: str) -> str:
-        job = self.servers[owner].add("identify", {"k": len(self.order)})
-        self.expected[job.id] = {"status": "queued", "owner": None, "attempts": 0, "cancelled": False}
+    @rule(target=jobs, worker_id=owners)
+    def add(self, worker_id: str) -> str:
+        job = self.servers[worker_id].add("identify", {"k": len(self.order)})
+        self.expected[job.id] = {"status": "queued", "worker_id": None, "attempts": 0, "cancelled": False}
         self.order.append(job.id)
         return job.id
 
-    @rule(owner=owners)
-    def claim(self, owner: str) -> None:
+    @rule(worker_id=owners)
+    def claim(self, worker_id: str) -> None:
         waiting = [job for job in self.order if self.expected.get(job, {}).get("status") == "queued"]
-        job = self.servers[owner].claim("identify")
+        job = self.servers[worker_id].claim("identify")
         if not waiting:
             assert job is None
             return
         assert job is not None
         assert job.id in waiting
         mine = self.expected[job.id]
-        mine.update(status="running", owner=owner, attempts=mine["attempts"] + 1)
+        mine.update(status="running", worker_id=worker_id, attempts=mine["attempts"] + 1)
 
-    @rule(job=jobs, owner=owners, status=st.sampled_from(["done", "failed"]))
-    def end(self, job: str, owner: str, status: str) -> None:
-        self.servers[owner].end(job, status)
+    @rule(job=jobs, worker_id=owners, status=st.sampled_from(["done", "failed"]))
+    def end(self, job: str, worker_id: str, status: str) -> None:
+        self.servers[worker_id].finish(job, status)
         mine = self.expected.get(job)
-        if mine is not None and mine["status"] == "running" and mine["owner"] == owner:
+        if mine is not None and mine["status"] == "running" and mine["worker_id"] == worker_id:
             mine["status"] = status
 
-    @rule(job=jobs, owner=owners)
-    def cancel(self, job: str, owner: str) -> None:
+    @rule(job=jobs, worker_id=owners)
+    def cancel(self, job: str, worker_id: str) -> None:
         mine = self.expected.get(job)
         if mine is None:
             with pytest.raises(NotFoundError):
-                self.servers[owner].cancel(job)
+                self.servers[worker_id].cancel(job)
             return
-        self.servers[owner].cancel(job)
+        self.servers[worker_id].cancel(job)
         mine["cancelled"] |= mine["status"] in ("queued", "running")
         if mine["status"] == "queued":
             mine["status"] = "cancelled"
 
-    @rule(job=jobs, owner=owners)
-    def remove(self, job: str, owner: str) -> None:
+    @rule(job=jobs, worker_id=owners)
+    def remove(self, job: str, worker_id: str) -> None:
         mine = self.expected.get(job)
         if mine is None:
             with pytest.raises(NotFoundError):
-                self.servers[owner].remove(job)
+                self.servers[worker_id].remove(job)
         elif mine["status"] in ("queued", "running"):
             with pytest.raises(BusyError):
-                self.servers[owner].remove(job)
+                self.servers[worker_id].remove(job)
         else:
-            self.servers[owner].remove(job)
+            self.servers[worker_id].remove(job)
             del self.expected[job]
 
-    @rule(owner=owners)
-    def give_back(self, owner: str) -> None:
-        self.servers[owner].give_back()
+    @rule(worker_id=owners)
+    def release(self, worker_id: str) -> None:
+        self.servers[worker_id].release()
         for mine in self.expected.values():
-            if mine["status"] == "running" and mine["owner"] == owner:
+            if mine["status"] == "running" and mine["worker_id"] == worker_id:
                 mine.update(status="cancelled" if mine["cancelled"] else "queued", attempts=mine["attempts"] - 1)
 
     @rule(gone=owners)
     def lose_server(self, gone: str) -> None:
         """A server is not heard of any more, and the other one looks."""
         (other,) = set(OWNERS) - {gone}
-        in_hand = [job for job, mine in self.expected.items() if mine["owner"] == other]
-        for _ in range(2 + int(STALE_S / MAX_LOOK_S)):
-            self.seconds[other] += MAX_LOOK_S
-            self.servers[other].beat(in_hand)
+        in_hand = [job for job, mine in self.expected.items() if mine["worker_id"] == other]
+        for _ in range(2 + int(STALE_S / MAX_CHECK_INTERVAL_S)):
+            self.seconds[other] += MAX_CHECK_INTERVAL_S
+            self.servers[other].heartbeat(in_hand)
         for mine in self.expected.values():
-            if mine["status"] == "running" and mine["owner"] == gone:
+            if mine["status"] == "running" and mine["worker_id"] == gone:
                 given_up = "failed" if mine["attempts"] >= MAX_ATTEMPTS else "queued"
                 mine["status"] = "cancelled" if mine["cancelled"] else given_up
 
@@ -132,7 +133,7 @@ class Queue(RuleBasedStateMachine):
             mine = self.expected[job.id]
             assert (job.status, job.attempts) == (mine["status"], mine["attempts"]), mine
             wanted = mine["status"] == "running" and not mine["cancelled"]
-            assert self.servers[mine["owner"] or "one"].is_wanted(job.id) == wanted
+            assert self.servers[mine["worker_id"] or "one"].should_continue(job.id) == wanted
             progress = [event.data["progress"] for event in self.servers["one"].events(job.id)]
             assert progress == sorted(progress)
 
@@ -162,20 +163,20 @@ def test_registry_serves_what_was_activated_last(bundles: list[Bundle], store: M
             self._scratch = tempfile.TemporaryDirectory()
             folder = Path(self._scratch.name)
             self.database = Database(f"sqlite:///{folder / 'state.db'}")
-            files = FileStore(str(folder / "files"), cache=folder / "cache", scratch=folder)
+            files = BlobStore(str(folder / "files"), cache=folder / "cache", scratch=folder)
             self.servers = []
             for k in range(2):
                 registry = Registry(self.database, files, store, folder / f"models{k}", scratch=folder)
-                first = registry.first(bundles[0].folder, is_alone=False)
-                registry.lanes = Lanes(first, store=store, n_lanes=1)
+                first = registry.select_first(bundles[0].folder, is_alone=False)
+                registry.pool = InferencePool(first, store=store, n_inference_threads=1)
                 self.servers.append(registry)
             self.known = {bundles[0].id}
             self.served = [bundles[0].id]
 
         def teardown(self) -> None:
             for registry in self.servers:
-                assert registry.lanes is not None
-                registry.lanes.close()
+                assert registry.pool is not None
+                registry.pool.close()
             self.database.close()
             self._scratch.cleanup()
 
@@ -211,8 +212,10 @@ def test_registry_serves_what_was_activated_last(bundles: list[Bundle], store: M
                 return
             for registry in self.servers:
                 registry.follow()
-                assert registry.serving().id == self.served[-1]
+                assert registry.active_bundle().id == self.served[-1]
             assert {model.bundle_id for model in self.servers[0].models()} == self.known
-            assert [activation.bundle_id for activation, _ in self.servers[0].history()] == self.served[::-1][:100]
+            assert [activation.bundle_id for activation, _ in self.servers[0].list_activations()] == self.served[::-1][
+                :100
+            ]
 
     run_state_machine_as_test(Models, settings=settings(FEW, max_examples=6))

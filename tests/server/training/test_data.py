@@ -19,12 +19,12 @@ from dawnchorus.data.recordings import read_table
 from dawnchorus.errors import InputError, UnknownClassError, UploadTooLargeError
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.scheduling import Limits
-from dawnchorus.server.state.blobs import FileStore
+from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.database import Database
-from dawnchorus.server.state.tables import Lesson
+from dawnchorus.server.state.tables import LabeledRecording
 from dawnchorus.server.training import archives
 from dawnchorus.server.training.archives import unpack
-from dawnchorus.server.training.data import NO_SPECIES, Lessons, class_of, parse_species
+from dawnchorus.server.training.data import NO_SPECIES, TrainingData, parse_species, resolve_class
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label
 
@@ -45,8 +45,8 @@ def packed(members: dict[str, bytes]) -> bytes:
 
 def taught(client: httpx.Client, *files: tuple[str, bytes], **texts: str) -> dict[str, tuple[str, str | None]]:
     """What became of the files: status and species by name."""
-    reply = client.post("/api/v1/lessons", files=[("audio", file) for file in files], data=texts)
-    is_refused = all(each["status"] == "refused" for each in reply.json()["files"])
+    reply = client.post("/api/v1/training-data", files=[("audio", file) for file in files], data=texts)
+    is_refused = all(each["status"] == "rejected" for each in reply.json()["files"])
     assert reply.status_code == (422 if is_refused else 200), reply.text
     return {each["name"]: (each["status"], each["species"]) for each in reply.json()["files"]}
 
@@ -54,23 +54,23 @@ def taught(client: httpx.Client, *files: tuple[str, bytes], **texts: str) -> dic
 def test_labels_come_from_the_form_the_folder_a_zip_or_a_table(level_bundle: Bundle, serve: Serve) -> None:
     client = serve(model=level_bundle.folder)
     assert taught(client, ("a.wav", sound(0.1)), ("b.wav", sound(0.2)), species="loud bird") == {
-        "a.wav": ("taken", "Loud Bird"),
-        "b.wav": ("taken", "Loud Bird"),
+        "a.wav": ("accepted", "Loud Bird"),
+        "b.wav": ("accepted", "Loud Bird"),
     }
     assert taught(client, ("birds/Avis parva_Quiet Bird/c.wav", sound(0.3))) == {
-        "birds/Avis parva_Quiet Bird/c.wav": ("taken", "Quiet Bird")
+        "birds/Avis parva_Quiet Bird/c.wav": ("accepted", "Quiet Bird")
     }
-    assert taught(client, ("noise/n.wav", sound(0.01))) == {"noise/n.wav": ("taken", "no species")}
+    assert taught(client, ("noise/n.wav", sound(0.01))) == {"noise/n.wav": ("accepted", "no species")}
     bundle = packed(
         {"set/Avis nova_New Bird/d.wav": sound(0.4), "set/noise/e.wav": sound(0.5), "set/readme.txt": b"hello"}
     )
     assert taught(client, ("set.zip", bundle), new_class="yes") == {
-        "set/Avis nova_New Bird/d.wav": ("taken", "New Bird"),
-        "set/noise/e.wav": ("taken", "no species"),
+        "set/Avis nova_New Bird/d.wav": ("accepted", "New Bird"),
+        "set/noise/e.wav": ("accepted", "no species"),
     }
     table = b"filename,primary_label,scientific_name,common_name\nf.wav,x,Avis magna,Loud Bird\n"
-    assert taught(client, ("f.wav", sound(0.6)), ("labels.csv", table)) == {"f.wav": ("taken", "Loud Bird")}
-    balance = {row["common_name"]: row["n_recordings"] for row in client.get("/api/v1/lessons").json()["species"]}
+    assert taught(client, ("f.wav", sound(0.6)), ("labels.csv", table)) == {"f.wav": ("accepted", "Loud Bird")}
+    balance = {row["common_name"]: row["n_recordings"] for row in client.get("/api/v1/training-data").json()["species"]}
     assert balance == {"Loud Bird": 3, "Quiet Bird": 1, "New Bird": 1, "no species, or unknown": 2}
 
 
@@ -79,15 +79,16 @@ def test_a_csv_in_a_zip_and_nested_folders_are_read_and_the_rest_is_said(level_b
     table = b"filename,scientific_name,wind\na.wav,Avis magna,3\nset/more/b.wav,Avis parva\nc.wav,Avis magna\n"
     sounds = {"set/a.wav": sound(0.1), "set/more/b.wav": sound(0.2), "set/more/deep/d.wav": sound(0.3)}
     reply = client.post(
-        "/api/v1/lessons", files={"audio": ("set.zip", packed({**sounds, "set/labels.csv": table, "set/x.zip": b"PK"}))}
+        "/api/v1/training-data",
+        files={"audio": ("set.zip", packed({**sounds, "set/labels.csv": table, "set/x.zip": b"PK"}))},
     )
     found = {each["name"]: each for each in reply.json()["files"]}
     assert {name: (each["status"], each["species"]) for name, each in found.items()} == {
-        "set/a.wav": ("taken", "Loud Bird"),
-        "set/more/b.wav": ("taken", "Quiet Bird"),
-        "set/c.wav": ("refused", None),
-        "set/more/deep/d.wav": ("refused", None),
-        "set/x.zip": ("refused", None),
+        "set/a.wav": ("accepted", "Loud Bird"),
+        "set/more/b.wav": ("accepted", "Quiet Bird"),
+        "set/c.wav": ("rejected", None),
+        "set/more/deep/d.wav": ("rejected", None),
+        "set/x.zip": ("rejected", None),
     }
     assert found["set/more/deep/d.wav"]["reason"] == "the csv labels.csv does not name it"
     unread, untimed = reply.json()["notes"]
@@ -100,13 +101,13 @@ def test_a_csv_in_a_zip_and_nested_folders_are_read_and_the_rest_is_said(level_b
         "notes.csv": b"day,rain\n1,2\n",
     }
     assert taught(client, ("nested.zip", packed(nested))) == {
-        "2024/site/Loud Bird/e.wav": ("taken", "Loud Bird"),
-        "2024/Quiet Bird/f.wav": ("taken", "Quiet Bird"),
-        "notes.csv": ("refused", None),
+        "2024/site/Loud Bird/e.wav": ("accepted", "Loud Bird"),
+        "2024/Quiet Bird/f.wav": ("accepted", "Quiet Bird"),
+        "notes.csv": ("rejected", None),
     }
     reviewed = {"Quiet Bird/Positive/g.wav": sound(0.6), "Quiet Bird/Negative/h.wav": sound(0.7)}
     reviewed |= {"rejected/Quiet Bird7.wav": sound(0.8), "Quiet Bird/unsure/Quiet Bird8.wav": sound(0.9)}
-    reply = client.post("/api/v1/lessons", files={"audio": ("reviewed.zip", packed(reviewed))}).json()["files"]
+    reply = client.post("/api/v1/training-data", files={"audio": ("reviewed.zip", packed(reviewed))}).json()["files"]
     assert [(each["species"], each["reason"]) for each in sorted(reply, key=lambda each: each["name"])][:3] == [
         ("no species", "it is without Quiet Bird"),
         ("Quiet Bird", None),
@@ -119,13 +120,13 @@ def test_one_sound_under_two_species_is_a_conflict_and_not_taken(level_bundle: B
     client = serve(model=level_bundle.folder)
     members = {"Loud Bird/a.wav": sound(0.1), "Quiet Bird/b.wav": sound(0.1), "Quiet Bird/c.wav": sound(0.2)}
     members |= {"Avis magna/d.wav": sound(0.3), "Loud Bird/d.wav": sound(0.3)}
-    reply = client.post("/api/v1/lessons", files={"audio": ("x.zip", packed(members))}).json()["files"]
+    reply = client.post("/api/v1/training-data", files={"audio": ("x.zip", packed(members))}).json()["files"]
     assert sorted((each["name"], each["status"]) for each in reply) == [
-        *(("Avis magna/d.wav", "taken"), ("Loud Bird/a.wav", "refused"), ("Loud Bird/d.wav", "known")),
-        *(("Quiet Bird/b.wav", "refused"), ("Quiet Bird/c.wav", "taken")),
+        *(("Avis magna/d.wav", "accepted"), ("Loud Bird/a.wav", "rejected"), ("Loud Bird/d.wav", "duplicate")),
+        *(("Quiet Bird/b.wav", "rejected"), ("Quiet Bird/c.wav", "accepted")),
     ]
-    said = "the same sound has several labels: Loud Bird/a.wav as Loud Bird, Quiet Bird/b.wav as Quiet Bird."
-    assert all(each["reason"].startswith(said) for each in reply if each["status"] == "refused")
+    said = "the same audio has several labels: Loud Bird/a.wav as Loud Bird, Quiet Bird/b.wav as Quiet Bird."
+    assert all(each["reason"].startswith(said) for each in reply if each["status"] == "rejected")
 
 
 def test_a_flat_file_is_labelled_by_a_known_species_and_a_number_in_its_name(
@@ -136,37 +137,37 @@ def test_a_flat_file_is_labelled_by_a_known_species_and_a_number_in_its_name(
     found = taught(client, *((name, sound(0.1 + 0.01 * k)) for k, name in enumerate(names)))
     expected = dict(zip(names, ("Loud Bird", "Quiet Bird", "Loud Bird", None, None), strict=True))
     assert {name: species for name, (_, species) in found.items()} == expected
-    reply = client.post("/api/v1/lessons", files={"files": ("recording7.wav", sound(0.2))})
+    reply = client.post("/api/v1/training-data", files={"files": ("recording7.wav", sound(0.2))})
     assert reply.status_code == 422
     assert "names its species" in reply.json()["detail"]
     # a folder that names no class, as when a whole folder is sent, and a zip of flat files
     assert taught(client, ("retrain_data/Loud Bird4.wav", sound(0.21))) == {
-        "retrain_data/Loud Bird4.wav": ("taken", "Loud Bird")
+        "retrain_data/Loud Bird4.wav": ("accepted", "Loud Bird")
     }
     members = {"Loud Bird5.wav": sound(0.22), "retrain_data/Quiet Bird6.wav": sound(0.23), "some.wav": sound(0.24)}
     for consent, level in (({}, 0.0), ({"new_class": "yes"}, 0.1)):
         members = {name: sound(0.22 + level + 0.01 * k) for k, name in enumerate(members)}
         assert taught(client, ("flat.zip", packed(members)), **consent) == {
-            "Loud Bird5.wav": ("taken", "Loud Bird"),
-            "retrain_data/Quiet Bird6.wav": ("taken", "retrain data" if consent else "Quiet Bird"),
-            "some.wav": ("refused", None),
+            "Loud Bird5.wav": ("accepted", "Loud Bird"),
+            "retrain_data/Quiet Bird6.wav": ("accepted", "retrain data" if consent else "Quiet Bird"),
+            "some.wav": ("rejected", None),
         }
     # what is said of a file counts more than its name
     assert taught(client, ("Loud Bird7.wav", sound(0.4)), species="Quiet Bird")["Loud Bird7.wav"][1] == "Quiet Bird"
-    assert taught(client, ("Loud Bird8.wav", sound(0.41)), species="Unknown Bird")["Loud Bird8.wav"][0] == "refused"
-    assert taught(client, ("noise/Loud Bird9.wav", sound(0.42)))["noise/Loud Bird9.wav"] == ("taken", "no species")
+    assert taught(client, ("Loud Bird8.wav", sound(0.41)), species="Unknown Bird")["Loud Bird8.wav"][0] == "rejected"
+    assert taught(client, ("noise/Loud Bird9.wav", sound(0.42)))["noise/Loud Bird9.wav"] == ("accepted", "no species")
     assert taught(client, ("Quiet Bird/Loud Bird9.wav", sound(0.43)))["Quiet Bird/Loud Bird9.wav"] == (
-        "taken",
+        "accepted",
         "Quiet Bird",
     )
 
 
 def test_the_same_sound_is_one_lesson_and_its_label_can_be_changed(level_bundle: Bundle, serve: Serve) -> None:
     client = serve(model=level_bundle.folder)
-    assert taught(client, ("a.wav", sound()), species="Avis magna") == {"a.wav": ("taken", "Loud Bird")}
-    assert taught(client, ("again.wav", sound()), species="Loud Bird") == {"again.wav": ("known", "Loud Bird")}
-    assert taught(client, ("a.wav", sound()), species="Quiet Bird") == {"a.wav": ("taken", "Quiet Bird")}
-    (row,) = client.get("/api/v1/lessons").json()["species"]
+    assert taught(client, ("a.wav", sound()), species="Avis magna") == {"a.wav": ("accepted", "Loud Bird")}
+    assert taught(client, ("again.wav", sound()), species="Loud Bird") == {"again.wav": ("duplicate", "Loud Bird")}
+    assert taught(client, ("a.wav", sound()), species="Quiet Bird") == {"a.wav": ("accepted", "Quiet Bird")}
+    (row,) = client.get("/api/v1/training-data").json()["species"]
     assert (row["common_name"], row["n_recordings"]) == ("Quiet Bird", 1)
 
 
@@ -175,7 +176,7 @@ def test_what_cannot_be_learned_from_is_refused_by_name_and_the_rest_is_taken(
 ) -> None:
     client = serve(model=level_bundle.folder)
     found = taught(client, ("bad.wav", b"RIFF no"), ("good.wav", sound()), species="Loud Bird")
-    assert found == {"bad.wav": ("refused", None), "good.wav": ("taken", "Loud Bird")}
+    assert found == {"bad.wav": ("rejected", None), "good.wav": ("accepted", "Loud Bird")}
     found = taught(
         client,
         ("x.txt", b"hello"),
@@ -184,33 +185,33 @@ def test_what_cannot_be_learned_from_is_refused_by_name_and_the_rest_is_taken(
         ("Avis parva/s.wav", sound(0.72)),
     )
     assert found == {
-        "x.txt": ("refused", None),
-        "nobody.wav": ("refused", None),
-        "loud bird/s.wav": ("taken", "Loud Bird"),
-        "Avis parva/s.wav": ("taken", "Quiet Bird"),
+        "x.txt": ("rejected", None),
+        "nobody.wav": ("rejected", None),
+        "loud bird/s.wav": ("accepted", "Loud Bird"),
+        "Avis parva/s.wav": ("accepted", "Quiet Bird"),
     }
-    assert client.get("/api/v1/lessons").json()["total"] == 3, "two files of one name are two lessons"
+    assert client.get("/api/v1/training-data").json()["total"] == 3, "two files of one name are two lessons"
     negative = taught(
         client, ("-Avis magna_Loud Bird/n.wav", sound(0.73)), ("Avis magna,Avis parva/two.wav", sound(0.74))
     )
     assert negative == {
-        "-Avis magna_Loud Bird/n.wav": ("taken", "no species"),
-        "Avis magna,Avis parva/two.wav": ("refused", None),
+        "-Avis magna_Loud Bird/n.wav": ("accepted", "no species"),
+        "Avis magna,Avis parva/two.wav": ("rejected", None),
     }
     for files, status, message in (
         ([], 400, "multipart/form-data"),
         ([("audio", ("x.zip", b"PK no zip"))], 400, "expected a zip of recordings"),
         ([("species", ("", b"x"))], 400, "got none"),
     ):
-        reply = client.post("/api/v1/lessons", files=files)
+        reply = client.post("/api/v1/training-data", files=files)
         assert reply.status_code == status, reply.text
         assert message in reply.json()["detail"]
         assert str(tmp_path) not in reply.text
-    reply = client.post("/api/v1/lessons", files={"audio": ("x.wav", sound(0.9))}, data={"species": "x" * 1000})
+    reply = client.post("/api/v1/training-data", files={"audio": ("x.wav", sound(0.9))}, data={"species": "x" * 1000})
     assert reply.status_code == 400
     reply = client.post("/api/upload_bulk", files={"audio": ("bad.wav", b"no")})
     assert (reply.status_code, reply.json()["failed"], reply.json()["skipped_count"]) == (422, 1, 1)
-    assert reply.json()["error"].startswith("nothing was taken: bad.wav: ")
+    assert reply.json()["error"].startswith("no file was accepted: bad.wav: ")
     (spool,) = (tmp_path / "server").glob("spool-*/")
     assert not list(spool.iterdir())
 
@@ -281,7 +282,7 @@ LABELS = (Label("Parus major", "Great Tit"), Label("Cuculus canorus", "Common Cu
     ],
 )
 def test_names_that_people_write(name: str, expected: Label) -> None:
-    assert class_of(parse_species(name), KnownClasses(LABELS), is_new=True) == expected
+    assert resolve_class(parse_species(name), KnownClasses(LABELS), is_new=True) == expected
 
 
 @pytest.mark.parametrize(
@@ -295,7 +296,7 @@ def test_names_that_people_write(name: str, expected: Label) -> None:
 )
 def test_unknown_name_is_asked_back_with_near_ones(name: str, suggestions: tuple[str, ...], hint: str) -> None:
     with pytest.raises(UnknownClassError) as found:
-        class_of(parse_species(name), KnownClasses(LABELS), is_new=False)
+        resolve_class(parse_species(name), KnownClasses(LABELS), is_new=False)
     assert str(found.value).startswith(f"'{name}': no such class.{hint} Send it with the right name, or with new_class")
     assert found.value.suggestions == suggestions
 
@@ -312,16 +313,16 @@ def test_upload_asks_back_for_unknown_names_and_takes_the_rest(level_bundle: Bun
     def send(**texts: str) -> dict[str, Any]:
         members = {"Loud Bird/a.wav": 0.1, "Avis mgna/b.wav": 0.2, "-Quiet Brd/c.wav": 0.3, "Xy/d.wav": 0.4}
         files = [("audio", (name, sound(level))) for name, level in members.items()]
-        reply = client.post("/api/v1/lessons", files=files, data=texts)
+        reply = client.post("/api/v1/training-data", files=files, data=texts)
         assert reply.status_code == 200, reply.text
         return {each["name"].rpartition("/")[2]: each for each in reply.json()["files"]}
 
     found = send()
     assert {name: each["status"] for name, each in found.items()} == {
-        "a.wav": "taken",
-        "b.wav": "refused",
-        "c.wav": "refused",
-        "d.wav": "refused",
+        "a.wav": "accepted",
+        "b.wav": "rejected",
+        "c.wav": "rejected",
+        "d.wav": "rejected",
     }
     assert {name: each["suggestions"] for name, each in found.items()} == {
         "a.wav": None,
@@ -330,7 +331,7 @@ def test_upload_asks_back_for_unknown_names_and_takes_the_rest(level_bundle: Bun
         "d.wav": [],
     }
     assert "'Avis mgna': no such class. Did you mean Avis magna (Loud Bird)?" in found["b.wav"]["reason"]
-    assert client.get("/api/v1/lessons").json()["total"] == 1
+    assert client.get("/api/v1/training-data").json()["total"] == 1
     bulk = client.post("/api/upload_bulk", files={"audio": ("Avis mgna/b.wav", sound(0.2))}).json()
     assert (bulk["uploaded"], bulk["failed"]) == (0, 1)
     assert bulk["files"][0]["suggestions"] == ["Avis magna_Loud Bird"]
@@ -342,8 +343,8 @@ def test_upload_asks_back_for_unknown_names_and_takes_the_rest(level_bundle: Bun
         "d.wav": "Xy",
     }
     # what was taught once is known from then on
-    assert taught(client, ("e.wav", sound(0.5)), species="xY") == {"e.wav": ("taken", "Xy")}
-    wrong = client.post("/api/v1/lessons", files={"audio": ("x.wav", sound())}, data={"new_class": "perhaps"})
+    assert taught(client, ("e.wav", sound(0.5)), species="xY") == {"e.wav": ("accepted", "Xy")}
+    wrong = client.post("/api/v1/training-data", files={"audio": ("x.wav", sound())}, data={"new_class": "perhaps"})
     assert wrong.status_code == 400
     assert "new_class: expected yes or no, got 'perhaps'" in wrong.json()["detail"]
 
@@ -354,19 +355,19 @@ def test_labels_that_differ_in_case_and_spaces_are_one_class(tmp_path: Path) -> 
     with database.write() as session:
         for k, name in enumerate(("Nova avis", "nova  Avis")):
             session.add(
-                Lesson(
+                LabeledRecording(
                     sha256=f"{k}", name="x", n_bytes=1, duration_s=1.0, rate_hz=1, scientific_name=name, source="upload"
                 )
             )
-    files = FileStore(tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path)
-    (row,) = Lessons(database, files, Limits()).balance()
+    files = BlobStore(tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path)
+    (row,) = TrainingData(database, files, Limits()).count_by_species()
     assert (row.scientific_name, row.n_recordings, row.duration_s) == ("Nova avis", 2, 2.0)
     database.close()
 
 
 def test_a_review_becomes_a_lesson_and_can_be_changed(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
     client = serve(model=level_bundle.folder)
-    client.post("/api/v1/identify?keep=true&min_score=0.7", files={"audio": (tone.name, tone.read_bytes())})
+    client.post("/api/v1/identify?store=true&min_score=0.7", files={"audio": (tone.name, tone.read_bytes())})
     found = client.get("/api/v1/detections").json()
     assert found["total"] == 3
     first, second, third = (row["id"] for row in found["detections"])
@@ -379,12 +380,12 @@ def test_a_review_becomes_a_lesson_and_can_be_changed(level_bundle: Bundle, serv
     said = {"verdict": "other", "species": "Avis nova_New Bird", "new_class": True}
     assert client.put(f"/api/v1/detections/{second}/review", json=said).json()["common_name"] == "New Bird"
     assert client.put(f"/api/v1/detections/{third}/review", json={"verdict": "wrong"}).status_code == 200
-    balance = {row["common_name"]: row["n_recordings"] for row in client.get("/api/v1/lessons").json()["species"]}
+    balance = {row["common_name"]: row["n_recordings"] for row in client.get("/api/v1/training-data").json()["species"]}
     assert balance == {"Quiet Bird": 1, "New Bird": 1, "no species, or unknown": 1}
     assert client.get("/api/v1/detections?reviewed=false").json()["total"] == 0
     client.put(f"/api/v1/detections/{second}/review", json={"verdict": "right"})
     client.delete(f"/api/v1/detections/{third}/review")
-    balance = {row["common_name"]: row["n_recordings"] for row in client.get("/api/v1/lessons").json()["species"]}
+    balance = {row["common_name"]: row["n_recordings"] for row in client.get("/api/v1/training-data").json()["species"]}
     assert balance == {"Quiet Bird": 2}
     for body, status in (
         ({"verdict": "other"}, 400),
@@ -398,8 +399,8 @@ def test_a_review_becomes_a_lesson_and_can_be_changed(level_bundle: Bundle, serv
     sha256 = client.get("/api/v1/recordings").json()["recordings"][0]["sha256"]
     assert client.delete(f"/api/v1/recordings/{sha256}").status_code == 204
     assert client.get("/api/v1/detections").json()["total"] == 0
-    assert client.get(f"/api/v1/recordings/{sha256}/sound").status_code == 404
-    assert client.get("/api/v1/lessons").json()["total"] == 2
+    assert client.get(f"/api/v1/recordings/{sha256}/audio").status_code == 404
+    assert client.get("/api/v1/training-data").json()["total"] == 2
 
 
 @pytest.mark.parametrize(
@@ -416,7 +417,7 @@ def test_a_review_becomes_a_lesson_and_can_be_changed(level_bundle: Bundle, serv
 def test_a_table_that_is_none_is_no_fault_of_ours(table: str, level_bundle: Bundle, serve: Serve, tone: Path) -> None:
     client = serve(model=level_bundle.folder)
     files = [("audio", ("t.csv", table.encode("utf-8", "surrogatepass"))), ("audio", ("x.wav", tone.read_bytes()))]
-    reply = client.post("/api/v1/lessons", files=files)
+    reply = client.post("/api/v1/training-data", files=files)
     assert reply.status_code in (200, 400, 422), reply.text
     assert "/tmp" not in reply.text
 
@@ -427,19 +428,21 @@ def test_a_species_that_cannot_be_written_is_refused(level_bundle: Bundle, serve
     body = part % (b"species", b"Content-Type: text/plain; charset=utf-7\r\n", b"+2AA-")
     body += part % (b'audio"; filename="x.wav', b"", tone.read_bytes()) + b"--b--\r\n"
     kind = {"Content-Type": "multipart/form-data; boundary=b; charset=utf-7"}
-    assert client.post("/api/v1/lessons", content=body, headers=kind).status_code in (200, 400, 422)
+    assert client.post("/api/v1/training-data", content=body, headers=kind).status_code in (200, 400, 422)
 
 
 def test_a_snapshot_does_not_change_with_what_comes_later(tmp_path: Path, level_bundle: Bundle) -> None:
     database = Database(f"sqlite:///{tmp_path / 'state.db'}")
-    lessons = Lessons(database, FileStore(tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path), Limits())
+    lessons = TrainingData(
+        database, BlobStore(tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path), Limits()
+    )
 
     def teach(name: str, level: float) -> None:
         folder = tmp_path / name
         folder.mkdir()
         path = folder / "upload"
         path.write_bytes(sound(level))
-        lessons.take(folder, {"species": "Loud Bird"}, [(name, path)], level_bundle.labels, max_bytes=1 << 20)
+        lessons.add_files(folder, {"species": "Loud Bird"}, [(name, path)], level_bundle.labels, max_bytes=1 << 20)
 
     teach("a.wav", 0.1)
     (tmp_path / "job").mkdir()
@@ -457,11 +460,11 @@ def test_a_table_reads_nothing_but_what_was_sent_with_it(level_bundle: Bundle, s
     for name in (str(secret), "../../../secret.wav", "/etc/passwd", "x.m3u8", "ok.wav"):
         table = f"path,species\n{name},Avis magna\n".encode()
         found = taught(client, ("ok.wav", sound(0.4)), ("labels.csv", table))
-        expected = ("taken", "Loud Bird") if name == "ok.wav" else ("refused", None)
+        expected = ("accepted", "Loud Bird") if name == "ok.wav" else ("rejected", None)
         assert set(found.values()) == {expected}, name
-    reply = client.post("/api/v1/lessons", files=[("audio", ("x.csv", "p\u00e9th".encode("latin-1")))])
+    reply = client.post("/api/v1/training-data", files=[("audio", ("x.csv", "p\u00e9th".encode("latin-1")))])
     assert reply.status_code == 400
-    assert client.get("/api/v1/lessons").json()["total"] == 1
+    assert client.get("/api/v1/training-data").json()["total"] == 1
 
 
 def test_what_is_said_survives_another_listening_and_other_recordings(
@@ -470,7 +473,7 @@ def test_what_is_said_survives_another_listening_and_other_recordings(
     client = serve(model=level_bundle.folder)
 
     def listen(body: bytes) -> None:
-        client.post("/api/v1/identify?keep=true&min_score=0.7", files={"audio": (tone.name, body)})
+        client.post("/api/v1/identify?store=true&min_score=0.7", files={"audio": (tone.name, body)})
 
     listen(tone.read_bytes())
     for row in client.get("/api/v1/detections").json()["detections"]:
@@ -478,9 +481,9 @@ def test_what_is_said_survives_another_listening_and_other_recordings(
     listen(tone.read_bytes())
     again = client.get("/api/v1/detections?reviewed=true").json()
     assert again["total"] == 3
-    assert client.get("/api/v1/lessons").json()["total"] == 3
+    assert client.get("/api/v1/training-data").json()["total"] == 3
     client.put(f"/api/v1/detections/{again['detections'][0]['id']}/review", json={"verdict": "wrong"})
-    assert client.get("/api/v1/lessons").json()["total"] == 3, "another word replaces the first"
+    assert client.get("/api/v1/training-data").json()["total"] == 3, "another word replaces the first"
     # the recording goes; numbers of its detections are not given to others, so nothing is said of those
     taught(client, ("same.wav", tone.read_bytes()), species="Quiet Bird")
     sha256 = client.get("/api/v1/recordings").json()["recordings"][0]["sha256"]
@@ -490,4 +493,4 @@ def test_what_is_said_survives_another_listening_and_other_recordings(
     assert not {row["id"] for row in new} & {row["id"] for row in again["detections"]}
     for row in new:
         client.delete(f"/api/v1/detections/{row['id']}/review")
-    assert client.get("/api/v1/lessons").json()["total"] == 4
+    assert client.get("/api/v1/training-data").json()["total"] == 4

@@ -140,12 +140,12 @@ def test_from_lessons_to_a_model_that_serves_and_back(band_bundle: Bundle, serve
     assert hears(client, songs[N_EACH]) != "Middle Bird"
     assert client.post(f"/api/v1/models/{new}/activate").json() == {"active": new}
     assert client.post("/api/predict", content=songs[0].read_bytes()).json()["top_5_predictions"] == before
-    client.post("/api/v1/identify?keep=true", files={"audio": ("x.wav", songs[N_EACH].read_bytes())})
+    client.post("/api/v1/identify?store=true", files={"audio": ("x.wav", songs[N_EACH].read_bytes())})
     comparison = client.post("/api/v1/models/compare", json={"first": band_bundle.id, "second": new}).json()
     assert comparison["recordings"][0]["only_second"] == ["Middle Bird"]
 
     # a second one knows what the first knew; a model that has learned nothing is kept, and not promoted
-    job = client.post("/api/v1/retrain", json={"recipe": ["optimizer.lr=1e-9", "seed=2"]}).json()
+    job = client.post("/api/v1/retrain", json={"overrides": ["optimizer.lr=1e-9", "seed=2"]}).json()
     done = ended(client, job["id"])
     result = done["result"]
     assert isinstance(result, dict)
@@ -180,7 +180,7 @@ def test_a_trainer_that_is_killed_leaves_the_model_serving_and_its_last_words(
         os.kill(pid, signal.SIGKILL)
     done = ended(client, job["id"])
     assert done["status"] == "failed"
-    assert "training ended with status -9. The model that serves is unchanged" in str(done["error"])
+    assert "training ended with status -9. The active model is unchanged" in str(done["error"])
     assert client.get("/api/v1/models/active").json()["bundle_id"] == band_bundle.id
     assert hears(client, songs[0]) == "Deep Bird"
     assert ended(client, client.post("/api/v1/retrain").json()["id"])["status"] == "done"
@@ -257,7 +257,7 @@ def test_without_rights_on_a_read_only_system_it_serves_and_learns(
         done = ended(client, client.post("/api/v1/retrain").json()["id"])
         assert done["status"] == "done", done
         assert hears(client, songs[N_EACH]) == "Middle Bird"
-        kept = client.post("/api/v1/identify?keep=true", content=songs[N_EACH].read_bytes())
+        kept = client.post("/api/v1/identify?store=true", content=songs[N_EACH].read_bytes())
         assert kept.status_code == 200
         assert server.end() == 0
 
@@ -270,7 +270,7 @@ def test_too_little_to_learn_from_is_said_by_name(band_bundle: Bundle, serve: Se
     assert "at least two recordings" in str(done["error"])
     assert "/tmp" not in str(done["error"])
     for recipe in (["paths.runs=/etc"], ["model=wav2vec2"], ["trainer.epochs=x"], ["nonsense"]):
-        assert client.post("/api/v1/retrain", json={"recipe": recipe}).status_code == 400
+        assert client.post("/api/v1/retrain", json={"overrides": recipe}).status_code == 400
 
 
 @pytest.mark.parametrize("stage", ["training", "comparing"])
@@ -293,7 +293,7 @@ def test_a_server_that_is_killed_goes_on_with_its_jobs_after_its_next_start(
         assert done["status"] == "done", done
         assert done["attempts"] == 2
         assert not list((tmp_path / "server").rglob("*.part"))
-        assert client.get("/api/v1/lessons").json()["total"] == len(songs)
+        assert client.get("/api/v1/training-data").json()["total"] == len(songs)
         assert hears(client, songs[N_EACH]) == "Middle Bird"
 
 
@@ -364,7 +364,7 @@ def test_the_command_does_the_same_without_a_server(
     assert logits[0] == pytest.approx(logits[1], abs=1e-4)
     assert not list(data.glob("*.parquet")), "the user's folder is left as it is"
     report = json.loads((tmp_path / "out" / "retraining.json").read_text())
-    assert report["is_better"]
+    assert report["meets_promotion_rule"]
     assert not can_extend(read_bundle(new.folder), replace(new, info=new.info.model_copy(update={"window_s": 3.0})))
     unknown = command("retrain", *options, "model.nonsense=1")
     assert unknown.returncode == 2

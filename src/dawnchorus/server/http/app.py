@@ -1,4 +1,4 @@
-"""The server's application: its routes, and what is done to every request."""
+"""The ASGI application: routes and middleware."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dawnchorus import __version__
 from dawnchorus.server.http import error_handlers
-from dawnchorus.server.http.auth import SAFE_METHODS, Access
+from dawnchorus.server.http.auth import SAFE_METHODS, Authorizer
 from dawnchorus.server.http.routes import (
     dashboard_compat,
     health,
@@ -28,12 +28,12 @@ from dawnchorus.server.http.routes import (
     recordings,
     training_data,
 )
-from dawnchorus.server.http.routes.replies import Problem
-from dawnchorus.server.http.uploads import paced
+from dawnchorus.server.http.routes.replies import ProblemDetails
+from dawnchorus.server.http.uploads import limit_pace
 from dawnchorus.server.service import Service
 
 CLIENT_GONE = 499
-"""Status that nginx logs for clients who left before the answer."""
+"""Status that nginx logs for clients that disconnect before the response."""
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
 
@@ -50,7 +50,7 @@ SECURITY_HEADERS = {
 
 
 def create_app(service: Service) -> FastAPI:
-    """Create the application of a service that was opened."""
+    """Create the application of an open service."""
     app = DawnChorusAPI(
         title="Dawn Chorus",
         version=__version__,
@@ -60,37 +60,37 @@ def create_app(service: Service) -> FastAPI:
         openapi_url=None,
         redirect_slashes=False,
     )
-    app.state.service, app.state.access = service, Access(service.settings)
+    app.state.service, app.state.authorizer = service, Authorizer(service.settings)
     app.state.error_page = pages.error_page
     error_handlers.install(app)
-    for noun in (pages, dashboard_compat, health, identify, inference, recordings, jobs, training_data, models):
-        app.include_router(noun.router)
+    for module in (pages, dashboard_compat, health, identify, inference, recordings, jobs, training_data, models):
+        app.include_router(module.router)
     app.add_middleware(HeadAsGet)
-    app.add_middleware(Watched, service=service, access=app.state.access)
+    app.add_middleware(RequestMiddleware, service=service, authorizer=app.state.authorizer)
     return app
 
 
 class HeadAsGet:
-    """Answers HEAD as GET, without the body: monitors and caches ask so, and FastAPI's routes know only GET."""
+    """Middleware that answers HEAD as GET without the body, since FastAPI's routes support only GET."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Handle a request."""
         if scope["type"] != "http" or scope["method"] != "HEAD":
             await self._app(scope, receive, send)
             return
 
-        has_begun = asyncio.Event()
+        has_started = asyncio.Event()
 
-        async def receive_end() -> Message:  # there is no body to read, and streams of events end at once
-            await has_begun.wait()
+        async def receive_end() -> Message:  # there is no body to read, and event streams end at once
+            await has_started.wait()
             return {"type": "http.disconnect"}
 
         async def send_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                has_begun.set()
+                has_started.set()
                 await send(message)
 
         as_get = {**scope, "method": "GET"}
@@ -99,21 +99,21 @@ class HeadAsGet:
         scope["route"] = as_get.get("route")
 
 
-class Watched:
-    """Refuses who may not ask, counts every answer, and gives it the headers that keep browsers careful."""
+class RequestMiddleware:
+    """Middleware for authorization, request metrics and security headers."""
 
-    def __init__(self, app: ASGIApp, *, service: Service, access: Access) -> None:
-        self._app, self._meters, self._access = app, service.meters, access
+    def __init__(self, app: ASGIApp, *, service: Service, authorizer: Authorizer) -> None:
+        self._app, self._metrics, self._authorizer = app, service.metrics, authorizer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Handle a request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begin = time.perf_counter()
+        start_s = time.perf_counter()
         status = 0
 
-        async def watched(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -123,32 +123,34 @@ class Watched:
             await send(message)
 
         request = Request(scope)
-        answer: ASGIApp = await self._access.refusal(request) or refuse_encoded(request) or self._app
+        response: ASGIApp = await self._authorizer.check(request) or refuse_encoded(request) or self._app
         try:
-            await answer(scope, receive if request.method in SAFE_METHODS else paced(receive), watched)
+            await response(scope, receive if request.method in SAFE_METHODS else limit_pace(receive), send_with_headers)
         except ClientDisconnect:
             status = CLIENT_GONE
         except Exception as error:
-            if status:  # it has begun, so there is nothing else to say
+            if status:  # the response has started
                 raise
-            await (await error_handlers.unknown(request, error))(scope, receive, watched)
+            await (await error_handlers.unknown(request, error))(scope, receive, send_with_headers)
         finally:
             route = getattr(scope.get("route"), "path", "none")
             method = request.method if request.method in METHODS else "other"
-            self._meters.request(method, route, status, time.perf_counter() - begin)
+            self._metrics.observe_request(method, route, status, time.perf_counter() - start_s)
 
 
 def refuse_encoded(request: Request) -> ASGIApp | None:
-    """Return the reply to a body that is compressed: nothing here unpacks one; None for others."""
+    """Return the response to a request with a compressed body, or None."""
     encoding = request.headers.get("content-encoding", "").strip()
     if encoding.lower() in ("", "identity"):
         return None
-    detail = f"expected a body as it is, got one with the Content-Encoding {encoding[:40]!r}. Send it uncompressed."
-    return error_handlers.problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, headers={"Accept-Encoding": "identity"})
+    detail = f"expected an uncompressed body, got the Content-Encoding {encoding[:40]!r}. Send it uncompressed."
+    return error_handlers.problem_response(
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, headers={"Accept-Encoding": "identity"}
+    )
 
 
 class DawnChorusAPI(FastAPI):
-    """Describes itself, when first asked, with examples and with the shape of its errors in place of FastAPI's own."""
+    """Application whose OpenAPI description has examples, and problem details in place of FastAPI's errors."""
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI description."""
@@ -156,7 +158,7 @@ class DawnChorusAPI(FastAPI):
             description = super().openapi()
             _add_examples(description)
             schemas = description.setdefault("components", {}).setdefault("schemas", {})
-            schemas["Problem"] = Problem.model_json_schema()
+            schemas["ProblemDetails"] = ProblemDetails.model_json_schema()
             for unused in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(unused, None)
         return super().openapi()

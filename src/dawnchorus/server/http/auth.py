@@ -1,4 +1,4 @@
-"""Access control: everything is allowed on this machine; elsewhere a token decides."""
+"""Authentication, authorization and rate limiting; loopback requests need no token."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import Message
 
-from dawnchorus.server.http.error_handlers import problem
+from dawnchorus.server.http.error_handlers import problem_response
 from dawnchorus.server.http.json_bodies import refuse_other_body
 from dawnchorus.server.http.parameters import refuse_unknown_query
 from dawnchorus.server.http.uploads import announced_bytes
@@ -25,39 +25,40 @@ from dawnchorus.server.settings import Role, Settings
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 FORM_ROUTES = ("/", "/login", "/logout")
-"""Pages whose forms work without scripts."""
+"""Pages with forms that work without scripts."""
 
 COOKIE, CSRF_HEADER, CSRF_FIELD = "dawnchorus_session", "x-csrf-token", "csrf"
 
-UPLOAD_ROUTES = ("/", "/api/predict", "/api/upload_bulk", "/api/v1/identify", "/api/v1/lessons")
+UPLOAD_ROUTES = ("/", "/api/predict", "/api/upload_bulk", "/api/v1/identify", "/api/v1/training-data")
 INFER = "/infer"
-"""Suffix of routes that take samples as text."""
+"""Suffix of routes that accept samples as text."""
 
 MAX_BODY = 64 << 10
-"""Bytes of a body that is no recording."""
+"""Maximum size in bytes of a body that is no recording."""
 
-LOG_IN = "expected the header 'Authorization: Bearer TOKEN' with one of the server's tokens, or a log in on its page."
+LOG_IN = "expected the header 'Authorization: Bearer TOKEN' with one of the server's tokens, or a login on its page."
 
 BURST_S = 5.0
-"""Seconds of a client's allowance that may be used at once."""
+"""Seconds of a client's request rate that may be used at once."""
 
 MAX_CLIENTS = 10_000
 
 HEALTH_ROUTES = ("/api/v1/health/live", "/api/v1/health/ready", "/v2/health/live", "/v2/health/ready")
-"""Load balancers ask by any name."""
+"""Routes that accept any Host header, for load balancers."""
 
 MAX_FAILURES, FAILURES_S = 20, 60.0
-"""After so many wrong tokens in so many seconds, wrong ones of the address are not even looked up; right ones pass."""
+"""Wrong tokens of one client in a period, after which more of them get 429; correct tokens are still accepted."""
 
 
-def needs(role: Role) -> Any:
-    """Return a dependency of a route that requires a role, and then refuses what the route does not read."""
+def require_role(role: Role) -> Any:
+    """Return a route dependency that requires a role, and then rejects what the route does not read."""
 
-    async def check(request: Request) -> None:  # what is not async takes a turn on a thread
-        if request.state.role is Role.OPEN and role > Role.OPEN:
+    async def check(request: Request) -> None:  # async, since sync dependencies run in a thread
+        if request.state.role is Role.PUBLIC and role > Role.PUBLIC:
             raise HTTPException(401, LOG_IN, {"WWW-Authenticate": "Bearer"})
         if request.state.role < role:
-            raise HTTPException(403, f"expected a token that allows to {role.name.lower()}; this one does not.")
+            granted = request.state.role.name.lower()
+            raise HTTPException(403, f"expected a token of the role '{role.name.lower()}', got one of '{granted}'.")
         refuse_unknown_query(request)
         refuse_other_body(request)
 
@@ -65,116 +66,122 @@ def needs(role: Role) -> Any:
     return Depends(check)
 
 
-def role_of_route(route: Any) -> Role | None:
+def required_role(route: Any) -> Role | None:
     """Return the role that a route requires; None if it states none."""
     roles = [d.call.role for d in route.dependant.dependencies if hasattr(d.call, "role")]
     return max(roles, default=None)
 
 
-class Allowances:
-    """A limit of requests per second for each client, with bursts (a token bucket)."""
+class RateLimiter:
+    """Limit of requests per second for each client, with bursts (token bucket)."""
 
     def __init__(self, per_s: float | None, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.per_s, self._clock = per_s, clock
-        self._left: dict[str, tuple[float, float]] = {}
-        """By client: the rest of its allowance, and the time of that."""
+        self._remaining: dict[str, tuple[float, float]] = {}
+        """Remaining requests of each client, and the time of that value."""
         self._lock = threading.Lock()
 
-    def take(self, client: str) -> float:
-        """Count a request; the seconds to wait if it is too early, else 0."""
+    def acquire(self, client: str) -> float:
+        """Count a request, and return the seconds to wait if it is too early, else 0."""
         if self.per_s is None:
             return 0.0
         most, now = max(self.per_s * BURST_S, 1.0), self._clock()
         with self._lock:
-            if len(self._left) > MAX_CLIENTS:  # those who have been silent may send all again, as new ones may
-                self._left = {who: (n, at) for who, (n, at) in self._left.items() if now - at < BURST_S}
-            left, at = self._left.get(client, (most, now))
+            if len(self._remaining) > MAX_CLIENTS:  # clients that paused for a burst have the full rate again
+                self._remaining = {who: (n, at) for who, (n, at) in self._remaining.items() if now - at < BURST_S}
+            left, at = self._remaining.get(client, (most, now))
             left = min(left + (now - at) * self.per_s, most) - 1
             if left < 0:
                 return -left / self.per_s
-            self._left[client] = left, now
+            self._remaining[client] = left, now
             return 0.0
 
 
-class Access:
-    """Decides for each request, and remembers who has guessed."""
+class Authorizer:
+    """Authorization of requests, with counts of wrong tokens."""
 
     def __init__(self, settings: Settings) -> None:
         self._tokens, self._hosts = settings.tokens, settings.own_hosts
-        self._allowances = Allowances(settings.requests_per_s)
+        self._rate_limiter = RateLimiter(settings.requests_per_s)
         self._failures: dict[str, deque[float]] = {}
-        """Times of the latest wrong tokens, by client."""
+        """Times of the latest wrong tokens of each client."""
         self._lock = threading.Lock()
 
     @property
     def is_open(self) -> bool:
-        """No token is needed; only this machine can ask."""
+        """True if no token is needed, since only this machine can connect."""
         return not self._tokens
 
-    async def refusal(self, request: Request) -> Response | None:
-        """Return the reply to a request that is not allowed; None where it is, with `request.state.role` set.
+    async def check(self, request: Request) -> Response | None:
+        """Return the error response to a request that is not allowed; otherwise set `request.state.role`, return None.
 
-        Without a token the server listens on this machine only, and so everybody who reaches it may do everything: no
-        part of a request gives a right. The Host header can only take it away, since a page of somebody's that resolves
-        its own name to 127.0.0.1 (DNS rebinding) sends that name. What another site's page sends is refused by what
-        the browser says of it, which a page cannot change.
+        Without tokens the server listens on this machine only, and every client that can connect has all rights: no
+        part of a request grants any. The Host header is checked because a page whose host name resolves to 127.0.0.1
+        (DNS rebinding) sends that name. Cross-origin requests are rejected by headers that the browser sets and a page
+        cannot change.
         """
-        request.state.role, request.state.csrf = Role.OPEN, ""
+        request.state.role, request.state.csrf = Role.PUBLIC, ""
         if "\0" in unquote(request.scope["path"] + request.scope["query_string"].decode("latin-1")):
-            return problem(400, "expected no NUL character in the address.")
-        if request.method not in SAFE_METHODS and _is_foreign(request):
-            return problem(403, "a page of another site sent this request.")
+            return problem_response(400, "expected no NUL character in the address.")
+        if request.method not in SAFE_METHODS and _is_cross_origin(request):
+            return problem_response(403, "cross-origin request rejected.")
         if self.is_open:
-            if await _is_sent_to(self._hosts, request):
-                request.state.role = Role.OPERATE
+            if await _is_host_trusted(self._hosts, request):
+                request.state.role = Role.ADMIN
             elif own_path(request) not in HEALTH_ROUTES:
                 names = " or ".join(self._hosts)
-                return problem(421, f"expected the host {names}; another name needs a server with a token.")
-            return self._too_much(request)
-        return self._who(request) or self._too_much(request)
+                return problem_response(421, f"expected the host {names}; another name needs a server with a token.")
+            return self._check_rate(request)
+        return self._authenticate(request) or self._check_rate(request)
 
-    def _too_much(self, request: Request) -> Response | None:
-        """Return the reply to a client that sends too often; see also the limits of recordings."""
+    def _check_rate(self, request: Request) -> Response | None:
+        """Return the error response to a client that exceeds the rate, or sends too large a body."""
         if request.method in SAFE_METHODS:
             return None
-        wait_s = self._allowances.take(_client(request))
+        wait_s = self._rate_limiter.acquire(_client(request))
         if wait_s:
-            detail = f"expected at most {self._allowances.per_s:g} requests per second. Wait a little."
-            return problem(429, detail, headers={"Retry-After": f"{math.ceil(wait_s)}"})
-        return _too_large(request)
+            detail = f"expected at most {self._rate_limiter.per_s:g} requests per second. Wait a little."
+            return problem_response(429, detail, headers={"Retry-After": f"{math.ceil(wait_s)}"})
+        return _check_size(request)
 
-    def _who(self, request: Request) -> Response | None:
-        """Find out the role of the one who asks; who has none may only look for where to log in."""
+    def _authenticate(self, request: Request) -> Response | None:
+        """Set the role by token or cookie; return the error response to a client without one, except on pages."""
         given = _bearer(request)
         if given is not None:
-            return self._by_token(request, given)
+            return self._check_token(request, given)
         if COOKIE in request.cookies:
-            return self._by_cookie(request)
+            return self._check_cookie(request)
         if request.method not in SAFE_METHODS and own_path(request) != "/login":
-            return problem(401, LOG_IN, headers={"WWW-Authenticate": "Bearer"})
+            return problem_response(401, LOG_IN, headers={"WWW-Authenticate": "Bearer"})
         return None
 
     def log_in(self, request: Request, token: str) -> str | None:
-        """Return the cookie for a page's reader who knows a token; None for others."""
-        refused = self._by_token(request, token)
-        return None if refused else _signed(token, "session")
+        """Return the session cookie for a valid token, else None."""
+        is_rejected = self._check_token(request, token) is not None
+        return None if is_rejected else _sign(token, "session")
 
-    def _by_token(self, request: Request, given: str) -> Response | None:
+    def _check_token(self, request: Request, given: str) -> Response | None:
         host = _client(request)
         for token, role in self._tokens.items():
             if hmac.compare_digest(given.encode(), token.encode()):
                 request.state.role = max(request.state.role, role)
-        return None if request.state.role > Role.OPEN else self._wrong(host)
+        return None if request.state.role > Role.PUBLIC else self._reject_token(host)
 
-    def _wrong(self, host: str) -> Response:
-        """Return the reply to a wrong token."""
-        return self._too_many() if self._count(host) else problem(401, LOG_IN, headers={"WWW-Authenticate": "Bearer"})
+    def _reject_token(self, host: str) -> Response:
+        """Return the response to a wrong token."""
+        return (
+            self._reject_guessing()
+            if self._count_failure(host)
+            else problem_response(401, LOG_IN, headers={"WWW-Authenticate": "Bearer"})
+        )
 
-    def _too_many(self) -> Response:
-        return problem(429, "too many wrong tokens. Wait a minute.", headers={"Retry-After": f"{FAILURES_S:.0f}"})
+    def _reject_guessing(self) -> Response:
+        return problem_response(
+            429, "too many wrong tokens. Wait a minute.", headers={"Retry-After": f"{FAILURES_S:.0f}"}
+        )
 
-    def _count(self, host: str) -> bool:
-        """Remember a wrong token; whether there were too many of late."""
+    def _count_failure(self, host: str) -> bool:
+        """Count a wrong token, and return True if there were too many recently."""
         now = time.monotonic()
         with self._lock:
             if len(self._failures) > MAX_CLIENTS:
@@ -185,48 +192,48 @@ class Access:
             failures.append(now)
             return False
 
-    def _by_cookie(self, request: Request) -> Response | None:
+    def _check_cookie(self, request: Request) -> Response | None:
         for token, role in self._tokens.items():
-            if _is_same(request.cookies[COOKIE], _signed(token, "session")):
-                request.state.role, request.state.csrf = role, _signed(token, "csrf")
-        if request.state.role is Role.OPEN:
-            path = own_path(request)  # who has an old one must be able to log in
+            if _is_same(request.cookies[COOKIE], _sign(token, "session")):
+                request.state.role, request.state.csrf = role, _sign(token, "csrf")
+        if request.state.role is Role.PUBLIC:
+            path = own_path(request)  # a client with an expired cookie must be able to log in
             is_page = path in ("/login", "/logout") or path.startswith("/static/")
-            return None if is_page or not self._count(_client(request)) else self._too_many()
+            return None if is_page or not self._count_failure(_client(request)) else self._reject_guessing()
         if request.method in SAFE_METHODS:
             return None
-        # A form that is sent without scripts brings it as a field: see `check_form`.
-        is_right = _is_same(request.headers.get(CSRF_HEADER, ""), request.state.csrf)
-        if is_right or own_path(request) in FORM_ROUTES:
+        # A form that is sent without scripts has it as a field: see `check_form`.
+        is_valid = _is_same(request.headers.get(CSRF_HEADER, ""), request.state.csrf)
+        if is_valid or own_path(request) in FORM_ROUTES:
             return None
-        return problem(403, f"expected the header '{CSRF_HEADER}' of the page.")
+        return problem_response(403, f"expected the header '{CSRF_HEADER}' of the page.")
 
 
 def check_form(request: Request, given: str) -> None:
-    """Refuse a form that is not from a page of ours; only needed where a cookie, not a header, says who it is from."""
+    """Raise if a form of a client with a session cookie has no valid CSRF token."""
     csrf = request.state.csrf
     if csrf and not _is_same(given, csrf) and not _is_same(request.headers.get(CSRF_HEADER, ""), csrf):
-        raise HTTPException(403, "this form is out of date, or not ours. Load the page again.")
+        raise HTTPException(403, "this form has expired, or is from another site. Load the page again.")
 
 
 def own_path(request: Request) -> str:
-    """Return the path without the prefix at which a proxy shows the server."""
+    """Return the path without the root path of a proxy."""
     path: str = request.scope["path"]
     base = request.scope.get("root_path", "")
     return path.removeprefix(base) if base and path.startswith(f"{base}/") else path
 
 
-def _too_large(request: Request) -> Response | None:
-    """Only recordings are large, and those routes count what comes; other bodies are read as a whole."""
+def _check_size(request: Request) -> Response | None:
+    """Return the error response to a too large body of a route that reads it as a whole, else None."""
     path = own_path(request)
     if request.method in SAFE_METHODS or path in UPLOAD_ROUTES or path.endswith(INFER):
         return None
     if not {"content-length", "transfer-encoding"} & set(request.headers):
-        return None  # there is none
+        return None  # no body
     announced = announced_bytes(request)
     if announced is not None and announced <= MAX_BODY:
         return None
-    return problem(413, f"expected a body of at most {MAX_BODY} bytes, and its length in advance.")
+    return problem_response(413, f"expected a body of at most {MAX_BODY} bytes, and its length in advance.")
 
 
 def _is_same(given: str, expected: str) -> bool:
@@ -234,26 +241,26 @@ def _is_same(given: str, expected: str) -> bool:
 
 
 def _client(request: Request) -> str:
-    """Return the client's address; as a proxy gives it only where the server was told to trust that proxy."""
+    """Return the client's address; that of a proxy's header only if the proxy is trusted."""
     return request.client.host if request.client else ""
 
 
-async def _is_sent_to(hosts: Sequence[str], request: Request) -> bool:
-    """Return True if the Host header is one of `hosts`, as Starlette's middleware reads it."""
+async def _is_host_trusted(hosts: Sequence[str], request: Request) -> bool:
+    """Return True if Starlette's middleware accepts the Host header for `hosts`."""
     is_trusted = False
 
-    async def note(*_: object) -> None:
+    async def accept(*_: object) -> None:
         nonlocal is_trusted
         is_trusted = True
 
     async def discard(_: Message) -> None:
         return
 
-    await TrustedHostMiddleware(note, hosts, www_redirect=False)(request.scope, request.receive, discard)
+    await TrustedHostMiddleware(accept, hosts, www_redirect=False)(request.scope, request.receive, discard)
     return is_trusted
 
 
-def _is_foreign(request: Request) -> bool:
+def _is_cross_origin(request: Request) -> bool:
     if request.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
         return True
     origin = request.headers.get("origin")
@@ -268,5 +275,5 @@ def _bearer(request: Request) -> str | None:
     return given if kind.lower() == "bearer" else None
 
 
-def _signed(token: str, purpose: str) -> str:
+def _sign(token: str, purpose: str) -> str:
     return hmac.new(token.encode(), f"dawnchorus {purpose}".encode(), "sha256").hexdigest()

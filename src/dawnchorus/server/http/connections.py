@@ -1,4 +1,4 @@
-"""uvicorn's connections, without patience for those who ask nothing."""
+"""uvicorn protocol with header and idle timeouts."""
 
 from __future__ import annotations
 
@@ -11,66 +11,66 @@ from dawnchorus.server.http.app import create_app
 from dawnchorus.server.service import Service
 
 GRACE_S = 30
-"""For what is under way, when the server is asked to end."""
+"""Seconds for requests in progress when the server is asked to stop."""
 
 HEADERS_S = 20.0
-"""For a connection to come to the end of a request's headers."""
+"""Timeout of a connection until the end of a request's headers."""
 
 
-def server_config(service: Service, *, port: int = 0, base: str = "", access_log: bool = False) -> uvicorn.Config:
-    """Return uvicorn's settings for a server that a proxy shows below the path `base`."""
-    proxy = service.settings.proxy
+def server_config(service: Service, *, port: int = 0, root_path: str = "", access_log: bool = False) -> uvicorn.Config:
+    """Return uvicorn's configuration; `root_path` is the path at which a proxy mounts the server."""
+    proxy = service.settings.trusted_proxy
     return uvicorn.Config(
         create_app(service),
         port=port,
-        http=Connection,
+        http=TimeoutProtocol,
         ws="none",
         log_level="info",
         access_log=access_log,
         timeout_graceful_shutdown=GRACE_S,
-        root_path=base.rstrip("/"),
+        root_path=root_path.rstrip("/"),
         proxy_headers=proxy is not None,
         forwarded_allow_ips=proxy,
     )
 
 
-class Connection(HttpToolsProtocol):
-    """HTTP protocol that ends connections whose headers do not come.
+class TimeoutProtocol(HttpToolsProtocol):
+    """HTTP protocol that closes connections whose headers do not arrive in time.
 
-    It also ends those of which nothing but more of an answered request comes. Bodies have a pace of their own: see
-    `uploads.paced`.
+    It also closes those that only continue the body of an answered request. Bodies have their own limit: see
+    `uploads.limit_pace`.
     """
 
-    _late: asyncio.TimerHandle | None = None
+    _timeout: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Somebody is there."""
+        """Start the timeout of the first request's headers."""
         super().connection_made(transport)
-        self._late = self.loop.call_later(HEADERS_S, transport.close)
+        self._timeout = self.loop.call_later(HEADERS_S, transport.close)
 
     def data_received(self, data: bytes) -> None:
-        """Something has come, if only a byte between two requests."""
+        """Start the timeout if data arrive after a complete response."""
         super().data_received(data)
-        if self._late is None and self.cycle is not None and self.cycle.response_complete:
-            self._late = self.loop.call_later(HEADERS_S, self.transport.close)
+        if self._timeout is None and self.cycle is not None and self.cycle.response_complete:
+            self._timeout = self.loop.call_later(HEADERS_S, self.transport.close)
 
     def on_message_begin(self) -> None:
-        """Note that a request begins, the first or a later one."""
+        """Restart the timeout at the start of a request."""
         super().on_message_begin()
-        self._on_time()
-        self._late = self.loop.call_later(HEADERS_S, self.transport.close)
+        self._cancel_timeout()
+        self._timeout = self.loop.call_later(HEADERS_S, self.transport.close)
 
     def on_headers_complete(self) -> None:
-        """Note that the headers are complete."""
-        self._on_time()
+        """Cancel the timeout when the headers are complete."""
+        self._cancel_timeout()
         super().on_headers_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nobody is there any more."""
-        self._on_time()
+        """Cancel the timeout of a closed connection."""
+        self._cancel_timeout()
         super().connection_lost(exc)
 
-    def _on_time(self) -> None:
-        if self._late is not None:
-            self._late.cancel()
-            self._late = None
+    def _cancel_timeout(self) -> None:
+        if self._timeout is not None:
+            self._timeout.cancel()
+            self._timeout = None

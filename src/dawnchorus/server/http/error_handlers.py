@@ -1,4 +1,4 @@
-"""Every error as one kind of JSON (RFC 9457): what, why, what to do, and a number to find it in the log by."""
+"""Error responses as problem details (RFC 9457) with an id that is in the log."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ LOG = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 
-MAX_SHOWN = 80
-"""Characters of a value that is not valid."""
+MAX_VALUE_CHARS = 80
+"""Maximum length of an invalid value in a message."""
 
 _STATUS: tuple[tuple[type[Exception], HTTPStatus], ...] = (
     (OverloadedError, HTTPStatus.SERVICE_UNAVAILABLE),
@@ -51,11 +51,11 @@ _STATUS: tuple[tuple[type[Exception], HTTPStatus], ...] = (
     (FormatError, HTTPStatus.BAD_REQUEST),
     (OutputError, HTTPStatus.INSUFFICIENT_STORAGE),
 )
-"""The first that fits; anything else is ours."""
+"""HTTP status of error classes, in the order of the check; 500 for all others."""
 
 
 def install(app: FastAPI) -> None:
-    """Answer errors so."""
+    """Add the error handlers to an application."""
     app.add_exception_handler(DawnChorusError, known)
     app.add_exception_handler(SQLAlchemyError, _database)
     app.add_exception_handler(HTTPException, _http)
@@ -63,15 +63,15 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, unknown)
 
 
-def status_of(error: Exception) -> HTTPStatus:
-    """Return the HTTP status of an error of ours."""
+def http_status(error: Exception) -> HTTPStatus:
+    """Return the HTTP status of an error."""
     return next((status for kind, status in _STATUS if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
-def problem(
+def problem_response(
     status: int, detail: str, *, headers: Mapping[str, str] | None = None, more: Mapping[str, Any] | None = None
 ) -> JSONResponse:
-    """Return the reply; its `id` is in the log as well, and `more` are further fields.
+    """Return a problem response, and log it under its `id`; `more` are additional fields.
 
     `error` repeats `detail` for clients of the dashboard and of the Open Inference Protocol.
     """
@@ -90,27 +90,27 @@ def _is_page(request: Request) -> bool:
     )
 
 
-async def _shown(request: Request, status: int, detail: str) -> Response:
+async def _render_error_page(request: Request, status: int, detail: str) -> Response:
     reply: Response = await request.app.state.error_page(request, status, detail)
     return reply
 
 
 async def known(request: Request, error: Exception) -> Response:
-    """Return the reply to an error of ours."""
-    status = status_of(error)
+    """Return the response to a `DawnChorusError`."""
+    status = http_status(error)
     headers = {"Retry-After": f"{error.retry_after_s:.0f}"} if isinstance(error, OverloadedError) else {}
     if status is HTTPStatus.INTERNAL_SERVER_ERROR:
         return await unknown(request, error)
-    detail = shown(request, error)
+    detail = error_message(request, error)
     if _is_page(request):
-        return await _shown(request, status, detail)
+        return await _render_error_page(request, status, detail)
     more = {"suggestions": error.suggestions} if isinstance(error, UnknownClassError) else None
-    return problem(status, detail, headers=headers, more=more)
+    return problem_response(status, detail, headers=headers, more=more)
 
 
-def shown(request: Request, error: Exception) -> str:
-    """Return the error message, with the sender's name for the file."""
-    message: str = request.app.state.service.shown(getattr(request.state, "shown", str)(str(error)))
+def error_message(request: Request, error: Exception) -> str:
+    """Return the error message with the client's file name, and without paths of this machine."""
+    message: str = request.app.state.service.redact_paths(getattr(request.state, "redact", str)(str(error)))
     return message
 
 
@@ -118,8 +118,8 @@ async def _database(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, OperationalError | PoolTimeout):
         return await unknown(request, error)
     LOG.error("database", exc_info=error)
-    detail = "the database does not answer, or is full. Nothing was changed; try again."
-    return problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": "2"})
+    detail = "the database cannot be reached, or is full. Nothing was changed; try again."
+    return problem_response(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": "2"})
 
 
 async def _http(request: Request, error: Exception) -> Response:
@@ -127,30 +127,32 @@ async def _http(request: Request, error: Exception) -> Response:
     is_page = _is_page(request)
     detail, path = str(error.detail), request.scope["path"]
     if error.status_code == HTTPStatus.NOT_FOUND and path.endswith("/"):
-        detail = f"{detail}: {path[:MAX_SHOWN]}. Addresses here have no slash at their end."
+        detail = f"{detail}: {path[:MAX_VALUE_CHARS]}. Addresses here have no slash at their end."
     if error.status_code == HTTPStatus.UNAUTHORIZED and is_page:
         return RedirectResponse(request.scope.get("root_path", "").rstrip("/") + "/login", 303)
     if is_page:
-        return await _shown(request, error.status_code, detail)
-    return problem(error.status_code, detail, headers=error.headers)
+        return await _render_error_page(request, error.status_code, detail)
+    return problem_response(error.status_code, detail, headers=error.headers)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - it is installed for no other
     lines = [_invalid_line(each) for each in error.errors()]
     if _is_page(request):
-        return await _shown(request, HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(lines))
-    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(lines))
+        return await _render_error_page(request, HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(lines))
+    return problem_response(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(lines))
 
 
 def _invalid_line(error: Mapping[str, Any]) -> str:
-    """Return what was expected of a value, and a number or text that came."""
-    got = error.get("input")
-    came = f", got {str(got)[:MAX_SHOWN]!r}" if isinstance(got, str | int | float) else ""
-    return f"{'.'.join(map(str, error['loc'][1:]))}: {error['msg']}{came}"
+    """Return a message with the expected and, if it is a number or text, the actual value."""
+    value = error.get("input")
+    got = f", got {str(value)[:MAX_VALUE_CHARS]!r}" if isinstance(value, str | int | float) else ""
+    return f"{'.'.join(map(str, error['loc'][1:]))}: {error['msg']}{got}"
 
 
 async def unknown(_request: Request, error: Exception) -> JSONResponse:
     """Return the reply to an unexpected error."""
     LOG.error("unexpected", exc_info=error)
-    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "This should not happen. The log has more under this id.")
+    return problem_response(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "Internal server error. Details are in the server log under this id."
+    )

@@ -1,4 +1,4 @@
-"""Parameters of a request, in its address or as text fields of its form: none is passed over."""
+"""Parameters of a request, in the query or as text fields of a form; unknown and repeated ones are errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Parameters = TypeVar("Parameters", bound=BaseModel)
 
 
 class RequestParameters(BaseModel):
-    """Parameters that may come in the address or as fields of the form; one without a value counts as not sent."""
+    """Parameters in the query or in fields of the form; empty values count as absent."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -35,7 +35,7 @@ class RequestParameters(BaseModel):
 
 
 def refuse_unknown_query(request: Request) -> None:
-    """Refuse parameters in the address that the route does not read, or that come twice.
+    """Raise for query parameters that the route does not read, or that are repeated.
 
     Raises:
         InputError: there is one.
@@ -51,7 +51,7 @@ def refuse_unknown_query(request: Request) -> None:
 
 
 def refuse_unknown(names: Collection[str], known: Collection[str], noun: str) -> None:
-    """Refuse names that are not known, with the nearest that is.
+    """Raise for unknown names, and suggest the nearest known one.
 
     Raises:
         InputError: there is one.
@@ -59,12 +59,12 @@ def refuse_unknown(names: Collection[str], known: Collection[str], noun: str) ->
     unknown = [name for name in names if name not in known]
     if unknown:
         expected = f"expected {', '.join(sorted(known))}" if known else "expected none"
-        nearest = suggestion(unknown[0][:80].lower(), known)  # as all names here
+        nearest = suggestion(unknown[0][:80].lower(), known)  # all known names are in lower case
         raise InputError(f"{noun} '{unknown[0][:80]}': {expected}.{nearest}")
 
 
 def refuse_repeated(pairs: Sequence[tuple[str, object]], noun: str) -> None:
-    """Refuse names that come more than once: no value is passed over for another.
+    """Raise for repeated names, so that no value is ignored in favor of another.
 
     Raises:
         InputError: there is one; the message has its values.
@@ -76,12 +76,12 @@ def refuse_repeated(pairs: Sequence[tuple[str, object]], noun: str) -> None:
 
 
 def merge_fields(query: Parameters, fields: Mapping[str, str]) -> Parameters:
-    """Return the parameters of the address together with those that came as text fields of the form.
+    """Return the parameters of the query merged with the text fields of the form.
 
-    Empty fields count as not sent, as browsers send those that nobody filled in.
+    Empty fields count as absent, because browsers send fields that were not filled in.
 
     Raises:
-        InputError: a field is no parameter, or the address gives another value for it.
+        InputError: a field is no parameter, or has another value in the query.
         RequestValidationError: a value is not valid.
     """
     model = type(query)

@@ -1,4 +1,4 @@
-"""Responses that are files, and work that ends when its client leaves."""
+"""File responses, and work that is cancelled when the client disconnects."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-PART = 1 << 16
+CHUNK_BYTES = 1 << 16
 """Bytes of a response in memory while it is sent."""
 
 Result = TypeVar("Result")
 
 
 class FileResponse(Response):
-    """An open file as a reply, a part of it in memory at a time; the file is closed afterwards."""
+    """Response that sends an open file in chunks and closes it."""
 
     def __init__(self, file: BinaryIO, *, media_type: str, headers: dict[str, str] | None = None) -> None:
         n_bytes = file.seek(0, 2)
@@ -32,28 +32,28 @@ class FileResponse(Response):
         del scope, receive
         with self._file:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            while part := await run_in_threadpool(self._file.read, PART):
-                await send({"type": "http.response.body", "body": part, "more_body": True})
+            while chunk := await run_in_threadpool(self._file.read, CHUNK_BYTES):
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
 
 
 async def while_connected(request: Request, work: Awaitable[Result]) -> Result:
-    """Wait for `work`; cancel it when the client leaves.
+    """Wait for `work`, and cancel it when the client disconnects.
 
     Raises:
-        ClientDisconnect: the client has left.
+        ClientDisconnect: the client has disconnected.
     """
-    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(request))
+    task, disconnect = asyncio.ensure_future(work), asyncio.ensure_future(_wait_for_disconnect(request))
     try:
-        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((task, disconnect), return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             raise ClientDisconnect
         return task.result()
     finally:
         task.cancel()
-        gone.cancel()
+        disconnect.cancel()
 
 
-async def _disconnected(request: Request) -> None:
+async def _wait_for_disconnect(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""From a request's body to a file: counted while it comes, named by us, and gone when it is done with."""
+"""Temporary files of request bodies, with limits of size and pace."""
 
 from __future__ import annotations
 
@@ -30,39 +30,40 @@ from dawnchorus.suggestions import suggestion
 FIELD, FORM_TYPE = "audio", "multipart/form-data"
 MAX_FIELDS, MAX_FIELD_BYTES = 16, 4096
 MAX_BATCH = 200
-"""Files in one request."""
+"""Maximum number of files in one request."""
 
-MAX_REFUSED = 8
-"""Files that are read of a form that may have one, so that a message can name them."""
+MAX_SURPLUS_FILES = 8
+"""Maximum number of files that are read of a form that may have one, so that a message can name them."""
 
-PATIENCE_S, MIN_BYTES_PER_S = 30.0, 1_000
-"""A body may take so long, and as long again as its bytes at this pace."""
+GRACE_S, MIN_BYTES_PER_S = 30.0, 1_000
+"""Time for a body, in addition to that of its bytes at the minimum rate."""
 
 IN_MEMORY = MultiPartParser.spool_max_size
-"""Bytes of a file up to which the parser keeps it in memory."""
+"""Size of a file up to which the parser keeps it in memory."""
 
 IN_MEMORY_OF_BATCH = IN_MEMORY // 4
-"""The same for each of up to `MAX_BATCH` files."""
+"""Size up to which each of at most `MAX_BATCH` files is kept in memory."""
 
 Batch = tuple[Path, dict[str, str], list[tuple[str, Path]]]
-"""A folder for scratch, a form's texts, and its files with the names that their sender gave them."""
+"""A temporary folder, the text fields of a form, and its files with the client's names."""
 
 
 def announced_bytes(request: Request) -> int | None:
-    """Return the length of the body as its sender states it; None if it is not stated, or no number."""
+    """Return the Content-Length; None if it is absent or invalid."""
     text = request.headers.get("content-length", "")
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
 
 @asynccontextmanager
 async def receive_file(request: Request, spool: Path, *, max_bytes: int) -> AsyncIterator[tuple[Path, str]]:
-    """Receive the recording of a request, as a file and the name that its sender gave it.
+    """Receive the recording of a request as a file with the client's name.
 
-    It is the multipart field `audio`, or the whole body of any other type. The form's texts become `state.texts`.
+    It is the multipart field `audio`, or the whole body of any other media type. The text fields of the form are set
+    as `request.state.texts`.
 
     Raises:
-        UploadTooLargeError: it has more than `max_bytes`, or says so.
-        UploadTooSlowError: it does not come.
+        UploadTooLarge: it has more than `max_bytes`, or its Content-Length does.
+        UploadTooSlow: it does not arrive in time.
         InputError: there is none.
         OutputError: there is no space for it.
     """
@@ -78,7 +79,7 @@ async def receive_file(request: Request, spool: Path, *, max_bytes: int) -> Asyn
     try:
         with _writing(spool), os.fdopen(handle, "wb") as file:
             if media_type(request) == FORM_TYPE:
-                async with _form(request, max_bytes, max_files=MAX_REFUSED) as form:
+                async with _form(request, max_bytes, max_files=MAX_SURPLUS_FILES) as form:
                     request.state.texts = _texts(form)
                     upload = _only_file(form)
                     if (upload.size or 0) <= IN_MEMORY:
@@ -88,8 +89,8 @@ async def receive_file(request: Request, spool: Path, *, max_bytes: int) -> Asyn
                     given = upload.filename or ""
             else:
                 given = ""
-                async for part in _counted(request, max_bytes):
-                    file.write(part)
+                async for chunk in _read_chunks(request, max_bytes):
+                    file.write(chunk)
         if not path.stat().st_size:
             raise InputError(f"expected a recording in the field '{FIELD}' or as the body, got nothing.")
         yield path, base_name(given)
@@ -99,10 +100,10 @@ async def receive_file(request: Request, spool: Path, *, max_bytes: int) -> Asyn
 
 @asynccontextmanager
 async def receive_files(request: Request, spool: Path, *, max_bytes: int) -> AsyncIterator[Batch]:
-    """Receive a form: a temporary folder, its texts, and its files by the name that their sender gave them.
+    """Receive a form: a temporary folder, its text fields, and its files with the client's names.
 
     Raises:
-        UploadTooLargeError, InputError, OutputError: as of `receive_file`.
+        UploadTooLarge, InputError, OutputError: see `receive_file`.
     """
     try:
         folder = Path(tempfile.mkdtemp(prefix="batch-", dir=spool))
@@ -124,10 +125,10 @@ async def receive_files(request: Request, spool: Path, *, max_bytes: int) -> Asy
 
 
 def _only_file(form: FormData) -> UploadFile:
-    """Return the file in the field `audio`; fields in which a browser's user chose no file do not count.
+    """Return the file in the field `audio`; file fields that were left empty do not count.
 
     Raises:
-        InputError: there is none, or there is another one.
+        InputError: there is none, or more than one.
     """
     given = [(name, value) for name, value in form.multi_items() if isinstance(value, UploadFile)]
     files = [(name, value) for name, value in given if name == FIELD or value.filename or value.size]
@@ -140,18 +141,18 @@ def _only_file(form: FormData) -> UploadFile:
         nearest = suggestion(next(iter(form), "").lower(), [FIELD])
         raise InputError(f"expected a file in the field '{FIELD}', got the fields {sorted(form)}.{nearest}")
     if len(files) > 1:
-        said = ", ".join(f"'{base_name(value.filename or '')}' in '{name[:80]}'" for name, value in files)
+        names = ", ".join(f"'{base_name(value.filename or '')}' in '{name[:80]}'" for name, value in files)
         raise InputError(
-            f"expected one file in the field '{FIELD}', got {len(files)}: {said}. Send a request for each."
+            f"expected one file in the field '{FIELD}', got {len(files)}: {names}. Send a request for each."
         )
     return files[0][1]
 
 
 def _texts(form: FormData) -> dict[str, str]:
-    """Return the texts of a form by their fields.
+    """Return the text fields of a form.
 
     Raises:
-        InputError: a field comes twice.
+        InputError: a field is repeated.
     """
     texts = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
     refuse_repeated(texts, "field")
@@ -167,70 +168,70 @@ def _writing(spool: Path) -> Iterator[None]:
 
 
 async def read_body(request: Request, *, max_bytes: int) -> bytes:
-    """Read a body that is no recording, as a whole.
+    """Read a whole body into memory.
 
     Raises:
-        UploadTooLargeError: it has more than `max_bytes`.
-        UploadTooSlowError: it does not come.
+        UploadTooLarge: it has more than `max_bytes`.
+        UploadTooSlow: it does not arrive in time.
     """
-    return b"".join([part async for part in _counted(request, max_bytes)])
+    return b"".join([chunk async for chunk in _read_chunks(request, max_bytes)])
 
 
 @asynccontextmanager
-async def received_body(request: Request, spool: Path, *, max_bytes: int) -> AsyncIterator[IO[bytes]]:
-    """Receive a body that is no recording into a file, of which little is in memory while it comes.
+async def receive_body(request: Request, spool: Path, *, max_bytes: int) -> AsyncIterator[IO[bytes]]:
+    """Receive a body into a temporary file, which is in memory up to `IN_MEMORY` bytes.
 
     Raises:
-        UploadTooLargeError: it has more than `max_bytes`.
-        UploadTooSlowError: it does not come.
+        UploadTooLarge: it has more than `max_bytes`.
+        UploadTooSlow: it does not arrive in time.
         OutputError: there is no space for it.
     """
     with tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(spool)) as file:
-        async for part in _counted(request, max_bytes):
+        async for chunk in _read_chunks(request, max_bytes):
             with _writing(spool):
-                file.write(part)
+                file.write(chunk)
         file.seek(0)
         yield file
 
 
-async def _counted(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
+async def _read_chunks(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
     n = 0
-    async for part in request.stream():
-        n += len(part)
+    async for chunk in request.stream():
+        n += len(chunk)
         if n > max_bytes:
             raise UploadTooLargeError(f"expected at most {max_bytes} bytes.")
-        yield part
+        yield chunk
 
 
-def paced(receive: Receive) -> Receive:
-    """Return a function that receives a request's body as long as it comes fast enough.
+def limit_pace(receive: Receive) -> Receive:
+    """Return a function that receives a request's body, and raises UploadTooSlow below the minimum rate.
 
-    It raises UploadTooSlowError: nothing came for `PATIENCE_S`, or too little in all.
+    It also raises after a pause of `GRACE_S`.
     """
-    n, begin, is_whole = 0, time.monotonic(), False
+    n, start_s, is_complete = 0, time.monotonic(), False
 
     async def receive_in_time() -> Message:
-        nonlocal n, is_whole
-        if is_whole:
+        nonlocal n, is_complete
+        if is_complete:
             return await receive()
-        left_s = begin + PATIENCE_S + n / MIN_BYTES_PER_S - time.monotonic()
+        left_s = start_s + GRACE_S + n / MIN_BYTES_PER_S - time.monotonic()
         try:
-            async with asyncio.timeout(min(max(left_s, 0), PATIENCE_S)):
+            async with asyncio.timeout(min(max(left_s, 0), GRACE_S)):
                 message = await receive()
         except TimeoutError:
             raise UploadTooSlowError(
-                f"expected {MIN_BYTES_PER_S} bytes in a second, after {PATIENCE_S:g} s, and no pause as long; got {n} "
+                f"expected {MIN_BYTES_PER_S} bytes in a second, after {GRACE_S:g} s, and no pause as long; got {n} "
                 f"bytes in all."
             ) from None
         n += len(message.get("body", b""))
-        is_whole = not message.get("more_body", False)
+        is_complete = not message.get("more_body", False)
         return message
 
     return receive_in_time
 
 
 def media_type(request: Request) -> str:
-    """Return the type of the body in lower case, without parameters."""
+    """Return the media type of the body in lower case, without parameters."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
@@ -243,7 +244,7 @@ _DISPOSITION_PARAMETER = re.compile(rb';\s*([^=;\s]+)\s*=\s*("(?:\\.|[^"\\])*"|[
 
 
 def _extended_name(disposition: bytes) -> str | None:
-    """Return the file name that `filename*` gives (RFC 8187), which many clients send; None without or if damaged."""
+    """Return the file name in `filename*` (RFC 8187), or None if it is absent or invalid."""
     for name, value in _DISPOSITION_PARAMETER.findall(disposition):
         if name.lower() == b"filename*":
             charset, _, rest = value.strip(b' "').partition(b"'")
@@ -255,15 +256,15 @@ def _extended_name(disposition: bytes) -> str | None:
 
 
 class _FormParser(MultiPartParser):
-    """The framework's parser, which also reads `filename*`."""
+    """Starlette's parser with support of `filename*`."""
 
     @property
     def n_files(self) -> int:
-        """Number of files that have begun."""
+        """Number of files whose headers were read."""
         return self._current_files
 
     def on_headers_finished(self) -> None:
-        """Begin a file or a text field.
+        """Start a file or a text field.
 
         Raises:
             MultiPartException: the part is encoded, which RFC 7578 (section 4.7) forbids; nothing here decodes it.
@@ -283,35 +284,35 @@ class _FormParser(MultiPartParser):
             part.file.filename = name
 
 
-class _Ended(MultiPartException):
-    """The body ended early; the parser closes its files for errors of this kind only."""
+class _BodyError(MultiPartException):
+    """Early end of the body; the parser closes its files only for this class of errors."""
 
     def __init__(self, reason: Exception) -> None:
         super().__init__(str(reason))
         self.reason = reason
 
 
-async def _closing(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _convert_errors(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     try:
-        async for part in parts:
-            yield part
+        async for chunk in chunks:
+            yield chunk
     except (UploadTooLargeError, UploadTooSlowError, ClientDisconnect) as error:
-        raise _Ended(error) from error
+        raise _BodyError(error) from error
 
 
 @asynccontextmanager
 async def _form(
     request: Request, max_bytes: int, *, max_files: int, in_memory: int = IN_MEMORY
 ) -> AsyncIterator[FormData]:
-    """Parse a multipart body while it comes, with `in_memory` bytes of each file in memory.
+    """Parse a multipart body as a stream, with `in_memory` bytes of each file in memory.
 
-    Its files are closed afterwards.
+    Its files are closed at the end of the block.
     """
     if (kind := media_type(request)) != FORM_TYPE:
         raise InputError(f"expected a body of the type {FORM_TYPE}, got {kind[:80] or 'none'}.")
     parser = _FormParser(
         request.headers,
-        _closing(_counted(request, max_bytes)),  # type: ignore[arg-type]
+        _convert_errors(_read_chunks(request, max_bytes)),  # type: ignore[arg-type]
         max_files=max_files,
         max_fields=MAX_FIELDS,
         max_part_size=MAX_FIELD_BYTES,
@@ -320,7 +321,7 @@ async def _form(
     try:
         with _writing(Path(tempfile.gettempdir())):
             form = await parser.parse()
-    except _Ended as error:
+    except _BodyError as error:
         raise error.reason from error
     except MultiPartException as error:
         if parser.n_files > max_files:

@@ -22,21 +22,21 @@ FILE_NAME = "state.db"
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 LOCK = 0xDA3
-"""PostgreSQL's advisory lock that migrations hold."""
+"""Key of the advisory lock that migrations hold on PostgreSQL."""
 
-WAIT_S = 10
-"""For a connection to a database, or one that is not in use."""
+CONNECT_TIMEOUT_S = 10
+"""Timeout of connecting to a database, and of waiting for a free connection of the pool."""
 
 
 class Database:
-    """Sessions to read in and to write in; a block that ends well is committed."""
+    """Read and write sessions; a write session is committed unless its block raises."""
 
     def __init__(self, url: str | URL) -> None:
-        """Connect, and bring the tables up to date; what SQLite's file was before is kept beside it.
+        """Connect and migrate the tables; an SQLite file is backed up next to itself before a migration.
 
         Raises:
-            InputError: an address that is none, or tables of a newer version of this program.
-            MissingExtraError: the driver that the address names is not installed.
+            InputError: an invalid URL, or tables of a newer version of this program.
+            MissingExtra: the driver of the URL is not installed.
             OutputError: the database cannot be reached or written.
         """
         try:
@@ -63,28 +63,28 @@ class Database:
             yield session
 
     @contextmanager
-    def write(self, *, about: str | None = None) -> Iterator[Session]:
-        """Open a session whose changes are atomic; of those `about` the same, one at a time."""
+    def write(self, *, lock_key: str | None = None) -> Iterator[Session]:
+        """Open an atomic transaction; transactions of the same `lock_key` run one at a time."""
         with Session(self._writing, expire_on_commit=False) as session, session.begin():
-            if about is not None and self.engine.dialect.name == "postgresql":  # SQLite's writers are one at a time
-                session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(about, 0))))
+            if lock_key is not None and self.engine.dialect.name == "postgresql":  # SQLite has one writer at a time
+                session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(lock_key, 0))))
             yield session
 
     def close(self) -> None:
-        """Give back all connections."""
+        """Close all connections."""
         self.engine.dispose()
 
 
 def _engine(url: str | URL) -> Engine:
-    address = make_url(url)
-    is_sqlite = address.get_backend_name() == "sqlite"
+    parsed_url = make_url(url)
+    is_sqlite = parsed_url.get_backend_name() == "sqlite"
     engine = create_engine(
-        address,
+        parsed_url,
         pool_pre_ping=not is_sqlite,
         pool_size=8,
         max_overflow=16,
-        pool_timeout=WAIT_S,
-        connect_args={} if is_sqlite else {"connect_timeout": WAIT_S},
+        pool_timeout=CONNECT_TIMEOUT_S,
+        connect_args={} if is_sqlite else {"connect_timeout": CONNECT_TIMEOUT_S},
     )
     if is_sqlite:
         event.listen(engine, "connect", _set_up_sqlite)
@@ -93,19 +93,19 @@ def _engine(url: str | URL) -> Engine:
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # transactions begin where we say so
+    connection.isolation_level = None  # transactions start explicitly, in _begin_sqlite
     for setting in ("journal_mode = WAL", "synchronous = FULL", "busy_timeout = 20000", "foreign_keys = ON"):
         connection.execute(f"PRAGMA {setting}")
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    # A reader that turns writer would fail where another wrote meanwhile; a writer waits at the start instead.
+    # A reader that becomes a writer fails if another wrote in between; a writer waits at the start instead.
     is_writer = connection.get_execution_options().get("dawnchorus_write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writer else "BEGIN")
 
 
 def alembic_config(connection: Connection | None = None) -> Config:
-    """For Alembic's commands."""
+    """Return the configuration of Alembic's commands."""
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     return config
@@ -117,17 +117,17 @@ def _upgrade(engine: Engine) -> None:
             connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
         config = alembic_config(connection)
         script = ScriptDirectory.from_config(config)
-        here = MigrationContext.configure(connection).get_current_revision()
+        current = MigrationContext.configure(connection).get_current_revision()
         known = {revision.revision for revision in script.walk_revisions()}
-        if here is not None and here not in known:
+        if current is not None and current not in known:
             raise InputError(
-                f"{engine.url!r}: its tables are of revision {here}, which this version of dawnchorus does "
+                f"{engine.url!r}: its tables are of revision {current}, which this version of dawnchorus does "
                 f"not know. Update dawnchorus, or give another folder or database. Nothing was changed."
             )
-        if here == script.get_current_head():
+        if current == script.get_current_head():
             return
-        if here is not None and engine.url.database and engine.dialect.name == "sqlite":
-            _back_up(Path(engine.url.database), here)
+        if current is not None and engine.url.database and engine.dialect.name == "sqlite":
+            _back_up(Path(engine.url.database), current)
         command.upgrade(config, "head")
 
 

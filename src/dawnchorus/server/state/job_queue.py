@@ -1,4 +1,4 @@
-"""Work that outlives its request and its server: a queue in the database, shared by all servers of it."""
+"""Queue of background jobs in the database, shared by all servers of that database."""
 
 from __future__ import annotations
 
@@ -23,71 +23,76 @@ Kind = Literal["identify", "retrain"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 STALE_S = 15.0
-"""A server that was not heard of for so long is gone, and its jobs are taken over."""
+"""Time without a heartbeat after which a job's server counts as gone, and the job is requeued."""
 
-MAX_LOOK_S = 3.0
-"""Most that one look adds to the time without a heartbeat: a server that could not look learns nothing meanwhile."""
+MAX_CHECK_INTERVAL_S = 3.0
+"""Maximum that one check adds to the time without a heartbeat: a server that could not check saw none."""
 
 MAX_ATTEMPTS = 3
-"""A job whose server ended so often is not tried again: it may be the reason."""
+"""Attempts whose servers died before the job fails: it may be the reason."""
 
 MAX_JOBS = 1000
-"""More may not wait."""
+"""Maximum number of queued jobs."""
 
 
 Heartbeat = tuple[str | None, int, datetime | None]
-"""Owner, attempt and last sign of life of a running job: it differs after each heartbeat."""
+"""Worker, attempt and heartbeat time of a running job; it differs after each heartbeat."""
 
 
 @dataclass(frozen=True)
 class _Silence:
-    """The last heartbeat of a job, and the time that this server has seen no other."""
+    """The last heartbeat of a job, and the time that this server has observed no newer one."""
 
     heartbeat: Heartbeat
     duration_s: float = 0.0
 
 
-class Jobs:
-    """The queue, as one server sees it.
+class JobQueue:
+    """The queue as seen by one server.
 
-    A server is gone when its heartbeats have not changed for `STALE_S` by the `monotonic` clock of the one that looks;
-    times that two servers wrote are never compared, because their clocks may differ.
+    A server counts as gone when its heartbeats have not changed for `STALE_S` by the `monotonic` clock of the server
+    that checks. Times written by two servers are never compared, because their clocks may differ.
     """
 
-    def __init__(self, database: Database, *, owner: str, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, database: Database, *, worker_id: str, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._database = database
-        self.owner = owner
+        self.worker_id = worker_id
         self._monotonic = monotonic
-        self._looked_at_s = monotonic()
+        self._last_check_s = monotonic()
         self._silences: dict[str, _Silence] = {}
 
     def add(
-        self, kind: Kind, parameters: Mapping[str, Any], *, about: str | None = None, ready: Callable[[], object] = bool
+        self,
+        kind: Kind,
+        parameters: Mapping[str, Any],
+        *,
+        lock_key: str | None = None,
+        prepare: Callable[[], object] = bool,
     ) -> Job:
-        """Have something done; `ready` is called just before, while others cannot write `about` the same.
+        """Add a job; `prepare` is called in the transaction that holds the lock of `lock_key`.
 
         Raises:
-            BusyError: a retraining is under way already, or too much waits.
+            Busy: a retraining is in progress, or the queue is full.
         """
         job = Job(id=uuid.uuid4().hex, kind=kind, parameters=dict(parameters))
         try:
-            with self._database.write(about=about) as session:
-                ready()
+            with self._database.write(lock_key=lock_key) as session:
+                prepare()
                 waiting = select(func.count()).select_from(Job).where(Job.status == "queued")
                 if (session.scalar(waiting) or 0) >= MAX_JOBS:
-                    raise BusyError(f"{MAX_JOBS} jobs wait already. Try again when some are done.")
+                    raise BusyError(f"the queue is full: {MAX_JOBS} jobs are waiting. Try again when some are done.")
                 session.add(job)
                 session.flush()
-                session.add(JobEvent(job=job.id, data=_shown(job)))
+                session.add(JobEvent(job=job.id, data=_to_dict(job)))
         except IntegrityError as error:
-            raise BusyError("a retraining is under way already. Wait for its end, or cancel it.") from error
+            raise BusyError("a retraining is in progress. Wait for its end, or cancel it.") from error
         return job
 
     def get(self, job_id: str) -> Job:
         """Return a job.
 
         Raises:
-            NotFoundError: there is none.
+            NotKnown: there is none.
         """
         with self._database.read() as session:
             job = session.get(Job, job_id)
@@ -96,7 +101,7 @@ class Jobs:
         return job
 
     def find(self, *, kind: Kind | None = None, limit: int = 50, offset: int = 0) -> tuple[int, list[Job]]:
-        """Return the number of jobs, and some of them, the latest first."""
+        """Return the number of jobs and a page of them, the latest first."""
         query = select(Job) if kind is None else select(Job).where(Job.kind == kind)
         with self._database.read() as session:
             n = session.scalar(select(func.count()).select_from(query.subquery())) or 0
@@ -104,45 +109,45 @@ class Jobs:
             return n, list(rows)
 
     def latest_done(self, kind: Kind) -> Job | None:
-        """Return the job that was done last, or None."""
+        """Return the job that was completed last, or None."""
         query = select(Job).where(Job.kind == kind, Job.status == "done").order_by(Job.ended_at.desc()).limit(1)
         with self._database.read() as session:
             return session.scalar(query)
 
-    def counts(self, statuses: tuple[str, ...], *, kind: Kind | None = None) -> dict[str, int]:
-        """Return the number of jobs of a kind, or of all, in each of the statuses."""
+    def count_by_status(self, statuses: tuple[str, ...], *, kind: Kind | None = None) -> dict[str, int]:
+        """Return the number of jobs in each status, of one kind or of all."""
         query = select(Job.status, func.count()).where(Job.status.in_(statuses)).group_by(Job.status)
         query = query if kind is None else query.where(Job.kind == kind)
         with self._database.read() as session:
-            found = {row[0]: row[1] for row in session.execute(query)}
-        return {**dict.fromkeys(statuses, 0), **found}
+            counts = {row[0]: row[1] for row in session.execute(query)}
+        return {**dict.fromkeys(statuses, 0), **counts}
 
     def events(self, job_id: str, *, after: int = 0) -> list[JobEvent]:
-        """Return the job's events since the event `after`."""
+        """Return the job's events after the event id `after`."""
         query = select(JobEvent).where(JobEvent.job == job_id, JobEvent.id > after).order_by(JobEvent.id).limit(500)
         with self._database.read() as session:
             return list(session.scalars(query))
 
     def cancel(self, job_id: str) -> Job:
-        """Ask for its end; one that only waits ends at once.
+        """Request cancellation; a queued job is cancelled at once.
 
         Raises:
-            NotFoundError: there is none.
+            NotKnown: there is none.
         """
         self.get(job_id)
         with self._database.write() as session:
             job = session.get_one(Job, job_id, with_for_update=True)
             if job.status in ACTIVE_STATUSES:
-                job.is_cancelled = True
+                job.cancel_requested = True
             if job.status == "queued":
                 job.status, job.stage, job.ended_at = "cancelled", "cancelled", now()
-                session.add(JobEvent(job=job.id, data=_shown(job)))
+                session.add(JobEvent(job=job.id, data=_to_dict(job)))
             return job
 
-    # ------------------------------------------------------------------ for those who work
+    # ------------------------------------------------------------------ for workers
 
     def claim(self, kind: Kind) -> Job | None:
-        """Claim the oldest waiting job; None where none waits."""
+        """Claim the oldest queued job; return None if there is none."""
         with self._database.read() as session:
             # By the database's own numbers: the clocks of the servers that added them may differ.
             order = select(func.min(JobEvent.id)).where(JobEvent.job == Job.id).scalar_subquery()
@@ -150,90 +155,104 @@ class Jobs:
             ids = list(session.scalars(waiting))
         for job_id in ids:
             with self._database.write() as session:
-                mine = (
+                claim = (
                     update(Job)
                     .where(Job.id == job_id, Job.status == "queued")
                     .values(
                         status="running",
-                        owner=self.owner,
-                        seen_at=now(),
+                        worker_id=self.worker_id,
+                        heartbeat_at=now(),
                         started_at=func.coalesce(Job.started_at, now()),
                         attempts=Job.attempts + 1,
                     )
                 )
-                if session.execute(mine).rowcount:  # type: ignore[attr-defined]
+                if session.execute(claim).rowcount:  # type: ignore[attr-defined]
                     job = session.get_one(Job, job_id)
-                    session.add(JobEvent(job=job_id, data=_shown(job)))
+                    session.add(JobEvent(job=job_id, data=_to_dict(job)))
                     return job
         return None
 
-    def tell(self, job_id: str, stage: str, progress: float, details: Mapping[str, Any] | None = None) -> None:
-        """Say how far it is; progress never goes back. While the database is gone, nothing is said."""
+    def update_progress(
+        self, job_id: str, stage: str, progress: float, details: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write stage and progress, which never decreases; skipped while the database cannot be reached."""
         with suppress(OperationalError), self._database.write() as session:
-            job = self._mine(session, job_id)
+            job = self._owned_job(session, job_id)
             if job is None:
                 return
-            job.stage, job.progress, job.seen_at = stage, max(job.progress, round(progress, 4)), now()
-            session.add(JobEvent(job=job_id, data={**_shown(job), **(details or {})}))
+            job.stage, job.progress, job.heartbeat_at = stage, max(job.progress, round(progress, 4)), now()
+            session.add(JobEvent(job=job_id, data={**_to_dict(job), **(details or {})}))
 
-    def is_wanted(self, job_id: str) -> bool:
-        """Return True if the job is still ours, and nobody cancelled it."""
+    def should_continue(self, job_id: str) -> bool:
+        """Return True while this server owns the job and it is not cancelled."""
         with self._database.read() as session:
             job = session.get(Job, job_id)
-            return job is not None and job.owner == self.owner and job.status == "running" and not job.is_cancelled
+            return (
+                job is not None
+                and job.worker_id == self.worker_id
+                and job.status == "running"
+                and not job.cancel_requested
+            )
 
-    def is_unwanted(self, job_id: str) -> bool:
-        """Return True if the job is ours, and somebody cancelled it."""
+    def is_cancel_requested(self, job_id: str) -> bool:
+        """Return True if this server owns the job and its cancellation was requested."""
         with self._database.read() as session:
             job = session.get(Job, job_id)
-            return job is not None and job.owner == self.owner and job.status == "running" and job.is_cancelled
+            return (
+                job is not None and job.worker_id == self.worker_id and job.status == "running" and job.cancel_requested
+            )
 
-    def end(
+    def finish(
         self, job_id: str, status: str, *, result: Mapping[str, Any] | None = None, error: str | None = None
     ) -> None:
-        """Write down how it ended."""
+        """Write the final status, with the result or the error."""
         with self._database.write() as session:
-            job = self._mine(session, job_id)
+            job = self._owned_job(session, job_id)
             if job is None:
                 return
             job.status, job.stage, job.ended_at = status, status, now()
             job.result, job.error = None if result is None else dict(result), error
             job.progress = 1.0 if status == "done" else job.progress
-            session.add(JobEvent(job=job_id, data=_shown(job)))
+            session.add(JobEvent(job=job_id, data=_to_dict(job)))
 
-    def _mine(self, session: Session, job_id: str) -> Job | None:
-        """Return the job, if it is still ours to work on."""
+    def _owned_job(self, session: Session, job_id: str) -> Job | None:
+        """Return the job if this server still owns it."""
         job = session.get(Job, job_id, with_for_update=True)
-        return job if job is not None and job.status == "running" and job.owner == self.owner else None
+        return job if job is not None and job.status == "running" and job.worker_id == self.worker_id else None
 
-    def give_back(self) -> None:
-        """Release this server's unfinished jobs to others, or to its next start; that is no failed attempt."""
+    def release(self) -> None:
+        """Return this server's unfinished jobs to the queue; this does not count as a failed attempt."""
         with self._database.write() as session:
-            mine = update(Job).where(Job.owner == self.owner, Job.status == "running")
-            session.execute(mine.values(attempts=Job.attempts - 1))
-        self._requeue(Job.owner == self.owner)
+            owned = update(Job).where(Job.worker_id == self.worker_id, Job.status == "running")
+            session.execute(owned.values(attempts=Job.attempts - 1))
+        self._requeue(Job.worker_id == self.worker_id)
 
-    def beat(self, in_hand: Collection[str]) -> None:
-        """Say that this server lives and works on the jobs `in_hand`; take over what nobody works on any more."""
+    def heartbeat(self, active_ids: Collection[str]) -> None:
+        """Renew the heartbeat of this server's active jobs, and requeue jobs whose server is gone."""
         with self._database.write() as session:
-            mine = update(Job).where(Job.owner == self.owner, Job.status == "running", Job.id.in_(in_hand))
-            session.execute(mine.values(seen_at=now()))
+            active = update(Job).where(Job.worker_id == self.worker_id, Job.status == "running", Job.id.in_(active_ids))
+            session.execute(active.values(heartbeat_at=now()))
         for job_id, heartbeat in self._find_abandoned():
-            owner, attempts, seen_at = heartbeat
-            same = (Job.owner == owner, Job.attempts == attempts, Job.seen_at.is_not_distinct_from(seen_at))
+            worker_id, attempts, heartbeat_at = heartbeat
+            same = (
+                Job.worker_id == worker_id,
+                Job.attempts == attempts,
+                Job.heartbeat_at.is_not_distinct_from(heartbeat_at),
+            )
             self._requeue(and_(Job.id == job_id, *same))
 
     def _find_abandoned(self) -> list[tuple[str, Heartbeat]]:
         """Return the running jobs whose heartbeat has not changed for `STALE_S`, with that heartbeat."""
-        running = select(Job.id, Job.owner, Job.attempts, Job.seen_at).where(Job.status == "running")
+        running = select(Job.id, Job.worker_id, Job.attempts, Job.heartbeat_at).where(Job.status == "running")
         with self._database.read() as session:
             heartbeats: dict[str, Heartbeat] = {
-                job_id: (owner, attempts, seen_at) for job_id, owner, attempts, seen_at in session.execute(running)
+                job_id: (worker_id, attempts, heartbeat_at)
+                for job_id, worker_id, attempts, heartbeat_at in session.execute(running)
             }
-        look_s = min(self._monotonic() - self._looked_at_s, MAX_LOOK_S)
-        self._looked_at_s = self._monotonic()
+        interval_s = min(self._monotonic() - self._last_check_s, MAX_CHECK_INTERVAL_S)
+        self._last_check_s = self._monotonic()
         self._silences = {
-            job_id: _Silence(heartbeat, known.duration_s + look_s)
+            job_id: _Silence(heartbeat, known.duration_s + interval_s)
             if (known := self._silences.get(job_id)) and known.heartbeat == heartbeat
             else _Silence(heartbeat)
             for job_id, heartbeat in heartbeats.items()
@@ -242,29 +261,29 @@ class Jobs:
             (job_id, silence.heartbeat) for job_id, silence in self._silences.items() if silence.duration_s > STALE_S
         ]
 
-    def adopt_all(self) -> None:
-        """Take over what earlier servers have left; only where no other server can be running."""
-        self._requeue(Job.owner != self.owner)
+    def requeue_orphans(self) -> None:
+        """Requeue the jobs of earlier servers; only valid if no other server can be running."""
+        self._requeue(Job.worker_id != self.worker_id)
 
-    def _requeue(self, which: Any) -> None:
+    def _requeue(self, condition: Any) -> None:
         with self._database.write() as session:
-            running = select(Job).where(Job.status == "running", which).with_for_update(skip_locked=True)
+            running = select(Job).where(Job.status == "running", condition).with_for_update(skip_locked=True)
             for job in session.scalars(running):
-                if job.is_cancelled:
+                if job.cancel_requested:
                     job.status, job.stage, job.ended_at = "cancelled", "cancelled", now()
                 elif job.attempts >= MAX_ATTEMPTS:
                     job.status, job.stage, job.ended_at = "failed", "failed", now()
-                    job.error = f"its server ended {job.attempts} times while it worked on this; it is not tried again."
+                    job.error = f"its server ended {job.attempts} times while it worked on this job; it is not retried."
                 else:
-                    job.status, job.stage, job.owner = "queued", "interrupted, waiting", None
-                session.add(JobEvent(job=job.id, data=_shown(job)))
+                    job.status, job.stage, job.worker_id = "queued", "interrupted, waiting", None
+                session.add(JobEvent(job=job.id, data=_to_dict(job)))
 
     def remove(self, job_id: str) -> None:
-        """Forget a job that has ended.
+        """Delete a finished job.
 
         Raises:
-            NotFoundError: there is none.
-            BusyError: it has not ended.
+            NotKnown: there is none.
+            Busy: it is queued or running.
         """
         if self.get(job_id).status in ACTIVE_STATUSES:
             raise BusyError("the job has not ended. Cancel it first.")
@@ -272,5 +291,5 @@ class Jobs:
             session.execute(delete(Job).where(Job.id == job_id))
 
 
-def _shown(job: Job) -> dict[str, Any]:
+def _to_dict(job: Job) -> dict[str, Any]:
     return {"status": job.status, "stage": job.stage, "progress": job.progress, "error": job.error}

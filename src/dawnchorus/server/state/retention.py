@@ -1,34 +1,41 @@
-"""Files that the store must have: sounds that are kept, learned from or listened to later, and models."""
+"""References to stored files from recordings, training data, queued jobs and models."""
 
 from __future__ import annotations
 
 from sqlalchemy import and_, exists, select
 from sqlalchemy.orm import Session
 
-from dawnchorus.server.state.blobs import FileStore
+from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.database import Database
-from dawnchorus.server.state.tables import ACTIVE_STATUSES, Job, Lesson, Model, Recording
+from dawnchorus.server.state.tables import ACTIVE_STATUSES, Job, LabeledRecording, Model, Recording
 
-_WAITING = and_(Job.status.in_(ACTIVE_STATUSES), Job.kind == "identify")
-
-
-def needed_files(session: Session) -> set[str]:
-    """Return the sha256 of all of them."""
-    found: set[str] = set()
-    for column in (Recording.sha256, Lesson.sha256, Model.place):
-        found.update(session.scalars(select(column)))
-    return found | {str(parameters["sha256"]) for parameters in session.scalars(select(Job.parameters).where(_WAITING))}
+_ACTIVE_IDENTIFY = and_(Job.status.in_(ACTIVE_STATUSES), Job.kind == "identify")
 
 
-def is_needed(session: Session, sha256: str) -> bool:
-    """Return True if a file is one of them."""
-    waits = and_(_WAITING, Job.parameters["sha256"].as_string() == sha256)
-    reasons = (Recording.sha256 == sha256, Lesson.sha256 == sha256, Model.place == sha256, waits)
-    return any(session.scalar(select(exists().where(reason))) for reason in reasons)
+def referenced_files(session: Session) -> set[str]:
+    """Return the sha256 of all referenced files."""
+    sha256s = {
+        str(parameters["sha256"]) for parameters in session.scalars(select(Job.parameters).where(_ACTIVE_IDENTIFY))
+    }
+    for column in (Recording.sha256, LabeledRecording.sha256, Model.storage_key):
+        sha256s.update(session.scalars(select(column)))
+    return sha256s
 
 
-def drop_unneeded(database: Database, files: FileStore, sha256: str) -> None:
-    """Remove a file that nothing needs; who puts the same at this moment sees that it is gone, and puts it again."""
-    with database.write(about=sha256) as session:
-        if not is_needed(session, sha256):
-            files.drop(sha256)
+def is_referenced(session: Session, sha256: str) -> bool:
+    """Return True if a file is referenced."""
+    is_job_input = and_(_ACTIVE_IDENTIFY, Job.parameters["sha256"].as_string() == sha256)
+    references = (
+        Recording.sha256 == sha256,
+        LabeledRecording.sha256 == sha256,
+        Model.storage_key == sha256,
+        is_job_input,
+    )
+    return any(session.scalar(select(exists().where(reference))) for reference in references)
+
+
+def delete_if_unreferenced(database: Database, files: BlobStore, sha256: str) -> None:
+    """Delete a file without references; a concurrent `put` of the same file is repeated by its `ensure`."""
+    with database.write(lock_key=sha256) as session:
+        if not is_referenced(session, sha256):
+            files.delete(sha256)

@@ -1,4 +1,4 @@
-"""The tables of the database. A change here needs a migration beside it (`migrations/versions`)."""
+"""Tables of the database; every change needs a migration (`migrations/versions`)."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ ACTIVE_STATUSES = ("queued", "running")
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """A moment, kept in UTC by databases that know no time zones."""
+    """A point in time, stored in UTC without a zone."""
 
     impl = DateTime
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """To the database."""
+        """Convert to the database's value."""
         del dialect
         if value is None:
             return None
         try:
             return value.astimezone(UTC).replace(tzinfo=None)
-        except (OverflowError, ValueError):  # the first and the last day of all, in another zone
+        except (OverflowError, ValueError):  # the first and the last day of the calendar, in another zone
             return value.replace(tzinfo=None)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """From the database."""
+        """Convert from the database's value."""
         del dialect
         return None if value is None else value.replace(tzinfo=UTC)
 
 
 class Base(DeclarativeBase):
-    """Of all tables."""
+    """Base class of all tables."""
 
     metadata = MetaData(
         naming_convention={
@@ -69,13 +69,13 @@ class Base(DeclarativeBase):
 
 
 class Recording(Base):
-    """A sound that is kept."""
+    """A stored recording."""
 
     __tablename__ = "recordings"
 
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
     name: Mapped[str] = mapped_column(String(255))
-    """As its sender called it."""
+    """The client's name of the file."""
     n_bytes: Mapped[int] = mapped_column(BigInteger)
     duration_s: Mapped[float | None]
     rate_hz: Mapped[int | None]
@@ -86,15 +86,15 @@ class Recording(Base):
     added_at: Mapped[datetime] = mapped_column(default=now, index=True)
 
 
-NEVER_AGAIN = {"sqlite_autoincrement": True}
-"""Numbers of rows that were removed are not given to others."""
+AUTOINCREMENT = {"sqlite_autoincrement": True}
+"""Table option of SQLite: ids of deleted rows are not reused."""
 
 
 class Identification(Base):
-    """A recording that was listened to; the sound itself is kept only where that was asked for."""
+    """The identification of a recording, whose audio is stored only on request."""
 
     __tablename__ = "identifications"
-    __table_args__ = NEVER_AGAIN
+    __table_args__ = AUTOINCREMENT
 
     id: Mapped[int] = mapped_column(primary_key=True)
     recording: Mapped[str | None] = mapped_column(ForeignKey("recordings.sha256", ondelete="CASCADE"), index=True)
@@ -107,10 +107,10 @@ class Identification(Base):
 
 
 class DetectionRow(Base):
-    """A species in a stretch of a kept recording."""
+    """A species in a segment of a stored recording."""
 
     __tablename__ = "detections"
-    __table_args__ = NEVER_AGAIN
+    __table_args__ = AUTOINCREMENT
 
     id: Mapped[int] = mapped_column(primary_key=True)
     identification: Mapped[int] = mapped_column(ForeignKey("identifications.id", ondelete="CASCADE"), index=True)
@@ -124,11 +124,11 @@ class DetectionRow(Base):
     in_range: Mapped[bool | None]
     bundle_id: Mapped[str] = mapped_column(String(12))
     channel: Mapped[int | None]
-    """Number of the channel, from 1; None where one signal was scored for all channels."""
+    """Number of the channel, from 1; None if one signal was scored for all channels."""
 
     @property
     def source(self) -> ChannelSource:
-        """Signal that the detection is in."""
+        """Signal of the detection."""
         return "mean" if self.channel is None else self.channel
 
 
@@ -141,16 +141,16 @@ class Review(Base):
     verdict: Mapped[str] = mapped_column(String(8))
     """"right", "wrong" or "other"."""
     scientific_name: Mapped[str | None] = mapped_column(String(255))
-    """The right species, for "other"."""
+    """The correct species, for "other"."""
     common_name: Mapped[str | None] = mapped_column(String(255))
     at: Mapped[datetime] = mapped_column(default=now)
 
 
-class Lesson(Base):
-    """A sound that a model is to learn from: a whole labelled recording, or a stretch that was reviewed."""
+class LabeledRecording(Base):
+    """A recording of the training data: an uploaded labeled recording, or the clip of a reviewed detection."""
 
-    __tablename__ = "lessons"
-    __table_args__ = NEVER_AGAIN
+    __tablename__ = "labeled_recordings"
+    __table_args__ = AUTOINCREMENT
 
     id: Mapped[int] = mapped_column(primary_key=True)
     sha256: Mapped[str] = mapped_column(String(64), index=True)
@@ -159,26 +159,26 @@ class Lesson(Base):
     duration_s: Mapped[float]
     rate_hz: Mapped[int]
     scientific_name: Mapped[str | None] = mapped_column(String(255), index=True)
-    """None: a sound in which a species is not (`absent`), or none is."""
+    """None if it is a recording without any species, or without the species `absent`."""
     common_name: Mapped[str | None] = mapped_column(String(255))
     absent: Mapped[str | None] = mapped_column(String(255))
     group: Mapped[str | None] = mapped_column("group_name", String(255))
-    """Lessons of one group stay in one part of the split."""
+    """Key of recordings that stay in one split."""
     source: Mapped[str] = mapped_column(String(255))
-    """Origin: the upload, or the review."""
+    """"upload" or "review"."""
     detection: Mapped[int | None] = mapped_column(unique=True)
-    """Of the review; a later review of the same detection replaces it."""
+    """Reviewed detection; a later review of it replaces this row."""
     added_at: Mapped[datetime] = mapped_column(default=now)
 
 
-class Part(Base):
-    """The part of the split of a group of lessons.
+class SplitAssignment(Base):
+    """The split of a group of labeled recordings.
 
-    It stays the same even if its lessons are taken back and come again: later models are not trained on recordings that
-    a model was tested on.
+    It stays even if the recordings are deleted and uploaded again: later models are not trained on recordings that a
+    model was tested on.
     """
 
-    __tablename__ = "parts"
+    __tablename__ = "split_assignments"
 
     group: Mapped[str] = mapped_column("group_name", String(255), primary_key=True)
     split: Mapped[str] = mapped_column(String(16))
@@ -193,20 +193,20 @@ class Model(Base):
     name: Mapped[str] = mapped_column(String(255))
     family: Mapped[str] = mapped_column(String(64))
     n_classes: Mapped[int]
-    place: Mapped[str] = mapped_column(Text)
-    """The bundle's folder: of a retrained one below the server's data folder, so that the folder can be moved."""
-    origin: Mapped[str] = mapped_column(String(16))
+    storage_key: Mapped[str] = mapped_column(Text)
+    """Name or folder of a given bundle; sha256 of a retrained bundle's zip in the file store."""
+    source: Mapped[str] = mapped_column(String(16))
     """"given" at the start of a server, or "retrained"."""
     job: Mapped[str | None] = mapped_column(String(32))
     report: Mapped[dict[str, Any] | None]
-    """Report of its comparison with the active model."""
+    """Report of the comparison with the model that was active."""
     added_at: Mapped[datetime] = mapped_column(default=now)
 
 
-class Activation(Base):
-    """A model's start of service; the last row is of the active one."""
+class ModelActivation(Base):
+    """An activation of a model; the last row belongs to the active one."""
 
-    __tablename__ = "activations"
+    __tablename__ = "model_activations"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     bundle_id: Mapped[str] = mapped_column(ForeignKey("models.bundle_id"))
@@ -215,11 +215,11 @@ class Activation(Base):
 
 
 class Job(Base):
-    """Work that outlives its request, and its server."""
+    """A background job; survives a server restart."""
 
     __tablename__ = "jobs"
     __table_args__ = (
-        # Of retrainings, one at a time, whichever server it is asked of.
+        # At most one retraining is queued or running, across all servers.
         Index(
             "uq_jobs_one_retraining",
             "kind",
@@ -240,22 +240,22 @@ class Job(Base):
     result: Mapped[dict[str, Any] | None]
     error: Mapped[str | None] = mapped_column(Text)
     attempts: Mapped[int] = mapped_column(default=0)
-    is_cancelled: Mapped[bool] = mapped_column(default=False)
-    """Somebody asked for it to end."""
-    owner: Mapped[str | None] = mapped_column(String(64))
-    """The server that works on it."""
-    seen_at: Mapped[datetime | None]
-    """Time of the owner's last heartbeat."""
+    cancel_requested: Mapped[bool] = mapped_column(default=False)
+    """True if cancellation was requested."""
+    worker_id: Mapped[str | None] = mapped_column(String(64))
+    """Id of the server that runs it."""
+    heartbeat_at: Mapped[datetime | None]
+    """Time of that server's last heartbeat."""
     created_at: Mapped[datetime] = mapped_column(default=now, index=True)
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
 
 
 class JobEvent(Base):
-    """An event of a job; a listener that reconnects asks from its number on."""
+    """An event of a job; a client that reconnects resumes after the last id that it received."""
 
     __tablename__ = "job_events"
-    __table_args__ = NEVER_AGAIN
+    __table_args__ = AUTOINCREMENT
 
     id: Mapped[int] = mapped_column(primary_key=True)
     job: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)

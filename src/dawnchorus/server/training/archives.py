@@ -1,4 +1,4 @@
-"""Unpacking what a stranger packed."""
+"""Safe extraction of uploaded zip archives."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from dawnchorus.storage.files import cannot_write
 MAX_MEMBERS = 10_000
 MAX_PATH = 1000
 MAX_RATIO = 200
-"""Sound is not packed more tightly than this; a bomb is."""
+"""Maximum compression ratio: audio stays below it, decompression bombs do not."""
 
 FREE_BYTES = 1 << 20
-"""Up to here, the ratio does not matter: headers and silence are short."""
+"""Unpacked size up to which the ratio is not checked: headers and silence compress well."""
 
-PART = 1 << 20
+CHUNK_BYTES = 1 << 20
 
 _DAMAGED = (
     zipfile.BadZipFile,
@@ -35,39 +35,39 @@ _DAMAGED = (
     struct.error,
     MemoryError,
 )
-"""MemoryError: LZMA's header says how much memory it wants."""
+"""Errors of reading a damaged zip; MemoryError because the header of LZMA states how much memory it needs."""
 
 
 def unpack(path: Path, folder: Path, *, max_bytes: int) -> None:
     """Unpack a zip into a folder.
 
     Raises:
-        InputError: it is no zip, or a member has a name that leads elsewhere, is a link, or comes twice.
-        UploadTooLargeError: it has too many members, or unpacks to more than `max_bytes`.
+        InputError: it is no zip, or a member is a link, is there twice, or has a name outside of the zip.
+        UploadTooLarge: it has too many members, or unpacks to more than `max_bytes`.
     """
     try:
-        with _opened(path) as archive:
+        with _open(path) as archive:
             members = [member for member in archive.infolist() if not member.filename.endswith("/")]
             _check(members, path.stat().st_size, max_bytes)
-            left = max_bytes
+            remaining_bytes = max_bytes
             for member in members:
-                target = folder / member.filename
-                target.parent.mkdir(parents=True, exist_ok=True)
-                left -= _copied(archive, member, target, left)
+                out_path = folder / member.filename
+                out_path.parent.mkdir(parents=True, exist_ok=True)
+                remaining_bytes -= _extract(archive, member, out_path, remaining_bytes)
     except (FileExistsError, NotADirectoryError) as error:
         raise InputError("expected a zip in which every name is a file or a folder, and not both.") from error
     except OSError as error:
         raise cannot_write(folder, error) from error
 
 
-def _opened(path: Path) -> zipfile.ZipFile:
+def _open(path: Path) -> zipfile.ZipFile:
     with _reading():
         return zipfile.ZipFile(path)
 
 
 @contextmanager
 def _reading() -> Iterator[None]:
-    """Report the errors of reading a zip as one kind.
+    """Convert the errors of reading a zip to one class.
 
     Raises:
         InputError: the zip is damaged, encrypted, or packed in a way that is not supported.
@@ -76,7 +76,7 @@ def _reading() -> Iterator[None]:
         yield
     except (*_DAMAGED, OSError) as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
-            raise  # the system's; bz2 gives no number, and offsets before the start of the file are EINVAL
+            raise  # an error of the system; bz2 sets no errno, and offsets before the start of the file are EINVAL
         raise InputError(f"expected a zip of recordings; this one cannot be unpacked ({error}).") from error
 
 
@@ -85,7 +85,7 @@ def _check(members: list[zipfile.ZipInfo], n_packed: int, max_bytes: int) -> Non
         raise UploadTooLargeError(f"expected at most {MAX_MEMBERS} files in a zip, got {len(members)}.")
     total = sum(member.file_size for member in members)
     if total > max_bytes or total > max(n_packed * MAX_RATIO, FREE_BYTES):
-        raise UploadTooLargeError(f"expected a zip of at most {max_bytes} bytes, this one says that it has {total}.")
+        raise UploadTooLargeError(f"expected a zip of at most {max_bytes} bytes, got {total} by its headers.")
     seen: set[str] = set()
     for member in members:
         name = member.filename
@@ -105,19 +105,19 @@ def _check(members: list[zipfile.ZipInfo], n_packed: int, max_bytes: int) -> Non
         seen.add(name.casefold())
 
 
-def _copied(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, left: int) -> int:
-    """Unpack a member, whatever its header says of its size, up to `left` bytes."""
+def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, out_path: Path, max_bytes: int) -> int:
+    """Unpack a member of at most `max_bytes`, regardless of the size in its header, and return its size."""
     n = 0
-    with target.open("xb") as file:
-        for part in _parts(archive, member):
-            n += len(part)
-            if n > left:
-                raise UploadTooLargeError("the zip unpacks to more than it says.")
-            file.write(part)
+    with out_path.open("xb") as file:
+        for chunk in _read_chunks(archive, member):
+            n += len(chunk)
+            if n > max_bytes:
+                raise UploadTooLargeError("the zip unpacks to more than its headers state.")
+            file.write(chunk)
     return n
 
 
-def _parts(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[bytes]:
+def _read_chunks(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[bytes]:
     with _reading(), archive.open(member) as source:
-        while part := source.read(PART):
-            yield part
+        while chunk := source.read(CHUNK_BYTES):
+            yield chunk

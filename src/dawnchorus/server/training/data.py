@@ -1,4 +1,4 @@
-"""Training data of the server: labelled recordings that people send, and detections that they have reviewed."""
+"""Training data of the server: uploaded labeled recordings and reviewed detections."""
 
 from __future__ import annotations
 
@@ -31,11 +31,19 @@ from dawnchorus.data.synthesis.negatives import SOURCE as GENERATED
 from dawnchorus.errors import AudioTooLargeError, FormatError, InputError, NotFoundError, UnknownClassError
 from dawnchorus.models.bundle import file_sha256
 from dawnchorus.server.scheduling import Limits
-from dawnchorus.server.state.blobs import FileStore
+from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.database import Database
 from dawnchorus.server.state.file_names import base_name
-from dawnchorus.server.state.retention import drop_unneeded
-from dawnchorus.server.state.tables import ACTIVE_STATUSES, DetectionRow, Job, Lesson, Part, Recording, Review
+from dawnchorus.server.state.retention import delete_if_unreferenced
+from dawnchorus.server.state.tables import (
+    ACTIVE_STATUSES,
+    DetectionRow,
+    Job,
+    LabeledRecording,
+    Recording,
+    Review,
+    SplitAssignment,
+)
 from dawnchorus.server.training.archives import unpack
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.file_names import find_class_of_file, label_of_folder
@@ -43,25 +51,25 @@ from dawnchorus.taxonomy.labels import Label, is_unnamed, label_text, name_key
 
 LOG = logging.getLogger(__name__)
 
-LESSON_RATE_HZ = 48_000
-"""Of stretches that are cut out of recordings; most models want no more."""
+CLIP_RATE_HZ = 48_000
+"""Sample rate of clips that are cut out of recordings; most models need no more."""
 
 Verdict = Literal["right", "wrong", "other"]
 
 MAX_LABEL = 200
-"""Bytes of a name."""
+"""Maximum length of a name in bytes."""
 
-MAX_STRETCH_S = 15.0
-"""Of a longer detection, its middle is learned from."""
+MAX_CLIP_S = 15.0
+"""Maximum length of a clip; of a longer detection, the middle is cut out."""
 
 SEPARATOR = "~"
-"""Between a number of ours and the name that a sender gave."""
+"""Separator between the server's number of a file and the client's name."""
 
 ZIP = f"{SEPARATOR}zip "
-"""The folders into which zips are unpacked: this and a number."""
+"""Prefix of the folders into which zips are unpacked; a number follows."""
 
-OF_FIELD = f"{SEPARATOR}field"
-"""The folder of files whose label is the text `species`, in a folder of that name."""
+FIELD_FOLDER = f"{SEPARATOR}field"
+"""Parent of the folder named by the form field `species`, which has the files of that label."""
 
 NO_SPECIES = (
     "neither a folder, a csv nor the field 'species' names its species, and its own name is not that of a known "
@@ -70,35 +78,35 @@ NO_SPECIES = (
 
 
 @dataclass(frozen=True)
-class Taken:
-    """Outcome for a file that somebody sent."""
+class UploadOutcome:
+    """Outcome of the upload of one file."""
 
     name: str
-    """Its name as it was sent; of a file in a zip, with its folders there."""
-    status: Literal["taken", "known", "refused"]
+    """The client's name; of a file in a zip, with its folders in the zip."""
+    status: Literal["accepted", "duplicate", "rejected"]
     species: str | None
     reason: str | None = None
     suggestions: tuple[str, ...] | None = None
-    """Of a file that was refused because no class has its label: the labels of the nearest classes."""
+    """Labels of the nearest classes, if the file was rejected because no class has its label."""
 
 
 @dataclass(frozen=True)
-class SpeciesLessons:
+class SpeciesCount:
     """Amount of training data of a species."""
 
     scientific_name: str | None
-    """None: sounds without any species, or of which only is known what they are not."""
+    """None for recordings without any species, or with only a species that is absent."""
     common_name: str
     n_recordings: int
-    n_kept_back: int
+    n_held_out: int
     duration_s: float
 
-    def with_more(self, other: SpeciesLessons) -> SpeciesLessons:
-        """Return the sum of both, under the names of this one."""
+    def add(self, other: SpeciesCount) -> SpeciesCount:
+        """Return the sum of both counts, under the names of this one."""
         return replace(
             self,
             n_recordings=self.n_recordings + other.n_recordings,
-            n_kept_back=self.n_kept_back + other.n_kept_back,
+            n_held_out=self.n_held_out + other.n_held_out,
             duration_s=self.duration_s + other.duration_s,
         )
 
@@ -106,8 +114,8 @@ class SpeciesLessons:
 YES, NO = frozenset(("yes", "true", "1", "on")), frozenset(("", "no", "false", "0", "off"))
 
 
-def is_yes(name: str, text: str) -> bool:
-    """Return the truth value of a form's field.
+def parse_bool(name: str, text: str) -> bool:
+    """Return the truth value of a form field.
 
     Raises:
         InputError: it is neither yes nor no.
@@ -119,33 +127,33 @@ def is_yes(name: str, text: str) -> bool:
 
 
 def parse_species(name: str, common_name: str | None = None) -> Label:
-    """Return the label that a name stands for; `common_name` replaces the one in it.
+    """Return the label of a name; `common_name` replaces the one in it.
 
     Raises:
-        InputError: it is no name.
+        InputError: it is no name of a species.
     """
-    label = label_of_folder(_checked_name(name))
+    label = label_of_folder(_check_name(name))
     if is_unnamed(label.scientific_name):
         raise InputError(f"species: expected a name such as Parus major_Great Tit, got {name[:80]!r}.")
-    return label if common_name is None else replace(label, common_name=_checked_name(common_name))
+    return label if common_name is None else replace(label, common_name=_check_name(common_name))
 
 
-def _checked_name(name: str) -> str:
+def _check_name(name: str) -> str:
     words = " ".join(name.split())
     if not words or len(words) > MAX_LABEL or any(ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 for c in words):
         raise InputError(f"species: expected a name such as Parus major_Great Tit, got {words[:80]!r}.")
     return words
 
 
-def class_of(given: Label, known: KnownClasses, *, is_new: bool) -> Label:
+def resolve_class(given: Label, known: KnownClasses, *, is_new: bool) -> Label:
     """Return the known class that has a name of `given`; if there is none and `is_new`, add it to `known`.
 
     Raises:
-        UnknownClassError: there is none; the message asks for the nearest ones.
+        UnknownClass: there is none; the message names the nearest ones.
     """
-    found = known.find(given)
-    if found is not None:
-        return found
+    label = known.find(given)
+    if label is not None:
+        return label
     if is_new:
         known.add(given)
         return given
@@ -155,15 +163,15 @@ def class_of(given: Label, known: KnownClasses, *, is_new: bool) -> Label:
     )
 
 
-class Lessons:
-    """Kept in the database, their sounds in the file store."""
+class TrainingData:
+    """Labeled recordings in the database, with their audio in the file store."""
 
-    def __init__(self, database: Database, files: FileStore, limits: Limits) -> None:
+    def __init__(self, database: Database, files: BlobStore, limits: Limits) -> None:
         self._database, self._files, self._limits = database, files, limits
 
-    # ------------------------------------------------------------------ sent by people
+    # ------------------------------------------------------------------ uploads
 
-    def take(
+    def add_files(
         self,
         folder: Path,
         texts: Mapping[str, str],
@@ -172,59 +180,66 @@ class Lessons:
         *,
         max_bytes: int,
         on_note: OnNote = say_nothing,
-    ) -> list[Taken]:
-        """Take labelled recordings, and say what became of each file.
+    ) -> list[UploadOutcome]:
+        """Add labeled recordings, and return the outcome for each file.
 
-        A file's species is the text `species`, or the folder in its name or in a zip, or what a csv says; `noise` has
-        none. It must be one of `labels` or have been taught before; other names need the text `new_class`, which then
-        makes classes of them. Where neither a folder nor a csv names a species, the file's own name may be that of
-        a known one with a number: `Great Tit12.mp3`. `folder` is for scratch. `on_note` is told
-        what a csv has that is not read, and what is known of time and sound.
+        The species of a file is the text `species`, the folder in its name or in a zip, or the entry of a csv; `noise`
+        means none. It must be one of `labels` or have training data already; for other names, the text `new_class` is
+        required, which adds them as classes. If neither a folder nor a csv names a species, the name of the file may
+        be that of a known species and a number: `Great Tit12.mp3`.
+
+        Args:
+            folder: Temporary folder.
+            texts: Text fields of the form.
+            files: Files with the client's names.
+            labels: Classes of the active model.
+            max_bytes: Maximum size of all unpacked files.
+            on_note: Called with sentences on unread columns of a csv, and on times, places and sound.
 
         Raises:
-            InputError, UploadTooLargeError: a zip or a table that cannot be used, or nothing to take.
+            InputError, UploadTooLarge: a zip or a table cannot be used, or there are no files.
         """
-        is_new = is_yes("new_class", texts.get("new_class", ""))
+        is_new = parse_bool("new_class", texts.get("new_class", ""))
         species = texts.get("species", "").strip()
         if len(species.encode("utf-8", "surrogatepass")) > MAX_LABEL:
             raise InputError(f"species: expected at most {MAX_LABEL} bytes, got {species[:40]!r}...")
         tree = folder / "tree"
         tree.mkdir()
         known = self._known_classes(labels)
-        others = _laid_out(tree, species, files, max_bytes)
-        if others and not any(tree.iterdir()):
-            return [Taken(name, "refused", None, reason) for name, reason in others]
-        rows, outside, has_table = _rows_of(tree, on_note)
+        unusable = _lay_out(tree, species, files, max_bytes)
+        if unusable and not any(tree.iterdir()):
+            return [UploadOutcome(name, "rejected", None, reason) for name, reason in unusable]
+        rows, outside, has_table = _read_rows(tree, on_note)
         if not has_table and not species:
-            rows = [_labelled_by_file(row, tree, known, is_new=is_new) for row in rows]
+            rows = [_label_by_file_name(row, tree, known, is_new=is_new) for row in rows]
         complete = table_of(rows, tree, n_workers=1).rows
         named = tuple(replace(row, recording_id=_given_path(tree, tree / row.path)) for row in complete)
         for note in notes_of_sound(RecordingsTable(tree, named)):
             on_note(note)
-        found, conflicts = _without_conflicts(tree, complete, known)
-        refused = [Taken(name, "refused", None, reason) for name, reason in (*conflicts, *others, *outside)]
-        return [*(self._store_row(tree, row, known, is_new=is_new) for row in found), *refused]
+        usable, conflicts = _drop_conflicts(tree, complete, known)
+        rejected = [UploadOutcome(name, "rejected", None, reason) for name, reason in (*conflicts, *unusable, *outside)]
+        return [*(self._store_row(tree, row, known, is_new=is_new) for row in usable), *rejected]
 
     def _known_classes(self, labels: Sequence[Label]) -> KnownClasses:
-        """Return `labels` and the classes that have training data already."""
-        names = Lesson.scientific_name, Lesson.common_name
+        """Return `labels` and the classes that have training data."""
+        names = LabeledRecording.scientific_name, LabeledRecording.common_name
         with self._database.read() as session:
             rows = session.execute(select(*names).distinct().order_by(*names)).all()
-        taught = (Label(scientific, common or scientific) for scientific, common in rows if scientific)
-        return KnownClasses([*labels, *taught])
+        trained = (Label(scientific, common or scientific) for scientific, common in rows if scientific)
+        return KnownClasses([*labels, *trained])
 
-    def _store_row(self, tree: Path, row: RecordingRow, known: KnownClasses, *, is_new: bool) -> Taken:
+    def _store_row(self, tree: Path, row: RecordingRow, known: KnownClasses, *, is_new: bool) -> UploadOutcome:
         path = tree / row.path
         name = _given_path(tree, path)
         try:
-            label, absent = _labels_of(row, known, is_new=is_new)
+            label, absent = _parse_labels(row, known, is_new=is_new)
             self._limits.check(n_channels=row.n_channels or 0, rate_hz=row.rate_hz or 0, duration_s=row.duration_s)
         except UnknownClassError as error:
-            return Taken(name, "refused", None, str(error), error.suggestions)
+            return UploadOutcome(name, "rejected", None, str(error), error.suggestions)
         except (InputError, AudioTooLargeError) as error:
-            return Taken(name, "refused", None, str(error))
+            return UploadOutcome(name, "rejected", None, str(error))
         sha256 = self._files.put(path)
-        lesson = Lesson(
+        labeled = LabeledRecording(
             sha256=sha256,
             name=_given_name(row.path),
             n_bytes=path.stat().st_size,
@@ -236,20 +251,21 @@ class Lessons:
             group=sha256,
             source="upload",
         )
-        shown = "no species" if label is None else label.common_name
+        species = "no species" if label is None else label.common_name
         reason = None if absent is None else f"it is without {absent.common_name}"
-        with self._database.write(about=sha256) as session:
+        is_same_upload = LabeledRecording.sha256 == sha256, LabeledRecording.source == "upload"
+        with self._database.write(lock_key=sha256) as session:
             self._files.ensure(sha256, path)
-            earlier = session.scalar(select(Lesson).where(Lesson.sha256 == sha256, Lesson.source == "upload"))
+            earlier = session.scalar(select(LabeledRecording).where(*is_same_upload))
             if earlier is None:
-                session.add(lesson)
-                return Taken(name, "taken", shown, reason)
-            if (earlier.scientific_name, earlier.absent) == (lesson.scientific_name, lesson.absent):
-                return Taken(name, "known", shown, "the same sound was sent before")
+                session.add(labeled)
+                return UploadOutcome(name, "accepted", species, reason)
+            if (earlier.scientific_name, earlier.absent) == (labeled.scientific_name, labeled.absent):
+                return UploadOutcome(name, "duplicate", species, "the same audio was uploaded before")
             before = earlier.common_name or "no species"
-            earlier.scientific_name, earlier.common_name = lesson.scientific_name, lesson.common_name
-            earlier.absent = lesson.absent
-            return Taken(name, "taken", shown, f"it was labelled {before} before")
+            earlier.scientific_name, earlier.common_name = labeled.scientific_name, labeled.common_name
+            earlier.absent = labeled.absent
+            return UploadOutcome(name, "accepted", species, f"it was labeled {before} before")
 
     # ------------------------------------------------------------------ reviews
 
@@ -262,206 +278,206 @@ class Lessons:
         *,
         new_class: bool = False,
     ) -> Review:
-        """Write down what a person says of a detection, and make a lesson of it; it replaces an earlier word.
+        """Store the review of a detection and cut its clip as training data; an earlier review is replaced.
 
         Raises:
-            NotFoundError: no such detection.
-            UnknownClassError: `species` is neither one of `labels` nor taught before, and no `new_class`.
-            InputError: "other" and no species.
+            NotKnown: there is no such detection.
+            UnknownClass: `species` is neither one of `labels` nor has training data, and `new_class` is False.
+            InputError: "other" without a species, or another verdict with one.
         """
         if (verdict == "other") != bool(species):
             raise InputError("expected a species where the verdict is 'other', and only there.")
         other = None
         if species is not None:
-            other = class_of(parse_species(species), self._known_classes(labels), is_new=new_class)
+            other = resolve_class(parse_species(species), self._known_classes(labels), is_new=new_class)
         with self._database.read() as session:
-            row, recording = _detection(session, detection_id)
+            row, recording = _get_detection(session, detection_id)
         review = Review(
             detection=row.id,
             verdict=verdict,
             scientific_name=None if other is None else other.scientific_name,
             common_name=None if other is None else other.common_name,
         )
-        heard = other or Label(row.scientific_name, row.common_name)
-        lesson = Lesson(
+        label = other or Label(row.scientific_name, row.common_name)
+        labeled = LabeledRecording(
             name=f"{recording.name[:200]} {row.start_s:.1f} s",
-            duration_s=min(row.end_s - row.start_s, MAX_STRETCH_S),
-            rate_hz=LESSON_RATE_HZ,
-            scientific_name=None if verdict == "wrong" else heard.scientific_name,
-            common_name=None if verdict == "wrong" else heard.common_name,
+            duration_s=min(row.end_s - row.start_s, MAX_CLIP_S),
+            rate_hz=CLIP_RATE_HZ,
+            scientific_name=None if verdict == "wrong" else label.scientific_name,
+            common_name=None if verdict == "wrong" else label.common_name,
             absent=None if verdict == "right" else row.scientific_name,
             group=row.recording,
             source="review",
             detection=row.id,
         )
-        with self._cut(row) as path:
-            lesson.sha256, lesson.n_bytes = self._files.put(path), path.stat().st_size
-            with self._database.write(about=lesson.sha256) as session:
-                self._files.ensure(lesson.sha256, path)
-                if session.get(DetectionRow, detection_id, with_for_update=True) is None:  # one word at a time
+        with self._cut_clip(row) as path:
+            labeled.sha256, labeled.n_bytes = self._files.put(path), path.stat().st_size
+            with self._database.write(lock_key=labeled.sha256) as session:
+                self._files.ensure(labeled.sha256, path)
+                if session.get(DetectionRow, detection_id, with_for_update=True) is None:  # one review at a time
                     raise NotFoundError(f"there is no detection {detection_id}.")
-                _forget(session, detection_id)
-                session.add_all([review, lesson])
+                _delete_review(session, detection_id)
+                session.add_all([review, labeled])
         return review
 
-    def take_back(self, detection_id: int) -> None:
-        """Forget what was said of a detection."""
+    def delete_review(self, detection_id: int) -> None:
+        """Delete the review of a detection and its clip."""
         with self._database.read() as session:
-            sha256 = session.scalar(select(Lesson.sha256).where(Lesson.detection == detection_id))
+            sha256 = session.scalar(select(LabeledRecording.sha256).where(LabeledRecording.detection == detection_id))
         with self._database.write() as session:
-            _forget(session, detection_id)
-            is_learning = _is_learning(session)
-        if sha256 is not None and not is_learning:
-            drop_unneeded(self._database, self._files, sha256)
+            _delete_review(session, detection_id)
+            is_retraining = _is_retraining(session)
+        if sha256 is not None and not is_retraining:
+            delete_if_unreferenced(self._database, self._files, sha256)
 
     @contextmanager
-    def _cut(self, row: DetectionRow) -> Iterator[Path]:
-        """Cut the span of a detection into a sound of its own."""
-        middle_s, half_s = (row.start_s + row.end_s) / 2, min(row.end_s - row.start_s, MAX_STRETCH_S) / 2
+    def _cut_clip(self, row: DetectionRow) -> Iterator[Path]:
+        """Write the segment of a detection to a temporary file."""
+        middle_s, half_s = (row.start_s + row.end_s) / 2, min(row.end_s - row.start_s, MAX_CLIP_S) / 2
         path = self._files.local(row.recording)
         start_s, end_s = middle_s - half_s, middle_s + half_s
-        samples = read_clip(path, start_s=start_s, end_s=end_s, rate_hz=LESSON_RATE_HZ, channel=row.source)
+        samples = read_clip(path, start_s=start_s, end_s=end_s, rate_hz=CLIP_RATE_HZ, channel=row.source)
         with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch, "stretch.flac")
-            write_recording(path, samples, rate_hz=LESSON_RATE_HZ)
+            path = Path(scratch, "clip.flac")
+            write_recording(path, samples, rate_hz=CLIP_RATE_HZ)
             yield path
 
-    # ------------------------------------------------------------------ looking
+    # ------------------------------------------------------------------ queries
 
-    def balance(self) -> list[SpeciesLessons]:
+    def count_by_species(self) -> list[SpeciesCount]:
         """Return the amount of training data by species, the most first."""
-        kept_back = func.sum(case((Part.split == "test", 1), else_=0))
+        n_held_out = func.sum(case((SplitAssignment.split == "test", 1), else_=0))
         query = (
             select(
-                Lesson.scientific_name,
-                func.max(Lesson.common_name),
+                LabeledRecording.scientific_name,
+                func.max(LabeledRecording.common_name),
                 func.count(),
-                kept_back,
-                func.sum(Lesson.duration_s),
+                n_held_out,
+                func.sum(LabeledRecording.duration_s),
             )
-            .select_from(Lesson)
-            .outerjoin(Part, Part.group == Lesson.group)
-            .group_by(Lesson.scientific_name)
-            .order_by(func.count().desc(), Lesson.scientific_name)
+            .select_from(LabeledRecording)
+            .outerjoin(SplitAssignment, SplitAssignment.group == LabeledRecording.group)
+            .group_by(LabeledRecording.scientific_name)
+            .order_by(func.count().desc(), LabeledRecording.scientific_name)
         )
-        merged: dict[str | None, SpeciesLessons] = {}
+        merged: dict[str | None, SpeciesCount] = {}
         with self._database.read() as session:
-            for name, common, n, kept, duration_s in session.execute(query):
+            for name, common, n, held_out, duration_s in session.execute(query):
                 key = None if name is None else name_key(name)
-                row = SpeciesLessons(name, common or "no species, or unknown", n, kept or 0, duration_s)
-                merged[key] = merged[key].with_more(row) if key in merged else row
+                row = SpeciesCount(name, common or "no species, or unknown", n, held_out or 0, duration_s)
+                merged[key] = merged[key].add(row) if key in merged else row
         return sorted(merged.values(), key=lambda row: -row.n_recordings)
 
     def count(self) -> int:
-        """Return the number of lessons."""
+        """Return the number of labeled recordings."""
         with self._database.read() as session:
-            return session.scalar(select(func.count()).select_from(Lesson)) or 0
+            return session.scalar(select(func.count()).select_from(LabeledRecording)) or 0
 
-    # ------------------------------------------------------------------ for a retraining
+    # ------------------------------------------------------------------ retraining
 
     def snapshot(self, folder: Path) -> RecordingsTable:
-        """Write a recordings table of all lessons as they are now into `folder`; later ones do not change it."""
+        """Write all labeled recordings as a recordings table into `folder`; later uploads do not change it."""
         with self._database.read() as session:
-            lessons = list(session.scalars(select(Lesson).order_by(Lesson.id)))
-            parts = {part.group: part.split for part in session.scalars(select(Part))}
-        table = RecordingsTable(folder, tuple(self._rows(lessons, parts)))
+            labeled = list(session.scalars(select(LabeledRecording).order_by(LabeledRecording.id)))
+            splits = {each.group: each.split for each in session.scalars(select(SplitAssignment))}
+        table = RecordingsTable(folder, tuple(self._to_rows(labeled, splits)))
         write_table(table)
         return table
 
-    def _rows(self, lessons: Sequence[Lesson], parts: Mapping[str, str]) -> Iterator[RecordingRow]:
-        for lesson in lessons:
+    def _to_rows(self, labeled: Sequence[LabeledRecording], splits: Mapping[str, str]) -> Iterator[RecordingRow]:
+        for recording in labeled:
             try:
-                path = self._files.local(lesson.sha256).absolute()
+                path = self._files.local(recording.sha256).absolute()
             except NotFoundError as error:
-                LOG.error("the lesson %d is left out: %s", lesson.id, error)
+                LOG.error("the labeled recording %d is left out: %s", recording.id, error)
                 continue
             yield RecordingRow(
-                recording_id=f"{lesson.id}",
+                recording_id=f"{recording.id}",
                 path=str(path),
-                scientific_name=lesson.scientific_name,
-                common_name=lesson.common_name,
-                absent=(lesson.absent,) if lesson.absent and lesson.scientific_name is None else (),
-                kind="focal" if lesson.scientific_name else "background",
-                source=lesson.source,
-                locality=lesson.name,
-                given_group=lesson.group,
-                split=parts.get(lesson.group or ""),
-                duration_s=lesson.duration_s,
+                scientific_name=recording.scientific_name,
+                common_name=recording.common_name,
+                absent=(recording.absent,) if recording.absent and recording.scientific_name is None else (),
+                kind="focal" if recording.scientific_name else "background",
+                source=recording.source,
+                locality=recording.name,
+                given_group=recording.group,
+                split=splits.get(recording.group or ""),
+                duration_s=recording.duration_s,
             )
 
-    def adopt_parts(self, folder: Path) -> None:
-        """Remember which lessons of the table in `folder` were kept back: no later model learns from them."""
+    def save_split(self, folder: Path) -> None:
+        """Store the split of the table in `folder`, so that no later model is trained on held-out recordings."""
         rows = [row for row in read_table(folder).rows if row.split and row.given_group and row.source != GENERATED]
         with self._database.write() as session:
             for group, split in {row.given_group: row.split for row in rows}.items():
-                if session.get(Part, group) is None:
-                    session.add(Part(group=group, split=split))
+                if session.get(SplitAssignment, group) is None:
+                    session.add(SplitAssignment(group=group, split=split))
 
 
-def _laid_out(tree: Path, species: str, files: Sequence[tuple[str, Path]], max_bytes: int) -> list[tuple[str, str]]:
-    """Put files where an import finds them, and give those that cannot be used, with the reason."""
+def _lay_out(tree: Path, species: str, files: Sequence[tuple[str, Path]], max_bytes: int) -> list[tuple[str, str]]:
+    """Move files to the layout of an import, and return the unusable ones with the reason."""
     if not files:
         raise InputError("expected recordings, a zip of folders named by species, or recordings and a csv; got none.")
     has_table = any(_suffix(name) == ".csv" for name, _ in files)
-    refused, left = [], max_bytes
+    rejected, remaining_bytes = [], max_bytes
     for k, (given, path) in enumerate(files):
         suffix = _suffix(given)
         if suffix == ".zip":
-            target = tree if has_table else tree / f"{ZIP}{k}"
-            unpack(path, target, max_bytes=left)
-            left -= sum(found.stat().st_size for found in target.rglob("*") if found.is_file())
+            folder = tree if has_table else tree / f"{ZIP}{k}"
+            unpack(path, folder, max_bytes=remaining_bytes)
+            remaining_bytes -= sum(each.stat().st_size for each in folder.rglob("*") if each.is_file())
             path.unlink()
         elif suffix == ".csv" and (tree / KNOWN_TABLES[-1]).exists():
-            refused.append((_sent_path(given), "only one csv can say which species the recordings are of"))
+            rejected.append((_sent_path(given), "only one csv can say which species the recordings are of"))
         elif suffix == ".csv":
             shutil.move(path, tree / KNOWN_TABLES[-1])
         elif suffix and suffix not in SUFFIXES:
-            refused.append((_sent_path(given), f"files that end in {suffix[:20]} are no recordings"))
+            rejected.append((_sent_path(given), f"files that end in {suffix[:20]} are no recordings"))
         else:
             parts = _safe_parts(given)
-            folder = tree / OF_FIELD / _safe_parts(species)[-1] if species else tree.joinpath(*parts[:-1])
+            folder = tree / FIELD_FOLDER / _safe_parts(species)[-1] if species else tree.joinpath(*parts[:-1])
             # Two files of one name are two recordings.
-            target = tree.joinpath(*parts) if has_table else folder / f"{k}{SEPARATOR}{parts[-1]}"
-            target = target if suffix else target.with_name(f"{target.name}.wav")
-            if target.exists():
-                refused.append((_sent_path(given), "another file of this name came before it"))
+            out_path = tree.joinpath(*parts) if has_table else folder / f"{k}{SEPARATOR}{parts[-1]}"
+            out_path = out_path if suffix else out_path.with_name(f"{out_path.name}.wav")
+            if out_path.exists():
+                rejected.append((_sent_path(given), "another file of this name came before it"))
                 continue
             try:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.move(path, target)
+                out_path.parent.mkdir(parents=True, exist_ok=True)
+                shutil.move(path, out_path)
             except OSError as error:
-                refused.append((_sent_path(given), f"it cannot be stored under this name ({error.strerror})"))
-    return refused
+                rejected.append((_sent_path(given), f"it cannot be stored under this name ({error.strerror})"))
+    return rejected
 
 
-def _rows_of(tree: Path, on_note: OnNote) -> tuple[list[RecordingRow], list[tuple[str, str]], bool]:
-    """Return the recordings of a tree with their labels, what is not used and why, and if a csv has the labels.
+def _read_rows(tree: Path, on_note: OnNote) -> tuple[list[RecordingRow], list[tuple[str, str]], bool]:
+    """Return the labeled recordings of a tree, the unused files with the reason, and True if a csv has the labels.
 
-    A csv that was sent beside the recordings has to be readable; one in a zip may be about something else.
+    A csv that was uploaded with the recordings must be readable; one in a zip may have another purpose.
     """
-    sent = next((tree / name for name in KNOWN_TABLES if (tree / name).is_file()), None)
-    packed = _packed_table(tree) if sent is None else None
-    table = sent or packed
+    uploaded = next((tree / name for name in KNOWN_TABLES if (tree / name).is_file()), None)
+    packed = _packed_table(tree) if uploaded is None else None
+    table = uploaded or packed
     try:
         rows, unused = _rows_of_folders(tree) if table is None else _rows_of_table(tree, table, on_note)
     except InputError as error:
-        if table is None or table is sent:
+        if table is None or table is uploaded:
             raise
         rows, _ = _rows_of_folders(tree)
         unused = [(table.name, f"it does not say which species the recordings are of: {error}")]
         table = None
-    return rows, [*unused, *_left_out(tree, rows, sent or packed)], table is not None
+    return rows, [*unused, *_find_unused(tree, rows, uploaded or packed)], table is not None
 
 
 def _packed_table(tree: Path) -> Path | None:
-    """Return the csv in a zip that may have the labels: the only one, or the only one of a usual name."""
+    """Return the csv of labels in a zip: the only one, or the only one with a usual name."""
     tables = sorted(path for path in tree.rglob("*") if path.suffix.lower() == ".csv" and path.is_file())
     usual = [path for path in tables if path.name.lower() in KNOWN_TABLES]
     candidates = usual or tables
     return candidates[0] if len(candidates) == 1 else None
 
 
-def _left_out(tree: Path, rows: Sequence[RecordingRow], table: Path | None) -> Iterator[tuple[str, str]]:
+def _find_unused(tree: Path, rows: Sequence[RecordingRow], table: Path | None) -> Iterator[tuple[str, str]]:
     """Yield the recordings, tables and zips of a tree that are not used, each with the reason."""
     used = {(tree / row.path).resolve() for row in rows}
     for path in sorted(path for path in tree.rglob("*") if path.is_file() and path != table):
@@ -475,39 +491,39 @@ def _left_out(tree: Path, rows: Sequence[RecordingRow], table: Path | None) -> I
 
 
 def _given_path(tree: Path, path: Path) -> str:
-    """Return the path of a file as its sender sees it: in the folders of a zip or of its name."""
+    """Return the client's path of a file: in the folders of a zip or of its name."""
     folders = path.relative_to(tree).parts[:-1]
-    own = () if OF_FIELD in folders[:1] else folders[1:] if folders and folders[0].startswith(ZIP) else folders
+    own = () if FIELD_FOLDER in folders[:1] else folders[1:] if folders and folders[0].startswith(ZIP) else folders
     return "/".join((*own, _given_name(path.name)))
 
 
-def _without_conflicts(
+def _drop_conflicts(
     tree: Path, rows: Sequence[RecordingRow], known: KnownClasses
 ) -> tuple[list[RecordingRow], list[tuple[str, str]]]:
-    """Return the rows of which no other has the same sound under another label, and the others with the reason."""
-    same: dict[str, list[RecordingRow]] = {}
+    """Return the rows whose audio has one label, and the others with the reason."""
+    by_content: dict[str, list[RecordingRow]] = {}
     for row in rows:
         path = tree / row.path
-        same.setdefault(file_sha256(path) if os.path.isfile(path) else row.path, []).append(row)
-    kept, conflicts = [], []
-    for copies in same.values():
+        by_content.setdefault(file_sha256(path) if os.path.isfile(path) else row.path, []).append(row)
+    usable, conflicts = [], []
+    for copies in by_content.values():
         if len({_label_key(row, known) for row in copies}) == 1:
-            kept += copies
+            usable += copies
             continue
-        said = ", ".join(
+        labels = ", ".join(
             f"{_given_path(tree, tree / row.path)} as {row.common_name or row.scientific_name or 'no species'}"
             for row in copies
         )
-        reason = f"the same sound has several labels: {said}. None is taken; send it once, with the right one"
+        reason = f"the same audio has several labels: {labels}. None was accepted; send it once, with the right one"
         conflicts += [(_given_path(tree, tree / row.path), reason) for row in copies]
-    return kept, conflicts
+    return usable, conflicts
 
 
 def _label_key(row: RecordingRow, known: KnownClasses) -> tuple[str, ...]:
-    """Return what two rows of one label have in common."""
+    """Return a key that is equal for rows of one label."""
     name = row.scientific_name or ""
-    found = known.find(Label(name, row.common_name or name)) if name else None
-    return row.kind, name_key(name if found is None else found.scientific_name), *row.absent, *row.secondary
+    label = known.find(Label(name, row.common_name or name)) if name else None
+    return row.kind, name_key(name if label is None else label.scientific_name), *row.absent, *row.secondary
 
 
 def _rows_of_folders(tree: Path) -> tuple[list[RecordingRow], list[tuple[str, str]]]:
@@ -518,7 +534,7 @@ def _rows_of_folders(tree: Path) -> tuple[list[RecordingRow], list[tuple[str, st
 
 
 def _rows_of_table(tree: Path, table: Path, on_note: OnNote) -> tuple[list[RecordingRow], list[tuple[str, str]]]:
-    """Return the recordings that a csv names, and its names that lead elsewhere."""
+    """Return the uploaded recordings that a csv names, and its other names with the reason."""
     try:
         # Paths in it may begin in its own folder, or in one above it in the zip.
         folders = [folder for folder in table.parents if folder.is_relative_to(tree)]
@@ -550,10 +566,10 @@ def _rows_of_table(tree: Path, table: Path, on_note: OnNote) -> tuple[list[Recor
     return inside, outside
 
 
-def _labelled_by_file(row: RecordingRow, root: Path, known: KnownClasses, *, is_new: bool) -> RecordingRow:
-    """Return the row with the known class that its file's name has in it, where its folder names none.
+def _label_by_file_name(row: RecordingRow, root: Path, known: KnownClasses, *, is_new: bool) -> RecordingRow:
+    """Return the row with the known class in the name of its file, if its folder names none.
 
-    If `is_new`, every folder's name is a label, except those of `root` and of zips themselves.
+    If `is_new`, the name of every folder is a label, except those of `root` and of zips.
     """
     review = review_of_folders(Path(row.path).parts[:-1])
     if row.kind == "background" or row.secondary or (review is not None and review[1] == "undecided"):
@@ -563,22 +579,22 @@ def _labelled_by_file(row: RecordingRow, root: Path, known: KnownClasses, *, is_
     scientific, common = row.scientific_name or "", row.common_name or ""
     if has_folder and (is_new or known.find(Label(scientific, common)) is not None):
         return row
-    found = find_class_of_file(Path(_given_name(row.path)).stem, known)
-    if found is not None:
-        labels = {"scientific_name": found.scientific_name, "common_name": found.common_name, "kind": "focal"}
+    label = find_class_of_file(Path(_given_name(row.path)).stem, known)
+    if label is not None:
+        labels = {"scientific_name": label.scientific_name, "common_name": label.common_name, "kind": "focal"}
         reviewed = labels if review is None else apply_review(labels, review[1])
         return replace(row, **{"scientific_name": None, "common_name": None, **reviewed})
     return row if has_folder else replace(row, scientific_name=None, common_name=None, kind="soundscape")
 
 
 def _given_name(path: str) -> str:
-    """Return the name that the sender gave to a file that was laid out at `path`."""
+    """Return the client's name of the file at `path`."""
     name = base_name(path)
     return name.partition(SEPARATOR)[2] or name
 
 
 def _safe_parts(given: str) -> list[str]:
-    """Split a name that a stranger gave into parts that every file system takes."""
+    """Split a client's file name into parts that are valid on every file system."""
     parts = (re.sub(r'[<>:"|?*\x00-\x1f]', " ", part).strip(" .") for part in re.split(r"[/\\]", given))
     return [part.encode("utf-8", "ignore")[:MAX_LABEL].decode("utf-8", "ignore") for part in parts if part] or [
         "unnamed"
@@ -586,7 +602,7 @@ def _safe_parts(given: str) -> list[str]:
 
 
 def _sent_path(given: str) -> str:
-    """Return a name that a stranger gave, as it is written in a reply."""
+    """Return a client's file name for a reply."""
     return "/".join(_safe_parts(given))
 
 
@@ -594,46 +610,46 @@ def _suffix(given: str) -> str:
     return PurePosixPath(given.lower()).suffix
 
 
-def _labels_of(row: RecordingRow, known: KnownClasses, *, is_new: bool) -> tuple[Label | None, Label | None]:
-    """Return the species of a recording, or None, and the one that is known not to be in it, or None.
+def _parse_labels(row: RecordingRow, known: KnownClasses, *, is_new: bool) -> tuple[Label | None, Label | None]:
+    """Return the species of a recording and the species that is absent from it; either may be None.
 
     Raises:
-        UnknownClassError: no class has its label; see `class_of`.
-        InputError: it cannot be learned from.
+        UnknownClass: no class has its label; see `resolve_class`.
+        InputError: it cannot be used for training.
     """
     unopened = [problem for problem in row.problems if problem in (MISSING, UNREADABLE)]
     if unopened:
-        raise InputError(f"it is {unopened[0]}: it cannot be opened as sound")
+        raise InputError(f"it is {unopened[0]}: it cannot be opened as audio")
     if row.duration_s == 0:
-        raise InputError("there is no sound in it")
+        raise InputError("it contains no audio")
     if row.secondary:
-        raise InputError("it is of several species: send a recording of one, or review what is heard in it")
+        raise InputError("it has several species: send a recording of one, or review its detections")
     if row.scientific_name is not None:
         common_name = None if row.common_name == row.scientific_name else row.common_name
-        return class_of(parse_species(row.scientific_name, common_name), known, is_new=is_new), None
+        return resolve_class(parse_species(row.scientific_name, common_name), known, is_new=is_new), None
     if row.kind != "background":
         raise InputError(NO_SPECIES)
-    return None, class_of(parse_species(row.absent[0]), known, is_new=is_new) if row.absent else None
+    return None, resolve_class(parse_species(row.absent[0]), known, is_new=is_new) if row.absent else None
 
 
-def _detection(session: Session, detection_id: int) -> tuple[DetectionRow, Recording]:
+def _get_detection(session: Session, detection_id: int) -> tuple[DetectionRow, Recording]:
     row = session.get(DetectionRow, detection_id)
     if row is None:
         raise NotFoundError(f"there is no detection {detection_id}.")
     return row, session.get_one(Recording, row.recording)
 
 
-def _is_learning(session: Session) -> bool:
-    """Return True while a retraining is under way: it has a list of lessons as they were, and needs their sounds."""
+def _is_retraining(session: Session) -> bool:
+    """Return True while a retraining is queued or running: its snapshot refers to stored files."""
     active = and_(Job.kind == "retrain", Job.status.in_(ACTIVE_STATUSES))
     return bool(session.scalar(select(exists().where(active))))
 
 
-def _forget(session: Session, detection_id: int) -> None:
+def _delete_review(session: Session, detection_id: int) -> None:
     session.execute(delete(Review).where(Review.detection == detection_id))
-    session.execute(delete(Lesson).where(Lesson.detection == detection_id))
+    session.execute(delete(LabeledRecording).where(LabeledRecording.detection == detection_id))
 
 
-def lesson_fields(lessons: SpeciesLessons) -> dict[str, Any]:
-    """For JSON."""
-    return {**vars(lessons), "duration_s": round(lessons.duration_s, 3)}
+def species_count_fields(count: SpeciesCount) -> dict[str, Any]:
+    """Return the fields of a count for JSON."""
+    return {**vars(count), "duration_s": round(count.duration_s, 3)}

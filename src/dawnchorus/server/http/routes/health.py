@@ -4,35 +4,35 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from dawnchorus.server.http.auth import needs
-from dawnchorus.server.http.dependencies import ServiceOf
-from dawnchorus.server.http.routes.replies import problems
+from dawnchorus.server.http.auth import require_role
+from dawnchorus.server.http.dependencies import ServiceDependency
+from dawnchorus.server.http.routes.replies import error_responses
 from dawnchorus.server.settings import Role
 from dawnchorus.server.state.tables import ACTIVE_STATUSES
 
 router = APIRouter(tags=["health"])
 
 
-@router.get("/api/v1/health/live", dependencies=[needs(Role.OPEN)], responses=problems())
+@router.get("/api/v1/health/live", dependencies=[require_role(Role.PUBLIC)], responses=error_responses())
 async def live() -> dict[str, str]:
     """Return 200 while the process answers."""
     return {"status": "live"}
 
 
-@router.get("/api/v1/health/ready", dependencies=[needs(Role.OPEN)], responses=problems(503))
-async def ready(service: ServiceOf) -> dict[str, str]:
-    """Return 200 while the model is loaded and the server is not about to end."""
+@router.get("/api/v1/health/ready", dependencies=[require_role(Role.PUBLIC)], responses=error_responses(503))
+async def ready(service: ServiceDependency) -> dict[str, str]:
+    """Return 200 while the model is loaded and the server is not shutting down."""
     service.check_ready()
-    return {"status": "ready", "bundle_id": service.lanes.bundle.id}
+    return {"status": "ready", "bundle_id": service.pool.bundle.id}
 
 
-@router.get("/metrics", dependencies=[needs(Role.IDENTIFY)], include_in_schema=False)
-def prometheus(service: ServiceOf) -> Response:
-    """For Prometheus."""
-    meters = service.meters
-    meters.waiting.set(service.lanes.n_waiting)
-    for status, n in service.jobs.counts(ACTIVE_STATUSES).items():
-        meters.jobs.labels(status).set(n)
-    meters.model.clear()
-    meters.model.labels(service.lanes.bundle.id).set(1)
-    return Response(meters.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
+@router.get("/metrics", dependencies=[require_role(Role.IDENTIFY)], include_in_schema=False)
+def prometheus(service: ServiceDependency) -> Response:
+    """Return the metrics for Prometheus."""
+    metrics = service.metrics
+    metrics.waiting.set(service.pool.n_waiting)
+    for status, n in service.jobs.count_by_status(ACTIVE_STATUSES).items():
+        metrics.jobs.labels(status).set(n)
+    metrics.model.clear()
+    metrics.model.labels(service.pool.bundle.id).set(1)
+    return Response(metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -1,4 +1,4 @@
-"""Identifying over HTTP: what the command line does, with the same rows."""
+"""Identification over HTTP, with the same rows as on the command line."""
 
 from __future__ import annotations
 
@@ -17,51 +17,53 @@ from dawnchorus.formats.fields import fields_of
 from dawnchorus.formats.registry import TableFormat, table_format
 from dawnchorus.identification.options import DEFAULT_MIN_SCORE, DEFAULT_RANGE_THRESHOLD, Options
 from dawnchorus.identification.result import provenance_of
-from dawnchorus.server.http.auth import needs
-from dawnchorus.server.http.dependencies import ServiceOf, receive_recording
+from dawnchorus.server.http.auth import require_role
+from dawnchorus.server.http.dependencies import ServiceDependency, receive_recording
 from dawnchorus.server.http.parameters import RequestParameters, merge_fields
-from dawnchorus.server.http.routes.replies import job_fields, problems
-from dawnchorus.server.scheduling import Recognition
+from dawnchorus.server.http.routes.replies import error_responses, job_fields
+from dawnchorus.server.scheduling import IdentifyResult
 from dawnchorus.server.service import Service
 from dawnchorus.server.settings import Role
-from dawnchorus.server.state.retention import drop_unneeded
+from dawnchorus.server.state.retention import delete_if_unreferenced
 from dawnchorus.server.state.tables import Job
 from dawnchorus.types import ChannelOption
 
 SCHEMA = 1
 
 LONG_S = 600.0
-"""A longer recording becomes a job, where nobody says otherwise."""
+"""Length from which a recording becomes a job by default."""
 
 MIN_SCORE, MAX_TOP = 0.01, 100
-"""Below this score, nearly every class of a model is heard in every window: so many rows are asked for by `top`."""
+"""Minimum score of a request without `top`, and maximum `top` below it: lower scores return most classes per window."""
 
 router = APIRouter(prefix="/api/v1", tags=["identify"])
 
 
 class IdentifyRequest(RequestParameters):
-    """Parameters of a recording's identification, and of its reply."""
+    """Parameters of the identification of a recording."""
 
     min_score: float = Field(default=DEFAULT_MIN_SCORE, ge=0, le=1)
-    overlap: float = Field(default=0.0, ge=0, le=120, description="Seconds shared by neighbouring windows.")
+    overlap: float = Field(default=0.0, ge=0, le=120, description="Seconds shared by neighboring windows.")
     top: int | None = Field(default=None, ge=1, le=100_000)
     channel: ChannelOption = Field(
         default="mean", description="Of several: the mean, the first, the second, the clearest, or each by itself."
     )
-    merge: bool = Field(default=False, description="Join neighbouring windows into events.")
+    merge: bool = Field(default=False, description="Merge neighboring windows into events.")
     lat: float | None = Field(default=None, ge=-90, le=90)
     lon: float | None = Field(default=None, ge=-180, le=180)
     week: int | None = Field(default=None, ge=1, le=48)
     range_threshold: float = Field(default=DEFAULT_RANGE_THRESHOLD, ge=0, le=1)
-    format: str = Field(default="json", description="json, or the name of a table's format.")
-    keep: bool = Field(default=False, description="Keep the sound and what is heard for the history.")
-    background: bool | None = Field(default=None, description="A job; else only if it is longer than ten minutes.")
+    format: str = Field(default="json", description="json, or the name of a table format.")
+    store: bool = Field(default=False, description="Store the audio and the detections for the history.")
+    background: bool | None = Field(
+        default=None, description="Run as a job; by default if it is longer than ten minutes."
+    )
 
     def options(self) -> Options:
         """Return the options of the run.
 
         Raises:
-            InputError: nearly every class of a model is asked for, or half of a place.
+            InputError: a low min_score without `top`, or only one of `lat` and `lon`.
         """
         if self.min_score < MIN_SCORE and (self.top is None or self.top > MAX_TOP):
             raise InputError(f"expected a min_score of {MIN_SCORE:g} or more, or top={MAX_TOP} or less, got neither.")
@@ -117,71 +119,73 @@ _REPLY = {
 
 @router.post(
     "/identify",
-    dependencies=[needs(Role.IDENTIFY)],
+    dependencies=[require_role(Role.IDENTIFY)],
     response_class=Response,
     responses={
         200: {"content": {"application/json": {"schema": _REPLY}, "application/octet-stream": {}}},
         202: {"description": "A job", "content": {"application/json": {}}},
-        **problems(408, 413, 503, 507),
+        **error_responses(408, 413, 503, 507),
     },
     openapi_extra=_BODY,
 )
-async def identify(request: Request, service: ServiceOf, query: Annotated[IdentifyRequest, Query()]) -> Response:
+async def identify(
+    request: Request, service: ServiceDependency, query: Annotated[IdentifyRequest, Query()]
+) -> Response:
     """Identify a recording (multipart field `audio`, or the body); a long one becomes a job.
 
-    The parameters may also come as fields of the form. What a job finds is kept, and is at
+    The parameters may also be fields of the form. The detections of a job are stored; they are at
     /api/v1/recordings/{sha256}/detections when it is done.
     """
     async with receive_recording(service, request, bypass_queue_limit=bool(query.background)) as (path, name):
-        asked = merge_fields(query, request.state.texts)
-        wanted = None if asked.format == "json" else table_format(asked.format)
-        options = asked.options()
-        if asked.background or (asked.background is None and await is_long(service, path, asked.channel)):
-            job = await asyncio.to_thread(queued, service, path, name, options)
+        merged = merge_fields(query, request.state.texts)
+        output_format = None if merged.format == "json" else table_format(merged.format)
+        options = merged.options()
+        if merged.background or (merged.background is None and await is_long(service, path, merged.channel)):
+            job = await asyncio.to_thread(enqueue, service, path, name, options)
             return JSONResponse(job_fields(job), 202, {"Location": f"/api/v1/jobs/{job.id}"})
-        found = await service.recognised(path, options, name)
-        best = max(found.table.detections, key=lambda d: d.score, default=None)
-        if asked.keep:
-            await asyncio.to_thread(service.history.keep, found, path, name)
+        result = await service.identify(path, options, name)
+        best = max(result.table.detections, key=lambda d: d.score, default=None)
+        if merged.store:
+            await asyncio.to_thread(service.detections.store, result, path, name)
         else:
-            service.history.count(found, best)
-    return await asyncio.to_thread(_reply, found, name, options, wanted)
+            service.detections.count(result, best)
+    return await asyncio.to_thread(_build_response, result, name, options, output_format)
 
 
 async def is_long(service: Service, path: Path, channel: ChannelOption = "mean") -> bool:
-    """Return True if a recording takes longer than somebody waits.
+    """Return True if a recording takes too long for a synchronous response.
 
     Raises:
-        AudioError: it cannot be opened, or is too much.
+        AudioError: it cannot be opened, or exceeds the limits.
     """
-    info = await service.probed(path)
+    info = await service.probe(path)
     return (info.duration_s or 0.0) * (info.n_channels if channel == "each" else 1) > LONG_S
 
 
-def queued(service: Service, path: Path, name: str, options: Options) -> Job:
-    """Add a job that identifies a recording, whose sound is kept.
+def enqueue(service: Service, path: Path, name: str, options: Options) -> Job:
+    """Store a recording and add a job that identifies it.
 
     Raises:
-        BusyError: too many wait.
-        OutputError: no space.
+        Busy: the queue is full.
+        OutputError: there is no space.
     """
     files, sha256 = service.files, service.files.put(path)
     given = {name: value for name, value in asdict(options).items() if value != getattr(Options(), name)}
     parameters = {"sha256": sha256, "name": name, "options": given}
     try:
-        return service.jobs.add("identify", parameters, about=sha256, ready=lambda: files.ensure(sha256, path))
+        return service.jobs.add("identify", parameters, lock_key=sha256, prepare=lambda: files.ensure(sha256, path))
     except BusyError:
-        drop_unneeded(service.database, files, sha256)
+        delete_if_unreferenced(service.database, files, sha256)
         raise
 
 
-def _reply(found: Recognition, name: str, options: Options, wanted: TableFormat | None) -> Response:
-    table = replace(found.table, recording=name)
-    has_place = any(row.in_range is not None for row in table.detections)
-    provenance = provenance_of(found.bundle, options, range_filter=has_place)
-    if wanted is not None:
+def _build_response(result: IdentifyResult, name: str, options: Options, output_format: TableFormat | None) -> Response:
+    table = replace(result.table, recording=name)
+    has_location = any(row.in_range is not None for row in table.detections)
+    provenance = provenance_of(result.bundle, options, range_filter=has_location)
+    if output_format is not None:
         stream = io.BytesIO()
-        wanted.write(stream, [table], provenance)
+        output_format.write(stream, [table], provenance)
         return Response(stream.getvalue(), media_type="application/octet-stream")
     rows = [
         {
@@ -192,6 +196,6 @@ def _reply(found: Recognition, name: str, options: Options, wanted: TableFormat 
         }
         for row in table.detections
     ]
-    about: dict[str, Any] = {"schema": SCHEMA, "recording": name, "duration_s": table.duration_s}
-    said = {"warnings": list(found.warnings), "notes": list(found.notes)}
-    return JSONResponse({**about, "bundle_id": found.bundle.id, **said, "detections": rows})
+    header: dict[str, Any] = {"schema": SCHEMA, "recording": name, "duration_s": table.duration_s}
+    texts = {"warnings": list(result.warnings), "notes": list(result.notes)}
+    return JSONResponse({**header, "bundle_id": result.bundle.id, **texts, "detections": rows})

@@ -1,6 +1,6 @@
 """The Open Inference Protocol, version 2 (KServe, Triton, MLServer): windows in, scores out.
 
-The model has the bundle's name, its version is the bundle's id; only the one that serves can be asked. Data travels as
+The model has the bundle's name, and its version is the bundle's id; only the active model is offered. Data are sent as
 JSON; https://github.com/kserve/open-inference-protocol has the shapes.
 """
 
@@ -17,18 +17,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from dawnchorus import __version__
 from dawnchorus.errors import InputError, NotFoundError
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.server.http.auth import needs
-from dawnchorus.server.http.dependencies import ServiceOf
+from dawnchorus.server.http.auth import require_role
+from dawnchorus.server.http.dependencies import ServiceDependency
 from dawnchorus.server.http.json_bodies import parse_json
-from dawnchorus.server.http.routes.replies import problems
-from dawnchorus.server.http.uploads import received_body
+from dawnchorus.server.http.routes.replies import error_responses
+from dawnchorus.server.http.uploads import receive_body
 from dawnchorus.server.settings import Role
 
 MAX_WINDOWS, MAX_BODY = 8, 32 << 20
-"""Numbers as text are large, and take a while to read."""
+"""Maximum number of windows, and size of a body in bytes: numbers as text are large and slow to parse."""
 
 MAX_OTHER_VALUES = 1000
-"""In a question, besides the samples: text takes many times its size as values, so they are counted before."""
+"""Maximum number of values in a body besides the samples, checked before parsing, which takes many times its size."""
 
 INPUT, OUTPUT = "waveform", "scores"
 
@@ -37,7 +37,7 @@ router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
 
 class Tensor(BaseModel):
-    """One input."""
+    """An input tensor."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -46,11 +46,11 @@ class Tensor(BaseModel):
     datatype: str
     data: list[Any]
     parameters: dict[str, Any] = {}
-    """Of the protocol's extensions, of which there are none here."""
+    """Parameters of protocol extensions; none is supported."""
 
 
 class RequestedOutput(BaseModel):
-    """One output that the client wants."""
+    """A requested output."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -58,7 +58,7 @@ class RequestedOutput(BaseModel):
     parameters: dict[str, Any] = {}
 
 
-class Question(BaseModel):
+class InferenceRequest(BaseModel):
     """A request for inference."""
 
     model_config = ConfigDict(extra="forbid")
@@ -69,30 +69,32 @@ class Question(BaseModel):
     outputs: list[RequestedOutput] = Field(default=[], max_length=1)
 
 
-@router.get("", dependencies=[needs(Role.IDENTIFY)], responses=problems())
+@router.get("", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 async def server() -> dict[str, Any]:
     """Return name and version of the server."""
     return {"name": "dawnchorus", "version": __version__, "extensions": []}
 
 
-@router.get("/health/live", dependencies=[needs(Role.OPEN)], responses=problems())
+@router.get("/health/live", dependencies=[require_role(Role.PUBLIC)], responses=error_responses())
 async def live() -> dict[str, bool]:
     """Return 200 while the process answers."""
     return {"live": True}
 
 
-@router.get("/health/ready", dependencies=[needs(Role.OPEN)], responses=problems(503))
-async def ready(service: ServiceOf) -> dict[str, bool]:
-    """Return 200 while the model is loaded and the server is not about to end."""
+@router.get("/health/ready", dependencies=[require_role(Role.PUBLIC)], responses=error_responses(503))
+async def ready(service: ServiceDependency) -> dict[str, bool]:
+    """Return 200 while the model is loaded and the server is not shutting down."""
     service.check_ready()
     return {"ready": True}
 
 
-@router.get("/models/{name}", dependencies=[needs(Role.IDENTIFY)], responses=problems(404))
-@router.get("/models/{name}/versions/{version}", dependencies=[needs(Role.IDENTIFY)], responses=problems(404))
-async def model(service: ServiceOf, name: str, version: str | None = None) -> dict[str, Any]:
+@router.get("/models/{name}", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses(404))
+@router.get(
+    "/models/{name}/versions/{version}", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses(404)
+)
+async def model(service: ServiceDependency, name: str, version: str | None = None) -> dict[str, Any]:
     """Return the model's inputs and outputs."""
-    bundle = _asked(service.lanes.bundle, name, version)
+    bundle = _check_model(service.pool.bundle, name, version)
     return {
         "name": bundle.info.name,
         "versions": [bundle.id],
@@ -102,39 +104,44 @@ async def model(service: ServiceOf, name: str, version: str | None = None) -> di
     }
 
 
-@router.get("/models/{name}/ready", dependencies=[needs(Role.IDENTIFY)], responses=problems(404, 503))
+@router.get("/models/{name}/ready", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses(404, 503))
 @router.get(
-    "/models/{name}/versions/{version}/ready", dependencies=[needs(Role.IDENTIFY)], responses=problems(404, 503)
+    "/models/{name}/versions/{version}/ready",
+    dependencies=[require_role(Role.IDENTIFY)],
+    responses=error_responses(404, 503),
 )
-async def model_ready(service: ServiceOf, name: str, version: str | None = None) -> dict[str, Any]:
-    """Return 200 while the model can be asked."""
-    bundle = _asked(service.lanes.bundle, name, version)
+async def model_ready(service: ServiceDependency, name: str, version: str | None = None) -> dict[str, Any]:
+    """Return 200 while the model accepts requests."""
+    bundle = _check_model(service.pool.bundle, name, version)
     service.check_ready()
     return {"name": bundle.info.name, "ready": True}
 
 
 _BODY = {
-    "requestBody": {"required": True, "content": {"application/json": {"schema": Question.model_json_schema()}}},
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": InferenceRequest.model_json_schema()}},
+    },
 }
 _INFER: dict[str, Any] = {
-    "dependencies": [needs(Role.IDENTIFY)],
-    "responses": problems(404, 408, 413, 503),
+    "dependencies": [require_role(Role.IDENTIFY)],
+    "responses": error_responses(404, 408, 413, 503),
     "openapi_extra": _BODY,
 }
 
 
 @router.post("/models/{name}/infer", **_INFER)
 @router.post("/models/{name}/versions/{version}/infer", **_INFER)
-async def infer(request: Request, service: ServiceOf, name: str, version: str | None = None) -> dict[str, Any]:
+async def infer(request: Request, service: ServiceDependency, name: str, version: str | None = None) -> dict[str, Any]:
     """Return the scores [windows, classes] of windows [windows, samples] at the bundle's rate."""
-    asked = _asked(service.lanes.bundle, name, version)
-    service.lanes.check_room(0)  # before anything is read
-    async with received_body(request, service.spool, max_bytes=MAX_BODY) as file, service.few:
-        number, windows = await asyncio.to_thread(_windows, file, asked.window_samples)
-    scores, bundle = await service.scored(windows)
-    _asked(bundle, name, version)  # it may have been changed meanwhile
+    active = _check_model(service.pool.bundle, name, version)
+    service.pool.check_room(0)  # before the body is read
+    async with receive_body(request, service.spool, max_bytes=MAX_BODY) as file, service.blocking_slots:
+        number, windows = await asyncio.to_thread(_parse_windows, file, active.window_samples)
+    scores, bundle = await service.score_windows(windows)
+    _check_model(bundle, name, version)  # another model may have been activated
     if not np.isfinite(scores).all():
-        raise InputError("expected samples between -1 and 1; of these the model makes no numbers.")
+        raise InputError("expected samples between -1 and 1; the scores of these are not finite.")
     data = await asyncio.to_thread(scores.ravel().tolist)
     return {
         "model_name": bundle.info.name,
@@ -144,37 +151,36 @@ async def infer(request: Request, service: ServiceOf, name: str, version: str | 
     }
 
 
-def _asked(serving: Bundle, name: str, version: str | None) -> Bundle:
-    if name != serving.info.name or version not in (None, serving.id):
+def _check_model(active: Bundle, name: str, version: str | None) -> Bundle:
+    if name != active.info.name or version not in (None, active.id):
         raise NotFoundError(
-            f"expected the model that serves, {serving.info.name!r} of the version {serving.id}; others are at "
-            f"/api/v1/models."
+            f"expected the active model, {active.info.name!r} of the version {active.id}; others are at /api/v1/models."
         )
-    return serving
+    return active
 
 
-def _windows(file: IO[bytes], window_samples: int) -> tuple[str | None, npt.NDArray[np.float32]]:
+def _parse_windows(file: IO[bytes], window_samples: int) -> tuple[str | None, npt.NDArray[np.float32]]:
     body = file.read()
     if body.count(b",") > MAX_WINDOWS * window_samples + MAX_OTHER_VALUES:
         raise InputError(f"expected 1 to {MAX_WINDOWS} windows of {window_samples} numbers, got more values.")
     try:
-        question = Question.model_validate(parse_json(body))
-        given = question.inputs[0]
+        inference = InferenceRequest.model_validate(parse_json(body))
+        tensor = inference.inputs[0]
         with np.errstate(over="ignore"):  # infinite, which is refused below
-            windows = np.array(given.data, np.float64).astype(np.float32)
+            windows = np.array(tensor.data, np.float64).astype(np.float32)
     except (ValidationError, ValueError, TypeError, RecursionError, OverflowError) as error:
-        raise InputError(f"expected a question of the Open Inference Protocol: {str(error)[:300]}") from error
-    if given.name != INPUT or given.datatype != "FP32" or len(given.shape) != 2 or given.shape[1] != window_samples:
+        raise InputError(f"expected a request of the Open Inference Protocol: {str(error)[:300]}") from error
+    if tensor.name != INPUT or tensor.datatype != "FP32" or len(tensor.shape) != 2 or tensor.shape[1] != window_samples:
         raise InputError(
-            f"expected the input {INPUT!r} of FP32 and the shape [n, {window_samples}], got {given.name[:40]!r} of "
-            f"{given.datatype[:10]} and {given.shape}."
+            f"expected the input {INPUT!r} of FP32 and the shape [n, {window_samples}], got {tensor.name[:40]!r} of "
+            f"{tensor.datatype[:10]} and {tensor.shape}."
         )
-    if not 1 <= given.shape[0] <= MAX_WINDOWS or windows.size != given.shape[0] * window_samples:
+    if not 1 <= tensor.shape[0] <= MAX_WINDOWS or windows.size != tensor.shape[0] * window_samples:
         raise InputError(
             f"expected 1 to {MAX_WINDOWS} windows and as many numbers as the shape says, got {windows.size} numbers."
         )
-    if not (question.id or "").isprintable():
+    if not (inference.id or "").isprintable():
         raise InputError("id: expected text.")
     if not np.isfinite(windows).all():
         raise InputError("expected finite samples between -1 and 1.")
-    return question.id, windows.reshape(given.shape)
+    return inference.id, windows.reshape(tensor.shape)

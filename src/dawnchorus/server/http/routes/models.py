@@ -1,4 +1,4 @@
-"""Models: which one serves, which could, and how they compare."""
+"""Models: listing, activation, roll-back and comparison."""
 
 from __future__ import annotations
 
@@ -11,72 +11,76 @@ from pydantic import BaseModel, ConfigDict, Field
 from dawnchorus.identification.options import Options
 from dawnchorus.identification.run import identify
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.server.http.auth import needs
-from dawnchorus.server.http.dependencies import ServiceOf
-from dawnchorus.server.http.routes.replies import JsonRoute, as_fields, problems
-from dawnchorus.server.service import Service, unless_full
+from dawnchorus.server.http.auth import require_role
+from dawnchorus.server.http.dependencies import ServiceDependency
+from dawnchorus.server.http.routes.replies import JsonRoute, as_fields, error_responses
+from dawnchorus.server.service import Service, hold_slot
 from dawnchorus.server.settings import Role
 from dawnchorus.server.state.tables import Model
 
 MAX_COMPARED, MAX_COMPARED_S = 20, 300.0
-"""Recordings, and the length of each: somebody waits for the answer."""
+"""Maximum number of recordings and length of each in a comparison, whose response is synchronous."""
 
 BundleId = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
 
 router = APIRouter(prefix="/api/v1/models", tags=["models"], route_class=JsonRoute)
 
 
-@router.get("", dependencies=[needs(Role.IDENTIFY)], responses=problems())
-def models(service: ServiceOf) -> dict[str, Any]:
-    """All that the server knows, and which served when."""
-    active = service.lanes.bundle.id
+@router.get("", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
+def models(service: ServiceDependency) -> dict[str, Any]:
+    """Return all models and the history of activations."""
+    active = service.pool.bundle.id
     history = [
         {"bundle_id": row.bundle_id, "at": row.at.isoformat(timespec="milliseconds"), "why": row.why}
-        for row, _ in service.registry.history()
+        for row, _ in service.registry.list_activations()
     ]
-    return {"active": active, "models": [_fields(row, active) for row in service.registry.models()], "history": history}
+    return {
+        "active": active,
+        "models": [_model_fields(row, active) for row in service.registry.models()],
+        "history": history,
+    }
 
 
-def _fields(row: Model, active: str) -> dict[str, Any]:
+def _model_fields(row: Model, active: str) -> dict[str, Any]:
     fields = as_fields(row)
-    del fields["place"]
+    del fields["storage_key"]
     return {**fields, "is_active": row.bundle_id == active}
 
 
-@router.get("/active", dependencies=[needs(Role.IDENTIFY)], responses=problems())
-def active(service: ServiceOf) -> dict[str, Any]:
-    """Return the model that uploads are scored with."""
-    bundle = service.lanes.bundle
+@router.get("/active", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
+def active(service: ServiceDependency) -> dict[str, Any]:
+    """Return the active model."""
+    bundle = service.pool.bundle
     fields = bundle.info.model_dump(mode="json", exclude_none=True, exclude={"thresholds"})
     return {**fields, "bundle_id": bundle.id, "n_classes": len(bundle.labels)}
 
 
 @router.get(
     "/{bundle_id}/card",
-    dependencies=[needs(Role.IDENTIFY)],
+    dependencies=[require_role(Role.IDENTIFY)],
     response_class=Response,
-    responses={200: {"content": {"text/markdown": {}}}, **problems(404, 409)},
+    responses={200: {"content": {"text/markdown": {}}}, **error_responses(404, 409)},
 )
-def card(service: ServiceOf, bundle_id: BundleId) -> Response:
+def card(service: ServiceDependency, bundle_id: BundleId) -> Response:
     """Return the model card, as Markdown."""
     path = service.registry.open(bundle_id).folder / "MODEL_CARD.md"
     return Response(path.read_bytes(), media_type="text/markdown; charset=utf-8")
 
 
-@router.post("/{bundle_id}/activate", dependencies=[needs(Role.OPERATE)], responses=problems(404, 409))
-def activate(service: ServiceOf, bundle_id: BundleId) -> dict[str, Any]:
-    """Serve with it from now on; what is under way ends with the model that it began with."""
+@router.post("/{bundle_id}/activate", dependencies=[require_role(Role.ADMIN)], responses=error_responses(404, 409))
+def activate(service: ServiceDependency, bundle_id: BundleId) -> dict[str, Any]:
+    """Activate a model; recordings in progress keep the model that they started with."""
     service.registry.activate(bundle_id, "activated by hand")
-    return {"active": service.lanes.bundle.id}
+    return {"active": service.pool.bundle.id}
 
 
-@router.post("/rollback", dependencies=[needs(Role.OPERATE)], responses=problems(409))
-def roll_back(service: ServiceOf) -> dict[str, Any]:
-    """Serve again with the model that served before the present one."""
+@router.post("/rollback", dependencies=[require_role(Role.ADMIN)], responses=error_responses(409))
+def roll_back(service: ServiceDependency) -> dict[str, Any]:
+    """Activate the previously active model again."""
     return {"active": service.registry.roll_back()}
 
 
-class Comparison(BaseModel):
+class CompareRequest(BaseModel):
     """Models to compare, and the number of the latest recordings."""
 
     model_config = ConfigDict(extra="forbid")
@@ -86,26 +90,24 @@ class Comparison(BaseModel):
     n_recordings: int = Field(default=10, ge=1, le=MAX_COMPARED)
 
 
-@router.post("/compare", dependencies=[needs(Role.TEACH)], responses=problems(404, 408, 409, 413, 503))
+@router.post("/compare", dependencies=[require_role(Role.TRAIN)], responses=error_responses(404, 408, 409, 413, 503))
 async def compare(
-    service: ServiceOf, wanted: Comparison, min_score: Annotated[float, Query(ge=0, le=1)] = 0.25
+    service: ServiceDependency, body: CompareRequest, min_score: Annotated[float, Query(ge=0, le=1)] = 0.25
 ) -> dict[str, Any]:
     """Compare the species that two models detect in the latest recordings."""
-    async with unless_full(service.comparisons, "comparisons"):
-        return await asyncio.to_thread(_compare, service, wanted, min_score)
+    async with hold_slot(service.comparisons, "comparisons"):
+        return await asyncio.to_thread(_compare, service, body, min_score)
 
 
-def _compare(service: Service, wanted: Comparison, min_score: float) -> dict[str, Any]:
-    first, second = (service.registry.open(name) for name in (wanted.first, wanted.second))
-    _, rows = service.history.recordings(limit=wanted.n_recordings, offset=0)
+def _compare(service: Service, body: CompareRequest, min_score: float) -> dict[str, Any]:
+    first, second = (service.registry.open(name) for name in (body.first, body.second))
+    _, rows = service.detections.list_recordings(limit=body.n_recordings, offset=0)
     short = [recording for recording, _ in rows if (recording.duration_s or 0) <= MAX_COMPARED_S]
     paths = {service.files.local(recording.sha256): recording for recording in short}
-    each = [_heard(service, bundle, list(paths), min_score) for bundle in (first, second)]
-    found = []
-    for k, recording in enumerate(paths.values()):
-        one, other = each[0][k], each[1][k]
-        same = sorted(set(one) & set(other))
-        found.append(
+    species = [_detect_species(service, bundle, list(paths), min_score) for bundle in (first, second)]
+    comparisons = []
+    for recording, one, other in zip(paths.values(), *species, strict=True):
+        comparisons.append(
             {
                 "recording": recording.sha256,
                 "name": recording.name,
@@ -113,23 +115,23 @@ def _compare(service: Service, wanted: Comparison, min_score: float) -> dict[str
                 "second": other,
                 "only_first": sorted(set(one) - set(other)),
                 "only_second": sorted(set(other) - set(one)),
-                "both": same,
+                "both": sorted(set(one) & set(other)),
             }
         )
-    return {"first": first.id, "second": second.id, "recordings": found}
+    return {"first": first.id, "second": second.id, "recordings": comparisons}
 
 
-def _heard(service: Service, bundle: Bundle, paths: list[Any], min_score: float) -> list[dict[str, float]]:
-    """Return the species of each recording, with their best scores."""
+def _detect_species(service: Service, bundle: Bundle, paths: list[Any], min_score: float) -> list[dict[str, float]]:
+    """Return the species of each recording with their highest scores."""
     if not paths:
         return []
     store = service.registry.store
     run = identify(paths, Options(min_score=min_score), model=bundle.folder, store=store, workers=1)
-    found = []
+    species = []
     for path in paths:
         table = run.table(path)
         best: dict[str, float] = {}
         for row in () if table is None else table.detections:
             best[row.common_name] = max(best.get(row.common_name, 0.0), round(row.score, 4))
-        found.append(best)
-    return found
+        species.append(best)
+    return species

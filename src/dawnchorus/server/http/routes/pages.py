@@ -1,4 +1,4 @@
-"""The pages: identify, look back, review, teach, choose models, watch the server."""
+"""HTML pages: identify, history, review, training, models, system."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import shutil
 from datetime import UTC, datetime
 from functools import cache
+from http import HTTPStatus
 from importlib import resources
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, urlencode
@@ -17,24 +18,24 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dawnchorus.errors import DawnChorusError, InputError
 from dawnchorus.identification.options import DEFAULT_MIN_SCORE, Options
-from dawnchorus.server.history import Found, Heard
-from dawnchorus.server.http.auth import COOKIE, CSRF_FIELD, check_form, needs, own_path
-from dawnchorus.server.http.dependencies import ServiceOf, receive_recording
-from dawnchorus.server.http.error_handlers import shown, status_of
+from dawnchorus.server.history import DetectionQuery, DetectionRecord
+from dawnchorus.server.http.auth import COOKIE, CSRF_FIELD, check_form, own_path, require_role
+from dawnchorus.server.http.dependencies import ServiceDependency, receive_recording
+from dawnchorus.server.http.error_handlers import error_message, http_status
 from dawnchorus.server.http.parameters import refuse_repeated, refuse_unknown
-from dawnchorus.server.http.routes.identify import is_long, queued
+from dawnchorus.server.http.routes.identify import enqueue, is_long
 from dawnchorus.server.http.routes.replies import Sha256
 from dawnchorus.server.http.uploads import read_body
 from dawnchorus.server.settings import Role
 
 N_TILES, N_QUEUE, N_ROWS = 8, 24, 50
-N_SHOWN = 500
-"""Detections of a recording that its page lists."""
+MAX_LISTED = 500
+"""Maximum number of detections on a recording's page."""
 
 MAX_FORM_BYTES = 4096
 
 ENOUGH = 10
-"""Recordings of a species below which the page asks for more."""
+"""Recordings of a species below which the page recommends more."""
 
 _CSS, _JS = "text/css; charset=utf-8", "text/javascript; charset=utf-8"
 _STATIC = {
@@ -46,7 +47,7 @@ _STATIC = {
     "uPlot.min.css": ("vendor/uPlot.min.css", _CSS),
     "icon.svg": ("icon.svg", "image/svg+xml"),
 }
-"""Path below `static` and media type by name."""
+"""Path in `static` and media type by name."""
 
 _PAGES = Environment(
     loader=PackageLoader("dawnchorus.server.http", "templates"), autoescape=True, undefined=StrictUndefined
@@ -58,68 +59,72 @@ router = APIRouter(include_in_schema=False)
 def _page(template: str, request: Request, *, status: int = 200, **values: object) -> Response:
     service = request.app.state.service
     base = request.scope.get("root_path", "").rstrip("/")
-    known = {
+    common = {
         "error": None,
         "base": base,
         "here": own_path(request),
         "csrf": request.state.csrf,
-        "bundle": service.lanes.bundle,
+        "bundle": service.pool.bundle,
         "min_score": DEFAULT_MIN_SCORE,
     }
-    content = _PAGES.get_template(template).render({**known, **values})
+    content = _PAGES.get_template(template).render({**common, **values})
     return HTMLResponse(content, status, headers={"Cache-Control": "no-store"})
 
 
 async def error_page(request: Request, status: int, detail: str) -> Response:
     """Render an error page."""
-    return await asyncio.to_thread(_page, "error.html", request, status=status, error=detail)
+    return await asyncio.to_thread(
+        _page, "error.html", request, status=status, error=detail, phrase=HTTPStatus(status).phrase
+    )
 
 
-def _to(request: Request, path: str) -> Response:
+def _redirect(request: Request, path: str) -> Response:
     return RedirectResponse(request.scope.get("root_path", "").rstrip("/") + path, 303)
 
 
 # ---------------------------------------------------------------------- identify
 
 
-@router.get("/", dependencies=[needs(Role.IDENTIFY)])
-def home(request: Request, service: ServiceOf) -> Response:
+@router.get("/", dependencies=[require_role(Role.IDENTIFY)])
+def home(request: Request, service: ServiceDependency) -> Response:
     """Show the page for uploads."""
     return _home(request, service)
 
 
-def _home(request: Request, service: ServiceOf, **values: Any) -> Response:
-    _, rows = service.history.recordings(limit=N_TILES, offset=0)
+def _home(request: Request, service: ServiceDependency, **values: Any) -> Response:
+    _, rows = service.detections.list_recordings(limit=N_TILES, offset=0)
     return _page("home.html", request, recordings=rows, **values)
 
 
-@router.post("/", dependencies=[needs(Role.IDENTIFY)])
-async def found(request: Request, service: ServiceOf) -> Response:
-    """Listen to it, keep it, and show what was heard; of a long one, how far it is."""
+@router.post("/", dependencies=[require_role(Role.IDENTIFY)])
+async def upload(request: Request, service: ServiceDependency) -> Response:
+    """Identify and store an upload, and redirect to its page; redirect to the job of a long one."""
     options = Options(min_score=DEFAULT_MIN_SCORE, merge=True)
     try:
         async with receive_recording(service, request) as (path, name):
             check_form(request, request.state.texts.get(CSRF_FIELD, ""))
             refuse_unknown(request.state.texts, (CSRF_FIELD,), "field")
             if await is_long(service, path):
-                job = await asyncio.to_thread(queued, service, path, name, options)
-                return _to(request, f"/jobs/{job.id}")
-            recognition = await service.recognised(path, options, name)
-            sha256 = await asyncio.to_thread(service.history.keep, recognition, path, name)
+                job = await asyncio.to_thread(enqueue, service, path, name, options)
+                return _redirect(request, f"/jobs/{job.id}")
+            result = await service.identify(path, options, name)
+            sha256 = await asyncio.to_thread(service.detections.store, result, path, name)
     except DawnChorusError as error:
-        return await asyncio.to_thread(_home, request, service, error=shown(request, error), status=status_of(error))
-    return _to(request, f"/recordings/{sha256}")
+        return await asyncio.to_thread(
+            _home, request, service, error=error_message(request, error), status=http_status(error)
+        )
+    return _redirect(request, f"/recordings/{sha256}")
 
 
-@router.get("/recordings/{sha256}", dependencies=[needs(Role.IDENTIFY)])
-def recording(request: Request, service: ServiceOf, sha256: Sha256) -> Response:
-    """Show a recording with its spectrogram, sound and detections."""
-    row = service.history.recording(sha256)
-    total, detections = service.history.detections(Heard(recording=sha256), limit=N_SHOWN)
-    surest = detections
-    if total > N_SHOWN:
-        _, surest = service.history.detections(Heard(recording=sha256), limit=N_SHOWN, by_score=True)
-    groups = _by_species(surest)
+@router.get("/recordings/{sha256}", dependencies=[require_role(Role.IDENTIFY)])
+def recording(request: Request, service: ServiceDependency, sha256: Sha256) -> Response:
+    """Show a recording with its spectrogram, audio and detections."""
+    row = service.detections.get_recording(sha256)
+    total, detections = service.detections.find(DetectionQuery(recording=sha256), limit=MAX_LISTED)
+    best = detections
+    if total > MAX_LISTED:
+        _, best = service.detections.find(DetectionQuery(recording=sha256), limit=MAX_LISTED, by_score=True)
+    groups = _by_species(best)
     has_channels = any(each.detection.channel is not None for each in detections)
     return _page(
         "recording.html",
@@ -132,30 +137,30 @@ def recording(request: Request, service: ServiceOf, sha256: Sha256) -> Response:
     )
 
 
-def _by_species(detections: list[Found]) -> list[list[Found]]:
+def _by_species(detections: list[DetectionRecord]) -> list[list[DetectionRecord]]:
     """Group detections by species, the highest scores first."""
-    groups: dict[str, list[Found]] = {}
+    groups: dict[str, list[DetectionRecord]] = {}
     for each in detections:
         groups.setdefault(each.detection.scientific_name, []).append(each)
     ordered = [sorted(group, key=lambda f: -f.detection.score) for group in groups.values()]
     return sorted(ordered, key=lambda group: -group[0].detection.score)
 
 
-@router.get("/jobs/{job_id}", dependencies=[needs(Role.IDENTIFY)])
-def job(request: Request, service: ServiceOf, job_id: str) -> Response:
+@router.get("/jobs/{job_id}", dependencies=[require_role(Role.IDENTIFY)])
+def job(request: Request, service: ServiceDependency, job_id: str) -> Response:
     """Show the progress of a job."""
-    found = service.jobs.get(job_id)
-    then = f"/recordings/{found.parameters['sha256']}" if found.kind == "identify" else "/teach"
-    return _page("job.html", request, job=found, then=then)
+    row = service.jobs.get(job_id)
+    then = f"/recordings/{row.parameters['sha256']}" if row.kind == "identify" else "/training"
+    return _page("job.html", request, job=row, then=then)
 
 
-# ---------------------------------------------------------------------- look back, review
+# ---------------------------------------------------------------------- history, review
 
 
-@router.get("/history", dependencies=[needs(Role.IDENTIFY)])
+@router.get("/history", dependencies=[require_role(Role.IDENTIFY)])
 def history(
     request: Request,
-    service: ServiceOf,
+    service: ServiceDependency,
     species: Annotated[str, Query(max_length=200)] = "",
     min_score: Annotated[str, Query(max_length=20)] = "",
     since: Annotated[str, Query(max_length=40)] = "",
@@ -163,21 +168,21 @@ def history(
     offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
 ) -> Response:
     """Show the history of detections, the latest first."""
-    wanted = Heard(
+    query = DetectionQuery(
         species=species or None,
-        min_score=_score(min_score),
+        min_score=_parse_score(min_score),
         reviewed={"true": True, "false": False}.get(reviewed),
-        since=_day(since),
+        since=_parse_day(since),
     )
-    total, rows = service.history.detections(wanted, limit=N_ROWS, offset=offset)
-    n_recordings, _ = service.history.recordings(limit=1, offset=0)
+    total, rows = service.detections.find(query, limit=N_ROWS, offset=offset)
+    n_recordings, _ = service.detections.list_recordings(limit=1, offset=0)
     given = [(name, value) for name, value in parse_qsl(request.url.query) if name != "offset"]
     return _page(
         "history.html",
         request,
-        wanted=wanted,
+        query=query,
         since=since,
-        found=rows,
+        records=rows,
         total=total,
         total_recordings=n_recordings,
         offset=offset,
@@ -186,46 +191,46 @@ def history(
     )
 
 
-def _score(text: str) -> float:
+def _parse_score(text: str) -> float:
     try:
-        found = float(text or 0)
+        score = float(text or 0)
     except ValueError:
-        found = -1.0
-    if not 0 <= found <= 1:
+        score = -1.0
+    if not 0 <= score <= 1:
         raise InputError(f"score: expected a number from 0 to 1, got {text!r}.")
-    return found
+    return score
 
 
-def _day(text: str) -> datetime | None:
+def _parse_day(text: str) -> datetime | None:
     try:
         return datetime.fromisoformat(text).replace(tzinfo=UTC) if text else None
     except ValueError:
         raise InputError(f"since: expected a day such as 2026-05-01, got {text[:40]!r}.") from None
 
 
-@router.get("/review", dependencies=[needs(Role.IDENTIFY)])
-def review(request: Request, service: ServiceOf) -> Response:
-    """Show detections that nobody has reviewed yet, the highest scores first."""
-    total, rows = service.history.detections(Heard(reviewed=False), limit=N_QUEUE, by_score=True)
-    return _page("review.html", request, total=total, found=rows)
+@router.get("/review", dependencies=[require_role(Role.IDENTIFY)])
+def review(request: Request, service: ServiceDependency) -> Response:
+    """Show unreviewed detections, the highest scores first."""
+    total, rows = service.detections.find(DetectionQuery(reviewed=False), limit=N_QUEUE, by_score=True)
+    return _page("review.html", request, total=total, records=rows)
 
 
-# ---------------------------------------------------------------------- teach
+# ---------------------------------------------------------------------- training
 
 
-@router.get("/teach", dependencies=[needs(Role.IDENTIFY)])
-def teach(request: Request, service: ServiceOf) -> Response:
+@router.get("/training", dependencies=[require_role(Role.IDENTIFY)])
+def training(request: Request, service: ServiceDependency) -> Response:
     """Show the training data and the progress of a retraining."""
-    balance = service.lessons.balance()
+    counts = service.training_data.count_by_species()
     _, rows = service.jobs.find(kind="retrain", limit=1)
     job = rows[0] if rows else None
     return _page(
-        "teach.html",
+        "training.html",
         request,
-        balance=balance,
-        most=max((row.n_recordings for row in balance), default=1),
+        counts=counts,
+        most=max((row.n_recordings for row in counts), default=1),
         enough=ENOUGH,
-        thin=[row.common_name for row in balance if row.scientific_name and row.n_recordings < ENOUGH][:8],
+        thin=[row.common_name for row in counts if row.scientific_name and row.n_recordings < ENOUGH][:8],
         job=job,
         result=job.result if job is not None else None,
         can_roll_back=service.registry.has_previous(),
@@ -235,37 +240,37 @@ def teach(request: Request, service: ServiceOf) -> Response:
 # ---------------------------------------------------------------------- models, system
 
 
-@router.get("/models", dependencies=[needs(Role.IDENTIFY)])
-def models(request: Request, service: ServiceOf) -> Response:
+@router.get("/models", dependencies=[require_role(Role.IDENTIFY)])
+def models(request: Request, service: ServiceDependency) -> Response:
     """Show the models, and the active one."""
     registry = service.registry
     return _page(
         "models.html",
         request,
         models=registry.models(),
-        history=registry.history(),
+        activations=registry.list_activations(),
         can_roll_back=registry.has_previous(),
     )
 
 
-@router.get("/system", dependencies=[needs(Role.IDENTIFY)])
-def system(request: Request, service: ServiceOf) -> Response:
+@router.get("/system", dependencies=[require_role(Role.IDENTIFY)])
+def system(request: Request, service: ServiceDependency) -> Response:
     """Show totals of all detections and the state of the server."""
-    totals = service.history.totals()
+    totals = service.detections.totals()
     _, jobs = service.jobs.find(limit=10)
     return _page(
         "system.html",
         request,
         totals=totals,
-        uptime=_length(service.uptime_s),
-        waiting=service.lanes.n_waiting,
-        lanes=service.lanes.n_lanes,
+        uptime=_format_duration(service.uptime_s),
+        waiting=service.pool.n_waiting,
+        n_inference_threads=service.pool.n_inference_threads,
         free_bytes=shutil.disk_usage(service.settings.data).free,
         jobs=jobs,
     )
 
 
-def _length(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     days, rest = divmod(int(seconds), 86_400)
     hours, rest = divmod(rest, 3600)
     return (
@@ -276,7 +281,7 @@ def _length(seconds: float) -> str:
 # ---------------------------------------------------------------------- log in, documentation, files
 
 
-@router.get("/login", dependencies=[needs(Role.OPEN)])
+@router.get("/login", dependencies=[require_role(Role.PUBLIC)])
 def login(request: Request) -> Response:
     """Show the login page."""
     return _page("login.html", request)
@@ -294,49 +299,49 @@ async def _form(request: Request) -> dict[str, str]:
     return dict(fields)
 
 
-@router.post("/login", dependencies=[needs(Role.OPEN)])
+@router.post("/login", dependencies=[require_role(Role.PUBLIC)])
 async def log_in(request: Request) -> Response:
     """Log in with a token."""
     fields = await _form(request)
-    cookie = request.app.state.access.log_in(request, fields.get("token", ""))
+    cookie = request.app.state.authorizer.log_in(request, fields.get("token", ""))
     if cookie is None:
-        return _page("login.html", request, error="This is none of the server's tokens.", status=401)
-    reply = _to(request, "/")
+        return _page("login.html", request, error="The token is not valid.", status=401)
+    reply = _redirect(request, "/")
     is_secure = request.url.scheme == "https"
     reply.set_cookie(COOKIE, cookie, httponly=True, samesite="strict", secure=is_secure, max_age=30 * 86_400)
     return reply
 
 
-@router.post("/logout", dependencies=[needs(Role.OPEN)])
+@router.post("/logout", dependencies=[require_role(Role.PUBLIC)])
 async def log_out(request: Request) -> Response:
-    """Forget who it is."""
+    """Log out."""
     fields = await _form(request)
     check_form(request, fields.get(CSRF_FIELD, ""))
-    reply = _to(request, "/login")
+    reply = _redirect(request, "/login")
     reply.delete_cookie(COOKIE)
     return reply
 
 
-@router.get("/api/openapi.json", dependencies=[needs(Role.IDENTIFY)])
+@router.get("/api/openapi.json", dependencies=[require_role(Role.IDENTIFY)])
 def openapi(request: Request) -> Response:
     """Return the OpenAPI description."""
     return JSONResponse(request.app.openapi())
 
 
-@router.get("/docs", dependencies=[needs(Role.IDENTIFY)])
+@router.get("/docs", dependencies=[require_role(Role.IDENTIFY)])
 def docs(request: Request) -> Response:
     """Show the OpenAPI description as a page."""
     groups: dict[str, list[tuple[str, str, Any]]] = {}
     for path, methods in request.app.openapi()["paths"].items():
-        for method, about in methods.items():
-            groups.setdefault(about["tags"][0], []).append((method.upper(), path, about))
+        for method, operation in methods.items():
+            groups.setdefault(operation["tags"][0], []).append((method.upper(), path, operation))
     origin = f"{request.url.scheme}://{request.url.netloc}"
     return _page("docs.html", request, groups=list(groups.items()), origin=origin)
 
 
-@router.get("/static/{name}", dependencies=[needs(Role.OPEN)])
+@router.get("/static/{name}", dependencies=[require_role(Role.PUBLIC)])
 def static(request: Request, name: str) -> Response:
-    """Return a style, a script or the icon; browsers ask each time if theirs is the current one."""
+    """Return a stylesheet, a script or the icon; browsers revalidate their copy by its entity tag."""
     if name not in _STATIC:
         return Response(status_code=404)
     content, tag = _read_static(name)
@@ -348,7 +353,7 @@ def static(request: Request, name: str) -> Response:
 
 @cache
 def _read_static(name: str) -> tuple[bytes, str]:
-    """Return a file's content, and its entity tag."""
+    """Return the content of a file and its entity tag."""
     content = resources.files("dawnchorus.server.http").joinpath("static", _STATIC[name][0]).read_bytes()
     if name == "style.css":
         content = resources.files("dawnchorus.reports").joinpath("templates", name).read_bytes() + content

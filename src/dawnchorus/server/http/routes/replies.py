@@ -1,4 +1,4 @@
-"""Shapes that many routes answer in."""
+"""Response shapes shared by routes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Message
 
 from dawnchorus.errors import InputError
-from dawnchorus.server.history import Found
+from dawnchorus.server.history import DetectionRecord
 from dawnchorus.server.http.error_handlers import MEDIA_TYPE
 from dawnchorus.server.http.json_bodies import parse_json
 from dawnchorus.server.http.uploads import read_body
@@ -20,43 +20,43 @@ from dawnchorus.server.state.tables import Job, Recording, Review
 
 MAX_PAGE = 200
 
-Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="How many at most.")]
+Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Maximum number.")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Offset = Annotated[int, Query(ge=0, le=10_000_000, description="How many to pass over.")]
+Offset = Annotated[int, Query(ge=0, le=10_000_000, description="Number to skip.")]
 
 
 MAX_JSON_BYTES = 1 << 20
-"""Of a body that a route's model describes."""
+"""Maximum size of a JSON body."""
 
 
 class JsonRoute(APIRoute):
-    """A route whose JSON body is refused when it is too long or says one thing twice; FastAPI alone would take any.
+    """Route that rejects too long JSON bodies and repeated keys, which FastAPI accepts.
 
-    `refuse_other_body` finds it in `request.state.body`.
+    `refuse_other_body` reads the body from `request.state.body`.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Read the body first, unless the route reads it by itself or its method has none."""
+        """Return the handler, which checks the body first unless the route reads it or its method has none."""
         handle = super().get_route_handler()
         reads_itself = self.dependant.request_param_name is not None or (self.methods or set()) <= {"GET", "HEAD"}
         if self.body_field is None and reads_itself:
             return handle
 
-        async def answer(request: Request) -> Response:
+        async def handle_checked(request: Request) -> Response:
             body = await read_body(request, max_bytes=MAX_JSON_BYTES)
             request.state.body = body
-            _refuse_ambiguous(body)
+            _check_json(body)
 
             async def receive() -> Message:
                 return {"type": "http.request", "body": body, "more_body": False}
 
             return await handle(Request(request.scope, receive))
 
-        return answer
+        return handle_checked
 
 
-def _refuse_ambiguous(body: bytes) -> None:
-    """Raise `InputError` for JSON that can be read in two ways; what is no JSON is left to the route."""
+def _check_json(body: bytes) -> None:
+    """Raise `InputError` for ambiguous JSON; invalid JSON is left to the route."""
     try:
         parse_json(body)
     except InputError:
@@ -65,8 +65,8 @@ def _refuse_ambiguous(body: bytes) -> None:
         return
 
 
-class Problem(BaseModel):
-    """An error (RFC 9457)."""
+class ProblemDetails(BaseModel):
+    """Problem details (RFC 9457)."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -77,47 +77,47 @@ class Problem(BaseModel):
     error: str
     """The same as `detail`."""
     id: str
-    """Of the line in the server's log."""
+    """Id of the entry in the server log."""
 
 
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """For the documentation of a route: what it may answer instead."""
-    schema = {"$ref": "#/components/schemas/Problem"}
-    shown = {
-        400: "see detail, such as a NUL character in the address",
+def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI description of a route's error responses: `statuses` and those of all routes."""
+    schema = {"$ref": "#/components/schemas/ProblemDetails"}
+    common = {
+        400: "see detail, such as a NUL character in the URL",
         401: "no token",
         403: "not allowed",
         421: "another host",
-        422: "a value out of range, or nothing that can be used",
-        429: "too often",
+        422: "a value out of range, or no usable file",
+        429: "too many requests",
     }
-    every = {**dict.fromkeys(statuses, "see detail"), **shown}
-    return {s: {"description": text, "content": {MEDIA_TYPE: {"schema": schema}}} for s, text in sorted(every.items())}
+    texts = {**dict.fromkeys(statuses, "see detail"), **common}
+    return {s: {"description": text, "content": {MEDIA_TYPE: {"schema": schema}}} for s, text in sorted(texts.items())}
 
 
 def as_fields(row: Any) -> dict[str, Any]:
-    """Return a row's columns by name, times as ISO 8601."""
+    """Return the columns of a row by name, with times in ISO 8601."""
     values = {column.key: getattr(row, column.key) for column in row.__mapper__.column_attrs}
     return {k: v.isoformat(timespec="milliseconds") if hasattr(v, "isoformat") else v for k, v in values.items()}
 
 
 def recording_fields(row: Recording) -> dict[str, Any]:
-    """Return the fields of a recording, with the addresses of its sound and picture."""
+    """Return the fields of a recording, with the paths of its audio and spectrogram."""
     base = f"api/v1/recordings/{row.sha256}"
-    return {**as_fields(row), "sound": f"/{base}/sound", "picture": f"/{base}/picture"}
+    return {**as_fields(row), "audio": f"/{base}/audio", "spectrogram": f"/{base}/spectrogram"}
 
 
-def detection_fields(found: Found) -> dict[str, Any]:
+def detection_fields(record: DetectionRecord) -> dict[str, Any]:
     """Return the fields of a detection, with its review."""
-    row = found.detection
+    row = record.detection
     return {
         **as_fields(row),
         "score": round(row.score, 4),
-        "recording_name": found.recording.name,
-        "clock_time": _clock(found.recording, row.start_s),
-        "review": review_fields(found.review),
-        "sound": f"/api/v1/detections/{row.id}/sound",
-        "picture": f"/api/v1/detections/{row.id}/picture",
+        "recording_name": record.recording.name,
+        "clock_time": _clock_time(record.recording, row.start_s),
+        "review": review_fields(record.review),
+        "audio": f"/api/v1/detections/{row.id}/audio",
+        "spectrogram": f"/api/v1/detections/{row.id}/spectrogram",
     }
 
 
@@ -127,13 +127,13 @@ def review_fields(review: Review | None) -> dict[str, Any] | None:
 
 
 def job_fields(job: Job) -> dict[str, Any]:
-    """Return the fields of a job, with the address of its events."""
-    hidden = ("owner", "seen_at")
+    """Return the fields of a job, with the path of its events."""
+    hidden = ("worker_id", "heartbeat_at")
     fields = {name: value for name, value in as_fields(job).items() if name not in hidden}
     return {**fields, "events": f"/api/v1/jobs/{job.id}/events"}
 
 
-def _clock(recording: Recording, start_s: float) -> str | None:
+def _clock_time(recording: Recording, start_s: float) -> str | None:
     if recording.recorded_at is None:
         return None
     try:

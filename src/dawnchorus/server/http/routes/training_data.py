@@ -1,4 +1,4 @@
-"""Teaching: labelled recordings, and retraining."""
+"""Training data and retraining."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dawnchorus.data.layout_detection import OnNote
 from dawnchorus.errors import InputError
-from dawnchorus.server.http.auth import needs
-from dawnchorus.server.http.dependencies import ServiceOf, receive_batch
-from dawnchorus.server.http.error_handlers import problem
+from dawnchorus.server.http.auth import require_role
+from dawnchorus.server.http.dependencies import ServiceDependency, receive_batch
+from dawnchorus.server.http.error_handlers import problem_response
 from dawnchorus.server.http.parameters import refuse_repeated, refuse_unknown
-from dawnchorus.server.http.routes.replies import JsonRoute, job_fields, problems
+from dawnchorus.server.http.routes.replies import JsonRoute, error_responses, job_fields
 from dawnchorus.server.service import Service
 from dawnchorus.server.settings import Role
-from dawnchorus.server.training.data import Taken, lesson_fields
+from dawnchorus.server.training.data import UploadOutcome, species_count_fields
 
 FIELDS = ("species", "new_class")
-"""Text fields beside the files."""
+"""Text fields of the form."""
 
 N_REASONS = 5
-"""Refused files that the message of a refused upload names."""
+"""Number of files that the message of a rejected upload names."""
 
-router = APIRouter(prefix="/api/v1", tags=["teaching"], route_class=JsonRoute)
+router = APIRouter(prefix="/api/v1", tags=["training"], route_class=JsonRoute)
 
 _BODY = {
     "requestBody": {
@@ -39,8 +39,11 @@ _BODY = {
                     "type": "object",
                     "properties": {
                         "audio": {"type": "array", "items": {"type": "string", "format": "binary"}},
-                        "species": {"type": "string", "description": "Of all files; else the folder in their names."},
-                        "new_class": {"type": "string", "description": "yes: make classes of names that are unknown."},
+                        "species": {
+                            "type": "string",
+                            "description": "Of all files; by default the folder in their names.",
+                        },
+                        "new_class": {"type": "string", "description": "yes: add classes for unknown names."},
                     },
                 }
             }
@@ -50,66 +53,72 @@ _BODY = {
 
 
 @router.post(
-    "/lessons", dependencies=[needs(Role.TEACH)], responses=problems(408, 409, 413, 503, 507), openapi_extra=_BODY
+    "/training-data",
+    dependencies=[require_role(Role.TRAIN)],
+    responses=error_responses(408, 409, 413, 503, 507),
+    openapi_extra=_BODY,
 )
-async def teach(request: Request, service: ServiceOf) -> Response:
-    """Take labelled recordings, a zip with a folder per species, or recordings and a csv; says what became of each.
+async def upload(request: Request, service: ServiceDependency) -> Response:
+    """Add labeled recordings, a zip with a folder per species, or recordings and a csv; return the outcome of each.
 
-    `notes` say which columns of the csv are not read, and what is known of time and sound.
-    422 if every file was refused: its fields are those of a success, besides the reasons in `detail`.
+    `notes` name the columns of the csv that are not read, and times and places that are not known.
+    422 if every file was rejected: with the fields of a success, and the reasons in `detail`.
     """
     notes: list[str] = []
-    files = await take(request, service, notes.append)
-    return upload_reply(files, {"n_taken": sum(each.status == "taken" for each in files), "notes": notes})
+    files = await add_files(request, service, notes.append)
+    return upload_reply(files, {"n_accepted": sum(each.status == "accepted" for each in files), "notes": notes})
 
 
-def upload_reply(files: Sequence[Taken], fields: Mapping[str, Any]) -> Response:
-    """Return the reply to an upload: `fields` and what became of each file; a problem if all were refused."""
-    told = {**fields, "files": [vars(each) for each in files]}
-    if any(each.status != "refused" for each in files):
-        return JSONResponse(told)
+def upload_reply(files: Sequence[UploadOutcome], fields: Mapping[str, Any]) -> Response:
+    """Return the response to an upload: `fields` and the outcome of each file; a problem if all were rejected."""
+    content = {**fields, "files": [vars(each) for each in files]}
+    if any(each.status != "rejected" for each in files):
+        return JSONResponse(content)
     reasons = [f"{each.name}: {each.reason}" for each in files]
-    shown = "; ".join(reasons[:N_REASONS]) or "no recordings"
+    listed = "; ".join(reasons[:N_REASONS]) or "no recordings"
     more = f"; and {len(reasons) - N_REASONS} more" if len(reasons) > N_REASONS else ""
-    return problem(422, f"nothing was taken: {shown}{more}".rstrip(".") + ".", more=told)
+    return problem_response(422, f"no file was accepted: {listed}{more}".rstrip(".") + ".", more=content)
 
 
-async def take(request: Request, service: Service, on_note: OnNote) -> list[Taken]:
-    """Add labelled recordings, and return the outcome for each file."""
+async def add_files(request: Request, service: Service, on_note: OnNote) -> list[UploadOutcome]:
+    """Add labeled recordings, and return the outcome for each file."""
     async with receive_batch(service, request) as (folder, texts, files):
         refuse_unknown(texts, FIELDS, "field")
-        labels, limit = service.lanes.bundle.labels, service.settings.limits.max_bytes
-        async with service.few:
+        labels, limit = service.pool.bundle.labels, service.settings.limits.max_bytes
+        async with service.blocking_slots:
             return await asyncio.to_thread(
-                service.lessons.take, folder, texts, files, labels, max_bytes=4 * limit, on_note=on_note
+                service.training_data.add_files, folder, texts, files, labels, max_bytes=4 * limit, on_note=on_note
             )
 
 
-@router.get("/lessons", dependencies=[needs(Role.IDENTIFY)], responses=problems())
-def balance(service: ServiceOf) -> dict[str, Any]:
+@router.get("/training-data", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
+def count_by_species(service: ServiceDependency) -> dict[str, Any]:
     """Return the amount of training data by species."""
-    rows = service.lessons.balance()
-    return {"total": sum(row.n_recordings for row in rows), "species": [lesson_fields(row) for row in rows]}
+    rows = service.training_data.count_by_species()
+    return {"total": sum(row.n_recordings for row in rows), "species": [species_count_fields(row) for row in rows]}
 
 
-class Wish(BaseModel):
+class RetrainRequest(BaseModel):
     """Options of a retraining."""
 
     model_config = ConfigDict(extra="forbid")
 
-    by_hand: bool = False
-    """True if a person, and not the rule, decides about the new model."""
-    recipe: tuple[str, ...] = Field(default=(), max_length=20)
-    """Epochs, and other numbers of `dawnchorus train`, such as trainer.epochs=60."""
+    require_approval: bool = False
+    """True if the new model is not activated without approval."""
+    overrides: tuple[str, ...] = Field(default=(), max_length=20)
+    """Numeric overrides of `dawnchorus train`, such as trainer.epochs=60."""
 
 
-@router.post("/retrain", dependencies=[needs(Role.TEACH)], status_code=202, responses=problems(408, 409, 413))
-def retrain(service: ServiceOf, wish: Wish | None = None) -> dict[str, Any]:
-    """Learn from all lessons; the new model is compared with the active one on recordings that neither learned from."""
-    wish = wish or Wish()
-    refuse_repeated([(name, value) for name, _, value in (each.partition("=") for each in wish.recipe)], "recipe")
-    overrides = [*service.settings.recipe, *map(_number, wish.recipe)]
-    return job_fields(service.learning.start(overrides, by_hand=wish.by_hand))
+@router.post(
+    "/retrain", dependencies=[require_role(Role.TRAIN)], status_code=202, responses=error_responses(408, 409, 413)
+)
+def retrain(service: ServiceDependency, body: RetrainRequest | None = None) -> dict[str, Any]:
+    """Retrain on all training data; the new model is compared with the active one on held-out recordings."""
+    body = body or RetrainRequest()
+    settings = [(name, value) for name, _, value in (each.partition("=") for each in body.overrides)]
+    refuse_repeated(settings, "overrides")
+    overrides = [*service.settings.retrain_overrides, *map(_check_override, body.overrides)]
+    return job_fields(service.retraining.start(overrides, require_approval=body.require_approval))
 
 
 ALLOWED = (
@@ -120,15 +129,15 @@ ALLOWED = (
     "loss.label_smoothing",
     "seed",
 )
-"""Settings allowed over HTTP; none that name files or programs."""
+"""Overrides that are allowed over HTTP; none names files or programs."""
 
 
-def _number(override: str) -> str:
+def _check_override(override: str) -> str:
     key, _, value = override.partition("=")
     try:
         is_number = math.isfinite(float(value))
     except ValueError:
         is_number = False
     if key not in ALLOWED or not is_number:
-        raise InputError(f"recipe: expected numbers for {', '.join(ALLOWED)}, got {override[:80]!r}.")
+        raise InputError(f"overrides: expected numbers for {', '.join(ALLOWED)}, got {override[:80]!r}.")
     return override

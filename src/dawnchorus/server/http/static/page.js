@@ -9,7 +9,7 @@ const all = (selector, inside = document) => [...inside.querySelectorAll(selecto
 
 const offline = document.getElementById("offline");
 
-export async function ask(method, path, body) {
+export async function request(method, path, body) {
   const headers = { "X-CSRF-Token": root.csrf };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   let reply;
@@ -17,25 +17,25 @@ export async function ask(method, path, body) {
     reply = await fetch(at(path), { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
   } catch {
     offline.hidden = false;
-    throw new Error("The server does not answer. Try again when it does.");
+    throw new Error("Cannot reach the server. Try again later.");
   }
   offline.hidden = true;
   if (reply.status === 204) return null;
-  const found = await reply.json().catch(() => ({}));
-  if (!reply.ok) throw Object.assign(new Error(found.detail || `The server answered ${reply.status}.`), { suggestions: found.suggestions });
-  return found;
+  const content = await reply.json().catch(() => ({}));
+  if (!reply.ok) throw Object.assign(new Error(content.detail || `The server returned ${reply.status}.`), { suggestions: content.suggestions });
+  return content;
 }
 
-// Sends a form with a bar that shows how much has gone; gives the request when it has ended.
+// Sends a form and reports the upload progress; resolves with the finished request.
 function send(url, form, onProgress) {
   return new Promise((resolve, reject) => {
-    const request = new XMLHttpRequest();
-    request.open("POST", url);
-    request.setRequestHeader("X-CSRF-Token", root.csrf);
-    request.upload.onprogress = event => event.lengthComputable && onProgress(event.loaded / event.total);
-    request.onload = () => resolve(request);
-    request.onerror = () => { offline.hidden = false; reject(new Error("The server does not answer, or ended the transfer.")); };
-    request.send(form);
+    const xhr = new XMLHttpRequest();
+    xhr.open("POST", url);
+    xhr.setRequestHeader("X-CSRF-Token", root.csrf);
+    xhr.upload.onprogress = event => event.lengthComputable && onProgress(event.loaded / event.total);
+    xhr.onload = () => resolve(xhr);
+    xhr.onerror = () => { offline.hidden = false; reject(new Error("Cannot reach the server, or it ended the transfer.")); };
+    xhr.send(form);
   });
 }
 
@@ -59,7 +59,7 @@ for (const form of all("[data-upload]")) {
     try {
       const reply = await send(form.action, new FormData(form), share => {
         bar.value = share;
-        if (share === 1) { bar.removeAttribute("value"); status.textContent = "Listening…"; }
+        if (share === 1) { bar.removeAttribute("value"); status.textContent = "Analyzing…"; }
       });
       if (reply.status < 400) { location.href = reply.responseURL; return; }
       const shown = new DOMParser().parseFromString(reply.responseText, "text/html").querySelector("main .problem");
@@ -96,12 +96,12 @@ function microphone(form, input, status, upload) {
         upload();
       };
       recorder.start();
-      button.textContent = "Stop, and listen to it"; status.textContent = "Recording…";
+      button.textContent = "Stop and identify"; status.textContent = "Recording…";
     } catch (error) { status.textContent = `The microphone cannot be used (${error.message}).`; }
   });
 }
 
-// ---------------------------------------------------------------- buttons that ask the server for something
+// ---------------------------------------------------------------- buttons that send a request
 
 for (const button of all("[data-post], [data-delete]")) {
   button.addEventListener("click", async () => {
@@ -110,7 +110,7 @@ for (const button of all("[data-post], [data-delete]")) {
     const status = button.closest("section, article, main").querySelector("[data-status]") || button.parentElement;
     button.disabled = true;
     try {
-      await (post ? ask("POST", post) : ask("DELETE", button.dataset.delete));
+      await (post ? request("POST", post) : request("DELETE", button.dataset.delete));
       location.href = at(then);
     } catch (error) { button.disabled = false; status.append(` ${error.message}`); }
   });
@@ -118,42 +118,42 @@ for (const button of all("[data-post], [data-delete]")) {
 
 // ---------------------------------------------------------------- reviewing
 
-// The names that the model knows are thousands: they come when somebody begins to type one.
+// The model has thousands of names, which are loaded when the user focuses a field for them.
 document.addEventListener("focusin", async event => {
   const list = event.target.matches("[list=species]") && document.getElementById("species");
   if (!list || list.childElementCount) return;
-  const names = (await ask("GET", "/api/classes")).classes;
+  const names = (await request("GET", "/api/classes")).classes;
   if (!list.childElementCount) list.append(...names.map(name => new Option(name)));
 });
 
-async function say(form, verdict) {
+async function review(form, verdict) {
   const status = form.querySelector("[data-status]"), { species: input, new_class: consent } = form.elements;
   const pressed = form.querySelector(`[value=${verdict}]`);
   if (verdict === "other" && !input.value.trim()) { input.focus(); return; }
   try {
     const path = `/api/v1/detections/${form.dataset.review}/review`;
     const isUndone = verdict !== "other" && pressed.getAttribute("aria-pressed") === "true";
-    if (isUndone) await ask("DELETE", path);
-    else await ask("PUT", path, verdict === "other" ? { verdict, species: input.value.trim(), new_class: consent.checked } : { verdict });
-    askAboutClass(form, false);
+    if (isUndone) await request("DELETE", path);
+    else await request("PUT", path, verdict === "other" ? { verdict, species: input.value.trim(), new_class: consent.checked } : { verdict });
+    showClassQuestion(form, false);
     for (const button of all("button", form)) button.setAttribute("aria-pressed", String(!isUndone && button === pressed));
-    status.textContent = isUndone ? "taken back" : "noted";
+    status.textContent = isUndone ? "deleted" : "saved";
   } catch (error) {
     status.textContent = error.message;
-    askAboutClass(form, Boolean(error.suggestions));
+    showClassQuestion(form, Boolean(error.suggestions));
   }
 }
 
-// Consent is for the name that was asked about, so it goes when the name changes.
-function askAboutClass(form, isAsked) {
-  form.querySelector("[data-new-class]").hidden = !isAsked;
+// The confirmation is for one name, so it is cleared when the name changes.
+function showClassQuestion(form, isVisible) {
+  form.querySelector("[data-new-class]").hidden = !isVisible;
   form.elements.new_class.checked = false;
 }
 
 for (const form of all("[data-review]")) {
-  form.elements.species.addEventListener("input", () => askAboutClass(form, false));
-  form.addEventListener("submit", event => { event.preventDefault(); say(form, "other"); });
-  for (const button of all("button[type=button]", form)) button.addEventListener("click", () => say(form, button.value));
+  form.elements.species.addEventListener("input", () => showClassQuestion(form, false));
+  form.addEventListener("submit", event => { event.preventDefault(); review(form, "other"); });
+  for (const button of all("button[type=button]", form)) button.addEventListener("click", () => review(form, button.value));
 }
 
 for (const queue of all("[data-queue]")) {
@@ -169,47 +169,47 @@ for (const queue of all("[data-queue]")) {
     if (event.key === "j") go(1);
     else if (event.key === "k") go(-1);
     else if (here >= 0 && event.key === " ") { event.preventDefault(); const a = cards[here].querySelector("audio"); if (a.paused) a.play(); else a.pause(); }
-    else if (here >= 0 && (event.key === "y" || event.key === "n")) say(cards[here].querySelector("form"), event.key === "y" ? "right" : "wrong").then(() => go(1));
+    else if (here >= 0 && (event.key === "y" || event.key === "n")) review(cards[here].querySelector("form"), event.key === "y" ? "right" : "wrong").then(() => go(1));
   });
 }
 
-// ---------------------------------------------------------------- teaching
+// ---------------------------------------------------------------- training data
 
-for (const form of all("[data-lessons]")) {
+for (const form of all("[data-training-data]")) {
   const list = form.querySelector("[data-files]"), status = form.querySelector("[data-status]");
   const input = form.querySelector("[name=audio]"), folder = form.querySelector("[data-folder] input");
   const questions = form.querySelector("[data-questions]");
   form.querySelector("[data-folder]").hidden = !("webkitdirectory" in folder);
   const sendAll = files => {
     const tables = files.filter(file => /\.csv$/i.test(file.name)), species = form.elements.species.value;
-    // A table describes the files beside it, so they go together; others go one by one, each with its bar.
+    // A table describes the other files, so they are sent together; without one, each file is a request of its own.
     return sendBatches((tables.length ? [files] : files.map(file => [file])).map(batch => ({ files: batch, species })));
   };
   const sendBatches = async (batches, newClass = "", unanswered = []) => {
-    let taken = 0, refused = 0;
+    let nAccepted = 0, nRejected = 0;
     const open = [...unanswered];
     for (const { files: batch, species } of batches) {
       const line = document.createElement("li"), name = document.createElement("span"), bar = document.createElement("progress"), word = document.createElement("span");
       name.textContent = batch.length > 1 ? `${batch.length} files` : batch[0].webkitRelativePath || batch[0].name;
-      bar.max = 1; bar.value = 0; bar.setAttribute("aria-label", `How much of ${name.textContent} is sent`);
+      bar.max = 1; bar.value = 0; bar.setAttribute("aria-label", `Upload progress of ${name.textContent}`);
       line.append(bar, name, word); list.append(line);
       const body = new FormData();
       body.append("species", species);
       body.append("new_class", newClass);
       for (const file of batch) body.append("audio", file, file.webkitRelativePath || file.name);
       try {
-        const reply = await send(at("/api/v1/lessons"), body, share => { bar.value = share; });
-        const found = JSON.parse(reply.responseText);
-        if (!found.files) throw new Error(found.detail); // refused files have their reasons, also where nothing was taken
-        taken += found.n_taken; refused += found.files.filter(each => each.status === "refused").length;
-        const asked = new Set(found.files.filter(each => each.suggestions).map(each => each.reason));
+        const reply = await send(at("/api/v1/training-data"), body, share => { bar.value = share; });
+        const result = JSON.parse(reply.responseText);
+        if (!result.files) throw new Error(result.detail); // rejected files have their reasons, even if no file was accepted
+        nAccepted += result.n_accepted; nRejected += result.files.filter(each => each.status === "rejected").length;
+        const asked = new Set(result.files.filter(each => each.suggestions).map(each => each.reason));
         if (asked.size) open.push({ files: batch, species, asked });
-        word.textContent = found.files.length > 3 ? `${found.n_taken} of ${found.files.length} taken` : found.files.map(each => [each.status, each.species, each.reason].filter(Boolean).join(", ")).join("; ");
-      } catch (error) { word.textContent = error.message; refused += 1; }
-      status.textContent = `${taken} taken, ${refused} refused`;
+        word.textContent = result.files.length > 3 ? `${result.n_accepted} of ${result.files.length} accepted` : result.files.map(each => [each.status, each.species, each.reason].filter(Boolean).join(", ")).join("; ");
+      } catch (error) { word.textContent = error.message; nRejected += 1; }
+      status.textContent = `${nAccepted} accepted, ${nRejected} rejected`;
     }
     askAboutClasses(questions, open, (chosen, others) => sendBatches(chosen, "yes", others));
-    if (taken && !refused && !open.length) location.reload();
+    if (nAccepted && !nRejected && !open.length) location.reload();
   };
   droppable(form, files => sendAll([...files]));
   form.addEventListener("submit", event => { event.preventDefault(); sendAll([...input.files]); });
@@ -240,43 +240,43 @@ for (const form of all("[data-retrain]")) {
     event.preventDefault();
     const status = form.querySelector("[data-status]");
     try {
-      const rounds = form.elements.epochs.value;
-      const wish = { by_hand: form.elements.by_hand.checked, recipe: rounds ? [`trainer.epochs=${rounds}`] : [] };
-      follow(document.querySelector("[data-job]"), (await ask("POST", "/api/v1/retrain", wish)).id);
+      const epochs = form.elements.epochs.value;
+      const options = { require_approval: form.elements.require_approval.checked, overrides: epochs ? [`trainer.epochs=${epochs}`] : [] };
+      follow(document.querySelector("[data-job]"), (await request("POST", "/api/v1/retrain", options)).id);
       form.querySelector("button").disabled = true;
     } catch (error) { status.textContent = error.message; }
   });
 }
 
-// ---------------------------------------------------------------- jobs, while they go on
+// ---------------------------------------------------------------- running jobs
 
-// A job that is over is told again, for its curve and its log.
+// The events of a finished job are replayed for its curve and its log.
 function follow(box, id, isOver = false) {
   const part = name => box.querySelector(`[data-${name}]`);
   const losses = [];
   box.hidden = false; box.dataset.job = id; part("cancel").hidden = isOver; part("error").hidden = true;
   const source = new EventSource(at(`/api/v1/jobs/${id}/events`));
-  const cancel = async () => { part("cancel").disabled = true; try { await ask("POST", `/api/v1/jobs/${id}/cancel`); } catch (error) { part("stage").textContent = error.message; } };
+  const cancel = async () => { part("cancel").disabled = true; try { await request("POST", `/api/v1/jobs/${id}/cancel`); } catch (error) { part("stage").textContent = error.message; } };
   part("cancel").onclick = cancel;
   source.onmessage = event => {
     offline.hidden = true;
-    const told = JSON.parse(event.data);
-    box.querySelector("progress").value = told.progress;
-    part("stage").textContent = [told.stage, told.epoch && `round ${told.epoch} of ${told.n_epochs}`, told.message].filter(Boolean).join(", ");
-    part("left").textContent = told.left_s > 1 ? `${Math.ceil(told.left_s)} s left` : "";
-    if (told.metrics && told.metrics.loss !== undefined) { losses.push(told.metrics.loss); curve(part("curve"), losses); }
-    if (told.message && part("log")) part("log").textContent += `${told.message}\n`;
-    if (told.error) { part("error").textContent = told.error; part("error").hidden = false; }
+    const state = JSON.parse(event.data);
+    box.querySelector("progress").value = state.progress;
+    part("stage").textContent = [state.stage, state.epoch && `epoch ${state.epoch} of ${state.n_epochs}`, state.message].filter(Boolean).join(", ");
+    part("left").textContent = state.left_s > 1 ? `${Math.ceil(state.left_s)} s left` : "";
+    if (state.metrics && state.metrics.loss !== undefined) { losses.push(state.metrics.loss); curve(part("curve"), losses); }
+    if (state.message && part("log")) part("log").textContent += `${state.message}\n`;
+    if (state.error) { part("error").textContent = state.error; part("error").hidden = false; }
   };
   source.onerror = () => {
     offline.hidden = false;
-    if (source.readyState === 2) setTimeout(() => follow(box, id, isOver), 3000); // an answer that was no stream
+    if (source.readyState === 2) setTimeout(() => follow(box, id, isOver), 3000); // the response was no stream
   };
   source.addEventListener("end", async () => {
     source.close(); part("cancel").hidden = true;
     if (isOver) return;
-    const job = await ask("GET", `/api/v1/jobs/${id}`);
-    if (job.status === "done") location.href = box.dataset.then ? at(job.kind === "identify" ? `/recordings/${job.result.recording}` : "/teach") : location.pathname;
+    const job = await request("GET", `/api/v1/jobs/${id}`);
+    if (job.status === "done") location.href = box.dataset.then ? at(job.kind === "identify" ? `/recordings/${job.result.recording}` : "/training") : location.pathname;
     else { const button = document.querySelector("[data-retrain] button"); if (button) button.disabled = false; }
   });
 }
@@ -286,7 +286,7 @@ function curve(svg, losses) {
   svg.removeAttribute("hidden"); // an SVG has no property for it
   svg.querySelector("polyline").setAttribute("points", losses.map((v, k) => `${x(k)},${y(v)}`).join(" "));
   const [first, last] = svg.querySelectorAll("text");
-  first.textContent = `loss ${losses.at(-1).toFixed(3)}`; last.textContent = `round ${losses.length}`;
+  first.textContent = `loss ${losses.at(-1).toFixed(3)}`; last.textContent = `epoch ${losses.length}`;
 }
 
 for (const box of all("[data-job]")) if (box.dataset.job) follow(box, box.dataset.job, !box.dataset.live);

@@ -40,7 +40,7 @@ function viewer(box, at) {
     clearTimeout(timer);
     timer = setTimeout(() => {
       const width = Math.min(Math.max(Math.round(stage.clientWidth * devicePixelRatio), 300), 2400);
-      image.src = at(`/api/v1/recordings/${box.dataset.viewer}/picture?start_s=${from.toFixed(3)}&end_s=${to.toFixed(3)}&width=${width}`);
+      image.src = at(`/api/v1/recordings/${box.dataset.viewer}/spectrogram?start_s=${from.toFixed(3)}&end_s=${to.toFixed(3)}&width=${width}`);
       image.alt = `Spectrogram from ${from.toFixed(1)} to ${to.toFixed(1)} s`;
     }, 120);
   }
