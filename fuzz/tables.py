@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from dawnchorus.data.explore import summarise_data_set
 from dawnchorus.data.given_split import split_by_tables
-from dawnchorus.data.layouts.annotations import FoundMarks, NamedMark
+from dawnchorus.data.layouts.annotations import MarkTables, NamedMark
 from dawnchorus.data.layouts.search_results import rows_of_search_results
 from dawnchorus.data.layouts.tables import TableLayout
 from dawnchorus.data.layouts.voices import TABLE, recordings_of_table, rows_of_voices
@@ -78,7 +78,7 @@ def _reader_of(name: str, suffix: str, read: Read, seeds: tuple[bytes, ...]) -> 
     def read_all(path: Path) -> None:
         rows = [Mark(line, detection, recording) for line, (recording, detection) in enumerate(read(path), start=1)]
         recording = Path("r.wav")
-        hold_marks(FoundMarks([NamedMark(path, row, recording) for row in rows]), {recording: 6.0}, [recording])
+        hold_marks(MarkTables([NamedMark(path, row, recording) for row in rows]), {recording: 6.0}, [recording])
 
     return Reader(name, from_file(read_all, f"table{suffix}"), seeds)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dawnchorus.data.licenses import address_of, allows_derivatives, is_allowed, spdx_of, strictest
+from dawnchorus.data.licenses import allows_derivatives, deed_url, is_allowed, parse_license, strictest
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ from dawnchorus.data.licenses import address_of, allows_derivatives, is_allowed,
     ],
 )
 def test_licences_have_spdx_names(text: str, spdx: str | None) -> None:
-    assert spdx_of(text) == spdx
+    assert parse_license(text) == spdx
 
 
 def test_no_licence_is_not_allowed() -> None:
@@ -67,5 +67,5 @@ def test_no_derivatives_is_known_and_has_an_address() -> None:
     assert not allows_derivatives("CC-BY-NC-ND-4.0")
     assert allows_derivatives("CC-BY-4.0")
     assert allows_derivatives(None)
-    assert address_of("CC-BY-NC-ND-4.0") == "https://creativecommons.org/licenses/by-nc-nd/4.0/"
-    assert address_of("CC0-1.0") == "https://creativecommons.org/publicdomain/zero/1.0/"
+    assert deed_url("CC-BY-NC-ND-4.0") == "https://creativecommons.org/licenses/by-nc-nd/4.0/"
+    assert deed_url("CC0-1.0") == "https://creativecommons.org/publicdomain/zero/1.0/"

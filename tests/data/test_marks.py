@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.sounds import tone
 
 from dawnchorus.data.importing import import_detections, import_recordings
-from dawnchorus.data.layouts.annotations import FoundMarks, NamedMark, RecordingNames
+from dawnchorus.data.layouts.annotations import MarkTables, NamedMark, RecordingNames
 from dawnchorus.data.marks import hold_marks
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.errors import FormatError, InputError
@@ -452,7 +452,7 @@ def test_every_row_is_kept_or_said(rows: list[Mark]) -> None:
         NamedMark(Path("t.txt"), mark, Path(str(mark.recording)) if mark.recording != "gone.wav" else None)
         for mark in rows
     ]
-    held = hold_marks(FoundMarks(named, tables=[Path("t.txt")]), {files[0]: 10.0, files[1]: None}, files)
+    held = hold_marks(MarkTables(named, tables=[Path("t.txt")]), {files[0]: 10.0, files[1]: None}, files)
     lost = (
         "unread",
         "no recording",

@@ -20,7 +20,7 @@ from tests.sounds import tone
 from dawnchorus.audio.mel import MelImage, hz_of_mel, mel_filters, mel_of_hz
 from dawnchorus.data.clips import Clips, ClipWriter
 from dawnchorus.data.images import write_images
-from dawnchorus.data.prepare import Prepared, loudest_starts, prepare
+from dawnchorus.data.prepare import PrepareSummary, loudest_starts, prepare
 from dawnchorus.data.recipes import Recipe
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
 from dawnchorus.errors import BusyError, InputError
@@ -55,7 +55,7 @@ def table(tmp_path: Path) -> RecordingsTable:
     return RecordingsTable(tmp_path, tuple(rows))
 
 
-def made(table: RecordingsTable, name: str, recipe: Recipe, **more: object) -> tuple[Prepared, Clips]:
+def made(table: RecordingsTable, name: str, recipe: Recipe, **more: object) -> tuple[PrepareSummary, Clips]:
     folder = table.folder / name
     done = prepare(table, folder, recipe, seed=1, n_workers=2, **more)  # type: ignore[arg-type]
     return done, Clips(folder)
@@ -291,12 +291,12 @@ def test_images_show_the_clips_and_say_where_they_are_from(table: RecordingsTabl
 
 
 def test_clips_that_begin_nearly_together_have_images_of_their_own(table: RecordingsTable) -> None:
-    _, clips = made(table, "many", Recipe(rate_hz=RATE_HZ, window_s=0.5, take="random", n_clips=80))
+    _, clips = made(table, "many", Recipe(rate_hz=RATE_HZ, window_s=0.5, clip_selection="random", n_clips=80))
     # Start and end are each rounded to a millisecond, so that clips of one start may have different ends.
     times = {(clip["recording_id"], clip["start_s"], clip["end_s"]) for clip in clips.index.to_pylist()}
     assert len({(name, round(start_s, 2)) for name, start_s, _end_s in times}) < len(times)
     folder = table.folder / "many" / "images"
-    assert write_images(clips, folder, MelImage(n_bands=8), n_workers=2) == len(times)
+    assert write_images(clips, folder, MelImage(n_mels=8), n_workers=2) == len(times)
     assert len(list(folder.rglob("*.png"))) == len(times)
 
 

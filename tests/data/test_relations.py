@@ -17,7 +17,7 @@ from dawnchorus.data.check import check_table
 from dawnchorus.data.clip_names import archive_number, cut_from, page_number, recorder_name
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table
 from dawnchorus.data.relations import RELATIONS, coverage_of, find_leaks, groups_of, undecided_series
-from dawnchorus.data.split import DEFAULT_PARTS, PartGap, leak_report, part_gaps, split_table
+from dawnchorus.data.split import DEFAULT_PARTS, SplitGap, leak_report, part_gaps, split_table
 
 
 def row(name: str, **more: object) -> RecordingRow:
@@ -364,7 +364,7 @@ def test_species_that_relations_keep_out_of_a_part_are_stated() -> None:
 def test_a_part_without_recordings_is_stated_with_its_share(command: Command, tmp_path: Path) -> None:
     rows = [row(f"x{k}y.wav") for k in range(4)] + [row(f"XC7_{k}.wav", scientific_name="Avis parva") for k in range(6)]
     few = split_table(RecordingsTable(tmp_path, tuple(rows[:4])), DEFAULT_PARTS, seed=1)
-    assert list(part_gaps(few.rows, list(DEFAULT_PARTS))) == [PartGap("test", 1, 1, "Avis magna", 4, 4)]
+    assert list(part_gaps(few.rows, list(DEFAULT_PARTS))) == [SplitGap("test", 1, 1, "Avis magna", 4, 4)]
     both = split_table(RecordingsTable(tmp_path, tuple(rows)), DEFAULT_PARTS, seed=1)
     gaps = {gap.part: (gap.n_missing, gap.label, gap.n_groups) for gap in part_gaps(both.rows, list(DEFAULT_PARTS))}
     assert gaps["validation"] == (1, "Avis parva", 1)

@@ -8,7 +8,7 @@ import numpy as np
 import soundfile
 from tests.sounds import tone
 
-from dawnchorus.data.check import PROBLEMS, check_table
+from dawnchorus.data.check import ISSUES, check_table
 from dawnchorus.data.importing import import_recordings
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable
 from dawnchorus.data.sound_notes import notes_of_sound, problems_of_sound
@@ -81,7 +81,7 @@ def test_every_warning_is_a_known_problem() -> None:
         "damaged",
         "clock_conflict",
     ]
-    assert set(found) <= set(PROBLEMS)
+    assert set(found) <= set(ISSUES)
 
 
 def test_a_table_whose_recordings_have_times_says_nothing(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_the_five_recipes_are_tried_here() -> None:
     assert set(SMALL) <= set(known_recipes())
 
 
-@pytest.mark.parametrize("overrides", list(SMALL))
+@pytest.mark.parametrize("recipe", list(SMALL))
 def test_a_model_from_recordings_to_roll_back(
     recipe: str, data_set: Path, folder: Path, band_bundle: Bundle, tmp_path: Path, store: ModelStore, command: Command
 ) -> None:

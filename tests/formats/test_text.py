@@ -61,9 +61,9 @@ def test_row_with_more_fields_than_columns_is_named(tmp_path: Path) -> None:
 
 def test_column_is_found_by_any_of_its_names(tmp_path: Path) -> None:
     rows = columns(tmp_path, "LAT,Longitude\n")
-    assert rows.place(["latitude", "lat"]) == 0
-    assert rows.place(["longitude", "LAT"]) == 1
-    assert rows.place(["time"]) is None
+    assert rows.find_column(["latitude", "lat"]) == 0
+    assert rows.find_column(["longitude", "LAT"]) == 1
+    assert rows.find_column(["time"]) is None
     assert rows.require(["time", "Lat"]) == 0
     with pytest.raises(FormatError, match=r"x\.csv: expected a column 'time' or 'date', found \['LAT', 'Longitude'\]"):
         rows.require(["time", "date"])

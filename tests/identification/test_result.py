@@ -20,8 +20,8 @@ from dawnchorus.identification import Options, Progress, identify
 from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.journal import Journal
 from dawnchorus.identification.range_filter import RangeFilter
-from dawnchorus.identification.result import Problem, Run, provenance_of
-from dawnchorus.identification.run import build_score_filter, range_filter_of
+from dawnchorus.identification.result import Problem, Run, build_provenance
+from dawnchorus.identification.run import build_score_filter, open_range_filter
 from dawnchorus.inference.scoring import HIT, ChannelHits, FailedRecording, ScoredRecording
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
@@ -79,7 +79,7 @@ def placed(tmp_path: Path, level_bundle: Bundle) -> Bundle:
 def asks_store(placed: Bundle, bundle: Bundle, recordings: dict[Path, Origin] | None = None, **options: float) -> bool:
     """Find the range filter; return whether there is one, which comes from the store."""
     store = Store(placed)
-    found = range_filter_of(bundle, Options(**options), recordings, cast(ModelStore, store))  # type: ignore[arg-type]
+    found = open_range_filter(bundle, Options(**options), recordings, cast(ModelStore, store))  # type: ignore[arg-type]
     assert (found is not None) == (store.opened == ["birdnet"])
     return found is not None
 
@@ -96,7 +96,7 @@ def test_range_model_is_asked_where_a_place_is_known(placed: Bundle, level_bundl
 
 def test_own_range_model_of_a_bundle_is_asked(placed: Bundle) -> None:
     store = Store(placed)
-    found = range_filter_of(placed, Options(range_threshold=0.75), None, cast(ModelStore, store))
+    found = open_range_filter(placed, Options(range_threshold=0.75), None, cast(ModelStore, store))
     assert store.opened == []
     assert found is not None
     assert found.expected(latitude=47, longitude=48, week=1)[:2] == [False, True]
@@ -187,7 +187,7 @@ def test_range_filter_is_noted_where_it_was_asked(
 
 
 def test_provenance_names_model_and_every_option(level_bundle: Bundle) -> None:
-    made = provenance_of(level_bundle, Options(tta_shifts=2, week=3, speech="flag"), range_filter=True)
+    made = build_provenance(level_bundle, Options(tta_shifts=2, week=3, speech="flag"), range_filter=True)
     assert (made.model, made.model_version, made.bundle_id) == ("level", "1", level_bundle.id)
     assert made.software.startswith("dawnchorus ")
     assert made.parameters == {

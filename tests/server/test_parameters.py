@@ -99,7 +99,9 @@ def test_a_body_that_says_two_things_is_refused(level_bundle: Bundle, serve: Ser
         assert reply.status_code == 400, reply.text
         assert message in reply.json()["detail"]
     for kind in ("application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain"):
-        reply = client.post(retrain, content=b"require_approval=true&require_approval=false", headers={"content-type": kind})
+        reply = client.post(
+            retrain, content=b"require_approval=true&require_approval=false", headers={"content-type": kind}
+        )
         assert reply.status_code == 400, reply.text
         assert f"expected a body in JSON with the Content-Type application/json, got {kind[:9]}" in reply.text
     for path in ("/api/trigger_retrain", "/api/v1/models/rollback"):

@@ -18,7 +18,7 @@ import soundfile
 
 from dawnchorus.data.sources.download import decode_sound
 from dawnchorus.errors import DownloadError, OutputError
-from dawnchorus.storage.http_client import MAX_WAIT_S, Web, asked_wait_s
+from dawnchorus.storage.http_client import MAX_WAIT_S, HttpClient, asked_wait_s
 
 NAME = "XC1.wav"
 DATE = "Fri, 27 Nov 2026 01:00:00 GMT"
@@ -147,7 +147,7 @@ def server() -> Iterator[Misbehaving]:
 def download(server: Misbehaving, path: Path) -> list[float]:
     """Download, and give the waits."""
     waits: list[float] = []
-    web = Web(per_s=1e6, sleep=waits.append)
+    web = HttpClient(per_s=1e6, sleep=waits.append)
     web.download(server.address, path, check=lambda part: decode_sound(part, path.name))
     return waits
 
@@ -221,16 +221,16 @@ def test_any_retry_after_is_survived(value: str, expected: float | None) -> None
 def test_a_file_of_another_kind_is_refused(server: Misbehaving, tmp_path: Path, name: str, content: bytes) -> None:
     server.replies = [reply(content)]
     with pytest.raises(DownloadError, match="expected a"):
-        Web(per_s=1e6).download(server.address, tmp_path / name)
+        HttpClient(per_s=1e6).download(server.address, tmp_path / name)
     assert not list(tmp_path.iterdir())
 
 
 def test_an_address_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match="cannot be understood"):
-        Web(per_s=1e6).download("http://[x/y", tmp_path / "y")
+        HttpClient(per_s=1e6).download("http://[x/y", tmp_path / "y")
 
 
 def test_a_page_is_read_whole_and_unpacked(server: Misbehaving) -> None:
     server.replies = [reply(PACKED, cut=HALF), reply(PACKED, Content_Encoding="gzip", cut=HALF)]
     server.replies.append(reply(PACKED, Content_Encoding="gzip"))
-    assert Web(per_s=1e6, sleep=lambda _seconds: None).read(server.address) == A
+    assert HttpClient(per_s=1e6, sleep=lambda _seconds: None).read(server.address) == A

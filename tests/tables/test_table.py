@@ -132,7 +132,9 @@ def test_names_of_rows_as_r_writes_them(tmp_path: Path) -> None:
 
 def test_columns_are_found_however_they_are_spelt(tmp_path: Path) -> None:
     found = table(tmp_path, " Scientific_Name ,LATITUDE (°),begin time (s),fileName\nx,1,2,a.wav\n")
-    assert [found.place([name]) for name in ("scientific name", "latitude", "Begin Time (s)", "file_name", "lon")] == [
+    assert [
+        found.find_column([name]) for name in ("scientific name", "latitude", "Begin Time (s)", "file_name", "lon")
+    ] == [
         0,
         1,
         2,
@@ -143,10 +145,10 @@ def test_columns_are_found_however_they_are_spelt(tmp_path: Path) -> None:
 
 def test_doubled_names_are_said_where_they_differ(tmp_path: Path) -> None:
     found = table(tmp_path, "path,species,Species\na.wav,Turdus,Parus\nb.wav,x,x\n")
-    assert (found.place(["species"]), len(found.notes.sentences())) == (1, 1)
+    assert (found.find_column(["species"]), len(found.notes.sentences())) == (1, 1)
     assert "differ in 1 row (line 2: 'Turdus' and 'Parus'); the first is read" in found.notes.sentences()[0]
     filled = table(tmp_path, "path,species,species\na.wav,,Parus\n")
-    assert (filled.place(["species"]), filled.notes.sentences()) == (2, [])
+    assert (filled.find_column(["species"]), filled.notes.sentences()) == (2, [])
 
 
 def test_errors_of_a_spreadsheet_are_empty_cells_and_said(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_training_takes_exactly_the_prepared_clips(
 
 
 def test_clips_of_another_shape_are_refused_with_both_shapes(prepared: Path, store: ModelStore) -> None:
-    message = r"expected clips of 3 s at 48000 Hz .*found clips of 2 s at 22050 Hz.*--rate 48000 --window 3"
+    message = r"expected clips of 3 s at 48000 Hz .*found clips of 2 s at 22050 Hz.*--sample-rate 48000 --window 3"
     with pytest.raises(InputError, match=message):
         loaded(prepared, store, rate_hz=48_000, window_s=3.0)
     with pytest.raises(InputError, match=r"data\.auxiliary: .*holds prepared clips"):

@@ -151,7 +151,7 @@ def test_processes_hear_different_noise_and_each_the_same_again(monkeypatch: pyt
 
 def test_silence_and_some_noise_are_in_every_batch_with_none_of_the_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     declare_vision_operators()
-    from dawnchorus.training.learner import ClassifierModule
+    from dawnchorus.training.classifier_module import ClassifierModule
 
     birdless = torch.arange(9.0)[:, None].expand(9, 400)
     batch = (torch.full((4, 400), -1.0), torch.eye(2).repeat(2, 1), torch.arange(4))

@@ -11,7 +11,7 @@ from click.shell_completion import get_completion_class
 @click.pass_context
 def command(ctx: click.Context, *, shell: str) -> None:
     """Print a completion script; for bash: eval "$(dawnchorus completion bash)"."""
-    found = get_completion_class(shell)
-    if found is None:
+    completion = get_completion_class(shell)
+    if completion is None:
         raise click.UsageError(f"No completion for {shell}.")
-    click.echo(found(ctx.find_root().command, {}, "dawnchorus", "_DAWNCHORUS_COMPLETE").source())
+    click.echo(completion(ctx.find_root().command, {}, "dawnchorus", "_DAWNCHORUS_COMPLETE").source())

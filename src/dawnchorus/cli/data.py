@@ -17,7 +17,7 @@ from dawnchorus.cli.names import checklists_option, open_name_lists
 from dawnchorus.cli.options import model_options, models_folder_option, workers_option
 from dawnchorus.cli.present import MAX_LISTED, console, counted
 from dawnchorus.data.attribution import FILE_NAME, attribution_text
-from dawnchorus.data.check import LABEL_CHECKS, PROBLEMS, ModelScores, check_table, problem_counts
+from dawnchorus.data.check import ISSUES, LABEL_CHECKS, ModelScores, check_table, count_issues
 from dawnchorus.data.given_split import split_by_counts, split_by_tables
 from dawnchorus.data.identity import merge
 from dawnchorus.data.import_notes import describe_labels, notes_of_import, notes_of_labels, notes_of_names
@@ -178,8 +178,8 @@ def describe(table: RecordingsTable, screen: Console) -> None:
     splits = Counter(row.split for row in rows if row.split)
     if splits:
         screen.print("split: " + ", ".join(f"{name} {n}" for name, n in splits.items()))
-    for problem, n in problem_counts(rows).most_common():
-        screen.print(f"{n:8d}  {problem}: {PROBLEMS.get(problem, '')}", markup=False)
+    for issue, n in count_issues(rows).most_common():
+        screen.print(f"{n:8d}  {issue}: {ISSUES.get(issue, '')}", markup=False)
 
 
 @command.command("show")
@@ -231,14 +231,14 @@ def check(
     screen = Console(highlight=False, soft_wrap=True)
     if scores is not None:
         _describe_label_check(checked.rows, scores, screen)
-    counts = problem_counts(checked.rows)
-    for problem, n in counts.most_common():
-        screen.print(f"{problem}: {n} ({PROBLEMS[problem]})", markup=False)
-        named = [row for row in checked.rows if problem in row.problems]
-        if problem == "no_license":
+    counts = count_issues(checked.rows)
+    for issue, n in counts.most_common():
+        screen.print(f"{issue}: {n} ({ISSUES[issue]})", markup=False)
+        named = [row for row in checked.rows if issue in row.problems]
+        if issue == "no_license":
             continue
         for row in named[:MAX_LISTED]:
-            screen.print(f"    {row.recording_id}{_detail(row, problem)}", markup=False)
+            screen.print(f"    {row.recording_id}{_detail(row, issue)}", markup=False)
         if len(named) > MAX_LISTED:
             screen.print(f"    and {len(named) - MAX_LISTED} more")
     names = open_name_lists(store.folder, table_path(data_set), checklists=checklists)
@@ -263,11 +263,11 @@ def _describe_label_check(rows: Sequence[RecordingRow], scores: ModelScores, scr
         screen.print(f"    and {len(unknown) - MAX_LISTED} more labels")
 
 
-def _detail(row: RecordingRow, problem: str) -> str:
+def _detail(row: RecordingRow, issue: str) -> str:
     """Return the other recording or species that a problem is about."""
-    if problem in ("duplicate", "near_duplicate"):
+    if issue in ("duplicate", "near_duplicate"):
         return f" = {row.duplicate_of}"
-    if problem in ("doubtful_label", "other_species"):
+    if issue in ("doubtful_label", "other_species"):
         clip = f"{row.heard_start_s:.1f}-{row.heard_end_s:.1f} s"
         return f": labelled {row.scientific_name}, heard {row.heard_species} ({row.heard_score:.2f} at {clip})"
     return ""

@@ -44,7 +44,7 @@ def command(*, folder: Path, seed: int, models_folder: Path | None) -> None:
         with atomic_file(folder / f"{name}.selections.txt") as stream:
             raven.write(stream, tables, run.provenance)
     page, _ = write_report(run, folder)
-    _show(truth, run)
+    _print_comparison(truth, run)
     _say_next(folder, recording, page)
 
 
@@ -52,25 +52,25 @@ def _overlap(a: Detection, b: Detection) -> bool:
     return a.scientific_name == b.scientific_name and a.start_s < b.end_s and b.start_s < a.end_s
 
 
-def _show(truth: RecordingTable, run: Run) -> None:
-    found = [d for table in run.tables() for d in table.detections if d.kind == "species"]
+def _print_comparison(truth: RecordingTable, run: Run) -> None:
+    detected = [d for table in run.tables() for d in table.detections if d.kind == "species"]
     table = Table(title="A synthetic dawn chorus: what sings, and what BirdNET hears", title_justify="left")
     for name in ("", "truth", "from s", "to s", "found from s", "to s", "score"):
         table.add_column(name, justify="left" if name in ("", "truth") else "right")
     for event in truth.detections:
-        hits = [d for d in found if _overlap(d, event)]
+        hits = [d for d in detected if _overlap(d, event)]
         times = [f"{min(d.start_s for d in hits):.1f}", f"{max(d.end_s for d in hits):.1f}"] if hits else ["-", "-"]
         score = f"{max(d.score for d in hits):.2f}" if hits else "missed"
         mark = Text("yes", "green") if hits else Text("no", "red")
         table.add_row(mark, event.common_name, f"{event.start_s:.1f}", f"{event.end_s:.1f}", *times, score)
-    wrong = [d for d in found if not any(_overlap(d, event) for event in truth.detections)]
+    wrong = [d for d in detected if not any(_overlap(d, event) for event in truth.detections)]
     for d in wrong:
         note = " (not expected here)" if d.in_range is False else ""
         row = (f"{d.start_s:.1f}", f"{d.end_s:.1f}", f"{d.score:.2f}")
         table.add_row(Text("false", "red"), f"{d.common_name}{note}", "", "", *row)
     print_table(table)
     species = {e.scientific_name for e in truth.detections}
-    right = {e.scientific_name for e in truth.detections if any(_overlap(d, e) for d in found)}
+    right = {e.scientific_name for e in truth.detections if any(_overlap(d, e) for d in detected)}
     n_wrong = len({d.scientific_name for d in wrong})
     click.echo(f"{len(right)} of {len(species)} species found in the right places, {n_wrong} false.")
 

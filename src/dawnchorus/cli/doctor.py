@@ -37,8 +37,8 @@ PORT = 5000
 class Finding:
     """One thing that was looked at."""
 
-    what: str
-    found: str
+    subject: str
+    state: str
     advice: str | None = None
     """Advice; None where all is well."""
 
@@ -54,19 +54,19 @@ def command(*, check_dir: Path, models_folder: Path | None) -> None:
     Ends with 1 if something that every use needs is missing.
     """
     folder = models_folder or default_folder()
-    needed = [
+    required = [
         _python(),
         _formats(),
         _writable("the models' folder", folder),
         _writable("the working folder", check_dir),
     ]
     others = [_cores(), *(_extra(name) for name in EXTRAS), *_models(folder), _gpu(), _port()]
-    for finding in (*needed, *others):
+    for finding in (*required, *others):
         mark = "ok " if finding.advice is None else "-- "
-        click.echo(f"{mark}{finding.what:<22} {finding.found}")
+        click.echo(f"{mark}{finding.subject:<22} {finding.state}")
         if finding.advice is not None:
             click.echo(f"   {'':<22} {finding.advice}")
-    if any(finding.advice for finding in needed):
+    if any(finding.advice for finding in required):
         sys.exit(1)
 
 
@@ -91,15 +91,17 @@ def _formats() -> Finding:
     return Finding("formats", "WAV, FLAC, MP3, Ogg; with FFmpeg Opus, M4A, WMA and more")
 
 
-def _writable(what: str, folder: Path) -> Finding:
-    place = next((p for p in (folder.absolute(), *folder.absolute().parents) if p.is_dir()), Path("/"))
+def _writable(subject: str, folder: Path) -> Finding:
+    existing = next((p for p in (folder.absolute(), *folder.absolute().parents) if p.is_dir()), Path("/"))
     try:
-        with tempfile.NamedTemporaryFile(dir=place):
-            free = shutil.disk_usage(place).free
+        with tempfile.NamedTemporaryFile(dir=existing):
+            free = shutil.disk_usage(existing).free
     except OSError as error:
-        return Finding(what, f"{folder}: cannot be written ({error.strerror})", "Choose another folder, or its rights.")
+        return Finding(
+            subject, f"{folder}: cannot be written ({error.strerror})", "Choose another folder, or its rights."
+        )
     advice = None if free > MIN_FREE_BYTES else "Free some space: models and journals need a few gigabytes."
-    return Finding(what, f"{folder.absolute()}: {free / 1e9:.1f} GB free", advice)
+    return Finding(subject, f"{folder.absolute()}: {free / 1e9:.1f} GB free", advice)
 
 
 def _extra(name: str) -> Finding:
@@ -125,20 +127,20 @@ def _version(package: str) -> str:
 
 
 def _models(folder: Path) -> list[Finding]:
-    store, found = ModelStore(folder), []
+    store, findings = ModelStore(folder), []
     for name in BUILTIN_MODELS:
         try:
             bundle = store.find_installed(name)
         except DawnChorusError as error:
-            found.append(Finding(f"model {name}", str(error), f"dawnchorus models pull {name}"))
+            findings.append(Finding(f"model {name}", str(error), f"dawnchorus models pull {name}"))
             continue
         if bundle is not None:
-            found.append(Finding(f"model {name}", f"{bundle.folder} ({bundle.id})"))
+            findings.append(Finding(f"model {name}", f"{bundle.folder} ({bundle.id})"))
         elif name == DEFAULT_MODEL:
-            found.append(
+            findings.append(
                 Finding(f"model {name}", "not made yet", f"It is on first use, or: dawnchorus models pull {name}")
             )
-    return found
+    return findings
 
 
 def _gpu() -> Finding:

@@ -147,7 +147,7 @@ def command(
         announce_model(store, name)
         bundles.append(store.open(name))
     secondary = secondary or secondary_of(bundles[0])
-    found: list[tuple[Evaluation, Scores]] = []
+    results: list[tuple[Evaluation, Scores]] = []
     for name, bundle in zip(models, bundles, strict=True):
         duration_s = sum(row.duration_s or 0 for row in rows)
         with shown_progress(screen, duration_s=duration_s) as update:
@@ -162,44 +162,44 @@ def command(
                 secondary=secondary,
                 on_progress=update,
             )
-        found.append((evaluate(bundle, scores, pool=pool), scores))
+        results.append((evaluate(bundle, scores, pool=pool), scores))
         options = {"data_set": str(data_set.resolve()), "part": split, "overlap_s": overlap, "tta_shifts": tta_shifts}
-        _remember(name, found[-1][0], options)
-    differences = [compare(found[0][1], other, pool=pool) for _, other in found[1:]]
+        _save_result(name, results[-1][0], options)
+    differences = [compare(results[0][1], other, pool=pool) for _, other in results[1:]]
     fields: dict[str, Any] = {
         "data_set": str(data_set),
         "part": split,
         "secondary": secondary,
-        "evaluations": [evaluation.as_json() for evaluation, _ in found],
+        "evaluations": [evaluation.as_json() for evaluation, _ in results],
         "first_minus_other": [
             {name: vars(value) for name, value in each.first_minus_other.items()} for each in differences
         ],
     }
     text = json.dumps(fields, indent=2, ensure_ascii=False)
     if out is not None:
-        _write_report(out, text, table, found, differences)
+        _write_report(out, text, table, results, differences)
         click.echo(out / PAGE_NAME, err=as_json)
     if thresholds is not None:
-        _write_thresholds(thresholds, found[0][1], precision)
-    is_whole = not any(scores.failures for _, scores in found)
+        _write_thresholds(thresholds, results[0][1], precision)
+    is_whole = not any(scores.failures for _, scores in results)
     if as_json:
         click.echo(text)
         sys.exit(0 if is_whole else SOME_FAILED)
-    _show(found, differences)
-    for issue in found[0][0].label_issues:
+    _print_results(results, differences)
+    for issue in results[0][0].label_issues:
         click.echo(
             f"possible label error: {issue.recording_id}: labelled {issue.label}, predicted {issue.prediction} "
             f"({issue.score:.2f})",
             err=True,
         )
-    unlabelled = found[0][1].unlabelled
+    unlabelled = results[0][1].unlabelled
     if unlabelled:
         click.echo(
             f"left out: {counted(len(unlabelled), 'unlabelled recording')} (as {unlabelled[0]}): nobody said what is "
             f"in them, so what is found there is neither right nor wrong.",
             err=True,
         )
-    for evaluation, scores in found:
+    for evaluation, scores in results:
         for recording, reason in scores.failures.items():
             click.echo(f"failed: {evaluation.model}: {recording}: {reason}", err=True)
     sys.exit(0 if is_whole else SOME_FAILED)
@@ -246,7 +246,7 @@ def secondary_of(bundle: Bundle) -> Secondary:
     return "count" if data.get("secondary_target") and not data.get("mask_secondary") else "mask"
 
 
-def _remember(model: str, evaluation: Evaluation, options: dict[str, Any]) -> None:
+def _save_result(model: str, evaluation: Evaluation, options: dict[str, Any]) -> None:
     """Write what was measured into the model's run, if it has one; a run that cannot be written is a warning."""
     from dawnchorus.training.runs import find_run
 
@@ -260,11 +260,11 @@ def _remember(model: str, evaluation: Evaluation, options: dict[str, Any]) -> No
         click.echo(f"warning: the run does not keep what was measured: {error}", err=True)
 
 
-def _show(found: list[tuple[Evaluation, Scores]], differences: list[Comparison]) -> None:
+def _print_results(results: list[tuple[Evaluation, Scores]], differences: list[Comparison]) -> None:
     from dawnchorus.evaluation.evaluation import SECONDARY_NOTES
 
     screen = Console(highlight=False, soft_wrap=True)
-    evaluations = [evaluation for evaluation, _ in found]
+    evaluations = [evaluation for evaluation, _ in results]
     for evaluation in evaluations:
         for note in evaluation.coverage_notes:
             click.echo(note, err=note.startswith("warning"))
@@ -339,7 +339,11 @@ def _show_notes(evaluation: Evaluation, screen: Console) -> None:
 
 
 def _write_report(
-    out: Path, text: str, table: RecordingsTable, found: list[tuple[Evaluation, Scores]], differences: list[Comparison]
+    out: Path,
+    text: str,
+    table: RecordingsTable,
+    results: list[tuple[Evaluation, Scores]],
+    differences: list[Comparison],
 ) -> None:
     from dawnchorus.reports.evaluation import render_evaluation
 
@@ -347,7 +351,7 @@ def _write_report(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(out, error) from error
-    for name, content in ((JSON_NAME, text), (PAGE_NAME, render_evaluation(table, found, differences))):
+    for name, content in ((JSON_NAME, text), (PAGE_NAME, render_evaluation(table, results, differences))):
         with atomic_file(out / name) as stream:
             stream.write(content.encode())
 
@@ -361,21 +365,21 @@ def _write_thresholds(path: Path, scores: Scores, precision: float) -> None:
         thresholds_for_precision,
     )
 
-    found = thresholds_for_precision(
+    by_species = thresholds_for_precision(
         scores.classes, scores.known_scores, scores.truth, precision=precision, groups=groups_of_windows(scores)
     )
-    chosen = {name: each for name, each in found.items() if isinstance(each, Threshold)}
+    chosen = {name: each for name, each in by_species.items() if isinstance(each, Threshold)}
     with atomic_file(path) as stream:
         lines = [f"{name},{each.min_score!r},{each.precision:.4f},{each.low:.4f}\n" for name, each in chosen.items()]
         stream.write("".join(["scientific_name,min_score,precision,precision_low\n", *lines]).encode())
-    refusals = list(describe_refusals(found, precision))
+    refusals = list(describe_refusals(by_species, precision))
     for line in refusals[:MAX_REFUSALS]:
         click.echo(line, err=True)
     if len(refusals) > MAX_REFUSALS:
         click.echo(f"... and {len(refusals) - MAX_REFUSALS} more species", err=True)
     click.echo(
-        f"{path}: {len(chosen)} of {len(found)} species have a threshold, from which at least {precision:g} of their "
-        f"windows are right in other recordings like these, with 95 % confidence; `identify --thresholds` takes "
+        f"{path}: {len(chosen)} of {len(by_species)} species have a threshold, from which at least {precision:g} of "
+        f"their windows are right in other recordings like these, with 95 % confidence; `identify --thresholds` takes "
         f"--min-score for all others",
         err=True,
     )

@@ -16,7 +16,7 @@ from dawnchorus.cli.data import describe
 from dawnchorus.cli.options import models_folder_option
 from dawnchorus.cli.present import PAGE_NAME, console
 from dawnchorus.data.attribution import attribution_line
-from dawnchorus.data.check import PROBLEMS
+from dawnchorus.data.check import ISSUES
 from dawnchorus.data.explore import summarise_data_set
 from dawnchorus.data.prepare import loudest_starts
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table
@@ -65,14 +65,14 @@ def command(
     shown_species = [share.scientific_name for share in summary.species[:max_species]]
     with Bar(console=console(), transient=True) as bar:
         task = bar.add_task("drawing", total=len(shown_species) * examples)
-        found = show_examples(
+        page_examples = show_examples(
             list(_examples(table, shown_species, examples, seed, detector)), on_example=lambda: bar.advance(task)
         )
     plots = draw_data_set(summary)
-    for name, png in {**plots, **({"spectra": found.spectra} if found.spectra else {})}.items():
+    for name, png in {**plots, **({"spectra": page_examples.spectra} if page_examples.spectra else {})}.items():
         with atomic_file(out / f"{name}.png") as stream:
             stream.write(png)
-    page = render_data_page(summary, plots, found, name=table.folder.resolve().name, advice=PROBLEMS)
+    page = render_data_page(summary, plots, page_examples, name=table.folder.resolve().name, advice=ISSUES)
     with atomic_file(out / PAGE_NAME) as stream:
         stream.write(page.encode())
     click.echo(out / PAGE_NAME)

@@ -30,15 +30,15 @@ from dawnchorus.data.sources.xeno_canto import (
     PER_S,
     PER_S_OF_MIRROR,
     SERVER,
-    Wanted,
+    FetchFilter,
     check_query,
+    find_recording,
     key_from_environment,
-    look_up,
     search,
 )
 from dawnchorus.errors import InputError, OutputExistsError
 from dawnchorus.storage.files import atomic_file
-from dawnchorus.storage.http_client import Web
+from dawnchorus.storage.http_client import HttpClient
 
 
 @click.group("fetch")
@@ -79,26 +79,28 @@ def xeno_canto(
     """
     query, key = check_query(query), key_from_environment()
     screen = console()
-    web = Web(per_s=PER_S if server == SERVER else PER_S_OF_MIRROR, secret=key)
+    web = HttpClient(per_s=PER_S if server == SERVER else PER_S_OF_MIRROR, secret=key)
     at = {"key": key, "server": server.rstrip("/")}
     notes: list[str] = []
-    found = search(web, query, **at, on_note=notes.append)
-    wanted = Wanted(licenses=licenses or DEFAULT_ALLOWED, per_species=per_species, limit=limit, max_length_s=max_length)
-    chosen, left_out = wanted.choose(found)
-    length_s = sum(item.row.duration_s or 0 for item in chosen)
+    results = search(web, query, **at, on_note=notes.append)
+    wanted = FetchFilter(
+        licenses=licenses or DEFAULT_ALLOWED, per_species=per_species, limit=limit, max_length_s=max_length
+    )
+    chosen, left_out = wanted.choose(results)
+    length_s = sum(result.row.duration_s or 0 for result in chosen)
     screen.print(
-        f"{counted(len(found), 'recording')} found, {len(chosen)} wanted of "
+        f"{counted(len(results), 'recording')} found, {len(chosen)} wanted of "
         f"{len({f.row.scientific_name for f in chosen} - {None})} species: {length_s / 3600:.1f} hours, "
         f"about {length_s * BYTES_PER_S / 1e6:,.0f} MB"
     )
     for reason, n in left_out.most_common():
         screen.print(f"{n:8d}  left out: {reason}", markup=False)
-    unnamed = [item.row.recording_id for item in chosen if item.row.scientific_name is None]
+    unnamed = [result.row.recording_id for result in chosen if result.row.scientific_name is None]
     if unnamed:
         notes.append(
             f"{len(unnamed)} of them name no species (soundscapes, mysteries), as {unnamed[0]}: without a label."
         )
-    summary = {"schema": 1, "n_found": len(found), "n_wanted": len(chosen), "hours": round(length_s / 3600, 3)}
+    summary = {"schema": 1, "n_found": len(results), "n_wanted": len(chosen), "hours": round(length_s / 3600, 3)}
     if dry_run:
         print_notes(notes, screen)
         if as_json:
@@ -110,13 +112,13 @@ def xeno_canto(
     with claim_folder(data_set):
         before = read_table(data_set) if table_path(data_set).exists() else RecordingsTable(data_set, ())
         earlier = read_search(data_set, query)
-        changes = compare_with_archive(before, found, earlier, lambda name: look_up(web, name, **at))
+        changes = compare_with_archive(before, results, earlier, lambda name: find_recording(web, name, **at))
         notes += changes.notes()
         print_notes(notes, screen)
         # Noted before files come, so that they are known as these if the run is ended; replaced ones once they came.
-        listed_s = {item.row.recording_id: item.row.duration_s for item in chosen}
+        listed_s = {result.row.recording_id: result.row.duration_s for result in chosen}
         now = EarlierSearch(
-            tuple(item.row.recording_id for item in found),
+            tuple(result.row.recording_id for result in results),
             {name: seconds for name, seconds in listed_s.items() if name not in changes.replaced},
         )
         write_search(data_set, query, now)

@@ -138,9 +138,9 @@ def command(
         **place,
     )
     origins = read_recordings(recordings, on_note=_say_note) if recordings else None
-    found = _find_recordings(paths)
+    files = _find_recordings(paths)
     if origins is not None:
-        _say_unmatched(recordings, origins, found)
+        _say_unmatched(recordings, origins, files)
     _warn_of_other_places(options, origins or {})
     announce_model(store, model)
     bundle = store.open(model)
@@ -151,7 +151,7 @@ def command(
     estimate = None
     if dry_run or not quiet:
         estimate = estimate_run(
-            found, bundle, plan, n_workers=workers, tta_shifts=tta_shifts, channel=channel, clock=time.perf_counter
+            files, bundle, plan, n_workers=workers, tta_shifts=tta_shifts, channel=channel, clock=time.perf_counter
         )
         _say_estimate(screen, estimate, options, workers, out)
     if dry_run:
@@ -162,7 +162,7 @@ def command(
     start_s = time.monotonic()
     with _saying_what_is_kept(out), shown_progress(screen, duration_s=duration_s) as update:
         run = identify(
-            found,
+            files,
             options,
             model=model,
             out=out,
@@ -186,8 +186,8 @@ def command(
         _print_table(run, formats)
     _say_result(screen, result)
     problem_screen = console(no_color=no_color)  # also where the summary is not wanted
-    _say_problems(problem_screen, "warning", run.warnings)
-    _say_problems(problem_screen, "failed", run.failures)
+    _print_failures(problem_screen, "warning", run.warnings)
+    _print_failures(problem_screen, "failed", run.failures)
     if run.failures:
         sys.exit(SOME_FAILED)
 
@@ -195,19 +195,19 @@ def command(
 def _find_recordings(paths: Sequence[str]) -> list[Path]:
     """Return the recordings that the paths name, and print what was passed over."""
     named = files_from(paths)
-    found = find_recordings(named)
+    recordings = find_recordings(named)
     for note in describe_skipped(named):
         _say_note(note)
-    return found
+    return recordings
 
 
 def _say_note(note: str) -> None:
     click.echo(f"note: {note}", err=True)
 
 
-def _say_unmatched(table: Path | None, origins: Mapping[Path, Origin], found: Sequence[Path]) -> None:
+def _say_unmatched(table: Path | None, origins: Mapping[Path, Origin], detection: Sequence[Path]) -> None:
     """Count the rows without a recording, and the recordings without a row."""
-    full = {Path(os.path.abspath(path)) for path in found}
+    full = {Path(os.path.abspath(path)) for path in detection}
     unused, unnamed = set(origins) - full, full - set(origins)
     if unused:
         click.echo(f"warning: {table} has {len(unused)} rows of other recordings, as {min(unused)}", err=True)
@@ -278,19 +278,19 @@ class _Result:
             fields["detections"] = [
                 {
                     "recording": table.recording,
-                    "start_s": found.start_s,
-                    "end_s": found.end_s,
-                    "scientific_name": found.scientific_name,
-                    "common_name": found.common_name,
-                    "kind": found.kind,
-                    "score": round(found.score, 4),
-                    "probability": found.probability and round(found.probability, 4),
-                    "in_range": found.in_range,
-                    "human_voice": found.human_voice,
-                    **({"channel": found.channel} if found.channel is not None else {}),
+                    "start_s": detection.start_s,
+                    "end_s": detection.end_s,
+                    "scientific_name": detection.scientific_name,
+                    "common_name": detection.common_name,
+                    "kind": detection.kind,
+                    "score": round(detection.score, 4),
+                    "probability": detection.probability and round(detection.probability, 4),
+                    "in_range": detection.in_range,
+                    "human_voice": detection.human_voice,
+                    **({"channel": detection.channel} if detection.channel is not None else {}),
                 }
                 for table in run.tables()
-                for found in table.detections
+                for detection in table.detections
             ]
         return fields
 
@@ -321,20 +321,20 @@ def _print_table(run: Run, formats: tuple[str, ...]) -> None:
         run.note_channels([chosen])
         chosen.write(sys.stdout.buffer, run.tables(), run.provenance)
         return
-    shown = Table()
+    grid = Table()
     for name, side in (("recording", "left"), ("start s", "right"), ("end s", "right"), ("species", "left")):
-        shown.add_column(name, justify="right" if side == "right" else "left")
-    shown.add_column("score", justify="right")
+        grid.add_column(name, justify="right" if side == "right" else "left")
+    grid.add_column("score", justify="right")
     if has_channels(run.provenance):
-        shown.add_column("channel", justify="right")
+        grid.add_column("channel", justify="right")
     for table in run.tables():
-        for found in table.detections:
-            mark = " (out of range)" if found.in_range is False else ""
+        for detection in table.detections:
+            mark = " (out of range)" if detection.in_range is False else ""
             name = Path(table.recording).name
-            times = (f"{found.start_s:.1f}", f"{found.end_s:.1f}")
-            channel = [] if found.channel is None else [str(found.channel)]
-            shown.add_row(name, *times, f"{found.common_name}{mark}", f"{found.score:.2f}", *channel)
-    print_table(shown)
+            times = (f"{detection.start_s:.1f}", f"{detection.end_s:.1f}")
+            channel = [] if detection.channel is None else [str(detection.channel)]
+            grid.add_row(name, *times, f"{detection.common_name}{mark}", f"{detection.score:.2f}", *channel)
+    print_table(grid)
 
 
 def _say_result(screen: Console, result: _Result) -> None:
@@ -365,7 +365,7 @@ def _say_result(screen: Console, result: _Result) -> None:
             screen.print(f"Kept for --resume: {journal}; it can be deleted.", markup=False)
 
 
-def _say_problems(screen: Console, word: str, problems: list[Problem]) -> None:
+def _print_failures(screen: Console, word: str, problems: list[Problem]) -> None:
     for problem in problems[:MAX_LISTED]:
         text = (
             problem.reason if problem.reason.startswith(problem.recording) else f"{problem.recording}: {problem.reason}"

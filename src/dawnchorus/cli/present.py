@@ -72,15 +72,15 @@ def announce_model(store: ModelStore, name: str | Path) -> None:
 
 def files_from(paths: Sequence[str]) -> list[str]:
     """Return the paths, with `-` replaced by the lines (or the NUL-separated names) of standard input."""
-    found: list[str] = []
+    listed: list[str] = []
     for path in paths:
         if path != "-":
-            found.append(path)
+            listed.append(path)
             continue
         data = sys.stdin.buffer.read()
         lines = data.split(b"\0") if b"\0" in data else data.splitlines()
-        found.extend(_named(line) for line in lines if line.strip())
-    return found
+        listed.extend(_named(line) for line in lines if line.strip())
+    return listed
 
 
 def _named(line: bytes) -> str:

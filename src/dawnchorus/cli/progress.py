@@ -18,9 +18,9 @@ LINE_EVERY_S = 10.0
 @contextmanager
 def shown_progress(console: Console, *, duration_s: float) -> Iterator[Callable[[Progress], None]]:
     """Yield a function to call with the run's progress; `duration_s` is the approximate length of all sound."""
-    begin = time.monotonic()
+    started_s = time.monotonic()
     if not console.is_terminal:
-        yield _plain_lines(console, duration_s, begin)
+        yield _plain_lines(console, duration_s, started_s)
         return
     columns = (
         TextColumn("{task.fields[files]}"),
@@ -32,14 +32,14 @@ def shown_progress(console: Console, *, duration_s: float) -> Iterator[Callable[
         task = bar.add_task("", total=max(duration_s, 1e-3), files="", speed="")
 
         def update(progress: Progress) -> None:
-            speed = f"{_speed(progress, begin):,.0f} x real time"
+            speed = f"{_speed(progress, started_s):,.0f} x real time"
             bar.update(task, completed=progress.scored_s, files=files_text(progress), speed=speed)
 
         yield update
 
 
-def _speed(progress: Progress, begin: float) -> float:
-    return progress.scored_s / max(time.monotonic() - begin, 1e-6)
+def _speed(progress: Progress, started_s: float) -> float:
+    return progress.scored_s / max(time.monotonic() - started_s, 1e-6)
 
 
 def files_text(progress: Progress) -> str:
@@ -48,8 +48,8 @@ def files_text(progress: Progress) -> str:
     return f"{text}, {progress.n_failed} failed" if progress.n_failed else text
 
 
-def _plain_lines(console: Console, duration_s: float, begin: float) -> Callable[[Progress], None]:
-    last = begin
+def _plain_lines(console: Console, duration_s: float, started_s: float) -> Callable[[Progress], None]:
+    last = started_s
 
     def update(progress: Progress) -> None:
         nonlocal last
@@ -57,6 +57,6 @@ def _plain_lines(console: Console, duration_s: float, begin: float) -> Callable[
             return
         last = time.monotonic()
         part = 100 * min(progress.scored_s / max(duration_s, 1e-3), 1)
-        console.print(f"{files_text(progress)}, {part:.0f} %, {_speed(progress, begin):,.0f} x real time")
+        console.print(f"{files_text(progress)}, {part:.0f} %, {_speed(progress, started_s):,.0f} x real time")
 
     return update

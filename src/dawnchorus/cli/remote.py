@@ -45,17 +45,17 @@ def ask_server(method: str, server: str, path: str, *, fields: tuple[str, ...]) 
     try:
         request = urllib.request.Request(server.rstrip("/") + path, method=method, headers=headers)  # noqa: S310
         with urllib.request.build_opener(_NoRedirects).open(request, timeout=TIMEOUT_S) as reply:
-            found = json.loads(reply.read(MAX_REPLY))
+            fields_ = json.loads(reply.read(MAX_REPLY))
     except urllib.error.HTTPError as error:
         raise DownloadError(_refusal(server, error), error.code) from None
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         raise DownloadError(f"{server}: the server cannot be reached ({reason}). Is it running?", None) from None
     except ValueError:  # no JSON, or no address
-        found = None
-    if not isinstance(found, dict) or not found.keys() >= set(fields):
+        fields_ = None
+    if not isinstance(fields_, dict) or not fields_.keys() >= set(fields):
         raise DownloadError(f"{server}{path}: expected the reply of a Dawn Chorus server, got another one.", None)
-    return found
+    return fields_
 
 
 def _refusal(server: str, error: urllib.error.HTTPError) -> str:

@@ -47,10 +47,10 @@ def _runs(root: Path, names: tuple[str, ...] = ()) -> list[TrainingRun]:
         raise MissingExtraError(error.name or "torch", extra="train", purpose="Training") from error
     if names:
         return [runs.read_run(Path(name) if Path(name).is_dir() else root / name) for name in names]
-    found = list(runs.find_runs(root))
-    if not found:
+    selected = list(runs.find_runs(root))
+    if not selected:
         raise InputError(f"{root}: there are no runs in this folder. Train one with `dawnchorus train`, or name it.")
-    return found
+    return selected
 
 
 @command.command("list")
@@ -59,20 +59,20 @@ def _runs(root: Path, names: tuple[str, ...] = ()) -> list[TrainingRun]:
 @click.option("--csv", "as_csv", is_flag=True, help="Print the runs with every metric as csv.")
 def list_(*, root: Path, as_json: bool, as_csv: bool) -> None:
     """All runs, the oldest first."""
-    found = _runs(root)
+    selected = _runs(root)
     if as_json:
-        lines = [{"run": run.name, **run.metadata, "status": run.status} for run in found]
+        lines = [{"run": run.name, **run.metadata, "status": run.status} for run in selected]
         click.echo(json.dumps(lines, ensure_ascii=False))
         return
     if as_csv:
-        _write_csv(found)
+        _write_csv(selected)
         return
     table = Table(box=None)
     for column in ("run", "status", *(TITLES.get(name, name) for name in FACTS), *METRICS, "evaluated on", "devices"):
         table.add_column(column)
-    for run in found:
+    for run in selected:
         facts = [str(run.metadata.get(name, "")) for name in FACTS]
-        values = [_shown(run, name) for name in METRICS]
+        values = [_format_metric(run, name) for name in METRICS]
         table.add_row(run.name, run.status, *facts, *values, _evaluated_on(run), run.metadata.get("devices", ""))
     print_table(table, optional=OPTIONAL)
 
@@ -96,7 +96,7 @@ def _value(run: TrainingRun, name: str) -> float | None:
     return run.metrics.get("test_top_1") if value is None and name == "test_accuracy" else value
 
 
-def _shown(run: TrainingRun, name: str) -> str:
+def _format_metric(run: TrainingRun, name: str) -> str:
     value = _value(run, name)
     return "" if value is None else f"{value:.3f}"
 
@@ -124,19 +124,19 @@ def show(*, name: str, root: Path) -> None:
 @ROOT
 def compare(*, names: tuple[str, ...], root: Path) -> None:
     """Compare runs: settings that differ, and metrics."""
-    found = _runs(root, names)
+    selected = _runs(root, names)
     table = Table(box=None)
     table.add_column("")
-    for run in found:
+    for run in selected:
         table.add_column(run.name)
-    for key, settings in _differences(found).items():
+    for key, settings in _differences(selected).items():
         table.add_row(key, *settings)
-    measured = {name for run in found for name in run.metrics if name.startswith("test_")} - {"test_top_1"}
+    measured = {name for run in selected for name in run.metrics if name.startswith("test_")} - {"test_top_1"}
     for name in dict.fromkeys([*METRICS, *sorted(measured)]):
-        values = [_shown(run, name) for run in found]
+        values = [_format_metric(run, name) for run in selected]
         if any(values):
             table.add_row(name, *values)
-    evaluated = [_evaluated_on(run) for run in found]
+    evaluated = [_evaluated_on(run) for run in selected]
     if any(evaluated):
         table.add_row("evaluated on", *evaluated)
     print_table(table)
@@ -172,12 +172,12 @@ def plot(*, names: tuple[str, ...], root: Path, out: Path) -> None:
     """
     from dawnchorus.plotting.curves import Curves, draw_runs
 
-    found = _runs(root, names)
-    setting, labels = label_runs(found)
-    metric = "test_accuracy" if any(_value(run, "test_accuracy") is not None for run in found) else "val_accuracy"
+    selected = _runs(root, names)
+    setting, labels = label_runs(selected)
+    metric = "test_accuracy" if any(_value(run, "test_accuracy") is not None for run in selected) else "val_accuracy"
     curves = [
         Curves(label, _curves(run.folder / "metrics.csv"), _value(run, metric), _interval(run, metric))
-        for label, run in zip(labels, found, strict=True)
+        for label, run in zip(labels, selected, strict=True)
     ]
     with atomic_file(out) as stream:
         stream.write(draw_runs(curves, setting=setting, metric=metric))
@@ -220,14 +220,14 @@ def _interval(run: TrainingRun, metric: str) -> tuple[float, float] | None:
 
 def _curves(path: Path) -> dict[str, list[tuple[float, float]]]:
     """Epoch and value of every metric."""
-    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    curves: dict[str, list[tuple[float, float]]] = defaultdict(list)
     if path.is_file():
         with path.open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 for name, value in row.items():
                     if value and name not in ("epoch", "step"):
-                        found[name].append((float(row["epoch"]), float(value)))
-    return found
+                        curves[name].append((float(row["epoch"]), float(value)))
+    return curves
 
 
 @command.command("rm")
@@ -235,10 +235,10 @@ def _curves(path: Path) -> dict[str, list[tuple[float, float]]]:
 @ROOT
 def rm(*, names: tuple[str, ...], root: Path) -> None:
     """Delete runs with their bundles, unless one is being trained."""
-    found = _runs(root, names)
-    for run in found:
+    selected = _runs(root, names)
+    for run in selected:
         if run.status == "running":
             raise BusyError(f"{run.folder}: a process trains this run. End it first; no run was deleted.")
-    for run in found:
+    for run in selected:
         shutil.rmtree(run.folder)
         click.echo(f"deleted: {run.folder}")

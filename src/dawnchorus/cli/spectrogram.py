@@ -53,6 +53,6 @@ def command(
     draw = draw_recording_with_waveform if waveform else draw_recording
     with atomic_file(out) as stream:
         stream.write(draw(recording, table))
-    for problem in run.warnings:
-        click.echo(f"warning: {problem.recording}: {problem.reason}", err=True)
+    for warning in run.warnings:
+        click.echo(f"warning: {warning.recording}: {warning.reason}", err=True)
     click.echo(out)

@@ -57,14 +57,14 @@ def command(
         raise OutputExistsError(f"{folder} is not empty. Choose another folder, or use --overwrite.")
     provenance = Provenance("synth", "1", "", f"dawnchorus {__version__}", {"seed": seed})
     n = 0
-    for place, scene in synthetic_recordings(plan, seed=seed):
-        path = folder / place
+    for relative, scene in synthetic_recordings(plan, seed=seed):
+        path = folder / relative
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise cannot_write(path.parent, error) from error
         write_recording(path, scene.samples, rate_hz=scene.rate_hz)
-        if place.parts[0] == SOUNDSCAPES_FOLDER:
+        if relative.parts[0] == SOUNDSCAPES_FOLDER:
             with atomic_file(path.with_suffix(".selections.txt")) as stream:
                 raven.write(stream, [scene.truth(path.name)], provenance)
         n += 1

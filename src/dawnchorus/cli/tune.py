@@ -77,7 +77,7 @@ def command(
         overrides = sweep.overrides_with(overrides)
         trials, metric, method = trials or sweep.n_trials, metric or sweep.metric, method or sweep.method
     metric = metric or METRICS[0]
-    found = tune(
+    study = tune(
         overrides,
         config_dir=config_dir,
         n_trials=trials,
@@ -92,9 +92,9 @@ def command(
     for column in ("trial", metric, "settings"):
         table.add_column(column)
     sign = 1 if metric == "val_loss" else -1
-    done = [trial for trial in found.trials if trial.state == "complete"]
+    done = [trial for trial in study.trials if trial.state == "complete"]
     for trial in sorted(done, key=lambda trial: sign * (trial.value or 0))[:10]:
         table.add_row(str(trial.number + 1), f"{trial.value:.4f}", " ".join(trial.overrides))
     if not quiet:
         print_table(table, stderr=True)
-    click.echo(" ".join(found.best.overrides))
+    click.echo(" ".join(study.best.overrides))

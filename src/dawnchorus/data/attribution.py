@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from dawnchorus.data.licenses import address_of
+from dawnchorus.data.licenses import deed_url
 from dawnchorus.data.recordings import RecordingRow
 
 FILE_NAME = "ATTRIBUTION.md"
@@ -34,7 +34,7 @@ def attribution_text(rows: Sequence[RecordingRow]) -> str:
         "",
     ]
     for license_id in sorted(by_license, key=lambda name: (name == UNKNOWN, name)):
-        address = address_of(license_id)
+        address = deed_url(license_id)
         lines += [f"## {license_id}", "", *([address, ""] if address else [])]
         lines += [f"- {_escaped(line)}" for line in sorted(map(attribution_line, by_license[license_id]))]
         lines.append("")

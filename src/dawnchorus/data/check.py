@@ -53,7 +53,7 @@ LABEL_CHECKS: dict[str, str] = {
 }
 """Outcomes of comparing a recording's label with a model, as a part of a sentence."""
 
-PROBLEMS: dict[str, str] = {
+ISSUES: dict[str, str] = {
     MISSING: "the file is not there: mount its drive, fetch it, or drop the row",
     UNREADABLE: "no decoder can open it: fetch it again, or drop it",
     "damaged": "it ends early or is damaged inside: fetch it again; what can be decoded is used",
@@ -79,7 +79,7 @@ PROBLEMS: dict[str, str] = {
 
 
 @dataclass(frozen=True)
-class Heard:
+class RecordingCheck:
     """Findings from decoding a recording."""
 
     row: RecordingRow
@@ -106,18 +106,20 @@ def check_table(
 
     With `scores`, labels are compared with what a model hears; see `label_check` and `heard_species` of the rows.
     """
-    heard = []
-    for found in map_recordings(lambda decoder, row: _listen(decoder, table, row), table.rows, n_workers=n_workers):
-        heard.append(found)
+    checks = []
+    for check in map_recordings(
+        lambda decoder, row: _check_recording(decoder, table, row), table.rows, n_workers=n_workers
+    ):
+        checks.append(check)
         on_recording()
-    rows = [found.row for found in heard]
-    rows = _with_duplicates(rows, [found.prints for found in heard])
+    rows = [check.row for check in checks]
+    rows = _with_duplicates(rows, [check.prints for check in checks])
     if scores is not None:
         rows = [_with_label_check(row, scores) for row in rows]
     return table.with_rows(rows)
 
 
-def problem_counts(rows: Sequence[RecordingRow]) -> Counter[str]:
+def count_issues(rows: Sequence[RecordingRow]) -> Counter[str]:
     """Count the recordings with each problem."""
     return Counter(problem for row in rows for problem in row.problems)
 
@@ -141,7 +143,7 @@ class _Level:
             yield "clipped"
 
 
-def _listen(decoder: DecoderProcess, table: RecordingsTable, row: RecordingRow) -> Heard:
+def _check_recording(decoder: DecoderProcess, table: RecordingsTable, row: RecordingRow) -> RecordingCheck:
     path = table.file(row)
     row = replace(row, label_check=None, heard_species=None, heard_score=None, heard_start_s=None, heard_end_s=None)
     problems = [] if row.scientific_name or row.is_annotated or row.kind != "focal" else ["unlabelled"]
@@ -162,12 +164,12 @@ def _listen(decoder: DecoderProcess, table: RecordingsTable, row: RecordingRow) 
                 start.add(part)
     except (AudioError, OSError) as error:
         problems.append(MISSING if isinstance(error, AudioNotFoundError) else UNREADABLE)
-        return Heard(replace(row, problems=tuple(problems)), np.empty(0, HASH))
+        return RecordingCheck(replace(row, problems=tuple(problems)), np.empty(0, HASH))
     problems += level.problems()
     problems += problems_of_sound(ended.warnings, opened.origin)
     problems += ["short"] if ended.duration_s < SHORT_S else []
     known = replace(row, duration_s=ended.duration_s, rate_hz=rate_hz, sound_hash=digest.hexdigest())
-    return Heard(replace(known, problems=tuple(dict.fromkeys(problems))), start.prints())
+    return RecordingCheck(replace(known, problems=tuple(dict.fromkeys(problems))), start.prints())
 
 
 class _Start:
@@ -208,15 +210,15 @@ def _with_duplicates(rows: list[RecordingRow], prints: list[npt.NDArray[np.void]
         first, second = sorted((_original(earlier, a), _original(earlier, b)))
         if first != second:
             earlier[second] = (first, "near_duplicate")
-    found = []
+    check = []
     for k, row in enumerate(rows):
         if k in earlier:
             problems = (*row.problems, earlier[k][1])
             row = replace(row, problems=problems, duplicate_of=rows[_original(earlier, k)].recording_id)
         else:
             row = replace(row, duplicate_of=None)
-        found.append(row)
-    return found
+        check.append(row)
+    return check
 
 
 def _with_label_check(row: RecordingRow, scores: ModelScores) -> RecordingRow:

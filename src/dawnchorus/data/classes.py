@@ -69,8 +69,8 @@ def _renamed(row: RecordingRow, known: KnownClasses) -> RecordingRow:
     """Return the row under the names of `known`; other species in the background keep theirs, if it has not them."""
 
     def renamed(name: str) -> str:
-        found = known.find(Label(name, name))
-        return name if found is None else found.scientific_name
+        label = known.find(Label(name, name))
+        return name if label is None else label.scientific_name
 
     label = None if row.scientific_name is None else known.find(Label(row.scientific_name, row.common_name or ""))
     return replace(

@@ -62,7 +62,7 @@ CREATE TABLE IF NOT EXISTS recordings (
 
 
 @dataclass(frozen=True)
-class Placed:
+class ClipLocation:
     """Rows of a recording's clips, seconds [start, end] of each, and spans that were cut out before."""
 
     key: str
@@ -106,12 +106,12 @@ class ClipWriter:
         self._shard, self._n_rows = self._end()
         self._file: BinaryIO = self._opened()
 
-    def placed(self, recording_id: str) -> Placed | None:
+    def placed(self, recording_id: str) -> ClipLocation | None:
         """Return the rows of this recording's clips, if it was prepared."""
         row = self._db.execute(
             "SELECT key, shard, first, times, cuts FROM recordings WHERE recording_id = ?", [recording_id]
         ).fetchone()
-        return None if row is None else Placed(row[0], row[1], row[2], _pairs(row[3]), _pairs(row[4]))
+        return None if row is None else ClipLocation(row[0], row[1], row[2], _pairs(row[3]), _pairs(row[4]))
 
     def add(
         self,
@@ -357,21 +357,21 @@ class Clips:
 
     def _query(self, statement: str) -> list[tuple[Any, ...]]:
         path = self.folder / JOURNAL_NAME
-        address = path.absolute().as_uri()
+        database_uri = path.absolute().as_uri()
         try:
             try:
-                return _rows(f"{address}?mode=ro", statement)
+                return _rows(f"{database_uri}?mode=ro", statement)
             except sqlite3.OperationalError:
                 # SQLite wants to write beside a database even to read it; where it may not, nobody else does.
-                return _rows(f"{address}?immutable=1", statement)
+                return _rows(f"{database_uri}?immutable=1", statement)
         except sqlite3.Error as error:
             raise FormatError(
                 f"{path}: expected the journal of the clips ({error}). Copy the folder as a whole, or prepare again."
             ) from error
 
 
-def _rows(address: str, statement: str) -> list[tuple[Any, ...]]:
-    with closing(sqlite3.connect(address, uri=True)) as db:
+def _rows(database_uri: str, statement: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(database_uri, uri=True)) as db:
         return db.execute(statement).fetchall()
 
 

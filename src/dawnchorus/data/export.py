@@ -97,10 +97,10 @@ def write_export(table: RecordingsTable, kind: ExportKind, *, convert: Convert =
     clips = Clips(table.folder)
     folder = table.folder / kind.folder_name
     key = _key(clips, table, kind)
-    about = _read_about(folder)
-    if about is not None and about["key"] == key:
-        return Export(folder, about["n_items"], about["n_without_species"], is_new=False)
-    if about is None and folder.exists():
+    metadata = _read_metadata(folder)
+    if metadata is not None and metadata["key"] == key:
+        return Export(folder, metadata["n_items"], metadata["n_without_species"], is_new=False)
+    if metadata is None and folder.exists():
         raise OutputExistsError(f"{folder}: expected no folder, or an export of an earlier run. Move it away.")
     try:
         with lock_clips(table.folder), _scratch_folder(table.folder) as scratch:
@@ -108,7 +108,7 @@ def write_export(table: RecordingsTable, kind: ExportKind, *, convert: Convert =
             unfinished.mkdir()
             counts = _write_items(clips, table, kind, unfinished)
             convert(unfinished)
-            _write_json(unfinished / ABOUT_NAME, {"key": key, **counts, **_described(clips, kind)})
+            _write_json(unfinished / ABOUT_NAME, {"key": key, **counts, **_describe(clips, kind)})
             if folder.exists():
                 os.replace(folder, scratch / "old")
             os.replace(unfinished, folder)
@@ -127,23 +127,25 @@ def _scratch_folder(folder: Path) -> Iterator[Path]:
 
 
 def _key(clips: Clips, table: RecordingsTable, kind: ExportKind) -> str:
-    found = hashlib.sha256(json.dumps([asdict(kind), clips.recipe], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([asdict(kind), clips.recipe], sort_keys=True).encode())
     for name in ("recording_id", "start_s", "shard", "row", "scientific_name", "split"):
-        found.update(repr(clips.index[name].to_pylist()).encode())
-    found.update(repr([(row.recording_id, row.group) for row in table.rows]).encode())
-    return found.hexdigest()
+        digest.update(repr(clips.index[name].to_pylist()).encode())
+    digest.update(repr([(row.recording_id, row.group) for row in table.rows]).encode())
+    return digest.hexdigest()
 
 
-def _read_about(folder: Path) -> dict[str, Any] | None:
+def _read_metadata(folder: Path) -> dict[str, Any] | None:
     """Return what a finished export says of itself; None where there is none."""
     try:
-        about = json.loads((folder / ABOUT_NAME).read_text(encoding="utf-8"))
+        metadata = json.loads((folder / ABOUT_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return about if isinstance(about, dict) and {"key", "n_items", "n_without_species"} <= about.keys() else None
+    return (
+        metadata if isinstance(metadata, dict) and {"key", "n_items", "n_without_species"} <= metadata.keys() else None
+    )
 
 
-def _described(clips: Clips, kind: ExportKind) -> dict[str, Any]:
+def _describe(clips: Clips, kind: ExportKind) -> dict[str, Any]:
     return {
         "sample_rate_hz": clips.rate_hz,
         "window_s": None if kind.is_whole else clips.window_s,

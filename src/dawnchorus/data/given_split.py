@@ -77,12 +77,12 @@ def split_by_tables(
     unmatched = []
     named = [(path, names, part) for path in paths for names, part in _named_recordings(path, on_note)]
     for path, names, part in named:
-        found = _match(names, index)
-        if found is None:
+        match = _match(names, index)
+        if match is None:
             unmatched.append(names[0])
-        elif part_of.setdefault(found, part) != part:
+        elif part_of.setdefault(match, part) != part:
             raise InputError(
-                f"{path}: expected each recording in one part, found {found} in {part_of[found]} and {part}."
+                f"{path}: expected each recording in one part, found {match} in {part_of[match]} and {part}."
             )
     if not part_of:
         raise InputError(
@@ -124,13 +124,13 @@ def _file_list(value: Any) -> list[Any]:
 
 def _of_csv(path: Path, on_note: Callable[[str], None]) -> Iterator[tuple[list[str], str]]:
     table = Table(path)
-    found = {name: place for name in _NAMING if (place := table.place([name])) is not None}
-    columns = list(dict.fromkeys(found.values()))
+    match = {name: place for name in _NAMING if (place := table.find_column([name])) is not None}
+    columns = list(dict.fromkeys(match.values()))
     if not columns:
         raise FormatError(
             f"{path}: expected a column that names recordings ({', '.join(_NAMING)}); it has {table.header}."
         )
-    split_column, number_column = table.place(["split"]), table.place(COLUMNS["xc_id"])
+    split_column, number_column = table.find_column(["split"]), table.find_column(COLUMNS["xc_id"])
     of_file = _part_in_name(path)
     if split_column is None and of_file is None:
         raise FormatError(f"{path}: expected a column 'split', or a file named train, valid or test.")
@@ -176,8 +176,8 @@ def _match(names: Iterable[str], index: Mapping[str, set[str]]) -> str | None:
     """Return the identifier of the only recording that one of the names means."""
     for name in names:
         for key in _keys(name):
-            if len(found := index.get(key, set())) == 1:
-                return next(iter(found))
+            if len(match := index.get(key, set())) == 1:
+                return next(iter(match))
     return None
 
 

@@ -61,19 +61,19 @@ def _ids(name: str, rows: Sequence[RecordingRow]) -> list[str]:
     """Return an identifier for each of the rows that have the same name."""
     if len(rows) == 1 and _name(rows[0]) == rows[0].recording_id:
         return [name]
-    found = [""] * len(rows)
+    ids = [""] * len(rows)
     waiting = list(range(len(rows)))
     for n_key in range(len(_keys(rows[0]))):
         digests = [_digest(_keys(rows[k])[n_key]) for k in waiting]
         for k, digest in zip(waiting, digests, strict=True):
-            found[k] = f"{name}#{digest}"
+            ids[k] = f"{name}#{digest}"
         waiting = [k for k, digest in zip(waiting, digests, strict=True) if digests.count(digest) > 1]
     n_alike: Counter[str] = Counter()
     for k in waiting:  # rows that are alike in everything
-        n_alike[found[k]] += 1
-        if n_alike[found[k]] > 1:
-            found[k] += f".{n_alike[found[k]]}"
-    return found
+        n_alike[ids[k]] += 1
+        if n_alike[ids[k]] > 1:
+            ids[k] += f".{n_alike[ids[k]]}"
+    return ids
 
 
 def _keys(row: RecordingRow) -> tuple[tuple[object, ...], ...]:
@@ -151,12 +151,12 @@ def merge(known: RecordingsTable, new: RecordingsTable) -> Merge:
     under contradicting labels become one recording without a label, and stay it.
     """
     rows = list(known.rows)
-    places = _Places(known)
+    index = _RowIndex(known)
     n_unchanged, updated, moved, added = 0, [], [], []
     kept: dict[str, list[str]] = defaultdict(list)
     changes: dict[str, list[tuple[str, Change]]] = defaultdict(list)
     for row in new.rows:
-        k = places.find(row)
+        k = index.find(row)
         if k is None:
             added.append(row)
             continue
@@ -187,7 +187,7 @@ def merge(known: RecordingsTable, new: RecordingsTable) -> Merge:
     return Merge(table, n_added, n_unchanged, tuple(updated), tuple(moved), kept, changes, joined)
 
 
-class _Places:
+class _RowIndex:
     """Rows of a table, each to be found once."""
 
     def __init__(self, table: RecordingsTable) -> None:
@@ -205,28 +205,28 @@ class _Places:
 
     def find(self, row: RecordingRow) -> int | None:
         """Return the row of the same recording, if there is one that was not found before."""
-        found = self._one_of(self._by_path.get(row.path, ()), row)
-        if found is None and (name := archive_number(row)) is not None:
-            found = self._one_of(self._by_archive.get(name, ()), row)
-        if found is None and row.content_hash:
+        index = self._one_of(self._by_path.get(row.path, ()), row)
+        if index is None and (name := archive_number(row)) is not None:
+            index = self._one_of(self._by_archive.get(name, ()), row)
+        if index is None and row.content_hash:
             copies = self._by_content.get(row.content_hash, ())
             contradictory = (k for k in copies if CONTRADICTORY in self._table.rows[k].problems)
-            found = next(contradictory, None)
-            if found is None:
+            index = next(contradictory, None)
+            if index is None:
                 gone = [k for k in copies if not self._table.file(self._table.rows[k]).exists()]
-                found = self._one_of(gone, row)
-        if found is not None:
-            self._free.discard(found)
-        return found
+                index = self._one_of(gone, row)
+        if index is not None:
+            self._free.discard(index)
+        return index
 
-    def _one_of(self, places: Sequence[int], row: RecordingRow) -> int | None:
+    def _one_of(self, indices: Sequence[int], row: RecordingRow) -> int | None:
         """Return the only place, or of several rows of one file that of the same species; any for a row without one."""
-        free = [k for k in places if k in self._free]
+        free = [k for k in indices if k in self._free]
         alike = [k for k in free if self._table.rows[k].scientific_name in (row.scientific_name, None)]
         alike.sort(key=lambda k: self._table.rows[k].scientific_name is None)
         if alike:
             return alike[0]
-        return free[0] if free and (len(places) == 1 or row.scientific_name is None) else None
+        return free[0] if free and (len(indices) == 1 or row.scientific_name is None) else None
 
 
 def is_same_recording(one: RecordingRow, other: RecordingRow) -> bool:

@@ -47,7 +47,7 @@ def write_images(
         row, path = rows[number], paths[number]
         samples = clips.samples(number)
         key = hashlib.sha256(json.dumps([asdict(how), row["recording_id"]]).encode() + samples.tobytes()).hexdigest()
-        if _key_of(path) != key:
+        if _read_key(path) != key:
             _write(path, _image(how.levels(samples, rate_hz=clips.rate_hz), how.range_db), {KEY: key, **_about(row)})
             written = True
         else:
@@ -58,7 +58,7 @@ def write_images(
     with ThreadPoolExecutor(n_workers) as pool:
         n_written = sum(pool.map(write, numbers.values()))
     for path in set(folder.rglob("*.png")) - set(paths):
-        if _key_of(path) is not None:
+        if _read_key(path) is not None:
             path.unlink()
     return n_written
 
@@ -82,19 +82,19 @@ def _name(row: dict[str, Any]) -> str:
     return f"{plain_name(row['recording_id'])}_{row['start_s']:.3f}-{row['end_s']:.3f}.png"
 
 
-def _key_of(path: Path) -> str | None:
+def _read_key(path: Path) -> str | None:
     """Return the key of the source of an existing image."""
     try:
         with Image.open(path) as image:
-            found = image.info.get(KEY)
+            key = image.info.get(KEY)
     except OSError:
         return None
-    return found if isinstance(found, str) else None
+    return key if isinstance(key, str) else None
 
 
-def _write(path: Path, image: Image.Image, about: dict[str, str]) -> None:
+def _write(path: Path, image: Image.Image, metadata: dict[str, str]) -> None:
     text = PngInfo()
-    for name, value in about.items():
+    for name, value in metadata.items():
         text.add_itxt(name, value)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

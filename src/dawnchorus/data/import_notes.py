@@ -115,11 +115,11 @@ def notes_of_import(rows: Sequence[RecordingRow]) -> Iterator[str]:
 
 def _ambiguous(pairs: Iterable[tuple[str | None, str | None]]) -> Iterator[tuple[str, list[str]]]:
     """Yield the first of a pair with its seconds, where there are several."""
-    found: dict[str, set[str]] = defaultdict(set)
+    others: dict[str, set[str]] = defaultdict(set)
     for first, second in pairs:
         if first and second:
-            found[first].add(second)
-    yield from ((first, sorted(seconds)) for first, seconds in sorted(found.items()) if len(seconds) > 1)
+            others[first].add(second)
+    yield from ((first, sorted(seconds)) for first, seconds in sorted(others.items()) if len(seconds) > 1)
 
 
 def _joined(names: Sequence[str]) -> str:

@@ -28,7 +28,7 @@ from dawnchorus.data.layout_detection import (
     say_nothing,
     sounds_folder,
 )
-from dawnchorus.data.layouts.annotations import FoundMarks, NamedMark, ReadAnnotations, find_marks, text_files
+from dawnchorus.data.layouts.annotations import MarkTables, NamedMark, ReadAnnotations, find_marks, text_files
 from dawnchorus.data.layouts.folders import (
     SPECIES,
     FolderReading,
@@ -137,12 +137,12 @@ def _read_labels(
     named = labels.read(rows)
     if per_species is None:
         return named
-    taken, left_out = first_of_each_species(named, per_species)
+    selected, left_out = first_of_each_species(named, per_species)
     if left_out:
         counts = [f"{name} {len(of)} (as {named[of[0]].recording_id})" for name, of in left_out.items()]
         n_left_out = sum(map(len, left_out.values()))
         on_note(f"left out, because of --per-species {per_species}: {n_left_out} recordings: {list_some(counts)}.")
-    return labels.count([rows[k] for k in taken])
+    return labels.count([rows[k] for k in selected])
 
 
 def _with_dates_of_folders(table: RecordingsTable, on_note: OnNote) -> RecordingsTable:
@@ -294,7 +294,7 @@ def import_detections(
     table = table_of([replace(row, source=str(source)) for row in rows], folder, n_workers=n_workers)
     durations = {path: row.duration_s for path, row in zip(files, table.rows, strict=True)}
     named = [NamedMark(source, mark, paths.get(mark.recording or ""), "the row names none") for mark in marks]
-    held = hold_marks(FoundMarks(named, tables=[source]), durations, files)
+    held = hold_marks(MarkTables(named, tables=[source]), durations, files)
     for note in (*notes.sentences(), *held.notes()):
         on_note(note)
     return table.with_rows(
@@ -354,15 +354,15 @@ def _annotated(
     """Return the recordings with what tables of marks say of them."""
     root = sounds_folder(source, audio)
     files = _described_recordings(root)
-    found = find_marks(source, root, files, read, with_model_output=with_model_output)
+    marks = find_marks(source, root, files, read, with_model_output=with_model_output)
     rows = [RecordingRow(kind="soundscape", **facts_of_name(path, root)) for path in files]  # type: ignore[arg-type]
     table = table_of(rows, folder, n_workers=n_workers)
     durations = {path: row.duration_s for path, row in zip(files, table.rows, strict=True)}
-    held = hold_marks(found, durations, files)
+    held = hold_marks(marks, durations, files)
     for note in (
-        *found.notes.sentences(),
-        *describe_unread_tables(found),
-        *_describe_foreign_paths(found),
+        *marks.notes.sentences(),
+        *describe_unread_tables(marks),
+        *_describe_foreign_paths(marks),
         *held.notes(),
     ):
         on_note(note)
@@ -404,7 +404,7 @@ def _say_undescribed(sounds: Path, rows: Iterable[RecordingRow], on_note: OnNote
             on_note(f"recordings that the table does not name, left out: {len(names)} ({list_some(names)}).")
 
 
-def _describe_foreign_paths(marks: FoundMarks) -> Iterator[str]:
+def _describe_foreign_paths(marks: MarkTables) -> Iterator[str]:
     """Yield the names in rows that are paths of other folders than the recordings that they are taken for."""
     if marks.elsewhere:
         listed = [f"'{name}' for {path.name} in {path.parent.name}" for name, path in marks.elsewhere.items()]

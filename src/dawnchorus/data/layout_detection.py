@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from dawnchorus.audio.discovery import find_recordings
-from dawnchorus.data.layouts.annotations import NO_MARKS, FoundMarks, ReadAnnotations, find_marks
+from dawnchorus.data.layouts.annotations import NO_MARKS, MarkTables, ReadAnnotations, find_marks
 from dawnchorus.data.layouts.folders import SPECIES, FolderReading, read_folders
 from dawnchorus.data.layouts.naming_tables import find_naming_tables
 from dawnchorus.data.layouts.search_results import find_search_results
@@ -68,18 +68,18 @@ def detect_layout(
         on_note(f"layout: {described[0]}, by {described[1]}.")
         return described[0]
     files = find_recordings([source])
-    found = find_marks(source, sounds_folder(source, None), files, read_annotations, with_model_output=False)
-    marked = found.recordings()
+    marks = find_marks(source, sounds_folder(source, None), files, read_annotations, with_model_output=False)
+    marked = marks.recordings()
     reading = read_folders(source, files, known)
-    if not found.tables or (not marked and reading.sure):
+    if not marks.tables or (not marked and reading.sure):
         named_before = _consider_naming_tables(source, files, reading, on_note)
-        found.unused = [reason for reason in found.unused if reason.removesuffix(f": {NO_MARKS}") not in named_before]
+        marks.unused = [reason for reason in marks.unused if reason.removesuffix(f": {NO_MARKS}") not in named_before]
         on_note(f"layout: folders, because none of {count_recordings(files)} has a table of marks.")
-        if found.tables:
+        if marks.tables:
             on_note(
-                f"tables of marks of other recordings: {len(found.tables)} ({list_some(file_names(found.tables))})."
+                f"tables of marks of other recordings: {len(marks.tables)} ({list_some(file_names(marks.tables))})."
             )
-        for note in describe_unread_tables(found):
+        for note in describe_unread_tables(marks):
             on_note(note)
         return "folders"
     named = reading.sure - marked
@@ -92,7 +92,7 @@ def detect_layout(
             f"without a table unlabelled, or with --layout folders, which reads no table."
         )
     on_note(
-        f"layout: annotations, because tables of marks ({list_some(file_names(found.tables))}) are of {len(marked)} of "
+        f"layout: annotations, because tables of marks ({list_some(file_names(marks.tables))}) are of {len(marked)} of "
         f"{count_recordings(files)}, and no other is in a folder named after a species."
     )
     return "annotations"
@@ -154,20 +154,20 @@ def sounds_folder(source: Path, audio: Path | None) -> Path:
     return audio or (source.parent if source.is_file() else source)
 
 
-def describe_unread_tables(found: FoundMarks) -> Iterator[str]:
+def describe_unread_tables(marks: MarkTables) -> Iterator[str]:
     """Yield how many text files are not read as marks, by reason, each with examples."""
-    if found.unused:
-        yield f"files that are not read as marks: {len(found.unused)} ({'; '.join(found.unused[:_MAX_NAMED])})."
-    if found.unreadable:
+    if marks.unused:
+        yield f"files that are not read as marks: {len(marks.unused)} ({'; '.join(marks.unused[:_MAX_NAMED])})."
+    if marks.unreadable:
         yield (
-            f"tables of marks that cannot be read, left out: {len(found.unreadable)} "
-            f"({list_some(file_names(found.unreadable))}). {next(iter(found.unreadable.values()))}"
+            f"tables of marks that cannot be read, left out: {len(marks.unreadable)} "
+            f"({list_some(file_names(marks.unreadable))}). {next(iter(marks.unreadable.values()))}"
         )
-    if found.model_output:
-        rows = counted_rows(sum(found.model_output.values()))
+    if marks.model_output:
+        rows = counted_rows(sum(marks.model_output.values()))
         yield (
-            f"tables of what a model found, which are no annotations: {len(found.model_output)} with {rows} "
-            f"({list_some(file_names(found.model_output))}). If somebody listened to all of it, --layout annotations "
+            f"tables of what a model found, which are no annotations: {len(marks.model_output)} with {rows} "
+            f"({list_some(file_names(marks.model_output))}). If somebody listened to all of it, --layout annotations "
             f"reads them too."
         )
 

@@ -26,7 +26,7 @@ DEFAULT_ALLOWED = ("CC0", "CC-PDM", "CC-BY", "CC-BY-SA", "CC-BY-NC", "CC-BY-NC-S
 """Licences that allow cutting and training: no ND among them, because a clip is a derivative."""
 
 
-def spdx_of(text: str | None) -> str | None:
+def parse_license(text: str | None) -> str | None:
     """Return the SPDX identifier of a Creative Commons licence, from its address, identifier, short or full name.
 
     None for an empty text; the text itself where it names no licence that is known.
@@ -86,7 +86,7 @@ _PUBLIC_DOMAIN = {
 }
 
 
-def address_of(spdx: str) -> str | None:
+def deed_url(spdx: str) -> str | None:
     """Return the address of a Creative Commons licence's deed."""
     match = re.fullmatch(r"CC-(BY[A-Z-]*)-(\d\.\d)", spdx)
     if match:

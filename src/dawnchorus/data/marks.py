@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dawnchorus.data.layouts.annotations import FoundMarks, NamedMark
+from dawnchorus.data.layouts.annotations import MarkTables, NamedMark
 from dawnchorus.data.recordings import Annotation
 from dawnchorus.taxonomy.labels import is_unnamed
 from dawnchorus.types import Detection
@@ -77,7 +77,7 @@ class HeldMarks:
             )
 
 
-def hold_marks(marks: FoundMarks, durations: Mapping[Path, float | None], files: Sequence[Path]) -> HeldMarks:
+def hold_marks(marks: MarkTables, durations: Mapping[Path, float | None], files: Sequence[Path]) -> HeldMarks:
     """Return the marks as annotations, each held against its recording's length.
 
     `files` are all recordings, in whose order times may count on.

@@ -22,9 +22,9 @@ CALL_SCORE = 0.3
 def model_scores(table: RecordingsTable, model: str, store: ModelStore, workers: int) -> ModelScores:
     """Score the labelled recordings, and return where each species has its highest score."""
     best: dict[str, dict[str, Detection]] = {}
-    for row, found in _heard(table, model, store, workers):
+    for row, table_ in _score_rows(table, model, store, workers):
         by_name = best.setdefault(row.recording_id, {})
-        for detection in found.detections:
+        for detection in table_.detections:
             known = by_name.setdefault(detection.scientific_name, detection)
             if detection.score > known.score:
                 by_name[detection.scientific_name] = detection
@@ -40,16 +40,16 @@ def call_times(
     """
     calls: dict[str, list[float]] = {}
     known = store.open(model).class_by_scientific_name
-    for row, found in _heard(table, model, store, workers, out=out):
+    for row, table_ in _score_rows(table, model, store, workers, out=out):
         if row.scientific_name not in known:
             continue
-        own = [d for d in found.detections if d.scientific_name == row.scientific_name and d.score >= CALL_SCORE]
+        own = [d for d in table_.detections if d.scientific_name == row.scientific_name and d.score >= CALL_SCORE]
         own.sort(key=lambda d: -d.score)
         calls[row.recording_id] = [round((d.start_s + d.end_s) / 2, 3) for d in own]
     return calls
 
 
-def _heard(
+def _score_rows(
     table: RecordingsTable, model: str, store: ModelStore, workers: int, *, out: Path | None = None
 ) -> Iterator[tuple[RecordingRow, RecordingTable]]:
     rows = [row for row in table.rows if row.scientific_name]
@@ -60,6 +60,6 @@ def _heard(
     resume = out is not None
     run = identify(paths, options, model=model, out=out, resume=resume, store=store, workers=workers)
     for row in rows:
-        found = run.table(table.file(row))
-        if found is not None:
-            yield row, found
+        table_ = run.table(table.file(row))
+        if table_ is not None:
+            yield row, table_

@@ -34,7 +34,7 @@ _BATCH = 16
 
 
 @dataclass
-class Prepared:
+class PrepareSummary:
     """Result of a preparation."""
 
     n_recordings: int = 0
@@ -60,7 +60,7 @@ def prepare(
     calls: Mapping[str, Sequence[float]] = MappingProxyType({}),
     wait_s: float = 0.0,
     on_recording: Callable[[], None] = lambda: None,
-) -> Prepared:
+) -> PrepareSummary:
     """Write the clips of every usable recording of `table` to `folder`; what is there already stays as it is.
 
     `cleaner` does the recipe's cleaning, and is needed where it cuts speech; what is removed is written to
@@ -73,7 +73,7 @@ def prepare(
         BusyError: another process prepares clips there.
         OutputError: no space, or no permission.
     """
-    result = Prepared()
+    result = PrepareSummary()
     usable = [row for row in table.rows if not _UNUSABLE.intersection(row.problems)]
     result.n_left_out = len(table.rows) - len(usable)
     writer = ClipWriter(
@@ -85,8 +85,8 @@ def prepare(
             waiting = list(_waiting(table, usable, writer, recipe, seed, calls))
             result.n_before = len(usable) - len(waiting)
 
-            def work(decoder: DecoderProcess, item: tuple[RecordingRow, str]) -> _Made:
-                row, key = item
+            def work(decoder: DecoderProcess, entry: tuple[RecordingRow, str]) -> _Made:
+                row, key = entry
                 own_calls = calls.get(row.recording_id, ())
                 making = _Making(row, key, recipe, seed, Path(scratch), cleaner, speech_folder, own_calls)
                 return making.run(decoder, table.file(row))
@@ -133,8 +133,8 @@ def _key(table: RecordingsTable, row: RecordingRow, recipe: Recipe, seed: int, c
             sound = [status.st_size, status.st_mtime_ns]
         except OSError:
             sound = None
-    about = [PREPARE_VERSION, row.recording_id, sound, recipe.as_json(), seed, list(calls)]
-    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+    facts = [PREPARE_VERSION, row.recording_id, sound, recipe.as_json(), seed, list(calls)]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -74,8 +74,8 @@ def same_recordist_and_day(row: RecordingRow) -> str | None:
     """Recordist, place and day, which make recordings sound alike; None if the recordist or day is not known."""
     if not row.recordist or not row.date or len(row.date) < len("2026-05-01"):
         return None
-    place = "" if row.latitude is None or row.longitude is None else f"{row.latitude:.2f},{row.longitude:.2f}"
-    return f"{row.recordist.casefold()}|{row.date}|{place or row.locality or ''}"
+    folder = "" if row.latitude is None or row.longitude is None else f"{row.latitude:.2f},{row.longitude:.2f}"
+    return f"{row.recordist.casefold()}|{row.date}|{folder or row.locality or ''}"
 
 
 def _by_row(key: Callable[[RecordingRow], str | None]) -> Callable[[Sequence[RecordingRow]], Keys]:
@@ -129,12 +129,12 @@ def _recorder_keys(rows: Sequence[RecordingRow]) -> Keys:
 
     Names with a time alone come again at every site of a survey: they join only if some of them are clips.
     """
-    found = []
+    names_by_row = []
     has_clips = set()
     classes = _class_names(rows)
     for row in rows:
         named = [name for stem in [*_names(row), stem_of(_folder(row))] if (name := recorder_name(stem, classes))]
-        found.append(named)
+        names_by_row.append(named)
         has_clips |= {(name.recorder, name.start) for name in named if name.is_clip}
     return [
         tuple(
@@ -144,7 +144,7 @@ def _recorder_keys(rows: Sequence[RecordingRow]) -> Keys:
                 if name.recorder or (name.recorder, name.start) in has_clips
             )
         )
-        for named in found
+        for named in names_by_row
     ]
 
 
@@ -229,7 +229,7 @@ class Mark:
 class Series:
     """Files of one folder whose names differ in a mark only."""
 
-    place: str
+    folder: str
     base: str
     marks: tuple[Mark, ...]
     """In the order of their numbers."""
@@ -266,8 +266,8 @@ def _read_two_numbers(stem: str, row: int) -> tuple[str, Mark] | None:
 
 def _read_with(reader: Callable[[str], RunningNumber | None]) -> Read:
     def read(stem: str, row: int) -> tuple[str, Mark] | None:
-        found = reader(stem)
-        return None if found is None else (found.base, Mark(row, found.number, is_set_off=found.is_set_off))
+        running = reader(stem)
+        return None if running is None else (running.base, Mark(row, running.number, is_set_off=running.is_set_off))
 
     return read
 
@@ -281,11 +281,11 @@ def _series(rows: Sequence[RecordingRow], numbers: Iterable[int], read: Read) ->
             base, mark = marked
             found[_place(rows[k]), base].append(mark)
     series = []
-    for (place, base), marks in found.items():
+    for (folder, base), marks in found.items():
         marks.sort(key=lambda mark: (mark.number, mark.row))
         if len(marks) > 1:
             lengths = [rows[mark.row].duration_s or 0.0 for mark in marks]
-            series.append(Series(place, base, tuple(marks), _common_length_s(lengths)))
+            series.append(Series(folder, base, tuple(marks), _common_length_s(lengths)))
     return series
 
 
@@ -372,16 +372,16 @@ def _numbered(rows: Sequence[RecordingRow]) -> Numbered:
     cut: list[Series] = []
     doubtful: list[Series] = []
     for read, are_clips in _READERS:
-        found = _series(rows, sorted(free), read)
-        n_set_off = Counter(series.place for series in found if series.is_set_off)
-        for series in found:
-            others = n_set_off[series.place] - 1 + (series.place in has_clips)
+        by_base = _series(rows, sorted(free), read)
+        n_set_off = Counter(series.folder for series in by_base if series.is_set_off)
+        for series in by_base:
+            others = n_set_off[series.folder] - 1 + (series.folder in has_clips)
             if are_clips(series, others, rows[series.members[0]]):
                 cut.append(series)
                 free.difference_update(series.members)
             elif (series.length_s is not None or _IDENTIFIER.fullmatch(series.base)) and _is_even(series):
                 doubtful.append(series)
-        has_clips |= {series.place for series in cut}
+        has_clips |= {series.folder for series in cut}
     undecided = []
     for series in doubtful:
         if free.issuperset(series.members):
@@ -398,7 +398,7 @@ def _numbered_keys(rows: Sequence[RecordingRow]) -> Keys:
     keys: Keys = [()] * len(rows)
     for series in _numbered(rows).cut:
         for k in series.members:
-            keys[k] = (f"{series.place}/{series.base}",)
+            keys[k] = (f"{series.folder}/{series.base}",)
     return keys
 
 

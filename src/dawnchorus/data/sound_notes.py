@@ -29,10 +29,10 @@ _UNREAD = frozenset(("missing", "unreadable"))
 
 def problems_of_sound(warnings: Sequence[str], origin: Origin) -> list[str]:
     """Return the problems that a decoder's warnings and contradicting sources stand for, each once."""
-    found = [_PROBLEM_OF_WARNING.get(line.partition(":")[0], "damaged") for line in warnings]
-    found += [CONFLICT] if origin.conflict else []
-    found += [CLOCK_UNREAD] if origin.unread else []
-    return list(dict.fromkeys(found))
+    issues = [_PROBLEM_OF_WARNING.get(line.partition(":")[0], "damaged") for line in warnings]
+    issues += [CONFLICT] if origin.conflict else []
+    issues += [CLOCK_UNREAD] if origin.unread else []
+    return list(dict.fromkeys(issues))
 
 
 def notes_of_sound(table: RecordingsTable) -> Iterator[str]:

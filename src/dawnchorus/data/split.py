@@ -191,7 +191,7 @@ def leak_report(rows: Sequence[RecordingRow], *, seed: int) -> LeakReport:
 
 
 @dataclass(frozen=True)
-class PartGap:
+class SplitGap:
     """A part that has no recordings of some species."""
 
     part: str
@@ -205,7 +205,7 @@ class PartGap:
     n_groups: int
 
 
-def part_gaps(rows: Sequence[RecordingRow], parts: Sequence[str]) -> Iterator[PartGap]:
+def part_gaps(rows: Sequence[RecordingRow], parts: Sequence[str]) -> Iterator[SplitGap]:
     """Yield the parts that lack species of the rows that have a split."""
     split_rows = [row for row in rows if row.split is not None]
     groups = _groups_of_labels(split_rows, groups_of(split_rows))
@@ -214,7 +214,7 @@ def part_gaps(rows: Sequence[RecordingRow], parts: Sequence[str]) -> Iterator[Pa
         missing = sorted(set(groups) - present, key=lambda label: (-len(set(groups[label])), label))
         if missing:
             first = groups[missing[0]]
-            yield PartGap(part, len(missing), len(groups), missing[0], len(first), len(set(first)))
+            yield SplitGap(part, len(missing), len(groups), missing[0], len(first), len(set(first)))
 
 
 def _narrow_species(
@@ -228,11 +228,11 @@ def _narrow_species(
 
 def _groups_of_labels(rows: Sequence[RecordingRow], groups: Sequence[int]) -> dict[str, list[int]]:
     """Return the group of each recording by what it is of."""
-    found: dict[str, list[int]] = defaultdict(list)
+    groups_by_label: dict[str, list[int]] = defaultdict(list)
     for row, group in zip(rows, groups, strict=True):
         for label in _labels(row):
-            found[label].append(group)
-    return found
+            groups_by_label[label].append(group)
+    return groups_by_label
 
 
 def _n_leaking(groups: Sequence[int], splits: Sequence[str]) -> int:

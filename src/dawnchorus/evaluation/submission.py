@@ -226,7 +226,7 @@ def _class_names(bundle: Bundle, table: RecordingsTable, sample: Path | None) ->
 def _taxonomy(path: Path) -> list[tuple[str | None, str | None]]:
     """Return code and scientific name of each line of BirdCLEF's or eBird's taxonomy."""
     table = Table(path)
-    code, scientific = table.place(_CODE_COLUMNS), table.place(_NAME_COLUMNS)
+    code, scientific = table.find_column(_CODE_COLUMNS), table.find_column(_NAME_COLUMNS)
     if code is None or scientific is None:
         return []
     return [(cells[code].strip(), cells[scientific].strip()) for _line, cells in table]

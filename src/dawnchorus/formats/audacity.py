@@ -20,10 +20,10 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
     before_s = 0.0
     with text_stream(stream) as text:
         for table in tables:
-            for found in table.detections:
-                start_s, end_s = before_s + found.start_s, before_s + found.end_s
-                name = found.common_name.replace("\t", " ")
-                text.write(f"{start_s:.6f}\t{end_s:.6f}\t{name};{score(found.score)}\n")
+            for detection in table.detections:
+                start_s, end_s = before_s + detection.start_s, before_s + detection.end_s
+                name = detection.common_name.replace("\t", " ")
+                text.write(f"{start_s:.6f}\t{end_s:.6f}\t{name};{score(detection.score)}\n")
             before_s += table.duration_s
 
 

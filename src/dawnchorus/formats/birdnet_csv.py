@@ -34,17 +34,17 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow([*COLUMNS, *more, *channel])
         for table in tables:
-            for found in table.detections:
+            for detection in table.detections:
                 row = [
-                    seconds(found.start_s),
-                    seconds(found.end_s),
-                    found.scientific_name,
-                    found.common_name,
-                    score(found.score),
+                    seconds(detection.start_s),
+                    seconds(detection.end_s),
+                    detection.scientific_name,
+                    detection.common_name,
+                    score(detection.score),
                     table.recording,
                 ]
                 rows.writerow(
-                    [*row, *(_WORDS[getattr(found, name)] for name in more), *(found.channel for _ in channel)]
+                    [*row, *(_WORDS[getattr(detection, name)] for name in more), *(detection.channel for _ in channel)]
                 )
 
 
@@ -68,8 +68,12 @@ def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
     scientific = rows.require(["Scientific name"])
     common = rows.require(["Common name"])
     confidence = rows.require(["Confidence"])
-    file, in_range, voice = rows.place(["File"]), rows.place(["in_range"]), rows.place(["human_voice"])
-    channel = rows.place([_CHANNEL])
+    file, in_range, voice = (
+        rows.find_column(["File"]),
+        rows.find_column(["in_range"]),
+        rows.find_column(["human_voice"]),
+    )
+    channel = rows.find_column([_CHANNEL])
 
     def mark(line: int, fields: list[str]) -> Mark:
         detection = Detection(

@@ -12,22 +12,22 @@ def has_channels(provenance: Provenance) -> bool:
     return provenance.parameters.get("channel") == "each"
 
 
-def fields_of(table: RecordingTable, found: Detection, provenance: Provenance) -> dict[str, Any]:
-    """Return the row of `found` in the recording of `table`: species, file, time, channel if asked for, provenance."""
-    time = table.clock_time(found.start_s)
-    channel = {"channel": found.channel} if has_channels(provenance) else {}
+def build_row(table: RecordingTable, detection: Detection, provenance: Provenance) -> dict[str, Any]:
+    """Return the row of `detection` in the recording of `table`: file, times, species, scores, provenance."""
+    time = table.clock_time(detection.start_s)
+    channel = {"channel": detection.channel} if has_channels(provenance) else {}
     return {
         "recording": table.recording,
-        "start_s": found.start_s,
-        "end_s": found.end_s,
+        "start_s": detection.start_s,
+        "end_s": detection.end_s,
         "start_time": time and time.isoformat(timespec="milliseconds"),
-        "scientific_name": found.scientific_name,
-        "common_name": found.common_name,
-        "kind": found.kind,
-        "score": found.score,
-        "probability": found.probability,
-        "in_range": found.in_range,
-        "human_voice": found.human_voice,
+        "scientific_name": detection.scientific_name,
+        "common_name": detection.common_name,
+        "kind": detection.kind,
+        "score": detection.score,
+        "probability": detection.probability,
+        "in_range": detection.in_range,
+        "human_voice": detection.human_voice,
         **channel,
         "latitude": table.origin.latitude,
         "longitude": table.origin.longitude,

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import BinaryIO
 
-from dawnchorus.formats.fields import fields_of
+from dawnchorus.formats.fields import build_row
 from dawnchorus.formats.text import text_stream
 from dawnchorus.types import Provenance, RecordingTable
 
@@ -17,8 +17,8 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
     """Write one object per detection."""
     with text_stream(stream) as text:
         for table in tables:
-            for found in table.detections:
-                row = {"schema": SCHEMA, **fields_of(table, found, provenance)}
-                row |= {"start_s": round(found.start_s, 3), "end_s": round(found.end_s, 3)}
-                row["score"] = round(found.score, 4)
+            for detection in table.detections:
+                row = {"schema": SCHEMA, **build_row(table, detection, provenance)}
+                row |= {"start_s": round(detection.start_s, 3), "end_s": round(detection.end_s, 3)}
+                row["score"] = round(detection.score, 4)
                 text.write(json.dumps(row, ensure_ascii=False) + "\n")

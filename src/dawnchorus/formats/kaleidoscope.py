@@ -28,16 +28,16 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
         rows.writerow([*COLUMNS[:_BEFORE_CHANNEL], *channel, *COLUMNS[_BEFORE_CHANNEL:]])
         for table in tables:
             path = PurePath(table.recording)
-            for found in table.detections:
+            for detection in table.detections:
                 rows.writerow(
                     [
                         str(path.parent.parent),
                         path.parent.name,
                         path.name,
-                        *((found.channel or 1) - 1 for _ in channel),
-                        seconds(found.start_s),
-                        seconds(found.end_s - found.start_s),
-                        found.common_name,
-                        score(1 - found.score),
+                        *((detection.channel or 1) - 1 for _ in channel),
+                        seconds(detection.start_s),
+                        seconds(detection.end_s - detection.start_s),
+                        detection.common_name,
+                        score(1 - detection.score),
                     ]
                 )

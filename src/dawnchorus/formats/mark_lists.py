@@ -135,8 +135,8 @@ def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
         FormatError: a needed column is missing.
     """
     rows = NamedColumns(path, delimiter=_delimiter(read_text(path).partition("\n")[0]))
-    recording = rows.place(_RECORDING)
-    if rows.place(_LABEL) is None:
+    recording = rows.find_column(_RECORDING)
+    if rows.find_column(_LABEL) is None:
         classes = _class_columns(rows.header, [fields for _, fields in rows.table])
         if classes:
             columns = _ClassColumns(rows, recording, *_require_span(rows), tuple(classes))
@@ -146,7 +146,7 @@ def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
             return rows.marks_of_rows(columns.marks, notes)
     label, (start, end, is_duration) = rows.require(_LABEL), _require_span(rows)
     score = rows.score_column(headers.SCORE)
-    low, high, kind = (rows.place(names) for names in (_LOW, _HIGH, _KIND))
+    low, high, kind = (rows.find_column(names) for names in (_LOW, _HIGH, _KIND))
 
     def marks(line: int, fields: list[str]) -> Iterator[Mark]:
         named, text = rows.text(fields, recording), rows.text(fields, label) or ""
@@ -202,9 +202,13 @@ class _ClassColumns:
         if not names:
             yield Mark(line, None, named)
         for name in names:
-            found = parse_label(name)
+            species_label = parse_label(name)
             yield Mark(
-                line, Detection(start_s, end_s, found.scientific_name, found.common_name, found.kind, 1.0), named
+                line,
+                Detection(
+                    start_s, end_s, species_label.scientific_name, species_label.common_name, species_label.kind, 1.0
+                ),
+                named,
             )
 
     def _present(self, fields: list[str]) -> Iterator[str]:

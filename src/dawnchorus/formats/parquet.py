@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dawnchorus.errors import FormatError
-from dawnchorus.formats.fields import fields_of, has_channels
+from dawnchorus.formats.fields import build_row, has_channels
 from dawnchorus.storage.parquet_files import reading_parquet
 from dawnchorus.types import Detection, Provenance, RecordingTable
 
@@ -73,7 +73,7 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
     rows: list[dict[str, Any]] = []
     with pq.ParquetWriter(stream, schema, compression="zstd") as writer:
         for table in tables:
-            rows.extend(fields_of(table, found, provenance) for found in table.detections)
+            rows.extend(build_row(table, detection, provenance) for detection in table.detections)
             if len(rows) >= ROWS_AT_A_TIME:
                 writer.write_table(pa.Table.from_pylist(rows, schema))
                 rows = []

@@ -57,31 +57,31 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
         text.write("\t".join(COLUMNS) + "\n")
         number, before_s = 0, 0.0
         for table in tables:
-            for found in table.detections:
+            for detection in table.detections:
                 number += 1
-                fields = _row(number, before_s, table, found)
+                fields = _row(number, before_s, table, detection)
                 # Raven knows no quotes: a field must not hold what separates fields and rows.
                 text.write("\t".join(" ".join(field.split("\t")) for field in fields).replace("\n", " ") + "\n")
             before_s += table.duration_s
 
 
-def _row(number: int, before_s: float, table: RecordingTable, found: Detection) -> list[str]:
-    low = 0.0 if found.low_hz is None else found.low_hz
-    high = min(BOX_TOP_HZ, table.rate_hz / 2) if found.high_hz is None else found.high_hz
+def _row(number: int, before_s: float, table: RecordingTable, detection: Detection) -> list[str]:
+    low = 0.0 if detection.low_hz is None else detection.low_hz
+    high = min(BOX_TOP_HZ, table.rate_hz / 2) if detection.high_hz is None else detection.high_hz
     return [
         str(number),
         "Spectrogram 1",
-        str(found.channel or 1),
-        seconds(before_s + found.start_s),
-        seconds(before_s + found.end_s),
+        str(detection.channel or 1),
+        seconds(before_s + detection.start_s),
+        seconds(before_s + detection.end_s),
         f"{low:.1f}",
         f"{high:.1f}",
-        found.common_name,
-        found.scientific_name,
-        score(found.score),
+        detection.common_name,
+        detection.scientific_name,
+        score(detection.score),
         ntpath.basename(table.recording),
         table.recording,
-        seconds(found.start_s),
+        seconds(detection.start_s),
     ]
 
 
@@ -151,7 +151,7 @@ class _Columns:
             "file": ["Begin File"],
             "recording": ["Recording", "Filename", "File"],
         }
-        places = {field: rows.place(columns) for field, columns in names.items()}
+        places = {field: rows.find_column(columns) for field, columns in names.items()}
         places["confidence"] = rows.score_column(headers.SCORE)
         return cls(rows, rows.require(["Begin Time (s)"]), rows.require(["End Time (s)"]), places)
 
@@ -200,7 +200,7 @@ def require_names(path: Path) -> None:
     header = read_text(path).partition("\n")[0]
     rows = NamedColumns(path, delimiter=max("\t;,", key=header.count), quoted=None)
     columns = (*NAME_COLUMNS, "Common Name", *CODE_COLUMNS)
-    if rows.place(columns) is None and any(True for _ in rows):
+    if rows.find_column(columns) is None and any(True for _ in rows):
         raise FormatError(
             f"{path}: expected names of species in one of the columns {', '.join(columns)}; found {rows.header}. "
             f"Rename the column that has them."

@@ -174,4 +174,4 @@ def is_model_output(path: Path, marks: Sequence[Mark]) -> bool:
     if marks:
         return any(mark.is_scored for mark in marks)
     is_table = marks_format(path) in ("Raven", "BirdNET-Analyzer", mark_lists.LIST, mark_lists.LIST_OF_ONE)
-    return is_table and Table(path, quoted=None).place(headers.SCORE) is not None
+    return is_table and Table(path, quoted=None).find_column(headers.SCORE) is not None

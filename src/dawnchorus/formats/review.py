@@ -25,7 +25,7 @@ class ReviewColumns:
     def __init__(self, table: Table) -> None:
         self._verdicts: list[tuple[int, Mapping[bool, Review]]] = []
         for names, verdicts in _VERDICTS:
-            place = table.place(names)
+            place = table.find_column(names)
             if place is not None and all(is_blank(cell) or _answer(cell) is not None for cell in table.column(place)):
                 self._verdicts.append((place, verdicts))
 

@@ -135,9 +135,9 @@ class NamedColumns:
             f"{self.table.delimiter!r} in quotes."
         )
 
-    def place(self, names: Sequence[str]) -> int | None:
+    def find_column(self, names: Sequence[str]) -> int | None:
         """Return the column that has one of `names`, the first that is there."""
-        found = self.table.place(names)
+        found = self.table.find_column(names)
         if found is not None:
             self.use(found)
         return found
@@ -151,7 +151,7 @@ class NamedColumns:
 
         A column of words (`high`), or of grades from 0 to 10, is a person's.
         """
-        found = self.table.place(names)
+        found = self.table.find_column(names)
         if found is None:
             return None
         numbers = self.table.numbers(found)
@@ -163,13 +163,13 @@ class NamedColumns:
         return found
 
     def require(self, names: Sequence[str]) -> int:
-        """As `place`; FormatError if there is no such column."""
-        found = self.place(names)
-        if found is None:
+        """As `find_column`; FormatError if there is no such column."""
+        index = self.find_column(names)
+        if index is None:
             usual = " or ".join(map(repr, names[:_MAX_NAMED]))
             near = near_column(self.header, names)
             raise FormatError(f"{self.path}: expected a column {usual}, found {self.header}.{near}")
-        return found
+        return index
 
     def number(self, line: int, fields: list[str], column: int) -> float:
         """Return the field as a number; FormatError with the line if it is none."""

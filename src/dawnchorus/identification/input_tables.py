@@ -105,7 +105,7 @@ def _species_lines(path: Path, text: str) -> list[str]:
     if not lines:
         return []
     table = Table(path, text=text)
-    column = table.place(SPECIES_COLUMNS)
+    column = table.find_column(SPECIES_COLUMNS)
     return lines if column is None else list(table.column(column))
 
 
@@ -159,7 +159,7 @@ def read_recordings(path: Path, *, on_note: OnNote = _ignore) -> dict[Path, Orig
     if others := rows.table.unread({file, *places.columns, *moments.columns}):
         near = near_column(others, _USUAL_COLUMNS)
         rows.table.notes.say(f"columns that are not read: {list_columns(others)}.{near}")
-    found: dict[Path, Origin] = {}
+    origins: dict[Path, Origin] = {}
     first_lines: dict[Path, int] = {}
     for line, fields in rows:
         name = rows.text(fields, file)
@@ -174,16 +174,18 @@ def read_recordings(path: Path, *, on_note: OnNote = _ignore) -> dict[Path, Orig
             origin = DatedOrigin(latitude=latitude, longitude=longitude, source=path.name, day=moment)
         recording = _resolve(path, name)
         first_line = first_lines.setdefault(recording, line)
-        if found.setdefault(recording, origin) != origin:
+        if origins.setdefault(recording, origin) != origin:
             raise FormatError(
                 f"{path}, lines {first_line} and {line}: expected one time and place for each recording, found "
-                f"{_origin_text(found[recording])} and {_origin_text(origin)} of {name}. Remove one of the lines."
+                f"{_origin_text(origins[recording])} and {_origin_text(origin)} of {name}. Remove one of the lines."
             )
-    n_days = sum(isinstance(origin, DatedOrigin) for origin in found.values())
+    n_days = sum(isinstance(origin, DatedOrigin) for origin in origins.values())
     if n_days:
-        rows.table.notes.say(f"{n_days} of {len(found)} recordings have a date without a time: it counts for the week.")
+        rows.table.notes.say(
+            f"{n_days} of {len(origins)} recordings have a date without a time: it counts for the week."
+        )
     _tell(path, rows.table.notes, on_note)
-    return found
+    return origins
 
 
 def _origin_text(origin: Origin) -> str:
@@ -214,8 +216,8 @@ class _Places:
 
     def __init__(self, rows: NamedColumns) -> None:
         self._rows = rows
-        self._latitude, self._longitude = rows.place(headers.LATITUDE), rows.place(headers.LONGITUDE)
-        place = rows.place(PLACE_COLUMNS)
+        self._latitude, self._longitude = rows.find_column(headers.LATITUDE), rows.find_column(headers.LONGITUDE)
+        place = rows.find_column(PLACE_COLUMNS)
         if place is None and self._longitude is None:
             place, self._latitude = self._latitude, None
         self._reader = (
@@ -266,7 +268,7 @@ class _Moments:
 
     def __init__(self, rows: NamedColumns) -> None:
         self._rows = rows
-        self._date, self._time = rows.place(headers.DATE), rows.place(TIME_COLUMNS)
+        self._date, self._time = rows.find_column(headers.DATE), rows.find_column(TIME_COLUMNS)
         self.columns = [column for column in (self._date, self._time) if column is not None]
         self._dates = None if self._date is None else rows.table.dates(self._date)
         self._times = None if self._time is None else rows.table.times(self._time)

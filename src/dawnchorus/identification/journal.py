@@ -99,17 +99,17 @@ class Journal:
 
     @contextmanager
     def _explain(self) -> Iterator[None]:
-        place = self.path or "temporary files"
+        name = self.path or "temporary files"
         try:
             yield
         except sqlite3.OperationalError as error:
             raise OutputError(
-                f"{place}: cannot write the journal of this run ({error}). Check free space and access rights; "
+                f"{name}: cannot write the journal of this run ({error}). Check free space and access rights; "
                 f"the same command then goes on where it stopped."
             ) from error
         except sqlite3.Error as error:
             raise JournalDamagedError(
-                f"{place}: the journal of this run is damaged ({error}). Use --overwrite to start again; the damaged "
+                f"{name}: the journal of this run is damaged ({error}). Use --overwrite to start again; the damaged "
                 f"file is kept under another name."
             ) from error
 

@@ -126,10 +126,10 @@ class Target:
         return journal
 
     def _refuse_existing(self, paths: Sequence[Path]) -> None:
-        in_the_way = next((place for place in self._places(paths) if place.exists()), None)
-        if in_the_way is not None:
+        existing = next((out_path for out_path in self._table_paths(paths) if out_path.exists()), None)
+        if existing is not None:
             raise OutputExistsError(
-                f"{in_the_way} is there already. Use --overwrite to replace it, or choose another output."
+                f"{existing} is there already. Use --overwrite to replace it, or choose another output."
             )
 
     def _keep_layout(self, root: str | None, paths: Sequence[Path]) -> None:
@@ -162,15 +162,15 @@ class Target:
                 f"it, or choose another output."
             )
 
-    def _places(self, paths: Sequence[Path]) -> Iterator[Path]:
+    def _table_paths(self, paths: Sequence[Path]) -> Iterator[Path]:
         """Every table of a run with these recordings."""
         if not self.is_folder:
             yield self.path
         elif self.combined:
             yield from (self.path / f"detections{chosen.suffix}" for chosen in self.formats)
         else:
-            for place in relative_places(paths).values():
-                yield from (self.path / named_after(place, chosen.suffix) for chosen in self.formats)
+            for out_path in relative_places(paths).values():
+                yield from (self.path / named_after(out_path, chosen.suffix) for chosen in self.formats)
 
     def write(self, run: Run) -> None:
         """Write the tables from the run's journal, and note there how.
@@ -184,8 +184,8 @@ class Target:
             self._write_each(run, all_of_them=before != how)
         else:
             for chosen in self.formats:
-                place = self.path / f"detections{chosen.suffix}" if self.is_folder else self.path
-                with atomic_file(place) as stream:
+                out_path = self.path / f"detections{chosen.suffix}" if self.is_folder else self.path
+                with atomic_file(out_path) as stream:
                     chosen.write(stream, run.tables(), run.provenance)
         with atomic_file(self._beside(PARAMETERS_SUFFIX)) as stream:
             text = json.dumps(asdict(run.provenance), indent=2, ensure_ascii=False)
@@ -197,15 +197,15 @@ class Target:
         return {"formats": [chosen.name for chosen in self.formats], "provenance": asdict(run.provenance)}
 
     def _beside(self, suffix: str) -> Path:
-        place = self.path / "run" if self.is_folder else self.path
-        return place.with_name(place.name + suffix)
+        out_path = self.path / "run" if self.is_folder else self.path
+        return out_path.with_name(out_path.name + suffix)
 
     def _write_failures(self, run: Run) -> None:
-        place = self._beside(FAILURES_SUFFIX)
+        out_path = self._beside(FAILURES_SUFFIX)
         if not run.failures:
-            place.unlink(missing_ok=True)
+            out_path.unlink(missing_ok=True)
             return
-        with atomic_file(place) as stream, text_stream(stream) as text:
+        with atomic_file(out_path) as stream, text_stream(stream) as text:
             rows = csv.writer(text, lineterminator="\n")
             rows.writerow(["recording", "reason"])
             rows.writerows([problem.recording, problem.reason] for problem in run.failures)
@@ -215,18 +215,18 @@ class Target:
         places = relative_places(run.paths, run.journal.root(run.paths))
         for path in run.paths:
             waiting = [(chosen, self.path / named_after(places[path], chosen.suffix)) for chosen in self.formats]
-            up_to_date = run.journal.is_in_table(path) and all(place.exists() for _, place in waiting)
+            up_to_date = run.journal.is_in_table(path) and all(out_path.exists() for _, out_path in waiting)
             if up_to_date and not all_of_them:
                 continue
             table = run.table(path)
             if table is None:
                 continue
-            for chosen, place in waiting:
+            for chosen, out_path in waiting:
                 try:
-                    place.parent.mkdir(parents=True, exist_ok=True)
+                    out_path.parent.mkdir(parents=True, exist_ok=True)
                 except OSError as error:
-                    raise cannot_write(place.parent, error) from error
-                with atomic_file(place) as stream:
+                    raise cannot_write(out_path.parent, error) from error
+                with atomic_file(out_path) as stream:
                     chosen.write(stream, [table], run.provenance)
             run.journal.note_in_table(path)
 

@@ -17,14 +17,14 @@ MAX_NAME_BYTES = 240
 """Most file systems take 255; our unfinished files have six more."""
 
 
-def named_after(place: Path, suffix: str) -> Path:
+def named_after(path: Path, suffix: str) -> Path:
     """Return the path of an output named after a recording; a name that is too long is shortened, and stays unique."""
-    name = os.fsencode(place.name + suffix)
+    name = os.fsencode(path.name + suffix)
     if len(name) <= MAX_NAME_BYTES:
-        return place.with_name(place.name + suffix)
-    digest = hashlib.sha256(os.fsencode(place.name)).hexdigest()[:12]
-    start = os.fsencode(place.name)[: MAX_NAME_BYTES - len(suffix) - len(digest) - 1].decode("utf-8", "ignore")
-    return place.with_name(f"{start}-{digest}{suffix}")
+        return path.with_name(path.name + suffix)
+    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]
+    start = os.fsencode(path.name)[: MAX_NAME_BYTES - len(suffix) - len(digest) - 1].decode("utf-8", "ignore")
+    return path.with_name(f"{start}-{digest}{suffix}")
 
 
 def shared_folder(paths: Iterable[Path]) -> str | None:

@@ -37,12 +37,12 @@ class RangeFilter:
         )
         self._names = source.info.name, bundle.info.name
         self._threshold = threshold
-        self._ask = lru_cache(maxsize=4096)(self._probabilities)
+        self._predict = lru_cache(maxsize=4096)(self._probabilities)
 
     def _probabilities(self, latitude: float, longitude: float, week: int) -> npt.NDArray[np.float32]:
         place = np.array([[latitude, longitude, week]], np.float32)
-        found: npt.NDArray[np.float32] = self._session.run(["probabilities"], {"place": place})[0][0]
-        return found
+        probabilities: npt.NDArray[np.float32] = self._session.run(["probabilities"], {"place": place})[0][0]
+        return probabilities
 
     def note(self) -> str | None:
         """Return a sentence if the range model knows no species of the bundle; else None."""
@@ -54,6 +54,6 @@ class RangeFilter:
     def expected(self, *, latitude: float, longitude: float, week: int | None) -> list[bool | None]:
         """For each class of the bundle: in range, out of range, or None where the range model does not know it."""
         week = WHOLE_YEAR if week is None else week
-        found = self._ask(round(latitude, 2), round(longitude, 2), week)
-        inside = found >= self._threshold
+        probabilities = self._predict(round(latitude, 2), round(longitude, 2), week)
+        inside = probabilities >= self._threshold
         return [bool(inside[k]) if k >= 0 else None for k in self._classes]

@@ -74,8 +74,8 @@ class Run:
 
     def table(self, path: Path) -> RecordingTable | None:
         """Return the table of one recording; None if it failed."""
-        found = self.journal.read(path)
-        return self.builder.build(found) if isinstance(found, ScoredRecording) else None
+        result = self.journal.read(path)
+        return self.builder.build(result) if isinstance(result, ScoredRecording) else None
 
     def species_counts(self) -> Counter[tuple[str, str, str]]:
         """Count detections by kind, scientific and common name."""
@@ -112,10 +112,10 @@ class Run:
     @cached_property
     def provenance(self) -> Provenance:
         """Provenance of the rows; available after the run has ended."""
-        return provenance_of(self.bundle, self.builder.options, range_filter=self.has_place)
+        return build_provenance(self.bundle, self.builder.options, range_filter=self.has_place)
 
 
-def provenance_of(bundle: Bundle, options: Options, *, range_filter: bool) -> Provenance:
+def build_provenance(bundle: Bundle, options: Options, *, range_filter: bool) -> Provenance:
     """Return the provenance of rows: bundle, software and options; `range_filter` is True if a place was known."""
     parameters: dict[str, Any] = {
         **options.scoring(),

@@ -75,13 +75,13 @@ def identify(
         BusyError: another process is writing to `out`.
     """
     options = options or Options()
-    found = find_recordings([paths] if isinstance(paths, str | os.PathLike) else paths)
+    listed = find_recordings([paths] if isinstance(paths, str | os.PathLike) else paths)
     store = store or ModelStore(default_folder())
     bundle = store.open(model)
     plan = WindowPlan.from_seconds(
         rate_hz=bundle.info.sample_rate_hz, window_s=bundle.info.window_s, overlap_s=options.overlap_s
     )
-    range_filter = range_filter_of(bundle, options, recordings, store)
+    range_filter = open_range_filter(bundle, options, recordings, store)
     builder = TableBuilder(bundle, plan, options, range_filter, recordings or {})
     score_filter = build_score_filter(bundle, options)
     detector = VoiceActivityDetector(speech_graph(store.folder)) if options.speech is not None else None
@@ -92,7 +92,7 @@ def identify(
         key["cleaning"] = bundle.info.cleaning.model_dump(exclude_defaults=True)
 
     def finished_run(journal: Journal) -> Run:
-        paths = _with_earlier(found, journal) if resume else found
+        paths = _with_earlier(listed, journal) if resume else listed
         run = Run(bundle, paths, Progress(len(paths)), journal, builder)
         weakref.finalize(run, journal.close)
         if journal.replaced is not None:
@@ -109,7 +109,7 @@ def identify(
         return finished_run(journal)
     target = Target.of(Path(out), formats, combined=combined)
     with target.locked():
-        run = finished_run(target.open_journal(key, found, resume=resume, overwrite=overwrite))
+        run = finished_run(target.open_journal(key, listed, resume=resume, overwrite=overwrite))
         run.note_channels(target.formats)
         target.write(run)
     return run
@@ -192,10 +192,10 @@ def build_score_filter(bundle: Bundle, options: Options) -> ScoreFilter:
     for name, value in bundle.info.thresholds.items():
         if name in known:
             thresholds[known[name]] = value
-    for place, value in _asked_thresholds(bundle, options).items():
+    for place, value in _thresholds_by_class(bundle, options).items():
         thresholds[place] = value
     if options.species is not None:
-        wanted = list(_places(bundle, options.species).values())
+        wanted = list(_find_classes(bundle, options.species).values())
         if not wanted:
             raise InputError(
                 f"species list: none of its {len(options.species)} names is a class of the model "
@@ -208,43 +208,43 @@ def build_score_filter(bundle: Bundle, options: Options) -> ScoreFilter:
     return ScoreFilter(thresholds=thresholds, top=options.top)
 
 
-def _places(bundle: Bundle, names: Iterable[str]) -> dict[str, int]:
+def _find_classes(bundle: Bundle, names: Iterable[str]) -> dict[str, int]:
     """Return the place of the class of each name that the bundle has, by its scientific or its common name."""
     names = tuple(names)
     known = bundle.class_by_scientific_name
     others = [name for name in names if name not in known]
-    classes = KnownClasses(bundle.labels if others else ())
-    places = {name: known[name] for name in names if name in known}
+    known_classes = KnownClasses(bundle.labels if others else ())
+    classes = {name: known[name] for name in names if name in known}
     for name in others:
-        label = classes.find(Label(name, name))
+        label = known_classes.find(Label(name, name))
         if label is not None:
-            places[name] = known[label.scientific_name]
-    return places
+            classes[name] = known[label.scientific_name]
+    return classes
 
 
-def _asked_thresholds(bundle: Bundle, options: Options) -> dict[int, float]:
+def _thresholds_by_class(bundle: Bundle, options: Options) -> dict[int, float]:
     """Return the smallest scores that the options give, by the place of the class.
 
     Raises:
         InputError: two names of one class have different ones.
     """
     first: dict[int, str] = {}
-    for name, place in _places(bundle, options.thresholds).items():
-        other = first.setdefault(place, name)
+    for name, index in _find_classes(bundle, options.thresholds).items():
+        other = first.setdefault(index, name)
         if options.thresholds[other] != options.thresholds[name]:
             raise InputError(
                 f"thresholds: '{other}' and '{name}' are one class of the model {bundle.info.name}, but have the "
                 f"scores {options.thresholds[other]:g} and {options.thresholds[name]:g}. Leave one of them out."
             )
-    return {place: options.thresholds[name] for place, name in first.items()}
+    return {index: options.thresholds[name] for index, name in first.items()}
 
 
 def _notes_on_thresholds(bundle: Bundle, options: Options) -> Iterator[str]:
     """Yield a sentence if thresholds are given for some of the species, and others are reported as well."""
-    given = set(_places(bundle, options.thresholds).values())
-    reported = set(_places(bundle, options.species or bundle.class_by_scientific_name).values())
+    given = set(_find_classes(bundle, options.thresholds).values())
+    reported = set(_find_classes(bundle, options.species or bundle.class_by_scientific_name).values())
     others = [
-        label for place, label in enumerate(bundle.labels) if place in reported - given and label.kind == "species"
+        label for index, label in enumerate(bundle.labels) if index in reported - given and label.kind == "species"
     ]
     if given and others:
         yield (
@@ -266,7 +266,7 @@ def _notes_on_place(run: Run, options: Options) -> Iterator[str]:
         )
 
 
-def range_filter_of(
+def open_range_filter(
     bundle: Bundle, options: Options, recordings: dict[Path, Origin] | None, store: ModelStore
 ) -> RangeFilter | None:
     """Return the range filter, where a place is known or the bundle has one; else None."""

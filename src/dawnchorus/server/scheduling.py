@@ -32,7 +32,7 @@ from dawnchorus.errors import AudioTooLargeError, InputError, ModelError, Overlo
 from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.options import Options
 from dawnchorus.identification.range_filter import RangeFilter
-from dawnchorus.identification.run import build_score_filter, range_filter_of
+from dawnchorus.identification.run import build_score_filter, open_range_filter
 from dawnchorus.inference.preparation import WHOLE, Kept, open_cleaner
 from dawnchorus.inference.scoring import HIT, ChannelHits, ScoredRecording, ScoreFilter
 from dawnchorus.models.bundle import Bundle
@@ -137,7 +137,7 @@ class _Active:
     def _new_range_filter(self, threshold: float, has_location: bool) -> RangeFilter | None:  # noqa: FBT001 - a cache's key
         coordinate = 0.0 if has_location else None
         options = Options(range_threshold=threshold, latitude=coordinate, longitude=coordinate)
-        return range_filter_of(self.bundle, options, None, self._store)
+        return open_range_filter(self.bundle, options, None, self._store)
 
 
 OnProgress = Callable[[float], None]

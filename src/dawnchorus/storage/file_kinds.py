@@ -30,7 +30,7 @@ def find_other_kind(path: Path, name: str) -> str | None:
     suffix = PurePath(name).suffix.lower()
     if suffix in _ZIPS:
         return None if zipfile.is_zipfile(path) else "a whole zip archive"
-    place, mark = _SIGNATURES.get(suffix, (0, b""))
+    offset, mark = _SIGNATURES.get(suffix, (0, b""))
     with path.open("rb") as file:
-        file.seek(place)
+        file.seek(offset)
         return None if file.read(len(mark)) == mark else f"a {suffix[1:]} file"

@@ -29,7 +29,7 @@ from dawnchorus import __version__
 from dawnchorus.errors import DownloadError
 from dawnchorus.storage.file_kinds import find_other_kind, find_page
 from dawnchorus.storage.files import cannot_write
-from dawnchorus.storage.partial_files import Origin, PartialFile
+from dawnchorus.storage.partial_files import ContentVersion, PartialFile
 
 TIMEOUT_S = 60
 MAX_TRIES = 6
@@ -53,7 +53,7 @@ class Page:
     content: bytes
 
 
-class Web:
+class HttpClient:
     """Requests to one server, at most `per_s` of them in a second, from any thread.
 
     `secret` is taken out of everything that is said about a failure, and so is `USER:PASSWORD@` of an address, which
@@ -188,7 +188,7 @@ class Web:
 
     def _fill(self, url: str, part: PartialFile) -> None:
         """Bring the whole content at `url` into `part`."""
-        known = part.read_origin()
+        known = part.read_version()
         n_before = part.n_bytes if known is not None and known.validator is not None else 0
         headers = {"Range": f"bytes={n_before}-", "If-Range": known.validator} if known and n_before else {}
         try:
@@ -210,7 +210,7 @@ class Web:
             content_range = reply.headers.get("Content-Range")
             is_told = content_range is not None or reply.length is not None or reply.chunked or encoding == "gzip"
             if content_range is None or not n_before:
-                part.begin(_origin(reply))
+                part.start(_origin(reply))
             with part.path.open("ab") as file:
                 for chunk in _chunks(reply):
                     file.write(chunk)
@@ -230,10 +230,10 @@ class Web:
         return _LOGIN.sub("***@", text)
 
 
-def _check_length(part: PartialFile, known: Origin | None, *, is_told: bool) -> None:
+def _check_length(part: PartialFile, known: ContentVersion | None, *, is_told: bool) -> None:
     """Refuse bytes that are not all; content of unknown length is whole when it ends twice at the same place."""
-    origin, got = part.read_origin(), part.n_bytes
-    expected = None if origin is None else origin.n_bytes
+    version, got = part.read_version(), part.n_bytes
+    expected = None if version is None else version.n_bytes
     if not got:
         part.remove()
         raise ConnectionError("the reply was empty")
@@ -242,7 +242,7 @@ def _check_length(part: PartialFile, known: Origin | None, *, is_told: bool) -> 
             part.remove()
         raise ConnectionError(f"the connection ended after {got} of {expected} bytes")
     if not is_told and (known is None or known.n_bytes_read != got):
-        part.begin(Origin(None, None, n_bytes_read=got))
+        part.start(ContentVersion(None, None, n_bytes_read=got))
         raise ConnectionError("the server did not tell the length; reading again to compare")
 
 
@@ -328,7 +328,7 @@ def _range_of(content_range: str) -> tuple[int, int, int | None]:
     return int(first), int(last), None if whole == "*" else int(whole)
 
 
-def _range_fault(content_range: str, known: Origin | None, n_before: int) -> str | None:
+def _range_fault(content_range: str, known: ContentVersion | None, n_before: int) -> str | None:
     """Return the reason why a part cannot follow the `n_before` bytes that are there; None if it can."""
     first, last, whole = _range_of(content_range)
     expected = known.n_bytes if known is not None and n_before else None
@@ -341,7 +341,7 @@ def _range_fault(content_range: str, known: Origin | None, n_before: int) -> str
     return None
 
 
-def _reply_fault(reply: Any, known: Origin | None, n_before: int) -> str | None:
+def _reply_fault(reply: Any, known: ContentVersion | None, n_before: int) -> str | None:
     """Return the reason why a reply is neither the whole content nor the part that was asked for; None if it is.
 
     Status 200 with a range is a part as well: some servers send it so.
@@ -358,12 +358,12 @@ def _reply_fault(reply: Any, known: Origin | None, n_before: int) -> str | None:
     return _range_fault(content_range, known, n_before)
 
 
-def _origin(reply: Any) -> Origin:
+def _origin(reply: Any) -> ContentVersion:
     """Return the origin of the content that a reply begins."""
     if _encoding(reply) != "identity":
-        return Origin(None, None)  # its bytes are decompressed: the server knows no place in them
+        return ContentVersion(None, None)  # its bytes are decompressed: the server knows no place in them
     content_range = reply.headers.get("Content-Range")
-    return Origin(_validator(reply.headers), _range_of(content_range)[2] if content_range else reply.length)
+    return ContentVersion(_validator(reply.headers), _range_of(content_range)[2] if content_range else reply.length)
 
 
 def _encoding(reply: Any) -> str:

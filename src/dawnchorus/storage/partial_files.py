@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Origin:
+class ContentVersion:
     """The content that a download brings, as its server describes it."""
 
     validator: str | None
@@ -26,29 +26,29 @@ class PartialFile:
     Bytes without a note, or from another address, are not gone on with.
     """
 
-    def __init__(self, target: Path, address: str) -> None:
+    def __init__(self, target: Path, url: str) -> None:
         self.path = target.with_name(f".{target.name}.part")
         self._target = target
         self._note = target.with_name(f".{target.name}.part.json")
-        self._address = hashlib.sha256(address.encode()).hexdigest()  # an address may have a key in it
+        self._url_digest = hashlib.sha256(url.encode()).hexdigest()  # an address may have a key in it
 
     @property
     def n_bytes(self) -> int:
         """Bytes that have come; 0 where there is no file."""
         return self.path.stat().st_size if self.path.exists() else 0
 
-    def read_origin(self) -> Origin | None:
+    def read_version(self) -> ContentVersion | None:
         """Return the origin of the bytes; None if it is not known, or another address."""
         try:
             fields = json.loads(self._note.read_bytes())
-            return Origin(**fields["origin"]) if fields["address"] == self._address else None
+            return ContentVersion(**fields["origin"]) if fields["address"] == self._url_digest else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def begin(self, origin: Origin) -> None:
+    def start(self, version: ContentVersion) -> None:
         """Forget the bytes that are there, and note the origin of those that will come."""
         self.remove()
-        self._note.write_text(json.dumps({"address": self._address, "origin": asdict(origin)}))
+        self._note.write_text(json.dumps({"address": self._url_digest, "origin": asdict(version)}))
 
     def remove(self) -> None:
         """Forget the bytes and their origin."""

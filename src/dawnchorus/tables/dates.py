@@ -132,9 +132,9 @@ def _stamp(year: int, month: int | None, day: int | None, at: time_of_day | None
 def parse_date(text: str) -> Stamp | _Pair | None:
     """Return a date, or a pair whose order the column must tell; None for anything else."""
     text = _plain(text)
-    found = _without_time(text)
-    if found is not None:
-        return found
+    day_only = _without_time(text)
+    if day_only is not None:
+        return day_only
     for pattern in (_STUCK_TIME, _TIME):
         parts = pattern.fullmatch(text)
         if parts is None:
@@ -157,13 +157,13 @@ def _plain(text: str) -> str:
 
 
 def _without_time(text: str) -> Stamp | _Pair | None:
-    if found := _YEAR_FIRST.fullmatch(text):
-        return _stamp(int(found["year"]), int(found["month"] or 0), int(found["day"] or 0))
-    if found := _YEAR_LAST.fullmatch(text):
-        return _pair(found)
-    if found := _MONTH_AND_YEAR.fullmatch(text):
-        return _stamp(int(found["year"]), int(found["month"]), None)
-    if (found := _COMPACT.fullmatch(text)) and (stamp := _stamp(int(found[1]), int(found[2]), int(found[3]))):
+    if match := _YEAR_FIRST.fullmatch(text):
+        return _stamp(int(match["year"]), int(match["month"] or 0), int(match["day"] or 0))
+    if match := _YEAR_LAST.fullmatch(text):
+        return _pair(match)
+    if match := _MONTH_AND_YEAR.fullmatch(text):
+        return _stamp(int(match["year"]), int(match["month"]), None)
+    if (match := _COMPACT.fullmatch(text)) and (stamp := _stamp(int(match[1]), int(match[2]), int(match[3]))):
         return stamp
     return _in_words(text)
 
@@ -179,17 +179,17 @@ def _pair(match: re.Match[str]) -> _Pair:
 def _in_words(text: str) -> Stamp | None:
     """Return a date whose month is a word: `1 May 2024`, `May 1, 2024`, `01-May-24`, `1. Mai 2024`, `May 2024`."""
     parts = [part for part in re.findall(r"\d+|[^\W\d_]+", text) if part not in _FILLERS]
-    months = [(place, _month(part)) for place, part in enumerate(parts) if not part.isdigit()]
+    months = [(index, _month(part)) for index, part in enumerate(parts) if not part.isdigit()]
     if len(months) != 1 or months[0][1] is None or not 2 <= len(parts) <= 3:
         return None
-    place, month = months[0]
+    index, month = months[0]
     numbers = [part for part in parts if part.isdigit()]
     if len(numbers) == 1:
         return _stamp(int(numbers[0]), month, None) if len(numbers[0]) == 4 else None
     if len(numbers[0]) == 4:
         numbers.reverse()
     day, year = numbers
-    if len(day) > 2 or len(year) not in (2, 4) or place == 2:
+    if len(day) > 2 or len(year) not in (2, 4) or index == 2:
         return None
     return _stamp(int(year) if len(year) == 4 else _full_year(int(year)), month, int(day))
 
@@ -204,11 +204,11 @@ def _month(word: str) -> int | None:
 
 def _serial(text: str) -> Stamp | None:
     """Return the day that a spreadsheet's number means, with its time."""
-    found = _SERIAL.fullmatch(text.strip())
-    if found is None or not _FIRST_SERIAL <= int(found[1]) <= _LAST_SERIAL:
+    match = _SERIAL.fullmatch(text.strip())
+    if match is None or not _FIRST_SERIAL <= int(match[1]) <= _LAST_SERIAL:
         return None
-    day = _DAY_ZERO + timedelta(days=int(found[1]))
-    fraction = float(f"0.{found[2] or 0}")
+    day = _DAY_ZERO + timedelta(days=int(match[1]))
+    fraction = float(f"0.{match[2] or 0}")
     return Stamp(day.year, day.month, day.day, time_of_fraction(fraction) if fraction else None)
 
 
@@ -229,35 +229,35 @@ class DateColumn:
         n_rows: Counter[_Pair] = Counter()
         times, serials = set(), Counter[str]()
         for value, n in counts.items():
-            found = parse_date(value)
-            if isinstance(found, _Pair):
-                pairs[found.separator].setdefault(replace(found, time=None), value)
-                n_rows[replace(found, time=None)] += n
-            if found is not None and found.time is not None:
-                times.add(found.time.replace(tzinfo=None))
-            if found is None and (day := _serial(value)):
+            date_ = parse_date(value)
+            if isinstance(date_, _Pair):
+                pairs[date_.separator].setdefault(replace(date_, time=None), value)
+                n_rows[replace(date_, time=None)] += n
+            if date_ is not None and date_.time is not None:
+                times.add(date_.time.replace(tzinfo=None))
+            if date_ is None and (day := _serial(value)):
                 serials[value] = n
                 times.add(day.time or time_of_day())
         self.has_times = bool(times - {time_of_day()})
         """True if times stand behind dates; spreadsheets write midnight behind a date without one."""
-        self._orders = {sign: self._order(list(found), found, n_rows) for sign, found in pairs.items()}
+        self._orders = {sign: self._order(list(date_), date_, n_rows) for sign, date_ in pairs.items()}
         self._note_serials(serials)
         self._note_damage(pairs)
 
     def read(self, text: str) -> Stamp | None:
         """Return the date; None if it is blank or all zeros, or counted as not understood."""
-        found = self.parse(text)
-        if found is None and not is_blank(text) and not re.fullmatch(r"[0\W]+", text):
+        date_ = self.parse(text)
+        if date_ is None and not is_blank(text) and not re.fullmatch(r"[0\W]+", text):
             self._notes.misread(self.name, text, expected=_EXPECTED)
-        return found
+        return date_
 
     def parse(self, text: str) -> Stamp | None:
         """Return the date; None if it is none."""
-        found = parse_date(text) or _serial(text)
-        if isinstance(found, _Pair):
-            order = self._orders.get(found.separator) or (found.orders[0] if len(found.orders) == 1 else None)
-            found = found.stamp(order) if order else None
-        return found
+        date_ = parse_date(text) or _serial(text)
+        if isinstance(date_, _Pair):
+            order = self._orders.get(date_.separator) or (date_.orders[0] if len(date_.orders) == 1 else None)
+            date_ = date_.stamp(order) if order else None
+        return date_
 
     def _order(self, pairs: list[_Pair], texts: dict[_Pair, str], n_rows: Counter[_Pair]) -> str | None:
         """Return the order of the dates with one separator; None if there are too many of each."""
@@ -306,8 +306,8 @@ class DateColumn:
         n_days = {order: len({pair.day(order) for pair in pairs}) for order in possible}
         most = [order for order in possible if n_days[order] == max(n_days.values())]
         if len(most) == 1:
-            place = {DAY_FIRST: "first", MONTH_FIRST: "second", YEAR_FIRST: "last"}[most[0]]
-            return most[0], f"the {place} number varies more"
+            index = {DAY_FIRST: "first", MONTH_FIRST: "second", YEAR_FIRST: "last"}[most[0]]
+            return most[0], f"the {index} number varies more"
         if YEAR_FIRST in most and len(most) == 2:
             return most[0], "the year mostly stands last"
         if self._prefer_day_first:
@@ -332,8 +332,8 @@ class DateColumn:
 
     def _note_damage(self, pairs: dict[str, dict[_Pair, str]]) -> None:
         """Note the mixture that a spreadsheet leaves which took the days of some dates for months."""
-        open_signs = [sign for sign, found in pairs.items() if all(_could_be_either(pair) for pair in found)]
-        sure_signs = [sign for sign, found in pairs.items() if not any(_could_be_either(pair) for pair in found)]
+        open_signs = [sign for sign, date_ in pairs.items() if all(_could_be_either(pair) for pair in date_)]
+        sure_signs = [sign for sign, date_ in pairs.items() if not any(_could_be_either(pair) for pair in date_)]
         if open_signs and sure_signs:
             examples = (next(iter(pairs[sign].values())) for sign in (sure_signs[0], open_signs[0]))
             self._notes.say(

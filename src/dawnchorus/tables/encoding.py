@@ -58,8 +58,8 @@ def decode(data: bytes, name: str, notes: Notes) -> str:
     else:
         text = _decode_narrow(data, notes)
     text = text.removeprefix("\ufeff").rstrip(_END_OF_FILE)
-    if found := _CONTROLS.search(text):
-        raise FormatError(f"{name}: expected text, found the control character {found[0]!r} at {found.start()}.")
+    if matches := _CONTROLS.search(text):
+        raise FormatError(f"{name}: expected text, found the control character {matches[0]!r} at {matches.start()}.")
     return text
 
 
@@ -121,12 +121,12 @@ def _code_page(sample: bytes) -> str:
     """
     from charset_normalizer import from_bytes
 
-    found = list(from_bytes(sample, cp_isolation=list(_CODE_PAGES)))
-    chaos = {match.encoding: match.chaos for match in found}
+    matches = list(from_bytes(sample, cp_isolation=list(_CODE_PAGES)))
+    chaos = {match.encoding: match.chaos for match in matches}
     western = sample.decode("cp1252", "replace")
-    if not found or (found[0].chaos >= chaos.get("cp1252", 1) - 0.02 and _oddness(western) == 0):
+    if not matches or (matches[0].chaos >= chaos.get("cp1252", 1) - 0.02 and _oddness(western) == 0):
         return "cp1252"
-    best = min(found, key=lambda match: (_oddness(str(match)), match.chaos, _CODE_PAGES.index(match.encoding)))
+    best = min(matches, key=lambda match: (_oddness(str(match)), match.chaos, _CODE_PAGES.index(match.encoding)))
     return "cp1252" if str(best) == western else best.encoding
 
 

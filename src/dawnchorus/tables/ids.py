@@ -17,12 +17,12 @@ def exact_id(text: str) -> str | None:
     text = text.strip()
     if whole := re.fullmatch(r"(\d+)[.,]0+", text, re.ASCII):
         return whole[1]
-    found = _SCIENTIFIC.fullmatch(text)
-    if found is None:
+    match = _SCIENTIFIC.fullmatch(text)
+    if match is None:
         return text
-    if len(found[2] or "") < int(found[3]) or int(found[3]) > 30:
+    if len(match[2] or "") < int(match[3]) or int(match[3]) > 30:
         return None
-    return f"{int(Decimal(found[1].replace(',', '.')).scaleb(int(found[3])))}"
+    return f"{int(Decimal(match[1].replace(',', '.')).scaleb(int(match[3])))}"
 
 
 def is_day(text: str) -> bool:

@@ -61,9 +61,9 @@ def parse_angle(text: str, *, largest: float, letters: str) -> float | None:
     letter, text = _direction(text)
     if letter and letter not in letters:
         return None
-    found = (_NMEA.fullmatch(text) if letter else None) or _ANGLE.fullmatch(text)
-    given = {} if found is None else found.groupdict()
-    if found is None or (given.get("sign") and letter):
+    match = (_NMEA.fullmatch(text) if letter else None) or _ANGLE.fullmatch(text)
+    given = {} if match is None else match.groupdict()
+    if match is None or (given.get("sign") and letter):
         return None
     parts = [_decimal(given.get(name)) for name in ("degrees", "minutes", "seconds")]
     if any(part >= 60 for part in parts[1:]):
@@ -76,12 +76,12 @@ def parse_angle(text: str, *, largest: float, letters: str) -> float | None:
 
 def _direction(text: str) -> tuple[str, str]:
     """Return the direction before or behind an angle, as one capital letter or nothing, and the angle."""
-    found = re.fullmatch(r"([^\W\d_]*)[\s.:]*(.*?)\s*([^\W\d_]*)\.?", text)
-    if found is None or not (found[1] or found[3]) or (found[1] and found[3]):
+    match = re.fullmatch(r"([^\W\d_]*)[\s.:]*(.*?)\s*([^\W\d_]*)\.?", text)
+    if match is None or not (match[1] or match[3]) or (match[1] and match[3]):
         return "", text
-    word = (found[1] or found[3]).casefold()
+    word = (match[1] or match[3]).casefold()
     letter = _WORDS.get(word, word.upper())
-    return (letter, found[2]) if letter in {*_NORTH_SOUTH, *_EAST_WEST} else ("", text)
+    return (letter, match[2]) if letter in {*_NORTH_SOUTH, *_EAST_WEST} else ("", text)
 
 
 def _decimal(text: str | None) -> float:
@@ -115,11 +115,11 @@ def parse_place(text: str, *, longitude_first: bool = False) -> tuple[float, flo
 
 def _iso_place(text: str) -> tuple[float, float] | None:
     """Return the place of ISO 6709: `+48.1+011.5/`, `+4806+01130/` with minutes, `+480600+0113000/` with seconds."""
-    found = _ISO_6709.fullmatch(text)
-    if found is None:
+    match = _ISO_6709.fullmatch(text)
+    if match is None:
         return None
-    latitude = parse_latitude(_spaced(found["latitude"], n_degrees=2))
-    longitude = parse_longitude(_spaced(found["longitude"], n_degrees=3))
+    latitude = parse_latitude(_spaced(match["latitude"], n_degrees=2))
+    longitude = parse_longitude(_spaced(match["longitude"], n_degrees=3))
     return None if latitude is None or longitude is None else (latitude, longitude)
 
 

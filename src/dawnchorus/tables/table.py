@@ -117,39 +117,39 @@ class Table:
         self._note_rows(long_rows, n_headers, n_rows)
         self._note_errors(errors)
 
-    def place(self, names: Sequence[str]) -> int | None:
+    def find_column(self, names: Sequence[str]) -> int | None:
         """Return the column that has one of `names`, the first that is there, however it is spelt."""
         return next((self._keys[key] for key in map(header_key, names) if key in self._keys), None)
 
-    def column(self, place: int) -> Iterator[str]:
+    def column(self, index: int) -> Iterator[str]:
         """Yield the cells of a column."""
-        return (cells[place] for _line, cells in self)
+        return (cells[index] for _line, cells in self)
 
     def unread(self, read: Collection[int]) -> dict[str, str]:
         """Return the columns with values that are not among those `read`, with the first value of each."""
-        others = [place for place in range(len(self.header)) if place not in read]
-        values = {place: next((cell.strip() for cell in self.column(place) if cell.strip()), "") for place in others}
-        return {self.header[place] or f"column {place + 1}": value for place, value in values.items() if value}
+        others = [index for index in range(len(self.header)) if index not in read]
+        values = {index: next((cell.strip() for cell in self.column(index) if cell.strip()), "") for index in others}
+        return {self.header[index] or f"column {index + 1}": value for index, value in values.items() if value}
 
-    def numbers(self, place: int) -> NumberColumn:
+    def numbers(self, index: int) -> NumberColumn:
         """Return the reader of a column of numbers."""
-        if place not in self._numbers:
+        if index not in self._numbers:
             if self._may_have_commas is None:
                 commas = _QUOTED_COMMA if self.delimiter == "," else _COMMA
                 self._may_have_commas = commas.search(self._lines.text) is not None
-            values = self.column(place) if self._may_have_commas else iter(())
-            name, prefer_comma = self.header[place], self.delimiter != ","
-            self._numbers[place] = NumberColumn(name, values, self.notes, prefer_comma=prefer_comma)
-        return self._numbers[place]
+            values = self.column(index) if self._may_have_commas else iter(())
+            name, prefer_comma = self.header[index], self.delimiter != ","
+            self._numbers[index] = NumberColumn(name, values, self.notes, prefer_comma=prefer_comma)
+        return self._numbers[index]
 
-    def dates(self, place: int) -> DateColumn:
+    def dates(self, index: int) -> DateColumn:
         """Return the reader of a column of dates."""
         prefer_day_first = self.delimiter == ";"
-        return DateColumn(self.header[place], self.column(place), self.notes, prefer_day_first=prefer_day_first)
+        return DateColumn(self.header[index], self.column(index), self.notes, prefer_day_first=prefer_day_first)
 
-    def times(self, place: int) -> TimeColumn:
+    def times(self, index: int) -> TimeColumn:
         """Return the reader of a column of times of day."""
-        return TimeColumn(self.header[place], self.column(place), self.notes)
+        return TimeColumn(self.header[index], self.column(index), self.notes)
 
     def _raw_rows(self) -> Iterator[tuple[int, list[str]]]:
         """Yield line number and cells of each row that is not blank, a remark or a title, the header first."""
@@ -236,9 +236,9 @@ class Table:
 
     def _note_doubled_names(self) -> None:
         seen: dict[str, int] = {}
-        for place, key in enumerate(map(header_key, self.header)):
-            if key and seen.setdefault(key, place) != place:
-                self._note_doubled(seen[key], place)
+        for index, key in enumerate(map(header_key, self.header)):
+            if key and seen.setdefault(key, index) != index:
+                self._note_doubled(seen[key], index)
 
     def _note_doubled(self, first: int, second: int) -> None:
         """Note two columns of one name; of these the first is read that has values."""
@@ -279,17 +279,17 @@ class _Lines:
     @classmethod
     def of(cls, text: str) -> _Lines:
         first, end, rest = text.partition("\n")
-        found = _SEPARATOR_LINE.fullmatch(first) if end else None
-        return cls(rest, n_skipped=1, delimiter=found[1]) if found else cls(text, n_skipped=0, delimiter=None)
+        rows = _SEPARATOR_LINE.fullmatch(first) if end else None
+        return cls(rest, n_skipped=1, delimiter=rows[1]) if rows else cls(text, n_skipped=0, delimiter=None)
 
 
 def column_keys(header: Sequence[str]) -> dict[str, int]:
     """Return the columns by what their names are found by, with and without a unit in brackets; the first counts."""
     keys: dict[str, int] = {}
     for name_of in (header_key, lambda name: header_key(re.sub(r"[(\[].*?[)\]]", "", name))):
-        for place, name in enumerate(header):
+        for index, name in enumerate(header):
             if key := name_of(name):
-                keys.setdefault(key, place)
+                keys.setdefault(key, index)
     return keys
 
 
@@ -321,16 +321,16 @@ def _find_delimiter(text: str, quoting: Literal[0, 3]) -> str:
 
 def _first_rows(text: str, delimiter: str, quoting: Literal[0, 3]) -> list[list[str]]:
     """Return the first rows that are not blank or a remark."""
-    found: list[list[str]] = []
+    rows: list[list[str]] = []
     try:
         for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting):
-            if not _is_remark(row, is_header=not found):
-                found.append(row)
-            if len(found) > _N_LOOKED_AT:
+            if not _is_remark(row, is_header=not rows):
+                rows.append(row)
+            if len(rows) > _N_LOOKED_AT:
                 break
     except csv.Error:
-        return found
-    return found
+        return rows
+    return rows
 
 
 def _line_of_open_quote(text: str, delimiter: str) -> int | None:

@@ -34,8 +34,8 @@ def parse_time(text: str) -> time | None:
     """
     text = _EMPTY_DATE.sub("", " ".join(text.split()).lower().removeprefix("t"))
     for pattern in (_CLOCK, _HOUR, _DIGITS, _DASHED):
-        if found := pattern.fullmatch(text):
-            return _time(found.groupdict())
+        if match := pattern.fullmatch(text):
+            return _time(match.groupdict())
     return None
 
 
@@ -58,11 +58,11 @@ def _zone(text: str | None) -> timezone | None:
     """Return the zone of `z`, `utc`, `+02:00`, `utc+2`; None for nothing."""
     if not text:
         return None
-    found = re.search(r"([-+\u2212])(\d{1,2}):?(\d{2})?$", text)
-    if found is None:
+    match = re.search(r"([-+\u2212])(\d{1,2}):?(\d{2})?$", text)
+    if match is None:
         return UTC
-    offset = timedelta(hours=int(found[2]), minutes=int(found[3] or 0))
-    return timezone(offset if found[1] == "+" else -offset)
+    offset = timedelta(hours=int(match[2]), minutes=int(match[3] or 0))
+    return timezone(offset if match[1] == "+" else -offset)
 
 
 def time_of_fraction(fraction: float) -> time:
@@ -95,17 +95,17 @@ class TimeColumn:
 
     def read(self, text: str) -> time | None:
         """Return the time; None if it is blank, or counted as not understood."""
-        found = self.parse(text)
-        if found is None and not is_blank(text):
+        value = self.parse(text)
+        if value is None and not is_blank(text):
             self._notes.misread(self.name, text.strip(), expected="a time of day such as 05:30")
-        return found
+        return value
 
     def parse(self, text: str) -> time | None:
         """Return the time; None if it is none."""
         text = text.strip()
         if self._has_fractions and _FRACTION.fullmatch(text):
             return self._fraction(text)
-        found = parse_time(text)
-        if found is None and self._has_short_minutes and (short := _SHORT_MINUTE.fullmatch(text)):
-            found = parse_time(f"{short[1]}.{short[2]}0")
-        return found
+        value = parse_time(text)
+        if value is None and self._has_short_minutes and (short := _SHORT_MINUTE.fullmatch(text)):
+            value = parse_time(f"{short[1]}.{short[2]}0")
+        return value

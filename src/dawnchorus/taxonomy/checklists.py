@@ -77,7 +77,9 @@ def read_checklist(path: Path, *, edition: str | None = None) -> Checklist:
 def checklists_beside(source: Path) -> list[Path]:
     """Return the checklists that lie in a folder, beside a table, or in the folder above."""
     folder = source.absolute() if source.is_dir() else source.absolute().parent
-    return [path for place in (folder, folder.parent) for pattern in _FILES for path in sorted(place.glob(pattern))]
+    return [
+        path for directory in (folder, folder.parent) for pattern in _FILES for path in sorted(directory.glob(pattern))
+    ]
 
 
 def installed_checklists() -> Iterator[Checklist]:

@@ -53,9 +53,9 @@ class KnownClasses:
         """
         names = _names(wanted)
         for known in (self._by_name, self._by_both, self._by_code):
-            found = next((known[name] for name in names if name in known), None)
-            if found is not None:
-                return found
+            known_label = next((known[name] for name in names if name in known), None)
+            if known_label is not None:
+                return known_label
         spelled = self._spellings()
         several = (spelled.get(spelling, set()) for name in names for spelling in _loose_forms(name))
         return next((next(iter(labels)) for labels in several if len(labels) == 1), None)
@@ -82,8 +82,8 @@ class KnownClasses:
                 for name in _names(wanted)
                 for close in difflib.get_close_matches(name, self._by_name, n=MAX_SUGGESTIONS, cutoff=MIN_SIMILARITY)
             )
-            found = dict.fromkeys(self._by_name[name] for name in names)
-            self._near[wanted] = tuple(found)[:MAX_SUGGESTIONS]
+            labels = dict.fromkeys(self._by_name[name] for name in names)
+            self._near[wanted] = tuple(labels)[:MAX_SUGGESTIONS]
         return self._near.get(wanted, ())
 
     def question(self, wanted: Label) -> str:

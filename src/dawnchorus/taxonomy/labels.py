@@ -222,10 +222,10 @@ def complete_label(label: Label, names: Names) -> Label:
 
     A class below a species, `Tawny Owl (male)`, gets the names of the species.
     """
-    found = names.find(Label(label.scientific_name, label.scientific_name))
-    if found is not None:
+    known = names.find(Label(label.scientific_name, label.scientific_name))
+    if known is not None:
         is_given = label.common_name not in ("", label.scientific_name)
-        return replace(found, common_name=label.common_name) if is_given else found
+        return replace(known, common_name=label.common_name) if is_given else known
     below = _IN_BRACKETS.fullmatch(label.scientific_name)
     species = None if below is None else names.find(Label(below["before"], below["before"]))
     if below is None or species is None:
@@ -301,9 +301,9 @@ def _read_two_names(scientific: str, common: str, names: Names | None) -> Label:
 
 def _read_one_name(name: str, names: Names | None) -> Label:
     name = _without_authority(name)
-    found = None if names is None else names.find(Label(name, name))
-    if found is not None:
-        return found
+    known = None if names is None else names.find(Label(name, name))
+    if known is not None:
+        return known
     brackets = _IN_BRACKETS.fullmatch(name)
     if brackets is not None:
         before, inside = brackets["before"], brackets["inside"]

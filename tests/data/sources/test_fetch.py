@@ -19,9 +19,9 @@ from tests.data.sources.xeno_canto_server import KEY, XenoCanto, running
 
 from dawnchorus.data.recordings import RecordingRow, read_table
 from dawnchorus.data.sources.download import claim_folder, fetch_recordings
-from dawnchorus.data.sources.xeno_canto import PER_PAGE, Wanted, check_query, found_of, search
+from dawnchorus.data.sources.xeno_canto import PER_PAGE, FetchFilter, check_query, parse_recording, search
 from dawnchorus.errors import DownloadError, InputError
-from dawnchorus.storage.http_client import Web
+from dawnchorus.storage.http_client import HttpClient
 from dawnchorus.taxonomy.labels import read_label
 
 
@@ -31,8 +31,8 @@ def archive() -> Iterator[XenoCanto]:
         yield archive
 
 
-def web() -> Web:
-    return Web(per_s=1000, secret=KEY)
+def web() -> HttpClient:
+    return HttpClient(per_s=1000, secret=KEY)
 
 
 Fetch = Callable[..., tuple[int, str, str]]
@@ -64,7 +64,9 @@ def test_everything_is_read_whatever_the_quirks(archive: XenoCanto) -> None:
 
 
 def test_null_and_empty_and_missing_values_are_unknown() -> None:
-    row = found_of({"id": "1", "gen": "Parus", "sp": "", "lic": None, "length": "1:02:03", "date": "0000-00-00"}).row
+    row = parse_recording(
+        {"id": "1", "gen": "Parus", "sp": "", "lic": None, "length": "1:02:03", "date": "0000-00-00"}
+    ).row
     assert (row.scientific_name, row.license, row.duration_s, row.date, row.secondary) == (
         "Parus",
         None,
@@ -166,7 +168,7 @@ def test_a_query_without_recordings_finds_none() -> None:
     ],
 )
 def test_what_is_no_species_is_no_class(fields: dict[str, str], kind: str) -> None:
-    row = found_of(
+    row = parse_recording(
         {"id": "1", **fields, "also": ["Parus major", "Mystery mystery", "Sonus naturalis", "Parus sp."]}
     ).row
     assert (row.scientific_name, row.common_name, row.kind) == (None, None, kind)
@@ -175,8 +177,11 @@ def test_what_is_no_species_is_no_class(fields: dict[str, str], kind: str) -> No
     for name in (binomial, binomial.replace(" ", "_"), fields["en"], fields["en"].replace(" ", "_")):
         assert read_label(name) is None
     for open_name in ("sp.", "cf. major", "major x minor"):
-        assert found_of({"id": "1", "gen": "Parus", "sp": open_name, "en": "A tit"}).row.scientific_name is None
-    assert found_of({"id": "1", "gen": "parus", "sp": "Major", "en": "Great Tit"}).row.scientific_name == "Parus major"
+        assert parse_recording({"id": "1", "gen": "Parus", "sp": open_name, "en": "A tit"}).row.scientific_name is None
+    assert (
+        parse_recording({"id": "1", "gen": "parus", "sp": "Major", "en": "Great Tit"}).row.scientific_name
+        == "Parus major"
+    )
 
 
 def test_rows_that_the_archive_has_changed_are_named_and_updated(
@@ -248,7 +253,7 @@ def test_the_table_has_what_is_there_when_a_fetch_is_killed(archive: XenoCanto, 
 
 def test_best_quality_first_and_licences_and_limits(archive: XenoCanto) -> None:
     found = search(web(), "cnt:Spain", key=KEY, server=archive.address)
-    chosen, left_out = Wanted(licenses=("CC-BY", "CC-BY-SA", "CC-BY-NC-SA"), per_species=2).choose(found)
+    chosen, left_out = FetchFilter(licenses=("CC-BY", "CC-BY-SA", "CC-BY-NC-SA"), per_species=2).choose(found)
     assert len(chosen) == 6
     assert {item.row.license for item in chosen}.isdisjoint({"CC-BY-NC-ND-4.0"})
     assert left_out["licence CC-BY-NC-ND-4.0"] == 6, "XC21 is without sound besides"
@@ -291,7 +296,7 @@ def test_a_dry_run_counts_and_fetches_nothing(archive: XenoCanto, fetch: Fetch, 
 def test_a_busy_server_and_broken_connections_are_outlasted(tmp_path: Path) -> None:
     def fetched(archive: XenoCanto, folder: Path) -> dict[str, bytes]:
         with running(archive):
-            patient = Web(per_s=1e6, secret=KEY, sleep=lambda _seconds: None)
+            patient = HttpClient(per_s=1e6, secret=KEY, sleep=lambda _seconds: None)
             wanted = search(patient, "cnt:Spain", key=KEY, server=archive.address)[:9]
             done = fetch_recordings(patient, [item for item in wanted if item.file_url], folder, n_workers=3)
         assert not done.failures
@@ -339,7 +344,7 @@ def test_without_a_good_key_the_way_to_one_is_told_and_the_key_is_never_shown(fe
 
 def test_a_server_that_is_not_there_is_said_without_the_key() -> None:
     waits: list[float] = []
-    gone = Web(per_s=1000, secret=KEY, sleep=waits.append)
+    gone = HttpClient(per_s=1000, secret=KEY, sleep=waits.append)
     with pytest.raises(DownloadError, match="tried 6 times") as caught:
         gone.read(f"http://127.0.0.1:9/api/3/recordings?key={KEY}")
     assert KEY not in str(caught.value)
@@ -349,7 +354,7 @@ def test_a_server_that_is_not_there_is_said_without_the_key() -> None:
 
 def test_a_key_with_odd_characters_is_hidden_in_an_address_too() -> None:
     key = "a+b/c=d&e"
-    gone = Web(per_s=1000, secret=key, sleep=lambda _: None)
+    gone = HttpClient(per_s=1000, secret=key, sleep=lambda _: None)
     with pytest.raises(DownloadError) as caught:
         gone.read("http://127.0.0.1:9/?" + urllib.parse.urlencode({"key": key}))
     assert "key=***" in str(caught.value)

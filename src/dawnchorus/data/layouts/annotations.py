@@ -53,7 +53,7 @@ class NamedMark:
 
 
 @dataclass
-class FoundMarks:
+class MarkTables:
     """Everything that tables say of recordings."""
 
     marks: list[NamedMark] = field(default_factory=list)
@@ -101,10 +101,14 @@ class RecordingNames:
     def named_in_row(self, name: str, table: Path) -> tuple[list[_Fit], str]:
         """Return the recordings that a row's name or path may mean, one if it is clear, and else a reason."""
         *folders, last = _parts(name) or [""]
-        found = self._by_name.get(_key(last)) or self._by_stem.get(_key(last), [])
-        fits = [fit for path in found if (fit := self._fit(path, name, folders)) is not None]
-        if found and not fits:
-            near = found[0].relative_to(self._root).as_posix() if found[0].is_relative_to(self._root) else found[0]
+        candidates = self._by_name.get(_key(last)) or self._by_stem.get(_key(last), [])
+        fits = [fit for path in candidates if (fit := self._fit(path, name, folders)) is not None]
+        if candidates and not fits:
+            near = (
+                candidates[0].relative_to(self._root).as_posix()
+                if candidates[0].is_relative_to(self._root)
+                else candidates[0]
+            )
             return [], f"'{name}' is no recording here: its folders are not those of {near}"
         best = _best(fits, lambda fit: (fit.n_agreeing, *_nearness(fit.path, table)))
         return best, "" if len(best) == 1 else f"'{name}' is {_describe_candidates(best)}"
@@ -134,7 +138,7 @@ class RecordingNames:
 
 def find_marks(
     source: Path, root: Path, files: Sequence[Path], read: ReadAnnotations, *, with_model_output: bool
-) -> FoundMarks:
+) -> MarkTables:
     """Return what the tables at or below `source` say of the recordings `files`, which are below `root`.
 
     Tables of what a model found count `with_model_output` only, or where one is the source itself.
@@ -142,12 +146,12 @@ def find_marks(
     Raises:
         FormatError: none of the tables of marks can be read, or not the one that is the source.
     """
-    names, found = RecordingNames(root, files), FoundMarks()
+    names, mark_tables = RecordingNames(root, files), MarkTables()
     for path in [source] if source.is_file() else text_files(source):
         kind = marks_format(path)
         owners = names.named_by_table(path)
         if kind is None or (kind == "empty" and not owners):
-            found.unused.append(
+            mark_tables.unused.append(
                 f"{path.name}: {_describe_other_file(path) if kind is None else 'empty, of no recording'}"
             )
             continue
@@ -157,31 +161,31 @@ def find_marks(
         except FormatError as error:
             if source.is_file():
                 raise
-            found.unreadable[path] = str(error)
+            mark_tables.unreadable[path] = str(error)
             continue
         if not with_model_output and source.is_dir() and is_model_output(path, rows):
-            found.model_output[path] = len(rows)
+            mark_tables.model_output[path] = len(rows)
             continue
-        found.notes.extend(notes)
+        mark_tables.notes.extend(notes)
         if kind in ("Audacity", LIST_OF_ONE) and not owners:
-            found.unused.append(f"{path.name}: labels that are named after no recording")
+            mark_tables.unused.append(f"{path.name}: labels that are named after no recording")
             continue
-        found.tables.append(path)
+        mark_tables.tables.append(path)
         if not rows:
             if len(owners) == 1:
-                found.empty[owners[0]] = path
+                mark_tables.empty[owners[0]] = path
             else:
-                found.unused.append(f"{path.name}: an empty table, named after {_describe_candidates(owners)}")
+                mark_tables.unused.append(f"{path.name}: an empty table, named after {_describe_candidates(owners)}")
         owner, reason = (
             (owners[0], "") if len(owners) == 1 else (None, f"the table is named after {_describe_candidates(owners)}")
         )
-        named = _named_in_rows(path, rows, names, found)
+        named = _named_in_rows(path, rows, names, mark_tables)
         for mark in rows:
             recording, why = (owner, reason) if mark.recording is None else named[mark.recording]
-            found.marks.append(NamedMark(path, mark, recording, why))
-    if found.unreadable and not found.tables:
-        _refuse(found.unreadable)
-    return found
+            mark_tables.marks.append(NamedMark(path, mark, recording, why))
+    if mark_tables.unreadable and not mark_tables.tables:
+        _refuse(mark_tables.unreadable)
+    return mark_tables
 
 
 def _describe_other_file(path: Path) -> str:
@@ -202,7 +206,7 @@ def _refuse(unreadable: Mapping[Path, str]) -> None:
 
 
 def _named_in_rows(
-    table: Path, rows: Iterable[Mark], names: RecordingNames, found: FoundMarks
+    table: Path, rows: Iterable[Mark], names: RecordingNames, mark_tables: MarkTables
 ) -> dict[str, tuple[Path | None, str]]:
     """Return the recording that each name in a table's rows means, or why it means none.
 
@@ -225,7 +229,7 @@ def _named_in_rows(
             if name in likely and is_clear:
                 named[name] = (path, "")
                 if name not in whole:
-                    found.elsewhere[name] = path
+                    mark_tables.elsewhere[name] = path
             else:
                 named[name] = (None, f"'{name}' and '{other}' are two recordings, but only one is here")
     return named

@@ -182,12 +182,12 @@ def read_folders(
 def _read_file_name(reading: FolderReading, path: Path, known: KnownClasses | None) -> None:
     """Label a file outside folders by the class in its own name, if that has one for certain."""
     clip = tape_clip(path.stem)
-    found = None if known is None else find_class_of_file(path.stem if clip is None else clip.class_name, known)
+    label = None if known is None else find_class_of_file(path.stem if clip is None else clip.class_name, known)
     if clip is not None:
-        found = found or label_of_folder(clip.class_name)
+        label = label or label_of_folder(clip.class_name)
         reading.tape_clips.append(path)
-    if found is not None:
-        reading.of_files[path] = found
+    if label is not None:
+        reading.of_files[path] = label
 
 
 def _read_source_name(reading: FolderReading, path: Path, root: Path, known: KnownClasses | None) -> None:
@@ -332,9 +332,9 @@ def facts_of_name(path: Path, root: Path) -> dict[str, object]:
 def date_of_folders(path: Path) -> str | None:
     """Return the date that is the name of a folder that a recording is in, the innermost: `2021-05-01`, `20210501`."""
     for folder in path.parents:
-        if found := _DATE.fullmatch(folder.name):
+        if label := _DATE.fullmatch(folder.name):
             with suppress(ValueError):
-                return date(int(found[1]), int(found[3]), int(found[4])).isoformat()
+                return date(int(label[1]), int(label[3]), int(label[4])).isoformat()
     return None
 
 

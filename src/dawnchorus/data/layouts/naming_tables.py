@@ -58,10 +58,10 @@ def find_naming_tables(source: Path, files: Sequence[Path]) -> Iterator[NamingTa
     for table in text_files(source):
         if table.stat().st_size > MAX_TABLE_BYTES or marks_format(table) is not None:
             continue
-        found = _named_in(table, by_name, len(files))
+        match = _named_in(table, by_name, len(files))
         owners = names.named_by_table(table)
-        if found is not None:
-            yield found
+        if match is not None:
+            yield match
         elif len(owners) == 1:
             yield NamingTable(table, tuple(owners), None)
 
@@ -74,8 +74,8 @@ def _named_in(table: Path, by_name: dict[str, list[Path]], n_files: int) -> Nami
     except FormatError:
         return None
     best: NamingTable | None = None
-    for place, column in enumerate(rows.header):
-        given = {PurePosixPath(posix_path(fields[place].strip())).name.casefold() for fields in cells} - {""}
+    for index, column in enumerate(rows.header):
+        given = {PurePosixPath(posix_path(fields[index].strip())).name.casefold() for fields in cells} - {""}
         named = sorted({path for name in given for path in by_name.get(name, ())})
         is_enough = len(named) >= _MIN_SHARE * min(len(given), n_files)
         if named and is_enough and (best is None or len(named) > len(best.recordings)):

@@ -11,7 +11,7 @@ from typing import Any
 
 from dawnchorus.data.layouts.folders import xeno_canto_id
 from dawnchorus.data.recordings import RecordingRow
-from dawnchorus.data.sources.xeno_canto import found_of
+from dawnchorus.data.sources.xeno_canto import parse_recording
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.tables.text_files import read_text
 
@@ -50,7 +50,7 @@ def rows_of_search_results(results: Path | None, sounds: Path, files: Sequence[P
         recordings = list(_recordings(json.loads(read_text(results))))
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{results}: expected JSON ({error}).") from error
-    rows = {row.recording_id: row for row in (found_of(fields).row for fields in recordings)}
+    rows = {row.recording_id: row for row in (parse_recording(fields).row for fields in recordings)}
     if not rows:
         raise FormatError(
             f"{results}: expected results of xeno-canto's API, with a list of recordings under one of {_LISTS}; "

@@ -29,12 +29,12 @@ def find_sound(folders: Sequence[Path], paths: Sequence[str], code: str | None) 
     A file can also lie in a folder named by the species' `code`.
     """
     for path in paths:
-        for place in _places(path, code or ""):
+        for relative in _places(path, code or ""):
             for folder in folders:
                 for base in _FOLDERS:
                     # `Path.is_file` raises for names that are too long.
-                    if os.path.isfile(found := folder / base / place):
-                        return found
+                    if os.path.isfile(path_ := folder / base / relative):
+                        return path_
     return None
 
 

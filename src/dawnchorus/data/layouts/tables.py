@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from dawnchorus.data.layouts.folders import xeno_canto_id
 from dawnchorus.data.layouts.sound_files import find_sound, is_absolute
 from dawnchorus.data.layouts.taxon_names import TaxonNames
-from dawnchorus.data.licenses import spdx_of
+from dawnchorus.data.licenses import parse_license
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.suggestions import is_misspelt, suggestion
@@ -115,17 +115,17 @@ class TableLayout:
         table = Table(csv_path)
         columns = _given_columns(table, given)
         for field, names in COLUMNS.items():
-            places = [place for name in names if (place := table.place([name])) is not None]
+            places = [index for name in names if (index := table.find_column([name])) is not None]
             if field not in columns and places and places[0] not in columns.values():
                 columns[field] = places[0]
-        start = table.place(["start_time"])
+        start = table.find_column(["start_time"])
         if "time" not in columns and start is not None and any(":" in cell for cell in table.column(start)):
             columns["time"] = start  # elsewhere, seconds within a recording
         if "path" not in columns:
             raise _missing_column(table, "paths", "path")
         if not {"scientific_name", "common_name", "ebird_code"} & set(columns):
             raise _missing_column(table, "species", "scientific_name")
-        usual = [place for name in COLUMNS["path"] if (place := table.place([name])) is not None]
+        usual = [index for name in COLUMNS["path"] if (index := table.find_column([name])) is not None]
         paths = [columns["path"], *([] if "path" in given else usual)]
         return cls(table, columns, tuple(dict.fromkeys(paths)), tuple(sounds) or (csv_path.parent,))
 
@@ -162,7 +162,7 @@ class TableLayout:
 
     def fields(self, cells: Sequence[str]) -> dict[str, str | None]:
         """Return the text of each field; None for an empty one. A species without its genus gets that of its column."""
-        fields = {field: cells[place].strip() or None for field, place in self.columns.items()}
+        fields = {field: cells[index].strip() or None for field, index in self.columns.items()}
         genus, species = fields.get("genus"), fields.get("scientific_name")
         if genus and species and is_binomial(f"{genus} {species}"):
             fields["scientific_name"] = f"{genus} {species}"
@@ -192,12 +192,12 @@ def _given_columns(table: Table, given: Mapping[str, str]) -> dict[str, int]:
     for field, column in given.items():
         if field not in COLUMNS:
             raise InputError(f"column: '{field}' is no field.{suggestion(field, COLUMNS)}")
-        place = table.place([column])
-        if place is None:
+        index = table.find_column([column])
+        if index is None:
             raise InputError(
                 f"{table.path}: there is no column '{column}'; it has {table.header}.{suggestion(column, table.header)}"
             )
-        columns[field] = place
+        columns[field] = index
     return columns
 
 
@@ -238,7 +238,7 @@ class _Reader:
             source=fields.get("source") or ("xeno-canto" if xeno_canto_id(named or "") else self._table.path.name),
             url=fields.get("url"),
             recordist=fields.get("recordist"),
-            license=spdx_of(fields.get("license")),
+            license=parse_license(fields.get("license")),
             latitude=latitude,
             longitude=longitude,
             locality=fields.get("locality") or self._place_name(fields),
@@ -304,8 +304,8 @@ class _Reader:
         """Return latitude and longitude, from a column each or from one with both; half a place is none."""
         for field, column in self._places.items():
             text = fields.get(field) or ""
-            if place := column.parse(text):
-                return self._with_fix(*place)
+            if index := column.parse(text):
+                return self._with_fix(*index)
             if field == "place" and has_two_numbers(text):
                 self._notes.misread(self._header(field), text, expected="a place such as 48.1, 11.5")
         readers = {"latitude": parse_latitude, "longitude": parse_longitude}

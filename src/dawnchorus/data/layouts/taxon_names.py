@@ -42,9 +42,9 @@ class TaxonNames:
 
         Texts are codes, `Genus species_English Name` or `English Name (Genus species)`.
         """
-        found = self.label(text)
-        if found is not None:
-            return found.scientific_name
+        label = self.label(text)
+        if label is not None:
+            return label.scientific_name
         label = read_label(text)
         return label.scientific_name if label is not None and is_binomial(label.scientific_name) else text
 

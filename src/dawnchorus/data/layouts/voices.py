@@ -114,12 +114,12 @@ def _lines(table: Path, *columns: str, on_note: Callable[[str], None]) -> list[d
     Raises:
         FormatError: one of `columns` is not there.
     """
-    found = Table(table)
-    places = {name: found.place([name]) for name in _COLUMNS}
+    reader = Table(table)
+    places = {name: reader.find_column([name]) for name in _COLUMNS}
     if any(places[name] is None for name in columns):
-        raise FormatError(f"{table}: expected the columns {' and '.join(columns)}, found {found.header}.")
-    there = {name: place for name, place in places.items() if place is not None}
-    lines = [{name: cells[place] for name, place in there.items()} for _line, cells in found]
-    for sentence in found.notes.sentences():
+        raise FormatError(f"{table}: expected the columns {' and '.join(columns)}, found {reader.header}.")
+    there = {name: index for name, index in places.items() if index is not None}
+    lines = [{name: cells[index] for name, index in there.items()} for _line, cells in reader]
+    for sentence in reader.notes.sentences():
         on_note(f"{table}: {sentence}")
     return lines

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable
-from dawnchorus.data.sources.xeno_canto import Found
+from dawnchorus.data.sources.xeno_canto import SearchResult
 from dawnchorus.errors import DownloadError
 from dawnchorus.storage.files import atomic_file
 
@@ -71,45 +71,48 @@ class EarlierSearch:
 
 
 def compare_with_archive(
-    table: RecordingsTable, found: Sequence[Found], earlier: EarlierSearch, look_up: Callable[[str], Found | None]
+    table: RecordingsTable,
+    results: Sequence[SearchResult],
+    earlier: EarlierSearch,
+    find_recording: Callable[[str], SearchResult | None],
 ) -> ArchiveChanges:
     """Return the table under the archive's present names and licences.
 
     Args:
         table: The data set's rows.
-        found: Everything that the search finds now.
+        results: Everything that the search finds now.
         earlier: The same search, before.
-        look_up: Gives a recording by its identifier; None if the archive has it no more. May raise FetchFailed.
+        find_recording: Gives a recording by its identifier; None if the archive has it no more. May raise FetchFailed.
     """
-    now = {item.row.recording_id: item for item in found}
+    now = {result.row.recording_id: result for result in results}
     known = {row.recording_id for row in table.rows}
     lost = sorted(set(earlier.recording_ids) & known - set(now))
-    looked_up: dict[str, Found | None] = {}
+    looked_up: dict[str, SearchResult | None] = {}
     for name in lost[:MAX_LOOKED_UP]:
         with suppress(DownloadError):
-            looked_up[name] = look_up(name)
-    now |= {name: item for name, item in looked_up.items() if item is not None}
+            looked_up[name] = find_recording(name)
+    now |= {name: result for name, result in looked_up.items() if result is not None}
     pairs = [(row, now[row.recording_id]) for row in table.rows if row.recording_id in now]
     return ArchiveChanges(
         table.with_rows(_updated(row, now) for row in table.rows),
         renamed=_differences(pairs, "scientific_name"),
         relicensed=_differences(pairs, "license"),
-        replaced=tuple(row.recording_id for row, item in pairs if _is_other_file(row, item, earlier)),
-        gone=tuple(name for name, item in looked_up.items() if item is None),
+        replaced=tuple(row.recording_id for row, result in pairs if _is_other_file(row, result, earlier)),
+        gone=tuple(name for name, result in looked_up.items() if result is None),
         unsettled=tuple(name for name in lost if name not in looked_up),
     )
 
 
-def _updated(row: RecordingRow, now: Mapping[str, Found]) -> RecordingRow:
-    item = now.get(row.recording_id)
-    return row if item is None else replace(row, **{name: getattr(item.row, name) for name in _SAID})
+def _updated(row: RecordingRow, now: Mapping[str, SearchResult]) -> RecordingRow:
+    result = now.get(row.recording_id)
+    return row if result is None else replace(row, **{name: getattr(result.row, name) for name in _SAID})
 
 
-def _differences(pairs: Iterable[tuple[RecordingRow, Found]], name: str) -> tuple[tuple[str, str, str], ...]:
+def _differences(pairs: Iterable[tuple[RecordingRow, SearchResult]], name: str) -> tuple[tuple[str, str, str], ...]:
     return tuple(
-        (row.recording_id, str(getattr(row, name) or "unknown"), str(getattr(item.row, name) or "unknown"))
-        for row, item in pairs
-        if getattr(row, name) != getattr(item.row, name)
+        (row.recording_id, str(getattr(row, name) or "unknown"), str(getattr(result.row, name) or "unknown"))
+        for row, result in pairs
+        if getattr(row, name) != getattr(result.row, name)
     )
 
 
@@ -118,11 +121,11 @@ def differ(first_s: float, second_s: float) -> bool:
     return abs(first_s - second_s) > SAME_LENGTH_S
 
 
-def _is_other_file(row: RecordingRow, item: Found, earlier: EarlierSearch) -> bool:
+def _is_other_file(row: RecordingRow, result: SearchResult, earlier: EarlierSearch) -> bool:
     """Return True if the archive has another file than the table, by its listings: a file is as long as it is."""
-    before_s, now_s = earlier.listed_s.get(row.recording_id, row.duration_s), item.row.duration_s
+    before_s, now_s = earlier.listed_s.get(row.recording_id, row.duration_s), result.row.duration_s
     has_other_length = before_s is not None and now_s is not None and differ(before_s, now_s)
-    return bool(item.file_url) and (row.path != item.row.path or has_other_length)
+    return bool(result.file_url) and (row.path != result.row.path or has_other_length)
 
 
 def read_search(folder: Path, query: str) -> EarlierSearch:
@@ -147,7 +150,7 @@ def write_search(folder: Path, query: str, search: EarlierSearch) -> None:
 def _read(folder: Path) -> dict[str, dict[str, Any]]:
     """Return what is noted of searches, by name; runs before 2026-11-27 noted no lengths."""
     try:
-        found = json.loads((folder / SEARCHES_NAME).read_bytes())
-        return {"searches": dict(found["searches"]), "listed_s": dict(found.get("listed_s", {}))}
+        results = json.loads((folder / SEARCHES_NAME).read_bytes())
+        return {"searches": dict(results["searches"]), "listed_s": dict(results.get("listed_s", {}))}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {"searches": {}, "listed_s": {}}

@@ -15,18 +15,18 @@ from filelock import FileLock, Timeout
 from dawnchorus.audio.decode import open_recording
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.data.sources.archive_changes import differ
-from dawnchorus.data.sources.xeno_canto import Found
+from dawnchorus.data.sources.xeno_canto import SearchResult
 from dawnchorus.errors import AudioError, BusyError, DownloadError, OutputError
 from dawnchorus.storage.file_kinds import find_page
 from dawnchorus.storage.files import cannot_write
-from dawnchorus.storage.http_client import Web
+from dawnchorus.storage.http_client import HttpClient
 
 _KEEP_SHARE = 10
 """Of the time, one part in so many is spent on writing the table as files come."""
 
 
 @dataclass(frozen=True)
-class Fetched:
+class FetchSummary:
     """The rows of the recordings that are there now, and why others are not."""
 
     rows: tuple[RecordingRow, ...]
@@ -81,8 +81,8 @@ def claim_folder(folder: Path) -> Iterator[None]:
 
 
 def fetch_recordings(
-    web: Web,
-    wanted: Sequence[Found],
+    web: HttpClient,
+    wanted: Sequence[SearchResult],
     folder: Path,
     *,
     n_workers: int,
@@ -90,7 +90,7 @@ def fetch_recordings(
     replaced: Collection[str] = (),
     on_recording: Callable[[], None] = lambda: None,
     keep: Callable[[Sequence[RecordingRow]], None] = lambda _rows: None,
-) -> Fetched:
+) -> FetchSummary:
     """Download what is not in `folder` yet, some at a time.
 
     A file has its name only when it is whole and sound, so what is there is done; after an interruption the same call
@@ -109,38 +109,42 @@ def fetch_recordings(
     Raises:
         OutputError: no space, or no permission.
     """
-    place = folder / "audio"
+    audio_folder = folder / "audio"
     try:
-        place.mkdir(parents=True, exist_ok=True)
+        audio_folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise cannot_write(place, error) from error
-    there = {item.row.recording_id: place / item.file_name for item in wanted if (place / item.file_name).exists()}
+        raise cannot_write(audio_folder, error) from error
+    there = {
+        entry.row.recording_id: audio_folder / entry.file_name
+        for entry in wanted
+        if (audio_folder / entry.file_name).exists()
+    }
     known = known or {}
     decoded_s, unsound = _decode_unknown(there, known)
     for name in unsound:
         there.pop(name).unlink()
-    missing = [item for item in wanted if item.row.recording_id not in there or item.row.recording_id in replaced]
+    missing = [entry for entry in wanted if entry.row.recording_id not in there or entry.row.recording_id in replaced]
     got = set(there)
     failures: dict[str, str] = {}
 
     def rows() -> list[RecordingRow]:
-        have = [item for item in wanted if item.row.recording_id in got]
-        n_bytes = {item.row.recording_id: (place / item.file_name).stat().st_size for item in have}
+        have = [entry for entry in wanted if entry.row.recording_id in got]
+        n_bytes = {entry.row.recording_id: (audio_folder / entry.file_name).stat().st_size for entry in have}
         before_s = {name: row.duration_s for name, row in known.items() if row.duration_s is not None}
-        length_s = {item.row.recording_id: item.row.duration_s for item in have} | before_s | decoded_s
+        length_s = {entry.row.recording_id: entry.row.duration_s for entry in have} | before_s | decoded_s
         return [
-            replace(item.row, n_bytes=n_bytes[item.row.recording_id], duration_s=length_s[item.row.recording_id])
-            for item in have
+            replace(entry.row, n_bytes=n_bytes[entry.row.recording_id], duration_s=length_s[entry.row.recording_id])
+            for entry in have
         ]
 
-    def fetch(item: Found) -> str:
-        name = item.row.recording_id
+    def fetch(entry: SearchResult) -> str:
+        name = entry.row.recording_id
 
         def check(path: Path) -> None:
-            decoded_s[name] = decode_sound(path, item.file_name)
+            decoded_s[name] = decode_sound(path, entry.file_name)
 
         try:
-            web.download(item.file_url, place / item.file_name, check=check)
+            web.download(entry.file_url, audio_folder / entry.file_name, check=check)
         except DownloadError as error:
             failures[name] = str(error)
         on_recording()
@@ -150,7 +154,7 @@ def fetch_recordings(
     with ThreadPoolExecutor(n_workers) as pool:
         try:
             keep(rows())
-            for future in as_completed([pool.submit(fetch, item) for item in missing]):
+            for future in as_completed([pool.submit(fetch, entry) for entry in missing]):
                 name = future.result()
                 if name in failures:
                     continue
@@ -165,9 +169,9 @@ def fetch_recordings(
                 keep(rows())
             raise
     keep(rows())
-    listed_s = {item.row.recording_id: item.row.duration_s for item in wanted}
+    listed_s = {entry.row.recording_id: entry.row.duration_s for entry in wanted}
     lengths = ((name, decoded_s[name], listed_s[name]) for name in sorted(set(decoded_s) & got))
-    return Fetched(
+    return FetchSummary(
         tuple(rows()),
         len(wanted) - len(missing),
         failures,

@@ -46,13 +46,13 @@ class KaggleSource:
     kind: Literal["dataset", "competition", "notebook"]
 
 
-def parse_address(address: str) -> KaggleSource:
+def parse_url(url: str) -> KaggleSource:
     """Return the source with this name, or on the page with this address.
 
     Raises:
         InputError: it is neither.
     """
-    text = address.strip()
+    text = url.strip()
     host = re.match(r"(https?://)?(www\.)?kaggle\.com/", text)
     path = urlsplit(text[host.end() :] if host else text).path.strip("/")
     first, *others = path.split("/")
@@ -64,13 +64,13 @@ def parse_address(address: str) -> KaggleSource:
         kind, name = "dataset" if others else "competition", path
     if not (re.fullmatch(r"[\w-]+", name) if kind == "competition" else _OWNED.fullmatch(name)):
         raise InputError(
-            f"{address!r}: expected OWNER/DATA-SET, a competition such as birdclef-2026, or the address of the page of "
+            f"{url!r}: expected OWNER/DATA-SET, a competition such as birdclef-2026, or the address of the page of "
             f"one, or of a notebook that uses it."
         )
     return KaggleSource(name, kind)
 
 
-def find_source(address: str) -> KaggleSource:
+def find_source(url: str) -> KaggleSource:
     """Return the data set or competition of this name or address; of a notebook, its only one.
 
     Raises:
@@ -78,19 +78,19 @@ def find_source(address: str) -> KaggleSource:
         MissingExtraError: kagglehub is not installed.
         DownloadError: Kaggle refused, or could not be reached.
     """
-    source = parse_address(address)
+    source = parse_url(url)
     if source.kind != "notebook":
         return source
     try:
-        found = _sources_of_notebook(source.name)
+        sources = _sources_of_notebook(source.name)
     except DownloadError as error:
         raise DownloadError(f"{error} {_NOTEBOOK_HELP}", error.status) from error
-    if len(found) != 1:
-        names = ", ".join(each.name for each in found) or "none"
+    if len(sources) != 1:
+        names = ", ".join(each.name for each in sources) or "none"
         raise InputError(
-            f"{address}: this is a notebook, expected to use one data set or competition; it uses {names}. Name one."
+            f"{url}: this is a notebook, expected to use one data set or competition; it uses {names}. Name one."
         )
-    return found[0]
+    return sources[0]
 
 
 def download(source: KaggleSource) -> Path:

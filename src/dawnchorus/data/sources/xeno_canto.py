@@ -14,10 +14,10 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from dawnchorus.data.layouts.tables import clock, iso_date
-from dawnchorus.data.licenses import is_allowed, spdx_of
+from dawnchorus.data.licenses import is_allowed, parse_license
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.errors import DownloadError, InputError
-from dawnchorus.storage.http_client import Web
+from dawnchorus.storage.http_client import HttpClient
 from dawnchorus.taxonomy.labels import is_indeterminate, is_unnamed
 
 SERVER = "https://xeno-canto.org"
@@ -75,7 +75,7 @@ def check_query(query: str) -> str:
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """A recording that a query found, and where its sound is."""
 
     row: RecordingRow
@@ -84,7 +84,7 @@ class Found:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class FetchFilter:
     """Limits for the recordings to fetch."""
 
     licenses: Sequence[str]
@@ -92,33 +92,33 @@ class Wanted:
     limit: int | None = None
     max_length_s: float | None = None
 
-    def choose(self, found: Iterable[Found]) -> tuple[list[Found], Counter[str]]:
+    def choose(self, results: Iterable[SearchResult]) -> tuple[list[SearchResult], Counter[str]]:
         """Choose the recordings to fetch, best quality first within a species; count the others by reason."""
         left_out: Counter[str] = Counter()
         fitting = []
-        for item in found:
-            reason = self._unfit(item)
+        for result in results:
+            reason = self._unfit(result)
             if reason:
                 left_out[reason] += 1
             else:
-                fitting.append(item)
+                fitting.append(result)
         fitting.sort(key=lambda f: (f.row.scientific_name or "", _grade(f.row.quality), int(f.row.recording_id[2:])))
-        chosen: list[Found] = []
+        chosen: list[SearchResult] = []
         per_species: Counter[str | None] = Counter()
-        for item in fitting:
-            if self.per_species is not None and per_species[item.row.scientific_name] >= self.per_species:
+        for result in fitting:
+            if self.per_species is not None and per_species[result.row.scientific_name] >= self.per_species:
                 left_out["more than wanted of the species"] += 1
                 continue
-            per_species[item.row.scientific_name] += 1
-            chosen.append(item)
+            per_species[result.row.scientific_name] += 1
+            chosen.append(result)
         if self.limit is not None and len(chosen) > self.limit:
             left_out["more than wanted"] += len(chosen) - self.limit
             chosen = chosen[: self.limit]
         return chosen, left_out
 
-    def _unfit(self, item: Found) -> str | None:
-        row = item.row
-        if not item.file_url:
+    def _unfit(self, result: SearchResult) -> str | None:
+        row = result.row
+        if not result.file_url:
             return "no sound (restricted species)"
         if not is_allowed(row.license, self.licenses):
             return f"licence {row.license or 'not given'}"
@@ -128,8 +128,8 @@ class Wanted:
 
 
 def search(
-    web: Web, query: str, *, key: str, server: str = SERVER, on_note: Callable[[str], None] = lambda _note: None
-) -> list[Found]:
+    web: HttpClient, query: str, *, key: str, server: str = SERVER, on_note: Callable[[str], None] = lambda _note: None
+) -> list[SearchResult]:
     """Return everything that the query finds, each recording once, in the order of their numbers.
 
     Recordings come and go while pages are read, which moves others from page to page: the listing is read again until
@@ -140,27 +140,27 @@ def search(
         DownloadError: the server refused (the message says how to get a key), sent something else than a listing, or
             could not be reached.
     """
-    seen: dict[str, Found] = {}
+    seen: dict[str, SearchResult] = {}
     species: dict[str, set[str]] = {}
     before: tuple[set[int], set[str]] | None = None
     for _ in range(MAX_READINGS):
-        found: dict[str, Found] = {}
+        results: dict[str, SearchResult] = {}
         promised = set()
         for page in _pages(web, query, key=key, server=server):
             promised.add(page.n_recordings)
-            found |= {item.row.recording_id: item for item in page.found}
-            for item in page.found:
-                species.setdefault(item.row.recording_id, set()).add(item.row.scientific_name or "unknown")
-        seen |= found
-        if promised == {len(found)}:
-            _note_contradictions(species, found, on_note)
-            return _sorted(found)
-        if before == (promised, set(found)):  # it is not changing: its numbers are wrong
+            results |= {result.row.recording_id: result for result in page.results}
+            for result in page.results:
+                species.setdefault(result.row.recording_id, set()).add(result.row.scientific_name or "unknown")
+        seen |= results
+        if promised == {len(results)}:
+            _note_contradictions(species, results, on_note)
+            return _sorted(results)
+        if before == (promised, set(results)):  # it is not changing: its numbers are wrong
             break
-        before = promised, set(found)
+        before = promised, set(results)
     numbers = " and ".join(map(str, sorted(promised)))
     on_note(
-        f"the listing is uncertain: its pages promised {numbers} recordings, the last reading had {len(found)}, all "
+        f"the listing is uncertain: its pages promised {numbers} recordings, the last reading had {len(results)}, all "
         f"readings {len(seen)}. Some may be missing or gone; run the same command again later."
     )
     _note_contradictions(species, seen, on_note)
@@ -168,7 +168,7 @@ def search(
 
 
 def _note_contradictions(
-    species: Mapping[str, Set[str]], found: Mapping[str, Found], on_note: Callable[[str], None]
+    species: Mapping[str, Set[str]], results: Mapping[str, SearchResult], on_note: Callable[[str], None]
 ) -> None:
     """Say which recordings are listed under several species."""
     several = sorted(name for name, names in species.items() if len(names) > 1)
@@ -177,22 +177,22 @@ def _note_contradictions(
         names = ", ".join(sorted(species[first]))
         on_note(
             f"listed under several species: {len(several)} recordings (as {first}: {names}; "
-            f"{found[first].row.scientific_name or 'unknown'} is taken). Look at their pages."
+            f"{results[first].row.scientific_name or 'unknown'} is taken). Look at their pages."
         )
 
 
-def look_up(web: Web, recording_id: str, *, key: str, server: str = SERVER) -> Found | None:
+def find_recording(web: HttpClient, recording_id: str, *, key: str, server: str = SERVER) -> SearchResult | None:
     """Return one recording by its identifier; None if the archive has it no more.
 
     Raises:
         DownloadError: as `search`.
     """
-    found = search(web, f"nr:{recording_id.removeprefix('XC')}", key=key, server=server)
-    return next((item for item in found if item.row.recording_id == recording_id), None)
+    results = search(web, f"nr:{recording_id.removeprefix('XC')}", key=key, server=server)
+    return next((result for result in results if result.row.recording_id == recording_id), None)
 
 
-def _sorted(found: Mapping[str, Found]) -> list[Found]:
-    return sorted(found.values(), key=lambda item: int(item.row.recording_id[2:]))
+def _sorted(results: Mapping[str, SearchResult]) -> list[SearchResult]:
+    return sorted(results.values(), key=lambda result: int(result.row.recording_id[2:]))
 
 
 @dataclass(frozen=True)
@@ -202,10 +202,10 @@ class _Page:
     n_recordings: int
     """In the whole listing, as this page says."""
     n_pages: int
-    found: tuple[Found, ...]
+    results: tuple[SearchResult, ...]
 
 
-def _pages(web: Web, query: str, *, key: str, server: str) -> Iterator[_Page]:
+def _pages(web: HttpClient, query: str, *, key: str, server: str) -> Iterator[_Page]:
     number, n_pages = 1, 1
     while number <= n_pages:
         asked = urllib.parse.urlencode({"query": query, "key": key, "page": number, "per_page": PER_PAGE})
@@ -221,7 +221,7 @@ def _pages(web: Web, query: str, *, key: str, server: str) -> Iterator[_Page]:
             shown = " ".join(content[:_N_SHOWN].decode("utf-8", "replace").split()).replace(key, "***")
             raise DownloadError(f"{server}, page {number} of {query!r}: {error}. It sent: {shown}", None) from None
         yield page
-        n_pages = page.n_pages if page.found else 0
+        n_pages = page.n_pages if page.results else 0
         number += 1
 
 
@@ -251,7 +251,7 @@ def _read_page(content: bytes, number: int) -> _Page:
     for fields in recordings:
         if not isinstance(fields, dict) or not re.fullmatch(r"[0-9]+", str(fields.get("id"))):
             raise ValueError("expected recordings with their numbers")
-    return _Page(n_recordings, n_pages, tuple(map(found_of, recordings)))
+    return _Page(n_recordings, n_pages, tuple(map(parse_recording, recordings)))
 
 
 def _count(reply: Mapping[str, Any], name: str) -> int:
@@ -261,7 +261,7 @@ def _count(reply: Mapping[str, Any], name: str) -> int:
     return int(text)
 
 
-def found_of(fields: Mapping[str, Any]) -> Found:
+def parse_recording(fields: Mapping[str, Any]) -> SearchResult:
     """Return a recording from the API's reply, whose values are strings, often empty or null."""
 
     def text(name: str) -> str | None:
@@ -287,7 +287,7 @@ def found_of(fields: Mapping[str, Any]) -> Found:
         source="xeno-canto",
         url=_with_scheme(text("url")) or f"https://xeno-canto.org/{number}",
         recordist=text("rec"),
-        license=spdx_of(_with_scheme(text("lic"))),
+        license=parse_license(_with_scheme(text("lic"))),
         latitude=_number(text("lat")),
         longitude=_number(text("lon") or text("lng")),
         locality=text("loc"),
@@ -299,7 +299,7 @@ def found_of(fields: Mapping[str, Any]) -> Found:
         duration_s=_length_s(text("length")),
         rate_hz=int(_number(text("smp")) or 0) or None,
     )
-    return Found(row, file_url, f"XC{number}{suffix}")
+    return SearchResult(row, file_url, f"XC{number}{suffix}")
 
 
 def _is_species(name: str) -> bool:
@@ -307,8 +307,8 @@ def _is_species(name: str) -> bool:
     return not is_unnamed(name) and not is_indeterminate(name)
 
 
-def _with_scheme(address: str | None) -> str | None:
-    return f"https:{address}" if address is not None and address.startswith("//") else address
+def _with_scheme(url: str | None) -> str | None:
+    return f"https:{url}" if url is not None and url.startswith("//") else url
 
 
 def _number(text: str | None) -> float | None:

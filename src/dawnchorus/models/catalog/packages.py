@@ -14,7 +14,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from dawnchorus.errors import DownloadError, ModelNotFoundError
-from dawnchorus.storage.http_client import Page, Web, check_sha256
+from dawnchorus.storage.http_client import HttpClient, Page, check_sha256
 
 DEFAULT_INDEX = "https://pypi.org/simple"
 INDEX_VARIABLES = ("PIP_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX_URL")
@@ -82,7 +82,7 @@ def _download_with_pip(wheel: Wheel, folder: Path) -> Path:
 
 def _download_from_index(wheel: Wheel, folder: Path) -> Path:
     """Download by the simple repository API, as JSON (PEP 691) or HTML (PEP 503)."""
-    web = Web(per_s=10, max_tries=MAX_TRIES)
+    web = HttpClient(per_s=10, max_tries=MAX_TRIES)
     index = _index_url()
     page = web.read_page(f"{index}/{wheel.project}/", accept=_ACCEPT)
     urls = _file_urls(page)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dawnchorus.errors import DownloadError, ModelError, ModelNotFoundError
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.storage.http_client import Web
+from dawnchorus.storage.http_client import HttpClient
 from dawnchorus.taxonomy.labels import Label
 
 LICENSE = "Apache-2.0"
@@ -92,7 +92,7 @@ def fetch_yamnet(folder: Path, *, url: str = URL, sha256: str = SHA256) -> Path:
     """
     out_path = folder / "yamnet.tflite"
     try:
-        Web(per_s=10, max_tries=MAX_TRIES).download(url, out_path, sha256=sha256)
+        HttpClient(per_s=10, max_tries=MAX_TRIES).download(url, out_path, sha256=sha256)
     except DownloadError as error:
         raise ModelNotFoundError(
             f"YAMNet could not be downloaded ({error}). Bring a file of it (ONNX or TFLite, with "

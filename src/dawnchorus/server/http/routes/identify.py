@@ -13,10 +13,10 @@ from fastapi.responses import JSONResponse
 from pydantic import Field
 
 from dawnchorus.errors import BusyError, InputError
-from dawnchorus.formats.fields import fields_of
+from dawnchorus.formats.fields import build_row
 from dawnchorus.formats.registry import TableFormat, table_format
 from dawnchorus.identification.options import DEFAULT_MIN_SCORE, DEFAULT_RANGE_THRESHOLD, Options
-from dawnchorus.identification.result import provenance_of
+from dawnchorus.identification.result import build_provenance
 from dawnchorus.server.http.auth import require_role
 from dawnchorus.server.http.dependencies import ServiceDependency, receive_recording
 from dawnchorus.server.http.parameters import RequestParameters, merge_fields
@@ -182,14 +182,14 @@ def enqueue(service: Service, path: Path, name: str, options: Options) -> Job:
 def _build_response(result: IdentifyResult, name: str, options: Options, output_format: TableFormat | None) -> Response:
     table = replace(result.table, recording=name)
     has_location = any(row.in_range is not None for row in table.detections)
-    provenance = provenance_of(result.bundle, options, range_filter=has_location)
+    provenance = build_provenance(result.bundle, options, range_filter=has_location)
     if output_format is not None:
         stream = io.BytesIO()
         output_format.write(stream, [table], provenance)
         return Response(stream.getvalue(), media_type="application/octet-stream")
     rows = [
         {
-            **fields_of(table, row, provenance),
+            **build_row(table, row, provenance),
             "start_s": round(row.start_s, 3),
             "end_s": round(row.end_s, 3),
             "score": round(row.score, 4),

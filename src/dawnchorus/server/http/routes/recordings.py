@@ -22,7 +22,7 @@ from dawnchorus.audio.write import encode_mp3
 from dawnchorus.errors import InputError
 from dawnchorus.formats.registry import TableFormat, table_format
 from dawnchorus.identification.options import Options
-from dawnchorus.identification.result import provenance_of
+from dawnchorus.identification.result import build_provenance
 from dawnchorus.plotting.clip import CLIP_MARGIN_S, draw_clip
 from dawnchorus.plotting.spectrogram import RATE_HZ, clip_spectrogram, stretch_spectrogram
 from dawnchorus.plotting.strip import draw_strip
@@ -219,7 +219,7 @@ def _tables(row: Recording, pages: Iterator[list[DetectionRecord]]) -> Iterator[
 def _provenance(service: Service, records: list[DetectionRecord]) -> Provenance:
     """Return the provenance of the rows, even if their bundle cannot be opened any more."""
     options = Options(channel="each") if records and records[0].detection.channel is not None else Options()
-    provenance = provenance_of(service.pool.bundle, options, range_filter=False)
+    provenance = build_provenance(service.pool.bundle, options, range_filter=False)
     if not records or records[0].detection.bundle_id == provenance.bundle_id:
         return provenance
     model = service.registry.model(records[0].detection.bundle_id)
