@@ -78,6 +78,8 @@ def test_thresholds_top_and_species_list_select(levels: Path, level_bundle: Bund
     )
     run = identify(levels, Options(thresholds={"Avis magna": 0.4}, species=("Avis magna",)), model=level_bundle.folder)
     assert "thresholds: none" not in str(run.notes)
+    run = identify(levels, Options(thresholds={"Avis ignota": 0.4}), model=level_bundle.folder)
+    assert "thresholds: none for 2 of 3 classes of level" in str(run.notes), "only for a class that the model lacks"
     assert loud(min_score=0.4, thresholds={"Avis magna": 0.15}) == [1.0, 2.0, 3.0]
     assert loud(top=1) == [2.0], "0.5 of both: the first class wins"
     assert loud(species=("Avis magna",)) == [1.0, 2.0]
@@ -321,6 +323,10 @@ def test_lists_as_people_write_them(tmp_path: Path) -> None:
     thresholds = tmp_path / "thresholds.csv"
     thresholds.write_text("Species,Threshold\nParus major_Great Tit,0.7\n")
     assert read_thresholds(thresholds) == {"Parus major": 0.7}
+    thresholds.write_text("scientific_name,min_score\n")
+    notes: list[str] = []
+    assert read_thresholds(thresholds, on_note=notes.append) == {}
+    assert "no threshold in it" in notes[0]
     thresholds.write_text("species,threshold\nParus major,7\n")
     with pytest.raises(FormatError, match=r"thresholds.csv, line 2: expected a species and a score from 0 to 1"):
         read_thresholds(thresholds)

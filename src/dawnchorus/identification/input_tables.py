@@ -132,6 +132,8 @@ def read_thresholds(path: Path, *, on_note: OnNote = _ignore) -> dict[str, float
                 f"{path}, lines {first_line} and {line}: expected one score for {name}, found {first_value:g} and "
                 f"{value:g}. Remove one of the lines."
             )
+    if not thresholds:
+        rows.table.notes.say("no threshold in it: every species is reported from the general smallest score on.")
     _tell(path, rows.table.notes, on_note)
     return {name: value for _, name, value in thresholds.values()}
 

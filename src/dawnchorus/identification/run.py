@@ -246,7 +246,7 @@ def _notes_on_thresholds(bundle: Bundle, options: Options) -> Iterator[str]:
     others = [
         label for index, label in enumerate(bundle.labels) if index in reported - given and label.kind == "species"
     ]
-    if given and others:
+    if options.thresholds and others:
         yield (
             f"thresholds: none for {len(others)} of {len(reported)} classes of {bundle.info.name} (as "
             f"{others[0].scientific_name}), which are reported from score {options.min_score:g} on. A species list "

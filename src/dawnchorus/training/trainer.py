@@ -368,6 +368,11 @@ def _fit(
         on_note(_describe_processes(options, network, n_batch))
     n_epochs = max(options.epochs, math.ceil(options.min_steps / len(training)))
     n_steps = n_epochs * len(training)
+    if n_epochs > options.epochs:
+        on_note(
+            f"trainer.min_steps={options.min_steps}: trains {n_epochs} epochs instead of trainer.epochs="
+            f"{options.epochs}, because an epoch has {len(training)} steps"
+        )
     _check_profiler(config.profiler, n_steps=n_steps)
     learner = ClassifierModule(
         network,

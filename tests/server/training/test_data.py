@@ -90,7 +90,7 @@ def test_a_csv_in_a_zip_and_nested_folders_are_read_and_the_rest_is_said(level_b
         "set/more/deep/d.wav": ("rejected", None),
         "set/x.zip": ("rejected", None),
     }
-    assert found["set/more/deep/d.wav"]["reason"] == "the csv labels.csv does not name it"
+    assert found["set/more/deep/d.wav"]["reason"] == "the csv does not name it"
     unread, untimed = reply.json()["notes"]
     assert unread == "the csv: columns that are not read: wind (as '3')."
     assert untimed.startswith("no time found for 2 of 2 recordings, as set/a.wav: ")
@@ -450,6 +450,26 @@ def test_a_snapshot_does_not_change_with_what_comes_later(tmp_path: Path, level_
     teach("b.wav", 0.2)
     assert read_table(tmp_path / "job").rows == before
     assert len(before) == 1
+    database.close()
+
+
+def test_upload_lists_each_file_once_with_a_relative_data_folder(
+    tmp_path: Path, level_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
+    data = TrainingData(database, BlobStore(tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path), Limits())
+    folder = Path("upload")
+    folder.mkdir()
+    files = {"a.wav": sound(0.1), "b.wav": sound(0.2), "labels.csv": b"path,species\na.wav,Avis magna\n"}
+    for k, content in enumerate(files.values()):
+        (folder / f"{k}").write_bytes(content)
+    sent = [(name, folder / f"{k}") for k, name in enumerate(files)]
+    outcomes = data.add_files(folder, {}, sent, level_bundle.labels, max_bytes=1 << 20)
+    assert [(each.name, each.status, each.reason) for each in outcomes] == [
+        ("a.wav", "accepted", None),
+        ("b.wav", "rejected", "the csv does not name it"),
+    ]
     database.close()
 
 

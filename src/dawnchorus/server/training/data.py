@@ -203,7 +203,7 @@ class TrainingData:
         species = texts.get("species", "").strip()
         if len(species.encode("utf-8", "surrogatepass")) > MAX_LABEL:
             raise InputError(f"species: expected at most {MAX_LABEL} bytes, got {species[:40]!r}...")
-        tree = folder / "tree"
+        tree = folder.absolute() / "tree"
         tree.mkdir()
         known = self._known_classes(labels)
         unusable = _lay_out(tree, species, files, max_bytes)
@@ -487,7 +487,7 @@ def _find_unused(tree: Path, rows: Sequence[RecordingRow], table: Path | None) -
         elif suffix == ".zip":
             yield _given_path(tree, path), "a zip in a zip is not unpacked: send it by itself"
         elif suffix in SUFFIXES and table is not None and path.resolve() not in used:
-            yield _given_path(tree, path), f"the csv {table.name} does not name it"
+            yield _given_path(tree, path), "the csv does not name it"
 
 
 def _given_path(tree: Path, path: Path) -> str:
