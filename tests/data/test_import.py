@@ -18,7 +18,6 @@ from dawnchorus.data.import_notes import notes_of_import, notes_of_names
 from dawnchorus.data.importing import import_recordings, merge_tables
 from dawnchorus.data.labels import LabelReader
 from dawnchorus.data.layout_detection import detect_layout
-from dawnchorus.data.layouts.tables import clock, iso_date
 from dawnchorus.data.recordings import (
     Annotation,
     RecordingRow,
@@ -438,21 +437,6 @@ def test_the_table_keeps_everything(tmp_path: Path) -> None:
     (tmp_path / "other.parquet").write_bytes(b"PAR1")
     with pytest.raises(FormatError, match="expected a Parquet file"):
         read_table(tmp_path / "other.parquet")
-
-
-@pytest.mark.parametrize(
-    ("text", "date"),
-    [("2019-05-00", "2019-05"), ("0000-00-00", None), ("2019-05-12", "2019-05-12"), ("2019-20-05", "2019"), ("", None)],
-)
-def test_dates_are_as_exact_as_they_are_known(text: str, date: str | None) -> None:
-    assert iso_date(text) == date
-
-
-@pytest.mark.parametrize(
-    ("text", "time"), [("5:30", "05:30"), ("05.30", "05:30"), ("5:30 pm", "17:30"), ("?", None), ("25:00", None)]
-)
-def test_times_of_day(text: str, time: str | None) -> None:
-    assert clock(text) == time
 
 
 def test_names_in_attributions_are_text() -> None:

@@ -187,7 +187,7 @@ def _rows(
         return rows_of_voices(find_voices_table(source), root, _described_recordings(root), on_note)
     if layout == "xeno-canto":
         root = sounds_folder(source, audio)
-        return rows_of_search_results(find_search_results(source), root, _described_recordings(root))
+        return rows_of_search_results(find_search_results(source), root, _described_recordings(root), on_note)
     if audio is not None:
         raise InputError(f"--audio: expected a table that describes the recordings in it, got {source}.")
     files = find_recordings([source])

@@ -11,9 +11,11 @@ from dawnchorus.tables.numbers import NumberColumn, parse_number
 from dawnchorus.tables.offsets import parse_offset_s
 from dawnchorus.tables.places import (
     NO_FIX,
+    CoordinateColumns,
     PlaceColumn,
     has_two_numbers,
     is_without_fix,
+    leave_out_no_fix,
     parse_latitude,
     parse_longitude,
     parse_place,
@@ -24,6 +26,7 @@ from dawnchorus.tables.words import is_blank
 
 __all__ = [
     "NO_FIX",
+    "CoordinateColumns",
     "DateColumn",
     "Notes",
     "NumberColumn",
@@ -38,6 +41,7 @@ __all__ = [
     "is_blank",
     "is_day",
     "is_without_fix",
+    "leave_out_no_fix",
     "list_columns",
     "parse_latitude",
     "parse_longitude",

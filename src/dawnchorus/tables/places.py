@@ -163,6 +163,37 @@ def is_without_fix(latitude: float | None, longitude: float | None) -> bool:
     return latitude == longitude == 0
 
 
+class CoordinateColumns:
+    """Latitudes and longitudes in a column each; values that are no place are counted in the notes."""
+
+    def __init__(self, latitude_name: str, longitude_name: str, notes: Notes) -> None:
+        self._names = {"latitude": latitude_name, "longitude": longitude_name}
+        self._notes = notes
+
+    def read(self, north: str, east: str) -> tuple[float | None, float | None]:
+        """Return latitude and longitude; None for both if one is blank, not understood, or both are 0."""
+        given = {"latitude": north, "longitude": east}
+        values = {"latitude": parse_latitude(north), "longitude": parse_longitude(east)}
+        unread = [field for field, value in values.items() if value is None and not is_blank(given[field])]
+        for field in unread:
+            self._notes.misread(self._names[field], given[field], expected=f"a {field} in degrees such as 52.5")
+        latitude, longitude = values.values()
+        if latitude is not None and longitude is not None:
+            return leave_out_no_fix(latitude, longitude, self._notes)
+        half = next((field for field, value in values.items() if value is not None), None)
+        if half is not None and not unread:
+            self._notes.leave_out(f"half a place, a {half} alone", given[half])
+        return None, None
+
+
+def leave_out_no_fix(latitude: float, longitude: float, notes: Notes) -> tuple[float | None, float | None]:
+    """Return the place; None for both, counted, if it is what stands where no place is known."""
+    if not is_without_fix(latitude, longitude):
+        return latitude, longitude
+    notes.leave_out(NO_FIX, "0, 0")
+    return None, None
+
+
 class PlaceColumn:
     """The places of a column that has latitude and longitude in one cell, in the order that it tells."""
 

@@ -19,9 +19,10 @@ from tests.data.sources.xeno_canto_server import KEY, XenoCanto, running
 
 from dawnchorus.data.recordings import RecordingRow, read_table
 from dawnchorus.data.sources.download import claim_folder, fetch_recordings
-from dawnchorus.data.sources.xeno_canto import PER_PAGE, FetchFilter, check_query, parse_recording, search
+from dawnchorus.data.sources.xeno_canto import PER_PAGE, FetchFilter, check_query, parse_recordings, search
 from dawnchorus.errors import DownloadError, InputError
 from dawnchorus.storage.http_client import HttpClient
+from dawnchorus.tables import Notes
 from dawnchorus.taxonomy.labels import read_label
 
 
@@ -33,6 +34,10 @@ def archive() -> Iterator[XenoCanto]:
 
 def web() -> HttpClient:
     return HttpClient(per_s=1000, secret=KEY)
+
+
+def parse_row(fields: dict[str, object], notes: Notes | None = None) -> RecordingRow:
+    return parse_recordings([fields], notes or Notes())[0].row
 
 
 Fetch = Callable[..., tuple[int, str, str]]
@@ -64,11 +69,13 @@ def test_everything_is_read_whatever_the_quirks(archive: XenoCanto) -> None:
 
 
 def test_null_and_empty_and_missing_values_are_unknown() -> None:
-    row = parse_recording(
-        {"id": "1", "gen": "Parus", "sp": "", "lic": None, "length": "1:02:03", "date": "0000-00-00"}
-    ).row
+    notes = Notes()
+    row = parse_row(
+        {"id": "1", "gen": "Parus", "sp": "", "lic": None, "length": "1:02:03", "date": "0000-00-00"}, notes
+    )
+    assert notes.sentences() == ["a genus without a species: left out in 1 row (as 'Parus')."]
     assert (row.scientific_name, row.license, row.duration_s, row.date, row.secondary) == (
-        "Parus",
+        None,
         None,
         3723,
         None,
@@ -168,20 +175,47 @@ def test_a_query_without_recordings_finds_none() -> None:
     ],
 )
 def test_what_is_no_species_is_no_class(fields: dict[str, str], kind: str) -> None:
-    row = parse_recording(
-        {"id": "1", **fields, "also": ["Parus major", "Mystery mystery", "Sonus naturalis", "Parus sp."]}
-    ).row
+    row = parse_row({"id": "1", **fields, "also": ["Parus major", "Mystery mystery", "Sonus naturalis", "Parus sp."]})
     assert (row.scientific_name, row.common_name, row.kind) == (None, None, kind)
     assert row.secondary == ("Parus major",)
     binomial = f"{fields['gen']} {fields['sp']}" if fields["sp"] else ""
     for name in (binomial, binomial.replace(" ", "_"), fields["en"], fields["en"].replace(" ", "_")):
         assert read_label(name) is None
     for open_name in ("sp.", "cf. major", "major x minor"):
-        assert parse_recording({"id": "1", "gen": "Parus", "sp": open_name, "en": "A tit"}).row.scientific_name is None
-    assert (
-        parse_recording({"id": "1", "gen": "parus", "sp": "Major", "en": "Great Tit"}).row.scientific_name
-        == "Parus major"
-    )
+        assert parse_row({"id": "1", "gen": "Parus", "sp": open_name, "en": "A tit"}).scientific_name is None
+    assert parse_row({"id": "1", "gen": "parus", "sp": "Major", "en": "Great Tit"}).scientific_name == "Parus major"
+
+
+def test_values_of_a_listing_that_are_left_out_are_counted() -> None:
+    with running(XenoCanto(n_recordings=8)) as archive:
+        archive.changed = {
+            1: {"lat": "91", "lon": "400", "date": "2024-13-45", "time": "25:99", "length": "banana", "q": "Z"},
+            2: {"lat": "0", "lon": "0", "also": "Turdus merula, Parus sp."},
+            3: {"lat": "41.5", "lon": "", "q": "no score"},
+            5: {"id": "x"},
+        }
+        notes: list[str] = []
+        results = search(web(), "cnt:Spain", key=KEY, server=archive.address, on_note=notes.append)
+    rows = {result.row.recording_id: result.row for result in results}
+    assert sorted(rows) == ["XC1", "XC2", "XC3", "XC4", "XC6", "XC7", "XC8"]
+    odd = rows["XC1"]
+    assert (odd.latitude, odd.longitude, odd.date, odd.time, odd.duration_s, odd.quality) == (None,) * 6
+    assert (rows["XC2"].latitude, rows["XC3"].latitude, rows["XC3"].quality) == (None, None, None)
+    assert rows["XC2"].secondary == ("Turdus merula",)
+    said = " ".join(notes)
+    for part in (
+        "column 'lat': not understood, and left out, in 1 row (as '91')",
+        "column 'lon': not understood, and left out, in 1 row (as '400')",
+        "column 'date': not understood, and left out, in 1 row (as '2024-13-45')",
+        "column 'time': not understood, and left out, in 1 row (as '25:99')",
+        "column 'length': not understood, and left out, in 1 row (as 'banana')",
+        "column 'q': not understood, and left out, in 1 row (as 'Z')",
+        "latitude 0, longitude 0, which many tables have where no place is known: left out in 1 row",
+        "half a place, a latitude alone: left out in 1 row (as '41.5')",
+        "also: a name of no one species: left out in 1 row (as 'Parus sp.')",
+        "a recording without a number of digits: left out in 1 row (as 'x')",
+    ):
+        assert f"the listing: {part}" in said
 
 
 def test_rows_that_the_archive_has_changed_are_named_and_updated(
@@ -199,6 +233,7 @@ def test_rows_that_the_archive_has_changed_are_named_and_updated(
         4: {"gen": "Mystery", "sp": "mystery", "en": "Identity unknown"},
         6: {"lic": "//creativecommons.org/licenses/by-nc-nd/4.0/"},
         8: {"length": "1:00"},
+        10: {"date": "2023-01-02", "q": "A"},
     }
     archive.n_downloads = 0
     code, _, errors = fetch(data_set)
@@ -210,6 +245,8 @@ def test_rows_that_the_archive_has_changed_are_named_and_updated(
     assert "XC3: Parus major -> Cyanistes caeruleus" in said
     assert "XC4: Cuculus canorus -> unknown" in said
     assert "under another licence at the archive now: 1 (XC6: CC-BY-SA-4.0 -> CC-BY-NC-ND-4.0)." in said
+    assert "with another date at the archive now: 1 (XC10: 2024-05-10 -> 2023-01-02)." in said
+    assert "with another quality at the archive now: 1 (XC10: E -> A)." in said
     assert "another file at the archive now, which is fetched if it is wanted: 1 (XC8)." in said
     assert "no sound, removed: 2 (as XC10); fetched again: 1; without a row now: 1." in said
     assert (rows["XC3"].scientific_name, rows["XC4"].scientific_name) == ("Cyanistes caeruleus", None)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dawnchorus.data.layouts.folders import xeno_canto_id
 from dawnchorus.data.recordings import RecordingRow
-from dawnchorus.data.sources.xeno_canto import parse_recording
+from dawnchorus.data.sources.xeno_canto import parse_recordings
 from dawnchorus.errors import FormatError, InputError
+from dawnchorus.tables import Notes
 from dawnchorus.tables.text_files import read_text
 
 RESULTS = "xc.json"
@@ -34,7 +35,9 @@ def find_search_results(source: Path) -> Path | None:
     return beside
 
 
-def rows_of_search_results(results: Path | None, sounds: Path, files: Sequence[Path]) -> Iterator[RecordingRow]:
+def rows_of_search_results(
+    results: Path | None, sounds: Path, files: Sequence[Path], on_note: Callable[[str], None] = lambda _note: None
+) -> Iterator[RecordingRow]:
     """Yield a row for each recording of the results, once; its file is the one of `files` with its number.
 
     Its length is the listed one.
@@ -50,7 +53,11 @@ def rows_of_search_results(results: Path | None, sounds: Path, files: Sequence[P
         recordings = list(_recordings(json.loads(read_text(results))))
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{results}: expected JSON ({error}).") from error
-    rows = {row.recording_id: row for row in (parse_recording(fields).row for fields in recordings)}
+    notes = Notes()
+    listing = list({str(fields["id"]): fields for fields in recordings}.values())
+    rows = {result.row.recording_id: result.row for result in parse_recordings(listing, notes)}
+    for sentence in notes.sentences():
+        on_note(f"{results.name}: {sentence}")
     if not rows:
         raise FormatError(
             f"{results}: expected results of xeno-canto's API, with a list of recordings under one of {_LISTS}; "

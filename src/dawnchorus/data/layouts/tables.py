@@ -18,7 +18,7 @@ from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.suggestions import is_misspelt, suggestion
 from dawnchorus.tables import (
-    NO_FIX,
+    CoordinateColumns,
     PlaceColumn,
     Table,
     exact_id,
@@ -26,11 +26,8 @@ from dawnchorus.tables import (
     headers,
     is_blank,
     is_day,
-    is_without_fix,
+    leave_out_no_fix,
     list_columns,
-    parse_latitude,
-    parse_longitude,
-    parse_time,
     posix_path,
 )
 from dawnchorus.taxonomy.labels import Label, is_binomial, label_text, read_label, split_labels
@@ -305,28 +302,14 @@ class _Reader:
         for field, column in self._places.items():
             text = fields.get(field) or ""
             if index := column.parse(text):
-                return self._with_fix(*index)
+                return leave_out_no_fix(*index, self._notes)
             if field == "place" and has_two_numbers(text):
                 self._notes.misread(self._header(field), text, expected="a place such as 48.1, 11.5")
-        readers = {"latitude": parse_latitude, "longitude": parse_longitude}
-        values = {field: parse(fields.get(field) or "") for field, parse in readers.items()}
-        unread = [field for field in readers if values[field] is None and not is_blank(fields.get(field) or "")]
-        for field in unread:
-            self._notes.misread(self._header(field), fields[field] or "", expected=f"a {field} in degrees such as 52.5")
-        latitude, longitude = values["latitude"], values["longitude"]
-        if latitude is not None and longitude is not None:
-            return self._with_fix(latitude, longitude)
-        half = next((field for field in readers if values[field] is not None), None)
-        if half is not None and not unread:
-            self._notes.leave_out(f"half a place, a {half} alone", fields[half] or "")
-        return None, None
-
-    def _with_fix(self, latitude: float, longitude: float) -> tuple[float | None, float | None]:
-        """Return the place, but for that which stands where no place is known."""
-        if not is_without_fix(latitude, longitude):
-            return latitude, longitude
-        self._notes.leave_out(NO_FIX, "0, 0")
-        return None, None
+        latitude, longitude = (
+            self._header(name) if name in self._layout.columns else name for name in ("latitude", "longitude")
+        )
+        coordinates = CoordinateColumns(latitude, longitude, self._notes)
+        return coordinates.read(fields.get("latitude") or "", fields.get("longitude") or "")
 
     def _place_name(self, fields: Mapping[str, str | None]) -> str | None:
         """Return the text of a column of places that is none in degrees, but a name."""
@@ -399,17 +382,3 @@ def _names_in(text: str | None) -> list[str]:
             found = split_labels(text.strip("[]"))
         return [str(name).strip() for name in found if str(name).strip()]
     return split_labels(text)
-
-
-def iso_date(text: str | None) -> str | None:
-    """Return a date as exactly as it is known: `2019-05-00` is 2019-05, `0000-00-00` None, `2019-20-05` 2019."""
-    match = re.match(r"(\d{4})(?:-(0[1-9]|1[0-2])(?:-(0[1-9]|[12]\d|3[01]))?)?", text or "", re.ASCII)
-    if match is None or match[1] == "0000":
-        return None
-    return "-".join(part for part in match.groups() if part)
-
-
-def clock(text: str | None) -> str | None:
-    """Return a time of day as HH:MM; None for `?` and words."""
-    time = parse_time(text or "")
-    return None if time is None else f"{time:%H:%M}"

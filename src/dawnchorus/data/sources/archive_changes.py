@@ -28,6 +28,9 @@ _SAID = (
 )
 """Fields that the archive says; the others are of the file and the data set."""
 
+_NAMED_CHANGES = ("scientific_name", "common_name", "license")
+"""Fields whose changes have a sentence of their own; a common name changes with its species."""
+
 
 @dataclass(frozen=True)
 class ArchiveChanges:
@@ -37,6 +40,8 @@ class ArchiveChanges:
     renamed: tuple[tuple[str, str, str], ...] = ()
     """Recording, species in the table, species at the archive."""
     relicensed: tuple[tuple[str, str, str], ...] = ()
+    others: Mapping[str, tuple[tuple[str, str, str], ...]] = field(default_factory=dict)
+    """Changes of the other fields, such as date and quality, by field."""
     replaced: tuple[str, ...] = ()
     """Recordings of which the archive has another file now."""
     gone: tuple[str, ...] = ()
@@ -45,7 +50,12 @@ class ArchiveChanges:
 
     def notes(self) -> Iterator[str]:
         """Yield each kind of change, with its number and an example."""
-        for what, changes in (("under another species", self.renamed), ("under another licence", self.relicensed)):
+        others = ((f"with another {name.replace('_', ' ')}", changes) for name, changes in self.others.items())
+        for what, changes in (
+            ("under another species", self.renamed),
+            ("under another licence", self.relicensed),
+            *others,
+        ):
             if changes:
                 listed = "; ".join(f"{name}: {old} -> {new}" for name, old, new in changes[:_MAX_NAMED])
                 yield f"rows updated, {what} at the archive now: {len(changes)} ({listed})."
@@ -97,6 +107,7 @@ def compare_with_archive(
         table.with_rows(_updated(row, now) for row in table.rows),
         renamed=_differences(pairs, "scientific_name"),
         relicensed=_differences(pairs, "license"),
+        others={name: _differences(pairs, name) for name in _SAID if name not in _NAMED_CHANGES},
         replaced=tuple(row.recording_id for row, result in pairs if _is_other_file(row, result, earlier)),
         gone=tuple(name for name, result in looked_up.items() if result is None),
         unsettled=tuple(name for name in lost if name not in looked_up),

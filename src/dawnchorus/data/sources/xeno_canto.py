@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from dawnchorus.data.layouts.tables import clock, iso_date
 from dawnchorus.data.licenses import is_allowed, parse_license
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.errors import DownloadError, InputError
 from dawnchorus.storage.http_client import HttpClient
-from dawnchorus.taxonomy.labels import is_indeterminate, is_unnamed
+from dawnchorus.tables import CoordinateColumns, DateColumn, Notes, TimeColumn, is_blank
+from dawnchorus.taxonomy.labels import is_indeterminate, is_unnamed, split_labels
 
 SERVER = "https://xeno-canto.org"
 KEY_VARIABLES = ("XENO_CANTO_API_KEY", "XCKEY")
@@ -38,7 +38,8 @@ BYTES_PER_S = 24_000
 """About how much a second of an MP3 takes at xeno-canto."""
 
 _TAGGED = re.compile(r'[a-z]+:(?:"[^"]*"|\S+)')
-_QUALITIES = "ABCDE"
+_QUALITIES = tuple("ABCDE")
+_NO_GRADE = "no score"
 _HOW_TO_GET_A_KEY = (
     "xeno-canto wants a key since October 2025: make an account at https://xeno-canto.org, verify your e-mail address, "
     f"copy the key from your account page, and set it: export {KEY_VARIABLES[0]}=..."
@@ -133,28 +134,30 @@ def search(
     """Return everything that the query finds, each recording once, in the order of their numbers.
 
     Recordings come and go while pages are read, which moves others from page to page: the listing is read again until
-    one reading has as many recordings as each of its pages promised. `on_note` is told if none had, and of recordings
-    that are listed under two species.
+    one reading has as many recordings as each of its pages promised. `on_note` gets a sentence if none had, and on
+    recordings that are listed under two species, and on values and recordings that are left out.
 
     Raises:
         DownloadError: the server refused (the message says how to get a key), sent something else than a listing, or
             could not be reached.
     """
-    seen: dict[str, SearchResult] = {}
+    seen: dict[str, Mapping[str, Any]] = {}
     species: dict[str, set[str]] = {}
     before: tuple[set[int], set[str]] | None = None
     for _ in range(MAX_READINGS):
-        results: dict[str, SearchResult] = {}
+        results: dict[str, Mapping[str, Any]] = {}
+        unnumbered: list[Mapping[str, Any]] = []
         promised = set()
         for page in _pages(web, query, key=key, server=server):
             promised.add(page.n_recordings)
-            results |= {result.row.recording_id: result for result in page.results}
-            for result in page.results:
-                species.setdefault(result.row.recording_id, set()).add(result.row.scientific_name or "unknown")
+            unnumbered += page.unnumbered
+            for fields in page.recordings:
+                name = f"XC{fields['id']}"
+                results[name] = fields
+                species.setdefault(name, set()).add(_species_name(fields) or "unknown")
         seen |= results
-        if promised == {len(results)}:
-            _note_contradictions(species, results, on_note)
-            return _sorted(results)
+        if promised == {len(results) + len(unnumbered)}:
+            return _parse_listing(results, unnumbered, species, on_note)
         if before == (promised, set(results)):  # it is not changing: its numbers are wrong
             break
         before = promised, set(results)
@@ -163,12 +166,28 @@ def search(
         f"the listing is uncertain: its pages promised {numbers} recordings, the last reading had {len(results)}, all "
         f"readings {len(seen)}. Some may be missing or gone; run the same command again later."
     )
-    _note_contradictions(species, seen, on_note)
-    return _sorted(seen)
+    return _parse_listing(seen, unnumbered, species, on_note)
+
+
+def _parse_listing(
+    recordings: Mapping[str, Mapping[str, Any]],
+    unnumbered: Sequence[Mapping[str, Any]],
+    species: Mapping[str, Set[str]],
+    on_note: Callable[[str], None],
+) -> list[SearchResult]:
+    """Return the recordings in the order of their numbers, and say what is contradictory or left out."""
+    _note_contradictions(species, recordings, on_note)
+    notes = Notes()
+    for fields in unnumbered:
+        notes.leave_out("a recording without a number of digits", str(fields.get("id"))[:_N_SHOWN])
+    results = parse_recordings([recordings[name] for name in sorted(recordings, key=lambda name: int(name[2:]))], notes)
+    for sentence in notes.sentences():
+        on_note(f"the listing: {sentence}")
+    return results
 
 
 def _note_contradictions(
-    species: Mapping[str, Set[str]], results: Mapping[str, SearchResult], on_note: Callable[[str], None]
+    species: Mapping[str, Set[str]], results: Mapping[str, Mapping[str, Any]], on_note: Callable[[str], None]
 ) -> None:
     """Say which recordings are listed under several species."""
     several = sorted(name for name, names in species.items() if len(names) > 1)
@@ -177,7 +196,7 @@ def _note_contradictions(
         names = ", ".join(sorted(species[first]))
         on_note(
             f"listed under several species: {len(several)} recordings (as {first}: {names}; "
-            f"{results[first].row.scientific_name or 'unknown'} is taken). Look at their pages."
+            f"{_species_name(results[first]) or 'unknown'} is taken). Look at their pages."
         )
 
 
@@ -191,10 +210,6 @@ def find_recording(web: HttpClient, recording_id: str, *, key: str, server: str 
     return next((result for result in results if result.row.recording_id == recording_id), None)
 
 
-def _sorted(results: Mapping[str, SearchResult]) -> list[SearchResult]:
-    return sorted(results.values(), key=lambda result: int(result.row.recording_id[2:]))
-
-
 @dataclass(frozen=True)
 class _Page:
     """One page of a listing."""
@@ -202,7 +217,8 @@ class _Page:
     n_recordings: int
     """In the whole listing, as this page says."""
     n_pages: int
-    results: tuple[SearchResult, ...]
+    recordings: tuple[Mapping[str, Any], ...]
+    unnumbered: tuple[Mapping[str, Any], ...]
 
 
 def _pages(web: HttpClient, query: str, *, key: str, server: str) -> Iterator[_Page]:
@@ -221,7 +237,7 @@ def _pages(web: HttpClient, query: str, *, key: str, server: str) -> Iterator[_P
             shown = " ".join(content[:_N_SHOWN].decode("utf-8", "replace").split()).replace(key, "***")
             raise DownloadError(f"{server}, page {number} of {query!r}: {error}. It sent: {shown}", None) from None
         yield page
-        n_pages = page.n_pages if page.results else 0
+        n_pages = page.n_pages if page.recordings else 0
         number += 1
 
 
@@ -248,10 +264,12 @@ def _read_page(content: bytes, number: int) -> _Page:
     recordings = [fields for fields in recordings if fields != {"also": []}]  # as on a page after the last recording
     if n_recordings and not recordings and number == 1:
         raise ValueError(f"expected some of its {n_recordings} recordings, got none")
-    for fields in recordings:
-        if not isinstance(fields, dict) or not re.fullmatch(r"[0-9]+", str(fields.get("id"))):
-            raise ValueError("expected recordings with their numbers")
-    return _Page(n_recordings, n_pages, tuple(map(parse_recording, recordings)))
+    if not all(isinstance(fields, dict) for fields in recordings):
+        raise ValueError("expected recordings with their numbers")
+    numbered = tuple(fields for fields in recordings if re.fullmatch(r"[0-9]+", str(fields.get("id"))))
+    if recordings and not numbered:
+        raise ValueError(f"expected recordings with their numbers, got {str(recordings[0].get('id'))[:_N_SHOWN]!r}")
+    return _Page(n_recordings, n_pages, numbered, tuple(fields for fields in recordings if fields not in numbered))
 
 
 def _count(reply: Mapping[str, Any], name: str) -> int:
@@ -261,45 +279,92 @@ def _count(reply: Mapping[str, Any], name: str) -> int:
     return int(text)
 
 
-def parse_recording(fields: Mapping[str, Any]) -> SearchResult:
-    """Return a recording from the API's reply, whose values are strings, often empty or null."""
+def parse_recordings(listing: Sequence[Mapping[str, Any]], notes: Notes) -> list[SearchResult]:
+    """Return recordings from the API's reply; values that are not understood are counted in `notes`."""
+    dates = DateColumn("date", [_text(fields, "date") or "" for fields in listing], notes)
+    times = TimeColumn("time", [_text(fields, "time") or "" for fields in listing], notes)
+    coordinates = CoordinateColumns("lat", "lon", notes)
+    return [_parse_recording(fields, dates, times, coordinates, notes) for fields in listing]
+
+
+def _parse_recording(
+    fields: Mapping[str, Any], dates: DateColumn, times: TimeColumn, coordinates: CoordinateColumns, notes: Notes
+) -> SearchResult:
+    """Return a recording, whose values are strings, often empty or null."""
 
     def text(name: str) -> str | None:
-        value = fields.get(name)
-        return str(value).strip() or None if value is not None else None
+        return _text(fields, name)
 
-    number = text("id") or ""
-    also = fields.get("also")
-    names = [part for part in (text("gen"), text("sp")) if part]
-    species = " ".join(names).capitalize()
-    is_named = _is_species(species) and not is_unnamed(text("en") or "bird")
+    number, species = text("id") or "", _species_name(fields)
+    if text("gen") and not text("sp") and not is_unnamed(text("en") or "bird"):
+        notes.leave_out("a genus without a species", text("gen") or "")
     file_url = _with_scheme(text("file")) or ""
     suffix = PurePosixPath(text("file-name") or "x.mp3").suffix.lower() or ".mp3"
+    latitude, longitude = coordinates.read(text("lat") or "", text("lon") or text("lng") or "")
+    date, time = dates.read(text("date") or ""), times.read(text("time") or "")
     row = RecordingRow(
         recording_id=f"XC{number}",
         path=f"audio/XC{number}{suffix}",
-        scientific_name=species if is_named else None,
-        common_name=text("en") if is_named else None,
-        kind="soundscape" if "soundscape" in (text("en") or "").casefold() or names[:1] == ["Sonus"] else "focal",
-        secondary=tuple(
-            str(name).strip() for name in (also if isinstance(also, list) else ()) if _is_species(str(name or ""))
-        ),
+        scientific_name=species,
+        common_name=text("en") if species else None,
+        kind="soundscape" if "soundscape" in (text("en") or "").casefold() or text("gen") == "Sonus" else "focal",
+        secondary=_read_background(fields.get("also"), notes),
         source="xeno-canto",
         url=_with_scheme(text("url")) or f"https://xeno-canto.org/{number}",
         recordist=text("rec"),
         license=parse_license(_with_scheme(text("lic"))),
-        latitude=_number(text("lat")),
-        longitude=_number(text("lon") or text("lng")),
+        latitude=latitude,
+        longitude=longitude,
         locality=text("loc"),
         country=text("cnt"),
-        date=iso_date(text("date")),
-        time=clock(text("time")),
-        quality=text("q"),
+        date=None if date is None else date.date,
+        time=None if time is None else f"{time:%H:%M}",
+        quality=_read_quality(text("q"), notes),
         sound_type=text("type"),
-        duration_s=_length_s(text("length")),
+        duration_s=_read_length(text("length"), notes),
         rate_hz=int(_number(text("smp")) or 0) or None,
     )
     return SearchResult(row, file_url, f"XC{number}{suffix}")
+
+
+def _text(fields: Mapping[str, Any], name: str) -> str | None:
+    value = fields.get(name)
+    return str(value).strip() or None if value is not None else None
+
+
+def _species_name(fields: Mapping[str, Any]) -> str | None:
+    """Return genus and species; None if either is missing, or they leave open which species it is."""
+    genus, species = _text(fields, "gen"), _text(fields, "sp")
+    name = f"{genus} {species}".capitalize()
+    is_named = genus and species and _is_species(name) and not is_unnamed(_text(fields, "en") or "bird")
+    return name if is_named else None
+
+
+def _read_background(also: object, notes: Notes) -> tuple[str, ...]:
+    """Return the species in the background, from a list or from one text with separators."""
+    names = [str(name).strip() for name in also if name] if isinstance(also, list) else split_labels(str(also or ""))
+    names = [name for name in names if name]
+    for name in names:
+        if not _is_species(name):
+            notes.leave_out("also: a name of no one species", name)
+    return tuple(name for name in names if _is_species(name))
+
+
+def _read_quality(text: str | None, notes: Notes) -> str | None:
+    """Return the grade; None for no grade and for others, which are counted."""
+    if text is None or text in _QUALITIES:
+        return text
+    if not is_blank(text) and text != _NO_GRADE:
+        notes.misread("q", text, expected=f"a grade from {_QUALITIES[0]} to {_QUALITIES[-1]}")
+    return None
+
+
+def _read_length(text: str | None, notes: Notes) -> float | None:
+    """Return seconds; None for no length and for other texts, which are counted."""
+    length_s = _length_s(text)
+    if length_s is None and not is_blank(text or ""):
+        notes.misread("length", text or "", expected="minutes and seconds such as 1:02")
+    return length_s
 
 
 def _is_species(name: str) -> bool:
@@ -332,4 +397,4 @@ def _length_s(text: str | None) -> float | None:
 
 def _grade(quality: str | None) -> int:
     """Return the sort key of a grade: A first, recordings without a grade after B."""
-    return 2 * _QUALITIES.index(quality) if quality and quality in _QUALITIES else 3
+    return 2 * _QUALITIES.index(quality) if quality in _QUALITIES else 3
