@@ -27,6 +27,7 @@ from dawnchorus.identification.weeks import week_of
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import apply_activation, open_session
 from dawnchorus.models.store import ModelStore
+from dawnchorus.taxonomy.labels import Label
 from dawnchorus.types import Detection
 
 
@@ -327,6 +328,9 @@ def test_lists_as_people_write_them(tmp_path: Path) -> None:
     notes: list[str] = []
     assert read_thresholds(thresholds, on_note=notes.append) == {}
     assert "no threshold in it" in notes[0]
+    thresholds.write_text("species,threshold\nParus major,0.5\nGreat Tit,0.7\n")
+    with pytest.raises(FormatError, match=r"thresholds.csv, lines 2 and 3: expected one score for Great Tit"):
+        read_thresholds(thresholds, labels=[Label("Parus major", "Great Tit")])
     thresholds.write_text("species,threshold\nParus major,7\n")
     with pytest.raises(FormatError, match=r"thresholds.csv, line 2: expected a species and a score from 0 to 1"):
         read_thresholds(thresholds)

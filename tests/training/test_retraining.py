@@ -232,3 +232,30 @@ def test_settings_for_retraining_are_checked_before_there_are_recordings(
     assert b"trainer.epoch" in refused.stderr
     assert b"'epochs'" in refused.stderr
     assert command("retrain", "--model", level_bundle.folder).returncode == 2
+
+
+def test_check_refuses_a_label_that_no_class_has(level_bundle: Bundle, command: Command, tmp_path: Path) -> None:
+    for name in ("Avis magna", "Avis mgna"):
+        write_table(
+            RecordingsTable(
+                tmp_path, (RecordingRow(recording_id="a", path="a.wav", scientific_name=name, kind="focal"),)
+            )
+        )
+        done = command("retrain", "--check", "--model", level_bundle.folder, "--dataset", tmp_path)
+        assert (done.returncode == 0) == (name == "Avis magna"), done.stderr
+    assert b"Avis mgna" in done.stderr
+    assert not (tmp_path / "retrained").exists()
+
+
+def test_prepare_table_says_both_reasons_of_a_recording_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dawnchorus.training.retraining.check_table", lambda table, **_options: table)
+    rows = [
+        RecordingRow(recording_id=f"r{k}", path=f"r{k}.wav", scientific_name="Avis magna", kind="focal")
+        for k in range(6)
+    ]
+    rows[0] = replace(rows[0], problems=("silent", "duplicate"))
+    messages: list[str] = []
+    prepare_table(
+        RecordingsTable(tmp_path, tuple(rows)), n_workers=1, on_progress=lambda stage: messages.append(stage.message)
+    )
+    assert [message for message in messages if "r0" in message] == ["left out: r0 is silent and duplicate"]

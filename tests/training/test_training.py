@@ -470,7 +470,9 @@ def test_the_commands_from_training_to_a_report(birds: Path, tmp_path: Path, com
     assert first_row.split(",")[0].endswith("_5")
     sample = tmp_path / "sample.csv"
     sample.write_text("row_id,gretit1\nnothing_5,0\n")
-    refused = command("evaluate", bundles[0], birds, "--submission", submission, "--sample-submission", sample)
+    refused = command(
+        "evaluate", bundles[0], birds, "--submission", submission, "--sample-submission", sample, "--overwrite"
+    )
     assert refused.returncode == 2
     assert command("runs", "rm", *names, "--runs", runs).returncode == 0
     assert not bundles[0].exists()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,8 @@ from rich.table import Table
 from dawnchorus.cli.options import models_folder_option, tta_option, workers_option
 from dawnchorus.cli.present import SOME_FAILED, announce_model, console, counted, print_table
 from dawnchorus.cli.progress import shown_progress
-from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table
-from dawnchorus.errors import InputError, OutputError
+from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, table_path
+from dawnchorus.errors import InputError, OutputError, OutputExistsError
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore, default_folder
 from dawnchorus.storage.files import atomic_file, cannot_write
@@ -95,7 +95,8 @@ class _Share(click.FloatRange):
     show_default=True,
     help="From which score a species is there, where a submission asks for decisions (2021, 2022).",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the evaluation as JSON.")
+@click.option("--overwrite", is_flag=True, help="Replace files of --out, --thresholds and --submission.")
+@click.option("--json", "as_json", is_flag=True, help="Print the evaluation as JSON; null: not defined.")
 @models_folder_option
 @workers_option
 def command(
@@ -113,6 +114,7 @@ def command(
     submission: Path | None,
     sample: Path | None,
     min_score: float,
+    overwrite: bool,
     as_json: bool,
     models_folder: Path | None,
     workers: int,
@@ -127,7 +129,11 @@ def command(
     from dawnchorus.evaluation.scoring import score_data_set
     from dawnchorus.evaluation.submission import write_submission
 
+    written_files = [*([] if out is None else [out / JSON_NAME, out / PAGE_NAME]), thresholds, submission]
+    if not overwrite:
+        _refuse_existing(path for path in written_files if path is not None)
     store = ModelStore(models_folder or default_folder())
+    _refuse_other_order(models, data_set)
     table = read_table(data_set)
     screen = console()
     if submission is not None:
@@ -146,6 +152,7 @@ def command(
     for name in models:
         announce_model(store, name)
         bundles.append(store.open(name))
+    _refuse_doubled(models, bundles)
     secondary = secondary or secondary_of(bundles[0])
     results: list[tuple[Evaluation, Scores]] = []
     for name, bundle in zip(models, bundles, strict=True):
@@ -175,7 +182,7 @@ def command(
             {name: vars(value) for name, value in each.first_minus_other.items()} for each in differences
         ],
     }
-    text = json.dumps(fields, indent=2, ensure_ascii=False)
+    text = json.dumps(_without_nan(fields), indent=2, ensure_ascii=False, allow_nan=False)
     if out is not None:
         _write_report(out, text, table, results, differences)
         click.echo(out / PAGE_NAME, err=as_json)
@@ -223,6 +230,54 @@ def _refuse_unused(*, is_submission: bool, has_thresholds: bool) -> None:
     for option in context.command.params:
         if option.name in unused and context.get_parameter_source(option.name) is not ParameterSource.DEFAULT:
             raise click.UsageError(f"{option.opts[0]} has no effect: {unused[option.name]}.")
+
+
+def _refuse_existing(paths: Iterable[Path]) -> None:
+    """Refuse to replace files.
+
+    Raises:
+        OutputExistsError: one is there.
+    """
+    for path in paths:
+        if path.exists():
+            raise OutputExistsError(f"{path} is there already. Choose another name, or use --overwrite.")
+
+
+def _refuse_other_order(models: Sequence[str], data_set: Path) -> None:
+    """Refuse a data set before the bundles.
+
+    Raises:
+        InputError: the last argument is no data set, but another one is.
+    """
+    data_sets = [] if table_path(data_set).exists() else [name for name in models if table_path(Path(name)).exists()]
+    if data_sets:
+        raise InputError(
+            f"DATA_SET: expected a data set as the last argument, got {data_set}; {data_sets[0]} is one. Put it last: "
+            f"dawnchorus evaluate {data_set} {data_sets[0]}"
+        )
+
+
+def _refuse_doubled(names: Sequence[str], bundles: Sequence[Bundle]) -> None:
+    """Refuse to compare a bundle with itself.
+
+    Raises:
+        InputError: two names lead to one folder.
+    """
+    first: dict[Path, str] = {}
+    for name, bundle in zip(names, bundles, strict=True):
+        folder = bundle.folder.resolve()
+        if folder in first:
+            raise InputError(f"BUNDLE: {first[folder]} and {name} are the same bundle ({bundle.id}). Leave one out.")
+        first[folder] = name
+
+
+def _without_nan(value: Any) -> Any:
+    """Return fields for JSON, which has no NaN: null for metrics that are not defined."""
+    if isinstance(value, Mapping):
+        return {name: _without_nan(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _rows_of_split(table: RecordingsTable, split: str) -> list[RecordingRow]:

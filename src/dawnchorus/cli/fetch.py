@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from dawnchorus.data.identity import merge
 from dawnchorus.data.import_notes import notes_of_import, notes_of_labels, notes_of_names
 from dawnchorus.data.importing import import_recordings
 from dawnchorus.data.labels import LabelReader, labels_of_rows
-from dawnchorus.data.licenses import DEFAULT_ALLOWED
+from dawnchorus.data.licenses import DEFAULT_ALLOWED, describe_unmatched
 from dawnchorus.data.recordings import RecordingsTable, read_table, table_path, write_table
 from dawnchorus.data.sound_notes import notes_of_sound
 from dawnchorus.data.sources.archive_changes import EarlierSearch, compare_with_archive, read_search, write_search
@@ -31,6 +32,7 @@ from dawnchorus.data.sources.xeno_canto import (
     PER_S_OF_MIRROR,
     SERVER,
     FetchFilter,
+    SearchResult,
     check_query,
     find_recording,
     key_from_environment,
@@ -87,6 +89,7 @@ def xeno_canto(
         licenses=licenses or DEFAULT_ALLOWED, per_species=per_species, limit=limit, max_length_s=max_length
     )
     chosen, left_out = wanted.choose(results)
+    notes += (*describe_unmatched(licenses, {result.row.license for result in results}), *_describe_unnamed(chosen))
     length_s = sum(result.row.duration_s or 0 for result in chosen)
     screen.print(
         f"{counted(len(results), 'recording')} found, {len(chosen)} wanted of "
@@ -95,11 +98,6 @@ def xeno_canto(
     )
     for reason, n in left_out.most_common():
         screen.print(f"{n:8d}  left out: {reason}", markup=False)
-    unnamed = [result.row.recording_id for result in chosen if result.row.scientific_name is None]
-    if unnamed:
-        notes.append(
-            f"{len(unnamed)} of them name no species (soundscapes, mysteries), as {unnamed[0]}: without a label."
-        )
     summary = {"schema": 1, "n_found": len(results), "n_wanted": len(chosen), "hours": round(length_s / 3600, 3)}
     if dry_run:
         print_notes(notes, screen)
@@ -152,6 +150,16 @@ def xeno_canto(
         click.echo(table_path(data_set))
     if fetched.failures:
         sys.exit(SOME_FAILED)
+
+
+def _describe_unnamed(chosen: Sequence[SearchResult]) -> Iterator[str]:
+    """Yield a sentence if some of the recordings name no species."""
+    unnamed = [result.row.recording_id for result in chosen if result.row.scientific_name is None]
+    if unnamed:
+        yield (
+            f"{len(unnamed)} of the wanted recordings name no species (soundscapes, mysteries), as {unnamed[0]}: "
+            f"without a label."
+        )
 
 
 def _keep(table: RecordingsTable) -> None:

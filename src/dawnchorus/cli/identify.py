@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -132,7 +132,6 @@ def command(
         channel=channel,
         top=top,
         species=read_species_list(species_list, on_note=_say_note) if species_list else None,
-        thresholds=read_thresholds(thresholds, on_note=_say_note) if thresholds else {},
         merge=merge,
         speech=speech,
         **place,
@@ -144,6 +143,8 @@ def command(
     _warn_of_other_places(options, origins or {})
     announce_model(store, model)
     bundle = store.open(model)
+    if thresholds:
+        options = replace(options, thresholds=read_thresholds(thresholds, labels=bundle.labels, on_note=_say_note))
     warn_unknown = [*(options.species or ()), *options.thresholds]
     for line in nearest_species(warn_unknown, bundle.labels):
         click.echo(f"warning: {line}", err=True)

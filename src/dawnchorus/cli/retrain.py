@@ -38,7 +38,12 @@ PARENT_GONE = 75
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Its folder.  [default: retrained, beside the data]")
 @click.option("--json", "as_json", is_flag=True, help="Print every step, and the outcome, as a line of JSON.")
-@click.option("--check", "only_check", is_flag=True, help="Check the settings, and train nothing.")
+@click.option(
+    "--check",
+    "only_check",
+    is_flag=True,
+    help="Check the settings and the labels of --dataset; train nothing.",
+)
 @click.option("--supervised", is_flag=True, hidden=True, help="End when the standard input does.")
 @click.option("--negatives", type=click.Path(path_type=Path), hidden=True, help="Where other sounds are made.")
 @models_folder_option
@@ -80,7 +85,8 @@ def command(
     announce_model(store, model)
     if only_check:
         check_settings(store.open(model), overrides, backbone=backbone or model, store=store)
-        return
+        if dataset is None:
+            return
     if dataset is None:
         raise click.UsageError("Missing option '--dataset'.")
     shown = _print_progress if as_json else _Shown(console()).show
@@ -93,8 +99,11 @@ def command(
             n_workers=workers,
             on_note=lambda note: click.echo(note, err=True),
         )
+        known = source.with_rows(with_known_classes(source.rows, labels, new_classes))
+        if only_check:
+            return
         folder = out or source.folder / "retrained"
-        table = copy_table(source.with_rows(with_known_classes(source.rows, labels, new_classes)), folder)
+        table = copy_table(known, folder)
         result = retrain(
             table,
             active,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 _ADDRESS = re.compile(r"creativecommons\.org/(licenses|publicdomain)/([a-z-]+)/(\d\.\d)", re.IGNORECASE)
 _SHORT = re.compile(r"\bCC[ -]BY(?P<parts>(?:[ -](?:NC|SA|ND))*)(?:[ -]v?(?P<version>\d\.\d))?(?![\w-])", re.IGNORECASE)
@@ -78,6 +78,14 @@ def is_allowed(spdx: str | None, allowed: Sequence[str]) -> bool:
         return False
     without_version = re.sub(r"-\d\.\d$", "", spdx)
     return spdx in allowed or without_version in allowed
+
+
+def describe_unmatched(allowed: Sequence[str], given: Iterable[str | None]) -> Iterator[str]:
+    """Yield a sentence if some of `allowed` are the licence of no recording, whose licences are `given`."""
+    given = sorted(name for name in set(given) if name is not None)
+    unmatched = [name for name in allowed if not any(is_allowed(each, [name]) for each in given)]
+    if unmatched and given:
+        yield f"--license: no recording has {', '.join(unmatched)}; they have {', '.join(given)}."
 
 
 _PUBLIC_DOMAIN = {

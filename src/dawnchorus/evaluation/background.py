@@ -209,6 +209,14 @@ def _interval(counts: npt.NDArray[np.float64], hours: npt.NDArray[np.float64], n
     return float(min(rate * lower / n, drawn_low)), float(max(rate * upper / n, drawn_high))
 
 
+def describe_unmeasured(*, model: str) -> str:
+    """Return the warning for a model that no held-out recording was scored with."""
+    return (
+        f"warning: no recordings are held out for validation, so it is not measured what {model} detects in noise, nor "
+        f"how many false alarms it gives in an hour. Measure it with `dawnchorus evaluate`."
+    )
+
+
 def describe_background(test: BackgroundTest | None, *, model: str, activation: Activation) -> Iterator[str]:
     """Yield what a user should know of a model's scores in background, and do about high ones."""
     if test is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time
 from pathlib import Path
@@ -27,7 +27,8 @@ from dawnchorus.tables import (
     posix_path,
     read_text,
 )
-from dawnchorus.taxonomy.labels import name_key, parse_label, read_label
+from dawnchorus.taxonomy.classes import KnownClasses
+from dawnchorus.taxonomy.labels import Label, name_key, parse_label, read_label
 from dawnchorus.types import Origin
 
 PATH_COLUMNS = (
@@ -109,8 +110,10 @@ def _species_lines(path: Path, text: str) -> list[str]:
     return lines if column is None else list(table.column(column))
 
 
-def read_thresholds(path: Path, *, on_note: OnNote = _ignore) -> dict[str, float]:
+def read_thresholds(path: Path, *, labels: Sequence[Label] = (), on_note: OnNote = _ignore) -> dict[str, float]:
     """Return the smallest score by name, from a table with the columns scientific_name and min_score.
+
+    Two names of one of `labels` are one species.
 
     Raises:
         InputError: no such file.
@@ -119,6 +122,7 @@ def read_thresholds(path: Path, *, on_note: OnNote = _ignore) -> dict[str, float
     _require_file(path)
     rows = NamedColumns(path)
     species, score = rows.require(SPECIES_COLUMNS), rows.require(SCORE_COLUMNS)
+    known = KnownClasses(labels)
     thresholds: dict[str, tuple[int, str, float]] = {}
     for line, fields in rows:
         label = read_label(rows.text(fields, species) or "")
@@ -126,7 +130,8 @@ def read_thresholds(path: Path, *, on_note: OnNote = _ignore) -> dict[str, float
         if label is None or not 0 <= value <= 1:
             raise FormatError(f"{path}, line {line}: expected a species and a score from 0 to 1, found {fields}.")
         name = label.scientific_name
-        first_line, _, first_value = thresholds.setdefault(name_key(name), (line, name, value))
+        key = name_key((known.find(label) or label).scientific_name)
+        first_line, _, first_value = thresholds.setdefault(key, (line, name, value))
         if value != first_value:
             raise FormatError(
                 f"{path}, lines {first_line} and {line}: expected one score for {name}, found {first_value:g} and "

@@ -40,6 +40,8 @@ class Interval:
     high: float
 
     def __str__(self) -> str:
+        if np.isnan(self.value):
+            return "not defined"
         return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 

@@ -144,6 +144,14 @@ class HttpClient:
                         answer = f"{url}: {error.code} {error.reason}. {_text_of(error)}"
                         raise DownloadError(self._clean(answer.rstrip(". ")), error.code) from None
                 wait_s = asked_wait_s(error.headers)
+                if wait_s is not None and wait_s > MAX_WAIT_S:
+                    raise DownloadError(
+                        self._clean(
+                            f"{url}: {error.code} {error.reason}. The server asks to wait {wait_s:.0f} s "
+                            f"(Retry-After), which is more than {MAX_WAIT_S:.0f} s. Run the same command again after that"
+                        ),
+                        error.code,
+                    ) from None
             except _BROKEN as error:
                 if number == self._max_tries:
                     raise DownloadError(self._clean(f"{url}: {_reason(error)} (tried {number} times)"), None) from None
@@ -297,7 +305,7 @@ def asked_wait_s(headers: Message[str, str]) -> float | None:
             return None
         seconds = (until - (_http_date(headers.get("Date", "")) or datetime.now(UTC))).total_seconds()
         return seconds if seconds > 0 else None
-    return min(seconds, MAX_WAIT_S) if seconds >= 0 else None
+    return seconds if seconds >= 0 else None
 
 
 def _http_date(text: str) -> datetime | None:

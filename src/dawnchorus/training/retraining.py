@@ -209,8 +209,9 @@ def prepare_table(table: RecordingsTable, *, n_workers: int, on_progress: OnProg
     checked = check_table(table, n_workers=n_workers, on_recording=count_recording)
     usable = [row for row in checked.rows if not set(row.problems).intersection(UNUSABLE)]
     for row in checked.rows:
-        for problem in set(row.problems).intersection(UNUSABLE):
-            on_progress(RetrainingProgress("checking", 0.1, f"left out: {row.recording_id} is {problem}"))
+        if problems := [problem for problem in UNUSABLE if problem in row.problems]:
+            reason = " and ".join(problems)
+            on_progress(RetrainingProgress("checking", 0.1, f"left out: {row.recording_id} is {reason}"))
     if not usable:
         raise InputError(f"{table.folder}: none of its {len(table.rows)} recordings can be trained on.")
     split = split_table(table.with_rows(usable), PARTS, seed=1, keep=True)
@@ -275,6 +276,8 @@ def compare(
         "bundles": {name: bundle.id for name, bundle in each.items()},
         "average_precision": {name: _mean(m.precision.get(s, 0.0) for s in species) for name, m in results.items()},
         "false_alarms": {name: m.false_alarms for name, m in results.items()},
+        "n_false_alarm_recordings": {name: m.n_scored for name, m in results.items()},
+        "false_alarm_hours": {name: round(m.scored_h, 4) for name, m in results.items()},
         "top_1": {name: _mean(m.is_right.values()) for name, m in results.items()},
         "too_few_held_out": too_few_held_out(table.rows),
         "species": [
@@ -381,6 +384,10 @@ class _ModelScores:
     """Average precision over recordings, by species that the model knows."""
     false_alarms: float
     """The share of recordings in which it detects one of these species that is absent, from a score of `ALARM` on."""
+    n_scored: int
+    """Number of recordings that `false_alarms` is a share of."""
+    scored_h: float
+    """Hours of sound in them."""
     best: dict[str, dict[str, Any]]
     """The best species of all that the model knows, by recording."""
     is_right: dict[str, bool]
@@ -392,8 +399,9 @@ def _score_model(
 ) -> _ModelScores:
     scores = _scores(bundle, table, rows, store, n_workers)
     precision: dict[str, float] = {}
-    false_alarms = 0.0
+    false_alarms, n_scored, scored_h = 0.0, 0, 0.0
     if scores is not None:
+        n_scored, scored_h = len(scores.rows), sum(row.duration_s or 0.0 for row in scores.rows) / 3600
         values, truth = scores.by_recording("max")
         each = classification.average_precision(truth, values)
         false_alarms = float(((values >= ALARM) & ~truth).any(1).mean())
@@ -412,7 +420,7 @@ def _score_model(
         if row.scientific_name is not None:
             is_named = first is not None and first.scientific_name == row.scientific_name
             is_right[row.recording_id] = is_named and first is not None and first.score >= DEFAULT_MIN_SCORE
-    return _ModelScores(precision, false_alarms, best, is_right)
+    return _ModelScores(precision, false_alarms, n_scored, scored_h, best, is_right)
 
 
 def _scores(

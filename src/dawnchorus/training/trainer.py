@@ -22,7 +22,7 @@ from filelock import Timeout
 from dawnchorus.cores import usable_cores
 from dawnchorus.data.synthesis.noise import make_noise
 from dawnchorus.errors import BusyError, DawnChorusError, InputError, OutputError, TrainingError
-from dawnchorus.evaluation.background import describe_background, measure_background
+from dawnchorus.evaluation.background import describe_background, describe_unmeasured, measure_background
 from dawnchorus.models.store import ModelStore, default_folder
 from dawnchorus.training.augment import Augment
 from dawnchorus.training.bundles import choose_activation, write_trained_bundle
@@ -203,8 +203,11 @@ def _train(run: TrainingRun, config: TrainConfig, on_epoch: OnEpoch, on_note: Ca
         )
         background = None if held_out is None else measure_background(held_out)
         name = config.name or str(config.model["family"])
-        for line in describe_background(background, model=name, activation=choose_activation(config)):
-            on_note(line)
+        if held_out is None:
+            on_note(describe_unmeasured(model=name))
+        else:
+            for line in describe_background(background, model=name, activation=choose_activation(config)):
+                on_note(line)
         bundle = write_trained_bundle(
             run.bundle,
             network,

@@ -324,7 +324,8 @@ def test_two_fetches_do_not_write_the_same_files(archive: XenoCanto, fetch: Fetc
 
 
 def test_a_dry_run_counts_and_fetches_nothing(archive: XenoCanto, fetch: Fetch, tmp_path: Path) -> None:
-    _, _, errors = fetch(tmp_path / "set", "--dry-run")
+    _, _, errors = fetch(tmp_path / "set", "--dry-run", "--license", "CC-BY", "--license", "CC-BY-XX")
+    assert "--license: no recording has CC-BY-XX; they have CC-BY-4.0," in " ".join(errors.split())
     assert "25 recordings found" in errors
     assert archive.n_downloads == 0
     assert not (tmp_path / "set").exists()
