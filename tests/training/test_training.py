@@ -18,7 +18,7 @@ import torch
 from tests.conftest import Command
 from tests.tiny_training import Train
 
-from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table
+from dawnchorus.data.recordings import RecordingsTable, read_table, write_table
 from dawnchorus.errors import BusyError, InputError, ModelNotFoundError, OutputError, TrainingError
 from dawnchorus.models.bundle import read_bundle
 from dawnchorus.models.graphs.ensemble import make_ensemble
@@ -241,6 +241,20 @@ def test_data_that_cannot_be_learned_from_is_named(tmp_path: Path, birds: Path, 
         "all .* clips for training are silent",
         "data.validation=0",
     )
+
+
+def test_added_epochs_and_a_missing_validation_part_are_said(run_training: Train, birds: Path, tmp_path: Path) -> None:
+    table = read_table(birds)
+    rows = (replace(row, path=str(table.file(row).absolute())) for row in table.rows if row.split == "train")
+    write_table(RecordingsTable(tmp_path, tuple(rows)))
+    notes: list[str] = []
+    given = (f"data={tmp_path}", "data.validation=0", "trainer.epochs=1", "trainer.batch_size=64")
+    settings = (*MLP, *given, "trainer.min_steps=2")
+    run_training(*settings, on_note=notes.append)
+    said = " ".join(notes)
+    assert "trainer.min_steps=2: trains 2 epochs instead of trainer.epochs=1, because an epoch has 1 steps" in said
+    assert "warning: no recordings are held out for validation" in said
+    assert "is without birds" not in said
 
 
 def test_a_hub_that_is_not_there_and_a_backbone_that_is_unknown(

@@ -148,7 +148,7 @@ class HttpClient:
                     raise DownloadError(
                         self._clean(
                             f"{url}: {error.code} {error.reason}. The server asks to wait {wait_s:.0f} s "
-                            f"(Retry-After), which is more than {MAX_WAIT_S:.0f} s. Run the same command again after that"
+                            f"(Retry-After), more than {MAX_WAIT_S:.0f} s. Run the same command again after that"
                         ),
                         error.code,
                     ) from None
