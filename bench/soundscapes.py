@@ -35,7 +35,16 @@ def measure(n_recordings: int = N_RECORDINGS) -> dict[str, Any]:
         for bundle in (store.open(DEFAULT_MODEL), store.open(_train(folder))):
             sample, out = _write_sample(folder, bundle, names), folder / "submission.csv"
             start_s = time.perf_counter()
-            _dawnchorus("evaluate", bundle.folder, folder / "set", "--submission", out, "--sample-submission", sample)
+            _dawnchorus(
+                "evaluate",
+                bundle.folder,
+                folder / "set",
+                "--submission",
+                out,
+                "--sample-submission",
+                sample,
+                "--overwrite",
+            )
             seconds[bundle.info.name] = time.perf_counter() - start_s
     return {"n_recordings": n_recordings, "n_classes": N_CLASSES, "seconds": seconds}
 

@@ -124,7 +124,7 @@ def test_without_a_sample_every_recording_is_in_it_and_parts_are_named(
     assert done.returncode == 0, done.stderr
     assert out.read_text().splitlines()[0] == "row_id,deebir1,Avis murmurans"
     assert len(out.read_text().splitlines()) == 1 + 6
-    for part in ((), ("--split", "test", "--submission", out)):
+    for part in ((), ("--split", "test", "--submission", out, "--overwrite")):
         refused = command("evaluate", trained, test_set, *part).stderr.decode()
         assert "the recordings are not split" in refused
         assert "None" not in refused

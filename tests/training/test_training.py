@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +19,7 @@ import torch
 from tests.conftest import Command
 from tests.tiny_training import Train
 
-from dawnchorus.data.recordings import RecordingsTable, read_table, write_table
+from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table
 from dawnchorus.errors import BusyError, InputError, ModelNotFoundError, OutputError, TrainingError
 from dawnchorus.models.bundle import read_bundle
 from dawnchorus.models.graphs.ensemble import make_ensemble
@@ -222,8 +223,6 @@ def test_data_that_cannot_be_learned_from_is_named(tmp_path: Path, birds: Path, 
         with pytest.raises(InputError, match=message):
             load_labeled_clips(config.data, rate_hz=22_050, window_s=2.0, clips_folder=None, store=store)
 
-    from dataclasses import replace
-
     rows = [replace(row, path=str(table.file(row).absolute())) for row in table.rows]
     refused([replace(row, split=None) for row in rows], "not split yet. Run `dawnchorus data split`")
     refused([replace(row, split="fold1") for row in rows], "no recording is in the part 'train'")
@@ -404,7 +403,6 @@ def test_the_profiler_traces_the_steps_that_were_asked_for(run_training: Train) 
 
 
 def test_auxiliary_species_are_learned_and_not_told(run_training: Train, birds: Path, tmp_path: Path) -> None:
-    from dataclasses import replace
 
     table = read_table(birds)
     others = [
