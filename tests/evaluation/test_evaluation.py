@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -262,6 +263,11 @@ def test_bundles_that_know_other_species_and_background_alone_are_reported(
     assert b"are the same bundle" in doubled.stderr
     turned = command("evaluate", tmp_path, level_bundle.folder)
     assert b"expected a data set as the last argument" in turned.stderr
+    carrying = tmp_path / "carrying"
+    shutil.copytree(level_bundle.folder, carrying)
+    shutil.copy(tmp_path / "recordings.parquet", carrying)
+    misspelt = command("evaluate", carrying, tmp_path / "nowhere")
+    assert b"as the last argument" not in misspelt.stderr
     refused = command(
         "evaluate", level_bundle.folder, tmp_path, "--thresholds", tmp_path / "t.csv", "--precision", "nan"
     )

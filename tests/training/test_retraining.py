@@ -167,13 +167,15 @@ def test_held_out_recordings_that_the_active_model_learned_from_are_counted(
     level_bundle: Bundle, store: ModelStore, tmp_path: Path
 ) -> None:
     write_recording(tmp_path / "XC1.wav", np.full(16_000, 0.3, np.float32), rate_hz=16_000)
-    row = RecordingRow(recording_id="XC1", path="XC1.wav", scientific_name="Avis magna", split="test")
+    row = RecordingRow(recording_id="XC1", path="XC1.wav", scientific_name="Avis magna", split="test", duration_s=1.0)
     shutil.copytree(level_bundle.folder, tmp_path / "active")
     write_table(RecordingsTable(tmp_path / "active", (replace(row, split="train"),)))
     table = RecordingsTable(tmp_path, (row,))
     for folder, expected in ((tmp_path / "active", 1), (level_bundle.folder, 0)):
         report = compare(read_bundle(folder), level_bundle, table, store=store, n_workers=1)
         assert report["n_training_overlap"] == expected
+        assert report["n_false_alarm_recordings"] == {"active": 1, "new": 1}
+        assert report["false_alarm_hours"]["new"] == pytest.approx(1 / 3600, abs=1e-4)
 
 
 def test_a_misspelt_label_ends_the_command_before_anything_is_trained(

@@ -249,12 +249,17 @@ def _refuse_other_order(models: Sequence[str], data_set: Path) -> None:
     Raises:
         InputError: the last argument is no data set, but another one is.
     """
-    data_sets = [] if table_path(data_set).exists() else [name for name in models if table_path(Path(name)).exists()]
+    data_sets = [] if _is_data_set(data_set) else [name for name in models if _is_data_set(Path(name))]
     if data_sets:
         raise InputError(
             f"DATA_SET: expected a data set as the last argument, got {data_set}; {data_sets[0]} is one. Put it last: "
             f"dawnchorus evaluate {data_set} {data_sets[0]}"
         )
+
+
+def _is_data_set(path: Path) -> bool:
+    """Return True for a folder with a recordings table that is no bundle: bundles carry that of their training."""
+    return table_path(path).exists() and not (path / "bundle.json").exists()
 
 
 def _refuse_doubled(names: Sequence[str], bundles: Sequence[Bundle]) -> None:
