@@ -39,7 +39,7 @@ class Backend(Protocol):
     info: AudioInfo
 
     def blocks(self, *, first_frame: int = 0) -> Iterator[FloatArray]:
-        """Float32 samples [frames, channels], full scale -1 to 1, in order, from `first_frame` on."""
+        """Return float32 samples [frames, channels], full scale -1 to 1, in order, from `first_frame` on."""
         ...
 
     def close(self) -> None:

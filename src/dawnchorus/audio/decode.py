@@ -138,7 +138,7 @@ class Recording:
         self._check_end()
 
     def _check_zeros(self, zeros_s: float) -> None:
-        """Tell space that was set aside for sound from silence, which is never exactly zero in a recording."""
+        """Distinguish space that was set aside for sound from silence, which is never exactly zero in a recording."""
         is_wav = self.info.container.startswith(("WAV", "RF64", "W64"))
         if is_wav and max(ZEROS_S, ZEROS_PART * self.duration_s) <= zeros_s < self.duration_s:
             self.warnings.append(

@@ -105,7 +105,7 @@ def _expand(path: str) -> Iterator[Path]:
 
 
 def _walk(folder: str) -> Iterator[Path]:
-    """Sound files below `folder`; hidden files and linked folders (which may form a loop) are left out.
+    """Yield sound files below `folder`; hidden files and linked folders (which may form a loop) are left out.
 
     A name with two dots at its start, as `..wav`, is one without a stem, not a hidden one.
     """

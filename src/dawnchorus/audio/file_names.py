@@ -49,7 +49,7 @@ def _short_year_first(match: re.Match[str]) -> tuple[int, int, int]:
 
 
 def _year_last(match: re.Match[str]) -> tuple[int, int, int] | None:
-    """Tell day and month: dots are written day first; otherwise one of the two must be above 12, or both be equal."""
+    """Distinguish day and month: with dots the day is first; else one of them must be above 12, or both be equal."""
     first, second, year = int(match["first"]), int(match["second_number"]), int(match["year"])
     if match["sep"] == "." or first > 12 or first == second:
         return year, second, first

@@ -62,7 +62,7 @@ def _largest_around(values: FloatArray, reach: int, axis: int) -> FloatArray:
 
 
 def _peaks(levels: FloatArray) -> IntArray:
-    """Frame and bin of the loudest local maxima [peaks, 2], in the order of time."""
+    """Return frame and bin of the loudest local maxima [peaks, 2], in the order of time."""
     around = _largest_around(_largest_around(levels, _BOX_BINS, 1), _BOX_FRAMES, 0)
     frame, bin_ = np.nonzero((levels == around) & (levels > 0))
     strength = levels[frame, bin_] / (1e-9 + np.median(levels, axis=0)[bin_])
@@ -85,7 +85,7 @@ def _pairs(peaks: IntArray) -> npt.NDArray[np.void]:
 
 
 def near_pairs(prints: Iterable[npt.NDArray[np.void]]) -> list[tuple[int, int, float]]:
-    """Pairs of recordings with the same sound: their numbers, and the part of the shorter one's hashes that agree.
+    """Return pairs of recordings with the same sound: their indices, and the share of the shorter one's hashes in both.
 
     Hashes that very many recordings have are left out: they tell nothing.
     """

@@ -17,14 +17,14 @@ _LINEAR_HZ, _BREAK_HZ, _LOG_STEP = 200 / 3, 1000.0, np.log(6.4) / 27
 
 
 def mel_of_hz(hz: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Slaney's mel of frequencies in Hz."""
+    """Return Slaney's mel of frequencies in Hz."""
     hz = np.asarray(hz, np.float64)
     above = _BREAK_HZ / _LINEAR_HZ + np.log(np.maximum(hz, 1e-9) / _BREAK_HZ) / _LOG_STEP
     return np.where(hz < _BREAK_HZ, hz / _LINEAR_HZ, above)
 
 
 def hz_of_mel(mel: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Frequencies in Hz of Slaney's mels."""
+    """Return frequencies in Hz of Slaney's mels."""
     mel = np.asarray(mel, np.float64)
     break_mel = _BREAK_HZ / _LINEAR_HZ
     above = _BREAK_HZ * np.exp(_LOG_STEP * (np.maximum(mel, break_mel) - break_mel))
@@ -33,7 +33,7 @@ def hz_of_mel(mel: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 @lru_cache(maxsize=32)
 def mel_filters(*, rate_hz: int, n_fft: int, n_mels: int, low_hz: float, high_hz: float) -> FloatArray:
-    """Triangular filters [bands, n_fft / 2 + 1] of equal area on Slaney's scale, as librosa's `filters.mel`.
+    """Return triangular filters [bands, n_fft / 2 + 1] of equal area on Slaney's scale, as librosa's `filters.mel`.
 
     Raises:
         InputError: the frequencies are out of order, or a band is narrower than the spectrum's resolution.

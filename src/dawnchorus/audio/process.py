@@ -64,7 +64,7 @@ class _Watchdog:
         threading.Thread(target=self._watch, daemon=True).start()
 
     def close(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         self._over.set()
 
     @contextmanager
@@ -89,7 +89,7 @@ class DecoderProcess:
     """A process that decodes one recording after another; it is started on first use and again after a crash."""
 
     def __init__(self, *, stall_s: float = STALL_S, shares_memory: bool | None = None) -> None:
-        """`shares_memory`: see `can_share_memory`, which decides by default."""
+        """Set up the process; for `shares_memory` see `can_share_memory`, which decides by default."""
         self._stall_s = stall_s
         self._shares_memory = can_share_memory() if shares_memory is None else shares_memory
         self._process: subprocess.Popen[bytes] | None = None

@@ -56,7 +56,7 @@ speech_option = click.option(
 
 
 def model_options(function: Function) -> Function:
-    """`--model`, and the store as the argument `store`."""
+    """Add the option `--model`, and pass the store as the argument `store`."""
 
     @click.option(
         "--model",
@@ -100,7 +100,7 @@ def _degrees(option: str, text: str | None, parse: Callable[[str], float | None]
 
 
 def place_options(function: Function) -> Function:
-    """`--lat --lon --week|--date --range-threshold --drop-out-of-range`, as the argument `place`."""
+    """Add `--lat --lon --week|--date --range-threshold --drop-out-of-range`, passed as the argument `place`."""
 
     @click.option("--lat", help="Latitude in degrees; with --lon, flags species out of range. Or both: '48.1, 11.5'.")
     @click.option("--lon", help="Longitude in degrees.")

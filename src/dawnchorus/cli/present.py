@@ -30,7 +30,7 @@ MAX_LISTED = 20
 
 
 def counted(n: int, noun: str) -> str:
-    """`1 recording`, `1,200 recordings`."""
+    """Format a number with its noun: `1 recording`, `1,200 recordings`."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
@@ -62,7 +62,7 @@ def _natural_width(table: Table) -> int:
 
 
 def announce_model(store: ModelStore, name: str | Path) -> None:
-    """Before a built-in model is made for the first time: say so, and under which licence its weights are."""
+    """Print that a built-in model is made for the first time, and the licence of its weights."""
     if str(name) not in BUILTIN_MODELS or store.find_installed(str(name)) is not None:
         return
     model = BUILTIN_MODELS[str(name)]

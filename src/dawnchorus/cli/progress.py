@@ -43,7 +43,7 @@ def _speed(progress: Progress, started_s: float) -> float:
 
 
 def files_text(progress: Progress) -> str:
-    """Files done and failed of all."""
+    """Format the number of files done and failed, of all."""
     text = f"{progress.n_resumed + progress.n_done} of {progress.n_files} files"
     return f"{text}, {progress.n_failed} failed" if progress.n_failed else text
 

@@ -63,7 +63,7 @@ def command(
     models_folder: Path | None,
     workers: int,
 ) -> None:
-    """Teach a model from labelled recordings, and say whether the new one should replace it.
+    """Train a new model on labelled recordings, and compare it with the current one.
 
     A quarter of each species' recordings is kept back, and both models are compared on it. KEY=VALUE are settings of
     `dawnchorus train`, such as model=efficientnet. What was interrupted goes on where it stopped.

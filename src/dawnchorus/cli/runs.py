@@ -113,7 +113,7 @@ def _evaluated_on(run: TrainingRun) -> str:
 @click.argument("name")
 @ROOT
 def show(*, name: str, root: Path) -> None:
-    """Everything about one run."""
+    """Print everything about one run."""
     (run,) = _runs(root, (name,))
     click.echo(json.dumps(run.metadata, indent=2, ensure_ascii=False))
     click.echo((run.folder / "config.yaml").read_text(encoding="utf-8"))
@@ -219,7 +219,7 @@ def _interval(run: TrainingRun, metric: str) -> tuple[float, float] | None:
 
 
 def _curves(path: Path) -> dict[str, list[tuple[float, float]]]:
-    """Epoch and value of every metric."""
+    """Return epoch and value of every metric."""
     curves: dict[str, list[tuple[float, float]]] = defaultdict(list)
     if path.is_file():
         with path.open(encoding="utf-8", newline="") as file:

@@ -303,7 +303,7 @@ class Clips:
         return len(self._rows)
 
     def samples(self, number: int) -> npt.NDArray[np.float32]:
-        """Clip `number` of the table as float32 [window_samples], full scale -1 to 1."""
+        """Return clip `number` of the table as float32 [window_samples], full scale -1 to 1."""
         return as_float(self.stored_clip(number))
 
     def stored_clip(self, number: int) -> npt.NDArray[np.int16]:

@@ -64,7 +64,7 @@ def write_images(
 
 
 def _image(levels: Any, range_db: float) -> Image.Image:
-    """Low frequencies below."""
+    """Return a gray image of levels [bands, frames] in dB, low frequencies at the bottom."""
     grey = np.rint((levels + range_db) / range_db * 255).astype(np.uint8)
     return Image.fromarray(grey[::-1])
 

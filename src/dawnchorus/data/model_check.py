@@ -34,7 +34,7 @@ def model_scores(table: RecordingsTable, model: str, store: ModelStore, workers:
 def call_times(
     table: RecordingsTable, model: str, store: ModelStore, workers: int, *, out: Path
 ) -> dict[str, list[float]]:
-    """By recording_id, the middles in seconds of the windows in which the labelled species is heard, best first.
+    """Return, by recording_id, the middles [s] of the windows in which the labelled species is detected, best first.
 
     What is heard is kept in the table `out`, so that it is not listened to again.
     """

@@ -216,7 +216,7 @@ class _Making:
         return np.concatenate([real, noise])
 
     def _clips(self, decoder: DecoderProcess, path: Path) -> Iterator[list[tuple[FloatArray, int]]]:
-        """Clips [window_samples] with their first sample in the kept sound, in batches."""
+        """Yield clips [window_samples] with their first sample in the kept sound, in batches."""
         recipe = self._recipe
         if recipe.clip_selection != "all":
             parts: list[FloatArray] = []

@@ -71,7 +71,7 @@ _NO_NAMES = frozenset(
 
 
 def same_recordist_and_day(row: RecordingRow) -> str | None:
-    """Recordist, place and day, which make recordings sound alike; None if the recordist or day is not known."""
+    """Return recordist, place and day, which make recordings sound alike; None if the recordist or day is not known."""
     if not row.recordist or not row.date or len(row.date) < len("2026-05-01"):
         return None
     folder = "" if row.latitude is None or row.longitude is None else f"{row.latitude:.2f},{row.longitude:.2f}"

@@ -82,7 +82,7 @@ def assign_parts(table: RecordingsTable, part_of: Mapping[str, str | None]) -> R
 
 
 def fold_parts(n_folds: int) -> dict[str, float]:
-    """Equal parts fold0, fold1...
+    """Return equal shares for fold0, fold1...
 
     Raises:
         InputError: fewer than two.

@@ -33,7 +33,7 @@ MAX_NAMED = 10
 
 
 def _decision_metric(kind: int, average: str) -> Metric:
-    """Precision, recall or F1 (0, 1, 2) of deciding for the best species of each row."""
+    """Return precision, recall or F1 (0, 1, 2) of deciding for the best species of each row."""
 
     def metric(truth: classification.BoolArray, scores: classification.FloatArray) -> classification.FloatArray:
         predicted = classification.best_class(scores) & truth.any(-1, keepdims=True)

@@ -80,7 +80,7 @@ _WORDS: dict[Precision, str] = {"float16": "half precision", "int8": "8 bits"}
 
 
 def _windows(bundle: Bundle, table: RecordingsTable, rows: Sequence[RecordingRow]) -> list[npt.NDArray[np.float32]]:
-    """Windows of recordings spread over the data set."""
+    """Return windows of recordings spread over the data set."""
     loudest, reason = [], ""
     for row in rows[:: -(-len(rows) // N_SHOWN)]:
         try:

@@ -87,7 +87,7 @@ class TableBuilder:
             )
 
     def origin(self, path: Path, own: Origin) -> Origin:
-        """Time and place of a recording, from the table, the file and the options together."""
+        """Return time and place of a recording, from the table, the file and the options together."""
         given = self.origins.get(Path(os.path.abspath(path)), Origin())
         day = self._given_day(path)
         is_same_day = day is None or own.start_time is None or own.start_time.date() == day

@@ -114,7 +114,7 @@ class Journal:
             ) from error
 
     def parameters(self) -> dict[str, Any] | None:
-        """Parameters of the run; None for a new journal."""
+        """Return parameters of the run; None for a new journal."""
         with self._explain():
             row = self._db.execute("SELECT value FROM run WHERE key = 'parameters'").fetchone()
         if row is None:

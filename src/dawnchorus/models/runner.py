@@ -50,7 +50,7 @@ class Session(Protocol):
     """A loaded graph; not to be used by two threads at once."""
 
     def run(self, windows: FloatArray, *, embeddings: bool = False) -> Output:
-        """Float32 windows [n, samples] -> `Output`."""
+        """Run the graph on windows [n, samples], float32."""
         ...
 
 
@@ -81,7 +81,7 @@ def log_odds(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
 
 
 def apply_calibration(scores: npt.NDArray[np.floating], calibration: Calibration) -> npt.NDArray[np.float64]:
-    """Probabilities from scores, by the bundle's calibration."""
+    """Return probabilities from scores, by the bundle's calibration."""
     return 1 / (1 + np.exp(-(calibration.scale * log_odds(scores) + calibration.offset)))
 
 

@@ -125,7 +125,7 @@ class _Tag:
 
 
 def _tags(row: Sequence[Detection], start_s: float, end_s: float) -> list[_Tag]:
-    """Tags that do not cover each other, the best scores in the lowest rows of tags; none where all rows are full."""
+    """Return tags that do not overlap, the best scores in the lowest rows of tags; none where all rows are full."""
     per_character_s = _CHARACTER_IN * (end_s - start_s) / (WIDTH_IN * _AXES_WIDTH)
     label_rows: list[list[_Tag]] = []
     for detection in sorted(row, key=lambda d: (-round(d.score, 2), d.start_s)):

@@ -97,7 +97,7 @@ def clip_spectrogram(samples: FloatArray, *, rate_hz: int, start_s: float = 0.0)
 
 
 def _columns(blocks: Iterable[FloatArray]) -> Iterator[FloatArray]:
-    """Level in dB [bins, columns] of overlapping Hann windows; the end is filled up with zeros."""
+    """Yield levels in dB [bins, columns] of overlapping Hann windows; the end is filled up with zeros."""
     window = np.hanning(N_FFT).astype(np.float32)
     rest = np.zeros(N_FFT // 2, np.float32)
     for block in blocks:

@@ -60,7 +60,7 @@ def _text(value: str) -> str:
 
 
 def _bars(title: str, values: Sequence[tuple[str, float]], unit: str, *, colour: str = _BLUE) -> bytes:
-    """Horizontal bars, the first on top, each with its value."""
+    """Draw horizontal bars, the first on top, each with its value."""
     figure, axes = _figure(6.4, 0.9 + 0.26 * max(len(values), 2), title)
     positions = range(len(values))
     axes.barh(positions, [value for _, value in values], color=colour, height=0.72)
@@ -77,7 +77,7 @@ def _bars(title: str, values: Sequence[tuple[str, float]], unit: str, *, colour:
 
 
 def draw_data_set(summary: DataSetSummary) -> dict[str, bytes]:
-    """PNG plots by name, in the order of a page; what the data set does not know has none."""
+    """Return PNG plots by name, in the order of a page; what the data set does not know has none."""
     plots: dict[str, bytes] = {}
     named = [(s.common_name, s) for s in summary.species[:MAX_SPECIES]]
     if named:
@@ -223,7 +223,7 @@ def _draw_spectra(spectra: dict[str, list[FloatArray]]) -> bytes:
 def render_data_page(
     summary: DataSetSummary, plots: dict[str, bytes], examples: Examples, *, name: str, advice: dict[str, str]
 ) -> str:
-    """Render the page as HTML, with pictures and sounds inside; `advice` is shown for each problem."""
+    """Render the page as HTML, with embedded images and sounds; `advice` has a text for each issue."""
     return (
         page_environment()
         .get_template("data.html")

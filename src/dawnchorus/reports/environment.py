@@ -6,7 +6,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 
 def page_environment() -> Environment:
-    """Templates whose values are text, not markup, and all of which must be given."""
+    """Return an environment for templates that escapes values and requires all of them."""
     environment = Environment(
         loader=PackageLoader("dawnchorus.reports", "templates"), autoescape=True, undefined=StrictUndefined
     )
@@ -15,5 +15,5 @@ def page_environment() -> Environment:
 
 
 def _readable(text: str) -> str:
-    """Text that can be encoded, whatever bytes a name came from."""
+    """Return text that can be encoded, whatever bytes a name came from."""
     return text.encode("utf-8", "backslashreplace").decode()

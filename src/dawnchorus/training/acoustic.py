@@ -68,7 +68,7 @@ def cosine_transform(n_mels: int, n_out: int) -> np.ndarray:
 
 
 def _stats(values: Tensor, *names: str) -> Tensor:
-    """Mean, deviation, largest and smallest over the last axis of [batch, ..., frames], joined."""
+    """Return mean, deviation, largest and smallest over the last axis of [batch, ..., frames], joined."""
     mean = values.mean(-1, keepdim=True)
     stats = {
         "mean": lambda: mean,
@@ -98,7 +98,7 @@ def _square(values: Tensor) -> Tensor:
 
 
 def _sum_of_rows(values: Tensor) -> Tensor:
-    """[batch, 1, frames] of [batch, rows, frames]: as a product, which runtimes do much faster than a sum."""
+    """Sum [batch, rows, frames] to [batch, 1, frames] as a product, which runtimes compute much faster than a sum."""
     return torch.ones(1, values.shape[1], dtype=values.dtype, device=values.device) @ values
 
 

@@ -21,7 +21,7 @@ class Augment:
         self._backgrounds = backgrounds
 
     def augment_audio(self, waveform: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Waveforms [batch, samples] and targets [batch, classes], changed."""
+        """Augment waveforms [batch, samples] and targets [batch, classes]."""
         config = self._config
         if config.pitch_shift or config.time_stretch:
             pitch = 2 ** ((2 * _uniform(len(waveform), rng, waveform) - 1) * config.pitch_shift / 12)
@@ -44,7 +44,7 @@ class Augment:
         return self._mix_batch(waveform, targets, rng, mix=_mix_audio)
 
     def mix_features(self, values: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Mixup (Zhang et al., 2018) of features [batch, ...] with others of the batch."""
+        """Mix features [batch, ...] with others of the batch (mixup, Zhang et al., 2018)."""
         return self._mix_batch(values, targets, rng, mix=lambda one, other, share: share * one + (1 - share) * other)
 
     def _mix_batch(
@@ -92,21 +92,21 @@ def _uniform(n: int, rng: torch.Generator, like: Tensor) -> Tensor:
 
 
 def _beta(n: int, alpha: float, rng: torch.Generator) -> Tensor:
-    """Values of the beta distribution with both parameters `alpha`, or one minus them: the larger."""
+    """Return values of the beta distribution with both parameters `alpha`, or one minus them: the larger."""
     numbers = np.random.default_rng(int(torch.randint(1 << 62, (1,), generator=rng)))
     share = torch.from_numpy(numbers.beta(alpha, alpha, n).astype(np.float32))
     return torch.maximum(share, 1 - share)
 
 
 def _roll(waveform: Tensor, share: float, rng: torch.Generator) -> Tensor:
-    """Each waveform turned around in time; its end comes in again at the start."""
+    """Roll each waveform in time; its end continues at the start."""
     n = waveform.shape[1]
     by = (torch.rand(len(waveform), generator=rng) * share * n).long().to(waveform.device)
     return waveform.gather(1, (torch.arange(n, device=waveform.device) + by[:, None]) % n)
 
 
 def _tilt(waveform: Tensor, tilt_db: float, rng: torch.Generator) -> Tensor:
-    """Each waveform with a gain that grows or falls with frequency, by at most `tilt_db` up to the highest."""
+    """Apply to each waveform a gain that grows or falls with frequency, by at most `tilt_db` up to the highest."""
     by_db = ((2 * torch.rand(len(waveform), generator=rng) - 1) * tilt_db).to(waveform.device)
     spectrum = torch.fft.rfft(waveform)
     frequency = torch.linspace(-0.5, 0.5, spectrum.shape[1], device=waveform.device)
@@ -124,7 +124,7 @@ def _add_background(waveform: Tensor, under: Tensor, p: float, snr_db: Sequence[
 
 
 def _mix_audio(waveform: Tensor, other: Tensor, share: Tensor) -> Tensor:
-    """Both made equally loud first, so that energies are in these shares (after Tokozume et al., ICLR 2018)."""
+    """Mix two waveforms of equal loudness, so that energies have these shares (after Tokozume et al., ICLR 2018)."""
     own, others = ((x**2).mean(1, keepdim=True).sqrt() for x in (waveform, other))
     return share.sqrt() * waveform + (1 - share).sqrt() * other * (own / others.clamp(min=1e-9))
 

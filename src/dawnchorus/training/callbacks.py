@@ -123,7 +123,7 @@ class WholeCheckpoints(TorchCheckpointIO):
 def build_callbacks(
     run: TrainingRun, config: TrainConfig, *, has_validation: bool, on_epoch: OnEpoch
 ) -> list[Callback]:
-    """Checkpoints of the last and the best epoch, early stopping where it is wanted, and progress."""
+    """Return checkpoints of the last and the best epoch, early stopping where it is wanted, and progress."""
     folder, monitor = str(run.folder / "checkpoints"), config.trainer.monitor
     # The checkpoint comes last, so that it holds what the others know after the epoch.
     callbacks: list[Callback] = [EpochLogger(run, config, on_epoch)]
@@ -153,7 +153,7 @@ def _last_checkpoint(folder: str) -> ModelCheckpoint:
 
 
 def build_profiler(run: TrainingRun, config: TrainConfig) -> Any:
-    """Lightning's profiler, if it was asked for; it writes to the run's `reports/`."""
+    """Return Lightning's profiler, if it was asked for; it writes to the run's `reports/`."""
     if config.profiler.name != "simple":
         return None
     from lightning.pytorch.profilers import SimpleProfiler

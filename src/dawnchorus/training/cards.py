@@ -29,7 +29,7 @@ def card_text(
     backbone: Bundle | None,
     effort: str,
 ) -> str:
-    """Markdown, with the front matter that model hubs read.
+    """Return Markdown, with the front matter that model hubs read.
 
     `held_out` are the scores of recordings for validation; `effort` says what training took.
     """

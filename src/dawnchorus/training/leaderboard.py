@@ -47,7 +47,7 @@ class LeaderboardRow:
     grouped_split_accuracy: float | None
 
     def total(self, name: str) -> float:
-        """Of all seeds together: what they learned, or took."""
+        """Return the sum over all seeds."""
         return sum(float(run.metadata[name]) for run in self.runs)
 
     @property

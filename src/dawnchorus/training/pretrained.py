@@ -26,7 +26,7 @@ LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db
 
 
 def lite0_weights(folder: Path, backbone: nn.Module) -> dict[str, Tensor]:
-    """ImageNet's weights of EfficientNet-Lite0 under the names of timm's `backbone`; kept in `folder`.
+    """Return ImageNet's weights of EfficientNet-Lite0 under the names of timm's `backbone`; kept in `folder`.
 
     The package's tensors have other names and the same order.
 

@@ -426,7 +426,7 @@ def _score_model(
 def _scores(
     bundle: Bundle, table: RecordingsTable, rows: Sequence[RecordingRow], store: ModelStore, n_workers: int
 ) -> Scores | None:
-    """None: the model knows none of the species."""
+    """Return the scores; None if the model knows none of the species."""
     known = bundle.class_by_scientific_name
     if not any(row.scientific_name in known for row in rows):
         return None

@@ -103,7 +103,7 @@ def index(monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
     monkeypatch.setenv("PIP_INDEX_URL", f"{index.address}/simple")
     monkeypatch.setitem(sys.modules, "pip", None)
     for module in (packages, yamnet):
-        monkeypatch.setattr(module, "Web", partial(HttpClient, sleep=lambda _seconds: None))
+        monkeypatch.setattr(module, "HttpClient", partial(HttpClient, sleep=lambda _seconds: None))
     yield index
     server.shutdown()
     server.server_close()

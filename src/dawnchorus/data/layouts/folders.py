@@ -73,7 +73,7 @@ Labels = dict[str, Any]
 
 
 def xeno_canto_id(name: str) -> str | None:
-    """`XC580880`, where a file's name has such a number."""
+    """Return `XC580880` if a file's name has such a number."""
     match = _XENO_CANTO.search(name)
     return f"XC{match[1]}" if match else None
 

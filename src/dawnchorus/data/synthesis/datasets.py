@@ -76,7 +76,7 @@ def invented_song(number: int, *, rng: np.random.Generator) -> Song:
 
 
 def synthetic_recordings(plan: SyntheticPlan, *, seed: int) -> Iterator[tuple[Path, Scene]]:
-    """Relative path and scene of every recording; the same for the same plan and seed.
+    """Yield relative path and scene of every recording; the same for the same plan and seed.
 
     `clips/<scientific name>_<common name>/*.wav` have one bird each, `clips/noise/*.wav` none, and
     `soundscapes/*.wav` several at known times.

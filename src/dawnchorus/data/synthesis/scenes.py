@@ -62,7 +62,7 @@ def compose_scene(
     rng: np.random.Generator,
     background_db: float = -52.0,
 ) -> Scene:
-    """Put the singers into one place. What would sing beyond the end is cut there, in the sound and in the truth."""
+    """Mix the singers into one scene. What would sing beyond the end is cut there, in the sound and in the truth."""
     n = round(duration_s * rate_hz)
     sound = np.zeros(n)
     events = []
@@ -87,7 +87,7 @@ def compose_scene(
 def _distance(
     sound: FloatArray, rate_hz: int, rng: np.random.Generator, *, decay_s: float = 0.07
 ) -> npt.NDArray[np.float64]:
-    """Faint echoes, as among trees: exponentially decaying noise after the direct sound."""
+    """Return faint echoes, as among trees: exponentially decaying noise after the direct sound."""
     n_echo = round(5 * decay_s * rate_hz)
     echo = rng.standard_normal(n_echo) * np.exp(-np.arange(n_echo) / (decay_s * rate_hz)) * 0.012
     echo[0] = 1.0
@@ -100,7 +100,7 @@ def _distance(
 def _shaped_noise(
     n: int, rate_hz: int, rng: np.random.Generator, shape: npt.NDArray[np.float64], grid_hz: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """Noise [n] of standard deviation 1 with the amplitude spectrum `shape` at the frequencies `grid_hz`."""
+    """Return noise [n] of standard deviation 1 with the amplitude spectrum `shape` at the frequencies `grid_hz`."""
     spectrum = np.fft.rfft(rng.standard_normal(n))
     frequencies = np.fft.rfftfreq(n, 1 / rate_hz)
     noise: npt.NDArray[np.float64] = np.fft.irfft(spectrum * np.interp(frequencies, grid_hz, shape), n)
@@ -114,7 +114,7 @@ def _swell(n: int, rate_hz: int, rng: np.random.Generator, *, every_s: float, de
 
 
 def _wind(n: int, rate_hz: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Gusts: noise that falls off from 100 Hz upwards."""
+    """Return gusts: noise that falls off from 100 Hz upwards."""
     grid = np.array([0.0, 40, 100, 400, 1500, 6000, rate_hz / 2])
     shape = np.array([0.0, 0.6, 1.0, 0.3, 0.09, 0.05, 0.03])
     return _shaped_noise(n, rate_hz, rng, shape, grid) * _swell(n, rate_hz, rng, every_s=4, depth=0.6)

@@ -33,7 +33,7 @@ _KNOW_FILLED = frozenset(("CONV_2D", "MAX_POOL_2D", "AVERAGE_POOL_2D", "CONCATEN
 
 
 def _spread(values: FloatArray, positions: npt.NDArray[np.int64], n: int, *, axis: int) -> FloatArray:
-    """`values` at `positions` along `axis`, which gets the length `n`; zeros elsewhere."""
+    """Return `values` at `positions` along `axis`, which gets the length `n`; zeros elsewhere."""
     shape = list(values.shape)
     shape[axis] = n
     spread = np.zeros(shape, values.dtype)
@@ -237,7 +237,7 @@ class _Converter:
         )
 
     def _join_branches(self, waveform: _ScaledWaveform, branches: list[_Branch], last: Operator) -> None:
-        """Both branches as the two channels of one image, which is what `last` gives."""
+        """Join both branches as the two channels of one image, which is what `last` gives."""
         onnx = self._onnx
         images = []
         n_frames = {(self._n_samples - b.kernel.shape[1]) // b.hop + 1 for b in branches}
@@ -322,7 +322,7 @@ class _Converter:
         )
 
     def _pads(self, operator: Operator, *, kernel: tuple[int, int], strides: tuple[int, int], same: bool) -> list[int]:
-        """ONNX padding [top, left, bottom, right]; records the output's height and width."""
+        """Return ONNX padding [top, left, bottom, right]; records the output's height and width."""
         starts, ends, sizes = [], [], []
         for size, taps, stride in zip(self._sizes[operator.inputs[0]], kernel, strides, strict=True):
             n_out = -(-size // stride) if same else (size - taps) // stride + 1
@@ -342,7 +342,7 @@ class _Converter:
         return self._conv_node(operator, options, self._fill(operator, kernel), groups=1)
 
     def _fill(self, operator: Operator, kernel: FloatArray) -> FloatArray:
-        """Before pooling: zero channels up to a multiple of `BLOCK_CHANNELS`.
+        """Add zero channels before pooling, up to a multiple of `BLOCK_CHANNELS`.
 
         onnxruntime pools blocks of channels as they are; a rest makes it reorder the largest tensor of the graph.
         """

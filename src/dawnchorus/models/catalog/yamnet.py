@@ -79,7 +79,7 @@ def _labels(source: Path) -> tuple[Label, ...]:
 
 
 def find_yamnet() -> Path | None:
-    """No package carries YAMNet."""
+    """Return None: no package carries YAMNet."""
     return None
 
 

@@ -123,7 +123,7 @@ def _reshape(writer: OnnxWriter, values: str, shape: Sequence[int], *, output: s
 
 
 def _resample(writer: OnnxWriter, waveform: str, n_from: int, n_to: int, *, from_hz: int, to_hz: int) -> str:
-    """[batch, n_to] from [batch, n_from]."""
+    """Return [batch, n_to] from [batch, n_from]."""
     filters, n_step, n_before = resampling_filters(from_hz, to_hz)
     n_blocks = -(-n_to // len(filters))
     n_after = max((n_blocks - 1) * n_step + filters.shape[2] - n_before - n_from, 0)

@@ -56,10 +56,10 @@ class Network(nn.Module, ABC):
 
     @abstractmethod
     def classify(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits [batch, classes] and embeddings [batch, dim]."""
+        """Return logits [batch, classes] and embeddings [batch, dim]."""
 
     def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of the bundle's classes, and embeddings."""
+        """Return logits of the bundle's classes, and embeddings."""
         logits, embeddings = self.classify(self.features(waveform))
         return logits[:, : self.n_outputs], embeddings
 

@@ -239,7 +239,7 @@ def _own_classifier(
 
 
 def last_layer(bundle: Bundle) -> tuple[FloatArray, FloatArray] | None:
-    """Weights [dim, classes] and biases [classes] that turn embeddings into logits; None where no such layer is found.
+    """Return weights [dim, classes] and biases [classes] of the layer from embeddings to logits; None without one.
 
     Every matrix of the graph that has this shape is tried on sound.
     """

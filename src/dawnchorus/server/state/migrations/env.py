@@ -10,7 +10,7 @@ from dawnchorus.server.state.tables import Base, UtcTime
 
 
 def _rendered(kind: str, value: Any, _context: Any) -> str | Literal[False]:
-    """Migrations do not depend on code that may change after them."""
+    """Render a column type without reference to code that may change after the migration."""
     return "sa.DateTime()" if kind == "type" and isinstance(value, UtcTime) else False
 
 

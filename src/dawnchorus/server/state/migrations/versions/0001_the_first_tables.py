@@ -10,7 +10,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """To it."""
+    """Upgrade to this revision."""
     op.create_table(
         "jobs",
         sa.Column("id", sa.String(length=32), nullable=False),
@@ -185,7 +185,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """From it."""
+    """Downgrade from this revision."""
     op.drop_table("reviews")
     with op.batch_alter_table("detections", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_detections_score"))

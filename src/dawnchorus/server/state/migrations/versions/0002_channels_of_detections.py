@@ -10,10 +10,10 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """To it."""
+    """Upgrade to this revision."""
     op.add_column("detections", sa.Column("channel", sa.Integer(), nullable=True))
 
 
 def downgrade() -> None:
-    """From it."""
+    """Downgrade from this revision."""
     op.drop_column("detections", "channel")
