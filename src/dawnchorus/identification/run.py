@@ -17,7 +17,7 @@ from dawnchorus.cores import usable_cores
 from dawnchorus.errors import InputError
 from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.journal import NO_FILE, Journal, file_mark
-from dawnchorus.identification.options import Options
+from dawnchorus.identification.options import DEFAULT_RANGE_THRESHOLD, Options
 from dawnchorus.identification.output import Target
 from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.range_filter import RangeFilter
@@ -259,7 +259,8 @@ def _notes_on_place(run: Run, options: Options) -> Iterator[str]:
     range_filter = run.builder.range_filter
     if run.has_place and range_filter is not None and (note := range_filter.note()) is not None:
         yield note
-    if (options.drop_out_of_range or options.week is not None) and not run.has_place:
+    has_range_options = options.week is not None or options.range_threshold != DEFAULT_RANGE_THRESHOLD
+    if (options.drop_out_of_range or has_range_options) and not run.has_place:
         yield (
             "no recording was checked for range: none has a place, or the model has no range model. Give latitude and "
             "longitude (--lat and --lon)."
