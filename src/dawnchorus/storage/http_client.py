@@ -144,6 +144,12 @@ class HttpClient:
                         answer = f"{url}: {error.code} {error.reason}. {_text_of(error)}"
                         raise DownloadError(self._clean(answer.rstrip(". ")), error.code) from None
                 wait_s = asked_wait_s(error.headers)
+                if wait_s is not None and wait_s > MAX_WAIT_S:
+                    answer = (
+                        f"{url}: {error.code} {error.reason}. The server asks to wait {wait_s:.0f} s, and at most "
+                        f"{MAX_WAIT_S:.0f} s are waited. Try again later"
+                    )
+                    raise DownloadError(self._clean(answer), error.code) from None
             except _BROKEN as error:
                 if number == self._max_tries:
                     raise DownloadError(self._clean(f"{url}: {_reason(error)} (tried {number} times)"), None) from None
@@ -152,7 +158,7 @@ class HttpClient:
                 raise DownloadError(self._clean(f"{url}: the reply cannot be understood ({error})"), None) from None
             if wait_s is None:
                 wait_s = 2.0 ** (number - 1) * random.uniform(0.5, 1.5)  # noqa: S311 - so that clients do not go in step
-            self._sleep(min(wait_s, MAX_WAIT_S))
+            self._sleep(wait_s)
         raise AssertionError
 
     def _wait_for_turn(self) -> None:
@@ -297,7 +303,7 @@ def asked_wait_s(headers: Message[str, str]) -> float | None:
             return None
         seconds = (until - (_http_date(headers.get("Date", "")) or datetime.now(UTC))).total_seconds()
         return seconds if seconds > 0 else None
-    return min(seconds, MAX_WAIT_S) if seconds >= 0 else None
+    return seconds if seconds >= 0 else None
 
 
 def _http_date(text: str) -> datetime | None:
