@@ -369,6 +369,17 @@ def test_a_folder_called_like_a_built_in_model_is_not_in_its_way(
         store.open("./birdnet")
 
 
+@pytest.mark.parametrize(
+    ("first", "words"),
+    [("species", "line 1: .* a header, 'species'. Leave the line out, or"), ("# BirdNET 2.4", "line 1: .* a remark, '# B")],
+)
+def test_headers_and_remarks_of_label_lists_are_refused(first: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_text(f"{first}\nParus major\nTurdus merula\n", encoding="utf-8")
+    with pytest.raises(FormatError, match=words):
+        read_classes(path)
+
+
 def test_labels_of_csv_files(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("index,display_name\n0,Speech\n1,Bird\n")
     assert [label.scientific_name for label in read_classes(tmp_path / "x.csv", kind="sound")] == ["Speech", "Bird"]
