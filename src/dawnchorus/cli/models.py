@@ -150,7 +150,7 @@ def wrap(
     if folder.exists() and not overwrite:
         raise OutputExistsError(f"{folder} is there already. Choose another folder, or use --overwrite.")
     labels = read_classes(labels_path, on_note=_say)
-    _note_one_species(labels, open_name_lists(store.folder, labels_path).known)
+    note_one_species(labels, open_name_lists(store.folder, labels_path).known)
     bundle = wrap_model(
         graph,
         folder,
@@ -172,17 +172,17 @@ def wrap(
     click.echo(f"{folder}: bundle {bundle.id}, {len(bundle.labels)} classes. Use it with --model {folder}")
 
 
-def _note_one_species(labels: Sequence[Label], known: KnownClasses) -> None:
+def note_one_species(labels: Sequence[Label], known: KnownClasses) -> None:
     """Name the labels that are one species by the lists of names on this machine."""
     given: dict[Label, list[str]] = {}
     for label in labels:
         if label.kind == "species" and (species := known.find(label)) is not None:
             given.setdefault(species, []).append(label_text(label))
-    several = [f"{' and '.join(map(repr, names))}, {label_text(species)}" for species, names in given.items() if names[1:]]
+    several = [names for names in given.values() if len(names) > 1]
     if several:
         _say(
-            f"labels: {len(several)} species have more than one class by the names on this machine, as {several[0]}. "
-            f"Each keeps scores of its own."
+            f"labels: by the names on this machine, {len(several)} species have more than one class, as "
+            f"{' and '.join(map(repr, several[0]))}. Each class keeps scores of its own."
         )
 
 

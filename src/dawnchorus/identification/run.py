@@ -100,6 +100,7 @@ def identify(
             run.warnings.append(Problem(printable(journal.replaced), lost))
         _score_waiting(run, score_filter, workers or usable_cores(), cleaner, detector, on_progress)
         run.take_notes()
+        run.note_dropped()
         run.notes += [*_notes_on_thresholds(bundle, options), *_notes_on_place(run, options)]
         return run
 
@@ -240,12 +241,19 @@ def _thresholds_by_class(bundle: Bundle, options: Options) -> dict[int, float]:
 
 
 def _notes_on_thresholds(bundle: Bundle, options: Options) -> Iterator[str]:
-    """Yield a sentence if thresholds are given for some of the species, and others are reported as well."""
-    given = set(_find_classes(bundle, options.thresholds).values())
+    """Yield sentences if thresholds are given for species that are not reported, or others are reported as well."""
+    by_name = _find_classes(bundle, options.thresholds)
+    given = set(by_name.values())
     reported = set(_find_classes(bundle, options.species or bundle.class_by_scientific_name).values())
     others = [
         label for index, label in enumerate(bundle.labels) if index in reported - given and label.kind == "species"
     ]
+    unused = [name for name, index in by_name.items() if index not in reported]
+    if unused:
+        yield (
+            f"thresholds: {len(unused)} of {len(by_name)} are of species that the species list leaves out (as "
+            f"{unused[0]}), and have no effect."
+        )
     if given and others:
         yield (
             f"thresholds: none for {len(others)} of {len(reported)} classes of {bundle.info.name} (as "

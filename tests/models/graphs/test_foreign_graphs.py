@@ -170,7 +170,7 @@ def test_random_operators_are_refused_however_small_or_hidden(tmp_path: Path) ->
         wrap_model(path, tmp_path / "x", labels=LABELS, description=ABOUT)
 
     small = helper.make_node("RandomNormalLike", ["sums"], ["noise"], scale=1e-6)
-    mode = helper.make_node("Constant", [], ["mode"], value=numpy_helper.from_array(np.array(True)))
+    mode = helper.make_node("Constant", [], ["mode"], value=numpy_helper.from_array(np.array([1], bool).reshape(())))
     share = helper.make_node("Constant", [], ["share"], value=numpy_helper.from_array(np.array(1e-6, np.float32)))
     dropout = helper.make_node("Dropout", ["sums", "share", "mode"], ["noise"])
     inner = helper.make_tensor_value_info("inner", TensorProto.FLOAT, None)
@@ -181,7 +181,7 @@ def test_random_operators_are_refused_however_small_or_hidden(tmp_path: Path) ->
             wrap(*nodes)
     with pytest.raises(ModelError, match="found the operators RandomUniformLike"):
         wrap(mode, hidden)
-    off = helper.make_node("Constant", [], ["mode"], value=numpy_helper.from_array(np.array(False)))
+    off = helper.make_node("Constant", [], ["mode"], value=numpy_helper.from_array(np.array([0], bool).reshape(())))
     wrap(off, share, dropout)
 
 

@@ -179,7 +179,9 @@ def test_contradicting_labels_are_counted_and_named(level_bundle: Bundle, serve:
     assert "is labeled Loud Bird, and its folder says Quiet Bird" in note("Quiet Bird/a.wav", species="Loud Bird")[0]
     table = b"filename,scientific_name\na.wav,Avis magna\nb.wav,Avis parva\n"
     (other,) = note("a.wav", "b.wav", species="Avis magna_Loud Bird", table=table)
-    assert other.startswith("1 of 2 files have contradicting labels: b.wav is labeled Avis parva, and the field species")
+    assert other.startswith(
+        "1 of 2 files have contradicting labels: b.wav is labeled Avis parva, and the field species"
+    )
     assert note("noise/a.wav", "Quiet Bird/Quiet Bird1.wav") == note("a.wav", species="noise") == []
     table = b"filename,scientific_name\na.wav,nocall\n"
     assert note("a.wav", species="noise", table=table) == []
