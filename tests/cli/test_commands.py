@@ -14,7 +14,10 @@ from tests.conftest import Command
 from tests.sounds import tone
 
 from dawnchorus.cli.main import VERBS
+from dawnchorus.cli.models import note_one_species
 from dawnchorus.models.bundle import Bundle
+from dawnchorus.taxonomy.classes import KnownClasses
+from dawnchorus.taxonomy.labels import Label, parse_label
 
 ROOT = Path(__file__).parents[2]
 
@@ -174,6 +177,16 @@ def test_options_that_are_given_twice_are_said(sounds: Path, level_bundle: Bundl
     assert b"--format" not in done.stderr
     below = command("models", "wrap", "x.onnx", "y", "--version", "1", "--version", "2")
     assert b"note: --version is given 2 times" in below.stderr
+
+
+def test_labels_of_one_species_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    known = KnownClasses([Label("Parus major", "Great Tit"), Label("Turdus merula", "Common Blackbird")])
+    note_one_species([parse_label(name) for name in ("Parus major", "Turdus merula", "Great Tit")], known)
+    note_one_species([parse_label(name) for name in ("Parus major", "Turdus merula")], known)
+    assert capsys.readouterr().err == (
+        "labels: by the names on this machine, 1 species have more than one class, as 'Parus major' and 'Great Tit'. "
+        "Each class keeps scores of its own.\n"
+    )
 
 
 def test_nearest_species_are_named(sounds: Path, level_bundle: Bundle, command: Command) -> None:

@@ -77,7 +77,7 @@ def test_windows_between_the_marks_of_an_annotated_recording_count_and_no_others
     assert found.scored_h * 3600 == pytest.approx(2), "the seconds 0 to 1 and 4 to 5"
     assert found.false_alarms[0].n_alarms == 1
     line = next(describe_background(found, model="mine", activation="sigmoid"))
-    assert "in 1 of 1 background recordings (of 1 the time between marks)" in line
+    assert "in 1 of 1 background recording (of 1 the time between marks)" in line
     full = replace(marked, annotations=(replace(marks[0], start_s=0.5, end_s=4.5),))
     silent = RecordingRow(recording_id="calm", path="calm", kind="soundscape", is_annotated=True)
     both = measure_background(scores([full, silent], [windows, windows]))
@@ -89,7 +89,7 @@ def test_high_scores_are_a_warning_with_what_to_do_and_no_background_is_said() -
     heard = measure_background(scores([background("rain")], [[[0.9, 0.1]]]))
     (softmax,) = describe_background(heard, model="mine", activation="softmax")
     assert softmax.startswith("warning: mine detects species in background: highest score 0.900 (Avis magna in rain)")
-    assert "in 1 of 1 background recordings" in softmax
+    assert "in 1 of 1 background recording" in softmax
     assert "train with loss=bce" in softmax
     (sigmoid,) = describe_background(heard, model="mine", activation="sigmoid")
     assert "Add recordings like these" in sigmoid

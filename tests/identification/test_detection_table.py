@@ -167,6 +167,9 @@ def test_only_what_is_out_of_range_is_dropped(placed: Bundle) -> None:
     north = Origin(latitude=60, longitude=0)
     assert in_range(placed, north, drop_out_of_range=True) == {"Northern Bird": True, "New Bird": None}
     assert set(in_range(placed, NOWHERE, drop_out_of_range=True).values()) == {None}
+    dropping = replace(builder(placed, drop_out_of_range=True), range_filter=range_filter(placed))
+    assert dropping.count_dropped(scored((0, 0, 0.5), (0, 1, 0.5), (1, 1, 0.5), origin=north)).total() == 2
+    assert not dropping.count_dropped(scored((0, 1, 0.5), origin=NOWHERE))
 
 
 VOICE = (Segment(1.0, 2.0),)

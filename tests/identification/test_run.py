@@ -81,6 +81,9 @@ def test_thresholds_top_and_species_list_select(levels: Path, level_bundle: Bund
     assert "thresholds: none" not in str(run.notes)
     run = identify(levels, Options(thresholds={"Avis ignota": 0.4}), model=level_bundle.folder)
     assert "thresholds: none for 2 of 3 classes of level" in str(run.notes), "only for a class that the model lacks"
+    options = Options(thresholds={"Avis magna": 0.4, "Avis parva": 0.4}, species=("Avis magna",))
+    notes = str(identify(levels, options, model=level_bundle.folder).notes)
+    assert "thresholds: 1 of 2 are of species that the species list leaves out (as Avis parva), and have no" in notes
     assert loud(min_score=0.4, thresholds={"Avis magna": 0.15}) == [1.0, 2.0, 3.0]
     assert loud(top=1) == [2.0], "0.5 of both: the first class wins"
     assert loud(species=("Avis magna",)) == [1.0, 2.0]

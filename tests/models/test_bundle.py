@@ -266,7 +266,7 @@ def test_a_graph_that_does_not_fit_is_refused_with_what_came(tmp_path: Path) -> 
     with pytest.raises(InputError, match=r"expected a file that ends in .onnx or .tflite"):
         wrap_model(tmp_path / "x.pt", folder, labels=LEVEL_LABELS, description=LEVEL)
     (tmp_path / "x.onnx").write_bytes(b"pickle")
-    with pytest.raises(ModelError, match="not an ONNX model"):
+    with pytest.raises(ModelError, match="not a whole ONNX model: the file is a text that begins with .pickle"):
         wrap_model(tmp_path / "x.onnx", folder, labels=LEVEL_LABELS, description=LEVEL)
     assert not folder.exists()
 
@@ -367,6 +367,20 @@ def test_a_folder_called_like_a_built_in_model_is_not_in_its_way(
     assert store.open("birdnet") == birdnet
     with pytest.raises(InvalidBundleError, match="is not a bundle"):
         store.open("./birdnet")
+
+
+@pytest.mark.parametrize(
+    ("first", "words"),
+    [
+        ("species", "line 1: .* a header, 'species'. Leave the line out, or"),
+        ("# BirdNET 2.4", "line 1: .* a remark, '# B"),
+    ],
+)
+def test_headers_and_remarks_of_label_lists_are_refused(first: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_text(f"{first}\nParus major\nTurdus merula\n", encoding="utf-8")
+    with pytest.raises(FormatError, match=words):
+        read_classes(path)
 
 
 def test_labels_of_csv_files(tmp_path: Path) -> None:

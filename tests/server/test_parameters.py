@@ -59,6 +59,8 @@ def test_form_fields_mean_the_same_as_the_address(level_bundle: Bundle, serve: S
         ),
         ("?lat=52.5", {}, 400, "latitude and longitude: expected both"),
         ("?top=1&top=2", {}, 400, "parameter 'top': expected one value, got 2: '1' and '2'."),
+        ("?background=true&store=false", {}, 400, "store: background=true was given, so .* a job, .* got false"),
+        ("?background=true", {"format": "csv"}, 400, "format: background=true was given, so .* no table, got 'csv'"),
     ],
 )
 def test_what_is_not_understood_is_refused_by_name(
@@ -271,6 +273,53 @@ def test_a_place_or_a_week_without_effect_is_said(level_bundle: Bundle, serve: S
     assert client.post(IDENTIFY, content=tone.read_bytes()).json()["warnings"] == []
     (warning,) = client.post(f"{IDENTIFY}?lat=52.5&lon=13.4&week=20", content=tone.read_bytes()).json()["warnings"]
     assert warning.startswith("place and week have no effect: the range model of birdnet knows none of the classes")
+
+
+def test_parameters_without_a_value_or_effect_are_named(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    files = {"audio": (tone.name, tone.read_bytes())}
+    warnings = client.post(f"{IDENTIFY}?min_score=", files=files, data={"lat": " "}).json()["warnings"]
+    assert warnings == ["min_score, lat: given without a value, which counts as not given."]
+    (warning,) = client.post(f"{IDENTIFY}?range_threshold=0.5", files=files).json()["warnings"]
+    assert warning.startswith("range_threshold 0.5 has no effect: the recording has no location.")
+
+
+def test_long_recordings_are_not_stored_against_the_request(
+    level_bundle: Bundle, serve: Serve, tone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dawnchorus.server.http.routes.identify.LONG_S", 0.0)
+    client = serve(model=level_bundle.folder)
+    reply = client.post(f"{IDENTIFY}?store=false", content=tone.read_bytes())
+    assert reply.status_code == 400
+    assert "longer than ten minutes" in reply.json()["detail"]
+    assert client.get("/api/v1/recordings").json()["total"] == 0
+    assert client.post(f"{IDENTIFY}?store=false&background=false", content=tone.read_bytes()).status_code == 200
+
+
+def test_other_multipart_bodies_and_cut_forms_are_refused(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    first = b'--x\r\nContent-Disposition: form-data; name="%s"; filename="%s"\r\n\r\n' + tone.read_bytes()
+    body = first % (b"audio", b"a.wav") + b"\r\n" + first % (b"audio", b"b.wav")
+    mixed = client.post(IDENTIFY, content=body, headers={"content-type": "Multipart/Mixed; boundary=x"})
+    assert mixed.status_code == 415
+    assert mixed.json()["detail"].endswith("multipart/form-data with the field 'audio', got multipart/mixed.")
+    for address in (IDENTIFY, "/api/v1/training-data"):
+        cut = client.post(address, content=body, headers={"content-type": "multipart/form-data; boundary=x"})
+        assert (cut.status_code, "cut off after 1 whole fields, before" in cut.json()["detail"]) == (400, True)
+
+
+def test_messages_name_the_field_and_the_methods(level_bundle: Bundle, serve: Serve) -> None:
+    client = serve(model=level_bundle.folder)
+    infer = client.post(f"/v2/models/{level_bundle.info.name}/infer", json={"inputs": [{"name": "waveform"}]})
+    assert "Protocol: inputs.0.shape: Field required; inputs.0.datatype: " in infer.json()["detail"]
+    assert "pydantic" not in infer.text
+    assert client.post("/api/v1/models/compare").json()["detail"].startswith("body: ")
+    form = client.post("/api/v1/retrain", content=b"{}", headers={"content-type": "application/x-www-form-urlencoded"})
+    assert "Content-Type application/json, got application/x-www-form" in form.json()["detail"]
+    wrong = client.put("/api/v1/training-data")
+    assert wrong.status_code == 405
+    assert wrong.json()["detail"].endswith("/api/v1/training-data expects GET or POST, got PUT.")
+    assert wrong.headers["allow"] == "GET, POST"
 
 
 def test_time_and_place_are_said_as_on_the_command_line(level_bundle: Bundle, serve: Serve, tone: Path) -> None:

@@ -15,7 +15,7 @@ from rich.progress import Progress as Bar
 
 from dawnchorus.cli.names import checklists_option, open_name_lists
 from dawnchorus.cli.options import model_options, models_folder_option, workers_option
-from dawnchorus.cli.present import MAX_LISTED, console, counted
+from dawnchorus.cli.present import MAX_LISTED, console
 from dawnchorus.data.attribution import FILE_NAME, attribution_text
 from dawnchorus.data.check import ISSUES, LABEL_CHECKS, ModelScores, check_table, count_issues
 from dawnchorus.data.given_split import split_by_counts, split_by_tables
@@ -41,6 +41,7 @@ from dawnchorus.data.split import LeakReport, fold_parts, leak_report, part_gaps
 from dawnchorus.errors import InputError, OutputExistsError
 from dawnchorus.models.store import ModelStore
 from dawnchorus.storage.files import atomic_file
+from dawnchorus.tables.notes import counted
 from dawnchorus.taxonomy.labels import Label
 
 Number = TypeVar("Number", int, float)

@@ -16,13 +16,14 @@ from rich.console import Console
 from rich.table import Table
 
 from dawnchorus.cli.options import models_folder_option, tta_option, workers_option
-from dawnchorus.cli.present import SOME_FAILED, announce_model, console, counted, print_table
+from dawnchorus.cli.present import SOME_FAILED, announce_model, console, print_table
 from dawnchorus.cli.progress import shown_progress
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, table_path
 from dawnchorus.errors import InputError, OutputError, OutputExistsError
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore, default_folder
 from dawnchorus.storage.files import atomic_file, cannot_write
+from dawnchorus.tables.notes import counted
 
 if TYPE_CHECKING:
     from dawnchorus.data.presence import Secondary
@@ -366,10 +367,13 @@ def _metrics_table(evaluations: list[Evaluation]) -> Table:
                 f"  {UNKNOWN_TITLE}",
                 ((each.with_unknown.get(name, ""), each.counted_with_unknown(name)) for each in evaluations),
             )
-    add_row("calibration error", ((f"{each.calibration_error:.3f}", "") for each in evaluations))
+    add_row("calibration error", ((f"{each.calibration_error:.3f}", each.calibration_size) for each in evaluations))
     if any(each.calibrated_error is not None for each in evaluations):
-        errors = ("" if each.calibrated_error is None else f"{each.calibrated_error:.3f}" for each in evaluations)
-        add_row("calibrated", ((error, "") for error in errors))
+        errors = (
+            ("", "") if each.calibrated_error is None else (f"{each.calibrated_error:.3f}", each.calibration_size)
+            for each in evaluations
+        )
+        add_row("calibrated", errors)
     return table
 
 

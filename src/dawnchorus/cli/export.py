@@ -10,10 +10,11 @@ from typing import Any, cast, get_args
 import click
 
 from dawnchorus.audio.mel import MelImage
-from dawnchorus.cli.present import MAX_LISTED, counted
+from dawnchorus.cli.present import MAX_LISTED
 from dawnchorus.data.export import Export, ExportFormat, ExportKind
 from dawnchorus.data.thresholds import ClipThresholds, Excluded
 from dawnchorus.errors import InputError, MissingExtraError
+from dawnchorus.tables.notes import counted
 
 Function = Callable[..., Any]
 STORED = "i16"

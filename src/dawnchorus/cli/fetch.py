@@ -14,7 +14,7 @@ from rich.progress import Progress as Bar
 from dawnchorus.cli.data import describe, print_labels, print_notes
 from dawnchorus.cli.names import open_name_lists
 from dawnchorus.cli.options import workers_option
-from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, console, counted
+from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, console
 from dawnchorus.data.attribution import FILE_NAME, attribution_text
 from dawnchorus.data.identity import merge
 from dawnchorus.data.import_notes import notes_of_import, notes_of_labels, notes_of_names
@@ -41,6 +41,7 @@ from dawnchorus.data.sources.xeno_canto import (
 from dawnchorus.errors import InputError, OutputExistsError
 from dawnchorus.storage.files import atomic_file
 from dawnchorus.storage.http_client import HttpClient
+from dawnchorus.tables.notes import counted
 
 
 @click.group("fetch")

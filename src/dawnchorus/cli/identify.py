@@ -25,7 +25,6 @@ from dawnchorus.cli.present import (
     SOME_FAILED,
     announce_model,
     console,
-    counted,
     files_from,
     print_table,
     write_report,
@@ -39,6 +38,7 @@ from dawnchorus.identification.estimate import Estimate, estimate_run
 from dawnchorus.identification.input_tables import read_recordings, read_species_list, read_thresholds
 from dawnchorus.identification.options import DEFAULT_MIN_SCORE, SpeechUse
 from dawnchorus.models.store import ModelStore
+from dawnchorus.tables.notes import counted
 from dawnchorus.taxonomy.classes import nearest_species
 from dawnchorus.types import ChannelOption, Origin
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -9,6 +10,7 @@ import click
 from rich.table import Table
 
 from dawnchorus.audio.noise import NoiseKind
+from dawnchorus.cli.names import open_name_lists
 from dawnchorus.cli.options import TRIM_DB, models_folder_option
 from dawnchorus.cli.present import print_table
 from dawnchorus.cli.remote import DEFAULT_SERVER, ask_server
@@ -22,6 +24,8 @@ from dawnchorus.models.graphs.ensemble import Average, make_ensemble
 from dawnchorus.models.graphs.precision import Precision
 from dawnchorus.models.graphs.wrapping import ModelDescription, wrap_model
 from dawnchorus.models.store import BUILTIN_MODELS, ModelStore, default_folder
+from dawnchorus.taxonomy.classes import KnownClasses
+from dawnchorus.taxonomy.labels import Label, label_text
 
 
 @click.group("models")
@@ -117,7 +121,9 @@ def roll_back(*, server: str) -> None:
 @click.option("--scores-output", help="The output with one number per class.  [default: the one that fits]")
 @click.option("--embeddings-output", help="The output with an embedding.  [default: one named so]")
 @click.option("--overwrite", is_flag=True)
+@click.pass_obj
 def wrap(
+    store: ModelStore,
     *,
     graph: Path,
     folder: Path,
@@ -143,10 +149,12 @@ def wrap(
     """
     if folder.exists() and not overwrite:
         raise OutputExistsError(f"{folder} is there already. Choose another folder, or use --overwrite.")
+    labels = read_classes(labels_path, on_note=_say)
+    note_one_species(labels, open_name_lists(store.folder, labels_path).known)
     bundle = wrap_model(
         graph,
         folder,
-        labels=read_classes(labels_path, on_note=_say),
+        labels=labels,
         description=ModelDescription(
             name=name or folder.name,
             version=version,
@@ -162,6 +170,20 @@ def wrap(
         on_note=_say,
     )
     click.echo(f"{folder}: bundle {bundle.id}, {len(bundle.labels)} classes. Use it with --model {folder}")
+
+
+def note_one_species(labels: Sequence[Label], known: KnownClasses) -> None:
+    """Name the labels that are one species by the lists of names on this machine."""
+    given: dict[Label, list[str]] = {}
+    for label in labels:
+        if label.kind == "species" and (species := known.find(label)) is not None:
+            given.setdefault(species, []).append(label_text(label))
+    several = [names for names in given.values() if len(names) > 1]
+    if several:
+        _say(
+            f"labels: by the names on this machine, {len(several)} species have more than one class, as "
+            f"{' and '.join(map(repr, several[0]))}. Each class keeps scores of its own."
+        )
 
 
 def _say(note: str) -> None:

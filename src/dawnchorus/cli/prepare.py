@@ -22,7 +22,7 @@ from dawnchorus.cli.export import (
     threshold_options,
 )
 from dawnchorus.cli.options import TRIM_DB, model_options, workers_option
-from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, announce_model, console, counted
+from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, announce_model, console
 from dawnchorus.data.attribution import FILE_NAME, attribution_text
 from dawnchorus.data.clips import Clips, write_prepared_table
 from dawnchorus.data.export import write_export
@@ -37,6 +37,7 @@ from dawnchorus.errors import InputError
 from dawnchorus.inference.preparation import open_cleaner
 from dawnchorus.models.store import ModelStore
 from dawnchorus.storage.files import atomic_file, cannot_write
+from dawnchorus.tables.notes import counted
 from dawnchorus.training.clip_recipes import known_recipes
 
 WHOLE: Mapping[str, Any] = {"clip_selection": "all", "overlap_s": 0.0, "normalize": False}

@@ -29,11 +29,6 @@ MAX_LISTED = 20
 """Of a longer list, so many lines are shown."""
 
 
-def counted(n: int, noun: str) -> str:
-    """Format a number with its noun: `1 recording`, `1,200 recordings`."""
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
-
-
 def console(*, no_color: bool = False) -> Console:
     """Return the console for progress, warnings and summaries: standard error."""
     return Console(stderr=True, highlight=False, no_color=no_color or None, soft_wrap=True)

@@ -8,11 +8,11 @@ import click
 
 from dawnchorus import __version__
 from dawnchorus.audio.write import write_recording
-from dawnchorus.cli.present import counted
 from dawnchorus.data.synthesis.datasets import SOUNDSCAPES_FOLDER, SyntheticPlan, synthetic_recordings
 from dawnchorus.errors import OutputExistsError
 from dawnchorus.formats import raven
 from dawnchorus.storage.files import atomic_file, cannot_write
+from dawnchorus.tables.notes import counted
 from dawnchorus.types import Provenance
 
 

@@ -16,6 +16,7 @@ from dawnchorus.evaluation.scoring import Scores
 from dawnchorus.identification.options import DEFAULT_MIN_SCORE
 from dawnchorus.metrics.bootstrap import resampled_sums
 from dawnchorus.models.bundle import Activation
+from dawnchorus.tables.notes import counted
 
 PERCENTILE = 95
 
@@ -50,7 +51,8 @@ class FalseAlarms:
     high: float
 
     def __str__(self) -> str:
-        return f"{self.per_hour:.3g} ({self.low:.3g} to {self.high:.3g}) from score {self.min_score:g}"
+        rate, low, high = map(_format_rate, (self.per_hour, self.low, self.high))
+        return f"{rate} ({low} to {high}) from score {self.min_score:g}"
 
 
 @dataclass(frozen=True)
@@ -97,10 +99,16 @@ class BackgroundTest:
         in_part = f" (of {self.n_in_part} the time between marks)" if self.n_in_part else ""
         return (
             f"highest score {self.highest:.3f} ({first.scientific_name} in {first.recording_id}), 95th percentile "
-            f"{self.percentile_95:.3f}; from {self.min_score:g} on in {self.n_heard} of {self.n_recordings} "
-            f"background recordings{in_part}; false alarms per hour: {', '.join(map(str, self.false_alarms))}, in "
-            f"{60 * self.scored_h:.3g} minutes, of {self.n_species} species"
+            f"{self.percentile_95:.3f}; from {self.min_score:g} on in {self.n_heard} of "
+            f"{counted(self.n_recordings, 'background recording')}{in_part}; false alarms per hour: "
+            f"{', '.join(map(str, self.false_alarms))}, in "
+            f"{_format_rate(60 * self.scored_h)} minutes, of {self.n_species} species"
         )
+
+
+def _format_rate(value: float) -> str:
+    """Return a number with three digits or more, and without an exponent where it is large."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def measure_background(scores: Scores) -> BackgroundTest | None:

@@ -25,6 +25,7 @@ from dawnchorus.metrics import classification
 from dawnchorus.metrics.bootstrap import Interval, Metric, RowMean, interval, paired_interval
 from dawnchorus.models.bundle import Activation, Bundle
 from dawnchorus.models.runner import apply_calibration
+from dawnchorus.tables.notes import counted
 
 SCHEMA = 2
 
@@ -101,7 +102,7 @@ class SampleSize:
     n_species: int
 
     def __str__(self) -> str:
-        return f"{self.n_recordings} recordings, {self.n_species} species"
+        return f"{counted(self.n_recordings, 'recording')}, {self.n_species} species"
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,11 @@ class Evaluation:
         known = self.counted[name]
         n_more = 0 if name in OF_ALL_RECORDINGS else self.n_unknown_recordings
         return SampleSize(known.n_recordings + n_more, known.n_species + len(self.unknown_species))
+
+    @property
+    def calibration_size(self) -> str:
+        """Say how many decisions the calibration errors are of."""
+        return f"{counted(self.n_windows, 'window')}, {self.n_known_species} species"
 
     @property
     def coverage_notes(self) -> tuple[str, ...]:
@@ -332,9 +338,9 @@ def _describe_coverage(evaluation: Evaluation) -> Iterator[str]:
         more = f" and {len(unknown) - MAX_NAMED} more" if len(unknown) > MAX_NAMED else ""
         yield (
             f"warning: {model} does not know {len(unknown)} of the {n_species} species of these recordings: {named}"
-            f"{more}. In {evaluation.n_unknown_recordings} of {evaluation.n_recordings} recordings it knows none; "
-            f"these are negatives for ROC AUC and average precision, and left out of the others where nothing else is "
-            f"said."
+            f"{more}. In {evaluation.n_unknown_recordings} of {counted(evaluation.n_recordings, 'recording')} it knows "
+            f"none; these are negatives for ROC AUC and average precision, and left out of the others where nothing "
+            f"else is said."
         )
     left_out = [
         f"{n} {what}"
@@ -350,7 +356,7 @@ def _describe_coverage(evaluation: Evaluation) -> Iterator[str]:
         else ""
     )
     yield (
-        f"{model}: {evaluation.n_recordings} recordings of {n_species} species, of which it knows "
+        f"{model}: {counted(evaluation.n_recordings, 'recording')} of {n_species} species, of which it knows "
         f"{evaluation.n_known_species}.{among}" + (f" Left out: {', '.join(left_out)}." if left_out else "")
     )
 

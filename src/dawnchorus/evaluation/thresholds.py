@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from dawnchorus.data.relations import SAME_RECORDING, groups_of
 from dawnchorus.evaluation.scoring import Scores
+from dawnchorus.tables.notes import counted
 
 FloatArray = npt.NDArray[np.floating]
 BoolArray = npt.NDArray[np.bool_]
@@ -91,7 +92,7 @@ def describe_refusals(thresholds: dict[str, Threshold | NoThreshold], precision:
                 if each.n_needed is None
                 else f"{each.n_needed} more recordings like these are needed"
             )
-            yield f"no threshold for {name}, right in {each.n_right} recordings: {why}."
+            yield f"no threshold for {name}, right in {counted(each.n_right, 'recording')}: {why}."
 
 
 @dataclass(frozen=True)

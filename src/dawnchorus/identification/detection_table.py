@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -37,8 +38,7 @@ class TableBuilder:
     def build(self, scored: ScoredRecording) -> RecordingTable:
         """Build the detections, with time and place, ordered by start, then by falling score."""
         origin = self.origin(scored.path, scored.origin)
-        day = self._given_day(scored.path) or origin.start_time
-        week = self.options.week or (week_of(day) if day is not None else None)
+        week = self._week(scored.path, origin)
         expected = self._expected(origin, week)
         options = self.options
         rows = [row for channel in scored.channels for row in self._rows(scored, channel, expected)]
@@ -58,6 +58,20 @@ class TableBuilder:
             channel="mean" if options.channel == "each" else options.channel,
             n_channels=len(scored.channels) if options.channel == "each" else None,
         )
+
+    def count_dropped(self, scored: ScoredRecording) -> Counter[str]:
+        """Count the detections that are left out of a recording's table as out of range, by scientific name."""
+        origin = self.origin(scored.path, scored.origin)
+        expected = self._expected(origin, self._week(scored.path, origin))
+        if expected is None or not self.options.drop_out_of_range:
+            return Counter()
+        indices = (index for channel in scored.channels for _, index, _ in channel.hits.tolist())
+        return Counter(self.bundle.labels[index].scientific_name for index in indices if expected[index] is False)
+
+    def _week(self, path: Path, origin: Origin) -> int | None:
+        """Return the week that is given, else that of the recording's day."""
+        day = self._given_day(path) or origin.start_time
+        return self.options.week or (week_of(day) if day is not None else None)
 
     def _rows(
         self, scored: ScoredRecording, channel: ChannelHits, expected: list[bool | None] | None

@@ -19,6 +19,7 @@ from dawnchorus.identification.options import Options
 from dawnchorus.identification.output_paths import printable
 from dawnchorus.inference.scoring import FailedRecording, ScoredRecording
 from dawnchorus.models.bundle import Bundle
+from dawnchorus.tables.notes import counted
 from dawnchorus.types import Provenance, RecordingTable
 
 SOFTWARE = f"dawnchorus {__version__}"
@@ -103,6 +104,24 @@ class Run:
         self.notes += clocks.notes()
         rest = rests.note(self.builder.plan)
         self.notes += [] if rest is None else [rest]
+
+    def note_dropped(self) -> None:
+        """Note the detections that the tables leave out as out of range, with the first recording that has some."""
+        if not self.builder.options.drop_out_of_range:
+            return
+        counts: Counter[str] = Counter()
+        example = ""
+        for path in self.paths:
+            result = self.journal.read(path)
+            dropped = self.builder.count_dropped(result) if isinstance(result, ScoredRecording) else Counter()
+            counts += dropped
+            if dropped and not example:
+                example = f"{next(iter(dropped))} in {printable(path)}"
+        if counts:
+            self.notes.append(
+                f"{counted(counts.total(), 'detection')} of {len(counts)} species left out as out of range, as "
+                f"{example}."
+            )
 
     def note_channels(self, formats: Sequence[TableFormat]) -> None:
         """Note which formats have no place for the channel, where each was scored by itself."""

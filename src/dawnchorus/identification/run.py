@@ -17,7 +17,7 @@ from dawnchorus.cores import usable_cores
 from dawnchorus.errors import InputError
 from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.journal import NO_FILE, Journal, file_mark
-from dawnchorus.identification.options import Options
+from dawnchorus.identification.options import DEFAULT_RANGE_THRESHOLD, Options
 from dawnchorus.identification.output import Target
 from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.range_filter import RangeFilter
@@ -100,6 +100,7 @@ def identify(
             run.warnings.append(Problem(printable(journal.replaced), lost))
         _score_waiting(run, score_filter, workers or usable_cores(), cleaner, detector, on_progress)
         run.take_notes()
+        run.note_dropped()
         run.notes += [*_notes_on_thresholds(bundle, options), *_notes_on_place(run, options)]
         return run
 
@@ -240,12 +241,19 @@ def _thresholds_by_class(bundle: Bundle, options: Options) -> dict[int, float]:
 
 
 def _notes_on_thresholds(bundle: Bundle, options: Options) -> Iterator[str]:
-    """Yield a sentence if thresholds are given for some of the species, and others are reported as well."""
-    given = set(_find_classes(bundle, options.thresholds).values())
+    """Yield sentences if thresholds are given for species that are not reported, or others are reported as well."""
+    by_name = _find_classes(bundle, options.thresholds)
+    given = set(by_name.values())
     reported = set(_find_classes(bundle, options.species or bundle.class_by_scientific_name).values())
     others = [
         label for index, label in enumerate(bundle.labels) if index in reported - given and label.kind == "species"
     ]
+    unused = [name for name, index in by_name.items() if index not in reported]
+    if unused:
+        yield (
+            f"thresholds: {len(unused)} of {len(by_name)} are of species that the species list leaves out (as "
+            f"{unused[0]}), and have no effect."
+        )
     if options.thresholds and others:
         yield (
             f"thresholds: none for {len(others)} of {len(reported)} classes of {bundle.info.name} (as "
@@ -259,7 +267,8 @@ def _notes_on_place(run: Run, options: Options) -> Iterator[str]:
     range_filter = run.builder.range_filter
     if run.has_place and range_filter is not None and (note := range_filter.note()) is not None:
         yield note
-    if (options.drop_out_of_range or options.week is not None) and not run.has_place:
+    has_range_options = options.week is not None or options.range_threshold != DEFAULT_RANGE_THRESHOLD
+    if (options.drop_out_of_range or has_range_options) and not run.has_place:
         yield (
             "no recording was checked for range: none has a place, or the model has no range model. Give latitude and "
             "longitude (--lat and --lon)."

@@ -109,6 +109,7 @@ def _line_rows(path: Path) -> tuple[str, list[_Row]]:
             raise FormatError(
                 f"{path}, line {row.line}: expected one class in a line, and nothing else; found {row.name!r}."
             )
+    _refuse_other_lines(path, rows)
     before = [_INDEX_BEFORE.fullmatch(row.name) for row in rows]
     if len(rows) > 1 and all(before):
         return "index", _indexed(rows, before)
@@ -124,6 +125,23 @@ def _line_rows(path: Path) -> tuple[str, list[_Row]]:
                 f"needs a header with a column of names, and a name that ends in .csv."
             )
     return "", rows
+
+
+def _refuse_other_lines(path: Path, rows: Sequence[_Row]) -> None:
+    """Refuse a remark, and the header of a table, which would be classes and move all others by one.
+
+    Raises:
+        FormatError: there is one.
+    """
+    names = {header_key(name) for name in NAME_COLUMNS}
+    for row in rows:
+        is_header = row is rows[0] and len(rows) > 1 and header_key(row.name) in names
+        if row.name.startswith("#") or is_header:
+            raise FormatError(
+                f"{path}, line {row.line}: expected one class in a line, and nothing else; found "
+                f"{'a header' if is_header else 'a remark'}, {row.name[:40]!r}. Leave the line out"
+                f"{', or give the table a name that ends in .csv' if is_header else ''}."
+            )
 
 
 def _without_quotes(line: str) -> str:

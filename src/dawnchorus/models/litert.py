@@ -17,6 +17,9 @@ _OPERATORS = {"LOGISTIC": "Sigmoid", "SOFTMAX": "Softmax", "LOG_SOFTMAX": "LogSo
 _PASSING = frozenset(("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "CAST", "QUANTIZE", "DEQUANTIZE"))
 
 
+_RANDOM = frozenset(("RANDOM_STANDARD_NORMAL", "RANDOM_UNIFORM", "MULTINOMIAL"))
+
+
 class LiteRtGraph:
     """A loaded graph that takes waveforms of `window_samples` samples; not to be used by two threads at once.
 
@@ -72,6 +75,10 @@ class LiteRtGraph:
         while operator is not None and operator.name in _PASSING:
             operator = producers.get(operator.inputs[0])
         return "" if operator is None else _OPERATORS.get(operator.name, operator.name)
+
+    def random_operators(self) -> list[str]:
+        """Return the operators that draw random numbers, without repetition."""
+        return list(dict.fromkeys(each.name for each in TfliteFile(self._path).operators if each.name in _RANDOM))
 
     def _invoke(self, windows: FloatArray, positions: Sequence[int]) -> list[Any]:
         try:

@@ -30,7 +30,7 @@ from dawnchorus.audio.windows import RestReport, Windower, WindowPlan
 from dawnchorus.cores import usable_cores
 from dawnchorus.errors import AudioTooLargeError, InputError, ModelError, OverloadedError
 from dawnchorus.identification.detection_table import TableBuilder
-from dawnchorus.identification.options import Options
+from dawnchorus.identification.options import DEFAULT_RANGE_THRESHOLD, Options
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.run import build_score_filter, open_range_filter
 from dawnchorus.inference.preparation import WHOLE, Kept, open_cleaner
@@ -531,6 +531,11 @@ def _unused_options(options: Options, table: RecordingTable, range_filter: Range
         yield note
     if options.week is not None and table.origin.latitude is None:
         yield f"week {options.week} has no effect: the recording has no location. Give lat and lon."
+    if options.range_threshold != DEFAULT_RANGE_THRESHOLD and table.origin.latitude is None:
+        yield (
+            f"range_threshold {options.range_threshold:g} has no effect: the recording has no location. Give lat and "
+            f"lon."
+        )
 
 
 def _notes_on_clock(name: str, origin: Origin) -> Iterator[str]:

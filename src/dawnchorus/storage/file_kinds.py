@@ -34,3 +34,13 @@ def find_other_kind(path: Path, name: str) -> str | None:
     with path.open("rb") as file:
         file.seek(offset)
         return None if file.read(len(mark)) == mark else f"a {suffix[1:]} file"
+
+
+def describe_content(path: Path) -> str:
+    """Return words on the content of a file that cannot be read as its kind: empty, a text, or cut off or damaged."""
+    if not path.stat().st_size:
+        return "the file is empty"
+    page = find_page(path, path.name)
+    if page is not None:
+        return f"the file is a text that begins with {page!r}. Download the model itself"
+    return f"the file of {path.stat().st_size:,} bytes is cut off, damaged or of another kind. Fetch it again"

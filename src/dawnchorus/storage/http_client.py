@@ -160,7 +160,7 @@ class HttpClient:
                 raise DownloadError(self._clean(f"{url}: the reply cannot be understood ({error})"), None) from None
             if wait_s is None:
                 wait_s = 2.0 ** (number - 1) * random.uniform(0.5, 1.5)  # noqa: S311 - so that clients do not go in step
-            self._sleep(min(wait_s, MAX_WAIT_S))
+            self._sleep(wait_s)
         raise AssertionError
 
     def _wait_for_turn(self) -> None:

@@ -60,6 +60,11 @@ def list_columns(values: Mapping[str, str]) -> str:
     return ", ".join(f"{column} (as {value!r:.40})" for column, value in values.items())
 
 
+def counted(n: int, noun: str) -> str:
+    """Return `1 recording`, `1,200 recordings`."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
 def counted_rows(n: int) -> str:
     """Return `1 row`, `2 rows`, ..."""
     return f"{n} row{'' if n == 1 else 's'}"

@@ -160,8 +160,52 @@ def test_whole_numbers_and_random_ones_are_no_scores(tmp_path: Path) -> None:
         wrap_model(whole, tmp_path / "x", labels=LABELS, description=ABOUT)
     noise = helper.make_node("RandomNormalLike", ["sums"], ["noise"])
     random = write_tail(tmp_path / "random.onnx", noise, helper.make_node("Add", ["sums", "noise"], ["scores"]))
-    with pytest.raises(InvalidBundleError, match=r"change by up to .* from one run to the next.*model\.eval"):
+    with pytest.raises(ModelError, match=r"found the operators RandomNormalLike, .* random numbers.*model\.eval"):
         wrap_model(random, tmp_path / "x", labels=LABELS, description=ABOUT)
+
+
+def test_random_operators_are_refused_however_small_or_hidden(tmp_path: Path) -> None:
+    def wrap(*nodes: onnx.NodeProto) -> None:
+        path = write_tail(tmp_path / "random.onnx", *nodes, helper.make_node("Add", ["sums", "noise"], ["scores"]))
+        wrap_model(path, tmp_path / "x", labels=LABELS, description=ABOUT)
+
+    small = helper.make_node("RandomNormalLike", ["sums"], ["noise"], scale=1e-6)
+    mode = helper.make_node("Constant", [], ["mode"], value=numpy_helper.from_array(np.array([1], bool).reshape(())))
+    share = helper.make_node("Constant", [], ["share"], value=numpy_helper.from_array(np.array(1e-6, np.float32)))
+    dropout = helper.make_node("Dropout", ["sums", "share", "mode"], ["noise"])
+    inner = helper.make_tensor_value_info("inner", TensorProto.FLOAT, None)
+    branch = helper.make_graph([helper.make_node("RandomUniformLike", ["sums"], ["inner"])], "b", [], [inner])
+    hidden = helper.make_node("If", ["mode"], ["noise"], then_branch=branch, else_branch=branch)
+    for nodes, name in (((small,), "RandomNormalLike"), ((mode, share, dropout), "Dropout")):
+        with pytest.raises(ModelError, match=f"found the operators {name}, which draw random numbers"):
+            wrap(*nodes)
+    with pytest.raises(ModelError, match="found the operators RandomUniformLike"):
+        wrap(mode, hidden)
+    off = helper.make_node("Constant", [], ["mode"], value=numpy_helper.from_array(np.array([0], bool).reshape(())))
+    wrap(off, share, dropout)
+
+
+def test_values_of_which_none_is_positive_are_said(tmp_path: Path) -> None:
+    def note(*nodes: onnx.NodeProto) -> str:
+        notes: list[str] = []
+        path = write_tail(tmp_path / "low.onnx", *nodes)
+        wrap_model(path, tmp_path / "x", labels=LABELS, description=ABOUT, on_note=notes.append)
+        return notes[0]
+
+    shares = helper.make_node("Softmax", ["sums"], ["shares"], axis=1)
+    log = helper.make_node("Log", ["shares"], ["logs"])
+    one = helper.make_node("Constant", [], ["one"], value_float=1.0)
+    assert "shares that add up to 1: use --activation softmax" in note(
+        shares, log, one, helper.make_node("Mul", ["logs", "one"], ["scores"])
+    )
+    size, far = helper.make_node("Abs", ["sums"], ["size"]), helper.make_node("Neg", ["size"], ["scores"])
+    assert "None is positive, so that no score is above 0.5" in note(size, far)
+
+
+def test_the_only_output_is_not_scores_and_embedding(tmp_path: Path) -> None:
+    path = Foreign().write(tmp_path / "x.onnx")
+    with pytest.raises(ModelError, match=r"label has that size, but is not used .* because --embeddings-output names"):
+        wrap_model(path, tmp_path / "x", labels=LABELS, description=ABOUT, embeddings_output="label")
 
 
 def test_ends_that_a_sigmoid_makes_no_scores_of_are_said(tmp_path: Path) -> None:

@@ -69,6 +69,8 @@ def test_an_ensemble_of_unlike_members_hears_with_each(level_bundle: Bundle, tmp
     assert "Members with shorter windows (level (1 s)) score as many of their own as cover 3 s; the best score" in card
     with pytest.raises(InputError, match="expected different members, got .* which are one model"):
         make_ensemble([level_bundle, low, level_bundle], tmp_path / "twice", name="twice", license_name="CC0-1.0")
+    with pytest.raises(InputError, match="expected 2 numbers above 0, got 0, 1. A bundle of weight 0 would not count"):
+        make_ensemble([level_bundle, low], tmp_path / "one", name="one", license_name="CC0-1.0", weights=[0, 1])
     sound = np.repeat(np.array([0.1, 0.6, 0.2], np.float32), 16_000)[None]  # a second each of three levels
     found = open_session(made).run(sound).logits[0]
     # The one takes the best of its three seconds for each class, the other hears their mean level.

@@ -126,3 +126,13 @@ def test_file_that_is_no_graph_is_named(content: bytes, tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(InvalidBundleError, match=r"x\.onnx"):
         open_onnx_session(path)
+
+
+def test_pages_and_empty_or_cut_files_are_named_as_such(level_bundle: Bundle, tmp_path: Path) -> None:
+    path = tmp_path / "x.onnx"
+    whole = level_bundle.graph_path.read_bytes()
+    page = b"<!DOCTYPE html><title>Sign in</title>"
+    for content, words in ((b"", "is empty"), (page, "is a text that begins with '<!DOCTYPE"), (whole[:-9], "cut off")):
+        path.write_bytes(content)
+        with pytest.raises(InvalidBundleError, match=f"x.onnx: not a whole ONNX model: the file .*{words}"):
+            load_graph(path)

@@ -162,6 +162,31 @@ def test_a_flat_file_is_labelled_by_a_known_species_and_a_number_in_its_name(
     )
 
 
+def test_contradicting_labels_are_counted_and_named(level_bundle: Bundle, serve: Serve) -> None:
+    client = serve(model=level_bundle.folder)
+
+    def note(*names: str, species: str = "", table: bytes = b"") -> list[str]:
+        files = [(name, sound(0.1 + 0.01 * k)) for k, name in enumerate(names)]
+        files += [("labels.csv", table)] if table else []
+        sent = [("audio", file) for file in files]
+        notes = client.post("/api/v1/training-data", files=sent, data={"species": species}).json()["notes"]
+        return [note for note in notes if "contradicting" in note]
+
+    assert note("Quiet Bird12.wav", "a.wav", "x/Loud Bird1.wav", species="Loud Bird") == [
+        "1 of 3 files have contradicting labels: Quiet Bird12.wav is labeled Loud Bird, and its name says Quiet Bird. "
+        "Check them."
+    ]
+    assert "is labeled Loud Bird, and its folder says Quiet Bird" in note("Quiet Bird/a.wav", species="Loud Bird")[0]
+    table = b"filename,scientific_name\na.wav,Avis magna\nb.wav,Avis parva\n"
+    (other,) = note("a.wav", "b.wav", species="Avis magna_Loud Bird", table=table)
+    assert other.startswith(
+        "1 of 2 files have contradicting labels: b.wav is labeled Avis parva, and the field species"
+    )
+    assert note("noise/a.wav", "Quiet Bird/Quiet Bird1.wav") == note("a.wav", species="noise") == []
+    table = b"filename,scientific_name\na.wav,nocall\n"
+    assert note("a.wav", species="noise", table=table) == []
+
+
 def test_the_same_sound_is_one_lesson_and_its_label_can_be_changed(level_bundle: Bundle, serve: Serve) -> None:
     client = serve(model=level_bundle.folder)
     assert taught(client, ("a.wav", sound()), species="Avis magna") == {"a.wav": ("accepted", "Loud Bird")}

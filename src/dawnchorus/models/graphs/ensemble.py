@@ -128,9 +128,12 @@ def _shares(bundles: Sequence[Bundle], weights: Sequence[float] | None) -> np.nd
             )
         _class_order(bundle, first)
     values = np.ones(len(bundles)) if weights is None else np.asarray(weights, float)
-    if len(values) != len(bundles) or not (values >= 0).all() or not 0 < values.sum() < np.inf:
+    if len(values) != len(bundles) or not (values > 0).all() or not values.sum() < np.inf:
         given = ", ".join(f"{value:g}" for value in values)
-        raise InputError(f"weights: expected {len(bundles)} numbers of 0 or more, not all of them 0, got {given}.")
+        raise InputError(
+            f"weights: expected {len(bundles)} numbers above 0, got {given}. A bundle of weight 0 would not "
+            f"count: leave it out."
+        )
     return np.asarray(values / values.sum())
 
 

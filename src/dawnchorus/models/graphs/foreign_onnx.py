@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +24,11 @@ _PASSING = frozenset(
     ("Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "QuantizeLinear", "DequantizeLinear")
 )
 """Operators that leave values as they are."""
+
+
+_RANDOM = frozenset(
+    ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")
+)
 
 
 class ForeignOnnx:
@@ -90,6 +95,12 @@ class ForeignOnnx:
         while node is not None and node.op_type in _PASSING and node.input:
             node = producers.get(node.input[0])
         return "" if node is None else node.op_type
+
+    def random_operators(self) -> list[str]:
+        """Return the operators that draw random numbers, also in subgraphs and functions, without repetition."""
+        nodes = list(_walk(self._model.graph.node))
+        nodes += [node for function in self._model.functions for node in _walk(function.node)]
+        return list(dict.fromkeys(node.op_type for node in nodes if _is_random(node, self._constants)))
 
     def save(self, out_path: Path, outputs: dict[str, tuple[Port, int]]) -> None:
         """Write the graph with the input `waveform` [batch, samples], and outputs [batch, width] of these names.
@@ -227,3 +238,19 @@ def _set_aside(graph: onnx.GraphProto, names: frozenset[str], prefix: str) -> No
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
                 _set_aside(inner, names, prefix)
+
+
+def _walk(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """Yield nodes and those of their subgraphs."""
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                yield from _walk(graph.node)
+
+
+def _is_random(node: onnx.NodeProto, constants: Mapping[str, Any]) -> bool:
+    """Return True if the scores of a node differ from run to run: also of Dropout, unless its mode is known."""
+    if node.op_type == "Dropout" and len(node.input) > 2 and node.input[2]:
+        return bool(np.any(constants.get(node.input[2], True)))
+    return node.op_type in _RANDOM

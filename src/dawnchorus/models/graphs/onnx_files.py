@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import onnxruntime
 
 from dawnchorus.errors import InvalidBundleError
+from dawnchorus.storage.file_kinds import describe_content
 
 if TYPE_CHECKING:
     import onnx
@@ -35,7 +36,9 @@ def load_graph(path: Path) -> onnx.ModelProto:
     try:
         model = onnx.load(path, load_external_data=False)
     except DecodeError as error:
-        raise InvalidBundleError(f"{path}: not an ONNX model ({error}).") from error
+        raise InvalidBundleError(f"{path}: not a whole ONNX model: {describe_content(path)}.") from error
+    if not model.HasField("graph"):
+        raise InvalidBundleError(f"{path}: not a whole ONNX model: {describe_content(path)}.")
     if any(tensor.external_data or tensor.data_location for tensor in _tensors(model)):
         raise InvalidBundleError(
             f"{path}: its weights are in another file, which is refused because it could be any file of this machine. "

@@ -155,9 +155,10 @@ def choose_outputs(
     else:
         candidates = [port for port in fitting if not _is_embedding(port, embeddings_output)]
     if not candidates:
+        set_aside = "" if scores_output else _describe_set_aside(fitting, embeddings_output)
         raise ModelError(
             f"{path}: expected an output {scores_output or 'of the size'} with {n_classes} classes (as many as there "
-            f"are labels), found {_describe_ports(outputs)}. {_advice(outputs)}"
+            f"are labels), found {_describe_ports(outputs)}. {set_aside}{_advice(outputs)}"
         )
     if len(candidates) > 1:
         raise ModelError(
@@ -183,6 +184,14 @@ def choose_outputs(
     return Chosen(
         scores, n_classes, embedding_port, None if embedding_port is None else _width(embedding_port, n_windows)
     )
+
+
+def _describe_set_aside(fitting: Sequence[Port], embeddings_output: str | None) -> str:
+    """Return a sentence on the outputs of the right size, all of which count as embeddings; none without any."""
+    if not fitting:
+        return ""
+    reason = "--embeddings-output names it" if embeddings_output else "it is called an embedding"
+    return f"{fitting[0].name} has that size, but is not used for the scores, because {reason}. "
 
 
 def with_measured_width(port: Port, values: npt.NDArray[np.generic]) -> Port:

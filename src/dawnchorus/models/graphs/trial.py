@@ -120,6 +120,8 @@ def _check_activation(
         on_note(f"Activation sigmoid: {came}, and ends in {last_operator}. {_NO_LOGITS[last_operator]}")
     if activation == "sigmoid" and is_positive:
         on_note(f"Activation sigmoid: {came}. {_advice_on_positive(highest)}")
+    if activation == "sigmoid" and right is None and highest <= 0 and not is_inside:
+        on_note(f"Activation sigmoid: {came}. {_advice_on_negative(logits)}")
     if activation != "identity" and right is None and is_inside:
         on_note(
             f"Activation {activation}: {came}, as scores would that need none. If they are scores already, use "
@@ -133,6 +135,16 @@ def _advice_on_positive(highest: float) -> str:
     if MIN_PERCENT < highest <= 100 * (1 + ROUNDING):
         advice = "They look like percent: divide them by 100 in the graph when it is exported, and use identity."
     return f"None is negative, so they are hardly logits: a sigmoid would give 0.5 or more everywhere. {advice}"
+
+
+def _advice_on_negative(logits: FloatArray) -> str:
+    """Return sentences on values of which none is positive: of logarithms a sigmoid makes no score above 0.5."""
+    if logits.shape[1] > 1 and np.allclose(np.exp(logits.astype(float)).sum(axis=1), 1, atol=ROUNDING):
+        return "They are logarithms of shares that add up to 1: use --activation softmax."
+    return (
+        "None is positive, so that no score is above 0.5. That is right for logits, as no bird is there; logarithms of "
+        "scores would never give more: export the values before the logarithm."
+    )
 
 
 def _sounds(bundle: Bundle) -> dict[str, FloatArray]:

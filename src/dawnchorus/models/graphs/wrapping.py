@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from dawnchorus import __version__
-from dawnchorus.errors import InputError
+from dawnchorus.errors import InputError, ModelError
 from dawnchorus.models.bundle import (
     Activation,
     Bundle,
@@ -161,8 +161,22 @@ def _window_samples(description: ModelDescription) -> int:
     return round(n)
 
 
+def _refuse_random(graph: Path, operators: Sequence[str]) -> None:
+    """Refuse a graph that draws random numbers, also if so small ones that a trial would not show them.
+
+    Raises:
+        ModelError: it does.
+    """
+    if operators:
+        raise ModelError(
+            f"{graph}: expected a graph that scores a window always alike, found the operators {', '.join(operators)}, "
+            f"which draw random numbers. Export it for inference (in PyTorch after model.eval())."
+        )
+
+
 def _adapt_onnx(graph: Path, window_samples: int, folder: Path, choose: _Choose) -> _AdaptedGraph:
     model = ForeignOnnx(graph, window_samples)
+    _refuse_random(graph, model.random_operators())
     chosen, positions = choose(model.outputs, model.n_windows)
     last = model.last_operator(positions["logits"])
     outputs = {"logits": (chosen.scores, chosen.n_classes)}
@@ -174,6 +188,7 @@ def _adapt_onnx(graph: Path, window_samples: int, folder: Path, choose: _Choose)
 
 def _adapt_tflite(graph: Path, window_samples: int, folder: Path, choose: _Choose) -> _AdaptedGraph:
     model = LiteRtGraph(graph, window_samples)
+    _refuse_random(graph, model.random_operators())
     chosen, positions = choose(model.measured_outputs(window_samples), model.batch)
     shutil.copyfile(graph, folder / "model.tflite")
     return _AdaptedGraph(chosen.embedding_dim, positions, model.last_operator(positions["logits"]))

@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from dawnchorus.errors import (
     AudioError,
@@ -34,6 +35,8 @@ from dawnchorus.errors import (
 LOG = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+
+ROUTE_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 MAX_VALUE_CHARS = 80
 """Maximum length of an invalid value in a message."""
@@ -128,26 +131,40 @@ async def _http(request: Request, error: Exception) -> Response:
     detail, path = str(error.detail), request.scope["path"]
     if error.status_code == HTTPStatus.NOT_FOUND and path.endswith("/"):
         detail = f"{detail}: {path[:MAX_VALUE_CHARS]}. Addresses here have no slash at their end."
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (allowed := _allowed_methods(request)):
+        headers["Allow"] = ", ".join(allowed)
+        detail = f"{detail}: {path[:MAX_VALUE_CHARS]} expects {' or '.join(allowed)}, got {request.method[:20]}."
     if error.status_code == HTTPStatus.UNAUTHORIZED and is_page:
         return RedirectResponse(request.scope.get("root_path", "").rstrip("/") + "/login", 303)
     if is_page:
         return await _render_error_page(request, error.status_code, detail)
-    return problem_response(error.status_code, detail, headers=error.headers)
+    return problem_response(error.status_code, detail, headers=headers)
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """Return the methods of all routes of the request's path."""
+    routes = request.app.router.routes
+    scopes = {method: {**request.scope, "method": method} for method in ROUTE_METHODS}
+    return [method for method, scope in scopes.items() if any(r.matches(scope)[0] is Match.FULL for r in routes)]
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - it is installed for no other
-    lines = [_invalid_line(each) for each in error.errors()]
+    lines = [invalid_line(each) for each in error.errors()]
     if _is_page(request):
         return await _render_error_page(request, HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(lines))
     return problem_response(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(lines))
 
 
-def _invalid_line(error: Mapping[str, Any]) -> str:
-    """Return a message with the expected and, if it is a number or text, the actual value."""
+def invalid_line(error: Mapping[str, Any]) -> str:
+    """Return a message with the expected and, if it is a number or text, the actual value.
+
+    The first part of its `loc` is named only if it is the only one, as where there is no body.
+    """
     value = error.get("input")
     got = f", got {str(value)[:MAX_VALUE_CHARS]!r}" if isinstance(value, str | int | float) else ""
-    return f"{'.'.join(map(str, error['loc'][1:]))}: {error['msg']}{got}"
+    return f"{'.'.join(map(str, error['loc'][1:] or error['loc']))}: {error['msg']}{got}"
 
 
 async def unknown(_request: Request, error: Exception) -> JSONResponse:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from fastapi import Request, params
@@ -73,6 +73,12 @@ def refuse_repeated(pairs: Sequence[tuple[str, object]], noun: str) -> None:
         if n > 1:
             values = " and ".join(f"{value!r}"[:MAX_SHOWN] for each, value in pairs if each == name)
             raise InputError(f"{noun} '{name[:80]}': expected one value, got {n}: {values[: 4 * MAX_SHOWN]}.")
+
+
+def note_empty(pairs: Iterable[tuple[str, str]]) -> list[str]:
+    """Return a sentence that names the parameters without a value, which count as absent; none if all have one."""
+    names = dict.fromkeys(name for name, text in pairs if not text.strip())
+    return [f"{', '.join(names)}: given without a value, which counts as not given."] if names else []
 
 
 def merge_fields(query: Parameters, fields: Mapping[str, str]) -> Parameters:

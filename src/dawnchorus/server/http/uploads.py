@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import IO
 from urllib.parse import unquote_to_bytes
@@ -17,6 +18,7 @@ from urllib.parse import unquote_to_bytes
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
@@ -88,6 +90,7 @@ async def receive_file(request: Request, spool: Path, *, max_bytes: int) -> Asyn
                         await run_in_threadpool(shutil.copyfileobj, upload.file, file, 1 << 20)
                     given = upload.filename or ""
             else:
+                _refuse_other_multipart(request)
                 given = ""
                 async for chunk in _read_chunks(request, max_bytes):
                     file.write(chunk)
@@ -96,6 +99,17 @@ async def receive_file(request: Request, spool: Path, *, max_bytes: int) -> Asyn
         yield path, base_name(given)
     finally:
         path.unlink(missing_ok=True)
+
+
+def _refuse_other_multipart(request: Request) -> None:
+    """Refuse a body of several parts that is no form: its boundaries and headers would be scored as audio.
+
+    Raises:
+        HTTPException: it is one.
+    """
+    if (kind := media_type(request)).startswith("multipart/"):
+        detail = f"expected a recording as the body, or {FORM_TYPE} with the field '{FIELD}', got {kind[:80]}."
+        raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
 
 
 @asynccontextmanager
@@ -257,6 +271,28 @@ def _extended_name(disposition: bytes) -> str | None:
 
 class _FormParser(MultiPartParser):
     """Starlette's parser with support of `filename*`."""
+
+    _is_complete = False
+    """True once the closing boundary has arrived."""
+
+    def on_end(self) -> None:
+        """Note the closing boundary."""
+        self._is_complete = True
+
+    async def parse(self) -> FormData:
+        """Parse the body.
+
+        Raises:
+            MultiPartException: it is invalid, or was cut off, which would lose the fields that did not arrive.
+        """
+        form = await super().parse()
+        if not self._is_complete:
+            for file in self._files_to_close_on_error:
+                file.close()
+            raise MultiPartException(
+                f"it was cut off after {len(self.items)} whole fields, before its closing boundary. Send it again."
+            )
+        return form
 
     @property
     def n_files(self) -> int:

@@ -217,6 +217,9 @@ class TrainingData:
         for note in notes_of_sound(RecordingsTable(tree, named)):
             on_note(note)
         usable, conflicts = _drop_conflicts(tree, complete, known)
+        given_folders = [PurePosixPath(_sent_path(given)).parent.name for given, _ in files]
+        for note in _note_other_labels(tree, usable, species, given_folders, known):
+            on_note(note)
         rejected = [UploadOutcome(name, "rejected", None, reason) for name, reason in (*conflicts, *unusable, *outside)]
         return [*(self._store_row(tree, row, known, is_new=is_new) for row in usable), *rejected]
 
@@ -517,6 +520,48 @@ def _drop_conflicts(
         reason = f"the same audio has several labels: {labels}. None was accepted; send it once, with the right one"
         conflicts += [(_given_path(tree, tree / row.path), reason) for row in copies]
     return usable, conflicts
+
+
+def _note_other_labels(
+    tree: Path, rows: Sequence[RecordingRow], species: str, given_folders: Sequence[str], known: KnownClasses
+) -> Iterator[str]:
+    """Yield a sentence if the field, the folder or the name of a file says another species than its label.
+
+    Args:
+        tree: Folder of the layout.
+        rows: Labeled recordings.
+        species: Text of the field.
+        given_folders: Folder in the client's name of each file of the form.
+        known: Classes.
+    """
+    examples = []
+    for row in rows:
+        if row.absent:
+            continue
+        label = row.common_name or row.scientific_name or "no species"
+        key = None if row.scientific_name is None else _label_key(row, known)[1]
+        for source, claim in _find_claims(Path(row.path), species, given_folders, known):
+            if name_key(claim.scientific_name) != key and not (key is None and claim.kind == "sound"):
+                path = _given_path(tree, tree / row.path)
+                examples.append(f"{path} is labeled {label}, and {source} says {claim.common_name}")
+                break
+    if examples:
+        yield f"{len(examples)} of {len(rows)} files have contradicting labels: {examples[0]}. Check them."
+
+
+def _find_claims(
+    path: Path, species: str, given_folders: Sequence[str], known: KnownClasses
+) -> Iterator[tuple[str, Label]]:
+    """Yield the sources that say a species of a file in a layout, with the species."""
+    if FIELD_FOLDER in path.parts:  # its label is the field, and its folder is not in the path
+        folder = given_folders[int(path.name.partition(SEPARATOR)[0])]
+        if label := known.find(label_of_folder(folder)):
+            yield "its folder", label
+    elif species:
+        label = label_of_folder(species)
+        yield "the field species", known.find(label) or label
+    if label := find_class_of_file(Path(_given_name(path.name)).stem, known):
+        yield "its name", label
 
 
 def _label_key(row: RecordingRow, known: KnownClasses) -> tuple[str, ...]:

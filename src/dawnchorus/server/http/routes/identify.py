@@ -19,7 +19,7 @@ from dawnchorus.identification.options import DEFAULT_MIN_SCORE, DEFAULT_RANGE_T
 from dawnchorus.identification.result import build_provenance
 from dawnchorus.server.http.auth import require_role
 from dawnchorus.server.http.dependencies import ServiceDependency, receive_recording
-from dawnchorus.server.http.parameters import RequestParameters, merge_fields
+from dawnchorus.server.http.parameters import RequestParameters, merge_fields, note_empty
 from dawnchorus.server.http.routes.replies import error_responses, job_fields
 from dawnchorus.server.scheduling import IdentifyResult
 from dawnchorus.server.service import Service
@@ -141,6 +141,7 @@ async def identify(
         output_format = None if merged.format == "json" else table_format(merged.format)
         options = merged.options()
         if merged.background or (merged.background is None and await is_long(service, path, merged.channel)):
+            _refuse_without_effect(merged)
             job = await asyncio.to_thread(enqueue, service, path, name, options)
             return JSONResponse(job_fields(job), 202, {"Location": f"/api/v1/jobs/{job.id}"})
         result = await service.identify(path, options, name)
@@ -149,7 +150,28 @@ async def identify(
             await asyncio.to_thread(service.detections.store, result, path, name)
         else:
             service.detections.count(result, best)
+    empty = note_empty([*request.query_params.multi_items(), *request.state.texts.items()])
+    result = replace(result, warnings=(*result.warnings, *empty))
     return await asyncio.to_thread(_build_response, result, name, options, output_format)
+
+
+def _refuse_without_effect(query: IdentifyRequest) -> None:
+    """Refuse the parameters of a synchronous response that a job would pass over.
+
+    Raises:
+        InputError: the audio is not to be stored, or a table is asked for.
+    """
+    reason = "background=true was given" if query.background else "the recording is longer than ten minutes"
+    if query.format != "json":
+        raise InputError(
+            f"format: {reason}, so this becomes a job, whose reply has no table, got {query.format!r}. Ask for the "
+            f"format at /api/v1/recordings/SHA256/detections when it is done, or give background=false."
+        )
+    if not query.store and "store" in query.model_fields_set:
+        raise InputError(
+            f"store: {reason}, so this becomes a job, which stores the audio and the detections, got false. Leave "
+            f"store out, or give background=false."
+        )
 
 
 async def is_long(service: Service, path: Path, channel: ChannelOption = "mean") -> bool:

@@ -19,6 +19,7 @@ from dawnchorus.errors import InputError, NotFoundError
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.http.auth import require_role
 from dawnchorus.server.http.dependencies import ServiceDependency
+from dawnchorus.server.http.error_handlers import invalid_line
 from dawnchorus.server.http.json_bodies import parse_json
 from dawnchorus.server.http.routes.replies import error_responses
 from dawnchorus.server.http.uploads import receive_body
@@ -168,7 +169,10 @@ def _parse_windows(file: IO[bytes], window_samples: int) -> tuple[str | None, np
         tensor = inference.inputs[0]
         with np.errstate(over="ignore"):  # infinite, which is refused below
             windows = np.array(tensor.data, np.float64).astype(np.float32)
-    except (ValidationError, ValueError, TypeError, RecursionError, OverflowError) as error:
+    except ValidationError as error:
+        lines = "; ".join(invalid_line({**each, "loc": ("body", *each["loc"])}) for each in error.errors())
+        raise InputError(f"expected a request of the Open Inference Protocol: {lines[:300]}") from error
+    except (ValueError, TypeError, RecursionError, OverflowError) as error:
         raise InputError(f"expected a request of the Open Inference Protocol: {str(error)[:300]}") from error
     if tensor.name != INPUT or tensor.datatype != "FP32" or len(tensor.shape) != 2 or tensor.shape[1] != window_samples:
         raise InputError(
