@@ -87,3 +87,32 @@ def test_field_that_is_no_number_is_named(tmp_path: Path, column: int, message: 
     rows = columns(tmp_path, "a,b,c,d\n")
     with pytest.raises(FormatError, match=f"line 7: expected a number in {message}"):
         rows.number(7, [" x ", "", "1.5"], column)
+
+
+@pytest.mark.parametrize(
+    ("name", "cell", "expected_s"),
+    [("start (min)", "0.1", 6.0), ("start (ms)", "1500", 1.5), ("start [s]", "2", 2.0),
+     ("start (hh:mm:ss)", "0:01:02", 62.0),
+     ("start (h)", "0,5", 1800.0), ("start", "3", 3.0)],
+)  # fmt: skip
+def test_offsets_are_read_in_the_unit_of_the_header(tmp_path: Path, name: str, cell: str, expected_s: float) -> None:
+    path = tmp_path / "marks.txt"
+    path.write_text(f"{name}\tlabel\n{cell}\tParus major\n")
+    columns = NamedColumns(path)
+    assert columns.offset_s(2, [cell, "Parus major"], columns.require(["start"])) == pytest.approx(expected_s)
+
+
+def test_offsets_in_an_unknown_unit_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "marks.txt"
+    path.write_text("start [samples]\tlabel\n480\tParus major\n")
+    columns = NamedColumns(path)
+    with pytest.raises(FormatError, match=r"expected seconds \(s\).*'start \[samples\]'"):
+        columns.offset_s(2, ["480", "Parus major"], 0)
+
+
+def test_column_of_another_unit_is_not_advised(tmp_path: Path) -> None:
+    path = tmp_path / "marks.txt"
+    path.write_text("Begin Time (ms)\tLabel\n480\tParus major\n")
+    with pytest.raises(FormatError) as error:
+        NamedColumns(path).require(["Begin Time (s)"])
+    assert "meant to be" not in str(error.value)
