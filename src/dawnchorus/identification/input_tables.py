@@ -27,7 +27,7 @@ from dawnchorus.tables import (
     posix_path,
     read_text,
 )
-from dawnchorus.taxonomy.labels import name_key, parse_label, read_label
+from dawnchorus.taxonomy.labels import is_indeterminate, name_key, parse_label, read_label
 from dawnchorus.types import Origin
 
 PATH_COLUMNS = (
@@ -121,8 +121,11 @@ def read_thresholds(path: Path, *, on_note: OnNote = _ignore) -> dict[str, float
     species, score = rows.require(SPECIES_COLUMNS), rows.require(SCORE_COLUMNS)
     thresholds: dict[str, tuple[int, str, float]] = {}
     for line, fields in rows:
-        label = read_label(rows.text(fields, species) or "")
+        given = rows.text(fields, species) or ""
+        label = read_label(given)
         value = rows.number(line, fields, score)
+        if label is None and is_indeterminate(given):
+            raise FormatError(f"{path}, line {line}: expected the name of one species, found {given!r}. Correct it.")
         if label is None or not 0 <= value <= 1:
             raise FormatError(f"{path}, line {line}: expected a species and a score from 0 to 1, found {fields}.")
         name = label.scientific_name
