@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from dawnchorus.errors import FormatError
+from dawnchorus.formats.mark_notes import MarkNotes
 from dawnchorus.formats.text import NamedColumns, score, seconds, text_stream
+from dawnchorus.types import Mark
 
 
 @pytest.mark.parametrize(
@@ -116,3 +118,19 @@ def test_column_of_another_unit_is_not_advised(tmp_path: Path) -> None:
     with pytest.raises(FormatError) as error:
         NamedColumns(path).require(["Begin Time (s)"])
     assert "meant to be" not in str(error.value)
+
+
+def test_unforeseen_words_do_not_turn_off_a_review(tmp_path: Path) -> None:
+    path = tmp_path / "marks.txt"
+    path.write_text("start\tValid\n" + "".join(f"1\t{word}\n" for word in ("yes", "no", "maybe", "ok", "")))
+    columns, notes = NamedColumns(path), MarkNotes()
+    marks = list(columns.marks(lambda line, _fields: Mark(line, None), notes))
+    assert [mark.review for mark in marks] == ["", "rejected", "unverified", "unverified", ""]
+    assert ["neither yes nor no in 1 row (as 'ok')" in note for note in columns.table.notes.sentences()] == [True]
+
+
+def test_column_without_yes_and_no_is_no_review(tmp_path: Path) -> None:
+    path = tmp_path / "marks.txt"
+    path.write_text("start\tchecked\n1\tAnna\n")
+    (mark,) = NamedColumns(path).marks(lambda line, _fields: Mark(line, None), MarkNotes())
+    assert mark.review == ""
