@@ -22,7 +22,15 @@ from dawnchorus.formats import audacity
 from dawnchorus.formats.registry import read_annotations
 from dawnchorus.taxonomy.checklists import read_checklist
 from dawnchorus.taxonomy.classes import KnownClasses
-from dawnchorus.taxonomy.labels import Label, label_text, name_key, parse_label, read_label, split_labels
+from dawnchorus.taxonomy.labels import (
+    Label,
+    is_indeterminate,
+    label_text,
+    name_key,
+    parse_label,
+    read_label,
+    split_labels,
+)
 
 OWL, TIT = Label("Strix aluco", "Tawny Owl"), Label("Parus major", "Great Tit")
 ALBATROSS, WIDOW = Label("Phoebastria nigripes", "Black-footed Albatross"), Label("Loxia a", "Brewer's Blackbird")
@@ -376,3 +384,37 @@ def test_names_of_marks_that_no_list_has_are_said_and_joined_species_are_two() -
     assert "without a scientific name: Robin and Wren (1), song (1); not in AviList." in notes
     assert "of a scientific name's form, but in no list: End of survey (1); not in AviList." in notes
     assert "and a mark is one of each: Great Tit + Blackbird (1), Blackbird & Great Tit (1)." in notes
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("Parus major_negative", "Parus_major_negative", "Parus major_absent", "Parus major_maybe", "Parus major_FP"),
+        *("Great Tit_unsure", "Parus major_noise", "Parus major (none)", "not Parus major", "nicht Parus major"),
+        *("Parus major_false positive", "Parus major_Tawny Owl", "Strix aluco (Great Tit)"),
+    ],
+)
+def test_rejected_and_contradictory_labels_name_nothing(text: str) -> None:
+    assert read_label(text, KNOWN) is None
+    assert KNOWN.find(parse_label(text)) is None
+
+
+@pytest.mark.parametrize("text", ["Parus major_positive", "Parus major_Great Tit", "Parus major_confirmed"])
+def test_confirmed_labels_name_their_species(text: str) -> None:
+    assert read_label(text, KNOWN) == TIT
+
+
+def test_contradictory_labels_are_counted_with_both_names() -> None:
+    reader = LabelReader(KNOWN)
+    row = RecordingRow(recording_id="a", path="a", scientific_name="Parus major", common_name="Tawny Owl")
+    assert reader.read([row])[0].scientific_name is None
+    assert reader.unnamed == {"Parus major_Tawny Owl": 1}
+
+
+@pytest.mark.parametrize("name", ["Noise_Noise", "Human non-vocal_Human non-vocal", "Strix aluco (male)", "No bird"])
+def test_other_labels_are_no_review(name: str) -> None:
+    assert is_indeterminate(name) is False
+
+
+def test_question_mark_is_part_of_a_name() -> None:
+    assert KNOWN.find(Label("Strix aluco?", "Strix aluco?")) is None

@@ -125,6 +125,35 @@ def test_folders_of_a_review_say_if_the_species_is_there(tmp_path: Path) -> None
     assert (row.scientific_name, row.absent) == (None, (PARUS,)), "a zip that was sent"
 
 
+@pytest.mark.parametrize(
+    ("name", "absent", "is_unlabelled"),
+    [
+        ("Parus major_negative/1.wav", (PARUS,), False), ("Parus_major_FP/1.wav", (PARUS,), False),
+        ("Parus major_maybe/1.wav", (), True), ("not Parus major/1.wav", (PARUS,), False),
+        ("Parus major/nicht Parus major/1.wav", (PARUS,), False), ("Parus major/faux positifs/1.wav", (PARUS,), False),
+        ("Parus major/unsicher/1.wav", (), True), ("Parus major/to check/1.wav", (), True),
+    ],
+)  # fmt: skip
+def test_reviews_in_names_of_folders(tmp_path: Path, name: str, absent: tuple[str, ...], is_unlabelled: bool) -> None:
+    source = sounds(tmp_path / "in", name)
+    (row,) = rows_of_folders(source, find_recordings([source]))
+    assert (row.scientific_name, row.absent, row.is_unlabelled) == (None, absent, is_unlabelled)
+
+
+def test_yes_and_no_are_a_review_beside_each_other(tmp_path: Path) -> None:
+    source = sounds(tmp_path / "in", "Parus major/1/a.wav", "Parus major/0/b.wav", "no/Turdus merula/c.wav")
+    rows = {Path(row.path).name: row for row in rows_of_folders(source, find_recordings([source]))}
+    assert [rows[name].scientific_name for name in ("a.wav", "b.wav", "c.wav")] == [PARUS, None, TURDUS]
+    assert rows["b.wav"].absent == (PARUS,)
+
+
+def test_folders_beside_those_of_a_review_are_noted(tmp_path: Path) -> None:
+    _, notes = imported(sounds(tmp_path / "in", "Parus major/positive/1.wav", "Parus major/hmm/2.wav"))
+    assert (
+        "folders beside those of a review, hmm (1): not understood, so their recordings count as the species" in notes
+    )
+
+
 def test_the_command_takes_a_layout_of_folders(tmp_path: Path, command: Command) -> None:
     sounds(tmp_path / "in", "meadow/robin/1.wav", "wood/wren/2.wav")
     done = command("data", "import", "in", "set", "--layout", "place/species", cwd=tmp_path)

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from dawnchorus.errors import FormatError
+from dawnchorus.formats.mark_notes import MarkNotes
 from dawnchorus.formats.text import NamedColumns, score, seconds, text_stream
+from dawnchorus.types import Mark
 
 
 @pytest.mark.parametrize(
@@ -87,3 +89,48 @@ def test_field_that_is_no_number_is_named(tmp_path: Path, column: int, message: 
     rows = columns(tmp_path, "a,b,c,d\n")
     with pytest.raises(FormatError, match=f"line 7: expected a number in {message}"):
         rows.number(7, [" x ", "", "1.5"], column)
+
+
+@pytest.mark.parametrize(
+    ("name", "cell", "expected_s"),
+    [("start (min)", "0.1", 6.0), ("start (ms)", "1500", 1.5), ("start [s]", "2", 2.0),
+     ("start (hh:mm:ss)", "0:01:02", 62.0),
+     ("start (h)", "0,5", 1800.0), ("start", "3", 3.0)],
+)  # fmt: skip
+def test_offsets_are_read_in_the_unit_of_the_header(tmp_path: Path, name: str, cell: str, expected_s: float) -> None:
+    path = tmp_path / "marks.txt"
+    path.write_text(f"{name}\tlabel\n{cell}\tParus major\n")
+    columns = NamedColumns(path)
+    assert columns.offset_s(2, [cell, "Parus major"], columns.require(["start"])) == pytest.approx(expected_s)
+
+
+def test_offsets_in_an_unknown_unit_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "marks.txt"
+    path.write_text("start [samples]\tlabel\n480\tParus major\n")
+    columns = NamedColumns(path)
+    with pytest.raises(FormatError, match=r"expected seconds \(s\).*'start \[samples\]'"):
+        columns.offset_s(2, ["480", "Parus major"], 0)
+
+
+def test_column_of_another_unit_is_not_advised(tmp_path: Path) -> None:
+    path = tmp_path / "marks.txt"
+    path.write_text("Begin Time (ms)\tLabel\n480\tParus major\n")
+    with pytest.raises(FormatError) as error:
+        NamedColumns(path).require(["Begin Time (s)"])
+    assert "meant to be" not in str(error.value)
+
+
+def test_unforeseen_words_do_not_turn_off_a_review(tmp_path: Path) -> None:
+    path = tmp_path / "marks.txt"
+    path.write_text("start\tValid\n" + "".join(f"1\t{word}\n" for word in ("yes", "no", "maybe", "ok", "")))
+    columns, notes = NamedColumns(path), MarkNotes()
+    marks = list(columns.marks(lambda line, _fields: Mark(line, None), notes))
+    assert [mark.review for mark in marks] == ["", "rejected", "unverified", "unverified", ""]
+    assert ["neither yes nor no in 1 row (as 'ok')" in note for note in columns.table.notes.sentences()] == [True]
+
+
+def test_column_without_yes_and_no_is_no_review(tmp_path: Path) -> None:
+    path = tmp_path / "marks.txt"
+    path.write_text("start\tchecked\n1\tAnna\n")
+    (mark,) = NamedColumns(path).marks(lambda line, _fields: Mark(line, None), MarkNotes())
+    assert mark.review == ""

@@ -18,6 +18,7 @@ from dawnchorus.identification.options import Options
 from dawnchorus.identification.run import build_score_filter
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.taxonomy.classes import nearest_species
+from dawnchorus.taxonomy.labels import Label
 from dawnchorus.types import Origin
 
 
@@ -275,3 +276,13 @@ def test_misspelt_columns_and_doubtful_places_are_said(tmp_path: Path, content: 
     except FormatError as error:
         notes.append(str(error))
     assert said in "\n".join(notes)
+
+
+def test_threshold_of_no_one_species_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="expected the name of one species, found 'Strix aluco\\?'"):
+        read_thresholds(written(tmp_path, "scientific_name,min_score\nStrix aluco?,0.5\n"))
+
+
+def test_doubted_species_of_a_list_is_no_class() -> None:
+    message = nearest_species(["Strix aluco?"], [Label("Strix aluco", "Tawny Owl")])
+    assert message == ["'Strix aluco?' is not a class of the model. Did you mean 'Strix aluco'?"]

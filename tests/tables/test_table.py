@@ -158,3 +158,48 @@ def test_errors_of_a_spreadsheet_are_empty_cells_and_said(tmp_path: Path) -> Non
         "column 'species': errors of a spreadsheet, read as empty, in 2 rows (line 2: '#N/A').",
         "column 'lat': errors of a spreadsheet, read as empty, in 3 rows (line 2: '#NV').",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "cell", "expected"),
+    [
+        ("latitude (S)", "33.9", "33.9 S"), ("latitude (S)", "-33.9", "-33.9"), ("latitude (S)", "33.9 N", "33.9 N"),
+        ("lat (decimal degrees S)", "33.9", "33.9 S"), ("Breite (S)", "33,9", "33,9 S"), ("Laenge (W)", "70", "70 W"),
+        ("lat (rad)", "0.9", "0.9 rad"), ("lat (°)", "52.5", "52.5"), ("lat (WGS84)", "52.5", "52.5"),
+        ("Time (UTC)", "06:00", "06:00 UTC"), ("Uhrzeit (UTC+2)", "6:00", "6:00 UTC+2"),
+        ("Time [local]", "6:00", "6:00"),
+        ("timestamp (UTC)", "2024-05-01 06:00:00", "2024-05-01 06:00:00 UTC"), ("Time (UTC)", "06:00Z", "06:00Z"),
+        ("Time (12h PM)", "6:00", "6:00 pm"), ("Time (AM/PM)", "6:00", "6:00"),
+        ("Date (UTC)", "2024-05-01", "2024-05-01"),
+        ("start_time (s)", "12", "12"), ("elevation (m)", "12", "12"),
+    ],
+)  # fmt: skip
+def test_header_units_stand_behind_their_cells(tmp_path: Path, name: str, cell: str, expected: str) -> None:
+    units = table(tmp_path, f"path;{name}\na.wav;{cell}\n")
+    assert rows(units) == [["a.wav", expected]]
+    assert units.notes.sentences() == []
+
+
+@pytest.mark.parametrize("name", ["Time [MDT]", "latitude (magnetic)", "Uhrzeit (MESZ)"])
+def test_unknown_header_units_are_noted(tmp_path: Path, name: str) -> None:
+    units = table(tmp_path, f"path,{name}\na.wav,6:00\n")
+    assert rows(units) == [["a.wav", "6:00"]]
+    assert "is not understood and not applied" in units.notes.sentences()[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected", "n_notes"),
+    [("Date (mm/dd/yyyy)", "2024-05-04", 0), ("Datum (TT/MM/JJJJ)", "2024-04-05", 0),
+     ("Date (jj/mm/aaaa)", "2024-04-05", 0)],
+)  # fmt: skip
+def test_date_order_is_read_from_the_header(tmp_path: Path, name: str, expected: str, n_notes: int) -> None:
+    dated = table(tmp_path, f"path,{name}\na.wav,05/04/2024\n")
+    stamp = dated.dates(1).read("05/04/2024")
+    assert stamp is not None
+    assert (stamp.date, len(dated.notes.sentences())) == (expected, n_notes)
+
+
+def test_dates_that_contradict_the_header_are_noted(tmp_path: Path) -> None:
+    dated = table(tmp_path, "path,Date (mm/dd/yyyy)\na.wav,25/04/2024\n")
+    dated.dates(1)
+    assert "not all written as its name says" in dated.notes.sentences()[0]

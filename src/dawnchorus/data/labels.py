@@ -11,6 +11,7 @@ from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import (
     Label,
     complete_label,
+    has_two_species,
     is_scientific,
     is_unnamed,
     label_text,
@@ -131,7 +132,7 @@ class LabelReader:
         """Return the class of a label; one that names nothing is counted."""
         label = classes[scientific, common]
         if label is None:
-            self.unnamed[scientific.strip() or BLANK] += 1
+            self.unnamed[_text((scientific.strip(), common)) if scientific.strip() else BLANK] += 1
         return label
 
 
@@ -188,7 +189,10 @@ def _read(given: Given, known: KnownClasses) -> Label | None:
     scientific, common = given
     label = read_label(scientific, known) or read_label(common, known)
     has_common = label is not None and not is_unnamed(common) and common != scientific
-    return with_common_name(label, " ".join(common.split())) if label is not None and has_common else label
+    if label is None or not has_common:
+        return label
+    named = with_common_name(label, " ".join(common.split()))
+    return None if has_two_species(named, known) else named
 
 
 def _unambiguous_pairs(labels: Iterable[Label]) -> list[Label]:

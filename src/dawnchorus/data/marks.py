@@ -31,8 +31,8 @@ _FATES = {
     "view": "of the same selection in another view: counted once",
     "twice": "that are there twice: kept once",
     "rejected": "that are wrong by their own table (columns such as Reject or Valid): left out",
-    "unverified": "that nobody has confirmed by their own table (columns such as Verified): kept as a sound that may "
-    "be of any species",
+    "unverified": "that nobody has confirmed by their own table (columns such as Verified, words such as "
+    "maybe): kept as a sound that may be of any species",
     "unnamed": "without a species (blank, '?', unknown): kept as a sound that may be of any species",
     "no bird": "of other sounds or of none (nocall, noise): no species, but somebody listened",
     "effort": "without times and name: somebody listened",

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from dawnchorus.tables import Table, headers, is_blank
+from dawnchorus.tables.notes import counted_rows
+from dawnchorus.taxonomy.reviews import review_of_words
 from dawnchorus.types import Mark, Review
 
 _YES = frozenset(("yes", "y", "true", "t", "1", "1.0", "x", "✓", "ja", "j", "wahr", "oui", "vrai", "sí", "si", "sim"))
@@ -20,14 +22,27 @@ _VERDICTS: tuple[tuple[Sequence[str], Mapping[bool, Review]], ...] = (
 
 
 class ReviewColumns:
-    """Columns of a table with yes or no in all their filled cells that say which marks are right."""
+    """Columns of a table with yes or no that say which marks are right.
+
+    A mark with another word there, such as `maybe`, is unverified; words that are not known are noted.
+    """
 
     def __init__(self, table: Table) -> None:
         self._verdicts: list[tuple[int, Mapping[bool, Review]]] = []
         for names, verdicts in _VERDICTS:
             place = table.find_column(names)
-            if place is not None and all(is_blank(cell) or _answer(cell) is not None for cell in table.column(place)):
-                self._verdicts.append((place, verdicts))
+            if place is None:
+                continue
+            words = [cell.strip() for cell in table.column(place) if _answer(cell) is not None or not is_blank(cell)]
+            if all(_answer(word) is None for word in words):
+                continue
+            self._verdicts.append((place, verdicts))
+            unknown = [word for word in words if _answer(word) is None and review_of_words(word) != "undecided"]
+            if unknown:
+                table.notes.say(
+                    f"column '{table.header[place]}': neither yes nor no in {counted_rows(len(unknown))} (as "
+                    f"'{unknown[0]}'): these marks are kept as a sound that may be of any species."
+                )
 
     @property
     def places(self) -> tuple[int, ...]:
@@ -37,10 +52,17 @@ class ReviewColumns:
     def judge(self, mark: Mark, fields: Sequence[str]) -> Mark:
         """Return a mark with the verdict of its row."""
         for place, verdicts in self._verdicts:
-            answer = _answer(fields[place])
-            if answer is not None and answer in verdicts:
-                return replace(mark, review=verdicts[answer])
+            verdict = _verdict(fields[place], verdicts)
+            if verdict:
+                return replace(mark, review=verdict)
         return mark
+
+
+def _verdict(text: str, verdicts: Mapping[bool, Review]) -> Review:
+    answer = _answer(text)
+    if answer is None:
+        return "" if is_blank(text) else "unverified"
+    return verdicts.get(answer, "")
 
 
 def _answer(text: str) -> bool | None:

@@ -13,7 +13,7 @@ from typing import BinaryIO, TextIO
 from dawnchorus.errors import FormatError
 from dawnchorus.formats.mark_notes import MarkNotes
 from dawnchorus.formats.review import ReviewColumns
-from dawnchorus.tables import Table, is_blank, parse_offset_s
+from dawnchorus.tables import Table, is_blank, parse_offset_s, units
 from dawnchorus.types import Detection, Mark
 
 _GRADE = re.compile(r"\d|10")
@@ -71,9 +71,17 @@ _SIMILARITY = 0.8
 def near_column(header: Iterable[str], wanted: Iterable[str]) -> str:
     """Return a question for the column of `header` that is spelt nearly like one of the names `wanted`, or nothing."""
     known = list(wanted)
-    unknown = [name for name in header if name.lower() not in known]
+    unknown = [name for name in header if name.lower() not in known and not _has_other_unit(name, known)]
     near = ((name, get_close_matches(name.lower(), known, n=1, cutoff=_SIMILARITY)) for name in unknown)
     return next((f" Is the column '{name}' meant to be '{alike[0]}'?" for name, alike in near if alike), "")
+
+
+def _has_other_unit(name: str, wanted: Iterable[str]) -> bool:
+    """Return True for a name that differs from one of `wanted` in its unit alone."""
+    without = units.IN_BRACKETS.sub("", name).strip().lower()
+    return bool(units.bracketed(name)) and without in (
+        units.IN_BRACKETS.sub("", each).strip().lower() for each in wanted
+    )
 
 
 class NamedColumns:
@@ -176,7 +184,7 @@ class NamedColumns:
         value = self.table.numbers(column).parse(fields[column]) if column < len(fields) else None
         if value is None:
             raise RowError(self.path, line, self._expected("a number", fields, column))
-        return value
+        return value * (units.factor(self.header[column], units.HERTZ) or 1.0)
 
     def offset_s(self, line: int, fields: list[str], column: int) -> float:
         """Return seconds within a recording, also of `1:02.5`; FormatError with the line for anything else."""
@@ -184,7 +192,10 @@ class NamedColumns:
         text = fields[column]
         value = numbers.parse(text)
         if value is not None:
-            return value
+            factor = units.factor(self.header[column], units.SECONDS)
+            if factor is None:
+                raise RowError(self.path, line, self._expected("seconds (s), minutes (min) or (ms)", fields, column))
+            return value * factor
         value = parse_offset_s(text, comma=numbers.comma)
         if value is None:
             raise RowError(self.path, line, self._expected("a number", fields, column))

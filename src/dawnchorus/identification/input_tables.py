@@ -28,7 +28,7 @@ from dawnchorus.tables import (
     read_text,
 )
 from dawnchorus.taxonomy.classes import KnownClasses
-from dawnchorus.taxonomy.labels import Label, name_key, parse_label, read_label
+from dawnchorus.taxonomy.labels import Label, is_indeterminate, name_key, parse_label, read_label
 from dawnchorus.types import Origin
 
 PATH_COLUMNS = (
@@ -125,8 +125,11 @@ def read_thresholds(path: Path, *, labels: Sequence[Label] = (), on_note: OnNote
     known = KnownClasses(labels)
     thresholds: dict[str, tuple[int, str, float]] = {}
     for line, fields in rows:
-        label = read_label(rows.text(fields, species) or "")
+        given = rows.text(fields, species) or ""
+        label = read_label(given)
         value = rows.number(line, fields, score)
+        if label is None and is_indeterminate(given):
+            raise FormatError(f"{path}, line {line}: expected the name of one species, found {given!r}. Correct it.")
         if label is None or not 0 <= value <= 1:
             raise FormatError(f"{path}, line {line}: expected a species and a score from 0 to 1, found {fields}.")
         name = label.scientific_name

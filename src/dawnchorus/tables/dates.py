@@ -12,6 +12,7 @@ from datetime import time as time_of_day
 
 from dawnchorus.tables.notes import Notes, counted_rows
 from dawnchorus.tables.times import parse_time, time_of_fraction
+from dawnchorus.tables.units import bracketed, date_order
 from dawnchorus.tables.words import is_blank
 
 FIRST_YEAR, LAST_YEAR = 1850, 2100
@@ -217,13 +218,15 @@ class DateColumn:
 
     Dates with a year behind are read in the one order in which those of the same separator are all dates. Where both
     are possible, a point means that the day is first; else the number that varies more is the day, and if none does,
-    unpadded numbers with slashes are month first. Such a guess is noted.
+    unpadded numbers with slashes are month first. Such a guess is noted. An order in the brackets of the column's name
+    counts where all dates fit it.
     """
 
     def __init__(self, name: str, values: Iterable[str], notes: Notes, *, prefer_day_first: bool = False) -> None:
         self.name = name
         self._notes = notes
         self._prefer_day_first = prefer_day_first
+        self._named_order = date_order(name)
         counts = Counter(map(str.strip, values))
         pairs: dict[str, dict[_Pair, str]] = defaultdict(dict)
         n_rows: Counter[_Pair] = Counter()
@@ -265,6 +268,13 @@ class DateColumn:
         n_fitting = Counter({order: sum(n_rows[pair] for pair in dates if pair.stamp(order)) for order in _ORDERS})
         n_dates = sum(n_rows[pair] for pair in dates)
         possible = [order for order in _ORDERS if n_fitting[order] == n_dates]
+        if self._named_order is not None and self._named_order in possible:
+            return self._named_order
+        if self._named_order is not None and dates:
+            self._notes.say(
+                f"column '{self.name}': dates such as '{texts[dates[0]]}' are not all written as its name says, "
+                f"'{bracketed(self.name)}': the order of day and month is read from the dates."
+            )
         if not possible:
             return self._most_frequent(dates, n_fitting, n_dates, n_rows)
         unsure = [pair for pair in dates if len({pair.stamp(order) for order in possible}) > 1]

@@ -15,6 +15,7 @@ LONGITUDE = (
     "längengrad",
     "laengengrad",
     "länge",
+    "laenge",
     "longitud",
     "longitudine",
     "lengtegraad",

@@ -17,6 +17,7 @@ from dawnchorus.tables.encoding import read_text
 from dawnchorus.tables.notes import Notes, counted_rows
 from dawnchorus.tables.numbers import NumberColumn
 from dawnchorus.tables.times import TimeColumn
+from dawnchorus.tables.units import IN_BRACKETS, NAMES, CellUnit, cell_unit
 from dawnchorus.tables.words import ERROR_VALUE, is_error_value
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -46,7 +47,8 @@ class Table:
 
     Names of columns are without spaces around them. Every row has a cell for each column; blank rows are left out.
     Rows that have more than that, and rows that are the header again, are left out with a note. Notes are complete
-    once the rows have been read. A cell with an error of a spreadsheet, such as `#REF!`, is empty, with a note.
+    once the rows have been read. A cell with an error of a spreadsheet, such as `#REF!`, is empty, with a note. A
+    direction or zone in brackets of a column's name, `latitude (S)`, `time (UTC)`, stands behind each of its cells.
 
     `delimiter` is taken where the header has it, otherwise it is found. `quoted` says whether cells may stand in
     quotes; None: if the first one does. `text` is the content, where it has been read.
@@ -94,6 +96,7 @@ class Table:
             line = open_quote + lines.n_skipped
             self.notes.say(f"line {line}: a quote does not close before the delimiter: each line is read as a row.")
         self._note_doubled_names()
+        self._units = self._read_units()
 
     def __iter__(self) -> Iterator[tuple[int, list[str]]]:
         """Yield line number and cells of each row."""
@@ -113,6 +116,9 @@ class Table:
                 if self._has_errors:
                     errors += self._find_errors(line, cells)
                     cells = ["" if is_error_value(cell) else cell for cell in cells]
+                if self._units:
+                    units = self._units
+                    cells = [units[k].apply(cell) if k in units else cell for k, cell in enumerate(cells)]
                 yield line, cells if len(cells) == n_cells else [*cells, *[""] * (n_cells - len(cells))][:n_cells]
         self._note_rows(long_rows, n_headers, n_rows)
         self._note_errors(errors)
@@ -150,6 +156,17 @@ class Table:
     def times(self, index: int) -> TimeColumn:
         """Return the reader of a column of times of day."""
         return TimeColumn(self.header[index], self.column(index), self.notes)
+
+    def _read_units(self) -> dict[int, CellUnit]:
+        """Return the units that cells get from the names of their columns; note those that are not understood."""
+        units = {k: cell_unit(name, _bare_key(name), _UNIT_KEYS) for k, name in enumerate(self.header)}
+        for k, unit in units.items():
+            if unit.unknown:
+                self.notes.say(
+                    f"column '{self.header[k]}': '{unit.unknown}' in its name is not understood and not applied: "
+                    "values are read as they stand. Write a direction as S or W, a zone as UTC or +02:00."
+                )
+        return {k: unit for k, unit in units.items() if unit.suffix}
 
     def _raw_rows(self) -> Iterator[tuple[int, list[str]]]:
         """Yield line number and cells of each row that is not blank, a remark or a title, the header first."""
@@ -286,11 +303,19 @@ class _Lines:
 def column_keys(header: Sequence[str]) -> dict[str, int]:
     """Return the columns by what their names are found by, with and without a unit in brackets; the first counts."""
     keys: dict[str, int] = {}
-    for name_of in (header_key, lambda name: header_key(re.sub(r"[(\[].*?[)\]]", "", name))):
+    for name_of in (header_key, _bare_key):
         for index, name in enumerate(header):
             if key := name_of(name):
                 keys.setdefault(key, index)
     return keys
+
+
+def _bare_key(name: str) -> str:
+    """Return what a column's name is found by without what stands in brackets."""
+    return header_key(IN_BRACKETS.sub("", name))
+
+
+_UNIT_KEYS = {kind: frozenset(map(header_key, names)) for kind, names in NAMES.items()}
 
 
 def _is_remark(cells: Sequence[str], *, is_header: bool) -> bool:

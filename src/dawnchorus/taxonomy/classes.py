@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from dawnchorus.taxonomy.labels import Label, label_text, name_key
+from dawnchorus.taxonomy.labels import Label, has_two_species, label_text, name_key
 
 MAX_SUGGESTIONS, MIN_SIMILARITY = 3, 0.75
 """Suggested classes for an unknown name, and the smallest ratio (difflib's) of their names to it."""
@@ -49,15 +49,18 @@ class KnownClasses:
         """Return the class with the scientific name of `wanted`, with both names as one, or with its common name.
 
         One name of `wanted` can also be both names of a class, `Parus_major_Great_Tit`, or a code. Names that are
-        spelled otherwise, `Black footed Albatross`, are looked for last.
+        spelled otherwise, `Black footed Albatross`, are looked for last. None if the two names are of two classes; a
+        question mark is a part of a name.
         """
+        if has_two_species(wanted, self):
+            return None
         names = _names(wanted)
         for known in (self._by_name, self._by_both, self._by_code):
             known_label = next((known[name] for name in names if name in known), None)
             if known_label is not None:
                 return known_label
         spelled = self._spellings()
-        several = (spelled.get(spelling, set()) for name in names for spelling in _loose_forms(name))
+        several = (spelled.get(spelling, set()) for name in names if "?" not in name for spelling in _loose_forms(name))
         return next((next(iter(labels)) for labels in several if len(labels) == 1), None)
 
     def has_code(self, name: str) -> bool:

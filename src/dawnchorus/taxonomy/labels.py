@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 
 from dawnchorus.errors import FormatError
 from dawnchorus.tables.text_files import csv_records
+from dawnchorus.taxonomy.reviews import split_review
 
 Kind = Literal["species", "sound"]
 """A class is a species, or another sound (an engine, a human voice, rain)."""
@@ -133,8 +134,12 @@ def is_unnamed(text: str) -> bool:
 def is_indeterminate(text: str) -> bool:
     """Return True for names that leave open which species it is: `Parus sp.`, `Parus cf. major`, `Parus major/minor`.
 
-    Hybrids, and names with a question mark, are such names too.
+    Hybrids, names with a question mark, and those that a review rejects or doubts (`Parus major_negative`) are such
+    names too.
     """
+    review = split_review(text)
+    if review is not None and review[1] != "present":
+        return True
     return _INDETERMINATE.search(" ".join(text.replace("_", " ").split())) is not None
 
 
@@ -192,7 +197,9 @@ def read_label(text: str, names: Names | None = None) -> Label | None:
 
     A label is a scientific name, `Genus species_English Name`, an English name, an eBird code, or the name of a class
     of one's own; what follows the names (`_male`, `_song`, a third part) makes a class below the species, written
-    `Strix aluco (male)`. Where a text has no blanks, underscores stand for them.
+    `Strix aluco (male)`. Words of a review behind a name say if it counts: `Strix aluco_confirmed` does,
+    `Strix aluco_negative` names nothing; nor does a label of two species' names, `Parus major_Tawny Owl`. Where a text
+    has no blanks, underscores stand for them.
 
     English names and codes get their scientific name from `names`, which also says how known names are written.
     """
@@ -200,7 +207,20 @@ def read_label(text: str, names: Names | None = None) -> Label | None:
     if is_unnamed(clean):
         return None
     label = _read(clean, names)
+    if names is not None and has_two_species(label, names):
+        return None
     return None if is_indeterminate(clean) and not _is_known(clean, label, names) else label
+
+
+def has_two_species(label: Label, names: Names) -> bool:
+    """Return True if the scientific name is of one known class, and the common name of another."""
+    if label.common_name in ("", label.scientific_name):
+        return False
+    first = names.find(Label(label.scientific_name, label.scientific_name))
+    second = names.find(Label(label.common_name, label.common_name))
+    if first is None or second is None or name_key(first.common_name) == name_key(label.common_name):
+        return False
+    return is_scientific(second.scientific_name) and name_key(first.scientific_name) != name_key(second.scientific_name)
 
 
 def _is_known(text: str, label: Label, names: Names | None) -> bool:
@@ -214,6 +234,10 @@ def _clean(text: str) -> str:
 
 
 def _read(clean: str, names: Names | None) -> Label:
+    review = split_review(clean)
+    if review is not None and (names is None or names.find(Label(clean, clean)) is None):
+        name, outcome = review
+        return _read(name, names) if outcome == "present" else Label(clean, clean)
     return _read_numbered(clean, names) or _read_sound(clean) or _read_name(clean, names)
 
 

@@ -539,3 +539,26 @@ def test_what_is_said_survives_another_listening_and_other_recordings(
     for row in new:
         client.delete(f"/api/v1/detections/{row['id']}/review")
     assert client.get("/api/v1/training-data").json()["total"] == 4
+
+
+@pytest.mark.parametrize("name", ["Strix aluco?", "Parus major_negative", "Parus major_maybe", "Parus sp."])
+def test_new_class_must_be_one_species(name: str) -> None:
+    with pytest.raises(InputError, match="expected the name of one species"):
+        resolve_class(parse_species(name), KnownClasses(LABELS), is_new=True)
+
+
+@pytest.mark.parametrize("name", ["Parus major?", "Parus major_FP", "Parus major_Common Cuckoo"])
+def test_doubted_and_contradictory_species_are_asked_back(name: str) -> None:
+    with pytest.raises(UnknownClassError):
+        resolve_class(parse_species(name), KnownClasses(LABELS), is_new=False)
+
+
+def test_folders_of_a_review_are_noted(level_bundle: Bundle, serve: Serve) -> None:
+    client = serve(model=level_bundle.folder)
+    reviewed = {"Quiet Bird/faux positifs/g.wav": sound(0.6), "Quiet Bird_maybe/h.wav": sound(0.7)}
+    reply = client.post("/api/v1/training-data", files={"audio": ("reviewed.zip", packed(reviewed))}).json()
+    assert {each["name"]: each["species"] for each in reply["files"]} == {
+        "Quiet Bird/faux positifs/g.wav": "no species",
+        "Quiet Bird_maybe/h.wav": None,
+    }
+    assert any("folders of a review, faux positifs (1): the species is known not" in note for note in reply["notes"])

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
@@ -29,11 +29,12 @@ from pathlib import Path
 from typing import Any
 
 from dawnchorus.data.clip_names import tape_clip
-from dawnchorus.data.layouts.review_folders import Review, review_of_folder, review_of_folders
+from dawnchorus.data.layouts.review_folders import review_of_folder
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.file_names import find_class_of_file, label_of_file, label_of_folder
 from dawnchorus.taxonomy.labels import OTHER_SOUNDS, Label, is_indeterminate, is_scientific, name_key, split_labels
+from dawnchorus.taxonomy.reviews import Review, split_review
 
 _NUMBERED = (
     r"(?:site|plot|dev|device|station|point|card|unit|recorder|deployment|location|transect|grid|zone|area|week|day|month"
@@ -102,6 +103,8 @@ class FolderReading:
     """Names of other folders, with their numbers of recordings."""
     reviews: dict[Path, tuple[str, Review]] = field(default_factory=dict)
     """Folders that say whether the species is there, by recording."""
+    beside_reviews: Counter[str] = field(default_factory=Counter)
+    """Labeled recordings by folders that are none of a review, and lie beside one that is."""
     tape_clips: list[Path] = field(default_factory=list)
     """Recordings labelled by a name of ANIMAL-SPOT's form."""
 
@@ -119,14 +122,21 @@ class FolderReading:
         if self.of_files:
             named = _first(label.scientific_name for label in self.of_files.values())
             yield f"labels read from the names of files: {len(self.of_files)} recordings ({named})."
-        yield from self._notes_of_reviews()
+        yield from self.notes_of_reviews()
+        others = [path for path in self.reviews if path not in self.labels and path not in self.of_files]
+        if others:
+            yield (
+                f"folders of a review without a species: {len(others)} recordings (as {others[0].parent.name}/"
+                f"{others[0].name}), which are unlabelled. Put these folders into one named after the species."
+            )
         if self.tape_clips:
             yield (
                 f"names of the form class-information_id_year_tape_start_end: {len(self.tape_clips)} (as "
                 f"{self.tape_clips[0].name}); the class is the label, the information is not read."
             )
 
-    def _notes_of_reviews(self) -> Iterator[str]:
+    def notes_of_reviews(self) -> Iterator[str]:
+        """Yield which folders were taken for outcomes of a review, and which beside them were not, in sentences."""
         outcomes = {
             "present": "the species is there",
             "absent": "the species is known not to be there",
@@ -138,11 +148,11 @@ class FolderReading:
             if names:
                 listed = ", ".join(f"{name} ({n})" for name, n in names.most_common(_MAX_NAMED))
                 yield f"folders of a review, {listed}: {outcome}, in {names.total()} recordings."
-        others = [path for path in self.reviews if path not in labelled]
-        if others:
+        if self.beside_reviews:
+            listed = ", ".join(f"{name} ({n})" for name, n in self.beside_reviews.most_common(_MAX_NAMED))
             yield (
-                f"folders of a review without a species: {len(others)} recordings (as {others[0].parent.name}/"
-                f"{others[0].name}), which are unlabelled. Put these folders into one named after the species."
+                f"folders beside those of a review, {listed}: not understood, so their recordings count as the "
+                "species. Name them positive, negative or uncertain."
             )
 
 
@@ -162,21 +172,59 @@ def read_folders(
     """
     reading = FolderReading()
     holding = {path.parent for path in files}
+    reviews = _reviews_of_folders(root, files)
     for path in files:
         folders = path.relative_to(root).parts[:-1]
-        if (review := review_of_folders(folders)) is not None:
-            reading.reviews[path] = review
+        folder = next((parent for parent in path.parents if parent in reviews), None)
+        if folder is not None:
+            reading.reviews[path] = folder.name, reviews[folder]
         if levels:
             _read_given(reading, path, folders, levels)
         else:
-            _read_names(reading, path, folders, holding, known)
+            _read_names(reading, path, folders, holding, reviews, known)
+        _read_reviewed_label(reading, path, folders, known)
         if path not in reading.labels and path not in reading.ties:
             _read_file_name(reading, path, known)
         if path in reading.reviews and path not in reading.labels and path not in reading.of_files:
             _read_source_name(reading, path, root, known)
+    _count_beside_reviews(reading, reviews)
     unnamed = [path for path in files if path not in reading.labels and path not in reading.ties]
     _read_file_names(reading, [path for path in unnamed if tape_clip(path.stem) is None])
     return reading
+
+
+def _reviews_of_folders(root: Path, files: Sequence[Path]) -> dict[Path, Review]:
+    """Return the folders below `root` that are outcomes of a review, and the outcomes."""
+    folders = {folder for path in files for folder in path.parents if folder != root and folder.is_relative_to(root)}
+    names: dict[Path, set[str]] = defaultdict(set)
+    for folder in folders:
+        names[folder.parent].add(folder.name)
+    reviews = {folder: review_of_folder(folder.name, frozenset(names[folder.parent])) for folder in folders}
+    return {folder: review for folder, review in reviews.items() if review is not None}
+
+
+def _read_reviewed_label(
+    reading: FolderReading, path: Path, folders: Sequence[str], known: KnownClasses | None
+) -> None:
+    """Take a review behind or before the name of the species for one: `Parus major_negative`, `not Parus major`."""
+    label = reading.labels.get(path)
+    if label is None:
+        return
+    for name in reversed(folders):
+        reviewed = split_review(name)
+        if reviewed is not None and _key(name, known) == _key(label, known):
+            reading.labels[path] = reviewed[0]
+            reading.reviews.setdefault(path, (name, reviewed[1]))
+            return
+
+
+def _count_beside_reviews(reading: FolderReading, reviews: Mapping[Path, Review]) -> None:
+    """Count labeled recordings in folders that lie beside one of a review, and are none."""
+    parents = {folder.parent for folder in reviews}
+    for path, label in reading.labels.items():
+        if path not in reading.reviews:
+            beside = [folder.name for folder in path.parents if folder.parent in parents and folder.name != label]
+            reading.beside_reviews.update(beside[:1])
 
 
 def _read_file_name(reading: FolderReading, path: Path, known: KnownClasses | None) -> None:
@@ -209,15 +257,22 @@ def _read_given(reading: FolderReading, path: Path, folders: Sequence[str], leve
 
 
 def _read_names(
-    reading: FolderReading, path: Path, folders: Sequence[str], holding: set[Path], known: KnownClasses | None
+    reading: FolderReading,
+    path: Path,
+    folders: Sequence[str],
+    holding: set[Path],
+    reviews: Mapping[Path, Review],
+    known: KnownClasses | None,
 ) -> None:
-    clearness = [_NONE if review_of_folder(name) else _clearness(name, known) for name in folders]
+    parents = list(path.parents)[: len(folders)][::-1]
+    clearness = [
+        _NONE if folder in reviews else _clearness(name, known) for folder, name in zip(parents, folders, strict=True)
+    ]
     best = max(clearness, default=_NONE)
     if best == _NONE:
         _count_others(reading, folders)
         return
     likely = [level for level, value in enumerate(clearness) if value == best]
-    parents = list(path.parents)[: len(folders)][::-1]
     labels = {_key(folders[level], known) for level in likely}
     chosen = likely[0] if len(labels) == 1 or parents[likely[0]] in holding else None
     if chosen is None and known is not None and (joined := _joined(folders, known)) is not None:
@@ -248,7 +303,7 @@ def _joined(folders: Sequence[str], known: KnownClasses) -> list[str] | None:
 
 def _key(folder: str, known: KnownClasses | None) -> str:
     """Return what is the same for folders of the same label."""
-    label = label_of_folder(folder)
+    label = label_of_folder((split_review(folder) or (folder,))[0])
     return name_key(((known.find(label) if known else None) or label).scientific_name)
 
 

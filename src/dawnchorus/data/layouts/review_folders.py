@@ -2,60 +2,28 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from typing import Literal
 
-Review = Literal["present", "absent", "undecided"]
-"""Outcome of a review: the species is in the recording, it is not, or nobody can tell."""
+from dawnchorus.taxonomy.reviews import Review, review_of_words
 
-_REVIEWS: dict[str, Review] = {
-    **dict.fromkeys(
-        (
-            *(
-                "positive",
-                "pos",
-                "true positive",
-                "tp",
-                "false negative",
-                "fn",
-                "confirmed",
-                "correct",
-                "present",
-                "true",
-            ),
-            *("verified", "accepted", "positiv", "richtig", "best\u00e4tigt", "positif", "confirm\u00e9", "positivo"),
-            *("correcto", "confirmado"),
-        ),
-        "present",
-    ),
-    **dict.fromkeys(
-        (
-            *(
-                "negative",
-                "neg",
-                "false positive",
-                "fp",
-                "true negative",
-                "tn",
-                "rejected",
-                "incorrect",
-                "absent",
-                "false",
-            ),
-            *("not present", "wrong", "negativ", "falsch", "n\u00e9gatif", "rejet\u00e9", "negativo", "incorrecto"),
-        ),
-        "absent",
-    ),
-    **dict.fromkeys(("uncertain", "unsure", "unclear", "doubtful", "undecided", "maybe", "skipped"), "undecided"),
-}
-_OF_WHAT = re.compile(r" (?:clips?|segments?|samples?|detections?|examples?|recordings?|files|audio|sounds?)$")
+_PAIRS: tuple[dict[str, Review], ...] = tuple(
+    {present: "present", absent: "absent"}
+    for present, absent in (
+        *(("1", "0"), ("yes", "no"), ("y", "n"), ("ja", "nein"), ("oui", "non"), ("si", "no"), ("s\u00ed", "no")),
+        *(("sim", "n\u00e3o"), ("ja", "nee"), ("good", "bad"), ("ok", "bad")),
+    )
+)
+"""Names that are a review beside each other, and else sites, countries or numbers."""
 
 
-def review_of_folder(name: str) -> Review | None:
-    """Return the outcome of a review that a folder's name is, in any spelling; None for other names."""
-    words = _OF_WHAT.sub("", re.sub(r"[\W_]+", " ", name).strip().casefold())
-    return _REVIEWS.get(words) or _REVIEWS.get(words.removesuffix("s"))
+def review_of_folder(name: str, siblings: frozenset[str] = frozenset()) -> Review | None:
+    """Return the outcome of a review that a folder's name is, in any spelling; None for other names.
+
+    `siblings` are the folders beside it, which prove that `no` or `0` is one.
+    """
+    beside = {sibling.strip().casefold() for sibling in siblings}
+    pair = next((pair for pair in _PAIRS if name.strip().casefold() in pair and beside >= set(pair)), {})
+    return pair.get(name.strip().casefold()) or review_of_words(name)
 
 
 def review_of_folders(folders: Sequence[str]) -> tuple[str, Review] | None:

@@ -22,7 +22,7 @@ from dawnchorus.audio.discovery import SUFFIXES, find_recordings
 from dawnchorus.audio.write import write_recording
 from dawnchorus.data.importing import MISSING, UNREADABLE, table_of
 from dawnchorus.data.layout_detection import KNOWN_TABLES, OnNote, say_nothing
-from dawnchorus.data.layouts.folders import apply_review, rows_of_folders
+from dawnchorus.data.layouts.folders import apply_review, read_folders, rows_of_reading
 from dawnchorus.data.layouts.review_folders import review_of_folders
 from dawnchorus.data.layouts.tables import TableLayout
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table
@@ -47,7 +47,7 @@ from dawnchorus.server.state.tables import (
 from dawnchorus.server.training.archives import unpack
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.file_names import find_class_of_file, label_of_folder
-from dawnchorus.taxonomy.labels import Label, is_unnamed, label_text, name_key
+from dawnchorus.taxonomy.labels import Label, is_indeterminate, is_unnamed, label_text, name_key
 
 LOG = logging.getLogger(__name__)
 
@@ -150,10 +150,13 @@ def resolve_class(given: Label, known: KnownClasses, *, is_new: bool) -> Label:
 
     Raises:
         UnknownClass: there is none; the message names the nearest ones.
+        InputError: a new class would be of no one species, such as `Strix aluco?`.
     """
     label = known.find(given)
     if label is not None:
         return label
+    if is_new and is_indeterminate(given.scientific_name):
+        raise InputError(f"species: expected the name of one species, got {given.scientific_name[:80]!r}.")
     if is_new:
         known.add(given)
         return given
@@ -462,11 +465,11 @@ def _read_rows(tree: Path, on_note: OnNote) -> tuple[list[RecordingRow], list[tu
     packed = _packed_table(tree) if uploaded is None else None
     table = uploaded or packed
     try:
-        rows, unused = _rows_of_folders(tree) if table is None else _rows_of_table(tree, table, on_note)
+        rows, unused = _rows_of_folders(tree, on_note) if table is None else _rows_of_table(tree, table, on_note)
     except InputError as error:
         if table is None or table is uploaded:
             raise
-        rows, _ = _rows_of_folders(tree)
+        rows, _ = _rows_of_folders(tree, on_note)
         unused = [(table.name, f"it does not say which species the recordings are of: {error}")]
         table = None
     return rows, [*unused, *_find_unused(tree, rows, uploaded or packed)], table is not None
@@ -571,11 +574,16 @@ def _label_key(row: RecordingRow, known: KnownClasses) -> tuple[str, ...]:
     return row.kind, name_key(name if label is None else label.scientific_name), *row.absent, *row.secondary
 
 
-def _rows_of_folders(tree: Path) -> tuple[list[RecordingRow], list[tuple[str, str]]]:
+def _rows_of_folders(tree: Path, on_note: OnNote) -> tuple[list[RecordingRow], list[tuple[str, str]]]:
+    """Return the recordings, labelled by their folders; note those that are outcomes of a review."""
     try:
-        return list(rows_of_folders(tree, find_recordings([tree]))), []
+        files = find_recordings([tree])
     except InputError as error:
         raise InputError(f"{tree}: there are no recordings in it.") from error
+    reading = read_folders(tree, files)
+    for note in reading.notes_of_reviews():
+        on_note(note)
+    return list(rows_of_reading(tree, files, reading)), []
 
 
 def _rows_of_table(tree: Path, table: Path, on_note: OnNote) -> tuple[list[RecordingRow], list[tuple[str, str]]]:

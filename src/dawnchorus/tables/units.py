@@ -1,0 +1,150 @@
+"""Units, directions, zones and orders of dates in brackets of a column's name: `start (min)`, `latitude (S)`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dawnchorus.tables import headers
+
+IN_BRACKETS = re.compile(r"[(\[](.*?)[)\]]")
+
+SECONDS = {
+    **dict.fromkeys(("", "s", "sec", "secs", "second", "seconds", "sek", "sekunden", "secondes", "segundos"), 1.0),
+    **dict.fromkeys(("min", "mins", "minute", "minutes", "minuten", "minutos"), 60.0),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours", "std", "stunden"), 3600.0),
+    **dict.fromkeys(("ms", "msec", "millisecond", "milliseconds", "millisekunden"), 0.001),
+}
+"""Seconds of each unit of a time within a recording."""
+HERTZ = {"": 1.0, "hz": 1.0, "khz": 1000.0}
+
+_OTHER_COUNTS = frozenset(("samples", "sample", "frames", "frame", "ticks", "px", "pixels"))
+_CLOCK = re.compile(r"(?:hh?|mm?|ss?|[:.\s,])+", re.IGNORECASE)
+"""Formats of clocks, of which each cell tells its own: `mm:ss`."""
+
+_DIRECTIONS = {
+    **dict.fromkeys(("n", "north", "nord", "norte"), "N"),
+    **dict.fromkeys(("s", "south", "süd", "sud", "sur", "sul"), "S"),
+    **dict.fromkeys(("e", "east", "ost", "est", "este", "leste"), "E"),
+    **dict.fromkeys(("w", "west", "ouest", "oeste", "ovest"), "W"),
+}
+_LETTERS = frozenset("NSEW")
+_PLAIN_ANGLE = re.compile(r"\d[\d.,\s:°º˚'\"\u2032\u2033\u2019\u201d]*")
+_PLAIN_CLOCK = re.compile(r"(?:^|[ T])\d{1,2}(?:[:.h]\d{2}(?:[:.]\d{2}(?:[.,]\d+)?)?)?$|^\d{3,6}$", re.IGNORECASE)
+"""Cells without a direction, sign, zone or half of the day of their own."""
+_DEGREES = frozenset(
+    (
+        *("deg", "degs", "degree", "degrees", "decimal", "dec", "dd", "d", "m", "min", "minutes", "seconds", "dms"),
+        *("ddm", "dmm", "grad", "dezimal", "dezimalgrad", "wgs", "wgs84", "84", "epsg", "4326", "gps", "in", "of"),
+        *("y", "x", "start", "approx", "optional", "required", "site", "°", "º", "˚", "'", '"', "\u2032", "\u2033"),
+    )
+)
+_OTHER_ANGLES = frozenset(("rad", "radian", "radians", "gon", "utm", "mgrs", "osgb", "etrs", "northing", "easting"))
+_HALVES = frozenset(("am", "pm", "a.m.", "p.m."))
+_TIME_WORDS = frozenset(
+    (
+        *("h", "hh", "mm", "ss", "hhmm", "hhmmss", "24h", "24", "12h", "12", "hour", "hours", "uhr", "iso", "8601"),
+        *("local", "lokal", "lokalzeit", "locale", "time", "zeit", "start", "of", "recording", "optional", "required"),
+        *_OTHER_COUNTS,
+        *filter(None, SECONDS),
+    )
+)
+_ZONE = re.compile(r"z|(?:utc|gmt)?\s*[-+\u2212]\d{1,2}(?::?\d{2})?|utc|gmt", re.IGNORECASE | re.ASCII)
+_ZONE_WORDS = frozenset(("in", "time", "zone", "tz"))
+_DATE_FORMAT = re.compile(r"([dtgjmya]{1,4})[-./ ]+([dtgjm]{1,4})[-./ ]+([dtgjya]{1,4})")
+
+
+@dataclass(frozen=True)
+class CellUnit:
+    """A unit that a column's name gives to all its cells."""
+
+    suffix: str = ""
+    """Text that stands behind each cell as if it were written there: `S`, `UTC`."""
+    unknown: str = ""
+    """Text in brackets that is not understood, and not applied."""
+
+    def apply(self, cell: str) -> str:
+        """Return the cell with the unit, unless it has a direction, zone or sign of its own."""
+        text = cell.strip()
+        if self.suffix in _LETTERS:
+            has_own = _PLAIN_ANGLE.fullmatch(text) is None
+        elif self.suffix in _OTHER_ANGLES:
+            has_own = not text
+        else:
+            has_own = _PLAIN_CLOCK.search(text) is None
+        return cell if has_own else f"{text} {self.suffix}"
+
+
+def factor(name: str, units: dict[str, float]) -> float | None:
+    """Return what a number of a column is multiplied by, from the unit in brackets; None for an unknown unit."""
+    text = bracketed(name).casefold()
+    word = text.split()[0].strip(".,") if text else ""
+    return 1.0 if _CLOCK.fullmatch(text) and word not in units else units.get(word)
+
+
+def bracketed(name: str) -> str:
+    """Return the text in the brackets of a column's name; empty without one."""
+    return " ".join(text.strip() for text in IN_BRACKETS.findall(name))
+
+
+def place_unit(name: str, *, directions: str) -> CellUnit:
+    """Return the unit of a column of latitudes or longitudes, whose directions are e.g. `NS`."""
+    words = re.findall(r"[^\W_]+|[°º˚'\"\u2032\u2033]", bracketed(name).casefold())
+    given = {_DIRECTIONS[word] for word in words if _DIRECTIONS.get(word, "-") in directions}
+    if other := [word for word in words if word in _OTHER_ANGLES]:
+        return CellUnit(suffix=other[0])
+    others = {word for word in words if _DIRECTIONS.get(word, "-") not in directions} - _DEGREES - {*SECONDS}
+    return CellUnit(suffix=given.pop() if len(given) == 1 else "", unknown=bracketed(name) if others else "")
+
+
+def time_unit(name: str) -> CellUnit:
+    """Return the zone, or the half of the day, of a column of times."""
+    text = bracketed(name)
+    words = [word for word in re.split(r"[\s:,;/]+", text.casefold()) if word]
+    zone = " ".join(word for word in re.split(r"[\s,;/]+", text) if word.casefold() not in _TIME_WORDS | _ZONE_WORDS)
+    if _ZONE.fullmatch(zone):
+        return CellUnit(suffix=zone.replace(" ", "").replace("\u2212", "-"))
+    halves = [word for word in words if word in _HALVES]
+    others = {*words} - _TIME_WORDS - _HALVES
+    if others and not (_CLOCK.fullmatch(text) or date_order(name)):
+        return CellUnit(unknown=text)
+    return CellUnit(suffix=halves[0]) if len(halves) == 1 else CellUnit()
+
+
+def date_order(name: str) -> str | None:
+    """Return the order of a date's parts in the brackets of a column's name: `day/month/year`; None without one."""
+    match = _DATE_FORMAT.search(bracketed(name).casefold())
+    if match is None:
+        return None
+    parts = [_date_part(part) for part in match.groups()]
+    return "/".join(parts) if sorted(parts) == ["day", "month", "year"] else None
+
+
+def _date_part(letters: str) -> str:
+    """Return the part of a date that letters stand for: `dd`, `tt`, `jj` and `gg`, `mm`, `yyyy`, `jjjj` and `aaaa`."""
+    if letters.startswith("m"):
+        return "month"
+    return "year" if len(letters) == 4 or letters[0] in "ya" else "day"
+
+
+def cell_unit(name: str, key: str, keys_of: dict[str, frozenset[str]]) -> CellUnit:
+    """Return the unit of a column with a usual name, found by `key` among the keys of each kind of column."""
+    if not bracketed(name):
+        return CellUnit()
+    if key in keys_of["latitude"]:
+        return place_unit(name, directions="NS")
+    if key in keys_of["longitude"]:
+        return place_unit(name, directions="EW")
+    if key in keys_of["time"] or (key in keys_of["date"] and not date_order(name)):
+        return time_unit(name)
+    return CellUnit()
+
+
+NAMES: dict[str, Sequence[str]] = {
+    "latitude": headers.LATITUDE,
+    "longitude": headers.LONGITUDE,
+    "time": (*headers.TIME, *headers.MOMENT, "start_time"),
+    "date": headers.DATE,
+}
+"""Usual names of the columns whose cells have a unit in the name."""

@@ -1,0 +1,78 @@
+"""Words of a review, which say whether a species is in a recording: `positive`, `false positive`, `uncertain`, ..."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+Review = Literal["present", "absent", "undecided"]
+"""Outcome of a review: the species is in the recording, it is not, or nobody can tell."""
+
+_REVIEWS: dict[str, Review] = {
+    **dict.fromkeys(
+        (
+            *("positive", "pos", "true positive", "tp", "false negative", "fn", "confirmed", "correct", "present"),
+            *("true", "valid", "verified", "accepted", "positiv", "richtig", "best\u00e4tigt", "richtig positiv"),
+            *("positif", "confirm\u00e9", "vrai", "vrai positif", "positivo", "correcto", "confirmado", "verdadero"),
+            *("verdadero positivo", "correto", "vero", "vero positivo"),
+        ),
+        "present",
+    ),
+    **dict.fromkeys(
+        (
+            *("negative", "neg", "false positive", "fp", "true negative", "tn", "rejected", "reject", "incorrect"),
+            *("absent", "false", "invalid", "not present", "wrong", "negativ", "falsch", "falsch positiv"),
+            *("n\u00e9gatif", "rejet\u00e9", "faux", "faux positif", "negativo", "incorrecto", "falso"),
+            *("falso positivo", "rechazado", "incorreto", "rejeitado"),
+        ),
+        "absent",
+    ),
+    **dict.fromkeys(
+        (
+            *("uncertain", "unsure", "unclear", "doubtful", "undecided", "maybe", "skipped", "unverified", "to check"),
+            *("unchecked", "to review", "to verify", "todo", "bad", "deleted", "trash", "discarded", "discard"),
+            *("unsicher", "unklar", "vielleicht", "zweifelhaft", "fraglich", "zu pr\u00fcfen", "papierkorb"),
+            *("douteux", "incertain", "peut \u00eatre", "\u00e0 v\u00e9rifier", "dudoso", "incierto", "incerto"),
+            *("duvidoso", "dubbio", "onzeker", "twijfel"),
+        ),
+        "undecided",
+    ),
+}
+_OF_WHAT = re.compile(r" (?:clips?|segments?|samples?|detections?|examples?|recordings?|files|audio|sounds?)$")
+_NO_SPECIES = frozenset(("noise", "none", "nothing"))
+"""Words behind a name that leave open whether the species is there."""
+_BEFORE = re.compile(r"(?:[Nn]ot|[Nn]icht|[Kk]eine?)[\s_]+(?P<name>[A-Z].*)")
+_SHORT = frozenset(("tp", "fp", "tn", "fn"))
+
+
+def review_of_words(text: str) -> Review | None:
+    """Return the outcome of a review that a text is, in any spelling; None for other texts."""
+    words = _OF_WHAT.sub("", re.sub(r"[\W_]+", " ", text).strip().casefold())
+    singular = " ".join(word.removesuffix("s") for word in words.split())
+    return _REVIEWS.get(words) or _REVIEWS.get(words.removesuffix("s")) or _REVIEWS.get(singular)
+
+
+def split_review(text: str) -> tuple[str, Review] | None:
+    """Return name and outcome of a label with a review behind or before it: `Parus major_negative`, `not Parus major`.
+
+    None for labels without one, for lists, and for the words of a review alone.
+    """
+    text = text.strip()
+    if re.search(r"[,;|+&]", text) or review_of_words(text) is not None:
+        return None
+    if match := _BEFORE.fullmatch(text):
+        return match["name"], "absent"
+    for at in [match.start() for match in re.finditer(r"[\s_(\[-]+(?=[^\W\d_])", text)]:
+        name, words = text[:at].strip(" _-"), text[at:].strip(" _-()[]")
+        review = _review_behind(words)
+        is_name = " " in name or "_" in name or (name and text[at] in "_([")
+        if review is not None and is_name and name.casefold() != words.casefold():
+            return name, review
+    return None
+
+
+def _review_behind(words: str) -> Review | None:
+    key = words.casefold()
+    if key in _NO_SPECIES:
+        return "undecided"
+    return review_of_words(words) if len(key) > 2 or key in _SHORT else None
