@@ -221,6 +221,22 @@ def test_series_are_joined_or_not_known(names: tuple[str, ...], duration_s: floa
     assert (rows[0] in {each for series in undecided_series(rows) for each in series}) != is_cut
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("creek_0_ms", "creek_3000_ms", "creek_6000_ms"),
+        ("creek_1_aug", "creek_2_aug"),
+        ("creek-00h01m", "creek-00h02m"),
+        ("creek (1) edited", "creek (2) edited"),
+        ("creek_0ms_clip", "creek_3000ms_clip"),
+    ],
+)
+def test_a_number_inside_names_is_reported_as_not_known(names: tuple[str, ...]) -> None:
+    rows = [row(f"{name}.wav", duration_s=3.0) for name in names]
+
+    assert [[each.path for each in series] for series in undecided_series(rows)] == [[f"{name}.wav" for name in names]]
+
+
 def test_days_are_no_running_numbers() -> None:
     rows = [row(f"a/marsh_2024-05-{day:02d}.wav") for day in (1, 2, 3)]
     assert len(set(groups_of(rows))) == 3
