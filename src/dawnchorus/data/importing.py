@@ -37,14 +37,14 @@ from dawnchorus.data.layouts.folders import (
     read_folders,
     rows_of_reading,
 )
-from dawnchorus.data.layouts.search_results import find_search_results, rows_of_search_results
+from dawnchorus.data.layouts.search_results import RESULTS, find_search_results, rows_of_search_results
 from dawnchorus.data.layouts.sound_files import find_sound
 from dawnchorus.data.layouts.tables import TableLayout
 from dawnchorus.data.layouts.voices import find_voices_table, rows_of_voices
 from dawnchorus.data.marks import hold_marks
-from dawnchorus.data.recordings import RecordingRow, RecordingsTable, first_of_each_species
+from dawnchorus.data.recordings import TABLE_NAME, RecordingRow, RecordingsTable, first_of_each_species
 from dawnchorus.data.sound_notes import problems_of_sound
-from dawnchorus.data.sources.archive_changes import differ
+from dawnchorus.data.sources.archive_changes import SEARCHES_NAME, differ
 from dawnchorus.errors import AudioError, InputError
 from dawnchorus.formats.mark_notes import MarkNotes
 from dawnchorus.formats.registry import MARK_SUFFIXES, format_of_file, marks_format, read_annotations
@@ -53,6 +53,9 @@ from dawnchorus.taxonomy.labels import Label, is_binomial
 from dawnchorus.types import Detection, Mark
 
 MISSING, UNREADABLE = "missing", "unreadable"
+
+_READ_BESIDE = frozenset((*MARK_SUFFIXES, TABLE_NAME, RESULTS, SEARCHES_NAME))
+"""Endings and names of files beside recordings that imports read or write themselves."""
 
 
 def import_recordings(
@@ -87,7 +90,7 @@ def import_recordings(
     elif layout == "folders" or "/" in layout:
         _say_unread_tables(source, layout, on_note)
     if layout not in ("csv", "detections"):
-        for note in describe_skipped([sounds_folder(source, audio)]):
+        for note in describe_skipped([sounds_folder(source, audio)], companions=_READ_BESIDE | {source.name}):
             on_note(note)
     if layout in ("annotations", "detections"):
         table = (
