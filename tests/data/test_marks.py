@@ -470,3 +470,11 @@ def test_every_row_is_kept_or_said(rows: list[Mark]) -> None:
         for mark in found:
             assert 0 <= mark.start_s <= mark.end_s
             assert path != files[0] or mark.end_s <= 10
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16-le", "utf-16-be", "utf-8"])
+def test_the_header_of_a_table_of_marks_is_read_in_its_encoding(encoding: str, tmp_path: Path) -> None:
+    sound(tmp_path / "in" / "a.wav")
+    rows = "".join(f"a.wav;0;1;Avis una {k}\n" for k in range(600))  # longer than what tells the format
+    (tmp_path / "in" / "list.csv").write_bytes(f"fichier;début;fin;espèce\n{rows}".encode(encoding))
+    assert len(marks(tmp_path / "in")[0]["a.wav"] or ()) == 600
