@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -235,6 +236,13 @@ def test_a_number_inside_names_is_reported_as_not_known(names: tuple[str, ...]) 
     rows = [row(f"{name}.wav", duration_s=3.0) for name in names]
 
     assert [[each.path for each in series] for series in undecided_series(rows)] == [[f"{name}.wav" for name in names]]
+
+
+def test_files_of_the_same_bytes_stay_together() -> None:
+    rows = [row("a.wav", content_hash="1"), row("b.wav", content_hash="1"), row("c.wav", content_hash="2")]
+    assert len(set(groups_of(rows))) == 2
+    apart = [replace(each, split=split) for each, split in zip(rows, ("train", "test", "train"), strict=True)]
+    assert [leak.relation for leak in find_leaks(apart, lambda each: each.split)] == ["files of the same bytes"]
 
 
 def test_days_are_no_running_numbers() -> None:

@@ -457,6 +457,9 @@ RELATIONS: tuple[Relation, ...] = (
         "been listened to; run `dawnchorus data check`",
         is_known=lambda row: row.sound_hash is not None,
     ),
+    Relation(
+        "files of the same bytes", _by_row(lambda row: row.content_hash), "been opened; run `dawnchorus data import`"
+    ),
     Relation("the same file", _by_row(lambda row: row.path or None), "a path"),
 )
 """Relations that keep recordings together."""
