@@ -12,7 +12,7 @@ from pathlib import Path
 from dawnchorus.audio.discovery import describe_skipped, find_recordings
 from dawnchorus.audio.parallel import map_recordings
 from dawnchorus.audio.process import DecoderProcess
-from dawnchorus.data.contradictions import join_contradictory
+from dawnchorus.data.contradictions import describe_other_folders, describe_two_species, join_contradictory
 from dawnchorus.data.identity import hash_content, merge, with_unique_ids
 from dawnchorus.data.labels import LabelReader
 from dawnchorus.data.layout_detection import (
@@ -93,18 +93,32 @@ def import_recordings(
         for note in describe_skipped([sounds_folder(source, audio)], companions=_READ_BESIDE | {source.name}):
             on_note(note)
     if layout in ("annotations", "detections"):
-        table = (
-            _annotated(source, folder, audio, read_annotations, n_workers, on_note, with_model_output=is_given)
-            if layout == "annotations"
-            else import_detections(
-                source, folder, _reader_of(source), audio=audio, n_workers=n_workers, on_note=on_note
+        if layout == "annotations":
+            table = _annotated(
+                source,
+                folder,
+                audio,
+                read_annotations,
+                n_workers,
+                on_note,
+                known=labels.known,
+                with_model_output=is_given,
             )
-        )
+        else:
+            reader = _reader_of(source)
+            table = import_detections(
+                source, folder, reader, audio=audio, n_workers=n_workers, known=labels.known, on_note=on_note
+            )
         table = table.with_rows(_read_labels(labels, table.rows, per_species, on_note))
     else:
         rows = list(_rows(source, layout, columns or {}, audio, labels.known, on_note))
+        for note in describe_two_species(rows, labels.known) if layout == "csv" else ():
+            on_note(note)
         named = _read_labels(labels, rows, per_species, on_note)
         _check_names(source, named)
+        if layout == "csv":
+            for note in describe_other_folders(named, sounds_folder(source, audio), labels.known):
+                on_note(note)
         described = table_of(named, folder, n_workers=n_workers)
         _say_other_lengths(named, described.rows, on_note)
         joined = join_contradictory(described.rows)
@@ -267,6 +281,7 @@ def import_detections(
     *,
     audio: Path | None = None,
     n_workers: int,
+    known: KnownClasses | None = None,
     on_note: OnNote = say_nothing,
 ) -> RecordingsTable:
     """Return the recordings that a table of detections names, with the detections as annotations.
@@ -297,7 +312,8 @@ def import_detections(
     table = table_of([replace(row, source=str(source)) for row in rows], folder, n_workers=n_workers)
     durations = {path: row.duration_s for path, row in zip(files, table.rows, strict=True)}
     named = [NamedMark(source, mark, paths.get(mark.recording or ""), "the row names none") for mark in marks]
-    held = hold_marks(MarkTables(named, tables=[source]), durations, files)
+    facts = dict(zip(files, table.rows, strict=True))
+    held = hold_marks(MarkTables(named, tables=[source]), durations, files, rows=facts, known=known)
     for note in (*notes.sentences(), *held.notes()):
         on_note(note)
     return table.with_rows(
@@ -352,6 +368,7 @@ def _annotated(
     n_workers: int,
     on_note: OnNote,
     *,
+    known: KnownClasses,
     with_model_output: bool,
 ) -> RecordingsTable:
     """Return the recordings with what tables of marks say of them."""
@@ -361,7 +378,7 @@ def _annotated(
     rows = [RecordingRow(kind="soundscape", **facts_of_name(path, root)) for path in files]  # type: ignore[arg-type]
     table = table_of(rows, folder, n_workers=n_workers)
     durations = {path: row.duration_s for path, row in zip(files, table.rows, strict=True)}
-    held = hold_marks(marks, durations, files)
+    held = hold_marks(marks, durations, files, rows=dict(zip(files, table.rows, strict=True)), known=known)
     for note in (
         *marks.notes.sentences(),
         *describe_unread_tables(marks),
