@@ -223,9 +223,10 @@ def test_a_folder_that_contradicts_the_table_is_said(tmp_path: Path) -> None:
     assert "1.wav" not in said
 
 
-def test_two_names_of_two_species_are_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize("header", ["scientific_name,common_name", "Latin name,species"])
+def test_two_names_of_two_species_are_said(header: str, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", own_tone(tmp_path / "a.wav", seconds=0.1), 16_000)
-    (tmp_path / "mine.csv").write_text("filename,scientific_name,common_name\na.wav,Strix aluco,Great Tit\n")
+    (tmp_path / "mine.csv").write_text(f"filename,{header}\na.wav,Strix aluco,Great Tit\n")
     known = [Label("Parus major", "Great Tit"), Label("Strix aluco", "Tawny Owl")]
     notes: list[str] = []
     import_recordings(tmp_path / "mine.csv", tmp_path, known=known, n_workers=1, on_note=notes.append)
