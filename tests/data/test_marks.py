@@ -497,3 +497,26 @@ def test_marks_that_contradict_themselves_or_their_recording_are_said(tmp_path: 
     assert "put in order, and cut: 3 (a.selections.txt line 2: 0 to 1 s, 3000 to 1000 Hz;" in text
     assert "does not have: kept without it: 1 (a.selections.txt line 4: 0 to 1 s, channel 2 of 1)" in text
     assert "of two species: kept under the scientific one: 1 (a.selections.txt line 5" in text
+
+
+@pytest.mark.parametrize("column", ["FOLDER", "site"])
+def test_a_column_of_folders_tells_recordings_of_one_name_apart(column: str, tmp_path: Path) -> None:
+    for site in "ab":
+        sound(tmp_path / "in" / site / "x.wav")
+    sound(tmp_path / "in" / "only" / "y.wav")
+    rows = ("a,x.wav,0,1,Avis una", "b,x.wav,1,2,Avis altera", "elsewhere,y.wav,0,1,Avis una")
+    (tmp_path / "in" / "list.csv").write_text("\n".join([f"{column},IN FILE,start,end,species", *rows]))
+    assert marks(tmp_path / "in")[0] == {
+        "a/x.wav": [(0, 1, "Avis una")],
+        "b/x.wav": [(1, 2, "Avis altera")],
+        "only/y.wav": [(0, 1, "Avis una")],
+    }
+
+
+def test_rows_of_two_folders_are_not_both_of_the_one_recording(tmp_path: Path) -> None:
+    sound(tmp_path / "in" / "a" / "x.wav")
+    rows = ("a,x.wav,0,1,Avis una", "b,x.wav,1,2,Avis altera")
+    (tmp_path / "in" / "list.csv").write_text("\n".join(["site,file,start,end,species", *rows]))
+    recordings, notes = marks(tmp_path / "in")
+    assert recordings == {"a/x.wav": [(0, 1, "Avis una")]}
+    assert "'b/x.wav' and 'a/x.wav' are two recordings, but only one is here" in notes
