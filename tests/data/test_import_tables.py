@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -231,3 +232,10 @@ def test_two_names_of_two_species_are_said(header: str, tmp_path: Path) -> None:
     notes: list[str] = []
     import_recordings(tmp_path / "mine.csv", tmp_path, known=known, n_workers=1, on_note=notes.append)
     assert any("of two species: 1 (a.wav: Strix aluco and Great Tit)" in note for note in notes)
+
+
+@pytest.mark.parametrize("file", ["Site/X 1.WAV", "Se\u0301jour/a.wav", "site/x 1.wav"])
+def test_case_and_unicode_form_of_paths_make_no_difference(file: str, tmp_path: Path) -> None:
+    given = unicodedata.normalize("NFC", file).lower()
+    (row,), _ = imported(tmp_path, f"filename,species\n{given},Avis una\n", file)
+    assert (row.problems, row.path) == ((), file)

@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import os
 import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TypeVar
 
-from dawnchorus.data.layouts.sound_files import is_absolute
+from dawnchorus.data.layouts.sound_files import fold_name, is_absolute
 from dawnchorus.errors import FormatError
 from dawnchorus.formats.mark_lists import LIST_OF_ONE
 from dawnchorus.formats.mark_notes import MarkNotes
@@ -98,8 +97,8 @@ class RecordingNames:
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         self._by_stem: dict[str, list[Path]] = defaultdict(list)
         for path in files:
-            self._by_name[_key(path.name)].append(path)
-            self._by_stem[_key(path.stem)].append(path)
+            self._by_name[fold_name(path.name)].append(path)
+            self._by_stem[fold_name(path.stem)].append(path)
 
     def named_in_row(self, name: str, table: Path, folder: str | None = None) -> tuple[list[_Fit], str]:
         """Return the recordings that a row's name or path may mean, one if it is clear, and else a reason.
@@ -107,7 +106,7 @@ class RecordingNames:
         Of several recordings of one name, those count that are in the row's `folder`.
         """
         *folders, last = _parts(name) or [""]
-        candidates = self._by_name.get(_key(last)) or self._by_stem.get(_key(last), [])
+        candidates = self._by_name.get(fold_name(last)) or self._by_stem.get(fold_name(last), [])
         fits = [fit for path in candidates if (fit := self._fit(path, name, folders)) is not None]
         if candidates and not fits:
             near = (
@@ -135,12 +134,12 @@ class RecordingNames:
 
     def is_in_folder(self, path: Path, folder: str | None) -> bool:
         """Return True if all parts of `folder`, of which there must be some, are folders of a recording."""
-        parts = set(map(_key, _parts(folder or "")))
-        return bool(parts) and parts <= set(map(_key, path.absolute().parent.parts))
+        parts = set(map(fold_name, _parts(folder or "")))
+        return bool(parts) and parts <= set(map(fold_name, path.absolute().parent.parts))
 
     def named_by_table(self, table: Path) -> list[Path]:
         """Return the recordings that a table is named after: one, if it is clear."""
-        name = _key(table.name)
+        name = fold_name(table.name)
         for length in range(len(name), 0, -1):
             stem = name[:length]
             if stem in self._by_stem and _END_OF_TABLE.fullmatch(name[length:]):
@@ -238,8 +237,8 @@ def _named_in_rows(
         most = max(of[key].n_agreeing for key in in_folder)
         whole = {key for key in in_folder if of[key].is_whole}
         likely = whole or {key for key in in_folder if of[key].n_agreeing == most}
-        is_one = len({tuple(map(_key, _parts(name))) for name, _ in likely}) == 1
-        is_clear = (whole or is_one) and len({_key(folder or "") for _, folder in likely}) == 1
+        is_one = len({tuple(map(fold_name, _parts(name))) for name, _ in likely}) == 1
+        is_clear = (whole or is_one) and len({fold_name(folder or "") for _, folder in likely}) == 1
         for key in of:
             if key in likely and is_clear:
                 named[key] = (path, "")
@@ -295,15 +294,10 @@ def _nearness(path: Path, table: Path) -> tuple[int, ...]:
     return 2 if is_beside else 1, same_names, shared
 
 
-def _key(name: str) -> str:
-    """Return a name as it is compared: without case, and in one Unicode form."""
-    return unicodedata.normalize("NFC", name).casefold()
-
-
 def _n_same_tail(one: Sequence[str], other: Sequence[str]) -> int:
     n = 0
     for a, b in zip(reversed(one), reversed(other), strict=False):
-        if _key(a) != _key(b):
+        if fold_name(a) != fold_name(b):
             break
         n += 1
     return n
