@@ -239,3 +239,10 @@ def test_case_and_unicode_form_of_paths_make_no_difference(file: str, tmp_path: 
     given = unicodedata.normalize("NFC", file).lower()
     (row,), _ = imported(tmp_path, f"filename,species\n{given},Avis una\n", file)
     assert (row.problems, row.path) == ((), file)
+
+
+@pytest.mark.parametrize("zone", ["(UTC)", "[GMT]", "local", "+02:00"])
+def test_clock_times_with_a_zone_are_no_marks(zone: str, tmp_path: Path) -> None:
+    content = f"filename,species,Start time {zone},End time\na.wav,Parus major,12:30:00,12:31:00\n"
+    (row,), _ = imported(tmp_path, content)
+    assert (row.scientific_name, row.is_annotated) == ("Parus major", False)

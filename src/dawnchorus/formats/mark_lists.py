@@ -68,6 +68,9 @@ _UNCERTAIN = frozenset(("unk",))
 _NAMELESS_CLASS = "q"
 """DCASE's column for the one class of a file, which is not named."""
 
+_ZONE = re.compile(r"(?<![^\W_])(?:utc|gmt|local|lokal|[-+]\d\d:?\d\d)(?![^\W_])", re.IGNORECASE)
+"""Zone in a column's name: its times are those of a clock, and not within a recording."""
+
 _MIN_KNOWN = 2
 """Columns by which a table is taken for one of marks that lacks others."""
 
@@ -79,7 +82,8 @@ _N_ROWS = 20
 def kind_of_list(text: str) -> str | None:
     """Return `LIST` or `LIST_OF_ONE` for the first lines of such a list, and None for those of another file."""
     names, rows = _first_rows(text)
-    if _spans(names) is None:
+    span = _spans(names)
+    if span is None or any(_ZONE.search(names[place]) for place in span[:2]):
         return None
     has_labels = _column(names, _LABEL) is not None
     if _column(names, _RECORDING) is None:

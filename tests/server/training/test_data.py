@@ -115,7 +115,9 @@ def test_a_csv_in_a_zip_and_nested_folders_are_read_and_the_rest_is_said(level_b
     }
     other = packed({"Quiet Bird/o.wav": sound(0.55), "labels.csv": b"filename,species\nQuiet Bird/o.wav,Avis magna\n"})
     reply = client.post("/api/v1/training-data", files={"audio": ("other.zip", other)}).json()
-    assert "in a folder of another species than the table names: 1 (Quiet Bird/o.wav as Avis magna)" in str(reply["notes"])
+    assert "in a folder of another species than the table names: 1 (Quiet Bird/o.wav as Avis magna)" in str(
+        reply["notes"]
+    )
     reviewed = {"Quiet Bird/Positive/g.wav": sound(0.6), "Quiet Bird/Negative/h.wav": sound(0.7)}
     reviewed |= {"rejected/Quiet Bird7.wav": sound(0.8), "Quiet Bird/unsure/Quiet Bird8.wav": sound(0.9)}
     reply = client.post("/api/v1/training-data", files={"audio": ("reviewed.zip", packed(reviewed))}).json()["files"]

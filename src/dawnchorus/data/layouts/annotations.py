@@ -192,9 +192,7 @@ def find_marks(
         )
         named = _named_in_rows(path, rows, names, mark_tables)
         for mark in rows:
-            recording, why = (
-                (owner, reason) if mark.recording is None else named[mark.recording, mark.folder]
-            )
+            recording, why = (owner, reason) if mark.recording is None else named[mark.recording, mark.folder]
             mark_tables.marks.append(NamedMark(path, mark, recording, why))
     if mark_tables.unreadable and not mark_tables.tables:
         _refuse(mark_tables.unreadable)
