@@ -67,7 +67,13 @@ def join_contradictory(rows: Sequence[RecordingRow]) -> Joined:
     return Joined(kept, tuple(contradictions))
 
 
-def describe_other_folders(rows: Sequence[RecordingRow], root: Path, known: KnownClasses) -> Iterator[str]:
+def describe_contradictions(rows: Sequence[RecordingRow], root: Path, known: KnownClasses) -> Iterator[str]:
+    """Yield how many rows of a table contradict themselves, or the folders of their files below `root`."""
+    yield from _describe_two_species(rows, known)
+    yield from _describe_other_folders(rows, root, known)
+
+
+def _describe_other_folders(rows: Sequence[RecordingRow], root: Path, known: KnownClasses) -> Iterator[str]:
     """Yield how many rows of a table name another species than a folder below `root` that their file is in.
 
     Folders count whose name is of a known class or of a species of the table, and those with two words in the form of a
@@ -91,7 +97,7 @@ def describe_other_folders(rows: Sequence[RecordingRow], root: Path, known: Know
         )
 
 
-def describe_two_species(rows: Sequence[RecordingRow], known: KnownClasses) -> Iterator[str]:
+def _describe_two_species(rows: Sequence[RecordingRow], known: KnownClasses) -> Iterator[str]:
     """Yield how many rows have a scientific and a common name of two known classes."""
     others = []
     for row in rows:
@@ -102,7 +108,8 @@ def describe_two_species(rows: Sequence[RecordingRow], known: KnownClasses) -> I
     if others:
         yield (
             f"recordings whose two names are of two species: {len(others)} "
-            f"({'; '.join(others[:_MAX_NAMED])}{', ...' if len(others) > _MAX_NAMED else ''}). The scientific name counts."
+            f"({'; '.join(others[:_MAX_NAMED])}{', ...' if len(others) > _MAX_NAMED else ''}). The scientific "
+            f"name counts."
         )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from dawnchorus.audio.discovery import describe_skipped, find_recordings
 from dawnchorus.audio.parallel import map_recordings
 from dawnchorus.audio.process import DecoderProcess
-from dawnchorus.data.contradictions import describe_other_folders, describe_two_species, join_contradictory
+from dawnchorus.data.contradictions import describe_contradictions, join_contradictory
 from dawnchorus.data.identity import hash_content, merge, with_unique_ids
 from dawnchorus.data.labels import LabelReader
 from dawnchorus.data.layout_detection import (
@@ -112,19 +112,8 @@ def import_recordings(
         table = table.with_rows(_read_labels(labels, table.rows, per_species, on_note))
     else:
         rows = list(_rows(source, layout, columns or {}, audio, labels.known, on_note))
-        for note in describe_two_species(rows, labels.known) if layout == "csv" else ():
-            on_note(note)
         named = _read_labels(labels, rows, per_species, on_note)
-        _check_names(source, named)
-        if layout == "csv":
-            for note in describe_other_folders(named, sounds_folder(source, audio), labels.known):
-                on_note(note)
-        described = table_of(named, folder, n_workers=n_workers)
-        _say_other_lengths(named, described.rows, on_note)
-        joined = join_contradictory(described.rows)
-        table = RecordingsTable(folder, tuple(joined.rows))
-        for note in joined.notes():
-            on_note(note)
+        table = _described(source, folder, named, layout, audio, labels.known, n_workers, on_note)
         if layout in ("csv", "xeno-canto") and (source.is_dir() or audio is not None):
             _say_undescribed(sounds_folder(source, audio), rows, on_note)
     if not table.rows:
@@ -160,6 +149,33 @@ def _read_labels(
         n_left_out = sum(map(len, left_out.values()))
         on_note(f"left out, because of --per-species {per_species}: {n_left_out} recordings: {list_some(counts)}.")
     return labels.count([rows[k] for k in selected])
+
+
+def _described(
+    source: Path,
+    folder: Path,
+    named: Sequence[RecordingRow],
+    layout: Layout,
+    audio: Path | None,
+    known: KnownClasses,
+    n_workers: int,
+    on_note: OnNote,
+) -> RecordingsTable:
+    """Return labelled recordings as a table, and say what contradicts in it.
+
+    Raises:
+        InputError: all species have one name.
+    """
+    _check_names(source, named)
+    if layout == "csv":
+        for note in describe_contradictions(named, sounds_folder(source, audio), known):
+            on_note(note)
+    described = table_of(named, folder, n_workers=n_workers)
+    _say_other_lengths(named, described.rows, on_note)
+    joined = join_contradictory(described.rows)
+    for note in joined.notes():
+        on_note(note)
+    return RecordingsTable(folder, tuple(joined.rows))
 
 
 def _with_dates_of_folders(table: RecordingsTable, on_note: OnNote) -> RecordingsTable:

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from dawnchorus.audio.decode import read_clip
 from dawnchorus.audio.discovery import SUFFIXES, find_recordings
 from dawnchorus.audio.write import write_recording
-from dawnchorus.data.contradictions import describe_other_folders
+from dawnchorus.data.contradictions import describe_contradictions
 from dawnchorus.data.importing import MISSING, UNREADABLE, table_of
 from dawnchorus.data.layout_detection import KNOWN_TABLES, OnNote, say_nothing
 from dawnchorus.data.layouts.folders import apply_review, rows_of_folders
@@ -212,7 +212,7 @@ class TrainingData:
             return [UploadOutcome(name, "rejected", None, reason) for name, reason in unusable]
         rows, outside, has_table = _read_rows(tree, on_note)
         if has_table:
-            for note in describe_other_folders(rows, tree, known):
+            for note in describe_contradictions(rows, tree, known):
                 on_note(note)
         elif not species:
             rows = [_label_by_file_name(row, tree, known, is_new=is_new) for row in rows]
