@@ -117,6 +117,8 @@ class Mark:
     """True if the row has the score of a model."""
     review: Review = ""
     """Verdict on the mark in a column such as `Reject` or `Verified`."""
+    folder: str | None = None
+    """Folder or site of the recording in a column of its own, which tells recordings of one name apart."""
 
 
 @dataclass(frozen=True)

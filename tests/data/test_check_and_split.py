@@ -57,6 +57,7 @@ def recordings(tmp_path: Path) -> RecordingsTable:
     add("copy.flac", None)
     add("near.mp3", 0.3 * song(4, 2)[24_000:])
     add("silent.wav", np.zeros(32_000))
+    add("constant.wav", np.full(32_000, 0.25))
     add("clipped.wav", np.clip(3 * song(3, 9) / np.abs(song(3, 9)).max(), -1, 1))
     add("short.wav", song(3, 10)[:8000])
     add("gone.wav", None)
@@ -76,6 +77,7 @@ def test_every_problem_is_found_where_it_is(recordings: RecordingsTable) -> None
         "copy.flac": ("duplicate",),
         "near.mp3": ("near_duplicate",),
         "silent.wav": ("silent",),
+        "constant.wav": ("silent",),
         "clipped.wav": ("clipped",),
         "short.wav": ("short",),
         "gone.wav": ("missing",),
@@ -277,7 +279,7 @@ def test_planted_leaks_are_found(recordings: RecordingsTable) -> None:
 def test_what_cannot_be_used_is_not_split(recordings: RecordingsTable) -> None:
     table = split_table(check_table(recordings, n_workers=2), {"train": 0.7, "test": 0.3}, seed=1)
     without = {r.recording_id for r in table.rows if r.split is None}
-    assert without == {"silent.wav", "gone.wav", "broken.wav"}
+    assert without == {"silent.wav", "constant.wav", "gone.wav", "broken.wav"}
     with pytest.raises(InputError, match="no usable recordings"):
         split_table(table.with_rows([r for r in table.rows if r.split is None]), {"train": 1.0}, seed=1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from dawnchorus.data.importing import import_recordings
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.formats.registry import read_annotations
+from dawnchorus.taxonomy.labels import Label
 
 ISO = "filename,species,recordist,latitude,longitude,date\na.wav,Parus major,Jörg Müller,52.5,13.4,2024-05-03\n"
 
@@ -204,3 +206,43 @@ def test_places_in_the_other_order_half_places_and_none_are_read_or_said(tmp_pat
     assert [(row.latitude, row.longitude) for row in rows] == [(None, None), (None, None), (0, 9)]
     assert any("half a place, a latitude alone: left out in 1 row (as '48.1')" in n for n in notes)
     assert any("where no place is known: left out in 1 row (as '0, 0')" in n for n in notes)
+
+
+def test_a_folder_that_contradicts_the_table_is_said(tmp_path: Path) -> None:
+    rows = ("Parus major/1.wav,Parus major", "Parus major/2.wav,Strix aluco", "Lower creek/3.wav,Strix aluco")
+    content = "\n".join(["filename,species", *rows])
+    sounds = [row.partition(",")[0] for row in rows]
+    for name in sounds:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        soundfile.write(tmp_path / name, own_tone(tmp_path / name, seconds=0.1), 16_000)
+    (tmp_path / "metadata.csv").write_text(content)
+    notes: list[str] = []
+    table = import_recordings(tmp_path, tmp_path, n_workers=1, on_note=notes.append)
+    assert [row.scientific_name for row in table.rows] == ["Parus major", "Strix aluco", "Strix aluco"]
+    said = next(note for note in notes if note.startswith("recordings in a folder of another species"))
+    assert "Parus major/2.wav as Strix aluco" in said
+    assert "1.wav" not in said
+
+
+@pytest.mark.parametrize("header", ["scientific_name,common_name", "Latin name,species"])
+def test_two_names_of_two_species_are_said(header: str, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", own_tone(tmp_path / "a.wav", seconds=0.1), 16_000)
+    (tmp_path / "mine.csv").write_text(f"filename,{header}\na.wav,Strix aluco,Great Tit\n")
+    known = [Label("Parus major", "Great Tit"), Label("Strix aluco", "Tawny Owl")]
+    notes: list[str] = []
+    import_recordings(tmp_path / "mine.csv", tmp_path, known=known, n_workers=1, on_note=notes.append)
+    assert any("of two species: 1 (a.wav: Strix aluco and Great Tit)" in note for note in notes)
+
+
+@pytest.mark.parametrize("file", ["Site/X 1.WAV", "Se\u0301jour/a.wav", "site/x 1.wav"])
+def test_case_and_unicode_form_of_paths_make_no_difference(file: str, tmp_path: Path) -> None:
+    given = unicodedata.normalize("NFC", file).lower()
+    (row,), _ = imported(tmp_path, f"filename,species\n{given},Avis una\n", file)
+    assert (row.problems, row.path) == ((), file)
+
+
+@pytest.mark.parametrize("zone", ["(UTC)", "[GMT]", "local", "+02:00"])
+def test_clock_times_with_a_zone_are_no_marks(zone: str, tmp_path: Path) -> None:
+    content = f"filename,species,Start time {zone},End time\na.wav,Parus major,12:30:00,12:31:00\n"
+    (row,), _ = imported(tmp_path, content)
+    assert (row.scientific_name, row.is_annotated) == ("Parus major", False)

@@ -175,8 +175,16 @@ def test_what_is_passed_over_is_counted_with_an_example(tmp_path: Path) -> None:
     assert list(rows) == ["Avis una/1.wav"]
     assert f"linked folders, which are not followed: 1 (as {source / 'Avis altera'})" in notes
     assert f"hidden files and folders, left out: 2 (as {source / '.old'})" in notes
-    assert "not read as sound: .amr 2 (as a.amr), no suffix 1 (as README)." in notes
+    assert "not read as sound or tables: .amr 2 (as a.amr), no suffix 1 (as README)." in notes
     assert "tables that are not read, because of --layout folders: 2 (1.txt, metadata.csv)." in notes
+
+
+def test_tables_of_kinds_that_are_not_read_are_counted(tmp_path: Path) -> None:
+    source = sounds(tmp_path / "in", "Avis una/1.wav")
+    for name in ("annotations.xlsx", "a.json", "b.pdf", "recordings.parquet"):
+        (source / "Avis una" / name).touch()
+    _, notes = imported(source)
+    assert "tables: .json 1 (as a.json), .xlsx 1 (as annotations.xlsx), .pdf 1 (as b.pdf)." in notes
 
 
 def test_recordings_that_a_table_does_not_name_are_counted(tmp_path: Path) -> None:

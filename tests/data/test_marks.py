@@ -16,6 +16,7 @@ from dawnchorus.data.marks import hold_marks
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.formats.registry import format_of_file
+from dawnchorus.taxonomy.labels import Label
 from dawnchorus.types import Detection, Mark
 
 HEADER = "Selection\tView\tBegin Time (s)\tEnd Time (s)\tSpecies"
@@ -470,3 +471,52 @@ def test_every_row_is_kept_or_said(rows: list[Mark]) -> None:
         for mark in found:
             assert 0 <= mark.start_s <= mark.end_s
             assert path != files[0] or mark.end_s <= 10
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16-le", "utf-16-be", "utf-8"])
+def test_the_header_of_a_table_of_marks_is_read_in_its_encoding(encoding: str, tmp_path: Path) -> None:
+    sound(tmp_path / "in" / "a.wav")
+    rows = "".join(f"a.wav;0;1;Avis una {k}\n" for k in range(600))  # longer than what tells the format
+    (tmp_path / "in" / "list.csv").write_bytes(f"fichier;début;fin;espèce\n{rows}".encode(encoding))
+    assert len(marks(tmp_path / "in")[0]["a.wav"] or ()) == 600
+
+
+def test_marks_that_contradict_themselves_or_their_recording_are_said(tmp_path: Path) -> None:
+    sound(tmp_path / "in" / "a.wav")
+    header = "Begin Time (s)\tEnd Time (s)\tChannel\tLow Freq (Hz)\tHigh Freq (Hz)\tSpecies\tCommon Name"
+    rows = ("0\t1\t1\t3000\t1000\t", "0\t1\t1\t-5\t9000\t", "0\t1\t2\t5000\t6000\t", "0\t1\t1\t1\t2\t")
+    names = ("Avis una\tFirst Bird", "Avis una\tFirst Bird", "Avis una\tFirst Bird", "Avis una\tOther Bird")
+    lines = [header, *map("".join, zip(rows, names, strict=True))]
+    (tmp_path / "in" / "a.selections.txt").write_text("\n".join(lines))
+    notes: list[str] = []
+    known = [Label("Avis una", "First Bird"), Label("Avis altera", "Other Bird")]
+    found = import_recordings(tmp_path / "in", tmp_path / "set", known=known, n_workers=1, on_note=notes.append)
+    boxes = {(mark.low_hz, mark.high_hz) for mark in found.rows[0].annotations}
+    assert boxes == {(1000, 3000), (0, 4000), (None, None), (1, 2)}
+    text = "\n".join(notes)
+    assert "put in order, and cut: 3 (a.selections.txt line 2: 0 to 1 s, 3000 to 1000 Hz;" in text
+    assert "does not have: kept without it: 1 (a.selections.txt line 4: 0 to 1 s, channel 2 of 1)" in text
+    assert "of two species: kept under the scientific one: 1 (a.selections.txt line 5" in text
+
+
+@pytest.mark.parametrize("column", ["FOLDER", "site"])
+def test_a_column_of_folders_tells_recordings_of_one_name_apart(column: str, tmp_path: Path) -> None:
+    for site in "ab":
+        sound(tmp_path / "in" / site / "x.wav")
+    sound(tmp_path / "in" / "only" / "y.wav")
+    rows = ("a,x.wav,0,1,Avis una", "b,x.wav,1,2,Avis altera", "elsewhere,y.wav,0,1,Avis una")
+    (tmp_path / "in" / "list.csv").write_text("\n".join([f"{column},IN FILE,start,end,species", *rows]))
+    assert marks(tmp_path / "in")[0] == {
+        "a/x.wav": [(0, 1, "Avis una")],
+        "b/x.wav": [(1, 2, "Avis altera")],
+        "only/y.wav": [(0, 1, "Avis una")],
+    }
+
+
+def test_rows_of_two_folders_are_not_both_of_the_one_recording(tmp_path: Path) -> None:
+    sound(tmp_path / "in" / "a" / "x.wav")
+    rows = ("a,x.wav,0,1,Avis una", "b,x.wav,1,2,Avis altera")
+    (tmp_path / "in" / "list.csv").write_text("\n".join(["site,file,start,end,species", *rows]))
+    recordings, notes = marks(tmp_path / "in")
+    assert recordings == {"a/x.wav": [(0, 1, "Avis una")]}
+    assert "'b/x.wav' and 'a/x.wav' are two recordings, but only one is here" in notes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -219,6 +220,29 @@ def test_series_are_joined_or_not_known(names: tuple[str, ...], duration_s: floa
     first = [each for each, number in zip(rows, groups_of(rows), strict=True) if number == groups_of(rows)[0]]
     assert (len(first) > 1) == is_cut
     assert (rows[0] in {each for series in undecided_series(rows) for each in series}) != is_cut
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("creek_0_ms", "creek_3000_ms", "creek_6000_ms"),
+        ("creek_1_aug", "creek_2_aug"),
+        ("creek-00h01m", "creek-00h02m"),
+        ("creek (1) edited", "creek (2) edited"),
+        ("creek_0ms_clip", "creek_3000ms_clip"),
+    ],
+)
+def test_a_number_inside_names_is_reported_as_not_known(names: tuple[str, ...]) -> None:
+    rows = [row(f"{name}.wav", duration_s=3.0) for name in names]
+
+    assert [[each.path for each in series] for series in undecided_series(rows)] == [[f"{name}.wav" for name in names]]
+
+
+def test_files_of_the_same_bytes_stay_together() -> None:
+    rows = [row("a.wav", content_hash="1"), row("b.wav", content_hash="1"), row("c.wav", content_hash="2")]
+    assert len(set(groups_of(rows))) == 2
+    apart = [replace(each, split=split) for each, split in zip(rows, ("train", "test", "train"), strict=True)]
+    assert [leak.relation for leak in find_leaks(apart, lambda each: each.split)] == ["files of the same bytes"]
 
 
 def test_days_are_no_running_numbers() -> None:

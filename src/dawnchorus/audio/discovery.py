@@ -63,8 +63,13 @@ def find_recordings(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     return list(recordings.values())
 
 
-def describe_skipped(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
-    """Yield what `find_recordings` passes over in folders, each kind with its number and an example."""
+def describe_skipped(
+    paths: Iterable[str | os.PathLike[str]], *, companions: frozenset[str] = COMPANIONS
+) -> Iterator[str]:
+    """Yield what `find_recordings` passes over in folders, each kind with its number and an example.
+
+    Files that end in one of `companions`, or have that name, are not counted.
+    """
     linked: list[str] = []
     hidden: list[str] = []
     others: dict[str, list[str]] = {}
@@ -79,7 +84,7 @@ def describe_skipped(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
                 suffix = Path(name).suffix.lower()
                 if suffix in SUFFIXES and _is_hidden(name):
                     hidden.append(os.path.join(parent, name))
-                elif suffix not in SUFFIXES | COMPANIONS and not name.startswith("."):
+                elif suffix not in SUFFIXES and companions.isdisjoint((suffix, name)) and not name.startswith("."):
                     others.setdefault(suffix or "no suffix", []).append(os.path.join(parent, name))
     if linked:
         yield f"linked folders, which are not followed: {len(linked)} (as {linked[0]}). Name them beside the folder."
@@ -91,7 +96,7 @@ def describe_skipped(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
             f"{suffix} {len(names)} (as {os.path.basename(names[0])})" for suffix, names in kinds[:_MAX_NAMED]
         )
         more = f" and {len(kinds) - _MAX_NAMED} other endings" if len(kinds) > _MAX_NAMED else ""
-        yield f"files whose names do not end like a recording's, not read as sound: {listed}{more}."
+        yield f"files whose names do not end like a recording's, not read as sound or tables: {listed}{more}."
 
 
 def _expand(path: str) -> Iterator[Path]:

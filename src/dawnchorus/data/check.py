@@ -64,7 +64,7 @@ ISSUES: dict[str, str] = {
     "channels": "a channel is silent or only noise, or they cancel out in their mean: keep one of them",
     CONFLICT: "its metadata and its name give different times or places: correct one of them",
     CLOCK_UNREAD: "its metadata have a time or a place in a form that is not known: its name or nothing tells it",
-    "silent": f"it is below {SILENT_DB:g} dB all the way: drop it",
+    "silent": f"it is below {SILENT_DB:g} dB all the way, but for a constant offset: drop it",
     "clipped": f"more than {CLIPPED_PART:.1%} of its samples are at full scale: prefer another recording",
     "short": f"it is shorter than {SHORT_S:g} s",
     "duplicate": "another row has the same sound: drop it; the split keeps both together",
@@ -129,15 +129,18 @@ class _Level:
 
     def __init__(self) -> None:
         self.n = self.n_clipped = 0
-        self.energy = 0.0
+        self.energy = self.sum = 0.0
 
     def add(self, block: FloatArray) -> None:
         self.n += len(block)
         self.n_clipped += int(np.count_nonzero(np.abs(block) >= CLIPPED_LEVEL))
-        self.energy += float(np.dot(block, block))
+        exact = block.astype(np.float64)
+        self.energy += float(np.dot(exact, exact))
+        self.sum += float(exact.sum())
 
     def problems(self) -> Iterator[str]:
-        if self.energy <= self.n * 10 ** (SILENT_DB / 10):
+        of_offset = self.sum**2 / max(self.n, 1)
+        if self.energy - of_offset <= self.n * 10 ** (SILENT_DB / 10):
             yield "silent"
         if self.n_clipped > self.n * CLIPPED_PART:
             yield "clipped"

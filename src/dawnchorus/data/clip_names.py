@@ -143,6 +143,7 @@ _TWO_NUMBERS = re.compile(
 _SCORE_BEHIND = re.compile(r"(?:conf(?:idence)?|score|p)?[-_ =]*(?<!\d)[01]\.\d+(?!\d)", re.IGNORECASE)
 _NUMBER_BEHIND = re.compile(r"^(?P<base>.*?)(?P<joint>[-_ .#([{+]*)(?<!\d)(?P<number>\d{1,5})[)\]}]?s?$")
 _LETTER_BEHIND = re.compile(r"^(?P<base>.*?)(?P<joint>[-_ .#([{]+|(?<=\d))(?P<letter>[A-Za-z])[)\]}]?$")
+_NUMBER_INSIDE = re.compile(r"^(?P<before>.*?)(?<!\d)(?P<number>\d{1,7})(?P<after>\D+)$")
 _NUMBER_BEFORE = re.compile(
     rf"^[([{{#]?(?:{_CLIP}[-_ #.]*)?(?!(?:19|20)\d\d)(?P<number>\d{{1,5}})(?:s|sec)?[)\]}}]?[-_ .]+"
     r"(?P<base>.*[^\W\d_].*)$",
@@ -419,6 +420,14 @@ def number_before(stem: str) -> RunningNumber | None:
     """Return the number that a name begins with; None if there is none, or a year."""
     match = _NUMBER_BEFORE.match(stem)
     return _running(match["base"], int(match["number"])) if match else None
+
+
+def number_inside(stem: str) -> RunningNumber | None:
+    """Return the last number of a name that more text follows, as `a_3000_ms`; None without one, or if it is a date."""
+    match = _NUMBER_INSIDE.match(stem)
+    if match is None or any(date.end() >= match.end("number") for date in _DATE.finditer(stem)):
+        return None
+    return _running(f"{match['before']}*{match['after']}", int(match["number"]))
 
 
 def _running(base: str, number: int, *, is_set_off: bool = True) -> RunningNumber | None:

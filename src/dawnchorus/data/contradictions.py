@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from dawnchorus.data.combine import combine
 from dawnchorus.data.recordings import RecordingRow
+from dawnchorus.taxonomy.classes import KnownClasses
+from dawnchorus.taxonomy.file_names import label_of_folder
+from dawnchorus.taxonomy.labels import Label, is_scientific, name_key
 
 CONTRADICTORY = "contradictory_labels"
 """Problem of a recording whose file lay under several labels."""
@@ -61,6 +65,66 @@ def join_contradictory(rows: Sequence[RecordingRow]) -> Joined:
             seen.add(content_hash)
             kept.append(joined[content_hash])
     return Joined(kept, tuple(contradictions))
+
+
+def describe_contradictions(rows: Sequence[RecordingRow], root: Path, known: KnownClasses) -> Iterator[str]:
+    """Yield how many rows of a table contradict themselves, or the folders of their files below `root`."""
+    yield from _describe_two_species(rows, known)
+    yield from _describe_other_folders(rows, root, known)
+
+
+def _describe_other_folders(rows: Sequence[RecordingRow], root: Path, known: KnownClasses) -> Iterator[str]:
+    """Yield how many rows of a table name another species than a folder below `root` that their file is in.
+
+    Folders count whose name is of a known class or of a species of the table, and those with two words in the form of a
+    scientific name, where another row's folder is of its species.
+    """
+    own = KnownClasses(Label(row.scientific_name, row.common_name or "") for row in rows if row.scientific_name)
+    compared = [(row, _species_key(row.scientific_name or row.kind, own, known)) for row in rows]
+    folders = {row.path: list(_species_of_folders(Path(row.path), root, own, known)) for row in rows}
+    has_species = any(key == species for row, key in compared for species, _ in folders[row.path])
+    others = []
+    for row, key in compared:
+        named = [species for species, is_known in folders[row.path] if is_known or has_species]
+        also = {_species_key(name, own, known) for name in (*row.secondary, *row.absent)}
+        if named and key not in named and also.isdisjoint(named) and (row.scientific_name or row.kind == "background"):
+            path = Path(row.path)
+            others.append(f"{path.parent.name}/{path.name} as {_label_text(row)}")
+    if others:
+        yield (
+            f"recordings in a folder of another species than the table names: {len(others)} "
+            f"({'; '.join(others[:_MAX_NAMED])}{', ...' if len(others) > _MAX_NAMED else ''}). The table counts."
+        )
+
+
+def _describe_two_species(rows: Sequence[RecordingRow], known: KnownClasses) -> Iterator[str]:
+    """Yield how many rows have a scientific and a common name of two known classes."""
+    others = []
+    for row in rows:
+        scientific, common = row.scientific_name or "", row.common_name or ""
+        first, second = known.find(Label(scientific, scientific)), known.find(Label(common, common))
+        if first is not None and second is not None and first != second:
+            others.append(f"{row.recording_id}: {scientific} and {common}")
+    if others:
+        yield (
+            f"recordings whose two names are of two species: {len(others)} "
+            f"({'; '.join(others[:_MAX_NAMED])}{', ...' if len(others) > _MAX_NAMED else ''}). The scientific "
+            f"name counts."
+        )
+
+
+def _species_key(name: str, own: KnownClasses, known: KnownClasses) -> str:
+    label = Label(name, name)
+    return name_key((known.find(label) or own.find(label) or label).scientific_name)
+
+
+def _species_of_folders(path: Path, root: Path, own: KnownClasses, known: KnownClasses) -> Iterator[tuple[str, bool]]:
+    """Yield what is compared of the species that folders of a file may be, and True for known ones."""
+    folders = path.relative_to(root).parts[:-1] if path.is_relative_to(root) else (path.parent.name,)
+    for label in map(label_of_folder, folders):
+        match = known.find(label) or own.find(label)
+        if match is not None or is_scientific(label.scientific_name):
+            yield name_key((match or label).scientific_name), match is not None
 
 
 def _is_contradictory(rows: Sequence[RecordingRow]) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from dawnchorus.audio.discovery import describe_skipped, find_recordings
 from dawnchorus.audio.parallel import map_recordings
 from dawnchorus.audio.process import DecoderProcess
-from dawnchorus.data.contradictions import join_contradictory
+from dawnchorus.data.contradictions import describe_contradictions, join_contradictory
 from dawnchorus.data.identity import hash_content, merge, with_unique_ids
 from dawnchorus.data.labels import LabelReader
 from dawnchorus.data.layout_detection import (
@@ -37,14 +37,14 @@ from dawnchorus.data.layouts.folders import (
     read_folders,
     rows_of_reading,
 )
-from dawnchorus.data.layouts.search_results import find_search_results, rows_of_search_results
+from dawnchorus.data.layouts.search_results import RESULTS, find_search_results, rows_of_search_results
 from dawnchorus.data.layouts.sound_files import find_sound
 from dawnchorus.data.layouts.tables import TableLayout
 from dawnchorus.data.layouts.voices import find_voices_table, rows_of_voices
 from dawnchorus.data.marks import hold_marks
-from dawnchorus.data.recordings import RecordingRow, RecordingsTable, first_of_each_species
+from dawnchorus.data.recordings import TABLE_NAME, RecordingRow, RecordingsTable, first_of_each_species
 from dawnchorus.data.sound_notes import problems_of_sound
-from dawnchorus.data.sources.archive_changes import differ
+from dawnchorus.data.sources.archive_changes import SEARCHES_NAME, differ
 from dawnchorus.errors import AudioError, InputError
 from dawnchorus.formats.mark_notes import MarkNotes
 from dawnchorus.formats.registry import MARK_SUFFIXES, format_of_file, marks_format, read_annotations
@@ -53,6 +53,9 @@ from dawnchorus.taxonomy.labels import Label, is_binomial
 from dawnchorus.types import Detection, Mark
 
 MISSING, UNREADABLE = "missing", "unreadable"
+
+_READ_BESIDE = frozenset((*MARK_SUFFIXES, TABLE_NAME, RESULTS, SEARCHES_NAME))
+"""Endings and names of files beside recordings that imports read or write themselves."""
 
 
 def import_recordings(
@@ -87,27 +90,30 @@ def import_recordings(
     elif layout == "folders" or "/" in layout:
         _say_unread_tables(source, layout, on_note)
     if layout not in ("csv", "detections"):
-        for note in describe_skipped([sounds_folder(source, audio)]):
+        for note in describe_skipped([sounds_folder(source, audio)], companions=_READ_BESIDE | {source.name}):
             on_note(note)
     if layout in ("annotations", "detections"):
-        table = (
-            _annotated(source, folder, audio, read_annotations, n_workers, on_note, with_model_output=is_given)
-            if layout == "annotations"
-            else import_detections(
-                source, folder, _reader_of(source), audio=audio, n_workers=n_workers, on_note=on_note
+        if layout == "annotations":
+            table = _annotated(
+                source,
+                folder,
+                audio,
+                read_annotations,
+                n_workers,
+                on_note,
+                known=labels.known,
+                with_model_output=is_given,
             )
-        )
+        else:
+            reader = _reader_of(source)
+            table = import_detections(
+                source, folder, reader, audio=audio, n_workers=n_workers, known=labels.known, on_note=on_note
+            )
         table = table.with_rows(_read_labels(labels, table.rows, per_species, on_note))
     else:
         rows = list(_rows(source, layout, columns or {}, audio, labels.known, on_note))
         named = _read_labels(labels, rows, per_species, on_note)
-        _check_names(source, named)
-        described = table_of(named, folder, n_workers=n_workers)
-        _say_other_lengths(named, described.rows, on_note)
-        joined = join_contradictory(described.rows)
-        table = RecordingsTable(folder, tuple(joined.rows))
-        for note in joined.notes():
-            on_note(note)
+        table = _described(source, folder, named, layout, audio, labels.known, n_workers, on_note)
         if layout in ("csv", "xeno-canto") and (source.is_dir() or audio is not None):
             _say_undescribed(sounds_folder(source, audio), rows, on_note)
     if not table.rows:
@@ -143,6 +149,33 @@ def _read_labels(
         n_left_out = sum(map(len, left_out.values()))
         on_note(f"left out, because of --per-species {per_species}: {n_left_out} recordings: {list_some(counts)}.")
     return labels.count([rows[k] for k in selected])
+
+
+def _described(
+    source: Path,
+    folder: Path,
+    named: Sequence[RecordingRow],
+    layout: Layout,
+    audio: Path | None,
+    known: KnownClasses,
+    n_workers: int,
+    on_note: OnNote,
+) -> RecordingsTable:
+    """Return labelled recordings as a table, and say what contradicts in it.
+
+    Raises:
+        InputError: all species have one name.
+    """
+    _check_names(source, named)
+    if layout == "csv":
+        for note in describe_contradictions(named, sounds_folder(source, audio), known):
+            on_note(note)
+    described = table_of(named, folder, n_workers=n_workers)
+    _say_other_lengths(named, described.rows, on_note)
+    joined = join_contradictory(described.rows)
+    for note in joined.notes():
+        on_note(note)
+    return RecordingsTable(folder, tuple(joined.rows))
 
 
 def _with_dates_of_folders(table: RecordingsTable, on_note: OnNote) -> RecordingsTable:
@@ -264,6 +297,7 @@ def import_detections(
     *,
     audio: Path | None = None,
     n_workers: int,
+    known: KnownClasses | None = None,
     on_note: OnNote = say_nothing,
 ) -> RecordingsTable:
     """Return the recordings that a table of detections names, with the detections as annotations.
@@ -294,7 +328,8 @@ def import_detections(
     table = table_of([replace(row, source=str(source)) for row in rows], folder, n_workers=n_workers)
     durations = {path: row.duration_s for path, row in zip(files, table.rows, strict=True)}
     named = [NamedMark(source, mark, paths.get(mark.recording or ""), "the row names none") for mark in marks]
-    held = hold_marks(MarkTables(named, tables=[source]), durations, files)
+    facts = dict(zip(files, table.rows, strict=True))
+    held = hold_marks(MarkTables(named, tables=[source]), durations, files, rows=facts, known=known)
     for note in (*notes.sentences(), *held.notes()):
         on_note(note)
     return table.with_rows(
@@ -349,6 +384,7 @@ def _annotated(
     n_workers: int,
     on_note: OnNote,
     *,
+    known: KnownClasses,
     with_model_output: bool,
 ) -> RecordingsTable:
     """Return the recordings with what tables of marks say of them."""
@@ -358,7 +394,7 @@ def _annotated(
     rows = [RecordingRow(kind="soundscape", **facts_of_name(path, root)) for path in files]  # type: ignore[arg-type]
     table = table_of(rows, folder, n_workers=n_workers)
     durations = {path: row.duration_s for path, row in zip(files, table.rows, strict=True)}
-    held = hold_marks(marks, durations, files)
+    held = hold_marks(marks, durations, files, rows=dict(zip(files, table.rows, strict=True)), known=known)
     for note in (
         *marks.notes.sentences(),
         *describe_unread_tables(marks),

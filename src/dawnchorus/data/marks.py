@@ -7,10 +7,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from dawnchorus.data.layouts.annotations import MarkTables, NamedMark
-from dawnchorus.data.recordings import Annotation
-from dawnchorus.taxonomy.labels import is_unnamed
+from dawnchorus.data.recordings import Annotation, RecordingRow
+from dawnchorus.taxonomy.classes import KnownClasses
+from dawnchorus.taxonomy.labels import Label, is_unnamed
 from dawnchorus.types import Detection
 
 NEARLY_S = 0.1
@@ -28,6 +30,9 @@ _FATES = {
     "cut": "longer than their recording: cut at its ends",
     "reversed": "that end before they start: read from their end to their start",
     "moment": "of no length: kept as moments",
+    "frequencies": "with frequencies in the wrong order or outside of their recording's: put in order, and cut",
+    "channel": "of a channel that their recording does not have: kept without it",
+    "two species": "whose two names are of two species: kept under the scientific one",
     "view": "of the same selection in another view: counted once",
     "twice": "that are there twice: kept once",
     "rejected": "that are wrong by their own table (columns such as Reject or Valid): left out",
@@ -77,19 +82,27 @@ class HeldMarks:
             )
 
 
-def hold_marks(marks: MarkTables, durations: Mapping[Path, float | None], files: Sequence[Path]) -> HeldMarks:
-    """Return the marks as annotations, each held against its recording's length.
+def hold_marks(
+    marks: MarkTables,
+    durations: Mapping[Path, float | None],
+    files: Sequence[Path],
+    *,
+    rows: Mapping[Path, RecordingRow] = MappingProxyType({}),
+    known: KnownClasses | None = None,
+) -> HeldMarks:
+    """Return the marks as annotations, each held against its recording's length, rate and channels.
 
-    `files` are all recordings, in whose order times may count on.
+    `files` are all recordings, in whose order times may count on; `rows` have the facts of their headers. Of the
+    classes `known`, both names of a mark must be the same one.
     """
     held = HeldMarks(n_rows=len(marks.marks), n_tables=len(marks.tables))
     kept: Kept = {path: [] for path in marks.empty}
     by_table: dict[Path, list[NamedMark]] = defaultdict(list)
     for each in marks.marks:
         by_table[each.table].append(each)
-    for rows in by_table.values():
-        for each in _within_files(held, rows, durations, files):
-            _hold(held, kept, each, durations)
+    for of_table in by_table.values():
+        for each in _within_files(held, of_table, durations, files):
+            _hold(held, kept, each, durations, rows, known)
     held.annotations = {path: tuple(sorted(_once(held, each), key=_order)) for path, each in kept.items()}
     held.n_kept = sum(map(len, held.annotations.values()))
     return held
@@ -107,7 +120,14 @@ def _say(held: HeldMarks, fate: str, each: NamedMark, more: str = "") -> None:
     held.fates[fate].append(text + (f", {more}" if more else ""))
 
 
-def _hold(held: HeldMarks, kept: Kept, each: NamedMark, durations: Mapping[Path, float | None]) -> None:
+def _hold(
+    held: HeldMarks,
+    kept: Kept,
+    each: NamedMark,
+    durations: Mapping[Path, float | None],
+    rows: Mapping[Path, RecordingRow],
+    known: KnownClasses | None,
+) -> None:
     """Add a row's mark to those of its recording, or say why it is none."""
     recording, detection = each.recording, each.mark.detection
     if each.mark.problem:
@@ -139,9 +159,36 @@ def _hold(held: HeldMarks, kept: Kept, each: NamedMark, durations: Mapping[Path,
     elif is_unnamed(name):
         _say(held, "unnamed", each, repr(name) if name else "")
         name = ""
-    low_hz, high_hz = detection.low_hz, detection.high_hz
+    elif known is not None and _has_two_species(detection, known):
+        _say(held, "two species", each, f"{name} and {detection.common_name}")
+    low_hz, high_hz = _frequencies(held, each, detection, rows.get(recording))
     mark = Annotation(start_s=times[0], end_s=times[1], scientific_name=name, low_hz=low_hz, high_hz=high_hz)
     kept.setdefault(recording, []).append((mark, each))
+
+
+def _has_two_species(detection: Detection, known: KnownClasses) -> bool:
+    """Return True if the names of a detection are those of two known classes."""
+    names = detection.scientific_name, detection.common_name
+    first, second = (known.find(Label(name, name)) for name in names)
+    return first is not None and second is not None and first != second
+
+
+def _frequencies(
+    held: HeldMarks, each: NamedMark, detection: Detection, row: RecordingRow | None
+) -> tuple[float | None, float | None]:
+    """Return the lower and upper frequency inside the recording's band; check its channel, too."""
+    if row is not None and row.n_channels and (detection.channel or 1) > row.n_channels:
+        _say(held, "channel", each, f"channel {detection.channel} of {row.n_channels}")
+    low_hz, high_hz = detection.low_hz, detection.high_hz
+    top_hz = row.rate_hz / 2 if row is not None and row.rate_hz else math.inf
+    given = [value for value in (low_hz, high_hz) if value is not None]
+    if given == sorted(given) and all(0 <= value <= top_hz for value in given):
+        return low_hz, high_hz
+    _say(held, "frequencies", each, f"{' to '.join(f'{value:g}' for value in given)} Hz")
+    if not all(map(math.isfinite, given)) or min(given) >= top_hz or max(given) <= 0:
+        return None, None
+    inside = [min(max(value, 0.0), top_hz) for value in sorted(given)]
+    return (inside[0], inside[1]) if len(inside) > 1 else (low_hz and inside[0], high_hz and inside[0])
 
 
 def _times(

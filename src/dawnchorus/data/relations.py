@@ -18,6 +18,7 @@ from dawnchorus.data.clip_names import (
     letter_behind,
     number_before,
     number_behind,
+    number_inside,
     page_number,
     recorder_name,
     recorder_night,
@@ -346,11 +347,17 @@ def _are_adjoining_clips(series: Series, _others: int, _row: RecordingRow) -> bo
     return _are_adjoining_times(series)
 
 
+def _are_not_known(_series: Series, _others: int, _row: RecordingRow) -> bool:
+    """Return False: a number inside a name may be anything, so that such series are reported only."""
+    return False
+
+
 _READERS: tuple[tuple[Read, Callable[[Series, int, RecordingRow], bool]], ...] = (
     (_read_two_numbers, _are_adjoining_clips),
     (_read_with(number_behind), _are_numbered_clips),
     (_read_with(letter_behind), _are_lettered_clips),
     (_read_with(number_before), _are_numbered_clips),
+    (_read_with(number_inside), _are_not_known),
 )
 """Readers of names, the most telling first, and the evidence that each needs."""
 
@@ -449,6 +456,9 @@ RELATIONS: tuple[Relation, ...] = (
         _by_row(lambda row: row.duplicate_of or row.recording_id),
         "been listened to; run `dawnchorus data check`",
         is_known=lambda row: row.sound_hash is not None,
+    ),
+    Relation(
+        "files of the same bytes", _by_row(lambda row: row.content_hash), "been opened; run `dawnchorus data import`"
     ),
     Relation("the same file", _by_row(lambda row: row.path or None), "a path"),
 )

@@ -78,7 +78,7 @@ def _training_rows(bundle: Bundle) -> list[RecordingRow]:
 NAMED_RELATIONS = tuple(
     relation
     for relation in SAME_RECORDING
-    if relation.name not in ("the same sound", "nearly the same sound", "the same file")
+    if relation.name not in ("the same sound", "nearly the same sound", "files of the same bytes", "the same file")
 )
 """Relations that names and groups tell, also between two data sets."""
 

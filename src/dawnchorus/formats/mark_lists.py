@@ -36,6 +36,8 @@ _RECORDING = (
     "recording_id",
     *headers.FILE,
 )
+_FOLDER = ("folder", "subfolder", "directory", "ordner", "dossier", "carpeta", "site", "station", "plot", "standort")
+"""Kaleidoscope's `FOLDER`, and sites that have folders of their names."""
 _START = (
     *("start_time", "start_s", "start", "start_offset_s", "start (s)", "onset", "begin", "begin_time", "start time"),
     *("t_min", "min_t", "onset_s", "start_seconds", "event_start_seconds", "start_sec"),
@@ -66,6 +68,9 @@ _UNCERTAIN = frozenset(("unk",))
 _NAMELESS_CLASS = "q"
 """DCASE's column for the one class of a file, which is not named."""
 
+_ZONE = re.compile(r"(?<![^\W_])(?:utc|gmt|local|lokal|[-+]\d\d:?\d\d)(?![^\W_])", re.IGNORECASE)
+"""Zone in a column's name: its times are those of a clock, and not within a recording."""
+
 _MIN_KNOWN = 2
 """Columns by which a table is taken for one of marks that lacks others."""
 
@@ -77,7 +82,8 @@ _N_ROWS = 20
 def kind_of_list(text: str) -> str | None:
     """Return `LIST` or `LIST_OF_ONE` for the first lines of such a list, and None for those of another file."""
     names, rows = _first_rows(text)
-    if _spans(names) is None:
+    span = _spans(names)
+    if span is None or any(_ZONE.search(names[place]) for place in span[:2]):
         return None
     has_labels = _column(names, _LABEL) is not None
     if _column(names, _RECORDING) is None:
@@ -135,11 +141,11 @@ def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
         FormatError: a needed column is missing.
     """
     rows = NamedColumns(path, delimiter=_delimiter(read_text(path).partition("\n")[0]))
-    recording = rows.find_column(_RECORDING)
+    recording, folder = rows.find_column(_RECORDING), rows.find_column(_FOLDER)
     if rows.find_column(_LABEL) is None:
         classes = _class_columns(rows.header, [fields for _, fields in rows.table])
         if classes:
-            columns = _ClassColumns(rows, recording, *_require_span(rows), tuple(classes))
+            columns = _ClassColumns(rows, recording, folder, *_require_span(rows), tuple(classes))
             rows.use(*classes)
             if notes is not None:
                 notes.say(path, f"a column for each class, 1 or POS where it is present: {columns.names()}.")
@@ -150,12 +156,13 @@ def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
 
     def marks(line: int, fields: list[str]) -> Iterator[Mark]:
         named, text = rows.text(fields, recording), rows.text(fields, label) or ""
+        site = rows.text(fields, folder)
         certainty = (rows.text(fields, kind) or "positive").lower()
         found = parse_label(text if certainty == "positive" else "?")
         has_times = rows.text(fields, start) is not None or rows.text(fields, end) is not None
         is_bare = not has_times and is_nothing(found)
         if is_bare or (named and certainty == "negative"):
-            yield Mark(line, None, named)
+            yield Mark(line, None, named, folder=site)
             return
         value = rows.number_or_none(line, fields, score)
         start_s, end_s = rows.offset_s(line, fields, start), rows.offset_s(line, fields, end)
@@ -169,7 +176,7 @@ def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
             low_hz=rows.number_or_none(line, fields, low),
             high_hz=rows.number_or_none(line, fields, high),
         )
-        yield Mark(line, detection, named, is_scored=value is not None)
+        yield Mark(line, detection, named, folder=site, is_scored=value is not None)
 
     return rows.marks_of_rows(marks, notes)
 
@@ -180,6 +187,7 @@ class _ClassColumns:
 
     rows: NamedColumns
     recording: int | None
+    folder: int | None
     start: int
     end: int
     is_duration: bool
@@ -195,12 +203,12 @@ class _ClassColumns:
         Raises:
             FormatError: a time is none.
         """
-        named = self.rows.text(fields, self.recording)
+        named, site = self.rows.text(fields, self.recording), self.rows.text(fields, self.folder)
         start_s = self.rows.offset_s(line, fields, self.start)
         end_s = self.rows.offset_s(line, fields, self.end) + (start_s if self.is_duration else 0.0)
         names = list(self._present(fields))
         if not names:
-            yield Mark(line, None, named)
+            yield Mark(line, None, named, folder=site)
         for name in names:
             species_label = parse_label(name)
             yield Mark(
@@ -209,6 +217,7 @@ class _ClassColumns:
                     start_s, end_s, species_label.scientific_name, species_label.common_name, species_label.kind, 1.0
                 ),
                 named,
+                folder=site,
             )
 
     def _present(self, fields: list[str]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from dawnchorus.errors import FormatError, InputError
 from dawnchorus.formats import audacity, avianz, birdnet_csv, json_lines, kaleidoscope, mark_lists, parquet, raven
 from dawnchorus.formats.mark_notes import MarkNotes
 from dawnchorus.suggestions import suggestion
-from dawnchorus.tables import Table, headers
+from dawnchorus.tables import Table, headers, read_start
 from dawnchorus.types import Detection, Mark, Provenance, RecordingTable
 
 Write = Callable[[BinaryIO, Iterable[RecordingTable], Provenance], None]
@@ -117,6 +117,8 @@ _MARK_READERS: dict[str, Callable[[Path, MarkNotes | None], Iterator[Mark]]] = {
 def marks_format(path: Path) -> str | None:
     """Return the kind of table of marks that a file is by its first lines; None if it is none."""
     text = _first_text(path)
+    if text is None:
+        return None
     first = text.partition("\n")[0].rstrip("\r")
     if not text.strip():
         return "empty"
@@ -129,16 +131,17 @@ def marks_format(path: Path) -> str | None:
     return mark_lists.kind_of_list(text) or ("Audacity" if _AUDACITY_LINE.match(first) else None)
 
 
-def _first_text(path: Path) -> str:
-    with path.open("rb") as file:
-        data = file.read(_FIRST_BYTES)
-    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    return data.decode(encoding, "replace").lstrip("\r\n")
+def _first_text(path: Path) -> str | None:
+    """Return the first lines of a file; None if it is no text."""
+    try:
+        return read_start(path, _FIRST_BYTES).lstrip("\r\n")
+    except FormatError:
+        return None
 
 
 def describe_missing_columns(path: Path) -> str:
     """Return the columns that a file lacks to be a list of marks, and those that it has; nothing of other files."""
-    return mark_lists.describe_missing_columns(_first_text(path))
+    return mark_lists.describe_missing_columns(_first_text(path) or "")
 
 
 def read_annotations(path: Path, notes: MarkNotes | None = None) -> list[Mark]:

@@ -4,7 +4,7 @@
 """
 
 from dawnchorus.tables.dates import DateColumn, Stamp
-from dawnchorus.tables.encoding import read_text
+from dawnchorus.tables.encoding import read_start, read_text
 from dawnchorus.tables.ids import exact_id, is_day, posix_path
 from dawnchorus.tables.notes import Notes, list_columns
 from dawnchorus.tables.numbers import NumberColumn, parse_number
@@ -50,5 +50,6 @@ __all__ = [
     "parse_place",
     "parse_time",
     "posix_path",
+    "read_start",
     "read_text",
 ]

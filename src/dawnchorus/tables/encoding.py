@@ -41,6 +41,22 @@ def read_text(path: Path, notes: Notes | None = None) -> str:
     return decode(path.read_bytes(), str(path), notes or Notes())
 
 
+def read_start(path: Path, n_bytes: int) -> str:
+    """Return the whole lines among the first bytes of a file as text, in whatever encoding it is.
+
+    Raises:
+        FormatError: it is no text.
+    """
+    with path.open("rb") as file:
+        data = file.read(n_bytes)
+        is_cut = bool(file.read(1))
+    _, encoding = _mark_and_encoding(data)
+    line_end = "\n".encode(encoding or "ascii")
+    if is_cut and line_end in data:
+        data = data[: data.rindex(line_end) + len(line_end)]
+    return decode(data, str(path), Notes())
+
+
 def decode(data: bytes, name: str, notes: Notes) -> str:
     """Return the content of the file `name` as text.
 
@@ -52,7 +68,7 @@ def decode(data: bytes, name: str, notes: Notes) -> str:
             raise FormatError(
                 f"{name}: expected a text file, found a spreadsheet or archive ({kind}). Save it as CSV (UTF-8)."
             )
-    mark, encoding = next(((mark, code) for mark, code in _MARKS if data.startswith(mark)), (b"", _wide(data)))
+    mark, encoding = _mark_and_encoding(data)
     if encoding is not None:
         text = _decode_marked(data.removeprefix(mark), encoding, name, notes)
     else:
@@ -61,6 +77,11 @@ def decode(data: bytes, name: str, notes: Notes) -> str:
     if matches := _CONTROLS.search(text):
         raise FormatError(f"{name}: expected text, found the control character {matches[0]!r} at {matches.start()}.")
     return text
+
+
+def _mark_and_encoding(data: bytes) -> tuple[bytes, str | None]:
+    """Return the byte order mark, if there is one, and the encoding that it or bytes of zero speak for."""
+    return next(((mark, code) for mark, code in _MARKS if data.startswith(mark)), (b"", _wide(data)))
 
 
 def _wide(data: bytes) -> str | None:

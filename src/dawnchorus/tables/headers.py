@@ -55,6 +55,7 @@ SPECIES = (
     *("specie", "gatunek"),
 )
 SCIENTIFIC_NAME = (
+    *("latin_name", "latin"),
     *("wissenschaftlich", "wissenschaftlicher_name", "wissenschaftlicher_artname", "lateinischer_name", "lateinisch"),
     *("nom_scientifique", "nom_latin", "nombre_científico", "nome_científico", "wetenschappelijke_naam"),
     *("latijnse_naam", "nome_scientifico", "vetenskapligt_namn", "nazwa_naukowa"),

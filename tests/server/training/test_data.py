@@ -67,6 +67,7 @@ def test_labels_come_from_the_form_the_folder_a_zip_or_a_table(level_bundle: Bun
     assert taught(client, ("set.zip", bundle), new_class="yes") == {
         "set/Avis nova_New Bird/d.wav": ("accepted", "New Bird"),
         "set/noise/e.wav": ("accepted", "no species"),
+        "set/readme.txt": ("rejected", None),
     }
     table = b"filename,primary_label,scientific_name,common_name\nf.wav,x,Avis magna,Loud Bird\n"
     assert taught(client, ("f.wav", sound(0.6)), ("labels.csv", table)) == {"f.wav": ("accepted", "Loud Bird")}
@@ -99,12 +100,24 @@ def test_a_csv_in_a_zip_and_nested_folders_are_read_and_the_rest_is_said(level_b
         "2024/site/Loud Bird/e.wav": sound(0.4),
         "2024/Quiet Bird/f.wav": sound(0.5),
         "notes.csv": b"day,rain\n1,2\n",
+        "readme.txt": b"x",
+        "2024/g.wav.part": b"x",
+        "2024/._e.wav": b"x",
+        ".DS_Store": b"x",
     }
     assert taught(client, ("nested.zip", packed(nested))) == {
         "2024/site/Loud Bird/e.wav": ("accepted", "Loud Bird"),
         "2024/Quiet Bird/f.wav": ("accepted", "Quiet Bird"),
         "notes.csv": ("rejected", None),
+        "readme.txt": ("rejected", None),
+        "2024/g.wav.part": ("rejected", None),
+        "2024/._e.wav": ("rejected", None),
     }
+    other = packed({"Quiet Bird/o.wav": sound(0.55), "labels.csv": b"filename,species\nQuiet Bird/o.wav,Avis magna\n"})
+    reply = client.post("/api/v1/training-data", files={"audio": ("other.zip", other)}).json()
+    assert "in a folder of another species than the table names: 1 (Quiet Bird/o.wav as Avis magna)" in str(
+        reply["notes"]
+    )
     reviewed = {"Quiet Bird/Positive/g.wav": sound(0.6), "Quiet Bird/Negative/h.wav": sound(0.7)}
     reviewed |= {"rejected/Quiet Bird7.wav": sound(0.8), "Quiet Bird/unsure/Quiet Bird8.wav": sound(0.9)}
     reply = client.post("/api/v1/training-data", files={"audio": ("reviewed.zip", packed(reviewed))}).json()["files"]

@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import os
 import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TypeVar
 
-from dawnchorus.data.layouts.sound_files import is_absolute
+from dawnchorus.data.layouts.sound_files import fold_name, is_absolute
 from dawnchorus.errors import FormatError
 from dawnchorus.formats.mark_lists import LIST_OF_ONE
 from dawnchorus.formats.mark_notes import MarkNotes
@@ -30,6 +29,9 @@ from dawnchorus.types import Mark
 T = TypeVar("T")
 
 ReadAnnotations = Callable[[Path, MarkNotes], Sequence[Mark]]
+
+_Named = tuple[str, str | None]
+"""Name of a recording in a row, and the folder or site in another column of it."""
 
 NO_MARKS = "no table of marks"
 
@@ -95,13 +97,16 @@ class RecordingNames:
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         self._by_stem: dict[str, list[Path]] = defaultdict(list)
         for path in files:
-            self._by_name[_key(path.name)].append(path)
-            self._by_stem[_key(path.stem)].append(path)
+            self._by_name[fold_name(path.name)].append(path)
+            self._by_stem[fold_name(path.stem)].append(path)
 
-    def named_in_row(self, name: str, table: Path) -> tuple[list[_Fit], str]:
-        """Return the recordings that a row's name or path may mean, one if it is clear, and else a reason."""
+    def named_in_row(self, name: str, table: Path, folder: str | None = None) -> tuple[list[_Fit], str]:
+        """Return the recordings that a row's name or path may mean, one if it is clear, and else a reason.
+
+        Of several recordings of one name, those count that are in the row's `folder`.
+        """
         *folders, last = _parts(name) or [""]
-        candidates = self._by_name.get(_key(last)) or self._by_stem.get(_key(last), [])
+        candidates = self._by_name.get(fold_name(last)) or self._by_stem.get(fold_name(last), [])
         fits = [fit for path in candidates if (fit := self._fit(path, name, folders)) is not None]
         if candidates and not fits:
             near = (
@@ -110,6 +115,7 @@ class RecordingNames:
                 else candidates[0]
             )
             return [], f"'{name}' is no recording here: its folders are not those of {near}"
+        fits = [fit for fit in fits if self.is_in_folder(fit.path, folder)] or fits
         best = _best(fits, lambda fit: (fit.n_agreeing, *_nearness(fit.path, table)))
         return best, "" if len(best) == 1 else f"'{name}' is {_describe_candidates(best)}"
 
@@ -126,9 +132,14 @@ class RecordingNames:
             fits = n_agreeing > 1 and n_agreeing >= n_here
         return _Fit(path, n_agreeing, is_whole=n_agreeing > 1 and n_agreeing >= n_here) if fits else None
 
+    def is_in_folder(self, path: Path, folder: str | None) -> bool:
+        """Return True if all parts of `folder`, of which there must be some, are folders of a recording."""
+        parts = set(map(fold_name, _parts(folder or "")))
+        return bool(parts) and parts <= set(map(fold_name, path.absolute().parent.parts))
+
     def named_by_table(self, table: Path) -> list[Path]:
         """Return the recordings that a table is named after: one, if it is clear."""
-        name = _key(table.name)
+        name = fold_name(table.name)
         for length in range(len(name), 0, -1):
             stem = name[:length]
             if stem in self._by_stem and _END_OF_TABLE.fullmatch(name[length:]):
@@ -181,7 +192,7 @@ def find_marks(
         )
         named = _named_in_rows(path, rows, names, mark_tables)
         for mark in rows:
-            recording, why = (owner, reason) if mark.recording is None else named[mark.recording]
+            recording, why = (owner, reason) if mark.recording is None else named[mark.recording, mark.folder]
             mark_tables.marks.append(NamedMark(path, mark, recording, why))
     if mark_tables.unreadable and not mark_tables.tables:
         _refuse(mark_tables.unreadable)
@@ -207,32 +218,42 @@ def _refuse(unreadable: Mapping[Path, str]) -> None:
 
 def _named_in_rows(
     table: Path, rows: Iterable[Mark], names: RecordingNames, mark_tables: MarkTables
-) -> dict[str, tuple[Path | None, str]]:
+) -> dict[_Named, tuple[Path | None, str]]:
     """Return the recording that each name in a table's rows means, or why it means none.
 
     Paths in different folders are different recordings: of several that lead to one, the one that fits best counts.
     """
-    named: dict[str, tuple[Path | None, str]] = {}
-    fits: dict[Path, dict[str, _Fit]] = defaultdict(dict)
-    for name in dict.fromkeys(mark.recording for mark in rows if mark.recording is not None):
-        best, reason = names.named_in_row(name, table)
-        named[name] = (None, reason)
+    named: dict[_Named, tuple[Path | None, str]] = {}
+    fits: dict[Path, dict[_Named, _Fit]] = defaultdict(dict)
+    for key in dict.fromkeys((mark.recording, mark.folder) for mark in rows if mark.recording is not None):
+        best, reason = names.named_in_row(key[0], table, key[1])
+        named[key] = (None, reason)
         if len(best) == 1:
-            fits[best[0].path][name] = best[0]
+            fits[best[0].path][key] = best[0]
     for path, of in fits.items():
-        most = max(fit.n_agreeing for fit in of.values())
-        whole = {name for name, fit in of.items() if fit.is_whole}
-        likely = whole or {name for name, fit in of.items() if fit.n_agreeing == most}
-        is_clear = whole or len({tuple(map(_key, _parts(name))) for name in likely}) == 1
-        for name in of:
-            other = next(iter(likely - {name}), "")
-            if name in likely and is_clear:
-                named[name] = (path, "")
-                if name not in whole:
-                    mark_tables.elsewhere[name] = path
+        in_folder = {key for key in of if names.is_in_folder(path, key[1])} or set(of)
+        most = max(of[key].n_agreeing for key in in_folder)
+        whole = {key for key in in_folder if of[key].is_whole}
+        likely = whole or {key for key in in_folder if of[key].n_agreeing == most}
+        is_one = len({tuple(map(fold_name, _parts(name))) for name, _ in likely}) == 1
+        is_clear = (whole or is_one) and len({fold_name(folder or "") for _, folder in likely}) == 1
+        for key in of:
+            if key in likely and is_clear:
+                named[key] = (path, "")
+                if key not in whole:
+                    mark_tables.elsewhere[key[0]] = path
             else:
-                named[name] = (None, f"'{name}' and '{other}' are two recordings, but only one is here")
+                other = next(iter(likely - {key}), key)
+                named[key] = (
+                    None,
+                    f"'{_describe_named(key)}' and '{_describe_named(other)}' are two recordings, but only one is here",
+                )
     return named
+
+
+def _describe_named(named: _Named) -> str:
+    name, folder = named
+    return f"{folder}/{name}" if folder else name
 
 
 def _parts(name: str) -> list[str]:
@@ -271,15 +292,10 @@ def _nearness(path: Path, table: Path) -> tuple[int, ...]:
     return 2 if is_beside else 1, same_names, shared
 
 
-def _key(name: str) -> str:
-    """Return a name as it is compared: without case, and in one Unicode form."""
-    return unicodedata.normalize("NFC", name).casefold()
-
-
 def _n_same_tail(one: Sequence[str], other: Sequence[str]) -> int:
     n = 0
     for a, b in zip(reversed(one), reversed(other), strict=False):
-        if _key(a) != _key(b):
+        if fold_name(a) != fold_name(b):
             break
         n += 1
     return n

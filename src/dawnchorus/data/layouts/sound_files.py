@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from dawnchorus.audio.discovery import SUFFIXES
@@ -26,7 +28,8 @@ def is_absolute(path: str) -> bool:
 def find_sound(folders: Sequence[Path], paths: Sequence[str], code: str | None) -> Path | None:
     """Return the first file that is there under one of `paths`, from one of `folders`; None if there is none.
 
-    A file can also lie in a folder named by the species' `code`.
+    A file can also lie in a folder named by the species' `code`. Case and Unicode form are ignored where no file is
+    spelt as the path is, and only one is otherwise.
     """
     for path in paths:
         for relative in _places(path, code or ""):
@@ -35,7 +38,48 @@ def find_sound(folders: Sequence[Path], paths: Sequence[str], code: str | None) 
                     # `Path.is_file` raises for names that are too long.
                     if os.path.isfile(path_ := folder / base / relative):
                         return path_
+    return _find_folded(folders, paths, code)
+
+
+def fold_name(name: str) -> str:
+    """Return a name as it is compared: without case, and in one Unicode form."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _find_folded(folders: Sequence[Path], paths: Sequence[str], code: str | None) -> Path | None:
+    """Return the first file that has one of `paths` but for case and Unicode form."""
+    places = (place for path in paths for place in _places(path, code or "") if not is_absolute(place))
+    for parts in dict.fromkeys(PurePosixPath(place).parts for place in places):
+        for folder in folders:
+            for base in _FOLDERS:
+                path: Path | None = folder / base
+                for part in parts:
+                    path = None if path is None else _child(path, part)
+                if path is not None and path.is_file():
+                    return path
     return None
+
+
+def _child(folder: Path, name: str) -> Path | None:
+    """Return the entry of a folder that has a name but for case and Unicode form, if it is the only one."""
+    if name == "..":
+        return folder / name
+    try:
+        changed_ns = folder.stat().st_mtime_ns
+        entries = _folded_entries(str(folder.absolute()), changed_ns).get(fold_name(name), ())
+    except (OSError, ValueError):
+        return None
+    return folder / entries[0] if len(entries) == 1 else None
+
+
+@lru_cache(maxsize=256)
+def _folded_entries(folder: str, changed_ns: int) -> Mapping[str, Sequence[str]]:
+    """Return the entries of a folder by their folded names; a folder that has changed is listed again."""
+    del changed_ns
+    entries: dict[str, list[str]] = {}
+    for entry in os.listdir(folder):
+        entries.setdefault(fold_name(entry), []).append(entry)
+    return entries
 
 
 def _places(path: str, code: str) -> Iterator[str]:

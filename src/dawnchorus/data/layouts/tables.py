@@ -50,8 +50,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "xc_id": ("xc_id", "xeno_canto_id"),
     "recording_id": ("recording_id", "file_id", "id"),
     "scientific_name": (
-        *("scientific_name", "species_scientific", "sci_name", "species", "scientific", "epithet", "sp"),
-        *(*headers.SCIENTIFIC_NAME, *headers.SPECIES),
+        *("scientific_name", "species_scientific", "sci_name", *headers.SCIENTIFIC_NAME),
+        *("species", "scientific", "epithet", "sp", *headers.SPECIES),
     ),
     "genus": ("genus", "gen"),
     "common_name": (

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from dawnchorus.audio.decode import read_clip
 from dawnchorus.audio.discovery import SUFFIXES, find_recordings
 from dawnchorus.audio.write import write_recording
+from dawnchorus.data.contradictions import describe_contradictions
 from dawnchorus.data.importing import MISSING, UNREADABLE, table_of
 from dawnchorus.data.layout_detection import KNOWN_TABLES, OnNote, say_nothing
 from dawnchorus.data.layouts.folders import apply_review, read_folders, rows_of_reading
@@ -213,7 +214,10 @@ class TrainingData:
         if unusable and not any(tree.iterdir()):
             return [UploadOutcome(name, "rejected", None, reason) for name, reason in unusable]
         rows, outside, has_table = _read_rows(tree, on_note)
-        if not has_table and not species:
+        if has_table:
+            for note in describe_contradictions(rows, tree, known):
+                on_note(note)
+        elif not species:
             rows = [_label_by_file_name(row, tree, known, is_new=is_new) for row in rows]
         complete = table_of(rows, tree, n_workers=1).rows
         named = tuple(replace(row, recording_id=_given_path(tree, tree / row.path)) for row in complete)
@@ -438,7 +442,7 @@ def _lay_out(tree: Path, species: str, files: Sequence[tuple[str, Path]], max_by
         elif suffix == ".csv":
             shutil.move(path, tree / KNOWN_TABLES[-1])
         elif suffix and suffix not in SUFFIXES:
-            rejected.append((_sent_path(given), f"files that end in {suffix[:20]} are no recordings"))
+            rejected.append((_sent_path(given), _describe_other_kind(suffix)))
         else:
             parts = _safe_parts(given)
             folder = tree / FIELD_FOLDER / _safe_parts(species)[-1] if species else tree.joinpath(*parts[:-1])
@@ -484,7 +488,7 @@ def _packed_table(tree: Path) -> Path | None:
 
 
 def _find_unused(tree: Path, rows: Sequence[RecordingRow], table: Path | None) -> Iterator[tuple[str, str]]:
-    """Yield the recordings, tables and zips of a tree that are not used, each with the reason."""
+    """Yield the files of a tree that are not used, each with the reason; hidden ones only if they are recordings."""
     used = {(tree / row.path).resolve() for row in rows}
     for path in sorted(path for path in tree.rglob("*") if path.is_file() and path != table):
         suffix = path.suffix.lower()
@@ -492,8 +496,14 @@ def _find_unused(tree: Path, rows: Sequence[RecordingRow], table: Path | None) -
             yield _given_path(tree, path), "only one csv can say which species they are of"
         elif suffix == ".zip":
             yield _given_path(tree, path), "a zip in a zip is not unpacked: send it by itself"
-        elif suffix in SUFFIXES and table is not None and path.resolve() not in used:
-            yield _given_path(tree, path), "the csv does not name it"
+        elif suffix in SUFFIXES and path.resolve() not in used:
+            yield _given_path(tree, path), "hidden files are not read" if table is None else "the csv does not name it"
+        elif suffix not in SUFFIXES and not path.name.startswith("."):
+            yield _given_path(tree, path), _describe_other_kind(suffix)
+
+
+def _describe_other_kind(suffix: str) -> str:
+    return f"files {f'that end in {suffix[:20]}' if suffix else 'without an ending'} are no recordings"
 
 
 def _given_path(tree: Path, path: Path) -> str:
