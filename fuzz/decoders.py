@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 
 from dawnchorus.audio.decode import open_recording
-from dawnchorus.audio.metadata import origin_to_json, read_origin
+from dawnchorus.audio.metadata import metadata_to_json, read_metadata
 from dawnchorus.audio.process import DecodeFinished, DecoderProcess
 from dawnchorus.errors import AudioError, DecoderCrashError
 from fuzz.contract import scratch_folder
@@ -103,7 +103,7 @@ def decode_here(path: Path) -> None:
         AudioError: it cannot be decoded.
     """
     with open_recording(path) as recording:
-        origin_to_json(read_origin(path))
+        metadata_to_json(read_metadata(path))
         for _block in recording.blocks(rate_hz=RATE_HZ):
             pass
 

@@ -60,8 +60,8 @@ def _read_classes(path: Path) -> None:
 
 
 def _read_recordings(path: Path) -> None:
-    for recording, origin in read_recordings(path).items():
-        RecordingTable(str(recording), 60.0, 48_000, origin, None, ()).clock_time(60.0)
+    for recording, metadata in read_recordings(path).items():
+        RecordingTable(str(recording), 60.0, 48_000, metadata, None, ()).clock_time(60.0)
 
 
 TARGET = Target(

@@ -8,10 +8,10 @@ import struct
 from pathlib import Path
 
 from dawnchorus.audio.header_lengths import find_unwritten
-from dawnchorus.audio.metadata import origin_from_json, origin_to_json, read_origin, with_name
+from dawnchorus.audio.metadata import metadata_from_json, metadata_to_json, read_metadata, with_name
 from dawnchorus.audio.ogg import is_cut_off
 from dawnchorus.audio.riff import missing_data_bytes
-from dawnchorus.types import Origin, RecordingTable
+from dawnchorus.types import RecordingMetadata, RecordingTable
 from fuzz.contract import ContractError, Reader, Target, from_file
 
 _LONG_RECORDING_S = 100 * 24 * 3600.0
@@ -56,11 +56,11 @@ def _ogg(flags: int) -> bytes:
     return b"OggS" + struct.pack("<BBqIIIB", 0, flags, 0, 1, 0, 0, 2) + bytes([3, 2]) + b"abcde"
 
 
-def _use(origin: Origin) -> None:
+def _use(metadata: RecordingMetadata) -> None:
     """Use what was read as the decoder's process, tables and pictures do."""
-    if origin_from_json(json.loads(json.dumps(origin_to_json(origin)))) != origin:
-        raise ContractError(f"{origin} is another one after its way between processes")
-    table = RecordingTable("r", _LONG_RECORDING_S, 48_000, origin, None, ())
+    if metadata_from_json(json.loads(json.dumps(metadata_to_json(metadata)))) != metadata:
+        raise ContractError(f"{metadata} is another one after its way between processes")
+    table = RecordingTable("r", _LONG_RECORDING_S, 48_000, metadata, None, ())
     time = table.clock_time(_LONG_RECORDING_S)
     if time is not None:
         time.isoformat(timespec="milliseconds")
@@ -69,13 +69,13 @@ def _use(origin: Origin) -> None:
 def _read_header(path: Path) -> None:
     missing_data_bytes(path)
     find_unwritten(path)
-    _use(read_origin(path))
+    _use(read_metadata(path))
 
 
 def _read_name(content: bytes) -> None:
     name = os.fsdecode(content)
-    _use(with_name(Origin(), name))
-    _use(read_origin(Path(name)))
+    _use(with_name(RecordingMetadata(), name))
+    _use(read_metadata(Path(name)))
 
 
 _CHUNKS: dict[bytes, tuple[str, tuple[bytes, ...]]] = {

@@ -18,14 +18,14 @@ from dawnchorus.data.marks import hold_marks
 from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, read_table, species_of, write_table
 from dawnchorus.evaluation.submission import read_sample
 from dawnchorus.formats.registry import FORMATS, Read, read_annotations
-from dawnchorus.types import Detection, Mark, Origin, Provenance, RecordingTable
+from dawnchorus.types import Detection, Mark, Provenance, RecordingMetadata, RecordingTable
 from fuzz.contract import Reader, Target, from_file, scratch_folder
 
 _TABLE = RecordingTable(
     "a/dawn.wav",
     6.0,
     48_000,
-    Origin(),
+    RecordingMetadata(),
     None,
     (
         Detection(0.0, 3.0, "Parus major", "Great Tit", "species", 0.9, in_range=True, probability=0.5),

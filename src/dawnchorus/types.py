@@ -18,7 +18,7 @@ ChannelOption = Literal[Channel, "each"]
 
 
 @dataclass(frozen=True)
-class Origin:
+class RecordingMetadata:
     """Place and time of a recording, as far as its file, its name or a table says.
 
     `start_time` is the clock time of the first sample; without a time zone it is the recorder's local time.
@@ -128,7 +128,7 @@ class RecordingTable:
     recording: str
     duration_s: float
     rate_hz: int
-    origin: Origin
+    metadata: RecordingMetadata
     week: int | None
     """Week of the 48-week year (four in a month)."""
     detections: tuple[Detection, ...]
@@ -157,7 +157,7 @@ class RecordingTable:
 
     def clock_time(self, start_s: float) -> datetime | None:
         """Return the time of `start_s`, by the recorder's clock."""
-        begin = self.origin.start_time
+        begin = self.metadata.start_time
         return None if begin is None else begin + timedelta(seconds=start_s)
 
 

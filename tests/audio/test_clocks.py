@@ -13,8 +13,8 @@ from tests.sounds import tone
 from dawnchorus.audio.clock_report import ClockReport
 from dawnchorus.audio.clocks import parse_time, parse_zone
 from dawnchorus.audio.file_names import read_name
-from dawnchorus.audio.metadata import merge_origins, read_origin, with_name
-from dawnchorus.types import Origin
+from dawnchorus.audio.metadata import merge_origins, read_metadata, with_name
+from dawnchorus.types import RecordingMetadata
 
 # AudioMoth: rhine3/audiomoth-guide; hexadecimal names: CRAN seewave, audiomoth().
 AUDIOMOTH = [
@@ -135,8 +135,8 @@ NO_TIMES = [
 def test_names_give_their_time_or_none(name: str, time: str | None) -> None:
     if name.startswith("S20240815T063156.1"):
         time = "2024-08-15T06:31:56.123456+10:00"
-    origin = read_name(PurePath(name))
-    assert (origin and origin.start_time and origin.start_time.isoformat()) == time
+    metadata = read_name(PurePath(name))
+    assert (metadata and metadata.start_time and metadata.start_time.isoformat()) == time
 
 
 @pytest.mark.parametrize(
@@ -151,8 +151,8 @@ def test_names_give_their_time_or_none(name: str, time: str | None) -> None:
     ],
 )
 def test_names_give_their_place(name: str, place: tuple[float, float] | None) -> None:
-    origin = read_name(PurePath(name))
-    assert (origin and (origin.latitude, origin.longitude)) == place
+    metadata = read_name(PurePath(name))
+    assert (metadata and (metadata.latitude, metadata.longitude)) == place
 
 
 def chunk(name: bytes, content: bytes) -> bytes:
@@ -216,12 +216,12 @@ AT = "Recorded at 01:30:02 01/06/2024"
     ],
 )
 def test_audiomoth_comments_of_every_firmware(tmp_path: Path, comment: str, time: str | None) -> None:
-    origin = read_origin(wav(tmp_path / "a.wav", info(ICMT=comment, IART="AudioMoth 24E1440355DDD320")))
-    assert origin.start_time == (None if time is None else datetime.fromisoformat(f"2024-06-01T{time}"))
+    metadata = read_metadata(wav(tmp_path / "a.wav", info(ICMT=comment, IART="AudioMoth 24E1440355DDD320")))
+    assert metadata.start_time == (None if time is None else datetime.fromisoformat(f"2024-06-01T{time}"))
     if time:
-        assert origin.start_time is not None
-        assert origin.start_time.isoformat(timespec="milliseconds")[-6:] == time[-6:]
-        assert (origin.recorder, origin.source) == ("AudioMoth 24E1440355DDD320", "AudioMoth comment")
+        assert metadata.start_time is not None
+        assert metadata.start_time.isoformat(timespec="milliseconds")[-6:] == time[-6:]
+        assert (metadata.recorder, metadata.source) == ("AudioMoth 24E1440355DDD320", "AudioMoth comment")
 
 
 @pytest.mark.parametrize(
@@ -266,10 +266,10 @@ def test_chunks_of_recorders(
 ) -> None:
     if b"Loc Position" in chunks[0]:
         time, place = "2024-06-01T01:30:05+00:00", (32.34322, -110.96443)
-    origin = read_origin(wav(tmp_path / "a.wav", *chunks))
-    assert (origin.start_time and origin.start_time.isoformat()) == time
-    assert (origin.latitude, origin.longitude) == (place or (None, None))
-    assert (origin.source, origin.conflict) == (source, None)
+    metadata = read_metadata(wav(tmp_path / "a.wav", *chunks))
+    assert (metadata.start_time and metadata.start_time.isoformat()) == time
+    assert (metadata.latitude, metadata.longitude) == (place or (None, None))
+    assert (metadata.source, metadata.conflict) == (source, None)
 
 
 def test_comments_of_frontier_labs_flac_files(tmp_path: Path) -> None:
@@ -284,9 +284,9 @@ def test_comments_of_frontier_labs_flac_files(tmp_path: Path) -> None:
     comments = b"".join(struct.pack("<I", len(text)) + text for text in texts)
     block = struct.pack("<I", 0) + struct.pack("<I", len(texts)) + comments
     (tmp_path / "a.flac").write_bytes(content[:42] + b"\x04" + len(block).to_bytes(3, "big") + block + content[42:])
-    origin = read_origin(tmp_path / "a.flac")
-    assert origin.start_time == datetime(2022, 3, 13, 12, tzinfo=timezone(timedelta(hours=10)))
-    assert (origin.latitude, origin.longitude, origin.recorder) == (-27.3888, 152.8808, "Frontier Labs 00015141")
+    metadata = read_metadata(tmp_path / "a.flac")
+    assert metadata.start_time == datetime(2022, 3, 13, 12, tzinfo=timezone(timedelta(hours=10)))
+    assert (metadata.latitude, metadata.longitude, metadata.recorder) == (-27.3888, 152.8808, "Frontier Labs 00015141")
 
 
 @pytest.mark.parametrize(
@@ -319,10 +319,10 @@ def test_times_without_a_known_zone_are_unknown() -> None:
 def test_a_time_that_is_not_understood_is_said_where_the_name_has_another(tmp_path: Path) -> None:
     comment = "Recorded at 01:30:02 01/06/2024 (CEST) by AudioMoth 24E1440355DDD320"
     chunks = info(ICMT=comment), wamd(time="01.06.2024 01h30"), guano(Timestamp="9999-06-01T01:30:05")
-    origin = read_origin(wav(tmp_path / "20240601_013002.WAV", *chunks))
-    assert (origin.start_time, origin.source) == (datetime(2024, 6, 1, 1, 30, 2), "file name")
-    assert origin.conflict is None
-    assert origin.unread == (
+    metadata = read_metadata(wav(tmp_path / "20240601_013002.WAV", *chunks))
+    assert (metadata.start_time, metadata.source) == (datetime(2024, 6, 1, 1, 30, 2), "file name")
+    assert metadata.conflict is None
+    assert metadata.unread == (
         "guano has a time that is not understood: '9999-06-01T01:30:05'; "
         "AudioMoth comment has a time that is not understood: 'Recorded at 01:30:02 01/06/2024 (CEST)'; "
         "wamd has a time that is not understood: '01.06.2024 01h30'"
@@ -330,27 +330,27 @@ def test_a_time_that_is_not_understood_is_said_where_the_name_has_another(tmp_pa
 
 
 def test_a_time_without_a_zone_takes_that_of_another_source(tmp_path: Path) -> None:
-    origin = read_origin(wav(tmp_path / "S_20240601_013005+1000.wav", bext("2024-06-01", "01:30:05")))
-    assert (origin.start_time, origin.source) == (datetime.fromisoformat("2024-06-01T01:30:05+10:00"), "bext")
-    assert origin.conflict is None
+    metadata = read_metadata(wav(tmp_path / "S_20240601_013005+1000.wav", bext("2024-06-01", "01:30:05")))
+    assert (metadata.start_time, metadata.source) == (datetime.fromisoformat("2024-06-01T01:30:05+10:00"), "bext")
+    assert metadata.conflict is None
 
 
 @pytest.mark.parametrize("clock", ["013002", "033002", "013003"])
 def test_a_name_in_utc_or_local_time_contradicts_no_zone(tmp_path: Path, clock: str) -> None:
     comment = "Recorded at 03:30:02 01/06/2024 (UTC+2) by AudioMoth 24E1440355DDD320"
-    assert read_origin(wav(tmp_path / f"20240601_{clock}.WAV", info(ICMT=comment))).conflict is None
+    assert read_metadata(wav(tmp_path / f"20240601_{clock}.WAV", info(ICMT=comment))).conflict is None
 
 
 def test_sources_that_contradict_each_other_are_said_and_the_first_counts(tmp_path: Path) -> None:
     chunks = guano(Timestamp="2024-06-01T01:30:05Z", Loc_Position="10 20"), wamd(place="WGS84,10.5,N,20,E")
-    origin = read_origin(wav(tmp_path / "20230601_013005.wav", *chunks))
-    assert origin.start_time == datetime(2024, 6, 1, 1, 30, 5, tzinfo=UTC)
-    assert origin.conflict == (
+    metadata = read_metadata(wav(tmp_path / "20230601_013005.wav", *chunks))
+    assert metadata.start_time == datetime(2024, 6, 1, 1, 30, 5, tzinfo=UTC)
+    assert metadata.conflict == (
         "guano says 2024-06-01 01:30:05+00:00, file name 2023-06-01 01:30:05; "
         "guano says (10.0, 20.0), wamd (10.5, 20.0)"
     )
-    assert with_name(origin, "x.wav") == origin
-    assert merge_origins([]) == Origin()
+    assert with_name(metadata, "x.wav") == metadata
+    assert merge_origins([]) == RecordingMetadata()
 
 
 def test_a_report_counts_and_names_the_first_of_each_kind() -> None:

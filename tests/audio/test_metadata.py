@@ -11,10 +11,10 @@ import soundfile
 from tests.sounds import tone
 
 from dawnchorus.audio import metadata as module
-from dawnchorus.audio.metadata import origin_from_json, origin_to_json, read_origin, with_name
+from dawnchorus.audio.metadata import metadata_from_json, metadata_to_json, read_metadata, with_name
 from dawnchorus.audio.recorder_notes import Notes, read_guano, read_wamd
 from dawnchorus.audio.riff import iter_chunks, missing_data_bytes
-from dawnchorus.types import Origin
+from dawnchorus.types import RecordingMetadata
 
 
 @pytest.mark.parametrize(
@@ -34,10 +34,10 @@ from dawnchorus.types import Origin
 )
 def test_file_names(tmp_path: Path, name: str, time: datetime | None) -> None:
     soundfile.write(tmp_path / name, tone(seconds=0.1), 16_000)
-    origin = read_origin(tmp_path / name)
-    assert origin.start_time == time
-    assert origin.source == ("file name" if time else None)
-    assert origin_from_json(origin_to_json(origin)) == origin
+    metadata = read_metadata(tmp_path / name)
+    assert metadata.start_time == time
+    assert metadata.source == ("file name" if time else None)
+    assert metadata_from_json(metadata_to_json(metadata)) == metadata
 
 
 def add_chunk(path: Path, name: bytes, content: bytes) -> None:
@@ -51,10 +51,10 @@ def test_guano_gives_time_and_place_and_wins_over_the_name(tmp_path: Path) -> No
     soundfile.write(path, tone(seconds=0.1), 16_000)
     text = "GUANO|Version: 1.0\nMake: Wildlife Acoustics\nModel: SM4\nTimestamp: 2026-05-01T04:30:00+02:00\n"
     add_chunk(path, b"guan", (text + "Loc Position: 47.5 8.25\n").encode())
-    origin = read_origin(path)
-    assert origin.start_time == datetime(2026, 5, 1, 4, 30, tzinfo=timezone(timedelta(hours=2)))
-    assert (origin.latitude, origin.longitude) == (47.5, 8.25)
-    assert origin.recorder == "Wildlife Acoustics SM4"
+    metadata = read_metadata(path)
+    assert metadata.start_time == datetime(2026, 5, 1, 4, 30, tzinfo=timezone(timedelta(hours=2)))
+    assert (metadata.latitude, metadata.longitude) == (47.5, 8.25)
+    assert metadata.recorder == "Wildlife Acoustics SM4"
 
 
 def test_audiomoth_comment_gives_the_time_with_its_zone(tmp_path: Path) -> None:
@@ -66,10 +66,10 @@ def test_audiomoth_comment_gives_the_time_with_its_zone(tmp_path: Path) -> None:
     )
     content = comment.encode() + b"\0"
     add_chunk(path, b"LIST", b"INFOICMT" + struct.pack("<I", len(content)) + content)
-    origin = read_origin(path)
-    assert origin.start_time is not None
-    assert origin.start_time.astimezone(UTC) == datetime(2022, 5, 1, 2, 30, tzinfo=UTC)
-    assert origin.recorder == "AudioMoth 24E144085F256BE5"
+    metadata = read_metadata(path)
+    assert metadata.start_time is not None
+    assert metadata.start_time.astimezone(UTC) == datetime(2022, 5, 1, 2, 30, tzinfo=UTC)
+    assert metadata.recorder == "AudioMoth 24E144085F256BE5"
 
 
 @pytest.mark.parametrize("position", ["52.5", "999 999", "32U 691604 5334760", "0.0 0.0", "nan nan", "north"])
@@ -77,11 +77,11 @@ def test_a_place_that_is_none_is_left_out_and_said(tmp_path: Path, position: str
     path = tmp_path / "X_20200101_000000.wav"
     soundfile.write(path, tone(seconds=0.1), 16_000)
     add_chunk(path, b"guan", f"GUANO|Version: 1.0\nLoc Position: {position}\n".encode())
-    origin = read_origin(path)
-    assert (origin.latitude, origin.longitude) == (None, None)
-    assert origin.start_time == datetime(2020, 1, 1)
+    metadata = read_metadata(path)
+    assert (metadata.latitude, metadata.longitude) == (None, None)
+    assert metadata.start_time == datetime(2020, 1, 1)
     is_known = position in ("0.0 0.0", "nan nan")
-    assert origin.unread == (None if is_known else f"guano has a place that is not understood: {position!r}")
+    assert metadata.unread == (None if is_known else f"guano has a place that is not understood: {position!r}")
 
 
 def test_broken_metadata_is_not_an_error(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_broken_metadata_is_not_an_error(tmp_path: Path) -> None:
     soundfile.write(path, tone(seconds=0.1), 16_000)
     add_chunk(path, b"guan", b"\xff\xfe nonsense")
     add_chunk(path, b"LIST", b"INFOICMT" + struct.pack("<I", 999_999) + b"Recorded by AudioMoth sometime")
-    assert read_origin(path).start_time is None
+    assert read_metadata(path).start_time is None
 
 
 @pytest.mark.parametrize("time", ["2026-05-01T04:30:00+99:00", "9999-12-31T23:59:59"])
@@ -97,8 +97,8 @@ def test_a_time_that_cannot_be_written_or_added_to_is_left_out(tmp_path: Path, t
     path = tmp_path / "a.wav"
     soundfile.write(path, tone(seconds=0.1), 16_000)
     add_chunk(path, b"guan", f"GUANO|Version: 1.0\nTimestamp: {time}\nLoc Position: 52.5 13.4\n".encode())
-    origin = read_origin(path)
-    assert (origin.start_time, origin.latitude) == (None, 52.5)
+    metadata = read_metadata(path)
+    assert (metadata.start_time, metadata.latitude) == (None, 52.5)
 
 
 def test_samples_behind_a_size_that_was_never_written_are_no_chunks(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_samples_behind_a_size_that_was_never_written_are_no_chunks(tmp_path: Pa
     with path.open("rb") as file:
         assert [chunk.name for chunk in iter_chunks(file)] == [b"fmt ", b"data"]
     assert missing_data_bytes(path) == 0
-    assert read_origin(path).start_time == datetime(2026, 5, 1, 4, 30)
+    assert read_metadata(path).start_time == datetime(2026, 5, 1, 4, 30)
 
 
 def test_odd_chunks_are_padded_and_names_may_hold_spaces(tmp_path: Path) -> None:
@@ -146,28 +146,28 @@ def wav(path: Path, guano: str = "") -> Path:
     ],
 )
 def test_times_in_names_at_their_limits(name: str, time: datetime | None) -> None:
-    origin = with_name(Origin(latitude=1.0), f"{name}.WAV")
-    assert origin.start_time == time
-    assert (origin.start_time and origin.start_time.utcoffset()) == (time and time.utcoffset())
-    assert origin.latitude == 1.0
+    metadata = with_name(RecordingMetadata(latitude=1.0), f"{name}.WAV")
+    assert metadata.start_time == time
+    assert (metadata.start_time and metadata.start_time.utcoffset()) == (time and time.utcoffset())
+    assert metadata.latitude == 1.0
 
 
 def test_a_name_adds_only_what_is_not_known() -> None:
-    known = Origin(start_time=datetime(2020, 1, 1), source="guano")
+    known = RecordingMetadata(start_time=datetime(2020, 1, 1), source="guano")
     assert with_name(known, "20200101_000000.wav") == known
     assert with_name(known, "20260501_043000.wav").start_time == known.start_time
-    assert with_name(Origin(), "20261399_993000.wav") == Origin()
-    assert with_name(Origin(recorder="x"), "20260501_043000.wav") == Origin(
+    assert with_name(RecordingMetadata(), "20261399_993000.wav") == RecordingMetadata()
+    assert with_name(RecordingMetadata(recorder="x"), "20260501_043000.wav") == RecordingMetadata(
         start_time=datetime(2026, 5, 1, 4, 30), recorder="x", source="file name"
     )
 
 
 @pytest.mark.parametrize(("year", "is_known"), [(2099, True), (2100, True), (2101, False)])
 def test_guanos_times_end_with_the_year_2100(tmp_path: Path, year: int, is_known: bool) -> None:
-    origin = read_origin(wav(tmp_path / "a.wav", f"Timestamp: {year}-05-01T04:30:00\n"))
-    assert origin.start_time == (datetime(year, 5, 1, 4, 30) if is_known else None)
-    assert origin.source == "guano"
-    assert (origin.recorder, origin.latitude) == (None, None)
+    metadata = read_metadata(wav(tmp_path / "a.wav", f"Timestamp: {year}-05-01T04:30:00\n"))
+    assert metadata.start_time == (datetime(year, 5, 1, 4, 30) if is_known else None)
+    assert metadata.source == "guano"
+    assert (metadata.recorder, metadata.latitude) == (None, None)
 
 
 def test_places_of_recorders_are_read_in_any_notation() -> None:
@@ -178,15 +178,15 @@ def test_places_of_recorders_are_read_in_any_notation() -> None:
         "33\u00b048.0' S 151\u00b012.0' E",
         "-33.8 151.2",
     ):
-        origin = read_guano({"guan": f"GUANO|Version: 1.0\nLoc Position: {position}\n".encode()})
-        assert origin is not None
-        assert (origin.latitude, origin.longitude, origin.unread) == (-33.8, 151.2, None), position
+        metadata = read_guano({"guan": f"GUANO|Version: 1.0\nLoc Position: {position}\n".encode()})
+        assert metadata is not None
+        assert (metadata.latitude, metadata.longitude, metadata.unread) == (-33.8, 151.2, None), position
     for place, latitude in (("WGS84,0.0,11.5", 0.0), ("WGS84,42.12,N,71.12,W,55", 42.12), ("UTM,32U,691604", None)):
         fields = ((5, b"2024-06-01 01:30:05"), (6, place.encode()))
-        origin = read_wamd({"wamd": b"".join(struct.pack("<HI", k, len(text)) + text for k, text in fields)})
-        assert origin is not None
-        assert (origin.latitude, origin.start_time) == (latitude, datetime(2024, 6, 1, 1, 30, 5))
-        assert (origin.unread is None) == (latitude is not None)
+        metadata = read_wamd({"wamd": b"".join(struct.pack("<HI", k, len(text)) + text for k, text in fields)})
+        assert metadata is not None
+        assert (metadata.latitude, metadata.start_time) == (latitude, datetime(2024, 6, 1, 1, 30, 5))
+        assert (metadata.unread is None) == (latitude is not None)
 
 
 def test_a_reader_that_fails_leaves_it_to_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,11 +195,11 @@ def test_a_reader_that_fails_leaves_it_to_the_next(tmp_path: Path, monkeypatch: 
 
     path = wav(tmp_path / "20260501_043000.wav")
     monkeypatch.setattr(module, "_READERS", (fail, *module._READERS))
-    assert read_origin(path).start_time == datetime(2026, 5, 1, 4, 30)
+    assert read_metadata(path).start_time == datetime(2026, 5, 1, 4, 30)
 
 
 def test_comments_of_other_programs_say_nothing(tmp_path: Path) -> None:
     for content in (b"INFOICMT\x09\0\0\0by Sox\0\0", b"INFOIART\4\0\0\0AudioMoth\0", b"INFO"):
         path = wav(tmp_path / "a.wav")
         add_chunk(path, b"LIST", content)
-        assert read_origin(path) == Origin()
+        assert read_metadata(path) == RecordingMetadata()

@@ -31,7 +31,7 @@ from dawnchorus.audio.process import (
 )
 from dawnchorus.audio.ring_buffer import SharedRingBuffer, reserve_file
 from dawnchorus.errors import AudioDecodeError, AudioNotFoundError, AudioTooLargeError, DecoderCrashError
-from dawnchorus.types import AudioInfo, Origin
+from dawnchorus.types import AudioInfo, RecordingMetadata
 
 pytestmark = pytest.mark.usefixtures("own_decoders")
 
@@ -180,7 +180,7 @@ def test_what_was_wrong_comes_through(tmp_path: Path) -> None:
     decoder = DecoderProcess()
     first, _, last = decoder.decode(path, rate_hz=16_000)
     assert isinstance(first, DecodeStarted)
-    assert first.origin == Origin(start_time=datetime(2026, 5, 1, 4, 30), source="file name")
+    assert first.metadata == RecordingMetadata(start_time=datetime(2026, 5, 1, 4, 30), source="file name")
     assert first.info == AudioInfo("WAV", "FLOAT", 16_000, 1, 1600)
     assert last == DecodeFinished(0.1, ("1 samples are NaN, infinite or as good as that; they were set to zero",))
     decoder.close()

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dawnchorus.audio.metadata import origin_from_json, origin_to_json, read_origin, with_name
+from dawnchorus.audio.metadata import metadata_from_json, metadata_to_json, read_metadata, with_name
 from dawnchorus.formats.registry import FORMATS
-from dawnchorus.types import Detection, Origin, Provenance, RecordingTable
+from dawnchorus.types import Detection, Provenance, RecordingMetadata, RecordingTable
 
 PROVENANCE = Provenance(
     "model", "1", "0" * 12, "dawnchorus", {"range_filter": True, "speech": "flag", "channel": "each"}
@@ -53,9 +53,9 @@ def tables(draw: st.DrawFn) -> list[RecordingTable]:
     n = draw(st.integers(1, 3))
     zone = draw(st.none() | st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes))))
     start = draw(st.none() | st.datetimes(datetime(1990, 1, 1), datetime(2090, 1, 1)))
-    origin = Origin(start_time=start and start.replace(microsecond=0, tzinfo=zone))
+    metadata = RecordingMetadata(start_time=start and start.replace(microsecond=0, tzinfo=zone))
     return [
-        RecordingTable(f"place {k}/{draw(latin)}.wav", 86_460.0, 48_000, origin, None, tuple(found))
+        RecordingTable(f"place {k}/{draw(latin)}.wav", 86_460.0, 48_000, metadata, None, tuple(found))
         for k, found in enumerate(draw(st.lists(st.lists(detections(), max_size=4), min_size=n, max_size=n)))
     ]
 
@@ -127,12 +127,12 @@ def test_json_lines_hold_every_detection_with_its_clock_time(made: list[Recordin
         assert row["recording"] == table.recording
         assert (row["start_s"], row["score"]) == (round(detection.start_s, 3), round(detection.score, 4))
         assert row["channel"] == detection.channel
-        if table.origin.start_time is None:
+        if table.metadata.start_time is None:
             assert row["start_time"] is None
         else:
             moment = datetime.fromisoformat(row["start_time"])
-            assert moment.utcoffset() == table.origin.start_time.utcoffset()
-            late_s = (moment - table.origin.start_time).total_seconds()
+            assert moment.utcoffset() == table.metadata.start_time.utcoffset()
+            late_s = (moment - table.metadata.start_time).total_seconds()
             assert late_s == pytest.approx(detection.start_s, abs=2e-3)
 
 
@@ -146,15 +146,16 @@ quarter_hours = st.integers(-14 * 4, 14 * 4).map(lambda quarters: quarters * 15)
 def test_offset_in_a_file_name_is_the_zone_of_its_time(moment: datetime, minutes: int, prefix: str) -> None:
     sign, size = "-" if minutes < 0 else "+", abs(minutes)
     name = f"{prefix}{moment:%Y%m%d_%H%M%S}{sign}{size // 60:02d}{size % 60:02d}.wav"
-    origin = with_name(Origin(), name)
-    assert origin.start_time == moment.replace(tzinfo=timezone(timedelta(minutes=minutes)))
-    assert origin.start_time.utcoffset() == timedelta(minutes=minutes)
-    assert with_name(Origin(), f"{prefix}{moment:%Y%m%d_%H%M%S}.wav").start_time == moment
-    assert with_name(Origin(), f"{prefix}{moment:%Y%m%d_%H%M%S}Z.wav").start_time == moment.replace(tzinfo=UTC)
-    assert origin_from_json(json.loads(json.dumps(origin_to_json(origin)))) == origin
+    metadata = with_name(RecordingMetadata(), name)
+    assert metadata.start_time == moment.replace(tzinfo=timezone(timedelta(minutes=minutes)))
+    assert metadata.start_time.utcoffset() == timedelta(minutes=minutes)
+    stem = f"{prefix}{moment:%Y%m%d_%H%M%S}"
+    assert with_name(RecordingMetadata(), f"{stem}.wav").start_time == moment
+    assert with_name(RecordingMetadata(), f"{stem}Z.wav").start_time == moment.replace(tzinfo=UTC)
+    assert metadata_from_json(json.loads(json.dumps(metadata_to_json(metadata)))) == metadata
 
 
 @given(seconds=st.integers(1_500_000_000, int(time.time())))
 def test_hexadecimal_names_are_unix_time_in_utc(seconds: int) -> None:
-    origin = read_origin(Path(f"/nowhere/{seconds:08X}.WAV"))
-    assert origin.start_time == datetime.fromtimestamp(seconds, UTC)
+    metadata = read_metadata(Path(f"/nowhere/{seconds:08X}.WAV"))
+    assert metadata.start_time == datetime.fromtimestamp(seconds, UTC)

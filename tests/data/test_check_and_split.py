@@ -19,8 +19,8 @@ from dawnchorus.audio.decode import read_mono
 from dawnchorus.audio.fingerprint import RATE_HZ, fingerprint, near_pairs
 from dawnchorus.data.check import ModelScores, check_table
 from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, read_table, write_table
-from dawnchorus.data.relations import find_leaks, groups_of, same_recordist_and_day
-from dawnchorus.data.split import DEFAULT_PARTS, fold_parts, leak_report, split_table
+from dawnchorus.data.relations import assign_groups, find_leaks, same_recordist_and_day
+from dawnchorus.data.split import DEFAULT_PARTS, fold_ratios, leak_report, split_table
 from dawnchorus.data.synthesis.datasets import invented_song
 from dawnchorus.data.synthesis.scenes import Singer, compose_scene
 from dawnchorus.errors import InputError
@@ -220,7 +220,7 @@ def test_related_recordings_are_one_group_also_over_others() -> None:
         row("g", given_group="s"),
         row("h", given_group="s"),
     ]
-    groups = groups_of(rows)
+    groups = assign_groups(rows)
     assert len({*groups[:4]}) == 1
     assert groups[6] == groups[7]
     assert len(set(groups)) == 4
@@ -305,7 +305,7 @@ def test_recordist_place_and_day(fields: dict[str, object], expected: str | None
     assert same_recordist_and_day(row("a", **fields)) == expected
 
 
-def table_of(*rows: RecordingRow) -> RecordingsTable:
+def build_table(*rows: RecordingRow) -> RecordingsTable:
     return RecordingsTable(Path(), rows)
 
 
@@ -324,7 +324,7 @@ def test_split_of_a_fixed_table_stays_what_it_was() -> None:
         row(f"c{k}", scientific_name="C c") for k in (0, 1)
     ]
     rows.append(row("noise", scientific_name=None, kind="background"))
-    done = split_table(table_of(*rows), DEFAULT_PARTS, seed=3)
+    done = split_table(build_table(*rows), DEFAULT_PARTS, seed=3)
     parts = {name: " ".join(r.recording_id for r in done.rows if r.split == name) for name in DEFAULT_PARTS}
     assert parts == SPLIT_GOLDEN
     assert [r.group for r in done.rows[:4]] == ["g0", "g0", "g2", "g2"]
@@ -337,12 +337,12 @@ def test_default_parts_are_shares_of_a_whole() -> None:
 def test_unusable_recordings_get_no_split_and_others_keep_theirs() -> None:
     rows = [row(f"x{k}", problems=(problem,)) for k, problem in enumerate(("missing", "unreadable", "silent"))]
     rows += [row("y", problems=("clipped",), split="test"), row("z", split="elsewhere")]
-    done = {r.recording_id: r for r in split_table(table_of(*rows), {"train": 1, "test": 1}, seed=1, keep=True).rows}
+    done = {r.recording_id: r for r in split_table(build_table(*rows), {"train": 1, "test": 1}, seed=1, keep=True).rows}
     assert [done[f"x{k}"].split for k in range(3)] == [None] * 3
     assert [done[f"x{k}"].group for k in range(3)] == [None] * 3
     assert done["y"].split == "test"
     assert done["z"].split in ("train", "test"), "a part that is none of these is not kept"
-    again = {r.recording_id: r for r in split_table(table_of(*rows), {"train": 1, "test": 1e-9}, seed=1).rows}
+    again = {r.recording_id: r for r in split_table(build_table(*rows), {"train": 1, "test": 1e-9}, seed=1).rows}
     assert again["y"].split == "train", "without keep it is split anew"
 
 
@@ -352,21 +352,21 @@ def test_kept_parts_pull_their_group_into_the_smallest() -> None:
         row("b", given_group="g", split="test"),
         row("c", given_group="g"),
     ]
-    done = split_table(table_of(*rows), {"train": 0.8, "test": 0.2}, seed=1, keep=True)
+    done = split_table(build_table(*rows), {"train": 0.8, "test": 0.2}, seed=1, keep=True)
     assert [r.split for r in done.rows] == ["train", "test", "test"]
 
 
 @pytest.mark.parametrize("parts", [{}, {"train": 0.0}, {"train": 0.5, "test": -0.5}])
 def test_parts_that_are_not_positive_are_refused(parts: dict[str, float]) -> None:
-    with pytest.raises(InputError, match="expected positive parts"):
-        split_table(table_of(row("a")), parts, seed=1)
+    with pytest.raises(InputError, match="expected positive ratios"):
+        split_table(build_table(row("a")), parts, seed=1)
 
 
 def test_folds_are_equal_parts_of_two_or_more() -> None:
-    assert fold_parts(2) == {"fold0": 1.0, "fold1": 1.0}
+    assert fold_ratios(2) == {"fold0": 1.0, "fold1": 1.0}
     with pytest.raises(InputError, match="expected 2 or more, got 1"):
-        fold_parts(1)
-    done = split_table(table_of(*(row(str(k)) for k in range(9))), fold_parts(3), seed=1)
+        fold_ratios(1)
+    done = split_table(build_table(*(row(str(k)) for k in range(9))), fold_ratios(3), seed=1)
     assert Counter(r.split for r in done.rows) == {"fold0": 3, "fold1": 3, "fold2": 3}
 
 
@@ -375,7 +375,7 @@ def test_species_of_annotations_have_their_share_of_every_part() -> None:
         marks = (Annotation(start_s=0, end_s=1, scientific_name="Rara avis" if k < 2 else "A a"),)
         return row(str(k), scientific_name=None, kind="soundscape", annotations=marks)
 
-    done = split_table(table_of(*map(soundscape, range(10))), {"train": 0.5, "test": 0.5}, seed=1)
+    done = split_table(build_table(*map(soundscape, range(10))), {"train": 0.5, "test": 0.5}, seed=1)
     assert {r.split for r in done.rows[:2]} == {"train", "test"}
     assert Counter(r.split for r in done.rows) == {"train": 5, "test": 5}
 

@@ -13,7 +13,7 @@ from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table
 from dawnchorus.errors import FormatError, InputError
 
 
-def table_of(folder: Path, *paths: str, **more: object) -> RecordingsTable:
+def build_table(folder: Path, *paths: str, **more: object) -> RecordingsTable:
     rows = (
         RecordingRow(recording_id=path, path=path, scientific_name=path.split("/", maxsplit=1)[0], **more)  # type: ignore[arg-type]
         for path in paths
@@ -26,7 +26,7 @@ def splits(table: RecordingsTable) -> list[str | None]:
 
 
 def test_counts_take_the_first_recordings_of_each_species(tmp_path: Path) -> None:
-    table = table_of(tmp_path, "a/1", "b/1", "a/2", "a/3", "a/4", "b/2")
+    table = build_table(tmp_path, "a/1", "b/1", "a/2", "a/3", "a/4", "b/2")
     gone = RecordingRow(recording_id="x", path="x", scientific_name="b", problems=("missing",))
     done = split_by_counts(RecordingsTable(tmp_path, (gone, *table.rows)), {"train": 1, "validation": 0, "test": 2})
     assert splits(done) == [None, "train", "train", "test", "test", None, "test"]
@@ -36,7 +36,8 @@ def test_counts_take_the_first_recordings_of_each_species(tmp_path: Path) -> Non
 
 
 def test_tables_that_are_named_by_their_parts(tmp_path: Path) -> None:
-    table = table_of(tmp_path, "set/asbfly/XC1.ogg", "set/asbfly/iNat2.ogg", "set/houspa/iNat2.ogg", "set/houspa/b.OGG")
+    paths = ("set/asbfly/XC1.ogg", "set/asbfly/iNat2.ogg", "set/houspa/iNat2.ogg", "set/houspa/b.OGG")
+    table = build_table(tmp_path, *paths)
     header = "filename,path\n"
     train, valid = tmp_path / "birdclef_train.csv", tmp_path / "valid.csv"
     train.write_text(f"{header}asbfly/XC1.ogg,/kaggle/input/asbfly/XC1.ogg\nhoupsa/XC9.ogg,\n")
@@ -50,7 +51,7 @@ def test_tables_that_are_named_by_their_parts(tmp_path: Path) -> None:
 
 
 def test_a_column_split_and_numbers_of_xeno_canto(tmp_path: Path) -> None:
-    table = table_of(tmp_path, "a/XC1.mp3", "a/XC2.mp3", "a/XC3.mp3")
+    table = build_table(tmp_path, "a/XC1.mp3", "a/XC2.mp3", "a/XC3.mp3")
     given = tmp_path / "mine.csv"
     given.write_text("xc_id;split\n1;VAL\nXC2;train\n3.0;\n")
     assert splits(split_by_tables(table, [given]).table) == ["validation", "train", None]
@@ -58,7 +59,7 @@ def test_a_column_split_and_numbers_of_xeno_canto(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [["XC2"], {"files": ["XC2"], "labels": ["a"]}])
 def test_json_with_a_list_for_each_part(value: object, tmp_path: Path) -> None:
-    table = table_of(tmp_path, "a/XC1.mp3", "a/XC2.mp3")
+    table = build_table(tmp_path, "a/XC1.mp3", "a/XC2.mp3")
     given = tmp_path / "split.json"
     given.write_text(json.dumps({"mapping": ["a"], "train": {"files": ["XC1"]}, "val": value}))
     assert splits(split_by_tables(table, [given]).table) == ["train", "validation"]
@@ -84,11 +85,11 @@ def test_tables_that_give_no_split(name: str, text: str | None, error: type, mes
     if text is not None:
         (tmp_path / name).write_text(text)
     with pytest.raises(error, match=message):
-        split_by_tables(table_of(tmp_path, "a/1.wav"), [tmp_path / name])
+        split_by_tables(build_table(tmp_path, "a/1.wav"), [tmp_path / name])
 
 
 def test_the_command_splits_by_a_table_and_by_counts(tmp_path: Path, command: Command) -> None:
-    write_table(table_of(tmp_path, "a/XC1.mp3", "a/XC2.mp3", "a/XC3.mp3"))
+    write_table(build_table(tmp_path, "a/XC1.mp3", "a/XC2.mp3", "a/XC3.mp3"))
     (tmp_path / "train.csv").write_text("filename\nXC1.mp3\nXC9.mp3\n")
     done = command("data", "split", ".", "--from", "train.csv", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -461,7 +461,7 @@ def test_the_commands_from_folder_to_split(tmp_path: Path, command: Command) -> 
     done = command("data", "split", "set", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "train: 14 recordings" in done.stdout.decode()
-    assert "0 of 6 recordings outside the largest part have a known relative in it" in done.stdout.decode()
+    assert "0 of 6 recordings outside the largest split have a known relative in it" in done.stdout.decode()
     assert b"split: " in command("data", "show", "set", cwd=tmp_path).stdout
     assert (
         b"scientific_name: Avis una"

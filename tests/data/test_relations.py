@@ -17,8 +17,8 @@ from tests.conftest import Command
 from dawnchorus.data.check import check_table
 from dawnchorus.data.clip_names import archive_number, cut_from, page_number, recorder_name
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table
-from dawnchorus.data.relations import RELATIONS, coverage_of, find_leaks, groups_of, undecided_series
-from dawnchorus.data.split import DEFAULT_PARTS, SplitGap, leak_report, part_gaps, split_table
+from dawnchorus.data.relations import RELATIONS, assign_groups, check_coverage, find_leaks, undecided_series
+from dawnchorus.data.split import DEFAULT_PARTS, SplitGap, leak_report, split_gaps, split_table
 
 
 def row(name: str, **more: object) -> RecordingRow:
@@ -29,7 +29,7 @@ def row(name: str, **more: object) -> RecordingRow:
 def groups(*paths: str, **more: object) -> list[set[str]]:
     rows = [row(path, **more) for path in paths]
     found: dict[int, set[str]] = defaultdict(set)
-    for each, number in zip(rows, groups_of(rows), strict=True):
+    for each, number in zip(rows, assign_groups(rows), strict=True):
         found[number].add(each.path)
     return sorted((group for group in found.values() if len(group) > 1), key=sorted)
 
@@ -217,7 +217,7 @@ def test_start_and_end_join_in_a_folder_whatever_the_name() -> None:
 )
 def test_series_are_joined_or_not_known(names: tuple[str, ...], duration_s: float | None, is_cut: bool) -> None:
     rows = [row(f"a/{name}.wav", duration_s=duration_s) for name in names]
-    first = [each for each, number in zip(rows, groups_of(rows), strict=True) if number == groups_of(rows)[0]]
+    first = [each for each, number in zip(rows, assign_groups(rows), strict=True) if number == assign_groups(rows)[0]]
     assert (len(first) > 1) == is_cut
     assert (rows[0] in {each for series in undecided_series(rows) for each in series}) != is_cut
 
@@ -240,14 +240,14 @@ def test_a_number_inside_names_is_reported_as_not_known(names: tuple[str, ...]) 
 
 def test_files_of_the_same_bytes_stay_together() -> None:
     rows = [row("a.wav", content_hash="1"), row("b.wav", content_hash="1"), row("c.wav", content_hash="2")]
-    assert len(set(groups_of(rows))) == 2
+    assert len(set(assign_groups(rows))) == 2
     apart = [replace(each, split=split) for each, split in zip(rows, ("train", "test", "train"), strict=True)]
     assert [leak.relation for leak in find_leaks(apart, lambda each: each.split)] == ["files of the same bytes"]
 
 
 def test_days_are_no_running_numbers() -> None:
     rows = [row(f"a/marsh_2024-05-{day:02d}.wav") for day in (1, 2, 3)]
-    assert len(set(groups_of(rows))) == 3
+    assert len(set(assign_groups(rows))) == 3
 
 
 def test_running_numbers_join_only_where_there_is_evidence() -> None:
@@ -301,14 +301,14 @@ def test_recordings_that_are_named_by_their_class_and_a_number_stay_apart_on_a_s
         for code, species in (("grt", "Avis ficta001"), ("blt", "Avis ficta002"))
         for k in range(4)
     ]
-    assert len(set(groups_of(rows))) == len(rows)
+    assert len(set(assign_groups(rows))) == len(rows)
 
 
 def test_names_that_a_server_keeps_beside_its_own_are_known() -> None:
     rows = [row(f"{k}", path=f"/store/{k:064x}", locality=name) for k, name in enumerate(("XC7_1.wav", "xc7_2.mp3"))]
     rows += [row(f"{k}", path=f"/store/{k:064x}", locality=f"creek.wav {3 * k}.0 s") for k in (5, 6)]
     rows.append(row("9", path=f"/store/{9:064x}", locality="Parus, XC7"))
-    assert len(set(groups_of(rows))) == 3
+    assert len(set(assign_groups(rows))) == 3
 
 
 CLIP_NAMES: dict[str, Callable[[int, int], tuple[str, dict[str, object]]]] = {
@@ -364,7 +364,7 @@ def test_no_planted_relation_of_any_kind_is_ever_on_two_sides(data: st.DataObjec
     for recording, members in planted.items():
         assert len({split[each.recording_id] for each in members}) == 1, recording
     assert list(find_leaks(table.rows, lambda each: each.split)) == []
-    n_groups = len(set(groups_of(rows)))
+    n_groups = len(set(assign_groups(rows)))
     assert n_groups == len(planted), "nothing else is joined"
 
 
@@ -376,7 +376,7 @@ def test_the_report_states_what_it_could_look_for() -> None:
     assert known["the same number of an archive"] == 9
     assert known["the same recordist, place and day"] == known["nearly the same sound"] == 0
     assert {leak.relation for leak in report.leaks} == {"the same number of an archive"}
-    assert sum(each.n_known for each in coverage_of([])) == 0
+    assert sum(each.n_known for each in check_coverage([])) == 0
 
 
 def test_species_that_relations_keep_out_of_a_part_are_stated() -> None:
@@ -388,9 +388,9 @@ def test_species_that_relations_keep_out_of_a_part_are_stated() -> None:
 def test_a_part_without_recordings_is_stated_with_its_share(command: Command, tmp_path: Path) -> None:
     rows = [row(f"x{k}y.wav") for k in range(4)] + [row(f"XC7_{k}.wav", scientific_name="Avis parva") for k in range(6)]
     few = split_table(RecordingsTable(tmp_path, tuple(rows[:4])), DEFAULT_PARTS, seed=1)
-    assert list(part_gaps(few.rows, list(DEFAULT_PARTS))) == [SplitGap("test", 1, 1, "Avis magna", 4, 4)]
+    assert list(split_gaps(few.rows, list(DEFAULT_PARTS))) == [SplitGap("test", 1, 1, "Avis magna", 4, 4)]
     both = split_table(RecordingsTable(tmp_path, tuple(rows)), DEFAULT_PARTS, seed=1)
-    gaps = {gap.part: (gap.n_missing, gap.label, gap.n_groups) for gap in part_gaps(both.rows, list(DEFAULT_PARTS))}
+    gaps = {gap.part: (gap.n_missing, gap.label, gap.n_groups) for gap in split_gaps(both.rows, list(DEFAULT_PARTS))}
     assert gaps["validation"] == (1, "Avis parva", 1)
     assert gaps["test"] == (2, "Avis magna", 4)
     write_table(RecordingsTable(tmp_path, tuple(rows[:4])))
@@ -434,4 +434,4 @@ def test_two_excerpts_of_a_longer_recording_are_known_by_sound(tmp_path: Path) -
         soundfile.write(tmp_path / f"{name}x.wav", samples, 16_000)
     rows = [row(f"{name}x.wav", duration_s=None) for name in ("first", "second", "whole")]
     checked = check_table(RecordingsTable(tmp_path, tuple(rows)), n_workers=1)
-    assert len(set(groups_of(checked.rows))) == 1
+    assert len(set(assign_groups(checked.rows))) == 1

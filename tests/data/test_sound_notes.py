@@ -13,7 +13,7 @@ from dawnchorus.data.importing import import_recordings
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable
 from dawnchorus.data.sound_notes import notes_of_sound, problems_of_sound
 from dawnchorus.formats.registry import read_annotations
-from dawnchorus.types import Origin
+from dawnchorus.types import RecordingMetadata
 
 
 def imported(folder: Path) -> RecordingsTable:
@@ -71,7 +71,7 @@ def test_every_warning_is_a_known_problem() -> None:
         "length never written: x",
         "11 samples",
     ]
-    found = problems_of_sound(warnings, Origin(conflict="x"))
+    found = problems_of_sound(warnings, RecordingMetadata(conflict="x"))
     assert found == [
         "channels",
         "low_rate",

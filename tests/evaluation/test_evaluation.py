@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import Command
 
 from dawnchorus.audio.write import write_recording
-from dawnchorus.cli.evaluate import secondary_of
+from dawnchorus.cli.evaluate import choose_secondary
 from dawnchorus.data.presence import ABSENT, NOT_KNOWN, PRESENT, Presence, Secondary
 from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, read_table, write_table
 from dawnchorus.errors import InputError
@@ -120,7 +120,7 @@ def test_secondary_species_count_as_the_model_was_trained(
     recipe = None if data is None else {"data": data}
     training = TrainingSummary(data="", n_recordings=1, n_clips=1, licenses={}, recipe=recipe)
     trained = replace(band_bundle, info=band_bundle.info.model_copy(update={"training": training}))
-    assert secondary_of(trained) == expected
+    assert choose_secondary(trained) == expected
 
 
 def test_species_that_the_model_does_not_know_are_named_first_and_counted_as_wrong(

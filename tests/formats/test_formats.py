@@ -17,7 +17,7 @@ import pytest
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.formats import audacity, birdnet_csv, kaleidoscope, parquet, raven
 from dawnchorus.formats.registry import FORMATS, format_of_file, read_annotations, table_format
-from dawnchorus.types import Detection, Origin, Provenance, RecordingTable
+from dawnchorus.types import Detection, Provenance, RecordingMetadata, RecordingTable
 
 PROVENANCE = Provenance("birdnet", "2.4", "0123456789ab", "dawnchorus 1", {"min_score": 0.25, "range_filter": True})
 
@@ -31,12 +31,12 @@ TABLES = [
         "/data/site 1/SITE_20260501_043000.wav",
         60.0,
         48_000,
-        Origin(datetime(2026, 5, 1, 4, 30), 52.5, 13.4),
+        RecordingMetadata(datetime(2026, 5, 1, 4, 30), 52.5, 13.4),
         17,
         (detection(0.0, in_range=True), detection(1.5, "Cuculus canorus", "Cuckoo, Common", in_range=False)),
     ),
-    RecordingTable("/data/empty.wav", 30.0, 16_000, Origin(), None, ()),
-    RecordingTable("/data/b.wav", 30.0, 16_000, Origin(), None, (detection(6.0, in_range=None),)),
+    RecordingTable("/data/empty.wav", 30.0, 16_000, RecordingMetadata(), None, ()),
+    RecordingTable("/data/b.wav", 30.0, 16_000, RecordingMetadata(), None, (detection(6.0, in_range=None),)),
 ]
 
 
@@ -143,7 +143,7 @@ EACH = Provenance("birdnet", "2.4", "0123456789ab", "dawnchorus 1", {"channel": 
 
 
 def test_tables_of_one_signal_are_those_of_older_versions(tmp_path: Path) -> None:
-    table = RecordingTable("/data/a.wav", 30.0, 16_000, Origin(), None, (detection(0.0),))
+    table = RecordingTable("/data/a.wav", 30.0, 16_000, RecordingMetadata(), None, (detection(0.0),))
     one = Provenance("birdnet", "2.4", "0123456789ab", "dawnchorus 1", {"channel": "left"})
     lines = {name: written(name, [table], one).decode().splitlines()[-1] for name in ("csv", "kaleidoscope", "jsonl")}
     assert lines["csv"] == "0.0,3.0,Parus major,Great Tit,0.8765,/data/a.wav"
@@ -159,7 +159,7 @@ def test_tables_of_one_signal_are_those_of_older_versions(tmp_path: Path) -> Non
 
 
 def test_channels_are_numbered_as_each_program_does() -> None:
-    table = RecordingTable("/data/a.wav", 30.0, 16_000, Origin(), None, (detection(0.0, channel=2),))
+    table = RecordingTable("/data/a.wav", 30.0, 16_000, RecordingMetadata(), None, (detection(0.0, channel=2),))
     assert written("csv", [table], EACH).split()[-1].endswith(b"/data/a.wav,2")
     assert written("raven", [table], EACH).split(b"\n")[1].startswith(b"1\tSpectrogram 1\t2\t0.0")
     header, row = written("kaleidoscope", [table], EACH).decode().splitlines()
@@ -192,7 +192,7 @@ def test_kaleidoscope_rows_have_a_length_and_a_distance() -> None:
 
 def test_raven_keeps_the_frequencies_that_are_marked() -> None:
     marked = [detection(0.0, low_hz=500.0, high_hz=750.25), detection(3.0, low_hz=0.0), detection(6.0, high_hz=0.0)]
-    table = RecordingTable("/data/a.wav", 30.0, 44_100, Origin(), None, tuple(marked))
+    table = RecordingTable("/data/a.wav", 30.0, 44_100, RecordingMetadata(), None, tuple(marked))
     rows = csv.DictReader(io.StringIO(written("raven", [table]).decode()), delimiter="\t")
     assert [(row["Low Freq (Hz)"], row["High Freq (Hz)"], row["End Time (s)"]) for row in rows] == [
         ("500.0", "750.2", "3.0"),
@@ -229,7 +229,8 @@ def test_raven_times_within_the_file_win(tmp_path: Path) -> None:
 
 def test_json_lines_are_rounded_and_readable() -> None:
     found = Detection(0.12349, 3.12349, "Chloris chloris", "Grünfink", "species", 0.87654)
-    (line,) = written("jsonl", [RecordingTable("/a.wav", 9.0, 48_000, Origin(), None, (found,))]).decode().splitlines()
+    table = RecordingTable("/a.wav", 9.0, 48_000, RecordingMetadata(), None, (found,))
+    (line,) = written("jsonl", [table]).decode().splitlines()
     row = json.loads(line)
     assert (row["start_s"], row["end_s"], row["score"]) == (0.123, 3.123, 0.8765)
     assert "Grünfink" in line
@@ -240,7 +241,8 @@ def test_csv_says_whether_a_voice_was_heard(tmp_path: Path) -> None:
     found = [detection(0.0, in_range=in_range, human_voice=voice) for in_range in (True, False, None) for voice in
              (True, False, None)]  # fmt: skip
     path = tmp_path / "x.csv"
-    path.write_bytes(written("csv", [RecordingTable("/a.wav", 9.0, 48_000, Origin(), None, tuple(found))], provenance))
+    table = RecordingTable("/a.wav", 9.0, 48_000, RecordingMetadata(), None, tuple(found))
+    path.write_bytes(written("csv", [table], provenance))
     assert [line.rsplit(",", 2)[1:] for line in path.read_text().splitlines()[1:]] == [
         [in_range, voice] for in_range in ("true", "false", "") for voice in ("true", "false", "")
     ]
@@ -286,7 +288,7 @@ def test_a_run_without_detections_is_a_table_without_rows(tmp_path: Path) -> Non
 
 
 def test_windows_paths_and_quotes_are_written_as_they_are(tmp_path: Path) -> None:
-    odd = RecordingTable('C:\\rec\\6" pipe.wav', 3.0, 48_000, Origin(), None, (detection(0.0),))
+    odd = RecordingTable('C:\\rec\\6" pipe.wav', 3.0, 48_000, RecordingMetadata(), None, (detection(0.0),))
     (tmp_path / "x.txt").write_bytes(written("raven", [odd]))
     assert 'C:\\rec\\6" pipe.wav\t' in (tmp_path / "x.txt").read_text()
     assert next(raven.read(tmp_path / "x.txt"))[0] == odd.recording
@@ -307,7 +309,7 @@ def test_selections_of_several_files_and_birdnet_analyzers_columns(tmp_path: Pat
 
 
 def test_names_with_tabs_and_line_ends_stay_in_their_row(tmp_path: Path) -> None:
-    odd = RecordingTable("/data/a\tb\nc.wav", 3.0, 48_000, Origin(), None, (detection(0.0),))
+    odd = RecordingTable("/data/a\tb\nc.wav", 3.0, 48_000, RecordingMetadata(), None, (detection(0.0),))
     for name in ("csv", "raven"):
         path = tmp_path / f"x{FORMATS[name].suffix}"
         path.write_bytes(written(name, [odd, odd]))

@@ -12,7 +12,7 @@ import pytest
 
 from dawnchorus.errors import FormatError
 from dawnchorus.formats import parquet
-from dawnchorus.types import Detection, Origin, Provenance, RecordingTable
+from dawnchorus.types import Detection, Provenance, RecordingMetadata, RecordingTable
 
 PROVENANCE = Provenance("model", "1", "0123456789ab", "dawnchorus 1", {"thresholds": {"Grünfink": 0.5}})
 FOUND = Detection(
@@ -21,7 +21,7 @@ FOUND = Detection(
 
 
 def table(n: int, name: str = "/a.wav") -> RecordingTable:
-    return RecordingTable(name, 60.0, 48_000, Origin(None, 52.5, 13.4), 17, (FOUND,) * n)
+    return RecordingTable(name, 60.0, 48_000, RecordingMetadata(None, 52.5, 13.4), 17, (FOUND,) * n)
 
 
 def written(path: Path, *tables: RecordingTable) -> pa.Table:

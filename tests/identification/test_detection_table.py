@@ -13,27 +13,30 @@ from tests.ranges import KNOWN, range_bundle
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.identification import Options
 from dawnchorus.identification.detection_table import TableBuilder, merge_events
-from dawnchorus.identification.input_tables import DatedOrigin
+from dawnchorus.identification.input_tables import DatedMetadata
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.inference.scoring import HIT, ChannelHits, ScoredRecording
 from dawnchorus.models.bundle import Bundle, Calibration
 from dawnchorus.taxonomy.labels import Label
-from dawnchorus.types import AudioInfo, Detection, Origin, RecordingTable, Segment
+from dawnchorus.types import AudioInfo, Detection, RecordingMetadata, RecordingTable, Segment
 
 PATH = Path("/data/a.wav")
 PLAN = WindowPlan(rate_hz=16_000, window_samples=16_000, hop_samples=8_000)
-NOWHERE = Origin()
-BERLIN = Origin(datetime(2026, 5, 1, 4, 30), 52.5, 13.4, "AudioMoth", "guano")
+NOWHERE = RecordingMetadata()
+BERLIN = RecordingMetadata(datetime(2026, 5, 1, 4, 30), 52.5, 13.4, "AudioMoth", "guano")
 
 
 def scored(
-    *hits: tuple[int, int, float], origin: Origin = NOWHERE, duration_s: float = 10.0, speech: tuple[Segment, ...] = ()
+    *hits: tuple[int, int, float],
+    metadata: RecordingMetadata = NOWHERE,
+    duration_s: float = 10.0,
+    speech: tuple[Segment, ...] = (),
 ) -> ScoredRecording:
     info = AudioInfo("WAV", "PCM_16", 44_100, 1, None)
-    return ScoredRecording(PATH, info, origin, duration_s, (), (ChannelHits(np.array(list(hits), HIT)),), speech)
+    return ScoredRecording(PATH, info, metadata, duration_s, (), (ChannelHits(np.array(list(hits), HIT)),), speech)
 
 
-def builder(bundle: Bundle, origins: dict[Path, Origin] | None = None, **options: object) -> TableBuilder:
+def builder(bundle: Bundle, origins: dict[Path, RecordingMetadata] | None = None, **options: object) -> TableBuilder:
     return TableBuilder(bundle, PLAN, Options(**options), None, origins or {})  # type: ignore[arg-type]
 
 
@@ -48,9 +51,9 @@ def range_filter(bundle: Bundle) -> RangeFilter:
     return RangeFilter(replace(bundle, labels=KNOWN), bundle=bundle, threshold=0.5)
 
 
-def in_range(bundle: Bundle, origin: Origin, **options: object) -> dict[str, bool | None]:
+def in_range(bundle: Bundle, metadata: RecordingMetadata, **options: object) -> dict[str, bool | None]:
     filtered = replace(builder(bundle, **options), range_filter=range_filter(bundle))
-    table = filtered.build(scored(*[(0, k, 0.5) for k in (0, 1, 4)], origin=origin))
+    table = filtered.build(scored(*[(0, k, 0.5) for k in (0, 1, 4)], metadata=metadata))
     return {found.common_name: found.in_range for found in table.detections}
 
 
@@ -60,7 +63,7 @@ def test_rows_have_the_times_of_their_windows(level_bundle: Bundle) -> None:
         recording="/data/a.wav",
         duration_s=2.75,
         rate_hz=44_100,
-        origin=NOWHERE,
+        metadata=NOWHERE,
         week=None,
         detections=(
             Detection(0.0, 1.0, "Avis magna", "Loud Bird", "species", 0.5),
@@ -103,31 +106,31 @@ def test_probability_is_the_calibrated_score(level_bundle: Bundle) -> None:
 
 
 def test_week_is_the_options_or_else_the_recordings(level_bundle: Bundle) -> None:
-    assert builder(level_bundle).build(scored(origin=BERLIN)).week == 17
-    assert builder(level_bundle, week=3).build(scored(origin=BERLIN)).week == 3
+    assert builder(level_bundle).build(scored(metadata=BERLIN)).week == 17
+    assert builder(level_bundle, week=3).build(scored(metadata=BERLIN)).week == 3
     assert builder(level_bundle, week=3).build(scored()).week == 3
     assert builder(level_bundle).build(scored()).week is None
 
 
 def test_table_of_recordings_wins_over_the_file(level_bundle: Bundle) -> None:
-    def origin(**given: object) -> Origin:
-        return builder(level_bundle, {PATH: Origin(**given)}).origin(PATH, BERLIN)  # type: ignore[arg-type]
+    def metadata(**given: object) -> RecordingMetadata:
+        return builder(level_bundle, {PATH: RecordingMetadata(**given)}).metadata(PATH, BERLIN)  # type: ignore[arg-type]
 
-    assert builder(level_bundle).origin(PATH, BERLIN) == BERLIN
-    assert origin() == BERLIN
+    assert builder(level_bundle).metadata(PATH, BERLIN) == BERLIN
+    assert metadata() == BERLIN
     moment = datetime(2025, 1, 1)
-    assert origin(start_time=moment, source="x.csv") == replace(BERLIN, start_time=moment, source="x.csv")
+    assert metadata(start_time=moment, source="x.csv") == replace(BERLIN, start_time=moment, source="x.csv")
     other = f"(0.0, 0.0) is given, {BERLIN.source or 'the file'} says ({BERLIN.latitude}, {BERLIN.longitude})"
-    assert origin(latitude=0.0, longitude=0.0) == replace(BERLIN, latitude=0.0, longitude=0.0, conflict=other)
-    assert origin(latitude=BERLIN.latitude, longitude=BERLIN.longitude).conflict is None
-    everything = Origin(moment, 1.0, 2.0, None, "x.csv")
-    assert builder(level_bundle, {PATH: everything}).origin(PATH, NOWHERE) == everything
-    assert builder(level_bundle, {Path("/data/b.wav"): everything}).origin(PATH, BERLIN) == BERLIN
+    assert metadata(latitude=0.0, longitude=0.0) == replace(BERLIN, latitude=0.0, longitude=0.0, conflict=other)
+    assert metadata(latitude=BERLIN.latitude, longitude=BERLIN.longitude).conflict is None
+    everything = RecordingMetadata(moment, 1.0, 2.0, None, "x.csv")
+    assert builder(level_bundle, {PATH: everything}).metadata(PATH, NOWHERE) == everything
+    assert builder(level_bundle, {Path("/data/b.wav"): everything}).metadata(PATH, BERLIN) == BERLIN
 
 
 def test_place_of_the_options_wins_over_all(level_bundle: Bundle) -> None:
-    given = builder(level_bundle, {PATH: Origin(latitude=1.0, longitude=2.0)}, latitude=0.0, longitude=9.0)
-    found = given.origin(PATH, BERLIN)
+    given = builder(level_bundle, {PATH: RecordingMetadata(latitude=1.0, longitude=2.0)}, latitude=0.0, longitude=9.0)
+    found = given.metadata(PATH, BERLIN)
     assert (found.latitude, found.longitude) == (0.0, 9.0)
     assert (found.conflict or "").startswith("(0.0, 9.0) is given, ")
 
@@ -136,40 +139,40 @@ def test_relative_path_has_the_place_of_its_absolute_one(
     level_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    given = builder(level_bundle, {tmp_path / "a.wav": Origin(latitude=1.0, longitude=2.0)})
-    assert given.origin(Path("a.wav"), NOWHERE).latitude == 1.0
+    given = builder(level_bundle, {tmp_path / "a.wav": RecordingMetadata(latitude=1.0, longitude=2.0)})
+    assert given.metadata(Path("a.wav"), NOWHERE).latitude == 1.0
 
 
 def test_range_is_known_where_both_coordinates_are(placed: Bundle) -> None:
     north_east = {"Northern Bird": True, "Eastern Bird": True, "New Bird": None}
-    assert in_range(placed, Origin(latitude=60, longitude=60)) == north_east
-    assert in_range(placed, Origin(latitude=60, longitude=0)) == north_east | {"Eastern Bird": False}
+    assert in_range(placed, RecordingMetadata(latitude=60, longitude=60)) == north_east
+    assert in_range(placed, RecordingMetadata(latitude=60, longitude=0)) == north_east | {"Eastern Bird": False}
     unknown = dict.fromkeys(north_east)
-    assert in_range(placed, Origin(latitude=60)) == unknown
-    assert in_range(placed, Origin(longitude=60)) == unknown
+    assert in_range(placed, RecordingMetadata(latitude=60)) == unknown
+    assert in_range(placed, RecordingMetadata(longitude=60)) == unknown
     assert in_range(placed, NOWHERE) == unknown
 
 
 def test_place_without_a_range_model_flags_nothing(level_bundle: Bundle) -> None:
-    (found,) = builder(level_bundle).build(scored((0, 0, 0.5), origin=BERLIN)).detections
+    (found,) = builder(level_bundle).build(scored((0, 0, 0.5), metadata=BERLIN)).detections
     assert found.in_range is None
 
 
 def test_range_is_asked_for_the_week(placed: Bundle) -> None:
     """Class 2 has minus the week as its probability: expected where no week is known, which is asked for as -1."""
     filtered = replace(builder(placed), range_filter=range_filter(placed))
-    for origin, expected in ((replace(BERLIN, start_time=None), True), (BERLIN, False)):
-        (found,) = filtered.build(scored((0, 2, 0.5), origin=origin)).detections
+    for metadata, expected in ((replace(BERLIN, start_time=None), True), (BERLIN, False)):
+        (found,) = filtered.build(scored((0, 2, 0.5), metadata=metadata)).detections
         assert found.in_range is expected
 
 
 def test_only_what_is_out_of_range_is_dropped(placed: Bundle) -> None:
-    north = Origin(latitude=60, longitude=0)
+    north = RecordingMetadata(latitude=60, longitude=0)
     assert in_range(placed, north, drop_out_of_range=True) == {"Northern Bird": True, "New Bird": None}
     assert set(in_range(placed, NOWHERE, drop_out_of_range=True).values()) == {None}
     dropping = replace(builder(placed, drop_out_of_range=True), range_filter=range_filter(placed))
-    assert dropping.count_dropped(scored((0, 0, 0.5), (0, 1, 0.5), (1, 1, 0.5), origin=north)).total() == 2
-    assert not dropping.count_dropped(scored((0, 1, 0.5), origin=NOWHERE))
+    assert dropping.count_dropped(scored((0, 0, 0.5), (0, 1, 0.5), (1, 1, 0.5), metadata=north)).total() == 2
+    assert not dropping.count_dropped(scored((0, 1, 0.5), metadata=NOWHERE))
 
 
 VOICE = (Segment(1.0, 2.0),)
@@ -240,8 +243,8 @@ def test_builder_cannot_be_changed(level_bundle: Bundle) -> None:
 
 def test_day_of_the_table_gives_the_week_and_no_time(level_bundle: Bundle) -> None:
     def build(day: date) -> RecordingTable:
-        return builder(level_bundle, {PATH: DatedOrigin(day=day, source="x.csv")}).build(scored(origin=BERLIN))
+        return builder(level_bundle, {PATH: DatedMetadata(day=day, source="x.csv")}).build(scored(metadata=BERLIN))
 
     same, other = build(date(2026, 5, 1)), build(date(2026, 8, 1))
-    assert (same.week, same.origin.start_time) == (17, BERLIN.start_time)
-    assert (other.week, other.origin.start_time) == (29, None)
+    assert (same.week, same.metadata.start_time) == (17, BERLIN.start_time)
+    assert (other.week, other.metadata.start_time) == (29, None)

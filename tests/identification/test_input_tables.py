@@ -13,13 +13,13 @@ from click.testing import CliRunner
 
 from dawnchorus.cli.identify import command
 from dawnchorus.errors import FormatError, InputError
-from dawnchorus.identification.input_tables import DatedOrigin, read_recordings, read_species_list, read_thresholds
+from dawnchorus.identification.input_tables import DatedMetadata, read_recordings, read_species_list, read_thresholds
 from dawnchorus.identification.options import Options
 from dawnchorus.identification.run import build_score_filter
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.taxonomy.classes import nearest_species
 from dawnchorus.taxonomy.labels import Label
-from dawnchorus.types import Origin
+from dawnchorus.types import RecordingMetadata
 
 
 def written(folder: Path, text: str) -> Path:
@@ -55,8 +55,8 @@ def test_thresholds_beyond_0_to_1_are_refused(tmp_path: Path, row: str) -> None:
 
 @pytest.mark.parametrize("place", [(-90, -180), (0, 11), (90, 180), (52.5, 13.4)])
 def test_places_at_the_ends_of_the_earth_are_taken(tmp_path: Path, place: tuple[float, float]) -> None:
-    (origin,) = read_recordings(written(tmp_path, f"path,lat,lon\na.wav,{place[0]},{place[1]}\n")).values()
-    assert origin == Origin(latitude=place[0], longitude=place[1], source="list.csv")
+    (metadata,) = read_recordings(written(tmp_path, f"path,lat,lon\na.wav,{place[0]},{place[1]}\n")).values()
+    assert metadata == RecordingMetadata(latitude=place[0], longitude=place[1], source="list.csv")
 
 
 @pytest.mark.parametrize("place", ["-90.1,0", "90.1,0", "0,-180.1", "0,180.1", "1,", ",1"])
@@ -67,11 +67,11 @@ def test_places_beyond_the_earth_are_refused(tmp_path: Path, place: str) -> None
 
 
 def test_recordings_may_lack_place_or_time_but_not_both(tmp_path: Path) -> None:
-    expected = Origin(start_time=datetime(2026, 5, 1, 4, 30), source="list.csv")
+    expected = RecordingMetadata(start_time=datetime(2026, 5, 1, 4, 30), source="list.csv")
     for table in ("path,time\na.wav,2026-05-01T04:30:00\n", "path,time,lat,lon\na.wav,2026-05-01T04:30,,\n"):
         assert list(read_recordings(written(tmp_path, table)).values()) == [expected]
-    (origin,) = read_recordings(written(tmp_path, "path,lat,lon,time\na.wav,1,2,\n")).values()
-    assert origin == Origin(latitude=1, longitude=2, source="list.csv")
+    (metadata,) = read_recordings(written(tmp_path, "path,lat,lon,time\na.wav,1,2,\n")).values()
+    assert metadata == RecordingMetadata(latitude=1, longitude=2, source="list.csv")
     with pytest.raises(FormatError, match=r"expected columns latitude and longitude, or start_time; found \['path'"):
         read_recordings(written(tmp_path, "path,notes\na.wav,x\n"))
     with pytest.raises(FormatError, match="line 2: expected a path, found"):
@@ -79,8 +79,8 @@ def test_recordings_may_lack_place_or_time_but_not_both(tmp_path: Path) -> None:
 
 
 def test_times_are_taken_to_the_year_2100(tmp_path: Path) -> None:
-    (origin,) = read_recordings(written(tmp_path, "path,time\na.wav,2100-12-31T23:59:59\n")).values()
-    assert origin.start_time == datetime(2100, 12, 31, 23, 59, 59)
+    (metadata,) = read_recordings(written(tmp_path, "path,time\na.wav,2100-12-31T23:59:59\n")).values()
+    assert metadata.start_time == datetime(2100, 12, 31, 23, 59, 59)
     for text in ("2101-01-01", "9999-01-01", "dawn"):
         with pytest.raises(FormatError, match=f"line 2: expected a time like 2026-05-01T04:30:00, found '{text}'"):
             read_recordings(written(tmp_path, f"path,time\na.wav,{text}\n"))
@@ -137,15 +137,16 @@ def test_species_lists_may_be_tables(tmp_path: Path) -> None:
     ],
 )
 def test_places_and_times_as_people_write_them(tmp_path: Path, row: str, expected: tuple[object, ...]) -> None:
-    (origin,) = read_recordings(written(tmp_path, f"path;{row}\n")).values()
-    assert (origin.latitude, origin.longitude, origin.start_time) == expected
+    (metadata,) = read_recordings(written(tmp_path, f"path;{row}\n")).values()
+    assert (metadata.latitude, metadata.longitude, metadata.start_time) == expected
 
 
 @pytest.mark.parametrize("column", ["date", "start_time"])
 def test_a_date_alone_is_a_day_without_a_time(tmp_path: Path, column: str) -> None:
     notes: list[str] = []
-    (origin,) = read_recordings(written(tmp_path, f"path,{column}\na.wav,2024-05-03\n"), on_note=notes.append).values()
-    assert origin == DatedOrigin(source="list.csv", day=date(2024, 5, 3))
+    path = written(tmp_path, f"path,{column}\na.wav,2024-05-03\n")
+    (metadata,) = read_recordings(path, on_note=notes.append).values()
+    assert metadata == DatedMetadata(source="list.csv", day=date(2024, 5, 3))
     assert notes == [f"{tmp_path / 'list.csv'}: 1 of 1 recordings have a date without a time: it counts for the week."]
 
 
@@ -174,15 +175,15 @@ def test_orders_of_day_and_month_that_cannot_be_told_are_said(tmp_path: Path) ->
     found = read_recordings(
         written(tmp_path, "path,date,time\na.wav,5/3/2024,6:00\nb.wav,5/4/2024,6:00\n"), on_note=notes.append
     )
-    assert [origin.start_time for origin in found.values()] == [datetime(2024, 5, 3, 6), datetime(2024, 5, 4, 6)]
+    assert [metadata.start_time for metadata in found.values()] == [datetime(2024, 5, 3, 6), datetime(2024, 5, 4, 6)]
     assert "in 2 rows day and month could change places (as '5/3/2024')" in notes[0]
 
 
 def test_times_with_hyphens_are_no_dates(tmp_path: Path) -> None:
     notes: list[str] = []
     table = written(tmp_path, "path,date,time\na.wav,2024-05-03,05-06-07\n")
-    (origin,) = read_recordings(table, on_note=notes.append).values()
-    assert (origin.start_time, notes) == (datetime(2024, 5, 3, 5, 6, 7), [])
+    (metadata,) = read_recordings(table, on_note=notes.append).values()
+    assert (metadata.start_time, notes) == (datetime(2024, 5, 3, 5, 6, 7), [])
 
 
 def test_columns_that_are_not_read_are_named_with_an_example(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from dawnchorus.errors import JournalDamagedError, OutputError
 from dawnchorus.identification.journal import NO_FILE, Journal, Note, file_mark, set_aside
 from dawnchorus.inference.preparation import Kept
 from dawnchorus.inference.scoring import HIT, ChannelHits, FailedRecording, ScoredRecording
-from dawnchorus.types import AudioInfo, Origin, Segment
+from dawnchorus.types import AudioInfo, RecordingMetadata, Segment
 
 MARK = (1000, 2_000_000)
 
@@ -25,8 +25,8 @@ INFO = AudioInfo("WAV", "PCM_16", 16_000, 1, None)
 
 def scored(path: Path, *, speech: tuple[Segment, ...] = ()) -> ScoredRecording:
     hits = np.array([(0, 1, 0.5), (2, 0, 0.25)], HIT)
-    origin = Origin(datetime(2026, 5, 1, 4, 30), 52.5, 13.4, "AudioMoth", "guano")
-    return ScoredRecording(path, INFO, origin, 3.0, ("truncated",), (ChannelHits(hits),), speech)
+    metadata = RecordingMetadata(datetime(2026, 5, 1, 4, 30), 52.5, 13.4, "AudioMoth", "guano")
+    return ScoredRecording(path, INFO, metadata, 3.0, ("truncated",), (ChannelHits(hits),), speech)
 
 
 def contents(result: ScoredRecording) -> dict[str, object]:
@@ -57,7 +57,7 @@ def test_journal_keeps_what_it_was_given(tmp_path: Path) -> None:
         assert journal.read(second.path) == second
         assert journal.read(Path("/c.wav")) is None
         assert journal.read_note(first.path) == Note(
-            first.path, first.origin, ("truncated",), speech_s=1.75, kept_s=(first.duration_s,)
+            first.path, first.metadata, ("truncated",), speech_s=1.75, kept_s=(first.duration_s,)
         )
         assert journal.read_note(second.path) == second
         assert journal.read_note(Path("/c.wav")) is None

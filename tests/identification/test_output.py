@@ -22,7 +22,7 @@ from dawnchorus.identification.output import Target
 from dawnchorus.identification.result import Progress, Run
 from dawnchorus.inference.scoring import HIT, ChannelHits, FailedRecording, ScoredRecording
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.types import AudioInfo, Origin
+from dawnchorus.types import AudioInfo, RecordingMetadata
 
 MARK = (1, 2)
 KEY = {"bundle_id": "0123456789ab", "min_score": 0.25, "species": None}
@@ -290,9 +290,8 @@ def run_of(bundle: Bundle, journal: Journal, paths: list[Path], *, n_failed: int
         if k < n_failed:
             journal.add(FailedRecording(path, f"{path.name}: broken"), MARK)
         elif not journal.is_done(path, MARK):
-            journal.add(
-                ScoredRecording(path, info, Origin(), 1.0, (), (ChannelHits(np.array([(0, 0, 0.5)], HIT)),)), MARK
-            )
+            hits = (ChannelHits(np.array([(0, 0, 0.5)], HIT)),)
+            journal.add(ScoredRecording(path, info, RecordingMetadata(), 1.0, (), hits), MARK)
     run = Run(bundle, paths, Progress(len(paths)), journal, builder)
     run.take_notes()
     return run

@@ -20,12 +20,12 @@ from dawnchorus.identification import Options, Progress, identify
 from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.journal import Journal
 from dawnchorus.identification.range_filter import RangeFilter
-from dawnchorus.identification.result import Problem, Run, build_provenance
+from dawnchorus.identification.result import RecordingFailure, Run, build_provenance
 from dawnchorus.identification.run import build_score_filter, open_range_filter
 from dawnchorus.inference.scoring import HIT, ChannelHits, FailedRecording, ScoredRecording
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
-from dawnchorus.types import AudioInfo, Origin, Segment
+from dawnchorus.types import AudioInfo, RecordingMetadata, Segment
 
 MARK = (1, 2)
 BROKEN = Path("/data/caf\udce9.wav")
@@ -76,7 +76,9 @@ def placed(tmp_path: Path, level_bundle: Bundle) -> Bundle:
     return range_bundle(tmp_path, level_bundle)
 
 
-def asks_store(placed: Bundle, bundle: Bundle, recordings: dict[Path, Origin] | None = None, **options: float) -> bool:
+def asks_store(
+    placed: Bundle, bundle: Bundle, recordings: dict[Path, RecordingMetadata] | None = None, **options: float
+) -> bool:
     """Find the range filter; return whether there is one, which comes from the store."""
     store = Store(placed)
     found = open_range_filter(bundle, Options(**options), recordings, cast(ModelStore, store))  # type: ignore[arg-type]
@@ -85,7 +87,7 @@ def asks_store(placed: Bundle, bundle: Bundle, recordings: dict[Path, Origin] | 
 
 
 def test_range_model_is_asked_where_a_place_is_known(placed: Bundle, level_bundle: Bundle) -> None:
-    somewhere, nowhere = Origin(latitude=0.0, longitude=0.0), Origin()
+    somewhere, nowhere = RecordingMetadata(latitude=0.0, longitude=0.0), RecordingMetadata()
     assert asks_store(placed, level_bundle, latitude=0.0, longitude=0.0)
     assert asks_store(placed, level_bundle, {Path("/a"): nowhere, Path("/b"): somewhere})
     assert asks_store(placed, level_bundle, {Path("/a"): nowhere}, latitude=0.0, longitude=0.0)
@@ -140,7 +142,7 @@ def run_of(bundle: Bundle, *, range_filter: RangeFilter | None = None, **options
     scored = ScoredRecording(
         Path("/data/a.wav"),
         AudioInfo("WAV", "PCM_16", 16_000, 1, None),
-        Origin(),
+        RecordingMetadata(),
         2.0,
         ("truncated",),
         (ChannelHits(np.array([(0, 0, 0.5), (0, 1, 0.5), (1, 0, 0.5)], HIT)),),
@@ -157,8 +159,8 @@ def test_run_tells_failures_warnings_and_voices(level_bundle: Bundle) -> None:
     run = run_of(level_bundle)
     assert (run.failures, run.warnings, run.speech_s, run.has_place) == ([], [], 0.0, False)
     run.take_notes()
-    assert run.failures == [Problem("/data/caf\\udce9.wav", "broken")]
-    assert run.warnings == [Problem("/data/a.wav", "truncated")]
+    assert run.failures == [RecordingFailure("/data/caf\\udce9.wav", "broken")]
+    assert run.warnings == [RecordingFailure("/data/a.wav", "truncated")]
     assert (run.speech_s, run.has_place) == (0.75, False)
     with pytest.raises(FrozenInstanceError):
         run.failures[0].reason = ""  # type: ignore[misc]

@@ -346,7 +346,7 @@ def test_a_recordings_table_gives_time_and_place(levels: Path, level_bundle: Bun
     assert list(origins) == [levels]
     run = identify(levels, model=level_bundle.folder, recordings=origins)
     (found,) = run.tables()
-    assert (found.origin.latitude, found.origin.longitude, found.week) == (62, 15, 17)
+    assert (found.metadata.latitude, found.metadata.longitude, found.week) == (62, 15, 17)
     table.write_text("file,lat,lon\nlevels.wav,620,15\n")
     with pytest.raises(FormatError, match="line 2: expected a latitude from -90 to 90"):
         read_recordings(table)
@@ -460,7 +460,7 @@ def test_places_of_a_table_are_found_whatever_way_the_recording_is_named(
     (found,) = identify(
         "../levels.wav", model=level_bundle.folder, recordings=read_recordings(Path("../recordings.csv"))
     ).tables()
-    assert found.origin.latitude == 62
+    assert found.metadata.latitude == 62
 
 
 def test_modules_in_the_current_folder_are_not_run(

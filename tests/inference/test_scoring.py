@@ -23,7 +23,7 @@ from dawnchorus.inference.scoring import HIT, FailedRecording, ScoredRecording, 
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.cleaning import Cleaning
 from dawnchorus.models.runner import Output, Session, open_session
-from dawnchorus.types import AudioInfo, Origin, Segment
+from dawnchorus.types import AudioInfo, RecordingMetadata, Segment
 
 RATE_HZ = 1_000
 PLAN = WindowPlan(rate_hz=RATE_HZ, window_samples=16_000, hop_samples=16_000)
@@ -33,7 +33,7 @@ EVERYTHING = ScoreFilter(thresholds=np.array([0, np.inf, np.inf], np.float32))
 FloatArray = np.ndarray
 Parts = Iterable[DecodeStarted | FloatArray | DecodeFinished]
 
-OPENED = DecodeStarted(AudioInfo("WAV", "PCM_16", RATE_HZ, 1, None), Origin(recorder="AudioMoth"))
+OPENED = DecodeStarted(AudioInfo("WAV", "PCM_16", RATE_HZ, 1, None), RecordingMetadata(recorder="AudioMoth"))
 ENDED = DecodeFinished(3.5, ("truncated",))
 
 
@@ -142,7 +142,7 @@ def test_recording_is_scored_to_its_end(run: Callable[..., Iterator[ScoredRecord
     assert {**vars(result), "channels": [(each.kept, each.channel) for each in result.channels]} == {
         "path": Path("a"),
         "info": OPENED.info,
-        "origin": OPENED.origin,
+        "origin": OPENED.metadata,
         "duration_s": 3.5,
         "warnings": ("truncated",),
         "channels": [(WHOLE, None)],

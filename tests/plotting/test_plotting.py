@@ -25,7 +25,7 @@ from dawnchorus.plotting.spectrogram import MAX_COLUMNS, clip_spectrogram, recor
 from dawnchorus.plotting.waveform import recording_waveform
 from dawnchorus.reports.identification import render_page
 from dawnchorus.reports.summary import summarise
-from dawnchorus.types import Detection, Origin, Provenance, RecordingTable, Segment
+from dawnchorus.types import Detection, Provenance, RecordingMetadata, RecordingTable, Segment
 
 PROVENANCE = Provenance("birdnet", "2.4", "0123456789ab", "dawnchorus 1", {"min_score": 0.25})
 
@@ -35,8 +35,8 @@ def bird(start_s: float, name: str = "Parus major", common: str = "Great Tit", *
 
 
 def table(path: Path, *detections: Detection, duration_s: float = 10.0) -> RecordingTable:
-    origin = Origin(datetime(2026, 5, 1, 4, 30), 52.5, 13.4)
-    return RecordingTable(str(path), duration_s, 24_000, origin, 17, detections)
+    metadata = RecordingMetadata(datetime(2026, 5, 1, 4, 30), 52.5, 13.4)
+    return RecordingTable(str(path), duration_s, 24_000, metadata, 17, detections)
 
 
 @pytest.fixture

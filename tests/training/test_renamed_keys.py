@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dawnchorus.cli.evaluate import secondary_of
+from dawnchorus.cli.evaluate import choose_secondary
 from dawnchorus.data.recipes import Recipe, recipe_fields
 from dawnchorus.errors import InputError
 from dawnchorus.models.bundle import Bundle, TrainingSummary
@@ -61,7 +61,7 @@ def test_recipe_with_old_keys_trains_again(level_bundle: Bundle, *, cautious: bo
     assert settings.is_default == is_default
     if not is_default:
         assert compose_config([*settings.overrides, "data=x"]).trainer.batch_size == 4
-    assert secondary_of(active) == "count"
+    assert choose_secondary(active) == "count"
 
 
 def test_current_keys_are_left_alone() -> None:

@@ -19,7 +19,7 @@ class ClockReport:
     _unread: str = ""
 
     def add(self, name: str, *, has_time: bool, conflict: str | None, unread: str | None) -> None:
-        """Count one recording; `conflict` and `unread` are those of its `Origin`."""
+        """Count one recording; `conflict` and `unread` are those of its `RecordingMetadata`."""
         self.n += 1
         if not has_time:
             self.n_untimed += 1

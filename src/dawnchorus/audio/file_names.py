@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import PurePath
 
 from dawnchorus.audio.clocks import build_time, check_location, parse_zone
-from dawnchorus.types import Origin
+from dawnchorus.types import RecordingMetadata
 
 FILE_NAME = "file name"
 
@@ -145,7 +145,7 @@ _LOCATIONS = (
 """Frontier Labs: `[-27.38 152.88]` and `_-12.34567+78.98102`; others: `48.1374N_11.5755E`."""
 
 
-def read_name(path: PurePath) -> Origin | None:
+def read_name(path: PurePath) -> RecordingMetadata | None:
     """Return what the name of a file says of time and place; None if nothing."""
     stem = path.name if path.suffix[1:].isdecimal() else path.stem  # 2024-06-01 01.30.05 has no suffix
     moment = next(_times(stem), None) or _from_hexadecimal(path)
@@ -153,7 +153,7 @@ def read_name(path: PurePath) -> Origin | None:
     if moment is None and location is None:
         return None
     latitude, longitude = location or (None, None)
-    return Origin(start_time=moment, latitude=latitude, longitude=longitude, source=FILE_NAME)
+    return RecordingMetadata(start_time=moment, latitude=latitude, longitude=longitude, source=FILE_NAME)
 
 
 def _times(stem: str) -> Iterator[datetime]:

@@ -118,8 +118,8 @@ class _Region(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._n_bytes}[whence]
-        self._position = max(origin + offset, 0)
+        metadata = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._n_bytes}[whence]
+        self._position = max(metadata + offset, 0)
         return self._position
 
     def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]

@@ -22,12 +22,12 @@ from dawnchorus.audio.recorder_notes import (
     read_notes,
     read_wamd,
 )
-from dawnchorus.types import Origin
+from dawnchorus.types import RecordingMetadata
 
-Reader = Callable[[Path, Notes], Origin | None]
+Reader = Callable[[Path, Notes], RecordingMetadata | None]
 
 
-def _from_notes(read: Callable[[Notes], Origin | None]) -> Reader:
+def _from_notes(read: Callable[[Notes], RecordingMetadata | None]) -> Reader:
     return lambda _path, notes: read(notes)
 
 
@@ -48,49 +48,49 @@ _SAME_DEGREES = 0.01
 """About a kilometre: receivers without a good fix differ by less."""
 
 
-def read_origin(path: Path) -> Origin:
+def read_metadata(path: Path) -> RecordingMetadata:
     """Return what the file's metadata and its name say of time and place; fields that nothing states stay None.
 
     Sources that contradict each other leave a sentence in `conflict`, times that are not understood one in `unread`.
     """
     notes = read_notes(path)
-    origins = []
+    sources = []
     for read in _READERS:
         try:
-            origins.append(read(path, notes))
+            sources.append(read(path, notes))
         except Exception:  # noqa: BLE001, S112 - whatever a parser stumbles over in metadata, the sound is good
             continue
-    return merge_origins(origin for origin in origins if origin is not None)
+    return merge_origins(metadata for metadata in sources if metadata is not None)
 
 
-def with_name(known: Origin, name: str) -> Origin:
+def with_name(known: RecordingMetadata, name: str) -> RecordingMetadata:
     """Return what is known of a recording, filled up with what the name says that it had elsewhere."""
     named = read_name(Path(name))
     return known if named is None else merge_origins([known, named])
 
 
-def merge_origins(origins: Iterable[Origin]) -> Origin:
+def merge_origins(sources: Iterable[RecordingMetadata]) -> RecordingMetadata:
     """Return each field from the first source that has it, the most trusted one first.
 
     A time without a zone gets the zone of another source that has the same clock time.
     """
-    known = list(origins)
-    timed = [origin for origin in known if origin.start_time is not None]
-    placed = [origin for origin in known if origin.latitude is not None]
-    conflicts = [origin.conflict for origin in known if origin.conflict]
+    known = list(sources)
+    timed = [metadata for metadata in known if metadata.start_time is not None]
+    placed = [metadata for metadata in known if metadata.latitude is not None]
+    conflicts = [metadata.conflict for metadata in known if metadata.conflict]
     start_time = None
     if timed:
-        start_time = _with_zone([origin.start_time for origin in timed if origin.start_time is not None])
+        start_time = _with_zone([metadata.start_time for metadata in timed if metadata.start_time is not None])
         conflicts += _time_conflicts(timed, start_time)
     conflicts += _place_conflicts(placed)
-    return Origin(
+    return RecordingMetadata(
         start_time=start_time,
         latitude=placed[0].latitude if placed else None,
         longitude=placed[0].longitude if placed else None,
-        recorder=next((origin.recorder for origin in known if origin.recorder is not None), None),
-        source=next((origin.source for origin in [*timed, *known] if origin.source is not None), None),
+        recorder=next((metadata.recorder for metadata in known if metadata.recorder is not None), None),
+        source=next((metadata.source for metadata in [*timed, *known] if metadata.source is not None), None),
         conflict="; ".join(dict.fromkeys(conflicts)) or None,
-        unread="; ".join(dict.fromkeys(origin.unread for origin in known if origin.unread)) or None,
+        unread="; ".join(dict.fromkeys(metadata.unread for metadata in known if metadata.unread)) or None,
     )
 
 
@@ -102,7 +102,7 @@ def _with_zone(times: Sequence[datetime]) -> datetime:
     return first.replace(tzinfo=next(same, None))
 
 
-def _time_conflicts(timed: Sequence[Origin], used: datetime) -> list[str]:
+def _time_conflicts(timed: Sequence[RecordingMetadata], used: datetime) -> list[str]:
     return [
         f"{timed[0].source} says {used.isoformat(' ')}, {other.source} {other.start_time.isoformat(' ')}"
         for other in timed[1:]
@@ -119,7 +119,7 @@ def _is_same_time(first: datetime, second: datetime) -> bool:
     return any(abs(clock - naive) <= _SAME_TIME for clock in clocks)
 
 
-def _place_conflicts(placed: Sequence[Origin]) -> list[str]:
+def _place_conflicts(placed: Sequence[RecordingMetadata]) -> list[str]:
     return [
         f"{placed[0].source} says {_location(placed[0])}, {other.source} {_location(other)}"
         for other in placed[1:]
@@ -127,7 +127,7 @@ def _place_conflicts(placed: Sequence[Origin]) -> list[str]:
     ]
 
 
-def describe_other_place(own: Origin, used: Origin) -> str | None:
+def describe_other_place(own: RecordingMetadata, used: RecordingMetadata) -> str | None:
     """Return a sentence if the place that a file has is not the one that is used; None if one of them has none."""
     is_known = own.latitude is not None and used.latitude is not None
     if not is_known or np.allclose(_location(own), _location(used), rtol=0, atol=_SAME_DEGREES):
@@ -135,16 +135,16 @@ def describe_other_place(own: Origin, used: Origin) -> str | None:
     return f"{_location(used)} is given, {own.source or 'the file'} says {_location(own)}"
 
 
-def _location(origin: Origin) -> tuple[float, float]:
-    return origin.latitude or 0.0, origin.longitude or 0.0
+def _location(metadata: RecordingMetadata) -> tuple[float, float]:
+    return metadata.latitude or 0.0, metadata.longitude or 0.0
 
 
-def origin_to_json(origin: Origin) -> dict[str, Any]:
+def metadata_to_json(metadata: RecordingMetadata) -> dict[str, Any]:
     """Convert the fields to JSON values; the time to ISO 8601."""
-    return {**vars(origin), "start_time": origin.start_time and origin.start_time.isoformat()}
+    return {**vars(metadata), "start_time": metadata.start_time and metadata.start_time.isoformat()}
 
 
-def origin_from_json(fields: dict[str, Any]) -> Origin:
-    """Read the result of `origin_to_json`."""
+def metadata_from_json(fields: dict[str, Any]) -> RecordingMetadata:
+    """Read the result of `metadata_to_json`."""
     time = fields["start_time"]
-    return Origin(**{**fields, "start_time": time and datetime.fromisoformat(time)})
+    return RecordingMetadata(**{**fields, "start_time": time and datetime.fromisoformat(time)})

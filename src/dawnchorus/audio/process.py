@@ -25,9 +25,9 @@ import numpy.typing as npt
 
 from dawnchorus import errors
 from dawnchorus.audio.decode import MAX_DECODED_SAMPLES, open_recording
-from dawnchorus.audio.metadata import origin_from_json, origin_to_json, read_origin
+from dawnchorus.audio.metadata import metadata_from_json, metadata_to_json, read_metadata
 from dawnchorus.audio.ring_buffer import N_SLOTS, SLOT_SAMPLES, SharedRingBuffer, reserve_file
-from dawnchorus.types import AudioInfo, ChannelSource, Origin
+from dawnchorus.types import AudioInfo, ChannelSource, RecordingMetadata
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -40,7 +40,7 @@ class DecodeStarted:
     """First reply: what the file says of itself."""
 
     info: AudioInfo
-    origin: Origin
+    metadata: RecordingMetadata
     warnings: tuple[str, ...] = ()
     """Faults of its header."""
 
@@ -140,7 +140,7 @@ class DecoderProcess:
                     yield self._receive_samples(path, stdout, watchdog, reply["n"])
                 elif kind == "opened":
                     yield DecodeStarted(
-                        AudioInfo(**reply["info"]), origin_from_json(reply["origin"]), tuple(reply["warnings"])
+                        AudioInfo(**reply["info"]), metadata_from_json(reply["origin"]), tuple(reply["warnings"])
                     )
                 elif kind == "ended":
                     finished = True
@@ -286,7 +286,7 @@ class _DecoderServer:
             self._reply(
                 "opened",
                 info=asdict(recording.info),
-                origin=origin_to_json(read_origin(path)),
+                metadata=metadata_to_json(read_metadata(path)),
                 warnings=recording.warnings,
             )
             if "rate_hz" in request:

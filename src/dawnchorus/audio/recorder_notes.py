@@ -18,7 +18,7 @@ from dawnchorus.audio.clocks import (
 )
 from dawnchorus.audio.riff import MAX_METADATA_BYTES, iter_chunks, read_chunk
 from dawnchorus.tables import is_blank, parse_place
-from dawnchorus.types import Origin
+from dawnchorus.types import RecordingMetadata
 
 Notes = dict[str, bytes]
 """Contents of the chunks that may say something, by name: "guan", "bext", "INFO/ICMT", "FLAC/COMMENT"..."""
@@ -107,7 +107,7 @@ def _iter_vorbis_comments(content: bytes) -> Iterator[tuple[str, bytes]]:
         position += 4 + size
 
 
-def read_guano(notes: Notes) -> Origin | None:
+def read_guano(notes: Notes) -> RecordingMetadata | None:
     """Return what a GUANO chunk says."""
     if "guan" not in notes:
         return None
@@ -117,7 +117,7 @@ def read_guano(notes: Notes) -> Origin | None:
     fields = GuanoFile.from_string(text, strict=False)
     written, place = _GUANO_TIME.search(text), _GUANO_PLACE.search(text)
     made_by = [str(fields[key]) for key in ("Make", "Model", "Serial") if fields.get(key)]
-    return _origin(
+    return _metadata(
         "guano",
         start_time=check_time(fields.get("Timestamp")),
         written="" if written is None else written[1],
@@ -126,7 +126,7 @@ def read_guano(notes: Notes) -> Origin | None:
     )
 
 
-def read_audiomoth_comment(notes: Notes) -> Origin | None:
+def read_audiomoth_comment(notes: Notes) -> RecordingMetadata | None:
     """Return what `Recorded at T D (UTC±h[:mm])` says, whatever follows it.
 
     Firmware before 1.0.1 wrote no zone; its clock was always UTC. Without zone and device it is another's sentence.
@@ -139,7 +139,7 @@ def read_audiomoth_comment(notes: Notes) -> Origin | None:
     zone = parse_zone((match["zone"] or "UTC").replace(" ", ""))
     moment = build_time(int(year), int(month), int(day), int(hour), int(minute), int(second), fraction=fraction)
     device = _BY_AUDIOMOTH.search(comment) or _BY_AUDIOMOTH.search(_text(notes, "INFO/IART"))
-    return _origin(
+    return _metadata(
         "AudioMoth comment",
         start_time=None if moment is None or zone is None else moment.replace(tzinfo=zone),
         written=match[0],
@@ -147,13 +147,13 @@ def read_audiomoth_comment(notes: Notes) -> Origin | None:
     )
 
 
-def read_wamd(notes: Notes) -> Origin | None:
+def read_wamd(notes: Notes) -> RecordingMetadata | None:
     """Return what a Wildlife Acoustics chunk says: numbered fields, each with its length."""
     if "wamd" not in notes:
         return None
     fields = dict(_iter_wamd(notes["wamd"]))
     model, serial = (fields.get(key, "") for key in (_WAMD_MODEL, _WAMD_SERIAL))
-    return _origin(
+    return _metadata(
         "wamd",
         start_time=parse_time(fields.get(_WAMD_TIME, "")),
         written=fields.get(_WAMD_TIME, ""),
@@ -185,22 +185,22 @@ def _wamd_place(text: str) -> str:
     return ",".join(fields[:4]) if is_directed else ", ".join(fields[:2])
 
 
-def read_bext(notes: Notes) -> Origin | None:
+def read_bext(notes: Notes) -> RecordingMetadata | None:
     """Return what the `bext` chunk of a Broadcast Wave file says; its time is local, without a zone."""
     content = notes.get("bext", b"")
     if len(content) < _BEXT.size:
         return None
     _, originator, _, date, time = (field.split(b"\0")[0].decode("latin-1") for field in _BEXT.unpack_from(content))
-    return _origin("bext", start_time=parse_time(f"{date} {time}"), recorder=originator.strip())
+    return _metadata("bext", start_time=parse_time(f"{date} {time}"), recorder=originator.strip())
 
 
-def read_ixml(notes: Notes) -> Origin | None:
+def read_ixml(notes: Notes) -> RecordingMetadata | None:
     """Return what an iXML chunk says, of which field recorders copy date and time from `bext`."""
     text = _text(notes, "iXML")
     if not text:
         return None
     date, time = _element(text, "BWF_ORIGINATION_DATE"), _element(text, "BWF_ORIGINATION_TIME")
-    return _origin("iXML", start_time=parse_time(f"{date} {time}"), place=_element(text, "LOCATION_GPS"))
+    return _metadata("iXML", start_time=parse_time(f"{date} {time}"), place=_element(text, "LOCATION_GPS"))
 
 
 def _element(text: str, name: str) -> str:
@@ -209,12 +209,12 @@ def _element(text: str, name: str) -> str:
     return "" if match is None else match[1].strip()
 
 
-def read_flac_comments(notes: Notes) -> Origin | None:
+def read_flac_comments(notes: Notes) -> RecordingMetadata | None:
     """Return what the comments of Frontier Labs' FLAC files say."""
     time, location = _text(notes, "FLAC/RECORDINGSTART"), _text(notes, "FLAC/SENSORLOCATION")
     if not time and not location:
         return None
-    return _origin(
+    return _metadata(
         "FLAC comments",
         start_time=parse_time(time),
         written=time,
@@ -223,24 +223,24 @@ def read_flac_comments(notes: Notes) -> Origin | None:
     )
 
 
-def read_info_date(notes: Notes) -> Origin | None:
+def read_info_date(notes: Notes) -> RecordingMetadata | None:
     """Return the creation time of a WAV file's INFO list: often that of an edit, so the last to be asked."""
     text = _text(notes, "INFO/ICRD")
-    return _origin("ICRD", start_time=parse_time(text)) if text else None
+    return _metadata("ICRD", start_time=parse_time(text)) if text else None
 
 
 def _text(notes: Notes, name: str) -> str:
     return notes.get(name, b"").decode("utf-8", "replace").strip("\0 \r\n")
 
 
-def _origin(
+def _metadata(
     source: str,
     *,
     start_time: datetime | None = None,
     written: str = "",
     place: str = "",
     recorder: str = "",
-) -> Origin:
+) -> RecordingMetadata:
     """Return what a source says; a time that is `written`, or a `place`, that is not understood is said in `unread`."""
     given = parse_place(place)
     latitude, longitude = (given and check_location(*given)) or (None, None)
@@ -249,7 +249,7 @@ def _origin(
         unread.append(f"{source} has a time that is not understood: {written[:_MAX_SAID]!r}")
     if given is None and not all(map(is_blank, place.split())):
         unread.append(f"{source} has a place that is not understood: {place[:_MAX_SAID]!r}")
-    return Origin(
+    return RecordingMetadata(
         start_time=start_time,
         latitude=latitude,
         longitude=longitude,

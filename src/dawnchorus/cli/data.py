@@ -37,7 +37,7 @@ from dawnchorus.data.recordings import (
     write_table,
 )
 from dawnchorus.data.sound_notes import notes_of_sound
-from dawnchorus.data.split import LeakReport, fold_parts, leak_report, part_gaps, split_table
+from dawnchorus.data.split import LeakReport, fold_ratios, leak_report, split_gaps, split_table
 from dawnchorus.errors import InputError, OutputExistsError
 from dawnchorus.models.store import ModelStore
 from dawnchorus.storage.files import atomic_file
@@ -316,7 +316,7 @@ def split(
             requested = [name for name, n in numbers.items() if n]
             table = split_by_counts(table, numbers)
         else:
-            shares = fold_parts(folds) if folds else _ratios(ratios)
+            shares = fold_ratios(folds) if folds else _ratios(ratios)
             requested = list(shares)
             table = split_table(table, shares, seed=seed)
         write_table(table)
@@ -359,14 +359,14 @@ def _by_split(option: str, expected: str, text: str, values: Sequence[Number]) -
     return dict(zip(names, values, strict=True))
 
 
-def _print_gaps(rows: Sequence[RecordingRow], parts: Sequence[str]) -> None:
+def _print_gaps(rows: Sequence[RecordingRow], splits: Sequence[str]) -> None:
     """Print the parts without recordings of some species, with an example."""
-    for gap in part_gaps(rows, parts):
+    for gap in split_gaps(rows, splits):
         lacks = (
             "no recordings" if gap.n_missing == gap.n_labels else f"none of {gap.n_missing} of {gap.n_labels} classes"
         )
         found = f"{counted(gap.n_recordings, 'recording')} in {counted(gap.n_groups, 'group')} that must stay together"
-        click.echo(f"{gap.part}: {lacks}; the other parts took all of {gap.label} ({found}).")
+        click.echo(f"{gap.split}: {lacks}; the other parts took all of {gap.label} ({found}).")
 
 
 def _report_split(table: RecordingsTable, parts: Sequence[str], *, seed: int) -> None:
@@ -382,7 +382,7 @@ def _report_split(table: RecordingsTable, parts: Sequence[str], *, seed: int) ->
     report = leak_report(table.rows, seed=seed)
     _print_leaks(report.leaks)
     click.echo(
-        f"{report.n_leaking} of {report.n_tested} recordings outside the largest part have a known relative in it; "
+        f"{report.n_leaking} of {report.n_tested} recordings outside the largest split have a known relative in it; "
         f"a split at random would have {report.n_leaking_at_random:.1f}."
     )
     for line in describe_coverage(report):
@@ -395,9 +395,9 @@ def describe_coverage(report: LeakReport) -> Iterator[str]:
     counts = ", ".join(f"{each.relation.name} ({each.n_known})" for each in known)
     yield f"{counted(report.n_recordings, 'recording')} in {counted(report.n_groups, 'group')} that must stay together."
     for name, n_recordings, n_groups in report.narrow[:MAX_LISTED]:
-        yield f"in too few groups for every part: {name}, {n_recordings} recordings in {counted(n_groups, 'group')}."
+        yield f"in too few groups for every split: {name}, {n_recordings} recordings in {counted(n_groups, 'group')}."
     if len(report.narrow) > MAX_LISTED:
-        yield f"in too few groups for every part: {len(report.narrow) - MAX_LISTED} more species."
+        yield f"in too few groups for every split: {len(report.narrow) - MAX_LISTED} more species."
     yield f"looked for, in so many recordings: {counts}."
     for each in report.coverage:
         if not each.n_known:

@@ -154,7 +154,7 @@ def command(
         announce_model(store, name)
         bundles.append(store.open(name))
     _refuse_doubled(models, bundles)
-    secondary = secondary or secondary_of(bundles[0])
+    secondary = secondary or choose_secondary(bundles[0])
     results: list[tuple[Evaluation, Scores]] = []
     for name, bundle in zip(models, bundles, strict=True):
         duration_s = sum(row.duration_s or 0 for row in rows)
@@ -298,7 +298,7 @@ def _rows_of_split(table: RecordingsTable, split: str) -> list[RecordingRow]:
     return rows
 
 
-def secondary_of(bundle: Bundle) -> Secondary:
+def choose_secondary(bundle: Bundle) -> Secondary:
     """Return "mask" where the bundle was trained here with secondary species counting neither way, else "count"."""
     from dawnchorus.training.renamed_keys import with_current_keys
 

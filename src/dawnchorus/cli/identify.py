@@ -33,14 +33,14 @@ from dawnchorus.cli.progress import shown_progress
 from dawnchorus.errors import InputError
 from dawnchorus.formats.fields import has_channels
 from dawnchorus.formats.registry import FORMATS, table_format
-from dawnchorus.identification import Options, Problem, Run, identify
+from dawnchorus.identification import Options, RecordingFailure, Run, identify
 from dawnchorus.identification.estimate import Estimate, estimate_run
 from dawnchorus.identification.input_tables import read_recordings, read_species_list, read_thresholds
 from dawnchorus.identification.options import DEFAULT_MIN_SCORE, SpeechUse
 from dawnchorus.models.store import ModelStore
 from dawnchorus.tables.notes import counted
 from dawnchorus.taxonomy.classes import nearest_species
-from dawnchorus.types import ChannelOption, Origin
+from dawnchorus.types import ChannelOption, RecordingMetadata
 
 JSON_SCHEMA = 1
 
@@ -136,11 +136,11 @@ def command(
         speech=speech,
         **place,
     )
-    origins = read_recordings(recordings, on_note=_say_note) if recordings else None
+    metadata_by_path = read_recordings(recordings, on_note=_say_note) if recordings else None
     files = _find_recordings(paths)
-    if origins is not None:
-        _say_unmatched(recordings, origins, files)
-    _warn_of_other_places(options, origins or {})
+    if metadata_by_path is not None:
+        _say_unmatched(recordings, metadata_by_path, files)
+    _warn_of_other_places(options, metadata_by_path or {})
     announce_model(store, model)
     bundle = store.open(model)
     if thresholds:
@@ -169,7 +169,7 @@ def command(
             out=out,
             formats=formats or None,
             combined=combined,
-            recordings=origins,
+            recordings=metadata_by_path,
             workers=workers,
             resume=resume,
             overwrite=overwrite,
@@ -178,8 +178,8 @@ def command(
         )
     result = _Result(run, out, time.monotonic() - start_s)
     if report:
-        page, problems = write_report(run, report)
-        run.warnings.extend(problems)
+        page, failures = write_report(run, report)
+        run.warnings.extend(failures)
         screen.print(f"Pictures and summary page: {page}")
     if as_json:
         click.echo(json.dumps(result.as_json(), ensure_ascii=False))
@@ -206,10 +206,12 @@ def _say_note(note: str) -> None:
     click.echo(f"note: {note}", err=True)
 
 
-def _say_unmatched(table: Path | None, origins: Mapping[Path, Origin], detection: Sequence[Path]) -> None:
+def _say_unmatched(
+    table: Path | None, metadata_by_path: Mapping[Path, RecordingMetadata], files: Sequence[Path]
+) -> None:
     """Count the rows without a recording, and the recordings without a row."""
-    full = {Path(os.path.abspath(path)) for path in detection}
-    unused, unnamed = set(origins) - full, full - set(origins)
+    full = {Path(os.path.abspath(path)) for path in files}
+    unused, unnamed = set(metadata_by_path) - full, full - set(metadata_by_path)
     if unused:
         click.echo(f"warning: {table} has {len(unused)} rows of other recordings, as {min(unused)}", err=True)
     if unnamed:
@@ -220,13 +222,13 @@ def _say_unmatched(table: Path | None, origins: Mapping[Path, Origin], detection
         )
 
 
-def _warn_of_other_places(options: Options, origins: Mapping[Path, Origin]) -> None:
+def _warn_of_other_places(options: Options, metadata_by_path: Mapping[Path, RecordingMetadata]) -> None:
     """Say that places of the options are used instead of those that a table has."""
     given = options.latitude, options.longitude
     others = {
         path: place
-        for path, origin in origins.items()
-        if (place := (origin.latitude, origin.longitude)) not in ((None, None), given)
+        for path, metadata in metadata_by_path.items()
+        if (place := (metadata.latitude, metadata.longitude)) not in ((None, None), given)
     }
     if given != (None, None) and others:
         path, place = next(iter(others.items()))
@@ -270,8 +272,8 @@ class _Result:
                 {"scientific_name": scientific, "common_name": common, "kind": kind, "n_detections": n}
                 for (kind, scientific, common), n in run.species_counts().most_common()
             ],
-            "failures": [vars(problem) for problem in run.failures],
-            "warnings": [vars(problem) for problem in run.warnings],
+            "failures": [vars(failure) for failure in run.failures],
+            "warnings": [vars(failure) for failure in run.warnings],
             "notes": run.notes,
             "provenance": vars(run.provenance),
         }
@@ -366,11 +368,11 @@ def _say_result(screen: Console, result: _Result) -> None:
             screen.print(f"Kept for --resume: {journal}; it can be deleted.", markup=False)
 
 
-def _print_failures(screen: Console, word: str, problems: list[Problem]) -> None:
-    for problem in problems[:MAX_LISTED]:
+def _print_failures(screen: Console, word: str, failures: list[RecordingFailure]) -> None:
+    for failure in failures[:MAX_LISTED]:
         text = (
-            problem.reason if problem.reason.startswith(problem.recording) else f"{problem.recording}: {problem.reason}"
+            failure.reason if failure.reason.startswith(failure.recording) else f"{failure.recording}: {failure.reason}"
         )
         screen.print(f"{word}: {text}", markup=False)
-    if len(problems) > MAX_LISTED:
-        screen.print(f"{word}: and {len(problems) - MAX_LISTED} more")
+    if len(failures) > MAX_LISTED:
+        screen.print(f"{word}: and {len(failures) - MAX_LISTED} more")

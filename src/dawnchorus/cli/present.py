@@ -15,7 +15,7 @@ from rich.table import Table
 from dawnchorus.errors import AudioError
 from dawnchorus.identification import Run
 from dawnchorus.identification.output_paths import named_after, relative_places
-from dawnchorus.identification.result import Problem
+from dawnchorus.identification.result import RecordingFailure
 from dawnchorus.models.store import BUILTIN_MODELS, ModelStore
 from dawnchorus.storage.files import atomic_file, cannot_write
 from dawnchorus.types import RecordingTable
@@ -90,7 +90,7 @@ def license_note(run: Run) -> str:
     return f"The model's weights: {info.license}. {info.attribution}"
 
 
-def write_report(run: Run, folder: Path) -> tuple[Path, list[Problem]]:
+def write_report(run: Run, folder: Path) -> tuple[Path, list[RecordingFailure]]:
     """Write a PNG of each recording, or of each channel that was scored by itself, and the page that sums up the run.
 
     Returns the page's path, and what could not be drawn.
@@ -102,7 +102,7 @@ def write_report(run: Run, folder: Path) -> tuple[Path, list[Problem]]:
     from dawnchorus.reports.identification import render_page
     from dawnchorus.reports.summary import summarise
 
-    problems: list[Problem] = []
+    failures: list[RecordingFailure] = []
     for path, place in relative_places(run.paths).items():
         table = run.table(path)
         if table is None:
@@ -113,7 +113,7 @@ def write_report(run: Run, folder: Path) -> tuple[Path, list[Problem]]:
             try:
                 _write(folder / named_after(place, suffix), draw_recording(path, channel))
             except AudioError as error:
-                problems.append(Problem(table.recording, f"no picture: {error}"))
+                failures.append(RecordingFailure(table.recording, f"no picture: {error}"))
                 break
     page = render_page(
         summarise(_path_and_table(run)),
@@ -123,7 +123,7 @@ def write_report(run: Run, folder: Path) -> tuple[Path, list[Problem]]:
         warnings=[(p.recording, p.reason) for p in run.warnings],
     )
     _write(folder / PAGE_NAME, page.encode())
-    return folder / PAGE_NAME, problems
+    return folder / PAGE_NAME, failures
 
 
 def _path_and_table(run: Run) -> Iterator[tuple[Path, RecordingTable]]:

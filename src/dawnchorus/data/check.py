@@ -169,7 +169,7 @@ def _check_recording(decoder: DecoderProcess, table: RecordingsTable, row: Recor
         problems.append(MISSING if isinstance(error, AudioNotFoundError) else UNREADABLE)
         return RecordingCheck(replace(row, problems=tuple(problems)), np.empty(0, HASH))
     problems += level.problems()
-    problems += problems_of_sound(ended.warnings, opened.origin)
+    problems += problems_of_sound(ended.warnings, opened.metadata)
     problems += ["short"] if ended.duration_s < SHORT_S else []
     known = replace(row, duration_s=ended.duration_s, rate_hz=rate_hz, sound_hash=digest.hexdigest())
     return RecordingCheck(replace(known, problems=tuple(dict.fromkeys(problems))), start.prints())

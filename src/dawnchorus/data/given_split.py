@@ -14,21 +14,21 @@ from dawnchorus.audio.discovery import SUFFIXES
 from dawnchorus.data.layouts.folders import xeno_canto_id
 from dawnchorus.data.layouts.tables import COLUMNS, SPLIT_NAMES, xeno_canto_number
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable
-from dawnchorus.data.split import assign_parts, usable_rows
+from dawnchorus.data.split import assign_splits, usable_rows
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.tables import Table, exact_id, read_text
 
 _FILE_LISTS = ("files", "recordings")
-"""Keys of the names in a part of a JSON file."""
+"""Keys of the names in a split of a JSON file."""
 
 _NAMING = (*COLUMNS["xc_id"], *COLUMNS["recording_id"], *COLUMNS["path"])
 """Columns that name a recording, the preferred first."""
 
 
 def split_by_counts(table: RecordingsTable, counts: Mapping[str, int]) -> RecordingsTable:
-    """Return the table split by numbers of recordings of each species for each part, in the table's order.
+    """Return the table split by numbers of recordings of each species for each split, in the table's order.
 
-    Recordings beyond these numbers are in no part.
+    Recordings beyond these numbers are in no split.
 
     Raises:
         InputError: the numbers are negative, or all zero.
@@ -37,13 +37,13 @@ def split_by_counts(table: RecordingsTable, counts: Mapping[str, int]) -> Record
         raise InputError(f"--counts: expected numbers of recordings such as 8,0,7, got {dict(counts)}.")
     parts = [name for name, n in counts.items() for _ in range(n)]
     seen: Counter[str] = Counter()
-    part_of = {}
+    split_of = {}
     for row in usable_rows(table.rows):
         species = row.scientific_name or row.kind
         if seen[species] < len(parts):
-            part_of[row.recording_id] = parts[seen[species]]
+            split_of[row.recording_id] = parts[seen[species]]
         seen[species] += 1
-    return assign_parts(table, part_of)
+    return assign_splits(table, split_of)
 
 
 @dataclass(frozen=True)
@@ -73,27 +73,27 @@ def split_by_tables(
         FormatError: a table names no parts, or no recordings.
     """
     index = _index(usable_rows(table.rows))
-    part_of: dict[str, str] = {}
+    split_of: dict[str, str] = {}
     unmatched = []
-    named = [(path, names, part) for path in paths for names, part in _named_recordings(path, on_note)]
-    for path, names, part in named:
+    named = [(path, names, split) for path in paths for names, split in _named_recordings(path, on_note)]
+    for path, names, split in named:
         match = _match(names, index)
         if match is None:
             unmatched.append(names[0])
-        elif part_of.setdefault(match, part) != part:
+        elif split_of.setdefault(match, split) != split:
             raise InputError(
-                f"{path}: expected each recording in one part, found {match} in {part_of[match]} and {part}."
+                f"{path}: expected each recording in one split, found {match} in {split_of[match]} and {split}."
             )
-    if not part_of:
+    if not split_of:
         raise InputError(
             f"{', '.join(map(str, paths))}: expected recordings of the data set {table.folder}, found "
             f"{f'{len(named)} others (as {unmatched[0]!r})' if unmatched else 'none'}."
         )
-    return GivenSplit(assign_parts(table, part_of), len(named), tuple(unmatched))
+    return GivenSplit(assign_splits(table, split_of), len(named), tuple(unmatched))
 
 
 def _named_recordings(path: Path, on_note: Callable[[str], None]) -> Iterator[tuple[list[str], str]]:
-    """Yield the names of each recording in a table, and its part."""
+    """Yield the names of each recording in a table, and its split."""
     if not path.exists() or path.is_dir():
         raise InputError(f"{path}: no such file.")
     return _of_json(path) if path.suffix.lower() == ".json" else _of_csv(path, on_note)
@@ -104,11 +104,11 @@ def _of_json(path: Path) -> Iterator[tuple[list[str], str]]:
         document = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{path}: expected JSON ({error}).") from error
-    lists = {part: _file_list(value) for key, value in _items(document) if (part := SPLIT_NAMES.get(key.lower()))}
+    lists = {split: _file_list(value) for key, value in _items(document) if (split := SPLIT_NAMES.get(key.lower()))}
     if not any(lists.values()):
         raise FormatError(f"{path}: expected lists of recordings under names such as {sorted(SPLIT_NAMES)}.")
-    for part, names in lists.items():
-        yield from (([str(name)], part) for name in names)
+    for split, names in lists.items():
+        yield from (([str(name)], split) for name in names)
 
 
 def _items(document: Any) -> Iterable[tuple[str, Any]]:
@@ -116,7 +116,7 @@ def _items(document: Any) -> Iterable[tuple[str, Any]]:
 
 
 def _file_list(value: Any) -> list[Any]:
-    """Return the names in a part of a JSON file: a list, or an object with a list of files."""
+    """Return the names in a split of a JSON file: a list, or an object with a list of files."""
     if isinstance(value, dict):
         value = next((value[key] for key in _FILE_LISTS if key in value), None)
     return value if isinstance(value, list) else []
@@ -131,17 +131,17 @@ def _of_csv(path: Path, on_note: Callable[[str], None]) -> Iterator[tuple[list[s
             f"{path}: expected a column that names recordings ({', '.join(_NAMING)}); it has {table.header}."
         )
     split_column, number_column = table.find_column(["split"]), table.find_column(COLUMNS["xc_id"])
-    of_file = _part_in_name(path)
-    if split_column is None and of_file is None:
+    file_split = _part_in_name(path)
+    if split_column is None and file_split is None:
         raise FormatError(f"{path}: expected a column 'split', or a file named train, valid or test.")
     n_unnamed = 0
     for _line, cells in table:
-        part = of_file if split_column is None else _part_of(cells[split_column].strip(), path)
+        split = file_split if split_column is None else _parse_split(cells[split_column].strip(), path)
         names = [value for column in columns if (value := cells[column].strip())]
         n_unnamed += not names
-        if part and names:
+        if split and names:
             number = None if number_column is None else xeno_canto_number(cells[number_column])
-            yield ([number, *names] if number else names), part
+            yield ([number, *names] if number else names), split
     if table.long_rows:
         raise FormatError(f"{path}, line {table.long_rows[0]}: expected {len(table.header)} cells as in the header.")
     if n_unnamed:
@@ -150,15 +150,15 @@ def _of_csv(path: Path, on_note: Callable[[str], None]) -> Iterator[tuple[list[s
         on_note(f"{path}: {sentence}")
 
 
-def _part_of(value: str, path: Path) -> str | None:
-    """Return the part that a cell names; None where it is empty."""
+def _parse_split(value: str, path: Path) -> str | None:
+    """Return the split that a cell names; None where it is empty."""
     if value and value.lower() not in SPLIT_NAMES:
-        raise FormatError(f"{path}: expected parts such as {', '.join(sorted(SPLIT_NAMES))}, found {value!r}.")
+        raise FormatError(f"{path}: expected splits such as {', '.join(sorted(SPLIT_NAMES))}, found {value!r}.")
     return SPLIT_NAMES.get(value.lower())
 
 
 def _part_in_name(path: Path) -> str | None:
-    """Return the part that is a word of the file's name."""
+    """Return the split that is a word of the file's name."""
     words = re.split(r"[^a-z]+", path.stem.lower())
     return next((SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES), None)
 

@@ -105,7 +105,7 @@ def import_recordings(
                 with_model_output=is_given,
             )
         else:
-            reader = _reader_of(source)
+            reader = _choose_reader(source)
             table = import_detections(
                 source, folder, reader, audio=audio, n_workers=n_workers, known=labels.known, on_note=on_note
             )
@@ -170,7 +170,7 @@ def _described(
     if layout == "csv":
         for note in describe_contradictions(named, sounds_folder(source, audio), known):
             on_note(note)
-    described = table_of(named, folder, n_workers=n_workers)
+    described = build_table(named, folder, n_workers=n_workers)
     _say_other_lengths(named, described.rows, on_note)
     joined = join_contradictory(described.rows)
     for note in joined.notes():
@@ -190,7 +190,7 @@ def _with_dates_of_folders(table: RecordingsTable, on_note: OnNote) -> Recording
     return table.with_rows(rows)
 
 
-def _reader_of(source: Path) -> Callable[[Path], Iterable[tuple[str | None, Detection]]]:
+def _choose_reader(source: Path) -> Callable[[Path], Iterable[tuple[str | None, Detection]]]:
     """Return the reader of a table of detections.
 
     Raises:
@@ -278,7 +278,7 @@ def _check_names(source: Path, rows: Sequence[RecordingRow]) -> None:
         )
 
 
-def table_of(rows: Iterable[RecordingRow], folder: Path, *, n_workers: int) -> RecordingsTable:
+def build_table(rows: Iterable[RecordingRow], folder: Path, *, n_workers: int) -> RecordingsTable:
     """Return the rows as a table of the data set `folder`, with facts from the recordings' headers and metadata."""
     complete = map_recordings(_with_facts, rows, n_workers=n_workers)
     relative = (replace(row, path=_relative(Path(row.path), folder)) for row in complete)
@@ -317,7 +317,7 @@ def import_detections(
     )
     paths: dict[str, Path] = {}
     for name in (mark.recording for mark in marks if mark.recording is not None):
-        paths.setdefault(name, _recording_of(name, audio or source.parent))
+        paths.setdefault(name, _locate_recording(name, audio or source.parent))
     if marks and not paths:
         raise InputError(
             f"{source}: expected rows that name their recording, found none. Import such a table as a file beside its "
@@ -325,7 +325,7 @@ def import_detections(
         )
     files = list(dict.fromkeys(paths.values()))
     rows = [RecordingRow(kind="soundscape", **facts_of_name(path, path.parent)) for path in files]  # type: ignore[arg-type]
-    table = table_of([replace(row, source=str(source)) for row in rows], folder, n_workers=n_workers)
+    table = build_table([replace(row, source=str(source)) for row in rows], folder, n_workers=n_workers)
     durations = {path: row.duration_s for path, row in zip(files, table.rows, strict=True)}
     named = [NamedMark(source, mark, paths.get(mark.recording or ""), "the row names none") for mark in marks]
     facts = dict(zip(files, table.rows, strict=True))
@@ -338,7 +338,7 @@ def import_detections(
     )
 
 
-def _recording_of(name: str, folder: Path) -> Path:
+def _locate_recording(name: str, folder: Path) -> Path:
     """Return the path of a recording that a table names: from here, or from a folder."""
     beside = find_sound([folder], [name], None)
     return Path(os.path.abspath(name if os.path.exists(name) or beside is None else beside))
@@ -352,7 +352,7 @@ def _with_facts(decoder: DecoderProcess, row: RecordingRow) -> RecordingRow:
         n_bytes, content = path.stat().st_size, hash_content(path)
     except (AudioError, OSError):
         return replace(row, duration_s=None, problems=(UNREADABLE if os.path.exists(path) else MISSING,))
-    origin, info, moment = opened.origin, opened.info, opened.origin.start_time
+    metadata, info, moment = opened.metadata, opened.info, opened.metadata.start_time
     return replace(
         row,
         duration_s=info.duration_s,
@@ -361,11 +361,11 @@ def _with_facts(decoder: DecoderProcess, row: RecordingRow) -> RecordingRow:
         container=info.container,
         n_bytes=n_bytes,
         content_hash=content,
-        latitude=origin.latitude if row.latitude is None else row.latitude,
-        longitude=origin.longitude if row.longitude is None else row.longitude,
+        latitude=metadata.latitude if row.latitude is None else row.latitude,
+        longitude=metadata.longitude if row.longitude is None else row.longitude,
         date=row.date or (None if moment is None else moment.date().isoformat()),
         time=row.time or (None if moment is None else moment.timetz().isoformat("minutes")),
-        problems=(*row.problems, *problems_of_sound(opened.warnings, origin)),
+        problems=(*row.problems, *problems_of_sound(opened.warnings, metadata)),
     )
 
 
@@ -392,7 +392,7 @@ def _annotated(
     files = _described_recordings(root)
     marks = find_marks(source, root, files, read, with_model_output=with_model_output)
     rows = [RecordingRow(kind="soundscape", **facts_of_name(path, root)) for path in files]  # type: ignore[arg-type]
-    table = table_of(rows, folder, n_workers=n_workers)
+    table = build_table(rows, folder, n_workers=n_workers)
     durations = {path: row.duration_s for path, row in zip(files, table.rows, strict=True)}
     held = hold_marks(marks, durations, files, rows=dict(zip(files, table.rows, strict=True)), known=known)
     for note in (

@@ -467,7 +467,7 @@ RELATIONS: tuple[Relation, ...] = (
 SAME_RECORDING = tuple(relation for relation in RELATIONS if relation.is_of_one_recording)
 
 
-def groups_of(rows: Sequence[RecordingRow], relations: Sequence[Relation] = RELATIONS) -> list[int]:
+def assign_groups(rows: Sequence[RecordingRow], relations: Sequence[Relation] = RELATIONS) -> list[int]:
     """Return the number of each row's group; rows that any relation joins, directly or over others, have the same."""
     parent = list(range(len(rows)))
 
@@ -515,7 +515,7 @@ class Coverage:
     n_known: int
 
 
-def coverage_of(rows: Sequence[RecordingRow]) -> tuple[Coverage, ...]:
+def check_coverage(rows: Sequence[RecordingRow]) -> tuple[Coverage, ...]:
     """Return for each relation how many rows have what it needs."""
     return tuple(
         Coverage(

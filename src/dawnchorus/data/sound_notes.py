@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from dawnchorus.audio.clock_report import ClockReport
-from dawnchorus.audio.metadata import read_origin
+from dawnchorus.audio.metadata import read_metadata
 from dawnchorus.audio.remainder import find_remainder
 from dawnchorus.data.recordings import RecordingsTable
-from dawnchorus.types import Origin
+from dawnchorus.types import RecordingMetadata
 
 LENGTH, CONFLICT, CLOCK_UNREAD = "length_not_written", "clock_conflict", "clock_not_understood"
 REMAINDER = "rest_not_read"
@@ -27,11 +27,11 @@ _PROBLEM_OF_WARNING = {
 _UNREAD = frozenset(("missing", "unreadable"))
 
 
-def problems_of_sound(warnings: Sequence[str], origin: Origin) -> list[str]:
+def problems_of_sound(warnings: Sequence[str], metadata: RecordingMetadata) -> list[str]:
     """Return the problems that a decoder's warnings and contradicting sources stand for, each once."""
     issues = [_PROBLEM_OF_WARNING.get(line.partition(":")[0], "damaged") for line in warnings]
-    issues += [CONFLICT] if origin.conflict else []
-    issues += [CLOCK_UNREAD] if origin.unread else []
+    issues += [CONFLICT] if metadata.conflict else []
+    issues += [CLOCK_UNREAD] if metadata.unread else []
     return list(dict.fromkeys(issues))
 
 
@@ -42,12 +42,12 @@ def notes_of_sound(table: RecordingsTable) -> Iterator[str]:
     for row in rows:
         is_in_conflict, is_unread = CONFLICT in row.problems, CLOCK_UNREAD in row.problems
         is_example = (is_in_conflict and not report.n_conflicts) or (is_unread and not report.n_unread)
-        origin = read_origin(table.file(row)) if is_example else Origin()
+        metadata = read_metadata(table.file(row)) if is_example else RecordingMetadata()
         report.add(
             row.recording_id,
             has_time=row.date is not None and row.time is not None,
-            conflict=origin.conflict or ("also" if is_in_conflict else None),
-            unread=origin.unread or ("also" if is_unread else None),
+            conflict=metadata.conflict or ("also" if is_in_conflict else None),
+            unread=metadata.unread or ("also" if is_unread else None),
         )
     yield from report.notes()
     unwritten = [row for row in rows if LENGTH in row.problems]

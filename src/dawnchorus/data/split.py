@@ -11,9 +11,9 @@ from dawnchorus.data.recordings import SPLITS, RecordingRow, RecordingsTable
 from dawnchorus.data.relations import (
     Coverage,
     Leak,
-    coverage_of,
+    assign_groups,
+    check_coverage,
     find_leaks,
-    groups_of,
     n_longer_than_fingerprints,
     undecided_series,
 )
@@ -25,26 +25,26 @@ _UNUSABLE = frozenset(("missing", "unreadable", "silent"))
 
 
 def split_table(
-    table: RecordingsTable, parts: Mapping[str, float], *, seed: int, keep: bool = False
+    table: RecordingsTable, ratios: Mapping[str, float], *, seed: int, keep: bool = False
 ) -> RecordingsTable:
-    """Set `group` and `split` of the table: groups stay whole, and each species has its share of every part.
+    """Set `group` and `split` of the table: groups stay whole, and each species has its share of every split.
 
-    With `keep`, recordings that have a part already keep it, and those of the same group come to it.
+    With `keep`, recordings that have a split already keep it, and those of the same group join them.
 
-    Rare species are placed first, each group where its species lack most. A species with fewer groups than parts is in
-    the first parts of `parts` only. What cannot be used (missing, unreadable, silent) gets no split.
+    Rare species are placed first, each group where its species lack most. A species with fewer groups than splits is in
+    the first splits of `ratios` only. What cannot be used (missing, unreadable, silent) gets no split.
 
     Raises:
-        InputError: the parts are not positive, or there are no recordings.
+        InputError: the ratios are not positive, or there are no recordings.
     """
-    if not parts or any(part <= 0 for part in parts.values()):
-        raise InputError(f"split: expected positive parts such as 0.7,0.15,0.15, got {dict(parts)}.")
+    if not ratios or any(ratio <= 0 for ratio in ratios.values()):
+        raise InputError(f"split: expected positive ratios such as 0.7,0.15,0.15, got {dict(ratios)}.")
     usable = usable_rows(table.rows)
     if not usable:
         raise InputError(f"{table.folder}: there are no usable recordings to split.")
-    total = sum(parts.values())
-    shares = {name: part / total for name, part in parts.items()}
-    numbers = groups_of(usable)
+    total = sum(ratios.values())
+    shares = {name: ratio / total for name, ratio in ratios.items()}
+    numbers = assign_groups(usable)
     members: dict[int, list[RecordingRow]] = defaultdict(list)
     for row, number in zip(usable, numbers, strict=True):
         members[number].append(row)
@@ -52,14 +52,14 @@ def split_table(
     for number, rows in members.items() if keep else ():
         known = [row.split for row in rows if row.split in shares]
         if known:
-            # What is in the smallest part was kept back, and what is like it must be, too.
+            # A group with a held-out member is held out as a whole.
             given[number] = min((str(name) for name in known), key=lambda name: shares[name])
-    split_by_group = _place(members, shares, random.Random(seed), given)  # noqa: S311 - a split, not a secret
-    part_of = {
+    split_by_group = _assign_groups(members, shares, random.Random(seed), given)  # noqa: S311 - a split, not a secret
+    split_of = {
         row.recording_id: row.split if keep and row.split in shares else split_by_group[number]
         for row, number in zip(usable, numbers, strict=True)
     }
-    return assign_parts(table, part_of)
+    return assign_splits(table, split_of)
 
 
 def usable_rows(rows: Sequence[RecordingRow]) -> list[RecordingRow]:
@@ -67,21 +67,21 @@ def usable_rows(rows: Sequence[RecordingRow]) -> list[RecordingRow]:
     return [row for row in rows if not _UNUSABLE.intersection(row.problems)]
 
 
-def assign_parts(table: RecordingsTable, part_of: Mapping[str, str | None]) -> RecordingsTable:
-    """Return the table with the part of each recording that has one in `part_of`, and the groups of usable ones."""
+def assign_splits(table: RecordingsTable, split_of: Mapping[str, str | None]) -> RecordingsTable:
+    """Return the table with the split of each recording that has one in `split_of`, and the groups of usable ones."""
     usable = usable_rows(table.rows)
-    numbers = {row.recording_id: number for row, number in zip(usable, groups_of(usable), strict=True)}
+    numbers = {row.recording_id: number for row, number in zip(usable, assign_groups(usable), strict=True)}
     return table.with_rows(
         replace(
             row,
             group=f"g{numbers[row.recording_id]}" if row.recording_id in numbers else None,
-            split=part_of.get(row.recording_id),
+            split=split_of.get(row.recording_id),
         )
         for row in table.rows
     )
 
 
-def fold_parts(n_folds: int) -> dict[str, float]:
+def fold_ratios(n_folds: int) -> dict[str, float]:
     """Return equal shares for fold0, fold1...
 
     Raises:
@@ -93,27 +93,27 @@ def fold_parts(n_folds: int) -> dict[str, float]:
 
 
 def _labels(row: RecordingRow) -> set[str]:
-    """Return what each part gets its share of: species, kinds of recordings without one, and negatives of a species."""
+    """Return the labels that every split gets its share of: species, negatives, and kinds of recordings without one."""
     own = row.scientific_name or " ".join([row.kind, *(f"without {name}" for name in row.absent)])
     return {own} | {a.scientific_name for a in row.annotations if a.scientific_name}
 
 
-def _place(
+def _assign_groups(
     members: Mapping[int, list[RecordingRow]],
     shares: Mapping[str, float],
     rng: random.Random,
     given: Mapping[int, str],
 ) -> dict[int, str]:
-    """Return the part of each group; that of some is `given`."""
+    """Return the split of each group; that of some is `given`."""
     counts = {number: Counter(label for row in rows for label in _labels(row)) for number, rows in members.items()}
     totals: Counter[str] = Counter()
     for count in counts.values():
         totals.update(count)
     have: dict[str, Counter[str]] = {name: Counter() for name in shares}
-    placed = dict(given)
-    for number, name in placed.items():
+    assigned = dict(given)
+    for number, name in assigned.items():
         have[name].update(counts[number])
-    order = [number for number in members if number not in placed]
+    order = [number for number in members if number not in assigned]
     rng.shuffle(order)
     # Groups of rare species first; of one species, the large ones first, for which it is harder to find a place.
     order.sort(key=lambda number: (min(totals[label] for label in counts[number]), -sum(counts[number].values())))
@@ -125,9 +125,9 @@ def _place(
             of_all = sum(shares[name] * totals[label] - have[name][label] for label in counts[number])
             return of_rarest, of_all
 
-        placed[number] = max(shares, key=lack)
-        have[placed[number]].update(counts[number])
-    return placed
+        assigned[number] = max(shares, key=lack)
+        have[assigned[number]].update(counts[number])
+    return assigned
 
 
 @dataclass(frozen=True)
@@ -136,9 +136,9 @@ class LeakReport:
 
     leaks: tuple[Leak, ...]
     n_tested: int
-    """Recordings outside the largest part."""
+    """Recordings outside the largest split."""
     n_leaking: int
-    """Of these, those with a relative in the largest part."""
+    """Of these, those with a relative in the largest split."""
     n_leaking_at_random: float
     """The same for splits that ignore groups: mean of `N_RANDOM`."""
     n_recordings: int
@@ -146,7 +146,7 @@ class LeakReport:
     n_groups: int
     """Groups of them that must not be separated; a recording without relatives is one by itself."""
     narrow: tuple[tuple[str, int, int], ...]
-    """Species, recordings and groups of species with enough recordings for every part, but not enough groups."""
+    """Species, recordings and groups of species with enough recordings for every split, but not enough groups."""
     coverage: tuple[Coverage, ...]
     """Number of them in which each relation could be looked for."""
     undecided: tuple[tuple[RecordingRow, ...], ...]
@@ -168,7 +168,7 @@ def leak_report(rows: Sequence[RecordingRow], *, seed: int) -> LeakReport:
     if not split_rows:
         raise InputError("There is no split yet: make one with `dawnchorus data split`.")
     splits = [row.split or "" for row in split_rows]
-    groups = groups_of(split_rows)
+    groups = assign_groups(split_rows)
     rng = random.Random(seed)  # noqa: S311 - a split, not a secret
     at_random = []
     for _ in range(N_RANDOM):
@@ -183,8 +183,8 @@ def leak_report(rows: Sequence[RecordingRow], *, seed: int) -> LeakReport:
         n_leaking_at_random=sum(at_random) / N_RANDOM,
         n_recordings=len(split_rows),
         n_groups=len(set(groups)),
-        narrow=tuple(_narrow_species(split_rows, groups, n_parts=len(set(splits)))),
-        coverage=coverage_of(split_rows),
+        narrow=tuple(_narrow_species(split_rows, groups, n_splits=len(set(splits)))),
+        coverage=check_coverage(split_rows),
         undecided=tuple(map(tuple, undecided_series(split_rows))),
         n_long=n_longer_than_fingerprints(split_rows),
     )
@@ -192,11 +192,11 @@ def leak_report(rows: Sequence[RecordingRow], *, seed: int) -> LeakReport:
 
 @dataclass(frozen=True)
 class SplitGap:
-    """A part that has no recordings of some species."""
+    """A split that has no recordings of some species."""
 
-    part: str
+    split: str
     n_missing: int
-    """Species, and kinds of recordings without one, that are not in the part."""
+    """Species, and kinds of recordings without one, that are not in the split."""
     n_labels: int
     """Labels of the whole split."""
     label: str
@@ -205,24 +205,24 @@ class SplitGap:
     n_groups: int
 
 
-def part_gaps(rows: Sequence[RecordingRow], parts: Sequence[str]) -> Iterator[SplitGap]:
-    """Yield the parts that lack species of the rows that have a split."""
+def split_gaps(rows: Sequence[RecordingRow], splits: Sequence[str]) -> Iterator[SplitGap]:
+    """Yield the splits that lack species of the rows that have a split."""
     split_rows = [row for row in rows if row.split is not None]
-    groups = _groups_of_labels(split_rows, groups_of(split_rows))
-    for part in parts:
-        present = set().union(*(_labels(row) for row in split_rows if row.split == part))
+    groups = _groups_of_labels(split_rows, assign_groups(split_rows))
+    for split in splits:
+        present = set().union(*(_labels(row) for row in split_rows if row.split == split))
         missing = sorted(set(groups) - present, key=lambda label: (-len(set(groups[label])), label))
         if missing:
             first = groups[missing[0]]
-            yield SplitGap(part, len(missing), len(groups), missing[0], len(first), len(set(first)))
+            yield SplitGap(split, len(missing), len(groups), missing[0], len(first), len(set(first)))
 
 
 def _narrow_species(
-    rows: Sequence[RecordingRow], groups: Sequence[int], *, n_parts: int
+    rows: Sequence[RecordingRow], groups: Sequence[int], *, n_splits: int
 ) -> Iterator[tuple[str, int, int]]:
-    """Yield species, recordings and groups where relations keep a species out of some part."""
+    """Yield species, recordings and groups where relations keep a species out of some split."""
     for label, each in sorted(_groups_of_labels(rows, groups).items()):
-        if len(set(each)) < n_parts <= len(each):
+        if len(set(each)) < n_splits <= len(each):
             yield label, len(each), len(set(each))
 
 

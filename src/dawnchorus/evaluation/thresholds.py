@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dawnchorus.data.relations import SAME_RECORDING, groups_of
+from dawnchorus.data.relations import SAME_RECORDING, assign_groups
 from dawnchorus.evaluation.scoring import Scores
 from dawnchorus.tables.notes import counted
 
@@ -80,7 +80,7 @@ def thresholds_for_precision(
 
 def groups_of_windows(scores: Scores) -> IntArray:
     """Return the group of each window [windows]: recordings, and clips of one recording, are one piece of evidence."""
-    return np.array(groups_of(scores.rows, SAME_RECORDING), np.int64)[scores.recording]
+    return np.array(assign_groups(scores.rows, SAME_RECORDING), np.int64)[scores.recording]
 
 
 def describe_refusals(thresholds: dict[str, Threshold | NoThreshold], precision: float) -> Iterator[str]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from dawnchorus.audio.metadata import describe_other_place
 from dawnchorus.audio.windows import WindowPlan
-from dawnchorus.identification.input_tables import DatedOrigin
+from dawnchorus.identification.input_tables import DatedMetadata
 from dawnchorus.identification.options import Options
 from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.range_filter import RangeFilter
@@ -21,7 +21,7 @@ from dawnchorus.identification.weeks import week_of
 from dawnchorus.inference.scoring import ChannelHits, ScoredRecording
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import apply_calibration
-from dawnchorus.types import Detection, Origin, RecordingTable, Segment
+from dawnchorus.types import Detection, RecordingMetadata, RecordingTable, Segment
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,14 @@ class TableBuilder:
     plan: WindowPlan
     options: Options
     range_filter: RangeFilter | None
-    origins: dict[Path, Origin]
+    metadata_by_path: dict[Path, RecordingMetadata]
     """Places and times from a `--recordings` table, by absolute path; they take precedence over the file's metadata."""
 
     def build(self, scored: ScoredRecording) -> RecordingTable:
         """Build the detections, with time and place, ordered by start, then by falling score."""
-        origin = self.origin(scored.path, scored.origin)
-        week = self._week(scored.path, origin)
-        expected = self._expected(origin, week)
+        metadata = self.metadata(scored.path, scored.metadata)
+        week = self._week(scored.path, metadata)
+        expected = self._expected(metadata, week)
         options = self.options
         rows = [row for channel in scored.channels for row in self._rows(scored, channel, expected)]
         if options.merge:
@@ -50,7 +50,7 @@ class TableBuilder:
             recording=printable(scored.path),
             duration_s=scored.duration_s,
             rate_hz=scored.info.rate_hz,
-            origin=origin,
+            metadata=metadata,
             week=week,
             detections=tuple(rows),
             speech=scored.speech if options.speech is not None else (),
@@ -61,16 +61,16 @@ class TableBuilder:
 
     def count_dropped(self, scored: ScoredRecording) -> Counter[str]:
         """Count the detections that are left out of a recording's table as out of range, by scientific name."""
-        origin = self.origin(scored.path, scored.origin)
-        expected = self._expected(origin, self._week(scored.path, origin))
+        metadata = self.metadata(scored.path, scored.metadata)
+        expected = self._expected(metadata, self._week(scored.path, metadata))
         if expected is None or not self.options.drop_out_of_range:
             return Counter()
         indices = (index for channel in scored.channels for _, index, _ in channel.hits.tolist())
         return Counter(self.bundle.labels[index].scientific_name for index in indices if expected[index] is False)
 
-    def _week(self, path: Path, origin: Origin) -> int | None:
+    def _week(self, path: Path, metadata: RecordingMetadata) -> int | None:
         """Return the week that is given, else that of the recording's day."""
-        day = self._given_day(path) or origin.start_time
+        day = self._given_day(path) or metadata.start_time
         return self.options.week or (week_of(day) if day is not None else None)
 
     def _rows(
@@ -100,12 +100,12 @@ class TableBuilder:
                 channel=channel.channel,
             )
 
-    def origin(self, path: Path, own: Origin) -> Origin:
+    def metadata(self, path: Path, own: RecordingMetadata) -> RecordingMetadata:
         """Return time and place of a recording, from the table, the file and the options together."""
-        given = self.origins.get(Path(os.path.abspath(path)), Origin())
+        given = self.metadata_by_path.get(Path(os.path.abspath(path)), RecordingMetadata())
         day = self._given_day(path)
         is_same_day = day is None or own.start_time is None or own.start_time.date() == day
-        origin = Origin(
+        metadata = RecordingMetadata(
             start_time=given.start_time or (own.start_time if is_same_day else None),
             latitude=own.latitude if given.latitude is None else given.latitude,
             longitude=own.longitude if given.longitude is None else given.longitude,
@@ -115,19 +115,19 @@ class TableBuilder:
             unread=None if given.start_time and given.latitude is not None else own.unread,
         )
         if self.options.latitude is not None:
-            origin = replace(origin, latitude=self.options.latitude, longitude=self.options.longitude)
-        conflicts = (origin.conflict, describe_other_place(own, origin))
-        return replace(origin, conflict="; ".join(filter(None, conflicts)) or None)
+            metadata = replace(metadata, latitude=self.options.latitude, longitude=self.options.longitude)
+        conflicts = (metadata.conflict, describe_other_place(own, metadata))
+        return replace(metadata, conflict="; ".join(filter(None, conflicts)) or None)
 
     def _given_day(self, path: Path) -> date | None:
         """Return the day of a recording of which a table tells no time."""
-        given = self.origins.get(Path(os.path.abspath(path)))
-        return given.day if isinstance(given, DatedOrigin) else None
+        given = self.metadata_by_path.get(Path(os.path.abspath(path)))
+        return given.day if isinstance(given, DatedMetadata) else None
 
-    def _expected(self, origin: Origin, week: int | None) -> list[bool | None] | None:
-        if self.range_filter is None or origin.latitude is None or origin.longitude is None:
+    def _expected(self, metadata: RecordingMetadata, week: int | None) -> list[bool | None] | None:
+        if self.range_filter is None or metadata.latitude is None or metadata.longitude is None:
             return None
-        return self.range_filter.expected(latitude=origin.latitude, longitude=origin.longitude, week=week)
+        return self.range_filter.expected(latitude=metadata.latitude, longitude=metadata.longitude, week=week)
 
 
 def _has_any(segments: Sequence[Segment], start_s: float, end_s: float) -> bool:

@@ -29,7 +29,7 @@ from dawnchorus.tables import (
 )
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label, is_indeterminate, name_key, parse_label, read_label
-from dawnchorus.types import Origin
+from dawnchorus.types import RecordingMetadata
 
 PATH_COLUMNS = (
     "path",
@@ -56,7 +56,7 @@ def _ignore(_note: str) -> None:
 
 
 @dataclass(frozen=True)
-class DatedOrigin(Origin):
+class DatedMetadata(RecordingMetadata):
     """Place and day of a recording whose time of day the table does not tell."""
 
     day: date | None = None
@@ -146,7 +146,7 @@ def read_thresholds(path: Path, *, labels: Sequence[Label] = (), on_note: OnNote
     return {name: value for _, name, value in thresholds.values()}
 
 
-def read_recordings(path: Path, *, on_note: OnNote = _ignore) -> dict[Path, Origin]:
+def read_recordings(path: Path, *, on_note: OnNote = _ignore) -> dict[Path, RecordingMetadata]:
     """Return time and place by absolute path, from a table with a path and any of latitude, longitude, date and time.
 
     `place` holds both of a place, `start_time` or `date` both of a moment. Any of them may be missing or empty. A date
@@ -169,7 +169,7 @@ def read_recordings(path: Path, *, on_note: OnNote = _ignore) -> dict[Path, Orig
     if others := rows.table.unread({file, *places.columns, *moments.columns}):
         near = near_column(others, _USUAL_COLUMNS)
         rows.table.notes.say(f"columns that are not read: {list_columns(others)}.{near}")
-    origins: dict[Path, Origin] = {}
+    metadata_by_path: dict[Path, RecordingMetadata] = {}
     first_lines: dict[Path, int] = {}
     for line, fields in rows:
         name = rows.text(fields, file)
@@ -177,31 +177,32 @@ def read_recordings(path: Path, *, on_note: OnNote = _ignore) -> dict[Path, Orig
             raise FormatError(f"{path}, line {line}: expected a path, found {fields}.")
         latitude, longitude = places.read(line, fields)
         moment = moments.read(line, fields)
-        origin: Origin
+        metadata: RecordingMetadata
         if moment is None or isinstance(moment, datetime):
-            origin = Origin(start_time=moment, latitude=latitude, longitude=longitude, source=path.name)
+            metadata = RecordingMetadata(start_time=moment, latitude=latitude, longitude=longitude, source=path.name)
         else:
-            origin = DatedOrigin(latitude=latitude, longitude=longitude, source=path.name, day=moment)
+            metadata = DatedMetadata(latitude=latitude, longitude=longitude, source=path.name, day=moment)
         recording = _resolve(path, name)
         first_line = first_lines.setdefault(recording, line)
-        if origins.setdefault(recording, origin) != origin:
+        if metadata_by_path.setdefault(recording, metadata) != metadata:
             raise FormatError(
                 f"{path}, lines {first_line} and {line}: expected one time and place for each recording, found "
-                f"{_origin_text(origins[recording])} and {_origin_text(origin)} of {name}. Remove one of the lines."
+                f"{_metadata_text(metadata_by_path[recording])} and {_metadata_text(metadata)} of {name}. "
+                f"Remove one of the lines."
             )
-    n_days = sum(isinstance(origin, DatedOrigin) for origin in origins.values())
+    n_days = sum(isinstance(metadata, DatedMetadata) for metadata in metadata_by_path.values())
     if n_days:
         rows.table.notes.say(
-            f"{n_days} of {len(origins)} recordings have a date without a time: it counts for the week."
+            f"{n_days} of {len(metadata_by_path)} recordings have a date without a time: it counts for the week."
         )
     _tell(path, rows.table.notes, on_note)
-    return origins
+    return metadata_by_path
 
 
-def _origin_text(origin: Origin) -> str:
+def _metadata_text(metadata: RecordingMetadata) -> str:
     """Return place and time as a reader of a table knows them."""
-    day = origin.day if isinstance(origin, DatedOrigin) else None
-    parts = (origin.latitude, origin.longitude, origin.start_time or day)
+    day = metadata.day if isinstance(metadata, DatedMetadata) else None
+    parts = (metadata.latitude, metadata.longitude, metadata.start_time or day)
     return " ".join(str(part) for part in parts if part is not None) or "nothing"
 
 

@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from dawnchorus.audio.metadata import origin_from_json, origin_to_json
+from dawnchorus.audio.metadata import metadata_from_json, metadata_to_json
 from dawnchorus.errors import JournalDamagedError, OutputError
 from dawnchorus.identification.output_paths import printable, shared_folder
 from dawnchorus.inference.preparation import Kept
 from dawnchorus.inference.scoring import HIT, ChannelHits, FailedRecording, ScoredRecording
-from dawnchorus.types import AudioInfo, Origin, Segment
+from dawnchorus.types import AudioInfo, RecordingMetadata, Segment
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS run (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -44,7 +44,7 @@ class Note:
     """Facts on a scored recording besides its hits."""
 
     path: Path
-    origin: Origin
+    metadata: RecordingMetadata
     warnings: tuple[str, ...]
     speech_s: float
     """Seconds of human voices, if they were looked for."""
@@ -176,7 +176,7 @@ class Journal:
         else:
             about = {
                 "info": asdict(result.info),
-                "origin": origin_to_json(result.origin),
+                "origin": metadata_to_json(result.metadata),
                 "warnings": [printable(warning) for warning in result.warnings],
                 "speech": [(segment.start_s, segment.end_s) for segment in result.speech],
             }
@@ -215,7 +215,7 @@ class Journal:
         return ScoredRecording(
             path=path,
             info=AudioInfo(**fields["info"]),
-            origin=origin_from_json(fields["origin"]),
+            metadata=metadata_from_json(fields["origin"]),
             duration_s=duration_s,
             warnings=tuple(fields["warnings"]),
             channels=_unpack(hits, fields),
@@ -236,7 +236,7 @@ class Journal:
         fields = json.loads(about)
         speech_s = sum(end - start for start, end in fields.get("speech", ()))
         kept_s = tuple(each.kept_s(duration_s) for each in _unpack(b"", fields))
-        return Note(path, origin_from_json(fields["origin"]), tuple(fields["warnings"]), speech_s, kept_s)
+        return Note(path, metadata_from_json(fields["origin"]), tuple(fields["warnings"]), speech_s, kept_s)
 
     def close(self) -> None:
         """Close the file."""

@@ -208,7 +208,7 @@ class Target:
         with atomic_file(out_path) as stream, text_stream(stream) as text:
             rows = csv.writer(text, lineterminator="\n")
             rows.writerow(["recording", "reason"])
-            rows.writerows([problem.recording, problem.reason] for problem in run.failures)
+            rows.writerows([failure.recording, failure.reason] for failure in run.failures)
 
     def _write_each(self, run: Run, *, all_of_them: bool) -> None:
         """Write the table of each recording; unless all are asked for, only those that are not there or out of date."""

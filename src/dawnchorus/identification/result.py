@@ -26,7 +26,7 @@ SOFTWARE = f"dawnchorus {__version__}"
 
 
 @dataclass(frozen=True)
-class Problem:
+class RecordingFailure:
     """A recording that could not be scored, or not to its end, and why."""
 
     recording: str
@@ -57,8 +57,8 @@ class Run:
     progress: Progress
     journal: Journal
     builder: TableBuilder
-    failures: list[Problem] = field(default_factory=list)
-    warnings: list[Problem] = field(default_factory=list)
+    failures: list[RecordingFailure] = field(default_factory=list)
+    warnings: list[RecordingFailure] = field(default_factory=list)
     speech_s: float = 0.0
     """Seconds of human voices, if they were looked for."""
     notes: list[str] = field(default_factory=list)
@@ -91,15 +91,15 @@ class Run:
         for path in self.paths:
             note = self.journal.read_note(path)
             if isinstance(note, FailedRecording):
-                self.failures.append(Problem(printable(path), note.reason))
+                self.failures.append(RecordingFailure(printable(path), note.reason))
             elif isinstance(note, Note):
-                self.warnings.extend(Problem(printable(path), warning) for warning in note.warnings)
+                self.warnings.extend(RecordingFailure(printable(path), warning) for warning in note.warnings)
                 self.speech_s += note.speech_s
                 rests.add(printable(path), self.builder.plan, max(note.kept_s, key=self.builder.plan.rest_s))
-                origin = self.builder.origin(path, note.origin)
-                has_time = origin.start_time is not None
-                clocks.add(printable(path), has_time=has_time, conflict=origin.conflict, unread=origin.unread)
-                if self.builder.range_filter and origin.latitude is not None:
+                metadata = self.builder.metadata(path, note.metadata)
+                has_time = metadata.start_time is not None
+                clocks.add(printable(path), has_time=has_time, conflict=metadata.conflict, unread=metadata.unread)
+                if self.builder.range_filter and metadata.latitude is not None:
                     self.has_place = True
         self.notes += clocks.notes()
         rest = rests.note(self.builder.plan)

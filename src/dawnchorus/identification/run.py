@@ -21,7 +21,7 @@ from dawnchorus.identification.options import DEFAULT_RANGE_THRESHOLD, Options
 from dawnchorus.identification.output import Target
 from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.range_filter import RangeFilter
-from dawnchorus.identification.result import Problem, Progress, Run
+from dawnchorus.identification.result import Progress, RecordingFailure, Run
 from dawnchorus.inference.preparation import Cleaner, open_cleaner
 from dawnchorus.inference.scoring import FailedRecording, ScoreFilter, score_recordings
 from dawnchorus.inference.speech import VoiceActivityDetector
@@ -30,7 +30,7 @@ from dawnchorus.models.catalog.silero import speech_graph
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label
-from dawnchorus.types import Origin
+from dawnchorus.types import RecordingMetadata
 
 
 def identify(
@@ -41,7 +41,7 @@ def identify(
     out: str | os.PathLike[str] | None = None,
     formats: Sequence[str] | None = None,
     combined: bool = False,
-    recordings: dict[Path, Origin] | None = None,
+    recordings: dict[Path, RecordingMetadata] | None = None,
     workers: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -97,7 +97,7 @@ def identify(
         weakref.finalize(run, journal.close)
         if journal.replaced is not None:
             lost = "the journal of an earlier run was damaged, so its results could not be used; it is kept"
-            run.warnings.append(Problem(printable(journal.replaced), lost))
+            run.warnings.append(RecordingFailure(printable(journal.replaced), lost))
         _score_waiting(run, score_filter, workers or usable_cores(), cleaner, detector, on_progress)
         run.take_notes()
         run.note_dropped()
@@ -137,7 +137,7 @@ def _score_waiting(
     for path in set(run.paths).difference(waiting):
         if marks[path] == NO_FILE:
             gone = "it is not there any more; what an earlier run found in it is kept"
-            run.warnings.append(Problem(printable(path), gone))
+            run.warnings.append(RecordingFailure(printable(path), gone))
     progress.n_resumed = len(run.paths) - len(waiting)
     if on_progress:
         on_progress(progress)
@@ -276,7 +276,7 @@ def _notes_on_place(run: Run, options: Options) -> Iterator[str]:
 
 
 def open_range_filter(
-    bundle: Bundle, options: Options, recordings: dict[Path, Origin] | None, store: ModelStore
+    bundle: Bundle, options: Options, recordings: dict[Path, RecordingMetadata] | None, store: ModelStore
 ) -> RangeFilter | None:
     """Return the range filter, where a place is known or the bundle has one; else None."""
     if bundle.range_path.is_file():

@@ -22,7 +22,7 @@ from dawnchorus.inference.preparation import WHOLE, Cleaner, Kept
 from dawnchorus.inference.speech import VadStream, VoiceActivityDetector, join_overlapping
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import BATCH_WINDOWS, Session, apply_activation, open_session
-from dawnchorus.types import AudioInfo, ChannelOption, ChannelSource, Origin, Segment
+from dawnchorus.types import AudioInfo, ChannelOption, ChannelSource, RecordingMetadata, Segment
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -80,7 +80,7 @@ class ScoredRecording:
 
     path: Path
     info: AudioInfo
-    origin: Origin
+    metadata: RecordingMetadata
     duration_s: float
     warnings: tuple[str, ...]
     channels: tuple[ChannelHits, ...]
@@ -159,7 +159,7 @@ class _Pending:
         return ScoredRecording(
             path=self.path,
             info=self.opened.info,
-            origin=self.opened.origin,
+            metadata=self.opened.metadata,
             duration_s=ended[0].duration_s,
             warnings=tuple(dict.fromkeys(warning for each in ended for warning in each.warnings)),
             channels=tuple(stream.collect_hits() for stream in self.streams),

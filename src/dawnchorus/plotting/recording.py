@@ -106,10 +106,10 @@ def _title(title: str, table: RecordingTable) -> str:
     parts = [name]
     if isinstance(table.channel, int):
         parts.append(f"channel {table.channel}")
-    if table.origin.start_time is not None:
-        parts.append(f"{table.origin.start_time:%Y-%m-%d %H:%M}")
-    if table.origin.latitude is not None and table.origin.longitude is not None:
-        parts.append(f"{table.origin.latitude:.3f}, {table.origin.longitude:.3f}")
+    if table.metadata.start_time is not None:
+        parts.append(f"{table.metadata.start_time:%Y-%m-%d %H:%M}")
+    if table.metadata.latitude is not None and table.metadata.longitude is not None:
+        parts.append(f"{table.metadata.latitude:.3f}, {table.metadata.longitude:.3f}")
     return "   ·   ".join(parts).replace("$", r"\$")
 
 

@@ -158,7 +158,7 @@ def _map(summary: DataSetSummary) -> bytes:
 def _month_hour(summary: DataSetSummary) -> bytes:
     figure, axes = _figure(6.4, 3.2, "Recordings by month and hour of the day")
     counts = np.array(summary.month_hour, float)
-    axes.imshow(np.where(counts, counts, np.nan), cmap=DAWN, vmin=-0.2 * counts.max(), aspect="auto", origin="upper")
+    axes.imshow(np.where(counts, counts, np.nan), cmap=DAWN, vmin=-0.2 * counts.max(), aspect="auto", metadata="upper")
     axes.set_yticks(range(12), ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"])
     axes.set_xticks(range(0, 24, 3), [f"{hour:02d}:00" for hour in range(0, 24, 3)])
     return _png(figure)
@@ -172,14 +172,14 @@ class _Shown:
 
 
 @dataclass(frozen=True)
-class Examples:
+class ExampleClips:
     """Example clips of the species, and their average spectra."""
 
     shown: tuple[_Shown, ...]
     spectra: bytes | None
 
 
-def show_examples(examples: Sequence[Example], on_example: Callable[[], None] = lambda: None) -> Examples:
+def show_examples(examples: Sequence[Example], on_example: Callable[[], None] = lambda: None) -> ExampleClips:
     """Read the examples and draw them; one that cannot be read is left out."""
     shown: list[_Shown] = []
     spectra: dict[str, list[FloatArray]] = {}
@@ -195,7 +195,7 @@ def show_examples(examples: Sequence[Example], on_example: Callable[[], None] = 
         png, mp3 = draw_clip(spectrogram), encode_mp3(samples, rate_hz=RATE_HZ)
         shown.append(_Shown(example, base64.b64encode(png).decode(), base64.b64encode(mp3).decode()))
         spectra.setdefault(example.common_name, []).append(_spectrum(spectrogram))
-    return Examples(tuple(shown), _draw_spectra(spectra) if spectra else None)
+    return ExampleClips(tuple(shown), _draw_spectra(spectra) if spectra else None)
 
 
 def _spectrum(spectrogram: Spectrogram) -> FloatArray:
@@ -221,7 +221,7 @@ def _draw_spectra(spectra: dict[str, list[FloatArray]]) -> bytes:
 
 
 def render_data_page(
-    summary: DataSetSummary, plots: dict[str, bytes], examples: Examples, *, name: str, advice: dict[str, str]
+    summary: DataSetSummary, plots: dict[str, bytes], examples: ExampleClips, *, name: str, advice: dict[str, str]
 ) -> str:
     """Render the page as HTML, with embedded images and sounds; `advice` has a text for each issue."""
     return (

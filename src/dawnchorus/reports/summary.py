@@ -77,12 +77,12 @@ def summarise(tables: Iterable[tuple[Path, RecordingTable]]) -> RunSummary:
 
 
 def _add_origin(summary: RunSummary, table: RecordingTable) -> None:
-    origin = table.origin
-    if origin.latitude is not None and origin.longitude is not None:
-        summary.locations.add((round(origin.latitude, 3), round(origin.longitude, 3)))
-    if origin.start_time is not None:
+    metadata = table.metadata
+    if metadata.latitude is not None and metadata.longitude is not None:
+        summary.locations.add((round(metadata.latitude, 3), round(metadata.longitude, 3)))
+    if metadata.start_time is not None:
         summary.has_clock_time = True
-        moment = origin.start_time.replace(tzinfo=None)
+        moment = metadata.start_time.replace(tzinfo=None)
         summary.first_time = min(summary.first_time or moment, moment)
         summary.last_time = max(summary.last_time or moment, moment)
 

@@ -106,7 +106,7 @@ class DetectionStore:
         with self._database.write(lock_key=sha256) as session:
             self._files.ensure(sha256, path)
             if session.get(Recording, sha256) is None:
-                start_time = table.origin.start_time
+                start_time = table.metadata.start_time
                 session.add(
                     Recording(
                         sha256=sha256,
@@ -115,8 +115,8 @@ class DetectionStore:
                         duration_s=table.duration_s,
                         rate_hz=table.rate_hz,
                         recorded_at=None if start_time is None else start_time.isoformat(),
-                        latitude=table.origin.latitude,
-                        longitude=table.origin.longitude,
+                        latitude=table.metadata.latitude,
+                        longitude=table.metadata.longitude,
                     )
                 )
                 session.flush()

@@ -38,7 +38,7 @@ from dawnchorus.inference.scoring import HIT, ChannelHits, ScoredRecording, Scor
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import BATCH_WINDOWS, FloatArray, Session, apply_activation, open_session
 from dawnchorus.models.store import ModelStore
-from dawnchorus.types import AudioInfo, ChannelOption, ChannelSource, Origin, RecordingTable
+from dawnchorus.types import AudioInfo, ChannelOption, ChannelSource, RecordingMetadata, RecordingTable
 
 FIRST_COST_S = 2e-8
 """Seconds of work per byte before the first measurement."""
@@ -437,16 +437,16 @@ class InferencePool:
         opened, ended = progress.opened, progress.ended
         if opened is None or not ended:
             raise ModelError("The decoder reported neither the start nor the end of the recording.")
-        origin = with_name(opened.origin, upload.name)
+        metadata = with_name(opened.metadata, upload.name)
         warnings = tuple(dict.fromkeys(warning for each in ended for warning in each.warnings))
-        scored = ScoredRecording(path, opened.info, origin, ended[0].duration_s, warnings, tuple(progress.channels))
+        scored = ScoredRecording(path, opened.info, metadata, ended[0].duration_s, warnings, tuple(progress.channels))
         table = builder.build(scored)
         progress.timer.finish("table")
         self._update_cost(upload.n_bytes, progress.timer.work_s)
         if future.set_running_or_notify_cancel():
             rest = _unscored_rest(upload.name, plan, max(scored.kept_s, key=plan.rest_s))
             warnings = (*warnings, *_unused_options(options, table, builder.range_filter), *rest)
-            notes = tuple(_notes_on_clock(upload.name, table.origin))
+            notes = tuple(_notes_on_clock(upload.name, table.metadata))
             future.set_result(IdentifyResult(table, bundle, warnings, notes, progress.timer.stage_s))
 
     def _stream_steps(
@@ -529,20 +529,20 @@ def _unused_options(options: Options, table: RecordingTable, range_filter: Range
     """Yield a warning for each option without effect."""
     if options.latitude is not None and range_filter is not None and (note := range_filter.note()) is not None:
         yield note
-    if options.week is not None and table.origin.latitude is None:
+    if options.week is not None and table.metadata.latitude is None:
         yield f"week {options.week} has no effect: the recording has no location. Give lat and lon."
-    if options.range_threshold != DEFAULT_RANGE_THRESHOLD and table.origin.latitude is None:
+    if options.range_threshold != DEFAULT_RANGE_THRESHOLD and table.metadata.latitude is None:
         yield (
             f"range_threshold {options.range_threshold:g} has no effect: the recording has no location. Give lat and "
             f"lon."
         )
 
 
-def _notes_on_clock(name: str, origin: Origin) -> Iterator[str]:
+def _notes_on_clock(name: str, metadata: RecordingMetadata) -> Iterator[str]:
     """Yield sentences on a time that was not found or not understood, and on sources that contradict each other."""
     report = ClockReport()
-    has_time = origin.start_time is not None
-    report.add(name, has_time=has_time, conflict=origin.conflict, unread=origin.unread)
+    has_time = metadata.start_time is not None
+    report.add(name, has_time=has_time, conflict=metadata.conflict, unread=metadata.unread)
     yield from report.notes()
 
 

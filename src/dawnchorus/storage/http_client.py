@@ -141,7 +141,7 @@ class HttpClient:
             except urllib.error.HTTPError as error:
                 with error:
                     if error.code not in RETRIED or number == self._max_tries:
-                        answer = f"{url}: {error.code} {error.reason}. {_text_of(error)}"
+                        answer = f"{url}: {error.code} {error.reason}. {_read_explanation(error)}"
                         raise DownloadError(self._clean(answer.rstrip(". ")), error.code) from None
                 wait_s = asked_wait_s(error.headers)
                 if wait_s is not None and wait_s > MAX_WAIT_S:
@@ -226,7 +226,7 @@ class HttpClient:
                 os.fsync(file.fileno())
         if reply.length:
             raise ConnectionError(f"the connection ended after {part.n_bytes} of {part.n_bytes + reply.length} bytes")
-        if content_range is not None and part.n_bytes != _range_of(content_range)[1] + 1:
+        if content_range is not None and part.n_bytes != _parse_content_range(content_range)[1] + 1:
             part.remove()
             raise ConnectionError(f"got another number of bytes than {content_range!r}; beginning again")
         _check_length(part, known, is_told=is_told)
@@ -284,7 +284,7 @@ def _basic_authentication(login: str) -> str:
     return "Basic " + base64.b64encode(urllib.parse.unquote(login).encode()).decode()
 
 
-def _text_of(error: urllib.error.HTTPError) -> str:
+def _read_explanation(error: urllib.error.HTTPError) -> str:
     """Return the beginning of a server's explanation, unless it is an HTML page."""
     if error.headers.get_content_type() == "text/html":
         return ""
@@ -327,7 +327,7 @@ def _validator(headers: Message[str, str]) -> str | None:
     return headers["Last-Modified"].strip() if is_old else None
 
 
-def _range_of(content_range: str) -> tuple[int, int, int | None]:
+def _parse_content_range(content_range: str) -> tuple[int, int, int | None]:
     """Return first and last byte of a part, and the length of the whole if it is told; -1 for what is no range."""
     match = _CONTENT_RANGE.fullmatch(content_range.strip())
     if match is None:
@@ -338,7 +338,7 @@ def _range_of(content_range: str) -> tuple[int, int, int | None]:
 
 def _range_fault(content_range: str, known: ContentVersion | None, n_before: int) -> str | None:
     """Return the reason why a part cannot follow the `n_before` bytes that are there; None if it can."""
-    first, last, whole = _range_of(content_range)
+    first, last, whole = _parse_content_range(content_range)
     expected = known.n_bytes if known is not None and n_before else None
     if first != n_before or last < first:
         return f"asked for the bytes from {n_before}, got {content_range!r}"
@@ -371,7 +371,8 @@ def _origin(reply: Any) -> ContentVersion:
     if _encoding(reply) != "identity":
         return ContentVersion(None, None)  # its bytes are decompressed: the server knows no place in them
     content_range = reply.headers.get("Content-Range")
-    return ContentVersion(_validator(reply.headers), _range_of(content_range)[2] if content_range else reply.length)
+    n_bytes = _parse_content_range(content_range)[2] if content_range else reply.length
+    return ContentVersion(_validator(reply.headers), n_bytes)
 
 
 def _encoding(reply: Any) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from dawnchorus.data.check import check_table
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, species_of, write_table
-from dawnchorus.data.relations import SAME_RECORDING, groups_of
+from dawnchorus.data.relations import SAME_RECORDING, assign_groups
 from dawnchorus.data.split import split_table
 from dawnchorus.data.synthesis.negatives import SOURCE, other_sounds
 from dawnchorus.errors import InputError
@@ -345,7 +345,7 @@ def too_few_held_out(rows: Sequence[RecordingRow]) -> list[dict[str, Any]]:
     """
     names: dict[str, str] = {}
     recordings: dict[tuple[str, str | None], set[int]] = defaultdict(set)
-    for row, recording in zip(rows, groups_of(rows, SAME_RECORDING), strict=True):
+    for row, recording in zip(rows, assign_groups(rows, SAME_RECORDING), strict=True):
         for name in species_of([row]):
             recordings[name, row.split].add(recording)
         if row.scientific_name and row.common_name:

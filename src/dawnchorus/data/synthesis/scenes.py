@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dawnchorus.data.synthesis.songs import Song, render_song
-from dawnchorus.types import Detection, Origin, RecordingTable
+from dawnchorus.types import Detection, RecordingMetadata, RecordingTable
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -51,7 +51,7 @@ class Scene:
     def truth(self, recording: str) -> RecordingTable:
         """Return the true events as a table of the recording that the scene is written to."""
         detections = tuple(Detection(kind="species", score=1.0, **asdict(event)) for event in self.events)
-        return RecordingTable(recording, self.duration_s, self.rate_hz, Origin(), None, detections)
+        return RecordingTable(recording, self.duration_s, self.rate_hz, RecordingMetadata(), None, detections)
 
 
 def compose_scene(

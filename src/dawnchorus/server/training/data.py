@@ -21,7 +21,7 @@ from dawnchorus.audio.decode import read_clip
 from dawnchorus.audio.discovery import SUFFIXES, find_recordings
 from dawnchorus.audio.write import write_recording
 from dawnchorus.data.contradictions import describe_contradictions
-from dawnchorus.data.importing import MISSING, UNREADABLE, table_of
+from dawnchorus.data.importing import MISSING, UNREADABLE, build_table
 from dawnchorus.data.layout_detection import KNOWN_TABLES, OnNote, say_nothing
 from dawnchorus.data.layouts.folders import apply_review, read_folders, rows_of_reading
 from dawnchorus.data.layouts.review_folders import review_of_folders
@@ -219,7 +219,7 @@ class TrainingData:
                 on_note(note)
         elif not species:
             rows = [_label_by_file_name(row, tree, known, is_new=is_new) for row in rows]
-        complete = table_of(rows, tree, n_workers=1).rows
+        complete = build_table(rows, tree, n_workers=1).rows
         named = tuple(replace(row, recording_id=_given_path(tree, tree / row.path)) for row in complete)
         for note in notes_of_sound(RecordingsTable(tree, named)):
             on_note(note)

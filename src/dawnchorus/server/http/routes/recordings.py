@@ -44,7 +44,7 @@ from dawnchorus.server.service import Service
 from dawnchorus.server.settings import Role
 from dawnchorus.server.state.tables import DetectionRow, Recording
 from dawnchorus.server.training.data import Verdict
-from dawnchorus.types import Origin, Provenance, RecordingTable
+from dawnchorus.types import Provenance, RecordingMetadata, RecordingTable
 
 MEDIA_TYPES = {
     b"RIFF": "audio/wav",
@@ -210,10 +210,10 @@ def _write_table(service: Service, row: Recording, output_format: TableFormat, f
 def _tables(row: Recording, pages: Iterator[list[DetectionRecord]]) -> Iterator[RecordingTable]:
     """Yield each page as a table of length 0, since some formats add the length to the times of later tables."""
     start_time = None if row.recorded_at is None else datetime.fromisoformat(row.recorded_at)
-    origin = Origin(start_time=start_time, latitude=row.latitude, longitude=row.longitude)
+    metadata = RecordingMetadata(start_time=start_time, latitude=row.latitude, longitude=row.longitude)
     for page in pages:
         rows = tuple(to_detection(each.detection) for each in page)
-        yield RecordingTable(row.name, 0.0, row.rate_hz or 0, origin, None, rows)
+        yield RecordingTable(row.name, 0.0, row.rate_hz or 0, metadata, None, rows)
 
 
 def _provenance(service: Service, records: list[DetectionRecord]) -> Provenance:
