@@ -130,7 +130,7 @@ def test_all_is_there_behind_a_proxy(kind: str, level_bundle: Bundle, tmp_path: 
         recording = client.get("/api/v1/recordings").json()["recordings"][0]
         part = client.get(recording["audio"], headers={"Range": "bytes=100-199"})
         assert (part.status_code, len(part.content)) == (206, 100)
-        assert client.get(f"{recording['picture']}?end_s=20").headers["content-type"] == "image/png"
+        assert client.get(f"{recording['spectrogram']}?end_s=20").headers["content-type"] == "image/png"
         # From another site, though the proxy stands between.
         foreign = {**csrf, "Origin": "https://evil.example.org"}
         assert client.post("/api/v1/models/rollback", headers=foreign).status_code == 403

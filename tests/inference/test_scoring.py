@@ -142,7 +142,7 @@ def test_recording_is_scored_to_its_end(run: Callable[..., Iterator[ScoredRecord
     assert {**vars(result), "channels": [(each.kept, each.channel) for each in result.channels]} == {
         "path": Path("a"),
         "info": OPENED.info,
-        "origin": OPENED.metadata,
+        "metadata": OPENED.metadata,
         "duration_s": 3.5,
         "warnings": ("truncated",),
         "channels": [(WHOLE, None)],

@@ -140,7 +140,7 @@ class DecoderProcess:
                     yield self._receive_samples(path, stdout, watchdog, reply["n"])
                 elif kind == "opened":
                     yield DecodeStarted(
-                        AudioInfo(**reply["info"]), metadata_from_json(reply["origin"]), tuple(reply["warnings"])
+                        AudioInfo(**reply["info"]), metadata_from_json(reply["metadata"]), tuple(reply["warnings"])
                     )
                 elif kind == "ended":
                     finished = True
