@@ -13,9 +13,11 @@ from tests.sounds import own_tone
 from dawnchorus.data.given_split import split_by_tables
 from dawnchorus.data.import_notes import notes_of_import
 from dawnchorus.data.importing import import_recordings
+from dawnchorus.data.labels import LabelReader
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.formats.registry import read_annotations
+from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label
 
 ISO = "filename,species,recordist,latitude,longitude,date\na.wav,Parus major,Jörg Müller,52.5,13.4,2024-05-03\n"
@@ -225,13 +227,12 @@ def test_a_folder_that_contradicts_the_table_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("header", ["scientific_name,common_name", "Latin name,species"])
-def test_two_names_of_two_species_are_said(header: str, tmp_path: Path) -> None:
+def test_two_names_of_two_species_name_none(header: str, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", own_tone(tmp_path / "a.wav", seconds=0.1), 16_000)
     (tmp_path / "mine.csv").write_text(f"filename,{header}\na.wav,Strix aluco,Great Tit\n")
-    known = [Label("Parus major", "Great Tit"), Label("Strix aluco", "Tawny Owl")]
-    notes: list[str] = []
-    import_recordings(tmp_path / "mine.csv", tmp_path, known=known, n_workers=1, on_note=notes.append)
-    assert any("of two species: 1 (a.wav: Strix aluco and Great Tit)" in note for note in notes)
+    labels = LabelReader(KnownClasses([Label("Parus major", "Great Tit"), Label("Strix aluco", "Tawny Owl")]))
+    (row,) = import_recordings(tmp_path / "mine.csv", tmp_path, labels=labels, n_workers=1).rows
+    assert (row.scientific_name, labels.unnamed) == (None, {"Strix aluco_Great Tit": 1})
 
 
 @pytest.mark.parametrize("file", ["Site/X 1.WAV", "Se\u0301jour/a.wav", "site/x 1.wav"])

@@ -298,7 +298,7 @@ def test_verdicts_on_marks_count_and_other_columns_are_named_once(tmp_path: Path
     found, notes = marks(tmp_path / "in")
     assert found == {name: [(1, 2, "Avis una"), (5, 6, "")] for name in ("a.wav", "b.wav")}
     assert "(columns such as Reject or Valid): left out: 2 (a.txt line 3: 3 to 4 s; b.txt line 3: 3 to 4 s)." in notes
-    assert "(columns such as Verified): kept as a sound that may be of any species: 2 (a.txt line 4: 5 to 6 s;" in notes
+    assert "maybe): kept as a sound that may be of any species: 2 (a.txt line 4: 5 to 6 s;" in notes
     named = "Sex (as 'male' in a.txt line 2), Species 2 (as 'Avis altera' in a.txt line 2), Peak Freq (Hz) (as '4120.5'"
     assert notes.count(named) == notes.count("not read") == 1
 
@@ -496,7 +496,7 @@ def test_marks_that_contradict_themselves_or_their_recording_are_said(tmp_path: 
     text = "\n".join(notes)
     assert "put in order, and cut: 3 (a.selections.txt line 2: 0 to 1 s, 3000 to 1000 Hz;" in text
     assert "does not have: kept without it: 1 (a.selections.txt line 4: 0 to 1 s, channel 2 of 1)" in text
-    assert "of two species: kept under the scientific one: 1 (a.selections.txt line 5" in text
+    assert "of two species: kept as a sound that may be of any species: 1 (a.selections.txt line 5" in text
 
 
 @pytest.mark.parametrize("column", ["FOLDER", "site"])

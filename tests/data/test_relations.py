@@ -390,13 +390,13 @@ def test_a_part_without_recordings_is_stated_with_its_share(command: Command, tm
     few = split_table(RecordingsTable(tmp_path, tuple(rows[:4])), DEFAULT_PARTS, seed=1)
     assert list(split_gaps(few.rows, list(DEFAULT_PARTS))) == [SplitGap("test", 1, 1, "Avis magna", 4, 4)]
     both = split_table(RecordingsTable(tmp_path, tuple(rows)), DEFAULT_PARTS, seed=1)
-    gaps = {gap.part: (gap.n_missing, gap.label, gap.n_groups) for gap in split_gaps(both.rows, list(DEFAULT_PARTS))}
+    gaps = {gap.split: (gap.n_missing, gap.label, gap.n_groups) for gap in split_gaps(both.rows, list(DEFAULT_PARTS))}
     assert gaps["validation"] == (1, "Avis parva", 1)
     assert gaps["test"] == (2, "Avis magna", 4)
     write_table(RecordingsTable(tmp_path, tuple(rows[:4])))
     said = command("data", "split", tmp_path).stdout.decode()
     empty = (
-        "test: no recordings; the other parts took all of Avis magna (4 recordings in 4 groups that must stay together)"
+        "test: no recordings; the other splits took all of Avis magna (4 recordings in 4 groups that must stay together)"
     )
     assert empty in said
     assert empty in command("data", "split", tmp_path, "--counts", "4,0,2").stdout.decode()

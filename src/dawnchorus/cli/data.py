@@ -366,7 +366,7 @@ def _print_gaps(rows: Sequence[RecordingRow], splits: Sequence[str]) -> None:
             "no recordings" if gap.n_missing == gap.n_labels else f"none of {gap.n_missing} of {gap.n_labels} classes"
         )
         found = f"{counted(gap.n_recordings, 'recording')} in {counted(gap.n_groups, 'group')} that must stay together"
-        click.echo(f"{gap.split}: {lacks}; the other parts took all of {gap.label} ({found}).")
+        click.echo(f"{gap.split}: {lacks}; the other splits took all of {gap.label} ({found}).")
 
 
 def _report_split(table: RecordingsTable, parts: Sequence[str], *, seed: int) -> None:

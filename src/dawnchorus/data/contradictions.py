@@ -68,12 +68,6 @@ def join_contradictory(rows: Sequence[RecordingRow]) -> Joined:
 
 
 def describe_contradictions(rows: Sequence[RecordingRow], root: Path, known: KnownClasses) -> Iterator[str]:
-    """Yield how many rows of a table contradict themselves, or the folders of their files below `root`."""
-    yield from _describe_two_species(rows, known)
-    yield from _describe_other_folders(rows, root, known)
-
-
-def _describe_other_folders(rows: Sequence[RecordingRow], root: Path, known: KnownClasses) -> Iterator[str]:
     """Yield how many rows of a table name another species than a folder below `root` that their file is in.
 
     Folders count whose name is of a known class or of a species of the table, and those with two words in the form of a
@@ -94,22 +88,6 @@ def _describe_other_folders(rows: Sequence[RecordingRow], root: Path, known: Kno
         yield (
             f"recordings in a folder of another species than the table names: {len(others)} "
             f"({'; '.join(others[:_MAX_NAMED])}{', ...' if len(others) > _MAX_NAMED else ''}). The table counts."
-        )
-
-
-def _describe_two_species(rows: Sequence[RecordingRow], known: KnownClasses) -> Iterator[str]:
-    """Yield how many rows have a scientific and a common name of two known classes."""
-    others = []
-    for row in rows:
-        scientific, common = row.scientific_name or "", row.common_name or ""
-        first, second = known.find(Label(scientific, scientific)), known.find(Label(common, common))
-        if first is not None and second is not None and first != second:
-            others.append(f"{row.recording_id}: {scientific} and {common}")
-    if others:
-        yield (
-            f"recordings whose two names are of two species: {len(others)} "
-            f"({'; '.join(others[:_MAX_NAMED])}{', ...' if len(others) > _MAX_NAMED else ''}). The scientific "
-            f"name counts."
         )
 
 

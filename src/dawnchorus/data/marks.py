@@ -32,7 +32,7 @@ _FATES = {
     "moment": "of no length: kept as moments",
     "frequencies": "with frequencies in the wrong order or outside of their recording's: put in order, and cut",
     "channel": "of a channel that their recording does not have: kept without it",
-    "two species": "whose two names are of two species: kept under the scientific one",
+    "two species": "whose two names are of two species: kept as a sound that may be of any species",
     "view": "of the same selection in another view: counted once",
     "twice": "that are there twice: kept once",
     "rejected": "that are wrong by their own table (columns such as Reject or Valid): left out",
@@ -161,6 +161,7 @@ def _hold(
         name = ""
     elif known is not None and _has_two_species(detection, known):
         _say(held, "two species", each, f"{name} and {detection.common_name}")
+        name = ""
     low_hz, high_hz = _frequencies(held, each, detection, rows.get(recording))
     mark = Annotation(start_s=times[0], end_s=times[1], scientific_name=name, low_hz=low_hz, high_hz=high_hz)
     kept.setdefault(recording, []).append((mark, each))

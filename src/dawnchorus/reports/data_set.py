@@ -158,7 +158,7 @@ def _map(summary: DataSetSummary) -> bytes:
 def _month_hour(summary: DataSetSummary) -> bytes:
     figure, axes = _figure(6.4, 3.2, "Recordings by month and hour of the day")
     counts = np.array(summary.month_hour, float)
-    axes.imshow(np.where(counts, counts, np.nan), cmap=DAWN, vmin=-0.2 * counts.max(), aspect="auto", metadata="upper")
+    axes.imshow(np.where(counts, counts, np.nan), cmap=DAWN, vmin=-0.2 * counts.max(), aspect="auto", origin="upper")
     axes.set_yticks(range(12), ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"])
     axes.set_xticks(range(0, 24, 3), [f"{hour:02d}:00" for hour in range(0, 24, 3)])
     return _png(figure)

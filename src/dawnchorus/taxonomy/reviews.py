@@ -44,6 +44,9 @@ _NO_SPECIES = frozenset(("noise", "none", "nothing"))
 _BEFORE = re.compile(r"(?:[Nn]ot|[Nn]icht|[Kk]eine?)[\s_]+(?P<name>[A-Z].*)")
 _SHORT = frozenset(("tp", "fp", "tn", "fn"))
 
+MAX_CHARS = 500
+"""Longer texts are no label with a review: looking for one takes time with the square of the length."""
+
 
 def review_of_words(text: str) -> Review | None:
     """Return the outcome of a review that a text is, in any spelling; None for other texts."""
@@ -58,7 +61,7 @@ def split_review(text: str) -> tuple[str, Review] | None:
     None for labels without one, for lists, and for the words of a review alone.
     """
     text = text.strip()
-    if re.search(r"[,;|+&]", text) or review_of_words(text) is not None:
+    if len(text) > MAX_CHARS or re.search(r"[,;|+&]", text) or review_of_words(text) is not None:
         return None
     if match := _BEFORE.fullmatch(text):
         return match["name"], "absent"
