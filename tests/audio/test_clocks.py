@@ -139,6 +139,25 @@ def test_names_give_their_time_or_none(name: str, time: str | None) -> None:
     assert (metadata and metadata.start_time and metadata.start_time.isoformat()) == time
 
 
+def test_abbreviations_of_zones_in_names_are_read_or_said() -> None:
+    for zone, offset in (("_CEST", "+02:00"), (" CET", "+01:00"), ("_UTC+2", "+02:00"), ("_AEST", "+10:00")):
+        metadata = read_name(PurePath(f"A_20240601_013005{zone}.wav"))
+        assert metadata
+        assert (metadata.start_time and metadata.start_time.isoformat()) == f"2024-06-01T01:30:05{offset}"
+        assert metadata.unread is None
+    metadata = read_name(PurePath("A_20240601_013005_EST.wav"))
+    assert metadata
+    assert (metadata.start_time and metadata.start_time.isoformat()) == "2024-06-01T01:30:05"
+    assert metadata.unread == "the zone EST in the file name is one of several, so the time has none"
+    assert with_name(RecordingMetadata(), "20240601_013005_PLOT.wav").unread is None
+
+
+def test_a_time_in_the_future_contradicts_the_clock_of_the_computer() -> None:
+    conflict = with_name(RecordingMetadata(), "20990601_013005.wav").conflict
+    assert conflict
+    assert conflict.startswith("file name says 2099-06-01 01:30:05, this computer's clock ")
+
+
 @pytest.mark.parametrize(
     ("name", "place"),
     [

@@ -109,6 +109,11 @@ def test_week_is_the_options_or_else_the_recordings(level_bundle: Bundle) -> Non
     assert builder(level_bundle).build(scored(metadata=BERLIN)).week == 17
     assert builder(level_bundle, week=3).build(scored(metadata=BERLIN)).week == 3
     assert builder(level_bundle, week=3).build(scored()).week == 3
+    conflict = builder(level_bundle, week=3).build(scored(metadata=BERLIN)).metadata.conflict
+    assert conflict
+    assert conflict.startswith("week 3 is given, ")
+    assert conflict.endswith("(week 17)")
+    assert builder(level_bundle, week=17).build(scored(metadata=BERLIN)).metadata.conflict is None
     assert builder(level_bundle).build(scored()).week is None
 
 

@@ -336,6 +336,8 @@ def test_time_and_place_are_said_as_on_the_command_line(level_bundle: Bundle, se
         assert untimed.startswith("no time found for 1 of 1 recordings, as a.wav")
     (other,) = notes(IDENTIFY, name, lat="48.1", lon="11.5")
     assert other.endswith(f"{name}: (48.1, 11.5) is given, file name says (52.5, 13.4).")
+    (other,) = notes(IDENTIFY, name, week="1")
+    assert other.endswith(f"{name}: week 1 is given, file name says 2024-05-01 (week 17).")
     schema = client.get("/api/openapi.json").json()["paths"][IDENTIFY]["post"]["responses"]["200"]
     assert "No time found" in schema["content"]["application/json"]["schema"]["properties"]["notes"]["description"]
 

@@ -106,6 +106,17 @@ def test_values_that_are_no_dates_are_counted_with_an_example() -> None:
     ]
 
 
+def test_dates_understood_in_part_are_said() -> None:
+    _dates, (note,) = dates("Spring 2024", "Frühling 2024", "May 2024", "Sept. 2024", "Wed 2024-05-01", "2024")
+    assert "2 rows with dates such as 'Spring 2024' are understood only in part, and read as 2024" in note
+
+
+def test_dates_in_the_future_are_said() -> None:
+    texts, (note,) = dates("2099-05-01", "2024-05-01", "2098")
+    assert texts == ["2099-05-01", "2024-05-01", "2098"]
+    assert "2 rows with dates in the future (as '2099-05-01'), which are read as they are" in note
+
+
 def test_numbers_of_days_from_a_spreadsheet_are_dates_and_said() -> None:
     found, (note,) = dates("45413", "45414.25")
     assert found == ["2024-05-01", "2024-05-02"]

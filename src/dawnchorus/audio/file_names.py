@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import PurePath
 
 from dawnchorus.audio.clocks import build_time, check_location, parse_zone
@@ -20,10 +20,28 @@ _GAP = r"(?:[ _T.$-]{1,2}|[ _-]at[ _-])"
 
 _CLOCK = r"(?P<hour>\d{2})(?P<colon>[:._-]?)(?P<minute>\d{2})(?P=colon)(?P<second>\d{2})"
 
+_HOURS_FROM_UTC = {
+    "CET": 1,
+    "CEST": 2,
+    "MEZ": 1,
+    "MESZ": 2,
+    "EET": 2,
+    "EEST": 3,
+    "AEST": 10,
+    "AEDT": 11,
+    "NZST": 12,
+    "NZDT": 13,
+}
+"""Abbreviations that are one zone everywhere."""
+
+_AMBIGUOUS_ZONES = ("EST", "EDT", "CST", "CDT", "MST", "MDT", "PST", "PDT", "BST", "IST", "AST", "ADT")
+"""Abbreviations of several zones, or that countries use in several ways: BST is British and Bangladesh's."""
+
 _REST = (
     r"(?P<thousandths>\d{3})?(?!\d)(?:\.(?P<fraction>\d{1,6})(?!\d))?(?:[ _]?(?P<half>[AaPp][Mm])(?![A-Za-z]))?"
     r"T?(?:[ _-]?(?P<zone>(?:UTC|GMT)(?:[+-]\d{1,2}(?::?\d{2})?)?|(?<=[_ \dT])Z)(?![A-Za-z0-9])"
-    r"|[ _]?(?P<offset>[+-]\d{2}:?\d{2}|\+\d{2})(?![\d.]))?"
+    r"|[ _]?(?P<offset>[+-]\d{2}:?\d{2}|\+\d{2})(?![\d.])"
+    rf"|[ _-]?(?P<letters>{'|'.join((*_HOURS_FROM_UTC, *_AMBIGUOUS_ZONES))})(?![A-Za-z0-9]))?"
 )
 """Behind the time: a fraction, AM or PM, the T of a triggered AudioMoth, a zone."""
 
@@ -148,20 +166,26 @@ _LOCATIONS = (
 def read_name(path: PurePath) -> RecordingMetadata | None:
     """Return what the name of a file says of time and place; None if nothing."""
     stem = path.name if path.suffix[1:].isdecimal() else path.stem  # 2024-06-01 01.30.05 has no suffix
-    moment = next(_times(stem), None) or _from_hexadecimal(path)
+    moment, unread = next(_times(stem), (_from_hexadecimal(path), None))
     location = _find_location(stem)
     if moment is None and location is None:
         return None
     latitude, longitude = location or (None, None)
-    return RecordingMetadata(start_time=moment, latitude=latitude, longitude=longitude, source=FILE_NAME)
+    return RecordingMetadata(start_time=moment, latitude=latitude, longitude=longitude, source=FILE_NAME, unread=unread)
 
 
-def _times(stem: str) -> Iterator[datetime]:
+def _times(stem: str) -> Iterator[tuple[datetime, str | None]]:
+    """Yield the times in a name, each with a sentence on its zone if it is not understood."""
     for pattern in NAME_PATTERNS:
         for match in pattern.regex.finditer(stem):
             moment = _read_match(pattern, match)
-            if moment is not None:
-                yield moment
+            if moment is None:
+                continue
+            letters = match["letters"] if moment.tzinfo is None else None
+            yield (
+                moment,
+                letters and f"the zone {letters} in the {FILE_NAME} is one of several, so the time has none",
+            )
 
 
 def _read_match(pattern: NamePattern, match: re.Match[str]) -> datetime | None:
@@ -175,7 +199,8 @@ def _read_match(pattern: NamePattern, match: re.Match[str]) -> datetime | None:
     if fields["half"] is not None:
         hour = hour % 12 + (12 if fields["half"].lower() == "pm" else 0)
     moment = build_time(*date, hour, minute, second, fraction=fields["thousandths"] or fields["fraction"])
-    zone = parse_zone(fields["zone"] or fields["offset"] or "")
+    hours = _HOURS_FROM_UTC.get((fields["letters"] or "").upper())
+    zone = parse_zone(fields["zone"] or fields["offset"] or "") if hours is None else timezone(timedelta(hours=hours))
     return moment if moment is None or zone is None else moment.replace(tzinfo=zone)
 
 

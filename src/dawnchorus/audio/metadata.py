@@ -44,6 +44,8 @@ _READERS: tuple[Reader, ...] = (
 """The most trusted source first: what a recorder wrote inside, then the name, then dates that editors write."""
 
 _SAME_TIME = timedelta(seconds=2)
+_MAX_AHEAD = timedelta(days=1)
+"""A later time lies in the future in every zone."""
 _SAME_DEGREES = 0.01
 """About a kilometre: receivers without a good fix differ by less."""
 
@@ -103,11 +105,15 @@ def _with_zone(times: Sequence[datetime]) -> datetime:
 
 
 def _time_conflicts(timed: Sequence[RecordingMetadata], used: datetime) -> list[str]:
-    return [
+    others = [
         f"{timed[0].source} says {used.isoformat(' ')}, {other.source} {other.start_time.isoformat(' ')}"
         for other in timed[1:]
         if other.start_time is not None and not _is_same_time(used, other.start_time)
     ]
+    now = datetime.now(UTC)
+    if used.replace(tzinfo=None) > now.replace(tzinfo=None) + _MAX_AHEAD:
+        others.append(f"{timed[0].source} says {used.isoformat(' ')}, this computer's clock {now:%Y-%m-%d}")
+    return others
 
 
 def _is_same_time(first: datetime, second: datetime) -> bool:

@@ -62,7 +62,7 @@ ISSUES: dict[str, str] = {
     "zeros_at_end": "it ends with exact zeros, as space that a recorder set aside: cut them off",
     "low_rate": "its sample rate is too low for birds",
     "channels": "a channel is silent or only noise, or they cancel out in their mean: keep one of them",
-    CONFLICT: "its metadata and its name give different times or places: correct one of them",
+    CONFLICT: "its metadata, its name and today contradict each other in time or place: correct one of them",
     CLOCK_UNREAD: "its metadata have a time or a place in a form that is not known: its name or nothing tells it",
     "silent": f"it is below {SILENT_DB:g} dB all the way, but for a constant offset: drop it",
     "clipped": f"more than {CLIPPED_PART:.1%} of its samples are at full scale: prefer another recording",

@@ -116,8 +116,20 @@ class TableBuilder:
         )
         if self.options.latitude is not None:
             metadata = replace(metadata, latitude=self.options.latitude, longitude=self.options.longitude)
-        conflicts = (metadata.conflict, describe_other_place(own, metadata))
+        own_day = day or metadata.start_time
+        conflicts = (
+            metadata.conflict,
+            describe_other_place(own, metadata),
+            self._describe_other_week(metadata, own_day),
+        )
         return replace(metadata, conflict="; ".join(filter(None, conflicts)) or None)
+
+    def _describe_other_week(self, metadata: RecordingMetadata, day: date | None) -> str | None:
+        """Return a sentence if the week that is given is not that of the recording's day."""
+        week = self.options.week
+        if week is None or day is None or week_of(day) == week:
+            return None
+        return f"week {week} is given, {metadata.source or 'the file'} says {day:%Y-%m-%d} (week {week_of(day)})"
 
     def _given_day(self, path: Path) -> date | None:
         """Return the day of a recording of which a table tells no time."""

@@ -7,7 +7,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
 
 from dawnchorus.tables.notes import Notes, counted_rows
@@ -54,6 +54,8 @@ _SERIAL = re.compile(r"(\d{5})(?:[.,](\d*))?", re.ASCII)
 _FIRST_SERIAL, _LAST_SERIAL = 18_264, 73_415
 """Numbers of spreadsheets' days from 1950 to 2100."""
 _DAY_ZERO = date(1899, 12, 30)
+_VAGUE = re.compile(r"[^\W\d]{2,}[.,]*\s+(?:\d{4}|\d{4}[-/.]\d{1,2}|\d{1,2}[-/.]\d{4})")
+"""A word before a year or a month alone, which is no weekday: `Spring 2024`."""
 _TIME = re.compile(
     r"(?P<date>.*?\d.*?)(?:t|[, ]\s*)(?P<time>\d{1,2}[:.h]\d{2}\D?.*|\d{1,2}\s*[ap]\.?m\.?|\d{4,6}z?)", re.ASCII
 )
@@ -152,8 +154,7 @@ def _plain(text: str) -> str:
         unicodedata.normalize("NFKC", " ".join(text.split())).casefold().replace("\u2212", "-").replace("\u2013", "-")
     )
     text = re.sub(r"(\d)\s*年\s*(\d+)\s*月\s*(\d+)\s*日", r"\1-\2-\3 ", text).strip()
-    decomposed = unicodedata.normalize("NFD", text)
-    text = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
+    text = _letters(text)
     return re.sub(r"^[^\W\d_]{2,}\.?,?\s+(?=\d)|^[^\W\d_]{2,}\.?,\s+", "", text) if not _month(text) else text
 
 
@@ -193,6 +194,12 @@ def _in_words(text: str) -> Stamp | None:
     if len(day) > 2 or len(year) not in (2, 4) or index == 2:
         return None
     return _stamp(int(year) if len(year) == 4 else _full_year(int(year)), month, int(day))
+
+
+def _letters(text: str) -> str:
+    """Return the text in lower case, without accents."""
+    decomposed = unicodedata.normalize("NFD", text.casefold())
+    return "".join(letter for letter in decomposed if not unicodedata.combining(letter))
 
 
 def _month(word: str) -> int | None:
@@ -246,6 +253,8 @@ class DateColumn:
         self._orders = {sign: self._order(list(date_), date_, n_rows) for sign, date_ in pairs.items()}
         self._note_serials(serials)
         self._note_damage(pairs)
+        self._note_vague(counts)
+        self._note_future(counts)
 
     def read(self, text: str) -> Stamp | None:
         """Return the date; None if it is blank or all zeros, or counted as not understood."""
@@ -339,6 +348,34 @@ class DateColumn:
             f"column '{self.name}': {counted_rows(serials.total())} with numbers such as '{example}' are taken for a "
             f"spreadsheet's days since 1900 ({day.date if day else ''})."
         )
+
+    def _note_vague(self, counts: Counter[str]) -> None:
+        """Note dates that are understood only in part: `Spring 2024`, of which the year is read."""
+        dates = {
+            value: stamp.date
+            for value in counts
+            if _VAGUE.fullmatch(value) and (stamp := self.parse(value)) is not None and _month(_letters(value)) is None
+        }
+        if dates:
+            value, read = next(iter(dates.items()))
+            self._notes.say(
+                f"column '{self.name}': {counted_rows(sum(counts[each] for each in dates))} with dates such as "
+                f"'{value}' are understood only in part, and read as {read}; expected {_EXPECTED}."
+            )
+
+    def _note_future(self, counts: Counter[str]) -> None:
+        """Note dates that lie after tomorrow, which no recording can have."""
+        last_day = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
+        future = [
+            value
+            for value in counts
+            if (stamp := self.parse(value)) is not None and stamp.date > last_day[: len(stamp.date)]
+        ]
+        if future:
+            self._notes.say(
+                f"column '{self.name}': {counted_rows(sum(counts[value] for value in future))} with dates in the "
+                f"future (as '{future[0]}'), which are read as they are. Check them."
+            )
 
     def _note_damage(self, pairs: dict[str, dict[_Pair, str]]) -> None:
         """Note the mixture that a spreadsheet leaves which took the days of some dates for months."""
