@@ -173,10 +173,10 @@ def fetch_recordings(
         try:
             keep(rows())
             for future in as_completed([pool.submit(fetch, entry) for entry in missing]):
-                name = future.result()
-                if name is None:
+                downloaded = future.result()
+                if downloaded is None:
                     continue
-                got.add(name)
+                got.add(downloaded)
                 begun_s = time.monotonic()
                 if begun_s >= next_at_s:
                     keep(rows())
