@@ -18,6 +18,7 @@ DawnChorusError
 ├── TrainingError               learning came to nothing: the loss is no number any more
 ├── OverloadedError             a server has too much to do; ask again later
 ├── DownloadError               a server refused, or cannot be reached
+│   └── LongWaitError           it asks to wait for longer than a request waits
 ├── MissingExtraError           an optional package is not installed
 ├── OutputError                 results cannot be written
 │   ├── OutputExistsError       something is there already and may not be replaced
@@ -126,6 +127,10 @@ class DownloadError(DawnChorusError):
     def __init__(self, message: str, status: int | None) -> None:
         super().__init__(message)
         self.status = status
+
+
+class LongWaitError(DownloadError):
+    """A server asks to wait for longer than a request waits, so that no other request should follow now."""
 
 
 class MissingExtraError(DawnChorusError):

@@ -325,6 +325,7 @@ def test_results_of_xeno_cantos_api_beside_the_sound(source: str, tmp_path: Path
         "recordings of another length than their source lists: 1 (as XC26: 1.0 s, listed with 65.0 s). The table has "
         "the length of the file." in notes
     )
+    assert any("a recording without a number as its id: left out in 1 row (as '" in note for note in notes)
     assert [row.duration_s for row in rows.values()] == [1.0, 1.0, None]
     assert list(rows) == ["XC25", "XC26", "XC27"]
     assert [row.problems for row in rows.values()] == [(), (), ("missing",)]
@@ -342,6 +343,18 @@ def test_a_recording_of_two_sources_is_one_and_keeps_its_file(tmp_path: Path) ->
     new = imported(tmp_path / "xc.json", tmp_path, audio=tmp_path / "sound")
     merged = merge_tables(old, RecordingsTable(tmp_path, tuple(new.values())))
     assert [(row.recording_id, row.problems) for row in merged.rows] == [("XC25", ()), ("XC26", ())]
+
+
+def test_results_without_a_number_or_a_genus_are_counted(tmp_path: Path) -> None:
+    sound(tmp_path / "XC1.wav")
+    page = json.loads(results({"id": "1"}, {"id": "x7"}, {"id": ""}))
+    page["recordings"] += [{"id": "8", "en": "Alder Flycatcher"}, "XC9"]
+    (tmp_path / "xc.json").write_text(json.dumps(page))
+    notes: list[str] = []
+    assert list(imported(tmp_path, tmp_path, on_note=notes.append)) == ["XC1"]
+    said = " ".join(notes)
+    assert "a recording without a number as its id: left out in 2 rows" in said
+    assert """a recording without the field 'gen': left out in 2 rows (as '{"id": "8",""" in said
 
 
 def test_other_json_is_refused(tmp_path: Path) -> None:

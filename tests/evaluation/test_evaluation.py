@@ -250,6 +250,9 @@ def test_bundles_that_know_other_species_and_background_alone_are_reported(
         "evaluate", band_bundle.folder, level_bundle.folder, tmp_path, "--split", "all", "--out", tmp_path / "report"
     )
     assert done.returncode == 0, done.stderr
+    page = (tmp_path / "report" / "evaluation.html").read_text()
+    assert b"nothing, because every draw of 3 recordings gives the same." in done.stdout
+    assert "nothing, because every draw of 3 recordings gives the same." in page
     write_table(RecordingsTable(tmp_path, rows[2:]))
     done = command("evaluate", level_bundle.folder, tmp_path, "--split", "all", "--json")
     (found,) = json.loads(done.stdout)["evaluations"]

@@ -16,7 +16,7 @@ from dawnchorus.evaluation.events import count_events
 from dawnchorus.evaluation.scoring import Scores
 from dawnchorus.evaluation.submission import by_step
 from dawnchorus.metrics import classification
-from dawnchorus.metrics.bootstrap import interval, paired_interval
+from dawnchorus.metrics.bootstrap import describe_no_width, interval, paired_interval
 from dawnchorus.models.runner import apply_calibration
 
 
@@ -149,6 +149,28 @@ def test_intervals_hold_the_value_and_shrink_with_more_recordings() -> None:
     assert (same.value, same.low, same.high) == (0, 0, 0)
     better = paired_interval(METRICS["top_1"], truth, truth.astype(float), scores)
     assert better.low > 0
+
+
+@pytest.mark.parametrize("n", [1, 3, 100])
+def test_shares_of_few_recordings_have_the_exact_binomial_interval_where_all_or_none_are_right(n: int) -> None:
+    truth = np.tile([True, False], (n + 2, 1))
+    truth[n:] = False  # recordings without a species count neither way
+    right, wrong = (interval(METRICS["top_1"], truth, scores) for scores in (truth * 1.0, 1.0 - truth))
+    assert (right.value, right.high, wrong.value, wrong.low) == (1, 1, 0, 0)
+    assert right.low**n == pytest.approx(0.025)
+    assert (1 - wrong.high) ** n == pytest.approx(0.025)
+    assert not right.has_no_width
+    nothing = interval(METRICS["top_1"], np.zeros((2, 2), bool), np.zeros((2, 2)))
+    assert str(nothing) == "not defined"
+
+
+def test_metrics_whose_intervals_say_nothing_are_named() -> None:
+    truth = np.eye(2, dtype=bool)[[0, 1, 0]]
+    intervals = {name: interval(METRICS[name], truth, truth * 1.0) for name in ("accuracy", "cmap", "macro_f1")}
+    assert describe_no_width(intervals, 3) == (
+        "note: the intervals of cmap, macro f1 say nothing, because every draw of 3 recordings gives the same."
+    )
+    assert describe_no_width({"accuracy": intervals["accuracy"]}, 3) is None
 
 
 @pytest.mark.parametrize("name", ["accuracy", "label_ranking_average_precision", "log_loss", "multilabel_log_loss"])

@@ -330,6 +330,9 @@ def _print_results(results: list[tuple[Evaluation, Scores]], differences: list[C
         for note in evaluation.coverage_notes:
             click.echo(note, err=note.startswith("warning"))
     print_table(_metrics_table(evaluations))
+    for evaluation in evaluations:
+        if evaluation.interval_note is not None:
+            screen.print(f"{evaluation.model}: {evaluation.interval_note}", markup=False)
     first = evaluations[0]
     screen.print(SECONDARY_NOTES[first.secondary])
     if first.n_known_species == 1:
@@ -342,6 +345,8 @@ def _print_results(results: list[tuple[Evaluation, Scores]], differences: list[C
         screen.print(
             f"{first.model} minus {evaluation.model}, on what both know ({difference.counted}): {each}", markup=False
         )
+        if difference.interval_note is not None:
+            screen.print(difference.interval_note, markup=False)
     for evaluation in evaluations:
         _show_notes(evaluation, screen)
 

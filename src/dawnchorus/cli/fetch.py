@@ -133,10 +133,10 @@ def xeno_canto(
                 on_recording=lambda: bar.advance(task),
                 keep=lambda rows: _keep(merge(changes.table, RecordingsTable(data_set, tuple(rows))).table),
             )
-        written, lost = read_table(data_set), set(fetched.unsound) & set(fetched.failures)
+        written, lost = read_table(data_set), set(fetched.unsound) & fetched.missing
         table = written.with_rows(row for row in written.rows if row.recording_id not in lost)
         _keep(table)
-        came = set(changes.replaced) - set(fetched.failures)
+        came = set(changes.replaced) - fetched.missing
         write_search(data_set, query, replace(now, listed_s={name: listed_s[name] for name in came & set(listed_s)}))
     describe(table, screen)
     print_notes(fetched.notes(), screen)
@@ -144,9 +144,12 @@ def xeno_canto(
     for recording, reason in list(fetched.failures.items())[:MAX_LISTED]:
         screen.print(f"failed: {recording}: {reason}", markup=False)
     if as_json:
-        click.echo(
-            json.dumps({**summary, "n_before": fetched.n_before, "n_failed": len(fetched.failures), "notes": notes})
-        )
+        counts = {
+            "n_before": fetched.n_before,
+            "n_failed": len(fetched.failures),
+            "n_not_requested": len(fetched.not_requested),
+        }
+        click.echo(json.dumps({**summary, **counts, "notes": notes}))
     else:
         click.echo(table_path(data_set))
     if fetched.failures:

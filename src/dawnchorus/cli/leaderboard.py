@@ -84,6 +84,8 @@ def command(
             continue
         rows.append(row)
         screen.print(f"top 1 {row.evaluation.by_recording['top_1']}")
+        if row.evaluation.interval_note is not None:
+            screen.print(f"{row.recipe}: {row.evaluation.interval_note}", markup=False)
         if out is not None:
             with atomic_file(out) as stream:
                 stream.write(json.dumps([e.as_json() for e in rows], indent=2).encode())

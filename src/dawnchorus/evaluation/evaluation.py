@@ -22,7 +22,15 @@ from dawnchorus.evaluation.data_quality import (
 from dawnchorus.evaluation.events import EventCounts, count_events
 from dawnchorus.evaluation.scoring import Pool, Scores
 from dawnchorus.metrics import classification
-from dawnchorus.metrics.bootstrap import Interval, Metric, RowMean, interval, paired_interval
+from dawnchorus.metrics.bootstrap import (
+    Interval,
+    Metric,
+    RowMean,
+    RowShare,
+    describe_no_width,
+    interval,
+    paired_interval,
+)
 from dawnchorus.models.bundle import Activation, Bundle
 from dawnchorus.models.runner import apply_calibration
 from dawnchorus.tables.notes import counted
@@ -51,9 +59,9 @@ def _decision_metric(kind: int, average: str) -> Metric:
 
 
 METRICS: dict[str, Metric] = {
-    "accuracy": RowMean(lambda truth, scores: classification.top_k_hits(truth, scores, 1)),
-    "top_1": RowMean(lambda truth, scores: classification.top_k_hits(truth, scores, 1)),
-    "top_5": RowMean(lambda truth, scores: classification.top_k_hits(truth, scores, 5)),
+    "accuracy": RowShare(lambda truth, scores: classification.top_k_hits(truth, scores, 1)),
+    "top_1": RowShare(lambda truth, scores: classification.top_k_hits(truth, scores, 1)),
+    "top_5": RowShare(lambda truth, scores: classification.top_k_hits(truth, scores, 5)),
     "macro_roc_auc": classification.macro_roc_auc,
     "cmap": classification.cmap,
     "padded_cmap": lambda truth, scores: classification.cmap(truth, scores, n_padding=5),
@@ -118,7 +126,14 @@ class Comparison:
     """Differences of the metrics of two bundles, on the recordings and species that both have."""
 
     counted: SampleSize
+    n_drawn: int
+    """Recordings that the draws of the intervals are from."""
     first_minus_other: dict[str, Interval]
+
+    @property
+    def interval_note(self) -> str | None:
+        """Say which differences have intervals that say nothing."""
+        return describe_no_width(self.first_minus_other, self.n_drawn)
 
 
 @dataclass(frozen=True)
@@ -184,6 +199,12 @@ class Evaluation:
     def calibration_size(self) -> str:
         """Say how many decisions the calibration errors are of."""
         return f"{counted(self.n_windows, 'window')}, {self.n_known_species} species"
+
+    @property
+    def interval_note(self) -> str | None:
+        """Say which metrics have intervals that say nothing."""
+        with_unknown = {f"{name} with unknown species": each for name, each in self.with_unknown.items()}
+        return describe_no_width({**self.by_recording, **with_unknown}, self.n_recordings)
 
     @property
     def coverage_notes(self) -> tuple[str, ...]:
@@ -265,11 +286,12 @@ def compare(first: Scores, second: Scores, *, pool: Pool = "mean") -> Comparison
 
     if not classes or not shared:
         nothing = Interval(float("nan"), float("nan"), float("nan"))
-        return Comparison(SampleSize(0, len(classes)), dict.fromkeys(PAIRED, nothing))
+        return Comparison(SampleSize(0, len(classes)), len(shared), dict.fromkeys(PAIRED, nothing))
     own, truth = select(first, shared)
     others, _ = select(second, [other[ids[k]] for k in shared])
     return Comparison(
         SampleSize(int(truth.any(1).sum()), len(classes)),
+        len(shared),
         {name: paired_interval(METRICS[name], truth, own, others) for name in PAIRED},
     )
 
@@ -307,7 +329,7 @@ def _with_unknown(
             known = classification.top_k_hits(all_truth[..., :n_known], values[..., :n_known], k)
             return np.asarray(np.where(all_truth.any(-1), np.nan_to_num(known), np.nan))
 
-        return RowMean(hits)
+        return RowShare(hits)
 
     def of_classes(metric: Metric) -> Metric:
         def mean(all_truth: classification.BoolArray, values: classification.FloatArray) -> classification.FloatArray:

@@ -15,7 +15,7 @@ from dawnchorus.data.recordings import RecordingRow, RecordingsTable
 from dawnchorus.errors import AudioError, InputError, ModelError
 from dawnchorus.evaluation.evaluation import PAIRED, Evaluation, compare, evaluate
 from dawnchorus.evaluation.scoring import score_data_set
-from dawnchorus.metrics.bootstrap import Interval
+from dawnchorus.metrics.bootstrap import Interval, describe_no_width
 from dawnchorus.models.bundle import RECORDINGS_NAME, Bundle, BundleInfo, file_sha256, write_bundle
 from dawnchorus.models.graphs.onnx_files import load_graph
 from dawnchorus.models.graphs.precision import Precision, quantize, to_float16
@@ -111,6 +111,16 @@ def _card(
         f"{difference[name].value:+.3f} ({difference[name].low:+.3f} to {difference[name].high:+.3f}) |"
         for name in PAIRED
     )
+    columns = {
+        bundle.info.name: before.by_recording,
+        made.info.name: after.by_recording,
+        "difference": difference,
+    }
+    notes = "".join(
+        f"{title}: {note}\n\n"
+        for title, intervals in columns.items()
+        if (note := describe_no_width({name: intervals[name] for name in PAIRED}, after.n_recordings))
+    )
     sizes = [each.graph_path.stat().st_size / 1e6 for each in (bundle, made)]
     times = [milliseconds(each) for each in (bundle, made)]
     loss = f"""## What {_WORDS[precision]} costs
@@ -123,7 +133,7 @@ Measured on {after.n_recordings} recordings against {bundle.info.name} {bundle.i
 | MB | {sizes[0]:.1f} | {sizes[1]:.1f} | |
 | ms for 5 s on one core | {times[0]:.1f} | {times[1]:.1f} | |
 
-"""
+{notes}"""
     card = bundle.folder / "MODEL_CARD.md"
     text = card.read_text(encoding="utf-8") if card.is_file() else f"# {bundle.info.name}\n"
     return f"{text.rstrip()}\n\n{loss}".replace(f"# {bundle.info.name}\n", f"# {made.info.name}\n", 1)

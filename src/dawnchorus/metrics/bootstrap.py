@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from dawnchorus.metrics.classification import BoolArray, FloatArray, mean_of_known
+from dawnchorus.tables.notes import counted
 
 Metric = Callable[[BoolArray, FloatArray], FloatArray]
 """A value for each [..., recordings, classes]; see `metrics`."""
@@ -26,9 +27,16 @@ class RowMean:
         return mean_of_known(self.of_rows(truth, scores))
 
 
+class RowShare(RowMean):
+    """The share of the rows that are right (1), not wrong (0): a proportion, with a binomial interval."""
+
+
 N_DRAWS = 1000
 BLOCK_SIZE = 20_000
 LEVEL = 0.95
+
+NO_WIDTH = 1e-9
+"""Width of an interval that is none but for rounding."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,11 @@ class Interval:
     low: float
     high: float
 
+    @property
+    def has_no_width(self) -> bool:
+        """Return True where every draw of recordings gave the same value, so that the interval says nothing."""
+        return self.high - self.low < NO_WIDTH
+
     def __str__(self) -> str:
         if np.isnan(self.value):
             return "not defined"
@@ -46,8 +59,23 @@ class Interval:
 
 
 def interval(metric: Metric, truth: BoolArray, scores: FloatArray, *, seed: int = 1) -> Interval:
-    """Compute the metric of recordings [recordings, classes] with its percentile interval (Efron, 1979)."""
-    return Interval(float(metric(truth, scores)), *_limits(_resample(metric, truth, scores, _draws(truth, seed))))
+    """Compute the metric of recordings [recordings, classes] with its percentile interval (Efron, 1979).
+
+    A share of recordings that are all right, or all wrong, has that of `_exact_interval`: every draw gives the same.
+    """
+    result = Interval(float(metric(truth, scores)), *_limits(_resample(metric, truth, scores, _draws(truth, seed))))
+    if isinstance(metric, RowShare) and result.value in (0, 1):
+        return _exact_interval(result.value, n=int((~np.isnan(metric.of_rows(truth, scores))).sum()))
+    return result
+
+
+def describe_no_width(intervals: Mapping[str, Interval], n_recordings: int) -> str | None:
+    """Return the sentence on metrics whose intervals say nothing; None where there are none."""
+    names = [name.replace("_", " ") for name, each in intervals.items() if each.has_no_width]
+    if not names:
+        return None
+    subject = f"intervals of {', '.join(names)} say" if len(names) > 1 else f"interval of {names[0]} says"
+    return f"note: the {subject} nothing, because every draw of {counted(n_recordings, 'recording')} gives the same."
 
 
 def paired_interval(
@@ -81,6 +109,17 @@ def _draws(truth: BoolArray, seed: int) -> list[npt.NDArray[np.int64]]:
     draws = np.random.default_rng(seed).integers(0, n, (N_DRAWS, n))
     n_blocks = min(N_DRAWS, -(-N_DRAWS * truth.size // BLOCK_SIZE))
     return np.array_split(draws, max(1, n_blocks))
+
+
+def _exact_interval(value: float, *, n: int) -> Interval:
+    """Return the exact binomial interval of a share that is 0 or 1 in n independent recordings.
+
+    Clopper and Pearson (1934), "The use of confidence or fiducial limits illustrated in the case of the binomial",
+    Biometrika 26, 404-413: with all n right, the lower limit is the p with p**n = 0.025, which is 0.025**(1/n), and
+    the upper one is 1; with none right it is the other way round: 0 to 1 - 0.025**(1/n).
+    """
+    limit = ((1 - LEVEL) / 2) ** (1 / n)
+    return Interval(value, limit, 1.0) if value == 1 else Interval(value, 0.0, 1 - limit)
 
 
 def _limits(blocks: list[FloatArray]) -> tuple[float, float]:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from dawnchorus import __version__
-from dawnchorus.errors import DownloadError
+from dawnchorus.errors import DownloadError, LongWaitError
 from dawnchorus.storage.file_kinds import find_other_kind, find_page
 from dawnchorus.storage.files import cannot_write
 from dawnchorus.storage.partial_files import ContentVersion, PartialFile
@@ -80,6 +80,7 @@ class HttpClient:
 
         Raises:
             DownloadError: the server refused, or could not be reached after several tries.
+            LongWaitError: it asks to wait for more than `MAX_WAIT_S`.
         """
         return self.read_page(url).content
 
@@ -145,7 +146,7 @@ class HttpClient:
                         raise DownloadError(self._clean(answer.rstrip(". ")), error.code) from None
                 wait_s = asked_wait_s(error.headers)
                 if wait_s is not None and wait_s > MAX_WAIT_S:
-                    raise DownloadError(
+                    raise LongWaitError(
                         self._clean(
                             f"{url}: {error.code} {error.reason}. The server asks to wait {wait_s:.0f} s "
                             f"(Retry-After), more than {MAX_WAIT_S:.0f} s. Run the same command again after that"

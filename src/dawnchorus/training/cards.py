@@ -9,7 +9,7 @@ import numpy as np
 from dawnchorus.evaluation.background import describe_background, measure_background
 from dawnchorus.evaluation.evaluation import METRICS, count_confusions
 from dawnchorus.evaluation.scoring import Scores
-from dawnchorus.metrics.bootstrap import interval
+from dawnchorus.metrics.bootstrap import describe_no_width, interval
 from dawnchorus.metrics.classification import expected_calibration_error
 from dawnchorus.models.bundle import Bundle, TrainingSummary
 from dawnchorus.models.cleaning import Cleaning
@@ -106,9 +106,10 @@ def _validation(bundle: Bundle, held_out: Scores | None, *, random_clip_split: b
     if random_clip_split:
         heading = "## On clips held out for validation\n\n**Of recordings whose other clips were trained on.** "
     scores, truth = held_out.by_recording("mean")
-    rows = "\n".join(
-        f"| {name.replace('_', ' ')} | {interval(metric, truth, scores)} |" for name, metric in METRICS.items()
-    )
+    intervals = {name: interval(metric, truth, scores) for name, metric in METRICS.items()}
+    rows = "\n".join(f"| {name.replace('_', ' ')} | {each} |" for name, each in intervals.items())
+    no_width = describe_no_width(intervals, len(scores))
+    note = "" if no_width is None else f"\n{no_width}\n"
     return f"""{heading}{len(scores)} recordings; in brackets 95 % intervals over recordings.
 The best epoch was chosen on them, so they flatter: measure with `dawnchorus evaluate` on recordings that had no
 part in it.
@@ -116,7 +117,7 @@ part in it.
 | metric | value |
 | --- | ---: |
 {rows}
-
+{note}
 {_calibration(bundle, held_out)}
 
 ### Scores in background

@@ -345,6 +345,18 @@ def test_a_busy_server_and_broken_connections_are_outlasted(tmp_path: Path) -> N
     assert busy.broken
 
 
+def test_a_long_wait_ends_the_fetch_and_keeps_what_came(archive: XenoCanto, fetch: Fetch, tmp_path: Path) -> None:
+    archive.long_wait_after = 3
+    code, out, errors = fetch(tmp_path / "set", "--workers", "1", "--json")
+    said, summary = " ".join(errors.split()), json.loads(out)
+    assert code == 3
+    assert archive.n_downloads == 4, "nothing is requested after the refusal"
+    assert len(read_table(tmp_path / "set").rows) == 3
+    assert "asks to wait 86400 s" in said
+    assert (summary["n_failed"], summary["n_not_requested"]) == (1, 12)
+    assert "the fetch ended early: not requested are 12 recordings (as XC" in said
+
+
 @pytest.mark.ops
 def test_five_hundred_recordings_and_five_kills(tmp_path: Path) -> None:
     rng = random.Random(3)

@@ -55,6 +55,8 @@ class XenoCanto:
     """Recordings that are found by their number alone, because the query does not fit them any more."""
     sounds: dict[int, bytes] = field(default_factory=dict)
     """Sent instead of a recording."""
+    long_wait_after: int | None = None
+    """After so many downloads each gets 429, with a Retry-After of a day."""
     n_requests: int = 0
     n_downloads: int = 0
     broken: set[int] = field(default_factory=set)
@@ -139,6 +141,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         part = content[start:]
         with archive.lock:
             archive.n_downloads += 1
+            must_wait = archive.long_wait_after is not None and archive.n_downloads > archive.long_wait_after
+        if must_wait:
+            self._send(429, b"", {"Retry-After": "86400"})
+            return
+        with archive.lock:
             breaks = archive.break_every and archive.n_downloads % archive.break_every == 0
             breaks = breaks and number not in archive.broken
             if breaks:

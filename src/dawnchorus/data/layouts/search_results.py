@@ -49,11 +49,11 @@ def rows_of_search_results(
     if results is None:
         raise InputError(f"{sounds}: expected '{RESULTS}' in this folder or beside it, found none. Name the JSON file.")
     by_id = {name: path for path in reversed(files) if (name := _recording_id(path))}
+    notes = Notes()
     try:
-        recordings = list(_recordings(json.loads(read_text(results))))
+        recordings = list(_recordings(json.loads(read_text(results)), notes))
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{results}: expected JSON ({error}).") from error
-    notes = Notes()
     listing = list({str(fields["id"]): fields for fields in recordings}.values())
     rows = {result.row.recording_id: result.row for result in parse_recordings(listing, notes)}
     for sentence in notes.sentences():
@@ -72,15 +72,20 @@ def _recording_id(path: Path) -> str | None:
     return xeno_canto_id(path.stem) or (f"XC{path.stem}" if path.stem.isascii() and path.stem.isdigit() else None)
 
 
-def _recordings(document: Any) -> Iterator[Mapping[str, Any]]:
-    """Yield the recordings of one page of results, or of several in a list."""
+def _recordings(document: Any, notes: Notes) -> Iterator[Mapping[str, Any]]:
+    """Yield the recordings of one page of results, or of several in a list; those left out are counted in `notes`."""
+    lists = [document[name] for name in _LISTS if name in document] if isinstance(document, dict) else []
     if isinstance(document, list):
         for part in document:
-            yield from _recordings(part)
-    elif isinstance(document, dict):
-        if "gen" in document:
-            if re.fullmatch(r"\d+", str(document.get("id")), re.ASCII):
-                yield document
+            yield from _recordings(part, notes)
+    elif lists and "gen" not in document:
+        for part in lists:
+            yield from _recordings(part, notes)
+    elif document is not None:
+        fields = document if isinstance(document, dict) else {}
+        if "gen" not in fields:
+            notes.leave_out("a recording without the field 'gen'", f"{json.dumps(document):.60}")
+        elif not re.fullmatch(r"\d+", str(fields.get("id")), re.ASCII):
+            notes.leave_out("a recording without a number as its id", f"{json.dumps(document):.60}")
         else:
-            for name in _LISTS:
-                yield from _recordings(document.get(name))
+            yield fields

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable
 from dawnchorus.data.sources.xeno_canto import SearchResult
-from dawnchorus.errors import DownloadError
+from dawnchorus.errors import DownloadError, LongWaitError
 from dawnchorus.storage.files import atomic_file
 
 SEARCHES_NAME = "searches.json"
@@ -92,15 +91,23 @@ def compare_with_archive(
         table: The data set's rows.
         results: Everything that the search finds now.
         earlier: The same search, before.
-        find_recording: Gives a recording by its identifier; None if the archive has it no more. May raise FetchFailed.
+        find_recording: Gives a recording by its identifier; None if the archive has it no more. May raise
+            DownloadError.
+
+    Raises:
+        LongWaitError: the archive asks for a long wait.
     """
     now = {result.row.recording_id: result for result in results}
     known = {row.recording_id for row in table.rows}
     lost = sorted(set(earlier.recording_ids) & known - set(now))
     looked_up: dict[str, SearchResult | None] = {}
     for name in lost[:MAX_LOOKED_UP]:
-        with suppress(DownloadError):
+        try:
             looked_up[name] = find_recording(name)
+        except LongWaitError:
+            raise
+        except DownloadError:
+            continue
     now |= {name: result for name, result in looked_up.items() if result is not None}
     pairs = [(row, now[row.recording_id]) for row in table.rows if row.recording_id in now]
     return ArchiveChanges(

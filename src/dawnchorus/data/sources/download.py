@@ -16,10 +16,11 @@ from dawnchorus.audio.decode import open_recording
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.data.sources.archive_changes import differ
 from dawnchorus.data.sources.xeno_canto import SearchResult
-from dawnchorus.errors import AudioError, BusyError, DownloadError, OutputError
+from dawnchorus.errors import AudioError, BusyError, DownloadError, LongWaitError, OutputError
 from dawnchorus.storage.file_kinds import find_page
 from dawnchorus.storage.files import cannot_write
 from dawnchorus.storage.http_client import HttpClient
+from dawnchorus.tables.notes import counted
 
 _KEEP_SHARE = 10
 """Of the time, one part in so many is spent on writing the table as files come."""
@@ -36,9 +37,22 @@ class FetchSummary:
     """Recordings whose file of an earlier run was no sound; it was removed, and fetched again."""
     other_lengths: tuple[tuple[str, float, float], ...] = ()
     """Recordings of another length than the archive lists: recording_id, seconds of the file, seconds listed."""
+    not_requested: tuple[str, ...] = ()
+    """Recordings that were no longer requested, because the server asked for a long wait."""
+
+    @property
+    def missing(self) -> set[str]:
+        """Return the recordings that did not come."""
+        return {*self.failures, *self.not_requested}
 
     def notes(self) -> Iterator[str]:
-        """Yield what became of files of earlier runs, and sounds that are not as long as they should be."""
+        """Yield what became of files of earlier runs, sounds of another length, and recordings not requested."""
+        if self.not_requested:
+            yield (
+                f"the server asks for a long wait, so the fetch ended early: not requested are "
+                f"{counted(len(self.not_requested), 'recording')} (as {self.not_requested[0]}). Run the same command "
+                f"again later."
+            )
         if self.other_lengths:
             n_shorter = sum(length_s < listed_s for _, length_s, listed_s in self.other_lengths)
             name, length_s, listed_s = self.other_lengths[0]
@@ -48,7 +62,7 @@ class FetchSummary:
                 f"file; remove a file to fetch it again."
             )
         if self.unsound:
-            n_failed = len(set(self.unsound) & set(self.failures))
+            n_failed = len(set(self.unsound) & self.missing)
             yield (
                 f"files of an earlier run that were no sound, removed: {len(self.unsound)} (as {self.unsound[0]}); "
                 f"fetched again: {len(self.unsound) - n_failed}; without a row now: {n_failed}."
@@ -125,7 +139,8 @@ def fetch_recordings(
         there.pop(name).unlink()
     missing = [entry for entry in wanted if entry.row.recording_id not in there or entry.row.recording_id in replaced]
     got = set(there)
-    failures: dict[str, str] = {}
+    failures: dict[str, DownloadError] = {}
+    not_requested: list[str] = []
 
     def rows() -> list[RecordingRow]:
         have = [entry for entry in wanted if entry.row.recording_id in got]
@@ -137,8 +152,11 @@ def fetch_recordings(
             for entry in have
         ]
 
-    def fetch(entry: SearchResult) -> str:
+    def fetch(entry: SearchResult) -> str | None:
         name = entry.row.recording_id
+        if any(isinstance(error, LongWaitError) for error in list(failures.values())):
+            not_requested.append(name)
+            return None
 
         def check(path: Path) -> None:
             decoded_s[name] = decode_sound(path, entry.file_name)
@@ -146,19 +164,19 @@ def fetch_recordings(
         try:
             web.download(entry.file_url, audio_folder / entry.file_name, check=check)
         except DownloadError as error:
-            failures[name] = str(error)
+            failures[name] = error
         on_recording()
-        return name
+        return None if name in failures else name
 
     next_at_s = time.monotonic()
     with ThreadPoolExecutor(n_workers) as pool:
         try:
             keep(rows())
             for future in as_completed([pool.submit(fetch, entry) for entry in missing]):
-                name = future.result()
-                if name in failures:
+                downloaded = future.result()
+                if downloaded is None:
                     continue
-                got.add(name)
+                got.add(downloaded)
                 begun_s = time.monotonic()
                 if begun_s >= next_at_s:
                     keep(rows())
@@ -169,15 +187,25 @@ def fetch_recordings(
                 keep(rows())
             raise
     keep(rows())
-    listed_s = {entry.row.recording_id: entry.row.duration_s for entry in wanted}
-    lengths = ((name, decoded_s[name], listed_s[name]) for name in sorted(set(decoded_s) & got))
     return FetchSummary(
         tuple(rows()),
         len(wanted) - len(missing),
-        failures,
+        {name: str(error) for name, error in failures.items()},
         unsound,
-        tuple((name, own_s, each_s) for name, own_s, each_s in lengths if each_s is not None and differ(own_s, each_s)),
+        tuple(_find_other_lengths(wanted, {name: decoded_s[name] for name in sorted(set(decoded_s) & got)})),
+        tuple(not_requested),
     )
+
+
+def _find_other_lengths(
+    wanted: Sequence[SearchResult], decoded_s: Mapping[str, float]
+) -> Iterator[tuple[str, float, float]]:
+    """Yield each recording of another length than listed, with the seconds of the file and those listed."""
+    listed_s = {entry.row.recording_id: entry.row.duration_s for entry in wanted}
+    for name, own_s in decoded_s.items():
+        each_s = listed_s[name]
+        if each_s is not None and differ(own_s, each_s):
+            yield name, own_s, each_s
 
 
 def decode_sound(path: Path, name: str) -> float:
