@@ -26,7 +26,7 @@ def test_form_fields_mean_the_same_as_the_address(level_bundle: Bundle, serve: S
     fields = {"min_score": "0.5", "top": "1", "lat": "52.5", "lon": "13.4", "week": "", "merge": "true"}
     in_address = client.post(f"{IDENTIFY}?min_score=0.5&top=1&lat=52.5&lon=13.4&week=&merge=true", files=files)
     in_form = client.post(IDENTIFY, files=files, data=fields)
-    in_both = client.post(f"{IDENTIFY}?top=1&min_score=0.50", files=files, data=fields)
+    in_both = client.post(f"{IDENTIFY}?top=1&min_score=0.50", files=files, data={**fields, "lat": "52,5", "lon": "13.4 E"})
     assert in_form.status_code == 200, in_form.text
     assert in_form.json() == in_address.json() == in_both.json()
     (row,) = in_form.json()["detections"]
