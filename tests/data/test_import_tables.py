@@ -168,7 +168,7 @@ def test_splits_are_read_from_such_tables(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
         found = split_by_tables(table, [tmp_path / name], on_note=notes.append)
         assert [row.split for row in found.table.rows] == ["test"]
-    assert notes == [f"{tmp_path / 'b.csv'}: 1 rows name no recording."]
+    assert notes == [f"{tmp_path / 'b.csv'}: 1 row without the name of a recording."]
 
 
 def test_misspelt_columns_and_fields_are_asked_about(tmp_path: Path) -> None:
