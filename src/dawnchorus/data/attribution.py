@@ -30,8 +30,8 @@ def attribution_text(rows: Sequence[RecordingRow]) -> str:
     lines = [
         "# Attribution",
         "",
-        f"{counted(len(rows), 'recording')} by {counted(len(recordists), 'recordist')}. Whoever passes on recordings, or "
-        "clips of them, passes on this file with them.",
+        f"{counted(len(rows), 'recording')} by {counted(len(recordists), 'recordist')}. Whoever passes on recordings, "
+        "or clips of them, passes on this file with them.",
         "",
     ]
     for license_id in sorted(by_license, key=lambda name: (name == UNKNOWN, name)):
