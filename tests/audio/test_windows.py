@@ -117,4 +117,4 @@ def test_seconds_in_windows_and_behind_them(overlap_s: float, duration_s: float,
     report = RestReport()
     report.add("a.wav", plan, duration_s)
     assert (report.note(plan) is None) == (scored_s == duration_s)
-    assert report.note(plan) is None or str(report.note(plan)).startswith("0.50 s at the ends of 1 of 1 recordings are")
+    assert report.note(plan) is None or str(report.note(plan)).startswith("0.50 s at the ends of 1 of 1 recording are")

@@ -53,7 +53,7 @@ def test_tables_that_are_named_by_their_parts(tmp_path: Path) -> None:
 def test_a_column_split_and_numbers_of_xeno_canto(tmp_path: Path) -> None:
     table = build_table(tmp_path, "a/XC1.mp3", "a/XC2.mp3", "a/XC3.mp3")
     given = tmp_path / "mine.csv"
-    given.write_text("xc_id;split\n1;VAL\nXC2;train\n3.0;\n")
+    given.write_text("xc_id;split\n1;VAL\nXC2;Training\n3.0;\n")
     assert splits(split_by_tables(table, [given]).table) == ["validation", "train", None]
 
 

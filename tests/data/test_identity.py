@@ -274,3 +274,10 @@ def test_one_file_under_two_species_is_one_recording_without_a_label(tmp_path: P
     again = merge(table, import_recordings(source, tmp_path, n_workers=1))
     assert (again.table, again.n_added, again.n_unchanged) == (table, 0, 3)
     assert CONTRADICTORY in check_table(table, n_workers=1).rows[0].problems
+
+
+def test_recordings_added_to_a_split_set_are_said_to_be_in_no_split(tmp_path: Path) -> None:
+    known = RecordingsTable(tmp_path, (RecordingRow(recording_id="a", path="a.wav", split="train"),))
+    new = RecordingsTable(tmp_path, (RecordingRow(recording_id="b", path="b.wav"),))
+    notes = [note for note in merge(known, new).notes() if "split" in note]
+    assert notes[0].startswith("in no split, while others are in one: 1 of 2 (b).")

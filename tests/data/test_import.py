@@ -171,7 +171,7 @@ def test_the_recordings_of_the_114_species_are_listed_by_number(tmp_path: Path, 
     done = command("data", "attribution", "set", "--voices", "Birds Voice.csv", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "set" / "ATTRIBUTION.md").read_text()
-    assert "2 recordings by 1 recordists" in text
+    assert "2 recordings by 1 recordist" in text
     assert "- Ana Example, XC1. Accessible at www.xeno-canto.org/1" in text
 
 

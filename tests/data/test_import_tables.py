@@ -168,7 +168,7 @@ def test_splits_are_read_from_such_tables(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
         found = split_by_tables(table, [tmp_path / name], on_note=notes.append)
         assert [row.split for row in found.table.rows] == ["test"]
-    assert notes == [f"{tmp_path / 'b.csv'}: 1 rows name no recording."]
+    assert notes == [f"{tmp_path / 'b.csv'}: 1 row without the name of a recording."]
 
 
 def test_misspelt_columns_and_fields_are_asked_about(tmp_path: Path) -> None:
@@ -247,3 +247,23 @@ def test_clock_times_with_a_zone_are_no_marks(zone: str, tmp_path: Path) -> None
     content = f"filename,species,Start time {zone},End time\na.wav,Parus major,12:30:00,12:31:00\n"
     (row,), _ = imported(tmp_path, content)
     assert (row.scientific_name, row.is_annotated) == ("Parus major", False)
+
+
+def test_a_row_of_totals_is_no_recording(tmp_path: Path) -> None:
+    rows, notes = imported(tmp_path, "file;species\na.wav;Parus major\nSumme;8\n", "a.wav")
+    assert [row.recording_id for row in rows] == ["a.wav"]
+    assert "a row of totals, which is no recording: left out in 1 row (as 'Summe')" in " ".join(notes)
+
+
+def test_a_list_of_codes_beside_a_species_is_said_and_is_no_code(tmp_path: Path) -> None:
+    table = "file,primary_label,scientific_name\na.wav,one1;two1,Avis una\nb.wav,one1,Avis una\n"
+    rows, notes = imported(tmp_path, table, "a.wav", "b.wav")
+    assert [row.ebird_code for row in rows] == [None, "one1"]
+    assert "several codes of a recording" in " ".join(notes)
+    assert not any("several codes for one species" in note for note in notes_of_import(rows))
+
+
+def test_files_that_no_decoder_opens_are_named(tmp_path: Path) -> None:
+    (tmp_path / "b.wav").write_bytes(b"RIFF")
+    rows, _ = imported(tmp_path, "file,species\na.wav,Parus major\nb.wav,Parus major\n", "a.wav")
+    assert "files that no decoder can open: 1 (b.wav). They are not trained on." in list(notes_of_import(rows))

@@ -266,7 +266,7 @@ def test_doubts_about_labels_are_named() -> None:
     ]  # fmt: skip
     doubts = list(label_doubts(rows, KNOWN, sources=["a list"]))
     assert doubts == [
-        "without a name: 1 recordings and marks, which are not trained on; name them, or drop them.",
+        "recordings or marks without a name: 1. They are not trained on: name them, or drop them.",
         "several classes whose names differ only in case, spaces or Unicode form: 'Parus major' (1) and "
         "'parus major' (1). Import them again: `dawnchorus data import` makes them one.",
         "names that differ in one letter: 'Parus major' (1) and 'Parus majr' (1). Correct them if they are one "

@@ -68,7 +68,7 @@ def test_what_is_read_as_a_label_and_what_is_not_is_said(tmp_path: Path) -> None
     names = ("Parus major/2019/1.wav", "Parus major/2.wav", "siteA/Turdus merula/3.wav")
     _, notes = imported(sounds(tmp_path / "in", *names))
     assert "labels read from folders of level 1: 2 recordings (Parus major)" in notes
-    assert "labels read from folders of level 2: 1 recordings (Turdus merula)" in notes
+    assert "labels read from folders of level 2: 1 recording (Turdus merula)" in notes
     assert "folders that are not read as labels: 2019 (1), siteA (1)" in notes
 
 
@@ -114,8 +114,8 @@ def test_folders_of_a_review_say_if_the_species_is_there(tmp_path: Path) -> None
     for note in (
         "folders of a review, Positive (1), Confirmed clips (1): the species is there, in 2 recordings.",
         "negative (1), false_positives (1), rejected (1): the species is known not to be there, in 3 recordings.",
-        "folders of a review, unsure (1): nothing is known of them, in 1 recordings.",
-        "folders of a review without a species: 1 recordings (as neg/7.wav), which are unlabelled.",
+        "folders of a review, unsure (1): nothing is known of them, in 1 recording.",
+        "folders of a review without a species: 1 recording (as neg/7.wav), which are unlabelled.",
     ):
         assert note in notes, notes
     rows, _ = imported(sounds(tmp_path / "Parus major_Great Tit", "pos/1.wav", "incorrect/2.wav"))

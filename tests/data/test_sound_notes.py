@@ -52,7 +52,7 @@ def test_an_import_says_that_another_file_follows(tmp_path: Path) -> None:
     table = imported(tmp_path)
     assert problems(table) == {"20240601_013005.wav": ["rest_not_read"]}
     (note,) = notes_of_sound(table)
-    assert note.startswith(f"rest of the file in 1 of 1 recordings, as 20240601_013005.wav: {len(content)} bytes with")
+    assert note.startswith(f"rest of the file in 1 of 1 recording, as 20240601_013005.wav: {len(content)} bytes with")
 
 
 def test_check_tells_channels_from_damage(tmp_path: Path) -> None:

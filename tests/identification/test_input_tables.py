@@ -147,7 +147,7 @@ def test_a_date_alone_is_a_day_without_a_time(tmp_path: Path, column: str) -> No
     path = written(tmp_path, f"path,{column}\na.wav,2024-05-03\n")
     (metadata,) = read_recordings(path, on_note=notes.append).values()
     assert metadata == DatedMetadata(source="list.csv", day=date(2024, 5, 3))
-    assert notes == [f"{tmp_path / 'list.csv'}: 1 of 1 recordings have a date without a time: it counts for the week."]
+    assert notes == [f"{tmp_path / 'list.csv'}: 1 of 1 recording has a date without a time: it counts for the week."]
 
 
 @pytest.mark.parametrize(
@@ -255,9 +255,9 @@ def test_places_of_options_and_table_that_differ_are_said(tmp_path: Path) -> Non
         (tmp_path / name).write_bytes(b"")
     given = ["--recordings", str(tmp_path / "places.csv"), "--lat", "48.1", "--lon", "11.5", "--model", "none"]
     done = CliRunner().invoke(command, [str(tmp_path), *given])
-    assert "--lat and --lon (48.1, 11.5) are used for 1 recordings that have another place" in done.output
+    assert "--lat and --lon (48.1, 11.5) are used for 1 recording with another place" in done.output
     assert "as a.wav (52.5, 13.4)" in done.output
-    assert "has 1 rows of other recordings, as " in done.output
+    assert "has 1 row of other recordings, as " in done.output
     assert f"has no row of 1 of 2 recordings, as {tmp_path / 'c.wav'}" in done.output
 
 

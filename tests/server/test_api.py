@@ -93,7 +93,7 @@ def test_bad_uploads_are_refused_by_name_and_leave_nothing(
     soundfile.write(long, np.zeros(700 * 8_000), 8_000)
     cases: list[tuple[int, str, bytes]] = [
         (400, "got nothing", b""),
-        (422, "not a sound file", b"<html>no</html>"),
+        (422, "but a page in HTML", b"<!-- moved --><html>no</html>"),
         (422, "not a sound file", b"PK\x03\x04" + bytes(1000)),
         (413, "header promises 700 s", long.read_bytes()),
         (413, "header promises", lying_flac(tmp_path / "lying.flac").read_bytes()),

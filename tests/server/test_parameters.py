@@ -26,7 +26,8 @@ def test_form_fields_mean_the_same_as_the_address(level_bundle: Bundle, serve: S
     fields = {"min_score": "0.5", "top": "1", "lat": "52.5", "lon": "13.4", "week": "", "merge": "true"}
     in_address = client.post(f"{IDENTIFY}?min_score=0.5&top=1&lat=52.5&lon=13.4&week=&merge=true", files=files)
     in_form = client.post(IDENTIFY, files=files, data=fields)
-    in_both = client.post(f"{IDENTIFY}?top=1&min_score=0.50", files=files, data=fields)
+    in_words = {**fields, "lat": "52,5", "lon": "13.4 E"}
+    in_both = client.post(f"{IDENTIFY}?top=1&min_score=0.50", files=files, data=in_words)
     assert in_form.status_code == 200, in_form.text
     assert in_form.json() == in_address.json() == in_both.json()
     (row,) = in_form.json()["detections"]
@@ -333,7 +334,7 @@ def test_time_and_place_are_said_as_on_the_command_line(level_bundle: Bundle, se
     assert notes(IDENTIFY, name) == notes(IDENTIFY, name, lat="52.5", lon="13.4") == []
     for address in (IDENTIFY, "/api/predict"):
         (untimed,) = notes(address, "a.wav")
-        assert untimed.startswith("no time found for 1 of 1 recordings, as a.wav")
+        assert untimed.startswith("no time found for 1 of 1 recording, as a.wav")
     (other,) = notes(IDENTIFY, name, lat="48.1", lon="11.5")
     assert other.endswith(f"{name}: (48.1, 11.5) is given, file name says (52.5, 13.4).")
     (other,) = notes(IDENTIFY, name, week="1")

@@ -26,7 +26,9 @@ BLOCK_FRAMES = 1 << 16
 BLOCK_SAMPLES = BLOCK_FRAMES * 32
 """Samples of all channels read at a time: of more channels, fewer frames."""
 
-_WEB_PAGE = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype\s+html|html)\b", re.IGNORECASE)
+_WEB_PAGE = re.compile(
+    rb"(?:\xef\xbb\xbf)?(?:\s|<\?xml[^>]*>|<!--.*?-->)*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL
+)
 _N_FIRST_BYTES = 1024
 
 MIN_RATE_HZ, MAX_RATE_HZ = 500, 500_000

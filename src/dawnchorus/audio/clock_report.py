@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from dawnchorus.tables.notes import counted
+
 
 @dataclass
 class ClockReport:
@@ -33,18 +35,19 @@ class ClockReport:
 
     def notes(self) -> Iterator[str]:
         """Yield the sentences."""
+        of_all = f"of {counted(self.n, 'recording')}"
         if self.n_untimed:
             yield (
-                f"no time found for {self.n_untimed} of {self.n} recordings, as {self._untimed}: neither metadata nor "
+                f"no time found for {self.n_untimed} {of_all}, as {self._untimed}: neither metadata nor "
                 f"names say when they began in a way that is known (docs/CLOCKS.md)."
             )
         if self.n_conflicts:
             yield (
-                f"sources of time and place contradict each other in {self.n_conflicts} of {self.n} recordings (the "
+                f"sources of time and place contradict each other in {self.n_conflicts} {of_all} (the "
                 f"first one is used), as {self._conflict}."
             )
         if self.n_unread:
             yield (
-                f"times or places that are not understood, in {self.n_unread} of {self.n} recordings (another source "
+                f"times or places that are not understood, in {self.n_unread} {of_all} (another source "
                 f"is used, if there is one), as {self._unread}."
             )

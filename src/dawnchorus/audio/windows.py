@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dawnchorus.errors import InputError
+from dawnchorus.tables.notes import counted
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -101,8 +102,8 @@ class RestReport:
         if not self.n_with_rest:
             return None
         return (
-            f"{self.rest_s:.2f} s at the ends of {self.n_with_rest} of {self.n} recordings are not scored, being less "
-            f"than a quarter of a window of {plan.window_s:g} s, as {self._example}."
+            f"{self.rest_s:.2f} s at the ends of {self.n_with_rest} of {counted(self.n, 'recording')} "
+            f"are not scored, being less than a quarter of a window of {plan.window_s:g} s, as {self._example}."
         )
 
 

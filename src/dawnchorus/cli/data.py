@@ -323,7 +323,7 @@ def split(
     _report_split(table, requested, seed=seed)
     n_unsplit = sum(row.split is None for row in table.rows)
     if n_unsplit:
-        click.echo(f"in no split: {n_unsplit} of {len(table.rows)} recordings", err=True)
+        click.echo(f"in no split: {n_unsplit} of {counted(len(table.rows), 'recording')}", err=True)
 
 
 def _split_by_tables(table: RecordingsTable, paths: Sequence[Path]) -> RecordingsTable:
@@ -382,7 +382,8 @@ def _report_split(table: RecordingsTable, parts: Sequence[str], *, seed: int) ->
     report = leak_report(table.rows, seed=seed)
     _print_leaks(report.leaks)
     click.echo(
-        f"{report.n_leaking} of {report.n_tested} recordings outside the largest split have a known relative in it; "
+        f"{report.n_leaking} of {counted(report.n_tested, 'recording')} outside the largest split "
+        f"{'has' if report.n_leaking == 1 else 'have'} a known relative in it; "
         f"a split at random would have {report.n_leaking_at_random:.1f}."
     )
     for line in describe_coverage(report):
@@ -395,7 +396,8 @@ def describe_coverage(report: LeakReport) -> Iterator[str]:
     counts = ", ".join(f"{each.relation.name} ({each.n_known})" for each in known)
     yield f"{counted(report.n_recordings, 'recording')} in {counted(report.n_groups, 'group')} that must stay together."
     for name, n_recordings, n_groups in report.narrow[:MAX_LISTED]:
-        yield f"in too few groups for every split: {name}, {n_recordings} recordings in {counted(n_groups, 'group')}."
+        members = f"{counted(n_recordings, 'recording')} in {counted(n_groups, 'group')}"
+        yield f"in too few groups for every split: {name}, {members}."
     if len(report.narrow) > MAX_LISTED:
         yield f"in too few groups for every split: {len(report.narrow) - MAX_LISTED} more species."
     yield f"looked for, in so many recordings: {counts}."

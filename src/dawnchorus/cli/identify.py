@@ -213,11 +213,13 @@ def _say_unmatched(
     full = {Path(os.path.abspath(path)) for path in files}
     unused, unnamed = set(metadata_by_path) - full, full - set(metadata_by_path)
     if unused:
-        click.echo(f"warning: {table} has {len(unused)} rows of other recordings, as {min(unused)}", err=True)
+        click.echo(
+            f"warning: {table} has {counted(len(unused), 'row')} of other recordings, as {min(unused)}", err=True
+        )
     if unnamed:
         click.echo(
-            f"warning: {table} has no row of {len(unnamed)} of {len(full)} recordings, as {min(unnamed)}: time and "
-            f"place of these are those of the file or the options",
+            f"warning: {table} has no row of {len(unnamed)} of {counted(len(full), 'recording')}, as {min(unnamed)}: "
+            f"time and place of these are those of the file or the options",
             err=True,
         )
 
@@ -233,8 +235,8 @@ def _warn_of_other_places(options: Options, metadata_by_path: Mapping[Path, Reco
     if given != (None, None) and others:
         path, place = next(iter(others.items()))
         click.echo(
-            f"warning: --lat and --lon {given} are used for {len(others)} recordings that have another place in the "
-            f"table of --recordings, as {path.name} {place}. Leave --lat and --lon out to use theirs.",
+            f"warning: --lat and --lon {given} are used for {counted(len(others), 'recording')} with another place in "
+            f"the table of --recordings, as {path.name} {place}. Leave --lat and --lon out to use theirs.",
             err=True,
         )
 

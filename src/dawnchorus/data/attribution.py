@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from dawnchorus.data.licenses import deed_url
 from dawnchorus.data.recordings import RecordingRow
+from dawnchorus.tables.notes import counted
 
 FILE_NAME = "ATTRIBUTION.md"
 UNKNOWN = "licence not known"
@@ -29,8 +30,8 @@ def attribution_text(rows: Sequence[RecordingRow]) -> str:
     lines = [
         "# Attribution",
         "",
-        f"{len(rows)} recordings by {len(recordists)} recordists. Whoever passes on recordings, or clips of them, "
-        "passes on this file with them.",
+        f"{counted(len(rows), 'recording')} by {counted(len(recordists), 'recordist')}. Whoever passes on recordings, "
+        "or clips of them, passes on this file with them.",
         "",
     ]
     for license_id in sorted(by_license, key=lambda name: (name == UNKNOWN, name)):

@@ -17,6 +17,7 @@ from dawnchorus.data.recordings import RecordingRow, RecordingsTable
 from dawnchorus.data.split import assign_splits, usable_rows
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.tables import Table, exact_id, read_text
+from dawnchorus.tables.notes import counted
 
 _FILE_LISTS = ("files", "recordings")
 """Keys of the names in a split of a JSON file."""
@@ -145,7 +146,7 @@ def _of_csv(path: Path, on_note: Callable[[str], None]) -> Iterator[tuple[list[s
     if table.long_rows:
         raise FormatError(f"{path}, line {table.long_rows[0]}: expected {len(table.header)} cells as in the header.")
     if n_unnamed:
-        table.notes.say(f"{n_unnamed} rows name no recording.")
+        table.notes.say(f"{counted(n_unnamed, 'row')} without the name of a recording.")
     for sentence in table.notes.sentences():
         on_note(f"{path}: {sentence}")
 

@@ -13,6 +13,7 @@ from dawnchorus.data.combine import MISSING, Change, combine
 from dawnchorus.data.contradictions import CONTRADICTORY, Joined, join_contradictory
 from dawnchorus.data.layouts.folders import archive_id
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable
+from dawnchorus.tables.notes import counted
 
 _BLOCK = 1 << 18
 _N_DIGITS = 8
@@ -108,7 +109,14 @@ class Merge:
     def notes(self) -> Iterator[str]:
         """Yield what was added, and what became of rows that were there."""
         n_there = self.n_unchanged + len(self.updated) + len(self.moved)
-        yield f"added to the table: {self.n_added} recordings; there already: {n_there}."
+        yield f"added to the table: {counted(self.n_added, 'recording')}; there already: {n_there}."
+        splits = Counter(row.split is not None for row in self.table.rows)
+        if splits[True] and splits[False]:
+            unsplit = [row.recording_id for row in self.table.rows if row.split is None]
+            yield (
+                f"in no split, while others are in one: {len(unsplit)} of {len(self.table.rows)} ({_listed(unsplit)}). "
+                f"They are not used until `dawnchorus data split` is run again."
+            )
         if self.updated:
             yield (
                 f"rows updated, of the same file: {len(self.updated)} ({_listed(self.updated)}). What the new source "

@@ -83,6 +83,9 @@ def notes_of_import(rows: Sequence[RecordingRow]) -> Iterator[str]:
             f"recordings that are not at the path that is given: {len(missing)} (as {missing[0]}). Name their folder "
             f"with --audio."
         )
+    unreadable = [row.recording_id for row in rows if "unreadable" in row.problems]
+    if unreadable:
+        yield f"files that no decoder can open: {len(unreadable)} ({_listed(unreadable)}). They are not trained on."
     nowhere = [row.recording_id for row in rows if (row.latitude, row.longitude) == (0, 0)]
     if nowhere:
         yield (

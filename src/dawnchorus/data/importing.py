@@ -48,6 +48,7 @@ from dawnchorus.data.sources.archive_changes import SEARCHES_NAME, differ
 from dawnchorus.errors import AudioError, InputError
 from dawnchorus.formats.mark_notes import MarkNotes
 from dawnchorus.formats.registry import MARK_SUFFIXES, format_of_file, marks_format, read_annotations
+from dawnchorus.tables.notes import counted
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label, is_binomial
 from dawnchorus.types import Detection, Mark
@@ -147,7 +148,8 @@ def _read_labels(
     if left_out:
         counts = [f"{name} {len(of)} (as {named[of[0]].recording_id})" for name, of in left_out.items()]
         n_left_out = sum(map(len, left_out.values()))
-        on_note(f"left out, because of --per-species {per_species}: {n_left_out} recordings: {list_some(counts)}.")
+        recordings = counted(n_left_out, "recording")
+        on_note(f"left out, because of --per-species {per_species}: {recordings}: {list_some(counts)}.")
     return labels.count([rows[k] for k in selected])
 
 

@@ -21,7 +21,7 @@ def label_doubts(rows: Iterable[RecordingRow], known: KnownClasses, *, sources: 
     counts = Counter(name for row in rows for name in _names(row))
     unnamed = sum(n for name, n in counts.items() if is_unnamed(name))
     if unnamed:
-        yield f"without a name: {unnamed} recordings and marks, which are not trained on; name them, or drop them."
+        yield f"recordings or marks without a name: {unnamed}. They are not trained on: name them, or drop them."
     named = {name: n for name, n in counts.items() if not is_unnamed(name)}
     by_key: dict[str, list[str]] = defaultdict(list)
     for name in sorted(named):

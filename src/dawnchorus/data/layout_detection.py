@@ -8,7 +8,7 @@ from pathlib import Path
 from dawnchorus.audio.discovery import find_recordings
 from dawnchorus.data.layouts.annotations import NO_MARKS, MarkTables, ReadAnnotations, find_marks
 from dawnchorus.data.layouts.folders import SPECIES, FolderReading, read_folders
-from dawnchorus.data.layouts.naming_tables import find_naming_tables
+from dawnchorus.data.layouts.naming_tables import NamingTable, find_naming_tables
 from dawnchorus.data.layouts.search_results import find_search_results
 from dawnchorus.data.layouts.voices import find_voices_table
 from dawnchorus.errors import InputError
@@ -99,7 +99,7 @@ def detect_layout(
 
 
 def _consider_naming_tables(source: Path, files: Sequence[Path], reading: FolderReading, on_note: OnNote) -> set[str]:
-    """Name the tables that say something of recordings in columns that are not known, and return their names.
+    """Say which tables of recordings are not read, and return their names.
 
     Raises:
         InputError: folders with names of no known form would be the species of such recordings.
@@ -109,16 +109,29 @@ def _consider_naming_tables(source: Path, files: Sequence[Path], reading: Folder
         doubtful = [path for path in table.recordings if path in reading.labels and path not in reading.sure]
         if doubtful:
             raise InputError(
-                f"{source}: two layouts are as likely. {table.evidence()}, in columns that are not known, and "
+                f"{source}: two layouts are as likely. {table.evidence()}{_columns_clause(table)}, and "
                 f"'{reading.labels[doubtful[0]]}', a folder of {doubtful[0].name}, may be a species. Import the table "
                 f"(`{table.command()}`), or repeat the command with --layout folders, which does not read it."
             )
-    if tables:
-        commands = [f"`{table.command()}`" for table in tables if table.column]
+    readable = [table for table in tables if table.has_known_columns]
+    if readable:
+        evidence = list_some([table.evidence() for table in readable])
+        on_note(
+            f"tables of recordings and their species, not read beside folders: {len(readable)} ({evidence}). To read "
+            f"one instead: `{readable[0].command()}`."
+        )
+    others = [table for table in tables if not table.has_known_columns]
+    if others:
+        commands = [f"`{table.command()}`" for table in others if table.column]
         advice = f" If a column has the species of whole recordings: {commands[0]}." if commands else ""
-        evidence = list_some([table.evidence() for table in tables])
-        on_note(f"tables of recordings in columns that are not known, not read: {len(tables)} ({evidence}).{advice}")
+        evidence = list_some([table.evidence() for table in others])
+        on_note(f"tables of recordings in columns that are not known, not read: {len(others)} ({evidence}).{advice}")
     return {table.path.name for table in tables}
+
+
+def _columns_clause(table: NamingTable) -> str:
+    """Return the clause on columns of a table that an import would not know by their names."""
+    return "" if table.has_known_columns else ", in columns that are not known"
 
 
 def described_layout(source: Path) -> tuple[Layout, str] | None:

@@ -8,6 +8,7 @@ from dawnchorus.audio.clock_report import ClockReport
 from dawnchorus.audio.metadata import read_metadata
 from dawnchorus.audio.remainder import find_remainder
 from dawnchorus.data.recordings import RecordingsTable
+from dawnchorus.tables.notes import counted
 from dawnchorus.types import RecordingMetadata
 
 LENGTH, CONFLICT, CLOCK_UNREAD = "length_not_written", "clock_conflict", "clock_not_understood"
@@ -53,11 +54,12 @@ def notes_of_sound(table: RecordingsTable) -> Iterator[str]:
     unwritten = [row for row in rows if LENGTH in row.problems]
     if unwritten:
         yield (
-            f"length not written, or too short, in {len(unwritten)} of {len(rows)} recordings, as "
+            f"length not written, or too short, in {len(unwritten)} of {counted(len(rows), 'recording')}, as "
             f"{unwritten[0].recording_id}: all samples behind the header are read."
         )
     longer = [row for row in rows if REMAINDER in row.problems]
     if longer:
         remainder = find_remainder(table.file(longer[0]))
         example = "another file begins there" if remainder is None else remainder.description
-        yield f"rest of the file in {len(longer)} of {len(rows)} recordings, as {longer[0].recording_id}: {example}."
+        of_all = counted(len(rows), "recording")
+        yield f"rest of the file in {len(longer)} of {of_all}, as {longer[0].recording_id}: {example}."

@@ -27,6 +27,7 @@ from dawnchorus.tables import (
     posix_path,
     read_text,
 )
+from dawnchorus.tables.notes import counted
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label, is_indeterminate, name_key, parse_label, read_label
 from dawnchorus.types import RecordingMetadata
@@ -193,7 +194,8 @@ def read_recordings(path: Path, *, on_note: OnNote = _ignore) -> dict[Path, Reco
     n_days = sum(isinstance(metadata, DatedMetadata) for metadata in metadata_by_path.values())
     if n_days:
         rows.table.notes.say(
-            f"{n_days} of {len(metadata_by_path)} recordings have a date without a time: it counts for the week."
+            f"{n_days} of {counted(len(metadata_by_path), 'recording')} "
+            f"{'has' if n_days == 1 else 'have'} a date without a time: it counts for the week."
         )
     _tell(path, rows.table.notes, on_note)
     return metadata_by_path

@@ -259,9 +259,14 @@ class DateColumn:
     def read(self, text: str) -> Stamp | None:
         """Return the date; None if it is blank or all zeros, or counted as not understood."""
         date_ = self.parse(text)
-        if date_ is None and not is_blank(text) and not re.fullmatch(r"[0\W]+", text):
+        if date_ is None and not is_blank(text) and not re.fullmatch(r"[0\W]+", text) and not self._is_open(text):
             self._notes.misread(self.name, text, expected=_EXPECTED)
         return date_
+
+    def _is_open(self, text: str) -> bool:
+        """Return True if the text is a date in two orders, neither of which is the column's: a note counts these."""
+        date_ = parse_date(text)
+        return isinstance(date_, _Pair) and len(date_.orders) > 1 and self._orders.get(date_.separator) is None
 
     def parse(self, text: str) -> Stamp | None:
         """Return the date; None if it is none."""
@@ -285,7 +290,7 @@ class DateColumn:
                 f"'{bracketed(self.name)}': the order of day and month is read from the dates."
             )
         if not possible:
-            return self._most_frequent(dates, n_fitting, n_dates, n_rows)
+            return self._most_frequent(dates, texts, n_fitting, n_rows)
         unsure = [pair for pair in dates if len({pair.stamp(order) for order in possible}) > 1]
         if len(possible) == 1 or not unsure:
             return possible[0]
@@ -302,21 +307,24 @@ class DateColumn:
         return order
 
     def _most_frequent(
-        self, dates: list[_Pair], n_fitting: Counter[str], n_dates: int, n_rows: Counter[_Pair]
+        self, dates: list[_Pair], texts: dict[_Pair, str], n_fitting: Counter[str], n_rows: Counter[_Pair]
     ) -> str | None:
         """Return the order that all but a few dates fit, which are slips; None, with a note, if there is none."""
         order, n = n_fitting.most_common(1)[0]
+        n_dates = sum(n_rows[pair] for pair in dates)
         if n_dates - n <= _MAX_SHARE_OF_OTHERS * n_dates:
             return order
         sure: Counter[str] = Counter()
+        unsure = [pair for pair in dates if len(pair.orders) > 1]
         for pair in dates:
             if len(pair.orders) == 1:
                 sure[pair.orders[0]] += n_rows[pair]
         n_open = n_dates - sure.total()
+        example = f" (as '{texts[unsure[0]]}')" if unsure else ""
         counts = ", ".join(f"{each} in {counted_rows(number)}" for each, number in sure.items())
         self._notes.say(
             f"column '{self.name}': day and month stand in several orders ({counts}); {counted_rows(n_open)} that "
-            f"could be either {'is' if n_open == 1 else 'are'} left without a date. Write dates as 2024-05-01."
+            f"could be either{example} {'is' if n_open == 1 else 'are'} left without a date. Write dates as 2024-05-01."
         )
         return None
 

@@ -114,7 +114,7 @@ def test_a_listing_that_never_settles_is_said(monkeypatch: pytest.MonkeyPatch) -
         page["recordings"][-1] = {**page["recordings"][0], "gen": "Corvus", "sp": "corax"}
         archive.odd_pages = {1: json.dumps(page).encode()}
         search(web(), "cnt:Spain", key=KEY, server=archive.address, on_note=notes.append)
-    assert any("listed under several species: 1 recordings (as XC15: Corvus corax, " in note for note in notes)
+    assert any("listed under several species: 1 recording (as XC15: Corvus corax, " in note for note in notes)
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ from typing import Any
 from dawnchorus.data.clip_names import tape_clip
 from dawnchorus.data.layouts.review_folders import review_of_folder
 from dawnchorus.data.recordings import RecordingRow
+from dawnchorus.tables.notes import counted
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.file_names import find_class_of_file, label_of_file, label_of_folder
 from dawnchorus.taxonomy.labels import OTHER_SOUNDS, Label, is_indeterminate, is_scientific, name_key, split_labels
@@ -111,7 +112,7 @@ class FolderReading:
     def notes(self) -> Iterator[str]:
         """Yield where labels were read, in sentences."""
         for level, names in sorted(self.of_levels.items()):
-            yield f"labels read from folders of level {level}: {names.total()} recordings ({_first(names)})."
+            yield f"labels read from folders of level {level}: {counted(names.total(), 'recording')} ({_first(names)})."
         if self.others:
             listed = ", ".join(f"{name} ({n})" for name, n in self.others.most_common(_MAX_NAMED))
             more = f" and {len(self.others) - _MAX_NAMED} more" if len(self.others) > _MAX_NAMED else ""
@@ -121,13 +122,14 @@ class FolderReading:
             yield f"folders of several labels: {len(several)} ({_first(map(repr, several))}), the main one first."
         if self.of_files:
             named = _first(label.scientific_name for label in self.of_files.values())
-            yield f"labels read from the names of files: {len(self.of_files)} recordings ({named})."
+            yield f"labels read from the names of files: {counted(len(self.of_files), 'recording')} ({named})."
         yield from self.notes_of_reviews()
         others = [path for path in self.reviews if path not in self.labels and path not in self.of_files]
         if others:
             yield (
-                f"folders of a review without a species: {len(others)} recordings (as {others[0].parent.name}/"
-                f"{others[0].name}), which are unlabelled. Put these folders into one named after the species."
+                f"folders of a review without a species: {counted(len(others), 'recording')} "
+                f"(as {others[0].parent.name}/{others[0].name}), which are unlabelled. Put these folders into one "
+                f"named after the species."
             )
         if self.tape_clips:
             yield (
@@ -147,7 +149,7 @@ class FolderReading:
             names = Counter(name for name, each in labelled.values() if each == review)
             if names:
                 listed = ", ".join(f"{name} ({n})" for name, n in names.most_common(_MAX_NAMED))
-                yield f"folders of a review, {listed}: {outcome}, in {names.total()} recordings."
+                yield f"folders of a review, {listed}: {outcome}, in {counted(names.total(), 'recording')}."
         if self.beside_reviews:
             listed = ", ".join(f"{name} ({n})" for name, n in self.beside_reviews.most_common(_MAX_NAMED))
             yield (

@@ -1,15 +1,16 @@
-"""Tables that name recordings, or are named after one, in columns that no reader of tables knows."""
+"""Tables that name recordings, or are named after one, and are no tables of marks."""
 
 from __future__ import annotations
 
 import os
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from dawnchorus.data.layouts.annotations import RecordingNames, text_files
+from dawnchorus.data.layouts.tables import TableLayout
 from dawnchorus.errors import FormatError
 from dawnchorus.formats.registry import marks_format
 from dawnchorus.tables import Table, posix_path
@@ -26,12 +27,14 @@ _MIN_SHARE = 0.5
 
 @dataclass(frozen=True)
 class NamingTable:
-    """A table that says something of recordings, but not in columns that are known."""
+    """A table that says something of recordings."""
 
     path: Path
     recordings: tuple[Path, ...]
     column: str | None
     """Column with names of recordings; None if the table is named after its recording."""
+    has_known_columns: bool = False
+    """True if an import of the table itself knows its columns of paths and species."""
 
     def evidence(self) -> str:
         """Return why it is taken for a table of recordings."""
@@ -43,9 +46,10 @@ class NamingTable:
     def command(self) -> str:
         """Return the command by which it is read as a table of the species of whole recordings."""
         folder = os.path.commonpath([path.parent for path in self.recordings])
-        paths = f"path={self.column}"
-        words = ("data", "import", str(self.path), "SET", "--audio", folder, "--column", paths, "--column")
-        return f"{shlex.join(words)} scientific_name=COLUMN"
+        command = shlex.join(("data", "import", str(self.path), "SET", "--audio", folder))
+        if self.has_known_columns:
+            return command
+        return f"{command} --column {shlex.quote(f'path={self.column}')} --column scientific_name=COLUMN"
 
 
 def find_naming_tables(source: Path, files: Sequence[Path]) -> Iterator[NamingTable]:
@@ -80,4 +84,13 @@ def _named_in(table: Path, by_name: dict[str, list[Path]], n_files: int) -> Nami
         is_enough = len(named) >= _MIN_SHARE * min(len(given), n_files)
         if named and is_enough and (best is None or len(named) > len(best.recordings)):
             best = NamingTable(table, tuple(named), column)
-    return best
+    return None if best is None else replace(best, has_known_columns=_has_known_columns(table))
+
+
+def _has_known_columns(table: Path) -> bool:
+    """Return True if an import of the table finds the columns of paths and species by their names."""
+    try:
+        TableLayout.of(table, {})
+    except FormatError:
+        return False
+    return True

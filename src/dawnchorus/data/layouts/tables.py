@@ -81,7 +81,11 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 
 _MAX_NAMED = 7
 _UNKNOWN_CODES = frozenset(("", "nan", "none", "no score", "[]"))
-SPLIT_NAMES = {"train": "train", "valid": "validation", "val": "validation", "validation": "validation", "test": "test"}
+SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("valid", "val", "validation"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 """Parts of a split by the names that tables give them, in lower case."""
 
 
@@ -131,7 +135,11 @@ class TableLayout:
         names = TaxonNames.beside(self.table.path, own=[self._taxon(cells) for _line, cells in self.table])
         reader = _Reader(self)
         for _line, cells in self.table:
-            yield reader.row(cells, names)
+            row = reader.row(cells, names)
+            if _is_total(row):
+                self.table.notes.leave_out("a row of totals, which is no recording", row.recording_id)
+            else:
+                yield row
         self._note_unread()
         if on_note is not None:
             for sentence in self.table.notes.sentences():
@@ -295,6 +303,12 @@ class _Reader:
         if code is not None and is_day(code):
             self._notes.misread(self._header("ebird_code"), code, expected="a code, not what a spreadsheet made of it")
             return None
+        if fields.get("scientific_name") and not _two_names(code) and len(_names_in(code)) > 1:
+            self._notes.leave_out(
+                f"column '{self._header('ebird_code')}', several codes of a recording whose species another column has",
+                code or "",
+            )
+            return None
         return code
 
     def _place(self, fields: Mapping[str, str | None]) -> tuple[float | None, float | None]:
@@ -331,6 +345,16 @@ class _Reader:
         if part is None and not is_blank(text):
             self._notes.misread(self._header("split"), text, expected=f"one of {', '.join(SPLIT_NAMES)}")
         return part
+
+
+_TOTALS = frozenset(("total", "totals", "sum", "summe", "gesamt", "insgesamt", "somme", "suma", "totale", "totaal"))
+"""Words of a table's last row that spreadsheets write in the column of the recordings."""
+
+
+def _is_total(row: RecordingRow) -> bool:
+    """Return True if the row is named by a word for totals, and there is no such file."""
+    path = Path(row.path)
+    return path.name.casefold().rstrip(":") in _TOTALS and not path.exists()
 
 
 _MAX_ZEROS = 6

@@ -18,6 +18,7 @@ from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.errors import DownloadError, InputError
 from dawnchorus.storage.http_client import HttpClient
 from dawnchorus.tables import CoordinateColumns, DateColumn, Notes, TimeColumn, is_blank
+from dawnchorus.tables.notes import counted
 from dawnchorus.taxonomy.labels import is_indeterminate, is_unnamed, split_labels
 
 SERVER = "https://xeno-canto.org"
@@ -195,7 +196,7 @@ def _note_contradictions(
         first = several[0]
         names = ", ".join(sorted(species[first]))
         on_note(
-            f"listed under several species: {len(several)} recordings (as {first}: {names}; "
+            f"listed under several species: {counted(len(several), 'recording')} (as {first}: {names}; "
             f"{_species_name(results[first]) or 'unknown'} is taken). Look at their pages."
         )
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import io
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from dawnchorus.errors import BusyError, InputError
 from dawnchorus.formats.fields import build_row
@@ -26,6 +27,7 @@ from dawnchorus.server.service import Service
 from dawnchorus.server.settings import Role
 from dawnchorus.server.state.retention import delete_if_unreferenced
 from dawnchorus.server.state.tables import Job
+from dawnchorus.tables import parse_latitude, parse_longitude
 from dawnchorus.types import ChannelOption
 
 SCHEMA = 1
@@ -39,6 +41,16 @@ MIN_SCORE, MAX_TOP = 0.01, 100
 router = APIRouter(prefix="/api/v1", tags=["identify"])
 
 
+def _degrees_by(parse: Callable[[str], float | None]) -> Callable[[object], object]:
+    """Return a validator that reads degrees as tables and options write them, as 52,5; other values stay."""
+
+    def read(value: object) -> object:
+        degrees = parse(value) if isinstance(value, str) else None
+        return value if degrees is None else degrees
+
+    return read
+
+
 class IdentifyRequest(RequestParameters):
     """Parameters of the identification of a recording."""
 
@@ -49,8 +61,8 @@ class IdentifyRequest(RequestParameters):
         default="mean", description="Of several: the mean, the first, the second, the clearest, or each by itself."
     )
     merge: bool = Field(default=False, description="Merge neighboring windows into events.")
-    lat: float | None = Field(default=None, ge=-90, le=90)
-    lon: float | None = Field(default=None, ge=-180, le=180)
+    lat: Annotated[float | None, BeforeValidator(_degrees_by(parse_latitude))] = Field(default=None, ge=-90, le=90)
+    lon: Annotated[float | None, BeforeValidator(_degrees_by(parse_longitude))] = Field(default=None, ge=-180, le=180)
     week: int | None = Field(default=None, ge=1, le=48)
     range_threshold: float = Field(default=DEFAULT_RANGE_THRESHOLD, ge=0, le=1)
     format: str = Field(default="json", description="json, or the name of a table format.")
