@@ -129,9 +129,9 @@ def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way
     page.get_by_label("Minimum epochs").fill("40")
     page.get_by_label("Require my approval").check()
     page.get_by_role("button", name="Retrain").click()
-    expect(page.locator("[data-stage]")).to_contain_text(re.compile(r"epoch \d+ of \d+"), timeout=120_000)
+    expect(page.locator("[data-stage]")).to_contain_text(re.compile(r"epoch \d+ of \d+"), timeout=400_000)
     expect(page.get_by_role("img", name="Loss by epoch")).to_be_visible()
-    expect(page.get_by_role("heading", name="New and previous model")).to_be_visible(timeout=120_000)
+    expect(page.get_by_role("heading", name="New and previous model")).to_be_visible(timeout=400_000)
     expect(page.get_by_text("The new model requires your approval: too few held-out recordings")).to_be_visible()
     expect(page.get_by_role("row").filter(has_text="Synthetic Bird 001").nth(1)).to_contain_text("no class")
     if SCREENSHOTS:

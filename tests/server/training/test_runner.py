@@ -338,7 +338,7 @@ def test_a_model_folder_that_is_broken_is_passed_over_at_the_start(
                 path.write_bytes(path.read_bytes()[:1000])
         server.start()
         assert client.get("/api/v1/models/active").json()["bundle_id"] == band_bundle.id
-        assert "passed over" in server.log.read_text()
+        assert "cannot be opened and is skipped" in server.log.read_text()
         refused = client.post(f"/api/v1/models/{result['bundle_id']}/activate")
         assert refused.status_code == 409
         assert str(tmp_path) not in refused.text
