@@ -56,7 +56,7 @@ class AudioNotFoundError(AudioError):
 
 
 class AudioDecodeError(AudioError):
-    """No decoder can make sound of the file."""
+    """No decoder can read the file."""
 
 
 class DecoderCrashError(AudioDecodeError):

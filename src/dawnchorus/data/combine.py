@@ -45,7 +45,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Combined:
-    """One row of what two rows know."""
+    """A row merged from two."""
 
     row: RecordingRow
     kept: tuple[str, ...]

@@ -65,7 +65,7 @@ def _ignore(_note: str) -> None:
 def split_by_tables(
     table: RecordingsTable, paths: Sequence[Path], *, on_note: Callable[[str], None] = _ignore
 ) -> GivenSplit:
-    """Return the table split as tables say: csv files with a column `split` or named by their part, or JSON files.
+    """Return the table split as tables say: csv files with a column `split` or named by their split, or JSON files.
 
     Recordings are matched by identifier, by path, or by file name. `on_note` takes sentences on what a table left open.
 

@@ -226,7 +226,7 @@ def describe_unmeasured(*, model: str) -> str:
 
 
 def describe_background(test: BackgroundTest | None, *, model: str, activation: Activation) -> Iterator[str]:
-    """Yield what a user should know of a model's scores in background, and do about high ones."""
+    """Yield sentences on a model's scores in background, with advice if they are high."""
     if test is None:
         yield (
             f"warning: none of these recordings is without birds, so it is not known what {model} detects in noise, "

@@ -178,7 +178,7 @@ class DetectionStore:
         """Delete a recording, its detections and their reviews; labeled recordings that were cut from it stay.
 
         Raises:
-            NotKnown: there is none.
+            NotFoundError: there is none.
         """
         with self._database.write(lock_key=sha256) as session:
             recording = _get_recording(session, sha256)
@@ -203,7 +203,7 @@ class DetectionStore:
         """Return a stored recording.
 
         Raises:
-            NotKnown: there is none.
+            NotFoundError: there is none.
         """
         with self._database.read() as session:
             return _get_recording(session, sha256)
@@ -212,7 +212,7 @@ class DetectionStore:
         """Return a detection.
 
         Raises:
-            NotKnown: there is none.
+            NotFoundError: there is none.
         """
         with self._database.read() as session:
             row = session.get(DetectionRow, detection_id)

@@ -28,7 +28,7 @@ class DecoderQuarantine:
         """Raise if the file is in quarantine.
 
         Raises:
-            AudioUnreadable: decoders have crashed on the file `MAX_CRASHES` times.
+            AudioDecodeError: decoders have crashed on the file `MAX_CRASHES` times.
         """
         if self._crashes[file_sha256(path)] >= MAX_CRASHES:
             raise AudioDecodeError(

@@ -123,7 +123,7 @@ class Registry:
         """Return a model.
 
         Raises:
-            NotKnown: there is none.
+            NotFoundError: there is none.
         """
         with self._database.read() as session:
             model = session.get(Model, bundle_id)
@@ -136,7 +136,7 @@ class Registry:
         """Return a model's bundle, verified against its hash and unpacked if necessary.
 
         Raises:
-            NotKnown: there is no such model.
+            NotFoundError: there is no such model.
             ModelError: the bundle is damaged or missing.
         """
         model = self.model(bundle_id)
@@ -191,7 +191,7 @@ class Registry:
         """Activate a model: on this server at once, on others within a second.
 
         Raises:
-            NotKnown: there is no such model.
+            NotFoundError: there is no such model.
             ModelError: it cannot be run; nothing changes.
         """
         bundle = self.open(bundle_id)

@@ -86,9 +86,9 @@ class Renderer:
         """Open a response from the cache, or render it; concurrent requests for it share one rendering.
 
         Raises:
-            Overloaded: the queue is full.
+            OverloadedError: the queue is full.
             OutputError: there is no space for the response.
-            NotKnown: the recording was deleted meanwhile.
+            NotFoundError: the recording was deleted meanwhile.
         """
         key = sha256, parameters
         if key in self._finished:
@@ -115,7 +115,7 @@ class Renderer:
         """Render a response without caching; its file is deleted on close.
 
         Raises:
-            Overloaded: the queue is full.
+            OverloadedError: the queue is full.
             OutputError: there is no space for the response.
         """
         try:
@@ -129,7 +129,7 @@ class Renderer:
         """Run `work` in one of the threads; cancelling removes it from the queue but does not interrupt it.
 
         Raises:
-            Overloaded: the queue is full.
+            OverloadedError: the queue is full.
         """
         if not self._slots.acquire(blocking=False):
             raise OverloadedError(

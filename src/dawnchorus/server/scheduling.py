@@ -69,7 +69,7 @@ class Limits:
         """Raise if a recording's header exceeds the limits.
 
         Raises:
-            AudioTooLarge: it exceeds them.
+            AudioTooLargeError: it exceeds them.
         """
         if n_channels > self.max_channels or not self.min_rate_hz <= rate_hz <= self.max_rate_hz:
             raise AudioTooLargeError(
@@ -288,11 +288,11 @@ class InferencePool:
             on_progress: Called with the share that is done, if the length is known.
 
         Returns:
-            A future that raises AudioError if the recording cannot be decoded or exceeds the limits, and Overloaded if
-            it has waited too long.
+            A future that raises AudioError if the recording cannot be decoded or exceeds the limits, and
+            OverloadedError if it has waited too long.
 
         Raises:
-            Overloaded: the queue is full.
+            OverloadedError: the queue is full.
             InputError: the bundle does not support the options.
         """
         future: Future[IdentifyResult] = Future()
@@ -305,7 +305,7 @@ class InferencePool:
         """Score decoded windows [n, samples]; the future returns scores [n, classes] and the bundle.
 
         Raises:
-            Overloaded: the queue is full.
+            OverloadedError: the queue is full.
             InputError: windows of another length.
         """
         future: Future[tuple[FloatArray, Bundle]] = Future()
@@ -317,7 +317,7 @@ class InferencePool:
         """Raise if an upload of `n_bytes` does not fit into the queue.
 
         Raises:
-            Overloaded: the queue is full.
+            OverloadedError: the queue is full.
         """
         with self._changed:
             waiting_s = sum(task.work_s for task in self._tasks if not task.is_started)

@@ -129,7 +129,7 @@ class Service:
         """Identify an uploaded recording.
 
         Raises:
-            AudioError, InputError, Overloaded: see `InferencePool.submit`.
+            AudioError, InputError, OverloadedError: see `InferencePool.submit`.
         """
         if options.latitude is not None:
             await asyncio.to_thread(self.pool.warm, options)
@@ -148,7 +148,7 @@ class Service:
         """Raise if the server does not accept requests.
 
         Raises:
-            Overloaded: it is shutting down.
+            OverloadedError: it is shutting down.
         """
         if self.shutting_down.is_set():
             raise OverloadedError("the server is shutting down.", retry_after_s=5)
@@ -164,7 +164,7 @@ async def hold_slot(slots: asyncio.Semaphore, operations: str) -> AsyncIterator[
     """Hold one of the slots.
 
     Raises:
-        Overloaded: none is free.
+        OverloadedError: none is free.
     """
     if slots.locked():
         raise OverloadedError(f"too many {operations} at once. Try again later.", retry_after_s=RETRY_AFTER_S)
@@ -179,7 +179,7 @@ def open_service(settings: Settings) -> Iterator[Service]:
     Work in progress is then finished or returned to the queue.
 
     Raises:
-        Busy: another server uses the folder.
+        BusyError: another server uses the folder.
         InputError, OutputError: the database cannot be used.
         ModelError: the model cannot be run.
     """

@@ -23,7 +23,7 @@ class ContentVersion:
 class PartialFile:
     """The bytes of a download before it has its name, with a note of their origin beside them.
 
-    Bytes without a note, or from another address, are not gone on with.
+    Bytes without a note, or from another address, are not resumed.
     """
 
     def __init__(self, target: Path, url: str) -> None:

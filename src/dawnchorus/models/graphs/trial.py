@@ -72,7 +72,7 @@ def _check_repeated(again: FloatArray, logits: FloatArray) -> None:
     """Refuse a graph that scores the same windows differently the second time.
 
     Raises:
-        BundleInvalid: it does.
+        InvalidBundleError: it does.
     """
     effect = float(np.abs(again - logits).max())
     if effect > ROUNDING * max(float(np.ptp(logits)), 1):

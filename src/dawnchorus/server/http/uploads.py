@@ -64,8 +64,8 @@ async def receive_file(request: Request, spool: Path, *, max_bytes: int) -> Asyn
     as `request.state.texts`.
 
     Raises:
-        UploadTooLarge: it has more than `max_bytes`, or its Content-Length does.
-        UploadTooSlow: it does not arrive in time.
+        UploadTooLargeError: it has more than `max_bytes`, or its Content-Length does.
+        UploadTooSlowError: it does not arrive in time.
         InputError: there is none.
         OutputError: there is no space for it.
     """
@@ -117,7 +117,7 @@ async def receive_files(request: Request, spool: Path, *, max_bytes: int) -> Asy
     """Receive a form: a temporary folder, its text fields, and its files with the client's names.
 
     Raises:
-        UploadTooLarge, InputError, OutputError: see `receive_file`.
+        UploadTooLargeError, InputError, OutputError: see `receive_file`.
     """
     try:
         folder = Path(tempfile.mkdtemp(prefix="batch-", dir=spool))
@@ -185,8 +185,8 @@ async def read_body(request: Request, *, max_bytes: int) -> bytes:
     """Read a whole body into memory.
 
     Raises:
-        UploadTooLarge: it has more than `max_bytes`.
-        UploadTooSlow: it does not arrive in time.
+        UploadTooLargeError: it has more than `max_bytes`.
+        UploadTooSlowError: it does not arrive in time.
     """
     return b"".join([chunk async for chunk in _read_chunks(request, max_bytes)])
 
@@ -196,8 +196,8 @@ async def receive_body(request: Request, spool: Path, *, max_bytes: int) -> Asyn
     """Receive a body into a temporary file, which is in memory up to `IN_MEMORY` bytes.
 
     Raises:
-        UploadTooLarge: it has more than `max_bytes`.
-        UploadTooSlow: it does not arrive in time.
+        UploadTooLargeError: it has more than `max_bytes`.
+        UploadTooSlowError: it does not arrive in time.
         OutputError: there is no space for it.
     """
     with tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(spool)) as file:
@@ -218,7 +218,7 @@ async def _read_chunks(request: Request, max_bytes: int) -> AsyncIterator[bytes]
 
 
 def limit_pace(receive: Receive) -> Receive:
-    """Return a function that receives a request's body, and raises UploadTooSlow below the minimum rate.
+    """Return a function that receives a request's body, and raises UploadTooSlowError below the minimum rate.
 
     It also raises after a pause of `GRACE_S`.
     """

@@ -83,7 +83,7 @@ class BlobStore:
         """Return the path of a local copy, which must not be changed.
 
         Raises:
-            NotKnown: the file is absent.
+            NotFoundError: the file is absent.
         """
         if self.size(sha256) is None:
             raise NotFoundError(f"the file {sha256[:12]} is not in the store any more.")

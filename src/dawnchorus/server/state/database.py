@@ -36,7 +36,7 @@ class Database:
 
         Raises:
             InputError: an invalid URL, or tables of a newer version of this program.
-            MissingExtra: the driver of the URL is not installed.
+            MissingExtraError: the driver of the URL is not installed.
             OutputError: the database cannot be reached or written.
         """
         try:

@@ -72,7 +72,7 @@ class JobQueue:
         """Add a job; `prepare` is called in the transaction that holds the lock of `lock_key`.
 
         Raises:
-            Busy: a retraining is in progress, or the queue is full.
+            BusyError: a retraining is in progress, or the queue is full.
         """
         job = Job(id=uuid.uuid4().hex, kind=kind, parameters=dict(parameters))
         try:
@@ -92,7 +92,7 @@ class JobQueue:
         """Return a job.
 
         Raises:
-            NotKnown: there is none.
+            NotFoundError: there is none.
         """
         with self._database.read() as session:
             job = session.get(Job, job_id)
@@ -132,7 +132,7 @@ class JobQueue:
         """Request cancellation; a queued job is cancelled at once.
 
         Raises:
-            NotKnown: there is none.
+            NotFoundError: there is none.
         """
         self.get(job_id)
         with self._database.write() as session:
@@ -282,8 +282,8 @@ class JobQueue:
         """Delete a finished job.
 
         Raises:
-            NotKnown: there is none.
-            Busy: it is queued or running.
+            NotFoundError: there is none.
+            BusyError: it is queued or running.
         """
         if self.get(job_id).status in ACTIVE_STATUSES:
             raise BusyError("the job has not ended. Cancel it first.")

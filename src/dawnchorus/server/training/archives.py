@@ -43,7 +43,7 @@ def unpack(path: Path, folder: Path, *, max_bytes: int) -> None:
 
     Raises:
         InputError: it is no zip, or a member is a link, is there twice, or has a name outside of the zip.
-        UploadTooLarge: it has too many members, or unpacks to more than `max_bytes`.
+        UploadTooLargeError: it has too many members, or unpacks to more than `max_bytes`.
     """
     try:
         with _open(path) as archive:

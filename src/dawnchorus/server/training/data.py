@@ -150,7 +150,7 @@ def resolve_class(given: Label, known: KnownClasses, *, is_new: bool) -> Label:
     """Return the known class that has a name of `given`; if there is none and `is_new`, add it to `known`.
 
     Raises:
-        UnknownClass: there is none; the message names the nearest ones.
+        UnknownClassError: there is none; the message names the nearest ones.
         InputError: a new class would be of no one species, such as `Strix aluco?`.
     """
     label = known.find(given)
@@ -201,7 +201,7 @@ class TrainingData:
             on_note: Called with sentences on unread columns of a csv, and on times, places and sound.
 
         Raises:
-            InputError, UploadTooLarge: a zip or a table cannot be used, or there are no files.
+            InputError, UploadTooLargeError: a zip or a table cannot be used, or there are no files.
         """
         is_new = parse_bool("new_class", texts.get("new_class", ""))
         species = texts.get("species", "").strip()
@@ -291,8 +291,8 @@ class TrainingData:
         """Store the review of a detection and cut its clip as training data; an earlier review is replaced.
 
         Raises:
-            NotKnown: there is no such detection.
-            UnknownClass: `species` is neither one of `labels` nor has training data, and `new_class` is False.
+            NotFoundError: there is no such detection.
+            UnknownClassError: `species` is neither one of `labels` nor has training data, and `new_class` is False.
             InputError: "other" without a species, or another verdict with one.
         """
         if (verdict == "other") != bool(species):
@@ -677,7 +677,7 @@ def _parse_labels(row: RecordingRow, known: KnownClasses, *, is_new: bool) -> tu
     """Return the species of a recording and the species that is absent from it; either may be None.
 
     Raises:
-        UnknownClass: no class has its label; see `resolve_class`.
+        UnknownClassError: no class has its label; see `resolve_class`.
         InputError: it cannot be used for training.
     """
     unopened = [problem for problem in row.problems if problem in (MISSING, UNREADABLE)]

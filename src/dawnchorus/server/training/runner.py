@@ -60,7 +60,7 @@ class RetrainingRunner:
         """Queue a retraining.
 
         Raises:
-            Busy: another one is queued or running.
+            BusyError: another one is queued or running.
             InputError: there is no training data.
         """
         if not self._training_data.count():

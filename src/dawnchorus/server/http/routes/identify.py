@@ -200,7 +200,7 @@ def enqueue(service: Service, path: Path, name: str, options: Options) -> Job:
     """Store a recording and add a job that identifies it.
 
     Raises:
-        Busy: the queue is full.
+        BusyError: the queue is full.
         OutputError: there is no space.
     """
     files, sha256 = service.files, service.files.put(path)
