@@ -1,4 +1,4 @@
-"""How much longer an answer takes while the server retrains."""
+"""Increase of response times while the server retrains."""
 
 from __future__ import annotations
 
