@@ -31,7 +31,7 @@ from dawnchorus.cli.present import (
 )
 from dawnchorus.cli.progress import shown_progress
 from dawnchorus.errors import InputError
-from dawnchorus.formats.fields import has_channels
+from dawnchorus.formats.columns import detection_values, has_channels, round_values
 from dawnchorus.formats.registry import FORMATS, table_format
 from dawnchorus.identification import Options, RecordingFailure, Run, identify
 from dawnchorus.identification.estimate import Estimate, estimate_run
@@ -281,19 +281,7 @@ class _Result:
         }
         if self.out is None:
             fields["detections"] = [
-                {
-                    "recording": table.recording,
-                    "start_s": detection.start_s,
-                    "end_s": detection.end_s,
-                    "scientific_name": detection.scientific_name,
-                    "common_name": detection.common_name,
-                    "kind": detection.kind,
-                    "score": round(detection.score, 4),
-                    "probability": detection.probability and round(detection.probability, 4),
-                    "in_range": detection.in_range,
-                    "human_voice": detection.human_voice,
-                    **({"channel": detection.channel} if detection.channel is not None else {}),
-                }
+                {"recording": table.recording, **round_values(detection_values(detection))}
                 for table in run.tables()
                 for detection in table.detections
             ]

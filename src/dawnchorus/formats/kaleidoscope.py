@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import PurePath
 from typing import BinaryIO
 
-from dawnchorus.formats.fields import has_channels
+from dawnchorus.formats.columns import has_channels
 from dawnchorus.formats.text import score, seconds, text_stream
 from dawnchorus.types import Provenance, RecordingTable
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ from dawnchorus.identification.output_paths import printable
 from dawnchorus.inference.scoring import FailedRecording, ScoredRecording
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.tables.notes import counted
-from dawnchorus.types import Provenance, RecordingTable
+from dawnchorus.types import Detection, Provenance, RecordingTable
 
 SOFTWARE = f"dawnchorus {__version__}"
 
@@ -132,6 +132,11 @@ class Run:
     def provenance(self) -> Provenance:
         """Provenance of the rows; available after the run has ended."""
         return build_provenance(self.bundle, self.builder.options, range_filter=self.has_place)
+
+
+def has_range(detections: Iterable[Detection]) -> bool:
+    """Return True if the range filter was used for detections."""
+    return any(detection.in_range is not None for detection in detections)
 
 
 def build_provenance(bundle: Bundle, options: Options, *, range_filter: bool) -> Provenance:

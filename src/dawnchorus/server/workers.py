@@ -164,7 +164,7 @@ class Workers:
             if time.monotonic() - last_report_s >= PROGRESS_INTERVAL_S:
                 last_report_s = time.monotonic()
                 self._jobs.update_progress(job.id, "identifying", progress)
-        self._detections.store(result, path, parameters["name"])
+        self._detections.store(result, path, name=parameters["name"], options=options)
         summary = {
             "recording": parameters["sha256"],
             "n_detections": len(result.table.detections),

@@ -34,6 +34,8 @@ from dawnchorus.server.state.database import Database, alembic_config
 from dawnchorus.server.state.retention import delete_if_unreferenced, is_referenced, referenced_files
 from dawnchorus.server.state.tables import (
     Base,
+    DetectionRow,
+    Identification,
     Job,
     LabeledRecording,
     Model,
@@ -447,6 +449,11 @@ def test_database_of_revision_0002_opens(tmp_path: Path) -> None:
         assert queued.parameters == {"overrides": [], "require_approval": True}
         assert (running.worker_id, running.cancel_requested) == ("old-server", True)
         assert running.parameters["options"] == {"channel": "each"}
+        (detection,) = session.query(DetectionRow)
+        assert (detection.kind, detection.channel, detection.human_voice) == ("species", 2, None)
+        stored, counted = session.query(Identification).order_by(Identification.id)
+        assert (stored.provenance, stored.latitude, stored.longitude, stored.week) == (None, 52.5, 13.4, None)
+        assert counted.latitude is None
     state.close()
     with closing(sqlite3.connect(tmp_path / "state.db")) as connection:
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []

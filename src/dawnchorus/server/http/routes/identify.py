@@ -14,10 +14,10 @@ from fastapi.responses import JSONResponse
 from pydantic import BeforeValidator, Field
 
 from dawnchorus.errors import BusyError, InputError
-from dawnchorus.formats.fields import build_row
+from dawnchorus.formats.columns import build_row, round_values
 from dawnchorus.formats.registry import TableFormat, table_format
 from dawnchorus.identification.options import DEFAULT_MIN_SCORE, DEFAULT_RANGE_THRESHOLD, Options
-from dawnchorus.identification.result import build_provenance
+from dawnchorus.identification.result import build_provenance, has_range
 from dawnchorus.server.http.auth import require_role
 from dawnchorus.server.http.dependencies import ServiceDependency, receive_recording
 from dawnchorus.server.http.parameters import RequestParameters, merge_fields, note_empty
@@ -159,7 +159,7 @@ async def identify(
         result = await service.identify(path, options, name)
         best = max(result.table.detections, key=lambda d: d.score, default=None)
         if merged.store:
-            await asyncio.to_thread(service.detections.store, result, path, name)
+            await asyncio.to_thread(service.detections.store, result, path, name=name, options=options)
         else:
             service.detections.count(result, best)
     empty = note_empty([*request.query_params.multi_items(), *request.state.texts.items()])
@@ -215,21 +215,12 @@ def enqueue(service: Service, path: Path, name: str, options: Options) -> Job:
 
 def _build_response(result: IdentifyResult, name: str, options: Options, output_format: TableFormat | None) -> Response:
     table = replace(result.table, recording=name)
-    has_location = any(row.in_range is not None for row in table.detections)
-    provenance = build_provenance(result.bundle, options, range_filter=has_location)
+    provenance = build_provenance(result.bundle, options, range_filter=has_range(table.detections))
     if output_format is not None:
         stream = io.BytesIO()
         output_format.write(stream, [table], provenance)
         return Response(stream.getvalue(), media_type="application/octet-stream")
-    rows = [
-        {
-            **build_row(table, row, provenance),
-            "start_s": round(row.start_s, 3),
-            "end_s": round(row.end_s, 3),
-            "score": round(row.score, 4),
-        }
-        for row in table.detections
-    ]
+    rows = [round_values(build_row(table, row, provenance)) for row in table.detections]
     header: dict[str, Any] = {"schema": SCHEMA, "recording": name, "duration_s": table.duration_s}
     texts = {"warnings": list(result.warnings), "notes": list(result.notes)}
     return JSONResponse({**header, "bundle_id": result.bundle.id, **texts, "detections": rows})
