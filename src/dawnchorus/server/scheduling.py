@@ -111,7 +111,7 @@ class IdentifyResult:
     bundle: Bundle
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
-    """Sentences on time and place, as those of `dawnchorus identify`."""
+    """Sentences on time and location, as those of `dawnchorus identify`."""
     stage_s: Mapping[Stage, float]
 
 
