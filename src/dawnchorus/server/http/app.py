@@ -75,7 +75,7 @@ def create_app(service: Service) -> FastAPI:
 
 
 class RevalidatedFiles(StaticFiles):
-    """Static files that browsers compare with the server's at every use: a page never runs scripts of another version."""
+    """Static files that browsers compare with the server's at every use, so that no page runs an older script."""
 
     def file_response(self, *args: Any, **options: Any) -> Response:
         """Return the file, or status 304 to a browser that has it."""
