@@ -14,7 +14,7 @@ import pytest
 import soundfile
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
-from tests.server.conftest import running
+from tests.fixtures.server import running
 
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore

@@ -24,7 +24,7 @@ import soundfile
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.checks import CHECKS
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
-from tests.server.conftest import Serve
+from tests.fixtures.server import Serve
 
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.history import DetectionStore

@@ -12,7 +12,7 @@ import psutil
 import pytest
 import soundfile
 from tests.conftest import Command
-from tests.server.conftest import Serve
+from tests.fixtures.server import Serve
 from tests.waiting import wait_for
 
 from dawnchorus.errors import InputError

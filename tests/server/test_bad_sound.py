@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 import soundfile
-from tests.server.conftest import Serve
+from tests.fixtures.server import Serve
 
 from dawnchorus.models.bundle import Bundle
 

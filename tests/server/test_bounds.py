@@ -22,7 +22,7 @@ import soundfile
 from fastapi.routing import APIRoute
 from sqlalchemy import insert
 from tests.e2e.machines import Server, serving, wait_for
-from tests.server.conftest import Serve
+from tests.fixtures.server import Serve
 
 from dawnchorus.formats.registry import FORMATS
 from dawnchorus.models.bundle import Bundle

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 from tests.e2e.machines import Server, serving
-from tests.server.conftest import Serve, busy, running_service
+from tests.fixtures.server import Serve, busy, running_service
 from tests.waiting import wait_for
 
 from dawnchorus.identification import Options

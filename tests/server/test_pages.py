@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 import httpx2 as httpx
-from tests.server.conftest import Serve
+from tests.fixtures.server import Serve
 
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from fastapi.routing import _IncludedRouter
 from starlette.routing import Route
-from tests.server.conftest import Serve, running_service
+from tests.fixtures.server import Serve, running_service
 
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.http.app import create_app

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 from tests.conftest import LEVEL, LEVEL_LABELS, level_graph
-from tests.server.conftest import busy
+from tests.fixtures.server import busy
 
 from dawnchorus.errors import AudioDecodeError, InputError, ModelError, OverloadedError
 from dawnchorus.identification import Options, identify

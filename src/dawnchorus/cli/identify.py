@@ -32,7 +32,7 @@ from dawnchorus.cli.present import (
 from dawnchorus.cli.progress import shown_progress
 from dawnchorus.errors import InputError
 from dawnchorus.formats.fields import has_channels
-from dawnchorus.formats.registry import FORMATS, table_format
+from dawnchorus.formats.registry import FORMATS
 from dawnchorus.identification import Options, RecordingFailure, Run, identify
 from dawnchorus.identification.estimate import Estimate, estimate_run
 from dawnchorus.identification.input_tables import read_recordings, read_species_list, read_thresholds
@@ -47,7 +47,7 @@ JSON_SCHEMA = 1
 
 def _formats(_context: click.Context, _option: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
     names = [name.strip() for text in value for name in text.split(",")]
-    return tuple(table_format(name).name for name in dict.fromkeys(names))
+    return tuple(FORMATS.lookup(name).name for name in dict.fromkeys(names))
 
 
 @click.command("identify")
@@ -322,7 +322,7 @@ def _length(seconds: float) -> str:
 
 def _print_table(run: Run, formats: tuple[str, ...]) -> None:
     if formats or not sys.stdout.isatty():
-        chosen = table_format(formats[0] if formats else "csv")
+        chosen = FORMATS.lookup(formats[0] if formats else "csv")
         run.note_channels([chosen])
         chosen.write(sys.stdout.buffer, run.tables(), run.provenance)
         return

@@ -6,13 +6,13 @@ import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from dawnchorus.errors import FormatError
 from dawnchorus.formats.mark_notes import MarkNotes
 from dawnchorus.formats.review import ReviewColumns
+from dawnchorus.suggestions import nearest
 from dawnchorus.tables import Table, is_blank, parse_offset_s, units
 from dawnchorus.types import Detection, Mark
 
@@ -72,7 +72,7 @@ def near_column(header: Iterable[str], wanted: Iterable[str]) -> str:
     """Return a question for the column of `header` that is spelt nearly like one of the names `wanted`, or nothing."""
     known = list(wanted)
     unknown = [name for name in header if name.lower() not in known and not _has_other_unit(name, known)]
-    near = ((name, get_close_matches(name.lower(), known, n=1, cutoff=_SIMILARITY)) for name in unknown)
+    near = ((name, nearest(name, known, cutoff=_SIMILARITY)) for name in unknown)
     return next((f" Is the column '{name}' meant to be '{alike[0]}'?" for name, alike in near if alike), "")
 
 

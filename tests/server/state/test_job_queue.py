@@ -11,7 +11,7 @@ import httpx2 as httpx
 import numpy as np
 import pytest
 import soundfile
-from tests.server.conftest import Serve
+from tests.fixtures.server import Serve
 from tests.waiting import wait_for
 
 from dawnchorus.errors import BusyError, NotFoundError

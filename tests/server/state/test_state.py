@@ -22,7 +22,7 @@ from filelock import FileLock
 from sqlalchemy import create_engine, text
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlalchemy.exc import OperationalError
-from tests.server.conftest import Serve
+from tests.fixtures.server import Serve
 
 import dawnchorus.server.state.database as module
 from dawnchorus.errors import BusyError, InputError, MissingExtraError, OutputError

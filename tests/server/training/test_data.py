@@ -13,7 +13,7 @@ import httpx2 as httpx
 import numpy as np
 import pytest
 import soundfile
-from tests.server.conftest import Serve
+from tests.fixtures.server import Serve
 
 from dawnchorus.data.recordings import read_table
 from dawnchorus.errors import InputError, UnknownClassError, UploadTooLargeError

@@ -18,7 +18,7 @@ import pytest
 import soundfile
 from tests.conftest import Command, small_disk
 from tests.e2e.machines import Server, serving
-from tests.server.conftest import Serve
+from tests.fixtures.server import Serve
 from tests.waiting import wait_for
 
 from dawnchorus.data.synthesis.negatives import other_sounds

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ from dawnchorus.data.layouts.taxon_names import TaxonNames
 from dawnchorus.data.licenses import parse_license
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.errors import FormatError, InputError
-from dawnchorus.suggestions import is_misspelt, suggestion
+from dawnchorus.suggestions import is_misspelt, nearest, suggestion
 from dawnchorus.tables import (
     CoordinateColumns,
     PlaceColumn,
@@ -157,7 +156,7 @@ class TableLayout:
     def _near_fields(self, columns: Sequence[str]) -> str:
         """Return questions for columns that are spelt nearly like one of a field that the table lacks."""
         names = {name: field for field, names in COLUMNS.items() if field not in self.columns for name in names}
-        near = {column: difflib.get_close_matches(column.lower(), names, n=1, cutoff=0.8) for column in columns}
+        near = {column: nearest(column, names, cutoff=0.8) for column in columns}
         found = [
             f"{names[alike[0]]}={column}"
             for column, alike in near.items()

@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field
 
 from dawnchorus.errors import BusyError, InputError
 from dawnchorus.formats.fields import build_row
-from dawnchorus.formats.registry import TableFormat, table_format
+from dawnchorus.formats.registry import FORMATS, TableFormat
 from dawnchorus.identification.options import DEFAULT_MIN_SCORE, DEFAULT_RANGE_THRESHOLD, Options
 from dawnchorus.identification.result import build_provenance
 from dawnchorus.server.http.auth import require_role
@@ -150,7 +150,7 @@ async def identify(
     """
     async with receive_recording(service, request, bypass_queue_limit=bool(query.background)) as (path, name):
         merged = merge_fields(query, request.state.texts)
-        output_format = None if merged.format == "json" else table_format(merged.format)
+        output_format = None if merged.format == "json" else FORMATS.lookup(merged.format)
         options = merged.options()
         if merged.background or (merged.background is None and await is_long(service, path, merged.channel)):
             _refuse_without_effect(merged)

@@ -20,7 +20,7 @@ from starlette.concurrency import run_in_threadpool
 from dawnchorus.audio.decode import read_clip
 from dawnchorus.audio.write import encode_mp3
 from dawnchorus.errors import InputError
-from dawnchorus.formats.registry import TableFormat, table_format
+from dawnchorus.formats.registry import FORMATS, TableFormat
 from dawnchorus.identification.options import Options
 from dawnchorus.identification.result import build_provenance
 from dawnchorus.plotting.clip import CLIP_MARGIN_S, draw_clip
@@ -181,7 +181,7 @@ async def recording_detections(
     if output == "json":
         write, media_type = partial(_write_json, service, row), "application/json"
     else:
-        write, media_type = partial(_write_table, service, row, table_format(output)), "application/octet-stream"
+        write, media_type = partial(_write_table, service, row, FORMATS.lookup(output)), "application/octet-stream"
     return FileResponse(await while_connected(request, service.renderer.render_once(write)), media_type=media_type)
 
 
