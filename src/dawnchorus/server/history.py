@@ -22,6 +22,7 @@ from dawnchorus.errors import NotFoundError
 from dawnchorus.formats.columns import detection_values
 from dawnchorus.identification.options import Options
 from dawnchorus.identification.result import build_provenance, has_range
+from dawnchorus.limits import Limits
 from dawnchorus.server.scheduling import IdentifyResult
 from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.clock import now
@@ -40,9 +41,6 @@ LOG = logging.getLogger(__name__)
 
 INSERT_ROWS = 1000
 """Rows in one INSERT statement."""
-
-PAGE_ROWS = 1000
-"""Detections in memory at a time while a recording's are read."""
 
 N_TOP = 10
 
@@ -78,8 +76,8 @@ class DetectionRecord:
 class DetectionStore:
     """Thread-safe store of recordings, detections and totals, shared by all servers of the database."""
 
-    def __init__(self, database: Database, files: BlobStore) -> None:
-        self._database, self._files = database, files
+    def __init__(self, database: Database, files: BlobStore, limits: Limits) -> None:
+        self._database, self._files, self._limits = database, files, limits
         self._pending: queue.SimpleQueue[dict[str, Any] | threading.Event | None] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._writer = threading.Thread(target=self._run_writer, daemon=True)
@@ -268,9 +266,10 @@ class DetectionStore:
         )
         with self._database.read() as session:
             ids = array("q", session.scalars(query.limit(limit)))
-        for k in range(0, len(ids), PAGE_ROWS):
+        page_rows = self._limits.page_rows
+        for k in range(0, len(ids), page_rows):
             with self._database.read() as session:
-                page = _read_detections(session, ids[k : k + PAGE_ROWS])
+                page = _read_detections(session, ids[k : k + page_rows])
             yield page
 
     def totals(self) -> dict[str, Any]:
