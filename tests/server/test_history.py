@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 from sqlalchemy import inspect, update
-from tests.server.conftest import running_service
+from tests.fixtures.server import running_service
 
 from dawnchorus.formats import parquet
 from dawnchorus.formats.columns import DETECTION_COLUMNS, build_row, detection_values
