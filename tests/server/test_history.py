@@ -119,3 +119,11 @@ def test_rows_of_an_older_version_have_the_options_that_are_known(
     assert (row["model"], row["bundle_id"], row["software"]) == ("level", result.bundle.id, "")
     metadata = pq.read_schema(tmp_path / "stored.parquet").metadata[parquet.METADATA_KEY]
     assert json.loads(metadata)["parameters"] == {}
+
+
+def test_a_job_has_all_options_that_it_was_asked_for(server: tuple[httpx.Client, Service], tmp_path: Path) -> None:
+    client, _ = server
+    soundfile.write(tmp_path / "x.wav", np.full(16_000, 0.5), 16_000)
+    query = "background=true&overlap=0.5&lat=52.5&lon=13.4"
+    job = client.post(f"/api/v1/identify?{query}", content=(tmp_path / "x.wav").read_bytes()).json()
+    assert job["parameters"]["options"] == asdict(Options(overlap_s=0.5, latitude=52.5, longitude=13.4))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from dawnchorus import __version__
 from dawnchorus.audio.clock_report import ClockReport
@@ -141,17 +140,7 @@ def has_range(detections: Iterable[Detection]) -> bool:
 
 def build_provenance(bundle: Bundle, options: Options, *, range_filter: bool) -> Provenance:
     """Return the provenance of rows: bundle, software and options; `range_filter` is True if a location was known."""
-    parameters: dict[str, Any] = {
-        **options.scoring(),
-        "merge": options.merge,
-        "latitude": options.latitude,
-        "longitude": options.longitude,
-        "week": options.week,
-        "range_filter": range_filter,
-        "range_threshold": options.range_threshold,
-        "drop_out_of_range": options.drop_out_of_range,
-        "speech": options.speech,
-    }
+    parameters = {**asdict(options), "range_filter": range_filter}
     if bundle.info.cleaning:
         parameters["cleaning"] = bundle.info.cleaning.model_dump(exclude_defaults=True)
     return Provenance(

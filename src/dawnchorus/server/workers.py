@@ -142,7 +142,7 @@ class Workers:
             nonlocal progress
             progress = share
 
-        options = Options(**parameters["options"])
+        options = Options.from_fields(parameters["options"])
         if options.latitude is not None:
             self._pool.warm(options)
         future = self._pool.submit(
