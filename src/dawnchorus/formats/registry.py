@@ -63,7 +63,7 @@ def channel_note(formats: Iterable[TableFormat]) -> str | None:
     )
 
 
-def format_of_file(path: Path) -> TableFormat:
+def detect_format(path: Path) -> TableFormat:
     """Return the format with the longest suffix that the file's name ends with (`.txt` alone is Raven's).
 
     Raises:
@@ -119,7 +119,7 @@ def marks_format(path: Path) -> str | None:
         return "Raven"
     if "start (s)" in first.lower() and "confidence" in first.lower():
         return "BirdNET-Analyzer"
-    return mark_lists.kind_of_list(text) or ("Audacity" if _AUDACITY_LINE.match(first) else None)
+    return mark_lists.detect_list_kind(text) or ("Audacity" if _AUDACITY_LINE.match(first) else None)
 
 
 def _first_text(path: Path) -> str | None:

@@ -14,7 +14,7 @@ from dawnchorus.audio.clock_report import ClockReport
 from dawnchorus.audio.windows import RestReport
 from dawnchorus.formats.registry import TableFormat, channel_note
 from dawnchorus.identification.detection_table import TableBuilder
-from dawnchorus.identification.journal import Journal, Note
+from dawnchorus.identification.journal import Journal, RecordingSummary
 from dawnchorus.identification.options import Options
 from dawnchorus.identification.output_paths import printable
 from dawnchorus.inference.scoring import FailedRecording, ScoredRecording
@@ -89,10 +89,10 @@ class Run:
         """Gather failures, warnings and locations from the journal, in the order of `paths`."""
         clocks, rests = ClockReport(), RestReport()
         for path in self.paths:
-            note = self.journal.read_note(path)
+            note = self.journal.read_summary(path)
             if isinstance(note, FailedRecording):
                 self.failures.append(RecordingFailure(printable(path), note.reason))
-            elif isinstance(note, Note):
+            elif isinstance(note, RecordingSummary):
                 self.warnings.extend(RecordingFailure(printable(path), warning) for warning in note.warnings)
                 self.speech_s += note.speech_s
                 rests.add(printable(path), self.builder.plan, max(note.kept_s, key=self.builder.plan.rest_s))

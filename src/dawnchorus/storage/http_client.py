@@ -90,7 +90,7 @@ class HttpClient:
         Raises:
             DownloadError: as `read`.
         """
-        page: Page = self._retried(url, lambda: self._read(url, accept))
+        page: Page = self._retry(url, lambda: self._read(url, accept))
         return page
 
     def download(
@@ -113,14 +113,14 @@ class HttpClient:
         """
         part = PartialFile(path, url)
 
-        def fill() -> None:
+        def download() -> None:
             self._fill(url, part)
             if sha256 is None and (page := find_page(part.path, path.name)) is not None:
                 part.remove()
                 raise ConnectionError(f"expected {path.name}, the server sent a text: {page!r}")
 
         try:
-            self._retried(url, fill)
+            self._retry(url, download)
             try:
                 if sha256 is not None:
                     check_sha256(part.path, sha256, source=self._clean(url))
@@ -134,7 +134,7 @@ class HttpClient:
         except OSError as error:
             raise cannot_write(path, error) from error
 
-    def _retried(self, url: str, work: Callable[[], Any]) -> Any:
+    def _retry(self, url: str, work: Callable[[], Any]) -> Any:
         for number in range(1, self._max_tries + 1):
             self._wait_for_turn()
             try:
@@ -175,10 +175,10 @@ class HttpClient:
     def _open(self, url: str, headers: dict[str, str]) -> Any:
         if not url.startswith(("https://", "http://")):
             raise DownloadError(self._clean(f"{url}: expected an address that begins with https://"), None)
-        about = {"User-Agent": f"dawnchorus/{__version__}", **headers}
+        sent = {"User-Agent": f"dawnchorus/{__version__}", **headers}
         parts = urllib.parse.urlsplit(url)
         login, _, server = parts.netloc.rpartition("@")
-        request = urllib.request.Request(parts._replace(netloc=server).geturl(), headers=about)  # noqa: S310
+        request = urllib.request.Request(parts._replace(netloc=server).geturl(), headers=sent)  # noqa: S310
         if login:
             request.add_unredirected_header("Authorization", _basic_authentication(login))
         try:
@@ -240,7 +240,7 @@ class HttpClient:
 
 
 def _check_length(part: PartialFile, known: ContentVersion | None, *, is_told: bool) -> None:
-    """Refuse bytes that are not all; content of unknown length is whole when it ends twice at the same place."""
+    """Refuse bytes that are not all; content of unknown length is whole when it ends twice at the same offset."""
     version, got = part.read_version(), part.n_bytes
     expected = None if version is None else version.n_bytes
     if not got:
@@ -359,7 +359,7 @@ def _reply_fault(reply: Any, known: ContentVersion | None, n_before: int) -> str
     if reply.status not in (http.client.OK, http.client.PARTIAL_CONTENT):
         return f"expected status 200, got {reply.status}"
     if content_range is None:
-        return "got a part without its place" if reply.status == http.client.PARTIAL_CONTENT else None
+        return "got a part without its range" if reply.status == http.client.PARTIAL_CONTENT else None
     if _encoding(reply) != "identity":
         return "got a compressed part"
     if n_before and known is not None and _validator(reply.headers) not in (None, known.validator):
@@ -370,7 +370,7 @@ def _reply_fault(reply: Any, known: ContentVersion | None, n_before: int) -> str
 def _origin(reply: Any) -> ContentVersion:
     """Return the origin of the content that a reply begins."""
     if _encoding(reply) != "identity":
-        return ContentVersion(None, None)  # its bytes are decompressed: the server knows no place in them
+        return ContentVersion(None, None)  # its bytes are decompressed: the server knows no offset in them
     content_range = reply.headers.get("Content-Range")
     n_bytes = _parse_content_range(content_range)[2] if content_range else reply.length
     return ContentVersion(_validator(reply.headers), n_bytes)

@@ -124,8 +124,8 @@ class _Head(nn.Module):
         pooled = each[:, 0] if self.n_frames == 1 else each.mean(1)
         if self.has_max:
             pooled = torch.cat([pooled, each.amax(1)], dim=1)
-        learned = self.last(self.layers((pooled - self.mean) * self.scale))
-        return learned + own, pooled
+        logits = self.last(self.layers((pooled - self.mean) * self.scale))
+        return logits + own, pooled
 
 
 class EmbeddingHead(Network):
