@@ -10,8 +10,7 @@ import pytest
 import soundfile
 from tests.sounds import tone
 
-from dawnchorus.audio import metadata as module
-from dawnchorus.audio.metadata import metadata_from_json, metadata_to_json, read_metadata, with_name
+from dawnchorus.audio.metadata import READERS, metadata_from_json, metadata_to_json, read_metadata, with_name
 from dawnchorus.audio.recorder_notes import Notes, read_guano, read_wamd
 from dawnchorus.audio.riff import iter_chunks, missing_data_bytes
 from dawnchorus.types import RecordingMetadata
@@ -189,13 +188,12 @@ def test_locations_of_recorders_are_read_in_any_notation() -> None:
         assert (metadata.unread is None) == (latitude is not None)
 
 
-def test_a_reader_that_fails_leaves_it_to_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_that_fails_leaves_it_to_the_next(tmp_path: Path) -> None:
     def fail(_path: Path, _notes: Notes) -> None:
         raise RuntimeError
 
     path = wav(tmp_path / "20260501_043000.wav")
-    monkeypatch.setattr(module, "_READERS", (fail, *module._READERS))
-    assert read_metadata(path).start_time == datetime(2026, 5, 1, 4, 30)
+    assert read_metadata(path, (fail, *READERS)).start_time == datetime(2026, 5, 1, 4, 30)
 
 
 def test_comments_of_other_programs_say_nothing(tmp_path: Path) -> None:

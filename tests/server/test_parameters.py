@@ -13,6 +13,7 @@ from fastapi.routing import _IncludedRouter
 from starlette.routing import Route
 from tests.fixtures.server import Serve, running_service
 
+from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.http.app import create_app
 from dawnchorus.server.settings import Settings
@@ -285,14 +286,11 @@ def test_parameters_without_a_value_or_effect_are_named(level_bundle: Bundle, se
     assert warning.startswith("range_threshold 0.5 has no effect: the recording has no location.")
 
 
-def test_long_recordings_are_not_stored_against_the_request(
-    level_bundle: Bundle, serve: Serve, tone: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("dawnchorus.server.http.routes.identify.LONG_S", 0.0)
-    client = serve(model=level_bundle.folder)
+def test_long_recordings_are_not_stored_against_the_request(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder, limits=Limits(max_sync_s=1.0))
     reply = client.post(f"{IDENTIFY}?store=false", content=tone.read_bytes())
     assert reply.status_code == 400
-    assert "longer than ten minutes" in reply.json()["detail"]
+    assert "longer than 1 s" in reply.json()["detail"]
     assert client.get("/api/v1/recordings").json()["total"] == 0
     assert client.post(f"{IDENTIFY}?store=false&background=false", content=tone.read_bytes()).status_code == 200
 

@@ -31,7 +31,7 @@ def _from_notes(read: Callable[[Notes], RecordingMetadata | None]) -> Reader:
     return lambda _path, notes: read(notes)
 
 
-_READERS: tuple[Reader, ...] = (
+READERS: tuple[Reader, ...] = (
     _from_notes(read_guano),
     _from_notes(read_audiomoth_comment),
     _from_notes(read_wamd),
@@ -50,14 +50,14 @@ _SAME_DEGREES = 0.01
 """About a kilometre: receivers without a good fix differ by less."""
 
 
-def read_metadata(path: Path) -> RecordingMetadata:
+def read_metadata(path: Path, readers: Sequence[Reader] = READERS) -> RecordingMetadata:
     """Return what the file's metadata and its name say of time and location; fields that nothing states stay None.
 
     Sources that contradict each other leave a sentence in `conflict`, times that are not understood one in `unread`.
     """
     notes = read_notes(path)
     sources = []
-    for read in _READERS:
+    for read in readers:
         try:
             sources.append(read(path, notes))
         except Exception:  # noqa: BLE001, S112 - whatever a parser stumbles over in metadata, the sound is good
