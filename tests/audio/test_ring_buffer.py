@@ -1,4 +1,4 @@
-"""Memory shared by processes: its size, its place, and what happens where there is none."""
+"""Memory shared by processes: its size, its folder, and what happens where there is none."""
 
 from __future__ import annotations
 

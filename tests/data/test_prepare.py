@@ -1,4 +1,4 @@
-"""Clips by a recipe: right in length, place and content; resumed, and read in place."""
+"""Clips by a recipe: right in length, position and content; resumed, and read in place."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def detector(store: ModelStore) -> VoiceActivityDetector:
     return VoiceActivityDetector(speech_graph(store.folder))
 
 
-def test_speech_is_cut_and_its_place_remembered(
+def test_speech_is_cut_and_its_position_remembered(
     tmp_path: Path, voice: np.ndarray, store: ModelStore, detector: VoiceActivityDetector
 ) -> None:
     bird = tone(4000, seconds=10, level=0.1)

@@ -42,7 +42,6 @@ ROLES = {
         "GET /login",
         "POST /login",
         "POST /logout",
-        "GET /static/{name}",
         *("GET /v2/health/live", "GET /v2/health/ready"),
     },
     Role.IDENTIFY: {

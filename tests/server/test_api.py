@@ -39,8 +39,8 @@ def test_the_rows_are_those_of_the_command_line(
     raven = client.post("/api/v1/identify?format=raven&min_score=0.1", content=dawn.read_bytes())
     assert raven.text.splitlines()[0].startswith("Selection\tView")
     assert len(raven.text.splitlines()) == 1 + len(expected)
-    placed = client.post("/api/v1/identify?lat=52.5&lon=13.4&week=18", content=dawn.read_bytes()).json()
-    assert {row["in_range"] for row in placed["detections"]} == {True, False}
+    result = client.post("/api/v1/identify?lat=52.5&lon=13.4&week=18", content=dawn.read_bytes()).json()
+    assert {row["in_range"] for row in result["detections"]} == {True, False}
     best = client.post("/api/predict", files={"audio": ("x.wav", dawn.read_bytes())}).json()
     top = max(expected, key=lambda row: row["score"])
     assert best["predicted_species"] == top["common_name"]

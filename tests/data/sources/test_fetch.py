@@ -202,8 +202,8 @@ def test_values_of_a_listing_that_are_left_out_are_counted() -> None:
         "column 'time': not understood, and left out, in 1 row (as '25:99')",
         "column 'length': not understood, and left out, in 1 row (as 'banana')",
         "column 'q': not understood, and left out, in 1 row (as 'Z')",
-        "latitude 0, longitude 0, which many tables have where no place is known: left out in 1 row",
-        "half a place, a latitude alone: left out in 1 row (as '41.5')",
+        "latitude 0, longitude 0, which many tables have where no location is known: left out in 1 row",
+        "half a location, a latitude alone: left out in 1 row (as '41.5')",
         "also: a name of no one species: left out in 1 row (as 'Parus sp.')",
         "a recording without a number of digits: left out in 1 row (as 'x')",
     ):

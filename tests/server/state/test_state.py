@@ -28,7 +28,7 @@ from dawnchorus.errors import BusyError, InputError, MissingExtraError, OutputEr
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.service import open_service
 from dawnchorus.server.settings import Settings
-from dawnchorus.server.state.blobs import CHUNK_BYTES, BlobStore
+from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.database import MIGRATIONS, Database, alembic_config
 from dawnchorus.server.state.retention import delete_if_unreferenced, is_referenced, referenced_files
 from dawnchorus.server.state.tables import (
@@ -278,27 +278,23 @@ def test_a_block_that_fails_changes_nothing(tmp_path: Path) -> None:
     found.close()
 
 
-@pytest.mark.parametrize("place", ["folder", "memory://dawn"])
-def test_files_are_kept_by_what_is_in_them(place: str, tmp_path: Path) -> None:
-    files = BlobStore(tmp_path / place if "://" not in place else place, cache=tmp_path / "cache", scratch=tmp_path)
+@pytest.mark.parametrize("root", ["folder", "memory://dawn"])
+def test_files_are_kept_by_what_is_in_them(root: str, tmp_path: Path) -> None:
+    files = BlobStore(tmp_path / root if "://" not in root else root, cache=tmp_path / "cache", scratch=tmp_path)
     path = tmp_path / "x.bin"
     path.write_bytes(bytes(range(256)) * 8192)
     sha256 = files.put(path)
     assert files.put(path) == sha256
     assert files.size(sha256) == 1 << 21
-    assert b"".join(files.read(sha256, 255, 258)) == b"\xff\x00\x01"
-    assert b"".join(files.read(sha256, 0, 1 << 21)) == path.read_bytes()
     assert files.local(sha256).read_bytes() == path.read_bytes()
     assert not list(tmp_path.rglob("*.part"))
-    if "://" in place:
+    if "://" in root:
         assert files.local(sha256) == tmp_path / "cache" / sha256
         files.delete(sha256)
         assert not (tmp_path / "cache" / sha256).exists()
         assert files.size(sha256) is None
         files.ensure(sha256, path)
     files.ensure(sha256, tmp_path / "no such file")
-    assert [len(chunk) for chunk in files.read(sha256, 5, CHUNK_BYTES + 15)] == [CHUNK_BYTES, 10]
-    assert list(files.read(sha256, 1 << 21, 1 << 22)) == []
     files.collect_garbage(keep={sha256})
     assert files.size(sha256)
     files.collect_garbage(keep=())
@@ -364,8 +360,8 @@ def test_what_was_cut_off_long_ago_goes_and_what_is_being_written_stays(tmp_path
     os.utime(parts[0], (0, 0))
     os.utime(whole, (0, 0))
     files.delete_partial_files(older_than=timedelta(days=1))
-    assert [place.exists() for place in (whole, *parts)] == [True, False, True]
-    assert {place.name for place in (tmp_path / "files").iterdir()} == {whole.parent.name}, "no file for the time stays"
+    assert [path.exists() for path in (whole, *parts)] == [True, False, True]
+    assert {path.name for path in (tmp_path / "files").iterdir()} == {whole.parent.name}, "no file for the time stays"
     files.now = lambda: datetime.fromtimestamp(0, UTC)  # type: ignore[method-assign] - the store's clock is far behind
     files.delete_partial_files(older_than=timedelta(days=1))
     assert parts[1].exists()

@@ -290,8 +290,8 @@ def test_a_zip_that_lies_about_its_size_is_stopped(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.wav", bytes(3_000_000))
     data = bytearray(path.read_bytes())
-    place = data.rindex(b"PK\x01\x02")
-    data[place + 24 : place + 28] = struct.pack("<I", 1000)  # the directory's word for the size
+    offset = data.rindex(b"PK\x01\x02")
+    data[offset + 24 : offset + 28] = struct.pack("<I", 1000)  # the directory's word for the size
     path.write_bytes(data)
     with pytest.raises((InputError, UploadTooLargeError)):
         unpack(path, tmp_path, max_bytes=100_000, limits=ZipLimits())

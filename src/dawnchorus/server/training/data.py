@@ -198,7 +198,7 @@ class TrainingData:
             files: Files with the client's names.
             labels: Classes of the active model.
             max_bytes: Maximum size of all unpacked files.
-            on_note: Called with sentences on unread columns of a csv, and on times, places and sound.
+            on_note: Called with sentences on unread columns of a csv, and on times, locations and sound.
 
         Raises:
             InputError, UploadTooLargeError: a zip or a table cannot be used, or there are no files.

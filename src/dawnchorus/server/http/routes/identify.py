@@ -119,8 +119,8 @@ _REPLY = {
         "warnings": {**_SENTENCES, "description": "Faults of the sound, and parameters without effect."},
         "notes": {
             **_SENTENCES,
-            "description": "No time found, a time that is not understood, sources of time or place that contradict "
-            "each other, a place given that is not the file's.",
+            "description": "No time found, a time that is not understood, sources of time or location that contradict "
+            "each other, a location given that is not the file's.",
         },
         "detections": {"type": "array", "items": {"type": "object"}},
     },
