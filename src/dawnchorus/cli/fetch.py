@@ -83,9 +83,9 @@ def xeno_canto(
     query, key = check_query(query), key_from_environment()
     screen = console()
     web = HttpClient(per_s=PER_S if server == SERVER else PER_S_OF_MIRROR, secret=key)
-    at = {"key": key, "server": server.rstrip("/")}
+    server = server.rstrip("/")
     notes: list[str] = []
-    results = search(web, query, **at, on_note=notes.append)
+    results = search(web, query, key=key, server=server, on_note=notes.append)
     wanted = FetchFilter(
         licenses=licenses or DEFAULT_ALLOWED, per_species=per_species, limit=limit, max_length_s=max_length
     )
@@ -111,7 +111,7 @@ def xeno_canto(
     with claim_folder(data_set):
         before = read_table(data_set) if table_path(data_set).exists() else RecordingsTable(data_set, ())
         earlier = read_search(data_set, query)
-        changes = compare_with_archive(before, results, earlier, lambda name: find_recording(web, name, **at))
+        changes = compare_with_archive(before, results, earlier, lambda name: find_recording(web, name, key=key, server=server))
         notes += changes.notes()
         print_notes(notes, screen)
         # Noted before files come, so that they are known as these if the run is ended; replaced ones once they came.
