@@ -34,6 +34,7 @@ _RECORDING = (
     "begin file",
     "in file",
     "recording_id",
+    "input",
     *headers.FILE,
 )
 _FOLDER = ("folder", "subfolder", "directory", "ordner", "dossier", "carpeta", "site", "station", "plot", "standort")
@@ -54,12 +55,13 @@ _DURATION = ("duration", "duration_s", *headers.DURATION)
 _START_BEFORE_DURATION = (*_START, "offset")
 """Kaleidoscope's `OFFSET` is where a sound of its `DURATION` starts."""
 _LABEL = (
-    *("scientific_name", "scientific name", "species", "annotation", "label", "label:species", "class", "name"),
+    *("scientific_name", "scientific name", "species", "species_name", "annotation", "label", "label:species"),
+    *("class", "name"),
     *("manual id", "specie", "latin name", "common name", "species ebird code", "ebird code", "primary_label"),
     *(*headers.SCIENTIFIC_NAME, *headers.SPECIES, *headers.COMMON_NAME, *headers.LABEL),
 )
-_LOW = ("low_f", "low_hz", "low freq (hz)", *headers.LOW_HZ)
-_HIGH = ("high_f", "high_hz", "high freq (hz)", *headers.HIGH_HZ)
+_LOW = ("low_f", "min_f", "low_hz", "low freq (hz)", *headers.LOW_HZ)
+_HIGH = ("high_f", "max_f", "high_hz", "high freq (hz)", *headers.HIGH_HZ)
 _KIND = ("label_type",)
 """Hoplite's: "positive", "negative" (looked for, not there) or "uncertain"."""
 

@@ -22,6 +22,7 @@ from dawnchorus.evaluation.data_quality import find_training_overlap
 from dawnchorus.evaluation.scoring import Scores, score_data_set
 from dawnchorus.identification.options import DEFAULT_MIN_SCORE, Options
 from dawnchorus.identification.run import identify
+from dawnchorus.inference.model import Model
 from dawnchorus.metrics import classification
 from dawnchorus.models.bundle import Bundle, read_bundle
 from dawnchorus.models.graphs.class_extension import can_extend, extend_classes
@@ -407,7 +408,7 @@ def _score_model(
         false_alarms = float(((values >= ALARM) & ~truth).any(1).mean())
         precision = {name: float(v) for name, v in zip(scores.classes, each, strict=True) if np.isfinite(v)}
     by_path = {table.file(row): row for row in rows}
-    run = identify(list(by_path), Options(min_score=0.0, top=1), model=bundle.folder, store=store, workers=n_workers)
+    run = identify(list(by_path), Options(min_score=0.0, top=1), model=Model(bundle, store), workers=n_workers)
     best: dict[str, dict[str, Any]] = {}
     is_right: dict[str, bool] = {}
     for path, row in by_path.items():
