@@ -120,6 +120,7 @@ class RequestMiddleware:
 
     def __init__(self, app: ASGIApp, *, service: Service, authorizer: Authorizer) -> None:
         self._app, self._metrics, self._authorizer = app, service.metrics, authorizer
+        self._limits = service.settings.limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
@@ -140,8 +141,10 @@ class RequestMiddleware:
 
         request = Request(scope)
         response: ASGIApp = await self._authorizer.check(request) or refuse_encoded(request) or self._app
+        if request.method not in SAFE_METHODS:
+            receive = limit_pace(receive, self._limits)
         try:
-            await response(scope, receive if request.method in SAFE_METHODS else limit_pace(receive), send_with_headers)
+            await response(scope, receive, send_with_headers)
         except ClientDisconnect:
             status = CLIENT_GONE
         except Exception as error:
