@@ -54,7 +54,7 @@ def test_every_verb_has_help(command: Command, verb: str) -> None:
 def test_identify_loads_no_training_or_web_framework(sounds: Path, level_bundle: Bundle) -> None:
     code = (
         "import sys; from dawnchorus.identification import identify; identify(sys.argv[1], model=sys.argv[2]);"
-        "print(sorted({'torch', 'tensorflow', 'fastapi', 'matplotlib', 'librosa'} & set(sys.modules)))"
+        "print(sorted({'torch', 'tensorflow', 'fastapi', 'matplotlib', 'librosa', 'requests'} & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, sounds, level_bundle.folder], capture_output=True, text=True, check=True
