@@ -1,9 +1,12 @@
-"""The nearest known name to one that is not known, for messages."""
+"""The nearest known names to one that is not known, for messages."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+
+SIMILARITY = 0.6
+"""Smallest ratio (difflib's) of a known name to one that it is suggested for."""
 
 
 def is_misspelt(name: str, known: str) -> bool:
@@ -11,13 +14,15 @@ def is_misspelt(name: str, known: str) -> bool:
     return known not in name or len(name) - len(known) <= 1
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return ` Did you mean 'x'?` with the known name that is most like `name`; nothing where none is like it.
-
-    Names are compared without regard to case.
-    """
+def nearest(name: str, known: Iterable[str], *, n: int = 1, cutoff: float = SIMILARITY) -> list[str]:
+    """Return at most `n` of the known names that are most like `name`, the nearest first, regardless of case."""
     by_folded_name: dict[str, str] = {}
     for each in known:
         by_folded_name.setdefault(each.casefold(), each)
-    near = difflib.get_close_matches(name.casefold(), list(by_folded_name), n=1)
-    return f" Did you mean '{by_folded_name[near[0]]}'?" if near else ""
+    return [by_folded_name[near] for near in difflib.get_close_matches(name.casefold(), by_folded_name, n, cutoff)]
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return ` Did you mean 'x'?` with the known name that is most like `name`; nothing where none is like it."""
+    near = nearest(name, known)
+    return f" Did you mean '{near[0]}'?" if near else ""

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from tests.server.conftest import running
+from tests.fixtures.server import running
 
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.settings import Settings

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 from tests.conftest import Command
-from tests.server.conftest import running
+from tests.fixtures.server import running
 from tests.waiting import wait_for
 
 from dawnchorus.models.bundle import Bundle, read_bundle

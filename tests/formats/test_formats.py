@@ -16,7 +16,7 @@ import pytest
 
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.formats import audacity, birdnet_csv, kaleidoscope, parquet, raven
-from dawnchorus.formats.registry import FORMATS, format_of_file, read_annotations, table_format
+from dawnchorus.formats.registry import FORMATS, format_of_file, read_annotations
 from dawnchorus.types import Detection, Provenance, RecordingMetadata, RecordingTable
 
 PROVENANCE = Provenance("birdnet", "2.4", "0123456789ab", "dawnchorus 1", {"min_score": 0.25, "range_filter": True})
@@ -49,8 +49,8 @@ def written(name: str, tables: list[RecordingTable] = TABLES, provenance: Proven
 
 def test_the_csv_header_is_birdnet_analyzers() -> None:
     """`Start (s),End (s),...` is written by BirdNET-Analyzer 2.4.0 itself; see bench/peers.py, which compares files."""
-    without_place = Provenance("birdnet", "2.4", "0123456789ab", "dawnchorus 1", {"range_filter": False})
-    header = written("csv", provenance=without_place).split(b"\n")[0]
+    without_location = Provenance("birdnet", "2.4", "0123456789ab", "dawnchorus 1", {"range_filter": False})
+    header = written("csv", provenance=without_location).split(b"\n")[0]
     assert header == b"Start (s),End (s),Scientific name,Common name,Confidence,File"
     assert written("csv").split(b"\n")[0] == header + b",in_range"
 
@@ -334,11 +334,11 @@ def test_formats_are_chosen_by_name_and_by_suffix() -> None:
     assert format_of_file(Path("x.labels.txt")).name == "audacity"
     assert format_of_file(Path("x.kaleidoscope.csv")).name == "kaleidoscope"
     with pytest.raises(InputError, match="Did you mean 'parquet'"):
-        table_format("parket")
+        FORMATS.lookup("parket")
     with pytest.raises(InputError, match=r"expected one of csv, raven, .*, got 'xyz'\.$"):
-        table_format("xyz")
+        FORMATS.lookup("xyz")
     with pytest.raises(FrozenInstanceError):
-        table_format("csv").suffix = ".txt"  # type: ignore[misc]
+        FORMATS.lookup("csv").suffix = ".txt"  # type: ignore[misc]
     with pytest.raises(InputError, match="no table format has this suffix"):
         format_of_file(Path("x.xlsx"))
 

@@ -22,7 +22,7 @@ import soundfile
 from fastapi.routing import APIRoute
 from sqlalchemy import insert
 from tests.e2e.machines import Server, serving, wait_for
-from tests.server.conftest import Serve
+from tests.fixtures.server import Serve
 
 from dawnchorus.formats.registry import FORMATS
 from dawnchorus.models.bundle import Bundle
@@ -58,7 +58,6 @@ WORST: dict[str, tuple[str, ...]] = {
     "/system": ("/system",),
     "/login": ("/login",),
     "/docs": ("/docs",),
-    "/static/{name}": ("/static/style.css",),
     "/metrics": ("/metrics",),
     "/api/openapi.json": ("/api/openapi.json",),
     "/api/health": ("/api/health",),

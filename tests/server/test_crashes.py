@@ -17,7 +17,7 @@ import soundfile
 from starlette.testclient import TestClient
 from tests.conftest import small_disk
 from tests.e2e.machines import Server, serving
-from tests.server.conftest import Serve, running
+from tests.fixtures.server import Serve, running
 from tests.waiting import wait_for
 
 from dawnchorus.models.bundle import Bundle

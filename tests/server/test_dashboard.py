@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
-from tests.server.conftest import Serve, running_service
+from tests.fixtures.server import Serve, running_service
 
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.settings import Settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.server.conftest import Serve
+from tests.fixtures.server import Serve
 from tests.waiting import wait_for
 
 from dawnchorus.models.bundle import Bundle

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx2 as httpx
 import pytest
-from tests.server.conftest import Serve
+from tests.fixtures.server import Serve
 
 from dawnchorus.errors import InputError
 from dawnchorus.models.bundle import Bundle

@@ -19,7 +19,7 @@ import pytest
 import soundfile
 from onnx import TensorProto, helper, numpy_helper
 from tests.conftest import LEVEL, LEVEL_LABELS, Command, level_graph
-from tests.server.conftest import Serve
+from tests.fixtures.server import Serve
 
 from dawnchorus.errors import DawnChorusError, ModelError
 from dawnchorus.models.bundle import Bundle, file_sha256, read_bundle

@@ -11,7 +11,7 @@ from typing import BinaryIO
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.formats import audacity, avianz, birdnet_csv, json_lines, kaleidoscope, mark_lists, parquet, raven
 from dawnchorus.formats.mark_notes import MarkNotes
-from dawnchorus.suggestions import suggestion
+from dawnchorus.registry import Registry
 from dawnchorus.tables import Table, headers, read_start
 from dawnchorus.types import Detection, Mark, Provenance, RecordingTable
 
@@ -36,28 +36,19 @@ class TableFormat:
     """False where a table has no place for the channel of a detection."""
 
 
-FORMATS: dict[str, TableFormat] = {
-    entry.name: entry
-    for entry in (
+FORMATS = Registry(
+    TableFormat,
+    (
         TableFormat("csv", ".csv", "BirdNET-Analyzer's columns", birdnet_csv.write, birdnet_csv.read),
         TableFormat("raven", ".selections.txt", "Raven selection table", raven.write, raven.read),
         TableFormat("audacity", ".labels.txt", "Audacity labels", audacity.write, audacity.read, has_channel=False),
         TableFormat("kaleidoscope", ".kaleidoscope.csv", "Kaleidoscope", kaleidoscope.write),
         TableFormat("parquet", ".parquet", "everything, typed, small", parquet.write, parquet.read),
         TableFormat("jsonl", ".jsonl", "everything, one JSON object per line", json_lines.write),
-    )
-}
-
-
-def table_format(name: str) -> TableFormat:
-    """Return the format of this name, in capitals or small letters.
-
-    Raises:
-        InputError: there is none.
-    """
-    if name.lower() not in FORMATS:
-        raise InputError(f"format: expected one of {', '.join(FORMATS)}, got {name!r}.{suggestion(name, FORMATS)}")
-    return FORMATS[name.lower()]
+    ),
+    noun="format",
+    group="dawnchorus.formats",
+)
 
 
 def channel_note(formats: Iterable[TableFormat]) -> str | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from dawnchorus.suggestions import nearest
 from dawnchorus.taxonomy.labels import Label, has_two_species, label_text, name_key
 
 MAX_SUGGESTIONS, MIN_SIMILARITY = 3, 0.75
@@ -83,7 +83,7 @@ class KnownClasses:
             names = (
                 close
                 for name in _names(wanted)
-                for close in difflib.get_close_matches(name, self._by_name, n=MAX_SUGGESTIONS, cutoff=MIN_SIMILARITY)
+                for close in nearest(name, self._by_name, n=MAX_SUGGESTIONS, cutoff=MIN_SIMILARITY)
             )
             labels = dict.fromkeys(self._by_name[name] for name in names)
             self._near[wanted] = tuple(labels)[:MAX_SUGGESTIONS]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import json
 import re
@@ -16,9 +15,10 @@ from pydantic import BaseModel, ValidationError
 from dawnchorus.errors import InputError, OutputExistsError
 from dawnchorus.models.store import ModelStore
 from dawnchorus.storage.files import cannot_write
+from dawnchorus.suggestions import nearest
 from dawnchorus.tables.text_files import read_text
 from dawnchorus.training.config import TrainConfig
-from dawnchorus.training.families import Family, FamilyConfig, get_family
+from dawnchorus.training.families import FAMILIES, Family, FamilyConfig
 from dawnchorus.training.renamed_keys import current_key
 
 CONF = Path(__file__).parent / "conf"
@@ -220,7 +220,7 @@ def validate_config(fields: dict[str, Any]) -> TrainConfig:
         config = TrainConfig.model_validate(fields)
     except ValidationError as error:
         raise InputError(_explain(error, TrainConfig)) from error
-    get_family(str(config.model.get("family")))
+    FAMILIES.lookup(str(config.model.get("family")))
     return config
 
 
@@ -254,7 +254,7 @@ def family_config(config: TrainConfig, store: ModelStore) -> tuple[Family[Any], 
         InputError: an unknown family, key or value.
         ModelError: the backbone cannot be had.
     """
-    family = get_family(str(config.model.get("family")))
+    family = FAMILIES.lookup(str(config.model.get("family")))
     fields = {name: value for name, value in config.model.items() if name != "family"}
     known = {name: value for name, value in fields.items() if value is not None or name not in ("window_s", "rate_hz")}
     try:
@@ -350,7 +350,7 @@ def _keys(model: type[BaseModel], location: Sequence[int | str]) -> tuple[str, .
 
 
 def _hint(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    near = nearest(name, known, cutoff=0.5)
     return f" Did you mean '{near[0]}'?" if near else f" Known: {', '.join(known)}."
 
 
