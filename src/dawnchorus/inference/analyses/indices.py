@@ -41,6 +41,7 @@ MIN_S = 1.0
 """A rest of a recording that is shorter has no indices."""
 
 _WINDOW = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(FRAME) / FRAME)).astype(np.float32)
+_ONES = np.ones(FRAME, np.float32)
 _AT_A_TIME = 64
 """Spectra at a time: they stay in the processor's cache, and a byte counts them."""
 
@@ -112,13 +113,13 @@ class _Minute:
         self._waiting = samples[n_frames * FRAME :]
         for start in range(0, n_frames, _AT_A_TIME):
             last = min(start + _AT_A_TIME, n_frames)
-            self._add_waveform(samples[start * FRAME : last * FRAME])
-            self._add_spectra(_amplitude_spectra(samples[start * FRAME : last * FRAME].reshape(-1, FRAME)))
+            frames = samples[start * FRAME : last * FRAME].reshape(-1, FRAME)
+            self._add_waveform(frames.reshape(-1, ENVELOPE_FRAME))
+            self._add_spectra(_amplitude_spectra(frames))
 
-    def _add_waveform(self, samples: FloatArray) -> None:
-        self._moments.add(samples)
-        whole = samples[: len(samples) // ENVELOPE_FRAME * ENVELOPE_FRAME]
-        self._envelope.append(np.abs(whole.reshape(-1, ENVELOPE_FRAME)).max(axis=1))
+    def _add_waveform(self, frames: FloatArray) -> None:
+        self._moments.add(frames)
+        self._envelope.append(np.abs(frames).max(axis=1))
 
     def _add_spectra(self, amplitudes: FloatArray) -> None:
         """Add spectra [frames, bins]."""
@@ -133,7 +134,9 @@ class _Minute:
 
     def compute_indices(self) -> dict[str, float]:
         """Return the indices of the minute; NaN where there is no sound."""
-        self._add_waveform(self._waiting)
+        n_whole = len(self._waiting) // ENVELOPE_FRAME * ENVELOPE_FRAME
+        self._add_waveform(self._waiting[:n_whole].reshape(-1, ENVELOPE_FRAME))
+        self._moments.add(self._waiting[np.newaxis, n_whole:])
         level_dbfs = decibels(self._moments.variance)
         if not self._largest or level_dbfs == -np.inf:
             return {"level_dbfs": level_dbfs, **dict.fromkeys(("aci", "adi", "aei", "bi", "ndsi", "h"), np.nan)}
@@ -169,7 +172,7 @@ def _amplitude_spectra(frames: FloatArray) -> FloatArray:
     The mean is taken off the spectrum, where Hann's window leaves it in two bins.
     """
     spectra = np.fft.rfft(frames * _WINDOW)[:, :-1]
-    totals = frames.sum(axis=1)
+    totals = frames @ _ONES
     spectra[:, 0] -= totals / 2
     spectra[:, 1] += totals / 4
     return np.abs(spectra).astype(np.float32, copy=False)
