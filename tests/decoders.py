@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
-from subprocess import Popen
 from typing import Any
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 import pytest
 
 from dawnchorus.audio.process import DecoderProcess
+from dawnchorus.audio.process import _Child as Child
 
-OWN = {name: getattr(DecoderProcess, name) for name in ("_start", "close", "_exchange")}
+OWN = {name: getattr(DecoderProcess, name) for name in ("_start", "close")}
 """Methods of decoders that nothing shares."""
 
-Process = Popen[bytes]
 Key = tuple[Any, ...]
 
 _IGNORED = frozenset(("PYTEST_CURRENT_TEST", "DAWNCHORUS_MODELS", "COLUMNS"))
@@ -38,55 +38,35 @@ def _key(decoder: DecoderProcess) -> Key:
 def sharing_decoders() -> Iterator[None]:
     """Keep decoders that are closed after whole recordings, and take them where the same are to be started."""
     home = Path.cwd()
-    start, close, ask = OWN.values()
-    idle: defaultdict[Key, list[tuple[Any, ...]]] = defaultdict(list)
-    key_of: WeakKeyDictionary[Process, Key] = WeakKeyDictionary()
-    whole: WeakSet[Process] = WeakSet()
-    """Processes that owe no reply."""
+    start, close = OWN.values()
+    idle: defaultdict[Key, list[Child]] = defaultdict(list)
+    key_of: WeakKeyDictionary[Child, Key] = WeakKeyDictionary()
 
-    def take_or_start(self: DecoderProcess) -> Any:
+    def take_or_start(self: DecoderProcess) -> Child:
         key = _key(self)
-        while self._process is None and idle[key]:
-            self._process, self._ring, self._watchdog = idle[key].pop()
-            if self._process is not None and self._process.poll() is not None:
+        while self._child is None and idle[key]:
+            self._child = idle[key].pop()
+            if self._child.process.poll() is not None:
                 close(self)
-        process, watchdog = start(self)
-        key_of[process] = key
-        return process, watchdog
-
-    def ask_and_note(self: DecoderProcess, *arguments: Any) -> Iterator[Any]:
-        if self._process is not None:
-            whole.discard(self._process)
-        yielded = ask(self, *arguments)
-        try:
-            yield from yielded
-        finally:
-            if self._process is not None and self._request is None:  # not closed in the midst of a recording
-                whole.add(self._process)
+        child: Child = start(self)
+        key_of[child] = key
+        return child
 
     def keep_or_close(self: DecoderProcess) -> None:
-        process = self._process
-        if process is not None and process in whole and process.poll() is None:
-            key = key_of[process]
+        child = self._child
+        if child is not None and child.recording is None and child.process.poll() is None:
+            key = key_of[child]
             if key[0] == home and len(idle[key]) < _KEPT:
-                whole.discard(process)
-                idle[key].append((process, self._ring, self._watchdog))
-                self._process = self._ring = self._watchdog = None
+                idle[key].append(child)
+                self._child = None
         close(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        for name, function in zip(OWN, (take_or_start, keep_or_close, ask_and_note), strict=True):
+        for name, function in zip(OWN, (take_or_start, keep_or_close), strict=True):
             patch.setattr(DecoderProcess, name, function)
         try:
             yield
         finally:
             patch.undo()
-            _close_all(idle.values())
-
-
-def _close_all(idle: Iterable[list[tuple[Any, ...]]]) -> None:
-    for states in idle:
-        for state in states:
-            decoder = DecoderProcess()
-            decoder._process, decoder._ring, decoder._watchdog = state
-            decoder.close()
+            for child in chain(*idle.values()):
+                child.close()

@@ -9,8 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,10 +19,11 @@ import soundfile
 from tests.sounds import tone
 
 from dawnchorus.audio import process
+from dawnchorus.audio.decode import open_recording
 from dawnchorus.audio.process import (
-    DecodeFinished,
     DecoderProcess,
-    DecodeStarted,
+    IsolatedRecording,
+    _Child,
     _DecoderServer,
     _Watchdog,
     can_share_memory,
@@ -43,16 +42,28 @@ def recording(tmp_path: Path) -> Path:
     return path
 
 
+def read(recording: IsolatedRecording) -> float:
+    """Decode to the end, and return the length in seconds."""
+    with recording:
+        for _ in recording.blocks():
+            continue
+    return recording.duration_s
+
+
+def running(decoder: DecoderProcess) -> subprocess.Popen[bytes]:
+    """The decoder's process."""
+    assert decoder._child is not None
+    return decoder._child.process
+
+
 @pytest.mark.parametrize("shares_memory", [True, False])
 def test_the_process_gives_what_the_file_holds(recording: Path, shares_memory: bool) -> None:
     decoder = DecoderProcess(shares_memory=shares_memory)
-    items = [
-        part.copy() if isinstance(part, np.ndarray) else part for part in decoder.decode(recording, rate_hz=48_000)
-    ]
-    first, *blocks, last = items
-    assert isinstance(first, DecodeStarted)
-    assert isinstance(last, DecodeFinished)
-    assert last == DecodeFinished(20.0, ())
+    with decoder.open(recording) as opened, open_recording(recording) as same:
+        assert (opened.info, opened.metadata) == (same.info, same.metadata)
+        blocks = [block.copy() for block in opened.blocks()]
+        np.testing.assert_array_equal(np.concatenate(blocks), np.concatenate(list(same.blocks())))
+        assert (opened.duration_s, opened.warnings) == (same.duration_s, ()) == (20.0, ())
     np.testing.assert_array_equal(np.concatenate(blocks), tone(rate_hz=48_000, seconds=20))
     decoder.close()
 
@@ -60,100 +71,90 @@ def test_the_process_gives_what_the_file_holds(recording: Path, shares_memory: b
 @pytest.mark.parametrize("shares_memory", [True, False])
 def test_replies_to_a_request_that_was_left_are_not_taken_for_others(recording: Path, shares_memory: bool) -> None:
     decoder = DecoderProcess(shares_memory=shares_memory)
-    left = decoder.decode(recording, rate_hz=384_000)
-    assert isinstance(next(left), DecodeStarted)
-    short = recording.with_name("short.wav")
-    soundfile.write(short, np.zeros(800), 16_000)
-    assert decoder.probe(short).info.n_frames == 800
-    items = decoder.decode(short, rate_hz=16_000)
-    next(items)
-    left.close()
-    *_, last = items
-    assert isinstance(last, DecodeFinished)
-    assert last.duration_s == 0.05
+    left = decoder.open(recording, rate_hz=384_000)
+    with left:
+        short = recording.with_name("short.wav")
+        soundfile.write(short, np.zeros(800), 16_000)
+        assert decoder.probe(short).info.n_frames == 800
+        opened = decoder.open(short, rate_hz=16_000)
+        left.close()
+        with pytest.raises(DecoderCrashError):
+            next(left.blocks())
+    assert read(opened) == 0.05
     decoder.close()
 
 
 @pytest.mark.parametrize("shares_memory", [True, False])
 def test_a_crash_costs_one_file_and_the_next_one_works(recording: Path, shares_memory: bool) -> None:
     decoder = DecoderProcess(shares_memory=shares_memory)
-    with pytest.raises(AudioDecodeError, match=r"x\.wav: the decoder crashed on this file"):
-        for _ in decoder.decode(recording, rate_hz=384_000):  # more than the ring holds
-            assert decoder._process is not None
-            os.kill(decoder._process.pid, signal.SIGSEGV)
-    assert isinstance(list(decoder.decode(recording, rate_hz=48_000))[-1], DecodeFinished)
+    opened = decoder.open(recording, rate_hz=384_000)  # more than the ring holds
+    with pytest.raises(AudioDecodeError, match=r"x\.wav: the decoder crashed on this file"), opened:
+        for _ in opened.blocks():
+            os.kill(running(decoder).pid, signal.SIGSEGV)
+    assert read(decoder.open(recording)) == 20
     decoder.close()
 
 
 def test_a_hung_decoder_is_ended(recording: Path) -> None:
-    decoder = DecoderProcess(stall_s=120)
-    list(decoder.decode(recording, rate_hz=48_000))
-    assert decoder._process is not None
-    assert decoder._watchdog is not None
-    os.kill(decoder._process.pid, signal.SIGSTOP)
-    decoder._watchdog = _Watchdog(decoder._process, 0.1)  # the decoder's own would take two minutes
-    with pytest.raises(AudioDecodeError, match="gave nothing for 120 s and was ended"):
-        list(decoder.decode(recording, rate_hz=48_000))
-    assert isinstance(list(decoder.decode(recording, rate_hz=48_000))[-1], DecodeFinished), (
-        "another process took its place"
-    )
+    decoder, other = DecoderProcess(), DecoderProcess()
+    for each in (decoder, other):
+        each.probe(recording)
+    os.kill(running(decoder).pid, signal.SIGSTOP)
+    assert decoder._child is not None
+    decoder._child.stall_s = 0.1  # its own would take a minute
+    process._WATCHDOG.watch(decoder._child)
+    with pytest.raises(AudioDecodeError, match=r"gave nothing for 0\.1 s and was ended"):
+        read(decoder.open(recording))
+    assert running(other).poll() is None, "nobody waits for it"
+    assert read(decoder.open(recording)) == 20, "another process took its place"
     decoder.close()
-
-
-def test_watchdog_ends_only_who_keeps_its_caller_waiting() -> None:
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        watchdog = _Watchdog(process, 0.01)
-        assert process.poll() is None
-        with watchdog.waiting():
-            process.wait()
-        assert watchdog.has_expired
-        watchdog.close()
+    other.close()
 
 
 def test_errors_come_through_with_their_kind(tmp_path: Path) -> None:
     decoder = DecoderProcess()
     with pytest.raises(AudioNotFoundError, match="no such file"):
-        list(decoder.decode(tmp_path / "none.wav", rate_hz=48_000))
+        read(decoder.open(tmp_path / "none.wav"))
     decoder.close()
 
 
 def test_closing_from_another_thread_ends_a_running_decode(recording: Path) -> None:
     decoder = DecoderProcess()
-    blocks = decoder.decode(recording, rate_hz=384_000)
-    next(blocks)
-    next(blocks)
-    thread = threading.Thread(target=decoder.close)
-    thread.start()
-    thread.join()
-    with pytest.raises(AudioDecodeError):
-        list(blocks)
+    with decoder.open(recording, rate_hz=384_000) as opened:
+        blocks = opened.blocks()
+        next(blocks)
+        thread = threading.Thread(target=decoder.close)
+        thread.start()
+        thread.join()
+        with pytest.raises(AudioDecodeError):
+            list(blocks)
 
 
 def test_a_child_killed_while_it_starts_leaves_nothing_behind(recording: Path) -> None:
     decoder = DecoderProcess()
-    process, _watchdog = decoder._start()
+    process = decoder._start().process
     maps = Path("/proc/self/maps")
     shared = [line for line in maps.read_text().splitlines() if "/dev/shm/" in line] if maps.exists() else []
     assert all(line.endswith("(deleted)") for line in shared), "the memory has no name"
     process.kill()
     process.wait()
-    assert isinstance(list(decoder.decode(recording, rate_hz=48_000))[-1], DecodeFinished)
+    assert read(decoder.open(recording)) == 20
     decoder.close()
 
 
 def test_a_file_that_fails_does_not_cost_the_process(recording: Path, tmp_path: Path) -> None:
     decoder = DecoderProcess()
     assert decoder.probe(recording).info.n_frames == 20 * 48_000
-    process = decoder._process
-    assert process is not None
+    process = running(decoder)
     assert os.getpgid(process.pid) != os.getpgrp(), "Ctrl-C is not for it"
     with pytest.raises(AudioNotFoundError, match="no such file"):
         decoder.probe(tmp_path / "none.wav")
     with pytest.raises(AudioTooLargeError):
-        list(decoder.decode(recording, rate_hz=48_000, max_samples=1000))
-    lengths = [len(part) for part in decoder.decode(recording, rate_hz=48_000) if isinstance(part, np.ndarray)]
+        read(decoder.open(recording, max_samples=1000))
+    with decoder.open(recording) as opened:
+        lengths = [len(block) for block in opened.blocks()]
     assert lengths == [2**18] * 3 + [20 * 48_000 - 3 * 2**18]
-    assert decoder._process is process
+    assert running(decoder) is process
     decoder.close()
     assert process.returncode == -signal.SIGKILL
     decoder.close()
@@ -161,12 +162,9 @@ def test_a_file_that_fails_does_not_cost_the_process(recording: Path, tmp_path: 
 
 def test_a_decode_that_is_given_up_ends_the_process(recording: Path) -> None:
     decoder = DecoderProcess()
-    parts = decoder.decode(recording, rate_hz=48_000)
-    next(parts)
-    process = decoder._process
-    assert process is not None
-    parts.close()  # type: ignore[attr-defined]
-    assert decoder._process is None
+    with decoder.open(recording) as opened:
+        next(opened.blocks())
+        process = running(decoder)
     assert process.returncode is not None
     assert process.stdin is not None
     assert process.stdin.closed
@@ -178,11 +176,13 @@ def test_what_was_wrong_comes_through(tmp_path: Path) -> None:
     path = tmp_path / "20260501_043000.wav"
     soundfile.write(path, sound, 16_000, subtype="FLOAT")
     decoder = DecoderProcess()
-    first, _, last = decoder.decode(path, rate_hz=16_000)
-    assert isinstance(first, DecodeStarted)
-    assert first.metadata == RecordingMetadata(start_time=datetime(2026, 5, 1, 4, 30), source="file name")
-    assert first.info == AudioInfo("WAV", "FLOAT", 16_000, 1, 1600)
-    assert last == DecodeFinished(0.1, ("1 samples are NaN, infinite or as good as that; they were set to zero",))
+    with decoder.open(path, rate_hz=16_000) as opened:
+        assert opened.metadata == RecordingMetadata(start_time=datetime(2026, 5, 1, 4, 30), source="file name")
+        assert opened.info == AudioInfo("WAV", "FLOAT", 16_000, 1, 1600)
+        assert opened.warnings == ()
+        list(opened.blocks())
+    assert opened.duration_s == 0.1
+    assert opened.warnings == ("1 samples are NaN, infinite or as good as that; they were set to zero",)
     decoder.close()
 
 
@@ -221,7 +221,7 @@ class Pipe(io.BytesIO):
             raise self._error
 
 
-class Child:
+class Process:
     """Stands for a process."""
 
     def __init__(self, stdin: object = None, stdout: object = None) -> None:
@@ -236,83 +236,74 @@ class Child:
         return -11
 
 
+def child_of(stdin: object = None, stdout: object = None) -> _Child:
+    return _Child(Process(stdin, stdout), None, 60)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("error", [BrokenPipeError(32, "Broken pipe"), ValueError("write to closed file")])
 def test_a_request_that_cannot_be_sent_is_a_crash(error: Exception) -> None:
-    decoder = DecoderProcess()
-    with pytest.raises(DecoderCrashError, match=r"x\.wav: .*\(exit status None\)"):
-        decoder._send(Path("x.wav"), Pipe(error), 5)
-    decoder._process = Child()  # type: ignore[assignment]
     with pytest.raises(DecoderCrashError, match=r"x\.wav: .*\(exit status -11\)"):
-        decoder._send(Path("x.wav"), Pipe(error), 5)
+        child_of(Pipe(error)).send(Path("x.wav"), 5)
 
 
 def test_replies_are_read_to_their_last_byte_and_no_further() -> None:
-    decoder, watchdog = DecoderProcess(), SimpleNamespace(has_expired=False, waiting=nullcontext)
-    path, samples = Path("x.wav"), np.arange(5, dtype=np.float32)
-    stdout = io.BytesIO(b'{"kind": "samples"}\n' + samples.tobytes() + b"next")
-    assert decoder._receive(path, stdout, watchdog) == {"kind": "samples"}  # type: ignore[arg-type]
-    np.testing.assert_array_equal(decoder._receive_samples(path, stdout, watchdog, 5), samples)  # type: ignore[arg-type]
-    assert stdout.read() == b"next"
-    for has_expired, reason in ((False, "crashed on this file"), (True, "gave nothing for 60 s and was ended")):
-        watchdog.has_expired = has_expired
+    path, samples = Path("x.wav"), np.arange(5, dtype=np.float32).tobytes()
+    child = child_of(stdout=io.BytesIO(b'{"kind": "samples"}\n' + samples + b"next\nshort"))
+    assert child.receive_line(path) == b'{"kind": "samples"}\n'
+    assert child.is_ready(0)
+    assert child.receive_bytes(path, 20) == samples
+    assert child.receive_line(path) == b"next\n"
+    for is_stalled, reason in ((False, "crashed on this file"), (True, "gave nothing for 60 s and was ended")):
+        child.is_stalled = is_stalled
         with pytest.raises(DecoderCrashError, match=reason):
-            decoder._receive(path, io.BytesIO(), watchdog)  # type: ignore[arg-type]
+            child.receive_line(path)
         with pytest.raises(DecoderCrashError, match=reason):
-            decoder._receive_samples(path, io.BytesIO(b"short"), watchdog, 5)  # type: ignore[arg-type]
+            child.receive_bytes(path, 20)
 
 
 def test_closing_goes_on_where_a_pipe_is_broken() -> None:
     broken, stdout = Pipe(BrokenPipeError()), io.BytesIO()
-    decoder, child = DecoderProcess(), Child(broken, stdout)
-    decoder._process = child  # type: ignore[assignment]
-    decoder.close()
-    assert child.calls == ["kill", "wait"]
+    child = child_of(broken, stdout)
+    child.close()
+    assert child.process.calls == ["kill", "wait"]  # type: ignore[attr-defined]
     assert broken.n_closed == 1
     assert stdout.closed
-    child = Child(None, None)
-    decoder._process = child  # type: ignore[assignment]
-    decoder.close()
-    assert child.calls == ["kill", "wait"]
-    assert decoder._process is None
+    child.close()
+    child_of(None, None).close()
 
 
-class Clock:
-    """An event whose waiting is the passing of time, until `end`."""
-
-    def __init__(self, end: float) -> None:
-        self.now, self._end = 100.0, end
-
-    def wait(self, seconds: float) -> bool:
-        self.now += seconds
-        return self.now > self._end
-
-    def set(self) -> None:
-        """Nobody waits for real."""
-
-
-@pytest.mark.parametrize(("waits", "end", "bitten_at"), [(True, 200, 109), (True, 108.5, None), (False, 200, None)])
+@pytest.mark.parametrize(("waits", "now", "is_ended"), [(True, 109, True), (True, 108, False), (False, 200, False)])
 def test_a_watchdog_bites_after_its_time_and_only_while_someone_waits(
-    waits: bool, end: float, bitten_at: float | None, monkeypatch: pytest.MonkeyPatch
+    waits: bool, now: float, is_ended: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It looks eight times in its 8 s, and more than these must be over."""
-    clock, child, threads = Clock(end), Child(), []
+    watchdog, child = _Watchdog(), child_of()
+    child.stall_s, child.waiting_since = 8.0, 100.0 if waits else None
+    watchdog._children.add(child)
+    monkeypatch.setattr(process, "time", SimpleNamespace(monotonic=lambda: now))
+    watchdog._end_stalled()
+    assert child.is_stalled is is_ended
+    assert child.process.calls == (["kill"] if is_ended else [])  # type: ignore[attr-defined]
 
-    def thread(**more: object) -> SimpleNamespace:
-        threads.append(more)
-        return SimpleNamespace(start=lambda: None)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(threading, "Thread", thread)
-        patch.setattr(time, "monotonic", lambda: clock.now)
-        watchdog = _Watchdog(child, 8.0)  # type: ignore[arg-type]
-        watchdog._over = clock  # type: ignore[assignment]
-        assert not watchdog.has_expired
-        with watchdog.waiting() if waits else nullcontext():
-            watchdog._watch()
-    assert threads[0]["daemon"] is True
-    assert (child.calls, watchdog.has_expired) == ((["kill"], True) if bitten_at else ([], False))
-    assert bitten_at is None or clock.now == bitten_at
-    assert watchdog._since is None
+def test_one_watchdog_looks_after_all_decoders_and_ends_with_them() -> None:
+    """It wakes for decoders that come and go; there is none without decoders, and none in a fork."""
+    watchdog, children = _Watchdog(), [child_of() for _ in range(3)]
+    for child in children:
+        watchdog.watch(child)
+    thread = watchdog._thread
+    assert thread is not None
+    assert thread.daemon
+    for child in children:
+        watchdog.forget(child)
+    thread.join(60)
+    assert watchdog._thread is None
+    watchdog.watch(children[0])
+    assert watchdog._thread not in (None, thread)
+    watchdog.forget(children[0])
+    watchdog.watch(children[1])
+    watchdog.reset()
+    assert watchdog._thread is None
+    assert not watchdog._children
 
 
 # ---------------------------------------------------------------------- the other side, in this process
@@ -331,7 +322,7 @@ class Caller:
 
 
 def request(path: Path, **more: int) -> dict[str, object]:
-    return {"path": os.fsencode(path).hex(), **more}
+    return {"path": os.fsencode(path).hex(), **({"channel": "mean", **more} if more else {})}
 
 
 def test_requests_are_answered_one_after_another(tmp_path: Path) -> None:

@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pytest
 from tests.waiting import wait_for
 
-from dawnchorus.audio.process import DecodeFinished, DecodeStarted
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.errors import AudioError, InvalidBundleError
 from dawnchorus.inference import scoring
@@ -31,10 +30,9 @@ EVERYTHING = ScoreFilter(thresholds=np.array([0, np.inf, np.inf], np.float32))
 """Every window's mean level."""
 
 FloatArray = np.ndarray
-Parts = Iterable[DecodeStarted | FloatArray | DecodeFinished]
+Blocks = Iterable[FloatArray]
 
-OPENED = DecodeStarted(AudioInfo("WAV", "PCM_16", RATE_HZ, 1, None), RecordingMetadata(recorder="AudioMoth"))
-ENDED = DecodeFinished(3.5, ("truncated",))
+INFO, METADATA = AudioInfo("WAV", "PCM_16", RATE_HZ, 1, None), RecordingMetadata(recorder="AudioMoth")
 
 
 def sound(levels: Iterable[float]) -> FloatArray:
@@ -42,33 +40,52 @@ def sound(levels: Iterable[float]) -> FloatArray:
     return np.repeat(np.array(list(levels), np.float32), PLAN.window_samples)
 
 
-def recording(n: int, *, first_level: float = 0.0) -> list[DecodeStarted | FloatArray | DecodeFinished]:
-    """The parts of a recording whose `n` windows are louder by 1/64 from one to the next."""
-    return [OPENED, sound(first_level + k / 64 for k in range(n)), ENDED]
+def recording(n: int, *, first_level: float = 0.0) -> list[FloatArray]:
+    """The block of a recording whose `n` windows are louder by 1/64 from one to the next."""
+    return [sound(first_level + k / 64 for k in range(n))]
+
+
+class FakeRecording:
+    """Stands in for `IsolatedRecording`."""
+
+    info, metadata, warnings, duration_s = INFO, METADATA, ("truncated",), 3.5
+
+    def __init__(self, blocks: Callable[[], Blocks]) -> None:
+        self._blocks = blocks
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """No process is behind it."""
+
+    def blocks(self) -> Iterator[FloatArray]:
+        return iter(self._blocks())
 
 
 class Decoders:
-    """Stands in for `DecoderProcess`: makes decoders that give the parts of `recordings` by path."""
+    """Stands in for `DecoderProcess`: makes decoders that open `recordings`, whose blocks are given by path."""
 
-    def __init__(self, recordings: dict[str, Callable[[], Parts]]) -> None:
+    def __init__(self, recordings: dict[str, Callable[[], Blocks]]) -> None:
         self.recordings = recordings
         self.begun: list[str] = []
         self.made: list[SimpleNamespace] = []
         self.threads: set[threading.Thread] = set()
 
     def __call__(self) -> SimpleNamespace:
-        made = SimpleNamespace(decode=self._decode, is_closed=False)
+        made = SimpleNamespace(open=self._open, is_closed=False)
         made.close = lambda: setattr(made, "is_closed", True)
         self.made.append(made)
         return made
 
-    def _decode(
-        self, path: Path, *, rate_hz: int, **_limits: int
-    ) -> Iterator[DecodeStarted | FloatArray | DecodeFinished]:
+    def _open(self, path: Path, *, rate_hz: int, **_limits: int) -> FakeRecording:
         assert rate_hz == RATE_HZ
         self.threads.add(threading.current_thread())
         self.begun.append(path.name)
-        yield from self.recordings[path.name]()
+        return FakeRecording(self.recordings[path.name])
 
 
 @pytest.fixture
@@ -141,8 +158,8 @@ def test_recording_is_scored_to_its_end(run: Callable[..., Iterator[ScoredRecord
     assert isinstance(result, ScoredRecording)
     assert {**vars(result), "channels": [(each.kept, each.channel) for each in result.channels]} == {
         "path": Path("a"),
-        "info": OPENED.info,
-        "metadata": OPENED.metadata,
+        "info": INFO,
+        "metadata": METADATA,
         "duration_s": 3.5,
         "warnings": ("truncated",),
         "channels": [(WHOLE, None)],
@@ -162,13 +179,12 @@ def test_every_window_is_scored_whatever_their_number(
 def test_recording_without_a_window_has_no_hits(
     run: Callable[..., Iterator[ScoredRecording | FailedRecording]],
 ) -> None:
-    (result,) = run(Decoders({"a": lambda: [OPENED, ENDED]}))
+    (result,) = run(Decoders({"a": list}))
     assert levels(result) == []
 
 
 def test_recording_that_fails_touches_no_other(run: Callable[..., Iterator[ScoredRecording | FailedRecording]]) -> None:
-    def broken() -> Parts:
-        yield OPENED
+    def broken() -> Blocks:
         yield sound([0.5])
         raise AudioError("b: broken")
 
@@ -213,14 +229,14 @@ def test_voices_are_listened_for_in_every_part(
             return (Segment(0.0, self.n / RATE_HZ),)
 
     monkeypatch.setattr(scoring, "VadStream", VadStream)
-    parts = {"a": lambda: [OPENED, sound([0.1]), sound([0.2, 0.3]), ENDED]}
+    parts = {"a": lambda: [sound([0.1]), sound([0.2, 0.3])]}
     (result,) = run(Decoders(parts), speech_detector="detector")
     assert isinstance(result, ScoredRecording)
     assert result.speech == (Segment(0.0, 48.0),)
 
 
 def test_other_errors_reach_the_caller(run: Callable[..., Iterator[ScoredRecording | FailedRecording]]) -> None:
-    def faulty() -> Parts:
+    def faulty() -> Blocks:
         raise ZeroDivisionError("a fault of ours")
 
     with pytest.raises(ZeroDivisionError, match="a fault of ours"):
@@ -290,7 +306,7 @@ def test_short_recordings_share_a_call_of_the_model(
     session = LateSession(lambda: "c" in decoders.begun)
     first, second = sizes
 
-    def third() -> Parts:
+    def third() -> Blocks:
         wait_for(lambda: sum(session.calls) == first + second, within_s=10)
         yield from recording(1, first_level=40 / 64)
 
@@ -359,8 +375,7 @@ def test_what_waits_is_bounded_by_the_workers_and_nothing_is_lost(
 def test_run_that_is_given_up_ends_decoders_and_threads(
     run: Callable[..., Iterator[ScoredRecording | FailedRecording]],
 ) -> None:
-    def endless() -> Parts:
-        yield OPENED
+    def endless() -> Blocks:
         while True:
             yield sound([0.5])
 

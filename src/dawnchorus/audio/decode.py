@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +16,12 @@ import soxr
 from dawnchorus.audio.backends import Backend, open_backend
 from dawnchorus.audio.channels import ChannelStatistics, find_best_channel, mix_to_mono
 from dawnchorus.audio.header_lengths import find_unwritten
+from dawnchorus.audio.metadata import read_metadata
 from dawnchorus.audio.ogg import is_cut_off
 from dawnchorus.audio.remainder import find_remainder, find_second_flac
 from dawnchorus.audio.riff import missing_data_bytes
 from dawnchorus.errors import AudioDecodeError, AudioTooLargeError
-from dawnchorus.types import AudioInfo, ChannelSource
+from dawnchorus.types import AudioInfo, ChannelSource, RecordingMetadata
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -46,6 +49,34 @@ def resampler(rate_in_hz: int, rate_out_hz: int) -> soxr.ResampleStream:
     return soxr.ResampleStream(rate_in_hz, rate_out_hz, 1, dtype="float32", quality="HQ")
 
 
+class OpenRecording(Protocol):
+    """An opened recording, decoded in this process (`Recording`) or in one of its own (`process.IsolatedRecording`)."""
+
+    @property
+    def info(self) -> AudioInfo:
+        """Header of the sound file."""
+        ...
+
+    @property
+    def metadata(self) -> RecordingMetadata:
+        """Place and time."""
+        ...
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """Faults of the header; after the last block, those of the samples as well."""
+        ...
+
+    @property
+    def duration_s(self) -> float:
+        """True length, after the last block."""
+        ...
+
+    def blocks(self) -> Iterator[FloatArray]:
+        """Yield mono float32 blocks [samples]; a block is valid until the next one is requested."""
+        ...
+
+
 @dataclass
 class Recording:
     """An opened recording: `info` at once, samples from `blocks()`, and then what was wrong in `warnings`.
@@ -69,6 +100,11 @@ class Recording:
         trace: TracebackType | None,
     ) -> None:
         self._backend.close()
+
+    @cached_property
+    def metadata(self) -> RecordingMetadata:
+        """Place and time, from all that the file and its name say."""
+        return read_metadata(self.path)
 
     @property
     def duration_s(self) -> float:

@@ -7,25 +7,29 @@ where a process cannot inherit one (Windows), they follow their line through the
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import select
 import subprocess
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from types import TracebackType
+from typing import IO, Any, Self, cast
+from weakref import WeakSet
 
 import numpy as np
 import numpy.typing as npt
 
 from dawnchorus import errors
 from dawnchorus.audio.decode import MAX_DECODED_SAMPLES, open_recording
-from dawnchorus.audio.metadata import metadata_from_json, metadata_to_json, read_metadata
+from dawnchorus.audio.metadata import metadata_from_json, metadata_to_json
 from dawnchorus.audio.ring_buffer import N_SLOTS, SLOT_SAMPLES, SharedRingBuffer, reserve_file
 from dawnchorus.types import AudioInfo, ChannelSource, RecordingMetadata
 
@@ -34,55 +38,17 @@ FloatArray = npt.NDArray[np.float32]
 STALL_S = 60.0
 """A decoder that gives nothing for this long is taken for hung and ended."""
 
+_READ_BYTES = 1 << 16
+
 
 @dataclass(frozen=True)
-class DecodeStarted:
-    """First reply: what the file says of itself."""
+class RecordingHeader:
+    """Facts that a file states of itself."""
 
     info: AudioInfo
     metadata: RecordingMetadata
     warnings: tuple[str, ...] = ()
     """Faults of its header."""
-
-
-@dataclass(frozen=True)
-class DecodeFinished:
-    """Last reply: the true length, and what was wrong with the file though it could be decoded."""
-
-    duration_s: float
-    warnings: tuple[str, ...]
-
-
-class _Watchdog:
-    """Ends a process that has kept its caller waiting for too long."""
-
-    def __init__(self, process: subprocess.Popen[bytes], stall_s: float) -> None:
-        self.has_expired = False
-        self._process, self._stall_s = process, stall_s
-        self._since: float | None = None
-        self._over = threading.Event()
-        threading.Thread(target=self._watch, daemon=True).start()
-
-    def close(self) -> None:
-        """Stop watching."""
-        self._over.set()
-
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """End the process if the block takes too long."""
-        self._since = time.monotonic()
-        try:
-            yield
-        finally:
-            self._since = None
-
-    def _watch(self) -> None:
-        while not self._over.wait(self._stall_s / 8):
-            since = self._since
-            if since is not None and time.monotonic() - since > self._stall_s:
-                self.has_expired = True
-                self._process.kill()
-                return
 
 
 class DecoderProcess:
@@ -92,134 +58,298 @@ class DecoderProcess:
         """Set up the process; for `shares_memory` see `can_share_memory`, which decides by default."""
         self._stall_s = stall_s
         self._shares_memory = can_share_memory() if shares_memory is None else shares_memory
-        self._process: subprocess.Popen[bytes] | None = None
-        self._ring: SharedRingBuffer | None = None
-        self._request: dict[str, Any] | None = None
-        """Request whose reply has not been read to its end."""
-        self._watchdog: _Watchdog | None = None
+        self._child: _Child | None = None
 
-    def probe(self, path: Path) -> DecodeStarted:
+    def probe(self, path: Path) -> RecordingHeader:
         """Read the file's header and metadata, without decoding it.
 
         Raises:
             AudioError: the file cannot be opened, or the decoder crashed or hung on it.
         """
-        opened, _ended = self._exchange({"path": os.fsencode(path).hex()}, path)
-        return cast(DecodeStarted, opened)
+        with self._request(path) as recording:
+            for _none in recording.blocks():
+                continue
+            return recording.header
 
-    def decode(
-        self, path: Path, *, rate_hz: int, max_samples: int = MAX_DECODED_SAMPLES, channel: ChannelSource = "mean"
-    ) -> Iterator[DecodeStarted | FloatArray | DecodeFinished]:
-        """Yield `DecodeStarted`, then mono float32 blocks [samples] of the channel at `rate_hz`, then `DecodeFinished`.
+    def open(
+        self,
+        path: Path,
+        *,
+        rate_hz: int | None = None,
+        max_samples: int = MAX_DECODED_SAMPLES,
+        channel: ChannelSource = "mean",
+    ) -> IsolatedRecording:
+        """Request a recording at `rate_hz` (default: the file's own rate), to be used in a `with` block.
 
-        A block is valid until the next item is asked for: copy what is to stay.
+        The process begins at once and works ahead. It decodes one recording at a time: a request for another one ends
+        a recording that is still open.
+
+        Raises:
+            DecoderCrashError: the process has ended.
+        """
+        return self._request(path, rate_hz=rate_hz, max_samples=max_samples, channel=channel)
+
+    def is_ready(self, *, within_s: float = 0.0) -> bool:
+        """Return True if the process has replied, or has ended; where one cannot ask (Windows), always."""
+        child = self._child
+        return child is None or child.is_ready(within_s)
+
+    def close(self) -> None:
+        """End the process. A later request starts a new one."""
+        child, self._child = self._child, None
+        if child is not None:
+            child.close()
+
+    def _request(self, path: Path, **decoding: Any) -> IsolatedRecording:
+        if self._child is not None and self._child.recording is not None:
+            self.close()  # somebody still holds a recording, and its replies would be taken for ours
+        child = self._start()
+        child.recording = recording = IsolatedRecording(child, path)
+        try:
+            child.send(path, {"path": os.fsencode(path).hex(), **decoding})
+        except errors.AudioError:
+            recording.close()
+            raise
+        return recording
+
+    def _start(self) -> _Child:
+        if self._child is None or self._child.process.poll() is not None:
+            self.close()
+            if self._shares_memory:
+                with reserve_file() as file:
+                    ring = SharedRingBuffer(file.fileno())
+                    self._child = _Child(_start_child(file.fileno()), ring, self._stall_s)
+            else:
+                self._child = _Child(_start_child(), None, self._stall_s)
+        return self._child
+
+
+class IsolatedRecording:
+    """A recording that a `DecoderProcess` decodes, of the shape of `decode.OpenRecording`.
+
+    Entering the block reads the header; leaving it before the last sample was read ends the process.
+    """
+
+    header: RecordingHeader
+
+    def __init__(self, child: _Child, path: Path) -> None:
+        self.path = path
+        self._child = child
+        self._duration_s: float | None = None
+        self._warnings: tuple[str, ...] = ()
+
+    def __enter__(self) -> Self:
+        """Read the header.
+
+        Raises:
+            AudioError: the file cannot be opened, or the decoder crashed or hung on it.
+        """
+        try:
+            reply = self._receive()
+        except BaseException:
+            self.close()
+            raise
+        info, metadata = AudioInfo(**reply["info"]), metadata_from_json(reply["metadata"])
+        self.header = RecordingHeader(info, metadata, tuple(reply["warnings"]))
+        self._warnings = self.header.warnings
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def info(self) -> AudioInfo:
+        """Header of the sound file."""
+        return self.header.info
+
+    @property
+    def metadata(self) -> RecordingMetadata:
+        """Place and time."""
+        return self.header.metadata
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Faults of the header; after the last block, those of the samples as well."""
+        return self._warnings
+
+    @property
+    def duration_s(self) -> float:
+        """True length, after the last block."""
+        return self._duration_s or 0.0
+
+    def blocks(self) -> Iterator[FloatArray]:
+        """Yield mono float32 blocks [samples]; a block is valid until the next one is requested.
 
         Raises:
             AudioError: the recording cannot be decoded, or the decoder crashed or hung on it.
         """
-        request = {"path": os.fsencode(path).hex(), "rate_hz": rate_hz, "max_samples": max_samples, "channel": channel}
-        yield from self._exchange(request, path)
-
-    def _exchange(self, request: dict[str, Any], path: Path) -> Iterator[DecodeStarted | FloatArray | DecodeFinished]:
-        if self._request is not None:  # somebody still holds what it yields, and its replies would be taken for ours
-            self.close()
-        process, watchdog = self._start()
-        self._request = request
-        ring = self._ring
-        stdin, stdout = cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout)
-        finished = False
-        try:
-            self._send(path, stdin, request)
-            while not finished:
-                reply = self._receive(path, stdout, watchdog)
-                kind = reply["kind"]
-                if kind == "samples" and ring is not None:
-                    yield ring.slot(reply["slot"])[: reply["n"]]
-                    self._send(path, stdin, reply["slot"])
-                elif kind == "samples":
-                    yield self._receive_samples(path, stdout, watchdog, reply["n"])
-                elif kind == "opened":
-                    yield DecodeStarted(
-                        AudioInfo(**reply["info"]), metadata_from_json(reply["metadata"]), tuple(reply["warnings"])
-                    )
-                elif kind == "ended":
-                    finished = True
-                    yield DecodeFinished(reply["duration_s"], tuple(reply["warnings"]))
-                else:
-                    finished = True
-                    raise getattr(errors, kind)(reply["message"])
-        finally:
-            if self._request is request:
-                self._request = None
-                if not finished:
-                    self.close()
+        while (reply := self._receive())["kind"] == "samples":
+            if self._child.ring is not None:
+                yield self._child.ring.slot(reply["slot"])[: reply["n"]]
+                self._child.send(self.path, reply["slot"])
+            else:
+                yield np.frombuffer(self._child.receive_bytes(self.path, 4 * reply["n"]), np.float32)
+        self._duration_s, self._warnings = reply["duration_s"], tuple(reply["warnings"])
+        self._child.recording = None
 
     def close(self) -> None:
-        """End the process. A later `decode` starts a new one."""
-        process, self._process = self._process, None
-        self._ring = self._request = None
-        watchdog, self._watchdog = self._watchdog, None
-        if watchdog is not None:
-            watchdog.close()
-        if process is None:
-            return
-        process.kill()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                try:
-                    pipe.close()
-                except BrokenPipeError:  # a request that the ended process never read
-                    continue
-        process.wait()
+        """End the process, unless all of its replies were read."""
+        if self._child.recording is self:
+            self._child.recording = None
+            self._child.close()
 
-    def _start(self) -> tuple[subprocess.Popen[bytes], _Watchdog]:
-        if self._process is None or self._watchdog is None or self._process.poll() is not None:
-            self.close()
-            if self._shares_memory:
-                with reserve_file() as file:
-                    self._ring = SharedRingBuffer(file.fileno())
-                    self._process = _start_child(file.fileno())
-            else:
-                self._process = _start_child()
-            self._watchdog = _Watchdog(self._process, self._stall_s)
-        return self._process, self._watchdog
+    def _receive(self) -> dict[str, Any]:
+        """Return the next reply of the process; raise an error that it reports, after which it owes nothing more."""
+        reply: dict[str, Any] = json.loads(self._child.receive_line(self.path))
+        if reply["kind"] not in ("opened", "samples", "ended"):
+            self._child.recording = None
+            raise getattr(errors, reply["kind"])(reply["message"])
+        return reply
 
-    def _send(self, path: Path, stdin: IO[bytes], message: dict[str, Any] | int) -> None:
+
+class _Child:
+    """A running decoder: its process, pipes and memory."""
+
+    def __init__(self, process: subprocess.Popen[bytes], ring: SharedRingBuffer | None, stall_s: float) -> None:
+        self.process, self.ring, self.stall_s = process, ring, stall_s
+        self.recording: IsolatedRecording | None = None
+        """The recording whose replies have not been read to the end."""
+        self.waiting_since: float | None = None
+        """Time since which a caller waits for a reply."""
+        self.is_stalled = False
+        self._received = bytearray()
+        _WATCHDOG.watch(self)
+
+    def send(self, path: Path, message: dict[str, Any] | int) -> None:
+        """Write a line.
+
+        Raises:
+            DecoderCrashError: nobody reads it.
+        """
+        stdin = cast(IO[bytes], self.process.stdin)
         try:
             stdin.write(json.dumps(message).encode() + b"\n")
             stdin.flush()
         except (OSError, ValueError) as error:  # ValueError: closed by another thread
-            raise self._describe_crash(path) from error
+            raise self._describe_end(path) from error
 
-    def _receive(self, path: Path, stdout: IO[bytes], watchdog: _Watchdog) -> dict[str, Any]:
+    def receive_line(self, path: Path) -> bytes:
+        """Read a line.
+
+        Raises:
+            DecoderCrashError: the process ended instead, or kept its caller waiting for too long.
+        """
+        while (end := self._received.find(b"\n")) < 0:
+            self._read(path)
+        return self._cut(end + 1)
+
+    def receive_bytes(self, path: Path, n: int) -> bytes:
+        """Read `n` bytes; see `receive_line`."""
+        while len(self._received) < n:
+            self._read(path)
+        return self._cut(n)
+
+    def is_ready(self, within_s: float) -> bool:
+        """Return True if there is something to read, or there never will be."""
+        if self._received or not hasattr(select, "poll"):
+            return True
+        poll = select.poll()
         try:
-            with watchdog.waiting():
-                line = stdout.readline()
-            reply: dict[str, Any] = json.loads(line)
-        except ValueError as error:  # no line: it ended, or was closed by another thread
-            raise self._describe_stall(path) if watchdog.has_expired else self._describe_crash(path) from error
-        return reply
+            poll.register(cast(IO[bytes], self.process.stdout), select.POLLIN)
+        except ValueError:  # closed by another thread
+            return True
+        return bool(poll.poll(1000 * within_s))
 
-    def _receive_samples(self, path: Path, stdout: IO[bytes], watchdog: _Watchdog, n: int) -> FloatArray:
+    def close(self) -> None:
+        """End the process; a thread that waits for it gets a DecoderCrashError."""
+        _WATCHDOG.forget(self)
+        self.process.kill()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                with suppress(BrokenPipeError):  # a request that the ended process never read
+                    pipe.close()
+        self.process.wait()
+
+    def _read(self, path: Path) -> None:
+        # BufferedReader: its lock keeps `close` from closing the file in the midst of a read.
+        stdout = cast("io.BufferedReader", self.process.stdout)
+        self.waiting_since = time.monotonic()
         try:
-            with watchdog.waiting():
-                content = stdout.read(4 * n)
-            samples: FloatArray = np.frombuffer(content, np.float32, count=n)
-        except ValueError as error:  # fewer: see _receive
-            raise self._describe_stall(path) if watchdog.has_expired else self._describe_crash(path) from error
-        return samples
+            received = stdout.read1(_READ_BYTES)
+        except ValueError as error:  # closed by another thread
+            raise self._describe_end(path) from error
+        finally:
+            self.waiting_since = None
+        if not received:
+            raise self._describe_end(path)
+        self._received += received
 
-    def _describe_stall(self, path: Path) -> errors.DecoderCrashError:
+    def _cut(self, n: int) -> bytes:
+        received = bytes(self._received[:n])
+        del self._received[:n]
+        return received
+
+    def _describe_end(self, path: Path) -> errors.DecoderCrashError:
+        if self.is_stalled:
+            return errors.DecoderCrashError(
+                f"{path}: the decoder gave nothing for {self.stall_s:g} s and was ended. "
+                f"The file, or the drive that it is on, is probably damaged."
+            )
         return errors.DecoderCrashError(
-            f"{path}: the decoder gave nothing for {self._stall_s:g} s and was ended. "
-            f"The file, or the drive that it is on, is probably damaged."
+            f"{path}: the decoder crashed on this file (exit status {self.process.wait()}). "
+            f"The file is probably damaged."
         )
 
-    def _describe_crash(self, path: Path) -> errors.DecoderCrashError:
-        code = None if self._process is None else self._process.wait()
-        return errors.DecoderCrashError(
-            f"{path}: the decoder crashed on this file (exit status {code}). The file is probably damaged."
-        )
+
+class _Watchdog:
+    """A thread that ends the decoders that keep their callers waiting for too long; it lives while there are any."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything, as a fork has to: it has neither the thread nor the decoders."""
+        self._children: WeakSet[_Child] = WeakSet()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def watch(self, child: _Child) -> None:
+        """Look at a decoder from now on."""
+        with self._changed:
+            self._children.add(child)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, daemon=True, name="dawnchorus-watchdog")
+                self._thread.start()
+            self._changed.notify()
+
+    def forget(self, child: _Child) -> None:
+        """Look at a decoder no more."""
+        with self._changed:
+            self._children.discard(child)
+            self._changed.notify()
+
+    def _run(self) -> None:
+        with self._changed:
+            while children := list(self._children):
+                self._changed.wait(min(child.stall_s for child in children) / 8)
+                self._end_stalled()
+                del children
+            self._thread = None
+
+    def _end_stalled(self) -> None:
+        now = time.monotonic()
+        for child in self._children:
+            since = child.waiting_since
+            if since is not None and now - since > child.stall_s:
+                child.is_stalled = True
+                child.process.kill()
+
+
+_WATCHDOG = _Watchdog()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_WATCHDOG.reset)
 
 
 def can_share_memory() -> bool:
@@ -286,7 +416,7 @@ class _DecoderServer:
             self._reply(
                 "opened",
                 info=asdict(recording.info),
-                metadata=metadata_to_json(read_metadata(path)),
+                metadata=metadata_to_json(recording.metadata),
                 warnings=recording.warnings,
             )
             if "rate_hz" in request:
@@ -294,7 +424,7 @@ class _DecoderServer:
                     recording.blocks(
                         rate_hz=request["rate_hz"],
                         max_samples=request["max_samples"],
-                        channel=request.get("channel", "mean"),
+                        channel=request["channel"],
                     )
                 )
             self._reply("ended", duration_s=recording.duration_s, warnings=recording.warnings)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from dawnchorus.audio.decode import resampler
 from dawnchorus.audio.fingerprint import HASH, MAX_S, RATE_HZ, fingerprint, near_pairs
 from dawnchorus.audio.parallel import map_recordings
-from dawnchorus.audio.process import DecodeFinished, DecoderProcess, DecodeStarted
+from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.data.contradictions import CONTRADICTORY
 from dawnchorus.data.identity import hash_content
 from dawnchorus.data.importing import MISSING, UNREADABLE
@@ -153,25 +153,21 @@ def _check_recording(decoder: DecoderProcess, table: RecordingsTable, row: Recor
     problems += [] if row.license else ["no_license"]
     problems += [CONTRADICTORY] if CONTRADICTORY in row.problems else []
     try:
-        opened = decoder.probe(path)
-        rate_hz = opened.info.rate_hz
-        row = replace(row, content_hash=hash_content(path))
-        level, digest, start = _Level(), hashlib.sha256(), _Start(rate_hz)
-        ended = DecodeFinished(0.0, ())
-        for part in decoder.decode(path, rate_hz=rate_hz):
-            if isinstance(part, DecodeFinished):
-                ended = part
-            elif not isinstance(part, DecodeStarted):
-                level.add(part)
-                digest.update(np.rint(np.clip(part, -1, 1) * 32767).astype("<i2").tobytes())
-                start.add(part)
+        with decoder.open(path) as recording:
+            rate_hz = recording.info.rate_hz
+            row = replace(row, content_hash=hash_content(path))
+            level, digest, start = _Level(), hashlib.sha256(), _Start(rate_hz)
+            for block in recording.blocks():
+                level.add(block)
+                digest.update(np.rint(np.clip(block, -1, 1) * 32767).astype("<i2").tobytes())
+                start.add(block)
     except (AudioError, OSError) as error:
         problems.append(MISSING if isinstance(error, AudioNotFoundError) else UNREADABLE)
         return RecordingCheck(replace(row, problems=tuple(problems)), np.empty(0, HASH))
     problems += level.problems()
-    problems += problems_of_sound(ended.warnings, opened.metadata)
-    problems += ["short"] if ended.duration_s < SHORT_S else []
-    known = replace(row, duration_s=ended.duration_s, rate_hz=rate_hz, sound_hash=digest.hexdigest())
+    problems += problems_of_sound(recording.warnings, recording.metadata)
+    problems += ["short"] if recording.duration_s < SHORT_S else []
+    known = replace(row, duration_s=recording.duration_s, rate_hz=rate_hz, sound_hash=digest.hexdigest())
     return RecordingCheck(replace(known, problems=tuple(dict.fromkeys(problems))), start.prints())
 
 

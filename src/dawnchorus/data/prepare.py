@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from dawnchorus.audio.parallel import map_recordings
-from dawnchorus.audio.process import DecodeFinished, DecoderProcess, DecodeStarted
+from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.audio.windows import Windower, WindowPlan
 from dawnchorus.audio.write import write_recording
 from dawnchorus.data.clips import FULL_SCALE, SAMPLE, ClipWriter
 from dawnchorus.data.recipes import MAX_CHOICE_S, Recipe
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable
 from dawnchorus.errors import AudioError
-from dawnchorus.inference.preparation import WHOLE, Cleaner, Kept, sample_ranges
+from dawnchorus.inference.preparation import WHOLE, Cleaner, sample_ranges
 from dawnchorus.types import Segment
 
 FloatArray = npt.NDArray[np.float32]
@@ -266,24 +266,22 @@ class _Making:
 
     def _cleaned(self, decoder: DecoderProcess, path: Path) -> Iterator[FloatArray]:
         """Yield the cleaned recording, block by block."""
-        for part in self._cleaner.decode(decoder, path, rate_hz=self._recipe.rate_hz):
-            if isinstance(part, Kept):
-                self._kept = part
-            elif isinstance(part, DecodeFinished):
-                self._duration_s = part.duration_s
-            elif not isinstance(part, DecodeStarted):
-                self._n_kept += len(part)
-                yield part.copy()
+        with self._cleaner.open(decoder, path, rate_hz=self._recipe.rate_hz) as recording:
+            self._kept = recording.kept
+            for block in recording.blocks():
+                self._n_kept += len(block)
+                yield block.copy()
+            self._duration_s = recording.duration_s
 
     def _blocks_in(self, decoder: DecoderProcess, path: Path, segments: Sequence[Segment]) -> Iterator[FloatArray]:
         """Yield the samples in spans of the recording, block by block."""
         rate_hz = self._recipe.rate_hz
         n = 0
-        for part in decoder.decode(path, rate_hz=rate_hz):
-            if not isinstance(part, DecodeStarted | DecodeFinished):
-                for start, stop in sample_ranges(segments, n, len(part), rate_hz):
-                    yield part[start:stop].copy()
-                n += len(part)
+        with decoder.open(path, rate_hz=rate_hz) as recording:
+            for block in recording.blocks():
+                for start, stop in sample_ranges(segments, n, len(block), rate_hz):
+                    yield block[start:stop].copy()
+                n += len(block)
 
 
 def _window(sound: FloatArray, start: int, window_samples: int) -> FloatArray:

@@ -11,17 +11,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 from dawnchorus.audio.decode import MAX_DECODED_SAMPLES
 from dawnchorus.audio.noise import reduce_noise
-from dawnchorus.audio.process import DecodeFinished, DecoderProcess, DecodeStarted
+from dawnchorus.audio.process import DecoderProcess, IsolatedRecording
 from dawnchorus.inference.speech import VadStream, VoiceActivityDetector
 from dawnchorus.models.catalog.silero import speech_graph
 from dawnchorus.models.cleaning import Cleaning
-from dawnchorus.types import ChannelSource, Segment
+from dawnchorus.types import AudioInfo, ChannelSource, RecordingMetadata, Segment
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -85,7 +87,7 @@ WHOLE = Kept()
 
 
 class Cleaner:
-    """Decodes recordings and cleans them.
+    """Opens recordings that are cleaned.
 
     Threads may share one.
 
@@ -99,7 +101,7 @@ class Cleaner:
             raise ValueError("cut_speech needs a VoiceActivityDetector")
         self.cleaning, self._detector = cleaning, detector
 
-    def decode(
+    def open(
         self,
         decoder: DecoderProcess,
         path: Path,
@@ -107,60 +109,102 @@ class Cleaner:
         rate_hz: int,
         max_samples: int = MAX_DECODED_SAMPLES,
         channel: ChannelSource = "mean",
-    ) -> Iterator[DecodeStarted | Kept | FloatArray | DecodeFinished]:
-        """Yield `DecodeStarted`, `Kept` where segments are removed, kept mono blocks [samples], `DecodeFinished`.
+    ) -> CleanedRecording:
+        """Request a recording, to be used in a `with` block; where segments are removed, it is decoded once before.
 
-        Blocks are at `rate_hz`. Where segments are removed, the recording is decoded twice. A block is valid until the
-        next one is requested.
+        Raises:
+            AudioError: the recording cannot be decoded, or the decoder crashed or hung on it.
+        """
+        kept = WHOLE
+        if self.cleaning.removes:
+            with decoder.open(path, rate_hz=rate_hz, max_samples=max_samples, channel=channel) as searched:
+                kept = self._find_kept(searched.blocks(), rate_hz)
+        opened = decoder.open(path, rate_hz=rate_hz, max_samples=max_samples, channel=channel)
+        return CleanedRecording(opened, self.cleaning, kept, rate_hz)
+
+    def _find_kept(self, blocks: Iterator[FloatArray], rate_hz: int) -> Kept:
+        """Go through the whole recording once: chunk by chunk, words at edges would be missed."""
+        vad_stream = None if self._detector is None else VadStream(self._detector, rate_hz=rate_hz)
+        levels = _Levels()
+        n = 0
+        for block in blocks:
+            n += len(block)
+            if vad_stream is not None:
+                vad_stream.add(block)
+            if self.cleaning.trim_db is not None:
+                levels.add(block)
+        first, last = (0, n) if self.cleaning.trim_db is None else _trim(levels.frames(), self.cleaning.trim_db, n)
+        removed = vad_stream.finish() if vad_stream is not None else ()
+        segments = _without(Segment(first / rate_hz, last / rate_hz), removed) if n else []
+        return Kept(tuple(segments), is_whole=(first, last) == (0, n) and not removed)
+
+
+class CleanedRecording:
+    """An opened recording of which `blocks()` are cleaned; of the shape of `audio.decode.OpenRecording`."""
+
+    def __init__(self, source: IsolatedRecording, cleaning: Cleaning, kept: Kept, rate_hz: int) -> None:
+        self._source, self._cleaning, self._rate_hz = source, cleaning, rate_hz
+        self.kept = kept
+        """Segments that `blocks()` are cut from."""
+
+    def __enter__(self) -> Self:
+        """Read the header.
+
+        Raises:
+            AudioError: the file cannot be opened, or the decoder crashed or hung on it.
+        """
+        self._source.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the recording up; see `IsolatedRecording`."""
+        self._source.close()
+
+    @property
+    def info(self) -> AudioInfo:
+        """Header of the sound file."""
+        return self._source.info
+
+    @property
+    def metadata(self) -> RecordingMetadata:
+        """Place and time."""
+        return self._source.metadata
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Faults of the header; after the last block, those of the samples as well."""
+        return self._source.warnings
+
+    @property
+    def duration_s(self) -> float:
+        """True length, of what is removed as well, after the last block."""
+        return self._source.duration_s
+
+    def blocks(self) -> Iterator[FloatArray]:
+        """Yield the mono float32 blocks [samples] that are kept; a block is valid until the next one is requested.
 
         Raises:
             AudioError: the recording cannot be decoded, or the decoder crashed or hung on it.
             MissingExtraError: noisereduce is not installed.
         """
-        messages = decoder.decode(path, rate_hz=rate_hz, max_samples=max_samples, channel=channel)
-        if not self.cleaning:
-            yield from messages
-            return
-        kept = WHOLE
-        if self.cleaning.removes:
-            searched = decoder.decode(path, rate_hz=rate_hz, max_samples=max_samples, channel=channel)
-            kept = self._find_kept(searched, rate_hz)
+        blocks = self._source.blocks()
         n_read = 0
-        for message in _chunks(messages, rate_hz) if self.cleaning.denoise else messages:
-            if isinstance(message, DecodeStarted):
-                yield message
-                if not kept.is_whole:
-                    yield kept
-            elif isinstance(message, DecodeFinished):
-                yield message
-            else:
-                yield from self._clean(message, n_read, kept, rate_hz)
-                n_read += len(message)
+        for block in _chunks(blocks, self._rate_hz) if self._cleaning.denoise else blocks:
+            yield from self._clean(block, n_read)
+            n_read += len(block)
 
-    def _clean(self, block: FloatArray, n_before: int, kept: Kept, rate_hz: int) -> Iterator[FloatArray]:
+    def _clean(self, block: FloatArray, n_before: int) -> Iterator[FloatArray]:
+        kept, rate_hz = self.kept, self._rate_hz
         ranges = [(0, len(block))] if kept.is_whole else sample_ranges(kept.segments, n_before, len(block), rate_hz)
-        if ranges and self.cleaning.denoise is not None:
-            block = reduce_noise(block, rate_hz=rate_hz, kind=self.cleaning.denoise)
+        if ranges and self._cleaning.denoise is not None:
+            block = reduce_noise(block, rate_hz=rate_hz, kind=self._cleaning.denoise)
         for start, stop in ranges:
             yield block[start:stop]
-
-    def _find_kept(self, messages: Iterator[DecodeStarted | FloatArray | DecodeFinished], rate_hz: int) -> Kept:
-        """Go through the whole recording once: chunk by chunk, words at edges would be missed."""
-        vad_stream = None if self._detector is None else VadStream(self._detector, rate_hz=rate_hz)
-        levels = _Levels()
-        n = 0
-        for message in messages:
-            if isinstance(message, DecodeStarted | DecodeFinished):
-                continue
-            n += len(message)
-            if vad_stream is not None:
-                vad_stream.add(message)
-            if self.cleaning.trim_db is not None:
-                levels.add(message)
-        first, last = (0, n) if self.cleaning.trim_db is None else _trim(levels.frames(), self.cleaning.trim_db, n)
-        removed = vad_stream.finish() if vad_stream is not None else ()
-        segments = _without(Segment(first / rate_hz, last / rate_hz), removed) if n else []
-        return Kept(tuple(segments), is_whole=(first, last) == (0, n) and not removed)
 
 
 def open_cleaner(cleaning: Cleaning | None, folder: Path) -> Cleaner:
@@ -173,24 +217,18 @@ def open_cleaner(cleaning: Cleaning | None, folder: Path) -> Cleaner:
     return Cleaner(steps, VoiceActivityDetector(speech_graph(folder)) if steps.cut_speech else None)
 
 
-def _chunks(
-    messages: Iterator[DecodeStarted | FloatArray | DecodeFinished], rate_hz: int
-) -> Iterator[DecodeStarted | FloatArray | DecodeFinished]:
+def _chunks(blocks: Iterator[FloatArray], rate_hz: int) -> Iterator[FloatArray]:
     """Join the blocks to chunks of `CHUNK_S`."""
     waiting: list[FloatArray] = []
     n = 0
-    for message in messages:
-        if isinstance(message, DecodeStarted):
-            yield message
-            continue
-        if not isinstance(message, DecodeFinished):
-            waiting.append(message.copy())
-            n += len(message)
-        if waiting and (isinstance(message, DecodeFinished) or n >= CHUNK_S * rate_hz):
+    for block in blocks:
+        waiting.append(block.copy())
+        n += len(block)
+        if n >= CHUNK_S * rate_hz:
             yield np.concatenate(waiting)
             waiting, n = [], 0
-        if isinstance(message, DecodeFinished):
-            yield message
+    if waiting:
+        yield np.concatenate(waiting)
 
 
 def sample_ranges(segments: Sequence[Segment], n_before: int, n: int, rate_hz: int) -> list[tuple[int, int]]:

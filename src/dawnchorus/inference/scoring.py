@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dawnchorus.audio.channels import channel_sources
-from dawnchorus.audio.process import DecodeFinished, DecoderProcess, DecodeStarted
+from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.audio.windows import Windower, WindowPlan
 from dawnchorus.errors import AudioError
 from dawnchorus.inference.preparation import WHOLE, Cleaner, Kept
@@ -114,7 +114,6 @@ class _Stream:
     source: ChannelSource
     kept: Kept = WHOLE
     speech: tuple[Segment, ...] = ()
-    ended: DecodeFinished | None = None
     hits: list[npt.NDArray[np.void]] = field(default_factory=list)
 
     def collect_hits(self) -> ChannelHits:
@@ -129,7 +128,10 @@ class _Pending:
     """A recording on its way, one stream after the other."""
 
     path: Path
-    opened: DecodeStarted | None = None
+    info: AudioInfo | None = None
+    metadata: RecordingMetadata = field(default_factory=RecordingMetadata)
+    duration_s: float = 0.0
+    warnings: tuple[str, ...] = ()
     is_decoded: bool = False
     n_out: int = 0
     streams: list[_Stream] = field(default_factory=list)
@@ -137,7 +139,7 @@ class _Pending:
 
     def count_channels(self) -> int:
         """Return the number of channels, of a recording that was opened."""
-        return 1 if self.opened is None else self.opened.info.n_channels
+        return 1 if self.info is None else self.info.n_channels
 
     def add_hits(self, stream: _Stream, hits: npt.NDArray[np.void]) -> ScoredRecording | None:
         """Note what came back; the finished recording once nothing is out any more."""
@@ -153,15 +155,14 @@ class _Pending:
             return self._build_result()
 
     def _build_result(self) -> ScoredRecording | None:
-        ended = [stream.ended for stream in self.streams if stream.ended is not None]
-        if self.n_out or not self.is_decoded or self.opened is None or not ended:
+        if self.n_out or not self.is_decoded or self.info is None:
             return None
         return ScoredRecording(
             path=self.path,
-            info=self.opened.info,
-            metadata=self.opened.metadata,
-            duration_s=ended[0].duration_s,
-            warnings=tuple(dict.fromkeys(warning for each in ended for warning in each.warnings)),
+            info=self.info,
+            metadata=self.metadata,
+            duration_s=self.duration_s,
+            warnings=tuple(dict.fromkeys(self.warnings)),
             channels=tuple(stream.collect_hits() for stream in self.streams),
             speech=join_overlapping(segment for stream in self.streams for segment in stream.speech),
         )
@@ -325,27 +326,24 @@ class _Pipeline:
         if self._speech_detector is not None:
             vad_stream = VadStream(self._speech_detector, rate_hz=self._plan.rate_hz)
         first = 0
-        for message in self._cleaner.decode(decoder, recording.path, rate_hz=self._plan.rate_hz, channel=source):
-            if isinstance(message, DecodeStarted):
-                recording.opened = message
-            elif isinstance(message, Kept):
-                stream.kept = message
-            elif isinstance(message, DecodeFinished):
-                rest = windower.finish()
-                if rest is not None:
-                    self._send(recording, stream, first, rest)
+        with self._cleaner.open(decoder, recording.path, rate_hz=self._plan.rate_hz, channel=source) as opened:
+            recording.info, recording.metadata = opened.info, opened.metadata
+            stream.kept = opened.kept
+            for block in opened.blocks():
                 if vad_stream is not None:
-                    stream.speech = tuple(
-                        Segment(stream.kept.start_s(segment.start_s), stream.kept.end_s(segment.end_s))
-                        for segment in vad_stream.finish()
-                    )
-                stream.ended = message
-            else:
-                if vad_stream is not None:
-                    vad_stream.add(message)
-                for windows in windower.push(message):
+                    vad_stream.add(block)
+                for windows in windower.push(block):
                     self._send(recording, stream, first, windows)
                     first += len(windows)
+            rest = windower.finish()
+            if rest is not None:
+                self._send(recording, stream, first, rest)
+            if vad_stream is not None:
+                stream.speech = tuple(
+                    Segment(stream.kept.start_s(segment.start_s), stream.kept.end_s(segment.end_s))
+                    for segment in vad_stream.finish()
+                )
+            recording.duration_s, recording.warnings = opened.duration_s, (*recording.warnings, *opened.warnings)
 
     def _send(self, recording: _Pending, stream: _Stream, first: int, windows: FloatArray) -> None:
         with recording.lock:

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from dawnchorus.audio.channels import channel_sources
 from dawnchorus.audio.clock_report import ClockReport
 from dawnchorus.audio.metadata import with_name
-from dawnchorus.audio.process import DecodeFinished, DecoderProcess, DecodeStarted
+from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.audio.windows import RestReport, Windower, WindowPlan
 from dawnchorus.cores import usable_cores
 from dawnchorus.errors import AudioTooLargeError, InputError, ModelError, OverloadedError
@@ -33,7 +33,7 @@ from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.options import DEFAULT_RANGE_THRESHOLD, Options
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.run import build_score_filter, open_range_filter
-from dawnchorus.inference.preparation import WHOLE, Kept, open_cleaner
+from dawnchorus.inference.preparation import CleanedRecording, open_cleaner
 from dawnchorus.inference.scoring import HIT, ChannelHits, ScoredRecording, ScoreFilter
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import BATCH_WINDOWS, FloatArray, Session, apply_activation, open_session
@@ -175,17 +175,19 @@ class _RecordingProgress:
     future: Future[IdentifyResult]
     upload: _UploadInfo
     timer: _StageTimer = field(default_factory=_StageTimer)
-    opened: DecodeStarted | None = None
-    ended: list[DecodeFinished] = field(default_factory=list)
+    info: AudioInfo | None = None
+    metadata: RecordingMetadata = field(default_factory=RecordingMetadata)
+    duration_s: float = 0.0
+    warnings: tuple[str, ...] = ()
     channels: list[ChannelHits] = field(default_factory=list)
 
     def count_channels(self) -> int:
         """Return the number of channels; 1 before the recording is opened."""
-        return 1 if self.opened is None else self.opened.info.n_channels
+        return 1 if self.info is None else self.info.n_channels
 
     def report(self, n_windows: int) -> None:
         """Report the share of the recording that is done, including `n_windows` of the current signal."""
-        duration_s = None if self.opened is None else self.opened.info.duration_s
+        duration_s = None if self.info is None else self.info.duration_s
         if duration_s:
             share = min(self.plan.start_s(n_windows) / duration_s, 1.0)
             n_signals = self.count_channels() if self.channel == "each" else 1
@@ -430,16 +432,13 @@ class InferencePool:
         with self.decoder() as decoder:
             for source in channel_sources(options.channel, progress.count_channels):
                 max_samples = round(self.limits.max_duration_s * rate_hz)
-                messages = active.cleaner.decode(
-                    decoder, path, rate_hz=rate_hz, max_samples=max_samples, channel=source
-                )
-                thread = yield from self._stream_steps(messages, source, progress, thread)
-        opened, ended = progress.opened, progress.ended
-        if opened is None or not ended:
-            raise ModelError("The decoder reported neither the start nor the end of the recording.")
-        metadata = with_name(opened.metadata, upload.name)
-        warnings = tuple(dict.fromkeys(warning for each in ended for warning in each.warnings))
-        scored = ScoredRecording(path, opened.info, metadata, ended[0].duration_s, warnings, tuple(progress.channels))
+                opened = active.cleaner.open(decoder, path, rate_hz=rate_hz, max_samples=max_samples, channel=source)
+                thread = yield from self._stream_steps(opened, source, progress, thread)
+        if progress.info is None:
+            raise ModelError("The recording has no channel.")
+        metadata = with_name(progress.metadata, upload.name)
+        warnings = tuple(dict.fromkeys(progress.warnings))
+        scored = ScoredRecording(path, progress.info, metadata, progress.duration_s, warnings, tuple(progress.channels))
         table = builder.build(scored)
         progress.timer.finish("table")
         self._update_cost(upload.n_bytes, progress.timer.work_s)
@@ -451,29 +450,18 @@ class InferencePool:
 
     def _stream_steps(
         self,
-        messages: Iterator[DecodeStarted | Kept | FloatArray | DecodeFinished],
+        opened: CleanedRecording,
         source: ChannelSource,
         progress: _RecordingProgress,
         thread: int,
     ) -> Generator[None, int, int]:
         """Score one signal of a recording and return the thread of its last slice."""
-        windower, kept, hits, n_windows = Windower(progress.plan, batch=BATCH_WINDOWS), WHOLE, [], 0
-        for message in messages:
-            if isinstance(message, DecodeStarted):
-                progress.opened = message
-                self._check(message.info)
-                continue
-            if isinstance(message, Kept):
-                kept = message
-                continue
-            progress.timer.finish("decode")
-            if isinstance(message, DecodeFinished):
-                progress.ended.append(message)
-                rest = windower.finish()
-                batches = [] if rest is None else [rest]
-            else:
-                batches = windower.push(message)
-            for windows in batches:
+        windower, hits, n_windows = Windower(progress.plan, batch=BATCH_WINDOWS), [], 0
+        with opened as recording:
+            progress.info, progress.metadata = recording.info, recording.metadata
+            self._check(recording.info)
+            for windows in _windows(recording, windower):
+                progress.timer.finish("decode")
                 if n_windows or progress.channels:
                     thread = yield
                     progress.timer.finish("wait")
@@ -483,8 +471,11 @@ class InferencePool:
                 hits.append(progress.score(windows, n_windows, thread))
                 n_windows += len(windows)
                 progress.timer.finish("infer")
+            progress.timer.finish("decode")
+            progress.duration_s = recording.duration_s
+            progress.warnings = (*progress.warnings, *recording.warnings)
         all_hits = np.concatenate(hits) if hits else np.empty(0, HIT)
-        progress.channels.append(ChannelHits(all_hits, kept, source if isinstance(source, int) else None))
+        progress.channels.append(ChannelHits(all_hits, recording.kept, source if isinstance(source, int) else None))
         return thread
 
     def _window_steps(self, windows: FloatArray, future: Future[tuple[FloatArray, Bundle]]) -> Steps:
@@ -523,6 +514,15 @@ class InferencePool:
         finally:
             with self._changed:
                 self._idle_decoders.append(decoder)
+
+
+def _windows(recording: CleanedRecording, windower: Windower) -> Iterator[FloatArray]:
+    """Yield the windows [n, samples] of a recording."""
+    for block in recording.blocks():
+        yield from windower.push(block)
+    rest = windower.finish()
+    if rest is not None:
+        yield rest
 
 
 def _unused_options(options: Options, table: RecordingTable, range_filter: RangeFilter | None) -> Iterator[str]:
