@@ -199,10 +199,10 @@ def places(modules: Sequence[str] = MODULES) -> Iterator[Mutant]:
     for pattern in modules:
         for path in sorted((ROOT / PACKAGE).glob(pattern)):
             if path.name != "__init__.py":
-                yield from _places_of(path, operators)
+                yield from _find_places(path, operators)
 
 
-def _places_of(path: Path, operators: dict[str, Any]) -> Iterator[Mutant]:
+def _find_places(path: Path, operators: dict[str, Any]) -> Iterator[Mutant]:
     source = path.read_text(encoding="utf-8")
     tree, skipped = get_ast(source), _without_effect(source)
     here: dict[tuple[int, int], list[Mutant]] = defaultdict(list)

@@ -76,11 +76,11 @@ def _synthetic_set(folder: Path, n_species: int) -> RecordingsTable:
     rows = []
     plan = SyntheticPlan(n_species=n_species, n_clips=N_CLIPS, n_soundscapes=0)
     for path, scene in synthetic_recordings(plan, seed=5):
-        place = folder / path.relative_to(CLIPS_FOLDER)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_recording(place, scene.samples, rate_hz=scene.rate_hz)
+        out_path = folder / path.relative_to(CLIPS_FOLDER)
+        out_path.parent.mkdir(parents=True, exist_ok=True)
+        write_recording(out_path, scene.samples, rate_hz=scene.rate_hz)
         row = RecordingRow(
-            recording_id=path.stem, path=place.relative_to(folder).as_posix(), duration_s=scene.duration_s
+            recording_id=path.stem, path=out_path.relative_to(folder).as_posix(), duration_s=scene.duration_s
         )
         name = path.parent.name.partition("_")[0]
         row = replace(row, kind="background") if name == "noise" else replace(row, scientific_name=name)

@@ -164,9 +164,9 @@ def test_a_glob_without_match_is_reported(sounds: Path, level_bundle: Bundle, co
     assert b"gone [1].wav: no such file" in done.stderr
 
 
-def test_a_range_without_a_place_is_said(sounds: Path, level_bundle: Bundle, command: Command) -> None:
+def test_a_range_without_a_location_is_said(sounds: Path, level_bundle: Bundle, command: Command) -> None:
     done = command("identify", sounds, "--model", level_bundle.folder, "--drop-out-of-range")
-    assert b"no recording was checked for range: none has a place" in done.stderr
+    assert b"no recording was checked for range: none has a location" in done.stderr
 
 
 def test_options_that_are_given_twice_are_said(sounds: Path, level_bundle: Bundle, command: Command) -> None:

@@ -53,7 +53,7 @@ def write_csv(path: Path, *rows: dict[str, str]) -> Path:
 
 
 def test_a_folder_per_species_by_birdnet_analyzers_rules(tmp_path: Path) -> None:
-    for place in (
+    for path in (
         "Parus major_Great Tit/XC123 - song.wav",
         "Cuculus_canorus/b.wav",
         "Parus major_Great Tit,Strix aluco_Tawny Owl/both.wav",
@@ -61,7 +61,7 @@ def test_a_folder_per_species_by_birdnet_analyzers_rules(tmp_path: Path) -> None
         "Background/d.wav",
         "mockingbird/e.wav",
     ):
-        sound(tmp_path / place)
+        sound(tmp_path / path)
     rows = imported(tmp_path, tmp_path)
     one = rows["XC123"]
     assert (one.scientific_name, one.common_name, one.url) == ("Parus major", "Great Tit", "https://xeno-canto.org/123")
@@ -176,7 +176,7 @@ def test_the_recordings_of_the_114_species_are_listed_by_number(tmp_path: Path, 
 
 
 def test_english_names_are_looked_up_and_unknown_ones_are_said_once(tmp_path: Path) -> None:
-    for place in (
+    for path in (
         "Andean_Guan_sound/Andean_Guan1.wav",
         "Brushland_Tinamou_sound/1.wav",
         "sound/Andean Guan2.wav",
@@ -184,7 +184,7 @@ def test_english_names_are_looked_up_and_unknown_ones_are_said_once(tmp_path: Pa
         "field_0430.wav",
         "-Andean_Guan/5.wav",
     ):
-        sound(tmp_path / place)
+        sound(tmp_path / path)
     reader = LabelReader(KnownClasses((Label("Penelope montagnii", "Andean Guan"),)))
     rows = imported(tmp_path, tmp_path, labels=reader)
     assert {name: (row.scientific_name, row.common_name) for name, row in rows.items()} == {

@@ -156,9 +156,9 @@ def test_nothing_there_is_not_the_same_as_nobody_listened(tmp_path: Path) -> Non
 @pytest.mark.parametrize("folder", ["audio", "audio/annotations", "labels", "."])
 def test_tables_in_folders_of_their_own(folder: str, tmp_path: Path) -> None:
     sound(tmp_path / "in" / "audio" / "a.wav")
-    place = tmp_path / "in" / folder / "A.txt"
-    place.parent.mkdir(exist_ok=True)
-    place.write_text("0,5\t1,5\tAvis una\n")
+    path = tmp_path / "in" / folder / "A.txt"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("0,5\t1,5\tAvis una\n")
     assert marks(tmp_path / "in")[0] == {"audio/a.wav": [(0.5, 1.5, "Avis una")]}
 
 

@@ -49,8 +49,8 @@ def written(name: str, tables: list[RecordingTable] = TABLES, provenance: Proven
 
 def test_the_csv_header_is_birdnet_analyzers() -> None:
     """`Start (s),End (s),...` is written by BirdNET-Analyzer 2.4.0 itself; see bench/peers.py, which compares files."""
-    without_place = Provenance("birdnet", "2.4", "0123456789ab", "dawnchorus 1", {"range_filter": False})
-    header = written("csv", provenance=without_place).split(b"\n")[0]
+    without_location = Provenance("birdnet", "2.4", "0123456789ab", "dawnchorus 1", {"range_filter": False})
+    header = written("csv", provenance=without_location).split(b"\n")[0]
     assert header == b"Start (s),End (s),Scientific name,Common name,Confidence,File"
     assert written("csv").split(b"\n")[0] == header + b",in_range"
 

@@ -72,44 +72,44 @@ class Store:
 
 
 @pytest.fixture
-def placed(tmp_path: Path, level_bundle: Bundle) -> Bundle:
+def northern(tmp_path: Path, level_bundle: Bundle) -> Bundle:
     return range_bundle(tmp_path, level_bundle)
 
 
 def asks_store(
-    placed: Bundle, bundle: Bundle, recordings: dict[Path, RecordingMetadata] | None = None, **options: float
+    northern: Bundle, bundle: Bundle, recordings: dict[Path, RecordingMetadata] | None = None, **options: float
 ) -> bool:
     """Find the range filter; return whether there is one, which comes from the store."""
-    store = Store(placed)
+    store = Store(northern)
     found = open_range_filter(bundle, Options(**options), recordings, cast(ModelStore, store))  # type: ignore[arg-type]
     assert (found is not None) == (store.opened == ["birdnet"])
     return found is not None
 
 
-def test_range_model_is_asked_where_a_place_is_known(placed: Bundle, level_bundle: Bundle) -> None:
+def test_range_model_is_asked_where_a_location_is_known(northern: Bundle, level_bundle: Bundle) -> None:
     somewhere, nowhere = RecordingMetadata(latitude=0.0, longitude=0.0), RecordingMetadata()
-    assert asks_store(placed, level_bundle, latitude=0.0, longitude=0.0)
-    assert asks_store(placed, level_bundle, {Path("/a"): nowhere, Path("/b"): somewhere})
-    assert asks_store(placed, level_bundle, {Path("/a"): nowhere}, latitude=0.0, longitude=0.0)
-    assert not asks_store(placed, level_bundle)
-    assert not asks_store(placed, level_bundle, {})
-    assert not asks_store(placed, level_bundle, {Path("/a"): nowhere})
+    assert asks_store(northern, level_bundle, latitude=0.0, longitude=0.0)
+    assert asks_store(northern, level_bundle, {Path("/a"): nowhere, Path("/b"): somewhere})
+    assert asks_store(northern, level_bundle, {Path("/a"): nowhere}, latitude=0.0, longitude=0.0)
+    assert not asks_store(northern, level_bundle)
+    assert not asks_store(northern, level_bundle, {})
+    assert not asks_store(northern, level_bundle, {Path("/a"): nowhere})
 
 
-def test_own_range_model_of_a_bundle_is_asked(placed: Bundle) -> None:
-    store = Store(placed)
-    found = open_range_filter(placed, Options(range_threshold=0.75), None, cast(ModelStore, store))
+def test_own_range_model_of_a_bundle_is_asked(northern: Bundle) -> None:
+    store = Store(northern)
+    found = open_range_filter(northern, Options(range_threshold=0.75), None, cast(ModelStore, store))
     assert store.opened == []
     assert found is not None
     assert found.expected(latitude=47, longitude=48, week=1)[:2] == [False, True]
 
 
-def test_place_and_week_without_effect_are_said(tmp_path: Path, placed: Bundle, level_bundle: Bundle) -> None:
+def test_location_and_week_without_effect_are_said(tmp_path: Path, northern: Bundle, level_bundle: Bundle) -> None:
     soundfile.write(tmp_path / "a.wav", np.full(16_000, 0.5), 16_000)
 
     class Store(ModelStore):
         def open(self, name_or_folder: str | Path) -> Bundle:
-            return placed if name_or_folder == "birdnet" else level_bundle
+            return northern if name_or_folder == "birdnet" else level_bundle
 
     def notes(**options: float) -> list[str]:
         asked = Options(**options)  # type: ignore[arg-type]
@@ -118,7 +118,9 @@ def test_place_and_week_without_effect_are_said(tmp_path: Path, placed: Bundle, 
 
     assert notes() == []
     (note,) = notes(latitude=1.0, longitude=1.0)
-    assert note.startswith("place and week have no effect: the range model of level knows none of the classes of level")
+    assert note.startswith(
+        "location and week have no effect: the range model of level knows none of the classes of level"
+    )
     (note,) = notes(week=3)
     assert note.startswith("no recording was checked for range")
 
@@ -157,11 +159,11 @@ def run_of(bundle: Bundle, *, range_filter: RangeFilter | None = None, **options
 
 def test_run_tells_failures_warnings_and_voices(level_bundle: Bundle) -> None:
     run = run_of(level_bundle)
-    assert (run.failures, run.warnings, run.speech_s, run.has_place) == ([], [], 0.0, False)
+    assert (run.failures, run.warnings, run.speech_s, run.has_location) == ([], [], 0.0, False)
     run.take_notes()
     assert run.failures == [RecordingFailure("/data/caf\\udce9.wav", "broken")]
     assert run.warnings == [RecordingFailure("/data/a.wav", "truncated")]
-    assert (run.speech_s, run.has_place) == (0.75, False)
+    assert (run.speech_s, run.has_location) == (0.75, False)
     with pytest.raises(FrozenInstanceError):
         run.failures[0].reason = ""  # type: ignore[misc]
 
@@ -175,16 +177,16 @@ def test_run_has_a_table_of_each_scored_recording(level_bundle: Bundle) -> None:
     )
 
 
-@pytest.mark.parametrize(("has_model", "has_place"), [(False, False), (False, True), (True, False), (True, True)])
+@pytest.mark.parametrize(("has_model", "has_location"), [(False, False), (False, True), (True, False), (True, True)])
 def test_range_filter_is_noted_where_it_was_asked(
-    placed: Bundle, level_bundle: Bundle, has_model: bool, has_place: bool
+    northern: Bundle, level_bundle: Bundle, has_model: bool, has_location: bool
 ) -> None:
-    asked = RangeFilter(placed, bundle=level_bundle, threshold=0.5) if has_model else None
-    place = {"latitude": 0.0, "longitude": 0.0} if has_place else {}
-    run = run_of(level_bundle, range_filter=asked, **place)
+    asked = RangeFilter(northern, bundle=level_bundle, threshold=0.5) if has_model else None
+    location = {"latitude": 0.0, "longitude": 0.0} if has_location else {}
+    run = run_of(level_bundle, range_filter=asked, **location)
     run.take_notes()
-    assert run.has_place is (has_model and has_place)
-    assert run.provenance.parameters["range_filter"] is (has_model and has_place)
+    assert run.has_location is (has_model and has_location)
+    assert run.provenance.parameters["range_filter"] is (has_model and has_location)
     assert run.provenance is run.provenance
 
 

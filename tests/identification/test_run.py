@@ -22,7 +22,7 @@ from dawnchorus.errors import BusyError, FormatError, InputError, JournalDamaged
 from dawnchorus.identification import Options, identify
 from dawnchorus.identification.detection_table import merge_events
 from dawnchorus.identification.input_tables import read_recordings, read_species_list, read_thresholds
-from dawnchorus.identification.output_paths import relative_places
+from dawnchorus.identification.output_paths import relative_paths
 from dawnchorus.identification.weeks import week_of
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import apply_activation, open_session
@@ -149,7 +149,7 @@ def test_any_number_of_workers_gives_the_same_table(tmp_path: Path, dawn: Path, 
             np.testing.assert_allclose([d.score for d in ours], [d.score for d in theirs], atol=1e-5)
 
 
-def test_place_and_week_flag_what_is_out_of_range(dawn: Path, store: ModelStore) -> None:
+def test_location_and_week_flag_what_is_out_of_range(dawn: Path, store: ModelStore) -> None:
     """A cuckoo in Sweden in May, and the same one in New Zealand."""
     name = "Cuculus canorus"
 
@@ -248,7 +248,7 @@ def test_how_scores_are_shown_may_change_without_scoring_again(levels: Path, lev
     assert len(out.read_text().splitlines()) == 3
 
 
-def test_two_runs_cannot_write_to_one_place(tmp_path: Path, level_bundle: Bundle) -> None:
+def test_two_runs_cannot_write_to_one_path(tmp_path: Path, level_bundle: Bundle) -> None:
     soundfile.write(tmp_path / "a.wav", tone(), 16_000)
     errors: list[Exception] = []
 
@@ -276,12 +276,12 @@ def test_no_thread_or_process_stays(tmp_path: Path, level_bundle: Bundle) -> Non
     wait_for(lambda: children() <= before[1])
 
 
-# ---------------------------------------------------------------------- output places
+# ---------------------------------------------------------------------- output paths
 
 
-def test_a_folder_gets_one_table_for_each_recording_at_its_own_place(tmp_path: Path, level_bundle: Bundle) -> None:
-    for place in ("site1/a.wav", "site2/a.wav"):
-        path = tmp_path / "in" / place
+def test_a_folder_gets_one_table_for_each_recording_at_its_own_path(tmp_path: Path, level_bundle: Bundle) -> None:
+    for relative in ("site1/a.wav", "site2/a.wav"):
+        path = tmp_path / "in" / relative
         path.parent.mkdir(parents=True)
         soundfile.write(path, tone(), 16_000)
     out = tmp_path / "out"
@@ -299,15 +299,15 @@ def test_a_folder_gets_one_table_for_each_recording_at_its_own_place(tmp_path: P
     assert parameters["parameters"]["min_score"] == 0.25
 
 
-def test_places_below_the_folder_that_all_share(tmp_path: Path) -> None:
-    places = relative_places([tmp_path / "x" / "a.wav", tmp_path / "y" / "z" / "a.wav"])
-    assert list(places.values()) == [Path("x/a.wav"), Path("y/z/a.wav")]
+def test_paths_below_the_folder_that_all_share(tmp_path: Path) -> None:
+    relative = relative_paths([tmp_path / "x" / "a.wav", tmp_path / "y" / "z" / "a.wav"])
+    assert list(relative.values()) == [Path("x/a.wav"), Path("y/z/a.wav")]
 
 
 def test_recordings_are_found_once_in_any_case_and_depth(tmp_path: Path) -> None:
-    for place in ("b/c/x.WAV", "b/y.Flac", "a.mp3", ".hidden.wav", "notes.txt", ".git/z.wav"):
-        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / place).touch()
+    for relative in ("b/c/x.WAV", "b/y.Flac", "a.mp3", ".hidden.wav", "notes.txt", ".git/z.wav"):
+        (tmp_path / relative).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / relative).touch()
     (tmp_path / "loop").symlink_to(tmp_path)
     found = find_recordings([tmp_path, tmp_path / "a.mp3", str(tmp_path / "b" / "*.Flac")])
     assert [str(p.relative_to(tmp_path)) for p in found] == ["a.mp3", "b/y.Flac", "b/c/x.WAV"]
@@ -339,7 +339,7 @@ def test_lists_as_people_write_them(tmp_path: Path) -> None:
         read_thresholds(thresholds)
 
 
-def test_a_recordings_table_gives_time_and_place(levels: Path, level_bundle: Bundle) -> None:
+def test_a_recordings_table_gives_time_and_location(levels: Path, level_bundle: Bundle) -> None:
     table = levels.with_name("recordings.csv")
     table.write_text("file,lat,lon,time\nlevels.wav,62,15,2026-05-01T04:00:00+02:00\n")
     origins = read_recordings(table)
@@ -450,7 +450,7 @@ def test_a_run_that_is_given_up_leaves_no_thread(tmp_path: Path, level_bundle: B
     wait_for(lambda: threading.active_count() <= before)
 
 
-def test_places_of_a_table_are_found_whatever_way_the_recording_is_named(
+def test_locations_of_a_table_are_found_whatever_way_the_recording_is_named(
     levels: Path, level_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = levels.with_name("recordings.csv")

@@ -68,7 +68,7 @@ def test_what_does_not_work_is_said_on_the_page(level_bundle: Bundle, serve: Ser
         assert client.get(page).status_code == 200, page
     assert client.get("/static/style.css").headers["content-type"].startswith("text/css")
     script = client.get("/static/page.js")
-    assert script.headers["content-type"].startswith("text/javascript")
+    assert "javascript" in script.headers["content-type"]
     tag = {"If-None-Match": script.headers["etag"]}
     assert client.get("/static/page.js", headers=tag).status_code == 304
     assert client.get("/static/charts.js", headers=tag).status_code == 200

@@ -15,10 +15,11 @@ from tests.fixtures.server import busy
 
 from dawnchorus.errors import AudioDecodeError, InputError, ModelError, OverloadedError
 from dawnchorus.identification import Options, identify
+from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.graphs.wrapping import wrap_model
 from dawnchorus.models.store import ModelStore
-from dawnchorus.server.scheduling import FIRST_COST_S, LEAST_BYTES, IdentifyResult, InferencePool, Limits
+from dawnchorus.server.scheduling import FIRST_COST_S, LEAST_BYTES, IdentifyResult, InferencePool
 
 EVERYTHING = Options(min_score=0.0)
 

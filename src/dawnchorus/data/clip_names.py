@@ -115,7 +115,7 @@ _RANGES: tuple[re.Pattern[str], ...] = tuple(
 """Two times, in front, in the middle or at the end."""
 
 _LONGEST_CLIP_S = 600
-"""Numbers farther apart are a date and a time, or a place."""
+"""Numbers farther apart are a date and a time, or a location."""
 
 _ENDS: tuple[re.Pattern[str], ...] = tuple(
     re.compile(rf"^(?P<before>.*?){pattern}$", re.IGNORECASE)
@@ -236,7 +236,7 @@ def recorder_name(stem: str, classes: frozenset[str] = frozenset()) -> RecorderN
 def _without_clip(given: str, classes: frozenset[str], *, is_clip: bool) -> str:
     """Return the words before a time without those that tell a clip; all of them if none would be left.
 
-    Numbers alone may be those of places, `1 forest`, unless they stand before a recorder's own name, `1 s4a01`.
+    Numbers alone may be those of locations, `1 forest`, unless they stand before a recorder's own name, `1 s4a01`.
     """
     words = given.split()
     n_before, has_clip_word = 0, is_clip

@@ -106,7 +106,7 @@ class ClipWriter:
         self._shard, self._n_rows = self._end()
         self._file: BinaryIO = self._opened()
 
-    def placed(self, recording_id: str) -> ClipLocation | None:
+    def find_location(self, recording_id: str) -> ClipLocation | None:
         """Return the rows of this recording's clips, if it was prepared."""
         row = self._db.execute(
             "SELECT key, shard, first, times, cuts FROM recordings WHERE recording_id = ?", [recording_id]
@@ -163,12 +163,12 @@ class ClipWriter:
         self._lock.release()
 
     def _index_rows(self, row: RecordingRow) -> Iterator[dict[str, Any]]:
-        placed = self.placed(row.recording_id)
-        if placed is None:
+        location = self.find_location(row.recording_id)
+        if location is None:
             return
         about = {name: getattr(row, name) for name in INDEX.names if hasattr(row, name)}
-        for k, (start_s, end_s) in enumerate(placed.times):
-            yield {**about, "start_s": start_s, "end_s": end_s, "shard": placed.shard, "row": placed.first + k}
+        for k, (start_s, end_s) in enumerate(location.times):
+            yield {**about, "start_s": start_s, "end_s": end_s, "shard": location.shard, "row": location.first + k}
 
     def _end(self) -> tuple[int, int]:
         """Return the shard that is being filled, and the number of its valid clips."""
@@ -242,7 +242,7 @@ class WholeRecording:
 
     shard: int
     first_sample: int
-    """Its place in the shard."""
+    """Its index in the shard."""
     n_samples: int
     """Samples without those that fill the last window."""
     cuts: tuple[tuple[float, float], ...]

@@ -89,8 +89,8 @@ def notes_of_import(rows: Sequence[RecordingRow]) -> Iterator[str]:
     nowhere = [row.recording_id for row in rows if (row.latitude, row.longitude) == (0, 0)]
     if nowhere:
         yield (
-            f"doubtful places, at latitude 0, longitude 0: {len(nowhere)} (as {nowhere[0]}). Many recorders and tables "
-            f"write this where no place is known."
+            f"doubtful locations, at latitude 0, longitude 0: {len(nowhere)} (as {nowhere[0]}). Many recorders and "
+            f"tables write this where no location is known."
         )
     others = Counter(name for row in rows for name in row.secondary if " " not in name)
     if others:

@@ -347,7 +347,7 @@ def _locate_recording(name: str, folder: Path) -> Path:
 
 
 def _with_facts(decoder: DecoderProcess, row: RecordingRow) -> RecordingRow:
-    """Complete the row from the file's header and metadata; the recorder's time and place fill empty fields."""
+    """Complete the row from the file's header and metadata; the recorder's time and location fill empty fields."""
     path = Path(row.path)
     try:
         opened = decoder.probe(path)

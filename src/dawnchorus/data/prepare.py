@@ -101,9 +101,9 @@ def prepare(
                 on_recording()
         result.n_clips = writer.write_index(usable)
         for row in usable:
-            placed = writer.placed(row.recording_id)
-            if placed is not None and placed.cuts:
-                result.cut_s[row.recording_id] = sum(end - start for start, end in placed.cuts)
+            location = writer.find_location(row.recording_id)
+            if location is not None and location.cuts:
+                result.cut_s[row.recording_id] = sum(end - start for start, end in location.cuts)
     finally:
         writer.close()
     return result
@@ -120,8 +120,8 @@ def _waiting(
     """Yield the recordings that were not yet prepared from the same sound, with their keys."""
     for row in rows:
         key = _key(table, row, recipe, seed, calls.get(row.recording_id, ()))
-        placed = writer.placed(row.recording_id)
-        if placed is None or placed.key != key:
+        location = writer.find_location(row.recording_id)
+        if location is None or location.key != key:
             yield row, key
 
 

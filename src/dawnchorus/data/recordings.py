@@ -232,7 +232,7 @@ def _row(path: Path, fields: dict[str, Any]) -> RecordingRow:
 
 
 def first_of_each_species(rows: Sequence[RecordingRow], n: int) -> tuple[list[int], dict[str, list[int]]]:
-    """Return the places of the first `n` rows of each species, and by species those of the rows that are left out.
+    """Return the indices of the first `n` rows of each species, and by species those of the rows that are left out.
 
     A row counts for the species that it is of, or else for each that is marked in it, and is taken if one of these has
     fewer than `n`. Rows of no species (background, negatives, unlabelled) are all taken.

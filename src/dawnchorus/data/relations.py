@@ -72,7 +72,7 @@ _NO_NAMES = frozenset(
 
 
 def same_recordist_and_day(row: RecordingRow) -> str | None:
-    """Return recordist, place and day, which make recordings sound alike; None if the recordist or day is not known."""
+    """Return recordist, location and day, which make recordings alike; None if the recordist or day is not known."""
     if not row.recordist or not row.date or len(row.date) < len("2026-05-01"):
         return None
     folder = "" if row.latitude is None or row.longitude is None else f"{row.latitude:.2f},{row.longitude:.2f}"
@@ -104,7 +104,7 @@ def _has_server_name(row: RecordingRow) -> bool:
     return bool(row.locality and is_sound_name(row.locality))
 
 
-def _place(row: RecordingRow) -> str:
+def _name_scope(row: RecordingRow) -> str:
     """Return the folder of the file; on a server, which keeps files of all species side by side, the species."""
     return (row.scientific_name or row.kind) if _has_server_name(row) else _folder(row)
 
@@ -192,7 +192,7 @@ def _bound(base: str, row: RecordingRow) -> str:
     own = re.sub(r"[\W_]+", "", base)
     for word in _NO_NAMES & _words(base):
         own = own.replace(word, "")
-    return base if len(own) >= _WEAK or sum(map(str.isalpha, own)) >= _WORD else f"{_place(row)}/{base}"
+    return base if len(own) >= _WEAK or sum(map(str.isalpha, own)) >= _WORD else f"{_name_scope(row)}/{base}"
 
 
 def _cut_key(cut: Cut, row: RecordingRow) -> str | None:
@@ -200,7 +200,7 @@ def _cut_key(cut: Cut, row: RecordingRow) -> str | None:
     named = next((base for base in cut.bases if not _names_no_recording(base, row)), None)
     if named is not None:
         return _bound(named, row)
-    return f"{_place(row)}/{''.join(cut.bases[:1])}" if cut.is_range else None
+    return f"{_name_scope(row)}/{''.join(cut.bases[:1])}" if cut.is_range else None
 
 
 def _cut_keys(rows: Sequence[RecordingRow]) -> Keys:
@@ -280,7 +280,7 @@ def _series(rows: Sequence[RecordingRow], numbers: Iterable[int], read: Read) ->
         marked = read(_given_stem(rows[k]), k)
         if marked is not None:
             base, mark = marked
-            found[_place(rows[k]), base].append(mark)
+            found[_name_scope(rows[k]), base].append(mark)
     series = []
     for (folder, base), marks in found.items():
         marks.sort(key=lambda mark: (mark.number, mark.row))
@@ -375,7 +375,7 @@ class Numbered:
 def _numbered(rows: Sequence[RecordingRow]) -> Numbered:
     cut_keys = _cut_keys(rows)
     free = {k for k, keys in enumerate(cut_keys) if not keys and not _is_named_otherwise(rows[k])}
-    has_clips = {_place(row) for row, keys in zip(rows, cut_keys, strict=True) if keys}
+    has_clips = {_name_scope(row) for row, keys in zip(rows, cut_keys, strict=True) if keys}
     cut: list[Series] = []
     doubtful: list[Series] = []
     for read, are_clips in _READERS:
@@ -434,7 +434,7 @@ RECORDER = Relation("the same recorder and start", _recorder_keys, "a recorder a
 
 RELATIONS: tuple[Relation, ...] = (
     Relation(
-        "the same recordist, place and day",
+        "the same recordist, location and day",
         _by_row(same_recordist_and_day),
         "a recordist and a date",
         is_of_one_recording=False,

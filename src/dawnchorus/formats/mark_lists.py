@@ -83,7 +83,7 @@ def kind_of_list(text: str) -> str | None:
     """Return `LIST` or `LIST_OF_ONE` for the first lines of such a list, and None for those of another file."""
     names, rows = _first_rows(text)
     span = _spans(names)
-    if span is None or any(_ZONE.search(names[place]) for place in span[:2]):
+    if span is None or any(_ZONE.search(names[index]) for index in span[:2]):
         return None
     has_labels = _column(names, _LABEL) is not None
     if _column(names, _RECORDING) is None:
@@ -96,12 +96,12 @@ def describe_missing_columns(text: str) -> str:
     names, _ = _first_rows(text)
     ends = (*_END, *_DURATION)
     roles = {"recording": _RECORDING, "start": _START, "end": ends, "label": _LABEL}
-    places = {role: _column(names, of) for role, of in roles.items()}
-    known = [f"'{names[place]}' for {role}" for role, place in places.items() if place is not None]
-    missing = [role for role, place in places.items() if place is None and role != "recording"]
+    indices = {role: _column(names, of) for role, of in roles.items()}
+    known = [f"'{names[index]}' for {role}" for role, index in indices.items() if index is not None]
+    missing = [role for role, index in indices.items() if index is None and role != "recording"]
     if len(known) < _MIN_KNOWN or not missing:
         return ""
-    others = [name for place, name in enumerate(names) if place not in places.values()]
+    others = [name for index, name in enumerate(names) if index not in indices.values()]
     of_others = f"; its other columns are {', '.join(others)}" if others else ""
     return f"{', '.join(known)}, but no column for {' and '.join(missing)}{of_others}"
 
@@ -127,7 +127,7 @@ def has_times(path: Path) -> bool:
         return False
     rows = NamedColumns(path, delimiter=_delimiter(text.partition("\n")[0]))
     start, end, _ = _require_span(rows)
-    timed = [all(re.fullmatch(r"\s*\d[\d.,]*\s*", fields[place]) for place in (start, end)) for _, fields in rows.table]
+    timed = [all(re.fullmatch(r"\s*\d[\d.,]*\s*", fields[index]) for index in (start, end)) for _, fields in rows.table]
     return sum(timed) > len(timed) / 2
 
 
@@ -221,8 +221,8 @@ class _ClassColumns:
             )
 
     def _present(self, fields: list[str]) -> Iterator[str]:
-        for place in self.classes:
-            name, value = self.rows.header[place], fields[place].strip().lower()
+        for index in self.classes:
+            name, value = self.rows.header[index], fields[index].strip().lower()
             if value in _UNCERTAIN or (value in _PRESENT and name.strip().lower() == _NAMELESS_CLASS):
                 yield "?"
             elif value in _PRESENT:
@@ -236,11 +236,11 @@ def _class_columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list
     """
     span = _spans(header)
     used = {_column(header, _RECORDING), *(span[:2] if span else ())}
-    places = [place for place, name in enumerate(header) if name.strip() and place not in used]
-    cells = {row[place].strip().lower() for place in places for row in rows}
+    indices = [index for index, name in enumerate(header) if name.strip() and index not in used]
+    cells = {row[index].strip().lower() for index in indices for row in rows}
     is_known = cells <= _PRESENT | _ABSENT | _UNCERTAIN and not cells.isdisjoint(_PRESENT)
-    is_nameless = [header[place].strip().lower() for place in places] == [_NAMELESS_CLASS]
-    return places if is_known and (is_nameless or not cells.isdisjoint(_ABSENT)) else []
+    is_nameless = [header[index].strip().lower() for index in indices] == [_NAMELESS_CLASS]
+    return indices if is_known and (is_nameless or not cells.isdisjoint(_ABSENT)) else []
 
 
 def _spans(header: Sequence[str]) -> tuple[int, int, bool] | None:

@@ -128,7 +128,7 @@ class _Columns:
     rows: NamedColumns
     begin: int
     end: int
-    places: Mapping[str, int | None]
+    columns: Mapping[str, int | None]
 
     @classmethod
     def of(cls, rows: NamedColumns) -> _Columns:
@@ -151,9 +151,9 @@ class _Columns:
             "file": ["Begin File"],
             "recording": ["Recording", "Filename", "File"],
         }
-        places = {field: rows.find_column(columns) for field, columns in names.items()}
-        places["confidence"] = rows.score_column(headers.SCORE)
-        return cls(rows, rows.require(["Begin Time (s)"]), rows.require(["End Time (s)"]), places)
+        columns = {field: rows.find_column(synonyms) for field, synonyms in names.items()}
+        columns["confidence"] = rows.score_column(headers.SCORE)
+        return cls(rows, rows.require(["Begin Time (s)"]), rows.require(["End Time (s)"]), columns)
 
     def mark(self, line: int, fields: list[str]) -> Mark:
         """Return what a row says.
@@ -162,7 +162,7 @@ class _Columns:
             FormatError: a number is none.
         """
         rows = self.rows
-        text = {field: rows.text(fields, place) for field, place in self.places.items()}
+        text = {field: rows.text(fields, column) for field, column in self.columns.items()}
         counted_on = text["path"] or text["file"]
         named = counted_on or text["recording"]
         label = parse_label(text["name"] or text["common"] or text["code"] or "")
@@ -171,10 +171,10 @@ class _Columns:
             return Mark(line, None, named)
         start_s = rows.offset_s(line, fields, self.begin)
         length_s = rows.offset_s(line, fields, self.end) - start_s
-        offset = self.places["offset"]
+        offset = self.columns["offset"]
         within = None if offset is None or text["offset"] is None else rows.offset_s(line, fields, offset)
         start_s = start_s if within is None else within
-        value = rows.number_or_none(line, fields, self.places["confidence"])
+        value = rows.number_or_none(line, fields, self.columns["confidence"])
         detection = Detection(
             start_s=start_s,
             end_s=start_s + length_s,
@@ -182,9 +182,9 @@ class _Columns:
             common_name=text["common"] or label.common_name,
             kind=label.kind,
             score=1.0 if value is None else value,
-            low_hz=rows.number_or_none(line, fields, self.places["low"]),
-            high_hz=rows.number_or_none(line, fields, self.places["high"]),
-            channel=rows.channel(fields, self.places["channel"]),
+            low_hz=rows.number_or_none(line, fields, self.columns["low"]),
+            high_hz=rows.number_or_none(line, fields, self.columns["high"]),
+            channel=rows.channel(fields, self.columns["channel"]),
         )
         is_within_file = within is not None or counted_on is None
         selection, view = text["selection"], text["view"]

@@ -122,12 +122,12 @@ class NamedColumns:
         """As `marks`, of rows that may be several marks each."""
         notes = notes or MarkNotes()
         review = ReviewColumns(self.table)
-        self.use(*review.places)
-        unread = [place for place in range(len(self.header)) if place not in self._used]
+        self.use(*review.indices)
+        unread = [index for index in range(len(self.header)) if index not in self._used]
         for line, fields in self.table:
-            for place in [place for place in unread if fields[place].strip()]:
-                notes.add_unread(self.path, line, self.header[place] or f"column {place + 1}", fields[place].strip())
-                unread.remove(place)
+            for index in [index for index in unread if fields[index].strip()]:
+                notes.add_unread(self.path, line, self.header[index] or f"column {index + 1}", fields[index].strip())
+                unread.remove(index)
             try:
                 yield from [review.judge(mark, fields) for mark in read(line, fields)]
             except RowError as error:
@@ -150,9 +150,9 @@ class NamedColumns:
             self.use(found)
         return found
 
-    def use(self, *places: int) -> None:
+    def use(self, *indices: int) -> None:
         """Count columns among those that are read."""
-        self._used.update(places)
+        self._used.update(indices)
 
     def score_column(self, names: Sequence[str]) -> int | None:
         """Return the column with scores of a model; None if there is none.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dawnchorus.audio.metadata import describe_other_place
+from dawnchorus.audio.metadata import describe_other_location
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.identification.input_tables import DatedMetadata
 from dawnchorus.identification.options import Options
@@ -33,10 +33,10 @@ class TableBuilder:
     options: Options
     range_filter: RangeFilter | None
     metadata_by_path: dict[Path, RecordingMetadata]
-    """Places and times from a `--recordings` table, by absolute path; they take precedence over the file's metadata."""
+    """Locations and times of a `--recordings` table, by absolute path; they precede the file's metadata."""
 
     def build(self, scored: ScoredRecording) -> RecordingTable:
-        """Build the detections, with time and place, ordered by start, then by falling score."""
+        """Build the detections, with time and location, ordered by start, then by falling score."""
         metadata = self.metadata(scored.path, scored.metadata)
         week = self._week(scored.path, metadata)
         expected = self._expected(metadata, week)
@@ -101,7 +101,7 @@ class TableBuilder:
             )
 
     def metadata(self, path: Path, own: RecordingMetadata) -> RecordingMetadata:
-        """Return time and place of a recording, from the table, the file and the options together."""
+        """Return time and location of a recording, from the table, the file and the options together."""
         given = self.metadata_by_path.get(Path(os.path.abspath(path)), RecordingMetadata())
         day = self._given_day(path)
         is_same_day = day is None or own.start_time is None or own.start_time.date() == day
@@ -119,7 +119,7 @@ class TableBuilder:
         own_day = day or metadata.start_time
         conflicts = (
             metadata.conflict,
-            describe_other_place(own, metadata),
+            describe_other_location(own, metadata),
             self._describe_other_week(metadata, own_day),
         )
         return replace(metadata, conflict="; ".join(filter(None, conflicts)) or None)

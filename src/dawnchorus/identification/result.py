@@ -63,7 +63,7 @@ class Run:
     """Seconds of human voices, if they were looked for."""
     notes: list[str] = field(default_factory=list)
     """Sentences on all recordings together: those without a time, contradicting sources, ends that are not scored."""
-    has_place: bool = False
+    has_location: bool = False
     """True if the range filter was used for at least one recording."""
 
     def tables(self) -> Iterator[RecordingTable]:
@@ -86,7 +86,7 @@ class Run:
         return counts
 
     def take_notes(self) -> None:
-        """Gather failures, warnings and places from the journal, in the order of `paths`."""
+        """Gather failures, warnings and locations from the journal, in the order of `paths`."""
         clocks, rests = ClockReport(), RestReport()
         for path in self.paths:
             note = self.journal.read_note(path)
@@ -100,7 +100,7 @@ class Run:
                 has_time = metadata.start_time is not None
                 clocks.add(printable(path), has_time=has_time, conflict=metadata.conflict, unread=metadata.unread)
                 if self.builder.range_filter and metadata.latitude is not None:
-                    self.has_place = True
+                    self.has_location = True
         self.notes += clocks.notes()
         rest = rests.note(self.builder.plan)
         self.notes += [] if rest is None else [rest]
@@ -131,11 +131,11 @@ class Run:
     @cached_property
     def provenance(self) -> Provenance:
         """Provenance of the rows; available after the run has ended."""
-        return build_provenance(self.bundle, self.builder.options, range_filter=self.has_place)
+        return build_provenance(self.bundle, self.builder.options, range_filter=self.has_location)
 
 
 def build_provenance(bundle: Bundle, options: Options, *, range_filter: bool) -> Provenance:
-    """Return the provenance of rows: bundle, software and options; `range_filter` is True if a place was known."""
+    """Return the provenance of rows: bundle, software and options; `range_filter` is True if a location was known."""
     parameters: dict[str, Any] = {
         **options.scoring(),
         "merge": options.merge,

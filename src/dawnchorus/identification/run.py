@@ -52,13 +52,13 @@ def identify(
 
     Args:
         paths: files, folders (searched to any depth) and globs.
-        options: thresholds, overlap, place, merging.
+        options: thresholds, overlap, location, merging.
         model: a built-in model's name, or a bundle's folder.
         out: a file for one table of all recordings, or a folder for one table per recording; None keeps the
             detections in the returned `Run` only.
         formats: names of table formats; default: by the suffix of `out`, else csv.
         combined: with a folder as `out`, one table of all recordings in each format, instead of one per recording.
-        recordings: place and time by absolute path, stronger than the files' own metadata.
+        recordings: location and time by absolute path, stronger than the files' own metadata.
         workers: cores to use; default: all that this process may use.
         resume: add to a finished run: new and changed recordings, and those that failed. What it had stays.
         overwrite: replace a finished or interrupted run.
@@ -101,7 +101,7 @@ def identify(
         _score_waiting(run, score_filter, workers or usable_cores(), cleaner, detector, on_progress)
         run.take_notes()
         run.note_dropped()
-        run.notes += [*_notes_on_thresholds(bundle, options), *_notes_on_place(run, options)]
+        run.notes += [*_notes_on_thresholds(bundle, options), *_notes_on_location(run, options)]
         return run
 
     if out is None:
@@ -193,8 +193,8 @@ def build_score_filter(bundle: Bundle, options: Options) -> ScoreFilter:
     for name, value in bundle.info.thresholds.items():
         if name in known:
             thresholds[known[name]] = value
-    for place, value in _thresholds_by_class(bundle, options).items():
-        thresholds[place] = value
+    for index, value in _thresholds_by_class(bundle, options).items():
+        thresholds[index] = value
     if options.species is not None:
         wanted = list(_find_classes(bundle, options.species).values())
         if not wanted:
@@ -210,7 +210,7 @@ def build_score_filter(bundle: Bundle, options: Options) -> ScoreFilter:
 
 
 def _find_classes(bundle: Bundle, names: Iterable[str]) -> dict[str, int]:
-    """Return the place of the class of each name that the bundle has, by its scientific or its common name."""
+    """Return the index of the class of each name that the bundle has, by its scientific or its common name."""
     names = tuple(names)
     known = bundle.class_by_scientific_name
     others = [name for name in names if name not in known]
@@ -224,7 +224,7 @@ def _find_classes(bundle: Bundle, names: Iterable[str]) -> dict[str, int]:
 
 
 def _thresholds_by_class(bundle: Bundle, options: Options) -> dict[int, float]:
-    """Return the smallest scores that the options give, by the place of the class.
+    """Return the smallest scores that the options give, by the index of the class.
 
     Raises:
         InputError: two names of one class have different ones.
@@ -262,23 +262,23 @@ def _notes_on_thresholds(bundle: Bundle, options: Options) -> Iterator[str]:
         )
 
 
-def _notes_on_place(run: Run, options: Options) -> Iterator[str]:
+def _notes_on_location(run: Run, options: Options) -> Iterator[str]:
     """Yield a sentence if the options ask for a range check of which nothing can come."""
     range_filter = run.builder.range_filter
-    if run.has_place and range_filter is not None and (note := range_filter.note()) is not None:
+    if run.has_location and range_filter is not None and (note := range_filter.note()) is not None:
         yield note
     has_range_options = options.week is not None or options.range_threshold != DEFAULT_RANGE_THRESHOLD
-    if (options.drop_out_of_range or has_range_options) and not run.has_place:
+    if (options.drop_out_of_range or has_range_options) and not run.has_location:
         yield (
-            "no recording was checked for range: none has a place, or the model has no range model. Give latitude and "
-            "longitude (--lat and --lon)."
+            "no recording was checked for range: none has a location, or the model has no range model. Give "
+            "latitude and longitude (--lat and --lon)."
         )
 
 
 def open_range_filter(
     bundle: Bundle, options: Options, recordings: dict[Path, RecordingMetadata] | None, store: ModelStore
 ) -> RangeFilter | None:
-    """Return the range filter, where a place is known or the bundle has one; else None."""
+    """Return the range filter, where a location is known or the bundle has one; else None."""
     if bundle.range_path.is_file():
         source = bundle
     elif options.latitude is None and not any(o.latitude is not None for o in (recordings or {}).values()):

@@ -41,7 +41,7 @@ def _mean_ranks(scores: FloatArray) -> FloatArray:
 
 
 def _last_of_equals(ordered: FloatArray) -> npt.NDArray[np.int64]:
-    """Return, for each value of sorted columns, the place of the last one that equals it [..., rows, classes]."""
+    """Return, for each value of sorted columns, the index of the last one that equals it [..., rows, classes]."""
     n = ordered.shape[-2]
     is_last = np.ones(ordered.shape, bool)
     is_last[..., :-1, :] = ordered[..., 1:, :] != ordered[..., :-1, :]
@@ -51,7 +51,7 @@ def _last_of_equals(ordered: FloatArray) -> npt.NDArray[np.int64]:
 
 
 def _first_of_equals(ordered: FloatArray) -> npt.NDArray[np.int64]:
-    """Return, for each value of sorted columns, the place of the first one that equals it [..., rows, classes]."""
+    """Return, for each value of sorted columns, the index of the first one that equals it [..., rows, classes]."""
     from_the_end = _last_of_equals(np.flip(ordered, -2))
     first: npt.NDArray[np.int64] = ordered.shape[-2] - 1 - np.flip(from_the_end, -2)
     return first

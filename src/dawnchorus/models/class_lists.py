@@ -172,7 +172,7 @@ def _are_all_indexed(behind: Sequence[re.Match[str] | None]) -> bool:
 
 def _are_positions(matches: Sequence[re.Match[str] | None]) -> bool:
     """Return True if the numbers of two lines or more are those of the lines, from 0 or from 1."""
-    apart = [int(match["index"]) - place for place, match in enumerate(matches) if match is not None]
+    apart = [int(match["index"]) - index for index, match in enumerate(matches) if match is not None]
     return len(apart) > 1 and set(apart) in ({0}, {1})
 
 
@@ -282,7 +282,7 @@ def _refuse_doubled(path: Path, rows: list[_Row], labels: tuple[Label, ...]) -> 
     doubled = doubled_class(labels)
     if doubled is None:
         return
-    first, second = sorted((rows[place] for place in doubled), key=lambda row: row.line)
+    first, second = sorted((rows[index] for index in doubled), key=lambda row: row.line)
     raise FormatError(
         f"{path}, lines {first.line} and {second.line}: expected each class once, found {first.name!r} and "
         f"{second.name!r}, which are one class. Give the two outputs names that differ."

@@ -101,7 +101,7 @@ def _row_length(duration_s: float) -> float:
 
 
 def _title(title: str, table: RecordingTable) -> str:
-    """Return the file's name, and the time and place of the recording."""
+    """Return the file's name, and the time and location of the recording."""
     name = title.encode("utf-8", "backslashreplace").decode()
     parts = [name]
     if isinstance(table.channel, int):

@@ -96,7 +96,7 @@ def draw_data_set(summary: DataSetSummary) -> dict[str, bytes]:
     if len(summary.recordists) > 1:
         title = f"Recordings by recordist ({len(summary.recordists)} in all)"
         plots["recordists"] = _bars(title, summary.recordists[:MAX_VALUES], "")
-    if summary.places:
+    if summary.locations:
         plots["map"] = _map(summary)
     if any(any(hours) for hours in summary.month_hour):
         plots["month-hour"] = _month_hour(summary)
@@ -143,8 +143,8 @@ def _lengths(summary: DataSetSummary) -> bytes:
 
 
 def _map(summary: DataSetSummary) -> bytes:
-    figure, axes = _figure(6.4, 3.6, f"Places of {len(summary.places)} recordings")
-    latitude, longitude = np.array(summary.places).T
+    figure, axes = _figure(6.4, 3.6, f"Locations of {len(summary.locations)} recordings")
+    latitude, longitude = np.array(summary.locations).T
     axes.scatter(longitude, latitude, s=16, color=_ORANGE, alpha=0.55, linewidths=0)
     for values, set_limits, reach in ((longitude, axes.set_xlim, 180), (latitude, axes.set_ylim, 90)):
         margin = max(0.1 * (values.max() - values.min()), 2.0)

@@ -28,13 +28,14 @@ from dawnchorus.audio.metadata import with_name
 from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.audio.windows import RestReport, Windower, WindowPlan
 from dawnchorus.cores import usable_cores
-from dawnchorus.errors import AudioTooLargeError, InputError, ModelError, OverloadedError
+from dawnchorus.errors import InputError, ModelError, OverloadedError
 from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.options import DEFAULT_RANGE_THRESHOLD, Options
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.run import build_score_filter, open_range_filter
 from dawnchorus.inference.preparation import CleanedRecording, open_cleaner
 from dawnchorus.inference.scoring import HIT, ChannelHits, ScoredRecording, ScoreFilter
+from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import BATCH_WINDOWS, FloatArray, Session, apply_activation, open_session
 from dawnchorus.models.store import ModelStore
@@ -47,39 +48,6 @@ LEARNING_RATE, MAX_JUMP = 0.1, 10.0
 
 LEAST_BYTES = 256 << 10
 """Minimum size for estimates of work: a smaller recording still has to be opened, and has one window."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Limits of one upload."""
-
-    max_bytes: int = 512 << 20
-    max_duration_s: float = 6 * 3600.0
-    max_channels: int = 8
-    min_rate_hz: int = 4_000
-    max_rate_hz: int = 500_000
-    wait_s: float = 30.0
-    """Maximum time in the queue; a request that has waited longer is rejected."""
-    max_queue_s: float = 10.0
-    """Maximum work in the queue, in seconds for each inference thread."""
-    max_active_per_thread: int = 4
-    """Maximum number of recordings in progress for each inference thread; each has a decoder process."""
-
-    def check(self, *, n_channels: int, rate_hz: int, duration_s: float | None) -> None:
-        """Raise if a recording's header exceeds the limits.
-
-        Raises:
-            AudioTooLargeError: it exceeds them.
-        """
-        if n_channels > self.max_channels or not self.min_rate_hz <= rate_hz <= self.max_rate_hz:
-            raise AudioTooLargeError(
-                f"expected at most {self.max_channels} channels at {self.min_rate_hz} to {self.max_rate_hz} Hz, "
-                f"got {n_channels} at {rate_hz} Hz."
-            )
-        if duration_s is not None and duration_s > self.max_duration_s:
-            raise AudioTooLargeError(
-                f"expected at most {self.max_duration_s:g} s of audio, its header promises {duration_s:.0f} s."
-            )
 
 
 Stage = Literal["wait", "decode", "infer", "table"]
@@ -111,7 +79,7 @@ class IdentifyResult:
     bundle: Bundle
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
-    """Sentences on time and place, as those of `dawnchorus identify`."""
+    """Sentences on time and location, as those of `dawnchorus identify`."""
     stage_s: Mapping[Stage, float]
 
 

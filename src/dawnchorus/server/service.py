@@ -208,7 +208,7 @@ def open_service(settings: Settings) -> Iterator[Service]:
             if settings.files is None:
                 with database.read() as session:
                     files.collect_garbage(keep=referenced_files(session))
-        detections = DetectionStore(database, files)
+        detections = DetectionStore(database, files, settings.limits)
         stack.callback(detections.close)
         training_data = TrainingData(database, files, settings.limits)
         retraining = RetrainingRunner(

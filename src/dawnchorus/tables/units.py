@@ -88,7 +88,7 @@ def bracketed(name: str) -> str:
     return " ".join(text.strip() for text in IN_BRACKETS.findall(name))
 
 
-def place_unit(name: str, *, directions: str) -> CellUnit:
+def coordinate_unit(name: str, *, directions: str) -> CellUnit:
     """Return the unit of a column of latitudes or longitudes, whose directions are e.g. `NS`."""
     words = re.findall(r"[^\W_]+|[°º˚'\"\u2032\u2033]", bracketed(name).casefold())
     given = {_DIRECTIONS[word] for word in words if _DIRECTIONS.get(word, "-") in directions}
@@ -133,9 +133,9 @@ def cell_unit(name: str, key: str, keys_of: dict[str, frozenset[str]]) -> CellUn
     if not bracketed(name):
         return CellUnit()
     if key in keys_of["latitude"]:
-        return place_unit(name, directions="NS")
+        return coordinate_unit(name, directions="NS")
     if key in keys_of["longitude"]:
-        return place_unit(name, directions="EW")
+        return coordinate_unit(name, directions="EW")
     if key in keys_of["time"] or (key in keys_of["date"] and not date_order(name)):
         return time_unit(name)
     return CellUnit()

@@ -153,7 +153,7 @@ def _embedding_dim(network: Network, shape: FamilyConfig) -> int:
 
 
 def _published_fields(row: RecordingRow) -> RecordingRow:
-    """Return the fields that a bundle publishes: author and identity of the recording, but not its place."""
+    """Return the fields that a bundle publishes: author and identity of the recording, but not its location."""
     return RecordingRow(
         recording_id=row.recording_id,
         path="",

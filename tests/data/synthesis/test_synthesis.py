@@ -24,7 +24,7 @@ PLAN = SyntheticPlan(n_species=2, n_clips=2, n_soundscapes=1, soundscape_s=6)
 def test_the_same_seed_makes_the_same_sounds() -> None:
     first, again = (list(synthetic_recordings(PLAN, seed=4)) for _ in range(2))
     other = list(synthetic_recordings(PLAN, seed=5))
-    assert [place for place, _ in first] == [place for place, _ in again]
+    assert [path for path, _ in first] == [path for path, _ in again]
     for (_, a), (_, b) in zip(first, again, strict=True):
         np.testing.assert_array_equal(a.samples, b.samples)
         assert a.events == b.events

@@ -95,13 +95,13 @@ def hears(client: httpx.Client, path: Path) -> str:
 def trainers(folder: Path) -> list[int]:
     """Return the training processes of servers whose data are in `folder`: others may train on this machine as well."""
     found = []
-    for place in Path("/proc").glob("[0-9]*"):
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            words = (place / "cmdline").read_bytes().split(b"\0")
+            words = (process / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
         if b"--supervised" in words and any(word.startswith(os.fsencode(folder)) for word in words):
-            found.append(int(place.name))
+            found.append(int(process.name))
     return found
 
 

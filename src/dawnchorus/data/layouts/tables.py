@@ -18,7 +18,7 @@ from dawnchorus.errors import FormatError, InputError
 from dawnchorus.suggestions import is_misspelt, nearest, suggestion
 from dawnchorus.tables import (
     CoordinateColumns,
-    PlaceColumn,
+    LocationColumn,
     Table,
     exact_id,
     has_two_numbers,
@@ -65,7 +65,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "license": ("license", "licence", "lic", "license_url"),
     "latitude": headers.LATITUDE,
     "longitude": headers.LONGITUDE,
-    "place": headers.PLACE,
+    "coordinates": headers.LOCATION,
     "locality": ("location", "locality", "loc", *headers.LOCALITY),
     "country": ("country", "cnt", *headers.COUNTRY),
     "date": (*headers.DATE, *headers.MOMENT),
@@ -115,9 +115,9 @@ class TableLayout:
         table = Table(csv_path)
         columns = _given_columns(table, given)
         for field, names in COLUMNS.items():
-            places = [index for name in names if (index := table.find_column([name])) is not None]
-            if field not in columns and places and places[0] not in columns.values():
-                columns[field] = places[0]
+            indices = [index for name in names if (index := table.find_column([name])) is not None]
+            if field not in columns and indices and indices[0] not in columns.values():
+                columns[field] = indices[0]
         start = table.find_column(["start_time"])
         if "time" not in columns and start is not None and any(":" in cell for cell in table.column(start)):
             columns["time"] = start  # elsewhere, seconds within a recording
@@ -215,8 +215,8 @@ class _Reader:
         date_column, time_column = layout.columns.get("date"), layout.columns.get("time")
         self._dates = None if date_column is None else self._table.dates(date_column)
         self._times = None if time_column is None else self._table.times(time_column)
-        together = ["place", *([] if "longitude" in layout.columns else ["latitude", "locality"])]
-        self._places = {field: self._place_column(field) for field in together if field in layout.columns}
+        together = ["coordinates", *([] if "longitude" in layout.columns else ["latitude", "locality"])]
+        self._locations = {field: self._location_column(field) for field in together if field in layout.columns}
 
     def row(self, cells: Sequence[str], names: TaxonNames) -> RecordingRow:
         """Return the recording that a row describes."""
@@ -229,7 +229,7 @@ class _Reader:
         is_background = (fields.get("scientific_name") or code or "x").lower() in ("nocall", "noise", "background")
         others = (*_names_in(fields.get("secondary")), *_names_in(fields.get("background")))
         secondary = dict.fromkeys(names.scientific(text) for text in others)
-        latitude, longitude = self._place(fields)
+        latitude, longitude = self._location(fields)
         date, time = self._moment(fields)
         return RecordingRow(
             recording_id=named or given,
@@ -245,7 +245,7 @@ class _Reader:
             license=parse_license(fields.get("license")),
             latitude=latitude,
             longitude=longitude,
-            locality=fields.get("locality") or self._place_name(fields),
+            locality=fields.get("locality") or self._location_name(fields),
             country=fields.get("country"),
             date=date,
             time=time,
@@ -270,8 +270,8 @@ class _Reader:
             )
         return given, found or self._table.path.parent / given
 
-    def _place_column(self, field: str) -> PlaceColumn:
-        return PlaceColumn(self._header(field), self._table.column(self._layout.columns[field]), self._notes)
+    def _location_column(self, field: str) -> LocationColumn:
+        return LocationColumn(self._header(field), self._table.column(self._layout.columns[field]), self._notes)
 
     def _header(self, field: str) -> str:
         return self._table.header[self._layout.columns[field]]
@@ -310,23 +310,23 @@ class _Reader:
             return None
         return code
 
-    def _place(self, fields: Mapping[str, str | None]) -> tuple[float | None, float | None]:
-        """Return latitude and longitude, from a column each or from one with both; half a place is none."""
-        for field, column in self._places.items():
+    def _location(self, fields: Mapping[str, str | None]) -> tuple[float | None, float | None]:
+        """Return latitude and longitude, from a column each or from one with both; half a location is none."""
+        for field, column in self._locations.items():
             text = fields.get(field) or ""
             if index := column.parse(text):
                 return leave_out_no_fix(*index, self._notes)
-            if field == "place" and has_two_numbers(text):
-                self._notes.misread(self._header(field), text, expected="a place such as 48.1, 11.5")
+            if field == "coordinates" and has_two_numbers(text):
+                self._notes.misread(self._header(field), text, expected="a location such as 48.1, 11.5")
         latitude, longitude = (
             self._header(name) if name in self._layout.columns else name for name in ("latitude", "longitude")
         )
         coordinates = CoordinateColumns(latitude, longitude, self._notes)
         return coordinates.read(fields.get("latitude") or "", fields.get("longitude") or "")
 
-    def _place_name(self, fields: Mapping[str, str | None]) -> str | None:
-        """Return the text of a column of places that is none in degrees, but a name."""
-        text = fields.get("place")
+    def _location_name(self, fields: Mapping[str, str | None]) -> str | None:
+        """Return the text of a column of locations that is none in degrees, but a name."""
+        text = fields.get("coordinates")
         is_name = text is not None and not is_blank(text) and not has_two_numbers(text)
         return text if is_name else None
 

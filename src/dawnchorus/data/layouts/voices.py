@@ -115,10 +115,10 @@ def _lines(table: Path, *columns: str, on_note: Callable[[str], None]) -> list[d
         FormatError: one of `columns` is not there.
     """
     reader = Table(table)
-    places = {name: reader.find_column([name]) for name in _COLUMNS}
-    if any(places[name] is None for name in columns):
+    indices = {name: reader.find_column([name]) for name in _COLUMNS}
+    if any(indices[name] is None for name in columns):
         raise FormatError(f"{table}: expected the columns {' and '.join(columns)}, found {reader.header}.")
-    there = {name: index for name, index in places.items() if index is not None}
+    there = {name: index for name, index in indices.items() if index is not None}
     lines = [{name: cells[index] for name, index in there.items()} for _line, cells in reader]
     for sentence in reader.notes.sentences():
         on_note(f"{table}: {sentence}")

@@ -130,7 +130,13 @@ class FetchFilter:
 
 
 def search(
-    web: HttpClient, query: str, *, key: str, server: str = SERVER, on_note: Callable[[str], None] = lambda _note: None
+    web: HttpClient,
+    query: str,
+    *,
+    key: str,
+    server: str = SERVER,
+    per_page: int = PER_PAGE,
+    on_note: Callable[[str], None] = lambda _note: None,
 ) -> list[SearchResult]:
     """Return everything that the query finds, each recording once, in the order of their numbers.
 
@@ -149,7 +155,7 @@ def search(
         results: dict[str, Mapping[str, Any]] = {}
         unnumbered: list[Mapping[str, Any]] = []
         promised = set()
-        for page in _pages(web, query, key=key, server=server):
+        for page in _pages(web, query, key=key, server=server, per_page=per_page):
             promised.add(page.n_recordings)
             unnumbered += page.unnumbered
             for fields in page.recordings:
@@ -222,10 +228,10 @@ class _Page:
     unnumbered: tuple[Mapping[str, Any], ...]
 
 
-def _pages(web: HttpClient, query: str, *, key: str, server: str) -> Iterator[_Page]:
+def _pages(web: HttpClient, query: str, *, key: str, server: str, per_page: int) -> Iterator[_Page]:
     number, n_pages = 1, 1
     while number <= n_pages:
-        asked = urllib.parse.urlencode({"query": query, "key": key, "page": number, "per_page": PER_PAGE})
+        asked = urllib.parse.urlencode({"query": query, "key": key, "page": number, "per_page": per_page})
         try:
             content = web.read(f"{server}/api/3/recordings?{asked}")
         except DownloadError as error:

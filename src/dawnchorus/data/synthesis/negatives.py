@@ -39,17 +39,17 @@ def other_sounds(folder: Path) -> tuple[RecordingRow, ...]:
     Raises:
         OutputError: no space, or no permission.
     """
-    place = folder / f"other-sounds-{VERSION}"
+    target = folder / f"other-sounds-{VERSION}"
     try:
-        if not place.is_dir():
+        if not target.is_dir():
             folder.mkdir(parents=True, exist_ok=True)
-            _make(place)
+            _make(target)
     except OSError as error:
-        raise cannot_write(place, error) from error
+        raise cannot_write(target, error) from error
     return tuple(
         RecordingRow(
             recording_id=f"{SOURCE} {k:03d}",
-            path=str((place / f"{k:03d}.flac").absolute()),
+            path=str((target / f"{k:03d}.flac").absolute()),
             kind="background",
             source=SOURCE,
             license="CC0-1.0",
@@ -60,15 +60,15 @@ def other_sounds(folder: Path) -> tuple[RecordingRow, ...]:
     )
 
 
-def _make(place: Path) -> None:
+def _make(target: Path) -> None:
     """Make the folder, whole or not at all."""
-    with tempfile.TemporaryDirectory(dir=place.parent) as scratch:
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         building = Path(scratch, "sounds")
         building.mkdir()
         for k, sound in enumerate(_sounds()):
             write_recording(building / f"{k:03d}.flac", sound, rate_hz=RATE_HZ)
         with suppress(OSError):  # another process has made it meanwhile
-            building.rename(place)
+            building.rename(target)
 
 
 def _sounds() -> Iterator[FloatArray]:

@@ -94,7 +94,7 @@ def wrap_model(
         hint = f" {KERAS_HINT}" if graph.suffix.lower() in KERAS_SUFFIXES else ""
         raise InputError(f"{graph}: expected a file that ends in .onnx or .tflite.{hint}")
     if (doubled := doubled_class(labels)) is not None:
-        first, second = (label_text(labels[place]) for place in doubled)
+        first, second = (label_text(labels[index]) for index in doubled)
         raise InputError(f"labels: expected each class once, got {first!r} and {second!r}, which are one class.")
     window_samples = _window_samples(description)
     adapted = _AdaptedGraph()

@@ -8,10 +8,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
 
-from fastapi import Depends, Request, Response
+from fastapi import Depends, Request, Response, Security
+from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import Message
@@ -50,25 +51,44 @@ MAX_FAILURES, FAILURES_S = 20, 60.0
 """Wrong tokens of one client in a period, after which more of them get 429; correct tokens are still accepted."""
 
 
-def require_role(role: Role) -> Any:
-    """Return a route dependency that requires a role, and then rejects what the route does not read."""
+BEARER = HTTPBearer(auto_error=False, description="One of the server's tokens; one without tokens needs none.")
 
-    async def check(request: Request) -> None:  # async, since sync dependencies run in a thread
-        if request.state.role is Role.PUBLIC and role > Role.PUBLIC:
+
+class RouteRole:
+    """Route dependency that requires a role, and then rejects what the route does not read."""
+
+    def __init__(self, role: Role) -> None:
+        self.role = role
+
+    async def __call__(self, request: Request) -> None:  # async, since sync dependencies run in a thread
+        """Check a request."""
+        if request.state.role is Role.PUBLIC and self.role > Role.PUBLIC:
             raise HTTPException(401, LOG_IN, {"WWW-Authenticate": "Bearer"})
-        if request.state.role < role:
+        if request.state.role < self.role:
             granted = request.state.role.name.lower()
-            raise HTTPException(403, f"expected a token of the role '{role.name.lower()}', got one of '{granted}'.")
+            raise HTTPException(
+                403, f"expected a token of the role '{self.role.name.lower()}', got one of '{granted}'."
+            )
         refuse_unknown_query(request)
         refuse_other_body(request)
 
-    check.role = role  # type: ignore[attr-defined]
-    return Depends(check)
+
+class TokenRole(RouteRole):
+    """Role that needs a token, which the OpenAPI description says."""
+
+    async def __call__(self, request: Request, _token: Annotated[object, Security(BEARER)] = None) -> None:
+        """Check a request, whose token `Authorizer` has read."""
+        await super().__call__(request)
+
+
+def require_role(role: Role) -> Any:
+    """Return the dependency of a route that requires a role."""
+    return Depends(RouteRole(role) if role is Role.PUBLIC else TokenRole(role))
 
 
 def required_role(route: Any) -> Role | None:
     """Return the role that a route requires; None if it states none."""
-    roles = [d.call.role for d in route.dependant.dependencies if hasattr(d.call, "role")]
+    roles = [each.call.role for each in route.dependant.dependencies if isinstance(each.call, RouteRole)]
     return max(roles, default=None)
 
 
@@ -132,7 +152,7 @@ class Authorizer:
                 names = " or ".join(self._hosts)
                 return problem_response(421, f"expected the host {names}; another name needs a server with a token.")
             return self._check_rate(request)
-        return self._authenticate(request) or self._check_rate(request)
+        return await self._authenticate(request) or self._check_rate(request)
 
     def _check_rate(self, request: Request) -> Response | None:
         """Return the error response to a client that exceeds the rate, or sends too large a body."""
@@ -144,11 +164,11 @@ class Authorizer:
             return problem_response(429, detail, headers={"Retry-After": f"{math.ceil(wait_s)}"})
         return _check_size(request)
 
-    def _authenticate(self, request: Request) -> Response | None:
+    async def _authenticate(self, request: Request) -> Response | None:
         """Set the role by token or cookie; return the error response to a client without one, except on pages."""
-        given = _bearer(request)
+        given = await BEARER(request)
         if given is not None:
-            return self._check_token(request, given)
+            return self._check_token(request, given.credentials)
         if COOKIE in request.cookies:
             return self._check_cookie(request)
         if request.method not in SAFE_METHODS and own_path(request) != "/login":
@@ -268,11 +288,6 @@ def _is_cross_origin(request: Request) -> bool:
         return origin is not None and urlsplit(origin).netloc != request.headers.get("host")
     except ValueError:
         return True
-
-
-def _bearer(request: Request) -> str | None:
-    kind, _, given = request.headers.get("authorization", "").partition(" ")
-    return given if kind.lower() == "bearer" else None
 
 
 def _sign(token: str, purpose: str) -> str:

@@ -30,8 +30,8 @@ from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table
 from dawnchorus.data.sound_notes import notes_of_sound
 from dawnchorus.data.synthesis.negatives import SOURCE as GENERATED
 from dawnchorus.errors import AudioTooLargeError, FormatError, InputError, NotFoundError, UnknownClassError
+from dawnchorus.limits import Limits, ZipLimits
 from dawnchorus.models.bundle import file_sha256
-from dawnchorus.server.scheduling import Limits
 from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.database import Database
 from dawnchorus.server.state.file_names import base_name
@@ -198,7 +198,7 @@ class TrainingData:
             files: Files with the client's names.
             labels: Classes of the active model.
             max_bytes: Maximum size of all unpacked files.
-            on_note: Called with sentences on unread columns of a csv, and on times, places and sound.
+            on_note: Called with sentences on unread columns of a csv, and on times, locations and sound.
 
         Raises:
             InputError, UploadTooLargeError: a zip or a table cannot be used, or there are no files.
@@ -210,7 +210,7 @@ class TrainingData:
         tree = folder.absolute() / "tree"
         tree.mkdir()
         known = self._known_classes(labels)
-        unusable = _lay_out(tree, species, files, max_bytes)
+        unusable = _lay_out(tree, species, files, self._limits.zip, max_bytes=max_bytes)
         if unusable and not any(tree.iterdir()):
             return [UploadOutcome(name, "rejected", None, reason) for name, reason in unusable]
         rows, outside, has_table = _read_rows(tree, on_note)
@@ -424,7 +424,9 @@ class TrainingData:
                     session.add(SplitAssignment(group=group, split=split))
 
 
-def _lay_out(tree: Path, species: str, files: Sequence[tuple[str, Path]], max_bytes: int) -> list[tuple[str, str]]:
+def _lay_out(
+    tree: Path, species: str, files: Sequence[tuple[str, Path]], zip_limits: ZipLimits, *, max_bytes: int
+) -> list[tuple[str, str]]:
     """Move files to the layout of an import, and return the unusable ones with the reason."""
     if not files:
         raise InputError("expected recordings, a zip of folders named by species, or recordings and a csv; got none.")
@@ -434,7 +436,7 @@ def _lay_out(tree: Path, species: str, files: Sequence[tuple[str, Path]], max_by
         suffix = _suffix(given)
         if suffix == ".zip":
             folder = tree if has_table else tree / f"{ZIP}{k}"
-            unpack(path, folder, max_bytes=remaining_bytes)
+            unpack(path, folder, max_bytes=remaining_bytes, limits=zip_limits)
             remaining_bytes -= sum(each.stat().st_size for each in folder.rglob("*") if each.is_file())
             path.unlink()
         elif suffix == ".csv" and (tree / KNOWN_TABLES[-1]).exists():
