@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from dawnchorus.audio.sample_analyses import Columns
+from dawnchorus.audio.sample_analyses import Table
 from dawnchorus.inference.analyses.base import Analysis
 from dawnchorus.inference.analyses.levels import Moments, decibels
 from dawnchorus.inference.analyses.minutes import MINUTE_S, MinuteSplitter
@@ -67,12 +67,12 @@ class Indices:
             if ends_minute:
                 self._end_minute(MINUTE_S)
 
-    def finish(self) -> Columns:
+    def finish(self) -> Table:
         """Return one row for each minute and channel, in this order; the last minute may be shorter."""
         rest_s = self._splitter.n_frames / self._sample_rate_hz
         if rest_s >= MIN_S:
             self._end_minute(rest_s)
-        return {name: np.array([row[name] for row in self._rows], dtype) for name, dtype in _COLUMNS.items()}
+        return np.array([tuple(row.values()) for row in self._rows], _ROW)
 
     def _end_minute(self, length_s: float) -> None:
         start_s = self._n_minutes * MINUTE_S
@@ -83,12 +83,8 @@ class Indices:
         self._channels = []
 
 
-_COLUMNS: dict[str, type] = {
-    "start_s": float,
-    "end_s": float,
-    "channel": int,
-    **dict.fromkeys(("level_dbfs", "aci", "adi", "aei", "bi", "ndsi", "h"), float),
-}
+_VALUES = ("level_dbfs", "aci", "adi", "aei", "bi", "ndsi", "h")
+_ROW = np.dtype([("start_s", "<f8"), ("end_s", "<f8"), ("channel", "<i2"), *((name, "<f8") for name in _VALUES)])
 
 
 class _Minute:
@@ -139,7 +135,7 @@ class _Minute:
         self._moments.add(self._waiting[np.newaxis, n_whole:])
         level_dbfs = decibels(self._moments.variance)
         if not self._largest or level_dbfs == -np.inf:
-            return {"level_dbfs": level_dbfs, **dict.fromkeys(("aci", "adi", "aei", "bi", "ndsi", "h"), np.nan)}
+            return {"level_dbfs": level_dbfs, **dict.fromkeys(_VALUES[1:], np.nan)}
         envelope = np.concatenate(self._envelope).astype(np.float64)
         loud = self._share_loud()
         return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from dawnchorus.audio.sample_analyses import Columns
+from dawnchorus.audio.sample_analyses import Table, build_table
 from dawnchorus.inference.analyses.health.hum import HumMeter
 from dawnchorus.inference.analyses.health.weather import WeatherMeter
 from dawnchorus.inference.analyses.levels import Moments, decibels
@@ -39,10 +39,10 @@ class Health:
         for channel, samples in zip(self._channels, block.T, strict=True):
             channel.add(samples)
 
-    def finish(self) -> Columns:
+    def finish(self) -> Table:
         """Return one row for each channel."""
         rows = [{"channel": number, **channel.measure()} for number, channel in enumerate(self._channels, 1)]
-        return {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else ())}
+        return build_table({name: [row[name] for row in rows] for name in (rows[0] if rows else ())})
 
 
 class _Channel:

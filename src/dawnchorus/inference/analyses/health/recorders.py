@@ -11,7 +11,7 @@ from pathlib import PurePath
 
 import numpy as np
 
-from dawnchorus.audio.sample_analyses import Columns
+from dawnchorus.audio.sample_analyses import Table, build_table
 from dawnchorus.inference.analyses.base import AnalyzedRecording, Tables
 from dawnchorus.inference.analyses.health.clock import TimedRecording, find_jumps
 from dawnchorus.inference.analyses.health.faults import NO_SOUND, QUIET_DB, Row, find_faults, median, verdict
@@ -47,7 +47,7 @@ def summarize(recordings: Iterable[AnalyzedRecording]) -> Tables:
         recorder.recordings.append(recording.recording)
         if start_time is not None:
             recorder.timed.append(TimedRecording(recording.recording, start_time, recording.duration_s))
-        for values in _rows(recording.columns):
+        for values in _rows(recording.rows):
             row = {
                 "recording": recording.recording,
                 "recorder": name,
@@ -61,7 +61,7 @@ def summarize(recordings: Iterable[AnalyzedRecording]) -> Tables:
         _compare_levels(recorder)
     for row in rows:
         row["verdict"] = verdict(list(find_faults(row).values()))
-    return {"": _columns(rows), "recorders": _columns(_recorder_rows(list(recorders.values())))}
+    return {"": _build_table(rows), "recorders": _build_table(_recorder_rows(list(recorders.values())))}
 
 
 def _recorder_name(recording: AnalyzedRecording) -> str:
@@ -136,10 +136,10 @@ def _mean(rows: list[Row], name: str) -> float:
     return float(np.average(values[is_known], weights=weights[is_known])) if is_known.any() else math.nan
 
 
-def _rows(columns: Columns) -> list[Row]:
-    lists = {name: values.tolist() for name, values in columns.items()}
-    return [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
+def _rows(table: Table) -> list[Row]:
+    names = table.dtype.names or ()
+    return [dict(zip(names, values, strict=True)) for values in table.tolist()]
 
 
-def _columns(rows: list[Row]) -> Columns:
-    return {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else ())}
+def _build_table(rows: list[Row]) -> Table:
+    return build_table({name: [row[name] for row in rows] for name in (rows[0] if rows else ())})
