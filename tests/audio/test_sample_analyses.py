@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.sample_analyses import Failing, Peaks
+from tests.sounds import tone
 
 from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.audio.sample_analyses import Table, build_table, table_from_json, table_to_json
 from dawnchorus.audio.write import write_recording
 from dawnchorus.types import ChannelSource
-from tests.sample_analyses import Failing, Peaks
-from tests.sounds import tone
 
 
 @pytest.fixture(scope="module")
