@@ -11,6 +11,7 @@ from dawnchorus.cli.options import location_options, model_options, schema_optio
 from dawnchorus.cli.present import announce_model
 from dawnchorus.errors import AudioDecodeError, InputError
 from dawnchorus.identification import Options, identify
+from dawnchorus.inference.model import Model
 from dawnchorus.models.store import ModelStore
 from dawnchorus.storage.files import atomic_file
 
@@ -41,7 +42,7 @@ def command(
         )
     announce_model(store, model)
     options = Options(merge=True, **fields, **location)
-    run = identify(recording, options, model=model, store=store)
+    run = identify(recording, options, model=Model(store.open(model), store))
     table = run.table(run.paths[0])
     if table is None:
         raise AudioDecodeError(run.failures[0].reason)

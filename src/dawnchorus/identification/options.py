@@ -7,10 +7,10 @@ if it decides scores.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from types import NoneType
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 
 from pydantic import Field
 from pydantic.fields import FieldInfo
@@ -118,11 +118,42 @@ class Options:
         species = stored.get("species")
         return cls(**{**stored, "species": None if species is None else tuple(species)})
 
+    def with_changes(self, changes: OptionFields) -> Options:
+        """Return the options with other values of these fields.
+
+        Raises:
+            TypeError: there is no such option; the message names the nearest one.
+            InputError: a value is out of range.
+        """
+        for name in changes:
+            if name not in option_specs():
+                raise TypeError(f"'{name}' is no option of identify().{suggestion(name, option_specs())}")
+        return replace(self, **changes)
+
     def scoring(self) -> dict[str, Any]:
         """Return the options that affect the contents of a journal."""
         values = asdict(self)
         written = {spec.name: values[spec.name] for spec in option_specs().values() if spec.is_in_journal(self)}
         return written if self.speech is None else {**written, "find_speech": True}
+
+
+class OptionFields(TypedDict, total=False):
+    """Fields of `Options` as keyword arguments of `identify`; `Options` has their meaning and defaults."""
+
+    min_score: float
+    overlap_s: float
+    tta_shifts: int
+    channel: ChannelOption
+    top: int | None
+    species: tuple[str, ...] | None
+    thresholds: dict[str, float]
+    merge: bool
+    latitude: float | None
+    longitude: float | None
+    week: int | None
+    range_threshold: float
+    drop_out_of_range: bool
+    speech: SpeechUse | None
 
 
 @dataclass(frozen=True)
@@ -167,6 +198,8 @@ class OptionSpec:
     def _expected(self) -> str:
         if self.choices:
             return f"one of {', '.join(self.choices)}"
+        if self.low is None:
+            return "true or false"
         return f"{self.low:g} or more" if self.high is None else f"{self.low:g} to {self.high:g}"
 
 
