@@ -17,7 +17,7 @@ from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.journal import Journal, Note
 from dawnchorus.identification.options import Options
 from dawnchorus.identification.output_paths import printable
-from dawnchorus.inference.scoring import FailedRecording, ScoredRecording
+from dawnchorus.inference.results import FailedRecording, ScoredRecording
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.tables.notes import counted
 from dawnchorus.types import Provenance, RecordingTable

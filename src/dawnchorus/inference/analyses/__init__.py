@@ -1,0 +1,1 @@
+"""Analyses: one file for each thing that is computed of a recording."""
