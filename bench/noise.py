@@ -52,7 +52,7 @@ def measure() -> dict[str, Any]:
                             f"paths.runs={scratch}/runs",
                         ]
                         run = train(compose_config(overrides), started=datetime.now().astimezone(), overrides=overrides)
-                        each = _measured(read_bundle(run.bundle), table)
+                        each = _measure(read_bundle(run.bundle), table)
                         found[n_species, family, share].append(each)
                         print(f"  {n_species} species, {family}, noise {share:g}, seed {seed}: {each}", flush=True)
     return {
@@ -76,11 +76,11 @@ def _synthetic_set(folder: Path, n_species: int) -> RecordingsTable:
     rows = []
     plan = SyntheticPlan(n_species=n_species, n_clips=N_CLIPS, n_soundscapes=0)
     for path, scene in synthetic_recordings(plan, seed=5):
-        place = folder / path.relative_to(CLIPS_FOLDER)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_recording(place, scene.samples, rate_hz=scene.rate_hz)
+        out_path = folder / path.relative_to(CLIPS_FOLDER)
+        out_path.parent.mkdir(parents=True, exist_ok=True)
+        write_recording(out_path, scene.samples, rate_hz=scene.rate_hz)
         row = RecordingRow(
-            recording_id=path.stem, path=place.relative_to(folder).as_posix(), duration_s=scene.duration_s
+            recording_id=path.stem, path=out_path.relative_to(folder).as_posix(), duration_s=scene.duration_s
         )
         name = path.parent.name.partition("_")[0]
         row = replace(row, kind="background") if name == "noise" else replace(row, scientific_name=name)
@@ -90,7 +90,7 @@ def _synthetic_set(folder: Path, n_species: int) -> RecordingsTable:
     return table
 
 
-def _measured(bundle: Bundle, table: RecordingsTable) -> dict[str, float]:
+def _measure(bundle: Bundle, table: RecordingsTable) -> dict[str, float]:
     """Return the highest score of any species in each kind of noise; of the test recordings, the mean of their own."""
     session = open_session(bundle)
     names = [label.scientific_name for label in bundle.labels]

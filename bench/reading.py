@@ -8,6 +8,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -81,17 +82,11 @@ def _tar_flac(clips: Clips, path: Path) -> Read:
             member.size = len(content.getvalue())
             archive.addfile(member, io.BytesIO(content.getvalue()))
     archive = tarfile.open(path)
-    members = archive.getmembers()
-    place = 0
+    members = cycle(archive.getmembers())
 
     def read(chosen: npt.NDArray[np.int64]) -> FloatArray:
-        nonlocal place
-        found = []
-        for _ in chosen:
-            file = archive.extractfile(members[place % len(members)])
-            place += 1
-            found.append(soundfile.read(file, dtype="float32")[0])
-        return np.stack(found)
+        files = (archive.extractfile(member) for member in islice(members, len(chosen)))
+        return np.stack([soundfile.read(file, dtype="float32")[0] for file in files])
 
     return read
 

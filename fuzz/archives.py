@@ -6,6 +6,7 @@ import io
 import shutil
 import zipfile
 
+from dawnchorus.limits import ZipLimits
 from dawnchorus.server.training.archives import unpack
 from fuzz.contract import ContractError, Reader, Target, scratch_folder
 
@@ -18,7 +19,7 @@ def _unpack(content: bytes) -> None:
     folder.mkdir(exist_ok=True)
     before = set(scratch_folder().iterdir())
     try:
-        unpack(path, folder, max_bytes=_MAX_BYTES)
+        unpack(path, folder, max_bytes=_MAX_BYTES, limits=ZipLimits())
     finally:
         entries = list(folder.rglob("*"))
         shutil.rmtree(folder)

@@ -1,4 +1,4 @@
-"""Parsers of what clients send: file names, ranges of bytes, and multipart bodies."""
+"""Parsers of what clients send: file names and multipart bodies."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ import os
 from fastapi import Request
 from starlette.types import Message
 
-from dawnchorus.server.http.routes.recordings import parse_range
 from dawnchorus.server.http.uploads import announced_bytes, receive_file, receive_files
 from dawnchorus.server.state.file_names import MAX_NAME, base_name
 from fuzz.contract import ContractError, Reader, Target, scratch_folder
 
-_FILE_BYTES = 1000
 _MAX_BYTES = 1 << 16
 
 _BODY = (
@@ -28,12 +26,6 @@ def _read_name(content: bytes) -> None:
     name = base_name(content.decode("utf-8", "surrogateescape"))
     if not name or "/" in name or "\0" in name or len(os.fsencode(name)) > MAX_NAME:
         raise ContractError(f"expected a name that a folder takes, got {name!r}")
-
-
-def _read_range(content: bytes) -> None:
-    part = parse_range(content.decode("latin-1"), _FILE_BYTES)
-    if part is not None and (part[0] < 0 or part[1] > _FILE_BYTES):
-        raise ContractError(f"expected bytes within {_FILE_BYTES}, got {part}")
 
 
 def _request(content: bytes) -> Request:
@@ -66,7 +58,6 @@ TARGET = Target(
     "uploads",
     (
         Reader("name", _read_name, (b"a/b.wav", b"C:\\x\\\xc3\xa4.mp3", b"\0")),
-        Reader("range", _read_range, (b"bytes=0-99", b"bytes=-5", b"bytes=990-")),
         Reader("announced length", _read_announced, (b"123",)),
         Reader("one file", lambda content: asyncio.run(_read_upload(content)), (_FORM, b"audio/wav\nRIFF")),
         Reader("files", lambda content: asyncio.run(_read_batch(content)), (_FORM,)),

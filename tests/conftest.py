@@ -1,4 +1,4 @@
-"""What tests share: a place for the built-in model, a tiny model, and small sounds made on the spot."""
+"""What tests share: a folder for the built-in model, a tiny model, and small sounds made on the spot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A range model whose probabilities are the place itself."""
+"""A range model whose probabilities are the location itself."""
 
 from __future__ import annotations
 

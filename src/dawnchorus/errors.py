@@ -146,7 +146,7 @@ class MissingExtraError(DawnChorusError):
 
 
 class OutputError(DawnChorusError):
-    """Results cannot be written: no space, no permission, no such place."""
+    """Results cannot be written: no space, no permission, no such folder."""
 
     exit_code = 4
 

@@ -19,7 +19,7 @@ ChannelOption = Literal[Channel, "each"]
 
 @dataclass(frozen=True)
 class RecordingMetadata:
-    """Place and time of a recording, as far as its file, its name or a table says.
+    """Location and time of a recording, as far as its file, its name or a table says.
 
     `start_time` is the clock time of the first sample; without a time zone it is the recorder's local time.
     `source` names what was read, for example "guano" or "file name".
@@ -33,7 +33,7 @@ class RecordingMetadata:
     conflict: str | None = None
     """A sentence on sources that contradict each other, with what each says."""
     unread: str | None = None
-    """A sentence on times and places that sources have, but that are not understood."""
+    """A sentence on times and locations that sources have, but that are not understood."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Detection:
     """"species" or "sound" (an engine, a human voice)."""
     score: float
     in_range: bool | None = None
-    """True if the range model expects the species at this place and week; None where that is unknown."""
+    """True if the range model expects the species at this location and week; None where that is unknown."""
     low_hz: float | None = None
     high_hz: float | None = None
     """The frequencies of the sound, where someone marked them."""
@@ -157,8 +157,8 @@ class RecordingTable:
 
     def clock_time(self, start_s: float) -> datetime | None:
         """Return the time of `start_s`, by the recorder's clock."""
-        begin = self.metadata.start_time
-        return None if begin is None else begin + timedelta(seconds=start_s)
+        start = self.metadata.start_time
+        return None if start is None else start + timedelta(seconds=start_s)
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ class DataSetSummary:
     """By property: licence, quality, sample rate..."""
     recordists: tuple[tuple[str, int], ...]
     lengths_s: tuple[float, ...]
-    places: tuple[tuple[float, float], ...]
+    locations: tuple[tuple[float, float], ...]
     """Latitude and longitude."""
     month_hour: tuple[tuple[int, ...], ...]
     """Recordings in each hour of the day, for January to December."""

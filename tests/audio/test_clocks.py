@@ -1,4 +1,4 @@
-"""Times and places as recorders, phones and programs write them: names and chunks after their own documentation."""
+"""Times and locations as recorders, phones and programs write them: names and chunks after their own documentation."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_a_time_in_the_future_contradicts_the_clock_of_the_computer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "place"),
+    ("name", "location"),
     [
         ("20190913T151503+1000_REC [-27.3888 152.8808].flac", (-27.3888, 152.8808)),
         ("S20240815T063156+1000_E20240815T064156+1000_-12.34567+78.98102.wav", (-12.34567, 78.98102)),
@@ -169,9 +169,9 @@ def test_a_time_in_the_future_contradicts_the_clock_of_the_computer() -> None:
         ("v1.234-5.678.wav", None),
     ],
 )
-def test_names_give_their_place(name: str, place: tuple[float, float] | None) -> None:
+def test_names_give_their_location(name: str, location: tuple[float, float] | None) -> None:
     metadata = read_name(PurePath(name))
-    assert (metadata and (metadata.latitude, metadata.longitude)) == place
+    assert (metadata and (metadata.latitude, metadata.longitude)) == location
 
 
 def chunk(name: bytes, content: bytes) -> bytes:
@@ -185,7 +185,7 @@ def info(**fields: str) -> bytes:
 
 
 def wamd(**fields: str) -> bytes:
-    numbers = {"model": 1, "serial": 2, "time": 5, "place": 6}
+    numbers = {"model": 1, "serial": 2, "time": 5, "location": 6}
     parts = (struct.pack("<HI", numbers[name], len(text)) + text.encode() for name, text in fields.items())
     return chunk(b"wamd", struct.pack("<HIH", 0, 2, 1) + b"".join(parts))
 
@@ -244,7 +244,7 @@ def test_audiomoth_comments_of_every_firmware(tmp_path: Path, comment: str, time
 
 
 @pytest.mark.parametrize(
-    ("chunks", "time", "place", "source"),
+    ("chunks", "time", "location", "source"),
     [
         # riggsd/guano-py: GUANO specification; QutEcoacoustics/emu#441: a space instead of T
         ([guano(Timestamp="2024-06-01T01:30:05-03:30")], "2024-06-01T01:30:05-03:30", None, "guano"),
@@ -255,10 +255,15 @@ def test_audiomoth_comments_of_every_firmware(tmp_path: Path, comment: str, time
         ([wamd(time="2014-04-02 22:59:14.000")], "2014-04-02T22:59:14", None, "wamd"),
         ([wamd(time="2016-05-17 16:00:00-00:00")], "2016-05-17T16:00:00", None, "wamd"),
         (
-            [wamd(model="SM4", serial="S4A1", time="2014-04-02 22:59:14", place="WGS84,42.5,N,71.25,W,55")],
+            [wamd(model="SM4", serial="S4A1", time="2014-04-02 22:59:14", location="WGS84,42.5,N,71.25,W,55")],
             *("2014-04-02T22:59:14", (42.5, -71.25), "wamd"),
         ),
-        ([wamd(time="2014-04-02 22:59:14", place="WGS84,-42.5,71.25")], "2014-04-02T22:59:14", (-42.5, 71.25), "wamd"),
+        (
+            [wamd(time="2014-04-02 22:59:14", location="WGS84,-42.5,71.25")],
+            "2014-04-02T22:59:14",
+            (-42.5, 71.25),
+            "wamd",
+        ),
         # EBU Tech 3285: any of - _ : space and . between the numbers
         ([bext("2024-06-01", "01:30:05", "ZOOM Handy Recorder H5")], "2024-06-01T01:30:05", None, "bext"),
         ([bext("2024:06:01", "01-30-05")], "2024-06-01T01:30:05", None, "bext"),
@@ -281,13 +286,13 @@ def test_audiomoth_comments_of_every_firmware(tmp_path: Path, comment: str, time
     ],
 )
 def test_chunks_of_recorders(
-    tmp_path: Path, chunks: list[bytes], time: str | None, place: tuple[float, float] | None, source: str
+    tmp_path: Path, chunks: list[bytes], time: str | None, location: tuple[float, float] | None, source: str
 ) -> None:
     if b"Loc Position" in chunks[0]:
-        time, place = "2024-06-01T01:30:05+00:00", (32.34322, -110.96443)
+        time, location = "2024-06-01T01:30:05+00:00", (32.34322, -110.96443)
     metadata = read_metadata(wav(tmp_path / "a.wav", *chunks))
     assert (metadata.start_time and metadata.start_time.isoformat()) == time
-    assert (metadata.latitude, metadata.longitude) == (place or (None, None))
+    assert (metadata.latitude, metadata.longitude) == (location or (None, None))
     assert (metadata.source, metadata.conflict) == (source, None)
 
 
@@ -361,7 +366,7 @@ def test_a_name_in_utc_or_local_time_contradicts_no_zone(tmp_path: Path, clock: 
 
 
 def test_sources_that_contradict_each_other_are_said_and_the_first_counts(tmp_path: Path) -> None:
-    chunks = guano(Timestamp="2024-06-01T01:30:05Z", Loc_Position="10 20"), wamd(place="WGS84,10.5,N,20,E")
+    chunks = guano(Timestamp="2024-06-01T01:30:05Z", Loc_Position="10 20"), wamd(location="WGS84,10.5,N,20,E")
     metadata = read_metadata(wav(tmp_path / "20230601_013005.wav", *chunks))
     assert metadata.start_time == datetime(2024, 6, 1, 1, 30, 5, tzinfo=UTC)
     assert metadata.conflict == (
@@ -381,4 +386,4 @@ def test_a_report_counts_and_names_the_first_of_each_kind() -> None:
     untimed, conflict, unread = report.notes()
     assert untimed.startswith("no time found for 2 of 3 recordings, as b: ")
     assert conflict.endswith("in 2 of 3 recordings (the first one is used), as b: x says 1, y 2.")
-    assert unread.startswith("times or places that are not understood, in 2 of 3 recordings")
+    assert unread.startswith("times or locations that are not understood, in 2 of 3 recordings")

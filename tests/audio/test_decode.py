@@ -289,7 +289,7 @@ def test_a_recording_closes_its_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("rate_in_hz", "rate_out_hz"), [(16_000, 48_000), (48_000, 16_000), (16_000, 16_000)])
-def test_resampled_sound_has_its_exact_length_and_place(tmp_path: Path, rate_in_hz: int, rate_out_hz: int) -> None:
+def test_resampled_sound_has_its_exact_length_and_position(tmp_path: Path, rate_in_hz: int, rate_out_hz: int) -> None:
     sound = tone(rate_hz=rate_in_hz)
     soundfile.write(tmp_path / "x.wav", sound, rate_in_hz, subtype="FLOAT")
     samples, rate_hz = read_mono(tmp_path / "x.wav", rate_hz=rate_out_hz)

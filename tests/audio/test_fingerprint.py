@@ -72,17 +72,17 @@ def test_the_peaks_furthest_above_their_bins_median_stay() -> None:
             ratios[frame, bin_] = 10.0 + (k * 31 + j * 7) % 210 / 10
             levels[frame, bin_] = medians[bin_] * ratios[frame, bin_]
     # Within reach of a louder bin's peak, a quieter one is none: keep to those that are the largest around them.
-    local = {place for place in ratios if levels[place] == levels[_box(place)].max()}
+    local = {peak for peak in ratios if levels[peak] == levels[_box(peak)].max()}
     assert len(local) > 60
-    expected = sorted(sorted(local, key=lambda place: -ratios[place])[:25])
+    expected = sorted(sorted(local, key=lambda peak: -ratios[peak])[:25])
     found = [tuple(peak) for peak in module._peaks(levels).tolist()]
     assert len(found) == 25
     assert [frame for frame, _ in found] == sorted(frame for frame, _ in found)
     assert sorted(found) == expected
 
 
-def _box(place: tuple[int, int]) -> tuple[slice, slice]:
-    frame, bin_ = place
+def _box(peak: tuple[int, int]) -> tuple[slice, slice]:
+    frame, bin_ = peak
     return slice(max(frame - 15, 0), frame + 16), slice(max(bin_ - 15, 0), bin_ + 16)
 
 
@@ -150,7 +150,7 @@ def test_a_part_is_at_most_one() -> None:
 
 
 @pytest.mark.parametrize(("n_more", "is_copy"), [(198, True), (199, False)])
-def test_a_hash_of_more_than_200_places_tells_nothing(n_more: int, is_copy: bool) -> None:
+def test_a_hash_of_more_than_200_positions_tells_nothing(n_more: int, is_copy: bool) -> None:
     own = prints([1, 2, 3, 4, 5], [10, 20, 30, 40, 50])
     frames = [1000 * (k + 1) for k in range(5 * n_more)]
     crowd = prints([1 + k // n_more for k in range(5 * n_more)], frames)

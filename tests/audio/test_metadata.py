@@ -1,4 +1,4 @@
-"""Time and place from recorders' metadata and names."""
+"""Time and location from recorders' metadata and names."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import pytest
 import soundfile
 from tests.sounds import tone
 
-from dawnchorus.audio import metadata as module
-from dawnchorus.audio.metadata import metadata_from_json, metadata_to_json, read_metadata, with_name
+from dawnchorus.audio.metadata import READERS, metadata_from_json, metadata_to_json, read_metadata, with_name
 from dawnchorus.audio.recorder_notes import Notes, read_guano, read_wamd
 from dawnchorus.audio.riff import iter_chunks, missing_data_bytes
 from dawnchorus.types import RecordingMetadata
@@ -46,7 +45,7 @@ def add_chunk(path: Path, name: bytes, content: bytes) -> None:
     path.write_bytes(data[:4] + struct.pack("<I", len(data) - 8) + data[8:])
 
 
-def test_guano_gives_time_and_place_and_wins_over_the_name(tmp_path: Path) -> None:
+def test_guano_gives_time_and_location_and_wins_over_the_name(tmp_path: Path) -> None:
     path = tmp_path / "X_20200101_000000.wav"
     soundfile.write(path, tone(seconds=0.1), 16_000)
     text = "GUANO|Version: 1.0\nMake: Wildlife Acoustics\nModel: SM4\nTimestamp: 2026-05-01T04:30:00+02:00\n"
@@ -73,7 +72,7 @@ def test_audiomoth_comment_gives_the_time_with_its_zone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("position", ["52.5", "999 999", "32U 691604 5334760", "0.0 0.0", "nan nan", "north"])
-def test_a_place_that_is_none_is_left_out_and_said(tmp_path: Path, position: str) -> None:
+def test_a_location_that_is_none_is_left_out_and_said(tmp_path: Path, position: str) -> None:
     path = tmp_path / "X_20200101_000000.wav"
     soundfile.write(path, tone(seconds=0.1), 16_000)
     add_chunk(path, b"guan", f"GUANO|Version: 1.0\nLoc Position: {position}\n".encode())
@@ -81,7 +80,7 @@ def test_a_place_that_is_none_is_left_out_and_said(tmp_path: Path, position: str
     assert (metadata.latitude, metadata.longitude) == (None, None)
     assert metadata.start_time == datetime(2020, 1, 1)
     is_known = position in ("0.0 0.0", "nan nan")
-    assert metadata.unread == (None if is_known else f"guano has a place that is not understood: {position!r}")
+    assert metadata.unread == (None if is_known else f"guano has a location that is not understood: {position!r}")
 
 
 def test_broken_metadata_is_not_an_error(tmp_path: Path) -> None:
@@ -170,7 +169,7 @@ def test_guanos_times_end_with_the_year_2100(tmp_path: Path, year: int, is_known
     assert (metadata.recorder, metadata.latitude) == (None, None)
 
 
-def test_places_of_recorders_are_read_in_any_notation() -> None:
+def test_locations_of_recorders_are_read_in_any_notation() -> None:
     for position in (
         "-33.8,151.2",
         "(-33.8, 151.2)",
@@ -181,21 +180,20 @@ def test_places_of_recorders_are_read_in_any_notation() -> None:
         metadata = read_guano({"guan": f"GUANO|Version: 1.0\nLoc Position: {position}\n".encode()})
         assert metadata is not None
         assert (metadata.latitude, metadata.longitude, metadata.unread) == (-33.8, 151.2, None), position
-    for place, latitude in (("WGS84,0.0,11.5", 0.0), ("WGS84,42.12,N,71.12,W,55", 42.12), ("UTM,32U,691604", None)):
-        fields = ((5, b"2024-06-01 01:30:05"), (6, place.encode()))
+    for location, latitude in (("WGS84,0.0,11.5", 0.0), ("WGS84,42.12,N,71.12,W,55", 42.12), ("UTM,32U,691604", None)):
+        fields = ((5, b"2024-06-01 01:30:05"), (6, location.encode()))
         metadata = read_wamd({"wamd": b"".join(struct.pack("<HI", k, len(text)) + text for k, text in fields)})
         assert metadata is not None
         assert (metadata.latitude, metadata.start_time) == (latitude, datetime(2024, 6, 1, 1, 30, 5))
         assert (metadata.unread is None) == (latitude is not None)
 
 
-def test_a_reader_that_fails_leaves_it_to_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_that_fails_leaves_it_to_the_next(tmp_path: Path) -> None:
     def fail(_path: Path, _notes: Notes) -> None:
         raise RuntimeError
 
     path = wav(tmp_path / "20260501_043000.wav")
-    monkeypatch.setattr(module, "_READERS", (fail, *module._READERS))
-    assert read_metadata(path).start_time == datetime(2026, 5, 1, 4, 30)
+    assert read_metadata(path, (fail, *READERS)).start_time == datetime(2026, 5, 1, 4, 30)
 
 
 def test_comments_of_other_programs_say_nothing(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Memory shared by processes: its size, its place, and what happens where there is none."""
+"""Memory shared by processes: its size, its folder, and what happens where there is none."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from dawnchorus.audio import ring_buffer
 from dawnchorus.audio.ring_buffer import N_SLOTS, SLOT_SAMPLES, SharedRingBuffer, reserve_file
 
 SIZE = N_SLOTS * SLOT_SAMPLES * 4
@@ -23,9 +22,8 @@ def test_two_rings_of_one_file_share_their_slots() -> None:
 
 
 @pytest.mark.parametrize("folder", ["/dev/shm", "/nowhere"])
-def test_space_is_taken_in_memory_or_on_disk(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ring_buffer, "_MEMORY", Path(folder))
-    with reserve_file() as file:
+def test_space_is_taken_in_memory_or_on_disk(folder: str) -> None:
+    with reserve_file(Path(folder)) as file:
         state = os.fstat(file.fileno())
         assert state.st_size == SIZE
         assert state.st_blocks * 512 >= SIZE

@@ -54,7 +54,7 @@ def test_every_verb_has_help(command: Command, verb: str) -> None:
 def test_identify_loads_no_training_or_web_framework(sounds: Path, level_bundle: Bundle) -> None:
     code = (
         "import sys; from dawnchorus.identification import identify; identify(sys.argv[1], model=sys.argv[2]);"
-        "print(sorted({'torch', 'tensorflow', 'fastapi', 'matplotlib', 'librosa'} & set(sys.modules)))"
+        "print(sorted({'torch', 'tensorflow', 'fastapi', 'matplotlib', 'librosa', 'requests'} & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, sounds, level_bundle.folder], capture_output=True, text=True, check=True
@@ -164,9 +164,9 @@ def test_a_glob_without_match_is_reported(sounds: Path, level_bundle: Bundle, co
     assert b"gone [1].wav: no such file" in done.stderr
 
 
-def test_a_range_without_a_place_is_said(sounds: Path, level_bundle: Bundle, command: Command) -> None:
+def test_a_range_without_a_location_is_said(sounds: Path, level_bundle: Bundle, command: Command) -> None:
     done = command("identify", sounds, "--model", level_bundle.folder, "--drop-out-of-range")
-    assert b"no recording was checked for range: none has a place" in done.stderr
+    assert b"no recording was checked for range: none has a location" in done.stderr
 
 
 def test_options_that_are_given_twice_are_said(sounds: Path, level_bundle: Bundle, command: Command) -> None:
@@ -272,7 +272,7 @@ def test_spectrogram_command(dawn: Path, tmp_path: Path, command: Command) -> No
 def test_the_demo_finds_at_least_five_species_with_at_most_two_false(tmp_path: Path, command: Command) -> None:
     done = command("demo", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    said = re.search(r"(\d+) of (\d+) species found in the right places, (\d+) false", done.stdout.decode())
+    said = re.search(r"(\d+) of (\d+) species detected at the right times, (\d+) false", done.stdout.decode())
     assert said is not None
     n_right, n_species, n_false = map(int, said.groups())
     assert n_species >= 6

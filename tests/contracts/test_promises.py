@@ -13,8 +13,8 @@ TEXT = (ROOT / "docs" / "PROMISES.md").read_text()
 
 @pytest.mark.parametrize("named", sorted(set(re.findall(r"tests/[\w/]+\.py(?:::\w+)?", TEXT))))
 def test_what_is_named_exists(named: str) -> None:
-    place, _, name = named.partition("::")
-    source = (ROOT / place).read_text()
+    path, _, name = named.partition("::")
+    source = (ROOT / path).read_text()
     assert not name or f"def {name}(" in source
     before = source.partition(f"def {name}(")[0] if name else source
     is_ops = "pytestmark = pytest.mark.ops" in source or before.endswith("@pytest.mark.ops\n")

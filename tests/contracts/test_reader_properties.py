@@ -28,7 +28,7 @@ MARK_HEADERS = {
     "a.txt": "0\t1\tAvis una",
 }
 RECORDINGS = "filename;species;date;time;latitude;longitude;license;split;xc_id"
-PLACES = "path,date,time,latitude,longitude,week"
+LOCATIONS = "path,date,time,latitude,longitude,week"
 
 numbers = st.sampled_from(["0", "1", "2.5", "1,5", "0:01.5", "-1", "99", "nan", "1e9", "0.83"])
 words = st.sampled_from(
@@ -96,10 +96,10 @@ def test_every_row_of_recordings_is_read_or_counted(data: st.DataObject) -> None
 
 @given(data=st.data())
 @settings(max_examples=20)
-def test_every_place_of_a_recording_is_read_or_refused(data: st.DataObject) -> None:
-    text, n_rows = table_of(PLACES, data)
+def test_every_location_of_a_recording_is_read_or_refused(data: st.DataObject) -> None:
+    text, n_rows = table_of(LOCATIONS, data)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "places.csv")
+        path = Path(folder, "locations.csv")
         path.write_text(text)
         try:
             found = read_recordings(path)

@@ -269,7 +269,7 @@ def test_planted_leaks_are_found(recordings: RecordingsTable) -> None:
     found = {(leak.relation, frozenset((leak.first.recording_id, leak.second.recording_id))) for leak in report.leaks}
     assert ("the same sound", frozenset(("3-1.wav", "copy.flac"))) in found
     assert ("nearly the same sound", frozenset(("4-2.wav", "near.mp3"))) in found
-    assert ("the same recordist, place and day", frozenset(together)) in found
+    assert ("the same recordist, location and day", frozenset(together)) in found
     assert (report.n_tested, report.n_leaking) == (3, 3)
     assert report.n_leaking_at_random < 3
     clean = split_table(table.with_rows(planted), {"train": 0.7, "test": 0.3}, seed=1)
@@ -301,7 +301,7 @@ def test_what_cannot_be_used_is_not_split(recordings: RecordingsTable) -> None:
         ({"recordist": "", "date": "2026-05-01"}, None),
     ],
 )
-def test_recordist_place_and_day(fields: dict[str, object], expected: str | None) -> None:
+def test_recordist_location_and_day(fields: dict[str, object], expected: str | None) -> None:
     assert same_recordist_and_day(row("a", **fields)) == expected
 
 

@@ -122,10 +122,10 @@ def test_content_is_known_by_start_middle_and_end(tmp_path: Path) -> None:
     content = bytearray(3 << 20)
     path = tmp_path / "x"
     digests = set()
-    for place in (0, len(content) // 2, len(content) - 1, None):
+    for position in (0, len(content) // 2, len(content) - 1, None):
         changed = content.copy()
-        if place is not None:
-            changed[place] = 1
+        if position is not None:
+            changed[position] = 1
         path.write_bytes(changed)
         digests.add(hash_content(path))
     path.write_bytes(content + b"\0")
@@ -172,7 +172,7 @@ TRUTH: dict[str, dict[str, object]] = {
     "marks": {"annotations": MARKS, "is_annotated": True},
     "nothing": {"is_annotated": True},
     "recordist": {"recordist": "A. Person", "license": "CC-BY-4.0", "url": "https://example.org/1"},
-    "place": {"latitude": 48.1, "longitude": 11.5},
+    "location": {"latitude": 48.1, "longitude": 11.5},
     "day": {"date": "2024-05-03", "time": "06:00"},
     "month": {"date": "2024-05"},
     "group": {"given_group": "g", "split": "test"},
@@ -212,7 +212,7 @@ def test_imports_in_any_order_know_the_same_and_lose_nothing(facts: list[set[str
         ({"scientific_name": "Avis una"}, {"kind": "background"},
          "species changed: 1 (Avis una by background: 1.wav)."),
         ({"latitude": 48.0, "longitude": 11.5}, {"latitude": -48.0},
-         "place changed: 1 (as of 1.wav: 48, 11.5 by -48)."),
+         "location changed: 1 (as of 1.wav: 48, 11.5 by -48)."),
         ({"date": "2024-05-03", "time": "06:00"}, {"date": "2024-06"},
          "time changed: 1 (as of 1.wav: 2024-05-03, 06:00 by 2024-06)."),
         ({"annotations": MARKS}, {"is_annotated": True},

@@ -14,7 +14,7 @@ from tests.conftest import Command
 from tests.sounds import own_tone
 
 from dawnchorus.data.attribution import attribution_text
-from dawnchorus.data.import_notes import notes_of_import, notes_of_names
+from dawnchorus.data.import_notes import list_import_notes, list_name_notes
 from dawnchorus.data.importing import import_recordings, merge_tables
 from dawnchorus.data.labels import LabelReader
 from dawnchorus.data.layout_detection import detect_layout
@@ -22,8 +22,8 @@ from dawnchorus.data.recordings import (
     Annotation,
     RecordingRow,
     RecordingsTable,
-    first_of_each_species,
     read_table,
+    select_per_species,
     species_of,
     write_table,
 )
@@ -53,7 +53,7 @@ def write_csv(path: Path, *rows: dict[str, str]) -> Path:
 
 
 def test_a_folder_per_species_by_birdnet_analyzers_rules(tmp_path: Path) -> None:
-    for place in (
+    for path in (
         "Parus major_Great Tit/XC123 - song.wav",
         "Cuculus_canorus/b.wav",
         "Parus major_Great Tit,Strix aluco_Tawny Owl/both.wav",
@@ -61,7 +61,7 @@ def test_a_folder_per_species_by_birdnet_analyzers_rules(tmp_path: Path) -> None
         "Background/d.wav",
         "mockingbird/e.wav",
     ):
-        sound(tmp_path / place)
+        sound(tmp_path / path)
     rows = imported(tmp_path, tmp_path)
     one = rows["XC123"]
     assert (one.scientific_name, one.common_name, one.url) == ("Parus major", "Great Tit", "https://xeno-canto.org/123")
@@ -176,7 +176,7 @@ def test_the_recordings_of_the_114_species_are_listed_by_number(tmp_path: Path, 
 
 
 def test_english_names_are_looked_up_and_unknown_ones_are_said_once(tmp_path: Path) -> None:
-    for place in (
+    for path in (
         "Andean_Guan_sound/Andean_Guan1.wav",
         "Brushland_Tinamou_sound/1.wav",
         "sound/Andean Guan2.wav",
@@ -184,7 +184,7 @@ def test_english_names_are_looked_up_and_unknown_ones_are_said_once(tmp_path: Pa
         "field_0430.wav",
         "-Andean_Guan/5.wav",
     ):
-        sound(tmp_path / place)
+        sound(tmp_path / path)
     reader = LabelReader(KnownClasses((Label("Penelope montagnii", "Andean Guan"),)))
     rows = imported(tmp_path, tmp_path, labels=reader)
     assert {name: (row.scientific_name, row.common_name) for name, row in rows.items()} == {
@@ -196,7 +196,7 @@ def test_english_names_are_looked_up_and_unknown_ones_are_said_once(tmp_path: Pa
         "-Andean_Guan/5.wav": (None, None),
     }
     assert rows["-Andean_Guan/5.wav"].absent == ("Penelope montagnii",)
-    assert list(notes_of_names(reader, sources=["the labels of birdnet"])) == [
+    assert list(list_name_notes(reader, sources=["the labels of birdnet"])) == [
         "kept as written, without a scientific name: Brushland Tinamou (1); not in the labels of birdnet. They are "
         "classes of your own."
     ]
@@ -263,7 +263,7 @@ def test_codes_of_secondary_species_without_a_taxonomy(tmp_path: Path) -> None:
     rows = imported(tmp_path, tmp_path)
     assert rows["XC1"].secondary == ("Passer domesticus", "xyz1")
     assert rows["XC2"].secondary == ("Orthotomus sutorius", "xyz1")
-    notes = "\n".join(notes_of_import(list(rows.values())))
+    notes = "\n".join(list_import_notes(list(rows.values())))
     assert "not at the path that is given: 2 (as " in notes
     assert "codes that no taxonomy beside the table has: xyz1 (2)" in notes
 
@@ -395,7 +395,7 @@ def test_marked_soundscapes_count_for_each_species_in_them() -> None:
         )
         for k, names in enumerate((["a"], ["a"], ["a", "b"], ["b", ""], [], [""]))
     ]
-    assert first_of_each_species(rows, 1) == ([0, 2, 4, 5], {"a": [1], "b": [3]})
+    assert select_per_species(rows, 1) == ([0, 2, 4, 5], {"a": [1], "b": [3]})
 
 
 def test_a_csv_with_columns_of_any_name(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import soundfile
 from tests.sounds import own_tone
 
 from dawnchorus.data.given_split import split_by_tables
-from dawnchorus.data.import_notes import notes_of_import
+from dawnchorus.data.import_notes import list_import_notes
 from dawnchorus.data.importing import import_recordings
 from dawnchorus.data.labels import LabelReader
 from dawnchorus.data.recordings import RecordingRow
@@ -132,7 +132,7 @@ def test_species_is_joined_with_its_genus(tmp_path: Path) -> None:
     assert notes == []
 
 
-def test_a_place_may_stand_in_one_column(tmp_path: Path) -> None:
+def test_a_location_may_stand_in_one_column(tmp_path: Path) -> None:
     for head, cell in (("coordinates", '"48.1, 11.5"'), ("lat", '"48,1; 11,5"'), ("location", "48.1 11.5")):
         (row,), notes = imported(tmp_path, f"filename,species,{head}\na.wav,Parus major,{cell}\n")
         assert (row.latitude, row.longitude, notes) == (48.1, 11.5, [])
@@ -178,7 +178,7 @@ def test_misspelt_columns_and_fields_are_asked_about(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=f"Did you mean '{near}'"):
             import_recordings(tmp_path / "mine.csv", tmp_path, columns=columns, n_workers=1)
     doubtful = replace(rows[0], latitude=0.0, longitude=0.0)
-    assert any("doubtful places" in note for note in notes_of_import([doubtful]))
+    assert any("doubtful locations" in note for note in list_import_notes([doubtful]))
 
 
 def test_the_encoding_of_a_table_of_voices_is_said(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_the_encoding_of_a_table_of_voices_is_said(tmp_path: Path) -> None:
     assert any("Birds Voice.csv: not in UTF-8: 1 of 2 lines read as code page cp1252" in note for note in notes)
 
 
-def test_places_in_the_other_order_half_places_and_none_are_read_or_said(tmp_path: Path) -> None:
+def test_locations_in_the_other_order_half_locations_and_none_are_read_or_said(tmp_path: Path) -> None:
     table = 'path,species,"lon,lat"\na.wav,Avis una,"11.5,48.1"\nb.wav,Avis una,32U 691604 5334760\n'
     rows, notes = imported(tmp_path, f'{table}c.wav,Avis una,"0,0"\nd.wav,Avis una,Pond\n', "a.wav")
     assert [(row.latitude, row.longitude) for row in rows] == [(48.1, 11.5), *[(None, None)] * 3]
@@ -201,13 +201,15 @@ def test_places_in_the_other_order_half_places_and_none_are_read_or_said(tmp_pat
     )
     rows, notes = imported(tmp_path, "path,species,place\na.wav,Avis una,151.2 -33.8\nb.wav,Avis una,11.5 48.1\n")
     assert [(row.latitude, row.longitude) for row in rows] == [(-33.8, 151.2), (48.1, 11.5)]
-    assert any("column 'place': read as longitude, latitude, because in 1 row only this is a place" in n for n in notes)
+    assert any(
+        "column 'place': read as longitude, latitude, because in 1 row only this is a location" in n for n in notes
+    )
     rows, notes = imported(
         tmp_path, "path,species,lat,lon\na.wav,Avis una,48.1,\nb.wav,Avis una,0.0,0\nc.wav,Avis una,0,9\n"
     )
     assert [(row.latitude, row.longitude) for row in rows] == [(None, None), (None, None), (0, 9)]
-    assert any("half a place, a latitude alone: left out in 1 row (as '48.1')" in n for n in notes)
-    assert any("where no place is known: left out in 1 row (as '0, 0')" in n for n in notes)
+    assert any("half a location, a latitude alone: left out in 1 row (as '48.1')" in n for n in notes)
+    assert any("where no location is known: left out in 1 row (as '0, 0')" in n for n in notes)
 
 
 def test_a_folder_that_contradicts_the_table_is_said(tmp_path: Path) -> None:
@@ -260,10 +262,10 @@ def test_a_list_of_codes_beside_a_species_is_said_and_is_no_code(tmp_path: Path)
     rows, notes = imported(tmp_path, table, "a.wav", "b.wav")
     assert [row.ebird_code for row in rows] == [None, "one1"]
     assert "several codes of a recording" in " ".join(notes)
-    assert not any("several codes for one species" in note for note in notes_of_import(rows))
+    assert not any("several codes for one species" in note for note in list_import_notes(rows))
 
 
 def test_files_that_no_decoder_opens_are_named(tmp_path: Path) -> None:
     (tmp_path / "b.wav").write_bytes(b"RIFF")
     rows, _ = imported(tmp_path, "file,species\na.wav,Parus major\nb.wav,Parus major\n", "a.wav")
-    assert "files that no decoder can open: 1 (b.wav). They are not trained on." in list(notes_of_import(rows))
+    assert "files that no decoder can open: 1 (b.wav). They are not trained on." in list(list_import_notes(rows))

@@ -1,4 +1,4 @@
-"""Clips by a recipe: right in length, place and content; resumed, and read in place."""
+"""Clips by a recipe: right in length, position and content; resumed, and read in place."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from PIL import Image
 from tests.conftest import Command
 from tests.sounds import tone
 
-from dawnchorus.audio.mel import MelImage, hz_of_mel, mel_filters, mel_of_hz
+from dawnchorus.audio.mel import MelImage, hz_to_mel, mel_filters, mel_to_hz
 from dawnchorus.data.clips import Clips, ClipWriter
 from dawnchorus.data.images import write_images
 from dawnchorus.data.prepare import PrepareSummary, loudest_starts, prepare
@@ -179,7 +179,7 @@ def detector(store: ModelStore) -> VoiceActivityDetector:
     return VoiceActivityDetector(speech_graph(store.folder))
 
 
-def test_speech_is_cut_and_its_place_remembered(
+def test_speech_is_cut_and_its_position_remembered(
     tmp_path: Path, voice: np.ndarray, store: ModelStore, detector: VoiceActivityDetector
 ) -> None:
     bird = tone(4000, seconds=10, level=0.1)
@@ -281,7 +281,7 @@ def test_images_show_the_clips_and_say_where_they_are_from(table: RecordingsTabl
         assert (image.info["license"], image.info["recordist"]) == ("CC-BY-4.0", "R. Ecord")
         assert (image.info["recording_id"], image.info["start_s"]) == ("long", "5.0")
         levels = np.asarray(image)[::-1]
-    edges = hz_of_mel(np.linspace(mel_of_hz(50), mel_of_hz(8000), 66))
+    edges = mel_to_hz(np.linspace(hz_to_mel(50), hz_to_mel(8000), 66))
     band = int(levels[:, 250].argmax())
     assert edges[band] < 3000 < edges[band + 2]
     assert levels[band, 250] == 255
@@ -333,10 +333,9 @@ def test_two_at_once_do_not_write_into_each_other(tmp_path: Path) -> None:
     ClipWriter(tmp_path, window_samples=10, recipe={"a": 1}).close()
 
 
-def test_speech_across_the_edge_of_a_chunk_is_cut_as_a_whole(
-    tmp_path: Path, voice: np.ndarray, store: ModelStore, monkeypatch: pytest.MonkeyPatch
+def test_speech_across_the_edge_of_a_block_is_cut_as_a_whole(
+    tmp_path: Path, voice: np.ndarray, store: ModelStore
 ) -> None:
-    monkeypatch.setattr("dawnchorus.inference.preparation.CHUNK_S", 6.0)
     bird = tone(4000, seconds=4, level=0.1)
     soundfile.write(tmp_path / "x.wav", np.concatenate([bird, voice, bird]), RATE_HZ)
     table = RecordingsTable(tmp_path, (RecordingRow(recording_id="x", path="x.wav", scientific_name="A a"),))

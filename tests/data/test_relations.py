@@ -374,7 +374,7 @@ def test_the_report_states_what_it_could_look_for() -> None:
     known = {each.relation.name: each.n_known for each in report.coverage}
     assert list(known) == [relation.name for relation in RELATIONS]
     assert known["the same number of an archive"] == 9
-    assert known["the same recordist, place and day"] == known["nearly the same sound"] == 0
+    assert known["the same recordist, location and day"] == known["nearly the same sound"] == 0
     assert {leak.relation for leak in report.leaks} == {"the same number of an archive"}
     assert sum(each.n_known for each in check_coverage([])) == 0
 
@@ -419,7 +419,7 @@ def test_the_command_splits_clips_by_recording_and_states_what_was_not_looked_fo
     assert "a split at random would have 0.0" not in said
     assert "30 recordings in 12 groups that must stay together." in said
     assert "the same number of an archive (30)" in said
-    assert "not looked for: the same recordist, place and day; no recording has a recordist and a date." in said
+    assert "not looked for: the same recordist, location and day; no recording has a recordist and a date." in said
     sides = defaultdict(set)
     for each in read_table(tmp_path / "set").rows:
         sides[each.recording_id.partition("#")[0]].add(each.split)

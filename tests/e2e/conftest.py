@@ -13,12 +13,12 @@ from dawnchorus.data.synthesis.dawn_chorus import dawn_chorus
 
 @pytest.fixture(scope="session")
 def lessons(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two birds that nobody knows, and the place without them: a folder for each."""
+    """Two birds that nobody knows, and the same background without them: a folder for each."""
     folder = tmp_path_factory.mktemp("lessons")
     plan = SyntheticPlan(n_species=2, n_clips=8, n_soundscapes=0, clip_s=3)
     paths = []
-    for place, scene in synthetic_recordings(plan, seed=5):
-        path = folder / place.parts[-2] / place.name
+    for relative, scene in synthetic_recordings(plan, seed=5):
+        path = folder / relative.parts[-2] / relative.name
         path.parent.mkdir(exist_ok=True)
         write_recording(path, scene.samples, rate_hz=scene.rate_hz)
         paths.append(path)

@@ -102,8 +102,8 @@ def serving(*servers: Server) -> Iterator[None]:
 
 
 def programs(*names: str) -> list[str]:
-    places = [*map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), "/usr/sbin"]
-    path = os.pathsep.join([*places, os.environ.get("PATH", "")])
+    folders = [*map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), "/usr/sbin"]
+    path = os.pathsep.join([*folders, os.environ.get("PATH", "")])
     found = [shutil.which(name, path=path) for name in names]
     missing = [name for name, program in zip(names, found, strict=True) if program is None]
     if missing:

@@ -173,12 +173,12 @@ def _take_pictures(browser: Browser, server: str, folder: Path) -> None:
                 base_url=server, viewport={"width": width, "height": 844}, color_scheme=scheme
             )  # type: ignore[arg-type]
             page = context.new_page()
-            for place in (*PAGES[:-2], "recording"):
-                page.goto("/" if place == "recording" else place)
-                if place == "recording":
+            for path in (*PAGES[:-2], "recording"):
+                page.goto("/" if path == "recording" else path)
+                if path == "recording":
                     page.locator(".tiles a").last.click()
                 page.wait_for_load_state("networkidle")
-                stem = place.strip("/") or "identify"
+                stem = path.strip("/") or "identify"
                 page.screenshot(path=folder / f"{stem}-{name}-{scheme}.png", full_page=stem != "review")
             context.close()
 
@@ -192,12 +192,12 @@ def test_every_page_is_accessible_and_fits(browser: Browser, server: str, dawn: 
     page.set_input_files("#audio", dawn)
     page.get_by_role("button", name="Identify", exact=True).click()
     page.wait_for_url("**/recordings/*")
-    for place in ("", *PAGES):
-        if place:
-            page.goto(place)
+    for path in ("", *PAGES):
+        if path:
+            page.goto(path)
         found = Axe().run(page)
-        assert found.violations_count == 0, f"{place}: {found.generate_report()}"
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{place} is wider than the screen"
+        assert found.violations_count == 0, f"{path}: {found.generate_report()}"
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{path} is wider than the screen"
     context.close()
 
 
@@ -227,8 +227,8 @@ def test_names_run_no_scripts(page: Page, dawn: Path) -> None:
     card.get_by_role("combobox").fill(script)
     card.get_by_role("button", name="Save").click()
     expect(page.get_by_text("saved")).to_be_visible()
-    for place in ("/", "/history", "/training", "/review"):
-        page.goto(place)
+    for path in ("/", "/history", "/training", "/review"):
+        page.goto(path)
         assert "Dawn Chorus" in page.title()
 
 
@@ -297,14 +297,14 @@ def test_the_charts_of_the_system_keep_current_and_can_be_read_by_pointer_and_ke
         species = page.get_by_role("group", name="Most frequent species")
         species.locator(".u-over").hover(position={"x": 5, "y": 3})
         expect(species.get_by_role("status")).to_contain_text(re.compile(r"(Loud|Quiet) Bird: \d+ times"))
-        # what comes later changes neither the place on the page nor an opened table
+        # what comes later changes neither the position on the page nor an opened table
         page.locator("summary").last.click()
         page.mouse.wheel(0, 300)
         page.wait_for_function("scrollY > 100")
-        place = page.evaluate("scrollY")
+        scroll_y = page.evaluate("scrollY")
         client.post("/api/predict", content=_steady_sound(0.25)).raise_for_status()
         expect(page.locator("#facts")).to_contain_text("26", timeout=20_000)
-        assert page.evaluate("scrollY") == place
+        assert page.evaluate("scrollY") == scroll_y
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         found = Axe().run(page)
         assert found.violations_count == 0, found.generate_report()

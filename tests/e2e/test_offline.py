@@ -21,13 +21,13 @@ import os, sys
 
 def watch(event, arguments):
     if event in ("socket.connect", "socket.sendto", "socket.getaddrinfo", "socket.gethostbyname"):
-        place = arguments[1] if event in ("socket.connect", "socket.sendto") else arguments[0]
-        host = place[0] if isinstance(place, tuple) else place
+        address = arguments[1] if event in ("socket.connect", "socket.sendto") else arguments[0]
+        host = address[0] if isinstance(address, tuple) else address
         local = (None, "", "localhost", "127.0.0.1", "::1", b"127.0.0.1", b"localhost")
-        is_path = event == "socket.connect" and not isinstance(place, tuple)
+        is_path = event == "socket.connect" and not isinstance(address, tuple)
         if host not in local and not is_path:
             with open(os.environ["WATCHED"], "a") as file:
-                file.write(f"{event} {place!r} {sys.argv}\\n")
+                file.write(f"{event} {address!r} {sys.argv}\\n")
 
 sys.addaudithook(watch)
 """

@@ -121,8 +121,8 @@ def test_two_servers_are_one(
 def test_a_server_with_another_clock_takes_no_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seconds, offset = [0.0], timedelta()
     monkeypatch.setattr("dawnchorus.server.state.job_queue.now", lambda: now() + offset)
-    with Postgres(tmp_path / "postgres") as place:
-        database = Database(place.url)
+    with Postgres(tmp_path / "postgres") as postgres:
+        database = Database(postgres.url)
         right, ahead = (JobQueue(database, worker_id=name, monotonic=lambda: seconds[0]) for name in ("right", "ahead"))
         job = right.add("retrain", {})
         assert right.claim("retrain")

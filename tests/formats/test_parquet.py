@@ -49,9 +49,9 @@ def test_every_field_comes_back(path: Path) -> None:
 )
 def test_needed_values_are_not_missing(path: Path, name: str, is_needed: bool) -> None:
     content = written(path, table(2))
-    place = content.column_names.index(name)
+    index = content.column_names.index(name)
     empty = pa.array([content[name][0].as_py(), None], content.schema.field(name).type)
-    pq.write_table(content.set_column(place, name, empty), path)
+    pq.write_table(content.set_column(index, name, empty), path)
     if is_needed:
         with pytest.raises(FormatError, match=rf"x\.parquet: expected a Parquet file of ours, undamaged \(.*{name}"):
             list(parquet.read(path))

@@ -1,4 +1,4 @@
-"""From hits to rows: times, place, week, what is dropped and what is joined."""
+"""From hits to rows: times, location, week, what is dropped and what is joined."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def builder(bundle: Bundle, origins: dict[Path, RecordingMetadata] | None = None
 
 
 @pytest.fixture
-def placed(tmp_path: Path, level_bundle: Bundle) -> Bundle:
+def northern(tmp_path: Path, level_bundle: Bundle) -> Bundle:
     """Class 0 is expected north of 32 degrees, class 1 east of 32; class 4 is not known."""
     bundle = range_bundle(tmp_path, level_bundle)
     return replace(bundle, labels=(*bundle.labels, Label("Avis nova", "New Bird")))
@@ -136,14 +136,14 @@ def test_table_of_recordings_wins_over_the_file(level_bundle: Bundle) -> None:
     assert builder(level_bundle, {Path("/data/b.wav"): everything}).metadata(PATH, BERLIN) == BERLIN
 
 
-def test_place_of_the_options_wins_over_all(level_bundle: Bundle) -> None:
+def test_location_of_the_options_wins_over_all(level_bundle: Bundle) -> None:
     given = builder(level_bundle, {PATH: RecordingMetadata(latitude=1.0, longitude=2.0)}, latitude=0.0, longitude=9.0)
     found = given.metadata(PATH, BERLIN)
     assert (found.latitude, found.longitude) == (0.0, 9.0)
     assert (found.conflict or "").startswith("(0.0, 9.0) is given, ")
 
 
-def test_relative_path_has_the_place_of_its_absolute_one(
+def test_relative_path_has_the_location_of_its_absolute_one(
     level_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -151,34 +151,34 @@ def test_relative_path_has_the_place_of_its_absolute_one(
     assert given.metadata(Path("a.wav"), NOWHERE).latitude == 1.0
 
 
-def test_range_is_known_where_both_coordinates_are(placed: Bundle) -> None:
+def test_range_is_known_where_both_coordinates_are(northern: Bundle) -> None:
     north_east = {"Northern Bird": True, "Eastern Bird": True, "New Bird": None}
-    assert in_range(placed, RecordingMetadata(latitude=60, longitude=60)) == north_east
-    assert in_range(placed, RecordingMetadata(latitude=60, longitude=0)) == north_east | {"Eastern Bird": False}
+    assert in_range(northern, RecordingMetadata(latitude=60, longitude=60)) == north_east
+    assert in_range(northern, RecordingMetadata(latitude=60, longitude=0)) == north_east | {"Eastern Bird": False}
     unknown = dict.fromkeys(north_east)
-    assert in_range(placed, RecordingMetadata(latitude=60)) == unknown
-    assert in_range(placed, RecordingMetadata(longitude=60)) == unknown
-    assert in_range(placed, NOWHERE) == unknown
+    assert in_range(northern, RecordingMetadata(latitude=60)) == unknown
+    assert in_range(northern, RecordingMetadata(longitude=60)) == unknown
+    assert in_range(northern, NOWHERE) == unknown
 
 
-def test_place_without_a_range_model_flags_nothing(level_bundle: Bundle) -> None:
+def test_location_without_a_range_model_flags_nothing(level_bundle: Bundle) -> None:
     (found,) = builder(level_bundle).build(scored((0, 0, 0.5), metadata=BERLIN)).detections
     assert found.in_range is None
 
 
-def test_range_is_asked_for_the_week(placed: Bundle) -> None:
+def test_range_is_asked_for_the_week(northern: Bundle) -> None:
     """Class 2 has minus the week as its probability: expected where no week is known, which is asked for as -1."""
-    filtered = replace(builder(placed), range_filter=range_filter(placed))
+    filtered = replace(builder(northern), range_filter=range_filter(northern))
     for metadata, expected in ((replace(BERLIN, start_time=None), True), (BERLIN, False)):
         (found,) = filtered.build(scored((0, 2, 0.5), metadata=metadata)).detections
         assert found.in_range is expected
 
 
-def test_only_what_is_out_of_range_is_dropped(placed: Bundle) -> None:
+def test_only_what_is_out_of_range_is_dropped(northern: Bundle) -> None:
     north = RecordingMetadata(latitude=60, longitude=0)
-    assert in_range(placed, north, drop_out_of_range=True) == {"Northern Bird": True, "New Bird": None}
-    assert set(in_range(placed, NOWHERE, drop_out_of_range=True).values()) == {None}
-    dropping = replace(builder(placed, drop_out_of_range=True), range_filter=range_filter(placed))
+    assert in_range(northern, north, drop_out_of_range=True) == {"Northern Bird": True, "New Bird": None}
+    assert set(in_range(northern, NOWHERE, drop_out_of_range=True).values()) == {None}
+    dropping = replace(builder(northern, drop_out_of_range=True), range_filter=range_filter(northern))
     assert dropping.count_dropped(scored((0, 0, 0.5), (0, 1, 0.5), (1, 1, 0.5), metadata=north)).total() == 2
     assert not dropping.count_dropped(scored((0, 1, 0.5), metadata=NOWHERE))
 

@@ -53,20 +53,20 @@ def test_thresholds_beyond_0_to_1_are_refused(tmp_path: Path, row: str) -> None:
         read_thresholds(table)
 
 
-@pytest.mark.parametrize("place", [(-90, -180), (0, 11), (90, 180), (52.5, 13.4)])
-def test_places_at_the_ends_of_the_earth_are_taken(tmp_path: Path, place: tuple[float, float]) -> None:
-    (metadata,) = read_recordings(written(tmp_path, f"path,lat,lon\na.wav,{place[0]},{place[1]}\n")).values()
-    assert metadata == RecordingMetadata(latitude=place[0], longitude=place[1], source="list.csv")
+@pytest.mark.parametrize("location", [(-90, -180), (0, 11), (90, 180), (52.5, 13.4)])
+def test_locations_at_the_ends_of_the_earth_are_taken(tmp_path: Path, location: tuple[float, float]) -> None:
+    (metadata,) = read_recordings(written(tmp_path, f"path,lat,lon\na.wav,{location[0]},{location[1]}\n")).values()
+    assert metadata == RecordingMetadata(latitude=location[0], longitude=location[1], source="list.csv")
 
 
-@pytest.mark.parametrize("place", ["-90.1,0", "90.1,0", "0,-180.1", "0,180.1", "1,", ",1"])
-def test_places_beyond_the_earth_are_refused(tmp_path: Path, place: str) -> None:
-    table = written(tmp_path, f"path,lat,lon\nb.wav,1,1\na.wav,{place}\n")
+@pytest.mark.parametrize("location", ["-90.1,0", "90.1,0", "0,-180.1", "0,180.1", "1,", ",1"])
+def test_locations_beyond_the_earth_are_refused(tmp_path: Path, location: str) -> None:
+    table = written(tmp_path, f"path,lat,lon\nb.wav,1,1\na.wav,{location}\n")
     with pytest.raises(FormatError, match=r"list\.csv, line 3: expected a latitude from -90 to 90 and a longitude"):
         read_recordings(table)
 
 
-def test_recordings_may_lack_place_or_time_but_not_both(tmp_path: Path) -> None:
+def test_recordings_may_lack_location_or_time_but_not_both(tmp_path: Path) -> None:
     expected = RecordingMetadata(start_time=datetime(2026, 5, 1, 4, 30), source="list.csv")
     for table in ("path,time\na.wav,2026-05-01T04:30:00\n", "path,time,lat,lon\na.wav,2026-05-01T04:30,,\n"):
         assert list(read_recordings(written(tmp_path, table)).values()) == [expected]
@@ -136,7 +136,7 @@ def test_species_lists_may_be_tables(tmp_path: Path) -> None:
         ("start_time\na.wav;2024-05-03 00:00:00", (None, None, datetime(2024, 5, 3))),
     ],
 )
-def test_places_and_times_as_people_write_them(tmp_path: Path, row: str, expected: tuple[object, ...]) -> None:
+def test_locations_and_times_as_people_write_them(tmp_path: Path, row: str, expected: tuple[object, ...]) -> None:
     (metadata,) = read_recordings(written(tmp_path, f"path;{row}\n")).values()
     assert (metadata.latitude, metadata.longitude, metadata.start_time) == expected
 
@@ -160,7 +160,7 @@ def test_a_date_alone_is_a_day_without_a_time(tmp_path: Path, column: str) -> No
         ("path,place\na.wav,48.1 11.5\nb.wav,Pond\n", "line 3: expected a latitude .* found 'Pond'"),
         (
             "path,lat,lon\na.wav,1,2\na.wav,1,3\n",
-            "lines 2 and 3: expected one time and place for each recording, found .* and .* of a.wav",
+            "lines 2 and 3: expected one time and location for each recording, found .* and .* of a.wav",
         ),
         ("path,lat,lon\na.wav,1,2,3\n", "line 2"),
     ],
@@ -249,13 +249,13 @@ def test_names_that_are_twice_in_a_species_list_are_said(tmp_path: Path) -> None
     assert notes == [f"{path}: names that are there twice: 1, as 'Parus major' and 'parus  major_Great Tit'."]
 
 
-def test_places_of_options_and_table_that_differ_are_said(tmp_path: Path) -> None:
-    (tmp_path / "places.csv").write_text("path,latitude,longitude\na.wav,52.5,13.4\nb.wav,48.1,11.5\n")
+def test_locations_of_options_and_table_that_differ_are_said(tmp_path: Path) -> None:
+    (tmp_path / "locations.csv").write_text("path,latitude,longitude\na.wav,52.5,13.4\nb.wav,48.1,11.5\n")
     for name in ("a.wav", "c.wav"):
         (tmp_path / name).write_bytes(b"")
-    given = ["--recordings", str(tmp_path / "places.csv"), "--lat", "48.1", "--lon", "11.5", "--model", "none"]
+    given = ["--recordings", str(tmp_path / "locations.csv"), "--lat", "48.1", "--lon", "11.5", "--model", "none"]
     done = CliRunner().invoke(command, [str(tmp_path), *given])
-    assert "--lat and --lon (48.1, 11.5) are used for 1 recording with another place" in done.output
+    assert "--lat and --lon (48.1, 11.5) are used for 1 recording with another location" in done.output
     assert "as a.wav (52.5, 13.4)" in done.output
     assert "has 1 row of other recordings, as " in done.output
     assert f"has no row of 1 of 2 recordings, as {tmp_path / 'c.wav'}" in done.output
@@ -267,10 +267,10 @@ def test_places_of_options_and_table_that_differ_are_said(tmp_path: Path) -> Non
         ("path,latt,lon\na.wav,1,2\n", "Is the column 'latt' meant to be 'lat'?"),
         ("path,latitud,longtude\na.wav,1,2\n", "Is the column 'longtude' meant to be 'longitude'?"),
         ("path,lat,lon,star_time\na.wav,1,2,2024-05-01\n", "Is the column 'star_time' meant to be 'start_time'?"),
-        ("path,lat,lon\na.wav,0,0\n", "no place is known: left out in 1 row (as '0, 0')"),
+        ("path,lat,lon\na.wav,0,0\n", "no location is known: left out in 1 row (as '0, 0')"),
     ],
 )
-def test_misspelt_columns_and_doubtful_places_are_said(tmp_path: Path, content: str, said: str) -> None:
+def test_misspelt_columns_and_doubtful_locations_are_said(tmp_path: Path, content: str, said: str) -> None:
     notes: list[str] = []
     try:
         read_recordings(written(tmp_path, content), on_note=notes.append)

@@ -73,21 +73,21 @@ def test_journal_lies_beside_a_file_or_in_its_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["new/folder/x.csv", "new/folder"])
 def test_lock_is_held_in_a_folder_that_it_makes(tmp_path: Path, name: str) -> None:
-    place = target(tmp_path / name)
+    output = target(tmp_path / name)
     for _ in range(2):
-        with place.locked():
+        with output.locked():
             (lock,) = (tmp_path / "new" / "folder").iterdir()
             assert lock.name in (".x.csv.lock", ".dawnchorus.lock")
-            with pytest.raises(BusyError, match="another dawnchorus process is writing here"), place.locked():
+            with pytest.raises(BusyError, match="another dawnchorus process is writing here"), output.locked():
                 pass
         assert sys.platform == "win32" or not lock.exists()
 
 
 def test_lock_is_given_back_after_an_error(tmp_path: Path) -> None:
-    place = target(tmp_path / "x.csv")
-    with pytest.raises(ZeroDivisionError), place.locked():
+    output = target(tmp_path / "x.csv")
+    with pytest.raises(ZeroDivisionError), output.locked():
         raise ZeroDivisionError
-    with place.locked(), pytest.raises(BusyError), place.locked():
+    with output.locked(), pytest.raises(BusyError), output.locked():
         pass
 
 
@@ -111,7 +111,7 @@ def test_lock_of_another_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.M
     assert sys.platform == "win32" or (tmp_path / ".x.csv.lock").exists()
 
 
-def test_place_below_a_file_cannot_be_written(tmp_path: Path) -> None:
+def test_path_below_a_file_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"x\.csv: cannot be written"), target(tmp_path / "file" / "x.csv").locked():
         pass
@@ -121,28 +121,28 @@ def test_place_below_a_file_cannot_be_written(tmp_path: Path) -> None:
 
 
 def opened(
-    place: Target,
+    output: Target,
     paths: list[Path],
     key: dict[str, object] = KEY,
     *,
     resume: bool = False,
     overwrite: bool = False,
 ) -> Journal:
-    return place.open_journal(key, paths, resume=resume, overwrite=overwrite)
+    return output.open_journal(key, paths, resume=resume, overwrite=overwrite)
 
 
-def begun(place: Target, paths: list[Path]) -> None:
+def begun(output: Target, paths: list[Path]) -> None:
     """A run that was interrupted after its first recording."""
-    with closing(opened(place, paths)) as journal:
+    with closing(opened(output, paths)) as journal:
         journal.add(FailedRecording(paths[0], "broken"), MARK)
 
 
-def finished(place: Target, paths: list[Path]) -> None:
-    with closing(opened(place, paths)) as journal:
+def finished(output: Target, paths: list[Path]) -> None:
+    with closing(opened(output, paths)) as journal:
         journal.add(FailedRecording(paths[0], "broken"), MARK)
         journal.written = {}
-    if not place.is_folder:
-        place.path.touch()
+    if not output.is_folder:
+        output.path.touch()
 
 
 @pytest.fixture
@@ -157,37 +157,37 @@ def out(tmp_path: Path) -> Path:
 
 
 def test_interrupted_run_goes_on_with_the_same_settings(out: Path, paths: list[Path]) -> None:
-    place = target(out / "x.csv")
-    begun(place, paths)
-    with closing(opened(place, paths)) as journal:
+    output = target(out / "x.csv")
+    begun(output, paths)
+    with closing(opened(output, paths)) as journal:
         assert journal.paths() == paths[:1]
         assert journal.parameters() == KEY
 
 
 def test_run_with_other_settings_is_refused_and_left_as_it_is(out: Path, paths: list[Path]) -> None:
-    place = target(out / "x.csv")
-    begun(place, paths)
+    output = target(out / "x.csv")
+    begun(output, paths)
     changed = {"bundle_id": "0123456789ab", "min_score": 0.5, "tta_shifts": 2}
     with pytest.raises(InputError, match=r"x\.csv was begun with other settings \(min_score, tta_shifts changed\)"):
-        opened(place, paths, changed)
-    with closing(opened(place, paths)) as journal:
+        opened(output, paths, changed)
+    with closing(opened(output, paths)) as journal:
         assert journal.paths() == paths[:1]
-    with closing(opened(place, paths, changed, overwrite=True)) as journal:
+    with closing(opened(output, paths, changed, overwrite=True)) as journal:
         assert journal.paths() == []
         assert journal.parameters() == changed
 
 
 def test_finished_run_is_kept_unless_it_is_to_be_added_to(out: Path, paths: list[Path]) -> None:
-    place = target(out / "x.csv")
-    finished(place, paths)
+    output = target(out / "x.csv")
+    finished(output, paths)
     with pytest.raises(OutputExistsError, match=r"holds a finished run. Use --resume to add"):
-        opened(place, paths)
-    with closing(opened(place, paths, resume=True)) as journal:
+        opened(output, paths)
+    with closing(opened(output, paths, resume=True)) as journal:
         assert journal.paths() == paths[:1]
-    place.path.unlink()
-    with closing(opened(place, paths)) as journal:
+    output.path.unlink()
+    with closing(opened(output, paths)) as journal:
         assert journal.paths() == paths[:1], "its table was deleted, and is written again"
-    with closing(opened(place, paths, overwrite=True)) as journal:
+    with closing(opened(output, paths, overwrite=True)) as journal:
         assert journal.paths() == []
 
 
@@ -202,59 +202,59 @@ def test_finished_run_is_kept_unless_it_is_to_be_added_to(out: Path, paths: list
 def test_tables_of_someone_else_are_in_the_way(
     out: Path, paths: list[Path], formats: tuple[str, ...], combined: bool, names: list[str]
 ) -> None:
-    place = target(out, *formats, combined=combined)
+    output = target(out, *formats, combined=combined)
     for name in names:
         (out / name).parent.mkdir(exist_ok=True)
         (out / name).touch()
         with pytest.raises(OutputExistsError) as refused:
-            opened(place, paths)
+            opened(output, paths)
         assert str(refused.value).startswith(f"{out / name} is there already. Use --overwrite")
-        assert not place.journal_path.exists()
+        assert not output.journal_path.exists()
         (out / name).unlink()
     (out / "other.csv").touch()
-    opened(place, paths).close()
+    opened(output, paths).close()
 
 
 def test_file_of_someone_else_is_replaced_only_when_asked(out: Path, paths: list[Path]) -> None:
-    place = target(out / "x.csv")
-    place.path.touch()
+    output = target(out / "x.csv")
+    output.path.touch()
     with pytest.raises(OutputExistsError, match="is there already"):
-        opened(place, paths)
+        opened(output, paths)
     with pytest.raises(OutputExistsError, match="is there already"):
-        opened(place, paths, resume=True)
-    with closing(opened(place, paths, overwrite=True)) as journal:
+        opened(output, paths, resume=True)
+    with closing(opened(output, paths, overwrite=True)) as journal:
         assert journal.parameters() == KEY
 
 
 @pytest.mark.parametrize(("resume", "overwrite"), [(False, False), (False, True), (True, True)])
 def test_damaged_journal_is_replaced_and_kept(out: Path, paths: list[Path], resume: bool, overwrite: bool) -> None:
-    place = target(out / "x.csv")
-    place.journal_path.write_bytes(b"no database " * 100)
-    with closing(opened(place, paths, resume=resume, overwrite=overwrite)) as journal:
+    output = target(out / "x.csv")
+    output.journal_path.write_bytes(b"no database " * 100)
+    with closing(opened(output, paths, resume=resume, overwrite=overwrite)) as journal:
         assert journal.replaced == out / ".x.csv.journal.damaged-1"
         assert journal.replaced.read_bytes() == b"no database " * 100
         assert journal.parameters() == KEY
 
 
 def test_damaged_journal_stops_what_would_add_to_it(out: Path, paths: list[Path]) -> None:
-    place = target(out / "x.csv")
-    place.journal_path.write_bytes(b"no database " * 100)
+    output = target(out / "x.csv")
+    output.journal_path.write_bytes(b"no database " * 100)
     with pytest.raises(JournalDamagedError):
-        opened(place, paths, resume=True)
-    place.path.touch()
+        opened(output, paths, resume=True)
+    output.path.touch()
     with pytest.raises(OutputExistsError, match="is there already"):
-        opened(place, paths)
-    assert place.journal_path.read_bytes() == b"no database " * 100
-    with closing(opened(place, paths, overwrite=True)) as journal:
+        opened(output, paths)
+    assert output.journal_path.read_bytes() == b"no database " * 100
+    with closing(opened(output, paths, overwrite=True)) as journal:
         assert journal.replaced is not None
 
 
 def test_recordings_elsewhere_do_not_fit_a_folder_of_tables(out: Path, paths: list[Path], tmp_path: Path) -> None:
     added = [*paths, tmp_path / "elsewhere.wav"]
-    for place in (target(out / "x.csv"), target(out / "all", combined=True)):
-        place.journal_path.parent.mkdir(exist_ok=True)
-        begun(place, paths)
-        opened(place, added).close()
+    for output in (target(out / "x.csv"), target(out / "all", combined=True)):
+        output.journal_path.parent.mkdir(exist_ok=True)
+        begun(output, paths)
+        opened(output, added).close()
     each = target(out / "each")
     each.path.mkdir()
     begun(each, paths)
@@ -269,12 +269,12 @@ def test_folder_of_tables_begins_without_recordings(out: Path) -> None:
 
 
 def test_journal_is_closed_when_it_is_refused(out: Path, paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    place = target(out / "x.csv")
-    finished(place, paths)
+    output = target(out / "x.csv")
+    finished(output, paths)
     closed: list[Journal] = []
     monkeypatch.setattr(Journal, "close", lambda self: closed.append(self))  # noqa: PLW0108 - as a method
     with pytest.raises(OutputExistsError):
-        opened(place, paths)
+        opened(output, paths)
     (journal,) = closed
     journal._db.close()
 
@@ -308,9 +308,9 @@ ROW = "0.0,1.0,Avis magna,Loud Bird,0.5000,{}\n"
 
 
 def test_one_file_holds_all_recordings(out: Path, paths: list[Path], level_bundle: Bundle) -> None:
-    place = target(out / "x.csv")
-    with closing(opened(place, paths)) as journal:
-        place.write(run_of(level_bundle, journal, paths))
+    output = target(out / "x.csv")
+    with closing(opened(output, paths)) as journal:
+        output.write(run_of(level_bundle, journal, paths))
         assert journal.written is not None
         assert journal.written["formats"] == ["csv"]
     assert written(out) == {"x.csv", "x.csv.params.json"}
@@ -318,52 +318,52 @@ def test_one_file_holds_all_recordings(out: Path, paths: list[Path], level_bundl
 
 
 def test_combined_folder_holds_one_table_in_each_format(out: Path, paths: list[Path], level_bundle: Bundle) -> None:
-    place = target(out, "csv", "jsonl", combined=True)
-    with closing(opened(place, paths)) as journal:
-        place.write(run_of(level_bundle, journal, paths))
+    output = target(out, "csv", "jsonl", combined=True)
+    with closing(opened(output, paths)) as journal:
+        output.write(run_of(level_bundle, journal, paths))
     assert written(out) == {"detections.csv", "detections.jsonl", "run.params.json"}
     assert (out / "detections.csv").read_text() == HEADER + ROW.format(paths[0]) + ROW.format(paths[1])
 
 
 def test_folder_holds_a_table_of_each_recording(out: Path, paths: list[Path], level_bundle: Bundle) -> None:
-    place = target(out, "csv", "jsonl")
-    with closing(opened(place, paths)) as journal:
-        place.write(run_of(level_bundle, journal, paths))
+    output = target(out, "csv", "jsonl")
+    with closing(opened(output, paths)) as journal:
+        output.write(run_of(level_bundle, journal, paths))
     assert written(out) == {"a.wav.csv", "a.wav.jsonl", "b/c.wav.csv", "b/c.wav.jsonl", "run.params.json"}
     assert (out / "b" / "c.wav.csv").read_text() == HEADER + ROW.format(paths[1])
 
 
 def test_failures_lie_beside_the_tables_while_there_are_any(out: Path, paths: list[Path], level_bundle: Bundle) -> None:
-    place = target(out)
-    with closing(opened(place, paths)) as journal:
-        place.write(run_of(level_bundle, journal, paths, n_failed=1))
+    output = target(out)
+    with closing(opened(output, paths)) as journal:
+        output.write(run_of(level_bundle, journal, paths, n_failed=1))
         assert written(out) == {"b/c.wav.csv", "run.params.json", "run.failures.csv"}
         assert (out / "run.failures.csv").read_text() == f"recording,reason\n{paths[0]},a.wav: broken\n"
-        place.write(run_of(level_bundle, journal, paths))
+        output.write(run_of(level_bundle, journal, paths))
     assert written(out) == {"a.wav.csv", "b/c.wav.csv", "run.params.json"}
 
 
 def test_tables_are_written_again_only_where_needed(out: Path, paths: list[Path], level_bundle: Bundle) -> None:
-    place = target(out, "csv", "jsonl")
-    with closing(opened(place, paths)) as journal:
+    output = target(out, "csv", "jsonl")
+    with closing(opened(output, paths)) as journal:
         run = run_of(level_bundle, journal, paths)
-        place.write(run)
+        output.write(run)
         for name in ("a.wav.csv", "b/c.wav.csv"):
             (out / name).write_text("reviewed by hand")
         (out / "b" / "c.wav.jsonl").unlink()
-        place.write(run)
+        output.write(run)
         assert (out / "a.wav.csv").read_text() == "reviewed by hand"
         assert (out / "b" / "c.wav.csv").read_text().startswith(HEADER), "one of its tables was gone"
         (out / "b" / "c.wav.csv").write_text("reviewed by hand")
-        place.write(run_of(level_bundle, journal, paths, merge=True))
+        output.write(run_of(level_bundle, journal, paths, merge=True))
         assert (out / "a.wav.csv").read_text().startswith(HEADER), "the parameters are others"
         assert (out / "b" / "c.wav.csv").read_text().startswith(HEADER)
 
 
 def test_parameters_are_for_readers(out: Path, paths: list[Path], level_bundle: Bundle) -> None:
-    place = target(out / "x.csv")
-    with closing(opened(place, paths)) as journal:
-        place.write(run_of(level_bundle, journal, paths, thresholds={"Ärger": 0.5}))
+    output = target(out / "x.csv")
+    with closing(opened(output, paths)) as journal:
+        output.write(run_of(level_bundle, journal, paths, thresholds={"Ärger": 0.5}))
     text = (out / "x.csv.params.json").read_text(encoding="utf-8")
     assert text.startswith('{\n  "model": "level",\n')
     assert text.endswith("}\n")
@@ -372,13 +372,13 @@ def test_parameters_are_for_readers(out: Path, paths: list[Path], level_bundle: 
 
 
 def test_run_is_not_noted_as_written_when_writing_fails(out: Path, paths: list[Path], level_bundle: Bundle) -> None:
-    place = target(out)
-    with closing(opened(place, paths)) as journal:
+    output = target(out)
+    with closing(opened(output, paths)) as journal:
         run = run_of(level_bundle, journal, paths)
-        place.write(run)
+        output.write(run)
         (out / "b" / "c.wav.csv").unlink()
         (out / "b").rmdir()
         (out / "b").write_text("in the way")
         with pytest.raises(OutputError, match=r"b: cannot be written"):
-            place.write(run)
+            output.write(run)
         assert journal.written is None

@@ -1,4 +1,4 @@
-"""Names and places of outputs, which a later run must find again."""
+"""Names and paths of outputs, which a later run must find again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dawnchorus.identification import output_paths
-from dawnchorus.identification.output_paths import named_after, printable, relative_places, shared_folder
+from dawnchorus.identification.output_paths import named_after, printable, relative_paths, shared_folder
 
 NAME_BYTES = 240
 
@@ -51,18 +51,18 @@ def test_folder_that_recordings_share(tmp_path: Path, monkeypatch: pytest.Monkey
     assert shared_folder([Path("a/x.wav"), tmp_path / "a" / "y.wav"]) == str(tmp_path / "a")
 
 
-def test_places_are_below_the_root_or_the_shared_folder(tmp_path: Path) -> None:
+def test_paths_are_below_the_root_or_the_shared_folder(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "x.wav"
-    assert relative_places([]) == {}
-    assert relative_places([path]) == {path: Path("x.wav")}
-    assert relative_places([path], str(tmp_path)) == {path: Path("a/b/x.wav")}
+    assert relative_paths([]) == {}
+    assert relative_paths([path]) == {path: Path("x.wav")}
+    assert relative_paths([path], str(tmp_path)) == {path: Path("a/b/x.wav")}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="paths there begin with a drive")
-def test_places_keep_the_whole_path_without_a_shared_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_keep_the_whole_path_without_a_shared_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on Windows, with recordings on two drives."""
     monkeypatch.setattr(output_paths, "shared_folder", lambda _paths: None)
-    assert relative_places([Path("/a/b/x.wav")]) == {Path("/a/b/x.wav"): Path("/a/b/x.wav")}
+    assert relative_paths([Path("/a/b/x.wav")]) == {Path("/a/b/x.wav"): Path("/a/b/x.wav")}
 
 
 def test_bytes_that_are_no_text_are_written_as_escapes() -> None:

@@ -1,4 +1,4 @@
-"""The range filter, asked about places at the threshold."""
+"""The range filter, asked about locations at the threshold."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_species_are_expected_from_the_threshold_on(source: Bundle) -> None:
     assert ask(latitude=33, longitude=33, week=1) == [True, True, False, None]
 
 
-def test_places_are_rounded_to_a_hundredth_of_a_degree(source: Bundle) -> None:
+def test_locations_are_rounded_to_a_hundredth_of_a_degree(source: Bundle) -> None:
     ask = RangeFilter(source, bundle=source, threshold=0.5).expected
     assert ask(latitude=31.996, longitude=31.996, week=1) == [True, True, False, None]
     assert ask(latitude=31.994, longitude=31.994, week=1) == [False, False, False, None]

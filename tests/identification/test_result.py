@@ -23,6 +23,7 @@ from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.result import RecordingFailure, Run, build_provenance
 from dawnchorus.identification.run import build_score_filter, open_range_filter
 from dawnchorus.inference.analyses.hits import HIT
+from dawnchorus.inference.model import Model
 from dawnchorus.inference.results import FailedRecording, ScoredChannel, ScoredRecording
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
@@ -73,63 +74,58 @@ class Store:
 
 
 @pytest.fixture
-def placed(tmp_path: Path, level_bundle: Bundle) -> Bundle:
+def northern(tmp_path: Path, level_bundle: Bundle) -> Bundle:
     return range_bundle(tmp_path, level_bundle)
 
 
 def asks_store(
-    placed: Bundle, bundle: Bundle, recordings: dict[Path, RecordingMetadata] | None = None, **options: float
+    northern: Bundle, bundle: Bundle, recordings: dict[Path, RecordingMetadata] | None = None, **options: float
 ) -> bool:
     """Find the range filter; return whether there is one, which comes from the store."""
-    store = Store(placed)
-    found = open_range_filter(bundle, Options(**options), recordings, cast(ModelStore, store))  # type: ignore[arg-type]
+    store = Store(northern)
+    found = open_range_filter(Model(bundle, cast(ModelStore, store)), Options(**options), recordings)  # type: ignore[arg-type]
     assert (found is not None) == (store.opened == ["birdnet"])
     return found is not None
 
 
-def test_range_model_is_asked_where_a_place_is_known(placed: Bundle, level_bundle: Bundle) -> None:
+def test_range_model_is_asked_where_a_location_is_known(northern: Bundle, level_bundle: Bundle) -> None:
     somewhere, nowhere = RecordingMetadata(latitude=0.0, longitude=0.0), RecordingMetadata()
-    assert asks_store(placed, level_bundle, latitude=0.0, longitude=0.0)
-    assert asks_store(placed, level_bundle, {Path("/a"): nowhere, Path("/b"): somewhere})
-    assert asks_store(placed, level_bundle, {Path("/a"): nowhere}, latitude=0.0, longitude=0.0)
-    assert not asks_store(placed, level_bundle)
-    assert not asks_store(placed, level_bundle, {})
-    assert not asks_store(placed, level_bundle, {Path("/a"): nowhere})
+    assert asks_store(northern, level_bundle, latitude=0.0, longitude=0.0)
+    assert asks_store(northern, level_bundle, {Path("/a"): nowhere, Path("/b"): somewhere})
+    assert asks_store(northern, level_bundle, {Path("/a"): nowhere}, latitude=0.0, longitude=0.0)
+    assert not asks_store(northern, level_bundle)
+    assert not asks_store(northern, level_bundle, {})
+    assert not asks_store(northern, level_bundle, {Path("/a"): nowhere})
 
 
-def test_own_range_model_of_a_bundle_is_asked(placed: Bundle) -> None:
-    store = Store(placed)
-    found = open_range_filter(placed, Options(range_threshold=0.75), None, cast(ModelStore, store))
+def test_own_range_model_of_a_bundle_is_asked(northern: Bundle) -> None:
+    store = Store(northern)
+    found = open_range_filter(Model(northern, cast(ModelStore, store)), Options(range_threshold=0.75), None)
     assert store.opened == []
     assert found is not None
     assert found.expected(latitude=47, longitude=48, week=1)[:2] == [False, True]
 
 
-def test_place_and_week_without_effect_are_said(tmp_path: Path, placed: Bundle, level_bundle: Bundle) -> None:
+def test_location_and_week_without_effect_are_said(tmp_path: Path, northern: Bundle, level_bundle: Bundle) -> None:
     soundfile.write(tmp_path / "a.wav", np.full(16_000, 0.5), 16_000)
 
     class Store(ModelStore):
         def open(self, name_or_folder: str | Path) -> Bundle:
-            return placed if name_or_folder == "birdnet" else level_bundle
+            assert name_or_folder == "birdnet"
+            return northern
 
     def notes(**options: float) -> list[str]:
         asked = Options(**options)  # type: ignore[arg-type]
-        found = identify(tmp_path / "a.wav", asked, model="mine", store=Store(tmp_path), workers=1).notes
+        found = identify(tmp_path / "a.wav", asked, model=Model(level_bundle, Store(tmp_path)), workers=1).notes
         return [note for note in found if not note.startswith("no time found")]
 
     assert notes() == []
     (note,) = notes(latitude=1.0, longitude=1.0)
-    assert note.startswith("place and week have no effect: the range model of level knows none of the classes of level")
+    assert note.startswith(
+        "location and week have no effect: the range model of level knows none of the classes of level"
+    )
     (note,) = notes(week=3)
     assert note.startswith("no recording was checked for range")
-
-
-def test_run_takes_the_store_that_it_is_given(tmp_path: Path, level_bundle: Bundle) -> None:
-    soundfile.write(tmp_path / "a.wav", np.full(16_000, 0.5), 16_000)
-    store = Store(level_bundle)
-    run = identify(tmp_path / "a.wav", model="mine", store=cast(ModelStore, store), workers=1)
-    assert store.opened == ["mine"]
-    assert run.provenance.model == "level"
 
 
 # ---------------------------------------------------------------------- what is reported
@@ -158,11 +154,11 @@ def run_of(bundle: Bundle, *, range_filter: RangeFilter | None = None, **options
 
 def test_run_tells_failures_warnings_and_voices(level_bundle: Bundle) -> None:
     run = run_of(level_bundle)
-    assert (run.failures, run.warnings, run.speech_s, run.has_place) == ([], [], 0.0, False)
+    assert (run.failures, run.warnings, run.speech_s, run.has_location) == ([], [], 0.0, False)
     run.take_notes()
     assert run.failures == [RecordingFailure("/data/caf\\udce9.wav", "broken")]
     assert run.warnings == [RecordingFailure("/data/a.wav", "truncated")]
-    assert (run.speech_s, run.has_place) == (0.75, False)
+    assert (run.speech_s, run.has_location) == (0.75, False)
     with pytest.raises(FrozenInstanceError):
         run.failures[0].reason = ""  # type: ignore[misc]
 
@@ -176,16 +172,16 @@ def test_run_has_a_table_of_each_scored_recording(level_bundle: Bundle) -> None:
     )
 
 
-@pytest.mark.parametrize(("has_model", "has_place"), [(False, False), (False, True), (True, False), (True, True)])
+@pytest.mark.parametrize(("has_model", "has_location"), [(False, False), (False, True), (True, False), (True, True)])
 def test_range_filter_is_noted_where_it_was_asked(
-    placed: Bundle, level_bundle: Bundle, has_model: bool, has_place: bool
+    northern: Bundle, level_bundle: Bundle, has_model: bool, has_location: bool
 ) -> None:
-    asked = RangeFilter(placed, bundle=level_bundle, threshold=0.5) if has_model else None
-    place = {"latitude": 0.0, "longitude": 0.0} if has_place else {}
-    run = run_of(level_bundle, range_filter=asked, **place)
+    asked = RangeFilter(northern, bundle=level_bundle, threshold=0.5) if has_model else None
+    location = {"latitude": 0.0, "longitude": 0.0} if has_location else {}
+    run = run_of(level_bundle, range_filter=asked, **location)
     run.take_notes()
-    assert run.has_place is (has_model and has_place)
-    assert run.provenance.parameters["range_filter"] is (has_model and has_place)
+    assert run.has_location is (has_model and has_location)
+    assert run.provenance.parameters["range_filter"] is (has_model and has_location)
     assert run.provenance is run.provenance
 
 

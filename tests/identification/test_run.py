@@ -22,11 +22,10 @@ from dawnchorus.errors import BusyError, FormatError, InputError, JournalDamaged
 from dawnchorus.identification import Options, identify
 from dawnchorus.identification.detection_table import merge_events
 from dawnchorus.identification.input_tables import read_recordings, read_species_list, read_thresholds
-from dawnchorus.identification.output_paths import relative_places
+from dawnchorus.identification.output_paths import relative_paths
 from dawnchorus.identification.weeks import week_of
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import apply_activation, open_session
-from dawnchorus.models.store import ModelStore
 from dawnchorus.taxonomy.labels import Label
 from dawnchorus.types import Detection
 
@@ -114,13 +113,13 @@ def test_events_join_over_overlaps_and_not_over_gaps() -> None:
 
 
 def test_the_command_and_the_function_give_the_numbers_of_the_bare_model(
-    dawn: Path, birdnet: Bundle, store: ModelStore, command: Command
+    dawn: Path, birdnet: Bundle, command: Command
 ) -> None:
     """The golden test of the one predict path."""
     samples, _ = read_mono(dawn)
     windows = samples[: len(samples) // 144_000 * 144_000].reshape(-1, 144_000)
     expected = apply_activation(open_session(birdnet).run(windows).logits, "sigmoid")
-    run = identify(dawn, Options(min_score=0.1), store=store)
+    run = identify(dawn, Options(min_score=0.1))
     (table,) = run.tables()
     found = np.zeros_like(expected)
     for d in table.detections:
@@ -149,12 +148,12 @@ def test_any_number_of_workers_gives_the_same_table(tmp_path: Path, dawn: Path, 
             np.testing.assert_allclose([d.score for d in ours], [d.score for d in theirs], atol=1e-5)
 
 
-def test_place_and_week_flag_what_is_out_of_range(dawn: Path, store: ModelStore) -> None:
+def test_location_and_week_flag_what_is_out_of_range(dawn: Path) -> None:
     """A cuckoo in Sweden in May, and the same one in New Zealand."""
     name = "Cuculus canorus"
 
     def cuckoo(**options: object) -> list[bool | None]:
-        (table,) = identify(dawn, Options(**options), store=store).tables()  # type: ignore[arg-type]
+        (table,) = identify(dawn, Options(**options)).tables()  # type: ignore[arg-type]
         return list({d.in_range for d in table.detections if d.scientific_name == name})
 
     assert cuckoo() == [None]
@@ -164,8 +163,8 @@ def test_place_and_week_flag_what_is_out_of_range(dawn: Path, store: ModelStore)
     assert cuckoo(latitude=62.0, longitude=15.0, week=1) == [False]
 
 
-def test_the_week_comes_from_the_recording(dawn: Path, store: ModelStore) -> None:
-    (table,) = identify(dawn, Options(latitude=62.0, longitude=15.0), store=store).tables()
+def test_the_week_comes_from_the_recording(dawn: Path) -> None:
+    (table,) = identify(dawn, Options(latitude=62.0, longitude=15.0)).tables()
     assert table.week == 17  # the first of May
     assert str(table.clock_time(3.0)) == "2026-05-01 03:45:03"
 
@@ -248,7 +247,7 @@ def test_how_scores_are_shown_may_change_without_scoring_again(levels: Path, lev
     assert len(out.read_text().splitlines()) == 3
 
 
-def test_two_runs_cannot_write_to_one_place(tmp_path: Path, level_bundle: Bundle) -> None:
+def test_two_runs_cannot_write_to_one_path(tmp_path: Path, level_bundle: Bundle) -> None:
     soundfile.write(tmp_path / "a.wav", tone(), 16_000)
     errors: list[Exception] = []
 
@@ -276,12 +275,12 @@ def test_no_thread_or_process_stays(tmp_path: Path, level_bundle: Bundle) -> Non
     wait_for(lambda: children() <= before[1])
 
 
-# ---------------------------------------------------------------------- output places
+# ---------------------------------------------------------------------- output paths
 
 
-def test_a_folder_gets_one_table_for_each_recording_at_its_own_place(tmp_path: Path, level_bundle: Bundle) -> None:
-    for place in ("site1/a.wav", "site2/a.wav"):
-        path = tmp_path / "in" / place
+def test_a_folder_gets_one_table_for_each_recording_at_its_own_path(tmp_path: Path, level_bundle: Bundle) -> None:
+    for relative in ("site1/a.wav", "site2/a.wav"):
+        path = tmp_path / "in" / relative
         path.parent.mkdir(parents=True)
         soundfile.write(path, tone(), 16_000)
     out = tmp_path / "out"
@@ -299,15 +298,15 @@ def test_a_folder_gets_one_table_for_each_recording_at_its_own_place(tmp_path: P
     assert parameters["parameters"]["min_score"] == 0.25
 
 
-def test_places_below_the_folder_that_all_share(tmp_path: Path) -> None:
-    places = relative_places([tmp_path / "x" / "a.wav", tmp_path / "y" / "z" / "a.wav"])
-    assert list(places.values()) == [Path("x/a.wav"), Path("y/z/a.wav")]
+def test_paths_below_the_folder_that_all_share(tmp_path: Path) -> None:
+    relative = relative_paths([tmp_path / "x" / "a.wav", tmp_path / "y" / "z" / "a.wav"])
+    assert list(relative.values()) == [Path("x/a.wav"), Path("y/z/a.wav")]
 
 
 def test_recordings_are_found_once_in_any_case_and_depth(tmp_path: Path) -> None:
-    for place in ("b/c/x.WAV", "b/y.Flac", "a.mp3", ".hidden.wav", "notes.txt", ".git/z.wav"):
-        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / place).touch()
+    for relative in ("b/c/x.WAV", "b/y.Flac", "a.mp3", ".hidden.wav", "notes.txt", ".git/z.wav"):
+        (tmp_path / relative).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / relative).touch()
     (tmp_path / "loop").symlink_to(tmp_path)
     found = find_recordings([tmp_path, tmp_path / "a.mp3", str(tmp_path / "b" / "*.Flac")])
     assert [str(p.relative_to(tmp_path)) for p in found] == ["a.mp3", "b/y.Flac", "b/c/x.WAV"]
@@ -339,7 +338,7 @@ def test_lists_as_people_write_them(tmp_path: Path) -> None:
         read_thresholds(thresholds)
 
 
-def test_a_recordings_table_gives_time_and_place(levels: Path, level_bundle: Bundle) -> None:
+def test_a_recordings_table_gives_time_and_location(levels: Path, level_bundle: Bundle) -> None:
     table = levels.with_name("recordings.csv")
     table.write_text("file,lat,lon,time\nlevels.wav,62,15,2026-05-01T04:00:00+02:00\n")
     origins = read_recordings(table)
@@ -450,7 +449,7 @@ def test_a_run_that_is_given_up_leaves_no_thread(tmp_path: Path, level_bundle: B
     wait_for(lambda: threading.active_count() <= before)
 
 
-def test_places_of_a_table_are_found_whatever_way_the_recording_is_named(
+def test_locations_of_a_table_are_found_whatever_way_the_recording_is_named(
     levels: Path, level_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = levels.with_name("recordings.csv")

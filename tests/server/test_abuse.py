@@ -26,11 +26,12 @@ from schemathesis.checks import CHECKS
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from tests.fixtures.server import Serve
 
+from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.history import DetectionStore
 from dawnchorus.server.http.app import create_app
 from dawnchorus.server.http.auth import required_role
-from dawnchorus.server.scheduling import InferencePool, Limits
+from dawnchorus.server.scheduling import InferencePool
 from dawnchorus.server.service import open_service
 from dawnchorus.server.settings import Role, Settings
 
@@ -41,7 +42,6 @@ ROLES = {
         "GET /login",
         "POST /login",
         "POST /logout",
-        "GET /static/{name}",
         *("GET /v2/health/live", "GET /v2/health/ready"),
     },
     Role.IDENTIFY: {

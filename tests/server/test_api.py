@@ -16,10 +16,9 @@ from tests.fixtures.server import Serve
 from tests.waiting import wait_for
 
 from dawnchorus.errors import InputError
+from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
-from dawnchorus.server import history
-from dawnchorus.server.scheduling import Limits
 from dawnchorus.server.settings import Role, Settings, token_roles
 
 
@@ -40,8 +39,8 @@ def test_the_rows_are_those_of_the_command_line(
     raven = client.post("/api/v1/identify?format=raven&min_score=0.1", content=dawn.read_bytes())
     assert raven.text.splitlines()[0].startswith("Selection\tView")
     assert len(raven.text.splitlines()) == 1 + len(expected)
-    placed = client.post("/api/v1/identify?lat=52.5&lon=13.4&week=18", content=dawn.read_bytes()).json()
-    assert {row["in_range"] for row in placed["detections"]} == {True, False}
+    result = client.post("/api/v1/identify?lat=52.5&lon=13.4&week=18", content=dawn.read_bytes()).json()
+    assert {row["in_range"] for row in result["detections"]} == {True, False}
     best = client.post("/api/predict", files={"audio": ("x.wav", dawn.read_bytes())}).json()
     top = max(expected, key=lambda row: row["score"])
     assert best["predicted_species"] == top["common_name"]
@@ -225,10 +224,9 @@ def test_multipart_bodies_that_mean_no_good(level_bundle: Bundle, serve: Serve, 
 
 
 def test_tables_that_are_read_in_pages_are_whole_and_in_order(
-    level_bundle: Bundle, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    level_bundle: Bundle, serve: Serve, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(history, "PAGE_ROWS", 7)
-    client = serve(model=level_bundle.folder)
+    client = serve(model=level_bundle.folder, limits=Limits(page_rows=7))
     soundfile.write(tmp_path / "long.wav", np.full(20 * 16_000, 0.25, np.float32), 16_000, subtype="FLOAT")
     body = (tmp_path / "long.wav").read_bytes()
     assert client.post("/api/v1/identify?store=true&min_score=0.5", content=body).status_code == 200

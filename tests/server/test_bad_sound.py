@@ -36,8 +36,8 @@ def header(*, rate_hz: int = RATE_HZ, n_channels: int = 1, n_bytes: int = 0, bit
 
 def flipped(data: bytes, n: int, *, keep: int = 0) -> bytes:
     rng, copy = np.random.default_rng(n), bytearray(data)
-    for place in rng.integers(keep, len(data), n):
-        copy[place] ^= 1 << int(rng.integers(8))
+    for position in rng.integers(keep, len(data), n):
+        copy[position] ^= 1 << int(rng.integers(8))
     return bytes(copy)
 
 
@@ -126,5 +126,5 @@ def test_bad_sound_is_refused_or_heard_as_far_as_it_goes(level_bundle: Bundle, s
 
 
 def says_nothing_inner(text: str, folder: Path) -> bool:
-    """No place of this machine, no object, no module, no line of code."""
+    """No path of this machine, no object, no module, no line of code."""
     return not re.search(rf"{re.escape(str(folder))}|/dev/shm|0x[0-9a-f]{{6,}}|Traceback|\.py\b|upload-\w", text)

@@ -58,7 +58,6 @@ WORST: dict[str, tuple[str, ...]] = {
     "/system": ("/system",),
     "/login": ("/login",),
     "/docs": ("/docs",),
-    "/static/{name}": ("/static/style.css",),
     "/metrics": ("/metrics",),
     "/api/openapi.json": ("/api/openapi.json",),
     "/api/health": ("/api/health",),

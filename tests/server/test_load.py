@@ -19,11 +19,11 @@ from tests.fixtures.server import Serve, busy, running_service
 from tests.waiting import wait_for
 
 from dawnchorus.identification import Options
+from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
-from dawnchorus.server.http import connections, uploads
 from dawnchorus.server.http.auth import RateLimiter
-from dawnchorus.server.scheduling import FIRST_COST_S, LEAST_BYTES, Limits
+from dawnchorus.server.scheduling import FIRST_COST_S, LEAST_BYTES
 from dawnchorus.server.settings import Settings
 
 Replies = Counter[tuple[int, bool]]
@@ -98,11 +98,9 @@ def test_full_queue_returns_503_before_reading_body(level_bundle: Bundle, tone: 
 
 @pytest.mark.ops
 def test_slow_senders_are_cut_off_and_keep_nobody_waiting(
-    level_bundle: Bundle, serve: Serve, clip: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    level_bundle: Bundle, serve: Serve, clip: bytes, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(uploads, "GRACE_S", 1.0)
-    monkeypatch.setattr(connections, "HEADERS_S", 1.0)
-    client = serve(model=level_bundle.folder)
+    client = serve(model=level_bundle.folder, limits=Limits(body_timeout_s=1.0, headers_timeout_s=1.0))
     head = b"POST /api/v1/identify HTTP/1.1\r\nHost: 127.0.0.1\r\n"
     sent = [b"", b"POST", head, head + b"Content-Length: 100000\r\n\r\n"]
     sent.append(head + b"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 100000\r\n\r\n--b\r\n")
@@ -142,7 +140,8 @@ def test_slow_senders_are_cut_off_and_keep_nobody_waiting(
     (spool,) = (tmp_path / "server").glob("spool-*/")
     wait_for(lambda: not list(spool.iterdir()))
     # Who sends slowly but at the pace is heard out.
-    monkeypatch.setattr(uploads, "MIN_BYTES_PER_S", 50_000)
+    limits = Limits(body_timeout_s=1.0, min_bytes_per_s=50_000)
+    client = serve(model=level_bundle.folder, limits=limits, data=tmp_path / "other")
     parts = (clip[k : k + 60_000] for k in range(0, len(clip), 60_000) if time.sleep(0.25) is None)
     assert client.post("/api/predict", content=parts).status_code == 200
 
@@ -169,7 +168,7 @@ def _answer(connection: socket.socket) -> bytes:
 
 def test_a_share_of_less_than_one_in_a_while_is_a_share() -> None:
     now = [100.0]
-    limiter = RateLimiter(0.05, clock=lambda: now[0])
+    limiter = RateLimiter(per_s=0.05, burst=0.25, clock=lambda: now[0])
     assert limiter.acquire("a") == 0
     assert limiter.acquire("a") == pytest.approx(20)
     assert limiter.acquire("b") == 0
@@ -182,7 +181,7 @@ def test_a_share_of_less_than_one_in_a_while_is_a_share() -> None:
 
 def test_a_burst_is_given_back_over_time() -> None:
     now = [0.0]
-    limiter = RateLimiter(2.0, clock=lambda: now[0])
+    limiter = RateLimiter(per_s=2.0, burst=10, clock=lambda: now[0])
     assert [limiter.acquire("a") > 0 for _ in range(12)] == [False] * 10 + [True] * 2
     now[0] += 1.1
     assert [limiter.acquire("a") > 0 for _ in range(3)] == [False, False, True]

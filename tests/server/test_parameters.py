@@ -13,6 +13,7 @@ from fastapi.routing import _IncludedRouter
 from starlette.routing import Route
 from tests.fixtures.server import Serve, running_service
 
+from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.http.app import create_app
 from dawnchorus.server.settings import Settings
@@ -267,13 +268,13 @@ def test_each_channel_is_told_kept_shown_and_taken_away(level_bundle: Bundle, se
     assert not client.get(address, params={"format": "csv"}).text.splitlines()[0].endswith("channel")
 
 
-def test_a_place_or_a_week_without_effect_is_said(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+def test_a_location_or_a_week_without_effect_is_said(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
     client = serve(model=level_bundle.folder)
     warnings = client.post(f"{IDENTIFY}?week=20", content=tone.read_bytes()).json()["warnings"]
     assert warnings == ["week 20 has no effect: the recording has no location. Give lat and lon."]
     assert client.post(IDENTIFY, content=tone.read_bytes()).json()["warnings"] == []
     (warning,) = client.post(f"{IDENTIFY}?lat=52.5&lon=13.4&week=20", content=tone.read_bytes()).json()["warnings"]
-    assert warning.startswith("place and week have no effect: the range model of birdnet knows none of the classes")
+    assert warning.startswith("location and week have no effect: the range model of birdnet knows none of the classes")
 
 
 def test_parameters_without_a_value_or_effect_are_named(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
@@ -285,14 +286,11 @@ def test_parameters_without_a_value_or_effect_are_named(level_bundle: Bundle, se
     assert warning.startswith("range_threshold 0.5 has no effect: the recording has no location.")
 
 
-def test_long_recordings_are_not_stored_against_the_request(
-    level_bundle: Bundle, serve: Serve, tone: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("dawnchorus.server.http.routes.identify.LONG_S", 0.0)
-    client = serve(model=level_bundle.folder)
+def test_long_recordings_are_not_stored_against_the_request(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder, limits=Limits(max_sync_s=1.0))
     reply = client.post(f"{IDENTIFY}?store=false", content=tone.read_bytes())
     assert reply.status_code == 400
-    assert "longer than ten minutes" in reply.json()["detail"]
+    assert "longer than 1 s" in reply.json()["detail"]
     assert client.get("/api/v1/recordings").json()["total"] == 0
     assert client.post(f"{IDENTIFY}?store=false&background=false", content=tone.read_bytes()).status_code == 200
 
@@ -323,7 +321,7 @@ def test_messages_name_the_field_and_the_methods(level_bundle: Bundle, serve: Se
     assert wrong.headers["allow"] == "GET, POST"
 
 
-def test_time_and_place_are_said_as_on_the_command_line(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+def test_time_and_location_are_said_as_on_the_command_line(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
     client = serve(model=level_bundle.folder)
 
     def notes(address: str, name: str, **fields: str) -> list[str]:

@@ -15,10 +15,11 @@ from tests.fixtures.server import busy
 
 from dawnchorus.errors import AudioDecodeError, InputError, ModelError, OverloadedError
 from dawnchorus.identification import Options, identify
+from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.graphs.wrapping import wrap_model
 from dawnchorus.models.store import ModelStore
-from dawnchorus.server.scheduling import FIRST_COST_S, LEAST_BYTES, CostEstimate, IdentifyResult, InferencePool, Limits
+from dawnchorus.server.scheduling import FIRST_COST_S, LEAST_BYTES, CostEstimate, IdentifyResult, InferencePool
 
 EVERYTHING = Options(min_score=0.0)
 
@@ -158,6 +159,6 @@ def test_each_channel_has_the_detections_of_the_command_line(
         future = inference_pool.submit(tmp_path / "x.wav", options)
         found = future.result(timeout=60)
         assert future.work.share_done == 1
-    (table,) = identify(tmp_path / "x.wav", options, model=level_bundle.folder, store=store).tables()
+    (table,) = identify(tmp_path / "x.wav", options, model=level_bundle.folder).tables()
     assert found.table.detections == table.detections
     assert {d.channel for d in table.detections} == {1, 2, 3}

@@ -1,4 +1,4 @@
-"""Dates, times, numbers, places and identifiers in the forms that people write."""
+"""Dates, times, numbers, locations and identifiers in the forms that people write."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from dawnchorus.tables import (
     is_blank,
     is_day,
     parse_latitude,
+    parse_location,
     parse_longitude,
     parse_number,
     parse_offset_s,
-    parse_place,
     parse_time,
     posix_path,
 )
@@ -201,13 +201,13 @@ def test_longitudes_know_west_and_ost() -> None:
              "48 6 0 N 11 30 0 E", "4806.000,N,01130.000,E", "+48.1+011.5+520.3CRSWGS_84/", "+4806+01130/",
              "+480600+0113000/", "48 6 +11 30", "48.1\\11.5"]
 )  # fmt: skip
-def test_places_in_one_cell(text: str) -> None:
-    assert parse_place(text) == (48.1, 11.5)
+def test_locations_in_one_cell(text: str) -> None:
+    assert parse_location(text) == (48.1, 11.5)
 
 
 @pytest.mark.parametrize("text", ["48,1", "Pond", "Berlin, Ost", "91.5, 11.5", "", "32U 691604 5334760", "48-11"])
-def test_other_texts_are_no_places(text: str) -> None:
-    assert parse_place(text) is None
+def test_other_texts_are_no_locations(text: str) -> None:
+    assert parse_location(text) is None
 
 
 def test_identifiers_keep_all_their_digits_or_none() -> None:

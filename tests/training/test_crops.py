@@ -59,7 +59,7 @@ def epoch(data: CropDataset, number: int) -> dict[str, np.ndarray]:
     return {examples.rows[examples.recordings[clip]].recording_id: audio.numpy() for audio, _, clip in drawn}
 
 
-def test_a_crop_is_a_part_of_its_recording_at_a_place_drawn_anew(ramps: Path, store: ModelStore) -> None:
+def test_a_crop_is_a_part_of_its_recording_at_a_position_drawn_anew(ramps: Path, store: ModelStore) -> None:
     examples = loaded(ramps, store)
     assert len(examples.train) == 3, "one of each recording"
     assert len(examples.validation) == 8 + 2 + 1, "every window"
@@ -120,7 +120,7 @@ def test_targets_are_what_is_annotated_in_the_crop(tmp_path: Path, store: ModelS
     examples = loaded(tmp_path, store, "data.validation=0")
     assert examples.class_counts.tolist() == [2, 2], "each recording has both species somewhere"
     data = CropDataset(examples, seed=1)
-    found = {name: [data[place, k][1].tolist() for k in range(60)] for place, name in enumerate("xy")}
+    found = {name: [data[index, k][1].tolist() for k in range(60)] for index, name in enumerate("xy")}
     known = {tuple(target) for target in found["x"] if IGNORED not in target}
     assert known == {(0.0, 0.0), (0.0, 1.0), (1.0, 0.0)}, "with a sliver of a mark nothing is known"
     assert (0.0, 0.0) not in {tuple(target) for target in found["y"]}, "a recording of a species has its sounds"

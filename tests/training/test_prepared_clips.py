@@ -44,7 +44,7 @@ def own(prepared: Path, tmp_path: Path) -> Path:
 
 @contextmanager
 def read_only(source: Path, folder: Path) -> Iterator[None]:
-    """Show a folder at another place where nothing can be written; skip the test where this user may not mount."""
+    """Show a folder at another path where nothing can be written; skip the test where this user may not mount."""
     for options in (["--bind", str(source)], ["-o", "remount,bind,ro"]):
         if subprocess.run(["mount", *options, str(folder)], capture_output=True).returncode:
             pytest.skip("this user may not mount")

@@ -43,11 +43,11 @@ class ClockReport:
             )
         if self.n_conflicts:
             yield (
-                f"sources of time and place contradict each other in {self.n_conflicts} {of_all} (the "
+                f"sources of time and location contradict each other in {self.n_conflicts} {of_all} (the "
                 f"first one is used), as {self._conflict}."
             )
         if self.n_unread:
             yield (
-                f"times or places that are not understood, in {self.n_unread} {of_all} (another source "
+                f"times or locations that are not understood, in {self.n_unread} {of_all} (another source "
                 f"is used, if there is one), as {self._unread}."
             )

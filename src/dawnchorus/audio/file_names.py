@@ -1,4 +1,4 @@
-"""Time and place in the names that recorders, phones and recording programs give to their files."""
+"""Time and location in the names that recorders, phones and recording programs give to their files."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ NAME_PATTERNS: tuple[NamePattern, ...] = (
         _year_last,
     ),
 )
-"""Tried in this order; in each, the first place in the name that gives a time counts, so the start before the end."""
+"""Tried in this order; in each, the first match in the name that gives a time counts, so the start before the end."""
 
 _HEX_NAME = re.compile(r"[0-9A-F]{8}")
 """AudioMoth's firmware before 1.3: Unix time as eight hexadecimal digits."""
@@ -164,7 +164,7 @@ _LOCATIONS = (
 
 
 def read_name(path: PurePath) -> RecordingMetadata | None:
-    """Return what the name of a file says of time and place; None if nothing."""
+    """Return what the name of a file says of time and location; None if nothing."""
     stem = path.name if path.suffix[1:].isdecimal() else path.stem  # 2024-06-01 01.30.05 has no suffix
     moment, unread = next(_times(stem), (_from_hexadecimal(path), None))
     location = _find_location(stem)

@@ -45,7 +45,7 @@ _TEXT_BYTES = 64
 
 @dataclass(frozen=True)
 class UnwrittenAudio:
-    """Place of samples that the header does not count."""
+    """Position of samples that the header does not count."""
 
     start: int
     n_bytes: int

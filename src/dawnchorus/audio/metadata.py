@@ -1,4 +1,4 @@
-"""Time and place of a recording, from all that its file and its name say."""
+"""Time and location of a recording, from all that its file and its name say."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _from_notes(read: Callable[[Notes], RecordingMetadata | None]) -> Reader:
     return lambda _path, notes: read(notes)
 
 
-_READERS: tuple[Reader, ...] = (
+READERS: tuple[Reader, ...] = (
     _from_notes(read_guano),
     _from_notes(read_audiomoth_comment),
     _from_notes(read_wamd),
@@ -50,14 +50,14 @@ _SAME_DEGREES = 0.01
 """About a kilometre: receivers without a good fix differ by less."""
 
 
-def read_metadata(path: Path) -> RecordingMetadata:
-    """Return what the file's metadata and its name say of time and place; fields that nothing states stay None.
+def read_metadata(path: Path, readers: Sequence[Reader] = READERS) -> RecordingMetadata:
+    """Return what the file's metadata and its name say of time and location; fields that nothing states stay None.
 
     Sources that contradict each other leave a sentence in `conflict`, times that are not understood one in `unread`.
     """
     notes = read_notes(path)
     sources = []
-    for read in _READERS:
+    for read in readers:
         try:
             sources.append(read(path, notes))
         except Exception:  # noqa: BLE001, S112 - whatever a parser stumbles over in metadata, the sound is good
@@ -78,17 +78,17 @@ def merge_origins(sources: Iterable[RecordingMetadata]) -> RecordingMetadata:
     """
     known = list(sources)
     timed = [metadata for metadata in known if metadata.start_time is not None]
-    placed = [metadata for metadata in known if metadata.latitude is not None]
+    located = [metadata for metadata in known if metadata.latitude is not None]
     conflicts = [metadata.conflict for metadata in known if metadata.conflict]
     start_time = None
     if timed:
         start_time = _with_zone([metadata.start_time for metadata in timed if metadata.start_time is not None])
         conflicts += _time_conflicts(timed, start_time)
-    conflicts += _place_conflicts(placed)
+    conflicts += _location_conflicts(located)
     return RecordingMetadata(
         start_time=start_time,
-        latitude=placed[0].latitude if placed else None,
-        longitude=placed[0].longitude if placed else None,
+        latitude=located[0].latitude if located else None,
+        longitude=located[0].longitude if located else None,
         recorder=next((metadata.recorder for metadata in known if metadata.recorder is not None), None),
         source=next((metadata.source for metadata in [*timed, *known] if metadata.source is not None), None),
         conflict="; ".join(dict.fromkeys(conflicts)) or None,
@@ -125,16 +125,16 @@ def _is_same_time(first: datetime, second: datetime) -> bool:
     return any(abs(clock - naive) <= _SAME_TIME for clock in clocks)
 
 
-def _place_conflicts(placed: Sequence[RecordingMetadata]) -> list[str]:
+def _location_conflicts(located: Sequence[RecordingMetadata]) -> list[str]:
     return [
-        f"{placed[0].source} says {_location(placed[0])}, {other.source} {_location(other)}"
-        for other in placed[1:]
-        if not np.allclose(_location(other), _location(placed[0]), rtol=0, atol=_SAME_DEGREES)
+        f"{located[0].source} says {_location(located[0])}, {other.source} {_location(other)}"
+        for other in located[1:]
+        if not np.allclose(_location(other), _location(located[0]), rtol=0, atol=_SAME_DEGREES)
     ]
 
 
-def describe_other_place(own: RecordingMetadata, used: RecordingMetadata) -> str | None:
-    """Return a sentence if the place that a file has is not the one that is used; None if one of them has none."""
+def describe_other_location(own: RecordingMetadata, used: RecordingMetadata) -> str | None:
+    """Return a sentence if the location that a file has is not the one that is used; None if one of them has none."""
     is_known = own.latitude is not None and used.latitude is not None
     if not is_known or np.allclose(_location(own), _location(used), rtol=0, atol=_SAME_DEGREES):
         return None

@@ -1,4 +1,4 @@
-"""Time and place that recorders write into their files: GUANO, comments, and the chunks of WAV and FLAC files."""
+"""Time and location that recorders write into their files: GUANO, comments, and the chunks of WAV and FLAC files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dawnchorus.audio.clocks import (
     parse_zone,
 )
 from dawnchorus.audio.riff import MAX_METADATA_BYTES, iter_chunks, read_chunk
-from dawnchorus.tables import is_blank, parse_place
+from dawnchorus.tables import is_blank, parse_location
 from dawnchorus.types import RecordingMetadata
 
 Notes = dict[str, bytes]
@@ -37,7 +37,7 @@ _RECORDED_AT = re.compile(
 _BY_AUDIOMOTH = re.compile(r"AudioMoth ([0-9A-Fa-f]{16})")
 
 _GUANO_TIME = re.compile(r"^Timestamp:[ \t]*(.+)", re.MULTILINE)
-_GUANO_PLACE = re.compile(r"^Loc Position:[ \t]*(.+)", re.MULTILINE)
+_GUANO_LOCATION = re.compile(r"^Loc Position:[ \t]*(.+)", re.MULTILINE)
 
 _WAMD_MODEL, _WAMD_SERIAL, _WAMD_TIME, _WAMD_LOCATION = 0x01, 0x02, 0x05, 0x06
 
@@ -115,13 +115,13 @@ def read_guano(notes: Notes) -> RecordingMetadata | None:
 
     text = _text(notes, "guan")
     fields = GuanoFile.from_string(text, strict=False)
-    written, place = _GUANO_TIME.search(text), _GUANO_PLACE.search(text)
+    written, location = _GUANO_TIME.search(text), _GUANO_LOCATION.search(text)
     made_by = [str(fields[key]) for key in ("Make", "Model", "Serial") if fields.get(key)]
     return _metadata(
         "guano",
         start_time=check_time(fields.get("Timestamp")),
         written="" if written is None else written[1],
-        place="" if place is None else place[1].strip(),
+        location="" if location is None else location[1].strip(),
         recorder=" ".join(made_by),
     )
 
@@ -157,7 +157,7 @@ def read_wamd(notes: Notes) -> RecordingMetadata | None:
         "wamd",
         start_time=parse_time(fields.get(_WAMD_TIME, "")),
         written=fields.get(_WAMD_TIME, ""),
-        place=_wamd_place(fields.get(_WAMD_LOCATION, "")),
+        location=_wamd_location(fields.get(_WAMD_LOCATION, "")),
         recorder=" ".join(part for part in ("Wildlife Acoustics", model, serial) if part) if model or serial else "",
     )
 
@@ -173,7 +173,7 @@ def _iter_wamd(content: bytes) -> Iterator[tuple[int, str]]:
         position += 6 + size
 
 
-def _wamd_place(text: str) -> str:
+def _wamd_location(text: str) -> str:
     """Return `42.12,N,71.12,W` of a Song Meter's `WGS84,42.12,N,71.12,W,55`, or `42.12, -71.12` of an Echo Meter's.
 
     Other texts are returned as they are.
@@ -200,7 +200,7 @@ def read_ixml(notes: Notes) -> RecordingMetadata | None:
     if not text:
         return None
     date, time = _element(text, "BWF_ORIGINATION_DATE"), _element(text, "BWF_ORIGINATION_TIME")
-    return _metadata("iXML", start_time=parse_time(f"{date} {time}"), place=_element(text, "LOCATION_GPS"))
+    return _metadata("iXML", start_time=parse_time(f"{date} {time}"), location=_element(text, "LOCATION_GPS"))
 
 
 def _element(text: str, name: str) -> str:
@@ -218,7 +218,7 @@ def read_flac_comments(notes: Notes) -> RecordingMetadata | None:
         "FLAC comments",
         start_time=parse_time(time),
         written=time,
-        place=location,
+        location=location,
         recorder=" ".join(("Frontier Labs", _text(notes, "FLAC/SENSORUID"))).strip(),
     )
 
@@ -238,17 +238,17 @@ def _metadata(
     *,
     start_time: datetime | None = None,
     written: str = "",
-    place: str = "",
+    location: str = "",
     recorder: str = "",
 ) -> RecordingMetadata:
-    """Return what a source says; a time that is `written`, or a `place`, that is not understood is said in `unread`."""
-    given = parse_place(place)
+    """Return what a source says; a `written` time or a `location` that is not understood goes into `unread`."""
+    given = parse_location(location)
     latitude, longitude = (given and check_location(*given)) or (None, None)
     unread = []
     if start_time is None and written:
         unread.append(f"{source} has a time that is not understood: {written[:_MAX_SAID]!r}")
-    if given is None and not all(map(is_blank, place.split())):
-        unread.append(f"{source} has a place that is not understood: {place[:_MAX_SAID]!r}")
+    if given is None and not all(map(is_blank, location.split())):
+        unread.append(f"{source} has a location that is not understood: {location[:_MAX_SAID]!r}")
     return RecordingMetadata(
         start_time=start_time,
         latitude=latitude,

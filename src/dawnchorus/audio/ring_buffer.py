@@ -19,7 +19,7 @@ SLOT_SAMPLES = 1 << 18
 N_SLOTS = 4
 
 _BYTES = N_SLOTS * SLOT_SAMPLES * np.dtype(np.float32).itemsize
-_MEMORY = Path("/dev/shm")  # noqa: S108 - files there are memory
+MEMORY = Path("/dev/shm")  # noqa: S108 - files there are memory
 
 
 class SharedRingBuffer:
@@ -39,8 +39,8 @@ class SharedRingBuffer:
         return samples
 
 
-def reserve_file() -> IO[bytes]:
-    """Open a file without a name for a `SharedRingBuffer`, in memory if possible, else on disk.
+def reserve_file(memory: Path = MEMORY) -> IO[bytes]:
+    """Open a file without a name for a `SharedRingBuffer`, in the folder `memory` if possible, else on disk.
 
     Its space is taken, so that writing to its memory cannot fail later.
 
@@ -48,7 +48,7 @@ def reserve_file() -> IO[bytes]:
         OSError: If there is no space in either.
     """
     try:
-        return _reserve(_MEMORY)
+        return _reserve(memory)
     except OSError:  # no such folder, or (in containers) too small a one
         return _reserve(None)
 

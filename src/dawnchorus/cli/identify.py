@@ -19,7 +19,7 @@ from rich.table import Table
 
 from dawnchorus.audio.discovery import describe_skipped, find_recordings
 from dawnchorus.audio.windows import WindowPlan
-from dawnchorus.cli.options import model_options, place_options, speech_option, tta_option, workers_option
+from dawnchorus.cli.options import location_options, model_options, speech_option, tta_option, workers_option
 from dawnchorus.cli.present import (
     MAX_LISTED,
     SOME_FAILED,
@@ -37,6 +37,7 @@ from dawnchorus.identification import Options, RecordingFailure, Run, identify
 from dawnchorus.identification.estimate import Estimate, estimate_run
 from dawnchorus.identification.input_tables import read_recordings, read_species_list, read_thresholds
 from dawnchorus.identification.options import DEFAULT_MIN_SCORE, SpeechUse
+from dawnchorus.inference.model import Model
 from dawnchorus.models.store import ModelStore
 from dawnchorus.tables.notes import counted
 from dawnchorus.taxonomy.classes import nearest_species
@@ -66,7 +67,7 @@ def _formats(_context: click.Context, _option: click.Parameter, value: tuple[str
 )
 @click.option("--top", type=int, help="At most so many species in one window.")
 @click.option("--species-list", type=click.Path(path_type=Path), help="Only these species: one name in a line.")
-@place_options
+@location_options
 @speech_option
 @click.option("--recordings", type=click.Path(path_type=Path), help="csv: path, latitude, longitude, start_time.")
 @click.option("--merge", is_flag=True, help="Join neighbouring windows of a species into events.")
@@ -97,7 +98,7 @@ def command(
     channel: ChannelOption,
     top: int | None,
     species_list: Path | None,
-    place: dict[str, Any],
+    location: dict[str, Any],
     speech: SpeechUse | None,
     recordings: Path | None,
     merge: bool,
@@ -134,13 +135,13 @@ def command(
         species=read_species_list(species_list, on_note=_say_note) if species_list else None,
         merge=merge,
         speech=speech,
-        **place,
+        **location,
     )
     metadata_by_path = read_recordings(recordings, on_note=_say_note) if recordings else None
     files = _find_recordings(paths)
     if metadata_by_path is not None:
         _say_unmatched(recordings, metadata_by_path, files)
-    _warn_of_other_places(options, metadata_by_path or {})
+    _warn_of_other_locations(options, metadata_by_path or {})
     announce_model(store, model)
     bundle = store.open(model)
     if thresholds:
@@ -165,7 +166,7 @@ def command(
         run = identify(
             files,
             options,
-            model=model,
+            model=Model(bundle, store),
             out=out,
             formats=formats or None,
             combined=combined,
@@ -173,7 +174,6 @@ def command(
             workers=workers,
             resume=resume,
             overwrite=overwrite,
-            store=store,
             on_progress=update,
         )
     result = _Result(run, out, time.monotonic() - start_s)
@@ -219,24 +219,24 @@ def _say_unmatched(
     if unnamed:
         click.echo(
             f"warning: {table} has no row of {len(unnamed)} of {counted(len(full), 'recording')}, as {min(unnamed)}: "
-            f"time and place of these are those of the file or the options",
+            f"time and location of these are those of the file or the options",
             err=True,
         )
 
 
-def _warn_of_other_places(options: Options, metadata_by_path: Mapping[Path, RecordingMetadata]) -> None:
-    """Say that places of the options are used instead of those that a table has."""
+def _warn_of_other_locations(options: Options, metadata_by_path: Mapping[Path, RecordingMetadata]) -> None:
+    """Say that locations of the options are used instead of those that a table has."""
     given = options.latitude, options.longitude
     others = {
-        path: place
+        path: location
         for path, metadata in metadata_by_path.items()
-        if (place := (metadata.latitude, metadata.longitude)) not in ((None, None), given)
+        if (location := (metadata.latitude, metadata.longitude)) not in ((None, None), given)
     }
     if given != (None, None) and others:
-        path, place = next(iter(others.items()))
+        path, location = next(iter(others.items()))
         click.echo(
-            f"warning: --lat and --lon {given} are used for {counted(len(others), 'recording')} with another place in "
-            f"the table of --recordings, as {path.name} {place}. Leave --lat and --lon out to use theirs.",
+            f"warning: --lat and --lon {given} are used for {counted(len(others), 'recording')} with another location "
+            f"in the table of --recordings, as {path.name} {location}. Leave --lat and --lon out to use theirs.",
             err=True,
         )
 

@@ -15,7 +15,7 @@ from dawnchorus.errors import InputError
 from dawnchorus.identification.options import DEFAULT_RANGE_THRESHOLD, MAX_TTA_SHIFTS, SpeechUse
 from dawnchorus.identification.weeks import week_of
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
-from dawnchorus.tables import parse_latitude, parse_longitude, parse_number, parse_place
+from dawnchorus.tables import parse_latitude, parse_location, parse_longitude, parse_number
 
 Function = Callable[..., Any]
 
@@ -81,10 +81,10 @@ def _date(_context: click.Context, _option: click.Parameter, value: str | None) 
         raise click.BadParameter(f"expected a date like 2026-05-01, got {value!r}") from None
 
 
-def _place(lat: str | None, lon: str | None) -> tuple[float | None, float | None]:
+def _location(lat: str | None, lon: str | None) -> tuple[float | None, float | None]:
     """Return latitude and longitude; both may be in the first."""
-    if lat is not None and lon is None and (place := parse_place(lat)):
-        return place
+    if lat is not None and lon is None and (location := parse_location(lat)):
+        return location
     return _degrees("--lat", lat, parse_latitude), _degrees("--lon", lon, parse_longitude)
 
 
@@ -99,8 +99,8 @@ def _degrees(option: str, text: str | None, parse: Callable[[str], float | None]
     return value
 
 
-def place_options(function: Function) -> Function:
-    """Add `--lat --lon --week|--date --range-threshold --drop-out-of-range`, passed as the argument `place`."""
+def location_options(function: Function) -> Function:
+    """Add `--lat --lon --week|--date --range-threshold --drop-out-of-range`, passed as the argument `location`."""
 
     @click.option("--lat", help="Latitude in degrees; with --lon, flags species out of range. Or both: '48.1, 11.5'.")
     @click.option("--lon", help="Longitude in degrees.")
@@ -115,7 +115,7 @@ def place_options(function: Function) -> Function:
     )
     @click.option("--drop-out-of-range", is_flag=True, help="Leave out what is not in range, instead of flagging it.")
     @wraps(function)
-    def with_place(
+    def with_location(
         *args: Any,
         lat: str | None,
         lon: str | None,
@@ -127,14 +127,14 @@ def place_options(function: Function) -> Function:
     ) -> Any:
         if week is not None and day is not None:
             raise InputError("--week and --date: expected one of them, got both.")
-        latitude, longitude = _place(lat, lon)
-        place = {
+        latitude, longitude = _location(lat, lon)
+        location = {
             "latitude": latitude,
             "longitude": longitude,
             "week": week_of(day) if day else week,
             "range_threshold": range_threshold,
             "drop_out_of_range": drop_out_of_range,
         }
-        return function(*args, place=place, **kwargs)
+        return function(*args, location=location, **kwargs)
 
-    return with_place
+    return with_location

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from dawnchorus.errors import AudioError
 from dawnchorus.identification import Run
-from dawnchorus.identification.output_paths import named_after, relative_places
+from dawnchorus.identification.output_paths import named_after, relative_paths
 from dawnchorus.identification.result import RecordingFailure
 from dawnchorus.models.store import BUILTIN_MODELS, ModelStore
 from dawnchorus.storage.files import atomic_file, cannot_write
@@ -74,11 +74,11 @@ def files_from(paths: Sequence[str]) -> list[str]:
             continue
         data = sys.stdin.buffer.read()
         lines = data.split(b"\0") if b"\0" in data else data.splitlines()
-        listed.extend(_named(line) for line in lines if line.strip())
+        listed.extend(_parse_name(line) for line in lines if line.strip())
     return listed
 
 
-def _named(line: bytes) -> str:
+def _parse_name(line: bytes) -> str:
     """Return the path in a line of a list, without byte order mark and outer spaces, unless a file is called so."""
     name = os.fsdecode(line)
     return name if os.path.lexists(name) else name.removeprefix("\ufeff").strip()
@@ -103,7 +103,7 @@ def write_report(run: Run, folder: Path) -> tuple[Path, list[RecordingFailure]]:
     from dawnchorus.reports.summary import summarise
 
     failures: list[RecordingFailure] = []
-    for path, place in relative_places(run.paths).items():
+    for path, relative in relative_paths(run.paths).items():
         table = run.table(path)
         if table is None:
             continue
@@ -111,7 +111,7 @@ def write_report(run: Run, folder: Path) -> tuple[Path, list[RecordingFailure]]:
         for number, channel in enumerate(channels, start=1):
             suffix = f".channel{number}.png" if len(channels) > 1 else ".png"
             try:
-                _write(folder / named_after(place, suffix), draw_recording(path, channel))
+                _write(folder / named_after(relative, suffix), draw_recording(path, channel))
             except AudioError as error:
                 failures.append(RecordingFailure(table.recording, f"no picture: {error}"))
                 break

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
-from dawnchorus.cli.options import model_options, place_options, speech_option
+from dawnchorus.cli.options import location_options, model_options, speech_option
 from dawnchorus.cli.present import announce_model
 from dawnchorus.errors import AudioDecodeError, InputError
 from dawnchorus.identification import Options, identify
 from dawnchorus.identification.options import DEFAULT_MIN_SCORE, SpeechUse
+from dawnchorus.inference.model import Model
 from dawnchorus.models.store import ModelStore
 from dawnchorus.storage.files import atomic_file
 
@@ -21,7 +22,7 @@ from dawnchorus.storage.files import atomic_file
 @click.option("--min-score", type=float, default=DEFAULT_MIN_SCORE, show_default=True)
 @click.option("--overlap", type=float, default=0.0, show_default=True, help="Seconds shared by neighbouring windows.")
 @click.option("--waveform", is_flag=True, help="Draw the waveform above the spectrogram.")
-@place_options
+@location_options
 @speech_option
 @model_options
 def command(
@@ -31,7 +32,7 @@ def command(
     min_score: float,
     overlap: float,
     waveform: bool,
-    place: dict[str, float | int | None],
+    location: dict[str, float | int | None],
     speech: SpeechUse | None,
     model: str,
     store: ModelStore,
@@ -44,8 +45,8 @@ def command(
             f"{recording}: expected a recording, found a folder. For a folder: dawnchorus identify --report"
         )
     announce_model(store, model)
-    options = Options(min_score=min_score, overlap_s=overlap, merge=True, speech=speech, **place)  # type: ignore[arg-type]
-    run = identify(recording, options, model=model, store=store)
+    options = Options(min_score=min_score, overlap_s=overlap, merge=True, speech=speech, **location)  # type: ignore[arg-type]
+    run = identify(recording, options, model=Model(store.open(model), store))
     table = run.table(run.paths[0])
     if table is None:
         raise AudioDecodeError(run.failures[0].reason)

@@ -16,7 +16,7 @@ _FACTS = {
     "address": ("url",),
     "recordist": ("recordist",),
     "licence": ("license",),
-    "place": ("latitude", "longitude"),
+    "location": ("latitude", "longitude"),
     "locality": ("locality",),
     "country": ("country",),
     "quality": ("quality",),
@@ -65,7 +65,7 @@ def combine(old: RecordingRow, new: RecordingRow) -> Combined:
         fields |= known.fields
         kept += known.kept
         changes += known.changes
-    fields |= _species_in_one_place(fields)
+    fields |= _without_own_species(fields)
     row = replace(new, **_file(old, new), **fields, recording_id=old.recording_id, group=old.group or new.group)
     return Combined(row, tuple(kept), tuple(changes))
 
@@ -143,7 +143,7 @@ def _lists(old: RecordingRow, new: RecordingRow) -> _Known:
     return known
 
 
-def _species_in_one_place(fields: dict[str, Any]) -> dict[str, Any]:
+def _without_own_species(fields: dict[str, Any]) -> dict[str, Any]:
     """Return the lists of species without the one that the recording is of."""
     species = fields["scientific_name"]
     return {name: tuple(each for each in fields[name] if each != species) for name in ("secondary", "absent")}

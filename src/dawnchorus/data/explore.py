@@ -46,7 +46,7 @@ def summarise_data_set(rows: Sequence[RecordingRow]) -> DataSetSummary:
         counts={name: tuple(Counter(value(row) for row in rows).most_common()) for name, value in PROPERTIES.items()},
         recordists=tuple(Counter(row.recordist or UNKNOWN for row in rows).most_common()),
         lengths_s=tuple(row.duration_s for row in rows if row.duration_s),
-        places=tuple(
+        locations=tuple(
             (row.latitude, row.longitude) for row in rows if row.latitude is not None and row.longitude is not None
         ),
         month_hour=tuple(tuple(hours) for hours in month_hour),

@@ -125,7 +125,7 @@ def _file_list(value: Any) -> list[Any]:
 
 def _of_csv(path: Path, on_note: Callable[[str], None]) -> Iterator[tuple[list[str], str]]:
     table = Table(path)
-    match = {name: place for name in _NAMING if (place := table.find_column([name])) is not None}
+    match = {name: index for name in _NAMING if (index := table.find_column([name])) is not None}
     columns = list(dict.fromkeys(match.values()))
     if not columns:
         raise FormatError(

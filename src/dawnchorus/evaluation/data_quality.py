@@ -115,7 +115,7 @@ def overlap_notes(bundle: Bundle, rows: Sequence[RecordingRow]) -> tuple[str, ..
         )
         if not (any(map(is_known, trained)) and any(map(is_known, rows)))
     ]
-    missing.append("recordists and days (a bundle does not tell dates and places)")
+    missing.append("recordists and days (a bundle does not tell dates and locations)")
     return (f"not compared with the recordings that {bundle.info.name} was trained on: {', '.join(missing)}.",)
 
 

@@ -83,7 +83,7 @@ class _Windows:
     codes: Sequence[str]
     """[classes]: how a class is written."""
     columns: Mapping[str, int]
-    """A class's place by every name that it may be called by."""
+    """A class's index by every name that it may be called by."""
     thresholds: FloatArray
     """[classes]: from which score a species counts as there."""
 

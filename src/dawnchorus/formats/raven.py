@@ -16,7 +16,7 @@ from dawnchorus.errors import FormatError
 from dawnchorus.formats.mark_notes import MarkNotes
 from dawnchorus.formats.text import (
     NamedColumns,
-    detections_of_marks,
+    convert_marks,
     score,
     seconds,
     text_stream,
@@ -96,7 +96,7 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     """
     seen: set[tuple[str | None, str, float, float, int | None]] = set()
     for mark in read_marks(path):
-        for recording, detection in detections_of_marks(path, [mark]):
+        for recording, detection in convert_marks(path, [mark]):
             if mark.selection is not None:
                 # A number that comes again with other times is another selection, of a table joined from several;
                 # one that comes again with another channel is a sound in both.
@@ -126,9 +126,9 @@ class _Columns:
     """The columns of a table."""
 
     rows: NamedColumns
-    begin: int
+    start: int
     end: int
-    places: Mapping[str, int | None]
+    columns: Mapping[str, int | None]
 
     @classmethod
     def of(cls, rows: NamedColumns) -> _Columns:
@@ -151,9 +151,9 @@ class _Columns:
             "file": ["Begin File"],
             "recording": ["Recording", "Filename", "File"],
         }
-        places = {field: rows.find_column(columns) for field, columns in names.items()}
-        places["confidence"] = rows.score_column(headers.SCORE)
-        return cls(rows, rows.require(["Begin Time (s)"]), rows.require(["End Time (s)"]), places)
+        columns = {field: rows.find_column(synonyms) for field, synonyms in names.items()}
+        columns["confidence"] = rows.score_column(headers.SCORE)
+        return cls(rows, rows.require(["Begin Time (s)"]), rows.require(["End Time (s)"]), columns)
 
     def mark(self, line: int, fields: list[str]) -> Mark:
         """Return what a row says.
@@ -162,19 +162,19 @@ class _Columns:
             FormatError: a number is none.
         """
         rows = self.rows
-        text = {field: rows.text(fields, place) for field, place in self.places.items()}
+        text = {field: rows.text(fields, column) for field, column in self.columns.items()}
         counted_on = text["path"] or text["file"]
         named = counted_on or text["recording"]
         label = parse_label(text["name"] or text["common"] or text["code"] or "")
-        has_times = rows.text(fields, self.begin) is not None or rows.text(fields, self.end) is not None
+        has_times = rows.text(fields, self.start) is not None or rows.text(fields, self.end) is not None
         if not has_times and is_nothing(label):
             return Mark(line, None, named)
-        start_s = rows.offset_s(line, fields, self.begin)
+        start_s = rows.offset_s(line, fields, self.start)
         length_s = rows.offset_s(line, fields, self.end) - start_s
-        offset = self.places["offset"]
+        offset = self.columns["offset"]
         within = None if offset is None or text["offset"] is None else rows.offset_s(line, fields, offset)
         start_s = start_s if within is None else within
-        value = rows.number_or_none(line, fields, self.places["confidence"])
+        value = rows.number_or_none(line, fields, self.columns["confidence"])
         detection = Detection(
             start_s=start_s,
             end_s=start_s + length_s,
@@ -182,9 +182,9 @@ class _Columns:
             common_name=text["common"] or label.common_name,
             kind=label.kind,
             score=1.0 if value is None else value,
-            low_hz=rows.number_or_none(line, fields, self.places["low"]),
-            high_hz=rows.number_or_none(line, fields, self.places["high"]),
-            channel=rows.channel(fields, self.places["channel"]),
+            low_hz=rows.number_or_none(line, fields, self.columns["low"]),
+            high_hz=rows.number_or_none(line, fields, self.columns["high"]),
+            channel=rows.channel(fields, self.columns["channel"]),
         )
         is_within_file = within is not None or counted_on is None
         selection, view = text["selection"], text["view"]

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from dawnchorus.tables import Table, headers, is_blank
 from dawnchorus.tables.notes import counted_rows
-from dawnchorus.taxonomy.reviews import review_of_words
+from dawnchorus.taxonomy.reviews import parse_review
 from dawnchorus.types import Mark, Review
 
 _YES = frozenset(("yes", "y", "true", "t", "1", "1.0", "x", "✓", "ja", "j", "wahr", "oui", "vrai", "sí", "si", "sim"))
@@ -30,29 +30,29 @@ class ReviewColumns:
     def __init__(self, table: Table) -> None:
         self._verdicts: list[tuple[int, Mapping[bool, Review]]] = []
         for names, verdicts in _VERDICTS:
-            place = table.find_column(names)
-            if place is None:
+            index = table.find_column(names)
+            if index is None:
                 continue
-            words = [cell.strip() for cell in table.column(place) if _answer(cell) is not None or not is_blank(cell)]
+            words = [cell.strip() for cell in table.column(index) if _answer(cell) is not None or not is_blank(cell)]
             if all(_answer(word) is None for word in words):
                 continue
-            self._verdicts.append((place, verdicts))
-            unknown = [word for word in words if _answer(word) is None and review_of_words(word) != "undecided"]
+            self._verdicts.append((index, verdicts))
+            unknown = [word for word in words if _answer(word) is None and parse_review(word) != "undecided"]
             if unknown:
                 table.notes.say(
-                    f"column '{table.header[place]}': neither yes nor no in {counted_rows(len(unknown))} (as "
+                    f"column '{table.header[index]}': neither yes nor no in {counted_rows(len(unknown))} (as "
                     f"'{unknown[0]}'): these marks are kept as a sound that may be of any species."
                 )
 
     @property
-    def places(self) -> tuple[int, ...]:
+    def indices(self) -> tuple[int, ...]:
         """Columns that are read."""
-        return tuple(place for place, _ in self._verdicts)
+        return tuple(index for index, _ in self._verdicts)
 
     def judge(self, mark: Mark, fields: Sequence[str]) -> Mark:
         """Return a mark with the verdict of its row."""
-        for place, verdicts in self._verdicts:
-            verdict = _verdict(fields[place], verdicts)
+        for index, verdicts in self._verdicts:
+            verdict = _verdict(fields[index], verdicts)
             if verdict:
                 return replace(mark, review=verdict)
         return mark

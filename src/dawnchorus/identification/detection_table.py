@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
 
-from dawnchorus.audio.metadata import describe_other_place
+from dawnchorus.audio.metadata import describe_other_location
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.identification.input_tables import DatedMetadata
 from dawnchorus.identification.options import Options
@@ -33,10 +33,17 @@ class TableBuilder:
     options: Options
     range_filter: RangeFilter | None
     metadata_by_path: dict[Path, RecordingMetadata]
-    """Places and times from a `--recordings` table, by absolute path; they take precedence over the file's metadata."""
+    """Locations and times of a `--recordings` table, by absolute path; they precede the file's metadata."""
+
+    names: Mapping[Path, str] = field(default_factory=dict)
+    """Names of recordings that are not called by their path."""
+
+    def name(self, path: Path) -> str:
+        """Return the name of a recording in tables and messages."""
+        return self.names.get(path) or printable(path)
 
     def build(self, scored: ScoredRecording) -> RecordingTable:
-        """Build the detections, with time and place, ordered by start, then by falling score."""
+        """Build the detections, with time and location, ordered by start, then by falling score."""
         metadata = self.metadata(scored.path, scored.metadata)
         week = self._week(scored.path, metadata)
         expected = self._expected(metadata, week)
@@ -47,7 +54,7 @@ class TableBuilder:
         else:
             rows.sort(key=lambda r: (r.start_s, -r.score))
         return RecordingTable(
-            recording=printable(scored.path),
+            recording=self.name(scored.path),
             duration_s=scored.duration_s,
             rate_hz=scored.info.rate_hz,
             metadata=metadata,
@@ -101,7 +108,7 @@ class TableBuilder:
             )
 
     def metadata(self, path: Path, own: RecordingMetadata) -> RecordingMetadata:
-        """Return time and place of a recording, from the table, the file and the options together."""
+        """Return time and location of a recording, from the table, the file and the options together."""
         given = self.metadata_by_path.get(Path(os.path.abspath(path)), RecordingMetadata())
         day = self._given_day(path)
         is_same_day = day is None or own.start_time is None or own.start_time.date() == day
@@ -119,7 +126,7 @@ class TableBuilder:
         own_day = day or metadata.start_time
         conflicts = (
             metadata.conflict,
-            describe_other_place(own, metadata),
+            describe_other_location(own, metadata),
             self._describe_other_week(metadata, own_day),
         )
         return replace(metadata, conflict="; ".join(filter(None, conflicts)) or None)

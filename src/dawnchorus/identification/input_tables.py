@@ -1,4 +1,4 @@
-"""Lists that users bring: species, thresholds per species, time and place per recording."""
+"""Lists that users bring: species, thresholds per species, time and location per recording."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from dawnchorus.errors import FormatError, InputError
 from dawnchorus.formats.text import NamedColumns, near_column
 from dawnchorus.tables import (
     NO_FIX,
+    LocationColumn,
     Notes,
-    PlaceColumn,
     Stamp,
     Table,
     headers,
@@ -43,9 +43,9 @@ PATH_COLUMNS = (
     "in file",
     *headers.FILE,
 )
-PLACE_COLUMNS = (*headers.PLACE, "location")
+LOCATION_COLUMNS = (*headers.LOCATION, "location")
 TIME_COLUMNS = ("start_time", *headers.TIME, *headers.MOMENT)
-_USUAL_COLUMNS = (*headers.LATITUDE, *headers.LONGITUDE, *PLACE_COLUMNS, *headers.DATE, *TIME_COLUMNS)
+_USUAL_COLUMNS = (*headers.LATITUDE, *headers.LONGITUDE, *LOCATION_COLUMNS, *headers.DATE, *TIME_COLUMNS)
 SPECIES_COLUMNS = ("scientific_name", "species", *headers.SCIENTIFIC_NAME, *headers.SPECIES)
 SCORE_COLUMNS = ("min_score", "threshold", *headers.SCORE)
 
@@ -58,7 +58,7 @@ def _ignore(_note: str) -> None:
 
 @dataclass(frozen=True)
 class DatedMetadata(RecordingMetadata):
-    """Place and day of a recording whose time of day the table does not tell."""
+    """Location and day of a recording whose time of day the table does not tell."""
 
     day: date | None = None
 
@@ -148,9 +148,9 @@ def read_thresholds(path: Path, *, labels: Sequence[Label] = (), on_note: OnNote
 
 
 def read_recordings(path: Path, *, on_note: OnNote = _ignore) -> dict[Path, RecordingMetadata]:
-    """Return time and place by absolute path, from a table with a path and any of latitude, longitude, date and time.
+    """Return time and location by absolute path, of a table with a path and any of latitude, longitude, date and time.
 
-    `place` holds both of a place, `start_time` or `date` both of a moment. Any of them may be missing or empty. A date
+    `location` holds latitude and longitude, `start_time` or `date` day and time. Any may be missing or empty. A date
     without a time counts for the week. Paths are relative to the table's folder, or else to the current one.
 
     Raises:
@@ -161,13 +161,13 @@ def read_recordings(path: Path, *, on_note: OnNote = _ignore) -> dict[Path, Reco
     _require_file(path)
     rows = NamedColumns(path)
     file = rows.require(PATH_COLUMNS)
-    places, moments = _Places(rows), _Moments(rows)
-    if not places.columns and not moments.columns:
+    locations, moments = _Locations(rows), _Moments(rows)
+    if not locations.columns and not moments.columns:
         raise FormatError(
             f"{path}: expected columns latitude and longitude, or start_time; found {rows.header}."
             f"{near_column(rows.header, _USUAL_COLUMNS)}"
         )
-    if others := rows.table.unread({file, *places.columns, *moments.columns}):
+    if others := rows.table.unread({file, *locations.columns, *moments.columns}):
         near = near_column(others, _USUAL_COLUMNS)
         rows.table.notes.say(f"columns that are not read: {list_columns(others)}.{near}")
     metadata_by_path: dict[Path, RecordingMetadata] = {}
@@ -176,7 +176,7 @@ def read_recordings(path: Path, *, on_note: OnNote = _ignore) -> dict[Path, Reco
         name = rows.text(fields, file)
         if name is None:
             raise FormatError(f"{path}, line {line}: expected a path, found {fields}.")
-        latitude, longitude = places.read(line, fields)
+        latitude, longitude = locations.read(line, fields)
         moment = moments.read(line, fields)
         metadata: RecordingMetadata
         if moment is None or isinstance(moment, datetime):
@@ -187,7 +187,7 @@ def read_recordings(path: Path, *, on_note: OnNote = _ignore) -> dict[Path, Reco
         first_line = first_lines.setdefault(recording, line)
         if metadata_by_path.setdefault(recording, metadata) != metadata:
             raise FormatError(
-                f"{path}, lines {first_line} and {line}: expected one time and place for each recording, found "
+                f"{path}, lines {first_line} and {line}: expected one time and location for each recording, found "
                 f"{_metadata_text(metadata_by_path[recording])} and {_metadata_text(metadata)} of {name}. "
                 f"Remove one of the lines."
             )
@@ -202,7 +202,7 @@ def read_recordings(path: Path, *, on_note: OnNote = _ignore) -> dict[Path, Reco
 
 
 def _metadata_text(metadata: RecordingMetadata) -> str:
-    """Return place and time as a reader of a table knows them."""
+    """Return location and time as a reader of a table knows them."""
     day = metadata.day if isinstance(metadata, DatedMetadata) else None
     parts = (metadata.latitude, metadata.longitude, metadata.start_time or day)
     return " ".join(str(part) for part in parts if part is not None) or "nothing"
@@ -224,21 +224,21 @@ def _resolve(table: Path, name: str) -> Path:
     return Path(os.path.abspath(posix_path(name)))
 
 
-class _Places:
-    """The place in a row: in two columns, or both in one."""
+class _Locations:
+    """The location in a row: in two columns, or both in one."""
 
     def __init__(self, rows: NamedColumns) -> None:
         self._rows = rows
         self._latitude, self._longitude = rows.find_column(headers.LATITUDE), rows.find_column(headers.LONGITUDE)
-        place = rows.find_column(PLACE_COLUMNS)
-        if place is None and self._longitude is None:
-            place, self._latitude = self._latitude, None
+        column = rows.find_column(LOCATION_COLUMNS)
+        if column is None and self._longitude is None:
+            column, self._latitude = self._latitude, None
         self._reader = (
-            None if place is None else PlaceColumn(rows.header[place], rows.table.column(place), rows.table.notes)
+            None if column is None else LocationColumn(rows.header[column], rows.table.column(column), rows.table.notes)
         )
-        self._place = place if self._reader is not None and self._reader.has_places else None
-        self.columns = [each for each in (self._latitude, self._longitude, self._place) if each is not None]
-        if len(self.columns) == 1 and self._place is None:
+        self._column = column if self._reader is not None and self._reader.has_locations else None
+        self.columns = [each for each in (self._latitude, self._longitude, self._column) if each is not None]
+        if len(self.columns) == 1 and self._column is None:
             self._latitude = rows.require(headers.LATITUDE[:2])
             self._longitude = rows.require(headers.LONGITUDE[:2])
 
@@ -246,10 +246,10 @@ class _Places:
         """Return latitude and longitude, or None for both.
 
         Raises:
-            FormatError: it is no place on Earth.
+            FormatError: it is no location on Earth.
         """
         given = [column for column in (self._latitude, self._longitude) if not is_blank(self._text(fields, column))]
-        together = self._text(fields, self._place)
+        together = self._text(fields, self._column)
         if not given and is_blank(together):
             return None, None
         if given:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from dawnchorus.errors import BusyError, InputError, JournalDamagedError, OutputExistsError
-from dawnchorus.formats.registry import FORMATS, TableFormat, format_of_file
+from dawnchorus.formats.registry import FORMATS, TableFormat, detect_format
 from dawnchorus.formats.text import text_stream
 from dawnchorus.identification.journal import Journal, set_aside
-from dawnchorus.identification.output_paths import named_after, relative_places
+from dawnchorus.identification.output_paths import named_after, relative_paths
 from dawnchorus.storage.files import atomic_file, cannot_write
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ LATER_SETTINGS = ("activation",)
 
 @dataclass(frozen=True)
 class Target:
-    """The place `path` and the formats that go there."""
+    """The path and the formats that go there."""
 
     path: Path
     is_folder: bool
@@ -50,7 +50,7 @@ class Target:
         """
         is_folder = path.is_dir() or not path.suffix
         if formats is None:
-            formats = ["csv"] if is_folder else [format_of_file(path).name]
+            formats = ["csv"] if is_folder else [detect_format(path).name]
         chosen = tuple(FORMATS.lookup(name) for name in formats)
         if len(chosen) > 1 and not is_folder:
             raise InputError(
@@ -74,7 +74,7 @@ class Target:
 
         Raises:
             BusyError: another process is writing here.
-            OutputError: the place cannot be written.
+            OutputError: the path cannot be written.
         """
         folder = self._state.parent
         lock_path = self._state.with_name(self._state.name + ".lock")
@@ -169,7 +169,7 @@ class Target:
         elif self.combined:
             yield from (self.path / f"detections{chosen.suffix}" for chosen in self.formats)
         else:
-            for out_path in relative_places(paths).values():
+            for out_path in relative_paths(paths).values():
                 yield from (self.path / named_after(out_path, chosen.suffix) for chosen in self.formats)
 
     def write(self, run: Run) -> None:
@@ -212,9 +212,9 @@ class Target:
 
     def _write_each(self, run: Run, *, all_of_them: bool) -> None:
         """Write the table of each recording; unless all are asked for, only those that are not there or out of date."""
-        places = relative_places(run.paths, run.journal.root(run.paths))
+        relative = relative_paths(run.paths, run.journal.root(run.paths))
         for path in run.paths:
-            waiting = [(chosen, self.path / named_after(places[path], chosen.suffix)) for chosen in self.formats]
+            waiting = [(chosen, self.path / named_after(relative[path], chosen.suffix)) for chosen in self.formats]
             up_to_date = run.journal.is_in_table(path) and all(out_path.exists() for _, out_path in waiting)
             if up_to_date and not all_of_them:
                 continue

@@ -35,8 +35,8 @@ def shared_folder(paths: Iterable[Path]) -> str | None:
         return None
 
 
-def relative_places(paths: Sequence[Path], root: str | None = None) -> dict[Path, Path]:
-    """Return the place of each recording's output inside an output folder: its path below `root`.
+def relative_paths(paths: Sequence[Path], root: str | None = None) -> dict[Path, Path]:
+    """Return the path of each recording's output inside an output folder: its own path below `root`.
 
     Without a root, that is the folder that all share.
     """

@@ -1,4 +1,4 @@
-"""The range filter: which species a place and a week can be expected to have."""
+"""The range filter: which species a location and a week can be expected to have."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class RangeFilter:
         self._predict = lru_cache(maxsize=4096)(self._probabilities)
 
     def _probabilities(self, latitude: float, longitude: float, week: int) -> npt.NDArray[np.float32]:
-        place = np.array([[latitude, longitude, week]], np.float32)
-        probabilities: npt.NDArray[np.float32] = self._session.run(["probabilities"], {"place": place})[0][0]
+        location = np.array([[latitude, longitude, week]], np.float32)
+        probabilities: npt.NDArray[np.float32] = self._session.run(["probabilities"], {"place": location})[0][0]
         return probabilities
 
     def note(self) -> str | None:
@@ -49,7 +49,7 @@ class RangeFilter:
         if (self._classes >= 0).any():
             return None
         source, bundle = self._names
-        return f"place and week have no effect: the range model of {source} knows none of the classes of {bundle}."
+        return f"location and week have no effect: the range model of {source} knows none of the classes of {bundle}."
 
     def expected(self, *, latitude: float, longitude: float, week: int | None) -> list[bool | None]:
         """For each class of the bundle: in range, out of range, or None where the range model does not know it."""

@@ -4,44 +4,47 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Unpack, cast
 
 import numpy as np
 
 from dawnchorus.audio.discovery import find_recordings
-from dawnchorus.audio.limits import RecordingLimits
+from dawnchorus.audio.sounds import Sound, is_in_memory, open_sound
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.cores import usable_cores
 from dawnchorus.errors import InputError
 from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.journal import NO_FILE, Journal, file_mark
-from dawnchorus.identification.options import DEFAULT_RANGE_THRESHOLD, Options
+from dawnchorus.identification.options import DEFAULT_RANGE_THRESHOLD, OptionFields, Options
 from dawnchorus.identification.output import Target
 from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.result import Progress, RecordingFailure, Run
 from dawnchorus.inference.analyses.hits import ScoreFilter
 from dawnchorus.inference.loaded_model import LoadedModel
+from dawnchorus.inference.model import Model, load_model
 from dawnchorus.inference.preparation import open_cleaner
 from dawnchorus.inference.recording import ScoringPlan
 from dawnchorus.inference.results import FailedRecording
 from dawnchorus.inference.scoring import score_recordings
 from dawnchorus.inference.speech import VoiceActivityDetector
+from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.catalog.silero import speech_graph
-from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
+from dawnchorus.models.store import DEFAULT_MODEL
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label
 from dawnchorus.types import RecordingMetadata
 
 
 def identify(
-    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    audio: Sound | Iterable[str | os.PathLike[str]],
     options: Options | None = None,
     *,
-    model: str | Path = DEFAULT_MODEL,
+    model: str | os.PathLike[str] | Model = DEFAULT_MODEL,
     out: str | os.PathLike[str] | None = None,
     formats: Sequence[str] | None = None,
     combined: bool = False,
@@ -49,25 +52,26 @@ def identify(
     workers: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    store: ModelStore | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    **changes: Unpack[OptionFields],
 ) -> Run:
     """Find the birds in recordings.
 
     Args:
-        paths: files, folders (searched to any depth) and globs.
-        options: thresholds, overlap, place, merging.
-        model: a built-in model's name, or a bundle's folder.
+        audio: files, folders (searched to any depth) and globs; or one sound: an open file, a file's bytes, or
+            `(samples, sample_rate_hz)` with samples [frames] or [frames, channels].
+        options: thresholds, overlap, location, merging; default: those of `Options`.
+        model: a built-in model's name, a bundle's or training run's folder, or a loaded model.
         out: a file for one table of all recordings, or a folder for one table per recording; None keeps the
             detections in the returned `Run` only.
         formats: names of table formats; default: by the suffix of `out`, else csv.
         combined: with a folder as `out`, one table of all recordings in each format, instead of one per recording.
-        recordings: place and time by absolute path, stronger than the files' own metadata.
+        recordings: location and time by absolute path, stronger than the files' own metadata.
         workers: cores to use; default: all that this process may use.
         resume: add to a finished run: new and changed recordings, and those that failed. What it had stays.
         overwrite: replace a finished or interrupted run.
-        store: where the bundles of built-in models are; default: the user's cache folder.
         on_progress: called in the caller's thread, after every recording and some times in a second.
+        changes: options by name, which take precedence: `identify("recordings/", latitude=52.5, longitude=13.4)`.
 
     An interrupted run is continued by the same call; its result equals that of an undisturbed one.
 
@@ -78,16 +82,45 @@ def identify(
         OutputError: results cannot be written.
         BusyError: another process is writing to `out`.
     """
-    options = options or Options()
-    listed = find_recordings([paths] if isinstance(paths, str | os.PathLike) else paths)
-    store = store or ModelStore(default_folder())
-    bundle = store.open(model)
-    detector = VoiceActivityDetector(speech_graph(store.folder)) if options.speech is not None else None
+    options = (options or Options()).with_changes(changes)
+    loaded = load_model(model)
+    if is_in_memory(audio):
+        with open_sound(audio) as file:
+            names = {file.path: printable(file.name)}
+            return _identify(
+                [file.path], options, loaded, names=names, out=out, formats=formats, combined=combined,
+                recordings=recordings, workers=workers, resume=resume, overwrite=overwrite, on_progress=on_progress,
+            )  # fmt: skip
+    paths = [audio] if isinstance(audio, str | os.PathLike) else cast(Iterable[str | os.PathLike[str]], audio)
+    listed = find_recordings(paths)
+    return _identify(
+        listed, options, loaded, names={}, out=out, formats=formats, combined=combined, recordings=recordings,
+        workers=workers, resume=resume, overwrite=overwrite, on_progress=on_progress,
+    )  # fmt: skip
+
+
+def _identify(
+    listed: list[Path],
+    options: Options,
+    model: Model,
+    *,
+    names: Mapping[Path, str],
+    out: str | os.PathLike[str] | None,
+    formats: Sequence[str] | None,
+    combined: bool,
+    recordings: dict[Path, RecordingMetadata] | None,
+    workers: int | None,
+    resume: bool,
+    overwrite: bool,
+    on_progress: Callable[[Progress], None] | None,
+) -> Run:
+    bundle = model.bundle
+    detector = VoiceActivityDetector(speech_graph(model.store.folder)) if options.speech is not None else None
     plan = build_scoring_plan(bundle, options, speech_detector=detector)
-    range_filter = open_range_filter(bundle, options, recordings, store)
-    builder = TableBuilder(bundle, plan.windows, options, range_filter, recordings or {})
+    range_filter = open_range_filter(model, options, recordings)
+    builder = TableBuilder(bundle, plan.windows, options, range_filter, recordings or {}, names)
     n_workers = workers or usable_cores()
-    cleaner = open_cleaner(bundle.info.cleaning, store.folder)
+    cleaner = open_cleaner(bundle.info.cleaning, model.store.folder)
     loaded = LoadedModel(bundle, cleaner, n_sessions=n_workers, tta_shifts=options.tta_shifts)
     # Two bundles may have one graph, and activate or clean differently.
     key = {"bundle_id": bundle.id, "activation": bundle.info.activation, **options.scoring()}
@@ -104,7 +137,7 @@ def identify(
         _score_waiting(run, loaded, plan, n_workers, on_progress)
         run.take_notes()
         run.note_dropped()
-        run.notes += [*_notes_on_thresholds(bundle, options), *_notes_on_place(run, options)]
+        run.notes += [*_notes_on_thresholds(bundle, options), *_notes_on_location(run, options)]
         return run
 
     if out is None:
@@ -176,7 +209,7 @@ def build_scoring_plan(
     options: Options,
     *,
     speech_detector: VoiceActivityDetector | None = None,
-    limits: RecordingLimits | None = None,
+    limits: Limits | None = None,
 ) -> ScoringPlan:
     """Return what the options want done with each recording.
 
@@ -207,8 +240,8 @@ def build_score_filter(bundle: Bundle, options: Options) -> ScoreFilter:
     for name, value in bundle.info.thresholds.items():
         if name in known:
             thresholds[known[name]] = value
-    for place, value in _thresholds_by_class(bundle, options).items():
-        thresholds[place] = value
+    for index, value in _thresholds_by_class(bundle, options).items():
+        thresholds[index] = value
     if options.species is not None:
         wanted = list(_find_classes(bundle, options.species).values())
         if not wanted:
@@ -224,7 +257,7 @@ def build_score_filter(bundle: Bundle, options: Options) -> ScoreFilter:
 
 
 def _find_classes(bundle: Bundle, names: Iterable[str]) -> dict[str, int]:
-    """Return the place of the class of each name that the bundle has, by its scientific or its common name."""
+    """Return the index of the class of each name that the bundle has, by its scientific or its common name."""
     names = tuple(names)
     known = bundle.class_by_scientific_name
     others = [name for name in names if name not in known]
@@ -238,7 +271,7 @@ def _find_classes(bundle: Bundle, names: Iterable[str]) -> dict[str, int]:
 
 
 def _thresholds_by_class(bundle: Bundle, options: Options) -> dict[int, float]:
-    """Return the smallest scores that the options give, by the place of the class.
+    """Return the smallest scores that the options give, by the index of the class.
 
     Raises:
         InputError: two names of one class have different ones.
@@ -276,27 +309,27 @@ def _notes_on_thresholds(bundle: Bundle, options: Options) -> Iterator[str]:
         )
 
 
-def _notes_on_place(run: Run, options: Options) -> Iterator[str]:
+def _notes_on_location(run: Run, options: Options) -> Iterator[str]:
     """Yield a sentence if the options ask for a range check of which nothing can come."""
     range_filter = run.builder.range_filter
-    if run.has_place and range_filter is not None and (note := range_filter.note()) is not None:
+    if run.has_location and range_filter is not None and (note := range_filter.note()) is not None:
         yield note
     has_range_options = options.week is not None or options.range_threshold != DEFAULT_RANGE_THRESHOLD
-    if (options.drop_out_of_range or has_range_options) and not run.has_place:
+    if (options.drop_out_of_range or has_range_options) and not run.has_location:
         yield (
-            "no recording was checked for range: none has a place, or the model has no range model. Give latitude and "
-            "longitude (--lat and --lon)."
+            "no recording was checked for range: none has a location, or the model has no range model. Give "
+            "latitude and longitude (--lat and --lon)."
         )
 
 
 def open_range_filter(
-    bundle: Bundle, options: Options, recordings: dict[Path, RecordingMetadata] | None, store: ModelStore
+    model: Model, options: Options, recordings: dict[Path, RecordingMetadata] | None
 ) -> RangeFilter | None:
-    """Return the range filter, where a place is known or the bundle has one; else None."""
-    if bundle.range_path.is_file():
-        source = bundle
+    """Return the range filter, where a location is known or the bundle has one; else None."""
+    if model.bundle.range_path.is_file():
+        source = model.bundle
     elif options.latitude is None and not any(o.latitude is not None for o in (recordings or {}).values()):
         return None
     else:
-        source = store.open(DEFAULT_MODEL)
-    return RangeFilter(source, bundle=bundle, threshold=options.range_threshold)
+        source = model.store.open(DEFAULT_MODEL)
+    return RangeFilter(source, bundle=model.bundle, threshold=options.range_threshold)

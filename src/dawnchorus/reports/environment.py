@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 
 def page_environment() -> Environment:
     """Return an environment for templates that escapes values and requires all of them."""
     environment = Environment(
-        loader=PackageLoader("dawnchorus.reports", "templates"), autoescape=True, undefined=StrictUndefined
+        loader=ChoiceLoader([PackageLoader("dawnchorus.reports", folder) for folder in ("templates", "static")]),
+        autoescape=True,
+        undefined=StrictUndefined,
     )
     environment.filters["readable"] = _readable
     return environment

@@ -19,6 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from dawnchorus.errors import NotFoundError
+from dawnchorus.limits import Limits
 from dawnchorus.server.scheduling import IdentifyResult
 from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.clock import now
@@ -37,9 +38,6 @@ LOG = logging.getLogger(__name__)
 
 INSERT_ROWS = 1000
 """Rows in one INSERT statement."""
-
-PAGE_ROWS = 1000
-"""Detections in memory at a time while a recording's are read."""
 
 N_TOP = 10
 
@@ -75,8 +73,8 @@ class DetectionRecord:
 class DetectionStore:
     """Thread-safe store of recordings, detections and totals, shared by all servers of the database."""
 
-    def __init__(self, database: Database, files: BlobStore) -> None:
-        self._database, self._files = database, files
+    def __init__(self, database: Database, files: BlobStore, limits: Limits) -> None:
+        self._database, self._files, self._limits = database, files, limits
         self._pending: queue.SimpleQueue[dict[str, Any] | threading.Event | None] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._writer = threading.Thread(target=self._run_writer, daemon=True)
@@ -239,9 +237,10 @@ class DetectionStore:
         )
         with self._database.read() as session:
             ids = array("q", session.scalars(query.limit(limit)))
-        for k in range(0, len(ids), PAGE_ROWS):
+        page_rows = self._limits.page_rows
+        for k in range(0, len(ids), page_rows):
             with self._database.read() as session:
-                page = _read_detections(session, ids[k : k + PAGE_ROWS])
+                page = _read_detections(session, ids[k : k + page_rows])
             yield page
 
     def totals(self) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from typing import Literal, Self
 import numpy as np
 
 from dawnchorus.audio.clock_report import ClockReport
-from dawnchorus.audio.limits import RecordingLimits
 from dawnchorus.audio.metadata import with_name
 from dawnchorus.audio.windows import RestReport, WindowPlan
 from dawnchorus.cores import usable_cores
@@ -29,8 +28,10 @@ from dawnchorus.identification.run import build_scoring_plan, open_range_filter
 from dawnchorus.inference.analyses.windows import FloatArray, WindowOutput
 from dawnchorus.inference.engine import InferenceEngine, NumberedWindows, WorkFuture
 from dawnchorus.inference.loaded_model import LoadedModel
+from dawnchorus.inference.model import Model
 from dawnchorus.inference.preparation import open_cleaner
 from dawnchorus.inference.recording import RecordingWork
+from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import BATCH_WINDOWS
 from dawnchorus.models.store import ModelStore
@@ -45,19 +46,6 @@ LEAST_BYTES = 256 << 10
 """Minimum size for estimates of work: a smaller recording still has to be opened, and has one window."""
 
 
-@dataclass(frozen=True)
-class Limits(RecordingLimits):
-    """Limits of one upload, and of the queue."""
-
-    max_bytes: int = 512 << 20
-    wait_s: float = 30.0
-    """Maximum time in the queue; a request that has waited longer is rejected."""
-    max_queue_s: float = 10.0
-    """Maximum work in the queue, in seconds for each inference thread."""
-    max_active_per_thread: int = 4
-    """Maximum number of recordings in progress for each inference thread; each has a decoder process."""
-
-
 Stage = Literal["wait", "decode", "infer", "table"]
 
 
@@ -69,7 +57,7 @@ class IdentifyResult:
     bundle: Bundle
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
-    """Sentences on time and place, as those of `dawnchorus identify`."""
+    """Sentences on time and location, as those of `dawnchorus identify`."""
     stage_s: Mapping[Stage, float]
 
 
@@ -115,7 +103,7 @@ class ServedModel:
     def _new_range_filter(self, threshold: float, has_location: bool) -> RangeFilter | None:  # noqa: FBT001 - a cache's key
         coordinate = 0.0 if has_location else None
         options = Options(range_threshold=threshold, latitude=coordinate, longitude=coordinate)
-        return open_range_filter(self.bundle, options, None, self._store)
+        return open_range_filter(Model(self.bundle, self._store), options, None)
 
 
 class Upload:
@@ -372,7 +360,7 @@ class InferencePool:
         """
         with self.engine.decoders.decoder() as decoder:
             info = decoder.probe(path).info
-        self.limits.check_header(info)
+        self.limits.check(n_channels=info.n_channels, rate_hz=info.rate_hz, duration_s=info.duration_s)
         return info
 
     def close(self, *, grace_s: float = 30.0) -> None:

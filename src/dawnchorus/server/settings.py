@@ -8,8 +8,8 @@ from enum import IntEnum
 from pathlib import Path
 
 from dawnchorus.errors import InputError
+from dawnchorus.limits import Limits
 from dawnchorus.models.store import DEFAULT_MODEL
-from dawnchorus.server.scheduling import Limits
 from dawnchorus.server.state.job_queue import KINDS, Kind
 
 

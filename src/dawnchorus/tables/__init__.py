@@ -6,20 +6,20 @@
 from dawnchorus.tables.dates import DateColumn, Stamp
 from dawnchorus.tables.encoding import read_start, read_text
 from dawnchorus.tables.ids import exact_id, is_day, posix_path
-from dawnchorus.tables.notes import Notes, list_columns
-from dawnchorus.tables.numbers import NumberColumn, parse_number
-from dawnchorus.tables.offsets import parse_offset_s
-from dawnchorus.tables.places import (
+from dawnchorus.tables.locations import (
     NO_FIX,
     CoordinateColumns,
-    PlaceColumn,
+    LocationColumn,
     has_two_numbers,
     is_without_fix,
     leave_out_no_fix,
     parse_latitude,
+    parse_location,
     parse_longitude,
-    parse_place,
 )
+from dawnchorus.tables.notes import Notes, list_columns
+from dawnchorus.tables.numbers import NumberColumn, parse_number
+from dawnchorus.tables.offsets import parse_offset_s
 from dawnchorus.tables.table import Table, column_keys, header_key
 from dawnchorus.tables.times import TimeColumn, parse_time
 from dawnchorus.tables.words import is_blank
@@ -28,9 +28,9 @@ __all__ = [
     "NO_FIX",
     "CoordinateColumns",
     "DateColumn",
+    "LocationColumn",
     "Notes",
     "NumberColumn",
-    "PlaceColumn",
     "Stamp",
     "Table",
     "TimeColumn",
@@ -44,10 +44,10 @@ __all__ = [
     "leave_out_no_fix",
     "list_columns",
     "parse_latitude",
+    "parse_location",
     "parse_longitude",
     "parse_number",
     "parse_offset_s",
-    "parse_place",
     "parse_time",
     "posix_path",
     "read_start",

@@ -20,7 +20,7 @@ LONGITUDE = (
     "longitudine",
     "lengtegraad",
 )
-PLACE = (
+LOCATION = (
     *("place", "coordinates", "lat_lon", "lat_long", "lat_lng", "latitude_longitude", "position", "gps", "coords"),
     *("lon_lat", "long_lat", "lng_lat", "longitude_latitude", "gps_coordinates", "gps_position"),
     *("koordinaten", "coordenadas", "coordonnées"),
@@ -99,5 +99,5 @@ COUNTRY = ("land", "pays", "país", "paese", "kraj")
 
 
 def is_longitude_first(name: str) -> bool:
-    """Return True for the name of a column of places that names the longitude before the latitude: `lon,lat`."""
+    """Return True for the name of a column of locations that names the longitude before the latitude: `lon,lat`."""
     return re.match(r"[\W_]*l(?:on|ng|ä?ng|aeng).*(?:lat|breit)", name, re.IGNORECASE) is not None

@@ -173,15 +173,15 @@ def doubled_class(labels: Sequence[Label]) -> tuple[int, int] | None:
     and `Great Tit`. Two species may have one common name.
     """
     by_name: dict[str, int] = {}
-    for place, label in enumerate(labels):
-        other = by_name.setdefault(name_key(label.scientific_name), place)
-        if other != place:
-            return other, place
-    for place, label in enumerate(labels):
-        other = by_name.get(name_key(label.common_name), place)
+    for index, label in enumerate(labels):
+        other = by_name.setdefault(name_key(label.scientific_name), index)
+        if other != index:
+            return other, index
+    for index, label in enumerate(labels):
+        other = by_name.get(name_key(label.common_name), index)
         other_label = labels[other]
-        if other != place and name_key(other_label.common_name) == name_key(other_label.scientific_name):
-            return min(other, place), max(other, place)
+        if other != index and name_key(other_label.common_name) == name_key(other_label.scientific_name):
+            return min(other, index), max(other, index)
     return None
 
 
@@ -415,7 +415,7 @@ def read_labels(path: Path) -> tuple[Label, ...]:
     if not labels:
         raise FormatError(f"{path}: expected one row per class, found none.")
     if (doubled := doubled_class(labels)) is not None:
-        first, second = (label_text(labels[place]) for place in doubled)
+        first, second = (label_text(labels[index]) for index in doubled)
         raise FormatError(
             f"{path}, line {doubled[1] + 2}: expected each class once, found a second {second!r} (line "
             f"{doubled[0] + 2}: {first!r}), whose scores could not be told from those of the first. Give the two "

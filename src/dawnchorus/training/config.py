@@ -30,7 +30,7 @@ class DataConfig(Config):
     overlap_s: float = Field(default=0.0, ge=0)
     pad_mode: Literal["zeros", "noise", "repeat"] = "repeat"
     crop: Literal["fixed", "random"] = "fixed"
-    """"random": every epoch has one window of each recording for training, at a place drawn anew; validation is on
+    """"random": every epoch has one window of each recording for training, at a position drawn anew; validation is on
     fixed windows."""
     trim_db: float | None = Field(default=None, gt=0, le=120)
     denoise: Literal["stationary", "nonstationary"] | None = None

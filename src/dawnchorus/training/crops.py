@@ -1,4 +1,4 @@
-"""Random crops: a window at another place of a recording whenever it is drawn."""
+"""Random crops: a window at another position of a recording whenever it is drawn."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_DRAWS = 50
 """Draws of one crop, of a recording of a species whose sounds are annotated, until one of them is inside."""
 
 Draw = tuple[int, int]
-"""Place of a recording in `LabeledClips.train`, and the number of the draw in the whole run."""
+"""Index of a recording in `LabeledClips.train`, and the number of the draw in the whole run."""
 
 
 class CropDataset(Dataset[tuple[Tensor, Tensor, int]]):

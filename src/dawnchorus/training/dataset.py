@@ -238,7 +238,7 @@ def _classes(rows: Sequence[RecordingRow], config: DataConfig) -> tuple[str, ...
     if len(classes) == 1 and config.auxiliary is None and not any(_may_be_without(row, classes[0]) for row in rows):
         raise _no_background(config.path, classes[0])
     if (doubled := doubled_class(labels := class_labels(rows, classes))) is not None:
-        first, second = (label_text(labels[place]) for place in doubled)
+        first, second = (label_text(labels[index]) for index in doubled)
         raise InputError(
             f"{config.path}: expected each class once, found {first!r} and {second!r}, which are one class. "
             f"`dawnchorus data check` names such labels; correct them and import the recordings again."

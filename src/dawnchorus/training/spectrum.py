@@ -34,7 +34,7 @@ class PowerSpectrum(nn.Module):
         self.n_end = max(self.n_used - window_samples - self.n_pad, 0)
         self.n_half = a // 2 + 1  # of a real signal the other half is a mirror image
 
-        sample = np.arange(b)[:, None] + b * np.arange(a)  # [phase, place]
+        sample = np.arange(b)[:, None] + b * np.arange(a)  # [phase, position]
         hann = 0.5 - 0.5 * np.cos(2 * np.pi * sample / n_fft)
         first = hann[:, None] * _turns(np.arange(self.n_half)[:, None] * sample[:, None] / n_fft)
         second = _turns(np.outer(np.arange(b), np.arange(b)) / b)

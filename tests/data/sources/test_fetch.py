@@ -19,7 +19,7 @@ from tests.data.sources.xeno_canto_server import KEY, XenoCanto, running
 
 from dawnchorus.data.recordings import RecordingRow, read_table
 from dawnchorus.data.sources.download import claim_folder, fetch_recordings
-from dawnchorus.data.sources.xeno_canto import PER_PAGE, FetchFilter, check_query, parse_recordings, search
+from dawnchorus.data.sources.xeno_canto import FetchFilter, check_query, parse_recordings, search
 from dawnchorus.errors import DownloadError, InputError
 from dawnchorus.storage.http_client import HttpClient
 from dawnchorus.tables import Notes
@@ -83,28 +83,24 @@ def test_null_and_empty_and_missing_values_are_unknown() -> None:
     )
 
 
-def test_pages_that_shift_while_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dawnchorus.data.sources.xeno_canto.PER_PAGE", 10)
+def test_pages_that_shift_while_they_are_read() -> None:
     with running(XenoCanto(shift_after_page=1)) as archive:
-        found = search(web(), "cnt:Spain", key=KEY, server=archive.address)
+        found = search(web(), "cnt:Spain", key=KEY, server=archive.address, per_page=10)
     assert [item.row.recording_id for item in found] == [f"XC{k}" for k in range(1, 27)]
-    assert PER_PAGE == 500
 
 
-def test_a_recording_that_is_removed_while_pages_are_read_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dawnchorus.data.sources.xeno_canto.PER_PAGE", 5)
+def test_a_recording_that_is_removed_while_pages_are_read_hides_no_other() -> None:
     with running(XenoCanto(n_recordings=20, remove_after_page=1)) as archive:
-        found = search(web(), "cnt:Spain", key=KEY, server=archive.address, on_note=pytest.fail)
+        found = search(web(), "cnt:Spain", key=KEY, server=archive.address, per_page=5, on_note=pytest.fail)
     assert [item.row.recording_id for item in found] == [f"XC{k}" for k in range(1, 20)]
 
 
-def test_a_listing_that_never_settles_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dawnchorus.data.sources.xeno_canto.PER_PAGE", 10)
+def test_a_listing_that_never_settles_is_said() -> None:
     notes: list[str] = []
     with running(XenoCanto(n_recordings=15)) as archive:
         first = json.dumps(archive.page({"key": KEY, "query": "cnt:Spain", "per_page": "10"})[1]).encode()
         archive.odd_pages = {1: first.replace(b'"15"', b'"17"')}
-        found = search(web(), "cnt:Spain", key=KEY, server=archive.address, on_note=notes.append)
+        found = search(web(), "cnt:Spain", key=KEY, server=archive.address, per_page=10, on_note=notes.append)
     assert len(found) == 15
     assert len(archive.seen_urls) == 4, "read twice, with the same outcome"
     assert "promised 15 and 17 recordings, the last reading had 15" in notes[0]
@@ -113,7 +109,7 @@ def test_a_listing_that_never_settles_is_said(monkeypatch: pytest.MonkeyPatch) -
         page = archive.page({"key": KEY, "query": "cnt:Spain", "per_page": "10"})[1]
         page["recordings"][-1] = {**page["recordings"][0], "gen": "Corvus", "sp": "corax"}
         archive.odd_pages = {1: json.dumps(page).encode()}
-        search(web(), "cnt:Spain", key=KEY, server=archive.address, on_note=notes.append)
+        search(web(), "cnt:Spain", key=KEY, server=archive.address, per_page=10, on_note=notes.append)
     assert any("listed under several species: 1 recording (as XC15: Corvus corax, " in note for note in notes)
 
 
@@ -134,28 +130,24 @@ def test_a_listing_that_never_settles_is_said(monkeypatch: pytest.MonkeyPatch) -
         ("", "expected JSON"),
     ],
 )
-def test_a_reply_that_is_no_page_is_an_error_that_names_the_page(
-    content: object, said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("dawnchorus.data.sources.xeno_canto.PER_PAGE", 10)
+def test_a_reply_that_is_no_page_is_an_error_that_names_the_page(content: object, said: str) -> None:
     sent = content.encode() if isinstance(content, str) else json.dumps(content).encode()
     with running(XenoCanto()) as archive:
         for page in (1, 2):
             archive.odd_pages = {page: sent}
             with pytest.raises(DownloadError) as failure:
-                search(web(), "cnt:Spain", key=KEY, server=archive.address)
+                search(web(), "cnt:Spain", key=KEY, server=archive.address, per_page=10)
             assert f"page {page} of 'cnt:Spain'" in str(failure.value)
             assert said in str(failure.value)
 
 
-def test_a_page_after_the_last_recording_adds_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_after_the_last_recording_adds_none() -> None:
     """The archive counts one page too many where the last one is full, and sends a recording without anything."""
-    monkeypatch.setattr("dawnchorus.data.sources.xeno_canto.PER_PAGE", 5)
     with running(XenoCanto(n_recordings=10)) as archive:
         pages = [archive.page({"key": KEY, "query": "cnt:Spain", "per_page": "5", "page": str(n)})[1] for n in (1, 2)]
         pages.append({"numRecordings": "10", "numSpecies": "3", "page": 3, "recordings": [{"also": []}]})
         archive.odd_pages = {n: json.dumps({**page, "numPages": 3}).encode() for n, page in enumerate(pages, start=1)}
-        assert len(search(web(), "cnt:Spain", key=KEY, server=archive.address, on_note=pytest.fail)) == 10
+        assert len(search(web(), "cnt:Spain", key=KEY, server=archive.address, per_page=5, on_note=pytest.fail)) == 10
 
 
 def test_a_query_without_recordings_finds_none() -> None:
@@ -210,8 +202,8 @@ def test_values_of_a_listing_that_are_left_out_are_counted() -> None:
         "column 'time': not understood, and left out, in 1 row (as '25:99')",
         "column 'length': not understood, and left out, in 1 row (as 'banana')",
         "column 'q': not understood, and left out, in 1 row (as 'Z')",
-        "latitude 0, longitude 0, which many tables have where no place is known: left out in 1 row",
-        "half a place, a latitude alone: left out in 1 row (as '41.5')",
+        "latitude 0, longitude 0, which many tables have where no location is known: left out in 1 row",
+        "half a location, a latitude alone: left out in 1 row (as '41.5')",
         "also: a name of no one species: left out in 1 row (as 'Parus sp.')",
         "a recording without a number of digits: left out in 1 row (as 'x')",
     ):

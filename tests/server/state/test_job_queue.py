@@ -192,16 +192,19 @@ def test_cancelling(database: Database) -> None:
 
 def heard(client: httpx.Client, address: str, after: str | None = None) -> list[tuple[str, dict[str, object]]]:
     """Number and data of the events of a job, to its end."""
-    found, number = [], ""
+    found, event = [], {}
     with client.stream("GET", address, headers={"Last-Event-ID": after} if after else {}) as reply:
         assert reply.headers["content-type"].startswith("text/event-stream")
         for line in reply.iter_lines():
-            if line.startswith("id: "):
-                number = line[4:]
-            elif line.startswith("event: end"):
+            name, _, value = line.partition(": ")
+            event[name] = value
+            if line:
+                continue
+            if event.get("event") == "end":
                 return found
-            elif line.startswith("data: "):
-                found.append((number, json.loads(line[6:])))
+            if "data" in event:
+                found.append((event["id"], json.loads(event["data"])))
+            event = {}
     raise AssertionError("the stream ended before the job")
 
 

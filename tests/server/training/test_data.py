@@ -17,12 +17,11 @@ from tests.fixtures.server import Serve
 
 from dawnchorus.data.recordings import read_table
 from dawnchorus.errors import InputError, UnknownClassError, UploadTooLargeError
+from dawnchorus.limits import Limits, ZipLimits
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.server.scheduling import Limits
 from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.database import Database
 from dawnchorus.server.state.tables import LabeledRecording
-from dawnchorus.server.training import archives
 from dawnchorus.server.training.archives import unpack
 from dawnchorus.server.training.data import NO_SPECIES, TrainingData, parse_species, resolve_class
 from dawnchorus.taxonomy.classes import KnownClasses
@@ -260,9 +259,7 @@ def link(name: str) -> zipfile.ZipInfo:
     return info
 
 
-def test_zips_that_mean_no_good_are_refused_and_leave_nothing_outside(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_zips_that_mean_no_good_are_refused_and_leave_nothing_outside(tmp_path: Path) -> None:
     names = ["../x.wav", "a/../../x.wav", "/etc/x.wav", "C:\\x.wav", "..\\x.wav", "a/" + "b" * 300, "\\\\server\\share"]
     cases: list[tuple[type[Exception], dict[str, bytes]]] = [(InputError, {name: b"x"}) for name in names]
     cases.append((InputError, {"a.wav": b"x", "A.WAV": b"y"}))
@@ -276,16 +273,15 @@ def test_zips_that_mean_no_good_are_refused_and_leave_nothing_outside(
         target = tmp_path / f"out{k}" / "in"
         target.mkdir(parents=True)
         with pytest.raises(kind):
-            unpack(path, target, max_bytes=1 << 30)
+            unpack(path, target, max_bytes=1 << 30, limits=ZipLimits())
         assert list((tmp_path / f"out{k}").iterdir()) == [target]
     with zipfile.ZipFile(tmp_path / "link.zip", "w") as archive:
         archive.writestr(link("a.wav"), "/etc/passwd")
     with pytest.raises(InputError):
-        unpack(tmp_path / "link.zip", tmp_path / "out0", max_bytes=1 << 20)
-    monkeypatch.setattr(archives, "MAX_MEMBERS", 5)
+        unpack(tmp_path / "link.zip", tmp_path / "out0", max_bytes=1 << 20, limits=ZipLimits())
     (tmp_path / "many.zip").write_bytes(packed({f"{k}.wav": b"" for k in range(6)}))
     with pytest.raises(UploadTooLargeError, match="at most 5 files"):
-        unpack(tmp_path / "many.zip", tmp_path / "out0", max_bytes=1 << 20)
+        unpack(tmp_path / "many.zip", tmp_path / "out0", max_bytes=1 << 20, limits=ZipLimits(max_members=5))
     assert not (tmp_path / "x.wav").exists()
 
 
@@ -294,11 +290,11 @@ def test_a_zip_that_lies_about_its_size_is_stopped(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.wav", bytes(3_000_000))
     data = bytearray(path.read_bytes())
-    place = data.rindex(b"PK\x01\x02")
-    data[place + 24 : place + 28] = struct.pack("<I", 1000)  # the directory's word for the size
+    offset = data.rindex(b"PK\x01\x02")
+    data[offset + 24 : offset + 28] = struct.pack("<I", 1000)  # the directory's word for the size
     path.write_bytes(data)
     with pytest.raises((InputError, UploadTooLargeError)):
-        unpack(path, tmp_path, max_bytes=100_000)
+        unpack(path, tmp_path, max_bytes=100_000, limits=ZipLimits())
     assert not (tmp_path / "a.wav").exists() or (tmp_path / "a.wav").stat().st_size <= 100_000
 
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from dawnchorus.data.layouts.audio_files import find_audio, is_absolute
 from dawnchorus.data.layouts.folders import xeno_canto_id
-from dawnchorus.data.layouts.sound_files import find_sound, is_absolute
 from dawnchorus.data.layouts.taxon_names import TaxonNames
 from dawnchorus.data.licenses import parse_license
 from dawnchorus.data.recordings import RecordingRow
@@ -18,7 +18,7 @@ from dawnchorus.errors import FormatError, InputError
 from dawnchorus.suggestions import is_misspelt, nearest, suggestion
 from dawnchorus.tables import (
     CoordinateColumns,
-    PlaceColumn,
+    LocationColumn,
     Table,
     exact_id,
     has_two_numbers,
@@ -65,7 +65,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "license": ("license", "licence", "lic", "license_url"),
     "latitude": headers.LATITUDE,
     "longitude": headers.LONGITUDE,
-    "place": headers.PLACE,
+    "coordinates": headers.LOCATION,
     "locality": ("location", "locality", "loc", *headers.LOCALITY),
     "country": ("country", "cnt", *headers.COUNTRY),
     "date": (*headers.DATE, *headers.MOMENT),
@@ -97,14 +97,14 @@ class TableLayout:
     """Columns by field."""
     path_columns: tuple[int, ...]
     """Columns with paths or names of files, the preferred first."""
-    sounds: tuple[Path, ...]
+    audio_folders: tuple[Path, ...]
     """Folders that paths may begin in."""
 
     @classmethod
-    def of(cls, csv_path: Path, given: Mapping[str, str], *, sounds: Sequence[Path] = ()) -> TableLayout:
+    def of(cls, csv_path: Path, given: Mapping[str, str], *, audio_folders: Sequence[Path] = ()) -> TableLayout:
         """Return the columns named in `given` (field to column), and for other fields those with a usual name.
 
-        Recordings are looked for in the folders `sounds`, by default in the csv's own.
+        Recordings are searched for in `audio_folders`, by default in the csv's own.
 
         Raises:
             InputError: no such file, an unknown field, or a column that is not there.
@@ -115,9 +115,9 @@ class TableLayout:
         table = Table(csv_path)
         columns = _given_columns(table, given)
         for field, names in COLUMNS.items():
-            places = [index for name in names if (index := table.find_column([name])) is not None]
-            if field not in columns and places and places[0] not in columns.values():
-                columns[field] = places[0]
+            indices = [index for name in names if (index := table.find_column([name])) is not None]
+            if field not in columns and indices and indices[0] not in columns.values():
+                columns[field] = indices[0]
         start = table.find_column(["start_time"])
         if "time" not in columns and start is not None and any(":" in cell for cell in table.column(start)):
             columns["time"] = start  # elsewhere, seconds within a recording
@@ -127,7 +127,7 @@ class TableLayout:
             raise _missing_column(table, "species", "scientific_name")
         usual = [index for name in COLUMNS["path"] if (index := table.find_column([name])) is not None]
         paths = [columns["path"], *([] if "path" in given else usual)]
-        return cls(table, columns, tuple(dict.fromkeys(paths)), tuple(sounds) or (csv_path.parent,))
+        return cls(table, columns, tuple(dict.fromkeys(paths)), tuple(audio_folders) or (csv_path.parent,))
 
     def rows(self, *, on_note: Callable[[str], None] | None = None) -> Iterator[RecordingRow]:
         """Yield a row for each line that is not empty; at the end, tell what was guessed or not understood."""
@@ -157,12 +157,12 @@ class TableLayout:
         """Return questions for columns that are spelt nearly like one of a field that the table lacks."""
         names = {name: field for field, names in COLUMNS.items() if field not in self.columns for name in names}
         near = {column: nearest(column, names, cutoff=0.8) for column in columns}
-        found = [
+        questions = [
             f"{names[alike[0]]}={column}"
             for column, alike in near.items()
             if alike and is_misspelt(column.lower(), alike[0])
         ]
-        return f" Did you mean --column {' --column '.join(found)}?" if found else ""
+        return f" Did you mean --column {' --column '.join(questions)}?" if questions else ""
 
     def fields(self, cells: Sequence[str]) -> dict[str, str | None]:
         """Return the text of each field; None for an empty one. A species without its genus gets that of its column."""
@@ -215,8 +215,8 @@ class _Reader:
         date_column, time_column = layout.columns.get("date"), layout.columns.get("time")
         self._dates = None if date_column is None else self._table.dates(date_column)
         self._times = None if time_column is None else self._table.times(time_column)
-        together = ["place", *([] if "longitude" in layout.columns else ["latitude", "locality"])]
-        self._places = {field: self._place_column(field) for field in together if field in layout.columns}
+        together = ["coordinates", *([] if "longitude" in layout.columns else ["latitude", "locality"])]
+        self._locations = {field: self._location_column(field) for field in together if field in layout.columns}
 
     def row(self, cells: Sequence[str], names: TaxonNames) -> RecordingRow:
         """Return the recording that a row describes."""
@@ -229,7 +229,7 @@ class _Reader:
         is_background = (fields.get("scientific_name") or code or "x").lower() in ("nocall", "noise", "background")
         others = (*_names_in(fields.get("secondary")), *_names_in(fields.get("background")))
         secondary = dict.fromkeys(names.scientific(text) for text in others)
-        latitude, longitude = self._place(fields)
+        latitude, longitude = self._location(fields)
         date, time = self._moment(fields)
         return RecordingRow(
             recording_id=named or given,
@@ -245,7 +245,7 @@ class _Reader:
             license=parse_license(fields.get("license")),
             latitude=latitude,
             longitude=longitude,
-            locality=fields.get("locality") or self._place_name(fields),
+            locality=fields.get("locality") or self._location_name(fields),
             country=fields.get("country"),
             date=date,
             time=time,
@@ -262,16 +262,16 @@ class _Reader:
         # A path of another machine says less than a path below the table.
         paths.sort(key=is_absolute)
         given = paths[0] if paths else ""
-        found = find_sound(self._layout.sounds, [*paths, *texts], code)
-        if found is None and (found := find_sound(self._layout.sounds, _with_zeros(given), code)):
+        path = find_audio(self._layout.audio_folders, [*paths, *texts], code)
+        if path is None and (path := find_audio(self._layout.audio_folders, _with_zeros(given), code)):
             self._notes.say(
                 f"column '{self._table.header[self._layout.path_columns[0]]}': files whose numbers have lost the zeros "
-                f"before them are found with zeros (as '{found.name}')."
+                f"before them are found with zeros (as '{path.name}')."
             )
-        return given, found or self._table.path.parent / given
+        return given, path or self._table.path.parent / given
 
-    def _place_column(self, field: str) -> PlaceColumn:
-        return PlaceColumn(self._header(field), self._table.column(self._layout.columns[field]), self._notes)
+    def _location_column(self, field: str) -> LocationColumn:
+        return LocationColumn(self._header(field), self._table.column(self._layout.columns[field]), self._notes)
 
     def _header(self, field: str) -> str:
         return self._table.header[self._layout.columns[field]]
@@ -310,23 +310,23 @@ class _Reader:
             return None
         return code
 
-    def _place(self, fields: Mapping[str, str | None]) -> tuple[float | None, float | None]:
-        """Return latitude and longitude, from a column each or from one with both; half a place is none."""
-        for field, column in self._places.items():
+    def _location(self, fields: Mapping[str, str | None]) -> tuple[float | None, float | None]:
+        """Return latitude and longitude, from a column each or from one with both; half a location is none."""
+        for field, column in self._locations.items():
             text = fields.get(field) or ""
             if index := column.parse(text):
                 return leave_out_no_fix(*index, self._notes)
-            if field == "place" and has_two_numbers(text):
-                self._notes.misread(self._header(field), text, expected="a place such as 48.1, 11.5")
+            if field == "coordinates" and has_two_numbers(text):
+                self._notes.misread(self._header(field), text, expected="a location such as 48.1, 11.5")
         latitude, longitude = (
             self._header(name) if name in self._layout.columns else name for name in ("latitude", "longitude")
         )
         coordinates = CoordinateColumns(latitude, longitude, self._notes)
         return coordinates.read(fields.get("latitude") or "", fields.get("longitude") or "")
 
-    def _place_name(self, fields: Mapping[str, str | None]) -> str | None:
-        """Return the text of a column of places that is none in degrees, but a name."""
-        text = fields.get("place")
+    def _location_name(self, fields: Mapping[str, str | None]) -> str | None:
+        """Return the text of a column of locations that is none in degrees, but a name."""
+        text = fields.get("coordinates")
         is_name = text is not None and not is_blank(text) and not has_two_numbers(text)
         return text if is_name else None
 
@@ -374,12 +374,12 @@ def _label(fields: Mapping[str, str | None], names: TaxonNames) -> Label | None:
     code.
     """
     code, common, scientific = (fields.get(name) for name in ("ebird_code", "common_name", "scientific_name"))
-    found = _two_names(scientific) or _two_names(code) or names.label(code)
-    if scientific is None or (found is not None and not is_binomial(scientific)):
-        scientific = found.scientific_name if found else (common or code)
+    known = _two_names(scientific) or _two_names(code) or names.label(code)
+    if scientific is None or (known is not None and not is_binomial(scientific)):
+        scientific = known.scientific_name if known else (common or code)
     if scientific is None:
         return None
-    return Label(scientific, common or (found.common_name if found else scientific))
+    return Label(scientific, common or (known.common_name if known else scientific))
 
 
 def _two_names(text: str | None) -> Label | None:
@@ -400,8 +400,8 @@ def _names_in(text: str | None) -> list[str]:
         return []
     if text.startswith("["):
         try:
-            found = ast.literal_eval(text)
+            names = ast.literal_eval(text)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            found = split_labels(text.strip("[]"))
-        return [str(name).strip() for name in found if str(name).strip()]
+            names = split_labels(text.strip("[]"))
+        return [str(name).strip() for name in names if str(name).strip()]
     return split_labels(text)

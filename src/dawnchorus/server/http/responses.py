@@ -1,4 +1,4 @@
-"""File responses, and work that is cancelled when the client disconnects."""
+"""Responses from the renderer, and work that is cancelled when the client disconnects."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ CHUNK_BYTES = 1 << 16
 Result = TypeVar("Result")
 
 
-class FileResponse(Response):
-    """Response that sends an open file in chunks and closes it."""
+class RenderedResponse(Response):
+    """Response that sends a rendered file in chunks and closes it; the cache may have deleted its name meanwhile."""
 
     def __init__(self, file: BinaryIO, *, media_type: str, headers: dict[str, str] | None = None) -> None:
         n_bytes = file.seek(0, 2)

@@ -24,6 +24,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
 from dawnchorus.errors import InputError, UploadTooLargeError, UploadTooSlowError
+from dawnchorus.limits import Limits
 from dawnchorus.server.http.parameters import refuse_repeated
 from dawnchorus.server.state.file_names import MAX_NAME, base_name
 from dawnchorus.storage.files import cannot_write
@@ -36,9 +37,6 @@ MAX_BATCH = 200
 
 MAX_SURPLUS_FILES = 8
 """Maximum number of files that are read of a form that may have one, so that a message can name them."""
-
-GRACE_S, MIN_BYTES_PER_S = 30.0, 1_000
-"""Time for a body, in addition to that of its bytes at the minimum rate."""
 
 IN_MEMORY = MultiPartParser.spool_max_size
 """Size of a file up to which the parser keeps it in memory."""
@@ -217,24 +215,25 @@ async def _read_chunks(request: Request, max_bytes: int) -> AsyncIterator[bytes]
         yield chunk
 
 
-def limit_pace(receive: Receive) -> Receive:
+def limit_pace(receive: Receive, limits: Limits) -> Receive:
     """Return a function that receives a request's body, and raises UploadTooSlowError below the minimum rate.
 
-    It also raises after a pause of `GRACE_S`.
+    It also raises after a pause of `limits.body_timeout_s`.
     """
+    timeout_s, min_bytes_per_s = limits.body_timeout_s, limits.min_bytes_per_s
     n, start_s, is_complete = 0, time.monotonic(), False
 
     async def receive_in_time() -> Message:
         nonlocal n, is_complete
         if is_complete:
             return await receive()
-        left_s = start_s + GRACE_S + n / MIN_BYTES_PER_S - time.monotonic()
+        left_s = start_s + timeout_s + n / min_bytes_per_s - time.monotonic()
         try:
-            async with asyncio.timeout(min(max(left_s, 0), GRACE_S)):
+            async with asyncio.timeout(min(max(left_s, 0), timeout_s)):
                 message = await receive()
         except TimeoutError:
             raise UploadTooSlowError(
-                f"expected {MIN_BYTES_PER_S} bytes in a second, after {GRACE_S:g} s, and no pause as long; got {n} "
+                f"expected {min_bytes_per_s} bytes in a second, after {timeout_s:g} s, and no pause as long; got {n} "
                 f"bytes in all."
             ) from None
         n += len(message.get("body", b""))

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import re
 import uuid
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -15,9 +15,6 @@ from fsspec.implementations.local import LocalFileSystem
 
 from dawnchorus.errors import InputError, NotFoundError
 from dawnchorus.storage.files import cannot_write
-
-CHUNK_BYTES = 1 << 18
-"""Bytes in memory at a time, of each file that is read."""
 
 _STORED = re.compile(r"/([0-9a-f]{2})/([0-9a-f]{64})(\.[0-9a-f]{32}\.part)?$")
 
@@ -96,14 +93,6 @@ class BlobStore:
             self._system.get_file(self._path(sha256), str(partial_path))
             partial_path.replace(copy)
         return copy
-
-    def read(self, sha256: str, start: int, end: int) -> Iterator[bytes]:
-        """Yield the bytes from `start` up to `end`, in chunks."""
-        with self._system.open(self._path(sha256), "rb") as file:
-            file.seek(start)
-            while start < end and (chunk := file.read(min(CHUNK_BYTES, end - start))):
-                start += len(chunk)
-                yield chunk
 
     def delete(self, sha256: str) -> None:
         """Delete a file and its local copy."""

@@ -31,7 +31,7 @@ CONNECT_TIMEOUT_S = 10
 class Database:
     """Read and write sessions; a write session is committed unless its block raises."""
 
-    def __init__(self, url: str | URL) -> None:
+    def __init__(self, url: str | URL, *, migrations: Path = MIGRATIONS) -> None:
         """Connect and migrate the tables; an SQLite file is backed up next to itself before a migration.
 
         Raises:
@@ -49,7 +49,7 @@ class Database:
             raise MissingExtraError(error.name or "psycopg", extra="postgresql", purpose="This database") from error
         self._writing = self.engine.execution_options(dawnchorus_write=True)
         try:
-            _upgrade(self.engine)
+            _upgrade(self.engine, migrations)
         except OperationalError as error:
             raise OutputError(
                 f"{self.engine.url!r}: the database cannot be used ({str(error.orig).strip()}). Check that it runs, "
@@ -104,18 +104,18 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writer else "BEGIN")
 
 
-def alembic_config(connection: Connection | None = None) -> Config:
+def alembic_config(connection: Connection | None = None, *, migrations: Path = MIGRATIONS) -> Config:
     """Return the configuration of Alembic's commands."""
     config = Config(attributes={"connection": connection})
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("script_location", str(migrations).replace("%", "%%"))
     return config
 
 
-def _upgrade(engine: Engine) -> None:
+def _upgrade(engine: Engine, migrations: Path) -> None:
     with engine.execution_options(dawnchorus_write=True).begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
-        config = alembic_config(connection)
+        config = alembic_config(connection, migrations=migrations)
         script = ScriptDirectory.from_config(config)
         current = MigrationContext.configure(connection).get_current_revision()
         known = {revision.revision for revision in script.walk_revisions()}

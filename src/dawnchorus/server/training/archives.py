@@ -13,15 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from dawnchorus.errors import InputError, UploadTooLargeError
+from dawnchorus.limits import ZipLimits
 from dawnchorus.storage.files import cannot_write
-
-MAX_MEMBERS = 10_000
-MAX_PATH = 1000
-MAX_RATIO = 200
-"""Maximum compression ratio: audio stays below it, decompression bombs do not."""
-
-FREE_BYTES = 1 << 20
-"""Unpacked size up to which the ratio is not checked: headers and silence compress well."""
 
 CHUNK_BYTES = 1 << 20
 
@@ -38,8 +31,8 @@ _DAMAGED = (
 """Errors of reading a damaged zip; MemoryError because the header of LZMA states how much memory it needs."""
 
 
-def unpack(path: Path, folder: Path, *, max_bytes: int) -> None:
-    """Unpack a zip into a folder.
+def unpack(path: Path, folder: Path, *, max_bytes: int, limits: ZipLimits) -> None:
+    """Unpack a zip of at most `max_bytes` into a folder.
 
     Raises:
         InputError: it is no zip, or a member is a link, is there twice, or has a name outside of the zip.
@@ -48,7 +41,7 @@ def unpack(path: Path, folder: Path, *, max_bytes: int) -> None:
     try:
         with _open(path) as archive:
             members = [member for member in archive.infolist() if not member.filename.endswith("/")]
-            _check(members, path.stat().st_size, max_bytes)
+            _check(members, path.stat().st_size, max_bytes, limits)
             remaining_bytes = max_bytes
             for member in members:
                 out_path = folder / member.filename
@@ -80,11 +73,11 @@ def _reading() -> Iterator[None]:
         raise InputError(f"expected a zip of recordings; this one cannot be unpacked ({error}).") from error
 
 
-def _check(members: list[zipfile.ZipInfo], n_packed: int, max_bytes: int) -> None:
-    if len(members) > MAX_MEMBERS:
-        raise UploadTooLargeError(f"expected at most {MAX_MEMBERS} files in a zip, got {len(members)}.")
+def _check(members: list[zipfile.ZipInfo], n_packed: int, max_bytes: int, limits: ZipLimits) -> None:
+    if len(members) > limits.max_members:
+        raise UploadTooLargeError(f"expected at most {limits.max_members} files in a zip, got {len(members)}.")
     total = sum(member.file_size for member in members)
-    if total > max_bytes or total > max(n_packed * MAX_RATIO, FREE_BYTES):
+    if total > max_bytes or total > max(n_packed * limits.max_ratio, limits.unchecked_bytes):
         raise UploadTooLargeError(f"expected a zip of at most {max_bytes} bytes, got {total} by its headers.")
     seen: set[str] = set()
     for member in members:
@@ -92,7 +85,7 @@ def _check(members: list[zipfile.ZipInfo], n_packed: int, max_bytes: int) -> Non
         parts = PurePosixPath(name).parts
         is_link = stat.S_ISLNK(member.external_attr >> 16)
         is_inside = (
-            0 < len(name.encode()) <= MAX_PATH
+            0 < len(name.encode()) <= limits.max_path_bytes
             and parts
             and ".." not in parts
             and not name.startswith("/")

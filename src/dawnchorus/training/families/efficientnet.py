@@ -10,10 +10,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from dawnchorus.errors import InputError, ModelNotFoundError
+from dawnchorus.models.catalog.weights import EFFICIENTNET_LITE0
 from dawnchorus.training.families.base import Context, Family, FamilyConfig, Network, Pretrained
 from dawnchorus.training.front_ends import MelConfig, MelFrontEnd
 from dawnchorus.training.operators import declare_vision_operators
-from dawnchorus.training.pretrained import LITE0_ATTRIBUTION, LITE0_LICENSE, lite0_weights
+from dawnchorus.training.pretrained import LITE0_ATTRIBUTION, lite0_weights
 
 MIN_KNOWN = 0.8
 """A file with a smaller share of a backbone's weights is another one's."""
@@ -184,7 +185,7 @@ def _describe_pretrained(config: EfficientNetConfig) -> Pretrained | None:
     if config.weights is None:
         return None
     if config.weights == "imagenet" and config.backbone == "tf_efficientnet_lite0":
-        return Pretrained(LITE0_LICENSE, LITE0_ATTRIBUTION)
+        return Pretrained(EFFICIENTNET_LITE0.license, LITE0_ATTRIBUTION)
     return Pretrained("unknown", f"{config.backbone} ({config.weights})")
 
 

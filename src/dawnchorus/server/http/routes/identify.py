@@ -18,6 +18,7 @@ from dawnchorus.formats.fields import build_row
 from dawnchorus.formats.registry import FORMATS, TableFormat
 from dawnchorus.identification.options import DEFAULT_MIN_SCORE, DEFAULT_RANGE_THRESHOLD, Options
 from dawnchorus.identification.result import build_provenance
+from dawnchorus.limits import Limits
 from dawnchorus.server.http.auth import require_role
 from dawnchorus.server.http.dependencies import ServiceDependency, receive_recording
 from dawnchorus.server.http.parameters import RequestParameters, merge_fields, note_empty
@@ -31,9 +32,6 @@ from dawnchorus.tables import parse_latitude, parse_longitude
 from dawnchorus.types import ChannelOption
 
 SCHEMA = 1
-
-LONG_S = 600.0
-"""Length from which a recording becomes a job by default."""
 
 MIN_SCORE, MAX_TOP = 0.01, 100
 """Minimum score of a request without `top`, and maximum `top` below it: lower scores return most classes per window."""
@@ -121,8 +119,8 @@ _REPLY = {
         "warnings": {**_SENTENCES, "description": "Faults of the sound, and parameters without effect."},
         "notes": {
             **_SENTENCES,
-            "description": "No time found, a time that is not understood, sources of time or place that contradict "
-            "each other, a place given that is not the file's.",
+            "description": "No time found, a time that is not understood, sources of time or location that contradict "
+            "each other, a location given that is not the file's.",
         },
         "detections": {"type": "array", "items": {"type": "object"}},
     },
@@ -153,7 +151,7 @@ async def identify(
         output_format = None if merged.format == "json" else FORMATS.lookup(merged.format)
         options = merged.options()
         if merged.background or (merged.background is None and await is_long(service, path, merged.channel)):
-            _refuse_without_effect(merged)
+            _refuse_without_effect(merged, service.settings.limits)
             job = await asyncio.to_thread(enqueue, service, path, name, options)
             return JSONResponse(job_fields(job), 202, {"Location": f"/api/v1/jobs/{job.id}"})
         result = await service.identify(path, options, name)
@@ -167,13 +165,14 @@ async def identify(
     return await asyncio.to_thread(_build_response, result, name, options, output_format)
 
 
-def _refuse_without_effect(query: IdentifyRequest) -> None:
+def _refuse_without_effect(query: IdentifyRequest, limits: Limits) -> None:
     """Refuse the parameters of a synchronous response that a job would pass over.
 
     Raises:
         InputError: the audio is not to be stored, or a table is asked for.
     """
-    reason = "background=true was given" if query.background else "the recording is longer than ten minutes"
+    is_too_long = f"the recording is longer than {limits.max_sync_s:g} s"
+    reason = "background=true was given" if query.background else is_too_long
     if query.format != "json":
         raise InputError(
             f"format: {reason}, so this becomes a job, whose reply has no table, got {query.format!r}. Ask for the "
@@ -193,7 +192,8 @@ async def is_long(service: Service, path: Path, channel: ChannelOption = "mean")
         AudioError: it cannot be opened, or exceeds the limits.
     """
     info = await service.probe(path)
-    return (info.duration_s or 0.0) * (info.n_channels if channel == "each" else 1) > LONG_S
+    scored_s = (info.duration_s or 0.0) * (info.n_channels if channel == "each" else 1)
+    return scored_s > service.settings.limits.max_sync_s
 
 
 def enqueue(service: Service, path: Path, name: str, options: Options) -> Job:

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
-import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Path, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, Depends, Header, Path, Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from starlette.concurrency import run_in_threadpool
 
 from dawnchorus.server.http.auth import require_role
 from dawnchorus.server.http.dependencies import ServiceDependency
 from dawnchorus.server.http.routes.replies import Limit, Offset, error_responses, job_fields
-from dawnchorus.server.service import Service
 from dawnchorus.server.settings import Role
 from dawnchorus.server.state.job_queue import Kind
 from dawnchorus.server.state.retention import delete_if_unreferenced
-from dawnchorus.server.state.tables import ACTIVE_STATUSES
+from dawnchorus.server.state.tables import ACTIVE_STATUSES, Job
 
 POLL_S = 0.3
-ALIVE_S = 10.0
-"""Seconds between comments in an idle stream, so that no proxy closes it."""
+RETRY_MS = 1000
+"""Pause of a client before it reconnects."""
 
 JobId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
 
@@ -67,40 +65,34 @@ def remove(service: ServiceDependency, job_id: JobId) -> Response:
     return Response(status_code=204)
 
 
+async def _get_job(service: ServiceDependency, job_id: JobId) -> Job:
+    return await run_in_threadpool(service.jobs.get, job_id)
+
+
 @router.get(
     "/{job_id}/events",
     dependencies=[require_role(Role.IDENTIFY)],
-    response_class=StreamingResponse,
-    responses={200: {"content": {"text/event-stream": {}}}, **error_responses(404)},
+    response_class=EventSourceResponse,
+    responses=error_responses(404),
 )
 async def events(
-    request: Request, service: ServiceDependency, job_id: JobId, last_event_id: Annotated[str | None, Header()] = None
-) -> Response:
+    service: ServiceDependency,
+    job: Annotated[Job, Depends(_get_job)],
+    last_event_id: Annotated[str | None, Header()] = None,
+) -> AsyncIterator[ServerSentEvent]:
     """Stream server-sent events, from the first or the one after Last-Event-ID; the stream ends with the job."""
-    await asyncio.to_thread(service.jobs.get, job_id)
     after = int(last_event_id) if last_event_id and re.fullmatch(r"[0-9]{1,18}", last_event_id) else 0
-    stream = _stream(request, service, job_id, after)
-    return StreamingResponse(
-        stream, media_type="text/event-stream", headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    )
-
-
-async def _stream(request: Request, service: Service, job_id: str, after: int) -> AsyncIterator[str]:
-    yield "retry: 1000\n\n"
-    last = time.monotonic()
-    while not service.shutting_down.is_set() and not await request.is_disconnected():
+    yield ServerSentEvent(retry=RETRY_MS)
+    while not service.shutting_down.is_set():
         # The status is read before the events, so that the last event is not missed.
-        is_over = (await asyncio.to_thread(service.jobs.get, job_id)).status not in ACTIVE_STATUSES
-        events = await asyncio.to_thread(service.jobs.events, job_id, after=after)
-        for event in events:
-            after, last = event.id, time.monotonic()
-            data = {"at": event.at.isoformat(timespec="milliseconds"), **event.data}
-            yield f"id: {event.id}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
-        if is_over and not events:
-            yield "event: end\ndata: {}\n\n"
+        is_over = (await run_in_threadpool(service.jobs.get, job.id)).status not in ACTIVE_STATUSES
+        rows = await run_in_threadpool(service.jobs.events, job.id, after=after)
+        for row in rows:
+            after = row.id
+            data = {"at": row.at.isoformat(timespec="milliseconds"), **row.data}
+            yield ServerSentEvent(id=str(row.id), data=data)
+        if is_over and not rows:
+            yield ServerSentEvent(event="end", data={})
             return
-        if time.monotonic() - last > ALIVE_S:
-            last = time.monotonic()
-            yield ": still there\n\n"
-        if not events:
+        if not rows:
             await asyncio.sleep(POLL_S)

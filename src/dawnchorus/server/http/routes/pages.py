@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import shutil
 from datetime import UTC, datetime
-from functools import cache
 from http import HTTPStatus
-from importlib import resources
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -27,6 +24,7 @@ from dawnchorus.server.http.routes.identify import enqueue, is_long
 from dawnchorus.server.http.routes.replies import Sha256
 from dawnchorus.server.http.uploads import read_body
 from dawnchorus.server.settings import Role
+from dawnchorus.server.state.sessions import MAX_AGE_S
 
 N_TILES, N_QUEUE, N_ROWS = 8, 24, 50
 MAX_LISTED = 500
@@ -36,18 +34,6 @@ MAX_FORM_BYTES = 4096
 
 ENOUGH = 10
 """Recordings of a species below which the page recommends more."""
-
-_CSS, _JS = "text/css; charset=utf-8", "text/javascript; charset=utf-8"
-_STATIC = {
-    "style.css": ("style.css", _CSS),
-    "page.js": ("page.js", _JS),
-    "viewer.js": ("viewer.js", _JS),
-    "charts.js": ("charts.js", _JS),
-    "uPlot.iife.min.js": ("vendor/uPlot.iife.min.js", _JS),
-    "uPlot.min.css": ("vendor/uPlot.min.css", _CSS),
-    "icon.svg": ("icon.svg", "image/svg+xml"),
-}
-"""Path in `static` and media type by name."""
 
 _PAGES = Environment(
     loader=PackageLoader("dawnchorus.server.http", "templates"), autoescape=True, undefined=StrictUndefined
@@ -278,7 +264,7 @@ def _format_duration(seconds: float) -> str:
     )
 
 
-# ---------------------------------------------------------------------- log in, documentation, files
+# ---------------------------------------------------------------------- log in, documentation
 
 
 @router.get("/login", dependencies=[require_role(Role.PUBLIC)])
@@ -308,15 +294,16 @@ async def log_in(request: Request) -> Response:
         return _page("login.html", request, error="The token is not valid.", status=401)
     reply = _redirect(request, "/")
     is_secure = request.url.scheme == "https"
-    reply.set_cookie(COOKIE, cookie, httponly=True, samesite="strict", secure=is_secure, max_age=30 * 86_400)
+    reply.set_cookie(COOKIE, cookie, httponly=True, samesite="strict", secure=is_secure, max_age=MAX_AGE_S)
     return reply
 
 
 @router.post("/logout", dependencies=[require_role(Role.PUBLIC)])
 async def log_out(request: Request) -> Response:
-    """Log out."""
+    """Log out: the session ends on the server."""
     fields = await _form(request)
     check_form(request, fields.get(CSRF_FIELD, ""))
+    await request.app.state.authorizer.log_out(request)
     reply = _redirect(request, "/login")
     reply.delete_cookie(COOKIE)
     return reply
@@ -337,24 +324,3 @@ def docs(request: Request) -> Response:
             groups.setdefault(operation["tags"][0], []).append((method.upper(), path, operation))
     origin = f"{request.url.scheme}://{request.url.netloc}"
     return _page("docs.html", request, groups=list(groups.items()), origin=origin)
-
-
-@router.get("/static/{name}", dependencies=[require_role(Role.PUBLIC)])
-def static(request: Request, name: str) -> Response:
-    """Return a stylesheet, a script or the icon; browsers revalidate their copy by its entity tag."""
-    if name not in _STATIC:
-        return Response(status_code=404)
-    content, tag = _read_static(name)
-    headers = {"Cache-Control": "no-cache", "ETag": tag}
-    if tag in request.headers.get("if-none-match", ""):
-        return Response(status_code=304, headers=headers)
-    return Response(content, media_type=_STATIC[name][1], headers=headers)
-
-
-@cache
-def _read_static(name: str) -> tuple[bytes, str]:
-    """Return the content of a file and its entity tag."""
-    content = resources.files("dawnchorus.server.http").joinpath("static", _STATIC[name][0]).read_bytes()
-    if name == "style.css":
-        content = resources.files("dawnchorus.reports").joinpath("templates", name).read_bytes() + content
-    return content, f'"{hashlib.sha256(content).hexdigest()[:32]}"'

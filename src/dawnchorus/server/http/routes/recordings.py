@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -12,8 +11,8 @@ from itertools import chain
 from typing import Annotated, Any, BinaryIO
 
 import numpy as np
-from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
@@ -29,7 +28,7 @@ from dawnchorus.plotting.strip import draw_strip
 from dawnchorus.server.history import DetectionQuery, DetectionRecord, to_detection
 from dawnchorus.server.http.auth import require_role
 from dawnchorus.server.http.dependencies import ServiceDependency
-from dawnchorus.server.http.responses import FileResponse, while_connected
+from dawnchorus.server.http.responses import RenderedResponse, while_connected
 from dawnchorus.server.http.routes.replies import (
     JsonRoute,
     Limit,
@@ -100,37 +99,15 @@ async def delete_recording(service: ServiceDependency, sha256: Sha256) -> Respon
     response_class=Response,
     responses={200: {"content": {"audio/*": {}}}, 206: {"content": {"audio/*": {}}}, **error_responses(404, 416)},
 )
-def recording_audio(
-    service: ServiceDependency, sha256: Sha256, range_: Annotated[str | None, Header(alias="range")] = None
-) -> Response:
-    """Return the uploaded file, or the bytes of a Range header."""
+def recording_audio(service: ServiceDependency, sha256: Sha256) -> Response:
+    """Return the uploaded file, or the bytes of a Range header; its entity tag is its sha256, on every server."""
     service.detections.get_recording(sha256)
     path = service.files.local(sha256)
-    n = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(4)
     kind = next((media for start, media in MEDIA_TYPES.items() if head.startswith(start)), "application/octet-stream")
-    headers = {"Accept-Ranges": "bytes", "Cache-Control": "private, max-age=31536000, immutable"}
-    byte_range = parse_range(range_, n)
-    if byte_range is None:
-        return StreamingResponse(
-            service.files.read(sha256, 0, n), media_type=kind, headers={**headers, "Content-Length": str(n)}
-        )
-    start, end = byte_range
-    if start >= end:
-        return Response(status_code=416, headers={"Content-Range": f"bytes */{n}"})
-    more = {"Content-Range": f"bytes {start}-{end - 1}/{n}", "Content-Length": str(end - start)}
-    return StreamingResponse(service.files.read(sha256, start, end), 206, {**headers, **more}, media_type=kind)
-
-
-def parse_range(header: str | None, n: int) -> tuple[int, int] | None:
-    """Return the first byte and the end of a Range header; None for the whole file, and for several ranges."""
-    match = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", header or "", re.ASCII)
-    if match is None or not (match[1] or match[2]):
-        return None
-    if not match[1]:
-        return max(n - int(match[2]), 0), n
-    return int(match[1]), min(int(match[2]) + 1 if match[2] else n, n)
+    headers = {"Cache-Control": "private, max-age=31536000, immutable", "ETag": f'"{sha256}"'}
+    return FileResponse(path, media_type=kind, headers=headers, stat_result=path.stat())
 
 
 @router.get(
@@ -157,7 +134,7 @@ async def recording_spectrogram(
     draw = partial(_draw_segment, service, sha256, start_s, end_s, width, height)
     response = service.renderer.get_or_render(sha256, ("spectrogram", start_s, end_s, width, height), draw)
     headers = {"Cache-Control": "private, max-age=31536000, immutable"}
-    return FileResponse(await while_connected(request, response), media_type="image/png", headers=headers)
+    return RenderedResponse(await while_connected(request, response), media_type="image/png", headers=headers)
 
 
 def _draw_segment(
@@ -182,7 +159,7 @@ async def recording_detections(
         write, media_type = partial(_write_json, service, row), "application/json"
     else:
         write, media_type = partial(_write_table, service, row, FORMATS.lookup(output)), "application/octet-stream"
-    return FileResponse(await while_connected(request, service.renderer.render_once(write)), media_type=media_type)
+    return RenderedResponse(await while_connected(request, service.renderer.render_once(write)), media_type=media_type)
 
 
 def _write_json(service: Service, row: Recording, file: BinaryIO) -> None:
@@ -255,7 +232,7 @@ async def detection_audio(request: Request, service: ServiceDependency, number: 
     row = await run_in_threadpool(service.detections.get, number)
     parameters = "clip", row.start_s, row.end_s, row.channel
     response = service.renderer.get_or_render(row.recording, parameters, partial(_write_clip, service, row))
-    return FileResponse(await while_connected(request, response), media_type="audio/mpeg", headers=_CACHE_HEADERS)
+    return RenderedResponse(await while_connected(request, response), media_type="audio/mpeg", headers=_CACHE_HEADERS)
 
 
 @router.get(
@@ -269,7 +246,7 @@ async def detection_spectrogram(request: Request, service: ServiceDependency, nu
     row = await run_in_threadpool(service.detections.get, number)
     parameters = "still", row.start_s, row.end_s, row.channel
     response = service.renderer.get_or_render(row.recording, parameters, partial(_draw_clip, service, row))
-    return FileResponse(await while_connected(request, response), media_type="image/png", headers=_CACHE_HEADERS)
+    return RenderedResponse(await while_connected(request, response), media_type="image/png", headers=_CACHE_HEADERS)
 
 
 _CACHE_HEADERS = {"Cache-Control": "private, max-age=86400"}

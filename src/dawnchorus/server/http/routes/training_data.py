@@ -61,7 +61,7 @@ _BODY = {
 async def upload(request: Request, service: ServiceDependency) -> Response:
     """Add labeled recordings, a zip with a folder per species, or recordings and a csv; return the outcome of each.
 
-    `notes` name the columns of the csv that are not read, and times and places that are not known.
+    `notes` name the columns of the csv that are not read, and times and locations that are not known.
     422 if every file was rejected: with the fields of a success, and the reasons in `detail`.
     """
     notes: list[str] = []

@@ -25,14 +25,14 @@ def is_absolute(path: str) -> bool:
     return PurePosixPath(path).is_absolute() or PureWindowsPath(path).is_absolute()
 
 
-def find_sound(folders: Sequence[Path], paths: Sequence[str], code: str | None) -> Path | None:
+def find_audio(folders: Sequence[Path], paths: Sequence[str], code: str | None) -> Path | None:
     """Return the first file that is there under one of `paths`, from one of `folders`; None if there is none.
 
     A file can also lie in a folder named by the species' `code`. Case and Unicode form are ignored where no file is
     spelt as the path is, and only one is otherwise.
     """
     for path in paths:
-        for relative in _places(path, code or ""):
+        for relative in _possible_paths(path, code or ""):
             for folder in folders:
                 for base in _FOLDERS:
                     # `Path.is_file` raises for names that are too long.
@@ -48,8 +48,8 @@ def fold_name(name: str) -> str:
 
 def _find_folded(folders: Sequence[Path], paths: Sequence[str], code: str | None) -> Path | None:
     """Return the first file that has one of `paths` but for case and Unicode form."""
-    places = (place for path in paths for place in _places(path, code or "") if not is_absolute(place))
-    for parts in dict.fromkeys(PurePosixPath(place).parts for place in places):
+    others = (other for path in paths for other in _possible_paths(path, code or "") if not is_absolute(other))
+    for parts in dict.fromkeys(PurePosixPath(other).parts for other in others):
         for folder in folders:
             for base in _FOLDERS:
                 path: Path | None = folder / base
@@ -82,8 +82,8 @@ def _folded_entries(folder: str, changed_ns: int) -> Mapping[str, Sequence[str]]
     return entries
 
 
-def _places(path: str, code: str) -> Iterator[str]:
-    """Yield the path and the other places where its file may be, the most likely first."""
+def _possible_paths(path: str, code: str) -> Iterator[str]:
+    """Yield the path and the other paths where its file may be, the most likely first."""
     yield path
     suffix = PurePosixPath(path).suffix
     if suffix:

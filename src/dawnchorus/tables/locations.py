@@ -1,4 +1,4 @@
-"""Latitudes, longitudes, and places in one text: the one reader of them, for tables, options and recorders."""
+"""Latitudes, longitudes, and locations in one text: the one reader of them, for tables, options and recorders."""
 
 from __future__ import annotations
 
@@ -88,18 +88,18 @@ def _decimal(text: str | None) -> float:
     return float((text or "0").replace(",", "."))
 
 
-def parse_place(text: str, *, longitude_first: bool = False) -> tuple[float, float] | None:
+def parse_location(text: str, *, longitude_first: bool = False) -> tuple[float, float] | None:
     """Return latitude and longitude from one text; None for others.
 
     `48.1, 11.5`, `48,1; 11,5`, `48°6'N 11°30'E`, `N48.1 E11.5`, `lat 48.1 lon 11.5`, `4806.000,N,01130.000,E`,
-    `geo:48.1,11.5`, `+48.1+011.5/` (ISO 6709) and `POINT(11.5 48.1)` are places. The longitude is first where it has
+    `geo:48.1,11.5`, `+48.1+011.5/` (ISO 6709) and `POINT(11.5 48.1)` are locations. The longitude is first where it has
     the direction or the name of one, or else if `longitude_first`.
     """
     text = _BEFORE.sub("", text.strip())
     if point := re.fullmatch(r"POINT\s*\(\s*(\S+)\s+(\S+)\s*\)", text, re.IGNORECASE):
         text, longitude_first = f"{point[2]} {point[1]}", False
-    if place := _iso_place(text):
-        return place
+    if location := _iso_location(text):
+        return location
     if name := _NAMED.search(text):
         text, longitude_first = _NAMED.sub(" ", text), name["name"].lower() != "lat"
     text = re.sub(r",\s*(?=[NSEWO]\b)", " ", text.strip("()[]{} "), flags=re.IGNORECASE)
@@ -113,17 +113,17 @@ def parse_place(text: str, *, longitude_first: bool = False) -> tuple[float, flo
     return None
 
 
-def _iso_place(text: str) -> tuple[float, float] | None:
-    """Return the place of ISO 6709: `+48.1+011.5/`, `+4806+01130/` with minutes, `+480600+0113000/` with seconds."""
+def _iso_location(text: str) -> tuple[float, float] | None:
+    """Return the location of ISO 6709: `+48.1+011.5/`, `+4806+01130/` with minutes, `+480600+0113000/` with seconds."""
     match = _ISO_6709.fullmatch(text)
     if match is None:
         return None
-    latitude = parse_latitude(_spaced(match["latitude"], n_degrees=2))
-    longitude = parse_longitude(_spaced(match["longitude"], n_degrees=3))
+    latitude = parse_latitude(_insert_spaces(match["latitude"], n_degrees=2))
+    longitude = parse_longitude(_insert_spaces(match["longitude"], n_degrees=3))
     return None if latitude is None or longitude is None else (latitude, longitude)
 
 
-def _spaced(angle: str, *, n_degrees: int) -> str:
+def _insert_spaces(angle: str, *, n_degrees: int) -> str:
     """Return degrees, minutes and seconds, of which the latter have two digits each, with spaces between."""
     n_digits = len(angle[1:].partition(".")[0])
     if n_digits == n_degrees + 4:
@@ -132,7 +132,7 @@ def _spaced(angle: str, *, n_degrees: int) -> str:
 
 
 def _halves(text: str) -> Iterator[tuple[str, str]]:
-    """Yield what may be the two halves of a place."""
+    """Yield what may be the two halves of a location."""
     for separator in (
         r"\s*[;/|\\]\s*",
         r"\s*,\s+",
@@ -150,21 +150,21 @@ def _halves(text: str) -> Iterator[tuple[str, str]]:
 
 
 def has_two_numbers(text: str) -> bool:
-    """Return True for a text that may be a place in a notation that is not known, and is no name of one."""
+    """Return True for a text that may be a location in a notation that is not known, and is no name of one."""
     return len(re.findall(r"\d+", text)) >= 2
 
 
-NO_FIX = "latitude 0, longitude 0, which many tables have where no place is known"
-"""Description of such a place."""
+NO_FIX = "latitude 0, longitude 0, which many tables have where no location is known"
+"""Description of such a location."""
 
 
 def is_without_fix(latitude: float | None, longitude: float | None) -> bool:
-    """Return True for latitude 0, longitude 0, which recorders and tables write where no place is known."""
+    """Return True for latitude 0, longitude 0, which recorders and tables write where no location is known."""
     return latitude == longitude == 0
 
 
 class CoordinateColumns:
-    """Latitudes and longitudes in a column each; values that are no place are counted in the notes."""
+    """Latitudes and longitudes in a column each; values that are no location are counted in the notes."""
 
     def __init__(self, latitude_name: str, longitude_name: str, notes: Notes) -> None:
         self._names = {"latitude": latitude_name, "longitude": longitude_name}
@@ -182,37 +182,37 @@ class CoordinateColumns:
             return leave_out_no_fix(latitude, longitude, self._notes)
         half = next((field for field, value in values.items() if value is not None), None)
         if half is not None and not unread:
-            self._notes.leave_out(f"half a place, a {half} alone", given[half])
+            self._notes.leave_out(f"half a location, a {half} alone", given[half])
         return None, None
 
 
 def leave_out_no_fix(latitude: float, longitude: float, notes: Notes) -> tuple[float | None, float | None]:
-    """Return the place; None for both, counted, if it is what stands where no place is known."""
+    """Return the location; None for both, counted, if it is what stands where no location is known."""
     if not is_without_fix(latitude, longitude):
         return latitude, longitude
     notes.leave_out(NO_FIX, "0, 0")
     return None, None
 
 
-class PlaceColumn:
-    """The places of a column that has latitude and longitude in one cell, in the order that it tells."""
+class LocationColumn:
+    """The locations of a column that has latitude and longitude in one cell, in the order that it tells."""
 
     def __init__(self, name: str, values: Iterable[str], notes: Notes) -> None:
         given = [value for value in values if not is_blank(value)]
         self._longitude_first = is_longitude_first(name)
-        reversed_only = [value for value in given if parse_place(value) is None and self._is_reversed(value)]
+        reversed_only = [value for value in given if parse_location(value) is None and self._is_reversed(value)]
         if not self._longitude_first and reversed_only and all(map(self._is_reversed, given)):
             self._longitude_first = True
             notes.say(
                 f"column '{name}': read as longitude, latitude, because in {counted_rows(len(reversed_only))} only "
-                f"this is a place (as '{reversed_only[0]}')."
+                f"this is a location (as '{reversed_only[0]}')."
             )
-        self.has_places = any(self.parse(value) for value in given)
+        self.has_locations = any(self.parse(value) for value in given)
 
     @staticmethod
     def _is_reversed(text: str) -> bool:
-        return parse_place(text, longitude_first=True) is not None
+        return parse_location(text, longitude_first=True) is not None
 
     def parse(self, text: str) -> tuple[float, float] | None:
-        """Return latitude and longitude; None if the text is no place."""
-        return parse_place(text, longitude_first=self._longitude_first)
+        """Return latitude and longitude; None if the text is no location."""
+        return parse_location(text, longitude_first=self._longitude_first)

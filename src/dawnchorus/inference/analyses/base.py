@@ -1,0 +1,40 @@
+"""The protocol of analyses: one file, or one entry point of another package, for each thing computed of a recording."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from dawnchorus.audio.sample_analyses import SampleAnalysis, Table
+from dawnchorus.types import RecordingMetadata
+
+Tables = dict[str, Table]
+"""Tables of a run by the end of their files' names."""
+
+
+@dataclass(frozen=True)
+class AnalyzedRecording:
+    """Rows that an analysis computed of a recording, and what is known of the recording."""
+
+    recording: str
+    duration_s: float
+    metadata: RecordingMetadata
+    rows: Table
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """An analysis that users name.
+
+    Args:
+        name: in lower case, as users type it.
+        summary: a phrase for lists.
+        create: makes the state of one recording; it must be importable by its name, for it is pickled.
+        summarize: makes the tables of a run from all its recordings, in their order, by the end of their names ("" is
+            the analysis's own table); None: the own table is the rows of all recordings, one after the other.
+    """
+
+    name: str
+    summary: str
+    create: Callable[[], SampleAnalysis]
+    summarize: Callable[[Iterable[AnalyzedRecording]], Tables] | None = None

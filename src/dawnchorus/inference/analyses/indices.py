@@ -1,0 +1,228 @@
+"""Acoustic indices of each minute of a recording, of the file's own samples.
+
+Formulas and settings are those of scikit-maad 1.5 (`maad.features`), on spectra of 1024 samples without overlap:
+`docs/ANALYSES.md` has the papers, the values side by side, and where soundecology differs.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from dawnchorus.audio.sample_analyses import Table
+from dawnchorus.inference.analyses.base import Analysis
+from dawnchorus.inference.analyses.levels import Moments, decibels
+from dawnchorus.inference.analyses.minutes import MINUTE_S, MinuteSplitter
+
+FloatArray = npt.NDArray[np.float32]
+Values = npt.NDArray[np.float64]
+
+FRAME = 1024
+"""Samples in a spectrum; the next one starts where it ends."""
+
+ENVELOPE_FRAME = 512
+"""Samples of which the largest is one value of the envelope."""
+
+MAX_HZ = 20_000
+"""Largest frequency in ADI and AEI."""
+
+THRESHOLD = 10 ** (-50 / 20)
+"""Share of the largest amplitude in a minute, -50 dB, from which on ADI and AEI count a cell of the spectrogram."""
+
+ADI_STEP_HZ, AEI_STEP_HZ, NDSI_STEP_HZ = 1000, 500, 1000
+
+BI_HZ = (2_000, 15_000)
+ANTHROPHONY_HZ, BIOPHONY_HZ = (0, 1_000), (1_000, 10_000)
+"""First and last bands of `NDSI_STEP_HZ` by their lower edges; as in scikit-maad, the one from 1 kHz is in both."""
+
+MIN_S = 1.0
+"""A rest of a recording that is shorter has no indices."""
+
+_WINDOW = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(FRAME) / FRAME)).astype(np.float32)
+_ONES = np.ones(FRAME, np.float32)
+_AT_A_TIME = 64
+"""Spectra at a time: they stay in the processor's cache, and a byte counts them."""
+
+
+class Indices:
+    """Acoustic indices of one recording, gathered block by block."""
+
+    def __init__(self) -> None:
+        self._splitter = MinuteSplitter()
+        self._sample_rate_hz = 1
+        self._n_minutes = 0
+        self._channels: list[_Minute] = []
+        self._rows: list[dict[str, float]] = []
+
+    def on_samples(self, block: FloatArray, sample_rate_hz: int) -> None:
+        """Add samples [frames, channels]."""
+        self._sample_rate_hz = sample_rate_hz
+        for part, ends_minute in self._splitter.split(block, sample_rate_hz):
+            if not self._channels:
+                self._channels = [_Minute(sample_rate_hz) for _ in range(part.shape[1])]
+            for minute, samples in zip(self._channels, part.T, strict=True):
+                minute.add(np.ascontiguousarray(samples))
+            if ends_minute:
+                self._end_minute(MINUTE_S)
+
+    def finish(self) -> Table:
+        """Return one row for each minute and channel, in this order; the last minute may be shorter."""
+        rest_s = self._splitter.n_frames / self._sample_rate_hz
+        if rest_s >= MIN_S:
+            self._end_minute(rest_s)
+        return np.array([tuple(row.values()) for row in self._rows], _ROW)
+
+    def _end_minute(self, length_s: float) -> None:
+        start_s = self._n_minutes * MINUTE_S
+        for number, minute in enumerate(self._channels, 1):
+            row = {"start_s": start_s, "end_s": start_s + length_s, "channel": number}
+            self._rows.append(row | minute.compute_indices())
+        self._n_minutes += 1
+        self._channels = []
+
+
+_VALUES = ("level_dbfs", "aci", "adi", "aei", "bi", "ndsi", "h")
+_ROW = np.dtype([("start_s", "<f8"), ("end_s", "<f8"), ("channel", "<i2"), *((name, "<f8") for name in _VALUES)])
+
+
+class _Minute:
+    """Sums over the spectra of a minute of one channel; those up to `MAX_HZ` are kept until its end."""
+
+    def __init__(self, sample_rate_hz: int) -> None:
+        self._hz = np.arange(FRAME // 2) * sample_rate_hz / FRAME
+        self._max_hz = min(MAX_HZ, sample_rate_hz / 2)
+        self._n_kept = _nearest(self._hz, self._max_hz) + 1
+        self._waiting = np.empty(0, np.float32)
+        self._moments = Moments()
+        self._envelope: list[FloatArray] = []
+        self._kept: list[FloatArray] = []
+        self._previous: FloatArray | None = None
+        self._largest = 0.0
+        self._amplitudes, self._powers, self._changes = (np.zeros(FRAME // 2) for _ in range(3))
+
+    def add(self, samples: FloatArray) -> None:
+        """Add samples [n]; the last whole frame of the minute stays out of the spectra, as in scikit-maad."""
+        samples = np.concatenate([self._waiting, samples])
+        n_frames = max(len(samples) // FRAME - 1, 0)
+        self._waiting = samples[n_frames * FRAME :]
+        for start in range(0, n_frames, _AT_A_TIME):
+            last = min(start + _AT_A_TIME, n_frames)
+            frames = samples[start * FRAME : last * FRAME].reshape(-1, FRAME)
+            self._add_waveform(frames.reshape(-1, ENVELOPE_FRAME))
+            self._add_spectra(_amplitude_spectra(frames))
+
+    def _add_waveform(self, frames: FloatArray) -> None:
+        self._moments.add(frames)
+        self._envelope.append(np.abs(frames).max(axis=1))
+
+    def _add_spectra(self, amplitudes: FloatArray) -> None:
+        """Add spectra [frames, bins]."""
+        if self._previous is not None:
+            self._changes += np.abs(amplitudes[0] - self._previous)
+        self._changes += np.abs(np.diff(amplitudes, axis=0)).sum(axis=0)
+        self._previous = amplitudes[-1]
+        self._amplitudes += amplitudes.sum(axis=0)
+        self._powers += np.einsum("ij,ij->j", amplitudes, amplitudes)
+        self._largest = max(self._largest, float(amplitudes.max()))
+        self._kept.append(amplitudes[:, : self._n_kept].copy())
+
+    def compute_indices(self) -> dict[str, float]:
+        """Return the indices of the minute; NaN where there is no sound."""
+        n_whole = len(self._waiting) // ENVELOPE_FRAME * ENVELOPE_FRAME
+        self._add_waveform(self._waiting[:n_whole].reshape(-1, ENVELOPE_FRAME))
+        self._moments.add(self._waiting[np.newaxis, n_whole:])
+        level_dbfs = decibels(self._moments.variance)
+        if not self._largest or level_dbfs == -np.inf:
+            return {"level_dbfs": level_dbfs, **dict.fromkeys(_VALUES[1:], np.nan)}
+        envelope = np.concatenate(self._envelope).astype(np.float64)
+        loud = self._share_loud()
+        return {
+            "level_dbfs": level_dbfs,
+            "aci": _complexity(self._changes, self._amplitudes),
+            "adi": _diversity(self._band_shares(loud, ADI_STEP_HZ)),
+            "aei": _evenness(self._band_shares(loud, AEI_STEP_HZ)),
+            "bi": _bioacoustic_index(self._amplitudes, self._hz),
+            "ndsi": _soundscape_index(self._powers, self._hz),
+            "h": _entropy(self._powers) * _entropy(np.square(envelope)),
+        }
+
+    def _share_loud(self) -> Values:
+        """Return the share of spectra in which each bin is at or above the threshold."""
+        threshold = np.float32(self._largest * THRESHOLD)
+        n_loud = np.zeros(self._n_kept)
+        for amplitudes in self._kept:
+            n_loud += (amplitudes >= threshold).view(np.uint8).sum(axis=0, dtype=np.uint8)
+        return n_loud / sum(map(len, self._kept))
+
+    def _band_shares(self, loud: Values, step_hz: int) -> Values:
+        """Return the mean share in each band of this width."""
+        starts_hz = range(0, step_hz * int(self._max_hz // step_hz), step_hz)
+        return np.array([loud[_band(self._hz, start, start + step_hz)].mean() for start in starts_hz])
+
+
+def _amplitude_spectra(frames: FloatArray) -> FloatArray:
+    """Return amplitudes [frames, FRAME / 2] of frames [frames, FRAME] less their means; their scale cancels out.
+
+    The mean is taken off the spectrum, where Hann's window leaves it in two bins.
+    """
+    spectra = np.fft.rfft(frames * _WINDOW)[:, :-1]
+    totals = frames @ _ONES
+    spectra[:, 0] -= totals / 2
+    spectra[:, 1] += totals / 4
+    return np.abs(spectra).astype(np.float32, copy=False)
+
+
+def _nearest(hz: Values, wanted_hz: float) -> int:
+    return int(np.abs(hz - wanted_hz).argmin())
+
+
+def _band(hz: Values, low_hz: float, high_hz: float) -> slice:
+    """Return the bins from the one nearest to `low_hz` to the one nearest to `high_hz`, both included."""
+    return slice(_nearest(hz, low_hz), _nearest(hz, high_hz) + 1)
+
+
+def _complexity(changes: Values, amplitudes: Values) -> float:
+    """Return ACI: changes from spectrum to spectrum over amplitudes, summed over the bins (Pieretti et al. 2011)."""
+    return float(np.divide(changes, amplitudes, out=np.zeros_like(changes), where=amplitudes > 0).sum())
+
+
+def _diversity(shares: Values) -> float:
+    """Return ADI: Shannon's entropy of the bands' shares, in nats (Villanueva-Rivera et al. 2011)."""
+    return _entropy(shares) * float(np.log(max(len(shares), 1)))
+
+
+def _evenness(shares: Values) -> float:
+    """Return AEI: the Gini coefficient of the bands' shares (Villanueva-Rivera et al. 2011)."""
+    n, total = len(shares), shares.sum()
+    ranks = np.arange(1, n + 1)
+    return float((2 * (np.sort(shares) * ranks).sum() / total - (n + 1)) / n) if total else 0.0
+
+
+def _bioacoustic_index(amplitudes: Values, hz: Values) -> float:
+    """Return BI: decibels of the mean spectrum above its lowest bin, summed over the bins, per hertz of a bin."""
+    levels_db = 20 * np.log10(np.maximum(amplitudes[_band(hz, *BI_HZ)], np.finfo(float).tiny))
+    return float((levels_db - levels_db.min()).sum() / (hz[1] - hz[0]))
+
+
+def _soundscape_index(powers: Values, hz: Values) -> float:
+    """Return NDSI: biophony less anthrophony over their sum (Kasten et al. 2012)."""
+    edges_hz = np.arange(0, hz[-1] + NDSI_STEP_HZ, NDSI_STEP_HZ)
+    starts_hz = edges_hz[:-1]
+    firsts = np.searchsorted(hz, edges_hz)
+    means = np.array([powers[first:last].mean() for first, last in pairwise(firsts)])
+    biophony = means[_band(starts_hz, *BIOPHONY_HZ)].sum()
+    anthrophony = means[_band(starts_hz, *ANTHROPHONY_HZ)].sum()
+    return float((biophony - anthrophony) / (biophony + anthrophony))
+
+
+def _entropy(values: Values) -> float:
+    """Return Shannon's entropy of the values' shares over the largest of so many, 0 to 1; NaN of one value."""
+    if len(values) < 2:
+        return np.nan
+    shares = values[values > 0] / values.sum()
+    return float(-(shares * np.log(shares)).sum() / np.log(len(values)))
+
+
+INDICES = Analysis("indices", "acoustic indices of each minute: ACI, ADI, AEI, BI, NDSI, H, level", Indices)

@@ -1,0 +1,48 @@
+"""Cutting of a recording's blocks: at whole minutes, and into frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+
+MINUTE_S = 60
+
+
+class MinuteSplitter:
+    """Cuts blocks of a recording where its minutes end."""
+
+    def __init__(self) -> None:
+        self.n_frames = 0
+        """Frames since the last whole minute."""
+
+    def split(self, block: FloatArray, sample_rate_hz: int) -> Iterator[tuple[FloatArray, bool]]:
+        """Yield the parts of a block [frames, channels], each with True if a minute ends with it."""
+        minute_frames = MINUTE_S * sample_rate_hz
+        while len(block):
+            part = block[: minute_frames - self.n_frames]
+            block = block[len(part) :]
+            self.n_frames += len(part)
+            ends_minute = self.n_frames == minute_frames
+            if ends_minute:
+                self.n_frames = 0
+            yield part, ends_minute
+
+
+class Framer:
+    """Cuts one channel's samples into frames of one length, whatever the blocks."""
+
+    def __init__(self, length: int) -> None:
+        self._length = length
+        self.rest = np.empty(0, np.float32)
+        """Samples of the frame that is not complete."""
+
+    def push(self, samples: FloatArray) -> FloatArray:
+        """Add samples [n], and return the frames [k, length] that are complete with them."""
+        joined = np.concatenate([self.rest, samples])
+        n = len(joined) // self._length
+        self.rest = joined[n * self._length :]
+        return joined[: n * self._length].reshape(n, self._length)

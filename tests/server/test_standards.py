@@ -1,0 +1,85 @@
+"""HTTP as clients of others speak it: ranges, entity tags, OpenAPI's way to log in."""
+
+from __future__ import annotations
+
+import os
+from importlib import resources
+from pathlib import Path
+
+from tests.server.conftest import Serve
+
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.server.http.app import STATIC_FOLDERS, RevalidatedFiles
+from dawnchorus.server.settings import Role
+
+TOKEN = "the-operators-one"  # noqa: S105 - of these tests
+
+
+def test_audio_comes_in_ranges_of_the_recording_that_the_client_knows(
+    level_bundle: Bundle, serve: Serve, tone: Path
+) -> None:
+    client, content = serve(model=level_bundle.folder), tone.read_bytes()
+    client.post("/api/v1/identify?store=true", content=content)
+    (recording,) = client.get("/api/v1/recordings").json()["recordings"]
+    whole = client.get(recording["audio"])
+    assert (whole.content, whole.headers["accept-ranges"]) == (content, "bytes")
+    tag = whole.headers["etag"]
+    assert tag == f'"{recording["sha256"]}"', "the same on every server of the store"
+    expected = {
+        "bytes=4-": content[4:],
+        "bytes=-4": content[-4:],
+        "bytes=0-0": content[:1],
+        "bytes=100-199": content[100:200],
+        f"bytes=100-{1 << 70}": content[100:],
+    }
+    for range_, part in expected.items():
+        reply = client.get(recording["audio"], headers={"Range": range_, "If-Range": tag})
+        assert (reply.status_code, reply.content) == (206, part), range_
+        assert reply.headers["content-range"].endswith(f"/{len(content)}")
+    for known in ('"another"', f"W/{tag}", "Fri, 01 May 2026 00:00:00 GMT"):
+        reply = client.get(recording["audio"], headers={"Range": "bytes=100-199", "If-Range": known})
+        assert (reply.status_code, reply.content) == (200, content), known
+    several = client.get(recording["audio"], headers={"Range": "bytes=0-3,100-103"})
+    assert several.headers["content-type"].startswith("multipart/byteranges")
+    assert content[:4] in several.content
+    assert client.get(recording["audio"], headers={"Range": f"bytes={len(content)}-"}).status_code == 416
+
+
+def test_pages_never_run_scripts_of_another_version(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    first = client.get("/static/page.js")
+    assert first.headers["cache-control"] == "no-cache", "or browsers guess for how long they need not ask"
+    known = {"If-None-Match": first.headers["etag"], "If-Modified-Since": first.headers["last-modified"]}
+    again = client.get("/static/page.js", headers=known)
+    assert (again.status_code, again.content, again.headers["cache-control"]) == (304, b"", "no-cache")
+    proxied = {"If-None-Match": f'"x", W/{first.headers["etag"]}'}
+    assert client.get("/static/page.js", headers=proxied).status_code == 304, "proxies that compress weaken the tag"
+
+    script = tmp_path / "page.js"
+    scope = {"type": "http", "method": "GET", "headers": [(b"if-none-match", first.headers["etag"].encode())]}
+    script.write_text("// an update")
+    files = RevalidatedFiles(packages=STATIC_FOLDERS)
+    reply = files.file_response(script, os.stat(script), scope)
+    assert (reply.status_code, reply.headers["cache-control"]) == (200, "no-cache")
+
+    page = client.get("/").text
+    for name, folder in (("report.css", "dawnchorus.reports"), ("style.css", "dawnchorus.server.http")):
+        assert f"/static/{name}" in page
+        assert client.get(f"/static/{name}").content == resources.files(folder).joinpath("static", name).read_bytes()
+    assert client.get("/static/base.html").status_code == 404, "templates are not served"
+
+
+def test_a_client_made_from_the_description_can_log_in(level_bundle: Bundle, serve: Serve) -> None:
+    client = serve(model=level_bundle.folder, tokens={TOKEN: Role.ADMIN})
+    client.headers["Authorization"] = f"bearer  {TOKEN}"  # the scheme has no case, and may be followed by spaces
+    description = client.get("/api/openapi.json").json()
+    schemes = description["components"]["securitySchemes"]
+    del client.headers["Authorization"]
+    operations = [(path, operation) for path, methods in description["paths"].items() for operation in methods.values()]
+    public = {path for path, operation in operations if "security" not in operation}
+    assert public == {f"{base}/health/{state}" for base in ("/api/v1", "/v2") for state in ("live", "ready")}
+    (name,) = {name for _, operation in operations for each in operation.get("security", []) for name in each}
+    assert (schemes[name]["type"], schemes[name]["scheme"]) == ("http", "bearer")
+    assert client.get("/api/v1/recordings").status_code == 401
+    header = {"Authorization": f"{schemes[name]['scheme']} {TOKEN}"}
+    assert client.get("/api/v1/recordings", headers=header).status_code == 200
