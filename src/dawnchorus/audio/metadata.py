@@ -66,7 +66,7 @@ def read_metadata(path: Path, readers: Sequence[Reader] = READERS) -> RecordingM
 
 
 def with_name(known: RecordingMetadata, name: str) -> RecordingMetadata:
-    """Return what is known of a recording, filled up with what the name says that it had elsewhere."""
+    """Return the metadata, completed from the name that the recording had elsewhere."""
     named = read_name(Path(name))
     return known if named is None else merge_origins([known, named])
 
