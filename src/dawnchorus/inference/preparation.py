@@ -110,7 +110,7 @@ class Cleaner:
         max_samples: int = MAX_DECODED_SAMPLES,
         channel: ChannelSource = "mean",
     ) -> CleanedRecording:
-        """Request a recording, to be used in a `with` block; where segments are removed, it is decoded once before.
+        """Request a recording, for a `with` block; if segments are to be removed, it is decoded twice.
 
         Raises:
             AudioError: the recording cannot be decoded, or the decoder crashed or hung on it.
