@@ -132,7 +132,7 @@ def test_location_and_week_without_effect_are_said(tmp_path: Path, northern: Bun
 
 
 def run_of(bundle: Bundle, *, range_filter: RangeFilter | None = None, **options: object) -> Run:
-    """A run of two recordings, the first broken."""
+    """Return a run of two recordings, the first broken."""
     plan = WindowPlan.from_seconds(rate_hz=16_000, window_s=1.0)
     journal = Journal(None)
     journal.start({})

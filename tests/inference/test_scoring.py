@@ -39,12 +39,12 @@ INFO, METADATA = AudioInfo("WAV", "PCM_16", RATE_HZ, 1, None), RecordingMetadata
 
 
 def sound(levels: Iterable[float]) -> FloatArray:
-    """One window for each level."""
+    """Return one window for each level."""
     return np.repeat(np.array(list(levels), np.float32), PLAN.window_samples)
 
 
 def recording(n: int, *, first_level: float = 0.0) -> list[FloatArray]:
-    """The block of a recording whose `n` windows are louder by 1/64 from one to the next."""
+    """Return the block of a recording whose `n` windows are louder by 1/64 from one to the next."""
     return [sound(first_level + k / 64 for k in range(n))]
 
 
@@ -63,7 +63,7 @@ class FakeRecording:
         self.close()
 
     def close(self) -> None:
-        """No process is behind it."""
+        """Do nothing: no process is behind it."""
 
     def blocks(self) -> Iterator[FloatArray]:
         return iter(self._blocks())
@@ -122,7 +122,7 @@ def run(
 
 
 def levels(result: ScoredRecording | FailedRecording) -> list[float]:
-    """The hits' scores, after a check that there is one for each window, in order."""
+    """Return the hits' scores, after a check that there is one for each window, in order."""
     assert isinstance(result, ScoredRecording)
     (channel,) = result.channels
     assert channel.hits["window"].tolist() == list(range(result.n_hits))

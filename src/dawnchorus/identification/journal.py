@@ -146,7 +146,7 @@ class Journal:
         return root
 
     def paths(self) -> list[Path]:
-        """Every recording that the run has come to, as it was given, in the order in which they were done."""
+        """Return every recording that the run has come to, as it was given, in the order in which they were done."""
         with self._explain():
             rows = self._db.execute("SELECT path, given FROM recordings ORDER BY rowid").fetchall()
         # A relative path means the same file only while the current folder is the same.
@@ -224,7 +224,7 @@ class Journal:
         )
 
     def read_summary(self, path: Path) -> FailedRecording | RecordingSummary | None:
-        """As `read`, without the hits: cheap for any number of recordings."""
+        """Read a recording as `read` does, without the hits: cheap for any number of recordings."""
         with self._explain():
             row = self._db.execute(
                 "SELECT status, reason, duration_s, about FROM recordings WHERE path = ?", [_key(path)]
