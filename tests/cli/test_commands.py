@@ -279,7 +279,7 @@ def test_spectrogram_command(dawn: Path, tmp_path: Path, command: Command) -> No
 def test_the_demo_finds_at_least_five_species_with_at_most_two_false(tmp_path: Path, command: Command) -> None:
     done = command("demo", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    said = re.search(r"(\d+) of (\d+) species found in the right places, (\d+) false", done.stdout.decode())
+    said = re.search(r"(\d+) of (\d+) species detected at the right times, (\d+) false", done.stdout.decode())
     assert said is not None
     n_right, n_species, n_false = map(int, said.groups())
     assert n_species >= 6

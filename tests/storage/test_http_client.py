@@ -22,7 +22,7 @@ import pytest
 import soundfile
 from tests.http_server import QuietHandler, serving_http
 
-from dawnchorus.data.sources.download import decode_sound
+from dawnchorus.data.sources.download import decode_audio
 from dawnchorus.errors import DownloadError, OutputError
 from dawnchorus.storage.http_client import MAX_WAIT_S, HttpClient, _system_certificates, asked_wait_s
 
@@ -57,8 +57,8 @@ def reply(
 def part(
     body: bytes, first: int, *, whole: int | str | None = None, status: str = "206 Partial Content", **headers: str
 ) -> bytes:
-    place = f"bytes {first}-{len(body) - 1}/{len(body) if whole is None else whole}"
-    return reply(body[first:], status, cut=None, length=-1, Content_Range=place, **headers)
+    content_range = f"bytes {first}-{len(body) - 1}/{len(body) if whole is None else whole}"
+    return reply(body[first:], status, cut=None, length=-1, Content_Range=content_range, **headers)
 
 
 def chunked(body: bytes, *, end: bytes = b"0\r\n\r\n") -> bytes:
@@ -85,14 +85,14 @@ MISBEHAVIOURS: dict[str, tuple[list[bytes], bytes | None]] = {
     "a weak ETag is none": ([reply(A, ETag='W/"a"', cut=HALF), reply(B, ETag='W/"a"')], B),
     "modified in the second of the reply": ([reply(A, Last_Modified=DATE, cut=HALF), reply(B)], B),
     "another part than asked for": ([CUT_A, part(A, HALF - 10, ETag='"a"'), reply(A)], A),
-    "a part without its place": ([CUT_A, reply(A[HALF:], "206 Partial Content"), reply(A)], A),
-    "a part with a place that is none": (
+    "a part without its range": ([CUT_A, reply(A[HALF:], "206 Partial Content"), reply(A)], A),
+    "a part with an invalid range": (
         [CUT_A, reply(A[HALF:], "206 Partial Content", Content_Range="bytes */x"), reply(A)],
         A,
     ),
     "a part of unknown length, which is known already": ([CUT_A, part(A, HALF, whole="*", ETag='"a"')], A),
     "a part sent as 200": ([CUT_A, part(A, HALF, status="200 OK", ETag='"a"')], A),
-    "the first half as 200, with its place": ([reply(A[:HALF], Content_Range=f"bytes 0-{HALF - 1}/{N}")], None),
+    "the first half as 200, with its range": ([reply(A[:HALF], Content_Range=f"bytes 0-{HALF - 1}/{N}")], None),
     "no more than we have: 416": ([CUT_A, reply(b"", "416 Range Not Satisfiable"), reply(B)], B),
     "always cut": (
         [CUT_A, reply(A[HALF:], "206 Partial Content", cut=0, Content_Range=f"bytes {HALF}-{N - 1}/{N}", ETag='"a"')],
@@ -154,7 +154,7 @@ def download(server: Misbehaving, path: Path) -> list[float]:
     """Download, and give the waits."""
     waits: list[float] = []
     web = HttpClient(per_s=1e6, sleep=waits.append)
-    web.download(server.address, path, check=lambda part: decode_sound(part, path.name))
+    web.download(server.address, path, check=lambda part: decode_audio(part, path.name))
     return waits
 
 

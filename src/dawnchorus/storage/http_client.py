@@ -113,7 +113,7 @@ class HttpClient:
             DownloadError: the server refused, or could not be reached after several tries.
             LongWaitError: it asks to wait for more than `MAX_WAIT_S`.
         """
-        return self._retried(url, lambda: self._read(url))
+        return self._retry(url, lambda: self._read(url))
 
     def download(
         self, url: str, path: Path, *, sha256: str | None = None, check: Callable[[Path], None] = lambda _path: None
@@ -142,7 +142,7 @@ class HttpClient:
                 raise ConnectionError(f"expected {path.name}, the server sent a text: {page!r}")
 
         try:
-            self._retried(url, fill)
+            self._retry(url, fill)
             try:
                 if sha256 is not None:
                     check_sha256(part.path, sha256, source=self._clean(url))
@@ -156,7 +156,7 @@ class HttpClient:
         except OSError as error:
             raise cannot_write(path, error) from error
 
-    def _retried(self, url: str, work: Callable[[], Result]) -> Result:
+    def _retry(self, url: str, work: Callable[[], Result]) -> Result:
         for number in range(1, self._max_tries + 1):
             self._wait_for_turn()
             wait_s = None
@@ -373,7 +373,7 @@ def _reply_fault(reply: requests.Response, known: ContentVersion | None, n_befor
     if reply.status_code not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
         return f"expected status 200, got {reply.status_code}"
     if content_range is None:
-        return "got a part without its place" if reply.status_code == HTTPStatus.PARTIAL_CONTENT else None
+        return "got a part without its range" if reply.status_code == HTTPStatus.PARTIAL_CONTENT else None
     if _encoding(reply) != "identity":
         return "got a compressed part"
     if n_before and known is not None and _validator(reply.headers) not in (None, known.validator):
@@ -384,7 +384,7 @@ def _reply_fault(reply: requests.Response, known: ContentVersion | None, n_befor
 def _origin(reply: requests.Response) -> ContentVersion:
     """Return the origin of the content that a reply begins."""
     if _encoding(reply) != "identity":
-        return ContentVersion(None, None)  # its bytes are decompressed: the server knows no place in them
+        return ContentVersion(None, None)  # its bytes are decompressed: the server knows no offset in them
     content_range = reply.headers.get("Content-Range")
     n_bytes = _parse_content_range(content_range)[2] if content_range else reply.raw.length_remaining
     return ContentVersion(_validator(reply.headers), n_bytes)
