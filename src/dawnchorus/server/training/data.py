@@ -47,6 +47,7 @@ from dawnchorus.server.state.tables import (
     SplitAssignment,
 )
 from dawnchorus.server.training.archives import unpack
+from dawnchorus.storage.safe_names import safe_name
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.file_names import find_class_of_file, parse_folder_label
 from dawnchorus.taxonomy.labels import Label, is_indeterminate, is_unnamed, label_text, name_key
@@ -663,10 +664,8 @@ def _given_name(path: str) -> str:
 
 def _safe_parts(given: str) -> list[str]:
     """Split a client's file name into parts that are valid on every file system."""
-    parts = (re.sub(r'[<>:"|?*\x00-\x1f]', " ", part).strip(" .") for part in re.split(r"[/\\]", given))
-    return [part.encode("utf-8", "ignore")[:MAX_LABEL].decode("utf-8", "ignore") for part in parts if part] or [
-        "unnamed"
-    ]
+    parts = [part for part in re.split(r"[/\\]", given) if part.strip(" .")] or [""]
+    return [safe_name(part, replacement=" ", max_bytes=MAX_LABEL) for part in parts]
 
 
 def _sent_path(given: str) -> str:
