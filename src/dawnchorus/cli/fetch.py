@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import click
@@ -111,7 +112,8 @@ def xeno_canto(
     with claim_folder(data_set):
         before = read_table(data_set) if table_path(data_set).exists() else RecordingsTable(data_set, ())
         earlier = read_search(data_set, query)
-        changes = compare_with_archive(before, results, earlier, lambda name: find_recording(web, name, key=key, server=server))
+        look_up = partial(find_recording, web, key=key, server=server)
+        changes = compare_with_archive(before, results, earlier, look_up)
         notes += changes.notes()
         print_notes(notes, screen)
         # Noted before files come, so that they are known as these if the run is ended; replaced ones once they came.

@@ -233,7 +233,7 @@ class _Pipeline:
         self._score_filter = score_filter
         self._cleaner = cleaner
         self._tta_shifts = tta_shifts
-        self._channel = channel
+        self._channel: ChannelOption = channel
         self._speech_detector = speech_detector
         self._on_windows = on_windows
         self._stopping = threading.Event()
