@@ -37,6 +37,7 @@ from dawnchorus.identification import Options, RecordingFailure, Run, identify
 from dawnchorus.identification.estimate import Estimate, estimate_run
 from dawnchorus.identification.input_tables import read_recordings, read_species_list, read_thresholds
 from dawnchorus.identification.options import DEFAULT_MIN_SCORE, SpeechUse
+from dawnchorus.inference.model import Model
 from dawnchorus.models.store import ModelStore
 from dawnchorus.tables.notes import counted
 from dawnchorus.taxonomy.classes import nearest_species
@@ -165,7 +166,7 @@ def command(
         run = identify(
             files,
             options,
-            model=model,
+            model=Model(bundle, store),
             out=out,
             formats=formats or None,
             combined=combined,
@@ -173,7 +174,6 @@ def command(
             workers=workers,
             resume=resume,
             overwrite=overwrite,
-            store=store,
             on_progress=update,
         )
     result = _Result(run, out, time.monotonic() - start_s)

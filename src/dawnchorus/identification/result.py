@@ -12,11 +12,11 @@ from typing import Any
 from dawnchorus import __version__
 from dawnchorus.audio.clock_report import ClockReport
 from dawnchorus.audio.windows import RestReport
+from dawnchorus.formats.exports import DetectionExports, DetectionsSummary
 from dawnchorus.formats.registry import TableFormat, channel_note
 from dawnchorus.identification.detection_table import TableBuilder
-from dawnchorus.identification.journal import Journal, Note
+from dawnchorus.identification.journal import Journal, RecordingSummary
 from dawnchorus.identification.options import Options
-from dawnchorus.identification.output_paths import printable
 from dawnchorus.inference.scoring import FailedRecording, ScoredRecording
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.tables.notes import counted
@@ -48,8 +48,8 @@ class Progress:
     """Seconds of sound scored now; of channels that are scored by themselves, the sum."""
 
 
-@dataclass
-class Run:
+@dataclass(repr=False)
+class Run(DetectionExports):
     """A finished run: its tables, read from the journal one recording at a time, and what went wrong."""
 
     bundle: Bundle
@@ -89,16 +89,16 @@ class Run:
         """Gather failures, warnings and locations from the journal, in the order of `paths`."""
         clocks, rests = ClockReport(), RestReport()
         for path in self.paths:
-            note = self.journal.read_note(path)
-            if isinstance(note, FailedRecording):
-                self.failures.append(RecordingFailure(printable(path), note.reason))
-            elif isinstance(note, Note):
-                self.warnings.extend(RecordingFailure(printable(path), warning) for warning in note.warnings)
-                self.speech_s += note.speech_s
-                rests.add(printable(path), self.builder.plan, max(note.kept_s, key=self.builder.plan.rest_s))
-                metadata = self.builder.metadata(path, note.metadata)
+            summary, name = self.journal.read_summary(path), self.builder.name(path)
+            if isinstance(summary, FailedRecording):
+                self.failures.append(RecordingFailure(name, summary.reason))
+            elif isinstance(summary, RecordingSummary):
+                self.warnings.extend(RecordingFailure(name, warning) for warning in summary.warnings)
+                self.speech_s += summary.speech_s
+                rests.add(name, self.builder.plan, max(summary.kept_s, key=self.builder.plan.rest_s))
+                metadata = self.builder.metadata(path, summary.metadata)
                 has_time = metadata.start_time is not None
-                clocks.add(printable(path), has_time=has_time, conflict=metadata.conflict, unread=metadata.unread)
+                clocks.add(name, has_time=has_time, conflict=metadata.conflict, unread=metadata.unread)
                 if self.builder.range_filter and metadata.latitude is not None:
                     self.has_location = True
         self.notes += clocks.notes()
@@ -116,7 +116,7 @@ class Run:
             dropped = self.builder.count_dropped(result) if isinstance(result, ScoredRecording) else Counter()
             counts += dropped
             if dropped and not example:
-                example = f"{next(iter(dropped))} in {printable(path)}"
+                example = f"{next(iter(dropped))} in {self.builder.name(path)}"
         if counts:
             self.notes.append(
                 f"{counted(counts.total(), 'detection')} of {len(counts)} species left out as out of range, as "
@@ -127,6 +127,12 @@ class Run:
         """Note which formats have no place for the channel, where each was scored by itself."""
         note = channel_note(formats) if self.builder.options.channel == "each" else None
         self.notes += [] if note is None else [note]
+
+    def __repr__(self) -> str:
+        return f"<Run: {self._headline(self.summary())}>"
+
+    def _headline(self, summary: DetectionsSummary) -> str:
+        return f"{super()._headline(summary)}, {len(self.failures)} failed; {self.bundle.info.name}"
 
     @cached_property
     def provenance(self) -> Provenance:
