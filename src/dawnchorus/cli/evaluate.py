@@ -220,7 +220,7 @@ def _refuse_unused(*, is_submission: bool, has_thresholds: bool) -> None:
         click.UsageError: there is one.
     """
     context = click.get_current_context()
-    unused = (
+    unused: dict[str, str] = (
         dict.fromkeys(OF_REPORTS, "--submission writes no report")
         if is_submission
         else {

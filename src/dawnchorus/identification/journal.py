@@ -120,7 +120,8 @@ class Journal:
             row = self._db.execute("SELECT value FROM run WHERE key = 'parameters'").fetchone()
         if row is None:
             return None
-        return {_RENAMED_PARAMETERS.get(name, name): value for name, value in json.loads(row[0]).items()}
+        parameters: dict[str, Any] = json.loads(row[0])
+        return {_RENAMED_PARAMETERS.get(name, name): value for name, value in parameters.items()}
 
     @property
     def written(self) -> dict[str, Any] | None:
