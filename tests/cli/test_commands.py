@@ -119,7 +119,7 @@ def test_a_dry_run_writes_nothing(sounds: Path, level_bundle: Bundle, command: C
         (["identfy"], 2, "Did you mean 'identify'?"),
         (["identify", "nowhere/*.wav"], 2, "No recordings found"),
         (["identify", "sounds", "--model", "birdnte"], 5, "Did you mean 'birdnet'?"),
-        (["identify", "sounds", "--min-score", "3"], 2, "min_score: expected a number from 0 to 1"),
+        (["identify", "sounds", "--min-score", "3"], 2, "3.0 is not in the range 0<=x<=1"),
         (["identify", "sounds", "--lat", "50"], 2, "latitude and longitude: expected both or none"),
         (["identify", "sounds", "--date", "1.5.2026"], 2, "expected a date like 2026-05-01"),
         (["identify", "sounds", "--week", "3", "--date", "2026-05-01"], 2, "expected one of them, got both"),

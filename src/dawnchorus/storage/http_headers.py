@@ -18,7 +18,7 @@ _MIN_AGE_S = 60
 
 
 def asked_wait_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a Retry-After header asks to wait, as a number or a date; None if it has no moment to come.
+    """Return seconds that a Retry-After header asks to wait, as a number or a date; None if it has no moment to come.
 
     A date is compared with the server's own, where it sends one.
     """
