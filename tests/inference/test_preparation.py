@@ -20,6 +20,7 @@ from dawnchorus.data.recordings import RecordingRow, RecordingsTable
 from dawnchorus.errors import InputError
 from dawnchorus.evaluation.scoring import score_data_set
 from dawnchorus.identification import Options, identify
+from dawnchorus.inference.model import Model
 from dawnchorus.inference.preparation import Cleaner, Kept
 from dawnchorus.models.bundle import Bundle, read_bundle
 from dawnchorus.models.cleaning import Cleaning
@@ -54,7 +55,7 @@ def test_trimmed_recording_is_scored_from_its_sound_on(
     out = tmp_path / "out.csv"
     for _ in range(2):  # the second time, times come from the journal
         run = identify(
-            quiet_ends, Options(min_score=0.0), model=bundle.folder, store=store, out=out, resume=out.exists()
+            quiet_ends, Options(min_score=0.0), model=Model(bundle, store), out=out, resume=out.exists()
         )
         (table,) = run.tables()
         windows = sorted({(d.start_s, d.end_s) for d in table.detections})
