@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dawnchorus import __version__
 from dawnchorus.audio.clock_report import ClockReport
 from dawnchorus.audio.windows import RestReport
 from dawnchorus.formats.exports import DetectionExports, DetectionsSummary
@@ -21,6 +20,7 @@ from dawnchorus.inference.scoring import FailedRecording, ScoredRecording
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.tables.notes import counted
 from dawnchorus.types import Provenance, RecordingTable
+from dawnchorus.version import __version__
 
 SOFTWARE = f"dawnchorus {__version__}"
 

@@ -25,11 +25,11 @@ from email.message import Message
 from pathlib import Path
 from typing import Any
 
-from dawnchorus import __version__
 from dawnchorus.errors import DownloadError, LongWaitError
 from dawnchorus.storage.file_kinds import find_other_kind, find_page
 from dawnchorus.storage.files import cannot_write
 from dawnchorus.storage.partial_files import ContentVersion, PartialFile
+from dawnchorus.version import __version__
 
 TIMEOUT_S = 60
 MAX_TRIES = 6

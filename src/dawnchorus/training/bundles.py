@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dawnchorus import __version__
 from dawnchorus.data.licenses import strictest
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
 from dawnchorus.errors import ModelError
@@ -30,6 +29,7 @@ from dawnchorus.training.config import TrainConfig
 from dawnchorus.training.dataset import LabeledClips, class_labels
 from dawnchorus.training.families import FamilyConfig, Network
 from dawnchorus.training.families.base import Pretrained
+from dawnchorus.version import __version__
 
 PARITY = 1e-4
 """The largest difference between torch's logits and the bundle's, relative to the largest logit if that is above 1."""

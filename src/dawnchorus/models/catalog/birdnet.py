@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from dawnchorus import __version__
 from dawnchorus.errors import ModelError, ModelNotFoundError
 from dawnchorus.models.bundle import Bundle, BundleInfo, file_sha256, write_bundle
 from dawnchorus.models.catalog.weights import BIRDNET, download_weights
 from dawnchorus.taxonomy.labels import read_label_lines
+from dawnchorus.version import __version__
 
 ATTRIBUTION = (
     "BirdNET V2.4 by the K. Lisa Yang Center for Conservation Bioacoustics (Cornell Lab of Ornithology) and "

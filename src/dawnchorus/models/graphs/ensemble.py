@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from onnx import TensorProto, compose, helper, numpy_helper
 
-from dawnchorus import __version__
 from dawnchorus.errors import InputError, ModelError
 from dawnchorus.models.bundle import (
     RECORDINGS_NAME,
@@ -26,6 +25,7 @@ from dawnchorus.models.bundle import (
 from dawnchorus.models.graphs.input_adapter import adapt_input, unify_opsets
 from dawnchorus.models.graphs.onnx_files import load_graph, open_onnx_session
 from dawnchorus.models.runner import apply_activation, open_session
+from dawnchorus.version import __version__
 
 Average = Literal["mean", "geometric", "rank"]
 
