@@ -55,7 +55,7 @@ def measure() -> dict[str, Any]:
                     folder,
                     backbone="birdnet",
                     store=store,
-                    sounds=Path(scratch),
+                    negatives_folder=Path(scratch),
                     started=datetime.now(),  # noqa: DTZ005 - a folder's name
                     overrides=recipe,
                     n_workers=2,

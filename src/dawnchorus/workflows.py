@@ -18,13 +18,13 @@ from dawnchorus.data import prepare as preparing
 from dawnchorus.data.attribution import write_attribution
 from dawnchorus.data.clips import write_prepared_table
 from dawnchorus.data.identity import merge
-from dawnchorus.data.labels import LabelReader, labels_of_rows
+from dawnchorus.data.labels import LabelReader, collect_labels
 from dawnchorus.data.layout_detection import parse_layout
 from dawnchorus.data.model_check import HEARD_NAME, call_times
 from dawnchorus.data.name_lists import open_name_lists
 from dawnchorus.data.prepare import PrepareSummary
 from dawnchorus.data.recipes import Recipe
-from dawnchorus.data.recordings import SPLITS, RecordingsTable, read_table, rows_of_split, table_path, write_table
+from dawnchorus.data.recordings import SPLITS, RecordingsTable, read_table, select_split, table_path, write_table
 from dawnchorus.data.split import split_table
 from dawnchorus.errors import InputError, MissingExtraError, OutputExistsError
 from dawnchorus.evaluation.evaluation import Evaluation
@@ -88,7 +88,7 @@ def import_recordings(
             f"{table_path(folder)} is there already. Set append or overwrite, or choose another folder."
         )
     before = read_table(folder) if append and table_path(folder).exists() else None
-    own = labels_of_rows(before.rows) if before else ()
+    own = collect_labels(before.rows) if before else ()
     names = open_name_lists(_store(models_folder), source, checklists=[Path(path) for path in checklists], own=own)
     table = importing.import_recordings(
         source,
@@ -240,7 +240,7 @@ def evaluate(
     scores = score_data_set(
         loaded.bundle,
         table,
-        rows_of_split(table, split),
+        select_split(table, split),
         store=loaded.store,
         n_workers=workers,
         overlap_s=overlap_s,

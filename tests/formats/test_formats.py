@@ -16,7 +16,7 @@ import pytest
 
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.formats import audacity, birdnet_csv, kaleidoscope, parquet, raven
-from dawnchorus.formats.registry import FORMATS, format_of_file, read_annotations
+from dawnchorus.formats.registry import FORMATS, detect_format, read_annotations
 from dawnchorus.types import Detection, Provenance, RecordingMetadata, RecordingTable
 
 PROVENANCE = Provenance("birdnet", "2.4", "0123456789ab", "dawnchorus 1", {"min_score": 0.25, "range_filter": True})
@@ -327,10 +327,10 @@ def test_birdnet_analyzer_tables_are_read(tmp_path: Path) -> None:
 
 
 def test_formats_are_chosen_by_name_and_by_suffix() -> None:
-    assert format_of_file(Path("x.selections.txt")).name == "raven"
-    assert format_of_file(Path("x.TXT")).name == "raven"
-    assert format_of_file(Path("x.labels.txt")).name == "audacity"
-    assert format_of_file(Path("x.kaleidoscope.csv")).name == "kaleidoscope"
+    assert detect_format(Path("x.selections.txt")).name == "raven"
+    assert detect_format(Path("x.TXT")).name == "raven"
+    assert detect_format(Path("x.labels.txt")).name == "audacity"
+    assert detect_format(Path("x.kaleidoscope.csv")).name == "kaleidoscope"
     with pytest.raises(InputError, match="Did you mean 'parquet'"):
         FORMATS.lookup("parket")
     with pytest.raises(InputError, match=r"expected one of csv, raven, .*, got 'xyz'\.$"):
@@ -338,7 +338,7 @@ def test_formats_are_chosen_by_name_and_by_suffix() -> None:
     with pytest.raises(FrozenInstanceError):
         FORMATS.lookup("csv").suffix = ".txt"  # type: ignore[misc]
     with pytest.raises(InputError, match="no table format has this suffix"):
-        format_of_file(Path("x.xlsx"))
+        detect_format(Path("x.xlsx"))
 
 
 def test_ten_thousand_recordings_are_streamed() -> None:

@@ -73,7 +73,7 @@ def _print_comparison(truth: RecordingTable, run: Run) -> None:
     species = {e.scientific_name for e in truth.detections}
     right = {e.scientific_name for e in truth.detections if any(_overlap(d, e) for d in detected)}
     n_wrong = len({d.scientific_name for d in wrong})
-    click.echo(f"{len(right)} of {len(species)} species found in the right places, {n_wrong} false.")
+    click.echo(f"{len(right)} of {len(species)} species detected at the right times, {n_wrong} false.")
 
 
 def _say_next(folder: Path, recording: Path, page: Path) -> None:

@@ -18,7 +18,7 @@ from rich.table import Table
 from dawnchorus.cli.options import models_folder_option, tta_option, workers_option
 from dawnchorus.cli.present import SOME_FAILED, announce_model, console, print_table
 from dawnchorus.cli.progress import shown_progress
-from dawnchorus.data.recordings import RecordingsTable, read_table, rows_of_split, table_path
+from dawnchorus.data.recordings import RecordingsTable, read_table, select_split, table_path
 from dawnchorus.errors import InputError, OutputError, OutputExistsError
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore, default_folder
@@ -140,7 +140,7 @@ def command(
     screen = console()
     if submission is not None:
         bundle = _single(models, store)
-        rows = rows_of_split(table, split or "all")
+        rows = select_split(table, split or "all")
         written = write_submission(
             submission, bundle, table, rows, store=store, sample=sample, min_score=min_score, tta_shifts=tta_shifts,
             n_workers=workers,
@@ -149,7 +149,7 @@ def command(
             click.echo(line, err=True)
         return
     split = split or "test"
-    rows = rows_of_split(table, split)
+    rows = select_split(table, split)
     bundles = [_open(name, store) for name in models]
     _refuse_doubled(models, bundles)
     secondary = secondary or choose_secondary(bundles[0])
@@ -412,12 +412,12 @@ def _write_thresholds(path: Path, scores: Scores, precision: float) -> None:
     from dawnchorus.evaluation.thresholds import (
         Threshold,
         describe_refusals,
-        groups_of_windows,
+        group_windows,
         thresholds_for_precision,
     )
 
     by_species = thresholds_for_precision(
-        scores.classes, scores.known_scores, scores.truth, precision=precision, groups=groups_of_windows(scores)
+        scores.classes, scores.known_scores, scores.truth, precision=precision, groups=group_windows(scores)
     )
     chosen = {name: each for name, each in by_species.items() if isinstance(each, Threshold)}
     with atomic_file(path) as stream:

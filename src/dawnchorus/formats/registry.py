@@ -22,7 +22,7 @@ from dawnchorus.formats import (
     raven,
 )
 from dawnchorus.formats.mark_notes import MarkNotes
-from dawnchorus.formats.text import detections_of_marks
+from dawnchorus.formats.text import convert_marks
 from dawnchorus.registry import Registry
 from dawnchorus.storage.files import atomic_file
 from dawnchorus.tables import Table, headers, read_start
@@ -133,7 +133,7 @@ def write_tables(
         InputError: an unknown format or suffix.
         OutputError: no space, or no permission.
     """
-    chosen = format_of_file(path) if format_name is None else FORMATS.lookup(format_name)
+    chosen = detect_format(path) if format_name is None else FORMATS.lookup(format_name)
     with atomic_file(path) as stream:
         chosen.write(stream, tables, provenance)
 
@@ -150,7 +150,7 @@ def channel_note(formats: Iterable[TableFormat]) -> str | None:
     )
 
 
-def format_of_file(path: Path) -> TableFormat:
+def detect_format(path: Path) -> TableFormat:
     """Return the format with the longest suffix that the file's name ends with (`.txt` alone is Raven's).
 
     Raises:
@@ -211,7 +211,7 @@ def marks_format(path: Path) -> str | None:
         return "Raven"
     if "start (s)" in first.lower() and "confidence" in first.lower():
         return "BirdNET-Analyzer"
-    return mark_lists.kind_of_list(text) or ("Audacity" if _AUDACITY_LINE.match(first) else None)
+    return mark_lists.detect_list_kind(text) or ("Audacity" if _AUDACITY_LINE.match(first) else None)
 
 
 def _first_text(path: Path) -> str | None:
@@ -243,7 +243,7 @@ def choose_reader(path: Path, *, format_name: str | None = None) -> Read:
 
 
 def _read_marks(path: Path) -> Iterator[tuple[str | None, Detection]]:
-    return detections_of_marks(path, read_annotations(path))
+    return convert_marks(path, read_annotations(path))
 
 
 def read_annotations(path: Path, notes: MarkNotes | None = None) -> list[Mark]:

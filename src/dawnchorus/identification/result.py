@@ -14,7 +14,7 @@ from dawnchorus.audio.windows import RestReport
 from dawnchorus.formats.exports import DetectionExports, DetectionsSummary
 from dawnchorus.formats.registry import TableFormat, channel_note
 from dawnchorus.identification.detection_table import TableBuilder
-from dawnchorus.identification.journal import Journal, Note
+from dawnchorus.identification.journal import Journal, RecordingSummary
 from dawnchorus.identification.options import Options
 from dawnchorus.inference.scoring import FailedRecording, ScoredRecording
 from dawnchorus.models.bundle import Bundle
@@ -89,14 +89,14 @@ class Run(DetectionExports):
         """Gather failures, warnings and locations from the journal, in the order of `paths`."""
         clocks, rests = ClockReport(), RestReport()
         for path in self.paths:
-            note, name = self.journal.read_note(path), self.builder.name(path)
-            if isinstance(note, FailedRecording):
-                self.failures.append(RecordingFailure(name, note.reason))
-            elif isinstance(note, Note):
-                self.warnings.extend(RecordingFailure(name, warning) for warning in note.warnings)
-                self.speech_s += note.speech_s
-                rests.add(name, self.builder.plan, max(note.kept_s, key=self.builder.plan.rest_s))
-                metadata = self.builder.metadata(path, note.metadata)
+            summary, name = self.journal.read_summary(path), self.builder.name(path)
+            if isinstance(summary, FailedRecording):
+                self.failures.append(RecordingFailure(name, summary.reason))
+            elif isinstance(summary, RecordingSummary):
+                self.warnings.extend(RecordingFailure(name, warning) for warning in summary.warnings)
+                self.speech_s += summary.speech_s
+                rests.add(name, self.builder.plan, max(summary.kept_s, key=self.builder.plan.rest_s))
+                metadata = self.builder.metadata(path, summary.metadata)
                 has_time = metadata.start_time is not None
                 clocks.add(name, has_time=has_time, conflict=metadata.conflict, unread=metadata.unread)
                 if self.builder.range_filter and metadata.latitude is not None:
