@@ -91,7 +91,7 @@ def read_back(entry: TableFormat, made: list[RecordingTable]) -> list[tuple[str 
 
 
 def kept_rows(fields: tuple[str, ...], rows: Iterable[tuple[str | None, Detection]]) -> list[tuple[str, ...]]:
-    """The fields as text, whatever the order of rows; numbers with six decimals."""
+    """Return the fields as text, whatever the order of rows; numbers with six decimals."""
     values = (
         {name: recording if name == "recording" else getattr(detection, name) for name in fields}
         for recording, detection in rows

@@ -46,7 +46,7 @@ PAGE = b"<!DOCTYPE html><html><body>Too many requests</body></html>"
 def reply(
     body: bytes, status: str = "200 OK", *, cut: int | None = None, length: int | str | None = -1, **headers: str
 ) -> bytes:
-    """One reply; of `cut`, only so many bytes of its body. `length` -1 is the true one, None is none."""
+    """Return one reply; of `cut`, only so many bytes of its body. `length` -1 is the true one, None is none."""
     fields = {name.replace("_", "-"): value for name, value in headers.items()}
     if length is not None:
         fields["Content-Length"] = str(len(body) if length == -1 else length)

@@ -54,6 +54,14 @@ _LOGIN = re.compile(r"(?<=://)[^/?#\s]*@")
 Result = TypeVar("Result")
 
 
+class _StatusError(Exception):
+    """Reply of a status that is an error; it is still open."""
+
+    def __init__(self, reply: requests.Response) -> None:
+        super().__init__(reply.status_code)
+        self.reply = reply
+
+
 class _SystemCertificates(HTTPAdapter):
     """Connections that trust this machine's certificates, beside those of certifi or `REQUESTS_CA_BUNDLE`."""
 
@@ -154,8 +162,8 @@ class HttpClient:
             wait_s = None
             try:
                 return work()
-            except requests.HTTPError as error:
-                with error.response as reply:
+            except _StatusError as error:
+                with error.reply as reply:
                     status = f"{url}: {reply.status_code} {reply.reason}"
                     if reply.status_code not in RETRIED or number == self._max_tries:
                         answer = f"{status}. {_read_explanation(reply)}"
@@ -197,7 +205,7 @@ class HttpClient:
         except OSError as error:  # of the network or of certificates, not of a file that is written
             raise ConnectionError(str(error)) from error
         if not reply.ok:
-            raise requests.HTTPError(response=reply)
+            raise _StatusError(reply)
         return reply
 
     def _read(self, url: str) -> bytes:
@@ -214,13 +222,13 @@ class HttpClient:
         headers = {"Range": f"bytes={n_before}-", "If-Range": str(known.validator)} if known and n_before else {}
         try:
             reply = self._open(url, headers)
-        except requests.HTTPError as error:
-            if error.response.status_code not in (
+        except _StatusError as error:
+            if error.reply.status_code not in (
                 HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
                 HTTPStatus.PRECONDITION_FAILED,
             ):
                 raise
-            error.response.close()
+            error.reply.close()
             part.remove()
             raise ConnectionError("the server has no more than we have") from None
         with reply:
@@ -299,7 +307,7 @@ def _read_explanation(reply: requests.Response) -> str:
 
 
 def asked_wait_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a Retry-After header asks to wait, as a number or a date; None if it has no moment to come.
+    """Return seconds that a Retry-After header asks to wait, as a number or a date; None if it has no moment to come.
 
     A date is compared with the server's own, where it sends one.
     """
