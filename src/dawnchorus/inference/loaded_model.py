@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 
+from dawnchorus.arrays import check_windows
 from dawnchorus.errors import ModelError
 from dawnchorus.inference.analyses.windows import FloatArray, WindowOutput
 from dawnchorus.inference.preparation import Cleaner
@@ -56,8 +57,10 @@ class LoadedModel:
         """Return the output for windows [n, samples].
 
         Raises:
+            InputError: windows of another length or type.
             ModelError: the bundle cannot be run.
         """
+        check_windows(windows, window_samples=self.bundle.window_samples)
         try:
             session = self._idle.pop()
         except IndexError:
