@@ -124,6 +124,12 @@ def test_bodies_that_are_no_recordings_are_read_to_a_limit(level_bundle: Bundle,
     for method, path in [*described, ("POST", "/login"), ("POST", "/logout")]:
         reply = client.request(method, path.format(number=1), content=parts())
         assert reply.status_code == 413, (method, path, reply.text)
+    small = client.put(
+        "/api/v1/detections/1/review",
+        content=iter([b'{"verdict": ', b'"correct"}']),
+        headers={"Content-Type": "application/json"},
+    )
+    assert small.status_code == 404, "a length in advance is not asked for"
     values = (
         b'{"inputs": [{"name": "waveform", "shape": [1, 9], "datatype": "FP32", "data": [' + b"0," * 200_000 + b"0]}]}"
     )

@@ -24,7 +24,8 @@ from tests.http_server import QuietHandler, serving_http
 
 from dawnchorus.data.sources.download import decode_audio
 from dawnchorus.errors import DownloadError, OutputError
-from dawnchorus.storage.http_client import MAX_WAIT_S, HttpClient, _system_certificates, asked_wait_s
+from dawnchorus.storage.http_client import MAX_WAIT_S, HttpClient, _system_certificates
+from dawnchorus.storage.http_headers import asked_wait_s
 
 NAME = "XC1.wav"
 DATE = "Fri, 27 Nov 2026 01:00:00 GMT"

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import cached_property
 from html import escape
 from pathlib import Path
 
@@ -17,13 +18,11 @@ from dawnchorus.audio.decode import open_recording
 from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.audio.sounds import Sound, SoundFile, open_sound
 from dawnchorus.audio.windows import Windower, WindowPlan
-from dawnchorus.cores import usable_cores
 from dawnchorus.errors import InputError, ModelError
-from dawnchorus.inference.analyses.windows import WindowOutput
-from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.preparation import open_cleaner
+from dawnchorus.inference.sessions import SessionPool
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.models.runner import BATCH_WINDOWS
+from dawnchorus.models.runner import BATCH_WINDOWS, Output, apply_activation
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
 from dawnchorus.taxonomy.labels import Label
 from dawnchorus.types import ChannelSource
@@ -38,10 +37,6 @@ class Model:
     bundle: Bundle
     store: ModelStore = field(default_factory=lambda: ModelStore(default_folder()), repr=False)
     """Folder of built-in models, which have the range model and the speech detector."""
-    _by_process: dict[int, LoadedModel] = field(default_factory=dict, init=False, repr=False, compare=False)
-
-    def __reduce__(self) -> tuple[type[Model], tuple[Bundle, ModelStore]]:
-        return Model, (self.bundle, self.store)
 
     @property
     def name(self) -> str:
@@ -90,7 +85,8 @@ class Model:
             AudioError: the file cannot be decoded.
         """
         outputs = self._run(sound, sample_rate_hz, overlap_s=overlap_s, channel=channel)
-        return np.concatenate([np.empty((0, len(self.labels)), np.float32), *(output.scores for output in outputs)])
+        scores = [apply_activation(output.logits, self.bundle.info.activation) for output in outputs]
+        return np.concatenate([np.empty((0, len(self.labels)), np.float32), *scores])
 
     def embed(
         self,
@@ -113,14 +109,10 @@ class Model:
         embeddings = [output.embeddings for output in outputs if output.embeddings is not None]
         return np.concatenate([np.empty((0, self.embedding_dim), np.float32), *embeddings])
 
-    @property
-    def loaded(self) -> LoadedModel:
-        """The graph in memory, for windows [n, samples] that are cut already; a forked process loads its own."""
-        process_id = os.getpid()
-        if process_id not in self._by_process:
-            cleaner = open_cleaner(self.bundle.info.cleaning, self.store.folder)
-            self._by_process[process_id] = LoadedModel(self.bundle, cleaner, n_sessions=usable_cores())
-        return self._by_process[process_id]
+    @cached_property
+    def sessions(self) -> SessionPool:
+        """Sessions of the graph, for windows [n, samples] that are cut already."""
+        return SessionPool(self.bundle)
 
     def _run(
         self,
@@ -130,25 +122,27 @@ class Model:
         overlap_s: float,
         channel: ChannelSource,
         embeddings: bool = False,
-    ) -> Iterator[WindowOutput]:
+    ) -> Iterator[Output]:
         plan = WindowPlan.from_seconds(rate_hz=self.sample_rate_hz, window_s=self.window_s, overlap_s=overlap_s)
         windower = Windower(plan, batch=BATCH_WINDOWS)
         with open_sound(_with_rate(sound, sample_rate_hz)) as file:
             for block in self._blocks(file, channel):
                 for windows in windower.push(block):
-                    yield self.loaded.run(windows, embeddings=embeddings)
+                    yield self.sessions.run(windows, embeddings=embeddings)
         rest = windower.finish()
         if rest is not None:
-            yield self.loaded.run(rest, embeddings=embeddings)
+            yield self.sessions.run(rest, embeddings=embeddings)
 
     def _blocks(self, file: SoundFile, channel: ChannelSource) -> Iterator[FloatArray]:
         """Yield the blocks that windows are cut from; foreign files are decoded in a process of their own."""
-        if file.is_trusted and self.bundle.info.cleaning is None:
+        cleaning = self.bundle.info.cleaning
+        if file.is_trusted and cleaning is None:
             with open_recording(file.path) as recording:
                 yield from recording.blocks(rate_hz=self.sample_rate_hz, channel=channel)
             return
+        cleaner = open_cleaner(cleaning, self.store.folder)
         with closing(DecoderProcess()) as decoder:
-            opened = self.loaded.cleaner.open(decoder, file.path, rate_hz=self.sample_rate_hz, channel=channel)
+            opened = cleaner.open(decoder, file.path, rate_hz=self.sample_rate_hz, channel=channel)
             with opened as cleaned:
                 yield from cleaned.blocks()
 
