@@ -29,9 +29,10 @@ from dawnchorus.models.graphs.wrapping import ModelDescription, wrap_model
 from dawnchorus.models.store import ModelStore, default_folder
 from dawnchorus.taxonomy.labels import Label
 from tests.decoders import OWN, sharing_decoders
+from tests.fixtures.examples import installed_examples
 from tests.tiny_training import birds, run_training, tiny
 
-__all__ = ["birds", "run_training", "tiny"]  # fixtures that packages share
+__all__ = ["birds", "installed_examples", "run_training", "tiny"]  # fixtures that packages share
 
 settings.register_profile("quick", max_examples=50, deadline=None, database=None, derandomize=True)
 settings.register_profile("thorough", max_examples=1000, deadline=None)
@@ -48,6 +49,7 @@ NEEDS_TORCH = (
     "tests/evaluation/test_data_quality",
     "tests/evaluation/test_quantization",
     "tests/e2e/test_notebooks.py",
+    "tests/test_python_page.py::test_examples_run[Train",
 )
 
 

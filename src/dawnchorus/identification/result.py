@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from dawnchorus import __version__
 from dawnchorus.audio.clock_report import ClockReport
 from dawnchorus.audio.windows import RestReport
 from dawnchorus.formats.exports import DetectionExports, DetectionsSummary
@@ -20,6 +19,7 @@ from dawnchorus.inference.results import FailedRecording, ScoredRecording
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.tables.notes import counted
 from dawnchorus.types import Detection, Provenance, RecordingTable
+from dawnchorus.version import __version__
 
 SOFTWARE = f"dawnchorus {__version__}"
 
