@@ -57,7 +57,12 @@ def test_journal_keeps_what_it_was_given(tmp_path: Path) -> None:
         assert journal.read(second.path) == second
         assert journal.read(Path("/c.wav")) is None
         assert journal.read_note(first.path) == Note(
-            first.path, first.metadata, ("truncated",), speech_s=1.75, kept_s=(first.duration_s,)
+            first.path,
+            first.metadata,
+            ("truncated",),
+            speech_s=1.75,
+            kept_s=(first.duration_s,),
+            duration_s=first.duration_s,
         )
         assert journal.read_note(second.path) == second
         assert journal.read_note(Path("/c.wav")) is None

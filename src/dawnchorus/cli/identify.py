@@ -37,6 +37,8 @@ from dawnchorus.identification import Options, RecordingFailure, Run, identify
 from dawnchorus.identification.estimate import Estimate, estimate_run
 from dawnchorus.identification.input_tables import read_recordings, read_species_list, read_thresholds
 from dawnchorus.identification.options import DEFAULT_MIN_SCORE, SpeechUse
+from dawnchorus.inference.analyses.health.faults import OK
+from dawnchorus.inference.analyses.registry import ANALYSES
 from dawnchorus.models.store import ModelStore
 from dawnchorus.tables.notes import counted
 from dawnchorus.taxonomy.classes import nearest_species
@@ -48,6 +50,11 @@ JSON_SCHEMA = 1
 def _formats(_context: click.Context, _option: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
     names = [name.strip() for text in value for name in text.split(",")]
     return tuple(FORMATS.lookup(name).name for name in dict.fromkeys(names))
+
+
+def _analyses(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[str, ...]:
+    names = [name.strip() for name in (value or "").split(",")]
+    return tuple(ANALYSES.lookup(name).name for name in dict.fromkeys(names) if name)
 
 
 @click.command("identify")
@@ -68,6 +75,11 @@ def _formats(_context: click.Context, _option: click.Parameter, value: tuple[str
 @click.option("--species-list", type=click.Path(path_type=Path), help="Only these species: one name in a line.")
 @location_options
 @speech_option
+@click.option(
+    "--analyses",
+    callback=_analyses,
+    help=f"Analyses of the recordings' own sound, written beside the table: any of {', '.join(ANALYSES)}, with commas.",
+)
 @click.option("--recordings", type=click.Path(path_type=Path), help="csv: path, latitude, longitude, start_time.")
 @click.option("--merge", is_flag=True, help="Join neighbouring windows of a species into events.")
 @click.option(
@@ -99,6 +111,7 @@ def command(
     species_list: Path | None,
     location: dict[str, Any],
     speech: SpeechUse | None,
+    analyses: tuple[str, ...],
     recordings: Path | None,
     merge: bool,
     out: Path | None,
@@ -122,8 +135,8 @@ def command(
     """
     if out is not None and str(out) == "-":
         out = None
-    if out is None and len(formats) > 1:
-        raise InputError(f"Standard output takes one format, got {', '.join(formats)}. Give an --out folder.")
+    if out is None:
+        _check_standard_output(formats, analyses)
     screen = Console(quiet=True) if quiet else console(no_color=no_color)
     options = Options(
         min_score=min_score,
@@ -170,6 +183,7 @@ def command(
             formats=formats or None,
             combined=combined,
             recordings=metadata_by_path,
+            analyses=analyses,
             workers=workers,
             resume=resume,
             overwrite=overwrite,
@@ -191,6 +205,13 @@ def command(
     _print_failures(problem_screen, "failed", run.failures)
     if run.failures:
         sys.exit(SOME_FAILED)
+
+
+def _check_standard_output(formats: Sequence[str], analyses: Sequence[str]) -> None:
+    if len(formats) > 1:
+        raise InputError(f"Standard output takes one format, got {', '.join(formats)}. Give an --out folder.")
+    if analyses:
+        raise InputError(f"Standard output takes no tables of {', '.join(analyses)}. Give an --out file or folder.")
 
 
 def _find_recordings(paths: Sequence[str]) -> list[Path]:
@@ -277,6 +298,7 @@ class _Result:
             "failures": [vars(failure) for failure in run.failures],
             "warnings": [vars(failure) for failure in run.warnings],
             "notes": run.notes,
+            **({"recorders": _read_verdicts(run)} if "health" in run.analyses else {}),
             "provenance": vars(run.provenance),
         }
         if self.out is None:
@@ -356,6 +378,8 @@ def _say_result(screen: Console, result: _Result) -> None:
         screen.print("Other sounds: " + ", ".join(f"{name} {n}" for name, n in sounds), markup=False)
     if run.builder.options.speech is not None:
         screen.print(f"Human voices: {_length(run.speech_s)}.")
+    if "health" in run.analyses:
+        _print_recorders(screen, run)
     for note in run.notes:
         screen.print(f"note: {note}", markup=False)
     resumed = f" ({progress.n_resumed} of them before)" if progress.n_resumed else ""
@@ -368,6 +392,22 @@ def _say_result(screen: Console, result: _Result) -> None:
         screen.print(f"Written: {result.out}", markup=False)
         if (journal := run.journal.path) is not None:
             screen.print(f"Kept for --resume: {journal}; it can be deleted.", markup=False)
+
+
+def _read_verdicts(run: Run) -> list[dict[str, Any]]:
+    """Return the verdict on each recorder, those with a fault first."""
+    rows = run.analysis_tables("health")["recorders"]
+    names = ("recorder", "n_recordings", "verdict")
+    verdicts = [dict(zip(names, row, strict=True)) for row in rows[[*names]].tolist()] if len(rows) else []
+    return sorted(verdicts, key=lambda verdict: verdict["verdict"] == OK)
+
+
+def _print_recorders(screen: Console, run: Run) -> None:
+    verdicts = _read_verdicts(run)
+    for each in verdicts[:MAX_LISTED]:
+        screen.print(f"recorder {each['recorder']}: {each['verdict']}", markup=False)
+    if len(verdicts) > MAX_LISTED:
+        screen.print(f"recorder: and {len(verdicts) - MAX_LISTED} more")
 
 
 def _print_failures(screen: Console, word: str, failures: list[RecordingFailure]) -> None:

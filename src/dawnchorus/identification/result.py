@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dawnchorus import __version__
 from dawnchorus.audio.clock_report import ClockReport
+from dawnchorus.audio.sample_analyses import Table
 from dawnchorus.audio.windows import RestReport
+from dawnchorus.errors import InputError
 from dawnchorus.formats.registry import TableFormat, channel_note
+from dawnchorus.identification.analysis_tables import build_tables
 from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.journal import Journal, Note
 from dawnchorus.identification.options import Options
 from dawnchorus.identification.output_paths import printable
+from dawnchorus.inference.analyses.base import AnalyzedRecording
+from dawnchorus.inference.analyses.registry import ANALYSES
 from dawnchorus.inference.scoring import FailedRecording, ScoredRecording
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.tables.notes import counted
@@ -63,6 +70,8 @@ class Run:
     """Seconds of human voices, if they were looked for."""
     notes: list[str] = field(default_factory=list)
     """Sentences on all recordings together: those without a time, contradicting sources, ends that are not scored."""
+    analyses: tuple[str, ...] = ()
+    """Names of the analyses that were computed."""
     has_location: bool = False
     """True if the range filter was used for at least one recording."""
 
@@ -84,6 +93,28 @@ class Run:
         for table in self.tables():
             counts.update((d.kind, d.scientific_name, d.common_name) for d in table.detections)
         return counts
+
+    def analysis_tables(self, name: str) -> dict[str, Table]:
+        """Return the tables of an analysis that the run was asked for, by the end of their names; "" is its own.
+
+        Raises:
+            InputError: the run has no such analysis.
+        """
+        return {end: np.concatenate(list(pieces)) for end, pieces in self.iter_analysis(name)}
+
+    def iter_analysis(self, name: str) -> Iterator[tuple[str, Iterable[Table]]]:
+        """Yield the tables as `analysis_tables` returns them, each in pieces that are read one at a time."""
+        if name not in self.analyses:
+            expected = ", ".join(self.analyses) or "none"
+            raise InputError(f"analysis: the run has {expected}, got {name!r}. Run it with this analysis.")
+        yield from build_tables(ANALYSES.lookup(name), self._analyzed(name))
+
+    def _analyzed(self, name: str) -> Iterator[AnalyzedRecording]:
+        for path in self.paths:
+            note, rows = self.journal.read_note(path), self.journal.read_analysis(path, name)
+            if isinstance(note, Note) and rows is not None:
+                metadata = self.builder.metadata(path, note.metadata)
+                yield AnalyzedRecording(printable(path), note.duration_s, metadata, rows)
 
     def take_notes(self) -> None:
         """Gather failures, warnings and locations from the journal, in the order of `paths`."""

@@ -22,6 +22,7 @@ from dawnchorus.identification.output import Target
 from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.result import Progress, RecordingFailure, Run
+from dawnchorus.inference.analyses.registry import ANALYSES
 from dawnchorus.inference.preparation import Cleaner, open_cleaner
 from dawnchorus.inference.scoring import FailedRecording, ScoreFilter, score_recordings
 from dawnchorus.inference.speech import VoiceActivityDetector
@@ -42,6 +43,7 @@ def identify(
     formats: Sequence[str] | None = None,
     combined: bool = False,
     recordings: dict[Path, RecordingMetadata] | None = None,
+    analyses: Iterable[str] = (),
     workers: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -59,6 +61,8 @@ def identify(
         formats: names of table formats; default: by the suffix of `out`, else csv.
         combined: with a folder as `out`, one table of all recordings in each format, instead of one per recording.
         recordings: location and time by absolute path, stronger than the files' own metadata.
+        analyses: names of analyses of the recordings' own samples ("health", "indices", or another package's), whose
+            tables `Run.analysis_tables` has; they are written beside `out`.
         workers: cores to use; default: all that this process may use.
         resume: add to a finished run: new and changed recordings, and those that failed. What it had stays.
         overwrite: replace a finished or interrupted run.
@@ -75,6 +79,7 @@ def identify(
         BusyError: another process is writing to `out`.
     """
     options = options or Options()
+    chosen = tuple(dict.fromkeys(ANALYSES.lookup(name).name for name in analyses))
     listed = find_recordings([paths] if isinstance(paths, str | os.PathLike) else paths)
     store = store or ModelStore(default_folder())
     bundle = store.open(model)
@@ -90,10 +95,12 @@ def identify(
     key = {"bundle_id": bundle.id, "activation": bundle.info.activation, **options.scoring()}
     if bundle.info.cleaning:
         key["cleaning"] = bundle.info.cleaning.model_dump(exclude_defaults=True)
+    if chosen:
+        key["analyses"] = sorted(chosen)
 
     def finished_run(journal: Journal) -> Run:
         paths = _with_earlier(listed, journal) if resume else listed
-        run = Run(bundle, paths, Progress(len(paths)), journal, builder)
+        run = Run(bundle, paths, Progress(len(paths)), journal, builder, analyses=chosen)
         weakref.finalize(run, journal.close)
         if journal.replaced is not None:
             lost = "the journal of an earlier run was damaged, so its results could not be used; it is kept"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from dawnchorus.audio.channels import channel_sources
 from dawnchorus.audio.process import DecoderProcess
+from dawnchorus.audio.sample_analyses import Table
 from dawnchorus.audio.windows import Windower, WindowPlan
 from dawnchorus.errors import AudioError
 from dawnchorus.inference.preparation import WHOLE, Cleaner, Kept
@@ -87,6 +88,8 @@ class ScoredRecording:
     """Hits of each channel that was scored by itself, in order, or of one signal."""
     speech: tuple[Segment, ...] = ()
     """Segments of human speech in any channel, if speech was looked for."""
+    tables: Mapping[str, Table] = field(default_factory=dict)
+    """Rows that analyses of the recording's own samples computed, by their names."""
 
     @property
     def n_hits(self) -> int:
