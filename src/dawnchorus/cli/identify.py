@@ -39,6 +39,7 @@ from dawnchorus.identification.input_tables import read_recordings, read_species
 from dawnchorus.identification.options import DEFAULT_MIN_SCORE, SpeechUse
 from dawnchorus.inference.analyses.health.faults import OK
 from dawnchorus.inference.analyses.registry import ANALYSES
+from dawnchorus.inference.model import Model
 from dawnchorus.models.store import ModelStore
 from dawnchorus.tables.notes import counted
 from dawnchorus.taxonomy.classes import nearest_species
@@ -178,7 +179,7 @@ def command(
         run = identify(
             files,
             options,
-            model=model,
+            model=Model(bundle, store),
             out=out,
             formats=formats or None,
             combined=combined,
@@ -187,7 +188,6 @@ def command(
             workers=workers,
             resume=resume,
             overwrite=overwrite,
-            store=store,
             on_progress=update,
         )
     result = _Result(run, out, time.monotonic() - start_s)

@@ -89,7 +89,7 @@ def command(
             return
     if dataset is None:
         raise click.UsageError("Missing option '--dataset'.")
-    shown = _print_progress if as_json else _Shown(console()).show
+    report_progress = _print_progress if as_json else _RetrainingDisplay(console()).show
     try:
         active = store.open(model)
         labels = [*active.labels, *(store.open(backbone).labels if backbone else ())]
@@ -110,11 +110,11 @@ def command(
             folder,
             backbone=backbone or model,
             store=store,
-            sounds=negatives or store.folder,
+            negatives_folder=negatives or store.folder,
             started=datetime.now(),  # noqa: DTZ005 - a folder's name, in the user's own time
             overrides=overrides,
             n_workers=workers,
-            on_progress=shown,
+            on_progress=report_progress,
         )
     except DawnChorusError as error:
         if as_json:
@@ -150,7 +150,7 @@ def _print_progress(progress: RetrainingProgress) -> None:
     _print({"stage": fields.pop("name"), **fields})
 
 
-class _Shown:
+class _RetrainingDisplay:
     """A line for each stage and epoch."""
 
     def __init__(self, screen: Console) -> None:
@@ -173,8 +173,8 @@ def _present(result: RetrainingResult) -> None:
         table.add_column(column, justify="left" if column == "species" else "right")
     for row in report["species"]:
         values = [row[f"{name}_average_precision"] for name in ("active", "new")]
-        shown = ["does not know it" if value is None else f"{value:.3f}" for value in values]
-        table.add_row(row["common_name"], str(row["n_train_recordings"]), str(row["n_held_out"]), *shown)
+        cells = ["does not know it" if value is None else f"{value:.3f}" for value in values]
+        table.add_row(row["common_name"], str(row["n_train_recordings"]), str(row["n_held_out"]), *cells)
     means = [report["average_precision"][name] for name in ("active", "new")]
     table.add_row(
         "average precision", str(report["n_train_recordings"]), str(report["n_held_out"]), *(f"{m:.3f}" for m in means)

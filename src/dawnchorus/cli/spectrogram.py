@@ -11,6 +11,7 @@ from dawnchorus.cli.present import announce_model
 from dawnchorus.errors import AudioDecodeError, InputError
 from dawnchorus.identification import Options, identify
 from dawnchorus.identification.options import DEFAULT_MIN_SCORE, SpeechUse
+from dawnchorus.inference.model import Model
 from dawnchorus.models.store import ModelStore
 from dawnchorus.storage.files import atomic_file
 
@@ -45,7 +46,7 @@ def command(
         )
     announce_model(store, model)
     options = Options(min_score=min_score, overlap_s=overlap, merge=True, speech=speech, **location)  # type: ignore[arg-type]
-    run = identify(recording, options, model=model, store=store)
+    run = identify(recording, options, model=Model(store.open(model), store))
     table = run.table(run.paths[0])
     if table is None:
         raise AudioDecodeError(run.failures[0].reason)

@@ -61,7 +61,7 @@ def command(
     if resumed is not None:
         if overrides or config_dir is not None:
             raise InputError("--resume: the run goes on as it was begun; expected no other settings.")
-        _done(trainer.resume(resumed, on_epoch=_Shown(screen).show, on_note=notes.print), screen)
+        _done(trainer.resume(resumed, on_epoch=_TrainingDisplay(screen).show, on_note=notes.print), screen)
         return
     compose.refuse_contradictions(overrides)
     jobs = list(compose.sweep(overrides)) if multirun else [list(overrides)]
@@ -76,7 +76,7 @@ def command(
                 config,
                 started=datetime.now(),  # noqa: DTZ005 - a folder's name, in the user's own time
                 overrides=job,
-                on_epoch=_Shown(screen).show,
+                on_epoch=_TrainingDisplay(screen).show,
                 on_note=lambda text: notes.print(text, markup=False),
             )
         except DawnChorusError as error:
@@ -98,7 +98,7 @@ def print_config_dir_notes(config_dir: Path | None, screen: Console) -> None:
         screen.print(note, markup=False)
 
 
-class _Shown:
+class _TrainingDisplay:
     """One line for each epoch."""
 
     def __init__(self, screen: Console) -> None:
@@ -111,9 +111,9 @@ class _Shown:
 
 
 def _done(run: TrainingRun, screen: Console) -> None:
-    about = run.metadata
+    metadata = run.metadata
     screen.print(
-        f"Trained in {about['fit_s']:.1f} s on {about['devices']} ({about['features_s']:.1f} s for features). "
+        f"Trained in {metadata['fit_s']:.1f} s on {metadata['devices']} ({metadata['features_s']:.1f} s for features). "
         f"Its folder: {run.folder}",
         markup=False,
     )

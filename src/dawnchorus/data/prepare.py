@@ -126,14 +126,14 @@ def _waiting(
 
 
 def _key(table: RecordingsTable, row: RecordingRow, recipe: Recipe, seed: int, calls: Sequence[float]) -> str:
-    sound: object = row.sound_hash
-    if sound is None:
+    identity: object = row.sound_hash
+    if identity is None:
         try:
             status = table.file(row).stat()
-            sound = [status.st_size, status.st_mtime_ns]
+            identity = [status.st_size, status.st_mtime_ns]
         except OSError:
-            sound = None
-    facts = [PREPARE_VERSION, row.recording_id, sound, recipe.as_json(), seed, list(calls)]
+            identity = None
+    facts = [PREPARE_VERSION, row.recording_id, identity, recipe.as_json(), seed, list(calls)]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -194,7 +194,7 @@ class _Making:
     def _write(self, write: Callable[[bytes], object], clip: FloatArray, start: int) -> tuple[float, float]:
         recipe = self._recipe
         n_real = min(len(clip), self._n_kept - start)
-        clip = self._filled(clip, n_real)
+        clip = self._fill(clip, n_real)
         if recipe.normalize:
             clip = clip * (0.9 / max(float(np.abs(clip).max()), 1e-9))
         write(np.rint(np.clip(clip, -1, 1) * FULL_SCALE).astype(SAMPLE).tobytes())
@@ -203,7 +203,7 @@ class _Making:
             round(self._kept.end_s((start + n_real) / recipe.rate_hz), 3),
         )
 
-    def _filled(self, clip: FloatArray, n_real: int) -> FloatArray:
+    def _fill(self, clip: FloatArray, n_real: int) -> FloatArray:
         """Return the clip, filled beyond the end of its recording as the recipe says."""
         n_missing = len(clip) - n_real
         if n_missing <= 0 or self._recipe.pad_mode == "zeros":
@@ -220,17 +220,17 @@ class _Making:
         recipe = self._recipe
         if recipe.clip_selection != "all":
             parts: list[FloatArray] = []
-            for part in self._cleaned(decoder, path):
+            for part in self._read_clean(decoder, path):
                 parts.append(part)
                 if self._n_kept >= MAX_CHOICE_S * recipe.rate_hz:
                     break
-            sound = np.concatenate(parts) if parts else np.empty(0, np.float32)
-            yield [(_window(sound, start, recipe.window_samples), start) for start in self._starts(sound)]
+            audio = np.concatenate(parts) if parts else np.empty(0, np.float32)
+            yield [(_window(audio, start, recipe.window_samples), start) for start in self._starts(audio)]
             return
         plan = WindowPlan(rate_hz=recipe.rate_hz, window_samples=recipe.window_samples, hop_samples=recipe.hop_samples)
         windower = Windower(plan, batch=_BATCH)
         n = 0
-        for part in self._cleaned(decoder, path):
+        for part in self._read_clean(decoder, path):
             for windows in windower.push(part):
                 yield [(window, (n + k) * recipe.hop_samples) for k, window in enumerate(windows)]
                 n += len(windows)
@@ -238,10 +238,10 @@ class _Making:
         if rest is not None:
             yield [(window, (n + k) * recipe.hop_samples) for k, window in enumerate(rest)]
 
-    def _starts(self, sound: FloatArray) -> list[int]:
+    def _starts(self, audio: FloatArray) -> list[int]:
         recipe = self._recipe
-        last = len(sound) - recipe.window_samples
-        if not len(sound):
+        last = len(audio) - recipe.window_samples
+        if not len(audio):
             return []
         if recipe.clip_selection == "first" or last <= 0:
             return [0]
@@ -249,7 +249,7 @@ class _Making:
             return sorted(self._rng.integers(0, last + 1, recipe.n_clips).tolist())
         if recipe.clip_selection == "scored" and self._calls:
             return sorted(self._called_starts(last))
-        return sorted(loudest_starts(sound, recipe.window_samples, recipe.n_clips))
+        return sorted(loudest_starts(audio, recipe.window_samples, recipe.n_clips))
 
     def _called_starts(self, last: int) -> list[int]:
         """Return the starts of windows with a call in their middle, without overlap."""
@@ -264,7 +264,7 @@ class _Making:
                 break
         return chosen
 
-    def _cleaned(self, decoder: DecoderProcess, path: Path) -> Iterator[FloatArray]:
+    def _read_clean(self, decoder: DecoderProcess, path: Path) -> Iterator[FloatArray]:
         """Yield the cleaned recording, block by block."""
         with self._cleaner.open(decoder, path, rate_hz=self._recipe.rate_hz) as recording:
             self._kept = recording.kept
@@ -284,21 +284,21 @@ class _Making:
                 n += len(block)
 
 
-def _window(sound: FloatArray, start: int, window_samples: int) -> FloatArray:
+def _window(audio: FloatArray, start: int, window_samples: int) -> FloatArray:
     window = np.zeros(window_samples, np.float32)
-    part = sound[start : start + window_samples]
+    part = audio[start : start + window_samples]
     window[: len(part)] = part
     return window
 
 
-def loudest_starts(sound: FloatArray, window_samples: int, n_clips: int) -> list[int]:
+def loudest_starts(audio: FloatArray, window_samples: int, n_clips: int) -> list[int]:
     """Return the starts of the windows with the most sound, without overlap; wind counts little.
 
     Loudness is the energy of the first difference, which raises high frequencies by 6 dB per octave.
     """
     hop = max(window_samples // 4, 1)
-    starts = np.arange(0, len(sound) - window_samples + 1, hop)
-    total = np.concatenate([[0.0], np.cumsum(np.diff(sound, prepend=sound[:1]).astype(np.float64) ** 2)])
+    starts = np.arange(0, len(audio) - window_samples + 1, hop)
+    total = np.concatenate([[0.0], np.cumsum(np.diff(audio, prepend=audio[:1]).astype(np.float64) ** 2)])
     energy = total[starts + window_samples] - total[starts]
     chosen: list[int] = []
     for k in np.argsort(-energy, kind="stable").tolist():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from dawnchorus.errors import AudioError, InputError, ModelError
 from dawnchorus.evaluation.evaluation import PAIRED, Evaluation, compare, evaluate
 from dawnchorus.evaluation.scoring import score_data_set
 from dawnchorus.metrics.bootstrap import Interval, describe_no_width
-from dawnchorus.models.bundle import RECORDINGS_NAME, Bundle, BundleInfo, file_sha256, write_bundle
+from dawnchorus.models.bundle import RANGE_NAME, RECORDINGS_NAME, Bundle, new_bundle
 from dawnchorus.models.graphs.onnx_files import load_graph
 from dawnchorus.models.graphs.precision import Precision, quantize, to_float16
 from dawnchorus.models.runner import milliseconds
@@ -48,32 +49,26 @@ def quantize_bundle(
             f"another part to take ranges from. Split with `dawnchorus data split`."
         )
 
-    def write_files(path: Path) -> None:
-        if precision == "float16":
-            onnx.save(to_float16(load_graph(bundle.graph_path)), path / "model.onnx")
-        else:
-            quantize(bundle.graph_path, path / "model.onnx", _windows(bundle, table, others))
-        for name in ("range.onnx", RECORDINGS_NAME):
-            if (bundle.folder / name).is_file():
-                (path / name).write_bytes((bundle.folder / name).read_bytes())
-
-    def describe(path: Path) -> BundleInfo:
-        changes = {
+    description = bundle.info.model_copy(
+        update={
             "name": f"{bundle.info.name}-{precision}",
-            "sha256": file_sha256(path / "model.onnx"),
             "source": f"{bundle.info.name} {bundle.id} in {_WORDS[precision]}",
             "made_by": f"dawnchorus {__version__}",
         }
-        return bundle.info.model_copy(update=changes)
-
-    def card(made: Bundle) -> str:
-        scores_of_both = [score_data_set(each, table, rows, store=store) for each in (bundle, made)]
-        evaluations = [evaluate(each, scores) for each, scores in zip((bundle, made), scores_of_both, strict=True)]
-        return _card(
-            bundle, made, precision, evaluations, compare(scores_of_both[1], scores_of_both[0]).first_minus_other
-        )
-
-    return write_bundle(folder, write_graphs=write_files, describe=describe, labels=bundle.labels, card=card)
+    )
+    with new_bundle(folder) as draft:
+        if precision == "float16":
+            onnx.save(to_float16(load_graph(bundle.graph_path)), draft.folder / "model.onnx")
+        else:
+            quantize(bundle.graph_path, draft.folder / "model.onnx", _windows(bundle, table, others))
+        for name in (RANGE_NAME, RECORDINGS_NAME):
+            if (bundle.folder / name).is_file():
+                shutil.copyfile(bundle.folder / name, draft.folder / name)
+        smaller = draft.describe(description, bundle.labels)
+        before, after = (score_data_set(each, table, rows, store=store) for each in (bundle, smaller))
+        evaluations = [evaluate(bundle, before), evaluate(smaller, after)]
+        difference = compare(after, before).first_minus_other
+        return draft.finish(_card(bundle, smaller, precision, evaluations, difference))
 
 
 _WORDS: dict[Precision, str] = {"float16": "half precision", "int8": "8 bits"}

@@ -16,6 +16,7 @@ from dawnchorus.errors import InputError
 from dawnchorus.identification import Options, identify
 from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.result import Progress
+from dawnchorus.inference.model import Model
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
 
@@ -143,7 +144,7 @@ def score_data_set(
         overlap_s=overlap_s,
         tta_shifts=tta_shifts,
     )
-    run = identify(list(by_path), options, model=bundle.folder, store=store, workers=n_workers, on_progress=on_progress)
+    run = identify(list(by_path), options, model=Model(bundle, store), workers=n_workers, on_progress=on_progress)
     column = {known[name]: k for k, name in enumerate(wanted)}
     failed: set[Path] = set()
     found_rows: list[RecordingRow] = []

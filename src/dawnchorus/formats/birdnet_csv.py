@@ -11,7 +11,7 @@ from dawnchorus.formats.fields import has_channels
 from dawnchorus.formats.mark_notes import MarkNotes
 from dawnchorus.formats.text import (
     NamedColumns,
-    detections_of_marks,
+    convert_marks,
     score,
     seconds,
     text_stream,
@@ -54,7 +54,7 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     Raises:
         FormatError: a column is missing, or a number is none.
     """
-    return detections_of_marks(path, read_marks(path))
+    return convert_marks(path, read_marks(path))
 
 
 def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -35,6 +35,13 @@ class TableBuilder:
     metadata_by_path: dict[Path, RecordingMetadata]
     """Locations and times of a `--recordings` table, by absolute path; they precede the file's metadata."""
 
+    names: Mapping[Path, str] = field(default_factory=dict)
+    """Names of recordings that are not called by their path."""
+
+    def name(self, path: Path) -> str:
+        """Return the name of a recording in tables and messages."""
+        return self.names.get(path) or printable(path)
+
     def build(self, scored: ScoredRecording) -> RecordingTable:
         """Build the detections, with time and location, ordered by start, then by falling score."""
         metadata = self.metadata(scored.path, scored.metadata)
@@ -47,7 +54,7 @@ class TableBuilder:
         else:
             rows.sort(key=lambda r: (r.start_s, -r.score))
         return RecordingTable(
-            recording=printable(scored.path),
+            recording=self.name(scored.path),
             duration_s=scored.duration_s,
             rate_hz=scored.info.rate_hz,
             metadata=metadata,

@@ -44,7 +44,7 @@ NO_FILE: FileMark = (None, None)
 
 
 @dataclass(frozen=True)
-class Note:
+class RecordingSummary:
     """Facts on a scored recording besides its hits."""
 
     path: Path
@@ -191,14 +191,14 @@ class Journal:
             values: list[Any] = ["failed", printable(result.reason), None, None, None]
         else:
             tables = result.tables
-            about = {
+            metadata = {
                 "info": asdict(result.info),
                 "origin": metadata_to_json(result.metadata),
                 "warnings": [printable(warning) for warning in result.warnings],
                 "speech": [(segment.start_s, segment.end_s) for segment in result.speech],
             }
             hits, fields = _pack(result.channels)
-            values = ["done", None, result.duration_s, json.dumps(about | fields), hits]
+            values = ["done", None, result.duration_s, json.dumps(metadata | fields), hits]
         key = _key(result.path)
         with self._transaction():
             self._db.execute(
@@ -231,10 +231,10 @@ class Journal:
             ).fetchone()
         if row is None:
             return None
-        status, reason, duration_s, about, hits = row
+        status, reason, duration_s, metadata, hits = row
         if status == "failed":
             return FailedRecording(path, reason)
-        fields = json.loads(about)
+        fields = json.loads(metadata)
         return ScoredRecording(
             path=path,
             info=AudioInfo(**fields["info"]),
@@ -253,7 +253,7 @@ class Journal:
             ).fetchone()
         return None if row is None else table_from_json(json.loads(row[0]))
 
-    def read_note(self, path: Path) -> FailedRecording | Note | None:
+    def read_summary(self, path: Path) -> FailedRecording | RecordingSummary | None:
         """As `read`, without the hits: cheap for any number of recordings."""
         with self._explain():
             row = self._db.execute(
@@ -261,13 +261,15 @@ class Journal:
             ).fetchone()
         if row is None:
             return None
-        status, reason, duration_s, about = row
+        status, reason, duration_s, metadata = row
         if status == "failed":
             return FailedRecording(path, reason)
-        fields = json.loads(about)
+        fields = json.loads(metadata)
         speech_s = sum(end - start for start, end in fields.get("speech", ()))
         kept_s = tuple(each.kept_s(duration_s) for each in _unpack(b"", fields))
-        return Note(path, metadata_from_json(fields["origin"]), tuple(fields["warnings"]), speech_s, kept_s, duration_s)
+        return RecordingSummary(
+            path, metadata_from_json(fields["origin"]), tuple(fields["warnings"]), speech_s, kept_s, duration_s
+        )
 
     def close(self) -> None:
         """Close the file."""

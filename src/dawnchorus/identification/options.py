@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal, TypedDict, get_args
 
 from dawnchorus.errors import InputError
+from dawnchorus.suggestions import suggestion
 from dawnchorus.types import ChannelOption
 
 DEFAULT_MIN_SCORE = 0.25
@@ -99,9 +100,22 @@ class Options:
             self.range_threshold,
         )
 
+    def with_changes(self, changes: OptionFields) -> Options:
+        """Return the options with other values of these fields.
+
+        Raises:
+            TypeError: there is no such option; the message names the nearest one.
+            InputError: a value is out of range.
+        """
+        known = [field.name for field in fields(self)]
+        for name in changes:
+            if name not in known:
+                raise TypeError(f"'{name}' is no option of identify().{suggestion(name, known)}")
+        return replace(self, **changes)
+
     def scoring(self) -> dict[str, Any]:
         """Return the options that affect the contents of a journal."""
-        fields = asdict(self)
+        values = asdict(self)
         names = ("min_score", "overlap_s", "top", "species", "thresholds")
         # What was added later is left out where it is off, so that journals of older versions are still gone on with.
         later = {
@@ -109,4 +123,23 @@ class Options:
             "tta_shifts": (self.tta_shifts, self.tta_shifts > 1),
             "channel": (self.channel, self.channel != "mean"),
         }
-        return {name: fields[name] for name in names} | {name: value for name, (value, is_on) in later.items() if is_on}
+        return {name: values[name] for name in names} | {name: value for name, (value, is_on) in later.items() if is_on}
+
+
+class OptionFields(TypedDict, total=False):
+    """Fields of `Options` as keyword arguments of `identify`; `Options` has their meaning and defaults."""
+
+    min_score: float
+    overlap_s: float
+    tta_shifts: int
+    channel: ChannelOption
+    top: int | None
+    species: tuple[str, ...] | None
+    thresholds: dict[str, float]
+    merge: bool
+    latitude: float | None
+    longitude: float | None
+    week: int | None
+    range_threshold: float
+    drop_out_of_range: bool
+    speech: SpeechUse | None

@@ -13,15 +13,15 @@ import numpy as np
 
 from dawnchorus import __version__
 from dawnchorus.audio.clock_report import ClockReport
-from dawnchorus.audio.sample_analyses import Table
+from dawnchorus.audio.sample_analyses import Table, build_table
 from dawnchorus.audio.windows import RestReport
 from dawnchorus.errors import InputError
+from dawnchorus.formats.exports import DetectionExports, DetectionsSummary
 from dawnchorus.formats.registry import TableFormat, channel_note
 from dawnchorus.identification.analysis_tables import build_tables
 from dawnchorus.identification.detection_table import TableBuilder
-from dawnchorus.identification.journal import Journal, Note
+from dawnchorus.identification.journal import Journal, RecordingSummary
 from dawnchorus.identification.options import Options
-from dawnchorus.identification.output_paths import printable
 from dawnchorus.inference.analyses.base import AnalyzedRecording
 from dawnchorus.inference.analyses.registry import ANALYSES
 from dawnchorus.inference.scoring import FailedRecording, ScoredRecording
@@ -55,8 +55,8 @@ class Progress:
     """Seconds of sound scored now; of channels that are scored by themselves, the sum."""
 
 
-@dataclass
-class Run:
+@dataclass(repr=False)
+class Run(DetectionExports):
     """A finished run: its tables, read from the journal one recording at a time, and what went wrong."""
 
     bundle: Bundle
@@ -100,7 +100,8 @@ class Run:
         Raises:
             InputError: the run has no such analysis.
         """
-        return {end: np.concatenate(list(pieces)) for end, pieces in self.iter_analysis(name)}
+        tables = {end: list(pieces) for end, pieces in self.iter_analysis(name)}
+        return {end: np.concatenate(pieces) if pieces else build_table({}) for end, pieces in tables.items()}
 
     def iter_analysis(self, name: str) -> Iterator[tuple[str, Iterable[Table]]]:
         """Yield the tables as `analysis_tables` returns them, each in pieces that are read one at a time."""
@@ -111,25 +112,25 @@ class Run:
 
     def _analyzed(self, name: str) -> Iterator[AnalyzedRecording]:
         for path in self.paths:
-            note, rows = self.journal.read_note(path), self.journal.read_analysis(path, name)
-            if isinstance(note, Note) and rows is not None:
-                metadata = self.builder.metadata(path, note.metadata)
-                yield AnalyzedRecording(printable(path), note.duration_s, metadata, rows)
+            summary, rows = self.journal.read_summary(path), self.journal.read_analysis(path, name)
+            if isinstance(summary, RecordingSummary) and rows is not None:
+                metadata = self.builder.metadata(path, summary.metadata)
+                yield AnalyzedRecording(self.builder.name(path), summary.duration_s, metadata, rows)
 
     def take_notes(self) -> None:
         """Gather failures, warnings and locations from the journal, in the order of `paths`."""
         clocks, rests = ClockReport(), RestReport()
         for path in self.paths:
-            note = self.journal.read_note(path)
-            if isinstance(note, FailedRecording):
-                self.failures.append(RecordingFailure(printable(path), note.reason))
-            elif isinstance(note, Note):
-                self.warnings.extend(RecordingFailure(printable(path), warning) for warning in note.warnings)
-                self.speech_s += note.speech_s
-                rests.add(printable(path), self.builder.plan, max(note.kept_s, key=self.builder.plan.rest_s))
-                metadata = self.builder.metadata(path, note.metadata)
+            summary, name = self.journal.read_summary(path), self.builder.name(path)
+            if isinstance(summary, FailedRecording):
+                self.failures.append(RecordingFailure(name, summary.reason))
+            elif isinstance(summary, RecordingSummary):
+                self.warnings.extend(RecordingFailure(name, warning) for warning in summary.warnings)
+                self.speech_s += summary.speech_s
+                rests.add(name, self.builder.plan, max(summary.kept_s, key=self.builder.plan.rest_s))
+                metadata = self.builder.metadata(path, summary.metadata)
                 has_time = metadata.start_time is not None
-                clocks.add(printable(path), has_time=has_time, conflict=metadata.conflict, unread=metadata.unread)
+                clocks.add(name, has_time=has_time, conflict=metadata.conflict, unread=metadata.unread)
                 if self.builder.range_filter and metadata.latitude is not None:
                     self.has_location = True
         self.notes += clocks.notes()
@@ -147,7 +148,7 @@ class Run:
             dropped = self.builder.count_dropped(result) if isinstance(result, ScoredRecording) else Counter()
             counts += dropped
             if dropped and not example:
-                example = f"{next(iter(dropped))} in {printable(path)}"
+                example = f"{next(iter(dropped))} in {self.builder.name(path)}"
         if counts:
             self.notes.append(
                 f"{counted(counts.total(), 'detection')} of {len(counts)} species left out as out of range, as "
@@ -158,6 +159,12 @@ class Run:
         """Note which formats have no place for the channel, where each was scored by itself."""
         note = channel_note(formats) if self.builder.options.channel == "each" else None
         self.notes += [] if note is None else [note]
+
+    def __repr__(self) -> str:
+        return f"<Run: {self._headline(self.summary())}>"
+
+    def _headline(self, summary: DetectionsSummary) -> str:
+        return f"{super()._headline(summary)}, {len(self.failures)} failed; {self.bundle.info.name}"
 
     @cached_property
     def provenance(self) -> Provenance:

@@ -5,40 +5,43 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Unpack, cast
 
 import numpy as np
 
 from dawnchorus.audio.discovery import find_recordings
+from dawnchorus.audio.sounds import Sound, is_in_memory, open_sound
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.cores import usable_cores
 from dawnchorus.errors import InputError
 from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.journal import NO_FILE, Journal, file_mark
-from dawnchorus.identification.options import DEFAULT_RANGE_THRESHOLD, Options
+from dawnchorus.identification.options import DEFAULT_RANGE_THRESHOLD, OptionFields, Options
 from dawnchorus.identification.output import Target
 from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.result import Progress, RecordingFailure, Run
 from dawnchorus.inference.analyses.registry import ANALYSES
+from dawnchorus.inference.model import Model, load_model
 from dawnchorus.inference.preparation import Cleaner, open_cleaner
 from dawnchorus.inference.scoring import FailedRecording, ScoreFilter, score_recordings
 from dawnchorus.inference.speech import VoiceActivityDetector
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.catalog.silero import speech_graph
-from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
+from dawnchorus.models.store import DEFAULT_MODEL
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label
 from dawnchorus.types import RecordingMetadata
 
 
 def identify(
-    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    audio: Sound | Iterable[str | os.PathLike[str]],
     options: Options | None = None,
     *,
-    model: str | Path = DEFAULT_MODEL,
+    model: str | os.PathLike[str] | Model = DEFAULT_MODEL,
     out: str | os.PathLike[str] | None = None,
     formats: Sequence[str] | None = None,
     combined: bool = False,
@@ -47,15 +50,16 @@ def identify(
     workers: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    store: ModelStore | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    **changes: Unpack[OptionFields],
 ) -> Run:
     """Find the birds in recordings.
 
     Args:
-        paths: files, folders (searched to any depth) and globs.
-        options: thresholds, overlap, location, merging.
-        model: a built-in model's name, or a bundle's folder.
+        audio: files, folders (searched to any depth) and globs; or one sound: an open file, a file's bytes, or
+            `(samples, sample_rate_hz)` with samples [frames] or [frames, channels].
+        options: thresholds, overlap, location, merging; default: those of `Options`.
+        model: a built-in model's name, a bundle's or training run's folder, or a loaded model.
         out: a file for one table of all recordings, or a folder for one table per recording; None keeps the
             detections in the returned `Run` only.
         formats: names of table formats; default: by the suffix of `out`, else csv.
@@ -66,8 +70,8 @@ def identify(
         workers: cores to use; default: all that this process may use.
         resume: add to a finished run: new and changed recordings, and those that failed. What it had stays.
         overwrite: replace a finished or interrupted run.
-        store: where the bundles of built-in models are; default: the user's cache folder.
         on_progress: called after every batch of windows and every recording, from any thread.
+        changes: options by name, which take precedence: `identify("recordings/", latitude=52.5, longitude=13.4)`.
 
     An interrupted run is continued by the same call; its result equals that of an undisturbed one.
 
@@ -78,29 +82,60 @@ def identify(
         OutputError: results cannot be written.
         BusyError: another process is writing to `out`.
     """
-    options = options or Options()
+    options = (options or Options()).with_changes(changes)
     chosen = tuple(dict.fromkeys(ANALYSES.lookup(name).name for name in analyses))
-    listed = find_recordings([paths] if isinstance(paths, str | os.PathLike) else paths)
-    store = store or ModelStore(default_folder())
-    bundle = store.open(model)
+    loaded = load_model(model)
+    if is_in_memory(audio):
+        with open_sound(audio) as file:
+            names = {file.path: printable(file.name)}
+            return _identify(
+                [file.path], options, loaded, names=names, out=out, formats=formats, combined=combined,
+                recordings=recordings, analyses=chosen, workers=workers, resume=resume, overwrite=overwrite,
+                on_progress=on_progress,
+            )  # fmt: skip
+    paths = [audio] if isinstance(audio, str | os.PathLike) else cast(Iterable[str | os.PathLike[str]], audio)
+    listed = find_recordings(paths)
+    return _identify(
+        listed, options, loaded, names={}, out=out, formats=formats, combined=combined, recordings=recordings,
+        analyses=chosen, workers=workers, resume=resume, overwrite=overwrite, on_progress=on_progress,
+    )  # fmt: skip
+
+
+def _identify(
+    listed: list[Path],
+    options: Options,
+    model: Model,
+    *,
+    names: Mapping[Path, str],
+    out: str | os.PathLike[str] | None,
+    formats: Sequence[str] | None,
+    combined: bool,
+    recordings: dict[Path, RecordingMetadata] | None,
+    analyses: tuple[str, ...],
+    workers: int | None,
+    resume: bool,
+    overwrite: bool,
+    on_progress: Callable[[Progress], None] | None,
+) -> Run:
+    bundle = model.bundle
     plan = WindowPlan.from_seconds(
         rate_hz=bundle.info.sample_rate_hz, window_s=bundle.info.window_s, overlap_s=options.overlap_s
     )
-    range_filter = open_range_filter(bundle, options, recordings, store)
-    builder = TableBuilder(bundle, plan, options, range_filter, recordings or {})
+    range_filter = open_range_filter(model, options, recordings)
+    builder = TableBuilder(bundle, plan, options, range_filter, recordings or {}, names)
     score_filter = build_score_filter(bundle, options)
-    detector = VoiceActivityDetector(speech_graph(store.folder)) if options.speech is not None else None
-    cleaner = open_cleaner(bundle.info.cleaning, store.folder)
+    detector = VoiceActivityDetector(speech_graph(model.store.folder)) if options.speech is not None else None
+    cleaner = open_cleaner(bundle.info.cleaning, model.store.folder)
     # Two bundles may have one graph, and activate or clean differently.
     key = {"bundle_id": bundle.id, "activation": bundle.info.activation, **options.scoring()}
     if bundle.info.cleaning:
         key["cleaning"] = bundle.info.cleaning.model_dump(exclude_defaults=True)
-    if chosen:
-        key["analyses"] = sorted(chosen)
+    if analyses:
+        key["analyses"] = sorted(analyses)
 
     def finished_run(journal: Journal) -> Run:
         paths = _with_earlier(listed, journal) if resume else listed
-        run = Run(bundle, paths, Progress(len(paths)), journal, builder, analyses=chosen)
+        run = Run(bundle, paths, Progress(len(paths)), journal, builder, analyses=analyses)
         weakref.finalize(run, journal.close)
         if journal.replaced is not None:
             lost = "the journal of an earlier run was damaged, so its results could not be used; it is kept"
@@ -283,13 +318,13 @@ def _notes_on_location(run: Run, options: Options) -> Iterator[str]:
 
 
 def open_range_filter(
-    bundle: Bundle, options: Options, recordings: dict[Path, RecordingMetadata] | None, store: ModelStore
+    model: Model, options: Options, recordings: dict[Path, RecordingMetadata] | None
 ) -> RangeFilter | None:
     """Return the range filter, where a location is known or the bundle has one; else None."""
-    if bundle.range_path.is_file():
-        source = bundle
+    if model.bundle.range_path.is_file():
+        source = model.bundle
     elif options.latitude is None and not any(o.latitude is not None for o in (recordings or {}).values()):
         return None
     else:
-        source = store.open(DEFAULT_MODEL)
-    return RangeFilter(source, bundle=bundle, threshold=options.range_threshold)
+        source = model.store.open(DEFAULT_MODEL)
+    return RangeFilter(source, bundle=model.bundle, threshold=options.range_threshold)

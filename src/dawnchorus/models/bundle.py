@@ -16,7 +16,8 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +32,7 @@ from dawnchorus.taxonomy.labels import Label, read_labels, write_labels
 SCHEMA_VERSION: Literal[1] = 1
 BUNDLE_ID_DIGITS = 12
 RECORDINGS_NAME = "recordings.parquet"
+RANGE_NAME = "range.onnx"
 
 RUN_BUNDLE_NAME = "bundle"
 """The bundle's folder in the folder of a training run."""
@@ -70,8 +72,8 @@ class TrainingSummary(BaseModel):
     given as a folder are named by its path."""
 
 
-class BundleInfo(BaseModel):
-    """The content of `bundle.json`. Unknown keys are refused."""
+class BundleDescription(BaseModel):
+    """Facts on a bundle apart from the checksums of its files. Unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -80,7 +82,6 @@ class BundleInfo(BaseModel):
     version: str
     family: str
     graph: Literal["model.onnx", "model.tflite"] = "model.onnx"
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     sample_rate_hz: int = Field(ge=4_000, le=500_000)
     window_s: float = Field(gt=0, le=120)
     activation: Activation
@@ -101,6 +102,12 @@ class BundleInfo(BaseModel):
     """Steps that recordings go through before they are cut into windows; None: none."""
     calibration: Calibration | None = None
     training: TrainingSummary | None = None
+
+
+class BundleInfo(BundleDescription):
+    """The content of `bundle.json`."""
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     range_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
 
 
@@ -125,7 +132,7 @@ class Bundle:
     @property
     def range_path(self) -> Path:
         """The file that holds the range model, where the bundle has one."""
-        return self.folder / "range.onnx"
+        return self.folder / RANGE_NAME
 
     @property
     def window_samples(self) -> int:
@@ -198,20 +205,46 @@ def verify_bundle(bundle: Bundle) -> None:
             )
 
 
-def write_bundle(
-    folder: Path,
-    *,
-    write_graphs: Callable[[Path], None],
-    describe: Callable[[Path], BundleInfo],
-    labels: Sequence[Label],
-    card: str | Callable[[Bundle], str],
-    check: Callable[[Bundle], None] = verify_bundle,
-) -> Bundle:
-    """Write a bundle as a whole or not at all: it is made beside `folder` and then renamed to it.
+@dataclass(frozen=True)
+class BundleDraft:
+    """A bundle that is being written: its files go into `folder`, and nothing is at its path before `finish`."""
 
-    `write_graphs` writes the graph files into the folder that it is given; `describe` then makes the `BundleInfo`
-    from that folder; `check` may raise to stop it; `card` is or makes the card.
-    A bundle that is at `folder` already is replaced.
+    folder: Path
+    """A temporary folder beside the bundle's path."""
+    out_folder: Path
+    """The path of the bundle."""
+
+    def describe(self, description: BundleDescription, labels: Sequence[Label]) -> Bundle:
+        """Write `bundle.json`, with the checksums of the graphs in the folder, and the labels; open the draft.
+
+        Raises:
+            InvalidBundleError: the graph is missing.
+        """
+        graph, range_graph = self.folder / description.graph, self.folder / RANGE_NAME
+        if not graph.is_file():
+            raise InvalidBundleError(f"{self.out_folder}: expected {graph.name} to be written first, got no such file.")
+        checksums = {
+            "sha256": file_sha256(graph),
+            "range_sha256": file_sha256(range_graph) if range_graph.is_file() else None,
+        }
+        info = BundleInfo.model_validate({**dict(description), **checksums})
+        write_labels(self.folder / "labels.csv", labels)
+        text = info.model_dump_json(indent=2, exclude_none=True)
+        (self.folder / "bundle.json").write_text(text + "\n", encoding="utf-8")
+        return read_bundle(self.folder)
+
+    def finish(self, card: str) -> Bundle:
+        """Write the card, and move the described draft to the bundle's path, in place of an older bundle."""
+        read_bundle(self.folder)
+        (self.folder / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+        self.folder.chmod(0o755)
+        _replace_folder(self.folder, self.out_folder)
+        return read_bundle(self.out_folder)
+
+
+@contextmanager
+def new_bundle(folder: Path) -> Iterator[BundleDraft]:
+    """Yield the draft of a bundle that `BundleDraft.finish` moves to `folder`; without it, nothing is left.
 
     Raises:
         OutputExistsError: there is something else than a bundle at `folder`.
@@ -221,24 +254,13 @@ def write_bundle(
         raise OutputExistsError(f"{folder} is there and is no bundle, so it is not replaced. Choose another folder.")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     except OSError as error:
         raise OutputError(f"{folder}: cannot be made ({error.strerror}). Choose another folder.") from error
     try:
-        write_graphs(building)
-        info = describe(building)
-        write_labels(building / "labels.csv", labels)
-        text = info.model_dump_json(indent=2, exclude_none=True)
-        (building / "bundle.json").write_text(text + "\n", encoding="utf-8")
-        building.chmod(0o755)
-        made = read_bundle(building)
-        check(made)
-        text = card if isinstance(card, str) else card(made)
-        (building / "MODEL_CARD.md").write_text(text, encoding="utf-8")
-        _replace_folder(building, folder)
+        yield BundleDraft(scratch, folder)
     finally:
-        shutil.rmtree(building, ignore_errors=True)
-    return read_bundle(folder)
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _replace_folder(new: Path, folder: Path) -> None:

@@ -33,6 +33,7 @@ from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.options import DEFAULT_RANGE_THRESHOLD, Options
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.run import build_score_filter, open_range_filter
+from dawnchorus.inference.model import Model
 from dawnchorus.inference.preparation import CleanedRecording, open_cleaner
 from dawnchorus.inference.scoring import HIT, ChannelHits, ScoredRecording, ScoreFilter
 from dawnchorus.limits import Limits
@@ -105,7 +106,7 @@ class _Active:
     def _new_range_filter(self, threshold: float, has_location: bool) -> RangeFilter | None:  # noqa: FBT001 - a cache's key
         coordinate = 0.0 if has_location else None
         options = Options(range_threshold=threshold, latitude=coordinate, longitude=coordinate)
-        return open_range_filter(self.bundle, options, None, self._store)
+        return open_range_filter(Model(self.bundle, self._store), options, None)
 
 
 OnProgress = Callable[[float], None]

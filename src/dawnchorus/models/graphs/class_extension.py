@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, compose, helper, numpy_helper, utils
 
 from dawnchorus.errors import ModelError
-from dawnchorus.models.bundle import RECORDINGS_NAME, Bundle, BundleInfo, file_sha256, write_bundle
+from dawnchorus.models.bundle import RECORDINGS_NAME, Bundle, new_bundle
 from dawnchorus.models.graphs.onnx_files import load_graph
+from dawnchorus.models.graphs.onnx_writer import OnnxWriter
+from dawnchorus.models.graphs.parity import check_parity, noise_windows
+from dawnchorus.models.graphs.surgery import cut_graph, declare_ends, join_graphs, opset_version, rename_values
 from dawnchorus.models.runner import open_session
+from dawnchorus.taxonomy.labels import Label
 
-PARITY = 1e-3
-"""The largest difference between a logit of the grown model and of the one that it is from."""
+PARITY = 1e-4
+"""The largest difference between a logit of the new model and of the one that it is from: see `largest_difference`."""
 
 
 def can_extend(base: Bundle, head: Bundle) -> bool:
@@ -44,74 +48,71 @@ def extend_classes(base: Bundle, head: Bundle, folder: Path, *, name: str) -> Bu
             f"{head.folder}: expected a head and a base {base.folder} that score every class by itself (sigmoid), got "
             f"{head.info.activation} and {base.info.activation}."
         )
-    taught = head.class_by_scientific_name
+    head_index = head.class_by_scientific_name
     known = {label.scientific_name for label in base.labels}
     labels = (*base.labels, *(label for label in head.labels if label.scientific_name not in known))
     n_base = len(base.labels)
     sources = [
-        n_base + taught[label.scientific_name] if label.scientific_name in taught else k
+        n_base + head_index[label.scientific_name] if label.scientific_name in head_index else k
         for k, label in enumerate(labels)
     ]
 
-    def describe(path: Path) -> BundleInfo:
-        return head.info.model_copy(
-            update={
-                "name": name,
-                "sha256": file_sha256(path / "model.onnx"),
-                "thresholds": {**base.info.thresholds, **head.info.thresholds},
-                "calibration": None,
-            }
-        )
-
-    def write_files(path: Path) -> None:
-        onnx.save(_graph(base, head, np.array(sources, np.int64)), path / "model.onnx")
+    description = head.info.model_copy(
+        update={"name": name, "thresholds": {**base.info.thresholds, **head.info.thresholds}, "calibration": None}
+    )
+    with new_bundle(folder) as draft:
+        onnx.save(_join(base, head, sources), draft.folder / "model.onnx")
         if (head.folder / RECORDINGS_NAME).is_file():
-            shutil.copy(head.folder / RECORDINGS_NAME, path / RECORDINGS_NAME)
-
-    def check(made: Bundle) -> None:
-        windows = np.random.default_rng(1).normal(0, 0.05, (2, made.window_samples)).astype(np.float32)
-        each = [open_session(bundle).run(windows).logits for bundle in (base, head)]
+            shutil.copy(head.folder / RECORDINGS_NAME, draft.folder / RECORDINGS_NAME)
+        bundle = draft.describe(description, labels)
+        windows = noise_windows(bundle, 2)
+        each = [open_session(part).run(windows).logits for part in (base, head)]
         expected = np.concatenate(each, axis=1)[:, sources]
-        logits = open_session(made).run(windows).logits
-        if not np.abs(logits - expected).max() <= PARITY:
-            raise ModelError(
-                f"{folder}: the grown model's logits differ from those it is made of by more than {PARITY}."
-            )
+        check_parity(bundle, windows, expected, tolerance=PARITY, source=f"{base.info.name} and {head.info.name}")
+        return draft.finish(_card(base, head, labels))
 
-    card = (head.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
-    n_new = len(labels) - n_base
+
+def _card(base: Bundle, head: Bundle, labels: Sequence[Label]) -> str:
+    """Return the head's card, below a sentence on the classes of both."""
     introduction = (
         f"Of its {len(labels)} classes, {len(head.labels)} were trained on its embeddings (the rest of this "
-        f"card is about them; {n_new} are new). The others are scored as {base.info.name} {base.id} scores them.\n\n"
+        f"card is about them; {len(labels) - len(base.labels)} are new). The others are scored as {base.info.name} "
+        f"{base.id} scores them.\n\n"
     )
-    return write_bundle(
-        folder, write_graphs=write_files, describe=describe, labels=labels, card=introduction + card, check=check
-    )
+    return introduction + (head.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
 
 
-def _graph(base: Bundle, head: Bundle, sources: np.ndarray) -> onnx.ModelProto:
+def _join(base: Bundle, head: Bundle, sources: Sequence[int]) -> onnx.ModelProto:
     """Join the base and the head's own layers behind its embeddings; each class is from the one or the other."""
-    whole, known = load_graph(head.graph_path), load_graph(base.graph_path)
-    own = utils.Extractor(whole).extract_model([_embeddings_input(whole)], ["logits"])
-    first, second = compose.add_prefix(known, "base."), compose.add_prefix(own, "head.")
-    first.ir_version = second.ir_version = max(first.ir_version, second.ir_version)
-    merged = compose.merge_models(first, second, [("base.embeddings", second.graph.input[0].name)])
-    graph = merged.graph
-    graph.initializer.append(numpy_helper.from_array(sources, "sources"))
-    graph.node.extend(
-        [
-            helper.make_node("Concat", ["base.logits", "head.logits"], ["both"], axis=1),
-            helper.make_node("Gather", ["both", "sources"], ["logits"], axis=1),
-            helper.make_node("Identity", ["base.embeddings"], ["embeddings"]),
-        ]
+    known, whole = load_graph(base.graph_path), load_graph(head.graph_path)
+    own = cut_graph(whole, [_embeddings_input(whole)], ["logits"])
+    choice = OnnxWriter()
+    both = choice.node("Concat", ["known", "own"], axis=1)
+    choice.node("Gather", [both, choice.constant(sources, dtype=np.int64)], output="logits", axis=1)
+    n_base, n_head = len(base.labels), len(head.labels)
+    models = {
+        "base": known,
+        "head": own,
+        "choice": choice.model(
+            inputs={"known": ("batch", n_base), "own": ("batch", n_head)},
+            outputs={"logits": ("batch", len(sources))},
+            opset=max(map(opset_version, (known, own))),
+        ),
+    }
+    links = [
+        ("base.embeddings", f"head.{own.graph.input[0].name}"),
+        ("base.logits", "choice.known"),
+        ("head.logits", "choice.own"),
+    ]
+    joined = join_graphs(models, links)
+    names = {"base.waveform": "waveform", "base.embeddings": "embeddings", "choice.logits": "logits"}
+    rename_values(joined.graph, names)
+    declare_ends(
+        joined.graph,
+        inputs={"waveform": ("batch", base.window_samples)},
+        outputs={"logits": ("batch", len(sources)), "embeddings": ("batch", base.info.embedding_dim or "dim")},
     )
-    graph.node.insert(0, helper.make_node("Identity", ["waveform"], ["base.waveform"]))
-    dimension = base.info.embedding_dim
-    del graph.input[:], graph.output[:]
-    graph.input.append(helper.make_tensor_value_info("waveform", TensorProto.FLOAT, ["batch", base.window_samples]))
-    graph.output.append(helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", len(sources)]))
-    graph.output.append(helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, ["batch", dimension]))
-    return merged
+    return joined
 
 
 def _embeddings_input(model: onnx.ModelProto) -> str:

@@ -3,33 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
-from onnx import TensorProto, compose, helper, numpy_helper
+from onnx import TensorProto
 
 from dawnchorus import __version__
 from dawnchorus.errors import InputError, ModelError
 from dawnchorus.models.bundle import (
     RECORDINGS_NAME,
+    Activation,
     Bundle,
-    BundleInfo,
+    BundleDescription,
     TrainingSummary,
-    file_sha256,
-    write_bundle,
+    new_bundle,
 )
-from dawnchorus.models.graphs.input_adapter import adapt_input, unify_opsets
+from dawnchorus.models.graphs.input_adapter import adapt_input
 from dawnchorus.models.graphs.onnx_files import load_graph, open_onnx_session
-from dawnchorus.models.runner import apply_activation, open_session
+from dawnchorus.models.graphs.onnx_writer import OnnxWriter
+from dawnchorus.models.graphs.parity import check_parity, noise_windows
+from dawnchorus.models.graphs.surgery import declare_ends, join_graphs, opset_version, rename_values, unify_opsets
+from dawnchorus.models.runner import apply_activation
 
+FloatArray = npt.NDArray[np.float32]
 Average = Literal["mean", "geometric", "rank"]
 
-PARITY = 1e-5
+PARITY, N_PARITY = 1e-5, 3
+"""The largest difference between the ensemble's scores and the average of its members', on so many windows."""
+
+TINY = 1e-9
+"""The smallest score of a geometric mean, in which 0 would outweigh everything."""
+
+_OPERATORS: dict[Activation, str] = {"sigmoid": "Sigmoid", "softmax": "Softmax", "identity": "Identity"}
 
 
 def make_ensemble(
@@ -63,51 +73,33 @@ def make_ensemble(
     rate_hz = max(bundle.info.sample_rate_hz for bundle in bundles)
     window_s = max(bundle.info.window_s for bundle in bundles)
 
-    def describe(path: Path) -> BundleInfo:
-        return BundleInfo(
-            name=name,
-            version="1",
-            family="ensemble",
-            sha256=file_sha256(path / "model.onnx"),
-            sample_rate_hz=rate_hz,
-            window_s=window_s,
-            activation="identity",
-            license=license_name,
-            attribution="; ".join(dict.fromkeys(bundle.info.attribution for bundle in bundles)),
-            source="bundles " + ", ".join(f"{bundle.info.name} {bundle.id}" for bundle in bundles),
-            made_by=f"dawnchorus {__version__}",
-            cleaning=bundles[0].info.cleaning,
-            training=_training(bundles),
-        )
-
     models = unify_opsets([adapt_input(bundle, rate_hz=rate_hz, window_s=window_s) for bundle in bundles])
-
-    def check(bundle: Bundle) -> None:
-        windows = np.random.default_rng(1).normal(0, 0.05, (3, bundle.window_samples)).astype(np.float32)
-        each = []
-        for member, model in zip(bundles, models, strict=True):
-            session = open_onnx_session(model.SerializeToString())
-            # One by one, because some graphs take no more at once.
-            logits = [session.run(["logits"], {"waveform": window[np.newaxis]})[0] for window in windows]
-            scores = apply_activation(np.concatenate(logits), member.info.activation)
-            each.append(scores[:, _class_order(member, bundles[0])])
-        expected = _average(np.stack(each), shares, average)
-        ensemble = open_session(bundle).run(windows).logits
-        if not np.abs(ensemble - expected).max() <= PARITY:
-            raise ModelError(f"{folder}: the ensemble's scores differ from its members' by more than {PARITY:g}.")
-
-    def write_files(path: Path) -> None:
-        onnx.save(_graph(bundles, models, shares, average), path / "model.onnx")
-        _write_recordings(path, bundles)
-
-    return write_bundle(
-        folder,
-        write_graphs=write_files,
-        describe=describe,
-        labels=bundles[0].labels,
-        card=lambda bundle: _card(bundle.info, bundles, shares, average),
-        check=check,
+    description = BundleDescription(
+        name=name,
+        version="1",
+        family="ensemble",
+        sample_rate_hz=rate_hz,
+        window_s=window_s,
+        activation="identity",
+        license=license_name,
+        attribution="; ".join(dict.fromkeys(bundle.info.attribution for bundle in bundles)),
+        source="bundles " + ", ".join(f"{bundle.info.name} {bundle.id}" for bundle in bundles),
+        made_by=f"dawnchorus {__version__}",
+        cleaning=bundles[0].info.cleaning,
+        training=_training(bundles),
     )
+    with new_bundle(folder) as draft:
+        onnx.save(_graph(bundles, models, shares, average), draft.folder / "model.onnx")
+        _write_recordings(draft.folder, bundles)
+        ensemble = draft.describe(description, bundles[0].labels)
+        windows = noise_windows(ensemble, N_PARITY)
+        each = [
+            _scores(bundle, model, windows)[:, _class_order(bundle, bundles[0])]
+            for bundle, model in zip(bundles, models, strict=True)
+        ]
+        expected = _average(np.stack(each), shares, average)
+        check_parity(ensemble, windows, expected, tolerance=PARITY, source="its members")
+        return draft.finish(_card(description, bundles, shares, average))
 
 
 def _shares(bundles: Sequence[Bundle], weights: Sequence[float] | None) -> np.ndarray:
@@ -180,10 +172,18 @@ def _fixed_batch(bundle: Bundle) -> int | None:
     return int(declared[0].dim_value) or None
 
 
-def _average(scores: np.ndarray, shares: np.ndarray, average: Average) -> np.ndarray:
+def _scores(bundle: Bundle, model: onnx.ModelProto, windows: FloatArray) -> FloatArray:
+    """Return a member's scores by its adapted graph [windows, classes]."""
+    session = open_onnx_session(model.SerializeToString())
+    # One by one, because some graphs take no more at once.
+    logits = [session.run(["logits"], {"waveform": window[np.newaxis]})[0] for window in windows]
+    return apply_activation(np.concatenate(logits), bundle.info.activation)
+
+
+def _average(scores: FloatArray, shares: np.ndarray, average: Average) -> FloatArray:
     """Compute the graph's average with NumPy, of scores [members, windows, classes]."""
     if average == "geometric":
-        return np.asarray(np.exp(np.tensordot(shares, np.log(np.maximum(scores, 1e-9)), 1)))
+        return np.asarray(np.exp(np.tensordot(shares, np.log(np.maximum(scores, TINY)), 1)))
     if average == "rank":
         scores = (scores[..., :, None] > scores[..., None, :]).sum(-1) / max(scores.shape[-1] - 1, 1)
     return np.asarray(np.tensordot(shares, scores, 1))
@@ -193,57 +193,53 @@ def _graph(
     bundles: Sequence[Bundle], models: Sequence[onnx.ModelProto], shares: np.ndarray, average: Average
 ) -> onnx.ModelProto:
     """Join the members behind one input, and average their scores."""
-    inner = [compose.add_prefix(model, f"m{k}.") for k, model in enumerate(models)]
+    members = {f"m{k}": model for k, model in enumerate(models)}
+    graph = join_graphs(
+        {**members, "average": _average_graph(bundles, shares, average, opset=opset_version(models[0]))},
+        [(f"{prefix}.logits", f"average.{prefix}") for prefix in members],
+    )
+    rename_values(graph.graph, {**{f"{prefix}.waveform": "waveform" for prefix in members}, "average.logits": "logits"})
     window_samples = models[0].graph.input[0].type.tensor_type.shape.dim[-1].dim_value
-    whole = reduce(lambda first, second: compose.merge_models(first, second, io_map=[]), inner)
-    graph = whole.graph
-    n_classes = len(bundles[0].labels)
-    nodes, constants = [], [numpy_helper.from_array(np.array(1e-9, np.float32), "tiny")]
-    for k, bundle in enumerate(bundles):
-        kind = {"sigmoid": "Sigmoid", "softmax": "Softmax", "identity": "Identity"}[bundle.info.activation]
-        options: dict[str, Any] = {"axis": 1} if kind == "Softmax" else {}
-        constants.append(numpy_helper.from_array(np.array(_class_order(bundle, bundles[0]), np.int64), f"order{k}"))
-        nodes.append(helper.make_node(kind, [f"m{k}.logits"], [f"own_scores{k}"], **options))
-        nodes.append(helper.make_node("Gather", [f"own_scores{k}", f"order{k}"], [f"scores{k}"], axis=1))
-        nodes += _before(average, k, n_classes, constants)
-        constants.append(numpy_helper.from_array(np.array(shares[k], np.float32), f"share{k}"))
-        nodes.append(helper.make_node("Mul", [f"ready{k}", f"share{k}"], [f"part{k}"]))
-    nodes.append(helper.make_node("Sum", [f"part{k}" for k in range(len(bundles))], ["total"]))
-    nodes.append(helper.make_node("Exp" if average == "geometric" else "Identity", ["total"], ["logits"]))
-    inputs = [helper.make_node("Identity", ["waveform"], [f"m{k}.waveform"]) for k in range(len(bundles))]
-    del graph.input[:], graph.output[:]
     batch = 1 if any(_fixed_batch(bundle) == 1 for bundle in bundles) else "batch"
-    graph.input.append(helper.make_tensor_value_info("waveform", TensorProto.FLOAT, [batch, window_samples]))
-    graph.output.append(helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, n_classes]))
-    graph.initializer.extend(constants)
-    members = list(graph.node)
-    del graph.node[:]
-    graph.node.extend([*inputs, *members, *nodes])
-    return whole
+    declare_ends(
+        graph.graph,
+        inputs={"waveform": (batch, window_samples)},
+        outputs={"logits": (batch, len(bundles[0].labels))},
+    )
+    return graph
 
 
-def _before(average: Average, k: int, n_classes: int, constants: list[onnx.TensorProto]) -> list[onnx.NodeProto]:
-    """Return the nodes that transform a member's scores before they are added up."""
-    own, ready = f"scores{k}", f"ready{k}"
-    if average == "geometric":
-        return [
-            helper.make_node("Max", [own, "tiny"], [f"above{k}"]),
-            helper.make_node("Log", [f"above{k}"], [ready]),
-        ]
-    if average == "mean":
-        return [helper.make_node("Identity", [own], [ready])]
-    if not k:
-        constants.append(numpy_helper.from_array(np.array([2], np.int64), "third"))
-        constants.append(numpy_helper.from_array(np.array([1], np.int64), "second"))
-        constants.append(numpy_helper.from_array(np.array(max(n_classes - 1, 1), np.float32), "others"))
-    return [
-        helper.make_node("Unsqueeze", [own, "third"], [f"rows{k}"]),
-        helper.make_node("Unsqueeze", [own, "second"], [f"columns{k}"]),
-        helper.make_node("Greater", [f"rows{k}", f"columns{k}"], [f"greater{k}"]),
-        helper.make_node("Cast", [f"greater{k}"], [f"counted{k}"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceSum", [f"counted{k}", "third"], [f"rank{k}"], keepdims=0),
-        helper.make_node("Div", [f"rank{k}", "others"], [ready]),
-    ]
+def _average_graph(bundles: Sequence[Bundle], shares: np.ndarray, average: Average, *, opset: int) -> onnx.ModelProto:
+    """Return a graph from the members' logits, m0 and so on, to `logits`: the average of their scores."""
+    writer = OnnxWriter()
+    n_classes = len(bundles[0].labels)
+    weighted = []
+    for k, (bundle, share) in enumerate(zip(bundles, shares, strict=True)):
+        options: dict[str, Any] = {"axis": 1} if bundle.info.activation == "softmax" else {}
+        scores = writer.node(_OPERATORS[bundle.info.activation], [f"m{k}"], **options)
+        order = writer.constant(_class_order(bundle, bundles[0]), dtype=np.int64)
+        scores = writer.node("Gather", [scores, order], axis=1)
+        if average == "geometric":
+            scores = writer.node("Log", [writer.node("Max", [scores, writer.constant(TINY)])])
+        elif average == "rank":
+            scores = _rank(writer, scores, n_classes)
+        weighted.append(writer.node("Mul", [scores, writer.constant(share)]))
+    total = writer.node("Sum", weighted)
+    writer.node("Exp" if average == "geometric" else "Identity", [total], output="logits")
+    return writer.model(
+        inputs={f"m{k}": ("batch", n_classes) for k in range(len(bundles))},
+        outputs={"logits": ("batch", n_classes)},
+        opset=opset,
+    )
+
+
+def _rank(writer: OnnxWriter, scores: str, n_classes: int) -> str:
+    """Return the share of the other classes that each class is above."""
+    second, third = (writer.constant([axis], dtype=np.int64) for axis in (1, 2))
+    rows, columns = (writer.node("Unsqueeze", [scores, axis]) for axis in (third, second))
+    is_above = writer.node("Cast", [writer.node("Greater", [rows, columns])], to=TensorProto.FLOAT)
+    n_below = writer.node("ReduceSum", [is_above, third], keepdims=0)
+    return writer.node("Div", [n_below, writer.constant(max(n_classes - 1, 1))])
 
 
 def _training(bundles: Sequence[Bundle]) -> TrainingSummary | None:
@@ -269,7 +265,7 @@ def _write_recordings(folder: Path, bundles: Sequence[Bundle]) -> None:
     pq.write_table(pa.Table.from_pylist(list(rows.values()), tables[0].schema), folder / RECORDINGS_NAME)
 
 
-def _on_windows(info: BundleInfo, bundles: Sequence[Bundle]) -> str:
+def _on_windows(info: BundleDescription, bundles: Sequence[Bundle]) -> str:
     """Return a sentence on members with shorter windows, if there are any."""
     shorter = [bundle.info for bundle in bundles if bundle.info.window_s < info.window_s]
     if not shorter:
@@ -281,7 +277,7 @@ def _on_windows(info: BundleInfo, bundles: Sequence[Bundle]) -> str:
     )
 
 
-def _card(info: BundleInfo, bundles: Sequence[Bundle], shares: np.ndarray, average: Average) -> str:
+def _card(info: BundleDescription, bundles: Sequence[Bundle], shares: np.ndarray, average: Average) -> str:
     rows = "\n".join(
         f"| {bundle.info.name} {bundle.id} | {bundle.info.family} | {share:.3f} | {bundle.info.license} |"
         for bundle, share in zip(bundles, shares, strict=True)

@@ -16,6 +16,7 @@ from onnxruntime import RunOptions
 from dawnchorus.errors import ModelError
 from dawnchorus.models.graphs.onnx_files import load_graph, open_onnx_session
 from dawnchorus.models.graphs.ports import Port, Scale, find_layout, with_measured_width
+from dawnchorus.models.graphs.surgery import rename_values
 
 BUNDLE_NAMES = frozenset(("waveform", "logits", "embeddings"))
 
@@ -109,7 +110,7 @@ class ForeignOnnx:
         """
         graph = self._model.graph
         prefix = _free_prefix(graph)
-        _set_aside(graph, BUNDLE_NAMES, prefix)
+        rename_values(graph, {name: prefix + name for name in BUNDLE_NAMES})
         given = prefix + self._input.name if self._input.name in BUNDLE_NAMES else self._input.name
         declared = next(value for value in graph.input if value.name == given)
         batch: int | str = self.layout.batch or next(
@@ -221,23 +222,6 @@ def _free_prefix(graph: onnx.GraphProto) -> str:
     while any(name.startswith(prefix) for name in names):
         prefix += "outside."
     return prefix
-
-
-def _set_aside(graph: onnx.GraphProto, names: frozenset[str], prefix: str) -> None:
-    """Give values inside the graph that have one of `names` a prefix."""
-
-    def free(name: str) -> str:
-        return prefix + name if name in names else name
-
-    for values in (graph.input, graph.output, graph.initializer, graph.value_info):
-        for value in values:
-            value.name = free(value.name)
-    for node in graph.node:
-        node.input[:] = map(free, node.input)
-        node.output[:] = map(free, node.output)
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                _set_aside(inner, names, prefix)
 
 
 def _walk(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import compose, utils, version_converter
 
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.graphs.onnx_files import load_graph
 from dawnchorus.models.graphs.onnx_writer import OnnxWriter
+from dawnchorus.models.graphs.surgery import cut_graph, join_graphs, rename_values
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -77,35 +77,17 @@ def adapt_input(bundle: Bundle, *, rate_hz: int, window_s: float) -> onnx.ModelP
     rows = _reshape(after, each, [-1, len(starts), n_classes])
     after.node("ReduceMax", [rows], output="logits", axes=[1], keepdims=0)
 
-    models = [
-        before.model(inputs={"waveform": ("batch", out_samples)}, outputs={"windows": ("windows", window_samples)}),
-        model,
-        after.model(inputs={"each": ("windows", n_classes)}, outputs={"logits": ("batch", n_classes)}),
-    ]
-    first, own, last = (compose.add_prefix(p, f"{name}.") for p, name in zip(unify_opsets(models), "foa", strict=True))
-    own = utils.Extractor(own).extract_model(["o.waveform"], ["o.logits"])
-    joined = compose.merge_models(first, own, [("f.windows", "o.waveform")])
-    whole = compose.merge_models(joined, last, [("o.logits", "a.each")])
-    names = {"f.waveform": "waveform", "a.logits": "logits"}
-    for value in (*whole.graph.input, *whole.graph.output):
-        value.name = names.get(value.name, value.name)
+    models = {
+        "f": before.model(
+            inputs={"waveform": ("batch", out_samples)}, outputs={"windows": ("windows", window_samples)}
+        ),
+        "o": cut_graph(model, ["waveform"], ["logits"]),
+        "a": after.model(inputs={"each": ("windows", n_classes)}, outputs={"logits": ("batch", n_classes)}),
+    }
+    whole = join_graphs(models, [("f.windows", "o.waveform"), ("o.logits", "a.each")])
+    rename_values(whole.graph, {"f.waveform": "waveform", "a.logits": "logits"})
     del whole.graph.value_info[:]  # it names the batch of the windows as it names that of the waveforms
-    for node in whole.graph.node:
-        node.input[:] = [names.get(name, name) for name in node.input]
-        node.output[:] = [names.get(name, name) for name in node.output]
     return whole
-
-
-def unify_opsets(models: Sequence[onnx.ModelProto]) -> list[onnx.ModelProto]:
-    """All with the same version of ONNX's operators and format, which merging asks for: the newest of theirs."""
-    newest = max(entry.version for model in models for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-    converted = []
-    for model in models:
-        own = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-        converted.append(model if own == newest else version_converter.convert_version(model, newest))
-    for model in converted:
-        model.ir_version = max(each.ir_version for each in converted)
-    return converted
 
 
 def _width(model: onnx.ModelProto, output: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+from dawnchorus.models.graphs.surgery import Shape
 
 OPSET = 17
 
@@ -38,8 +40,8 @@ class OnnxWriter:
         self,
         path: Path,
         *,
-        inputs: dict[str, tuple[int | str, ...]],
-        outputs: dict[str, tuple[int | str, ...]],
+        inputs: Mapping[str, Shape],
+        outputs: Mapping[str, Shape],
     ) -> None:
         """Check the graph and write it to `path`; shapes are of float32 tensors."""
         model = self.model(inputs=inputs, outputs=outputs)
@@ -47,9 +49,9 @@ class OnnxWriter:
         onnx.save(model, path)
 
     def model(
-        self, *, inputs: dict[str, tuple[int | str, ...]], outputs: dict[str, tuple[int | str, ...]]
+        self, *, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape], opset: int = OPSET
     ) -> onnx.ModelProto:
-        """Return the graph; shapes are of float32 tensors."""
+        """Return the graph; shapes are of float32 tensors, and `opset` is the version of the operators."""
         graph = helper.make_graph(
             self._nodes,
             "dawnchorus",
@@ -57,6 +59,6 @@ class OnnxWriter:
             [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in outputs.items()],
             initializer=list(self._constants.values()),
         )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="dawnchorus")
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], producer_name="dawnchorus")
         model.ir_version = 8
         return model

@@ -14,11 +14,11 @@ from dawnchorus.errors import InputError, ModelError
 from dawnchorus.models.bundle import (
     Activation,
     Bundle,
-    BundleInfo,
+    BundleDescription,
     OutputName,
     file_sha256,
+    new_bundle,
     validation_lines,
-    write_bundle,
 )
 from dawnchorus.models.cleaning import Cleaning
 from dawnchorus.models.graphs.foreign_onnx import ForeignOnnx
@@ -51,18 +51,41 @@ class ModelDescription:
     """Steps that the model expects recordings to have gone through."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _AdaptedGraph:
     """A graph in the form of a bundle."""
 
-    embedding_dim: int | None = None
-    graph_outputs: dict[OutputName, int] | None = None
-    last_operator: str = ""
+    name: str
+    embedding_dim: int | None
+    graph_outputs: dict[OutputName, int] | None
+    last_operator: str
     """Operator that makes the scores."""
+    choice: str
+    """A sentence on the outputs that are used; empty where there is one."""
 
 
-_Choose = Callable[[Sequence[Port], int], tuple[Chosen, dict[OutputName, int]]]
-"""Choice among outputs that have the shapes of so many windows, with the positions of the chosen ones."""
+@dataclass(frozen=True)
+class _OutputChoice:
+    """The number of classes, and the names of outputs where the user gave them."""
+
+    n_classes: int
+    scores_output: str | None
+    embeddings_output: str | None
+
+    def choose(self, graph: Path, outputs: Sequence[Port], *, n_windows: int) -> Chosen:
+        """Choose among outputs that have the shapes of so many windows.
+
+        Raises:
+            ModelError: there is none with a score for each class, or more than one.
+        """
+        return choose_outputs(
+            graph,
+            outputs,
+            n_windows=n_windows,
+            n_classes=self.n_classes,
+            scores_output=self.scores_output,
+            embeddings_output=self.embeddings_output,
+        )
 
 
 def wrap_model(
@@ -97,53 +120,36 @@ def wrap_model(
         first, second = (label_text(labels[index]) for index in doubled)
         raise InputError(f"labels: expected each class once, got {first!r} and {second!r}, which are one class.")
     window_samples = _window_samples(description)
-    adapted = _AdaptedGraph()
+    outputs = _OutputChoice(len(labels), scores_output, embeddings_output)
+    with new_bundle(folder) as draft:
+        adapt = _adapt_tflite if is_tflite else _adapt_onnx
+        adapted = adapt(graph, window_samples, outputs=outputs, folder=draft.folder)
+        if adapted.choice:
+            on_note(f"{graph}: {adapted.choice}")
+        bundle = draft.describe(_describe(graph, description, adapted), labels)
+        try_scores(bundle, adapted.last_operator, on_note)
+        return draft.finish(_card(description, len(labels)))
 
-    def choose(outputs: Sequence[Port], n_windows: int) -> tuple[Chosen, dict[OutputName, int]]:
-        chosen = choose_outputs(
-            graph,
-            outputs,
-            n_windows=n_windows,
-            n_classes=len(labels),
-            scores_output=scores_output,
-            embeddings_output=embeddings_output,
-        )
-        positions: dict[OutputName, int] = {"logits": outputs.index(chosen.scores)}
-        if chosen.embeddings is not None:
-            positions["embeddings"] = outputs.index(chosen.embeddings)
-        if len(outputs) > 1:
-            on_note(f"{graph}: {chosen.describe(outputs)}")
-        return chosen, positions
 
-    def write_graphs(path: Path) -> None:
-        nonlocal adapted
-        adapted = (_adapt_tflite if is_tflite else _adapt_onnx)(graph, window_samples, path, choose)
+def _describe(graph: Path, description: ModelDescription, adapted: _AdaptedGraph) -> BundleDescription:
+    """Return the description of the bundle.
 
-    def describe(path: Path) -> BundleInfo:
-        name = "model.tflite" if is_tflite else "model.onnx"
-        fields = {
-            **vars(description),
-            "cleaning": description.cleaning or None,
-            "graph": name,
-            "sha256": file_sha256(path / name),
-            "embedding_dim": adapted.embedding_dim,
-            "graph_outputs": adapted.graph_outputs,
-            "source": f"{graph.name} (sha256 {file_sha256(graph)})",
-            "made_by": f"dawnchorus {__version__}",
-        }
-        try:
-            return BundleInfo.model_validate(fields)
-        except ValidationError as error:
-            raise InputError(f"{graph}: {validation_lines(error)}") from error
-
-    return write_bundle(
-        folder,
-        write_graphs=write_graphs,
-        describe=describe,
-        labels=labels,
-        card=_card(description, len(labels)),
-        check=lambda bundle: try_scores(bundle, adapted.last_operator, on_note),
-    )
+    Raises:
+        InputError: a number is out of range.
+    """
+    fields = {
+        **vars(description),
+        "cleaning": description.cleaning or None,
+        "graph": adapted.name,
+        "embedding_dim": adapted.embedding_dim,
+        "graph_outputs": adapted.graph_outputs,
+        "source": f"{graph.name} (sha256 {file_sha256(graph)})",
+        "made_by": f"dawnchorus {__version__}",
+    }
+    try:
+        return BundleDescription.model_validate(fields)
+    except ValidationError as error:
+        raise InputError(f"{graph}: {validation_lines(error)}") from error
 
 
 def _window_samples(description: ModelDescription) -> int:
@@ -174,24 +180,44 @@ def _refuse_random(graph: Path, operators: Sequence[str]) -> None:
         )
 
 
-def _adapt_onnx(graph: Path, window_samples: int, folder: Path, choose: _Choose) -> _AdaptedGraph:
+def _adapt_onnx(graph: Path, window_samples: int, *, outputs: _OutputChoice, folder: Path) -> _AdaptedGraph:
     model = ForeignOnnx(graph, window_samples)
     _refuse_random(graph, model.random_operators())
-    chosen, positions = choose(model.outputs, model.n_windows)
-    last = model.last_operator(positions["logits"])
-    outputs = {"logits": (chosen.scores, chosen.n_classes)}
+    chosen = outputs.choose(graph, model.outputs, n_windows=model.n_windows)
+    named = {"logits": (chosen.scores, chosen.n_classes)}
     if chosen.embeddings is not None and chosen.embedding_dim is not None:
-        outputs["embeddings"] = (chosen.embeddings, chosen.embedding_dim)
-    model.save(folder / "model.onnx", outputs)
-    return _AdaptedGraph(chosen.embedding_dim, None, last)
+        named["embeddings"] = (chosen.embeddings, chosen.embedding_dim)
+    last_operator = model.last_operator(model.outputs.index(chosen.scores))  # of the graph as it came
+    model.save(folder / "model.onnx", named)
+    return _AdaptedGraph(
+        name="model.onnx",
+        embedding_dim=chosen.embedding_dim,
+        graph_outputs=None,
+        last_operator=last_operator,
+        choice=_describe_choice(chosen, model.outputs),
+    )
 
 
-def _adapt_tflite(graph: Path, window_samples: int, folder: Path, choose: _Choose) -> _AdaptedGraph:
+def _adapt_tflite(graph: Path, window_samples: int, *, outputs: _OutputChoice, folder: Path) -> _AdaptedGraph:
     model = LiteRtGraph(graph, window_samples)
     _refuse_random(graph, model.random_operators())
-    chosen, positions = choose(model.measured_outputs(window_samples), model.batch)
+    ports = model.measured_outputs(window_samples)
+    chosen = outputs.choose(graph, ports, n_windows=model.batch)
+    positions: dict[OutputName, int] = {"logits": ports.index(chosen.scores)}
+    if chosen.embeddings is not None:
+        positions["embeddings"] = ports.index(chosen.embeddings)
     shutil.copyfile(graph, folder / "model.tflite")
-    return _AdaptedGraph(chosen.embedding_dim, positions, model.last_operator(positions["logits"]))
+    return _AdaptedGraph(
+        name="model.tflite",
+        embedding_dim=chosen.embedding_dim,
+        graph_outputs=positions,
+        last_operator=model.last_operator(positions["logits"]),
+        choice=_describe_choice(chosen, ports),
+    )
+
+
+def _describe_choice(chosen: Chosen, outputs: Sequence[Port]) -> str:
+    return chosen.describe(outputs) if len(outputs) > 1 else ""
 
 
 def _card(description: ModelDescription, n_classes: int) -> str:

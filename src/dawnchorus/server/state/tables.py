@@ -261,3 +261,12 @@ class JobEvent(Base):
     job: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
     at: Mapped[datetime] = mapped_column(default=now)
     data: Mapped[dict[str, Any]]
+
+
+class EndedSession(Base):
+    """A session that ended by logging out, kept for as long as its cookie would be valid."""
+
+    __tablename__ = "ended_sessions"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    ended_at: Mapped[datetime]

@@ -20,14 +20,14 @@ from sqlalchemy.orm import Session
 from dawnchorus.audio.decode import read_clip
 from dawnchorus.audio.discovery import SUFFIXES, find_recordings
 from dawnchorus.audio.write import write_recording
+from dawnchorus.data.audio_notes import list_audio_notes
 from dawnchorus.data.contradictions import describe_contradictions
 from dawnchorus.data.importing import MISSING, UNREADABLE, build_table
 from dawnchorus.data.layout_detection import KNOWN_TABLES, OnNote, say_nothing
-from dawnchorus.data.layouts.folders import apply_review, read_folders, rows_of_reading
-from dawnchorus.data.layouts.review_folders import review_of_folders
+from dawnchorus.data.layouts.folders import apply_review, build_rows, read_folders
+from dawnchorus.data.layouts.review_folders import find_folder_review
 from dawnchorus.data.layouts.tables import TableLayout
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table
-from dawnchorus.data.sound_notes import notes_of_sound
 from dawnchorus.data.synthesis.negatives import SOURCE as GENERATED
 from dawnchorus.errors import AudioTooLargeError, FormatError, InputError, NotFoundError, UnknownClassError
 from dawnchorus.limits import Limits, ZipLimits
@@ -47,7 +47,7 @@ from dawnchorus.server.state.tables import (
 )
 from dawnchorus.server.training.archives import unpack
 from dawnchorus.taxonomy.classes import KnownClasses
-from dawnchorus.taxonomy.file_names import find_class_of_file, label_of_folder
+from dawnchorus.taxonomy.file_names import find_class_of_file, parse_folder_label
 from dawnchorus.taxonomy.labels import Label, is_indeterminate, is_unnamed, label_text, name_key
 
 LOG = logging.getLogger(__name__)
@@ -133,7 +133,7 @@ def parse_species(name: str, common_name: str | None = None) -> Label:
     Raises:
         InputError: it is no name of a species.
     """
-    label = label_of_folder(_check_name(name))
+    label = parse_folder_label(_check_name(name))
     if is_unnamed(label.scientific_name):
         raise InputError(f"species: expected a name such as Parus major_Great Tit, got {name[:80]!r}.")
     return label if common_name is None else replace(label, common_name=_check_name(common_name))
@@ -221,7 +221,7 @@ class TrainingData:
             rows = [_label_by_file_name(row, tree, known, is_new=is_new) for row in rows]
         complete = build_table(rows, tree, n_workers=1).rows
         named = tuple(replace(row, recording_id=_given_path(tree, tree / row.path)) for row in complete)
-        for note in notes_of_sound(RecordingsTable(tree, named)):
+        for note in list_audio_notes(RecordingsTable(tree, named)):
             on_note(note)
         usable, conflicts = _drop_conflicts(tree, complete, known)
         given_folders = [PurePosixPath(_sent_path(given)).parent.name for given, _ in files]
@@ -471,11 +471,11 @@ def _read_rows(tree: Path, on_note: OnNote) -> tuple[list[RecordingRow], list[tu
     packed = _packed_table(tree) if uploaded is None else None
     table = uploaded or packed
     try:
-        rows, unused = _rows_of_folders(tree, on_note) if table is None else _rows_of_table(tree, table, on_note)
+        rows, unused = _read_folders(tree, on_note) if table is None else _read_table(tree, table, on_note)
     except InputError as error:
         if table is None or table is uploaded:
             raise
-        rows, _ = _rows_of_folders(tree, on_note)
+        rows, _ = _read_folders(tree, on_note)
         unused = [(table.name, f"it does not say which species the recordings are of: {error}")]
         table = None
     return rows, [*unused, *_find_unused(tree, rows, uploaded or packed)], table is not None
@@ -570,10 +570,10 @@ def _find_claims(
     """Yield the sources that say a species of a file in a layout, with the species."""
     if FIELD_FOLDER in path.parts:  # its label is the field, and its folder is not in the path
         folder = given_folders[int(path.name.partition(SEPARATOR)[0])]
-        if label := known.find(label_of_folder(folder)):
+        if label := known.find(parse_folder_label(folder)):
             yield "its folder", label
     elif species:
-        label = label_of_folder(species)
+        label = parse_folder_label(species)
         yield "the field species", known.find(label) or label
     if label := find_class_of_file(Path(_given_name(path.name)).stem, known):
         yield "its name", label
@@ -586,24 +586,24 @@ def _label_key(row: RecordingRow, known: KnownClasses) -> tuple[str, ...]:
     return row.kind, name_key(name if label is None else label.scientific_name), *row.absent, *row.secondary
 
 
-def _rows_of_folders(tree: Path, on_note: OnNote) -> tuple[list[RecordingRow], list[tuple[str, str]]]:
+def _read_folders(tree: Path, on_note: OnNote) -> tuple[list[RecordingRow], list[tuple[str, str]]]:
     """Return the recordings, labelled by their folders; note those that are outcomes of a review."""
     try:
         files = find_recordings([tree])
     except InputError as error:
         raise InputError(f"{tree}: there are no recordings in it.") from error
     reading = read_folders(tree, files)
-    for note in reading.notes_of_reviews():
+    for note in reading.list_review_notes():
         on_note(note)
-    return list(rows_of_reading(tree, files, reading)), []
+    return list(build_rows(tree, files, reading)), []
 
 
-def _rows_of_table(tree: Path, table: Path, on_note: OnNote) -> tuple[list[RecordingRow], list[tuple[str, str]]]:
+def _read_table(tree: Path, table: Path, on_note: OnNote) -> tuple[list[RecordingRow], list[tuple[str, str]]]:
     """Return the uploaded recordings that a csv names, and its other names with the reason."""
     try:
         # Paths in it may begin in its own folder, or in one above it in the zip.
         folders = [folder for folder in table.parents if folder.is_relative_to(tree)]
-        layout = TableLayout.of(table, {}, sounds=folders)
+        layout = TableLayout.of(table, {}, audio_folders=folders)
         rows = list(layout.rows())
         for note in layout.table.notes.sentences():
             on_note(f"the csv: {note.partition(' Name one with --column')[0]}")  # advice for the command line
@@ -636,7 +636,7 @@ def _label_by_file_name(row: RecordingRow, root: Path, known: KnownClasses, *, i
 
     If `is_new`, the name of every folder is a label, except those of `root` and of zips.
     """
-    review = review_of_folders(Path(row.path).parts[:-1])
+    review = find_folder_review(Path(row.path).parts[:-1])
     if row.kind == "background" or row.secondary or (review is not None and review[1] == "undecided"):
         return row
     folder = Path(row.path).parent

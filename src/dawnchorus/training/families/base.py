@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -9,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+import onnx
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from dawnchorus.models.graphs.onnx_files import load_graph
 from dawnchorus.models.store import ModelStore
 from dawnchorus.training.config import Config
 
@@ -66,29 +69,31 @@ class Network(nn.Module, ABC):
     def prepare(self, features: Tensor) -> None:
         """Look at features [clips, ...] before training begins, of all its clips or of many: means, scales."""
 
-    def write_onnx(self, path: Path, *, window_samples: int) -> None:
-        """Write the whole network as a bundle's graph."""
-        export_onnx(self, path, torch.zeros(2, window_samples), "waveform", ("logits", "embeddings"))
+    def export(self, *, window_samples: int) -> onnx.ModelProto:
+        """Return the whole network as a bundle's graph."""
+        return export_onnx(self, torch.zeros(2, window_samples), "waveform", outputs=("logits", "embeddings"))
 
 
 def export_onnx(
-    network: nn.Module, path: Path, example: Tensor, name: str, outputs: tuple[str, ...], *, opset: int = 17
-) -> None:
-    """Write a network of one input as ONNX, for batches of any size."""
+    network: nn.Module, example: Tensor, name: str, *, outputs: tuple[str, ...], opset: int = 17
+) -> onnx.ModelProto:
+    """Return a network of one input as ONNX, for batches of any size."""
     axes = {each: {0: "batch"} for each in (name, *outputs)}
-    with warnings.catch_warnings():
+    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
         # It still is the exporter that keeps shapes free of guards; torch announces its successor on every call.
         warnings.simplefilter("ignore")
+        path = Path(scratch, "network.onnx")
         torch.onnx.export(
             network.eval(),
             (example.to(next(network.parameters()).device),),
-            str(path),
+            path,
             input_names=[name],
             output_names=list(outputs),
             dynamic_axes=axes,
             opset_version=opset,
             dynamo=False,
         )
+        return load_graph(path)
 
 
 @dataclass(frozen=True)

@@ -6,23 +6,23 @@ backbone says of them and learns the rest: a few recordings then do not have to 
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from itertools import pairwise
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
-from onnx import compose, numpy_helper, utils
+from onnx import numpy_helper
 from pydantic import Field
 from torch import Tensor, nn
 
 from dawnchorus.errors import ModelError
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.graphs.onnx_files import load_graph
+from dawnchorus.models.graphs.parity import largest_difference, noise_windows
+from dawnchorus.models.graphs.surgery import cut_graph, join_graphs, opset_version, rename_values
 from dawnchorus.models.runner import Session, open_session
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore
 from dawnchorus.training.families.base import Context, Family, FamilyConfig, Network, export_onnx
@@ -36,6 +36,9 @@ BirdNET (mean length 20) times the spread of the weights of its last layer (0.1)
 
 IMPROBABLE = -4.0
 """The logit of a class of which nothing is known."""
+
+LAST_LAYER_PARITY = 1e-3
+"""The largest difference between the backbone's logits and those by its last layer: see `largest_difference`."""
 
 MANY = 50
 """The mean of so many classes says what is common to all of them, and that is: no."""
@@ -124,8 +127,8 @@ class _Head(nn.Module):
         pooled = each[:, 0] if self.n_frames == 1 else each.mean(1)
         if self.has_max:
             pooled = torch.cat([pooled, each.amax(1)], dim=1)
-        learned = self.last(self.layers((pooled - self.mean) * self.scale))
-        return learned + own, pooled
+        logits = self.last(self.layers((pooled - self.mean) * self.scale))
+        return logits + own, pooled
 
 
 class EmbeddingHead(Network):
@@ -180,24 +183,21 @@ class EmbeddingHead(Network):
         head.mean.copy_(pooled.mean(0))
         head.scale.copy_(1 / (pooled.std(0) + 1e-3))
 
-    def write_onnx(self, path: Path, *, window_samples: int) -> None:
-        backbone = _backbone_graph(self.bundle)
-        opset = next(entry.version for entry in backbone.opset_import if entry.domain in ("", "ai.onnx"))
-        with tempfile.TemporaryDirectory() as scratch:
-            paths = Path(scratch, "framing.onnx"), Path(scratch, "head.onnx")
-            export_onnx(self.framing, paths[0], torch.zeros(2, window_samples), "waveform", ("windows",), opset=opset)
-            example = torch.zeros(2 * self.head.n_frames, self.head.n_dim)
-            export_onnx(self.head, paths[1], example, "each", ("logits", "embeddings"), opset=opset)
-            framing, head = (load_graph(each) for each in paths)
-        models = [
-            compose.add_prefix(m, p) for m, p in ((framing, "framing."), (backbone, "backbone."), (head, "head."))
-        ]
-        for model in models:
-            model.ir_version = max(m.ir_version for m in models)
-        first = compose.merge_models(models[0], models[1], [("framing.windows", "backbone.waveform")])
-        whole = compose.merge_models(first, models[2], [("backbone.embeddings", "head.each")])
-        _rename(whole.graph, {"framing.waveform": "waveform", "head.logits": "logits", "head.embeddings": "embeddings"})
-        onnx.save(whole, path)
+    def export(self, *, window_samples: int) -> onnx.ModelProto:
+        backbone = cut_graph(load_graph(self.bundle.graph_path), ["waveform"], ["embeddings"])
+        opset = opset_version(backbone)
+        windows = torch.zeros(2, window_samples)
+        embeddings = torch.zeros(2 * self.head.n_frames, self.head.n_dim)
+        models = {
+            "framing": export_onnx(self.framing, windows, "waveform", outputs=("windows",), opset=opset),
+            "backbone": backbone,
+            "head": export_onnx(self.head, embeddings, "each", outputs=("logits", "embeddings"), opset=opset),
+        }
+        links = [("framing.windows", "backbone.waveform"), ("backbone.embeddings", "head.each")]
+        whole = join_graphs(models, links)
+        names = {"framing.waveform": "waveform", "head.logits": "logits", "head.embeddings": "embeddings"}
+        rename_values(whole.graph, names)
+        return whole
 
 
 def _embedding_dim(bundle: Bundle) -> int:
@@ -207,12 +207,6 @@ def _embedding_dim(bundle: Bundle) -> int:
             f"trained on it. Take birdnet or yamnet, or wrap a graph with --embeddings-output."
         )
     return bundle.info.embedding_dim
-
-
-def _backbone_graph(bundle: Bundle) -> onnx.ModelProto:
-    """Return the part of the graph that computes the embeddings."""
-    model = load_graph(bundle.graph_path)
-    return utils.Extractor(model).extract_model(["waveform"], ["embeddings"])
 
 
 def _own_classifier(
@@ -248,23 +242,14 @@ def last_layer(bundle: Bundle) -> tuple[FloatArray, FloatArray] | None:
     matrices = [t for t in tensors if t.shape == (n_dim, n_classes)]
     matrices += [t.T for t in tensors if t.shape == (n_classes, n_dim)]
     biases = [t for t in tensors if t.shape == (n_classes,)]
-    noise = np.random.default_rng(1).normal(0, 0.05, (1, bundle.window_samples)).astype(np.float32)
-    output = open_session(bundle).run(noise, embeddings=True)
+    output = open_session(bundle).run(noise_windows(bundle, 1), embeddings=True)
+    if output.embeddings is None:
+        return None
     for matrix in matrices:
         for bias in biases:
-            if output.embeddings is not None and np.allclose(
-                output.embeddings @ matrix + bias, output.logits, atol=1e-2
-            ):
+            if largest_difference(output.embeddings @ matrix + bias, output.logits) <= LAST_LAYER_PARITY:
                 return matrix.astype(np.float32), bias.astype(np.float32)
     return None
-
-
-def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
-    for value in (*graph.input, *graph.output):
-        value.name = names.get(value.name, value.name)
-    for node in graph.node:
-        node.input[:] = [names.get(name, name) for name in node.input]
-        node.output[:] = [names.get(name, name) for name in node.output]
 
 
 def _complete_config(fields: dict[str, Any], store: ModelStore) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dawnchorus.identification.options import Options
 from dawnchorus.identification.run import identify
+from dawnchorus.inference.model import load_model
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.http.auth import require_role
 from dawnchorus.server.http.dependencies import ServiceDependency
@@ -125,8 +126,8 @@ def _detect_species(service: Service, bundle: Bundle, paths: list[Any], min_scor
     """Return the species of each recording with their highest scores."""
     if not paths:
         return []
-    store = service.registry.store
-    run = identify(paths, Options(min_score=min_score), model=bundle.folder, store=store, workers=1)
+    model = load_model(bundle.folder, models_folder=service.registry.store.folder)
+    run = identify(paths, Options(min_score=min_score), model=model, workers=1)
     species = []
     for path in paths:
         table = run.table(path)

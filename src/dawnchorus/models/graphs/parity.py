@@ -1,0 +1,41 @@
+"""Comparison of a new bundle's logits with those that it has to give."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from dawnchorus.errors import ModelError
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.models.runner import open_session
+
+FloatArray = npt.NDArray[np.float32]
+
+NOISE_LEVEL = 0.05
+"""Standard deviation of the samples of `noise_windows`."""
+
+
+def noise_windows(bundle: Bundle, n: int) -> FloatArray:
+    """Return windows of noise [n, samples], the same ones every time."""
+    return np.random.default_rng(1).normal(0, NOISE_LEVEL, (n, bundle.window_samples)).astype(np.float32)
+
+
+def largest_difference(logits: FloatArray, expected: FloatArray) -> float:
+    """Return the largest difference, as a share of the largest expected logit where that is above 1."""
+    return float(np.abs(logits - expected).max() / max(np.abs(expected).max(), 1.0))
+
+
+def check_parity(bundle: Bundle, windows: FloatArray, expected: FloatArray, *, tolerance: float, source: str) -> None:
+    """Check that the bundle's logits of windows are the `expected` ones, which `source` gives.
+
+    `tolerance` is of `largest_difference`.
+
+    Raises:
+        ModelError: they are not.
+    """
+    difference = largest_difference(open_session(bundle).run(windows).logits, expected)
+    if not difference <= tolerance:
+        raise ModelError(
+            f"{bundle.info.name}: expected the new graph's logits to differ from those of {source} by at most "
+            f"{tolerance:g} of the largest, got {difference:.2g}. The bundle was not written."
+        )
