@@ -133,7 +133,7 @@ def write_tables(
         InputError: an unknown format or suffix.
         OutputError: no space, or no permission.
     """
-    chosen = format_of_file(path) if format_name is None else FORMATS.lookup(format_name)
+    chosen = detect_format(path) if format_name is None else FORMATS.lookup(format_name)
     with atomic_file(path) as stream:
         chosen.write(stream, tables, provenance)
 
