@@ -22,7 +22,7 @@ from dawnchorus.formats import (
     raven,
 )
 from dawnchorus.formats.mark_notes import MarkNotes
-from dawnchorus.formats.text import detections_of_marks
+from dawnchorus.formats.text import convert_marks
 from dawnchorus.registry import Registry
 from dawnchorus.storage.files import atomic_file
 from dawnchorus.tables import Table, headers, read_start
@@ -243,7 +243,7 @@ def choose_reader(path: Path, *, format_name: str | None = None) -> Read:
 
 
 def _read_marks(path: Path) -> Iterator[tuple[str | None, Detection]]:
-    return detections_of_marks(path, read_annotations(path))
+    return convert_marks(path, read_annotations(path))
 
 
 def read_annotations(path: Path, notes: MarkNotes | None = None) -> list[Mark]:
