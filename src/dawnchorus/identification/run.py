@@ -204,6 +204,7 @@ def _score_waiting(
         tta_shifts=run.builder.options.tta_shifts,
         channel=run.builder.options.channel,
         speech_detector=speech_detector,
+        analyses=[ANALYSES[name] for name in run.analyses],
         on_windows=note_windows,
     )
     with closing(results):  # also where `on_progress` raises: threads and decoders end now, not with the exception

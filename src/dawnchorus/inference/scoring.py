@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +19,7 @@ from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.audio.sample_analyses import Table
 from dawnchorus.audio.windows import Windower, WindowPlan
 from dawnchorus.errors import AudioError
+from dawnchorus.inference.analyses.base import Analysis
 from dawnchorus.inference.preparation import WHOLE, Cleaner, Kept
 from dawnchorus.inference.speech import VadStream, VoiceActivityDetector, join_overlapping
 from dawnchorus.models.bundle import Bundle
@@ -135,6 +136,7 @@ class _Pending:
     metadata: RecordingMetadata = field(default_factory=RecordingMetadata)
     duration_s: float = 0.0
     warnings: tuple[str, ...] = ()
+    tables: dict[str, Table] = field(default_factory=dict)
     is_decoded: bool = False
     n_out: int = 0
     streams: list[_Stream] = field(default_factory=list)
@@ -168,6 +170,7 @@ class _Pending:
             warnings=tuple(dict.fromkeys(self.warnings)),
             channels=tuple(stream.collect_hits() for stream in self.streams),
             speech=join_overlapping(segment for stream in self.streams for segment in stream.speech),
+            tables=self.tables,
         )
 
 
@@ -190,6 +193,7 @@ def score_recordings(
     tta_shifts: int = 1,
     channel: ChannelOption = "mean",
     speech_detector: VoiceActivityDetector | None = None,
+    analyses: Sequence[Analysis] = (),
     on_windows: Callable[[int], None] | None = None,
 ) -> Generator[ScoredRecording | FailedRecording, None, None]:
     """Score every recording, in the order in which they finish.
@@ -197,14 +201,25 @@ def score_recordings(
     A recording that cannot be decoded gives a `FailedRecording` and touches no other. Memory is bounded by the number
     of workers, not by the length or number of recordings. The `cleaner` does what the bundle asks for. With a
     `speech_detector`, speech is detected as well. `tta_shifts`: see `open_session`. With the `channel` "each", channels
-    are decoded and scored one after the other, as if each was a mono recording. `on_windows` gets the number of
+    are decoded and scored one after the other, as if each was a mono recording. The `analyses` get each recording's own
+    samples, in its decoder. `on_windows` gets the number of
     windows that were scored, from any thread.
 
     Raises:
         ModelError: the bundle cannot be run.
     """
     pipeline = _Pipeline(
-        paths, bundle, plan, score_filter, n_workers, cleaner, tta_shifts, channel, speech_detector, on_windows
+        paths,
+        bundle,
+        plan,
+        score_filter,
+        n_workers,
+        cleaner,
+        tta_shifts,
+        channel,
+        speech_detector,
+        analyses,
+        on_windows,
     )
     with ExitStack() as stack:
         stack.callback(pipeline.stop)
@@ -227,6 +242,7 @@ class _Pipeline:
         tta_shifts: int,
         channel: ChannelOption,
         speech_detector: VoiceActivityDetector | None,
+        analyses: Sequence[Analysis],
         on_windows: Callable[[int], None] | None,
     ) -> None:
         self._paths = iter(paths)
@@ -238,6 +254,7 @@ class _Pipeline:
         self._tta_shifts = tta_shifts
         self._channel = channel
         self._speech_detector = speech_detector
+        self._analyses = analyses
         self._on_windows = on_windows
         self._stopping = threading.Event()
         self._batches: queue.Queue[_Batch | None] = queue.Queue(_BATCHES_PER_WORKER * n_workers)
@@ -329,7 +346,11 @@ class _Pipeline:
         if self._speech_detector is not None:
             vad_stream = VadStream(self._speech_detector, rate_hz=self._plan.rate_hz)
         first = 0
-        with self._cleaner.open(decoder, recording.path, rate_hz=self._plan.rate_hz, channel=source) as opened:
+        rate_hz = self._plan.rate_hz
+        # Analyses get all channels, so once is enough where channels are decoded one after the other.
+        analyses = {} if recording.streams[1:] else {each.name: each.create() for each in self._analyses}
+        request = self._cleaner.open(decoder, recording.path, rate_hz=rate_hz, channel=source, analyses=analyses)
+        with request as opened:
             recording.info, recording.metadata = opened.info, opened.metadata
             stream.kept = opened.kept
             for block in opened.blocks():
@@ -347,6 +368,7 @@ class _Pipeline:
                     for segment in vad_stream.finish()
                 )
             recording.duration_s, recording.warnings = opened.duration_s, (*recording.warnings, *opened.warnings)
+            recording.tables |= opened.tables
 
     def _send(self, recording: _Pending, stream: _Stream, first: int, windows: FloatArray) -> None:
         with recording.lock:
