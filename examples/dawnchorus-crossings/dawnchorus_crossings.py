@@ -1,4 +1,4 @@
-"""Zero crossings per second of each channel: a rough frequency, and an example of an analysis in a package of its own."""
+"""Zero crossings per second of each channel: a rough frequency, and an example of an analysis of one's own."""
 
 from __future__ import annotations
 
