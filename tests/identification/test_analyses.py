@@ -19,7 +19,8 @@ from dawnchorus.audio.write import write_recording
 from dawnchorus.errors import InputError
 from dawnchorus.identification import Options, identify
 from dawnchorus.identification.journal import NO_FILE, Journal
-from dawnchorus.inference.scoring import HIT, ChannelHits, FailedRecording, ScoredRecording
+from dawnchorus.inference.analyses.hits import HIT
+from dawnchorus.inference.results import FailedRecording, ScoredChannel, ScoredRecording
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.types import AudioInfo, RecordingMetadata
 
@@ -110,7 +111,7 @@ def test_rows_are_in_the_journal_with_the_recording_that_they_are_of(tmp_path: P
         metadata=RecordingMetadata(),
         duration_s=1.0,
         warnings=(),
-        channels=(ChannelHits(np.empty(0, HIT)),),
+        channels=(ScoredChannel({"hits": np.empty(0, HIT)}),),
         tables={"health": table},
     )
     with closing(Journal(tmp_path / "run.journal")) as journal:

@@ -20,7 +20,8 @@ from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.journal import Journal
 from dawnchorus.identification.output import Target
 from dawnchorus.identification.result import Progress, Run
-from dawnchorus.inference.scoring import HIT, ChannelHits, FailedRecording, ScoredRecording
+from dawnchorus.inference.analyses.hits import HIT
+from dawnchorus.inference.results import FailedRecording, ScoredChannel, ScoredRecording
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.types import AudioInfo, RecordingMetadata
 
@@ -290,7 +291,7 @@ def run_of(bundle: Bundle, journal: Journal, paths: list[Path], *, n_failed: int
         if k < n_failed:
             journal.add(FailedRecording(path, f"{path.name}: broken"), MARK)
         elif not journal.is_done(path, MARK):
-            hits = (ChannelHits(np.array([(0, 0, 0.5)], HIT)),)
+            hits = (ScoredChannel({"hits": np.array([(0, 0, 0.5)], HIT)}),)
             journal.add(ScoredRecording(path, info, RecordingMetadata(), 1.0, (), hits), MARK)
     run = Run(bundle, paths, Progress(len(paths)), journal, builder)
     run.take_notes()

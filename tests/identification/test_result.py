@@ -22,8 +22,9 @@ from dawnchorus.identification.journal import Journal
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.result import RecordingFailure, Run, build_provenance
 from dawnchorus.identification.run import build_score_filter, open_range_filter
+from dawnchorus.inference.analyses.hits import HIT
 from dawnchorus.inference.model import Model
-from dawnchorus.inference.scoring import HIT, ChannelHits, FailedRecording, ScoredRecording
+from dawnchorus.inference.results import FailedRecording, ScoredChannel, ScoredRecording
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
 from dawnchorus.types import AudioInfo, RecordingMetadata, Segment
@@ -141,7 +142,7 @@ def run_of(bundle: Bundle, *, range_filter: RangeFilter | None = None, **options
         RecordingMetadata(),
         2.0,
         ("truncated",),
-        (ChannelHits(np.array([(0, 0, 0.5), (0, 1, 0.5), (1, 0, 0.5)], HIT)),),
+        (ScoredChannel({"hits": np.array([(0, 0, 0.5), (0, 1, 0.5), (1, 0, 0.5)], HIT)}),),
         (Segment(0.5, 0.75), Segment(1.0, 1.5)),
     )
     journal.add(FailedRecording(BROKEN, "broken"), MARK)

@@ -22,8 +22,9 @@ from dawnchorus.audio.metadata import metadata_from_json, metadata_to_json
 from dawnchorus.audio.sample_analyses import Table, table_from_json, table_to_json
 from dawnchorus.errors import JournalDamagedError, OutputError
 from dawnchorus.identification.output_paths import printable, shared_folder
+from dawnchorus.inference.analyses.hits import HIT
 from dawnchorus.inference.preparation import Kept
-from dawnchorus.inference.scoring import HIT, ChannelHits, FailedRecording, ScoredRecording
+from dawnchorus.inference.results import FailedRecording, ScoredChannel, ScoredRecording
 from dawnchorus.types import AudioInfo, RecordingMetadata, Segment
 
 _SCHEMA = """
@@ -276,7 +277,7 @@ class Journal:
         self._db.close()
 
 
-def _pack(channels: Sequence[ChannelHits]) -> tuple[bytes, dict[str, Any]]:
+def _pack(channels: Sequence[ScoredChannel]) -> tuple[bytes, dict[str, Any]]:
     """Return the hits of all channels, one channel after the other, and the fields that tell them apart."""
     hits = b"".join(each.hits.tobytes() for each in channels)
     if len(channels) == 1 and channels[0].channel is None:
@@ -288,14 +289,14 @@ def _pack(channels: Sequence[ChannelHits]) -> tuple[bytes, dict[str, Any]]:
     }
 
 
-def _unpack(hits: bytes, fields: dict[str, Any]) -> tuple[ChannelHits, ...]:
+def _unpack(hits: bytes, fields: dict[str, Any]) -> tuple[ScoredChannel, ...]:
     """Return what `_pack` was given."""
     rest = np.frombuffer(hits, HIT)
     if "channels" not in fields:
-        return (ChannelHits(rest, _read_kept(fields)),)
+        return (ScoredChannel({"hits": rest}, _read_kept(fields)),)
     channels = []
     for each in fields["channels"]:
-        channels.append(ChannelHits(rest[: each["n_hits"]], _read_kept(each), each["channel"]))
+        channels.append(ScoredChannel({"hits": rest[: each["n_hits"]]}, _read_kept(each), each["channel"]))
         rest = rest[each["n_hits"] :]
     return tuple(channels)
 

@@ -24,7 +24,7 @@ from dawnchorus.identification.journal import Journal, RecordingSummary
 from dawnchorus.identification.options import Options
 from dawnchorus.inference.analyses.base import AnalyzedRecording
 from dawnchorus.inference.analyses.registry import ANALYSES
-from dawnchorus.inference.scoring import FailedRecording, ScoredRecording
+from dawnchorus.inference.results import FailedRecording, ScoredRecording
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.tables.notes import counted
 from dawnchorus.types import Provenance, RecordingTable
