@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import FrozenInstanceError
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
@@ -54,10 +53,10 @@ class FakeRecording:
     """Stands in for `IsolatedRecording`."""
 
     info, metadata, warnings, duration_s = INFO, METADATA, ("truncated",), 3.5
-    tables: Mapping[str, Table] = MappingProxyType({})
 
     def __init__(self, blocks: Callable[[], Blocks]) -> None:
         self._blocks = blocks
+        self.tables: dict[str, Table] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -148,6 +147,7 @@ def test_recording_is_scored_to_its_end(run: Callable[..., Iterator[ScoredRecord
         "warnings": ("truncated",),
         "channels": [(WHOLE, None)],
         "speech": (),
+            "tables": {},
     }
     assert sum(seen) == 20
 
