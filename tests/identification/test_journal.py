@@ -31,7 +31,7 @@ def scored(path: Path, *, speech: tuple[Segment, ...] = ()) -> ScoredRecording:
 
 
 def contents(result: ScoredRecording) -> dict[str, object]:
-    """Every field, the hits as lists."""
+    """Return every field, the hits as lists."""
     channels = [(each.channel, each.kept, each.hits.tolist()) for each in result.channels]
     return {**vars(result), "channels": channels}
 

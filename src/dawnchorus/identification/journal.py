@@ -137,7 +137,8 @@ class Journal:
             row = self._db.execute("SELECT value FROM run WHERE key = 'parameters'").fetchone()
         if row is None:
             return None
-        return {_RENAMED_PARAMETERS.get(name, name): value for name, value in json.loads(row[0]).items()}
+        parameters: dict[str, Any] = json.loads(row[0])
+        return {_RENAMED_PARAMETERS.get(name, name): value for name, value in parameters.items()}
 
     @property
     def written(self) -> dict[str, Any] | None:
@@ -163,7 +164,7 @@ class Journal:
         return root
 
     def paths(self) -> list[Path]:
-        """Every recording that the run has come to, as it was given, in the order in which they were done."""
+        """Return every recording that the run has come to, as it was given, in the order in which they were done."""
         with self._explain():
             rows = self._db.execute("SELECT path, given FROM recordings ORDER BY rowid").fetchall()
         # A relative path means the same file only while the current folder is the same.
@@ -255,7 +256,7 @@ class Journal:
         return None if row is None else table_from_json(json.loads(row[0]))
 
     def read_summary(self, path: Path) -> FailedRecording | RecordingSummary | None:
-        """As `read`, without the hits: cheap for any number of recordings."""
+        """Read a recording as `read` does, without the hits: cheap for any number of recordings."""
         with self._explain():
             row = self._db.execute(
                 "SELECT status, reason, duration_s, about FROM recordings WHERE path = ?", [_key(path)]

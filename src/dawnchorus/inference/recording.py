@@ -103,16 +103,14 @@ class RecordingWork:
     # ------------------------------------------------------------------ windows
 
     def open(self) -> None:
-        """Begin to decode; load the model meanwhile.
+        """Begin to decode.
 
         Raises:
             AudioError: the bundle's cleaning needs the whole recording, which cannot be decoded.
-            ModelError: the model cannot be run.
         """
         self._decoder = self._decoders.borrow()
         first: ChannelSource = 1 if self.plan.channel == "each" else self.plan.channel
         self._windows = self._pull_signals(self._request(self._decoder, first), first)
-        self.model.load()
 
     def is_ready(self, *, within_s: float) -> bool:
         """Return True if the decoder has something, or has it within some seconds."""
