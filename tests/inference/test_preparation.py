@@ -13,8 +13,9 @@ import pytest
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.conftest import Command, level_graph
-from tests.sounds import tone
+from tests.fixtures.commands import Command
+from tests.fixtures.models import level_graph
+from tests.fixtures.sounds import tone
 
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable
 from dawnchorus.errors import InputError

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 import pytest
-from tests.waiting import wait_for
+from tests.fixtures.waiting import wait_for
 
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.errors import AudioError, InvalidBundleError
